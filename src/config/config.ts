@@ -1,0 +1,146 @@
+/**
+ * The config as the rest of cambist sees it: defaults merged, durations in milliseconds, sizes in bytes, URLs split,
+ * references resolved. `load.ts` makes it from a file; nothing changes it afterwards.
+ */
+
+/** Where a secret, key or token lies. It is read anew at each use, so that rotation needs no restart. */
+export type CredentialSource = { readonly file: string } | { readonly env: string };
+
+export type Listen =
+  | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
+  | { readonly kind: 'unix'; readonly path: string };
+
+export type LogLevel = 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent';
+
+/** How cambist proves to a token endpoint who it is (RFC 6749 section 2.3, RFC 7523 section 2.2). */
+export type ClientAuth =
+  | { readonly method: 'none' }
+  | {
+      readonly method: 'client_secret_basic';
+      readonly clientSecret: CredentialSource;
+      /** `form`: id and secret are form-urlencoded before base64, as RFC 6749 section 2.3.1 wants; `raw`: they are not. */
+      readonly basicEncoding: 'form' | 'raw';
+    }
+  | { readonly method: 'client_secret_post'; readonly clientSecret: CredentialSource }
+  | {
+      readonly method: 'private_key_jwt';
+      readonly privateKey: CredentialSource;
+      /** JWS algorithm; undefined: what the key suggests (RS256, ES256/384/512, EdDSA). */
+      readonly alg: string | undefined;
+      readonly keyId: string | undefined;
+      /** `aud` of the assertion; undefined: the issuer, or the token endpoint where no issuer is known. */
+      readonly assertionAudience: string | undefined;
+      readonly assertionLifetimeMs: number;
+    };
+
+/** PEM files for one TLS peer. */
+export interface TlsFiles {
+  readonly ca: string | undefined;
+  readonly certificate: string | undefined;
+  readonly privateKey: string | undefined;
+}
+
+export interface AuthorizationServer {
+  /** Its key in the file, and its label in metrics. */
+  readonly name: string;
+  readonly issuer: string | undefined;
+  /** Given: nothing is discovered. */
+  readonly tokenEndpoint: string | undefined;
+  /** May a discovered endpoint be plain http to any host? */
+  readonly allowInsecureHttp: boolean;
+  readonly clientId: string | undefined;
+  readonly clientAuth: ClientAuth;
+  readonly grant: 'token_exchange';
+  readonly extraParams: readonly (readonly [name: string, value: string])[];
+  readonly timeoutMs: number;
+  readonly tls: TlsFiles | undefined;
+}
+
+/** What the issued token is to be for, and how that is checked. */
+export interface TokenTarget {
+  /** RFC 8707 `resource`, sent verbatim, one parameter each. */
+  readonly resource: readonly string[];
+  /** RFC 8693 `audience`, one parameter each. */
+  readonly audience: readonly string[];
+  readonly scope: string | undefined;
+  /** Full URN; undefined: not sent. */
+  readonly requestedTokenType: string | undefined;
+  /** One of these must be in the `aud` of an issued JWT. */
+  readonly expectAudience: readonly string[] | 'any';
+}
+
+export interface SubjectTokenSource {
+  /** Lower-case header name. */
+  readonly header: string;
+  /** Full URN, the `subject_token_type`. */
+  readonly type: string;
+}
+
+export interface ActorTokenSource {
+  readonly source: CredentialSource;
+  /** Full URN, the `actor_token_type`. */
+  readonly type: string;
+}
+
+/** What cambist does about the bearer of a request on a route. */
+export type Credential =
+  | {
+      readonly kind: 'exchange';
+      readonly authorizationServer: AuthorizationServer;
+      readonly target: TokenTarget;
+      readonly actorToken: ActorTokenSource | undefined;
+      readonly onMissingSubject: 'deny' | 'client_credentials';
+    }
+  | {
+      readonly kind: 'client_credentials';
+      readonly authorizationServer: AuthorizationServer;
+      readonly target: TokenTarget;
+    }
+  | { readonly kind: 'passthrough' }
+  | { readonly kind: 'none' };
+
+export interface Match {
+  /** Lower-case; `*.suffix` spans one or more labels; undefined: any host. */
+  readonly host: string | undefined;
+  /** Prefix in whole segments; `/` matches all; no trailing slash otherwise. */
+  readonly path: string;
+}
+
+export interface Upstream {
+  /** `scheme://host[:port]`, without default port. */
+  readonly origin: string;
+  /** `host[:port]`, the `Host` header that goes upstream. */
+  readonly host: string;
+  /** What replaces the matched prefix: `''` or `/…`, as written in the file. */
+  readonly path: string;
+}
+
+export interface Route {
+  readonly name: string;
+  readonly match: Match;
+  readonly upstream: Upstream;
+  /** Where the caller's token is; on every kind of route, since it must not leave by any. */
+  readonly subjectToken: SubjectTokenSource;
+  readonly credential: Credential;
+  /** 0 is none. */
+  readonly timeouts: { readonly connectMs: number; readonly responseHeadersMs: number };
+  readonly retryBodyLimitBytes: number;
+  readonly tls: TlsFiles | undefined;
+}
+
+export interface Config {
+  readonly listen: Listen;
+  readonly admin: Listen;
+  readonly log: { readonly level: LogLevel };
+  /** Lower-case name of the header that is asked for the host before the request's own authority. */
+  readonly hostHeader: string | undefined;
+  readonly session: { readonly header: string };
+  readonly cache: { readonly maxEntries: number; readonly maxAgeMs: number };
+  readonly authorizationServers: readonly AuthorizationServer[];
+  readonly routes: readonly Route[];
+  readonly limits: {
+    readonly maxInFlight: number;
+    readonly maxHeaderBytes: number;
+    readonly shutdownGraceMs: number;
+  };
+}
