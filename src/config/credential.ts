@@ -41,5 +41,5 @@ async function readSecretFile(file: string, what: string): Promise<string> {
 }
 
 function unavailable(message: string, cause?: unknown): CambistError {
-  return new CambistError('ERR_CREDENTIAL_UNAVAILABLE', message, { cause, retryAfterSeconds: 5 });
+  return new CambistError('ERR_CREDENTIAL_UNAVAILABLE', message, { cause });
 }

@@ -1,0 +1,159 @@
+import fastify from 'fastify';
+import { createMetrics } from './admin/metrics.ts';
+import { createReadiness, type Need } from './admin/readiness.ts';
+import { createAdminServer } from './admin/server.ts';
+import type { AuthorizationServer, Config } from './config/config.ts';
+import { createDispatchers } from './dispatchers.ts';
+import { openListener } from './listen.ts';
+import type { Logger } from './logger.ts';
+import type { Serving } from './proxy/admission.ts';
+import { answerClientError } from './proxy/client-error.ts';
+import { registerProxy, toRoot } from './proxy/plugin.ts';
+import { createTraffic } from './proxy/traffic.ts';
+import { createRouteTable } from './routing/route-table.ts';
+import { createBroker } from './tokens/broker.ts';
+import { createTokenCache } from './tokens/cache.ts';
+import { systemClock } from './tokens/clock.ts';
+import { createSubjectReader } from './tokens/subject.ts';
+import { createTokenEndpoint, type TokenEndpoint } from './tokens/token-endpoint.ts';
+
+/** Running servers. */
+export interface App {
+  /** Where the agent connects, and where the admin listener is. */
+  readonly listen: string;
+  readonly admin: string;
+  /** Serves another config from the next request on. @returns the keys whose change waits for a restart */
+  reload(config: Config): readonly string[];
+  /** Counts a config that was not taken. */
+  reloadFailed(): void;
+  /** Reads TLS files anew for the next connections. */
+  rereadTls(): void;
+  /** Refuses new requests, waits for those under way as long as `limits.shutdown_grace`, then closes everything. */
+  stop(): Promise<void>;
+}
+
+/** Config in, running servers out. It reads no environment and never exits. */
+export async function startApp(first: Config, version: string, logger: Logger): Promise<App> {
+  const clock = systemClock;
+  const metrics = createMetrics(version, () => cache.size);
+  const cache = createTokenCache(first.cache.maxEntries, clock, metrics.tokens.tokenEvicted);
+  const dispatchers = createDispatchers(metrics.tokens.credentialRead);
+  const readiness = createReadiness(logger);
+  const traffic = createTraffic({ clock, observer: metrics.proxy, logger });
+
+  /** By all that the config says of a server, so that one which did not change keeps what it knows over a reload. */
+  let endpoints = new Map<string, TokenEndpoint>();
+  let serving: Serving = { config: first, table: createRouteTable(first.routes) };
+
+  function endpoint(server: AuthorizationServer): TokenEndpoint {
+    const key = JSON.stringify(server);
+    let known = endpoints.get(key);
+    if (known === undefined) {
+      const peer = { name: `authorization server "${server.name}"`, tls: server.tls, connectMs: server.timeoutMs };
+      known = createTokenEndpoint(server, () => dispatchers.for(peer), clock);
+      endpoints.set(key, known);
+    }
+    return known;
+  }
+
+  function serve(config: Config): void {
+    serving = { config, table: createRouteTable(config.routes) };
+    const before = endpoints;
+    endpoints = new Map();
+    const needs = new Map<string, Need>();
+    for (const server of neededServers(config)) {
+      const key = JSON.stringify(server);
+      const known = before.get(key);
+      if (known !== undefined) endpoints.set(key, known);
+      needs.set(key, { name: server.name, prepare: () => endpoint(server).prepare() });
+    }
+    readiness.require(needs);
+    metrics.serve(config);
+  }
+
+  const proxy = fastify({
+    logger: false,
+    rewriteUrl: toRoot,
+    exposeHeadRoutes: false,
+    return503OnClosing: false,
+    forceCloseConnections: true,
+    http: { maxHeaderSize: first.limits.maxHeaderBytes },
+    clientErrorHandler: answerClientError,
+  });
+  await registerProxy(proxy, {
+    serving: () => serving,
+    broker: createBroker({
+      cache,
+      endpoint,
+      maxAgeMs: () => serving.config.cache.maxAgeMs,
+      clock,
+      observer: metrics.tokens,
+    }),
+    subjects: createSubjectReader(),
+    clock,
+    dispatchers,
+    observer: metrics.proxy,
+    traffic,
+  });
+  const adminServer = createAdminServer(metrics.registry, readiness);
+  const admin = await openListener(adminServer, first.admin, 'admin');
+  serve(first);
+  const listen = await openListener(proxy, first.listen, 'listen').catch(async (error: unknown) => {
+    readiness.stop();
+    await adminServer.close();
+    throw error;
+  });
+
+  return {
+    listen,
+    admin,
+    reload(config) {
+      const waiting = restartKeys(first, config);
+      if (config.cache.maxEntries !== serving.config.cache.maxEntries) cache.resize(config.cache.maxEntries);
+      serve(config);
+      metrics.reloaded('success');
+      return waiting;
+    },
+    reloadFailed: () => metrics.reloaded('failure'),
+    rereadTls: () => dispatchers.rereadTls(),
+    async stop() {
+      readiness.stop();
+      const graceMs = serving.config.limits.shutdownGraceMs;
+      await settledWithin(traffic.drain(), graceMs);
+      await proxy.close();
+      await adminServer.close();
+      await dispatchers.destroy();
+    },
+  };
+}
+
+/** The authorization servers that some route uses. */
+function neededServers(config: Config): Set<AuthorizationServer> {
+  const servers = new Set<AuthorizationServer>();
+  for (const { credential } of config.routes) {
+    if (credential.kind === 'exchange' || credential.kind === 'client_credentials') {
+      servers.add(credential.authorizationServer);
+    }
+  }
+  return servers;
+}
+
+/** What is fixed when a listener opens. */
+function restartKeys(before: Config, after: Config): string[] {
+  const changed: string[] = [];
+  if (JSON.stringify(before.listen) !== JSON.stringify(after.listen)) changed.push('listen');
+  if (JSON.stringify(before.admin) !== JSON.stringify(after.admin)) changed.push('admin');
+  if (before.limits.maxHeaderBytes !== after.limits.maxHeaderBytes) changed.push('limits.max_header_size');
+  return changed;
+}
+
+async function settledWithin(work: Promise<void>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  await Promise.race([
+    work,
+    new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, ms);
+    }),
+  ]);
+  clearTimeout(timer);
+}

@@ -1,0 +1,121 @@
+import { parseArgs } from 'node:util';
+import { type App, startApp } from '../app.ts';
+import type { Config, TlsFiles } from '../config/config.ts';
+import { loadConfig } from '../config/load.ts';
+import { formatProblem, type Problem } from '../config/problem.ts';
+import { watchFiles } from '../config/watch.ts';
+import { createLogger, type Logger } from '../logger.ts';
+import { readVersion } from '../version.ts';
+import { type Command, configFile, EXIT } from './command.ts';
+
+/** Runs the proxy until SIGTERM or SIGINT; SIGHUP, and a change of the file, load the config anew. */
+export const run: Command = async (args) => {
+  const { values } = parseArgs({ args: [...args], options: { config: { type: 'string' } } });
+  const file = configFile(values.config);
+  const { config, problems } = await loadConfig(file);
+  if (config === undefined) {
+    for (const problem of problems) console.error(formatProblem(problem));
+    return EXIT.failed;
+  }
+  const version = readVersion();
+  const logger = createLogger(config.log.level);
+  logProblems(logger, problems);
+  const stopSignal = onceStopSignal();
+  endOnFault(logger);
+
+  let app: App;
+  try {
+    app = await startApp(config, version, logger);
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : String(error));
+    return EXIT.failed;
+  }
+  const { listen, admin } = app;
+  const routes = config.routes.map((route) => `${route.name} ${route.match.host ?? '*'}${route.match.path}`);
+  logger.info({ version, listen, admin, config: file, routes }, 'cambist is listening');
+
+  const watched = watchConfig(file, config, app, logger);
+  const signal = await stopSignal;
+  watched.close();
+  logger.info({ signal, grace_ms: config.limits.shutdownGraceMs }, 'cambist is shutting down');
+  await app.stop();
+  logger.info('cambist has stopped');
+  return EXIT.done;
+};
+
+/** Keeps the app on the newest config that is valid. */
+function watchConfig(file: string, first: Config, app: App, logger: Logger): { close(): void } {
+  let current = first;
+  let running: Promise<void> = Promise.resolve();
+
+  async function reload(): Promise<void> {
+    const { config, problems } = await loadConfig(file);
+    app.rereadTls();
+    if (config === undefined) {
+      app.reloadFailed();
+      logProblems(logger, problems);
+      logger.error({ config: file, errors: problems.length }, 'config not reloaded: the one before serves on');
+      return;
+    }
+    current = config;
+    logger.level = config.log.level;
+    logProblems(logger, problems);
+    const waiting = app.reload(config);
+    if (waiting.length > 0) logger.warn({ keys: waiting }, 'these keys change with a restart only');
+    logger.info({ config: file, routes: config.routes.length }, 'config reloaded');
+  }
+
+  // One after the other, so that the last change is the last to be served.
+  const onChange = (): void => {
+    running = running.then(reload);
+  };
+  const watcher = watchFiles({ files: () => [file, ...tlsFiles(current)], onChange, logger });
+  process.on('SIGHUP', onChange);
+  return {
+    close() {
+      watcher.close();
+      process.off('SIGHUP', onChange);
+    },
+  };
+}
+
+/** Secrets, keys and tokens are read when they are used; TLS files belong to connections and are watched. */
+function tlsFiles(config: Config): string[] {
+  const all: readonly (TlsFiles | undefined)[] = [...config.routes, ...config.authorizationServers].map(
+    ({ tls }) => tls,
+  );
+  return all.flatMap((tls) => [tls?.ca, tls?.certificate, tls?.privateKey]).filter((path) => path !== undefined);
+}
+
+function logProblems(logger: Logger, problems: readonly Problem[]): void {
+  for (const problem of problems) {
+    const { severity, line, column, path } = problem;
+    const fields = { line, column, path };
+    if (severity === 'error') logger.error(fields, formatProblem(problem));
+    else logger.warn(fields, formatProblem(problem));
+  }
+}
+
+/** Settles with the first signal to stop; a second one ends the process at once. */
+function onceStopSignal(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    let seen = false;
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      process.on(signal, () => {
+        if (seen) process.exit(EXIT.failed);
+        seen = true;
+        resolve(signal);
+      });
+    }
+  });
+}
+
+/** A fault that nobody caught: said in the log, redacted, and the end, since nothing can be relied on after it. */
+function endOnFault(logger: Logger): void {
+  const end = (error: unknown): void => {
+    logger.fatal({ err: error }, 'cambist ends: a fault of its own');
+    process.exit(EXIT.failed);
+  };
+  process.on('uncaughtException', end);
+  process.on('unhandledRejection', end);
+}

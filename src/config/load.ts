@@ -1,0 +1,89 @@
+import { createReadStream } from 'node:fs';
+import type { Config } from './config.ts';
+import { readDocument } from './document.ts';
+import type { createProblemList } from './place.ts';
+import type { Problem } from './problem.ts';
+import { resolveConfig } from './resolve.ts';
+import { checkShape } from './shape.ts';
+import { createSources, type Sources } from './sources.ts';
+
+/** A config, or the errors that keep it from being one. Warnings may stand beside either. */
+export interface LoadedConfig {
+  readonly config: Config | undefined;
+  /** Everything that is wrong, in the order of the file. */
+  readonly problems: Problem[];
+}
+
+/** A ConfigMap holds 1 MiB; a thousand routes are a third of it. */
+const MAX_FILE_BYTES = 4 * 1024 * 1024;
+
+/**
+ * Reads a config from a text in YAML or JSON. Never throws, reads no other file.
+ * @param file the name of the file in problems; relative files of the config start at its folder
+ */
+export function parseConfig(text: string, file: string): LoadedConfig {
+  return finish(parse(text, file));
+}
+
+/** Reads a config file, and warns of the secret, key and certificate files that it names and that are not there. */
+export async function loadConfig(file: string): Promise<LoadedConfig> {
+  const read = await readText(file);
+  if ('wrong' in read) {
+    const problem = { severity: 'error', file, line: 0, column: 0, path: '', message: read.wrong } as const;
+    return { config: undefined, problems: [problem] };
+  }
+  const parsed = parse(read.text, file);
+  await parsed.sources.warnOfMissing();
+  return finish(parsed);
+}
+
+interface Parsed {
+  readonly config: Config | undefined;
+  readonly list: ReturnType<typeof createProblemList>;
+  readonly sources: Sources;
+}
+
+function parse(text: string, file: string): Parsed {
+  const { value, problems: list } = readDocument(text, file);
+  const sources = createSources(file);
+  const shape = value === undefined ? undefined : checkShape(value, list.root);
+  const config = shape === undefined ? undefined : resolveConfig(shape, list.root, sources);
+  return { config, list, sources };
+}
+
+function finish({ config, list }: Parsed): LoadedConfig {
+  return { config, problems: list.sorted() };
+}
+
+async function readText(file: string): Promise<{ text: string } | { wrong: string }> {
+  const chunks: Buffer[] = [];
+  try {
+    // A stream, since `--config /dev/stdin` has no size to ask for.
+    for await (const chunk of createReadStream(file, { end: MAX_FILE_BYTES })) chunks.push(Buffer.from(chunk));
+  } catch (error) {
+    return { wrong: whyUnreadable(error) };
+  }
+  const bytes = Buffer.concat(chunks);
+  if (bytes.length > MAX_FILE_BYTES) return { wrong: 'larger than 4 MiB: is it the right file?' };
+  try {
+    return { text: new TextDecoder('utf-8', { fatal: true }).decode(bytes) };
+  } catch {
+    return { wrong: 'not UTF-8: save it in that encoding, or is it the right file?' };
+  }
+}
+
+function whyUnreadable(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  switch (code) {
+    case 'ENOENT':
+    case 'ENOTDIR':
+      return 'no such file: name the config file with --config or CAMBIST_CONFIG';
+    case 'EISDIR':
+      return 'a folder: name the config file in it';
+    case 'EACCES':
+    case 'EPERM':
+      return 'must not be read by this user: change its permissions';
+    default:
+      return `cannot be read (${String(code)}): check the file and the path to it`;
+  }
+}

@@ -1,0 +1,49 @@
+import type { Reading } from './place.ts';
+import { hasDotSegments } from './urls.ts';
+
+const LABEL = '[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?';
+const NAME = new RegExp(`^${LABEL}(?:\\.${LABEL})*$`);
+const MAX_NAME_LENGTH = 253;
+
+/** Reads `match.host`: an exact name, an IP address (IPv6 in brackets), or `*.suffix`; lower-case afterwards. */
+export function readHostPattern(text: string): Reading<string> {
+  const host = text.toLowerCase().replace(/\.$/, '');
+  if (host.includes('/')) return { wrong: 'must be a host alone: remove the scheme and the path' };
+  if (host.startsWith('[')) return readIpv6(host);
+  if (/^[^:]*:\d*$/.test(host)) return { wrong: 'must have no port: a host is matched whatever its port' };
+  const name = host.startsWith('*.') ? host.slice(2) : host;
+  if (name.includes('*')) {
+    return {
+      wrong:
+        'has a "*" that stands wrong: it can only be the first label, as in *.tools.svc; for any host leave it out',
+    };
+  }
+  if (name.length > MAX_NAME_LENGTH || !NAME.test(name)) {
+    return {
+      wrong: 'must be a host name, as in github-mcp.tools.svc or *.tools.svc, or an IP address, IPv6 in brackets',
+    };
+  }
+  return { value: host };
+}
+
+function readIpv6(host: string): Reading<string> {
+  if (host.includes(']:')) return { wrong: 'must have no port: a host is matched whatever its port' };
+  if (!/^\[[0-9a-f:.]+\]$/.test(host) || !URL.canParse(`http://${host}`)) {
+    return { wrong: 'must be an IPv6 address in brackets, as in [::1]' };
+  }
+  return { value: new URL(`http://${host}`).hostname };
+}
+
+const PATH_CHARACTERS = /^(?:[A-Za-z0-9\-._~:/@!$&'()*+,;=]|%[0-9A-Fa-f]{2})*$/;
+
+/** Reads `match.path`: a prefix of whole segments, without a trailing slash unless it is `/`. */
+export function readPathPrefix(text: string): Reading<string> {
+  if (!text.startsWith('/')) return { wrong: 'must begin with "/"' };
+  if (/[?#]/.test(text)) return { wrong: 'must be a path alone: remove "?" or "#" and what follows' };
+  if (/%2f|%5c|\\/i.test(text))
+    return { wrong: 'must not have an encoded slash or a backslash: servers differ on what they mean' };
+  if (hasDotSegments(text)) return { wrong: 'must not have "." or ".." as a segment: write the path it leads to' };
+  if (text.includes('//')) return { wrong: 'must not have an empty segment: remove the doubled "/"' };
+  if (!PATH_CHARACTERS.test(text)) return { wrong: 'has a character that no path may have: percent-encode it' };
+  return { value: text === '/' ? text : text.replace(/\/$/, '') };
+}

@@ -1,0 +1,100 @@
+import type { AuthorizationServer } from './config.ts';
+import { DEFAULTS } from './defaults.ts';
+import { type Place, take } from './place.ts';
+import { readDuration } from './quantities.ts';
+import { resolveClientAuth } from './resolve-client-auth.ts';
+import type { Loose } from './schema.ts';
+import type { AuthorizationServerFile } from './schema-authorization-server.ts';
+import type { Sources } from './sources.ts';
+import { isUnsupported, refuseUnsupported } from './unsupported.ts';
+import { readHttpUrl } from './urls.ts';
+
+/** Form fields that the protocol owns (RFC 6749, 7521, 8693, 8707): config sets them by keys of their own, or never. */
+const OWNED_PARAMS = new Set([
+  'grant_type',
+  'client_id',
+  'client_secret',
+  'client_assertion',
+  'client_assertion_type',
+  'subject_token',
+  'subject_token_type',
+  'actor_token',
+  'actor_token_type',
+  'requested_token_type',
+  'resource',
+  'audience',
+  'scope',
+  'assertion',
+  'code',
+  'code_verifier',
+  'redirect_uri',
+  'refresh_token',
+  'username',
+  'password',
+]);
+
+/** An authorization server as it is written → as it is used. Undefined: something is wrong, and `place` knows. */
+export function resolveAuthorizationServer(
+  name: string,
+  written: Loose<AuthorizationServerFile>,
+  place: Place,
+  sources: Sources,
+): AuthorizationServer | undefined {
+  refuseUnsupported('authorization_server', written, place);
+  const allowInsecureHttp = written.allow_insecure_http ?? false;
+  checkUrl(written.issuer, place.at('issuer'), { allowInsecureHttp, allowQuery: false });
+  checkUrl(written.token_endpoint, place.at('token_endpoint'), { allowInsecureHttp, allowQuery: true });
+  if (written.issuer === undefined && written.token_endpoint === undefined) {
+    if (!place.at('issuer').broken && !place.at('token_endpoint').broken) {
+      place.error('has neither "issuer" nor "token_endpoint": one is needed to find where tokens are issued');
+    }
+  }
+  const clientAuth =
+    written.client_auth === undefined
+      ? undefined
+      : resolveClientAuth(written.client_auth, place.at('client_auth'), sources);
+  const method = written.client_auth?.method;
+  if (written.client_id === undefined && method !== undefined && method !== 'none' && !place.at('client_id').broken) {
+    place.error(`missing key "client_id": method "${method}" needs it`);
+  }
+  const extraParams = readExtraParams(written.extra_params ?? {}, place.at('extra_params'));
+  const timeoutMs = readDuration(written.timeout ?? DEFAULTS.authorizationServerTimeout, place.at('timeout'), {
+    min: '1ms',
+    max: '10m',
+  });
+  const tls = sources.tls(written.tls, place.at('tls'));
+  const grant = written.grant ?? DEFAULTS.grant;
+  if (clientAuth === undefined || isUnsupported('authorization_server', 'grant', grant)) return undefined;
+  return {
+    name,
+    issuer: written.issuer,
+    tokenEndpoint: written.token_endpoint,
+    allowInsecureHttp,
+    clientId: written.client_id,
+    clientAuth,
+    grant,
+    extraParams,
+    timeoutMs,
+    tls,
+  };
+}
+
+function checkUrl(text: string | undefined, place: Place, rules: Parameters<typeof readHttpUrl>[1]) {
+  if (text !== undefined) take(readHttpUrl(text, rules), place);
+}
+
+function readExtraParams(written: Record<string, string | undefined>, place: Place): [name: string, value: string][] {
+  const params: [string, string][] = [];
+  for (const [name, value] of Object.entries(written)) {
+    if (OWNED_PARAMS.has(name)) {
+      place.error(`"${name}" is a field that the protocol owns: remove it here, and use the key that is made for it`, {
+        child: name,
+      });
+    } else if (name === '') {
+      place.error('a field has an empty name: write its name', { child: name });
+    } else if (value !== undefined) {
+      params.push([name, value]);
+    }
+  }
+  return params;
+}

@@ -1,0 +1,102 @@
+import type { ActorTokenSource, Credential, SubjectTokenSource, TlsFiles } from './config.ts';
+import { DEFAULTS } from './defaults.ts';
+import { readHeaderName } from './header-names.ts';
+import { nearest } from './nearest.ts';
+import type { Place } from './place.ts';
+import { readDuration, readSize } from './quantities.ts';
+import type { Loose } from './schema.ts';
+import type { DefaultsFile } from './schema-route.ts';
+import type { Sources } from './sources.ts';
+import { readAudience, readExpectAudience, readResource, readScope } from './targets.ts';
+import { tokenTypeUrn } from './units.ts';
+import { refuseUnsupported } from './unsupported.ts';
+
+/** The keys that a route shares with `defaults`, read one by one. Undefined: not written, or wrong and told so. */
+export interface RouteKeys {
+  readonly authorizationServer?: string | undefined;
+  readonly credential?: Credential['kind'] | undefined;
+  readonly resource?: readonly string[] | undefined;
+  readonly audience?: readonly string[] | undefined;
+  /** `''`: none is sent. */
+  readonly scope?: string | undefined;
+  readonly requestedTokenType?: string | undefined;
+  readonly expectAudience?: readonly string[] | 'any' | undefined;
+  readonly subjectToken?: SubjectTokenSource | undefined;
+  readonly actorToken?: ActorTokenSource | undefined;
+  readonly onMissingSubject?: 'deny' | 'client_credentials' | undefined;
+  readonly connectMs?: number | undefined;
+  readonly responseHeadersMs?: number | undefined;
+  readonly retryBodyLimitBytes?: number | undefined;
+  readonly tls?: TlsFiles | undefined;
+  readonly allowInsecureHttp?: boolean | undefined;
+}
+
+const MAX_TIMEOUT = '24h';
+/** Each such request in flight keeps its body in memory. */
+const MAX_RETRY_BODY = '16MiB';
+
+/** @param servers the names that `authorization_servers` defines */
+export function readRouteKeys(
+  written: Loose<DefaultsFile>,
+  place: Place,
+  servers: readonly string[],
+  sources: Sources,
+): RouteKeys {
+  refuseUnsupported('route', written, place);
+  if (written.authorization_server !== undefined && !servers.includes(written.authorization_server)) {
+    refuseServer(written.authorization_server, place.at('authorization_server'), servers);
+  }
+  const duration = (key: 'connect' | 'response_headers') => {
+    const text = written.timeouts?.[key];
+    return text === undefined ? undefined : readDuration(text, place.at('timeouts', key), { max: MAX_TIMEOUT });
+  };
+  const limit = written.retry_body_limit;
+  return {
+    authorizationServer: written.authorization_server,
+    credential: written.credential,
+    resource: readResource(written.resource, place.at('resource')),
+    audience: readAudience(written.audience),
+    scope: readScope(written.scope, place.at('scope')),
+    requestedTokenType: urn(written.requested_token_type),
+    expectAudience: readExpectAudience(written.expect_audience, place.at('expect_audience')),
+    subjectToken: readSubjectToken(written.subject_token, place.at('subject_token')),
+    actorToken: readActorToken(written.actor_token, place.at('actor_token'), sources),
+    onMissingSubject: written.on_missing_subject,
+    connectMs: duration('connect'),
+    responseHeadersMs: duration('response_headers'),
+    retryBodyLimitBytes:
+      limit === undefined ? undefined : readSize(limit, place.at('retry_body_limit'), { max: MAX_RETRY_BODY }),
+    tls: sources.tls(written.tls, place.at('tls')),
+    allowInsecureHttp: written.allow_insecure_http,
+  };
+}
+
+function refuseServer(written: string, place: Place, servers: readonly string[]) {
+  const meant = nearest(written, servers);
+  const known = servers.length === 0 ? 'none is defined there' : `defined there: ${servers.join(', ')}`;
+  const mend = meant === undefined ? known : `did you mean "${meant}"?`;
+  if (!place.broken) place.error(`names no entry of authorization_servers: ${mend}`);
+}
+
+function readSubjectToken(written: Loose<DefaultsFile>['subject_token'], place: Place): SubjectTokenSource | undefined {
+  if (written === undefined) return undefined;
+  refuseUnsupported('subject_token', written, place);
+  const header = readHeaderName(written.header ?? DEFAULTS.subjectTokenHeader, place.at('header'));
+  return { header, type: urn(written.type ?? DEFAULTS.subjectTokenType) ?? '' };
+}
+
+function readActorToken(
+  written: Loose<DefaultsFile>['actor_token'],
+  place: Place,
+  sources: Sources,
+): ActorTokenSource | undefined {
+  if (written?.file === undefined) return undefined;
+  return {
+    source: { file: sources.file(written.file, place.at('file')) },
+    type: urn(written.type ?? DEFAULTS.actorTokenType) ?? '',
+  };
+}
+
+function urn(type: string | undefined): string | undefined {
+  return type === undefined ? undefined : tokenTypeUrn(type);
+}

@@ -1,0 +1,143 @@
+import { collide, readListen } from './addresses.ts';
+import type { AuthorizationServer, Config, Listen } from './config.ts';
+import { DEFAULTS } from './defaults.ts';
+import { type NamedHeader, readHeaderName, refuseSharedHeaders } from './header-names.ts';
+import { formatPath, type Place, take } from './place.ts';
+import { readDuration, readSize } from './quantities.ts';
+import { resolveAuthorizationServer } from './resolve-authorization-server.ts';
+import { type RouteDraft, resolveRoute } from './resolve-route.ts';
+import { readRouteKeys } from './resolve-route-keys.ts';
+import type { ConfigFile, Loose } from './schema.ts';
+import type { Sources } from './sources.ts';
+
+/** The file as far as its shape is right → the config. Undefined: something is wrong, and `root` knows. */
+export function resolveConfig(file: Loose<ConfigFile>, root: Place, sources: Sources): Config | undefined {
+  const { listen, admin } = resolveAddresses(file, root);
+  const servers = resolveServers(file, root, sources);
+  const defaultsPlace = root.at('defaults');
+  const defaults = readRouteKeys(file.defaults ?? {}, defaultsPlace, [...servers.keys()], sources);
+  const drafts = (file.routes ?? []).flatMap((route, index) =>
+    route === undefined ? [] : [resolveRoute(route, root.at('routes', index), { defaults, servers, sources })],
+  );
+  refuseSameNames(drafts);
+  refuseTies(drafts);
+  const config = {
+    log: { level: file.log?.level ?? DEFAULTS.logLevel },
+    ...resolveHeaders(file, drafts, defaults.subjectToken?.header, root),
+    cache: {
+      maxEntries: file.cache?.max_entries ?? DEFAULTS.maxEntries,
+      maxAgeMs: readDuration(file.cache?.max_age ?? DEFAULTS.maxAge, root.at('cache', 'max_age'), {
+        min: '1s',
+        max: '24h',
+      }),
+    },
+    limits: resolveLimits(file, root),
+  };
+  warnOfUnusedServers(servers, drafts, root);
+  const authorizationServers = [...servers.values()].filter((server) => server !== undefined);
+  const routes = drafts.map(({ route }) => route).filter((route) => route !== undefined);
+  if (root.broken || listen === undefined || admin === undefined) return undefined;
+  return { listen, admin, ...config, authorizationServers, routes };
+}
+
+function resolveAddresses(file: Loose<ConfigFile>, root: Place): Record<'listen' | 'admin', Listen | undefined> {
+  const listen = take(readListen(file.listen ?? DEFAULTS.listen), root.at('listen'));
+  const admin = take(readListen(file.admin ?? DEFAULTS.admin), root.at('admin'));
+  if (listen !== undefined && admin !== undefined && collide(listen, admin)) {
+    root.at(file.admin === undefined ? 'listen' : 'admin').error('listen and admin have the same address: change one');
+  }
+  return { listen, admin };
+}
+
+function resolveServers(file: Loose<ConfigFile>, root: Place, sources: Sources) {
+  const servers = new Map<string, AuthorizationServer | undefined>();
+  const place = root.at('authorization_servers');
+  for (const [name, written] of Object.entries(file.authorization_servers ?? {})) {
+    const server =
+      written === undefined ? undefined : resolveAuthorizationServer(name, written, place.at(name), sources);
+    servers.set(name, server);
+  }
+  return servers;
+}
+
+function resolveLimits(file: Loose<ConfigFile>, root: Place): Config['limits'] {
+  const { max_in_flight, max_header_size, shutdown_grace } = file.limits ?? {};
+  const place = root.at('limits');
+  return {
+    maxInFlight: max_in_flight ?? DEFAULTS.maxInFlight,
+    maxHeaderBytes: readSize(max_header_size ?? DEFAULTS.maxHeaderSize, place.at('max_header_size'), {
+      min: '1KiB',
+      max: '1MiB',
+    }),
+    shutdownGraceMs: readDuration(shutdown_grace ?? DEFAULTS.shutdownGrace, place.at('shutdown_grace'), { max: '1h' }),
+  };
+}
+
+/** @param defaultSubject header of the subject token on routes that set none */
+function resolveHeaders(
+  file: Loose<ConfigFile>,
+  drafts: readonly RouteDraft[],
+  defaultSubject: string | undefined,
+  root: Place,
+) {
+  const session = readHeader(file.session?.header ?? DEFAULTS.sessionHeader, root.at('session', 'header'));
+  const host = file.host_header === undefined ? undefined : readHeader(file.host_header, root.at('host_header'));
+  const subjects = drafts.flatMap(({ subjectHeader, place }) =>
+    subjectHeader === undefined ? [] : [{ name: subjectHeader, place: place.at('subject_token', 'header') }],
+  );
+  if (defaultSubject !== undefined) {
+    subjects.push({ name: defaultSubject, place: root.at('defaults', 'subject_token', 'header') });
+  } else {
+    // Nothing in the file says so, so whatever takes that header is to blame.
+    for (const taken of [session, host]) {
+      if (taken?.name === DEFAULTS.subjectTokenHeader)
+        taken.place.error('bears the subject token already: name another');
+    }
+  }
+  refuseSharedHeaders(session, host, subjects);
+  return { session: { header: session.name }, hostHeader: host?.name };
+}
+
+function readHeader(written: string, place: Place): NamedHeader {
+  return { name: readHeaderName(written, place), place };
+}
+
+function refuseSameNames(drafts: readonly RouteDraft[]) {
+  const first = new Map<string, RouteDraft>();
+  for (const draft of drafts) {
+    if (draft.name === undefined) continue;
+    const earlier = first.get(draft.name);
+    if (earlier === undefined) first.set(draft.name, draft);
+    else draft.place.at('name').error(`is the name of ${formatPath(earlier.place.path)} as well: each needs its own`);
+  }
+}
+
+/** Two routes with the same host pattern and the same path would both be right for one request. */
+function refuseTies(drafts: readonly RouteDraft[]) {
+  const first = new Map<string, RouteDraft>();
+  for (const draft of drafts) {
+    if (draft.match === undefined) continue;
+    const key = JSON.stringify([draft.match.host ?? null, draft.match.path]);
+    const earlier = first.get(key);
+    if (earlier === undefined) first.set(key, draft);
+    else {
+      const other = formatPath(earlier.place.at('match').path);
+      draft.place.at('match').error(`takes the same requests as ${other}: change the host or the path of one`);
+    }
+  }
+}
+
+function warnOfUnusedServers(
+  servers: ReadonlyMap<string, AuthorizationServer | undefined>,
+  drafts: readonly RouteDraft[],
+  root: Place,
+) {
+  const used = new Set<string>();
+  for (const { route } of drafts) {
+    if (route === undefined) return;
+    if ('authorizationServer' in route.credential) used.add(route.credential.authorizationServer.name);
+  }
+  for (const name of servers.keys()) {
+    if (!used.has(name)) root.at('authorization_servers', name).warn('no route uses this authorization server', 'key');
+  }
+}

@@ -1,0 +1,154 @@
+import { z } from 'zod';
+import { DEFAULTS } from './defaults.ts';
+import { duration, headerName, oneOrMany, size, text, tls, tokenType } from './schema-values.ts';
+
+const verify = z
+  .strictObject({
+    issuer: text({ description: 'What `iss` must be.' }),
+    audience: oneOrMany({ description: 'One of these must be in `aud`.' }).optional(),
+    jwks_uri: text({ description: "Where the issuer's keys are. Left out: from its metadata." }).optional(),
+  })
+  .meta({ description: 'Checks the subject token (signature, `iss`, `aud`, `exp`) here, before any exchange.' });
+
+const subjectToken = z
+  .strictObject({
+    header: headerName({
+      description: 'Header that bears the caller’s token, with `Bearer ` or bare.',
+      default: DEFAULTS.subjectTokenHeader,
+    }).optional(),
+    type: tokenType({
+      description: 'What it is sent as in `subject_token_type`: a short name or a full URN.',
+      default: DEFAULTS.subjectTokenType,
+    }).optional(),
+    file: text({ description: 'A file in place of a header, for work that has no caller.' }).optional(),
+    verify: verify.optional(),
+  })
+  .meta({ description: 'Where the caller’s token is.' });
+
+const actorToken = z
+  .strictObject({
+    file: text({
+      description: 'File of the token, read anew when it rotates; a projected service-account token is fit.',
+    }),
+    type: tokenType({
+      description: 'What it is sent as in `actor_token_type`: a short name or a full URN.',
+      default: DEFAULTS.actorTokenType,
+    }).optional(),
+  })
+  .meta({ description: 'The workload’s own token, sent as RFC 8693 `actor_token` (delegation).' });
+
+const timeouts = z
+  .strictObject({
+    connect: duration({
+      description: 'Until the connection to the upstream stands; 0 is none.',
+      default: DEFAULTS.connectTimeout,
+    }).optional(),
+    response_headers: duration({
+      description: 'From the request until the headers of the response; 0 is none.',
+      default: DEFAULTS.responseHeadersTimeout,
+    }).optional(),
+  })
+  .meta({ description: 'Timeouts towards the upstream. Bodies and streams have none.' });
+
+const chain = z
+  .strictObject({
+    authorization_server: text({ description: 'Server of the first leg, which issues the assertion.' }),
+    assertion: z
+      .enum(['id_jag', 'jwt'])
+      .meta({
+        description: 'What the first leg asks for: an ID-JAG, or a JWT for identity chaining.',
+        default: 'id_jag',
+      })
+      .optional(),
+  })
+  .meta({ description: 'Two legs: an assertion from another server, then a token from the server of the route.' });
+
+/** Keys that may stand on a route and in `defaults`. */
+export const routeKeys = {
+  authorization_server: text({
+    description: 'Name of the authorization server that issues the token. May be left out where there is one.',
+  }).optional(),
+  credential: z
+    .enum(['exchange', 'client_credentials', 'passthrough', 'none'])
+    .meta({
+      description:
+        'What goes upstream as bearer: a token exchanged for the caller’s, one of our own, the caller’s own token, or none.',
+      default: DEFAULTS.credential,
+    })
+    .optional(),
+  resource: oneOrMany({
+    description:
+      'RFC 8707 `resource`, absolute URIs, sent verbatim. Left out, and no `audience` either: the canonical URI of the upstream. `[]` sends none.',
+  }).optional(),
+  audience: oneOrMany({ description: 'RFC 8693 `audience`: logical names of the backend, sent verbatim.' }).optional(),
+  scope: z.string().meta({ description: 'Scopes to ask for, separated by spaces. Empty: none.' }).optional(),
+  requested_token_type: tokenType({
+    description: 'RFC 8693 `requested_token_type`: a short name or a full URN. Left out: not sent.',
+  }).optional(),
+  expect_audience: oneOrMany({
+    description:
+      'One of these must be in the `aud` of an issued JWT. Left out: what is sent as `resource` and `audience`. `any` turns the check off.',
+  }).optional(),
+  subject_token: subjectToken.optional(),
+  actor_token: actorToken.optional(),
+  on_missing_subject: z
+    .enum(['deny', 'client_credentials'])
+    .meta({
+      description: 'For a request without a subject token: 401, or a token of our own.',
+      default: DEFAULTS.onMissingSubject,
+    })
+    .optional(),
+  chain: chain.optional(),
+  timeouts: timeouts.optional(),
+  retry_body_limit: size({
+    description: 'A request body up to this size is kept for the one retry after an upstream 401; 16MiB at most.',
+    default: DEFAULTS.retryBodyLimit,
+  }).optional(),
+  tls: tls('TLS files for the upstream.').optional(),
+  allow_insecure_http: z
+    .boolean()
+    .meta({
+      description: 'Allow plain http to any host: the issued token crosses the network in clear.',
+      default: false,
+    })
+    .optional(),
+};
+
+export const defaults = z
+  .strictObject(routeKeys)
+  .meta({ description: 'Route keys for every route that does not set them itself.' });
+
+const match = z
+  .strictObject({
+    host: text({
+      description: 'Host of the request, without port: exact, or `*.suffix` for any name that ends in `.suffix`.',
+      examples: ['github-mcp.tools.svc', '*.tools.svc'],
+    }).optional(),
+    path: text({
+      description: 'Prefix of the path, in whole segments. Left out: every path.',
+      examples: ['/mcp'],
+    }).optional(),
+  })
+  .meta({ description: 'Which requests take this route: a host, a path, or both.' });
+
+export const route = z
+  .strictObject({
+    name: z
+      .string()
+      .regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/, {
+        error: 'must be lower-case letters, digits and hyphens, and neither begin nor end with a hyphen',
+      })
+      .max(63, { error: 'must be at most 63 characters long' })
+      .meta({ description: 'Name of the route: its label in metrics and logs.' }),
+    match,
+    upstream: text({
+      description: 'URL of the backend. Its path takes the place of the matched prefix; the query is kept.',
+      examples: ['https://github-mcp.example.com/mcp'],
+    }),
+    ...routeKeys,
+  })
+  .meta({ description: 'One backend: which requests go to it, and with what token.' });
+
+export type DefaultsFile = z.infer<typeof defaults>;
+export type MatchFile = z.infer<typeof match>;
+export type RouteFile = z.infer<typeof route>;

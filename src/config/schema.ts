@@ -1,0 +1,109 @@
+import { z } from 'zod';
+import { DEFAULTS } from './defaults.ts';
+import { authorizationServer } from './schema-authorization-server.ts';
+import { defaults, route } from './schema-route.ts';
+import { duration, headerName, size, text } from './schema-values.ts';
+
+const log = z
+  .strictObject({
+    level: z
+      .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
+      .meta({ description: 'Least severe level that is written.', default: DEFAULTS.logLevel })
+      .optional(),
+  })
+  .meta({ description: 'JSON lines on standard output.' });
+
+const session = z
+  .strictObject({
+    header: headerName({
+      description: 'Header that narrows a session; every session is bound to the subject token as well.',
+      default: DEFAULTS.sessionHeader,
+    }).optional(),
+  })
+  .meta({ description: 'What a session is, beside its subject token.' });
+
+const cache = z
+  .strictObject({
+    max_entries: z
+      .int()
+      .min(1)
+      .max(1_000_000)
+      .meta({ description: 'Most issued tokens that are kept at a time.', default: DEFAULTS.maxEntries })
+      .optional(),
+    max_age: duration({
+      description: 'Longest that an issued token is reused, whatever it says of itself.',
+      default: DEFAULTS.maxAge,
+    }).optional(),
+  })
+  .meta({ description: 'The cache of issued tokens.' });
+
+const limits = z
+  .strictObject({
+    max_in_flight: z
+      .int()
+      .min(1)
+      .meta({ description: 'Requests at a time, open streams included.', default: DEFAULTS.maxInFlight })
+      .optional(),
+    max_header_size: size({
+      description: 'Largest request head, 1MiB at most.',
+      default: DEFAULTS.maxHeaderSize,
+    }).optional(),
+    shutdown_grace: duration({
+      description: 'How long requests in flight may take to finish after SIGTERM.',
+      default: DEFAULTS.shutdownGrace,
+    }).optional(),
+  })
+  .meta({ description: 'What cambist bears at most.' });
+
+/** The config file as it is written. What a JSON Schema cannot say is checked by `resolve.ts`. */
+export const configSchema = z
+  .strictObject({
+    $schema: z.string().meta({ description: 'For editors; cambist does not read it.' }).optional(),
+    version: z.literal(1).meta({ description: 'Version of the file format: 1.' }),
+    listen: text({
+      description: 'Address that agents connect to: `host:port` or `unix:/path`.',
+      default: DEFAULTS.listen,
+    }).optional(),
+    admin: text({
+      description: 'Address of metrics, health and status page: `host:port` or `unix:/path`.',
+      default: DEFAULTS.admin,
+    }).optional(),
+    log: log.optional(),
+    host_header: headerName({
+      description: 'Header that is asked for the host first, where a request bears it.',
+      examples: ['x-kagent-host'],
+    }).optional(),
+    authorization_servers: z
+      .record(
+        z.string().regex(/^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/, {
+          error: 'the name of an authorization server must be letters, digits, ".", "_" and "-", 63 at most',
+        }),
+        authorizationServer,
+      )
+      .meta({ description: 'Authorization servers by name; the name is their label in metrics and logs.' })
+      .optional(),
+    session: session.optional(),
+    cache: cache.optional(),
+    limits: limits.optional(),
+    defaults: defaults.optional(),
+    routes: z.array(route).min(1).meta({ description: 'The backends, in any order.' }),
+  })
+  .meta({
+    $id: 'https://cambist.dev/config/v1/schema.json',
+    title: 'cambist config',
+    description: 'The config file of cambist, in YAML or JSON.',
+  });
+
+export type ConfigFile = z.infer<typeof configSchema>;
+
+/** What is left of a checked file when all that is wrong was taken out: any part may be missing. */
+export type Loose<T> = T extends readonly (infer Item)[]
+  ? (Loose<Item> | undefined)[]
+  : T extends object
+    ? { [Key in keyof T]?: Loose<T[Key]> | undefined }
+    : T;
+
+/** The JSON Schema (draft 2020-12) of the config file, for editors. */
+export function jsonSchema(): Record<string, unknown> {
+  return { ...z.toJSONSchema(configSchema, { target: 'draft-2020-12', io: 'input' }) };
+}

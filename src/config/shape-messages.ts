@@ -1,0 +1,42 @@
+import type { z } from 'zod';
+import { nearest } from './nearest.ts';
+
+/** Stands for "a key is missing", which is told at the map that lacks it. */
+export const MISSING = 'missing';
+
+const TYPES: Record<string, string> = {
+  object: 'must be a map ("key: value")',
+  record: 'must be a map ("name: …")',
+  array: 'must be a list ("- …")',
+  string: 'must be a string: put it in quotes if it is one',
+  boolean: 'must be true or false',
+  number: 'must be a number',
+  int: 'must be a whole number',
+};
+
+/**
+ * The words for an issue where the schema itself has none. Never the value: it could be a secret in the wrong place.
+ */
+export const describeIssue: z.core.$ZodErrorMap = (issue) => {
+  if (issue.input === undefined) return MISSING;
+  if (issue.input === null) return 'has no value: write one, or remove the key';
+  switch (issue.code) {
+    case 'invalid_type':
+      return TYPES[issue.expected];
+    case 'invalid_value':
+      return describeChoice(issue.values.map(String), issue.input);
+    case 'too_small':
+      return issue.origin === 'array' ? 'must not be empty' : `must be at least ${issue.minimum}`;
+    case 'too_big':
+      return `must be at most ${issue.maximum}`;
+    default:
+      return undefined;
+  }
+};
+
+function describeChoice(values: readonly string[], input: unknown): string {
+  if (values.length === 1) return `must be ${values[0]}`;
+  const meant = nearest(String(input), values);
+  const hint = meant === undefined ? '' : `: did you mean "${meant}"?`;
+  return `must be one of ${values.join(', ')}${hint}`;
+}

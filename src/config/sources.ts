@@ -1,0 +1,85 @@
+import { access } from 'node:fs/promises';
+import { dirname, isAbsolute, join } from 'node:path';
+import type { CredentialSource, TlsFiles } from './config.ts';
+import type { Place } from './place.ts';
+
+interface WrittenFile {
+  file?: string | undefined;
+}
+
+interface WrittenSource extends WrittenFile {
+  env?: string | undefined;
+}
+
+interface WrittenTls {
+  ca?: WrittenFile | undefined;
+  certificate?: WrittenFile | undefined;
+  private_key?: WrittenFile | undefined;
+}
+
+/** Reads where secrets, keys and certificates lie, and remembers each file with its place in the config. */
+export interface Sources {
+  /** A file by its path; a relative one starts at the folder of the config file. */
+  file(path: string, place: Place): string;
+  /** `{ file }` or `{ env }`, exactly one. */
+  credential(written: WrittenSource | undefined, place: Place): CredentialSource | undefined;
+  tls(written: WrittenTls | undefined, place: Place): TlsFiles | undefined;
+  /** Warns of each file that is not there now. */
+  warnOfMissing(): Promise<void>;
+}
+
+export function createSources(configFile: string): Sources {
+  const folder = dirname(configFile);
+  const found: { file: string; place: Place }[] = [];
+
+  function file(path: string, place: Place): string {
+    const full = isAbsolute(path) ? path : join(folder, path);
+    found.push({ file: full, place });
+    return full;
+  }
+
+  function credential(written: WrittenSource | undefined, place: Place): CredentialSource | undefined {
+    if (written === undefined) return undefined;
+    if (written.file !== undefined && written.env !== undefined) {
+      place.error('has both "file" and "env": remove one');
+    } else if (written.file !== undefined) {
+      return { file: file(written.file, place.at('file')) };
+    } else if (written.env !== undefined) {
+      return { env: written.env };
+    } else if (!place.broken) {
+      place.error('has neither "file" nor "env": write { file: /path/to/it } or { env: NAME_OF_VARIABLE }');
+    }
+    return undefined;
+  }
+
+  function tls(written: WrittenTls | undefined, place: Place): TlsFiles | undefined {
+    if (written === undefined) return undefined;
+    const pem = (key: keyof WrittenTls) => {
+      const path = written[key]?.file;
+      return path === undefined ? undefined : file(path, place.at(key, 'file'));
+    };
+    for (const [key, other] of [
+      ['certificate', 'private_key'],
+      ['private_key', 'certificate'],
+    ] as const) {
+      if (written[key] !== undefined && written[other] === undefined && !place.at(other).broken) {
+        place.error(`has "${key}" without "${other}": the two go together`);
+      }
+    }
+    return { ca: pem('ca'), certificate: pem('certificate'), privateKey: pem('private_key') };
+  }
+
+  async function warnOfMissing() {
+    for (const { file: path, place } of found) {
+      const there = await access(path).then(
+        () => true,
+        () => false,
+      );
+      // A value without a slash could be a secret that was written in the place of its file.
+      const named = place.path.length > 0 && path.includes('/') ? `file "${path}"` : 'the file';
+      if (!there) place.warn(`${named} cannot be read here: mount it, unless cambist runs elsewhere`);
+    }
+  }
+
+  return { file, credential, tls, warnOfMissing };
+}

@@ -1,0 +1,77 @@
+import type { TokenTarget } from './config.ts';
+import type { Place } from './place.ts';
+import { ABSOLUTE_URI } from './units.ts';
+
+type Written = string | (string | undefined)[] | undefined;
+
+/** One or many, as a list; what is wrong in it was taken out. */
+function toList(written: Written): string[] | undefined {
+  if (written === undefined) return undefined;
+  return typeof written === 'string' ? [written] : written.filter((entry) => entry !== undefined);
+}
+
+/** RFC 8707 section 2: an absolute URI, which may have a query and must not have a fragment. Nothing else is changed. */
+export function readResource(written: Written, place: Place): readonly string[] | undefined {
+  for (const [index, entry] of (typeof written === 'string' ? [written] : (written ?? [])).entries()) {
+    const at = typeof written === 'string' ? place : place.at(index);
+    if (entry === undefined || ABSOLUTE_URI.test(entry)) continue;
+    at.error(
+      entry.includes('#')
+        ? 'must not have a fragment: remove "#" and what follows'
+        : 'must be an absolute URI, as in https://backend.example.com/mcp; a logical name belongs into "audience"',
+    );
+  }
+  return toList(written);
+}
+
+export function readAudience(written: Written): readonly string[] | undefined {
+  return toList(written);
+}
+
+export function readExpectAudience(written: Written, place: Place): readonly string[] | 'any' | undefined {
+  if (written === 'any') return 'any';
+  const list = toList(written);
+  if (list?.includes('any')) place.error('has "any" in a list: write expect_audience: any to turn the check off');
+  if (list?.length === 0) place.error('must not be empty: name an audience, or write any to turn the check off');
+  return list;
+}
+
+/** RFC 6749 section 3.3. */
+const SCOPE_TOKEN = /^[!#-[\]-~]+$/;
+
+/** Scopes with single spaces between them; `''` for none. */
+export function readScope(written: string | undefined, place: Place): string | undefined {
+  const tokens = written?.split(/[ \t\r\n]+/).filter((token) => token !== '');
+  if (tokens?.some((token) => !SCOPE_TOKEN.test(token))) {
+    place.error('has a character that no scope may have: scopes are printable ASCII without quotes and backslashes');
+  }
+  return tokens?.join(' ');
+}
+
+/** What a route asks for where it may leave things out. */
+interface AskedFor {
+  readonly resource?: readonly string[] | undefined;
+  readonly audience?: readonly string[] | undefined;
+  readonly scope?: string | undefined;
+  readonly requestedTokenType?: string | undefined;
+  readonly expectAudience?: readonly string[] | 'any' | undefined;
+}
+
+/** @param canonicalUri of the upstream: the `resource` where neither it nor an audience is named */
+export function resolveTarget(asked: AskedFor, canonicalUri: string, place: Place): TokenTarget {
+  const audience = asked.audience ?? [];
+  const resource = asked.resource ?? (audience.length > 0 ? [] : [canonicalUri]);
+  const expectAudience = asked.expectAudience ?? [...new Set([...resource, ...audience])];
+  if (expectAudience.length === 0 && !place.at('expect_audience').broken && !place.at('resource').broken) {
+    place.error(
+      'sends neither resource nor audience, so nothing tells whom an issued token must be for: set expect_audience to what the backend expects in "aud", or to any',
+    );
+  }
+  return {
+    resource,
+    audience,
+    scope: asked.scope === '' ? undefined : asked.scope,
+    requestedTokenType: asked.requestedTokenType,
+    expectAudience,
+  };
+}

@@ -1,0 +1,36 @@
+const MS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 } as const;
+const BYTES = { '': 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 } as const;
+
+/** `250ms`, `5s`, `5m`, `1h`, or `0`. */
+export const DURATION = /^(?:0|[1-9]\d{0,8}(?:ms|s|m|h))$/;
+
+/** `64KiB`, `1MiB`, or plain bytes. */
+export const SIZE = /^(?:0|[1-9]\d{0,9}(?:KiB|MiB|GiB)?)$/;
+
+/** Milliseconds of a duration as the config file writes it; undefined where it is none. */
+export function parseDuration(text: string | number): number | undefined {
+  if (!DURATION.test(String(text))) return undefined;
+  const [, count, unit] = /^(\d+)(ms|s|m|h)?$/.exec(String(text)) ?? [];
+  return Number(count) * MS[(unit ?? 'ms') as keyof typeof MS];
+}
+
+/** Bytes of a size as the config file writes it; undefined where it is none. */
+export function parseSize(text: string | number): number | undefined {
+  if (!SIZE.test(String(text))) return undefined;
+  const [, count, unit] = /^(\d+)(KiB|MiB|GiB)?$/.exec(String(text)) ?? [];
+  return Number(count) * BYTES[(unit ?? '') as keyof typeof BYTES];
+}
+
+/** Token types by their short names (RFC 8693 section 3; `id-jag` is of the identity assertion grant draft). */
+export const TOKEN_TYPES = ['access_token', 'refresh_token', 'id_token', 'saml1', 'saml2', 'jwt', 'id-jag'] as const;
+
+const TOKEN_TYPE_PREFIX = 'urn:ietf:params:oauth:token-type:';
+
+/** An absolute URI (RFC 3986 section 4.3) in printable ASCII: a scheme, a colon, and no fragment. */
+export const ABSOLUTE_URI = /^[A-Za-z][A-Za-z0-9+.-]*:[!"$-;=?-[\]_a-z~%]+$/;
+
+/** The URN of a short token type name; a full URI stays as it is; undefined where it is neither. */
+export function tokenTypeUrn(text: string): string | undefined {
+  if ((TOKEN_TYPES as readonly string[]).includes(text)) return TOKEN_TYPE_PREFIX + text;
+  return ABSOLUTE_URI.test(text) ? text : undefined;
+}

@@ -1,0 +1,94 @@
+import { createHash, X509Certificate } from 'node:crypto';
+import { Agent, type Dispatcher } from 'undici';
+import type { TlsFiles } from './config/config.ts';
+import { readCredential } from './config/credential.ts';
+
+/** Largest header block that a server may answer with. */
+const MAX_RESPONSE_HEADER_BYTES = 64 * 1024;
+
+/** What a peer needs of a connection: who vouches for it, who we are to it, how long to wait for it. */
+export interface PeerOptions {
+  /** The peer's name in messages and metrics, as in `route "github"`. */
+  readonly name: string;
+  readonly tls: TlsFiles | undefined;
+  /** 0 is none. */
+  readonly connectMs: number;
+}
+
+interface TlsMaterial {
+  readonly ca?: string;
+  readonly cert?: string;
+  readonly key?: string;
+}
+
+/** Connection pools, one for each way of connecting, shared by all peers that connect that way. */
+export interface Dispatchers {
+  /**
+   * The pool for a peer. It verifies TLS, follows no redirect, retries nothing and has no timeout but the connect's.
+   * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE where a TLS file cannot be read
+   */
+  for(peer: PeerOptions): Dispatcher | Promise<Dispatcher>;
+  /** Forgets pools made from TLS files, so that the next request reads them anew; requests in flight finish on the old. */
+  rereadTls(): void;
+  /** Closes all pools at once. */
+  destroy(): Promise<void>;
+}
+
+/** @param onCertificate is told when a client certificate was read, with its end in epoch seconds */
+export function createDispatchers(onCertificate: (peer: string, expiresAtSeconds: number) => void): Dispatchers {
+  const byPeer = new Map<string, Dispatcher>();
+  const byMaterial = new Map<string, Agent>();
+
+  async function read(peer: PeerOptions, tls: TlsFiles, key: string): Promise<Dispatcher> {
+    const material = await readTlsMaterial(tls, peer.name);
+    if (material.cert !== undefined) onCertificate(peer.name, certificateEndSeconds(material.cert));
+    return keep(key, peer.connectMs, material);
+  }
+
+  function keep(key: string, connectMs: number, material: TlsMaterial): Dispatcher {
+    const digest = createHash('sha256')
+      .update(JSON.stringify([connectMs, material]))
+      .digest('base64url');
+    const agent = byMaterial.get(digest) ?? createAgent(connectMs, material);
+    byMaterial.set(digest, agent);
+    byPeer.set(key, agent);
+    return agent;
+  }
+
+  return {
+    for(peer) {
+      const key = peer.tls === undefined ? `${peer.connectMs}` : JSON.stringify([peer.connectMs, peer.tls]);
+      const known = byPeer.get(key);
+      if (known !== undefined) return known;
+      return peer.tls === undefined ? keep(key, peer.connectMs, {}) : read(peer, peer.tls, key);
+    },
+    rereadTls() {
+      for (const key of byPeer.keys()) if (key.startsWith('[')) byPeer.delete(key);
+    },
+    async destroy() {
+      await Promise.all([...byMaterial.values()].map((agent) => agent.destroy()));
+    },
+  };
+}
+
+function createAgent(connectMs: number, material: TlsMaterial): Agent {
+  return new Agent({
+    connect: { ...material, timeout: connectMs },
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    maxHeaderSize: MAX_RESPONSE_HEADER_BYTES,
+  });
+}
+
+async function readTlsMaterial(tls: TlsFiles, peer: string): Promise<TlsMaterial> {
+  const read = async (file: string, what: string) => (await readCredential({ file }, `${what} of ${peer}`)).reveal();
+  return {
+    ...(tls.ca !== undefined && { ca: await read(tls.ca, 'CA certificate') }),
+    ...(tls.certificate !== undefined && { cert: await read(tls.certificate, 'client certificate') }),
+    ...(tls.privateKey !== undefined && { key: await read(tls.privateKey, 'client key') }),
+  };
+}
+
+function certificateEndSeconds(pem: string): number {
+  return Date.parse(new X509Certificate(pem).validTo) / 1000;
+}

@@ -1,0 +1,54 @@
+#!/usr/bin/env node
+import { type Command, EXIT, UsageError } from './commands/command.ts';
+
+/** Loaded when called, so that a command does not wait for the parts of another. */
+const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  run: async () => (await import('./commands/run.ts')).run,
+  validate: async () => (await import('./commands/validate.ts')).validate,
+  explain: async () => (await import('./commands/explain.ts')).explain,
+  schema: async () => (await import('./commands/schema.ts')).schema,
+  version: async () => (await import('./commands/version.ts')).version,
+};
+
+const HELP = `Usage: cambist [command] [options]
+
+Exchanges the caller's bearer token for one made for the MCP backend that a request goes to.
+
+Commands:
+  run [--config F]                 run the proxy (the default)
+  validate [--config F] [--json]   check a config file; every problem at once
+  explain [--config F] [--json] [-X METHOD] [-H 'name: value']... URL
+                                   which route a request takes, and which token request it leads to
+  schema                           print the JSON Schema of the config file
+  version                          print the version
+
+The config file is --config, else $CAMBIST_CONFIG, else /etc/cambist/cambist.yaml.
+Exit codes: 0 done, 1 what was asked failed, 2 wrong usage.
+`;
+
+async function main(args: readonly string[]): Promise<number> {
+  const [first] = args;
+  if (first === '--help' || first === '-h' || first === 'help') {
+    process.stdout.write(HELP);
+    return EXIT.done;
+  }
+  const named = first !== undefined && !first.startsWith('-');
+  const load = COMMANDS[named ? first : 'run'];
+  if (load === undefined) throw new UsageError(`unknown command "${first}"`);
+  const command = await load();
+  return command(named ? args.slice(1) : args);
+}
+
+/** `parseArgs` marks its errors with codes of this family. */
+function isUsageError(error: unknown): error is Error {
+  if (error instanceof UsageError) return true;
+  return error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS_');
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  if (!isUsageError(error)) throw error;
+  console.error(`cambist: ${error.message}\nTry "cambist --help".`);
+  process.exitCode = EXIT.usage;
+}

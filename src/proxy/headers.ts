@@ -1,0 +1,104 @@
+/** Header names and values in turn, as they stood on the wire; duplicates and letter case stay. */
+export type RawHeaders = readonly string[];
+
+/** Meant for the next hop only (RFC 9110 section 7.6.1), or answered by this one (`Expect`). */
+const HOP_BY_HOP: ReadonlySet<string> = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'http2-settings',
+  'expect',
+]);
+
+/** All values of one header, a line each. `name` is lower case. */
+export function headerValues(raw: RawHeaders, name: string): string[] {
+  const values: string[] = [];
+  for (let i = 0; i < raw.length; i += 2) {
+    const key = raw[i] as string;
+    if (key.length === name.length && key.toLowerCase() === name) values.push(raw[i + 1] as string);
+  }
+  return values;
+}
+
+/** What goes upstream in place of what the caller sent. */
+export interface RequestHeaderRules {
+  /** `Host` of the upstream. */
+  readonly host: string;
+  /** Lower-case names that stay here, beside the hop-by-hop ones. */
+  readonly withheld: ReadonlySet<string>;
+  /** Tokens that the caller sent: a header whose value contains one stays here, whatever its name. */
+  readonly callerTokens: readonly string[];
+  readonly requestId: string;
+}
+
+/** The header that carries a request's id, both ways. */
+export const REQUEST_ID = 'x-request-id';
+
+/**
+ * The headers of a request as the upstream gets them, without `Authorization`, which the dispatcher adds.
+ * @see RFC 9110 section 7.6.1
+ */
+export function upstreamHeaders(raw: RawHeaders, rules: RequestHeaderRules): string[] {
+  const listed = connectionOptions(headerValues(raw, 'connection'));
+  const headers = ['host', rules.host];
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i] as string;
+    const value = raw[i + 1] as string;
+    const key = name.toLowerCase();
+    if (key === 'host' || key === REQUEST_ID || HOP_BY_HOP.has(key)) continue;
+    if (rules.withheld.has(key) || listed?.has(key) === true) continue;
+    if (rules.callerTokens.some((token) => value.includes(token))) continue;
+    headers.push(name, value);
+  }
+  headers.push(REQUEST_ID, rules.requestId);
+  return headers;
+}
+
+/**
+ * The headers of an answer as the caller gets them.
+ * @param raw as undici gives them
+ */
+export function callerHeaders(raw: readonly Buffer[]): string[] {
+  const headers: string[] = [];
+  let listed: ReadonlySet<string> | undefined;
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = (raw[i] as Buffer).toString('latin1');
+    const value = (raw[i + 1] as Buffer).toString('latin1');
+    const key = name.toLowerCase();
+    if (key === 'connection') listed = connectionOptions([value], listed);
+    if (!HOP_BY_HOP.has(key)) headers.push(name, value);
+  }
+  return listed === undefined ? headers : without(headers, listed);
+}
+
+function without(headers: string[], names: ReadonlySet<string>): string[] {
+  const kept: string[] = [];
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] as string;
+    if (!names.has(name.toLowerCase())) kept.push(name, headers[i + 1] as string);
+  }
+  return kept;
+}
+
+/** Never dropped for being listed in `Connection`: without them the message means something else. */
+const END_TO_END: ReadonlySet<string> = new Set(['content-length', 'content-type', 'host', 'authorization']);
+
+/** The names that `Connection` lists, or undefined where it lists none but the usual. */
+function connectionOptions(values: readonly string[], known?: ReadonlySet<string>): ReadonlySet<string> | undefined {
+  let listed = known;
+  for (const value of values) {
+    if (value === 'keep-alive' || value === 'close') continue;
+    const names = value
+      .toLowerCase()
+      .split(',')
+      .map((name) => name.trim());
+    listed = new Set([...(listed ?? []), ...names.filter((name) => !END_TO_END.has(name))]);
+  }
+  return listed;
+}

@@ -1,0 +1,33 @@
+import type { Route } from '../config/config.ts';
+
+/** How a request was answered, seen from the caller. */
+export type Outcome =
+  /** The upstream's answer was relayed, whatever its status. */
+  | 'forwarded'
+  /** cambist answered 4xx: the caller's part. */
+  | 'refused'
+  /** cambist answered 5xx: ours, the authorization server's, or the backend's part. */
+  | 'failed'
+  /** The caller went away before an answer. */
+  | 'cancelled';
+
+/** The head of an answer, as it is counted. */
+export interface RequestAnswer {
+  readonly method: string;
+  /** HTTP status; 499 where the caller went away before there was one. */
+  readonly status: number;
+  readonly outcome: Outcome;
+  /** From the request's arrival to the answer's head. */
+  readonly durationMs: number;
+}
+
+/** What this room tells whoever counts. */
+export interface ProxyObserver {
+  requestRouted(route: Route): void;
+  /** `route` is undefined where none matched. */
+  requestAnswered(route: Route | undefined, answer: RequestAnswer): void;
+  requestEnded(route: Route): void;
+  streamOpened(route: Route): void;
+  streamClosed(route: Route): void;
+  upstreamRetried(route: Route): void;
+}

@@ -1,0 +1,57 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Route } from '../config/config.ts';
+import type { CambistError } from '../errors.ts';
+import type { IssuedToken } from '../tokens/issued.ts';
+import type { CacheResult } from '../tokens/observer.ts';
+import type { Outcome } from './observer.ts';
+import type { RequestBody } from './request-body.ts';
+
+/** One request on its way through cambist; each step fills in what it found out. */
+export interface Passage {
+  readonly id: string;
+  /** The request target as it came. */
+  readonly url: string;
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  /** Monotonic milliseconds. */
+  readonly startedMs: number;
+  /** Undefined until one matched. */
+  route: Route | undefined;
+  cache: CacheResult | undefined;
+  /** How long the token took, where it was not in the cache. */
+  exchangeMs: number | undefined;
+  leg: UpstreamLeg | undefined;
+  /** Set where cambist answers by itself. */
+  error: CambistError | undefined;
+  answer: Answer | undefined;
+  /** Has the connection to the caller ended? */
+  gone: boolean;
+  /** Ends the upstream request, once there is one. */
+  abort: (() => void) | undefined;
+}
+
+/** The head of what the caller got. */
+export interface Answer {
+  readonly status: number;
+  readonly outcome: Outcome;
+  /** From the request's arrival. */
+  readonly durationMs: number;
+}
+
+/** What the dispatcher needs to send a request upstream. */
+export interface UpstreamLeg {
+  readonly path: string;
+  /** Without `Authorization`. */
+  readonly headers: readonly string[];
+  readonly body: RequestBody;
+  /** Undefined on routes that send none of ours. */
+  readonly bearer: Bearer | undefined;
+}
+
+export interface Bearer {
+  readonly token: IssuedToken;
+  /** Gives up a token that the upstream refused, and gets another. */
+  renew(): Promise<IssuedToken>;
+  /** Gives it up without another. */
+  refuse(): void;
+}

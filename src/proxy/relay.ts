@@ -1,0 +1,60 @@
+import type { ServerResponse } from 'node:http';
+import type { Dispatcher } from 'undici';
+import { callerHeaders } from './headers.ts';
+
+/** Hands an upstream's answer to the caller as it comes: bytes unchanged, event by event, no faster than the caller reads. */
+export interface Relay {
+  readonly status: number;
+  /** Is it a stream of server-sent events? */
+  readonly isEventStream: boolean;
+  /** Writes the head and lets the body through. */
+  start(response: ServerResponse): void;
+  data(chunk: Buffer): void;
+  end(): void;
+  /** The upstream broke off: the caller sees a reset, never a clean end. */
+  fail(): void;
+}
+
+type Controller = Dispatcher.DispatchController;
+
+/** @param requestIsWhole false where the upstream answered before it had the whole request: the connection then ends */
+export function createRelay(controller: Controller, status: number, requestIsWhole: () => boolean): Relay {
+  const headers = callerHeaders((controller.rawHeaders ?? []) as Buffer[]);
+  let response: ServerResponse | undefined;
+  let wrote = false;
+
+  return {
+    status,
+    isEventStream: isEventStream(headers),
+    start(to) {
+      response = to;
+      if (!requestIsWhole()) headers.push('connection', 'close');
+      to.writeHead(status, headers);
+      to.on('drain', () => controller.resume());
+      // A stream may be silent for hours after its head, so the head must not wait for it; a short body is worth one tick.
+      process.nextTick(() => {
+        if (!wrote) to.flushHeaders();
+      });
+    },
+    data(chunk) {
+      wrote = true;
+      if (response?.write(chunk) === false) controller.pause();
+    },
+    end() {
+      wrote = true;
+      response?.end();
+    },
+    fail() {
+      response?.destroy();
+    },
+  };
+}
+
+function isEventStream(headers: readonly string[]): boolean {
+  for (let i = 0; i < headers.length; i += 2) {
+    if ((headers[i] as string).toLowerCase() === 'content-type') {
+      return (headers[i + 1] as string).toLowerCase().startsWith('text/event-stream');
+    }
+  }
+  return false;
+}

@@ -1,0 +1,66 @@
+import type { IncomingMessage } from 'node:http';
+import { CambistError } from '../errors.ts';
+
+/** The body of a request on its way upstream. */
+export interface RequestBody {
+  /** For the first attempt: whole, streaming, or none. */
+  readonly content: Buffer | AsyncIterable<Buffer> | null;
+  /** For a second attempt; undefined where it was not kept. */
+  replay(): Buffer | null | undefined;
+}
+
+const NO_BODY: RequestBody = { content: null, replay: () => null };
+
+/**
+ * Takes the body of a request. A body that says it is small is read whole, which is quicker and can be sent twice; any other
+ * streams, and while it is small a copy is kept.
+ * @param keepBytes the largest body that is kept for a second attempt; 0 keeps none
+ * @throws {CambistError} ERR_UPSTREAM_UNREACHABLE where the caller goes away meanwhile; nobody is there to read it
+ */
+export function takeBody(request: IncomingMessage, keepBytes: number): RequestBody | Promise<RequestBody> {
+  const length = request.headers['content-length'];
+  if (length === undefined) {
+    return request.headers['transfer-encoding'] === undefined ? NO_BODY : stream(request, keepBytes);
+  }
+  if (length === '0') return NO_BODY;
+  return Number(length) <= keepBytes ? readWhole(request) : stream(request, 0);
+}
+
+function readWhole(request: IncomingMessage): Promise<RequestBody> {
+  const chunks: Buffer[] = [];
+  return new Promise((resolve, reject) => {
+    request.on('data', (chunk: Buffer) => chunks.push(chunk));
+    request.on('end', () => {
+      const content = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
+      resolve({ content, replay: () => content });
+    });
+    request.on('error', (cause) => {
+      reject(
+        new CambistError('ERR_UPSTREAM_UNREACHABLE', 'the caller went away before its request was whole', { cause }),
+      );
+    });
+  });
+}
+
+/**
+ * The request is handed on as an iterable and not as a stream: whoever ends reading a stream early destroys it, and with it
+ * the caller's connection, on which an answer has yet to go.
+ */
+function stream(request: IncomingMessage, keepBytes: number): RequestBody {
+  let kept: Buffer[] | undefined = [];
+  let size = 0;
+  let ended = false;
+  async function* pass(): AsyncGenerator<Buffer> {
+    for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+      size += chunk.length;
+      if (size > keepBytes) kept = undefined;
+      kept?.push(chunk);
+      yield chunk;
+    }
+    ended = true;
+  }
+  return {
+    content: pass(),
+    replay: () => (ended && kept !== undefined ? Buffer.concat(kept) : undefined),
+  };
+}

@@ -1,0 +1,44 @@
+import { CambistError, describeError } from '../errors.ts';
+
+/** cambist's own answer to a request: RFC 9457. */
+export interface Problem {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
+/** Named to the caller where nothing better is known: long enough to be worth waiting, short enough to be worth trying. */
+const DEFAULT_RETRY_AFTER_SECONDS = 1;
+
+/** Any error whatever as one of ours. */
+export function asCambistError(error: unknown): CambistError {
+  if (error instanceof CambistError) return error;
+  // The plugin wraps what the dispatcher gave it.
+  if (error instanceof Error && error.cause instanceof CambistError) return error.cause;
+  return new CambistError('ERR_INTERNAL', 'something failed that should not', { cause: error });
+}
+
+/**
+ * What the caller is told. Only the catalogue speaks here: no message, address or answer of another server.
+ * @see RFC 9457 section 3, RFC 6750 section 3
+ */
+export function describeProblem(error: CambistError, requestId: string): Problem {
+  const { status, title, detail } = describeError(error.code);
+  const headers: Record<string, string> = { 'content-type': 'application/problem+json', 'x-request-id': requestId };
+  if (status === 401) headers['www-authenticate'] = challenge(error);
+  if (status === 503) headers['retry-after'] = String(error.retryAfterSeconds ?? DEFAULT_RETRY_AFTER_SECONDS);
+  const type = `urn:cambist:error:${error.code}`;
+  const body = JSON.stringify({ type, title, status, detail, code: error.code, request_id: requestId });
+  return { status, headers, body };
+}
+
+function challenge(error: CambistError): string {
+  switch (error.code) {
+    case 'ERR_SUBJECT_TOKEN_MISSING':
+      return 'Bearer';
+    case 'ERR_INTERACTION_REQUIRED':
+      return `Bearer error="insufficient_claims", claims="${Buffer.from(error.claims ?? '').toString('base64')}"`;
+    default:
+      return 'Bearer error="invalid_token"';
+  }
+}

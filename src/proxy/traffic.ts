@@ -1,0 +1,159 @@
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Route } from '../config/config.ts';
+import { CambistError } from '../errors.ts';
+import type { Logger } from '../logger.ts';
+import type { Clock } from '../tokens/clock.ts';
+import { headerValues, REQUEST_ID } from './headers.ts';
+import type { Outcome, ProxyObserver } from './observer.ts';
+import type { Passage } from './passage.ts';
+import type { Relay } from './relay.ts';
+import { asCambistError, describeProblem } from './rescue.ts';
+
+/** All requests under way: begins them, answers them, and tells of each end once, in a metric and a log line. */
+export interface Traffic {
+  /** @throws nothing; a request that may not come in is refused by `assertOpen` */
+  begin(request: IncomingMessage, response: ServerResponse, url: string): Passage;
+  /** @throws {CambistError} ERR_SHUTTING_DOWN, ERR_OVERLOADED */
+  assertOpen(maxInFlight: number): void;
+  routed(passage: Passage, route: Route): void;
+  relay(passage: Passage, relay: Relay): void;
+  problem(passage: Passage, error: unknown): void;
+  /** Takes no new request from now on; settles when none is under way. */
+  drain(): Promise<void>;
+}
+
+export interface TrafficOptions {
+  readonly clock: Clock;
+  readonly observer: ProxyObserver;
+  readonly logger: Logger;
+}
+
+/** nginx's status for a caller who went away before there was an answer. */
+const CALLER_GONE = 499;
+
+export function createTraffic({ clock, observer, logger }: TrafficOptions): Traffic {
+  let inFlight = 0;
+  let draining = false;
+  let onDrained: (() => void) | undefined;
+
+  function answered(passage: Passage, status: number, outcome: Outcome): void {
+    const durationMs = clock.monotonicMs() - passage.startedMs;
+    passage.answer = { status, outcome, durationMs };
+    observer.requestAnswered(passage.route, {
+      method: passage.request.method ?? '',
+      status,
+      outcome,
+      durationMs,
+    });
+  }
+
+  function end(passage: Passage): void {
+    passage.gone = true;
+    passage.abort?.();
+    if (passage.answer === undefined) answered(passage, CALLER_GONE, 'cancelled');
+    if (passage.route !== undefined) observer.requestEnded(passage.route);
+    logEnd(passage);
+    inFlight -= 1;
+    if (inFlight === 0) onDrained?.();
+  }
+
+  function logEnd(passage: Passage): void {
+    const { answer, error } = passage;
+    const line = {
+      request_id: passage.id,
+      route: passage.route?.name,
+      method: passage.request.method,
+      status: answer?.status,
+      outcome: answer?.outcome,
+      code: error?.code,
+      cache: passage.cache,
+      duration_ms: rounded(answer?.durationMs),
+      exchange_ms: rounded(passage.exchangeMs),
+      total_ms: rounded(clock.monotonicMs() - passage.startedMs),
+      err: error,
+    };
+    if (error === undefined) logger.info(line, 'request');
+    else if (error.status < 500) logger.warn(line, 'request');
+    else logger.error(line, 'request');
+  }
+
+  return {
+    begin(request, response, url) {
+      const passage: Passage = {
+        id: requestId(request),
+        url,
+        request,
+        response,
+        startedMs: clock.monotonicMs(),
+        route: undefined,
+        cache: undefined,
+        exchangeMs: undefined,
+        leg: undefined,
+        error: undefined,
+        answer: undefined,
+        gone: false,
+        abort: undefined,
+      };
+      inFlight += 1;
+      response.once('close', () => end(passage));
+      return passage;
+    },
+    assertOpen(maxInFlight) {
+      if (draining) throw new CambistError('ERR_SHUTTING_DOWN', 'the proxy is shutting down');
+      if (inFlight > maxInFlight) {
+        throw new CambistError('ERR_OVERLOADED', 'limits.max_in_flight is reached: raise it, or run more proxies');
+      }
+    },
+    routed(passage, route) {
+      passage.route = route;
+      observer.requestRouted(route);
+    },
+    relay(passage, relay) {
+      const { response, route } = passage;
+      answered(passage, relay.status, 'forwarded');
+      if (relay.isEventStream && route !== undefined) {
+        observer.streamOpened(route);
+        response.once('close', () => observer.streamClosed(route));
+      }
+      relay.start(response);
+    },
+    problem(passage, caught) {
+      const { request, response } = passage;
+      if (passage.gone || response.headersSent) return;
+      const error = asCambistError(caught);
+      passage.error = error;
+      const { status, headers, body } = describeProblem(error, passage.id);
+      answered(passage, status, status < 500 ? 'refused' : 'failed');
+      // What is left of the request will not be read.
+      const connection = request.complete ? {} : { connection: 'close' };
+      response.writeHead(status, { ...headers, ...connection, 'content-length': Buffer.byteLength(body) });
+      response.end(body);
+    },
+    drain() {
+      draining = true;
+      return new Promise((resolve) => {
+        onDrained = resolve;
+        if (inFlight === 0) resolve();
+      });
+    },
+  };
+}
+
+const REQUEST_ID_SYNTAX = /^[A-Za-z0-9._:-]{1,128}$/;
+
+/** The caller's own id where it is one, and is not its token under another name. */
+function requestId(request: IncomingMessage): string {
+  const [id, ...more] = headerValues(request.rawHeaders, REQUEST_ID);
+  if (id === undefined || more.length > 0 || !REQUEST_ID_SYNTAX.test(id)) return randomUUID();
+  for (let i = 1; i < request.rawHeaders.length; i += 2) {
+    const value = request.rawHeaders[i] as string;
+    if (value.length > id.length && value.includes(id)) return randomUUID();
+  }
+  return id;
+}
+
+/** Microseconds are enough for a log. */
+function rounded(ms: number | undefined): number | undefined {
+  return ms === undefined ? undefined : Math.round(ms * 1000) / 1000;
+}

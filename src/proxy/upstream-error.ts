@@ -1,0 +1,28 @@
+import { CambistError } from '../errors.ts';
+
+/** Node's and OpenSSL's names for a peer that is not trusted, or does not speak TLS as it should. */
+const TLS_CODE =
+  /^(?:CERT_|ERR_TLS_|ERR_SSL_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|INVALID_CA|INVALID_PURPOSE|HOSTNAME_MISMATCH|EPROTO)/;
+
+/** What an error of the upstream's connection means for the caller. */
+export function upstreamError(error: Error, routeName: string): CambistError {
+  if (error instanceof CambistError) return error;
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
+  const route = `route "${routeName}": the upstream`;
+  if (code === 'UND_ERR_HEADERS_TIMEOUT') {
+    return new CambistError('ERR_UPSTREAM_TIMEOUT', `${route} sent no headers within timeouts.response_headers`, {
+      cause: error,
+    });
+  }
+  if (TLS_CODE.test(code)) {
+    return new CambistError('ERR_UPSTREAM_TLS', `${route}'s TLS certificate is not trusted: set tls.ca, or mend it`, {
+      cause: error,
+    });
+  }
+  if (code === 'UND_ERR_INVALID_ARG') {
+    return new CambistError('ERR_INTERNAL', `${route} cannot be sent this request`, { cause: error });
+  }
+  return new CambistError('ERR_UPSTREAM_UNREACHABLE', `${route} cannot be reached, or broke the connection`, {
+    cause: error,
+  });
+}

@@ -1,0 +1,60 @@
+/** What a request names, taken apart once: whom it was sent to and what it asks for. */
+export interface RequestTarget {
+  /** Lower case, without port and trailing dot; undefined where the request names none, or more than one. */
+  readonly host: string | undefined;
+  /** As it came, percent-encoding untouched; undefined where it is no path, or one that could climb out of a prefix. */
+  readonly path: string | undefined;
+  /** `''`, or `?` and what follows, as it came. */
+  readonly query: string;
+}
+
+/** `http://authority` or `https://authority` before a path: the form that a client sends to a forward proxy. */
+const ABSOLUTE_FORM = /^https?:\/\/([^/?#]*)/i;
+
+/** A DNS name has 253 characters at most, a port five. */
+const MAX_AUTHORITY_LENGTH = 260;
+
+/**
+ * A segment that some server may read as `.` or `..`: dots or encoded dots between slashes, encoded slashes or backslashes,
+ * with or without path parameters behind them.
+ */
+const DOT_SEGMENT = /(?:^|[/\\]|%2f|%5c)(?:\.|%2e){1,2}(?=$|[/\\;]|%2f|%5c|%3b)/i;
+
+/**
+ * Takes a request's target and host apart.
+ * @param url the request target: origin-form, or absolute-form, whose authority then wins over `Host`
+ * @param hosts every line of `Host`
+ * @param named every line of the header that the config asks for the host first; none where it asks none
+ * @see RFC 9112 section 3.2
+ */
+export function parseRequestTarget(
+  url: string,
+  hosts: readonly string[],
+  named: readonly string[] = [],
+): RequestTarget {
+  const absolute = url.startsWith('/') ? null : ABSOLUTE_FORM.exec(url);
+  const authority = named.length > 0 ? only(named) : (absolute?.[1] ?? only(hosts));
+  const host = normaliseHost(authority);
+  const rest = absolute === null ? url : url.slice(absolute[0].length);
+  const mark = rest.indexOf('?');
+  const path = mark === -1 ? rest : rest.slice(0, mark);
+  const query = mark === -1 ? '' : rest.slice(mark);
+  return { host, path: checkedPath(absolute !== null && path === '' ? '/' : path), query };
+}
+
+/** A name that is said twice names nobody. */
+function only(values: readonly string[]): string | undefined {
+  return values.length === 1 ? values[0] : undefined;
+}
+
+function checkedPath(path: string): string | undefined {
+  if (!path.startsWith('/') || path.includes('#') || DOT_SEGMENT.test(path)) return undefined;
+  return path;
+}
+
+/** A host as routes are matched by: lower case, no user information, no port, no trailing dot. */
+function normaliseHost(authority: string | undefined): string | undefined {
+  if (authority === undefined || authority.length > MAX_AUTHORITY_LENGTH || authority.includes('@')) return undefined;
+  const host = authority.trim().toLowerCase().replace(/:\d*$/, '').replace(/\.$/, '');
+  return host === '' ? undefined : host;
+}

@@ -1,0 +1,55 @@
+import { hash } from 'node:crypto';
+import type { Route } from '../config/config.ts';
+import type { Subject } from './subject.ts';
+
+/** Who asks: a subject token, narrowed by the session id that the client sent. Neither is believed without the other. */
+export interface Session {
+  /** Undefined where the route's token is for cambist itself. */
+  readonly subject: Subject | undefined;
+  /** Value of `session.header`; undefined where the client sent none. */
+  readonly id: string | undefined;
+}
+
+/** The part of a route that shapes the issued token; two routes with the same share their cached tokens. */
+export type ResourceDigest = string;
+
+/**
+ * Digest of all that shapes the token of a route: authorization server, client, grant, types, actor, resource, audience,
+ * scope, extra parameters, and the check it passed.
+ */
+export function resourceDigest(route: Route): ResourceDigest {
+  const { credential } = route;
+  if (credential.kind === 'passthrough' || credential.kind === 'none') return '';
+  const { authorizationServer: server, target } = credential;
+  return digest([
+    server.name,
+    server.issuer,
+    server.tokenEndpoint,
+    server.clientId,
+    server.clientAuth,
+    server.grant,
+    server.extraParams,
+    credential.kind,
+    credential.kind === 'exchange' ? [route.subjectToken.type, credential.actorToken] : [],
+    target.resource,
+    target.audience,
+    target.scope,
+    target.requestedTokenType,
+    target.expectAudience,
+  ]);
+}
+
+/** What a token is kept under: per (session, resource), and always bound to the subject token. */
+export function tokenKey(session: Session, resource: ResourceDigest): string {
+  return digest([session.subject?.digest, session.id, resource]);
+}
+
+/** What a refusal is kept under: the subject token and the resource, whatever the session id. */
+export function refusalKey(subject: Subject, resource: ResourceDigest): string {
+  return digest([subject.digest, resource]);
+}
+
+/** An array as JSON is an unambiguous encoding: no two lists of parts collide, as joined strings would. */
+function digest(parts: readonly unknown[]): string {
+  return hash('sha256', JSON.stringify(parts), 'base64url');
+}

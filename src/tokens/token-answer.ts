@@ -1,0 +1,152 @@
+import { CambistError, type ErrorCode } from '../errors.ts';
+import { redact } from '../logger.ts';
+import type { HttpAnswer } from './bounded-request.ts';
+import type { Grant } from './token-request.ts';
+
+/** What cambist takes from a successful answer; everything else in it (refresh and id tokens) is dropped here. */
+export interface TokenAnswer {
+  readonly accessToken: string;
+  /** Seconds; undefined where the answer does not say, 0 or less where the token is already at its end. */
+  readonly expiresInSeconds: number | undefined;
+}
+
+/** Longest `Retry-After` that is honoured. */
+const MAX_RETRY_AFTER_SECONDS = 60;
+
+/** Token types that may be sent as a bearer (RFC 8693 section 3). */
+const BEARER_TYPES = new Set(['urn:ietf:params:oauth:token-type:access_token', 'urn:ietf:params:oauth:token-type:jwt']);
+
+/** Characters that may stand in an `Authorization` value (RFC 6750 section 2.1). */
+const B64_TOKEN = /^[A-Za-z0-9._~+/-]+=*$/;
+
+/**
+ * Reads the answer to a token request. Pure, so every odd answer of every server is a line in a table of tests.
+ * @param serverName for messages
+ * @param requestedTokenType what was asked for, which may then come back
+ * @throws {CambistError} whatever the answer means: see `refusal`, and ERR_STS_RESPONSE_INVALID, ERR_STS_UNAVAILABLE
+ * @see RFC 8693 section 2.2, RFC 6749 sections 5.1 and 5.2
+ */
+export function readTokenAnswer(
+  answer: HttpAnswer,
+  serverName: string,
+  grant: Grant['kind'],
+  requestedTokenType: string | undefined,
+  wallMs: number,
+): TokenAnswer {
+  const { status } = answer;
+  if (status >= 500 || status === 429 || status === 408) {
+    const retryAfterSeconds = readRetryAfter(answer.retryAfter, wallMs);
+    throw new CambistError('ERR_STS_UNAVAILABLE', `authorization server "${serverName}" answered with ${status}`, {
+      ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
+    });
+  }
+  const body = parseObject(answer.text);
+  if (status >= 400) throw refusal(status, body, serverName, grant);
+  if (status !== 200) throw unusable(serverName, `it answered with status ${status}`);
+  if (body === undefined) throw unusable(serverName, 'its answer is no JSON object');
+  return readToken(body, serverName, requestedTokenType);
+}
+
+function readToken(body: JsonObject, serverName: string, requestedTokenType: string | undefined): TokenAnswer {
+  const { access_token: accessToken, token_type: tokenType, issued_token_type: issuedType } = body;
+  if (typeof accessToken !== 'string' || !B64_TOKEN.test(accessToken)) {
+    throw unusable(serverName, 'its "access_token" is missing or no bearer token');
+  }
+  if (typeof tokenType !== 'string' || tokenType.toLowerCase() !== 'bearer') {
+    throw unusable(serverName, 'its "token_type" is not "Bearer"');
+  }
+  if (issuedType !== undefined && !isBearerType(issuedType, requestedTokenType)) {
+    throw unusable(serverName, 'its "issued_token_type" is none that may be sent as a bearer');
+  }
+  return { accessToken, expiresInSeconds: readExpiresIn(body.expires_in, serverName) };
+}
+
+function isBearerType(issuedType: unknown, requestedTokenType: string | undefined): boolean {
+  return typeof issuedType === 'string' && (BEARER_TYPES.has(issuedType) || issuedType === requestedTokenType);
+}
+
+/** A number, or at some servers a string of digits. */
+function readExpiresIn(value: unknown, serverName: string): number | undefined {
+  if (value === undefined || value === null) return undefined;
+  const seconds = typeof value === 'string' && /^-?\d+(\.\d+)?$/.test(value) ? Number(value) : value;
+  if (typeof seconds !== 'number' || !Number.isFinite(seconds))
+    throw unusable(serverName, 'its "expires_in" is no number');
+  return seconds;
+}
+
+/** What a 4xx means: whose fault it is decides what the caller is told. */
+function refusal(status: number, body: JsonObject | undefined, serverName: string, grant: Grant['kind']): CambistError {
+  const error = text(body?.error);
+  const description = text(body?.error_description);
+  const claims = text(body?.claims);
+  const code = refusalCode(error, description, claims, grant);
+  const said = [error, description]
+    .filter((part) => part !== '')
+    .map((part) => redact(part))
+    .join(': ');
+  return new CambistError(
+    code,
+    `authorization server "${serverName}" refused with ${status}${said === '' ? '' : `, ${said}`}`,
+    { oauthError: redact(error), ...(code === 'ERR_INTERACTION_REQUIRED' && { claims }) },
+  );
+}
+
+function refusalCode(error: string, description: string, claims: string, grant: Grant['kind']): ErrorCode {
+  switch (error) {
+    case 'invalid_grant':
+      return ofSubject(grant);
+    case 'invalid_request':
+      if (/requested audience not available/i.test(description)) return 'ERR_EXCHANGE_REFUSED';
+      return description === '' || /token|assertion/i.test(description) ? ofSubject(grant) : 'ERR_CLIENT_REFUSED';
+    case 'interaction_required':
+      // Without claims the user can only sign in anew.
+      return claims === '' ? ofSubject(grant) : 'ERR_INTERACTION_REQUIRED';
+    case 'invalid_target':
+    case 'invalid_scope':
+    case 'access_denied':
+      return 'ERR_EXCHANGE_REFUSED';
+    case 'invalid_client':
+      // Keycloak says so of an audience that it does not know.
+      return /audience not found/i.test(description) ? 'ERR_EXCHANGE_REFUSED' : 'ERR_CLIENT_REFUSED';
+    default:
+      return 'ERR_CLIENT_REFUSED';
+  }
+}
+
+/** Without a subject token in the request there is none to blame. */
+function ofSubject(grant: Grant['kind']): ErrorCode {
+  return grant === 'client_credentials' ? 'ERR_CLIENT_REFUSED' : 'ERR_SUBJECT_TOKEN_INVALID';
+}
+
+/**
+ * Seconds to wait, from seconds or an HTTP date, held to a bound; undefined where there is none or it makes no sense.
+ * @see RFC 9110 section 10.2.3
+ */
+export function readRetryAfter(value: string | undefined, wallMs: number): number | undefined {
+  if (value === undefined) return undefined;
+  const seconds = /^\d+$/.test(value) ? Number(value) : (Date.parse(value) - wallMs) / 1000;
+  if (!Number.isFinite(seconds)) return undefined;
+  return Math.min(MAX_RETRY_AFTER_SECONDS, Math.max(1, Math.ceil(seconds)));
+}
+
+type JsonObject = Record<string, unknown>;
+
+function parseObject(json: string): JsonObject | undefined {
+  try {
+    const value: unknown = JSON.parse(json);
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function text(value: unknown): string {
+  return typeof value === 'string' ? value : '';
+}
+
+function unusable(serverName: string, why: string): CambistError {
+  return new CambistError(
+    'ERR_STS_RESPONSE_INVALID',
+    `authorization server "${serverName}" gave no usable token: ${why}: see what kind of token it issues to this client`,
+  );
+}

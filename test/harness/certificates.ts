@@ -1,0 +1,129 @@
+import { generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto';
+import { isIPv4 } from 'node:net';
+import {
+  bitString,
+  explicit,
+  generalizedTime,
+  implicit,
+  integer,
+  objectIdentifier,
+  octetString,
+  sequence,
+  set,
+  truth,
+  utf8String,
+} from './der.ts';
+
+/** PEM texts. */
+export interface Certificate {
+  cert: string;
+  key: string;
+}
+
+export interface CertificateOptions {
+  /** For a server: host names and IPv4 addresses that it may be called by. */
+  hosts?: readonly string[];
+  commonName?: string;
+  /** Seconds from now; both negative makes one that has expired. */
+  validFromSeconds?: number;
+  validUntilSeconds?: number;
+}
+
+export interface CertificateAuthority {
+  /** PEM, for whoever is to trust it. */
+  cert: string;
+  /** For `localhost` and 127.0.0.1 unless told otherwise. */
+  issueServer(options?: CertificateOptions): Certificate;
+  issueClient(options?: CertificateOptions): Certificate;
+}
+
+const OID = {
+  ecdsaWithSha256: '1.2.840.10045.4.3.2',
+  commonName: '2.5.4.3',
+  basicConstraints: '2.5.29.19',
+  keyUsage: '2.5.29.15',
+  extendedKeyUsage: '2.5.29.37',
+  subjectAlternativeName: '2.5.29.17',
+  serverAuth: '1.3.6.1.5.5.7.3.1',
+  clientAuth: '1.3.6.1.5.5.7.3.2',
+};
+
+const HOUR_SECONDS = 3600;
+
+/** A certificate authority for one test: Node makes keys and signatures, but no certificates. */
+export function createCertificateAuthority(commonName = 'cambist test CA'): CertificateAuthority {
+  const keys = generateKeys();
+  const authority = { name: commonName, key: keys.privateKey };
+  const cert = issue(authority, keys.publicKey, { commonName }, [
+    extension(OID.basicConstraints, sequence(truth()), 'critical'),
+    // keyCertSign and cRLSign
+    extension(OID.keyUsage, bitString(Buffer.from([0b00000110]), 1), 'critical'),
+  ]);
+  return {
+    cert,
+    issueServer: (options = {}) => {
+      const { hosts = ['localhost', '127.0.0.1'] } = options;
+      return issueWithKey(authority, { commonName: hosts[0] ?? 'server', ...options }, [
+        extension(OID.extendedKeyUsage, sequence(objectIdentifier(OID.serverAuth))),
+        extension(OID.subjectAlternativeName, sequence(...hosts.map(alternativeName))),
+      ]);
+    },
+    issueClient: (options = {}) =>
+      issueWithKey(authority, { commonName: 'client', ...options }, [
+        extension(OID.extendedKeyUsage, sequence(objectIdentifier(OID.clientAuth))),
+      ]),
+  };
+}
+
+interface Issuer {
+  name: string;
+  key: KeyObject;
+}
+
+function generateKeys(): { publicKey: KeyObject; privateKey: KeyObject } {
+  return generateKeyPairSync('ec', { namedCurve: 'P-256' });
+}
+
+function issueWithKey(issuer: Issuer, options: CertificateOptions, extensions: Buffer[]): Certificate {
+  const keys = generateKeys();
+  return {
+    cert: issue(issuer, keys.publicKey, options, extensions),
+    key: keys.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+  };
+}
+
+/** @see https://www.rfc-editor.org/rfc/rfc5280#section-4.1 */
+function issue(issuer: Issuer, publicKey: KeyObject, options: CertificateOptions, extensions: Buffer[]): string {
+  const { commonName = 'nobody', validFromSeconds = -HOUR_SECONDS, validUntilSeconds = HOUR_SECONDS } = options;
+  const algorithm = sequence(objectIdentifier(OID.ecdsaWithSha256));
+  const fromNow = (seconds: number) => generalizedTime(new Date(Date.now() + 1000 * seconds));
+  const body = sequence(
+    explicit(0, integer(Buffer.from([2]))),
+    integer(Buffer.concat([Buffer.from([0x40]), randomBytes(15)])),
+    algorithm,
+    distinguishedName(issuer.name),
+    sequence(fromNow(validFromSeconds), fromNow(validUntilSeconds)),
+    distinguishedName(commonName),
+    publicKey.export({ type: 'spki', format: 'der' }),
+    explicit(3, sequence(...extensions)),
+  );
+  const certificate = sequence(body, algorithm, bitString(sign('sha256', body, issuer.key)));
+  const lines = certificate.toString('base64').match(/.{1,64}/g) ?? [];
+  return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`;
+}
+
+function distinguishedName(commonName: string): Buffer {
+  return sequence(set(sequence(objectIdentifier(OID.commonName), utf8String(commonName))));
+}
+
+function extension(id: string, value: Buffer, critical?: 'critical'): Buffer {
+  return critical === undefined
+    ? sequence(objectIdentifier(id), octetString(value))
+    : sequence(objectIdentifier(id), truth(), octetString(value));
+}
+
+function alternativeName(host: string): Buffer {
+  return isIPv4(host)
+    ? implicit(7, Buffer.from(host.split('.').map(Number)))
+    : implicit(2, Buffer.from(host, 'latin1'));
+}

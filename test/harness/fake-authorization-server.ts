@@ -1,0 +1,199 @@
+import { randomUUID } from 'node:crypto';
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
+import { text } from 'node:stream/consumers';
+import { setTimeout as delay } from 'node:timers/promises';
+import { decodeJwt, exportJWK, generateKeyPair, SignJWT } from 'jose';
+import { answerWithFault, type Fault, sendAnswer } from './faults.ts';
+import { type HttpServerOptions, startHttpServer } from './http-server.ts';
+import { ACCESS_TOKEN_TYPE } from './token-types.ts';
+
+const SIGNING_ALG = 'ES256';
+
+/** How a token request is answered. */
+export type Mood =
+  | {
+      kind: 'issue';
+      /** Of the issued JWT; by default what the request named, and the subject of the subject token. */
+      audience?: string | string[];
+      subject?: string;
+      /** Life of the issued JWT; negative: it is expired already. */
+      ttlSeconds?: number;
+      claims?: Record<string, unknown>;
+      /** In place of a JWT: an opaque token, or an empty one. */
+      accessToken?: string;
+      /** Laid over the answer's fields; undefined takes one away. */
+      fields?: Record<string, unknown>;
+      delayMs?: number;
+      /** Held back until this settles. */
+      until?: Promise<unknown>;
+    }
+  | Fault;
+
+/** How the metadata document is answered. */
+export type MetadataMood =
+  /** `fields` are laid over the document; undefined takes one away. */
+  { kind: 'document'; fields?: Record<string, unknown> } | Fault;
+
+/** One request at the token endpoint. */
+export interface TokenRequest {
+  form: URLSearchParams;
+  headers: IncomingHttpHeaders;
+  receivedAtMs: number;
+  /** The token that was issued for it. */
+  issued?: string;
+}
+
+export interface MintFields {
+  subject?: string;
+  audience?: string | string[];
+  ttlSeconds?: number;
+  claims?: Record<string, unknown>;
+}
+
+export interface FakeAuthorizationServerOptions extends HttpServerOptions {
+  issuerPath?: string;
+}
+
+export interface FakeAuthorizationServer {
+  issuer: string;
+  port: number;
+  tokenEndpoint: string;
+  jwksUri: string;
+  /** Holds until it is set anew. */
+  mood: Mood | ((request: TokenRequest) => Mood);
+  /** For the next requests, one each, before `mood` holds again. */
+  queue: Mood[];
+  /** A function is told the path, for a server that has its metadata in one place only. */
+  metadataMood: MetadataMood | ((path: string) => MetadataMood);
+  requests: TokenRequest[];
+  metadataRequests: string[];
+  inFlight(): number;
+  /** A JWT with this server's signature: a subject or an actor token. */
+  mint(fields?: MintFields): Promise<string>;
+  close(): Promise<void>;
+}
+
+/** An authorization server that does what a test tells it, faults above all; it verifies nothing. */
+export async function startFakeAuthorizationServer(
+  options: FakeAuthorizationServerOptions = {},
+): Promise<FakeAuthorizationServer> {
+  const path = options.issuerPath ?? '';
+  const keys = await generateKeyPair(SIGNING_ALG, { extractable: true });
+  const jwk = { ...(await exportJWK(keys.publicKey)), alg: SIGNING_ALG, use: 'sig', kid: 'fake' };
+  let inFlight = 0;
+  const server = await startHttpServer((request, response) => {
+    inFlight += 1;
+    response.once('close', () => {
+      inFlight -= 1;
+    });
+    handle(request, response).catch((error: unknown) => sendAnswer(response, 500, String(error)));
+  }, options);
+  const issuer = `${server.url}${path}`;
+  const tokenEndpoint = `${issuer}/token`;
+  const jwksUri = `${issuer}/jwks`;
+
+  const fake: FakeAuthorizationServer = {
+    issuer,
+    port: server.port,
+    tokenEndpoint,
+    jwksUri,
+    mood: { kind: 'issue' },
+    queue: [],
+    metadataMood: { kind: 'document' },
+    requests: [],
+    metadataRequests: [],
+    inFlight: () => inFlight,
+    mint,
+    close: server.close,
+  };
+  return fake;
+
+  async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const url = new URL(request.url ?? '/', server.url);
+    if (url.pathname.includes('/.well-known/')) return answerMetadata(url.pathname, response);
+    if (url.pathname === `${path}/jwks`) return sendAnswer(response, 200, { keys: [jwk] });
+    if (url.pathname === `${path}/token`) return answerToken(request, response);
+    return sendAnswer(response, 404, 'not here');
+  }
+
+  async function answerMetadata(pathname: string, response: ServerResponse): Promise<void> {
+    fake.metadataRequests.push(pathname);
+    const mood = typeof fake.metadataMood === 'function' ? fake.metadataMood(pathname) : fake.metadataMood;
+    if (mood.kind !== 'document') return answerWithFault(mood, response);
+    const places = [
+      `/.well-known/oauth-authorization-server${path}`,
+      `${path}/.well-known/oauth-authorization-server`,
+      `${path}/.well-known/openid-configuration`,
+    ];
+    if (!places.includes(pathname)) return sendAnswer(response, 404, 'not here');
+    return sendAnswer(response, 200, {
+      issuer,
+      token_endpoint: tokenEndpoint,
+      jwks_uri: jwksUri,
+      ...mood.fields,
+    });
+  }
+
+  async function answerToken(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const received: TokenRequest = {
+      form: new URLSearchParams(await text(request)),
+      headers: request.headers,
+      receivedAtMs: Date.now(),
+    };
+    fake.requests.push(received);
+    const mood = fake.queue.shift() ?? (typeof fake.mood === 'function' ? fake.mood(received) : fake.mood);
+    if (mood.kind !== 'issue') return answerWithFault(mood, response);
+    const answer = await issue(received, mood);
+    await mood.until;
+    if (mood.delayMs !== undefined) await delay(mood.delayMs);
+    return sendAnswer(response, 200, answer);
+  }
+
+  async function issue(
+    received: TokenRequest,
+    mood: Extract<Mood, { kind: 'issue' }>,
+  ): Promise<Record<string, unknown>> {
+    const { form } = received;
+    const named = [...form.getAll('resource'), ...form.getAll('audience')];
+    const scope = form.get('scope');
+    const { ttlSeconds = 300 } = mood;
+    const accessToken =
+      mood.accessToken ??
+      (await mint({
+        audience: mood.audience ?? (named.length === 1 ? (named[0] ?? '') : named),
+        subject: mood.subject ?? subjectOf(form.get('subject_token')) ?? form.get('client_id') ?? 'somebody',
+        ttlSeconds,
+        claims: { ...(scope === null ? {} : { scope }), ...mood.claims },
+      }));
+    received.issued = accessToken;
+    return {
+      access_token: accessToken,
+      issued_token_type: form.get('requested_token_type') ?? ACCESS_TOKEN_TYPE,
+      token_type: 'Bearer',
+      expires_in: ttlSeconds,
+      ...mood.fields,
+    };
+  }
+
+  async function mint(fields: MintFields = {}): Promise<string> {
+    const { subject = 'alice', audience = 'cambist', ttlSeconds = 600, claims = {} } = fields;
+    const nowSeconds = Math.floor(Date.now() / 1000);
+    return new SignJWT({ jti: randomUUID(), ...claims })
+      .setProtectedHeader({ alg: SIGNING_ALG, typ: 'at+jwt', kid: 'fake' })
+      .setIssuer(issuer)
+      .setSubject(subject)
+      .setAudience(audience)
+      .setIssuedAt(nowSeconds)
+      .setExpirationTime(nowSeconds + ttlSeconds)
+      .sign(keys.privateKey);
+  }
+}
+
+function subjectOf(token: string | null): string | undefined {
+  if (token === null) return undefined;
+  try {
+    return decodeJwt(token).sub;
+  } catch {
+    return undefined;
+  }
+}

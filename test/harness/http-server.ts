@@ -1,0 +1,59 @@
+import { createServer, type RequestListener } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import type { AddressInfo, Server as NetServer } from 'node:net';
+
+/** PEM texts for a server that speaks TLS. */
+export interface ServerTls {
+  key: string;
+  cert: string;
+  /** Given: clients must show a certificate that this CA signed. */
+  clientCa?: string;
+}
+
+export interface HttpServer {
+  /** `http://127.0.0.1:…`, or `https://localhost:…` with TLS, since certificates name hosts. */
+  url: string;
+  port: number;
+  close(): Promise<void>;
+}
+
+export interface HttpServerOptions {
+  tls?: ServerTls;
+  /** 0, the default, takes a free one; another brings a server back to where it was. */
+  port?: number;
+}
+
+/** Listens on loopback; `close` ends open connections, too. */
+export async function startHttpServer(listener: RequestListener, options: HttpServerOptions = {}): Promise<HttpServer> {
+  const { tls, port = 0 } = options;
+  const server = tls === undefined ? createServer(listener) : createTlsServer(tlsOptions(tls), listener);
+  const address = await listen(server, port);
+  return {
+    url: tls === undefined ? `http://127.0.0.1:${address.port}` : `https://localhost:${address.port}`,
+    port: address.port,
+    close: () => {
+      const closed = closeServer(server);
+      server.closeAllConnections();
+      return closed;
+    },
+  };
+}
+
+function tlsOptions(tls: ServerTls): { key: string; cert: string; ca?: string; requestCert?: boolean } {
+  const { key, cert, clientCa } = tls;
+  return clientCa === undefined ? { key, cert } : { key, cert, ca: clientCa, requestCert: true };
+}
+
+export function listen(server: NetServer, port = 0): Promise<AddressInfo> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, '127.0.0.1', () => resolve(server.address() as AddressInfo));
+  });
+}
+
+export function closeServer(server: NetServer): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (!server.listening) resolve();
+    else server.close((error) => (error === undefined ? resolve() : reject(error)));
+  });
+}

@@ -1,0 +1,87 @@
+import type { ChildProcess } from 'node:child_process';
+import { createInterface } from 'node:readline';
+
+/** A JSON log line. */
+export type LogLine = Readonly<Record<string, unknown>>;
+
+export interface OutputRecord {
+  /** All of it so far. */
+  stdout(): string;
+  stderr(): string;
+  /** The lines of standard output that are JSON objects. */
+  logs(): readonly LogLine[];
+  /**
+   * The first log line, past or to come, for which the predicate holds.
+   * @throws Error when the time is up or the process ends before there is one
+   */
+  waitForLog(predicate: (line: LogLine) => boolean, timeoutMs?: number): Promise<LogLine>;
+}
+
+interface Waiter {
+  offer(line: LogLine): void;
+  fail(reason: string): void;
+}
+
+const LOG_TIMEOUT_MS = 5_000;
+
+/** Keeps what a process prints. */
+export function recordOutput(child: ChildProcess): OutputRecord {
+  const out: string[] = [];
+  const err: string[] = [];
+  const logs: LogLine[] = [];
+  const waiters = new Set<Waiter>();
+  let ended: string | undefined;
+  onLine(child.stdout, (text) => {
+    out.push(text);
+    const line = parseLog(text);
+    if (line === undefined) return;
+    logs.push(line);
+    for (const waiter of waiters) waiter.offer(line);
+  });
+  onLine(child.stderr, (text) => err.push(text));
+  child.once('close', (code, signal) => {
+    ended = `the process ended (${signal ?? `exit code ${code}`})`;
+    for (const waiter of waiters) waiter.fail(ended);
+  });
+  return {
+    stdout: () => out.join('\n'),
+    stderr: () => err.join('\n'),
+    logs: () => logs,
+    waitForLog: (predicate, timeoutMs = LOG_TIMEOUT_MS) =>
+      new Promise((resolve, reject) => {
+        const past = logs.find(predicate);
+        if (past !== undefined) return resolve(past);
+        const waiter: Waiter = {
+          offer: (line) => {
+            if (!predicate(line)) return;
+            finish();
+            resolve(line);
+          },
+          fail: (reason) => {
+            finish();
+            reject(new Error(`${reason} before the log line that was waited for`));
+          },
+        };
+        const timer = setTimeout(() => waiter.fail(`${timeoutMs} ms went by`), timeoutMs);
+        const finish = () => {
+          clearTimeout(timer);
+          waiters.delete(waiter);
+        };
+        waiters.add(waiter);
+        if (ended !== undefined) waiter.fail(ended);
+      }),
+  };
+}
+
+function onLine(stream: ChildProcess['stdout'], take: (line: string) => void): void {
+  if (stream !== null) createInterface({ input: stream }).on('line', take);
+}
+
+function parseLog(text: string): LogLine | undefined {
+  if (!text.startsWith('{')) return undefined;
+  try {
+    return JSON.parse(text) as LogLine;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,123 @@
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import {
+  type RunningAuthorizationServer,
+  type SubjectTokenFields,
+  startAuthorizationServer,
+} from './authorization-server.ts';
+import { type CambistProcess, startCambist } from './cambist-process.ts';
+import { createLeakWatch, type LeakWatch } from './leaks.ts';
+import { type McpBackend, startMcpBackend } from './mcp-backend.ts';
+import type { AuthorizationServerSettings } from './token-grants.ts';
+
+export type RouteName = 'github' | 'docs';
+
+export type WorldConfig = Readonly<Record<string, unknown>>;
+
+export interface WorldOptions {
+  /** Makes another config of the one that the world would use. */
+  change?: (config: WorldConfig, directory: string) => WorldConfig;
+  settings?: Partial<AuthorizationServerSettings>;
+  files?: Readonly<Record<string, string>>;
+  env?: Readonly<Record<string, string>>;
+}
+
+export interface World {
+  authorizationServer: RunningAuthorizationServer;
+  backends: Record<RouteName, McpBackend>;
+  cambist: CambistProcess;
+  /** Knows the client secret and every token that `subjectToken` gave. */
+  leaks: LeakWatch;
+  /** The address of a backend as an agent calls it, through cambist. */
+  url(route: RouteName): string;
+  /** A caller's own token: good for the agent and for cambist, and for no backend. */
+  subjectToken(fields?: Partial<SubjectTokenFields>): Promise<string>;
+  close(): Promise<void>;
+}
+
+export const CLIENT_ID = 'cambist';
+export const SUBJECT_AUDIENCE = ['my-agent', CLIENT_ID];
+export const SCOPES: Record<RouteName, string[]> = { github: ['repo:read', 'issues:read'], docs: ['docs:read'] };
+
+/** The whole scene: an authorization server, two MCP backends that take no token but their own, and cambist, ready. */
+export async function startWorld(options: WorldOptions = {}): Promise<World> {
+  const { change = (config) => config, settings, files = {}, env } = options;
+  const clientSecret = randomBytes(24).toString('base64url');
+  const leaks = createLeakWatch();
+  leaks.remember(clientSecret);
+  const running: { close(): Promise<void> }[] = [];
+  const close = async () => {
+    for (const part of running.reverse()) await part.close();
+  };
+  const keep = <Part extends { close(): Promise<void> }>(part: Part): Part => {
+    running.push(part);
+    return part;
+  };
+  try {
+    const authorizationServer = keep(
+      await startAuthorizationServer({
+        clients: { [CLIENT_ID]: { method: 'client_secret_basic', secret: clientSecret } },
+        ...(settings === undefined ? {} : { settings }),
+      }),
+    );
+    const backends = {
+      github: keep(await startBackend('github', authorizationServer)),
+      docs: keep(await startBackend('docs', authorizationServer)),
+    };
+    const cambist = keep(
+      await startCambist({
+        config: (directory) => change(worldConfig(directory, authorizationServer, backends), directory),
+        files: { 'client-secret': clientSecret, ...files },
+        ...(env === undefined ? {} : { env }),
+      }),
+    );
+    await cambist.ready();
+    return {
+      authorizationServer,
+      backends,
+      cambist,
+      leaks,
+      url: (route) => `${cambist.url}/${route}`,
+      subjectToken: async (fields = {}) => {
+        const token = await authorizationServer.issueSubjectToken({
+          sub: 'alice',
+          audience: SUBJECT_AUDIENCE,
+          ...fields,
+        });
+        leaks.remember(token);
+        return token;
+      },
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function startBackend(name: RouteName, server: RunningAuthorizationServer): Promise<McpBackend> {
+  const backend = await startMcpBackend({ name, issuer: server.issuer, jwksUri: server.jwksUri });
+  server.resources.set(backend.resource, { scopes: SCOPES[name], audience: name });
+  return backend;
+}
+
+function worldConfig(
+  directory: string,
+  authorizationServer: RunningAuthorizationServer,
+  backends: Record<RouteName, McpBackend>,
+): WorldConfig {
+  return {
+    authorization_servers: {
+      local: {
+        issuer: authorizationServer.issuer,
+        client_id: CLIENT_ID,
+        client_auth: { method: 'client_secret_basic', client_secret: { file: join(directory, 'client-secret') } },
+      },
+    },
+    routes: Object.values(backends).map(({ name, url }) => ({
+      name,
+      match: { path: `/${name}` },
+      upstream: url,
+    })),
+  };
+}

@@ -1,0 +1,89 @@
+import { readdirSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { run } from 'node:test';
+import { spec } from 'node:test/reporters';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const KINDS = ['unit', 'integration', 'e2e'];
+
+const USAGE = `Usage: tsx test/run.ts [unit|integration|e2e]… [--only PATH] [--name PATTERN]
+
+Runs the tests below the folders named, or below all three.
+  --only PATH      only files whose path contains this text
+  --name PATTERN   only tests whose name matches this regular expression
+`;
+
+/** So that nothing hangs. */
+const FILE_TIMEOUT_MS = 120_000;
+/** Test files at a time: many start a process of their own. */
+const CONCURRENCY = 2;
+
+const here = fileURLToPath(new URL('.', import.meta.url));
+
+process.exitCode = await main(process.argv.slice(2));
+
+async function main(args: string[]): Promise<number> {
+  let parsed: ReturnType<typeof parse>;
+  try {
+    parsed = parse(args);
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : error}\n\n${USAGE}`);
+    return 2;
+  }
+  const { values, positionals } = parsed;
+  if (values.help) {
+    process.stdout.write(USAGE);
+    return 0;
+  }
+  const files = (positionals.length === 0 ? KINDS : positionals)
+    .flatMap(testFiles)
+    .filter((file) => relative(here, file).includes(values.only ?? ''));
+  if (files.length === 0) {
+    process.stderr.write('no test file is like that\n');
+    return 1;
+  }
+  const ok = await runFiles(files, values.name);
+  return ok ? 0 : 1;
+}
+
+function parse(args: string[]) {
+  const parsed = parseArgs({
+    args,
+    allowPositionals: true,
+    options: { only: { type: 'string' }, name: { type: 'string' }, help: { type: 'boolean', short: 'h' } },
+  });
+  const unknown = parsed.positionals.find((kind) => !KINDS.includes(kind));
+  if (unknown !== undefined) throw new Error(`there is no kind of test "${unknown}": use ${KINDS.join(', ')}`);
+  return parsed;
+}
+
+function testFiles(kind: string): string[] {
+  return readdirSync(join(here, kind), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.test.ts'))
+    .sort()
+    .map((name) => join(here, kind, name));
+}
+
+/** True when at least one test ran, and none failed. */
+async function runFiles(files: string[], namePattern: string | undefined): Promise<boolean> {
+  let ran = 0;
+  let failed = 0;
+  // The children inherit `process.execArgv`, and with it the loader that lets them read TypeScript.
+  const tests = run({
+    files,
+    concurrency: CONCURRENCY,
+    timeout: FILE_TIMEOUT_MS,
+    ...(namePattern === undefined ? {} : { testNamePatterns: [namePattern] }),
+  });
+  tests.on('test:pass', ({ name, skip }) => {
+    // A file without any test counts as one that passed, under its own name.
+    if (skip === undefined && !files.includes(name)) ran += 1;
+  });
+  tests.on('test:fail', () => {
+    failed += 1;
+  });
+  for await (const text of tests.compose(new spec())) process.stdout.write(String(text));
+  if (ran === 0 && failed === 0) process.stderr.write('no test ran\n');
+  return ran > 0 && failed === 0;
+}

@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { parseCopy, parseDockerfile, type Stage } from './dockerfile.ts';
+
+const root = new URL('../../../', import.meta.url);
+const readText = (name: string): string => readFileSync(new URL(name, root), 'utf8');
+const stages = parseDockerfile(readText('Dockerfile'));
+const runtime = stages.at(-1) as Stage;
+
+const valuesOf = (stage: Stage, name: string): string[] =>
+  stage.instructions.filter((instruction) => instruction.name === name).map(({ value }) => value);
+
+test('every base image is pinned by its whole version, on one line of Node', () => {
+  const majors = new Set<string>();
+  for (const { base } of stages) {
+    const [, major] = /^node:(\d+)\.\d+\.\d+-[a-z]+(?:-slim)?(?:@sha256:[0-9a-f]{64})?$/.exec(base) ?? [];
+    assert.ok(major !== undefined, base);
+    majors.add(major);
+  }
+  assert.equal(majors.size, 1);
+  assert.match(runtime.base, /-slim/);
+});
+
+test('the image runs as a user that is a number and not root', () => {
+  const [user, ...more] = valuesOf(runtime, 'USER');
+  assert.match(user ?? '', /^[1-9]\d*:[1-9]\d*$/);
+  assert.deepEqual(more, []);
+});
+
+test('the last stage holds what runs and nothing else, and runs nothing itself', () => {
+  const copies = valuesOf(runtime, 'COPY').map(parseCopy);
+  for (const { from } of copies) assert.ok(stages.some(({ alias }) => alias !== undefined && alias === from));
+  const sources = copies.flatMap((copy) => copy.sources.map((source) => source.replace(/^\/app\//, '')));
+  assert.deepEqual(sources.sort(), ['LICENSE', 'dist', 'node_modules', 'package.json']);
+  for (const name of ['RUN', 'ADD', 'HEALTHCHECK', 'SHELL']) assert.deepEqual(valuesOf(runtime, name), [], name);
+});
+
+test('no shell stands between the container and the program', () => {
+  const entrypoint = JSON.parse(valuesOf(runtime, 'ENTRYPOINT')[0] ?? '') as string[];
+  assert.deepEqual(entrypoint, ['node', '/app/dist/main.js']);
+  assert.deepEqual(JSON.parse(valuesOf(runtime, 'CMD')[0] ?? ''), ['run']);
+});
+
+test('dependencies are those of the lock file, no script of theirs runs, and the image has none for development', () => {
+  const installs = stages.flatMap((stage) => valuesOf(stage, 'RUN')).filter((run) => /\bnpm (?!run\b)/.test(run));
+  assert.equal(installs.length, 2);
+  for (const install of installs) assert.match(install, /^npm ci (--omit=dev )?--ignore-scripts/);
+  const production = stages.find(({ alias }) => alias === 'production') as Stage;
+  assert.match(valuesOf(production, 'RUN').join(), /npm ci --omit=dev /);
+  assert.match(valuesOf(runtime, 'ENV').join(), /NODE_ENV=production/);
+});
+
+test('everything that is copied from the context exists and passes .dockerignore', () => {
+  const [everything, ...allowed] = readText('.dockerignore')
+    .split('\n')
+    .filter((line) => line !== '' && !line.startsWith('#'));
+  assert.equal(everything, '*');
+  const sources = stages
+    .flatMap((stage) => valuesOf(stage, 'COPY').map(parseCopy))
+    .filter(({ from }) => from === undefined)
+    .flatMap((copy) => copy.sources);
+  for (const source of sources) assert.ok(existsSync(new URL(source, root)), source);
+  assert.deepEqual(allowed.sort(), [...new Set(sources)].map((source) => `!${source}`).sort());
+});
+
+test('the labels say what package.json says', () => {
+  const { version, license } = JSON.parse(readText('package.json')) as { version: string; license: string };
+  const labels = valuesOf(runtime, 'LABEL').join(' ');
+  assert.ok(labels.includes(`org.opencontainers.image.version="${version}"`));
+  assert.ok(labels.includes(`org.opencontainers.image.licenses="${license}"`));
+  assert.match(readText('LICENSE'), /Apache License\s+Version 2\.0/);
+});

@@ -1,0 +1,90 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { type ParseOptions, parseAllDocuments } from 'yaml';
+
+export interface Manifest {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly metadata: { readonly name: string };
+}
+
+export interface Probe {
+  readonly httpGet: { readonly path: string; readonly port: string | number };
+}
+
+/** The fields of a container that these tests look at; the schema check has seen the others. */
+export interface Container {
+  readonly name: string;
+  readonly image: string;
+  readonly restartPolicy?: string;
+  readonly env?: readonly { readonly name: string; readonly value?: string }[];
+  readonly ports?: readonly { readonly name: string; readonly containerPort: number }[];
+  readonly startupProbe?: Probe;
+  readonly readinessProbe?: Probe;
+  readonly livenessProbe?: Probe;
+  readonly resources?: { readonly requests?: Readonly<Record<string, string>>; readonly limits?: { memory?: string } };
+  readonly securityContext?: {
+    readonly runAsNonRoot?: boolean;
+    readonly runAsUser?: number;
+    readonly readOnlyRootFilesystem?: boolean;
+    readonly allowPrivilegeEscalation?: boolean;
+    readonly privileged?: boolean;
+    readonly capabilities?: { readonly drop?: readonly string[]; readonly add?: readonly string[] };
+  };
+  readonly volumeMounts?: readonly { readonly name: string; readonly mountPath: string; readonly subPath?: string }[];
+}
+
+export interface Volume {
+  readonly name: string;
+  readonly configMap?: { readonly name: string };
+  readonly secret?: { readonly secretName: string; readonly items: readonly { readonly path: string }[] };
+  readonly projected?: {
+    readonly sources: readonly {
+      readonly serviceAccountToken: {
+        readonly audience: string;
+        readonly expirationSeconds: number;
+        readonly path: string;
+      };
+    }[];
+  };
+}
+
+export interface Pod extends Manifest {
+  readonly spec: {
+    readonly serviceAccountName: string;
+    readonly automountServiceAccountToken?: boolean;
+    readonly terminationGracePeriodSeconds: number;
+    readonly securityContext?: { readonly seccompProfile?: { readonly type: string } };
+    readonly initContainers: readonly Container[];
+    readonly containers: readonly Container[];
+    readonly volumes: readonly Volume[];
+  };
+}
+
+const folder = new URL('../../../deploy/', import.meta.url);
+
+export const readDeployFile = (name: string): string => readFileSync(new URL(name, folder), 'utf8');
+
+/** The file names of all manifests in deploy/. */
+export const manifestFiles = (): string[] => readdirSync(folder).filter((name) => name.endsWith('.yaml'));
+
+/** The documents of a YAML text; a duplicate key or a syntax error throws. kubectl reads YAML 1.1. */
+export function parseDocuments<T = Manifest>(text: string, version: ParseOptions['version'] = '1.1'): T[] {
+  return parseAllDocuments(text, { version, uniqueKeys: true }).map((document) => {
+    for (const problem of [...document.errors, ...document.warnings]) throw problem;
+    return document.toJS() as T;
+  });
+}
+
+/** The one manifest of a file in deploy/. */
+export function readManifest<T extends Manifest>(name: string): T {
+  const [manifest, ...more] = parseDocuments<T>(readDeployFile(name));
+  if (manifest === undefined || more.length > 0) throw new Error(`${name} is not one document`);
+  return manifest;
+}
+
+/** The config of the example: what the key `cambist.yaml` of deploy/configmap.yaml holds. */
+export function exampleConfigText(): string {
+  const text = readManifest<Manifest & { data: Record<string, string> }>('configmap.yaml').data['cambist.yaml'];
+  if (text === undefined) throw new Error('deploy/configmap.yaml has no key "cambist.yaml"');
+  return text;
+}

@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { parse, stringify } from 'yaml';
+import { parseConfig } from '../../../src/config/load.ts';
+import { ERROR_CODES } from '../../../src/errors.ts';
+import { problemsOfManifest, problemsOfPart } from './kubernetes-schema.ts';
+import { exampleConfigText, parseDocuments, readDeployFile } from './manifests.ts';
+
+const root = new URL('../../../', import.meta.url);
+const readme = readDeployFile('README.md');
+const blocks = [...readme.matchAll(/^```yaml *(\w*)\n(.*?)^```$/gms)].map(([, type = '', text = '']) => ({
+  type,
+  text,
+}));
+
+/** What is wrong with a block; the last paragraph of the README says what the word after `yaml` means. */
+function problemsOfBlock({ type, text }: { type: string; text: string }): readonly unknown[] {
+  if (type === '') return parseDocuments(text).flatMap(problemsOfManifest);
+  if (type !== 'cambist') return problemsOfPart(type, parse(text));
+  const merged = { ...(parse(exampleConfigText()) as object), ...(parse(text) as object) };
+  return parseConfig(stringify(merged), 'deploy/README.md').problems;
+}
+
+test('every YAML block of the Kubernetes guide is valid', () => {
+  assert.ok(blocks.length >= 3);
+  for (const block of blocks) assert.deepEqual(problemsOfBlock(block), [], block.text);
+});
+
+test('every code that the Kubernetes guide and SECURITY.md name exists', () => {
+  const text = `${readme}\n${readFileSync(new URL('SECURITY.md', root), 'utf8')}`;
+  const known: readonly string[] = ERROR_CODES;
+  for (const [code] of text.matchAll(/ERR_[A-Z_]+[A-Z]/g)) assert.ok(known.includes(code), code);
+});
+
+test('every file of deploy/ that the Kubernetes guide names exists', () => {
+  const files = [...readme.matchAll(/(?:`|deploy\/)([a-z]+\.yaml)\b/g)].map(([, name = '']) => name);
+  for (const name of files) {
+    if (name !== 'cambist.yaml') assert.ok(existsSync(new URL(`deploy/${name}`, root)), name);
+  }
+});
+
+test('the guide builds, pushes and pins what the manifests and the Dockerfile name', () => {
+  const image = /image: (\S*cambist:\S+)/.exec(readDeployFile('pod.yaml'))?.[1] ?? '';
+  for (const [tag] of readme.matchAll(/registry\.example\.com\/cambist:[\w.]+/g)) assert.equal(tag, image);
+  const dockerfile = readFileSync(new URL('Dockerfile', root), 'utf8');
+  for (const [base] of readme.matchAll(/node:\d[\w.-]+/g)) assert.ok(dockerfile.includes(`=${base}\n`), base);
+});
