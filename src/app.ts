@@ -2,12 +2,15 @@ import fastify from 'fastify';
 import { createMetrics } from './admin/metrics.ts';
 import { createReadiness, type Need } from './admin/readiness.ts';
 import { createAdminServer } from './admin/server.ts';
+import { both, createTokenLog } from './admin/token-log.ts';
 import type { AuthorizationServer, Config } from './config/config.ts';
+import { readCredential } from './config/credential.ts';
 import { createDispatchers } from './dispatchers.ts';
 import { openListener } from './listen.ts';
 import type { Logger } from './logger.ts';
 import type { Serving } from './proxy/admission.ts';
 import { answerClientError } from './proxy/client-error.ts';
+import { upstreamPeer } from './proxy/dispatcher.ts';
 import { registerProxy, toRoot } from './proxy/plugin.ts';
 import { createTraffic } from './proxy/traffic.ts';
 import { createRouteTable } from './routing/route-table.ts';
@@ -16,6 +19,9 @@ import { createTokenCache } from './tokens/cache.ts';
 import { systemClock } from './tokens/clock.ts';
 import { createSubjectReader } from './tokens/subject.ts';
 import { createTokenEndpoint, type TokenEndpoint } from './tokens/token-endpoint.ts';
+
+/** How often dead and idle tokens are looked for. */
+const SWEEP_MS = 60_000;
 
 /** Running servers. */
 export interface App {
@@ -36,8 +42,9 @@ export interface App {
 export async function startApp(first: Config, version: string, logger: Logger): Promise<App> {
   const clock = systemClock;
   const metrics = createMetrics(version, () => cache.size);
-  const cache = createTokenCache(first.cache.maxEntries, clock, metrics.tokens.tokenEvicted);
-  const dispatchers = createDispatchers(metrics.tokens.credentialRead);
+  const tokenObserver = both(metrics.tokens, createTokenLog(logger));
+  const cache = createTokenCache(first.cache.maxEntries, clock, tokenObserver.tokenEvicted);
+  const dispatchers = createDispatchers(tokenObserver.credentialRead);
   const readiness = createReadiness(logger);
   const traffic = createTraffic({ clock, observer: metrics.proxy, logger });
 
@@ -58,17 +65,30 @@ export async function startApp(first: Config, version: string, logger: Logger): 
 
   function serve(config: Config): void {
     serving = { config, table: createRouteTable(config.routes) };
-    const before = endpoints;
-    endpoints = new Map();
-    const needs = new Map<string, Need>();
-    for (const server of neededServers(config)) {
-      const key = JSON.stringify(server);
-      const known = before.get(key);
-      if (known !== undefined) endpoints.set(key, known);
-      needs.set(key, { name: server.name, prepare: () => endpoint(server).prepare() });
-    }
-    readiness.require(needs);
+    const kept = new Set([...neededServers(config)].map((server) => JSON.stringify(server)));
+    endpoints = new Map([...endpoints].filter(([key]) => kept.has(key)));
+    readiness.require(needsOf(config));
     metrics.serve(config);
+  }
+
+  /** All that must have been found and read once, under a key that changes when what it is about does. */
+  function needsOf(config: Config): Map<string, Need> {
+    const needs = new Map<string, Need>();
+    const need = (name: string, about: unknown, prepare: Need['prepare']): void => {
+      needs.set(JSON.stringify([name, about]), { name, prepare });
+    };
+    for (const server of neededServers(config)) {
+      need(`authorization_servers.${server.name}`, server, () => endpoint(server).prepare());
+    }
+    for (const route of config.routes) {
+      const { name, tls, credential } = route;
+      if (tls !== undefined) need(`routes.${name}.tls`, tls, async () => dispatchers.for(upstreamPeer(route)));
+      const actor = credential.kind === 'exchange' ? credential.actorToken?.source : undefined;
+      if (actor !== undefined) {
+        need(`routes.${name}.actor_token`, actor, () => readCredential(actor, `actor token of route "${name}"`));
+      }
+    }
+    return needs;
   }
 
   const proxy = fastify({
@@ -87,7 +107,8 @@ export async function startApp(first: Config, version: string, logger: Logger): 
       endpoint,
       maxAgeMs: () => serving.config.cache.maxAgeMs,
       clock,
-      observer: metrics.tokens,
+      observer: tokenObserver,
+      random: Math.random,
     }),
     subjects: createSubjectReader(),
     clock,
@@ -95,14 +116,14 @@ export async function startApp(first: Config, version: string, logger: Logger): 
     observer: metrics.proxy,
     traffic,
   });
-  const adminServer = createAdminServer(metrics.registry, readiness);
-  const admin = await openListener(adminServer, first.admin, 'admin');
-  serve(first);
-  const listen = await openListener(proxy, first.listen, 'listen').catch(async (error: unknown) => {
-    readiness.stop();
-    await adminServer.close();
+  const adminServer = createAdminServer({ registry: metrics.registry, readiness, cacheReport: () => cache.report() });
+  const listen = await openListener(proxy, first.listen, 'listen');
+  const admin = await openListener(adminServer, first.admin, 'admin').catch(async (error: unknown) => {
+    await proxy.close();
     throw error;
   });
+  serve(first);
+  const sweeping = setInterval(() => cache.sweep(), SWEEP_MS);
 
   return {
     listen,
@@ -118,6 +139,7 @@ export async function startApp(first: Config, version: string, logger: Logger): 
     rereadTls: () => dispatchers.rereadTls(),
     async stop() {
       readiness.stop();
+      clearInterval(sweeping);
       const graceMs = serving.config.limits.shutdownGraceMs;
       await settledWithin(traffic.drain(), graceMs);
       await proxy.close();

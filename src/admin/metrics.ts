@@ -189,7 +189,7 @@ export function createMetrics(version: string, cacheSize: () => number): Metrics
       cacheAnswered: (route, result) => cacheRequests.inc({ route, result }),
       exchangeEnded({ route, authorizationServer, error, durationMs }) {
         const result = error === undefined ? 'success' : 'failure';
-        exchanges.inc({ route, authorization_server: authorizationServer, result, error: error ?? '' });
+        exchanges.inc({ route, authorization_server: authorizationServer, result, error: error?.code ?? '' });
         exchangeDuration.observe({ authorization_server: authorizationServer }, durationMs / 1000);
       },
       tokenEvicted: (reason) => evictions.inc({ reason }),

@@ -1,17 +1,18 @@
 import { CambistError, type ErrorCode } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 
-/** Something that must have worked once before requests can be served. */
+/** Something that must have worked once before requests can be served: its name as it stands in the config, and a try. */
 export interface Need {
-  /** As it stands in the config file, for `/readyz` and the log. */
   readonly name: string;
-  prepare(): Promise<void>;
+  prepare(): Promise<unknown>;
 }
+
+export type NeedStatus = 'ready' | 'waiting' | ErrorCode;
 
 /** What `/readyz` says. Names and codes only: whoever can reach the port may read it. */
 export interface ReadinessReport {
   readonly ready: boolean;
-  readonly authorization_servers: Readonly<Record<string, 'ready' | 'waiting' | ErrorCode>>;
+  readonly needs: Readonly<Record<string, NeedStatus>>;
 }
 
 /** Tries whatever is needed until it has worked once, and knows what is still missing. */
@@ -26,28 +27,27 @@ export interface Readiness {
 const FIRST_RETRY_MS = 250;
 const MAX_RETRY_MS = 5000;
 
+interface NeedState {
+  readonly need: Need;
+  status: NeedStatus;
+}
+
 export function createReadiness(logger: Logger): Readiness {
-  let states = new Map<string, { readonly need: Need; status: 'ready' | 'waiting' | ErrorCode }>();
+  /** Undefined until it is known what is needed. */
+  let states: Map<string, NeedState> | undefined;
   const timers = new Set<NodeJS.Timeout>();
   let stopped = false;
 
   async function attempt(key: string, retryMs: number): Promise<void> {
-    const state = states.get(key);
+    const state = states?.get(key);
     if (state === undefined || stopped) return;
+    const { need } = state;
     try {
-      await state.need.prepare();
+      await need.prepare();
       state.status = 'ready';
-      logger.info({ authorization_server: state.need.name }, 'authorization server is ready');
+      logger.info({ need: need.name }, 'ready');
     } catch (error) {
-      const status = error instanceof CambistError ? error.code : 'ERR_INTERNAL';
-      // Once for each cause: a server that is away for an hour is one line and not a thousand.
-      if (state.status !== status) {
-        logger.warn(
-          { authorization_server: state.need.name, code: status, err: error },
-          'authorization server is not ready',
-        );
-      }
-      state.status = status;
+      note(state, error);
       const timer = setTimeout(() => {
         timers.delete(timer);
         void attempt(key, Math.min(MAX_RETRY_MS, 2 * retryMs));
@@ -56,20 +56,27 @@ export function createReadiness(logger: Logger): Readiness {
     }
   }
 
+  /** One line for each cause: a server that is away for an hour is not a thousand. */
+  function note(state: NeedState, error: unknown): void {
+    const status = error instanceof CambistError ? error.code : 'ERR_INTERNAL';
+    if (state.status !== status) logger.warn({ need: state.need.name, code: status, err: error }, 'not ready');
+    state.status = status;
+  }
+
   return {
     require(needs) {
       const before = states;
       states = new Map();
       for (const [key, need] of needs) {
-        const known = before.get(key);
+        const known = before?.get(key);
         states.set(key, known ?? { need, status: 'waiting' });
         if (known === undefined) void attempt(key, FIRST_RETRY_MS);
       }
     },
     report() {
-      const entries = [...states.values()].map(({ need, status }) => [need.name, status] as const);
-      const ready = !stopped && entries.every(([, status]) => status === 'ready');
-      return { ready, authorization_servers: Object.fromEntries(entries) };
+      const entries = [...(states?.values() ?? [])].map(({ need, status }) => [need.name, status] as const);
+      const ready = states !== undefined && !stopped && entries.every(([, status]) => status === 'ready');
+      return { ready, needs: Object.fromEntries(entries) };
     },
     stop() {
       stopped = true;

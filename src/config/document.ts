@@ -1,4 +1,17 @@
-import { Composer, type CST, type Document, isAlias, isMap, isScalar, isSeq, Lexer, LineCounter, Parser } from 'yaml';
+import {
+  Composer,
+  type CST,
+  type Document,
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  Lexer,
+  LineCounter,
+  type Pair,
+  Parser,
+  type YAMLMap,
+} from 'yaml';
 import { createProblemList, type Path, type Position, type ProblemList } from './place.ts';
 import { syntaxMessage } from './syntax-messages.ts';
 
@@ -107,7 +120,7 @@ function positionOf(document: Document.Parsed | undefined, lines: LineCounter, p
     if (isSeq(node)) {
       node = node.items[Number(segment)];
     } else if (isMap(node)) {
-      const pair = node.items.find(({ key }) => isScalar(key) && String(key.value) === String(segment));
+      const pair = pairsOf(node).get(String(segment));
       if (pair === undefined) break;
       keyOffset = isScalar(pair.key) ? (pair.key.range?.[0] ?? offset) : offset;
       node = pair.value;
@@ -120,6 +133,18 @@ function positionOf(document: Document.Parsed | undefined, lines: LineCounter, p
     offset = written && !wantsKey ? range[0] : keyOffset;
   }
   return position(lines, offset);
+}
+
+const pairs = new WeakMap<YAMLMap, Map<string, Pair>>();
+
+/** The pairs of a map by key; made once a map, since a file may have as many problems as keys. */
+function pairsOf(map: YAMLMap): Map<string, Pair> {
+  let found = pairs.get(map);
+  if (found === undefined) {
+    found = new Map(map.items.map((pair) => [isScalar(pair.key) ? String(pair.key.value) : '', pair]));
+    pairs.set(map, found);
+  }
+  return found;
 }
 
 function position(lines: LineCounter, offset: number): Position {

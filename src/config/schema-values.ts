@@ -48,9 +48,12 @@ export function duration(about: About) {
   return z.union([z.literal(0), z.string().regex(DURATION, { error })], { error }).meta({ ...about });
 }
 
+/** No size in a config file is near it; each key has a bound of its own. */
+const MAX_SIZE_BYTES = 1024 ** 3;
+
 export function size(about: About) {
   const error = 'must be a size, as in 64KiB, 1MiB, or a whole number of bytes';
-  return z.union([z.int().nonnegative(), z.string().regex(SIZE, { error })], { error }).meta({ ...about });
+  return z.union([z.int().min(0).max(MAX_SIZE_BYTES), z.string().regex(SIZE, { error })], { error }).meta({ ...about });
 }
 
 export function oneOrMany(about: About) {

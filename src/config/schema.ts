@@ -42,6 +42,7 @@ const limits = z
     max_in_flight: z
       .int()
       .min(1)
+      .max(1_000_000)
       .meta({ description: 'Requests at a time, open streams included.', default: DEFAULTS.maxInFlight })
       .optional(),
     max_header_size: size({
@@ -59,7 +60,7 @@ const limits = z
 export const configSchema = z
   .strictObject({
     $schema: z.string().meta({ description: 'For editors; cambist does not read it.' }).optional(),
-    version: z.literal(1).meta({ description: 'Version of the file format: 1.' }),
+    version: z.literal(1).meta({ description: 'Format of the file, always 1.' }),
     listen: text({
       description: 'Address that agents connect to: `host:port` or `unix:/path`.',
       default: DEFAULTS.listen,
@@ -105,5 +106,9 @@ export type Loose<T> = T extends readonly (infer Item)[]
 
 /** The JSON Schema (draft 2020-12) of the config file, for editors. */
 export function jsonSchema(): Record<string, unknown> {
-  return { ...z.toJSONSchema(configSchema, { target: 'draft-2020-12', io: 'input' }) };
+  const { $schema, $id, title, description, ...rest } = z.toJSONSchema(configSchema, {
+    target: 'draft-2020-12',
+    io: 'input',
+  });
+  return { $schema, $id, title, description, ...rest };
 }

@@ -30,11 +30,11 @@ export interface Sources {
 
 export function createSources(configFile: string): Sources {
   const folder = dirname(configFile);
-  const found: { file: string; place: Place }[] = [];
+  const found: { full: string; written: string; place: Place }[] = [];
 
   function file(path: string, place: Place): string {
     const full = isAbsolute(path) ? path : join(folder, path);
-    found.push({ file: full, place });
+    found.push({ full, written: path, place });
     return full;
   }
 
@@ -70,13 +70,13 @@ export function createSources(configFile: string): Sources {
   }
 
   async function warnOfMissing() {
-    for (const { file: path, place } of found) {
-      const there = await access(path).then(
+    for (const { full, written, place } of found) {
+      const there = await access(full).then(
         () => true,
         () => false,
       );
       // A value without a slash could be a secret that was written in the place of its file.
-      const named = place.path.length > 0 && path.includes('/') ? `file "${path}"` : 'the file';
+      const named = written.includes('/') ? `file "${full}"` : 'the file';
       if (!there) place.warn(`${named} cannot be read here: mount it, unless cambist runs elsewhere`);
     }
   }

@@ -1,5 +1,6 @@
 import type { Upstream } from './config.ts';
 import type { Reading } from './place.ts';
+import { mayUsePlainHttp } from './plain-http.ts';
 
 export interface HttpUrl {
   /** `scheme://host[:port]`, without default port. */
@@ -40,7 +41,7 @@ export function readHttpUrl(text: string, rules: UrlRules): Reading<HttpUrl> {
   if (hasDotSegments(path)) return { wrong: 'must not have "." or ".." as a path segment: write the path it leads to' };
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined || url.port === '0') return { wrong: 'has no usable host or port: check them' };
-  if (!secure && !rules.allowInsecureHttp && !isNearby(url.hostname)) {
+  if (!secure && !rules.allowInsecureHttp && !mayUsePlainHttp(url.hostname.replace(/\.$/, ''))) {
     return {
       wrong:
         'plain http to a host that is neither on this machine nor in the cluster shows tokens to the network: use https, or set allow_insecure_http: true beside it if that network is trusted',
@@ -60,13 +61,5 @@ export function canonicalUri(upstream: Upstream): string {
 
 /** Does a path have `.` or `..` as a segment, be it percent-encoded? */
 export function hasDotSegments(path: string): boolean {
-  return path.split('/').some((segment) => /^(?:\.|%2e){1,2}$/i.test(segment));
-}
-
-/** Loopback, a name of one label, or a name that only a cluster or a private network resolves. */
-function isNearby(hostname: string): boolean {
-  const name = hostname.replace(/\.$/, '');
-  if (name === '[::1]' || /^127(?:\.\d{1,3}){3}$/.test(name) || /(?:^|\.)localhost$/.test(name)) return true;
-  if (name.startsWith('[')) return false;
-  return !name.includes('.') || /\.(?:svc|local|internal)$/.test(name);
+  return path.split('/').some((segment) => /^(?:\.|%2e){1,2}(?:;|%3b|$)/i.test(segment));
 }

@@ -125,15 +125,27 @@ async function bearerFor(
       }
     }
   };
-  const token = await obtain();
-  if (token === undefined) return undefined;
+  const first = await obtain();
+  if (first === undefined) return undefined;
+  let token = first;
   const refuse = (): void => broker.refuse(route, session, token);
   return {
     token,
     refuse,
-    renew: async () => {
+    async renew() {
       refuse();
-      return (await obtain()) ?? token;
+      token = (await obtain()) ?? token;
+      return token;
+    },
+    answered(status, header) {
+      const { method } = passage.request;
+      const done = status >= 200 && status < 300;
+      if (session.id === undefined) {
+        const opened = method === 'POST' && done ? header(config.session.header) : undefined;
+        if (opened !== undefined) broker.openSession(route, session, opened, token);
+      } else if (status === 404 || (method === 'DELETE' && done)) {
+        broker.endSession(route, session);
+      }
     },
   };
 }

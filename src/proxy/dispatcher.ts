@@ -97,8 +97,10 @@ function attemptHandler(
         else answered(refusedToken(route, 'and the next one too'));
         return;
       }
-      relay = createRelay(controller, status, () => passage.request.complete);
-      answered(null, relay);
+      const begun = createRelay(controller, status, () => passage.request.complete);
+      relay = begun;
+      passage.leg?.bearer?.answered(status, begun.header);
+      answered(null, begun);
     },
     onResponseData(controller, chunk) {
       if (!refused) {

@@ -54,4 +54,6 @@ export interface Bearer {
   renew(): Promise<IssuedToken>;
   /** Gives it up without another. */
   refuse(): void;
+  /** Takes note of an answer that opens or ends a session. @param header value of one of its headers, by lower-case name */
+  answered(status: number, header: (name: string) => string | undefined): void;
 }

@@ -1,3 +1,4 @@
+import { METHODS as NODE_METHODS } from 'node:http';
 import httpProxy from '@fastify/http-proxy';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Dispatchers } from '../dispatchers.ts';
@@ -36,7 +37,10 @@ type TransportAnswer = { statusCode: number; headers: Record<string, never>; bod
 type TransportCallback = (error: Error | null, answer?: TransportAnswer) => void;
 
 /** What MCP and its surroundings use, and then some; a method beside these has no route. */
-const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE', 'QUERY'];
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE', 'QUERY'].filter((method) =>
+  // Not every Node that we run on knows all of them.
+  NODE_METHODS.includes(method),
+);
 
 /** For Fastify's `rewriteUrl`: to its router all URLs are one, since routing is the route table's. */
 export function toRoot(): string {

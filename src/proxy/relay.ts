@@ -1,12 +1,12 @@
 import type { ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
-import { callerHeaders } from './headers.ts';
+import { callerHeaders, headerValues } from './headers.ts';
 
 /** Hands an upstream's answer to the caller as it comes: bytes unchanged, event by event, no faster than the caller reads. */
 export interface Relay {
   readonly status: number;
-  /** Is it a stream of server-sent events? */
-  readonly isEventStream: boolean;
+  /** The value of a header, by lower-case name. */
+  header(name: string): string | undefined;
   /** Writes the head and lets the body through. */
   start(response: ServerResponse): void;
   data(chunk: Buffer): void;
@@ -25,7 +25,7 @@ export function createRelay(controller: Controller, status: number, requestIsWho
 
   return {
     status,
-    isEventStream: isEventStream(headers),
+    header: (name) => headerValues(headers, name)[0],
     start(to) {
       response = to;
       if (!requestIsWhole()) headers.push('connection', 'close');
@@ -48,13 +48,4 @@ export function createRelay(controller: Controller, status: number, requestIsWho
       response?.destroy();
     },
   };
-}
-
-function isEventStream(headers: readonly string[]): boolean {
-  for (let i = 0; i < headers.length; i += 2) {
-    if ((headers[i] as string).toLowerCase() === 'content-type') {
-      return (headers[i + 1] as string).toLowerCase().startsWith('text/event-stream');
-    }
-  }
-  return false;
 }

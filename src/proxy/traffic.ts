@@ -112,7 +112,7 @@ export function createTraffic({ clock, observer, logger }: TrafficOptions): Traf
     relay(passage, relay) {
       const { response, route } = passage;
       answered(passage, relay.status, 'forwarded');
-      if (relay.isEventStream && route !== undefined) {
+      if (route !== undefined && isEventStream(relay)) {
         observer.streamOpened(route);
         response.once('close', () => observer.streamClosed(route));
       }
@@ -138,6 +138,10 @@ export function createTraffic({ clock, observer, logger }: TrafficOptions): Traf
       });
     },
   };
+}
+
+function isEventStream(relay: Relay): boolean {
+  return relay.header('content-type')?.toLowerCase().startsWith('text/event-stream') === true;
 }
 
 const REQUEST_ID_SYNTAX = /^[A-Za-z0-9._:-]{1,128}$/;

@@ -2,10 +2,10 @@ import type { AuthorizationServer, Credential, Route } from '../config/config.ts
 import { readCredential } from '../config/credential.ts';
 import { Secret } from '../config/secret.ts';
 import { CambistError, type ErrorCode } from '../errors.ts';
-import type { TokenCache } from './cache.ts';
+import type { CachedToken, TokenCache } from './cache.ts';
 import { readClaims } from './claims.ts';
 import type { Clock } from './clock.ts';
-import { checkAudience, type IssuedToken, reusableUntil } from './issued.ts';
+import { checkAudience, type IssuedToken, measureLife } from './issued.ts';
 import type { TokenObserver } from './observer.ts';
 import { type ResourceDigest, refusalKey, resourceDigest, type Session, tokenKey } from './session.ts';
 import type { TokenEndpoint } from './token-endpoint.ts';
@@ -30,6 +30,10 @@ export interface Broker {
   lookUp(route: Route, session: Session): Lookup;
   /** Says that a backend refused a token with 401, so that the next look-up does not give it again. */
   refuse(route: Route, session: Session, token: IssuedToken): void;
+  /** Says that a request without session id opened a session: its token is that session's from now on. */
+  openSession(route: Route, session: Session, id: string, token: IssuedToken): void;
+  /** Says that a session has ended: what only it used is dropped. */
+  endSession(route: Route, session: Session): void;
 }
 
 export interface BrokerOptions {
@@ -38,6 +42,8 @@ export interface BrokerOptions {
   readonly maxAgeMs: () => number;
   readonly clock: Clock;
   readonly observer: TokenObserver;
+  /** From 0 to 1, for jitter. */
+  readonly random: () => number;
 }
 
 /** What is the caller's own and will not change within seconds; faults, and refusals of ourselves, may pass at any time. */
@@ -47,7 +53,19 @@ const REMEMBERED: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'ERR_EXCHANGE_REFUSED',
 ]);
 
-export function createBroker({ cache, endpoint, maxAgeMs, clock, observer }: BrokerOptions): Broker {
+/** After a refresh that failed, the next use that is at least this much later tries again. */
+const REFRESH_PAUSE_MS = 3000;
+
+/** One question for a token: who asks, for what, and what the answer is kept under. */
+interface Ask {
+  readonly route: Route;
+  readonly credential: TokenCredential;
+  readonly session: Session;
+  readonly resource: ResourceDigest;
+  readonly key: string;
+}
+
+export function createBroker({ cache, endpoint, maxAgeMs, clock, observer, random }: BrokerOptions): Broker {
   const underWay = new Map<string, Promise<IssuedToken>>();
   const digests = new WeakMap<Route, ResourceDigest>();
 
@@ -60,88 +78,100 @@ export function createBroker({ cache, endpoint, maxAgeMs, clock, observer }: Bro
     return digest;
   }
 
-  function find(route: Route, credential: TokenCredential, session: Session): Lookup {
+  function askFor(route: Route, session: Session): Ask | undefined {
+    const { credential } = route;
+    if (credential.kind === 'passthrough' || credential.kind === 'none') return undefined;
+    const asking = sessionFor(credential, session, route.name);
     const resource = digestOf(route);
-    const key = tokenKey(session, resource);
-    const token = cache.token(key);
-    if (token !== undefined) return { result: 'hit', token };
-    const pending = underWay.get(key);
+    return { route, credential, session: asking, resource, key: tokenKey(asking, resource) };
+  }
+
+  function find(ask: Ask): Lookup {
+    const cached = cache.find(ask.key);
+    if (cached !== undefined) {
+      if (clock.monotonicMs() >= cached.refreshAtMs) refresh(ask, cached);
+      return { result: 'hit', token: cached.token };
+    }
+    const pending = underWay.get(ask.key);
     if (pending !== undefined) return { result: 'joined', pending };
-    const remembered = session.subject && cache.refusal(refusalKey(session.subject, resource));
+    const { subject } = ask.session;
+    const remembered = subject && cache.refusal(refusalKey(subject, ask.resource));
     if (remembered !== undefined) return { result: 'negative', error: remembered };
-    return { result: 'miss', pending: begin(route, credential, session, key, resource) };
+    return { result: 'miss', pending: begin(ask, false) };
+  }
+
+  /** Asks for the next token while this one is good; who asked meanwhile does not wait, and a fault harms nobody. */
+  function refresh(ask: Ask, cached: CachedToken): void {
+    cached.refreshAtMs = clock.monotonicMs() + REFRESH_PAUSE_MS;
+    if (underWay.has(ask.key)) return;
+    begin(ask, true).catch((error: unknown) => {
+      if (isRemembered(error)) cache.drop(ask.key, 'refused', cached.token);
+    });
   }
 
   /** One exchange for all who ask meanwhile. It belongs to none of them, so none can cancel it for the others. */
-  function begin(
-    route: Route,
-    credential: TokenCredential,
-    session: Session,
-    key: string,
-    resource: ResourceDigest,
-  ): Promise<IssuedToken> {
-    const server = endpoint(credential.authorizationServer);
-    const pending = server.breaker
-      .run(() => exchange(server, route, credential, session))
+  function begin(ask: Ask, isRefresh: boolean): Promise<IssuedToken> {
+    const server = endpoint(ask.credential.authorizationServer);
+    const pending = server
+      .run(() => exchange(server, ask, isRefresh))
       .then((token) => {
-        cache.keepToken(key, token);
+        cache.keep(ask.key, token, ask.route.name);
         return token;
       })
       .catch((error: unknown) => {
-        if (session.subject && error instanceof CambistError && REMEMBERED.has(error.code)) {
-          cache.keepRefusal(refusalKey(session.subject, resource), error);
-        }
+        const { subject } = ask.session;
+        if (subject !== undefined && isRemembered(error)) cache.keepRefusal(refusalKey(subject, ask.resource), error);
         throw error;
       })
-      .finally(() => underWay.delete(key));
-    underWay.set(key, pending);
+      .finally(() => underWay.delete(ask.key));
+    underWay.set(ask.key, pending);
     return pending;
   }
 
-  async function exchange(
-    server: TokenEndpoint,
-    route: Route,
-    credential: TokenCredential,
-    session: Session,
-  ): Promise<IssuedToken> {
-    const { authorizationServer, target } = credential;
+  async function exchange(server: TokenEndpoint, ask: Ask, isRefresh: boolean): Promise<IssuedToken> {
+    const { route, credential, session } = ask;
     const startedMs = clock.monotonicMs();
-    let error: ErrorCode | undefined;
+    let failure: CambistError | undefined;
     try {
-      const answer = await server.requestToken(await grantFor(route, credential, session), target);
-      checkAudience(answer.accessToken, target.expectAudience, route.name);
-      return {
-        token: new Secret(answer.accessToken),
-        authorization: new Secret(`Bearer ${answer.accessToken}`),
-        reusableUntilMs: reusableUntil(
-          answer.accessToken,
-          {
-            sentAtMs: answer.sentAtMs,
-            expiresInSeconds: answer.expiresInSeconds,
-            subjectExpiresAtMs: session.subject?.expiresAtMs,
-            maxAgeMs: maxAgeMs(),
-          },
-          clock,
-        ),
+      const answer = await server.requestToken(await grantFor(ask), credential.target);
+      checkAudience(answer.accessToken, credential.target.expectAudience, route.name);
+      const bounds = {
+        sentAtMs: answer.sentAtMs,
+        expiresInSeconds: answer.expiresInSeconds,
+        subjectExpiresAtMs: session.subject?.expiresAtMs,
+        maxAgeMs: maxAgeMs(),
       };
-    } catch (caught) {
-      error = caught instanceof CambistError ? caught.code : 'ERR_INTERNAL';
-      throw caught;
+      return {
+        authorization: new Secret(`Bearer ${answer.accessToken}`),
+        life: measureLife(answer.accessToken, bounds, clock, random()),
+      };
+    } catch (error) {
+      failure =
+        error instanceof CambistError
+          ? error
+          : new CambistError('ERR_INTERNAL', 'an exchange failed', { cause: error });
+      throw failure;
     } finally {
-      const durationMs = clock.monotonicMs() - startedMs;
-      observer.exchangeEnded({ route: route.name, authorizationServer: authorizationServer.name, error, durationMs });
+      observer.exchangeEnded({
+        route: route.name,
+        authorizationServer: credential.authorizationServer.name,
+        refresh: isRefresh,
+        error: failure,
+        durationMs: clock.monotonicMs() - startedMs,
+      });
     }
   }
 
-  async function grantFor(route: Route, credential: TokenCredential, session: Session): Promise<Grant> {
+  async function grantFor({ route, credential, session }: Ask): Promise<Grant> {
     if (credential.kind === 'client_credentials' || session.subject === undefined)
       return { kind: 'client_credentials' };
     const { actorToken } = credential;
     let actor: { token: string; type: string } | undefined;
     if (actorToken !== undefined) {
-      const token = (await readCredential(actorToken.source, `actor token of route "${route.name}"`)).reveal();
+      const name = `actor token of route "${route.name}"`;
+      const token = (await readCredential(actorToken.source, name)).reveal();
       const exp: unknown = readClaims(token)?.exp;
-      if (typeof exp === 'number') observer.credentialRead(`actor token of route "${route.name}"`, exp);
+      if (typeof exp === 'number') observer.credentialRead(name, exp);
       actor = { token, type: actorToken.type };
     }
     return {
@@ -154,20 +184,29 @@ export function createBroker({ cache, endpoint, maxAgeMs, clock, observer }: Bro
 
   return {
     lookUp(route, session) {
-      const { credential } = route;
-      const lookup: Lookup =
-        credential.kind === 'passthrough' || credential.kind === 'none'
-          ? { result: 'bypass' }
-          : find(route, credential, sessionFor(credential, session, route.name));
+      const ask = askFor(route, session);
+      const lookup: Lookup = ask === undefined ? { result: 'bypass' } : find(ask);
       observer.cacheAnswered(route.name, lookup.result);
       return lookup;
     },
     refuse(route, session, token) {
-      const { credential } = route;
-      if (credential.kind === 'passthrough' || credential.kind === 'none') return;
-      cache.dropToken(tokenKey(sessionFor(credential, session, route.name), digestOf(route)), token);
+      const ask = askFor(route, session);
+      if (ask !== undefined) cache.drop(ask.key, 'refused', token);
+    },
+    openSession(route, session, id, token) {
+      const ask = askFor(route, session);
+      if (ask?.session.subject === undefined) return;
+      cache.move(ask.key, tokenKey({ subject: ask.session.subject, id }, ask.resource), token, route.name);
+    },
+    endSession(route, session) {
+      const ask = askFor(route, session);
+      if (ask?.session.id !== undefined) cache.drop(ask.key, 'session_ended');
     },
   };
+}
+
+function isRemembered(error: unknown): error is CambistError {
+  return error instanceof CambistError && REMEMBERED.has(error.code);
 }
 
 /** All callers are one where the token is for cambist itself. */

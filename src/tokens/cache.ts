@@ -6,23 +6,53 @@ import type { EvictionReason } from './observer.ts';
 
 /** How long a refusal of the caller's token, or of the target, answers for itself. */
 const REFUSAL_LIFE_MS = 10_000;
+/** A session that asks for nothing this long is taken to have ended. */
+const IDLE_LIFE_MS = 60 * 60 * 1000;
+
+/** An issued token as it is kept. */
+export interface CachedToken {
+  readonly token: IssuedToken;
+  /** The route that asked for it first, for reports. */
+  readonly route: string;
+  /** Monotonic milliseconds. */
+  readonly keptAtMs: number;
+  usedAtMs: number;
+  /** From when on a use leads to a refresh; moved on by each attempt. */
+  refreshAtMs: number;
+}
+
+/** What the cache holds for one route; ages and ends in seconds from now. */
+export interface RouteCacheReport {
+  readonly entries: number;
+  readonly oldest_age_seconds: number;
+  readonly next_end_seconds: number;
+}
 
 /** Issued tokens under `tokenKey`, and refusals under `refusalKey`: both bounded, both by recency. */
 export interface TokenCache {
-  token(key: string): IssuedToken | undefined;
-  /** Keeps a token until its `reusableUntilMs`; one that is already past that is not kept. */
-  keepToken(key: string, token: IssuedToken): void;
-  /** Drops a token that a backend refused, unless another has taken its place. */
-  dropToken(key: string, refused: IssuedToken): void;
+  /** A token that may still be sent; finding it counts as use. */
+  find(key: string): CachedToken | undefined;
+  /** Keeps a token for as long as it may be reused; one that may not be reused is not kept. */
+  keep(key: string, token: IssuedToken, route: string): void;
+  /**
+   * Gives a token to another key, where there is none yet.
+   * @param token what was under `from` when it was asked for; another that has come meanwhile stays where it is
+   */
+  move(from: string, to: string, token: IssuedToken, route: string): void;
+  /** Drops what is under a key; with `token`, only where it is still that one. */
+  drop(key: string, reason: EvictionReason, token?: IssuedToken): void;
   refusal(key: string): CambistError | undefined;
   keepRefusal(key: string, error: CambistError): void;
+  /** Drops what is past its time or idle; to be called now and then, so that dead tokens do not wait for pressure. */
+  sweep(): void;
   /** Tokens kept. */
   readonly size: number;
+  report(): Record<string, RouteCacheReport>;
   /** Changes the bound; what is most recent stays. */
   resize(maxEntries: number): void;
 }
 
-/** @param onEvicted is told of each token that leaves before its place is taken by another */
+/** @param onEvicted is told of each token that leaves without another taking its place */
 export function createTokenCache(
   maxEntries: number,
   clock: Clock,
@@ -30,15 +60,13 @@ export function createTokenCache(
 ): TokenCache {
   const perf = { now: () => clock.monotonicMs() };
   const newTokens = (max: number) =>
-    new LRUCache<string, IssuedToken>({
+    new LRUCache<string, CachedToken>({
       max,
       perf,
       ttlResolution: 0,
-      ttlAutopurge: false,
-      dispose: (_token, _key, reason) => {
+      dispose: (_cached, _key, reason) => {
         if (reason === 'evict') onEvicted('capacity');
         else if (reason === 'expire') onEvicted('expired');
-        else if (reason === 'delete') onEvicted('refused');
       },
     });
   const newRefusals = (max: number) =>
@@ -46,24 +74,57 @@ export function createTokenCache(
   let tokens = newTokens(maxEntries);
   let refusals = newRefusals(maxEntries);
 
+  function keep(key: string, token: IssuedToken, route: string): void {
+    const now = clock.monotonicMs();
+    const ttl = Math.floor(token.life.reusableUntilMs - now);
+    // To the library a ttl of 0 means for ever.
+    if (ttl < 1) return;
+    tokens.set(key, { token, route, keptAtMs: now, usedAtMs: now, refreshAtMs: token.life.refreshAtMs }, { ttl });
+  }
+
+  function drop(key: string, reason: EvictionReason, token?: IssuedToken): void {
+    const cached = tokens.peek(key);
+    if (cached === undefined || (token !== undefined && cached.token !== token)) return;
+    tokens.delete(key);
+    onEvicted(reason);
+  }
+
   return {
-    token: (key) => tokens.get(key),
-    keepToken(key, token) {
-      const ttl = Math.floor(token.reusableUntilMs - clock.monotonicMs());
-      // To the library a ttl of 0 means for ever.
-      if (ttl > 0) tokens.set(key, token, { ttl });
+    find(key) {
+      const cached = tokens.get(key);
+      if (cached === undefined) return undefined;
+      if (cached.token.life.endsAtMs <= clock.wallMs()) {
+        drop(key, 'expired');
+        return undefined;
+      }
+      cached.usedAtMs = clock.monotonicMs();
+      return cached;
     },
-    dropToken(key, refused) {
-      if (tokens.peek(key) === refused) tokens.delete(key);
+    keep,
+    move(from, to, token, route) {
+      if (tokens.peek(from)?.token === token) tokens.delete(from);
+      if (!tokens.has(to)) keep(to, token, route);
     },
+    drop,
     refusal: (key) => refusals.get(key),
     keepRefusal(key, error) {
       refusals.set(key, error);
+    },
+    sweep() {
+      tokens.purgeStale();
+      refusals.purgeStale();
+      const idleSinceMs = clock.monotonicMs() - IDLE_LIFE_MS;
+      const idle: string[] = [];
+      tokens.forEach((cached, key) => {
+        if (cached.usedAtMs <= idleSinceMs) idle.push(key);
+      });
+      for (const key of idle) drop(key, 'idle');
     },
     get size() {
       tokens.purgeStale();
       return tokens.size;
     },
+    report: () => reportOf(tokens, clock.monotonicMs()),
     resize(max) {
       const kept = tokens.dump();
       tokens = newTokens(max);
@@ -71,4 +132,19 @@ export function createTokenCache(
       refusals = newRefusals(max);
     },
   };
+}
+
+function reportOf(tokens: LRUCache<string, CachedToken>, nowMs: number): Record<string, RouteCacheReport> {
+  const report: Record<string, RouteCacheReport> = {};
+  tokens.forEach(({ route, keptAtMs, token }) => {
+    const ageSeconds = Math.round((nowMs - keptAtMs) / 1000);
+    const endSeconds = Math.round((token.life.reusableUntilMs - nowMs) / 1000);
+    const known = report[route];
+    report[route] = {
+      entries: (known?.entries ?? 0) + 1,
+      oldest_age_seconds: Math.max(known?.oldest_age_seconds ?? 0, ageSeconds),
+      next_end_seconds: Math.min(known?.next_end_seconds ?? endSeconds, endSeconds),
+    };
+  });
+  return report;
 }

@@ -5,11 +5,19 @@ import type { Clock } from './clock.ts';
 
 /** A token for exactly one backend. */
 export interface IssuedToken {
-  readonly token: Secret;
-  /** The whole `Authorization` value that goes upstream, built once. */
+  /** The whole `Authorization` value that goes upstream. */
   readonly authorization: Secret;
-  /** Monotonic milliseconds up to which it may be reused; not after now: for the requests that wait for it, and no other. */
+  readonly life: TokenLife;
+}
+
+/** Until when an issued token is of use, on both clocks. */
+export interface TokenLife {
+  /** Monotonic milliseconds up to which it is reused. In the past: for the requests that wait for it, and no other. */
   readonly reusableUntilMs: number;
+  /** Monotonic milliseconds from which it is worth having the next; infinite where the next could not live longer. */
+  readonly refreshAtMs: number;
+  /** Epoch milliseconds after which it is never sent, whatever the monotonic clock says: a machine may have slept. */
+  readonly endsAtMs: number;
 }
 
 /** What is known about the life of an issued token. */
@@ -29,22 +37,35 @@ const UNKNOWN_LIFE_MS = 60_000;
 const MAX_MARGIN_MS = 15_000;
 /** … or this part of its life before, so that short lives are of use at all. */
 const MARGIN_SHARE = 0.2;
+/** The next token is asked for in the last tenth to fifth of the life: where in it is chance, so that callers spread out. */
+const REFRESH_SHARE = 0.1;
 
 /**
- * Until when an issued token is reused: the earliest of four clocks, less a margin.
- * @returns monotonic milliseconds
+ * Until when an issued token is reused: the earliest of four clocks (`expires_in`, the token's own `exp`, the subject token's
+ * `exp`, `cache.max_age`), less a margin.
+ * @param random from 0 to 1, for the jitter of the refresh
  */
-export function reusableUntil(token: string, bounds: LifeBounds, clock: Clock): number {
+export function measureLife(token: string, bounds: LifeBounds, clock: Clock, random: number): TokenLife {
   const now = clock.monotonicMs();
-  const onMonotonic = (wallMs: number): number => now + (wallMs - clock.wallMs());
+  const wall = clock.wallMs();
+  const { sentAtMs, expiresInSeconds, subjectExpiresAtMs = Number.POSITIVE_INFINITY } = bounds;
   const exp: unknown = readClaims(token)?.exp;
-  const ends = [bounds.sentAtMs + bounds.maxAgeMs];
-  if (bounds.expiresInSeconds !== undefined) ends.push(bounds.sentAtMs + bounds.expiresInSeconds * 1000);
-  if (typeof exp === 'number') ends.push(onMonotonic(exp * 1000));
-  if (ends.length === 1) ends.push(bounds.sentAtMs + UNKNOWN_LIFE_MS);
-  if (bounds.subjectExpiresAtMs !== undefined) ends.push(onMonotonic(bounds.subjectExpiresAtMs));
-  const end = Math.min(...ends);
-  return end - Math.min(MAX_MARGIN_MS, MARGIN_SHARE * Math.max(0, end - now));
+  const expiresAtMs = typeof exp === 'number' ? exp * 1000 : Number.POSITIVE_INFINITY;
+  const saysNothing = expiresInSeconds === undefined && expiresAtMs === Number.POSITIVE_INFINITY;
+  const answerEndMs = saysNothing
+    ? sentAtMs + UNKNOWN_LIFE_MS
+    : sentAtMs + 1000 * (expiresInSeconds ?? Number.POSITIVE_INFINITY);
+
+  const ownEndMs = Math.min(answerEndMs, now + (expiresAtMs - wall), sentAtMs + bounds.maxAgeMs);
+  const subjectEndMs = now + (subjectExpiresAtMs - wall);
+  const endMs = Math.min(ownEndMs, subjectEndMs);
+  const reusableUntilMs = endMs - Math.min(MAX_MARGIN_MS, MARGIN_SHARE * Math.max(0, endMs - now));
+  const refreshMs = REFRESH_SHARE * (1 + random) * (reusableUntilMs - now);
+  return {
+    reusableUntilMs,
+    refreshAtMs: subjectEndMs <= ownEndMs ? Number.POSITIVE_INFINITY : reusableUntilMs - refreshMs,
+    endsAtMs: Math.min(expiresAtMs, subjectExpiresAtMs),
+  };
 }
 
 /**

@@ -2,17 +2,18 @@ import type { Dispatcher } from 'undici';
 import type { AuthorizationServer, TokenTarget } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
 import { type BoundedRequest, boundedRequest, type HttpAnswer } from './bounded-request.ts';
-import { type Breaker, createBreaker } from './breaker.ts';
+import { createBreaker } from './breaker.ts';
 import { authenticateClient } from './client-auth.ts';
 import type { Clock } from './clock.ts';
 import { discover, type ServerMetadata } from './discovery.ts';
+import { createLimiter } from './limiter.ts';
 import { readTokenAnswer, type TokenAnswer } from './token-answer.ts';
 import { buildTokenRequest, type Grant } from './token-request.ts';
 
 /** One authorization server, as cambist talks to it. */
 export interface TokenEndpoint {
-  /** To be run through, so that a server which is down is not asked. */
-  readonly breaker: Breaker;
+  /** Runs work that ends in `requestToken`: at once, in its turn, or not at all where the server is down or overrun. */
+  run<T>(work: () => Promise<T>): Promise<T>;
   /** Finds the endpoint and reads the credential once, so that the first caller need not find out that either is missing. */
   prepare(): Promise<void>;
   /**
@@ -36,6 +37,8 @@ export function createTokenEndpoint(
   dispatcher: () => Dispatcher | Promise<Dispatcher>,
   clock: Clock,
 ): TokenEndpoint {
+  const breaker = createBreaker(server.name, clock);
+  const limiter = createLimiter(server.name);
   let metadata: { readonly value: ServerMetadata; readonly readAtMs: number } | undefined;
 
   async function locate(signal: AbortSignal): Promise<string> {
@@ -88,7 +91,8 @@ export function createTokenEndpoint(
   }
 
   return {
-    breaker: createBreaker(server.name, clock),
+    // Whoever waited for a turn is told at once that the server is down.
+    run: (work) => limiter.run(() => breaker.run(work)),
     async prepare() {
       const url = await locate(AbortSignal.timeout(server.timeoutMs));
       await authenticateClient(server, url, clock);

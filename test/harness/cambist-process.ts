@@ -42,14 +42,15 @@ export interface CambistProcess extends OutputRecord {
   /** Replaces the config file in one step. */
   rewriteConfig(content: ConfigContent): Promise<void>;
   signal(signal: NodeJS.Signals): void;
-  /** SIGTERM; SIGKILL if that does not end it in time. */
+  /** SIGTERM, once more if it drains for long, and SIGKILL if nothing else ends it. */
   close(): Promise<void>;
 }
 
 const START_TIMEOUT_MS = 10_000;
 const READY_TIMEOUT_MS = 10_000;
 const POLL_INTERVAL_MS = 20;
-/** Longer than any test drains, and far below the default `shutdown_grace`. */
+/** The second SIGTERM ends the drain of a stream that a test left open; unlike SIGKILL it lets coverage be written. */
+const DRAIN_TIMEOUT_MS = 2_000;
 const CLOSE_TIMEOUT_MS = 8_000;
 
 /** The line that says what is served where. */
@@ -120,8 +121,12 @@ function exitOf(child: ChildProcess): Promise<ProcessExit> {
 
 async function stop(child: ChildProcess, exit: Promise<ProcessExit>): Promise<void> {
   child.kill('SIGTERM');
-  const timer = setTimeout(() => child.kill('SIGKILL'), CLOSE_TIMEOUT_MS);
-  await exit.finally(() => clearTimeout(timer));
+  const insist = setTimeout(() => child.kill('SIGTERM'), DRAIN_TIMEOUT_MS);
+  const force = setTimeout(() => child.kill('SIGKILL'), CLOSE_TIMEOUT_MS);
+  await exit.finally(() => {
+    clearTimeout(insist);
+    clearTimeout(force);
+  });
 }
 
 async function pollReady(url: string, timeoutMs: number, output: OutputRecord): Promise<void> {

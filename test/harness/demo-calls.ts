@@ -55,9 +55,7 @@ export const INITIALIZE = JSON.stringify({
   params: { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'curl', version: '1' } },
 });
 
-/**
- * What was promised and is not so, in plain sentences.
- */
+/** What was promised and is not so, in plain sentences. */
 export function brokenPromises(world: World, findings: DemoFindings, token: string): string[] {
   const broken: string[] = [];
   for (const { backend, what, receivedAudience } of findings.calls) {

@@ -74,8 +74,9 @@ async function keepRunning(world: World, token: string): Promise<void> {
   config   ${world.cambist.configFile}
   metrics  ${world.cambist.adminUrl}/metrics`);
   await new Promise<void>((resolve) => {
-    process.once('SIGINT', resolve);
-    process.once('SIGTERM', resolve);
+    // For good: a terminal and a runner in between may each send one.
+    process.on('SIGINT', resolve);
+    process.on('SIGTERM', resolve);
     void world.cambist.exit.then(() => resolve());
   });
 }

@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { type ParseOptions, parseAllDocuments } from 'yaml';
+import { parseAllDocuments } from 'yaml';
 
 export interface Manifest {
   readonly apiVersion: string;
@@ -68,7 +68,7 @@ export const readDeployFile = (name: string): string => readFileSync(new URL(nam
 export const manifestFiles = (): string[] => readdirSync(folder).filter((name) => name.endsWith('.yaml'));
 
 /** The documents of a YAML text; a duplicate key or a syntax error throws. kubectl reads YAML 1.1. */
-export function parseDocuments<T = Manifest>(text: string, version: ParseOptions['version'] = '1.1'): T[] {
+export function parseDocuments<T = Manifest>(text: string, version: '1.1' | '1.2' = '1.1'): T[] {
   return parseAllDocuments(text, { version, uniqueKeys: true }).map((document) => {
     for (const problem of [...document.errors, ...document.warnings]) throw problem;
     return document.toJS() as T;

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { parse, stringify } from 'yaml';
+import { createMetrics } from '../../../src/admin/metrics.ts';
 import { parseConfig } from '../../../src/config/load.ts';
 import { ERROR_CODES } from '../../../src/errors.ts';
 import { problemsOfManifest, problemsOfPart } from './kubernetes-schema.ts';
@@ -31,6 +32,13 @@ test('every code that the Kubernetes guide and SECURITY.md name exists', () => {
   const text = `${readme}\n${readFileSync(new URL('SECURITY.md', root), 'utf8')}`;
   const known: readonly string[] = ERROR_CODES;
   for (const [code] of text.matchAll(/ERR_[A-Z_]+[A-Z]/g)) assert.ok(known.includes(code), code);
+});
+
+test('every metric that the Kubernetes guide names exists', async () => {
+  const known = (await createMetrics('0', () => 0).registry.getMetricsAsJSON()).map(({ name }) => name);
+  const named = [...readme.matchAll(/\bcambist_[a-z_]+[a-z]/g)];
+  assert.ok(named.length >= 3);
+  for (const [name] of named) assert.ok(known.includes(name), name);
 });
 
 test('every file of deploy/ that the Kubernetes guide names exists', () => {

@@ -1,0 +1,26 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { nearest } from '../../../src/config/nearest.ts';
+
+const KEYS = ['upstream', 'match', 'name', 'scope', 'resource', 'timeouts', 'authorization_server'];
+
+test('a slip of the pen finds the name that was meant', () => {
+  const cases: [string, string | undefined][] = [
+    ['upsteam', 'upstream'],
+    ['Upstream', 'upstream'],
+    ['up-stream', 'upstream'],
+    ['scpoe', 'scope'],
+    ['resources', 'resource'],
+    ['timeout', 'timeouts'],
+    ['authorization-server', 'authorization_server'],
+    ['nmae', 'name'],
+    ['verify', undefined],
+    ['', undefined],
+    ['x'.repeat(1000), undefined],
+  ];
+  for (const [written, meant] of cases) assert.equal(nearest(written, KEYS), meant, written);
+});
+
+test('nothing is near where nothing is known', () => {
+  assert.equal(nearest('upstream', []), undefined);
+});
