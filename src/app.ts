@@ -8,12 +8,11 @@ import { readCredential } from './config/credential.ts';
 import { createDispatchers } from './dispatchers.ts';
 import { openListener } from './listen.ts';
 import type { Logger } from './logger.ts';
-import type { Serving } from './proxy/admission.ts';
+import { createServing } from './proxy/admission.ts';
 import { answerClientError } from './proxy/client-error.ts';
 import { upstreamPeer } from './proxy/dispatcher.ts';
 import { registerProxy, toRoot } from './proxy/plugin.ts';
 import { createTraffic } from './proxy/traffic.ts';
-import { createRouteTable } from './routing/route-table.ts';
 import { createBroker } from './tokens/broker.ts';
 import { createTokenCache } from './tokens/cache.ts';
 import { systemClock } from './tokens/clock.ts';
@@ -50,7 +49,7 @@ export async function startApp(first: Config, version: string, logger: Logger): 
 
   /** By all that the config says of a server, so that one which did not change keeps what it knows over a reload. */
   let endpoints = new Map<string, TokenEndpoint>();
-  let serving: Serving = { config: first, table: createRouteTable(first.routes) };
+  let serving = createServing(first);
 
   function endpoint(server: AuthorizationServer): TokenEndpoint {
     const key = JSON.stringify(server);
@@ -64,7 +63,7 @@ export async function startApp(first: Config, version: string, logger: Logger): 
   }
 
   function serve(config: Config): void {
-    serving = { config, table: createRouteTable(config.routes) };
+    serving = createServing(config);
     const kept = new Set([...neededServers(config)].map((server) => JSON.stringify(server)));
     endpoints = new Map([...endpoints].filter(([key]) => kept.has(key)));
     readiness.require(needsOf(config));

@@ -132,10 +132,12 @@ function warnOfUnusedServers(
   drafts: readonly RouteDraft[],
   root: Place,
 ) {
+  // A route that could not be read may be the one that uses it.
+  if (root.broken) return;
   const used = new Set<string>();
   for (const { route } of drafts) {
-    if (route === undefined) return;
-    if ('authorizationServer' in route.credential) used.add(route.credential.authorizationServer.name);
+    if (route !== undefined && 'authorizationServer' in route.credential)
+      used.add(route.credential.authorizationServer.name);
   }
   for (const name of servers.keys()) {
     if (!used.has(name)) root.at('authorization_servers', name).warn('no route uses this authorization server', 'key');

@@ -10,7 +10,7 @@ const TYPES: Record<string, string> = {
   array: 'must be a list ("- …")',
   string: 'must be a string: put it in quotes if it is one',
   boolean: 'must be true or false',
-  number: 'must be a number',
+  number: 'must be a whole number',
   int: 'must be a whole number',
 };
 

@@ -5,7 +5,8 @@ import type { ErrorCode } from 'yaml';
  * there; so these name no value.
  */
 const MESSAGES: Partial<Record<ErrorCode, string>> = {
-  BAD_INDENT: 'wrong indentation: keys of one map start in the same column, and what they hold is indented further',
+  BAD_INDENT:
+    'a bracket that is not closed, or wrong indentation: keys of one map start in the same column, and what they hold is indented further',
   TAB_AS_INDENT: 'a tab as indentation: use spaces',
   MISSING_CHAR: 'a bracket, quote, comma or space is missing here or just before',
   BLOCK_AS_IMPLICIT_KEY:

@@ -1,7 +1,7 @@
 import type { Config, Route } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
 import { parseRequestTarget, type RequestTarget } from '../routing/request-target.ts';
-import type { RouteTable } from '../routing/route-table.ts';
+import { createRouteTable, type RouteTable } from '../routing/route-table.ts';
 import { upstreamPath } from '../routing/upstream-path.ts';
 import type { Broker } from '../tokens/broker.ts';
 import type { Clock } from '../tokens/clock.ts';
@@ -16,6 +16,20 @@ import { takeBody } from './request-body.ts';
 export interface Serving {
   readonly config: Config;
   readonly table: RouteTable;
+  /** Lower-case names of the headers that stay here, by route. */
+  readonly withheld: ReadonlyMap<Route, ReadonlySet<string>>;
+}
+
+/** All that can be worked out before a request comes. */
+export function createServing(config: Config): Serving {
+  const withheld = new Map(config.routes.map((route) => [route, withheldHeaders(route, config.hostHeader)]));
+  return { config, table: createRouteTable(config.routes), withheld };
+}
+
+/** The caller's token goes upstream on a passthrough route only, and the host that a request is routed by on none. */
+function withheldHeaders({ credential, subjectToken }: Route, hostHeader: string | undefined): ReadonlySet<string> {
+  const own = credential.kind === 'passthrough' ? [] : ['authorization', subjectToken.header];
+  return new Set(hostHeader === undefined ? own : [...own, hostHeader]);
 }
 
 export interface AdmissionOptions {
@@ -45,7 +59,7 @@ export async function admit(
   passage: Passage,
   route: Route,
   target: RequestTarget,
-  config: Config,
+  { config, withheld }: Serving,
   options: AdmissionOptions,
 ): Promise<UpstreamLeg> {
   const { request } = passage;
@@ -62,7 +76,7 @@ export async function admit(
   const bearer = await bearerFor(passage, route, subject, config, options);
   const headers = upstreamHeaders(raw, {
     host: route.upstream.host,
-    withheld: withheldHeaders(route, config.hostHeader),
+    withheld: withheld.get(route) ?? new Set(),
     callerTokens,
     requestId: passage.id,
   });
@@ -77,20 +91,6 @@ const MIN_TOKEN_LENGTH = 8;
 function tokensOf(values: readonly string[]): string[] {
   const tokens = values.map((value) => value.trim()).map((value) => value.slice(value.lastIndexOf(' ') + 1));
   return [...new Set(tokens)].filter((token) => token.length >= MIN_TOKEN_LENGTH);
-}
-
-const withheldByHeader = new Map<string, ReadonlySet<string>>();
-
-function withheldHeaders(route: Route, hostHeader: string | undefined): ReadonlySet<string> {
-  const own = route.credential.kind === 'passthrough' ? [] : ['authorization', route.subjectToken.header];
-  const names = hostHeader === undefined ? own : [...own, hostHeader];
-  const key = names.join(' ');
-  let withheld = withheldByHeader.get(key);
-  if (withheld === undefined) {
-    withheld = new Set(names);
-    withheldByHeader.set(key, withheld);
-  }
-  return withheld;
 }
 
 async function bearerFor(

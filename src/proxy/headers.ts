@@ -86,8 +86,8 @@ function without(headers: string[], names: ReadonlySet<string>): string[] {
   return kept;
 }
 
-/** Never dropped for being listed in `Connection`: without them the message means something else. */
-const END_TO_END: ReadonlySet<string> = new Set(['content-length', 'content-type', 'host', 'authorization']);
+/** Never dropped for being listed in `Connection`: without it the message ends somewhere else. */
+const FRAMING = 'content-length';
 
 /** The names that `Connection` lists, or undefined where it lists none but the usual. */
 function connectionOptions(values: readonly string[], known?: ReadonlySet<string>): ReadonlySet<string> | undefined {
@@ -98,7 +98,7 @@ function connectionOptions(values: readonly string[], known?: ReadonlySet<string
       .toLowerCase()
       .split(',')
       .map((name) => name.trim());
-    listed = new Set([...(listed ?? []), ...names.filter((name) => !END_TO_END.has(name))]);
+    listed = new Set([...(listed ?? []), ...names.filter((name) => name !== FRAMING)]);
   }
   return listed;
 }

@@ -89,7 +89,7 @@ export async function registerProxy(app: FastifyInstance, options: ProxyOptions)
     traffic.assertOpen(serving.config.limits.maxInFlight);
     const { route, target } = findRoute(passage, serving);
     traffic.routed(passage, route);
-    passage.leg = await admit(passage, route, target, serving.config, options);
+    passage.leg = await admit(passage, route, target, serving, options);
   }
 
   app.decorateRequest('passage', null);

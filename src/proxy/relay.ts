@@ -45,7 +45,9 @@ export function createRelay(controller: Controller, status: number, requestIsWho
       response?.end();
     },
     fail() {
-      response?.destroy();
+      // To HTTP/1.0 the end of the connection is the end of the body, so that only a reset says that it was none.
+      if (response?.req.httpVersion === '1.0') response.socket?.resetAndDestroy();
+      else response?.destroy();
     },
   };
 }

@@ -125,8 +125,8 @@ export function createTraffic({ clock, observer, logger }: TrafficOptions): Traf
       passage.error = error;
       const { status, headers, body } = describeProblem(error, passage.id);
       answered(passage, status, status < 500 ? 'refused' : 'failed');
-      // What is left of the request will not be read.
-      const connection = request.complete ? {} : { connection: 'close' };
+      // What is left of the request will not be read; and a proxy that ends wants no more of them.
+      const connection = request.complete && !draining ? {} : { connection: 'close' };
       response.writeHead(status, { ...headers, ...connection, 'content-length': Buffer.byteLength(body) });
       response.end(body);
     },

@@ -5,26 +5,45 @@ import { parseArgs } from 'node:util';
 import { brokenPromises, INITIALIZE, makeCalls } from './demo-calls.ts';
 import { createPainter, describeFindings } from './demo-report.ts';
 import { BUILT_PROGRAM } from './run-command.ts';
-import { startWorld, type World } from './world.ts';
+import { startWorld, type World, type WorldConfig } from './world.ts';
 
-const USAGE = `Usage: npm run demo [-- --keep]
+const USAGE = `Usage: npm run demo [-- --keep [--backend URL]]
 
 Starts an authorization server, two MCP backends and cambist between them on free ports, calls both backends with the
 official MCP client, and prints what happened.
-  --keep    leave all of it running, with a request to try, until Ctrl-C
+  --keep         leave all of it running, with a request to try, until Ctrl-C
+  --backend URL  put cambist before a backend of your own too, as the route "mine"
 `;
+
+const OPTIONS = {
+  keep: { type: 'boolean', default: false },
+  backend: { type: 'string' },
+  help: { type: 'boolean', short: 'h', default: false },
+} as const;
+
+interface DemoOptions {
+  readonly keep: boolean;
+  readonly backend?: string;
+  readonly help: boolean;
+}
 
 const EXIT = { done: 0, failed: 1, usage: 2 };
 
 /** How long the caller's token lives where there is time to try things. */
 const KEPT_TOKEN_TTL_SECONDS = 8 * 3600;
 
+/** The route of the user's own backend. */
+const OWN_ROUTE = 'mine';
+
 process.exitCode = await main(process.argv.slice(2));
 
 async function main(args: string[]): Promise<number> {
-  let options: { keep?: boolean; help?: boolean };
+  let options: DemoOptions;
   try {
-    options = parseArgs({ args, options: { keep: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } } }).values;
+    options = parseArgs({ args, options: OPTIONS }).values;
+    if (options.backend !== undefined && (!options.keep || !URL.canParse(options.backend))) {
+      throw new Error('--backend takes the URL of an MCP server, and goes with --keep.');
+    }
   } catch (error) {
     console.error(`${sentence(error)}\n\n${USAGE}`);
     return EXIT.usage;
@@ -38,15 +57,15 @@ async function main(args: string[]): Promise<number> {
     return EXIT.failed;
   }
   try {
-    return await show(options.keep ?? false);
+    return await show(options);
   } catch (error) {
     console.error(`The demo did not come to its end: ${sentence(error)}`);
     return EXIT.failed;
   }
 }
 
-async function show(keep: boolean): Promise<number> {
-  const world = await startWorld();
+async function show({ keep, backend }: DemoOptions): Promise<number> {
+  const world = await startWorld(backend === undefined ? {} : { change: (config) => withBackend(config, backend) });
   try {
     const token = await world.subjectToken(keep ? { ttlSeconds: KEPT_TOKEN_TTL_SECONDS } : {});
     const findings = await makeCalls(world, token);
@@ -54,7 +73,8 @@ async function show(keep: boolean): Promise<number> {
     const broken = brokenPromises(world, findings, token);
     for (const promise of broken) console.error(`Not as promised: ${promise}.`);
     if (broken.length > 0) return EXIT.failed;
-    if (keep) await keepRunning(world, token);
+    if (backend !== undefined) world.authorizationServer.resources.set(backend, { scopes: [] });
+    if (keep) await keepRunning(world, token, backend === undefined ? 'docs' : OWN_ROUTE);
     else console.log('Try it yourself, with curl: npm run demo -- --keep');
     return EXIT.done;
   } finally {
@@ -62,17 +82,24 @@ async function show(keep: boolean): Promise<number> {
   }
 }
 
-async function keepRunning(world: World, token: string): Promise<void> {
+function withBackend(config: WorldConfig, backend: string): WorldConfig {
+  const own = { name: OWN_ROUTE, match: { path: `/${OWN_ROUTE}` }, upstream: backend, resource: backend };
+  return { ...config, routes: [...(config.routes as unknown[]), own] };
+}
+
+async function keepRunning(world: World, token: string, route: string): Promise<void> {
   const tokenFile = join(world.cambist.directory, 'alice');
   await writeFile(tokenFile, token, { mode: 0o600 });
   console.log(`Running until Ctrl-C. In another terminal:
 
-  curl -i ${world.url('docs')} -H "Authorization: Bearer $(cat ${tokenFile})" \\
+  curl -i ${world.cambist.url}/${route} -H "Authorization: Bearer $(cat ${tokenFile})" \\
     -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' \\
     -d '${INITIALIZE}'
 
   config   ${world.cambist.configFile}
-  metrics  ${world.cambist.adminUrl}/metrics`);
+  metrics  ${world.cambist.adminUrl}/metrics
+  issuer   ${world.authorizationServer.issuer}
+  keys     ${world.authorizationServer.jwksUri}`);
   await new Promise<void>((resolve) => {
     // For good: a terminal and a runner in between may each send one.
     process.on('SIGINT', resolve);

@@ -10,7 +10,10 @@ test('what is not YAML or JSON is told with its place, and without what stands t
     ['secret', ['1:1: must be a map that begins with "version: 1"']],
     ['log:\n\tlevel: info', ['2:1: a tab as indentation: use spaces']],
     ['version: 1\nversion: 1', ['2:1: this key comes twice in its map: remove one']],
-    ['{"version": 1, "log": {"level": "info", "level": "warn"}}', ['1:41: this key comes twice in its map: remove one']],
+    [
+      '{"version": 1, "log": {"level": "info", "level": "warn"}}',
+      ['1:41: this key comes twice in its map: remove one'],
+    ],
     [
       'version: 1\n---\nversion: 1',
       ['2:1: a second document: a config file is one document, so remove the "---" and what follows'],
@@ -19,7 +22,13 @@ test('what is not YAML or JSON is told with its place, and without what stands t
     ['version: !!binary x', ['1:10: a tag ("!…") that means nothing here: remove it']],
     ['? [a]\n: 1', ['1:3: a key that is a list or a map: write a plain word']],
     ['__proto__: 1', ['1:1: this cannot be a key: write a plain word']],
-    ['log: {level: info', ['1:18: a bracket, quote, comma or space is missing here or just before']],
+    ['{log: {level: info}', ['1:20: a bracket, quote, comma or space is missing here or just before']],
+    [
+      'log: {level: info',
+      [
+        '1:18: a bracket that is not closed, or wrong indentation: keys of one map start in the same column, and what they hold is indented further',
+      ],
+    ],
     ['log: @x', ['1:6: a value cannot start with this character: put it in quotes']],
     [
       'log: a: b',
@@ -72,6 +81,6 @@ routes:
 
 test('YAML 1.1 is read as 1.2: "yes" stays a word', () => {
   assert.deepEqual(problemsOf(`%YAML 1.1\n---\n${VALID}    allow_insecure_http: yes\n`), [
-    '14:26: routes[0].allow_insecure_http: must be true or false',
+    '15:26: routes[0].allow_insecure_http: must be true or false',
   ]);
 });

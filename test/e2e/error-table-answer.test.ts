@@ -1,0 +1,65 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Mood } from '../harness/fake-authorization-server.ts';
+import { assertProblem, CANARY } from '../harness/problem.ts';
+import { startScene } from '../harness/scene.ts';
+
+const UNUSABLE: Record<string, Mood> = {
+  'HTML with status 200': { kind: 'answer', status: 200, body: `<h1>${CANARY}</h1>` },
+  'nothing with status 200': { kind: 'answer', status: 200, body: '' },
+  'a list': { kind: 'answer', status: 200, body: [{ access_token: 'x' }] },
+  'status 201': { kind: 'answer', status: 201, body: { access_token: 'canary-token', token_type: 'Bearer' } },
+  'a redirect': { kind: 'answer', status: 307, body: CANARY, headers: { location: 'http://127.0.0.1:1/token' } },
+  'no access_token': { kind: 'issue', fields: { access_token: undefined } },
+  'an empty access_token': { kind: 'issue', accessToken: '' },
+  'an access_token that would end the header': { kind: 'issue', accessToken: 'canary\r\nx-evil: 1' },
+  'an access_token that is an object': { kind: 'issue', fields: { access_token: { token: CANARY } } },
+  'no token_type': { kind: 'issue', fields: { token_type: undefined } },
+  'token_type N_A': { kind: 'issue', fields: { token_type: 'N_A' } },
+  'token_type DPoP': { kind: 'issue', fields: { token_type: 'DPoP' } },
+  'an id_token in place of an access token': {
+    kind: 'issue',
+    fields: { issued_token_type: 'urn:ietf:params:oauth:token-type:id_token' },
+  },
+  'an expires_in that is no number': { kind: 'issue', fields: { expires_in: 'soon' } },
+  'more than any token needs': { kind: 'huge', bytes: 1024 * 1024 },
+};
+
+test('an answer that is no usable token is nothing to forward', async (t) => {
+  const scene = await startScene();
+  t.after(scene.close);
+  for (const [what, mood] of Object.entries(UNUSABLE)) {
+    await t.test(`${what} becomes ERR_STS_RESPONSE_INVALID`, async () => {
+      scene.authorizationServer.queue.push(mood);
+      const headers = await scene.bearer();
+      await assertProblem(scene, { headers }, { code: 'ERR_STS_RESPONSE_INVALID', failedExchanges: 1 });
+      assert.equal((await scene.call({ headers })).status, 200, 'it is asked again at the next try');
+    });
+  }
+});
+
+test('a token for somebody else goes to nobody', async (t) => {
+  const scene = await startScene();
+  t.after(scene.close);
+  const audiences: Record<string, Extract<Mood, { kind: 'issue' }>> = {
+    'another backend': { kind: 'issue', audience: 'https://canary.example.com/mcp' },
+    'a backend whose name only begins like this one': { kind: 'issue', audience: `${scene.upstream.url}/mcp/canary` },
+    cambist: { kind: 'issue', audience: 'cambist' },
+    nobody: { kind: 'issue', audience: [] },
+  };
+  for (const [whom, mood] of Object.entries(audiences)) {
+    await t.test(`a token for ${whom} becomes ERR_ISSUED_TOKEN_AUDIENCE`, async () => {
+      scene.authorizationServer.queue.push(mood);
+      const headers = await scene.bearer();
+      await assertProblem(scene, { headers }, { code: 'ERR_ISSUED_TOKEN_AUDIENCE', failedExchanges: 1 });
+    });
+  }
+
+  await t.test('one that names this backend among others does', async () => {
+    scene.authorizationServer.queue.push({
+      kind: 'issue',
+      audience: ['https://x.example.com', `${scene.upstream.url}/mcp`],
+    });
+    assert.equal((await scene.call({ headers: await scene.bearer() })).status, 200);
+  });
+});

@@ -1,0 +1,135 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { ErrorCode } from '../../src/errors.ts';
+import type { Fault } from '../harness/faults.ts';
+import { assertProblem, CANARY } from '../harness/problem.ts';
+import { startScene } from '../harness/scene.ts';
+
+const INVALID_TOKEN = 'Bearer error="invalid_token"';
+const CLAIMS = '{"access_token":{"acrs":{"essential":true,"value":"c1"}}}';
+
+interface Refusal {
+  when: string;
+  status?: number;
+  body: unknown;
+  code: ErrorCode;
+  challenge?: string;
+}
+
+const REFUSALS: Refusal[] = [
+  {
+    when: 'invalid_grant',
+    body: { error: 'invalid_grant', error_description: CANARY },
+    code: 'ERR_SUBJECT_TOKEN_INVALID',
+    challenge: INVALID_TOKEN,
+  },
+  {
+    when: 'invalid_request that names the subject token',
+    body: { error: 'invalid_request', error_description: `subject_token: ${CANARY}` },
+    code: 'ERR_SUBJECT_TOKEN_INVALID',
+    challenge: INVALID_TOKEN,
+  },
+  {
+    when: 'invalid_request that names the assertion',
+    body: { error: 'invalid_request', error_description: `Assertion: ${CANARY}` },
+    code: 'ERR_SUBJECT_TOKEN_INVALID',
+    challenge: INVALID_TOKEN,
+  },
+  {
+    when: 'invalid_request that names nothing',
+    body: { error: 'invalid_request' },
+    code: 'ERR_SUBJECT_TOKEN_INVALID',
+    challenge: INVALID_TOKEN,
+  },
+  {
+    when: 'invalid_request that names something else',
+    body: { error: 'invalid_request', error_description: `parameter: ${CANARY}` },
+    code: 'ERR_CLIENT_REFUSED',
+  },
+  {
+    when: 'interaction_required with claims',
+    body: { error: 'interaction_required', error_description: CANARY, claims: CLAIMS },
+    code: 'ERR_INTERACTION_REQUIRED',
+    challenge: `Bearer error="insufficient_claims", claims="${Buffer.from(CLAIMS).toString('base64')}"`,
+  },
+  {
+    when: 'interaction_required without claims',
+    body: { error: 'interaction_required', error_description: CANARY },
+    code: 'ERR_SUBJECT_TOKEN_INVALID',
+    challenge: INVALID_TOKEN,
+  },
+  {
+    when: 'invalid_target',
+    body: { error: 'invalid_target', error_description: CANARY },
+    code: 'ERR_EXCHANGE_REFUSED',
+  },
+  { when: 'invalid_scope', body: { error: 'invalid_scope', error_description: CANARY }, code: 'ERR_EXCHANGE_REFUSED' },
+  {
+    when: 'access_denied',
+    status: 403,
+    body: { error: 'access_denied', error_description: CANARY },
+    code: 'ERR_EXCHANGE_REFUSED',
+  },
+  {
+    when: "Keycloak's invalid_client for an audience that it does not know",
+    body: { error: 'invalid_client', error_description: 'Audience not found' },
+    code: 'ERR_EXCHANGE_REFUSED',
+  },
+  {
+    when: "Keycloak's invalid_request for an audience that the client may not have",
+    body: { error: 'invalid_request', error_description: `Requested audience not available: ${CANARY}` },
+    code: 'ERR_EXCHANGE_REFUSED',
+  },
+  {
+    when: 'invalid_client',
+    status: 401,
+    body: { error: 'invalid_client', error_description: CANARY },
+    code: 'ERR_CLIENT_REFUSED',
+  },
+  {
+    when: 'unauthorized_client',
+    body: { error: 'unauthorized_client', error_description: CANARY },
+    code: 'ERR_CLIENT_REFUSED',
+  },
+  { when: 'unsupported_grant_type', body: { error: 'unsupported_grant_type' }, code: 'ERR_CLIENT_REFUSED' },
+  { when: 'a 404 in HTML', status: 404, body: `<h1>${CANARY}</h1>`, code: 'ERR_CLIENT_REFUSED' },
+  { when: 'a 405 with nothing in it', status: 405, body: '', code: 'ERR_CLIENT_REFUSED' },
+  { when: 'an error of an unknown kind', body: { error: { code: CANARY } }, code: 'ERR_CLIENT_REFUSED' },
+];
+
+/** Remembered for the subject token; every other refusal is of us and may pass at any time. */
+const REMEMBERED: readonly ErrorCode[] = [
+  'ERR_SUBJECT_TOKEN_INVALID',
+  'ERR_INTERACTION_REQUIRED',
+  'ERR_EXCHANGE_REFUSED',
+];
+
+test('each way in which an authorization server refuses has its answer', async (t) => {
+  const scene = await startScene();
+  t.after(scene.close);
+  const { authorizationServer } = scene;
+
+  for (const { when, status = 400, body, code, challenge } of REFUSALS) {
+    await t.test(`${when} becomes ${code}`, async () => {
+      const mood: Fault = { kind: 'answer', status, body };
+      authorizationServer.queue.push(mood);
+      const headers = await scene.bearer();
+      const expected = { code, ...(challenge === undefined ? {} : { challenge }) };
+      const answer = await assertProblem(scene, { headers }, { ...expected, failedExchanges: 1 });
+      const exchange = await scene.cambist.waitForLog(({ msg, code: logged }) => msg === 'exchange' && logged === code);
+      assert.equal(exchange.authorization_server, 'local');
+      assert.equal(exchange.result, 'failure');
+
+      if (!REMEMBERED.includes(code)) {
+        assert.equal((await scene.call({ headers })).status, 200, 'the very same token is exchanged at the next try');
+        return;
+      }
+      const again = await assertProblem(scene, { headers }, expected);
+      assert.equal(again.status, answer.status);
+      const line = scene.cambist.logs().find(({ request_id }) => request_id === again.requestId);
+      assert.equal(line?.cache, 'negative');
+      const others = await scene.call({ headers: await scene.bearer() });
+      assert.equal(others.status, 200, "another's token has nothing to do with it");
+    });
+  }
+});

@@ -1,0 +1,78 @@
+import type { TestContext } from 'node:test';
+import { type RunningApp, startTestApp, type WrittenConfig } from './app.ts';
+import { type FakeAuthorizationServer, startFakeAuthorizationServer } from './fake-authorization-server.ts';
+import { type FakeUpstream, startFakeUpstream, type UpstreamHandler } from './fake-upstream.ts';
+import { echo } from './upstream-handlers.ts';
+
+/** cambist between an authorization server and one upstream that do as a test tells them. */
+export interface Gateway {
+  readonly app: RunningApp;
+  readonly authorizationServer: FakeAuthorizationServer;
+  readonly upstream: FakeUpstream;
+  /** A caller's token that cambist may exchange. */
+  readonly subjectToken: string;
+  /** `Authorization` with that token. */
+  readonly authorization: string;
+  /** The config that is served, to be changed and reloaded. */
+  readonly config: GatewayConfig;
+}
+
+export interface GatewayConfig {
+  [key: string]: unknown;
+  authorization_servers: Record<string, Record<string, unknown>>;
+  routes: Record<string, unknown>[];
+}
+
+export interface GatewayOptions {
+  readonly handler?: UpstreamHandler;
+  /** Laid over the route `github` (path `/github`, credential `exchange`). */
+  readonly route?: Record<string, unknown>;
+  /** Laid over the top level. */
+  readonly top?: WrittenConfig;
+  /** Beside the route `github`. */
+  readonly moreRoutes?: Record<string, unknown>[];
+}
+
+/** Starts all three; they stop when the test ends. */
+export async function startGateway(t: TestContext, options: GatewayOptions = {}): Promise<Gateway> {
+  const authorizationServer = await startFakeAuthorizationServer();
+  t.after(authorizationServer.close);
+  const upstream = await startFakeUpstream(options.handler ?? echo);
+  t.after(upstream.close);
+  const route = { name: 'github', match: { path: '/github' }, upstream: `${upstream.url}/mcp`, ...options.route };
+  const config: GatewayConfig = {
+    authorization_servers: {
+      local: {
+        token_endpoint: authorizationServer.tokenEndpoint,
+        client_id: 'cambist',
+        client_auth: { method: 'none' },
+      },
+    },
+    routes: [route, ...(options.moreRoutes ?? [])],
+    ...options.top,
+  };
+  const app = await startTestApp(t, config);
+  const subjectToken = await authorizationServer.mint();
+  const authorization = `Bearer ${subjectToken}`;
+  return { app, authorizationServer, upstream, subjectToken, authorization, config };
+}
+
+/** cambist before one upstream whose route sends no token: for all that has nothing to do with tokens. */
+export async function startPlainGateway(t: TestContext, options: GatewayOptions = {}) {
+  const upstream = await startFakeUpstream(options.handler ?? echo);
+  t.after(upstream.close);
+  const app = await startTestApp(t, {
+    routes: [
+      {
+        name: 'plain',
+        match: { path: '/plain' },
+        upstream: `${upstream.url}/mcp`,
+        credential: 'none',
+        ...options.route,
+      },
+      ...(options.moreRoutes ?? []),
+    ],
+    ...options.top,
+  });
+  return { app, upstream };
+}

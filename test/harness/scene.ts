@@ -1,0 +1,158 @@
+import { randomBytes } from 'node:crypto';
+import type { IncomingMessage, OutgoingHttpHeaders } from 'node:http';
+import { join } from 'node:path';
+import { type CambistProcess, startCambist } from './cambist-process.ts';
+import {
+  type FakeAuthorizationServer,
+  type MintFields,
+  startFakeAuthorizationServer,
+} from './fake-authorization-server.ts';
+import { type FakeUpstream, startFakeUpstream } from './fake-upstream.ts';
+import { type CallAnswer, type CallOptions, call, open } from './http-call.ts';
+import { createLeakWatch, type LeakWatch } from './leaks.ts';
+import { echo } from './upstream-handlers.ts';
+
+/** A config as it stands in the file. */
+export interface SceneConfig {
+  authorization_servers: Record<string, Record<string, unknown>>;
+  routes: Record<string, unknown>[];
+  [key: string]: unknown;
+}
+
+export interface SceneParts {
+  authorizationServer: FakeAuthorizationServer;
+  upstream: FakeUpstream;
+  /** Of the config, and of `files`. */
+  directory: string;
+}
+
+export interface SceneOptions {
+  /** Makes another config of the one that the scene would use: server `local`, route `tools` at `/tools`. */
+  change?: (config: SceneConfig, parts: SceneParts) => SceneConfig;
+  /** Comes before cambist does. */
+  prepare?: (parts: Omit<SceneParts, 'directory'>) => void | Promise<void>;
+  files?: Readonly<Record<string, string>>;
+  env?: Readonly<Record<string, string>>;
+  /** False where it is the point that cambist does not become ready. */
+  ready?: boolean;
+}
+
+/** A header whose value is a list comes once for each. */
+export interface SceneCall extends Omit<CallOptions, 'headers'> {
+  headers?: Readonly<Record<string, string | string[]>>;
+}
+
+export interface SceneAnswer extends CallAnswer {
+  /** The `x-request-id` that was sent. */
+  requestId: string;
+}
+
+export interface Scene {
+  authorizationServer: FakeAuthorizationServer;
+  upstream: FakeUpstream;
+  cambist: CambistProcess;
+  clientSecret: string;
+  /** Knows the client secret, and every token that `subjectToken` gave or the authorization server issued. */
+  leaks: LeakWatch;
+  subjectToken(fields?: MintFields): Promise<string>;
+  /** The header that a caller comes with. */
+  bearer(fields?: MintFields): Promise<{ authorization: string }>;
+  /** To route `tools` unless it says otherwise, under a request id of its own. */
+  call(options?: SceneCall): Promise<SceneAnswer>;
+  /** Settles with the head of the answer. */
+  open(options?: SceneCall): Promise<IncomingMessage>;
+  close(): Promise<void>;
+}
+
+export const SCENE_ROUTE = 'tools';
+export const SCENE_SERVER = 'local';
+
+/** cambist between an authorization server and an upstream that both do what a test tells them. */
+export async function startScene(options: SceneOptions = {}): Promise<Scene> {
+  const { change = (config) => config, prepare, files = {}, env, ready = true } = options;
+  const leaks = createLeakWatch();
+  const clientSecret = randomBytes(24).toString('base64url');
+  leaks.remember(clientSecret);
+  const authorizationServer = await startFakeAuthorizationServer();
+  const upstream = await startFakeUpstream(echo);
+  let cambist: CambistProcess | undefined;
+  const close = async () => {
+    await cambist?.close();
+    await upstream.close();
+    await authorizationServer.close();
+  };
+  try {
+    await prepare?.({ authorizationServer, upstream });
+    cambist = await startCambist({
+      config: (directory) => {
+        const parts = { authorizationServer, upstream, directory };
+        return change(sceneConfig(parts), parts);
+      },
+      files: { 'client-secret': clientSecret, ...files },
+      ...(env === undefined ? {} : { env }),
+    });
+    if (ready) await cambist.ready();
+    return scene({ authorizationServer, upstream, cambist, leaks, clientSecret, close });
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** Shorter ones are no tokens but a test's bad answers. */
+const SHORTEST_TOKEN = 8;
+
+let calls = 0;
+
+function scene(parts: Omit<Scene, 'subjectToken' | 'bearer' | 'call' | 'open'>): Scene {
+  const { authorizationServer, cambist, leaks } = parts;
+  const subjectToken = async (fields?: MintFields) => {
+    const token = await authorizationServer.mint(fields);
+    leaks.remember(token);
+    return token;
+  };
+  const known = new Set<string>();
+  const rememberIssued = () => {
+    for (const { issued = '' } of authorizationServer.requests) {
+      if (known.has(issued) || issued.length < SHORTEST_TOKEN) continue;
+      known.add(issued);
+      leaks.remember(issued);
+    }
+  };
+  const addressed = (options: SceneCall, requestId: string): CallOptions => ({
+    method: 'POST',
+    path: `/${SCENE_ROUTE}`,
+    ...options,
+    headers: { 'x-request-id': requestId, ...options.headers } as OutgoingHttpHeaders,
+  });
+  return {
+    ...parts,
+    subjectToken,
+    bearer: async (fields) => ({ authorization: `Bearer ${await subjectToken(fields)}` }),
+    call: async (options = {}) => {
+      calls += 1;
+      const requestId = `call-${calls}`;
+      const answer = await call(cambist.url, addressed(options, requestId));
+      rememberIssued();
+      return { ...answer, requestId };
+    },
+    open: (options = {}) => {
+      calls += 1;
+      return open(cambist.url, addressed(options, `call-${calls}`));
+    },
+  };
+}
+
+/** One route, made from the config's parts. */
+export function sceneConfig({ authorizationServer, upstream, directory }: SceneParts): SceneConfig {
+  return {
+    authorization_servers: {
+      [SCENE_SERVER]: {
+        issuer: authorizationServer.issuer,
+        client_id: 'cambist',
+        client_auth: { method: 'client_secret_basic', client_secret: { file: join(directory, 'client-secret') } },
+      },
+    },
+    routes: [{ name: SCENE_ROUTE, match: { path: `/${SCENE_ROUTE}` }, upstream: `${upstream.url}/mcp` }],
+  };
+}

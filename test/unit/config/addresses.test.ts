@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { readListen } from '../../../src/config/addresses.ts';
+import { configOf, problemsOf, VALID } from './sample.ts';
+
+test('an address is host and port, or the path of a Unix socket', () => {
+  const cases = [
+    ['127.0.0.1:8180', { kind: 'tcp', host: '127.0.0.1', port: 8180 }],
+    ['0.0.0.0:0', { kind: 'tcp', host: '0.0.0.0', port: 0 }],
+    ['LocalHost:80', { kind: 'tcp', host: 'localhost', port: 80 }],
+    ['[::1]:8180', { kind: 'tcp', host: '::1', port: 8180 }],
+    ['[0:0::1]:8180', { kind: 'tcp', host: '::1', port: 8180 }],
+    ['unix:/run/cambist.sock', { kind: 'unix', path: '/run/cambist.sock' }],
+  ] as const;
+  for (const [text, value] of cases) assert.deepEqual(readListen(text), { value }, text);
+});
+
+test('what is no address is refused', () => {
+  for (const text of [
+    '8180',
+    ':8180',
+    '*:8180',
+    'http://x:80',
+    '127.0.0.1',
+    '127.0.0.1:',
+    '127.0.0.1:65536',
+    '300.0.0.1:80',
+    '1.2.3:80',
+    '[::1::]:80',
+    '::1:80',
+    'a b:80',
+    'unix:run.sock',
+    'unix:/run/',
+    'unix:/a\0b',
+    `unix:/${'x'.repeat(107)}`,
+  ]) {
+    assert.ok('wrong' in readListen(text), text);
+  }
+});
+
+test('listen and admin need an address each', () => {
+  const both = (listen: string, admin: string) => problemsOf(`${VALID}listen: "${listen}"\nadmin: "${admin}"\n`);
+  const clash = ['14:8: admin: listen and admin have the same address: change one'];
+  assert.deepEqual(both('127.0.0.1:80', '127.0.0.1:80'), clash);
+  assert.deepEqual(both('127.0.0.1:80', 'localhost:80'), clash);
+  assert.deepEqual(both('127.0.0.1:80', '0.0.0.0:80'), clash);
+  assert.deepEqual(both('[::]:80', '127.0.0.1:80'), clash);
+  assert.deepEqual(both('unix:/a', 'unix:/a'), clash);
+  assert.deepEqual(both('127.0.0.1:0', '127.0.0.1:0'), []);
+  assert.deepEqual(both('127.0.0.1:80', '127.0.0.2:80'), []);
+  assert.deepEqual(both('unix:/a', 'unix:/b'), []);
+  assert.deepEqual(both('unix:/a', '127.0.0.1:80'), []);
+  assert.deepEqual(problemsOf(`${VALID}listen: 127.0.0.1:9180\n`), [
+    '13:9: listen: listen and admin have the same address: change one',
+  ]);
+});
+
+test('both have a loopback address by default', () => {
+  const { listen, admin } = configOf(VALID);
+  assert.deepEqual(listen, { kind: 'tcp', host: '127.0.0.1', port: 8180 });
+  assert.deepEqual(admin, { kind: 'tcp', host: '127.0.0.1', port: 9180 });
+});

@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { stringify } from 'yaml';
+import { parseConfig } from '../../../src/config/load.ts';
+import { FULL, type Json, pathsOf, replaceAt, shuffleKeys } from './mutations.ts';
+
+function holds(text: string) {
+  const { config, problems } = parseConfig(text, 'c');
+  const errors = problems.filter(({ severity }) => severity === 'error');
+  assert.equal(config === undefined, errors.length > 0, 'a config or errors, one of the two');
+  for (const { line, column, message } of problems) {
+    assert.ok(line >= 1 && column >= 1);
+    assert.match(message, /[^\s]/);
+    assert.ok(!message.includes('undefined') && !message.includes('[object'), message);
+    assert.ok(!/^Invalid|expected/.test(message), message);
+  }
+}
+
+test('any text is a config or has errors', () => {
+  fc.assert(fc.property(fc.string({ unit: 'grapheme', maxLength: 200 }), holds));
+});
+
+test('any text of YAML signs is a config or has errors', () => {
+  const signs = fc.constantFrom(
+    ...'{}[]:,-?&*!|>"\'%@`#\n\t a1',
+    '---',
+    '<<',
+    ': ',
+    '- ',
+    '\n  ',
+    '&a',
+    '*a',
+    '!!str ',
+  );
+  fc.assert(
+    fc.property(fc.array(signs, { maxLength: 60 }), (parts) => holds(parts.join(''))),
+    { numRuns: 500 },
+  );
+});
+
+test('any JSON is a config or has errors', () => {
+  fc.assert(fc.property(fc.json(), holds));
+});
+
+test('a good config with one part replaced by anything is a config or has errors', () => {
+  const paths = pathsOf(FULL);
+  fc.assert(
+    fc.property(fc.constantFrom(...paths), fc.jsonValue({ maxDepth: 3 }), (path, value) => {
+      holds(JSON.stringify(replaceAt(FULL, path, value as Json)));
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test('a good config with one part left out is a config or has errors', () => {
+  for (const path of pathsOf(FULL)) holds(JSON.stringify(replaceAt(FULL, path, undefined)));
+});
+
+test('the order of keys makes no difference, nor does the way it is written', () => {
+  const { config } = parseConfig(JSON.stringify(FULL), 'c');
+  assert.ok(config !== undefined);
+  fc.assert(
+    fc.property(fc.infiniteStream(fc.nat()), fc.boolean(), (numbers, asYaml) => {
+      const shuffled = shuffleKeys(FULL, numbers);
+      const parsed = parseConfig(asYaml ? stringify(shuffled) : JSON.stringify(shuffled, null, 2), 'c').config;
+      const byName = (one: { name: string }, other: { name: string }) => one.name.localeCompare(other.name);
+      assert.ok(parsed !== undefined);
+      assert.deepEqual(
+        { ...parsed, authorizationServers: parsed.authorizationServers.toSorted(byName), routes: [] },
+        { ...config, authorizationServers: config.authorizationServers.toSorted(byName), routes: [] },
+      );
+      assert.deepEqual(
+        parsed.routes.map(({ name, match, upstream }) => ({ name, match, upstream })),
+        config.routes.map(({ name, match, upstream }) => ({ name, match, upstream })),
+      );
+    }),
+    { numRuns: 50 },
+  );
+});

@@ -1,0 +1,221 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { configOf, problemsOf, ROUTE } from './sample.ts';
+
+/** A config with one authorization server of these lines. */
+function withServer(lines: string): string {
+  return `version: 1\nauthorization_servers:\n  main:\n${lines.replaceAll(/^(?=.)/gm, '    ')}${ROUTE}`;
+}
+
+function serverOf(lines: string) {
+  const [server] = configOf(withServer(lines)).authorizationServers;
+  assert.ok(server !== undefined);
+  return server;
+}
+
+function clientAuth(lines: string): string {
+  return `issuer: https://idp.example.com\nclient_id: cambist\nclient_auth:\n${lines.replaceAll(/^(?=.)/gm, '  ')}`;
+}
+
+test('a server has defaults for what is left out', () => {
+  assert.deepEqual(serverOf('token_endpoint: https://x/token\nclient_auth: { method: none }\n'), {
+    name: 'main',
+    issuer: undefined,
+    tokenEndpoint: 'https://x/token',
+    allowInsecureHttp: false,
+    clientId: undefined,
+    clientAuth: { method: 'none' },
+    grant: 'token_exchange',
+    extraParams: [],
+    timeoutMs: 5000,
+    tls: undefined,
+  });
+});
+
+test('issuer and token endpoint stay as they are written, to the letter', () => {
+  const { issuer, tokenEndpoint } = serverOf(
+    'issuer: https://IDP.example.com:443/a/\ntoken_endpoint: https://IDP.example.com/t?x=1\nclient_auth: { method: none }\n',
+  );
+  assert.equal(issuer, 'https://IDP.example.com:443/a/');
+  assert.equal(tokenEndpoint, 'https://IDP.example.com/t?x=1');
+});
+
+test('each method of client authentication becomes what its keys say', () => {
+  const secret = 'client_secret: { env: S }\n';
+  const key = 'private_key: { file: /k.pem }\n';
+  const cases = [
+    [`method: client_secret_basic\n${secret}`, { clientSecret: { env: 'S' }, basicEncoding: 'form' }],
+    [
+      `method: client_secret_basic\nbasic_encoding: raw\n${secret}`,
+      { clientSecret: { env: 'S' }, basicEncoding: 'raw' },
+    ],
+    [`method: client_secret_post\nclient_secret: { file: /s }\n`, { clientSecret: { file: '/s' } }],
+    [
+      `method: private_key_jwt\n${key}`,
+      {
+        privateKey: { file: '/k.pem' },
+        alg: undefined,
+        keyId: undefined,
+        assertionAudience: undefined,
+        assertionLifetimeMs: 60_000,
+      },
+    ],
+    [
+      `method: private_key_jwt\n${key}alg: PS256\nkey_id: one\nassertion_audience: https://a\nassertion_lifetime: 10m\n`,
+      {
+        privateKey: { file: '/k.pem' },
+        alg: 'PS256',
+        keyId: 'one',
+        assertionAudience: 'https://a',
+        assertionLifetimeMs: 600_000,
+      },
+    ],
+  ] as const;
+  for (const [lines, expected] of cases) {
+    const { method, ...rest } = serverOf(clientAuth(lines)).clientAuth;
+    assert.ok(lines.startsWith(`method: ${method}\n`));
+    assert.deepEqual(rest, expected);
+  }
+});
+
+test('a method without its keys, or with those of another, is refused', () => {
+  const cases: [string, string[]][] = [
+    [
+      'method: client_secret_basic\n',
+      ['7:7: {auth}: missing key "client_secret": method "client_secret_basic" needs it'],
+    ],
+    ['method: private_key_jwt\n', ['7:7: {auth}: missing key "private_key": method "private_key_jwt" needs it']],
+    [
+      'method: none\nalg: ES256\n',
+      [
+        '8:7: {auth}.alg: does not belong to method "none" but to client_secret_jwt, private_key_jwt: remove it, or change the method',
+      ],
+    ],
+    [
+      'method: client_secret_post\nclient_secret: { env: S }\nbasic_encoding: raw\n',
+      [
+        '9:7: {auth}.basic_encoding: does not belong to method "client_secret_post" but to client_secret_basic: remove it, or change the method',
+      ],
+    ],
+    [
+      'method: private_key_jwt\nprivate_key: { file: /k }\nalg: HS256\n',
+      [
+        '9:12: {auth}.alg: must be an algorithm of a private key: one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, Ed25519',
+      ],
+    ],
+    [
+      'method: private_key_jwt\nprivate_key: { file: /k }\nassertion_lifetime: 11m\n',
+      ['9:27: {auth}.assertion_lifetime: must be at most 10m'],
+    ],
+    [
+      'method: private_key_jwt\nprivate_key: { file: /k }\nassertion_lifetime: 0\n',
+      ['9:27: {auth}.assertion_lifetime: must be at least 1s'],
+    ],
+    [
+      'method: client_secret_post\nclient_secret: { env: S, file: /s }\n',
+      ['8:22: {auth}.client_secret: has both "file" and "env": remove one'],
+    ],
+    [
+      'method: client_secret_post\nclient_secret: {}\n',
+      [
+        '8:22: {auth}.client_secret: has neither "file" nor "env": write { file: /path/to/it } or { env: NAME_OF_VARIABLE }',
+      ],
+    ],
+    [
+      'method: client_secret_post\nclient_secret: { env: not-a-name }\n',
+      ['8:29: {auth}.client_secret.env: must be the name of an environment variable, not a value'],
+    ],
+    [
+      'method: client_secret_post\nclient_secret: hunter2\n',
+      [
+        '8:22: {auth}.client_secret: a secret is never written into the config: use { file: /path/to/it } or { env: NAME_OF_VARIABLE }',
+      ],
+    ],
+  ];
+  for (const [lines, problems] of cases) {
+    const expected = problems.map((problem) => problem.replace('{auth}', 'authorization_servers.main.client_auth'));
+    assert.deepEqual(problemsOf(withServer(clientAuth(lines))), expected, lines);
+  }
+});
+
+test('a server needs a place, a client and a way to prove it', () => {
+  assert.deepEqual(problemsOf(withServer('client_auth: { method: none }\n')), [
+    '4:5: authorization_servers.main: has neither "issuer" nor "token_endpoint": one is needed to find where tokens are issued',
+  ]);
+  assert.deepEqual(problemsOf(withServer('issuer: https://x\n')), [
+    '4:5: authorization_servers.main: missing key "client_auth": How cambist authenticates itself (RFC 6749 section 2.3, RFC 7523 section 2.2)',
+  ]);
+  assert.deepEqual(
+    problemsOf(
+      withServer('issuer: https://x\nclient_auth: { method: client_secret_post, client_secret: { env: S } }\n'),
+    ),
+    ['4:5: authorization_servers.main: missing key "client_id": method "client_secret_post" needs it'],
+  );
+});
+
+test('extra parameters are added in their order, and none that the protocol owns', () => {
+  const base = 'issuer: https://x\nclient_auth: { method: none }\n';
+  assert.deepEqual(serverOf(`${base}extra_params: { connector_id: ldap, options: '{"a":1}' }\n`).extraParams, [
+    ['connector_id', 'ldap'],
+    ['options', '{"a":1}'],
+  ]);
+  for (const name of ['grant_type', 'client_secret', 'resource', 'scope', 'assertion', 'password']) {
+    assert.deepEqual(problemsOf(withServer(`${base}extra_params: { ${name}: hunter2 }\n`)), [
+      `6:21: authorization_servers.main.extra_params: "${name}" is a field that the protocol owns: remove it here, and use the key that is made for it`,
+    ]);
+  }
+  assert.deepEqual(problemsOf(withServer(`${base}extra_params: { "": x }\n`)), [
+    '6:21: authorization_servers.main.extra_params: a field has an empty name: write its name',
+  ]);
+  assert.deepEqual(problemsOf(withServer(`${base}extra_params: { flag: true }\n`)), [
+    '6:27: authorization_servers.main.extra_params.flag: must be a string: put it in quotes if it is one',
+  ]);
+});
+
+test('a certificate and its key go together', () => {
+  const base = 'issuer: https://x\nclient_auth: { method: none }\n';
+  const { tls } = serverOf(`${base}tls: { ca: { file: /ca }, certificate: { file: /c }, private_key: { file: k } }\n`);
+  assert.deepEqual(tls, { ca: '/ca', certificate: '/c', privateKey: 'k' });
+  assert.deepEqual(serverOf(`${base}tls: {}\n`).tls, { ca: undefined, certificate: undefined, privateKey: undefined });
+  for (const [one, other] of [
+    ['certificate', 'private_key'],
+    ['private_key', 'certificate'],
+  ]) {
+    assert.deepEqual(problemsOf(withServer(`${base}tls: { ${one}: { file: /x } }\n`)), [
+      `6:10: authorization_servers.main.tls: has "${one}" without "${other}": the two go together`,
+    ]);
+  }
+});
+
+test('a timeout of none is refused: a token request must end', () => {
+  const base = 'issuer: https://x\nclient_auth: { method: none }\n';
+  assert.deepEqual(problemsOf(withServer(`${base}timeout: 0\n`)), [
+    '6:14: authorization_servers.main.timeout: must be at least 1ms',
+  ]);
+});
+
+test('a route names its server where there are several, and one that exists', () => {
+  const two = `version: 1
+authorization_servers:
+  one: { issuer: "https://one", client_auth: { method: none } }
+  two: { issuer: "https://two", client_auth: { method: none } }
+${ROUTE}`;
+  assert.deepEqual(problemsOf(two), [
+    '6:5: routes[0]: missing key "authorization_server": there are several, so name one of one, two',
+  ]);
+  assert.deepEqual(problemsOf(`${two}    authorization_server: tow\n`), [
+    '9:27: routes[0].authorization_server: names no entry of authorization_servers: did you mean "two"?',
+  ]);
+  assert.deepEqual(problemsOf(`${two}    authorization_server: keycloak\n`), [
+    '9:27: routes[0].authorization_server: names no entry of authorization_servers: defined there: one, two',
+  ]);
+  assert.deepEqual(problemsOf(`version: 1\n${ROUTE}    authorization_server: one\n`), [
+    '6:27: routes[0].authorization_server: names no entry of authorization_servers: none is defined there',
+  ]);
+  assert.deepEqual(problemsOf(`version: 1\n${ROUTE}`), [
+    '3:5: routes[0]: credential "exchange" needs an authorization server: define one under authorization_servers, or set credential: none',
+  ]);
+  assert.deepEqual(problemsOf(`${two}defaults: { authorization_server: one }\n`), [
+    '4:3: warning: authorization_servers.two: no route uses this authorization server',
+  ]);
+});

@@ -1,0 +1,23 @@
+import assert from 'node:assert/strict';
+import { readdir, readFile } from 'node:fs/promises';
+import { test } from 'node:test';
+import { parseConfig } from '../../../src/config/load.ts';
+import { formatProblem } from '../../../src/config/problem.ts';
+
+const FOLDER = new URL('../../../config/', import.meta.url);
+const files = (await readdir(FOLDER)).filter((file) => /\.(yaml|json)$/.test(file) && !file.endsWith('.schema.json'));
+
+test('there are examples', () => {
+  assert.ok(files.length >= 8);
+});
+
+for (const file of files) {
+  test(`the example ${file} is right, without a warning, and leads an editor to the schema`, async () => {
+    const text = await readFile(new URL(file, FOLDER), 'utf8');
+    const { config, problems } = parseConfig(text, file);
+    assert.deepEqual(problems.map(formatProblem), []);
+    assert.ok(config !== undefined);
+    if (file.endsWith('.json')) assert.equal(JSON.parse(text).$schema, './cambist.schema.json');
+    else assert.ok(text.startsWith('# yaml-language-server: $schema=./cambist.schema.json\n'));
+  });
+}

@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { loadConfig } from '../../../src/config/load.ts';
+import { formatProblem } from '../../../src/config/problem.ts';
+import { ROUTE, VALID } from './sample.ts';
+
+async function makeFolder(t: TestContext): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'config-'));
+  t.after(() => rm(folder, { recursive: true }));
+  return folder;
+}
+
+async function problemsOfFile(file: string): Promise<string[]> {
+  const { config, problems } = await loadConfig(file);
+  assert.equal(
+    config === undefined,
+    problems.some(({ severity }) => severity === 'error'),
+  );
+  return problems.map(formatProblem);
+}
+
+test('a file that cannot be read is a problem with its mend', async (t) => {
+  const folder = await makeFolder(t);
+  const write = async (content: string | Uint8Array) => {
+    await writeFile(join(folder, 'c.yaml'), content);
+    return problemsOfFile(join(folder, 'c.yaml'));
+  };
+  const file = join(folder, 'c.yaml');
+  const missing = 'no such file: name the config file with --config or CAMBIST_CONFIG';
+  assert.deepEqual(await problemsOfFile(file), [`${file}: ${missing}`]);
+  assert.deepEqual(await problemsOfFile(folder), [`${folder}: a folder: name the config file in it`]);
+  assert.deepEqual(await write(Uint8Array.of(0x76, 0xff, 0xfe)), [
+    `${file}: not UTF-8: save it in that encoding, or is it the right file?`,
+  ]);
+  assert.deepEqual(await write(' '.repeat(4 * 1024 * 1024 + 1)), [`${file}: larger than 4 MiB: is it the right file?`]);
+  assert.deepEqual(await write(''), [`${file}:1:1: the file is empty: see config/cambist.yaml for one to begin with`]);
+  assert.deepEqual(await problemsOfFile(join(file, 'x')), [`${join(file, 'x')}: ${missing}`]);
+  assert.deepEqual(await problemsOfFile('a\0b'), [
+    'a\0b: cannot be read (ERR_INVALID_ARG_VALUE): check the file and the path to it',
+  ]);
+});
+
+test('a file is read whole, and is a config', async (t) => {
+  const file = join(await makeFolder(t), 'c.yaml');
+  await writeFile(file, `${VALID}# ${'x'.repeat(200_000)}é\n`);
+  const { config, problems } = await loadConfig(file);
+  assert.deepEqual(problems, []);
+  assert.equal(config?.routes.length, 1);
+});
+
+test('a secret, key or certificate file that is not there is a warning', async (t) => {
+  const folder = await makeFolder(t);
+  const file = join(folder, 'c.yaml');
+  await mkdir(join(folder, 'there'));
+  await writeFile(join(folder, 'there', 'secret'), 'x');
+  const write = async (secret: string) => {
+    const server = `version: 1
+authorization_servers:
+  main:
+    issuer: https://idp.example.com
+    client_id: cambist
+    client_auth: { method: client_secret_post, client_secret: { file: ${secret} } }
+    tls: { ca: { file: /nowhere/ca.pem } }
+`;
+    await writeFile(file, server + ROUTE);
+    return problemsOfFile(file);
+  };
+  const ca = `${file}:7:24: warning: authorization_servers.main.tls.ca.file: file "/nowhere/ca.pem" cannot be read here: mount it, unless cambist runs elsewhere`;
+  assert.deepEqual(await write('there/secret'), [ca]);
+  assert.deepEqual(await write('missing/secret'), [
+    `${file}:6:71: warning: authorization_servers.main.client_auth.client_secret.file: file "${folder}/missing/secret" cannot be read here: mount it, unless cambist runs elsewhere`,
+    ca,
+  ]);
+  assert.deepEqual(await write('hunter2'), [
+    `${file}:6:71: warning: authorization_servers.main.client_auth.client_secret.file: the file cannot be read here: mount it, unless cambist runs elsewhere`,
+    ca,
+  ]);
+});

@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { readHostPattern, readPathPrefix } from '../../../src/config/matching.ts';
+import { problemsOf, VALID } from './sample.ts';
+
+test('a host is matched in lower case, without a trailing dot', () => {
+  const cases = [
+    ['github-mcp.tools.svc', 'github-mcp.tools.svc'],
+    ['GitHub.Tools.SVC.', 'github.tools.svc'],
+    ['*.Tools.svc', '*.tools.svc'],
+    ['docs_mcp', 'docs_mcp'],
+    ['127.0.0.1', '127.0.0.1'],
+    ['[::1]', '[::1]'],
+    ['[0:0:0:0:0:0:0:1]', '[::1]'],
+  ] as const;
+  for (const [written, host] of cases) assert.deepEqual(readHostPattern(written), { value: host });
+});
+
+test('what is no host is refused', () => {
+  const cases = [
+    ['http://x', 'remove the scheme and the path'],
+    ['x/y', 'remove the scheme and the path'],
+    ['x:80', 'must have no port'],
+    ['[::1]:80', 'must have no port'],
+    ['[::1', 'IPv6 address in brackets'],
+    ['[::1::]', 'IPv6 address in brackets'],
+    ['::1', 'IPv6 in brackets'],
+    ['*', 'for any host leave it out'],
+    ['x.*', 'first label'],
+    ['*.*.x', 'first label'],
+    ['*.', 'leave it out'],
+    ['a..b', 'must be a host name'],
+    ['-a', 'must be a host name'],
+    ['a b', 'must be a host name'],
+    ['bücher.example', 'must be a host name'],
+    ['user@host', 'must be a host name'],
+    [`${'a.'.repeat(127)}a`, 'must be a host name'],
+  ] as const;
+  for (const [written, wrong] of cases) {
+    const reading = readHostPattern(written);
+    assert.ok('wrong' in reading && reading.wrong.includes(wrong), `${written}: ${JSON.stringify(reading)}`);
+  }
+});
+
+test('a path is a prefix of whole segments, without a trailing slash', () => {
+  const cases = [
+    ['/', '/'],
+    ['/mcp', '/mcp'],
+    ['/mcp/', '/mcp'],
+    ['/a/b-c_d~e', '/a/b-c_d~e'],
+    ['/%C3%A9', '/%C3%A9'],
+    ['/...', '/...'],
+  ] as const;
+  for (const [written, path] of cases) assert.deepEqual(readPathPrefix(written), { value: path });
+});
+
+test('a path that servers may read in two ways is refused', () => {
+  const cases = [
+    ['mcp', 'must begin with "/"'],
+    ['/a?b', 'must be a path alone'],
+    ['/a#b', 'must be a path alone'],
+    ['/a%2Fb', 'encoded slash'],
+    ['/a%5cb', 'encoded slash'],
+    ['/a\\b', 'encoded slash'],
+    ['/a/../b', '"." or ".."'],
+    ['/.', '"." or ".."'],
+    ['/%2e%2E/b', '"." or ".."'],
+    ['/..;x/b', '"." or ".."'],
+    ['/a//b', 'empty segment'],
+    ['/a b', 'percent-encode'],
+    ['/é', 'percent-encode'],
+    ['/%zz', 'percent-encode'],
+  ] as const;
+  for (const [written, wrong] of cases) {
+    const reading = readPathPrefix(written);
+    assert.ok('wrong' in reading && reading.wrong.includes(wrong), `${written}: ${JSON.stringify(reading)}`);
+  }
+});
+
+test('a match needs a host or a path', () => {
+  assert.deepEqual(problemsOf(VALID.replace('{ path: /github }', '{}')), [
+    '11:12: routes[0].match: must have a host or a path: write path: / for all requests',
+  ]);
+  assert.deepEqual(problemsOf(VALID.replace('{ path: /github }', '{ host: 5 }')), [
+    '11:20: routes[0].match.host: must be a string: put it in quotes if it is one',
+  ]);
+});
+
+test('two routes that could both be right for one request are refused', () => {
+  const second = (match: string) =>
+    `${VALID.replace('{ path: /github }', '{ host: A.svc, path: /x }')}  - { name: b, match: ${match}, upstream: "https://x" }\n`;
+  assert.deepEqual(problemsOf(second('{ host: a.SVC., path: /x/ }')), [
+    '13:23: routes[1].match: takes the same requests as routes[0].match: change the host or the path of one',
+  ]);
+  for (const match of ['{ host: "*.svc", path: /x }', '{ path: /x }', '{ host: a.svc }', '{ host: a.svc, path: /X }']) {
+    assert.deepEqual(problemsOf(second(match)), []);
+  }
+});
+
+test('two routes of one name are refused', () => {
+  assert.deepEqual(problemsOf(`${VALID}  - { name: github, match: { path: /b }, upstream: "https://x" }\n`), [
+    '13:13: routes[1].name: is the name of routes[0] as well: each needs its own',
+  ]);
+});

@@ -1,0 +1,207 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Route } from '../../../src/config/config.ts';
+import { configOf, problemsOf, ROUTE, routeOf, routeProblems, SERVER, VALID } from './sample.ts';
+
+const UPSTREAM = 'upstream: https://mcp.example.com:443/MCP/\n';
+
+function targetOf(route: Route) {
+  assert.ok('target' in route.credential);
+  return route.credential.target;
+}
+
+function sent(lines: string) {
+  const { resource, audience, expectAudience } = targetOf(routeOf(UPSTREAM + lines));
+  return { resource, audience, expectAudience };
+}
+
+test('a route that names no target asks for its upstream', () => {
+  const canonical = ['https://mcp.example.com/MCP'];
+  assert.deepEqual(sent(''), { resource: canonical, audience: [], expectAudience: canonical });
+  assert.deepEqual(sent('audience: []\n'), { resource: canonical, audience: [], expectAudience: canonical });
+});
+
+test('what a route names is sent to the letter, and is what an issued token must be for', () => {
+  assert.deepEqual(sent('resource: https://A/\n'), {
+    resource: ['https://A/'],
+    audience: [],
+    expectAudience: ['https://A/'],
+  });
+  assert.deepEqual(sent('audience: a\n'), { resource: [], audience: ['a'], expectAudience: ['a'] });
+  assert.deepEqual(sent('resource: [urn:x:y, "https://A?b=1"]\naudience: [a, urn:x:y]\n'), {
+    resource: ['urn:x:y', 'https://A?b=1'],
+    audience: ['a', 'urn:x:y'],
+    expectAudience: ['urn:x:y', 'https://A?b=1', 'a'],
+  });
+  assert.deepEqual(sent('audience: a\nexpect_audience: b\n').expectAudience, ['b']);
+  assert.equal(sent('audience: a\nexpect_audience: any\n').expectAudience, 'any');
+});
+
+test('a route that sends no target must say whom a token is to be for', () => {
+  assert.deepEqual(routeProblems(`${UPSTREAM}resource: []\n`), [
+    '10:5: routes[0]: sends neither resource nor audience, so nothing tells whom an issued token must be for: set expect_audience to what the backend expects in "aud", or to any',
+  ]);
+  assert.deepEqual(sent('resource: []\nexpect_audience: [a]\n'), { resource: [], audience: [], expectAudience: ['a'] });
+});
+
+test('what no target may be is refused', () => {
+  const cases = [
+    ['resource: github', 'routes[0].resource: must be an absolute URI'],
+    ['resource: ["https://x", "https://x#y"]', 'routes[0].resource[1]: must not have a fragment'],
+    ['resource: "https://x y"', 'routes[0].resource: must be an absolute URI'],
+    ['resource: ""', 'routes[0].resource: must not be empty'],
+    ['resource: [5]', 'routes[0].resource[0]: must be a string'],
+    ['expect_audience: []', 'routes[0].expect_audience: must not be empty: name an audience'],
+    ['expect_audience: [any, a]', 'routes[0].expect_audience: has "any" in a list'],
+    ['scope: "a\\"b"', 'routes[0].scope: has a character'],
+    ['scope: "a\\\\b"', 'routes[0].scope: has a character'],
+    ['scope: é', 'routes[0].scope: has a character'],
+  ] as const;
+  for (const [line, wrong] of cases) {
+    const problems = routeProblems(`${UPSTREAM}${line}\n`);
+    assert.equal(problems.length, 1, problems.join('\n'));
+    assert.ok(problems[0]?.includes(wrong), problems[0]);
+  }
+});
+
+test('scopes have one space between them, and none are sent where there are none', () => {
+  assert.equal(targetOf(routeOf(`${UPSTREAM}scope: "  a   b:c/d "\n`)).scope, 'a b:c/d');
+  assert.equal(targetOf(routeOf(`${UPSTREAM}scope: ""\n`)).scope, undefined);
+  assert.equal(targetOf(routeOf(UPSTREAM)).scope, undefined);
+});
+
+test('a route has defaults for what is left out', () => {
+  const { subjectToken, timeouts, retryBodyLimitBytes, tls, credential, match } = routeOf(UPSTREAM);
+  assert.deepEqual(match, { host: undefined, path: '/' });
+  assert.deepEqual(subjectToken, {
+    header: 'authorization',
+    type: 'urn:ietf:params:oauth:token-type:access_token',
+  });
+  assert.deepEqual(timeouts, { connectMs: 5000, responseHeadersMs: 0 });
+  assert.equal(retryBodyLimitBytes, 65_536);
+  assert.equal(tls, undefined);
+  assert.ok(credential.kind === 'exchange');
+  assert.equal(credential.actorToken, undefined);
+  assert.equal(credential.onMissingSubject, 'deny');
+  assert.equal(credential.target.requestedTokenType, undefined);
+});
+
+test("a route's own key wins over defaults as a whole, of timeouts each by itself", () => {
+  const defaults = `defaults:
+  subject_token: { header: X-Token, type: jwt }
+  actor_token: { file: /actor }
+  timeouts: { connect: 1s, response_headers: 30s }
+  scope: a
+  audience: [shared]
+  retry_body_limit: 0
+  on_missing_subject: client_credentials
+  requested_token_type: jwt
+  tls: { ca: { file: /ca } }
+`;
+  const inherited = routeOf(UPSTREAM, SERVER + defaults);
+  assert.deepEqual(inherited.subjectToken, { header: 'x-token', type: 'urn:ietf:params:oauth:token-type:jwt' });
+  assert.deepEqual(inherited.timeouts, { connectMs: 1000, responseHeadersMs: 30_000 });
+  assert.equal(inherited.retryBodyLimitBytes, 0);
+  assert.equal(inherited.tls?.ca, '/ca');
+  assert.ok(inherited.credential.kind === 'exchange');
+  assert.equal(inherited.credential.onMissingSubject, 'client_credentials');
+  assert.deepEqual(inherited.credential.actorToken, {
+    source: { file: '/actor' },
+    type: 'urn:ietf:params:oauth:token-type:jwt',
+  });
+  assert.deepEqual(targetOf(inherited), {
+    resource: [],
+    audience: ['shared'],
+    scope: 'a',
+    requestedTokenType: 'urn:ietf:params:oauth:token-type:jwt',
+    expectAudience: ['shared'],
+  });
+
+  const own = `${UPSTREAM}subject_token: { type: id_token }
+actor_token: { file: own, type: urn:x:y }
+timeouts: { response_headers: 0 }
+scope: ''
+resource: https://r
+audience: own
+`;
+  const overridden = routeOf(own, SERVER + defaults);
+  assert.deepEqual(overridden.subjectToken, {
+    header: 'authorization',
+    type: 'urn:ietf:params:oauth:token-type:id_token',
+  });
+  assert.deepEqual(overridden.timeouts, { connectMs: 1000, responseHeadersMs: 0 });
+  assert.deepEqual(targetOf(overridden).audience, ['own']);
+  assert.deepEqual(targetOf(overridden).resource, ['https://r']);
+  assert.equal(targetOf(overridden).scope, undefined);
+  assert.ok(overridden.credential.kind === 'exchange');
+  assert.deepEqual(overridden.credential.actorToken, { source: { file: 'own' }, type: 'urn:x:y' });
+});
+
+test('defaults hold neither a name, a match nor an upstream', () => {
+  for (const key of ['name', 'match', 'upstream']) {
+    const [problem] = problemsOf(`${VALID}defaults: { ${key}: x }\n`);
+    assert.match(problem ?? '', new RegExp(`^13:13: defaults: unknown key "${key}"`));
+  }
+});
+
+test('each kind of credential carries what it needs', () => {
+  assert.deepEqual(routeOf(`${UPSTREAM}credential: none\n`, '').credential, { kind: 'none' });
+  assert.deepEqual(routeOf(`${UPSTREAM}credential: passthrough\n`, '').credential, { kind: 'passthrough' });
+  const { credential } = routeOf(`${UPSTREAM}credential: client_credentials\n`);
+  assert.ok(credential.kind === 'client_credentials');
+  assert.equal(credential.authorizationServer.name, 'main');
+  assert.deepEqual(credential.target.resource, ['https://mcp.example.com/MCP']);
+});
+
+test('a key that means nothing to the credential is a warning on the route, and nothing in defaults', () => {
+  assert.deepEqual(routeProblems(`${UPSTREAM}credential: none\nresource: https://x\n`, ''), [
+    '7:5: warning: routes[0].resource: has no effect with credential "none": remove it',
+  ]);
+  assert.deepEqual(routeProblems(`${UPSTREAM}credential: client_credentials\nactor_token: { file: /a }\n`), [
+    '14:5: warning: routes[0].actor_token: has no effect with credential "client_credentials": remove it',
+  ]);
+  assert.deepEqual(
+    problemsOf(`${VALID.replace(SERVER, '')}    credential: none\ndefaults: { resource: "https://x" }\n`),
+    [],
+  );
+  assert.deepEqual(routeProblems(`upstream: http://x\ncredential: none\ntls: {}\n`, ''), [
+    '6:5: warning: routes[0].tls: has no effect: the upstream is plain http',
+  ]);
+});
+
+test('a token of our own without client authentication is a warning', () => {
+  const server = 'authorization_servers: { main: { issuer: "https://x", client_auth: { method: none } } }\n';
+  for (const lines of ['credential: client_credentials\n', 'on_missing_subject: client_credentials\n']) {
+    assert.deepEqual(routeProblems(UPSTREAM + lines, server), [
+      '4:5: warning: routes[0]: asks for a token of our own without client authentication: most servers refuse that',
+    ]);
+  }
+});
+
+test('durations and sizes of a route have bounds', () => {
+  assert.deepEqual(routeProblems(`${UPSTREAM}retry_body_limit: 17MiB\ntimeouts: { connect: 25h }\n`), [
+    '13:23: routes[0].retry_body_limit: must be at most 16MiB',
+    '14:26: routes[0].timeouts.connect: must be at most 24h',
+  ]);
+});
+
+test('the rest of the file has bounds and defaults as well', () => {
+  const { cache, limits, log, session, hostHeader } = configOf(VALID);
+  assert.deepEqual(cache, { maxEntries: 10_000, maxAgeMs: 300_000 });
+  assert.deepEqual(limits, { maxInFlight: 10_000, maxHeaderBytes: 32_768, shutdownGraceMs: 25_000 });
+  assert.deepEqual(
+    { log, session, hostHeader },
+    { log: { level: 'info' }, session: { header: 'mcp-session-id' }, hostHeader: undefined },
+  );
+  const set = configOf(`version: 1
+log: { level: debug }
+session: { header: X-Session }
+host_header: X-Kagent-Host
+cache: { max_entries: 1, max_age: 1s }
+limits: { max_in_flight: 1, max_header_size: 1024, shutdown_grace: 0 }
+${SERVER}${ROUTE}`);
+  assert.deepEqual(set.cache, { maxEntries: 1, maxAgeMs: 1000 });
+  assert.deepEqual(set.limits, { maxInFlight: 1, maxHeaderBytes: 1024, shutdownGraceMs: 0 });
+  assert.deepEqual([set.session.header, set.hostHeader, set.log.level], ['x-session', 'x-kagent-host', 'debug']);
+  assert.deepEqual(problemsOf(`${VALID}cache: { max_age: 0 }\n`), ['13:19: cache.max_age: must be at least 1s']);
+});

@@ -1,0 +1,151 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { problemsOf, ROUTE, routeProblems, SERVER, VALID } from './sample.ts';
+
+test('a config that is right has no problems', () => {
+  assert.deepEqual(problemsOf(VALID), []);
+});
+
+test('an unknown key is told at the key, with the one that was meant', () => {
+  const cases: [string, string][] = [
+    [`${VALID}listn: x:1\n`, '13:1: unknown key "listn": did you mean "listen"?'],
+    [`${VALID}    scopes: x\n`, '13:5: routes[0]: unknown key "scopes": did you mean "scope"?'],
+    [
+      `${VALID}    timeouts: { conect: 1s }\n`,
+      '13:17: routes[0].timeouts: unknown key "conect": did you mean "connect"?',
+    ],
+    [
+      `${VALID}    timeouts: { idle: 1s }\n`,
+      '13:17: routes[0].timeouts: unknown key "idle": known here: connect, response_headers',
+    ],
+    [`${VALID}log: { file: x }\n`, '13:8: log: unknown key "file": known here: level'],
+  ];
+  for (const [text, problem] of cases) assert.deepEqual(problemsOf(text), [problem]);
+});
+
+test('a key that takes the place of a missing one is one problem, not two', () => {
+  assert.deepEqual(problemsOf(VALID.replace('upstream:', 'upsteam:')), [
+    '12:5: routes[0]: unknown key "upsteam": did you mean "upstream"?',
+  ]);
+  assert.deepEqual(problemsOf(VALID.replace('issuer:', 'isuer:')), [
+    '4:5: authorization_servers.main: unknown key "isuer": did you mean "issuer"?',
+  ]);
+});
+
+test('a missing key is told at the map that lacks it', () => {
+  assert.deepEqual(problemsOf(`version: 1\n${SERVER}routes:\n  - {}\n`), [
+    '10:5: routes[0]: missing key "name": Name of the route',
+    '10:5: routes[0]: missing key "match": Which requests take this route',
+    '10:5: routes[0]: missing key "upstream": URL of the backend',
+  ]);
+  assert.deepEqual(problemsOf(`log: {}\n`), [
+    '1:1: missing key "version": Format of the file, always 1',
+    '1:1: missing key "routes": The backends, in any order',
+  ]);
+});
+
+test('a value of the wrong kind is told with the kind that it must be', () => {
+  const cases: [string, string][] = [
+    [`${VALID}log: info\n`, '13:6: log: must be a map ("key: value")'],
+    [`${VALID}log:\n`, '13:1: log: has no value: write one, or remove the key'],
+    [`${VALID}cache: { max_entries: many }\n`, '13:23: cache.max_entries: must be a whole number'],
+    [`${VALID}cache: { max_entries: 1.5 }\n`, '13:23: cache.max_entries: must be a whole number'],
+    [`${VALID}cache: { max_entries: 0 }\n`, '13:23: cache.max_entries: must be at least 1'],
+    [`${VALID}cache: { max_entries: 10000000 }\n`, '13:23: cache.max_entries: must be at most 1000000'],
+    [`${VALID}listen: 8180\n`, '13:9: listen: must be a string: put it in quotes if it is one'],
+    [`${VALID}listen: ''\n`, '13:9: listen: must not be empty'],
+    [`${VALID}    allow_insecure_http: 1\n`, '13:26: routes[0].allow_insecure_http: must be true or false'],
+    [`version: 1\n${SERVER}routes: {}\n`, '9:9: routes: must be a list ("- …")'],
+    [`version: 1\n${SERVER}routes: []\n`, '9:9: routes: must not be empty'],
+    [`version: 1\n${SERVER}${ROUTE}  - docs\n`, '13:5: routes[1]: must be a map ("key: value")'],
+    [`version: 2\n${SERVER}${ROUTE}`, '1:10: version: must be 1'],
+    [
+      `${VALID}log: { level: warning }\n`,
+      '13:15: log.level: must be one of fatal, error, warn, info, debug, trace, silent',
+    ],
+    [
+      `${VALID}log: { level: inof }\n`,
+      '13:15: log.level: must be one of fatal, error, warn, info, debug, trace, silent: did you mean "info"?',
+    ],
+    [
+      `${VALID}cache: { max_age: 5 }\n`,
+      '13:19: cache.max_age: must be a duration with its unit, as in 250ms, 5s, 5m or 1h',
+    ],
+    [
+      `${VALID}limits: { max_header_size: 32kb }\n`,
+      '13:28: limits.max_header_size: must be a size, as in 64KiB, 1MiB, or a whole number of bytes',
+    ],
+    [`${VALID}host_header: 'x-host:'\n`, '13:14: host_header: must be the name of a header, without ":" and spaces'],
+    [`${VALID}    audience: 5\n`, '13:15: routes[0].audience: must be a string or a list of strings'],
+    [`${VALID}    audience: [a, '']\n`, '13:19: routes[0].audience[1]: must not be empty'],
+    [
+      `${VALID}    requested_token_type: opaque\n`,
+      '13:27: routes[0].requested_token_type: must be one of access_token, refresh_token, id_token, saml1, saml2, jwt, id-jag, or a full URN',
+    ],
+  ];
+  for (const [text, problem] of cases) assert.deepEqual(problemsOf(text), [problem], text);
+});
+
+test('names are held to their pattern', () => {
+  const bad = 'must be lower-case letters, digits and hyphens, and neither begin nor end with a hyphen';
+  for (const name of ['GitHub', '-a', 'a-', 'a_b', "''"]) {
+    assert.deepEqual(problemsOf(VALID.replace('name: github', `name: ${name}`)), [`10:11: routes[0].name: ${bad}`]);
+  }
+  assert.deepEqual(problemsOf(VALID.replace('name: github', `name: ${'a'.repeat(64)}`)), [
+    '10:11: routes[0].name: must be at most 63 characters long',
+  ]);
+  assert.deepEqual(problemsOf(VALID.replace('main:', 'the main one:')), [
+    '3:3: authorization_servers: the name of an authorization server must be letters, digits, ".", "_" and "-", 63 at most',
+    '10:5: routes[0]: credential "exchange" needs an authorization server: define one under authorization_servers, or set credential: none',
+  ]);
+});
+
+test('what is wrong in one place hides nothing elsewhere', () => {
+  const text = `version: 3
+listen: nowhere
+authorization_servers:
+  main: { token_endpoint: "ftp://x", client_auth: { method: non } }
+routes:
+  - name: a
+    match: { host: "x:80" }
+    upstream: 7
+    scope: 'a"b'
+  - 5
+  - name: a
+    match: { path: x }
+    upstream: https://x/../y
+    credential: none
+    retry: 1
+`;
+  assert.deepEqual(
+    problemsOf(text).map((problem) => problem.split(': ').slice(0, 2).join(': ')),
+    [
+      '1:10: version',
+      '2:9: listen',
+      '4:27: authorization_servers.main.token_endpoint',
+      '4:61: authorization_servers.main.client_auth.method',
+      '7:20: routes[0].match.host',
+      '8:15: routes[0].upstream',
+      '9:12: routes[0].scope',
+      '10:5: routes[1]',
+      '11:11: routes[2].name',
+      '12:20: routes[2].match.path',
+      '13:15: routes[2].upstream',
+      '15:5: routes[2]',
+    ],
+  );
+});
+
+test('a key with odd characters stands in quotes in a path', () => {
+  assert.match(
+    problemsOf(VALID.replace('main:', 'a.b:').replace('cambist\n', '5\n'))[0] ?? '',
+    /^5:16: authorization_servers\["a\.b"\]\.client_id: must be a string/,
+  );
+});
+
+test('route keys of the wrong form are told on the route and in defaults alike', () => {
+  assert.deepEqual(problemsOf(`${VALID}defaults: { scope: 'a"b' }\n`), [
+    '13:20: defaults.scope: has a character that no scope may have: scopes are printable ASCII without quotes and backslashes',
+  ]);
+  assert.equal(routeProblems(`upstream: https://x\nscope: 'a"b'\n`).length, 1);
+});

@@ -1,0 +1,114 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { canonicalUri, readHttpUrl, toUpstream } from '../../../src/config/urls.ts';
+import { problemsOf, routeOf, routeProblems, VALID } from './sample.ts';
+
+const STRICT = { allowInsecureHttp: false, allowQuery: false };
+
+test('an upstream keeps its path as it is written, and its origin in canonical form', () => {
+  const cases = [
+    ['https://Example.COM', 'https://example.com', 'example.com', '', 'https://example.com'],
+    ['https://example.com/', 'https://example.com', 'example.com', '', 'https://example.com'],
+    ['HTTPS://example.com:443/MCP', 'https://example.com', 'example.com', '/MCP', 'https://example.com/MCP'],
+    [
+      'https://example.com:8443/a/',
+      'https://example.com:8443',
+      'example.com:8443',
+      '/a/',
+      'https://example.com:8443/a',
+    ],
+    ['http://docs-mcp:8080/mcp', 'http://docs-mcp:8080', 'docs-mcp:8080', '/mcp', 'http://docs-mcp:8080/mcp'],
+    ['https://[::1]:9000/%7Ex', 'https://[::1]:9000', '[::1]:9000', '/%7Ex', 'https://[::1]:9000/%7Ex'],
+  ] as const;
+  for (const [url, origin, host, path, canonical] of cases) {
+    const { upstream } = routeOf(`upstream: "${url}"\n`);
+    assert.deepEqual(upstream, { origin, host, path });
+    assert.equal(canonicalUri(upstream), canonical);
+  }
+});
+
+test('plain http goes to loopback and cluster-internal names alone', () => {
+  for (const host of [
+    'localhost',
+    'a.localhost',
+    '127.0.0.1',
+    '127.9.9.9:80',
+    '[::1]:8080',
+    'docs',
+    'docs.tools.svc',
+    'docs.tools.svc.',
+    'a.svc.cluster.local',
+    'printer.local',
+    'x.internal',
+  ]) {
+    assert.ok('value' in readHttpUrl(`http://${host}/mcp`, STRICT), host);
+  }
+  for (const host of [
+    'example.com',
+    '10.0.0.1',
+    '[fd00::1]',
+    'svc.example.com',
+    'localhost.example.com',
+    '0x7f.1.2.3.4',
+  ]) {
+    assert.ok('wrong' in readHttpUrl(`http://${host}/mcp`, STRICT), host);
+    if (!host.startsWith('0x')) {
+      assert.ok('value' in readHttpUrl(`http://${host}/mcp`, { ...STRICT, allowInsecureHttp: true }), host);
+    }
+  }
+});
+
+test('allow_insecure_http stands on the route, in defaults, or on the authorization server', () => {
+  const insecure = 'upstream: http://example.com\n';
+  assert.match(routeProblems(insecure)[0] ?? '', /^12:15: routes\[0\]\.upstream: plain http .* allow_insecure_http/);
+  assert.equal(routeOf(`${insecure}allow_insecure_http: true\n`).upstream.origin, 'http://example.com');
+  const route = VALID.replace('https://github-mcp', 'http://github-mcp');
+  assert.deepEqual(problemsOf(`${route}defaults: { allow_insecure_http: true }\n`), []);
+  const server = VALID.replace('https://idp', 'http://idp');
+  assert.match(problemsOf(server)[0] ?? '', /^4:13: authorization_servers\.main\.issuer: plain http/);
+  assert.deepEqual(problemsOf(server.replace('client_id:', 'allow_insecure_http: true\n    client_id:')), []);
+});
+
+test('what no upstream may be is refused, without showing what it holds', () => {
+  const cases = [
+    ['example.com/mcp', 'absolute URL'],
+    ['/mcp', 'absolute URL'],
+    ['https:/example.com', 'absolute URL'],
+    ['ftp://example.com', 'https:// or http://'],
+    ['https://user:hunter2@example.com', 'user name or password'],
+    ['https://example.com/?token=hunter2', 'must not have a query'],
+    ['https://example.com/#hunter2', 'must not have a fragment'],
+    ['https://example.com/a/../b', '"." or ".."'],
+    ['https://example.com/a/%2e%2e', '"." or ".."'],
+    ['https://example.com/a b', 'percent-encode'],
+    ['https://example.com\\@evil/', 'user name or password'],
+    ['https://exa\\mple.com/', 'percent-encode'],
+    ['https://bücher.example', 'percent-encode'],
+    ['https://example.com/%zz', 'percent-encode'],
+    ['https://', 'no usable host or port'],
+    ['https://example.com:0', 'no usable host or port'],
+    ['https://example.com:99999', 'no usable host or port'],
+    ['https://[::1', 'no usable host or port'],
+  ] as const;
+  for (const [url, wrong] of cases) {
+    const reading = readHttpUrl(url, STRICT);
+    assert.ok('wrong' in reading && reading.wrong.includes(wrong), `${url}: ${JSON.stringify(reading)}`);
+    assert.ok(!reading.wrong.includes('hunter2'));
+  }
+});
+
+test('a token endpoint may have a query, an issuer may not', () => {
+  const endpoint = VALID.replace('issuer: ', 'token_endpoint: "https://x/token?tenant=1"\n    issuer: ');
+  assert.deepEqual(problemsOf(endpoint), []);
+  assert.deepEqual(problemsOf(VALID.replace('/agents', '/agents?x')), [
+    '4:13: authorization_servers.main.issuer: must not have a query: remove "?" and what follows',
+  ]);
+});
+
+test('a slash alone is no path', () => {
+  assert.deepEqual(toUpstream({ origin: 'https://x', host: 'x', path: '/' }), {
+    origin: 'https://x',
+    host: 'x',
+    path: '',
+  });
+});

@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { createMetrics } from '../../../src/admin/metrics.ts';
+import { parseConfig } from '../../../src/config/load.ts';
+import { describeError, ERROR_CODES } from '../../../src/errors.ts';
+import { CACHE_RESULTS, EVICTION_REASONS } from '../../../src/tokens/observer.ts';
+import { codeWords, fencedBlocks, tableRows } from '../../harness/markdown.ts';
+
+const readme = readFileSync('README.md', 'utf8');
+
+test('the README names every error code with its status, and no other', () => {
+  const documented = tableRows(readme, '`code`').map(([status, code]) => `${codeWords(code ?? '')[0]} ${status}`);
+  assert.deepEqual(documented.sort(), ERROR_CODES.map((code) => `${code} ${describeError(code).status}`).sort());
+});
+
+test('the README names every metric with its labels, and no other', async () => {
+  const documented = tableRows(readme, 'metric').map(([name, labels]) =>
+    [name, labels].flatMap((cell) => codeWords(cell ?? '')),
+  );
+  const { registry } = createMetrics('0', () => 0);
+  const registered = registry
+    .getMetricsAsArray()
+    .filter(({ name }) => name.startsWith('cambist_'))
+    .map((metric) => [metric.name, ...(metric as unknown as { labelNames: string[] }).labelNames]);
+  assert.deepEqual(documented.sort(), registered.sort());
+});
+
+test('the README names every cache result and every reason of an eviction', () => {
+  const row = (metric: string): string[] =>
+    codeWords(tableRows(readme, 'metric').find(([name]) => name?.includes(metric))?.[2] ?? '');
+  assert.deepEqual(row('cambist_cache_requests_total'), [...CACHE_RESULTS]);
+  assert.deepEqual(row('cambist_cache_evictions_total'), [...EVICTION_REASONS]);
+});
+
+test('every config in the README is valid', () => {
+  const blocks = fencedBlocks(readme, 'yaml');
+  assert.ok(blocks.length > 0);
+  for (const block of blocks) assert.deepEqual(parseConfig(block, 'README.md').problems, []);
+});
+
+test('every npm script that a document names exists', () => {
+  const { scripts } = JSON.parse(readFileSync('package.json', 'utf8')) as { scripts: Record<string, string> };
+  for (const file of ['README.md', 'config/README.md', 'deploy/README.md', 'test/README.md']) {
+    const text = readFileSync(file, 'utf8');
+    for (const [, name] of text.matchAll(/npm run ([a-z0-9:-]+)/g))
+      assert.ok(name !== undefined && name in scripts, `${file}: npm run ${name}`);
+  }
+});
+
+test('every link of the README into the repository leads somewhere', () => {
+  const links = [...readme.matchAll(/\]\((?!https?:)([^)#]+)/g)].map(([, path]) => path ?? '');
+  assert.ok(links.length > 0);
+  for (const link of links) assert.ok(existsSync(join('.', link)), link);
+});

@@ -1,0 +1,150 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import type { Route } from '../../../src/config/config.ts';
+import { parseRequestTarget, type RequestTarget } from '../../../src/routing/request-target.ts';
+import { createRouteTable } from '../../../src/routing/route-table.ts';
+import { upstreamPath } from '../../../src/routing/upstream-path.ts';
+import { whyNot } from '../../../src/routing/why-not.ts';
+import { routeOf } from './sample-routes.ts';
+
+/** Few labels and segments, so that hosts and paths of routes and requests often meet. */
+const label = fc.constantFrom('a', 'b', 'svc');
+const host = fc.array(label, { minLength: 1, maxLength: 4 }).map((labels) => labels.join('.'));
+const hostPattern = fc.oneof(
+  fc.constant(undefined),
+  host,
+  host.map((suffix) => `*.${suffix}`),
+);
+const segments = fc.array(fc.constantFrom('x', 'y', 'xy'), { maxLength: 4 });
+const prefix = segments.map((parts) => `/${parts.join('/')}`);
+const requestPath = fc
+  .tuple(fc.array(fc.constantFrom('x', 'y', 'xy', '', 'x%2Fy'), { maxLength: 5 }), fc.constantFrom('', '/'))
+  .map(([parts, end]) => `/${parts.join('/')}${end}`);
+const basePath = fc.constantFrom('', '/mcp', '/mcp/', '/a/b', '/a%20b');
+
+const routes = fc
+  .uniqueArray(fc.tuple(hostPattern, prefix, basePath), {
+    selector: ([pattern, path]) => JSON.stringify([pattern ?? null, path]),
+    maxLength: 12,
+  })
+  .map((rows) =>
+    rows.map(([pattern, path, base], index) =>
+      routeOf(`r${index}`, { host: pattern, path }, { origin: `https://upstream-${index}`, path: base }),
+    ),
+  );
+const target: fc.Arbitrary<RequestTarget> = fc.record({
+  host: fc.option(host, { nil: undefined }),
+  path: fc.option(requestPath, { nil: undefined, freq: 20 }),
+  query: fc.constantFrom('', '?a=1'),
+});
+
+/** The specification, as slow as it is plain. */
+function model(all: readonly Route[], { host: name, path }: RequestTarget): Route | undefined {
+  const rank = (pattern: string | undefined): number =>
+    pattern === undefined ? 0 : pattern.startsWith('*') ? pattern.length : 1000;
+  return all
+    .filter(({ match }) => {
+      if (path === undefined) return false;
+      const hostFits =
+        match.host === undefined ||
+        match.host === name ||
+        (match.host.startsWith('*.') && name?.endsWith(match.host.slice(1)) === true);
+      const wanted = match.path.split('/').filter((part) => part !== '');
+      const given = path.split('/').slice(1);
+      return hostFits && wanted.every((part, index) => given[index] === part);
+    })
+    .sort((a, b) => rank(b.match.host) - rank(a.match.host) || b.match.path.length - a.match.path.length)[0];
+}
+
+test('the table gives the route that a linear scan by precedence gives', () => {
+  fc.assert(
+    fc.property(routes, target, (all, request) => {
+      assert.equal(createRouteTable(all).match(request)?.name, model(all, request)?.name);
+    }),
+    { numRuns: 3000 },
+  );
+});
+
+test('the reason why a route is not taken is true', () => {
+  fc.assert(
+    fc.property(routes, target, (all, request) => {
+      const taken = createRouteTable(all).match(request);
+      for (const route of all) {
+        if (route === taken) continue;
+        const why = whyNot(route, request, taken);
+        const alone = createRouteTable([route]).match(request) !== undefined;
+        // By itself it would be taken exactly where the reason is that another goes before it.
+        assert.equal(/^the (host|path) of "/.test(why), alone, why);
+        if (alone) assert.ok(taken !== undefined && why.includes(`"${taken.name}"`), why);
+        if (why.endsWith('is longer')) assert.ok((taken?.match.path.length ?? 0) > route.match.path.length, why);
+      }
+    }),
+    { numRuns: 2000 },
+  );
+});
+
+/** All that an agent could send as a target, above all what tries to climb, to smuggle an authority or a scheme. */
+const hostile = fc
+  .array(
+    fc.constantFrom(
+      '/',
+      '//',
+      '\\',
+      '..',
+      '.',
+      '%2e',
+      '%2E',
+      '%2f',
+      '%5c',
+      ';',
+      '%3b',
+      '@',
+      ':',
+      '?',
+      '#',
+      'x',
+      'mcp',
+      'h',
+      'http://',
+      'evil.com',
+      '%00',
+      '%',
+      ' ',
+      '\t',
+    ),
+    { maxLength: 10 },
+  )
+  .map((parts) => `/x${parts.join('')}`);
+
+test('a request never leaves the origin or the path of the upstream, whatever its URL', () => {
+  const all = [routeOf('x', { path: '/x' }, { origin: 'https://upstream-0', path: '/base/mcp' })];
+  const table = createRouteTable(all);
+  fc.assert(
+    fc.property(hostile, (url) => {
+      const request = parseRequestTarget(url, ['h']);
+      const route = table.match(request);
+      if (route === undefined) return;
+      const normalised = new URL(route.upstream.origin + upstreamPath(route, request));
+      assert.equal(normalised.origin, 'https://upstream-0');
+      assert.match(normalised.pathname, /^\/base\/mcp(?:\/|$)/);
+      // Nor on a server that decodes first and resolves then.
+      const decoded = normalised.pathname.replace(/%2f/gi, '/').replace(/%5c/gi, '\\').replace(/%2e/gi, '.');
+      assert.match(new URL(decoded, 'https://upstream-0').pathname, /^\/base\/mcp(?:\/|$)/);
+    }),
+    { numRuns: 5000 },
+  );
+});
+
+test('the upstream of a matched request is its route alone, and the query comes through to the byte', () => {
+  fc.assert(
+    fc.property(routes, target, (all, request) => {
+      const route = createRouteTable(all).match(request);
+      if (route === undefined) return;
+      const path = upstreamPath(route, request);
+      assert.ok(path.startsWith('/'), path);
+      assert.ok(path.startsWith(route.upstream.path.replace(/\/$/, '')), path);
+      assert.ok(path.endsWith(request.query), path);
+    }),
+  );
+});

@@ -1,0 +1,132 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { parseRequestTarget } from '../../../src/routing/request-target.ts';
+
+const hostOf = (url: string, hosts: string[], named: string[] = []) => parseRequestTarget(url, hosts, named).host;
+const pathOf = (url: string) => parseRequestTarget(url, ['h']).path;
+
+describe('the host of a request', () => {
+  test('is taken in lower case, without port and without trailing dot', () => {
+    for (const [written, host] of [
+      ['github-mcp', 'github-mcp'],
+      ['GitHub-MCP.Tools.SVC', 'github-mcp.tools.svc'],
+      ['github-mcp:8080', 'github-mcp'],
+      ['github-mcp:', 'github-mcp'],
+      ['github-mcp.tools.svc.', 'github-mcp.tools.svc'],
+      ['github-mcp.tools.svc.:443', 'github-mcp.tools.svc'],
+      ['127.0.0.1:8180', '127.0.0.1'],
+      ['[::1]', '[::1]'],
+      ['[::1]:8180', '[::1]'],
+      ['[2001:DB8::1]:8180', '[2001:db8::1]'],
+    ]) {
+      assert.equal(hostOf('/', [written as string]), host, written);
+    }
+  });
+
+  test('is nobody where the request names none, or none that can be one', () => {
+    for (const hosts of [
+      [],
+      [''],
+      [' '],
+      [':80'],
+      ['.'],
+      ['user@github-mcp'],
+      ['github-mcp@evil'],
+      ['a'.repeat(261)],
+    ]) {
+      assert.equal(hostOf('/', hosts), undefined, JSON.stringify(hosts).slice(0, 40));
+    }
+  });
+
+  test('is nobody where Host comes twice, even with the same name', () => {
+    assert.equal(hostOf('/', ['a', 'b']), undefined);
+    assert.equal(hostOf('/', ['a', 'a']), undefined);
+  });
+
+  test('is the authority of an absolute-form target, whatever Host says', () => {
+    assert.equal(hostOf('http://GitHub-MCP:8080/mcp', ['other']), 'github-mcp');
+    assert.equal(hostOf('HTTPS://github-mcp/mcp', ['other', 'another']), 'github-mcp');
+    assert.equal(hostOf('http://user:secret@github-mcp/mcp', ['github-mcp']), undefined);
+    assert.equal(hostOf('http:///mcp', ['github-mcp']), undefined);
+  });
+
+  test('is what the host header of the config says before all else, where it comes once', () => {
+    assert.equal(hostOf('/', ['127.0.0.1'], ['GitHub-MCP']), 'github-mcp');
+    assert.equal(hostOf('http://proxied/', ['127.0.0.1'], ['github-mcp']), 'github-mcp');
+    assert.equal(hostOf('/', ['github-mcp'], ['a', 'b']), undefined);
+    assert.equal(hostOf('/', ['github-mcp'], ['']), undefined);
+  });
+
+  test('is not taken from a path that looks like an authority', () => {
+    const target = parseRequestTarget('//evil.example.com/mcp', ['github-mcp']);
+    assert.equal(target.host, 'github-mcp');
+    assert.equal(target.path, '//evil.example.com/mcp');
+  });
+});
+
+describe('the path of a request', () => {
+  test('is taken as it came, apart from the query', () => {
+    for (const [url, path, query] of [
+      ['/mcp', '/mcp', ''],
+      ['/mcp?', '/mcp', '?'],
+      ['/mcp?a=1&a=%2F..%2f&b=?', '/mcp', '?a=1&a=%2F..%2f&b=?'],
+      ['/a%2Fb/%E2%82%AC/%zz/%', '/a%2Fb/%E2%82%AC/%zz/%', ''],
+      ['http://h', '/', ''],
+      ['http://h?a=1', '/', '?a=1'],
+      ['http://h:80/x/?a', '/x/', '?a'],
+      ['/http://h/x', '/http://h/x', ''],
+    ]) {
+      const target = parseRequestTarget(url as string, ['h']);
+      assert.deepEqual([target.path, target.query], [path, query], url);
+    }
+  });
+
+  test('is none for whatever some server may read as a step up or in place', () => {
+    for (const url of [
+      '/github/../admin',
+      '/github/..',
+      '/..',
+      '/.',
+      '/github/./x',
+      '/github/%2e%2e/admin',
+      '/github/%2E%2e/admin',
+      '/github/.%2e/admin',
+      '/github/%2e./admin',
+      '/github/..%2fadmin',
+      '/github/..%2Fadmin',
+      '/github%2f..%2fadmin',
+      '/github/..;/admin',
+      '/github/..;a=b/admin',
+      '/github/..%3b/admin',
+      '/github/..\\admin',
+      '/github\\..\\admin',
+      '/github/..%5cadmin',
+      '/github%5C..%5Cadmin',
+      '/github/%2e',
+      'http://h/github/../admin',
+    ]) {
+      assert.equal(pathOf(url), undefined, url);
+    }
+  });
+
+  test('may have dots that are no segment of their own', () => {
+    for (const url of [
+      '/.well-known/x',
+      '/a..b',
+      '/..a',
+      '/a..',
+      '/...',
+      '/github/v1.2/x',
+      '/%2e%2e%2e',
+      '/x?a=/../b',
+    ]) {
+      assert.notEqual(pathOf(url), undefined, url);
+    }
+  });
+
+  test('is none where the target is no path, or has a fragment', () => {
+    for (const url of ['', '*', 'github-mcp:443', 'ftp://h/x', '?a=1', 'mcp', '/mcp#x', 'http://h#x', '/#']) {
+      assert.equal(pathOf(url), undefined, url);
+    }
+  });
+});

@@ -1,0 +1,15 @@
+import type { Match, Route, Upstream } from '../../../src/config/config.ts';
+
+/** A route with only what routing looks at; the rest is as a config without keys would have it. */
+export function routeOf(name: string, match: Partial<Match>, upstream: Partial<Upstream> = {}): Route {
+  return {
+    name,
+    match: { host: undefined, path: '/', ...match },
+    upstream: { origin: 'https://backend.example.com', host: 'backend.example.com', path: '', ...upstream },
+    subjectToken: { header: 'authorization', type: 'urn:ietf:params:oauth:token-type:access_token' },
+    credential: { kind: 'none' },
+    timeouts: { connectMs: 5000, responseHeadersMs: 0 },
+    retryBodyLimitBytes: 65_536,
+    tls: undefined,
+  };
+}
