@@ -1,7 +1,9 @@
 import { createHash, X509Certificate } from 'node:crypto';
+import { createSecureContext } from 'node:tls';
 import { Agent, type Dispatcher } from 'undici';
 import type { TlsFiles } from './config/config.ts';
 import { readCredential } from './config/credential.ts';
+import { CambistError } from './errors.ts';
 
 /** Largest header block that a server may answer with. */
 const MAX_RESPONSE_HEADER_BYTES = 64 * 1024;
@@ -25,7 +27,7 @@ interface TlsMaterial {
 export interface Dispatchers {
   /**
    * The pool for a peer. It verifies TLS, follows no redirect, retries nothing and has no timeout but the connect's.
-   * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE where a TLS file cannot be read
+   * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE where a TLS file cannot be read, or is of no use
    */
   for(peer: PeerOptions): Dispatcher | Promise<Dispatcher>;
   /** Forgets pools made from TLS files, so that the next request reads them anew; requests in flight finish on the old. */
@@ -38,20 +40,24 @@ export interface Dispatchers {
 export function createDispatchers(onCertificate: (peer: string, expiresAtSeconds: number) => void): Dispatchers {
   const byPeer = new Map<string, Dispatcher>();
   const byMaterial = new Map<string, Agent>();
+  let rereads = 0;
 
   async function read(peer: PeerOptions, tls: TlsFiles, key: string): Promise<Dispatcher> {
+    const begun = rereads;
     const material = await readTlsMaterial(tls, peer.name);
     if (material.cert !== undefined) onCertificate(peer.name, certificateEndSeconds(material.cert));
-    return keep(key, peer.connectMs, material);
+    const agent = agentFor(peer.connectMs, material);
+    // What was read before the files changed serves the request that waits for it, and no other.
+    if (begun === rereads) byPeer.set(key, agent);
+    return agent;
   }
 
-  function keep(key: string, connectMs: number, material: TlsMaterial): Dispatcher {
+  function agentFor(connectMs: number, material: TlsMaterial): Agent {
     const digest = createHash('sha256')
       .update(JSON.stringify([connectMs, material]))
       .digest('base64url');
     const agent = byMaterial.get(digest) ?? createAgent(connectMs, material);
     byMaterial.set(digest, agent);
-    byPeer.set(key, agent);
     return agent;
   }
 
@@ -60,9 +66,13 @@ export function createDispatchers(onCertificate: (peer: string, expiresAtSeconds
       const key = peer.tls === undefined ? `${peer.connectMs}` : JSON.stringify([peer.connectMs, peer.tls]);
       const known = byPeer.get(key);
       if (known !== undefined) return known;
-      return peer.tls === undefined ? keep(key, peer.connectMs, {}) : read(peer, peer.tls, key);
+      if (peer.tls !== undefined) return read(peer, peer.tls, key);
+      const agent = agentFor(peer.connectMs, {});
+      byPeer.set(key, agent);
+      return agent;
     },
     rereadTls() {
+      rereads += 1;
       for (const key of byPeer.keys()) if (key.startsWith('[')) byPeer.delete(key);
     },
     async destroy() {
@@ -82,11 +92,27 @@ function createAgent(connectMs: number, material: TlsMaterial): Agent {
 
 async function readTlsMaterial(tls: TlsFiles, peer: string): Promise<TlsMaterial> {
   const read = async (file: string, what: string) => (await readCredential({ file }, `${what} of ${peer}`)).reveal();
-  return {
+  const material = {
     ...(tls.ca !== undefined && { ca: await read(tls.ca, 'CA certificate') }),
     ...(tls.certificate !== undefined && { cert: await read(tls.certificate, 'client certificate') }),
     ...(tls.privateKey !== undefined && { key: await read(tls.privateKey, 'client key') }),
   };
+  checkTlsMaterial(material, peer);
+  return material;
+}
+
+/** A CA file without a certificate would else be taken for one that trusts nobody, and a wrong key be seen on connecting. */
+function checkTlsMaterial(material: TlsMaterial, peer: string): void {
+  try {
+    if (material.ca !== undefined) new X509Certificate(material.ca);
+    createSecureContext(material);
+  } catch (cause) {
+    throw new CambistError(
+      'ERR_CREDENTIAL_UNAVAILABLE',
+      `the TLS files of ${peer} are of no use: each must be PEM, and the key be that of the certificate`,
+      { cause },
+    );
+  }
 }
 
 function certificateEndSeconds(pem: string): number {

@@ -1,5 +1,6 @@
-import { rm } from 'node:fs/promises';
+import { lstat, rm, stat } from 'node:fs/promises';
 import { type AddressInfo, connect } from 'node:net';
+import { dirname } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { Listen } from './config/config.ts';
 
@@ -11,7 +12,7 @@ import type { Listen } from './config/config.ts';
 export async function openListener(app: FastifyInstance, listen: Listen, what: string): Promise<string> {
   try {
     if (listen.kind === 'unix') {
-      await removeStaleSocket(listen.path);
+      await clearPath(listen.path);
       await app.listen({ path: listen.path });
       return `unix:${listen.path}`;
     }
@@ -35,14 +36,28 @@ function reason(cause: unknown): string {
       return 'this machine has no such address: choose one that it has, or 0.0.0.0';
     case 'ENOENT':
       return 'the folder does not exist: make it';
+    case 'ENOTSOCK':
+      return 'a file that is no socket is there: remove it, or choose another path';
     default:
       return String(code ?? 'unknown reason');
   }
 }
 
-/** A process that was killed leaves its socket behind, and with it the next one could never start. */
-async function removeStaleSocket(path: string): Promise<void> {
-  const refused = await new Promise<boolean>((resolve) => {
+/**
+ * A process that was killed leaves its socket behind, and with it the next one could never start. Nothing but a socket is
+ * ever removed.
+ * @throws {NodeJS.ErrnoException} ENOENT where the folder is missing (binding would say EACCES), ENOTSOCK
+ */
+async function clearPath(path: string): Promise<void> {
+  await stat(dirname(path));
+  const found = await lstat(path).catch(() => undefined);
+  if (found === undefined) return;
+  if (!found.isSocket()) throw Object.assign(new Error('not a socket'), { code: 'ENOTSOCK' });
+  if (await refusesConnections(path)) await rm(path, { force: true });
+}
+
+function refusesConnections(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
     const socket = connect(path);
     socket.once('connect', () => {
       socket.destroy();
@@ -50,5 +65,4 @@ async function removeStaleSocket(path: string): Promise<void> {
     });
     socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code === 'ECONNREFUSED'));
   });
-  if (refused) await rm(path, { force: true });
 }

@@ -2,7 +2,7 @@ import { type DestinationStream, type Logger as PinoLogger, pino } from 'pino';
 import type { LogLevel } from './config/config.ts';
 import { CambistError } from './errors.ts';
 
-/** JSON lines; see `config/README.md` for the fields. */
+/** JSON lines; see "Log" in `README.md` for the fields. */
 export type Logger = PinoLogger;
 
 /** Long enough for any sentence of an error, too short for a document that was taken for one. */

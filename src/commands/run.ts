@@ -12,13 +12,16 @@ import { type Command, configFile, EXIT } from './command.ts';
 export const run: Command = async (args) => {
   const { values } = parseArgs({ args: [...args], options: { config: { type: 'string' } } });
   const file = configFile(values.config);
+  const logger = createLogger('info');
+  const reloads = createReloads(file, logger);
   const { config, problems } = await loadConfig(file);
   if (config === undefined) {
+    reloads.close();
     for (const problem of problems) console.error(formatProblem(problem));
     return EXIT.failed;
   }
   const version = readVersion();
-  const logger = createLogger(config.log.level);
+  logger.level = config.log.level;
   logProblems(logger, problems);
   const stopSignal = onceStopSignal();
   endOnFault(logger);
@@ -27,6 +30,7 @@ export const run: Command = async (args) => {
   try {
     app = await startApp(config, version, logger);
   } catch (error) {
+    reloads.close();
     console.error(error instanceof Error ? error.message : String(error));
     return EXIT.failed;
   }
@@ -34,44 +38,47 @@ export const run: Command = async (args) => {
   const routes = config.routes.map((route) => `${route.name} ${route.match.host ?? '*'}${route.match.path}`);
   logger.info({ version, listen, admin, config: file, routes }, 'cambist is listening');
 
-  const watched = watchConfig(file, config, app, logger);
+  reloads.begin(app, config);
   const signal = await stopSignal;
-  watched.close();
+  reloads.close();
   logger.info({ signal, grace_ms: config.limits.shutdownGraceMs }, 'cambist is shutting down');
   await app.stop();
   logger.info('cambist has stopped');
   return EXIT.done;
 };
 
-/** Keeps the app on the newest config that is valid. */
-function watchConfig(file: string, first: Config, app: App, logger: Logger): { close(): void } {
-  let current = first;
-  let running: Promise<void> = Promise.resolve();
+interface Reloads {
+  /** From now on changes reach the app, which serves this config; one that came before does so at once. */
+  begin(app: App, config: Config): void;
+  close(): void;
+}
 
-  async function reload(): Promise<void> {
-    const { config, problems } = await loadConfig(file);
-    app.rereadTls();
-    if (config === undefined) {
-      app.reloadFailed();
-      logProblems(logger, problems);
-      logger.error({ config: file, errors: problems.length }, 'config not reloaded: the one before serves on');
-      return;
-    }
-    current = config;
-    logger.level = config.log.level;
-    logProblems(logger, problems);
-    const waiting = app.reload(config);
-    if (waiting.length > 0) logger.warn({ keys: waiting }, 'these keys change with a restart only');
-    logger.info({ config: file, routes: config.routes.length }, 'config reloaded');
-  }
+/** Watches the config from before it is first read, so that no change falls between reading and watching. */
+function createReloads(file: string, logger: Logger): Reloads {
+  let current: Config | undefined;
+  let running: Promise<void> | undefined;
+  let app: App | undefined;
+  let changedBefore = false;
 
   // One after the other, so that the last change is the last to be served.
   const onChange = (): void => {
-    running = running.then(reload);
+    if (app === undefined) {
+      changedBefore = true;
+      return;
+    }
+    const served = app;
+    running = (running ?? Promise.resolve()).then(async () => {
+      current = (await reload(file, served, logger)) ?? current;
+    });
   };
   const watcher = watchFiles({ files: () => [file, ...tlsFiles(current)], onChange, logger });
   process.on('SIGHUP', onChange);
   return {
+    begin(started, config) {
+      app = started;
+      current = config;
+      if (changedBefore) onChange();
+    },
     close() {
       watcher.close();
       process.off('SIGHUP', onChange);
@@ -79,8 +86,26 @@ function watchConfig(file: string, first: Config, app: App, logger: Logger): { c
   };
 }
 
+/** @returns the config that is served now, undefined where it is still the one before */
+async function reload(file: string, app: App, logger: Logger): Promise<Config | undefined> {
+  const { config, problems } = await loadConfig(file);
+  app.rereadTls();
+  logProblems(logger, problems);
+  if (config === undefined) {
+    app.reloadFailed();
+    logger.error({ config: file, errors: problems.length }, 'config not reloaded: the one before serves on');
+    return undefined;
+  }
+  logger.level = config.log.level;
+  const waiting = app.reload(config);
+  if (waiting.length > 0) logger.warn({ keys: waiting }, 'these keys change with a restart only');
+  logger.info({ config: file, routes: config.routes.length }, 'config reloaded');
+  return config;
+}
+
 /** Secrets, keys and tokens are read when they are used; TLS files belong to connections and are watched. */
-function tlsFiles(config: Config): string[] {
+function tlsFiles(config: Config | undefined): string[] {
+  if (config === undefined) return [];
   const all: readonly (TlsFiles | undefined)[] = [...config.routes, ...config.authorizationServers].map(
     ({ tls }) => tls,
   );

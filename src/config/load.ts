@@ -72,18 +72,18 @@ async function readText(file: string): Promise<{ text: string } | { wrong: strin
   }
 }
 
+const NO_SUCH_FILE = 'no such file: name the config file with --config or CAMBIST_CONFIG';
+const FORBIDDEN = 'must not be read by this user: change its permissions';
+
+const WHY_UNREADABLE = new Map([
+  ['ENOENT', NO_SUCH_FILE],
+  ['ENOTDIR', NO_SUCH_FILE],
+  ['EISDIR', 'a folder: name the config file in it'],
+  ['EACCES', FORBIDDEN],
+  ['EPERM', FORBIDDEN],
+]);
+
 function whyUnreadable(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  switch (code) {
-    case 'ENOENT':
-    case 'ENOTDIR':
-      return 'no such file: name the config file with --config or CAMBIST_CONFIG';
-    case 'EISDIR':
-      return 'a folder: name the config file in it';
-    case 'EACCES':
-    case 'EPERM':
-      return 'must not be read by this user: change its permissions';
-    default:
-      return `cannot be read (${String(code)}): check the file and the path to it`;
-  }
+  const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown error';
+  return WHY_UNREADABLE.get(code) ?? `cannot be read (${code}): check the file and the path to it`;
 }

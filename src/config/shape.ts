@@ -65,7 +65,8 @@ function report(issue: Issue, root: Place) {
 
 /** A credential source holds `file` or `env`; what else is there could be the secret itself. */
 const SECRETS = /^(client_secret|private_key|client_assertion|certificate|ca)$/;
-const PLAIN_KEY = /^[A-Za-z][\w-]{0,39}$/;
+/** As keys are written, and secrets hardly ever. */
+const PLAIN_KEY = /^[A-Za-z][A-Za-z_-]{0,39}$/;
 
 function reportUnknownKeys(path: Path, keys: readonly string[], sound: unknown, root: Place) {
   const parent = valueAt(sound, path);
@@ -87,16 +88,15 @@ function reportUnknownKeys(path: Path, keys: readonly string[], sound: unknown, 
 
 /** The schema of a node of the file, as far as it is known which one of a union is meant. */
 function schemaAt(path: Path): z.ZodType | undefined {
-  let schema: unknown = configSchema;
-  for (const segment of path) {
-    schema = unwrap(schema);
-    if (schema instanceof z.ZodObject) schema = schema.shape[segment];
-    else if (schema instanceof z.ZodRecord) schema = schema.valueType;
-    else if (schema instanceof z.ZodArray) schema = schema.element;
-    else return undefined;
-  }
+  const schema = path.reduce<unknown>((parent, segment) => childOf(unwrap(parent), segment), configSchema);
   const found = unwrap(schema);
   return found instanceof z.ZodType ? found : undefined;
+}
+
+function childOf(schema: unknown, segment: string | number): unknown {
+  if (schema instanceof z.ZodObject) return schema.shape[segment];
+  if (schema instanceof z.ZodRecord) return schema.valueType;
+  return schema instanceof z.ZodArray ? schema.element : undefined;
 }
 
 function unwrap(schema: unknown): unknown {

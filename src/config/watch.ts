@@ -35,6 +35,8 @@ interface WatchedFolder {
 export function watchFiles({ files, onChange, pollMs = DEFAULT_POLL_MS, logger }: WatchOptions): { close(): void } {
   const folders = new Map<string, WatchedFolder>();
   const known = new Map<string, string>();
+  /** Said once: each look tries again. */
+  const unwatchable = new Set<string>();
   let closed = false;
   let soon: NodeJS.Timeout | undefined;
   let looking = Promise.resolve();
@@ -81,6 +83,8 @@ export function watchFiles({ files, onChange, pollMs = DEFAULT_POLL_MS, logger }
   function follow(folder: string, inode: number) {
     const fail = (error: unknown) => {
       leave(folder);
+      if (unwatchable.has(folder)) return;
+      unwatchable.add(folder);
       logger.warn(
         { err: error },
         `folder "${folder}" cannot be watched: changes in it are seen up to ${pollMs} ms later`,

@@ -19,47 +19,65 @@ export interface Breaker {
 /** @param name the authorization server's, for messages */
 export function createBreaker(name: string, clock: Clock): Breaker {
   let faults = 0;
-  let openUntilMs = 0;
-  let probing = false;
+  /** The server itself asked for peace until then. */
+  let namedUntilMs = Number.NEGATIVE_INFINITY;
+  /** It is down, and a probe is finding out whether it is back, or has just found that it is not. */
+  let pausedUntilMs = Number.NEGATIVE_INFINITY;
 
-  function refuseIfDown(): void {
-    const waitMs = openUntilMs - clock.monotonicMs();
-    const suspect = faults >= TOLERATED_FAULTS;
-    if (waitMs <= 0 && !(suspect && probing)) return;
+  function refuseBefore(ms: number, nowMs: number): void {
+    if (ms <= nowMs) return;
     throw new CambistError('ERR_STS_UNAVAILABLE', `authorization server "${name}" is taken to be down and not asked`, {
-      retryAfterSeconds: Math.max(1, Math.ceil(waitMs / 1000)),
+      retryAfterSeconds: Math.ceil((ms - nowMs) / 1000),
     });
   }
 
-  function recordFault(error: CambistError): void {
+  /** @returns until when nobody is to ask after a fault of an attempt that began at `startedMs` */
+  function recordFault({ retryAfterSeconds }: CambistError, startedMs: number): number {
+    const nowMs = clock.monotonicMs();
     faults += 1;
-    openUntilMs = clock.monotonicMs() + pauseMs(error, faults);
+    if (retryAfterSeconds !== undefined) {
+      namedUntilMs = Math.max(namedUntilMs, nowMs + 1000 * retryAfterSeconds);
+      return nowMs;
+    }
+    // Counted from the attempt's begin as well, since an attempt may itself take longer than a pause.
+    return Math.min(nowMs + pauseMs(faults), startedMs + MAX_PAUSE_MS);
   }
 
   return {
     async run(attempt) {
-      refuseIfDown();
-      const isProbe = faults >= TOLERATED_FAULTS;
-      if (isProbe) probing = true;
+      const startedMs = clock.monotonicMs();
+      refuseBefore(Math.max(namedUntilMs, pausedUntilMs), startedMs);
+      const probeUntilMs = faults < TOLERATED_FAULTS ? undefined : startedMs + MAX_PAUSE_MS;
+      if (probeUntilMs !== undefined) pausedUntilMs = probeUntilMs;
+      let untilMs = Number.NEGATIVE_INFINITY;
       try {
         const result = await attempt();
         faults = 0;
         return result;
       } catch (error) {
-        if (error instanceof CambistError && error.code === 'ERR_STS_UNAVAILABLE') recordFault(error);
-        // Any other answer shows that the server is there.
-        else if (error instanceof CambistError && error.code !== 'ERR_CREDENTIAL_UNAVAILABLE') faults = 0;
+        if (isFault(error)) untilMs = recordFault(error, startedMs);
+        else if (isAnswer(error)) faults = 0;
         throw error;
       } finally {
-        if (isProbe) probing = false;
+        // An attempt that began before the last probe knows less than that one will.
+        const isLastProbe = pausedUntilMs === probeUntilMs;
+        pausedUntilMs = isLastProbe || faults === 0 ? untilMs : Math.max(pausedUntilMs, untilMs);
       }
     },
   };
 }
 
-/** A server that names a time is believed; a pause of ours grows with each fault. */
-function pauseMs(error: CambistError, faults: number): number {
-  if (error.retryAfterSeconds !== undefined) return error.retryAfterSeconds * 1000;
+/** Grows with each fault. */
+function pauseMs(faults: number): number {
   if (faults < TOLERATED_FAULTS) return 0;
   return Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (faults - TOLERATED_FAULTS));
+}
+
+function isFault(error: unknown): error is CambistError {
+  return error instanceof CambistError && error.code === 'ERR_STS_UNAVAILABLE';
+}
+
+/** A refusal, or an answer that is of no use, shows that the server is there; what failed on our side shows nothing. */
+function isAnswer(error: unknown): boolean {
+  return error instanceof CambistError && error.code !== 'ERR_CREDENTIAL_UNAVAILABLE' && error.code !== 'ERR_INTERNAL';
 }

@@ -5,7 +5,7 @@ import { CambistError, type ErrorCode } from '../errors.ts';
 import type { CachedToken, TokenCache } from './cache.ts';
 import { readClaims } from './claims.ts';
 import type { Clock } from './clock.ts';
-import { checkAudience, type IssuedToken, measureLife } from './issued.ts';
+import { checkAudience, checkNotEnded, type IssuedToken, measureLife } from './issued.ts';
 import type { TokenObserver } from './observer.ts';
 import { type ResourceDigest, refusalKey, resourceDigest, type Session, tokenKey } from './session.ts';
 import type { TokenEndpoint } from './token-endpoint.ts';
@@ -65,8 +65,16 @@ interface Ask {
   readonly key: string;
 }
 
+/** An exchange under way. */
+interface Flight {
+  readonly pending: Promise<IssuedToken>;
+  /** False where the session has ended meanwhile: then only who waits gets the token. */
+  wanted: boolean;
+}
+
 export function createBroker({ cache, endpoint, maxAgeMs, clock, observer, random }: BrokerOptions): Broker {
-  const underWay = new Map<string, Promise<IssuedToken>>();
+  const underWay = new Map<string, Flight>();
+  const refused = new WeakSet<IssuedToken>();
   const digests = new WeakMap<Route, ResourceDigest>();
 
   function digestOf(route: Route): ResourceDigest {
@@ -92,8 +100,11 @@ export function createBroker({ cache, endpoint, maxAgeMs, clock, observer, rando
       if (clock.monotonicMs() >= cached.refreshAtMs) refresh(ask, cached);
       return { result: 'hit', token: cached.token };
     }
-    const pending = underWay.get(ask.key);
-    if (pending !== undefined) return { result: 'joined', pending };
+    const flight = underWay.get(ask.key);
+    if (flight !== undefined) {
+      flight.wanted = true;
+      return { result: 'joined', pending: flight.pending };
+    }
     const { subject } = ask.session;
     const remembered = subject && cache.refusal(refusalKey(subject, ask.resource));
     if (remembered !== undefined) return { result: 'negative', error: remembered };
@@ -115,7 +126,7 @@ export function createBroker({ cache, endpoint, maxAgeMs, clock, observer, rando
     const pending = server
       .run(() => exchange(server, ask, isRefresh))
       .then((token) => {
-        cache.keep(ask.key, token, ask.route.name);
+        if (flight.wanted) cache.keep(ask.key, token, ask.route.name);
         return token;
       })
       .catch((error: unknown) => {
@@ -124,7 +135,10 @@ export function createBroker({ cache, endpoint, maxAgeMs, clock, observer, rando
         throw error;
       })
       .finally(() => underWay.delete(ask.key));
-    underWay.set(ask.key, pending);
+    // Whoever asked may have gone away.
+    pending.catch(() => {});
+    const flight: Flight = { pending, wanted: true };
+    underWay.set(ask.key, flight);
     return pending;
   }
 
@@ -135,6 +149,7 @@ export function createBroker({ cache, endpoint, maxAgeMs, clock, observer, rando
     try {
       const answer = await server.requestToken(await grantFor(ask), credential.target);
       checkAudience(answer.accessToken, credential.target.expectAudience, route.name);
+      checkNotEnded(answer.accessToken, clock, route.name);
       const bounds = {
         sentAtMs: answer.sentAtMs,
         expiresInSeconds: answer.expiresInSeconds,
@@ -190,17 +205,21 @@ export function createBroker({ cache, endpoint, maxAgeMs, clock, observer, rando
       return lookup;
     },
     refuse(route, session, token) {
+      refused.add(token);
       const ask = askFor(route, session);
       if (ask !== undefined) cache.drop(ask.key, 'refused', token);
     },
     openSession(route, session, id, token) {
       const ask = askFor(route, session);
-      if (ask?.session.subject === undefined) return;
+      if (ask?.session.subject === undefined || refused.has(token)) return;
       cache.move(ask.key, tokenKey({ subject: ask.session.subject, id }, ask.resource), token, route.name);
     },
     endSession(route, session) {
       const ask = askFor(route, session);
-      if (ask?.session.id !== undefined) cache.drop(ask.key, 'session_ended');
+      if (ask?.session.id === undefined) return;
+      cache.drop(ask.key, 'session_ended');
+      const flight = underWay.get(ask.key);
+      if (flight !== undefined) flight.wanted = false;
     },
   };
 }

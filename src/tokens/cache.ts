@@ -59,13 +59,17 @@ export function createTokenCache(
   onEvicted: (reason: EvictionReason) => void,
 ): TokenCache {
   const perf = { now: () => clock.monotonicMs() };
+  /** By either clock. */
+  const hasEnded = ({ token: { life } }: CachedToken): boolean =>
+    life.endsAtMs <= clock.wallMs() || life.reusableUntilMs <= clock.monotonicMs();
   const newTokens = (max: number) =>
     new LRUCache<string, CachedToken>({
       max,
       perf,
       ttlResolution: 0,
-      dispose: (_cached, _key, reason) => {
-        if (reason === 'evict') onEvicted('capacity');
+      dispose: (cached, _key, reason) => {
+        // What goes first under pressure may have been dead already, which is no pressure.
+        if (reason === 'evict') onEvicted(hasEnded(cached) ? 'expired' : 'capacity');
         else if (reason === 'expire') onEvicted('expired');
       },
     });
@@ -93,7 +97,7 @@ export function createTokenCache(
     find(key) {
       const cached = tokens.get(key);
       if (cached === undefined) return undefined;
-      if (cached.token.life.endsAtMs <= clock.wallMs()) {
+      if (hasEnded(cached)) {
         drop(key, 'expired');
         return undefined;
       }
@@ -114,11 +118,12 @@ export function createTokenCache(
       tokens.purgeStale();
       refusals.purgeStale();
       const idleSinceMs = clock.monotonicMs() - IDLE_LIFE_MS;
-      const idle: string[] = [];
+      const done: [key: string, reason: EvictionReason][] = [];
       tokens.forEach((cached, key) => {
-        if (cached.usedAtMs <= idleSinceMs) idle.push(key);
+        if (hasEnded(cached)) done.push([key, 'expired']);
+        else if (cached.usedAtMs <= idleSinceMs) done.push([key, 'idle']);
       });
-      for (const key of idle) drop(key, 'idle');
+      for (const [key, reason] of done) drop(key, reason);
     },
     get size() {
       tokens.purgeStale();
@@ -126,10 +131,12 @@ export function createTokenCache(
     },
     report: () => reportOf(tokens, clock.monotonicMs()),
     resize(max) {
-      const kept = tokens.dump();
+      const keptTokens = tokens.dump();
       tokens = newTokens(max);
-      tokens.load(kept);
+      tokens.load(keptTokens);
+      const keptRefusals = refusals.dump();
       refusals = newRefusals(max);
+      refusals.load(keptRefusals);
     },
   };
 }

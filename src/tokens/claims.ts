@@ -1,5 +1,8 @@
 import { decodeJwt, decodeProtectedHeader, type JWTPayload } from 'jose';
 
+/** How far the clock of whoever wrote an `exp` may be behind ours before it counts against the token. */
+export const EXPIRY_LEEWAY_MS = 5000;
+
 /**
  * The claims of a JWT, unverified, or undefined where the token is opaque (or encrypted). They only ever make cambist
  * stricter: an end that comes sooner, an audience that does not fit.

@@ -32,21 +32,21 @@ export async function discover(
   dispatcher: Dispatcher,
   signal: AbortSignal,
 ): Promise<ServerMetadata> {
-  let last: CambistError | undefined;
+  let failure: CambistError | undefined;
   for (const url of metadataUrls(issuer)) {
+    let status: number | undefined;
     try {
-      const answer = await boundedRequest(dispatcher, {
-        method: 'GET',
-        url,
-        headers: { accept: 'application/json' },
-        signal,
-      });
+      const headers = { accept: 'application/json' };
+      const answer = await boundedRequest(dispatcher, { method: 'GET', url, headers, signal });
+      status = answer.status;
       return readMetadata(answer, server, issuer);
     } catch (error) {
-      last = error instanceof CambistError ? error : unavailable(server, 'it cannot be reached', error);
+      const found = error instanceof CambistError ? error : unavailable(server, 'it cannot be reached', error);
+      // What is wrong with a document says more than that there is none in the other place.
+      if (failure === undefined || status === 200) failure = found;
     }
   }
-  throw last ?? unavailable(server, 'it has no metadata');
+  throw failure ?? unavailable(server, 'it has no metadata');
 }
 
 /**

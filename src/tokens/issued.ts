@@ -1,6 +1,6 @@
 import type { Secret } from '../config/secret.ts';
 import { CambistError } from '../errors.ts';
-import { readClaims } from './claims.ts';
+import { EXPIRY_LEEWAY_MS, readClaims } from './claims.ts';
 import type { Clock } from './clock.ts';
 
 /** A token for exactly one backend. */
@@ -49,8 +49,7 @@ export function measureLife(token: string, bounds: LifeBounds, clock: Clock, ran
   const now = clock.monotonicMs();
   const wall = clock.wallMs();
   const { sentAtMs, expiresInSeconds, subjectExpiresAtMs = Number.POSITIVE_INFINITY } = bounds;
-  const exp: unknown = readClaims(token)?.exp;
-  const expiresAtMs = typeof exp === 'number' ? exp * 1000 : Number.POSITIVE_INFINITY;
+  const expiresAtMs = readEnd(token);
   const saysNothing = expiresInSeconds === undefined && expiresAtMs === Number.POSITIVE_INFINITY;
   const answerEndMs = saysNothing
     ? sentAtMs + UNKNOWN_LIFE_MS
@@ -66,6 +65,25 @@ export function measureLife(token: string, bounds: LifeBounds, clock: Clock, ran
     refreshAtMs: subjectEndMs <= ownEndMs ? Number.POSITIVE_INFINITY : reusableUntilMs - refreshMs,
     endsAtMs: Math.min(expiresAtMs, subjectExpiresAtMs),
   };
+}
+
+/** Epoch milliseconds; infinite where the token does not say. */
+function readEnd(token: string): number {
+  const exp: unknown = readClaims(token)?.exp;
+  return typeof exp === 'number' ? exp * 1000 : Number.POSITIVE_INFINITY;
+}
+
+/**
+ * Refuses an issued JWT that was dead when it came: no backend would take it.
+ * @throws {CambistError} ERR_STS_RESPONSE_INVALID
+ */
+export function checkNotEnded(token: string, clock: Clock, routeName: string): void {
+  if (readEnd(token) + EXPIRY_LEEWAY_MS > clock.wallMs()) return;
+  throw new CambistError(
+    'ERR_STS_RESPONSE_INVALID',
+    `route "${routeName}": the issued token had ended before it came: see whether the clocks of the authorization server ` +
+      'and of this machine agree',
+  );
 }
 
 /**

@@ -39,9 +39,27 @@ export function resourceDigest(route: Route): ResourceDigest {
   ]);
 }
 
+/** Keys of a subject token as one connection presented it; the next request on it mostly asks for the same. */
+const keysBySubject = new WeakMap<Subject, Map<string, string>>();
+/** A client that makes up session ids must not make this memory grow. */
+const MAX_KEYS = 32;
+
 /** What a token is kept under: per (session, resource), and always bound to the subject token. */
-export function tokenKey(session: Session, resource: ResourceDigest): string {
-  return digest([session.subject?.digest, session.id, resource]);
+export function tokenKey({ subject, id }: Session, resource: ResourceDigest): string {
+  if (subject === undefined) return digest([undefined, id, resource]);
+  let keys = keysBySubject.get(subject);
+  if (keys === undefined || keys.size >= MAX_KEYS) {
+    keys = new Map();
+    keysBySubject.set(subject, keys);
+  }
+  // A digest has no colon, so no two pairs are the same here.
+  const pair = id === undefined ? resource : `${resource}:${id}`;
+  let key = keys.get(pair);
+  if (key === undefined) {
+    key = digest([subject.digest, id, resource]);
+    keys.set(pair, key);
+  }
+  return key;
 }
 
 /** What a refusal is kept under: the subject token and the resource, whatever the session id. */

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { Secret } from '../config/secret.ts';
 import { CambistError } from '../errors.ts';
-import { readClaims } from './claims.ts';
+import { EXPIRY_LEEWAY_MS, readClaims } from './claims.ts';
 import type { Clock } from './clock.ts';
 
 /** The caller's token as it came in one request. */
@@ -12,9 +12,6 @@ export interface Subject {
   /** Epoch milliseconds; undefined where the token does not say. */
   readonly expiresAtMs: number | undefined;
 }
-
-/** How far the clock of whoever issued the subject token may be behind ours before its `exp` counts against it. */
-const EXPIRY_LEEWAY_MS = 5000;
 
 /** RFC 6750 section 2.1: `b64token`. */
 const B64_TOKEN = /^[A-Za-z0-9._~+/-]+=*$/;

@@ -13,6 +13,9 @@ export interface TokenAnswer {
 /** Longest `Retry-After` that is honoured. */
 const MAX_RETRY_AFTER_SECONDS = 60;
 
+/** Longest claims challenge that is passed on: it goes into a header, and is kept with the refusal. */
+const MAX_CLAIMS_LENGTH = 4096;
+
 /** Token types that may be sent as a bearer (RFC 8693 section 3). */
 const BEARER_TYPES = new Set(['urn:ietf:params:oauth:token-type:access_token', 'urn:ietf:params:oauth:token-type:jwt']);
 
@@ -78,7 +81,8 @@ function readExpiresIn(value: unknown, serverName: string): number | undefined {
 function refusal(status: number, body: JsonObject | undefined, serverName: string, grant: Grant['kind']): CambistError {
   const error = text(body?.error);
   const description = text(body?.error_description);
-  const claims = text(body?.claims);
+  const asked = text(body?.claims);
+  const claims = asked.length > MAX_CLAIMS_LENGTH ? '' : asked;
   const code = refusalCode(error, description, claims, grant);
   const said = [error, description]
     .filter((part) => part !== '')
@@ -97,7 +101,7 @@ function refusalCode(error: string, description: string, claims: string, grant: 
       return ofSubject(grant);
     case 'invalid_request':
       if (/requested audience not available/i.test(description)) return 'ERR_EXCHANGE_REFUSED';
-      return description === '' || /token|assertion/i.test(description) ? ofSubject(grant) : 'ERR_CLIENT_REFUSED';
+      return description === '' || namesSubject(description) ? ofSubject(grant) : 'ERR_CLIENT_REFUSED';
     case 'interaction_required':
       // Without claims the user can only sign in anew.
       return claims === '' ? ofSubject(grant) : 'ERR_INTERACTION_REQUIRED';
@@ -113,20 +117,37 @@ function refusalCode(error: string, description: string, claims: string, grant: 
   }
 }
 
+/** Where "token" and "assertion" mean something of ours: a 401 for that would send the caller to log in for nothing. */
+const NOT_THE_SUBJECT =
+  /client[_ ]assertion\w*|actor[_ ]token\w*|(?:requested|subject)[_ ]token[_ ]type|token[ _-](?:exchange|endpoint|request)/gi;
+
+function namesSubject(description: string): boolean {
+  return /token|assertion/i.test(description.replace(NOT_THE_SUBJECT, ''));
+}
+
 /** Without a subject token in the request there is none to blame. */
 function ofSubject(grant: Grant['kind']): ErrorCode {
   return grant === 'client_credentials' ? 'ERR_CLIENT_REFUSED' : 'ERR_SUBJECT_TOKEN_INVALID';
 }
+
+/** IMF-fixdate, and the two older forms that a recipient has to accept (RFC 9110 section 5.6.7). */
+const HTTP_DATE = /^(?:Mon|Tues?|Wed(?:nes)?|Thu(?:rs)?|Fri|Sat(?:ur)?|Sun)(?:day)?,? [\w :-]+$/;
 
 /**
  * Seconds to wait, from seconds or an HTTP date, held to a bound; undefined where there is none or it makes no sense.
  * @see RFC 9110 section 10.2.3
  */
 export function readRetryAfter(value: string | undefined, wallMs: number): number | undefined {
-  if (value === undefined) return undefined;
-  const seconds = /^\d+$/.test(value) ? Number(value) : (Date.parse(value) - wallMs) / 1000;
-  if (!Number.isFinite(seconds)) return undefined;
+  const seconds = value === undefined ? undefined : parseRetryAfter(value.trim(), wallMs);
+  if (seconds === undefined || Number.isNaN(seconds)) return undefined;
   return Math.min(MAX_RETRY_AFTER_SECONDS, Math.max(1, Math.ceil(seconds)));
+}
+
+function parseRetryAfter(value: string, wallMs: number): number | undefined {
+  if (/^\d+$/.test(value)) return Number(value);
+  if (!HTTP_DATE.test(value)) return undefined;
+  // The oldest form names no zone, and means this one.
+  return (Date.parse(value.endsWith(' GMT') ? value : `${value} GMT`) - wallMs) / 1000;
 }
 
 type JsonObject = Record<string, unknown>;

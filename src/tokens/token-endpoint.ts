@@ -28,8 +28,10 @@ export interface TokenEndpointAnswer extends TokenAnswer {
   readonly sentAtMs: number;
 }
 
-/** Metadata may move, so it is read anew after this long; the old serves on where the new cannot be had. */
+/** Metadata may move, so it is read anew after this long; the old serves on meanwhile, and where the new cannot be had. */
 const METADATA_LIFE_MS = 60 * 60 * 1000;
+/** When reading it anew has failed, the next attempt waits this long. */
+const METADATA_PAUSE_MS = 60 * 1000;
 
 /** @param dispatcher gives the connection pool, which may have to read TLS files first */
 export function createTokenEndpoint(
@@ -38,23 +40,36 @@ export function createTokenEndpoint(
   clock: Clock,
 ): TokenEndpoint {
   const breaker = createBreaker(server.name, clock);
-  const limiter = createLimiter(server.name);
-  let metadata: { readonly value: ServerMetadata; readonly readAtMs: number } | undefined;
+  const limiter = createLimiter(server.name, server.timeoutMs);
+  let metadata: ServerMetadata | undefined;
+  let metadataStaleAtMs = 0;
+  let discovering: Promise<ServerMetadata> | undefined;
 
-  async function locate(signal: AbortSignal): Promise<string> {
+  async function findMetadata(): Promise<ServerMetadata> {
+    const pool = await dispatcher();
+    metadata = await discover(server, server.issuer ?? '', pool, AbortSignal.timeout(server.timeoutMs));
+    metadataStaleAtMs = clock.monotonicMs() + METADATA_LIFE_MS;
+    return metadata;
+  }
+
+  /** However many ask, one goes and looks. */
+  function findMetadataOnce(): Promise<ServerMetadata> {
+    discovering ??= findMetadata().finally(() => {
+      discovering = undefined;
+    });
+    return discovering;
+  }
+
+  async function locate(): Promise<string> {
     if (server.tokenEndpoint !== undefined) return server.tokenEndpoint;
-    const known = metadata;
-    if (known !== undefined && clock.monotonicMs() - known.readAtMs < METADATA_LIFE_MS)
-      return known.value.tokenEndpoint;
-    try {
-      const value = await discover(server, server.issuer ?? '', await dispatcher(), signal);
-      metadata = { value, readAtMs: clock.monotonicMs() };
-      return value.tokenEndpoint;
-    } catch (error) {
-      if (known === undefined) throw error;
-      metadata = { value: known.value, readAtMs: clock.monotonicMs() };
-      return known.value.tokenEndpoint;
+    if (metadata === undefined) return (await findMetadataOnce()).tokenEndpoint;
+    if (clock.monotonicMs() >= metadataStaleAtMs) {
+      metadataStaleAtMs = clock.monotonicMs() + METADATA_PAUSE_MS;
+      findMetadataOnce().catch(() => {
+        // No caller waits for this, and the old serves on.
+      });
     }
+    return metadata.tokenEndpoint;
   }
 
   async function send(request: BoundedRequest): Promise<HttpAnswer> {
@@ -72,7 +87,7 @@ export function createTokenEndpoint(
 
   async function requestToken(grant: Grant, target: TokenTarget): Promise<TokenEndpointAnswer> {
     const signal = AbortSignal.timeout(server.timeoutMs);
-    const url = await locate(signal);
+    const url = await locate();
     const client = await authenticateClient(server, server.issuer ?? url, clock);
     const form = new URLSearchParams();
     for (const [name, value] of buildTokenRequest(grant, target, server)) form.append(name, value);
@@ -94,8 +109,8 @@ export function createTokenEndpoint(
     // Whoever waited for a turn is told at once that the server is down.
     run: (work) => limiter.run(() => breaker.run(work)),
     async prepare() {
-      const url = await locate(AbortSignal.timeout(server.timeoutMs));
-      await authenticateClient(server, url, clock);
+      const url = await locate();
+      await authenticateClient(server, server.issuer ?? url, clock);
       await dispatcher();
     },
     requestToken,

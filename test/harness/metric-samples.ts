@@ -22,6 +22,11 @@ export function sumSamples(text: string, name: string, labels: Labels = {}): num
 
 function hasLabels(text: string, wanted: Labels): boolean {
   const present = new Map<string, string>();
-  for (const [, name = '', value = ''] of text.matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)) present.set(name, value);
+  for (const [, name = '', value = ''] of text.matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)) {
+    present.set(
+      name,
+      value.replace(/\\(.)/g, (_, char: string) => (char === 'n' ? '\n' : char)),
+    );
+  }
   return Object.entries(wanted).every(([name, value]) => present.get(name) === value);
 }

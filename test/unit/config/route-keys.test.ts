@@ -165,7 +165,7 @@ test('a key that means nothing to the credential is a warning on the route, and 
     [],
   );
   assert.deepEqual(routeProblems(`upstream: http://x\ncredential: none\ntls: {}\n`, ''), [
-    '6:5: warning: routes[0].tls: has no effect: the upstream is plain http',
+    '7:5: warning: routes[0].tls: has no effect: the upstream is plain http',
   ]);
 });
 

@@ -55,6 +55,15 @@ test('aliases within aliases are refused before they are written out', () => {
   assert.deepEqual(problemsOf(bomb.join('\n')), ['1:1: too many aliases ("*…"): write out what they stand for']);
 });
 
+test('what is wrong in what an alias stands for is told where that is written', () => {
+  const text = VALID.replace('{ path: /github }', '&m { path: github }');
+  const wrong = 'must begin with "/"';
+  assert.deepEqual(problemsOf(`${text}  - { name: b, match: *m, upstream: "https://b" }\n`), [
+    `11:23: routes[0].match.path: ${wrong}`,
+    `11:23: routes[1].match.path: ${wrong}`,
+  ]);
+});
+
 test('an alias that holds itself is wrong where it stands', () => {
   assert.deepEqual(problemsOf('version: 1\nroutes: &r [*r]'), ['2:13: routes[0]: must be a map ("key: value")']);
 });

@@ -1,12 +1,16 @@
 import assert from 'node:assert/strict';
+import { EventEmitter } from 'node:events';
+import fs from 'node:fs';
 import { mkdir, mkdtemp, readFile, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { watchFiles } from '../../../src/config/watch.ts';
+import { createLogger } from '../../../src/logger.ts';
 
-const SETTLED_MS = 400;
+const SETTLED_MS = 250;
 const DEADLINE_MS = 5000;
 
 async function makeFolder(t: TestContext): Promise<string> {
@@ -18,9 +22,12 @@ async function makeFolder(t: TestContext): Promise<string> {
 /** Watches, and counts what it hears. */
 async function startWatching(t: TestContext, files: () => readonly string[], pollMs = 60_000) {
   let changes = 0;
-  const warnings: string[] = [];
-  const logger = { warn: (_: unknown, message: string) => void warnings.push(message) };
-  const watcher = watchFiles({ files, onChange: () => void (changes += 1), pollMs, logger });
+  const lines: string[] = [];
+  const logger = createLogger('warn', { write: (line) => void lines.push(line) });
+  const onChange = () => {
+    changes += 1;
+  };
+  const watcher = watchFiles({ files, onChange, pollMs, logger });
   t.after(() => watcher.close());
   // Nothing else keeps the process alive while a watcher of no process does its work.
   const keepAlive = setInterval(() => undefined, 50);
@@ -32,7 +39,7 @@ async function startWatching(t: TestContext, files: () => readonly string[], pol
     await sleep(SETTLED_MS);
     assert.equal(changes, count);
   };
-  return { changed, watcher, warnings };
+  return { changed, watcher, lines };
 }
 
 test('a file that is written, or renamed over as editors do, is heard once', async (t) => {
@@ -154,11 +161,54 @@ test('a look that fails is logged, and the next one is made', async (t) => {
     if (fails) throw new Error('no list');
     return [file];
   };
-  const { changed, warnings } = await startWatching(t, files, 100);
+  const { changed, lines } = await startWatching(t, files, 100);
   fails = true;
   await changed(0);
-  assert.match(warnings[0] ?? '', /^a look for changed files failed/);
+  assert.match(lines[0] ?? '', /a look for changed files failed/);
   fails = false;
   await writeFile(file, 'two');
   await changed(1);
+});
+
+/** Until the end of the test folders are watched like this. */
+function replaceWatch(t: TestContext, replacement: () => fs.FSWatcher) {
+  const mock = t.mock.method(fs, 'watch', replacement);
+  syncBuiltinESMExports();
+  t.after(() => {
+    mock.mock.restore();
+    syncBuiltinESMExports();
+  });
+}
+
+test('where no folder can be watched, that is logged once and polling goes on', async (t) => {
+  const file = join(await makeFolder(t), 'c.yaml');
+  await writeFile(file, 'one');
+  replaceWatch(t, () => {
+    throw Object.assign(new Error('no watches left'), { code: 'ENOSPC' });
+  });
+  const { changed, lines } = await startWatching(t, () => [file], 50);
+  await writeFile(file, 'two');
+  await changed(1);
+  assert.equal(lines.length, 1);
+  assert.match(lines[0] ?? '', /"code":"ENOSPC".*cannot be watched/);
+});
+
+test('a watcher that breaks is closed, and polling goes on', async (t) => {
+  const file = join(await makeFolder(t), 'c.yaml');
+  await writeFile(file, 'one');
+  const broken = new EventEmitter();
+  let closed = 0;
+  const watcher = Object.assign(broken, {
+    close() {
+      closed += 1;
+    },
+    ref: () => watcher,
+    unref: () => watcher,
+  });
+  replaceWatch(t, () => watcher);
+  const { changed, lines } = await startWatching(t, () => [file], 60_000);
+  broken.emit('error', new Error('broken'));
+  await changed(0);
+  assert.equal(closed, 1);
+  assert.match(lines[0] ?? '', /cannot be watched/);
 });

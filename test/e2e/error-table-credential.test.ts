@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict';
+import { rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { assertProblem } from '../harness/problem.ts';
+import { SCENE_ROUTE, SCENE_SERVER, type Scene, type SceneOptions, startScene } from '../harness/scene.ts';
+
+const UNAVAILABLE = { code: 'ERR_CREDENTIAL_UNAVAILABLE', failedExchanges: 1, tokenRequests: 0 } as const;
+
+function clientAuth(clientAuth: Record<string, unknown>): NonNullable<SceneOptions['change']> {
+  return (config) => ({
+    ...config,
+    authorization_servers: {
+      [SCENE_SERVER]: { ...config.authorization_servers[SCENE_SERVER], client_auth: clientAuth },
+    },
+  });
+}
+
+function routeKeys(keys: Record<string, unknown>): NonNullable<SceneOptions['change']> {
+  return (config) => ({ ...config, routes: config.routes.map((route) => ({ ...route, ...keys })) });
+}
+
+async function assertUnready(scene: Scene, need: string) {
+  const readiness = await fetch(`${scene.cambist.adminUrl}/readyz`);
+  assert.equal(readiness.status, 503);
+  const { needs } = (await readiness.json()) as { needs: Record<string, string> };
+  assert.equal(needs[need], 'ERR_CREDENTIAL_UNAVAILABLE');
+}
+
+test('a client secret that went away is not fatal: what needs it waits for it', async (t) => {
+  const scene = await startScene();
+  t.after(scene.close);
+  const headers = await scene.bearer();
+  const file = join(scene.cambist.directory, 'client-secret');
+  await rm(file);
+  await assertProblem(scene, { headers }, UNAVAILABLE);
+  await writeFile(file, '\n');
+  await assertProblem(scene, { headers }, UNAVAILABLE);
+  await writeFile(file, `${scene.clientSecret}\n`);
+  assert.equal((await scene.call({ headers })).status, 200);
+});
+
+test('without its client secret cambist starts, and is unready until the file is there', async (t) => {
+  const method = 'client_secret_basic';
+  const scene = await startScene({ ready: false, change: clientAuth({ method, client_secret: { file: 'later' } }) });
+  t.after(scene.close);
+  await assertProblem(scene, { headers: await scene.bearer() }, UNAVAILABLE);
+  await assertUnready(scene, `authorization_servers.${SCENE_SERVER}`);
+  await writeFile(join(scene.cambist.directory, 'later'), scene.clientSecret);
+  await scene.cambist.ready();
+  assert.equal((await scene.call({ headers: await scene.bearer() })).status, 200);
+});
+
+test('a client secret in a variable that is not set is unavailable', async (t) => {
+  const method = 'client_secret_post';
+  const change = clientAuth({ method, client_secret: { env: 'CAMBIST_TEST_UNSET_SECRET' } });
+  const scene = await startScene({ ready: false, change });
+  t.after(scene.close);
+  await assertProblem(scene, { headers: await scene.bearer() }, UNAVAILABLE);
+  await assertUnready(scene, `authorization_servers.${SCENE_SERVER}`);
+});
+
+test('a private key that is none is unavailable, and not quoted', async (t) => {
+  const key = '-----BEGIN PRIVATE KEY-----\nZm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4\n-----END PRIVATE KEY-----\n';
+  const scene = await startScene({
+    ready: false,
+    files: { key },
+    change: clientAuth({ method: 'private_key_jwt', private_key: { file: 'key' } }),
+  });
+  t.after(scene.close);
+  scene.leaks.remember('Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4');
+  await assertProblem(scene, { headers: await scene.bearer() }, UNAVAILABLE);
+  await assertUnready(scene, `authorization_servers.${SCENE_SERVER}`);
+});
+
+test('an actor token that is not there is unavailable: nothing is asked for without it', async (t) => {
+  const scene = await startScene({ ready: false, change: routeKeys({ actor_token: { file: 'actor' } }) });
+  t.after(scene.close);
+  await assertProblem(scene, { headers: await scene.bearer() }, UNAVAILABLE);
+  await assertUnready(scene, `routes.${SCENE_ROUTE}.actor_token`);
+  await writeFile(join(scene.cambist.directory, 'actor'), await scene.subjectToken({ subject: 'cambist' }));
+  await scene.cambist.ready();
+  assert.equal((await scene.call({ headers: await scene.bearer() })).status, 200);
+});
+
+test('a CA file of an upstream that is not there is unavailable: nothing goes out unverified', async (t) => {
+  const scene = await startScene({ ready: false, change: routeKeys({ tls: { ca: { file: 'ca.pem' } } }) });
+  t.after(scene.close);
+  const headers = await scene.bearer();
+  await assertProblem(scene, { headers }, { code: 'ERR_CREDENTIAL_UNAVAILABLE', tokenRequests: 1 });
+  await assertUnready(scene, `routes.${SCENE_ROUTE}.tls`);
+});

@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { eventually } from '../harness/eventually.ts';
+import { assertProblem, assertProblemShape, assertSaysNothing } from '../harness/problem.ts';
+import { startScene } from '../harness/scene.ts';
+import { eventStream } from '../harness/upstream-handlers.ts';
+
+test('a request beyond limits.max_in_flight is refused; open streams count, and make room when they end', async (t) => {
+  const stream = eventStream();
+  const scene = await startScene({ change: (config) => ({ ...config, limits: { max_in_flight: 1 } }) });
+  t.after(scene.close);
+  scene.upstream.handler = stream.handler;
+  const headers = await scene.bearer();
+  const open = await scene.open({ method: 'GET', headers });
+  assert.equal(open.statusCode, 200);
+  await assertProblem(scene, { headers }, { code: 'ERR_OVERLOADED' });
+  open.on('error', () => {});
+  open.destroy();
+  await stream.gone;
+  scene.upstream.handler = (_request, response) => void response.end();
+  await eventually('there is room again', async () => (await scene.call({ headers })).status === 200);
+});
+
+test('while cambist drains, a new request is sent elsewhere and an open one comes to its end', async (t) => {
+  const stream = eventStream();
+  const scene = await startScene();
+  t.after(scene.close);
+  scene.upstream.handler = stream.handler;
+  const headers = await scene.bearer();
+  const open = await scene.open({ method: 'GET', headers });
+  assert.equal(open.statusCode, 200);
+  scene.cambist.signal('SIGTERM');
+  await scene.cambist.waitForLog(({ msg }) => msg === 'cambist is shutting down');
+
+  const answer = await scene.call({ headers });
+  assertProblemShape(answer, { code: 'ERR_SHUTTING_DOWN' });
+  assertSaysNothing(scene, answer);
+  const line = await scene.cambist.waitForLog(({ request_id }) => request_id === answer.requestId);
+  assert.deepEqual([line.status, line.outcome, line.code], [503, 'failed', 'ERR_SHUTTING_DOWN']);
+  assert.equal(await scene.cambist.metric('cambist_requests_total', { code: '503', outcome: 'failed' }), 1);
+  const readiness = await fetch(`${scene.cambist.adminUrl}/readyz`);
+  assert.equal(readiness.status, 503);
+
+  let text = '';
+  open.setEncoding('utf8').on('data', (part: string) => {
+    text += part;
+  });
+  stream.emit('the end');
+  stream.end();
+  assert.deepEqual(await scene.cambist.exit, { code: 0, signal: null });
+  assert.equal(text, 'data: the end\n\n');
+});

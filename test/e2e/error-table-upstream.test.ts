@@ -1,0 +1,142 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createCertificateAuthority } from '../harness/certificates.ts';
+import { startFakeUpstream, startRawUpstream } from '../harness/fake-upstream.ts';
+import { assertProblem, CANARY } from '../harness/problem.ts';
+import { type SceneOptions, startScene } from '../harness/scene.ts';
+import { answer, dieMidStream, refuseBearer, silence } from '../harness/upstream-handlers.ts';
+
+const TOKEN = { tokenRequests: 1 } as const;
+
+/** Another upstream for the one route, and other keys beside it. */
+function toUpstream(upstream: string, keys: Record<string, unknown> = {}): NonNullable<SceneOptions['change']> {
+  return (config) => ({ ...config, routes: config.routes.map((route) => ({ ...route, upstream, ...keys })) });
+}
+
+test('an upstream that does not listen is unreachable', async (t) => {
+  const gone = await startFakeUpstream(silence);
+  await gone.close();
+  const scene = await startScene({ change: toUpstream(gone.url) });
+  t.after(scene.close);
+  await assertProblem(scene, { headers: await scene.bearer() }, { code: 'ERR_UPSTREAM_UNREACHABLE', ...TOKEN });
+});
+
+test('an upstream that breaks the connection before it answers is unreachable, and asked once', async (t) => {
+  const scene = await startScene();
+  t.after(scene.close);
+  scene.upstream.handler = (_request, response) => void response.destroy();
+  for (const method of ['POST', 'GET']) {
+    const headers = await scene.bearer();
+    const expected = { code: 'ERR_UPSTREAM_UNREACHABLE', upstreamRequests: 1, ...TOKEN } as const;
+    await assertProblem(scene, { method, headers }, expected);
+  }
+});
+
+for (const [what, bytes] of Object.entries({
+  'that do not speak HTTP': '220 canary ESMTP\r\n',
+  'that smuggle': 'HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
+  'whose headers have no end': `HTTP/1.1 200 OK\r\nx-canary: ${'x'.repeat(200_000)}`,
+})) {
+  test(`answers ${what} are none`, async (t) => {
+    const raw = await startRawUpstream(bytes, 'end');
+    t.after(raw.close);
+    const scene = await startScene({ change: toUpstream(raw.url) });
+    t.after(scene.close);
+    await assertProblem(scene, { headers: await scene.bearer() }, { code: 'ERR_UPSTREAM_UNREACHABLE', ...TOKEN });
+  });
+}
+
+test('an upstream that breaks off amid its answer gives the caller a broken connection, never a clean end', async (t) => {
+  const scene = await startScene();
+  t.after(scene.close);
+  scene.upstream.handler = dieMidStream(1000, 10);
+  await assert.rejects(scene.call({ headers: await scene.bearer() }), { code: 'ECONNRESET' });
+});
+
+const authority = createCertificateAuthority();
+const UNTRUSTED = {
+  'is signed by nobody that is known': {},
+  'is for another host': { tls: authority.issueServer({ hosts: ['other.example.com'] }), ca: true },
+  'has expired': { tls: authority.issueServer({ validFromSeconds: -7200, validUntilSeconds: -3600 }), ca: true },
+};
+for (const [what, { tls = authority.issueServer(), ca = false }] of Object.entries<{
+  tls?: { cert: string; key: string };
+  ca?: boolean;
+}>(UNTRUSTED)) {
+  test(`an upstream whose certificate ${what} gets no token`, async (t) => {
+    const upstream = await startFakeUpstream(silence, { tls });
+    t.after(upstream.close);
+    const keys = ca ? { tls: { ca: { file: 'ca.pem' } } } : {};
+    const scene = await startScene({ files: { 'ca.pem': authority.cert }, change: toUpstream(upstream.url, keys) });
+    t.after(scene.close);
+    await assertProblem(scene, { headers: await scene.bearer() }, { code: 'ERR_UPSTREAM_TLS', ...TOKEN });
+    assert.deepEqual(upstream.requests, []);
+  });
+}
+
+test('an upstream that speaks no TLS where it should gets no token', async (t) => {
+  const raw = await startRawUpstream('HTTP/1.1 200 OK\r\n\r\n', 'end');
+  t.after(raw.close);
+  const scene = await startScene({ change: toUpstream(raw.url.replace('http:', 'https:')) });
+  t.after(scene.close);
+  await assertProblem(scene, { headers: await scene.bearer() }, { code: 'ERR_UPSTREAM_TLS', ...TOKEN });
+});
+
+test('an upstream that refuses a fresh token, and the next one too, is not relayed as a 401', async (t) => {
+  const scene = await startScene();
+  t.after(scene.close);
+  scene.upstream.handler = refuseBearer(() => true);
+  await assertProblem(
+    scene,
+    { headers: await scene.bearer(), body: '{}' },
+    { code: 'ERR_UPSTREAM_REFUSED_TOKEN', tokenRequests: 2, upstreamRequests: 2 },
+  );
+  assert.equal(await scene.cambist.metric('cambist_upstream_retries_total', { route: 'tools' }), 1);
+});
+
+test('a refused request that is too large to be kept is not sent again', async (t) => {
+  const scene = await startScene({
+    change: (config) => ({ ...config, routes: config.routes.map((route) => ({ ...route, retry_body_limit: '1KiB' })) }),
+  });
+  t.after(scene.close);
+  scene.upstream.handler = refuseBearer(() => true);
+  await assertProblem(
+    scene,
+    { headers: await scene.bearer(), body: 'x'.repeat(2000) },
+    { code: 'ERR_UPSTREAM_REFUSED_TOKEN', upstreamRequests: 1, ...TOKEN },
+  );
+  assert.equal(await scene.cambist.metric('cambist_upstream_retries_total'), 0);
+});
+
+test('where cambist gives no token of its own, a 401 is for the caller', async (t) => {
+  const scene = await startScene({
+    change: (config, { upstream }) => ({
+      ...config,
+      routes: ['none', 'passthrough'].map((credential) => ({
+        name: credential,
+        match: { path: `/${credential}` },
+        upstream: upstream.url,
+        credential,
+      })),
+    }),
+  });
+  t.after(scene.close);
+  scene.upstream.handler = answer(401, CANARY, { 'www-authenticate': 'Bearer realm="theirs"' });
+  for (const path of ['/none', '/passthrough']) {
+    const { status, headers, text } = await scene.call({ path, headers: await scene.bearer() });
+    assert.deepEqual([status, headers['www-authenticate'], text], [401, 'Bearer realm="theirs"', CANARY]);
+  }
+});
+
+test('an upstream that sends no headers in time is too slow', async (t) => {
+  const scene = await startScene({
+    change: (config) => ({
+      ...config,
+      routes: config.routes.map((route) => ({ ...route, timeouts: { response_headers: '200ms' } })),
+    }),
+  });
+  t.after(scene.close);
+  scene.upstream.handler = silence;
+  const expected = { code: 'ERR_UPSTREAM_TIMEOUT', upstreamRequests: 1, ...TOKEN } as const;
+  await assertProblem(scene, { headers: await scene.bearer() }, expected);
+});

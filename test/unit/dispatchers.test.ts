@@ -1,0 +1,124 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import type { TlsFiles } from '../../src/config/config.ts';
+import { createDispatchers, type Dispatchers } from '../../src/dispatchers.ts';
+import { CambistError } from '../../src/errors.ts';
+import { type Certificate, createCertificateAuthority } from '../harness/certificates.ts';
+
+const authority = createCertificateAuthority();
+
+interface Told {
+  readonly dispatchers: Dispatchers;
+  readonly certificates: [peer: string, expiresAtSeconds: number][];
+}
+
+function dispatchersOf(t: TestContext): Told {
+  const certificates: Told['certificates'] = [];
+  const dispatchers = createDispatchers((...told) => void certificates.push(told));
+  t.after(() => dispatchers.destroy());
+  return { dispatchers, certificates };
+}
+
+/** TLS files in a folder of the test's own. */
+async function tlsFiles(t: TestContext, pem: { ca?: string; client?: Certificate }): Promise<TlsFiles> {
+  const folder = await mkdtemp(join(tmpdir(), 'cambist-tls-'));
+  t.after(() => rm(folder, { recursive: true }));
+  const write = async (name: string, text: string | undefined) => {
+    if (text === undefined) return undefined;
+    await writeFile(join(folder, name), text);
+    return join(folder, name);
+  };
+  return {
+    ca: await write('ca.pem', pem.ca),
+    certificate: await write('tls.crt', pem.client?.cert),
+    privateKey: await write('tls.key', pem.client?.key),
+  };
+}
+
+const peer = (tls: TlsFiles | undefined, connectMs = 1000, name = 'route "github"') => ({ name, tls, connectMs });
+
+const isUnavailable = (error: unknown) => error instanceof CambistError && error.code === 'ERR_CREDENTIAL_UNAVAILABLE';
+
+test('peers that are connected to in the same way share a pool, others do not', (t) => {
+  const { dispatchers } = dispatchersOf(t);
+  const pool = dispatchers.for(peer(undefined));
+  assert.equal(dispatchers.for(peer(undefined, 1000, 'route "docs"')), pool);
+  assert.notEqual(dispatchers.for(peer(undefined, 2000)), pool);
+});
+
+test('peers whose TLS files say the same share a pool, wherever the files lie', async (t) => {
+  const { dispatchers } = dispatchersOf(t);
+  const one = await dispatchers.for(peer(await tlsFiles(t, { ca: authority.cert })));
+  const other = await dispatchers.for(peer(await tlsFiles(t, { ca: authority.cert })));
+  const stranger = await dispatchers.for(peer(await tlsFiles(t, { ca: createCertificateAuthority().cert })));
+  assert.equal(other, one);
+  assert.notEqual(stranger, one);
+});
+
+test('TLS files are read once, and anew after a change was seen', async (t) => {
+  const { dispatchers } = dispatchersOf(t);
+  const tls = await tlsFiles(t, { ca: authority.cert });
+  const first = await dispatchers.for(peer(tls));
+  await writeFile(tls.ca ?? '', createCertificateAuthority().cert);
+  assert.equal(await dispatchers.for(peer(tls)), first);
+  dispatchers.rereadTls();
+  assert.notEqual(await dispatchers.for(peer(tls)), first);
+});
+
+test('TLS files that were read anew and did not change keep their connections', async (t) => {
+  const { dispatchers } = dispatchersOf(t);
+  const tls = await tlsFiles(t, { ca: authority.cert });
+  const first = await dispatchers.for(peer(tls));
+  dispatchers.rereadTls();
+  assert.equal(await dispatchers.for(peer(tls)), first);
+});
+
+test('files that change while they are being read do not keep what they said before', async (t) => {
+  const { dispatchers } = dispatchersOf(t);
+  const tls = await tlsFiles(t, { ca: authority.cert });
+  const begun = dispatchers.for(peer(tls));
+  dispatchers.rereadTls();
+  const stale = await begun;
+  await writeFile(tls.ca ?? '', createCertificateAuthority().cert);
+  assert.notEqual(await dispatchers.for(peer(tls)), stale);
+});
+
+test('the end of a client certificate is told', async (t) => {
+  const { dispatchers, certificates } = dispatchersOf(t);
+  const client = authority.issueClient({ validUntilSeconds: 7200 });
+  await dispatchers.for(peer(await tlsFiles(t, { client })));
+  const [[name, expiresAtSeconds] = ['', 0]] = certificates;
+  assert.equal(name, 'route "github"');
+  assert.ok(Math.abs(expiresAtSeconds - (Date.now() / 1000 + 7200)) < 60);
+});
+
+test('a TLS file that is not there is a credential that is unavailable, until it is', async (t) => {
+  const { dispatchers } = dispatchersOf(t);
+  const tls = await tlsFiles(t, { ca: authority.cert });
+  await rm(tls.ca ?? '');
+  await assert.rejects(async () => dispatchers.for(peer(tls)), isUnavailable);
+  await writeFile(tls.ca ?? '', authority.cert);
+  await dispatchers.for(peer(tls));
+});
+
+test('a file that holds no certificate, or a key of another, is a credential that is unavailable', async (t) => {
+  const { dispatchers } = dispatchersOf(t);
+  const client = authority.issueClient();
+  for (const pem of [
+    { client: { ...client, cert: 'not a certificate' } },
+    { client: { ...client, key: 'not a key' } },
+    { client: { ...client, key: authority.issueClient().key } },
+    { ca: 'not a certificate' },
+  ]) {
+    const tls = await tlsFiles(t, pem);
+    await assert.rejects(
+      async () => dispatchers.for(peer(tls)),
+      (error: Error) =>
+        isUnavailable(error) && error.message.includes('route "github"') && !error.message.includes('not a'),
+      JSON.stringify(Object.keys(pem)),
+    );
+  }
+});

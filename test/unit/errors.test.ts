@@ -1,0 +1,61 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { CambistError, describeError, ERROR_CODES } from '../../src/errors.ts';
+
+test('the codes and their statuses are those that users were promised', () => {
+  assert.deepEqual(Object.fromEntries(ERROR_CODES.map((code) => [code, describeError(code).status])), {
+    ERR_ROUTE_NOT_FOUND: 403,
+    ERR_SUBJECT_TOKEN_MISSING: 401,
+    ERR_SUBJECT_TOKEN_INVALID: 401,
+    ERR_INTERACTION_REQUIRED: 401,
+    ERR_EXCHANGE_REFUSED: 403,
+    ERR_CLIENT_REFUSED: 502,
+    ERR_STS_RESPONSE_INVALID: 502,
+    ERR_ISSUED_TOKEN_AUDIENCE: 502,
+    ERR_STS_UNAVAILABLE: 503,
+    ERR_CREDENTIAL_UNAVAILABLE: 503,
+    ERR_UPSTREAM_UNREACHABLE: 502,
+    ERR_UPSTREAM_TLS: 502,
+    ERR_UPSTREAM_REFUSED_TOKEN: 502,
+    ERR_UPSTREAM_TIMEOUT: 504,
+    ERR_SHUTTING_DOWN: 503,
+    ERR_OVERLOADED: 503,
+    ERR_INTERNAL: 500,
+  });
+});
+
+test('every code has a title and a sentence for the caller', () => {
+  for (const code of ERROR_CODES) {
+    const { title, detail } = describeError(code);
+    assert.match(title, /^[A-Z][^.]+$/, code);
+    assert.match(detail, /^[A-Z].+\.$/, code);
+  }
+});
+
+test('an error bears its code, its status and what it was given', () => {
+  const cause = new Error('caught');
+  const error = new CambistError('ERR_STS_UNAVAILABLE', 'message', {
+    cause,
+    retryAfterSeconds: 3,
+    claims: '{}',
+    oauthError: 'temporarily_unavailable',
+  });
+  const { name, code, status, message, retryAfterSeconds, claims, oauthError } = error;
+  assert.deepEqual(
+    { name, code, status, message, retryAfterSeconds, claims, oauthError },
+    {
+      name: 'CambistError',
+      code: 'ERR_STS_UNAVAILABLE',
+      status: 503,
+      message: 'message',
+      retryAfterSeconds: 3,
+      claims: '{}',
+      oauthError: 'temporarily_unavailable',
+    },
+  );
+  assert.equal(error.cause, cause);
+});
+
+test('an error without a cause has no such property, so that a log does not show an empty one', () => {
+  assert.equal('cause' in new CambistError('ERR_INTERNAL', 'message'), false);
+});

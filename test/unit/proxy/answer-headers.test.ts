@@ -1,0 +1,28 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { callerHeaders } from '../../../src/proxy/headers.ts';
+
+const came = (...raw: string[]): string[] => callerHeaders(raw.map((part) => Buffer.from(part, 'latin1')));
+
+test('the headers of an answer are as they came: order, letter case, duplicates, bytes beyond ASCII', () => {
+  const raw = ['Content-Type', 'a/b', 'Set-Cookie', 'a=1', 'Set-Cookie', 'b=2', 'X-Name', 'caf\u00e9', 'X-Empty', ''];
+  assert.deepEqual(came(...raw), raw);
+});
+
+test('an answer loses what is for this hop only', () => {
+  const raw = ['Connection', 'keep-alive', 'Keep-Alive', 'timeout=5', 'Transfer-Encoding', 'chunked', 'Upgrade', 'h2c'];
+  assert.deepEqual(came(...raw, 'Trailer', 'x', 'Proxy-Authenticate', 'Basic', 'X-Kept', 'k'), ['X-Kept', 'k']);
+});
+
+test('an answer loses what its Connection lists, wherever that stands', () => {
+  assert.deepEqual(came('X-Hop', '1', 'connection', 'x-hop, X-Other', 'X-Other', '2', 'X-Kept', 'k'), ['X-Kept', 'k']);
+  assert.deepEqual(came('Connection', 'x-hop', 'Connection', 'close', 'X-Hop', '1'), []);
+});
+
+test('an answer keeps its length, though Connection lists it', () => {
+  assert.deepEqual(came('Connection', 'content-length', 'Content-Length', '5'), ['Content-Length', '5']);
+});
+
+test('an answer without headers has none', () => {
+  assert.deepEqual(came(), []);
+});

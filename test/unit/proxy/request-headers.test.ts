@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { headerValues, type RequestHeaderRules, upstreamHeaders } from '../../../src/proxy/headers.ts';
+
+const RULES: RequestHeaderRules = {
+  host: 'backend.example.com',
+  withheld: new Set(['authorization']),
+  callerTokens: ['callers-own-token'],
+  requestId: 'id-1',
+};
+
+/** What goes upstream, less the two headers that are always ours. */
+function sent(raw: string[], rules: Partial<RequestHeaderRules> = {}): string[] {
+  const headers = upstreamHeaders(raw, { ...RULES, ...rules });
+  assert.deepEqual(headers.slice(0, 2), ['host', 'backend.example.com']);
+  assert.deepEqual(headers.slice(-2), ['x-request-id', 'id-1']);
+  return headers.slice(2, -2);
+}
+
+describe('headers on their way upstream', () => {
+  test('are as they came: order, letter case, duplicates, empty values', () => {
+    const raw = [
+      'Mcp-Session-Id',
+      's',
+      'X-Tag',
+      'a',
+      'x-TAG',
+      'b',
+      'X-Empty',
+      '',
+      'Last-Event-ID',
+      '7',
+      'traceparent',
+      '00-1',
+    ];
+    assert.deepEqual(sent(raw), raw);
+  });
+
+  test('bear the host of the upstream in place of every other', () => {
+    assert.deepEqual(sent(['Host', 'caller', 'HOST', 'another', 'X-Forwarded-Host', 'h']), ['X-Forwarded-Host', 'h']);
+  });
+
+  test('lose those that are for the next hop only, in any letter case', () => {
+    for (const name of [
+      'Connection',
+      'keep-alive',
+      'Proxy-Authenticate',
+      'PROXY-AUTHORIZATION',
+      'Proxy-Connection',
+      'TE',
+      'Trailer',
+      'Transfer-Encoding',
+      'Upgrade',
+      'HTTP2-Settings',
+      'Expect',
+    ]) {
+      assert.deepEqual(sent([name, 'x', 'Kept', 'y']), ['Kept', 'y'], name);
+    }
+  });
+
+  test('lose whatever Connection lists, over several lines and in any letter case', () => {
+    const raw = [
+      'Connection',
+      'X-One , x-TWO',
+      'CONNECTION',
+      'close,x-three',
+      'X-One',
+      '1',
+      'x-two',
+      '2',
+      'X-Three',
+      '3',
+      'X-Four',
+      '4',
+    ];
+    assert.deepEqual(sent(raw), ['X-Four', '4']);
+  });
+
+  test('keep the length of the body, though Connection lists it', () => {
+    assert.deepEqual(sent(['Connection', 'content-length', 'Content-Length', '2']), ['Content-Length', '2']);
+  });
+
+  test('lose what is withheld', () => {
+    const raw = ['Authorization', 'Bearer x', 'authorization', 'Bearer y', 'X-User-Token', 'z', 'X-Kept', 'k'];
+    assert.deepEqual(sent(raw, { withheld: new Set(['authorization', 'x-user-token']) }), ['X-Kept', 'k']);
+  });
+
+  test("lose every header in whose value the caller's token stands, whatever its name", () => {
+    const raw = [
+      'X-Forwarded-Access-Token',
+      'callers-own-token',
+      'Cookie',
+      'a=1; t=callers-own-token',
+      'Cookie',
+      'a=1',
+    ];
+    assert.deepEqual(sent(raw), ['Cookie', 'a=1']);
+  });
+
+  test('bear one request id, and it is not the one that the caller sent', () => {
+    assert.deepEqual(sent(['X-Request-Id', 'theirs', 'x-request-id', 'again']), []);
+  });
+});
+
+test('all lines of a header are found in any letter case, and none of a longer name', () => {
+  const raw = ['Host', 'a', 'hosts', 'b', 'HOST', 'c', 'x-host', 'd'];
+  assert.deepEqual(headerValues(raw, 'host'), ['a', 'c']);
+  assert.deepEqual(headerValues([], 'host'), []);
+});

@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { CambistError, describeError, ERROR_CODES } from '../../../src/errors.ts';
+import { asCambistError, describeProblem } from '../../../src/proxy/rescue.ts';
+
+const SECRET_TEXT = 'connect ECONNREFUSED 10.0.0.7:443 with token abc.def.ghi';
+
+test('a problem is exactly the six fields of its code, and nothing of its message or cause', () => {
+  for (const code of ERROR_CODES) {
+    const error = new CambistError(code, SECRET_TEXT, { cause: new Error(SECRET_TEXT), oauthError: SECRET_TEXT });
+    const { status, headers, body } = describeProblem(error, 'request-1');
+    const { title, detail } = describeError(code);
+    assert.equal(status, describeError(code).status);
+    assert.deepEqual(JSON.parse(body), {
+      type: `urn:cambist:error:${code}`,
+      title,
+      status,
+      detail,
+      code,
+      request_id: 'request-1',
+    });
+    assert.equal(headers['content-type'], 'application/problem+json');
+    assert.equal(headers['x-request-id'], 'request-1');
+    assert.ok(!JSON.stringify(headers).includes('ECONNREFUSED'));
+  }
+});
+
+test('cambist answers no routed request with 400, 404 or 405, which MCP clients read as something else', () => {
+  for (const code of ERROR_CODES) assert.ok(![400, 404, 405].includes(describeError(code).status), code);
+});
+
+test('every 401 has a challenge, and nothing else has', () => {
+  for (const code of ERROR_CODES) {
+    const { status, headers } = describeProblem(new CambistError(code, ''), 'r');
+    assert.equal('www-authenticate' in headers, status === 401, code);
+  }
+});
+
+test('the challenge says what is wrong with the token', () => {
+  const challengeOf = (code: 'ERR_SUBJECT_TOKEN_MISSING' | 'ERR_SUBJECT_TOKEN_INVALID' | 'ERR_INTERACTION_REQUIRED') =>
+    describeProblem(new CambistError(code, '', { claims: '{"access_token":{"acr":"2\u20ac"}}' }), 'r').headers[
+      'www-authenticate'
+    ];
+  assert.equal(challengeOf('ERR_SUBJECT_TOKEN_MISSING'), 'Bearer');
+  assert.equal(challengeOf('ERR_SUBJECT_TOKEN_INVALID'), 'Bearer error="invalid_token"');
+  const interaction = challengeOf('ERR_INTERACTION_REQUIRED') ?? '';
+  const claims = /^Bearer error="insufficient_claims", claims="([A-Za-z0-9+/=]+)"$/.exec(interaction)?.[1] ?? '';
+  assert.equal(Buffer.from(claims, 'base64').toString(), '{"access_token":{"acr":"2\u20ac"}}');
+});
+
+test('every 503 says when to try again, in seconds, and nothing else does', () => {
+  for (const code of ERROR_CODES) {
+    const { status, headers } = describeProblem(new CambistError(code, ''), 'r');
+    if (status === 503) assert.match(headers['retry-after'] ?? '', /^[1-9]\d*$/, code);
+    else assert.ok(!('retry-after' in headers), code);
+  }
+  const error = new CambistError('ERR_STS_UNAVAILABLE', '', { retryAfterSeconds: 17 });
+  assert.equal(describeProblem(error, 'r').headers['retry-after'], '17');
+});
+
+test('an error of ours stays itself, also where the plugin has wrapped it', () => {
+  const error = new CambistError('ERR_UPSTREAM_TLS', 'x');
+  assert.equal(asCambistError(error), error);
+  assert.equal(asCambistError(new Error('wrapped', { cause: error })), error);
+});
+
+test('whatever else was thrown is an internal error whose cause is kept for the log', () => {
+  for (const thrown of [new TypeError('x'), 'text', undefined, null, { code: 'ERR_UPSTREAM_TLS' }]) {
+    const error = asCambistError(thrown);
+    assert.equal(error.code, 'ERR_INTERNAL');
+    assert.equal(error.cause, thrown);
+  }
+});

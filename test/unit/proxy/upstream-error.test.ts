@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { CambistError } from '../../../src/errors.ts';
+import { upstreamError } from '../../../src/proxy/upstream-error.ts';
+
+const withCode = (code: string): Error => Object.assign(new Error('10.0.0.7'), { code });
+
+test('an error of the connection becomes the code that the caller can act on', () => {
+  for (const [code, expected] of [
+    ['UND_ERR_HEADERS_TIMEOUT', 'ERR_UPSTREAM_TIMEOUT'],
+    ['CERT_HAS_EXPIRED', 'ERR_UPSTREAM_TLS'],
+    ['ERR_TLS_CERT_ALTNAME_INVALID', 'ERR_UPSTREAM_TLS'],
+    ['ERR_SSL_WRONG_VERSION_NUMBER', 'ERR_UPSTREAM_TLS'],
+    ['DEPTH_ZERO_SELF_SIGNED_CERT', 'ERR_UPSTREAM_TLS'],
+    ['SELF_SIGNED_CERT_IN_CHAIN', 'ERR_UPSTREAM_TLS'],
+    ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'ERR_UPSTREAM_TLS'],
+    ['UNABLE_TO_GET_ISSUER_CERT_LOCALLY', 'ERR_UPSTREAM_TLS'],
+    ['INVALID_CA', 'ERR_UPSTREAM_TLS'],
+    ['EPROTO', 'ERR_UPSTREAM_TLS'],
+    ['ECONNREFUSED', 'ERR_UPSTREAM_UNREACHABLE'],
+    ['ENOTFOUND', 'ERR_UPSTREAM_UNREACHABLE'],
+    ['ECONNRESET', 'ERR_UPSTREAM_UNREACHABLE'],
+    ['UND_ERR_CONNECT_TIMEOUT', 'ERR_UPSTREAM_UNREACHABLE'],
+    ['UND_ERR_SOCKET', 'ERR_UPSTREAM_UNREACHABLE'],
+    ['UND_ERR_INVALID_ARG', 'ERR_INTERNAL'],
+    ['', 'ERR_UPSTREAM_UNREACHABLE'],
+  ]) {
+    assert.equal(upstreamError(withCode(code as string), 'github').code, expected, code);
+  }
+});
+
+test('the message names the route, and keeps what was caught as its cause', () => {
+  const caught = withCode('ECONNREFUSED');
+  const error = upstreamError(caught, 'github');
+  assert.match(error.message, /^route "github": the upstream cannot be reached/);
+  assert.equal(error.cause, caught);
+});
+
+test('an error of ours stays itself', () => {
+  const error = new CambistError('ERR_CREDENTIAL_UNAVAILABLE', 'x');
+  assert.equal(upstreamError(error, 'github'), error);
+});
