@@ -6,7 +6,7 @@ const CATALOGUE = {
   ERR_ROUTE_NOT_FOUND: {
     status: 403,
     title: 'No route',
-    detail: 'No route of this proxy matches the host and path of this request.',
+    detail: 'No route of this proxy takes this request: see its host, path, method and message.',
   },
   ERR_SUBJECT_TOKEN_MISSING: {
     status: 401,

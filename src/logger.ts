@@ -8,8 +8,8 @@ export type Logger = PinoLogger;
 /** Long enough for any sentence of an error, too short for a document that was taken for one. */
 const MAX_TEXT_LENGTH = 300;
 
-/** Runs of token characters longer than any word of prose: a JWT, an opaque token, a secret, a digest. */
-const TOKEN_LIKE = /[A-Za-z0-9_~+/=-]{20,}(?:\.[A-Za-z0-9_~+/=-]+)*/g;
+/** Runs of token characters, percent-encoded ones too, longer than any word of prose: a JWT, an opaque token, a secret, a digest. */
+const TOKEN_LIKE = /(?:[A-Za-z0-9_~+/=-]|%[0-9A-Fa-f]{2}){20,}(?:\.(?:[A-Za-z0-9_~+/=-]|%[0-9A-Fa-f]{2})+)*/g;
 
 /** Cuts a text from outside to a length, drops control characters and blanks whatever could be a token. */
 export function redact(text: string): string {

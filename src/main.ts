@@ -6,6 +6,10 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   run: async () => (await import('./commands/run.ts')).run,
   validate: async () => (await import('./commands/validate.ts')).validate,
   explain: async () => (await import('./commands/explain.ts')).explain,
+  inject: async () => (await import('./commands/inject.ts')).inject,
+  uninject: async () => (await import('./commands/uninject.ts')).uninject,
+  webhook: async () => (await import('./commands/webhook.ts')).webhook,
+  'gen-certs': async () => (await import('./commands/gen-certs.ts')).genCerts,
   schema: async () => (await import('./commands/schema.ts')).schema,
   version: async () => (await import('./commands/version.ts')).version,
 };
@@ -19,6 +23,11 @@ Commands:
   validate [--config F] [--json]   check a config file; every problem at once
   explain [--config F] [--json] [-X METHOD] [-H 'name: value']... URL
                                    which route a request takes, and which token request it leads to
+  inject [options] FILE... | -     put cambist into the pods of Kubernetes manifests; see inject --help
+  uninject FILE... | -             take it out of them again
+  webhook --cert F --key F [options]
+                                   inject it into pods as they are created; see webhook --help
+  gen-certs [options] FILE... | -  make the webhook's certificate, without cert-manager; see gen-certs --help
   schema                           print the JSON Schema of the config file
   version                          print the version
 
@@ -26,9 +35,13 @@ The config file is --config, else $CAMBIST_CONFIG, else /etc/cambist/cambist.yam
 Exit codes: 0 done, 1 what was asked failed, 2 wrong usage.
 `;
 
+/** Commands whose options are too many for the text above. */
+const HELPS_ITSELF: ReadonlySet<string> = new Set(['inject', 'uninject', 'webhook', 'gen-certs']);
+
 async function main(args: readonly string[]): Promise<number> {
   const [first] = args;
-  if (first === '--help' || first === '-h' || first === 'help') {
+  const asksForHelp = args.includes('--help') || args.includes('-h');
+  if (first === 'help' || (asksForHelp && !HELPS_ITSELF.has(first ?? ''))) {
     process.stdout.write(HELP);
     return EXIT.done;
   }

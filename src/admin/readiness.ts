@@ -47,6 +47,7 @@ export function createReadiness(logger: Logger): Readiness {
       state.status = 'ready';
       logger.info({ need: need.name }, 'ready');
     } catch (error) {
+      if (stopped) return;
       note(state, error);
       const timer = setTimeout(() => {
         timers.delete(timer);

@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util';
 import type { AuthorizationServer, Config, Route } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { formatProblem } from '../config/problem.ts';
-import { parseRequestTarget } from '../routing/request-target.ts';
+import { parseRequestTarget, type RequestTarget } from '../routing/request-target.ts';
 import { createRouteTable } from '../routing/route-table.ts';
 import { upstreamPath } from '../routing/upstream-path.ts';
 import { whyNot } from '../routing/why-not.ts';
@@ -41,7 +41,7 @@ export const explain: Command = async (args) => {
   });
   const [url, ...more] = positionals;
   if (url === undefined || more.length > 0) throw new UsageError('explain takes one URL, as the agent would call it');
-  const headers = new Map((values.header ?? []).map(parseHeader));
+  const headers = (values.header ?? []).map(parseHeader);
   const { config, problems } = await loadConfig(configFile(values.config));
   if (config === undefined) {
     for (const problem of problems) console.error(formatProblem(problem));
@@ -52,16 +52,30 @@ export const explain: Command = async (args) => {
   return explanation.route === undefined ? EXIT.failed : EXIT.done;
 };
 
-function parseHeader(line: string): [name: string, value: string] {
+type Header = readonly [name: string, value: string];
+
+/** What stands in the wrong place may be a token, so the message does not repeat it. */
+function parseHeader(line: string): Header {
   const colon = line.indexOf(':');
-  if (colon < 1) throw new UsageError(`-H takes 'name: value', not '${line.split(' ')[0]}'`);
+  if (colon < 1) throw new UsageError("-H takes 'name: value', and one of them has no name before a colon");
   return [line.slice(0, colon).trim().toLowerCase(), line.slice(colon + 1).trim()];
 }
 
-function explainRequest(config: Config, method: string, url: string, headers: Map<string, string>): Explanation {
-  const valuesOf = (name: string): string[] => [headers.get(name) ?? []].flat();
-  const named = config.hostHeader === undefined ? [] : valuesOf(config.hostHeader);
-  const target = parseRequestTarget(url, valuesOf('host'), named);
+/** A URL's authority is the host that a client names, unless it is told to name another, as with `curl -H 'host: …'`. */
+function readTarget(url: string, headers: readonly Header[], hostHeader: string | undefined): RequestTarget {
+  const valuesOf = (name: string) => headers.filter(([other]) => other === name).map(([, value]) => value);
+  const hosts = valuesOf('host');
+  const named = hostHeader === undefined ? [] : valuesOf(hostHeader);
+  return parseRequestTarget(hosts.length === 0 ? url : withoutAuthority(url), hosts, named);
+}
+
+function withoutAuthority(url: string): string {
+  const rest = url.replace(/^https?:\/\/[^/?#]*/i, '');
+  return rest.startsWith('/') || rest === url ? rest : `/${rest}`;
+}
+
+function explainRequest(config: Config, method: string, url: string, headers: readonly Header[]): Explanation {
+  const target = readTarget(url, headers, config.hostHeader);
   const route = createRouteTable(config.routes).match(target);
   const others = config.routes
     .filter((other) => other !== route)

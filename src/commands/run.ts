@@ -69,6 +69,7 @@ function createReloads(file: string, logger: Logger): Reloads {
     const served = app;
     running = (running ?? Promise.resolve()).then(async () => {
       current = (await reload(file, served, logger)) ?? current;
+      watcher.look();
     });
   };
   const watcher = watchFiles({ files: () => [file, ...tlsFiles(current)], onChange, logger });
@@ -77,6 +78,8 @@ function createReloads(file: string, logger: Logger): Reloads {
     begin(started, config) {
       app = started;
       current = config;
+      // So that files which the config names are known before they change.
+      watcher.look();
       if (changedBefore) onChange();
     },
     close() {

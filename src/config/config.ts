@@ -22,16 +22,37 @@ export type ClientAuth =
       readonly basicEncoding: 'form' | 'raw';
     }
   | { readonly method: 'client_secret_post'; readonly clientSecret: CredentialSource }
-  | {
+  | ({
+      readonly method: 'client_secret_jwt';
+      readonly clientSecret: CredentialSource;
+      /** JWS algorithm: HS256, HS384 or HS512. */
+      readonly alg: string;
+    } & AssertionRules)
+  | ({
       readonly method: 'private_key_jwt';
       readonly privateKey: CredentialSource;
       /** JWS algorithm; undefined: what the key suggests (RS256, ES256/384/512, EdDSA). */
       readonly alg: string | undefined;
       readonly keyId: string | undefined;
-      /** `aud` of the assertion; undefined: the issuer, or the token endpoint where no issuer is known. */
-      readonly assertionAudience: string | undefined;
-      readonly assertionLifetimeMs: number;
-    };
+      /** PEM of the key's certificate, whose thumbprint the assertion then bears (`x5t#S256`, RFC 7515 section 4.1.8). */
+      readonly certificate: CredentialSource | undefined;
+    } & AssertionRules)
+  | {
+      readonly method: 'client_assertion';
+      /** A JWT that others put there and renew. */
+      readonly clientAssertion: CredentialSource;
+      /** Full URN, the `client_assertion_type`. */
+      readonly clientAssertionType: string;
+    }
+  /** The certificate is that of the server's `tls` (RFC 8705 section 2). */
+  | { readonly method: 'tls_client_auth' };
+
+/** What goes into an assertion that cambist signs itself. */
+export interface AssertionRules {
+  /** `aud` of the assertion; undefined: the issuer, or the token endpoint where no issuer is known. */
+  readonly assertionAudience: string | undefined;
+  readonly assertionLifetimeMs: number;
+}
 
 /** PEM files for one TLS peer. */
 export interface TlsFiles {
@@ -50,10 +71,13 @@ export interface AuthorizationServer {
   readonly allowInsecureHttp: boolean;
   readonly clientId: string | undefined;
   readonly clientAuth: ClientAuth;
-  readonly grant: 'token_exchange';
+  /** What trades the subject token: RFC 8693, or RFC 7523 with it as `assertion`. */
+  readonly grant: 'token_exchange' | 'jwt_bearer';
   readonly extraParams: readonly (readonly [name: string, value: string])[];
   readonly timeoutMs: number;
   readonly tls: TlsFiles | undefined;
+  /** Prove possession of a key (RFC 9449), and take tokens that are bound to it. */
+  readonly dpop: boolean;
 }
 
 /** What the issued token is to be for, and how that is checked. */
@@ -70,10 +94,34 @@ export interface TokenTarget {
 }
 
 export interface SubjectTokenSource {
-  /** Lower-case header name. */
+  /** Lower-case header name. With `file` nothing is taken from it; what callers send in it stays here all the same. */
   readonly header: string;
   /** Full URN, the `subject_token_type`. */
   readonly type: string;
+  /** In place of a header: the token of cambist's own work, read anew at each use. */
+  readonly file: CredentialSource | undefined;
+  /** Undefined: the authorization server alone says whether the token is good. */
+  readonly verify: SubjectVerification | undefined;
+}
+
+/** What a subject token is held to before it is exchanged. */
+export interface SubjectVerification {
+  readonly issuer: string;
+  /** One of these must be in `aud`. */
+  readonly audience: readonly string[] | 'any';
+  /** Undefined: from the issuer's metadata. */
+  readonly jwksUri: string | undefined;
+  /** PEM file of whom to trust for both, that of the authorization server of the same issuer. */
+  readonly ca: string | undefined;
+  readonly allowInsecureHttp: boolean;
+}
+
+/** The first of two legs: where the assertion comes from that the route's own authorization server is shown. */
+export interface Chain {
+  readonly authorizationServer: AuthorizationServer;
+  readonly assertion: 'id_jag' | 'jwt';
+  /** What the assertion is asked for with, and held to. */
+  readonly target: TokenTarget;
 }
 
 export interface ActorTokenSource {
@@ -89,6 +137,7 @@ export type Credential =
       readonly authorizationServer: AuthorizationServer;
       readonly target: TokenTarget;
       readonly actorToken: ActorTokenSource | undefined;
+      readonly chain: Chain | undefined;
       readonly onMissingSubject: 'deny' | 'client_credentials';
     }
   | {
@@ -104,6 +153,18 @@ export interface Match {
   readonly host: string | undefined;
   /** Prefix in whole segments; `/` matches all; no trailing slash otherwise. */
   readonly path: string;
+  /** Undefined: every request with this host and path. */
+  readonly conditions: Conditions | undefined;
+}
+
+/** What a route wants of a request beside host and path; at least one is there. A pattern is exact, or ends in `*`. */
+export interface Conditions {
+  /** Upper-case HTTP methods. */
+  readonly methods: readonly string[] | undefined;
+  /** Patterns of the JSON-RPC method in the body. */
+  readonly mcpMethods: readonly string[] | undefined;
+  /** Patterns of the tool, prompt, resource or task that the message is about. */
+  readonly mcpNames: readonly string[] | undefined;
 }
 
 export interface Upstream {
@@ -125,6 +186,10 @@ export interface Route {
   /** 0 is none. */
   readonly timeouts: { readonly connectMs: number; readonly responseHeadersMs: number };
   readonly retryBodyLimitBytes: number;
+  /** Scopes that an upstream may ask for by 403, beside those of the target. */
+  readonly stepUp: readonly string[];
+  /** Offer HTTP/2 to the upstream. */
+  readonly http2: boolean;
   readonly tls: TlsFiles | undefined;
 }
 
@@ -143,4 +208,6 @@ export interface Config {
     readonly maxHeaderBytes: number;
     readonly shutdownGraceMs: number;
   };
+  /** Authorities that CONNECT may lead to without cambist looking in: `host:port`, lower-case. */
+  readonly forwardProxy: { readonly connect: readonly string[] };
 }

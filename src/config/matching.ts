@@ -34,6 +34,17 @@ function readIpv6(host: string): Reading<string> {
   return { value: new URL(`http://${host}`).hostname };
 }
 
+/** Reads an entry of `forward_proxy.connect`: a host, exact, and a port. */
+export function readConnectAuthority(text: string): Reading<string> {
+  const [, name = '', digits = ''] = /^(.*):(\d{1,5})$/.exec(text) ?? [];
+  const port = Number(digits);
+  if (name === '' || port < 1 || port > 65_535) return { wrong: 'must be host:port, as in api.example.com:443' };
+  const host = readHostPattern(name);
+  if ('wrong' in host) return host;
+  if (host.value.startsWith('*.')) return { wrong: 'must name one host: a wildcard would let tokens go anywhere' };
+  return { value: `${host.value}:${port}` };
+}
+
 const PATH_CHARACTERS = /^(?:[A-Za-z0-9\-._~:/@!$&'()*+,;=]|%[0-9A-Fa-f]{2})*$/;
 
 /** Reads `match.path`: a prefix of whole segments, without a trailing slash unless it is `/`. */

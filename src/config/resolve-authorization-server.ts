@@ -6,7 +6,6 @@ import { resolveClientAuth } from './resolve-client-auth.ts';
 import type { Loose } from './schema.ts';
 import type { AuthorizationServerFile } from './schema-authorization-server.ts';
 import type { Sources } from './sources.ts';
-import { isUnsupported, refuseUnsupported } from './unsupported.ts';
 import { readHttpUrl } from './urls.ts';
 
 /** Form fields that the protocol owns (RFC 6749, 7521, 8693, 8707): config sets them by keys of their own, or never. */
@@ -40,7 +39,6 @@ export function resolveAuthorizationServer(
   place: Place,
   sources: Sources,
 ): AuthorizationServer | undefined {
-  refuseUnsupported('authorization_server', written, place);
   const allowInsecureHttp = written.allow_insecure_http ?? false;
   checkUrl(written.issuer, place.at('issuer'), { allowInsecureHttp, allowQuery: false });
   checkUrl(written.token_endpoint, place.at('token_endpoint'), { allowInsecureHttp, allowQuery: true });
@@ -63,8 +61,10 @@ export function resolveAuthorizationServer(
     max: '10m',
   });
   const tls = sources.tls(written.tls, place.at('tls'));
-  const grant = written.grant ?? DEFAULTS.grant;
-  if (clientAuth === undefined || isUnsupported('authorization_server', 'grant', grant)) return undefined;
+  if (method === 'tls_client_auth' && tls?.certificate === undefined && !place.at('tls').broken) {
+    place.error('missing key "tls": method "tls_client_auth" needs its certificate and private_key');
+  }
+  if (clientAuth === undefined) return undefined;
   return {
     name,
     issuer: written.issuer,
@@ -72,10 +72,11 @@ export function resolveAuthorizationServer(
     allowInsecureHttp,
     clientId: written.client_id,
     clientAuth,
-    grant,
+    grant: written.grant ?? DEFAULTS.grant,
     extraParams,
     timeoutMs,
     tls,
+    dpop: written.dpop ?? false,
   };
 }
 

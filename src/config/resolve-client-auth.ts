@@ -3,9 +3,9 @@ import { DEFAULTS } from './defaults.ts';
 import type { Place } from './place.ts';
 import { readDuration } from './quantities.ts';
 import type { Loose } from './schema.ts';
-import { ASYMMETRIC_ALGORITHMS, type ClientAuthFile } from './schema-authorization-server.ts';
+import { ASYMMETRIC_ALGORITHMS, type ClientAuthFile, HMAC_ALGORITHMS } from './schema-authorization-server.ts';
 import type { Sources } from './sources.ts';
-import { isUnsupported, refuseUnsupported } from './unsupported.ts';
+import { ABSOLUTE_URI } from './units.ts';
 
 type Method = ClientAuthFile['method'];
 type Key = Exclude<keyof ClientAuthFile, 'method'>;
@@ -20,6 +20,7 @@ const KEYS: Record<Method, Partial<Record<Key, boolean>>> = {
     private_key: true,
     alg: false,
     key_id: false,
+    certificate: false,
     assertion_audience: false,
     assertion_lifetime: false,
   },
@@ -36,23 +37,24 @@ export function resolveClientAuth(
   place: Place,
   sources: Sources,
 ): ClientAuth | undefined {
-  refuseUnsupported('client_auth', written, place);
   const { method } = written;
   const clientSecret = sources.credential(written.client_secret, place.at('client_secret'));
   const privateKey = sources.credential(written.private_key, place.at('private_key'));
-  if (written.client_assertion?.file !== undefined) {
-    sources.file(written.client_assertion.file, place.at('client_assertion', 'file'));
-  }
-  const assertionLifetimeMs = readDuration(
-    written.assertion_lifetime ?? DEFAULTS.assertionLifetime,
-    place.at('assertion_lifetime'),
-    { min: '1s', max: MAX_ASSERTION_LIFETIME },
-  );
+  const certificate = readFile(written.certificate, place.at('certificate'), sources);
+  const clientAssertion = readFile(written.client_assertion, place.at('client_assertion'), sources);
+  const assertion = {
+    assertionAudience: written.assertion_audience,
+    assertionLifetimeMs: readDuration(
+      written.assertion_lifetime ?? DEFAULTS.assertionLifetime,
+      place.at('assertion_lifetime'),
+      { min: '1s', max: MAX_ASSERTION_LIFETIME },
+    ),
+  };
   if (method === undefined) return undefined;
   checkKeys(method, written, place);
-  if (isUnsupported('client_auth', 'method', method)) return undefined;
   switch (method) {
     case 'none':
+    case 'tls_client_auth':
       return { method };
     case 'client_secret_basic':
       if (clientSecret === undefined) return undefined;
@@ -60,21 +62,38 @@ export function resolveClientAuth(
     case 'client_secret_post':
       if (clientSecret === undefined) return undefined;
       return { method, clientSecret };
+    case 'client_secret_jwt':
+      checkAlgorithm(written.alg, HMAC_ALGORITHMS, 'a shared secret', place);
+      if (clientSecret === undefined) return undefined;
+      return { method, clientSecret, alg: written.alg ?? DEFAULTS.secretAlgorithm, ...assertion };
     case 'private_key_jwt':
-      if (written.alg !== undefined && !(ASYMMETRIC_ALGORITHMS as readonly string[]).includes(written.alg)) {
-        place.at('alg').error(`must be an algorithm of a private key: one of ${ASYMMETRIC_ALGORITHMS.join(', ')}`);
-      }
+      checkAlgorithm(written.alg, ASYMMETRIC_ALGORITHMS, 'a private key', place);
       if (privateKey === undefined) return undefined;
-      return {
-        method,
-        privateKey,
-        alg: written.alg,
-        keyId: written.key_id,
-        assertionAudience: written.assertion_audience,
-        assertionLifetimeMs,
-      };
+      return { method, privateKey, alg: written.alg, keyId: written.key_id, certificate, ...assertion };
+    case 'client_assertion': {
+      const clientAssertionType = written.client_assertion_type ?? DEFAULTS.clientAssertionType;
+      if (!ABSOLUTE_URI.test(clientAssertionType)) {
+        place.at('client_assertion_type').error(`must be a full URN, as in ${DEFAULTS.clientAssertionType}`);
+      }
+      if (clientAssertion === undefined) return undefined;
+      return { method, clientAssertion, clientAssertionType };
+    }
     default:
       return method satisfies never;
+  }
+}
+
+function readFile(
+  written: { file?: string | undefined } | undefined,
+  place: Place,
+  sources: Sources,
+): { file: string } | undefined {
+  return written?.file === undefined ? undefined : { file: sources.file(written.file, place.at('file')) };
+}
+
+function checkAlgorithm(alg: string | undefined, known: readonly string[], of: string, place: Place) {
+  if (alg !== undefined && !known.includes(alg)) {
+    place.at('alg').error(`must be an algorithm of ${of}: one of ${known.join(', ')}`);
   }
 }
 

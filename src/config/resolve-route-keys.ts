@@ -1,15 +1,15 @@
-import type { ActorTokenSource, Credential, SubjectTokenSource, TlsFiles } from './config.ts';
+import type { ActorTokenSource, Credential, TlsFiles } from './config.ts';
 import { DEFAULTS } from './defaults.ts';
-import { readHeaderName } from './header-names.ts';
 import { nearest } from './nearest.ts';
 import type { Place } from './place.ts';
 import { readDuration, readSize } from './quantities.ts';
+import { type ChainKeys, readChain } from './resolve-chain.ts';
+import { readSubjectToken, type SubjectKeys } from './resolve-subject.ts';
 import type { Loose } from './schema.ts';
 import type { DefaultsFile } from './schema-route.ts';
 import type { Sources } from './sources.ts';
-import { readAudience, readExpectAudience, readResource, readScope } from './targets.ts';
+import { readAudience, readExpectAudience, readResource, readScope, readScopes } from './targets.ts';
 import { tokenTypeUrn } from './units.ts';
-import { refuseUnsupported } from './unsupported.ts';
 
 /** The keys that a route shares with `defaults`, read one by one. Undefined: not written, or wrong and told so. */
 export interface RouteKeys {
@@ -21,12 +21,15 @@ export interface RouteKeys {
   readonly scope?: string | undefined;
   readonly requestedTokenType?: string | undefined;
   readonly expectAudience?: readonly string[] | 'any' | undefined;
-  readonly subjectToken?: SubjectTokenSource | undefined;
+  readonly subjectToken?: SubjectKeys | undefined;
   readonly actorToken?: ActorTokenSource | undefined;
+  readonly chain?: ChainKeys | undefined;
   readonly onMissingSubject?: 'deny' | 'client_credentials' | undefined;
   readonly connectMs?: number | undefined;
   readonly responseHeadersMs?: number | undefined;
   readonly retryBodyLimitBytes?: number | undefined;
+  readonly stepUp?: readonly string[] | undefined;
+  readonly http2?: boolean | undefined;
   readonly tls?: TlsFiles | undefined;
   readonly allowInsecureHttp?: boolean | undefined;
 }
@@ -42,10 +45,8 @@ export function readRouteKeys(
   servers: readonly string[],
   sources: Sources,
 ): RouteKeys {
-  refuseUnsupported('route', written, place);
-  if (written.authorization_server !== undefined && !servers.includes(written.authorization_server)) {
-    refuseServer(written.authorization_server, place.at('authorization_server'), servers);
-  }
+  refuseServer(written.authorization_server, place.at('authorization_server'), servers);
+  refuseServer(written.chain?.authorization_server, place.at('chain', 'authorization_server'), servers);
   const duration = (key: 'connect' | 'response_headers') => {
     const text = written.timeouts?.[key];
     return text === undefined ? undefined : readDuration(text, place.at('timeouts', key), { max: MAX_TIMEOUT });
@@ -59,30 +60,33 @@ export function readRouteKeys(
     scope: readScope(written.scope, place.at('scope')),
     requestedTokenType: urn(written.requested_token_type),
     expectAudience: readExpectAudience(written.expect_audience, place.at('expect_audience')),
-    subjectToken: readSubjectToken(written.subject_token, place.at('subject_token')),
+    subjectToken: readSubjectToken(
+      written.subject_token,
+      written.allow_insecure_http ?? false,
+      place.at('subject_token'),
+      sources,
+    ),
     actorToken: readActorToken(written.actor_token, place.at('actor_token'), sources),
+    chain: readChain(written.chain),
     onMissingSubject: written.on_missing_subject,
     connectMs: duration('connect'),
     responseHeadersMs: duration('response_headers'),
     retryBodyLimitBytes:
       limit === undefined ? undefined : readSize(limit, place.at('retry_body_limit'), { max: MAX_RETRY_BODY }),
+    stepUp: readScopes(written.step_up, place.at('step_up')),
+    http2: written.http2,
     tls: sources.tls(written.tls, place.at('tls')),
     allowInsecureHttp: written.allow_insecure_http,
   };
 }
 
-function refuseServer(written: string, place: Place, servers: readonly string[]) {
+/** A name that is none of theirs. */
+function refuseServer(written: string | undefined, place: Place, servers: readonly string[]) {
+  if (written === undefined || servers.includes(written)) return;
   const meant = nearest(written, servers);
   const known = servers.length === 0 ? 'none is defined there' : `defined there: ${servers.join(', ')}`;
   const mend = meant === undefined ? known : `did you mean "${meant}"?`;
   if (!place.broken) place.error(`names no entry of authorization_servers: ${mend}`);
-}
-
-function readSubjectToken(written: Loose<DefaultsFile>['subject_token'], place: Place): SubjectTokenSource | undefined {
-  if (written === undefined) return undefined;
-  refuseUnsupported('subject_token', written, place);
-  const header = readHeaderName(written.header ?? DEFAULTS.subjectTokenHeader, place.at('header'));
-  return { header, type: urn(written.type ?? DEFAULTS.subjectTokenType) ?? '' };
 }
 
 function readActorToken(

@@ -1,14 +1,15 @@
-import type { AuthorizationServer, Credential, Match, Route, Upstream } from './config.ts';
+import type { AuthorizationServer, Match, Route, Upstream } from './config.ts';
 import { DEFAULTS } from './defaults.ts';
-import { readHostPattern, readPathPrefix } from './matching.ts';
 import { type Place, take } from './place.ts';
+import { resolveCredential } from './resolve-credential.ts';
+import { resolveMatch } from './resolve-match.ts';
 import { type RouteKeys, readRouteKeys } from './resolve-route-keys.ts';
 import type { Loose } from './schema.ts';
-import type { DefaultsFile, MatchFile, RouteFile } from './schema-route.ts';
+import { resolveSubject } from './resolve-subject.ts';
+import type { RouteFile } from './schema-route.ts';
 import type { Sources } from './sources.ts';
-import { resolveTarget } from './targets.ts';
-import { parseDuration, parseSize, tokenTypeUrn } from './units.ts';
-import { canonicalUri, readHttpUrl, toUpstream } from './urls.ts';
+import { parseDuration, parseSize } from './units.ts';
+import { readHttpUrl, toUpstream } from './urls.ts';
 
 /** What a route refers to beside itself. */
 export interface RouteContext {
@@ -35,15 +36,23 @@ export function resolveRoute(written: Loose<RouteFile>, place: Place, context: R
   const keys = merge(context.defaults, own);
   const match = writtenMatch === undefined ? undefined : resolveMatch(writtenMatch, place.at('match'));
   const upstream = url === undefined ? undefined : resolveUpstream(url, keys, place);
-  const credential = resolveCredential(ownKeys, keys, upstream, place, context);
-  if (own.tls !== undefined && upstream?.origin.startsWith('http:')) {
-    place.at('tls').warn('has no effect: the upstream is plain http', 'key');
+  const credential = resolveCredential(ownKeys, keys, upstream, place, context.servers);
+  for (const key of ['tls', 'http2'] as const) {
+    if (own[key] !== undefined && own[key] !== false && upstream?.origin.startsWith('http:')) {
+      place.at(key).warn('has no effect: the upstream is plain http', 'key');
+    }
+  }
+  const wantsMessage = match?.conditions?.mcpMethods !== undefined || match?.conditions?.mcpNames !== undefined;
+  if (wantsMessage && keys.retryBodyLimitBytes === 0) {
+    place.error('has retry_body_limit: 0, and so no body is ever read for mcp_method and mcp_name: raise it');
   }
   const draft = { place, name, match, subjectHeader: own.subjectToken?.header };
   if (name === undefined || match === undefined || upstream === undefined || credential === undefined) {
     return { ...draft, route: undefined };
   }
-  return { ...draft, route: assemble({ name, match, upstream, credential }, keys) };
+  const { defaultType, exchangedAt } = subjectOf(credential);
+  const subjectToken = resolveSubject(keys.subjectToken, defaultType, exchangedAt, context.servers.values(), place);
+  return { ...draft, route: assemble({ name, match, upstream, subjectToken, credential }, keys) };
 }
 
 /** A route's own key wins as a whole; of `timeouts` each one by itself. */
@@ -52,103 +61,39 @@ function merge(defaults: RouteKeys, own: RouteKeys): RouteKeys {
   return { ...defaults, ...Object.fromEntries(written) };
 }
 
-function resolveMatch(written: Loose<MatchFile>, place: Place): Match | undefined {
-  if (written.host === undefined && written.path === undefined) {
-    if (!place.broken) place.error('must have a host or a path: write path: / for all requests');
-    return undefined;
-  }
-  const host = written.host === undefined ? undefined : take(readHostPattern(written.host), place.at('host'));
-  const path = take(readPathPrefix(written.path ?? '/'), place.at('path'));
-  return place.broken || path === undefined ? undefined : { host, path };
-}
-
 function resolveUpstream(url: string, keys: RouteKeys, place: Place): Upstream | undefined {
   const rules = { allowInsecureHttp: keys.allowInsecureHttp ?? false, allowQuery: false };
   const read = take(readHttpUrl(url, rules), place.at('upstream'));
   return read === undefined ? undefined : toUpstream(read);
 }
 
-function resolveCredential(
-  written: Loose<DefaultsFile>,
-  keys: RouteKeys,
-  upstream: Upstream | undefined,
-  place: Place,
-  context: RouteContext,
-): Credential | undefined {
-  const kind = keys.credential ?? DEFAULTS.credential;
-  warnOfIdleKeys(kind, written, place);
-  if (kind === 'none' || kind === 'passthrough') return { kind };
-  const authorizationServer = findServer(keys.authorizationServer, kind, place, context.servers);
-  if (upstream === undefined) return undefined;
-  const target = resolveTarget(keys, canonicalUri(upstream), place);
-  if (authorizationServer === undefined) return undefined;
-  const onMissingSubject = keys.onMissingSubject ?? DEFAULTS.onMissingSubject;
-  if (kind === 'client_credentials' || onMissingSubject === 'client_credentials') {
-    if (authorizationServer.clientAuth.method === 'none') {
-      place.warn('asks for a token of our own without client authentication: most servers refuse that');
-    }
-  }
-  if (kind === 'client_credentials') return { kind, authorizationServer, target };
-  return { kind, authorizationServer, target, actorToken: keys.actorToken, onMissingSubject };
+/** Where the subject token is sent to, and as what. An ID-JAG is given for an ID token. */
+function subjectOf(credential: Route['credential']): {
+  defaultType: string;
+  exchangedAt: AuthorizationServer | undefined;
+} {
+  const defaultType = DEFAULTS.subjectTokenType;
+  if (credential.kind !== 'exchange') return { defaultType, exchangedAt: undefined };
+  const { chain, authorizationServer } = credential;
+  if (chain === undefined) return { defaultType, exchangedAt: authorizationServer };
+  return {
+    defaultType: chain.assertion === 'id_jag' ? 'id_token' : defaultType,
+    exchangedAt: chain.authorizationServer,
+  };
 }
 
-const FOR_ISSUED_TOKENS = [
-  'authorization_server',
-  'resource',
-  'audience',
-  'scope',
-  'expect_audience',
-  'retry_body_limit',
-];
-const FOR_EXCHANGES = ['requested_token_type', 'actor_token', 'on_missing_subject'];
-
-/** Keys that mean nothing to each kind of credential. In `defaults` they are for other routes. */
-const IDLE_KEYS: Record<Credential['kind'], readonly string[]> = {
-  exchange: [],
-  client_credentials: FOR_EXCHANGES,
-  passthrough: [...FOR_ISSUED_TOKENS, ...FOR_EXCHANGES],
-  none: [...FOR_ISSUED_TOKENS, ...FOR_EXCHANGES],
-};
-
-function warnOfIdleKeys(kind: Credential['kind'], written: object, place: Place) {
-  for (const [key, value] of Object.entries(written)) {
-    if (value === undefined || !IDLE_KEYS[kind].includes(key)) continue;
-    place.at(key).warn(`has no effect with credential "${kind}": remove it`, 'key');
-  }
-}
-
-function findServer(
-  name: string | undefined,
-  kind: Credential['kind'],
-  place: Place,
-  servers: RouteContext['servers'],
-): AuthorizationServer | undefined {
-  if (name !== undefined) return servers.get(name);
-  const [only, ...others] = servers.keys();
-  if (only !== undefined && others.length === 0) return servers.get(only);
-  if (place.at('authorization_server').broken) return undefined;
-  place.error(
-    only === undefined
-      ? `credential "${kind}" needs an authorization server: define one under authorization_servers, or set credential: none`
-      : `missing key "authorization_server": there are several, so name one of ${[only, ...others].join(', ')}`,
-  );
-  return undefined;
-}
-
-type Parts = Pick<Route, 'name' | 'match' | 'upstream' | 'credential'>;
+type Parts = Pick<Route, 'name' | 'match' | 'upstream' | 'subjectToken' | 'credential'>;
 
 function assemble(parts: Parts, keys: RouteKeys): Route {
   return {
     ...parts,
-    subjectToken: keys.subjectToken ?? {
-      header: DEFAULTS.subjectTokenHeader,
-      type: tokenTypeUrn(DEFAULTS.subjectTokenType) ?? '',
-    },
     timeouts: {
       connectMs: keys.connectMs ?? parseDuration(DEFAULTS.connectTimeout) ?? 0,
       responseHeadersMs: keys.responseHeadersMs ?? parseDuration(DEFAULTS.responseHeadersTimeout) ?? 0,
     },
     retryBodyLimitBytes: keys.retryBodyLimitBytes ?? parseSize(DEFAULTS.retryBodyLimit) ?? 0,
+    stepUp: keys.stepUp ?? [],
+    http2: keys.http2 ?? false,
     tls: keys.tls,
   };
 }

@@ -2,9 +2,11 @@ import { collide, readListen } from './addresses.ts';
 import type { AuthorizationServer, Config, Listen } from './config.ts';
 import { DEFAULTS } from './defaults.ts';
 import { type NamedHeader, readHeaderName, refuseSharedHeaders } from './header-names.ts';
+import { readConnectAuthority } from './matching.ts';
 import { formatPath, type Place, take } from './place.ts';
 import { readDuration, readSize } from './quantities.ts';
 import { resolveAuthorizationServer } from './resolve-authorization-server.ts';
+import { piecesOf } from './resolve-match.ts';
 import { type RouteDraft, resolveRoute } from './resolve-route.ts';
 import { readRouteKeys } from './resolve-route-keys.ts';
 import type { ConfigFile, Loose } from './schema.ts';
@@ -32,6 +34,7 @@ export function resolveConfig(file: Loose<ConfigFile>, root: Place, sources: Sou
       }),
     },
     limits: resolveLimits(file, root),
+    forwardProxy: resolveForwardProxy(file, drafts, root),
   };
   warnOfUnusedServers(servers, drafts, root);
   const authorizationServers = [...servers.values()].filter((server) => server !== undefined);
@@ -112,19 +115,45 @@ function refuseSameNames(drafts: readonly RouteDraft[]) {
   }
 }
 
-/** Two routes with the same host pattern and the same path would both be right for one request. */
 function refuseTies(drafts: readonly RouteDraft[]) {
   const first = new Map<string, RouteDraft>();
   for (const draft of drafts) {
     if (draft.match === undefined) continue;
-    const key = JSON.stringify([draft.match.host ?? null, draft.match.path]);
-    const earlier = first.get(key);
-    if (earlier === undefined) first.set(key, draft);
-    else {
-      const other = formatPath(earlier.place.at('match').path);
-      draft.place.at('match').error(`takes the same requests as ${other}: change the host or the path of one`);
+    let earlier: RouteDraft | undefined;
+    for (const piece of piecesOf(draft.match)) {
+      earlier ??= first.get(piece);
+      if (!first.has(piece)) first.set(piece, draft);
+    }
+    if (earlier === undefined) continue;
+    const other = formatPath(earlier.place.at('match').path);
+    const mend =
+      draft.match.conditions === undefined
+        ? 'change the host or the path of one'
+        : 'change the host, the path or a condition of one';
+    draft.place.at('match').error(`takes the same requests as ${other}: ${mend}`);
+  }
+}
+
+/** The tunnels that are allowed; to a route's own host they would lead past the route. */
+function resolveForwardProxy(
+  file: Loose<ConfigFile>,
+  drafts: readonly RouteDraft[],
+  root: Place,
+): Config['forwardProxy'] {
+  const place = root.at('forward_proxy', 'connect');
+  const connect: string[] = [];
+  for (const [index, written] of (file.forward_proxy?.connect ?? []).entries()) {
+    const authority = written === undefined ? undefined : take(readConnectAuthority(written), place.at(index));
+    if (authority === undefined) continue;
+    connect.push(authority);
+    const host = authority.replace(/:\d+$/, '');
+    const route = drafts.find(({ match }) => match?.host === host);
+    if (route !== undefined) {
+      const other = formatPath(route.place.at('match').path);
+      place.at(index).warn(`is the host of ${other}: what goes through the tunnel passes that route by`);
     }
   }
+  return { connect: [...new Set(connect)] };
 }
 
 function warnOfUnusedServers(
@@ -136,8 +165,10 @@ function warnOfUnusedServers(
   if (root.broken) return;
   const used = new Set<string>();
   for (const { route } of drafts) {
-    if (route !== undefined && 'authorizationServer' in route.credential)
-      used.add(route.credential.authorizationServer.name);
+    if (route === undefined || !('authorizationServer' in route.credential)) continue;
+    used.add(route.credential.authorizationServer.name);
+    const chain = route.credential.kind === 'exchange' ? route.credential.chain : undefined;
+    if (chain !== undefined) used.add(chain.authorizationServer.name);
   }
   for (const name of servers.keys()) {
     if (!used.has(name)) root.at('authorization_servers', name).warn('no route uses this authorization server', 'key');

@@ -17,7 +17,8 @@ export const ASYMMETRIC_ALGORITHMS = [
   'Ed25519',
 ] as const;
 
-const HMAC_ALGORITHMS = ['HS256', 'HS384', 'HS512'] as const;
+/** Those with a client secret for key. */
+export const HMAC_ALGORITHMS = ['HS256', 'HS384', 'HS512'] as const;
 
 const clientAuth = z
   .strictObject({
@@ -57,6 +58,9 @@ const clientAuth = z
     assertion_lifetime: duration({
       description: 'From `iat` to `exp` of the assertion, at most 10m.',
       default: DEFAULTS.assertionLifetime,
+    }).optional(),
+    certificate: fileSource({
+      description: 'PEM: certificate of `private_key`; the assertion then bears its thumbprint, `x5t#S256`.',
     }).optional(),
     client_assertion: fileSource({
       description:

@@ -1,11 +1,14 @@
 import { z } from 'zod';
 import { DEFAULTS } from './defaults.ts';
-import { duration, headerName, oneOrMany, size, text, tls, tokenType } from './schema-values.ts';
+import { duration, headerName, oneOrMany, patterns, size, text, tls, tokenType } from './schema-values.ts';
 
 const verify = z
   .strictObject({
     issuer: text({ description: 'What `iss` must be.' }),
-    audience: oneOrMany({ description: 'One of these must be in `aud`.' }).optional(),
+    audience: oneOrMany({
+      description:
+        'One of these must be in `aud`. Left out: the `client_id` at the authorization server. `any` turns the check off.',
+    }).optional(),
     jwks_uri: text({ description: "Where the issuer's keys are. Left out: from its metadata." }).optional(),
   })
   .meta({ description: 'Checks the subject token (signature, `iss`, `aud`, `exp`) here, before any exchange.' });
@@ -17,7 +20,8 @@ const subjectToken = z
       default: DEFAULTS.subjectTokenHeader,
     }).optional(),
     type: tokenType({
-      description: 'What it is sent as in `subject_token_type`: a short name or a full URN.',
+      description:
+        'What it is sent as in `subject_token_type`: a short name or a full URN. In a chain by ID-JAG an `id_token` where left out.',
       default: DEFAULTS.subjectTokenType,
     }).optional(),
     file: text({ description: 'A file in place of a header, for work that has no caller.' }).optional(),
@@ -57,7 +61,7 @@ const chain = z
       .enum(['id_jag', 'jwt'])
       .meta({
         description: 'What the first leg asks for: an ID-JAG, or a JWT for identity chaining.',
-        default: 'id_jag',
+        default: DEFAULTS.chainAssertion,
       })
       .optional(),
   })
@@ -104,6 +108,16 @@ export const routeKeys = {
     description: 'A request body up to this size is kept for the one retry after an upstream 401; 16MiB at most.',
     default: DEFAULTS.retryBodyLimit,
   }).optional(),
+  step_up: z
+    .array(z.string().min(1, { error: 'must not be empty' }))
+    .max(100)
+    .meta({
+      description:
+        'Scopes that an upstream may ask for by 403 `insufficient_scope`: they are then asked for as well, and the request sent once more.',
+      examples: [['repo:write']],
+    })
+    .optional(),
+  http2: z.boolean().meta({ description: 'Speak HTTP/2 to an upstream that offers it.', default: false }).optional(),
   tls: tls('TLS files for the upstream.').optional(),
   allow_insecure_http: z
     .boolean()
@@ -118,6 +132,9 @@ export const defaults = z
   .strictObject(routeKeys)
   .meta({ description: 'Route keys for every route that does not set them itself.' });
 
+/** What cambist takes from agents. */
+const HTTP_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'QUERY'] as const;
+
 const match = z
   .strictObject({
     host: text({
@@ -128,8 +145,21 @@ const match = z
       description: 'Prefix of the path, in whole segments. Left out: every path.',
       examples: ['/mcp'],
     }).optional(),
+    methods: z
+      .array(z.enum(HTTP_METHODS))
+      .min(1)
+      .meta({ description: 'HTTP methods. Left out: all.', examples: [['GET', 'HEAD']] })
+      .optional(),
+    mcp_method: patterns({
+      description: 'JSON-RPC method of the message in the body: exact, or a beginning with `*` after it.',
+      examples: ['tools/call'],
+    }).optional(),
+    mcp_name: patterns({
+      description: 'Tool, prompt, resource or task that the message is about: exact, or a beginning with `*` after it.',
+      examples: [['delete_repo', 'write_*']],
+    }).optional(),
   })
-  .meta({ description: 'Which requests take this route: a host, a path, or both.' });
+  .meta({ description: 'Which requests take this route: a host, a path, or both, and maybe more.' });
 
 export const route = z
   .strictObject({

@@ -61,6 +61,18 @@ export function oneOrMany(about: About) {
   return z.union([entry, z.array(entry)], { error: 'must be a string or a list of strings' }).meta({ ...about });
 }
 
+/** Longest list of patterns: each stands for requests of its own. */
+const MAX_PATTERNS = 100;
+
+/** One pattern or several: text that may end in `*`. */
+export function patterns(about: About) {
+  const error = 'must be a name, or a beginning with one "*" after it; no other "*", and no control characters';
+  const pattern = z.string().regex(/^(?:[^*\p{Cc}]+\*?|\*)$/u, { error });
+  return z
+    .union([pattern, z.array(pattern).min(1).max(MAX_PATTERNS)], { error: 'must be a name or a list of names' })
+    .meta({ ...about });
+}
+
 export function tokenType(about: About) {
   const error = `must be one of ${TOKEN_TYPES.join(', ')}, or a full URN`;
   const names = z.enum(TOKEN_TYPES);

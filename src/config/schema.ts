@@ -56,6 +56,19 @@ const limits = z
   })
   .meta({ description: 'What cambist bears at most.' });
 
+const forwardProxy = z
+  .strictObject({
+    connect: z
+      .array(z.string())
+      .max(100)
+      .meta({
+        description: 'Authorities, `host:port`, that CONNECT leads to as an opaque tunnel, without any token.',
+        examples: [['api.example.com:443']],
+      })
+      .optional(),
+  })
+  .meta({ description: 'For agents whose HTTP_PROXY is cambist: where they may go beside the routes.' });
+
 /** The config file as it is written. What a JSON Schema cannot say is checked by `resolve.ts`. */
 export const configSchema = z
   .strictObject({
@@ -86,6 +99,7 @@ export const configSchema = z
     session: session.optional(),
     cache: cache.optional(),
     limits: limits.optional(),
+    forward_proxy: forwardProxy.optional(),
     defaults: defaults.optional(),
     routes: z.array(route).min(1).meta({ description: 'The backends, in any order.' }),
   })

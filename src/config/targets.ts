@@ -48,6 +48,16 @@ export function readScope(written: string | undefined, place: Place): string | u
   return tokens?.join(' ');
 }
 
+/** Scopes in a list, one each. */
+export function readScopes(written: (string | undefined)[] | undefined, place: Place): readonly string[] | undefined {
+  for (const [index, scope] of (written ?? []).entries()) {
+    if (scope !== undefined && !SCOPE_TOKEN.test(scope)) {
+      place.at(index).error('must be one scope: printable ASCII without spaces, quotes and backslashes');
+    }
+  }
+  return written === undefined ? undefined : [...new Set(toList(written))];
+}
+
 /** What a route asks for where it may leave things out. */
 interface AskedFor {
   readonly resource?: readonly string[] | undefined;
@@ -57,10 +67,10 @@ interface AskedFor {
   readonly expectAudience?: readonly string[] | 'any' | undefined;
 }
 
-/** @param canonicalUri of the upstream: the `resource` where neither it nor an audience is named */
-export function resolveTarget(asked: AskedFor, canonicalUri: string, place: Place): TokenTarget {
+/** @param canonicalUri of the upstream: the `resource` where neither it nor an audience is named; undefined: then none is */
+export function resolveTarget(asked: AskedFor, canonicalUri: string | undefined, place: Place): TokenTarget {
   const audience = asked.audience ?? [];
-  const resource = asked.resource ?? (audience.length > 0 ? [] : [canonicalUri]);
+  const resource = asked.resource ?? (audience.length > 0 || canonicalUri === undefined ? [] : [canonicalUri]);
   const expectAudience = asked.expectAudience ?? [...new Set([...resource, ...audience])];
   if (expectAudience.length === 0 && !place.at('expect_audience').broken && !place.at('resource').broken) {
     place.error(

@@ -32,7 +32,10 @@ interface WatchedFolder {
  * Watches files by the folders that hold them: Kubernetes swaps a `..data` link and editors rename over, and neither
  * touches the file that was there. It polls as well, since not every file system tells. Keeps no process alive.
  */
-export function watchFiles({ files, onChange, pollMs = DEFAULT_POLL_MS, logger }: WatchOptions): { close(): void } {
+export function watchFiles({ files, onChange, pollMs = DEFAULT_POLL_MS, logger }: WatchOptions): {
+  look(): void;
+  close(): void;
+} {
   const folders = new Map<string, WatchedFolder>();
   const known = new Map<string, string>();
   /** Said once: each look tries again. */
@@ -108,6 +111,7 @@ export function watchFiles({ files, onChange, pollMs = DEFAULT_POLL_MS, logger }
   const poll = setInterval(lookNow, pollMs).unref();
 
   return {
+    look: lookNow,
     close() {
       closed = true;
       clearTimeout(soon);

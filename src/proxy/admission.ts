@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { Config, Route } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
 import { parseRequestTarget, type RequestTarget } from '../routing/request-target.ts';
@@ -8,9 +9,10 @@ import type { Clock } from '../tokens/clock.ts';
 import type { IssuedToken } from '../tokens/issued.ts';
 import type { Session } from '../tokens/session.ts';
 import { checkExpiry, type Subject, type SubjectReader } from '../tokens/subject.ts';
-import { headerValues, upstreamHeaders } from './headers.ts';
+import { headerValues, sharesText, tokensOf, upstreamHeaders } from './headers.ts';
+import { readMessage } from './message.ts';
 import type { Bearer, Passage, UpstreamLeg } from './passage.ts';
-import { takeBody } from './request-body.ts';
+import { takeBody, wholeBody } from './request-body.ts';
 
 /** A config and the route table made of it; a request keeps the one that it began with. */
 export interface Serving {
@@ -38,16 +40,52 @@ export interface AdmissionOptions {
   readonly clock: Clock;
 }
 
-/** @throws {CambistError} ERR_ROUTE_NOT_FOUND */
-export function findRoute(passage: Passage, { config, table }: Serving): { route: Route; target: RequestTarget } {
-  const raw = passage.request.rawHeaders;
+/** The route of a request, and what was read of the request to find it. */
+export interface Found {
+  readonly route: Route;
+  /** Path and query that go upstream. */
+  readonly path: string;
+  /** The whole body, where the route depended on the message in it. */
+  readonly body: Buffer | undefined;
+}
+
+/** What a request names. */
+export function targetOf({ url, request }: Passage, { config }: Serving): RequestTarget {
+  const raw = request.rawHeaders;
   const named = config.hostHeader === undefined ? [] : headerValues(raw, config.hostHeader);
-  const target = parseRequestTarget(passage.url, headerValues(raw, 'host'), named);
-  const route = table.match(target);
-  if (route === undefined) {
-    throw new CambistError('ERR_ROUTE_NOT_FOUND', 'no route matches the host and path of the request');
+  return parseRequestTarget(url, headerValues(raw, 'host'), named);
+}
+
+/**
+ * Synchronous but where the body has to be read.
+ * @param beforeReading throws where no body is to be read now
+ * @throws {CambistError} ERR_ROUTE_NOT_FOUND
+ */
+export function findRoute(
+  { request }: Passage,
+  target: RequestTarget,
+  { table }: Serving,
+  beforeReading: () => void,
+): Found | Promise<Found> {
+  const method = request.method ?? '';
+  const found = table.match(target, { method, message: 'unread' });
+  if (found === undefined) throw noRoute();
+  if ('bodyLimitBytes' in found) {
+    beforeReading();
+    return readMessage(request, found.bodyLimitBytes).then(({ message, body }) => {
+      const route = table.match(target, { method, message });
+      if (route === undefined) throw noRoute();
+      return { route, path: upstreamPath(route, target), body };
+    });
   }
-  return { route, target };
+  return { route: found, path: upstreamPath(found, target), body: undefined };
+}
+
+function noRoute(): CambistError {
+  return new CambistError(
+    'ERR_ROUTE_NOT_FOUND',
+    'no route matches the host and path of the request, and what else it has',
+  );
 }
 
 /**
@@ -57,8 +95,7 @@ export function findRoute(passage: Passage, { config, table }: Serving): { route
  */
 export async function admit(
   passage: Passage,
-  route: Route,
-  target: RequestTarget,
+  { route, path, body: read }: Found,
   { config, withheld }: Serving,
   options: AdmissionOptions,
 ): Promise<UpstreamLeg> {
@@ -68,9 +105,10 @@ export async function admit(
   if (credentials.length > 1) throw ambiguous('more than one Authorization header');
   const { header } = route.subjectToken;
   const values = header === 'authorization' ? credentials : headerValues(raw, header);
-  const path = upstreamPath(route, target);
   const callerTokens = route.credential.kind === 'passthrough' ? [] : tokensOf([...credentials, ...values]);
   if (callerTokens.some((token) => path.includes(token))) throw ambiguous("the caller's token in the URL as well");
+
+  if (sharesText(passage.id, callerTokens)) passage.id = randomUUID();
 
   const subject = route.credential.kind === 'exchange' ? options.subjects(request.socket, header, values) : undefined;
   const bearer = await bearerFor(passage, route, subject, config, options);
@@ -80,17 +118,11 @@ export async function admit(
     callerTokens,
     requestId: passage.id,
   });
-  const body = await takeBody(request, bearer === undefined ? 0 : route.retryBodyLimitBytes);
+  const body =
+    read === undefined
+      ? await takeBody(request, bearer === undefined ? 0 : route.retryBodyLimitBytes)
+      : wholeBody(read);
   return { path, headers, body, bearer };
-}
-
-/** Shorter than this, a value would be found in headers by chance. */
-const MIN_TOKEN_LENGTH = 8;
-
-/** Every token that the caller sent; none of them may go upstream under any name. */
-function tokensOf(values: readonly string[]): string[] {
-  const tokens = values.map((value) => value.trim()).map((value) => value.slice(value.lastIndexOf(' ') + 1));
-  return [...new Set(tokens)].filter((token) => token.length >= MIN_TOKEN_LENGTH);
 }
 
 async function bearerFor(

@@ -3,6 +3,8 @@ import type { Route } from '../config/config.ts';
 import type { Dispatchers } from '../dispatchers.ts';
 import { CambistError } from '../errors.ts';
 import type { IssuedToken } from '../tokens/issued.ts';
+import { streamRewriter, turnHeaders } from './caller-view.ts';
+import { callerHeaders, headerValues } from './headers.ts';
 import type { Passage, UpstreamLeg } from './passage.ts';
 import { createRelay, type Relay } from './relay.ts';
 import { upstreamError } from './upstream-error.ts';
@@ -93,13 +95,18 @@ function attemptHandler(
       if (status < 200) return;
       if (status === 401 && withBearer) {
         refused = true;
+        // The next attempt takes this one's place in `passage.abort`, and this one's answer may have no end.
+        passage.response.once('close', () => controller.abort(new Error('the request was answered')));
         if (first) onRefused();
         else answered(refusedToken(route, 'and the next one too'));
         return;
       }
-      const begun = createRelay(controller, status, () => passage.request.complete);
+      const headers = turnHeaders(callerHeaders((controller.rawHeaders ?? []) as Buffer[]), passage, route);
+      const header = (name: string): string | undefined => headerValues(headers, name)[0];
+      const rewriter = streamRewriter(passage, route, status, header);
+      const begun = createRelay(controller, status, headers, () => passage.request.complete, rewriter);
       relay = begun;
-      passage.leg?.bearer?.answered(status, begun.header);
+      passage.leg?.bearer?.answered(status, header);
       answered(null, begun);
     },
     onResponseData(controller, chunk) {

@@ -26,6 +26,21 @@ export function headerValues(raw: RawHeaders, name: string): string[] {
   return values;
 }
 
+/** Shorter than this, a token would be found in other texts by chance. */
+const MIN_TOKEN_LENGTH = 8;
+
+/** The tokens in the values of a header, with or without a scheme before them. */
+export function tokensOf(values: readonly string[]): string[] {
+  const tokens = values.map((value) => value.trim()).map((value) => value.slice(value.lastIndexOf(' ') + 1));
+  return [...new Set(tokens)].filter((token) => token.length >= MIN_TOKEN_LENGTH);
+}
+
+/** Is the text a part of one of the tokens, or one of them a part of it? */
+export function sharesText(text: string, tokens: readonly string[]): boolean {
+  const long = text.length >= MIN_TOKEN_LENGTH;
+  return tokens.some((token) => text.includes(token) || (long && token.includes(text)));
+}
+
 /** What goes upstream in place of what the caller sent. */
 export interface RequestHeaderRules {
   /** `Host` of the upstream. */

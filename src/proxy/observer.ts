@@ -4,6 +4,8 @@ import type { Route } from '../config/config.ts';
 export type Outcome =
   /** The upstream's answer was relayed, whatever its status. */
   | 'forwarded'
+  /** cambist answered by itself, and no problem: metadata of a resource. */
+  | 'answered'
   /** cambist answered 4xx: the caller's part. */
   | 'refused'
   /** cambist answered 5xx: ours, the authorization server's, or the backend's part. */

@@ -1,20 +1,25 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Route } from '../config/config.ts';
 import type { CambistError } from '../errors.ts';
+import type { RequestTarget } from '../routing/request-target.ts';
 import type { IssuedToken } from '../tokens/issued.ts';
 import type { CacheResult } from '../tokens/observer.ts';
 import type { Outcome } from './observer.ts';
+import type { Relay } from './relay.ts';
 import type { RequestBody } from './request-body.ts';
 
 /** One request on its way through cambist; each step fills in what it found out. */
 export interface Passage {
-  readonly id: string;
+  /** Changed where it turns out to be a token of the caller's. */
+  id: string;
   /** The request target as it came. */
   readonly url: string;
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   /** Monotonic milliseconds. */
   readonly startedMs: number;
+  /** What it names; undefined until it was looked at. */
+  target: RequestTarget | undefined;
   /** Undefined until one matched. */
   route: Route | undefined;
   cache: CacheResult | undefined;
@@ -24,6 +29,8 @@ export interface Passage {
   /** Set where cambist answers by itself. */
   error: CambistError | undefined;
   answer: Answer | undefined;
+  /** Set where the upstream's answer is handed on. */
+  relay: Relay | undefined;
   /** Has the connection to the caller ended? */
   gone: boolean;
   /** Ends the upstream request, once there is one. */

@@ -3,12 +3,11 @@ import httpProxy from '@fastify/http-proxy';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Dispatchers } from '../dispatchers.ts';
 import { CambistError } from '../errors.ts';
-import { type AdmissionOptions, admit, findRoute, type Serving } from './admission.ts';
 import { dispatch } from './dispatcher.ts';
+import { createEntrance, type EntranceOptions } from './entrance.ts';
 import type { ProxyObserver } from './observer.ts';
 import type { Passage } from './passage.ts';
 import type { Relay } from './relay.ts';
-import type { Traffic } from './traffic.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -16,12 +15,9 @@ declare module 'fastify' {
   }
 }
 
-export interface ProxyOptions extends AdmissionOptions {
-  /** The config of now; asked once a request. */
-  readonly serving: () => Serving;
+export interface ProxyOptions extends EntranceOptions {
   readonly dispatchers: Dispatchers;
   readonly observer: ProxyObserver;
-  readonly traffic: Traffic;
 }
 
 /** The plugin asks for an upstream of its own. Every request brings its own from the route table, so this is never dialled. */
@@ -37,7 +33,7 @@ type TransportAnswer = { statusCode: number; headers: Record<string, never>; bod
 type TransportCallback = (error: Error | null, answer?: TransportAnswer) => void;
 
 /** What MCP and its surroundings use, and then some; a method beside these has no route. */
-const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE', 'QUERY'].filter((method) =>
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'QUERY'].filter((method) =>
   // Not every Node that we run on knows all of them.
   NODE_METHODS.includes(method),
 );
@@ -53,6 +49,7 @@ export function toRoot(): string {
  */
 export async function registerProxy(app: FastifyInstance, options: ProxyOptions): Promise<void> {
   const { observer, traffic } = options;
+  const enter = createEntrance(options);
 
   // No body is ever parsed, whatever type it says it is: it goes on as bytes.
   for (const method of METHODS) app.addHttpMethod(method, { hasBody: false, overrideExisting: true });
@@ -65,7 +62,8 @@ export async function registerProxy(app: FastifyInstance, options: ProxyOptions)
         throw new CambistError('ERR_INTERNAL', 'a request was not admitted');
       const answered = (error: Error | null, relay?: Relay): void => {
         if (relay === undefined) callback(error);
-        else callback(null, { statusCode: relay.status, headers: {}, body: relay });
+        // The relay writes the real status; the plugin takes none past 599.
+        else callback(null, { statusCode: 200, headers: {}, body: relay });
       };
       const onRetry = (): void => observer.upstreamRetried(route);
       dispatch(passage, leg, route, options.dispatchers, onRetry, answered).catch(answered);
@@ -84,14 +82,12 @@ export async function registerProxy(app: FastifyInstance, options: ProxyOptions)
     },
   };
 
-  async function take(_request: FastifyRequest, passage: Passage): Promise<void> {
-    const serving = options.serving();
-    traffic.assertOpen(serving.config.limits.maxInFlight);
-    const { route, target } = findRoute(passage, serving);
-    traffic.routed(passage, route);
-    passage.leg = await admit(passage, route, target, serving, options);
-  }
-
+  // A method that the router does not know.
+  app.setNotFoundHandler((request, reply) => {
+    const passage = traffic.begin(request.raw, reply.raw, request.originalUrl);
+    reply.hijack();
+    traffic.problem(passage, new CambistError('ERR_ROUTE_NOT_FOUND', 'no route takes a request of this method'));
+  });
   app.decorateRequest('passage', null);
   await app.register(httpProxy, {
     upstream: NO_UPSTREAM,
@@ -103,9 +99,10 @@ export async function registerProxy(app: FastifyInstance, options: ProxyOptions)
     handler: (request: FastifyRequest, reply: FastifyReply) => {
       const passage = traffic.begin(request.raw, reply.raw, request.originalUrl);
       request.passage = passage;
-      take(request, passage).then(
-        () => {
-          if (!passage.gone) reply.from('/', replyOptions as never);
+      enter(passage).then(
+        (admitted) => {
+          if (!admitted) reply.hijack();
+          else if (!passage.gone) reply.from('/', replyOptions as never);
         },
         (error: unknown) => {
           reply.hijack();

@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
-import { callerHeaders, headerValues } from './headers.ts';
+import type { Rewriter } from './endpoint-event.ts';
+import { headerValues } from './headers.ts';
 
 /** Hands an upstream's answer to the caller as it comes: bytes unchanged, event by event, no faster than the caller reads. */
 export interface Relay {
@@ -13,15 +14,26 @@ export interface Relay {
   end(): void;
   /** The upstream broke off: the caller sees a reset, never a clean end. */
   fail(): void;
+  readonly failed: boolean;
 }
 
 type Controller = Dispatcher.DispatchController;
 
-/** @param requestIsWhole false where the upstream answered before it had the whole request: the connection then ends */
-export function createRelay(controller: Controller, status: number, requestIsWhole: () => boolean): Relay {
-  const headers = callerHeaders((controller.rawHeaders ?? []) as Buffer[]);
+/**
+ * @param headers names and values in turn, as the caller gets them
+ * @param requestIsWhole false where the upstream answered before it had the whole request: the connection then ends
+ * @param rewriter changes what has to be changed in the body
+ */
+export function createRelay(
+  controller: Controller,
+  status: number,
+  headers: string[],
+  requestIsWhole: () => boolean,
+  rewriter?: Rewriter,
+): Relay {
   let response: ServerResponse | undefined;
   let wrote = false;
+  let failed = false;
 
   return {
     status,
@@ -37,17 +49,28 @@ export function createRelay(controller: Controller, status: number, requestIsWho
       });
     },
     data(chunk) {
+      const bytes = rewriter === undefined ? chunk : rewriter.push(chunk);
+      if (bytes.length === 0) return;
       wrote = true;
-      if (response?.write(chunk) === false) controller.pause();
+      if (response?.write(bytes) === false) controller.pause();
     },
     end() {
       wrote = true;
+      const rest = rewriter?.rest();
+      if (rest !== undefined && rest.length > 0) response?.write(rest);
       response?.end();
     },
+    get failed() {
+      return failed;
+    },
     fail() {
-      // To HTTP/1.0 the end of the connection is the end of the body, so that only a reset says that it was none.
-      if (response?.req.httpVersion === '1.0') response.socket?.resetAndDestroy();
-      else response?.destroy();
+      failed = true;
+      if (response === undefined) return;
+      const { socket, req } = response;
+      // To HTTP/1.0 the end of the connection is the end of the body, so that only a reset says that it was none. A unix
+      // socket, which has no address, cannot be reset.
+      if (req.httpVersion === '1.0' && socket?.remoteAddress !== undefined) socket.resetAndDestroy();
+      else response.destroy();
     },
   };
 }

@@ -23,17 +23,36 @@ export function takeBody(request: IncomingMessage, keepBytes: number): RequestBo
     return request.headers['transfer-encoding'] === undefined ? NO_BODY : stream(request, keepBytes);
   }
   if (length === '0') return NO_BODY;
-  return Number(length) <= keepBytes ? readWhole(request) : stream(request, 0);
+  return Number(length) <= keepBytes ? readWhole(request, keepBytes).then(wholeBody) : stream(request, 0);
 }
 
-function readWhole(request: IncomingMessage): Promise<RequestBody> {
+/** A body that was read already. */
+export function wholeBody(content: Buffer | undefined): RequestBody {
+  return content === undefined || content.length === 0 ? NO_BODY : { content, replay: () => content };
+}
+
+/**
+ * Reads a body to its end.
+ * @returns undefined where it is larger than that; what is left of it is then not read
+ * @throws {CambistError} ERR_UPSTREAM_UNREACHABLE where the caller goes away meanwhile; nobody is there to read it
+ */
+export function readWhole(request: IncomingMessage, limitBytes: number): Promise<Buffer | undefined> {
+  if (Number(request.headers['content-length']) > limitBytes) return Promise.resolve(undefined);
   const chunks: Buffer[] = [];
+  let size = 0;
   return new Promise((resolve, reject) => {
-    request.on('data', (chunk: Buffer) => chunks.push(chunk));
-    request.on('end', () => {
-      const content = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
-      resolve({ content, replay: () => content });
-    });
+    const take = (chunk: Buffer): void => {
+      size += chunk.length;
+      if (size <= limitBytes) {
+        chunks.push(chunk);
+        return;
+      }
+      request.off('data', take);
+      request.pause();
+      resolve(undefined);
+    };
+    request.on('data', take);
+    request.on('end', () => resolve(chunks.length === 1 ? chunks[0] : Buffer.concat(chunks)));
     request.on('error', (cause) => {
       reject(
         new CambistError('ERR_UPSTREAM_UNREACHABLE', 'the caller went away before its request was whole', { cause }),

@@ -1,7 +1,7 @@
 import { CambistError, describeError } from '../errors.ts';
 
-/** cambist's own answer to a request: RFC 9457. */
-export interface Problem {
+/** What cambist answers by itself. */
+export interface OwnAnswer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
@@ -20,25 +20,37 @@ export function asCambistError(error: unknown): CambistError {
 
 /**
  * What the caller is told. Only the catalogue speaks here: no message, address or answer of another server.
- * @see RFC 9457 section 3, RFC 6750 section 3
+ * @param resourceMetadata URL of what says where a caller gets its token, fit for a quoted string
+ * @see RFC 9457 section 3, RFC 6750 section 3, RFC 9728 section 5.1
  */
-export function describeProblem(error: CambistError, requestId: string): Problem {
+export function describeProblem(error: CambistError, requestId: string, resourceMetadata?: string): OwnAnswer {
   const { status, title, detail } = describeError(error.code);
   const headers: Record<string, string> = { 'content-type': 'application/problem+json', 'x-request-id': requestId };
-  if (status === 401) headers['www-authenticate'] = challenge(error);
+  if (status === 401) headers['www-authenticate'] = challenge(error, resourceMetadata);
   if (status === 503) headers['retry-after'] = String(error.retryAfterSeconds ?? DEFAULT_RETRY_AFTER_SECONDS);
   const type = `urn:cambist:error:${error.code}`;
   const body = JSON.stringify({ type, title, status, detail, code: error.code, request_id: requestId });
   return { status, headers, body };
 }
 
-function challenge(error: CambistError): string {
+function challenge(error: CambistError, resourceMetadata: string | undefined): string {
+  const parameters = [
+    ...whatIsWrong(error),
+    ...(resourceMetadata === undefined ? [] : [['resource_metadata', resourceMetadata]]),
+  ];
+  return `Bearer ${parameters.map(([name, value]) => `${name}="${value}"`).join(', ')}`.trimEnd();
+}
+
+function whatIsWrong(error: CambistError): [name: string, value: string][] {
   switch (error.code) {
     case 'ERR_SUBJECT_TOKEN_MISSING':
-      return 'Bearer';
+      return [];
     case 'ERR_INTERACTION_REQUIRED':
-      return `Bearer error="insufficient_claims", claims="${Buffer.from(error.claims ?? '').toString('base64')}"`;
+      return [
+        ['error', 'insufficient_claims'],
+        ['claims', Buffer.from(error.claims ?? '').toString('base64')],
+      ];
     default:
-      return 'Bearer error="invalid_token"';
+      return [['error', 'invalid_token']];
   }
 }

@@ -4,11 +4,12 @@ import type { Route } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import type { Clock } from '../tokens/clock.ts';
-import { headerValues, REQUEST_ID } from './headers.ts';
+import { ownMetadata } from './caller-view.ts';
+import { headerValues, REQUEST_ID, sharesText, tokensOf } from './headers.ts';
 import type { Outcome, ProxyObserver } from './observer.ts';
 import type { Passage } from './passage.ts';
 import type { Relay } from './relay.ts';
-import { asCambistError, describeProblem } from './rescue.ts';
+import { asCambistError, describeProblem, type OwnAnswer } from './rescue.ts';
 
 /** All requests under way: begins them, answers them, and tells of each end once, in a metric and a log line. */
 export interface Traffic {
@@ -18,6 +19,8 @@ export interface Traffic {
   assertOpen(maxInFlight: number): void;
   routed(passage: Passage, route: Route): void;
   relay(passage: Passage, relay: Relay): void;
+  /** What cambist says by itself, and no problem. */
+  answer(passage: Passage, answer: OwnAnswer): void;
   problem(passage: Passage, error: unknown): void;
   /** Takes no new request from now on; settles when none is under way. */
   drain(): Promise<void>;
@@ -67,6 +70,7 @@ export function createTraffic({ clock, observer, logger }: TrafficOptions): Traf
       status: answer?.status,
       outcome: answer?.outcome,
       code: error?.code,
+      cut_by: cutBy(passage),
       cache: passage.cache,
       duration_ms: rounded(answer?.durationMs),
       exchange_ms: rounded(passage.exchangeMs),
@@ -78,6 +82,13 @@ export function createTraffic({ clock, observer, logger }: TrafficOptions): Traf
     else logger.error(line, 'request');
   }
 
+  function write({ request, response }: Passage, { status, headers, body }: OwnAnswer): void {
+    // What is left of the request will not be read; and a proxy that ends wants no more of them.
+    const connection = request.complete && !draining ? {} : { connection: 'close' };
+    response.writeHead(status, { ...headers, ...connection, 'content-length': Buffer.byteLength(body) });
+    response.end(body);
+  }
+
   return {
     begin(request, response, url) {
       const passage: Passage = {
@@ -86,12 +97,14 @@ export function createTraffic({ clock, observer, logger }: TrafficOptions): Traf
         request,
         response,
         startedMs: clock.monotonicMs(),
+        target: undefined,
         route: undefined,
         cache: undefined,
         exchangeMs: undefined,
         leg: undefined,
         error: undefined,
         answer: undefined,
+        relay: undefined,
         gone: false,
         abort: undefined,
       };
@@ -111,6 +124,7 @@ export function createTraffic({ clock, observer, logger }: TrafficOptions): Traf
     },
     relay(passage, relay) {
       const { response, route } = passage;
+      passage.relay = relay;
       answered(passage, relay.status, 'forwarded');
       if (route !== undefined && isEventStream(relay)) {
         observer.streamOpened(route);
@@ -118,17 +132,20 @@ export function createTraffic({ clock, observer, logger }: TrafficOptions): Traf
       }
       relay.start(response);
     },
+    answer(passage, answer) {
+      if (passage.gone || passage.response.headersSent) return;
+      answered(passage, answer.status, 'answered');
+      write(passage, answer);
+    },
     problem(passage, caught) {
-      const { request, response } = passage;
-      if (passage.gone || response.headersSent) return;
+      if (passage.gone || passage.response.headersSent) return;
       const error = asCambistError(caught);
       passage.error = error;
-      const { status, headers, body } = describeProblem(error, passage.id);
-      answered(passage, status, status < 500 ? 'refused' : 'failed');
-      // What is left of the request will not be read; and a proxy that ends wants no more of them.
-      const connection = request.complete && !draining ? {} : { connection: 'close' };
-      response.writeHead(status, { ...headers, ...connection, 'content-length': Buffer.byteLength(body) });
-      response.end(body);
+      const metadata =
+        error.status === 401 && passage.route !== undefined ? ownMetadata(passage, passage.route) : undefined;
+      const problem = describeProblem(error, passage.id, metadata);
+      answered(passage, problem.status, problem.status < 500 ? 'refused' : 'failed');
+      write(passage, problem);
     },
     drain() {
       draining = true;
@@ -140,21 +157,23 @@ export function createTraffic({ clock, observer, logger }: TrafficOptions): Traf
   };
 }
 
+/** Who ended an answer that had begun and was not whole. */
+function cutBy({ relay, response }: Passage): 'upstream' | 'caller' | undefined {
+  if (relay === undefined || response.writableFinished) return undefined;
+  return relay.failed ? 'upstream' : 'caller';
+}
+
 function isEventStream(relay: Relay): boolean {
   return relay.header('content-type')?.toLowerCase().startsWith('text/event-stream') === true;
 }
 
 const REQUEST_ID_SYNTAX = /^[A-Za-z0-9._:-]{1,128}$/;
 
-/** The caller's own id where it is one, and is not its token under another name. */
-function requestId(request: IncomingMessage): string {
-  const [id, ...more] = headerValues(request.rawHeaders, REQUEST_ID);
+/** The caller's own id where it is one, and not its bearer under another name. */
+function requestId({ rawHeaders }: IncomingMessage): string {
+  const [id, ...more] = headerValues(rawHeaders, REQUEST_ID);
   if (id === undefined || more.length > 0 || !REQUEST_ID_SYNTAX.test(id)) return randomUUID();
-  for (let i = 1; i < request.rawHeaders.length; i += 2) {
-    const value = request.rawHeaders[i] as string;
-    if (value.length > id.length && value.includes(id)) return randomUUID();
-  }
-  return id;
+  return sharesText(id, tokensOf(headerValues(rawHeaders, 'authorization'))) ? randomUUID() : id;
 }
 
 /** Microseconds are enough for a log. */

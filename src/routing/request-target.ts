@@ -20,6 +20,9 @@ const MAX_AUTHORITY_LENGTH = 260;
  */
 const DOT_SEGMENT = /(?:^|[/\\]|%2f|%5c)(?:\.|%2e){1,2}(?=$|[/\\;]|%2f|%5c|%3b)/i;
 
+/** A fragment, and what is no printable ASCII: some would take a tab in `.<tab>.` away, and see the two dots. */
+const NOT_OF_A_PATH = /[^!-~]|#/;
+
 /**
  * Takes a request's target and host apart.
  * @param url the request target: origin-form, or absolute-form, whose authority then wins over `Host`
@@ -48,7 +51,7 @@ function only(values: readonly string[]): string | undefined {
 }
 
 function checkedPath(path: string): string | undefined {
-  if (!path.startsWith('/') || path.includes('#') || DOT_SEGMENT.test(path)) return undefined;
+  if (!path.startsWith('/') || NOT_OF_A_PATH.test(path) || DOT_SEGMENT.test(path)) return undefined;
   return path;
 }
 

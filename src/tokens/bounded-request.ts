@@ -16,6 +16,9 @@ export interface BoundedRequest {
   readonly signal: AbortSignal;
 }
 
+/** The server is there, and what it says is of no use. */
+export class AnswerTooLargeError extends Error {}
+
 /** Largest answer that is read; a token response or metadata document is a few KiB. */
 const MAX_ANSWER_BYTES = 256 * 1024;
 
@@ -31,7 +34,7 @@ export async function boundedRequest(dispatcher: Dispatcher, options: BoundedReq
   for await (const chunk of answer.body as AsyncIterable<Buffer>) {
     size += chunk.length;
     // Leaving the loop destroys the body, and with it the connection.
-    if (size > MAX_ANSWER_BYTES) throw new Error(`the answer is larger than ${MAX_ANSWER_BYTES} bytes`);
+    if (size > MAX_ANSWER_BYTES) throw new AnswerTooLargeError(`the answer is larger than ${MAX_ANSWER_BYTES} bytes`);
     chunks.push(chunk);
   }
   const retryAfter = answer.headers['retry-after'];

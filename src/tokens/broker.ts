@@ -113,8 +113,8 @@ export function createBroker({ cache, endpoint, maxAgeMs, clock, observer, rando
 
   /** Asks for the next token while this one is good; who asked meanwhile does not wait, and a fault harms nobody. */
   function refresh(ask: Ask, cached: CachedToken): void {
-    cached.refreshAtMs = clock.monotonicMs() + REFRESH_PAUSE_MS;
     if (underWay.has(ask.key)) return;
+    cached.refreshAtMs = clock.monotonicMs() + REFRESH_PAUSE_MS;
     begin(ask, true).catch((error: unknown) => {
       if (isRemembered(error)) cache.drop(ask.key, 'refused', cached.token);
     });

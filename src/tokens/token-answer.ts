@@ -35,6 +35,7 @@ export function readTokenAnswer(
   grant: Grant['kind'],
   requestedTokenType: string | undefined,
   wallMs: number,
+  secrets: readonly string[] = [],
 ): TokenAnswer {
   const { status } = answer;
   if (status >= 500 || status === 429 || status === 408) {
@@ -44,7 +45,7 @@ export function readTokenAnswer(
     });
   }
   const body = parseObject(answer.text);
-  if (status >= 400) throw refusal(status, body, serverName, grant);
+  if (status >= 400) throw refusal(status, body, serverName, grant, secrets);
   if (status !== 200) throw unusable(serverName, `it answered with status ${status}`);
   if (body === undefined) throw unusable(serverName, 'its answer is no JSON object');
   return readToken(body, serverName, requestedTokenType);
@@ -77,27 +78,40 @@ function readExpiresIn(value: unknown, serverName: string): number | undefined {
   return seconds;
 }
 
+/** A server that repeats what it was sent must not write our log. */
+function hide(text: string, secrets: readonly string[]): string {
+  return secrets.reduce((rest, secret) => rest.replaceAll(secret, '[redacted]'), text);
+}
+
 /** What a 4xx means: whose fault it is decides what the caller is told. */
-function refusal(status: number, body: JsonObject | undefined, serverName: string, grant: Grant['kind']): CambistError {
+function refusal(
+  status: number,
+  body: JsonObject | undefined,
+  serverName: string,
+  grant: Grant['kind'],
+  secrets: readonly string[],
+): CambistError {
   const error = text(body?.error);
   const description = text(body?.error_description);
   const asked = text(body?.claims);
-  const claims = asked.length > MAX_CLAIMS_LENGTH ? '' : asked;
+  const claims = asked.length > MAX_CLAIMS_LENGTH || parseObject(asked) === undefined ? '' : asked;
   const code = refusalCode(error, description, claims, grant);
   const said = [error, description]
     .filter((part) => part !== '')
-    .map((part) => redact(part))
+    .map((part) => redact(hide(part, secrets)))
     .join(': ');
   return new CambistError(
     code,
     `authorization server "${serverName}" refused with ${status}${said === '' ? '' : `, ${said}`}`,
-    { oauthError: redact(error), ...(code === 'ERR_INTERACTION_REQUIRED' && { claims }) },
+    { oauthError: redact(hide(error, secrets)), ...(code === 'ERR_INTERACTION_REQUIRED' && { claims }) },
   );
 }
 
 function refusalCode(error: string, description: string, claims: string, grant: Grant['kind']): ErrorCode {
   switch (error) {
     case 'invalid_grant':
+    // No error of a token endpoint, but Keycloak's older exchange says so of the subject token.
+    case 'invalid_token':
       return ofSubject(grant);
     case 'invalid_request':
       if (/requested audience not available/i.test(description)) return 'ERR_EXCHANGE_REFUSED';

@@ -1,7 +1,7 @@
 import type { Dispatcher } from 'undici';
 import type { AuthorizationServer, TokenTarget } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
-import { type BoundedRequest, boundedRequest, type HttpAnswer } from './bounded-request.ts';
+import { AnswerTooLargeError, type BoundedRequest, boundedRequest, type HttpAnswer } from './bounded-request.ts';
 import { createBreaker } from './breaker.ts';
 import { authenticateClient } from './client-auth.ts';
 import type { Clock } from './clock.ts';
@@ -32,6 +32,13 @@ export interface TokenEndpointAnswer extends TokenAnswer {
 const METADATA_LIFE_MS = 60 * 60 * 1000;
 /** When reading it anew has failed, the next attempt waits this long. */
 const METADATA_PAUSE_MS = 60 * 1000;
+
+/** What a token request proves things with, as its form holds it. */
+const SECRET_FIELDS = ['subject_token', 'actor_token', 'client_secret', 'client_assertion'];
+
+function secretsOf(form: URLSearchParams): string[] {
+  return SECRET_FIELDS.flatMap((name) => form.getAll(name));
+}
 
 /** @param dispatcher gives the connection pool, which may have to read TLS files first */
 export function createTokenEndpoint(
@@ -77,6 +84,9 @@ export function createTokenEndpoint(
     try {
       return await boundedRequest(pool, request);
     } catch (cause) {
+      if (cause instanceof AnswerTooLargeError) {
+        throw new CambistError('ERR_STS_RESPONSE_INVALID', `authorization server "${server.name}": ${cause.message}`);
+      }
       throw new CambistError(
         'ERR_STS_UNAVAILABLE',
         `authorization server "${server.name}": the token endpoint cannot be reached, or does not answer as it should`,
@@ -100,7 +110,7 @@ export function createTokenEndpoint(
     const sentAtMs = clock.monotonicMs();
     const answer = await send({ method: 'POST', url, headers, body: form.toString(), signal });
     return {
-      ...readTokenAnswer(answer, server.name, grant.kind, target.requestedTokenType, clock.wallMs()),
+      ...readTokenAnswer(answer, server.name, grant.kind, target.requestedTokenType, clock.wallMs(), secretsOf(form)),
       sentAtMs,
     };
   }

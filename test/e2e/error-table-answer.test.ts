@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { CANARY, provokeProblem } from '../harness/expected-problem.ts';
 import type { Mood } from '../harness/fake-authorization-server.ts';
-import { assertProblem, CANARY } from '../harness/problem.ts';
 import { startScene } from '../harness/scene.ts';
 
 const UNUSABLE: Record<string, Mood> = {
@@ -32,7 +32,7 @@ test('an answer that is no usable token is nothing to forward', async (t) => {
     await t.test(`${what} becomes ERR_STS_RESPONSE_INVALID`, async () => {
       scene.authorizationServer.queue.push(mood);
       const headers = await scene.bearer();
-      await assertProblem(scene, { headers }, { code: 'ERR_STS_RESPONSE_INVALID', failedExchanges: 1 });
+      await provokeProblem(scene, { headers }, { code: 'ERR_STS_RESPONSE_INVALID', failedExchanges: 1 });
       assert.equal((await scene.call({ headers })).status, 200, 'it is asked again at the next try');
     });
   }
@@ -51,7 +51,7 @@ test('a token for somebody else goes to nobody', async (t) => {
     await t.test(`a token for ${whom} becomes ERR_ISSUED_TOKEN_AUDIENCE`, async () => {
       scene.authorizationServer.queue.push(mood);
       const headers = await scene.bearer();
-      await assertProblem(scene, { headers }, { code: 'ERR_ISSUED_TOKEN_AUDIENCE', failedExchanges: 1 });
+      await provokeProblem(scene, { headers }, { code: 'ERR_ISSUED_TOKEN_AUDIENCE', failedExchanges: 1 });
     });
   }
 

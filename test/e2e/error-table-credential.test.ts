@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { assertProblem } from '../harness/problem.ts';
+import { provokeProblem } from '../harness/expected-problem.ts';
 import { SCENE_ROUTE, SCENE_SERVER, type Scene, type SceneOptions, startScene } from '../harness/scene.ts';
 
 const UNAVAILABLE = { code: 'ERR_CREDENTIAL_UNAVAILABLE', failedExchanges: 1, tokenRequests: 0 } as const;
@@ -33,9 +33,9 @@ test('a client secret that went away is not fatal: what needs it waits for it', 
   const headers = await scene.bearer();
   const file = join(scene.cambist.directory, 'client-secret');
   await rm(file);
-  await assertProblem(scene, { headers }, UNAVAILABLE);
+  await provokeProblem(scene, { headers }, UNAVAILABLE);
   await writeFile(file, '\n');
-  await assertProblem(scene, { headers }, UNAVAILABLE);
+  await provokeProblem(scene, { headers }, UNAVAILABLE);
   await writeFile(file, `${scene.clientSecret}\n`);
   assert.equal((await scene.call({ headers })).status, 200);
 });
@@ -44,7 +44,7 @@ test('without its client secret cambist starts, and is unready until the file is
   const method = 'client_secret_basic';
   const scene = await startScene({ ready: false, change: clientAuth({ method, client_secret: { file: 'later' } }) });
   t.after(scene.close);
-  await assertProblem(scene, { headers: await scene.bearer() }, UNAVAILABLE);
+  await provokeProblem(scene, { headers: await scene.bearer() }, UNAVAILABLE);
   await assertUnready(scene, `authorization_servers.${SCENE_SERVER}`);
   await writeFile(join(scene.cambist.directory, 'later'), scene.clientSecret);
   await scene.cambist.ready();
@@ -56,7 +56,7 @@ test('a client secret in a variable that is not set is unavailable', async (t) =
   const change = clientAuth({ method, client_secret: { env: 'CAMBIST_TEST_UNSET_SECRET' } });
   const scene = await startScene({ ready: false, change });
   t.after(scene.close);
-  await assertProblem(scene, { headers: await scene.bearer() }, UNAVAILABLE);
+  await provokeProblem(scene, { headers: await scene.bearer() }, UNAVAILABLE);
   await assertUnready(scene, `authorization_servers.${SCENE_SERVER}`);
 });
 
@@ -69,14 +69,14 @@ test('a private key that is none is unavailable, and not quoted', async (t) => {
   });
   t.after(scene.close);
   scene.leaks.remember('Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4');
-  await assertProblem(scene, { headers: await scene.bearer() }, UNAVAILABLE);
+  await provokeProblem(scene, { headers: await scene.bearer() }, UNAVAILABLE);
   await assertUnready(scene, `authorization_servers.${SCENE_SERVER}`);
 });
 
 test('an actor token that is not there is unavailable: nothing is asked for without it', async (t) => {
   const scene = await startScene({ ready: false, change: routeKeys({ actor_token: { file: 'actor' } }) });
   t.after(scene.close);
-  await assertProblem(scene, { headers: await scene.bearer() }, UNAVAILABLE);
+  await provokeProblem(scene, { headers: await scene.bearer() }, UNAVAILABLE);
   await assertUnready(scene, `routes.${SCENE_ROUTE}.actor_token`);
   await writeFile(join(scene.cambist.directory, 'actor'), await scene.subjectToken({ subject: 'cambist' }));
   await scene.cambist.ready();
@@ -87,6 +87,6 @@ test('a CA file of an upstream that is not there is unavailable: nothing goes ou
   const scene = await startScene({ ready: false, change: routeKeys({ tls: { ca: { file: 'ca.pem' } } }) });
   t.after(scene.close);
   const headers = await scene.bearer();
-  await assertProblem(scene, { headers }, { code: 'ERR_CREDENTIAL_UNAVAILABLE', tokenRequests: 1 });
+  await provokeProblem(scene, { headers }, { code: 'ERR_CREDENTIAL_UNAVAILABLE', tokenRequests: 1 });
   await assertUnready(scene, `routes.${SCENE_ROUTE}.tls`);
 });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { eventually } from '../harness/eventually.ts';
-import { assertProblem, assertProblemShape, assertSaysNothing } from '../harness/problem.ts';
+import { assertProblemAnswer, assertSaysNothing, provokeProblem } from '../harness/expected-problem.ts';
 import { startScene } from '../harness/scene.ts';
 import { eventStream } from '../harness/upstream-handlers.ts';
 
@@ -13,7 +13,7 @@ test('a request beyond limits.max_in_flight is refused; open streams count, and 
   const headers = await scene.bearer();
   const open = await scene.open({ method: 'GET', headers });
   assert.equal(open.statusCode, 200);
-  await assertProblem(scene, { headers }, { code: 'ERR_OVERLOADED' });
+  await provokeProblem(scene, { headers }, { code: 'ERR_OVERLOADED' });
   open.on('error', () => {});
   open.destroy();
   await stream.gone;
@@ -33,7 +33,7 @@ test('while cambist drains, a new request is sent elsewhere and an open one come
   await scene.cambist.waitForLog(({ msg }) => msg === 'cambist is shutting down');
 
   const answer = await scene.call({ headers });
-  assertProblemShape(answer, { code: 'ERR_SHUTTING_DOWN' });
+  assertProblemAnswer(answer, { code: 'ERR_SHUTTING_DOWN' });
   assertSaysNothing(scene, answer);
   const line = await scene.cambist.waitForLog(({ request_id }) => request_id === answer.requestId);
   assert.deepEqual([line.status, line.outcome, line.code], [503, 'failed', 'ERR_SHUTTING_DOWN']);

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ErrorCode } from '../../src/errors.ts';
+import { CANARY, provokeProblem } from '../harness/expected-problem.ts';
 import type { Fault } from '../harness/faults.ts';
-import { assertProblem, CANARY } from '../harness/problem.ts';
 import { startScene } from '../harness/scene.ts';
 
 const INVALID_TOKEN = 'Bearer error="invalid_token"';
@@ -55,6 +55,18 @@ const REFUSALS: Refusal[] = [
   {
     when: 'interaction_required without claims',
     body: { error: 'interaction_required', error_description: CANARY },
+    code: 'ERR_SUBJECT_TOKEN_INVALID',
+    challenge: INVALID_TOKEN,
+  },
+  {
+    when: 'interaction_required with claims that are no JSON',
+    body: { error: 'interaction_required', claims: CANARY },
+    code: 'ERR_SUBJECT_TOKEN_INVALID',
+    challenge: INVALID_TOKEN,
+  },
+  {
+    when: 'interaction_required with more claims than a header can hold',
+    body: { error: 'interaction_required', claims: JSON.stringify({ access_token: { acrs: 'x'.repeat(100_000) } }) },
     code: 'ERR_SUBJECT_TOKEN_INVALID',
     challenge: INVALID_TOKEN,
   },
@@ -115,7 +127,7 @@ test('each way in which an authorization server refuses has its answer', async (
       authorizationServer.queue.push(mood);
       const headers = await scene.bearer();
       const expected = { code, ...(challenge === undefined ? {} : { challenge }) };
-      const answer = await assertProblem(scene, { headers }, { ...expected, failedExchanges: 1 });
+      const answer = await provokeProblem(scene, { headers }, { ...expected, failedExchanges: 1 });
       const exchange = await scene.cambist.waitForLog(({ msg, code: logged }) => msg === 'exchange' && logged === code);
       assert.equal(exchange.authorization_server, 'local');
       assert.equal(exchange.result, 'failure');
@@ -124,7 +136,7 @@ test('each way in which an authorization server refuses has its answer', async (
         assert.equal((await scene.call({ headers })).status, 200, 'the very same token is exchanged at the next try');
         return;
       }
-      const again = await assertProblem(scene, { headers }, expected);
+      const again = await provokeProblem(scene, { headers }, expected);
       assert.equal(again.status, answer.status);
       const line = scene.cambist.logs().find(({ request_id }) => request_id === again.requestId);
       assert.equal(line?.cache, 'negative');

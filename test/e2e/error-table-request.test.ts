@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { assertProblem } from '../harness/problem.ts';
+import { provokeProblem } from '../harness/expected-problem.ts';
 import { startScene } from '../harness/scene.ts';
 
 const INVALID_TOKEN = 'Bearer error="invalid_token"';
@@ -26,7 +26,7 @@ test('what is wrong with a request itself is answered without asking anybody', a
 
   for (const path of ['/', '/toolsmith', '/tools/../tools', '/tools/%2e%2e/x', '/TOOLS']) {
     await t.test(`a path that no route has is no route: ${path}`, async () => {
-      await assertProblem(
+      await provokeProblem(
         scene,
         { path, headers: { authorization } },
         { code: 'ERR_ROUTE_NOT_FOUND', route: undefined },
@@ -34,12 +34,24 @@ test('what is wrong with a request itself is answered without asking anybody', a
     });
   }
 
+  for (const method of ['PROPFIND', 'MKCOL', 'LINK', 'PURGE']) {
+    await t.test(`a method that no MCP client uses has no route: ${method}`, async () => {
+      const headers = { authorization };
+      await provokeProblem(scene, { method, headers }, { code: 'ERR_ROUTE_NOT_FOUND', route: undefined });
+    });
+  }
+
+  await t.test('TRACE has no route: its answer would hand the issued token to the caller', async () => {
+    const headers = { authorization };
+    await provokeProblem(scene, { method: 'TRACE', headers }, { code: 'ERR_ROUTE_NOT_FOUND', route: undefined });
+  });
+
   await t.test('a request without a token is told to bring a bearer', async () => {
-    await assertProblem(scene, {}, { code: 'ERR_SUBJECT_TOKEN_MISSING', challenge: 'Bearer' });
+    await provokeProblem(scene, {}, { code: 'ERR_SUBJECT_TOKEN_MISSING', challenge: 'Bearer' });
   });
 
   await t.test('credentials of another scheme are no subject token', async () => {
-    await assertProblem(
+    await provokeProblem(
       scene,
       { headers: { authorization: 'Basic dXNlcjpwYXNzd29yZA==' } },
       { code: 'ERR_SUBJECT_TOKEN_MISSING', challenge: 'Bearer' },
@@ -47,7 +59,7 @@ test('what is wrong with a request itself is answered without asking anybody', a
   });
 
   await t.test('a token in another header than the one of the route is missing', async () => {
-    await assertProblem(
+    await provokeProblem(
       scene,
       { path: '/elsewhere', headers: { authorization } },
       { code: 'ERR_SUBJECT_TOKEN_MISSING', challenge: 'Bearer', route: 'elsewhere' },
@@ -63,7 +75,7 @@ test('what is wrong with a request itself is answered without asking anybody', a
     ['is two in one line', `${authorization}, ${authorization}`],
   ] as const) {
     await t.test(`a bearer that ${what} is malformed`, async () => {
-      await assertProblem(
+      await provokeProblem(
         scene,
         { headers: { authorization: value } },
         { code: 'ERR_SUBJECT_TOKEN_INVALID', challenge: INVALID_TOKEN },
@@ -73,13 +85,13 @@ test('what is wrong with a request itself is answered without asking anybody', a
 
   await t.test('a token that has expired is not exchanged', async () => {
     const headers = await scene.bearer({ ttlSeconds: -60 });
-    await assertProblem(scene, { headers }, { code: 'ERR_SUBJECT_TOKEN_INVALID', challenge: INVALID_TOKEN });
+    await provokeProblem(scene, { headers }, { code: 'ERR_SUBJECT_TOKEN_INVALID', challenge: INVALID_TOKEN });
   });
 
   await t.test('a token whose expiry is no time is malformed', async () => {
     const [header, , signature] = token.split('.');
     const payload = Buffer.from(JSON.stringify({ sub: 'alice', exp: 'never' })).toString('base64url');
-    await assertProblem(
+    await provokeProblem(
       scene,
       { headers: { authorization: `Bearer ${header}.${payload}.${signature}` } },
       { code: 'ERR_SUBJECT_TOKEN_INVALID', challenge: INVALID_TOKEN },
@@ -87,7 +99,7 @@ test('what is wrong with a request itself is answered without asking anybody', a
   });
 
   await t.test('two Authorization headers are one too many, even of the same token', async () => {
-    await assertProblem(
+    await provokeProblem(
       scene,
       { headers: { authorization: [authorization, authorization] } },
       { code: 'ERR_SUBJECT_TOKEN_INVALID', challenge: INVALID_TOKEN },
@@ -95,7 +107,7 @@ test('what is wrong with a request itself is answered without asking anybody', a
   });
 
   await t.test('a token that stands in the URL as well is not forwarded in it', async () => {
-    await assertProblem(
+    await provokeProblem(
       scene,
       { path: `/tools?access_token=${token}`, headers: { authorization } },
       { code: 'ERR_SUBJECT_TOKEN_INVALID', challenge: INVALID_TOKEN },

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually } from '../harness/eventually.ts';
+import { CANARY, provokeProblem } from '../harness/expected-problem.ts';
 import { type Mood, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
-import { assertProblem, CANARY } from '../harness/problem.ts';
 import { SCENE_SERVER, type Scene, type SceneOptions, startScene } from '../harness/scene.ts';
 
 const UNAVAILABLE = { code: 'ERR_STS_UNAVAILABLE', failedExchanges: 1 } as const;
@@ -16,9 +16,9 @@ function serverKeys(keys: Record<string, unknown>): NonNullable<SceneOptions['ch
   });
 }
 
-async function fail(scene: Scene, expected: Partial<Parameters<typeof assertProblem>[2]> = {}) {
+async function fail(scene: Scene, expected: Partial<Parameters<typeof provokeProblem>[2]> = {}) {
   const headers = await scene.bearer();
-  return assertProblem(scene, { headers }, { ...UNAVAILABLE, ...expected });
+  return provokeProblem(scene, { headers }, { ...UNAVAILABLE, ...expected });
 }
 
 test('an authorization server that went away is unavailable', async (t) => {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createCertificateAuthority } from '../harness/certificates.ts';
+import { CANARY, provokeProblem } from '../harness/expected-problem.ts';
 import { startFakeUpstream, startRawUpstream } from '../harness/fake-upstream.ts';
-import { assertProblem, CANARY } from '../harness/problem.ts';
 import { type SceneOptions, startScene } from '../harness/scene.ts';
 import { answer, dieMidStream, refuseBearer, silence } from '../harness/upstream-handlers.ts';
 
@@ -18,7 +18,7 @@ test('an upstream that does not listen is unreachable', async (t) => {
   await gone.close();
   const scene = await startScene({ change: toUpstream(gone.url) });
   t.after(scene.close);
-  await assertProblem(scene, { headers: await scene.bearer() }, { code: 'ERR_UPSTREAM_UNREACHABLE', ...TOKEN });
+  await provokeProblem(scene, { headers: await scene.bearer() }, { code: 'ERR_UPSTREAM_UNREACHABLE', ...TOKEN });
 });
 
 test('an upstream that breaks the connection before it answers is unreachable, and asked once', async (t) => {
@@ -28,7 +28,7 @@ test('an upstream that breaks the connection before it answers is unreachable, a
   for (const method of ['POST', 'GET']) {
     const headers = await scene.bearer();
     const expected = { code: 'ERR_UPSTREAM_UNREACHABLE', upstreamRequests: 1, ...TOKEN } as const;
-    await assertProblem(scene, { method, headers }, expected);
+    await provokeProblem(scene, { method, headers }, expected);
   }
 });
 
@@ -42,7 +42,7 @@ for (const [what, bytes] of Object.entries({
     t.after(raw.close);
     const scene = await startScene({ change: toUpstream(raw.url) });
     t.after(scene.close);
-    await assertProblem(scene, { headers: await scene.bearer() }, { code: 'ERR_UPSTREAM_UNREACHABLE', ...TOKEN });
+    await provokeProblem(scene, { headers: await scene.bearer() }, { code: 'ERR_UPSTREAM_UNREACHABLE', ...TOKEN });
   });
 }
 
@@ -69,7 +69,7 @@ for (const [what, { tls = authority.issueServer(), ca = false }] of Object.entri
     const keys = ca ? { tls: { ca: { file: 'ca.pem' } } } : {};
     const scene = await startScene({ files: { 'ca.pem': authority.cert }, change: toUpstream(upstream.url, keys) });
     t.after(scene.close);
-    await assertProblem(scene, { headers: await scene.bearer() }, { code: 'ERR_UPSTREAM_TLS', ...TOKEN });
+    await provokeProblem(scene, { headers: await scene.bearer() }, { code: 'ERR_UPSTREAM_TLS', ...TOKEN });
     assert.deepEqual(upstream.requests, []);
   });
 }
@@ -79,14 +79,14 @@ test('an upstream that speaks no TLS where it should gets no token', async (t) =
   t.after(raw.close);
   const scene = await startScene({ change: toUpstream(raw.url.replace('http:', 'https:')) });
   t.after(scene.close);
-  await assertProblem(scene, { headers: await scene.bearer() }, { code: 'ERR_UPSTREAM_TLS', ...TOKEN });
+  await provokeProblem(scene, { headers: await scene.bearer() }, { code: 'ERR_UPSTREAM_TLS', ...TOKEN });
 });
 
 test('an upstream that refuses a fresh token, and the next one too, is not relayed as a 401', async (t) => {
   const scene = await startScene();
   t.after(scene.close);
   scene.upstream.handler = refuseBearer(() => true);
-  await assertProblem(
+  await provokeProblem(
     scene,
     { headers: await scene.bearer(), body: '{}' },
     { code: 'ERR_UPSTREAM_REFUSED_TOKEN', tokenRequests: 2, upstreamRequests: 2 },
@@ -100,7 +100,7 @@ test('a refused request that is too large to be kept is not sent again', async (
   });
   t.after(scene.close);
   scene.upstream.handler = refuseBearer(() => true);
-  await assertProblem(
+  await provokeProblem(
     scene,
     { headers: await scene.bearer(), body: 'x'.repeat(2000) },
     { code: 'ERR_UPSTREAM_REFUSED_TOKEN', upstreamRequests: 1, ...TOKEN },
@@ -138,5 +138,5 @@ test('an upstream that sends no headers in time is too slow', async (t) => {
   t.after(scene.close);
   scene.upstream.handler = silence;
   const expected = { code: 'ERR_UPSTREAM_TIMEOUT', upstreamRequests: 1, ...TOKEN } as const;
-  await assertProblem(scene, { headers: await scene.bearer() }, expected);
+  await provokeProblem(scene, { headers: await scene.bearer() }, expected);
 });

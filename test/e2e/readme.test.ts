@@ -23,7 +23,7 @@ test('the checks that the README tells a new user to make succeed on the config 
 
 test('the README and --help name the same commands', async () => {
   const { stdout } = await runCommand(['--help']);
-  const helped = [...stdout.matchAll(/^ {2}([a-z]+) /gm)].map(([, name]) => name);
+  const helped = [...stdout.matchAll(/^ {2}([a-z-]+) /gm)].map(([, name]) => name);
   const documented = tableRows(readme, 'command').map(([cell]) => codeWords(cell ?? '')[0]?.split(' ')[0]);
   assert.deepEqual([...new Set(helped)].sort(), documented.sort());
 });

@@ -38,6 +38,11 @@ describe('a text from outside', () => {
     }
   });
 
+  test('never keeps a token that is percent-encoded', () => {
+    const encoded = encodeURIComponent('aB3+dE6/gH9+kL2/mN5+pQ8/sT1+vW4/yZ7+bC0==');
+    assert.equal(redact(`failed: subject_token=${encoded}&a=b`), 'failed: [redacted]&a=b');
+  });
+
   test('never keeps a piece of a token that the cut to a length goes through', () => {
     const token = 'x'.repeat(19_000);
     assert.ok(!redact(`word ${token}`).includes('xxx'));

@@ -107,10 +107,20 @@ test('after a reload what was ready stays ready untried, what is new is tried, w
   const kept = needed('kept');
   const gone = needed('gone');
   gone.state.error = away;
-  readiness.require(new Map([['a', kept.need], ['b', gone.need]]));
+  readiness.require(
+    new Map([
+      ['a', kept.need],
+      ['b', gone.need],
+    ]),
+  );
   await settle();
   const fresh = needed('fresh');
-  readiness.require(new Map([['a', kept.need], ['c', fresh.need]]));
+  readiness.require(
+    new Map([
+      ['a', kept.need],
+      ['c', fresh.need],
+    ]),
+  );
   assert.deepEqual(readiness.report().needs, { kept: 'ready', fresh: 'waiting' });
   await settle();
   assert.equal(readiness.report().ready, true);

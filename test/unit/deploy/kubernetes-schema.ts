@@ -9,6 +9,7 @@ const fixture = (name: string): string => readFileSync(new URL(`../../fixtures/c
 /** Kubernetes 1.37's own schemas, closed as an API server under strict field validation closes them. */
 const kubernetes = closeObjects(JSON.parse(fixture('kubernetes-v1.37.json'))) as Schema;
 const podMonitor = closeObjects(customResource(fixture('monitoring.coreos.com_podmonitors.yaml')));
+const prometheusRule = closeObjects(customResource(fixture('monitoring.coreos.com_prometheusrules.yaml')));
 
 // Formats such as int32 and patterns in Go's dialect are not JSON Schema's own.
 const ajv = new Ajv({ strict: false, allErrors: true, validateFormats: false, unicodeRegExp: false });
@@ -24,6 +25,9 @@ const CHECKS: Readonly<Record<string, ValidateFunction>> = {
   'networking.k8s.io/v1 NetworkPolicy': ajv.compile(reference('io.k8s.api.networking.v1.NetworkPolicy')),
   'monitoring.coreos.com/v1 PodMonitor': ajv.compile({
     allOf: [podMonitor, { properties: { metadata: reference(OBJECT_META) } }],
+  }),
+  'monitoring.coreos.com/v1 PrometheusRule': ajv.compile({
+    allOf: [prometheusRule, { properties: { metadata: reference(OBJECT_META) } }],
   }),
   // kustomize ships no schema: these are the fields that we use.
   'kustomize.config.k8s.io/v1beta1 Kustomization': ajv.compile({
@@ -60,11 +64,17 @@ function customResource(text: string): unknown {
 }
 
 /** Where a schema lists the fields, no other is taken. */
-function closeObjects(schema: unknown): unknown {
+export function closeObjects(schema: unknown): unknown {
   if (Array.isArray(schema)) return schema.map(closeObjects);
   if (typeof schema !== 'object' || schema === null) return schema;
-  const closed: Schema = Object.fromEntries(Object.entries(schema).map(([key, value]) => [key, closeObjects(value)]));
+  const readable = Object.entries(schema).filter(([key, value]) => key !== 'pattern' || !isGoPattern(value));
+  const closed: Schema = Object.fromEntries(readable.map(([key, value]) => [key, closeObjects(value)]));
   const listsFields = closed.type === 'object' && typeof closed.properties === 'object';
   const isOpen = 'additionalProperties' in closed || closed['x-kubernetes-preserve-unknown-fields'] === true;
   return listsFields && !isOpen ? { ...closed, additionalProperties: false } : closed;
+}
+
+/** One that begins with flags, which no regular expression of JavaScript does. */
+function isGoPattern(pattern: unknown): boolean {
+  return typeof pattern === 'string' && pattern.startsWith('^(?i)');
 }

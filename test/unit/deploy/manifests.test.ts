@@ -18,6 +18,7 @@ for (const file of manifestFiles()) {
 test('the check refuses an unknown field, an unknown value, a wrong type and an unknown kind', () => {
   const pod = readManifest<Pod>('pod.yaml');
   const monitor = readManifest('podmonitor.yaml');
+  const rule = readManifest('prometheusrule.yaml');
   const wrong: Record<string, object> = {
     'unknown field of a pod': { ...pod, spec: { ...pod.spec, restartpolicy: 'Always' } },
     'unknown field of the metadata': { ...pod, metadata: { ...pod.metadata, label: {} } },
@@ -28,14 +29,25 @@ test('the check refuses an unknown field, an unknown value, a wrong type and an 
     'unknown field of a PodMonitor': { ...monitor, spec: { selector: {}, podMetricsEndpoints: [{ ports: 'x' }] } },
     'unknown field of its metadata': { ...monitor, metadata: { nam: 'x' } },
     'missing field of a PodMonitor': { ...monitor, spec: { podMetricsEndpoints: [] } },
+    'unknown field of a PrometheusRule': {
+      ...rule,
+      spec: { groups: [{ name: 'x', rules: [{ expr: '1', four: '1m' }] }] },
+    },
+    'wrong duration in a PrometheusRule': {
+      ...rule,
+      spec: { groups: [{ name: 'x', rules: [{ expr: '1', for: '1.5m' }] }] },
+    },
   };
   for (const [what, manifest] of Object.entries(wrong)) assert.notDeepEqual(problemsOfManifest(manifest), [], what);
   assert.notDeepEqual(problemsOfPart('Container', { name: 'cambist', imagePullPolicy: 'Never ever' }), []);
 });
 
-test('kustomization.yaml names every manifest but the PodMonitor, whose kind not every cluster knows', () => {
+/** Of kinds that not every cluster knows. */
+const FOR_THE_OPERATOR = ['podmonitor.yaml', 'prometheusrule.yaml'];
+
+test('kustomization.yaml names every manifest but those of the Prometheus Operator', () => {
   const { resources } = readManifest<Manifest & { resources: string[] }>('kustomization.yaml');
-  const others = manifestFiles().filter((name) => !['kustomization.yaml', 'podmonitor.yaml'].includes(name));
+  const others = manifestFiles().filter((name) => !['kustomization.yaml', ...FOR_THE_OPERATOR].includes(name));
   assert.deepEqual([...resources].sort(), others.sort());
   for (const name of resources) assert.ok(existsSync(new URL(`../../../deploy/${name}`, import.meta.url)), name);
 });

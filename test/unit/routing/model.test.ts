@@ -115,7 +115,7 @@ const hostile = fc
     ),
     { maxLength: 10 },
   )
-  .map((parts) => `/x${parts.join('')}`);
+  .map((parts) => `/x/${parts.join('')}`);
 
 test('a request never leaves the origin or the path of the upstream, whatever its URL', () => {
   const all = [routeOf('x', { path: '/x' }, { origin: 'https://upstream-0', path: '/base/mcp' })];

@@ -109,6 +109,12 @@ describe('the path of a request', () => {
     }
   });
 
+  test('is none where it has a character that no path may have, which some would take away', () => {
+    for (const url of ['/github/.\t./admin', '/github/..\t', '/github/.\n.', '/a b', '/caf\u00e9', '/\0', '/\x7f']) {
+      assert.equal(pathOf(url), undefined, JSON.stringify(url));
+    }
+  });
+
   test('may have dots that are no segment of their own', () => {
     for (const url of [
       '/.well-known/x',

@@ -4,12 +4,14 @@ import type { Match, Route, Upstream } from '../../../src/config/config.ts';
 export function routeOf(name: string, match: Partial<Match>, upstream: Partial<Upstream> = {}): Route {
   return {
     name,
-    match: { host: undefined, path: '/', ...match },
+    match: { host: undefined, path: '/', conditions: undefined, ...match },
     upstream: { origin: 'https://backend.example.com', host: 'backend.example.com', path: '', ...upstream },
     subjectToken: { header: 'authorization', type: 'urn:ietf:params:oauth:token-type:access_token' },
     credential: { kind: 'none' },
     timeouts: { connectMs: 5000, responseHeadersMs: 0 },
     retryBodyLimitBytes: 65_536,
+    stepUp: [],
+    http2: false,
     tls: undefined,
   };
 }

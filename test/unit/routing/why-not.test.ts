@@ -12,6 +12,8 @@ test('says that the host is another', () => {
   const target = parseRequestTarget('/mcp', ['docs.svc']);
   assert.equal(whyNot(github, target, any), 'its host github.tools.svc is not docs.svc');
   assert.equal(whyNot(wildcard, target, any), 'its host *.tools.svc is not docs.svc');
+  const labelless = parseRequestTarget('/mcp', ['.tools.svc']);
+  assert.equal(whyNot(wildcard, labelless, any), 'its host *.tools.svc is not .tools.svc');
 });
 
 test('says that a host is wanted where the request names none', () => {

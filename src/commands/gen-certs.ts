@@ -1,0 +1,97 @@
+import { X509Certificate } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { parseArgs } from 'node:util';
+import { stringify } from 'yaml';
+import { createWebhookCertificates, type WebhookCertificates } from '../kubernetes/certificates.ts';
+import { changeFiles } from '../kubernetes/manifest-files.ts';
+import { ManifestError } from '../kubernetes/manifest-stream.ts';
+import { type ServiceName, setCaBundle } from '../kubernetes/webhook-configuration.ts';
+import { type Command, EXIT, UsageError } from './command.ts';
+
+/** Makes the webhook's certificate: prints its Secret, and the manifests that were given with `caBundle` filled in. */
+export const genCerts: Command = async (args) => {
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: {
+      service: { type: 'string', default: 'cambist-webhook' },
+      namespace: { type: 'string', default: 'cambist-system' },
+      secret: { type: 'string', default: 'cambist-webhook' },
+      days: { type: 'string', default: '365' },
+      trust: { type: 'string' },
+      help: { type: 'boolean', short: 'h' },
+    },
+  });
+  if (values.help) {
+    process.stdout.write(USAGE);
+    return EXIT.done;
+  }
+  if (positionals.length === 0) throw new UsageError('name the file with the webhook configuration, or -');
+  const days = Number(values.days);
+  if (!Number.isInteger(days) || days < 1 || days > MAX_DAYS) throw new UsageError(`--days must be 1 to ${MAX_DAYS}`);
+  const service = { name: values.service, namespace: values.namespace };
+  for (const [flag, name] of Object.entries({ ...service, secret: values.secret })) {
+    if (!NAME.test(name))
+      throw new UsageError(`--${flag === 'name' ? 'service' : flag} "${name}" is no name of an object`);
+  }
+  try {
+    const trusted = values.trust === undefined ? '' : await readTrusted(values.trust);
+    const made = await createWebhookCertificates(hostsOf(service), days);
+    const bundle = made.ca + trusted;
+    const { text, notes } = await changeFiles(positionals, (manifest) => setCaBundle(manifest, service, bundle));
+    if (notes.length === 0) {
+      throw new ManifestError(`no webhook calls service "${service.name}" in namespace "${service.namespace}"`);
+    }
+    for (const { object, reasons } of notes) console.error(`${object}: ${reasons.join('; ')}`);
+    // The Secret comes last: by then both the new certificate and the old one are trusted.
+    process.stdout.write(
+      `${text.trimEnd()}\n---\n${stringify(secretManifest(values.secret, service, made), { lineWidth: 0 })}`,
+    );
+    return EXIT.done;
+  } catch (error) {
+    if (!(error instanceof ManifestError)) throw error;
+    console.error(`cambist: ${error.message}`);
+    return EXIT.failed;
+  }
+};
+
+const MAX_DAYS = 3650;
+
+const NAME = /^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$/;
+
+/** The names under which the API server, or a person, may call a Service. */
+function hostsOf({ name, namespace }: ServiceName): string[] {
+  return [`${name}.${namespace}.svc`, `${name}.${namespace}`, `${name}.${namespace}.svc.cluster.local`];
+}
+
+async function readTrusted(file: string): Promise<string> {
+  try {
+    const text = await readFile(file, 'utf8');
+    new X509Certificate(text);
+    return text.endsWith('\n') ? text : `${text}\n`;
+  } catch {
+    throw new ManifestError(`${file}: cannot be read, or is no certificate in PEM`);
+  }
+}
+
+function secretManifest(name: string, { namespace }: ServiceName, { ca, cert, key }: WebhookCertificates) {
+  return {
+    apiVersion: 'v1',
+    kind: 'Secret',
+    metadata: { name, namespace, labels: { 'app.kubernetes.io/name': 'cambist-webhook' } },
+    type: 'kubernetes.io/tls',
+    stringData: { 'tls.crt': cert, 'tls.key': key, 'ca.crt': ca },
+  };
+}
+
+const USAGE = `Usage: cambist gen-certs [options] FILE... | -
+
+Makes a certificate for the webhook, where there is no cert-manager. Prints the manifests with caBundle filled in wherever
+the Service is called, and a Secret with tls.crt, tls.key and ca.crt. The authority's own key is thrown away.
+
+  --service NAME    the webhook's Service (cambist-webhook)
+  --namespace NAME  where it is (cambist-system)
+  --secret NAME     what the Secret is called (cambist-webhook)
+  --days N          how long the certificate is good (365)
+  --trust FILE      a certificate in PEM that stays trusted as well: the old ca.crt, when you renew
+`;

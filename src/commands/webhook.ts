@@ -1,0 +1,127 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { readListen } from '../config/addresses.ts';
+import type { Listen } from '../config/config.ts';
+import { parseDuration } from '../config/units.ts';
+import { reviewAdmission } from '../kubernetes/admission.ts';
+import { describeInjection, INJECTION_FLAGS, writtenOptions } from '../kubernetes/flags.ts';
+import { OptionError, parseOptions } from '../kubernetes/options.ts';
+import { injectPod } from '../kubernetes/pod-injection.ts';
+import { POD } from '../kubernetes/pod-layout.ts';
+import { readCertificate, type ServerCertificate, watchCertificate } from '../kubernetes/webhook-certificate.ts';
+import { createWebhookMetrics } from '../kubernetes/webhook-metrics.ts';
+import { createWebhookAdmin, createWebhookServer, renewCertificate } from '../kubernetes/webhook-server.ts';
+import { openListener } from '../listen.ts';
+import { createLogger } from '../logger.ts';
+import { readVersion } from '../version.ts';
+import { type Command, EXIT, UsageError } from './command.ts';
+
+/** Serves the injection to the API server as a mutating admission webhook, until SIGTERM or SIGINT. */
+export const webhook: Command = async (args) => {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      ...INJECTION_FLAGS,
+      cert: { type: 'string' },
+      key: { type: 'string' },
+      listen: { type: 'string', default: '0.0.0.0:8443' },
+      admin: { type: 'string', default: '0.0.0.0:9180' },
+      drain: { type: 'string', default: '5s' },
+      help: { type: 'boolean', short: 'h' },
+    },
+  });
+  if (values.help) {
+    process.stdout.write(`${USAGE}\n${describeInjection()}`);
+    return EXIT.done;
+  }
+  const { cert, key } = values;
+  if (cert === undefined || key === undefined) throw new UsageError('--cert and --key must name files in PEM');
+  const listen = address('--listen', values.listen);
+  const admin = address('--admin', values.admin);
+  const drainMs = parseDuration(values.drain);
+  if (drainMs === undefined) throw new UsageError(`--drain ${values.drain} is no time: write one like 5s`);
+  const written = writtenOptions(values);
+  checkDefaults(written);
+
+  const version = readVersion();
+  const logger = createLogger('info');
+  const metrics = createWebhookMetrics(version);
+  let certificate: ServerCertificate;
+  try {
+    certificate = await readCertificate({ cert, key });
+  } catch (error) {
+    return failed(error);
+  }
+  metrics.certificateLoaded(certificate.expiresAt);
+  let ready = false;
+  const request = { written, version, layout: POD, optIn: true, update: false };
+  const review = (body: Parameters<typeof reviewAdmission>[0]) =>
+    reviewAdmission(body, (pod) => injectPod(pod, request));
+  const server = createWebhookServer({ certificate, review, metrics, logger });
+  const adminServer = createWebhookAdmin(metrics, () => ready);
+  const stopSignal = onceStopSignal();
+  try {
+    const where = await openListener(adminServer, admin, 'admin');
+    const url = (await openListener(server, listen, 'listen')).replace(/^http:/, 'https:');
+    logger.info({ version, listen: url, admin: where }, 'cambist webhook is listening');
+  } catch (error) {
+    await adminServer.close();
+    return failed(error);
+  }
+  ready = true;
+  const watched = watchCertificate({ cert, key }, (next) => renewCertificate(server, next), { metrics, logger });
+  const signal = await stopSignal;
+  // The API server goes on calling until it has heard that this pod is not ready.
+  ready = false;
+  logger.info({ signal, drain_ms: drainMs }, 'cambist webhook is shutting down');
+  await delay(drainMs);
+  watched.close();
+  await server.close();
+  await adminServer.close();
+  logger.info('cambist webhook has stopped');
+  return EXIT.done;
+};
+
+/** A wrong default is found at the start and not with the first pod; the image may come from each pod. */
+function checkDefaults(written: ReturnType<typeof writtenOptions>): void {
+  try {
+    parseOptions({ image: 'cambist', ...written }, (name) => `--${name}`);
+  } catch (error) {
+    throw error instanceof OptionError ? new UsageError(error.message) : error;
+  }
+}
+
+function address(flag: string, text: string): Listen {
+  const reading = readListen(text);
+  if ('wrong' in reading) throw new UsageError(`${flag} ${reading.wrong}`);
+  return reading.value;
+}
+
+function failed(error: unknown): number {
+  console.error(`cambist: ${error instanceof Error ? error.message : String(error)}`);
+  return EXIT.failed;
+}
+
+/** Settles with the first signal to stop; a second one ends the process at once. */
+function onceStopSignal(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    let seen = false;
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      process.on(signal, () => {
+        if (seen) process.exit(EXIT.failed);
+        seen = true;
+        resolve(signal);
+      });
+    }
+  });
+}
+
+const USAGE = `Usage: cambist webhook --cert FILE --key FILE [options]
+
+Injects cambist into each pod that is created with the label cambist.dev/inject: enabled, as a mutating admission webhook.
+
+  --cert FILE --key FILE  certificate and key in PEM; taken up anew when they change
+  --listen ADDRESS        for the API server, HTTPS: POST /mutate (0.0.0.0:8443)
+  --admin ADDRESS         /livez, /readyz and /metrics (0.0.0.0:9180)
+  --drain TIME            after SIGTERM, how long to serve on while not ready (5s)
+`;

@@ -1,0 +1,139 @@
+import type { AuthorizationServer, Chain, Credential, TokenTarget, Upstream } from './config.ts';
+import { DEFAULTS } from './defaults.ts';
+import type { Place } from './place.ts';
+import { type ChainKeys, resolveChain } from './resolve-chain.ts';
+import type { RouteKeys } from './resolve-route-keys.ts';
+import type { Loose } from './schema.ts';
+import type { DefaultsFile } from './schema-route.ts';
+import { resolveTarget } from './targets.ts';
+import { canonicalUri } from './urls.ts';
+
+/** By name, in the order of the file; undefined: something is wrong with it. */
+export type Servers = ReadonlyMap<string, AuthorizationServer | undefined>;
+
+/**
+ * What a route does about the bearer. Undefined: something is wrong, and `place` knows.
+ * @param written the route's own keys
+ * @param keys the same with the defaults, read
+ */
+export function resolveCredential(
+  written: Loose<DefaultsFile>,
+  keys: RouteKeys,
+  upstream: Upstream | undefined,
+  place: Place,
+  servers: Servers,
+): Credential | undefined {
+  const kind = keys.credential ?? DEFAULTS.credential;
+  warnOfIdleKeys(kind, written, place);
+  if (kind === 'none' || kind === 'passthrough') return { kind };
+  const authorizationServer = findServer(keys.authorizationServer, kind, place, servers);
+  if (upstream === undefined) return undefined;
+  const uri = canonicalUri(upstream);
+  const chainKeys = kind === 'exchange' ? keys.chain : undefined;
+  const target = targetOf(keys, uri, authorizationServer, chainKeys, place);
+  if (authorizationServer === undefined) return undefined;
+  const onMissingSubject = keys.onMissingSubject ?? DEFAULTS.onMissingSubject;
+  if (kind === 'client_credentials' || onMissingSubject === 'client_credentials') {
+    if (authorizationServer.clientAuth.method === 'none') {
+      place.warn('asks for a token of our own without client authentication: most servers refuse that');
+    }
+  }
+  if (kind === 'client_credentials') return { kind, authorizationServer, target };
+  const chain = chainKeys && chainOf(chainKeys, authorizationServer, target, place, servers);
+  if (chainKeys !== undefined && chain === undefined) return undefined;
+  warnOfUnsent(written, authorizationServer, chain, place);
+  return { kind, authorizationServer, target, actorToken: keys.actorToken, chain, onMissingSubject };
+}
+
+function targetOf(
+  keys: RouteKeys,
+  uri: string,
+  server: AuthorizationServer | undefined,
+  chain: ChainKeys | undefined,
+  place: Place,
+): TokenTarget {
+  // An assertion is traded for a resource: `audience` and the type belong to token exchange, and the first leg has its own.
+  if (chain !== undefined) {
+    return resolveTarget({ ...keys, audience: undefined, requestedTokenType: undefined }, uri, place);
+  }
+  // Servers that take assertions, Entra first of all, refuse a `resource` that they did not ask for.
+  return resolveTarget(keys, server?.grant === 'jwt_bearer' ? undefined : uri, place);
+}
+
+function chainOf(
+  keys: ChainKeys,
+  server: AuthorizationServer,
+  target: TokenTarget,
+  place: Place,
+  servers: Servers,
+): Chain | undefined {
+  const first = servers.get(keys.authorizationServer);
+  return first && resolveChain(keys, first, server, target, place.at('chain'));
+}
+
+/** Keys of token exchange where the token is not exchanged. In `defaults` they are for other routes. */
+function warnOfUnsent(
+  written: Loose<DefaultsFile>,
+  server: AuthorizationServer,
+  chain: Chain | undefined,
+  place: Place,
+): void {
+  const because = chain === undefined ? 'with grant "jwt_bearer"' : 'in a chain';
+  const idle =
+    chain !== undefined
+      ? (['requested_token_type', 'audience'] as const)
+      : server.grant === 'jwt_bearer'
+        ? (['requested_token_type', 'actor_token'] as const)
+        : [];
+  for (const key of idle) {
+    if (written[key] !== undefined) place.at(key).warn(`is not sent ${because}: remove it`, 'key');
+  }
+}
+
+const FOR_ISSUED_TOKENS = [
+  'authorization_server',
+  'resource',
+  'audience',
+  'scope',
+  'expect_audience',
+  'retry_body_limit',
+];
+const FOR_EXCHANGES = ['requested_token_type', 'actor_token', 'on_missing_subject', 'step_up', 'chain'];
+
+/** Keys that mean nothing to each kind of credential. In `defaults` they are for other routes. */
+const IDLE_KEYS: Record<Credential['kind'], readonly string[]> = {
+  exchange: [],
+  client_credentials: FOR_EXCHANGES,
+  passthrough: [...FOR_ISSUED_TOKENS, ...FOR_EXCHANGES],
+  none: [...FOR_ISSUED_TOKENS, ...FOR_EXCHANGES],
+};
+
+function warnOfIdleKeys(kind: Credential['kind'], written: Loose<DefaultsFile>, place: Place) {
+  for (const [key, value] of Object.entries(written)) {
+    if (value === undefined || !IDLE_KEYS[kind].includes(key)) continue;
+    place.at(key).warn(`has no effect with credential "${kind}": remove it`, 'key');
+  }
+  if (kind === 'exchange') return;
+  for (const key of ['file', 'verify'] as const) {
+    if (written.subject_token?.[key] === undefined) continue;
+    place.at('subject_token', key).warn(`has no effect with credential "${kind}": remove it`, 'key');
+  }
+}
+
+function findServer(
+  name: string | undefined,
+  kind: Credential['kind'],
+  place: Place,
+  servers: Servers,
+): AuthorizationServer | undefined {
+  if (name !== undefined) return servers.get(name);
+  const [only, ...others] = servers.keys();
+  if (only !== undefined && others.length === 0) return servers.get(only);
+  if (place.at('authorization_server').broken) return undefined;
+  place.error(
+    only === undefined
+      ? `credential "${kind}" needs an authorization server: define one under authorization_servers, or set credential: none`
+      : `missing key "authorization_server": there are several, so name one of ${[only, ...others].join(', ')}`,
+  );
+  return undefined;
+}

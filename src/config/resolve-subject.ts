@@ -1,0 +1,101 @@
+import type { AuthorizationServer, CredentialSource, SubjectTokenSource, SubjectVerification } from './config.ts';
+import { DEFAULTS } from './defaults.ts';
+import { readHeaderName } from './header-names.ts';
+import { type Place, take } from './place.ts';
+import type { Loose } from './schema.ts';
+import type { DefaultsFile } from './schema-route.ts';
+import type { Sources } from './sources.ts';
+import { readExpectAudience } from './targets.ts';
+import { tokenTypeUrn } from './units.ts';
+import { readHttpUrl } from './urls.ts';
+
+/** `subject_token` as it is written; what is left out depends on the route that uses it. */
+export interface SubjectKeys {
+  readonly header: string;
+  /** Full URN. */
+  readonly type: string | undefined;
+  readonly file: CredentialSource | undefined;
+  readonly verify: VerifyKeys | undefined;
+}
+
+interface VerifyKeys extends Omit<SubjectVerification, 'audience' | 'ca'> {
+  readonly audience: readonly string[] | 'any' | undefined;
+}
+
+type SubjectTokenFile = NonNullable<Loose<DefaultsFile>['subject_token']>;
+
+/** @param allowInsecureHttp as it stands beside `subject_token` */
+export function readSubjectToken(
+  written: SubjectTokenFile | undefined,
+  allowInsecureHttp: boolean,
+  place: Place,
+  sources: Sources,
+): SubjectKeys | undefined {
+  if (written === undefined) return undefined;
+  if (written.header !== undefined && written.file !== undefined) {
+    place.error('has both "header" and "file": a token is the caller\'s or our own, so remove one');
+  }
+  return {
+    header: readHeaderName(written.header ?? DEFAULTS.subjectTokenHeader, place.at('header')),
+    type: written.type === undefined ? undefined : tokenTypeUrn(written.type),
+    file: written.file === undefined ? undefined : { file: sources.file(written.file, place.at('file')) },
+    verify: readVerify(written.verify, allowInsecureHttp, place.at('verify')),
+  };
+}
+
+function readVerify(
+  written: SubjectTokenFile['verify'],
+  allowInsecureHttp: boolean,
+  place: Place,
+): VerifyKeys | undefined {
+  if (written?.issuer === undefined) return undefined;
+  // An issuer is compared, and only where its keys have to be found is it called as well.
+  if (written.jwks_uri === undefined) {
+    take(readHttpUrl(written.issuer, { allowInsecureHttp, allowQuery: false }), place.at('issuer'));
+  } else {
+    take(readHttpUrl(written.jwks_uri, { allowInsecureHttp, allowQuery: true }), place.at('jwks_uri'));
+  }
+  return {
+    issuer: written.issuer,
+    audience: readExpectAudience(written.audience, place.at('audience')),
+    jwksUri: written.jwks_uri,
+    allowInsecureHttp,
+  };
+}
+
+/**
+ * The subject token of a route.
+ * @param exchangedAt the server that it is sent to; undefined: to none
+ * @param defaultType short name, where the file names no type
+ */
+export function resolveSubject(
+  keys: SubjectKeys | undefined,
+  defaultType: string,
+  exchangedAt: AuthorizationServer | undefined,
+  servers: Iterable<AuthorizationServer | undefined>,
+  place: Place,
+): SubjectTokenSource {
+  const { header, type, file, verify } = keys ?? { header: DEFAULTS.subjectTokenHeader };
+  return {
+    header,
+    type: type ?? tokenTypeUrn(defaultType) ?? '',
+    file,
+    verify: verify && exchangedAt && resolveVerify(verify, exchangedAt, servers, place),
+  };
+}
+
+function resolveVerify(
+  keys: VerifyKeys,
+  exchangedAt: AuthorizationServer,
+  servers: Iterable<AuthorizationServer | undefined>,
+  place: Place,
+): SubjectVerification {
+  const { clientId } = exchangedAt;
+  if (keys.audience === undefined && clientId === undefined && !place.at('subject_token').broken) {
+    place.error(
+      'verifies subject tokens, and nothing tells whom they must be for: set subject_token.verify.audience, to any if need be',
+    );
+  }
+  const issuer = [...servers].find((server) => server?.issuer === keys.issuer);
+  return { ...keys, audience: keys.audience ?? [clientId ?? ''], ca: issuer?.tls?.ca };
+}

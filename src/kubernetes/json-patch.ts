@@ -1,0 +1,75 @@
+import { isArray, isObject, type Json, type Path, sameJson } from './json.ts';
+
+/** The three operations of RFC 6902 that a difference needs. */
+export type PatchOperation =
+  | { readonly op: 'add' | 'replace'; readonly path: string; readonly value: Json }
+  | { readonly op: 'remove'; readonly path: string };
+
+/** A JSON Pointer. @see https://www.rfc-editor.org/rfc/rfc6901#section-3 */
+export function toPointer(path: Path): string {
+  return path.map((step) => `/${String(step).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
+}
+
+/** The keys and indexes of a JSON Pointer. */
+export function fromPointer(pointer: string): string[] {
+  return pointer
+    .split('/')
+    .slice(1)
+    .map((step) => step.replaceAll('~1', '/').replaceAll('~0', '~'));
+}
+
+/**
+ * The operations that lead from one value to another, to be applied in their order. A parent that is missing comes with all
+ * that is in it, as one operation.
+ * @see https://www.rfc-editor.org/rfc/rfc6902
+ */
+export function diffJson(before: Json, after: Json): PatchOperation[] {
+  return difference(before, after, []);
+}
+
+function difference(before: Json, after: Json, path: Path): PatchOperation[] {
+  if (sameJson(before, after)) return [];
+  if (isObject(before) && isObject(after)) {
+    const gone = Object.keys(before).filter((key) => !Object.hasOwn(after, key));
+    return [
+      ...gone.map((key) => remove([...path, key])),
+      ...Object.entries(after).flatMap(([key, value]) => {
+        const old = Object.hasOwn(before, key) ? before[key] : undefined;
+        return old === undefined ? [add([...path, key], value)] : difference(old, value, [...path, key]);
+      }),
+    ];
+  }
+  if (isArray(before) && isArray(after)) return differenceOfLists(before, after, path);
+  return [{ op: 'replace', path: toPointer(path), value: after }];
+}
+
+/** What both begin and end with stays; what is between is changed in pairs, and the rest of it removed or added. */
+function differenceOfLists(before: readonly Json[], after: readonly Json[], path: Path): PatchOperation[] {
+  const shorter = Math.min(before.length, after.length);
+  let start = 0;
+  while (start < shorter && sameJson(before[start], after[start])) start += 1;
+  let tail = 0;
+  while (tail < shorter - start && sameJson(before.at(-1 - tail), after.at(-1 - tail))) tail += 1;
+  const oldItems = before.slice(start, before.length - tail);
+  const newItems = after.slice(start, after.length - tail);
+  const paired = Math.min(oldItems.length, newItems.length);
+  return [
+    ...newItems
+      .slice(0, paired)
+      .flatMap((item, index) => difference(oldItems[index] ?? null, item, [...path, start + index])),
+    // From the last to the first, so that no index moves before its turn.
+    ...oldItems
+      .slice(paired)
+      .map((_, index) => remove([...path, start + paired + index]))
+      .reverse(),
+    ...newItems.slice(paired).map((item, index) => add([...path, start + paired + index], item)),
+  ];
+}
+
+function add(path: Path, value: Json): PatchOperation {
+  return { op: 'add', path: toPointer(path), value };
+}
+
+function remove(path: Path): PatchOperation {
+  return { op: 'remove', path: toPointer(path) };
+}

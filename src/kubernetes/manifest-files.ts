@@ -1,0 +1,39 @@
+import { readFile } from 'node:fs/promises';
+import { text as textOfStream } from 'node:stream/consumers';
+import type { Json } from './json.ts';
+import { changeStream, ManifestError } from './manifest-stream.ts';
+import type { Note } from './workloads.ts';
+
+/**
+ * Changes the manifests in files, `-` being standard input, and joins what comes out into one text.
+ * @throws {ManifestError} with a sentence for a person
+ */
+export async function changeFiles(
+  files: readonly string[],
+  change: (manifest: Json) => { manifest: Json; notes: Note[] },
+): Promise<{ text: string; notes: Note[] }> {
+  const changed: { text: string; notes: Note[] }[] = [];
+  for (const file of files) {
+    const name = file === '-' ? 'standard input' : file;
+    changed.push(changeStream(await read(file, name), name, change));
+  }
+  return {
+    text: changed.map(({ text }) => text).reduce(join, ''),
+    notes: changed.flatMap(({ notes }) => notes),
+  };
+}
+
+async function read(file: string, name: string): Promise<string> {
+  try {
+    return file === '-' ? await textOfStream(process.stdin) : await readFile(file, 'utf8');
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown reason';
+    throw new ManifestError(`${name}: cannot be read: ${code === 'ENOENT' ? 'there is no such file' : code}`);
+  }
+}
+
+function join(before: string, next: string): string {
+  if (before === '') return next;
+  const ended = before.endsWith('\n') ? before : `${before}\n`;
+  return next.startsWith('---') ? ended + next : `${ended}---\n${next}`;
+}

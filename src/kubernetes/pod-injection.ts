@@ -1,0 +1,170 @@
+import { annotatedOptions, annotationOf, consentOf, INJECT_LABEL } from './annotations.ts';
+import { getIn, isArray, isObject, type Json, type JsonObject, type Path, sameJson, setIn } from './json.ts';
+import { toPointer } from './json-patch.ts';
+import { collisions, unsuitable } from './obstacles.ts';
+import { type InjectionOptions, OptionError, parseOptions, type WrittenOptions } from './options.ts';
+import { allContainers, type PodLayout } from './pod-layout.ts';
+import { collectionsOf, uninjectPod } from './pod-restoration.ts';
+import { addProxyEnv } from './proxy-env.ts';
+import { SIDECAR_NAME, sidecarContainer, sidecarVolumes } from './sidecar.ts';
+import { type InjectionStatus, readStatus, STATUS_ANNOTATION, writeStatus } from './status.ts';
+
+export interface InjectionRequest {
+  /** What the flags said; an annotation of the pod itself goes before. */
+  readonly written: WrittenOptions;
+  readonly layout: PodLayout;
+  /** The version of this program, for the status. */
+  readonly version: string;
+  /** Only a pod that bears the label is changed. */
+  readonly optIn: boolean;
+  /** A sidecar that is there is brought up to date; otherwise it stays as it is. */
+  readonly update: boolean;
+}
+
+export interface Injection {
+  /**
+   * `unchanged` is injected already, `skipped` was not meant, `refused` cannot be done as asked. With all but the first the
+   * template is the one that was given.
+   */
+  readonly outcome: 'injected' | 'unchanged' | 'skipped' | 'refused';
+  readonly template: JsonObject;
+  /** Sentences for a person. */
+  readonly reasons: readonly string[];
+}
+
+/** What a pod has to end unless it says otherwise. */
+const DEFAULT_GRACE_SECONDS = 30;
+
+/** kagent lets nobody change its pods' time. */
+const KAGENT_GRACE_SECONDS = DEFAULT_GRACE_SECONDS;
+
+/** Puts cambist into a pod, or into what one is made from. Pure: the template that is given stays as it is. */
+export function injectPod(template: JsonObject, request: InjectionRequest): Injection {
+  const { layout, optIn, update } = request;
+  const because = (outcome: 'unchanged' | 'skipped' | 'refused', ...reasons: string[]): Injection => {
+    return { outcome, template, reasons };
+  };
+  const { consent, label } = consentOf(template, layout);
+  if (typeof consent === 'object') {
+    return because('refused', `${INJECT_LABEL} is ${JSON.stringify(consent.unknown)}: write "enabled" or "disabled"`);
+  }
+  if (consent === 'disabled') return because('skipped', `opted out: ${INJECT_LABEL} is "disabled"`);
+  if (optIn && label !== 'enabled') return because('skipped', `not opted in: it has no label ${INJECT_LABEL}: enabled`);
+  const unfit = unsuitable(template);
+  if (unfit.length > 0) return because(label === 'enabled' ? 'refused' : 'skipped', ...unfit);
+  const status = readStatus(template, layout);
+  if (status === 'unreadable') {
+    return because('refused', `annotation ${STATUS_ANNOTATION} is not one of cambist's: take it away`);
+  }
+  let options: InjectionOptions;
+  try {
+    options = optionsFor(template, request);
+  } catch (error) {
+    if (error instanceof OptionError) return because('refused', error.message);
+    throw error;
+  }
+  if (status !== undefined && !update && hasSidecar(template, layout))
+    return completed(template, status, options, request);
+  const original = status === undefined ? template : uninjectPod(template, layout).template;
+  const obstacles = collisions(original, options, layout);
+  if (obstacles.length > 0) return because('refused', ...obstacles);
+  const { result, notes } = withSidecar(original, template, options, request);
+  return sameJson(result, template)
+    ? because('unchanged', 'injected already')
+    : { outcome: 'injected', template: result, reasons: notes };
+}
+
+function optionsFor(template: JsonObject, { written, layout }: InjectionRequest): InjectionOptions {
+  const annotated = annotatedOptions(template, layout);
+  const options = parseOptions({ ...written, ...annotated }, (name) =>
+    name in annotated ? `annotation ${annotationOf(name)}` : `--${name}`,
+  );
+  return layout.initContainers === undefined ? { ...options, sidecar: 'classic' } : options;
+}
+
+function hasSidecar(template: JsonObject, layout: PodLayout): boolean {
+  return allContainers(template, layout).some(({ name }) => name === SIDECAR_NAME);
+}
+
+/** @param current what is there now: whatever of ours is in it keeps its place */
+function withSidecar(original: JsonObject, current: JsonObject, options: InjectionOptions, request: InjectionRequest) {
+  const { layout, version } = request;
+  const grace = gracePeriod(original, options, layout);
+  const containers = options.sidecar === 'native' ? layout.initContainers : undefined;
+  const path = containers ?? layout.containers;
+  const container = sidecarContainer(options, grace?.after ?? graceOf(original, layout));
+  // First among the init containers, since those may need it; last among the others, where the first is the main one.
+  const proxied = options.proxyEnv ? addProxyEnv(original, layout, options.port) : undefined;
+  const where = containers === undefined ? 'last' : 'first';
+  let result = insert(proxied?.template ?? original, path, [container], current, where);
+  result = insert(result, layout.volumes, sidecarVolumes(options), current, 'last');
+  if (grace !== undefined && layout.gracePeriod !== undefined) result = setIn(result, layout.gracePeriod, grace.after);
+  const set = proxied?.set ?? {};
+  const injected = writeStatus(result, layout, { version });
+  const empty = emptied(original, injected, layout);
+  const status: InjectionStatus = {
+    version,
+    ...(grace === undefined ? {} : { gracePeriod: grace }),
+    ...(Object.keys(set).length === 0 ? {} : { proxyEnv: set }),
+    ...(Object.keys(empty).length === 0 ? {} : { empty }),
+  };
+  return { result: writeStatus(result, layout, status), notes: proxied?.notes ?? [] };
+}
+
+/** A webhook sees its own pods again, when others have added containers; those want the proxy's variables as well. */
+function completed(
+  template: JsonObject,
+  status: InjectionStatus,
+  { proxyEnv, port }: InjectionOptions,
+  { layout }: InjectionRequest,
+): Injection {
+  const { template: proxied, set } = addProxyEnv(template, layout, port);
+  if (!proxyEnv || Object.keys(set).length === 0) {
+    return { outcome: 'unchanged', template, reasons: ['injected already: left as it is'] };
+  }
+  const more = { ...status, proxyEnv: { ...status.proxyEnv, ...set } };
+  return { outcome: 'injected', template: writeStatus(proxied, layout, more), reasons: [] };
+}
+
+function gracePeriod(template: JsonObject, options: InjectionOptions, layout: PodLayout) {
+  if (layout.gracePeriod === undefined) return undefined;
+  const before = getIn(template, layout.gracePeriod);
+  const after = options.terminationGracePeriodSeconds;
+  if (typeof before === 'number') return before < after ? { before, after } : undefined;
+  return after > DEFAULT_GRACE_SECONDS ? { before: null, after } : undefined;
+}
+
+function graceOf(template: JsonObject, layout: PodLayout): number {
+  const own = layout.gracePeriod === undefined ? KAGENT_GRACE_SECONDS : getIn(template, layout.gracePeriod);
+  return typeof own === 'number' ? own : DEFAULT_GRACE_SECONDS;
+}
+
+/** Puts items into a list: where the first of their names stands already, else first or last. */
+function insert(
+  template: JsonObject,
+  path: Path,
+  items: readonly JsonObject[],
+  current: JsonObject,
+  otherwise: 'first' | 'last',
+): JsonObject {
+  const list = getIn(template, path);
+  const others = isArray(list) ? list : [];
+  const there = getIn(current, path);
+  const found = isArray(there) ? there.findIndex((item) => isObject(item) && item.name === items[0]?.name) : -1;
+  const place = found < 0 ? (otherwise === 'first' ? 0 : others.length) : Math.min(found, others.length);
+  return setIn(template, path, [...others.slice(0, place), ...items, ...others.slice(place)]);
+}
+
+/** What stood empty, or null, where now is something: an uninjected pod gets it back. */
+function emptied(before: JsonObject, after: JsonObject, layout: PodLayout): Record<string, Json> {
+  const paths = collectionsOf(after, layout).filter((path) => {
+    const value = getIn(before, path);
+    return value !== undefined && isEmpty(value) && !sameJson(value, getIn(after, path));
+  });
+  return Object.fromEntries(paths.map((path) => [toPointer(path), getIn(before, path) ?? null]));
+}
+
+function isEmpty(value: Json): boolean {
+  if (isArray(value)) return value.length === 0;
+  return value === null || (isObject(value) && Object.keys(value).length === 0);
+}

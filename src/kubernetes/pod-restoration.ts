@@ -1,0 +1,72 @@
+import { getIn, isArray, isObject, type JsonObject, type Path, sameJson, setIn } from './json.ts';
+import { toPointer } from './json-patch.ts';
+import type { PodLayout } from './pod-layout.ts';
+import { removeProxyEnv } from './proxy-env.ts';
+import { SIDECAR_NAME, VOLUME_NAMES } from './sidecar.ts';
+import { type InjectionStatus, readStatus, STATUS_ANNOTATION } from './status.ts';
+
+export interface Restoration {
+  readonly outcome: 'restored' | 'unchanged' | 'refused';
+  readonly template: JsonObject;
+  readonly reasons: readonly string[];
+}
+
+/** Takes out of a pod what an injection has put in, and gives back what was there before. Pure, as the injection is. */
+export function uninjectPod(template: JsonObject, layout: PodLayout): Restoration {
+  const status = readStatus(template, layout);
+  if (status === undefined) return { outcome: 'unchanged', template, reasons: ['it was not injected'] };
+  if (status === 'unreadable') {
+    const reasons = [`annotation ${STATUS_ANNOTATION} is not one of cambist's: take it away`];
+    return { outcome: 'refused', template, reasons };
+  }
+  return {
+    outcome: 'restored',
+    template: prune(template, withoutSidecar(template, layout, status), layout, status),
+    reasons: [],
+  };
+}
+
+function withoutSidecar(template: JsonObject, layout: PodLayout, status: InjectionStatus): JsonObject {
+  const { initContainers, containers, volumes, gracePeriod, annotations } = layout;
+  const lists = [initContainers, containers].filter((path) => path !== undefined);
+  let result = removeProxyEnv(template, layout, status.proxyEnv ?? {});
+  for (const path of lists) result = withoutNames(result, path, [SIDECAR_NAME]);
+  result = withoutNames(result, volumes, VOLUME_NAMES);
+  // A time that somebody has changed since is theirs.
+  if (status.gracePeriod !== undefined && gracePeriod !== undefined) {
+    const { before, after } = status.gracePeriod;
+    if (getIn(result, gracePeriod) === after) result = setIn(result, gracePeriod, before ?? undefined);
+  }
+  return setIn(result, [...annotations, STATUS_ANNOTATION], undefined);
+}
+
+function withoutNames(template: JsonObject, path: Path, names: readonly string[]): JsonObject {
+  const list = getIn(template, path);
+  if (!isArray(list)) return template;
+  const kept = list.filter((item) => !(isObject(item) && typeof item.name === 'string' && names.includes(item.name)));
+  return kept.length === list.length ? template : setIn(template, path, kept);
+}
+
+/** What has become empty was made for the injection, unless the status says that it stood there. */
+function prune(before: JsonObject, template: JsonObject, layout: PodLayout, status: InjectionStatus): JsonObject {
+  let result = template;
+  for (const path of collectionsOf(template, layout)) {
+    const value = getIn(result, path);
+    const isEmpty = isArray(value) ? value.length === 0 : isObject(value) && Object.keys(value).length === 0;
+    if (!isEmpty || sameJson(value, getIn(before, path))) continue;
+    const pointer = toPointer(path);
+    const { empty = {} } = status;
+    result = setIn(result, path, Object.hasOwn(empty, pointer) ? empty[pointer] : undefined);
+  }
+  return result;
+}
+
+/** Every list and map that an injection may add to, the inner ones first. */
+export function collectionsOf(template: JsonObject, layout: PodLayout): Path[] {
+  const { initContainers, containers, volumes, annotations } = layout;
+  const environments = layout.agents(template).map(({ env }) => env);
+  const lists = [initContainers, containers, volumes, annotations].filter((path) => path !== undefined);
+  const parents = lists.map((path) => path.slice(0, -1)).filter((path) => path.length > 0);
+  const distinct = new Map(parents.map((path) => [toPointer(path), path]));
+  return [...environments, ...lists, ...distinct.values()];
+}

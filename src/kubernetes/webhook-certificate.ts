@@ -1,0 +1,80 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { watchFiles } from '../config/watch.ts';
+import { type Logger, loggedError } from '../logger.ts';
+import type { WebhookMetrics } from './webhook-metrics.ts';
+
+/** A certificate and its key, as PEM. */
+export interface ServerCertificate {
+  readonly cert: string;
+  readonly key: string;
+  readonly expiresAt: Date;
+}
+
+export interface CertificateFiles {
+  readonly cert: string;
+  readonly key: string;
+}
+
+/**
+ * Reads both files, and looks whether they belong together: while a Secret is replaced, one may be newer.
+ * @throws {Error} with a message that names the file, and never what is in it
+ */
+export async function readCertificate(files: CertificateFiles): Promise<ServerCertificate> {
+  const [cert, key] = await Promise.all([read(files.cert), read(files.key)]);
+  const certificate = parse(files.cert, 'certificate', () => new X509Certificate(cert));
+  const privateKey = parse(files.key, 'private key', () => createPrivateKey(key));
+  if (!certificate.checkPrivateKey(privateKey)) {
+    throw new Error(`key "${files.key}" is not that of certificate "${files.cert}": write both anew`);
+  }
+  return { cert, key, expiresAt: new Date(certificate.validTo) };
+}
+
+/** Calls back with each new pair; one that is not usable leaves the old one, says so, and is looked at again. */
+export function watchCertificate(
+  files: CertificateFiles,
+  take: (certificate: ServerCertificate) => void,
+  { metrics, logger, pollMs }: { metrics: WebhookMetrics; logger: Logger; pollMs?: number },
+): { close(): void } {
+  const reload = async (): Promise<void> => {
+    try {
+      const certificate = await readCertificate(files);
+      take(certificate);
+      metrics.certificateLoaded(certificate.expiresAt);
+      metrics.certificateReloaded('success');
+      logger.info({ expires: certificate.expiresAt.toISOString() }, 'certificate reloaded');
+    } catch (error) {
+      metrics.certificateReloaded('failure');
+      logger.error({ err: loggedError(error) }, `certificate not reloaded: the one before serves on: ${reason(error)}`);
+    }
+  };
+  let running = Promise.resolve();
+  return watchFiles({
+    files: () => [files.cert, files.key],
+    onChange: () => {
+      running = running.then(reload);
+    },
+    logger,
+    ...(pollMs === undefined ? {} : { pollMs }),
+  });
+}
+
+async function read(file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (cause) {
+    throw new Error(`file "${file}" cannot be read: mount it, and let it be read by this user`, { cause });
+  }
+}
+
+function parse<T>(file: string, what: string, read: () => T): T {
+  try {
+    return read();
+  } catch {
+    throw new Error(`file "${file}" is no ${what} in PEM`);
+  }
+}
+
+function reason(error: unknown): string {
+  return error instanceof Error ? error.message : 'unknown reason';
+}

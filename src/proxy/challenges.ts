@@ -1,0 +1,144 @@
+/** One `name=value` of a challenge, and where it stands in the text that it was read from. */
+export interface ChallengeParameter {
+  /** Lower case. */
+  readonly name: string;
+  /** Without quotes and escapes. */
+  readonly value: string;
+  /** Where its name begins. */
+  readonly begin: number;
+  /** Where its value begins, with its quotes. */
+  readonly start: number;
+  readonly end: number;
+}
+
+export interface Challenge {
+  /** Lower case. */
+  readonly scheme: string;
+  readonly parameters: readonly ChallengeParameter[];
+}
+
+/** An upstream can send as much as its headers may hold; what is longer than this means nothing that we could act on. */
+const MAX_LENGTH = 4096;
+
+const TOKEN = /[!#$%&'*+.^_`|~0-9A-Za-z-]+/y;
+const TOKEN_68 = /[A-Za-z0-9._~+/-]+=*(?=[ \t]*(?:,|$))/y;
+const QUOTED = /"((?:[^"\\]|\\[\t\x20-\x7e\x80-\xff])*)"/y;
+const SPACE = /[ \t]*/y;
+const SEPARATOR = /[ \t]*(?:,[ \t]*)+/y;
+
+/**
+ * Reads a `WWW-Authenticate` value, which may hold several challenges.
+ * @returns undefined where it is none, or too long
+ * @see RFC 9110 section 11.6.1
+ */
+export function parseChallenges(text: string): readonly Challenge[] | undefined {
+  if (text.length > MAX_LENGTH) return undefined;
+  const challenges: { scheme: string; parameters: ChallengeParameter[] }[] = [];
+  let at = 0;
+  const take = (pattern: RegExp): RegExpExecArray | null => {
+    pattern.lastIndex = at;
+    const found = pattern.exec(text);
+    if (found !== null) at = pattern.lastIndex;
+    return found;
+  };
+
+  /** `name = value` from here, or nothing, and then nothing was taken. */
+  const takeParameter = (): ChallengeParameter | undefined => {
+    const begin = at;
+    const name = take(TOKEN)?.[0];
+    take(SPACE);
+    if (name !== undefined && text[at] === '=') {
+      at += 1;
+      take(SPACE);
+      const start = at;
+      const quoted = take(QUOTED);
+      const value = quoted === null ? take(TOKEN)?.[0] : (quoted[1] ?? '').replace(/\\(.)/gs, '$1');
+      if (value !== undefined) return { name: name.toLowerCase(), value, begin, start, end: at };
+    }
+    at = begin;
+    return undefined;
+  };
+
+  take(SEPARATOR);
+  take(SPACE);
+  while (at < text.length) {
+    const current = challenges.at(-1);
+    const parameter = takeParameter();
+    if (parameter !== undefined) {
+      if (current === undefined) return undefined;
+      current.parameters.push(parameter);
+    } else {
+      const scheme = take(TOKEN)?.[0];
+      if (scheme === undefined) return undefined;
+      challenges.push({ scheme: scheme.toLowerCase(), parameters: [] });
+      if (take(/[ \t]+/y) !== null && at < text.length && text[at] !== ',') {
+        if (take(TOKEN_68) === null) {
+          const first = takeParameter();
+          if (first === undefined) return undefined;
+          challenges.at(-1)?.parameters.push(first);
+        }
+      }
+    }
+    if (take(SEPARATOR) === null) {
+      take(SPACE);
+      if (at < text.length) return undefined;
+    }
+  }
+  return challenges;
+}
+
+/**
+ * The scopes that an upstream wants, where that and nothing else is wrong with the token.
+ * @param values every line of `WWW-Authenticate`
+ * @see RFC 6750 section 3.1
+ */
+export function insufficientScope(values: readonly string[]): readonly string[] | undefined {
+  const found = values
+    .flatMap((value) => parseChallenges(value) ?? [])
+    .filter(
+      ({ scheme, parameters }) => scheme === 'bearer' && parameterOf(parameters, 'error') === 'insufficient_scope',
+    );
+  const [only, ...more] = found;
+  if (only === undefined || more.length > 0) return undefined;
+  const scopes = parameterOf(only.parameters, 'scope')
+    ?.split(' ')
+    .filter((scope) => scope !== '');
+  return scopes === undefined || scopes.length === 0 ? undefined : [...new Set(scopes)];
+}
+
+/** Undefined where it is missing, or there twice. */
+function parameterOf(parameters: readonly ChallengeParameter[], name: string): string | undefined {
+  const found = parameters.filter((parameter) => parameter.name === name);
+  return found.length === 1 ? found[0]?.value : undefined;
+}
+
+/**
+ * A challenge of an upstream as the caller of a route with issued tokens may see it: what it says of its metadata is not
+ * for this caller, who gets tokens elsewhere.
+ * @param url our own metadata; undefined where there is none
+ * @returns undefined where it cannot be read, and so must not be passed on
+ */
+export function withResourceMetadata(value: string, url: string | undefined): string | undefined {
+  if (!/resource_metadata/i.test(value)) return value;
+  const challenges = parseChallenges(value);
+  if (challenges === undefined) return undefined;
+  let changed = value;
+  // From the end, so that what is before keeps its place.
+  for (const { parameters } of challenges.toReversed()) {
+    const foreign = parameters.filter(({ name }) => name === 'resource_metadata');
+    const [only, ...more] = foreign;
+    if (more.length > 0) return undefined;
+    if (only === undefined) continue;
+    const [from, to] = url === undefined ? cut(parameters, only) : [only.start, only.end];
+    changed = changed.slice(0, from) + (url === undefined ? '' : `"${url}"`) + changed.slice(to);
+  }
+  return changed;
+}
+
+/** What goes with a parameter when it goes: the comma on one side of it. */
+function cut(parameters: readonly ChallengeParameter[], one: ChallengeParameter): [from: number, to: number] {
+  const index = parameters.indexOf(one);
+  const before = parameters[index - 1];
+  const after = parameters[index + 1];
+  return before === undefined ? [one.begin, after?.begin ?? one.end] : [before.end, one.end];
+}

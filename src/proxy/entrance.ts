@@ -1,0 +1,81 @@
+import { CambistError } from '../errors.ts';
+import type { RequestTarget } from '../routing/request-target.ts';
+import { type AdmissionOptions, admit, type Found, findRoute, type Serving, targetOf } from './admission.ts';
+import type { Passage } from './passage.ts';
+import {
+  describedResource,
+  describesItself,
+  isMetadataRoute,
+  resourceMetadata,
+  upstreamMetadataPath,
+} from './resource-metadata.ts';
+import type { Traffic } from './traffic.ts';
+
+export interface EntranceOptions extends AdmissionOptions {
+  /** The config of now; asked once a request. */
+  readonly serving: () => Serving;
+  readonly traffic: Traffic;
+}
+
+/**
+ * Leads a request in: to its route, and then to all that goes upstream.
+ * @returns false where cambist has answered it by itself
+ * @throws {CambistError} whatever keeps it out
+ */
+export type Entrance = (passage: Passage) => Promise<boolean>;
+
+export function createEntrance(options: EntranceOptions): Entrance {
+  const { traffic } = options;
+  return async (passage) => {
+    const serving = options.serving();
+    const assertOpen = (): void => traffic.assertOpen(serving.config.limits.maxInFlight);
+    const target = targetOf(passage, serving);
+    passage.target = target;
+    const resource = describedResource(target);
+    const described = resource === undefined ? undefined : describe(passage, target, resource, serving, traffic);
+    if (described === 'answered') return false;
+    const pending = described ?? findRoute(passage, target, serving, assertOpen);
+    const found = pending instanceof Promise ? await pending : pending;
+    traffic.routed(passage, found.route);
+    assertOpen();
+    passage.leg = await admit(passage, found, serving, options);
+    return true;
+  };
+}
+
+/**
+ * Answers a request for a resource's metadata, or finds where an upstream's own lies. Undefined where the operator wrote
+ * a route for it, or where there is no such resource.
+ * @throws {CambistError} ERR_ROUTE_NOT_FOUND
+ */
+function describe(
+  passage: Passage,
+  target: RequestTarget,
+  resource: RequestTarget,
+  { table, config }: Serving,
+  traffic: Traffic,
+): Found | 'answered' | undefined {
+  if (isMetadataRoute(table.candidates(target)[0])) return undefined;
+  const routes = table.candidates(resource);
+  const own = routes.find(describesItself);
+  const [first] = routes;
+  if (first === undefined) return undefined;
+  if (own === undefined) return { route: first, path: upstreamMetadataPath(first, resource), body: undefined };
+
+  traffic.routed(passage, own);
+  traffic.assertOpen(config.limits.maxInFlight);
+  const { request, url } = passage;
+  const readable = request.method === 'GET' || request.method === 'HEAD';
+  const body = readable
+    ? resourceMetadata(routes, resource.path ?? '/', { url, rawHeaders: request.rawHeaders })
+    : undefined;
+  if (body === undefined) {
+    throw new CambistError(
+      'ERR_ROUTE_NOT_FOUND',
+      `route "${own.name}" has no metadata to show: it needs a GET, a Host, and an authorization server with an issuer`,
+    );
+  }
+  const headers = { 'content-type': 'application/json', 'cache-control': 'no-store', 'x-request-id': passage.id };
+  traffic.answer(passage, { status: 200, headers, body });
+  return 'answered';
+}

@@ -1,0 +1,103 @@
+import type { Route } from '../config/config.ts';
+import type { RequestTarget } from '../routing/request-target.ts';
+import { upstreamPath } from '../routing/upstream-path.ts';
+import { headerValues, type RawHeaders, tokensOf } from './headers.ts';
+
+/** Where a resource's metadata lies: this, and the resource's path after it (RFC 9728 section 3.1). */
+const WELL_KNOWN = '/.well-known/oauth-protected-resource';
+
+/** What of a request says by which URL its client knows a resource. */
+export interface ClientRequest {
+  /** The request target as it came. */
+  readonly url: string;
+  readonly rawHeaders: RawHeaders;
+}
+
+/** The resource whose metadata a request asks for; undefined where it asks for none. */
+export function describedResource(target: RequestTarget): RequestTarget | undefined {
+  if (target.path?.startsWith(WELL_KNOWN) !== true) return undefined;
+  const path = target.path.slice(WELL_KNOWN.length);
+  return path === '' || path.startsWith('/') ? { ...target, path: path === '' ? '/' : path } : undefined;
+}
+
+/** The path of the metadata of a resource. */
+export function metadataPath(path: string): string {
+  return WELL_KNOWN + (path === '/' ? '' : path);
+}
+
+/** Where the upstream of a route that issues no tokens has its own. */
+export function upstreamMetadataPath(route: Route, resource: RequestTarget): string {
+  const path = upstreamPath(route, { ...resource, query: '' });
+  return metadataPath(path) + resource.query;
+}
+
+/** Did the operator write a route for the metadata itself? */
+export function isMetadataRoute(route: Route | undefined): boolean {
+  return route?.match.path.startsWith(WELL_KNOWN) === true;
+}
+
+/** The issuer of the subject tokens that a route takes, where it is known by name. */
+function issuerOf({ credential, subjectToken }: Route): string | undefined {
+  if (credential.kind === 'client_credentials') return credential.authorizationServer.issuer;
+  if (credential.kind !== 'exchange') return undefined;
+  const { authorizationServer } = credential.chain ?? credential;
+  return subjectToken.verify?.issuer ?? authorizationServer.issuer;
+}
+
+/** Does cambist itself say who issues tokens for this route? */
+export function describesItself({ credential }: Route): boolean {
+  return credential.kind === 'exchange' || credential.kind === 'client_credentials';
+}
+
+/**
+ * The metadata of a resource, as JSON: where to get the token that cambist then exchanges.
+ * @param routes all that the resource's path can lead to
+ * @param path of the resource
+ * @returns undefined where no issuer is known, or not by which URL the client knows the resource
+ * @see RFC 9728 section 2
+ */
+export function resourceMetadata(routes: readonly Route[], path: string, client: ClientRequest): string | undefined {
+  const origin = clientOrigin(client);
+  const issuers = new Set(routes.map(issuerOf).filter((issuer) => issuer !== undefined));
+  if (origin === undefined || issuers.size === 0 || !PATH.test(path)) return undefined;
+  return JSON.stringify({
+    resource: origin + (path === '/' ? '' : path),
+    authorization_servers: [...issuers],
+    bearer_methods_supported: ['header'],
+  });
+}
+
+/**
+ * The URL of that metadata, fit for a quoted string; undefined where there is none.
+ * @param path of the resource
+ */
+export function metadataUrl(route: Route, path: string | undefined, client: ClientRequest): string | undefined {
+  const origin = clientOrigin(client);
+  if (issuerOf(route) === undefined || path === undefined || origin === undefined || !PATH.test(path)) return undefined;
+  const { rawHeaders } = client;
+  const tokens = tokensOf([
+    ...headerValues(rawHeaders, 'authorization'),
+    ...headerValues(rawHeaders, route.subjectToken.header),
+  ]);
+  return tokens.some((token) => path.includes(token)) ? undefined : origin + metadataPath(path);
+}
+
+/** A host with or without a port, and nothing that could end a quoted string. */
+const AUTHORITY = /^(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?$/;
+const PATH = /^\/[A-Za-z0-9\-._~:/@!$&'()*+,;=%]{0,1023}$/;
+const ABSOLUTE_FORM = /^(https?):\/\/([^/?#]*)/i;
+
+/** Scheme and authority of the URL that the client used, as far as it says so. */
+function clientOrigin({ url, rawHeaders }: ClientRequest): string | undefined {
+  const [, scheme = forwardedScheme(rawHeaders), named] = ABSOLUTE_FORM.exec(url) ?? [];
+  const hosts = headerValues(rawHeaders, 'host');
+  const authority = named ?? (hosts.length === 1 ? hosts[0] : undefined);
+  if (authority === undefined || !AUTHORITY.test(authority)) return undefined;
+  return `${scheme.toLowerCase()}://${authority.toLowerCase()}`;
+}
+
+/** cambist speaks plain HTTP itself; who puts TLS before it says so. Nobody but the client itself is misled by a wrong one. */
+function forwardedScheme(rawHeaders: RawHeaders): 'http' | 'https' {
+  const values = headerValues(rawHeaders, 'x-forwarded-proto');
+  return values.length === 1 && values[0]?.trim().toLowerCase() === 'https' ? 'https' : 'http';
+}

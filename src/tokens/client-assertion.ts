@@ -1,0 +1,177 @@
+import {
+  createHash,
+  createPrivateKey,
+  createSecretKey,
+  type JsonWebKey,
+  type KeyObject,
+  randomUUID,
+  X509Certificate,
+} from 'node:crypto';
+import { SignJWT } from 'jose';
+import type { AssertionRules, AuthorizationServer, ClientAuth } from '../config/config.ts';
+import { readCredential } from '../config/credential.ts';
+import { CambistError } from '../errors.ts';
+import { EXPIRY_LEEWAY_MS, readClaims } from './claims.ts';
+import type { Clock } from './clock.ts';
+import type { TokenObserver } from './observer.ts';
+
+type Method<Name extends ClientAuth['method']> = Extract<ClientAuth, { method: Name }>;
+type CredentialRead = TokenObserver['credentialRead'];
+
+/** RFC 6750 section 2.1; an assertion has no other characters either. */
+const B64_TOKEN = /^[A-Za-z0-9._~+/-]+=*$/;
+
+/**
+ * Signs a client assertion with the client secret.
+ * @param audience `aud` where the config sets none
+ * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE
+ * @see OpenID Connect Core 1.0 section 9 (client_secret_jwt), RFC 7523 section 3
+ */
+export async function signWithSecret(
+  auth: Method<'client_secret_jwt'>,
+  server: AuthorizationServer,
+  audience: string,
+  clock: Clock,
+): Promise<string> {
+  const what = `client secret of authorization server "${server.name}"`;
+  const secret = (await readCredential(auth.clientSecret, what)).reveal();
+  try {
+    return await assertion(auth, server, audience, clock)
+      .setProtectedHeader({ alg: auth.alg, typ: 'JWT' })
+      .sign(createSecretKey(Buffer.from(secret, 'utf8')));
+  } catch {
+    throw unavailable(`${what}: it cannot sign with ${auth.alg}: is it long enough for that?`);
+  }
+}
+
+/**
+ * Signs a client assertion with a private key.
+ * @param audience `aud` where the config sets none
+ * @param credentialRead is told when the certificate ends
+ * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE
+ * @see RFC 7523 section 2.2, RFC 7515 section 4.1.8
+ */
+export async function signWithKey(
+  auth: Method<'private_key_jwt'>,
+  server: AuthorizationServer,
+  audience: string,
+  clock: Clock,
+  credentialRead: CredentialRead,
+): Promise<string> {
+  const what = `private key of authorization server "${server.name}"`;
+  const text = (await readCredential(auth.privateKey, what)).reveal();
+  const certificate = auth.certificate && (await readCertificate(auth.certificate, server, credentialRead));
+  try {
+    const { key, alg, keyId } = importPrivateKey(text);
+    if (certificate?.checkPrivateKey(key) === false) throw new Error('another key');
+    const kid = auth.keyId ?? keyId;
+    return await assertion(auth, server, audience, clock)
+      .setProtectedHeader({
+        alg: auth.alg ?? alg,
+        typ: 'JWT',
+        ...(kid !== undefined && { kid }),
+        ...(certificate !== undefined && { 'x5t#S256': thumbprint(certificate) }),
+      })
+      .sign(key);
+  } catch {
+    // The library's error is dropped: it may quote what it could not read.
+    throw unavailable(
+      `${what}: it cannot sign${auth.alg === undefined ? '' : ` with ${auth.alg}`}: write a private key in PEM ` +
+        '(PKCS#8, PKCS#1 or SEC1, unencrypted) or JWK that fits the algorithm, and is that of the certificate',
+    );
+  }
+}
+
+/**
+ * Reads an assertion that others write and renew.
+ * @param credentialRead is told when it ends
+ * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE where it is missing, no assertion, or has ended
+ */
+export async function readAssertion(
+  auth: Method<'client_assertion'>,
+  server: AuthorizationServer,
+  clock: Clock,
+  credentialRead: CredentialRead,
+): Promise<string> {
+  const what = `client assertion of authorization server "${server.name}"`;
+  const text = (await readCredential(auth.clientAssertion, what)).reveal().trim();
+  if (!B64_TOKEN.test(text)) throw unavailable(`${what}: the file does not hold a token: is it the right file?`);
+  const exp: unknown = readClaims(text)?.exp;
+  if (typeof exp !== 'number') return text;
+  credentialRead(what, exp);
+  if (exp * 1000 + EXPIRY_LEEWAY_MS > clock.wallMs()) return text;
+  throw unavailable(`${what}: it has ended: see why nobody has renewed it`);
+}
+
+function assertion(rules: AssertionRules, server: AuthorizationServer, audience: string, clock: Clock): SignJWT {
+  const clientId = server.clientId ?? '';
+  const now = Math.floor(clock.wallMs() / 1000);
+  return new SignJWT()
+    .setIssuer(clientId)
+    .setSubject(clientId)
+    .setAudience(rules.assertionAudience ?? audience)
+    .setJti(randomUUID())
+    .setIssuedAt(now)
+    .setNotBefore(now)
+    .setExpirationTime(now + Math.ceil(rules.assertionLifetimeMs / 1000));
+}
+
+async function readCertificate(
+  source: Parameters<typeof readCredential>[0],
+  server: AuthorizationServer,
+  credentialRead: CredentialRead,
+): Promise<X509Certificate> {
+  const what = `client certificate of authorization server "${server.name}"`;
+  const pem = (await readCredential(source, what)).reveal();
+  try {
+    const certificate = new X509Certificate(pem);
+    credentialRead(what, Date.parse(certificate.validTo) / 1000);
+    return certificate;
+  } catch (cause) {
+    throw new CambistError('ERR_CREDENTIAL_UNAVAILABLE', `${what}: the file holds no certificate in PEM`, { cause });
+  }
+}
+
+function thumbprint(certificate: X509Certificate): string {
+  return createHash('sha256').update(certificate.raw).digest('base64url');
+}
+
+interface ImportedKey {
+  readonly key: KeyObject;
+  readonly alg: string;
+  readonly keyId: string | undefined;
+}
+
+function importPrivateKey(text: string): ImportedKey {
+  if (!text.trimStart().startsWith('{')) {
+    const key = createPrivateKey(text);
+    return { key, alg: algorithmOf(key), keyId: undefined };
+  }
+  const jwk: JsonWebKey = JSON.parse(text);
+  const key = createPrivateKey({ key: jwk, format: 'jwk' });
+  const { alg, kid } = jwk;
+  return {
+    key,
+    alg: typeof alg === 'string' ? alg : algorithmOf(key),
+    keyId: typeof kid === 'string' ? kid : undefined,
+  };
+}
+
+/** The usual algorithm for a key of this kind; RFC 8725 leaves the choice to whoever holds the key. */
+function algorithmOf(key: KeyObject): string {
+  switch (key.asymmetricKeyType) {
+    case 'rsa':
+      return 'RS256';
+    case 'ec':
+      return (
+        { prime256v1: 'ES256', secp384r1: 'ES384', secp521r1: 'ES512' }[key.asymmetricKeyDetails?.namedCurve ?? ''] ??
+        'ES256'
+      );
+    default:
+      return 'EdDSA';
+  }
+}
+
+function unavailable(message: string): CambistError {
+  return new CambistError('ERR_CREDENTIAL_UNAVAILABLE', message);
+}

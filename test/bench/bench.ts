@@ -1,0 +1,127 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { createCertificateAuthority } from '../harness/certificates.ts';
+import { type Bounds, type Case, listCases } from './cases.ts';
+import { startFarSide } from './far-side.ts';
+import { createCambist } from './peers/cambist.ts';
+import { bareFastify } from './peers/fastify-http-proxy.ts';
+import { haproxy } from './peers/haproxy.ts';
+import { httpProxy } from './peers/http-proxy.ts';
+import { nginx } from './peers/nginx.ts';
+import { bareUndici } from './peers/undici.ts';
+import { describeMachine } from './processes.ts';
+import { buildPrograms } from './programs.ts';
+import { type BenchResult, formatResult } from './report.ts';
+import { type CaseResult, runCase } from './run-case.ts';
+
+const USAGE = `Usage: npm run bench -- [options]
+
+Measures cambist beside other proxies, all in the same minutes.
+  --case NAME      this case only; may be given more than once
+  --seconds N      of each proxy in each round (1)
+  --rounds N       (8)
+  --quick          short rounds, to see that it runs; no figure to quote
+  --against FILE   another build's main.js, measured as one more contestant
+  --json           for a machine
+`;
+
+const FULL: Bounds = { rounds: 8, seconds: 1, warmSeconds: 1, memoryRequests: 1_000_000 };
+const QUICK: Bounds = { rounds: 2, seconds: 0.4, warmSeconds: 0.3, memoryRequests: 20_000 };
+
+process.exitCode = await main(process.argv.slice(2));
+
+async function main(args: string[]): Promise<number> {
+  let asked: ReturnType<typeof readArguments>;
+  try {
+    asked = readArguments(args);
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : error}\n\n${USAGE}`);
+    return 2;
+  }
+  if (asked === 'help') {
+    process.stdout.write(USAGE);
+    return 0;
+  }
+  const result = await run(asked.cases, asked.bounds);
+  process.stdout.write(`${asked.json ? JSON.stringify(result, null, 1) : formatResult(result)}\n`);
+  return 0;
+}
+
+function readArguments(args: string[]): 'help' | { cases: Case[]; bounds: Bounds; json: boolean } {
+  const { values } = parseArgs({
+    args,
+    options: {
+      case: { type: 'string', multiple: true },
+      seconds: { type: 'string' },
+      rounds: { type: 'string' },
+      quick: { type: 'boolean', default: false },
+      against: { type: 'string' },
+      json: { type: 'boolean', default: false },
+      help: { type: 'boolean', short: 'h', default: false },
+    },
+  });
+  if (values.help) return 'help';
+  const bounds = values.quick ? QUICK : FULL;
+  const seconds = values.seconds === undefined ? bounds.seconds : positive('--seconds', values.seconds);
+  const rounds = values.rounds === undefined ? bounds.rounds : Math.ceil(positive('--rounds', values.rounds));
+  return { cases: chosenCases(values.case, values.against), bounds: { ...bounds, seconds, rounds }, json: values.json };
+}
+
+function chosenCases(names: readonly string[] | undefined, against: string | undefined): Case[] {
+  const cases = listCases({
+    cambist: createCambist({ name: 'cambist', logLevel: 'info' }),
+    quiet: createCambist({ name: 'cambist, log: warn', logLevel: 'warn' }),
+    other:
+      against === undefined
+        ? undefined
+        : createCambist({ name: 'cambist, other build', logLevel: 'info', program: resolve(against) }),
+    undici: bareUndici,
+    fastify: bareFastify,
+    httpProxy,
+    nginx,
+    haproxy,
+  });
+  const unknown = names?.find((name) => !cases.some((one) => one.name === name));
+  if (unknown !== undefined) {
+    throw new Error(`there is no case "${unknown}": use ${cases.map(({ name }) => name).join(', ')}`);
+  }
+  return names === undefined ? cases : cases.filter(({ name }) => names.includes(name));
+}
+
+function positive(option: string, text: string): number {
+  const value = Number(text);
+  if (!(value > 0)) throw new Error(`${option} takes a number above 0`);
+  return value;
+}
+
+async function run(cases: readonly Case[], bounds: Bounds): Promise<BenchResult> {
+  buildPrograms();
+  const directory = mkdtempSync(join(tmpdir(), 'cambist-bench-'));
+  const authority = createCertificateAuthority();
+  const far = await startFarSide(authority.issueServer());
+  const caFile = join(directory, 'ca.pem');
+  writeFileSync(caFile, authority.cert);
+  const results: CaseResult[] = [];
+  try {
+    for (const which of cases) {
+      process.stderr.write(`${which.name}: ${which.about}\n`);
+      results.push(await runCase(which, { far, directory, caFile }, bounds));
+    }
+  } finally {
+    far.close();
+    rmSync(directory, { recursive: true, force: true });
+  }
+  return { machine: describeMachine(), versions: versions(), cases: results };
+}
+
+function versions(): Record<string, string> {
+  const names = ['fastify', '@fastify/http-proxy', 'undici'];
+  return Object.fromEntries(names.map((name) => [name, versionOf(name)]));
+}
+
+function versionOf(name: string): string {
+  const file = new URL(`../../node_modules/${name}/package.json`, import.meta.url);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}

@@ -1,0 +1,70 @@
+import { writeFileSync } from 'node:fs';
+import { get } from 'node:http';
+import { join } from 'node:path';
+import { stringify } from 'yaml';
+import { BUILT_PROGRAM } from '../../harness/run-command.ts';
+import { startPinned } from '../processes.ts';
+import { freePort, type Peer, running, type Setup, until } from './peer.ts';
+
+export interface CambistVariant {
+  readonly name: string;
+  readonly logLevel: 'info' | 'warn';
+  /** `main.js` of another build; the one in `dist` unless told. */
+  readonly program?: string;
+}
+
+/** cambist as it ships, its log read by whoever started it, as a container's runtime does. */
+export function createCambist({ name, logLevel, program = BUILT_PROGRAM }: CambistVariant): Peer {
+  return {
+    name,
+    missing: () => undefined,
+    async start(setup) {
+      const config = join(setup.directory, 'cambist.yaml');
+      const [port, adminPort] = [await freePort(), await freePort()];
+      writeFileSync(config, stringify({ ...configFor(setup, logLevel), ...addresses(port, adminPort) }));
+      writeFileSync(join(setup.directory, 'client-secret'), 'a secret for the bench');
+      const startedMs = performance.now();
+      const child = startPinned('proxy', process.execPath, [program, 'run', '--config', config], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      child.stdout?.resume();
+      await until(() => isReady(adminPort));
+      return running(child, port, performance.now() - startedMs);
+    },
+  };
+}
+
+function configFor({ origin, caFile, issuer, routes, directory }: Setup, level: string): object {
+  return {
+    version: 1,
+    log: { level },
+    // Longer than a run, so that what is called cached is cached.
+    cache: { max_age: '2h' },
+    authorization_servers: {
+      bench: {
+        issuer,
+        client_id: 'cambist',
+        client_auth: { method: 'client_secret_basic', client_secret: { file: join(directory, 'client-secret') } },
+      },
+    },
+    routes: Array.from({ length: routes }, (_, i) => ({
+      name: `r${i}`,
+      match: { path: `/r${i}` },
+      upstream: `${origin}/mcp/${i}`,
+      ...(caFile === undefined ? {} : { tls: { ca: { file: caFile } } }),
+    })),
+  };
+}
+
+function addresses(port: number, adminPort: number): object {
+  return { listen: `127.0.0.1:${port}`, admin: `127.0.0.1:${adminPort}` };
+}
+
+function isReady(adminPort: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    get({ host: '127.0.0.1', port: adminPort, path: '/readyz', agent: false }, (response) => {
+      response.resume();
+      resolve(response.statusCode === 200);
+    }).once('error', () => resolve(false));
+  });
+}

@@ -1,0 +1,43 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { has, startPinned } from '../processes.ts';
+import { accepts, freePort, type Peer, running, type Setup, until } from './peer.ts';
+
+/** One worker, kept-alive upstream connections, no buffering of answers, no log: nginx at its leanest for this work. */
+export const nginx: Peer = {
+  name: 'nginx',
+  missing: () => (has('nginx') ? undefined : 'not installed: apt-get install nginx-light'),
+  async start(setup) {
+    const port = await freePort();
+    const config = join(setup.directory, 'nginx.conf');
+    writeFileSync(config, configFor(setup, port));
+    const startedMs = performance.now();
+    const child = startPinned('proxy', 'nginx', ['-p', setup.directory, '-c', config, '-e', 'stderr'], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
+    await until(() => accepts(port));
+    return running(child, port, performance.now() - startedMs);
+  },
+};
+
+function configFor({ origin, caFile, directory }: Setup, port: number): string {
+  const { protocol, host } = new URL(origin);
+  const verify = caFile === undefined ? '' : `proxy_ssl_verify on; proxy_ssl_trusted_certificate ${caFile};`;
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
+    (kind) => `${kind}_temp_path ${join(directory, kind)};`,
+  );
+  return `daemon off; worker_processes 1; pid ${join(directory, 'nginx.pid')}; error_log stderr;
+events { worker_connections 8192; }
+http {
+  access_log off; keepalive_requests 100000000; ${temporary.join(' ')}
+  upstream far { server ${host}; keepalive 2048; keepalive_requests 100000000; }
+  server {
+    listen 127.0.0.1:${port} backlog=1024;
+    location / {
+      proxy_pass ${protocol}//far; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host ${host};
+      proxy_buffering off; proxy_request_buffering off; proxy_read_timeout 1h; proxy_ssl_name localhost; ${verify}
+    }
+  }
+}
+`;
+}

@@ -1,0 +1,46 @@
+import { runClosedLoop, sendEach } from './closed-loop.ts';
+import { createHeldStreams } from './held-streams.ts';
+import { runOpenLoop } from './open-loop.ts';
+import type { Command, Reply } from './protocol.ts';
+import { startTokenServer, type TokenServer } from './token-server.ts';
+import { startUpstream } from './upstream.ts';
+
+/** All that is not the proxy, in one process: callers, upstream and authorization server, told by its parent what to do. */
+const streams = createHeldStreams();
+let tokenServer: TokenServer | undefined;
+
+async function obey(command: Command): Promise<unknown> {
+  switch (command.do) {
+    case 'listen': {
+      const { port, tlsPort } = await startUpstream(command.tls);
+      tokenServer = await startTokenServer();
+      return { upstreamPort: port, tlsPort, issuer: tokenServer.issuer };
+    }
+    case 'each':
+      return sendEach(command.target, command.connections);
+    case 'closed': {
+      const before = tokenServer?.issued() ?? 0;
+      const result = await runClosedLoop(command.target, command.connections, command.seconds);
+      return { ...result, exchanges: (tokenServer?.issued() ?? 0) - before };
+    }
+    case 'open':
+      return runOpenLoop(command.target, command.perSecond, command.seconds);
+    case 'hold':
+      return streams.open(command.target, command.count);
+    case 'release':
+      return streams.release();
+    default:
+      return command satisfies never;
+  }
+}
+
+process.on('message', (command: Command) => {
+  const reply = (outcome: { result: unknown } | { error: string }): void => {
+    process.send?.({ id: command.id, ...outcome } satisfies Reply);
+  };
+  obey(command).then(
+    (result) => reply({ result }),
+    (error: unknown) => reply({ error: error instanceof Error ? error.message : String(error) }),
+  );
+});
+process.on('disconnect', () => process.exit());

@@ -1,0 +1,14 @@
+import httpProxy from '@fastify/http-proxy';
+import fastify from 'fastify';
+import { Agent } from 'undici';
+import { announce, readOptions } from './proxy-options.ts';
+
+/** @fastify/http-proxy as its README has it, but for the certificate, which it would not verify by itself. */
+const { origin, ca } = readOptions();
+const app = fastify();
+await app.register(httpProxy, {
+  upstream: origin,
+  ...(ca === undefined ? {} : { undici: new Agent({ connect: { ca } }) }),
+});
+const url = await app.listen({ port: 0, host: '127.0.0.1' });
+announce(Number(new URL(url).port));

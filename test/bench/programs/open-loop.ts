@@ -1,0 +1,86 @@
+import { type Connection, openConnection, openConnections } from './connection.ts';
+import type { OpenResult, Target } from './protocol.ts';
+import { createRequests } from './requests.ts';
+
+const FIRST_CONNECTIONS = 32;
+/** Beyond this the proxy does not keep up at all. */
+const MAX_CONNECTIONS = 1000;
+
+/**
+ * Sends requests when they are due, whether or not the ones before were answered, and counts from then: a proxy that stops for
+ * 50 ms is charged for all that should have come meanwhile, and not for the one that happened to wait (no coordinated omission).
+ */
+export async function runOpenLoop(target: Target, perSecond: number, seconds: number): Promise<OpenResult> {
+  const requests = createRequests(target);
+  const idle: Connection[] = await openConnections(target.port, FIRST_CONNECTIONS);
+  const all = new Set(idle);
+  const due = arrivals(perSecond, seconds);
+  const latencies = new Float64Array(due.length);
+  let answered = 0;
+  let errors = 0;
+
+  async function send(n: number, dueMs: number): Promise<void> {
+    const connection = idle.pop() ?? (await openAnother());
+    return new Promise((resolve) => {
+      connection.send(requests.next(), (status) => {
+        latencies[n] = performance.now() - dueMs;
+        answered += 1;
+        if (status !== 200) errors += 1;
+        if (status !== 0) idle.push(connection);
+        resolve();
+      });
+    });
+  }
+
+  async function openAnother(): Promise<Connection> {
+    if (all.size >= MAX_CONNECTIONS) throw new Error(`the proxy has ${MAX_CONNECTIONS} requests waiting`);
+    const connection = await openConnection(target.port);
+    all.add(connection);
+    return connection;
+  }
+
+  const startedMs = performance.now();
+  const sent: Promise<void>[] = [];
+  await new Promise<void>((resolve) => {
+    // A timer is late by up to a millisecond, which is more than what is measured: so this turns without resting.
+    const turn = (): void => {
+      const nowMs = performance.now() - startedMs;
+      while (sent.length < due.length && (due[sent.length] as number) <= nowMs) {
+        const n = sent.length;
+        sent.push(send(n, startedMs + (due[n] as number)));
+      }
+      if (sent.length < due.length) setImmediate(turn);
+      else resolve();
+    };
+    turn();
+  });
+  // The last answers arrive while nothing turns; that is a handful, and they come no later for it.
+  await Promise.all(sent);
+  for (const connection of all) connection.close();
+  latencies.sort();
+  const at = (share: number): number => latencies[Math.min(due.length - 1, Math.floor(share * due.length))] ?? 0;
+  return { requests: answered, errors, p50Ms: at(0.5), p99Ms: at(0.99), maxMs: at(1) };
+}
+
+/** When requests are due, in milliseconds: as those of many callers who do not know of each other. The same for every proxy. */
+function arrivals(perSecond: number, seconds: number): Float64Array {
+  const times: number[] = [];
+  const random = createRandom(1);
+  let atMs = 0;
+  while (atMs < 1000 * seconds) {
+    atMs -= (1000 / perSecond) * Math.log(1 - random());
+    times.push(atMs);
+  }
+  return Float64Array.from(times);
+}
+
+/** Numbers from 0 to 1 that look like chance and are the same every time (mulberry32). */
+export function createRandom(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}

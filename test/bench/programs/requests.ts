@@ -1,0 +1,57 @@
+import type { Target } from './protocol.ts';
+import { fabricateToken } from './tokens.ts';
+
+const BODY = JSON.stringify({
+  jsonrpc: '2.0',
+  id: 7,
+  method: 'tools/call',
+  params: { name: 'search_issues', arguments: { query: 'is:open label:bug', repository: 'acme/shop', limit: 20 } },
+});
+
+/** The requests of a target as bytes, one after the other, without end. */
+export function createRequests(target: Target): { readonly distinct: number; next(): Buffer } {
+  const { paths, subjects } = target;
+  let i = 0;
+  if (subjects === 'fresh') {
+    return {
+      distinct: 1,
+      next() {
+        i += 1;
+        return requestBytes(target, paths[i % paths.length] as string, `caller-${i}`);
+      },
+    };
+  }
+  const distinct = Math.max(paths.length, subjects);
+  const prepared: Buffer[] = [];
+  const tokens = Array.from({ length: subjects }, (_, n) => fabricateToken(`caller-${n}`, 'cambist'));
+  for (let n = 0; n < distinct; n += 1) {
+    const caller = n % subjects;
+    prepared.push(requestBytes(target, paths[n % paths.length] as string, `caller-${caller}`, tokens[caller]));
+  }
+  return {
+    distinct,
+    next() {
+      i = (i + 1) % distinct;
+      return prepared[i] as Buffer;
+    },
+  };
+}
+
+/** What an MCP client of the session era sends for one call of a tool. */
+function requestBytes(target: Target, path: string, caller: string, token = fabricateToken(caller, 'cambist')): Buffer {
+  const lines = [
+    `POST ${path}?${target.ask} HTTP/1.1`,
+    `Host: 127.0.0.1:${target.port}`,
+    'Connection: keep-alive',
+    'Accept: application/json, text/event-stream',
+    'Content-Type: application/json',
+    `Authorization: Bearer ${token}`,
+    `Mcp-Session-Id: session-of-${caller}`,
+    'MCP-Protocol-Version: 2025-11-25',
+    'Accept-Language: *',
+    'User-Agent: node',
+    'Accept-Encoding: gzip, deflate',
+    `Content-Length: ${BODY.length}`,
+  ];
+  return Buffer.from(`${lines.join('\r\n')}\r\n\r\n${BODY}`, 'latin1');
+}

@@ -1,0 +1,73 @@
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { Agent, type Dispatcher } from 'undici';
+import { announce, readOptions } from './proxy-options.ts';
+
+/**
+ * The least that a streaming proxy on Node can be: `node:http` in front, `undici.dispatch` behind, bodies as they come with
+ * backpressure both ways, cancellation, hop-by-hop headers dropped. No routes, no tokens, no metrics, no log.
+ */
+const { origin, ca } = readOptions();
+const agent = new Agent({
+  headersTimeout: 0,
+  bodyTimeout: 0,
+  ...(ca === undefined ? {} : { connect: { ca } }),
+});
+const host = new URL(origin).host;
+
+const HOP_BY_HOP = new Set(['connection', 'keep-alive', 'transfer-encoding', 'upgrade', 'te', 'trailer', 'expect']);
+
+function forward(request: IncomingMessage, response: ServerResponse): void {
+  const headers = ['host', host];
+  const raw = request.rawHeaders;
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i] as string;
+    const key = name.toLowerCase();
+    if (key !== 'host' && !HOP_BY_HOP.has(key)) headers.push(name, raw[i + 1] as string);
+  }
+  const hasBody = request.headers['content-length'] !== undefined || request.headers['transfer-encoding'] !== undefined;
+  const { method = 'GET', url = '/' } = request;
+  const options = { origin, path: url, method: method as Dispatcher.HttpMethod, headers };
+  let abort: (() => void) | undefined;
+  let gone = false;
+  response.on('close', () => {
+    gone = true;
+    if (!response.writableFinished) abort?.();
+  });
+  agent.dispatch(
+    { ...options, body: hasBody ? request : null },
+    {
+      onRequestStart(controller) {
+        abort = () => controller.abort(new Error('the caller went away'));
+        if (gone) abort();
+      },
+      onResponseStart(controller, status) {
+        if (status < 200) return;
+        response.writeHead(status, answerHeaders((controller.rawHeaders ?? []) as Buffer[]));
+        response.on('drain', () => controller.resume());
+      },
+      onResponseData(controller, chunk) {
+        if (!response.write(chunk)) controller.pause();
+      },
+      onResponseEnd() {
+        response.end();
+      },
+      onResponseError() {
+        if (response.headersSent) response.destroy();
+        else response.writeHead(502).end();
+      },
+    },
+  );
+}
+
+function answerHeaders(raw: readonly Buffer[]): string[] {
+  const headers: string[] = [];
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = (raw[i] as Buffer).toString('latin1');
+    if (!HOP_BY_HOP.has(name.toLowerCase())) headers.push(name, (raw[i + 1] as Buffer).toString('latin1'));
+  }
+  return headers;
+}
+
+const server = createServer(forward);
+server.listen(0, '127.0.0.1', () => announce((server.address() as AddressInfo).port));

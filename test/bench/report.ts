@@ -1,0 +1,92 @@
+import type { Machine } from './processes.ts';
+import type { CaseResult } from './run-case.ts';
+import { pairedRatios, type Spread, spreadOf } from './statistics.ts';
+
+/** All that a run found out. */
+export interface BenchResult {
+  readonly machine: Machine;
+  readonly versions: Readonly<Record<string, string>>;
+  readonly cases: readonly CaseResult[];
+}
+
+/** What each figure is held against the first contestant's by; the rest stand alone. */
+const COMPARED: ReadonlySet<string> = new Set(['per second', 'CPU µs each', 'p50 ms', 'p99 ms', 'ready ms']);
+/** Above this the load has no core left to be quicker with, and throughput is its own and not the proxy's. */
+const LOAD_BUSY_PERCENT = 95;
+
+interface Row {
+  readonly label: string;
+  readonly figures: ReadonlyMap<string, Spread>;
+  /** The first contestant's figure by this one's. */
+  readonly ratios: ReadonlyMap<string, Spread>;
+}
+
+/** The rows of a case's table: medians of the rounds, and ratios paired by round. */
+export function summarize({ contestants }: CaseResult): Row[] {
+  const names = [...new Set(contestants.flatMap(({ samples }) => samples.flatMap((sample) => Object.keys(sample))))];
+  return contestants.map(({ label, samples }, n) => {
+    const figures = new Map<string, Spread>();
+    const ratios = new Map<string, Spread>();
+    for (const name of names) {
+      const values = samples.map((sample) => sample[name]).filter((value) => value !== undefined);
+      if (values.length === 0 || values.length < samples.length) continue;
+      figures.set(name, spreadOf(values));
+      const first = (contestants[0]?.samples ?? []).map((sample) => sample[name] ?? Number.NaN);
+      if (n > 0 && COMPARED.has(name)) ratios.set(name, pairedRatios(first, values));
+    }
+    return { label, figures, ratios };
+  });
+}
+
+/** Tables in Markdown, which a terminal shows as well as a README. */
+export function formatResult({ machine, versions, cases }: BenchResult): string {
+  const { date, node, os, cpu, cores, memoryGib, pinned } = machine;
+  const others = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
+  const placed = pinned
+    ? 'proxy on one core, callers and upstream on another'
+    : 'nothing pinned: no taskset, or one core';
+  const head = `${date} · Node ${node} · ${os} · ${cpu}, ${cores} cores, ${memoryGib} GiB · ${placed} · ${others.join(' · ')}`;
+  return [head, ...cases.map(formatCase)].join('\n\n');
+}
+
+function formatCase(result: CaseResult): string {
+  const rows = summarize(result);
+  const shown = [...new Set(rows.flatMap(({ figures }) => [...figures.keys()]))].filter((name) =>
+    rows.some(({ figures }) => figures.get(name)?.max !== 0),
+  );
+  const first = rows[0]?.label ?? '';
+  const lines = rows.map((row) => [row.label, ...shown.flatMap((name) => cells(row, name))]);
+  const titles = [result.name, ...shown.flatMap((name) => (COMPARED.has(name) ? [name, `${first} ÷ this`] : [name]))];
+  const notes = result.missing.map(({ label, why }) => `${label}: ${why}`);
+  if (rows.some((row) => (row.figures.get('load busy %')?.median ?? 0) >= LOAD_BUSY_PERCENT)) {
+    notes.push(`where the load is at ${LOAD_BUSY_PERCENT} % or more, the proxy could have taken more: look at its CPU`);
+  }
+  const count = Math.max(...result.contestants.map(({ samples }) => samples.length));
+  const caption = `**${result.name}**: ${result.about}. Medians of ${count} rounds, and between what they lay.`;
+  return [caption, formatTable(titles, lines), ...notes].join('\n\n');
+}
+
+function cells({ figures, ratios }: Row, name: string): string[] {
+  const figure = figures.get(name);
+  const text = figure === undefined ? '' : `${short(figure.median)} (${short(figure.min)}–${short(figure.max)})`;
+  if (!COMPARED.has(name)) return [figure === undefined ? '' : short(figure.median)];
+  const ratio = ratios.get(name);
+  return [
+    text,
+    ratio === undefined ? '' : `${ratio.median.toFixed(2)} (${ratio.min.toFixed(2)}–${ratio.max.toFixed(2)})`,
+  ];
+}
+
+/** Three digits: more would be noise. */
+function short(value: number): string {
+  if (value >= 100) return Math.round(value).toLocaleString('en');
+  return String(Number(value.toPrecision(3)));
+}
+
+function formatTable(titles: readonly string[], lines: readonly (readonly string[])[]): string {
+  const widths = titles.map((title, i) => Math.max(title.length, ...lines.map((line) => line[i]?.length ?? 0)));
+  const row = (fields: readonly string[]): string =>
+    `| ${widths.map((width, i) => (i === 0 ? (fields[i] ?? '').padEnd(width) : (fields[i] ?? '').padStart(width))).join(' | ')} |`;
+  const rule = `| ${widths.map((width, i) => (i === 0 ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`)).join(' | ')} |`;
+  return [row(titles), rule, ...lines.map(row)].join('\n');
+}

@@ -1,0 +1,134 @@
+"""Clients on the Python SDK, driven by lines of JSON on standard input; see ../driver.ts."""
+
+import json
+import sys
+from typing import Any
+
+import anyio
+import mcp_types as types
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared._httpx_utils import create_mcp_http_client
+
+Message = dict[str, Any]
+
+
+def say(message: Message) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+class Agent:
+    """One client, and what it needs to be closed."""
+
+    def __init__(self) -> None:
+        self.client: Client
+        self.session: str | None = None
+        self.stop = anyio.Event()
+        self.stopped = anyio.Event()
+
+
+class Driver:
+    def __init__(self, tasks: anyio.abc.TaskGroup) -> None:
+        self.tasks = tasks
+        self.agents: dict[int, Agent] = {}
+        self.calls: dict[int, anyio.CancelScope] = {}
+
+    async def obey(self, command: Message) -> None:
+        try:
+            result = await getattr(self, command["op"])(command)
+            say({"id": command["id"], "result": result})
+        except Exception as error:
+            say({"id": command["id"], "error": describe(error)})
+
+    async def connect(self, command: Message) -> None:
+        agent = Agent()
+        # A client is to be entered and left in one task.
+        await self.tasks.start(self.hold, agent, command)
+        self.agents[command["client"]] = agent
+
+    async def hold(self, agent: Agent, command: Message, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+        async def answer_model(_context: Any, _params: Any) -> types.CreateMessageResult:
+            content = types.TextContent(type="text", text=command["answer"])
+            return types.CreateMessageResult(role="assistant", model="none", content=content)
+
+        async def answer_user(_context: Any, params: types.ElicitRequestFormParams) -> types.ElicitResult:
+            properties = params.requested_schema.get("properties", {})
+            return types.ElicitResult(action="accept", content={name: command["answer"] for name in properties})
+
+        async def hear(message: Any) -> None:
+            if isinstance(message, types.ResourceUpdatedNotification):
+                say({"client": command["client"], "updated": str(message.params.uri)})
+
+        async def note_session(response: Any) -> None:
+            agent.session = response.headers.get("mcp-session-id", agent.session)
+
+        async with create_mcp_http_client(headers={"authorization": f"Bearer {command['token']}"}) as http:
+            http.event_hooks["response"].append(note_session)
+            async with Client(
+                streamable_http_client(command["url"], http_client=http),
+                mode=command["mode"],
+                sampling_callback=answer_model,
+                elicitation_callback=answer_user,
+                message_handler=hear,
+            ) as client:
+                agent.client = client
+                task_status.started()
+                await agent.stop.wait()
+        agent.stopped.set()
+
+    async def session(self, command: Message) -> str | None:
+        return self.agents[command["client"]].session
+
+    async def list(self, command: Message) -> list[str]:
+        tools = await self.agents[command["client"]].client.list_tools(cache_mode="bypass")
+        return [tool.name for tool in tools.tools]
+
+    async def call(self, command: Message) -> str:
+        async def progress(value: float, _total: float | None, _message: str | None) -> None:
+            say({"id": command["id"], "progress": value})
+
+        client = self.agents[command["client"]].client
+        with anyio.CancelScope() as scope:
+            self.calls[command["id"]] = scope
+            result = await client.call_tool(command["name"], command["args"], progress_callback=progress)
+            return "".join(getattr(block, "text", "") for block in result.content)
+        raise RuntimeError("cancelled")
+
+    async def cancel(self, command: Message) -> None:
+        self.calls[command["call"]].cancel()
+
+    async def watch(self, command: Message) -> None:
+        agent = self.agents[command["client"]]
+        if command["mode"] == "legacy":
+            await agent.client.subscribe_resource(command["uri"])
+        else:
+            await self.tasks.start(self.listen, agent, command)
+
+    async def listen(self, agent: Agent, command: Message, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+        async with agent.client.listen(resource_subscriptions=[command["uri"]]) as subscription:
+            task_status.started()
+            async for event in subscription:
+                say({"client": command["client"], "updated": str(getattr(event, "uri", ""))})
+
+    async def close(self, command: Message) -> None:
+        agent = self.agents.pop(command["client"])
+        agent.stop.set()
+        await agent.stopped.wait()
+
+
+def describe(error: BaseException) -> str:
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(describe(inner) for inner in error.exceptions)
+    return f"{type(error).__name__}: {error}"
+
+
+async def main() -> None:
+    async with anyio.create_task_group() as tasks:
+        driver = Driver(tasks)
+        async for line in anyio.wrap_file(sys.stdin):
+            tasks.start_soon(driver.obey, json.loads(line))
+        tasks.cancel_scope.cancel()
+
+
+anyio.run(main)

@@ -1,0 +1,32 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { differences } from './compare.ts';
+import type { Check, SuiteResult } from './suite.ts';
+
+const CHECK: Check = { id: 'a', name: 'A', status: 'SUCCESS', details: { url: 'http://127.0.0.1:4711/mcp' } };
+
+function result(checks: readonly Check[]): SuiteResult {
+  return { passed: true, output: '', scenarios: new Map([['tools-list', checks]]) };
+}
+
+test('Two reports that differ in ports, times and made-up names are the same report', () => {
+  const other = { ...CHECK, details: { url: 'http://127.0.0.1:815/mcp' } };
+  assert.deepEqual(differences(result([CHECK]), result([other])), []);
+});
+
+for (const [what, other] of [
+  ['another status', [{ ...CHECK, status: 'FAILURE' }]],
+  ['another message', [{ ...CHECK, errorMessage: 'no' }]],
+  ['other details', [{ ...CHECK, details: { url: 'http://127.0.0.1:4711/sse' } }]],
+  ['a check less', []],
+  ['a check more', [CHECK, CHECK]],
+] as const) {
+  test(`A report with ${what} is another report`, () => {
+    assert.equal(differences(result([CHECK]), result(other)).length, 1);
+  });
+}
+
+test('A scenario that is missing is a difference', () => {
+  const none: SuiteResult = { ...result([]), scenarios: new Map() };
+  assert.equal(differences(result([CHECK]), none).length, 1);
+});

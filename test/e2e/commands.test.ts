@@ -1,0 +1,199 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { promisify } from 'node:util';
+import { startFakeUpstream } from '../harness/fake-upstream.ts';
+import { BUILT_PROGRAM, runCommand } from '../harness/run-command.ts';
+import { echo } from '../harness/upstream-handlers.ts';
+
+const CONFIG = `version: 1
+authorization_servers:
+  main:
+    issuer: https://idp.example.com/realms/agents
+    client_id: cambist
+    client_auth: { method: client_secret_basic, client_secret: { env: CAMBIST_TEST_SECRET } }
+routes:
+  - name: github
+    match: { host: "*.tools.svc", path: /mcp }
+    upstream: https://github-mcp.example.com/base
+    scope: repo:read
+  - name: docs
+    match: { path: /docs }
+    upstream: http://docs:8080
+    credential: none
+`;
+
+const SECRET = 'hunter2-is-the-secret';
+const env = { CAMBIST_TEST_SECRET: SECRET };
+
+async function configFile(t: TestContext, text: string): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'cambist-commands-'));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  const file = join(folder, 'cambist.yaml');
+  await writeFile(file, text);
+  return file;
+}
+
+test('help names every command and the exit codes', async () => {
+  const { code, stdout, stderr } = await runCommand(['--help']);
+  assert.deepEqual([code, stderr], [0, '']);
+  for (const word of ['run', 'validate', 'explain', 'schema', 'version', '--config', '--json', 'CAMBIST_CONFIG']) {
+    assert.ok(stdout.includes(word), word);
+  }
+  for (const args of [['-h'], ['help'], ['validate', '--help'], ['explain', '-h'], ['run', '--help']]) {
+    assert.deepEqual(await runCommand(args), { code: 0, stdout, stderr: '' }, args.join(' '));
+  }
+});
+
+test('version is that of the package', async () => {
+  const { version } = JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8')) as {
+    version: string;
+  };
+  assert.deepEqual(await runCommand(['version']), { code: 0, stdout: `${version}\n`, stderr: '' });
+});
+
+test('schema prints the committed JSON Schema', async () => {
+  const { code, stdout } = await runCommand(['schema']);
+  assert.equal(code, 0);
+  const committed = await readFile(new URL('../../config/cambist.schema.json', import.meta.url), 'utf8');
+  assert.deepEqual(JSON.parse(stdout), JSON.parse(committed));
+});
+
+const MISUSES: [args: string[], says: RegExp][] = [
+  [['servve'], /unknown command "servve"/],
+  [['--port', '1'], /'--port'/],
+  [['run', '--port', '1'], /'--port'/],
+  [['run', 'extra'], /'extra'/],
+  [['run', '--config'], /--config/],
+  [['validate', '--jsno'], /'--jsno'/],
+  [['schema', 'extra'], /'extra'/],
+  [['version', '--jsno'], /'--jsno'/],
+  [['explain'], /one URL/],
+  [['explain', 'http://a', 'http://b'], /one URL/],
+  [['explain', '-H', 'no-colon', 'http://a'], /name: value/],
+];
+for (const [args, says] of MISUSES) {
+  test(`wrong usage exits with 2 and points to the help: cambist ${args.join(' ')}`, async () => {
+    const { code, stdout, stderr } = await runCommand(args);
+    assert.deepEqual([code, stdout], [2, '']);
+    assert.match(stderr, says);
+    assert.match(stderr, /^cambist: .*\nTry "cambist --help"\.\n$/);
+  });
+}
+
+test('run without a config says which file it looked for', async () => {
+  const { code, stdout, stderr } = await runCommand(['run'], { env: { CAMBIST_CONFIG: '/nowhere/cambist.yaml' } });
+  assert.deepEqual([code, stdout], [1, '']);
+  assert.match(stderr, /^\/nowhere\/cambist\.yaml: no such file: .*--config.*CAMBIST_CONFIG/);
+});
+
+test('run with a bad config names every problem at once, with its place', async (t) => {
+  const file = await configFile(t, 'version: 1\nlistn: x\nroutes:\n  - name: A\n    match: { path: mcp }\n');
+  for (const command of ['run', 'validate']) {
+    const { code, stdout, stderr } = await runCommand([command, '--config', file]);
+    assert.equal(code, 1);
+    const said = command === 'run' ? stderr : stdout;
+    for (const place of [
+      `${file}:2:1: unknown key "listn": did you mean "listen"?`,
+      ':4:11: ',
+      ':5:20: ',
+      '"upstream"',
+    ]) {
+      assert.ok(said.includes(place), `${command} says nothing of ${place}: ${said}`);
+    }
+    if (command === 'run') assert.equal(stdout, '');
+  }
+});
+
+for (const key of ['listen', 'admin']) {
+  test(`run says so where the port of ${key} is taken`, async (t) => {
+    const other = await startFakeUpstream(echo);
+    t.after(other.close);
+    const free = { listen: '127.0.0.1:0', admin: '127.0.0.1:0', [key]: `127.0.0.1:${other.port}` };
+    const file = await configFile(t, `${CONFIG}listen: ${free.listen}\nadmin: ${free.admin}\n`);
+    const { code, stderr } = await runCommand(['run', '--config', file], { env });
+    assert.equal(code, 1);
+    assert.equal(
+      stderr,
+      `${key}: cannot listen on 127.0.0.1:${other.port}: another process does: stop it, or choose another address\n`,
+    );
+  });
+}
+
+test('validate speaks to a person, and to a machine with --json', async (t) => {
+  const file = await configFile(t, CONFIG);
+  const human = await runCommand(['validate', '--config', file], { env });
+  assert.deepEqual(human, { code: 0, stdout: `${file}: valid: 2 routes, 1 authorization server\n`, stderr: '' });
+  const machine = await runCommand(['validate', '--json'], { env: { ...env, CAMBIST_CONFIG: file } });
+  assert.deepEqual(JSON.parse(machine.stdout), {
+    file,
+    valid: true,
+    routes: 2,
+    authorization_servers: 1,
+    problems: [],
+  });
+
+  const bad = await configFile(t, 'version: 1\nroutes: []\n');
+  const { code, stdout } = await runCommand(['validate', '--json', '--config', bad]);
+  const report = JSON.parse(stdout) as { valid: boolean; problems: Record<string, unknown>[] };
+  assert.deepEqual([code, report.valid], [1, false]);
+  const [problem] = report.problems;
+  assert.deepEqual(
+    [problem?.severity, problem?.file, problem?.line, problem?.column, problem?.path],
+    ['error', bad, 2, 9, 'routes'],
+  );
+});
+
+test('validate reads standard input, as a shell pipes it', async (t) => {
+  const file = await configFile(t, CONFIG);
+  const script = 'cat "$1" | "$2" "$3" validate --config /dev/stdin';
+  const args = ['-c', script, 'sh', file, process.execPath, BUILT_PROGRAM];
+  const { stdout } = await promisify(execFile)('sh', args, { env: { ...process.env, ...env } });
+  assert.equal(stdout, '/dev/stdin: valid: 2 routes, 1 authorization server\n');
+});
+
+test('explain tells a person the route, the upstream and the token request, without a secret', async (t) => {
+  const file = await configFile(t, CONFIG);
+  const url = 'http://github.tools.svc/mcp/x?q=1';
+  const { code, stdout, stderr } = await runCommand(['explain', '--config', file, url], { env });
+  assert.deepEqual([code, stderr], [0, '']);
+  for (const line of [
+    'Route "github"',
+    '  upstream     https://github-mcp.example.com/base/x?q=1',
+    '  grant_type=urn:ietf:params:oauth:grant-type:token-exchange',
+    '  resource=https://github-mcp.example.com/base',
+    '  scope=repo:read',
+    '  docs: its path /docs is no whole-segment prefix of /mcp/x',
+  ]) {
+    assert.ok(stdout.split('\n').includes(line), `${line}\n${stdout}`);
+  }
+  assert.ok(!stdout.includes(SECRET));
+});
+
+test('explain answers a machine with --json, and exits with 1 where there is no route', async (t) => {
+  const file = await configFile(t, CONFIG);
+  const explain = async (...args: string[]) => {
+    const { code, stdout } = await runCommand(['explain', '--json', '--config', file, ...args], { env });
+    return { code, said: JSON.parse(stdout) as Record<string, unknown> };
+  };
+  const routed = await explain('-X', 'GET', '-H', 'Host: a.b.tools.svc:8180', '/mcp');
+  assert.equal(routed.code, 0);
+  assert.deepEqual(routed.said.request, { method: 'GET', host: 'a.b.tools.svc', path: '/mcp' });
+  assert.deepEqual([routed.said.route, routed.said.credential], ['github', 'exchange']);
+  assert.equal(routed.said.upstream, 'https://github-mcp.example.com/base');
+  const { form } = routed.said.token_request as { form: [string, string][] };
+  assert.deepEqual(
+    form.map(([name]) => name),
+    ['grant_type', 'subject_token', 'subject_token_type', 'resource', 'scope'],
+  );
+  const lost = await explain('http://example.com/mcp');
+  assert.equal(lost.code, 1);
+  assert.equal(lost.said.route, undefined);
+  assert.deepEqual(lost.said.others, [
+    { route: 'github', why: 'its host *.tools.svc is not example.com' },
+    { route: 'docs', why: 'its path /docs is no whole-segment prefix of /mcp' },
+  ]);
+});

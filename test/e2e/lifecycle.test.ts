@@ -1,0 +1,154 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { startCambist } from '../harness/cambist-process.ts';
+import { eventually, soon } from '../harness/eventually.ts';
+import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import { startFakeUpstream } from '../harness/fake-upstream.ts';
+import { call, connectRaw } from '../harness/http-call.ts';
+import { SCENE_SERVER, startScene } from '../harness/scene.ts';
+import { answer, echo, eventStream } from '../harness/upstream-handlers.ts';
+
+const SHUTTING_DOWN = 'cambist is shutting down';
+
+test('cambist starts while its authorization server is away, says that it is not ready, and is when it comes', async (t) => {
+  const scene = await startScene({ ready: false, prepare: ({ authorizationServer }) => authorizationServer.close() });
+  t.after(scene.close);
+  const { adminUrl } = scene.cambist;
+  const unready = await fetch(`${adminUrl}/readyz`);
+  assert.equal(unready.status, 503);
+  await scene.cambist.waitForLog(({ msg }) => msg === 'not ready');
+  assert.equal((await fetch(`${adminUrl}/livez`)).status, 200);
+  assert.equal((await scene.call({ headers: await scene.bearer() })).status, 503);
+
+  const back = await startFakeAuthorizationServer({ port: scene.authorizationServer.port });
+  t.after(back.close);
+  await scene.cambist.ready();
+  const ready = await (await fetch(`${adminUrl}/readyz`)).json();
+  assert.deepEqual(ready, { ready: true, needs: { [`authorization_servers.${SCENE_SERVER}`]: 'ready' } });
+  assert.equal((await scene.call({ headers: await scene.bearer() })).status, 200);
+  const notReady = scene.cambist.logs().filter(({ msg }) => msg === 'not ready');
+  assert.equal(notReady.length, 1, 'it says so once, not at each try');
+});
+
+test('a token_endpoint in the file is neither discovered nor waited for', async (t) => {
+  const scene = await startScene({
+    prepare: ({ authorizationServer }) => {
+      authorizationServer.metadataMood = { kind: 'reset' };
+    },
+    change: (config, { authorizationServer }) => {
+      const { issuer: _issuer, ...server } = config.authorization_servers.local ?? {};
+      const local = { ...server, token_endpoint: authorizationServer.tokenEndpoint };
+      return { ...config, authorization_servers: { local } };
+    },
+  });
+  t.after(scene.close);
+  assert.equal((await scene.call({ headers: await scene.bearer() })).status, 200);
+  assert.deepEqual(scene.authorizationServer.metadataRequests, []);
+});
+
+test('one line says what is served where, and every line is JSON', async (t) => {
+  const scene = await startScene();
+  t.after(scene.close);
+  await scene.call({ headers: await scene.bearer() });
+  scene.cambist.signal('SIGTERM');
+  await scene.cambist.exit;
+  const lines = scene.cambist.stdout().split('\n');
+  assert.equal(lines.length, scene.cambist.logs().length, 'all of standard output is log lines');
+  for (const { level, time, msg } of scene.cambist.logs()) {
+    assert.ok(typeof level === 'string' && typeof msg === 'string' && !Number.isNaN(Date.parse(String(time))));
+  }
+  const starts = scene.cambist.logs().filter(({ msg }) => msg === 'cambist is listening');
+  assert.equal(starts.length, 1);
+  const { version, listen, admin, config, routes } = starts[0] ?? {};
+  assert.match(String(version), /^\d+\.\d+\.\d+/);
+  assert.deepEqual([listen, admin, config], [scene.cambist.url, scene.cambist.adminUrl, scene.cambist.configFile]);
+  assert.deepEqual(routes, ['tools */tools']);
+  assert.equal(scene.cambist.stderr(), '');
+});
+
+for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  test(`${signal} lets the request under way come to its end, and then ends well`, async (t) => {
+    let release = () => {};
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const scene = await startScene();
+    t.after(scene.close);
+    scene.upstream.handler = async (request, response) => {
+      await held;
+      await answer(200, 'late but whole')(request, response);
+    };
+    const pending = scene.call({ headers: await scene.bearer() });
+    await eventually('the request is with the upstream', () => scene.upstream.requests.length === 1);
+    scene.cambist.signal(signal);
+    const { grace_ms } = await scene.cambist.waitForLog(({ msg }) => msg === SHUTTING_DOWN);
+    assert.equal(grace_ms, 25_000);
+    assert.equal((await scene.call({ headers: await scene.bearer() })).status, 503);
+    release();
+    assert.equal((await pending).text, 'late but whole');
+    assert.deepEqual(await scene.cambist.exit, { code: 0, signal: null });
+    assert.equal(scene.cambist.logs().at(-1)?.msg, 'cambist has stopped');
+    await assert.rejects(scene.call(), { code: 'ECONNREFUSED' });
+  });
+}
+
+test('a stream that does not end is cut when shutdown_grace is over, and cambist ends well', async (t) => {
+  const stream = eventStream();
+  const scene = await startScene({ change: (config) => ({ ...config, limits: { shutdown_grace: '300ms' } }) });
+  t.after(scene.close);
+  scene.upstream.handler = stream.handler;
+  const open = await scene.open({ method: 'GET', headers: await scene.bearer() });
+  scene.cambist.signal('SIGTERM');
+  await assert.rejects(open.toArray(), { code: 'ECONNRESET' });
+  await soon('the upstream feels it', stream.gone);
+  assert.deepEqual(await soon('the end', scene.cambist.exit), { code: 0, signal: null });
+});
+
+test('an idle connection does not hold up the end', async (t) => {
+  const scene = await startScene();
+  t.after(scene.close);
+  const idle = await connectRaw(scene.cambist.url);
+  idle.send('GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n');
+  await idle.until('ERR_ROUTE_NOT_FOUND');
+  scene.cambist.signal('SIGTERM');
+  assert.deepEqual(await soon('the end', scene.cambist.exit), { code: 0, signal: null });
+  await idle.closed();
+});
+
+test('a second signal ends at once what the first one lets finish', async (t) => {
+  const stream = eventStream();
+  const scene = await startScene();
+  t.after(scene.close);
+  scene.upstream.handler = stream.handler;
+  const open = await scene.open({ method: 'GET', headers: await scene.bearer() });
+  open.on('error', () => {});
+  scene.cambist.signal('SIGTERM');
+  await scene.cambist.waitForLog(({ msg }) => msg === SHUTTING_DOWN);
+  scene.cambist.signal('SIGTERM');
+  assert.deepEqual(await soon('the end', scene.cambist.exit), { code: 1, signal: null });
+});
+
+test('cambist listens on a unix socket, and takes over one that a killed process left behind', async (t) => {
+  const upstream = await startFakeUpstream(echo);
+  t.after(upstream.close);
+  const folder = await mkdtemp(join(tmpdir(), 'cambist-socket-'));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  const socketPath = join(folder, 'cambist.sock');
+  const config = {
+    listen: `unix:${socketPath}`,
+    routes: [{ name: 'open', match: { path: '/' }, upstream: upstream.url, credential: 'none' }],
+  };
+  for (const end of ['SIGKILL', 'SIGTERM'] as const) {
+    const cambist = await startCambist({ config });
+    t.after(cambist.close);
+    assert.equal(cambist.url, `unix:${socketPath}`);
+    await cambist.ready();
+    assert.equal((await call('http://localhost/x', { socketPath })).status, 200);
+    cambist.signal(end);
+    await cambist.exit;
+  }
+  await assert.rejects(call('http://localhost/x', { socketPath }), { code: 'ENOENT' });
+});

@@ -1,0 +1,56 @@
+import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
+import { ANSWER, fill, type Speaker, textOf } from './agent-client.ts';
+
+/** As it is by default: with `initialize` and sessions. */
+export const SDK_V2_LEGACY: Speaker = speaker('TypeScript SDK v2, legacy', 'legacy');
+/** Asks the server what it speaks, and so speaks 2026-07-28 with ours. */
+export const SDK_V2_NEGOTIATED: Speaker = speaker('TypeScript SDK v2, negotiated', 'auto');
+
+function speaker(speakerName: string, mode: 'legacy' | 'auto'): Speaker {
+  return {
+    name: speakerName,
+    sessions: mode === 'legacy',
+    async connect(url, token) {
+      const client = new Client(
+        { name: 'agent', version: '1.0.0' },
+        { capabilities: { sampling: {}, elicitation: {} }, versionNegotiation: { mode } },
+      );
+      const updated: string[] = [];
+      client.setRequestHandler('sampling/createMessage', () => ({
+        role: 'assistant',
+        model: 'none',
+        content: { type: 'text', text: ANSWER },
+      }));
+      client.setRequestHandler('elicitation/create', ({ params }) => ({ action: 'accept', content: fill(params) }));
+      client.setNotificationHandler('notifications/resources/updated', ({ params }) => void updated.push(params.uri));
+      const transport = new StreamableHTTPClientTransport(new URL(url), {
+        requestInit: { headers: { authorization: `Bearer ${token}` } },
+      });
+      await client.connect(transport);
+      return {
+        updated,
+        sessionId: () => transport.sessionId,
+        listTools: async () => (await client.listTools()).tools.map(({ name }) => name),
+        call: async (name, args = {}, { onProgress, signal } = {}) => {
+          const result = await client.callTool(
+            { name, arguments: args },
+            {
+              ...(signal !== undefined && { signal }),
+              ...(onProgress !== undefined && { onprogress: ({ progress }) => onProgress(progress) }),
+            },
+          );
+          return textOf(result.content);
+        },
+        watch: async (uri) => {
+          if (mode === 'legacy') await client.subscribeResource({ uri });
+          else await client.listen({ resourceSubscriptions: [uri] });
+        },
+        close: async () => {
+          // A server that lost the session says 404 to this.
+          if (mode === 'legacy') await transport.terminateSession().catch(() => {});
+          await client.close();
+        },
+      };
+    },
+  };
+}

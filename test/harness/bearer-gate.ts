@@ -1,0 +1,33 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { createRemoteJWKSet, type JWTPayload, jwtVerify } from 'jose';
+
+export interface BearerGateOptions {
+  issuer: string;
+  jwksUri: string;
+  /** What a token's `aud` has to name. */
+  audience: string;
+}
+
+/** @returns the claims of the request's one good bearer; undefined where it was refused, and has its answer */
+export type BearerGate = (request: IncomingMessage, response: ServerResponse) => Promise<JWTPayload | undefined>;
+
+/** Lets nothing in but a token made for this server: signature, issuer, expiry and audience are verified. */
+export function createBearerGate({ issuer, jwksUri, audience }: BearerGateOptions): BearerGate {
+  const keys = createRemoteJWKSet(new URL(jwksUri));
+  return async (request, response) => {
+    const [value = '', ...others] = request.headersDistinct.authorization ?? [];
+    const token = others.length > 0 ? undefined : /^Bearer ([^\s]+)$/i.exec(value)?.[1];
+    const claims = await jwtVerify(token ?? '', keys, { issuer, audience, requiredClaims: ['exp', 'sub'] }).then(
+      ({ payload }) => payload,
+      () => undefined,
+    );
+    if (claims === undefined) {
+      response.writeHead(401, {
+        'content-type': 'application/json',
+        'www-authenticate': 'Bearer error="invalid_token"',
+      });
+      response.end('{"error":"invalid_token"}');
+    }
+    return claims;
+  };
+}

@@ -1,0 +1,72 @@
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+import type { AgentClient, Speaker } from './agent-client.ts';
+import { startAuthorizationServer } from './authorization-server.ts';
+import { type CambistProcess, startCambist } from './cambist-process.ts';
+import { type McpFixture, startMcpFixture } from './mcp-fixture/server.ts';
+
+/** Two fixture servers, each with an audience of its own, and cambist before them. */
+export interface FixtureWorld {
+  fixtures: Record<FixtureName, McpFixture>;
+  cambist: CambistProcess;
+  /** The address of a fixture as an agent calls it, through cambist. */
+  url(name: FixtureName): string;
+  /** A caller's own token: good for cambist, and for no fixture. */
+  subjectToken(sub?: string): Promise<string>;
+  /** As `alice`, unless a token says otherwise. */
+  connect(speaker: Speaker, name: FixtureName, token?: string): Promise<AgentClient>;
+}
+
+export type FixtureName = 'github' | 'docs';
+
+/** Starts it all; when the test ends it is closed, last the first. */
+export async function startFixtureWorld(t: TestContext): Promise<FixtureWorld> {
+  const running: { close(): Promise<void> }[] = [];
+  const keep = <Part extends { close(): Promise<void> }>(part: Part): Part => {
+    running.unshift(part);
+    return part;
+  };
+  t.after(async () => {
+    for (const part of running) await part.close();
+  });
+  const secret = randomBytes(24).toString('base64url');
+  const clients = { cambist: { method: 'client_secret_basic' as const, secret } };
+  const authorizationServer = keep(await startAuthorizationServer({ clients }));
+  const startFixture = async (audience: FixtureName) => {
+    const fixture = keep(await startMcpFixture(authorizationServer));
+    authorizationServer.resources.set(fixture.url, { scopes: ['tools'], audience });
+    return fixture;
+  };
+  const fixtures = { github: await startFixture('github'), docs: await startFixture('docs') };
+  const cambist = keep(
+    await startCambist({
+      config: (directory) => ({
+        authorization_servers: {
+          local: {
+            issuer: authorizationServer.issuer,
+            client_id: 'cambist',
+            client_auth: { method: 'client_secret_basic', client_secret: { file: join(directory, 'client-secret') } },
+          },
+        },
+        routes: Object.entries(fixtures).map(([name, { url }]) => ({
+          name,
+          match: { path: `/${name}` },
+          upstream: url,
+        })),
+      }),
+      files: { 'client-secret': secret },
+    }),
+  );
+  await cambist.ready();
+  const url = (name: FixtureName) => `${cambist.url}/${name}`;
+  const subjectToken = (sub = 'alice') =>
+    authorizationServer.issueSubjectToken({ sub, audience: ['my-agent', 'cambist'] });
+  return {
+    fixtures,
+    cambist,
+    url,
+    subjectToken,
+    connect: async (speaker, name, token) => keep(await speaker.connect(url(name), token ?? (await subjectToken()))),
+  };
+}

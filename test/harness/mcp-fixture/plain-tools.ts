@@ -1,0 +1,104 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { fromJsonSchema, type McpServer } from '@modelcontextprotocol/server';
+import { z } from 'zod';
+import { AUDIO, content, embedded, image, text } from './content.ts';
+
+const PAUSE_MS = 20;
+
+/** Tools that answer by themselves. Names and answers are those that the conformance suite looks for. */
+export function registerPlainTools(server: McpServer): void {
+  server.registerTool('test_simple_text', { description: 'One text.' }, () =>
+    text('This is a simple text response for testing.'),
+  );
+  server.registerTool('test_image_content', { description: 'One image.' }, () => content(image()));
+  server.registerTool('test_audio_content', { description: 'One sound.' }, () =>
+    content({ type: 'audio', data: AUDIO, mimeType: 'audio/wav' }),
+  );
+  server.registerTool('test_embedded_resource', { description: 'One embedded resource.' }, () =>
+    content(embedded('test://embedded-resource', 'text/plain', 'This is an embedded resource content.')),
+  );
+  server.registerTool('test_multiple_content_types', { description: 'Text, image and resource.' }, () =>
+    content(
+      { type: 'text', text: 'Multiple content types test:' },
+      image(),
+      embedded('test://mixed-content-resource', 'application/json', '{"test":"data","value":123}'),
+    ),
+  );
+  server.registerTool('test_error_handling', { description: 'Fails.' }, () => {
+    throw new Error('This tool intentionally returns an error for testing');
+  });
+  registerNotifyingTools(server);
+  registerSchemaTools(server);
+}
+
+function registerNotifyingTools(server: McpServer): void {
+  server.registerTool('test_tool_with_logging', { description: 'Logs three times.' }, async ({ mcpReq }) => {
+    for (const data of ['Tool execution started', 'Tool processing data', 'Tool execution completed']) {
+      await mcpReq.notify({ method: 'notifications/message', params: { level: 'info', data } });
+      await delay(PAUSE_MS);
+    }
+    return text('Tool with logging executed successfully');
+  });
+  server.registerTool('test_logging_tool', { description: 'Logs where it was asked to.' }, async ({ mcpReq }) => {
+    await mcpReq.log('info', 'ran');
+    return text('logged');
+  });
+  server.registerTool('test_tool_with_progress', { description: 'Tells its progress.' }, async ({ mcpReq }) => {
+    const progressToken = mcpReq._meta?.progressToken;
+    for (const progress of progressToken === undefined ? [] : [0, 50, 100]) {
+      const params = { progressToken, progress, total: 100, message: `Completed step ${progress} of 100` };
+      await mcpReq.notify({ method: 'notifications/progress', params });
+      await delay(PAUSE_MS);
+    }
+    return text(String(progressToken ?? 'no progress token'));
+  });
+  server.registerTool('test_streaming_elicitation', { description: 'Asks for nothing.' }, () => text('nothing asked'));
+}
+
+function registerSchemaTools(server: McpServer): void {
+  // Of MCP's own, and so unknown to the types of JSON Schema.
+  const region: Record<string, unknown> = { type: 'string', 'x-mcp-header': 'Region' };
+  const mirrored = fromJsonSchema<{ region?: string; level?: number }>({
+    type: 'object',
+    properties: { region, level: { type: 'integer' } },
+  });
+  server.registerTool(
+    'test_x_mcp_header',
+    { description: 'Has an argument that is mirrored in a header.', inputSchema: mirrored },
+    ({ region = 'none' }) => text(`region=${region}`),
+  );
+  const schema = fromJsonSchema({
+    $schema: 'https://json-schema.org/draft/2020-12/schema',
+    type: 'object',
+    $defs: {
+      address: {
+        $anchor: 'addressDef',
+        type: 'object',
+        properties: { street: { type: 'string' }, city: { type: 'string' } },
+      },
+    },
+    properties: {
+      name: { type: 'string' },
+      address: { $ref: '#/$defs/address' },
+      contactMethod: { type: 'string', enum: ['phone', 'email'] },
+      phone: { type: 'string' },
+      email: { type: 'string' },
+    },
+    allOf: [{ anyOf: [{ required: ['phone'] }, { required: ['email'] }] }],
+    if: { properties: { contactMethod: { const: 'phone' } }, required: ['contactMethod'] },
+    // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON Schema
+    then: { required: ['phone'] },
+    else: { required: ['email'] },
+    additionalProperties: false,
+  });
+  server.registerTool(
+    'json_schema_2020_12_tool',
+    { description: 'Has a schema with all of JSON Schema 2020-12 in it.', inputSchema: schema },
+    (args) => text(JSON.stringify(args)),
+  );
+  server.registerTool(
+    'echo',
+    { description: 'Says it back.', inputSchema: z.object({ message: z.string() }) },
+    ({ message }) => text(message),
+  );
+}

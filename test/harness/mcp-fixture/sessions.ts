@@ -1,0 +1,81 @@
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { NodeStreamableHTTPServerTransport } from '@modelcontextprotocol/node';
+import { isInitializeRequest, type McpServer } from '@modelcontextprotocol/server';
+import { createEventStore } from './event-store.ts';
+
+/** How soon a client comes back for the rest of a stream that was closed. */
+const RETRY_MS = 200;
+
+export interface Sessions {
+  /** Serves a request of a revision before 2026-07-28. */
+  handle(request: IncomingMessage, response: ServerResponse, body: unknown): Promise<void>;
+  /** Tells those that subscribed. */
+  resourceUpdated(uri: string): void;
+  ids(): string[];
+  /** Forgets all sessions, as a server does that was started anew. */
+  lose(): void;
+  close(): Promise<void>;
+}
+
+interface Session {
+  server: McpServer;
+  transport: NodeStreamableHTTPServerTransport;
+  watched: Set<string>;
+}
+
+export function createSessions(createServer: () => McpServer): Sessions {
+  const sessions = new Map<string, Session>();
+
+  async function open(): Promise<Session> {
+    const server = createServer();
+    const watched = new Set<string>();
+    server.server.setRequestHandler('resources/subscribe', ({ params }) => {
+      watched.add(params.uri);
+      return {};
+    });
+    server.server.setRequestHandler('resources/unsubscribe', ({ params }) => {
+      watched.delete(params.uri);
+      return {};
+    });
+    const transport = new NodeStreamableHTTPServerTransport({
+      sessionIdGenerator: randomUUID,
+      eventStore: createEventStore(),
+      retryInterval: RETRY_MS,
+      onsessioninitialized: (id) => void sessions.set(id, session),
+      onsessionclosed: (id) => void sessions.delete(id),
+    });
+    const session = { server, transport, watched };
+    await server.connect(transport);
+    return session;
+  }
+
+  return {
+    async handle(request, response, body) {
+      const id = request.headers['mcp-session-id'];
+      const known = typeof id === 'string' ? sessions.get(id) : undefined;
+      if (known !== undefined) return known.transport.handleRequest(request, response, body);
+      if (id !== undefined) return refuse(response, 404, 'Session not found');
+      if (!isInitializeRequest(body)) return refuse(response, 400, 'Bad Request: Session ID required');
+      const { transport } = await open();
+      await transport.handleRequest(request, response, body);
+    },
+    resourceUpdated(uri) {
+      for (const { server, watched } of sessions.values()) {
+        if (watched.has(uri)) void server.server.sendResourceUpdated({ uri });
+      }
+    },
+    ids: () => [...sessions.keys()],
+    lose: () => sessions.clear(),
+    close: async () => {
+      await Promise.all([...sessions.values()].map(({ server }) => server.close()));
+    },
+  };
+}
+
+function refuse(response: ServerResponse, status: number, message: string): void {
+  response.writeHead(status, { 'content-type': 'application/json' });
+  response.end(
+    JSON.stringify({ jsonrpc: '2.0', error: { code: status === 404 ? -32001 : -32000, message }, id: null }),
+  );
+}

@@ -1,0 +1,114 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type ClientRequest, request } from 'node:http';
+import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { eventually } from '../harness/eventually.ts';
+import { sendAnswer } from '../harness/faults.ts';
+import { startGateway, startPlainGateway } from '../harness/gateway.ts';
+import { open } from '../harness/http-call.ts';
+import { flood } from '../harness/upstream-handlers.ts';
+
+const TOTAL_BYTES = 20 * 1024 * 1024;
+/** What sockets and streams on the way may hold together: far less than the whole, far more than they do. */
+const BUFFERED_BYTES = 12 * 1024 * 1024;
+const CHUNK = Buffer.alloc(64 * 1024, 'x');
+
+/** Writes as fast as it is taken; `sentBytes` stops growing when nobody reads. */
+function upload(sent: ClientRequest): { sentBytes(): number } {
+  let bytes = 0;
+  const go = (): void => {
+    while (bytes < TOTAL_BYTES) {
+      bytes += CHUNK.length;
+      if (!sent.write(CHUNK)) {
+        sent.once('drain', go);
+        return;
+      }
+    }
+    sent.end();
+  };
+  go();
+  return { sentBytes: () => bytes };
+}
+
+/** Waits until a figure has stopped growing. */
+async function steady(figure: () => number): Promise<number> {
+  let before = -1;
+  await eventually('the figure stands still', async () => {
+    const unchanged = figure() === before;
+    before = figure();
+    await delay(150);
+    return unchanged && figure() === before;
+  });
+  return before;
+}
+
+test('an upstream writes no faster than the caller reads, and all of it arrives', async (t) => {
+  const { handler, writtenBytes } = flood(TOTAL_BYTES);
+  const { app } = await startPlainGateway(t, { handler });
+  const answer = await open(`${app.url}/plain`);
+  const written = await steady(writtenBytes);
+  assert.ok(written < BUFFERED_BYTES, `${written} bytes were taken though nobody read`);
+  let bytes = 0;
+  for await (const chunk of answer) bytes += (chunk as Buffer).length;
+  assert.equal(bytes, TOTAL_BYTES);
+});
+
+test('a caller writes no faster than the upstream reads, and all of it arrives', async (t) => {
+  let goOn = (): void => {};
+  const { app, authorization } = await startGateway(t, {
+    async handler(received, response) {
+      received.message.pause();
+      await new Promise<void>((resolve) => {
+        goOn = resolve;
+      });
+      sendAnswer(response, 200, String((await received.body()).length));
+    },
+  });
+  const sent = request(`${app.url}/github`, { method: 'POST', agent: false, headers: { authorization } });
+  const { sentBytes } = upload(sent);
+  const taken = await steady(sentBytes);
+  assert.ok(taken < BUFFERED_BYTES, `${taken} bytes were taken though nobody read`);
+  goOn();
+  const [answer] = await once(sent, 'response');
+  let text = '';
+  for await (const chunk of answer) text += chunk;
+  assert.equal(text, String(TOTAL_BYTES));
+});
+
+test('an answer that comes before the upload is complete reaches the caller', async (t) => {
+  const { app } = await startPlainGateway(t, {
+    handler(received, response) {
+      received.message.once('data', () => sendAnswer(response, 413, 'too large'));
+    },
+  });
+  const sent = request(`${app.url}/plain`, { method: 'POST', agent: false });
+  const { sentBytes } = upload(sent);
+  const [answer] = await once(sent, 'response');
+  let text = '';
+  for await (const chunk of answer) text += chunk;
+  assert.deepEqual([answer.statusCode, text], [413, 'too large']);
+  assert.ok(sentBytes() < TOTAL_BYTES, 'the upload was over before its answer came');
+  sent.on('error', () => {});
+  sent.destroy();
+});
+
+test('a caller in the middle of its upload is told that the backend cannot be reached, or that it has no token', async (t) => {
+  const { app } = await startGateway(t, {
+    moreRoutes: [{ name: 'nowhere', match: { path: '/nowhere' }, upstream: 'http://127.0.0.1:1', credential: 'none' }],
+  });
+  for (const [path, status, code] of [
+    ['/nowhere', 502, 'ERR_UPSTREAM_UNREACHABLE'],
+    ['/github', 401, 'ERR_SUBJECT_TOKEN_MISSING'],
+    ['/other', 403, 'ERR_ROUTE_NOT_FOUND'],
+  ] as const) {
+    const sent = request(`${app.url}${path}`, { method: 'POST', agent: false });
+    upload(sent);
+    const [answer] = await once(sent, 'response');
+    let text = '';
+    for await (const chunk of answer) text += chunk;
+    assert.deepEqual([answer.statusCode, JSON.parse(text).code], [status, code]);
+    sent.on('error', () => {});
+    sent.destroy();
+  }
+});

@@ -1,0 +1,152 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { ErrorCode } from '../../src/errors.ts';
+import type { Mood } from '../harness/fake-authorization-server.ts';
+import { startGateway } from '../harness/gateway.ts';
+import { call } from '../harness/http-call.ts';
+import { createLeakWatch } from '../harness/leaks.ts';
+import { sumSamples } from '../harness/metric-samples.ts';
+import { assertProblem } from '../harness/problem.ts';
+
+const LEAKED_BY_SERVER = 'refresh-token-in-the-body-of-an-error-0123456789';
+
+const refusal = (status: number, error: string, description = '', more: Record<string, unknown> = {}): Mood => ({
+  kind: 'answer',
+  status,
+  body: { error, error_description: description, refresh_token: LEAKED_BY_SERVER, ...more },
+});
+
+/** What the authorization server says, and what the caller is told. */
+const ANSWERS: readonly (readonly [what: string, mood: Mood, code: ErrorCode])[] = [
+  ['the subject token is refused', refusal(400, 'invalid_grant'), 'ERR_SUBJECT_TOKEN_INVALID'],
+  [
+    'the request names the token',
+    refusal(400, 'invalid_request', 'subject token expired'),
+    'ERR_SUBJECT_TOKEN_INVALID',
+  ],
+  ['the request names nothing', refusal(400, 'invalid_request'), 'ERR_SUBJECT_TOKEN_INVALID'],
+  ['the user is wanted', refusal(400, 'interaction_required', '', { claims: '{"a":1}' }), 'ERR_INTERACTION_REQUIRED'],
+  ['the target is refused', refusal(400, 'invalid_target'), 'ERR_EXCHANGE_REFUSED'],
+  ['the scope is refused', refusal(400, 'invalid_scope'), 'ERR_EXCHANGE_REFUSED'],
+  ['policy refuses', refusal(403, 'access_denied'), 'ERR_EXCHANGE_REFUSED'],
+  ['Keycloak knows no such audience', refusal(400, 'invalid_client', 'Audience not found'), 'ERR_EXCHANGE_REFUSED'],
+  [
+    'Keycloak has no such audience for us',
+    refusal(400, 'invalid_request', 'Requested audience not available: github'),
+    'ERR_EXCHANGE_REFUSED',
+  ],
+  ['our client is refused', refusal(401, 'invalid_client'), 'ERR_CLIENT_REFUSED'],
+  ['our client may not', refusal(400, 'unauthorized_client'), 'ERR_CLIENT_REFUSED'],
+  ['another 4xx', { kind: 'answer', status: 418, body: 'no tea' }, 'ERR_CLIENT_REFUSED'],
+  ['the token is empty', { kind: 'issue', accessToken: '' }, 'ERR_STS_RESPONSE_INVALID'],
+  ['the answer is HTML', { kind: 'answer', status: 200, body: '<html></html>' }, 'ERR_STS_RESPONSE_INVALID'],
+  ['the token is for another', { kind: 'issue', audience: 'https://other.example.com' }, 'ERR_ISSUED_TOKEN_AUDIENCE'],
+  ['it is overloaded', { kind: 'answer', status: 429 }, 'ERR_STS_UNAVAILABLE'],
+  ['it is broken', { kind: 'answer', status: 500, body: LEAKED_BY_SERVER }, 'ERR_STS_UNAVAILABLE'],
+  ['it breaks the connection', { kind: 'reset' }, 'ERR_STS_UNAVAILABLE'],
+  ['it does not answer', { kind: 'hang' }, 'ERR_STS_UNAVAILABLE'],
+];
+
+for (const [what, mood, code] of ANSWERS) {
+  test(`${what}: the caller is told ${code}, and nothing goes upstream`, async (t) => {
+    const { app, upstream, authorizationServer, authorization, subjectToken, config } = await startGateway(t);
+    const { local } = config.authorization_servers;
+    app.reloadTo({ ...config, authorization_servers: { local: { ...local, timeout: '500ms' } } });
+    authorizationServer.mood = mood;
+    const answered = await call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
+    assertProblem(answered, code);
+    assert.equal(upstream.requests.length, 0);
+    const leaks = createLeakWatch();
+    for (const secret of [subjectToken, LEAKED_BY_SERVER, authorizationServer.tokenEndpoint]) leaks.remember(secret);
+    leaks.assertNoLeak({ answer: answered.text, headers: JSON.stringify(answered.headers) });
+    const inLog = createLeakWatch();
+    for (const secret of [subjectToken, LEAKED_BY_SERVER]) inLog.remember(secret);
+    inLog.assertNoLeak({ log: app.logText(), metrics: await app.metrics() });
+    const errors = { route: 'github', authorization_server: 'local', result: 'failure', error: code };
+    assert.equal(sumSamples(await app.metrics(), 'cambist_exchanges_total', errors), 1);
+  });
+}
+
+test('the claims that the server wants reach the caller in the challenge', async (t) => {
+  const { app, authorizationServer, authorization } = await startGateway(t);
+  const claims = '{"access_token":{"acrs":{"essential":true,"value":"c1"}}}';
+  authorizationServer.mood = refusal(400, 'interaction_required', '', { claims });
+  const { headers } = await call(`${app.url}/github`, { headers: { authorization } });
+  const encoded = /^Bearer error="insufficient_claims", claims="([^"]+)"$/.exec(headers['www-authenticate'] ?? '')?.[1];
+  assert.equal(Buffer.from(encoded ?? '', 'base64').toString(), claims);
+});
+
+test('the pause that the server asks for reaches the caller', async (t) => {
+  const { app, authorizationServer, authorization } = await startGateway(t);
+  authorizationServer.mood = { kind: 'answer', status: 429, headers: { 'retry-after': '17' } };
+  const { headers } = await call(`${app.url}/github`, { headers: { authorization } });
+  assert.equal(headers['retry-after'], '17');
+});
+
+test('a request without a subject token is told so, whatever other scheme it uses', async (t) => {
+  const { app, authorizationServer } = await startGateway(t);
+  for (const headers of [{}, { authorization: 'Basic dXNlcjpwYXNz' }, { authorization: 'Digest x' }]) {
+    const answered = await call(`${app.url}/github`, { headers });
+    assertProblem(answered, 'ERR_SUBJECT_TOKEN_MISSING');
+    assert.equal(answered.headers['www-authenticate'], 'Bearer');
+  }
+  assert.equal(authorizationServer.requests.length, 0);
+});
+
+test('a subject token that is malformed or has expired is refused without asking anybody', async (t) => {
+  const { app, authorizationServer } = await startGateway(t);
+  const expired = await authorizationServer.mint({ ttlSeconds: -60 });
+  for (const token of ['two words', 'quo"ted', '', expired]) {
+    const answered = await call(`${app.url}/github`, { headers: { authorization: `Bearer ${token}` } });
+    assertProblem(answered, 'ERR_SUBJECT_TOKEN_INVALID');
+  }
+  assert.equal(authorizationServer.requests.length, 0);
+});
+
+test('a request that no route takes is told so', async (t) => {
+  const { app, authorization } = await startGateway(t);
+  for (const path of ['/', '/githubx', '/GITHUB', '/github/..%2fadmin', '/github/%2e%2e/admin', '*']) {
+    const answered = await call(app.url, { path, headers: { authorization } });
+    assertProblem(answered, 'ERR_ROUTE_NOT_FOUND');
+  }
+  const labels = { route: '_unmatched', method: 'GET', code: '403', outcome: 'refused' };
+  assert.equal(sumSamples(await app.metrics(), 'cambist_requests_total', labels), 6);
+});
+
+test('a secret of ours that is not there is our credential, and the rest serves on', async (t) => {
+  const { app, authorization, config } = await startGateway(t, {
+    moreRoutes: [{ name: 'docs', match: { path: '/docs' }, upstream: 'http://127.0.0.1:1', credential: 'none' }],
+  });
+  const { local } = config.authorization_servers;
+  const clientAuth = { method: 'client_secret_basic', client_secret: { file: '/nowhere/client-secret' } };
+  app.reloadTo({ ...config, authorization_servers: { local: { ...local, client_auth: clientAuth } } });
+  const answered = await call(`${app.url}/github`, { headers: { authorization } });
+  assertProblem(answered, 'ERR_CREDENTIAL_UNAVAILABLE');
+  assert.equal(answered.headers['retry-after'], '1');
+  assert.doesNotMatch(answered.text, /nowhere/);
+  assertProblem(await call(`${app.url}/docs`), 'ERR_UPSTREAM_UNREACHABLE');
+});
+
+test('an actor token that is not there is our credential', async (t) => {
+  const { app, authorization } = await startGateway(t, { route: { actor_token: { file: '/nowhere/actor' } } });
+  assertProblem(await call(`${app.url}/github`, { headers: { authorization } }), 'ERR_CREDENTIAL_UNAVAILABLE');
+});
+
+test('metadata of another issuer, or none, make the server unavailable', async (t) => {
+  const { app, authorizationServer, authorization, config } = await startGateway(t);
+  const discovered = { issuer: authorizationServer.issuer, client_id: 'cambist', client_auth: { method: 'none' } };
+  for (const mood of [
+    { kind: 'document', fields: { issuer: 'https://other.example.com' } },
+    { kind: 'document', fields: { token_endpoint: undefined } },
+    { kind: 'answer', status: 200, body: '<html></html>' },
+    { kind: 'answer', status: 404 },
+  ] as const) {
+    authorizationServer.metadataMood = mood;
+    app.reloadTo({
+      ...config,
+      authorization_servers: { [`as-${authorizationServer.metadataRequests.length}`]: discovered },
+    });
+    assertProblem(await call(`${app.url}/github`, { headers: { authorization } }), 'ERR_STS_UNAVAILABLE');
+  }
+  assert.equal(authorizationServer.requests.length, 0);
+});

@@ -1,0 +1,215 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { startGateway, startPlainGateway } from '../harness/gateway.ts';
+import { call, connectRaw } from '../harness/http-call.ts';
+import { assertProblem } from '../harness/problem.ts';
+
+/** The lines of a header list, each as `name: value`. */
+function lines(raw: readonly string[] | undefined): string[] {
+  const all: string[] = [];
+  for (let i = 0; i < (raw?.length ?? 0); i += 2) all.push(`${raw?.[i]}: ${raw?.[i + 1]}`);
+  return all;
+}
+
+test("the upstream gets one Authorization, ours, and the caller's token nowhere", async (t) => {
+  const { app, upstream, authorizationServer, authorization, subjectToken } = await startGateway(t);
+  const { status } = await call(`${app.url}/github`, {
+    headers: {
+      authorization,
+      'x-forwarded-access-token': subjectToken,
+      cookie: `a=1; token=${subjectToken}`,
+      'x-original': authorization,
+      'x-request-id': subjectToken,
+      'x-kept': 'yes',
+    },
+  });
+  assert.equal(status, 200);
+  const [received] = upstream.requests;
+  assert.deepEqual(received?.authorization, [`Bearer ${authorizationServer.requests[0]?.issued}`]);
+  assert.equal(received?.headers['x-kept'], 'yes');
+  assert.ok(!JSON.stringify(received?.rawHeaders).includes(subjectToken));
+});
+
+test('a Connection header that lists Authorization does not strip ours', async (t) => {
+  const { app, upstream, authorizationServer, authorization } = await startGateway(t);
+  const headers = [
+    'Authorization',
+    authorization,
+    'Connection',
+    'close, authorization, content-length, x-drop',
+    'X-Drop',
+    '1',
+  ];
+  const { status } = await call(`${app.url}/github`, {
+    method: 'POST',
+    headers: [...headers, 'Content-Length', '5'],
+    body: 'hello',
+  });
+  assert.equal(status, 200);
+  const [received] = upstream.requests;
+  assert.deepEqual(received?.authorization, [`Bearer ${authorizationServer.requests[0]?.issued}`]);
+  assert.equal(received?.headers['x-drop'], undefined);
+  assert.equal((await received?.body())?.toString(), 'hello');
+});
+
+test('other headers pass both ways: order, letter case, duplicates', async (t) => {
+  const { app, upstream } = await startPlainGateway(t, {
+    handler(_received, response) {
+      response.writeHead(200, [
+        'Mcp-Session-Id',
+        's-1',
+        'Set-Cookie',
+        'a=1',
+        'Set-Cookie',
+        'b=2',
+        'X-MIXED',
+        'x',
+        'Connection',
+        'close, x-hop',
+        'X-Hop',
+        '1',
+      ]);
+      response.end();
+    },
+  });
+  const sent = [
+    'MCP-Protocol-Version',
+    '2025-11-25',
+    'Mcp-Method',
+    'tools/call',
+    'X-Tag',
+    'a',
+    'x-tag',
+    'b',
+    'TraceParent',
+    '00-1',
+  ];
+  const answered = await call(`${app.url}/plain`, { headers: [...sent, 'Keep-Alive', 'timeout=5', 'TE', 'trailers'] });
+  const received = lines(upstream.requests[0]?.rawHeaders);
+  assert.deepEqual(
+    received.filter((line) => lines(sent).includes(line)),
+    lines(sent),
+  );
+  assert.ok(!received.some((line) => /^(te|keep-alive):/i.test(line)));
+  const came = lines(answered.rawHeaders);
+  const kept = ['Mcp-Session-Id: s-1', 'Set-Cookie: a=1', 'Set-Cookie: b=2', 'X-MIXED: x'];
+  assert.deepEqual(
+    came.filter((line) => kept.includes(line)),
+    kept,
+  );
+  assert.equal(answered.headers['x-hop'], undefined);
+});
+
+test('the upstream sees its own name as Host, whatever the caller said', async (t) => {
+  const { app, upstream } = await startPlainGateway(t);
+  await call(`${app.url}/plain`, { headers: { host: 'evil.example.com', 'x-forwarded-host': 'kept' } });
+  assert.equal(upstream.requests[0]?.headers.host, new URL(upstream.url).host);
+  assert.equal(upstream.requests[0]?.headers['x-forwarded-host'], 'kept');
+});
+
+test('two Authorization headers are refused on every kind of route, and nothing goes upstream', async (t) => {
+  const { app, upstream, authorization, config } = await startGateway(t);
+  for (const credential of ['exchange', 'client_credentials', 'passthrough', 'none']) {
+    app.reloadTo({ ...config, routes: config.routes.map((route) => ({ ...route, credential })) });
+    const headers = ['Authorization', authorization, 'authorization', authorization];
+    const answered = await call(`${app.url}/github`, { headers });
+    assertProblem(answered, 'ERR_SUBJECT_TOKEN_INVALID');
+    assert.equal(answered.headers['www-authenticate'], 'Bearer error="invalid_token"');
+  }
+  assert.equal(upstream.requests.length, 0);
+});
+
+test("a passthrough route sends the caller's own Authorization, once and unchanged", async (t) => {
+  const { app, upstream, authorizationServer } = await startGateway(t, { route: { credential: 'passthrough' } });
+  for (const authorization of ['Bearer callers-own-token', 'Basic dXNlcjpwYXNz', 'Custom anything at all']) {
+    await call(`${app.url}/github`, { headers: { authorization } });
+    assert.deepEqual(upstream.requests.at(-1)?.authorization, [authorization]);
+  }
+  assert.equal(authorizationServer.requests.length, 0);
+});
+
+test("a route without credential sends no Authorization at all, nor the caller's token by another name", async (t) => {
+  const { app, upstream } = await startPlainGateway(t, { route: { subject_token: { header: 'x-user-token' } } });
+  await call(`${app.url}/plain`, {
+    headers: {
+      authorization: 'Bearer callers-own-token',
+      'x-user-token': 'callers-other-token',
+      'x-copy': 'callers-other-token',
+    },
+  });
+  assert.deepEqual(upstream.requests[0]?.authorization, []);
+  assert.doesNotMatch(JSON.stringify(upstream.requests[0]?.rawHeaders), /callers-o/);
+});
+
+test('a subject token in another header comes with Bearer or bare, and neither it nor Authorization goes on', async (t) => {
+  const { app, upstream, authorizationServer, subjectToken } = await startGateway(t, {
+    route: { subject_token: { header: 'x-user-token' } },
+  });
+  for (const value of [subjectToken, `Bearer ${subjectToken}`]) {
+    const headers = { 'x-user-token': value, authorization: 'Bearer another-token' };
+    assert.equal((await call(`${app.url}/github`, { headers })).status, 200);
+    const received = upstream.requests.at(-1);
+    assert.equal(received?.headers['x-user-token'], undefined);
+    assert.deepEqual(received?.authorization, [`Bearer ${authorizationServer.requests[0]?.issued}`]);
+  }
+  assert.equal(authorizationServer.requests[0]?.form.get('subject_token'), subjectToken);
+});
+
+test("the caller's token in the URL is refused, and is not logged", async (t) => {
+  const { app, upstream, authorization, subjectToken } = await startGateway(t);
+  for (const path of [`/github?access_token=${subjectToken}`, `/github/${subjectToken}`]) {
+    assertProblem(await call(`${app.url}${path}`, { headers: { authorization } }), 'ERR_SUBJECT_TOKEN_INVALID');
+  }
+  assert.equal(upstream.requests.length, 0);
+  assert.ok(!app.logText().includes(subjectToken));
+});
+
+test("the caller's token in the URL is refused in percent-encoding, too", async (t) => {
+  const { app, upstream } = await startGateway(t);
+  const token = 'opaque+token/with=signs==';
+  for (const written of [encodeURIComponent(token), token.replace('o', '%6F')]) {
+    const answered = await call(`${app.url}/github?t=${written}`, { headers: { authorization: `Bearer ${token}` } });
+    assertProblem(answered, 'ERR_SUBJECT_TOKEN_INVALID');
+  }
+  assert.equal(upstream.requests.length, 0);
+});
+
+test("the caller's request id is taken over where it is one, and made where it is not", async (t) => {
+  const { app, upstream } = await startPlainGateway(t);
+  const idFor = async (headers: readonly string[]) => {
+    await call(`${app.url}/plain`, { headers });
+    return String(upstream.requests.at(-1)?.headers['x-request-id']);
+  };
+  assert.equal(await idFor(['X-Request-Id', 'trace-1:a.b_c']), 'trace-1:a.b_c');
+  const made = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+  for (const headers of [
+    [],
+    ['X-Request-Id', ''],
+    ['X-Request-Id', 'has a space'],
+    ['X-Request-Id', 'x'.repeat(129)],
+    ['X-Request-Id', 'one', 'X-Request-Id', 'two'],
+    ['X-Request-Id', 'callers-own-token', 'Authorization', 'Bearer callers-own-token'],
+  ]) {
+    assert.match(await idFor(headers), made, JSON.stringify(headers).slice(0, 60));
+  }
+});
+
+test('a request id that is a token sent bare in another header is not taken over, and not logged', async (t) => {
+  const { app, upstream } = await startPlainGateway(t, { route: { subject_token: { header: 'x-user-token' } } });
+  await call(`${app.url}/plain`, {
+    headers: { 'x-user-token': 'callers-own-token', 'x-request-id': 'callers-own-token' },
+  });
+  assert.doesNotMatch(JSON.stringify(upstream.requests[0]?.rawHeaders), /callers-own-token/);
+  assert.doesNotMatch(app.logText(), /callers-own-token/);
+});
+
+test('a doubled Host names no route with a host, and goes upstream as one', async (t) => {
+  const { app, upstream } = await startPlainGateway(t, {
+    route: { match: { host: 'plain.svc', path: '/plain' } },
+    moreRoutes: [{ name: 'any', match: { path: '/any' }, upstream: 'http://127.0.0.1:1', credential: 'none' }],
+  });
+  const connection = await connectRaw(app.url);
+  connection.send('GET /plain HTTP/1.1\r\nHost: plain.svc\r\nHost: plain.svc\r\nConnection: close\r\n\r\n');
+  assert.match(await connection.closed(), /ERR_ROUTE_NOT_FOUND|400 Bad Request/);
+  assert.equal(upstream.requests.length, 0);
+});

@@ -1,0 +1,158 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { eventually } from '../harness/eventually.ts';
+import type { UpstreamHandler } from '../harness/fake-upstream.ts';
+import { sendAnswer } from '../harness/faults.ts';
+import { type Gateway, startGateway } from '../harness/gateway.ts';
+import { call } from '../harness/http-call.ts';
+import { sumSamples } from '../harness/metric-samples.ts';
+import { assertProblem } from '../harness/problem.ts';
+import { refuseBearer } from '../harness/upstream-handlers.ts';
+
+/** 200 and the bytes that came. */
+const mirror: UpstreamHandler = async (received, response) => sendAnswer(response, 200, await received.body());
+
+/** From now on the upstream refuses the token that was issued first, as if it had been revoked. */
+async function revokeFirst({ app, upstream, authorizationServer, authorization }: Gateway): Promise<void> {
+  await call(`${app.url}/github`, { headers: { authorization } });
+  const revoked = authorizationServer.requests[0]?.issued;
+  upstream.handler = refuseBearer((token) => token === revoked, mirror);
+  upstream.requests.length = 0;
+}
+
+test('a request whose token the upstream refuses is sent once more with a new one, byte for byte', async (t) => {
+  const gateway = await startGateway(t);
+  const { app, upstream, authorizationServer, authorization } = gateway;
+  await revokeFirst(gateway);
+  const body = Buffer.from([...Array(256).keys()]);
+  const headers = { authorization, 'mcp-method': 'tools/call' };
+  const answered = await call(`${app.url}/github/x?y`, { method: 'POST', headers, body });
+  assert.equal(answered.status, 200);
+  assert.ok(answered.body.equals(body));
+  assert.deepEqual(
+    upstream.requests.map(({ method, url, headers: got }) => [method, url, got['mcp-method']]),
+    [
+      ['POST', '/mcp/x?y', 'tools/call'],
+      ['POST', '/mcp/x?y', 'tools/call'],
+    ],
+  );
+  const bearers = authorizationServer.requests.map(({ issued }) => [`Bearer ${issued}`]);
+  assert.deepEqual(
+    upstream.requests.map((request) => request.authorization),
+    bearers,
+  );
+  assert.notDeepEqual(bearers[0], bearers[1]);
+});
+
+test('a chunked body that is small is sent once more, too', async (t) => {
+  const gateway = await startGateway(t);
+  await revokeFirst(gateway);
+  const headers = { authorization: gateway.authorization, 'transfer-encoding': 'chunked' };
+  const answered = await call(`${gateway.app.url}/github`, { method: 'POST', headers, body: 'hello' });
+  assert.deepEqual([answered.status, answered.text], [200, 'hello']);
+  assert.equal(gateway.upstream.requests.length, 2);
+});
+
+test('a request without a body is sent once more, and the retry is counted', async (t) => {
+  const gateway = await startGateway(t);
+  const { app, upstream, authorization } = gateway;
+  await revokeFirst(gateway);
+  assert.equal((await call(`${app.url}/github`, { headers: { authorization } })).status, 200);
+  assert.deepEqual(
+    upstream.requests.map(({ method }) => method),
+    ['GET', 'GET'],
+  );
+  assert.equal(sumSamples(await app.metrics(), 'cambist_upstream_retries_total', { route: 'github' }), 1);
+});
+
+for (const [what, framing] of [
+  ['says that it is large', { 'content-length': 20_000 }],
+  ['turns out to be large', { 'transfer-encoding': 'chunked' }],
+] as const) {
+  test(`a body that ${what} is not sent again, and the next request gets a new token`, async (t) => {
+    const gateway = await startGateway(t, { route: { retry_body_limit: '10KiB' } });
+    const { app, upstream, authorizationServer, authorization } = gateway;
+    await revokeFirst(gateway);
+    const headers = { authorization, ...framing };
+    const answered = await call(`${app.url}/github`, { method: 'POST', headers, body: Buffer.alloc(20_000) });
+    assertProblem(answered, 'ERR_UPSTREAM_REFUSED_TOKEN');
+    assert.equal(upstream.requests.length, 1);
+    assert.equal((await call(`${app.url}/github`, { headers: { authorization } })).status, 200);
+    assert.equal(authorizationServer.requests.length, 2);
+  });
+}
+
+test('an upstream that refuses the new token as well gets no third, and its 401 does not reach the caller', async (t) => {
+  const { app, upstream, authorizationServer, authorization } = await startGateway(t, {
+    handler: refuseBearer(() => true),
+  });
+  const answered = await call(`${app.url}/github`, { headers: { authorization } });
+  assertProblem(answered, 'ERR_UPSTREAM_REFUSED_TOKEN');
+  assert.equal(answered.headers['www-authenticate'], undefined);
+  assert.deepEqual([upstream.requests.length, authorizationServer.requests.length], [2, 2]);
+});
+
+test('a retry that gets no new token is answered with the reason why', async (t) => {
+  const gateway = await startGateway(t);
+  const { app, authorizationServer, authorization } = gateway;
+  await revokeFirst(gateway);
+  authorizationServer.mood = { kind: 'answer', status: 400, body: { error: 'invalid_target' } };
+  assertProblem(await call(`${app.url}/github`, { headers: { authorization } }), 'ERR_EXCHANGE_REFUSED');
+});
+
+test('fifty refusals of one token at once lead to one new exchange', async (t) => {
+  const gateway = await startGateway(t);
+  const { app, authorizationServer, authorization } = gateway;
+  await revokeFirst(gateway);
+  const answers = await Promise.all(
+    Array.from({ length: 50 }, () => call(`${app.url}/github`, { headers: { authorization }, body: 'hello' })),
+  );
+  assert.deepEqual(new Set(answers.map(({ status }) => status)), new Set([200]));
+  assert.equal(authorizationServer.requests.length, 2);
+});
+
+test('a 403 is passed on as it is, and costs no exchange', async (t) => {
+  const { app, authorizationServer, authorization } = await startGateway(t, {
+    handler: async (received, response) => {
+      await received.body();
+      sendAnswer(response, 403, 'no', { 'www-authenticate': 'Bearer error="insufficient_scope", scope="repo:write"' });
+    },
+  });
+  const answered = await call(`${app.url}/github`, { headers: { authorization } });
+  assert.deepEqual([answered.status, answered.text], [403, 'no']);
+  assert.match(String(answered.headers['www-authenticate']), /insufficient_scope/);
+  assert.equal(authorizationServer.requests.length, 1);
+});
+
+test('on routes that send no token of ours a 401 is passed on as it is', async (t) => {
+  const gateway = await startGateway(t, { handler: refuseBearer(() => true) });
+  const { app, upstream, authorizationServer, authorization, config } = gateway;
+  for (const credential of ['none', 'passthrough']) {
+    upstream.requests.length = 0;
+    const routes = config.routes.map((route) => ({ ...route, credential }));
+    app.reloadTo({ routes });
+    const answered = await call(`${app.url}/github`, { headers: { authorization } });
+    assert.deepEqual([answered.status, answered.text], [401, '{"error":"invalid_token"}'], credential);
+    assert.equal(answered.headers['www-authenticate'], 'Bearer error="invalid_token"');
+    assert.equal(upstream.requests.length, 1);
+  }
+  assert.equal(authorizationServer.requests.length, 0);
+});
+
+test('a refusal whose body never ends does not keep its connection after the caller was answered', async (t) => {
+  const gateway = await startGateway(t);
+  const { app, upstream, authorizationServer, authorization } = gateway;
+  await revokeFirst(gateway);
+  const revoked = `Bearer ${authorizationServer.requests[0]?.issued}`;
+  upstream.handler = (received, response) => {
+    if (received.authorization[0] !== revoked) return mirror(received, response);
+    response.writeHead(401);
+    response.write('refused, because');
+  };
+  assert.equal((await call(`${app.url}/github`, { headers: { authorization }, body: 'hello' })).status, 200);
+  let gone = false;
+  void upstream.requests[0]?.gone.then(() => {
+    gone = true;
+  });
+  await eventually('the refused request has been given up', () => gone);
+});

@@ -1,0 +1,105 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { eventually } from '../harness/eventually.ts';
+import { startFakeUpstream } from '../harness/fake-upstream.ts';
+import { type GatewayConfig, startGateway } from '../harness/gateway.ts';
+import { call, open } from '../harness/http-call.ts';
+import { sumSamples } from '../harness/metric-samples.ts';
+import { answer, eventStream, slowly } from '../harness/upstream-handlers.ts';
+
+const withRoute = (config: GatewayConfig, change: Record<string, unknown>): GatewayConfig => ({
+  ...config,
+  routes: config.routes.map((route) => ({ ...route, ...change })),
+});
+
+test('the next request meets the new config, and one under way finishes on the old', async (t) => {
+  const { app, upstream, authorization, config } = await startGateway(t, { handler: slowly(300, answer(200, 'old')) });
+  const other = await startFakeUpstream(answer(200, 'new'));
+  t.after(other.close);
+  const headers = { authorization };
+  const underWay = call(`${app.url}/github`, { headers });
+  await eventually('the old upstream has the request', () => upstream.requests.length === 1);
+  app.reloadTo(withRoute(config, { upstream: other.url }));
+  assert.equal((await call(`${app.url}/github`, { headers })).text, 'new');
+  assert.equal((await underWay).text, 'old');
+});
+
+test('a stream stays open over a reload that takes its route away', async (t) => {
+  const stream = eventStream();
+  const { app, authorization, config } = await startGateway(t, { handler: stream.handler });
+  const headers = { authorization };
+  const answered = await open(`${app.url}/github`, { headers });
+  let text = '';
+  answered.setEncoding('utf8').on('data', (chunk: string) => {
+    text += chunk;
+  });
+  app.reloadTo(withRoute(config, { name: 'renamed', match: { path: '/renamed' } }));
+  assert.equal((await call(`${app.url}/github`, { headers })).status, 403);
+  stream.emit('still here');
+  await eventually('the event has come', () => text === 'data: still here\n\n');
+  stream.end();
+  await eventually('the stream has ended', () => answered.complete);
+  assert.equal(sumSamples(await app.metrics(), 'cambist_open_streams'), 0);
+});
+
+test('a route that did not change keeps its tokens, one whose token would be another does not', async (t) => {
+  const { app, authorizationServer, authorization, config } = await startGateway(t);
+  const exchangesAfter = async (next: GatewayConfig): Promise<number> => {
+    app.reloadTo(next);
+    assert.equal((await call(`${app.url}/github`, { headers: { authorization } })).status, 200);
+    return authorizationServer.requests.length;
+  };
+  assert.equal(await exchangesAfter(config), 1);
+  assert.equal(await exchangesAfter({ ...config, log: { level: 'debug' } }), 1);
+  assert.equal(await exchangesAfter(withRoute(config, { timeouts: { connect: '1s' } })), 1);
+  assert.equal(await exchangesAfter(withRoute(config, { scope: 'repo:read' })), 2);
+  assert.equal(authorizationServer.requests.at(-1)?.form.get('scope'), 'repo:read');
+});
+
+test('connections to upstreams are kept over a reload', async (t) => {
+  const ports = new Set<number | undefined>();
+  const { app, authorization, config } = await startGateway(t, {
+    async handler(received, response) {
+      ports.add(received.message.socket.remotePort);
+      await answer(200, 'x')(received, response);
+    },
+  });
+  for (let i = 0; i < 3; i += 1) {
+    await call(`${app.url}/github`, { headers: { authorization } });
+    app.reloadTo({ ...config, cache: { max_age: `${i + 1}m` } });
+  }
+  assert.equal(ports.size, 1);
+});
+
+test('keys that need a restart are named, and the rest takes effect', async (t) => {
+  const { app, config } = await startGateway(t);
+  assert.deepEqual(app.reloadTo(config), []);
+  const waiting = app.reloadTo({
+    ...config,
+    listen: '127.0.0.1:1',
+    admin: '127.0.0.1:2',
+    limits: { max_header_size: '64KiB' },
+  });
+  assert.deepEqual([...waiting].sort(), ['admin', 'limits.max_header_size', 'listen']);
+});
+
+test('reloads are counted, and one that failed shows', async (t) => {
+  const { app, config } = await startGateway(t);
+  app.reloadFailed();
+  const failed = await app.metrics();
+  assert.equal(sumSamples(failed, 'cambist_config_last_reload_successful'), 0);
+  assert.equal(sumSamples(failed, 'cambist_config_reloads_total', { result: 'failure' }), 1);
+  app.reloadTo(config);
+  const text = await app.metrics();
+  assert.equal(sumSamples(text, 'cambist_config_last_reload_successful'), 1);
+  assert.equal(sumSamples(text, 'cambist_config_reloads_total', { result: 'success' }), 1);
+});
+
+test('a route that is new has its series at 0, and one that is gone keeps what it counted', async (t) => {
+  const { app, authorization, config } = await startGateway(t);
+  await call(`${app.url}/github`, { headers: { authorization } });
+  app.reloadTo(withRoute(config, { name: 'other' }));
+  const text = await app.metrics();
+  assert.match(text, /^cambist_requests_in_flight\{route="other"\} 0$/m);
+  assert.equal(sumSamples(text, 'cambist_requests_total', { route: 'github', outcome: 'forwarded' }), 1);
+});

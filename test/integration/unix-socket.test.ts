@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { startRawUpstream } from '../harness/fake-upstream.ts';
+import { startGateway, startPlainGateway } from '../harness/gateway.ts';
+import { call } from '../harness/http-call.ts';
+
+async function socketPath(t: TestContext): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'cambist-unix-'));
+  t.after(() => rm(folder, { recursive: true }));
+  return join(folder, 'proxy.sock');
+}
+
+test('the proxy serves on a unix socket as on a port', async (t) => {
+  const path = await socketPath(t);
+  const { app, authorization } = await startGateway(t, { top: { listen: `unix:${path}` } });
+  assert.equal(app.listen, `unix:${path}`);
+  const headers = { host: 'h', authorization };
+  const answered = await call('http://h/', { socketPath: path, path: '/github/x', headers, body: 'hello' });
+  assert.equal(answered.status, 200);
+  assert.equal(JSON.parse(answered.text).url, '/mcp/x');
+});
+
+test('a broken answer to HTTP/1.0 ends its connection, and not the process', async (t) => {
+  const path = await socketPath(t);
+  const upstream = await startRawUpstream('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n', 'end');
+  t.after(upstream.close);
+  await startPlainGateway(t, { top: { listen: `unix:${path}` }, route: { upstream: upstream.url } });
+  const socket = connect(path);
+  const closed = new Promise((resolve) => socket.once('close', resolve));
+  socket.on('error', () => {}).resume();
+  socket.write('GET /plain HTTP/1.0\r\n\r\n');
+  await closed;
+  const unrouted = await call('http://h/', { socketPath: path, path: '/other', headers: { host: 'h' } });
+  assert.equal(unrouted.status, 403);
+});

@@ -1,0 +1,189 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { createMetrics } from '../../../src/admin/metrics.ts';
+import { CambistError } from '../../../src/errors.ts';
+import { configOf } from '../../harness/app.ts';
+import { sumSamples } from '../../harness/metric-samples.ts';
+
+const config = configOf({
+  authorization_servers: {
+    keycloak: { token_endpoint: 'https://idp.example.com/token', client_id: 'c', client_auth: { method: 'none' } },
+  },
+  routes: [
+    { name: 'github', match: { path: '/github' }, upstream: 'https://github-mcp.example.com/mcp' },
+    { name: 'docs', match: { path: '/docs' }, upstream: 'http://docs-mcp/mcp', credential: 'none' },
+  ],
+});
+const [github] = config.routes;
+if (github === undefined) throw new Error('the config has a route');
+
+function served(cacheSize = 0) {
+  const metrics = createMetrics('1.2.3', () => cacheSize);
+  metrics.serve(config);
+  return metrics;
+}
+
+/** The samples of a text, without their values. */
+function seriesOf(text: string): string[] {
+  return text
+    .split('\n')
+    .filter((line) => line.startsWith('cambist_'))
+    .map((line) => line.replace(/ \S+$/, ''));
+}
+
+describe('from the start', () => {
+  test('every metric that users were promised is there', async () => {
+    const text = await served().registry.metrics();
+    for (const [name, type] of [
+      ['cambist_requests_total', 'counter'],
+      ['cambist_request_duration_seconds', 'histogram'],
+      ['cambist_requests_in_flight', 'gauge'],
+      ['cambist_open_streams', 'gauge'],
+      ['cambist_exchanges_total', 'counter'],
+      ['cambist_exchange_duration_seconds', 'histogram'],
+      ['cambist_cache_requests_total', 'counter'],
+      ['cambist_cache_entries', 'gauge'],
+      ['cambist_cache_evictions_total', 'counter'],
+      ['cambist_upstream_retries_total', 'counter'],
+      ['cambist_config_reloads_total', 'counter'],
+      ['cambist_config_last_reload_successful', 'gauge'],
+      ['cambist_config_last_reload_success_timestamp_seconds', 'gauge'],
+      ['cambist_credential_expiry_timestamp_seconds', 'gauge'],
+      ['cambist_build_info', 'gauge'],
+      ['process_cpu_seconds_total', 'counter'],
+    ]) {
+      assert.match(text, new RegExp(`^# TYPE ${name} ${type}$`, 'm'));
+      assert.match(text, new RegExp(`^# HELP ${name} \\S`, 'm'));
+    }
+  });
+
+  test("Node's three gauges that are named like counters are not", async () => {
+    assert.doesNotMatch(await served().registry.metrics(), /nodejs_active_\w+_total/);
+  });
+
+  test('every route has its series, at 0', async () => {
+    const text = await served().registry.metrics();
+    const series = seriesOf(text);
+    for (const route of ['github', 'docs']) {
+      for (const wanted of [
+        `cambist_requests_in_flight{route="${route}"}`,
+        `cambist_open_streams{route="${route}"}`,
+        `cambist_upstream_retries_total{route="${route}"}`,
+        `cambist_request_duration_seconds_count{route="${route}"}`,
+        `cambist_requests_total{route="${route}",method="POST",code="200",outcome="forwarded"}`,
+        `cambist_requests_total{route="${route}",method="POST",code="503",outcome="failed"}`,
+        ...['hit', 'miss', 'joined', 'negative', 'bypass'].map(
+          (result) => `cambist_cache_requests_total{route="${route}",result="${result}"}`,
+        ),
+      ]) {
+        assert.ok(series.includes(wanted), wanted);
+      }
+    }
+    for (const name of ['cambist_requests_total', 'cambist_cache_requests_total', 'cambist_exchanges_total']) {
+      assert.equal(sumSamples(text, name), 0, name);
+    }
+  });
+
+  test('a route with exchanges has a series for each way in which one ends, and a route without has none', async () => {
+    const series = seriesOf(await served().registry.metrics());
+    const of = (route: string) => series.filter((line) => line.startsWith(`cambist_exchanges_total{route="${route}"`));
+    const start = 'cambist_exchanges_total{route="github",authorization_server="keycloak"';
+    assert.ok(of('github').includes(`${start},result="success",error=""}`));
+    for (const error of [
+      'ERR_SUBJECT_TOKEN_INVALID',
+      'ERR_INTERACTION_REQUIRED',
+      'ERR_EXCHANGE_REFUSED',
+      'ERR_CLIENT_REFUSED',
+      'ERR_STS_RESPONSE_INVALID',
+      'ERR_ISSUED_TOKEN_AUDIENCE',
+      'ERR_STS_UNAVAILABLE',
+      'ERR_CREDENTIAL_UNAVAILABLE',
+    ]) {
+      assert.ok(of('github').includes(`${start},result="failure",error="${error}"}`), error);
+    }
+    assert.equal(of('github').length, 9);
+    assert.deepEqual(of('docs'), []);
+  });
+});
+
+describe('what happens', () => {
+  test('a request is in flight from its routing to its end, and counted with its answer', async () => {
+    const metrics = served();
+    metrics.proxy.requestRouted(github);
+    const during = await metrics.registry.metrics();
+    metrics.proxy.requestAnswered(github, { method: 'GET', status: 200, outcome: 'forwarded', durationMs: 20 });
+    metrics.proxy.requestEnded(github);
+    const after = await metrics.registry.metrics();
+    assert.equal(sumSamples(during, 'cambist_requests_in_flight', { route: 'github' }), 1);
+    assert.equal(sumSamples(after, 'cambist_requests_in_flight', { route: 'github' }), 0);
+    const labels = { route: 'github', method: 'GET', code: '200', outcome: 'forwarded' };
+    assert.equal(sumSamples(after, 'cambist_requests_total', labels), 1);
+    assert.equal(sumSamples(after, 'cambist_request_duration_seconds_sum', { route: 'github' }), 0.02);
+  });
+
+  test('a request without a route, and a method that somebody made up, have one label for all', async () => {
+    const metrics = served();
+    for (const method of ['BREW', 'WHEN']) {
+      metrics.proxy.requestAnswered(undefined, { method, status: 403, outcome: 'refused', durationMs: 1 });
+    }
+    const text = await metrics.registry.metrics();
+    const labels = { route: '_unmatched', method: 'other', code: '403', outcome: 'refused' };
+    assert.equal(sumSamples(text, 'cambist_requests_total', labels), 2);
+  });
+
+  test('streams, retries, evictions and the cache are counted', async () => {
+    const metrics = served(7);
+    metrics.proxy.streamOpened(github);
+    metrics.proxy.streamOpened(github);
+    metrics.proxy.streamClosed(github);
+    metrics.proxy.upstreamRetried(github);
+    metrics.tokens.cacheAnswered('github', 'joined');
+    metrics.tokens.tokenEvicted('capacity');
+    metrics.tokens.credentialRead('actor token of route "github"', 1_900_000_000);
+    const text = await metrics.registry.metrics();
+    assert.equal(sumSamples(text, 'cambist_open_streams', { route: 'github' }), 1);
+    assert.equal(sumSamples(text, 'cambist_upstream_retries_total', { route: 'github' }), 1);
+    assert.equal(sumSamples(text, 'cambist_cache_requests_total', { route: 'github', result: 'joined' }), 1);
+    assert.equal(sumSamples(text, 'cambist_cache_evictions_total', { reason: 'capacity' }), 1);
+    assert.equal(sumSamples(text, 'cambist_cache_entries'), 7);
+    assert.equal(sumSamples(text, 'cambist_credential_expiry_timestamp_seconds'), 1_900_000_000);
+    assert.equal(sumSamples(text, 'cambist_build_info', { version: '1.2.3' }), 1);
+  });
+
+  test('an exchange is counted with how it ended', async () => {
+    const metrics = served();
+    const outcome = { route: 'github', authorizationServer: 'keycloak', refresh: false, durationMs: 30 };
+    metrics.tokens.exchangeEnded({ ...outcome, error: undefined });
+    metrics.tokens.exchangeEnded({ ...outcome, error: new CambistError('ERR_STS_UNAVAILABLE', '') });
+    const text = await metrics.registry.metrics();
+    assert.equal(sumSamples(text, 'cambist_exchanges_total', { result: 'success', error: '' }), 1);
+    assert.equal(sumSamples(text, 'cambist_exchanges_total', { result: 'failure', error: 'ERR_STS_UNAVAILABLE' }), 1);
+    assert.equal(sumSamples(text, 'cambist_exchange_duration_seconds_count', { authorization_server: 'keycloak' }), 2);
+  });
+
+  test('a reload that failed shows until one succeeds', async () => {
+    const metrics = served();
+    const value = async () => sumSamples(await metrics.registry.metrics(), 'cambist_config_last_reload_successful');
+    assert.equal(await value(), 1);
+    metrics.reloaded('failure');
+    assert.equal(await value(), 0);
+    metrics.serve(config);
+    metrics.reloaded('success');
+    assert.equal(await value(), 1);
+    const text = await metrics.registry.metrics();
+    assert.equal(sumSamples(text, 'cambist_config_reloads_total', { result: 'failure' }), 1);
+    assert.equal(sumSamples(text, 'cambist_config_reloads_total', { result: 'success' }), 1);
+    const loadedAt = sumSamples(text, 'cambist_config_last_reload_success_timestamp_seconds');
+    assert.ok(Math.abs(loadedAt - Date.now() / 1000) < 60);
+  });
+
+  test('a config that is served again resets no counter', async () => {
+    const metrics = served();
+    metrics.proxy.upstreamRetried(github);
+    metrics.serve(config);
+    assert.equal(
+      sumSamples(await metrics.registry.metrics(), 'cambist_upstream_retries_total', { route: 'github' }),
+      1,
+    );
+  });
+});

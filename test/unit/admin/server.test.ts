@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { Registry } from 'prom-client';
+import { createReadiness, type Need } from '../../../src/admin/readiness.ts';
+import { createAdminServer } from '../../../src/admin/server.ts';
+import { loggerWithLines } from './log-lines.ts';
+
+function serverOf(t: TestContext, needs: [string, Need][] = []) {
+  const readiness = createReadiness(loggerWithLines().logger);
+  readiness.require(new Map(needs));
+  const report = { github: { entries: 2, oldest_age_seconds: 3, next_end_seconds: 4 } };
+  const app = createAdminServer({ registry: new Registry(), readiness, cacheReport: () => report });
+  t.after(async () => {
+    readiness.stop();
+    await app.close();
+  });
+  return { app, readiness };
+}
+
+const waiting: Need = { name: 'authorization_servers.keycloak', prepare: () => new Promise(() => {}) };
+
+test('the process that turns is live, ready or not', async (t) => {
+  const answer = await serverOf(t, [['k', waiting]]).app.inject('/livez');
+  assert.deepEqual([answer.statusCode, answer.json()], [200, { live: true }]);
+});
+
+test('what waits is answered 503, with the name of what is waited for', async (t) => {
+  const answer = await serverOf(t, [['k', waiting]]).app.inject('/readyz');
+  assert.equal(answer.statusCode, 503);
+  assert.deepEqual(answer.json(), { ready: false, needs: { 'authorization_servers.keycloak': 'waiting' } });
+});
+
+test('what is ready is answered 200, until it stops', async (t) => {
+  const { app, readiness } = serverOf(t);
+  assert.equal((await app.inject('/readyz')).statusCode, 200);
+  readiness.stop();
+  assert.equal((await app.inject('/readyz')).statusCode, 503);
+});
+
+test('the metrics are text of format 0.0.4', async (t) => {
+  const answer = await serverOf(t).app.inject('/metrics');
+  assert.equal(answer.statusCode, 200);
+  assert.match(String(answer.headers['content-type']), /^text\/plain; version=0\.0\.4/);
+});
+
+test('what the cache holds is shown to loopback, and to nobody else', async (t) => {
+  const { app } = serverOf(t);
+  for (const remoteAddress of ['127.0.0.1', '127.8.9.10', '::1', '::ffff:127.0.0.1']) {
+    const answer = await app.inject({ url: '/cache', remoteAddress });
+    assert.equal(answer.statusCode, 200, remoteAddress);
+    assert.deepEqual(answer.json(), { routes: { github: { entries: 2, oldest_age_seconds: 3, next_end_seconds: 4 } } });
+  }
+  for (const remoteAddress of ['10.0.0.7', '::ffff:10.0.0.7', 'fd00::1']) {
+    assert.equal((await app.inject({ url: '/cache', remoteAddress })).statusCode, 403, remoteAddress);
+  }
+});

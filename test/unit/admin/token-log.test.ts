@@ -1,0 +1,88 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { both, createTokenLog } from '../../../src/admin/token-log.ts';
+import { CambistError } from '../../../src/errors.ts';
+import type { TokenObserver } from '../../../src/tokens/observer.ts';
+import { loggerWithLines } from './log-lines.ts';
+
+const outcome = {
+  route: 'github',
+  authorizationServer: 'keycloak',
+  refresh: true,
+  error: undefined,
+  durationMs: 1.23456,
+};
+
+test('an exchange is a line, and one that failed says why', () => {
+  const { logger, lines } = loggerWithLines();
+  const log = createTokenLog(logger);
+  log.exchangeEnded(outcome);
+  log.exchangeEnded({
+    ...outcome,
+    error: new CambistError('ERR_EXCHANGE_REFUSED', 'refused', { oauthError: 'invalid_target' }),
+  });
+  const [good, bad] = lines.map(({ time: _time, ...line }) => line);
+  const fields = {
+    route: 'github',
+    authorization_server: 'keycloak',
+    refresh: true,
+    duration_ms: 1.235,
+    msg: 'exchange',
+  };
+  assert.deepEqual(good, { level: 'info', ...fields, result: 'success' });
+  assert.deepEqual(bad, {
+    level: 'warn',
+    ...fields,
+    result: 'failure',
+    code: 'ERR_EXCHANGE_REFUSED',
+    oauth_error: 'invalid_target',
+    err: { code: 'ERR_EXCHANGE_REFUSED', message: 'refused' },
+  });
+});
+
+test('a full cache is a line now and then, and not one for each eviction', () => {
+  const { logger, lines } = loggerWithLines();
+  const log = createTokenLog(logger);
+  for (let i = 0; i < 100; i += 1) log.tokenEvicted('capacity');
+  for (const reason of ['expired', 'refused', 'session_ended', 'idle'] as const) log.tokenEvicted(reason);
+  assert.deepEqual(
+    lines.map(({ level, reason }) => [level, reason]),
+    [['warn', 'capacity']],
+  );
+});
+
+test('what is in the line of a request, or a metric only, is no line of its own', () => {
+  const { logger, lines } = loggerWithLines();
+  const log = createTokenLog(logger);
+  log.cacheAnswered('github', 'hit');
+  log.credentialRead('actor token', 1);
+  assert.equal(lines.length, 0);
+});
+
+test('two observers are told everything alike', () => {
+  const told: unknown[][] = [];
+  const observer = (who: string): TokenObserver => ({
+    cacheAnswered: (...args) => void told.push([who, 'cacheAnswered', ...args]),
+    exchangeEnded: (...args) => void told.push([who, 'exchangeEnded', ...args]),
+    tokenEvicted: (...args) => void told.push([who, 'tokenEvicted', ...args]),
+    credentialRead: (...args) => void told.push([who, 'credentialRead', ...args]),
+  });
+  const pair = both(observer('one'), observer('other'));
+  pair.cacheAnswered('github', 'hit');
+  pair.exchangeEnded(outcome);
+  pair.tokenEvicted('idle');
+  pair.credentialRead('key', 1);
+  const calls: unknown[][] = [
+    ['cacheAnswered', 'github', 'hit'],
+    ['exchangeEnded', outcome],
+    ['tokenEvicted', 'idle'],
+    ['credentialRead', 'key', 1],
+  ];
+  assert.deepEqual(
+    told,
+    calls.flatMap((call) => [
+      ['one', ...call],
+      ['other', ...call],
+    ]),
+  );
+});

@@ -1,0 +1,219 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, type TestContext, test } from 'node:test';
+import { UsageError } from '../../../src/commands/command.ts';
+import { explain } from '../../../src/commands/explain.ts';
+
+const SECRET = 'client-secret-that-nobody-may-see';
+const ACTOR_TOKEN = 'actor-token-that-nobody-may-see';
+
+const CONFIG = `
+version: 1
+host_header: x-kagent-host
+authorization_servers:
+  keycloak:
+    issuer: https://idp.example.com/realms/agents
+    client_id: cambist
+    client_auth: { method: client_secret_basic, client_secret: { env: EXPLAIN_TEST_SECRET } }
+    extra_params: { connector_id: main }
+  tokendings:
+    token_endpoint: https://tokendings.example.com/token
+    client_id: cambist
+    client_auth: { method: private_key_jwt, private_key: { env: EXPLAIN_TEST_SECRET } }
+defaults:
+  authorization_server: keycloak
+routes:
+  - name: github
+    match: { host: github-mcp.tools.svc, path: /mcp }
+    upstream: https://github-mcp.example.com/mcp
+    scope: repo:read
+    audience: github-mcp
+    resource: https://github-mcp.example.com/mcp
+    actor_token: { file: actor-token, type: jwt }
+  - name: tools
+    match: { host: '*.tools.svc' }
+    upstream: https://tools.example.com
+    authorization_server: tokendings
+    credential: client_credentials
+  - name: docs
+    match: { path: /docs }
+    upstream: http://docs-mcp:8080/mcp
+    credential: none
+`;
+
+let folder = '';
+let file = '';
+
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'cambist-explain-'));
+  file = join(folder, 'cambist.yaml');
+  await writeFile(file, CONFIG);
+  await writeFile(join(folder, 'actor-token'), ACTOR_TOKEN);
+  process.env.EXPLAIN_TEST_SECRET = SECRET;
+});
+after(() => rm(folder, { recursive: true }));
+
+async function run(t: TestContext, ...args: string[]): Promise<{ code: number; text: string }> {
+  const written: string[] = [];
+  const log = t.mock.method(console, 'log', (line: string) => void written.push(line));
+  const error = t.mock.method(console, 'error', (line: string) => void written.push(line));
+  try {
+    return { code: await explain(['--config', file, ...args]), text: written.join('\n') };
+  } finally {
+    log.mock.restore();
+    error.mock.restore();
+  }
+}
+
+async function json(t: TestContext, ...args: string[]) {
+  const { code, text } = await run(t, '--json', ...args);
+  return { code, explanation: JSON.parse(text) };
+}
+
+describe('explain', () => {
+  test('says which route a request takes, where to, and why not the others', async (t) => {
+    const { code, explanation } = await json(t, 'http://github-mcp.tools.svc/mcp/x?a=%2F');
+    assert.equal(code, 0);
+    assert.deepEqual(explanation.request, { method: 'POST', host: 'github-mcp.tools.svc', path: '/mcp/x' });
+    assert.equal(explanation.route, 'github');
+    assert.equal(explanation.upstream, 'https://github-mcp.example.com/mcp/x?a=%2F');
+    assert.equal(explanation.credential, 'exchange');
+    assert.deepEqual(explanation.others, [
+      { route: 'tools', why: 'the host of "github" is more exact' },
+      { route: 'docs', why: 'its path /docs is no whole-segment prefix of /mcp/x' },
+    ]);
+  });
+
+  test('shows the token request to the last parameter', async (t) => {
+    const { explanation } = await json(t, 'http://github-mcp.tools.svc/mcp');
+    assert.deepEqual(explanation.token_request, {
+      endpoint: 'the token_endpoint in the metadata of https://idp.example.com/realms/agents',
+      client_authentication: 'Authorization: Basic <cambist:secret, form encoded>',
+      form: [
+        ['grant_type', 'urn:ietf:params:oauth:grant-type:token-exchange'],
+        ['subject_token', '<token from the header "authorization">'],
+        ['subject_token_type', 'urn:ietf:params:oauth:token-type:access_token'],
+        ['actor_token', '<actor token>'],
+        ['actor_token_type', 'urn:ietf:params:oauth:token-type:jwt'],
+        ['resource', 'https://github-mcp.example.com/mcp'],
+        ['audience', 'github-mcp'],
+        ['scope', 'repo:read'],
+        ['connector_id', 'main'],
+      ],
+    });
+    assert.equal(explanation.cache_key.length, 3);
+    assert.match(explanation.cache_key[1], /"mcp-session-id"/);
+  });
+
+  test('shows the request for a token of our own where that is what the route sends', async (t) => {
+    const { explanation } = await json(t, 'http://other.tools.svc/any');
+    assert.equal(explanation.route, 'tools');
+    assert.equal(explanation.token_request.endpoint, 'https://tokendings.example.com/token');
+    assert.match(explanation.token_request.client_authentication, /client_assertion=<JWT signed now>/);
+    assert.deepEqual(explanation.token_request.form, [
+      ['grant_type', 'client_credentials'],
+      ['resource', 'https://tools.example.com'],
+    ]);
+    assert.equal(explanation.cache_key.length, 1);
+  });
+
+  test('shows no token request where none is made', async (t) => {
+    const { code, explanation } = await json(t, 'http://127.0.0.1:8180/docs');
+    assert.equal(code, 0);
+    assert.equal(explanation.credential, 'none');
+    assert.equal('token_request' in explanation, false);
+    assert.equal('cache_key' in explanation, false);
+  });
+
+  test('ends with 1 where no route matches, and says why of each', async (t) => {
+    const { code, explanation } = await json(t, 'http://127.0.0.1:8180/other');
+    assert.equal(code, 1);
+    assert.equal('route' in explanation, false);
+    assert.deepEqual(
+      explanation.others.map(({ route }: { route: string }) => route),
+      ['github', 'tools', 'docs'],
+    );
+  });
+
+  test('takes the host from a Host header in place of the URL, as curl would send it', async (t) => {
+    const { explanation } = await json(t, '-H', 'Host: GitHub-MCP.tools.svc:80', 'http://127.0.0.1:8180/mcp');
+    assert.equal(explanation.request.host, 'github-mcp.tools.svc');
+    assert.equal(explanation.route, 'github');
+  });
+
+  test('takes the host from the host header of the config first', async (t) => {
+    const args = ['-H', 'X-Kagent-Host: github-mcp.tools.svc', '-H', 'Host: other', 'http://127.0.0.1:8180/mcp'];
+    assert.equal((await json(t, ...args)).explanation.route, 'github');
+  });
+
+  test('takes a host that is named twice for none, as the proxy would', async (t) => {
+    const host = ['-H', 'Host: github-mcp.tools.svc'];
+    const { code, explanation } = await json(t, ...host, ...host, 'http://127.0.0.1:8180/mcp');
+    assert.equal(code, 1);
+    assert.equal('host' in explanation.request, false);
+  });
+
+  test('takes a path alone, with the host beside it', async (t) => {
+    const { explanation } = await json(t, '-X', 'GET', '-H', 'host: github-mcp.tools.svc', '/mcp');
+    assert.deepEqual(explanation.request, { method: 'GET', host: 'github-mcp.tools.svc', path: '/mcp' });
+    assert.equal(explanation.route, 'github');
+  });
+
+  test('says that a path is not usable', async (t) => {
+    const { code, text } = await run(t, 'http://github-mcp.tools.svc/mcp/..%2fadmin');
+    assert.equal(code, 1);
+    assert.match(text, /path \(not usable\)/);
+    assert.match(text, /could climb out of a prefix/);
+  });
+
+  test('tells a person the same as a machine', async (t) => {
+    const { code, text } = await run(t, 'http://github-mcp.tools.svc/mcp');
+    assert.equal(code, 0);
+    for (const line of [
+      'POST host github-mcp.tools.svc, path /mcp',
+      'Route "github"',
+      '  upstream     https://github-mcp.example.com/mcp',
+      '  credential   exchange',
+      'Token request',
+      '  scope=repo:read',
+      'Why not the others',
+      '  tools: the host of "github" is more exact',
+    ]) {
+      assert.ok(text.split('\n').includes(line), `${line}\n\nis not in\n\n${text}`);
+    }
+    const refused = await run(t, 'http://127.0.0.1:8180/other');
+    assert.match(refused.text, /No route: the request is answered 403 ERR_ROUTE_NOT_FOUND\./);
+  });
+
+  test('shows no secret', async (t) => {
+    for (const url of ['http://github-mcp.tools.svc/mcp', 'http://other.tools.svc/']) {
+      for (const format of [[], ['--json']]) {
+        const { text } = await run(t, ...format, '-H', 'Authorization: Bearer callers-own-token', url);
+        for (const secret of [SECRET, ACTOR_TOKEN, 'callers-own-token']) assert.ok(!text.includes(secret));
+      }
+    }
+  });
+
+  test('is used wrongly without a URL, with two, or with a header that is none', async () => {
+    for (const args of [[], ['/a', '/b'], ['-H', 'no-colon', '/a'], ['-H', ': value', '/a']]) {
+      await assert.rejects(explain(['--config', file, ...args]), UsageError);
+    }
+  });
+
+  test('does not repeat what may be a token where a header is none', async () => {
+    await assert.rejects(explain(['--config', file, '-H', 'callers-own-token', '/a']), (error: Error) => {
+      return !error.message.includes('callers-own-token');
+    });
+  });
+
+  test('ends with 1 and every problem where the config is none', async (t) => {
+    const broken = join(folder, 'broken.yaml');
+    await writeFile(broken, 'version: 2\nroutes: 7\n');
+    const { code, text } = await run(t, '--config', broken, '/a');
+    assert.equal(code, 1);
+    assert.match(text, /broken\.yaml:1:\d+: version: /);
+    assert.match(text, /broken\.yaml:2:\d+: routes: /);
+  });
+});

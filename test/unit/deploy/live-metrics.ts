@@ -1,0 +1,26 @@
+/** Of each label of a metric, the values that its samples bear. */
+export type LabelValues = ReadonlyMap<string, ReadonlySet<string>>;
+
+/** What the text of /metrics has, by the name that is in a `# TYPE` line. */
+export function liveMetrics(text: string): ReadonlyMap<string, LabelValues> {
+  const metrics = new Map<string, Map<string, Set<string>>>();
+  let current = new Map<string, Set<string>>();
+  for (const line of text.split('\n')) {
+    const name = /^# TYPE (\S+) /.exec(line)?.[1];
+    if (name !== undefined) {
+      current = new Map();
+      metrics.set(name, current);
+    } else if (!line.startsWith('#')) {
+      for (const [, label = '', value = ''] of line.matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)) {
+        current.set(label, (current.get(label) ?? new Set()).add(value));
+      }
+    }
+  }
+  return metrics;
+}
+
+/** The name in the `# TYPE` line for that of a sample: a histogram's samples have suffixes. */
+export function typeName(metrics: ReadonlyMap<string, LabelValues>, sample: string): string {
+  const base = sample.replace(/_(bucket|sum|count)$/, '');
+  return metrics.has(base) ? base : sample;
+}

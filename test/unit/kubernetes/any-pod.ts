@@ -1,0 +1,81 @@
+import fc from 'fast-check';
+import type { JsonObject } from '../../../src/kubernetes/json.ts';
+import type { WrittenOptions } from '../../../src/kubernetes/options.ts';
+
+/** Keys as labels and annotations have them, and those that a JSON Pointer and an object in JavaScript trip over. */
+const KEY = fc.oneof(
+  fc.constantFrom('app', 'a/b', 'a~b', '~1', '__proto__', 'constructor', 'yes', 'on', '1', ''),
+  fc.string({ maxLength: 6 }).map((text) => `x${text}`),
+);
+
+const TEXT = fc.oneof(
+  fc.constantFrom('', 'yes', '1', 'a: b', '# no', ' x ', '\n', 'é', '{', '2026-01-01'),
+  fc.string(),
+);
+
+const MAP = fc.dictionary(KEY, TEXT, { maxKeys: 4, noNullPrototype: true });
+
+const NAME = fc.constantFrom('agent', 'other', 'third', 'loader');
+
+const VARIABLE = fc.record(
+  {
+    name: fc.constantFrom('FOO', 'HTTP_PROXY', 'http_proxy', 'No_Proxy', 'NO_PROXY'),
+    value: TEXT,
+  },
+  { noNullPrototype: true },
+);
+
+/** Optional, empty or null, as manifests are. */
+function maybe<T>(arbitrary: fc.Arbitrary<T>, empty: unknown): fc.Arbitrary<unknown> {
+  return fc.oneof({ weight: 4, arbitrary }, { weight: 1, arbitrary: fc.constantFrom(empty, null) });
+}
+
+const CONTAINER = fc.record(
+  {
+    name: NAME,
+    image: TEXT,
+    env: maybe(fc.array(VARIABLE, { maxLength: 3 }), []),
+    args: fc.array(TEXT, { maxLength: 2 }),
+  },
+  { requiredKeys: ['name'], noNullPrototype: true },
+);
+
+const containers = (minLength: number) =>
+  fc.uniqueArray(CONTAINER, { minLength, maxLength: 3, selector: ({ name }) => name });
+
+const SPEC = fc.record(
+  {
+    containers: containers(1),
+    initContainers: maybe(containers(0), []),
+    volumes: maybe(
+      fc.array(fc.record({ name: NAME, emptyDir: fc.constant({}) }, { noNullPrototype: true }), { maxLength: 2 }),
+      [],
+    ),
+    terminationGracePeriodSeconds: fc.integer({ min: 0, max: 100 }),
+    nodeSelector: maybe(MAP, {}),
+  },
+  { requiredKeys: ['containers'], noNullPrototype: true },
+);
+
+const METADATA = fc.record(
+  { name: NAME, annotations: maybe(MAP, {}), labels: maybe(MAP, {}) },
+  { requiredKeys: [], noNullPrototype: true },
+);
+
+/** A pod, or a pod template, in which cambist finds a place. */
+export const ANY_POD: fc.Arbitrary<JsonObject> = fc
+  .record({ metadata: maybe(METADATA, {}), spec: SPEC }, { requiredKeys: ['spec'], noNullPrototype: true })
+  .map((pod) => ({ apiVersion: 'v1', kind: 'Pod', ...(pod as JsonObject) }));
+
+/** Flags of an injection. */
+export const ANY_FLAGS: fc.Arbitrary<WrittenOptions> = fc.record(
+  {
+    secret: fc.constantFrom('s', 'none'),
+    'token-audience': fc.constantFrom('https://idp.example.com', 'none'),
+    sidecar: fc.constantFrom('native', 'classic'),
+    'proxy-env': fc.constantFrom('enabled', 'disabled'),
+    'termination-grace-period': fc.constantFrom('20s', '60s', '2m'),
+    'log-level': fc.constantFrom('debug', 'none'),
+  },
+  { requiredKeys: [], noNullPrototype: true },
+);

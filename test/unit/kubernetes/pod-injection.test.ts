@@ -1,0 +1,167 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { getIn, type JsonObject } from '../../../src/kubernetes/json.ts';
+import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
+import { KAGENT } from '../../../src/kubernetes/pod-layout.ts';
+import { type Container, type Pod, readManifest } from '../deploy/manifests.ts';
+import { container, environment, IMAGE, inject, namesIn, pod, request } from './samples.ts';
+
+const example = readManifest<Pod>('pod.yaml');
+const OPTIONS = { secret: 'cambist', 'token-audience': 'https://idp.example.com/realms/agents' };
+
+test('what is injected is what the example pod of deploy/ has', () => {
+  const { template } = inject(pod(), OPTIONS);
+  assert.deepEqual(container(template) as unknown as Container, example.spec.initContainers[0]);
+  const [config, secret, token] = example.spec.volumes;
+  // The example names the one key that its config reads; an injection does not know the config.
+  const whole = { ...secret, secret: { secretName: secret?.secret?.secretName, defaultMode: 292 } };
+  assert.deepEqual(getIn(template, ['spec', 'volumes']), [config, whole, token]);
+  assert.equal(getIn(template, ['spec', 'terminationGracePeriodSeconds']), example.spec.terminationGracePeriodSeconds);
+});
+
+test('a native sidecar is the first of the init containers, which may need it', () => {
+  const { template } = inject(pod({ initContainers: [{ name: 'loader', image: 'l' }] }));
+  assert.deepEqual(namesIn(template, 'initContainers'), ['cambist', 'loader']);
+  assert.equal(container(template)?.restartPolicy, 'Always');
+  assert.equal(getIn(container(template), ['lifecycle']), undefined);
+});
+
+test('a classic sidecar is the last of the containers, and waits for the agent to end before it drains', () => {
+  const { template } = inject(pod(), { sidecar: 'classic' });
+  assert.deepEqual(namesIn(template, 'containers'), ['agent', 'cambist']);
+  assert.equal(getIn(template, ['spec', 'initContainers']), undefined);
+  assert.equal(container(template)?.restartPolicy, undefined);
+  assert.deepEqual(container(template)?.lifecycle, { preStop: { sleep: { seconds: 30 } } });
+  const long = inject(pod({ terminationGracePeriodSeconds: 120 }), { sidecar: 'classic' }).template;
+  assert.deepEqual(container(long)?.lifecycle, { preStop: { sleep: { seconds: 90 } } });
+});
+
+test('without a secret or an audience there is no volume for one', () => {
+  const { template } = inject(pod());
+  assert.deepEqual(namesIn(template, 'volumes'), ['cambist-config']);
+});
+
+test('the time to end is raised where it is lower, and never lowered', () => {
+  const grace = (seconds?: number, flag?: string) => {
+    const spec = seconds === undefined ? {} : { terminationGracePeriodSeconds: seconds };
+    const { template } = inject(pod(spec), flag === undefined ? {} : { 'termination-grace-period': flag });
+    return getIn(template, ['spec', 'terminationGracePeriodSeconds']);
+  };
+  assert.equal(grace(), 60);
+  assert.equal(grace(10), 60);
+  assert.equal(grace(300), 300);
+  assert.equal(grace(10, '2m'), 120);
+  assert.equal(grace(undefined, '20s'), undefined);
+});
+
+test("nothing of the pod's own is changed", () => {
+  const own = { volumes: [{ name: 'v', emptyDir: {} }], nodeSelector: { a: 'b' }, hostname: 'h' };
+  const { template } = inject(pod(own, { annotations: { a: 'b' } }));
+  assert.deepEqual(container(template, 'agent'), { name: 'agent', image: 'agent:1' });
+  assert.equal(getIn(template, ['metadata', 'annotations', 'a']), 'b');
+  assert.deepEqual(getIn(template, ['spec', 'volumes', 0]), own.volumes[0]);
+  assert.equal(getIn(template, ['spec', 'hostname']), 'h');
+});
+
+test('the template that is given stays as it is', () => {
+  const given = pod({ volumes: [] });
+  const before = structuredClone(given);
+  inject(given, { 'proxy-env': 'enabled' });
+  assert.deepEqual(given, before);
+});
+
+test('an annotation says by which version it was injected', () => {
+  const { template } = inject(pod());
+  const status = JSON.parse(String(getIn(template, ['metadata', 'annotations', 'cambist.dev/status'])));
+  assert.equal(status.version, '0.1.0');
+});
+
+test('an annotation of the pod goes before a flag, and a flag before what is the case otherwise', () => {
+  const annotated = pod({}, { annotations: { 'cambist.dev/image': 'own:2', 'cambist.dev/memory-limit': '1Gi' } });
+  const { template } = inject(annotated, { image: 'flag:1', 'cpu-request': '1' });
+  assert.equal(container(template)?.image, 'own:2');
+  assert.deepEqual(container(template)?.resources, {
+    requests: { cpu: '1', memory: '128Mi' },
+    limits: { memory: '1Gi' },
+  });
+});
+
+test('options reach what they name', () => {
+  const flags = {
+    'admin-port': '9999',
+    'log-level': 'debug',
+    'image-pull-policy': 'Never',
+    'cpu-limit': '1',
+    'memory-limit': 'none',
+  };
+  const { template } = inject(pod(), { ...flags, 'config-map': 'other' });
+  const found = container(template);
+  assert.deepEqual(found?.ports, [{ name: 'cambist-admin', containerPort: 9999 }]);
+  assert.equal(found?.imagePullPolicy, 'Never');
+  assert.deepEqual(getIn(found, ['resources', 'limits']), { cpu: '1' });
+  assert.deepEqual(getIn(found, ['env', 1]), { name: 'CAMBIST_LOG_LEVEL', value: 'debug' });
+  assert.deepEqual(getIn(template, ['spec', 'volumes', 0, 'configMap']), { name: 'other' });
+});
+
+test('injected twice is injected once', () => {
+  const first = inject(pod(), OPTIONS);
+  const second = inject(first.template, OPTIONS);
+  assert.equal(second.outcome, 'unchanged');
+  assert.deepEqual(second.template, first.template);
+});
+
+test('injected anew with other options, ours changes and keeps its place', () => {
+  const { template } = inject(pod({ initContainers: [{ name: 'loader', image: 'l' }] }), OPTIONS);
+  const [ours, loader] = getIn(template, ['spec', 'initContainers']) as JsonObject[];
+  const moved = {
+    ...template,
+    spec: { ...(template.spec as JsonObject), initContainers: [loader, ours] },
+  } as JsonObject;
+  const again = inject(moved, { image: 'cambist:2' });
+  assert.equal(again.outcome, 'injected');
+  assert.equal(container(again.template)?.image, 'cambist:2');
+  assert.deepEqual(namesIn(again.template, 'initContainers'), ['loader', 'cambist']);
+  assert.deepEqual(namesIn(again.template, 'volumes'), ['cambist-config']);
+});
+
+test('from native to classic and back the sidecar moves and leaves nothing', () => {
+  const native = inject(pod()).template;
+  const classic = inject(native, { sidecar: 'classic' }).template;
+  assert.equal(getIn(classic, ['spec', 'initContainers']), undefined);
+  assert.deepEqual(inject(classic).template, native);
+});
+
+test('--proxy-env sets both spellings, and leaves what is there', () => {
+  const containers = [
+    { name: 'agent', image: 'a' },
+    { name: 'other', image: 'b', env: [{ name: 'http_proxy', value: 'http://corp:3128' }] },
+  ];
+  const { template, reasons } = inject(pod({ containers }), { 'proxy-env': 'enabled', port: '8181' });
+  const proxy = { HTTP_PROXY: 'http://127.0.0.1:8181', http_proxy: 'http://127.0.0.1:8181' };
+  const none = { NO_PROXY: 'localhost,127.0.0.1,::1', no_proxy: 'localhost,127.0.0.1,::1' };
+  assert.deepEqual(environment(template, 'agent'), { ...proxy, ...none });
+  assert.deepEqual(environment(template, 'other'), { http_proxy: 'http://corp:3128', ...none });
+  assert.deepEqual(reasons, ['container "other" has HTTP_PROXY already: left as it is']);
+  assert.deepEqual(Object.keys(environment(template, 'cambist')), ['CAMBIST_CONFIG']);
+});
+
+test('a webhook leaves a sidecar that is there, and only gives new containers the proxy', () => {
+  const annotations = { 'cambist.dev/proxy-env': 'enabled' };
+  const first = inject(pod({}, { annotations, labels: { 'cambist.dev/inject': 'enabled' } })).template;
+  const webhook = request({ written: { image: 'newer:2' }, optIn: true, update: false });
+  assert.equal(injectPod(first, webhook).outcome, 'unchanged');
+  const containers = [...(getIn(first, ['spec', 'containers']) as JsonObject[]), { name: 'late', image: 'l' }];
+  const grown = { ...first, spec: { ...(first.spec as JsonObject), containers } };
+  const again = injectPod(grown, webhook);
+  assert.equal(again.outcome, 'injected');
+  assert.equal(container(again.template)?.image, IMAGE);
+  assert.equal(Object.keys(environment(again.template, 'late')).length, 4);
+  assert.equal(injectPod(again.template, webhook).outcome, 'unchanged');
+});
+
+test('where init containers cannot be, the sidecar is a classic one within the time that there is', () => {
+  const { template } = injectPod({}, request({ layout: KAGENT }));
+  const [sidecar] = getIn(template, ['deployment', 'extraContainers']) as JsonObject[];
+  assert.equal(sidecar?.restartPolicy, undefined);
+  assert.deepEqual(sidecar?.lifecycle, { preStop: { sleep: { seconds: 5 } } });
+});

@@ -1,0 +1,155 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { getIn, type Json, type JsonObject, type Path, setIn } from '../../../src/kubernetes/json.ts';
+import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
+import { uninjectPod } from '../../../src/kubernetes/pod-restoration.ts';
+import { changeManifest } from '../../../src/kubernetes/workloads.ts';
+import { request } from './samples.ts';
+import { problemsOf } from './schemas.ts';
+
+const OPTIONS = {
+  image: 'r/cambist:1',
+  secret: 's',
+  'token-audience': 'https://idp.example.com',
+  'proxy-env': 'enabled',
+};
+
+const POD_SPEC = { containers: [{ name: 'agent', image: 'agent:1' }] };
+const LABELS = { app: 'agent' };
+const TEMPLATE = { metadata: { labels: LABELS }, spec: POD_SPEC };
+const SELECTOR = { matchLabels: LABELS };
+const ENDING = { ...TEMPLATE, spec: { ...POD_SPEC, restartPolicy: 'Never' } };
+
+interface Sample {
+  readonly manifest: JsonObject;
+  /** Where the sidecar is to be found. */
+  readonly sidecar: Path;
+}
+
+const sample = (apiVersion: string, kind: string, spec: JsonObject, sidecar: Path): Sample => ({
+  manifest: { apiVersion, kind, metadata: { name: 'agent' }, spec },
+  sidecar,
+});
+
+const IN_TEMPLATE: Path = ['spec', 'template', 'spec', 'initContainers', 0];
+
+const SAMPLES: Readonly<Record<string, Sample>> = {
+  Pod: sample('v1', 'Pod', POD_SPEC, ['spec', 'initContainers', 0]),
+  Deployment: sample('apps/v1', 'Deployment', { selector: SELECTOR, template: TEMPLATE }, IN_TEMPLATE),
+  StatefulSet: sample(
+    'apps/v1',
+    'StatefulSet',
+    { serviceName: 's', selector: SELECTOR, template: TEMPLATE },
+    IN_TEMPLATE,
+  ),
+  DaemonSet: sample('apps/v1', 'DaemonSet', { selector: SELECTOR, template: TEMPLATE }, IN_TEMPLATE),
+  ReplicaSet: sample('apps/v1', 'ReplicaSet', { selector: SELECTOR, template: TEMPLATE }, IN_TEMPLATE),
+  Job: sample('batch/v1', 'Job', { template: ENDING }, IN_TEMPLATE),
+  CronJob: sample('batch/v1', 'CronJob', { schedule: '@daily', jobTemplate: { spec: { template: ENDING } } }, [
+    'spec',
+    'jobTemplate',
+    ...IN_TEMPLATE,
+  ]),
+  'declarative Agent': sample(
+    'kagent.dev/v1alpha2',
+    'Agent',
+    { type: 'Declarative', declarative: { modelConfig: 'm', deployment: { replicas: 1 } } },
+    ['spec', 'declarative', 'deployment', 'extraContainers', 0],
+  ),
+  'Agent without a deployment': sample(
+    'kagent.dev/v1alpha2',
+    'Agent',
+    { type: 'Declarative', declarative: { modelConfig: 'm' } },
+    ['spec', 'declarative', 'deployment', 'extraContainers', 0],
+  ),
+  'BYO Agent': sample('kagent.dev/v1alpha2', 'Agent', { type: 'BYO', byo: { deployment: { image: 'i' } } }, [
+    'spec',
+    'byo',
+    'deployment',
+    'extraContainers',
+    0,
+  ]),
+};
+
+const inject = (manifest: Json) =>
+  changeManifest(manifest, (template, layout) => injectPod(template, request({ written: OPTIONS, layout })));
+
+for (const [what, { manifest, sidecar }] of Object.entries(SAMPLES)) {
+  test(`${what}: the sidecar is put where its pod is, the API server takes it, and it comes out again`, () => {
+    assert.deepEqual(problemsOf(manifest), [], 'before');
+    const injected = inject(manifest).manifest as JsonObject;
+    assert.equal(getIn(injected, [...sidecar, 'name']), 'cambist');
+    assert.deepEqual(problemsOf(injected), []);
+    assert.deepEqual(inject(injected).notes[0]?.outcome, 'unchanged');
+    assert.deepEqual(changeManifest(injected, uninjectPod).manifest, manifest);
+  });
+}
+
+test('a classic sidecar is taken by the API server as well', () => {
+  const { manifest } = SAMPLES.Deployment as Sample;
+  const written = { ...OPTIONS, sidecar: 'classic', 'log-level': 'debug', 'image-pull-policy': 'Always' };
+  const classic = changeManifest(manifest, (template) => injectPod(template, request({ written })));
+  assert.deepEqual(problemsOf(classic.manifest as JsonObject), []);
+});
+
+test('an injected container keeps the restricted Pod Security Standard, on a root that it cannot write', () => {
+  const { manifest, sidecar } = SAMPLES.Deployment as Sample;
+  assert.deepEqual(getIn(inject(manifest).manifest, [...sidecar, 'securityContext']), {
+    runAsNonRoot: true,
+    runAsUser: 65532,
+    runAsGroup: 65532,
+    readOnlyRootFilesystem: true,
+    allowPrivilegeEscalation: false,
+    privileged: false,
+    capabilities: { drop: ['ALL'] },
+    seccompProfile: { type: 'RuntimeDefault' },
+  });
+  const mounts = getIn(inject(manifest).manifest, [...sidecar, 'volumeMounts']) as JsonObject[];
+  for (const mount of mounts) assert.deepEqual(Object.keys(mount), ['name', 'mountPath', 'readOnly']);
+});
+
+test('what has no pod comes back as it is, with a note that says why', () => {
+  const owner = { kind: 'Deployment', name: 'agent', controller: true };
+  const cases: [Json, string][] = [
+    [{ apiVersion: 'v1', kind: 'Service', metadata: { name: 's' } }, 'service/s: a Service has no pod'],
+    [{ apiVersion: 'example.com/v1', kind: 'Deployment' }, 'deployment: a Deployment has no pod'],
+    [{ a: 1 }, 'document: a document without a kind has no pod'],
+    ['text', 'document: it is no Kubernetes object'],
+    [
+      { apiVersion: 'kagent.dev/v1alpha1', kind: 'Agent' },
+      'agent: an Agent of kagent.dev/v1alpha1 takes no containers: write it as v1alpha2',
+    ],
+    [
+      { apiVersion: 'v1', kind: 'Pod', metadata: { generateName: 'p-', ownerReferences: [owner] } },
+      'pod/p-: Deployment "agent" makes it: inject that instead',
+    ],
+  ];
+  for (const [manifest, wanted] of cases) {
+    const { manifest: same, notes } = inject(manifest);
+    assert.equal(same, manifest);
+    assert.deepEqual(
+      notes.map(({ object, outcome, reasons }) => [outcome, `${object}: ${reasons.join()}`]),
+      [['skipped', wanted]],
+    );
+  }
+});
+
+test("a workload is opted out by its own label or its pod's", () => {
+  const { manifest } = SAMPLES.Deployment as Sample;
+  for (const labels of [
+    ['metadata', 'labels'],
+    ['spec', 'template', 'metadata', 'labels'],
+  ]) {
+    const out = setIn(manifest, [...labels, 'cambist.dev/inject'], 'disabled');
+    assert.deepEqual(inject(out).notes[0]?.outcome, 'skipped', labels.join('.'));
+  }
+});
+
+test('a List within a List, and a list of one kind, are gone through', () => {
+  const { manifest } = SAMPLES.Pod as Sample;
+  const list = { kind: 'List', apiVersion: 'v1', items: [{ kind: 'PodList', items: [manifest] }, manifest] };
+  assert.deepEqual(
+    inject(list).notes.map(({ outcome }) => outcome),
+    ['injected', 'injected'],
+  );
+});

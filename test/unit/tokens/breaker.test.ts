@@ -1,0 +1,245 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { CambistError, type ErrorCode } from '../../../src/errors.ts';
+import { type Breaker, createBreaker } from '../../../src/tokens/breaker.ts';
+import { createFakeClock } from '../../harness/fake-clock.ts';
+import { deferred, failsWith } from './sample.ts';
+
+function fault(retryAfterSeconds?: number): CambistError {
+  return new CambistError('ERR_STS_UNAVAILABLE', 'down', {
+    ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
+  });
+}
+
+/** A breaker with a count of the attempts that it let through. */
+function setUp() {
+  const clock = createFakeClock();
+  const breaker = createBreaker('main', clock);
+  let attempts = 0;
+  const attempt = (work: () => Promise<unknown>): Promise<unknown> =>
+    breaker.run(() => {
+      attempts += 1;
+      return work();
+    });
+  const fail = (error: unknown = fault()): Promise<void> =>
+    attempt(() => Promise.reject(error)).then(
+      () => assert.fail('it did not fail'),
+      () => {},
+    );
+  return { clock, breaker, attempt, fail, attempts: () => attempts };
+}
+
+const succeed = (breaker: Breaker): Promise<string> => breaker.run(async () => 'token');
+const refused = failsWith('ERR_STS_UNAVAILABLE', /"main" is taken to be down/);
+
+async function bringDown({ fail }: { fail: (error?: unknown) => Promise<void> }): Promise<void> {
+  for (let i = 0; i < 3; i += 1) await fail();
+}
+
+test('what an attempt gives or throws goes through unchanged', async () => {
+  const { breaker, attempt } = setUp();
+  assert.equal(await succeed(breaker), 'token');
+  const error = new Error('x');
+  await assert.rejects(
+    attempt(() => Promise.reject(error)),
+    (caught) => caught === error,
+  );
+});
+
+test('two faults in a row are nobody else’s business', async () => {
+  const { breaker, fail } = setUp();
+  await fail();
+  await fail();
+  assert.equal(await succeed(breaker), 'token');
+});
+
+test('after three faults in a row callers are answered at once, and told when to come again', async () => {
+  const setup = setUp();
+  await bringDown(setup);
+  await assert.rejects(
+    succeed(setup.breaker),
+    (error) => refused(error) && (error as CambistError).retryAfterSeconds === 1,
+  );
+  assert.equal(setup.attempts(), 3);
+});
+
+test('a success between them begins the count anew', async () => {
+  const { breaker, fail } = setUp();
+  await fail();
+  await fail();
+  await succeed(breaker);
+  await fail();
+  await fail();
+  assert.equal(await succeed(breaker), 'token');
+});
+
+for (const code of ['ERR_SUBJECT_TOKEN_INVALID', 'ERR_CLIENT_REFUSED', 'ERR_STS_RESPONSE_INVALID'] as ErrorCode[]) {
+  test(`${code} shows that the server is there`, async () => {
+    const { breaker, fail } = setUp();
+    await fail();
+    await fail();
+    await fail(new CambistError(code, 'no'));
+    await fail();
+    await fail();
+    assert.equal(await succeed(breaker), 'token');
+  });
+}
+
+for (const error of [
+  new CambistError('ERR_CREDENTIAL_UNAVAILABLE', 'no secret'),
+  new CambistError('ERR_INTERNAL', 'bug'),
+  new Error('bug'),
+]) {
+  test(`${error.name} ${'code' in error ? error.code : ''} says nothing about the server`, async () => {
+    const setup = setUp();
+    await setup.fail();
+    await setup.fail();
+    for (let i = 0; i < 5; i += 1) await setup.fail(error);
+    await setup.fail();
+    await assert.rejects(succeed(setup.breaker), refused);
+  });
+}
+
+test('one probe finds out whether the server is back, and then all may ask', async () => {
+  const setup = setUp();
+  await bringDown(setup);
+  setup.clock.advance(250);
+  const probe = deferred<string>();
+  const probing = setup.attempt(() => probe.promise);
+  await assert.rejects(succeed(setup.breaker), refused);
+  assert.equal(setup.attempts(), 4);
+  probe.resolve('token');
+  await probing;
+  assert.equal(await succeed(setup.breaker), 'token');
+});
+
+test('a probe that fails makes the pause longer, up to three seconds', async () => {
+  const setup = setUp();
+  await bringDown(setup);
+  for (const pauseMs of [250, 500, 1000, 2000, 3000, 3000, 3000]) {
+    setup.clock.advance(pauseMs - 1);
+    await assert.rejects(succeed(setup.breaker), refused);
+    setup.clock.advance(1);
+    await setup.fail();
+  }
+  assert.equal(setup.attempts(), 10);
+});
+
+test('a probe that hangs does not keep the next one back for more than three seconds', async () => {
+  const setup = setUp();
+  await bringDown(setup);
+  setup.clock.advance(250);
+  const hanging = deferred<string>();
+  const first = setup.attempt(() => hanging.promise);
+  setup.clock.advance(2999);
+  await assert.rejects(succeed(setup.breaker), refused);
+  setup.clock.advance(1);
+  assert.equal(await succeed(setup.breaker), 'token');
+  hanging.reject(fault());
+  await assert.rejects(first);
+  assert.equal(await succeed(setup.breaker), 'token');
+});
+
+test('a probe that took long is followed by the next at once', async () => {
+  const setup = setUp();
+  await bringDown(setup);
+  setup.clock.advance(250);
+  const hanging = deferred<string>();
+  const first = setup.attempt(() => hanging.promise);
+  setup.clock.advance(5000);
+  hanging.reject(fault());
+  await assert.rejects(first);
+  assert.equal(await succeed(setup.breaker), 'token');
+});
+
+test('a probe that fails while a later one is under way lets nobody past that one', async () => {
+  const setup = setUp();
+  await bringDown(setup);
+  setup.clock.advance(250);
+  const hanging = deferred<string>();
+  const first = setup.attempt(() => hanging.promise);
+  setup.clock.advance(3000);
+  const second = deferred<string>();
+  const later = setup.attempt(() => second.promise);
+  hanging.reject(fault());
+  await assert.rejects(first);
+  await assert.rejects(succeed(setup.breaker), refused);
+  second.resolve('token');
+  await later;
+  assert.equal(await succeed(setup.breaker), 'token');
+});
+
+test('a probe that could not even ask leaves its turn to the next', async () => {
+  const setup = setUp();
+  await bringDown(setup);
+  setup.clock.advance(250);
+  await setup.fail(new CambistError('ERR_CREDENTIAL_UNAVAILABLE', 'no secret'));
+  assert.equal(await succeed(setup.breaker), 'token');
+});
+
+test('a straggler that succeeds opens the way again', async () => {
+  const setup = setUp();
+  const slow = deferred<string>();
+  const straggler = setup.attempt(() => slow.promise);
+  await bringDown(setup);
+  slow.resolve('token');
+  await straggler;
+  assert.equal(await succeed(setup.breaker), 'token');
+});
+
+test('callers that fail all at once count as many faults, and the pause is still bounded', async () => {
+  const setup = setUp();
+  const outage = deferred<string>();
+  const all = Array.from({ length: 64 }, () => setup.attempt(() => outage.promise).catch(() => {}));
+  outage.reject(fault());
+  await Promise.all(all);
+  await assert.rejects(succeed(setup.breaker), refused);
+  setup.clock.advance(3000);
+  assert.equal(await succeed(setup.breaker), 'token');
+});
+
+test('a time that the server names holds for all callers from the first fault on', async () => {
+  const setup = setUp();
+  await setup.fail(fault(7));
+  setup.clock.advance(6999);
+  await assert.rejects(
+    succeed(setup.breaker),
+    (error) => refused(error) && (error as CambistError).retryAfterSeconds === 1,
+  );
+  setup.clock.advance(1);
+  assert.equal(await succeed(setup.breaker), 'token');
+});
+
+test('a time that the server names holds even where another caller was served meanwhile', async () => {
+  const setup = setUp();
+  const slow = deferred<string>();
+  const straggler = setup.attempt(() => slow.promise);
+  await setup.fail(fault(7));
+  slow.resolve('token');
+  await straggler;
+  await assert.rejects(succeed(setup.breaker), (error) => (error as CambistError).retryAfterSeconds === 7);
+});
+
+test('a later, shorter time does not take back a longer one', async () => {
+  const setup = setUp();
+  const slow = deferred<string>();
+  const straggler = setup.attempt(() => slow.promise);
+  await setup.fail(fault(60));
+  slow.reject(fault(1));
+  await assert.rejects(straggler);
+  setup.clock.advance(2000);
+  await assert.rejects(succeed(setup.breaker), (error) => (error as CambistError).retryAfterSeconds === 58);
+});
+
+test('a probe that is told a time waits for that time and no pause of ours', async () => {
+  const setup = setUp();
+  await bringDown(setup);
+  for (const pauseMs of [250, 500, 1000, 2000]) {
+    setup.clock.advance(pauseMs);
+    await setup.fail();
+  }
+  setup.clock.advance(3000);
+  await setup.fail(fault(1));
+  setup.clock.advance(1000);
+  assert.equal(await succeed(setup.breaker), 'token');
+});

@@ -1,0 +1,198 @@
+import assert from 'node:assert/strict';
+import fc from 'fast-check';
+import type { Route } from '../../../src/config/config.ts';
+import { CambistError, type ErrorCode } from '../../../src/errors.ts';
+import { checkExpiry } from '../../../src/tokens/subject.ts';
+import {
+  assertInvariants,
+  CALLERS,
+  isLive,
+  isOwn,
+  keep,
+  keptUnder,
+  keyOf,
+  type Model,
+  type Real,
+  ROUTES,
+} from './cache-model.ts';
+import { assertLookup } from './cache-model-look-up.ts';
+import { type Answer, settleFlight } from './cache-model-settle.ts';
+import { settle } from './sample.ts';
+
+type Command = fc.AsyncCommand<Model, Real>;
+
+/** A command whose every run ends with the invariants. */
+function command(name: string, run: (model: Model, real: Real) => Promise<void> | void): Command {
+  return {
+    check: () => true,
+    toString: () => name,
+    async run(model, real) {
+      await run(model, real);
+      await settle();
+      assertInvariants(model, real);
+    },
+  };
+}
+
+interface Who {
+  readonly caller: string;
+  readonly id: string | undefined;
+  readonly route: Route;
+}
+
+/** The first of each comes more often, so that callers meet. */
+function mostly<T>(first: T, ...others: T[]): fc.Arbitrary<T> {
+  return fc.constantFrom(...others.flatMap(() => first), first, ...others);
+}
+
+const who: fc.Arbitrary<Who> = fc.record({
+  caller: mostly(...(CALLERS as [string, ...string[]])),
+  id: mostly<string | undefined>(undefined, 's1', 's2'),
+  route: mostly(...(ROUTES as [Route, ...Route[]])),
+});
+
+const nameOf = ({ caller, id, route }: Who): string => `${caller}/${id ?? '-'} on ${route.name}`;
+
+const issue: fc.Arbitrary<Answer> = fc.record({
+  kind: fc.constant('issue' as const),
+  expiresIn: mostly<number | 'unknown'>(60, 5, 3600, 'unknown', 1, 0),
+  exp: mostly(undefined, 3600, 60, 5, -60),
+  audience: mostly('backend', 'backend', 'backend', 'elsewhere'),
+});
+const fail: fc.Arbitrary<Answer> = fc
+  .constantFrom<ErrorCode[]>(
+    'ERR_SUBJECT_TOKEN_INVALID',
+    'ERR_EXCHANGE_REFUSED',
+    'ERR_INTERACTION_REQUIRED',
+    'ERR_STS_UNAVAILABLE',
+    'ERR_STS_UNAVAILABLE',
+    'ERR_CLIENT_REFUSED',
+  )
+  .map((code) => ({ kind: 'fail', code }));
+const answer = fc.oneof({ weight: 4, arbitrary: issue }, { weight: 1, arbitrary: fail });
+
+/** A caller asks, and perhaps the authorization server answers at once; `old` is a caller who comes with the last token. */
+const ask = fc
+  .record({ who, old: mostly(false, true, true), said: fc.option(answer, { freq: 4 }) })
+  .map(({ who, old, said }) =>
+    command(`ask(${nameOf(who)}${old ? ', old' : ''}, ${JSON.stringify(said)})`, async (model, real) => {
+      const { name, subject } = real.callerOf(who.caller, old);
+      if (!isOwn(who.route)) {
+        try {
+          checkExpiry(subject, real.clock);
+        } catch (error) {
+          assert.ok(error instanceof CambistError && real.clock.wallMs() > (subject.expiresAtMs ?? Infinity));
+          return;
+        }
+      }
+      const before = real.requests.length;
+      const lookup = real.broker.lookUp(who.route, { subject, id: who.id });
+      await settle();
+      const key = keyOf(who.route, name, who.id);
+      assertLookup(model, real, { key, caller: name, subject, route: who.route }, lookup, real.requests.slice(before));
+      if (said !== null && model.flights.has(key)) await settleFlight(model, real, key, said);
+    }),
+  );
+
+const answerOne = fc.record({ pick: fc.nat(), answer }).map(({ pick, answer: said }) =>
+  command(`answer(${pick}, ${JSON.stringify(said)})`, async (model, real) => {
+    const keys = [...model.flights.keys()];
+    const key = keys[pick % keys.length];
+    if (key !== undefined) await settleFlight(model, real, key, said);
+  }),
+);
+
+const advance = fc
+  .oneof(
+    { weight: 4, arbitrary: fc.integer({ min: 1, max: 5000 }) },
+    { weight: 4, arbitrary: fc.integer({ min: 1, max: 60_000 }) },
+    { weight: 1, arbitrary: fc.integer({ min: 1, max: 400_000 }) },
+  )
+  .map((ms) => command(`advance(${ms})`, (_model, real) => real.clock.advance(ms)));
+
+const jumpWall = fc
+  .oneof(fc.integer({ min: -60_000, max: 60_000 }), fc.integer({ min: -3_600_000, max: 3_600_000 }))
+  .map((ms) => command(`jumpWall(${ms})`, (_model, real) => real.clock.jumpWall(ms)));
+
+/** Somebody sets the wall clock to when a caller's token has just ended. */
+const jumpToEnd = fc
+  .record({ caller: fc.constantFrom(...CALLERS), ms: fc.integer({ min: 0, max: 5000 }) })
+  .map(({ caller, ms }) =>
+    command(`jumpToEnd(${caller}, ${ms})`, (_model, real) => {
+      const endMs = real.callerOf(caller, false).subject.expiresAtMs;
+      if (endMs !== undefined) real.clock.jumpWall(endMs + ms - real.clock.wallMs());
+    }),
+  );
+
+/** The upstream says 401 to the last token that was given out, however old that is. */
+const refuse = who.map((one) =>
+  command(`refuse(${nameOf(one)})`, (model, real) => {
+    const { name, subject } = real.callerOf(one.caller, false);
+    const key = keyOf(one.route, name, one.id);
+    const token = model.given.get(key);
+    if (token?.issued === undefined) return;
+    real.broker.refuse(one.route, { subject, id: one.id }, token.issued);
+    token.refusedUnder.add(key);
+    if (model.kept.get(key)?.token === token) model.kept.delete(key);
+  }),
+);
+
+const openSession = fc.record({ who, id: fc.constantFrom('s1', 's2') }).map(({ who: one, id }) =>
+  command(`open(${nameOf({ ...one, id: undefined })} as ${id})`, (model, real) => {
+    const { name, subject } = real.callerOf(one.caller, false);
+    const from = keyOf(one.route, name, undefined);
+    const to = keyOf(one.route, name, id);
+    const token = model.given.get(from);
+    if (token?.issued === undefined) return;
+    real.broker.openSession(one.route, { subject, id: undefined }, id, token.issued);
+    if (isOwn(one.route) || token.refusedUnder.size > 0) return;
+    if (model.kept.get(from)?.token === token) model.kept.delete(from);
+    const known = model.kept.get(to)?.token;
+    if (known === undefined || real.clock.monotonicMs() >= known.reusableUntilMs) keep(model, to, token, real.clock);
+    // What the session had may have been evicted, and then this takes its place.
+    else if (model.pressed) token.keys.add(to);
+  }),
+);
+
+const endSession = fc.record({ who, id: fc.constantFrom('s1', 's2') }).map(({ who: one, id }) =>
+  command(`end(${nameOf({ ...one, id })})`, (model, real) => {
+    const { name, subject } = real.callerOf(one.caller, false);
+    real.broker.endSession(one.route, { subject, id });
+    if (isOwn(one.route)) return;
+    const key = keyOf(one.route, name, id);
+    model.kept.delete(key);
+    const flight = model.flights.get(key);
+    if (flight !== undefined) flight.ended = true;
+  }),
+);
+
+const sweep = fc.constant(
+  command('sweep()', (model, real) => {
+    real.cache.sweep();
+    for (const [key, { token }] of model.kept) if (!isLive(token, real.clock)) keptUnder(model, key, real.clock);
+  }),
+);
+
+const resize = fc.integer({ min: 1, max: 60 }).map((bound) =>
+  command(`resize(${bound})`, (model, real) => {
+    real.cache.resize(bound);
+    model.bound = bound;
+    if (model.kept.size > bound || model.refusals.size > bound) model.pressed = true;
+  }),
+);
+
+const often = (times: number, arbitrary: fc.Arbitrary<Command>): fc.Arbitrary<Command>[] =>
+  Array.from({ length: times }, () => arbitrary);
+
+export const COMMANDS: fc.Arbitrary<Command>[] = [
+  ...often(12, ask),
+  ...often(3, answerOne),
+  ...often(6, advance),
+  ...often(2, refuse),
+  ...often(2, openSession),
+  jumpWall,
+  jumpToEnd,
+  endSession,
+  sweep,
+  resize,
+];

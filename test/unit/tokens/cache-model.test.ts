@@ -1,0 +1,31 @@
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { setUpModel } from './cache-model.ts';
+import { COMMANDS } from './cache-model-commands.ts';
+import { settleFlight } from './cache-model-settle.ts';
+
+const RUNS = 500;
+
+test('whatever callers, clocks, servers and backends do, the cache keeps to its model', async () => {
+  const setUp = fc.record({
+    bound: fc.constantFrom(1, 3, 8, 60, 60),
+    random: fc.double({ min: 0, max: 1, noNaN: true }),
+    commands: fc.commands(COMMANDS, { maxCommands: 200, size: 'max' }),
+  });
+  await fc.assert(
+    fc.asyncProperty(setUp, async ({ bound, random, commands }) => {
+      let last: ReturnType<typeof setUpModel> | undefined;
+      await fc.asyncModelRun(() => {
+        last = setUpModel(bound, random);
+        return last;
+      }, commands);
+      if (last === undefined) return;
+      // Nobody is left waiting.
+      const { model, real } = last;
+      for (const key of [...model.flights.keys()]) {
+        await settleFlight(model, real, key, { kind: 'fail', code: 'ERR_STS_UNAVAILABLE' });
+      }
+    }),
+    { numRuns: RUNS },
+  );
+});

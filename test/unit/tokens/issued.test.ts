@@ -1,0 +1,173 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { checkAudience, checkNotEnded, type LifeBounds, measureLife } from '../../../src/tokens/issued.ts';
+import { createFakeClock } from '../../harness/fake-clock.ts';
+import { failsWith, jwtOf } from './sample.ts';
+
+/** All in seconds from now. */
+interface Case {
+  sent?: number;
+  expiresIn?: number;
+  exp?: number | string;
+  subjectEnd?: number;
+  maxAge?: number;
+  reusable: number;
+}
+
+/** How long a token is reused, by what is known of its life. */
+const lives: Record<string, Case> = {
+  'expires_in alone': { expiresIn: 100, reusable: 85 },
+  'expires_in, counted from when the request was sent': { sent: -2, expiresIn: 102, reusable: 85 },
+  'expires_in of five seconds: a fifth is the margin': { expiresIn: 5, reusable: 4 },
+  'expires_in of one second': { expiresIn: 1, reusable: 0.8 },
+  'expires_in of 75 seconds: both margins are the same': { expiresIn: 75, reusable: 60 },
+  'an exp alone': { exp: 100, reusable: 85 },
+  'an exp sooner than expires_in': { expiresIn: 200, exp: 100, reusable: 85 },
+  'expires_in sooner than the exp': { expiresIn: 100, exp: 200, reusable: 85 },
+  'the end of the subject token soonest': { expiresIn: 200, exp: 200, subjectEnd: 100, reusable: 85 },
+  'max_age soonest': { expiresIn: 3600, exp: 3600, subjectEnd: 3600, maxAge: 300, reusable: 285 },
+  'max_age counts from when the request was sent': { sent: -4, expiresIn: 3600, maxAge: 104, reusable: 85 },
+  'no life known: a minute': { reusable: 48 },
+  'no life known, from when the request was sent': { sent: -10, reusable: 40 },
+  'no life known, and the end of the subject token sooner': { subjectEnd: 10, reusable: 8 },
+  'no life known, and max_age sooner': { maxAge: 30, reusable: 24 },
+  'an exp that is no number says nothing': { exp: 'soon', reusable: 48 },
+  'expires_in 0: not reused': { expiresIn: 0, reusable: 0 },
+  'a negative expires_in: not reused': { expiresIn: -10, reusable: -10 },
+  'an answer that took longer than the token lives': { sent: -6, expiresIn: 5, reusable: -1 },
+  'a subject token within the leeway of its end': { expiresIn: 300, subjectEnd: -3, reusable: -3 },
+};
+for (const [what, { sent = 0, expiresIn, exp, subjectEnd, maxAge = 100_000, reusable }] of Object.entries(lives)) {
+  test(`reuse ends by ${what}`, () => {
+    const clock = createFakeClock();
+    const wall = clock.wallMs() / 1000;
+    const token = exp === undefined ? 'opaque' : jwtOf({ exp: typeof exp === 'number' ? wall + exp : exp });
+    const bounds: LifeBounds = {
+      sentAtMs: clock.monotonicMs() + 1000 * sent,
+      expiresInSeconds: expiresIn,
+      subjectExpiresAtMs: subjectEnd === undefined ? undefined : 1000 * (wall + subjectEnd),
+      maxAgeMs: 1000 * maxAge,
+    };
+    const { reusableUntilMs } = measureLife(token, bounds, clock, 0);
+    assert.equal(Math.round(reusableUntilMs - clock.monotonicMs()), Math.round(1000 * reusable));
+  });
+}
+
+function boundsOf(clock: { monotonicMs(): number }, fields: Partial<LifeBounds>): LifeBounds {
+  const none = { expiresInSeconds: undefined, subjectExpiresAtMs: undefined };
+  return { sentAtMs: clock.monotonicMs(), maxAgeMs: 300_000, ...none, ...fields };
+}
+
+test('the next token is worth having in the last tenth to fifth of the reuse, by chance', () => {
+  const clock = createFakeClock();
+  const bounds = boundsOf(clock, { expiresInSeconds: 115 });
+  const fromNow = (random: number) => measureLife('opaque', bounds, clock, random).refreshAtMs - clock.monotonicMs();
+  assert.equal(Math.round(fromNow(0)), 90_000);
+  assert.equal(Math.round(fromNow(0.5)), 85_000);
+  assert.equal(Math.round(fromNow(1)), 80_000);
+});
+
+test('there is no next token where the end of the subject token is what ends this one', () => {
+  const clock = createFakeClock();
+  for (const seconds of [60, 100]) {
+    const bounds = boundsOf(clock, { expiresInSeconds: 100, subjectExpiresAtMs: clock.wallMs() + 1000 * seconds });
+    assert.equal(measureLife('opaque', bounds, clock, 0).refreshAtMs, Number.POSITIVE_INFINITY);
+  }
+});
+
+test('the end on the wall clock is the sooner of the two exps, whatever else is known', () => {
+  const clock = createFakeClock();
+  const wall = clock.wallMs();
+  const token = jwtOf({ exp: wall / 1000 + 100 });
+  const end = (subjectExpiresAtMs: number | undefined) =>
+    measureLife(token, boundsOf(clock, { expiresInSeconds: 10, subjectExpiresAtMs }), clock, 0).endsAtMs;
+  assert.equal(end(undefined), wall + 100_000);
+  assert.equal(end(wall + 50_000), wall + 50_000);
+  assert.equal(measureLife('opaque', boundsOf(clock, {}), clock, 0).endsAtMs, Number.POSITIVE_INFINITY);
+});
+
+test('no token is reused up to its end, and each is refreshed before its reuse ends', () => {
+  const seconds = fc.option(fc.integer({ min: -10, max: 100_000 }), { nil: undefined });
+  fc.assert(
+    fc.property(
+      fc.record({
+        expiresIn: seconds,
+        exp: seconds,
+        subject: seconds,
+        maxAge: fc.integer({ min: 1, max: 100_000 }),
+        tookMs: fc.integer({ min: 0, max: 5000 }),
+        random: fc.double({ min: 0, max: 1, noNaN: true }),
+      }),
+      ({ expiresIn, exp, subject, maxAge, tookMs, random }) => {
+        const clock = createFakeClock();
+        const now = clock.monotonicMs();
+        const wall = clock.wallMs();
+        const atWall = (value: number | undefined) => (value === undefined ? undefined : wall + 1000 * value);
+        const token = exp === undefined ? 'opaque' : jwtOf({ exp: wall / 1000 + exp });
+        const sentAtMs = now - tookMs;
+        const life = measureLife(
+          token,
+          {
+            sentAtMs,
+            expiresInSeconds: expiresIn,
+            subjectExpiresAtMs: atWall(subject),
+            maxAgeMs: 1000 * maxAge,
+          },
+          clock,
+          random,
+        );
+        const ends = [sentAtMs + 1000 * maxAge];
+        if (expiresIn !== undefined) ends.push(sentAtMs + 1000 * expiresIn);
+        for (const value of [exp, subject]) if (value !== undefined) ends.push(now + 1000 * value);
+        const end = Math.min(...ends);
+        assert.ok(end > now ? life.reusableUntilMs < end : life.reusableUntilMs <= now);
+        assert.ok(life.reusableUntilMs >= end - 15_000.001 || life.reusableUntilMs <= now + 60_000);
+        if (life.reusableUntilMs > now) assert.ok(life.refreshAtMs >= now);
+        assert.ok(life.refreshAtMs <= Math.max(life.reusableUntilMs, now) || life.refreshAtMs === Infinity);
+      },
+    ),
+  );
+});
+
+test('an issued token that was dead when it came is refused, with a leeway for clocks that differ', () => {
+  const clock = createFakeClock();
+  const endingIn = (seconds: number) => jwtOf({ exp: clock.wallMs() / 1000 + seconds });
+  checkNotEnded('opaque', clock, 'github');
+  checkNotEnded(jwtOf({}), clock, 'github');
+  checkNotEnded(endingIn(-4), clock, 'github');
+  assert.throws(
+    () => checkNotEnded(endingIn(-5), clock, 'github'),
+    failsWith('ERR_STS_RESPONSE_INVALID', /route "github".*clocks/),
+  );
+});
+
+const GITHUB = 'https://github.example.com/mcp';
+const passing: [what: string, token: string, expected: readonly string[] | 'any'][] = [
+  ['one aud that is expected', jwtOf({ aud: GITHUB }), [GITHUB]],
+  ['several auds, one of them expected', jwtOf({ aud: ['x', GITHUB] }), [GITHUB]],
+  ['one aud of several that are expected', jwtOf({ aud: 'github' }), [GITHUB, 'github']],
+  ['an opaque token', 'opaque', [GITHUB]],
+  ['any audience, where the check is off', jwtOf({ aud: 'docs' }), 'any'],
+];
+for (const [what, token, expected] of passing) {
+  test(`${what} passes the check of the audience`, () => checkAudience(token, expected, 'github'));
+}
+
+const wrong: [what: string, claims: Record<string, unknown>][] = [
+  ['another aud', { aud: 'docs' }],
+  ['several auds, none of them expected', { aud: ['docs', 'cambist'] }],
+  ['no aud', {}],
+  ['an empty list', { aud: [] }],
+  ['an aud that begins like it', { aud: `${GITHUB}x` }],
+  ['an aud with a slash at the end', { aud: `${GITHUB}/` }],
+  ['an aud that is no text', { aud: [[GITHUB], 1, null, { [GITHUB]: true }] }],
+];
+for (const [what, claims] of wrong) {
+  test(`a token with ${what} is not for this backend`, () => {
+    assert.throws(
+      () => checkAudience(jwtOf(claims), [GITHUB], 'github'),
+      failsWith('ERR_ISSUED_TOKEN_AUDIENCE', /route "github".*expect_audience/),
+    );
+  });
+}

@@ -1,0 +1,101 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { CambistError } from '../../../src/errors.ts';
+import { createBroker } from '../../../src/tokens/broker.ts';
+import { createTokenCache } from '../../../src/tokens/cache.ts';
+import { systemClock } from '../../../src/tokens/clock.ts';
+import { readSubject } from '../../../src/tokens/subject.ts';
+import type { TokenEndpoint } from '../../../src/tokens/token-endpoint.ts';
+import { routeOf } from './sample.ts';
+
+const ENTRIES = 10_000;
+const FLOOD = 200_000;
+/** What an entry of a token of 1 KiB may take, all told; about twice what it does take. */
+const MAX_BYTES_PER_TOKEN = 4096;
+/** What a refusal may take. */
+const MAX_BYTES_PER_REFUSAL = 4096;
+
+setFlagsFromString('--expose-gc');
+const collectGarbage: () => void = runInNewContext('gc');
+
+/** Bytes in use, as nothing but what is kept. */
+async function usedBytes(): Promise<number> {
+  for (let i = 0; i < 3; i += 1) {
+    collectGarbage();
+    await new Promise(setImmediate);
+  }
+  const { heapUsed, external } = process.memoryUsage();
+  return heapUsed + external;
+}
+
+function setUp(answer: () => string) {
+  const observer = { cacheAnswered() {}, exchangeEnded() {}, tokenEvicted() {}, credentialRead() {} };
+  const cache = createTokenCache(ENTRIES, systemClock, observer.tokenEvicted);
+  const endpoint: TokenEndpoint = {
+    run: (work) => work(),
+    prepare: async () => {},
+    requestToken: async () => ({
+      // As it comes from the network, and not as one text that all share.
+      accessToken: JSON.parse(`"${answer()}"`),
+      expiresInSeconds: 300,
+      sentAtMs: systemClock.monotonicMs(),
+    }),
+  };
+  const broker = createBroker({
+    cache,
+    endpoint: () => endpoint,
+    maxAgeMs: () => 300_000,
+    clock: systemClock,
+    observer,
+    random: Math.random,
+  });
+  const route = routeOf();
+  /** So many callers from the number `first` on, a few at a time; each has a token of 1 KiB and perhaps a session. */
+  async function call(first: number, count: number): Promise<void> {
+    for (let next = first; next < first + count; next += 100) {
+      const some = Array.from({ length: 100 }, async (_, i) => {
+        // Every other caller is one and the same, with another session.
+        const one = (next + i) % 2 === 0 ? next + i : 1;
+        const subject = readSubject('authorization', [`Bearer ${String(one).padStart(1024, 's')}`]);
+        const lookup = broker.lookUp(route, { subject, id: `session-${next + i}` });
+        if (lookup.result === 'miss') await lookup.pending.catch(() => {});
+      });
+      await Promise.all(some);
+    }
+  }
+  return { cache, call };
+}
+
+test('ten thousand tokens of 1 KiB take less than 4 KiB each, and a flood of callers and sessions adds nothing', async (t) => {
+  let number = 0;
+  const { cache, call } = setUp(() => {
+    number += 1;
+    return String(number).padStart(1024, 't');
+  });
+  const empty = await usedBytes();
+  await call(0, ENTRIES);
+  assert.equal(cache.size, ENTRIES);
+  const full = await usedBytes();
+  const bytesPerToken = (full - empty) / ENTRIES;
+  t.diagnostic(`${Math.round(bytesPerToken)} bytes per token of 1 KiB`);
+  assert.ok(bytesPerToken < MAX_BYTES_PER_TOKEN, `${bytesPerToken} bytes per token`);
+
+  await call(ENTRIES, FLOOD);
+  assert.equal(cache.size, ENTRIES);
+  const growth = ((await usedBytes()) - full) / ENTRIES;
+  t.diagnostic(`${Math.round(growth)} bytes per token more after ${FLOOD} others`);
+  assert.ok(bytesPerToken + growth < MAX_BYTES_PER_TOKEN, `${growth} bytes per token more after the flood`);
+});
+
+test('a flood of callers who are refused takes no more than the bound allows', async (t) => {
+  const { call } = setUp(() => {
+    throw new CambistError('ERR_SUBJECT_TOKEN_INVALID', 'authorization server "main" refused with 400, invalid_grant');
+  });
+  const empty = await usedBytes();
+  await call(0, FLOOD / 4);
+  const bytesPerRefusal = ((await usedBytes()) - empty) / ENTRIES;
+  t.diagnostic(`${Math.round(bytesPerRefusal)} bytes per refusal`);
+  assert.ok(bytesPerRefusal < MAX_BYTES_PER_REFUSAL, `${bytesPerRefusal} bytes per refusal`);
+});

@@ -1,0 +1,112 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import type { Route } from '../../../src/config/config.ts';
+import { refusalKey, resourceDigest, tokenKey } from '../../../src/tokens/session.ts';
+import { exchangeOf, JWT, routeOf, serverOf, subjectOf, targetOf } from './sample.ts';
+
+const RESOURCE = resourceDigest(routeOf());
+
+test('two routes that want the same token have the same resource, whatever else they are', () => {
+  const other = routeOf({
+    name: 'other',
+    match: { host: 'h', path: '/other', conditions: undefined },
+    upstream: { origin: 'http://elsewhere', host: 'elsewhere', path: '' },
+    subjectToken: { header: 'x-user-token', type: routeOf().subjectToken.type },
+    retryBodyLimitBytes: 0,
+  });
+  assert.equal(resourceDigest(other), RESOURCE);
+});
+
+const server = (fields: Parameters<typeof serverOf>[0]): Route =>
+  routeOf({ credential: exchangeOf({ authorizationServer: serverOf(fields) }) });
+const target = (fields: Parameters<typeof targetOf>[0]): Route =>
+  routeOf({ credential: exchangeOf({ target: targetOf(fields) }) });
+
+const splitting: Record<string, Route> = {
+  'the authorization server': server({ name: 'other' }),
+  'its issuer': server({ issuer: 'https://other.example.com' }),
+  'its token endpoint': server({ tokenEndpoint: 'https://idp.example.com/token' }),
+  'the client': server({ clientId: 'other' }),
+  'client authentication': server({ clientAuth: { method: 'client_secret_post', clientSecret: { env: 'SECRET' } } }),
+  'an extra parameter': server({ extraParams: [['connector_id', 'x']] }),
+  'the value of an extra parameter': server({ extraParams: [['connector_id', 'y']] }),
+  'the kind of credential': routeOf({
+    credential: { kind: 'client_credentials', authorizationServer: serverOf(), target: targetOf() },
+  }),
+  'the type of the subject token': routeOf({ subjectToken: { header: 'authorization', type: JWT } }),
+  'an actor token': routeOf({ credential: exchangeOf({ actorToken: { source: { file: '/actor' }, type: JWT } }) }),
+  'another actor token': routeOf({ credential: exchangeOf({ actorToken: { source: { file: '/b' }, type: JWT } }) }),
+  'the resource': target({ resource: ['https://docs.example.com/mcp'] }),
+  'a second resource': target({ resource: ['https://github.example.com/mcp', 'https://docs.example.com/mcp'] }),
+  'the audience': target({ audience: ['github'] }),
+  'what is resource and what is audience': target({ resource: [], audience: ['https://github.example.com/mcp'] }),
+  'the scope': target({ scope: 'read' }),
+  'the requested type': target({ requestedTokenType: JWT }),
+  'the expected audience': target({ expectAudience: ['github'] }),
+  'the expected audiences': target({ expectAudience: ['github', 'docs'] }),
+};
+for (const [what, route] of Object.entries(splitting)) {
+  test(`${what} makes another resource`, () => assert.notEqual(resourceDigest(route), RESOURCE));
+}
+
+test('all that makes another resource makes each its own', () => {
+  const digests = Object.values(splitting).map(resourceDigest);
+  assert.equal(new Set(digests).size, digests.length);
+});
+
+test('a route without a token from an authorization server has no resource', () => {
+  assert.equal(resourceDigest(routeOf({ credential: { kind: 'none' } })), '');
+  assert.equal(resourceDigest(routeOf({ credential: { kind: 'passthrough' } })), '');
+});
+
+test('a key is the same for the same subject, session id and resource, and says nothing of them', () => {
+  const key = tokenKey({ subject: subjectOf('alice'), id: 'one' }, RESOURCE);
+  assert.equal(tokenKey({ subject: subjectOf('alice'), id: 'one' }, RESOURCE), key);
+  assert.match(key, /^[\w-]{43}$/);
+  assert.ok(!key.includes(subjectOf('alice').digest));
+});
+
+test('a key is another for another subject, session id or resource, and for none', () => {
+  const alice = subjectOf('alice');
+  const keys = [
+    tokenKey({ subject: alice, id: 'one' }, RESOURCE),
+    tokenKey({ subject: alice, id: 'two' }, RESOURCE),
+    tokenKey({ subject: alice, id: undefined }, RESOURCE),
+    tokenKey({ subject: alice, id: '' }, RESOURCE),
+    tokenKey({ subject: alice, id: 'null' }, RESOURCE),
+    tokenKey({ subject: subjectOf('bob'), id: 'one' }, RESOURCE),
+    tokenKey({ subject: undefined, id: undefined }, RESOURCE),
+    tokenKey({ subject: undefined, id: alice.digest }, RESOURCE),
+    tokenKey({ subject: alice, id: 'one' }, 'other'),
+    refusalKey(alice, RESOURCE),
+  ];
+  assert.equal(new Set(keys).size, keys.length);
+});
+
+test('a refusal is kept per subject and resource', () => {
+  const keys = [
+    refusalKey(subjectOf('alice'), RESOURCE),
+    refusalKey(subjectOf('bob'), RESOURCE),
+    refusalKey(subjectOf('alice'), 'other'),
+  ];
+  assert.equal(new Set(keys).size, keys.length);
+  assert.equal(refusalKey(subjectOf('alice'), RESOURCE), keys[0]);
+});
+
+test('no two sessions have the same key, whatever ids a client makes up', () => {
+  const subjects = [subjectOf('alice'), subjectOf('bob'), undefined];
+  const session = fc.record({
+    subject: fc.constantFrom(...subjects),
+    id: fc.option(fc.string({ unit: fc.constantFrom('a', ':', '"', ',', ']', '\\') }), { nil: undefined }),
+    resource: fc.constantFrom(RESOURCE, 'other'),
+  });
+  fc.assert(
+    fc.property(session, session, (a, b) => {
+      const same = a.subject === b.subject && a.id === b.id && a.resource === b.resource;
+      const freshly = a.subject && { ...a.subject };
+      assert.equal(tokenKey(a, a.resource) === tokenKey(b, b.resource), same);
+      assert.equal(tokenKey({ subject: freshly, id: a.id }, a.resource), tokenKey(a, a.resource));
+    }),
+  );
+});

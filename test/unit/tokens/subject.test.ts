@@ -1,0 +1,118 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { test } from 'node:test';
+import { inspect } from 'node:util';
+import fc from 'fast-check';
+import { checkExpiry, createSubjectReader, readSubject } from '../../../src/tokens/subject.ts';
+import { createFakeClock } from '../../harness/fake-clock.ts';
+import { failsWith, jwtOf, subjectOf } from './sample.ts';
+
+const digestOf = (token: string): string => createHash('sha256').update(token).digest('base64url');
+
+const taken: [header: string, value: string, token: string][] = [
+  ['authorization', 'Bearer abc', 'abc'],
+  ['authorization', 'bearer abc', 'abc'],
+  ['authorization', 'BEARER   abc==', 'abc=='],
+  ['authorization', 'Bearer a-b._~+/c ', 'a-b._~+/c'],
+  ['x-user-token', 'Bearer abc', 'abc'],
+  ['x-user-token', 'abc', 'abc'],
+  ['x-user-token', ' abc ', 'abc'],
+];
+for (const [header, value, token] of taken) {
+  test(`"${header}: ${value}" holds a token`, () => {
+    const subject = readSubject(header, [value]);
+    assert.equal(subject?.token.reveal(), token);
+    assert.equal(subject?.digest, digestOf(token));
+    assert.equal(subject?.expiresAtMs, undefined);
+  });
+}
+
+const none: [header: string, values: string[]][] = [
+  ['authorization', []],
+  ['authorization', ['']],
+  ['authorization', ['Basic dTpw']],
+  ['authorization', ['abc']],
+  ['authorization', ['Bearerabc']],
+  ['x-user-token', []],
+];
+for (const [header, values] of none) {
+  test(`${header} ${JSON.stringify(values)} holds no token`, () =>
+    assert.equal(readSubject(header, values), undefined));
+}
+
+const malformed: [header: string, values: string[]][] = [
+  ['authorization', ['Bearer']],
+  ['authorization', ['Bearer ']],
+  ['authorization', ['Bearer a b']],
+  ['authorization', ['Bearer a,b']],
+  ['authorization', ['Bearer =a']],
+  ['authorization', ['Bearer tökén']],
+  ['authorization', ['Bearer a', 'Bearer a']],
+  ['x-user-token', ['']],
+  ['x-user-token', ['a', 'b']],
+  ['x-user-token', ['Basic dTpw']],
+  ['authorization', [`Bearer ${jwtOf({ exp: 'soon' })}`]],
+  ['authorization', [`Bearer ${jwtOf({ exp: null })}`]],
+];
+for (const [header, values] of malformed) {
+  test(`${header} ${JSON.stringify(values)} is malformed`, () => {
+    assert.throws(() => readSubject(header, values), failsWith('ERR_SUBJECT_TOKEN_INVALID'));
+  });
+}
+
+test('the end of a JWT is read in milliseconds', () => {
+  assert.equal(readSubject('authorization', [`Bearer ${jwtOf({ exp: 1_700_000_000.5 })}`])?.expiresAtMs, 1.7e12 + 500);
+});
+
+test('a subject does not show its token when it is printed', () => {
+  const subject = subjectOf('alice');
+  const shown = [inspect(subject), JSON.stringify(subject), `${subject.token}`].join();
+  assert.ok(!shown.includes(subject.token.reveal()));
+});
+
+test('whatever a header holds, the token is taken or refused, and what is taken may stand in a header', () => {
+  fc.assert(
+    fc.property(fc.constantFrom('authorization', 'x-user-token'), fc.array(fc.string()), (header, values) => {
+      try {
+        const subject = readSubject(header, values);
+        if (subject !== undefined) assert.match(subject.token.reveal(), /^[A-Za-z0-9._~+/-]+=*$/);
+      } catch (error) {
+        failsWith('ERR_SUBJECT_TOKEN_INVALID')(error);
+      }
+    }),
+  );
+});
+
+test('a subject token counts as expired five seconds after its end, since clocks differ', () => {
+  const clock = createFakeClock();
+  const subject = subjectOf('alice', clock.wallMs() + 1000);
+  checkExpiry(subject, clock);
+  clock.advance(5999);
+  checkExpiry(subject, clock);
+  clock.advance(1);
+  assert.throws(() => checkExpiry(subject, clock), failsWith('ERR_SUBJECT_TOKEN_INVALID'));
+});
+
+test('a subject token that does not say when it ends never counts as expired', () => {
+  const clock = createFakeClock();
+  clock.advance(1e12);
+  checkExpiry(subjectOf('alice'), clock);
+});
+
+test('the same header on the same connection is read once', () => {
+  const read = createSubjectReader();
+  const connection = {};
+  const first = read(connection, 'authorization', ['Bearer abc']);
+  assert.equal(read(connection, 'authorization', ['Bearer abc']), first);
+});
+
+test('what one connection presented is not remembered for anything else', () => {
+  const read = createSubjectReader();
+  const connection = {};
+  const first = read(connection, 'authorization', ['Bearer abc']);
+  assert.notEqual(read({}, 'authorization', ['Bearer abc']), first);
+  assert.equal(read(connection, 'authorization', []), undefined);
+  assert.equal(read(connection, 'authorization', ['Bearer abd'])?.token.reveal(), 'abd');
+  assert.equal(read(connection, 'x-user-token', ['Bearer abd'])?.token.reveal(), 'abd');
+  assert.throws(() => read(connection, 'x-user-token', ['Bearer abd', 'Bearer abd']));
+});

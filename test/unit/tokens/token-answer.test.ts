@@ -1,0 +1,217 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import type { ErrorCode } from '../../../src/errors.ts';
+import { CambistError } from '../../../src/errors.ts';
+import { readTokenAnswer } from '../../../src/tokens/token-answer.ts';
+import type { Grant } from '../../../src/tokens/token-request.ts';
+import { ACCESS_TOKEN, failsWith, JWT } from './sample.ts';
+
+const ID_TOKEN = 'urn:ietf:params:oauth:token-type:id_token';
+const GOOD = { access_token: 'issued', issued_token_type: ACCESS_TOKEN, token_type: 'Bearer', expires_in: 300 };
+
+function read(
+  body: unknown,
+  {
+    status = 200,
+    grant = 'token_exchange',
+    requested,
+  }: { status?: number; grant?: Grant['kind']; requested?: string } = {},
+) {
+  const text = typeof body === 'string' ? body : JSON.stringify(body);
+  return readTokenAnswer({ status, retryAfter: undefined, text }, 'main', grant, requested, 0);
+}
+
+function errorOf(run: () => unknown): CambistError {
+  try {
+    run();
+  } catch (error) {
+    if (error instanceof CambistError) return error;
+  }
+  throw new Error('no CambistError was thrown');
+}
+
+const { issued_token_type: _type, ...WITHOUT_TYPE } = GOOD;
+const { expires_in: _life, ...WITHOUT_LIFE } = GOOD;
+
+const usable: [what: string, body: object, life: number | undefined, requested?: string][] = [
+  ['as the RFC has it', GOOD, 300],
+  ['token_type in lower case', { ...GOOD, token_type: 'bearer' }, 300],
+  ['token_type in capitals', { ...GOOD, token_type: 'BEARER' }, 300],
+  ['no issued_token_type (Entra, LemonLDAP::NG)', WITHOUT_TYPE, 300],
+  ['issued_token_type jwt', { ...GOOD, issued_token_type: JWT }, 300],
+  ['the very type that was asked for', { ...GOOD, issued_token_type: 'urn:x' }, 300, 'urn:x'],
+  ['a refresh token and an id token beside it', { ...GOOD, refresh_token: 'r', id_token: 'i', scope: 's' }, 300],
+  ['expires_in as a string', { ...GOOD, expires_in: '300' }, 300],
+  ['expires_in as a string with a fraction', { ...GOOD, expires_in: '299.5' }, 299.5],
+  ['expires_in 0', { ...GOOD, expires_in: 0 }, 0],
+  ['expires_in negative', { ...GOOD, expires_in: -5 }, -5],
+  ['expires_in negative, as a string', { ...GOOD, expires_in: '-5' }, -5],
+  ['expires_in null', { ...GOOD, expires_in: null }, undefined],
+  ['no expires_in', WITHOUT_LIFE, undefined],
+];
+for (const [what, body, life, requested] of usable) {
+  test(`an answer is usable: ${what}`, () => {
+    const answer = read(body, requested === undefined ? {} : { requested });
+    assert.deepEqual(answer, { accessToken: 'issued', expiresInSeconds: life });
+  });
+}
+
+const unusable: [what: string, body: unknown][] = [
+  ['an empty access_token (zitadel/oidc)', { ...GOOD, access_token: '' }],
+  ['no access_token', { token_type: 'Bearer' }],
+  ['access_token null', { ...GOOD, access_token: null }],
+  ['an access_token that is no text', { ...GOOD, access_token: { value: 'x' } }],
+  ['an access_token with a line end', { ...GOOD, access_token: 'a\r\nx-evil: 1' }],
+  ['an access_token with a space', { ...GOOD, access_token: 'a b' }],
+  ['an access_token beyond ASCII', { ...GOOD, access_token: 'tökén' }],
+  ['no token_type', { access_token: 'issued' }],
+  ['token_type N_A: not for an Authorization header', { ...GOOD, token_type: 'N_A' }],
+  ['token_type DPoP, which was not asked for', { ...GOOD, token_type: 'DPoP' }],
+  ['token_type that is no text', { ...GOOD, token_type: ['Bearer'] }],
+  ['an id token', { ...GOOD, issued_token_type: ID_TOKEN }],
+  ['a refresh token', { ...GOOD, issued_token_type: 'urn:ietf:params:oauth:token-type:refresh_token' }],
+  ['issued_token_type that is no text', { ...GOOD, issued_token_type: 7 }],
+  ['expires_in that is no number', { ...GOOD, expires_in: 'soon' }],
+  ['expires_in empty', { ...GOOD, expires_in: '' }],
+  ['expires_in true', { ...GOOD, expires_in: true }],
+  ['expires_in without end', '{"access_token":"issued","token_type":"Bearer","expires_in":1e999}'],
+  ['HTML (LemonLDAP::NG)', '<!doctype html><title>Sign in</title>'],
+  ['nothing', ''],
+  ['a list', [GOOD]],
+  ['null', 'null'],
+  ['a text', '"issued"'],
+  ['JSON that breaks off', '{"access_token":"iss'],
+];
+for (const [what, body] of unusable) {
+  test(`an answer is unusable: ${what}`, () => {
+    assert.throws(() => read(body), failsWith('ERR_STS_RESPONSE_INVALID', /"main"/));
+  });
+}
+
+for (const status of [201, 204, 301, 302, 307, 304]) {
+  test(`status ${status} is no answer to a token request`, () => {
+    assert.throws(() => read(GOOD, { status }), failsWith('ERR_STS_RESPONSE_INVALID', new RegExp(`${status}`)));
+  });
+}
+
+for (const status of [408, 429, 500, 502, 503, 504, 599]) {
+  test(`status ${status} is a fault of the server, whatever its body says`, () => {
+    assert.throws(() => read({ error: 'invalid_grant' }, { status }), failsWith('ERR_STS_UNAVAILABLE'));
+  });
+}
+
+const refusals: [status: number, error: string, description: string | undefined, code: ErrorCode, own?: ErrorCode][] = [
+  [400, 'invalid_grant', undefined, 'ERR_SUBJECT_TOKEN_INVALID', 'ERR_CLIENT_REFUSED'],
+  [400, 'invalid_token', 'Invalid token', 'ERR_SUBJECT_TOKEN_INVALID', 'ERR_CLIENT_REFUSED'],
+  [401, 'invalid_grant', 'Session not active', 'ERR_SUBJECT_TOKEN_INVALID', 'ERR_CLIENT_REFUSED'],
+  [400, 'invalid_request', undefined, 'ERR_SUBJECT_TOKEN_INVALID', 'ERR_CLIENT_REFUSED'],
+  [400, 'invalid_request', '', 'ERR_SUBJECT_TOKEN_INVALID', 'ERR_CLIENT_REFUSED'],
+  [400, 'invalid_request', 'Invalid token', 'ERR_SUBJECT_TOKEN_INVALID', 'ERR_CLIENT_REFUSED'],
+  [400, 'invalid_request', 'subject_token is expired', 'ERR_SUBJECT_TOKEN_INVALID', 'ERR_CLIENT_REFUSED'],
+  [400, 'invalid_request', 'The Assertion is bad', 'ERR_SUBJECT_TOKEN_INVALID', 'ERR_CLIENT_REFUSED'],
+  [
+    400,
+    'invalid_request',
+    'Invalid token type, must be access token',
+    'ERR_SUBJECT_TOKEN_INVALID',
+    'ERR_CLIENT_REFUSED',
+  ],
+  [400, 'invalid_request', 'Parameter "foo" is missing', 'ERR_CLIENT_REFUSED'],
+  [400, 'invalid_request', 'client_assertion has expired', 'ERR_CLIENT_REFUSED'],
+  [400, 'invalid_request', 'client_assertion_type is not supported', 'ERR_CLIENT_REFUSED'],
+  [400, 'invalid_request', 'the actor token is not valid', 'ERR_CLIENT_REFUSED'],
+  [400, 'invalid_request', 'actor_token_type is missing', 'ERR_CLIENT_REFUSED'],
+  [400, 'invalid_request', 'requested_token_type unsupported', 'ERR_CLIENT_REFUSED'],
+  [400, 'invalid_request', 'subject_token_type unsupported', 'ERR_CLIENT_REFUSED'],
+  [400, 'invalid_request', 'Standard token exchange is not enabled for the client', 'ERR_CLIENT_REFUSED'],
+  [400, 'invalid_request', 'Requested audience not available: docs', 'ERR_EXCHANGE_REFUSED'],
+  [400, 'invalid_client', 'Audience not found', 'ERR_EXCHANGE_REFUSED'],
+  [401, 'invalid_client', 'Invalid client or Invalid client credentials', 'ERR_CLIENT_REFUSED'],
+  [400, 'invalid_client', undefined, 'ERR_CLIENT_REFUSED'],
+  [400, 'unauthorized_client', undefined, 'ERR_CLIENT_REFUSED'],
+  [400, 'unsupported_grant_type', undefined, 'ERR_CLIENT_REFUSED'],
+  [403, 'something_else', undefined, 'ERR_CLIENT_REFUSED'],
+  [400, 'invalid_target', undefined, 'ERR_EXCHANGE_REFUSED'],
+  [400, 'invalid_scope', undefined, 'ERR_EXCHANGE_REFUSED'],
+  [403, 'access_denied', 'Client is not within the token audience', 'ERR_EXCHANGE_REFUSED'],
+  [401, 'access_denied', undefined, 'ERR_EXCHANGE_REFUSED'],
+  [400, 'interaction_required', 'AADSTS50076', 'ERR_SUBJECT_TOKEN_INVALID', 'ERR_CLIENT_REFUSED'],
+];
+for (const [status, error, description, code, own = code] of refusals) {
+  const said = description === undefined ? error : `${error}, "${description}"`;
+  const body = { error, error_description: description };
+  test(`${status} ${said} is ${code}, or ${own} where the token is our own`, () => {
+    assert.throws(() => read(body, { status }), failsWith(code));
+    assert.throws(() => read(body, { status, grant: 'client_credentials' }), failsWith(own));
+  });
+}
+
+for (const [what, body] of [
+  ['nothing', ''],
+  ['HTML', '<h1>Not Found</h1>'],
+  ['an error that is no text', { error: { code: 1 }, error_description: ['x'] }],
+] as const) {
+  test(`a 404 with ${what} is a refusal of our client`, () => {
+    const error = errorOf(() => read(body, { status: 404 }));
+    assert.equal(error.code, 'ERR_CLIENT_REFUSED');
+    assert.equal(error.message, 'authorization server "main" refused with 404');
+  });
+}
+
+test('the claims of interaction_required are passed on as they came', () => {
+  const claims = '{"access_token":{"acrs":{"essential":true,"value":"c1"}}}';
+  const error = errorOf(() => read({ error: 'interaction_required', claims }, { status: 400 }));
+  assert.equal(error.code, 'ERR_INTERACTION_REQUIRED');
+  assert.equal(error.claims, claims);
+});
+
+test('claims that would make a header too long are as good as none', () => {
+  const error = errorOf(() => read({ error: 'interaction_required', claims: 'x'.repeat(4097) }, { status: 400 }));
+  assert.equal(error.code, 'ERR_SUBJECT_TOKEN_INVALID');
+  assert.equal(error.claims, undefined);
+});
+
+test('claims come with no other refusal', () => {
+  assert.equal(errorOf(() => read({ error: 'invalid_grant', claims: '{}' }, { status: 400 })).claims, undefined);
+});
+
+test('what the server says of a refusal is in the message, shortened, and holds no token', () => {
+  const token = 'eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl';
+  const description = `no such session: ${token}\r\n${'very '.repeat(500)}`;
+  const error = errorOf(() =>
+    read({ error: 'invalid_grant', error_description: description, refresh_token: token }, { status: 400 }),
+  );
+  assert.match(
+    error.message,
+    /^authorization server "main" refused with 400, invalid_grant: no such session: \[redacted\]/,
+  );
+  assert.ok(error.message.length < 500 && !/[\r\n]/.test(error.message));
+  assert.equal(error.oauthError, 'invalid_grant');
+});
+
+test('whatever comes back, it is a token that may stand in a header or one of the named failures', () => {
+  const field = fc.oneof(fc.string(), fc.integer(), fc.constant(null), fc.constant('Bearer'), fc.constant('a.b.c'));
+  const body = fc.oneof(
+    fc.string(),
+    fc.json(),
+    fc
+      .record({ access_token: field, token_type: field, expires_in: field, error: field }, { requiredKeys: [] })
+      .map((value) => JSON.stringify(value)),
+  );
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 200, max: 599 }),
+      body,
+      fc.option(fc.string(), { nil: undefined }),
+      (status, text, retryAfter) => {
+        try {
+          const { accessToken } = readTokenAnswer({ status, retryAfter, text }, 'main', 'token_exchange', undefined, 0);
+          assert.match(accessToken, /^[A-Za-z0-9._~+/-]+=*$/);
+        } catch (error) {
+          assert.ok(error instanceof CambistError);
+        }
+      },
+    ),
+  );
+});

@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { AuthorizationServer, TokenTarget } from '../../../src/config/config.ts';
+import { buildTokenRequest, type Grant } from '../../../src/tokens/token-request.ts';
+import { ACCESS_TOKEN, JWT, serverOf, targetOf } from './sample.ts';
+
+const EXCHANGE: Grant = {
+  kind: 'token_exchange',
+  subjectToken: 'subject',
+  subjectTokenType: ACCESS_TOKEN,
+  actor: undefined,
+};
+const DELEGATION: Grant = { ...EXCHANGE, actor: { token: 'actor', type: JWT } };
+const OWN: Grant = { kind: 'client_credentials' };
+
+const exchangeForm =
+  'grant_type=urn:ietf:params:oauth:grant-type:token-exchange&subject_token=subject&subject_token_type=urn:ietf:params:oauth:token-type:access_token';
+const actorForm = '&actor_token=actor&actor_token_type=urn:ietf:params:oauth:token-type:jwt';
+
+interface Case {
+  grant?: Grant;
+  target?: Partial<TokenTarget>;
+  server?: Partial<AuthorizationServer>;
+  form: string;
+}
+
+const requests: Record<string, Case> = {
+  'an exchange': { form: exchangeForm },
+  'an exchange with an actor': { grant: DELEGATION, form: `${exchangeForm}${actorForm}` },
+  'an exchange for a resource': {
+    target: { resource: ['https://h/mcp'] },
+    form: `${exchangeForm}&resource=https://h/mcp`,
+  },
+  'an exchange for several resources': {
+    target: { resource: ['https://b', 'https://a'] },
+    form: `${exchangeForm}&resource=https://b&resource=https://a`,
+  },
+  'an exchange for audiences': {
+    target: { audience: ['github', 'docs'] },
+    form: `${exchangeForm}&audience=github&audience=docs`,
+  },
+  'an exchange for all at once': {
+    grant: DELEGATION,
+    target: { resource: ['https://h'], audience: ['github'], scope: 'a b', requestedTokenType: JWT },
+    server: { extraParams: [['connector_id', 'x']] },
+    form: `${exchangeForm}${actorForm}&resource=https://h&audience=github&scope=a b&requested_token_type=urn:ietf:params:oauth:token-type:jwt&connector_id=x`,
+  },
+  'an exchange with an empty scope': { target: { scope: '' }, form: `${exchangeForm}&scope=` },
+  'a token of our own': { grant: OWN, form: 'grant_type=client_credentials' },
+  'a token of our own, for all at once, but without a type, which is for exchanges alone': {
+    grant: OWN,
+    target: { resource: ['https://h'], audience: ['github'], scope: 'a', requestedTokenType: JWT },
+    server: {
+      extraParams: [
+        ['x', '1'],
+        ['y', '2'],
+      ],
+    },
+    form: 'grant_type=client_credentials&resource=https://h&audience=github&scope=a&x=1&y=2',
+  },
+};
+for (const [what, { grant = EXCHANGE, target = {}, server = {}, form }] of Object.entries(requests)) {
+  test(`${what} is asked for with exactly the parameters it needs`, () => {
+    const fields = buildTokenRequest(grant, targetOf({ resource: [], ...target }), serverOf(server));
+    assert.equal(fields.map((field) => field.join('=')).join('&'), form);
+  });
+}
+
+test('every combination of what a route may name is sent once each, and nothing else is', () => {
+  for (const grant of [EXCHANGE, DELEGATION, OWN]) {
+    for (const resource of [[], ['https://h']]) {
+      for (const audience of [[], ['a']]) {
+        for (const scope of [undefined, 's']) {
+          for (const requestedTokenType of [undefined, JWT]) {
+            const target = targetOf({ resource, audience, scope, requestedTokenType });
+            const names = buildTokenRequest(grant, target, serverOf()).map(([name]) => name);
+            const expected: string[] = [
+              'grant_type',
+              ...(grant === OWN ? [] : ['subject_token', 'subject_token_type']),
+              ...(grant === DELEGATION ? ['actor_token', 'actor_token_type'] : []),
+              ...resource.map(() => 'resource'),
+              ...audience.map(() => 'audience'),
+              ...(scope === undefined ? [] : ['scope']),
+              ...(requestedTokenType === undefined || grant === OWN ? [] : ['requested_token_type']),
+            ];
+            assert.deepEqual(names, expected);
+          }
+        }
+      }
+    }
+  }
+});
