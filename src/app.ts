@@ -10,17 +10,29 @@ import { openListener } from './listen.ts';
 import type { Logger } from './logger.ts';
 import { createServing } from './proxy/admission.ts';
 import { answerClientError } from './proxy/client-error.ts';
+import { serveConnect } from './proxy/connect.ts';
+import { createDetachedSockets } from './proxy/detached.ts';
 import { upstreamPeer } from './proxy/dispatcher.ts';
 import { registerProxy, toRoot } from './proxy/plugin.ts';
 import { createTraffic } from './proxy/traffic.ts';
+import { serveUpgrades } from './proxy/upgrade.ts';
 import { createBroker } from './tokens/broker.ts';
 import { createTokenCache } from './tokens/cache.ts';
+import { type Assertion, createAssertions } from './tokens/chain.ts';
 import { systemClock } from './tokens/clock.ts';
+import { readExpiries } from './tokens/credential-expiry.ts';
+import { createDpopProver } from './tokens/dpop.ts';
+import { createExchange } from './tokens/exchange.ts';
 import { createSubjectReader } from './tokens/subject.ts';
+import { createSubjectSource } from './tokens/subject-source.ts';
+import { createSubjectVerifier } from './tokens/subject-verifier.ts';
 import { createTokenEndpoint, type TokenEndpoint } from './tokens/token-endpoint.ts';
 
-/** How often dead and idle tokens are looked for. */
+/** How often dead and idle tokens are looked for, and our own credentials read for when they end. */
 const SWEEP_MS = 60_000;
+
+/** To an issuer whose keys are wanted. */
+const KEYS_CONNECT_MS = 5000;
 
 /** Running servers. */
 export interface App {
@@ -40,12 +52,24 @@ export interface App {
 /** Config in, running servers out. It reads no environment and never exits. */
 export async function startApp(first: Config, version: string, logger: Logger): Promise<App> {
   const clock = systemClock;
-  const metrics = createMetrics(version, () => cache.size);
+  const metrics = createMetrics(version, {
+    cacheEntries: () => cache.size,
+    cacheMaxEntries: () => serving.config.cache.maxEntries,
+    readiness: () => readiness.report(),
+  });
   const tokenObserver = both(metrics.tokens, createTokenLog(logger));
   const cache = createTokenCache(first.cache.maxEntries, clock, tokenObserver.tokenEvicted);
+  /** What the first legs of chains gave; no backend gets it, so it is not counted among the issued tokens. */
+  const assertions = createTokenCache<Assertion>(first.cache.maxEntries, clock, () => {});
+  const dpop = createDpopProver(clock);
   const dispatchers = createDispatchers(tokenObserver.credentialRead);
   const readiness = createReadiness(logger);
-  const traffic = createTraffic({ clock, observer: metrics.proxy, logger });
+  const traffic = createTraffic({
+    clock,
+    observer: metrics.proxy,
+    logger,
+    keepLine: () => serving.config.log.sample === 1 || Math.random() < serving.config.log.sample,
+  });
 
   /** By all that the config says of a server, so that one which did not change keeps what it knows over a reload. */
   let endpoints = new Map<string, TokenEndpoint>();
@@ -56,8 +80,19 @@ export async function startApp(first: Config, version: string, logger: Logger): 
     let known = endpoints.get(key);
     if (known === undefined) {
       const peer = { name: `authorization server "${server.name}"`, tls: server.tls, connectMs: server.timeoutMs };
-      known = createTokenEndpoint(server, () => dispatchers.for(peer), clock);
-      endpoints.set(key, known);
+      const created = createTokenEndpoint(server, () => dispatchers.for(peer), {
+        clock,
+        dpop,
+        credentialRead: tokenObserver.credentialRead,
+        servers: () => serving.config.authorizationServers,
+        availabilityChanged(name, available) {
+          // A config that is gone says nothing of the server as it is now.
+          if (endpoints.get(key) === created) tokenObserver.availabilityChanged(name, available);
+        },
+      });
+      known = created;
+      endpoints.set(key, created);
+      metrics.tokens.availabilityChanged(server.name, true);
     }
     return known;
   }
@@ -68,6 +103,15 @@ export async function startApp(first: Config, version: string, logger: Logger): 
     endpoints = new Map([...endpoints].filter(([key]) => kept.has(key)));
     readiness.require(needsOf(config));
     metrics.serve(config);
+    readOwnExpiries();
+  }
+
+  function readOwnExpiries(): void {
+    const { config } = serving;
+    void readExpiries(config, (name, seconds) => {
+      // What the config before this one named is no credential of ours any more.
+      if (serving.config === config) tokenObserver.credentialRead(name, seconds);
+    });
   }
 
   /** All that must have been found and read once, under a key that changes when what it is about does. */
@@ -82,14 +126,38 @@ export async function startApp(first: Config, version: string, logger: Logger): 
     for (const route of config.routes) {
       const { name, tls, credential } = route;
       if (tls !== undefined) need(`routes.${name}.tls`, tls, async () => dispatchers.for(upstreamPeer(route)));
-      const actor = credential.kind === 'exchange' ? credential.actorToken?.source : undefined;
+      if (credential.kind !== 'exchange') continue;
+      const actor = credential.actorToken?.source;
       if (actor !== undefined) {
         need(`routes.${name}.actor_token`, actor, () => readCredential(actor, `actor token of route "${name}"`));
+      }
+      const own = route.subjectToken.file;
+      if (own !== undefined) {
+        need(`routes.${name}.subject_token`, own, () => readCredential(own, `subject token of route "${name}"`));
       }
     }
     return needs;
   }
 
+  const exchange = createExchange({
+    endpoint,
+    assertions: createAssertions(assertions),
+    dpop,
+    maxAgeMs: () => serving.config.cache.maxAgeMs,
+    clock,
+    observer: tokenObserver,
+    random: Math.random,
+  });
+  const verifier = createSubjectVerifier(
+    // Our certificate is for the token endpoint; whoever publishes keys need not see it.
+    ({ issuer, ca }) =>
+      dispatchers.for({
+        name: `issuer "${issuer}"`,
+        tls: ca === undefined ? undefined : { ca, certificate: undefined, privateKey: undefined },
+        connectMs: KEYS_CONNECT_MS,
+      }),
+    clock,
+  );
   const proxy = fastify({
     logger: false,
     rewriteUrl: toRoot,
@@ -99,22 +167,25 @@ export async function startApp(first: Config, version: string, logger: Logger): 
     http: { maxHeaderSize: first.limits.maxHeaderBytes },
     clientErrorHandler: answerClientError,
   });
-  await registerProxy(proxy, {
+  const ways = {
     serving: () => serving,
-    broker: createBroker({
-      cache,
-      endpoint,
-      maxAgeMs: () => serving.config.cache.maxAgeMs,
+    broker: createBroker({ cache, exchange, clock, observer: tokenObserver }),
+    subjects: createSubjectSource({
+      reader: createSubjectReader(),
+      verifier,
       clock,
-      observer: tokenObserver,
-      random: Math.random,
+      credentialRead: tokenObserver.credentialRead,
     }),
-    subjects: createSubjectReader(),
     clock,
     dispatchers,
     observer: metrics.proxy,
     traffic,
-  });
+    logger,
+    sockets: createDetachedSockets(),
+  };
+  await registerProxy(proxy, ways);
+  serveConnect(proxy.server, ways);
+  serveUpgrades(proxy.server, ways);
   const adminServer = createAdminServer({ registry: metrics.registry, readiness, cacheReport: () => cache.report() });
   const listen = await openListener(proxy, first.listen, 'listen');
   const admin = await openListener(adminServer, first.admin, 'admin').catch(async (error: unknown) => {
@@ -122,14 +193,21 @@ export async function startApp(first: Config, version: string, logger: Logger): 
     throw error;
   });
   serve(first);
-  const sweeping = setInterval(() => cache.sweep(), SWEEP_MS);
+  const sweeping = setInterval(() => {
+    cache.sweep();
+    assertions.sweep();
+    readOwnExpiries();
+  }, SWEEP_MS);
 
   return {
     listen,
     admin,
     reload(config) {
       const waiting = restartKeys(first, config);
-      if (config.cache.maxEntries !== serving.config.cache.maxEntries) cache.resize(config.cache.maxEntries);
+      if (config.cache.maxEntries !== serving.config.cache.maxEntries) {
+        cache.resize(config.cache.maxEntries);
+        assertions.resize(config.cache.maxEntries);
+      }
       serve(config);
       metrics.reloaded('success');
       return waiting;
@@ -141,6 +219,7 @@ export async function startApp(first: Config, version: string, logger: Logger): 
       clearInterval(sweeping);
       const graceMs = serving.config.limits.shutdownGraceMs;
       await settledWithin(traffic.drain(), graceMs);
+      ways.sockets.destroyAll();
       await proxy.close();
       await adminServer.close();
       await dispatchers.destroy();
@@ -154,6 +233,9 @@ function neededServers(config: Config): Set<AuthorizationServer> {
   for (const { credential } of config.routes) {
     if (credential.kind === 'exchange' || credential.kind === 'client_credentials') {
       servers.add(credential.authorizationServer);
+      if (credential.kind === 'exchange' && credential.chain !== undefined) {
+        servers.add(credential.chain.authorizationServer);
+      }
     }
   }
   return servers;

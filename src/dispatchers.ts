@@ -15,6 +15,8 @@ export interface PeerOptions {
   readonly tls: TlsFiles | undefined;
   /** 0 is none. */
   readonly connectMs: number;
+  /** Offer HTTP/2 beside HTTP/1.1, where TLS is spoken. */
+  readonly http2?: boolean;
 }
 
 interface TlsMaterial {
@@ -46,28 +48,29 @@ export function createDispatchers(onCertificate: (peer: string, expiresAtSeconds
     const begun = rereads;
     const material = await readTlsMaterial(tls, peer.name);
     if (material.cert !== undefined) onCertificate(peer.name, certificateEndSeconds(material.cert));
-    const agent = agentFor(peer.connectMs, material);
+    const agent = agentFor(peer, material);
     // What was read before the files changed serves the request that waits for it, and no other.
     if (begun === rereads) byPeer.set(key, agent);
     return agent;
   }
 
-  function agentFor(connectMs: number, material: TlsMaterial): Agent {
+  function agentFor({ connectMs, http2 = false }: PeerOptions, material: TlsMaterial): Agent {
     const digest = createHash('sha256')
-      .update(JSON.stringify([connectMs, material]))
+      .update(JSON.stringify([connectMs, http2, material]))
       .digest('base64url');
-    const agent = byMaterial.get(digest) ?? createAgent(connectMs, material);
+    const agent = byMaterial.get(digest) ?? createAgent(connectMs, http2, material);
     byMaterial.set(digest, agent);
     return agent;
   }
 
   return {
     for(peer) {
-      const key = peer.tls === undefined ? `${peer.connectMs}` : JSON.stringify([peer.connectMs, peer.tls]);
+      const { connectMs, http2 = false, tls } = peer;
+      const key = tls === undefined ? `${connectMs} ${http2}` : JSON.stringify([connectMs, http2, tls]);
       const known = byPeer.get(key);
       if (known !== undefined) return known;
       if (peer.tls !== undefined) return read(peer, peer.tls, key);
-      const agent = agentFor(peer.connectMs, {});
+      const agent = agentFor(peer, {});
       byPeer.set(key, agent);
       return agent;
     },
@@ -81,8 +84,9 @@ export function createDispatchers(onCertificate: (peer: string, expiresAtSeconds
   };
 }
 
-function createAgent(connectMs: number, material: TlsMaterial): Agent {
+function createAgent(connectMs: number, http2: boolean, material: TlsMaterial): Agent {
   return new Agent({
+    allowH2: http2,
     connect: { ...material, timeout: connectMs },
     headersTimeout: 0,
     bodyTimeout: 0,

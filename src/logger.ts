@@ -1,9 +1,20 @@
-import { type DestinationStream, type Logger as PinoLogger, pino } from 'pino';
+import { type DestinationStream, pino } from 'pino';
 import type { LogLevel } from './config/config.ts';
 import { CambistError } from './errors.ts';
+import type { LogFields } from './telemetry/log-fields.ts';
+import { textLines } from './telemetry/log-text.ts';
 
-/** JSON lines; see "Log" in `README.md` for the fields. */
-export type Logger = PinoLogger;
+/** Writes a line: what happened, and the fields that say it to a machine. */
+interface WriteLine {
+  (fields: LogFields, message: string): void;
+  (message: string): void;
+}
+
+/** Lines with fields; `config/README.md` has the table of them. */
+export interface Logger extends Record<'fatal' | 'error' | 'warn' | 'info' | 'debug', WriteLine> {
+  level: string;
+  isLevelEnabled(level: LogLevel): boolean;
+}
 
 /** Long enough for any sentence of an error, too short for a document that was taken for one. */
 const MAX_TEXT_LENGTH = 300;
@@ -40,10 +51,31 @@ export function loggedError(error: unknown, depth = 0): LoggedError {
   return logged;
 }
 
-/**
- * The process's logger. Lines are written in batches off the path of a request; `flush()` it before the process ends.
- * @param destination where lines go; tests give a stream of their own, the program writes to standard output
- */
+/** A line is written alone where there are few, and waits for others at most this long. */
+const LATEST_WRITE_MS = 250;
+/** A write for every line would cost a busy proxy more than the line itself. */
+const BATCH_BYTES = 4096;
+/** Where nobody reads standard output, lines are dropped beyond this, and memory does not grow. */
+const MAX_WAITING_BYTES = 16 * 1024 * 1024;
+
+/** JSON lines on standard output, in batches; what is left is written when the process ends, and with a fatal line. */
+export function jsonLog(): DestinationStream {
+  return pino.destination({
+    dest: 1,
+    sync: false,
+    minLength: BATCH_BYTES,
+    periodicFlush: LATEST_WRITE_MS,
+    maxLength: MAX_WAITING_BYTES,
+  });
+}
+
+/** Lines for a person, each at once. */
+export function textLog(output: { write(text: string): unknown }, colour: boolean): DestinationStream {
+  const toText = textLines(colour);
+  return { write: (line) => void output.write(toText(line)) };
+}
+
+/** The process's logger. @param destination where lines go; tests give a stream of their own */
 export function createLogger(level: LogLevel, destination?: DestinationStream): Logger {
   return pino(
     {
@@ -53,6 +85,6 @@ export function createLogger(level: LogLevel, destination?: DestinationStream): 
       formatters: { level: (label) => ({ level: label }) },
       serializers: { err: (error: unknown) => loggedError(error) },
     },
-    destination ?? pino.destination({ dest: 1, sync: false }),
+    destination ?? jsonLog(),
   );
 }

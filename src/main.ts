@@ -6,6 +6,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   run: async () => (await import('./commands/run.ts')).run,
   validate: async () => (await import('./commands/validate.ts')).validate,
   explain: async () => (await import('./commands/explain.ts')).explain,
+  doctor: async () => (await import('./commands/doctor.ts')).doctor,
   inject: async () => (await import('./commands/inject.ts')).inject,
   uninject: async () => (await import('./commands/uninject.ts')).uninject,
   webhook: async () => (await import('./commands/webhook.ts')).webhook,
@@ -23,6 +24,8 @@ Commands:
   validate [--config F] [--json]   check a config file; every problem at once
   explain [--config F] [--json] [-X METHOD] [-H 'name: value']... URL
                                    which route a request takes, and which token request it leads to
+  doctor [--config F] [--subject-token-file F] [--route N] [--json]
+                                   ask the authorization servers, and try one exchange per route
   inject [options] FILE... | -     put cambist into the pods of Kubernetes manifests; see inject --help
   uninject FILE... | -             take it out of them again
   webhook --cert F --key F [options]

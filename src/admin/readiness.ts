@@ -60,7 +60,7 @@ export function createReadiness(logger: Logger): Readiness {
   /** One line for each cause: a server that is away for an hour is not a thousand. */
   function note(state: NeedState, error: unknown): void {
     const status = error instanceof CambistError ? error.code : 'ERR_INTERNAL';
-    if (state.status !== status) logger.warn({ need: state.need.name, code: status, err: error }, 'not ready');
+    if (state.status !== status) logger.warn({ need: state.need.name, error: status, err: error }, 'not ready');
     state.status = status;
   }
 

@@ -13,19 +13,25 @@ export function createTokenLog(logger: Logger): TokenObserver {
     cacheAnswered() {
       // It is in the line of the request.
     },
-    exchangeEnded({ route, authorizationServer, refresh, error, durationMs }) {
+    exchangeEnded({ route, authorizationServer, refresh, cause, error, durationMs }) {
       const line = {
+        ...(cause !== undefined && { request_id: cause.requestId }),
+        ...(cause?.traceId !== undefined && { trace_id: cause.traceId }),
         route,
         authorization_server: authorizationServer,
         result: error === undefined ? 'success' : 'failure',
         refresh,
-        code: error?.code,
-        oauth_error: error?.oauthError,
         duration_ms: Math.round(durationMs * 1000) / 1000,
-        err: error,
       };
-      if (error === undefined) logger.info(line, 'exchange');
-      else logger.warn(line, 'exchange');
+      if (error === undefined) {
+        logger.info(line, 'exchange');
+        return;
+      }
+      const { code, oauthError } = error;
+      logger.warn(
+        { ...line, error: code, ...(oauthError !== undefined && { oauth_error: oauthError }), err: error },
+        'exchange',
+      );
     },
     tokenEvicted(reason) {
       if (reason !== 'capacity') return;
@@ -38,6 +44,11 @@ export function createTokenLog(logger: Logger): TokenObserver {
       );
       evictedSince = 0;
       silentUntilMs = now + PRESSURE_LOG_PAUSE_MS;
+    },
+    availabilityChanged(authorizationServer, available) {
+      const line = { authorization_server: authorizationServer };
+      if (available) logger.info(line, 'the authorization server answers again');
+      else logger.warn(line, 'the authorization server is taken to be down');
     },
     credentialRead() {
       // It is a metric, to be alerted on.
@@ -59,6 +70,10 @@ export function both(one: TokenObserver, other: TokenObserver): TokenObserver {
     tokenEvicted(reason) {
       one.tokenEvicted(reason);
       other.tokenEvicted(reason);
+    },
+    availabilityChanged(authorizationServer, available) {
+      one.availabilityChanged(authorizationServer, available);
+      other.availabilityChanged(authorizationServer, available);
     },
     credentialRead(credential, expiresAtSeconds) {
       one.credentialRead(credential, expiresAtSeconds);

@@ -1,30 +1,43 @@
 import { parseArgs } from 'node:util';
-import type { AuthorizationServer, Config, Route } from '../config/config.ts';
+import type { Config, Route } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { formatProblem } from '../config/problem.ts';
+import { metadataUrl } from '../proxy/resource-metadata.ts';
+import { decodeName } from '../routing/mcp-message.ts';
+import type { KnownFacts } from '../routing/request-facts.ts';
 import { parseRequestTarget, type RequestTarget } from '../routing/request-target.ts';
 import { createRouteTable } from '../routing/route-table.ts';
 import { upstreamPath } from '../routing/upstream-path.ts';
 import { whyNot } from '../routing/why-not.ts';
-import { buildTokenRequest, type FormField, type Grant } from '../tokens/token-request.ts';
 import { type Command, configFile, EXIT, UsageError } from './command.ts';
+import {
+  explainCacheKey,
+  explainTokenRequests,
+  type TokenRequestExplanation,
+  type TokenRequests,
+} from './explain-token-request.ts';
 
 /** What a request would lead to; nothing is sent. */
-interface Explanation {
-  readonly request: { readonly method: string; readonly host: string | undefined; readonly path: string | undefined };
+interface Explanation extends TokenRequests {
+  readonly request: {
+    readonly method: string;
+    readonly host: string | undefined;
+    readonly path: string | undefined;
+    readonly mcp_method: string | undefined;
+    readonly mcp_name: string | undefined;
+  };
   readonly route: string | undefined;
   readonly others: readonly { readonly route: string; readonly why: string }[];
   readonly upstream: string | undefined;
+  /** Offered to the upstream; undefined: HTTP/1.1 alone. */
+  readonly http2: true | undefined;
   readonly credential: Route['credential']['kind'] | undefined;
-  readonly token_request: TokenRequestExplanation | undefined;
+  /** Scopes that the upstream may ask for later. */
+  readonly step_up: readonly string[] | undefined;
+  /** Where cambist says who issues the caller's token. */
+  readonly protected_resource_metadata: string | undefined;
   /** What the issued token is kept under. */
   readonly cache_key: readonly string[] | undefined;
-}
-
-interface TokenRequestExplanation {
-  readonly endpoint: string;
-  readonly client_authentication: string;
-  readonly form: readonly FormField[];
 }
 
 /** Says which route a request takes and why not the others, and what would be asked of the authorization server. */
@@ -74,83 +87,72 @@ function withoutAuthority(url: string): string {
   return rest.startsWith('/') || rest === url ? rest : `/${rest}`;
 }
 
+/** Without a route nothing is asked for. */
+const NO_REQUESTS: TokenRequests = {
+  subject_token_check: undefined,
+  assertion_request: undefined,
+  token_request: undefined,
+};
+
 function explainRequest(config: Config, method: string, url: string, headers: readonly Header[]): Explanation {
   const target = readTarget(url, headers, config.hostHeader);
-  const route = createRouteTable(config.routes).match(target);
+  const facts = readFacts(method, headers);
+  const route = createRouteTable(config.routes).match(target, facts);
   const others = config.routes
     .filter((other) => other !== route)
-    .map((other) => ({ route: other.name, why: whyNot(other, target, route) }));
+    .map((other) => ({ route: other.name, why: whyNot(other, target, route, facts) }));
+  const { message } = facts;
   return {
-    request: { method, host: target.host, path: target.path },
+    request: { method, host: target.host, path: target.path, mcp_method: message?.method, mcp_name: message?.name },
     route: route?.name,
     others,
     upstream: route && route.upstream.origin + upstreamPath(route, target),
+    http2: route?.http2 === true ? true : undefined,
     credential: route?.credential.kind,
-    token_request: route && explainTokenRequest(route),
+    step_up: route === undefined || route.stepUp.length === 0 ? undefined : route.stepUp,
+    protected_resource_metadata: route && metadataUrl(route, target.path, { url, rawHeaders: headers.flat() }),
+    ...(route === undefined ? NO_REQUESTS : explainTokenRequests(route)),
     cache_key: route && explainCacheKey(route, config),
   };
 }
 
-function explainTokenRequest(route: Route): TokenRequestExplanation | undefined {
-  const { credential } = route;
-  if (credential.kind === 'passthrough' || credential.kind === 'none') return undefined;
-  const { authorizationServer: server, target } = credential;
-  const grant: Grant =
-    credential.kind === 'client_credentials'
-      ? { kind: 'client_credentials' }
-      : {
-          kind: 'token_exchange',
-          subjectToken: `<token from the header "${route.subjectToken.header}">`,
-          subjectTokenType: route.subjectToken.type,
-          actor: credential.actorToken && { token: '<actor token>', type: credential.actorToken.type },
-        };
+/** A message as `Mcp-Method` and `Mcp-Name` would say it; without them none. */
+function readFacts(method: string, headers: readonly Header[]): KnownFacts {
+  const headerOf = (name: string) => headers.find(([other]) => other === name)?.[1];
+  const mcpMethod = headerOf('mcp-method');
+  const mcpName = headerOf('mcp-name');
+  const bears = method === 'POST' && mcpMethod !== undefined;
   return {
-    endpoint: server.tokenEndpoint ?? `the token_endpoint in the metadata of ${server.issuer}`,
-    client_authentication: explainClientAuth(server),
-    form: buildTokenRequest(grant, target, server),
+    method,
+    message: bears ? { method: mcpMethod, name: mcpName === undefined ? undefined : decodeName(mcpName) } : undefined,
   };
 }
 
-function explainClientAuth(server: AuthorizationServer): string {
-  switch (server.clientAuth.method) {
-    case 'none':
-      return server.clientId === undefined ? 'none' : `client_id=${server.clientId} in the form`;
-    case 'client_secret_basic':
-      return `Authorization: Basic <${server.clientId}:secret, ${server.clientAuth.basicEncoding} encoded>`;
-    case 'client_secret_post':
-      return `client_id=${server.clientId} and client_secret=<secret> in the form`;
-    case 'private_key_jwt':
-      return `client_id=${server.clientId} and client_assertion=<JWT signed now> in the form`;
-  }
-}
-
-function explainCacheKey({ credential, subjectToken }: Route, config: Config): string[] | undefined {
-  switch (credential.kind) {
-    case 'none':
-    case 'passthrough':
-      return undefined;
-    case 'client_credentials':
-      return ['the resource: authorization server, client, resource, audience, scope, extra parameters'];
-    case 'exchange':
-      return [
-        `the caller's token, from the header "${subjectToken.header}"`,
-        `the session id, from the header "${config.session.header}", where there is one`,
-        'the resource: authorization server, client, resource, audience, scope, types, actor, extra parameters',
-      ];
-  }
-}
-
-function describe({ request, route, others, upstream, credential, token_request, cache_key }: Explanation): string {
-  const lines = [`${request.method} host ${request.host ?? '(none)'}, path ${request.path ?? '(not usable)'}`, ''];
+function describe(explanation: Explanation): string {
+  const { request, route, others, upstream, credential, assertion_request, token_request, cache_key } = explanation;
+  const message = request.mcp_method === undefined ? '' : `, ${request.mcp_method} ${request.mcp_name ?? ''}`.trimEnd();
+  const path = request.path ?? '(not usable)';
+  const lines = [`${request.method} host ${request.host ?? '(none)'}, path ${path}${message}`, ''];
   lines.push(route === undefined ? 'No route: the request is answered 403 ERR_ROUTE_NOT_FOUND.' : `Route "${route}"`);
   if (upstream !== undefined) lines.push(`  upstream     ${upstream}`, `  credential   ${credential}`);
-  if (token_request !== undefined) {
-    lines.push('', 'Token request', `  POST ${token_request.endpoint}`, `  ${token_request.client_authentication}`);
-    for (const [name, value] of token_request.form) lines.push(`  ${name}=${value}`);
+  if (explanation.http2 === true) lines.push('  protocol     HTTP/2 where the upstream offers it');
+  if (explanation.step_up !== undefined) lines.push(`  step-up      ${explanation.step_up.join(' ')}`);
+  if (explanation.protected_resource_metadata !== undefined) {
+    lines.push(`  metadata     ${explanation.protected_resource_metadata}`);
   }
+  if (explanation.subject_token_check !== undefined) lines.push(`  subject      ${explanation.subject_token_check}`);
+  lines.push(...describeRequest('Assertion request', assertion_request));
+  lines.push(...describeRequest('Token request', token_request));
   if (cache_key !== undefined)
     lines.push('', 'The issued token is cached under', ...cache_key.map((part) => `  ${part}`));
   if (others.length > 0)
     lines.push('', 'Why not the others', ...others.map((other) => `  ${other.route}: ${other.why}`));
   return lines.join('\n');
+}
+
+function describeRequest(title: string, request: TokenRequestExplanation | undefined): string[] {
+  if (request === undefined) return [];
+  const proof = request.dpop === true ? ['  DPoP: <proof made now>'] : [];
+  const form = request.form.map(([name, value]) => `  ${name}=${value}`);
+  return ['', title, `  POST ${request.endpoint}`, `  ${request.client_authentication}`, ...proof, ...form];
 }

@@ -4,15 +4,16 @@ import type { Config, TlsFiles } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { formatProblem, type Problem } from '../config/problem.ts';
 import { watchFiles } from '../config/watch.ts';
-import { createLogger, type Logger } from '../logger.ts';
+import { createLogger, jsonLog, type Logger, textLog } from '../logger.ts';
 import { readVersion } from '../version.ts';
-import { type Command, configFile, EXIT } from './command.ts';
+import { type Command, configFile, EXIT, UsageError } from './command.ts';
 
 /** Runs the proxy until SIGTERM or SIGINT; SIGHUP, and a change of the file, load the config anew. */
 export const run: Command = async (args) => {
-  const { values } = parseArgs({ args: [...args], options: { config: { type: 'string' } } });
+  const options = { config: { type: 'string' }, 'log-format': { type: 'string' } } as const;
+  const { values } = parseArgs({ args: [...args], options });
   const file = configFile(values.config);
-  const logger = createLogger('info');
+  const logger = createLogger('info', logDestination(values['log-format'] ?? 'auto'));
   const reloads = createReloads(file, logger);
   const { config, problems } = await loadConfig(file);
   if (config === undefined) {
@@ -46,6 +47,22 @@ export const run: Command = async (args) => {
   logger.info('cambist has stopped');
   return EXIT.done;
 };
+
+/** @param format `auto`: lines for a person on a terminal, JSON elsewhere */
+function logDestination(format: string): ReturnType<typeof jsonLog> {
+  const { stdout, env } = process;
+  const isTerminal = stdout.isTTY === true;
+  switch (format) {
+    case 'auto':
+      return isTerminal ? logDestination('text') : jsonLog();
+    case 'json':
+      return jsonLog();
+    case 'text':
+      return textLog(stdout, isTerminal && (env.NO_COLOR ?? '') === '' && env.TERM !== 'dumb');
+    default:
+      throw new UsageError(`--log-format is auto, json or text, and not "${format}"`);
+  }
+}
 
 interface Reloads {
   /** From now on changes reach the app, which serves this config; one that came before does so at once. */

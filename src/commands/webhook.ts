@@ -73,7 +73,7 @@ export const webhook: Command = async (args) => {
   const signal = await stopSignal;
   // The API server goes on calling until it has heard that this pod is not ready.
   ready = false;
-  logger.info({ signal, drain_ms: drainMs }, 'cambist webhook is shutting down');
+  logger.info({ signal, grace_ms: drainMs }, 'cambist webhook is shutting down');
   await delay(drainMs);
   watched.close();
   await server.close();

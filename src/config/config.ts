@@ -120,8 +120,10 @@ export interface SubjectVerification {
 export interface Chain {
   readonly authorizationServer: AuthorizationServer;
   readonly assertion: 'id_jag' | 'jwt';
-  /** What the assertion is asked for with, and held to. */
-  readonly target: TokenTarget;
+  /** The issuer of the second server, whom the assertion is asked for. */
+  readonly audience: string;
+  /** One of these must be in the `aud` of the assertion. */
+  readonly expectAudience: readonly string[];
 }
 
 export interface ActorTokenSource {
@@ -196,7 +198,11 @@ export interface Route {
 export interface Config {
   readonly listen: Listen;
   readonly admin: Listen;
-  readonly log: { readonly level: LogLevel };
+  readonly log: {
+    readonly level: LogLevel;
+    /** From 0 to 1: the share of requests that went well whose line is written. */
+    readonly sample: number;
+  };
   /** Lower-case name of the header that is asked for the host before the request's own authority. */
   readonly hostHeader: string | undefined;
   readonly session: { readonly header: string };

@@ -3,6 +3,7 @@ export const DEFAULTS = {
   listen: '127.0.0.1:8180',
   admin: '127.0.0.1:9180',
   logLevel: 'info',
+  logSample: 1,
   sessionHeader: 'mcp-session-id',
   /** Issued tokens; each takes about 2 KiB. */
   maxEntries: 10_000,

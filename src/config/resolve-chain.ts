@@ -1,9 +1,8 @@
-import type { AuthorizationServer, Chain, TokenTarget } from './config.ts';
+import type { AuthorizationServer, Chain } from './config.ts';
 import { DEFAULTS } from './defaults.ts';
 import type { Place } from './place.ts';
 import type { Loose } from './schema.ts';
 import type { DefaultsFile } from './schema-route.ts';
-import { tokenTypeUrn } from './units.ts';
 
 type ChainFile = NonNullable<Loose<DefaultsFile>['chain']>;
 
@@ -24,18 +23,18 @@ export function readChain(written: ChainFile | undefined): ChainKeys | undefined
 /**
  * The first leg of a chain. Its audience is the second server, and so is that of the assertion that comes back.
  * @param second the server that the assertion is shown to
- * @param target what the second leg asks for
  * @see draft-ietf-oauth-identity-assertion-authz-grant section 4.3, draft-ietf-oauth-identity-chaining section 2.3
  */
 export function resolveChain(
   { assertion }: ChainKeys,
   first: AuthorizationServer,
   second: AuthorizationServer,
-  target: TokenTarget,
   place: Place,
 ): Chain | undefined {
   if (first === second) {
-    place.at('authorization_server').error('is the server of the route as well: name the one that issues the assertion');
+    place
+      .at('authorization_server')
+      .error('is the server of the route as well: name the one that issues the assertion');
     return undefined;
   }
   const { issuer, tokenEndpoint } = second;
@@ -43,17 +42,7 @@ export function resolveChain(
     place.error(`needs the issuer of authorization server "${second.name}", whom the assertion is for: set it there`);
     return undefined;
   }
-  const isIdJag = assertion === 'id_jag';
-  return {
-    authorizationServer: first,
-    assertion,
-    target: {
-      resource: isIdJag ? target.resource : [],
-      audience: [issuer],
-      scope: target.scope,
-      requestedTokenType: tokenTypeUrn(isIdJag ? 'id-jag' : 'jwt'),
-      // RFC 7523 section 3 lets a token endpoint stand for its server.
-      expectAudience: isIdJag || tokenEndpoint === undefined ? [issuer] : [issuer, tokenEndpoint],
-    },
-  };
+  // RFC 7523 section 3 lets a token endpoint stand for its server; an ID-JAG is for the issuer and nothing else.
+  const expectAudience = assertion === 'id_jag' || tokenEndpoint === undefined ? [issuer] : [issuer, tokenEndpoint];
+  return { authorizationServer: first, assertion, audience: issuer, expectAudience };
 }

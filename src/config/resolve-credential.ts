@@ -39,7 +39,7 @@ export function resolveCredential(
     }
   }
   if (kind === 'client_credentials') return { kind, authorizationServer, target };
-  const chain = chainKeys && chainOf(chainKeys, authorizationServer, target, place, servers);
+  const chain = chainKeys && chainOf(chainKeys, authorizationServer, place, servers);
   if (chainKeys !== undefined && chain === undefined) return undefined;
   warnOfUnsent(written, authorizationServer, chain, place);
   return { kind, authorizationServer, target, actorToken: keys.actorToken, chain, onMissingSubject };
@@ -60,15 +60,9 @@ function targetOf(
   return resolveTarget(keys, server?.grant === 'jwt_bearer' ? undefined : uri, place);
 }
 
-function chainOf(
-  keys: ChainKeys,
-  server: AuthorizationServer,
-  target: TokenTarget,
-  place: Place,
-  servers: Servers,
-): Chain | undefined {
+function chainOf(keys: ChainKeys, server: AuthorizationServer, place: Place, servers: Servers): Chain | undefined {
   const first = servers.get(keys.authorizationServer);
-  return first && resolveChain(keys, first, server, target, place.at('chain'));
+  return first && resolveChain(keys, first, server, place.at('chain'));
 }
 
 /** Keys of token exchange where the token is not exchanged. In `defaults` they are for other routes. */

@@ -24,7 +24,7 @@ export function resolveConfig(file: Loose<ConfigFile>, root: Place, sources: Sou
   refuseSameNames(drafts);
   refuseTies(drafts);
   const config = {
-    log: { level: file.log?.level ?? DEFAULTS.logLevel },
+    log: { level: file.log?.level ?? DEFAULTS.logLevel, sample: file.log?.sample ?? DEFAULTS.logSample },
     ...resolveHeaders(file, drafts, defaults.subjectToken?.header, root),
     cache: {
       maxEntries: file.cache?.max_entries ?? DEFAULTS.maxEntries,

@@ -10,6 +10,16 @@ const log = z
       .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
       .meta({ description: 'Least severe level that is written.', default: DEFAULTS.logLevel })
       .optional(),
+    sample: z
+      .number()
+      .min(0)
+      .max(1)
+      .meta({
+        description:
+          'Share of the requests that went well whose line is written, from 0 to 1; every other line always is.',
+        default: DEFAULTS.logSample,
+      })
+      .optional(),
   })
   .meta({ description: 'JSON lines on standard output.' });
 

@@ -20,7 +20,9 @@ export function consentOf(template: JsonObject, { labels, annotations }: Pick<Po
     return value === 'enabled' || value === 'disabled' ? value : { unknown: String(value) };
   });
   const unknown = consents.find((consent) => typeof consent === 'object');
-  return { consent: unknown ?? consents.find((consent) => consent !== 'silent') ?? 'silent', label };
+  // Who opts out anywhere is out.
+  const said = (['disabled', 'enabled'] as const).find((word) => consents.includes(word));
+  return { consent: unknown ?? said ?? 'silent', label };
 }
 
 /** How an option is called among the annotations. */

@@ -16,6 +16,8 @@ import { spliceText } from './yaml-splice.ts';
 export const READING = {
   version: '1.1',
   schema: 'core',
+  // Whatever YAML 1.1 would take for a boolean or a date is put into quotes.
+  compat: 'yaml-1.1',
   merge: true,
   uniqueKeys: true,
   logLevel: 'error',

@@ -49,6 +49,8 @@ export function createWebhookServer({ certificate, review, metrics, logger }: We
     keepAliveTimeout: KEEP_ALIVE_MS,
     forceCloseConnections: 'idle',
   });
+  // JSON is all that it takes.
+  app.removeContentTypeParser('text/plain');
   app.post('/mutate', (request, reply) => {
     const startMs = performance.now();
     const { answer, result, ...about } = review(request.body as Json);
@@ -61,7 +63,7 @@ export function createWebhookServer({ certificate, review, metrics, logger }: We
     const status = error instanceof NotAReview ? 400 : (error.statusCode ?? 500);
     metrics.reviewed('invalid', reply.elapsedTime);
     if (status >= 500) logger.error({ err: error }, 'a fault of the webhook itself');
-    else logger.warn({ status, code: error.code }, `no review: ${error.message}`);
+    else logger.warn({ status, error: error.code }, `no review: ${error.message}`);
     const message = status >= 500 ? 'a fault of the webhook itself: its log has more' : error.message;
     return reply.code(status).send({ message });
   });

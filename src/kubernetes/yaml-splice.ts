@@ -172,7 +172,7 @@ function cut(text: string, start: number, end: number, replacement: string): str
 function insertLines({ text, indentSeq }: Pen, offset: number, column: number, value: Json): string {
   const newline = text.includes('\r\n') ? '\r\n' : '\n';
   // Whatever YAML 1.1 would take for a boolean or a date is put into quotes.
-  const written = stringify(value, { version: '1.1', schema: 'yaml-1.1', lineWidth: 0, indentSeq });
+  const written = stringify(value, { compat: 'yaml-1.1', lineWidth: 0, indentSeq });
   const lines = written
     .trimEnd()
     .split('\n')
@@ -190,7 +190,7 @@ function removeLines(text: string, start: number, end: number): string {
 }
 
 function scalar(value: Json): string {
-  const written = stringify(value, { version: '1.1', schema: 'yaml-1.1', lineWidth: 0 }).trimEnd();
+  const written = stringify(value, { compat: 'yaml-1.1', lineWidth: 0 }).trimEnd();
   if (written.includes('\n')) throw new NotInPlace('a text of several lines');
   return written;
 }

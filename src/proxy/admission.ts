@@ -6,12 +6,11 @@ import { createRouteTable, type RouteTable } from '../routing/route-table.ts';
 import { upstreamPath } from '../routing/upstream-path.ts';
 import type { Broker } from '../tokens/broker.ts';
 import type { Clock } from '../tokens/clock.ts';
-import type { IssuedToken } from '../tokens/issued.ts';
-import type { Session } from '../tokens/session.ts';
-import { checkExpiry, type Subject, type SubjectReader } from '../tokens/subject.ts';
+import type { SubjectSource } from '../tokens/subject-source.ts';
+import { bearerFor } from './bearer.ts';
 import { headerValues, sharesText, tokensOf, upstreamHeaders } from './headers.ts';
 import { readMessage } from './message.ts';
-import type { Bearer, Passage, UpstreamLeg } from './passage.ts';
+import type { Passage, UpstreamLeg } from './passage.ts';
 import { takeBody, wholeBody } from './request-body.ts';
 
 /** A config and the route table made of it; a request keeps the one that it began with. */
@@ -28,15 +27,15 @@ export function createServing(config: Config): Serving {
   return { config, table: createRouteTable(config.routes), withheld };
 }
 
-/** The caller's token goes upstream on a passthrough route only, and the host that a request is routed by on none. */
+/** The caller's token and its proof go upstream on a passthrough route only, and the host to route by on none. */
 function withheldHeaders({ credential, subjectToken }: Route, hostHeader: string | undefined): ReadonlySet<string> {
-  const own = credential.kind === 'passthrough' ? [] : ['authorization', subjectToken.header];
+  const own = credential.kind === 'passthrough' ? [] : ['authorization', 'dpop', subjectToken.header];
   return new Set(hostHeader === undefined ? own : [...own, hostHeader]);
 }
 
 export interface AdmissionOptions {
   readonly broker: Broker;
-  readonly subjects: SubjectReader;
+  readonly subjects: SubjectSource;
   readonly clock: Clock;
 }
 
@@ -96,7 +95,7 @@ function noRoute(): CambistError {
 export async function admit(
   passage: Passage,
   { route, path, body: read }: Found,
-  { config, withheld }: Serving,
+  serving: Serving,
   options: AdmissionOptions,
 ): Promise<UpstreamLeg> {
   const { request } = passage;
@@ -110,11 +109,12 @@ export async function admit(
 
   if (sharesText(passage.id, callerTokens)) passage.id = randomUUID();
 
-  const subject = route.credential.kind === 'exchange' ? options.subjects(request.socket, header, values) : undefined;
-  const bearer = await bearerFor(passage, route, subject, config, options);
+  const found = route.credential.kind === 'exchange' ? options.subjects(route, request.socket, values) : undefined;
+  const subject = found instanceof Promise ? await found : found;
+  const bearer = await bearerFor(passage, route, subject, serving.config.session.header, serving.table, options);
   const headers = upstreamHeaders(raw, {
     host: route.upstream.host,
-    withheld: withheld.get(route) ?? new Set(),
+    withheld: serving.withheld.get(route) ?? new Set(),
     callerTokens,
     requestId: passage.id,
   });
@@ -123,63 +123,6 @@ export async function admit(
       ? await takeBody(request, bearer === undefined ? 0 : route.retryBodyLimitBytes)
       : wholeBody(read);
   return { path, headers, body, bearer };
-}
-
-async function bearerFor(
-  passage: Passage,
-  route: Route,
-  subject: Subject | undefined,
-  config: Config,
-  { broker, clock }: AdmissionOptions,
-): Promise<Bearer | undefined> {
-  if (subject !== undefined) checkExpiry(subject, clock);
-  const ids = headerValues(passage.request.rawHeaders, config.session.header);
-  const session: Session = { subject, id: ids.length === 0 ? undefined : ids.join(',') };
-
-  const obtain = async (): Promise<IssuedToken | undefined> => {
-    const lookup = broker.lookUp(route, session);
-    passage.cache = lookup.result;
-    switch (lookup.result) {
-      case 'bypass':
-        return undefined;
-      case 'hit':
-        return lookup.token;
-      case 'negative':
-        throw lookup.error;
-      case 'miss':
-      case 'joined': {
-        const startedMs = clock.monotonicMs();
-        try {
-          return await lookup.pending;
-        } finally {
-          passage.exchangeMs = clock.monotonicMs() - startedMs;
-        }
-      }
-    }
-  };
-  const first = await obtain();
-  if (first === undefined) return undefined;
-  let token = first;
-  const refuse = (): void => broker.refuse(route, session, token);
-  return {
-    token,
-    refuse,
-    async renew() {
-      refuse();
-      token = (await obtain()) ?? token;
-      return token;
-    },
-    answered(status, header) {
-      const { method } = passage.request;
-      const done = status >= 200 && status < 300;
-      if (session.id === undefined) {
-        const opened = method === 'POST' && done ? header(config.session.header) : undefined;
-        if (opened !== undefined) broker.openSession(route, session, opened, token);
-      } else if (status === 404 || (method === 'DELETE' && done)) {
-        broker.endSession(route, session);
-      }
-    },
-  };
 }
 
 function ambiguous(what: string): CambistError {

@@ -22,7 +22,7 @@ const MAX_LENGTH = 4096;
 
 const TOKEN = /[!#$%&'*+.^_`|~0-9A-Za-z-]+/y;
 const TOKEN_68 = /[A-Za-z0-9._~+/-]+=*(?=[ \t]*(?:,|$))/y;
-const QUOTED = /"((?:[^"\\]|\\[\t\x20-\x7e\x80-\xff])*)"/y;
+const QUOTED = /"((?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*)"/y;
 const SPACE = /[ \t]*/y;
 const SEPARATOR = /[ \t]*(?:,[ \t]*)+/y;
 

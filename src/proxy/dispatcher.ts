@@ -3,47 +3,92 @@ import type { Route } from '../config/config.ts';
 import type { Dispatchers } from '../dispatchers.ts';
 import { CambistError } from '../errors.ts';
 import type { IssuedToken } from '../tokens/issued.ts';
-import { streamRewriter, turnHeaders } from './caller-view.ts';
-import { callerHeaders, headerValues } from './headers.ts';
+import { type Answered, attemptHandler, type Switched } from './attempt.ts';
 import type { Passage, UpstreamLeg } from './passage.ts';
-import { createRelay, type Relay } from './relay.ts';
 import { upstreamError } from './upstream-error.ts';
 
-/** Called once: with what went wrong before there was an answer, or with the answer's head. */
-export type Answered = (error: CambistError | null, relay?: Relay) => void;
-
-/** A refused token's answer is read to its end up to this size, so that the connection can be used again. */
-const MAX_DISCARDED_BYTES = 64 * 1024;
+/** A request on its way upstream, and who is told what becomes of it. */
+export interface Sending {
+  readonly passage: Passage;
+  readonly leg: UpstreamLeg;
+  readonly route: Route;
+  readonly dispatchers: Dispatchers;
+  /** Is told of each second attempt. */
+  readonly onRetry: () => void;
+  readonly answered: Answered;
+  /** Given: the request is a WebSocket handshake. */
+  readonly switched?: Switched;
+}
 
 /**
- * Sends a request upstream with the scoped bearer, and once more with a new one where the upstream says 401 to the first.
- * @param onRetry is told of each second attempt
+ * Sends a request upstream with the scoped bearer, and once more with another where the upstream refuses the first, or wants
+ * a scope that the route may add.
  */
-export async function dispatch(
-  passage: Passage,
-  leg: UpstreamLeg,
-  route: Route,
-  dispatchers: Dispatchers,
-  onRetry: () => void,
-  answered: Answered,
-): Promise<void> {
-  const found = dispatchers.for(upstreamPeer(route));
+export async function dispatch(sending: Sending): Promise<void> {
+  const { passage, leg, route, dispatchers, onRetry, answered, switched } = sending;
+  const { bearer, body } = leg;
+  const found = dispatchers.for(upstreamPeer(route, switched !== undefined));
   const pool = found instanceof Promise ? await found : found;
-  const send = (token: IssuedToken | undefined, content: UpstreamLeg['body']['content'], first: boolean): void => {
+
+  const { origin } = route.upstream;
+  const method = passage.request.method as Dispatcher.HttpMethod;
+
+  const send = (token: IssuedToken | undefined, content: Content, first: boolean, hasNonce = false): void => {
     const headers = token === undefined ? leg.headers : [...leg.headers, 'authorization', token.authorization.reveal()];
+    if (token?.dpop === undefined) {
+      transmit(token, headers, content, first, hasNonce);
+      return;
+    }
+    token.dpop.prove(method, origin, leg.path).then(
+      (proof) => transmit(token, [...headers, 'dpop', proof], content, first, hasNonce),
+      (error: unknown) => answered(asFailure(error, route)),
+    );
+  };
+
+  const transmit = (
+    token: IssuedToken | undefined,
+    headers: readonly string[],
+    content: Content,
+    first: boolean,
+    hasNonce: boolean,
+  ): void => {
     const options = {
-      origin: route.upstream.origin,
+      origin,
       path: leg.path,
-      method: passage.request.method as Dispatcher.HttpMethod,
+      method,
       headers: headers as string[],
       body: content as Dispatcher.DispatchOptions['body'] & {},
       headersTimeout: route.timeouts.responseHeadersMs,
+      ...(switched !== undefined && { upgrade: 'websocket' }),
     };
-    pool.dispatch(options, attemptHandler(passage, route, first, token !== undefined, onRefused, answered));
+    const onRefused = (wantsNonce: boolean): void => {
+      if (wantsNonce && !hasNonce) sendWithNonce(token, first);
+      else if (first) renew();
+      else answered(refusedToken(route, 'and the next one too'));
+    };
+    const events = {
+      answered,
+      switched,
+      onRefused: token === undefined ? undefined : onRefused,
+      onNonce: token?.dpop && ((nonce: string | undefined) => token.dpop?.learn(origin, nonce) ?? false),
+      onInsufficientScope: first && route.stepUp.length > 0 ? stepUp : undefined,
+    };
+    pool.dispatch(options, attemptHandler(passage, route, events));
   };
-  const onRefused = (): void => {
-    const content = leg.body.replay();
-    const { bearer } = leg;
+
+  /** The token stays: it was its proof that lacked the nonce, which is known from now on. */
+  const sendWithNonce = (token: IssuedToken | undefined, first: boolean): void => {
+    const content = body.replay();
+    if (content === undefined) {
+      answered(refusedToken(route, 'since its proof lacked a nonce, and its request is too large to be sent again'));
+    } else {
+      onRetry();
+      send(token, content, first, true);
+    }
+  };
+
+  const renew = (): void => {
+    const content = body.replay();
     if (bearer === undefined) return;
     if (content === undefined) {
       bearer.refuse();
@@ -53,15 +98,42 @@ export async function dispatch(
     onRetry();
     bearer.renew().then(
       (token) => send(token, content, false),
-      (error: unknown) => answered(error instanceof CambistError ? error : upstreamError(error as Error, route.name)),
+      (error: unknown) => answered(asFailure(error, route)),
     );
   };
-  send(leg.bearer?.token, leg.body.content, true);
+
+  const stepUp = (scopes: readonly string[]): Promise<boolean> | undefined => {
+    const content = body.replay();
+    return content === undefined
+      ? undefined
+      : bearer?.stepUp(scopes)?.then(
+          (token) => {
+            onRetry();
+            send(token, content, false);
+            return true;
+          },
+          // The refusal of the upstream says more to the caller, and is true whatever became of the exchange.
+          () => false,
+        );
+  };
+
+  send(bearer?.token, body.content, true);
 }
 
-/** How a route's upstream is connected to. */
-export function upstreamPeer(route: Route): Parameters<Dispatchers['for']>[0] {
-  return { name: `route "${route.name}"`, tls: route.tls, connectMs: route.timeouts.connectMs };
+type Content = UpstreamLeg['body']['content'];
+
+function asFailure(error: unknown, route: Route): CambistError {
+  return error instanceof CambistError ? error : upstreamError(error as Error, route.name);
+}
+
+/** How a route's upstream is connected to. @param upgrades is a WebSocket to be opened? HTTP/2 has another way for that */
+export function upstreamPeer(route: Route, upgrades = false): Parameters<Dispatchers['for']>[0] {
+  return {
+    name: `route "${route.name}"`,
+    tls: route.tls,
+    connectMs: route.timeouts.connectMs,
+    http2: route.http2 && !upgrades,
+  };
 }
 
 function refusedToken(route: Route, more: string): CambistError {
@@ -70,60 +142,4 @@ function refusedToken(route: Route, more: string): CambistError {
     `route "${route.name}": the upstream refused a token that was issued for it, ${more}: see which issuer, audience and ` +
       'scope it wants',
   );
-}
-
-/** One attempt: its answer is relayed, or is the 401 that leads to the next. */
-function attemptHandler(
-  passage: Passage,
-  route: Route,
-  first: boolean,
-  withBearer: boolean,
-  onRefused: () => void,
-  answered: Answered,
-): Dispatcher.DispatchHandler {
-  let relay: Relay | undefined;
-  let refused = false;
-  let discarded = 0;
-
-  return {
-    onRequestStart(controller) {
-      const abort = (): void => controller.abort(new Error('the caller went away'));
-      if (passage.gone) abort();
-      else passage.abort = abort;
-    },
-    onResponseStart(controller, status) {
-      if (status < 200) return;
-      if (status === 401 && withBearer) {
-        refused = true;
-        // The next attempt takes this one's place in `passage.abort`, and this one's answer may have no end.
-        passage.response.once('close', () => controller.abort(new Error('the request was answered')));
-        if (first) onRefused();
-        else answered(refusedToken(route, 'and the next one too'));
-        return;
-      }
-      const headers = turnHeaders(callerHeaders((controller.rawHeaders ?? []) as Buffer[]), passage, route);
-      const header = (name: string): string | undefined => headerValues(headers, name)[0];
-      const rewriter = streamRewriter(passage, route, status, header);
-      const begun = createRelay(controller, status, headers, () => passage.request.complete, rewriter);
-      relay = begun;
-      passage.leg?.bearer?.answered(status, header);
-      answered(null, begun);
-    },
-    onResponseData(controller, chunk) {
-      if (!refused) {
-        relay?.data(chunk);
-        return;
-      }
-      discarded += chunk.length;
-      if (discarded > MAX_DISCARDED_BYTES) controller.abort(new Error('the answer of a refused request is too long'));
-    },
-    onResponseEnd() {
-      relay?.end();
-    },
-    onResponseError(_controller, error) {
-      if (refused) return;
-      if (relay === undefined) answered(upstreamError(error, route.name));
-      else relay.fail();
-    },
-  };
 }

@@ -1,4 +1,5 @@
 import type { Route } from '../config/config.ts';
+import type { ErrorCode } from '../errors.ts';
 
 /** How a request was answered, seen from the caller. */
 export type Outcome =
@@ -19,6 +20,8 @@ export interface RequestAnswer {
   /** HTTP status; 499 where the caller went away before there was one. */
   readonly status: number;
   readonly outcome: Outcome;
+  /** Undefined where cambist did not answer with an error of its own. */
+  readonly error: ErrorCode | undefined;
   /** From the request's arrival to the answer's head. */
   readonly durationMs: number;
 }
@@ -32,4 +35,7 @@ export interface ProxyObserver {
   streamOpened(route: Route): void;
   streamClosed(route: Route): void;
   upstreamRetried(route: Route): void;
+  /** @param authority as the config has it */
+  tunnelOpened(authority: string): void;
+  tunnelClosed(authority: string): void;
 }

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Route } from '../config/config.ts';
 import type { CambistError } from '../errors.ts';
 import type { RequestTarget } from '../routing/request-target.ts';
+import type { Span } from '../telemetry/tracing.ts';
 import type { IssuedToken } from '../tokens/issued.ts';
 import type { CacheResult } from '../tokens/observer.ts';
 import type { Outcome } from './observer.ts';
@@ -25,6 +26,10 @@ export interface Passage {
   cache: CacheResult | undefined;
   /** How long the token took, where it was not in the cache. */
   exchangeMs: number | undefined;
+  /** Scopes that the upstream asked for and got. */
+  stepUp: readonly string[] | undefined;
+  /** Undefined where tracing is off. */
+  span: Span | undefined;
   leg: UpstreamLeg | undefined;
   /** Set where cambist answers by itself. */
   error: CambistError | undefined;
@@ -61,6 +66,8 @@ export interface Bearer {
   renew(): Promise<IssuedToken>;
   /** Gives it up without another. */
   refuse(): void;
+  /** A token with more scopes, for a second attempt; undefined where the route may not add them, or nothing is to add. */
+  stepUp(scopes: readonly string[]): Promise<IssuedToken> | undefined;
   /** Takes note of an answer that opens or ends a session. @param header value of one of its headers, by lower-case name */
   answered(status: number, header: (name: string) => string | undefined): void;
 }

@@ -66,7 +66,7 @@ export async function registerProxy(app: FastifyInstance, options: ProxyOptions)
         else callback(null, { statusCode: 200, headers: {}, body: relay });
       };
       const onRetry = (): void => observer.upstreamRetried(route);
-      dispatch(passage, leg, route, options.dispatchers, onRetry, answered).catch(answered);
+      dispatch({ passage, leg, route, dispatchers: options.dispatchers, onRetry, answered }).catch(answered);
     },
   };
 

@@ -9,6 +9,7 @@ import { headerValues, REQUEST_ID, sharesText, tokensOf } from './headers.ts';
 import type { Outcome, ProxyObserver } from './observer.ts';
 import type { Passage } from './passage.ts';
 import type { Relay } from './relay.ts';
+import { logRequest } from './request-line.ts';
 import { asCambistError, describeProblem, type OwnAnswer } from './rescue.ts';
 
 /** All requests under way: begins them, answers them, and tells of each end once, in a metric and a log line. */
@@ -21,6 +22,10 @@ export interface Traffic {
   relay(passage: Passage, relay: Relay): void;
   /** What cambist says by itself, and no problem. */
   answer(passage: Passage, answer: OwnAnswer): void;
+  /** The connection is a WebSocket from now on. @param headers of the upstream's 101, as the caller gets them */
+  switched(passage: Passage, headers: readonly string[]): void;
+  /** The connection is a tunnel from now on. */
+  tunnelled(passage: Passage, authority: string): void;
   problem(passage: Passage, error: unknown): void;
   /** Takes no new request from now on; settles when none is under way. */
   drain(): Promise<void>;
@@ -30,12 +35,15 @@ export interface TrafficOptions {
   readonly clock: Clock;
   readonly observer: ProxyObserver;
   readonly logger: Logger;
+  /** Is the line of a request that went well to be written? Asked for each. */
+  readonly keepLine: () => boolean;
 }
 
 /** nginx's status for a caller who went away before there was an answer. */
 const CALLER_GONE = 499;
+const SWITCHING = 101;
 
-export function createTraffic({ clock, observer, logger }: TrafficOptions): Traffic {
+export function createTraffic({ clock, observer, logger, keepLine }: TrafficOptions): Traffic {
   let inFlight = 0;
   let draining = false;
   let onDrained: (() => void) | undefined;
@@ -47,6 +55,7 @@ export function createTraffic({ clock, observer, logger }: TrafficOptions): Traf
       method: passage.request.method ?? '',
       status,
       outcome,
+      error: passage.error?.code,
       durationMs,
     });
   }
@@ -56,30 +65,9 @@ export function createTraffic({ clock, observer, logger }: TrafficOptions): Traf
     passage.abort?.();
     if (passage.answer === undefined) answered(passage, CALLER_GONE, 'cancelled');
     if (passage.route !== undefined) observer.requestEnded(passage.route);
-    logEnd(passage);
+    logRequest(logger, passage, clock.monotonicMs() - passage.startedMs, keepLine);
     inFlight -= 1;
     if (inFlight === 0) onDrained?.();
-  }
-
-  function logEnd(passage: Passage): void {
-    const { answer, error } = passage;
-    const line = {
-      request_id: passage.id,
-      route: passage.route?.name,
-      method: passage.request.method,
-      status: answer?.status,
-      outcome: answer?.outcome,
-      code: error?.code,
-      cut_by: cutBy(passage),
-      cache: passage.cache,
-      duration_ms: rounded(answer?.durationMs),
-      exchange_ms: rounded(passage.exchangeMs),
-      total_ms: rounded(clock.monotonicMs() - passage.startedMs),
-      err: error,
-    };
-    if (error === undefined) logger.info(line, 'request');
-    else if (error.status < 500) logger.warn(line, 'request');
-    else logger.error(line, 'request');
   }
 
   function write({ request, response }: Passage, { status, headers, body }: OwnAnswer): void {
@@ -101,6 +89,8 @@ export function createTraffic({ clock, observer, logger }: TrafficOptions): Traf
         route: undefined,
         cache: undefined,
         exchangeMs: undefined,
+        stepUp: undefined,
+        span: undefined,
         leg: undefined,
         error: undefined,
         answer: undefined,
@@ -137,6 +127,21 @@ export function createTraffic({ clock, observer, logger }: TrafficOptions): Traf
       answered(passage, answer.status, 'answered');
       write(passage, answer);
     },
+    switched(passage, headers) {
+      const { response, route } = passage;
+      answered(passage, SWITCHING, 'forwarded');
+      if (route !== undefined) {
+        observer.streamOpened(route);
+        response.once('close', () => observer.streamClosed(route));
+      }
+      response.writeHead(SWITCHING, [...headers, 'connection', 'upgrade', 'upgrade', 'websocket']);
+      response.flushHeaders();
+    },
+    tunnelled(passage, authority) {
+      answered(passage, 200, 'forwarded');
+      observer.tunnelOpened(authority);
+      passage.response.once('close', () => observer.tunnelClosed(authority));
+    },
     problem(passage, caught) {
       if (passage.gone || passage.response.headersSent) return;
       const error = asCambistError(caught);
@@ -157,12 +162,6 @@ export function createTraffic({ clock, observer, logger }: TrafficOptions): Traf
   };
 }
 
-/** Who ended an answer that had begun and was not whole. */
-function cutBy({ relay, response }: Passage): 'upstream' | 'caller' | undefined {
-  if (relay === undefined || response.writableFinished) return undefined;
-  return relay.failed ? 'upstream' : 'caller';
-}
-
 function isEventStream(relay: Relay): boolean {
   return relay.header('content-type')?.toLowerCase().startsWith('text/event-stream') === true;
 }
@@ -174,9 +173,4 @@ function requestId({ rawHeaders }: IncomingMessage): string {
   const [id, ...more] = headerValues(rawHeaders, REQUEST_ID);
   if (id === undefined || more.length > 0 || !REQUEST_ID_SYNTAX.test(id)) return randomUUID();
   return sharesText(id, tokensOf(headerValues(rawHeaders, 'authorization'))) ? randomUUID() : id;
-}
-
-/** Microseconds are enough for a log. */
-function rounded(ms: number | undefined): number | undefined {
-  return ms === undefined ? undefined : Math.round(ms * 1000) / 1000;
 }

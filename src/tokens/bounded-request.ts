@@ -4,6 +4,8 @@ import { type Dispatcher, request } from 'undici';
 export interface HttpAnswer {
   readonly status: number;
   readonly retryAfter: string | undefined;
+  /** RFC 9449 section 8. */
+  readonly dpopNonce?: string;
   readonly text: string;
 }
 
@@ -37,10 +39,11 @@ export async function boundedRequest(dispatcher: Dispatcher, options: BoundedReq
     if (size > MAX_ANSWER_BYTES) throw new AnswerTooLargeError(`the answer is larger than ${MAX_ANSWER_BYTES} bytes`);
     chunks.push(chunk);
   }
-  const retryAfter = answer.headers['retry-after'];
+  const { 'retry-after': retryAfter, 'dpop-nonce': dpopNonce } = answer.headers;
   return {
     status: answer.statusCode,
     retryAfter: typeof retryAfter === 'string' ? retryAfter : undefined,
+    ...(typeof dpopNonce === 'string' && { dpopNonce }),
     text: Buffer.concat(chunks).toString('utf8'),
   };
 }

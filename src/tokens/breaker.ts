@@ -16,13 +16,23 @@ export interface Breaker {
   run<T>(attempt: () => Promise<T>): Promise<T>;
 }
 
-/** @param name the authorization server's, for messages */
-export function createBreaker(name: string, clock: Clock): Breaker {
+/**
+ * @param name the authorization server's, for messages
+ * @param onChange is told when the server is taken to be down, and when it has answered again
+ */
+export function createBreaker(name: string, clock: Clock, onChange: (available: boolean) => void = () => {}): Breaker {
   let faults = 0;
+  let available = true;
   /** The server itself asked for peace until then. */
   let namedUntilMs = Number.NEGATIVE_INFINITY;
   /** It is down, and a probe is finding out whether it is back, or has just found that it is not. */
   let pausedUntilMs = Number.NEGATIVE_INFINITY;
+
+  function note(isAvailable: boolean): void {
+    if (isAvailable === available) return;
+    available = isAvailable;
+    onChange(isAvailable);
+  }
 
   function refuseBefore(ms: number, nowMs: number): void {
     if (ms <= nowMs) return;
@@ -53,10 +63,16 @@ export function createBreaker(name: string, clock: Clock): Breaker {
       try {
         const result = await attempt();
         faults = 0;
+        note(true);
         return result;
       } catch (error) {
-        if (isFault(error)) untilMs = recordFault(error, startedMs);
-        else if (isAnswer(error)) faults = 0;
+        if (isFault(error)) {
+          untilMs = recordFault(error, startedMs);
+          if (faults >= TOLERATED_FAULTS || error.retryAfterSeconds !== undefined) note(false);
+        } else if (isAnswer(error)) {
+          faults = 0;
+          note(true);
+        }
         throw error;
       } finally {
         // An attempt that began before the last probe knows less than that one will.

@@ -1,18 +1,12 @@
-import type { AuthorizationServer, Credential, Route } from '../config/config.ts';
-import { readCredential } from '../config/credential.ts';
-import { Secret } from '../config/secret.ts';
+import type { Route } from '../config/config.ts';
 import { CambistError, type ErrorCode } from '../errors.ts';
 import type { CachedToken, TokenCache } from './cache.ts';
-import { readClaims } from './claims.ts';
 import type { Clock } from './clock.ts';
-import { checkAudience, checkNotEnded, type IssuedToken, measureLife } from './issued.ts';
-import type { TokenObserver } from './observer.ts';
+import type { Exchange, TokenCredential } from './exchange.ts';
+import type { IssuedToken } from './issued.ts';
+import type { Cause, TokenObserver } from './observer.ts';
 import { type ResourceDigest, refusalKey, resourceDigest, type Session, tokenKey } from './session.ts';
-import type { TokenEndpoint } from './token-endpoint.ts';
-import type { Grant } from './token-request.ts';
-
-/** The two kinds of credential that are a token from an authorization server. */
-type TokenCredential = Extract<Credential, { authorizationServer: AuthorizationServer }>;
+import { scopesToAdd, withScopes } from './step-up.ts';
 
 /** What the broker has for a request: nothing to do, a token, one on its way, or a refusal that it remembers. */
 export type Lookup =
@@ -25,25 +19,40 @@ export type Lookup =
 export interface Broker {
   /**
    * The token for a session on a route. Synchronous where it is known, since every request passes here.
+   * @param cause is asked where the look-up leads to an exchange
    * @throws {CambistError} ERR_SUBJECT_TOKEN_MISSING
    */
-  lookUp(route: Route, session: Session): Lookup;
+  lookUp(route: Route, session: Session, cause?: () => Cause): Lookup;
   /** Says that a backend refused a token with 401, so that the next look-up does not give it again. */
   refuse(route: Route, session: Session, token: IssuedToken): void;
+  /**
+   * Says that a backend wants scopes that a token lacks. One exchange then asks for them as well, and its token is the
+   * session's from then on, as long as the one before would have been.
+   * @returns undefined where the route may not add them, where nothing is to add, and where that was refused just now
+   */
+  stepUp(
+    route: Route,
+    session: Session,
+    token: IssuedToken,
+    wanted: readonly string[],
+    cause?: () => Cause,
+  ): Promise<SteppedUp> | undefined;
   /** Says that a request without session id opened a session: its token is that session's from now on. */
   openSession(route: Route, session: Session, id: string, token: IssuedToken): void;
   /** Says that a session has ended: what only it used is dropped. */
   endSession(route: Route, session: Session): void;
 }
 
+export interface SteppedUp {
+  readonly token: IssuedToken;
+  readonly added: readonly string[];
+}
+
 export interface BrokerOptions {
   readonly cache: TokenCache;
-  readonly endpoint: (server: AuthorizationServer) => TokenEndpoint;
-  readonly maxAgeMs: () => number;
+  readonly exchange: Exchange;
   readonly clock: Clock;
   readonly observer: TokenObserver;
-  /** From 0 to 1, for jitter. */
-  readonly random: () => number;
 }
 
 /** What is the caller's own and will not change within seconds; faults, and refusals of ourselves, may pass at any time. */
@@ -63,18 +72,25 @@ interface Ask {
   readonly session: Session;
   readonly resource: ResourceDigest;
   readonly key: string;
+  readonly cause: (() => Cause) | undefined;
+  /** Scopes beside the route's own, in order. */
+  readonly added: readonly string[];
 }
 
 /** An exchange under way. */
 interface Flight {
+  /** What its token is to be kept under. */
+  readonly key: string;
   readonly pending: Promise<IssuedToken>;
   /** False where the session has ended meanwhile: then only who waits gets the token. */
   wanted: boolean;
 }
 
-export function createBroker({ cache, endpoint, maxAgeMs, clock, observer, random }: BrokerOptions): Broker {
+export function createBroker({ cache, exchange, clock, observer }: BrokerOptions): Broker {
   const underWay = new Map<string, Flight>();
   const refused = new WeakSet<IssuedToken>();
+  /** What was added to the scopes of a token. */
+  const addedTo = new WeakMap<IssuedToken, readonly string[]>();
   const digests = new WeakMap<Route, ResourceDigest>();
 
   function digestOf(route: Route): ResourceDigest {
@@ -86,12 +102,12 @@ export function createBroker({ cache, endpoint, maxAgeMs, clock, observer, rando
     return digest;
   }
 
-  function askFor(route: Route, session: Session): Ask | undefined {
+  function askFor(route: Route, session: Session, cause?: () => Cause): Ask | undefined {
     const { credential } = route;
     if (credential.kind === 'passthrough' || credential.kind === 'none') return undefined;
-    const asking = sessionFor(credential, session, route.name);
+    const asking = sessionFor(credential, session, route);
     const resource = digestOf(route);
-    return { route, credential, session: asking, resource, key: tokenKey(asking, resource) };
+    return { route, credential, session: asking, resource, key: tokenKey(asking, resource), cause, added: [] };
   }
 
   function find(ask: Ask): Lookup {
@@ -113,93 +129,40 @@ export function createBroker({ cache, endpoint, maxAgeMs, clock, observer, rando
 
   /** Asks for the next token while this one is good; who asked meanwhile does not wait, and a fault harms nobody. */
   function refresh(ask: Ask, cached: CachedToken): void {
-    if (underWay.has(ask.key)) return;
+    const again = raise(ask, addedTo.get(cached.token) ?? []);
+    if (underWay.has(flightKey(again))) return;
     cached.refreshAtMs = clock.monotonicMs() + REFRESH_PAUSE_MS;
-    begin(ask, true).catch((error: unknown) => {
+    begin(again, true).catch((error: unknown) => {
       if (isRemembered(error)) cache.drop(ask.key, 'refused', cached.token);
     });
   }
 
   /** One exchange for all who ask meanwhile. It belongs to none of them, so none can cancel it for the others. */
-  function begin(ask: Ask, isRefresh: boolean): Promise<IssuedToken> {
-    const server = endpoint(ask.credential.authorizationServer);
-    const pending = server
-      .run(() => exchange(server, ask, isRefresh))
+  function begin(ask: Ask, refresh: boolean): Promise<IssuedToken> {
+    const { route, credential, session, resource } = ask;
+    const cause = ask.cause?.();
+    const pending = exchange({ route, credential, subject: session.subject, resource, refresh, cause })
       .then((token) => {
+        if (ask.added.length > 0) addedTo.set(token, ask.added);
         if (flight.wanted) cache.keep(ask.key, token, ask.route.name);
         return token;
       })
       .catch((error: unknown) => {
-        const { subject } = ask.session;
-        if (subject !== undefined && isRemembered(error)) cache.keepRefusal(refusalKey(subject, ask.resource), error);
+        const { subject } = session;
+        if (subject !== undefined && isRemembered(error)) cache.keepRefusal(refusalKey(subject, resource), error);
         throw error;
       })
-      .finally(() => underWay.delete(ask.key));
+      .finally(() => underWay.delete(flightKey(ask)));
     // Whoever asked may have gone away.
     pending.catch(() => {});
-    const flight: Flight = { pending, wanted: true };
-    underWay.set(ask.key, flight);
+    const flight: Flight = { key: ask.key, pending, wanted: true };
+    underWay.set(flightKey(ask), flight);
     return pending;
   }
 
-  async function exchange(server: TokenEndpoint, ask: Ask, isRefresh: boolean): Promise<IssuedToken> {
-    const { route, credential, session } = ask;
-    const startedMs = clock.monotonicMs();
-    let failure: CambistError | undefined;
-    try {
-      const answer = await server.requestToken(await grantFor(ask), credential.target);
-      checkAudience(answer.accessToken, credential.target.expectAudience, route.name);
-      checkNotEnded(answer.accessToken, clock, route.name);
-      const bounds = {
-        sentAtMs: answer.sentAtMs,
-        expiresInSeconds: answer.expiresInSeconds,
-        subjectExpiresAtMs: session.subject?.expiresAtMs,
-        maxAgeMs: maxAgeMs(),
-      };
-      return {
-        authorization: new Secret(`Bearer ${answer.accessToken}`),
-        life: measureLife(answer.accessToken, bounds, clock, random()),
-      };
-    } catch (error) {
-      failure =
-        error instanceof CambistError
-          ? error
-          : new CambistError('ERR_INTERNAL', 'an exchange failed', { cause: error });
-      throw failure;
-    } finally {
-      observer.exchangeEnded({
-        route: route.name,
-        authorizationServer: credential.authorizationServer.name,
-        refresh: isRefresh,
-        error: failure,
-        durationMs: clock.monotonicMs() - startedMs,
-      });
-    }
-  }
-
-  async function grantFor({ route, credential, session }: Ask): Promise<Grant> {
-    if (credential.kind === 'client_credentials' || session.subject === undefined)
-      return { kind: 'client_credentials' };
-    const { actorToken } = credential;
-    let actor: { token: string; type: string } | undefined;
-    if (actorToken !== undefined) {
-      const name = `actor token of route "${route.name}"`;
-      const token = (await readCredential(actorToken.source, name)).reveal();
-      const exp: unknown = readClaims(token)?.exp;
-      if (typeof exp === 'number') observer.credentialRead(name, exp);
-      actor = { token, type: actorToken.type };
-    }
-    return {
-      kind: 'token_exchange',
-      subjectToken: session.subject.token.reveal(),
-      subjectTokenType: route.subjectToken.type,
-      actor,
-    };
-  }
-
   return {
-    lookUp(route, session) {
-      const ask = askFor(route, session);
+    lookUp(route, session, cause) {
+      const ask = askFor(route, session, cause);
       const lookup: Lookup = ask === undefined ? { result: 'bypass' } : find(ask);
       observer.cacheAnswered(route.name, lookup.result);
       return lookup;
@@ -209,19 +172,46 @@ export function createBroker({ cache, endpoint, maxAgeMs, clock, observer, rando
       const ask = askFor(route, session);
       if (ask !== undefined) cache.drop(ask.key, 'refused', token);
     },
+    stepUp(route, session, token, wanted, cause) {
+      const plain = askFor(route, session, cause);
+      if (plain?.session.subject === undefined || isOurOwn(route)) return undefined;
+      const cached = cache.find(plain.key)?.token;
+      const have = addedTo.get(token) ?? [];
+      const added = scopesToAdd(route, have, wanted);
+      if (added === undefined) return undefined;
+      const kept = cached === undefined ? have : (addedTo.get(cached) ?? []);
+      // Another request of the session may have been first.
+      if (cached !== undefined && cached !== token && added.every((scope) => kept.includes(scope))) {
+        return Promise.resolve({ token: cached, added });
+      }
+      const ask = raise(plain, [...new Set([...have, ...kept, ...added])].sort());
+      if (cache.refusal(refusalKey(plain.session.subject, ask.resource)) !== undefined) return undefined;
+      const pending = underWay.get(flightKey(ask))?.pending ?? begin(ask, false);
+      return pending.then((raised) => ({ token: raised, added }));
+    },
     openSession(route, session, id, token) {
       const ask = askFor(route, session);
-      if (ask?.session.subject === undefined || refused.has(token)) return;
+      if (ask?.session.subject === undefined || isOurOwn(route) || refused.has(token)) return;
       cache.move(ask.key, tokenKey({ subject: ask.session.subject, id }, ask.resource), token, route.name);
     },
     endSession(route, session) {
       const ask = askFor(route, session);
       if (ask?.session.id === undefined) return;
       cache.drop(ask.key, 'session_ended');
-      const flight = underWay.get(ask.key);
-      if (flight !== undefined) flight.wanted = false;
+      for (const flight of underWay.values()) if (flight.key === ask.key) flight.wanted = false;
     },
   };
+}
+
+/** The same question for a token with more scopes: what comes back takes the place of the one with fewer. */
+function raise(ask: Ask, added: readonly string[]): Ask {
+  if (added.length === 0) return ask;
+  const resource = `${ask.resource} ${added.join(' ')}`;
+  return { ...ask, credential: withScopes(ask.credential, added), resource, added };
+}
+
+function flightKey({ key, added }: Ask): string {
+  return added.length === 0 ? key : `${key} ${added.join(' ')}`;
 }
 
 function isRemembered(error: unknown): error is CambistError {
@@ -232,9 +222,14 @@ function isRemembered(error: unknown): error is CambistError {
 const OURSELVES: Session = { subject: undefined, id: undefined };
 
 /** The session that a token is for. */
-function sessionFor(credential: TokenCredential, session: Session, routeName: string): Session {
+function sessionFor(credential: TokenCredential, session: Session, route: Route): Session {
   if (credential.kind === 'client_credentials') return OURSELVES;
-  if (session.subject !== undefined) return session;
+  if (session.subject !== undefined) return isOurOwn(route) ? { subject: session.subject, id: undefined } : session;
   if (credential.onMissingSubject === 'client_credentials') return OURSELVES;
-  throw new CambistError('ERR_SUBJECT_TOKEN_MISSING', `route "${routeName}": the request bears no subject token`);
+  throw new CambistError('ERR_SUBJECT_TOKEN_MISSING', `route "${route.name}": the request bears no subject token`);
+}
+
+/** A subject token from a file is cambist's own: whatever sessions callers open on it, they are all one. */
+function isOurOwn(route: Route): boolean {
+  return route.subjectToken.file !== undefined;
 }

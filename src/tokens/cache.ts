@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import type { CambistError } from '../errors.ts';
 import type { Clock } from './clock.ts';
-import type { IssuedToken } from './issued.ts';
+import type { IssuedToken, Perishable } from './issued.ts';
 import type { EvictionReason } from './observer.ts';
 
 /** How long a refusal of the caller's token, or of the target, answers for itself. */
@@ -10,8 +10,8 @@ const REFUSAL_LIFE_MS = 10_000;
 const IDLE_LIFE_MS = 60 * 60 * 1000;
 
 /** An issued token as it is kept. */
-export interface CachedToken {
-  readonly token: IssuedToken;
+export interface CachedToken<Token extends Perishable = IssuedToken> {
+  readonly token: Token;
   /** The route that asked for it first, for reports. */
   readonly route: string;
   /** Monotonic milliseconds. */
@@ -29,18 +29,18 @@ export interface RouteCacheReport {
 }
 
 /** Issued tokens under `tokenKey`, and refusals under `refusalKey`: both bounded, both by recency. */
-export interface TokenCache {
+export interface TokenCache<Token extends Perishable = IssuedToken> {
   /** A token that may still be sent; finding it counts as use. */
-  find(key: string): CachedToken | undefined;
+  find(key: string): CachedToken<Token> | undefined;
   /** Keeps a token for as long as it may be reused; one that may not be reused is not kept. */
-  keep(key: string, token: IssuedToken, route: string): void;
+  keep(key: string, token: Token, route: string): void;
   /**
    * Gives a token to another key, where there is none yet.
    * @param token what was under `from` when it was asked for; another that has come meanwhile stays where it is
    */
-  move(from: string, to: string, token: IssuedToken, route: string): void;
+  move(from: string, to: string, token: Token, route: string): void;
   /** Drops what is under a key; with `token`, only where it is still that one. */
-  drop(key: string, reason: EvictionReason, token?: IssuedToken): void;
+  drop(key: string, reason: EvictionReason, token?: Token): void;
   refusal(key: string): CambistError | undefined;
   keepRefusal(key: string, error: CambistError): void;
   /** Drops what is past its time or idle; to be called now and then, so that dead tokens do not wait for pressure. */
@@ -53,17 +53,17 @@ export interface TokenCache {
 }
 
 /** @param onEvicted is told of each token that leaves without another taking its place */
-export function createTokenCache(
+export function createTokenCache<Token extends Perishable = IssuedToken>(
   maxEntries: number,
   clock: Clock,
   onEvicted: (reason: EvictionReason) => void,
-): TokenCache {
+): TokenCache<Token> {
   const perf = { now: () => clock.monotonicMs() };
   /** By either clock. */
-  const hasEnded = ({ token: { life } }: CachedToken): boolean =>
+  const hasEnded = ({ token: { life } }: CachedToken<Token>): boolean =>
     life.endsAtMs <= clock.wallMs() || life.reusableUntilMs <= clock.monotonicMs();
   const newTokens = (max: number) =>
-    new LRUCache<string, CachedToken>({
+    new LRUCache<string, CachedToken<Token>>({
       max,
       perf,
       ttlResolution: 0,
@@ -78,7 +78,7 @@ export function createTokenCache(
   let tokens = newTokens(maxEntries);
   let refusals = newRefusals(maxEntries);
 
-  function keep(key: string, token: IssuedToken, route: string): void {
+  function keep(key: string, token: Token, route: string): void {
     const now = clock.monotonicMs();
     const ttl = Math.floor(token.life.reusableUntilMs - now);
     // To the library a ttl of 0 means for ever.
@@ -86,7 +86,7 @@ export function createTokenCache(
     tokens.set(key, { token, route, keptAtMs: now, usedAtMs: now, refreshAtMs: token.life.refreshAtMs }, { ttl });
   }
 
-  function drop(key: string, reason: EvictionReason, token?: IssuedToken): void {
+  function drop(key: string, reason: EvictionReason, token?: Token): void {
     const cached = tokens.peek(key);
     if (cached === undefined || (token !== undefined && cached.token !== token)) return;
     tokens.delete(key);
@@ -141,7 +141,10 @@ export function createTokenCache(
   };
 }
 
-function reportOf(tokens: LRUCache<string, CachedToken>, nowMs: number): Record<string, RouteCacheReport> {
+function reportOf<Token extends Perishable>(
+  tokens: LRUCache<string, CachedToken<Token>>,
+  nowMs: number,
+): Record<string, RouteCacheReport> {
   const report: Record<string, RouteCacheReport> = {};
   tokens.forEach(({ route, keptAtMs, token }) => {
     const ageSeconds = Math.round((nowMs - keptAtMs) / 1000);

@@ -21,7 +21,7 @@ export interface ProvenRequest {
 export interface DpopProver {
   /** A proof for one request; it is good once. */
   prove(request: ProvenRequest): Promise<string>;
-  /** Remembers the `DPoP-Nonce` of an answer, which replaces the one before. @returns whether it is a new one */
+  /** Remembers the `DPoP-Nonce` of an answer, which replaces the one before. @returns whether there was a usable one */
   learn(nonceFrom: string, nonce: string | undefined): boolean;
 }
 
@@ -60,7 +60,7 @@ export function createDpopProver(clock: Clock): DpopProver {
         .sign(privateKey);
     },
     learn(nonceFrom, nonce) {
-      if (nonce === undefined || !NONCE.test(nonce) || nonces.get(nonceFrom) === nonce) return false;
+      if (nonce === undefined || !NONCE.test(nonce)) return false;
       nonces.set(nonceFrom, nonce);
       return true;
     },

@@ -3,11 +3,28 @@ import { CambistError } from '../errors.ts';
 import { EXPIRY_LEEWAY_MS, readClaims } from './claims.ts';
 import type { Clock } from './clock.ts';
 
+/** What may be reused for a time. */
+export interface Perishable {
+  readonly life: TokenLife;
+}
+
 /** A token for exactly one backend. */
-export interface IssuedToken {
+export interface IssuedToken extends Perishable {
   /** The whole `Authorization` value that goes upstream. */
   readonly authorization: Secret;
-  readonly life: TokenLife;
+  /** There where the token is bound to our key: each request that bears it then needs a proof. */
+  readonly dpop?: DpopBinding;
+}
+
+/**
+ * Proves possession of the key that a token is bound to.
+ * @see RFC 9449 section 7.1
+ */
+export interface DpopBinding {
+  /** @param path with or without query; @returns the value of the header `DPoP` */
+  prove(method: string, origin: string, path: string): Promise<string>;
+  /** Remembers the `DPoP-Nonce` of an answer for the next proof. @returns whether there was a usable one */
+  learn(origin: string, nonce: string | undefined): boolean;
 }
 
 /** Until when an issued token is of use, on both clocks. */
@@ -92,15 +109,20 @@ export function checkNotEnded(token: string, clock: Clock, routeName: string): v
  * @see RFC 7519 section 4.1.3
  */
 export function checkAudience(token: string, expected: readonly string[] | 'any', routeName: string): void {
-  if (expected === 'any') return;
-  const claims = readClaims(token);
-  if (claims === undefined) return;
-  const audience: unknown = claims.aud;
-  const named = Array.isArray(audience) ? audience : [audience];
-  if (named.some((name) => typeof name === 'string' && expected.includes(name))) return;
+  if (isFor(token, expected)) return;
   throw new CambistError(
     'ERR_ISSUED_TOKEN_AUDIENCE',
     `route "${routeName}": the issued token is not for this backend: its "aud" has none of ${JSON.stringify(expected)}: ` +
       'make the authorization server put one of them in, or set expect_audience to what it does put in',
   );
+}
+
+/** Is one of these in the `aud` of a JWT? Of an opaque token nothing is known, so that it is for anybody. */
+export function isFor(token: string, expected: readonly string[] | 'any'): boolean {
+  if (expected === 'any') return true;
+  const claims = readClaims(token);
+  if (claims === undefined) return true;
+  const audience: unknown = claims.aud;
+  const named = Array.isArray(audience) ? audience : [audience];
+  return named.some((name) => typeof name === 'string' && expected.includes(name));
 }

@@ -1,4 +1,5 @@
 import type { CambistError } from '../errors.ts';
+import type { Span } from '../telemetry/tracing.ts';
 
 /** How the cache answered a request; `bypass` where the route needs no token. */
 export type CacheResult = 'hit' | 'miss' | 'joined' | 'negative' | 'bypass';
@@ -11,12 +12,21 @@ export const CACHE_RESULTS: readonly CacheResult[] = ['hit', 'miss', 'joined', '
 export type EvictionReason = 'capacity' | 'expired' | 'refused' | 'session_ended' | 'idle';
 export const EVICTION_REASONS: readonly EvictionReason[] = ['capacity', 'expired', 'refused', 'session_ended', 'idle'];
 
+/** The request for whose sake a token is asked for: for logs and traces, and no part of what the token depends on. */
+export interface Cause {
+  readonly requestId: string;
+  readonly traceId: string | undefined;
+  /** Undefined where tracing is off. */
+  readonly span: Span | undefined;
+}
+
 /** One request to a token endpoint, as it ended. */
 export interface ExchangeOutcome {
   readonly route: string;
   readonly authorizationServer: string;
   /** Was it asked for ahead, while the one before was still good? */
   readonly refresh: boolean;
+  readonly cause?: Cause | undefined;
   /** Undefined: a token came back. */
   readonly error: CambistError | undefined;
   readonly durationMs: number;
@@ -27,6 +37,8 @@ export interface TokenObserver {
   cacheAnswered(route: string, result: CacheResult): void;
   exchangeEnded(outcome: ExchangeOutcome): void;
   tokenEvicted(reason: EvictionReason): void;
+  /** An authorization server is taken to be down, or has answered again. */
+  availabilityChanged(authorizationServer: string, available: boolean): void;
   /** A credential of ours says when it ends, in epoch seconds. */
   credentialRead(credential: string, expiresAtSeconds: number): void;
 }

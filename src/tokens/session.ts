@@ -14,8 +14,8 @@ export interface Session {
 export type ResourceDigest = string;
 
 /**
- * Digest of all that shapes the token of a route: authorization server, client, grant, types, actor, resource, audience,
- * scope, extra parameters, and the check it passed.
+ * Digest of all that shapes the token of a route: authorization server, client, grant, types, actor, the other server of a
+ * chain, resource, audience, scope, extra parameters, and the check it passed.
  */
 export function resourceDigest(route: Route): ResourceDigest {
   const { credential } = route;
@@ -29,13 +29,16 @@ export function resourceDigest(route: Route): ResourceDigest {
     server.clientAuth,
     server.grant,
     server.extraParams,
+    server.dpop,
     credential.kind,
-    credential.kind === 'exchange' ? [route.subjectToken.type, credential.actorToken] : [],
+    credential.kind === 'exchange' ? [route.subjectToken.type, credential.actorToken, credential.chain] : [],
     target.resource,
     target.audience,
     target.scope,
     target.requestedTokenType,
     target.expectAudience,
+    // Else one route's token could get the scopes that only another may add.
+    ...(route.stepUp.length === 0 ? [] : [route.stepUp]),
   ]);
 }
 
@@ -65,6 +68,11 @@ export function tokenKey({ subject, id }: Session, resource: ResourceDigest): st
 /** What a refusal is kept under: the subject token and the resource, whatever the session id. */
 export function refusalKey(subject: Subject, resource: ResourceDigest): string {
   return digest([subject.digest, resource]);
+}
+
+/** What the assertion of a chain is kept under: the subject token, and the resource that it leads to; no token is kept there. */
+export function assertionKey(subject: Subject, resource: ResourceDigest): string {
+  return digest(['assertion', subject.digest, resource]);
 }
 
 /** An array as JSON is an unambiguous encoding: no two lists of parts collide, as joined strings would. */

@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import type { JWTPayload } from 'jose';
 import { Secret } from '../config/secret.ts';
 import { CambistError } from '../errors.ts';
 import { EXPIRY_LEEWAY_MS, readClaims } from './claims.ts';
@@ -16,24 +17,44 @@ export interface Subject {
 /** RFC 6750 section 2.1: `b64token`. */
 const B64_TOKEN = /^[A-Za-z0-9._~+/-]+=*$/;
 const BEARER = /^bearer(?: +|$)/i;
+const DPOP = /^dpop(?: +|$)/i;
 
 /**
  * Takes the subject token out of a header.
  * @param header lower-case name; in `authorization` the scheme must be `Bearer`, elsewhere it may be left out
  * @param values every line of that header
  * @returns undefined where there is none
- * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID where it is malformed or sent more than once
- * @see RFC 6750 section 2.1
+ * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID where it is malformed, sent more than once or bound to the caller
+ * @see RFC 6750 section 2.1, RFC 9449 section 7.1
  */
 export function readSubject(header: string, values: readonly string[]): Subject | undefined {
   const [value] = values;
   if (value === undefined) return undefined;
   if (values.length > 1) throw invalid(`the header "${header}" came more than once: send it once`);
+  if (DPOP.test(value)) throw bound('comes with the scheme DPoP');
   const hasScheme = BEARER.test(value);
   if (header === 'authorization' && !hasScheme) return undefined;
   const token = (hasScheme ? value.replace(BEARER, '') : value).trim();
-  if (!B64_TOKEN.test(token)) throw invalid(`the header "${header}" holds no well-formed bearer token`);
-  return { token: new Secret(token), digest: hash('sha256', token, 'base64url'), expiresAtMs: readExpiry(token) };
+  if (!isToken(token)) throw invalid(`the header "${header}" holds no well-formed bearer token`);
+  return toSubject(token);
+}
+
+/**
+ * A token that is well formed as the subject that it is.
+ * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID where nobody but its holder can use it, or its end is no number
+ * @see RFC 9449 section 6.1 (`jkt`), RFC 8705 section 3.1 (`x5t#S256`)
+ */
+export function toSubject(token: string): Subject {
+  const claims = readClaims(token);
+  const confirmation = Object(claims?.cnf) as Record<string, unknown>;
+  if (confirmation.jkt !== undefined) throw bound('is bound to a key (DPoP)');
+  if (confirmation['x5t#S256'] !== undefined) throw bound('is bound to a certificate (mutual TLS)');
+  return { token: new Secret(token), digest: hash('sha256', token, 'base64url'), expiresAtMs: readExpiry(claims) };
+}
+
+/** Is it a token that could stand in an `Authorization` header? */
+export function isToken(text: string): boolean {
+  return B64_TOKEN.test(text);
 }
 
 /** @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID where the token says of itself that it has expired */
@@ -61,11 +82,17 @@ export function createSubjectReader(): SubjectReader {
   };
 }
 
-function readExpiry(token: string): number | undefined {
-  const exp: unknown = readClaims(token)?.exp;
+function readExpiry(claims: JWTPayload | undefined): number | undefined {
+  const exp: unknown = claims?.exp;
   if (exp === undefined) return undefined;
   if (typeof exp !== 'number' || !Number.isFinite(exp)) throw invalid('the "exp" of the subject token is no number');
   return exp * 1000;
+}
+
+function bound(how: string): CambistError {
+  return invalid(
+    `the subject token ${how}, and nobody but its holder can show it: let the agent obtain one that is a plain bearer`,
+  );
 }
 
 function invalid(message: string): CambistError {

@@ -6,8 +6,26 @@ import type { Grant } from './token-request.ts';
 /** What cambist takes from a successful answer; everything else in it (refresh and id tokens) is dropped here. */
 export interface TokenAnswer {
   readonly accessToken: string;
+  /** How it is to be used: as which scheme, or not as one at all. */
+  readonly tokenType: TokenType;
   /** Seconds; undefined where the answer does not say, 0 or less where the token is already at its end. */
   readonly expiresInSeconds: number | undefined;
+}
+
+/** RFC 6749 section 7.1, RFC 9449 section 5, RFC 8693 section 2.2.1. */
+export type TokenType = 'Bearer' | 'DPoP' | 'N_A';
+
+/** What an answer is an answer to. */
+export interface AskedFor {
+  /** For messages. */
+  readonly serverName: string;
+  readonly grant: Grant['kind'];
+  /** What was asked for, which may then come back. */
+  readonly requestedTokenType: string | undefined;
+  /** A bearer, maybe a bound one as well; or the assertion that the first leg of a chain gives. */
+  readonly wanted: 'bearer' | 'bearer_or_dpop' | 'assertion';
+  /** What was sent; the log shows none of it. */
+  readonly secrets: readonly string[];
 }
 
 /** Longest `Retry-After` that is honoured. */
@@ -15,6 +33,12 @@ const MAX_RETRY_AFTER_SECONDS = 60;
 
 /** Longest claims challenge that is passed on: it goes into a header, and is kept with the refusal. */
 const MAX_CLAIMS_LENGTH = 4096;
+
+const TOKEN_TYPES: Record<AskedFor['wanted'], readonly TokenType[]> = {
+  bearer: ['Bearer'],
+  bearer_or_dpop: ['Bearer', 'DPoP'],
+  assertion: ['N_A', 'Bearer'],
+};
 
 /** Token types that may be sent as a bearer (RFC 8693 section 3). */
 const BEARER_TYPES = new Set(['urn:ietf:params:oauth:token-type:access_token', 'urn:ietf:params:oauth:token-type:jwt']);
@@ -24,20 +48,12 @@ const B64_TOKEN = /^[A-Za-z0-9._~+/-]+=*$/;
 
 /**
  * Reads the answer to a token request. Pure, so every odd answer of every server is a line in a table of tests.
- * @param serverName for messages
- * @param requestedTokenType what was asked for, which may then come back
  * @throws {CambistError} whatever the answer means: see `refusal`, and ERR_STS_RESPONSE_INVALID, ERR_STS_UNAVAILABLE
  * @see RFC 8693 section 2.2, RFC 6749 sections 5.1 and 5.2
  */
-export function readTokenAnswer(
-  answer: HttpAnswer,
-  serverName: string,
-  grant: Grant['kind'],
-  requestedTokenType: string | undefined,
-  wallMs: number,
-  secrets: readonly string[] = [],
-): TokenAnswer {
+export function readTokenAnswer(answer: HttpAnswer, asked: AskedFor, wallMs: number): TokenAnswer {
   const { status } = answer;
+  const { serverName } = asked;
   if (status >= 500 || status === 429 || status === 408) {
     const retryAfterSeconds = readRetryAfter(answer.retryAfter, wallMs);
     throw new CambistError('ERR_STS_UNAVAILABLE', `authorization server "${serverName}" answered with ${status}`, {
@@ -45,28 +61,44 @@ export function readTokenAnswer(
     });
   }
   const body = parseObject(answer.text);
-  if (status >= 400) throw refusal(status, body, serverName, grant, secrets);
+  if (status >= 400) throw refusal(status, body, asked);
   if (status !== 200) throw unusable(serverName, `it answered with status ${status}`);
   if (body === undefined) throw unusable(serverName, 'its answer is no JSON object');
-  return readToken(body, serverName, requestedTokenType);
+  return readToken(body, asked);
 }
 
-function readToken(body: JsonObject, serverName: string, requestedTokenType: string | undefined): TokenAnswer {
-  const { access_token: accessToken, token_type: tokenType, issued_token_type: issuedType } = body;
+/** Does a token endpoint ask for the same request with a nonce (RFC 9449 section 8)? */
+export function asksForNonce({ status, text: body }: HttpAnswer): boolean {
+  return status >= 400 && status < 500 && parseObject(body)?.error === 'use_dpop_nonce';
+}
+
+function readToken(body: JsonObject, asked: AskedFor): TokenAnswer {
+  const { serverName } = asked;
+  const { access_token: accessToken, issued_token_type: issuedType } = body;
   if (typeof accessToken !== 'string' || !B64_TOKEN.test(accessToken)) {
     throw unusable(serverName, 'its "access_token" is missing or no bearer token');
   }
-  if (typeof tokenType !== 'string' || tokenType.toLowerCase() !== 'bearer') {
-    throw unusable(serverName, 'its "token_type" is not "Bearer"');
+  const name = text(body.token_type).toLowerCase();
+  const usable = TOKEN_TYPES[asked.wanted];
+  const tokenType = usable.find((type) => type.toLowerCase() === name);
+  if (tokenType === undefined) {
+    throw unusable(serverName, `its "token_type" is not ${usable.map((type) => `"${type}"`).join(' or ')}`);
   }
-  if (issuedType !== undefined && !isBearerType(issuedType, requestedTokenType)) {
-    throw unusable(serverName, 'its "issued_token_type" is none that may be sent as a bearer');
+  if (issuedType !== undefined && !isFittingType(issuedType, asked)) {
+    throw unusable(serverName, `its "issued_token_type" is none that ${ISSUED_AS[asked.wanted]}`);
   }
-  return { accessToken, expiresInSeconds: readExpiresIn(body.expires_in, serverName) };
+  return { accessToken, tokenType, expiresInSeconds: readExpiresIn(body.expires_in, serverName) };
 }
 
-function isBearerType(issuedType: unknown, requestedTokenType: string | undefined): boolean {
-  return typeof issuedType === 'string' && (BEARER_TYPES.has(issuedType) || issuedType === requestedTokenType);
+const ISSUED_AS: Record<AskedFor['wanted'], string> = {
+  bearer: 'may be sent as a bearer',
+  bearer_or_dpop: 'may be sent as a bearer',
+  assertion: 'was asked for',
+};
+
+function isFittingType(issuedType: unknown, { wanted, requestedTokenType }: AskedFor): boolean {
+  if (typeof issuedType !== 'string') return false;
+  return issuedType === requestedTokenType || (wanted !== 'assertion' && BEARER_TYPES.has(issuedType));
 }
 
 /** A number, or at some servers a string of digits. */
@@ -84,13 +116,7 @@ function hide(text: string, secrets: readonly string[]): string {
 }
 
 /** What a 4xx means: whose fault it is decides what the caller is told. */
-function refusal(
-  status: number,
-  body: JsonObject | undefined,
-  serverName: string,
-  grant: Grant['kind'],
-  secrets: readonly string[],
-): CambistError {
+function refusal(status: number, body: JsonObject | undefined, { serverName, grant, secrets }: AskedFor): CambistError {
   const error = text(body?.error);
   const description = text(body?.error_description);
   const asked = text(body?.claims);

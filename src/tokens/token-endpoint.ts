@@ -5,10 +5,12 @@ import { AnswerTooLargeError, type BoundedRequest, boundedRequest, type HttpAnsw
 import { createBreaker } from './breaker.ts';
 import { authenticateClient } from './client-auth.ts';
 import type { Clock } from './clock.ts';
-import { discover, type ServerMetadata } from './discovery.ts';
+import { checkOwnEndpoint, discover, type ServerMetadata } from './discovery.ts';
+import type { DpopProver } from './dpop.ts';
 import { createLimiter } from './limiter.ts';
-import { readTokenAnswer, type TokenAnswer } from './token-answer.ts';
-import { buildTokenRequest, type Grant } from './token-request.ts';
+import type { TokenObserver } from './observer.ts';
+import { type AskedFor, asksForNonce, readTokenAnswer, type TokenAnswer } from './token-answer.ts';
+import { buildTokenRequest, type FormField, type Grant } from './token-request.ts';
 
 /** One authorization server, as cambist talks to it. */
 export interface TokenEndpoint {
@@ -17,10 +19,10 @@ export interface TokenEndpoint {
   /** Finds the endpoint and reads the credential once, so that the first caller need not find out that either is missing. */
   prepare(): Promise<void>;
   /**
-   * Asks for a token.
+   * Asks for a token, or for an assertion that another server is to be shown.
    * @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_CREDENTIAL_UNAVAILABLE, and what `readTokenAnswer` throws
    */
-  requestToken(grant: Grant, target: TokenTarget): Promise<TokenEndpointAnswer>;
+  requestToken(grant: Grant, target: TokenTarget, wanted?: 'token' | 'assertion'): Promise<TokenEndpointAnswer>;
 }
 
 export interface TokenEndpointAnswer extends TokenAnswer {
@@ -34,27 +36,40 @@ const METADATA_LIFE_MS = 60 * 60 * 1000;
 const METADATA_PAUSE_MS = 60 * 1000;
 
 /** What a token request proves things with, as its form holds it. */
-const SECRET_FIELDS = ['subject_token', 'actor_token', 'client_secret', 'client_assertion'];
+const SECRET_FIELDS = ['subject_token', 'actor_token', 'assertion', 'client_secret', 'client_assertion'];
 
 function secretsOf(form: URLSearchParams): string[] {
   return SECRET_FIELDS.flatMap((name) => form.getAll(name));
+}
+
+/** What all token endpoints share. */
+export interface TokenEndpointContext {
+  readonly clock: Clock;
+  readonly dpop: DpopProver;
+  readonly credentialRead: TokenObserver['credentialRead'];
+  readonly availabilityChanged: TokenObserver['availabilityChanged'];
+  /** All servers of the config. */
+  readonly servers: () => readonly AuthorizationServer[];
 }
 
 /** @param dispatcher gives the connection pool, which may have to read TLS files first */
 export function createTokenEndpoint(
   server: AuthorizationServer,
   dispatcher: () => Dispatcher | Promise<Dispatcher>,
-  clock: Clock,
+  { clock, dpop, credentialRead, availabilityChanged, servers }: TokenEndpointContext,
 ): TokenEndpoint {
-  const breaker = createBreaker(server.name, clock);
+  const breaker = createBreaker(server.name, clock, (available) => availabilityChanged(server.name, available));
   const limiter = createLimiter(server.name, server.timeoutMs);
+  const nonceFrom = `authorization server ${server.name}`;
   let metadata: ServerMetadata | undefined;
   let metadataStaleAtMs = 0;
   let discovering: Promise<ServerMetadata> | undefined;
 
   async function findMetadata(): Promise<ServerMetadata> {
     const pool = await dispatcher();
-    metadata = await discover(server, server.issuer ?? '', pool, AbortSignal.timeout(server.timeoutMs));
+    const found = await discover(server, server.issuer ?? '', pool, AbortSignal.timeout(server.timeoutMs));
+    checkOwnEndpoint(found, server, servers());
+    metadata = found;
     metadataStaleAtMs = clock.monotonicMs() + METADATA_LIFE_MS;
     return metadata;
   }
@@ -69,14 +84,18 @@ export function createTokenEndpoint(
 
   async function locate(): Promise<string> {
     if (server.tokenEndpoint !== undefined) return server.tokenEndpoint;
-    if (metadata === undefined) return (await findMetadataOnce()).tokenEndpoint;
+    if (metadata === undefined) return endpointIn(await findMetadataOnce());
     if (clock.monotonicMs() >= metadataStaleAtMs) {
       metadataStaleAtMs = clock.monotonicMs() + METADATA_PAUSE_MS;
       findMetadataOnce().catch(() => {
         // No caller waits for this, and the old serves on.
       });
     }
-    return metadata.tokenEndpoint;
+    return endpointIn(metadata);
+  }
+
+  function endpointIn({ tokenEndpoint, mtlsTokenEndpoint }: ServerMetadata): string {
+    return mtlsTokenEndpoint ?? tokenEndpoint;
   }
 
   async function send(request: BoundedRequest): Promise<HttpAnswer> {
@@ -95,24 +114,47 @@ export function createTokenEndpoint(
     }
   }
 
-  async function requestToken(grant: Grant, target: TokenTarget): Promise<TokenEndpointAnswer> {
+  async function requestToken(
+    grant: Grant,
+    target: TokenTarget,
+    wanted: 'token' | 'assertion' = 'token',
+  ): Promise<TokenEndpointAnswer> {
     const signal = AbortSignal.timeout(server.timeoutMs);
     const url = await locate();
-    const client = await authenticateClient(server, server.issuer ?? url, clock);
+    const fields = buildTokenRequest(grant, target, server);
+    let exchange = await attempt(url, fields, signal);
+    if (server.dpop && dpop.learn(nonceFrom, exchange.answer.dpopNonce) && asksForNonce(exchange.answer)) {
+      exchange = await attempt(url, fields, signal);
+      dpop.learn(nonceFrom, exchange.answer.dpopNonce);
+    }
+    const asked: AskedFor = {
+      serverName: server.name,
+      grant: grant.kind,
+      requestedTokenType: target.requestedTokenType,
+      wanted: wanted === 'assertion' ? wanted : server.dpop ? 'bearer_or_dpop' : 'bearer',
+      secrets: exchange.secrets,
+    };
+    return { ...readTokenAnswer(exchange.answer, asked, clock.wallMs()), sentAtMs: exchange.sentAtMs };
+  }
+
+  /** An assertion and a proof are good for one request, so each attempt has its own. */
+  async function attempt(
+    url: string,
+    fields: readonly FormField[],
+    signal: AbortSignal,
+  ): Promise<{ answer: HttpAnswer; sentAtMs: number; secrets: string[] }> {
+    const client = await authenticateClient(server, server.issuer ?? url, clock, credentialRead);
     const form = new URLSearchParams();
-    for (const [name, value] of buildTokenRequest(grant, target, server)) form.append(name, value);
-    for (const [name, value] of client.fields) form.append(name, value);
+    for (const [name, value] of [...fields, ...client.fields]) form.append(name, value);
     const headers: Record<string, string> = {
       accept: 'application/json',
       'content-type': 'application/x-www-form-urlencoded',
     };
     if (client.authorization !== undefined) headers.authorization = client.authorization;
+    if (server.dpop) headers.dpop = await dpop.prove({ method: 'POST', url, nonceFrom });
     const sentAtMs = clock.monotonicMs();
     const answer = await send({ method: 'POST', url, headers, body: form.toString(), signal });
-    return {
-      ...readTokenAnswer(answer, server.name, grant.kind, target.requestedTokenType, clock.wallMs(), secretsOf(form)),
-      sentAtMs,
-    };
+    return { answer, sentAtMs, secrets: secretsOf(form) };
   }
 
   return {
@@ -120,7 +162,7 @@ export function createTokenEndpoint(
     run: (work) => limiter.run(() => breaker.run(work)),
     async prepare() {
       const url = await locate();
-      await authenticateClient(server, server.issuer ?? url, clock);
+      await authenticateClient(server, server.issuer ?? url, clock, credentialRead);
       await dispatcher();
     },
     requestToken,

@@ -11,11 +11,12 @@ export type Grant =
       readonly subjectTokenType: string;
       readonly actor: { readonly token: string; readonly type: string } | undefined;
     }
+  | { readonly kind: 'jwt_bearer'; readonly assertion: string }
   | { readonly kind: 'client_credentials' };
 
 /**
  * The form of a token request, without client authentication. Pure: what `explain` shows is what is sent.
- * @see RFC 8693 section 2.1, RFC 8707 section 2, RFC 6749 section 4.4.2
+ * @see RFC 8693 section 2.1, RFC 7523 section 2.1, RFC 8707 section 2, RFC 6749 section 4.4.2
  */
 export function buildTokenRequest(grant: Grant, target: TokenTarget, server: AuthorizationServer): FormField[] {
   const fields: FormField[] = grantFields(grant);
@@ -41,6 +42,11 @@ function grantFields(grant: Grant): FormField[] {
       }
       return fields;
     }
+    case 'jwt_bearer':
+      return [
+        ['grant_type', 'urn:ietf:params:oauth:grant-type:jwt-bearer'],
+        ['assertion', grant.assertion],
+      ];
     case 'client_credentials':
       return [['grant_type', 'client_credentials']];
   }

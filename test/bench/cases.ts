@@ -8,6 +8,7 @@ export interface Peers {
   /** Another build to hold this one against. */
   readonly other: Peer | undefined;
   readonly undici: Peer;
+  readonly undiciWhole: Peer;
   readonly fastify: Peer;
   readonly httpProxy: Peer;
   readonly nginx: Peer;
@@ -48,7 +49,7 @@ const closed: Take = { of: 'warm', sample: (entered, { far }, { seconds }) => sa
 const open: Take = { of: 'warm', sample: (entered, { far }, { seconds }) => sampleOpen(entered, far, seconds) };
 
 export function listCases(peers: Peers): Case[] {
-  const { cambist, quiet, other, undici, fastify, httpProxy, nginx, haproxy } = peers;
+  const { cambist, quiet, other, undici, undiciWhole, fastify, httpProxy, nginx, haproxy } = peers;
   const plain = (...some: (Peer | undefined)[]): Contestant[] =>
     some.filter((peer) => peer !== undefined).map((peer) => ({ label: peer.name, peer }));
   const withAll = (added: Partial<Contestant>, contestants: Contestant[]): Contestant[] =>
@@ -57,7 +58,7 @@ export function listCases(peers: Peers): Case[] {
     {
       name: 'call',
       about: 'a small MCP call with a 1 KB token that was exchanged before',
-      contestants: plain(cambist, other, quiet, undici, fastify, httpProxy, nginx, haproxy),
+      contestants: plain(cambist, other, quiet, undici, undiciWhole, fastify, httpProxy, nginx, haproxy),
       take: closed,
     },
     {

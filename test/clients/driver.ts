@@ -9,7 +9,7 @@ import { type AgentClient, ANSWER, type Speaker } from '../harness/agent-client.
  * at any time, for a `client`, an `updated` resource.
  */
 export interface Driver {
-  speaker(name: string, mode: Mode): Speaker;
+  speaker(name: string, mode: Mode, traits?: Pick<Speaker, 'progressMayLag'>): Speaker;
   close(): Promise<void>;
 }
 
@@ -37,6 +37,8 @@ interface Sent {
   answer: Promise<unknown>;
 }
 
+const CLOSE_TIMEOUT_MS = 5_000;
+
 /** @param args of the program, after its own path */
 export function startDriver(program: string, args: readonly string[] = []): Driver {
   const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'] });
@@ -44,18 +46,24 @@ export function startDriver(program: string, args: readonly string[] = []): Driv
   const updates = new Map<number, string[]>();
   let count = 0;
   createInterface({ input: child.stdout }).on('line', (line) => hear(JSON.parse(line) as Answer, waiting, updates));
+  let ended = false;
   child.once('exit', () => {
+    ended = true;
     for (const { reject } of waiting.values()) reject(new Error('the driver ended'));
   });
   const send: Send = (command, onProgress) => {
     count += 1;
     const id = count;
-    const answer = new Promise<unknown>((resolve, reject) => waiting.set(id, { resolve, reject, onProgress }));
+    const answer = new Promise<unknown>((resolve, reject) => {
+      if (ended) reject(new Error('the driver ended'));
+      else waiting.set(id, { resolve, reject, onProgress });
+    });
     child.stdin.write(`${JSON.stringify({ id, ...command })}\n`);
     return { id, answer };
   };
   return {
-    speaker: (name, mode) => ({
+    speaker: (name, mode, traits = {}) => ({
+      ...traits,
       name,
       sessions: mode === 'legacy',
       connect: (url, token) => {
@@ -73,7 +81,10 @@ function hear(answer: Answer, waiting: Map<number, Waiting>, updates: Map<number
   if (answer.client !== undefined && answer.updated !== undefined) updates.get(answer.client)?.push(answer.updated);
   const waiter = waiting.get(answer.id ?? 0);
   if (waiter === undefined) return;
-  if (answer.progress !== undefined) return waiter.onProgress?.(answer.progress);
+  if (answer.progress !== undefined) {
+    waiter.onProgress?.(answer.progress);
+    return;
+  }
   waiting.delete(answer.id ?? 0);
   if (answer.error === undefined) waiter.resolve(answer.result);
   else waiter.reject(new Error(answer.error));
@@ -87,6 +98,7 @@ async function connect(
 ): Promise<AgentClient> {
   const ask = (op: string, more: object = {}) => send({ op, ...self, ...more }).answer;
   await ask('connect', { ...to, answer: ANSWER });
+  let closed: Promise<unknown> | undefined;
   const session = ((await ask('session')) as string | null) ?? undefined;
   return {
     updated,
@@ -101,13 +113,17 @@ async function connect(
       await ask('watch', { uri });
     },
     close: async () => {
-      await ask('close');
+      closed ??= ask('close');
+      await closed;
     },
   };
 }
 
 async function close(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
   const exited = once(child, 'exit');
   child.stdin?.end();
+  const force = setTimeout(() => child.kill('SIGKILL'), CLOSE_TIMEOUT_MS);
   await exited;
+  clearTimeout(force);
 }

@@ -4,7 +4,7 @@ import { createBearerGate } from '../harness/bearer-gate.ts';
 
 const { GATE_ISSUER: issuer = '', GATE_JWKS_URI: jwksUri = '', GATE_AUDIENCE: audience = '' } = process.env;
 const gate = createBearerGate({ issuer, jwksUri, audience });
-const emit = Server.prototype.emit;
+const emit = Server.prototype.emit as (this: Server, event: string | symbol, ...args: unknown[]) => boolean;
 
 Server.prototype.emit = function gated(this: Server, event: string | symbol, ...args: unknown[]): boolean {
   if (event !== 'request') return emit.call(this, event, ...args);

@@ -22,10 +22,14 @@ export async function startServerEverything({
 }: RunningAuthorizationServer): Promise<ConformanceServer> {
   const port = await freePort();
   const url = `http://127.0.0.1:${port}/mcp`;
-  const child = spawn(process.execPath, ['--import', 'tsx', '--import', GATE, PROGRAM, 'streamableHttp'], {
-    env: { ...process.env, PORT: String(port), GATE_ISSUER: issuer, GATE_JWKS_URI: jwksUri, GATE_AUDIENCE: url },
-    stdio: 'ignore',
-  });
+  const child = spawn(
+    process.execPath,
+    ['--import', import.meta.resolve('tsx'), '--import', GATE, PROGRAM, 'streamableHttp'],
+    {
+      env: { ...process.env, PORT: String(port), GATE_ISSUER: issuer, GATE_JWKS_URI: jwksUri, GATE_AUDIENCE: url },
+      stdio: 'ignore',
+    },
+  );
   const exited = once(child, 'exit');
   await eventually('server-everything answers', () =>
     fetch(url).then(

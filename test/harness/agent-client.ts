@@ -26,6 +26,8 @@ export interface Speaker {
   name: string;
   /** False for revisions whose servers keep nothing between requests. */
   sessions: boolean;
+  /** True of an SDK that may hand over a result before the progress that came ahead of it. */
+  progressMayLag?: boolean;
   connect(url: string, token: string): Promise<AgentClient>;
 }
 

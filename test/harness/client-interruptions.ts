@@ -55,11 +55,12 @@ export function declareInterruptionTests(speaker: Speaker): void {
 
   test(`${name}: a session that the server lost is 404 to the client, which starts over`, async (t) => {
     const world = await startFixtureWorld(t);
-    const lost = await world.connect(speaker, 'github');
+    const token = await world.subjectToken();
+    const lost = await world.connect(speaker, 'github', token);
     await lost.listTools();
     world.fixtures.github.loseSessions();
     await assert.rejects(lost.listTools(), (error: Error) => /404|not found/i.test(`${error.message}`));
-    const found = await world.connect(speaker, 'github');
+    const found = await world.connect(speaker, 'github', token);
     assert.notEqual(found.sessionId(), lost.sessionId());
     assert.equal(await found.call('echo', { message: 'again' }), 'again');
   });

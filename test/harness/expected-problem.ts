@@ -47,8 +47,8 @@ export async function provokeProblem(scene: Scene, call: SceneCall, expected: Ex
     ({ msg, request_id }) => msg === 'request' && request_id === answer.requestId,
   );
   assert.deepEqual(
-    { route: line.route, status: line.status, outcome: line.outcome, code: line.code },
-    { route, status, outcome, code },
+    { route: line.route, status: line.status, outcome: line.outcome, error: line.error },
+    { route, status, outcome, error: code },
     'the log line of the request',
   );
   assert.equal(line.level, status < 500 ? 'warn' : 'error');

@@ -28,9 +28,9 @@ export function tell(finding: Finding): string {
 
 /** The fields of a log line that say what happened, without those that differ from run to run. */
 export function condense(line: LogLine, directory: string): string {
-  const { level, msg, route, authorization_server, code, oauth_error, err } = line;
+  const { level, msg, route, authorization_server, error, oauth_error, err } = line;
   const message = typeof err === 'object' && err !== null && 'message' in err ? err.message : undefined;
-  const fields = { level, msg, route, authorization_server, code, oauth_error, err: message };
+  const fields = { level, msg, route, authorization_server, error, oauth_error, err: message };
   return JSON.stringify(fields).replaceAll(`${directory}/`, '/etc/cambist/');
 }
 

@@ -61,7 +61,7 @@ test('a long URL passes', async (t) => {
 
 test('headers that Fastify would make something of are nothing to a proxy', async (t) => {
   const { app, upstream } = await startPlainGateway(t);
-  const headers = { 'accept-version': '7.x', 'accept-encoding': 'br', upgrade: 'websocket', connection: 'upgrade' };
+  const headers = { 'accept-version': '7.x', 'accept-encoding': 'br', upgrade: 'h2c', connection: 'upgrade' };
   assert.equal((await call(`${app.url}/plain`, { headers })).status, 200);
   assert.equal(upstream.requests[0]?.headers['accept-version'], '7.x');
   assert.equal(upstream.requests[0]?.headers['accept-encoding'], 'br');

@@ -16,7 +16,9 @@ const ALERT_TIMEOUT_MS = 90_000;
 const EMPTY_IN_HEALTH = [
   'panel "Alerts that fire"',
   'panel "Answers of our own"',
-  'panel "502 and 504 of ours"',
+  'panel "What is not ready"',
+  'panel "Tunnels"',
+  'panel "Why requests do not reach backends"',
   `panel "Errors of the backends' own"`,
   'an annotation',
 ];

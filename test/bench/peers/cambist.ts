@@ -28,7 +28,7 @@ export function createCambist({ name, logLevel, program = BUILT_PROGRAM }: Cambi
         stdio: ['ignore', 'pipe', 'inherit'],
       });
       child.stdout?.resume();
-      await until(() => isReady(adminPort));
+      await until(child, () => isReady(adminPort));
       return running(child, port, performance.now() - startedMs);
     },
   };

@@ -6,7 +6,7 @@ import { accepts, freePort, type Peer, running, type Setup, until } from './peer
 /** One thread, upstream connections shared by all callers, no log. */
 export const haproxy: Peer = {
   name: 'haproxy',
-  missing: () => (has('haproxy') ? undefined : 'not installed: apt-get install haproxy'),
+  missing: () => (has('haproxy') ? undefined : 'not installed (apt-get install haproxy)'),
   async start(setup) {
     const port = await freePort();
     const config = join(setup.directory, 'haproxy.cfg');
@@ -15,7 +15,7 @@ export const haproxy: Peer = {
     const child = startPinned('proxy', 'haproxy', ['-db', '-q', '-f', config], {
       stdio: ['ignore', 'ignore', 'inherit'],
     });
-    await until(() => accepts(port));
+    await until(child, () => accepts(port));
     return running(child, port, performance.now() - startedMs);
   },
 };

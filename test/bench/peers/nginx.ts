@@ -6,7 +6,7 @@ import { accepts, freePort, type Peer, running, type Setup, until } from './peer
 /** One worker, kept-alive upstream connections, no buffering of answers, no log: nginx at its leanest for this work. */
 export const nginx: Peer = {
   name: 'nginx',
-  missing: () => (has('nginx') ? undefined : 'not installed: apt-get install nginx-light'),
+  missing: () => (has('nginx') ? undefined : 'not installed (apt-get install nginx-light)'),
   async start(setup) {
     const port = await freePort();
     const config = join(setup.directory, 'nginx.conf');
@@ -15,7 +15,7 @@ export const nginx: Peer = {
     const child = startPinned('proxy', 'nginx', ['-p', setup.directory, '-c', config, '-e', 'stderr'], {
       stdio: ['ignore', 'ignore', 'inherit'],
     });
-    await until(() => accepts(port));
+    await until(child, () => accepts(port));
     return running(child, port, performance.now() - startedMs);
   },
 };

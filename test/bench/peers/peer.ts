@@ -1,8 +1,10 @@
 import type { ChildProcess } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { startPinned } from '../processes.ts';
+import type { ProxyOptions } from '../programs/proxy-options.ts';
 import { type ProgramName, programFile } from '../programs.ts';
 
 /** What a proxy is to stand before. */
@@ -39,32 +41,31 @@ const READY_TIMEOUT_MS = 15_000;
 const CLOSE_TIMEOUT_MS = 3_000;
 
 /** A proxy that is one of the bench's own programs. */
-export async function startProgram(name: ProgramName, setup: Setup, ca: string | undefined): Promise<RunningProxy> {
-  const startedMs = performance.now();
-  const options = JSON.stringify({ origin: setup.origin, ...(ca === undefined ? {} : { ca }) });
-  const child = startPinned('proxy', process.execPath, [programFile(name), options], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const line = await firstLine(child, (text) => text.startsWith('listening '));
-  return running(child, Number(line.split(' ')[1]), performance.now() - startedMs);
+export function programPeer(name: string, program: ProgramName, more: Partial<ProxyOptions> = {}): Peer {
+  return {
+    name,
+    missing: () => undefined,
+    async start({ origin, caFile }) {
+      const options: ProxyOptions = { origin, ...more, ...(caFile && { ca: readFileSync(caFile, 'utf8') }) };
+      const startedMs = performance.now();
+      const child = startPinned('proxy', process.execPath, [programFile(program), JSON.stringify(options)], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      const line = await firstLine(child);
+      return running(child, Number(line.split(' ')[1]), performance.now() - startedMs);
+    },
+  };
 }
 
 export function running(child: ChildProcess, port: number, readyMs: number): RunningProxy {
   return { port, pid: child.pid ?? 0, readyMs, close: () => endProcess(child) };
 }
 
-/** Reads on to the end after it has found the line: a pipe that nobody empties stops who writes into it. */
-export function firstLine(child: ChildProcess, isIt: (line: string) => boolean): Promise<string> {
+/** @throws Error where the process ends without one */
+function firstLine(child: ChildProcess): Promise<string> {
   return new Promise((resolve, reject) => {
-    const { stdout } = child;
-    if (stdout === null) throw new TypeError('the process has no standard output to read');
-    const lines = createInterface({ input: stdout });
-    lines.on('line', (line) => {
-      if (!isIt(line)) return;
-      lines.close();
-      stdout.resume();
-      resolve(line);
-    });
+    if (child.stdout === null) throw new TypeError('the process has no standard output to read');
+    createInterface({ input: child.stdout }).once('line', resolve);
     child.once('exit', (code) => reject(new Error(`the proxy ended with ${code} before it listened`)));
   });
 }
@@ -90,10 +91,15 @@ export function accepts(port: number): Promise<boolean> {
   });
 }
 
-export async function until(isSo: () => Promise<boolean>): Promise<void> {
+/** Waits until a process serves. @throws Error where it ends or takes too long; it is gone then */
+export async function until(child: ChildProcess, isSo: () => Promise<boolean>): Promise<void> {
   const endMs = performance.now() + READY_TIMEOUT_MS;
   while (!(await isSo())) {
-    if (performance.now() > endMs) throw new Error(`the proxy does not serve after ${READY_TIMEOUT_MS} ms`);
+    if (child.exitCode !== null) throw new Error(`the proxy ended with ${child.exitCode} before it served`);
+    if (performance.now() > endMs) {
+      await endProcess(child);
+      throw new Error(`the proxy does not serve after ${READY_TIMEOUT_MS} ms`);
+    }
     await delay(POLL_INTERVAL_MS);
   }
 }

@@ -1,9 +1,7 @@
-import { readFileSync } from 'node:fs';
-import { type Peer, startProgram } from './peer.ts';
+import { programPeer } from './peer.ts';
 
-/** `node:http` and `undici.dispatch`, and nothing else. */
-export const bareUndici: Peer = {
-  name: 'bare undici',
-  missing: () => undefined,
-  start: (setup) => startProgram('undici-proxy', setup, setup.caFile && readFileSync(setup.caFile, 'utf8')),
-};
+/** `node:http` and `undici.dispatch`, bodies streaming both ways, and nothing else. */
+export const bareUndici = programPeer('bare undici', 'undici-proxy');
+
+/** The same, but for bodies, which are read before they are sent on: quicker, and no way to treat a large one. */
+export const bareUndiciWhole = programPeer('bare undici, bodies whole', 'undici-proxy', { wholeBodies: true });

@@ -1,5 +1,6 @@
 import { type Connection, openConnection, openConnections } from './connection.ts';
 import type { OpenResult, Target } from './protocol.ts';
+import { createRandom } from './random.ts';
 import { createRequests } from './requests.ts';
 
 const FIRST_CONNECTIONS = 32;
@@ -72,15 +73,4 @@ function arrivals(perSecond: number, seconds: number): Float64Array {
     times.push(atMs);
   }
   return Float64Array.from(times);
-}
-
-/** Numbers from 0 to 1 that look like chance and are the same every time (mulberry32). */
-export function createRandom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
 }

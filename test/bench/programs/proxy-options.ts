@@ -4,6 +4,8 @@ export interface ProxyOptions {
   readonly origin: string;
   /** PEM that its certificate is held to; undefined without TLS. */
   readonly ca?: string;
+  /** Bodies are read before they are sent on; they stream unless told. Understood by `undici-proxy` alone. */
+  readonly wholeBodies?: boolean;
 }
 
 export function readOptions(): ProxyOptions {

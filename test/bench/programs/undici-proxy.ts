@@ -7,7 +7,7 @@ import { announce, readOptions } from './proxy-options.ts';
  * The least that a streaming proxy on Node can be: `node:http` in front, `undici.dispatch` behind, bodies as they come with
  * backpressure both ways, cancellation, hop-by-hop headers dropped. No routes, no tokens, no metrics, no log.
  */
-const { origin, ca } = readOptions();
+const { origin, ca, wholeBodies = false } = readOptions();
 const agent = new Agent({
   headersTimeout: 0,
   bodyTimeout: 0,
@@ -25,39 +25,47 @@ function forward(request: IncomingMessage, response: ServerResponse): void {
     const key = name.toLowerCase();
     if (key !== 'host' && !HOP_BY_HOP.has(key)) headers.push(name, raw[i + 1] as string);
   }
-  const hasBody = request.headers['content-length'] !== undefined || request.headers['transfer-encoding'] !== undefined;
-  const { method = 'GET', url = '/' } = request;
-  const options = { origin, path: url, method: method as Dispatcher.HttpMethod, headers };
+  const options = { origin, path: request.url ?? '/', method: request.method as Dispatcher.HttpMethod, headers };
+  const { 'content-length': length, 'transfer-encoding': coding } = request.headers;
+  if (length === undefined && coding === undefined) {
+    send({ ...options, body: null }, response);
+  } else if (wholeBodies) {
+    const chunks: Buffer[] = [];
+    request.on('data', (chunk: Buffer) => chunks.push(chunk));
+    request.on('end', () => send({ ...options, body: Buffer.concat(chunks) }, response));
+  } else {
+    send({ ...options, body: request }, response);
+  }
+}
+
+function send(options: Dispatcher.DispatchOptions, response: ServerResponse): void {
   let abort: (() => void) | undefined;
   let gone = false;
   response.on('close', () => {
     gone = true;
     if (!response.writableFinished) abort?.();
   });
-  agent.dispatch(
-    { ...options, body: hasBody ? request : null },
-    {
-      onRequestStart(controller) {
-        abort = () => controller.abort(new Error('the caller went away'));
-        if (gone) abort();
-      },
-      onResponseStart(controller, status) {
-        if (status < 200) return;
-        response.writeHead(status, answerHeaders((controller.rawHeaders ?? []) as Buffer[]));
-        response.on('drain', () => controller.resume());
-      },
-      onResponseData(controller, chunk) {
-        if (!response.write(chunk)) controller.pause();
-      },
-      onResponseEnd() {
-        response.end();
-      },
-      onResponseError() {
-        if (response.headersSent) response.destroy();
-        else response.writeHead(502).end();
-      },
+  agent.dispatch(options, {
+    onRequestStart(controller) {
+      abort = () => controller.abort(new Error('the caller went away'));
+      if (gone) abort();
     },
-  );
+    onResponseStart(controller, status) {
+      if (status < 200) return;
+      response.writeHead(status, answerHeaders((controller.rawHeaders ?? []) as Buffer[]));
+      response.on('drain', () => controller.resume());
+    },
+    onResponseData(controller, chunk) {
+      if (!response.write(chunk)) controller.pause();
+    },
+    onResponseEnd() {
+      response.end();
+    },
+    onResponseError() {
+      if (response.headersSent) response.destroy();
+      else response.writeHead(502).end();
+    },
+  });
 }
 
 function answerHeaders(raw: readonly Buffer[]): string[] {

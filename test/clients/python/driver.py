@@ -1,16 +1,22 @@
 """Clients on the Python SDK, driven by lines of JSON on standard input; see ../driver.ts."""
 
+import contextlib
 import json
 import sys
+import warnings
 from typing import Any
 
 import anyio
+import httpx2
 import mcp_types as types
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
-from mcp.shared._httpx_utils import create_mcp_http_client
+from mcp.client.subscriptions import SubscriptionLost
 
 Message = dict[str, Any]
+
+# What the SDK gives to a client of its own making: a stream may be silent for long.
+TIMEOUT = httpx2.Timeout(30, read=300)
 
 
 def say(message: Message) -> None:
@@ -63,8 +69,11 @@ class Driver:
         async def note_session(response: Any) -> None:
             agent.session = response.headers.get("mcp-session-id", agent.session)
 
-        async with create_mcp_http_client(headers={"authorization": f"Bearer {command['token']}"}) as http:
-            http.event_hooks["response"].append(note_session)
+        async with httpx2.AsyncClient(
+            headers={"authorization": f"Bearer {command['token']}"},
+            timeout=TIMEOUT,
+            event_hooks={"response": [note_session]},
+        ) as http:
             async with Client(
                 streamable_http_client(command["url"], http_client=http),
                 mode=command["mode"],
@@ -108,8 +117,11 @@ class Driver:
     async def listen(self, agent: Agent, command: Message, *, task_status: anyio.abc.TaskStatus[None]) -> None:
         async with agent.client.listen(resource_subscriptions=[command["uri"]]) as subscription:
             task_status.started()
-            async for event in subscription:
-                say({"client": command["client"], "updated": str(getattr(event, "uri", ""))})
+            # It is lost when its client is closed.
+            with contextlib.suppress(SubscriptionLost):
+                # The client's own handler hears of each, too.
+                async for _event in subscription:
+                    pass
 
     async def close(self, command: Message) -> None:
         agent = self.agents.pop(command["client"])
@@ -131,4 +143,6 @@ async def main() -> None:
         tasks.cancel_scope.cancel()
 
 
+# Half of what is tried here is of revisions that the SDK calls deprecated.
+warnings.simplefilter("ignore")
 anyio.run(main)

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { createMetrics } from '../../../src/admin/metrics.ts';
+import type { ReadinessReport } from '../../../src/admin/readiness.ts';
 import { CambistError } from '../../../src/errors.ts';
 import { configOf } from '../../harness/app.ts';
 import { sumSamples } from '../../harness/metric-samples.ts';
@@ -17,8 +18,12 @@ const config = configOf({
 const [github] = config.routes;
 if (github === undefined) throw new Error('the config has a route');
 
-function served(cacheSize = 0) {
-  const metrics = createMetrics('1.2.3', () => cacheSize);
+function served(cacheSize = 0, report: ReadinessReport = { ready: true, needs: {} }) {
+  const metrics = createMetrics('1.2.3', {
+    cacheEntries: () => cacheSize,
+    cacheMaxEntries: () => config.cache.maxEntries,
+    readiness: () => report,
+  });
   metrics.serve(config);
   return metrics;
 }
@@ -45,6 +50,11 @@ describe('from the start', () => {
       ['cambist_cache_entries', 'gauge'],
       ['cambist_cache_evictions_total', 'counter'],
       ['cambist_upstream_retries_total', 'counter'],
+      ['cambist_failures_total', 'counter'],
+      ['cambist_authorization_server_available', 'gauge'],
+      ['cambist_cache_max_entries', 'gauge'],
+      ['cambist_ready', 'gauge'],
+      ['cambist_need_ready', 'gauge'],
       ['cambist_config_reloads_total', 'counter'],
       ['cambist_config_last_reload_successful', 'gauge'],
       ['cambist_config_last_reload_success_timestamp_seconds', 'gauge'],
@@ -72,6 +82,8 @@ describe('from the start', () => {
         `cambist_request_duration_seconds_count{route="${route}"}`,
         `cambist_requests_total{route="${route}",method="POST",code="200",outcome="forwarded"}`,
         `cambist_requests_total{route="${route}",method="POST",code="503",outcome="failed"}`,
+        `cambist_failures_total{route="${route}",error="ERR_UPSTREAM_UNREACHABLE"}`,
+        'cambist_failures_total{route="_unmatched",error="ERR_ROUTE_NOT_FOUND"}',
         ...['hit', 'miss', 'joined', 'negative', 'bypass'].map(
           (result) => `cambist_cache_requests_total{route="${route}",result="${result}"}`,
         ),
@@ -79,7 +91,12 @@ describe('from the start', () => {
         assert.ok(series.includes(wanted), wanted);
       }
     }
-    for (const name of ['cambist_requests_total', 'cambist_cache_requests_total', 'cambist_exchanges_total']) {
+    for (const name of [
+      'cambist_requests_total',
+      'cambist_failures_total',
+      'cambist_cache_requests_total',
+      'cambist_exchanges_total',
+    ]) {
       assert.equal(sumSamples(text, name), 0, name);
     }
   });
@@ -111,7 +128,13 @@ describe('what happens', () => {
     const metrics = served();
     metrics.proxy.requestRouted(github);
     const during = await metrics.registry.metrics();
-    metrics.proxy.requestAnswered(github, { method: 'GET', status: 200, outcome: 'forwarded', durationMs: 20 });
+    metrics.proxy.requestAnswered(github, {
+      method: 'GET',
+      status: 200,
+      outcome: 'forwarded',
+      error: undefined,
+      durationMs: 20,
+    });
     metrics.proxy.requestEnded(github);
     const after = await metrics.registry.metrics();
     assert.equal(sumSamples(during, 'cambist_requests_in_flight', { route: 'github' }), 1);
@@ -124,11 +147,19 @@ describe('what happens', () => {
   test('a request without a route, and a method that somebody made up, have one label for all', async () => {
     const metrics = served();
     for (const method of ['BREW', 'WHEN']) {
-      metrics.proxy.requestAnswered(undefined, { method, status: 403, outcome: 'refused', durationMs: 1 });
+      metrics.proxy.requestAnswered(undefined, {
+        method,
+        status: 403,
+        outcome: 'refused',
+        error: 'ERR_ROUTE_NOT_FOUND',
+        durationMs: 1,
+      });
     }
     const text = await metrics.registry.metrics();
     const labels = { route: '_unmatched', method: 'other', code: '403', outcome: 'refused' };
     assert.equal(sumSamples(text, 'cambist_requests_total', labels), 2);
+    const failure = { route: '_unmatched', error: 'ERR_ROUTE_NOT_FOUND' };
+    assert.equal(sumSamples(text, 'cambist_failures_total', failure), 2);
   });
 
   test('streams, retries, evictions and the cache are counted', async () => {
@@ -146,6 +177,7 @@ describe('what happens', () => {
     assert.equal(sumSamples(text, 'cambist_cache_requests_total', { route: 'github', result: 'joined' }), 1);
     assert.equal(sumSamples(text, 'cambist_cache_evictions_total', { reason: 'capacity' }), 1);
     assert.equal(sumSamples(text, 'cambist_cache_entries'), 7);
+    assert.equal(sumSamples(text, 'cambist_cache_max_entries'), 10_000);
     assert.equal(sumSamples(text, 'cambist_credential_expiry_timestamp_seconds'), 1_900_000_000);
     assert.equal(sumSamples(text, 'cambist_build_info', { version: '1.2.3' }), 1);
   });
@@ -159,6 +191,38 @@ describe('what happens', () => {
     assert.equal(sumSamples(text, 'cambist_exchanges_total', { result: 'success', error: '' }), 1);
     assert.equal(sumSamples(text, 'cambist_exchanges_total', { result: 'failure', error: 'ERR_STS_UNAVAILABLE' }), 1);
     assert.equal(sumSamples(text, 'cambist_exchange_duration_seconds_count', { authorization_server: 'keycloak' }), 2);
+  });
+
+  test('an authorization server is available until it is said to be down, and again when it has answered', async () => {
+    const metrics = served();
+    const value = async () => {
+      const text = await metrics.registry.metrics();
+      return sumSamples(text, 'cambist_authorization_server_available', { authorization_server: 'keycloak' });
+    };
+    assert.equal(await value(), 1);
+    metrics.tokens.availabilityChanged('keycloak', false);
+    assert.equal(await value(), 0);
+    metrics.tokens.availabilityChanged('keycloak', true);
+    assert.equal(await value(), 1);
+  });
+
+  test('what is ready and what is waited for is asked at each scrape', async () => {
+    const needs: Record<string, 'ready' | 'waiting'> = { 'authorization_servers.keycloak': 'waiting', other: 'ready' };
+    const metrics = served(0, { ready: false, needs });
+    const text = await metrics.registry.metrics();
+    assert.equal(sumSamples(text, 'cambist_ready'), 0);
+    assert.equal(sumSamples(text, 'cambist_need_ready', { need: 'authorization_servers.keycloak' }), 0);
+    assert.equal(sumSamples(text, 'cambist_need_ready', { need: 'other' }), 1);
+    delete needs.other;
+    assert.doesNotMatch(await metrics.registry.metrics(), /need="other"/);
+  });
+
+  test('what is known of a server and of credentials that the config names no more is forgotten', async () => {
+    const metrics = served();
+    metrics.tokens.credentialRead('actor token of route "github"', 1_900_000_000);
+    metrics.serve({ ...config, routes: config.routes.slice(1) });
+    const text = await metrics.registry.metrics();
+    assert.doesNotMatch(text, /^cambist_(?:authorization_server_available|credential_expiry_timestamp_seconds)\{/m);
   });
 
   test('a reload that failed shows until one succeeds', async () => {

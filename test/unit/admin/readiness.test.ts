@@ -93,7 +93,7 @@ test('a fault is logged once for each cause, and so is its end', async (t) => {
     await settle();
   }
   assert.deepEqual(
-    lines.map(({ level, need: name, code }) => [level, name, code]),
+    lines.map(({ level, need: name, error }) => [level, name, error]),
     [
       ['warn', 'keycloak', 'ERR_STS_UNAVAILABLE'],
       ['warn', 'keycloak', 'ERR_INTERNAL'],

@@ -34,10 +34,30 @@ test('an exchange is a line, and one that failed says why', () => {
     level: 'warn',
     ...fields,
     result: 'failure',
-    code: 'ERR_EXCHANGE_REFUSED',
+    error: 'ERR_EXCHANGE_REFUSED',
     oauth_error: 'invalid_target',
     err: { code: 'ERR_EXCHANGE_REFUSED', message: 'refused' },
   });
+});
+
+test('the request for whose sake a token was asked for is named', () => {
+  const { logger, lines } = loggerWithLines();
+  const cause = { requestId: 'r-1', traceId: '0af7651916cd43dd8448eb211c80319c', span: undefined };
+  createTokenLog(logger).exchangeEnded({ ...outcome, cause });
+  assert.deepEqual([lines[0]?.request_id, lines[0]?.trace_id], ['r-1', '0af7651916cd43dd8448eb211c80319c']);
+});
+
+test('an authorization server that goes and comes is a line each', () => {
+  const { logger, lines } = loggerWithLines();
+  const log = createTokenLog(logger);
+  for (const available of [false, true]) log.availabilityChanged('keycloak', available);
+  assert.deepEqual(
+    lines.map(({ level, authorization_server }) => [level, authorization_server]),
+    [
+      ['warn', 'keycloak'],
+      ['info', 'keycloak'],
+    ],
+  );
 });
 
 test('a full cache is a line now and then, and not one for each eviction', () => {
@@ -65,17 +85,20 @@ test('two observers are told everything alike', () => {
     cacheAnswered: (...args) => void told.push([who, 'cacheAnswered', ...args]),
     exchangeEnded: (...args) => void told.push([who, 'exchangeEnded', ...args]),
     tokenEvicted: (...args) => void told.push([who, 'tokenEvicted', ...args]),
+    availabilityChanged: (...args) => void told.push([who, 'availabilityChanged', ...args]),
     credentialRead: (...args) => void told.push([who, 'credentialRead', ...args]),
   });
   const pair = both(observer('one'), observer('other'));
   pair.cacheAnswered('github', 'hit');
   pair.exchangeEnded(outcome);
   pair.tokenEvicted('idle');
+  pair.availabilityChanged('keycloak', false);
   pair.credentialRead('key', 1);
   const calls: unknown[][] = [
     ['cacheAnswered', 'github', 'hit'],
     ['exchangeEnded', outcome],
     ['tokenEvicted', 'idle'],
+    ['availabilityChanged', 'keycloak', false],
     ['credentialRead', 'key', 1],
   ];
   assert.deepEqual(

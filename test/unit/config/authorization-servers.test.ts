@@ -29,6 +29,7 @@ test('a server has defaults for what is left out', () => {
     extraParams: [],
     timeoutMs: 5000,
     tls: undefined,
+    dpop: false,
   });
 });
 
@@ -56,6 +57,7 @@ test('each method of client authentication becomes what its keys say', () => {
         privateKey: { file: '/k.pem' },
         alg: undefined,
         keyId: undefined,
+        certificate: undefined,
         assertionAudience: undefined,
         assertionLifetimeMs: 60_000,
       },
@@ -66,9 +68,40 @@ test('each method of client authentication becomes what its keys say', () => {
         privateKey: { file: '/k.pem' },
         alg: 'PS256',
         keyId: 'one',
+        certificate: undefined,
         assertionAudience: 'https://a',
         assertionLifetimeMs: 600_000,
       },
+    ],
+    [
+      `method: private_key_jwt\n${key}certificate: { file: /c.pem }\n`,
+      {
+        privateKey: { file: '/k.pem' },
+        alg: undefined,
+        keyId: undefined,
+        certificate: { file: '/c.pem' },
+        assertionAudience: undefined,
+        assertionLifetimeMs: 60_000,
+      },
+    ],
+    [
+      `method: client_secret_jwt\n${secret}`,
+      { clientSecret: { env: 'S' }, alg: 'HS256', assertionAudience: undefined, assertionLifetimeMs: 60_000 },
+    ],
+    [
+      `method: client_secret_jwt\n${secret}alg: HS512\nassertion_audience: https://a\n`,
+      { clientSecret: { env: 'S' }, alg: 'HS512', assertionAudience: 'https://a', assertionLifetimeMs: 60_000 },
+    ],
+    [
+      'method: client_assertion\nclient_assertion: { file: /a }\n',
+      {
+        clientAssertion: { file: '/a' },
+        clientAssertionType: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+      },
+    ],
+    [
+      'method: client_assertion\nclient_assertion: { file: /a }\nclient_assertion_type: urn:x:y\n',
+      { clientAssertion: { file: '/a' }, clientAssertionType: 'urn:x:y' },
     ],
   ] as const;
   for (const [lines, expected] of cases) {
@@ -218,4 +251,49 @@ ${ROUTE}`;
   assert.deepEqual(problemsOf(`${two}defaults: { authorization_server: one }\n`), [
     '4:3: warning: authorization_servers.two: no route uses this authorization server',
   ]);
+});
+
+test('a client certificate is that of the tls of the server', () => {
+  const tls = 'tls: { certificate: { file: /c }, private_key: { file: /k } }\n';
+  const server = serverOf(`${clientAuth('method: tls_client_auth\n')}${tls}`);
+  assert.deepEqual(server.clientAuth, { method: 'tls_client_auth' });
+  assert.equal(server.tls?.certificate, '/c');
+  for (const lines of ['', 'tls: { ca: { file: /ca } }\n']) {
+    assert.deepEqual(
+      problemsOf(withServer(`${clientAuth('method: tls_client_auth\n')}${lines}`)).map((line) =>
+        line.replace(/^[\d:]+ /, ''),
+      ),
+      ['authorization_servers.main: missing key "tls": method "tls_client_auth" needs its certificate and private_key'],
+    );
+  }
+});
+
+test('an algorithm fits its method, and a type of assertion is a URN', () => {
+  const cases: [string, RegExp][] = [
+    [
+      'method: client_secret_jwt\nclient_secret: { env: S }\nalg: ES256\n',
+      /alg: must be an algorithm of a shared secret: one of HS256, HS384, HS512$/,
+    ],
+    [
+      'method: private_key_jwt\nprivate_key: { env: S }\nalg: HS256\n',
+      /alg: must be an algorithm of a private key: one of RS256, /,
+    ],
+    [
+      'method: client_assertion\nclient_assertion: { file: /a }\nclient_assertion_type: spiffe\n',
+      /client_assertion_type: must be a full URN, as in urn:ietf/,
+    ],
+    ['method: client_assertion\n', /missing key "client_assertion"/],
+  ];
+  for (const [lines, message] of cases) {
+    const [problem, ...more] = problemsOf(withServer(clientAuth(lines)));
+    assert.match(problem ?? '', message);
+    assert.deepEqual(more, []);
+  }
+});
+
+test('the grant and the proof of possession are those of the file', () => {
+  const lines = 'issuer: https://x\nclient_auth: { method: none }\ngrant: jwt_bearer\ndpop: true\n';
+  const [server] = configOf(`${withServer(lines)}    resource: https://r\n`).authorizationServers;
+  assert.equal(server?.grant, 'jwt_bearer');
+  assert.equal(server?.dpop, true);
 });

@@ -76,6 +76,8 @@ test('a route has defaults for what is left out', () => {
   assert.deepEqual(subjectToken, {
     header: 'authorization',
     type: 'urn:ietf:params:oauth:token-type:access_token',
+    file: undefined,
+    verify: undefined,
   });
   assert.deepEqual(timeouts, { connectMs: 5000, responseHeadersMs: 0 });
   assert.equal(retryBodyLimitBytes, 65_536);
@@ -99,7 +101,8 @@ test("a route's own key wins over defaults as a whole, of timeouts each by itsel
   tls: { ca: { file: /ca } }
 `;
   const inherited = routeOf(UPSTREAM, SERVER + defaults);
-  assert.deepEqual(inherited.subjectToken, { header: 'x-token', type: 'urn:ietf:params:oauth:token-type:jwt' });
+  const { header, type } = inherited.subjectToken;
+  assert.deepEqual({ header, type }, { header: 'x-token', type: 'urn:ietf:params:oauth:token-type:jwt' });
   assert.deepEqual(inherited.timeouts, { connectMs: 1000, responseHeadersMs: 30_000 });
   assert.equal(inherited.retryBodyLimitBytes, 0);
   assert.equal(inherited.tls?.ca, '/ca');
@@ -128,6 +131,8 @@ audience: own
   assert.deepEqual(overridden.subjectToken, {
     header: 'authorization',
     type: 'urn:ietf:params:oauth:token-type:id_token',
+    file: undefined,
+    verify: undefined,
   });
   assert.deepEqual(overridden.timeouts, { connectMs: 1000, responseHeadersMs: 0 });
   assert.deepEqual(targetOf(overridden).audience, ['own']);
@@ -191,10 +196,10 @@ test('the rest of the file has bounds and defaults as well', () => {
   assert.deepEqual(limits, { maxInFlight: 10_000, maxHeaderBytes: 32_768, shutdownGraceMs: 25_000 });
   assert.deepEqual(
     { log, session, hostHeader },
-    { log: { level: 'info' }, session: { header: 'mcp-session-id' }, hostHeader: undefined },
+    { log: { level: 'info', sample: 1 }, session: { header: 'mcp-session-id' }, hostHeader: undefined },
   );
   const set = configOf(`version: 1
-log: { level: debug }
+log: { level: debug, sample: 0.25 }
 session: { header: X-Session }
 host_header: X-Kagent-Host
 cache: { max_entries: 1, max_age: 1s }
@@ -202,6 +207,8 @@ limits: { max_in_flight: 1, max_header_size: 1024, shutdown_grace: 0 }
 ${SERVER}${ROUTE}`);
   assert.deepEqual(set.cache, { maxEntries: 1, maxAgeMs: 1000 });
   assert.deepEqual(set.limits, { maxInFlight: 1, maxHeaderBytes: 1024, shutdownGraceMs: 0 });
-  assert.deepEqual([set.session.header, set.hostHeader, set.log.level], ['x-session', 'x-kagent-host', 'debug']);
+  assert.deepEqual([set.session.header, set.hostHeader], ['x-session', 'x-kagent-host']);
+  assert.deepEqual(set.log, { level: 'debug', sample: 0.25 });
+  assert.match(problemsOf(`${VALID}log: { sample: 2 }\n`)[0] ?? '', /^13:\d+: log\.sample: /);
   assert.deepEqual(problemsOf(`${VALID}cache: { max_age: 0 }\n`), ['13:19: cache.max_age: must be at least 1s']);
 });

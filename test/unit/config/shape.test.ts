@@ -18,7 +18,7 @@ test('an unknown key is told at the key, with the one that was meant', () => {
       `${VALID}    timeouts: { idle: 1s }\n`,
       '13:17: routes[0].timeouts: unknown key "idle": known here: connect, response_headers',
     ],
-    [`${VALID}log: { file: x }\n`, '13:8: log: unknown key "file": known here: level'],
+    [`${VALID}log: { file: x }\n`, '13:8: log: unknown key "file": known here: level, sample'],
   ];
   for (const [text, problem] of cases) assert.deepEqual(problemsOf(text), [problem]);
 });

@@ -7,6 +7,7 @@ import { parseConfig } from '../../../src/config/load.ts';
 import { describeError, ERROR_CODES } from '../../../src/errors.ts';
 import { CACHE_RESULTS, EVICTION_REASONS } from '../../../src/tokens/observer.ts';
 import { codeWords, fencedBlocks, tableRows } from '../../harness/markdown.ts';
+import { NOTHING_YET } from '../../harness/metric-sources.ts';
 
 const readme = readFileSync('README.md', 'utf8');
 
@@ -19,7 +20,7 @@ test('the README names every metric with its labels, and no other', async () => 
   const documented = tableRows(readme, 'metric').map(([name, labels]) =>
     [name, labels].flatMap((cell) => codeWords(cell ?? '')),
   );
-  const { registry } = createMetrics('0', () => 0);
+  const { registry } = createMetrics('0', NOTHING_YET);
   const registered = registry
     .getMetricsAsArray()
     .filter(({ name }) => name.startsWith('cambist_'))

@@ -65,7 +65,8 @@ const METADATA = fc.record(
 /** A pod, or a pod template, in which cambist finds a place. */
 export const ANY_POD: fc.Arbitrary<JsonObject> = fc
   .record({ metadata: maybe(METADATA, {}), spec: SPEC }, { requiredKeys: ['spec'], noNullPrototype: true })
-  .map((pod) => ({ apiVersion: 'v1', kind: 'Pod', ...(pod as JsonObject) }));
+  // Through JSON, so that no two places hold one object, which YAML would write as an alias.
+  .map((pod) => JSON.parse(JSON.stringify({ apiVersion: 'v1', kind: 'Pod', ...(pod as JsonObject) })) as JsonObject);
 
 /** Flags of an injection. */
 export const ANY_FLAGS: fc.Arbitrary<WrittenOptions> = fc.record(

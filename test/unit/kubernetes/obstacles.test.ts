@@ -69,6 +69,11 @@ const CASES: Readonly<Record<string, Case>> = {
     outcome: 'skipped',
     reason: /opted out/,
   },
+  'opted in by label and out by annotation': {
+    template: pod({}, { ...ENABLED, annotations: { 'cambist.dev/inject': 'disabled' } }),
+    outcome: 'skipped',
+    reason: /opted out/,
+  },
   'a label that says neither': {
     template: pod({}, { labels: { 'cambist.dev/inject': 'true' } }),
     outcome: 'refused',

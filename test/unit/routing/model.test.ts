@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { Route } from '../../../src/config/config.ts';
+import { piecesOf } from '../../../src/config/resolve-match.ts';
+import type { KnownFacts } from '../../../src/routing/request-facts.ts';
 import { parseRequestTarget, type RequestTarget } from '../../../src/routing/request-target.ts';
 import { createRouteTable } from '../../../src/routing/route-table.ts';
 import { upstreamPath } from '../../../src/routing/upstream-path.ts';
@@ -23,24 +25,59 @@ const requestPath = fc
   .map(([parts, end]) => `/${parts.join('/')}${end}`);
 const basePath = fc.constantFrom('', '/mcp', '/mcp/', '/a/b', '/a%20b');
 
-const routes = fc
-  .uniqueArray(fc.tuple(hostPattern, prefix, basePath), {
-    selector: ([pattern, path]) => JSON.stringify([pattern ?? null, path]),
-    maxLength: 12,
-  })
-  .map((rows) =>
-    rows.map(([pattern, path, base], index) =>
-      routeOf(`r${index}`, { host: pattern, path }, { origin: `https://upstream-${index}`, path: base }),
-    ),
-  );
+const pattern = fc.constantFrom('*', 'a', 'a*', 'ab', 'ab*', 'b');
+const some = <T>(value: fc.Arbitrary<T>) =>
+  fc.option(fc.uniqueArray(value, { minLength: 1, maxLength: 2 }), { nil: undefined, freq: 2 });
+const conditions = fc.record({
+  methods: some(fc.constantFrom('GET', 'POST')),
+  mcpMethods: some(pattern),
+  mcpNames: some(pattern),
+});
+const conditionsOrNone = conditions.map((made) =>
+  Object.values(made).every((list) => list === undefined) ? undefined : made,
+);
+
+const routes = fc.array(fc.tuple(hostPattern, prefix, basePath, conditionsOrNone), { maxLength: 16 }).map((rows) => {
+  const pieces = new Set<string>();
+  return rows.flatMap(([host, path, base, made], index) => {
+    const match = { host, path, conditions: made };
+    const own = [...piecesOf(match)];
+    // The config refuses what could tie.
+    if (own.some((piece) => pieces.has(piece))) return [];
+    for (const piece of own) pieces.add(piece);
+    return [routeOf(`r${index}`, match, { origin: `https://upstream-${index}`, path: base })];
+  });
+});
+const text = fc.constantFrom(undefined, 'a', 'ab', 'abc', 'b', 'c');
+const facts: fc.Arbitrary<KnownFacts> = fc.record({
+  method: fc.constantFrom('GET', 'POST', 'PUT'),
+  message: fc.option(fc.record({ method: text, name: text }), { nil: undefined }),
+});
 const target: fc.Arbitrary<RequestTarget> = fc.record({
   host: fc.option(host, { nil: undefined }),
   path: fc.option(requestPath, { nil: undefined, freq: 20 }),
   query: fc.constantFrom('', '?a=1'),
 });
 
+/** How exact the best pattern is that a value falls under: a whole value before a beginning. Negative: none. */
+function exactness(patterns: readonly string[] | undefined, value: string | undefined): number {
+  if (patterns === undefined) return 0;
+  return Math.max(
+    ...patterns.map((one) => {
+      if (value === undefined) return -1;
+      if (one === value) return 1000;
+      return one.endsWith('*') && value.startsWith(one.slice(0, -1)) ? one.length : -1;
+    }),
+  );
+}
+
 /** The specification, as slow as it is plain. */
-function model(all: readonly Route[], { host: name, path }: RequestTarget): Route | undefined {
+function model(all: readonly Route[], { host: name, path }: RequestTarget, given: KnownFacts): Route | undefined {
+  const exactnessOf = ({ match: { conditions: wanted } }: Route) => [
+    exactness(wanted?.mcpNames, given.message?.name),
+    exactness(wanted?.mcpMethods, given.message?.method),
+    exactness(wanted?.methods, given.method),
+  ];
   const rank = (pattern: string | undefined): number =>
     pattern === undefined ? 0 : pattern.startsWith('*') ? pattern.length : 1000;
   return all
@@ -51,31 +88,42 @@ function model(all: readonly Route[], { host: name, path }: RequestTarget): Rout
         match.host === name ||
         (match.host.startsWith('*.') && name?.endsWith(match.host.slice(1)) === true);
       const wanted = match.path.split('/').filter((part) => part !== '');
-      const given = path.split('/').slice(1);
-      return hostFits && wanted.every((part, index) => given[index] === part);
+      const segments = path.split('/').slice(1);
+      return hostFits && wanted.every((part, index) => segments[index] === part);
     })
-    .sort((a, b) => rank(b.match.host) - rank(a.match.host) || b.match.path.length - a.match.path.length)[0];
+    .filter((route) => exactnessOf(route).every((value) => value >= 0))
+    .sort((a, b) => {
+      const [name1 = 0, mcp1 = 0, http1 = 0] = exactnessOf(a);
+      const [name2 = 0, mcp2 = 0, http2 = 0] = exactnessOf(b);
+      return (
+        rank(b.match.host) - rank(a.match.host) ||
+        b.match.path.length - a.match.path.length ||
+        name2 - name1 ||
+        mcp2 - mcp1 ||
+        http2 - http1
+      );
+    })[0];
 }
 
 test('the table gives the route that a linear scan by precedence gives', () => {
   fc.assert(
-    fc.property(routes, target, (all, request) => {
-      assert.equal(createRouteTable(all).match(request)?.name, model(all, request)?.name);
+    fc.property(routes, target, facts, (all, request, given) => {
+      assert.equal(createRouteTable(all).match(request, given)?.name, model(all, request, given)?.name);
     }),
-    { numRuns: 3000 },
+    { numRuns: 5000 },
   );
 });
 
 test('the reason why a route is not taken is true', () => {
   fc.assert(
-    fc.property(routes, target, (all, request) => {
-      const taken = createRouteTable(all).match(request);
+    fc.property(routes, target, facts, (all, request, given) => {
+      const taken = createRouteTable(all).match(request, given);
       for (const route of all) {
         if (route === taken) continue;
-        const why = whyNot(route, request, taken);
-        const alone = createRouteTable([route]).match(request) !== undefined;
+        const why = whyNot(route, request, taken, given);
+        const alone = createRouteTable([route]).match(request, given) !== undefined;
         // By itself it would be taken exactly where the reason is that another goes before it.
-        assert.equal(/^the (host|path) of "/.test(why), alone, why);
+        assert.equal(/^the (host|path|conditions) of "/.test(why), alone, why);
         if (alone) assert.ok(taken !== undefined && why.includes(`"${taken.name}"`), why);
         if (why.endsWith('is longer')) assert.ok((taken?.match.path.length ?? 0) > route.match.path.length, why);
       }

@@ -6,7 +6,12 @@ export function routeOf(name: string, match: Partial<Match>, upstream: Partial<U
     name,
     match: { host: undefined, path: '/', conditions: undefined, ...match },
     upstream: { origin: 'https://backend.example.com', host: 'backend.example.com', path: '', ...upstream },
-    subjectToken: { header: 'authorization', type: 'urn:ietf:params:oauth:token-type:access_token' },
+    subjectToken: {
+      header: 'authorization',
+      type: 'urn:ietf:params:oauth:token-type:access_token',
+      file: undefined,
+      verify: undefined,
+    },
     credential: { kind: 'none' },
     timeouts: { connectMs: 5000, responseHeadersMs: 0 },
     retryBodyLimitBytes: 65_536,

@@ -14,7 +14,8 @@ function fault(retryAfterSeconds?: number): CambistError {
 /** A breaker with a count of the attempts that it let through. */
 function setUp() {
   const clock = createFakeClock();
-  const breaker = createBreaker('main', clock);
+  const said: boolean[] = [];
+  const breaker = createBreaker('main', clock, (available) => said.push(available));
   let attempts = 0;
   const attempt = (work: () => Promise<unknown>): Promise<unknown> =>
     breaker.run(() => {
@@ -26,7 +27,7 @@ function setUp() {
       () => assert.fail('it did not fail'),
       () => {},
     );
-  return { clock, breaker, attempt, fail, attempts: () => attempts };
+  return { clock, breaker, attempt, fail, said, attempts: () => attempts };
 }
 
 const succeed = (breaker: Breaker): Promise<string> => breaker.run(async () => 'token');
@@ -44,6 +45,30 @@ test('what an attempt gives or throws goes through unchanged', async () => {
     attempt(() => Promise.reject(error)),
     (caught) => caught === error,
   );
+});
+
+test('that the server is down is said once, and so is that it answers again', async () => {
+  const setup = setUp();
+  await setup.fail();
+  await setup.fail();
+  assert.deepEqual(setup.said, []);
+  await setup.fail();
+  setup.clock.advance(3000);
+  await setup.fail();
+  assert.deepEqual(setup.said, [false]);
+  setup.clock.advance(3000);
+  await succeed(setup.breaker);
+  await succeed(setup.breaker);
+  assert.deepEqual(setup.said, [false, true]);
+});
+
+test('a server that asks for peace is not available, and one that refuses is', async () => {
+  const setup = setUp();
+  await setup.fail(fault(5));
+  assert.deepEqual(setup.said, [false]);
+  setup.clock.advance(5000);
+  await setup.fail(new CambistError('ERR_EXCHANGE_REFUSED', 'no'));
+  assert.deepEqual(setup.said, [false, true]);
 });
 
 test('two faults in a row are nobody else’s business', async () => {

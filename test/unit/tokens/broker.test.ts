@@ -13,6 +13,7 @@ import {
   serverOf,
   settle,
   subjectOf,
+  subjectTokenOf,
   targetOf,
 } from './sample.ts';
 import { bearerOf, refusalOf, setUpBroker } from './scripted-endpoint.ts';
@@ -31,13 +32,20 @@ test('a token is exchanged once, and then comes from the cache', async () => {
   assert.equal(requests.length, 1);
   assert.deepEqual(answers, ['github miss', 'github hit']);
   assert.deepEqual(outcomes, [
-    { route: 'github', authorizationServer: 'main', refresh: false, error: undefined, durationMs: 0 },
+    {
+      route: 'github',
+      authorizationServer: 'main',
+      refresh: false,
+      cause: undefined,
+      error: undefined,
+      durationMs: 0,
+    },
   ]);
 });
 
 test('the exchange has the subject token and its type, and what the route wants', async () => {
   const { broker, request } = setUpBroker();
-  broker.lookUp(routeOf({ subjectToken: { header: 'x-user', type: JWT } }), alice);
+  broker.lookUp(routeOf({ subjectToken: subjectTokenOf({ header: 'x-user', type: JWT }) }), alice);
   const { grant, target, server } = await request(1);
   assert.deepEqual(grant, {
     kind: 'token_exchange',

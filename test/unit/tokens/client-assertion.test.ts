@@ -28,6 +28,7 @@ function serverWith(t: TestContext, key: string, fields: KeyAuth = {}) {
     privateKey: { file: folderOf(t).write('key', key) },
     alg: undefined,
     keyId: undefined,
+    certificate: undefined,
     assertionAudience: undefined,
     assertionLifetimeMs: 60_000,
     ...fields,

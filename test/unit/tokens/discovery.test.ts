@@ -77,6 +77,35 @@ test('a token endpoint in clear is taken on this machine, in the cluster, or whe
   assert.throws(() => read(document({ token_endpoint: 'ftp://h/t' }), { allowInsecureHttp: true }));
 });
 
+const TLS = { ca: undefined, certificate: '/cert', privateKey: '/key' };
+const MTLS_ENDPOINT = 'https://mtls.idp.example.com/token';
+const readWithCertificate = (aliases: unknown) =>
+  readMetadata(
+    { status: 200, retryAfter: undefined, text: document({ mtls_endpoint_aliases: aliases }) },
+    serverOf({ tls: TLS }),
+    ISSUER,
+  );
+
+test('a client with a certificate takes the token endpoint that is for those', () => {
+  assert.deepEqual(readWithCertificate({ token_endpoint: MTLS_ENDPOINT }), {
+    tokenEndpoint: TOKEN_ENDPOINT,
+    mtlsTokenEndpoint: MTLS_ENDPOINT,
+  });
+  for (const aliases of [undefined, null, 'x', {}, { revocation_endpoint: MTLS_ENDPOINT }]) {
+    assert.deepEqual(readWithCertificate(aliases), { tokenEndpoint: TOKEN_ENDPOINT });
+  }
+  for (const token_endpoint of [7, '/token', 'http://mtls.idp.example.com/token']) {
+    assert.throws(() => readWithCertificate({ token_endpoint }), failsWith('ERR_STS_UNAVAILABLE', /"token_endpoint"/));
+  }
+});
+
+test('a client without a certificate does not care about that endpoint', () => {
+  assert.deepEqual(read(document({ mtls_endpoint_aliases: { token_endpoint: MTLS_ENDPOINT } })), {
+    tokenEndpoint: TOKEN_ENDPOINT,
+  });
+  assert.deepEqual(read(document({ mtls_endpoint_aliases: { token_endpoint: 7 } })), { tokenEndpoint: TOKEN_ENDPOINT });
+});
+
 async function setUp(t: TestContext, issuerPath = '') {
   const fake = await startFakeAuthorizationServer({ issuerPath });
   const agent = new Agent();

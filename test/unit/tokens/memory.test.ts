@@ -5,7 +5,10 @@ import { runInNewContext } from 'node:vm';
 import { CambistError } from '../../../src/errors.ts';
 import { createBroker } from '../../../src/tokens/broker.ts';
 import { createTokenCache } from '../../../src/tokens/cache.ts';
+import { type Assertion, createAssertions } from '../../../src/tokens/chain.ts';
 import { systemClock } from '../../../src/tokens/clock.ts';
+import { createDpopProver } from '../../../src/tokens/dpop.ts';
+import { createExchange } from '../../../src/tokens/exchange.ts';
 import { readSubject } from '../../../src/tokens/subject.ts';
 import type { TokenEndpoint } from '../../../src/tokens/token-endpoint.ts';
 import { routeOf } from './sample.ts';
@@ -31,7 +34,13 @@ async function usedBytes(): Promise<number> {
 }
 
 function setUp(answer: () => string) {
-  const observer = { cacheAnswered() {}, exchangeEnded() {}, tokenEvicted() {}, credentialRead() {} };
+  const observer = {
+    cacheAnswered() {},
+    exchangeEnded() {},
+    tokenEvicted() {},
+    credentialRead() {},
+    availabilityChanged() {},
+  };
   const cache = createTokenCache(ENTRIES, systemClock, observer.tokenEvicted);
   const endpoint: TokenEndpoint = {
     run: (work) => work(),
@@ -39,18 +48,21 @@ function setUp(answer: () => string) {
     requestToken: async () => ({
       // As it comes from the network, and not as one text that all share.
       accessToken: JSON.parse(`"${answer()}"`),
+      tokenType: 'Bearer',
       expiresInSeconds: 300,
       sentAtMs: systemClock.monotonicMs(),
     }),
   };
-  const broker = createBroker({
-    cache,
+  const exchange = createExchange({
     endpoint: () => endpoint,
+    assertions: createAssertions(createTokenCache<Assertion>(ENTRIES, systemClock, () => {})),
+    dpop: createDpopProver(systemClock),
     maxAgeMs: () => 300_000,
     clock: systemClock,
     observer,
     random: Math.random,
   });
+  const broker = createBroker({ cache, exchange, clock: systemClock, observer });
   const route = routeOf();
   /** So many callers from the number `first` on, a few at a time; each has a token of 1 KiB and perhaps a session. */
   async function call(first: number, count: number): Promise<void> {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CambistError } from '../../../src/errors.ts';
 import { readRetryAfter, readTokenAnswer } from '../../../src/tokens/token-answer.ts';
+import { askedFor } from './sample.ts';
 
 const NOW = Date.parse('2026-11-24T12:00:00Z');
 
@@ -36,7 +37,7 @@ for (const [value, seconds] of values) {
 test('Retry-After goes with a fault, and with no refusal', () => {
   const secondsOf = (status: number): number | undefined => {
     try {
-      readTokenAnswer({ status, retryAfter: '7', text: '' }, 'main', 'token_exchange', undefined, NOW);
+      readTokenAnswer({ status, retryAfter: '7', text: '' }, askedFor(), NOW);
     } catch (error) {
       if (error instanceof CambistError) return error.retryAfterSeconds;
     }

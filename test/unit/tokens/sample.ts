@@ -2,10 +2,18 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import type { AuthorizationServer, Credential, Route, TokenTarget } from '../../../src/config/config.ts';
+import type {
+  AuthorizationServer,
+  Chain,
+  Credential,
+  Route,
+  SubjectTokenSource,
+  TokenTarget,
+} from '../../../src/config/config.ts';
 import { Secret } from '../../../src/config/secret.ts';
 import type { CambistError, ErrorCode } from '../../../src/errors.ts';
 import { readSubject, type Subject } from '../../../src/tokens/subject.ts';
+import type { AskedFor } from '../../../src/tokens/token-answer.ts';
 
 export const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token';
 export const JWT = 'urn:ietf:params:oauth:token-type:jwt';
@@ -23,6 +31,7 @@ export function serverOf(fields: Partial<AuthorizationServer> = {}): Authorizati
     extraParams: [],
     timeoutMs: 5000,
     tls: undefined,
+    dpop: false,
     ...fields,
   };
 }
@@ -44,9 +53,24 @@ export function exchangeOf(fields: Partial<Extract<Credential, { kind: 'exchange
     authorizationServer: serverOf(),
     target: targetOf(),
     actorToken: undefined,
+    chain: undefined,
     onMissingSubject: 'deny',
     ...fields,
   };
+}
+
+export function chainOf(fields: Partial<Chain> = {}): Chain {
+  return {
+    authorizationServer: serverOf({ name: 'idp', issuer: 'https://login.example.com' }),
+    assertion: 'id_jag',
+    audience: 'https://idp.example.com',
+    expectAudience: ['https://idp.example.com'],
+    ...fields,
+  };
+}
+
+export function subjectTokenOf(fields: Partial<SubjectTokenSource> = {}): SubjectTokenSource {
+  return { header: 'authorization', type: ACCESS_TOKEN, file: undefined, verify: undefined, ...fields };
 }
 
 export function routeOf(fields: Partial<Route> = {}): Route {
@@ -54,13 +78,25 @@ export function routeOf(fields: Partial<Route> = {}): Route {
     name: 'github',
     match: { host: undefined, path: '/', conditions: undefined },
     upstream: { origin: 'https://github.example.com', host: 'github.example.com', path: '/mcp' },
-    subjectToken: { header: 'authorization', type: ACCESS_TOKEN },
+    subjectToken: subjectTokenOf(),
     credential: exchangeOf(),
     timeouts: { connectMs: 5000, responseHeadersMs: 0 },
     retryBodyLimitBytes: 65_536,
     stepUp: [],
     http2: false,
     tls: undefined,
+    ...fields,
+  };
+}
+
+/** What an answer is read as the answer to. */
+export function askedFor(fields: Partial<AskedFor> = {}): AskedFor {
+  return {
+    serverName: 'main',
+    grant: 'token_exchange',
+    requestedTokenType: undefined,
+    wanted: 'bearer',
+    secrets: [],
     ...fields,
   };
 }

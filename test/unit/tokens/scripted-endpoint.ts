@@ -2,8 +2,12 @@ import type { AuthorizationServer, TokenTarget } from '../../../src/config/confi
 import { CambistError, type ErrorCode } from '../../../src/errors.ts';
 import { type Broker, createBroker, type Lookup } from '../../../src/tokens/broker.ts';
 import { createTokenCache, type TokenCache } from '../../../src/tokens/cache.ts';
+import { type Assertion, createAssertions } from '../../../src/tokens/chain.ts';
+import { createDpopProver } from '../../../src/tokens/dpop.ts';
+import { createExchange } from '../../../src/tokens/exchange.ts';
 import type { IssuedToken } from '../../../src/tokens/issued.ts';
 import type { ExchangeOutcome, TokenObserver } from '../../../src/tokens/observer.ts';
+import type { TokenType } from '../../../src/tokens/token-answer.ts';
 import type { TokenEndpoint } from '../../../src/tokens/token-endpoint.ts';
 import type { Grant } from '../../../src/tokens/token-request.ts';
 import { createFakeClock, type FakeClock } from '../../harness/fake-clock.ts';
@@ -14,8 +18,9 @@ export interface ScriptedRequest {
   readonly server: AuthorizationServer;
   readonly grant: Grant;
   readonly target: TokenTarget;
+  readonly wanted: 'token' | 'assertion';
   /** @param expiresInSeconds `unknown`: the answer does not say */
-  issue(accessToken?: string, expiresInSeconds?: number | 'unknown'): Promise<void>;
+  issue(accessToken?: string, expiresInSeconds?: number | 'unknown', tokenType?: TokenType): Promise<void>;
   fail(error: unknown): Promise<void>;
 }
 
@@ -49,6 +54,7 @@ export function setUpBroker({ maxEntries = 100, maxAgeMs = 300_000 } = {}): Brok
     exchangeEnded: (outcome) => outcomes.push(outcome),
     tokenEvicted: (reason) => evictions.push(reason),
     credentialRead: (name, seconds) => credentials.push([name, seconds]),
+    availabilityChanged: () => {},
   };
   const cache = createTokenCache(maxEntries, clock, observer.tokenEvicted);
   let issued = 0;
@@ -56,17 +62,18 @@ export function setUpBroker({ maxEntries = 100, maxAgeMs = 300_000 } = {}): Brok
   const endpointOf = (server: AuthorizationServer): TokenEndpoint => ({
     run: (work) => work(),
     prepare: async () => {},
-    requestToken(grant, target) {
+    requestToken(grant, target, wanted = 'token') {
       const sentAtMs = clock.monotonicMs();
       const answer = deferred<Awaited<ReturnType<TokenEndpoint['requestToken']>>>();
       requests.push({
         server,
         grant,
         target,
-        issue(accessToken, life = 300) {
+        wanted,
+        issue(accessToken, life = 300, tokenType = 'Bearer') {
           issued += 1;
           const expiresInSeconds = life === 'unknown' ? undefined : life;
-          answer.resolve({ accessToken: accessToken ?? `issued-${issued}`, expiresInSeconds, sentAtMs });
+          answer.resolve({ accessToken: accessToken ?? `issued-${issued}`, tokenType, expiresInSeconds, sentAtMs });
           return settle();
         },
         fail(error) {
@@ -81,11 +88,17 @@ export function setUpBroker({ maxEntries = 100, maxAgeMs = 300_000 } = {}): Brok
   const setup: BrokerSetup = {
     broker: createBroker({
       cache,
-      endpoint: endpointOf,
-      maxAgeMs: () => maxAgeMs,
+      exchange: createExchange({
+        endpoint: endpointOf,
+        assertions: createAssertions(createTokenCache<Assertion>(maxEntries, clock, () => {})),
+        dpop: createDpopProver(clock),
+        maxAgeMs: () => maxAgeMs,
+        clock,
+        observer,
+        random: () => setup.random,
+      }),
       clock,
       observer,
-      random: () => setup.random,
     }),
     cache,
     clock,

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import type { Route } from '../../../src/config/config.ts';
 import { refusalKey, resourceDigest, tokenKey } from '../../../src/tokens/session.ts';
-import { exchangeOf, JWT, routeOf, serverOf, subjectOf, targetOf } from './sample.ts';
+import { chainOf, exchangeOf, JWT, routeOf, serverOf, subjectOf, subjectTokenOf, targetOf } from './sample.ts';
 
 const RESOURCE = resourceDigest(routeOf());
 
@@ -12,7 +12,7 @@ test('two routes that want the same token have the same resource, whatever else 
     name: 'other',
     match: { host: 'h', path: '/other', conditions: undefined },
     upstream: { origin: 'http://elsewhere', host: 'elsewhere', path: '' },
-    subjectToken: { header: 'x-user-token', type: routeOf().subjectToken.type },
+    subjectToken: subjectTokenOf({ header: 'x-user-token' }),
     retryBodyLimitBytes: 0,
   });
   assert.equal(resourceDigest(other), RESOURCE);
@@ -34,7 +34,11 @@ const splitting: Record<string, Route> = {
   'the kind of credential': routeOf({
     credential: { kind: 'client_credentials', authorizationServer: serverOf(), target: targetOf() },
   }),
-  'the type of the subject token': routeOf({ subjectToken: { header: 'authorization', type: JWT } }),
+  'the type of the subject token': routeOf({ subjectToken: subjectTokenOf({ type: JWT }) }),
+  'another grant': server({ grant: 'jwt_bearer' }),
+  'a proof of possession': server({ dpop: true }),
+  'a chain': routeOf({ credential: exchangeOf({ chain: chainOf() }) }),
+  'another assertion in it': routeOf({ credential: exchangeOf({ chain: chainOf({ assertion: 'jwt' }) }) }),
   'an actor token': routeOf({ credential: exchangeOf({ actorToken: { source: { file: '/actor' }, type: JWT } }) }),
   'another actor token': routeOf({ credential: exchangeOf({ actorToken: { source: { file: '/b' }, type: JWT } }) }),
   'the resource': target({ resource: ['https://docs.example.com/mcp'] }),

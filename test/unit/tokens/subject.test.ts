@@ -60,6 +60,31 @@ for (const [header, values] of malformed) {
   });
 }
 
+const bound: [header: string, value: string, message: RegExp][] = [
+  ['authorization', 'DPoP abc', /comes with the scheme DPoP/],
+  ['authorization', 'dpop abc', /comes with the scheme DPoP/],
+  ['x-user-token', 'DPoP abc', /comes with the scheme DPoP/],
+  ['authorization', `Bearer ${jwtOf({ cnf: { jkt: 'thumbprint' } })}`, /is bound to a key \(DPoP\)/],
+  ['x-user-token', jwtOf({ cnf: { 'x5t#S256': 'thumbprint' } }), /is bound to a certificate \(mutual TLS\)/],
+];
+for (const [header, value, message] of bound) {
+  test(`a token that only its holder can show is refused, and the message says so: ${message}`, () => {
+    assert.throws(
+      () => readSubject(header, [value]),
+      (error: Error) => {
+        failsWith('ERR_SUBJECT_TOKEN_INVALID', message)(error);
+        return /obtain one that is a plain bearer/.test(error.message);
+      },
+    );
+  });
+}
+
+test('a confirmation by other means, or none, binds a token to nobody that we know of', () => {
+  for (const cnf of [undefined, null, 7, 'x', [], {}, { kid: 'x' }]) {
+    assert.ok(readSubject('authorization', [`Bearer ${jwtOf({ cnf })}`]) !== undefined);
+  }
+});
+
 test('the end of a JWT is read in milliseconds', () => {
   assert.equal(readSubject('authorization', [`Bearer ${jwtOf({ exp: 1_700_000_000.5 })}`])?.expiresAtMs, 1.7e12 + 500);
 });

@@ -3,9 +3,9 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import type { ErrorCode } from '../../../src/errors.ts';
 import { CambistError } from '../../../src/errors.ts';
-import { readTokenAnswer } from '../../../src/tokens/token-answer.ts';
+import { type AskedFor, asksForNonce, readTokenAnswer } from '../../../src/tokens/token-answer.ts';
 import type { Grant } from '../../../src/tokens/token-request.ts';
-import { ACCESS_TOKEN, failsWith, JWT } from './sample.ts';
+import { ACCESS_TOKEN, askedFor, failsWith, JWT } from './sample.ts';
 
 const ID_TOKEN = 'urn:ietf:params:oauth:token-type:id_token';
 const GOOD = { access_token: 'issued', issued_token_type: ACCESS_TOKEN, token_type: 'Bearer', expires_in: 300 };
@@ -19,7 +19,11 @@ function read(
   }: { status?: number; grant?: Grant['kind']; requested?: string } = {},
 ) {
   const text = typeof body === 'string' ? body : JSON.stringify(body);
-  return readTokenAnswer({ status, retryAfter: undefined, text }, 'main', grant, requested, 0);
+  return readTokenAnswer(
+    { status, retryAfter: undefined, text },
+    askedFor({ grant, requestedTokenType: requested }),
+    0,
+  );
 }
 
 function errorOf(run: () => unknown): CambistError {
@@ -53,7 +57,7 @@ const usable: [what: string, body: object, life: number | undefined, requested?:
 for (const [what, body, life, requested] of usable) {
   test(`an answer is usable: ${what}`, () => {
     const answer = read(body, requested === undefined ? {} : { requested });
-    assert.deepEqual(answer, { accessToken: 'issued', expiresInSeconds: life });
+    assert.deepEqual(answer, { accessToken: 'issued', tokenType: 'Bearer', expiresInSeconds: life });
   });
 }
 
@@ -206,7 +210,7 @@ test('whatever comes back, it is a token that may stand in a header or one of th
       fc.option(fc.string(), { nil: undefined }),
       (status, text, retryAfter) => {
         try {
-          const { accessToken } = readTokenAnswer({ status, retryAfter, text }, 'main', 'token_exchange', undefined, 0);
+          const { accessToken } = readTokenAnswer({ status, retryAfter, text }, askedFor(), 0);
           assert.match(accessToken, /^[A-Za-z0-9._~+/-]+=*$/);
         } catch (error) {
           assert.ok(error instanceof CambistError);
@@ -215,3 +219,70 @@ test('whatever comes back, it is a token that may stand in a header or one of th
     ),
   );
 });
+
+test('a token that is bound to our key is taken where proofs are made, and nowhere else', () => {
+  for (const name of ['DPoP', 'dpop', 'DPOP']) {
+    const body = { ...GOOD, token_type: name };
+    assert.equal(readAs('bearer_or_dpop', body).tokenType, 'DPoP');
+    for (const wanted of ['bearer', 'assertion'] as const) {
+      assert.throws(() => readAs(wanted, body), failsWith('ERR_STS_RESPONSE_INVALID', /"token_type" is not "/));
+    }
+  }
+  assert.equal(readAs('bearer_or_dpop', GOOD).tokenType, 'Bearer');
+});
+
+const ID_JAG = 'urn:ietf:params:oauth:token-type:id-jag';
+
+test('what is no bearer is taken as an assertion alone', () => {
+  const body = { access_token: 'id.jag.x', issued_token_type: ID_JAG, token_type: 'N_A', expires_in: 300 };
+  assert.deepEqual(readAs('assertion', body, ID_JAG), {
+    accessToken: 'id.jag.x',
+    tokenType: 'N_A',
+    expiresInSeconds: 300,
+  });
+  assert.equal(readAs('assertion', { ...body, token_type: 'n_a' }, ID_JAG).tokenType, 'N_A');
+  assert.equal(readAs('assertion', { ...body, token_type: 'Bearer' }, ID_JAG).tokenType, 'Bearer');
+  for (const wanted of ['bearer', 'bearer_or_dpop'] as const) {
+    assert.throws(() => readAs(wanted, body, ID_JAG), failsWith('ERR_STS_RESPONSE_INVALID'));
+  }
+});
+
+test('an assertion is of the type that was asked for', () => {
+  const body = { access_token: 'a', token_type: 'N_A' };
+  assert.equal(readAs('assertion', body, ID_JAG).accessToken, 'a');
+  for (const issued_token_type of [ACCESS_TOKEN, JWT, ID_TOKEN, 7]) {
+    assert.throws(
+      () => readAs('assertion', { ...body, issued_token_type }, ID_JAG),
+      failsWith('ERR_STS_RESPONSE_INVALID', /"issued_token_type" is none that was asked for/),
+    );
+  }
+});
+
+test('a wish for a nonce is told from all else', () => {
+  const wish = JSON.stringify({ error: 'use_dpop_nonce' });
+  const answers: [status: number, text: string, wishes: boolean][] = [
+    [400, wish, true],
+    [401, wish, true],
+    [200, wish, false],
+    [500, wish, false],
+    [400, JSON.stringify({ error: 'invalid_dpop_proof' }), false],
+    [400, 'use_dpop_nonce', false],
+  ];
+  for (const [status, text, wishes] of answers) {
+    assert.equal(asksForNonce({ status, retryAfter: undefined, text }), wishes, `${status} ${text}`);
+  }
+});
+
+test('with the grant jwt_bearer a refused assertion is the refused token of the caller', () => {
+  const body = { error: 'invalid_grant', error_description: 'AADSTS50013: Assertion failed signature validation.' };
+  assert.equal(errorOf(() => read(body, { status: 400, grant: 'jwt_bearer' })).code, 'ERR_SUBJECT_TOKEN_INVALID');
+  const claims = JSON.stringify({ access_token: { capolids: { essential: true, values: ['x'] } } });
+  const wanted = errorOf(() => read({ error: 'interaction_required', claims }, { status: 400, grant: 'jwt_bearer' }));
+  assert.equal(wanted.code, 'ERR_INTERACTION_REQUIRED');
+  assert.equal(wanted.claims, claims);
+});
+
+function readAs(wanted: AskedFor['wanted'], body: object, requestedTokenType?: string) {
+  const answer = { status: 200, retryAfter: undefined, text: JSON.stringify(body) };
+  return readTokenAnswer(answer, askedFor({ wanted, requestedTokenType }), 0);
+}

@@ -3,7 +3,8 @@ import { type TestContext, test } from 'node:test';
 import { Agent } from 'undici';
 import type { AuthorizationServer } from '../../../src/config/config.ts';
 import { CambistError } from '../../../src/errors.ts';
-import { createTokenEndpoint } from '../../../src/tokens/token-endpoint.ts';
+import { createDpopProver } from '../../../src/tokens/dpop.ts';
+import { createTokenEndpoint, type TokenEndpointContext } from '../../../src/tokens/token-endpoint.ts';
 import type { Grant } from '../../../src/tokens/token-request.ts';
 import { startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
@@ -17,6 +18,11 @@ const EXCHANGE: Grant = {
 };
 const HOUR_MS = 3_600_000;
 
+/** What the endpoints of a process share. */
+function contextOf(clock = createFakeClock()): TokenEndpointContext {
+  return { clock, dpop: createDpopProver(clock), credentialRead: () => {}, availabilityChanged: () => {}, servers: () => [] };
+}
+
 async function setUp(t: TestContext, fields: Partial<AuthorizationServer> = {}) {
   const fake = await startFakeAuthorizationServer();
   const agent = new Agent({ headersTimeout: 0, bodyTimeout: 0 });
@@ -26,7 +32,7 @@ async function setUp(t: TestContext, fields: Partial<AuthorizationServer> = {}) 
   });
   const clock = createFakeClock();
   const server = serverOf({ issuer: fake.issuer, ...fields });
-  const endpoint = createTokenEndpoint(server, () => agent, clock);
+  const endpoint = createTokenEndpoint(server, () => agent, contextOf(clock));
   const ask = (grant = EXCHANGE, target = targetOf()) => endpoint.run(() => endpoint.requestToken(grant, target));
   return { fake, clock, endpoint, ask, server };
 }
@@ -38,7 +44,12 @@ test('a token is asked for where the metadata say, with the form and the client 
   });
   const answer = await ask();
   const [request] = fake.requests;
-  assert.deepEqual(answer, { accessToken: request?.issued, expiresInSeconds: 300, sentAtMs: clock.monotonicMs() });
+  assert.deepEqual(answer, {
+    accessToken: request?.issued,
+    tokenType: 'Bearer',
+    expiresInSeconds: 300,
+    sentAtMs: clock.monotonicMs(),
+  });
   assert.equal(request?.headers.authorization, `Basic ${Buffer.from('cambist:s3cret').toString('base64')}`);
   assert.equal(request?.headers['content-type'], 'application/x-www-form-urlencoded');
   assert.equal(request?.headers.accept, 'application/json');
@@ -93,12 +104,7 @@ test('a refusal is told from a fault', async (t) => {
   assert.equal(fake.requests.length, 2);
 });
 
-for (const mood of [
-  { kind: 'hang' },
-  { kind: 'drip', intervalMs: 5 },
-  { kind: 'reset' },
-  { kind: 'huge', bytes: 1_000_000 },
-] as const) {
+for (const mood of [{ kind: 'hang' }, { kind: 'drip', intervalMs: 5 }, { kind: 'reset' }] as const) {
   test(`a token endpoint that does ${mood.kind} is unavailable, in bounded time`, async (t) => {
     const { fake, ask } = await setUp(t, { timeoutMs: 150 });
     fake.mood = mood;
@@ -107,6 +113,12 @@ for (const mood of [
     assert.ok(performance.now() - startedMs < 3000);
   });
 }
+
+test('an answer too large to be one of a token endpoint is unusable', async (t) => {
+  const { fake, ask } = await setUp(t);
+  fake.mood = { kind: 'huge', bytes: 1_000_000 };
+  await assert.rejects(ask(), failsWith('ERR_STS_RESPONSE_INVALID', /"main".*larger than/));
+});
 
 test('nobody listening is unavailable, and after three times not even tried', async (t) => {
   const { fake, ask } = await setUp(t, { tokenEndpoint: 'http://127.0.0.1:9/token' });
@@ -189,12 +201,12 @@ test('an unreadable credential is our own trouble, and no request is made', asyn
 
 test('a pool that cannot be made is our own trouble', async () => {
   const error = new CambistError('ERR_CREDENTIAL_UNAVAILABLE', 'no CA');
-  const endpoint = createTokenEndpoint(serverOf(), () => Promise.reject(error), createFakeClock());
+  const endpoint = createTokenEndpoint(serverOf(), () => Promise.reject(error), contextOf());
   await assert.rejects(endpoint.prepare(), (caught) => caught === error);
   const direct = createTokenEndpoint(
     serverOf({ tokenEndpoint: 'http://127.0.0.1:9/token' }),
     () => Promise.reject(error),
-    createFakeClock(),
+    contextOf(),
   );
   await assert.rejects(direct.requestToken(EXCHANGE, targetOf()), (caught) => caught === error);
 });

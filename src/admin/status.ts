@@ -1,0 +1,181 @@
+import { createHash } from 'node:crypto';
+import type { Config, Credential, Route } from '../config/config.ts';
+import type { Readiness } from './readiness.ts';
+import { mendOf } from './recent-failures.ts';
+import type { RouteTally, Tally } from './tally.ts';
+
+/** What the status page shows, as `/status.json` has it: names, codes and figures, as on `/metrics`. */
+export interface StatusReport {
+  readonly version: string;
+  readonly started_at: string;
+  readonly ready: boolean;
+  /** What is still missing. */
+  readonly missing: readonly { readonly need: string; readonly status: string; readonly mend?: string | undefined }[];
+  readonly config: ConfigStatus;
+  readonly totals: Figures;
+  readonly cache: { readonly entries: number; readonly max_entries: number };
+  readonly authorization_servers: readonly ServerStatus[];
+  readonly routes: readonly RouteStatus[];
+  readonly failures: readonly FailureStatus[];
+  readonly credentials: readonly { readonly name: string; readonly ends_at: string }[];
+}
+
+export interface ConfigStatus {
+  /** Tells one config from another. */
+  readonly version: string;
+  readonly loaded_at: string;
+  /** Undefined before the first. */
+  readonly last_reload?: { readonly at: string; readonly result: 'success' | 'failure' } | undefined;
+}
+
+export interface Figures {
+  readonly requests: number;
+  readonly failures: number;
+  readonly backend_errors: number;
+  readonly in_flight: number;
+  readonly open_streams: number;
+  /** Requests that wanted a token, and those among them that cost no exchange. */
+  readonly wanted_token: number;
+  readonly served_from_cache: number;
+}
+
+export interface ServerStatus {
+  readonly name: string;
+  readonly state: 'available' | 'down' | 'not found';
+  readonly exchanges: number;
+  readonly failures: number;
+  /** Undefined before the first exchange. */
+  readonly mean_ms?: number | undefined;
+}
+
+export interface RouteStatus extends Figures {
+  readonly name: string;
+  readonly credential: Credential['kind'];
+  readonly authorization_servers: readonly string[];
+}
+
+export interface FailureStatus {
+  readonly route?: string | undefined;
+  readonly error: string;
+  readonly mend: string;
+  readonly count: number;
+  readonly last_at: string;
+}
+
+export interface StatusSources {
+  readonly version: string;
+  readonly tally: Tally;
+  readonly readiness: Readiness;
+  readonly cacheEntries: () => number;
+  readonly nowMs: () => number;
+}
+
+/** Knows which config is served since when, and puts together what the status page shows. */
+export interface Status {
+  serve(config: Config): void;
+  reloaded(result: 'success' | 'failure'): void;
+  report(): StatusReport;
+}
+
+export function createStatus({ version, tally, readiness, cacheEntries, nowMs }: StatusSources): Status {
+  const startedAt = isoTime(nowMs());
+  let served: { config: Config; version: string; loaded_at: string } | undefined;
+  let lastReload: ConfigStatus['last_reload'];
+
+  function servers(config: Config, needs: Readonly<Record<string, string>>): ServerStatus[] {
+    const used = new Set(config.routes.flatMap(serversOf));
+    return [...used].map((name) => {
+      const { exchanges, failures, totalMs, available } = tally.server(name);
+      const found = (needs[`authorization_servers.${name}`] ?? 'ready') === 'ready';
+      return {
+        name,
+        state: !available ? 'down' : found ? 'available' : 'not found',
+        exchanges,
+        failures,
+        ...(exchanges > 0 && { mean_ms: Math.round((10 * totalMs) / exchanges) / 10 }),
+      };
+    });
+  }
+
+  return {
+    serve(config) {
+      served = { config, version: versionOf(config), loaded_at: isoTime(nowMs()) };
+      tally.forgetCredentials();
+    },
+    reloaded(result) {
+      lastReload = { at: isoTime(nowMs()), result };
+    },
+    report() {
+      const { ready, needs } = readiness.report();
+      const config = served?.config;
+      const routes = config?.routes ?? [];
+      const ofRoutes = routes.map(({ name }) => tally.route(name));
+      return {
+        version,
+        started_at: startedAt,
+        ready,
+        missing: Object.entries(needs)
+          .filter(([, status]) => status !== 'ready')
+          .map(([need, status]) => ({ need, status, ...mend(status) })),
+        config: {
+          version: served?.version ?? '',
+          loaded_at: served?.loaded_at ?? startedAt,
+          ...(lastReload !== undefined && { last_reload: lastReload }),
+        },
+        totals: figures([...ofRoutes, tally.unmatched()]),
+        cache: { entries: cacheEntries(), max_entries: config?.cache.maxEntries ?? 0 },
+        authorization_servers: config === undefined ? [] : servers(config, needs),
+        routes: routes.map((route) => ({
+          name: route.name,
+          credential: route.credential.kind,
+          authorization_servers: serversOf(route),
+          ...figures([tally.route(route.name)]),
+        })),
+        failures: tally.failures.list().map(({ route, error, count, lastMs }) => ({
+          ...(route !== undefined && { route }),
+          error,
+          mend: mendOf(error) ?? '',
+          count,
+          last_at: isoTime(lastMs),
+        })),
+        credentials: [...tally.credentials()]
+          .sort(([, one], [, other]) => one - other)
+          .map(([name, seconds]) => ({ name, ends_at: isoTime(seconds * 1000) })),
+      };
+    },
+  };
+}
+
+function figures(tallies: readonly Readonly<RouteTally>[]): Figures {
+  const sum = (of: keyof RouteTally): number => tallies.reduce((total, tally) => total + tally[of], 0);
+  return {
+    requests: sum('requests'),
+    failures: sum('failures'),
+    backend_errors: sum('backendErrors'),
+    in_flight: sum('inFlight'),
+    open_streams: sum('openStreams'),
+    wanted_token: sum('wanted'),
+    served_from_cache: sum('served'),
+  };
+}
+
+function serversOf({ credential }: Route): string[] {
+  if (credential.kind === 'client_credentials') return [credential.authorizationServer.name];
+  if (credential.kind !== 'exchange') return [];
+  const { authorizationServer, chain } = credential;
+  return chain === undefined ? [authorizationServer.name] : [chain.authorizationServer.name, authorizationServer.name];
+}
+
+function mend(status: string): { mend?: string } {
+  const sentence = mendOf(status);
+  return sentence === undefined ? {} : { mend: sentence };
+}
+
+/** Short enough to be compared by eye; it is of what the file means, which holds no secret. */
+function versionOf(config: Config): string {
+  return createHash('sha256').update(JSON.stringify(config)).digest('hex').slice(0, 8);
+}
+
+function isoTime(ms: number): string {
+  return new Date(ms).toISOString();
+}

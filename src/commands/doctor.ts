@@ -1,0 +1,90 @@
+import { readFile } from 'node:fs/promises';
+import { parseArgs } from 'node:util';
+import type { Config, Route } from '../config/config.ts';
+import { loadConfig } from '../config/load.ts';
+import { formatProblem } from '../config/problem.ts';
+import { createDispatchers } from '../dispatchers.ts';
+import { examine, type Listener } from '../doctor/examine.ts';
+import type { GivenToken } from '../doctor/examine-route.ts';
+import { createInstruments } from '../doctor/instruments.ts';
+import { createTextReport, type ReportedFinding, summary } from '../doctor/report.ts';
+import { systemClock } from '../tokens/clock.ts';
+import { type Command, configFile, EXIT, UsageError } from './command.ts';
+
+/**
+ * Talks to the authorization servers of a config and tries one exchange per route: what is wrong, why, and what to change.
+ * Exit code 1 where anything is wrong; what could not be checked is said, and is no failure.
+ */
+export const doctor: Command = async (args) => {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      config: { type: 'string' },
+      'subject-token-file': { type: 'string' },
+      route: { type: 'string' },
+      json: { type: 'boolean' },
+    },
+  });
+  const file = configFile(values.config);
+  const { config, problems } = await loadConfig(file);
+  if (config === undefined) {
+    for (const problem of problems) console.error(formatProblem(problem));
+    return EXIT.failed;
+  }
+  const only = values.route === undefined ? undefined : routeNamed(values.route, config);
+  const given = values['subject-token-file'] === undefined ? undefined : await readToken(values['subject-token-file']);
+  const findings: ReportedFinding[] = [];
+  const report = values.json === true ? undefined : createTextReport((line) => console.log(line), showsColour());
+  await consult(config, only, given, {
+    begins: (patient, title) => report?.begins(patient, title),
+    found(patient, finding) {
+      findings.push({ about: patient, ...finding });
+      report?.found(patient, finding);
+    },
+  });
+  const healthy = findings.every(({ severity }) => severity !== 'error');
+  console.log(
+    values.json === true ? JSON.stringify({ file, healthy, findings }, null, 2) : `\n${file}: ${summary(findings)}`,
+  );
+  return healthy ? EXIT.done : EXIT.failed;
+};
+
+async function consult(
+  config: Config,
+  only: Route | undefined,
+  given: GivenToken | undefined,
+  listener: Listener,
+): Promise<void> {
+  const dispatchers = createDispatchers(() => {});
+  const instruments = createInstruments(
+    (name, tls, connectMs) => dispatchers.for({ name, tls, connectMs }),
+    systemClock,
+  );
+  try {
+    await examine({ config, only, given, instruments, listener });
+  } finally {
+    await dispatchers.destroy();
+  }
+}
+
+function routeNamed(name: string, { routes }: Config): Route {
+  const route = routes.find((candidate) => candidate.name === name);
+  if (route !== undefined) return route;
+  throw new UsageError(`there is no route "${name}": it is one of ${routes.map((other) => other.name).join(', ')}`);
+}
+
+/** The file may hold the bare token, or the line of a header that it was copied from. */
+async function readToken(source: string): Promise<GivenToken> {
+  let text: string;
+  try {
+    text = await readFile(source, 'utf8');
+  } catch {
+    throw new UsageError(`the subject token file "${source}" cannot be read: name a file that holds a token`);
+  }
+  return { source, token: text.trim().replace(/^(?:authorization: *)?bearer +/i, '') };
+}
+
+/** See https://no-color.org. */
+function showsColour(): boolean {
+  return process.stdout.isTTY === true && (process.env.NO_COLOR ?? '') === '';
+}

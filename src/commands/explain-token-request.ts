@@ -1,0 +1,111 @@
+import type { AuthorizationServer, Config, Route, TokenTarget } from '../config/config.ts';
+import { firstLegTarget } from '../tokens/chain.ts';
+import { buildTokenRequest, type FormField, type Grant } from '../tokens/token-request.ts';
+
+/** A token request as it would be sent, with names in the place of all that is secret. */
+export interface TokenRequestExplanation {
+  readonly endpoint: string;
+  readonly client_authentication: string;
+  /** The request bears a proof of possession (RFC 9449); undefined: it does not. */
+  readonly dpop: true | undefined;
+  readonly form: readonly FormField[];
+}
+
+/** What a route asks of authorization servers for one caller. */
+export interface TokenRequests {
+  /** How the subject token is checked before anything is asked. */
+  readonly subject_token_check: string | undefined;
+  /** The first leg of a chain. */
+  readonly assertion_request: TokenRequestExplanation | undefined;
+  readonly token_request: TokenRequestExplanation | undefined;
+}
+
+export function explainTokenRequests(route: Route): TokenRequests {
+  const { credential, subjectToken } = route;
+  if (credential.kind === 'passthrough' || credential.kind === 'none') {
+    return { subject_token_check: undefined, assertion_request: undefined, token_request: undefined };
+  }
+  const { authorizationServer: server, target } = credential;
+  if (credential.kind === 'client_credentials') {
+    const token_request = explainRequest(server, target, { kind: 'client_credentials' });
+    return { subject_token_check: undefined, assertion_request: undefined, token_request };
+  }
+  const { chain, actorToken } = credential;
+  const subject = subjectName(route);
+  const exchange: Grant = {
+    kind: 'token_exchange',
+    subjectToken: subject,
+    subjectTokenType: subjectToken.type,
+    actor: actorToken && { token: '<actor token>', type: actorToken.type },
+  };
+  const assertion = chain === undefined ? subject : '<assertion from the request before>';
+  const isBearer = chain !== undefined || server.grant === 'jwt_bearer';
+  return {
+    subject_token_check: explainCheck(route),
+    assertion_request: chain && explainRequest(chain.authorizationServer, firstLegTarget(chain, target), exchange),
+    token_request: explainRequest(server, target, isBearer ? { kind: 'jwt_bearer', assertion } : exchange),
+  };
+}
+
+/** What the issued token of a route is kept under. */
+export function explainCacheKey(route: Route, config: Config): string[] | undefined {
+  switch (route.credential.kind) {
+    case 'none':
+    case 'passthrough':
+      return undefined;
+    case 'client_credentials':
+      return ['the resource: authorization server, client, resource, audience, scope, extra parameters'];
+    case 'exchange': {
+      const { header, file } = route.subjectToken;
+      const resource =
+        'the resource: authorization server, client, grant, resource, audience, scope, types, actor, chain, extra parameters';
+      if (file !== undefined) return ['our own token, from a file', resource];
+      return [
+        `the caller's token, from the header "${header}"`,
+        `the session id, from the header "${config.session.header}", where there is one`,
+        resource,
+      ];
+    }
+  }
+}
+
+function explainRequest(server: AuthorizationServer, target: TokenTarget, grant: Grant): TokenRequestExplanation {
+  const alias = server.tls?.certificate === undefined ? '' : ', the one of its mtls_endpoint_aliases first';
+  return {
+    endpoint: server.tokenEndpoint ?? `the token_endpoint in the metadata of ${server.issuer}${alias}`,
+    client_authentication: explainClientAuth(server),
+    dpop: server.dpop ? true : undefined,
+    form: buildTokenRequest(grant, target, server),
+  };
+}
+
+function subjectName({ subjectToken: { header, file } }: Route): string {
+  return file === undefined ? `<token from the header "${header}">` : '<token from the file>';
+}
+
+function explainCheck({ subjectToken: { verify } }: Route): string | undefined {
+  if (verify === undefined) return undefined;
+  const keys = verify.jwksUri ?? 'the jwks_uri of its metadata';
+  const audience = verify.audience === 'any' ? 'whatever its aud' : `aud one of ${verify.audience.join(', ')}`;
+  return `signed by ${verify.issuer} (keys from ${keys}), ${audience}, exp and nbf`;
+}
+
+function explainClientAuth(server: AuthorizationServer): string {
+  const { clientAuth: auth, clientId } = server;
+  switch (auth.method) {
+    case 'none':
+      return clientId === undefined ? 'none' : `client_id=${clientId} in the form`;
+    case 'client_secret_basic':
+      return `Authorization: Basic <${clientId}:secret, ${auth.basicEncoding} encoded>`;
+    case 'client_secret_post':
+      return `client_id=${clientId} and client_secret=<secret> in the form`;
+    case 'client_secret_jwt':
+      return `client_id=${clientId} and client_assertion=<JWT made now with the secret, ${auth.alg}> in the form`;
+    case 'private_key_jwt':
+      return `client_id=${clientId} and client_assertion=<JWT signed now> in the form`;
+    case 'client_assertion':
+      return `client_id=${clientId} and client_assertion=<from the file>, of type ${auth.clientAssertionType}, in the form`;
+    case 'tls_client_auth':
+      return `client_id=${clientId} in the form, and the client certificate of the connection`;
+  }
+}

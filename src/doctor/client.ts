@@ -1,0 +1,118 @@
+import type { AuthorizationServer } from '../config/config.ts';
+import { type Finding, fine, problem, warning } from './finding.ts';
+import { place } from './metadata.ts';
+import { issuedIn, type Observation, type Refusal, refusalOf } from './observation.ts';
+
+/** Sent in place of a subject token: whoever checks it refuses it, and has then accepted the client that sent it. */
+export const NO_TOKEN = 'cambist-doctor-sends-no-token';
+
+/**
+ * What the answer to a request with a worthless subject token says of the client that sent it. Pure.
+ * @see RFC 6749 section 5.2
+ */
+export function clientFinding(server: AuthorizationServer, answer: Observation): Finding {
+  const client = `client "${server.clientId ?? ''}" (${server.clientAuth.method})`;
+  if (issuedIn(answer) !== undefined) {
+    return problem('any_subject_accepted', 'the server issued a token for a subject token that is none', {
+      why: 'it does not check the subject token, so that any caller gets what a real one would',
+      mend: 'do not use this server for token exchange before it verifies what it exchanges',
+    });
+  }
+  const refusal = refusalOf(answer);
+  if (refusal === undefined) return unavailableFinding(answer);
+  if (isSwitchedOff(refusal)) return switchedOff(server, refusal);
+  if (isClientRefused(refusal)) return refused(server, client, refusal);
+  return fine('client_accepted', `${client} is accepted`);
+}
+
+/** An answer that says nothing of client or token. */
+export function unavailableFinding({ status }: Observation): Finding {
+  return problem('server_unavailable', `the token endpoint answered ${status ?? 'nothing'}`, {
+    why:
+      status === 429
+        ? 'it has had too many requests'
+        : 'the server has a fault of its own, or no token endpoint is there',
+    mend: "see the server's log of this moment",
+  });
+}
+
+/** Does a server refuse the client, and not the token? Keycloak says `invalid_client` of an unknown audience, too. */
+export function isClientRefused({ status, error, description }: Refusal): boolean {
+  if (/audience not found/i.test(description)) return false;
+  return error === 'invalid_client' || (status === 401 && error !== 'access_denied' && error !== 'invalid_grant');
+}
+
+/** Does a server know the client, and not let it exchange? */
+export function isSwitchedOff({ status, error, description }: Refusal): boolean {
+  if (error === 'unsupported_grant_type') return true;
+  if (/exchange.*(not|n't).*(enabled|allowed|supported)/i.test(description)) return true;
+  return error === 'unauthorized_client' && status !== 401;
+}
+
+function switchedOff(server: AuthorizationServer, { shown, error, description }: Refusal): Finding {
+  const keycloak = /standard token exchange/i.test(description) || server.issuer?.includes('/realms/') === true;
+  const entra = server.issuer?.includes('login.microsoftonline.com') === true && server.grant === 'token_exchange';
+  const grant = server.grant === 'jwt_bearer' ? 'the jwt-bearer grant' : 'token exchange';
+  return problem('exchange_switched_off', `client "${server.clientId ?? ''}" may not use ${grant}: ${shown}`, {
+    why:
+      error === 'unsupported_grant_type'
+        ? 'the server does not know this grant, or not at this endpoint'
+        : 'the client is known, and this grant is not switched on for it',
+    mend: entra
+      ? `set ${place(server)}.grant: jwt_bearer and extra_params: { requested_token_use: on_behalf_of }`
+      : keycloak
+        ? `switch "Standard token exchange" on for client "${server.clientId}" (attribute standard.token.exchange.enabled)`
+        : `allow the client this grant at the server, or set ${place(server)}.grant to the one that it offers`,
+  });
+}
+
+function refused(server: AuthorizationServer, client: string, { shown }: Refusal): Finding {
+  return problem('client_refused', `${client} is refused: ${shown}`, { mend: clientMend(server) });
+}
+
+function clientMend(server: AuthorizationServer): string {
+  const at = `${place(server)}.client_auth`;
+  switch (server.clientAuth.method) {
+    case 'none':
+      return `the server wants client authentication: set ${at}.method to what the client is registered with`;
+    case 'client_secret_basic':
+    case 'client_secret_post':
+    case 'client_secret_jwt':
+      return `compare client_id and secret with the server's, and see that the client is registered for ${server.clientAuth.method}`;
+    case 'private_key_jwt':
+      return `see that the server has the public key of ${at}.private_key, that key_id is its name there, and that it wants the issuer as "aud" (else set assertion_audience: some want the token endpoint)`;
+    case 'client_assertion':
+      return `see that the server trusts the issuer of the assertion, its "sub" and its "aud", and that client_assertion_type is right`;
+    case 'tls_client_auth':
+      return `see that the client is registered with the subject of ${place(server)}.tls.certificate, and that the server asks for certificates at this address`;
+  }
+}
+
+/**
+ * What it means that the client was refused with the one encoding of id and secret, and accepted with the other. Pure.
+ * @see RFC 6749 section 2.3.1
+ */
+export function encodingFinding(server: AuthorizationServer, other: 'form' | 'raw'): Finding {
+  return problem(
+    'client_basic_encoding',
+    `the client is accepted where its secret is sent ${other}, and refused as configured`,
+    {
+      why:
+        other === 'raw'
+          ? 'the secret has characters that the RFC wants percent-encoded, and this server does not decode them'
+          : 'the secret has characters that this server, as the RFC wants, percent-decodes',
+      mend: `set ${place(server)}.client_auth.basic_encoding: ${other}`,
+    },
+  );
+}
+
+/** Would the other encoding of a `Basic` header send anything else? */
+export function encodingMatters(authorization: string | undefined): boolean {
+  const pair = Buffer.from((authorization ?? '').replace(/^Basic /, ''), 'base64').toString('utf8');
+  return !/^[A-Za-z0-9._~-]*:[A-Za-z0-9._~-]*$/.test(pair);
+}
+
+/** Where nothing but a real request can tell. */
+export function notCheckedFinding(why: string): Finding {
+  return warning('client_not_checked', 'client authentication was not tried by itself', { why });
+}

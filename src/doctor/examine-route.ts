@@ -1,0 +1,173 @@
+import type { AuthorizationServer, Route } from '../config/config.ts';
+import type { CambistError } from '../errors.ts';
+import { firstLegTarget } from '../tokens/chain.ts';
+import { readClaims } from '../tokens/claims.ts';
+import type { TokenCredential } from '../tokens/exchange.ts';
+import type { Subject } from '../tokens/subject.ts';
+import { unavailableFinding } from './client.ts';
+import { clockFinding, skewByIssue } from './clocks.ts';
+import { credentialFinding, failureOf, type ServerHealth, unreachable } from './examine-server.ts';
+import { type Finding, fine, problem, warning } from './finding.ts';
+import type { Instruments } from './instruments.ts';
+import { issuedFindings } from './issued.ts';
+import { issuedIn, type Observation, refusalOf } from './observation.ts';
+import { refusalFinding } from './refusal.ts';
+import { subjectFinding } from './subject.ts';
+
+/** A subject token for routes that take the caller's, and where it came from. */
+export interface GivenToken {
+  readonly source: string;
+  readonly token: string;
+}
+
+type Found = (finding: Finding) => void;
+
+/**
+ * Tries what a request on a route would lead to: one exchange, and a look at what comes back.
+ * @param health of the servers; what the exchange shows of them is added
+ */
+export async function examineRoute(
+  route: Route,
+  given: GivenToken | undefined,
+  health: Map<AuthorizationServer, ServerHealth>,
+  instruments: Instruments,
+  found: Found,
+): Promise<void> {
+  const { credential } = route;
+  if (credential.kind === 'passthrough' || credential.kind === 'none') {
+    return found(fine('route_needs_no_token', `credential: ${credential.kind}, so there is nothing to exchange`));
+  }
+  const sick = serversOf(credential).find((server) => health.get(server)?.fit !== true);
+  if (sick !== undefined) {
+    return found(
+      warning('route_not_checked', 'no exchange was tried', {
+        why: `authorization server "${sick.name}" has to be mended first`,
+      }),
+    );
+  }
+  const subject = await findSubject(route, given, instruments, found);
+  if (subject === 'missing') return;
+  const from = instruments.observations.length;
+  const wanted = { route, credential, subject, resource: route.name, refresh: false };
+  const failure = await failureOf(() => instruments.exchange(wanted));
+  const answers = instruments.observations.slice(from).filter(({ method }) => method === 'POST');
+  const findings = await judge(credential, answers, subject, failure);
+  for (const finding of findings) found(finding);
+  const issued = answers.findLast((answer) => issuedIn(answer) !== undefined);
+  if (issued !== undefined) compareClocks(serverOf(credential, issued), issued, health, found);
+}
+
+/** For a server that did not say what time it has. */
+function compareClocks(
+  server: AuthorizationServer,
+  issued: Observation,
+  health: Map<AuthorizationServer, ServerHealth>,
+  found: Found,
+): void {
+  if (health.get(server)?.clockKnown !== false) return;
+  const skew = skewByIssue(readClaims(issuedIn(issued) ?? '') ?? {}, { ...issued, date: undefined });
+  if (skew === undefined) return;
+  health.set(server, { fit: true, clockKnown: true });
+  found(clockFinding(skew, '"iat" of the issued token'));
+}
+
+/** @returns undefined where the route's token is for cambist itself */
+async function findSubject(
+  route: Route,
+  given: GivenToken | undefined,
+  { subjects, clock }: Instruments,
+  found: Found,
+): Promise<Subject | undefined | 'missing'> {
+  const { credential, subjectToken } = route;
+  if (credential.kind !== 'exchange') return undefined;
+  if (subjectToken.file === undefined && given === undefined) {
+    if (credential.onMissingSubject === 'client_credentials') return undefined;
+    found(
+      warning('subject_token_missing', 'no exchange was tried, since there is no subject token', {
+        why: "whether the server accepts callers' tokens, and whom it issues tokens for, cannot be checked without one",
+        mend: 'write a token of a caller into a file, and name it with --subject-token-file',
+      }),
+    );
+    return 'missing';
+  }
+  let subject: Subject | undefined;
+  const values = given === undefined ? [] : [`Bearer ${given.token}`];
+  const failure = await failureOf(async () => {
+    subject = await subjects(route, {}, values);
+  });
+  const source = subjectToken.file === undefined ? (given?.source ?? '') : sourceName(subjectToken.file);
+  if (subject !== undefined) {
+    found(subjectFinding(source, readClaims(subject.token.reveal()), clock.wallMs()));
+    return subject;
+  }
+  // The program's own sentence for an expired token has no time in it.
+  const claims = subjectToken.file === undefined && given !== undefined ? readClaims(given.token) : undefined;
+  const seen = subjectFinding(source, claims, clock.wallMs());
+  found(
+    seen.severity === 'error'
+      ? seen
+      : problem('subject_token_unusable', `the subject token from ${source}: ${failure?.message ?? 'there is none'}`, {
+          mend: "obtain one as the agent's user would, and see subject_token of the route",
+        }),
+  );
+  return 'missing';
+}
+
+function sourceName(source: { readonly file: string } | { readonly env: string }): string {
+  return 'file' in source ? source.file : `environment variable ${source.env}`;
+}
+
+/** What the answers of one exchange mean; of a chain, those of both legs. */
+async function judge(
+  credential: TokenCredential,
+  answers: readonly Observation[],
+  subject: Subject | undefined,
+  failure: CambistError | undefined,
+): Promise<Finding[]> {
+  const last = answers.at(-1);
+  if (last === undefined) return failure === undefined ? [] : [unsent(failure)];
+  const server = serverOf(credential, last);
+  if (last.status === undefined) return [await unreachable(server, last)];
+  const claims = subject && readClaims(subject.token.reveal());
+  const refusal = refusalOf(last);
+  if (refusal !== undefined) return [refusalFinding({ server, answer: last, refusal, subject: claims })];
+  const token = issuedIn(last);
+  if (token === undefined)
+    return [failure === undefined || last.status >= 500 ? unavailableFinding(last) : unusable(failure)];
+  const isAssertion = server !== credential.authorizationServer;
+  const chain = credential.kind === 'exchange' ? credential.chain : undefined;
+  const findings = issuedFindings({
+    server,
+    target: isAssertion && chain !== undefined ? firstLegTarget(chain, credential.target) : credential.target,
+    answer: last,
+    claims: readClaims(token),
+    subject: claims,
+    unchanged: token === subject?.token.reveal(),
+  });
+  const explained = failure === undefined || findings.some(({ severity }) => severity === 'error');
+  return explained ? findings : [...findings, unusable(failure)];
+}
+
+function unsent(failure: CambistError): Finding {
+  return failure.code === 'ERR_CREDENTIAL_UNAVAILABLE' ? credentialFinding(failure) : unusable(failure);
+}
+
+function unusable(failure: CambistError): Finding {
+  return problem('answer_unusable', failure.message, {
+    why: `the route would answer ${failure.status} ${failure.code}`,
+  });
+}
+
+function serversOf(credential: TokenCredential): AuthorizationServer[] {
+  const chain = credential.kind === 'exchange' ? credential.chain : undefined;
+  return chain === undefined
+    ? [credential.authorizationServer]
+    : [chain.authorizationServer, credential.authorizationServer];
+}
+
+/** The server of a leg: in a chain the first is an exchange, and the second is not. */
+function serverOf(credential: TokenCredential, { form }: Observation): AuthorizationServer {
+  const [first, second] = serversOf(credential);
+  const isFirst = second === undefined || form.get('grant_type')?.endsWith(':token-exchange') === true;
+  return isFirst ? (first ?? credential.authorizationServer) : second;
+}

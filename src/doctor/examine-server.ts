@@ -1,0 +1,117 @@
+import type { AuthorizationServer } from '../config/config.ts';
+import { CambistError } from '../errors.ts';
+import type { Grant } from '../tokens/token-request.ts';
+import { readPeerCertificate } from './certificate.ts';
+import { clientFinding, encodingFinding, encodingMatters, NO_TOKEN, notCheckedFinding } from './client.ts';
+import { clockFinding, skewOf } from './clocks.ts';
+import { concernsCertificate, connectionFinding } from './connection.ts';
+import { type Finding, problem } from './finding.ts';
+import type { Instruments } from './instruments.ts';
+import { metadataFindings, place } from './metadata.ts';
+import type { Observation } from './observation.ts';
+import type { Role } from './roles.ts';
+
+/** What routes need to know of a server that was looked at. */
+export interface ServerHealth {
+  /** False: asking it for a token would only find the same once more. */
+  readonly fit: boolean;
+  /** Did it say what time it has? */
+  readonly clockKnown: boolean;
+}
+
+type Found = (finding: Finding) => void;
+
+/** Reaches a server, reads its metadata and its clock, and finds out whether it accepts our client. */
+export async function examineServer(
+  server: AuthorizationServer,
+  role: Role | undefined,
+  instruments: Instruments,
+  found: Found,
+): Promise<ServerHealth> {
+  let fit = true;
+  const note = (finding: Finding) => {
+    if (finding.severity === 'error') fit = false;
+    found(finding);
+  };
+  const from = instruments.observations.length;
+  for (const finding of await locate(server, role, instruments)) note(finding);
+  if (fit && role === undefined) note(notCheckedFinding('no route exchanges a token here'));
+  if (fit && role !== undefined) note(await tryClient(server, role, instruments));
+  const timed = instruments.observations.slice(from).find(({ headers }) => headers.date !== undefined);
+  const skew = timed && skewOf({ ...timed, date: timed.headers.date });
+  // A clock that is wrong is no reason not to look further.
+  if (skew !== undefined) found(clockFinding(skew, 'the Date header'));
+  return { fit, clockKnown: skew !== undefined };
+}
+
+/** Finds the token endpoint and reads the credential, as the program does before its first request. */
+async function locate(
+  server: AuthorizationServer,
+  role: Role | undefined,
+  instruments: Instruments,
+): Promise<Finding[]> {
+  const from = instruments.observations.length;
+  const failure = await failureOf(() => instruments.endpoint(server).prepare());
+  const answers = instruments.observations.slice(from);
+  if (failure?.code === 'ERR_CREDENTIAL_UNAVAILABLE') {
+    return [...metadataFindings(server, role?.grant, answers, undefined), credentialFinding(failure)];
+  }
+  const [first] = answers;
+  if (failure !== undefined && first !== undefined && answers.every(({ status }) => status === undefined)) {
+    return [await unreachable(server, first)];
+  }
+  return metadataFindings(server, role?.grant, answers, failure?.message);
+}
+
+/** Why no answer came; looks at the certificate where that is what went wrong. */
+export async function unreachable(server: AuthorizationServer, { url, error }: Observation): Promise<Finding> {
+  const certificate = concernsCertificate(error) ? await readPeerCertificate(url) : undefined;
+  const { tls, timeoutMs } = server;
+  return connectionFinding({ url, error, certificate, place: place(server), ca: tls?.ca, timeoutMs });
+}
+
+export function credentialFinding(failure: CambistError): Finding {
+  return problem('credential_unavailable', failure.message, { mend: 'let this user read it where cambist runs' });
+}
+
+/** Sends a worthless subject token: whoever refuses that, and not the client, has accepted the client. */
+async function tryClient(server: AuthorizationServer, role: Role, instruments: Instruments): Promise<Finding> {
+  const answer = await probe(server, role, instruments);
+  if (answer instanceof CambistError) return credentialFinding(answer);
+  if (answer.status === undefined) return unreachable(server, answer);
+  const finding = clientFinding(server, answer);
+  if (finding.code !== 'client_refused') return finding;
+  const { clientAuth } = server;
+  if (clientAuth.method !== 'client_secret_basic' || !encodingMatters(answer.authorization)) return finding;
+  const other = clientAuth.basicEncoding === 'form' ? 'raw' : 'form';
+  const twin = { ...server, clientAuth: { ...clientAuth, basicEncoding: other } } as const;
+  const second = await probe(twin, role, instruments);
+  const accepted = !(second instanceof CambistError) && clientFinding(twin, second).code === 'client_accepted';
+  return accepted ? encodingFinding(server, other) : finding;
+}
+
+async function probe(
+  server: AuthorizationServer,
+  role: Role,
+  { endpoint, observations }: Instruments,
+): Promise<Observation | CambistError> {
+  const grant: Grant =
+    role.grant === 'jwt_bearer'
+      ? { kind: 'jwt_bearer', assertion: NO_TOKEN }
+      : { kind: 'token_exchange', subjectToken: NO_TOKEN, subjectTokenType: role.subjectTokenType, actor: undefined };
+  const from = observations.length;
+  const failure = await failureOf(() => endpoint(server).requestToken(grant, role.target, role.wanted));
+  const answer = observations.slice(from).findLast(({ method }) => method === 'POST');
+  return answer ?? failure ?? new CambistError('ERR_INTERNAL', 'no request was sent');
+}
+
+/** What the program throws on purpose; anything else is a fault of ours, and passes. */
+export async function failureOf(work: () => Promise<unknown>): Promise<CambistError | undefined> {
+  try {
+    await work();
+    return undefined;
+  } catch (error) {
+    if (error instanceof CambistError) return error;
+    throw error;
+  }
+}

@@ -1,0 +1,49 @@
+import type { AuthorizationServer, Config, Route } from '../config/config.ts';
+import { unknownClockFinding } from './clocks.ts';
+import { examineRoute, type GivenToken } from './examine-route.ts';
+import { examineServer, type ServerHealth } from './examine-server.ts';
+import type { Finding, Patient } from './finding.ts';
+import type { Instruments } from './instruments.ts';
+import { rolesOf } from './roles.ts';
+
+/** Is told of each step as it is taken. */
+export interface Listener {
+  /** @param title as in `route "github" → https://…` */
+  begins(patient: Patient, title: string): void;
+  found(patient: Patient, finding: Finding): void;
+}
+
+export interface Examination {
+  readonly config: Config;
+  /** The one route to look at, and its servers; undefined: all. */
+  readonly only: Route | undefined;
+  /** The subject token that was given for routes that take the caller's. */
+  readonly given: GivenToken | undefined;
+  readonly instruments: Instruments;
+  readonly listener: Listener;
+}
+
+/** Looks at each authorization server, then tries one exchange per route. One after the other, so that steps can be read. */
+export async function examine({ config, only, given, instruments, listener }: Examination): Promise<void> {
+  const routes = only === undefined ? config.routes : [only];
+  const roles = rolesOf(routes);
+  const health = new Map<AuthorizationServer, ServerHealth>();
+  for (const server of only === undefined ? config.authorizationServers : roles.keys()) {
+    const patient: Patient = { kind: 'authorization_server', name: server.name };
+    listener.begins(patient, `authorization server "${server.name}": ${server.issuer ?? server.tokenEndpoint}`);
+    const found = (finding: Finding) => listener.found(patient, finding);
+    health.set(server, await examineServer(server, roles.get(server), instruments, found));
+  }
+  for (const route of routes) {
+    const patient: Patient = { kind: 'route', name: route.name };
+    listener.begins(patient, `route "${route.name}": ${route.upstream.origin}${route.upstream.path}`);
+    const found = (finding: Finding) => listener.found(patient, finding);
+    await examineRoute(route, given, health, instruments, found);
+  }
+  for (const [server, { fit, clockKnown }] of health) {
+    if (!fit || clockKnown) continue;
+    const patient: Patient = { kind: 'authorization_server', name: server.name };
+    listener.begins(patient, `authorization server "${server.name}", once more`);
+    listener.found(patient, unknownClockFinding());
+  }
+}

@@ -1,0 +1,131 @@
+import type { JWTPayload } from 'jose';
+
+/** What a finding is about, and no more than that; the code is what scripts may rely on. */
+export const FINDING_CODES = [
+  // the way to a server
+  'host_unknown',
+  'connection_refused',
+  'connection_timeout',
+  'connection_failed',
+  'certificate_untrusted',
+  'certificate_wrong_name',
+  'certificate_expired',
+  'certificate_not_yet_valid',
+  'client_certificate_wanted',
+  'tls_failed',
+  // its metadata
+  'metadata_found',
+  'metadata_not_found',
+  'metadata_unusable',
+  'issuer_mismatch',
+  'token_endpoint_insecure',
+  'grant_not_advertised',
+  'auth_method_not_advertised',
+  // the clocks
+  'clock_agrees',
+  'clock_skew',
+  'clock_unknown',
+  // ourselves
+  'credential_unavailable',
+  'client_accepted',
+  'client_refused',
+  'client_basic_encoding',
+  'client_not_checked',
+  'exchange_switched_off',
+  'any_subject_accepted',
+  'server_unavailable',
+  // the subject token
+  'subject_token_read',
+  'subject_token_missing',
+  'subject_token_unusable',
+  'subject_token_expired',
+  // a refused exchange
+  'subject_audience_lacks_client',
+  'subject_issuer_differs',
+  'subject_token_refused',
+  'subject_token_type_refused',
+  'audience_mapper_missing',
+  'audience_unknown',
+  'resource_refused',
+  'target_refused',
+  'scope_form',
+  'scope_refused',
+  'requested_token_type_refused',
+  'requested_token_type_needed',
+  'connector_id_missing',
+  'consent_missing',
+  'interaction_required',
+  'access_denied',
+  'request_refused',
+  // what was issued
+  'token_issued',
+  'token_opaque',
+  'token_unchanged',
+  'answer_unusable',
+  'audience_right',
+  'audience_wrong',
+  'audience_broad',
+  'audience_not_checked',
+  'token_for_ourselves',
+  'token_ended',
+  'token_not_yet_valid',
+  'lifetime',
+  'lifetime_short',
+  'lifetime_unknown',
+  'outlives_subject',
+  'actor_named',
+  'actor_missing',
+  'scope_reduced',
+  // routes
+  'route_needs_no_token',
+  'route_not_checked',
+] as const;
+
+export type FindingCode = (typeof FINDING_CODES)[number];
+
+/** `warning`: it may be right, or could not be found out. */
+export type Severity = 'ok' | 'warning' | 'error';
+
+export interface Finding {
+  readonly severity: Severity;
+  readonly code: FindingCode;
+  /** What was seen, in one sentence. */
+  readonly what: string;
+  /** What is behind it, where that can be told. */
+  readonly why?: string;
+  /** What to change, and where. */
+  readonly mend?: string;
+  /** Of the token that was issued; only where the operator asked to see them. */
+  readonly claims?: JWTPayload;
+}
+
+/** Whom a finding is about. */
+export interface Patient {
+  readonly kind: 'authorization_server' | 'route';
+  readonly name: string;
+}
+
+export function fine(code: FindingCode, what: string): Finding {
+  return { severity: 'ok', code, what };
+}
+
+interface Explanation {
+  readonly why?: string;
+  readonly mend?: string;
+}
+
+export function warning(code: FindingCode, what: string, explanation: Explanation = {}): Finding {
+  return { severity: 'warning', code, what, ...explanation };
+}
+
+export function problem(code: FindingCode, what: string, explanation: Explanation): Finding {
+  return { severity: 'error', code, what, ...explanation };
+}
+
+/** Longest text from outside that is shown as it came. */
+const MAX_SHOWN_LENGTH = 300;
+
+/** A text from outside that has to be compared letter by letter: whole, but unable to steer a terminal. */
+export function printable(text: string): string {
+  return text.slice(0, MAX_SHOWN_LENGTH).replace(/[^\x20-\x7e]/g, '?');
+}

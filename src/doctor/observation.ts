@@ -1,0 +1,140 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Dispatcher } from 'undici';
+import { redact } from '../logger.ts';
+
+/** One request to an authorization server and what came of it. It holds tokens: findings are made of it, it is never shown. */
+export interface Observation {
+  readonly method: string;
+  readonly url: string;
+  /** Empty but for a token request. */
+  readonly form: URLSearchParams;
+  /** Value of `Authorization`. */
+  readonly authorization: string | undefined;
+  /** Epoch milliseconds. */
+  readonly sentAtMs: number;
+  readonly answeredAtMs: number | undefined;
+  /** Undefined where no answer came. */
+  readonly status: number | undefined;
+  /** Of the answer; a header that came twice is left out. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly text: string;
+  readonly error: unknown;
+}
+
+/** What an OAuth error answer says, fit to be shown to the operator. */
+export interface Refusal {
+  readonly status: number;
+  readonly error: string;
+  /** As it came, for comparison. */
+  readonly description: string;
+  /** Status, error and description without anything that could be a token. */
+  readonly shown: string;
+}
+
+type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
+
+/**
+ * A pool that does what the given one does, and notes each request and its answer: so the doctor sees what the program's
+ * own code sends and gets, in place of asking in a way of its own.
+ */
+export function observing(pool: Dispatcher, observations: Observation[], nowMs: () => number): Dispatcher {
+  return pool.compose((dispatch) => (options, handler) => {
+    const observation: Writable<Observation> = {
+      method: options.method,
+      url: `${options.origin}${options.path}`,
+      form: new URLSearchParams(typeof options.body === 'string' ? options.body : ''),
+      authorization: headerOf(options.headers, 'authorization'),
+      sentAtMs: nowMs(),
+      answeredAtMs: undefined,
+      status: undefined,
+      headers: {},
+      text: '',
+      error: undefined,
+    };
+    observations.push(observation);
+    const chunks: Buffer[] = [];
+    return dispatch(options, {
+      onRequestStart: (controller, context) => handler.onRequestStart?.(controller, context),
+      onRequestUpgrade: (controller, status, headers, socket) =>
+        handler.onRequestUpgrade?.(controller, status, headers, socket),
+      onResponseStart(controller, status, headers, message) {
+        observation.answeredAtMs = nowMs();
+        observation.status = status;
+        observation.headers = singleHeaders(headers);
+        handler.onResponseStart?.(controller, status, headers, message);
+      },
+      onResponseData(controller, chunk) {
+        chunks.push(Buffer.from(chunk));
+        handler.onResponseData?.(controller, chunk);
+      },
+      onResponseEnd(controller, trailers) {
+        observation.text = Buffer.concat(chunks).toString('utf8');
+        handler.onResponseEnd?.(controller, trailers);
+      },
+      onResponseError(controller, error) {
+        observation.error = error;
+        handler.onResponseError?.(controller, error);
+      },
+    });
+  });
+}
+
+function headerOf(headers: Dispatcher.DispatchOptions['headers'], name: string): string | undefined {
+  const value: unknown = Object(headers)[name];
+  return typeof value === 'string' ? value : undefined;
+}
+
+function singleHeaders(headers: IncomingHttpHeaders): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(headers).flatMap(([name, value]) => (typeof value === 'string' ? [[name, value]] : [])),
+  );
+}
+
+/** The answer as a JSON object; empty where it is none. */
+export function answerOf({ text }: Observation): Readonly<Record<string, unknown>> {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
+  } catch {
+    return {};
+  }
+}
+
+/** Form fields that hold what must not be shown, should a server repeat them. */
+const SECRET_FIELDS = ['subject_token', 'actor_token', 'assertion', 'client_secret', 'client_assertion'];
+
+/** @returns undefined where the server did not refuse (RFC 6749 section 5.2) */
+export function refusalOf(observation: Observation): Refusal | undefined {
+  const { status, form } = observation;
+  if (status === undefined || status < 400 || status >= 500) return undefined;
+  const { error, error_description: described } = answerOf(observation);
+  const text = (value: unknown) => (typeof value === 'string' ? value : '');
+  const secrets = SECRET_FIELDS.flatMap((name) => form.getAll(name)).filter((secret) => secret !== '');
+  const hidden = (said: string) =>
+    redactOther(secrets.reduce((rest, secret) => rest.replaceAll(secret, '[redacted]'), said));
+  const said = [text(error), text(described)].filter((part) => part !== '').map(hidden);
+  return {
+    status,
+    error: text(error),
+    description: text(described),
+    shown: said.length === 0 ? `${status}, and no OAuth error` : `${status} ${said.join(': ')}`,
+  };
+}
+
+/** Words of the protocol that are as long as a token. */
+const LONG_WORDS = /\b((?:requested|subject)_token_type|client_assertion_type)\b/;
+
+function redactOther(said: string): string {
+  // Splitting by a group keeps what it matched, at every second place.
+  return said
+    .split(LONG_WORDS)
+    .map((part, index) => (index % 2 === 1 ? part : redact(part)))
+    .join('');
+}
+
+/** The token that an answer bears. */
+export function issuedIn(observation: Observation): string | undefined {
+  if (observation.status !== 200) return undefined;
+  const { access_token: token } = answerOf(observation);
+  return typeof token === 'string' && token !== '' ? token : undefined;
+}

@@ -1,0 +1,155 @@
+import type { IncomingMessage, Server } from 'node:http';
+import { connect, type Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { CambistError } from '../errors.ts';
+import type { Logger } from '../logger.ts';
+import type { Serving } from './admission.ts';
+import { type DetachedSockets, isAnswering, responseOn } from './detached.ts';
+import { join } from './join.ts';
+import type { Passage } from './passage.ts';
+import type { Traffic } from './traffic.ts';
+
+export interface ConnectOptions {
+  readonly serving: () => Serving;
+  readonly traffic: Traffic;
+  readonly logger: Logger;
+  readonly sockets: DetachedSockets;
+}
+
+/** As long as Node waits for the headers of a request. */
+const FIRST_BYTES_MS = 60_000;
+/** Until a tunnel's far end is connected to. */
+const TUNNEL_CONNECT_MS = 5000;
+
+const ESTABLISHED = 'HTTP/1.1 200 Connection Established\r\n\r\n';
+
+/** The first byte of a TLS handshake (RFC 8446 section 5.1). */
+const TLS_HANDSHAKE = 0x16;
+/** A fatal alert, `handshake_failure`: says so to a TLS client, which would make nothing of HTTP. */
+const TLS_REFUSAL = Buffer.from([0x15, 3, 1, 0, 2, 2, 40]);
+
+/**
+ * Answers CONNECT: to a name of some route's, HTTP is then served inside as if it had come directly; to an authority that
+ * the config lets through, bytes are; to any other, 403.
+ * @see RFC 9110 section 9.3.6
+ */
+export function serveConnect(server: Server, { serving, traffic, logger, sockets }: ConnectOptions): void {
+  const inside = new WeakSet<Duplex>();
+
+  server.on('connect', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    sockets.add(socket);
+    if (isAnswering(socket)) {
+      socket.destroy();
+      return;
+    }
+    const { config, table } = serving();
+    const authority = readAuthority(request.url ?? '');
+    if (authority !== undefined && config.forwardProxy.connect.includes(authority)) {
+      tunnel(begin(request, socket), socket, head, authority, config.limits.maxInFlight);
+    } else if (authority !== undefined && table.namesHost(hostOf(authority)) && !inside.has(socket)) {
+      serveInside(request, socket, head, authority, config.limits.maxInFlight);
+    } else {
+      refuse(request, socket, notAllowed());
+    }
+  });
+
+  function begin(request: IncomingMessage, socket: Duplex): Passage {
+    return traffic.begin(request, responseOn(request, socket), request.url ?? '');
+  }
+
+  function refuse(request: IncomingMessage, socket: Duplex, error: unknown): void {
+    traffic.problem(begin(request, socket), error);
+  }
+
+  function serveInside(request: IncomingMessage, socket: Duplex, head: Buffer, authority: string, max: number): void {
+    try {
+      traffic.assertOpen(max);
+    } catch (error) {
+      refuse(request, socket, error);
+      return;
+    }
+    socket.write(ESTABLISHED);
+    if (head.length > 0) socket.unshift(head);
+    onFirstBytes(socket as Socket, (bytes) => {
+      if (bytes[0] === TLS_HANDSHAKE) {
+        logger.warn(
+          { authority },
+          'TLS inside a tunnel to a route is refused: let the agent call an http:// URL, or list the authority in ' +
+            'forward_proxy.connect if it needs no token',
+        );
+        socket.end(TLS_REFUSAL);
+        return;
+      }
+      inside.add(socket);
+      socket.unshift(bytes);
+      server.emit('connection', socket);
+    });
+  }
+
+  function tunnel(passage: Passage, socket: Duplex, head: Buffer, authority: string, max: number): void {
+    try {
+      traffic.assertOpen(max);
+    } catch (error) {
+      traffic.problem(passage, error);
+      return;
+    }
+    const host = hostOf(authority).replace(/^\[|\]$/g, '');
+    const port = Number(authority.slice(authority.lastIndexOf(':') + 1));
+    const far = connect({ host, port, allowHalfOpen: true });
+    sockets.add(far);
+    passage.abort = () => far.destroy();
+    const fail = (cause: Error): void => {
+      far.destroy();
+      traffic.problem(
+        passage,
+        new CambistError('ERR_UPSTREAM_UNREACHABLE', `forward_proxy: "${authority}" cannot be reached`, { cause }),
+      );
+    };
+    const timer = setTimeout(() => fail(new Error('not connected in time')), TUNNEL_CONNECT_MS);
+    far.once('error', fail);
+    far.once('close', () => clearTimeout(timer));
+    far.once('connect', () => {
+      clearTimeout(timer);
+      far.off('error', fail);
+      passage.abort = undefined;
+      traffic.tunnelled(passage, authority);
+      socket.write(ESTABLISHED);
+      if (head.length > 0) far.write(head);
+      join(socket, far);
+    });
+  }
+}
+
+/** Waits for what the client says first, and gives up on one that says nothing. */
+function onFirstBytes(socket: Socket, take: (bytes: Buffer) => void): void {
+  const giveUp = (): void => void socket.destroy();
+  socket.setTimeout(FIRST_BYTES_MS, giveUp);
+  const look = (): void => {
+    const bytes = socket.read() as Buffer | null;
+    if (bytes === null) return;
+    socket.off('readable', look);
+    socket.off('end', giveUp);
+    socket.setTimeout(0, giveUp);
+    take(bytes);
+  };
+  socket.on('readable', look);
+  socket.once('end', giveUp);
+}
+
+/** A host and a port, in the form in which the config has them; undefined for all else. */
+function readAuthority(target: string): string | undefined {
+  const [, host, port] = /^([A-Za-z0-9._-]{1,254}|\[[0-9A-Fa-f:.]{2,45}\]):(\d{1,5})$/.exec(target) ?? [];
+  if (host === undefined || port === undefined) return undefined;
+  return `${host.toLowerCase().replace(/\.$/, '')}:${Number(port)}`;
+}
+
+function hostOf(authority: string): string {
+  return authority.slice(0, authority.lastIndexOf(':'));
+}
+
+function notAllowed(): CambistError {
+  return new CambistError(
+    'ERR_ROUTE_NOT_FOUND',
+    'CONNECT to an authority that is neither the host of a route nor in forward_proxy.connect',
+  );
+}

@@ -1,0 +1,43 @@
+import { type IncomingMessage, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+
+/** Connections that the HTTP server has let go of, and no longer closes when it closes. */
+export interface DetachedSockets {
+  add(socket: Duplex): void;
+  /** Ends all at once; nothing is waited for. */
+  destroyAll(): void;
+}
+
+export function createDetachedSockets(): DetachedSockets {
+  const open = new Set<Duplex>();
+  return {
+    add(socket) {
+      if (open.has(socket)) return;
+      open.add(socket);
+      // Whoever waits for the end of the connection hears of it by `close`.
+      socket.on('error', () => socket.destroy());
+      socket.once('close', () => open.delete(socket));
+    },
+    destroyAll() {
+      for (const socket of open) socket.destroy();
+    },
+  };
+}
+
+/** A response on a connection that the HTTP server has let go of. The connection ends with it. */
+export function responseOn(request: IncomingMessage, socket: Duplex): ServerResponse {
+  const response = new ServerResponse(request);
+  response.shouldKeepAlive = false;
+  response.assignSocket(socket as Parameters<ServerResponse['assignSocket']>[0]);
+  socket.on('drain', () => response.emit('drain'));
+  response.once('finish', () => socket.end());
+  return response;
+}
+
+/**
+ * Is the answer to an earlier request still under way? What is written now would become a part of it. Node's own way to
+ * know.
+ */
+export function isAnswering(socket: Duplex & { _httpMessage?: ServerResponse | null }): boolean {
+  return socket._httpMessage !== undefined && socket._httpMessage !== null;
+}

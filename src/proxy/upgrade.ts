@@ -1,0 +1,90 @@
+import type { IncomingMessage, Server } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { Dispatchers } from '../dispatchers.ts';
+import { CambistError } from '../errors.ts';
+import { type DetachedSockets, isAnswering, responseOn } from './detached.ts';
+import { dispatch } from './dispatcher.ts';
+import { createEntrance, type EntranceOptions } from './entrance.ts';
+import { headerValues } from './headers.ts';
+import { join } from './join.ts';
+import type { ProxyObserver } from './observer.ts';
+import type { Passage } from './passage.ts';
+import type { Relay } from './relay.ts';
+import { upstreamError } from './upstream-error.ts';
+
+export interface UpgradeOptions extends EntranceOptions {
+  readonly dispatchers: Dispatchers;
+  readonly observer: ProxyObserver;
+  readonly sockets: DetachedSockets;
+}
+
+/**
+ * Takes WebSocket handshakes to their route, with the bearer that any request there gets, and then passes bytes. A request
+ * that offers another protocol is served as if it had not, which a server may always do.
+ * @see RFC 6455 section 4, RFC 9110 section 7.8
+ */
+export function serveUpgrades(server: Server, options: UpgradeOptions): void {
+  const { traffic, observer, dispatchers, sockets } = options;
+  const enter = createEntrance(options);
+
+  server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    if (isAnswering(socket)) {
+      socket.destroy();
+      return;
+    }
+    if (!isWebSocket(request)) {
+      socket.unshift(Buffer.concat([headWithoutUpgrade(request), head]));
+      server.emit('connection', socket);
+      return;
+    }
+    sockets.add(socket);
+    const passage = traffic.begin(request, responseOn(request, socket), request.url ?? '');
+    enter(passage)
+      .then((admitted) => {
+        if (admitted && !passage.gone) handshake(passage, socket, head);
+      })
+      .catch((error: unknown) => traffic.problem(passage, error));
+  });
+
+  function handshake(passage: Passage, socket: Duplex, head: Buffer): void {
+    const { leg, route } = passage;
+    if (leg === undefined || route === undefined) throw new CambistError('ERR_INTERNAL', 'a request was not admitted');
+    const switched = (protocol: string | undefined, headers: readonly string[], far: Duplex): void => {
+      sockets.add(far);
+      if (passage.gone || protocol === undefined || !namesWebSocket(protocol)) {
+        far.destroy();
+        traffic.problem(passage, upstreamError(new Error('it switched to another protocol'), route.name));
+        return;
+      }
+      traffic.switched(passage, headers);
+      if (head.length > 0) socket.unshift(head);
+      join(socket, far);
+    };
+    const answered = (error: Error | null, relay?: Relay): void => {
+      if (relay === undefined) traffic.problem(passage, error);
+      else traffic.relay(passage, relay);
+    };
+    const onRetry = (): void => observer.upstreamRetried(route);
+    dispatch({ passage, leg, route, dispatchers, onRetry, answered, switched }).catch(answered);
+  }
+}
+
+function namesWebSocket(value: string): boolean {
+  return value.trim().toLowerCase() === 'websocket';
+}
+
+function isWebSocket({ method, headers, rawHeaders }: IncomingMessage): boolean {
+  const offered = headerValues(rawHeaders, 'upgrade');
+  const hasBody = headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0';
+  return method === 'GET' && !hasBody && offered.length === 1 && offered.every(namesWebSocket);
+}
+
+/** A request's head as it came, less the header that would make it an upgrade again. */
+function headWithoutUpgrade({ method, url, httpVersion, rawHeaders }: IncomingMessage): Buffer {
+  const lines = [`${method} ${url} HTTP/${httpVersion}`];
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i] as string;
+    if (name.toLowerCase() !== 'upgrade') lines.push(`${name}: ${rawHeaders[i + 1]}`);
+  }
+  return Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
+}

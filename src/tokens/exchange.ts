@@ -1,0 +1,186 @@
+import type { AuthorizationServer, Credential, Route, TokenTarget } from '../config/config.ts';
+import { readCredential } from '../config/credential.ts';
+import { Secret } from '../config/secret.ts';
+import { CambistError } from '../errors.ts';
+import { type Assertions, checkAssertion, firstLegTarget } from './chain.ts';
+import { readClaims } from './claims.ts';
+import type { Clock } from './clock.ts';
+import type { DpopProver } from './dpop.ts';
+import { checkAudience, checkNotEnded, type DpopBinding, type IssuedToken, measureLife } from './issued.ts';
+import type { Cause, TokenObserver } from './observer.ts';
+import { assertionKey, type ResourceDigest } from './session.ts';
+import type { Subject } from './subject.ts';
+import type { TokenEndpoint, TokenEndpointAnswer } from './token-endpoint.ts';
+import type { Grant } from './token-request.ts';
+
+/** The two kinds of credential that are a token from an authorization server. */
+export type TokenCredential = Extract<Credential, { authorizationServer: AuthorizationServer }>;
+
+/** What a token is wanted for. */
+export interface Wanted {
+  readonly route: Route;
+  readonly credential: TokenCredential;
+  /** Undefined: the token is for cambist itself. */
+  readonly subject: Subject | undefined;
+  readonly resource: ResourceDigest;
+  /** Is it asked for ahead, while the one before is still good? */
+  readonly refresh: boolean;
+  readonly cause?: Cause | undefined;
+}
+
+export interface ExchangeOptions {
+  readonly endpoint: (server: AuthorizationServer) => TokenEndpoint;
+  readonly assertions: Assertions;
+  readonly dpop: DpopProver;
+  readonly maxAgeMs: () => number;
+  readonly clock: Clock;
+  readonly observer: TokenObserver;
+  /** From 0 to 1, for jitter. */
+  readonly random: () => number;
+}
+
+/** Gets a token. @throws {CambistError} whatever a token endpoint, or the check of its answer, throws */
+export type Exchange = (wanted: Wanted) => Promise<IssuedToken>;
+
+/** One request to a token endpoint. */
+interface Leg {
+  readonly server: AuthorizationServer;
+  readonly target: TokenTarget;
+  readonly kind: 'token' | 'assertion';
+  readonly grant: () => Promise<Grant>;
+}
+
+/** A checked answer, and until when what it holds is of use. */
+type Settled = Pick<TokenEndpointAnswer, 'accessToken' | 'tokenType'> & Pick<IssuedToken, 'life'>;
+
+/** Tokens from the authorization servers: by one request or, in a chain, by two. */
+export function createExchange(options: ExchangeOptions): Exchange {
+  const { endpoint, assertions, dpop, maxAgeMs, clock, observer, random } = options;
+
+  function tokenFor(wanted: Wanted): Promise<Settled> {
+    const { route, credential, subject } = wanted;
+    if (credential.kind === 'client_credentials' || subject === undefined) {
+      return run(
+        wanted,
+        tokenLeg(credential, async () => ({ kind: 'client_credentials' })),
+      );
+    }
+    if (credential.chain !== undefined) return chain({ ...wanted, credential, subject });
+    if (credential.authorizationServer.grant === 'jwt_bearer') return run(wanted, bearerLeg(credential, subject.token));
+    return run(
+      wanted,
+      tokenLeg(credential, () => exchangeGrant(route, subject)),
+    );
+  }
+
+  /** An assertion that was kept may have been withdrawn meanwhile; a new one that is refused is refused for good. */
+  async function chain(wanted: Wanted & { readonly subject: Subject }): Promise<Settled> {
+    const { credential, subject, route, resource } = wanted;
+    const key = assertionKey(subject, resource);
+    const obtain = () => assertions.obtain(key, route.name, () => firstLeg(wanted));
+    const { assertion, reused } = await obtain();
+    try {
+      return await run(wanted, bearerLeg(credential, assertion.assertion));
+    } catch (error) {
+      if (!(error instanceof CambistError) || error.code !== 'ERR_SUBJECT_TOKEN_INVALID') throw error;
+      assertions.drop(key, assertion);
+      if (!reused) throw error;
+      return run(wanted, bearerLeg(credential, (await obtain()).assertion.assertion));
+    }
+  }
+
+  async function firstLeg(wanted: Wanted & { readonly subject: Subject }) {
+    const { route, credential, subject } = wanted;
+    if (credential.kind !== 'exchange' || credential.chain === undefined) {
+      throw new CambistError('ERR_INTERNAL', `route "${route.name}" has no chain`);
+    }
+    const { accessToken, life } = await run(wanted, {
+      server: credential.chain.authorizationServer,
+      target: firstLegTarget(credential.chain, credential.target),
+      kind: 'assertion',
+      grant: () => exchangeGrant(route, subject),
+    });
+    return { assertion: new Secret(accessToken), life };
+  }
+
+  function run(wanted: Wanted, leg: Leg): Promise<Settled> {
+    const server = endpoint(leg.server);
+    return server.run(() => observed(wanted, leg, () => ask(server, wanted, leg)));
+  }
+
+  async function ask(server: TokenEndpoint, { route, subject }: Wanted, leg: Leg): Promise<Settled> {
+    const answer = await server.requestToken(await leg.grant(), leg.target, leg.kind);
+    const { accessToken, tokenType, sentAtMs, expiresInSeconds } = answer;
+    const check = leg.kind === 'assertion' ? checkAssertion : checkAudience;
+    check(accessToken, leg.target.expectAudience, route.name);
+    checkNotEnded(accessToken, clock, route.name);
+    const bounds = { sentAtMs, expiresInSeconds, subjectExpiresAtMs: subject?.expiresAtMs, maxAgeMs: maxAgeMs() };
+    return { accessToken, tokenType, life: measureLife(accessToken, bounds, clock, random()) };
+  }
+
+  async function observed(wanted: Wanted, leg: Leg, work: () => Promise<Settled>): Promise<Settled> {
+    const startedMs = clock.monotonicMs();
+    let failure: CambistError | undefined;
+    try {
+      return await work();
+    } catch (error) {
+      failure =
+        error instanceof CambistError
+          ? error
+          : new CambistError('ERR_INTERNAL', 'an exchange failed', { cause: error });
+      throw failure;
+    } finally {
+      observer.exchangeEnded({
+        route: wanted.route.name,
+        authorizationServer: leg.server.name,
+        refresh: wanted.refresh,
+        cause: wanted.cause,
+        error: failure,
+        durationMs: clock.monotonicMs() - startedMs,
+      });
+    }
+  }
+
+  async function exchangeGrant(route: Route, subject: Subject): Promise<Grant> {
+    const actorToken = route.credential.kind === 'exchange' ? route.credential.actorToken : undefined;
+    let actor: { token: string; type: string } | undefined;
+    if (actorToken !== undefined) {
+      const name = `actor token of route "${route.name}"`;
+      const token = (await readCredential(actorToken.source, name)).reveal();
+      const exp: unknown = readClaims(token)?.exp;
+      if (typeof exp === 'number') observer.credentialRead(name, exp);
+      actor = { token, type: actorToken.type };
+    }
+    return {
+      kind: 'token_exchange',
+      subjectToken: subject.token.reveal(),
+      subjectTokenType: route.subjectToken.type,
+      actor,
+    };
+  }
+
+  function issued({ accessToken, tokenType, life }: Settled): IssuedToken {
+    if (tokenType !== 'DPoP') return { authorization: new Secret(`Bearer ${accessToken}`), life };
+    return { authorization: new Secret(`DPoP ${accessToken}`), life, dpop: bind(accessToken, dpop) };
+  }
+
+  return async (wanted) => issued(await tokenFor(wanted));
+}
+
+function tokenLeg({ authorizationServer: server, target }: TokenCredential, grant: Leg['grant']): Leg {
+  return { server, target, kind: 'token', grant };
+}
+
+function bearerLeg(credential: TokenCredential, assertion: Secret): Leg {
+  return tokenLeg(credential, async () => ({ kind: 'jwt_bearer', assertion: assertion.reveal() }));
+}
+
+function bind(accessToken: string, dpop: DpopProver): DpopBinding {
+  const nonceFrom = (origin: string) => `upstream ${origin}`;
+  const token = new Secret(accessToken);
+  return {
+    prove: (method, origin, path) =>
+      dpop.prove({ method, url: origin + path, nonceFrom: nonceFrom(origin), accessToken: token.reveal() }),
+    learn: (origin, nonce) => dpop.learn(nonceFrom(origin), nonce),
+  };
+}

@@ -1,0 +1,83 @@
+import type { CredentialSource, Route } from '../config/config.ts';
+import { readCredential } from '../config/credential.ts';
+import { CambistError } from '../errors.ts';
+import { EXPIRY_LEEWAY_MS } from './claims.ts';
+import type { Clock } from './clock.ts';
+import type { TokenObserver } from './observer.ts';
+import { checkExpiry, isToken, type Subject, type SubjectReader, toSubject } from './subject.ts';
+import type { SubjectVerifier } from './subject-verifier.ts';
+
+/**
+ * Finds the subject token of a request on a route, and holds it to what the route wants of it. Synchronous where the token
+ * is the caller's and known to be good.
+ * @param values every line of the route's subject header
+ * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID, ERR_CREDENTIAL_UNAVAILABLE, ERR_STS_UNAVAILABLE
+ */
+export type SubjectSource = (
+  route: Route,
+  connection: object,
+  values: readonly string[],
+) => Subject | undefined | Promise<Subject>;
+
+export interface SubjectSourceOptions {
+  readonly reader: SubjectReader;
+  readonly verifier: SubjectVerifier;
+  readonly clock: Clock;
+  readonly credentialRead: TokenObserver['credentialRead'];
+}
+
+export function createSubjectSource({ reader, verifier, clock, credentialRead }: SubjectSourceOptions): SubjectSource {
+  /** By file: the same content is the same subject, and so is looked up as fast as a caller's. */
+  const fromFiles = new Map<string, Subject>();
+
+  async function fromFile(route: Route, source: CredentialSource): Promise<Subject> {
+    const name = `subject token of route "${route.name}"`;
+    const subject = await readSubjectFile(source, name, fromFiles);
+    if (subject.expiresAtMs !== undefined) {
+      credentialRead(name, subject.expiresAtMs / 1000);
+      if (subject.expiresAtMs + EXPIRY_LEEWAY_MS <= clock.wallMs()) {
+        throw unavailable(`${name}: it has expired: see why nobody has renewed it`);
+      }
+    }
+    const { verify } = route.subjectToken;
+    if (verify !== undefined) await ours(name, async () => verifier.verify(subject, verify));
+    return subject;
+  }
+
+  return (route, connection, values) => {
+    const { header, file, verify } = route.subjectToken;
+    if (file !== undefined) return fromFile(route, file);
+    const subject = reader(connection, header, values);
+    if (subject === undefined) return undefined;
+    checkExpiry(subject, clock);
+    const verifying = verify && verifier.verify(subject, verify);
+    return verifying === undefined ? subject : verifying.then(() => subject);
+  };
+}
+
+async function readSubjectFile(source: CredentialSource, name: string, known: Map<string, Subject>): Promise<Subject> {
+  const text = (await readCredential(source, name)).reveal().trim();
+  const place = JSON.stringify(source);
+  const before = known.get(place);
+  if (before?.token.reveal() === text) return before;
+  if (!isToken(text)) throw unavailable(`${name}: the file does not hold a token: is it the right file?`);
+  const subject = await ours(name, async () => toSubject(text));
+  known.set(place, subject);
+  return subject;
+}
+
+/** What is wrong with a token of our own is no fault of the caller, who could do nothing about it. */
+async function ours<T>(name: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof CambistError && error.code === 'ERR_SUBJECT_TOKEN_INVALID') {
+      throw unavailable(`${name}: ${error.message}`);
+    }
+    throw error;
+  }
+}
+
+function unavailable(message: string): CambistError {
+  return new CambistError('ERR_CREDENTIAL_UNAVAILABLE', message);
+}

@@ -1,0 +1,50 @@
+import { parseArgs } from 'node:util';
+import { measureLife } from '../../src/tokens/issued.ts';
+import { createRandom } from './programs/random.ts';
+import { simulateRefreshes } from './refresh-simulation.ts';
+
+const USAGE = `Usage: npx tsx test/bench/refresh-jitter.ts [options]
+
+What an authorization server sees of many pods that start together, each with one session in steady use.
+  --pods N       (10000)
+  --within N     seconds in which all start (10)
+  --expires N    \`expires_in\` of what is issued, in seconds (300)
+  --hours N      (1)
+`;
+
+/** Minutes that are shown one by one; beyond, the load is level. */
+const SHOWN_MINUTES = 16;
+
+const { values } = parseArgs({
+  options: {
+    pods: { type: 'string', default: '10000' },
+    within: { type: 'string', default: '10' },
+    expires: { type: 'string', default: '300' },
+    hours: { type: 'string', default: '1' },
+    help: { type: 'boolean', short: 'h', default: false },
+  },
+});
+if (values.help) process.stdout.write(USAGE);
+else report();
+
+function report(): void {
+  const [pods, within, expires, hours] = [values.pods, values.within, values.expires, values.hours].map(Number);
+  const common = { pods: pods ?? 0, withinSeconds: within ?? 0, endSeconds: 3600 * (hours ?? 0) };
+  const random = createRandom(1);
+  const withJitter = simulateRefreshes({ ...common, nextAfterSeconds: () => refreshAfterSeconds(random()), random });
+  const without = simulateRefreshes({ ...common, nextAfterSeconds: () => refreshAfterSeconds(0), random });
+  const mean = withJitter.reduce((sum, count) => sum + count, 0) / withJitter.length;
+  const lines = ['minute | most in a second | without jitter', '-----: | ---------------: | -------------:'];
+  for (let minute = 0; minute * 60 < withJitter.length; minute += 1) {
+    const most = (counts: readonly number[]): number => Math.max(...counts.slice(60 * minute, 60 * (minute + 1)));
+    if (minute < SHOWN_MINUTES || minute % 10 === 9) {
+      lines.push(`${minute + 1} | ${most(withJitter)} | ${most(without)}`);
+    }
+  }
+  process.stdout.write(`${lines.join('\n')}\n\nmean: ${mean.toFixed(1)} exchanges a second\n`);
+
+  function refreshAfterSeconds(chance: number): number {
+    const bounds = { sentAtMs: 0, expiresInSeconds: expires ?? 0, subjectExpiresAtMs: undefined, maxAgeMs: 5 * 60_000 };
+    return measureLife('opaque', bounds, { monotonicMs: () => 0, wallMs: () => 0 }, chance).refreshAtMs / 1000;
+  }
+}

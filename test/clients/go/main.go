@@ -1,0 +1,206 @@
+// Clients on the Go SDK, driven by lines of JSON on standard input; see ../driver.ts.
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+)
+
+type command struct {
+	ID     int            `json:"id"`
+	Op     string         `json:"op"`
+	Client int            `json:"client"`
+	Mode   string         `json:"mode"`
+	URL    string         `json:"url"`
+	Token  string         `json:"token"`
+	Answer string         `json:"answer"`
+	Name   string         `json:"name"`
+	Args   map[string]any `json:"args"`
+	URI    string         `json:"uri"`
+	Call   int            `json:"call"`
+}
+
+type driver struct {
+	mu       sync.Mutex
+	sessions map[int]*mcp.ClientSession
+	calls    map[int]context.CancelFunc
+}
+
+// How long a session that the server lost may take to be given up.
+const closeTimeout = 3 * time.Second
+
+func main() {
+	d := &driver{sessions: map[int]*mcp.ClientSession{}, calls: map[int]context.CancelFunc{}}
+	lines := bufio.NewScanner(os.Stdin)
+	for lines.Scan() {
+		var c command
+		if err := json.Unmarshal(lines.Bytes(), &c); err != nil {
+			panic(err)
+		}
+		go func() {
+			result, err := d.obey(c)
+			if err != nil {
+				d.say(map[string]any{"id": c.ID, "error": err.Error()})
+			} else {
+				d.say(map[string]any{"id": c.ID, "result": result})
+			}
+		}()
+	}
+}
+
+func (d *driver) say(message map[string]any) {
+	text, err := json.Marshal(message)
+	if err != nil {
+		panic(err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	fmt.Println(string(text))
+}
+
+func (d *driver) session(client int) *mcp.ClientSession {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.sessions[client]
+}
+
+func (d *driver) obey(c command) (any, error) {
+	ctx := context.Background()
+	if c.Op == "connect" {
+		return nil, d.connect(ctx, c)
+	}
+	if c.Op == "cancel" {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.calls[c.Call]()
+		return nil, nil
+	}
+	session := d.session(c.Client)
+	switch c.Op {
+	case "session":
+		if session.ID() == "" {
+			return nil, nil
+		}
+		return session.ID(), nil
+	case "list":
+		return list(ctx, session)
+	case "call":
+		return d.call(ctx, session, c)
+	case "watch":
+		return nil, session.Subscribe(ctx, &mcp.SubscribeParams{URI: c.URI})
+	case "close":
+		return nil, end(session)
+	}
+	return nil, fmt.Errorf("unknown op %q", c.Op)
+}
+
+func (d *driver) connect(ctx context.Context, c command) error {
+	client := mcp.NewClient(&mcp.Implementation{Name: "agent", Version: "1.0.0"}, &mcp.ClientOptions{
+		CreateMessageHandler: func(context.Context, *mcp.CreateMessageRequest) (*mcp.CreateMessageResult, error) {
+			content := &mcp.TextContent{Text: c.Answer}
+			return &mcp.CreateMessageResult{Role: "assistant", Model: "none", Content: content}, nil
+		},
+		ElicitationHandler: func(_ context.Context, request *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
+			return &mcp.ElicitResult{Action: "accept", Content: fill(request.Params.RequestedSchema, c.Answer)}, nil
+		},
+		ResourceUpdatedHandler: func(_ context.Context, request *mcp.ResourceUpdatedNotificationRequest) {
+			d.say(map[string]any{"client": c.Client, "updated": request.Params.URI})
+		},
+		ProgressNotificationHandler: func(_ context.Context, request *mcp.ProgressNotificationClientRequest) {
+			d.say(map[string]any{"id": request.Params.ProgressToken, "progress": request.Params.Progress})
+		},
+	})
+	// The newest that is spoken with `initialize`; the SDK's own default asks the server first.
+	options := &mcp.ClientSessionOptions{}
+	if c.Mode == "legacy" {
+		options.ProtocolVersion = "2025-11-25"
+	}
+	transport := &mcp.StreamableClientTransport{
+		Endpoint:   c.URL,
+		HTTPClient: &http.Client{Transport: bearer(c.Token)},
+	}
+	session, err := client.Connect(ctx, transport, options)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.sessions[c.Client] = session
+	return nil
+}
+
+func list(ctx context.Context, session *mcp.ClientSession) ([]string, error) {
+	result, err := session.ListTools(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	names := []string{}
+	for _, tool := range result.Tools {
+		names = append(names, tool.Name)
+	}
+	return names, nil
+}
+
+func (d *driver) call(ctx context.Context, session *mcp.ClientSession, c command) (string, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	d.mu.Lock()
+	d.calls[c.ID] = cancel
+	d.mu.Unlock()
+	params := &mcp.CallToolParams{Name: c.Name, Arguments: c.Args}
+	params.SetProgressToken(c.ID)
+	result, err := session.CallTool(ctx, params)
+	if err != nil {
+		return "", err
+	}
+	var text strings.Builder
+	for _, block := range result.Content {
+		if part, ok := block.(*mcp.TextContent); ok {
+			text.WriteString(part.Text)
+		}
+	}
+	return text.String(), nil
+}
+
+func end(session *mcp.ClientSession) error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		// A session that the server lost says so here.
+		_ = session.Close()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-time.After(closeTimeout):
+		return fmt.Errorf("the session does not close")
+	}
+}
+
+func fill(schema any, answer string) map[string]any {
+	content := map[string]any{}
+	object, _ := schema.(map[string]any)
+	properties, _ := object["properties"].(map[string]any)
+	for name := range properties {
+		content[name] = answer
+	}
+	return content
+}
+
+// bearer is a transport that sends every request with this token.
+type bearer string
+
+func (b bearer) RoundTrip(request *http.Request) (*http.Response, error) {
+	request = request.Clone(request.Context())
+	request.Header.Set("Authorization", "Bearer "+string(b))
+	return http.DefaultTransport.RoundTrip(request)
+}

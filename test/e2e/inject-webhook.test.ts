@@ -1,0 +1,142 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { X509Certificate } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { parseAllDocuments } from 'yaml';
+import { createCertificateAuthority } from '../harness/certificates.ts';
+import { eventually } from '../harness/eventually.ts';
+import { recordOutput } from '../harness/process-output.ts';
+import { BUILT_PROGRAM, runCommand } from '../harness/run-command.ts';
+import { callWebhook, OPTED_IN, podReview } from '../harness/webhook-client.ts';
+
+const CONFIGURATION = 'deploy/webhook/base/mutatingwebhook.yaml';
+
+async function directory(t: TestContext): Promise<string> {
+  const path = await mkdtemp(join(tmpdir(), 'webhook-'));
+  t.after(() => rm(path, { recursive: true }));
+  return path;
+}
+
+/** Starts the built program as a webhook on free ports. */
+async function startWebhook(t: TestContext, ...flags: string[]) {
+  const folder = await directory(t);
+  const authority = createCertificateAuthority();
+  const { cert, key } = authority.issueServer();
+  await writeFile(join(folder, 'tls.crt'), cert);
+  await writeFile(join(folder, 'tls.key'), key);
+  const files = ['--cert', join(folder, 'tls.crt'), '--key', join(folder, 'tls.key')];
+  const addresses = ['--listen', '127.0.0.1:0', '--admin', '127.0.0.1:0'];
+  const child = spawn(process.execPath, [BUILT_PROGRAM, 'webhook', ...files, ...addresses, ...flags], {
+    stdio: 'pipe',
+  });
+  const ended = once(child, 'close') as Promise<[number | null]>;
+  t.after(async () => {
+    child.kill('SIGKILL');
+    await ended;
+  });
+  const output = recordOutput(child);
+  const { listen, admin } = await output.waitForLog(({ msg }) => msg === 'cambist webhook is listening', 10_000);
+  const url = `${listen}/mutate`;
+  return {
+    ...output,
+    admin: String(admin),
+    ended,
+    stop: () => child.kill('SIGTERM'),
+    call: () => callWebhook({ url, ca: authority.cert, body: podReview(OPTED_IN) }),
+  };
+}
+
+test('the built webhook injects over HTTPS, and after SIGTERM serves on, not ready, until it has drained', async (t) => {
+  const webhook = await startWebhook(t, '--image', 'r/cambist:1', '--drain', '1s');
+  assert.equal((await fetch(`${webhook.admin}/readyz`)).status, 200);
+  const { response } = JSON.parse((await webhook.call()).body);
+  assert.match(Buffer.from(response.patch, 'base64').toString(), /r\/cambist:1/);
+  assert.match(await (await fetch(`${webhook.admin}/metrics`)).text(), /requests_total\{result="injected"\} 1/);
+  webhook.stop();
+  await webhook.waitForLog(({ msg }) => msg === 'cambist webhook is shutting down');
+  await eventually('it is not ready', async () => (await fetch(`${webhook.admin}/readyz`)).status === 503);
+  assert.equal((await webhook.call()).status, 200);
+  assert.deepEqual(await webhook.ended, [0, null]);
+  assert.equal(webhook.stderr(), '');
+});
+
+test('a webhook that cannot start says why', async (t) => {
+  const folder = await directory(t);
+  const good = createCertificateAuthority().issueServer();
+  await writeFile(join(folder, 'tls.crt'), good.cert);
+  await writeFile(join(folder, 'tls.key'), createCertificateAuthority().issueServer().key);
+  const pair = ['--cert', join(folder, 'tls.crt'), '--key', join(folder, 'tls.key')];
+  const cases: [string[], number, RegExp][] = [
+    [[], 2, /--cert and --key must name files/],
+    [['--cert', '/nowhere/c', '--key', '/nowhere/k'], 1, /file "\/nowhere\/[ck]" cannot be read: mount it/],
+    [pair, 1, /is not that of certificate/],
+    [[...pair, '--listen', 'x'], 2, /--listen must be host:port/],
+    [[...pair, '--drain', 'x'], 2, /--drain x is no time/],
+    [[...pair, '--port', '0'], 2, /--port is "0": write a port/],
+  ];
+  for (const [flags, code, message] of cases) {
+    const result = await runCommand(['webhook', ...flags]);
+    assert.equal(result.code, code, flags.join(' '));
+    assert.match(result.stderr, message);
+  }
+});
+
+interface Generated {
+  readonly caBundle: string;
+  readonly secret: Readonly<Record<string, string>>;
+}
+
+function generated(text: string): Generated {
+  const documents = parseAllDocuments(text).map((document) => document.toJS());
+  const configuration = documents.find(({ kind }) => kind === 'MutatingWebhookConfiguration');
+  const secret = documents.find(({ kind }) => kind === 'Secret');
+  assert.deepEqual(
+    [secret.type, secret.metadata.name, secret.metadata.namespace],
+    ['kubernetes.io/tls', 'cambist-webhook', 'cambist-system'],
+  );
+  const caBundle = Buffer.from(configuration.webhooks[0].clientConfig.caBundle, 'base64').toString();
+  return { caBundle, secret: secret.stringData };
+}
+
+test('gen-certs fills in caBundle, touches nothing else, and adds the Secret that the pods mount', async () => {
+  const { code, stdout } = await runCommand(['gen-certs', CONFIGURATION]);
+  assert.equal(code, 0);
+  const { caBundle, secret } = generated(stdout);
+  assert.equal(caBundle, secret['ca.crt']);
+  const server = new X509Certificate(secret['tls.crt'] ?? '');
+  assert.ok(server.verify(new X509Certificate(caBundle).publicKey));
+  assert.ok(server.checkHost('cambist-webhook.cambist-system.svc'));
+  const [configuration = ''] = stdout.split(/^---$/m);
+  assert.equal(
+    configuration.replace(/^ *caBundle: .*\n/m, '').trimEnd(),
+    (await readFile(CONFIGURATION, 'utf8')).trimEnd(),
+  );
+});
+
+test('renewed with --trust, the old certificate stays trusted beside the new one', async (t) => {
+  const old = generated((await runCommand(['gen-certs', CONFIGURATION])).stdout);
+  const file = join(await directory(t), 'ca.crt');
+  await writeFile(file, old.secret['ca.crt'] ?? '');
+  const renewed = generated((await runCommand(['gen-certs', '--trust', file, CONFIGURATION])).stdout);
+  assert.equal(renewed.caBundle, `${renewed.secret['ca.crt']}${old.secret['ca.crt']}`);
+  assert.notEqual(renewed.secret['tls.crt'], old.secret['tls.crt']);
+});
+
+test('gen-certs refuses what it cannot do', async () => {
+  const cases: [string[], number, RegExp][] = [
+    [['--service', 'other', CONFIGURATION], 1, /no webhook calls service "other" in namespace "cambist-system"/],
+    [['--trust', '/nowhere', CONFIGURATION], 1, /\/nowhere: cannot be read, or is no certificate/],
+    [['--days', '0', CONFIGURATION], 2, /--days must be 1 to 3650/],
+    [['--namespace', 'A', CONFIGURATION], 2, /--namespace "A" is no name/],
+  ];
+  for (const [args, code, message] of cases) {
+    const result = await runCommand(['gen-certs', ...args]);
+    assert.equal(result.code, code, args.join(' '));
+    assert.equal(result.stdout, '');
+    assert.match(result.stderr, message);
+  }
+});

@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { parseAllDocuments } from 'yaml';
+import { annotationOf } from '../../src/kubernetes/annotations.ts';
+import { OPTION_NAMES } from '../../src/kubernetes/options.ts';
+import { runCommand } from '../harness/run-command.ts';
+
+const DEPLOYMENT = `# the agent
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: agent}   # its name
+spec:
+  selector: {matchLabels: {app: agent}}
+  template:
+    metadata: {labels: {app: agent}}
+    spec:
+      containers:
+      - name: agent
+        image: agent:1
+`;
+const CONFIG_MAP = 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cambist}\n';
+const TAKEN = 'apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: cambist, image: x}]}\n';
+const FLAGS = ['--image', 'registry.example.com/cambist:0.1.0', '--secret', 'cambist', '--proxy-env'];
+
+async function file(t: TestContext, content: string): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'inject-'));
+  t.after(() => rm(folder, { recursive: true }));
+  await writeFile(join(folder, 'f.yaml'), content);
+  return join(folder, 'f.yaml');
+}
+
+test('from standard input to standard output, with a line for each object on standard error; and back', async () => {
+  const stream = `${DEPLOYMENT}---\n${CONFIG_MAP}`;
+  const injected = await runCommand(['inject', ...FLAGS, '-'], { input: stream });
+  assert.equal(injected.code, 0);
+  assert.equal(injected.stderr, 'deployment/agent: injected\nconfigmap/cambist: skipped: a ConfigMap has no pod\n');
+  const [deployment] = parseAllDocuments(injected.stdout).map((document) => document.toJS());
+  assert.equal(deployment.spec.template.spec.initContainers[0].image, 'registry.example.com/cambist:0.1.0');
+  const again = await runCommand(['inject', ...FLAGS, '-'], { input: injected.stdout });
+  assert.equal(again.stdout, injected.stdout);
+  const back = await runCommand(['uninject', '-'], { input: injected.stdout });
+  assert.equal(back.code, 0);
+  assert.equal(back.stdout, stream);
+});
+
+test('several files come out as one stream', async (t) => {
+  const files = [await file(t, DEPLOYMENT), await file(t, CONFIG_MAP.trimEnd()), await file(t, `---\n${CONFIG_MAP}`)];
+  const { code, stdout } = await runCommand(['inject', ...FLAGS, ...files]);
+  assert.equal(code, 0);
+  assert.deepEqual(
+    parseAllDocuments(stdout).map((document) => document.get('kind')),
+    ['Deployment', 'ConfigMap', 'ConfigMap'],
+  );
+});
+
+test('where one object is refused, nothing is printed, and the reason is on standard error', async () => {
+  const { code, stdout, stderr } = await runCommand(['inject', ...FLAGS, '-'], { input: `${DEPLOYMENT}---\n${TAKEN}` });
+  assert.equal(code, 1);
+  assert.equal(stdout, '');
+  assert.match(stderr, /^pod\/p: refused: a container "cambist" is there that was not injected: take it away$/m);
+  assert.match(stderr, /nothing is printed/);
+});
+
+test('an option that is not possible is refused with its flag', async () => {
+  const { code, stderr } = await runCommand(['inject', '--image', 'i', '--port', 'x', '-'], { input: DEPLOYMENT });
+  assert.equal(code, 1);
+  assert.match(stderr, /deployment\/agent: refused: --port is "x": write a port, 1 to 65535/);
+});
+
+test('what cannot be read, or is no YAML, is said with its name', async () => {
+  const missing = await runCommand(['inject', ...FLAGS, '/nowhere/f.yaml']);
+  assert.deepEqual([missing.code, missing.stdout], [1, '']);
+  assert.equal(missing.stderr, 'cambist: /nowhere/f.yaml: cannot be read: there is no such file\n');
+  const wrong = await runCommand(['uninject', '-'], { input: 'a: [\n' });
+  assert.equal(wrong.code, 1);
+  assert.match(wrong.stderr, /^cambist: standard input:2:1: /);
+});
+
+test('wrong usage is told apart', async () => {
+  for (const args of [['inject', ...FLAGS], ['uninject'], ['inject', '--imag', 'x', '-'], ['gen-certs']]) {
+    const { code, stdout } = await runCommand(args);
+    assert.deepEqual([code, stdout], [2, ''], args.join(' '));
+  }
+});
+
+test('inject --help and webhook --help name every flag and every annotation', async () => {
+  for (const command of ['inject', 'webhook']) {
+    const { code, stdout } = await runCommand([command, '--help']);
+    assert.equal(code, 0);
+    for (const name of OPTION_NAMES) {
+      assert.ok(stdout.includes(`  --${name}`), name);
+      assert.ok(stdout.includes(annotationOf(name)), name);
+    }
+  }
+  for (const command of ['uninject', 'gen-certs']) {
+    const { code, stdout } = await runCommand([command, '--help']);
+    assert.equal(code, 0);
+    assert.match(stdout, new RegExp(`^Usage: cambist ${command} `));
+  }
+});

@@ -1,0 +1,96 @@
+import assert from 'node:assert/strict';
+import { type IncomingMessage, request } from 'node:http';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { residentBytes } from '../../harness/process-figures.ts';
+import { SCENE_ROUTE, type Scene, startScene } from '../../harness/scene.ts';
+import { answer, flood } from '../../harness/upstream-handlers.ts';
+
+const MIB = 1024 * 1024;
+const TOTAL_BYTES = 256 * MIB;
+/** What sockets between three processes may hold: far more than they do, far less than the whole. */
+const HELD_BYTES = 32 * MIB;
+const CHUNK = Buffer.alloc(64 * 1024, 'x');
+const STALL_MS = 1_000;
+
+/** Measures how much more memory the program has at most than now. */
+async function watchMemory(t: TestContext, { cambist }: Scene): Promise<() => number> {
+  const before = await residentBytes(cambist.pid);
+  let most = before;
+  const timer = setInterval(async () => {
+    most = Math.max(most, await residentBytes(cambist.pid).catch(() => 0));
+  }, 50);
+  t.after(() => clearInterval(timer));
+  return () => most - before;
+}
+
+async function stalled(figure: () => number): Promise<number> {
+  let before = -1;
+  while (before !== figure()) {
+    before = figure();
+    await delay(STALL_MS);
+  }
+  return before;
+}
+
+test('a download that is not read stops at the upstream, and takes no memory here', async (t) => {
+  const scene = await startScene();
+  t.after(scene.close);
+  const headers = await scene.bearer();
+  const { handler, writtenBytes } = flood(TOTAL_BYTES);
+  scene.upstream.handler = answer(200);
+  await scene.call({ headers });
+  scene.upstream.handler = handler;
+  const grown = await watchMemory(t, scene);
+  const download = await scene.open({ headers });
+  const written = await stalled(writtenBytes);
+  assert.ok(written < HELD_BYTES, `${written} bytes were taken though nobody reads`);
+  assert.equal(await drain(download), TOTAL_BYTES);
+  assert.ok(grown() < HELD_BYTES, `${grown()} bytes of memory for ${TOTAL_BYTES} bytes of body`);
+});
+
+test('an upload that is not read stops at the client, and takes no memory here', async (t) => {
+  const scene = await startScene();
+  t.after(scene.close);
+  const headers = await scene.bearer();
+  scene.upstream.handler = answer(200);
+  await scene.call({ headers });
+  let read = (): void => {};
+  scene.upstream.handler = async ({ message }, response) => {
+    await new Promise<void>((resolve) => {
+      read = resolve;
+    });
+    response.end(String(await drain(message)));
+  };
+  const grown = await watchMemory(t, scene);
+  const upload = request(`${scene.cambist.url}/${SCENE_ROUTE}`, { method: 'POST', headers, agent: false });
+  const answered = new Promise<IncomingMessage>((resolve, reject) => {
+    upload.once('response', resolve);
+    upload.once('error', reject);
+  });
+  let sent = 0;
+  const send = (): void => {
+    while (sent < TOTAL_BYTES) {
+      sent += CHUNK.length;
+      if (!upload.write(CHUNK)) {
+        upload.once('drain', send);
+        return;
+      }
+    }
+    upload.end();
+  };
+  send();
+  const taken = await stalled(() => sent);
+  assert.ok(taken < HELD_BYTES, `${taken} bytes were taken though nobody reads`);
+  read();
+  let text = '';
+  for await (const chunk of await answered) text += String(chunk);
+  assert.equal(text, String(TOTAL_BYTES));
+  assert.ok(grown() < HELD_BYTES, `${grown()} bytes of memory for ${TOTAL_BYTES} bytes of body`);
+});
+
+async function drain(message: IncomingMessage): Promise<number> {
+  let bytes = 0;
+  for await (const chunk of message) bytes += (chunk as Buffer).length;
+  return bytes;
+}

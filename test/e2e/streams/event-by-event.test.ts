@@ -1,0 +1,53 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { eventually } from '../../harness/eventually.ts';
+import { startScene } from '../../harness/scene.ts';
+import { sseUpstream } from '../../harness/sse-upstream.ts';
+
+/** Each is a thing that somebody who reads a stream and writes it anew would change. */
+const PIECES = [
+  'retry: 1500\n\n',
+  ': keep-alive\n\n',
+  ':\n\n',
+  'id: 1\ndata: one\n\n',
+  'data: two lines\ndata: of one event\n\n',
+  'event: message\r\ndata: with carriage returns\r\n\r\n',
+  'data:no space\n\n',
+  'data\n\n',
+  'unknown: field\ndata: ünïcödé 🙂\n\n',
+  'id\ndata: half of an ev',
+  'ent, and the other half\n\n',
+  'data: with nothing after it',
+];
+
+for (const method of ['GET', 'POST']) {
+  test(`an event stream that answers ${method} passes piece by piece, byte by byte`, async (t) => {
+    const scene = await startScene();
+    t.after(scene.close);
+    const upstream = sseUpstream();
+    scene.upstream.handler = upstream.handler;
+    const answer = await scene.open({
+      method,
+      headers: await scene.bearer(),
+      ...(method === 'POST' && { body: '{}' }),
+    });
+    assert.equal(answer.headers['content-type'], 'text/event-stream');
+    assert.equal(answer.headers['content-encoding'], undefined);
+    let received = Buffer.alloc(0);
+    answer.on('data', (chunk: Buffer) => {
+      received = Buffer.concat([received, chunk]);
+    });
+    let sent = '';
+    for (const piece of PIECES) {
+      upstream.write(piece);
+      sent += piece;
+      // The next is not written before this one has come, so nothing waits for more.
+      await eventually(`"${piece}" comes`, () => received.length >= Buffer.byteLength(sent));
+      assert.equal(received.toString('utf8'), sent);
+    }
+    const ended = new Promise((resolve) => answer.once('end', resolve));
+    for (const stream of upstream.streams) stream.end();
+    await ended;
+    assert.equal(received.toString('utf8'), sent);
+  });
+}

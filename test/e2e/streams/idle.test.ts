@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict';
+import { request } from 'node:http';
+import { text } from 'node:stream/consumers';
+import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { eventually, soon } from '../../harness/eventually.ts';
+import { SCENE_ROUTE, type SceneConfig, startScene } from '../../harness/scene.ts';
+import { sseUpstream } from '../../harness/sse-upstream.ts';
+import { answer } from '../../harness/upstream-handlers.ts';
+
+/** A hundred times as long to the program's own timers: a quarter of an hour. */
+const IDLE_MS = 9_000;
+
+const FAST_TIMERS = new URL('../../harness/fast-timers.ts', import.meta.url).href;
+
+/** Limits that would else be over too soon, since they are hurried, too. */
+function patient(config: SceneConfig): SceneConfig {
+  return {
+    ...config,
+    authorization_servers: { local: { ...config.authorization_servers.local, timeout: '10m' } },
+    routes: config.routes.map((route) => ({ ...route, timeouts: { connect: '10m' } })),
+  };
+}
+
+test('nothing ends a stream, a slow answer or a slow upload that are silent for long', async (t) => {
+  const scene = await startScene({
+    change: patient,
+    env: { NODE_OPTIONS: `--import ${import.meta.resolve('tsx')} --import ${FAST_TIMERS}` },
+  });
+  t.after(scene.close);
+  const headers = await scene.bearer();
+
+  const stream = sseUpstream();
+  scene.upstream.handler = stream.handler;
+  const events = await scene.open({ method: 'GET', headers });
+  const heard = text(events);
+  await eventually('the stream is open', () => stream.streams.size === 1);
+
+  scene.upstream.handler = async (received, response) => {
+    await delay(IDLE_MS);
+    await answer(200, 'late')(received, response);
+  };
+  const late = scene.call({ headers, body: '{}' });
+
+  await eventually('the slow call has come', () => scene.upstream.requests.length === 2);
+  scene.upstream.handler = async (received, response) => {
+    await answer(200, (await received.body()).toString())(received, response);
+  };
+  const upload = request(`${scene.cambist.url}/${SCENE_ROUTE}`, { method: 'POST', headers });
+  const uploaded = new Promise<string>((resolve, reject) => {
+    upload.once('response', (response) => resolve(text(response)));
+    upload.once('error', reject);
+  });
+  upload.write('first half, ');
+
+  await delay(IDLE_MS);
+  upload.end('second half');
+  for (const open of stream.streams) open.end('data: after all\n\n');
+  assert.equal(await soon('the upload is answered', uploaded), 'first half, second half');
+  assert.equal((await soon('the slow answer', late)).text, 'late');
+  assert.equal(await soon('the event', heard), 'data: after all\n\n');
+
+  const limits = scene.cambist
+    .stderr()
+    .split('\n')
+    .filter((line) => line.startsWith('{"timeout"'));
+  assert.ok(limits.length > 0);
+  for (const line of limits) {
+    const { timeout, requestTimeout, headersTimeout } = JSON.parse(line) as Record<string, number>;
+    assert.deepEqual({ timeout, requestTimeout }, { timeout: 0, requestTimeout: 0 });
+    // A request's head, unlike its body, is to come soon.
+    assert.ok(headersTimeout !== undefined && headersTimeout > 0 && headersTimeout <= 60_000, `${headersTimeout}`);
+  }
+});

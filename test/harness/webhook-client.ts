@@ -1,0 +1,62 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import { request } from 'node:https';
+import { text } from 'node:stream/consumers';
+import type { TLSSocket } from 'node:tls';
+
+export interface WebhookAnswer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: string;
+  /** Serial number of the certificate that was served. */
+  readonly serial: string;
+}
+
+export interface WebhookCall {
+  readonly url: string;
+  /** PEM that is trusted, and nothing else. */
+  readonly ca: string;
+  readonly body: string;
+  readonly contentType?: string;
+  readonly method?: string;
+}
+
+/** Calls a webhook as the API server does: TLS verified, a connection of its own. */
+export function callWebhook({ url, ca, body, contentType = 'application/json', method = 'POST' }: WebhookCall) {
+  return new Promise<WebhookAnswer>((resolve, reject) => {
+    const headers = { 'content-type': contentType, 'content-length': Buffer.byteLength(body) };
+    const call = request(url, { method, ca, headers, agent: false, servername: 'localhost' }, (response) => {
+      const socket = response.socket as TLSSocket;
+      const serial = socket.getPeerCertificate().serialNumber;
+      const { statusCode: status = 0, headers: answered } = response;
+      text(response).then((answer) => resolve({ status, headers: answered, body: answer, serial }), reject);
+    });
+    call.on('error', reject);
+    call.end(body);
+  });
+}
+
+/** A review of a pod's creation, as the API server sends it. */
+export function podReview(pod: object): string {
+  const kind = { group: '', version: 'v1', kind: 'Pod' };
+  const resource = { group: '', version: 'v1', resource: 'pods' };
+  return JSON.stringify({
+    apiVersion: 'admission.k8s.io/v1',
+    kind: 'AdmissionReview',
+    request: {
+      uid: '705ab4f5-6393-11e8-b7cc-42010a800002',
+      kind,
+      resource,
+      operation: 'CREATE',
+      namespace: 'agents',
+      object: pod,
+    },
+  });
+}
+
+/** A pod that opted in. */
+export const OPTED_IN = {
+  apiVersion: 'v1',
+  kind: 'Pod',
+  metadata: { generateName: 'agent-', labels: { 'cambist.dev/inject': 'enabled' } },
+  spec: { containers: [{ name: 'agent', image: 'agent:1' }] },
+};

@@ -1,0 +1,209 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import {
+  createSecureServer,
+  type Http2ServerRequest,
+  type Http2ServerResponse,
+  type ServerHttp2Session,
+} from 'node:http2';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { buffer } from 'node:stream/consumers';
+import { type TestContext, test } from 'node:test';
+import { createCertificateAuthority } from '../harness/certificates.ts';
+import { eventually, soon } from '../harness/eventually.ts';
+import { startFakeUpstream } from '../harness/fake-upstream.ts';
+import { startGateway } from '../harness/gateway.ts';
+import { call, connectRaw, open } from '../harness/http-call.ts';
+import { listen } from '../harness/http-server.ts';
+import { assertProblem } from '../harness/problem.ts';
+import { echo } from '../harness/upstream-handlers.ts';
+
+type Handler = (request: Http2ServerRequest, response: Http2ServerResponse) => unknown;
+
+const authority = createCertificateAuthority();
+
+const mirror: Handler = async (request, response) => {
+  const body = await buffer(request);
+  response.setHeader('content-type', 'application/json');
+  response.end(JSON.stringify({ version: request.httpVersion, headers: request.headers, body: body.toString() }));
+};
+
+/** cambist before an upstream that speaks HTTP/2 where it is asked to. */
+async function startSecond(t: TestContext, first: Handler = mirror, keys: Record<string, unknown> = { http2: true }) {
+  const state = { handler: first, requests: [] as Http2ServerRequest[], sessions: new Set<ServerHttp2Session>() };
+  const server = createSecureServer({ ...authority.issueServer(), allowHTTP1: true }, (request, response) => {
+    state.requests.push(request);
+    request.on('error', () => {});
+    response.on('error', () => {});
+    void state.handler(request, response);
+  });
+  server.on('session', (session) => {
+    state.sessions.add(session);
+    session.on('error', () => {});
+    session.once('close', () => state.sessions.delete(session));
+  });
+  server.on('sessionError', () => {});
+  const { port } = await listen(server);
+  t.after(() => {
+    for (const session of state.sessions) session.destroy();
+    server.close();
+  });
+  const folder = await mkdtemp(join(tmpdir(), 'cambist-h2-'));
+  t.after(() => rm(folder, { recursive: true }));
+  await writeFile(join(folder, 'ca.pem'), authority.cert);
+  const route = { upstream: `https://localhost:${port}/mcp`, tls: { ca: { file: join(folder, 'ca.pem') } }, ...keys };
+  return { ...(await startGateway(t, { route })), state, folder };
+}
+
+test('HTTP/2 is spoken to an upstream that offers it, with the bearer and everything else as over HTTP/1.1', async (t) => {
+  const { app, authorization, authorizationServer, state } = await startSecond(t);
+  const headers = [
+    ...['Authorization', authorization, 'X-Tag', 'a', 'x-tag', 'b', 'Cookie', 'a=1', 'cookie', 'b=2'],
+    ...[
+      'Content-Type',
+      'application/json',
+      'content-type',
+      'text/plain',
+      'TE',
+      'trailers',
+      'Connection',
+      'close, x-hop',
+    ],
+    ...['X-Hop', '1', 'Content-Length', '5'],
+  ];
+  const { status, text } = await call(`${app.url}/github/x?y`, { method: 'POST', headers, body: 'hello' });
+  assert.equal(status, 200);
+  const received = JSON.parse(text);
+  assert.deepEqual([received.version, received.body], ['2.0', 'hello']);
+  assert.equal(received.headers[':path'], '/mcp/x?y');
+  assert.equal(
+    received.headers[':authority'],
+    `localhost:${new URL(`https://${received.headers[':authority']}`).port}`,
+  );
+  assert.equal(received.headers.authorization, `Bearer ${authorizationServer.requests[0]?.issued}`);
+  assert.equal(received.headers['x-tag'], 'a, b');
+  assert.equal(received.headers.cookie, 'a=1; b=2');
+  assert.equal(received.headers['x-hop'], undefined);
+  assert.equal(state.requests.length, 1);
+});
+
+test('a route that does not ask for it gets HTTP/1.1, also from an upstream that has both', async (t) => {
+  const { app, authorization } = await startSecond(t, mirror, {});
+  const { text } = await call(`${app.url}/github`, { headers: { authorization } });
+  assert.equal(JSON.parse(text).version, '1.1');
+});
+
+test('an upstream without HTTP/2 is spoken to in HTTP/1.1', async (t) => {
+  const { folder, app, authorization, config } = await startSecond(t);
+  const old = await startFakeUpstream(echo, { tls: authority.issueServer() });
+  t.after(old.close);
+  const tls = { ca: { file: join(folder, 'ca.pem') } };
+  app.reloadTo({ ...config, routes: config.routes.map((route) => ({ ...route, upstream: old.url, tls })) });
+  assert.equal((await call(`${app.url}/github`, { headers: { authorization } })).status, 200);
+  assert.equal(old.requests[0]?.message.httpVersion, '1.1');
+});
+
+test('a stream of events comes event by event, and its end on the side of the caller ends it upstream', async (t) => {
+  let stream: Http2ServerResponse | undefined;
+  const { app, authorization, state } = await startSecond(t, (_request, response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    response.write('data: 1\n\n');
+    stream = response;
+  });
+  const answer = await soon('the head', open(`${app.url}/github`, { headers: { authorization } }));
+  assert.equal(answer.headers['content-type'], 'text/event-stream');
+  const next = () => soon('an event', new Promise((resolve) => answer.once('data', (chunk) => resolve(String(chunk)))));
+  assert.equal(await next(), 'data: 1\n\n');
+  const second = next();
+  stream?.write('data: 2\n\n');
+  assert.equal(await second, 'data: 2\n\n');
+  const gone = new Promise((resolve) => state.requests[0]?.once('close', resolve));
+  answer.destroy();
+  await soon('the end upstream', gone);
+});
+
+test('requests at once all get their own answers', async (t) => {
+  const { app, authorization } = await startSecond(t);
+  const answers = await Promise.all(
+    Array.from({ length: 40 }, (_, index) =>
+      call(
+        `${app.url}/github`,
+        index % 2 === 0 ? { headers: { authorization }, body: `${index}` } : { headers: { authorization } },
+      ),
+    ),
+  );
+  for (const [index, { status, text }] of answers.entries()) {
+    assert.equal(status, 200);
+    assert.equal(JSON.parse(text).body, index % 2 === 0 ? `${index}` : '');
+  }
+});
+
+test('a large body and one without a length pass both ways, no faster than they are read', async (t) => {
+  const { app, authorization } = await startSecond(t, async (request, response) => response.end(await buffer(request)));
+  const body = Buffer.alloc(5_000_000, 'x');
+  for (const framing of [{}, { 'transfer-encoding': 'chunked' }]) {
+    const answered = await soon(
+      'the answer',
+      call(`${app.url}/github`, { headers: { authorization, ...framing }, body }),
+    );
+    assert.ok(answered.body.equals(body));
+  }
+});
+
+test('a 401 leads to one new exchange over HTTP/2, too', async (t) => {
+  const { app, authorization, authorizationServer, state } = await startSecond(t);
+  state.handler = (request, response) => {
+    if (request.headers.authorization !== `Bearer ${authorizationServer.requests[0]?.issued}`)
+      return mirror(request, response);
+    response.writeHead(401);
+    return response.end('no');
+  };
+  assert.equal((await call(`${app.url}/github`, { headers: { authorization }, body: 'x' })).status, 200);
+  assert.deepEqual([state.requests.length, authorizationServer.requests.length], [2, 2]);
+});
+
+for (const [how, breakOff] of [
+  ['its stream is reset', (response: Http2ServerResponse) => response.stream.close(8)],
+  ['its stream is reset as if all were well', (response: Http2ServerResponse) => response.stream.close(0)],
+  ['its connection ends', (response: Http2ServerResponse) => response.stream.session?.socket.destroy()],
+  ['its session is given up', (response: Http2ServerResponse) => response.stream.session?.destroy()],
+] as const) {
+  test(`an answer that breaks off because ${how} is broken to the caller, never one that looks whole`, async (t) => {
+    const { app, authorization } = await startSecond(t, (_request, response) => {
+      response.writeHead(200);
+      response.write('half of it', () => setTimeout(() => breakOff(response), 50));
+    });
+    const connection = await connectRaw(app.url);
+    connection.send(`GET /github HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\n\r\n`);
+    const all = await soon('the end', connection.closed());
+    assert.match(all, /half of it/);
+    assert.doesNotMatch(all, /0\r\n\r\n$/);
+  });
+
+  test(`a request is not sent twice because ${how} before there is an answer`, async (t) => {
+    const { app, authorization, state } = await startSecond(t, (_request, response) => {
+      setTimeout(() => breakOff(response), 50);
+    });
+    assertProblem(
+      await soon('the answer', call(`${app.url}/github`, { headers: { authorization }, body: 'x' })),
+      'ERR_UPSTREAM_UNREACHABLE',
+    );
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    assert.equal(state.requests.length, 1);
+    state.handler = mirror;
+    assert.equal((await soon('the next', call(`${app.url}/github`, { headers: { authorization } }))).status, 200);
+  });
+}
+
+test('an upstream that sends its callers away in order is connected to anew', async (t) => {
+  const { app, authorization, state } = await startSecond(t);
+  for (let i = 0; i < 3; i += 1) {
+    assert.equal(
+      (await soon('the answer', call(`${app.url}/github`, { headers: { authorization }, body: 'x' }))).status,
+      200,
+    );
+    for (const session of state.sessions) session.close();
+    await eventually('the session is closed', () => state.sessions.size === 0);
+  }
+});

@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { eventually } from '../harness/eventually.ts';
+import { startGateway } from '../harness/gateway.ts';
+import { call } from '../harness/http-call.ts';
+
+const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
+const traceparent = `00-${TRACE_ID}-b7ad6b7169203331-01`;
+
+test('a request and the exchange that it cost bear one request id and one trace id', async (t) => {
+  const { app, authorization, upstream } = await startGateway(t);
+  const headers = { authorization, traceparent, 'x-request-id': 'request-1' };
+  await call(`${app.url}/github`, { headers, body: '{}' });
+  const lineOf = (message: string) => app.logs.find(({ msg }) => msg === message);
+  await eventually('the request is logged', () => lineOf('request') !== undefined);
+  for (const message of ['exchange', 'request']) {
+    const { request_id, trace_id, route } = lineOf(message) ?? {};
+    assert.deepEqual([request_id, trace_id, route], ['request-1', TRACE_ID, 'github'], message);
+  }
+  assert.equal(upstream.requests[0]?.headers.traceparent, traceparent);
+});
+
+test('with sample 0 no request that went well is logged, and every other is', async (t) => {
+  const { app, authorization } = await startGateway(t, { top: { log: { sample: 0 } } });
+  await call(`${app.url}/github`, { headers: { authorization, 'x-request-id': 'good' } });
+  await call(`${app.url}/github`, { headers: { 'x-request-id': 'bad' } });
+  await eventually('the refusal is logged', () =>
+    app.logs.some(({ request_id, msg }) => msg === 'request' && request_id === 'bad'),
+  );
+  assert.deepEqual(
+    app.logs.filter(({ msg }) => msg === 'request').map(({ request_id }) => request_id),
+    ['bad'],
+  );
+});
+
+test('the share of lines that is kept follows the config', async (t) => {
+  const { app, config, authorization } = await startGateway(t, { top: { log: { sample: 0 } } });
+  await call(`${app.url}/github`, { headers: { authorization } });
+  app.reloadTo({ ...config, log: { sample: 1 } });
+  await call(`${app.url}/github`, { headers: { authorization, 'x-request-id': 'kept' } });
+  await eventually('it is logged', () =>
+    app.logs.some(({ msg, request_id }) => msg === 'request' && request_id === 'kept'),
+  );
+});
+
+test('an authorization server that is down is a line when it goes and a line when it answers again', async (t) => {
+  const { app, authorizationServer } = await startGateway(t);
+  const newcomer = async () => {
+    const authorization = `Bearer ${await authorizationServer.mint()}`;
+    return (await call(`${app.url}/github`, { headers: { authorization } })).status;
+  };
+  authorizationServer.mood = { kind: 'answer', status: 500 };
+  for (let i = 0; i < 5; i += 1) await newcomer();
+  const available = async () =>
+    (await app.metrics()).includes('cambist_authorization_server_available{authorization_server="local"} 1');
+  assert.equal(await available(), false);
+  authorizationServer.mood = { kind: 'issue' };
+  await eventually('it answers', async () => (await newcomer()) === 200);
+  assert.equal(await available(), true);
+  const levels = app.logs
+    .filter(({ msg }) => String(msg).startsWith('the authorization server '))
+    .map(({ level }) => level);
+  assert.deepEqual(levels, ['warn', 'info']);
+});

@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { startGateway } from '../harness/gateway.ts';
+import { call } from '../harness/http-call.ts';
+import { sumSamples } from '../harness/metric-samples.ts';
+import { assertProblem } from '../harness/problem.ts';
+
+/** One backend: deleting has a route and a scope of its own, reading streams another, and the rest `github`. */
+async function startTools(t: TestContext, keys: Record<string, unknown> = {}) {
+  const gateway = await startGateway(t, { route: { scope: 'read' } });
+  const [github] = gateway.config.routes;
+  const match = { path: '/github', mcp_method: 'tools/call', mcp_name: ['delete_*', 'drop'] };
+  const routes = [
+    { ...github },
+    { ...github, name: 'deleting', scope: 'delete', match, ...keys },
+    { ...github, name: 'listening', scope: 'listen', match: { path: '/github', methods: ['GET'] } },
+  ];
+  gateway.app.reloadTo({ ...gateway.config, routes });
+  const send = (body: string | Buffer, headers: Record<string, string> = {}) =>
+    call(`${gateway.app.url}/github`, {
+      body,
+      headers: { authorization: gateway.authorization, 'content-type': 'application/json', ...headers },
+    });
+  const scopes = () => gateway.authorizationServer.requests.map(({ form }) => form.get('scope'));
+  return { ...gateway, send, scopes };
+}
+
+const message = (method: string, params?: Record<string, unknown>) =>
+  JSON.stringify({ jsonrpc: '2.0', id: 1, method, params });
+const callOf = (name: string) => message('tools/call', { name, arguments: {} });
+
+test('the tool that a message calls decides which scope its token has', async (t) => {
+  const { send, scopes, upstream, app } = await startTools(t);
+  for (const body of [callOf('list'), callOf('delete_repo'), callOf('drop'), callOf('delete'), message('tools/list')]) {
+    assert.equal((await send(body)).status, 200);
+    assert.equal((await upstream.requests.at(-1)?.body())?.toString(), body);
+  }
+  assert.deepEqual(scopes(), ['read', 'delete']);
+  const tokens = upstream.requests.map(({ authorization }) => authorization[0]);
+  assert.deepEqual(tokens, [tokens[0], tokens[1], tokens[1], tokens[0], tokens[0]]);
+  const text = await app.metrics();
+  assert.equal(sumSamples(text, 'cambist_requests_total', { route: 'deleting', code: '200' }), 2);
+  assert.equal(sumSamples(text, 'cambist_requests_total', { route: 'github', code: '200' }), 3);
+});
+
+test('the HTTP method does so, too, and an answer to the server is no call', async (t) => {
+  const { send, scopes, app, authorization } = await startTools(t);
+  assert.equal((await call(`${app.url}/github`, { headers: { authorization } })).status, 200);
+  assert.equal((await send('{"jsonrpc":"2.0","id":7,"result":{"method":"tools/call"}}')).status, 200);
+  assert.deepEqual(scopes(), ['listen', 'read']);
+});
+
+test('a body goes upstream to the byte, as it came, chunked or not', async (t) => {
+  const { app, upstream, authorization } = await startTools(t);
+  const body = Buffer.from(
+    `  \n{ "method" :"tools/call",\t"params":{"name":"drop","x":"ä\\u00e4"}, "id" : 1.0e0 }\r\n`,
+  );
+  for (const framing of [{}, { 'transfer-encoding': 'chunked' }]) {
+    assert.equal((await call(`${app.url}/github`, { body, headers: { authorization, ...framing } })).status, 200);
+    assert.ok((await upstream.requests.at(-1)?.body())?.equals(body));
+    assert.equal(upstream.requests.at(-1)?.headers['content-length'], String(body.length));
+  }
+});
+
+test('headers that agree pass, encoded names too, and headers that disagree are refused before any exchange', async (t) => {
+  const { send, authorizationServer, upstream, app } = await startTools(t);
+  const encoded = `=?base64?${Buffer.from('drop').toString('base64')}?=`;
+  assert.equal((await send(callOf('drop'), { 'mcp-method': 'tools/call', 'mcp-name': encoded })).status, 200);
+  assert.equal(upstream.requests.at(-1)?.headers['mcp-name'], encoded);
+  upstream.requests.length = 0;
+  const exchanges = authorizationServer.requests.length;
+  for (const headers of [
+    { 'mcp-method': 'tools/list' },
+    { 'mcp-name': 'list' },
+    { 'mcp-name': '=?base64?bGlzdA==?=' },
+    { 'mcp-name': '' },
+  ] as Record<string, string>[]) {
+    assertProblem(await send(callOf('drop'), headers), 'ERR_ROUTE_NOT_FOUND');
+  }
+  assert.equal(upstream.requests.length, 0);
+  assert.equal(authorizationServer.requests.length, exchanges);
+  assert.match(app.logText(), /Mcp-Name is not the name in the message/);
+});
+
+test('what cannot be told apart for sure is refused: batches, other encodings, large bodies, doubled keys', async (t) => {
+  const { send, upstream, authorizationServer, app } = await startTools(t, { retry_body_limit: '64KiB' });
+  for (const [body, headers] of [
+    [`[${callOf('list')},${callOf('drop')}]`],
+    [`[${callOf('list')}]`],
+    ['name=drop'],
+    [''],
+    ['{"method":"tools/call","params":{"name":"list"},"params":{"name":"drop"}}'],
+    ['{"method":"tools/call","params":{"name":"list","Name":"drop"}}'],
+    [callOf('list'), { 'content-encoding': 'gzip' }],
+    [callOf('list'), { 'content-type': 'application/json; charset=utf-7' }],
+    [callOf('list'), { 'content-type': 'application/json; charset="utf-16"' }],
+    [Buffer.from(callOf('list'), 'utf16le')],
+    [JSON.stringify({ ...JSON.parse(callOf('list')), pad: 'x'.repeat(70_000) })],
+  ] as [string, Record<string, string>?][]) {
+    assertProblem(await send(body, headers), 'ERR_ROUTE_NOT_FOUND');
+  }
+  assert.deepEqual([upstream.requests.length, authorizationServer.requests.length], [0, 0]);
+  assert.match(app.logText(), /is a batch/);
+  assert.match(app.logText(), /larger than 65536 bytes: raise retry_body_limit/);
+  assert.equal((await send(callOf('list'), { 'content-type': 'application/json; charset=UTF-8' })).status, 200);
+});
+
+test('a body without a length is read no further than the limit', async (t) => {
+  const { app, authorization, upstream } = await startTools(t);
+  const headers = { authorization, 'transfer-encoding': 'chunked' };
+  assertProblem(await call(`${app.url}/github`, { headers, body: Buffer.alloc(200_000, ' ') }), 'ERR_ROUTE_NOT_FOUND');
+  assert.equal(upstream.requests.length, 0);
+});
+
+test('a path without such routes takes what it always took: any body, as a stream', async (t) => {
+  const { app, authorization, upstream } = await startGateway(t);
+  const body = Buffer.alloc(200_000, 'x');
+  assert.equal((await call(`${app.url}/github`, { headers: { authorization, 'mcp-name': 'x' }, body })).status, 200);
+  assert.ok((await upstream.requests[0]?.body())?.equals(body));
+});
+
+test('the end of a session drops the tokens of every route that shares it', async (t) => {
+  const { send, scopes, app, authorization } = await startTools(t);
+  const session = { 'mcp-session-id': 's-1' };
+  await send(callOf('list'), session);
+  await send(callOf('drop'), session);
+  await call(`${app.url}/github`, { method: 'DELETE', headers: { authorization, ...session } });
+  assert.equal(sumSamples(await app.metrics(), 'cambist_cache_entries'), 0);
+  await send(callOf('drop'), session);
+  assert.deepEqual(scopes(), ['read', 'delete', 'delete']);
+});

@@ -1,0 +1,147 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { SSEClientTransport } from '@modelcontextprotocol/sdk/client/sse.js';
+import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
+import { SSEServerTransport } from '@modelcontextprotocol/sdk/server/sse.js';
+import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js';
+import { soon } from '../harness/eventually.ts';
+import { sendAnswer } from '../harness/faults.ts';
+import { type GatewayOptions, startGateway, startPlainGateway } from '../harness/gateway.ts';
+import { call, connectRaw, open } from '../harness/http-call.ts';
+import { eventStream } from '../harness/upstream-handlers.ts';
+
+/** A server of the transport that MCP had before Streamable HTTP, by the official SDK, below a path. */
+function oldServer(below: string): NonNullable<GatewayOptions['handler']> {
+  const sessions = new Map<string, SSEServerTransport>();
+  return async ({ message, url }, response) => {
+    const { pathname, searchParams } = new URL(url, 'http://h');
+    if (pathname === `${below}/sse`) {
+      const transport = new SSEServerTransport(`${below}/messages`, response);
+      sessions.set(transport.sessionId, transport);
+      const server = new McpServer({ name: 'old', version: '1' });
+      server.registerTool('greet', {}, () => ({ content: [{ type: 'text', text: 'hello' }] }));
+      await server.connect(transport as Transport);
+    } else if (pathname === `${below}/messages`) {
+      await sessions.get(searchParams.get('sessionId') ?? '')?.handlePostMessage(message, response);
+    } else sendAnswer(response, 404, 'not here');
+  };
+}
+
+async function callTool(t: TestContext, url: string, authorization: string): Promise<unknown> {
+  const client = new Client({ name: 'test', version: '1' });
+  const headers = { authorization };
+  const transport = new SSEClientTransport(new URL(url), { requestInit: { headers } });
+  await client.connect(transport as Transport);
+  t.after(() => client.close());
+  return (await client.callTool({ name: 'greet', arguments: {} })).content;
+}
+
+for (const [what, below, route] of [
+  ['below the path of the upstream', '/mcp', {}],
+  ['at the root of the upstream', '', { root: true }],
+] as const) {
+  test(`the official client talks to an old server ${what}, through a route with a prefix`, async (t) => {
+    const gateway = await startGateway(t, { handler: oldServer(below) });
+    const { app, upstream, authorization, authorizationServer, config } = gateway;
+    if ('root' in route)
+      app.reloadTo({ ...config, routes: config.routes.map((one) => ({ ...one, upstream: upstream.url })) });
+    const content = await soon('the tool', callTool(t, `${app.url}/github/sse`, authorization));
+    assert.deepEqual(content, [{ type: 'text', text: 'hello' }]);
+    const posts = upstream.requests.filter(({ method }) => method === 'POST');
+    assert.ok(posts.length >= 3);
+    for (const { url, authorization: bearers } of posts) {
+      assert.match(url, new RegExp(`^${below}/messages\\?sessionId=`));
+      assert.deepEqual(bearers, [`Bearer ${authorizationServer.requests[0]?.issued}`]);
+    }
+  });
+}
+
+test('a stream goes on event by event, and only its first event is ever changed', async (t) => {
+  const stream = eventStream();
+  const { app } = await startPlainGateway(t, { handler: stream.handler });
+  const answer = await open(`${app.url}/plain/sse`);
+  const chunks: string[] = [];
+  answer.setEncoding('latin1');
+  answer.on('data', (chunk: string) => chunks.push(chunk));
+  const received = async (data: string): Promise<void> => {
+    const before = chunks.join('').length;
+    stream.emit(data);
+    const wanted = `data: ${data}\n\n`;
+    while (chunks.join('').length < before + wanted.length)
+      await new Promise((resolve) => answer.once('data', resolve));
+    assert.ok(chunks.join('').endsWith(wanted));
+  };
+  for (const data of ['/mcp/first', '/mcp/messages', '{"url":"/mcp/messages"}']) await soon(data, received(data));
+  stream.end();
+});
+
+/** The bytes that a caller gets of a GET whose upstream answers with this body. */
+async function bodyOf(t: TestContext, body: string, headers: Record<string, string>, method = 'GET') {
+  const { app } = await startPlainGateway(t, {
+    handler: async (request, response) => {
+      await request.body();
+      response.writeHead(200, headers);
+      response.end(body);
+    },
+  });
+  return call(`${app.url}/plain/sse`, { method });
+}
+
+const ENDPOINT = 'event: endpoint\ndata: /mcp/messages\n\n';
+const SSE = { 'content-type': 'text/event-stream; charset=utf-8' };
+
+test('the event is changed in nothing but an event stream that answers a GET', async (t) => {
+  assert.equal((await bodyOf(t, ENDPOINT, SSE)).text, 'event: endpoint\ndata: /plain/messages\n\n');
+  assert.equal((await bodyOf(t, ENDPOINT, { 'content-type': 'text/plain' })).text, ENDPOINT);
+  assert.equal((await bodyOf(t, ENDPOINT, {})).text, ENDPOINT);
+  assert.equal((await bodyOf(t, ENDPOINT, SSE, 'POST')).text, ENDPOINT);
+  assert.equal((await bodyOf(t, ENDPOINT, { ...SSE, 'content-encoding': 'x-own' })).text, ENDPOINT);
+  const sized = await bodyOf(t, ENDPOINT, { ...SSE, 'content-length': String(ENDPOINT.length) });
+  assert.deepEqual([sized.text, sized.headers['content-length']], [ENDPOINT, String(ENDPOINT.length)]);
+});
+
+test('Location leads back through the route where it is under the upstream, and is left alone where it is not', async (t) => {
+  const { app, upstream } = await startPlainGateway(t);
+  for (const [location, expected] of [
+    ['/mcp/', '/plain/'],
+    ['/mcp/x?y#z', '/plain/x?y#z'],
+    [`${upstream.url}/mcp/x`, '/plain/x'],
+    ['/mcpx', '/mcpx'],
+    ['/mcp/../x', '/mcp/../x'],
+    ['other', 'other'],
+    ['https://elsewhere.example.com/mcp', 'https://elsewhere.example.com/mcp'],
+    ['//elsewhere.example.com/mcp', '//elsewhere.example.com/mcp'],
+    ['http://[broken', 'http://[broken'],
+  ]) {
+    for (const status of [307, 201]) {
+      upstream.handler = (_request, response) =>
+        sendAnswer(response, status, '', { location, 'content-location': '/mcp/x' });
+      const { headers } = await call(`${app.url}/plain/a`);
+      assert.deepEqual([headers.location, headers['content-location']], [expected, '/mcp/x'], location);
+    }
+  }
+});
+
+test('a redirect to the same path with a slash leads the client back here with its token', async (t) => {
+  const { app, upstream, authorization } = await startGateway(t, {
+    handler: ({ url }, response) => {
+      if (url === '/mcp') sendAnswer(response, 307, '', { location: `${upstream.url}/mcp/` });
+      else sendAnswer(response, 200, 'here');
+    },
+  });
+  const answered = await fetch(`${app.url}/github`, { headers: { authorization } });
+  assert.deepEqual([answered.status, await answered.text(), answered.url], [200, 'here', `${app.url}/github/`]);
+});
+
+test('an event that is cut off with its stream is cut off, and not made whole', async (t) => {
+  const { app } = await startPlainGateway(t, {
+    handler: (_request, response) => {
+      response.writeHead(200, SSE);
+      response.write('event: endpoint\ndata: /mcp/mess', () => response.destroy());
+    },
+  });
+  const connection = await connectRaw(app.url);
+  connection.send('GET /plain/sse HTTP/1.1\r\nHost: h\r\n\r\n');
+  assert.doesNotMatch(await connection.closed(), /0\r\n\r\n$/);
+});

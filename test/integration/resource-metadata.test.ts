@@ -1,0 +1,154 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import {
+  discoverOAuthProtectedResourceMetadata,
+  extractWWWAuthenticateParams,
+  selectResourceURL,
+} from '@modelcontextprotocol/sdk/client/auth.js';
+import { sendAnswer } from '../harness/faults.ts';
+import { type GatewayOptions, startGateway } from '../harness/gateway.ts';
+import { call } from '../harness/http-call.ts';
+import { sumSamples } from '../harness/metric-samples.ts';
+import { assertProblem } from '../harness/problem.ts';
+
+const WELL_KNOWN = '/.well-known/oauth-protected-resource';
+
+/** A gateway whose authorization server is known by its issuer. */
+async function startWithIssuer(t: TestContext, options: GatewayOptions = {}) {
+  const gateway = await startGateway(t, options);
+  const { issuer } = gateway.authorizationServer;
+  const config = {
+    ...gateway.config,
+    authorization_servers: { local: { issuer, client_id: 'cambist', client_auth: { method: 'none' } } },
+  };
+  gateway.app.reloadTo(config);
+  return { ...gateway, config, issuer };
+}
+
+test("the official client finds, from cambist's 401, where to get its token for the URL that it used", async (t) => {
+  const { app, issuer, upstream } = await startWithIssuer(t);
+  const serverUrl = new URL(`${app.url}/github`);
+  const refused = await fetch(serverUrl, { method: 'POST', body: '{}' });
+  assert.equal(refused.status, 401);
+  const { resourceMetadataUrl } = extractWWWAuthenticateParams(refused);
+  assert.equal(resourceMetadataUrl?.href, `${app.url}${WELL_KNOWN}/github`);
+
+  for (const options of [{ resourceMetadataUrl }, {}]) {
+    const metadata = await discoverOAuthProtectedResourceMetadata(serverUrl, options as object);
+    assert.deepEqual(metadata, {
+      resource: `${app.url}/github`,
+      authorization_servers: [issuer],
+      bearer_methods_supported: ['header'],
+    });
+    const resource = await selectResourceURL(serverUrl, {} as never, metadata);
+    assert.equal(resource?.href, `${app.url}/github`);
+  }
+  assert.equal(upstream.requests.length, 0);
+});
+
+test('metadata needs no token, and is counted and logged as an answer of the route', async (t) => {
+  const { app, issuer } = await startWithIssuer(t);
+  const answered = await call(`${app.url}${WELL_KNOWN}/github/x`, { headers: { 'x-request-id': 'ask-1' } });
+  assert.equal(answered.status, 200);
+  assert.equal(answered.headers['content-type'], 'application/json');
+  assert.equal(answered.headers['cache-control'], 'no-store');
+  assert.equal(answered.headers['x-request-id'], 'ask-1');
+  assert.deepEqual(JSON.parse(answered.text).authorization_servers, [issuer]);
+  const labels = { route: 'github', method: 'GET', code: '200', outcome: 'answered' };
+  assert.equal(sumSamples(await app.metrics(), 'cambist_requests_total', labels), 1);
+  assert.ok(app.logs.some((line) => line.request_id === 'ask-1' && line.outcome === 'answered'));
+  const head = await call(`${app.url}${WELL_KNOWN}/github`, { method: 'HEAD' });
+  assert.deepEqual([head.status, head.text], [200, '']);
+});
+
+test('every 401 of cambist says where the metadata is, beside what is wrong', async (t) => {
+  const { app, authorizationServer, authorization } = await startWithIssuer(t);
+  const url = `${app.url}${WELL_KNOWN}/github/x`;
+  const challenge = async (headers: Record<string, string | string[]>) =>
+    (await call(`${app.url}/github/x?q`, { headers })).headers['www-authenticate'];
+  assert.equal(await challenge({}), `Bearer resource_metadata="${url}"`);
+  const expired = await authorizationServer.mint({ ttlSeconds: -600 });
+  assert.equal(
+    await challenge({ authorization: `Bearer ${expired}` }),
+    `Bearer error="invalid_token", resource_metadata="${url}"`,
+  );
+  authorizationServer.mood = { kind: 'answer', status: 400, body: { error: 'interaction_required', claims: '{}' } };
+  assert.equal(
+    await challenge({ authorization }),
+    `Bearer error="insufficient_claims", claims="e30=", resource_metadata="${url}"`,
+  );
+});
+
+test('a Host that could break out of the challenge is not repeated in it', async (t) => {
+  const { app } = await startWithIssuer(t);
+  for (const host of ['h" x="', 'a b', 'u@h']) {
+    const { headers } = await call(`${app.url}/github`, { headers: { host } });
+    assert.equal(headers['www-authenticate'], 'Bearer', host);
+  }
+  const { headers } = await call(app.url, { path: '/github/a"b' });
+  assert.equal(headers['www-authenticate'], 'Bearer');
+});
+
+test('behind a proxy that ends TLS the URL that the client used is https', async (t) => {
+  const { app } = await startWithIssuer(t);
+  const headers = { host: 'gw.example.com', 'x-forwarded-proto': 'https' };
+  const answered = await call(`${app.url}${WELL_KNOWN}/github`, { headers });
+  assert.equal(JSON.parse(answered.text).resource, 'https://gw.example.com/github');
+});
+
+test("on routes that issue no token the upstream's own metadata passes, from where the upstream has it", async (t) => {
+  for (const credential of ['none', 'passthrough']) {
+    const { app, upstream, authorization } = await startWithIssuer(t, { route: { credential } });
+    upstream.handler = (_request, response) => sendAnswer(response, 200, '{"resource":"theirs"}');
+    const { text } = await call(`${app.url}${WELL_KNOWN}/github/x?q`, { headers: { authorization } });
+    assert.equal(text, '{"resource":"theirs"}');
+    assert.equal(upstream.requests[0]?.url, `${WELL_KNOWN}/mcp/x?q`);
+    assert.deepEqual(upstream.requests[0]?.authorization, credential === 'none' ? [] : [authorization]);
+  }
+});
+
+test('where there is nothing to show the answer is 403, and nothing goes upstream', async (t) => {
+  const bare = await startGateway(t);
+  assertProblem(await call(`${bare.app.url}${WELL_KNOWN}/github`), 'ERR_ROUTE_NOT_FOUND');
+  const { headers } = await call(`${bare.app.url}/github`);
+  assert.equal(headers['www-authenticate'], 'Bearer');
+  const { app, upstream } = await startWithIssuer(t);
+  for (const [path, method] of [
+    [`${WELL_KNOWN}/other`, 'GET'],
+    [WELL_KNOWN, 'GET'],
+    [`${WELL_KNOWN}x/github`, 'GET'],
+    [`${WELL_KNOWN}/github`, 'POST'],
+    [`${WELL_KNOWN}/x/../github`, 'GET'],
+  ] as const) {
+    assertProblem(await call(app.url, { path, method }), 'ERR_ROUTE_NOT_FOUND');
+  }
+  assert.equal(upstream.requests.length, 0);
+});
+
+test('a route that the operator wrote for the metadata itself goes first', async (t) => {
+  const { app, upstream, config } = await startWithIssuer(t);
+  const own = {
+    name: 'own',
+    match: { path: `${WELL_KNOWN}/github` },
+    upstream: `${upstream.url}/doc`,
+    credential: 'none',
+  };
+  app.reloadTo({ ...config, routes: [...config.routes, own] });
+  assert.equal((await call(`${app.url}${WELL_KNOWN}/github`)).status, 200);
+  assert.equal(upstream.requests[0]?.url, '/doc');
+});
+
+test("what an upstream's challenge says of its own metadata does not reach the caller of an exchange", async (t) => {
+  const theirs = 'Bearer error="insufficient_scope", scope="a", resource_metadata="https://upstream.example.com/x"';
+  const handler: GatewayOptions['handler'] = async (request, response) => {
+    await request.body();
+    sendAnswer(response, 403, 'no', { 'www-authenticate': [theirs, 'Bearer resource_metadata="broken'] });
+  };
+  const { app, authorization, config } = await startWithIssuer(t, { handler });
+  const { headers } = await call(`${app.url}/github`, { headers: { authorization } });
+  const ours = `Bearer error="insufficient_scope", scope="a", resource_metadata="${app.url}${WELL_KNOWN}/github"`;
+  assert.equal(headers['www-authenticate'], ours);
+  app.reloadTo({ ...config, routes: config.routes.map((route) => ({ ...route, credential: 'passthrough' })) });
+  const passed = await call(`${app.url}/github`, { headers: { authorization } });
+  assert.equal(passed.headers['www-authenticate'], `${theirs}, Bearer resource_metadata="broken`);
+});

@@ -1,0 +1,193 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { type AddressInfo, connect as connectPlainly } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { connect, type TLSSocket } from 'node:tls';
+import { reviewAdmission } from '../../src/kubernetes/admission.ts';
+import type { Json } from '../../src/kubernetes/json.ts';
+import { injectPod } from '../../src/kubernetes/pod-injection.ts';
+import { POD } from '../../src/kubernetes/pod-layout.ts';
+import { readCertificate, watchCertificate } from '../../src/kubernetes/webhook-certificate.ts';
+import { createWebhookMetrics } from '../../src/kubernetes/webhook-metrics.ts';
+import { createWebhookAdmin, createWebhookServer, renewCertificate } from '../../src/kubernetes/webhook-server.ts';
+import { createLogger } from '../../src/logger.ts';
+import { type Certificate, createCertificateAuthority } from '../harness/certificates.ts';
+import { eventually, soon } from '../harness/eventually.ts';
+import { sumSamples } from '../harness/metric-samples.ts';
+import { callWebhook, OPTED_IN, podReview } from '../harness/webhook-client.ts';
+
+const authority = createCertificateAuthority();
+
+/** The webhook's two servers on free ports, with its certificate in files. */
+async function startWebhook(t: TestContext) {
+  const directory = await mkdtemp(join(tmpdir(), 'webhook-'));
+  const files = { cert: join(directory, 'tls.crt'), key: join(directory, 'tls.key') };
+  const install = async ({ cert, key }: Partial<Certificate>): Promise<void> => {
+    for (const [file, content] of [[files.cert, cert] as const, [files.key, key] as const]) {
+      if (content === undefined) continue;
+      await writeFile(`${file}.new`, content);
+      await rename(`${file}.new`, file);
+    }
+  };
+  await install(authority.issueServer());
+  const lines: string[] = [];
+  const logger = createLogger('info', { write: (line: string) => void lines.push(line) });
+  const metrics = createWebhookMetrics('0.1.0');
+  const certificate = await readCertificate(files);
+  metrics.certificateLoaded(certificate.expiresAt);
+  const injection = { written: { image: 'r/cambist:1' }, layout: POD, version: '0.1.0', optIn: true, update: false };
+  const review = (body: Json) => reviewAdmission(body, (pod) => injectPod(pod, injection));
+  const server = createWebhookServer({ certificate, review, metrics, logger });
+  let ready = true;
+  const admin = createWebhookAdmin(metrics, () => ready);
+  await server.listen({ host: '127.0.0.1', port: 0 });
+  const adminUrl = await admin.listen({ host: '127.0.0.1', port: 0 });
+  const watched = watchCertificate(files, (next) => renewCertificate(server, next), { metrics, logger, pollMs: 50 });
+  t.after(async () => {
+    watched.close();
+    await server.close();
+    await admin.close();
+    await rm(directory, { recursive: true });
+  });
+  const { port } = server.server.address() as AddressInfo;
+  const url = `https://127.0.0.1:${port}/mutate?timeout=5s`;
+  return {
+    port,
+    lines,
+    install,
+    adminUrl,
+    setReady: (now: boolean) => {
+      ready = now;
+    },
+    metric: async (name: string, labels?: Record<string, string>) =>
+      sumSamples(await metrics.registry.metrics(), name, labels),
+    call: (body: string, more: { contentType?: string; method?: string; ca?: string } = {}) =>
+      callWebhook({ url, ca: authority.cert, body, ...more }),
+  };
+}
+
+test('a pod that opted in is answered with its uid and a patch, over TLS that is verified', async (t) => {
+  const webhook = await startWebhook(t);
+  const { status, headers, body } = await webhook.call(podReview(OPTED_IN));
+  assert.equal(status, 200);
+  assert.match(headers['content-type'] ?? '', /^application\/json/);
+  const { response } = JSON.parse(body);
+  assert.equal(response.uid, '705ab4f5-6393-11e8-b7cc-42010a800002');
+  assert.equal(response.allowed, true);
+  const patch = JSON.parse(Buffer.from(response.patch, 'base64').toString());
+  assert.deepEqual(
+    patch.map(({ op, path }: { op: string; path: string }) => `${op} ${path}`),
+    [
+      'add /metadata/annotations',
+      'add /spec/initContainers',
+      'add /spec/volumes',
+      'add /spec/terminationGracePeriodSeconds',
+    ],
+  );
+  assert.equal(await webhook.metric('cambist_webhook_requests_total', { result: 'injected' }), 1);
+  assert.equal(await webhook.metric('cambist_webhook_request_duration_seconds_count'), 1);
+});
+
+test('the log has a line for each review, and nothing of what is in the pod', async (t) => {
+  const webhook = await startWebhook(t);
+  const secret = 'a-value-that-is-nobody-elses';
+  const containers = [{ name: 'agent', image: 'a', env: [{ name: 'KEY', value: secret }] }];
+  await webhook.call(podReview({ ...OPTED_IN, spec: { containers } }));
+  const line = JSON.parse(webhook.lines.at(-1) ?? '');
+  assert.deepEqual([line.msg, line.result, line.namespace, line.pod], ['review', 'injected', 'agents', 'agent-']);
+  assert.ok(!webhook.lines.join('').includes(secret));
+});
+
+test('a caller that does not trust the authority gets nothing', async (t) => {
+  const webhook = await startWebhook(t);
+  await assert.rejects(webhook.call('{}', { ca: createCertificateAuthority('other').cert }), /certificate|self-signed/);
+});
+
+test('garbage is refused with a status that says what is wrong with it', async (t) => {
+  const webhook = await startWebhook(t);
+  const cases: [string, { contentType?: string; method?: string }, number][] = [
+    ['{', {}, 400],
+    ['', {}, 400],
+    ['null', {}, 400],
+    ['{"kind":"Pod"}', {}, 400],
+    ['{"__proto__":{"a":1}}', {}, 400],
+    [`${'['.repeat(100_000)}${']'.repeat(100_000)}`, {}, 400],
+    [podReview(OPTED_IN), { contentType: 'text/plain' }, 415],
+    [podReview(OPTED_IN), { contentType: 'application/yaml' }, 415],
+    ['', { method: 'GET' }, 404],
+  ];
+  for (const [body, more, status] of cases) {
+    const answer = await webhook.call(body, more);
+    assert.equal(answer.status, status, `${body.slice(0, 30)} ${JSON.stringify(more)}`);
+  }
+  assert.equal(await webhook.metric('cambist_webhook_requests_total', { result: 'injected' }), 0);
+  assert.equal((await webhook.call(podReview(OPTED_IN))).status, 200);
+});
+
+test('a body of more than 3 MiB is refused, and one just below is answered', async (t) => {
+  const webhook = await startWebhook(t);
+  const padded = (bytes: number): string => podReview({ ...OPTED_IN, padding: 'x'.repeat(bytes) });
+  const large = await webhook.call(padded(3 * 1024 * 1024)).catch((error: NodeJS.ErrnoException) => error.code);
+  // A client that is still writing may find the connection closed before it reads the answer.
+  assert.ok(typeof large === 'string' ? ['EPIPE', 'ECONNRESET'].includes(large) : large?.status === 413);
+  assert.equal((await webhook.call(padded(3 * 1024 * 1024 - 2048))).status, 200);
+});
+
+test('who sends nothing, or stops in the middle, is cut off, and others are answered meanwhile', async (t) => {
+  const webhook = await startWebhook(t);
+  const half = 'POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{';
+  const { port } = webhook;
+  const tls = { host: '127.0.0.1', port, ca: authority.cert, servername: 'localhost' };
+  const closed = [
+    ...['', 'POST', half].map((start) => {
+      const socket: TLSSocket = connect(tls, () => socket.write(start));
+      return socket;
+    }),
+    connectPlainly({ host: '127.0.0.1', port }),
+  ].map((socket) => once(socket.resume(), 'close'));
+  assert.equal((await webhook.call(podReview(OPTED_IN))).status, 200);
+  await soon('slow clients are cut off', Promise.all(closed), 15_000);
+});
+
+test('a new certificate is served from the next connection on, without a restart', async (t) => {
+  const webhook = await startWebhook(t);
+  const { serial } = await webhook.call(podReview(OPTED_IN));
+  const next = authority.issueServer({ validUntilSeconds: 7200 });
+  await webhook.install(next);
+  await eventually('the new certificate is served', async () => (await webhook.call('{}')).serial !== serial);
+  assert.equal((await webhook.call(podReview(OPTED_IN))).status, 200);
+  assert.ok((await webhook.metric('cambist_webhook_certificate_reloads_total', { result: 'success' })) >= 1);
+  const expiry = await webhook.metric('cambist_webhook_certificate_expiry_timestamp_seconds');
+  assert.ok(expiry > Date.now() / 1000 + 3700);
+});
+
+test('a certificate that is none, or whose key is not there yet, leaves the one before in force', async (t) => {
+  const webhook = await startWebhook(t);
+  const { serial } = await webhook.call('{}');
+  const next = authority.issueServer();
+  const failures = () => webhook.metric('cambist_webhook_certificate_reloads_total', { result: 'failure' });
+  await webhook.install({ cert: 'no certificate' });
+  await eventually('the failure is counted', async () => (await failures()) === 1);
+  await webhook.install({ cert: next.cert });
+  await eventually('a certificate without its key is one too', async () => (await failures()) === 2);
+  assert.equal((await webhook.call('{}')).serial, serial);
+  assert.ok(webhook.lines.some((line) => line.includes('is not that of certificate')));
+  await webhook.install({ key: next.key });
+  await eventually('the pair is taken up', async () => (await webhook.call('{}')).serial !== serial);
+});
+
+test('health and metrics are on a port of their own, without TLS', async (t) => {
+  const webhook = await startWebhook(t);
+  const status = async (path: string) => (await fetch(`${webhook.adminUrl}${path}`)).status;
+  assert.equal(await status('/livez'), 200);
+  assert.equal(await status('/readyz'), 200);
+  webhook.setReady(false);
+  assert.equal(await status('/readyz'), 503);
+  assert.equal(await status('/livez'), 200);
+  const metrics = await fetch(`${webhook.adminUrl}/metrics`);
+  assert.match(metrics.headers.get('content-type') ?? '', /text\/plain; version=0\.0\.4/);
+  assert.match(await metrics.text(), /cambist_build_info\{version="0\.1\.0"\} 1/);
+});

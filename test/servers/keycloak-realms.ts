@@ -1,0 +1,70 @@
+import type { JWK } from 'jose';
+import type { Realm } from './keycloak.ts';
+
+/** What stands in `config/keycloak-realm.json`. */
+export const REALM = 'agents';
+export const USER = { name: 'alice', password: 'throwaway-password-of-alice' };
+export const SECRET = 'throwaway-secret-of-cambist';
+
+/** A realm with the clients of the committed one, and beside each the mistakes that people make with it. */
+export const MISTAKEN_REALM = 'mistaken';
+
+interface Client {
+  clientId: string;
+  attributes?: Record<string, string>;
+  protocolMappers?: { name: string; config: Record<string, string> }[];
+  [key: string]: unknown;
+}
+
+export const MISTAKES = {
+  /** Its tokens do not name cambist in their audience. */
+  bareAgent: 'agent-without-audience',
+  withoutMapper: 'cambist-without-mapper',
+  switchedOff: 'cambist-switched-off',
+  /** No mistake, but another way to authenticate. */
+  signing: 'cambist-signing',
+} as const;
+
+export function mistakenRealm(committed: Realm, publicKey: JWK): Realm {
+  const clients = committed.clients as Client[];
+  const agent = clientNamed(clients, 'agent');
+  const cambist = clientNamed(clients, 'cambist');
+  const exchangers = [MISTAKES.withoutMapper, MISTAKES.switchedOff, MISTAKES.signing];
+  return {
+    ...committed,
+    realm: MISTAKEN_REALM,
+    clients: [
+      ...clients.filter((client) => client !== agent),
+      { ...agent, protocolMappers: ['cambist', ...exchangers].map((name) => audienceMapper(agent, name)) },
+      { ...agent, clientId: MISTAKES.bareAgent, protocolMappers: [] },
+      { ...cambist, clientId: MISTAKES.withoutMapper, protocolMappers: [] },
+      { ...cambist, clientId: MISTAKES.switchedOff, attributes: {} },
+      {
+        ...cambist,
+        clientId: MISTAKES.signing,
+        clientAuthenticatorType: 'client-jwt',
+        attributes: {
+          ...cambist.attributes,
+          'use.jwks.string': 'true',
+          'jwks.string': JSON.stringify({ keys: [publicKey] }),
+        },
+      },
+    ],
+  };
+}
+
+function clientNamed(clients: readonly Client[], name: string): Client {
+  const found = clients.find(({ clientId }) => clientId === name);
+  if (found === undefined) throw new Error(`the realm has no client "${name}"`);
+  return found;
+}
+
+/** Another like the one that the client has. */
+function audienceMapper({ protocolMappers = [] }: Client, audience: string) {
+  const [mapper] = protocolMappers;
+  return {
+    ...mapper,
+    name: `audience ${audience}`,
+    config: { ...mapper?.config, 'included.client.audience': audience },
+  };
+}

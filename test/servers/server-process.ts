@@ -1,0 +1,81 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { setTimeout as delay } from 'node:timers/promises';
+import { closeServer, listen } from '../harness/http-server.ts';
+
+export interface ServerProcess {
+  /** All that it printed. */
+  output(): string;
+  close(): Promise<void>;
+}
+
+export interface ServerOptions {
+  command: string;
+  args: readonly string[];
+  env?: Readonly<Record<string, string>>;
+  cwd: string;
+  /** Answers 200 when the server is ready. */
+  readyUrl: string;
+  startTimeoutMs: number;
+}
+
+const POLL_INTERVAL_MS = 200;
+const STOP_TIMEOUT_MS = 15_000;
+
+/**
+ * Starts a server of another make and waits until it answers.
+ * @throws Error with all that it printed where it ends before that, or takes too long
+ */
+export async function startServer(options: ServerOptions): Promise<ServerProcess> {
+  const { command, args, cwd, env = {}, readyUrl, startTimeoutMs } = options;
+  const child = spawn(command, args, { cwd, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      output += text;
+    });
+  }
+  let failure: Error | undefined;
+  child.once('error', (error) => {
+    failure = new Error(`"${command}" is not on this machine: install it to run this test`, { cause: error });
+  });
+  const deadlineMs = Date.now() + startTimeoutMs;
+  while (!(await answers(readyUrl))) {
+    const ended = child.exitCode !== null || child.signalCode !== null;
+    if (failure === undefined && !ended && Date.now() < deadlineMs) {
+      await delay(POLL_INTERVAL_MS);
+      continue;
+    }
+    await stop(child);
+    throw failure ?? new Error(`${readyUrl} ${ended ? 'ended' : 'is not ready'}:\n${output}`);
+  }
+  return { output: () => output, close: () => stop(child) };
+}
+
+function answers(url: string): Promise<boolean> {
+  return fetch(url).then(
+    async (response) => {
+      await response.arrayBuffer();
+      return response.ok;
+    },
+    () => false,
+  );
+}
+
+async function stop(child: ChildProcess): Promise<void> {
+  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  const ended = once(child, 'exit');
+  child.kill('SIGTERM');
+  const force = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS);
+  await ended;
+  clearTimeout(force);
+}
+
+/** For servers that cannot be told to take any free port and say which. */
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  const { port } = await listen(server);
+  await closeServer(server);
+  return port;
+}

@@ -1,0 +1,125 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { configOf, problemsOf, SERVER } from './sample.ts';
+
+const UPSTREAM = 'upstream: https://x.example.com';
+
+/** A config whose routes have these matches, in flow style. */
+function withMatches(...matches: string[]): string {
+  const routes = matches.map((match, index) => `  - { name: r${index}, match: { path: /x, ${match} }, ${UPSTREAM} }\n`);
+  return `version: 1\n${SERVER}routes:\n${routes.join('')}`;
+}
+
+test('methods and MCP names are taken as written, one or many, each once', () => {
+  const [route] = configOf(
+    withMatches('methods: [GET, POST, GET], mcp_method: tools/call, mcp_name: [a, "b*", a]'),
+  ).routes;
+  assert.deepEqual(route?.match.conditions, {
+    methods: ['GET', 'POST'],
+    mcpMethods: ['tools/call'],
+    mcpNames: ['a', 'b*'],
+  });
+  assert.equal(configOf(withMatches('host: h')).routes[0]?.match.conditions, undefined);
+});
+
+test('what is no method, and no pattern whose rank is clear, is refused', () => {
+  for (const [match, problem] of [
+    ['methods: [get]', /match\.methods\[0\]: must be one of GET.*did you mean "GET"/],
+    ['methods: [TRACE]', /must be one of/],
+    ['methods: []', /match\.methods: must not be empty/],
+    ['methods: GET', /match\.methods: must be a list/],
+    ['mcp_method: "*/call"', /match\.mcp_method: must be a name, or a beginning with one "\*"/],
+    ['mcp_name: "a*b"', /match\.mcp_name: must be a name/],
+    ['mcp_name: "a**"', /match\.mcp_name: must be a name/],
+    ['mcp_name: ""', /match\.mcp_name: must be a name/],
+    ['mcp_name: [a, "*b"]', /match\.mcp_name\[1\]: must be a name/],
+    ['mcp_name: "a\\nb"', /match\.mcp_name: must be a name/],
+    ['mcp_name: []', /match\.mcp_name: must not be empty/],
+    ['mcp_name: 1', /match\.mcp_name: must be a name or a list of names/],
+  ] as const) {
+    const problems = problemsOf(withMatches(match));
+    assert.equal(problems.length, 1, match);
+    assert.match(problems[0] ?? '', problem, match);
+  }
+});
+
+test('a condition that no request could meet is refused', () => {
+  assert.match(problemsOf(withMatches('methods: [GET], mcp_name: a'))[0] ?? '', /match\.methods: leaves out POST/);
+  const unread = withMatches('mcp_name: a').replace(UPSTREAM, `${UPSTREAM}, retry_body_limit: 0`);
+  assert.match(problemsOf(unread)[0] ?? '', /routes\[0\]: has retry_body_limit: 0, and so no body is ever read/);
+});
+
+test('two routes that have a combination in common are a tie', () => {
+  for (const [one, other] of [
+    ['mcp_name: a', 'mcp_name: a'],
+    ['mcp_name: [a, b]', 'mcp_name: [c, b]'],
+    ['methods: [GET, POST]', 'methods: [POST]'],
+    ['mcp_name: "a*", mcp_method: [m, n]', 'mcp_name: ["a*"], mcp_method: n'],
+  ] as const) {
+    const [problem, ...more] = problemsOf(withMatches(one, other));
+    assert.deepEqual(more, []);
+    assert.match(
+      problem ?? '',
+      /routes\[1\]\.match: takes the same requests as routes\[0\]\.match: change the host, the path or a condition/,
+    );
+  }
+});
+
+test('routes of which one is always more exact are none', () => {
+  const text = withMatches(
+    'methods: [POST]',
+    'mcp_method: m',
+    'mcp_name: a',
+    'mcp_name: "a*"',
+    'mcp_name: "*"',
+    'mcp_name: a, mcp_method: m',
+    'mcp_name: a, mcp_method: m, methods: [POST]',
+    'host: h, mcp_name: a',
+  );
+  assert.deepEqual(problemsOf(text), []);
+});
+
+test('scopes for a step-up are single scopes, and mean something to an exchange alone', () => {
+  const withKeys = (keys: string) => withMatches('host: h').replace(UPSTREAM, `${UPSTREAM}, ${keys}`);
+  assert.deepEqual(configOf(withKeys('step_up: [repo:write, repo:write, x]')).routes[0]?.stepUp, ['repo:write', 'x']);
+  assert.deepEqual(configOf(withKeys('scope: a')).routes[0]?.stepUp, []);
+  assert.match(problemsOf(withKeys('step_up: ["a b"]'))[0] ?? '', /step_up\[0\]: must be one scope/);
+  assert.match(problemsOf(withKeys('step_up: a'))[0] ?? '', /step_up: must be a list/);
+  assert.match(
+    problemsOf(withKeys('step_up: [a], credential: client_credentials'))[0] ?? '',
+    /step_up: has no effect with credential "client_credentials"/,
+  );
+});
+
+test('HTTP/2 is off unless it is asked for, and nothing to a plain upstream', () => {
+  const withKeys = (keys: string) => withMatches('host: h').replace(UPSTREAM, keys);
+  assert.equal(configOf(withKeys(UPSTREAM)).routes[0]?.http2, false);
+  assert.equal(configOf(withKeys(`${UPSTREAM}, http2: true`)).routes[0]?.http2, true);
+  assert.match(
+    problemsOf(withKeys('upstream: http://x, http2: true'))[0] ?? '',
+    /warning: routes\[0\]\.http2: has no effect: the upstream is plain http/,
+  );
+});
+
+test('a tunnel leads to a host and a port, named exactly', () => {
+  const withTunnels = (list: string) => `${withMatches('host: h')}forward_proxy: { connect: ${list} }\n`;
+  assert.deepEqual(configOf(withMatches('host: h')).forwardProxy, { connect: [] });
+  assert.deepEqual(configOf(withTunnels('["API.example.com:443", "[::1]:8443", "api.example.com:443"]')).forwardProxy, {
+    connect: ['api.example.com:443', '[::1]:8443'],
+  });
+  for (const [authority, problem] of [
+    ['api.example.com', /connect\[0\]: must be host:port/],
+    ['api.example.com:0', /must be host:port/],
+    ['api.example.com:65536', /must be host:port/],
+    ['https://api.example.com:443', /must be a host alone/],
+    ['*.example.com:443', /must name one host/],
+    ['user@api.example.com:443', /must be a host name/],
+  ] as const) {
+    assert.match(problemsOf(withTunnels(`["${authority}"]`))[0] ?? '', problem, authority);
+  }
+});
+
+test('a tunnel to the host of a route is a warning', () => {
+  const text = `${withMatches('host: h')}forward_proxy: { connect: ["h:443"] }\n`;
+  assert.match(problemsOf(text)[0] ?? '', /warning: forward_proxy\.connect\[0\]: is the host of routes\[0\]\.match/);
+});

@@ -1,0 +1,105 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { parse, stringify } from 'yaml';
+import { parseConfig } from '../../../src/config/load.ts';
+import { getIn, type Json, type JsonObject, objectsOf } from '../../../src/kubernetes/json.ts';
+import { OPTION_TEXTS, parseOptions } from '../../../src/kubernetes/options.ts';
+import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
+import { createWebhookMetrics } from '../../../src/kubernetes/webhook-metrics.ts';
+import { changeManifest } from '../../../src/kubernetes/workloads.ts';
+import { codeWords, fencedBlocks, tableRows } from '../../harness/markdown.ts';
+import { request } from './samples.ts';
+import { problemsOf } from './schemas.ts';
+
+const guide = readFileSync('deploy/README.md', 'utf8');
+const kagent = fencedBlocks(guide, 'yaml kagent').map((block) => parse(block, { version: '1.1' }) as JsonObject);
+const agent = kagent.find(({ kind }) => kind === 'Agent') as JsonObject;
+const servers = kagent.filter(({ kind }) => kind === 'RemoteMCPServer');
+const config = parse(readFileSync('config/kagent.yaml', 'utf8')) as JsonObject;
+const routes = objectsOf(config.routes);
+
+test('the guide names every option of an injection, with what is the case otherwise and what it means', () => {
+  const documented = tableRows(guide, 'option').map(([name = '', otherwise = '', means]) => [
+    codeWords(name)[0],
+    codeWords(otherwise)[0],
+    means,
+  ]);
+  const known = Object.entries(OPTION_TEXTS).map(([name, { fallback, help }]) => [name, fallback, help]);
+  assert.deepEqual(documented, known);
+});
+
+test('the guide names every metric of the webhook with its labels', () => {
+  const documented = tableRows(guide, 'webhook metric').map(([name, labels]) =>
+    [name, labels].flatMap((cell) => codeWords(cell ?? '')),
+  );
+  const registered = createWebhookMetrics('0')
+    .registry.getMetricsAsArray()
+    .filter(({ name }) => name.startsWith('cambist_'))
+    .map((metric) => [metric.name, ...(metric as unknown as { labelNames: string[] }).labelNames]);
+  assert.deepEqual(documented.sort(), registered.sort());
+});
+
+test("kagent's own schemas take every manifest of the kagent section", () => {
+  assert.equal(kagent.length, 3);
+  for (const manifest of kagent) assert.deepEqual(problemsOf(manifest), [], String(manifest.kind));
+});
+
+test('the Agent of the guide, injected, is one that kagent takes, with cambist in its pods', () => {
+  const change = (manifest: Json) =>
+    changeManifest(manifest, (template, layout) => injectPod(template, request({ layout })));
+  const { manifest, notes } = change(agent);
+  assert.deepEqual(
+    notes.map(({ outcome }) => outcome),
+    ['injected'],
+  );
+  assert.deepEqual(problemsOf(manifest as JsonObject), []);
+  const deployment = getIn(manifest, ['spec', 'declarative', 'deployment']);
+  assert.equal(getIn(deployment, ['extraContainers', 0, 'name']), 'cambist');
+  const mounted = objectsOf(getIn(deployment, ['extraContainers', 0, 'volumeMounts'])).map(({ name }) => name);
+  assert.deepEqual(
+    objectsOf(getIn(deployment, ['volumes'])).map(({ name }) => name),
+    mounted,
+  );
+});
+
+test("the Agent's annotations are options, and its Secret is mounted where the config looks for the client secret", () => {
+  const annotations = getIn(agent, ['spec', 'declarative', 'deployment', 'annotations']) as Record<string, string>;
+  const written = Object.fromEntries(
+    Object.entries(annotations).map(([key, value]) => [key.replace('cambist.dev/', ''), value]),
+  );
+  assert.equal(parseOptions({ image: 'i', ...written }).secret, 'cambist');
+  const file = getIn(config, ['authorization_servers', 'main', 'client_auth', 'client_secret', 'file']);
+  assert.match(String(file), /^\/var\/run\/secrets\/cambist\//);
+});
+
+test('every tool server of the section meets a route: by the host that kagent names, or by its path', () => {
+  const block = fencedBlocks(guide, 'yaml cambist').find((text) => text.includes('name: jira')) ?? '';
+  const more = objectsOf((parse(block) as JsonObject).routes);
+  const parsed = parseConfig(
+    stringify({ ...config, routes: [...routes, ...more.map((route) => ({ ...route, name: 'more' }))] }),
+    'f',
+  );
+  assert.deepEqual(parsed.problems, []);
+  for (const server of servers) {
+    const url = new URL(String(getIn(server, ['spec', 'url'])));
+    const meets = (route: JsonObject): boolean =>
+      url.host === config.listen
+        ? getIn(route, ['match', 'path']) === url.pathname
+        : getIn(route, ['match', 'host']) === url.hostname;
+    assert.ok([...routes, ...more].some(meets), url.href);
+  }
+  assert.equal(config.host_header, 'x-kagent-host');
+});
+
+test("the Agent passes the caller's token to each of its tools, and names each of them", () => {
+  const tools = objectsOf(getIn(agent, ['spec', 'declarative', 'tools'])).map(({ mcpServer }) => mcpServer);
+  assert.deepEqual(
+    tools.map((tool) => getIn(tool, ['name'])),
+    servers.map((server) => getIn(server, ['metadata', 'name'])),
+  );
+  for (const tool of tools) {
+    assert.deepEqual(getIn(tool, ['allowedHeaders']), ['Authorization']);
+    assert.equal((getIn(tool, ['toolNames']) as string[]).length, 1);
+  }
+});

@@ -1,0 +1,137 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { parseArgs } from 'node:util';
+import { INJECTION_FLAGS, writtenOptions } from '../../../src/kubernetes/flags.ts';
+import { getIn, type JsonObject, objectsOf } from '../../../src/kubernetes/json.ts';
+import { parseOptions } from '../../../src/kubernetes/options.ts';
+import { parseDocuments } from '../deploy/manifests.ts';
+import { problemsOf } from './schemas.ts';
+
+const folder = new URL('../../../deploy/webhook/', import.meta.url);
+const FILES = ['base', 'cert-manager'].flatMap((name) =>
+  readdirSync(new URL(`${name}/`, folder)).map((file) => `${name}/${file}`),
+);
+const read = (file: string): string => readFileSync(new URL(file, folder), 'utf8');
+const manifests = (file: string) => parseDocuments<JsonObject>(read(file));
+
+function manifest(kind: string): JsonObject {
+  const found = FILES.filter((file) => file.startsWith('base/'))
+    .flatMap(manifests)
+    .find((one) => one.kind === kind);
+  if (found === undefined) throw new Error(`no ${kind}`);
+  return found;
+}
+
+const deployment = manifest('Deployment');
+const podSpec = getIn(deployment, ['spec', 'template', 'spec']) as JsonObject;
+const [container = {}] = objectsOf(podSpec.containers);
+const [webhook = {}] = objectsOf(manifest('MutatingWebhookConfiguration').webhooks);
+const service = manifest('Service');
+
+for (const file of FILES.filter((name) => !/kustomization|inject-ca/.test(name))) {
+  test(`an API server would take deploy/webhook/${file}, unknown fields refused`, () => {
+    for (const one of manifests(file)) assert.deepEqual(problemsOf(one), []);
+    assert.deepEqual(parseDocuments(read(file), '1.1'), parseDocuments(read(file), '1.2'));
+  });
+}
+
+test('each kustomization names every file beside it, and none that is not there', () => {
+  for (const name of ['base', 'cert-manager']) {
+    const [{ resources, patches } = {}] = manifests(`${name}/kustomization.yaml`);
+    const entries = [...(resources as string[]), ...objectsOf(patches).map(({ path }) => path)];
+    const named = entries.filter((entry) => entry !== '../base');
+    const present = readdirSync(new URL(`${name}/`, folder)).filter((file) => file !== 'kustomization.yaml');
+    assert.deepEqual(named.sort(), present.sort());
+  }
+});
+
+test('pods are asked for by label, and neither kube-system nor its own namespace depends on the webhook', () => {
+  assert.deepEqual(webhook.objectSelector, { matchLabels: { 'cambist.dev/inject': 'enabled' } });
+  const namespaces = [
+    { key: 'kubernetes.io/metadata.name', operator: 'NotIn', values: ['kube-system', 'cambist-system'] },
+  ];
+  assert.deepEqual(webhook.namespaceSelector, { matchExpressions: namespaces });
+  assert.equal(getIn(deployment, ['metadata', 'namespace']), 'cambist-system');
+  assert.deepEqual(getIn(webhook, ['rules', 0, 'operations']), ['CREATE']);
+  assert.deepEqual(getIn(webhook, ['rules', 0, 'resources']), ['pods']);
+});
+
+test('a pod that opted in is not created without its sidecar, and no call has another effect', () => {
+  assert.equal(webhook.failurePolicy, 'Fail');
+  assert.equal(webhook.reinvocationPolicy, 'IfNeeded');
+  assert.equal(webhook.sideEffects, 'None');
+  assert.equal(webhook.timeoutSeconds, 5);
+  assert.deepEqual(webhook.admissionReviewVersions, ['v1']);
+});
+
+test('the configuration calls the Service, the Service the pods, the pods by the port that they listen on', () => {
+  const called = getIn(webhook, ['clientConfig', 'service']) as JsonObject;
+  assert.deepEqual(
+    { name: called.name, namespace: called.namespace },
+    { name: getIn(service, ['metadata', 'name']), namespace: getIn(service, ['metadata', 'namespace']) },
+  );
+  assert.equal(called.path, '/mutate');
+  assert.equal(called.port, getIn(service, ['spec', 'ports', 0, 'port']));
+  assert.deepEqual(getIn(service, ['spec', 'selector']), getIn(deployment, ['spec', 'template', 'metadata', 'labels']));
+  const ports = Object.fromEntries(objectsOf(container.ports).map((port) => [port.name, port.containerPort]));
+  assert.deepEqual(ports, { https: 8443, 'cambist-admin': 9180 });
+  assert.equal(getIn(service, ['spec', 'ports', 0, 'targetPort']), 'https');
+});
+
+test('two pods answer, one at least through a drain, and none is taken away before another is there', () => {
+  assert.equal(getIn(deployment, ['spec', 'replicas']), 2);
+  assert.equal(getIn(deployment, ['spec', 'strategy', 'rollingUpdate', 'maxUnavailable']), 0);
+  assert.equal(getIn(manifest('PodDisruptionBudget'), ['spec', 'minAvailable']), 1);
+  const selector = getIn(manifest('PodDisruptionBudget'), ['spec', 'selector', 'matchLabels']);
+  assert.deepEqual(selector, getIn(deployment, ['spec', 'selector', 'matchLabels']));
+});
+
+test('the arguments are ones that the command takes, and the certificate is where they say', () => {
+  const [command, ...args] = container.args as string[];
+  assert.equal(command, 'webhook');
+  const options = { ...INJECTION_FLAGS, cert: { type: 'string' }, key: { type: 'string' } } as const;
+  const { values } = parseArgs({ args, options });
+  assert.equal(parseOptions(writtenOptions(values)).image, container.image);
+  const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
+  assert.equal(String(container.image).split(':')[1], version);
+  const [mount] = objectsOf(container.volumeMounts);
+  const items = objectsOf(getIn(podSpec, ['volumes', 0, 'secret', 'items'])).map(
+    ({ path }) => `${mount?.mountPath}/${path}`,
+  );
+  assert.deepEqual([values.cert, values.key], items);
+  assert.equal(mount?.subPath, undefined);
+});
+
+test('the webhook keeps the restricted Pod Security Standard, on a root that it cannot write, and has no token', () => {
+  assert.deepEqual(container.securityContext, {
+    runAsNonRoot: true,
+    runAsUser: 65532,
+    runAsGroup: 65532,
+    readOnlyRootFilesystem: true,
+    allowPrivilegeEscalation: false,
+    privileged: false,
+    capabilities: { drop: ['ALL'] },
+    seccompProfile: { type: 'RuntimeDefault' },
+  });
+  assert.equal(podSpec.automountServiceAccountToken, false);
+  assert.equal(
+    getIn(manifest('Namespace'), ['metadata', 'labels', 'pod-security.kubernetes.io/enforce']),
+    'restricted',
+  );
+});
+
+test('with cert-manager, caBundle comes from the certificate that the pods serve, whose names are those of the Service', () => {
+  const certificate = manifests('cert-manager/certificate.yaml').find(
+    (one) => getIn(one, ['metadata', 'name']) === 'cambist-webhook' && one.kind === 'Certificate',
+  );
+  const [patch] = manifests('cert-manager/inject-ca.yaml');
+  const source = getIn(patch, ['metadata', 'annotations', 'cert-manager.io/inject-ca-from']);
+  assert.equal(source, 'cambist-system/cambist-webhook');
+  assert.equal(getIn(certificate, ['spec', 'secretName']), getIn(podSpec, ['volumes', 0, 'secret', 'secretName']));
+  assert.ok((getIn(certificate, ['spec', 'dnsNames']) as string[]).includes('cambist-webhook.cambist-system.svc'));
+});
+
+test('no manifest of the webhook is or holds a secret', () => {
+  for (const file of FILES) for (const one of manifests(file)) assert.notEqual(one.kind, 'Secret', file);
+});

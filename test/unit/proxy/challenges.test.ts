@@ -1,0 +1,147 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { insufficientScope, parseChallenges, withResourceMetadata } from '../../../src/proxy/challenges.ts';
+
+/** Schemes with their parameters, without where they stand. */
+function parsed(text: string) {
+  return parseChallenges(text)?.map(({ scheme, parameters }) => [
+    scheme,
+    Object.fromEntries(parameters.map(({ name, value }) => [name, value])),
+  ]);
+}
+
+test('challenges are read in every form that the RFC allows', () => {
+  for (const [text, challenges] of [
+    ['', []],
+    ['Bearer', [['bearer', {}]]],
+    ['Bearer realm="a"', [['bearer', { realm: 'a' }]]],
+    ['BEARER Realm=a,error="b"', [['bearer', { realm: 'a', error: 'b' }]]],
+    ['Bearer  a = "b" ,\tc\t=d', [['bearer', { a: 'b', c: 'd' }]]],
+    ['Bearer a="x, Basic realm=\\"y\\"", b=c', [['bearer', { a: 'x, Basic realm="y"', b: 'c' }]]],
+    [
+      'Basic realm="x", Bearer error="e", scope="s t"',
+      [
+        ['basic', { realm: 'x' }],
+        ['bearer', { error: 'e', scope: 's t' }],
+      ],
+    ],
+    [
+      'Negotiate, Bearer a=b',
+      [
+        ['negotiate', {}],
+        ['bearer', { a: 'b' }],
+      ],
+    ],
+    [
+      'Negotiate YWJj==, Bearer',
+      [
+        ['negotiate', {}],
+        ['bearer', {}],
+      ],
+    ],
+    [
+      ', ,Bearer a=b,, c=d, ,Basic',
+      [
+        ['bearer', { a: 'b', c: 'd' }],
+        ['basic', {}],
+      ],
+    ],
+    ['Bearer a=""', [['bearer', { a: '' }]]],
+  ] as const) {
+    assert.deepEqual(parsed(text), challenges, text);
+  }
+});
+
+test('what is no challenge is none, and neither is what is too long', () => {
+  for (const text of [
+    'realm="x"',
+    '"Bearer"',
+    'Bearer a="x',
+    'Bearer a= ,b=',
+    'Bearer a=b c=d',
+    'Bearer a="b"c',
+    'Bearer a=b; c=d',
+    'Bearer a="\x01"',
+    '=',
+    `Bearer a="${'x'.repeat(4096)}"`,
+  ]) {
+    assert.equal(parseChallenges(text), undefined, text.slice(0, 40));
+  }
+});
+
+test('no text takes long or throws, however hostile', () => {
+  const part = fc.constantFrom('Bearer', ' ', '=', '"', '\\', ',', 'a', '==', '\t', 'error="insufficient_scope"', 'ä');
+  fc.assert(
+    fc.property(fc.array(part, { maxLength: 300 }), (parts) => {
+      const text = parts.join('');
+      parseChallenges(text);
+      insufficientScope([text]);
+    }),
+    { numRuns: 3000 },
+  );
+  for (const text of [
+    'a='.repeat(2048),
+    '"\\'.repeat(2048),
+    ' '.repeat(4096),
+    `Bearer ${'a'.repeat(4000)}=`,
+    ','.repeat(4096),
+  ]) {
+    parseChallenges(text);
+  }
+});
+
+test('the scopes that a token lacks are read where that is what the challenge says', () => {
+  for (const [values, scopes] of [
+    [['Bearer error="insufficient_scope", scope="a b  a"'], ['a', 'b']],
+    [['bearer scope=a, error=insufficient_scope, resource_metadata="https://h/x"'], ['a']],
+    [['Basic realm="x"', 'Bearer error="insufficient_scope", scope="a"'], ['a']],
+    [['Basic realm="x", Bearer error="insufficient_scope", scope="a"'], ['a']],
+    [['Bearer error="insufficient_scope"'], undefined],
+    [['Bearer error="insufficient_scope", scope=""'], undefined],
+    [['Bearer error="invalid_token", scope="a"'], undefined],
+    [['DPoP error="insufficient_scope", scope="a"'], undefined],
+    [['Bearer scope="a", Basic error="insufficient_scope"'], undefined],
+    [['Bearer error="insufficient_scope", scope="a", scope="b"'], undefined],
+    [['Bearer error="insufficient_scope", scope="a"', 'Bearer error="insufficient_scope", scope="b"'], undefined],
+    [['Bearer error="insufficient_scope", scope="a'], undefined],
+    [[], undefined],
+  ] as const) {
+    assert.deepEqual(insufficientScope(values), scopes, values.join(' | '));
+  }
+});
+
+const OURS = 'http://127.0.0.1:8180/.well-known/oauth-protected-resource/github';
+
+test("an upstream's metadata in a challenge becomes ours, and the rest of it stays to the byte", () => {
+  for (const [value, ours, none] of [
+    ['Bearer error="x", scope="a"', 'Bearer error="x", scope="a"', 'Bearer error="x", scope="a"'],
+    ['Bearer resource_metadata="https://h/x"', `Bearer resource_metadata="${OURS}"`, 'Bearer '],
+    ['Bearer Resource_Metadata=https, b="c"', `Bearer Resource_Metadata="${OURS}", b="c"`, 'Bearer b="c"'],
+    [
+      'Bearer a=b ,  resource_metadata = "x\\"y" , c=d',
+      `Bearer a=b ,  resource_metadata = "${OURS}" , c=d`,
+      'Bearer a=b , c=d',
+    ],
+    [
+      'Bearer resource_metadata="a", Basic realm="resource_metadata", DPoP x=y, resource_metadata="b"',
+      `Bearer resource_metadata="${OURS}", Basic realm="resource_metadata", DPoP x=y, resource_metadata="${OURS}"`,
+      'Bearer , Basic realm="resource_metadata", DPoP x=y',
+    ],
+  ] as const) {
+    assert.equal(withResourceMetadata(value, OURS), ours);
+    assert.equal(withResourceMetadata(value, undefined), none);
+    assert.notEqual(parseChallenges(none), undefined);
+  }
+});
+
+test("a challenge with an upstream's metadata that cannot be read is not passed on", () => {
+  for (const value of [
+    'Bearer resource_metadata="https://h',
+    'Bearer a="b"resource_metadata="c"',
+    'Bearer resource_metadata=a, resource_metadata=b',
+    `Bearer resource_metadata="${'x'.repeat(5000)}"`,
+  ]) {
+    assert.equal(withResourceMetadata(value, OURS), undefined, value.slice(0, 60));
+  }
+});

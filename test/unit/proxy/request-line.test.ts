@@ -1,0 +1,69 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { CambistError } from '../../../src/errors.ts';
+import type { Passage } from '../../../src/proxy/passage.ts';
+import { callersTraceId, logRequest } from '../../../src/proxy/request-line.ts';
+import { loggerWithLines } from '../admin/log-lines.ts';
+
+const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
+const TRACEPARENT = `00-${TRACE_ID}-b7ad6b7169203331-01`;
+
+/** A request that was answered, as far as its line depends on it. */
+function passage(answer: Partial<Passage['answer']> & object, rawHeaders: string[] = [], more: Partial<Passage> = {}) {
+  return {
+    id: 'r-1',
+    request: { method: 'POST', rawHeaders },
+    response: { writableFinished: true },
+    answer: { status: 200, outcome: 'forwarded', durationMs: 1.23456, ...answer },
+    ...more,
+  } as unknown as Passage;
+}
+
+function lineOf(of: Passage, keep = true): Record<string, unknown> | undefined {
+  const { logger, lines } = loggerWithLines();
+  logRequest(logger, of, 2, () => keep);
+  return lines[0];
+}
+
+test('a field that is not known is not in the line', () => {
+  const { time: _time, ...line } = lineOf(passage({})) ?? {};
+  assert.deepEqual(line, {
+    level: 'info',
+    request_id: 'r-1',
+    method: 'POST',
+    status: 200,
+    outcome: 'forwarded',
+    duration_ms: 1.235,
+    total_ms: 2,
+    msg: 'request',
+  });
+});
+
+test('of requests that went well as many are written as are to be kept', () => {
+  assert.equal(lineOf(passage({}), false), undefined);
+  assert.equal(lineOf(passage({ status: 304 }), false), undefined);
+});
+
+test('a request that did not go well is written, however few are kept', () => {
+  assert.equal(lineOf(passage({ status: 404 }), false)?.status, 404);
+  assert.equal(lineOf(passage({ status: 499, outcome: 'cancelled' }), false)?.status, 499);
+  const cut = { relay: { failed: true }, response: { writableFinished: false } } as unknown as Partial<Passage>;
+  assert.equal(lineOf(passage({}, [], cut), false)?.cut_by, 'upstream');
+  const error = new CambistError('ERR_OVERLOADED', 'full');
+  const line = lineOf(passage({ status: 503, outcome: 'failed' }, [], { error }), false);
+  assert.deepEqual([line?.level, line?.error], ['error', 'ERR_OVERLOADED']);
+});
+
+test('the trace that the caller takes part in is named', () => {
+  assert.equal(lineOf(passage({}, ['Traceparent', TRACEPARENT]))?.trace_id, TRACE_ID);
+});
+
+test('a trace id is taken from one well-formed header that does not hold the caller’s token', () => {
+  const of = (...rawHeaders: string[]) => callersTraceId(passage({}, rawHeaders));
+  assert.equal(of('traceparent', `cc-${TRACE_ID}-b7ad6b7169203331-01-later`), TRACE_ID);
+  assert.equal(of('traceparent', TRACEPARENT, 'traceparent', TRACEPARENT), undefined);
+  assert.equal(of('traceparent', TRACEPARENT.toUpperCase()), undefined);
+  assert.equal(of('traceparent', `00-${TRACE_ID.slice(1)}-b7ad6b7169203331-01`), undefined);
+  assert.equal(of('traceparent', TRACEPARENT, 'authorization', `Bearer ${TRACE_ID}`), undefined);
+  assert.equal(of('traceparent', TRACEPARENT, 'authorization', `Bearer ${TRACE_ID.slice(4, 24)}`), undefined);
+});

@@ -1,0 +1,96 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Route } from '../../../src/config/config.ts';
+import { describedResource, metadataUrl, resourceMetadata } from '../../../src/proxy/resource-metadata.ts';
+import { parseRequestTarget } from '../../../src/routing/request-target.ts';
+import { configOf } from '../../harness/app.ts';
+
+const WELL_KNOWN = '/.well-known/oauth-protected-resource';
+
+/** A route of a config with two servers, one of them without an issuer. */
+function routeWith(keys: Record<string, unknown>): Route {
+  const client = { client_id: 'c', client_auth: { method: 'none' } };
+  const [route] = configOf({
+    authorization_servers: {
+      main: { issuer: 'https://idp.example.com/realm', ...client },
+      bare: { token_endpoint: 'https://bare.example.com/token', ...client },
+    },
+    routes: [
+      {
+        name: 'r',
+        match: { path: '/github' },
+        upstream: 'https://g.example.com',
+        authorization_server: 'main',
+        ...keys,
+      },
+    ],
+  }).routes;
+  if (route === undefined) throw new Error('no route');
+  return route;
+}
+
+const exchange = routeWith({});
+const client = (host: string, url = '/', ...more: string[]) => ({ url, rawHeaders: ['Host', host, ...more] });
+
+test('the resource is what follows the well-known part of the path, in whole segments', () => {
+  const described = (url: string) => describedResource(parseRequestTarget(url, ['h']))?.path;
+  assert.equal(described(`${WELL_KNOWN}/github/mcp?x`), '/github/mcp');
+  assert.equal(described(WELL_KNOWN), '/');
+  assert.equal(described(`${WELL_KNOWN}/`), '/');
+  for (const url of [`${WELL_KNOWN}x/github`, '/github', `/x${WELL_KNOWN}`, `${WELL_KNOWN}/../github`]) {
+    assert.equal(described(url), undefined, url);
+  }
+});
+
+test('metadata names the URL that the client used, and the issuer of its tokens', () => {
+  const read = (path: string, from = client('127.0.0.1:8180')) =>
+    JSON.parse(resourceMetadata([exchange], path, from) ?? '{}');
+  assert.deepEqual(read('/github'), {
+    resource: 'http://127.0.0.1:8180/github',
+    authorization_servers: ['https://idp.example.com/realm'],
+    bearer_methods_supported: ['header'],
+  });
+  assert.equal(read('/').resource, 'http://127.0.0.1:8180');
+  assert.equal(read('/github/').resource, 'http://127.0.0.1:8180/github/');
+  assert.equal(read('/mcp', client('ignored', 'http://GitHub.tools.svc/x')).resource, 'http://github.tools.svc/mcp');
+  assert.equal(
+    read('/mcp', client('gw.example.com', '/', 'X-Forwarded-Proto', 'https')).resource,
+    'https://gw.example.com/mcp',
+  );
+  assert.equal(read('/mcp', client('[::1]:80')).resource, 'http://[::1]:80/mcp');
+});
+
+test('several routes of one path have the issuers of all of them, each once', () => {
+  const other = { ...exchange, credential: routeWith({ credential: 'client_credentials' }).credential };
+  const none = routeWith({ authorization_server: 'bare' });
+  assert.deepEqual(
+    JSON.parse(resourceMetadata([none, exchange, other], '/x', client('h')) ?? '').authorization_servers,
+    ['https://idp.example.com/realm'],
+  );
+});
+
+test('there is no metadata where no issuer is known, or the client named no usable host', () => {
+  assert.equal(resourceMetadata([routeWith({ authorization_server: 'bare' })], '/x', client('h')), undefined);
+  assert.equal(metadataUrl(routeWith({ authorization_server: 'bare' }), '/x', client('h')), undefined);
+  assert.equal(metadataUrl(routeWith({ credential: 'none' }), '/x', client('h')), undefined);
+  for (const host of ['h"', 'h" evil="1', 'a b', 'user@h', 'h/x', 'h:80:80', '', `${'x'.repeat(254)}`, 'h\\']) {
+    assert.equal(metadataUrl(exchange, '/github', client(host)), undefined, host);
+  }
+  assert.equal(metadataUrl(exchange, '/github', { url: '/', rawHeaders: ['Host', 'a', 'Host', 'a'] }), undefined);
+  assert.equal(metadataUrl(exchange, '/github', { url: '/', rawHeaders: [] }), undefined);
+});
+
+test('the URL of metadata is fit for a quoted string, or is none', () => {
+  assert.equal(metadataUrl(exchange, '/github/x', client('h:1')), `http://h:1${WELL_KNOWN}/github/x`);
+  assert.equal(metadataUrl(exchange, '/', client('h:1')), `http://h:1${WELL_KNOWN}`);
+  for (const path of ['/a"b', '/a\\b', '/a b', '/\xe4', '/a<b', `/${'a'.repeat(1024)}`, undefined]) {
+    assert.equal(metadataUrl(exchange, path, client('h')), undefined, path);
+  }
+});
+
+test("the URL of metadata does not repeat a token of the caller's", () => {
+  const token = 'callers-own-token';
+  const from = client('h', '/', 'Authorization', `Bearer ${token}`);
+  assert.equal(metadataUrl(exchange, `/github/${token}`, from), undefined);
+  assert.notEqual(metadataUrl(exchange, '/github/x', from), undefined);
+});

@@ -1,0 +1,142 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Conditions, Match } from '../../../src/config/config.ts';
+import type { McpMessage } from '../../../src/routing/request-facts.ts';
+import { createRouteTable } from '../../../src/routing/route-table.ts';
+import { routeOf } from './sample-routes.ts';
+
+const NONE: Conditions = { methods: undefined, mcpMethods: undefined, mcpNames: undefined };
+const conditional = (name: string, conditions: Partial<Conditions>, match: Partial<Match> = {}) =>
+  routeOf(name, { path: '/mcp', ...match, conditions: { ...NONE, ...conditions } });
+const plain = routeOf('plain', { path: '/mcp' });
+const target = { host: 'h', path: '/mcp', query: '' };
+
+function taken(routes: ReturnType<typeof routeOf>[], message: McpMessage | undefined, method = 'POST', to = target) {
+  return createRouteTable(routes).match(to, { method, message })?.name;
+}
+
+const call = (name: string): McpMessage => ({ method: 'tools/call', name });
+
+test('a route with conditions goes before the one without, where they are met', () => {
+  const routes = [
+    plain,
+    conditional('get', { methods: ['GET', 'HEAD'] }),
+    conditional('call', { mcpMethods: ['tools/call'] }),
+  ];
+  assert.equal(taken(routes, undefined, 'GET'), 'get');
+  assert.equal(taken(routes, undefined, 'HEAD'), 'get');
+  assert.equal(taken(routes, call('x')), 'call');
+  assert.equal(taken(routes, { method: 'tools/list', name: undefined }), 'plain');
+  assert.equal(taken(routes, { method: undefined, name: undefined }), 'plain');
+  assert.equal(taken(routes, undefined, 'DELETE'), 'plain');
+  assert.equal(taken(routes, undefined, 'get'), 'plain');
+});
+
+test('the name counts before the MCP method, and that before the HTTP method', () => {
+  const routes = [
+    conditional('http', { methods: ['POST'] }),
+    conditional('method', { mcpMethods: ['tools/call'] }),
+    conditional('name', { mcpNames: ['delete'] }),
+    conditional('both', { mcpMethods: ['tools/call'], mcpNames: ['drop'] }),
+    conditional('drop', { mcpNames: ['drop'] }),
+  ];
+  assert.equal(taken(routes, call('delete')), 'name');
+  assert.equal(taken(routes, call('read')), 'method');
+  assert.equal(taken(routes, { method: 'tools/list', name: undefined }), 'http');
+  assert.equal(taken(routes, call('drop')), 'both');
+  assert.equal(taken(routes, { method: 'prompts/get', name: 'drop' }), 'drop');
+});
+
+test('an exact name goes before a beginning, a longer one before a shorter, and all before none', () => {
+  const routes = [
+    conditional('any', { mcpNames: ['*'] }),
+    conditional('short', { mcpNames: ['repo_*'] }),
+    conditional('long', { mcpNames: ['repo_delete_*'] }),
+    conditional('exact', { mcpNames: ['repo_delete_all'] }),
+    plain,
+  ];
+  for (const [name, route] of [
+    ['repo_delete_all', 'exact'],
+    ['repo_delete_all2', 'long'],
+    ['repo_delete_', 'long'],
+    ['repo_delete', 'short'],
+    ['repo_', 'short'],
+    ['repo', 'any'],
+    ['', 'any'],
+  ] as const) {
+    assert.equal(taken(routes, call(name)), route, name);
+  }
+  assert.equal(taken(routes, { method: 'ping', name: undefined }), 'plain');
+});
+
+test('a more exact name whose other conditions are not met leaves the message to the next', () => {
+  const routes = [
+    conditional('exact', { mcpNames: ['x'], mcpMethods: ['prompts/get'] }),
+    conditional('prefix', { mcpNames: ['x*'], methods: ['PUT'] }),
+    conditional('rest', { mcpMethods: ['tools/*'] }),
+  ];
+  assert.equal(taken(routes, call('x')), 'rest');
+});
+
+test('a host or a path whose conditions no route meets is as if it were not there', () => {
+  const routes = [
+    conditional('deep', { methods: ['GET'] }, { host: 'h', path: '/mcp/x' }),
+    conditional('host', { methods: ['PUT'] }, { host: 'h' }),
+    conditional('wild', { mcpNames: ['w'] }, { host: '*.h' }),
+    plain,
+  ];
+  assert.equal(taken(routes, undefined, 'GET', { ...target, path: '/mcp/x' }), 'deep');
+  assert.equal(taken(routes, undefined, 'PUT', { ...target, path: '/mcp/x' }), 'host');
+  assert.equal(taken(routes, undefined, 'POST', { ...target, path: '/mcp/x' }), 'plain');
+  assert.equal(taken(routes, call('w'), 'POST', { ...target, host: 'a.h' }), 'wild');
+  assert.equal(taken(routes.slice(0, 3), undefined, 'POST'), undefined);
+});
+
+test('a body is asked for only by a POST that a route with a message could take', () => {
+  const big = { ...conditional('big', { mcpNames: ['y'] }), retryBodyLimitBytes: 100_000 };
+  const table = createRouteTable([
+    plain,
+    conditional('call', { mcpNames: ['x'] }),
+    big,
+    routeOf('other', { path: '/other' }),
+  ]);
+  assert.deepEqual(table.match(target, { method: 'POST', message: 'unread' }), { bodyLimitBytes: 100_000 });
+  const nameOf = (method: string, path: string) => {
+    const found = table.match({ ...target, path }, { method, message: 'unread' });
+    return found !== undefined && 'name' in found ? found.name : found;
+  };
+  assert.equal(nameOf('GET', '/mcp'), 'plain');
+  assert.equal(nameOf('DELETE', '/mcp/x'), 'plain');
+  assert.equal(nameOf('POST', '/other'), 'other');
+  const byMethod = createRouteTable([conditional('put', { methods: ['PUT'] }), plain]);
+  const found = byMethod.match(target, { method: 'POST', message: 'unread' });
+  assert.ok(found !== undefined && 'name' in found && found.name === 'plain');
+});
+
+test('the candidates of a path are all that its requests could take, up to the first without conditions', () => {
+  const get = conditional('get', { methods: ['GET'] }, { host: 'h' });
+  const below = routeOf('below', { path: '/' });
+  const table = createRouteTable([below, plain, get]);
+  const names = (host: string, path: string) => table.candidates({ host, path, query: '' }).map(({ name }) => name);
+  assert.deepEqual(names('h', '/mcp/x'), ['get', 'plain']);
+  assert.deepEqual(names('other', '/mcp'), ['plain']);
+  assert.deepEqual(names('h', '/x'), ['below']);
+});
+
+test('a table knows the hosts that its routes name', () => {
+  const table = createRouteTable([
+    plain,
+    routeOf('exact', { host: 'a.svc' }),
+    routeOf('wild', { host: '*.tools.svc' }),
+  ]);
+  for (const [host, named] of [
+    ['a.svc', true],
+    ['x.tools.svc', true],
+    ['x.y.tools.svc', true],
+    ['tools.svc', false],
+    ['b.svc', false],
+    ['x.a.svc', false],
+  ] as const) {
+    assert.equal(table.namesHost(host), named, host);
+  }
+});

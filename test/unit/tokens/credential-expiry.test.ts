@@ -1,0 +1,71 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { SignJWT } from 'jose';
+import { readExpiries } from '../../../src/tokens/credential-expiry.ts';
+import { configOf } from '../../harness/app.ts';
+import { createCertificateAuthority } from '../../harness/certificates.ts';
+
+const END = 1_900_000_000;
+
+/** A config that names a credential of every kind, and the folder where they lie. */
+function setUp(t: TestContext) {
+  const folder = mkdtempSync(join(tmpdir(), 'cambist-expiry-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const file = (name: string) => ({ file: join(folder, name) });
+  const tls = { certificate: file('cert.pem'), private_key: file('key.pem') };
+  const server = { token_endpoint: 'https://idp.example.com/token', client_id: 'c' };
+  const config = configOf({
+    authorization_servers: {
+      signed: {
+        ...server,
+        client_auth: { method: 'private_key_jwt', private_key: file('key.pem'), certificate: file('cert.pem') },
+      },
+      asserted: { ...server, client_auth: { method: 'client_assertion', client_assertion: file('jwt') } },
+      mutual: { ...server, client_auth: { method: 'tls_client_auth' }, tls },
+    },
+    routes: ['signed', 'asserted', 'mutual'].map((name) => ({
+      name,
+      match: { path: `/${name}` },
+      upstream: 'https://mcp.example.com/mcp',
+      authorization_server: name,
+      ...(name === 'signed' && { actor_token: { ...file('jwt'), type: 'jwt' }, tls }),
+      ...(name === 'asserted' && { subject_token: file('opaque') }),
+    })),
+  });
+  return { config, write: (name: string, text: string) => writeFileSync(join(folder, name), text) };
+}
+
+async function read(config: Parameters<typeof readExpiries>[0]): Promise<[string, number][]> {
+  const ends: [string, number][] = [];
+  await readExpiries(config, (name, seconds) => void ends.push([name, seconds]));
+  return ends.sort();
+}
+
+test('every credential that says when it ends is read, under the name that messages have for it', async (t) => {
+  const { config, write } = setUp(t);
+  const jwt = new SignJWT({}).setProtectedHeader({ alg: 'HS256' }).setExpirationTime(END);
+  write('jwt', `${await jwt.sign(new Uint8Array(32))}\n`);
+  write('opaque', 'an-opaque-token');
+  const { cert } = createCertificateAuthority().issueClient();
+  write('cert.pem', cert);
+  const ends = await read(config);
+  const certificates = ends.filter(([, seconds]) => seconds !== END);
+  assert.deepEqual(
+    ends.filter(([, seconds]) => seconds === END).map(([name]) => name),
+    ['actor token of route "signed"', 'client assertion of authorization server "asserted"'],
+  );
+  assert.deepEqual(
+    certificates.map(([name]) => name),
+    ['authorization server "mutual"', 'client certificate of authorization server "signed"', 'route "signed"'],
+  );
+  for (const [, seconds] of certificates) assert.ok(seconds > Date.now() / 1000);
+});
+
+test('what is missing or is something else is left to whoever needs it', async (t) => {
+  const { config, write } = setUp(t);
+  write('cert.pem', 'no certificate');
+  assert.deepEqual(await read(config), []);
+});

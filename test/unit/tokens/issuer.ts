@@ -1,0 +1,100 @@
+import { generateKeyPairSync, type KeyObject } from 'node:crypto';
+import type { TestContext } from 'node:test';
+import { SignJWT } from 'jose';
+import { Agent } from 'undici';
+import type { SubjectVerification } from '../../../src/config/config.ts';
+import { readSubject, type Subject } from '../../../src/tokens/subject.ts';
+import { createSubjectVerifier } from '../../../src/tokens/subject-verifier.ts';
+import { createFakeClock, type FakeClock } from '../../harness/fake-clock.ts';
+import { answerWithFault, type Fault, sendAnswer } from '../../harness/faults.ts';
+import { startHttpServer } from '../../harness/http-server.ts';
+
+/** A key of the issuer; with `kid: undefined` it has no name. */
+export interface IssuerKey {
+  readonly kid: string | undefined;
+  readonly alg: string;
+  readonly privateKey: KeyObject;
+  readonly jwk: Record<string, unknown>;
+}
+
+export function issuerKey(kid: string | undefined, alg: 'ES256' | 'RS256' | 'EdDSA' = 'ES256'): IssuerKey {
+  const { privateKey, publicKey } = newPair(alg);
+  const jwk = { ...publicKey.export({ format: 'jwk' }), ...(kid !== undefined && { kid }), use: 'sig' };
+  return { kid, alg, privateKey, jwk };
+}
+
+function newPair(alg: string) {
+  if (alg === 'RS256') return generateKeyPairSync('rsa', { modulusLength: 2048 });
+  if (alg === 'EdDSA') return generateKeyPairSync('ed25519');
+  return generateKeyPairSync('ec', { namedCurve: 'P-256' });
+}
+
+export interface Issuer {
+  readonly url: string;
+  readonly clock: FakeClock;
+  /** What `/jwks` holds. */
+  keys: IssuerKey[];
+  /** In the place of the keys. */
+  fault: Fault | undefined;
+  /** Paths that were asked for. */
+  readonly paths: string[];
+  /** What a route wants of its subject tokens. */
+  rules(fields?: Partial<SubjectVerification>): SubjectVerification;
+  /** A token of this issuer for `cambist`, good for ten minutes; a claim that is undefined is left out. */
+  sign(key: IssuerKey, claims?: Record<string, unknown>, header?: Record<string, unknown>): Promise<string>;
+  verify(token: string, rules?: SubjectVerification): Promise<void>;
+  verifier: ReturnType<typeof createSubjectVerifier>;
+}
+
+/** An issuer whose keys are on the network, and a verifier that knows where. */
+export async function startIssuer(t: TestContext, ...keys: IssuerKey[]): Promise<Issuer> {
+  const paths: string[] = [];
+  const server = await startHttpServer((request, response) => {
+    paths.push(request.url ?? '');
+    if (issuer.fault !== undefined) void answerWithFault(issuer.fault, response);
+    else if (request.url === '/jwks') sendAnswer(response, 200, { keys: issuer.keys.map(({ jwk }) => jwk) });
+    else if (request.url?.startsWith('/.well-known/') === true) {
+      sendAnswer(response, 200, { issuer: server.url, jwks_uri: `${server.url}/jwks` });
+    } else sendAnswer(response, 404, '');
+  });
+  const agent = new Agent();
+  t.after(async () => {
+    await agent.destroy();
+    await server.close();
+  });
+  const clock = createFakeClock();
+  const verifier = createSubjectVerifier(() => agent, clock);
+  const rules: Issuer['rules'] = (fields = {}) => ({
+    issuer: server.url,
+    audience: ['cambist'],
+    jwksUri: `${server.url}/jwks`,
+    ca: undefined,
+    allowInsecureHttp: false,
+    ...fields,
+  });
+  const usual = rules();
+  const issuer: Issuer = {
+    url: server.url,
+    clock,
+    keys,
+    fault: undefined,
+    paths,
+    rules,
+    sign(key, claims = {}, header = {}) {
+      const now = Math.floor(clock.wallMs() / 1000);
+      const payload = { iss: server.url, aud: 'cambist', sub: 'alice', exp: now + 600, ...claims };
+      return new SignJWT(payload)
+        .setProtectedHeader({ alg: key.alg, ...(key.kid !== undefined && { kid: key.kid }), ...header })
+        .sign(key.privateKey);
+    },
+    verify: async (token, wanted = usual) => verifier.verify(subjectFrom(token), wanted),
+    verifier,
+  };
+  return issuer;
+}
+
+export function subjectFrom(token: string): Subject {
+  const subject = readSubject('authorization', [`Bearer ${token}`]);
+  if (subject === undefined) throw new Error('no subject');
+  return subject;
+}

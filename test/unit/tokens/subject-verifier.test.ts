@@ -1,0 +1,224 @@
+import assert from 'node:assert/strict';
+import { createHmac } from 'node:crypto';
+import { test } from 'node:test';
+import { issuerKey, startIssuer, subjectFrom } from './issuer.ts';
+import { failsWith, jwtOf } from './sample.ts';
+
+for (const alg of ['ES256', 'RS256', 'EdDSA'] as const) {
+  test(`a token that its issuer signed with ${alg} for us is good`, async (t) => {
+    const key = issuerKey('one', alg);
+    const issuer = await startIssuer(t, key);
+    await issuer.verify(await issuer.sign(key));
+    await issuer.verify(await issuer.sign(key, { aud: ['agent', 'cambist'] }));
+  });
+}
+
+test('a token is verified once, and then known: no promise, no request', async (t) => {
+  const key = issuerKey('one');
+  const issuer = await startIssuer(t, key);
+  const subject = subjectFrom(await issuer.sign(key));
+  const rules = issuer.rules();
+  assert.ok(issuer.verifier.verify(subject, rules) instanceof Promise);
+  await issuer.verifier.verify(subject, rules);
+  assert.equal(issuer.verifier.verify(subject, rules), undefined);
+  assert.equal(issuer.verifier.verify(subject, issuer.rules()), undefined);
+  assert.deepEqual(issuer.paths, ['/jwks']);
+});
+
+test('what was found good for one route is not good for another that wants more', async (t) => {
+  const key = issuerKey('one');
+  const issuer = await startIssuer(t, key);
+  const subject = subjectFrom(await issuer.sign(key));
+  await issuer.verifier.verify(subject, issuer.rules());
+  const other = issuer.verifier.verify(subject, issuer.rules({ audience: ['other'] }));
+  await assert.rejects(other ?? Promise.resolve(), failsWith('ERR_SUBJECT_TOKEN_INVALID', /"aud" does not fit/));
+});
+
+test('after five minutes it is verified again', async (t) => {
+  const key = issuerKey('one');
+  const issuer = await startIssuer(t, key);
+  const token = await issuer.sign(key);
+  await issuer.verify(token);
+  issuer.keys = [issuerKey('two')];
+  issuer.clock.advance(299_000);
+  await issuer.verify(token);
+  issuer.clock.advance(1001);
+  await issuer.verify(token);
+  issuer.clock.advance(300_001);
+  await assert.rejects(issuer.verify(token), failsWith('ERR_SUBJECT_TOKEN_INVALID'));
+});
+
+const wrong: [what: string, claims: Record<string, unknown>, message: RegExp][] = [
+  ['of another issuer', { iss: 'https://evil.example.com' }, /"iss" does not fit/],
+  ['of no issuer', { iss: undefined }, /"iss" does not fit/],
+  ['for another', { aud: 'other' }, /"aud" does not fit/],
+  ['for nobody', { aud: undefined }, /"aud" does not fit/],
+  ['without an end', { exp: undefined }, /"exp" does not fit/],
+];
+for (const [what, claims, message] of wrong) {
+  test(`a token ${what} is refused`, async (t) => {
+    const key = issuerKey('one');
+    const issuer = await startIssuer(t, key);
+    await assert.rejects(
+      issuer.verify(await issuer.sign(key, claims)),
+      failsWith('ERR_SUBJECT_TOKEN_INVALID', message),
+    );
+  });
+}
+
+test('its times are held to our clock, with five seconds of grace', async (t) => {
+  const key = issuerKey('one');
+  const issuer = await startIssuer(t, key);
+  const now = Math.floor(issuer.clock.wallMs() / 1000);
+  await issuer.verify(await issuer.sign(key, { exp: now - 4, nbf: now - 9 }));
+  await issuer.verify(await issuer.sign(key, { nbf: now + 4 }));
+  const cases: [Record<string, unknown>, RegExp][] = [
+    [{ exp: now - 6 }, /it has expired/],
+    [{ nbf: now + 6 }, /"nbf" does not fit/],
+    [{ nbf: 'soon' }, /"nbf" does not fit|no signed JWT/],
+  ];
+  for (const [claims, message] of cases) {
+    const token = await issuer.sign(key, claims);
+    await assert.rejects(issuer.verify(token), failsWith('ERR_SUBJECT_TOKEN_INVALID', message));
+  }
+});
+
+test('an audience of any takes a token for anybody', async (t) => {
+  const key = issuerKey('one');
+  const issuer = await startIssuer(t, key);
+  await issuer.verify(await issuer.sign(key, { aud: 'somebody' }), issuer.rules({ audience: 'any' }));
+});
+
+test('a token that nobody signed, or anybody could have, is refused', async (t) => {
+  const key = issuerKey('one', 'RS256');
+  const issuer = await startIssuer(t, key);
+  const claims = { iss: issuer.url, aud: 'cambist', exp: Math.floor(issuer.clock.wallMs() / 1000) + 600 };
+  const encode = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const forged = (header: object, secret: string) => {
+    const input = `${encode(header)}.${encode(claims)}`;
+    return `${input}.${createHmac('sha256', secret).update(input).digest('base64url')}`;
+  };
+  const good = await issuer.sign(key);
+  const stranger = issuerKey('one', 'RS256');
+  const tokens: [string, RegExp][] = [
+    [jwtOf(claims, { alg: 'none', kid: 'one' }), /algorithm is not allowed/],
+    // The public key as a shared secret, the oldest trick.
+    [forged({ alg: 'HS256', kid: 'one' }, JSON.stringify(key.jwk)), /algorithm is not allowed/],
+    [await issuer.sign(stranger), /signature is wrong/],
+    [`${good.split('.').slice(0, 2).join('.')}.AAAA`, /signature is wrong/],
+    [jwtOf(claims, { alg: 'ES256', kid: 'one' }), /no key of the issuer fits/],
+    ['opaque', /no signed JWT/],
+  ];
+  for (const [token, message] of tokens) {
+    await assert.rejects(issuer.verify(token), (error: Error) => {
+      failsWith('ERR_SUBJECT_TOKEN_INVALID', message)(error);
+      return !error.message.includes(token) && error.cause === undefined;
+    });
+  }
+});
+
+test('a key in the header of a token is not believed', async (t) => {
+  const key = issuerKey('one');
+  const issuer = await startIssuer(t, key);
+  const stranger = issuerKey('two');
+  const token = await issuer.sign(stranger, {}, { jwk: stranger.jwk, kid: undefined });
+  await assert.rejects(issuer.verify(token), failsWith('ERR_SUBJECT_TOKEN_INVALID', /signature is wrong/));
+});
+
+test('a new key of the issuer is found when a token has it', async (t) => {
+  const [old, next] = [issuerKey('one'), issuerKey('two')];
+  const issuer = await startIssuer(t, old);
+  await issuer.verify(await issuer.sign(old));
+  issuer.keys = [old, next];
+  issuer.clock.advance(30_000);
+  await issuer.verify(await issuer.sign(next));
+  await issuer.verify(await issuer.sign(old, { jti: 'another' }));
+  assert.equal(issuer.paths.length, 2);
+});
+
+test('made-up key ids do not make cambist ask again and again', async (t) => {
+  const issuer = await startIssuer(t, issuerKey('one'));
+  for (let i = 0; i < 10; i += 1) {
+    const token = await issuer.sign(issuerKey(`made up ${i}`));
+    await assert.rejects(issuer.verify(token), failsWith('ERR_SUBJECT_TOKEN_INVALID', /no key of the issuer fits/));
+  }
+  assert.equal(issuer.paths.length, 1);
+  issuer.clock.advance(30_000);
+  for (let i = 0; i < 10; i += 1) await assert.rejects(issuer.verify(await issuer.sign(issuerKey('made up'))));
+  assert.equal(issuer.paths.length, 2);
+});
+
+test('of several keys without a name the right one is found', async (t) => {
+  const keys = [issuerKey(undefined), issuerKey(undefined), issuerKey(undefined)] as const;
+  const issuer = await startIssuer(t, ...keys);
+  await issuer.verify(await issuer.sign(keys[2]));
+  await assert.rejects(
+    issuer.verify(await issuer.sign(keys[1], { aud: 'other' })),
+    failsWith('ERR_SUBJECT_TOKEN_INVALID', /"aud" does not fit/),
+  );
+  await assert.rejects(
+    issuer.verify(await issuer.sign(issuerKey(undefined))),
+    failsWith('ERR_SUBJECT_TOKEN_INVALID', /signature is wrong/),
+  );
+});
+
+test('the keys are found by the metadata of the issuer', async (t) => {
+  const key = issuerKey('one');
+  const issuer = await startIssuer(t, key);
+  await issuer.verify(await issuer.sign(key), issuer.rules({ jwksUri: undefined }));
+  assert.deepEqual(issuer.paths, ['/.well-known/oauth-authorization-server', '/jwks']);
+});
+
+for (const fault of [
+  { kind: 'answer', status: 500 },
+  { kind: 'answer', status: 200, body: '<html></html>' },
+  { kind: 'answer', status: 200, body: { no: 'keys' } },
+  { kind: 'answer', status: 302, headers: { location: '/elsewhere' } },
+  { kind: 'huge', bytes: 300_000 },
+  { kind: 'reset' },
+] as const) {
+  test(`without keys nobody is let through, and nobody blamed: ${JSON.stringify(fault)}`, async (t) => {
+    const key = issuerKey('one');
+    const issuer = await startIssuer(t, key);
+    issuer.fault = fault;
+    const token = await issuer.sign(key);
+    for (const rules of [issuer.rules(), issuer.rules({ jwksUri: undefined })]) {
+      await assert.rejects(issuer.verify(token, rules), failsWith('ERR_STS_UNAVAILABLE'));
+    }
+    issuer.fault = undefined;
+    await issuer.verify(token);
+  });
+}
+
+test('an issuer that is down is not asked by every caller', async (t) => {
+  const issuer = await startIssuer(t, issuerKey('one'));
+  issuer.fault = { kind: 'answer', status: 503 };
+  const tokens = await Promise.all(
+    Array.from({ length: 20 }, (_, i) => issuer.sign(issuerKey('one'), { jti: `${i}` })),
+  );
+  for (const token of tokens) await assert.rejects(issuer.verify(token), failsWith('ERR_STS_UNAVAILABLE'));
+  assert.equal(issuer.paths.length, 3);
+});
+
+test('twenty callers at once make one request for keys', async (t) => {
+  const key = issuerKey('one');
+  const issuer = await startIssuer(t, key);
+  const tokens = await Promise.all(Array.from({ length: 20 }, (_, i) => issuer.sign(key, { jti: `${i}` })));
+  await Promise.all(tokens.map((token) => issuer.verify(token)));
+  assert.equal(issuer.paths.length, 1);
+});
+
+test('keys are read anew after ten minutes, and the old serve on where that fails', async (t) => {
+  const key = issuerKey('one');
+  const issuer = await startIssuer(t, key);
+  await issuer.verify(await issuer.sign(key));
+  issuer.clock.advance(600_000);
+  issuer.fault = { kind: 'reset' };
+  await issuer.verify(await issuer.sign(key));
+  await issuer.verify(await issuer.sign(key, { jti: 'another' }));
+  assert.equal(issuer.paths.length, 2);
+  issuer.fault = undefined;
+  issuer.clock.advance(30_000);
+  issuer.keys = [issuerKey('two')];
+  await assert.rejects(issuer.verify(await issuer.sign(key)), failsWith('ERR_SUBJECT_TOKEN_INVALID'));
+});
