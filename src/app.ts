@@ -1,7 +1,10 @@
 import fastify from 'fastify';
+import { bothProxies } from './admin/both-proxies.ts';
 import { createMetrics } from './admin/metrics.ts';
 import { createReadiness, type Need } from './admin/readiness.ts';
 import { createAdminServer } from './admin/server.ts';
+import { createStatus } from './admin/status.ts';
+import { createTally } from './admin/tally.ts';
 import { both, createTokenLog } from './admin/token-log.ts';
 import type { AuthorizationServer, Config } from './config/config.ts';
 import { readCredential } from './config/credential.ts';
@@ -16,6 +19,7 @@ import { upstreamPeer } from './proxy/dispatcher.ts';
 import { registerProxy, toRoot } from './proxy/plugin.ts';
 import { createTraffic } from './proxy/traffic.ts';
 import { serveUpgrades } from './proxy/upgrade.ts';
+import type { Tracing } from './telemetry/tracing.ts';
 import { createBroker } from './tokens/broker.ts';
 import { createTokenCache } from './tokens/cache.ts';
 import { type Assertion, createAssertions } from './tokens/chain.ts';
@@ -49,26 +53,40 @@ export interface App {
   stop(): Promise<void>;
 }
 
-/** Config in, running servers out. It reads no environment and never exits. */
-export async function startApp(first: Config, version: string, logger: Logger): Promise<App> {
+/**
+ * Config in, running servers out. It reads no environment and never exits.
+ * @param tracing undefined: no spans are made
+ */
+export async function startApp(first: Config, version: string, logger: Logger, tracing?: Tracing): Promise<App> {
   const clock = systemClock;
   const metrics = createMetrics(version, {
     cacheEntries: () => cache.size,
     cacheMaxEntries: () => serving.config.cache.maxEntries,
     readiness: () => readiness.report(),
   });
-  const tokenObserver = both(metrics.tokens, createTokenLog(logger));
+  const tally = createTally(clock.wallMs);
+  const proxyObserver = bothProxies(metrics.proxy, tally.proxy);
+  const figures = both(metrics.tokens, tally.tokens);
+  const tokenObserver = both(figures, createTokenLog(logger));
   const cache = createTokenCache(first.cache.maxEntries, clock, tokenObserver.tokenEvicted);
   /** What the first legs of chains gave; no backend gets it, so it is not counted among the issued tokens. */
   const assertions = createTokenCache<Assertion>(first.cache.maxEntries, clock, () => {});
   const dpop = createDpopProver(clock);
   const dispatchers = createDispatchers(tokenObserver.credentialRead);
   const readiness = createReadiness(logger);
+  const status = createStatus({
+    version,
+    tally,
+    readiness,
+    cacheEntries: () => cache.size,
+    nowMs: clock.wallMs,
+  });
   const traffic = createTraffic({
     clock,
-    observer: metrics.proxy,
+    observer: proxyObserver,
     logger,
     keepLine: () => serving.config.log.sample === 1 || Math.random() < serving.config.log.sample,
+    tracing,
   });
 
   /** By all that the config says of a server, so that one which did not change keeps what it knows over a reload. */
@@ -92,7 +110,7 @@ export async function startApp(first: Config, version: string, logger: Logger): 
       });
       known = created;
       endpoints.set(key, created);
-      metrics.tokens.availabilityChanged(server.name, true);
+      figures.availabilityChanged(server.name, true);
     }
     return known;
   }
@@ -103,6 +121,7 @@ export async function startApp(first: Config, version: string, logger: Logger): 
     endpoints = new Map([...endpoints].filter(([key]) => kept.has(key)));
     readiness.require(needsOf(config));
     metrics.serve(config);
+    status.serve(config);
     readOwnExpiries();
   }
 
@@ -178,15 +197,22 @@ export async function startApp(first: Config, version: string, logger: Logger): 
     }),
     clock,
     dispatchers,
-    observer: metrics.proxy,
+    observer: proxyObserver,
     traffic,
     logger,
     sockets: createDetachedSockets(),
   };
+  // Headers beyond a count would be dropped unseen, and with them what a request says of itself; their size is bounded.
+  proxy.server.maxHeadersCount = 0;
   await registerProxy(proxy, ways);
   serveConnect(proxy.server, ways);
   serveUpgrades(proxy.server, ways);
-  const adminServer = createAdminServer({ registry: metrics.registry, readiness, cacheReport: () => cache.report() });
+  const adminServer = createAdminServer({
+    registry: metrics.registry,
+    readiness,
+    cacheReport: () => cache.report(),
+    status: status.report,
+  });
   const listen = await openListener(proxy, first.listen, 'listen');
   const admin = await openListener(adminServer, first.admin, 'admin').catch(async (error: unknown) => {
     await proxy.close();
@@ -210,9 +236,13 @@ export async function startApp(first: Config, version: string, logger: Logger): 
       }
       serve(config);
       metrics.reloaded('success');
+      status.reloaded('success');
       return waiting;
     },
-    reloadFailed: () => metrics.reloaded('failure'),
+    reloadFailed() {
+      metrics.reloaded('failure');
+      status.reloaded('failure');
+    },
     rereadTls: () => dispatchers.rereadTls(),
     async stop() {
       readiness.stop();

@@ -22,10 +22,19 @@ const MAX_TEXT_LENGTH = 300;
 /** Runs of token characters, percent-encoded ones too, longer than any word of prose: a JWT, an opaque token, a secret, a digest. */
 const TOKEN_LIKE = /(?:[A-Za-z0-9_~+/=-]|%[0-9A-Fa-f]{2}){20,}(?:\.(?:[A-Za-z0-9_~+/=-]|%[0-9A-Fa-f]{2})+)*/g;
 
+/** Words of OAuth that are as long as a token. */
+const LONG_WORDS: ReadonlySet<string> = new Set([
+  'client_assertion_type',
+  'interaction_required',
+  'requested_token_type',
+  'temporarily_unavailable',
+  'unsupported_grant_type',
+]);
+
 /** Cuts a text from outside to a length, drops control characters and blanks whatever could be a token. */
 export function redact(text: string): string {
   const printable = text.slice(0, 4 * MAX_TEXT_LENGTH).replace(/[^\x20-\x7e]+/g, ' ');
-  const blanked = printable.replace(TOKEN_LIKE, '[redacted]');
+  const blanked = printable.replace(TOKEN_LIKE, (run) => (LONG_WORDS.has(run) ? run : '[redacted]'));
   return blanked.length > MAX_TEXT_LENGTH ? `${blanked.slice(0, MAX_TEXT_LENGTH)}…` : blanked;
 }
 

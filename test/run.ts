@@ -1,15 +1,17 @@
-import { readdirSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { RECORD_VARIABLE } from './harness/suite-record.ts';
 
 const KINDS = ['unit', 'integration', 'e2e'];
 
 const USAGE = `Usage: tsx test/run.ts [unit|integration|e2e]… [--only PATH] [--name PATTERN]
 
-Runs the tests below the folders named, or below all three.
+Runs the tests below the folders named, or below all three, and then searches all that was logged for every secret used.
   --only PATH      only files whose path contains this text
   --name PATTERN   only tests whose name matches this regular expression
 `;
@@ -43,8 +45,17 @@ async function main(args: string[]): Promise<number> {
     process.stderr.write('no test file is like that\n');
     return 1;
   }
-  const ok = await runFiles(files, values.name);
-  return ok ? 0 : 1;
+  const record = mkdtempSync(join(tmpdir(), 'cambist-suite-'));
+  try {
+    process.env[RECORD_VARIABLE] = record;
+    const ok = await runFiles(files, values.name);
+    // What was logged is of use where all of it is there.
+    const isWhole = positionals.length === 0 && values.only === undefined && values.name === undefined;
+    const isTight = !isWhole || (await runFiles([join(here, 'suite', 'nothing-leaked.test.ts')], undefined));
+    return ok && isTight ? 0 : 1;
+  } finally {
+    rmSync(record, { recursive: true, force: true });
+  }
 }
 
 function parse(args: string[]) {

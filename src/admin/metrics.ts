@@ -1,9 +1,10 @@
 import { collectDefaultMetrics, Registry } from 'prom-client';
-import type { Config, Credential, Route } from '../config/config.ts';
+import type { Config, Route } from '../config/config.ts';
 import { ERROR_CODES, type ErrorCode } from '../errors.ts';
 import type { ProxyObserver } from '../proxy/observer.ts';
 import { CACHE_RESULTS, type TokenObserver } from '../tokens/observer.ts';
 import { createInstruments, type MetricSources } from './instruments.ts';
+import { serverNames } from './server-names.ts';
 
 /** Everything that cambist counts, and the two observers that the rooms before this one ask for. */
 export interface Metrics {
@@ -64,7 +65,7 @@ export function createMetrics(version: string, sources: MetricSources): Metrics 
     of.streams.inc({ route: name }, 0);
     for (const result of CACHE_RESULTS) of.cacheRequests.inc({ route: name, result }, 0);
     of.retries.inc({ route: name }, 0);
-    const asked = serversOf(credential);
+    const asked = serverNames(credential);
     for (const error of asked.length === 0 ? PLAIN_ERRORS : ERROR_CODES) of.failures.inc({ route: name, error }, 0);
     for (const server of asked) {
       of.exchanges.inc({ route: name, authorization_server: server, result: 'success', error: '' }, 0);
@@ -85,7 +86,7 @@ export function createMetrics(version: string, sources: MetricSources): Metrics 
       }
       of.requests.inc({ route: UNMATCHED, method: 'POST', code: '403', outcome: 'refused' }, 0);
       for (const error of UNMATCHED_ERRORS) of.failures.inc({ route: UNMATCHED, error }, 0);
-      const asked = new Set(config.routes.flatMap(({ credential }) => serversOf(credential)));
+      const asked = new Set(config.routes.flatMap(({ credential }) => serverNames(credential)));
       for (const name of servers) if (!asked.has(name)) of.available.remove({ authorization_server: name });
       for (const name of asked) if (!servers.has(name)) of.available.set({ authorization_server: name }, 1);
       servers = asked;
@@ -130,12 +131,4 @@ export function createMetrics(version: string, sources: MetricSources): Metrics 
       credentialRead: (credential, expiresAtSeconds) => of.credentialExpiry.set({ credential }, expiresAtSeconds),
     },
   };
-}
-
-/** The names of the authorization servers that a credential asks. */
-function serversOf(credential: Credential): string[] {
-  if (credential.kind === 'client_credentials') return [credential.authorizationServer.name];
-  if (credential.kind !== 'exchange') return [];
-  const { authorizationServer, chain } = credential;
-  return chain === undefined ? [authorizationServer.name] : [chain.authorizationServer.name, authorizationServer.name];
 }

@@ -1,20 +1,35 @@
-import fastify, { type FastifyInstance } from 'fastify';
+import fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
 import type { Registry } from 'prom-client';
 import type { RouteCacheReport } from '../tokens/cache.ts';
+import { PAGE_ICON, PAGE_SCRIPT, PAGE_STYLE } from './page-assets.ts';
 import type { Readiness } from './readiness.ts';
+import type { StatusReport } from './status.ts';
+import { statusPage } from './status-page.ts';
+
+/** The page has nothing to load from elsewhere, to send anywhere, or to be shown in. */
+const PAGE_HEADERS = {
+  'content-security-policy':
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; " +
+    "form-action 'none'; frame-ancestors 'none'",
+  'x-content-type-options': 'nosniff',
+  'referrer-policy': 'no-referrer',
+  'cross-origin-resource-policy': 'same-origin',
+  'cache-control': 'no-store',
+};
 
 /** What the admin listener shows. */
 export interface AdminSources {
   readonly registry: Registry;
   readonly readiness: Readiness;
   readonly cacheReport: () => Record<string, RouteCacheReport>;
+  readonly status: () => StatusReport;
 }
 
 /**
- * The second listener: `/metrics`, `/livez`, `/readyz`, `/cache`. It has no authentication, so nothing on it is worth having:
+ * The second listener: `/metrics`, `/livez`, `/readyz`, `/cache`, and at `/` the status page. It has no authentication, so nothing on it is worth having:
  * names and figures, no token, digest, user or address.
  */
-export function createAdminServer({ registry, readiness, cacheReport }: AdminSources): FastifyInstance {
+export function createAdminServer({ registry, readiness, cacheReport, status }: AdminSources): FastifyInstance {
   const app = fastify({ logger: false, forceCloseConnections: true });
   app.get('/livez', () => ({ live: true }));
   app.get('/readyz', (_request, reply) => {
@@ -30,6 +45,28 @@ export function createAdminServer({ registry, readiness, cacheReport }: AdminSou
     if (!isLoopback(request.socket.remoteAddress)) return reply.code(403).send({ error: 'from loopback only' });
     return reply.send({ routes: cacheReport() });
   });
+  const page = (type: string, content: () => string) => (_request: unknown, reply: FastifyReply) =>
+    reply.headers(PAGE_HEADERS).type(type).send(content());
+  app.get(
+    '/',
+    page('text/html; charset=utf-8', () => statusPage(status())),
+  );
+  app.get(
+    '/status.json',
+    page('application/json', () => JSON.stringify(status())),
+  );
+  app.get(
+    '/status.css',
+    page('text/css; charset=utf-8', () => PAGE_STYLE),
+  );
+  app.get(
+    '/status.js',
+    page('text/javascript; charset=utf-8', () => PAGE_SCRIPT),
+  );
+  app.get(
+    '/icon.svg',
+    page('image/svg+xml', () => PAGE_ICON),
+  );
   return app;
 }
 

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
-import type { Config, Credential, Route } from '../config/config.ts';
+import type { Config, Credential } from '../config/config.ts';
 import type { Readiness } from './readiness.ts';
 import { mendOf } from './recent-failures.ts';
+import { serverNames } from './server-names.ts';
 import type { RouteTally, Tally } from './tally.ts';
 
 /** What the status page shows, as `/status.json` has it: names, codes and figures, as on `/metrics`. */
@@ -77,13 +78,15 @@ export interface Status {
   report(): StatusReport;
 }
 
+const MAX_DATE_SECONDS = 8.64e12;
+
 export function createStatus({ version, tally, readiness, cacheEntries, nowMs }: StatusSources): Status {
   const startedAt = isoTime(nowMs());
   let served: { config: Config; version: string; loaded_at: string } | undefined;
   let lastReload: ConfigStatus['last_reload'];
 
   function servers(config: Config, needs: Readonly<Record<string, string>>): ServerStatus[] {
-    const used = new Set(config.routes.flatMap(serversOf));
+    const used = new Set(config.routes.flatMap(({ credential }) => serverNames(credential)));
     return [...used].map((name) => {
       const { exchanges, failures, totalMs, available } = tally.server(name);
       const found = (needs[`authorization_servers.${name}`] ?? 'ready') === 'ready';
@@ -128,7 +131,7 @@ export function createStatus({ version, tally, readiness, cacheEntries, nowMs }:
         routes: routes.map((route) => ({
           name: route.name,
           credential: route.credential.kind,
-          authorization_servers: serversOf(route),
+          authorization_servers: serverNames(route.credential),
           ...figures([tally.route(route.name)]),
         })),
         failures: tally.failures.list().map(({ route, error, count, lastMs }) => ({
@@ -139,6 +142,8 @@ export function createStatus({ version, tally, readiness, cacheEntries, nowMs }:
           last_at: isoTime(lastMs),
         })),
         credentials: [...tally.credentials()]
+          // Beyond that there are no dates.
+          .filter(([, seconds]) => Math.abs(seconds) <= MAX_DATE_SECONDS)
           .sort(([, one], [, other]) => one - other)
           .map(([name, seconds]) => ({ name, ends_at: isoTime(seconds * 1000) })),
       };
@@ -157,13 +162,6 @@ function figures(tallies: readonly Readonly<RouteTally>[]): Figures {
     wanted_token: sum('wanted'),
     served_from_cache: sum('served'),
   };
-}
-
-function serversOf({ credential }: Route): string[] {
-  if (credential.kind === 'client_credentials') return [credential.authorizationServer.name];
-  if (credential.kind !== 'exchange') return [];
-  const { authorizationServer, chain } = credential;
-  return chain === undefined ? [authorizationServer.name] : [chain.authorizationServer.name, authorizationServer.name];
 }
 
 function mend(status: string): { mend?: string } {

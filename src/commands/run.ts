@@ -5,6 +5,7 @@ import { loadConfig } from '../config/load.ts';
 import { formatProblem, type Problem } from '../config/problem.ts';
 import { watchFiles } from '../config/watch.ts';
 import { createLogger, jsonLog, type Logger, textLog } from '../logger.ts';
+import { startTracing } from '../telemetry/start-tracing.ts';
 import { readVersion } from '../version.ts';
 import { type Command, configFile, EXIT, UsageError } from './command.ts';
 
@@ -27,9 +28,10 @@ export const run: Command = async (args) => {
   const stopSignal = onceStopSignal();
   endOnFault(logger);
 
+  const tracing = await startTracing(process.env, version, logger);
   let app: App;
   try {
-    app = await startApp(config, version, logger);
+    app = await startApp(config, version, logger, tracing);
   } catch (error) {
     reloads.close();
     console.error(error instanceof Error ? error.message : String(error));
@@ -44,6 +46,7 @@ export const run: Command = async (args) => {
   reloads.close();
   logger.info({ signal, grace_ms: config.limits.shutdownGraceMs }, 'cambist is shutting down');
   await app.stop();
+  await tracing?.shutdown();
   logger.info('cambist has stopped');
   return EXIT.done;
 };

@@ -20,32 +20,40 @@ export function clientFinding(server: AuthorizationServer, answer: Observation):
   }
   const refusal = refusalOf(answer);
   if (refusal === undefined) return unavailableFinding(answer);
-  if (isSwitchedOff(refusal)) return switchedOff(server, refusal);
   if (isClientRefused(refusal)) return refused(server, client, refusal);
+  if (isSwitchedOff(refusal)) return switchedOff(server, refusal);
+  // Whoever is no token endpoint, or lets nobody near it, accepts no client either.
+  if (refusal.error === '') return unavailableFinding(answer);
   return fine('client_accepted', `${client} is accepted`);
 }
 
 /** An answer that says nothing of client or token. */
 export function unavailableFinding({ status }: Observation): Finding {
-  return problem('server_unavailable', `the token endpoint answered ${status ?? 'nothing'}`, {
+  return problem('server_unavailable', `the token endpoint answered ${status ?? 'nothing'}, and no OAuth error`, {
     why:
       status === 429
         ? 'it has had too many requests'
-        : 'the server has a fault of its own, or no token endpoint is there',
-    mend: "see the server's log of this moment",
+        : 'the server has a fault of its own, something before it keeps us away, or no token endpoint is there',
+    mend: "see the server's log of this moment, and whether token_endpoint is the right address",
   });
 }
+
+/** Entra's numbers for an unknown client, a wrong or expired secret, a wrong assertion; it calls the first `unauthorized_client`. */
+const ENTRA_CLIENT = /AADSTS(700016|7000215|7000222|700027)\b/;
 
 /** Does a server refuse the client, and not the token? Keycloak says `invalid_client` of an unknown audience, too. */
 export function isClientRefused({ status, error, description }: Refusal): boolean {
   if (/audience not found/i.test(description)) return false;
-  return error === 'invalid_client' || (status === 401 && error !== 'access_denied' && error !== 'invalid_grant');
+  if (error === 'invalid_client' || ENTRA_CLIENT.test(description)) return true;
+  if (status !== 401 || error === 'invalid_grant') return false;
+  // Auth0 says so of a wrong secret, and Dex, without a word more, of a bad subject token.
+  return error !== 'access_denied' || /^unauthorized$/i.test(description);
 }
 
 /** Does a server know the client, and not let it exchange? */
 export function isSwitchedOff({ status, error, description }: Refusal): boolean {
   if (error === 'unsupported_grant_type') return true;
-  if (/exchange.*(not|n't).*(enabled|allowed|supported)/i.test(description)) return true;
+  if (/exchange.*(not|n't).*(enabled|allowed|supported)|not allowed to exchange/i.test(description)) return true;
   return error === 'unauthorized_client' && status !== 401;
 }
 
@@ -112,7 +120,7 @@ export function encodingMatters(authorization: string | undefined): boolean {
   return !/^[A-Za-z0-9._~-]*:[A-Za-z0-9._~-]*$/.test(pair);
 }
 
-/** Where nothing but a real request can tell. */
-export function notCheckedFinding(why: string): Finding {
-  return warning('client_not_checked', 'client authentication was not tried by itself', { why });
+/** Of a server that the config has, and no route. */
+export function unusedFinding(): Finding {
+  return warning('client_not_checked', 'no route asks it for tokens, so its client was not tried');
 }

@@ -57,18 +57,20 @@ export async function examineRoute(
   if (issued !== undefined) compareClocks(serverOf(credential, issued), issued, health, found);
 }
 
-/** For a server that did not say what time it has. */
+/** Where the server did not say what time it has, or dates its tokens by another clock than its answers. */
 function compareClocks(
   server: AuthorizationServer,
   issued: Observation,
   health: Map<AuthorizationServer, ServerHealth>,
   found: Found,
 ): void {
-  if (health.get(server)?.clockKnown !== false) return;
+  const clock = health.get(server)?.clock;
   const skew = skewByIssue(readClaims(issuedIn(issued) ?? '') ?? {}, { ...issued, date: undefined });
-  if (skew === undefined) return;
-  health.set(server, { fit: true, clockKnown: true });
-  found(clockFinding(skew, '"iat" of the issued token'));
+  if (skew === undefined || clock === 'differs') return;
+  const finding = clockFinding(skew, '"iat" of the issued token');
+  if (clock === 'agrees' && finding.severity !== 'error') return;
+  health.set(server, { fit: true, clock: finding.severity === 'ok' ? 'agrees' : 'differs' });
+  found(finding);
 }
 
 /** @returns undefined where the route's token is for cambist itself */

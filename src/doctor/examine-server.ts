@@ -2,7 +2,7 @@ import type { AuthorizationServer } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
 import type { Grant } from '../tokens/token-request.ts';
 import { readPeerCertificate } from './certificate.ts';
-import { clientFinding, encodingFinding, encodingMatters, NO_TOKEN, notCheckedFinding } from './client.ts';
+import { clientFinding, encodingFinding, encodingMatters, NO_TOKEN, unusedFinding } from './client.ts';
 import { clockFinding, skewOf } from './clocks.ts';
 import { concernsCertificate, connectionFinding } from './connection.ts';
 import { type Finding, problem } from './finding.ts';
@@ -15,16 +15,19 @@ import type { Role } from './roles.ts';
 export interface ServerHealth {
   /** False: asking it for a token would only find the same once more. */
   readonly fit: boolean;
-  /** Did it say what time it has? */
-  readonly clockKnown: boolean;
+  /** By its Date header, where it sends one. */
+  readonly clock: 'unknown' | 'agrees' | 'differs';
 }
 
 type Found = (finding: Finding) => void;
 
-/** Reaches a server, reads its metadata and its clock, and finds out whether it accepts our client. */
+/**
+ * Reaches a server, reads its metadata and its clock, and finds out whether it accepts our client.
+ * @param role undefined: no route asks it for anything
+ */
 export async function examineServer(
   server: AuthorizationServer,
-  role: Role | undefined,
+  role: Role | 'ourselves' | undefined,
   instruments: Instruments,
   found: Found,
 ): Promise<ServerHealth> {
@@ -34,14 +37,18 @@ export async function examineServer(
     found(finding);
   };
   const from = instruments.observations.length;
-  for (const finding of await locate(server, role, instruments)) note(finding);
-  if (fit && role === undefined) note(notCheckedFinding('no route exchanges a token here'));
-  if (fit && role !== undefined) note(await tryClient(server, role, instruments));
+  const traded = role === 'ourselves' ? undefined : role;
+  for (const finding of await locate(server, traded, instruments)) note(finding);
+  if (fit && role === undefined) note(unusedFinding());
+  // A token of our own shows by itself whether the client is accepted.
+  if (fit && traded !== undefined) note(await tryClient(server, traded, instruments));
   const timed = instruments.observations.slice(from).find(({ headers }) => headers.date !== undefined);
   const skew = timed && skewOf({ ...timed, date: timed.headers.date });
+  if (skew === undefined) return { fit, clock: 'unknown' };
   // A clock that is wrong is no reason not to look further.
-  if (skew !== undefined) found(clockFinding(skew, 'the Date header'));
-  return { fit, clockKnown: skew !== undefined };
+  const finding = clockFinding(skew, 'the Date header');
+  found(finding);
+  return { fit, clock: finding.severity === 'ok' ? 'agrees' : 'differs' };
 }
 
 /** Finds the token endpoint and reads the credential, as the program does before its first request. */
@@ -71,7 +78,9 @@ export async function unreachable(server: AuthorizationServer, { url, error }: O
 }
 
 export function credentialFinding(failure: CambistError): Finding {
-  return problem('credential_unavailable', failure.message, { mend: 'let this user read it where cambist runs' });
+  return problem('credential_unavailable', failure.message, {
+    mend: 'put it there, or run doctor where cambist runs, as its user',
+  });
 }
 
 /** Sends a worthless subject token: whoever refuses that, and not the client, has accepted the client. */

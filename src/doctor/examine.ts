@@ -40,8 +40,8 @@ export async function examine({ config, only, given, instruments, listener }: Ex
     const found = (finding: Finding) => listener.found(patient, finding);
     await examineRoute(route, given, health, instruments, found);
   }
-  for (const [server, { fit, clockKnown }] of health) {
-    if (!fit || clockKnown) continue;
+  for (const [server, { fit, clock }] of health) {
+    if (!fit || clock !== 'unknown') continue;
     const patient: Patient = { kind: 'authorization_server', name: server.name };
     listener.begins(patient, `authorization server "${server.name}", once more`);
     listener.found(patient, unknownClockFinding());

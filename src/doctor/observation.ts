@@ -103,15 +103,18 @@ export function answerOf({ text }: Observation): Readonly<Record<string, unknown
 /** Form fields that hold what must not be shown, should a server repeat them. */
 const SECRET_FIELDS = ['subject_token', 'actor_token', 'assertion', 'client_secret', 'client_assertion'];
 
+/** These say something of the server, and nothing of the request. */
+const BUSY: ReadonlySet<number> = new Set([408, 429]);
+
 /** @returns undefined where the server did not refuse (RFC 6749 section 5.2) */
 export function refusalOf(observation: Observation): Refusal | undefined {
   const { status, form } = observation;
-  if (status === undefined || status < 400 || status >= 500) return undefined;
+  if (status === undefined || status < 400 || status >= 500 || BUSY.has(status)) return undefined;
   const { error, error_description: described } = answerOf(observation);
   const text = (value: unknown) => (typeof value === 'string' ? value : '');
   const secrets = SECRET_FIELDS.flatMap((name) => form.getAll(name)).filter((secret) => secret !== '');
   const hidden = (said: string) =>
-    redactOther(secrets.reduce((rest, secret) => rest.replaceAll(secret, '[redacted]'), said));
+    redact(secrets.reduce((rest, secret) => rest.replaceAll(secret, '[redacted]'), said));
   const said = [text(error), text(described)].filter((part) => part !== '').map(hidden);
   return {
     status,
@@ -119,17 +122,6 @@ export function refusalOf(observation: Observation): Refusal | undefined {
     description: text(described),
     shown: said.length === 0 ? `${status}, and no OAuth error` : `${status} ${said.join(': ')}`,
   };
-}
-
-/** Words of the protocol that are as long as a token. */
-const LONG_WORDS = /\b((?:requested|subject)_token_type|client_assertion_type)\b/;
-
-function redactOther(said: string): string {
-  // Splitting by a group keeps what it matched, at every second place.
-  return said
-    .split(LONG_WORDS)
-    .map((part, index) => (index % 2 === 1 ? part : redact(part)))
-    .join('');
 }
 
 /** The token that an answer bears. */

@@ -9,14 +9,14 @@ export interface Role {
   readonly wanted: 'token' | 'assertion';
 }
 
-/** The servers that routes need, and what for; undefined: for nothing but tokens of our own. */
-export function rolesOf(routes: readonly Route[]): ReadonlyMap<AuthorizationServer, Role | undefined> {
-  const roles = new Map<AuthorizationServer, Role | undefined>();
-  const note = (server: AuthorizationServer, role: Role | undefined) => {
-    if (roles.get(server) === undefined) roles.set(server, role);
+/** The servers that routes need, and what for; `ourselves`: for nothing but tokens of our own. */
+export function rolesOf(routes: readonly Route[]): ReadonlyMap<AuthorizationServer, Role | 'ourselves'> {
+  const roles = new Map<AuthorizationServer, Role | 'ourselves'>();
+  const note = (server: AuthorizationServer, role: Role | 'ourselves') => {
+    if ((roles.get(server) ?? 'ourselves') === 'ourselves') roles.set(server, role);
   };
   for (const { credential, subjectToken } of routes) {
-    if (credential.kind === 'client_credentials') note(credential.authorizationServer, undefined);
+    if (credential.kind === 'client_credentials') note(credential.authorizationServer, 'ourselves');
     if (credential.kind !== 'exchange') continue;
     const { authorizationServer: server, chain, target } = credential;
     const subjectTokenType = subjectToken.type;

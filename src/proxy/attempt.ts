@@ -44,11 +44,14 @@ export function attemptHandler(passage: Passage, route: Route, events: AttemptEv
   let state: 'relaying' | 'waiting' | 'discarding' = 'relaying';
   let discarded = 0;
   let failure: Error | undefined;
+  /** What the body still lacks, where that is known and nobody else looks. */
+  let missingBytes = 0;
 
   function begin(controller: Dispatcher.DispatchController, status: number): void {
     const headers = turnHeaders(callerHeaders((controller.rawHeaders ?? []) as Buffer[]), passage, route);
     const header = (name: string): string | undefined => headerValues(headers, name)[0];
     const rewriter = streamRewriter(passage, route, status, header);
+    if (route.http2) missingBytes = bodyLength(passage.request.method, status, header('content-length'));
     relay = createRelay(controller, status, headers, () => passage.request.complete, rewriter);
     passage.leg?.bearer?.answered(status, header);
     answered(null, relay);
@@ -86,6 +89,12 @@ export function attemptHandler(passage: Passage, route: Route, events: AttemptEv
     },
     onResponseStart(controller, status, headers) {
       if (status < 200) return;
+      const coding = headers['transfer-encoding'];
+      if (coding !== undefined && String(coding).toLowerCase() !== 'chunked') {
+        // Nobody offered to take any other, and what is in it would reach the caller undecoded.
+        controller.abort(new Error('a transfer coding that is not chunked'));
+        return;
+      }
       const hasNonce = onNonce?.(headers['dpop-nonce']?.toString()) === true;
       if (status === 401 && onRefused !== undefined) {
         discard(controller);
@@ -105,6 +114,7 @@ export function attemptHandler(passage: Passage, route: Route, events: AttemptEv
     },
     onResponseData(controller, chunk) {
       if (state === 'relaying') {
+        missingBytes -= chunk.length;
         relay?.data(chunk);
         return;
       }
@@ -112,7 +122,9 @@ export function attemptHandler(passage: Passage, route: Route, events: AttemptEv
       if (discarded > MAX_DISCARDED_BYTES) controller.abort(new Error('the answer of a refused request is too long'));
     },
     onResponseEnd() {
-      relay?.end();
+      // Over HTTP/2 an answer that the upstream cancelled half-way looks whole to undici.
+      if (missingBytes > 0) relay?.fail();
+      else relay?.end();
     },
     onResponseError(_controller, error) {
       if (state === 'waiting') failure = error;
@@ -121,4 +133,10 @@ export function attemptHandler(passage: Passage, route: Route, events: AttemptEv
       else relay.fail();
     },
   };
+}
+
+/** How long a body has to be by what its head says; 0 where it does not say. */
+function bodyLength(method: string | undefined, status: number, contentLength: string | undefined): number {
+  if (method === 'HEAD' || status === 204 || status === 304) return 0;
+  return Number(contentLength ?? 0);
 }

@@ -6,6 +6,7 @@ import type { IssuedToken } from '../tokens/issued.ts';
 import { type Answered, attemptHandler, type Switched } from './attempt.ts';
 import type { Passage, UpstreamLeg } from './passage.ts';
 import { upstreamError } from './upstream-error.ts';
+import { traced } from './upstream-span.ts';
 
 /** A request on its way upstream, and who is told what becomes of it. */
 export interface Sending {
@@ -56,7 +57,7 @@ export async function dispatch(sending: Sending): Promise<void> {
       origin,
       path: leg.path,
       method,
-      headers: headers as string[],
+      headers: (route.http2 ? lowerCased(headers) : headers) as string[],
       body: content as Dispatcher.DispatchOptions['body'] & {},
       headersTimeout: route.timeouts.responseHeadersMs,
       ...(switched !== undefined && { upgrade: 'websocket' }),
@@ -73,7 +74,13 @@ export async function dispatch(sending: Sending): Promise<void> {
       onNonce: token?.dpop && ((nonce: string | undefined) => token.dpop?.learn(origin, nonce) ?? false),
       onInsufficientScope: first && route.stepUp.length > 0 ? stepUp : undefined,
     };
-    pool.dispatch(options, attemptHandler(passage, route, events));
+    const handler = attemptHandler(passage, route, events);
+    if (passage.span === undefined) {
+      pool.dispatch(options, handler);
+      return;
+    }
+    const spanned = traced(passage.span, route, method, !first || hasNonce, options.headers, handler);
+    pool.dispatch({ ...options, headers: spanned.headers as string[] }, spanned.handler);
   };
 
   /** The token stays: it was its proof that lacked the nonce, which is known from now on. */
@@ -124,6 +131,11 @@ type Content = UpstreamLeg['body']['content'];
 
 function asFailure(error: unknown, route: Route): CambistError {
   return error instanceof CambistError ? error : upstreamError(error as Error, route.name);
+}
+
+/** HTTP/2 has no other names, and would take two cases of one for two fields where only one may be. */
+function lowerCased(headers: readonly string[]): string[] {
+  return headers.map((text, index) => (index % 2 === 0 ? text.toLowerCase() : text));
 }
 
 /** How a route's upstream is connected to. @param upgrades is a WebSocket to be opened? HTTP/2 has another way for that */

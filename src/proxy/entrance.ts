@@ -29,6 +29,9 @@ export function createEntrance(options: EntranceOptions): Entrance {
   return async (passage) => {
     const serving = options.serving();
     const assertOpen = (): void => traffic.assertOpen(serving.config.limits.maxInFlight);
+    if (passage.request.httpVersionMajor !== 1) {
+      throw new CambistError('ERR_ROUTE_NOT_FOUND', 'the request is of an HTTP version before 1.0');
+    }
     const target = targetOf(passage, serving);
     passage.target = target;
     const resource = describedResource(target);

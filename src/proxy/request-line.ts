@@ -25,8 +25,8 @@ interface RequestLine {
  * @param keep is asked for a request that went well: is it among those whose line is written?
  */
 export function logRequest(logger: Logger, passage: Passage, totalMs: number, keep: () => boolean): void {
-  const { answer, error, relay } = passage;
-  const cut = relay === undefined || passage.response.writableFinished ? undefined : cutBy(relay.failed);
+  const { answer, error } = passage;
+  const cut = cutBy(passage);
   if (answer !== undefined && answer.status < 400 && cut === undefined && (!logger.isLevelEnabled('info') || !keep())) {
     return;
   }
@@ -55,8 +55,9 @@ export function logRequest(logger: Logger, passage: Passage, totalMs: number, ke
 }
 
 /** Who ended an answer that had begun and was not whole. */
-function cutBy(upstreamFailed: boolean): 'upstream' | 'caller' {
-  return upstreamFailed ? 'upstream' : 'caller';
+export function cutBy({ relay, response }: Passage): 'upstream' | 'caller' | undefined {
+  if (relay === undefined || response.writableFinished) return undefined;
+  return relay.failed ? 'upstream' : 'caller';
 }
 
 /** @see W3C Trace Context section 3.2 */

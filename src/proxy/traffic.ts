@@ -3,13 +3,15 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Route } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
+import type { Tracing } from '../telemetry/tracing.ts';
 import type { Clock } from '../tokens/clock.ts';
 import { ownMetadata } from './caller-view.ts';
 import { headerValues, REQUEST_ID, sharesText, tokensOf } from './headers.ts';
 import type { Outcome, ProxyObserver } from './observer.ts';
 import type { Passage } from './passage.ts';
 import type { Relay } from './relay.ts';
-import { logRequest } from './request-line.ts';
+import { cutBy, logRequest } from './request-line.ts';
+import { beginSpan, endSpan, nameSpan } from './request-span.ts';
 import { asCambistError, describeProblem, type OwnAnswer } from './rescue.ts';
 
 /** All requests under way: begins them, answers them, and tells of each end once, in a metric and a log line. */
@@ -37,13 +39,15 @@ export interface TrafficOptions {
   readonly logger: Logger;
   /** Is the line of a request that went well to be written? Asked for each. */
   readonly keepLine: () => boolean;
+  /** Undefined where tracing is off. */
+  readonly tracing: Tracing | undefined;
 }
 
 /** nginx's status for a caller who went away before there was an answer. */
 const CALLER_GONE = 499;
 const SWITCHING = 101;
 
-export function createTraffic({ clock, observer, logger, keepLine }: TrafficOptions): Traffic {
+export function createTraffic({ clock, observer, logger, keepLine, tracing }: TrafficOptions): Traffic {
   let inFlight = 0;
   let draining = false;
   let onDrained: (() => void) | undefined;
@@ -66,6 +70,7 @@ export function createTraffic({ clock, observer, logger, keepLine }: TrafficOpti
     if (passage.answer === undefined) answered(passage, CALLER_GONE, 'cancelled');
     if (passage.route !== undefined) observer.requestEnded(passage.route);
     logRequest(logger, passage, clock.monotonicMs() - passage.startedMs, keepLine);
+    endSpan(passage, cutBy(passage));
     inFlight -= 1;
     if (inFlight === 0) onDrained?.();
   }
@@ -90,7 +95,7 @@ export function createTraffic({ clock, observer, logger, keepLine }: TrafficOpti
         cache: undefined,
         exchangeMs: undefined,
         stepUp: undefined,
-        span: undefined,
+        span: tracing && beginSpan(tracing, request),
         leg: undefined,
         error: undefined,
         answer: undefined,
@@ -110,6 +115,7 @@ export function createTraffic({ clock, observer, logger, keepLine }: TrafficOpti
     },
     routed(passage, route) {
       passage.route = route;
+      nameSpan(passage, route);
       observer.requestRouted(route);
     },
     relay(passage, relay) {

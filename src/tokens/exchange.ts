@@ -1,8 +1,8 @@
-import type { AuthorizationServer, Credential, Route, TokenTarget } from '../config/config.ts';
+import type { AuthorizationServer, Chain, Credential, Route, TokenTarget } from '../config/config.ts';
 import { readCredential } from '../config/credential.ts';
 import { Secret } from '../config/secret.ts';
 import { CambistError } from '../errors.ts';
-import { type Assertions, checkAssertion, firstLegTarget } from './chain.ts';
+import { type Assertion, type Assertions, checkAssertion, firstLegTarget } from './chain.ts';
 import { readClaims } from './claims.ts';
 import type { Clock } from './clock.ts';
 import type { DpopProver } from './dpop.ts';
@@ -26,6 +26,11 @@ export interface Wanted {
   /** Is it asked for ahead, while the one before is still good? */
   readonly refresh: boolean;
   readonly cause?: Cause | undefined;
+}
+
+interface Chained extends Wanted {
+  readonly subject: Subject;
+  readonly chain: Chain;
 }
 
 export interface ExchangeOptions {
@@ -65,7 +70,7 @@ export function createExchange(options: ExchangeOptions): Exchange {
         tokenLeg(credential, async () => ({ kind: 'client_credentials' })),
       );
     }
-    if (credential.chain !== undefined) return chain({ ...wanted, credential, subject });
+    if (credential.chain !== undefined) return runChain({ ...wanted, chain: credential.chain, subject });
     if (credential.authorizationServer.grant === 'jwt_bearer') return run(wanted, bearerLeg(credential, subject.token));
     return run(
       wanted,
@@ -74,7 +79,7 @@ export function createExchange(options: ExchangeOptions): Exchange {
   }
 
   /** An assertion that was kept may have been withdrawn meanwhile; a new one that is refused is refused for good. */
-  async function chain(wanted: Wanted & { readonly subject: Subject }): Promise<Settled> {
+  async function runChain(wanted: Chained): Promise<Settled> {
     const { credential, subject, route, resource } = wanted;
     const key = assertionKey(subject, resource);
     const obtain = () => assertions.obtain(key, route.name, () => firstLeg(wanted));
@@ -89,14 +94,11 @@ export function createExchange(options: ExchangeOptions): Exchange {
     }
   }
 
-  async function firstLeg(wanted: Wanted & { readonly subject: Subject }) {
-    const { route, credential, subject } = wanted;
-    if (credential.kind !== 'exchange' || credential.chain === undefined) {
-      throw new CambistError('ERR_INTERNAL', `route "${route.name}" has no chain`);
-    }
+  async function firstLeg(wanted: Chained): Promise<Assertion> {
+    const { route, credential, subject, chain } = wanted;
     const { accessToken, life } = await run(wanted, {
-      server: credential.chain.authorizationServer,
-      target: firstLegTarget(credential.chain, credential.target),
+      server: chain.authorizationServer,
+      target: firstLegTarget(chain, credential.target),
       kind: 'assertion',
       grant: () => exchangeGrant(route, subject),
     });
@@ -120,6 +122,11 @@ export function createExchange(options: ExchangeOptions): Exchange {
 
   async function observed(wanted: Wanted, leg: Leg, work: () => Promise<Settled>): Promise<Settled> {
     const startedMs = clock.monotonicMs();
+    const span = wanted.cause?.span?.child('exchange', {
+      'cambist.route': wanted.route.name,
+      'cambist.authorization_server': leg.server.name,
+      'cambist.refresh': wanted.refresh,
+    });
     let failure: CambistError | undefined;
     try {
       return await work();
@@ -130,6 +137,7 @@ export function createExchange(options: ExchangeOptions): Exchange {
           : new CambistError('ERR_INTERNAL', 'an exchange failed', { cause: error });
       throw failure;
     } finally {
+      span?.end({}, failure?.code);
       observer.exchangeEnded({
         route: wanted.route.name,
         authorizationServer: leg.server.name,

@@ -21,13 +21,13 @@ const USAGE = `Usage: npm run bench -- [options]
 Measures cambist beside other proxies, all in the same minutes.
   --case NAME      this case only; may be given more than once
   --seconds N      of each proxy in each round (1)
-  --rounds N       (8)
+  --rounds N       (6)
   --quick          short rounds, to see that it runs; no figure to quote
   --against FILE   another build's main.js, measured as one more contestant
   --json           for a machine
 `;
 
-const FULL: Bounds = { rounds: 8, seconds: 1, warmSeconds: 1, memoryRequests: 1_000_000 };
+const FULL: Bounds = { rounds: 6, seconds: 1, warmSeconds: 1, memoryRequests: 1_000_000 };
 const QUICK: Bounds = { rounds: 2, seconds: 0.4, warmSeconds: 0.3, memoryRequests: 20_000 };
 
 process.exitCode = await main(process.argv.slice(2));

@@ -46,6 +46,9 @@ export async function sampleStart(contestant: Contestant, ground: Ground): Promi
   return { 'ready ms': proxy.readyMs, 'idle MiB': idleMib, 'first call ms': firstMs };
 }
 
+/** A load on memory goes on for no longer than this, however slow the machine. */
+const MEMORY_LIMIT_MS = 120_000;
+
 /** Memory under a long load, after so many requests. */
 export async function sampleMemory(
   contestant: Contestant,
@@ -61,7 +64,8 @@ export async function sampleMemory(
   const filledMib = residentMib(proxy.pid);
   let sent = 0;
   let mostMib = 0;
-  while (sent < requests) {
+  const endMs = performance.now() + MEMORY_LIMIT_MS;
+  while (sent < requests && performance.now() < endMs) {
     sent += (await far.closed(target, seconds)).requests;
     mostMib = Math.max(mostMib, residentMib(proxy.pid) ?? 0);
   }

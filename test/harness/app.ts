@@ -5,6 +5,7 @@ import { parseConfig } from '../../src/config/load.ts';
 import { formatProblem } from '../../src/config/problem.ts';
 import { createLogger } from '../../src/logger.ts';
 import type { LogLine } from './process-output.ts';
+import { recordLogged } from './suite-record.ts';
 
 /** The app in this process, on free ports of loopback. */
 export interface RunningApp extends App {
@@ -39,7 +40,7 @@ export async function startTestApp(t: TestContext, written: WrittenConfig): Prom
   const app = await startApp(configOf(written), 'test', logger);
   let stopping: Promise<void> | undefined;
   const stop = (): Promise<void> => {
-    stopping ??= app.stop();
+    stopping ??= app.stop().then(() => recordLogged(lines.join('')));
     return stopping;
   };
   t.after(stop);

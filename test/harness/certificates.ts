@@ -27,6 +27,8 @@ export interface CertificateOptions {
   /** Seconds from now; both negative makes one that has expired. */
   validFromSeconds?: number;
   validUntilSeconds?: number;
+  /** Of a key that is there already; the certificate then comes without one. */
+  publicKey?: KeyObject;
 }
 
 export interface CertificateAuthority {
@@ -85,6 +87,7 @@ function generateKeys(): { publicKey: KeyObject; privateKey: KeyObject } {
 }
 
 function issueWithKey(issuer: Issuer, options: CertificateOptions, extensions: Buffer[]): Certificate {
+  if (options.publicKey !== undefined) return { cert: issue(issuer, options.publicKey, options, extensions), key: '' };
   const keys = generateKeys();
   return {
     cert: issue(issuer, keys.publicKey, options, extensions),

@@ -5,6 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { decodeJwt, exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { answerWithFault, type Fault, sendAnswer } from './faults.ts';
 import { type HttpServerOptions, startHttpServer } from './http-server.ts';
+import { recordSecret } from './suite-record.ts';
 import { ACCESS_TOKEN_TYPE } from './token-types.ts';
 
 const SIGNING_ALG = 'ES256';
@@ -178,7 +179,7 @@ export async function startFakeAuthorizationServer(
   async function mint(fields: MintFields = {}): Promise<string> {
     const { subject = 'alice', audience = 'cambist', ttlSeconds = 600, claims = {} } = fields;
     const nowSeconds = Math.floor(Date.now() / 1000);
-    return new SignJWT({ jti: randomUUID(), ...claims })
+    const token = await new SignJWT({ jti: randomUUID(), ...claims })
       .setProtectedHeader({ alg: SIGNING_ALG, typ: 'at+jwt', kid: 'fake' })
       .setIssuer(issuer)
       .setSubject(subject)
@@ -186,6 +187,8 @@ export async function startFakeAuthorizationServer(
       .setIssuedAt(nowSeconds)
       .setExpirationTime(nowSeconds + ttlSeconds)
       .sign(keys.privateKey);
+    recordSecret(token);
+    return token;
   }
 }
 

@@ -1,4 +1,5 @@
 import { AssertionError } from 'node:assert';
+import { recordSecret } from './suite-record.ts';
 
 export interface LeakWatch {
   /** A token, secret or key that must not come out anywhere. */
@@ -25,6 +26,7 @@ export function createLeakWatch(): LeakWatch {
         throw new RangeError(`a secret of fewer than ${MIN_SECRET_LENGTH} characters cannot be told from other text`);
       }
       remembered += 1;
+      recordSecret(secret);
       for (const [form, needle] of formsOf(secret)) needles.set(needle, `secret ${remembered}, ${form}`);
     },
     assertNoLeak: (texts) => {
@@ -39,7 +41,8 @@ export function createLeakWatch(): LeakWatch {
   };
 }
 
-function* formsOf(secret: string): Generator<[form: string, needle: string]> {
+/** A secret in every form in which it could come out. */
+export function* formsOf(secret: string): Generator<[form: string, needle: string]> {
   yield ['as it is', secret];
   yield ['urlencoded', encodeURIComponent(secret)];
   yield ['in JSON', JSON.stringify(secret).slice(1, -1)];

@@ -1,5 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
+import { recordLogged } from './suite-record.ts';
 
 /** A JSON log line. */
 export type LogLine = Readonly<Record<string, unknown>>;
@@ -42,6 +43,7 @@ export function recordOutput(child: ChildProcess): OutputRecord {
   child.once('close', (code, signal) => {
     ended = `the process ended (${signal ?? `exit code ${code}`})`;
     for (const waiter of waiters) waiter.fail(ended);
+    recordLogged([...out, ...err].join('\n'));
   });
   return {
     stdout: () => out.join('\n'),

@@ -85,10 +85,10 @@ test('an undici client with a proxy agent, which says CONNECT even to http, reac
 test('curl with HTTP_PROXY reaches the route, by absolute-form and through a tunnel', async (t) => {
   const curl = promisify(execFile);
   const missing = await curl('curl', ['--version']).then(
-    () => false,
+    () => undefined,
     () => 'curl is not installed',
   );
-  if (missing !== false) return t.skip(missing);
+  if (missing !== undefined) return t.skip(missing);
   const { app, authorization } = await startNamed(t);
   for (const more of [[], ['--proxytunnel']]) {
     const args = ['-sS', '-m', '10', ...more, '-H', `authorization: ${authorization}`, 'http://github-mcp.svc/mcp/x?y'];

@@ -8,6 +8,7 @@ import {
 } from 'node:http2';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import { createCertificateAuthority } from '../harness/certificates.ts';
@@ -17,6 +18,7 @@ import { startGateway } from '../harness/gateway.ts';
 import { call, connectRaw, open } from '../harness/http-call.ts';
 import { listen } from '../harness/http-server.ts';
 import { assertProblem } from '../harness/problem.ts';
+import { startCancellingServer } from '../harness/raw-http2.ts';
 import { echo } from '../harness/upstream-handlers.ts';
 
 type Handler = (request: Http2ServerRequest, response: Http2ServerResponse) => unknown;
@@ -31,7 +33,15 @@ const mirror: Handler = async (request, response) => {
 
 /** cambist before an upstream that speaks HTTP/2 where it is asked to. */
 async function startSecond(t: TestContext, first: Handler = mirror, keys: Record<string, unknown> = { http2: true }) {
-  const state = { handler: first, requests: [] as Http2ServerRequest[], sessions: new Set<ServerHttp2Session>() };
+  const state = {
+    handler: first,
+    requests: [] as Http2ServerRequest[],
+    sessions: new Set<ServerHttp2Session>(),
+    sockets: new Set<Duplex>(),
+    cut(): void {
+      for (const socket of state.sockets) socket.destroy();
+    },
+  };
   const server = createSecureServer({ ...authority.issueServer(), allowHTTP1: true }, (request, response) => {
     state.requests.push(request);
     request.on('error', () => {});
@@ -44,6 +54,7 @@ async function startSecond(t: TestContext, first: Handler = mirror, keys: Record
     session.once('close', () => state.sessions.delete(session));
   });
   server.on('sessionError', () => {});
+  server.on('secureConnection', (socket) => state.sockets.add(socket));
   const { port } = await listen(server);
   t.after(() => {
     for (const session of state.sessions) session.destroy();
@@ -164,16 +175,16 @@ test('a 401 leads to one new exchange over HTTP/2, too', async (t) => {
 });
 
 for (const [how, breakOff] of [
-  ['its stream is reset', (response: Http2ServerResponse) => response.stream.close(8)],
-  ['its stream is reset as if all were well', (response: Http2ServerResponse) => response.stream.close(0)],
-  ['its connection ends', (response: Http2ServerResponse) => response.stream.session?.socket.destroy()],
+  ['its stream is reset', (response: Http2ServerResponse) => response.stream.close(2)],
   ['its session is given up', (response: Http2ServerResponse) => response.stream.session?.destroy()],
+  ['its connection ends', (_response: Http2ServerResponse, state: { cut(): void }) => state.cut()],
 ] as const) {
   test(`an answer that breaks off because ${how} is broken to the caller, never one that looks whole`, async (t) => {
-    const { app, authorization } = await startSecond(t, (_request, response) => {
+    const { app, authorization, state } = await startSecond(t);
+    state.handler = (_request, response) => {
       response.writeHead(200);
-      response.write('half of it', () => setTimeout(() => breakOff(response), 50));
-    });
+      response.write('half of it', () => setTimeout(() => breakOff(response, state), 50));
+    };
     const connection = await connectRaw(app.url);
     connection.send(`GET /github HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\n\r\n`);
     const all = await soon('the end', connection.closed());
@@ -182,9 +193,10 @@ for (const [how, breakOff] of [
   });
 
   test(`a request is not sent twice because ${how} before there is an answer`, async (t) => {
-    const { app, authorization, state } = await startSecond(t, (_request, response) => {
-      setTimeout(() => breakOff(response), 50);
-    });
+    const { app, authorization, state } = await startSecond(t);
+    state.handler = (_request, response) => {
+      setTimeout(() => breakOff(response, state), 50);
+    };
     assertProblem(
       await soon('the answer', call(`${app.url}/github`, { headers: { authorization }, body: 'x' })),
       'ERR_UPSTREAM_UNREACHABLE',
@@ -195,6 +207,20 @@ for (const [how, breakOff] of [
     assert.equal((await soon('the next', call(`${app.url}/github`, { headers: { authorization } }))).status, 200);
   });
 }
+
+test('an answer that the upstream cancels before it has its length is broken to the caller', async (t) => {
+  const { folder, app, authorization, config } = await startSecond(t);
+  for (const code of [0, 8]) {
+    const server = await startCancellingServer(authority.issueServer(), 1000, 'half of it', code);
+    t.after(server.close);
+    const tls = { ca: { file: join(folder, 'ca.pem') } };
+    app.reloadTo({ ...config, routes: config.routes.map((route) => ({ ...route, upstream: server.url, tls })) });
+    const connection = await connectRaw(app.url);
+    connection.send(`GET /github HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\n\r\n`);
+    const all = await soon('the end', connection.closed());
+    assert.match(all, /Content-Length: 1000[\s\S]*half of it$/i);
+  }
+});
 
 test('an upstream that sends its callers away in order is connected to anew', async (t) => {
   const { app, authorization, state } = await startSecond(t);

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { exportJWK, exportPKCS8, generateKeyPair } from 'jose';
+import { parse } from 'yaml';
 import { type CambistProcess, startCambist } from '../harness/cambist-process.ts';
 import { createLeakWatch } from '../harness/leaks.ts';
 import { type McpBackend, startMcpBackend } from '../harness/mcp-backend.ts';
@@ -40,6 +41,7 @@ before(async () => {
     }
   }
   leaks.remember(SECRET);
+  const recipe = await readRecipe();
   cambist = keep(
     await startCambist({
       files: {
@@ -48,7 +50,7 @@ before(async () => {
         key: await exportPKCS8(privateKey),
         'actor-token': 'later',
       },
-      config: (directory) => config(directory),
+      config: (directory) => config(directory, recipe),
     }),
   );
   await cambist.ready();
@@ -58,8 +60,18 @@ after(async () => {
   for (const part of running.reverse()) await part.close();
 });
 
-/** One server and one route for each client that is tried. */
-function config(directory: string) {
+/** What `config/keycloak.yaml` tells users to write. */
+async function readRecipe() {
+  const text = await readFile(new URL('../../config/keycloak.yaml', import.meta.url), 'utf8');
+  const { authorization_servers: servers, routes } = parse(text) as {
+    authorization_servers: { keycloak: Record<string, unknown> };
+    routes: { name: string; audience: string }[];
+  };
+  return { server: servers.keycloak, routes };
+}
+
+/** The recipe, and beside it one server and one route for each client that is tried. */
+function config(directory: string, recipe: Awaited<ReturnType<typeof readRecipe>>) {
   const basic = (file: string) => ({
     method: 'client_secret_basic',
     client_secret: { file: join(directory, file) },
@@ -80,7 +92,7 @@ function config(directory: string) {
   });
   return {
     authorization_servers: {
-      main: server(REALM, 'cambist'),
+      keycloak: { ...recipe.server, ...server(REALM, 'cambist') },
       mistaken: server(MISTAKEN_REALM, 'cambist'),
       mapperless: server(MISTAKEN_REALM, MISTAKES.withoutMapper),
       off: server(MISTAKEN_REALM, MISTAKES.switchedOff),
@@ -88,11 +100,13 @@ function config(directory: string) {
       stranger: server(MISTAKEN_REALM, 'cambist', basic('wrong-secret')),
     },
     routes: [
-      route('github', 'main', REALM, 'github-mcp'),
-      route('docs', 'main', REALM, 'docs-mcp'),
-      route('unknown', 'main', REALM, 'nobody-mcp'),
-      route('delegated', 'main', REALM, 'docs-mcp', {
-        match: { path: '/delegated' },
+      ...recipe.routes.map((keys) => ({
+        ...route(keys.name, 'keycloak', REALM, keys.audience),
+        ...keys,
+        upstream: backends.get(`${REALM}/${keys.audience}`)?.url,
+      })),
+      route('unknown', 'keycloak', REALM, 'nobody-mcp'),
+      route('delegated', 'keycloak', REALM, 'docs-mcp', {
         actor_token: { file: join(directory, 'actor-token') },
       }),
       route('mistaken', 'mistaken', MISTAKEN_REALM, 'github-mcp'),

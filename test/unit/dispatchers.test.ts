@@ -122,3 +122,12 @@ test('a file that holds no certificate, or a key of another, is a credential tha
     );
   }
 });
+
+test('a peer that HTTP/2 is offered to shares its pool with none that it is not', (t) => {
+  const { dispatchers } = dispatchersOf(t);
+  const peer = { name: 'route "a"', tls: undefined, connectMs: 5000 };
+  const second = dispatchers.for({ ...peer, http2: true });
+  assert.notEqual(second, dispatchers.for(peer));
+  assert.equal(second, dispatchers.for({ ...peer, name: 'route "b"', http2: true }));
+  assert.equal(dispatchers.for(peer), dispatchers.for({ ...peer, http2: false }));
+});

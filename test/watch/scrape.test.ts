@@ -17,7 +17,6 @@ const EMPTY_IN_HEALTH = [
   'panel "Alerts that fire"',
   'panel "Answers of our own"',
   'panel "What is not ready"',
-  'panel "Tunnels"',
   'panel "Why requests do not reach backends"',
   `panel "Errors of the backends' own"`,
   'an annotation',

@@ -35,6 +35,7 @@ export async function startWatchedScene(t: TestContext): Promise<WatchedScene> {
       return {
         ...config,
         admin: `${address}:${monitored.port}`,
+        forward_proxy: { connect: ['api.example.com:443'] },
         routes: config.routes.map((route) => ({ ...route, actor_token: { file, type: 'jwt' } })),
       };
     },

@@ -1,6 +1,6 @@
 import { type Connection, openConnections } from './connection.ts';
 import type { ClosedResult, Target } from './protocol.ts';
-import { createRequests } from './requests.ts';
+import { requestsTo } from './requests.ts';
 
 /** Every connection sends its next request as soon as it has the answer to the last: as many as the proxy can take. */
 export async function runClosedLoop(
@@ -8,7 +8,7 @@ export async function runClosedLoop(
   connectionCount: number,
   seconds: number,
 ): Promise<Omit<ClosedResult, 'exchanges'>> {
-  const requests = createRequests(target);
+  const requests = requestsTo(target);
   const connections = await openConnections(target.port, connectionCount);
   const cpuBefore = process.cpuUsage();
   const startedMs = performance.now();
@@ -21,7 +21,7 @@ export async function runClosedLoop(
 
 /** Sends each request of a target once, so that what comes after finds all of them known. */
 export async function sendEach(target: Target, connectionCount: number): Promise<{ requests: number; errors: number }> {
-  const requests = createRequests(target);
+  const requests = requestsTo(target);
   let left = requests.distinct;
   const connections = await openConnections(target.port, connectionCount);
   const { count, errors } = await driveAll(connections, requests.next, () => {

@@ -1,6 +1,6 @@
 import { type Connection, openConnections } from './connection.ts';
 import type { Target } from './protocol.ts';
-import { createRequests } from './requests.ts';
+import { requestsTo } from './requests.ts';
 
 /** Connections at a time, so that the listener's backlog is not what is measured. */
 const BATCH = 100;
@@ -10,7 +10,7 @@ export function createHeldStreams(): { open(target: Target, count: number): Prom
   const held: Connection[] = [];
   return {
     async open(target, count) {
-      const requests = createRequests(target);
+      const requests = requestsTo(target);
       while (count > held.length) {
         const connections = await openConnections(target.port, Math.min(BATCH, count - held.length));
         held.push(...connections);

@@ -1,7 +1,7 @@
 import { type Connection, openConnection, openConnections } from './connection.ts';
 import type { OpenResult, Target } from './protocol.ts';
 import { createRandom } from './random.ts';
-import { createRequests } from './requests.ts';
+import { requestsTo } from './requests.ts';
 
 const FIRST_CONNECTIONS = 32;
 /** Beyond this the proxy does not keep up at all. */
@@ -12,7 +12,7 @@ const MAX_CONNECTIONS = 1000;
  * 50 ms is charged for all that should have come meanwhile, and not for the one that happened to wait (no coordinated omission).
  */
 export async function runOpenLoop(target: Target, perSecond: number, seconds: number): Promise<OpenResult> {
-  const requests = createRequests(target);
+  const requests = requestsTo(target);
   const idle: Connection[] = await openConnections(target.port, FIRST_CONNECTIONS);
   const all = new Set(idle);
   const due = arrivals(perSecond, seconds);

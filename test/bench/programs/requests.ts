@@ -8,8 +8,23 @@ const BODY = JSON.stringify({
   params: { name: 'search_issues', arguments: { query: 'is:open label:bug', repository: 'acme/shop', limit: 20 } },
 });
 
-/** The requests of a target as bytes, one after the other, without end. */
-export function createRequests(target: Target): { readonly distinct: number; next(): Buffer } {
+/** Bytes of requests, one after the other, without end. */
+export interface Requests {
+  readonly distinct: number;
+  next(): Buffer;
+}
+
+const known = new Map<string, Requests>();
+
+/** The requests of a target: the same ones with the same tokens whenever it is asked for, so that they can be known again. */
+export function requestsTo(target: Target): Requests {
+  const key = JSON.stringify(target);
+  const found = known.get(key) ?? createRequests(target);
+  known.set(key, found);
+  return found;
+}
+
+function createRequests(target: Target): Requests {
   const { paths, subjects } = target;
   let i = 0;
   if (subjects === 'fresh') {

@@ -50,6 +50,8 @@ describe('from the start', () => {
       ['cambist_cache_entries', 'gauge'],
       ['cambist_cache_evictions_total', 'counter'],
       ['cambist_upstream_retries_total', 'counter'],
+      ['cambist_tunnels_total', 'counter'],
+      ['cambist_open_tunnels', 'gauge'],
       ['cambist_failures_total', 'counter'],
       ['cambist_authorization_server_available', 'gauge'],
       ['cambist_cache_max_entries', 'gauge'],
@@ -180,6 +182,19 @@ describe('what happens', () => {
     assert.equal(sumSamples(text, 'cambist_cache_max_entries'), 10_000);
     assert.equal(sumSamples(text, 'cambist_credential_expiry_timestamp_seconds'), 1_900_000_000);
     assert.equal(sumSamples(text, 'cambist_build_info', { version: '1.2.3' }), 1);
+  });
+
+  test('tunnels are counted by what the config calls them, and are there from the start', async () => {
+    const metrics = served();
+    const authority = 'api.example.com:443';
+    metrics.serve({ ...config, forwardProxy: { connect: [authority, 'other:1'] } });
+    assert.match(await metrics.registry.metrics(), /cambist_tunnels_total\{authority="other:1"\} 0/);
+    metrics.proxy.tunnelOpened(authority);
+    metrics.proxy.tunnelOpened(authority);
+    metrics.proxy.tunnelClosed(authority);
+    const text = await metrics.registry.metrics();
+    assert.equal(sumSamples(text, 'cambist_tunnels_total', { authority }), 2);
+    assert.equal(sumSamples(text, 'cambist_open_tunnels', { authority }), 1);
   });
 
   test('an exchange is counted with how it ended', async () => {

@@ -4,12 +4,18 @@ import { Registry } from 'prom-client';
 import { createReadiness, type Need } from '../../../src/admin/readiness.ts';
 import { createAdminServer } from '../../../src/admin/server.ts';
 import { loggerWithLines } from './log-lines.ts';
+import { SAMPLE_STATUS } from './sample-status.ts';
 
 function serverOf(t: TestContext, needs: [string, Need][] = []) {
   const readiness = createReadiness(loggerWithLines().logger);
   readiness.require(new Map(needs));
   const report = { github: { entries: 2, oldest_age_seconds: 3, next_end_seconds: 4 } };
-  const app = createAdminServer({ registry: new Registry(), readiness, cacheReport: () => report });
+  const app = createAdminServer({
+    registry: new Registry(),
+    readiness,
+    cacheReport: () => report,
+    status: () => SAMPLE_STATUS,
+  });
   t.after(async () => {
     readiness.stop();
     await app.close();
@@ -52,5 +58,33 @@ test('what the cache holds is shown to loopback, and to nobody else', async (t) 
   }
   for (const remoteAddress of ['10.0.0.7', '::ffff:10.0.0.7', 'fd00::1']) {
     assert.equal((await app.inject({ url: '/cache', remoteAddress })).statusCode, 403, remoteAddress);
+  }
+});
+
+test('the status page loads nothing from elsewhere, and can be put into no other page', async (t) => {
+  const { app } = serverOf(t);
+  for (const [path, type] of [
+    ['/', 'text/html; charset=utf-8'],
+    ['/status.json', 'application/json; charset=utf-8'],
+    ['/status.css', 'text/css; charset=utf-8'],
+    ['/status.js', 'text/javascript; charset=utf-8'],
+    ['/icon.svg', 'image/svg+xml'],
+  ] as const) {
+    const { statusCode, headers, body } = await app.inject(path);
+    assert.deepEqual([statusCode, headers['content-type']], [200, type], path);
+    const policy = String(headers['content-security-policy']);
+    assert.match(policy, /^default-src 'none'; script-src 'self'; style-src 'self';/, path);
+    assert.match(policy, /frame-ancestors 'none'/, path);
+    assert.doesNotMatch(policy, /unsafe|https?:|\*/, path);
+    assert.equal(headers['x-content-type-options'], 'nosniff', path);
+    assert.equal(headers['cache-control'], 'no-store', path);
+    assert.doesNotMatch(body.replaceAll('http://www.w3.org/2000/svg', ''), /https?:\/\/|@import|url\(/, path);
+  }
+});
+
+test('the status page can be looked at and nothing else', async (t) => {
+  const { app } = serverOf(t);
+  for (const method of ['POST', 'PUT', 'DELETE'] as const) {
+    assert.equal((await app.inject({ method, url: '/' })).statusCode, 404, method);
   }
 });

@@ -43,13 +43,34 @@ routes:
     credential: none
 `;
 
+/** Three routes of one path. */
+const TOOLS = `${CONFIG.slice(0, CONFIG.indexOf('  - name: github'))}  - name: calling
+    match: { path: /tools }
+    upstream: https://more.example.com
+    http2: true
+    step_up: ['tools:write', 'tools:admin']
+  - name: getting
+    match: { path: /tools, methods: [GET, HEAD] }
+    upstream: https://more.example.com
+  - name: deleting
+    match: { path: /tools, mcp_name: 'delete_*' }
+    upstream: https://more.example.com
+  - name: docs
+    match: { path: /docs }
+    upstream: http://docs-mcp:8080/mcp
+    credential: none
+`;
+
 let folder = '';
 let file = '';
+let tools = '';
 
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'cambist-explain-'));
   file = join(folder, 'cambist.yaml');
   await writeFile(file, CONFIG);
+  tools = join(folder, 'tools.yaml');
+  await writeFile(tools, TOOLS);
   await writeFile(join(folder, 'actor-token'), ACTOR_TOKEN);
   process.env.EXPLAIN_TEST_SECRET = SECRET;
 });
@@ -105,6 +126,43 @@ describe('explain', () => {
     });
     assert.equal(explanation.cache_key.length, 3);
     assert.match(explanation.cache_key[1], /"mcp-session-id"/);
+  });
+
+  test('tells routes of one path apart by method and message, and says what each of them wants', async (t) => {
+    const url = 'http://127.0.0.1:8180/tools';
+    const nameOf = async (...args: string[]) => (await json(t, '--config', tools, ...args, url)).explanation;
+    const called = await nameOf('-H', 'mcp-method: tools/call', '-H', 'mcp-name: =?base64?ZGVsZXRlX2FsbA==?=');
+    assert.equal(called.route, 'deleting');
+    assert.deepEqual(called.request, {
+      method: 'POST',
+      host: '127.0.0.1',
+      path: '/tools',
+      mcp_method: 'tools/call',
+      mcp_name: 'delete_all',
+    });
+    const why = Object.fromEntries(called.others.map((one: { route: string; why: string }) => [one.route, one.why]));
+    assert.equal(why.calling, 'the conditions of "deleting" are more exact');
+    assert.equal(why.getting, 'it wants the method GET, HEAD');
+    assert.equal((await nameOf('-X', 'GET')).route, 'getting');
+    const plain = await nameOf();
+    assert.equal(plain.route, 'calling');
+    const reasons = plain.others.map((one: { why: string }) => one.why);
+    assert.ok(reasons.includes("it wants the MCP name delete_*, and the request's is none"));
+  });
+
+  test('shows what a route may add, what it speaks, and where callers get their tokens', async (t) => {
+    const url = 'http://127.0.0.1:8180/tools/x';
+    const { explanation } = await json(t, '--config', tools, url);
+    assert.deepEqual(explanation.step_up, ['tools:write', 'tools:admin']);
+    assert.equal(explanation.http2, true);
+    const metadata = 'http://127.0.0.1:8180/.well-known/oauth-protected-resource/tools/x';
+    assert.equal(explanation.protected_resource_metadata, metadata);
+    const { text } = await run(t, '--config', tools, url);
+    for (const line of ['HTTP/2 where the upstream offers it', 'step-up      tools:write tools:admin', metadata]) {
+      assert.ok(text.includes(line), line);
+    }
+    const docs = await json(t, '--config', tools, 'http://127.0.0.1:8180/docs');
+    assert.equal('protected_resource_metadata' in docs.explanation || 'step_up' in docs.explanation, false);
   });
 
   test('shows the request for a token of our own where that is what the route sends', async (t) => {
@@ -215,5 +273,104 @@ describe('explain', () => {
     assert.equal(code, 1);
     assert.match(text, /broken\.yaml:1:\d+: version: /);
     assert.match(text, /broken\.yaml:2:\d+: routes: /);
+  });
+});
+
+const GRANTS = `
+version: 1
+authorization_servers:
+  idp:
+    issuer: https://login.example.com
+    client_id: cambist
+    client_auth: { method: client_secret_jwt, client_secret: { env: EXPLAIN_TEST_SECRET } }
+  entra:
+    issuer: https://entra.example.com
+    client_id: cambist
+    grant: jwt_bearer
+    client_auth: { method: client_secret_post, client_secret: { env: EXPLAIN_TEST_SECRET } }
+  workload:
+    issuer: https://workload.example.com
+    client_id: cambist
+    dpop: true
+    client_auth: { method: client_assertion, client_assertion: { file: actor-token } }
+  certified:
+    issuer: https://certified.example.com
+    client_id: cambist
+    client_auth: { method: tls_client_auth }
+    tls: { certificate: { file: c }, private_key: { file: k } }
+routes:
+  - name: chained
+    match: { path: /chained }
+    upstream: https://chained.example.com/mcp
+    authorization_server: certified
+    chain: { authorization_server: idp }
+    subject_token: { verify: { issuer: https://login.example.com, audience: [a, b] } }
+  - name: behalf
+    match: { path: /behalf }
+    upstream: https://behalf.example.com
+    authorization_server: entra
+    scope: api://b/.default
+    expect_audience: api://b
+    subject_token: { verify: { issuer: https://i, audience: any, jwks_uri: https://i/keys } }
+  - name: work
+    match: { path: /work }
+    upstream: https://work.example.com
+    authorization_server: workload
+    subject_token: { file: actor-token }
+`;
+
+describe('explain of grants', () => {
+  async function explained(t: TestContext, path: string) {
+    const grants = join(folder, 'grants.yaml');
+    await writeFile(grants, GRANTS);
+    const { explanation } = await json(t, '--config', grants, path);
+    const { text } = await run(t, '--config', grants, path);
+    for (const secret of [SECRET, ACTOR_TOKEN]) assert.ok(!JSON.stringify([explanation, text]).includes(secret));
+    return { explanation, text };
+  }
+
+  test('shows both legs of a chain, and how the subject token is checked before', async (t) => {
+    const { explanation, text } = await explained(t, '/chained');
+    assert.deepEqual(explanation.assertion_request.form, [
+      ['grant_type', 'urn:ietf:params:oauth:grant-type:token-exchange'],
+      ['subject_token', '<token from the header "authorization">'],
+      ['subject_token_type', 'urn:ietf:params:oauth:token-type:id_token'],
+      ['resource', 'https://chained.example.com/mcp'],
+      ['audience', 'https://certified.example.com'],
+      ['requested_token_type', 'urn:ietf:params:oauth:token-type:id-jag'],
+    ]);
+    assert.match(explanation.assertion_request.client_authentication, /<JWT made now with the secret, HS256>/);
+    assert.deepEqual(explanation.token_request.form, [
+      ['grant_type', 'urn:ietf:params:oauth:grant-type:jwt-bearer'],
+      ['assertion', '<assertion from the request before>'],
+      ['resource', 'https://chained.example.com/mcp'],
+    ]);
+    assert.match(explanation.token_request.endpoint, /mtls_endpoint_aliases first$/);
+    assert.match(explanation.token_request.client_authentication, /the client certificate of the connection$/);
+    const check =
+      'signed by https://login.example.com (keys from the jwks_uri of its metadata), aud one of a, b, exp and nbf';
+    assert.equal(explanation.subject_token_check, check);
+    assert.ok(text.includes(`  subject      ${check}`));
+    assert.ok(text.indexOf('Assertion request') < text.indexOf('Token request'));
+  });
+
+  test('shows the assertion on behalf of a caller, with no resource', async (t) => {
+    const { explanation } = await explained(t, '/behalf');
+    assert.deepEqual(explanation.token_request.form, [
+      ['grant_type', 'urn:ietf:params:oauth:grant-type:jwt-bearer'],
+      ['assertion', '<token from the header "authorization">'],
+      ['scope', 'api://b/.default'],
+    ]);
+    assert.match(explanation.token_request.client_authentication, /client_secret=<secret> in the form/);
+    assert.match(explanation.subject_token_check, /keys from https:\/\/i\/keys\), whatever its aud/);
+  });
+
+  test('shows a token of our own from a file, and the proof', async (t) => {
+    const { explanation, text } = await explained(t, '/work');
+    assert.equal(explanation.token_request.dpop, true);
+    assert.deepEqual(explanation.token_request.form[1], ['subject_token', '<token from the file>']);
+    assert.match(explanation.token_request.client_authentication, /<from the file>, of type urn:ietf/);
+    assert.equal(explanation.cache_key.length, 2);
+    assert.ok(text.includes('  DPoP: <proof made now>'));
   });
 });

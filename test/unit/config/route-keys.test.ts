@@ -72,7 +72,7 @@ test('scopes have one space between them, and none are sent where there are none
 
 test('a route has defaults for what is left out', () => {
   const { subjectToken, timeouts, retryBodyLimitBytes, tls, credential, match } = routeOf(UPSTREAM);
-  assert.deepEqual(match, { host: undefined, path: '/' });
+  assert.deepEqual(match, { host: undefined, path: '/', conditions: undefined });
   assert.deepEqual(subjectToken, {
     header: 'authorization',
     type: 'urn:ietf:params:oauth:token-type:access_token',

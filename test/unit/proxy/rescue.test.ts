@@ -48,6 +48,16 @@ test('the challenge says what is wrong with the token', () => {
   assert.equal(Buffer.from(claims, 'base64').toString(), '{"access_token":{"acr":"2\u20ac"}}');
 });
 
+test('a challenge says where the metadata is, where there is any', () => {
+  const url = 'http://127.0.0.1:8180/.well-known/oauth-protected-resource/github';
+  for (const [code, challenge] of [
+    ['ERR_SUBJECT_TOKEN_MISSING', `Bearer resource_metadata="${url}"`],
+    ['ERR_SUBJECT_TOKEN_INVALID', `Bearer error="invalid_token", resource_metadata="${url}"`],
+  ] as const) {
+    assert.equal(describeProblem(new CambistError(code, ''), 'r', url).headers['www-authenticate'], challenge);
+  }
+});
+
 test('every 503 says when to try again, in seconds, and nothing else does', () => {
   for (const code of ERROR_CODES) {
     const { status, headers } = describeProblem(new CambistError(code, ''), 'r');

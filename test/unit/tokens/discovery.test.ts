@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { Agent } from 'undici';
-import { discover, metadataUrls, readMetadata } from '../../../src/tokens/discovery.ts';
+import { checkOwnEndpoint, discover, metadataUrls, readMetadata } from '../../../src/tokens/discovery.ts';
 import {
   type FakeAuthorizationServer,
   type MetadataMood,
@@ -104,6 +104,34 @@ test('a client without a certificate does not care about that endpoint', () => {
     tokenEndpoint: TOKEN_ENDPOINT,
   });
   assert.deepEqual(read(document({ mtls_endpoint_aliases: { token_endpoint: 7 } })), { tokenEndpoint: TOKEN_ENDPOINT });
+});
+
+const OTHERS = [
+  serverOf({ name: 'blue', issuer: 'https://blue.example.com/realms/a' }),
+  serverOf({ name: 'green', issuer: undefined, tokenEndpoint: 'https://green.example.com/t' }),
+  serverOf({ name: 'same', issuer: ISSUER, tokenEndpoint: 'https://elsewhere.example.com/t' }),
+];
+
+test('metadata that lead to where another server is are refused, and those that lead elsewhere are not', () => {
+  const check = (tokenEndpoint: string, mtlsTokenEndpoint?: string) =>
+    checkOwnEndpoint(
+      { tokenEndpoint, ...(mtlsTokenEndpoint !== undefined && { mtlsTokenEndpoint }) },
+      serverOf({ issuer: ISSUER }),
+      OTHERS,
+    );
+  for (const url of [TOKEN_ENDPOINT, 'https://oauth2.example.com/token', 'https://elsewhere.example.com/t']) check(url);
+  for (const [url, name] of [
+    ['https://blue.example.com/token', 'blue'],
+    ['https://BLUE.example.com:443/realms/a/token', 'blue'],
+    ['https://green.example.com/x', 'green'],
+  ] as const) {
+    const refusal = failsWith(
+      'ERR_STS_UNAVAILABLE',
+      new RegExp(`host of authorization server "${name}": .*set "token_endpoint"`),
+    );
+    assert.throws(() => check(url), refusal);
+    assert.throws(() => check(TOKEN_ENDPOINT, url), refusal);
+  }
 });
 
 async function setUp(t: TestContext, issuerPath = '') {

@@ -20,7 +20,13 @@ const HOUR_MS = 3_600_000;
 
 /** What the endpoints of a process share. */
 function contextOf(clock = createFakeClock()): TokenEndpointContext {
-  return { clock, dpop: createDpopProver(clock), credentialRead: () => {}, availabilityChanged: () => {}, servers: () => [] };
+  return {
+    clock,
+    dpop: createDpopProver(clock),
+    credentialRead: () => {},
+    availabilityChanged: () => {},
+    servers: () => [],
+  };
 }
 
 async function setUp(t: TestContext, fields: Partial<AuthorizationServer> = {}) {

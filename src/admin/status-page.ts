@@ -1,0 +1,204 @@
+import { html, type Markup } from './markup.ts';
+import { mendOf } from './recent-failures.ts';
+import type { FailureStatus, Figures, RouteStatus, ServerStatus, StatusReport } from './status.ts';
+
+/**
+ * The status page. It can be read without its script, which keeps the figures moving: each stands in an element that
+ * names its place in `/status.json`, and how it is written.
+ */
+export function statusPage(report: StatusReport): string {
+  const { version, ready } = report;
+  return html`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>cambist: ${ready ? 'ready' : 'not ready'}</title>
+<link rel="icon" href="icon.svg">
+<link rel="stylesheet" href="status.css">
+<script src="status.js" defer></script>
+</head>
+<body>
+<header>
+<h1><img src="icon.svg" alt="" width="28" height="28">cambist <small>${version}</small></h1>
+${pill(ready ? 'good' : 'bad', ready ? 'ready' : 'not ready')}
+<p id="live" role="status">as it was when this page was loaded</p>
+</header>
+<main>
+${attention(report)}
+${tiles(report)}
+${authorizationServers(report.authorization_servers)}
+${routes(report.routes)}
+${failures(report.failures)}
+${config(report)}
+</main>
+<footer>Figures since the process began at ${time(report.started_at)}. More at <a href="metrics">/metrics</a>,
+<a href="readyz">/readyz</a> and <a href="status.json">/status.json</a>.</footer>
+</body>
+</html>
+`.text;
+}
+
+type Mood = 'good' | 'bad' | 'idle';
+
+/** Told by a sign and a word as well as by colour. */
+function pill(mood: Mood, word: string): Markup {
+  const sign = { good: '●', bad: '▲', idle: '○' }[mood];
+  return html`<span class="pill ${mood}"><span aria-hidden="true">${sign}</span> ${word}</span>`;
+}
+
+function figure(path: string, value: number | undefined, as: 'count' | 'ms' = 'count'): Markup {
+  return html`<span data-figure="${path}" data-as="${as}">${written(value, as)}</span>`;
+}
+
+function written(value: number | undefined, as: 'count' | 'ms'): string {
+  if (value === undefined) return '–';
+  return as === 'ms' ? `${value.toLocaleString('en')} ms` : value.toLocaleString('en');
+}
+
+function ratio(path: string, part: string, whole: string, figures: Figures): Markup {
+  const { served_from_cache: served, wanted_token: wanted } = figures;
+  return html`<span data-part="${path}.${part}" data-whole="${path}.${whole}">${percent(served, wanted)}</span>`;
+}
+
+function percent(part: number, whole: number): string {
+  return whole === 0 ? '–' : `${Math.floor((100 * part) / whole)} %`;
+}
+
+function time(iso: string): Markup {
+  return html`<time datetime="${iso}">${iso.slice(0, 19).replace('T', ' ')} UTC</time>`;
+}
+
+/** Whatever is wrong now, and what to do about it. */
+function attention({ missing, authorization_servers: servers, config: served }: StatusReport): Markup | undefined {
+  const item = (what: Markup, mend: string | undefined): Markup => html`<li>${what} ${mend}</li>\n`;
+  const items = [
+    ...missing.map(({ need, status, mend }) =>
+      item(html`<code>${need}</code> was not found yet: <code>${status}</code>.`, mend),
+    ),
+    ...servers
+      .filter(({ state }) => state === 'down')
+      .map(({ name }) =>
+        item(html`Authorization server <strong>${name}</strong> is down.`, mendOf('ERR_STS_UNAVAILABLE')),
+      ),
+    ...(served.last_reload?.result === 'failure'
+      ? [item(html`The newest config file is wrong, and the one before serves on.`, CONFIG_MEND)]
+      : []),
+  ];
+  if (items.length === 0) return undefined;
+  return html`<section class="attention"><h2>What needs attention</h2><ul>${items}</ul></section>`;
+}
+
+const CONFIG_MEND = 'The log has each problem with its line; ask "cambist validate" before the next attempt.';
+
+function tiles({ totals, cache, authorization_servers: servers }: StatusReport): Markup {
+  const exchanges = servers.reduce((sum, server) => sum + server.exchanges, 0);
+  const tile = (name: string, value: Markup, more: Markup, rate?: string): Markup => html`<div class="tile">
+<h3>${name}</h3><p class="value">${value}</p><p class="more">${more}</p>
+${rate === undefined ? undefined : html`<p class="rate" data-rate="${rate}"></p>`}
+</div>
+`;
+  return html`<section class="tiles" aria-label="Figures">
+${tile('Requests', figure('totals.requests', totals.requests), html`${figure('totals.in_flight', totals.in_flight)} under way`, 'totals.requests')}
+${tile('Errors of our own', figure('totals.failures', totals.failures), html`and ${figure('totals.backend_errors', totals.backend_errors)} of backends`, 'totals.failures')}
+${tile('Exchanges', html`<span data-sum="authorization_servers.exchanges">${written(exchanges, 'count')}</span>`, html`requests for a token`, 'exchanges')}
+${tile('Served from cache', ratio('totals', 'served_from_cache', 'wanted_token', totals), html`of ${figure('totals.wanted_token', totals.wanted_token)} that wanted a token`)}
+${tile('Tokens in the cache', figure('cache.entries', cache.entries), html`of at most ${figure('cache.max_entries', cache.max_entries)}`)}
+${tile('Open streams', figure('totals.open_streams', totals.open_streams), html`of server-sent events`)}
+</section>`;
+}
+
+const SERVER_MOOD: Readonly<Record<ServerStatus['state'], Mood>> = {
+  available: 'good',
+  down: 'bad',
+  'not found': 'bad',
+};
+
+function authorizationServers(servers: readonly ServerStatus[]): Markup {
+  const rows = servers.map(
+    ({ name, state, exchanges, failures: failed, mean_ms: mean }, index) => html`<tr>
+<th scope="row">${name}</th>
+<td data-label="State">${pill(SERVER_MOOD[state], state)}</td>
+<td data-label="Exchanges" class="figure">${figure(`authorization_servers.${index}.exchanges`, exchanges)}</td>
+<td data-label="Failed" class="figure">${figure(`authorization_servers.${index}.failures`, failed)}</td>
+<td data-label="Mean time" class="figure">${figure(`authorization_servers.${index}.mean_ms`, mean, 'ms')}</td>
+</tr>
+`,
+  );
+  const columns = ['Name', 'State', '#Exchanges', '#Failed', '#Mean time'];
+  return table('Authorization servers', columns, rows, 'No route asks one.');
+}
+
+function routes(all: readonly RouteStatus[]): Markup {
+  const rows = all.map((route, index) => {
+    const cell = (label: string, field: Exclude<keyof Figures, 'served_from_cache' | 'wanted_token'>): Markup =>
+      html`<td data-label="${label}" class="figure">${figure(`routes.${index}.${field}`, route[field])}</td>`;
+    const servers =
+      route.authorization_servers.length === 0 ? '' : ` at ${route.authorization_servers.join(', then ')}`;
+    return html`<tr>
+<th scope="row">${route.name}</th>
+<td data-label="Credential" class="whole"><span><code>${route.credential}</code>${servers}</span></td>
+${cell('Requests', 'requests')}
+${cell('Our errors', 'failures')}
+${cell('Its errors', 'backend_errors')}
+${cell('Under way', 'in_flight')}
+${cell('Streams', 'open_streams')}
+<td data-label="From cache" class="figure">${ratio(`routes.${index}`, 'served_from_cache', 'wanted_token', route)}</td>
+</tr>
+`;
+  });
+  const columns = [
+    'Name',
+    'Credential',
+    '#Requests',
+    '#Our errors',
+    '#Its errors',
+    '#Under way',
+    '#Streams',
+    '#From cache',
+  ];
+  return table('Routes', columns, rows, 'There is none.');
+}
+
+function failures(all: readonly FailureStatus[]): Markup {
+  const rows = all.map(
+    ({ route, error, mend, count, last_at: lastAt }, index) => html`<tr>
+<th scope="row">${route ?? 'no route'}</th>
+<td data-label="Error" class="whole"><code>${error}</code></td>
+<td data-label="Last" class="whole">${time(lastAt)}</td>
+<td data-label="Times" class="figure whole">${figure(`failures.${index}.count`, count)}</td>
+<td data-label="What to do" class="prose">${mend}</td>
+</tr>
+`,
+  );
+  const columns = ['Route', 'Error', 'Last', '#Times', 'What to do'];
+  return table('Recent failures', columns, rows, 'None since the process began.');
+}
+
+function config({ config: served, credentials }: StatusReport): Markup {
+  const { version, loaded_at: loadedAt, last_reload: reload } = served;
+  const last =
+    reload === undefined
+      ? html`none yet`
+      : html`${time(reload.at)} ${reload.result === 'success' ? pill('good', 'taken') : pill('bad', 'refused')}`;
+  const ends = credentials.map(
+    ({ name, ends_at: endsAt }) => html`<div><dt>The ${name} ends</dt><dd>${time(endsAt)}</dd></div>\n`,
+  );
+  return html`<section><h2>Config</h2><dl>
+<div><dt>Version served</dt><dd><code>${version}</code></dd></div>
+<div><dt>Loaded</dt><dd>${time(loadedAt)}</dd></div>
+<div><dt>Last reload</dt><dd>${last}</dd></div>
+${ends}</dl></section>`;
+}
+
+/** @param columns those of figures begin with `#` */
+function table(title: string, columns: readonly string[], rows: readonly Markup[], empty: string): Markup {
+  if (rows.length === 0) return html`<section><h2>${title}</h2><p class="empty">${empty}</p></section>`;
+  const heads = columns.map((column) =>
+    column.startsWith('#') ? html`<th class="figure">${column.slice(1)}</th>` : html`<th>${column}</th>`,
+  );
+  return html`<section><h2>${title}</h2>
+<table><thead><tr>${heads}</tr></thead><tbody>
+${rows}</tbody></table></section>`;
+}

@@ -1,0 +1,50 @@
+import type { IncomingMessage } from 'node:http';
+import type { Route } from '../config/config.ts';
+import type { Span, Tracing } from '../telemetry/tracing.ts';
+import { headerValues, sharesText, tokensOf } from './headers.ts';
+import type { Passage } from './passage.ts';
+import { callersTraceId } from './request-line.ts';
+
+/** Others are one to a span's name, since a caller could make up as many as it likes. */
+const METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'QUERY']);
+
+/**
+ * Begins the span of a request, in its caller's trace where it takes part in one. Neither path nor query is in it: they
+ * are the caller's, and may name somebody.
+ * @see OpenTelemetry semantic conventions, HTTP server spans
+ */
+export function beginSpan(tracing: Tracing, request: IncomingMessage): Span {
+  const { rawHeaders: raw, method = '' } = request;
+  const own = callersTraceId({ request, route: undefined }) !== undefined;
+  const [parent] = own ? headerValues(raw, 'traceparent') : [];
+  const states = own ? headerValues(raw, 'tracestate') : [];
+  const state = states.join(',');
+  const mayPass = state !== '' && !sharesText(state, tokensOf(headerValues(raw, 'authorization')));
+  const known = METHODS.has(method) ? method : '_OTHER';
+  return tracing.beginRequest(known, parent, mayPass ? state : undefined);
+}
+
+/** @see OpenTelemetry semantic conventions: a server span is named by method and route */
+export function nameSpan({ span, request }: Passage, route: Route): void {
+  if (span === undefined) return;
+  span.rename(`${request.method} ${route.match.path}`);
+  span.set({ 'http.route': route.match.path, 'cambist.route': route.name });
+}
+
+/** An answer of 4xx is no fault of a server's span; one of 5xx is. */
+export function endSpan({ span, answer, error, cache, id, stepUp }: Passage, cut: string | undefined): void {
+  if (span === undefined) return;
+  const status = answer?.status;
+  const failed = status !== undefined && status >= 500 ? (error?.code ?? String(status)) : cut;
+  span.end(
+    {
+      'http.response.status_code': status,
+      'cambist.outcome': answer?.outcome,
+      'cambist.cache': cache,
+      'cambist.error': error?.code,
+      'cambist.request_id': id,
+      'cambist.step_up': stepUp !== undefined ? true : undefined,
+    },
+    failed,
+  );
+}

@@ -1,0 +1,83 @@
+import type { Dispatcher } from 'undici';
+import type { Route } from '../config/config.ts';
+import type { Span } from '../telemetry/tracing.ts';
+
+type Handler = Dispatcher.DispatchHandler;
+
+export interface Traced {
+  readonly headers: readonly string[];
+  readonly handler: Handler;
+}
+
+/** What is left of a request's trace context is ours to say. */
+const TRACE_CONTEXT: ReadonlySet<string> = new Set(['traceparent', 'tracestate']);
+
+/**
+ * Puts a span round one attempt at an upstream: the upstream's trace context is that span, which ends with the answer.
+ * @param headers names and values in turn, as they would go without
+ * @see OpenTelemetry semantic conventions, HTTP client spans
+ */
+export function traced(
+  request: Span,
+  route: Route,
+  method: string,
+  isResent: boolean,
+  headers: readonly string[],
+  handler: Handler,
+): Traced {
+  const { hostname, port, protocol } = new URL(route.upstream.origin);
+  const span = request.child(method, {
+    'http.request.method': method,
+    'server.address': hostname,
+    'server.port': port === '' ? (protocol === 'https:' ? 443 : 80) : Number(port),
+    'url.scheme': protocol.slice(0, -1),
+    'cambist.route': route.name,
+    ...(isResent && { 'http.request.resend_count': 1 }),
+  });
+  return { headers: inContext(headers, span), handler: ending(handler, span) };
+}
+
+/** A `tracestate` that did not get as far as this may have held the caller's token. */
+function inContext(headers: readonly string[], span: Span): string[] {
+  const kept: string[] = [];
+  let state = false;
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] as string;
+    const key = name.toLowerCase();
+    if (key === 'tracestate') state = true;
+    if (!TRACE_CONTEXT.has(key)) kept.push(name, headers[i + 1] as string);
+  }
+  const own = span.headers();
+  for (let i = 0; i < own.length; i += 2) {
+    if (state || own[i] !== 'tracestate') kept.push(own[i] as string, own[i + 1] as string);
+  }
+  return kept;
+}
+
+function ending(handler: Handler, span: Span): Handler {
+  let status: number | undefined;
+  const end = (error?: string): void => {
+    const failed = status !== undefined && status >= 400 ? String(status) : undefined;
+    span.end({ 'http.response.status_code': status }, error ?? failed);
+  };
+  return {
+    ...handler,
+    onResponseStart(controller, code, headers, message) {
+      if (code >= 200) status = code;
+      handler.onResponseStart?.(controller, code, headers, message);
+    },
+    onRequestUpgrade(controller, code, headers, socket) {
+      status = code;
+      handler.onRequestUpgrade?.(controller, code, headers, socket);
+      end();
+    },
+    onResponseEnd(controller, trailers) {
+      handler.onResponseEnd?.(controller, trailers);
+      end();
+    },
+    onResponseError(controller, error) {
+      handler.onResponseError?.(controller, error);
+      end('code' in error && typeof error.code === 'string' ? error.code : error.name);
+    },
+  };
+}

@@ -1,0 +1,80 @@
+import { type Context, ROOT_CONTEXT, type Span as SdkSpan, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
+import { setGlobalErrorHandler, W3CTraceContextPropagator } from '@opentelemetry/core';
+import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto';
+import { defaultResource, detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources';
+import { BasicTracerProvider, BatchSpanProcessor } from '@opentelemetry/sdk-trace-base';
+import type { Attributes, Span, Tracing } from './tracing.ts';
+
+/** How long the end of the process waits for the last spans to be sent. */
+const SHUTDOWN_MS = 2000;
+
+/** Pushes names and values in turn. */
+const TO_LIST = {
+  set(list: string[], name: string, value: string): void {
+    list.push(name, value);
+  },
+};
+
+const FROM_RECORD = {
+  get: (carrier: Readonly<Record<string, string>>, name: string) => carrier[name],
+  keys: (carrier: Readonly<Record<string, string>>) => Object.keys(carrier),
+};
+
+/**
+ * Tracing by the OpenTelemetry SDK, over OTLP/HTTP. Everything about it is set by the standard variables, which the SDK
+ * reads by itself: endpoint, headers, sampler, batches, resource.
+ * @param onFault is told when spans cannot be sent
+ * @see https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
+ */
+export function startOpenTelemetry(version: string, onFault: (error: unknown) => void): Tracing {
+  setGlobalErrorHandler(onFault);
+  const provider = new BasicTracerProvider({
+    resource: defaultResource()
+      .merge(resourceFromAttributes({ 'service.name': 'cambist', 'service.version': version }))
+      .merge(detectResources({ detectors: [envDetector] })),
+    spanProcessors: [new BatchSpanProcessor(new OTLPTraceExporter())],
+  });
+  const tracer = provider.getTracer('cambist', version);
+  const propagator = new W3CTraceContextPropagator();
+
+  function begin(name: string, kind: SpanKind, attributes: Attributes, parent: Context): Span {
+    const span = tracer.startSpan(name, { kind, attributes }, parent);
+    const context = trace.setSpan(parent, span);
+    return {
+      traceId: span.spanContext().traceId,
+      child: (childName, childAttributes) => begin(childName, SpanKind.CLIENT, childAttributes, context),
+      headers() {
+        const list: string[] = [];
+        propagator.inject(context, list, TO_LIST);
+        return list;
+      },
+      rename: (newName) => void span.updateName(newName),
+      set: (more) => void span.setAttributes(more),
+      end(last = {}, error) {
+        span.setAttributes(last);
+        if (error !== undefined) fail(span, error);
+        span.end();
+      },
+    };
+  }
+
+  return {
+    beginRequest(method, traceparent, tracestate) {
+      const carrier = {
+        ...(traceparent !== undefined && { traceparent }),
+        ...(tracestate !== undefined && { tracestate }),
+      };
+      const parent = propagator.extract(ROOT_CONTEXT, carrier, FROM_RECORD);
+      return begin(method, SpanKind.SERVER, { 'http.request.method': method, 'url.scheme': 'http' }, parent);
+    },
+    async shutdown() {
+      const late = new Promise<void>((resolve) => setTimeout(resolve, SHUTDOWN_MS).unref());
+      await Promise.race([provider.shutdown().catch(onFault), late]);
+    },
+  };
+}
+
+function fail(span: SdkSpan, error: string): void {
+  span.setAttribute('error.type', error);
+  span.setStatus({ code: SpanStatusCode.ERROR });
+}

@@ -1,0 +1,123 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { eventually } from '../harness/eventually.ts';
+import { call } from '../harness/http-call.ts';
+import { BUILT_PROGRAM, runCommand } from '../harness/run-command.ts';
+import { startScene } from '../harness/scene.ts';
+
+const CONFIG = `version: 1
+listen: 127.0.0.1:0
+admin: 127.0.0.1:0
+routes:
+  - { name: away, match: { path: /away }, upstream: 'http://127.0.0.1:1', credential: none }
+`;
+
+function configFile(t: TestContext): string {
+  const folder = mkdtempSync(join(tmpdir(), 'cambist-terminal-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, 'cambist.yaml');
+  writeFileSync(file, CONFIG);
+  return file;
+}
+
+/** Runs the program, on a terminal where util-linux's `script` makes one; gives what it has printed so far. */
+function start(
+  t: TestContext,
+  args: readonly string[],
+  options: { terminal?: boolean; env?: Record<string, string> } = {},
+) {
+  const command = [process.execPath, BUILT_PROGRAM, 'run', '--config', configFile(t), ...args];
+  const [program = '', ...rest] = options.terminal
+    ? ['script', '-qec', `exec ${command.join(' ')}`, '/dev/null']
+    : command;
+  const { NO_COLOR: _, ...env } = process.env;
+  const child = spawn(program, rest, {
+    env: { ...env, TERM: 'xterm', ...options.env },
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  let printed = '';
+  child.stdout.on('data', (chunk: Buffer) => {
+    printed += chunk;
+  });
+  const closed = once(child, 'close');
+  t.after(async () => {
+    child.kill('SIGKILL');
+    await closed;
+  });
+  return { child, closed, printed: () => printed };
+}
+
+const isLinux = process.platform === 'linux' ? false : 'needs the "script" of util-linux';
+
+test('on a terminal the log is text in colours', { skip: isLinux }, async (t) => {
+  const { printed } = start(t, [], { terminal: true });
+  await eventually('it listens', () => /cambist is listening/.test(printed()));
+  assert.ok(printed().includes('\u001b[0m \u001b[32minfo \u001b[0m cambist is listening'));
+});
+
+for (const env of [{ NO_COLOR: '1' }, { TERM: 'dumb' }]) {
+  test(`with ${JSON.stringify(env)} there is no colour on a terminal either`, { skip: isLinux }, async (t) => {
+    const { printed } = start(t, [], { terminal: true, env });
+    await eventually('it listens', () => /info {2}cambist is listening/.test(printed()));
+    assert.ok(!printed().includes('\u001b'));
+  });
+}
+
+test('on a terminal JSON can be had', { skip: isLinux }, async (t) => {
+  const { printed } = start(t, ['--log-format', 'json'], { terminal: true });
+  await eventually('it listens', () => /"msg":"cambist is listening"/.test(printed()));
+});
+
+test('elsewhere the log is JSON, and text without colours can be had', async (t) => {
+  const json = start(t, []);
+  await eventually('it listens', () => /^\{.*"msg":"cambist is listening"\}$/m.test(json.printed()));
+  const text = start(t, ['--log-format=text']);
+  await eventually('it listens', () => /info {2}cambist is listening/.test(text.printed()));
+  const [, url = ''] = /listen=(\S+)/.exec(text.printed()) ?? [];
+  await call(`${url}/away`);
+  await eventually('the request is told', () => /error GET away 502 ERR_UPSTREAM_UNREACHABLE/.test(text.printed()));
+  assert.match(text.printed(), /^ {19}route "away": the upstream cannot be reached/m);
+  assert.ok(!text.printed().includes('\u001b'));
+});
+
+test('a format that there is not is wrong usage', async () => {
+  const { code, stderr } = await runCommand(['run', '--log-format', 'xml']);
+  assert.equal(code, 2);
+  assert.match(stderr, /--log-format is auto, json or text, and not "xml"/);
+});
+
+test('a single line is written at once, though lines are written in batches', async (t) => {
+  const scene = await startScene();
+  t.after(scene.close);
+  const { requestId } = await scene.call();
+  await scene.cambist.waitForLog(({ request_id }) => request_id === requestId, 2000);
+});
+
+test('every line is written before the process ends, also where a signal cuts the end short', async (t) => {
+  const scene = await startScene();
+  t.after(scene.close);
+  const sent: string[] = [];
+  for (let i = 0; i < 20; i += 1) sent.push((await scene.call()).requestId);
+  scene.cambist.signal('SIGTERM');
+  assert.deepEqual(await scene.cambist.exit, { code: 0, signal: null });
+  const logged = scene.cambist.logs().map(({ request_id }) => request_id);
+  for (const id of sent) assert.ok(logged.includes(id), id);
+  assert.equal(scene.cambist.logs().at(-1)?.msg, 'cambist has stopped');
+});
+
+test('a fault that nobody caught is written, with all that was waiting', async (t) => {
+  const fault = `data:text/javascript,${encodeURIComponent("process.on('SIGUSR2', () => { throw new Error('a fault of a test'); });")}`;
+  const scene = await startScene({ env: { NODE_OPTIONS: `--import ${fault}` } });
+  t.after(scene.close);
+  const { requestId } = await scene.call();
+  scene.cambist.signal('SIGUSR2');
+  assert.equal((await scene.cambist.exit).code, 1);
+  const logs = scene.cambist.logs();
+  assert.ok(logs.some(({ request_id }) => request_id === requestId));
+  assert.deepEqual([logs.at(-1)?.level, logs.at(-1)?.msg], ['fatal', 'cambist ends: a fault of its own']);
+});

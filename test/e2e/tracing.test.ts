@@ -1,0 +1,211 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { eventually } from '../harness/eventually.ts';
+import { type OtlpReceiver, type ReceivedSpan, startOtlpReceiver } from '../harness/otlp-receiver.ts';
+import { type Scene, startScene } from '../harness/scene.ts';
+import { refuseBearer } from '../harness/upstream-handlers.ts';
+
+const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
+const CALLER_SPAN_ID = 'b7ad6b7169203331';
+const traceparent = `00-${TRACE_ID}-${CALLER_SPAN_ID}-01`;
+
+/** On its end a process says which packages of OpenTelemetry it has loaded; prom-client asks for the API by itself. */
+const TELL_LOADED = `data:text/javascript,${encodeURIComponent(`
+import { createRequire } from 'node:module';
+const { cache } = createRequire('/x');
+process.on('exit', () => {
+  const names = Object.keys(cache).map((path) => /@opentelemetry\\/([a-z-]+)/.exec(path)?.[1]);
+  const loaded = [...new Set(names)].filter((name) => name !== undefined && name !== 'api');
+  process.stderr.write('loaded: ' + loaded.sort().join(' ') + '\\n');
+});`)}`;
+
+async function startTraced(t: TestContext, env: Record<string, string> = {}) {
+  const receiver = await startOtlpReceiver();
+  t.after(receiver.close);
+  const scene = await startScene({
+    env: {
+      OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url,
+      OTEL_BSP_SCHEDULE_DELAY: '50',
+      NODE_OPTIONS: `--import ${TELL_LOADED}`,
+      ...env,
+    },
+  });
+  t.after(scene.close);
+  return { receiver, scene };
+}
+
+async function spansOf(receiver: OtlpReceiver, count: number): Promise<readonly ReceivedSpan[]> {
+  await eventually(`${count} spans came in`, () => receiver.spans.length >= count);
+  return receiver.spans;
+}
+
+function named(spans: readonly ReceivedSpan[], kind: ReceivedSpan['kind'], name: string): ReceivedSpan {
+  return spans.find((span) => span.kind === kind && span.name === name) ?? assert.fail(`no ${kind} span "${name}"`);
+}
+
+async function loadedAtEnd({ cambist }: Scene): Promise<string> {
+  cambist.signal('SIGTERM');
+  await cambist.exit;
+  return /^loaded: (.*)$/m.exec(cambist.stderr())?.[1] ?? assert.fail('it did not say');
+}
+
+test('a request, its exchange and its way upstream are spans of the caller’s trace, one below the other', async (t) => {
+  const { receiver, scene } = await startTraced(t, {
+    OTEL_SERVICE_NAME: 'my-agent',
+    OTEL_RESOURCE_ATTRIBUTES: 'a.b=c',
+  });
+  const headers = { ...(await scene.bearer()), traceparent, tracestate: 'vendor=value' };
+  const { requestId } = await scene.call({ headers, path: '/tools/x?secret=query', body: '{}' });
+  const spans = await spansOf(receiver, 3);
+  assert.equal(spans.length, 3);
+  const request = named(spans, 'server', 'POST /tools');
+  const exchange = named(spans, 'client', 'exchange');
+  const upstream = named(spans, 'client', 'POST');
+  for (const { traceId, isError } of spans) assert.deepEqual([traceId, isError], [TRACE_ID, false]);
+  assert.equal(request.parentSpanId, CALLER_SPAN_ID);
+  assert.equal(exchange.parentSpanId, request.spanId);
+  assert.equal(upstream.parentSpanId, request.spanId);
+
+  assert.deepEqual(request.attributes, {
+    'http.request.method': 'POST',
+    'url.scheme': 'http',
+    'http.route': '/tools',
+    'cambist.route': 'tools',
+    'http.response.status_code': 200,
+    'cambist.outcome': 'forwarded',
+    'cambist.cache': 'miss',
+    'cambist.request_id': requestId,
+  });
+  assert.deepEqual(exchange.attributes, {
+    'cambist.route': 'tools',
+    'cambist.authorization_server': 'local',
+    'cambist.refresh': false,
+  });
+  assert.deepEqual(upstream.attributes, {
+    'http.request.method': 'POST',
+    'server.address': '127.0.0.1',
+    'server.port': Number(new URL(scene.upstream.url).port),
+    'url.scheme': 'http',
+    'cambist.route': 'tools',
+    'http.response.status_code': 200,
+  });
+  const { resource } = request;
+  assert.deepEqual([resource['service.name'], resource['a.b']], ['my-agent', 'c']);
+  assert.match(String(resource['service.version']), /^\d+\.\d+\.\d+/);
+  assert.ok(upstream.durationMs >= 0 && request.durationMs >= upstream.durationMs);
+
+  const [received] = scene.upstream.requests;
+  assert.equal(received?.headers.traceparent, `00-${TRACE_ID}-${upstream.spanId}-01`);
+  assert.equal(received?.headers.tracestate, 'vendor=value');
+  const line = await scene.cambist.waitForLog(({ msg }) => msg === 'request');
+  assert.equal(line.trace_id, TRACE_ID);
+});
+
+test('a request that takes part in no trace begins one, and the log has its id', async (t) => {
+  const { receiver, scene } = await startTraced(t);
+  await scene.call({ headers: await scene.bearer(), body: '{}' });
+  const spans = await spansOf(receiver, 3);
+  const request = named(spans, 'server', 'POST /tools');
+  assert.equal(request.parentSpanId, '');
+  assert.equal(request.resource['service.name'], 'cambist');
+  for (const msg of ['exchange', 'request']) {
+    const line = await scene.cambist.waitForLog((logged) => logged.msg === msg);
+    assert.equal(line.trace_id, request.traceId, msg);
+  }
+});
+
+test('each attempt upstream is a span, and what failed bears its code', async (t) => {
+  const { receiver, scene } = await startTraced(t);
+  scene.upstream.handler = refuseBearer(() => true);
+  await scene.call({ headers: await scene.bearer(), body: '{}' });
+  const spans = await spansOf(receiver, 5);
+  const request = named(spans, 'server', 'POST /tools');
+  assert.deepEqual(
+    [request.isError, request.attributes['error.type'], request.attributes['cambist.error']],
+    [true, 'ERR_UPSTREAM_REFUSED_TOKEN', 'ERR_UPSTREAM_REFUSED_TOKEN'],
+  );
+  const attempts = spans.filter(({ kind, name }) => kind === 'client' && name === 'POST');
+  assert.deepEqual(
+    attempts.map(({ attributes, isError }) => [
+      attributes['http.request.resend_count'],
+      attributes['http.response.status_code'],
+      isError,
+    ]),
+    [
+      [undefined, 401, true],
+      [1, 401, true],
+    ],
+  );
+  assert.equal(spans.filter(({ name }) => name === 'exchange').length, 2);
+});
+
+test('an exchange that fails is an error of its span; a caller who is refused is none of the request’s', async (t) => {
+  const { receiver, scene } = await startTraced(t);
+  scene.authorizationServer.mood = { kind: 'answer', status: 400, body: { error: 'invalid_grant' } };
+  await scene.call({ headers: await scene.bearer(), body: '{}' });
+  const spans = await spansOf(receiver, 2);
+  const exchange = named(spans, 'client', 'exchange');
+  assert.deepEqual([exchange.isError, exchange.attributes['error.type']], [true, 'ERR_SUBJECT_TOKEN_INVALID']);
+  const request = named(spans, 'server', 'POST /tools');
+  assert.deepEqual([request.isError, request.attributes['http.response.status_code']], [false, 401]);
+});
+
+test('what the caller has decided not to record is not recorded, and says so upstream', async (t) => {
+  const { receiver, scene } = await startTraced(t);
+  const unsampled = traceparent.replace(/01$/, '00');
+  await scene.call({ headers: { ...(await scene.bearer()), traceparent: unsampled }, body: '{}' });
+  assert.match(String(scene.upstream.requests[0]?.headers.traceparent), new RegExp(`^00-${TRACE_ID}-[0-9a-f]{16}-00$`));
+  await loadedAtEnd(scene);
+  assert.equal(receiver.spans.length, 0);
+});
+
+test('spans that wait are sent when the process ends', async (t) => {
+  const { receiver, scene } = await startTraced(t, { OTEL_BSP_SCHEDULE_DELAY: '60000' });
+  await scene.call({ headers: await scene.bearer(), body: '{}' });
+  const loaded = await loadedAtEnd(scene);
+  assert.equal(receiver.spans.length, 3);
+  assert.match(loaded, /exporter-trace-otlp-proto .*sdk-trace/);
+});
+
+test('no token, query, session or user is in any span', async (t) => {
+  const { receiver, scene } = await startTraced(t);
+  const subject = await scene.subjectToken();
+  const headers = {
+    authorization: `Bearer ${subject}`,
+    'mcp-session-id': 'session-of-somebody',
+    traceparent,
+    tracestate: `vendor=${subject}`,
+  };
+  await scene.call({ headers, path: '/tools/of-somebody?user=somebody', body: '{}' });
+  await scene.call({ headers, path: `/tools/${subject}`, body: '{}' });
+  await spansOf(receiver, 4);
+  scene.leaks.assertNoLeak({ spans: receiver.received() });
+  assert.doesNotMatch(receiver.received(), /somebody/);
+  assert.ok(!('tracestate' in (scene.upstream.requests[0]?.headers ?? {})));
+});
+
+test('a collector that is away harms nobody, and is a line of the log', async (t) => {
+  const { scene } = await startTraced(t, {
+    OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:1',
+    OTEL_EXPORTER_OTLP_TIMEOUT: '200',
+  });
+  const { status } = await scene.call({ headers: await scene.bearer(), body: '{}' });
+  assert.equal(status, 200);
+  const line = await scene.cambist.waitForLog(({ msg }) => msg === 'spans could not be sent');
+  assert.equal(line.level, 'warn');
+});
+
+for (const env of [
+  { OTEL_EXPORTER_OTLP_ENDPOINT: '' },
+  { OTEL_SDK_DISABLED: 'true' },
+  { OTEL_TRACES_EXPORTER: 'none' },
+]) {
+  test(`with ${JSON.stringify(env)} no SDK is loaded, and trace context passes as it came`, async (t) => {
+    const { receiver, scene } = await startTraced(t, env);
+    await scene.call({ headers: { ...(await scene.bearer()), traceparent, tracestate: 'a=b' }, body: '{}' });
+    const [received] = scene.upstream.requests;
+    assert.deepEqual([received?.headers.traceparent, received?.headers.tracestate], [traceparent, 'a=b']);
+    assert.equal(await loadedAtEnd(scene), '');
+    assert.equal(receiver.spans.length, 0);
+  });
+}

@@ -1,0 +1,126 @@
+import { type KeyObject, randomBytes, randomUUID } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import { text } from 'node:stream/consumers';
+import { exportJWK, generateKeyPair, type JWTPayload, jwtVerify, SignJWT } from 'jose';
+import { sendAnswer } from './faults.ts';
+import { startHttpServer } from './http-server.ts';
+
+/** A token request as an imitated server reads it. */
+export interface ImitatedRequest {
+  readonly form: URLSearchParams;
+  /** Value of `Authorization`; undefined: none was sent. */
+  readonly authorization: string | undefined;
+}
+
+export interface ImitatedAnswer {
+  readonly status: number;
+  readonly body: unknown;
+}
+
+/** What an imitated server is: strict where the server that it stands for is. */
+export interface ImitationRules {
+  /** Path of the token endpoint, from the origin on. */
+  readonly tokenPath: string;
+  /** What it does about a token request; throws a `Refused`. */
+  token(request: ImitatedRequest, server: Imitation): Promise<Record<string, unknown>>;
+  /** Answers a place of metadata in place of the usual document. */
+  metadata?(path: string): ImitatedAnswer | undefined;
+}
+
+export interface Imitation {
+  readonly origin: string;
+  readonly issuer: string;
+  readonly tokenEndpoint: string;
+  readonly clientSecret: string;
+  /** The public half of the key that cambist signs assertions with, where it does. */
+  clientKey: KeyObject | undefined;
+  readonly requests: readonly ImitatedRequest[];
+  /** A token of this server. */
+  mint(claims: JWTPayload): Promise<string>;
+  /** The claims of a token of this server, for whomever; undefined where it is none, or has ended. */
+  read(token: string | null): Promise<JWTPayload | undefined>;
+  close(): Promise<void>;
+}
+
+/** How a token endpoint refuses. */
+export class Refused extends Error {
+  readonly status: number;
+  readonly body: Record<string, unknown>;
+
+  constructor(status: number, error: string, description = '', more: Record<string, unknown> = {}) {
+    super(error);
+    this.status = status;
+    this.body = { error, ...(description !== '' && { error_description: description }), ...more };
+  }
+}
+
+const ALG = 'RS256';
+const LIFE_SECONDS = 300;
+
+/** @param issuerPath what follows the origin in the issuer, as it is in the recipe: `/` is one, too */
+export async function startImitation(rules: ImitationRules, issuerPath: string): Promise<Imitation> {
+  const keys = await generateKeyPair(ALG);
+  const jwk = { ...(await exportJWK(keys.publicKey)), alg: ALG, use: 'sig', kid: 'imitated' };
+  const requests: ImitatedRequest[] = [];
+  const http = await startHttpServer((message, response) => {
+    answer(message).then(
+      ({ status, body }) => sendAnswer(response, status, body),
+      (error: unknown) => sendAnswer(response, 500, String(error)),
+    );
+  });
+  const issuer = `${http.url}${issuerPath}`;
+  const server: Imitation = {
+    origin: http.url,
+    issuer,
+    tokenEndpoint: `${http.url}${rules.tokenPath}`,
+    clientSecret: randomBytes(24).toString('base64url'),
+    clientKey: undefined,
+    requests,
+    mint: (claims) =>
+      new SignJWT({ jti: randomUUID(), sub: 'alice', ...claims })
+        .setProtectedHeader({ alg: ALG, kid: 'imitated' })
+        .setIssuer(issuer)
+        .setIssuedAt()
+        .setExpirationTime(`${LIFE_SECONDS}s`)
+        .sign(keys.privateKey),
+    read: (token) =>
+      jwtVerify(token ?? '', keys.publicKey, { issuer }).then(
+        ({ payload }) => payload,
+        () => undefined,
+      ),
+    close: http.close,
+  };
+  return server;
+
+  async function answer(message: IncomingMessage): Promise<ImitatedAnswer> {
+    const { pathname } = new URL(message.url ?? '/', http.url);
+    if (message.method === 'POST' && pathname === rules.tokenPath) return answerToken(message);
+    if (pathname.endsWith('/jwks')) return { status: 200, body: { keys: [jwk] } };
+    if (!pathname.includes('/.well-known/')) return { status: 404, body: '' };
+    const document = { issuer, token_endpoint: server.tokenEndpoint, jwks_uri: `${http.url}/jwks` };
+    return rules.metadata?.(pathname) ?? { status: 200, body: document };
+  }
+
+  async function answerToken(message: IncomingMessage): Promise<ImitatedAnswer> {
+    const { authorization } = message.headers;
+    const request = { form: new URLSearchParams(await text(message)), authorization };
+    requests.push(request);
+    try {
+      return { status: 200, body: await rules.token(request, server) };
+    } catch (error) {
+      if (error instanceof Refused) return { status: error.status, body: error.body };
+      throw error;
+    }
+  }
+}
+
+/** What a good answer has beside the token. */
+export function issued(accessToken: string, more: Record<string, unknown> = {}): Record<string, unknown> {
+  return {
+    access_token: accessToken,
+    issued_token_type: 'urn:ietf:params:oauth:token-type:access_token',
+    token_type: 'Bearer',
+    expires_in: LIFE_SECONDS,
+    ...more,
+  };
+}

@@ -1,0 +1,102 @@
+import { startHttpServer } from './http-server.ts';
+import { readMessage, type WireValue } from './protobuf.ts';
+
+/** A span as it came in. */
+export interface ReceivedSpan {
+  readonly traceId: string;
+  readonly spanId: string;
+  /** '' for the first of a trace. */
+  readonly parentSpanId: string;
+  readonly name: string;
+  readonly kind: 'internal' | 'server' | 'client' | 'other';
+  readonly attributes: Readonly<Record<string, unknown>>;
+  readonly isError: boolean;
+  readonly durationMs: number;
+  /** Attributes of the process that sent it. */
+  readonly resource: Readonly<Record<string, unknown>>;
+}
+
+export interface OtlpReceiver {
+  /** For `OTEL_EXPORTER_OTLP_ENDPOINT`. */
+  readonly url: string;
+  readonly spans: readonly ReceivedSpan[];
+  /** All bytes that came in, as text. */
+  received(): string;
+  close(): Promise<void>;
+}
+
+type Fields = ReturnType<typeof readMessage>;
+
+const KINDS = ['other', 'internal', 'server', 'client', 'other', 'other'] as const;
+const STATUS_ERROR = 2n;
+
+/** Takes traces over OTLP/HTTP in protobuf, as a collector does. */
+export async function startOtlpReceiver(): Promise<OtlpReceiver> {
+  const spans: ReceivedSpan[] = [];
+  const bodies: Buffer[] = [];
+  const server = await startHttpServer(async (request, response) => {
+    const chunks: Buffer[] = [];
+    for await (const chunk of request) chunks.push(chunk as Buffer);
+    const body = Buffer.concat(chunks);
+    if (request.url !== '/v1/traces' || request.headers['content-type'] !== 'application/x-protobuf') {
+      response.writeHead(404).end();
+      return;
+    }
+    bodies.push(body);
+    spans.push(...readRequest(body));
+    response.writeHead(200, { 'content-type': 'application/x-protobuf' }).end();
+  });
+  return {
+    url: server.url,
+    spans,
+    received: () => Buffer.concat(bodies).toString('latin1'),
+    close: server.close,
+  };
+}
+
+/** @see opentelemetry-proto, ExportTraceServiceRequest */
+function readRequest(body: Buffer): ReceivedSpan[] {
+  return messages(readMessage(body), 1).flatMap((resourceSpans) => {
+    const resource = messages(resourceSpans, 1)[0];
+    const attributes = resource === undefined ? {} : readAttributes(resource, 1);
+    return messages(resourceSpans, 2).flatMap((scope) => messages(scope, 2).map((span) => readSpan(span, attributes)));
+  });
+}
+
+function readSpan(span: Fields, resource: ReceivedSpan['resource']): ReceivedSpan {
+  const bytes = (number: number): Buffer => (span.get(number)?.[0] as Buffer | undefined) ?? Buffer.alloc(0);
+  const figure = (number: number): bigint => (span.get(number)?.[0] as bigint | undefined) ?? 0n;
+  const status = messages(span, 15)[0];
+  return {
+    traceId: bytes(1).toString('hex'),
+    spanId: bytes(2).toString('hex'),
+    parentSpanId: bytes(4).toString('hex'),
+    name: bytes(5).toString(),
+    kind: KINDS[Number(figure(6))] ?? 'other',
+    attributes: readAttributes(span, 9),
+    isError: status?.get(3)?.[0] === STATUS_ERROR,
+    durationMs: Number(figure(8) - figure(7)) / 1e6,
+    resource,
+  };
+}
+
+function readAttributes(fields: Fields, number: number): Record<string, unknown> {
+  return Object.fromEntries(
+    messages(fields, number).map((attribute) => {
+      const value = messages(attribute, 2)[0];
+      return [String(attribute.get(1)?.[0]), value === undefined ? undefined : readValue(value)];
+    }),
+  );
+}
+
+function readValue(value: Fields): unknown {
+  const [number, [written] = []] = [...value][0] ?? [0, []];
+  if (number === 1) return String(written);
+  if (number === 2) return written === 1n;
+  if (number === 3) return Number(written);
+  return written;
+}
+
+function messages(fields: Fields, number: number): Fields[] {
+  return (fields.get(number) ?? []).map((value: WireValue) => readMessage(value as Buffer));
+}

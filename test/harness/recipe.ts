@@ -1,0 +1,100 @@
+import { generateKeyPairSync } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import type { TestContext } from 'node:test';
+import { decodeJwt, type JWTPayload } from 'jose';
+import { parse } from 'yaml';
+import { type RunningApp, startTestApp } from './app.ts';
+import { createCertificateAuthority } from './certificates.ts';
+import { type FakeUpstream, startFakeUpstream } from './fake-upstream.ts';
+import { type CallAnswer, call } from './http-call.ts';
+import { type Imitation, type ImitationRules, startImitation } from './imitation.ts';
+import { echo } from './upstream-handlers.ts';
+
+/** A config as the file has it. */
+export interface RecipeConfig {
+  authorization_servers: Record<string, Record<string, unknown>>;
+  routes: Record<string, unknown>[];
+  defaults?: Record<string, unknown>;
+  [key: string]: unknown;
+}
+
+/** A recipe at work, before an imitation of the server that it is for. */
+export interface Recipe {
+  readonly app: RunningApp;
+  readonly server: Imitation;
+  readonly upstream: FakeUpstream;
+  readonly config: RecipeConfig;
+  /** Calls the first route. */
+  call(token: string): Promise<CallAnswer>;
+  /** What the upstream got last: the claims of its bearer, or the bearer itself where it is opaque. */
+  received(): JWTPayload | string | undefined;
+  /** Serves the recipe with these keys laid over its first route, and over its server, from now on. */
+  change(route: Record<string, unknown>, server?: Record<string, unknown>): void;
+}
+
+const FOLDER = new URL('../../config/', import.meta.url);
+
+/** Starts what `config/<name>.yaml` says, with the addresses and the files of this machine in place of its own. */
+export async function startRecipe(t: TestContext, name: string, rules: ImitationRules): Promise<Recipe> {
+  const text = readFileSync(new URL(`${name}.yaml`, FOLDER), 'utf8');
+  const written: RecipeConfig = parse(text);
+  const [serverName, entry] = Object.entries(written.authorization_servers)[0] ?? ['', {}];
+  const address = String(entry.issuer ?? entry.token_endpoint);
+  const { origin } = new URL(address);
+  const server = await startImitation(rules, address.slice(origin.length));
+  t.after(server.close);
+  const upstream = await startFakeUpstream(echo);
+  t.after(upstream.close);
+  const files = writeFiles(t, server);
+  const config = rewrite(written, (value) =>
+    value.startsWith('/var/run/secrets/') ? join(files, basename(value)) : value.replace(origin, server.origin),
+  );
+  for (const route of config.routes) route.upstream = `${upstream.url}${new URL(String(route.upstream)).pathname}`;
+  const app = await startTestApp(t, config);
+  return {
+    app,
+    server,
+    upstream,
+    config,
+    call: (token) => call(`${app.url}/github`, { headers: { authorization: `Bearer ${token}` }, body: '{}' }),
+    received() {
+      const bearer = upstream.requests.at(-1)?.authorization[0]?.replace(/^Bearer /, '');
+      return bearer?.startsWith('ey') ? decodeJwt(bearer) : bearer;
+    },
+    change(route, changed = {}) {
+      const [first = {}, ...others] = config.routes;
+      app.reloadTo({
+        ...config,
+        authorization_servers: { [serverName]: { ...config.authorization_servers[serverName], ...changed } },
+        routes: [{ ...first, ...route }, ...others],
+      });
+    },
+  };
+}
+
+/** The secret of the client, its key and certificate, and a token of the workload. */
+function writeFiles(t: TestContext, server: Imitation): string {
+  const folder = mkdtempSync(join(tmpdir(), 'cambist-recipe-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const pair = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  server.clientKey = pair.publicKey;
+  writeFileSync(join(folder, 'client-secret'), server.clientSecret);
+  writeFileSync(join(folder, 'tls.key'), pair.privateKey.export({ type: 'pkcs8', format: 'pem' }));
+  writeFileSync(join(folder, 'tls.crt'), createCertificateAuthority().issueClient({ publicKey: pair.publicKey }).cert);
+  writeFileSync(join(folder, 'cambist'), 'token-of-the-workload');
+  process.env.TOKEN_X_PRIVATE_JWK = JSON.stringify({ ...pair.privateKey.export({ format: 'jwk' }), kid: 'tokenx' });
+  return folder;
+}
+
+/** Changes every text, wherever it stands. */
+function rewrite(config: RecipeConfig, change: (value: string) => string): RecipeConfig {
+  const walk = (value: unknown): unknown => {
+    if (typeof value === 'string') return change(value);
+    if (Array.isArray(value)) return value.map(walk);
+    if (typeof value !== 'object' || value === null) return value;
+    return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, walk(part)]));
+  };
+  return walk(config) as RecipeConfig;
+}

@@ -1,0 +1,136 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { startTestApp } from '../harness/app.ts';
+import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import { startFakeUpstream } from '../harness/fake-upstream.ts';
+import { call } from '../harness/http-call.ts';
+import { sumSamples } from '../harness/metric-samples.ts';
+import { assertProblem } from '../harness/problem.ts';
+import { echo } from '../harness/upstream-handlers.ts';
+
+const TOKEN_TYPE = 'urn:ietf:params:oauth:token-type:';
+
+/** The company's identity provider, the backend's own authorization server, and the backend. */
+async function start(t: TestContext, assertion: 'id_jag' | 'jwt' = 'id_jag') {
+  const company = await startFakeAuthorizationServer();
+  const second = await startFakeAuthorizationServer();
+  const upstream = await startFakeUpstream(echo);
+  t.after(async () => {
+    await company.close();
+    await second.close();
+    await upstream.close();
+  });
+  company.mood = ({ form }) => ({
+    kind: 'issue',
+    audience: form.get('audience') ?? '',
+    fields: { token_type: 'N_A', issued_token_type: form.get('requested_token_type') },
+  });
+  second.mood = { kind: 'issue', fields: { issued_token_type: undefined } };
+  const app = await startTestApp(t, {
+    authorization_servers: {
+      company: { issuer: company.issuer, client_id: 'at-company', client_auth: { method: 'none' } },
+      second: { issuer: second.issuer, client_id: 'at-second', client_auth: { method: 'none' } },
+    },
+    routes: [
+      {
+        name: 'github',
+        match: { path: '/github' },
+        upstream: `${upstream.url}/mcp`,
+        authorization_server: 'second',
+        scope: 'repo:read',
+        chain: { authorization_server: 'company', assertion },
+      },
+    ],
+  });
+  const authorization = `Bearer ${await company.mint({ audience: 'at-company' })}`;
+  const send = (headers: Record<string, string> = {}) =>
+    call(`${app.url}/github`, { headers: { authorization, ...headers }, body: '{}' });
+  return { company, second, upstream, app, authorization, send };
+}
+
+test('an ID token leads by an ID-JAG to a token for the backend', async (t) => {
+  const { company, second, upstream, authorization, send } = await start(t);
+  assert.equal((await send()).status, 200);
+  assert.deepEqual(Object.fromEntries(company.requests[0]?.form ?? []), {
+    grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
+    subject_token: authorization.slice('Bearer '.length),
+    subject_token_type: `${TOKEN_TYPE}id_token`,
+    requested_token_type: `${TOKEN_TYPE}id-jag`,
+    audience: second.issuer,
+    resource: `${upstream.url}/mcp`,
+    scope: 'repo:read',
+    client_id: 'at-company',
+  });
+  assert.deepEqual(Object.fromEntries(second.requests[0]?.form ?? []), {
+    grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer',
+    assertion: company.requests[0]?.issued,
+    resource: `${upstream.url}/mcp`,
+    scope: 'repo:read',
+    client_id: 'at-second',
+  });
+  assert.deepEqual(upstream.requests[0]?.authorization, [`Bearer ${second.requests[0]?.issued}`]);
+});
+
+test('both legs are kept: a second session asks the second server alone, a second caller both', async (t) => {
+  const { company, second, send, app } = await start(t);
+  await send();
+  await send();
+  assert.deepEqual([company.requests.length, second.requests.length], [1, 1]);
+  await send({ 'mcp-session-id': 'one' });
+  assert.deepEqual([company.requests.length, second.requests.length], [1, 2]);
+  await send({ authorization: `Bearer ${await company.mint({ subject: 'bob' })}` });
+  assert.deepEqual([company.requests.length, second.requests.length], [2, 3]);
+  const metrics = await app.metrics();
+  const exchanges = (authorization_server: string) =>
+    sumSamples(metrics, 'cambist_exchanges_total', { route: 'github', authorization_server, result: 'success' });
+  assert.deepEqual([exchanges('company'), exchanges('second')], [2, 3]);
+});
+
+test('by identity chaining the first server hears of no resource', async (t) => {
+  const { company, send } = await start(t, 'jwt');
+  assert.equal((await send()).status, 200);
+  const { form } = company.requests[0] ?? { form: new URLSearchParams() };
+  assert.equal(form.has('resource'), false);
+  assert.equal(form.get('requested_token_type'), `${TOKEN_TYPE}jwt`);
+  assert.equal(form.get('subject_token_type'), `${TOKEN_TYPE}access_token`);
+});
+
+test('an assertion never reaches a backend, nor is it taken where a token is wanted', async (t) => {
+  const { company, second, upstream, send } = await start(t);
+  second.mood = { kind: 'issue', fields: { token_type: 'N_A' } };
+  assertProblem(await send(), 'ERR_STS_RESPONSE_INVALID');
+  company.mood = { kind: 'issue', audience: 'https://elsewhere.example.com', fields: { token_type: 'N_A' } };
+  assertProblem(await send({ authorization: `Bearer ${await company.mint()}` }), 'ERR_ISSUED_TOKEN_AUDIENCE');
+  assert.equal(upstream.requests.length, 0);
+});
+
+test('what either server refuses is what the caller is told', async (t) => {
+  const { company, second, upstream, send } = await start(t);
+  const usual = company.mood;
+  const refusal = (error: string, more: object = {}) =>
+    ({ kind: 'answer', status: 400, body: { error, ...more } }) as const;
+  const fresh = async () => ({
+    authorization: `Bearer ${await company.mint({ claims: { jti: `${Math.random()}` } })}`,
+  });
+  company.mood = refusal('invalid_grant');
+  assertProblem(await send(await fresh()), 'ERR_SUBJECT_TOKEN_INVALID');
+  company.mood = refusal('invalid_target');
+  assertProblem(await send(await fresh()), 'ERR_EXCHANGE_REFUSED');
+  company.mood = usual;
+  second.mood = refusal('invalid_grant');
+  assertProblem(await send(await fresh()), 'ERR_SUBJECT_TOKEN_INVALID');
+  second.mood = refusal('interaction_required', { claims: '{"a":1}' });
+  const answered = await send(await fresh());
+  assertProblem(answered, 'ERR_INTERACTION_REQUIRED');
+  assert.match(String(answered.headers['www-authenticate']), /insufficient_claims/);
+  assert.equal(upstream.requests.length, 0);
+});
+
+test('while the first server is away, the second serves on by what is kept', async (t) => {
+  const { company, second, send } = await start(t);
+  await send();
+  company.mood = { kind: 'answer', status: 503 };
+  assert.equal((await send({ 'mcp-session-id': 'one' })).status, 200);
+  assert.equal(second.requests.length, 2);
+  assertProblem(await send({ authorization: `Bearer ${await company.mint()}` }), 'ERR_STS_UNAVAILABLE');
+});

@@ -1,0 +1,60 @@
+import type { TestContext } from 'node:test';
+import { createDispatchers } from '../../src/dispatchers.ts';
+import { examine } from '../../src/doctor/examine.ts';
+import { createInstruments } from '../../src/doctor/instruments.ts';
+import type { ReportedFinding } from '../../src/doctor/report.ts';
+import { systemClock } from '../../src/tokens/clock.ts';
+import { configOf, type WrittenConfig } from '../harness/app.ts';
+
+export interface Consultation {
+  findings: ReportedFinding[];
+  /** All that is not well, as `error code` or `warning code`. */
+  complaints: string[];
+  finding(code: string): ReportedFinding;
+}
+
+export interface ConsultationOptions {
+  token?: string;
+  /** Only this route. */
+  route?: string;
+}
+
+/** What the doctor finds on a config, in this process. */
+export async function consult(
+  t: TestContext,
+  written: WrittenConfig,
+  { token, route }: ConsultationOptions = {},
+): Promise<Consultation> {
+  const config = configOf(written);
+  const dispatchers = createDispatchers(() => {});
+  t.after(() => dispatchers.destroy());
+  const findings: ReportedFinding[] = [];
+  await examine({
+    config,
+    only: config.routes.find(({ name }) => name === route),
+    given: token === undefined ? undefined : { source: 'the test', token },
+    instruments: createInstruments((name, tls, connectMs) => dispatchers.for({ name, tls, connectMs }), systemClock),
+    listener: {
+      begins() {},
+      found: (about, finding) => void findings.push({ about, ...finding }),
+    },
+  });
+  return {
+    findings,
+    complaints: findings.filter(({ severity }) => severity !== 'ok').map(({ severity, code }) => `${severity} ${code}`),
+    finding(code) {
+      const found = findings.find((finding) => finding.code === code);
+      if (found === undefined) throw new Error(`no ${code} among ${findings.map((finding) => finding.code)}`);
+      return found;
+    },
+  };
+}
+
+/** A server whose client is public, so that no test needs a secret. */
+export function publicServer(issuer: string, more: Record<string, unknown> = {}): Record<string, unknown> {
+  return { issuer, client_id: 'cambist', client_auth: { method: 'none' }, timeout: '2s', ...more };
+}
+
+export function route(name: string, more: Record<string, unknown> = {}): Record<string, unknown> {
+  return { name, match: { path: `/${name}` }, upstream: 'http://127.0.0.1:9/mcp', audience: 'backend', ...more };
+}

@@ -1,0 +1,266 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { NO_TOKEN } from '../../src/doctor/client.ts';
+import {
+  type FakeAuthorizationServer,
+  type Mood,
+  startFakeAuthorizationServer,
+  type TokenRequest,
+} from '../harness/fake-authorization-server.ts';
+import { type ConsultationOptions, consult, publicServer, route } from './doctor-consultation.ts';
+
+/** Refuses what is no token, as every real server does, and then does as told. */
+function strict(mood: Mood): FakeAuthorizationServer['mood'] {
+  return ({ form }: TokenRequest) =>
+    form.get('subject_token') === NO_TOKEN || form.get('assertion') === NO_TOKEN
+      ? { kind: 'answer', status: 400, body: { error: 'invalid_grant' } }
+      : mood;
+}
+
+function unsigned(claims: object): string {
+  const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  return `${part({ alg: 'ES256' })}.${part(claims)}.${'A'.repeat(86)}`;
+}
+
+async function startServer(t: TestContext, mood: Mood = { kind: 'issue' }): Promise<FakeAuthorizationServer> {
+  const server = await startFakeAuthorizationServer();
+  t.after(server.close);
+  server.mood = strict(mood);
+  return server;
+}
+
+async function consultRoute(
+  t: TestContext,
+  server: FakeAuthorizationServer,
+  keys: Record<string, unknown> = {},
+  options: ConsultationOptions = {},
+) {
+  const token = options.token ?? (await server.mint());
+  const written = {
+    authorization_servers: { main: publicServer(server.issuer) },
+    routes: [route('github', keys)],
+  };
+  return consult(t, written, { token, ...options });
+}
+
+test('all well: each step is a success, and the claims of what was issued are shown', async (t) => {
+  const server = await startServer(t);
+  const { findings, complaints, finding } = await consultRoute(t, server);
+  assert.deepEqual(complaints, []);
+  assert.deepEqual(
+    findings.map(({ about, code }) => `${about.name} ${code}`),
+    [
+      'main metadata_found',
+      'main client_accepted',
+      'main clock_agrees',
+      'github subject_token_read',
+      'github token_issued',
+      'github audience_right',
+      'github lifetime',
+    ],
+  );
+  assert.equal(finding('token_issued').claims?.aud, 'backend');
+  assert.equal(server.requests.length, 2, 'one request without a token, one exchange');
+});
+
+test('no finding holds a token', async (t) => {
+  const server = await startServer(t);
+  const token = await server.mint();
+  const { findings } = await consultRoute(t, server, {}, { token });
+  const said = JSON.stringify(findings);
+  for (const secret of [token, server.requests.at(-1)?.issued ?? '']) {
+    assert.ok(secret !== '' && !said.includes(secret) && !said.includes(secret.split('.')[2] ?? ''));
+  }
+});
+
+test('without a subject token it is said what cannot be checked, and that is no failure', async (t) => {
+  const server = await startServer(t);
+  const written = { authorization_servers: { main: publicServer(server.issuer) }, routes: [route('github')] };
+  const { complaints, finding } = await consult(t, written);
+  assert.deepEqual(complaints, ['warning subject_token_missing']);
+  assert.match(finding('subject_token_missing').mend ?? '', /--subject-token-file/);
+});
+
+test('a token for another backend, for ourselves, or for more than was asked', async (t) => {
+  const cases = [
+    ['docs', 'error audience_wrong'],
+    ['cambist', 'error token_for_ourselves'],
+    [['backend', 'docs'], 'warning audience_broad'],
+  ] as const;
+  for (const [audience, complaint] of cases) {
+    const server = await startServer(t, { kind: 'issue', audience: [audience].flat() });
+    assert.deepEqual((await consultRoute(t, server)).complaints, [complaint]);
+  }
+});
+
+test('an answer that is of no use is told in the words of the program', async (t) => {
+  const server = await startServer(t, { kind: 'issue', fields: { token_type: 'MAC' } });
+  const { complaints, finding } = await consultRoute(t, server);
+  assert.deepEqual(complaints, ['error answer_unusable']);
+  assert.match(finding('answer_unusable').why ?? '', /502 ERR_STS_RESPONSE_INVALID/);
+});
+
+test('a server that issues for no token at all is not trusted further', async (t) => {
+  const server = await startServer(t);
+  server.mood = { kind: 'issue' };
+  assert.deepEqual((await consultRoute(t, server)).complaints, [
+    'error any_subject_accepted',
+    'warning route_not_checked',
+  ]);
+});
+
+test('a server whose clock is wrong by the Date header is looked at all the same', async (t) => {
+  const server = await startServer(t);
+  const { issuer, tokenEndpoint } = server;
+  const headers = { date: new Date(Date.now() - 60_000).toUTCString() };
+  server.metadataMood = { kind: 'answer', status: 200, body: { issuer, token_endpoint: tokenEndpoint }, headers };
+  const { complaints, finding } = await consultRoute(t, server);
+  assert.deepEqual(complaints, ['error clock_skew']);
+  assert.match(finding('clock_skew').what, /(59|60) s behind/);
+  assert.equal(finding('audience_right').severity, 'ok');
+});
+
+test('a token of the future is a finding, though the answers have the right time', async (t) => {
+  const iat = Math.floor(Date.now() / 1000) + 60;
+  const server = await startServer(t, {
+    kind: 'issue',
+    accessToken: unsigned({ aud: 'backend', iat, exp: iat + 300 }),
+  });
+  const { complaints, finding } = await consultRoute(t, server);
+  assert.deepEqual(complaints, ['error clock_skew']);
+  assert.match(finding('clock_agrees').what, /Date header/);
+});
+
+test('an expired subject token is not sent, and it is said since when', async (t) => {
+  const server = await startServer(t);
+  const { complaints, finding } = await consultRoute(t, server, {}, { token: await server.mint({ ttlSeconds: -90 }) });
+  assert.deepEqual(complaints, ['error subject_token_expired']);
+  assert.match(finding('subject_token_expired').what, /(89|90|91) s ago/);
+  assert.equal(server.requests.length, 1);
+});
+
+test('a file that holds no token is told so, without what it holds', async (t) => {
+  const server = await startServer(t);
+  const { complaints, findings } = await consultRoute(t, server, {}, { token: 'my password is hunter2' });
+  assert.deepEqual(complaints, ['error subject_token_unusable']);
+  assert.ok(!JSON.stringify(findings).includes('hunter2'));
+});
+
+test('a route with a subject token of its own needs none to be given', async (t) => {
+  const server = await startServer(t);
+  const folder = await mkdtemp(join(tmpdir(), 'cambist-doctor-'));
+  t.after(() => rm(folder, { recursive: true }));
+  await writeFile(join(folder, 'token'), await server.mint());
+  const subject_token = { file: join(folder, 'token') };
+  const written = {
+    authorization_servers: { main: publicServer(server.issuer) },
+    routes: [route('github', { subject_token })],
+  };
+  const { complaints, finding } = await consult(t, written);
+  assert.deepEqual(complaints, []);
+  assert.match(finding('subject_token_read').what, /from .*\/token:/);
+});
+
+test('client credentials are tried as they are, with no subject token', async (t) => {
+  const server = await startServer(t);
+  const written = {
+    authorization_servers: { main: publicServer(server.issuer) },
+    routes: [route('github', { credential: 'client_credentials' })],
+  };
+  const { complaints, finding } = await consult(t, written);
+  assert.deepEqual(complaints, []);
+  assert.equal(finding('audience_right').about.name, 'github');
+  assert.deepEqual(
+    server.requests.map(({ form }) => form.get('grant_type')),
+    ['client_credentials'],
+  );
+});
+
+test('of a chain both servers are looked at, and the leg that fails is named by its own fault', async (t) => {
+  const idp = await startServer(t);
+  const second = await startServer(t, { kind: 'answer', status: 400, body: { error: 'invalid_scope' } });
+  idp.mood = strict({
+    kind: 'issue',
+    audience: second.issuer,
+    fields: { token_type: 'N_A', issued_token_type: 'urn:ietf:params:oauth:token-type:id-jag' },
+  });
+  const written = {
+    authorization_servers: {
+      idp: publicServer(idp.issuer),
+      second: publicServer(second.issuer, { grant: 'jwt_bearer' }),
+    },
+    routes: [
+      route('github', {
+        authorization_server: 'second',
+        scope: 'repo:admin',
+        subject_token: { type: 'id_token' },
+        chain: { authorization_server: 'idp', assertion: 'id_jag' },
+      }),
+    ],
+  };
+  const { findings, complaints } = await consult(t, written, { token: await idp.mint() });
+  assert.deepEqual(complaints, ['error scope_refused']);
+  assert.deepEqual(
+    findings.filter(({ code }) => code === 'client_accepted').map(({ about }) => about.name),
+    ['idp', 'second'],
+  );
+});
+
+test('a server that no route uses is looked at as far as can be', async (t) => {
+  const server = await startServer(t);
+  const written = {
+    authorization_servers: { main: publicServer(server.issuer), spare: publicServer(server.issuer) },
+    routes: [route('github', { authorization_server: 'main' })],
+  };
+  const { complaints, finding } = await consult(t, written, { token: await server.mint() });
+  assert.deepEqual(complaints, ['warning client_not_checked']);
+  assert.equal(finding('client_not_checked').about.name, 'spare');
+});
+
+test('routes that need no token are not asked for, and one route alone leaves the others be', async (t) => {
+  const server = await startServer(t);
+  const other = await startServer(t);
+  const written = {
+    authorization_servers: { main: publicServer(server.issuer), other: publicServer(other.issuer) },
+    routes: [
+      route('github', { authorization_server: 'main' }),
+      route('docs', { authorization_server: 'other' }),
+      { name: 'free', match: { path: '/free' }, upstream: 'http://127.0.0.1:9/mcp', credential: 'none' },
+    ],
+  };
+  const token = await server.mint();
+  const one = await consult(t, written, { token, route: 'github' });
+  assert.deepEqual(one.complaints, []);
+  assert.deepEqual([other.requests.length, other.metadataRequests.length], [0, 0]);
+  const free = await consult(t, written, { route: 'free' });
+  assert.deepEqual(
+    free.findings.map(({ code }) => code),
+    ['route_needs_no_token'],
+  );
+});
+
+test('a server that fails, and then is taken to be down, is told as that', async (t) => {
+  const server = await startServer(t, { kind: 'answer', status: 503 });
+  const token = await server.mint();
+  const routes = ['a', 'b', 'c', 'd', 'e'].map((name) => route(name, { audience: name }));
+  const written = { authorization_servers: { main: publicServer(server.issuer) }, routes };
+  const { complaints } = await consult(t, written, { token });
+  assert.deepEqual(complaints.slice(0, 3), Array(3).fill('error server_unavailable'));
+  assert.equal(complaints.length, 5, 'each route has its finding');
+});
+
+test('what a server says of the subject token is shown, and never the token that it repeats', async (t) => {
+  const server = await startServer(t);
+  const token = await server.mint();
+  server.mood = strict({
+    kind: 'answer',
+    status: 400,
+    body: { error: 'invalid_grant', error_description: `the token ${token} is revoked`, refresh_token: token },
+  });
+  const { findings, finding } = await consultRoute(t, server, {}, { token });
+  assert.match(finding('subject_token_refused').what, /invalid_grant: the token \[redacted\] is revoked/);
+  assert.ok(!JSON.stringify(findings).includes(token));
+});

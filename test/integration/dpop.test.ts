@@ -1,0 +1,178 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { type TestContext, test } from 'node:test';
+import { calculateJwkThumbprint, decodeJwt, EmbeddedJWK, type JWTPayload, jwtVerify } from 'jose';
+import type { UpstreamHandler, UpstreamRequest } from '../harness/fake-upstream.ts';
+import { sendAnswer } from '../harness/faults.ts';
+import { type Gateway, startGateway } from '../harness/gateway.ts';
+import { call } from '../harness/http-call.ts';
+import { assertProblem } from '../harness/problem.ts';
+import { echo } from '../harness/upstream-handlers.ts';
+
+const NO_PROOF = { 'www-authenticate': 'DPoP error="invalid_token"' };
+const wantsNonce = (nonce: string) => ({
+  'www-authenticate': 'DPoP error="use_dpop_nonce", error_description="a nonce is required"',
+  'dpop-nonce': nonce,
+});
+
+interface Guard {
+  /** In the proofs from now on; undefined: none is wanted. */
+  nonce: string | undefined;
+  refused: Set<string>;
+}
+
+/** A resource server that takes a token only from whoever holds its key (RFC 9449 section 7.1). */
+function guarded(guard: Guard, next: UpstreamHandler = echo): UpstreamHandler {
+  const seen = new Set<string>();
+  return async (request, response) => {
+    const { authorization = '', dpop } = request.headers;
+    const [, token] = /^DPoP (\S+)$/.exec(authorization) ?? [];
+    const proof = typeof dpop === 'string' ? await readProof(dpop) : undefined;
+    if (token === undefined || proof === undefined || guard.refused.has(token))
+      return sendAnswer(response, 401, '', NO_PROOF);
+    const { payload, thumbprint } = proof;
+    if (guard.nonce !== undefined && payload.nonce !== guard.nonce) {
+      return sendAnswer(response, 401, '', wantsNonce(guard.nonce));
+    }
+    const isFresh = payload.jti !== undefined && !seen.has(payload.jti);
+    seen.add(payload.jti ?? '');
+    const isRight =
+      isFresh &&
+      payload.htm === request.method &&
+      payload.htu === `http://${request.headers.host}${request.url.replace(/\?.*/, '')}` &&
+      payload.ath === createHash('sha256').update(token).digest('base64url') &&
+      (decodeJwt(token).cnf as { jkt?: string } | undefined)?.jkt === thumbprint;
+    if (!isRight) return sendAnswer(response, 401, '', NO_PROOF);
+    return next(request, response);
+  };
+}
+
+async function readProof(text: string): Promise<{ payload: JWTPayload; thumbprint: string } | undefined> {
+  try {
+    const { payload, protectedHeader } = await jwtVerify(text, EmbeddedJWK, { typ: 'dpop+jwt', algorithms: ['ES256'] });
+    if (protectedHeader.jwk === undefined) return undefined;
+    return { payload, thumbprint: await calculateJwkThumbprint(protectedHeader.jwk) };
+  } catch {
+    return undefined;
+  }
+}
+
+/** An authorization server that binds tokens to the key of the proof, and an upstream that wants that key. */
+async function start(t: TestContext, guard: Guard, next?: UpstreamHandler): Promise<Gateway> {
+  const gateway = await startGateway(t, { handler: guarded(guard, next) });
+  const { app, authorizationServer, config } = gateway;
+  const { local } = config.authorization_servers;
+  app.reloadTo({ ...config, authorization_servers: { local: { ...local, dpop: true } } });
+  authorizationServer.mood = ({ headers }) => ({
+    kind: 'issue',
+    fields: { token_type: 'DPoP' },
+    claims: { cnf: { jkt: thumbprintOf(String(headers.dpop)) } },
+  });
+  return gateway;
+}
+
+/** RFC 7638, of the key in the header of a proof. */
+function thumbprintOf(proof: string): string {
+  const { jwk } = JSON.parse(Buffer.from(proof.split('.')[0] ?? '', 'base64url').toString());
+  const { crv, kty, x, y } = jwk;
+  return createHash('sha256').update(JSON.stringify({ crv, kty, x, y })).digest('base64url');
+}
+
+const proofOf = (request: UpstreamRequest | undefined): JWTPayload => decodeJwt(String(request?.headers.dpop));
+const newGuard = (nonce?: string): Guard => ({ nonce, refused: new Set() });
+
+test('a bound token goes upstream with a proof of its own for each request', async (t) => {
+  const { app, upstream, authorization, authorizationServer } = await start(t, newGuard());
+  for (const path of ['/github', '/github/x?query=1', '/github']) {
+    assert.equal((await call(`${app.url}${path}`, { headers: { authorization }, body: '{}' })).status, 200);
+  }
+  assert.equal(authorizationServer.requests.length, 1);
+  assert.equal(new Set(upstream.requests.map((request) => proofOf(request).jti)).size, 3);
+  assert.equal(upstream.requests[0]?.authorization.length, 1);
+});
+
+test("the caller's own proof stays here", async (t) => {
+  const { app, upstream, authorization } = await start(t, newGuard());
+  const headers = { authorization, DPoP: 'proof-of-the-caller' };
+  assert.equal((await call(`${app.url}/github`, { headers, body: '{}' })).status, 200);
+  assert.ok(!JSON.stringify(upstream.requests[0]?.rawHeaders).includes('proof-of-the-caller'));
+});
+
+test('a nonce that the upstream wants is sent once more, with the same token, and remembered', async (t) => {
+  const { app, upstream, authorization, authorizationServer } = await start(t, newGuard('one'));
+  const send = () => call(`${app.url}/github`, { headers: { authorization }, body: '{"a":1}' });
+  const answered = await send();
+  assert.equal(answered.status, 200);
+  assert.equal(JSON.parse(answered.text).body, '{"a":1}');
+  await send();
+  assert.deepEqual(
+    upstream.requests.map((request) => proofOf(request).nonce),
+    [undefined, 'one', 'one'],
+  );
+  assert.equal(authorizationServer.requests.length, 1);
+});
+
+test('the nonce of an answer is that of the next request', async (t) => {
+  const guard = newGuard();
+  const { app, upstream, authorization } = await start(t, guard, (_request, response) =>
+    sendAnswer(response, 200, '', { 'dpop-nonce': 'next' }),
+  );
+  const send = () => call(`${app.url}/github`, { headers: { authorization } });
+  await send();
+  guard.nonce = 'next';
+  assert.equal((await send()).status, 200);
+  assert.equal(upstream.requests.length, 2);
+});
+
+test('an upstream that is never content is asked no more than it has to be', async (t) => {
+  const { app, upstream, authorization } = await start(t, newGuard());
+  let nonces = 0;
+  upstream.handler = (_request, response) => {
+    nonces += 1;
+    sendAnswer(response, 401, '', wantsNonce(`nonce-${nonces}`));
+  };
+  assertProblem(await call(`${app.url}/github`, { headers: { authorization } }), 'ERR_UPSTREAM_REFUSED_TOKEN');
+  assert.ok(upstream.requests.length <= 4, `${upstream.requests.length} requests`);
+});
+
+test('a body that is too large to be sent again ends in an error, and the next one has the nonce', async (t) => {
+  const { app, upstream, authorization, authorizationServer } = await start(t, newGuard('one'));
+  const send = (body: string) => call(`${app.url}/github`, { headers: { authorization }, body });
+  assertProblem(await send('x'.repeat(200_000)), 'ERR_UPSTREAM_REFUSED_TOKEN');
+  assert.equal((await send('x'.repeat(200_000))).status, 200);
+  assert.equal(upstream.requests.length, 2);
+  assert.equal(authorizationServer.requests.length, 1);
+});
+
+test('a bound token that is refused is exchanged anew, and the new one proven', async (t) => {
+  const guard = newGuard('one');
+  const { app, authorization, authorizationServer } = await start(t, guard);
+  const send = () => call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
+  await send();
+  guard.refused.add(authorizationServer.requests[0]?.issued ?? '');
+  guard.nonce = 'two';
+  assert.equal((await send()).status, 200);
+  assert.equal(authorizationServer.requests.length, 2);
+});
+
+test('without dpop in the config a bound token is of no use, and reaches nobody', async (t) => {
+  const { app, upstream, authorization, authorizationServer } = await startGateway(t);
+  authorizationServer.mood = { kind: 'issue', fields: { token_type: 'DPoP' } };
+  assertProblem(await call(`${app.url}/github`, { headers: { authorization } }), 'ERR_STS_RESPONSE_INVALID');
+  assert.equal(upstream.requests.length, 0);
+});
+
+test('the key lives as long as the process, over every reload', async (t) => {
+  const { app, authorization, authorizationServer, config, upstream } = await start(t, newGuard());
+  const { local } = config.authorization_servers;
+  await call(`${app.url}/github`, { headers: { authorization } });
+  app.reloadTo({ ...config, authorization_servers: { local: { ...local, dpop: true, timeout: '4s' } } });
+  await call(`${app.url}/github`, { headers: { authorization } });
+  app.reloadTo({ ...config, authorization_servers: { local: { ...local, dpop: true, extra_params: { a: 'b' } } } });
+  await call(`${app.url}/github`, { headers: { authorization } });
+  const keys = [...authorizationServer.requests, ...upstream.requests].map(({ headers }) =>
+    thumbprintOf(String(headers.dpop)),
+  );
+  assert.equal(keys.length, 5);
+  assert.equal(new Set(keys).size, 1);
+});

@@ -1,0 +1,162 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { soon } from '../../harness/eventually.ts';
+import { startPlainGateway } from '../../harness/gateway.ts';
+import { connectRaw } from '../../harness/http-call.ts';
+
+/** One route with a host and one without, both to the same upstream. */
+async function startTwo(t: TestContext) {
+  const gateway = await startPlainGateway(t, { route: { match: { host: 'named.svc', path: '/named' } } });
+  const [named] = [
+    {
+      name: 'named',
+      match: { host: 'named.svc', path: '/named' },
+      upstream: `${gateway.upstream.url}/mcp`,
+      credential: 'none',
+    },
+  ];
+  gateway.app.reloadTo({
+    routes: [
+      named,
+      { ...named, name: 'plain', match: { path: '/plain' }, upstream: `${gateway.upstream.url}/base/mcp` },
+    ],
+  });
+  const ask = async (target: string, host = 'h'): Promise<string> => {
+    gateway.upstream.requests.length = 0;
+    const connection = await connectRaw(gateway.app.url);
+    connection.send(Buffer.from(`GET ${target} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`, 'latin1'));
+    return soon(target, connection.closed());
+  };
+  return { ...gateway, ask };
+}
+
+/** Whatever some server may read as a way out of the prefix, or as another prefix. */
+const CLIMBING = [
+  '/plain/..',
+  '/plain/../admin',
+  '/plain/./../admin',
+  '/plain/..%2fadmin',
+  '/plain/..%2Fadmin',
+  '/plain%2f..%2fadmin',
+  '/plain/%2e%2e/admin',
+  '/plain/%2E%2e%2fadmin',
+  '/plain/.%2e/admin',
+  '/plain/..;/admin',
+  '/plain/..;x=y/admin',
+  '/plain/..%3b/admin',
+  '/plain/..\\admin',
+  '/plain\\..\\admin',
+  '/plain/..%5cadmin',
+  '/plain/x/../../admin',
+  '/plain/%2e',
+  '/../plain',
+  '/./plain',
+  'http://h/plain/../admin',
+  'http://named.svc/named/..%2fadmin',
+];
+
+test('a path that could climb out of a prefix has no route, and the upstream sees nothing', async (t) => {
+  const { ask, upstream } = await startTwo(t);
+  for (const target of CLIMBING) {
+    assert.match(await ask(target), /^HTTP\/1\.1 403 [\s\S]*ERR_ROUTE_NOT_FOUND/, target);
+    assert.equal(upstream.requests.length, 0, target);
+  }
+});
+
+test('a path beside a prefix has no route', async (t) => {
+  const { ask, upstream } = await startTwo(t);
+  for (const target of [
+    '/plainx',
+    '/PLAIN',
+    '/%70lain',
+    '//plain',
+    '///plain/x',
+    '/plain;x',
+    '/plain%2fx',
+    '/plain%00',
+    '/;/plain',
+    '*',
+    '/admin',
+  ]) {
+    assert.match(await ask(target), /^HTTP\/1\.1 (403|400) /, target);
+    assert.equal(upstream.requests.length, 0, target);
+  }
+});
+
+test('what is below a prefix stays below it, to the byte', async (t) => {
+  const { ask, upstream } = await startTwo(t);
+  for (const [target, seen] of [
+    ['/plain//', '/base/mcp//'],
+    ['/plain//evil.example.com/x', '/base/mcp//evil.example.com/x'],
+    ['/plain/;/x', '/base/mcp/;/x'],
+    ['/plain/a;b=c', '/base/mcp/a;b=c'],
+    ['/plain/%2f%2fx', '/base/mcp/%2f%2fx'],
+    ['/plain/%00', '/base/mcp/%00'],
+    ['/plain/%0d%0aX-Injected:%201', '/base/mcp/%0d%0aX-Injected:%201'],
+    ['/plain/...', '/base/mcp/...'],
+    ['/plain/@evil.example.com', '/base/mcp/@evil.example.com'],
+    ['/plain/http://evil.example.com', '/base/mcp/http://evil.example.com'],
+    ['/plain?/../x', '/base/mcp?/../x'],
+    ['/plain?a=b#c', '/base/mcp?a=b#c'],
+    ['/plain#c', undefined],
+  ] as const) {
+    const text = await ask(target);
+    assert.deepEqual(
+      upstream.requests.map(({ url }) => url),
+      seen === undefined ? [] : [seen],
+      `${target}: ${text.slice(0, 40)}`,
+    );
+    assert.equal(
+      upstream.requests.every(({ headers }) => headers['x-injected'] === undefined),
+      true,
+    );
+  }
+});
+
+test('the authority of an absolute-form target decides, whatever Host says, and the upstream sees its own name', async (t) => {
+  const { ask, upstream, app } = await startTwo(t);
+  const far = new URL(upstream.url).host;
+  for (const [target, host, seen] of [
+    ['http://named.svc/named/x', 'h', '/mcp/x'],
+    ['http://named.svc/named/x', 'evil.example.com', '/mcp/x'],
+    ['HTTP://NAMED.svc:80/named', 'h', '/mcp'],
+    ['http://evil.example.com/named', 'named.svc', undefined],
+    ['http://evil.example.com/plain', 'named.svc', '/base/mcp'],
+    ['http://named.svc@evil.example.com/named', 'named.svc', undefined],
+    ['http://evil.example.com#@named.svc/named', 'named.svc', undefined],
+    ['http://evil.example.com\\@named.svc/named', 'named.svc', undefined],
+    ['http:/named', 'named.svc', undefined],
+    ['http:named.svc/named', 'named.svc', undefined],
+    ['ftp://named.svc/named', 'named.svc', undefined],
+    ['//named.svc/named', 'evil.example.com', undefined],
+    [`http://${far}/mcp`, 'h', undefined],
+  ] as const) {
+    const text = await ask(target, host);
+    assert.deepEqual(
+      upstream.requests.map(({ url }) => url),
+      seen === undefined ? [] : [seen],
+      `${target}, ${host}: ${text.slice(0, 40)}`,
+    );
+    for (const { headers } of upstream.requests) assert.equal(headers.host, far);
+  }
+  assert.ok(!app.logText().includes('evil.example.com'));
+});
+
+test('a Host that is none, or two, is no name of a route', async (t) => {
+  const { ask, upstream, app } = await startTwo(t);
+  for (const host of [
+    'named.svc/',
+    'named.svc, evil',
+    'evil@named.svc',
+    'named.svc evil',
+    '',
+    'named.svc:x',
+    'x\r\nHost: named.svc',
+  ]) {
+    assert.match(await ask('/named', host), /^HTTP\/1\.1 (403|400) /, host);
+    assert.equal(upstream.requests.length, 0, host);
+  }
+  const connection = await connectRaw(app.url);
+  connection.send('GET /named HTTP/1.1\r\n\r\n');
+  assert.match(await soon('no Host', connection.closed()), /^HTTP\/1\.1 400 /);
+});

@@ -1,0 +1,212 @@
+import assert from 'node:assert/strict';
+import { createServer, type Socket } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { startTestApp } from '../../harness/app.ts';
+import { eventually, soon } from '../../harness/eventually.ts';
+import { call, connectRaw } from '../../harness/http-call.ts';
+import { listen } from '../../harness/http-server.ts';
+import { assertProblem } from '../../harness/problem.ts';
+
+/** cambist before a server that answers each request head with what the test says, on connections that it keeps. */
+async function startHostile(t: TestContext, answer: (socket: Socket, request: string) => void) {
+  const received: string[] = [];
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on('error', () => socket.destroy());
+    socket.once('close', () => sockets.delete(socket));
+    socket.on('data', (chunk) => {
+      for (const head of chunk
+        .toString('latin1')
+        .split('\r\n\r\n')
+        .filter((part) => part.includes(' HTTP/1.1'))) {
+        received.push(head);
+        answer(socket, head);
+      }
+    });
+  });
+  const { port } = await listen(server);
+  t.after(() => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+  const routes = [{ name: 'raw', match: { path: '/' }, upstream: `http://127.0.0.1:${port}`, credential: 'none' }];
+  return { app: await startTestApp(t, { routes }), received, sockets };
+}
+
+/** All that one caller gets of an answer of these bytes. */
+async function rawAnswer(t: TestContext, bytes: string, afterwards: 'keep' | 'end' = 'keep') {
+  const { app } = await startHostile(t, (socket) => {
+    socket.write(Buffer.from(bytes, 'latin1'));
+    if (afterwards === 'end') socket.end();
+  });
+  const connection = await connectRaw(app.url);
+  connection.send('GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n');
+  return soon('the answer', connection.closed());
+}
+
+const OK = 'HTTP/1.1 200 OK\r\n';
+
+test('a contradiction in the framing of an answer never reaches the caller', async (t) => {
+  for (const [what, bytes] of [
+    ['two lengths', `${OK}Content-Length: 2\r\nContent-Length: 5\r\n\r\nhi`],
+    ['a list of lengths', `${OK}Content-Length: 2, 2\r\n\r\nhi`],
+    ['a length and chunks', `${OK}Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n`],
+    ['chunks and a length', `${OK}Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n2\r\nhi\r\n0\r\n\r\n`],
+    ['a coding that was not asked for', `${OK}Transfer-Encoding: gzip, chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n`],
+    ['a coding that is none', `${OK}Transfer-Encoding: xchunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n`],
+    ['a coding after chunked', `${OK}Transfer-Encoding: chunked, gzip\r\n\r\n2\r\nhi\r\n0\r\n\r\n`],
+    ['chunked twice', `${OK}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n`],
+    ['a signed length', `${OK}Content-Length: +2\r\n\r\nhi`],
+    ['a negative length', `${OK}Content-Length: -2\r\n\r\nhi`],
+    ['a space before the colon', `${OK}Content-Length : 2\r\n\r\nhi`],
+    ['bare line feeds', 'HTTP/1.1 200 OK\nContent-Length: 2\n\nhi'],
+    ['NUL in a header', `${OK}X: a\0b\r\nContent-Length: 2\r\n\r\nhi`],
+    ['a carriage return in a header', `${OK}X: a\rX-Injected: b\r\nContent-Length: 2\r\n\r\nhi`],
+    ['another version', 'HTTP/3.7 200 OK\r\nContent-Length: 2\r\n\r\nhi'],
+    ['no status', 'HTTP/1.1 OK\r\nContent-Length: 2\r\n\r\nhi'],
+    ['a status of two digits', 'HTTP/1.1 20 OK\r\nContent-Length: 2\r\n\r\nhi'],
+    [
+      'a switch that nobody asked for',
+      'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nhi',
+    ],
+    ['a go-ahead that nobody waits for', 'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'],
+  ] as const) {
+    const text = await rawAnswer(t, bytes);
+    assert.match(text, /^HTTP\/1\.1 502 [\s\S]*ERR_UPSTREAM_UNREACHABLE/, what);
+    assert.doesNotMatch(text, /X-Injected/, what);
+  }
+});
+
+test('a folded header reaches the caller as one line, or not at all', async (t) => {
+  const text = await rawAnswer(t, `${OK}X-Folded: a\r\n b: c\r\nContent-Length: 2\r\n\r\nhi`);
+  assert.doesNotMatch(text, /\r\n[ \t]/);
+});
+
+test('a body that is cut short is a broken answer, and garbage among chunks is, too', async (t) => {
+  for (const [what, bytes, afterwards] of [
+    ['shorter than its length', `${OK}Content-Length: 100\r\n\r\nhi`, 'end'],
+    ['without its last chunk', `${OK}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n`, 'end'],
+    ['in the middle of a chunk', `${OK}Transfer-Encoding: chunked\r\n\r\nff\r\nhi`, 'end'],
+    ['a size that is none', `${OK}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\nzz\r\n`, 'keep'],
+    ['a chunk longer than it says', `${OK}Transfer-Encoding: chunked\r\n\r\n1\r\nhi\r\n0\r\n\r\n`, 'keep'],
+    ['a size beyond all numbers', `${OK}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\nffffffffffffffffff\r\n`, 'keep'],
+  ] as const) {
+    const text = await rawAnswer(t, bytes, afterwards);
+    const isProblem = text.includes('ERR_UPSTREAM_UNREACHABLE');
+    assert.ok(isProblem || (!text.endsWith('0\r\n\r\n') && text.startsWith(OK)), `${what}: ${text}`);
+  }
+});
+
+test('what follows the end of an answer is nobody’s: neither this caller’s nor the next one’s', async (t) => {
+  const injected = `${OK}Content-Length: 8\r\n\r\ninjected`;
+  for (const [what, method, bytes] of [
+    ['after a length', 'GET', `${OK}Content-Length: 2\r\n\r\nhi${injected}`],
+    ['after chunks', 'GET', `${OK}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n${injected}`],
+    ['after 204', 'GET', `HTTP/1.1 204 No Content\r\n\r\n${injected}`],
+    ['after 304', 'GET', `HTTP/1.1 304 Not Modified\r\nContent-Length: 100\r\n\r\n${injected}`],
+    ['after HEAD', 'HEAD', `${OK}Content-Length: 2\r\n\r\n${injected}`],
+  ] as const) {
+    let first = true;
+    const { app } = await startHostile(t, (socket) => {
+      socket.write(first ? bytes : `${OK}Content-Length: 4\r\n\r\nnext`);
+      first = false;
+    });
+    assert.ok(!(await soon(what, call(`${app.url}/`, { method }))).text.includes('injected'), what);
+    // The connection may be gone with what it said: then there is a new one, or a failure, and never a foreign answer.
+    for (let i = 0; i < 3; i += 1) {
+      const { status, text } = await soon(what, call(`${app.url}/`));
+      assert.ok((status === 200 && text === 'next') || status === 502, `${what}: ${status} ${text}`);
+    }
+  }
+});
+
+test('bytes that come before anybody asked are no answer', async (t) => {
+  let asked = 0;
+  const { app, sockets } = await startHostile(t, (socket) => {
+    asked += 1;
+    socket.write(`${OK}Content-Length: 5\r\n\r\nright`);
+  });
+  assert.equal((await call(`${app.url}/`)).text, 'right');
+  for (const socket of sockets) socket.write(`${OK}Content-Length: 5\r\n\r\nwrong`);
+  await eventually('the connection is given up', () => sockets.size === 0);
+  assert.equal((await call(`${app.url}/`)).text, 'right');
+  assert.equal(asked, 2);
+});
+
+test('headers without an end are given up at a bound, and their connection with them', async (t) => {
+  let written = 0;
+  const { app, sockets } = await startHostile(t, (socket) => {
+    socket.write(OK);
+    const more = (): void => {
+      while (!socket.destroyed && socket.write(`X-${written}: ${'x'.repeat(1000)}\r\n`)) written += 1000;
+      if (!socket.destroyed) socket.once('drain', more);
+    };
+    more();
+  });
+  assertProblem(await soon('the answer', call(`${app.url}/`)), 'ERR_UPSTREAM_UNREACHABLE');
+  await eventually('the connection is given up', () => sockets.size === 0);
+  assert.ok(written < 20_000_000);
+});
+
+test('one header line without an end is given up, too', async (t) => {
+  const { app } = await startHostile(t, (socket) => socket.write(`${OK}X-Long: ${'x'.repeat(200_000)}`));
+  assertProblem(await soon('the answer', call(`${app.url}/`)), 'ERR_UPSTREAM_UNREACHABLE');
+});
+
+test('a flood of interim answers is dropped, and the final one passes alone', async (t) => {
+  const flood = 'HTTP/1.1 103 Early Hints\r\nLink: </x>\r\nX-Interim: 1\r\n\r\n'.repeat(5000);
+  const text = await rawAnswer(t, `${flood}${OK}Content-Length: 2\r\n\r\nhi`);
+  assert.equal(text.match(/HTTP\/1\.1/g)?.length, 1);
+  assert.match(text, /^HTTP\/1\.1 200 OK\r\n[\s\S]*hi$/);
+  assert.doesNotMatch(text, /X-Interim/);
+});
+
+test('what is meant for one hop stays there, whatever an answer lists as such', async (t) => {
+  const text = await rawAnswer(
+    t,
+    `${OK}Connection: close, x-secret, content-length, Content-Type , mcp-session-id,, ,"\r\nX-Secret: 1\r\nMcp-Session-Id: s\r\nContent-Type: text/plain\r\n` +
+      'Keep-Alive: timeout=1\r\nProxy-Authenticate: Basic\r\nProxy-Connection: x\r\nUpgrade: h2c\r\nTrailer: X\r\nTE: x\r\nX-Kept: 1\r\nContent-Length: 2\r\n\r\nhi',
+  );
+  assert.match(text, /\r\nX-Kept: 1\r\nContent-Length: 2\r\n/);
+  assert.match(text, /\r\n\r\nhi$/);
+  for (const name of [
+    'X-Secret',
+    'Mcp-Session-Id',
+    'Content-Type',
+    'Keep-Alive',
+    'Proxy-Authenticate',
+    'Proxy-Connection',
+    'Upgrade',
+    'Trailer',
+    'TE',
+  ]) {
+    assert.doesNotMatch(text, new RegExp(`\\r\\n${name}:`, 'i'), name);
+  }
+  assert.equal(text.match(/\r\nConnection:/gi)?.length, 1);
+});
+
+test('trailers of an answer do not become headers of it, or of the next', async (t) => {
+  const text = await rawAnswer(
+    t,
+    `${OK}Transfer-Encoding: chunked\r\nTrailer: X-Late\r\n\r\n2\r\nhi\r\n0\r\nX-Late: 1\r\nSet-Cookie: a=b\r\n\r\n`,
+  );
+  assert.doesNotMatch(text, /X-Late|Set-Cookie/);
+  assert.match(text, /2\r\nhi\r\n0\r\n\r\n$/);
+});
+
+test('an answer that comes in single bytes is the same answer', async (t) => {
+  const bytes = `${OK}Transfer-Encoding: chunked\r\nX: a\r\n\r\n2\r\nhi\r\n0\r\n\r\n`;
+  const { app } = await startHostile(t, (socket) => {
+    socket.setNoDelay(true);
+    let at = 0;
+    const next = (): void => {
+      if (at >= bytes.length || socket.destroyed) return;
+      socket.write(bytes.slice(at, at + 1), () => setImmediate(next));
+      at += 1;
+    };
+    next();
+  });
+  const { status, text, headers } = await soon('the answer', call(`${app.url}/`));
+  assert.deepEqual([status, text, headers.x], [200, 'hi', 'a']);
+});

@@ -1,0 +1,134 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { startTestApp } from '../harness/app.ts';
+import { createCertificateAuthority } from '../harness/certificates.ts';
+import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import { startFakeUpstream } from '../harness/fake-upstream.ts';
+import { call } from '../harness/http-call.ts';
+import { sumSamples } from '../harness/metric-samples.ts';
+import { assertProblem } from '../harness/problem.ts';
+import { echo } from '../harness/upstream-handlers.ts';
+
+const authority = createCertificateAuthority();
+
+/** An authorization server with two faces: one for all, and one that wants a certificate, for token requests. */
+async function start(t: TestContext, client = authority.issueClient({ commonName: 'cambist' })) {
+  const folder = mkdtempSync(join(tmpdir(), 'cambist-mtls-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const write = (name: string, pem: string) => {
+    writeFileSync(join(folder, name), pem);
+    return { file: join(folder, name) };
+  };
+  const server = authority.issueServer();
+  const open = await startFakeAuthorizationServer({ tls: server });
+  const guarded = await startFakeAuthorizationServer({ tls: { ...server, clientCa: authority.cert } });
+  const upstream = await startFakeUpstream(echo);
+  t.after(async () => {
+    await open.close();
+    await guarded.close();
+    await upstream.close();
+  });
+  open.metadataMood = {
+    kind: 'document',
+    fields: { mtls_endpoint_aliases: { token_endpoint: guarded.tokenEndpoint } },
+  };
+  const app = await startTestApp(t, {
+    authorization_servers: {
+      local: {
+        issuer: open.issuer,
+        client_id: 'cambist',
+        client_auth: { method: 'tls_client_auth' },
+        tls: {
+          ca: write('ca.pem', authority.cert),
+          certificate: write('tls.crt', client.cert),
+          private_key: write('tls.key', client.key),
+        },
+      },
+    },
+    routes: [{ name: 'github', match: { path: '/github' }, upstream: `${upstream.url}/mcp` }],
+  });
+  const send = async () =>
+    call(`${app.url}/github`, { headers: { authorization: `Bearer ${await open.mint()}` }, body: '{}' });
+  return { app, open, guarded, upstream, write, send };
+}
+
+test('a client with a certificate goes to the endpoint for those, and the form says who it is', async (t) => {
+  const { app, open, guarded, send } = await start(t);
+  assert.equal((await send()).status, 200);
+  assert.equal(open.requests.length, 0);
+  const { form, headers } = guarded.requests[0] ?? { form: new URLSearchParams(), headers: {} };
+  assert.equal(form.get('client_id'), 'cambist');
+  assert.equal(headers.authorization, undefined);
+  const ends = sumSamples(await app.metrics(), 'cambist_credential_expiry_timestamp_seconds', {
+    credential: 'authorization server "local"',
+  });
+  assert.ok(ends > Date.now() / 1000);
+});
+
+test('a certificate of somebody else’s authority is refused by the connection, and counts as out of reach', async (t) => {
+  const { guarded, upstream, send } = await start(t, createCertificateAuthority('stranger').issueClient());
+  assertProblem(await send(), 'ERR_STS_UNAVAILABLE');
+  assert.equal(guarded.requests.length + upstream.requests.length, 0);
+});
+
+test('a certificate that was renewed is shown with the next connection', async (t) => {
+  const { app, guarded, write, send } = await start(t, createCertificateAuthority('stranger').issueClient());
+  assertProblem(await send(), 'ERR_STS_UNAVAILABLE');
+  const renewed = authority.issueClient();
+  write('tls.crt', renewed.cert);
+  write('tls.key', renewed.key);
+  app.rereadTls();
+  assert.equal((await send()).status, 200);
+  assert.equal(guarded.requests.length, 1);
+});
+
+test('each server is shown its own certificate, and never that of another', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'cambist-mtls-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const upstream = await startFakeUpstream(echo);
+  t.after(upstream.close);
+  const sides = await Promise.all(
+    ['red', 'blue'].map(async (name) => {
+      // Whoever shows a certificate of another authority is refused.
+      const own = createCertificateAuthority(`authority of ${name}`);
+      const client = own.issueClient({ commonName: `cambist at ${name}` });
+      const server = await startFakeAuthorizationServer({ tls: { ...authority.issueServer(), clientCa: own.cert } });
+      t.after(server.close);
+      const write = (file: string, pem: string) => {
+        writeFileSync(join(folder, `${name}-${file}`), pem);
+        return { file: join(folder, `${name}-${file}`) };
+      };
+      const tls = {
+        ca: write('ca.pem', authority.cert),
+        certificate: write('tls.crt', client.cert),
+        private_key: write('tls.key', client.key),
+      };
+      return { name, server, tls };
+    }),
+  );
+  const app = await startTestApp(t, {
+    authorization_servers: Object.fromEntries(
+      sides.map(({ name, server, tls }) => [
+        name,
+        { issuer: server.issuer, client_id: name, client_auth: { method: 'tls_client_auth' }, tls },
+      ]),
+    ),
+    routes: sides.map(({ name }) => ({
+      name,
+      match: { path: `/${name}` },
+      upstream: `${upstream.url}/mcp`,
+      authorization_server: name,
+    })),
+  });
+  for (const { name, server } of sides) {
+    const headers = { authorization: `Bearer ${await server.mint()}` };
+    assert.equal((await call(`${app.url}/${name}`, { headers, body: '{}' })).status, 200);
+    assert.deepEqual(
+      server.requests.map(({ form }) => form.get('client_id')),
+      [name],
+    );
+  }
+});

@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { basicClient, one, wantExchange, wantSubjectType } from '../../harness/imitated-clients.ts';
+import { type ImitationRules, issued, Refused } from '../../harness/imitation.ts';
+import { assertProblem } from '../../harness/problem.ts';
+import { startRecipe } from '../../harness/recipe.ts';
+
+/** authentik: https://docs.goauthentik.io/add-secure-apps/providers/oauth2/ */
+const authentik: ImitationRules = {
+  tokenPath: '/application/o/token/',
+  async token(request, server) {
+    const { form } = request;
+    basicClient(request, server);
+    wantExchange(form);
+    wantSubjectType(form, 'access_token', 'jwt');
+    if (form.has('resource')) throw new Refused(400, 'invalid_target', 'The resource is not valid');
+    if ((await server.read(form.get('subject_token'))) === undefined) throw new Refused(400, 'invalid_grant');
+    const audience = one(form, 'audience');
+    if (audience !== 'github-mcp') throw new Refused(400, 'invalid_target', 'The audience is not valid');
+    return issued(await server.mint({ aud: audience }), { expires_in: '300', id_token: 'id-token-of-the-caller' });
+  },
+  // It has its metadata where OpenID puts them, and nowhere else.
+  metadata: (path) => (path.startsWith('/.well-known/') ? { status: 404, body: '<html></html>' } : undefined),
+};
+
+test('the recipe for authentik gets a token for the backend', async (t) => {
+  const { server, call, received } = await startRecipe(t, 'authentik', authentik);
+  assert.ok(server.issuer.endsWith('/application/o/cambist/'));
+  assert.equal((await call(await server.mint({ aud: 'agent' }))).status, 200);
+  assert.equal((received() as { aud: string }).aud, 'github-mcp');
+});
+
+test('authentik refuses any resource, an audience of nobody and a bad token', async (t) => {
+  const { server, call, change, upstream } = await startRecipe(t, 'authentik', authentik);
+  assertProblem(await call('made.up.token'), 'ERR_SUBJECT_TOKEN_INVALID');
+  const token = await server.mint({ aud: 'agent' });
+  change({ resource: 'https://github-mcp.example.com/mcp' });
+  assertProblem(await call(token), 'ERR_EXCHANGE_REFUSED');
+  change({ audience: 'nobody' });
+  assertProblem(await call(token), 'ERR_EXCHANGE_REFUSED');
+  assert.equal(upstream.requests.length, 0);
+});

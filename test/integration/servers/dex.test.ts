@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { basicClient, one, wantExchange, wantSubjectType } from '../../harness/imitated-clients.ts';
+import { type ImitationRules, issued, Refused } from '../../harness/imitation.ts';
+import { assertProblem } from '../../harness/problem.ts';
+import { startRecipe } from '../../harness/recipe.ts';
+
+const ID_TOKEN = 'urn:ietf:params:oauth:token-type:id_token';
+const PEERS = ['github-mcp'];
+
+/** Dex: https://dexidp.io/docs/guides/token-exchange/ */
+const dex: ImitationRules = {
+  tokenPath: '/token',
+  async token(request, server) {
+    const { form } = request;
+    const client = basicClient(request, server);
+    wantExchange(form);
+    wantSubjectType(form, 'id_token');
+    if (one(form, 'connector_id') !== 'company')
+      throw new Refused(400, 'invalid_request', 'Requested connector does not exist.');
+    if ((await server.read(form.get('subject_token'))) === undefined) throw new Refused(401, 'access_denied');
+    const peers = one(form, 'scope')
+      .split(' ')
+      .flatMap((scope) => (scope.startsWith('audience:server:client_id:') ? [scope.slice(26)] : []));
+    if (peers.some((peer) => !PEERS.includes(peer))) {
+      throw new Refused(400, 'invalid_scope', 'Client can not request scope(s)');
+    }
+    // `resource` and `audience` are not known to it.
+    const aud = peers.length === 0 ? client : [...peers, client];
+    return issued(await server.mint({ aud, azp: client }), {
+      issued_token_type: form.get('requested_token_type') === ID_TOKEN ? ID_TOKEN : issued('').issued_token_type,
+      token_type: 'bearer',
+    });
+  },
+};
+
+test('the recipe for Dex gets a token that the backend is in', async (t) => {
+  const { server, call, received } = await startRecipe(t, 'dex', dex);
+  assert.equal((await call(await server.mint({ aud: 'company' }))).status, 200);
+  assert.deepEqual((received() as { aud: string[] }).aud, ['github-mcp', 'cambist']);
+});
+
+test('a token of Dex that is for cambist alone reaches no backend', async (t) => {
+  const { server, call, change, upstream } = await startRecipe(t, 'dex', dex);
+  change({ scope: 'openid', audience: 'github-mcp', requested_token_type: 'access_token' });
+  assertProblem(await call(await server.mint({ aud: 'company' })), 'ERR_ISSUED_TOKEN_AUDIENCE');
+  assert.equal(upstream.requests.length, 0);
+});
+
+test('Dex refuses another connector, an access token, a peer that does not trust us, and a bad token', async (t) => {
+  const { server, call, change, upstream } = await startRecipe(t, 'dex', dex);
+  // It says access_denied of a bad token.
+  assertProblem(await call('made.up.token'), 'ERR_EXCHANGE_REFUSED');
+  const token = await server.mint({ aud: 'company' });
+  change({}, { extra_params: { connector_id: 'other' } });
+  assertProblem(await call(token), 'ERR_CLIENT_REFUSED');
+  change({ subject_token: { type: 'access_token' } });
+  assertProblem(await call(token), 'ERR_CLIENT_REFUSED');
+  change({ scope: 'openid audience:server:client_id:docs-mcp' });
+  assertProblem(await call(token), 'ERR_EXCHANGE_REFUSED');
+  assert.equal(upstream.requests.length, 0);
+});

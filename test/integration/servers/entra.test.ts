@@ -1,0 +1,89 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { assertionClient, one } from '../../harness/imitated-clients.ts';
+import { type ImitationRules, issued, Refused } from '../../harness/imitation.ts';
+import { assertProblem } from '../../harness/problem.ts';
+import { startRecipe } from '../../harness/recipe.ts';
+
+const TENANT = '/11111111-2222-3333-4444-555555555555';
+const CAMBIST = 'aaaaaaaa-0000-4000-8000-000000000001';
+const BACKEND = 'bbbbbbbb-0000-4000-8000-000000000002';
+const CLAIMS = '{"access_token":{"polids":{"essential":true,"values":["9ab03e19-ed42-4168-b6b7-7001fb3e933a"]}}}';
+/** What it knows, and no other; the real one ignores some, but none of them may be needed. */
+const KNOWN = [
+  'grant_type',
+  'assertion',
+  'requested_token_use',
+  'scope',
+  'client_id',
+  'client_assertion',
+  'client_assertion_type',
+];
+
+/** Entra ID: https://learn.microsoft.com/entra/identity-platform/v2-oauth2-on-behalf-of-flow */
+const entra: ImitationRules = {
+  tokenPath: `${TENANT}/oauth2/v2.0/token`,
+  async token(request, server) {
+    const { form } = request;
+    const { header } = await assertionClient(request, server, {
+      audience: server.tokenEndpoint,
+      algorithms: ['PS256', 'RS256'],
+      maxLifeSeconds: 600,
+    });
+    if (header['x5t#S256'] === undefined) throw new Refused(401, 'invalid_client', 'AADSTS700027: no certificate');
+    if (one(form, 'grant_type') !== 'urn:ietf:params:oauth:grant-type:jwt-bearer') {
+      throw new Refused(400, 'unsupported_grant_type', 'AADSTS70003');
+    }
+    const unknown = [...form.keys()].find((name) => !KNOWN.includes(name));
+    if (unknown !== undefined)
+      throw new Refused(400, 'invalid_request', `AADSTS901002: '${unknown}' is not supported.`);
+    if (one(form, 'requested_token_use') !== 'on_behalf_of') throw new Refused(400, 'invalid_request', 'AADSTS90014');
+    const [, app] = /^api:\/\/([0-9a-f-]+)\/\.default$/.exec(one(form, 'scope')) ?? [];
+    if (app !== BACKEND)
+      throw new Refused(400, 'invalid_scope', 'AADSTS70011: The provided value for scope is not valid.');
+    const subject = await server.read(form.get('assertion'));
+    if (subject?.aud !== CAMBIST) {
+      throw new Refused(400, 'invalid_grant', 'AADSTS50013: Assertion failed signature validation.');
+    }
+    if (subject.risky === true) {
+      throw new Refused(400, 'interaction_required', 'AADSTS50076: the user must use multi-factor authentication', {
+        suberror: 'basic_action',
+        claims: CLAIMS,
+      });
+    }
+    const { issued_token_type: _none, ...answer } = issued(await server.mint({ aud: app, azp: CAMBIST }));
+    return { ...answer, ext_expires_in: 300, refresh_token: 'refresh-token-of-the-caller' };
+  },
+};
+
+test('the recipe for Entra gets a token on behalf of the caller', async (t) => {
+  const { server, call, received } = await startRecipe(t, 'entra-obo', entra);
+  assert.equal((await call(await server.mint({ aud: CAMBIST }))).status, 200);
+  assert.equal((received() as { aud: string }).aud, BACKEND);
+});
+
+test('where Entra wants the user, the agent is told so with the claims', async (t) => {
+  const { server, call, upstream } = await startRecipe(t, 'entra-obo', entra);
+  const answered = await call(await server.mint({ aud: CAMBIST, risky: true }));
+  assertProblem(answered, 'ERR_INTERACTION_REQUIRED');
+  const [, claims = ''] =
+    /^Bearer error="insufficient_claims", claims="([^"]+)"/.exec(answered.headers['www-authenticate'] ?? '') ?? [];
+  assert.equal(Buffer.from(claims, 'base64').toString(), CLAIMS);
+  assert.equal(upstream.requests.length, 0);
+});
+
+test('Entra refuses a token that was for another, and a scope of another form', async (t) => {
+  const { server, call, change } = await startRecipe(t, 'entra-obo', entra);
+  assertProblem(await call(await server.mint({ aud: 'another' })), 'ERR_SUBJECT_TOKEN_INVALID');
+  change({ scope: `api://${BACKEND}/read` });
+  assertProblem(await call(await server.mint({ aud: CAMBIST })), 'ERR_EXCHANGE_REFUSED');
+});
+
+test('Entra refuses what belongs to token exchange', async (t) => {
+  const { server, call, change } = await startRecipe(t, 'entra-obo', entra);
+  const token = await server.mint({ aud: CAMBIST });
+  change({ resource: 'https://github-mcp.example.com/mcp' });
+  assertProblem(await call(token), 'ERR_CLIENT_REFUSED');
+  change({}, { grant: 'token_exchange', extra_params: {} });
+  assertProblem(await call(token), 'ERR_CLIENT_REFUSED');
+});

@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { basicClient, one, wantExchange, wantSubjectType } from '../../harness/imitated-clients.ts';
+import { type ImitationRules, issued, Refused } from '../../harness/imitation.ts';
+import { assertProblem } from '../../harness/problem.ts';
+import { startRecipe } from '../../harness/recipe.ts';
+
+const RESOURCE = 'https://github-mcp.example.com/mcp';
+
+/** PingFederate: https://docs.pingidentity.com/pingfederate/latest/ (token exchange grant type) */
+const pingFederate: ImitationRules = {
+  tokenPath: '/as/token.oauth2',
+  async token(request, server) {
+    const { form } = request;
+    const client = basicClient(request, server);
+    wantExchange(form);
+    wantSubjectType(form, 'access_token', 'jwt', 'saml2');
+    if (one(form, 'actor_token') !== 'token-of-the-workload') throw new Refused(400, 'invalid_request', 'actor_token');
+    if (one(form, 'actor_token_type') !== 'urn:ietf:params:oauth:token-type:jwt') {
+      throw new Refused(400, 'invalid_request', 'Unsupported actor_token_type');
+    }
+    const target = form.get('resource') ?? form.get('audience');
+    if (target !== RESOURCE) throw new Refused(400, 'invalid_target', 'No access token manager matches');
+    if ((await server.read(form.get('subject_token'))) === undefined) {
+      throw new Refused(400, 'invalid_request', 'The subject token is not valid');
+    }
+    return issued(await server.mint({ aud: target, act: { sub: client } }));
+  },
+};
+
+test('the recipe for PingFederate gets a token that names the workload as actor', async (t) => {
+  const { server, call, received } = await startRecipe(t, 'pingfederate', pingFederate);
+  assert.equal((await call(await server.mint({ aud: 'agent' }))).status, 200);
+  const { aud, act } = received() as { aud: string; act: unknown };
+  assert.deepEqual({ aud, act }, { aud: RESOURCE, act: { sub: 'cambist' } });
+});
+
+test('PingFederate refuses a resource of nobody, a request without actor and a bad token', async (t) => {
+  const { app, config, server, call, change, upstream } = await startRecipe(t, 'pingfederate', pingFederate);
+  assertProblem(await call('made.up.token'), 'ERR_SUBJECT_TOKEN_INVALID');
+  const token = await server.mint({ aud: 'agent' });
+  change({ resource: 'https://other.example.com' });
+  assertProblem(await call(token), 'ERR_EXCHANGE_REFUSED');
+  app.reloadTo({ ...config, defaults: {} });
+  assertProblem(await call(token), 'ERR_CLIENT_REFUSED');
+  assert.equal(upstream.requests.length, 0);
+});

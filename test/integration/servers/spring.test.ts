@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { basicClient, wantExchange, wantSubjectType } from '../../harness/imitated-clients.ts';
+import { type ImitationRules, issued, Refused } from '../../harness/imitation.ts';
+import { assertProblem } from '../../harness/problem.ts';
+import { startRecipe } from '../../harness/recipe.ts';
+
+const RESOURCE = 'https://github-mcp.example.com/mcp';
+
+/**
+ * Spring Authorization Server: https://docs.spring.io/spring-authorization-server/reference/
+ * @param customised has it been told to hold the token to what was asked for?
+ */
+const spring = (customised: boolean): ImitationRules => ({
+  tokenPath: '/oauth2/token',
+  async token(request, server) {
+    const { form } = request;
+    const client = basicClient(request, server);
+    wantExchange(form);
+    wantSubjectType(form, 'access_token', 'jwt');
+    const resources = form.getAll('resource');
+    if (resources.some((uri) => !URL.canParse(uri) || uri.includes('#'))) throw new Refused(400, 'invalid_target');
+    if ((form.get('scope') ?? '').split(' ').some((scope) => scope !== 'repo:read'))
+      throw new Refused(400, 'invalid_scope');
+    if ((await server.read(form.get('subject_token'))) === undefined) throw new Refused(400, 'invalid_grant');
+    return issued(await server.mint({ aud: customised ? resources : client, scope: 'repo:read' }));
+  },
+});
+
+test('the recipe for Spring gets a token for the backend from a server that has been told to', async (t) => {
+  const { server, call, received } = await startRecipe(t, 'spring', spring(true));
+  assert.equal((await call(await server.mint({ aud: 'agent' }))).status, 200);
+  assert.deepEqual((received() as { aud: string[] }).aud, [RESOURCE]);
+});
+
+test('what Spring issues by itself is for cambist, and reaches no backend', async (t) => {
+  const { server, call, upstream, app } = await startRecipe(t, 'spring', spring(false));
+  assertProblem(await call(await server.mint({ aud: 'agent' })), 'ERR_ISSUED_TOKEN_AUDIENCE');
+  assert.equal(upstream.requests.length, 0);
+  assert.match(app.logText(), /its \\"aud\\" has none of .*github-mcp/);
+});
+
+test('Spring refuses a scope that the client has not, and a bad token', async (t) => {
+  const { server, call, change } = await startRecipe(t, 'spring', spring(true));
+  assertProblem(await call('made.up.token'), 'ERR_SUBJECT_TOKEN_INVALID');
+  change({ scope: 'repo:write' });
+  assertProblem(await call(await server.mint({ aud: 'agent' })), 'ERR_EXCHANGE_REFUSED');
+});

@@ -1,0 +1,65 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { StatusReport } from '../../src/admin/status.ts';
+import { startGateway } from '../harness/gateway.ts';
+import { call } from '../harness/http-call.ts';
+import { createLeakWatch } from '../harness/leaks.ts';
+
+test('the page shows what has happened to real requests', async (t) => {
+  const { app, authorization, authorizationServer } = await startGateway(t);
+  await call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
+  await call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
+  await call(`${app.url}/github`);
+  const report = JSON.parse((await call(`${app.admin}/status.json`)).text) as StatusReport;
+  assert.equal(report.ready, true);
+  const [route] = report.routes;
+  assert.deepEqual(
+    [route?.name, route?.requests, route?.failures, route?.wanted_token, route?.served_from_cache],
+    ['github', 3, 1, 2, 1],
+  );
+  assert.deepEqual(
+    report.failures.map(({ error, count }) => [error, count]),
+    [['ERR_SUBJECT_TOKEN_MISSING', 1]],
+  );
+  assert.equal(report.cache.entries, 1);
+  authorizationServer.mood = { kind: 'reset' };
+  for (let i = 0; i < 3; i += 1) {
+    await call(`${app.url}/github`, { headers: { authorization: `Bearer ${await authorizationServer.mint()}` } });
+  }
+  const page = (await call(`${app.admin}/`)).text;
+  assert.match(page, /Authorization server <strong>local<\/strong> is down\./);
+  assert.match(page, /ERR_STS_UNAVAILABLE/);
+});
+
+test('a reload and a config that is refused show, and so does the config that is served', async (t) => {
+  const { app, config } = await startGateway(t);
+  const report = async () => (JSON.parse((await call(`${app.admin}/status.json`)).text) as StatusReport).config;
+  const first = await report();
+  assert.ok(!('last_reload' in first));
+  app.reloadTo({ ...config, cache: { max_entries: 5 } });
+  const second = await report();
+  assert.equal(second.last_reload?.result, 'success');
+  assert.notEqual(second.version, first.version);
+  app.reloadFailed();
+  assert.deepEqual([(await report()).version, (await report()).last_reload?.result], [second.version, 'failure']);
+});
+
+test('no token, session, user or address is on it', async (t) => {
+  const { app, authorization, subjectToken, authorizationServer } = await startGateway(t);
+  const leaks = createLeakWatch();
+  leaks.remember(subjectToken);
+  const headers = { authorization, 'mcp-session-id': 'session-of-somebody', 'x-request-id': 'request-of-somebody' };
+  await call(`${app.url}/github/path-of-somebody?query=of-somebody`, { headers, body: '{}' });
+  authorizationServer.mood = {
+    kind: 'answer',
+    status: 400,
+    body: { error: 'invalid_grant', error_description: 'of-somebody' },
+  };
+  await call(`${app.url}/github`, { headers: { ...headers, 'mcp-session-id': 'another' } });
+  for (const { issued } of authorizationServer.requests) if (issued !== undefined) leaks.remember(issued);
+  for (const path of ['/', '/status.json']) {
+    const { text } = await call(`${app.admin}${path}`);
+    leaks.assertNoLeak({ [path]: text });
+    assert.doesNotMatch(text, /somebody|127\.0\.0\.1/, path);
+  }
+});

@@ -1,0 +1,123 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import { startGateway } from '../harness/gateway.ts';
+import { call } from '../harness/http-call.ts';
+import { sumSamples } from '../harness/metric-samples.ts';
+import { assertProblem } from '../harness/problem.ts';
+
+/** A gateway whose route verifies subject tokens of an issuer of their own. */
+async function startVerifying(t: TestContext, fields: Record<string, unknown> = {}) {
+  const issuer = await startFakeAuthorizationServer();
+  t.after(issuer.close);
+  const verify = { issuer: issuer.issuer, ...fields };
+  const gateway = await startGateway(t, { route: { subject_token: { verify } } });
+  const send = (token: string) =>
+    call(`${gateway.app.url}/github`, { headers: { authorization: `Bearer ${token}` }, body: '{}' });
+  return { ...gateway, issuer, send };
+}
+
+test('a token that its issuer signed for cambist is exchanged; no other is even asked about', async (t) => {
+  const { authorizationServer, upstream, issuer, send, app } = await startVerifying(t);
+  for (const token of [
+    await authorizationServer.mint(),
+    await issuer.mint({ audience: 'another' }),
+    await issuer.mint({ ttlSeconds: -60 }),
+    await issuer.mint({ claims: { nbf: Math.floor(Date.now() / 1000) + 60 } }),
+    `${(await issuer.mint()).slice(0, -4)}AAAA`,
+    'opaque-token-of-the-caller',
+  ]) {
+    const answered = await send(token);
+    assertProblem(answered, 'ERR_SUBJECT_TOKEN_INVALID');
+    assert.match(String(answered.headers['www-authenticate']), /^Bearer error="invalid_token"/);
+    assert.ok(!app.logText().includes(token));
+  }
+  assert.equal(authorizationServer.requests.length, 0);
+  assert.equal((await send(await issuer.mint())).status, 200);
+  assert.equal(upstream.requests.length, 1);
+});
+
+test('a good token is verified once, and cached tokens serve on while the issuer is away', async (t) => {
+  const { authorizationServer, issuer, send } = await startVerifying(t);
+  const token = await issuer.mint();
+  await send(token);
+  issuer.metadataMood = { kind: 'reset' };
+  await issuer.close();
+  assert.equal((await send(token)).status, 200);
+  assert.equal(authorizationServer.requests.length, 1);
+});
+
+test('without the keys of the issuer nobody is let through', async (t) => {
+  const { authorizationServer, issuer, send } = await startVerifying(t);
+  issuer.metadataMood = { kind: 'answer', status: 500 };
+  const answered = await send(await issuer.mint());
+  assertProblem(answered, 'ERR_STS_UNAVAILABLE');
+  assert.ok(Number(answered.headers['retry-after']) > 0);
+  assert.equal(authorizationServer.requests.length, 0);
+  issuer.metadataMood = { kind: 'document' };
+  assert.equal((await send(await issuer.mint())).status, 200);
+});
+
+test('a token that only its holder can show is refused, and the log says so', async (t) => {
+  const { app, authorizationServer, upstream } = await startGateway(t);
+  const bound = await authorizationServer.mint({ claims: { cnf: { jkt: 'thumbprint' } } });
+  const certified = await authorizationServer.mint({ claims: { cnf: { 'x5t#S256': 'thumbprint' } } });
+  for (const authorization of [`Bearer ${bound}`, `DPoP ${bound}`, `Bearer ${certified}`]) {
+    const answered = await call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
+    assertProblem(answered, 'ERR_SUBJECT_TOKEN_INVALID');
+  }
+  assert.equal(authorizationServer.requests.length + upstream.requests.length, 0);
+  assert.match(app.logText(), /is bound to a key \(DPoP\), and nobody but its holder can show it/);
+  assert.match(app.logText(), /comes with the scheme DPoP/);
+  assert.match(app.logText(), /is bound to a certificate \(mutual TLS\)/);
+  assert.ok(!app.logText().includes(bound));
+});
+
+async function startOwn(t: TestContext) {
+  const folder = mkdtempSync(join(tmpdir(), 'cambist-own-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, 'token');
+  writeFileSync(file, '');
+  const gateway = await startGateway(t, { route: { subject_token: { file, type: 'jwt' } } });
+  const write = async (claims: Record<string, unknown> = {}, ttlSeconds = 600) => {
+    const token = await gateway.authorizationServer.mint({ claims, ttlSeconds });
+    writeFileSync(file, `${token}\n`);
+    return token;
+  };
+  const send = (headers: Record<string, string> = {}) => call(`${gateway.app.url}/github`, { headers, body: '{}' });
+  return { ...gateway, write, send };
+}
+
+test('work without a caller is done with the token of a file, whatever callers bring', async (t) => {
+  const { authorizationServer, upstream, write, send } = await startOwn(t);
+  const token = await write();
+  assert.equal((await send()).status, 200);
+  assert.equal((await send({ authorization: 'Bearer token-of-a-caller', 'mcp-session-id': 'one' })).status, 200);
+  assert.equal(authorizationServer.requests.length, 1);
+  assert.equal(authorizationServer.requests[0]?.form.get('subject_token'), token);
+  assert.ok(!JSON.stringify(upstream.requests.map(({ rawHeaders }) => rawHeaders)).includes('token-of-a-caller'));
+});
+
+test('a file that was renewed is a new subject at once, and its end is a metric', async (t) => {
+  const { app, authorizationServer, write, send } = await startOwn(t);
+  await write({ n: 1 });
+  await send();
+  const second = await write({ n: 2 }, 300);
+  await send();
+  assert.equal(authorizationServer.requests[1]?.form.get('subject_token'), second);
+  const ends = sumSamples(await app.metrics(), 'cambist_credential_expiry_timestamp_seconds', {
+    credential: 'subject token of route "github"',
+  });
+  assert.ok(Math.abs(ends - Date.now() / 1000 - 300) < 10);
+});
+
+test('a file that has nothing good in it is 503, and no fault of the caller', async (t) => {
+  const { authorizationServer, write, send } = await startOwn(t);
+  assertProblem(await send(), 'ERR_CREDENTIAL_UNAVAILABLE');
+  await write({}, -60);
+  assertProblem(await send(), 'ERR_CREDENTIAL_UNAVAILABLE');
+  assert.equal(authorizationServer.requests.length, 0);
+});

@@ -1,0 +1,99 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { html } from '../../../src/admin/markup.ts';
+import { PAGE_SCRIPT } from '../../../src/admin/page-assets.ts';
+import { statusPage } from '../../../src/admin/status-page.ts';
+import { SAMPLE_STATUS } from './sample-status.ts';
+
+/** What a person reads of a page. */
+function readable(page: string): string {
+  return page
+    .replace(/<[^>]*>/g, ' ')
+    .replace(/&quot;/g, '"')
+    .replace(/\s+/g, ' ');
+}
+
+test('all that there is to know can be read without a script', () => {
+  const text = readable(statusPage(SAMPLE_STATUS));
+  for (const words of [
+    'cambist 1.2.3 ● ready',
+    'Requests 12,345 3 under way',
+    'Served from cache 99 % of 200',
+    'Tokens in the cache 7 of at most 10,000',
+    'keycloak ● available 20 1 12.5 ms',
+    'github exchange at keycloak 12,345 1 2 3 4 99 %',
+    'github ERR_UPSTREAM_TLS 2026-11-24 12:05:00 UTC 3 Do this.',
+    'Version served 0a1b2c3d',
+    'Last reload none yet',
+    'The actor token of route "github" ends 2026-11-24 13:00:00 UTC',
+  ]) {
+    assert.ok(text.includes(words), words);
+  }
+  assert.doesNotMatch(text, /attention/);
+});
+
+test('what is wrong stands at the top, with what to do about it', () => {
+  const page = statusPage({
+    ...SAMPLE_STATUS,
+    ready: false,
+    missing: [{ need: 'routes.docs.tls', status: 'ERR_CREDENTIAL_UNAVAILABLE', mend: 'Put the file there.' }],
+    authorization_servers: [{ name: 'keycloak', state: 'down', exchanges: 1, failures: 1 }],
+    config: { ...SAMPLE_STATUS.config, last_reload: { at: SAMPLE_STATUS.started_at, result: 'failure' } },
+  });
+  const text = readable(page);
+  const attention = text.slice(text.indexOf('What needs attention'), text.indexOf('Requests'));
+  for (const words of [
+    'routes.docs.tls was not found yet: ERR_CREDENTIAL_UNAVAILABLE . Put the file there.',
+    'Authorization server keycloak is down. See whether',
+    'The newest config file is wrong',
+  ]) {
+    assert.ok(attention.includes(words), words);
+  }
+  assert.ok(text.includes('▲ not ready'));
+  assert.ok(text.includes('keycloak ▲ down 1 1 –'));
+});
+
+test('where there is nothing it says so', () => {
+  const text = readable(statusPage({ ...SAMPLE_STATUS, routes: [], authorization_servers: [], failures: [] }));
+  for (const words of ['There is none.', 'No route asks one.', 'None since the process began.']) {
+    assert.ok(text.includes(words), words);
+  }
+});
+
+test('nothing that a name holds becomes markup', () => {
+  fc.assert(
+    fc.property(fc.string({ unit: fc.constantFrom('<', '>', '"', "'", '&', 'a', ' ', '/', '=') }), (text) => {
+      const { text: element } = html`<p title="${text}">${text}</p>`;
+      const [, title = '', content = ''] =
+        /^<p title="([^"<>']*)">([^<>]*)<\/p>$/.exec(element) ?? assert.fail(element);
+      assert.equal(title, content);
+      const back = content.replace(
+        /&(lt|gt|quot|#39|amp);/g,
+        (_, name: string) => ({ lt: '<', gt: '>', quot: '"', '#39': "'" })[name] ?? '&',
+      );
+      assert.equal(back, text);
+    }),
+  );
+});
+
+test('the page has no script or style of its own in it, so that the policy can forbid all', () => {
+  const page = statusPage(SAMPLE_STATUS);
+  assert.doesNotMatch(page, /<script(?! src="status\.js" defer><\/script>)|<style|\sstyle=|\son\w+=/);
+});
+
+test('the script writes text and never HTML', () => {
+  assert.doesNotMatch(PAGE_SCRIPT, /innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function/);
+});
+
+test('every figure names a place that the report has', () => {
+  const page = statusPage(SAMPLE_STATUS);
+  const paths = [...page.matchAll(/data-(?:figure|part|whole|rate)="([^"]+)"/g)].map(([, path = '']) => path);
+  assert.ok(paths.length > 15);
+  for (const path of paths.filter((name) => name !== 'exchanges')) {
+    const value = path
+      .split('.')
+      .reduce<unknown>((part, key) => (part as Record<string, unknown> | undefined)?.[key], SAMPLE_STATUS);
+    assert.equal(typeof value, 'number', path);
+  }
+});

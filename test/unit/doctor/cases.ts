@@ -1,0 +1,47 @@
+import type { AuthorizationServer, TokenTarget } from '../../../src/config/config.ts';
+import type { Observation } from '../../../src/doctor/observation.ts';
+import { configOf } from '../../harness/app.ts';
+
+export const NOW_MS = Date.UTC(2026, 10, 25, 12);
+
+/** A server as the config makes it, with some of its keys changed. */
+export function server(keys: Record<string, unknown> = {}): AuthorizationServer {
+  const written = {
+    issuer: 'https://idp.example.com/realms/agents',
+    client_id: 'cambist',
+    client_auth: { method: 'client_secret_basic', client_secret: { env: 'UNUSED' } },
+    ...keys,
+  };
+  const route = { name: 'r', match: { path: '/' }, upstream: 'https://b.example.com/mcp', audience: 'b' };
+  const [resolved] = configOf({ authorization_servers: { main: written }, routes: [route] }).authorizationServers;
+  if (resolved === undefined) throw new Error('the config has no server');
+  return resolved;
+}
+
+/** An answer of a token endpoint half a second after the request. */
+export function answer(status: number | undefined, body: unknown, fields: Partial<Observation> = {}): Observation {
+  return {
+    method: 'POST',
+    url: 'https://idp.example.com/token',
+    form: new URLSearchParams(),
+    authorization: undefined,
+    sentAtMs: NOW_MS,
+    answeredAtMs: NOW_MS + 500,
+    status,
+    headers: {},
+    text: typeof body === 'string' ? body : JSON.stringify(body),
+    error: undefined,
+    ...fields,
+  };
+}
+
+export function target(fields: Partial<TokenTarget> = {}): TokenTarget {
+  return {
+    resource: [],
+    audience: ['backend'],
+    scope: undefined,
+    requestedTokenType: undefined,
+    expectAudience: ['backend'],
+    ...fields,
+  };
+}

@@ -1,0 +1,54 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { codeOf, connectionFinding } from '../../../src/doctor/connection.ts';
+
+const CERTIFICATE = {
+  names: 'DNS:idp.internal',
+  issuer: 'Example Corp CA',
+  validFrom: 'Jan  1 00:00:00 2027 GMT',
+  validTo: 'Jan  1 00:00:00 2026 GMT',
+};
+
+const failed = (code: string, ca?: string) =>
+  connectionFinding({
+    url: 'https://idp.example.com/.well-known/openid-configuration',
+    error: Object.assign(new Error('no'), { code }),
+    certificate: CERTIFICATE,
+    place: 'authorization_servers.main',
+    ca,
+    timeoutMs: 5000,
+  });
+
+const CASES: [code: string, finding: string, says: RegExp][] = [
+  ['ENOTFOUND', 'host_unknown', /idp\.example\.com cannot be resolved/],
+  ['EAI_AGAIN', 'host_unknown', /DNS/],
+  ['ECONNREFUSED', 'connection_refused', /nothing listens at idp\.example\.com/],
+  ['UND_ERR_CONNECT_TIMEOUT', 'connection_timeout', /5000 ms.*authorization_servers\.main\.timeout/],
+  ['ECONNRESET', 'connection_failed', /ECONNRESET/],
+  ['SELF_SIGNED_CERT_IN_CHAIN', 'certificate_untrusted', /"Example Corp CA".*authorization_servers\.main\.tls\.ca/],
+  ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'certificate_untrusted', /intermediate/],
+  ['ERR_TLS_CERT_ALTNAME_INVALID', 'certificate_wrong_name', /not for idp\.example\.com, but for "DNS:idp\.internal"/],
+  ['CERT_HAS_EXPIRED', 'certificate_expired', /expired on Jan {2}1 00:00:00 2026 GMT.*clock of this machine/],
+  ['CERT_NOT_YET_VALID', 'certificate_not_yet_valid', /not valid before Jan {2}1 00:00:00 2027/],
+  ['ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED', 'client_certificate_wanted', /tls\.certificate/],
+  ['ERR_SSL_WRONG_VERSION_NUMBER', 'tls_failed', /plain http/],
+];
+for (const [code, finding, says] of CASES) {
+  test(`${code}: ${finding}, with what to change`, () => {
+    const { severity, code: found, what, why = '', mend = '' } = failed(code);
+    assert.deepEqual([severity, found], ['error', finding]);
+    assert.match(`${what} ${why} ${mend}`, says);
+    assert.notEqual(mend, '');
+  });
+}
+
+test('with tls.ca set, it is that file which does not fit', () => {
+  assert.match(failed('SELF_SIGNED_CERT_IN_CHAIN', '/etc/ca.pem').why ?? '', /\/etc\/ca\.pem .*no other CA is trusted/);
+});
+
+test('the code of an error is its own, that of its cause, or its name', () => {
+  assert.equal(codeOf(new DOMException('slow', 'TimeoutError')), 'TimeoutError');
+  assert.equal(codeOf(new Error('x', { cause: Object.assign(new Error('y'), { code: 'ECONNRESET' }) })), 'ECONNRESET');
+  assert.equal(codeOf(new TypeError('x')), 'TypeError');
+  assert.equal(codeOf('x'), 'unknown error');
+});

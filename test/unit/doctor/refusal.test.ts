@@ -1,0 +1,268 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { JWTPayload } from 'jose';
+import { refusalOf } from '../../../src/doctor/observation.ts';
+import { refusalFinding } from '../../../src/doctor/refusal.ts';
+import { answer, server } from './cases.ts';
+
+const KEYCLOAK = {};
+const ENTRA = {
+  issuer: 'https://login.microsoftonline.com/6f3b/v2.0',
+  grant: 'jwt_bearer',
+  extra_params: { requested_token_use: 'on_behalf_of' },
+};
+
+interface Case {
+  when: string;
+  server?: Record<string, unknown>;
+  sent?: Record<string, string>;
+  subject?: JWTPayload;
+  status?: number;
+  error: string;
+  description?: string;
+  finding: string;
+  why?: RegExp;
+  mend: RegExp;
+}
+
+/** What each server says of its most common misconfiguration; those of Keycloak and zitadel/oidc as the real ones say it. */
+const CASES: Case[] = [
+  {
+    when: 'Keycloak: the sidecar is missing in the aud of the subject token',
+    server: KEYCLOAK,
+    status: 403,
+    error: 'access_denied',
+    description: 'Client is not within the token audience',
+    subject: { aud: 'account' },
+    finding: 'subject_audience_lacks_client',
+    why: /is for "account", and the server wants "cambist"/,
+    mend: /Keycloak: an audience mapper/,
+  },
+  {
+    when: 'Keycloak: the audience mapper is missing',
+    sent: { audience: 'github-mcp' },
+    error: 'invalid_request',
+    description: 'Requested audience not available: github-mcp',
+    finding: 'audience_mapper_missing',
+    mend: /give client "cambist" an audience mapper .* for "github-mcp"/,
+  },
+  {
+    when: 'Keycloak: the audience is no client',
+    sent: { audience: 'nobody' },
+    error: 'invalid_client',
+    description: 'Audience not found',
+    finding: 'audience_unknown',
+    mend: /client named "nobody"/,
+  },
+  {
+    when: 'Keycloak: token exchange is switched off',
+    error: 'invalid_request',
+    description: 'Standard token exchange is not enabled for the requested client',
+    finding: 'exchange_switched_off',
+    mend: /standard\.token\.exchange\.enabled/,
+  },
+  {
+    when: 'Keycloak: the requested type is none that it issues',
+    sent: { requested_token_type: 'urn:ietf:params:oauth:token-type:jwt' },
+    error: 'invalid_request',
+    description: 'requested_token_type unsupported',
+    finding: 'requested_token_type_refused',
+    mend: /leave the route's requested_token_type out/,
+  },
+  {
+    when: 'Keycloak: the token is of another host name of the same realm',
+    subject: { iss: 'http://keycloak:8080/realms/agents', aud: 'cambist' },
+    error: 'invalid_request',
+    description: 'Invalid token',
+    finding: 'subject_issuer_differs',
+    why: /"http:\/\/keycloak:8080\/realms\/agents".*"https:\/\/idp\.example\.com\/realms\/agents"/,
+    mend: /hostname/,
+  },
+  {
+    when: 'ZITADEL: a resource was sent',
+    sent: { resource: 'https://b.example.com/mcp' },
+    error: 'invalid_target',
+    description: 'resource parameter not supported',
+    finding: 'resource_refused',
+    why: /ZITADEL, authentik/,
+    mend: /resource: \[\]/,
+  },
+  {
+    when: 'authentik: a resource was sent, and nothing is said of why',
+    sent: { resource: 'https://b.example.com/mcp', audience: 'b' },
+    error: 'invalid_target',
+    finding: 'resource_refused',
+    mend: /resource: \[\]/,
+  },
+  {
+    when: 'authentik: the audience is unknown',
+    sent: { audience: 'b' },
+    error: 'invalid_target',
+    finding: 'target_refused',
+    mend: /route's audience/,
+  },
+  {
+    when: 'Entra: the scope has the wrong form',
+    server: ENTRA,
+    sent: { scope: 'repo:read' },
+    error: 'invalid_scope',
+    description: "AADSTS70011: The provided request must include a 'scope' input parameter.",
+    finding: 'scope_form',
+    mend: /api:\/\/<application id of the backend>\/\.default/,
+  },
+  {
+    when: 'Entra: there is no scope',
+    server: ENTRA,
+    error: 'invalid_request',
+    description: "AADSTS900144: The request body must contain the following parameter: 'scope'.",
+    finding: 'scope_form',
+    mend: /\.default/,
+  },
+  {
+    when: 'Entra: the backend is not named by its application id URI',
+    server: ENTRA,
+    sent: { scope: 'https://b.example.com/.default' },
+    error: 'invalid_target',
+    description: 'AADSTS500011: The resource principal named https://b.example.com was not found in the tenant.',
+    finding: 'scope_form',
+    mend: /\.default/,
+  },
+  {
+    when: 'Entra: a resource was sent',
+    server: ENTRA,
+    sent: { resource: 'https://b.example.com/mcp', scope: 'api://b/.default' },
+    error: 'invalid_request',
+    description: "AADSTS901002: The 'resource' request parameter is not supported.",
+    finding: 'resource_refused',
+    mend: /resource: \[\]/,
+  },
+  {
+    when: 'Entra: the token of the caller is for Graph',
+    server: ENTRA,
+    subject: { aud: '00000003-0000-0000-c000-000000000000' },
+    error: 'invalid_grant',
+    description: 'AADSTS500131: Assertion audience does not match the Client app presenting the assertion.',
+    finding: 'subject_audience_lacks_client',
+    mend: /api:\/\/cambist\/\.default/,
+  },
+  {
+    when: 'Entra: nobody has consented',
+    server: ENTRA,
+    error: 'invalid_grant',
+    description: 'AADSTS65001: The user or administrator has not consented to use the application.',
+    finding: 'consent_missing',
+    mend: /admin consent/,
+  },
+  {
+    when: 'Entra: the user has to act',
+    server: ENTRA,
+    error: 'interaction_required',
+    description: 'AADSTS50076: you must use multi-factor authentication.',
+    finding: 'interaction_required',
+    mend: /claims of the challenge/,
+  },
+  {
+    when: 'Entra: asked for the exchange that it does not have',
+    server: { ...ENTRA, grant: 'token_exchange', extra_params: {} },
+    error: 'unsupported_grant_type',
+    description:
+      "AADSTS70003: The app requested an unsupported grant type 'urn:ietf:params:oauth:grant-type:token-exchange'.",
+    finding: 'exchange_switched_off',
+    mend: /grant: jwt_bearer .* requested_token_use: on_behalf_of/,
+  },
+  {
+    when: 'Auth0: an explicit requested_token_type',
+    server: { issuer: 'https://example.eu.auth0.com/' },
+    sent: { requested_token_type: 'urn:ietf:params:oauth:token-type:access_token' },
+    error: 'invalid_request',
+    description: 'requested_token_type is not supported',
+    finding: 'requested_token_type_refused',
+    why: /Auth0/,
+    mend: /out/,
+  },
+  {
+    when: 'Auth0: a type of subject token that has no profile',
+    server: { issuer: 'https://example.eu.auth0.com/' },
+    sent: { subject_token_type: 'urn:ietf:params:oauth:token-type:access_token' },
+    error: 'invalid_request',
+    description: 'No profile found for subject_token_type',
+    finding: 'subject_token_type_refused',
+    mend: /custom URN \(Auth0\)/,
+  },
+  {
+    when: 'Dex: no connector_id',
+    error: 'invalid_request',
+    description: 'Requested connector does not exist.',
+    finding: 'connector_id_missing',
+    mend: /extra_params: \{ connector_id:/,
+  },
+  {
+    when: 'Dex: a bad subject token',
+    status: 401,
+    error: 'access_denied',
+    finding: 'access_denied',
+    why: /Dex says so of a bad subject token/,
+    mend: /policies/,
+  },
+  {
+    when: 'a client that is known and may not exchange',
+    error: 'unauthorized_client',
+    description: 'grant type not allowed for this client',
+    finding: 'exchange_switched_off',
+    mend: /switch/,
+  },
+  {
+    when: 'a wrong secret',
+    status: 401,
+    error: 'invalid_client',
+    finding: 'client_refused',
+    mend: /compare client_id and secret/,
+  },
+  {
+    when: 'a scope that the client may not have',
+    sent: { scope: 'repo:admin' },
+    error: 'invalid_scope',
+    finding: 'scope_refused',
+    mend: /scope/,
+  },
+  {
+    when: 'an expired or revoked subject token',
+    error: 'invalid_grant',
+    subject: { aud: 'cambist' },
+    finding: 'subject_token_refused',
+    why: /"cambist" \(its "aud" is "cambist"\)/,
+    mend: /new one/,
+  },
+  { when: 'something that nobody has seen yet', error: 'server_says_no', finding: 'request_refused', mend: /log/ },
+];
+for (const { when, sent, subject, status = 400, error, description, finding, why, mend, ...more } of CASES) {
+  test(`${when}: ${finding}`, () => {
+    const body = { error, ...(description !== undefined && { error_description: description }) };
+    const seen = answer(status, body, { form: new URLSearchParams(sent) });
+    const refusal = refusalOf(seen);
+    assert.ok(refusal);
+    const found = refusalFinding({ server: server(more.server), answer: seen, refusal, subject });
+    assert.deepEqual([found.severity, found.code], ['error', finding]);
+    assert.match(found.mend ?? '', mend);
+    if (why !== undefined) assert.match(found.why ?? '', why);
+    assert.ok(found.what.includes(error), 'it shows what the server said');
+  });
+}
+
+test('a description that repeats the subject token, or anything like a token, is shown without it', () => {
+  const token = `eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9.${'a'.repeat(30)}.${'b'.repeat(30)}`;
+  const body = { error: 'invalid_grant', error_description: `token short-one or ${token} is bad\u001b[31m` };
+  const refusal = refusalOf(answer(400, body, { form: new URLSearchParams({ subject_token: 'short-one' }) }));
+  assert.equal(refusal?.shown, '400 invalid_grant: token [redacted] or [redacted] is bad [31m');
+});
+
+test('the long words of the protocol are not taken for tokens', () => {
+  const body = { error: 'invalid_request', error_description: 'requested_token_type and subject_token_type' };
+  assert.match(refusalOf(answer(400, body))?.shown ?? '', /requested_token_type and subject_token_type/);
+});
+
+test('an answer without an OAuth error is still told by its status', () => {
+  assert.equal(refusalOf(answer(404, '<html>'))?.shown, '404, and no OAuth error');
+  assert.equal(refusalOf(answer(503, '{}')), undefined);
+  assert.equal(refusalOf(answer(200, '{}')), undefined);
+});

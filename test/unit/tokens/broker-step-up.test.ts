@@ -1,0 +1,127 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Session } from '../../../src/tokens/session.ts';
+import { exchangeOf, routeOf, settle, subjectOf, targetOf } from './sample.ts';
+import { type BrokerSetup, bearerOf, refusalOf, setUpBroker, tokenOf } from './scripted-endpoint.ts';
+
+const route = routeOf({
+  credential: exchangeOf({ target: targetOf({ scope: 'read' }) }),
+  stepUp: ['write', 'admin'],
+});
+const alice: Session = { subject: subjectOf('alice'), id: 's-1' };
+
+/** A broker whose session has a token with the route's own scope. */
+async function setUpNarrow(life = 115): Promise<BrokerSetup & { narrow: Awaited<ReturnType<typeof tokenOf>> }> {
+  const setup = setUpBroker();
+  const lookup = setup.broker.lookUp(route, alice);
+  await (await setup.request(1)).issue('narrow', life);
+  return { ...setup, narrow: await tokenOf(lookup) };
+}
+
+const scopesOf = ({ requests }: BrokerSetup) => requests.map(({ target }) => target.scope);
+
+test('a token with more scopes takes the place of the one with fewer', async () => {
+  const setup = await setUpNarrow();
+  const { broker, narrow, request } = setup;
+  const pending = broker.stepUp(route, alice, narrow, ['read', 'write']);
+  await (await request(2)).issue('wide', 115);
+  const stepped = await pending;
+  assert.equal(stepped?.token.authorization.reveal(), 'Bearer wide');
+  assert.deepEqual(stepped?.added, ['write']);
+  assert.equal(await bearerOf(broker.lookUp(route, alice)), 'Bearer wide');
+  assert.deepEqual(scopesOf(setup), ['read', 'read write']);
+});
+
+test('what was added once is asked for again when more is added, and when the token is refreshed', async () => {
+  const setup = await setUpNarrow();
+  const { broker, narrow, request, clock } = setup;
+  const first = broker.stepUp(route, alice, narrow, ['write']);
+  await (await request(2)).issue('wide', 115);
+  const second = broker.stepUp(route, alice, (await first)?.token ?? narrow, ['admin']);
+  await (await request(3)).issue('wider', 115);
+  await second;
+  clock.advance(95_000);
+  assert.equal(await bearerOf(broker.lookUp(route, alice)), 'Bearer wider');
+  await (await request(4)).issue('wider still', 115);
+  assert.equal(await bearerOf(broker.lookUp(route, alice)), 'Bearer wider still');
+  assert.deepEqual(scopesOf(setup), ['read', 'read write', 'read admin write', 'read admin write']);
+});
+
+test('who asks for the same meanwhile waits for the same exchange, and who comes later gets its token', async () => {
+  const setup = await setUpNarrow();
+  const { broker, narrow, request, requests } = setup;
+  const asked = [1, 2, 3].map(() => broker.stepUp(route, alice, narrow, ['write']));
+  await (await request(2)).issue('wide', 115);
+  for (const one of [...asked, broker.stepUp(route, alice, narrow, ['write'])]) {
+    assert.equal((await one)?.token.authorization.reveal(), 'Bearer wide');
+  }
+  assert.equal(requests.length, 2);
+});
+
+test('two steps of one session add up, whichever token they start from', async () => {
+  const setup = await setUpNarrow();
+  const { broker, narrow, request } = setup;
+  const one = broker.stepUp(route, alice, narrow, ['write']);
+  await (await request(2)).issue('wide', 115);
+  await one;
+  const other = broker.stepUp(route, alice, narrow, ['admin']);
+  await (await request(3)).issue('wider', 115);
+  assert.deepEqual((await other)?.added, ['admin']);
+  assert.deepEqual(scopesOf(setup).slice(1), ['read write', 'read admin write']);
+});
+
+test('nothing is asked for where a scope is not allowed, or none is to add', async () => {
+  const { broker, narrow, requests } = await setUpNarrow();
+  for (const wanted of [[], ['read'], ['other'], ['write', 'other']]) {
+    assert.equal(broker.stepUp(route, alice, narrow, wanted), undefined, wanted.join(' '));
+  }
+  assert.equal(requests.length, 1);
+});
+
+test('a token that is not one caller’s is never widened', async () => {
+  const { broker, narrow } = await setUpNarrow();
+  const nobody: Session = { subject: undefined, id: undefined };
+  const own = routeOf({ ...route, subjectToken: { ...route.subjectToken, file: { file: '/token' } } });
+  const credential = { ...exchangeOf(), kind: 'client_credentials' } as ReturnType<typeof exchangeOf>;
+  const fallback = routeOf({ ...route, credential: exchangeOf({ onMissingSubject: 'client_credentials' }) });
+  assert.equal(broker.stepUp(own, alice, narrow, ['write']), undefined);
+  assert.equal(broker.stepUp(routeOf({ ...route, credential }), alice, narrow, ['write']), undefined);
+  assert.equal(broker.stepUp(fallback, nobody, narrow, ['write']), undefined);
+});
+
+test('a refusal is the step’s alone: the narrow token serves on, and the step is not tried again for a while', async () => {
+  const setup = await setUpNarrow();
+  const { broker, narrow, request, clock, requests } = setup;
+  const refused = assert.rejects(async () => broker.stepUp(route, alice, narrow, ['write']), {
+    code: 'ERR_EXCHANGE_REFUSED',
+  });
+  await (await request(2)).fail(refusalOf('ERR_EXCHANGE_REFUSED'));
+  await refused;
+  assert.equal(broker.stepUp(route, alice, narrow, ['write']), undefined);
+  assert.equal(await bearerOf(broker.lookUp(route, alice)), 'Bearer narrow');
+  clock.advance(11_000);
+  assert.notEqual(broker.stepUp(route, alice, narrow, ['write']), undefined);
+  await request(3);
+  assert.equal(requests.length, 3);
+});
+
+test('a step that ends after its session is for those who wait, and is not kept', async () => {
+  const { broker, narrow, request, cache } = await setUpNarrow();
+  const pending = broker.stepUp(route, alice, narrow, ['write']);
+  const asked = await request(2);
+  broker.endSession(route, alice);
+  await asked.issue('wide', 115);
+  assert.equal((await pending)?.token.authorization.reveal(), 'Bearer wide');
+  assert.equal(cache.size, 0);
+});
+
+test('a step of one that lost its token in the cache starts from what it has', async () => {
+  const setup = await setUpNarrow();
+  const { broker, narrow, request } = setup;
+  broker.refuse(route, alice, narrow);
+  const pending = broker.stepUp(route, alice, narrow, ['write']);
+  await (await request(2)).issue('wide', 115);
+  assert.equal((await pending)?.token.authorization.reveal(), 'Bearer wide');
+  await settle();
+  assert.equal(await bearerOf(broker.lookUp(route, alice)), 'Bearer wide');
+});
