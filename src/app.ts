@@ -205,6 +205,8 @@ export async function startApp(first: Config, version: string, logger: Logger, t
   // Headers beyond a count would be dropped unseen, and with them what a request says of itself; their size is bounded.
   proxy.server.maxHeadersCount = 0;
   await registerProxy(proxy, ways);
+  // Node would answer 417 to what it does not know, and a backend may know it.
+  proxy.server.on('checkExpectation', (request, response) => proxy.server.emit('request', request, response));
   serveConnect(proxy.server, ways);
   serveUpgrades(proxy.server, ways);
   const adminServer = createAdminServer({

@@ -32,7 +32,7 @@ export interface Dispatchers {
    * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE where a TLS file cannot be read, or is of no use
    */
   for(peer: PeerOptions): Dispatcher | Promise<Dispatcher>;
-  /** Forgets pools made from TLS files, so that the next request reads them anew; requests in flight finish on the old. */
+  /** The next request of each peer reads its TLS files anew; requests in flight finish on the pool that they began with. */
   rereadTls(): void;
   /** Closes all pools at once. */
   destroy(): Promise<void>;
@@ -42,6 +42,10 @@ export interface Dispatchers {
 export function createDispatchers(onCertificate: (peer: string, expiresAtSeconds: number) => void): Dispatchers {
   const byPeer = new Map<string, Dispatcher>();
   const byMaterial = new Map<string, Agent>();
+  /** Peers whose TLS files may have changed since they were read. */
+  const stale = new Set<string>();
+  /** Pools that serve no new request, until their last has ended. */
+  const retired = new Set<Agent>();
   let rereads = 0;
 
   async function read(peer: PeerOptions, tls: TlsFiles, key: string): Promise<Dispatcher> {
@@ -50,8 +54,22 @@ export function createDispatchers(onCertificate: (peer: string, expiresAtSeconds
     if (material.cert !== undefined) onCertificate(peer.name, certificateEndSeconds(material.cert));
     const agent = agentFor(peer, material);
     // What was read before the files changed serves the request that waits for it, and no other.
-    if (begun === rereads) byPeer.set(key, agent);
+    if (begun !== rereads) return agent;
+    byPeer.set(key, agent);
+    stale.delete(key);
+    retireUnused();
     return agent;
+  }
+
+  /** Certificates may change every hour, and the keys of old ones must not stay. */
+  function retireUnused(): void {
+    const inUse = new Set(byPeer.values());
+    for (const [digest, agent] of byMaterial) {
+      if (inUse.has(agent)) continue;
+      byMaterial.delete(digest);
+      retired.add(agent);
+      void agent.close().finally(() => retired.delete(agent));
+    }
   }
 
   function agentFor({ connectMs, http2 = false }: PeerOptions, material: TlsMaterial): Agent {
@@ -68,7 +86,7 @@ export function createDispatchers(onCertificate: (peer: string, expiresAtSeconds
       const { connectMs, http2 = false, tls } = peer;
       const key = tls === undefined ? `${connectMs} ${http2}` : JSON.stringify([connectMs, http2, tls]);
       const known = byPeer.get(key);
-      if (known !== undefined) return known;
+      if (known !== undefined && !stale.has(key)) return known;
       if (peer.tls !== undefined) return read(peer, peer.tls, key);
       const agent = agentFor(peer, {});
       byPeer.set(key, agent);
@@ -76,10 +94,10 @@ export function createDispatchers(onCertificate: (peer: string, expiresAtSeconds
     },
     rereadTls() {
       rereads += 1;
-      for (const key of byPeer.keys()) if (key.startsWith('[')) byPeer.delete(key);
+      for (const key of byPeer.keys()) if (key.startsWith('[')) stale.add(key);
     },
     async destroy() {
-      await Promise.all([...byMaterial.values()].map((agent) => agent.destroy()));
+      await Promise.all([...byMaterial.values(), ...retired].map((agent) => agent.destroy()));
     },
   };
 }

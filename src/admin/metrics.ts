@@ -1,7 +1,8 @@
+import { STATUS_CODES } from 'node:http';
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { Config, Route } from '../config/config.ts';
 import { ERROR_CODES, type ErrorCode } from '../errors.ts';
-import type { ProxyObserver } from '../proxy/observer.ts';
+import { CALLER_GONE, type ProxyObserver } from '../proxy/observer.ts';
 import { CACHE_RESULTS, type TokenObserver } from '../tokens/observer.ts';
 import { createInstruments, type MetricSources } from './instruments.ts';
 import { serverNames } from './server-names.ts';
@@ -104,7 +105,7 @@ export function createMetrics(version: string, sources: MetricSources): Metrics 
       requestAnswered(route, { method, status, outcome, error, durationMs }) {
         const label = route?.name ?? UNMATCHED;
         const known = METHODS.has(method) ? method : 'other';
-        of.requests.inc({ route: label, method: known, code: String(status), outcome });
+        of.requests.inc({ route: label, method: known, code: codeLabel(status), outcome });
         if (error !== undefined) of.failures.inc({ route: label, error });
         of.duration.observe({ route: label }, durationMs / 1000);
       },
@@ -131,4 +132,9 @@ export function createMetrics(version: string, sources: MetricSources): Metrics 
       credentialRead: (credential, expiresAtSeconds) => of.credentialExpiry.set({ credential }, expiresAtSeconds),
     },
   };
+}
+
+/** An upstream may answer with any number; only those that have a meaning are labels of their own. */
+function codeLabel(status: number): string {
+  return status === CALLER_GONE || STATUS_CODES[status] !== undefined ? String(status) : 'other';
 }

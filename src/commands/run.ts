@@ -87,10 +87,15 @@ function createReloads(file: string, logger: Logger): Reloads {
       return;
     }
     const served = app;
-    running = (running ?? Promise.resolve()).then(async () => {
-      current = (await reload(file, served, logger)) ?? current;
-      watcher.look();
-    });
+    running = (running ?? Promise.resolve())
+      .then(async () => {
+        current = (await reload(file, served, logger)) ?? current;
+        watcher.look();
+      })
+      .catch((error: unknown) => {
+        served.reloadFailed();
+        logger.error({ config: file, err: error }, 'config not reloaded: the one before serves on');
+      });
   };
   const watcher = watchFiles({ files: () => [file, ...tlsFiles(current)], onChange, logger });
   process.on('SIGHUP', onChange);

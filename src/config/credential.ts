@@ -1,10 +1,12 @@
-import { readFile } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
 import { CambistError } from '../errors.ts';
 import type { CredentialSource } from './config.ts';
 import { Secret } from './secret.ts';
 
 /** Largest secret, key or token file that is read; a certificate chain fits well within. */
 const MAX_CREDENTIAL_BYTES = 256 * 1024;
+/** A file is read in no time; a pipe that nobody writes to is not. */
+const READ_TIMEOUT_MS = 5000;
 
 /**
  * Reads a secret, key or token from where it lies now. Trailing line ends are not part of it.
@@ -28,12 +30,15 @@ function readEnvironment(name: string, what: string): string {
 }
 
 async function readSecretFile(file: string, what: string): Promise<string> {
-  let content: Buffer;
+  const chunks: Buffer[] = [];
   try {
-    content = await readFile(file);
+    // As a stream, since a device or a pipe in its place has no end, or never begins.
+    const options = { end: MAX_CREDENTIAL_BYTES, signal: AbortSignal.timeout(READ_TIMEOUT_MS) };
+    for await (const chunk of createReadStream(file, options)) chunks.push(chunk as Buffer);
   } catch (cause) {
     throw unavailable(`${what}: file "${file}" cannot be read: mount it, and let this user read it`, cause);
   }
+  const content = Buffer.concat(chunks);
   if (content.length > MAX_CREDENTIAL_BYTES) {
     throw unavailable(`${what}: file "${file}" is larger than ${MAX_CREDENTIAL_BYTES} bytes: is it the right file?`);
   }

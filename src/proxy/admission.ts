@@ -19,18 +19,34 @@ export interface Serving {
   readonly table: RouteTable;
   /** Lower-case names of the headers that stay here, by route. */
   readonly withheld: ReadonlyMap<Route, ReadonlySet<string>>;
+  /** Lower-case names of all headers that may bear a caller's token, on whatever route. */
+  readonly tokenHeaders: ReadonlySet<string>;
 }
 
 /** All that can be worked out before a request comes. */
 export function createServing(config: Config): Serving {
-  const withheld = new Map(config.routes.map((route) => [route, withheldHeaders(route, config.hostHeader)]));
-  return { config, table: createRouteTable(config.routes), withheld };
+  const tokenHeaders = new Set(['authorization', ...config.routes.map(({ subjectToken }) => subjectToken.header)]);
+  const withheld = new Map(
+    config.routes.map((route) => [route, withheldHeaders(route, tokenHeaders, config.hostHeader)]),
+  );
+  return { config, table: createRouteTable(config.routes), withheld, tokenHeaders };
 }
 
-/** The caller's token and its proof go upstream on a passthrough route only, and the host to route by on none. */
-function withheldHeaders({ credential, subjectToken }: Route, hostHeader: string | undefined): ReadonlySet<string> {
-  const own = credential.kind === 'passthrough' ? [] : ['authorization', 'dpop', subjectToken.header];
-  return new Set(hostHeader === undefined ? own : [...own, hostHeader]);
+/**
+ * The caller's token and its proof go upstream on a passthrough route only, and there by that route's own header; the host to
+ * route by goes on none. An agent may send the token header of one route to all of them.
+ */
+function withheldHeaders(
+  { credential, subjectToken }: Route,
+  tokenHeaders: ReadonlySet<string>,
+  hostHeader: string | undefined,
+): ReadonlySet<string> {
+  const withheld = new Set([...tokenHeaders, 'dpop']);
+  if (credential.kind === 'passthrough') {
+    for (const name of ['authorization', 'dpop', subjectToken.header]) withheld.delete(name);
+  }
+  if (hostHeader !== undefined) withheld.add(hostHeader);
+  return withheld;
 }
 
 export interface AdmissionOptions {
@@ -66,6 +82,7 @@ export function findRoute(
   { table }: Serving,
   beforeReading: () => void,
 ): Found | Promise<Found> {
+  if (target.plainPath !== undefined) refuseAnotherRoute(target, target.plainPath, table);
   const method = request.method ?? '';
   const found = table.match(target, { method, message: 'unread' });
   if (found === undefined) throw noRoute();
@@ -78,6 +95,16 @@ export function findRoute(
     });
   }
   return { route: found, path: upstreamPath(found, target), body: undefined };
+}
+
+/**
+ * Two spellings of a path may be one to the backend. Where the plain one has routes of its own, the other must not go round
+ * them, and round what they ask for.
+ */
+function refuseAnotherRoute(target: RequestTarget, plainPath: string, table: RouteTable): void {
+  const written = table.candidates(target);
+  const plain = table.candidates({ ...target, path: plainPath });
+  if (plain.length !== written.length || plain.some((route, index) => route !== written[index])) throw noRoute();
 }
 
 function noRoute(): CambistError {
@@ -104,10 +131,11 @@ export async function admit(
   if (credentials.length > 1) throw ambiguous('more than one Authorization header');
   const { header } = route.subjectToken;
   const values = header === 'authorization' ? credentials : headerValues(raw, header);
-  const callerTokens = route.credential.kind === 'passthrough' ? [] : tokensOf([...credentials, ...values]);
+  const sent = tokensOf([...serving.tokenHeaders].flatMap((name) => headerValues(raw, name)));
+  const callerTokens = route.credential.kind === 'passthrough' ? [] : withEncodings(sent);
   if (callerTokens.some((token) => path.includes(token))) throw ambiguous("the caller's token in the URL as well");
 
-  if (sharesText(passage.id, callerTokens)) passage.id = randomUUID();
+  if (sharesText(passage.id, sent)) passage.id = randomUUID();
 
   const found = route.credential.kind === 'exchange' ? options.subjects(route, request.socket, values) : undefined;
   const subject = found instanceof Promise ? await found : found;
@@ -123,6 +151,11 @@ export async function admit(
       ? await takeBody(request, bearer === undefined ? 0 : route.retryBodyLimitBytes)
       : wholeBody(read);
   return { path, headers, body, bearer };
+}
+
+/** The tokens, and as a query or a cookie would have them. */
+function withEncodings(tokens: readonly string[]): readonly string[] {
+  return [...new Set(tokens.flatMap((token) => [token, encodeURIComponent(token)]))];
 }
 
 function ambiguous(what: string): CambistError {

@@ -44,6 +44,8 @@ export function attemptHandler(passage: Passage, route: Route, events: AttemptEv
   let state: 'relaying' | 'waiting' | 'discarding' = 'relaying';
   let discarded = 0;
   let failure: Error | undefined;
+  /** The answer ended while it was not clear yet what becomes of it: one without a body. */
+  let ended = false;
   /** What the body still lacks, where that is known and nobody else looks. */
   let missingBytes = 0;
 
@@ -66,15 +68,20 @@ export function attemptHandler(passage: Passage, route: Route, events: AttemptEv
   function wait(controller: Dispatcher.DispatchController, status: number, pending: Promise<boolean>): void {
     state = 'waiting';
     controller.pause();
-    void pending.then((goesOn) => {
+    const settled = pending.then((goesOn) => {
       if (goesOn) discard(controller);
       else {
         state = 'relaying';
-        if (failure === undefined) begin(controller, status);
-        else answered(upstreamError(failure, route.name));
+        if (failure === undefined) {
+          begin(controller, status);
+          if (ended) relay?.end();
+        } else {
+          answered(upstreamError(failure, route.name));
+        }
       }
       controller.resume();
     });
+    settled.catch((error: Error) => answered(upstreamError(error, route.name)));
   }
 
   return {
@@ -122,6 +129,7 @@ export function attemptHandler(passage: Passage, route: Route, events: AttemptEv
       if (discarded > MAX_DISCARDED_BYTES) controller.abort(new Error('the answer of a refused request is too long'));
     },
     onResponseEnd() {
+      if (state === 'waiting') ended = true;
       // Over HTTP/2 an answer that the upstream cancelled half-way looks whole to undici.
       if (missingBytes > 0) relay?.fail();
       else relay?.end();

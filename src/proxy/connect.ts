@@ -77,7 +77,7 @@ export function serveConnect(server: Server, { serving, traffic, logger, sockets
           'TLS inside a tunnel to a route is refused: let the agent call an http:// URL, or list the authority in ' +
             'forward_proxy.connect if it needs no token',
         );
-        socket.end(TLS_REFUSAL);
+        socket.end(TLS_REFUSAL, () => socket.destroy());
         return;
       }
       inside.add(socket);

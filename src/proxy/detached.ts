@@ -1,4 +1,5 @@
 import { type IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 
 /** Connections that the HTTP server has let go of, and no longer closes when it closes. */
@@ -30,7 +31,8 @@ export function responseOn(request: IncomingMessage, socket: Duplex): ServerResp
   response.shouldKeepAlive = false;
   response.assignSocket(socket as Parameters<ServerResponse['assignSocket']>[0]);
   socket.on('drain', () => response.emit('drain'));
-  response.once('finish', () => socket.end());
+  // `end` alone would leave it to the client when the connection, and with it the request, has ended.
+  response.once('finish', () => (socket as Socket).destroySoon());
   return response;
 }
 

@@ -63,12 +63,14 @@ function describe(
   const own = routes.find(describesItself);
   const [first] = routes;
   if (first === undefined) return undefined;
-  if (own === undefined) return { route: first, path: upstreamMetadataPath(first, resource), body: undefined };
+  const { request, url } = passage;
+  const readable = request.method === 'GET' || request.method === 'HEAD';
+  if (own === undefined) {
+    return readable ? { route: first, path: upstreamMetadataPath(first, resource), body: undefined } : undefined;
+  }
 
   traffic.routed(passage, own);
   traffic.assertOpen(config.limits.maxInFlight);
-  const { request, url } = passage;
-  const readable = request.method === 'GET' || request.method === 'HEAD';
   const body = readable
     ? resourceMetadata(routes, resource.path ?? '/', { url, rawHeaders: request.rawHeaders })
     : undefined;

@@ -1,6 +1,9 @@
 import type { Route } from '../config/config.ts';
 import type { ErrorCode } from '../errors.ts';
 
+/** nginx's status for a caller who went away before there was an answer. */
+export const CALLER_GONE = 499;
+
 /** How a request was answered, seen from the caller. */
 export type Outcome =
   /** The upstream's answer was relayed, whatever its status. */

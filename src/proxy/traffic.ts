@@ -7,7 +7,7 @@ import type { Tracing } from '../telemetry/tracing.ts';
 import type { Clock } from '../tokens/clock.ts';
 import { ownMetadata } from './caller-view.ts';
 import { headerValues, REQUEST_ID, sharesText, tokensOf } from './headers.ts';
-import type { Outcome, ProxyObserver } from './observer.ts';
+import { CALLER_GONE, type Outcome, type ProxyObserver } from './observer.ts';
 import type { Passage } from './passage.ts';
 import type { Relay } from './relay.ts';
 import { cutBy, logRequest } from './request-line.ts';
@@ -43,8 +43,6 @@ export interface TrafficOptions {
   readonly tracing: Tracing | undefined;
 }
 
-/** nginx's status for a caller who went away before there was an answer. */
-const CALLER_GONE = 499;
 const SWITCHING = 101;
 
 export function createTraffic({ clock, observer, logger, keepLine, tracing }: TrafficOptions): Traffic {
@@ -105,6 +103,13 @@ export function createTraffic({ clock, observer, logger, keepLine, tracing }: Tr
       };
       inFlight += 1;
       response.once('close', () => end(passage));
+      // Of a pipelined answer that still waits for its turn, Node says nothing when the connection ends.
+      if (response.socket === null) {
+        request.socket.setMaxListeners(0);
+        request.socket.once('close', () => {
+          if (!passage.gone) response.emit('close');
+        });
+      }
       return passage;
     },
     assertOpen(maxInFlight) {

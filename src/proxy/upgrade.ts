@@ -38,15 +38,16 @@ export function serveUpgrades(server: Server, options: UpgradeOptions): void {
       return;
     }
     sockets.add(socket);
+    const stopWatching = destroyAtEnd(socket);
     const passage = traffic.begin(request, responseOn(request, socket), request.url ?? '');
     enter(passage)
       .then((admitted) => {
-        if (admitted && !passage.gone) handshake(passage, socket, head);
+        if (admitted && !passage.gone) handshake(passage, socket, head, stopWatching);
       })
       .catch((error: unknown) => traffic.problem(passage, error));
   });
 
-  function handshake(passage: Passage, socket: Duplex, head: Buffer): void {
+  function handshake(passage: Passage, socket: Duplex, head: Buffer, stopWatching: () => void): void {
     const { leg, route } = passage;
     if (leg === undefined || route === undefined) throw new CambistError('ERR_INTERNAL', 'a request was not admitted');
     const switched = (protocol: string | undefined, headers: readonly string[], far: Duplex): void => {
@@ -56,6 +57,7 @@ export function serveUpgrades(server: Server, options: UpgradeOptions): void {
         traffic.problem(passage, upstreamError(new Error('it switched to another protocol'), route.name));
         return;
       }
+      stopWatching();
       traffic.switched(passage, headers);
       if (head.length > 0) socket.unshift(head);
       join(socket, far);
@@ -67,6 +69,25 @@ export function serveUpgrades(server: Server, options: UpgradeOptions): void {
     const onRetry = (): void => observer.upstreamRetried(route);
     dispatch({ passage, leg, route, dispatchers, onRetry, answered, switched }).catch(answered);
   }
+}
+
+/** Nobody reads the connection until it has switched, so nobody would see that the client is gone. @returns ends the watch */
+function destroyAtEnd(socket: Duplex): () => void {
+  const gone = (): void => void socket.destroy();
+  const look = (): void => {
+    const bytes = socket.read() as Buffer | null;
+    if (bytes === null) return;
+    // It talks before it was answered, which RFC 6455 does not let it.
+    stop();
+    socket.unshift(bytes);
+  };
+  const stop = (): void => {
+    socket.off('readable', look);
+    socket.off('end', gone);
+  };
+  socket.on('readable', look);
+  socket.once('end', gone);
+  return stop;
 }
 
 function namesWebSocket(value: string): boolean {

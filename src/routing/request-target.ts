@@ -4,6 +4,8 @@ export interface RequestTarget {
   readonly host: string | undefined;
   /** As it came, percent-encoding untouched; undefined where it is no path, or one that could climb out of a prefix. */
   readonly path: string | undefined;
+  /** The path as the most lenient server would read it; undefined where that is the path itself. */
+  readonly plainPath?: string | undefined;
   /** `''`, or `?` and what follows, as it came. */
   readonly query: string;
 }
@@ -42,7 +44,8 @@ export function parseRequestTarget(
   const mark = rest.indexOf('?');
   const path = mark === -1 ? rest : rest.slice(0, mark);
   const query = mark === -1 ? '' : rest.slice(mark);
-  return { host, path: checkedPath(absolute !== null && path === '' ? '/' : path), query };
+  const checked = checkedPath(absolute !== null && path === '' ? '/' : path);
+  return { host, path: checked, plainPath: checked === undefined ? undefined : plainPath(checked), query };
 }
 
 /** A name that is said twice names nobody. */
@@ -53,6 +56,21 @@ function only(values: readonly string[]): string | undefined {
 function checkedPath(path: string): string | undefined {
   if (!path.startsWith('/') || NOT_OF_A_PATH.test(path) || DOT_SEGMENT.test(path)) return undefined;
   return path;
+}
+
+/** Anything that a server might read away: escapes, path parameters, empty segments. */
+const NOT_PLAIN = /[%;]|\/\//;
+/** Escapes of what needs none (RFC 3986 section 6.2.2.2). */
+const NEEDLESS_ESCAPE = /%(?:2d|2e|3[0-9]|4[1-9a-f]|5[0-9a]|5f|6[1-9a-f]|7[0-9ae])/gi;
+
+function plainPath(path: string): string | undefined {
+  if (!NOT_PLAIN.test(path)) return undefined;
+  const plain = path
+    .replace(NEEDLESS_ESCAPE, (escaped) => String.fromCharCode(Number.parseInt(escaped.slice(1), 16)))
+    .replace(/;[^/]*/g, '')
+    .replace(/(?:%20|%00)+(?=\/|$)/g, '')
+    .replace(/\/{2,}/g, '/');
+  return plain === path ? undefined : plain;
 }
 
 /** A host as routes are matched by: lower case, no user information, no port, no trailing dot. */

@@ -9,6 +9,8 @@ import type { FormField } from './token-request.ts';
 export interface ClientAuthentication {
   readonly authorization: string | undefined;
   readonly fields: readonly FormField[];
+  /** What beside the form must not be shown should the server repeat it. */
+  readonly secrets: readonly string[];
 }
 
 const JWT_BEARER = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
@@ -35,7 +37,7 @@ export async function authenticateClient(
       return inForm(server.clientId === undefined ? [] : [['client_id', clientId]]);
     case 'client_secret_basic': {
       const secret = await readClientSecret(auth.clientSecret, server);
-      return { authorization: basic(clientId, secret, auth.basicEncoding), fields: [] };
+      return inHeader(clientId, secret, auth.basicEncoding);
     }
     case 'client_secret_post':
       return inForm([
@@ -52,7 +54,7 @@ export async function authenticateClient(
 }
 
 function inForm(fields: readonly FormField[]): ClientAuthentication {
-  return { authorization: undefined, fields };
+  return { authorization: undefined, fields, secrets: [] };
 }
 
 function asserted(clientId: string, type: string, assertion: string): ClientAuthentication {
@@ -70,9 +72,10 @@ async function readClientSecret(
   return (await readCredential(source, `client secret of authorization server "${server.name}"`)).reveal();
 }
 
-function basic(id: string, secret: string, encoding: 'form' | 'raw'): string {
+function inHeader(id: string, secret: string, encoding: 'form' | 'raw'): ClientAuthentication {
   const pair = encoding === 'form' ? `${formEncode(id)}:${formEncode(secret)}` : `${id}:${secret}`;
-  return `Basic ${Buffer.from(pair, 'utf8').toString('base64')}`;
+  const credentials = Buffer.from(pair, 'utf8').toString('base64');
+  return { authorization: `Basic ${credentials}`, fields: [], secrets: [secret, formEncode(secret), credentials] };
 }
 
 /** Leaves `-_.~` raw, which suits the servers that decode and, for ordinary secrets, those that do not. */

@@ -46,10 +46,13 @@ export function resourceDigest(route: Route): ResourceDigest {
 const keysBySubject = new WeakMap<Subject, Map<string, string>>();
 /** A client that makes up session ids must not make this memory grow. */
 const MAX_KEYS = 32;
+/** Nor one that makes up long ones: servers name sessions by far less. */
+const MAX_KEPT_ID = 256;
 
 /** What a token is kept under: per (session, resource), and always bound to the subject token. */
 export function tokenKey({ subject, id }: Session, resource: ResourceDigest): string {
   if (subject === undefined) return digest([undefined, id, resource]);
+  if (id !== undefined && id.length > MAX_KEPT_ID) return digest([subject.digest, id, resource]);
   let keys = keysBySubject.get(subject);
   if (keys === undefined || keys.size >= MAX_KEYS) {
     keys = new Map();

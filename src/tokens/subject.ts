@@ -24,7 +24,8 @@ const DPOP = /^dpop(?: +|$)/i;
  * @param header lower-case name; in `authorization` the scheme must be `Bearer`, elsewhere it may be left out
  * @param values every line of that header
  * @returns undefined where there is none
- * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID where it is malformed, sent more than once or bound to the caller
+ * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID where it is malformed, sent more than once or bound to the caller,
+ *   ERR_SUBJECT_TOKEN_MISSING where there is a credential and it is no token
  * @see RFC 6750 section 2.1, RFC 9449 section 7.1
  */
 export function readSubject(header: string, values: readonly string[]): Subject | undefined {
@@ -33,7 +34,8 @@ export function readSubject(header: string, values: readonly string[]): Subject 
   if (values.length > 1) throw invalid(`the header "${header}" came more than once: send it once`);
   if (DPOP.test(value)) throw bound('comes with the scheme DPoP');
   const hasScheme = BEARER.test(value);
-  if (header === 'authorization' && !hasScheme) return undefined;
+  // Whoever shows another credential is not nobody, and must not be taken for one to whom our own token may be lent.
+  if (header === 'authorization' && !hasScheme) throw missing();
   const token = (hasScheme ? value.replace(BEARER, '') : value).trim();
   if (!isToken(token)) throw invalid(`the header "${header}" holds no well-formed bearer token`);
   return toSubject(token);
@@ -93,6 +95,10 @@ function bound(how: string): CambistError {
   return invalid(
     `the subject token ${how}, and nobody but its holder can show it: let the agent obtain one that is a plain bearer`,
   );
+}
+
+function missing(): CambistError {
+  return new CambistError('ERR_SUBJECT_TOKEN_MISSING', 'the scheme of the Authorization header is not Bearer');
 }
 
 function invalid(message: string): CambistError {

@@ -154,7 +154,7 @@ export function createTokenEndpoint(
     if (server.dpop) headers.dpop = await dpop.prove({ method: 'POST', url, nonceFrom });
     const sentAtMs = clock.monotonicMs();
     const answer = await send({ method: 'POST', url, headers, body: form.toString(), signal });
-    return { answer, sentAtMs, secrets: secretsOf(form) };
+    return { answer, sentAtMs, secrets: [...secretsOf(form), ...client.secrets] };
   }
 
   return {

@@ -1,6 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import type { StatusReport } from '../../src/admin/status.ts';
 import { startWorld, type WorldConfig } from '../harness/world.ts';
 import { monitoredPort, podAddress } from '../watch/pod-monitor.ts';
 import { type Prometheus, startPrometheus } from '../watch/prometheus.ts';
@@ -13,8 +14,8 @@ import { condense, type Finding, readStory, rewriteStory, tell, withoutFigures }
 const USAGE = `Usage: npm run incident [-- --write]
 
 Starts the demo's servers, cambist, callers and a real Prometheus with the rules of deploy/. Takes away in turn the
-authorization server, a backend, the client secret and the config file; prints which alert fires, what /readyz says,
-what callers meet and what the log says; and mends it again. Time runs ${QUICKENED} times faster for the rules.
+authorization server, a backend, the client secret and the config file; prints which alert fires, what /readyz and
+the status page say, what callers meet and what the log says; and mends it again. Time runs ${QUICKENED} times faster for the rules.
 Fails where deploy/README.md tells it otherwise.
   --write  make deploy/README.md tell it as it was
 `;
@@ -102,7 +103,11 @@ async function play(act: Act, stage: Stage, prometheus: Prometheus, callers: Cal
     .filter(({ state }) => state === 'firing')
     .map(({ labels, annotations }) => ({ name: labels.alertname, summary: annotations.summary ?? '' }));
   const readyz = await fetch(`${cambist.adminUrl}/readyz`);
-  const looked = { readyz: `${readyz.status} ${await readyz.text()}`, experience: callers.experience(act.route) };
+  const looked = {
+    readyz: `${readyz.status} ${await readyz.text()}`,
+    page: await lookAtPage(cambist.adminUrl),
+    experience: callers.experience(act.route),
+  };
   const line = cambist.logs().findLast(act.tells);
   const mendedMs = performance.now();
   await act.mend(stage);
@@ -115,6 +120,24 @@ async function play(act: Act, stage: Stage, prometheus: Prometheus, callers: Cal
     ...looked,
     log: line === undefined ? 'nothing' : condense(line, cambist.directory),
   };
+}
+
+/** What the status page has at its top, or else its last failure. */
+async function lookAtPage(adminUrl: string): Promise<string> {
+  const page = await (await fetch(`${adminUrl}/`)).text();
+  const attention = /<section class="attention">[\s\S]*?<\/section>/.exec(page)?.[0] ?? '';
+  const items = [...attention.matchAll(/<li>([\s\S]*?)<\/li>/g)].map(([, item = '']) => textOf(item));
+  if (items.length > 0) return items.join(' ');
+  const report = (await (await fetch(`${adminUrl}/status.json`)).json()) as StatusReport;
+  const [last] = report.failures;
+  return last === undefined ? 'nothing' : `last failure ${last.error}: ${last.mend}`;
+}
+
+function textOf(html: string): string {
+  return html
+    .replace(/<[^>]*>/g, '')
+    .replaceAll('&quot;', '"')
+    .trim();
 }
 
 /** Not one alert fires, or is about to. */

@@ -8,18 +8,21 @@ export interface Finding {
   readonly firesAfterMinutes: number;
   readonly endsAfterMinutes: number;
   readonly readyz: string;
+  /** What the status page says. */
+  readonly page: string;
   readonly experience: Experience;
   readonly log: string;
 }
 
 /** A finding as a person reads it, and as the story has it. */
 export function tell(finding: Finding): string {
-  const { what, alerts, firesAfterMinutes, endsAfterMinutes, readyz, experience, log } = finding;
+  const { what, alerts, firesAfterMinutes, endsAfterMinutes, readyz, page, experience, log } = finding;
   return [
     what,
     ...alerts.map(({ name, summary }) => `alert      ${name}: ${summary}`),
     `           fires after ${firesAfterMinutes} min, ends ${endsAfterMinutes} min after the mend`,
     `/readyz    ${readyz}`,
+    `page       ${page}`,
     `regular    ${experience.regular}`,
     `newcomer   ${experience.newcomer}`,
     `log        ${log}`,
