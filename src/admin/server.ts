@@ -26,8 +26,8 @@ export interface AdminSources {
 }
 
 /**
- * The second listener: `/metrics`, `/livez`, `/readyz`, `/cache`, and at `/` the status page. It has no authentication, so nothing on it is worth having:
- * names and figures, no token, digest, user or address.
+ * The second listener: `/metrics`, `/livez`, `/readyz`, `/cache`, and at `/` the status page. It has no authentication, so
+ * nothing on it is worth having: names and figures, no token, digest, user or address.
  */
 export function createAdminServer({ registry, readiness, cacheReport, status }: AdminSources): FastifyInstance {
   const app = fastify({ logger: false, forceCloseConnections: true });
@@ -41,7 +41,8 @@ export function createAdminServer({ registry, readiness, cacheReport, status }: 
     return reply.type(registry.contentType).send(text);
   });
   app.get('/cache', (request, reply) => {
-    // How much which backend is used is nobody's business outside the pod, even where the port is open to it.
+    // When tokens of which route were got, and when they end, tells of single callers, as the counts of /metrics and
+    // /status.json do not: that stays in the pod, even where the port is open.
     if (!isLoopback(request.socket.remoteAddress)) return reply.code(403).send({ error: 'from loopback only' });
     return reply.send({ routes: cacheReport() });
   });

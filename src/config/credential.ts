@@ -1,12 +1,13 @@
-import { createReadStream } from 'node:fs';
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { CambistError } from '../errors.ts';
 import type { CredentialSource } from './config.ts';
 import { Secret } from './secret.ts';
 
 /** Largest secret, key or token file that is read; a certificate chain fits well within. */
 const MAX_CREDENTIAL_BYTES = 256 * 1024;
-/** A file is read in no time; a pipe that nobody writes to is not. */
-const READ_TIMEOUT_MS = 5000;
+/** Else opening a pipe waits for who writes to it, and holds one of Node's few threads. Windows has no such flag. */
+const OPEN_AT_ONCE = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
 
 /**
  * Reads a secret, key or token from where it lies now. Trailing line ends are not part of it.
@@ -30,15 +31,13 @@ function readEnvironment(name: string, what: string): string {
 }
 
 async function readSecretFile(file: string, what: string): Promise<string> {
-  const chunks: Buffer[] = [];
+  let content: Buffer | undefined;
   try {
-    // As a stream, since a device or a pipe in its place has no end, or never begins.
-    const options = { end: MAX_CREDENTIAL_BYTES, signal: AbortSignal.timeout(READ_TIMEOUT_MS) };
-    for await (const chunk of createReadStream(file, options)) chunks.push(chunk as Buffer);
+    content = await readStart(file);
   } catch (cause) {
     throw unavailable(`${what}: file "${file}" cannot be read: mount it, and let this user read it`, cause);
   }
-  const content = Buffer.concat(chunks);
+  if (content === undefined) throw unavailable(`${what}: "${file}" is a folder, a device or a pipe: name a file`);
   if (content.length > MAX_CREDENTIAL_BYTES) {
     throw unavailable(`${what}: file "${file}" is larger than ${MAX_CREDENTIAL_BYTES} bytes: is it the right file?`);
   }
@@ -47,4 +46,20 @@ async function readSecretFile(file: string, what: string): Promise<string> {
 
 function unavailable(message: string, cause?: unknown): CambistError {
   return new CambistError('ERR_CREDENTIAL_UNAVAILABLE', message, { cause });
+}
+
+/** Up to a byte more than is allowed; undefined where it is no regular file. */
+async function readStart(file: string): Promise<Buffer | undefined> {
+  const handle = await open(file, OPEN_AT_ONCE);
+  try {
+    // A device or a pipe has no end, or never begins.
+    if (!(await handle.stat()).isFile()) return undefined;
+    const chunks: Buffer[] = [];
+    for await (const chunk of handle.createReadStream({ end: MAX_CREDENTIAL_BYTES, autoClose: false })) {
+      chunks.push(chunk as Buffer);
+    }
+    return Buffer.concat(chunks);
+  } finally {
+    await handle.close();
+  }
 }

@@ -8,7 +8,7 @@ import type { Broker } from '../tokens/broker.ts';
 import type { Clock } from '../tokens/clock.ts';
 import type { SubjectSource } from '../tokens/subject-source.ts';
 import { bearerFor } from './bearer.ts';
-import { headerValues, sharesText, tokensOf, upstreamHeaders } from './headers.ts';
+import { bearsToken, headerValues, sharesText, tokensOf, upstreamHeaders } from './headers.ts';
 import { readMessage } from './message.ts';
 import type { Passage, UpstreamLeg } from './passage.ts';
 import { takeBody, wholeBody } from './request-body.ts';
@@ -82,7 +82,6 @@ export function findRoute(
   { table }: Serving,
   beforeReading: () => void,
 ): Found | Promise<Found> {
-  if (target.plainPath !== undefined) refuseAnotherRoute(target, target.plainPath, table);
   const method = request.method ?? '';
   const found = table.match(target, { method, message: 'unread' });
   if (found === undefined) throw noRoute();
@@ -95,16 +94,6 @@ export function findRoute(
     });
   }
   return { route: found, path: upstreamPath(found, target), body: undefined };
-}
-
-/**
- * Two spellings of a path may be one to the backend. Where the plain one has routes of its own, the other must not go round
- * them, and round what they ask for.
- */
-function refuseAnotherRoute(target: RequestTarget, plainPath: string, table: RouteTable): void {
-  const written = table.candidates(target);
-  const plain = table.candidates({ ...target, path: plainPath });
-  if (plain.length !== written.length || plain.some((route, index) => route !== written[index])) throw noRoute();
 }
 
 function noRoute(): CambistError {
@@ -132,8 +121,8 @@ export async function admit(
   const { header } = route.subjectToken;
   const values = header === 'authorization' ? credentials : headerValues(raw, header);
   const sent = tokensOf([...serving.tokenHeaders].flatMap((name) => headerValues(raw, name)));
-  const callerTokens = route.credential.kind === 'passthrough' ? [] : withEncodings(sent);
-  if (callerTokens.some((token) => path.includes(token))) throw ambiguous("the caller's token in the URL as well");
+  const callerTokens = route.credential.kind === 'passthrough' ? [] : sent;
+  if (bearsToken(path, callerTokens)) throw ambiguous("the caller's token in the URL as well");
 
   if (sharesText(passage.id, sent)) passage.id = randomUUID();
 
@@ -151,11 +140,6 @@ export async function admit(
       ? await takeBody(request, bearer === undefined ? 0 : route.retryBodyLimitBytes)
       : wholeBody(read);
   return { path, headers, body, bearer };
-}
-
-/** The tokens, and as a query or a cookie would have them. */
-function withEncodings(tokens: readonly string[]): readonly string[] {
-  return [...new Set(tokens.flatMap((token) => [token, encodeURIComponent(token)]))];
 }
 
 function ambiguous(what: string): CambistError {

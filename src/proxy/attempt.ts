@@ -44,6 +44,7 @@ export function attemptHandler(passage: Passage, route: Route, events: AttemptEv
   let state: 'relaying' | 'waiting' | 'discarding' = 'relaying';
   let discarded = 0;
   let failure: Error | undefined;
+  let abort: (() => void) | undefined;
   /** The answer ended while it was not clear yet what becomes of it: one without a body. */
   let ended = false;
   /** What the body still lacks, where that is known and nobody else looks. */
@@ -86,7 +87,7 @@ export function attemptHandler(passage: Passage, route: Route, events: AttemptEv
 
   return {
     onRequestStart(controller) {
-      const abort = (): void => controller.abort(new Error('the caller went away'));
+      abort = () => controller.abort(new Error('the caller went away'));
       if (passage.gone) abort();
       else passage.abort = abort;
     },
@@ -130,6 +131,8 @@ export function attemptHandler(passage: Passage, route: Route, events: AttemptEv
     },
     onResponseEnd() {
       if (state === 'waiting') ended = true;
+      // There is nothing left to abort, and the error for it would cost each request more than its admission does.
+      if (passage.abort === abort) passage.abort = undefined;
       // Over HTTP/2 an answer that the upstream cancelled half-way looks whole to undici.
       if (missingBytes > 0) relay?.fail();
       else relay?.end();

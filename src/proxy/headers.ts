@@ -31,14 +31,27 @@ const MIN_TOKEN_LENGTH = 8;
 
 /** The tokens in the values of a header, with or without a scheme before them. */
 export function tokensOf(values: readonly string[]): string[] {
-  const tokens = values.map((value) => value.trim()).map((value) => value.slice(value.lastIndexOf(' ') + 1));
-  return [...new Set(tokens)].filter((token) => token.length >= MIN_TOKEN_LENGTH);
+  const tokens: string[] = [];
+  for (const value of values) {
+    const trimmed = value.trim();
+    const token = trimmed.slice(trimmed.lastIndexOf(' ') + 1);
+    if (token.length >= MIN_TOKEN_LENGTH && !tokens.includes(token)) tokens.push(token);
+  }
+  return tokens;
 }
 
 /** Is the text a part of one of the tokens, or one of them a part of it? */
 export function sharesText(text: string, tokens: readonly string[]): boolean {
   const long = text.length >= MIN_TOKEN_LENGTH;
   return tokens.some((token) => text.includes(token) || (long && token.includes(text)));
+}
+
+/** Is one of the tokens in the text, as it is or in percent-encoding, as a query or a cookie would have it? */
+export function bearsToken(text: string, tokens: readonly string[]): boolean {
+  if (tokens.some((token) => text.includes(token))) return true;
+  if (tokens.length === 0 || !text.includes('%')) return false;
+  const decoded = text.replace(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+  return tokens.some((token) => decoded.includes(token));
 }
 
 /** What goes upstream in place of what the caller sent. */
@@ -68,7 +81,7 @@ export function upstreamHeaders(raw: RawHeaders, rules: RequestHeaderRules): str
     const key = name.toLowerCase();
     if (key === 'host' || key === REQUEST_ID || HOP_BY_HOP.has(key)) continue;
     if (rules.withheld.has(key) || listed?.has(key) === true) continue;
-    if (rules.callerTokens.some((token) => value.includes(token))) continue;
+    if (bearsToken(value, rules.callerTokens)) continue;
     headers.push(name, value);
   }
   headers.push(REQUEST_ID, rules.requestId);

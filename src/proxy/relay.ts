@@ -14,7 +14,8 @@ export interface Relay {
   end(): void;
   /** The upstream broke off: the caller sees a reset, never a clean end. */
   fail(): void;
-  readonly failed: boolean;
+  /** Did it? */
+  hasFailed(): boolean;
 }
 
 type Controller = Dispatcher.DispatchController;
@@ -60,9 +61,8 @@ export function createRelay(
       if (rest !== undefined && rest.length > 0) response?.write(rest);
       response?.end();
     },
-    get failed() {
-      return failed;
-    },
+    // No getter: V8 gives each object with one a class of its own, and that keeps the request alive until a full collection.
+    hasFailed: () => failed,
     fail() {
       failed = true;
       if (response === undefined) return;

@@ -57,7 +57,7 @@ export function logRequest(logger: Logger, passage: Passage, totalMs: number, ke
 /** Who ended an answer that had begun and was not whole. */
 export function cutBy({ relay, response }: Passage): 'upstream' | 'caller' | undefined {
   if (relay === undefined || response.writableFinished) return undefined;
-  return relay.failed ? 'upstream' : 'caller';
+  return relay.hasFailed() ? 'upstream' : 'caller';
 }
 
 /** @see W3C Trace Context section 3.2 */

@@ -45,7 +45,10 @@ export function parseRequestTarget(
   const path = mark === -1 ? rest : rest.slice(0, mark);
   const query = mark === -1 ? '' : rest.slice(mark);
   const checked = checkedPath(absolute !== null && path === '' ? '/' : path);
-  return { host, path: checked, plainPath: checked === undefined ? undefined : plainPath(checked), query };
+  const plain = checked === undefined ? undefined : plainPath(checked);
+  // Dots with something behind them that is read away.
+  if (plain !== undefined && DOT_SEGMENT.test(plain)) return { host, path: undefined, query };
+  return { host, path: checked, plainPath: plain, query };
 }
 
 /** A name that is said twice names nobody. */
@@ -58,19 +61,32 @@ function checkedPath(path: string): string | undefined {
   return path;
 }
 
-/** Anything that a server might read away: escapes, path parameters, empty segments. */
-const NOT_PLAIN = /[%;]|\/\//;
-/** Escapes of what needs none (RFC 3986 section 6.2.2.2). */
-const NEEDLESS_ESCAPE = /%(?:2d|2e|3[0-9]|4[1-9a-f]|5[0-9a]|5f|6[1-9a-f]|7[0-9ae])/gi;
+/** Anything that a server might read away or in another way: escapes, path parameters, backslashes, empty segments. */
+const NOT_PLAIN = /[%;\\]|\/\//;
+/** Escapes of printable ASCII; a percent sign stays, or it would make an escape of what comes after it. */
+const PRINTABLE_ESCAPE = /%(?:2[1-46-9a-f]|[3-6][0-9a-f]|7[0-9a-e])/gi;
+/** Where a segment ends for some: at path parameters, at what looks like a query or a fragment, at a zero byte. */
+const SEGMENT_END = /[;?#]|%00/;
+/** Escaped white space, which some take away at an end. */
+const BLANK_ESCAPES = new Set(['%20', '%09', '%0a', '%0d']);
 
 function plainPath(path: string): string | undefined {
   if (!NOT_PLAIN.test(path)) return undefined;
-  const plain = path
-    .replace(NEEDLESS_ESCAPE, (escaped) => String.fromCharCode(Number.parseInt(escaped.slice(1), 16)))
-    .replace(/;[^/]*/g, '')
-    .replace(/(?:%20|%00)+(?=\/|$)/g, '')
-    .replace(/\/{2,}/g, '/');
-  return plain === path ? undefined : plain;
+  const segments = path
+    .replace(PRINTABLE_ESCAPE, (escaped) => String.fromCharCode(Number.parseInt(escaped.slice(1), 16)))
+    .split(/[/\\]/)
+    .map(plainSegment);
+  const plain = segments.filter((segment, index) => index === 0 || index === segments.length - 1 || segment !== '');
+  const joined = plain.join('/');
+  return joined === path ? undefined : joined;
+}
+
+/** Without a regular expression that looks for repeated escapes at an end: that takes time with the square of them. */
+function plainSegment(segment: string): string {
+  const cut = segment.search(SEGMENT_END);
+  let end = cut === -1 ? segment.length : cut;
+  while (end >= 3 && BLANK_ESCAPES.has(segment.slice(end - 3, end).toLowerCase())) end -= 3;
+  return segment.slice(0, end);
 }
 
 /** A host as routes are matched by: lower case, no user information, no port, no trailing dot. */

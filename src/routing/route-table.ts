@@ -11,10 +11,13 @@ export interface Unread {
 
 /** Finds the route of a request, at a cost that does not grow with the number of routes. */
 export interface RouteTable {
-  /** Undefined: no route, and the request is refused. Without facts: a POST that bears no message. */
+  /**
+   * Undefined: no route, and the request is refused, as is one whose path has a plainer spelling with other candidates.
+   * Without facts: a POST that bears no message.
+   */
   match(target: RequestTarget, facts?: KnownFacts): Route | undefined;
   match(target: RequestTarget, facts: RequestFacts): Route | Unread | undefined;
-  /** Every route that a request with this host and path could take, whatever else it has; the most exact first. */
+  /** Every route that a request with this host and path could take as they are written, whatever else it has; the most exact first. */
   candidates(target: RequestTarget): readonly Route[];
   /** Does some route name this host, by itself or by a wildcard? */
   namesHost(host: string): boolean;
@@ -47,16 +50,29 @@ export function createRouteTable(routes: readonly Route[]): RouteTable {
   function match(target: RequestTarget, facts?: KnownFacts): Route | undefined;
   function match(target: RequestTarget, facts: RequestFacts): Route | Unread | undefined;
   function match(target: RequestTarget, facts: RequestFacts = NO_MESSAGE): Route | Unread | undefined {
+    if (target.plainPath !== undefined && leadsElsewhere(target, target.plainPath)) return undefined;
     return find(target, choose, facts);
+  }
+
+  function candidates(target: RequestTarget): Route[] {
+    const found: Route[] = [];
+    find(target, collect, found);
+    return found;
+  }
+
+  /**
+   * Two spellings of a path may be one to the backend. Where the plain one has routes of its own, the other must not go
+   * round them, and round what they ask for.
+   */
+  function leadsElsewhere(target: RequestTarget, plainPath: string): boolean {
+    const written = candidates(target);
+    const plain = candidates({ ...target, path: plainPath });
+    return plain.length !== written.length || plain.some((route, index) => route !== written[index]);
   }
 
   return {
     match,
-    candidates(target) {
-      const found: Route[] = [];
-      find(target, collect, found);
-      return found;
-    },
+    candidates,
     namesHost: (host) => exact.has(host) || suffixes(host).some((suffix) => wildcard.has(suffix)),
   };
 }

@@ -20,12 +20,13 @@ export function whyNot(
   if (!pathMatches(path, target.path)) return `its path ${path} is no whole-segment prefix of ${target.path}`;
   const unmet = conditions === undefined ? undefined : unmetCondition(conditions, facts);
   if (unmet !== undefined) return unmet;
-  const other = taken?.match;
-  if (other !== undefined && hostRank(other.host) !== hostRank(host)) {
-    return `the host of "${taken?.name}" is more exact`;
+  if (taken === undefined) return 'some servers would read the path of the request as another, which has other routes';
+  const other = taken.match;
+  if (hostRank(other.host) !== hostRank(host)) {
+    return `the host of "${taken.name}" is more exact`;
   }
-  if (other?.path === path) return `the conditions of "${taken?.name}" are more exact`;
-  return `the path of "${taken?.name}" is longer`;
+  if (other.path === path) return `the conditions of "${taken.name}" are more exact`;
+  return `the path of "${taken.name}" is longer`;
 }
 
 function unmetCondition({ methods, mcpMethods, mcpNames }: Conditions, facts: KnownFacts): string | undefined {

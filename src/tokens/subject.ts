@@ -30,7 +30,8 @@ const DPOP = /^dpop(?: +|$)/i;
  */
 export function readSubject(header: string, values: readonly string[]): Subject | undefined {
   const [value] = values;
-  if (value === undefined) return undefined;
+  if (value === undefined || (values.length === 1 && value.trim() === '' && header === 'authorization'))
+    return undefined;
   if (values.length > 1) throw invalid(`the header "${header}" came more than once: send it once`);
   if (DPOP.test(value)) throw bound('comes with the scheme DPoP');
   const hasScheme = BEARER.test(value);

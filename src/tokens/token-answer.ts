@@ -112,7 +112,9 @@ function readExpiresIn(value: unknown, serverName: string): number | undefined {
 
 /** A server that repeats what it was sent must not write our log. */
 function hide(text: string, secrets: readonly string[]): string {
-  return secrets.reduce((rest, secret) => rest.replaceAll(secret, '[redacted]'), text);
+  // The longest first: a short one that was cut out of it would leave the rest to be read.
+  const longestFirst = [...secrets].sort((a, b) => b.length - a.length);
+  return longestFirst.reduce((rest, secret) => rest.replaceAll(secret, '[redacted]'), text);
 }
 
 /** What a 4xx means: whose fault it is decides what the caller is told. */

@@ -128,7 +128,9 @@ test('each way in which an authorization server refuses has its answer', async (
       const headers = await scene.bearer();
       const expected = { code, ...(challenge === undefined ? {} : { challenge }) };
       const answer = await provokeProblem(scene, { headers }, { ...expected, failedExchanges: 1 });
-      const exchange = await scene.cambist.waitForLog(({ msg, error: logged }) => msg === 'exchange' && logged === code);
+      const exchange = await scene.cambist.waitForLog(
+        ({ msg, error: logged }) => msg === 'exchange' && logged === code,
+      );
       assert.equal(exchange.authorization_server, 'local');
       assert.equal(exchange.result, 'failure');
 

@@ -81,7 +81,9 @@ test('after some faults in a row nobody waits for the authorization server, unti
   const known = await scene.bearer();
   assert.equal((await scene.call({ headers: known })).status, 200);
   authorizationServer.mood = { kind: 'answer', status: 500, body: CANARY };
-  for (let fault = 1; fault <= 3; fault += 1) await fail(scene);
+  const newcomers = await Promise.all([1, 2, 3, 4, 5, 6].map(() => scene.bearer()));
+  // At once, so that the pause after the last of them is one of seconds.
+  await Promise.all(newcomers.map((headers) => scene.call({ headers })));
   const before = authorizationServer.requests.length;
   await fail(scene, { failedExchanges: 0 });
   assert.equal(authorizationServer.requests.length, before, 'the breaker is open');

@@ -33,7 +33,7 @@ export const ACTS: readonly Act[] = [
     route: 'github',
     takeAway: ({ gate }) => gate.shut(),
     mend: ({ gate }) => gate.reopen(),
-    tells: ({ msg, code, route }) => msg === 'exchange' && code === 'ERR_STS_UNAVAILABLE' && route === 'github',
+    tells: ({ msg, error, route }) => msg === 'exchange' && error === 'ERR_STS_UNAVAILABLE' && route === 'github',
   },
   {
     name: 'backend',
@@ -41,7 +41,7 @@ export const ACTS: readonly Act[] = [
     route: 'github',
     takeAway: ({ world }) => world.backends.github.close(),
     mend: ({ world }) => restartBackend(world, 'github'),
-    tells: ({ msg, code }) => msg === 'request' && code === 'ERR_UPSTREAM_UNREACHABLE',
+    tells: ({ msg, error }) => msg === 'request' && error === 'ERR_UPSTREAM_UNREACHABLE',
   },
   {
     name: 'wrong-secret',
@@ -49,7 +49,7 @@ export const ACTS: readonly Act[] = [
     route: 'docs',
     takeAway: (stage) => writeFile(secretFile(stage), 'not the secret that the authorization server knows'),
     mend: (stage) => writeFile(secretFile(stage), stage.clientSecret),
-    tells: ({ msg, code, route }) => msg === 'exchange' && code === 'ERR_CLIENT_REFUSED' && route === 'docs',
+    tells: ({ msg, error, route }) => msg === 'exchange' && error === 'ERR_CLIENT_REFUSED' && route === 'docs',
   },
   {
     name: 'no-secret',
@@ -57,7 +57,7 @@ export const ACTS: readonly Act[] = [
     route: 'docs',
     takeAway: (stage) => rm(secretFile(stage)),
     mend: (stage) => writeFile(secretFile(stage), stage.clientSecret),
-    tells: ({ msg, code, route }) => msg === 'exchange' && code === 'ERR_CREDENTIAL_UNAVAILABLE' && route === 'docs',
+    tells: ({ msg, error, route }) => msg === 'exchange' && error === 'ERR_CREDENTIAL_UNAVAILABLE' && route === 'docs',
   },
   {
     name: 'config-file',

@@ -129,3 +129,14 @@ test('the end of a session drops the tokens of every route that shares it', asyn
   await send(callOf('drop'), session);
   assert.deepEqual(scopes(), ['read', 'delete', 'delete']);
 });
+
+test('a Content-Type that is too long to be one is refused before any exchange', async (t) => {
+  const { send, upstream, authorizationServer, app } = await startTools(t);
+  for (const type of ['charset'.repeat(4000), `application/json; x="${'='.repeat(20_000)}"`]) {
+    assertProblem(await send(callOf('list'), { 'content-type': type }), 'ERR_ROUTE_NOT_FOUND');
+  }
+  assert.equal(upstream.requests.length + authorizationServer.requests.length, 0);
+  assert.match(app.logText(), /its Content-Type is too long to be one/);
+  const type = `application/json; charset=utf-8; x="${'y'.repeat(200)}"`;
+  assert.equal((await send(callOf('list'), { 'content-type': type })).status, 200);
+});

@@ -129,3 +129,17 @@ test('callers that send their headers slowly keep nobody waiting', async (t) => 
   assert.equal((await soon('an ordinary request', call(`${app.url}/plain`))).status, 200);
   for (const connection of slow) connection.socket.destroy();
 });
+
+test('an expectation that is unknown here does not keep a request from its route', async (t) => {
+  const { app, upstream } = await startPlainGateway(t);
+  const connection = await connectRaw(app.url);
+  connection.send(
+    'POST /plain/x HTTP/1.1\r\nHost: h\r\nExpect: foo\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello',
+  );
+  const all = await soon('the answer', connection.closed());
+  assert.match(all, /^HTTP\/1\.1 200 [\s\S]*"url":"\/mcp\/x"[\s\S]*"body":"hello"/);
+  assert.equal(upstream.requests[0]?.headers.expect, undefined);
+  const unrouted = await connectRaw(app.url);
+  unrouted.send('GET /nowhere HTTP/1.1\r\nHost: h\r\nExpect: foo\r\nConnection: close\r\n\r\n');
+  assert.match(await soon('the refusal', unrouted.closed()), /^HTTP\/1\.1 403 [\s\S]*ERR_ROUTE_NOT_FOUND/);
+});

@@ -152,3 +152,22 @@ test("what an upstream's challenge says of its own metadata does not reach the c
   const passed = await call(`${app.url}/github`, { headers: { authorization } });
   assert.equal(passed.headers['www-authenticate'], `${theirs}, Bearer resource_metadata="broken`);
 });
+
+test("an upstream's own metadata is to be read, and the way to it is no way round the methods of a route", async (t) => {
+  for (const credential of ['none', 'passthrough']) {
+    const { app, upstream } = await startWithIssuer(t, {
+      route: { credential, match: { path: '/github', methods: ['GET'] } },
+    });
+    for (const method of ['DELETE', 'POST', 'PUT', 'PATCH', 'OPTIONS']) {
+      assertProblem(await call(`${app.url}${WELL_KNOWN}/github/x`, { method }), 'ERR_ROUTE_NOT_FOUND');
+    }
+    assert.equal(upstream.requests.length, 0);
+    for (const method of ['GET', 'HEAD']) {
+      assert.equal((await call(`${app.url}${WELL_KNOWN}/github/x`, { method })).status, 200);
+    }
+    assert.deepEqual(
+      upstream.requests.map(({ method, url }) => [method, url]),
+      ['GET', 'HEAD'].map((method) => [method, `${WELL_KNOWN}/mcp/x`]),
+    );
+  }
+});

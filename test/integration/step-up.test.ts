@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { decodeJwt } from 'jose';
+import { eventually, soon } from '../harness/eventually.ts';
 import type { UpstreamHandler } from '../harness/fake-upstream.ts';
 import { sendAnswer } from '../harness/faults.ts';
 import { startGateway } from '../harness/gateway.ts';
-import { call } from '../harness/http-call.ts';
+import { call, connectRaw } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 
 const CHALLENGE = 'Bearer error="insufficient_scope", scope="repo:write"';
@@ -136,4 +137,20 @@ test('a route without step-up does not share the wider token of one that is like
   assert.equal((await call(`${app.url}/github`, { headers: { authorization } })).status, 200);
   assert.equal((await call(`${app.url}/narrow`, { headers: { authorization } })).status, 403);
   assert.deepEqual(scopes(), ['repo:read', 'repo:read repo:write', 'repo:read']);
+});
+
+test('a HEAD that is answered 403, and whose step-up fails, is answered, and the connection goes on', async (t) => {
+  const { app, authorization, authorizationServer } = await startStepUp(t);
+  authorizationServer.mood = ({ form }) =>
+    form.get('scope')?.includes('repo:write') === true
+      ? { kind: 'answer', status: 400, body: { error: 'invalid_scope' } }
+      : { kind: 'issue' };
+  const connection = await connectRaw(app.url);
+  t.after(() => connection.socket.destroy());
+  const head = `HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\n\r\n`;
+  connection.send(`HEAD /github ${head}`);
+  await soon('the answer to the HEAD', connection.until(/^HTTP\/1\.1 403 [\s\S]*\r\n\r\n/));
+  await eventually('it is over', () => app.logs.some(({ msg, method }) => msg === 'request' && method === 'HEAD'));
+  connection.send(`GET /github ${head}`);
+  await soon('the answer to the GET', connection.until('more, please'));
 });

@@ -121,3 +121,23 @@ test('a file that has nothing good in it is 503, and no fault of the caller', as
   assertProblem(await send(), 'ERR_CREDENTIAL_UNAVAILABLE');
   assert.equal(authorizationServer.requests.length, 0);
 });
+
+test('our own token is lent to a caller without a credential, and to none with another credential', async (t) => {
+  const { app, authorizationServer, upstream } = await startGateway(t, {
+    route: { on_missing_subject: 'client_credentials' },
+  });
+  const send = (headers: Record<string, string>) => call(`${app.url}/github`, { headers, body: '{}' });
+  for (const authorization of ['Basic dXNlcjpwYXNz', 'Token abcdefghijkl', 'BearerX abcdefghij', 'Negotiate', 'x']) {
+    const answered = await send({ authorization });
+    assertProblem(answered, 'ERR_SUBJECT_TOKEN_MISSING');
+    assert.match(String(answered.headers['www-authenticate']), /^Bearer/);
+  }
+  assert.equal(authorizationServer.requests.length + upstream.requests.length, 0);
+  for (const headers of [{}, { authorization: '' }, { authorization: '  ' }] as Record<string, string>[]) {
+    assert.equal((await send(headers)).status, 200);
+  }
+  assert.deepEqual(
+    authorizationServer.requests.map(({ form }) => form.get('grant_type')),
+    ['client_credentials'],
+  );
+});

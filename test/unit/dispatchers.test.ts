@@ -3,10 +3,14 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import type { Agent } from 'undici';
 import type { TlsFiles } from '../../src/config/config.ts';
 import { createDispatchers, type Dispatchers } from '../../src/dispatchers.ts';
 import { CambistError } from '../../src/errors.ts';
 import { type Certificate, createCertificateAuthority } from '../harness/certificates.ts';
+import { eventually, soon } from '../harness/eventually.ts';
+import { startFakeUpstream } from '../harness/fake-upstream.ts';
+import { eventStream } from '../harness/upstream-handlers.ts';
 
 const authority = createCertificateAuthority();
 
@@ -130,4 +134,34 @@ test('a peer that HTTP/2 is offered to shares its pool with none that it is not'
   assert.notEqual(second, dispatchers.for(peer));
   assert.equal(second, dispatchers.for({ ...peer, name: 'route "b"', http2: true }));
   assert.equal(dispatchers.for(peer), dispatchers.for({ ...peer, http2: false }));
+});
+
+/** A pool for a server that streams, whose CA file is then changed, and the stream that was open then. */
+async function startRotation(t: TestContext) {
+  const stream = eventStream();
+  const upstream = await startFakeUpstream(stream.handler, { tls: authority.issueServer() });
+  t.after(upstream.close);
+  const { dispatchers } = dispatchersOf(t);
+  const tls = await tlsFiles(t, { ca: authority.cert });
+  const before = (await dispatchers.for(peer(tls))) as Agent;
+  const { body } = await before.request({ origin: upstream.url, path: '/', method: 'GET' });
+  const rotate = async () => {
+    await writeFile(tls.ca ?? '', `${createCertificateAuthority('another CA').cert}${authority.cert}`);
+    dispatchers.rereadTls();
+    return (await dispatchers.for(peer(tls))) as Agent;
+  };
+  return { stream, upstream, before, body, rotate };
+}
+
+test('a pool whose TLS files changed takes no new request, and streams on it go on to their end', async (t) => {
+  const { stream, upstream, before, body, rotate } = await startRotation(t);
+  const after = await rotate();
+  assert.notEqual(after, before);
+  assert.deepEqual([before.closed, before.destroyed, after.closed], [true, false, false]);
+  const other = await after.request({ origin: upstream.url, path: '/', method: 'GET' });
+  stream.emit('still here');
+  stream.end();
+  assert.equal(await soon('the old stream', body.text()), 'data: still here\n\n');
+  assert.equal(await soon('the new stream', other.body.text()), 'data: still here\n\n');
+  await eventually('the old pool has gone', () => before.destroyed);
 });

@@ -10,6 +10,8 @@ const MIB = 1024 * 1024;
 const TOTAL_BYTES = 256 * MIB;
 /** What sockets between three processes may hold: far more than they do, far less than the whole. */
 const HELD_BYTES = 32 * MIB;
+/** What has passed and is not collected yet comes to it; a body that was kept would be all of it. */
+const GROWN_BYTES = 96 * MIB;
 const CHUNK = Buffer.alloc(64 * 1024, 'x');
 const STALL_MS = 1_000;
 
@@ -46,7 +48,7 @@ test('a download that is not read stops at the upstream, and takes no memory her
   const written = await stalled(writtenBytes);
   assert.ok(written < HELD_BYTES, `${written} bytes were taken though nobody reads`);
   assert.equal(await drain(download), TOTAL_BYTES);
-  assert.ok(grown() < HELD_BYTES, `${grown()} bytes of memory for ${TOTAL_BYTES} bytes of body`);
+  assert.ok(grown() < GROWN_BYTES, `${grown()} bytes of memory for ${TOTAL_BYTES} bytes of body`);
 });
 
 test('an upload that is not read stops at the client, and takes no memory here', async (t) => {
@@ -86,7 +88,7 @@ test('an upload that is not read stops at the client, and takes no memory here',
   let text = '';
   for await (const chunk of await answered) text += String(chunk);
   assert.equal(text, String(TOTAL_BYTES));
-  assert.ok(grown() < HELD_BYTES, `${grown()} bytes of memory for ${TOTAL_BYTES} bytes of body`);
+  assert.ok(grown() < GROWN_BYTES, `${grown()} bytes of memory for ${TOTAL_BYTES} bytes of body`);
 });
 
 async function drain(message: IncomingMessage): Promise<number> {

@@ -164,6 +164,24 @@ describe('what happens', () => {
     assert.equal(sumSamples(text, 'cambist_failures_total', failure), 2);
   });
 
+  test('status codes that mean nothing have one label for all, whatever an upstream makes up', async () => {
+    const metrics = served();
+    const answered = (status: number) =>
+      metrics.proxy.requestAnswered(github, {
+        method: 'GET',
+        status,
+        outcome: 'forwarded',
+        error: undefined,
+        durationMs: 1,
+      });
+    for (let status = 600; status < 1000; status += 1) answered(status);
+    for (const status of [299, 200, 418, 499, 511]) answered(status);
+    const text = await metrics.registry.metrics();
+    const count = (code: string) => sumSamples(text, 'cambist_requests_total', { route: 'github', code });
+    assert.deepEqual(['other', '200', '418', '499', '511'].map(count), [401, 1, 1, 1, 1]);
+    assert.equal(count('600') + count('299'), 0);
+  });
+
   test('streams, retries, evictions and the cache are counted', async () => {
     const metrics = served(7);
     metrics.proxy.streamOpened(github);

@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { platform } from 'node:process';
 import { type TestContext, test } from 'node:test';
 import { readCredential } from '../../../src/config/credential.ts';
+import { soon } from '../../harness/eventually.ts';
 
 async function makeFile(t: TestContext, content: string | Uint8Array): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'credential-'));
@@ -48,4 +51,26 @@ test('a credential that is missing, empty or too large is unavailable, and the m
     readCredential({ env: 'TEST_EMPTY' }, 'key'),
     unavailable(/^key: environment variable "TEST_EMPTY" is empty/),
   );
+});
+
+test('a folder, a device or a pipe is no credential, and nobody waits for one', {
+  skip: platform === 'win32',
+}, async (t) => {
+  const pipe = `${await makeFile(t, 'x')}-pipe`;
+  execFileSync('mkfifo', [pipe]);
+  const places = [pipe, tmpdir(), '/dev/zero', '/dev/null'];
+  // More at a time than Node has threads to wait with.
+  const reads = [...places, ...Array<string>(8).fill(pipe)].map((file) =>
+    assert.rejects(
+      readCredential({ file }, 'key'),
+      unavailable(/^key: ".*" is a folder, a device or a pipe: name a file/),
+    ),
+  );
+  await soon('every answer', Promise.all(reads));
+});
+
+test('a credential may lie behind a link, as Kubernetes mounts it', { skip: platform === 'win32' }, async (t) => {
+  const file = await makeFile(t, 'linked');
+  await symlink(file, `${file}-link`);
+  assert.equal((await readCredential({ file: `${file}-link` }, 'key')).reveal(), 'linked');
 });

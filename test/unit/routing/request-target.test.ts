@@ -103,6 +103,12 @@ describe('the path of a request', () => {
       '/github/..%5cadmin',
       '/github%5C..%5Cadmin',
       '/github/%2e',
+      '/github/..%00/admin',
+      '/github/..%20/admin',
+      '/github/%2e.%09%3bx',
+      '/github/..%3fx',
+      '/github/.%23/x',
+      '/github//..%00',
       'http://h/github/../admin',
     ]) {
       assert.equal(pathOf(url), undefined, url);

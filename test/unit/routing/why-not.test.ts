@@ -37,3 +37,8 @@ test('says which route goes before it, and by what', () => {
   const deeper = routeOf('deeper', { path: '/mcp' });
   assert.equal(whyNot(any, target, deeper), 'the path of "deeper" is longer');
 });
+
+test('says that the path has another reading, where that is what keeps it from a route', () => {
+  const target = parseRequestTarget('/%6dcp', ['github.tools.svc']);
+  assert.match(whyNot(any, target, undefined), /some servers would read the path of the request as another/);
+});

@@ -11,10 +11,12 @@ test('a public client sends its id, if it has one', async () => {
   assert.deepEqual(await authenticateClient(serverOf(), ISSUER, clock), {
     authorization: undefined,
     fields: [['client_id', 'cambist']],
+    secrets: [],
   });
   assert.deepEqual(await authenticateClient(serverOf({ clientId: undefined }), ISSUER, clock), {
     authorization: undefined,
     fields: [],
+    secrets: [],
   });
 });
 
@@ -27,6 +29,7 @@ test('client_secret_post sends id and secret in the form', async (t) => {
       ['client_id', 'cambist'],
       ['client_secret', 's3 cr&t'],
     ],
+    secrets: [],
   });
 });
 

@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import type { Route } from '../../../src/config/config.ts';
 import { refusalKey, resourceDigest, tokenKey } from '../../../src/tokens/session.ts';
 import { chainOf, exchangeOf, JWT, routeOf, serverOf, subjectOf, subjectTokenOf, targetOf } from './sample.ts';
 
+const MEBIBYTE = 1024 * 1024;
 const RESOURCE = resourceDigest(routeOf());
 
 test('two routes that want the same token have the same resource, whatever else they are', () => {
@@ -113,4 +116,22 @@ test('no two sessions have the same key, whatever ids a client makes up', () => 
       assert.equal(tokenKey({ subject: freshly, id: a.id }, a.resource), tokenKey(a, a.resource));
     }),
   );
+});
+
+test('session ids of any length have keys of their own, and long ones are not kept', async () => {
+  setFlagsFromString('--expose-gc');
+  const collectGarbage: () => void = runInNewContext('gc');
+  const subject = subjectOf('alice');
+  const longId = (index: number) => String(index).padStart(MEBIBYTE, 'z');
+  const usedBytes = () => {
+    collectGarbage();
+    return process.memoryUsage().heapUsed;
+  };
+  assert.equal(tokenKey({ subject, id: longId(1) }, RESOURCE), tokenKey({ subject, id: longId(1) }, RESOURCE));
+  const before = usedBytes();
+  const keys = Array.from({ length: 30 }, (_, index) => tokenKey({ subject, id: longId(index) }, RESOURCE));
+  const grownBytes = usedBytes() - before;
+  assert.equal(new Set(keys).size, keys.length);
+  assert.equal(tokenKey({ subject, id: longId(0) }, RESOURCE), keys[0]);
+  assert.ok(grownBytes < 5 * MEBIBYTE, `${grownBytes} bytes`);
 });

@@ -1,0 +1,69 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { eventually, soon } from '../harness/eventually.ts';
+import { startGateway } from '../harness/gateway.ts';
+import { call, connectRaw } from '../harness/http-call.ts';
+import { sumSamples } from '../harness/metric-samples.ts';
+import { eventStream } from '../harness/upstream-handlers.ts';
+
+const MAX_IN_FLIGHT = 3;
+
+/** A gateway whose upstream streams without end, and a caller that sends requests without waiting for answers. */
+async function startStreaming(t: TestContext, limits: Record<string, unknown> = {}) {
+  const stream = eventStream();
+  const gateway = await startGateway(t, {
+    handler: stream.handler,
+    top: { limits: { max_in_flight: MAX_IN_FLIGHT, ...limits } },
+  });
+  const { app, upstream, authorization } = gateway;
+  const pipeline = async (count: number) => {
+    const connection = await connectRaw(app.url);
+    const head = `GET /github HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\n\r\n`;
+    connection.send(head.repeat(count));
+    return connection;
+  };
+  const allEnded = () =>
+    eventually('nothing is in flight', async () => {
+      const text = await app.metrics();
+      return sumSamples(text, 'cambist_requests_in_flight') + sumSamples(text, 'cambist_open_streams') === 0;
+    });
+  return { ...gateway, upstream, pipeline, allEnded };
+}
+
+test('a caller that leaves takes all its pipelined requests with it, upstream too', async (t) => {
+  const { upstream, pipeline, allEnded } = await startStreaming(t);
+  const connection = await pipeline(2);
+  await eventually('both are upstream', () => upstream.requests.length === 2);
+  connection.socket.destroy();
+  await soon('both streams are closed upstream', Promise.all(upstream.requests.map(({ gone }) => gone)));
+  await allEnded();
+});
+
+test('pipelined requests whose callers left leave room for the next caller', async (t) => {
+  const { app, upstream, authorization, pipeline, allEnded } = await startStreaming(t);
+  for (let round = 1; round <= MAX_IN_FLIGHT + 1; round += 1) {
+    const connection = await pipeline(2);
+    await eventually('both are upstream', () => upstream.requests.length === 2 * round);
+    connection.socket.resetAndDestroy();
+    await allEnded();
+  }
+  upstream.handler = (_request, response) => void response.end('ok');
+  assert.equal((await call(`${app.url}/github`, { headers: { authorization } })).status, 200);
+});
+
+test('a stop does not wait for pipelined requests whose caller left', async (t) => {
+  const { app, upstream, pipeline } = await startStreaming(t, { shutdown_grace: '1h' });
+  const connection = await pipeline(2);
+  await eventually('both are upstream', () => upstream.requests.length === 2);
+  connection.socket.destroy();
+  await soon('the stop', app.stop());
+});
+
+test('pipelined requests without a token, whose caller left at once, are all over', async (t) => {
+  const { app, allEnded } = await startStreaming(t, { shutdown_grace: '1h' });
+  const connection = await connectRaw(app.url);
+  connection.send('GET /github HTTP/1.1\r\nHost: h\r\n\r\n'.repeat(50));
+  connection.socket.resetAndDestroy();
+  await allEnded();
+  await soon('the stop', app.stop());
+});

@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import type { App } from '../../../src/app.ts';
+import { createReloads } from '../../../src/commands/reloads.ts';
+import type { Config } from '../../../src/config/config.ts';
+import { loadConfig } from '../../../src/config/load.ts';
+import { createLogger } from '../../../src/logger.ts';
+import { eventually } from '../../harness/eventually.ts';
+
+const textOf = (name: string) =>
+  `version: 1\nroutes: [{ name: ${name}, upstream: 'http://127.0.0.1:1', credential: none, match: { path: / } }]\n`;
+
+/** An app that notes what it is told to serve, behind a config file that it is told of. */
+async function startReloads(t: TestContext, serve: (config: Config) => void) {
+  const folder = await mkdtemp(join(tmpdir(), 'reloads-'));
+  t.after(() => rm(folder, { recursive: true }));
+  const file = join(folder, 'cambist.yaml');
+  await writeFile(file, textOf('first'));
+  const lines: string[] = [];
+  const served: (string | undefined)[] = [];
+  let failures = 0;
+  const app: App = {
+    listen: '',
+    admin: '',
+    reload(config) {
+      serve(config);
+      served.push(config.routes[0]?.name);
+      return [];
+    },
+    reloadFailed() {
+      failures += 1;
+    },
+    rereadTls() {},
+    stop: async () => {},
+  };
+  const reloads = createReloads(file, createLogger('info', { write: (line) => void lines.push(line) }));
+  t.after(() => reloads.close());
+  // Nothing else keeps the process alive while a watcher of no process does its work.
+  const keepAlive = setInterval(() => undefined, 50);
+  t.after(() => clearInterval(keepAlive));
+  const { config } = await loadConfig(file);
+  reloads.begin(app, config ?? assert.fail());
+  return { file, served, failures: () => failures, logText: () => lines.join('') };
+}
+
+test('a reload that throws is a failed one: the config before serves on, and the next change is taken', async (t) => {
+  const { file, served, failures, logText } = await startReloads(t, (config) => {
+    if (config.routes[0]?.name === 'broken') throw new Error('no good');
+  });
+  await writeFile(file, textOf('broken'));
+  process.emit('SIGHUP');
+  await eventually('it failed', () => failures() > 0);
+  assert.equal(served.length, 0);
+  assert.match(logText(), /"no good"[\s\S]*config not reloaded: the one before serves on/);
+  await writeFile(file, textOf('mended'));
+  process.emit('SIGHUP');
+  await eventually('it is served', () => served.includes('mended'));
+  assert.ok(!served.includes('broken'));
+});
+
+test('a config with an error is a failed reload, and the app does not see it', async (t) => {
+  const { file, served, failures } = await startReloads(t, () => {});
+  await writeFile(file, 'version: 1\nroutes: 7\n');
+  process.emit('SIGHUP');
+  await eventually('it failed', () => failures() > 0);
+  assert.equal(served.length, 0);
+});
