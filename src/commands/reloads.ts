@@ -4,6 +4,7 @@ import { loadConfig } from '../config/load.ts';
 import { formatProblem, type Problem } from '../config/problem.ts';
 import { watchFiles } from '../config/watch.ts';
 import type { Logger } from '../logger.ts';
+import { logLevelOf } from './log-level.ts';
 
 /** Takes changes of the config to the app that serves it. */
 export interface Reloads {
@@ -63,7 +64,7 @@ async function reload(file: string, app: App, logger: Logger): Promise<Config | 
     logger.error({ config: file, errors: problems.length }, 'config not reloaded: the one before serves on');
     return undefined;
   }
-  logger.level = config.log.level;
+  logger.level = logLevelOf(config);
   const waiting = app.reload(config);
   if (waiting.length > 0) logger.warn({ keys: waiting }, 'these keys change with a restart only');
   logger.info({ config: file, routes: config.routes.length }, 'config reloaded');

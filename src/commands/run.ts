@@ -6,6 +6,7 @@ import { createLogger, jsonLog, type Logger, textLog } from '../logger.ts';
 import { startTracing } from '../telemetry/start-tracing.ts';
 import { readVersion } from '../version.ts';
 import { type Command, configFile, EXIT, UsageError } from './command.ts';
+import { logLevelOf } from './log-level.ts';
 import { createReloads, logProblems } from './reloads.ts';
 
 /** Runs the proxy until SIGTERM or SIGINT; SIGHUP, and a change of the file, load the config anew. */
@@ -22,7 +23,7 @@ export const run: Command = async (args) => {
     return EXIT.failed;
   }
   const version = readVersion();
-  logger.level = config.log.level;
+  logger.level = logLevelOf(config);
   logProblems(logger, problems);
   const stopSignal = onceStopSignal();
   endOnFault(logger);

@@ -47,7 +47,10 @@ test('of requests that went well as many are written as are to be kept', () => {
 test('a request that did not go well is written, however few are kept', () => {
   assert.equal(lineOf(passage({ status: 404 }), false)?.status, 404);
   assert.equal(lineOf(passage({ status: 499, outcome: 'cancelled' }), false)?.status, 499);
-  const cut = { relay: { failed: true }, response: { writableFinished: false } } as unknown as Partial<Passage>;
+  const cut = {
+    relay: { hasFailed: () => true },
+    response: { writableFinished: false },
+  } as unknown as Partial<Passage>;
   assert.equal(lineOf(passage({}, [], cut), false)?.cut_by, 'upstream');
   const error = new CambistError('ERR_OVERLOADED', 'full');
   const line = lineOf(passage({ status: 503, outcome: 'failed' }, [], { error }), false);
