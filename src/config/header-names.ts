@@ -1,13 +1,8 @@
 import type { Place } from './place.ts';
 
-/** Headers that belong to one connection or frame a message (RFC 9110 sections 7.6.1 and 8.6): they bear nothing of a user's. */
-const RESERVED = new Set([
+/** Meant for the next hop only (RFC 9110 section 7.6.1), or answered by this one (`Expect`). */
+export const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'connection',
-  'content-encoding',
-  'content-length',
-  'content-type',
-  'expect',
-  'host',
   'keep-alive',
   'proxy-authenticate',
   'proxy-authorization',
@@ -16,7 +11,12 @@ const RESERVED = new Set([
   'trailer',
   'transfer-encoding',
   'upgrade',
+  'http2-settings',
+  'expect',
 ]);
+
+/** What frames a message and says what it is (RFC 9110 section 8) can bear nothing of a user's either. */
+const RESERVED = new Set([...HOP_BY_HOP, 'content-encoding', 'content-length', 'content-type', 'host']);
 
 /** Lower-case name of a header that config gives a role; one that HTTP itself needs is refused. */
 export function readHeaderName(written: string, place: Place): string {

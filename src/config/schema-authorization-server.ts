@@ -2,7 +2,10 @@ import { z } from 'zod';
 import { DEFAULTS } from './defaults.ts';
 import { credentialSource, duration, fileSource, text, tls } from './schema-values.ts';
 
-/** JWS algorithms a client assertion may be signed with (RFC 7518 section 3.1, RFC 8037, RFC 9864); no `none`. */
+/**
+ * JWS algorithms that anybody can check and only the holder of a key can make (RFC 7518 section 3.1, RFC 8037, RFC 9864): for
+ * our assertions, and for the tokens of others.
+ */
 export const ASYMMETRIC_ALGORITHMS = [
   'RS256',
   'RS384',

@@ -1,20 +1,7 @@
+import { HOP_BY_HOP } from '../config/header-names.ts';
+
 /** Header names and values in turn, as they stood on the wire; duplicates and letter case stay. */
 export type RawHeaders = readonly string[];
-
-/** Meant for the next hop only (RFC 9110 section 7.6.1), or answered by this one (`Expect`). */
-const HOP_BY_HOP: ReadonlySet<string> = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-  'http2-settings',
-  'expect',
-]);
 
 /** All values of one header, a line each. `name` is lower case. */
 export function headerValues(raw: RawHeaders, name: string): string[] {

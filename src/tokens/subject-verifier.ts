@@ -2,26 +2,12 @@ import { errors, type JWTVerifyGetKey, jwtVerify } from 'jose';
 import { LRUCache } from 'lru-cache';
 import type { Dispatcher } from 'undici';
 import type { SubjectVerification } from '../config/config.ts';
+import { ASYMMETRIC_ALGORITHMS } from '../config/schema-authorization-server.ts';
 import { CambistError } from '../errors.ts';
 import { EXPIRY_LEEWAY_MS } from './claims.ts';
 import type { Clock } from './clock.ts';
 import { createIssuerKeys } from './jwks.ts';
 import type { Subject } from './subject.ts';
-
-/** Signatures that anybody can check and only the issuer make: neither `none` nor one by a shared secret. */
-const ALGORITHMS = [
-  'RS256',
-  'RS384',
-  'RS512',
-  'PS256',
-  'PS384',
-  'PS512',
-  'ES256',
-  'ES384',
-  'ES512',
-  'EdDSA',
-  'Ed25519',
-];
 
 /** A token is verified once in this time, so that a key that was withdrawn counts soon. */
 const VERIFIED_LIFE_MS = 5 * 60 * 1000;
@@ -72,7 +58,7 @@ export function createSubjectVerifier(
     const options = {
       issuer: rules.issuer,
       ...(rules.audience !== 'any' && { audience: [...rules.audience] }),
-      algorithms: ALGORITHMS,
+      algorithms: [...ASYMMETRIC_ALGORITHMS],
       requiredClaims: ['exp'],
       clockTolerance: EXPIRY_LEEWAY_MS / 1000,
       currentDate: new Date(clock.wallMs()),

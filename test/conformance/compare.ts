@@ -9,6 +9,8 @@ const VOLATILE: readonly [RegExp, string][] = [
   [/\b1[78]\d{11}\b/g, '<milliseconds>'],
   // Sealed by the server together with its end.
   [/\bv1\.[\w-]+\.[\w-]+/g, '<sealed>'],
+  // Numbered as they arrive, and streams that are opened at once arrive in any order.
+  [/"event":\{"id":"\d+"/g, '"event":{"id":"<number>"'],
   // Said by whoever is next on the wire, about that connection.
   [/"keep-alive":"timeout=\d+",?/g, ''],
 ];

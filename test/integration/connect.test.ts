@@ -88,6 +88,7 @@ test('curl with HTTP_PROXY reaches the route, by absolute-form and through a tun
     () => undefined,
     () => 'curl is not installed',
   );
+  // The suite needs nothing but Node; undici above goes the same ways.
   if (missing !== undefined) return t.skip(missing);
   const { app, authorization } = await startNamed(t);
   for (const more of [[], ['--proxytunnel']]) {
