@@ -20,7 +20,8 @@ const HELP = `Usage: cambist [command] [options]
 Exchanges the caller's bearer token for one made for the MCP backend that a request goes to.
 
 Commands:
-  run [--config F]                 run the proxy (the default)
+  run [--config F] [--log-format auto|json|text]
+                                   run the proxy (the default)
   validate [--config F] [--json]   check a config file; every problem at once
   explain [--config F] [--json] [-X METHOD] [-H 'name: value']... URL
                                    which route a request takes, and which token request it leads to
@@ -48,6 +49,7 @@ async function main(args: readonly string[]): Promise<number> {
     process.stdout.write(HELP);
     return EXIT.done;
   }
+  if (first === '--version') return (await import('./commands/version.ts')).version([]);
   const named = first !== undefined && !first.startsWith('-');
   const load = COMMANDS[named ? first : 'run'];
   if (load === undefined) throw new UsageError(`unknown command "${first}"`);

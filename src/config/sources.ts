@@ -24,13 +24,14 @@ export interface Sources {
   /** `{ file }` or `{ env }`, exactly one. */
   credential(written: WrittenSource | undefined, place: Place): CredentialSource | undefined;
   tls(written: WrittenTls | undefined, place: Place): TlsFiles | undefined;
-  /** Warns of each file that is not there now. */
+  /** Warns of each file and each environment variable that is not there now. */
   warnOfMissing(): Promise<void>;
 }
 
 export function createSources(configFile: string): Sources {
   const folder = dirname(configFile);
   const found: { full: string; written: string; place: Place }[] = [];
+  const variables: { name: string; place: Place }[] = [];
 
   function file(path: string, place: Place): string {
     const full = isAbsolute(path) ? path : join(folder, path);
@@ -45,6 +46,7 @@ export function createSources(configFile: string): Sources {
     } else if (written.file !== undefined) {
       return { file: file(written.file, place.at('file')) };
     } else if (written.env !== undefined) {
+      variables.push({ name: written.env, place: place.at('env') });
       return { env: written.env };
     } else if (!place.broken) {
       place.error('has neither "file" nor "env": write { file: /path/to/it } or { env: NAME_OF_VARIABLE }');
@@ -70,6 +72,12 @@ export function createSources(configFile: string): Sources {
   }
 
   async function warnOfMissing() {
+    for (const { name, place } of variables) {
+      // What is no name of a variable could be a secret that was written in its place.
+      const named = /^[A-Z][A-Z0-9_]*$/.test(name) ? `environment variable "${name}"` : 'the environment variable';
+      if ((process.env[name] ?? '') === '')
+        place.warn(`${named} is not set here: set it, unless cambist runs elsewhere`);
+    }
     for (const { full, written, place } of found) {
       const there = await access(full).then(
         () => true,

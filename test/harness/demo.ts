@@ -32,6 +32,9 @@ const EXIT = { done: 0, failed: 1, usage: 2 };
 /** How long the caller's token lives where there is time to try things. */
 const KEPT_TOKEN_TTL_SECONDS = 8 * 3600;
 
+/** How far behind the log file may be. */
+const LOG_PAUSE_MS = 500;
+
 /** The route of the user's own backend. */
 const OWN_ROUTE = 'mine';
 
@@ -90,13 +93,18 @@ function withBackend(config: WorldConfig, backend: string): WorldConfig {
 async function keepRunning(world: World, token: string, route: string): Promise<void> {
   const tokenFile = join(world.cambist.directory, 'alice');
   await writeFile(tokenFile, token, { mode: 0o600 });
+  const logFile = join(world.cambist.directory, 'cambist.log');
+  const logging = setInterval(() => void writeFile(logFile, world.cambist.stdout()), LOG_PAUSE_MS);
   console.log(`Running until Ctrl-C. In another terminal:
 
   curl -i ${world.cambist.url}/${route} -H "Authorization: Bearer $(cat ${tokenFile})" \\
     -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' \\
     -d '${INITIALIZE}'
 
+  agent    ${world.cambist.url}/${route}
   config   ${world.cambist.configFile}
+  log      ${logFile}
+  page     ${world.cambist.adminUrl}/
   metrics  ${world.cambist.adminUrl}/metrics
   issuer   ${world.authorizationServer.issuer}
   keys     ${world.authorizationServer.jwksUri}`);
@@ -106,6 +114,7 @@ async function keepRunning(world: World, token: string, route: string): Promise<
     process.on('SIGTERM', resolve);
     void world.cambist.exit.then(() => resolve());
   });
+  clearInterval(logging);
 }
 
 function sentence(error: unknown): string {

@@ -43,7 +43,35 @@ test('a file that cannot be read is a problem with its mend', async (t) => {
   ]);
 });
 
+function withSecret(t: TestContext, value: string | undefined): void {
+  const before = process.env.CAMBIST_CLIENT_SECRET;
+  const set = (to: string | undefined): void => {
+    if (to === undefined) delete process.env.CAMBIST_CLIENT_SECRET;
+    else process.env.CAMBIST_CLIENT_SECRET = to;
+  };
+  set(value);
+  t.after(() => set(before));
+}
+
+test('an environment variable that is not set is a warning, and the config is one', async (t) => {
+  withSecret(t, undefined);
+  const file = join(await makeFolder(t), 'c.yaml');
+  await writeFile(file, VALID);
+  const { config, problems } = await loadConfig(file);
+  assert.ok(config);
+  assert.deepEqual(
+    problems.map(({ severity, message }) => [severity, message]),
+    [
+      [
+        'warning',
+        'environment variable "CAMBIST_CLIENT_SECRET" is not set here: set it, unless cambist runs elsewhere',
+      ],
+    ],
+  );
+});
+
 test('a file is read whole, and is a config', async (t) => {
+  withSecret(t, 'x');
   const file = join(await makeFolder(t), 'c.yaml');
   await writeFile(file, `${VALID}# ${'x'.repeat(200_000)}é\n`);
   const { config, problems } = await loadConfig(file);
