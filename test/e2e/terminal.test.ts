@@ -46,7 +46,9 @@ function start(
   });
   const closed = once(child, 'close');
   t.after(async () => {
-    child.kill('SIGKILL');
+    // To the program a hang-up is a reload: it would outlive a terminal that was killed. This is Ctrl-C.
+    if (options.terminal) child.stdin.write('\u0003');
+    else child.kill('SIGKILL');
     await closed;
   });
   return { child, closed, printed: () => printed };

@@ -21,6 +21,9 @@ async function run(t: TestContext, text: string, ...options: string[]) {
 
 const MISSING_SECRET = VALID.replace('{ env: CAMBIST_CLIENT_SECRET }', '{ file: /nowhere/secret }');
 
+// What the sample names is there, so that only what a test breaks is told.
+process.env.CAMBIST_CLIENT_SECRET = 'x';
+
 test('a good file is said to be good, with what is in it', async (t) => {
   assert.deepEqual(await run(t, VALID), { code: 0, lines: ['c.yaml: valid: 1 route, 1 authorization server'] });
   const none = 'version: 1\nroutes:\n  - { name: a, match: { path: /a }, upstream: "https://a", credential: none }\n';
