@@ -1,3 +1,4 @@
+import { writeSync } from 'node:fs';
 import { type DestinationStream, pino } from 'pino';
 import type { LogLevel } from './config/config.ts';
 import { CambistError } from './errors.ts';
@@ -69,14 +70,40 @@ const MAX_WAITING_BYTES = 16 * 1024 * 1024;
 
 /** JSON lines on standard output, in batches; what is left is written when the process ends, and with a fatal line. */
 export function jsonLog(): DestinationStream {
-  return pino.destination({
-    dest: 1,
+  const output = pino.destination({
+    dest: STANDARD_OUTPUT,
     sync: false,
     minLength: BATCH_BYTES,
     periodicFlush: LATEST_WRITE_MS,
     maxLength: MAX_WAITING_BYTES,
   });
+  // A terminal that was closed must not take the program with it, and the library would try for ever to write the rest.
+  output.on('error', () => Object.assign(output, SILENT));
+  const flushSync = output.flushSync.bind(output);
+  output.flushSync = () => {
+    if (canBeWritten(STANDARD_OUTPUT)) flushSync();
+  };
+  return output;
 }
+
+function canBeWritten(fd: number): boolean {
+  try {
+    writeSync(fd, '');
+    return true;
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code === 'EAGAIN';
+  }
+}
+
+const STANDARD_OUTPUT = 1;
+
+/** What becomes of a destination that can no longer be written to. */
+const SILENT = {
+  write: () => true,
+  flush: (done?: () => void) => done?.(),
+  flushSync: () => {},
+  end: () => {},
+};
 
 /** Lines for a person, each at once. */
 export function textLog(output: { write(text: string): unknown }, colour: boolean): DestinationStream {

@@ -75,6 +75,29 @@ test('on a terminal JSON can be had', { skip: isLinux }, async (t) => {
   await eventually('it listens', () => /"msg":"cambist is listening"/.test(printed()));
 });
 
+test('a terminal that is gone keeps the program neither from serving nor from ending', { skip: isLinux }, async (t) => {
+  const command = `echo pid=$$; exec ${process.execPath} ${BUILT_PROGRAM} run --log-format json --config ${configFile(t)}`;
+  const child = spawn('script', ['-qec', command, '/dev/null'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  let printed = '';
+  child.stdout.on('data', (chunk: Buffer) => {
+    printed += chunk;
+  });
+  await eventually('it listens', () => /"msg":"cambist is listening"/.test(printed));
+  const pid = Number(/pid=(\d+)/.exec(printed)?.[1]);
+  const [, url = ''] = /"listen":"([^"]+)"/.exec(printed) ?? [];
+  child.kill('SIGKILL');
+  await once(child, 'close');
+  assert.equal((await call(`${url}/away`)).status, 502);
+  process.kill(pid, 'SIGTERM');
+  await eventually('it has ended', () => {
+    try {
+      return !process.kill(pid, 0);
+    } catch {
+      return true;
+    }
+  });
+});
+
 test('elsewhere the log is JSON, and text without colours can be had', async (t) => {
   const json = start(t, []);
   await eventually('it listens', () => /^\{.*"msg":"cambist is listening"\}$/m.test(json.printed()));
