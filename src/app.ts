@@ -1,11 +1,11 @@
 import fastify from 'fastify';
-import { bothProxies } from './admin/both-proxies.ts';
+import { both } from './admin/both.ts';
 import { createMetrics } from './admin/metrics.ts';
 import { createReadiness, type Need } from './admin/readiness.ts';
 import { createAdminServer } from './admin/server.ts';
 import { createStatus } from './admin/status.ts';
 import { createTally } from './admin/tally.ts';
-import { both, createTokenLog } from './admin/token-log.ts';
+import { createTokenLog } from './admin/token-log.ts';
 import type { AuthorizationServer, Config } from './config/config.ts';
 import { readCredential } from './config/credential.ts';
 import { createDispatchers } from './dispatchers.ts';
@@ -65,7 +65,7 @@ export async function startApp(first: Config, version: string, logger: Logger, t
     readiness: () => readiness.report(),
   });
   const tally = createTally(clock.wallMs);
-  const proxyObserver = bothProxies(metrics.proxy, tally.proxy);
+  const proxyObserver = both(metrics.proxy, tally.proxy);
   const figures = both(metrics.tokens, tally.tokens);
   const tokenObserver = both(figures, createTokenLog(logger));
   const cache = createTokenCache(first.cache.maxEntries, clock, tokenObserver.tokenEvicted);

@@ -55,29 +55,3 @@ export function createTokenLog(logger: Logger): TokenObserver {
     },
   };
 }
-
-/** Tells two. */
-export function both(one: TokenObserver, other: TokenObserver): TokenObserver {
-  return {
-    cacheAnswered(route, result) {
-      one.cacheAnswered(route, result);
-      other.cacheAnswered(route, result);
-    },
-    exchangeEnded(outcome) {
-      one.exchangeEnded(outcome);
-      other.exchangeEnded(outcome);
-    },
-    tokenEvicted(reason) {
-      one.tokenEvicted(reason);
-      other.tokenEvicted(reason);
-    },
-    availabilityChanged(authorizationServer, available) {
-      one.availabilityChanged(authorizationServer, available);
-      other.availabilityChanged(authorizationServer, available);
-    },
-    credentialRead(credential, expiresAtSeconds) {
-      one.credentialRead(credential, expiresAtSeconds);
-      other.credentialRead(credential, expiresAtSeconds);
-    },
-  };
-}

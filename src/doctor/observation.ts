@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
 import { redact } from '../logger.ts';
+import { secretsOf } from '../tokens/token-request.ts';
 
 /** One request to an authorization server and what came of it. It holds tokens: findings are made of it, it is never shown. */
 export interface Observation {
@@ -100,9 +101,6 @@ export function answerOf({ text }: Observation): Readonly<Record<string, unknown
   }
 }
 
-/** Form fields that hold what must not be shown, should a server repeat them. */
-const SECRET_FIELDS = ['subject_token', 'actor_token', 'assertion', 'client_secret', 'client_assertion'];
-
 /** These say something of the server, and nothing of the request. */
 const BUSY: ReadonlySet<number> = new Set([408, 429]);
 
@@ -112,9 +110,8 @@ export function refusalOf(observation: Observation): Refusal | undefined {
   if (status === undefined || status < 400 || status >= 500 || BUSY.has(status)) return undefined;
   const { error, error_description: described } = answerOf(observation);
   const text = (value: unknown) => (typeof value === 'string' ? value : '');
-  const secrets = SECRET_FIELDS.flatMap((name) => form.getAll(name)).filter((secret) => secret !== '');
   const hidden = (said: string) =>
-    redact(secrets.reduce((rest, secret) => rest.replaceAll(secret, '[redacted]'), said));
+    redact(secretsOf(form).reduce((rest, secret) => rest.replaceAll(secret, '[redacted]'), said));
   const said = [text(error), text(described)].filter((part) => part !== '').map(hidden);
   return {
     status,

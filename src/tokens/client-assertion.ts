@@ -11,15 +11,13 @@ import { SignJWT } from 'jose';
 import type { AssertionRules, AuthorizationServer, ClientAuth } from '../config/config.ts';
 import { readCredential } from '../config/credential.ts';
 import { CambistError } from '../errors.ts';
+import { isB64Token } from './b64-token.ts';
 import { EXPIRY_LEEWAY_MS, readClaims } from './claims.ts';
 import type { Clock } from './clock.ts';
 import type { TokenObserver } from './observer.ts';
 
 type Method<Name extends ClientAuth['method']> = Extract<ClientAuth, { method: Name }>;
 type CredentialRead = TokenObserver['credentialRead'];
-
-/** RFC 6750 section 2.1; an assertion has no other characters either. */
-const B64_TOKEN = /^[A-Za-z0-9._~+/-]+=*$/;
 
 /**
  * Signs a client assertion with the client secret.
@@ -95,7 +93,7 @@ export async function readAssertion(
 ): Promise<string> {
   const what = `client assertion of authorization server "${server.name}"`;
   const text = (await readCredential(auth.clientAssertion, what)).reveal().trim();
-  if (!B64_TOKEN.test(text)) throw unavailable(`${what}: the file does not hold a token: is it the right file?`);
+  if (!isB64Token(text)) throw unavailable(`${what}: the file does not hold a token: is it the right file?`);
   const exp: unknown = readClaims(text)?.exp;
   if (typeof exp !== 'number') return text;
   credentialRead(what, exp);

@@ -1,10 +1,11 @@
 import type { CredentialSource, Route } from '../config/config.ts';
 import { readCredential } from '../config/credential.ts';
 import { CambistError } from '../errors.ts';
+import { isB64Token } from './b64-token.ts';
 import { EXPIRY_LEEWAY_MS } from './claims.ts';
 import type { Clock } from './clock.ts';
 import type { TokenObserver } from './observer.ts';
-import { checkExpiry, isToken, type Subject, type SubjectReader, toSubject } from './subject.ts';
+import { checkExpiry, type Subject, type SubjectReader, toSubject } from './subject.ts';
 import type { SubjectVerifier } from './subject-verifier.ts';
 
 /**
@@ -60,7 +61,7 @@ async function readSubjectFile(source: CredentialSource, name: string, known: Ma
   const place = JSON.stringify(source);
   const before = known.get(place);
   if (before?.token.reveal() === text) return before;
-  if (!isToken(text)) throw unavailable(`${name}: the file does not hold a token: is it the right file?`);
+  if (!isB64Token(text)) throw unavailable(`${name}: the file does not hold a token: is it the right file?`);
   const subject = await ours(name, async () => toSubject(text));
   known.set(place, subject);
   return subject;

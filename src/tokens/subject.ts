@@ -2,6 +2,7 @@ import { hash } from 'node:crypto';
 import type { JWTPayload } from 'jose';
 import { Secret } from '../config/secret.ts';
 import { CambistError } from '../errors.ts';
+import { isB64Token } from './b64-token.ts';
 import { EXPIRY_LEEWAY_MS, readClaims } from './claims.ts';
 import type { Clock } from './clock.ts';
 
@@ -14,8 +15,6 @@ export interface Subject {
   readonly expiresAtMs: number | undefined;
 }
 
-/** RFC 6750 section 2.1: `b64token`. */
-const B64_TOKEN = /^[A-Za-z0-9._~+/-]+=*$/;
 const BEARER = /^bearer(?: +|$)/i;
 const DPOP = /^dpop(?: +|$)/i;
 
@@ -38,7 +37,7 @@ export function readSubject(header: string, values: readonly string[]): Subject 
   // Whoever shows another credential is not nobody, and must not be taken for one to whom our own token may be lent.
   if (header === 'authorization' && !hasScheme) throw missing();
   const token = (hasScheme ? value.replace(BEARER, '') : value).trim();
-  if (!isToken(token)) throw invalid(`the header "${header}" holds no well-formed bearer token`);
+  if (!isB64Token(token)) throw invalid(`the header "${header}" holds no well-formed bearer token`);
   return toSubject(token);
 }
 
@@ -53,11 +52,6 @@ export function toSubject(token: string): Subject {
   if (confirmation.jkt !== undefined) throw bound('is bound to a key (DPoP)');
   if (confirmation['x5t#S256'] !== undefined) throw bound('is bound to a certificate (mutual TLS)');
   return { token: new Secret(token), digest: hash('sha256', token, 'base64url'), expiresAtMs: readExpiry(claims) };
-}
-
-/** Is it a token that could stand in an `Authorization` header? */
-export function isToken(text: string): boolean {
-  return B64_TOKEN.test(text);
 }
 
 /** @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID where the token says of itself that it has expired */

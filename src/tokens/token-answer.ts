@@ -1,5 +1,6 @@
 import { CambistError, type ErrorCode } from '../errors.ts';
 import { redact } from '../logger.ts';
+import { isB64Token } from './b64-token.ts';
 import type { HttpAnswer } from './bounded-request.ts';
 import type { Grant } from './token-request.ts';
 
@@ -43,9 +44,6 @@ const TOKEN_TYPES: Record<AskedFor['wanted'], readonly TokenType[]> = {
 /** Token types that may be sent as a bearer (RFC 8693 section 3). */
 const BEARER_TYPES = new Set(['urn:ietf:params:oauth:token-type:access_token', 'urn:ietf:params:oauth:token-type:jwt']);
 
-/** Characters that may stand in an `Authorization` value (RFC 6750 section 2.1). */
-const B64_TOKEN = /^[A-Za-z0-9._~+/-]+=*$/;
-
 /**
  * Reads the answer to a token request. Pure, so every odd answer of every server is a line in a table of tests.
  * @throws {CambistError} whatever the answer means: see `refusal`, and ERR_STS_RESPONSE_INVALID, ERR_STS_UNAVAILABLE
@@ -75,7 +73,7 @@ export function asksForNonce({ status, text: body }: HttpAnswer): boolean {
 function readToken(body: JsonObject, asked: AskedFor): TokenAnswer {
   const { serverName } = asked;
   const { access_token: accessToken, issued_token_type: issuedType } = body;
-  if (typeof accessToken !== 'string' || !B64_TOKEN.test(accessToken)) {
+  if (typeof accessToken !== 'string' || !isB64Token(accessToken)) {
     throw unusable(serverName, 'its "access_token" is missing or no bearer token');
   }
   const name = text(body.token_type).toLowerCase();

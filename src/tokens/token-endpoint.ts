@@ -10,7 +10,7 @@ import type { DpopProver } from './dpop.ts';
 import { createLimiter } from './limiter.ts';
 import type { TokenObserver } from './observer.ts';
 import { type AskedFor, asksForNonce, readTokenAnswer, type TokenAnswer } from './token-answer.ts';
-import { buildTokenRequest, type FormField, type Grant } from './token-request.ts';
+import { buildTokenRequest, type FormField, type Grant, secretsOf } from './token-request.ts';
 
 /** One authorization server, as cambist talks to it. */
 export interface TokenEndpoint {
@@ -34,13 +34,6 @@ export interface TokenEndpointAnswer extends TokenAnswer {
 const METADATA_LIFE_MS = 60 * 60 * 1000;
 /** When reading it anew has failed, the next attempt waits this long. */
 const METADATA_PAUSE_MS = 60 * 1000;
-
-/** What a token request proves things with, as its form holds it. */
-const SECRET_FIELDS = ['subject_token', 'actor_token', 'assertion', 'client_secret', 'client_assertion'];
-
-function secretsOf(form: URLSearchParams): string[] {
-  return SECRET_FIELDS.flatMap((name) => form.getAll(name));
-}
 
 /** What all token endpoints share. */
 export interface TokenEndpointContext {

@@ -29,6 +29,14 @@ export function buildTokenRequest(grant: Grant, target: TokenTarget, server: Aut
   return [...fields, ...server.extraParams];
 }
 
+/** Form fields that a token request proves things with, those of client authentication among them. */
+const SECRET_FIELDS = ['subject_token', 'actor_token', 'assertion', 'client_secret', 'client_assertion'];
+
+/** What must not be shown of a token request, should a server repeat it. */
+export function secretsOf(form: URLSearchParams): string[] {
+  return SECRET_FIELDS.flatMap((name) => form.getAll(name)).filter((secret) => secret !== '');
+}
+
 function grantFields(grant: Grant): FormField[] {
   switch (grant.kind) {
     case 'token_exchange': {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { both, createTokenLog } from '../../../src/admin/token-log.ts';
+import { both } from '../../../src/admin/both.ts';
+import { createTokenLog } from '../../../src/admin/token-log.ts';
 import { CambistError } from '../../../src/errors.ts';
 import type { TokenObserver } from '../../../src/tokens/observer.ts';
 import { loggerWithLines } from './log-lines.ts';
