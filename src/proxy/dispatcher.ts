@@ -17,8 +17,8 @@ export interface Sending {
   /** Is told of each second attempt. */
   readonly onRetry: () => void;
   readonly answered: Answered;
-  /** Given: the request is a WebSocket handshake. */
-  readonly switched?: Switched;
+  /** Undefined: the request is no WebSocket handshake. */
+  readonly switched: Switched | undefined;
 }
 
 /**

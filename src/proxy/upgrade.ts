@@ -1,20 +1,14 @@
 import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
-import type { Dispatchers } from '../dispatchers.ts';
-import { CambistError } from '../errors.ts';
 import { type DetachedSockets, isAnswering, responseOn } from './detached.ts';
-import { dispatch } from './dispatcher.ts';
 import { createEntrance, type EntranceOptions } from './entrance.ts';
+import { type ForwardOptions, forward } from './forward.ts';
 import { headerValues } from './headers.ts';
 import { join } from './join.ts';
-import type { ProxyObserver } from './observer.ts';
 import type { Passage } from './passage.ts';
-import type { Relay } from './relay.ts';
 import { upstreamError } from './upstream-error.ts';
 
-export interface UpgradeOptions extends EntranceOptions {
-  readonly dispatchers: Dispatchers;
-  readonly observer: ProxyObserver;
+export interface UpgradeOptions extends EntranceOptions, ForwardOptions {
   readonly sockets: DetachedSockets;
 }
 
@@ -24,7 +18,7 @@ export interface UpgradeOptions extends EntranceOptions {
  * @see RFC 6455 section 4, RFC 9110 section 7.8
  */
 export function serveUpgrades(server: Server, options: UpgradeOptions): void {
-  const { traffic, observer, dispatchers, sockets } = options;
+  const { traffic, sockets } = options;
   const enter = createEntrance(options);
 
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
@@ -48,13 +42,12 @@ export function serveUpgrades(server: Server, options: UpgradeOptions): void {
   });
 
   function handshake(passage: Passage, socket: Duplex, head: Buffer, stopWatching: () => void): void {
-    const { leg, route } = passage;
-    if (leg === undefined || route === undefined) throw new CambistError('ERR_INTERNAL', 'a request was not admitted');
     const switched = (protocol: string | undefined, headers: readonly string[], far: Duplex): void => {
       sockets.add(far);
       if (passage.gone || protocol === undefined || !namesWebSocket(protocol)) {
         far.destroy();
-        traffic.problem(passage, upstreamError(new Error('it switched to another protocol'), route.name));
+        const name = passage.route?.name ?? '';
+        traffic.problem(passage, upstreamError(new Error('it switched to another protocol'), name));
         return;
       }
       stopWatching();
@@ -62,12 +55,7 @@ export function serveUpgrades(server: Server, options: UpgradeOptions): void {
       if (head.length > 0) socket.unshift(head);
       join(socket, far);
     };
-    const answered = (error: Error | null, relay?: Relay): void => {
-      if (relay === undefined) traffic.problem(passage, error);
-      else traffic.relay(passage, relay);
-    };
-    const onRetry = (): void => observer.upstreamRetried(route);
-    dispatch({ passage, leg, route, dispatchers, onRetry, answered, switched }).catch(answered);
+    forward(passage, options, switched);
   }
 }
 
