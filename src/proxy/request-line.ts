@@ -1,24 +1,6 @@
-import type { Logger } from '../logger.ts';
+import { type Logger, loggedError } from '../logger.ts';
 import { headerValues, sharesText, tokensOf } from './headers.ts';
 import type { Passage } from './passage.ts';
-
-/** The fields of a request's line in the log; `config/README.md` has the table. */
-interface RequestLine {
-  request_id: string;
-  trace_id?: string;
-  route?: string;
-  method?: string;
-  status?: number;
-  outcome?: string;
-  error?: string;
-  cut_by?: 'upstream' | 'caller';
-  cache?: string;
-  duration_ms?: number;
-  exchange_ms?: number;
-  total_ms: number;
-  step_up?: string;
-  err?: Error;
-}
 
 /**
  * Writes the line of a request that has ended. It is on the path of every request: what is not known is not in it.
@@ -30,28 +12,31 @@ export function logRequest(logger: Logger, passage: Passage, totalMs: number, ke
   if (answer !== undefined && answer.status < 400 && cut === undefined && (!logger.isLevelEnabled('info') || !keep())) {
     return;
   }
-  const line: RequestLine = { request_id: passage.id, total_ms: rounded(totalMs) };
+  const level = error === undefined ? 'info' : error.status < 500 ? 'warn' : 'error';
+  logger.writeJson(level, fieldsOf(passage, totalMs, cut), 'request');
+}
+
+/**
+ * The fields of a request's line, of which `config/README.md` has the table. Ids, names and fixed words have no character
+ * that JSON escapes, so they are put between quotes as they are.
+ */
+function fieldsOf(passage: Passage, totalMs: number, cut: 'upstream' | 'caller' | undefined): string {
+  const { id, request, route, cache, answer, error, exchangeMs, stepUp } = passage;
   const traceId = passage.span?.traceId ?? callersTraceId(passage);
-  if (traceId !== undefined) line.trace_id = traceId;
-  if (passage.route !== undefined) line.route = passage.route.name;
-  if (passage.request.method !== undefined) line.method = passage.request.method;
+  let json = `"request_id":"${id}","total_ms":${rounded(totalMs)}`;
+  if (traceId !== undefined) json += `,"trace_id":"${traceId}"`;
+  if (route !== undefined) json += `,"route":"${route.name}"`;
+  if (request.method !== undefined) json += `,"method":"${request.method}"`;
   if (answer !== undefined) {
-    line.status = answer.status;
-    line.outcome = answer.outcome;
-    line.duration_ms = rounded(answer.durationMs);
+    const { status, outcome, durationMs } = answer;
+    json += `,"status":${status},"outcome":"${outcome}","duration_ms":${rounded(durationMs)}`;
   }
-  if (passage.cache !== undefined) line.cache = passage.cache;
-  if (passage.exchangeMs !== undefined) line.exchange_ms = rounded(passage.exchangeMs);
-  if (passage.stepUp !== undefined) line.step_up = passage.stepUp.join(' ');
-  if (cut !== undefined) line.cut_by = cut;
-  if (error === undefined) {
-    logger.info(line, 'request');
-    return;
-  }
-  line.error = error.code;
-  line.err = error;
-  if (error.status < 500) logger.warn(line, 'request');
-  else logger.error(line, 'request');
+  if (cache !== undefined) json += `,"cache":"${cache}"`;
+  if (exchangeMs !== undefined) json += `,"exchange_ms":${rounded(exchangeMs)}`;
+  if (stepUp !== undefined) json += `,"step_up":${JSON.stringify(stepUp.join(' '))}`;
+  if (cut !== undefined) json += `,"cut_by":"${cut}"`;
+  if (error !== undefined) json += `,"error":"${error.code}","err":${JSON.stringify(loggedError(error))}`;
+  return json;
 }
 
 /** Who ended an answer that had begun and was not whole. */

@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
+import { METHODS } from 'node:http';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { CambistError } from '../../../src/errors.ts';
+import { createLogger, type Logger } from '../../../src/logger.ts';
 import type { Passage } from '../../../src/proxy/passage.ts';
 import { callersTraceId, logRequest } from '../../../src/proxy/request-line.ts';
+import { LOG_FIELDS } from '../../../src/telemetry/log-fields.ts';
 import { loggerWithLines } from '../admin/log-lines.ts';
 
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
@@ -69,4 +73,59 @@ test('a trace id is taken from one well-formed header that does not hold the cal
   assert.equal(of('traceparent', `00-${TRACE_ID.slice(1)}-b7ad6b7169203331-01`), undefined);
   assert.equal(of('traceparent', TRACEPARENT, 'authorization', `Bearer ${TRACE_ID}`), undefined);
   assert.equal(of('traceparent', TRACEPARENT, 'authorization', `Bearer ${TRACE_ID.slice(4, 24)}`), undefined);
+});
+
+/** What a logger writes, with the same time in all of it. */
+function written(write: (logger: Logger) => void): string {
+  const lines: string[] = [];
+  write(createLogger('debug', { write: (line) => void lines.push(line) }));
+  return lines.join('').replace(/"time":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"/, '"time":""');
+}
+
+test('a line that is put together by hand is what the logger would write of the same fields', () => {
+  const ms = fc.double({ min: 0, max: 1e9, noNaN: true });
+  const maybe = <T>(of: fc.Arbitrary<T>) => fc.option(of, { nil: undefined });
+  const fault = fc
+    .tuple(fc.constantFrom('ERR_OVERLOADED', 'ERR_ROUTE_NOT_FOUND'), fc.string(), maybe(fc.string()))
+    .map(([code, message, cause]) => {
+      return new CambistError(
+        code as 'ERR_OVERLOADED',
+        message,
+        cause === undefined ? {} : { cause: new Error(cause) },
+      );
+    });
+  const found = fc.record({
+    id: fc.stringMatching(/^[A-Za-z0-9._:-]{1,128}$/),
+    method: fc.constantFrom(...METHODS),
+    trace: maybe(fc.constant(TRACEPARENT)),
+    route: maybe(fc.stringMatching(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/).map((name) => ({ name, subjectToken: {} }))),
+    cache: maybe(fc.constantFrom('hit', 'miss', 'joined', 'negative', 'bypass')),
+    answer: maybe(fc.record({ status: fc.nat(999), outcome: fc.constantFrom('forwarded', 'failed'), durationMs: ms })),
+    exchangeMs: maybe(ms),
+    stepUp: maybe(fc.array(fc.string())),
+    error: maybe(fault),
+    isCut: fc.boolean(),
+    totalMs: ms,
+  });
+  fc.assert(
+    fc.property(found, ({ method, trace, isCut, totalMs, ...rest }) => {
+      const of = {
+        ...rest,
+        request: { method, rawHeaders: trace === undefined ? [] : ['traceparent', trace] },
+        response: { writableFinished: !isCut },
+        relay: { hasFailed: () => true },
+      } as unknown as Passage;
+      const byHand = written((logger) => logRequest(logger, of, totalMs, () => true));
+      const { level, time: _time, msg, ...fields } = JSON.parse(byHand) as Record<string, unknown>;
+      const byLogger = written((logger) => {
+        const err = rest.error === undefined ? {} : { err: rest.error };
+        logger[level as 'info' | 'warn' | 'error']({ ...fields, ...err }, String(msg));
+      });
+      assert.equal(byHand, byLogger);
+      assert.deepEqual(
+        Object.keys(fields).filter((name) => !(LOG_FIELDS as readonly string[]).includes(name)),
+        [],
+      );
+    }),
+  );
 });
