@@ -1,7 +1,7 @@
 import { createHash, X509Certificate } from 'node:crypto';
 import { createSecureContext } from 'node:tls';
 import { Agent, type Dispatcher } from 'undici';
-import type { TlsFiles } from './config/config.ts';
+import type { Route, TlsFiles } from './config/config.ts';
 import { readCredential } from './config/credential.ts';
 import { CambistError } from './errors.ts';
 
@@ -17,6 +17,11 @@ export interface PeerOptions {
   readonly connectMs: number;
   /** Offer HTTP/2 beside HTTP/1.1, where TLS is spoken. */
   readonly http2?: boolean;
+}
+
+/** How a route's upstream is connected to. @param upgrades is a WebSocket to be opened? HTTP/2 has another way for that */
+export function upstreamPeer({ name, tls, timeouts, http2 }: Route, upgrades = false): PeerOptions {
+  return { name: `route "${name}"`, tls, connectMs: timeouts.connectMs, http2: http2 && !upgrades };
 }
 
 interface TlsMaterial {

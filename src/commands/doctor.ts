@@ -56,10 +56,7 @@ async function consult(
   listener: Listener,
 ): Promise<void> {
   const dispatchers = createDispatchers(() => {});
-  const instruments = createInstruments(
-    (name, tls, connectMs) => dispatchers.for({ name, tls, connectMs }),
-    systemClock,
-  );
+  const instruments = createInstruments(dispatchers.for, config.authorizationServers, systemClock);
   try {
     await examine({ config, only, given, instruments, listener });
   } finally {

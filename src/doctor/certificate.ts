@@ -9,11 +9,16 @@ const TIMEOUT_MS = 3000;
  * connection, which is closed at once. @returns undefined where there is none to read
  */
 export function readPeerCertificate(url: string): Promise<PeerCertificate | undefined> {
-  const { hostname, port } = new URL(url);
+  const { hostname, port, protocol } = new URL(url);
   const host = hostname.replace(/^\[|\]$/g, '');
   return new Promise((resolve) => {
-    // Verification has failed already: here it would only hide why.
-    const options = { host, port: Number(port || 443), rejectUnauthorized: false, timeout: TIMEOUT_MS };
+    // Verification has failed already, or nobody asked for any: here it would only hide why.
+    const options = {
+      host,
+      port: Number(port || (protocol === 'http:' ? 80 : 443)),
+      rejectUnauthorized: false,
+      timeout: TIMEOUT_MS,
+    };
     const socket = connect(isIP(host) === 0 ? { ...options, servername: host } : options);
     const end = (certificate: PeerCertificate | undefined) => {
       socket.destroy();

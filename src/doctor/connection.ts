@@ -10,12 +10,19 @@ export interface PeerCertificate {
   readonly validTo: string;
 }
 
+/** Where the config says how a peer is reached. */
+export interface PeerPlaces {
+  /** As in `routes.github.upstream`. */
+  readonly address: string;
+  readonly timeout: string;
+  readonly tls: string;
+}
+
 export interface FailedConnection {
   readonly url: string;
   readonly error: unknown;
   readonly certificate: PeerCertificate | undefined;
-  /** Where the server stands in the config, as in `authorization_servers.keycloak`. */
-  readonly place: string;
+  readonly places: PeerPlaces;
   /** The file of `tls.ca`. */
   readonly ca: string | undefined;
   readonly timeoutMs: number;
@@ -32,71 +39,85 @@ const UNTRUSTED: ReadonlySet<string> = new Set([
   'INVALID_CA',
 ]);
 
+/** Nobody was spoken to. */
+const UNREACHED: ReadonlySet<string> = new Set(['ENOTFOUND', 'EAI_AGAIN', 'ECONNREFUSED']);
+
 const TIMEOUTS: ReadonlySet<string> = new Set(['ETIMEDOUT', 'UND_ERR_CONNECT_TIMEOUT', 'TimeoutError', 'AbortError']);
 
-/** Errors whose cure needs a look at the certificate. */
-export function concernsCertificate(error: unknown): boolean {
+/** May a look at the certificate tell more than the error does? Of a peer that is called by http it tells that it speaks TLS. */
+export function concernsCertificate(url: string, error: unknown): boolean {
   const code = codeOf(error);
+  if (new URL(url).protocol === 'http:') return !UNREACHED.has(code) && !TIMEOUTS.has(code);
   return UNTRUSTED.has(code) || code.startsWith('CERT_') || code === 'ERR_TLS_CERT_ALTNAME_INVALID';
 }
 
-/** Why a server cannot be reached, by the code that Node gives. Pure. */
+/** Why a peer cannot be reached, by the code that Node gives. Pure. */
 export function connectionFinding(failed: FailedConnection): Finding {
-  const { url, error, place, timeoutMs } = failed;
+  const { url, error, places, certificate, timeoutMs } = failed;
   const code = codeOf(error);
   const { host, hostname, protocol } = new URL(url);
+  if (protocol === 'http:' && certificate !== undefined) return tlsWanted(url, places);
   if (UNTRUSTED.has(code)) return untrusted(failed, host, code);
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') return wrongName(failed, hostname);
   if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID') return outOfTime(failed, host, code);
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') {
     return problem('host_unknown', `the name ${hostname} cannot be resolved (${code})`, {
-      mend: `check the host of ${place}.issuer or token_endpoint, and the DNS of this machine or pod`,
+      mend: `check the host of ${places.address}, and the DNS of this machine or pod`,
     });
   }
   if (code === 'ECONNREFUSED') {
     return problem('connection_refused', `nothing listens at ${host}`, {
-      mend: `check host and port of ${place}, and whether the server runs`,
+      mend: `check host and port of ${places.address}, and whether the server runs`,
     });
   }
   if (TIMEOUTS.has(code)) {
     return problem('connection_timeout', `${host} did not answer within ${timeoutMs} ms`, {
       why: 'a firewall or network policy may drop the packets, or the server is slow',
-      mend: `open the way to ${host}, or raise ${place}.timeout`,
+      mend: `open the way to ${host}, or raise ${places.timeout}`,
     });
   }
   if (/CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE|BAD_CERTIFICATE|UNKNOWN_CA/i.test(code)) {
     return problem('client_certificate_wanted', `${host} ended the TLS handshake (${code})`, {
       why: 'it may want a certificate of ours, or not trust the one it was shown',
-      mend: `set ${place}.tls.certificate and tls.private_key to one that the server's CA signed`,
+      mend: `set ${places.tls}.certificate and private_key to one that the server's CA signed`,
     });
   }
   if (protocol === 'https:' && /WRONG_VERSION|PACKET_LENGTH|HTTP_REQUEST|EPROTO/i.test(code)) {
     return problem('tls_failed', `${host} does not speak TLS (${code})`, {
       why: 'this port may serve plain http',
-      mend: `name the https port in ${place}, or write http:// where the server is on this machine or in the cluster`,
+      mend: `name the https port in ${places.address}, or write http:// where the server is on this machine or in the cluster`,
     });
   }
   return problem('connection_failed', `${host} cannot be reached, or broke the connection (${printable(code)})`, {
-    mend: `check the address in ${place}, and what stands between here and there`,
+    ...(protocol === 'https:' && { why: 'a server that wants a certificate of ours may break off without a word' }),
+    mend: `check ${places.address}, and what stands between here and there`,
   });
 }
 
-function untrusted({ place, ca, certificate }: FailedConnection, host: string, code: string): Finding {
+/** Of a peer that the config calls by http, and that showed a certificate. */
+export function tlsWanted(url: string, { address }: PeerPlaces): Finding {
+  return problem('tls_wanted', `${new URL(url).host} speaks TLS, and is called by http`, {
+    why: 'this port serves https: it breaks off, or answers 400, where it is spoken to in plain http',
+    mend: `write https:// in ${address}, or name the port that serves plain http`,
+  });
+}
+
+function untrusted({ places, ca, certificate }: FailedConnection, host: string, code: string): Finding {
   const by = certificate === undefined ? '' : `; its certificate is issued by "${printable(certificate.issuer)}"`;
   return problem('certificate_untrusted', `the certificate of ${host} is not trusted (${code})${by}`, {
     why:
       ca === undefined
         ? 'no CA that this machine knows has signed it: a private CA, or a chain without its intermediate certificate'
         : `no certificate in ${printable(ca)} has signed it; with tls.ca set, no other CA is trusted`,
-    mend: `write the PEM of the CA that signs the server's certificate into a file, and name it in ${place}.tls.ca`,
+    mend: `write the PEM of the CA that signs the server's certificate into a file, and name it in ${places.tls}.ca`,
   });
 }
 
-function wrongName({ place, certificate }: FailedConnection, hostname: string): Finding {
+function wrongName({ places, certificate }: FailedConnection, hostname: string): Finding {
   const names = certificate === undefined ? 'other names' : `"${printable(certificate.names)}"`;
   return problem('certificate_wrong_name', `the certificate is not for ${hostname}, but for ${names}`, {
     why: 'the server is called by a name that its certificate lacks, as an in-cluster name or an address',
-    mend: `call it in ${place} by a name of the certificate, or have ${hostname} added to the certificate`,
+    mend: `call it in ${places.address} by a name of the certificate, or have ${hostname} added to the certificate`,
   });
 }
 

@@ -6,7 +6,7 @@ import type { TokenCredential } from '../tokens/exchange.ts';
 import type { Subject } from '../tokens/subject.ts';
 import { unavailableFinding } from './client.ts';
 import { clockFinding, skewByIssue } from './clocks.ts';
-import { credentialFinding, failureOf, type ServerHealth, unreachable } from './examine-server.ts';
+import { credentialFinding, failureOf, type ServerHealth, unreachableServer } from './examine-server.ts';
 import { type Finding, fine, problem, warning } from './finding.ts';
 import type { Instruments } from './instruments.ts';
 import { issuedFindings } from './issued.ts';
@@ -129,7 +129,7 @@ async function judge(
   const last = answers.at(-1);
   if (last === undefined) return failure === undefined ? [] : [unsent(failure)];
   const server = serverOf(credential, last);
-  if (last.status === undefined) return [await unreachable(server, last)];
+  if (last.status === undefined) return [await unreachableServer(server, last)];
   const claims = subject && readClaims(subject.token.reveal());
   const refusal = refusalOf(last);
   if (refusal !== undefined) return [refusalFinding({ server, answer: last, refusal, subject: claims })];

@@ -1,15 +1,14 @@
 import type { AuthorizationServer } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
 import type { Grant } from '../tokens/token-request.ts';
-import { readPeerCertificate } from './certificate.ts';
 import { clientFinding, encodingFinding, encodingMatters, NO_TOKEN, unusedFinding } from './client.ts';
 import { clockFinding, skewOf } from './clocks.ts';
-import { concernsCertificate, connectionFinding } from './connection.ts';
 import { type Finding, problem } from './finding.ts';
 import type { Instruments } from './instruments.ts';
 import { metadataFindings, place } from './metadata.ts';
 import type { Observation } from './observation.ts';
 import type { Role } from './roles.ts';
+import { unreachable } from './unreachable.ts';
 
 /** What routes need to know of a server that was looked at. */
 export interface ServerHealth {
@@ -65,16 +64,17 @@ async function locate(
   }
   const [first] = answers;
   if (failure !== undefined && first !== undefined && answers.every(({ status }) => status === undefined)) {
-    return [await unreachable(server, first)];
+    return [await unreachableServer(server, first)];
   }
   return metadataFindings(server, role?.grant, answers, failure?.message);
 }
 
-/** Why no answer came; looks at the certificate where that is what went wrong. */
-export async function unreachable(server: AuthorizationServer, { url, error }: Observation): Promise<Finding> {
-  const certificate = concernsCertificate(error) ? await readPeerCertificate(url) : undefined;
+/** Why no answer came from a server. */
+export function unreachableServer(server: AuthorizationServer, { url, error }: Observation): Promise<Finding> {
   const { tls, timeoutMs } = server;
-  return connectionFinding({ url, error, certificate, place: place(server), ca: tls?.ca, timeoutMs });
+  const at = place(server);
+  const places = { address: `${at}.issuer or token_endpoint`, timeout: `${at}.timeout`, tls: `${at}.tls` };
+  return unreachable({ url, error, places, ca: tls?.ca, timeoutMs });
 }
 
 export function credentialFinding(failure: CambistError): Finding {
@@ -87,7 +87,7 @@ export function credentialFinding(failure: CambistError): Finding {
 async function tryClient(server: AuthorizationServer, role: Role, instruments: Instruments): Promise<Finding> {
   const answer = await probe(server, role, instruments);
   if (answer instanceof CambistError) return credentialFinding(answer);
-  if (answer.status === undefined) return unreachable(server, answer);
+  if (answer.status === undefined) return unreachableServer(server, answer);
   const finding = clientFinding(server, answer);
   if (finding.code !== 'client_refused') return finding;
   const { clientAuth } = server;

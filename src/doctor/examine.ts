@@ -2,6 +2,7 @@ import type { AuthorizationServer, Config, Route } from '../config/config.ts';
 import { unknownClockFinding } from './clocks.ts';
 import { examineRoute, type GivenToken } from './examine-route.ts';
 import { examineServer, type ServerHealth } from './examine-server.ts';
+import { examineUpstream } from './examine-upstream.ts';
 import type { Finding, Patient } from './finding.ts';
 import type { Instruments } from './instruments.ts';
 import { rolesOf } from './roles.ts';
@@ -23,9 +24,13 @@ export interface Examination {
   readonly listener: Listener;
 }
 
-/** Looks at each authorization server, then tries one exchange per route. One after the other, so that steps can be read. */
+/**
+ * Looks at each authorization server, then at the backend of each route, where it tries one exchange. One after the other, so
+ * that steps can be read; backends alone are asked all at once, since many may be silent.
+ */
 export async function examine({ config, only, given, instruments, listener }: Examination): Promise<void> {
   const routes = only === undefined ? config.routes : [only];
+  const upstreams = new Map(routes.map((route) => [route, examineUpstream(route, instruments.pool)]));
   const roles = rolesOf(routes);
   const health = new Map<AuthorizationServer, ServerHealth>();
   for (const server of only === undefined ? config.authorizationServers : roles.keys()) {
@@ -34,10 +39,11 @@ export async function examine({ config, only, given, instruments, listener }: Ex
     const found = (finding: Finding) => listener.found(patient, finding);
     health.set(server, await examineServer(server, roles.get(server), instruments, found));
   }
-  for (const route of routes) {
+  for (const [route, upstream] of upstreams) {
     const patient: Patient = { kind: 'route', name: route.name };
     listener.begins(patient, `route "${route.name}": ${route.upstream.origin}${route.upstream.path}`);
     const found = (finding: Finding) => listener.found(patient, finding);
+    found(await upstream);
     await examineRoute(route, given, health, instruments, found);
   }
   for (const [server, { fit, clock }] of health) {

@@ -2,7 +2,7 @@ import type { JWTPayload } from 'jose';
 
 /** What a finding is about, and no more than that; the code is what scripts may rely on. */
 export const FINDING_CODES = [
-  // the way to a server
+  // the way to an authorization server or a backend
   'host_unknown',
   'connection_refused',
   'connection_timeout',
@@ -13,6 +13,9 @@ export const FINDING_CODES = [
   'certificate_not_yet_valid',
   'client_certificate_wanted',
   'tls_failed',
+  'tls_wanted',
+  'upstream_reached',
+  'upstream_silent',
   // its metadata
   'metadata_found',
   'metadata_not_found',

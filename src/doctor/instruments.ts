@@ -1,5 +1,6 @@
 import type { Dispatcher } from 'undici';
-import type { AuthorizationServer, TlsFiles } from '../config/config.ts';
+import type { AuthorizationServer } from '../config/config.ts';
+import type { PeerOptions } from '../dispatchers.ts';
 import { createTokenCache } from '../tokens/cache.ts';
 import { type Assertion, createAssertions } from '../tokens/chain.ts';
 import type { Clock } from '../tokens/clock.ts';
@@ -13,13 +14,14 @@ import { createTokenEndpoint, type TokenEndpoint } from '../tokens/token-endpoin
 import { type Observation, observing } from './observation.ts';
 
 /** Gives the connection pool for a peer, as the running program has it. */
-export type Pool = (name: string, tls: TlsFiles | undefined, connectMs: number) => Dispatcher | Promise<Dispatcher>;
+export type Pool = (peer: PeerOptions) => Dispatcher | Promise<Dispatcher>;
 
 /** What the program itself asks authorization servers with, under observation. */
 export interface Instruments {
   /** Every request so far. */
   readonly observations: readonly Observation[];
   readonly clock: Clock;
+  readonly pool: Pool;
   endpoint(server: AuthorizationServer): TokenEndpoint;
   readonly exchange: Exchange;
   readonly subjects: SubjectSource;
@@ -37,7 +39,8 @@ const UNHEARD: TokenObserver = {
   credentialRead() {},
 };
 
-export function createInstruments(pool: Pool, clock: Clock): Instruments {
+/** @param servers all of the config: the metadata of one must not lead to another */
+export function createInstruments(pool: Pool, servers: readonly AuthorizationServer[], clock: Clock): Instruments {
   const observations: Observation[] = [];
   const dpop = createDpopProver(clock);
   const endpoints = new Map<AuthorizationServer, TokenEndpoint>();
@@ -46,10 +49,11 @@ export function createInstruments(pool: Pool, clock: Clock): Instruments {
     let known = endpoints.get(server);
     if (known === undefined) {
       const observed = async () => {
-        const plain = await pool(`authorization server "${server.name}"`, server.tls, server.timeoutMs);
+        const { name, tls, timeoutMs } = server;
+        const plain = await pool({ name: `authorization server "${name}"`, tls, connectMs: timeoutMs });
         return observing(plain, observations, clock.wallMs);
       };
-      known = createTokenEndpoint(server, observed, { clock, dpop, servers: () => [...endpoints.keys()], ...UNHEARD });
+      known = createTokenEndpoint(server, observed, { clock, dpop, servers: () => servers, ...UNHEARD });
       endpoints.set(server, known);
     }
     return known;
@@ -67,7 +71,7 @@ export function createInstruments(pool: Pool, clock: Clock): Instruments {
   });
   const verifier = createSubjectVerifier(({ issuer, ca }) => {
     const tls = ca === undefined ? undefined : { ca, certificate: undefined, privateKey: undefined };
-    return pool(`issuer "${issuer}"`, tls, KEYS_CONNECT_MS);
+    return pool({ name: `issuer "${issuer}"`, tls, connectMs: KEYS_CONNECT_MS });
   }, clock);
   const subjects = createSubjectSource({
     reader: createSubjectReader(),
@@ -75,5 +79,5 @@ export function createInstruments(pool: Pool, clock: Clock): Instruments {
     clock,
     credentialRead: UNHEARD.credentialRead,
   });
-  return { observations, clock, endpoint, exchange, subjects };
+  return { observations, clock, pool, endpoint, exchange, subjects };
 }

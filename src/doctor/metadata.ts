@@ -1,4 +1,5 @@
 import type { AuthorizationServer } from '../config/config.ts';
+import { mayUsePlainHttp } from '../config/plain-http.ts';
 import { type Finding, fine, printable, problem, warning } from './finding.ts';
 import { answerOf, type Observation } from './observation.ts';
 
@@ -95,12 +96,13 @@ function mismatch(server: AuthorizationServer, answer: Observation): Finding {
 
 function unusableEndpoint(server: AuthorizationServer, answer: Observation, why: string): Finding {
   const { token_endpoint: endpoint } = answerOf(answer);
-  if (typeof endpoint !== 'string' || !endpoint.startsWith('http://')) {
+  const url = typeof endpoint === 'string' && URL.canParse(endpoint) ? new URL(endpoint) : undefined;
+  if (url?.protocol !== 'http:' || mayUsePlainHttp(url.hostname)) {
     return problem('metadata_unusable', `the metadata at ${answer.url} is of no use: ${why}`, {
       mend: `set ${place(server)}.token_endpoint, with which nothing is discovered`,
     });
   }
-  return problem('token_endpoint_insecure', `the token endpoint is plain http: ${printable(endpoint)}`, {
+  return problem('token_endpoint_insecure', `the token endpoint is plain http: ${printable(String(endpoint))}`, {
     why: 'client secret and tokens would cross the network in clear; behind a TLS proxy a server often does not know its own scheme',
     mend: `make the server publish its https address, or set ${place(server)}.allow_insecure_http: true if that network is trusted`,
   });

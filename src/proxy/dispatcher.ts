@@ -1,6 +1,6 @@
 import type { Dispatcher } from 'undici';
 import type { Route } from '../config/config.ts';
-import type { Dispatchers } from '../dispatchers.ts';
+import { type Dispatchers, upstreamPeer } from '../dispatchers.ts';
 import { CambistError } from '../errors.ts';
 import type { IssuedToken } from '../tokens/issued.ts';
 import { type Answered, attemptHandler, type Switched } from './attempt.ts';
@@ -136,16 +136,6 @@ function asFailure(error: unknown, route: Route): CambistError {
 /** HTTP/2 has no other names, and would take two cases of one for two fields where only one may be. */
 function lowerCased(headers: readonly string[]): string[] {
   return headers.map((text, index) => (index % 2 === 0 ? text.toLowerCase() : text));
-}
-
-/** How a route's upstream is connected to. @param upgrades is a WebSocket to be opened? HTTP/2 has another way for that */
-export function upstreamPeer(route: Route, upgrades = false): Parameters<Dispatchers['for']>[0] {
-  return {
-    name: `route "${route.name}"`,
-    tls: route.tls,
-    connectMs: route.timeouts.connectMs,
-    http2: route.http2 && !upgrades,
-  };
 }
 
 function refusedToken(route: Route, more: string): CambistError {

@@ -4,13 +4,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type RunningAuthorizationServer, startAuthorizationServer } from '../harness/authorization-server.ts';
+import { startFakeUpstream } from '../harness/fake-upstream.ts';
 import { createLeakWatch } from '../harness/leaks.ts';
 import { runCommand } from '../harness/run-command.ts';
+import { echo } from '../harness/upstream-handlers.ts';
 
 const SECRET = 'the-client-secret-of-this-test';
-const BACKEND = 'http://127.0.0.1:9/mcp';
 
 interface Scene {
+  /** URL of a backend that is there. */
+  backend: string;
   server: RunningAuthorizationServer;
   /** Writes a file beside the config. @returns its path */
   write(name: string, content: string): Promise<string>;
@@ -19,9 +22,12 @@ interface Scene {
 }
 
 async function startScene(t: TestContext): Promise<Scene> {
+  const upstream = await startFakeUpstream(echo);
+  t.after(upstream.close);
+  const backend = `${upstream.url}/mcp`;
   const server = await startAuthorizationServer({
     clients: { cambist: { method: 'client_secret_basic', secret: SECRET } },
-    resources: { [BACKEND]: { scopes: ['mcp'] } },
+    resources: { [backend]: { scopes: ['mcp'] } },
   });
   t.after(server.close);
   const folder = await mkdtemp(join(tmpdir(), 'cambist-doctor-'));
@@ -40,16 +46,16 @@ async function startScene(t: TestContext): Promise<Scene> {
       },
     },
     routes: [
-      { name: 'github', match: { path: '/github' }, upstream: BACKEND },
-      { name: 'docs', match: { path: '/docs' }, upstream: BACKEND, resource: 'http://127.0.0.1:9/unknown' },
+      { name: 'github', match: { path: '/github' }, upstream: backend },
+      { name: 'docs', match: { path: '/docs' }, upstream: backend, resource: `${upstream.url}/unknown` },
     ],
   };
   const file = await write('cambist.json', JSON.stringify(config));
-  return { server, write, doctor: (...args) => runCommand(['doctor', '--config', file, ...args]) };
+  return { backend, server, write, doctor: (...args) => runCommand(['doctor', '--config', file, ...args]) };
 }
 
 test('against a real server: exit code 0, the steps in words, the claims, and no token or secret', async (t) => {
-  const { server, write, doctor } = await startScene(t);
+  const { backend, server, write, doctor } = await startScene(t);
   const token = await server.issueSubjectToken({ sub: 'alice', audience: ['agent', 'cambist'] });
   const file = await write('token', `Bearer ${token}\n`);
   const { code, stdout, stderr } = await doctor('--route', 'github', '--subject-token-file', file);
@@ -57,10 +63,11 @@ test('against a real server: exit code 0, the steps in words, the claims, and no
   for (const said of [
     `authorization server "local": ${server.issuer}`,
     '  ✓ client "cambist" (client_secret_basic) is accepted',
-    `route "github": ${BACKEND}`,
+    `route "github": ${backend}`,
+    `  ✓ the backend ${new URL(backend).origin} answers`,
     '      sub: "alice"',
-    `      aud: "${BACKEND}"`,
-    `  ✓ its "aud" is "${BACKEND}": the backend's audience is in it`,
+    `      aud: "${backend}"`,
+    `  ✓ its "aud" is "${backend}": the backend's audience is in it`,
   ]) {
     assert.ok(stdout.split('\n').includes(said), `${said}\n${stdout}`);
   }

@@ -5,6 +5,8 @@ import { createInstruments } from '../../src/doctor/instruments.ts';
 import type { ReportedFinding } from '../../src/doctor/report.ts';
 import { systemClock } from '../../src/tokens/clock.ts';
 import { configOf, type WrittenConfig } from '../harness/app.ts';
+import { startFakeUpstream } from '../harness/fake-upstream.ts';
+import { echo } from '../harness/upstream-handlers.ts';
 
 export interface Consultation {
   findings: ReportedFinding[];
@@ -19,13 +21,18 @@ export interface ConsultationOptions {
   route?: string;
 }
 
+/** Stands in a config for a backend that is there. */
+const BACKEND = 'http://127.0.0.1:9';
+
 /** What the doctor finds on a config, in this process. */
 export async function consult(
   t: TestContext,
   written: WrittenConfig,
   { token, route }: ConsultationOptions = {},
 ): Promise<Consultation> {
-  const config = configOf(written);
+  const backend = await startFakeUpstream(echo);
+  t.after(backend.close);
+  const config = configOf(JSON.parse(JSON.stringify(written).replaceAll(BACKEND, backend.url)));
   const dispatchers = createDispatchers(() => {});
   t.after(() => dispatchers.destroy());
   const findings: ReportedFinding[] = [];
@@ -33,7 +40,7 @@ export async function consult(
     config,
     only: config.routes.find(({ name }) => name === route),
     given: token === undefined ? undefined : { source: 'the test', token },
-    instruments: createInstruments((name, tls, connectMs) => dispatchers.for({ name, tls, connectMs }), systemClock),
+    instruments: createInstruments(dispatchers.for, config.authorizationServers, systemClock),
     listener: {
       begins() {},
       found: (about, finding) => void findings.push({ about, ...finding }),
@@ -56,5 +63,5 @@ export function publicServer(issuer: string, more: Record<string, unknown> = {})
 }
 
 export function route(name: string, more: Record<string, unknown> = {}): Record<string, unknown> {
-  return { name, match: { path: `/${name}` }, upstream: 'http://127.0.0.1:9/mcp', audience: 'backend', ...more };
+  return { name, match: { path: `/${name}` }, upstream: `${BACKEND}/mcp`, audience: 'backend', ...more };
 }

@@ -56,6 +56,7 @@ test('all well: each step is a success, and the claims of what was issued are sh
       'main metadata_found',
       'main client_accepted',
       'main clock_agrees',
+      'github upstream_reached',
       'github subject_token_read',
       'github token_issued',
       'github audience_right',
@@ -238,8 +239,22 @@ test('routes that need no token are not asked for, and one route alone leaves th
   const free = await consult(t, written, { route: 'free' });
   assert.deepEqual(
     free.findings.map(({ code }) => code),
-    ['route_needs_no_token'],
+    ['upstream_reached', 'route_needs_no_token'],
   );
+});
+
+test('metadata that lead to another server of the config are refused, as the program refuses them', async (t) => {
+  const [first, second] = [await startServer(t), await startServer(t)];
+  const body = { issuer: first.issuer, token_endpoint: second.tokenEndpoint };
+  first.metadataMood = { kind: 'answer', status: 200, body };
+  const written = {
+    authorization_servers: { first: publicServer(first.issuer), second: publicServer(second.issuer) },
+    routes: [route('github', { authorization_server: 'first' })],
+  };
+  const { complaints, finding } = await consult(t, written, { route: 'github' });
+  assert.deepEqual(complaints, ['error metadata_unusable', 'warning route_not_checked']);
+  assert.match(finding('metadata_unusable').what, /lead to the host of authorization server "second"/);
+  assert.equal(second.requests.length, 0);
 });
 
 test('a server that fails, and then is taken to be down, is told as that', async (t) => {

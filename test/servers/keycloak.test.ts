@@ -85,7 +85,7 @@ function config(directory: string, recipe: Awaited<ReturnType<typeof readRecipe>
   const route = (name: string, authorizationServer: string, realm: string, audience: string, more: object = {}) => ({
     name,
     match: { path: `/${name}` },
-    upstream: backends.get(`${realm}/${audience}`)?.url ?? 'http://127.0.0.1:9/mcp',
+    upstream: (backends.get(`${realm}/${audience}`) ?? [...backends.values()][0])?.url,
     authorization_server: authorizationServer,
     audience,
     ...more,

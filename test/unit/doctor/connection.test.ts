@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { codeOf, connectionFinding } from '../../../src/doctor/connection.ts';
+import { codeOf, concernsCertificate, connectionFinding } from '../../../src/doctor/connection.ts';
 
 const CERTIFICATE = {
   names: 'DNS:idp.internal',
@@ -9,12 +9,18 @@ const CERTIFICATE = {
   validTo: 'Jan  1 00:00:00 2026 GMT',
 };
 
-const failed = (code: string, ca?: string) =>
+const PLACES = {
+  address: 'authorization_servers.main.issuer or token_endpoint',
+  timeout: 'authorization_servers.main.timeout',
+  tls: 'authorization_servers.main.tls',
+};
+
+const failed = (code: string, ca?: string, url = 'https://idp.example.com/.well-known/openid-configuration') =>
   connectionFinding({
-    url: 'https://idp.example.com/.well-known/openid-configuration',
+    url,
     error: Object.assign(new Error('no'), { code }),
     certificate: CERTIFICATE,
-    place: 'authorization_servers.main',
+    places: PLACES,
     ca,
     timeoutMs: 5000,
   });
@@ -44,6 +50,28 @@ for (const [code, finding, says] of CASES) {
 
 test('with tls.ca set, it is that file which does not fit', () => {
   assert.match(failed('SELF_SIGNED_CERT_IN_CHAIN', '/etc/ca.pem').why ?? '', /\/etc\/ca\.pem .*no other CA is trusted/);
+});
+
+test('who shows a certificate where http is spoken is to be called by https', () => {
+  const { code, what, mend } = failed('UND_ERR_SOCKET', undefined, 'http://idp:8443/token');
+  assert.equal(code, 'tls_wanted');
+  assert.match(what, /idp:8443 speaks TLS/);
+  assert.match(mend ?? '', /https:\/\/ in authorization_servers\.main\.issuer or token_endpoint/);
+});
+
+test('a certificate is looked at where that tells more than the error', () => {
+  const error = (code: string) => Object.assign(new Error('no'), { code });
+  const cases: [url: string, code: string, looks: boolean][] = [
+    ['https://a', 'CERT_HAS_EXPIRED', true],
+    ['https://a', 'ERR_TLS_CERT_ALTNAME_INVALID', true],
+    ['https://a', 'ECONNRESET', false],
+    ['http://a', 'UND_ERR_SOCKET', true],
+    ['http://a', 'HPE_INVALID_CONSTANT', true],
+    ['http://a', 'ECONNREFUSED', false],
+    ['http://a', 'ENOTFOUND', false],
+    ['http://a', 'UND_ERR_CONNECT_TIMEOUT', false],
+  ];
+  for (const [url, code, looks] of cases) assert.equal(concernsCertificate(url, error(code)), looks, `${url} ${code}`);
 });
 
 test('the code of an error is its own, that of its cause, or its name', () => {

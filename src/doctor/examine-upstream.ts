@@ -1,0 +1,53 @@
+import type { Route } from '../config/config.ts';
+import { upstreamPeer } from '../dispatchers.ts';
+import { CambistError } from '../errors.ts';
+import { readPeerCertificate } from './certificate.ts';
+import { codeOf, type PeerPlaces, tlsWanted } from './connection.ts';
+import { credentialFinding } from './examine-server.ts';
+import { type Finding, fine, warning } from './finding.ts';
+import type { Pool } from './instruments.ts';
+import { unreachable } from './unreachable.ts';
+
+/** A backend that is connected to may take this long to answer before something is said of it. */
+const PATIENCE_MS = 3000;
+
+/**
+ * Can the backend of a route be reached as the proxy reaches it? It is asked with HEAD, and bears no token: that it answers is
+ * all, whatever it answers.
+ */
+export async function examineUpstream(route: Route, pool: Pool): Promise<Finding> {
+  const { origin, path } = route.upstream;
+  const peer = upstreamPeer(route);
+  const places = placesOf(route);
+  try {
+    const dispatcher = await pool(peer);
+    const signal = AbortSignal.timeout(peer.connectMs + PATIENCE_MS);
+    const { statusCode, body } = await dispatcher.request({ origin, path: path || '/', method: 'HEAD', signal });
+    await body.dump();
+    // Servers that serve TLS there say so to a person, by 400.
+    const wantsTls =
+      statusCode === 400 && origin.startsWith('http:') && (await readPeerCertificate(origin)) !== undefined;
+    return wantsTls ? tlsWanted(origin, places) : reached(origin);
+  } catch (error) {
+    if (error instanceof CambistError) return credentialFinding(error);
+    if (codeOf(error) === 'TimeoutError') return silent(origin, places);
+    return unreachable({ url: origin, error, places, ca: peer.tls?.ca, timeoutMs: peer.connectMs });
+  }
+}
+
+function reached(origin: string): Finding {
+  const trust = origin.startsWith('https:') ? ', and its certificate is trusted' : '';
+  return fine('upstream_reached', `the backend ${origin} answers${trust}`);
+}
+
+function silent(origin: string, { address }: PeerPlaces): Finding {
+  return warning('upstream_silent', `the backend ${origin} has not answered HEAD within ${PATIENCE_MS} ms`, {
+    why: 'it may be slow, or hold such a request open; or something before it takes connections and passes nothing on',
+    mend: `see whether another port than that of ${address} is meant, and how the backend answers from this machine or pod`,
+  });
+}
+
+function placesOf({ name }: Route): PeerPlaces {
+  const route = `routes.${name}`;
+  return { address: `${route}.upstream`, timeout: `${route}.timeouts.connect`, tls: `${route}.tls` };
+}

@@ -1,0 +1,137 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { type Certificate, createCertificateAuthority } from '../harness/certificates.ts';
+import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import { type FakeUpstream, startFakeUpstream } from '../harness/fake-upstream.ts';
+import { closeServer, listen } from '../harness/http-server.ts';
+import { answer, echo } from '../harness/upstream-handlers.ts';
+import { consult, publicServer, route } from './doctor-consultation.ts';
+
+const AUTHORITY = createCertificateAuthority('Example Corp CA');
+
+async function startUpstream(t: TestContext, tls?: Certificate & { clientCa?: string }): Promise<FakeUpstream> {
+  const upstream = await startFakeUpstream(echo, tls === undefined ? {} : { tls });
+  t.after(upstream.close);
+  return upstream;
+}
+
+/** What the doctor says of a backend, on a route that needs no token. */
+async function consultUpstream(t: TestContext, upstream: string, keys: Record<string, unknown> = {}) {
+  const { findings } = await consult(t, { routes: [route('free', { upstream, credential: 'none', ...keys })] });
+  const [{ severity, code, what, why = '', mend = '' } = assert.fail()] = findings;
+  return { found: `${severity} ${code}`, what, why, mend };
+}
+
+/** `tls.ca` with the CA of these tests in it. */
+function trusted(t: TestContext): Record<string, unknown> {
+  const folder = mkdtempSync(join(tmpdir(), 'cambist-doctor-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  writeFileSync(join(folder, 'ca.pem'), AUTHORITY.cert);
+  return { tls: { ca: { file: join(folder, 'ca.pem') } } };
+}
+
+/** Takes connections, and says nothing on them. */
+async function startSilence(t: TestContext): Promise<number> {
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => void sockets.add(socket.on('error', () => {})));
+  t.after(() => {
+    for (const socket of sockets) socket.destroy();
+    return closeServer(server);
+  });
+  return (await listen(server)).port;
+}
+
+test('a backend that answers was reached, whatever it answers, and it sees no token', async (t) => {
+  const server = await startFakeAuthorizationServer();
+  t.after(server.close);
+  const upstream = await startUpstream(t);
+  upstream.handler = answer(401);
+  const written = {
+    authorization_servers: { main: publicServer(server.issuer) },
+    routes: [route('github', { upstream: `${upstream.url}/mcp` })],
+  };
+  const { finding } = await consult(t, written, { token: await server.mint() });
+  assert.equal(finding('upstream_reached').what, `the backend ${upstream.url} answers`);
+  assert.deepEqual(
+    upstream.requests.map(({ method, url, authorization }) => [method, url, authorization]),
+    [['HEAD', '/mcp', []]],
+  );
+});
+
+test('a certificate is verified with what the route trusts', async (t) => {
+  const { url } = await startUpstream(t, AUTHORITY.issueServer());
+  const { found, what } = await consultUpstream(t, url, trusted(t));
+  assert.equal(found, 'ok upstream_reached');
+  assert.match(what, /its certificate is trusted/);
+});
+
+test('a certificate of a private CA is not trusted, and the route says where to name that', async (t) => {
+  const { url } = await startUpstream(t, AUTHORITY.issueServer());
+  const { found, what, mend } = await consultUpstream(t, url);
+  assert.equal(found, 'error certificate_untrusted');
+  assert.match(what, /issued by "Example Corp CA"/);
+  assert.match(mend, /routes\.free\.tls\.ca/);
+});
+
+test('a certificate for another name, and an expired one', async (t) => {
+  const other = await startUpstream(t, AUTHORITY.issueServer({ hosts: ['backend.internal'] }));
+  const named = await consultUpstream(t, other.url, trusted(t));
+  assert.equal(named.found, 'error certificate_wrong_name');
+  assert.match(named.mend, /routes\.free\.upstream/);
+  const old = await startUpstream(t, AUTHORITY.issueServer({ validFromSeconds: -7200, validUntilSeconds: -3600 }));
+  assert.equal((await consultUpstream(t, old.url, trusted(t))).found, 'error certificate_expired');
+});
+
+test('a backend that breaks off may want a certificate of ours, as this one does', async (t) => {
+  const { url } = await startUpstream(t, { ...AUTHORITY.issueServer(), clientCa: AUTHORITY.cert });
+  const { found, why } = await consultUpstream(t, url, trusted(t));
+  assert.equal(found, 'error connection_failed');
+  assert.match(why, /wants a certificate of ours/);
+});
+
+test('https to a port that serves plain http, and http to one that serves https', async (t) => {
+  const plain = await startUpstream(t);
+  const failed = await consultUpstream(t, plain.url.replace('http:', 'https:'));
+  assert.equal(failed.found, 'error tls_failed');
+  const secure = await startUpstream(t, AUTHORITY.issueServer());
+  const wanted = await consultUpstream(t, secure.url.replace('https:', 'http:'));
+  assert.equal(wanted.found, 'error tls_wanted');
+  assert.match(wanted.mend, /https:\/\/ in routes\.free\.upstream/);
+});
+
+test('a 400 of a backend in plain http is an answer like any other', async (t) => {
+  const upstream = await startUpstream(t);
+  upstream.handler = answer(400);
+  assert.equal((await consultUpstream(t, upstream.url)).found, 'ok upstream_reached');
+});
+
+test('a name that nobody has, and a port at which nobody listens', async (t) => {
+  const unknown = await consultUpstream(t, 'https://no-such-backend.invalid/mcp');
+  assert.equal(unknown.found, 'error host_unknown');
+  const gone = await startUpstream(t);
+  await gone.close();
+  const refused = await consultUpstream(t, gone.url);
+  assert.equal(refused.found, 'error connection_refused');
+  assert.match(refused.mend, /routes\.free\.upstream/);
+});
+
+test('no handshake in time, and no answer in time', async (t) => {
+  const port = await startSilence(t);
+  const handshake = await consultUpstream(t, `https://localhost:${port}`, { timeouts: { connect: '200ms' } });
+  assert.equal(handshake.found, 'error connection_timeout');
+  assert.match(handshake.mend, /routes\.free\.timeouts\.connect/);
+  const silent = await consultUpstream(t, `http://127.0.0.1:${port}`, { timeouts: { connect: '200ms' } });
+  assert.equal(silent.found, 'warning upstream_silent');
+});
+
+test('a CA file that is not there is named, and the backend is not asked', async (t) => {
+  const upstream = await startUpstream(t, AUTHORITY.issueServer());
+  const { found, what } = await consultUpstream(t, upstream.url, { tls: { ca: { file: '/nowhere/ca.pem' } } });
+  assert.equal(found, 'error credential_unavailable');
+  assert.match(what, /\/nowhere\/ca\.pem/);
+  assert.equal(upstream.requests.length, 0);
+});
