@@ -43,7 +43,11 @@ export function explainTokenRequests(route: Route): TokenRequests {
   return {
     subject_token_check: explainCheck(route),
     assertion_request: chain && explainRequest(chain.authorizationServer, firstLegTarget(chain, target), exchange),
-    token_request: explainRequest(server, target, isBearer ? { kind: 'jwt_bearer', assertion } : exchange),
+    token_request: explainRequest(
+      server,
+      target,
+      isBearer ? { kind: 'jwt_bearer', assertion, from: chain === undefined ? 'caller' : 'chain' } : exchange,
+    ),
   };
 }
 

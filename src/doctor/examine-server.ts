@@ -106,7 +106,7 @@ async function probe(
 ): Promise<Observation | CambistError> {
   const grant: Grant =
     role.grant === 'jwt_bearer'
-      ? { kind: 'jwt_bearer', assertion: NO_TOKEN }
+      ? { kind: 'jwt_bearer', assertion: NO_TOKEN, from: 'caller' }
       : { kind: 'token_exchange', subjectToken: NO_TOKEN, subjectTokenType: role.subjectTokenType, actor: undefined };
   const from = observations.length;
   const failure = await failureOf(() => endpoint(server).requestToken(grant, role.target, role.wanted));

@@ -71,7 +71,8 @@ export function createExchange(options: ExchangeOptions): Exchange {
       );
     }
     if (credential.chain !== undefined) return runChain({ ...wanted, chain: credential.chain, subject });
-    if (credential.authorizationServer.grant === 'jwt_bearer') return run(wanted, bearerLeg(credential, subject.token));
+    if (credential.authorizationServer.grant === 'jwt_bearer')
+      return run(wanted, bearerLeg(credential, subject.token, 'caller'));
     return run(
       wanted,
       tokenLeg(credential, () => exchangeGrant(route, subject)),
@@ -85,12 +86,12 @@ export function createExchange(options: ExchangeOptions): Exchange {
     const obtain = () => assertions.obtain(key, route.name, () => firstLeg(wanted));
     const { assertion, reused } = await obtain();
     try {
-      return await run(wanted, bearerLeg(credential, assertion.assertion));
+      return await run(wanted, bearerLeg(credential, assertion.assertion, 'chain'));
     } catch (error) {
-      if (!(error instanceof CambistError) || error.code !== 'ERR_SUBJECT_TOKEN_INVALID') throw error;
+      if (!isRefusedAssertion(error)) throw error;
       assertions.drop(key, assertion);
       if (!reused) throw error;
-      return run(wanted, bearerLeg(credential, (await obtain()).assertion.assertion));
+      return run(wanted, bearerLeg(credential, (await obtain()).assertion.assertion, 'chain'));
     }
   }
 
@@ -179,8 +180,13 @@ function tokenLeg({ authorizationServer: server, target }: TokenCredential, gran
   return { server, target, kind: 'token', grant };
 }
 
-function bearerLeg(credential: TokenCredential, assertion: Secret): Leg {
-  return tokenLeg(credential, async () => ({ kind: 'jwt_bearer', assertion: assertion.reveal() }));
+function bearerLeg(credential: TokenCredential, assertion: Secret, from: 'caller' | 'chain'): Leg {
+  return tokenLeg(credential, async () => ({ kind: 'jwt_bearer', assertion: assertion.reveal(), from }));
+}
+
+/** RFC 7523 section 3.1 */
+function isRefusedAssertion(error: unknown): boolean {
+  return error instanceof CambistError && error.oauthError === 'invalid_grant';
 }
 
 function bind(accessToken: string, dpop: DpopProver): DpopBinding {

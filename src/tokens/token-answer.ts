@@ -2,7 +2,6 @@ import { CambistError, type ErrorCode } from '../errors.ts';
 import { redact } from '../logger.ts';
 import { isB64Token } from './b64-token.ts';
 import type { HttpAnswer } from './bounded-request.ts';
-import type { Grant } from './token-request.ts';
 
 /** What cambist takes from a successful answer; everything else in it (refresh and id tokens) is dropped here. */
 export interface TokenAnswer {
@@ -20,7 +19,8 @@ export type TokenType = 'Bearer' | 'DPoP' | 'N_A';
 export interface AskedFor {
   /** For messages. */
   readonly serverName: string;
-  readonly grant: Grant['kind'];
+  /** Whose is the token that the request bears, if any? */
+  readonly bears: "caller's" | 'ours';
   /** What was asked for, which may then come back. */
   readonly requestedTokenType: string | undefined;
   /** A bearer, maybe a bound one as well; or the assertion that the first leg of a chain gives. */
@@ -116,12 +116,12 @@ function hide(text: string, secrets: readonly string[]): string {
 }
 
 /** What a 4xx means: whose fault it is decides what the caller is told. */
-function refusal(status: number, body: JsonObject | undefined, { serverName, grant, secrets }: AskedFor): CambistError {
+function refusal(status: number, body: JsonObject | undefined, { serverName, bears, secrets }: AskedFor): CambistError {
   const error = text(body?.error);
   const description = text(body?.error_description);
   const asked = text(body?.claims);
   const claims = asked.length > MAX_CLAIMS_LENGTH || parseObject(asked) === undefined ? '' : asked;
-  const code = refusalCode(error, description, claims, grant);
+  const code = refusalCode(error, description, claims, bears);
   const said = [error, description]
     .filter((part) => part !== '')
     .map((part) => redact(hide(part, secrets)))
@@ -133,18 +133,18 @@ function refusal(status: number, body: JsonObject | undefined, { serverName, gra
   );
 }
 
-function refusalCode(error: string, description: string, claims: string, grant: Grant['kind']): ErrorCode {
+function refusalCode(error: string, description: string, claims: string, bears: AskedFor['bears']): ErrorCode {
   switch (error) {
     case 'invalid_grant':
     // No error of a token endpoint, but Keycloak's older exchange says so of the subject token.
     case 'invalid_token':
-      return ofSubject(grant);
+      return ofToken(bears);
     case 'invalid_request':
-      if (/requested audience not available/i.test(description)) return 'ERR_EXCHANGE_REFUSED';
-      return description === '' || namesSubject(description) ? ofSubject(grant) : 'ERR_CLIENT_REFUSED';
+      if (NO_SUCH_TARGET.test(description)) return 'ERR_EXCHANGE_REFUSED';
+      return description === '' || namesSubject(description) ? ofToken(bears) : 'ERR_CLIENT_REFUSED';
     case 'interaction_required':
       // Without claims the user can only sign in anew.
-      return claims === '' ? ofSubject(grant) : 'ERR_INTERACTION_REQUIRED';
+      return claims === '' ? ofToken(bears) : 'ERR_INTERACTION_REQUIRED';
     case 'invalid_target':
     case 'invalid_scope':
     case 'access_denied':
@@ -157,17 +157,24 @@ function refusalCode(error: string, description: string, claims: string, grant: 
   }
 }
 
-/** Where "token" and "assertion" mean something of ours: a 401 for that would send the caller to log in for nothing. */
+/** What Keycloak, and tokendings, say of a backend that this client may not ask for, or that they do not know. */
+const NO_SUCH_TARGET =
+  /requested audience not available|not authorized to get token with aud=|token exchange audience \S+ is invalid/i;
+
+/**
+ * Where "token" and "assertion" mean something of ours: a 401 for that would send the caller to log in for nothing. The last is
+ * what tokendings says of the client's assertion, with its reason percent-encoded.
+ */
 const NOT_THE_SUBJECT =
-  /client[_ ]assertion\w*|actor[_ ]token\w*|(?:requested|subject)[_ ]token[_ ]type|token[ _-](?:exchange|endpoint|request)/gi;
+  /client[_ ]assertion\w*|actor[_ ]token\w*|(?:requested|subject)[_ ]token[_ ]type|token[ _-](?:exchange|endpoint|request)|^token verification failed: \S+$/gi;
 
 function namesSubject(description: string): boolean {
   return /token|assertion/i.test(description.replace(NOT_THE_SUBJECT, ''));
 }
 
-/** Without a subject token in the request there is none to blame. */
-function ofSubject(grant: Grant['kind']): ErrorCode {
-  return grant === 'client_credentials' ? 'ERR_CLIENT_REFUSED' : 'ERR_SUBJECT_TOKEN_INVALID';
+/** A refusal of the caller's token is for the caller to mend; of one of ours, a chain's assertion too, a new login mends nothing. */
+function ofToken(bears: AskedFor['bears']): ErrorCode {
+  return bears === 'ours' ? 'ERR_CLIENT_REFUSED' : 'ERR_SUBJECT_TOKEN_INVALID';
 }
 
 /** IMF-fixdate, and the two older forms that a recipient has to accept (RFC 9110 section 5.6.7). */

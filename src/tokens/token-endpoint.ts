@@ -35,6 +35,11 @@ const METADATA_LIFE_MS = 60 * 60 * 1000;
 /** When reading it anew has failed, the next attempt waits this long. */
 const METADATA_PAUSE_MS = 60 * 1000;
 
+/** Nothing in these would be mended by another token of the caller. */
+function bearsOurs(grant: Grant): boolean {
+  return grant.kind === 'client_credentials' || (grant.kind === 'jwt_bearer' && grant.from === 'chain');
+}
+
 /** What all token endpoints share. */
 export interface TokenEndpointContext {
   readonly clock: Clock;
@@ -122,7 +127,7 @@ export function createTokenEndpoint(
     }
     const asked: AskedFor = {
       serverName: server.name,
-      grant: grant.kind,
+      bears: bearsOurs(grant) ? 'ours' : "caller's",
       requestedTokenType: target.requestedTokenType,
       wanted: wanted === 'assertion' ? wanted : server.dpop ? 'bearer_or_dpop' : 'bearer',
       secrets: exchange.secrets,

@@ -11,7 +11,12 @@ export type Grant =
       readonly subjectTokenType: string;
       readonly actor: { readonly token: string; readonly type: string } | undefined;
     }
-  | { readonly kind: 'jwt_bearer'; readonly assertion: string }
+  | {
+      readonly kind: 'jwt_bearer';
+      readonly assertion: string;
+      /** Whose it is: what the caller sent, or what the first leg of a chain has given for that. */
+      readonly from: 'caller' | 'chain';
+    }
   | { readonly kind: 'client_credentials' };
 
 /**

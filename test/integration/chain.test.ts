@@ -117,13 +117,24 @@ test('what either server refuses is what the caller is told', async (t) => {
   company.mood = refusal('invalid_target');
   assertProblem(await send(await fresh()), 'ERR_EXCHANGE_REFUSED');
   company.mood = usual;
-  second.mood = refusal('invalid_grant');
-  assertProblem(await send(await fresh()), 'ERR_SUBJECT_TOKEN_INVALID');
   second.mood = refusal('interaction_required', { claims: '{"a":1}' });
   const answered = await send(await fresh());
   assertProblem(answered, 'ERR_INTERACTION_REQUIRED');
   assert.match(String(answered.headers['www-authenticate']), /insufficient_claims/);
   assert.equal(upstream.requests.length, 0);
+});
+
+test('a new assertion that is refused is no fault of the caller, who would log in for nothing', async (t) => {
+  const { company, second, upstream, send, app } = await start(t);
+  second.mood = { kind: 'answer', status: 400, body: { error: 'invalid_grant' } };
+  assertProblem(await send(), 'ERR_CLIENT_REFUSED');
+  assertProblem(await send(), 'ERR_CLIENT_REFUSED');
+  assert.deepEqual([company.requests.length, second.requests.length], [2, 2], 'each time with one that is new');
+  const refused = { route: 'github', authorization_server: 'second', error: 'ERR_CLIENT_REFUSED' };
+  assert.equal(sumSamples(await app.metrics(), 'cambist_exchanges_total', refused), 2);
+  second.mood = { kind: 'issue', fields: { issued_token_type: undefined } };
+  assert.equal((await send()).status, 200, 'and nothing of it is remembered');
+  assert.equal(upstream.requests.length, 1);
 });
 
 test('while the first server is away, the second serves on by what is kept', async (t) => {

@@ -26,6 +26,8 @@ const route = routeOf({
   subjectToken: subjectTokenOf({ type: ID_TOKEN }),
   credential: exchangeOf({ chain: chainOf(), target: targetOf({ scope: 'read' }) }),
 });
+/** As `readTokenAnswer` has it of a token that is ours. */
+const REFUSED_ASSERTION = refusalOf('ERR_CLIENT_REFUSED', 'invalid_grant');
 const alice: Session = { subject: subjectOf('alice'), id: undefined };
 const bob: Session = { subject: subjectOf('bob'), id: undefined };
 
@@ -52,7 +54,7 @@ test('a chain asks the first server for an assertion, and shows that to the seco
   const second = await request(2);
   assert.equal(second.server.name, 'main');
   assert.equal(second.wanted, 'token');
-  assert.deepEqual(second.grant, { kind: 'jwt_bearer', assertion: assertion() });
+  assert.deepEqual(second.grant, { kind: 'jwt_bearer', assertion: assertion(), from: 'chain' });
   assert.deepEqual(second.target, targetOf({ scope: 'read' }));
   await second.issue('token');
   assert.equal(await bearerOf(looking), 'Bearer token');
@@ -146,37 +148,39 @@ test('an assertion that was kept and is refused is made anew, once', async () =>
   await tokenOf(first);
   clock.advance(60_000);
   const next = broker.lookUp(route, alice);
-  await (await request(3)).fail(refusalOf('ERR_SUBJECT_TOKEN_INVALID'));
+  await (await request(3)).fail(REFUSED_ASSERTION);
   await (await request(4)).issue(assertion('two'));
   const { grant } = await request(5);
-  assert.deepEqual(grant, { kind: 'jwt_bearer', assertion: assertion('two') });
+  assert.deepEqual(grant, { kind: 'jwt_bearer', assertion: assertion('two'), from: 'chain' });
   await requests[4]?.issue('two');
   assert.equal(await bearerOf(next), 'Bearer two');
 });
 
-test('a new assertion that is refused is refused, and not kept', async () => {
-  const { broker, request, requests, clock } = setUpBroker();
+test('a new assertion that is refused is our own failure: neither it nor the refusal is kept', async () => {
+  const { broker, request } = setUpBroker();
   const first = broker.lookUp(route, alice);
   await (await request(1)).issue(assertion());
-  await (await request(2)).fail(refusalOf('ERR_SUBJECT_TOKEN_INVALID'));
-  assert.equal(await bearerOf(first), 'ERR_SUBJECT_TOKEN_INVALID');
-  assert.equal(broker.lookUp(route, alice).result, 'negative');
-  assert.equal(requests.length, 2);
-  clock.advance(10_001);
-  broker.lookUp(route, alice);
+  await (await request(2)).fail(REFUSED_ASSERTION);
+  assert.equal(await bearerOf(first), 'ERR_CLIENT_REFUSED');
+  assert.equal(broker.lookUp(route, alice).result, 'miss');
   assert.equal((await request(3)).server.name, 'idp');
 });
 
-test('another refusal of the second server leaves the assertion as it is', async () => {
-  const { broker, request, clock } = setUpBroker();
-  const first = broker.lookUp(route, alice);
-  await (await request(1)).issue(assertion());
-  await (await request(2)).fail(refusalOf('ERR_EXCHANGE_REFUSED'));
-  assert.equal(await bearerOf(first), 'ERR_EXCHANGE_REFUSED');
-  clock.advance(10_001);
-  broker.lookUp(route, alice);
-  assert.equal((await request(3)).server.name, 'main');
-});
+for (const [code, error] of [
+  ['ERR_EXCHANGE_REFUSED', 'invalid_target'],
+  ['ERR_CLIENT_REFUSED', 'invalid_client'],
+] as const) {
+  test(`another refusal of the second server, ${error}, leaves the assertion as it is`, async () => {
+    const { broker, request, clock } = setUpBroker();
+    const first = broker.lookUp(route, alice);
+    await (await request(1)).issue(assertion());
+    await (await request(2)).fail(refusalOf(code, error));
+    assert.equal(await bearerOf(first), code);
+    clock.advance(10_001);
+    broker.lookUp(route, alice);
+    assert.equal((await request(3)).server.name, 'main');
+  });
+}
 
 test('a refusal of the first server is that of the subject, and the second hears nothing', async () => {
   const { broker, request, requests, outcomes } = setUpBroker();
@@ -224,7 +228,7 @@ test('with the grant jwt_bearer the subject token is the assertion', async () =>
     alice,
   );
   const { grant } = await request(1);
-  assert.deepEqual(grant, { kind: 'jwt_bearer', assertion: alice.subject?.token.reveal() });
+  assert.deepEqual(grant, { kind: 'jwt_bearer', assertion: alice.subject?.token.reveal(), from: 'caller' });
   await (await request(1)).issue('on behalf of alice');
   assert.equal(await bearerOf(looking), 'Bearer on behalf of alice');
 });

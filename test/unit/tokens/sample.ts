@@ -93,7 +93,7 @@ export function routeOf(fields: Partial<Route> = {}): Route {
 export function askedFor(fields: Partial<AskedFor> = {}): AskedFor {
   return {
     serverName: 'main',
-    grant: 'token_exchange',
+    bears: "caller's",
     requestedTokenType: undefined,
     wanted: 'bearer',
     secrets: [],

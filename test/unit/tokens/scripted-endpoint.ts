@@ -143,6 +143,6 @@ export async function tokenOf(lookup: Lookup): Promise<IssuedToken> {
   }
 }
 
-export function refusalOf(code: ErrorCode): CambistError {
-  return new CambistError(code, 'the authorization server said so');
+export function refusalOf(code: ErrorCode, oauthError?: string): CambistError {
+  return new CambistError(code, 'the authorization server said so', oauthError === undefined ? {} : { oauthError });
 }

@@ -4,7 +4,6 @@ import fc from 'fast-check';
 import type { ErrorCode } from '../../../src/errors.ts';
 import { CambistError } from '../../../src/errors.ts';
 import { type AskedFor, asksForNonce, readTokenAnswer } from '../../../src/tokens/token-answer.ts';
-import type { Grant } from '../../../src/tokens/token-request.ts';
 import { ACCESS_TOKEN, askedFor, failsWith, JWT } from './sample.ts';
 
 const ID_TOKEN = 'urn:ietf:params:oauth:token-type:id_token';
@@ -14,14 +13,14 @@ function read(
   body: unknown,
   {
     status = 200,
-    grant = 'token_exchange',
+    bears = "caller's",
     requested,
-  }: { status?: number; grant?: Grant['kind']; requested?: string } = {},
+  }: { status?: number; bears?: AskedFor['bears']; requested?: string } = {},
 ) {
   const text = typeof body === 'string' ? body : JSON.stringify(body);
   return readTokenAnswer(
     { status, retryAfter: undefined, text },
-    askedFor({ grant, requestedTokenType: requested }),
+    askedFor({ bears, requestedTokenType: requested }),
     0,
   );
 }
@@ -130,6 +129,16 @@ const refusals: [status: number, error: string, description: string | undefined,
   [400, 'invalid_request', 'subject_token_type unsupported', 'ERR_CLIENT_REFUSED'],
   [400, 'invalid_request', 'Standard token exchange is not enabled for the client', 'ERR_CLIENT_REFUSED'],
   [400, 'invalid_request', 'Requested audience not available: docs', 'ERR_EXCHANGE_REFUSED'],
+  [400, 'invalid_request', "client 'a:b:c' is not authorized to get token with aud=a:b:d", 'ERR_EXCHANGE_REFUSED'],
+  [400, 'invalid_request', 'token exchange audience a:b:d is invalid', 'ERR_EXCHANGE_REFUSED'],
+  [400, 'invalid_request', 'token verification failed: JWT+aud+claim+has+value+%5Bx%5D', 'ERR_CLIENT_REFUSED'],
+  [
+    400,
+    'invalid_request',
+    'invalid subject_token: token verification failed: Expired+JWT',
+    'ERR_SUBJECT_TOKEN_INVALID',
+    'ERR_CLIENT_REFUSED',
+  ],
   [400, 'invalid_client', 'Audience not found', 'ERR_EXCHANGE_REFUSED'],
   [401, 'invalid_client', 'Invalid client or Invalid client credentials', 'ERR_CLIENT_REFUSED'],
   [400, 'invalid_client', undefined, 'ERR_CLIENT_REFUSED'],
@@ -147,7 +156,7 @@ for (const [status, error, description, code, own = code] of refusals) {
   const body = { error, error_description: description };
   test(`${status} ${said} is ${code}, or ${own} where the token is our own`, () => {
     assert.throws(() => read(body, { status }), failsWith(code));
-    assert.throws(() => read(body, { status, grant: 'client_credentials' }), failsWith(own));
+    assert.throws(() => read(body, { status, bears: 'ours' }), failsWith(own));
   });
 }
 
@@ -273,13 +282,12 @@ test('a wish for a nonce is told from all else', () => {
   }
 });
 
-test('with the grant jwt_bearer a refused assertion is the refused token of the caller', () => {
-  const body = { error: 'invalid_grant', error_description: 'AADSTS50013: Assertion failed signature validation.' };
-  assert.equal(errorOf(() => read(body, { status: 400, grant: 'jwt_bearer' })).code, 'ERR_SUBJECT_TOKEN_INVALID');
+test('a wish for the user with claims is passed on, whosever token it was', () => {
   const claims = JSON.stringify({ access_token: { capolids: { essential: true, values: ['x'] } } });
-  const wanted = errorOf(() => read({ error: 'interaction_required', claims }, { status: 400, grant: 'jwt_bearer' }));
-  assert.equal(wanted.code, 'ERR_INTERACTION_REQUIRED');
-  assert.equal(wanted.claims, claims);
+  for (const bears of ["caller's", 'ours'] as const) {
+    const wanted = errorOf(() => read({ error: 'interaction_required', claims }, { status: 400, bears }));
+    assert.deepEqual([wanted.code, wanted.claims], ['ERR_INTERACTION_REQUIRED', claims]);
+  }
 });
 
 function readAs(wanted: AskedFor['wanted'], body: object, requestedTokenType?: string) {

@@ -10,7 +10,7 @@ import { startFakeAuthorizationServer, type TokenRequest } from '../../harness/f
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { failsWith, folderOf, serverOf, targetOf } from './sample.ts';
 
-const GRANT: Grant = { kind: 'jwt_bearer', assertion: 'assertion-of-the-caller' };
+const GRANT: Grant = { kind: 'jwt_bearer', from: 'caller', assertion: 'assertion-of-the-caller' };
 
 async function setUp(t: TestContext, fields: Partial<AuthorizationServer> = {}) {
   const fake = await startFakeAuthorizationServer();
