@@ -20,6 +20,7 @@ export function clientFinding(server: AuthorizationServer, answer: Observation):
   }
   const refusal = refusalOf(answer);
   if (refusal === undefined) return unavailableFinding(answer);
+  if (isClientUnwanted(refusal)) return unwanted(server, refusal);
   if (isClientRefused(refusal)) return refused(server, client, refusal);
   if (isSwitchedOff(refusal)) return switchedOff(server, refusal);
   // Whoever is no token endpoint, or lets nobody near it, accepts no client either.
@@ -41,10 +42,19 @@ export function unavailableFinding({ status }: Observation): Finding {
 /** Entra's numbers for an unknown client, a wrong or expired secret, a wrong assertion; it calls the first `unauthorized_client`. */
 const ENTRA_CLIENT = /AADSTS(700016|7000215|7000222|700027)\b/;
 
+/** What an `invalid_request` says of the client's assertion; tokendings verifies that before it looks at the subject token. */
+const OF_ASSERTION = /client[_ ]assertion|^token verification failed: \S+$/i;
+
+/** Does a server refuse that there is a client at all? Google's API says so of any `Authorization`, and of a field that it does not know. */
+export function isClientUnwanted({ error, description }: Refusal): boolean {
+  return error === 'UNAUTHENTICATED' || /unknown (name|parameter)\W+client_/i.test(description);
+}
+
 /** Does a server refuse the client, and not the token? Keycloak says `invalid_client` of an unknown audience, too. */
 export function isClientRefused({ status, error, description }: Refusal): boolean {
   if (/audience not found/i.test(description)) return false;
   if (error === 'invalid_client' || ENTRA_CLIENT.test(description)) return true;
+  if (error === 'invalid_request' && OF_ASSERTION.test(description)) return true;
   if (status !== 401 || error === 'invalid_grant') return false;
   // Auth0 says so of a wrong secret, and Dex, without a word more, of a bad subject token.
   return error !== 'access_denied' || /^unauthorized$/i.test(description);
@@ -59,7 +69,7 @@ export function isSwitchedOff({ status, error, description }: Refusal): boolean 
 
 function switchedOff(server: AuthorizationServer, { shown, error, description }: Refusal): Finding {
   const keycloak = /standard token exchange/i.test(description) || server.issuer?.includes('/realms/') === true;
-  const entra = server.issuer?.includes('login.microsoftonline.com') === true && server.grant === 'token_exchange';
+  const entra = /AADSTS\d/.test(description) && server.grant === 'token_exchange';
   const grant = server.grant === 'jwt_bearer' ? 'the jwt-bearer grant' : 'token exchange';
   return problem('exchange_switched_off', `client "${server.clientId ?? ''}" may not use ${grant}: ${shown}`, {
     why:
@@ -74,8 +84,31 @@ function switchedOff(server: AuthorizationServer, { shown, error, description }:
   });
 }
 
-function refused(server: AuthorizationServer, client: string, { shown }: Refusal): Finding {
-  return problem('client_refused', `${client} is refused: ${shown}`, { mend: clientMend(server) });
+function unwanted(server: AuthorizationServer, { shown }: Refusal): Finding {
+  return problem('client_not_wanted', `the server wants no client, and was shown one: ${shown}`, {
+    why: 'Google knows callers by their token alone, and takes an Authorization header for a token of its own',
+    mend: `set ${place(server)}.client_auth: { method: none }, and leave client_id out`,
+  });
+}
+
+function refused(server: AuthorizationServer, client: string, { shown, description }: Refusal): Finding {
+  const { method } = server.clientAuth;
+  const signed = method === 'private_key_jwt' || method === 'client_secret_jwt';
+  const what = `${client} is refused: ${shown}`;
+  const at = `${place(server)}.client_auth`;
+  if (signed && /lifetime/i.test(description)) {
+    return problem('client_refused', what, {
+      why: 'our assertion lives longer than this server takes',
+      mend: `shorten ${at}.assertion_lifetime (tokendings takes 120s at most)`,
+    });
+  }
+  if (signed && /\baud\b|audience/i.test(description)) {
+    return problem('client_refused', what, {
+      why: 'our assertion is for another audience than this server calls itself',
+      mend: `set ${at}.assertion_audience to the token endpoint, or to the issuer, as the server wants it`,
+    });
+  }
+  return problem('client_refused', what, { mend: clientMend(server) });
 }
 
 function clientMend(server: AuthorizationServer): string {

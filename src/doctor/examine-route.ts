@@ -131,16 +131,16 @@ async function judge(
   const server = serverOf(credential, last);
   if (last.status === undefined) return [await unreachableServer(server, last)];
   const claims = subject && readClaims(subject.token.reveal());
+  const chain = credential.kind === 'exchange' ? credential.chain : undefined;
+  const secondLeg = chain !== undefined && server === credential.authorizationServer;
   const refusal = refusalOf(last);
-  if (refusal !== undefined) return [refusalFinding({ server, answer: last, refusal, subject: claims })];
+  if (refusal !== undefined) return [refusalFinding({ server, answer: last, refusal, subject: claims, secondLeg })];
   const token = issuedIn(last);
   if (token === undefined)
     return [failure === undefined || last.status >= 500 ? unavailableFinding(last) : unusable(failure)];
-  const isAssertion = server !== credential.authorizationServer;
-  const chain = credential.kind === 'exchange' ? credential.chain : undefined;
   const findings = issuedFindings({
     server,
-    target: isAssertion && chain !== undefined ? firstLegTarget(chain, credential.target) : credential.target,
+    target: chain !== undefined && !secondLeg ? firstLegTarget(chain, credential.target) : credential.target,
     answer: last,
     claims: readClaims(token),
     subject: claims,

@@ -47,7 +47,7 @@ function unchangedFinding(): Finding {
   });
 }
 
-function audienceFindings({ claims, target, server }: IssuedExchange): Finding[] {
+function audienceFindings({ claims, target, server, answer }: IssuedExchange): Finding[] {
   const { expectAudience } = target;
   if (claims === undefined) return [];
   const named = [claims.aud ?? []].flat();
@@ -72,8 +72,8 @@ function audienceFindings({ claims, target, server }: IssuedExchange): Finding[]
         'token_for_ourselves',
         `the token is for client "${server.clientId}" itself, not for the backend (${wanted})`,
         {
-          why: 'the server read resource and audience and did not act on them, as Spring Authorization Server does by default',
-          mend: 'have the server set "aud" from the request (Spring: an OAuth2TokenCustomizer), after it has checked that this client may ask for it',
+          why: 'the server did not act on resource and audience: Spring Authorization Server by default, Dex always',
+          mend: 'have the server set "aud" from the request (Spring: an OAuth2TokenCustomizer), after it has checked that this client may ask for it; at Dex name the backend in the route\'s scope, as audience:server:client_id:<backend>',
         },
       ),
     ];
@@ -81,7 +81,9 @@ function audienceFindings({ claims, target, server }: IssuedExchange): Finding[]
   return [
     problem('audience_wrong', `${said}: the backend's audience (${wanted}) is not in it`, {
       why: 'the route would answer 502 ERR_ISSUED_TOKEN_AUDIENCE',
-      mend: "make the server put it in (Keycloak: an audience mapper on this client); or, if the backend knows itself by another name, set the route's expect_audience to that",
+      mend: answer.form.has('audience')
+        ? "make the server put it in (Keycloak: an audience mapper on this client); or, if the backend knows itself by another name, set the route's expect_audience to that"
+        : "where the server knows no resource (Keycloak), set the route's audience to its own name of the backend, with an audience mapper for that on this client; or, if the backend knows itself by another name, set the route's expect_audience to that",
     }),
   ];
 }

@@ -108,17 +108,24 @@ const BUSY: ReadonlySet<number> = new Set([408, 429]);
 export function refusalOf(observation: Observation): Refusal | undefined {
   const { status, form } = observation;
   if (status === undefined || status < 400 || status >= 500 || BUSY.has(status)) return undefined;
-  const { error, error_description: described } = answerOf(observation);
+  const { error, error_description: described } = said(answerOf(observation));
   const text = (value: unknown) => (typeof value === 'string' ? value : '');
-  const hidden = (said: string) =>
-    redact(secretsOf(form).reduce((rest, secret) => rest.replaceAll(secret, '[redacted]'), said));
-  const said = [text(error), text(described)].filter((part) => part !== '').map(hidden);
+  const hidden = (part: string) =>
+    redact(secretsOf(form).reduce((rest, secret) => rest.replaceAll(secret, '[redacted]'), part));
+  const shown = [text(error), text(described)].filter((part) => part !== '').map(hidden);
   return {
     status,
     error: text(error),
     description: text(described),
-    shown: said.length === 0 ? `${status}, and no OAuth error` : `${status} ${said.join(': ')}`,
+    shown: shown.length === 0 ? `${status}, and no OAuth error` : `${status} ${shown.join(': ')}`,
   };
+}
+
+/** Google's API puts status and message of an error where OAuth has its code. */
+function said({ error, error_description }: Readonly<Record<string, unknown>>) {
+  if (typeof error !== 'object' || error === null) return { error, error_description };
+  const { status, message } = error as Record<string, unknown>;
+  return { error: status, error_description: message };
 }
 
 /** The token that an answer bears. */

@@ -1,22 +1,26 @@
-import type { JWTPayload } from 'jose';
-import type { AuthorizationServer } from '../config/config.ts';
-import { clientFinding, isClientRefused, isSwitchedOff } from './client.ts';
+import { clientFinding, isClientRefused, isClientUnwanted, isSwitchedOff } from './client.ts';
 import { type Finding, printable, problem } from './finding.ts';
 import { place } from './metadata.ts';
-import type { Observation, Refusal } from './observation.ts';
-import { subjectRefused } from './subject.ts';
-
-/** An exchange that a server refused: what was asked, with what, and what it said. */
-export interface RefusedExchange {
-  readonly server: AuthorizationServer;
-  readonly answer: Observation;
-  readonly refusal: Refusal;
-  /** Claims of the subject token; undefined where it is opaque, or there was none. */
-  readonly subject: JWTPayload | undefined;
-}
-
-/** A cause that can be told from an answer; the first that fits is it. */
-type Cause = (refused: RefusedExchange) => Finding | undefined;
+import { actorToken, onBehalfOf } from './refused-actor.ts';
+import { type Cause, isEntra, type RefusedExchange } from './refused-exchange.ts';
+import {
+  assertionRefused,
+  subjectAudience,
+  subjectIssuer,
+  subjectLacksTarget,
+  subjectOfOtherClient,
+  subjectRefused,
+} from './refused-subject.ts';
+import {
+  audienceForm,
+  audienceNotOne,
+  audienceUnknown,
+  keycloakMapper,
+  notPermitted,
+  resourceRefused,
+  target,
+} from './refused-target.ts';
+import { connectorId, requestedTokenType, subjectTokenType } from './refused-types.ts';
 
 /** Why a server refused an exchange, and what to change. Pure: each odd answer of each server is a line in a table of tests. */
 export function refusalFinding(refused: RefusedExchange): Finding {
@@ -30,61 +34,38 @@ export function refusalFinding(refused: RefusedExchange): Finding {
 }
 
 const CAUSES: readonly Cause[] = [
-  keycloakAudience,
+  keycloakMapper,
+  audienceUnknown,
+  audienceForm,
+  notPermitted,
+  subjectLacksTarget,
   subjectAudience,
+  subjectIssuer,
+  onBehalfOf,
   scopeForm,
   resourceRefused,
   consent,
   connectorId,
+  actorToken,
   requestedTokenType,
   subjectTokenType,
   ofClient,
+  audienceNotOne,
   target,
   scope,
   interaction,
+  assertionRefused,
+  subjectOfOtherClient,
+  withoutReason,
   subjectRefused,
   denied,
 ];
 
-function keycloakAudience({ server, refusal, answer }: RefusedExchange): Finding | undefined {
-  const { description, shown } = refusal;
-  const asked = listed(answer.form.getAll('audience'));
-  if (/requested audience not available/i.test(description)) {
-    return problem('audience_mapper_missing', `the audience is known, but not this client's to ask for: ${shown}`, {
-      why: `Keycloak only picks from the audiences that the client's own mappers would add, and none adds ${asked}`,
-      mend: `give client "${server.clientId}" an audience mapper (oidc-audience-mapper) for ${asked}, or a client scope that has one`,
-    });
-  }
-  if (refusal.error !== 'invalid_client' || !/audience not found/i.test(description)) return undefined;
-  return problem('audience_unknown', `the server knows no ${asked}: ${shown}`, {
-    why: 'at Keycloak "audience" is the client id of the backend',
-    mend: `register a client named ${asked}, or write the backend's client id as the route's audience`,
-  });
-}
-
-function subjectAudience({ server, subject, refusal }: RefusedExchange): Finding | undefined {
-  const said = /not within the token audience|AADSTS500131|assertion audience does not match/i.test(
-    refusal.description,
-  );
-  const seen =
-    refusal.error === 'access_denied' &&
-    subject?.aud !== undefined &&
-    server.clientId !== undefined &&
-    ![subject.aud].flat().includes(server.clientId);
-  if (!said && !seen) return undefined;
-  const aud = subject?.aud === undefined ? 'has no "aud" that can be read' : `is for ${listed([subject.aud].flat())}`;
-  return problem('subject_audience_lacks_client', `the caller's token is not for us to exchange: ${refusal.shown}`, {
-    why: `it ${aud}, and the server wants "${server.clientId}" in there`,
-    mend: isEntra(server)
-      ? `let the agent sign in for the scope api://${server.clientId}/.default, not for Graph or for itself`
-      : `add "${server.clientId}" to the audience of tokens of the client that callers sign in to (Keycloak: an audience mapper there)`,
-  });
-}
-
 /** Entra names the backend by scope alone. */
-function scopeForm({ server, answer, refusal }: RefusedExchange): Finding | undefined {
+function scopeForm(refused: RefusedExchange): Finding | undefined {
+  const { answer, refusal } = refused;
   const said = /AADSTS(70011|1002012|28003|500011|900144)\b/.test(refusal.description);
-  if (!said && !(isEntra(server) && refusal.error === 'invalid_scope')) return undefined;
+  if (!said && !(isEntra(refused) && refusal.error === 'invalid_scope')) return undefined;
   const sent = answer.form.get('scope');
   return problem(
     'scope_form',
@@ -96,88 +77,30 @@ function scopeForm({ server, answer, refusal }: RefusedExchange): Finding | unde
   );
 }
 
-function resourceRefused({ answer, refusal }: RefusedExchange): Finding | undefined {
-  const sent = answer.form.getAll('resource');
-  if (sent.length === 0) return undefined;
-  const named = /\bresource\b/i.test(refusal.description) && /invalid_request|invalid_target/.test(refusal.error);
-  if (refusal.error !== 'invalid_target' && !named && !/AADSTS901002/.test(refusal.description)) return undefined;
-  return problem('resource_refused', `the resource ${listed(sent)} is refused: ${refusal.shown}`, {
-    why: 'the server does not know this resource; some (ZITADEL, authentik, Entra) refuse whatever resource is sent',
-    mend: "name the backend by the route's audience or scope and set resource: [], or register the resource at the server",
-  });
-}
-
 function consent({ server, refusal }: RefusedExchange): Finding | undefined {
-  if (!/AADSTS65001|consent/i.test(refusal.description)) return undefined;
+  if (refusal.error !== 'consent_required' && !/AADSTS65001|consent/i.test(refusal.description)) return undefined;
   return problem('consent_missing', `nobody has consented to this exchange: ${refusal.shown}`, {
-    mend: `grant admin consent for client "${server.clientId}" on the backend's scope, or list it there as a known client`,
+    mend: `grant admin consent for client "${server.clientId}" on the backend's scope, or list it there as a known client (Auth0: let the API skip user consent)`,
   });
-}
-
-function connectorId({ server, refusal }: RefusedExchange): Finding | undefined {
-  if (!/connector/i.test(refusal.description)) return undefined;
-  const sent = new Map(server.extraParams).get('connector_id');
-  return problem(
-    'connector_id_missing',
-    `${sent === undefined ? 'no connector_id was sent' : `the connector_id "${printable(sent)}" is refused`}: ${refusal.shown}`,
-    {
-      why: 'Dex asks the connector that the subject token came from to verify it',
-      mend: `set ${place(server)}.extra_params: { connector_id: <id of a connector that supports token exchange> }`,
-    },
-  );
-}
-
-function requestedTokenType({ answer, refusal }: RefusedExchange): Finding | undefined {
-  if (!/requested_token_type/i.test(refusal.description)) return undefined;
-  const sent = answer.form.get('requested_token_type');
-  if (sent === null) {
-    return problem('requested_token_type_needed', `the server wants to be told which type of token: ${refusal.shown}`, {
-      mend: "set the route's requested_token_type, as access_token or (ZITADEL) jwt",
-    });
-  }
-  return problem(
-    'requested_token_type_refused',
-    `the requested_token_type "${printable(sent)}" is refused: ${refusal.shown}`,
-    {
-      why: 'some servers (Auth0) refuse to be told, some (Keycloak) know access_token alone',
-      mend: "leave the route's requested_token_type out, or name one that the server issues",
-    },
-  );
-}
-
-function subjectTokenType({ answer, refusal }: RefusedExchange): Finding | undefined {
-  if (!/subject_token_type|subject token type/i.test(refusal.description)) return undefined;
-  const sent = answer.form.get('subject_token_type') ?? '';
-  return problem(
-    'subject_token_type_refused',
-    `the subject_token_type "${printable(sent)}" is refused: ${refusal.shown}`,
-    {
-      mend: "set the route's subject_token.type to what the server takes: id_token (Dex), jwt (tokendings), a custom URN (Auth0)",
-    },
-  );
 }
 
 function ofClient({ server, answer, refusal }: RefusedExchange): Finding | undefined {
-  return isClientRefused(refusal) || isSwitchedOff(refusal) ? clientFinding(server, answer) : undefined;
-}
-
-function target({ answer, refusal }: RefusedExchange): Finding | undefined {
-  if (refusal.error !== 'invalid_target') return undefined;
-  const asked = answer.form.getAll('audience');
-  return problem('target_refused', `the audience ${listed(asked)} is refused: ${refusal.shown}`, {
-    why:
-      asked.length > 1
-        ? 'many servers take one audience at a time'
-        : 'the server does not know it, or not for this client',
-    mend: "write the route's audience as the server knows the backend, and let this client ask for it there",
-  });
+  const isOurs = isClientUnwanted(refusal) || isClientRefused(refusal) || isSwitchedOff(refusal);
+  return isOurs ? clientFinding(server, answer) : undefined;
 }
 
 function scope({ answer, refusal }: RefusedExchange): Finding | undefined {
-  if (refusal.error !== 'invalid_scope') return undefined;
   const sent = answer.form.get('scope');
-  return problem('scope_refused', `the scope "${printable(sent ?? '')}" is refused: ${refusal.shown}`, {
-    mend: "allow this client these scopes at the server, or take from the route's scope what it does not know",
+  if (sent === null) {
+    if (refusal.error !== 'invalid_scope' && !/\bscopes?\b/i.test(refusal.description)) return undefined;
+    return problem('scope_missing', `the server wants a scope, and none was sent: ${refusal.shown}`, {
+      why: 'some servers (Okta, Google) issue no token without one',
+      mend: "set the route's scope to one that the server has for this backend (Google: https://www.googleapis.com/auth/cloud-platform)",
+    });
+  }
+  if (refusal.error !== 'invalid_scope') return undefined;
+  return problem('scope_refused', `the scope "${printable(sent)}" is refused: ${refusal.shown}`, {
+    mend: "allow this client these scopes at the server, or take from the route's scope what it does not know (Dex: list this client in trustedPeers of the backend's)",
   });
 }
 
@@ -189,18 +112,20 @@ function interaction({ refusal }: RefusedExchange): Finding | undefined {
   });
 }
 
-function denied({ refusal }: RefusedExchange): Finding | undefined {
-  if (refusal.error !== 'access_denied') return undefined;
-  return problem('access_denied', `a policy of the server does not allow this exchange: ${refusal.shown}`, {
-    why: 'the client may not act for this user, or not towards this backend; Dex says so of a bad subject token as well',
-    mend: "see the server's exchange policies or permissions for this client, user and backend",
+/** LemonLDAP::NG says no more than this, whatever it does not like. */
+function withoutReason({ server, answer, refusal }: RefusedExchange): Finding | undefined {
+  if (refusal.error !== 'invalid_request' || refusal.description !== '') return undefined;
+  const asked = answer.form.getAll('audience');
+  return problem('refused_without_reason', `the server refused, and did not say why: ${refusal.shown}`, {
+    why: 'LemonLDAP::NG does so of a backend that it does not know or that does not list this client, and of types other than access_token',
+    mend: `list "${server.clientId}" among those that may exchange for the relying party whose client id is ${asked.map((name) => `"${printable(name)}"`).join(', ') || "the route's audience"}; name one audience; its log says which it was`,
   });
 }
 
-function isEntra(server: AuthorizationServer): boolean {
-  return /login\.microsoftonline\.|sts\.windows\.net/.test(server.issuer ?? server.tokenEndpoint ?? '');
-}
-
-function listed(names: readonly string[]): string {
-  return names.length === 0 ? 'none' : names.map((name) => `"${printable(name)}"`).join(', ');
+function denied({ server, refusal }: RefusedExchange): Finding | undefined {
+  if (refusal.error !== 'access_denied') return undefined;
+  return problem('access_denied', `a policy of the server does not allow this exchange: ${refusal.shown}`, {
+    why: 'the client may not act for this user, or not towards this backend',
+    mend: `see the server's exchange policies or permissions for the client of ${place(server)}, the user and the backend`,
+  });
 }

@@ -32,6 +32,9 @@ export interface AssertionRules {
   readonly audience: string;
   readonly algorithms: string[];
   readonly maxLifeSeconds: number;
+  /** How it refuses an assertion for another audience, or one that lives too long; as any other one unless given. */
+  readonly wrongAudience?: Refused;
+  readonly wrongLife?: Refused;
 }
 
 /** @returns the client and the header of its assertion */
@@ -44,16 +47,17 @@ export async function assertionClient(
   const type = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
   if (authorization !== undefined || server.clientKey === undefined) throw refused;
   if (one(form, 'client_assertion_type') !== type) throw refused;
-  const { audience, algorithms, maxLifeSeconds } = rules;
+  const { audience, algorithms, maxLifeSeconds, wrongAudience = refused, wrongLife = refused } = rules;
   const { payload, protectedHeader } = await jwtVerify(one(form, 'client_assertion'), server.clientKey, {
-    audience,
     algorithms,
     requiredClaims: ['iss', 'sub', 'exp', 'jti'],
   }).catch(() => {
     throw refused;
   });
   const { iss = '', sub, exp = 0, iat = 0 } = payload;
-  if (typeof payload.aud !== 'string' || iss !== sub || exp - iat > maxLifeSeconds) throw refused;
+  if (payload.aud !== audience) throw wrongAudience;
+  if (exp - iat > maxLifeSeconds) throw wrongLife;
+  if (iss !== sub) throw refused;
   return { client: iss, header: protectedHeader };
 }
 

@@ -23,6 +23,8 @@ export interface ImitationRules {
   readonly tokenPath: string;
   /** What it does about a token request; throws a `Refused`. */
   token(request: ImitatedRequest, server: Imitation): Promise<Record<string, unknown>>;
+  /** Secret of the client; one at random where none is given. */
+  readonly clientSecret?: string;
   /** Answers a place of metadata in place of the usual document. */
   metadata?(path: string): ImitatedAnswer | undefined;
 }
@@ -73,7 +75,7 @@ export async function startImitation(rules: ImitationRules, issuerPath: string):
     origin: http.url,
     issuer,
     tokenEndpoint: `${http.url}${rules.tokenPath}`,
-    clientSecret: randomBytes(24).toString('base64url'),
+    clientSecret: rules.clientSecret ?? randomBytes(24).toString('base64url'),
     clientKey: undefined,
     requests,
     mint: (claims) =>

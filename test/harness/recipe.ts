@@ -30,9 +30,13 @@ export interface Recipe {
   call(token: string): Promise<CallAnswer>;
   /** What the upstream got last: the claims of its bearer, or the bearer itself where it is opaque. */
   received(): JWTPayload | string | undefined;
-  /** Serves the recipe with these keys laid over its first route, and over its server, from now on. */
-  change(route: Record<string, unknown>, server?: Record<string, unknown>): void;
+  /** The recipe with these keys laid over its first route, and over its server. */
+  changed(route: Keys, server?: Keys): RecipeConfig;
+  /** Serves it so from now on. */
+  change(route: Keys, server?: Keys): void;
 }
+
+type Keys = Record<string, unknown>;
 
 const FOLDER = new URL('../../config/', import.meta.url);
 
@@ -53,6 +57,14 @@ export async function startRecipe(t: TestContext, name: string, rules: Imitation
   );
   for (const route of config.routes) route.upstream = `${upstream.url}${new URL(String(route.upstream)).pathname}`;
   const app = await startTestApp(t, config);
+  const changed: Recipe['changed'] = (route, keys = {}) => {
+    const [first = {}, ...others] = config.routes;
+    return {
+      ...config,
+      authorization_servers: { [serverName]: { ...config.authorization_servers[serverName], ...keys } },
+      routes: [{ ...first, ...route }, ...others],
+    };
+  };
   return {
     app,
     server,
@@ -63,14 +75,8 @@ export async function startRecipe(t: TestContext, name: string, rules: Imitation
       const bearer = upstream.requests.at(-1)?.authorization[0]?.replace(/^Bearer /, '');
       return bearer?.startsWith('ey') ? decodeJwt(bearer) : bearer;
     },
-    change(route, changed = {}) {
-      const [first = {}, ...others] = config.routes;
-      app.reloadTo({
-        ...config,
-        authorization_servers: { [serverName]: { ...config.authorization_servers[serverName], ...changed } },
-        routes: [{ ...first, ...route }, ...others],
-      });
-    },
+    changed,
+    change: (route, keys) => void app.reloadTo(changed(route, keys)),
   };
 }
 

@@ -210,6 +210,28 @@ test('of a chain both servers are looked at, and the leg that fails is named by 
   );
 });
 
+test('an assertion that the second server does not take is no fault of the token that the caller sent', async (t) => {
+  const idp = await startServer(t);
+  const second = await startServer(t, { kind: 'answer', status: 400, body: { error: 'invalid_grant' } });
+  idp.mood = strict({ kind: 'issue', audience: second.issuer, fields: { issued_token_type: undefined } });
+  const written = {
+    authorization_servers: {
+      idp: publicServer(idp.issuer),
+      second: publicServer(second.issuer, { grant: 'jwt_bearer' }),
+    },
+    routes: [
+      route('github', {
+        authorization_server: 'second',
+        audience: undefined,
+        chain: { authorization_server: 'idp', assertion: 'jwt' },
+      }),
+    ],
+  };
+  const { complaints, finding } = await consult(t, written, { token: await idp.mint() });
+  assert.deepEqual(complaints, ['error assertion_refused']);
+  assert.match(finding('assertion_refused').mend ?? '', /let "second" trust the first server/);
+});
+
 test('a server that no route uses is looked at as far as can be', async (t) => {
   const server = await startServer(t);
   const written = {

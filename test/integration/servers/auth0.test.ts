@@ -4,38 +4,45 @@ import { one, postClient, wantExchange, wantSubjectType } from '../../harness/im
 import { type ImitationRules, issued, Refused } from '../../harness/imitation.ts';
 import { assertProblem } from '../../harness/problem.ts';
 import { startRecipe } from '../../harness/recipe.ts';
+import { testMisconfigurations } from './misconfigurations.ts';
 
 const API = 'https://github-mcp.example.com';
 
 /** Auth0: https://auth0.com/docs/authenticate/custom-token-exchange */
-const auth0: ImitationRules = {
+const auth0 = ({ exchange = true, grant = true } = {}): ImitationRules => ({
   tokenPath: '/oauth/token',
   async token(request, server) {
     const { form } = request;
     postClient(request, server);
     wantExchange(form);
+    if (!exchange) {
+      const said = `Grant type '${form.get('grant_type')}' not allowed for the client.`;
+      throw new Refused(403, 'unauthorized_client', said);
+    }
     wantSubjectType(form, 'urn:example:agent-token');
     if (form.has('requested_token_type')) {
       throw new Refused(400, 'invalid_request', 'requested_token_type is not allowed');
     }
     if (form.has('resource')) throw new Refused(400, 'invalid_request', 'resource is not allowed');
-    if (one(form, 'audience') !== API) throw new Refused(403, 'access_denied', 'Service not found');
+    const audience = one(form, 'audience');
+    if (audience !== API) throw new Refused(403, 'access_denied', `Service not found: ${audience}`);
+    if (!grant) throw new Refused(403, 'access_denied', `Client is not authorized to access "${audience}".`);
     if ((await server.read(form.get('subject_token'))) === undefined) {
       throw new Refused(400, 'invalid_request', 'Invalid subject token');
     }
     return issued(await server.mint({ aud: API }), { id_token: 'id-token-of-the-caller', scope: 'repo:read' });
   },
-};
+});
 
 test('the recipe for Auth0 gets a token for the API', async (t) => {
-  const { server, call, received } = await startRecipe(t, 'auth0', auth0);
+  const { server, call, received } = await startRecipe(t, 'auth0', auth0());
   assert.ok(server.issuer.endsWith('/'));
   assert.equal((await call(await server.mint({ aud: 'agent' }))).status, 200);
   assert.equal((received() as { aud: string }).aud, API);
 });
 
 test('Auth0 refuses a type that it was not told of, a wish for a type, another API and a bad token', async (t) => {
-  const { server, call, change, upstream } = await startRecipe(t, 'auth0', auth0);
+  const { server, call, change, upstream } = await startRecipe(t, 'auth0', auth0());
   assertProblem(await call('made.up.token'), 'ERR_SUBJECT_TOKEN_INVALID');
   const token = await server.mint({ aud: 'agent' });
   change({ subject_token: { type: 'access_token' } });
@@ -46,3 +53,42 @@ test('Auth0 refuses a type that it was not told of, a wish for a type, another A
   assertProblem(await call(token), 'ERR_EXCHANGE_REFUSED');
   assert.equal(upstream.requests.length, 0);
 });
+
+testMisconfigurations({ name: 'Auth0', recipe: 'auth0', rules: auth0(), claims: { aud: 'agent' } }, [
+  {
+    when: 'the issuer lacks its slash',
+    server: ({ server }) => ({ issuer: server.issuer.slice(0, -1) }),
+    finding: 'issuer_mismatch',
+    mend: /set authorization_servers\.auth0\.issuer to "http.*\/"/,
+  },
+  {
+    when: 'custom token exchange is not allowed for the application',
+    rules: auth0({ exchange: false }),
+    finding: 'exchange_switched_off',
+    mend: /allow the client this grant/,
+  },
+  {
+    when: 'no profile is for the type of the token',
+    route: { subject_token: { type: 'access_token' } },
+    finding: 'subject_token_type_refused',
+    mend: /custom URN of a token exchange profile \(Auth0\)/,
+  },
+  {
+    when: 'a type of token is asked for',
+    route: { requested_token_type: 'access_token' },
+    finding: 'requested_token_type_refused',
+    mend: /leave the route's requested_token_type out/,
+  },
+  {
+    when: 'the audience is no API',
+    route: { audience: 'https://unknown.example.com' },
+    finding: 'audience_unknown',
+    mend: /an API with the identifier "https:\/\/unknown\.example\.com"/,
+  },
+  {
+    when: 'the application may not use the API',
+    rules: auth0({ grant: false }),
+    finding: 'target_not_permitted',
+    mend: /authorize client "cambist-at-auth0" for the API/,
+  },
+]);

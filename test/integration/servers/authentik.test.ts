@@ -4,14 +4,16 @@ import { basicClient, one, wantExchange, wantSubjectType } from '../../harness/i
 import { type ImitationRules, issued, Refused } from '../../harness/imitation.ts';
 import { assertProblem } from '../../harness/problem.ts';
 import { startRecipe } from '../../harness/recipe.ts';
+import { foreignToken, testMisconfigurations } from './misconfigurations.ts';
 
 /** authentik: https://docs.goauthentik.io/add-secure-apps/providers/oauth2/ */
-const authentik: ImitationRules = {
+const authentik = (exchange = true): ImitationRules => ({
   tokenPath: '/application/o/token/',
   async token(request, server) {
     const { form } = request;
     basicClient(request, server);
     wantExchange(form);
+    if (!exchange) throw new Refused(400, 'unsupported_grant_type');
     wantSubjectType(form, 'access_token', 'jwt');
     if (form.has('resource')) throw new Refused(400, 'invalid_target', 'The resource is not valid');
     if ((await server.read(form.get('subject_token'))) === undefined) throw new Refused(400, 'invalid_grant');
@@ -21,17 +23,17 @@ const authentik: ImitationRules = {
   },
   // It has its metadata where OpenID puts them, and nowhere else.
   metadata: (path) => (path.startsWith('/.well-known/') ? { status: 404, body: '<html></html>' } : undefined),
-};
+});
 
 test('the recipe for authentik gets a token for the backend', async (t) => {
-  const { server, call, received } = await startRecipe(t, 'authentik', authentik);
+  const { server, call, received } = await startRecipe(t, 'authentik', authentik());
   assert.ok(server.issuer.endsWith('/application/o/cambist/'));
   assert.equal((await call(await server.mint({ aud: 'agent' }))).status, 200);
   assert.equal((received() as { aud: string }).aud, 'github-mcp');
 });
 
 test('authentik refuses any resource, an audience of nobody and a bad token', async (t) => {
-  const { server, call, change, upstream } = await startRecipe(t, 'authentik', authentik);
+  const { server, call, change, upstream } = await startRecipe(t, 'authentik', authentik());
   assertProblem(await call('made.up.token'), 'ERR_SUBJECT_TOKEN_INVALID');
   const token = await server.mint({ aud: 'agent' });
   change({ resource: 'https://github-mcp.example.com/mcp' });
@@ -40,3 +42,36 @@ test('authentik refuses any resource, an audience of nobody and a bad token', as
   assertProblem(await call(token), 'ERR_EXCHANGE_REFUSED');
   assert.equal(upstream.requests.length, 0);
 });
+
+testMisconfigurations({ name: 'authentik', recipe: 'authentik', rules: authentik(), claims: { aud: 'agent' } }, [
+  {
+    when: 'the issuer lacks the path of its application',
+    server: ({ server }) => ({ issuer: server.origin }),
+    finding: 'metadata_not_found',
+    mend: /check authorization_servers\.authentik\.issuer/,
+  },
+  {
+    when: 'the provider has not the grant',
+    rules: authentik(false),
+    finding: 'exchange_switched_off',
+    mend: /allow the client this grant/,
+  },
+  {
+    when: 'a resource is sent',
+    route: { resource: 'https://github-mcp.example.com/mcp' },
+    finding: 'resource_refused',
+    mend: /set resource: \[\]/,
+  },
+  {
+    when: 'the audience is no provider that trusts this one',
+    route: { audience: 'nobody' },
+    finding: 'target_refused',
+    mend: /authentik: the client id of its provider/,
+  },
+  {
+    when: 'the token is of a provider that is not trusted',
+    token: foreignToken({ aud: 'agent' }),
+    finding: 'subject_issuer_differs',
+    mend: /authentik: federated providers/,
+  },
+]);

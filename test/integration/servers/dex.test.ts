@@ -4,6 +4,7 @@ import { basicClient, one, wantExchange, wantSubjectType } from '../../harness/i
 import { type ImitationRules, issued, Refused } from '../../harness/imitation.ts';
 import { assertProblem } from '../../harness/problem.ts';
 import { startRecipe } from '../../harness/recipe.ts';
+import { foreignToken, testMisconfigurations } from './misconfigurations.ts';
 
 const ID_TOKEN = 'urn:ietf:params:oauth:token-type:id_token';
 const PEERS = ['github-mcp'];
@@ -60,3 +61,42 @@ test('Dex refuses another connector, an access token, a peer that does not trust
   assertProblem(await call(token), 'ERR_EXCHANGE_REFUSED');
   assert.equal(upstream.requests.length, 0);
 });
+
+testMisconfigurations({ name: 'Dex', recipe: 'dex', rules: dex, claims: { aud: 'company' } }, [
+  {
+    when: 'no connector is named',
+    server: { extra_params: {} },
+    finding: 'connector_id_missing',
+    mend: /authorization_servers\.dex\.extra_params: \{ connector_id:/,
+  },
+  {
+    when: 'the connector is another',
+    server: { extra_params: { connector_id: 'other' } },
+    finding: 'connector_id_missing',
+    mend: /connector that supports token exchange/,
+  },
+  {
+    when: 'an access token is sent',
+    route: { subject_token: { type: 'access_token' } },
+    finding: 'subject_token_type_refused',
+    mend: /id_token \(Dex\)/,
+  },
+  {
+    when: 'the token is none of the issuer behind the connector',
+    token: foreignToken({ aud: 'company' }),
+    finding: 'subject_token_refused',
+    mend: /issuer behind the connector/,
+  },
+  {
+    when: 'the scope names no backend',
+    route: { scope: 'openid' },
+    finding: 'token_for_ourselves',
+    mend: /audience:server:client_id:<backend>/,
+  },
+  {
+    when: 'the backend does not trust the client',
+    route: { scope: 'openid audience:server:client_id:docs-mcp' },
+    finding: 'scope_refused',
+    mend: /trustedPeers/,
+  },
+]);

@@ -4,6 +4,7 @@ import { assertionClient, one } from '../../harness/imitated-clients.ts';
 import { type ImitationRules, issued, Refused } from '../../harness/imitation.ts';
 import { assertProblem } from '../../harness/problem.ts';
 import { startRecipe } from '../../harness/recipe.ts';
+import { testMisconfigurations } from './misconfigurations.ts';
 
 const TENANT = '/11111111-2222-3333-4444-555555555555';
 const CAMBIST = 'aaaaaaaa-0000-4000-8000-000000000001';
@@ -29,6 +30,11 @@ const entra: ImitationRules = {
       audience: server.tokenEndpoint,
       algorithms: ['PS256', 'RS256'],
       maxLifeSeconds: 600,
+      wrongAudience: new Refused(
+        401,
+        'invalid_client',
+        'AADSTS700023: Client assertion audience claim does not match.',
+      ),
     });
     if (header['x5t#S256'] === undefined) throw new Refused(401, 'invalid_client', 'AADSTS700027: no certificate');
     if (one(form, 'grant_type') !== 'urn:ietf:params:oauth:grant-type:jwt-bearer') {
@@ -37,13 +43,22 @@ const entra: ImitationRules = {
     const unknown = [...form.keys()].find((name) => !KNOWN.includes(name));
     if (unknown !== undefined)
       throw new Refused(400, 'invalid_request', `AADSTS901002: '${unknown}' is not supported.`);
-    if (one(form, 'requested_token_use') !== 'on_behalf_of') throw new Refused(400, 'invalid_request', 'AADSTS90014');
+    if (form.get('requested_token_use') !== 'on_behalf_of') {
+      throw new Refused(400, 'invalid_request', "AADSTS90014: The required field 'requested_token_use' is missing.");
+    }
     const [, app] = /^api:\/\/([0-9a-f-]+)\/\.default$/.exec(one(form, 'scope')) ?? [];
     if (app !== BACKEND)
       throw new Refused(400, 'invalid_scope', 'AADSTS70011: The provided value for scope is not valid.');
     const subject = await server.read(form.get('assertion'));
-    if (subject?.aud !== CAMBIST) {
+    if (subject === undefined) {
       throw new Refused(400, 'invalid_grant', 'AADSTS50013: Assertion failed signature validation.');
+    }
+    if (subject.aud !== CAMBIST) {
+      const said = 'AADSTS500131: Assertion audience does not match the Client app presenting the assertion.';
+      throw new Refused(400, 'invalid_grant', said);
+    }
+    if (subject.unconsented === true) {
+      throw new Refused(400, 'invalid_grant', 'AADSTS65001: The user or administrator has not consented.');
     }
     if (subject.risky === true) {
       throw new Refused(400, 'interaction_required', 'AADSTS50076: the user must use multi-factor authentication', {
@@ -87,3 +102,56 @@ test('Entra refuses what belongs to token exchange', async (t) => {
   change({}, { grant: 'token_exchange', extra_params: {} });
   assertProblem(await call(token), 'ERR_CLIENT_REFUSED');
 });
+
+testMisconfigurations({ name: 'Microsoft Entra ID', recipe: 'entra-obo', rules: entra, claims: { aud: CAMBIST } }, [
+  {
+    when: 'the token of the caller is for another application',
+    token: { aud: '00000003-0000-0000-c000-000000000000' },
+    finding: 'subject_audience_lacks_client',
+    mend: new RegExp(`api://${CAMBIST}/\\.default`),
+  },
+  {
+    when: 'the scope names no application',
+    route: { scope: 'repo:read' },
+    finding: 'scope_form',
+    mend: /api:\/\/<application id of the backend>\/\.default/,
+  },
+  {
+    when: 'a resource is sent',
+    route: { resource: 'https://github-mcp.example.com/mcp' },
+    finding: 'resource_refused',
+    mend: /set resource: \[\]/,
+  },
+  {
+    when: 'the grant is token exchange',
+    server: { grant: 'token_exchange', extra_params: {} },
+    finding: 'exchange_switched_off',
+    mend: /grant: jwt_bearer .* requested_token_use: on_behalf_of/,
+  },
+  {
+    when: 'the extra parameter is missing',
+    server: { extra_params: {} },
+    finding: 'on_behalf_of_missing',
+    mend: /authorization_servers\.entra\.extra_params: \{ requested_token_use: on_behalf_of \}/,
+  },
+  {
+    when: 'nobody has consented',
+    token: { aud: CAMBIST, unconsented: true },
+    finding: 'consent_missing',
+    mend: /admin consent/,
+  },
+  {
+    when: 'the assertion of the client is for its issuer',
+    server: ({ config }) => ({
+      client_auth: { ...(config.authorization_servers.entra?.client_auth as object), assertion_audience: undefined },
+    }),
+    finding: 'client_refused',
+    mend: /client_auth\.assertion_audience to the token endpoint/,
+  },
+  {
+    when: 'the user has to act',
+    token: { aud: CAMBIST, risky: true },
+    finding: 'interaction_required',
+    mend: /claims of the challenge/,
+  },
+]);

@@ -1,51 +1,179 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { decodeJwt } from 'jose';
 import { one, wantExchange, wantSubjectType } from '../../harness/imitated-clients.ts';
 import { type ImitationRules, issued, Refused } from '../../harness/imitation.ts';
 import { assertProblem } from '../../harness/problem.ts';
 import { startRecipe } from '../../harness/recipe.ts';
+import { foreignToken, testMisconfigurations } from './misconfigurations.ts';
 
 const PROVIDER =
-  /^\/\/iam\.googleapis\.com\/projects\/\d+\/locations\/global\/workloadIdentityPools\/[\w-]+\/providers\/[\w-]+$/;
+  '//iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/agents/providers/company';
+const RESOURCE_NAME =
+  /^\/\/iam\.googleapis\.com\/projects\/[\w-]+\/locations\/global\/workloadIdentityPools\/[\w-]+\/providers\/[\w-]+$/;
+const BY_PROJECT_ID = PROVIDER.replace('123456789012', 'my-project');
 const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token';
 
 /** Google STS: https://cloud.google.com/iam/docs/reference/sts/rest/v1/TopLevel/token */
-const google: ImitationRules = {
+const google = (reachable = true): ImitationRules => ({
   tokenPath: '/v1/token',
   async token({ form, authorization }, server) {
-    if (authorization !== undefined) throw new Refused(400, 'invalid_request', 'No Authorization header is expected');
+    if (authorization !== undefined) {
+      throw apiError(401, 'UNAUTHENTICATED', 'Request had invalid authentication credentials.');
+    }
     for (const name of ['client_id', 'resource']) {
-      if (form.has(name)) throw new Refused(400, 'invalid_request', `Unknown parameter ${name}`);
+      const said = `Invalid JSON payload received. Unknown name "${name}": Cannot bind query parameter.`;
+      if (form.has(name)) throw apiError(400, 'INVALID_ARGUMENT', said);
     }
     wantExchange(form);
+    if (!RESOURCE_NAME.test(form.get('audience') ?? '')) {
+      const said =
+        'Invalid value for "audience". This value should be the full resource name of the Identity Provider.';
+      throw new Refused(400, 'invalid_request', said);
+    }
+    if (form.get('requested_token_type') !== ACCESS_TOKEN) {
+      throw new Refused(400, 'invalid_request', 'Invalid value of requested_token_type in request.');
+    }
     wantSubjectType(form, 'jwt', 'id_token');
-    if (one(form, 'requested_token_type') !== ACCESS_TOKEN) throw new Refused(400, 'invalid_request');
-    if (!PROVIDER.test(one(form, 'audience')))
-      throw new Refused(400, 'invalid_target', 'The target service is invalid');
-    one(form, 'scope');
+    if (!form.has('scope')) throw new Refused(400, 'invalid_request', 'Scope(s) must be provided.');
     JSON.parse(form.get('options') ?? '{}');
-    const subject = await server.read(form.get('subject_token'));
-    if (subject === undefined) throw new Refused(400, 'invalid_grant', 'The ID Token could not be verified');
+    if (one(form, 'audience') !== PROVIDER) {
+      const said =
+        'The target service indicated by the "audience" parameters is invalid. This might either be because the pool or ' +
+        "provider is disabled or deleted or because it doesn't exist.";
+      throw new Refused(400, 'invalid_target', said);
+    }
+    const token = one(form, 'subject_token');
+    const stated = claimsIn(token);
+    if (stated === undefined) throw new Refused(400, 'invalid_request', 'Unable to parse the ID Token.');
+    if (stated.iss !== server.issuer) {
+      throw new Refused(400, 'invalid_grant', `The issuer in ID Token ${stated.iss} does not match the expected ones.`);
+    }
+    if (!reachable) throw new Refused(400, 'invalid_grant', "Error connecting to the given credential's issuer.");
+    const subject = await server.read(token);
+    if (subject === undefined) throw new Refused(400, 'invalid_grant', 'Unable to verify the ID Token signature.');
+    if (subject.aud !== 'pool') {
+      const said = `The audience in ID Token [${subject.aud}] does not match the expected audience.`;
+      throw new Refused(400, 'invalid_grant', said);
+    }
+    if (subject.contractor === true) {
+      throw new Refused(400, 'unauthorized_client', 'The given credential is rejected by the attribute condition.');
+    }
     return issued('ya29.d.federated-token-of-google', { expires_in: 3599 });
   },
   metadata: () => ({ status: 404, body: '' }),
-};
+});
+
+/** What stands before the service answers in Google's own form. */
+function apiError(status: number, name: string, message: string): Refused {
+  return new Refused(status, '', '', { error: { code: status, message, status: name } });
+}
+
+function claimsIn(token: string) {
+  try {
+    return decodeJwt(token);
+  } catch {
+    return undefined;
+  }
+}
 
 test('the recipe for Google gets a federated token, without any client', async (t) => {
-  const { server, call, received } = await startRecipe(t, 'google-sts', google);
+  const { server, call, received } = await startRecipe(t, 'google-sts', google());
   assert.equal((await call(await server.mint({ aud: 'pool' }))).status, 200);
   assert.equal(received(), 'ya29.d.federated-token-of-google');
 });
 
 test('Google refuses a client, another type, and a bad token', async (t) => {
-  const { app, config, server, call, change, upstream } = await startRecipe(t, 'google-sts', google);
-  assertProblem(await call('made.up.token'), 'ERR_SUBJECT_TOKEN_INVALID');
+  const { app, config, server, call, change, upstream } = await startRecipe(t, 'google-sts', google());
+  assertProblem(await call(foreignToken()), 'ERR_SUBJECT_TOKEN_INVALID');
   const token = await server.mint({ aud: 'pool' });
   change({}, { client_id: 'cambist' });
   assertProblem(await call(token), 'ERR_CLIENT_REFUSED');
   change({ audience: 'pool' });
+  assertProblem(await call(token), 'ERR_CLIENT_REFUSED');
+  change({ audience: BY_PROJECT_ID });
   assertProblem(await call(token), 'ERR_EXCHANGE_REFUSED');
   app.reloadTo({ ...config, defaults: { subject_token: { type: 'jwt' } } });
   assertProblem(await call(token), 'ERR_CLIENT_REFUSED');
   assert.equal(upstream.requests.length, 0);
 });
+
+process.env.UNWANTED_SECRET = 'a-secret-that-google-does-not-want';
+
+testMisconfigurations({ name: 'Google STS', recipe: 'google-sts', rules: google(), claims: { aud: 'pool' } }, [
+  {
+    when: 'a client authenticates itself',
+    server: {
+      client_id: 'cambist',
+      client_auth: { method: 'client_secret_basic', client_secret: { env: 'UNWANTED_SECRET' } },
+    },
+    finding: 'client_not_wanted',
+    mend: /client_auth: \{ method: none \}, and leave client_id out/,
+  },
+  {
+    when: 'a client id is sent',
+    server: { client_id: 'cambist' },
+    finding: 'client_not_wanted',
+    mend: /leave client_id out/,
+  },
+  {
+    when: 'the audience is no resource name',
+    route: { audience: 'agents' },
+    finding: 'audience_form',
+    mend: /audience: \/\/iam\.googleapis\.com\/projects\/<number>/,
+  },
+  {
+    when: 'the project is named by its id',
+    route: { audience: BY_PROJECT_ID },
+    finding: 'audience_unknown',
+    mend: /number of the project/,
+  },
+  {
+    when: 'a resource is sent',
+    route: { resource: 'https://github-mcp.example.com/mcp' },
+    finding: 'resource_refused',
+    mend: /set resource: \[\]/,
+  },
+  {
+    when: 'no scope is asked for',
+    route: { scope: undefined },
+    finding: 'scope_missing',
+    mend: /auth\/cloud-platform/,
+  },
+  {
+    when: 'no type of token is asked for',
+    defaults: { subject_token: { type: 'jwt' } },
+    finding: 'requested_token_type_needed',
+    mend: /access_token \(Google\)/,
+  },
+  {
+    when: 'the token is said to be an access token',
+    route: { subject_token: { type: 'access_token' } },
+    finding: 'subject_token_type_refused',
+    mend: /jwt \(tokendings, Google\)/,
+  },
+  {
+    when: 'the provider does not allow the audience of the token',
+    token: { aud: 'agent' },
+    finding: 'subject_audience_refused',
+    mend: /allowed audiences of the provider/,
+  },
+  {
+    when: 'the provider is for another issuer',
+    token: foreignToken({ aud: 'pool' }),
+    finding: 'subject_issuer_differs',
+    mend: /Google: the issuer of the provider/,
+  },
+  {
+    when: 'the keys of the issuer cannot be fetched from there',
+    rules: google(false),
+    finding: 'subject_issuer_unreachable',
+    mend: /reachable for the server, or upload the keys/,
+  },
+  {
+    when: 'the attribute condition does not hold',
+    token: { aud: 'pool', contractor: true },
+    finding: 'target_not_permitted',
+    mend: /condition of the provider/,
+  },
+]);

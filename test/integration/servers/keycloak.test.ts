@@ -4,8 +4,10 @@ import { basicClient, one, wantExchange, wantSubjectType } from '../../harness/i
 import { type ImitationRules, issued, Refused } from '../../harness/imitation.ts';
 import { assertProblem } from '../../harness/problem.ts';
 import { startRecipe } from '../../harness/recipe.ts';
+import { foreignToken, testMisconfigurations } from './misconfigurations.ts';
 
 const CLIENTS = ['cambist', 'github-mcp', 'docs-mcp', 'unmapped-mcp'];
+const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token';
 const MAPPED = ['github-mcp', 'docs-mcp'];
 
 /** Keycloak 26: https://www.keycloak.org/securing-apps/token-exchange */
@@ -15,7 +17,12 @@ const keycloak: ImitationRules = {
     const { form } = request;
     const client = basicClient(request, server);
     wantExchange(form);
+    if (client === 'off') {
+      throw new Refused(400, 'invalid_request', 'Standard token exchange is not enabled for the requested client');
+    }
     wantSubjectType(form, 'access_token');
+    const wish = form.get('requested_token_type') ?? ACCESS_TOKEN;
+    if (wish !== ACCESS_TOKEN) throw new Refused(400, 'invalid_request', 'requested_token_type unsupported');
     const subject = await server.read(form.get('subject_token'));
     if (subject === undefined) throw new Refused(400, 'invalid_request', 'Invalid token');
     if (![subject.aud].flat().includes(client)) {
@@ -67,3 +74,51 @@ test('with resource alone Keycloak names every backend, and none of them is let 
   assertProblem(await call(await server.mint({ aud: 'cambist' })), 'ERR_ISSUED_TOKEN_AUDIENCE');
   assert.equal(upstream.requests.length, 0);
 });
+
+testMisconfigurations(
+  { name: 'Keycloak 26', recipe: 'keycloak', rules: keycloak, claims: { aud: ['agent', 'cambist'] } },
+  [
+    {
+      when: 'the client is not in the audience of the token',
+      token: { aud: 'agent' },
+      finding: 'subject_audience_lacks_client',
+      mend: /add "cambist" .*an audience mapper/,
+    },
+    {
+      when: 'no mapper adds the audience',
+      route: { audience: 'unmapped-mcp' },
+      finding: 'audience_mapper_missing',
+      mend: /give client "cambist" an audience mapper .* for "unmapped-mcp"/,
+    },
+    {
+      when: 'the audience is no client',
+      route: { audience: 'nobody' },
+      finding: 'audience_unknown',
+      mend: /client named "nobody"/,
+    },
+    {
+      when: 'the backend is named by resource',
+      route: { audience: undefined, resource: 'https://github-mcp.example.com/mcp' },
+      finding: 'audience_wrong',
+      mend: /no resource \(Keycloak\), set the route's audience/,
+    },
+    {
+      when: 'token exchange is switched off for the client',
+      server: { client_id: 'off' },
+      finding: 'exchange_switched_off',
+      mend: /"Standard token exchange" on for client "off"/,
+    },
+    {
+      when: 'a JWT is asked for by its type',
+      route: { requested_token_type: 'jwt' },
+      finding: 'requested_token_type_refused',
+      mend: /leave the route's requested_token_type out/,
+    },
+    {
+      when: 'the token is of another name of the realm',
+      token: foreignToken({ aud: 'cambist' }),
+      finding: 'subject_issuer_differs',
+      mend: /hostname setting/,
+    },
+  ],
+);

@@ -4,35 +4,49 @@ import { basicClient, one, wantExchange, wantSubjectType } from '../../harness/i
 import { type ImitationRules, issued, Refused } from '../../harness/imitation.ts';
 import { assertProblem } from '../../harness/problem.ts';
 import { startRecipe } from '../../harness/recipe.ts';
+import { foreignToken, testMisconfigurations } from './misconfigurations.ts';
 
 /** Okta: https://developer.okta.com/docs/guides/set-up-token-exchange/main/ */
-const okta: ImitationRules = {
+const okta = ({ grant = true, policy = true } = {}): ImitationRules => ({
   tokenPath: '/oauth2/default/v1/token',
   async token(request, server) {
     const { form } = request;
     basicClient(request, server);
     wantExchange(form);
+    if (!grant) {
+      const said = 'The client is not authorized to use the provided grant type.';
+      throw new Refused(400, 'unauthorized_client', said);
+    }
     wantSubjectType(form, 'access_token');
     if (form.has('resource')) throw new Refused(400, 'invalid_request', "The 'resource' parameter is not supported.");
     const audience = one(form, 'audience');
-    const scope = one(form, 'scope');
+    const scope = form.get('scope');
+    if (scope === null) {
+      const said =
+        "The authorization server resource does not have any configured default scopes, 'scope' must be provided.";
+      throw new Refused(400, 'invalid_scope', said);
+    }
     if (audience !== 'api://github-mcp') throw new Refused(400, 'invalid_target', 'The audience is not valid.');
     if (scope !== 'repo:read') throw new Refused(400, 'invalid_scope', 'One or more scopes are not configured.');
     if ((await server.read(form.get('subject_token'))) === undefined) {
       throw new Refused(400, 'invalid_grant', "'subject_token' is invalid.");
     }
+    if (!policy) {
+      const said = 'Policy evaluation failed for this request, please check the policy configurations.';
+      throw new Refused(400, 'access_denied', said);
+    }
     return issued(await server.mint({ aud: audience, scp: [scope] }), { scope });
   },
-};
+});
 
 test('the recipe for Okta gets a token for the backend', async (t) => {
-  const { server, call, received } = await startRecipe(t, 'okta', okta);
+  const { server, call, received } = await startRecipe(t, 'okta', okta());
   assert.equal((await call(await server.mint({ aud: 'api://default' }))).status, 200);
   assert.equal((received() as { aud: string }).aud, 'api://github-mcp');
 });
 
 test('Okta refuses two audiences, none, a resource, another scope and a bad token', async (t) => {
-  const { server, call, change, upstream } = await startRecipe(t, 'okta', okta);
+  const { server, call, change, upstream } = await startRecipe(t, 'okta', okta());
   assertProblem(await call('made.up.token'), 'ERR_SUBJECT_TOKEN_INVALID');
   const token = await server.mint({ aud: 'api://default' });
   change({ audience: ['api://github-mcp', 'api://docs-mcp'] });
@@ -45,3 +59,48 @@ test('Okta refuses two audiences, none, a resource, another scope and a bad toke
   assertProblem(await call(token), 'ERR_EXCHANGE_REFUSED');
   assert.equal(upstream.requests.length, 0);
 });
+
+testMisconfigurations({ name: 'Okta', recipe: 'okta', rules: okta(), claims: { aud: 'api://default' } }, [
+  {
+    when: 'the app has not the grant',
+    rules: okta({ grant: false }),
+    finding: 'exchange_switched_off',
+    mend: /allow the client this grant/,
+  },
+  {
+    when: 'no access policy lets the client exchange',
+    rules: okta({ policy: false }),
+    finding: 'target_not_permitted',
+    mend: /access policies, assign client "0oa1cambist" and add a rule with the grant Token Exchange/,
+  },
+  {
+    when: 'no scope is asked for',
+    route: { scope: undefined },
+    finding: 'scope_missing',
+    mend: /set the route's scope/,
+  },
+  {
+    when: 'the scope is none of the authorization server',
+    route: { scope: 'repo:write' },
+    finding: 'scope_refused',
+    mend: /allow this client these scopes/,
+  },
+  {
+    when: 'two audiences are asked for at once',
+    route: { audience: ['api://github-mcp', 'api://docs-mcp'] },
+    finding: 'audience_not_one',
+    mend: /audience to one name/,
+  },
+  {
+    when: 'the audience is not that of the authorization server',
+    route: { audience: 'api://other' },
+    finding: 'target_refused',
+    mend: /Okta: the audience of the authorization server/,
+  },
+  {
+    when: 'the token is of an authorization server that is not trusted',
+    token: foreignToken({ aud: 'api://default' }),
+    finding: 'subject_issuer_differs',
+    mend: /Okta: trusted servers/,
+  },
+]);

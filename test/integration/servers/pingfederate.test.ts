@@ -4,6 +4,7 @@ import { basicClient, one, wantExchange, wantSubjectType } from '../../harness/i
 import { type ImitationRules, issued, Refused } from '../../harness/imitation.ts';
 import { assertProblem } from '../../harness/problem.ts';
 import { startRecipe } from '../../harness/recipe.ts';
+import { testMisconfigurations } from './misconfigurations.ts';
 
 const RESOURCE = 'https://github-mcp.example.com/mcp';
 
@@ -15,7 +16,9 @@ const pingFederate: ImitationRules = {
     const client = basicClient(request, server);
     wantExchange(form);
     wantSubjectType(form, 'access_token', 'jwt', 'saml2');
-    if (one(form, 'actor_token') !== 'token-of-the-workload') throw new Refused(400, 'invalid_request', 'actor_token');
+    if (one(form, 'actor_token') !== 'token-of-the-workload') {
+      throw new Refused(400, 'invalid_request', 'The actor_token is not valid');
+    }
     if (one(form, 'actor_token_type') !== 'urn:ietf:params:oauth:token-type:jwt') {
       throw new Refused(400, 'invalid_request', 'Unsupported actor_token_type');
     }
@@ -45,3 +48,30 @@ test('PingFederate refuses a resource of nobody, a request without actor and a b
   assertProblem(await call(token), 'ERR_CLIENT_REFUSED');
   assert.equal(upstream.requests.length, 0);
 });
+
+testMisconfigurations({ name: 'PingFederate', recipe: 'pingfederate', rules: pingFederate, claims: { aud: 'agent' } }, [
+  {
+    when: 'the policy requires an actor and none is sent',
+    defaults: {},
+    finding: 'actor_token_needed',
+    mend: /actor_token\.file .*PingFederate: Actor Token Required/,
+  },
+  {
+    when: 'no processor is mapped to the type of the actor token',
+    defaults: ({ config }) => ({ actor_token: { ...(config.defaults?.actor_token as object), type: 'access_token' } }),
+    finding: 'actor_token_refused',
+    mend: /actor_token\.type/,
+  },
+  {
+    when: 'no access token manager has the resource',
+    route: { resource: 'https://other.example.com' },
+    finding: 'resource_refused',
+    mend: /PingFederate: among the resource URIs of its access token manager/,
+  },
+  {
+    when: 'no processor is mapped to the type of the subject token',
+    route: { subject_token: { type: 'id_token' } },
+    finding: 'subject_token_type_refused',
+    mend: /a processor policy maps \(PingFederate\)/,
+  },
+]);

@@ -4,19 +4,22 @@ import { basicClient, wantExchange, wantSubjectType } from '../../harness/imitat
 import { type ImitationRules, issued, Refused } from '../../harness/imitation.ts';
 import { assertProblem } from '../../harness/problem.ts';
 import { startRecipe } from '../../harness/recipe.ts';
+import { foreignToken, testMisconfigurations } from './misconfigurations.ts';
 
 const RESOURCE = 'https://github-mcp.example.com/mcp';
 
 /**
  * Spring Authorization Server: https://docs.spring.io/spring-authorization-server/reference/
  * @param customised has it been told to hold the token to what was asked for?
+ * @param registered has the client the grant?
  */
-const spring = (customised: boolean): ImitationRules => ({
+const spring = (customised: boolean, registered = true): ImitationRules => ({
   tokenPath: '/oauth2/token',
   async token(request, server) {
     const { form } = request;
     const client = basicClient(request, server);
     wantExchange(form);
+    if (!registered) throw new Refused(400, 'unauthorized_client');
     wantSubjectType(form, 'access_token', 'jwt');
     const resources = form.getAll('resource');
     if (resources.some((uri) => !URL.canParse(uri) || uri.includes('#'))) throw new Refused(400, 'invalid_target');
@@ -46,3 +49,33 @@ test('Spring refuses a scope that the client has not, and a bad token', async (t
   change({ scope: 'repo:write' });
   assertProblem(await call(await server.mint({ aud: 'agent' })), 'ERR_EXCHANGE_REFUSED');
 });
+
+testMisconfigurations(
+  { name: 'Spring Authorization Server', recipe: 'spring', rules: spring(true), claims: { aud: 'agent' } },
+  [
+    {
+      when: 'nothing puts the backend into the token',
+      rules: spring(false),
+      finding: 'token_for_ourselves',
+      mend: /OAuth2TokenCustomizer/,
+    },
+    {
+      when: 'the client is registered without the grant',
+      rules: spring(true, false),
+      finding: 'exchange_switched_off',
+      mend: /allow the client this grant/,
+    },
+    {
+      when: 'the client has not the scope',
+      route: { scope: 'repo:write' },
+      finding: 'scope_refused',
+      mend: /allow this client these scopes/,
+    },
+    {
+      when: 'the token is of another server',
+      token: foreignToken({ aud: 'agent' }),
+      finding: 'subject_issuer_differs',
+      mend: /use a token of this very server/,
+    },
+  ],
+);

@@ -4,8 +4,10 @@ import { basicClient, one, wantExchange, wantSubjectType } from '../../harness/i
 import { type ImitationRules, issued, Refused } from '../../harness/imitation.ts';
 import { assertProblem } from '../../harness/problem.ts';
 import { startRecipe } from '../../harness/recipe.ts';
+import { testMisconfigurations } from './misconfigurations.ts';
 
 const JWT = 'urn:ietf:params:oauth:token-type:jwt';
+const CAMBIST = '268000000000000001';
 const BACKEND = '268000000000000002';
 
 /** ZITADEL: https://zitadel.com/docs/guides/integrate/token-exchange */
@@ -13,15 +15,21 @@ const zitadel: ImitationRules = {
   tokenPath: '/oauth/v2/token',
   async token(request, server) {
     const { form } = request;
-    basicClient(request, server);
+    const client = basicClient(request, server);
     wantExchange(form);
     wantSubjectType(form, 'access_token', 'id_token', 'jwt');
     if (form.has('resource')) throw new Refused(400, 'invalid_target', 'resource parameter not supported');
-    if ((await server.read(form.get('subject_token'))) === undefined) {
-      throw new Refused(400, 'invalid_request', 'subject_token is invalid');
+    const subject = await server.read(form.get('subject_token'));
+    const held = [subject?.aud ?? []].flat();
+    if (!held.includes(client)) throw new Refused(400, 'invalid_request', 'subject_token invalid');
+    // Such a token is impersonation.
+    if (form.get('subject_token_type') === JWT && !form.has('actor_token')) {
+      throw new Refused(400, 'invalid_request', 'actor_token invalid');
     }
     const audience = one(form, 'audience');
-    if (audience !== BACKEND) throw new Refused(400, 'invalid_target', 'audience is not allowed');
+    if (!held.includes(audience)) {
+      throw new Refused(400, 'invalid_target', `audience "${audience}" not found in subject or actor token`);
+    }
     if (form.get('requested_token_type') !== JWT) return issued('opaque-token-of-zitadel');
     return issued(await server.mint({ aud: [audience] }), { issued_token_type: JWT });
   },
@@ -29,24 +37,57 @@ const zitadel: ImitationRules = {
 
 test('the recipe for ZITADEL gets a JWT for the backend', async (t) => {
   const { server, call, received } = await startRecipe(t, 'zitadel', zitadel);
-  assert.equal((await call(await server.mint({ aud: 'agent' }))).status, 200);
+  assert.equal((await call(await server.mint({ aud: [CAMBIST, BACKEND] }))).status, 200);
   assert.deepEqual((received() as { aud: string[] }).aud, [BACKEND]);
 });
 
 test('without a wish for a JWT ZITADEL gives an opaque token, which goes upstream unchecked', async (t) => {
   const { app, config, server, call, received } = await startRecipe(t, 'zitadel', zitadel);
   app.reloadTo({ ...config, defaults: {} });
-  assert.equal((await call(await server.mint({ aud: 'agent' }))).status, 200);
+  assert.equal((await call(await server.mint({ aud: [CAMBIST, BACKEND] }))).status, 200);
   assert.equal(received(), 'opaque-token-of-zitadel');
 });
 
-test('ZITADEL refuses any resource, an audience of nobody and a bad token', async (t) => {
+test('ZITADEL refuses any resource, an audience that the token has not, and a bad token', async (t) => {
   const { server, call, change, upstream } = await startRecipe(t, 'zitadel', zitadel);
   assertProblem(await call('made.up.token'), 'ERR_SUBJECT_TOKEN_INVALID');
-  const token = await server.mint({ aud: 'agent' });
+  const token = await server.mint({ aud: [CAMBIST, BACKEND] });
   change({ resource: 'https://github-mcp.example.com/mcp' });
   assertProblem(await call(token), 'ERR_EXCHANGE_REFUSED');
   change({ audience: '1' });
   assertProblem(await call(token), 'ERR_EXCHANGE_REFUSED');
   assert.equal(upstream.requests.length, 0);
 });
+
+testMisconfigurations({ name: 'ZITADEL', recipe: 'zitadel', rules: zitadel, claims: { aud: [CAMBIST, BACKEND] } }, [
+  {
+    when: 'a resource is sent',
+    route: { resource: 'https://github-mcp.example.com/mcp' },
+    finding: 'resource_refused',
+    mend: /set resource: \[\]/,
+  },
+  {
+    when: "the backend's project is not in the token",
+    token: { aud: [CAMBIST] },
+    finding: 'subject_lacks_target',
+    mend: /urn:zitadel:iam:org:project:id:<project of the backend>:aud/,
+  },
+  {
+    when: 'the client is not in the token',
+    token: { aud: [BACKEND] },
+    finding: 'subject_token_refused',
+    mend: /audience of tokens that callers sign in for/,
+  },
+  {
+    when: 'no JWT is asked for',
+    defaults: {},
+    finding: 'token_opaque',
+    mend: /ZITADEL: also requested_token_type: jwt/,
+  },
+  {
+    when: 'the token is said to be a JWT of others',
+    route: { subject_token: { type: 'jwt' } },
+    finding: 'actor_token_needed',
+    mend: /ZITADEL: only where subject_token\.type is jwt/,
+  },
+]);

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { createMetrics } from '../../../src/admin/metrics.ts';
 import { parseConfig } from '../../../src/config/load.ts';
+import { FINDING_CODES } from '../../../src/doctor/finding.ts';
 import { describeError, ERROR_CODES } from '../../../src/errors.ts';
 import { CACHE_RESULTS, EVICTION_REASONS } from '../../../src/tokens/observer.ts';
 import { codeWords, fencedBlocks, tableRows } from '../../harness/markdown.ts';
@@ -33,6 +34,22 @@ test('the README names every cache result and every reason of an eviction', () =
     codeWords(tableRows(readme, 'metric').find(([name]) => name?.includes(metric))?.[2] ?? '');
   assert.deepEqual(row('cambist_cache_requests_total'), [...CACHE_RESULTS]);
   assert.deepEqual(row('cambist_cache_evictions_total'), [...EVICTION_REASONS]);
+});
+
+test('the reference of the config names every finding of doctor once, and no other', () => {
+  const rows = tableRows(readFileSync('config/README.md', 'utf8'), 'doctor says');
+  const documented = rows.flatMap(([codes]) => codeWords(codes ?? ''));
+  assert.deepEqual(documented.sort(), [...FINDING_CODES].sort());
+});
+
+test('what is set wrong most often is told of every server that has a recipe', () => {
+  const reference = readFileSync('config/README.md', 'utf8');
+  const servers = tableRows(reference, 'names the backend by').map(([server]) => server);
+  const told = new Set(tableRows(reference, 'what is set wrong').map(([server]) => server));
+  assert.deepEqual(
+    servers.filter((server) => !told.has(server)),
+    ['two of them', 'another'],
+  );
 });
 
 test('every config in the README is valid', () => {

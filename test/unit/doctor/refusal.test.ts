@@ -17,6 +17,7 @@ interface Case {
   server?: Record<string, unknown>;
   sent?: Record<string, string>;
   subject?: JWTPayload;
+  secondLeg?: boolean;
   status?: number;
   error: string;
   description?: string;
@@ -187,7 +188,7 @@ const CASES: Case[] = [
     error: 'invalid_request',
     description: 'No profile found for subject_token_type',
     finding: 'subject_token_type_refused',
-    mend: /custom URN \(Auth0\)/,
+    mend: /custom URN of a token exchange profile \(Auth0\)/,
   },
   {
     when: 'Dex: no connector_id',
@@ -200,9 +201,8 @@ const CASES: Case[] = [
     when: 'Dex: a bad subject token',
     status: 401,
     error: 'access_denied',
-    finding: 'access_denied',
-    why: /Dex says so of a bad subject token/,
-    mend: /policies/,
+    finding: 'subject_token_refused',
+    mend: /the issuer behind the connector/,
   },
   {
     when: 'a client that is known and may not exchange',
@@ -235,13 +235,25 @@ const CASES: Case[] = [
   },
   { when: 'something that nobody has seen yet', error: 'server_says_no', finding: 'request_refused', mend: /log/ },
 ];
-for (const { when, sent, subject, status = 400, error, description, finding, why, mend, ...more } of CASES) {
+for (const {
+  when,
+  sent,
+  subject,
+  secondLeg = false,
+  status = 400,
+  error,
+  description,
+  finding,
+  why,
+  mend,
+  ...more
+} of CASES) {
   test(`${when}: ${finding}`, () => {
     const body = { error, ...(description !== undefined && { error_description: description }) };
     const seen = answer(status, body, { form: new URLSearchParams(sent) });
     const refusal = refusalOf(seen);
     assert.ok(refusal);
-    const found = refusalFinding({ server: server(more.server), answer: seen, refusal, subject });
+    const found = refusalFinding({ server: server(more.server), answer: seen, refusal, subject, secondLeg });
     assert.deepEqual([found.severity, found.code], ['error', finding]);
     assert.match(found.mend ?? '', mend);
     if (why !== undefined) assert.match(found.why ?? '', why);

@@ -1,0 +1,47 @@
+import { type Finding, printable, problem } from './finding.ts';
+import { place } from './metadata.ts';
+import type { RefusedExchange } from './refused-exchange.ts';
+
+/** What Dex wants beside the RFC. */
+export function connectorId({ server, refusal }: RefusedExchange): Finding | undefined {
+  if (!/connector/i.test(refusal.description)) return undefined;
+  const sent = new Map(server.extraParams).get('connector_id');
+  return problem(
+    'connector_id_missing',
+    `${sent === undefined ? 'no connector_id was sent' : `the connector_id "${printable(sent)}" is refused`}: ${refusal.shown}`,
+    {
+      why: 'Dex asks the connector that the subject token came from to verify it',
+      mend: `set ${place(server)}.extra_params: { connector_id: <id of a connector that supports token exchange> }`,
+    },
+  );
+}
+
+export function requestedTokenType({ answer, refusal }: RefusedExchange): Finding | undefined {
+  if (!/requested_token_type/i.test(refusal.description)) return undefined;
+  const sent = answer.form.get('requested_token_type');
+  if (sent === null) {
+    return problem('requested_token_type_needed', `the server wants to be told which type of token: ${refusal.shown}`, {
+      mend: "set the route's requested_token_type, as access_token (Google) or jwt (ZITADEL)",
+    });
+  }
+  return problem(
+    'requested_token_type_refused',
+    `the requested_token_type "${printable(sent)}" is refused: ${refusal.shown}`,
+    {
+      why: 'some servers (Auth0) refuse to be told, some (Keycloak) know access_token alone',
+      mend: "leave the route's requested_token_type out, or name one that the server issues",
+    },
+  );
+}
+
+export function subjectTokenType({ answer, refusal }: RefusedExchange): Finding | undefined {
+  if (!/subject_token_type|subject token type/i.test(refusal.description)) return undefined;
+  const sent = answer.form.get('subject_token_type') ?? '';
+  return problem(
+    'subject_token_type_refused',
+    `the subject_token_type "${printable(sent)}" is refused: ${refusal.shown}`,
+    {
+      mend: "set the route's subject_token.type to what the server takes: access_token (Keycloak, Okta), id_token (Dex), jwt (tokendings, Google), the custom URN of a token exchange profile (Auth0), one that a processor policy maps (PingFederate)",
+    },
+  );
+}
