@@ -135,6 +135,8 @@ export interface CambistErrorOptions {
   claims?: string;
   /** The `error` of an OAuth answer (RFC 6749 section 5.2), for the log. */
   oauthError?: string;
+  /** Of the answer with which an authorization server failed; there is none where it did not answer. */
+  serverStatus?: number;
 }
 
 /**
@@ -147,6 +149,7 @@ export class CambistError extends Error {
   readonly retryAfterSeconds: number | undefined;
   readonly claims: string | undefined;
   readonly oauthError: string | undefined;
+  readonly serverStatus: number | undefined;
 
   constructor(code: ErrorCode, message: string, options: CambistErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -156,5 +159,6 @@ export class CambistError extends Error {
     this.retryAfterSeconds = options.retryAfterSeconds;
     this.claims = options.claims;
     this.oauthError = options.oauthError;
+    this.serverStatus = options.serverStatus;
   }
 }

@@ -9,11 +9,15 @@ const FIRST_PAUSE_MS = 250;
 
 /**
  * Keeps callers from waiting for, and hammering, an authorization server that is down: after some faults in a row they are
- * answered at once, while one request at a time finds out whether it is back.
+ * answered at once, while one request at a time finds out whether it is back. Where the last of those faults were answers to
+ * one asker, it may be what that one asks that the server fails at: others are still let through.
  */
 export interface Breaker {
-  /** Runs one attempt, or refuses at once with ERR_STS_UNAVAILABLE. */
-  run<T>(attempt: () => Promise<T>): Promise<T>;
+  /**
+   * Runs one attempt, or refuses at once with ERR_STS_UNAVAILABLE.
+   * @param asker digest of the subject token; undefined for cambist itself
+   */
+  run<T>(asker: string | undefined, attempt: () => Promise<T>): Promise<T>;
 }
 
 /**
@@ -22,6 +26,9 @@ export interface Breaker {
  */
 export function createBreaker(name: string, clock: Clock, onChange: (available: boolean) => void = () => {}): Breaker {
   let faults = 0;
+  /** To whom the server answered with a fault last, and how often in a row it did so to that one alone. */
+  let lastAsker: string | undefined;
+  let faultsOfLast = 0;
   let available = true;
   /** The server itself asked for peace until then. */
   let namedUntilMs = Number.NEGATIVE_INFINITY;
@@ -42,9 +49,16 @@ export function createBreaker(name: string, clock: Clock, onChange: (available: 
   }
 
   /** @returns until when nobody is to ask after a fault of an attempt that began at `startedMs` */
-  function recordFault({ retryAfterSeconds }: CambistError, startedMs: number): number {
+  function recordFault(
+    { retryAfterSeconds, serverStatus }: CambistError,
+    asker: string | undefined,
+    startedMs: number,
+  ): number {
     const nowMs = clock.monotonicMs();
     faults += 1;
+    if (serverStatus === undefined) faultsOfLast = 0;
+    else faultsOfLast = asker === lastAsker ? faultsOfLast + 1 : 1;
+    lastAsker = asker;
     if (retryAfterSeconds !== undefined) {
       namedUntilMs = Math.max(namedUntilMs, nowMs + 1000 * retryAfterSeconds);
       return nowMs;
@@ -53,25 +67,30 @@ export function createBreaker(name: string, clock: Clock, onChange: (available: 
     return Math.min(nowMs + pauseMs(faults), startedMs + MAX_PAUSE_MS);
   }
 
+  function recordAnswer(): void {
+    faults = 0;
+    faultsOfLast = 0;
+    note(true);
+  }
+
   return {
-    async run(attempt) {
+    async run(asker, attempt) {
       const startedMs = clock.monotonicMs();
-      refuseBefore(Math.max(namedUntilMs, pausedUntilMs), startedMs);
-      const probeUntilMs = faults < TOLERATED_FAULTS ? undefined : startedMs + MAX_PAUSE_MS;
+      const isOthers = faultsOfLast >= TOLERATED_FAULTS && asker !== lastAsker;
+      refuseBefore(isOthers ? namedUntilMs : Math.max(namedUntilMs, pausedUntilMs), startedMs);
+      const probeUntilMs = faults < TOLERATED_FAULTS || isOthers ? undefined : startedMs + MAX_PAUSE_MS;
       if (probeUntilMs !== undefined) pausedUntilMs = probeUntilMs;
       let untilMs = Number.NEGATIVE_INFINITY;
       try {
         const result = await attempt();
-        faults = 0;
-        note(true);
+        recordAnswer();
         return result;
       } catch (error) {
         if (isFault(error)) {
-          untilMs = recordFault(error, startedMs);
+          untilMs = recordFault(error, asker, startedMs);
           if (faults >= TOLERATED_FAULTS || error.retryAfterSeconds !== undefined) note(false);
         } else if (isAnswer(error)) {
-          faults = 0;
-          note(true);
+          recordAnswer();
         }
         throw error;
       } finally {

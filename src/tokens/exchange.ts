@@ -108,7 +108,7 @@ export function createExchange(options: ExchangeOptions): Exchange {
 
   function run(wanted: Wanted, leg: Leg): Promise<Settled> {
     const server = endpoint(leg.server);
-    return server.run(() => observed(wanted, leg, () => ask(server, wanted, leg)));
+    return server.run(wanted.subject?.digest, () => observed(wanted, leg, () => ask(server, wanted, leg)));
   }
 
   async function ask(server: TokenEndpoint, { route, subject }: Wanted, leg: Leg): Promise<Settled> {

@@ -57,7 +57,7 @@ export function createIssuerKeys(
   /** However many wait, one goes and looks. */
   function fetchOnce(): Promise<void> {
     triedAtMs = clock.monotonicMs();
-    fetching ??= breaker.run(fetchKeys).finally(() => {
+    fetching ??= breaker.run(undefined, fetchKeys).finally(() => {
       fetching = undefined;
     });
     return fetching;

@@ -55,6 +55,7 @@ export function readTokenAnswer(answer: HttpAnswer, asked: AskedFor, wallMs: num
   if (status >= 500 || status === 429 || status === 408) {
     const retryAfterSeconds = readRetryAfter(answer.retryAfter, wallMs);
     throw new CambistError('ERR_STS_UNAVAILABLE', `authorization server "${serverName}" answered with ${status}`, {
+      serverStatus: status,
       ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
     });
   }

@@ -14,8 +14,11 @@ import { buildTokenRequest, type FormField, type Grant, secretsOf } from './toke
 
 /** One authorization server, as cambist talks to it. */
 export interface TokenEndpoint {
-  /** Runs work that ends in `requestToken`: at once, in its turn, or not at all where the server is down or overrun. */
-  run<T>(work: () => Promise<T>): Promise<T>;
+  /**
+   * Runs work that ends in `requestToken`: at once, in its turn, or not at all where the server is down or overrun.
+   * @param asker digest of the subject token; undefined for cambist itself
+   */
+  run<T>(asker: string | undefined, work: () => Promise<T>): Promise<T>;
   /** Finds the endpoint and reads the credential once, so that the first caller need not find out that either is missing. */
   prepare(): Promise<void>;
   /**
@@ -157,7 +160,7 @@ export function createTokenEndpoint(
 
   return {
     // Whoever waited for a turn is told at once that the server is down.
-    run: (work) => limiter.run(() => breaker.run(work)),
+    run: (asker, work) => limiter.run(asker, () => breaker.run(asker, work)),
     async prepare() {
       const url = await locate();
       await authenticateClient(server, server.issuer ?? url, clock, credentialRead);

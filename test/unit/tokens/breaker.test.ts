@@ -5,6 +5,11 @@ import { type Breaker, createBreaker } from '../../../src/tokens/breaker.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { deferred, failsWith } from './sample.ts';
 
+/** The server answers, and with 500. */
+function answered500(): CambistError {
+  return new CambistError('ERR_STS_UNAVAILABLE', 'answered with 500', { serverStatus: 500 });
+}
+
 function fault(retryAfterSeconds?: number): CambistError {
   return new CambistError('ERR_STS_UNAVAILABLE', 'down', {
     ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
@@ -17,20 +22,20 @@ function setUp() {
   const said: boolean[] = [];
   const breaker = createBreaker('main', clock, (available) => said.push(available));
   let attempts = 0;
-  const attempt = (work: () => Promise<unknown>): Promise<unknown> =>
-    breaker.run(() => {
+  const attempt = (work: () => Promise<unknown>, asker?: string): Promise<unknown> =>
+    breaker.run(asker, () => {
       attempts += 1;
       return work();
     });
-  const fail = (error: unknown = fault()): Promise<void> =>
-    attempt(() => Promise.reject(error)).then(
+  const fail = (error: unknown = fault(), asker?: string): Promise<void> =>
+    attempt(() => Promise.reject(error), asker).then(
       () => assert.fail('it did not fail'),
       () => {},
     );
   return { clock, breaker, attempt, fail, said, attempts: () => attempts };
 }
 
-const succeed = (breaker: Breaker): Promise<string> => breaker.run(async () => 'token');
+const succeed = (breaker: Breaker, asker?: string): Promise<string> => breaker.run(asker, async () => 'token');
 const refused = failsWith('ERR_STS_UNAVAILABLE', /"main" is taken to be down/);
 
 async function bringDown({ fail }: { fail: (error?: unknown) => Promise<void> }): Promise<void> {
@@ -267,4 +272,54 @@ test('a probe that is told a time waits for that time and no pause of ours', asy
   await setup.fail(fault(1));
   setup.clock.advance(1000);
   assert.equal(await succeed(setup.breaker), 'token');
+});
+
+test('a server that fails at what one caller asks is down for that caller, and for no other', async () => {
+  const { breaker, fail } = setUp();
+  for (let i = 0; i < 3; i += 1) await fail(answered500(), 'mallory');
+  await assert.rejects(succeed(breaker, 'mallory'), refused);
+  assert.equal(await succeed(breaker, 'bob'), 'token');
+  assert.equal(await succeed(breaker, 'mallory'), 'token');
+});
+
+test('where it fails at what another asks as well, it is down for all', async () => {
+  const { breaker, fail } = setUp();
+  for (let i = 0; i < 3; i += 1) await fail(answered500(), 'alice');
+  await fail(answered500(), 'bob');
+  for (const asker of ['alice', 'bob', 'carol']) await assert.rejects(succeed(breaker, asker), refused);
+});
+
+test('a caller whose requests are the only probes does not keep the others out for long', async () => {
+  const { breaker, clock, fail } = setUp();
+  await fail(answered500(), 'bob');
+  for (let i = 0; i < 2; i += 1) await fail(answered500(), 'mallory');
+  await assert.rejects(succeed(breaker, 'bob'), refused);
+  clock.advance(3000);
+  await fail(answered500(), 'mallory');
+  assert.equal(await succeed(breaker, 'bob'), 'token');
+});
+
+test('a server that does not answer one caller is down for all', async () => {
+  const { breaker, fail } = setUp();
+  for (let i = 0; i < 3; i += 1) await fail(fault(), 'mallory');
+  await assert.rejects(succeed(breaker, 'bob'), refused);
+});
+
+test('a server with one caller is asked by one probe at a time, whatever it answers', async () => {
+  const { breaker, clock, fail, attempts } = setUp();
+  for (let i = 0; i < 3; i += 1) await fail(answered500(), 'alice');
+  for (let i = 0; i < 50; i += 1) await assert.rejects(succeed(breaker, 'alice'), refused);
+  assert.equal(attempts(), 3);
+  clock.advance(3000);
+  const probe = deferred<string>();
+  const probing = breaker.run('alice', () => probe.promise);
+  await assert.rejects(succeed(breaker, 'alice'), refused);
+  probe.resolve('token');
+  assert.equal(await probing, 'token');
+});
+
+test('a time that the server names holds for others, too, though only one was told', async () => {
+  const { breaker, fail } = setUp();
+  await fail(new CambistError('ERR_STS_UNAVAILABLE', 'slow', { serverStatus: 429, retryAfterSeconds: 2 }), 'mallory');
+  await assert.rejects(succeed(breaker, 'bob'), refused);
 });

@@ -43,7 +43,7 @@ function setUp(answer: () => string) {
   };
   const cache = createTokenCache(ENTRIES, systemClock, observer.tokenEvicted);
   const endpoint: TokenEndpoint = {
-    run: (work) => work(),
+    run: (_asker, work) => work(),
     prepare: async () => {},
     requestToken: async () => ({
       // As it comes from the network, and not as one text that all share.

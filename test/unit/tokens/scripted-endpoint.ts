@@ -60,7 +60,7 @@ export function setUpBroker({ maxEntries = 100, maxAgeMs = 300_000 } = {}): Brok
   let issued = 0;
 
   const endpointOf = (server: AuthorizationServer): TokenEndpoint => ({
-    run: (work) => work(),
+    run: (_asker, work) => work(),
     prepare: async () => {},
     requestToken(grant, target, wanted = 'token') {
       const sentAtMs = clock.monotonicMs();

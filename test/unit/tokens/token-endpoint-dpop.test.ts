@@ -29,7 +29,7 @@ async function setUp(t: TestContext, fields: Partial<AuthorizationServer> = {}) 
     servers: () => [],
   };
   const endpoint = createTokenEndpoint(server, () => agent, context);
-  return { fake, ask: () => endpoint.run(() => endpoint.requestToken(GRANT, targetOf())) };
+  return { fake, ask: () => endpoint.run('alice', () => endpoint.requestToken(GRANT, targetOf())) };
 }
 
 const proofOf = (request: TokenRequest | undefined): string => String(request?.headers.dpop);

@@ -39,7 +39,8 @@ async function setUp(t: TestContext, fields: Partial<AuthorizationServer> = {}) 
   const clock = createFakeClock();
   const server = serverOf({ issuer: fake.issuer, ...fields });
   const endpoint = createTokenEndpoint(server, () => agent, contextOf(clock));
-  const ask = (grant = EXCHANGE, target = targetOf()) => endpoint.run(() => endpoint.requestToken(grant, target));
+  const ask = (grant = EXCHANGE, target = targetOf(), asker = 'alice') =>
+    endpoint.run(asker, () => endpoint.requestToken(grant, target));
   return { fake, clock, endpoint, ask, server };
 }
 
@@ -230,8 +231,8 @@ test('a server that is overrun gets 64 requests at once, and when it fails all w
   const { fake, ask } = await setUp(t);
   const gate = deferred<void>();
   fake.mood = { kind: 'answer', status: 503, until: gate.promise };
-  const all = Array.from({ length: 300 }, () =>
-    ask().then(
+  const all = Array.from({ length: 300 }, (_, i) =>
+    ask(EXCHANGE, targetOf(), `caller-${i}`).then(
       () => 'token',
       (error: CambistError) => error.code,
     ),
@@ -242,6 +243,16 @@ test('a server that is overrun gets 64 requests at once, and when it fails all w
   gate.resolve();
   assert.deepEqual(new Set(await Promise.all(all)), new Set(['ERR_STS_UNAVAILABLE']));
   assert.ok(fake.requests.length <= 66, `${fake.requests.length} requests`);
+});
+
+test('a caller whose requests make the server fail is kept from it, and nobody else', async (t) => {
+  const { fake, ask } = await setUp(t);
+  fake.mood = ({ form }) =>
+    form.get('subject_token') === 'junk' ? { kind: 'answer', status: 500 } : { kind: 'issue', fields: {} };
+  const junk = () => ask({ ...EXCHANGE, subjectToken: 'junk' }, targetOf(), 'mallory');
+  for (let i = 0; i < 3; i += 1) await assert.rejects(junk(), failsWith('ERR_STS_UNAVAILABLE', /answered with 500/));
+  await assert.rejects(junk(), failsWith('ERR_STS_UNAVAILABLE', /taken to be down/));
+  assert.equal((await ask()).tokenType, 'Bearer');
 });
 
 test('the time for a request runs from before the metadata are looked for', async (t) => {
