@@ -128,6 +128,9 @@ export async function admit(
 
   const found = route.credential.kind === 'exchange' ? options.subjects(route, request.socket, values) : undefined;
   const subject = found instanceof Promise ? await found : found;
+  const keepBytes = 'authorizationServer' in route.credential ? route.retryBodyLimitBytes : 0;
+  const body = read === undefined ? await takeBody(request, keepBytes) : wholeBody(read);
+  // After the body: a caller may take longer over it than a token lives.
   const bearer = await bearerFor(passage, route, subject, serving.config.session.header, serving.table, options);
   const headers = upstreamHeaders(raw, {
     host: route.upstream.host,
@@ -135,10 +138,6 @@ export async function admit(
     callerTokens,
     requestId: passage.id,
   });
-  const body =
-    read === undefined
-      ? await takeBody(request, bearer === undefined ? 0 : route.retryBodyLimitBytes)
-      : wholeBody(read);
   return { path, headers, body, bearer };
 }
 

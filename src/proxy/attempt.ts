@@ -17,6 +17,8 @@ export type Switched = (protocol: string | undefined, headers: readonly string[]
 
 /** What one attempt tells whoever made it. */
 export interface AttemptEvents {
+  /** Asked right before the first byte goes out. @returns false where another attempt takes the place of this one */
+  readonly mayStart: () => boolean;
   readonly answered: Answered;
   readonly switched: Switched | undefined;
   /**
@@ -38,7 +40,7 @@ const MAX_DISCARDED_BYTES = 64 * 1024;
 
 /** One attempt: its answer is relayed, or leads to the next. */
 export function attemptHandler(passage: Passage, route: Route, events: AttemptEvents): Dispatcher.DispatchHandler {
-  const { answered, switched, onRefused, onNonce, onInsufficientScope } = events;
+  const { mayStart, answered, switched, onRefused, onNonce, onInsufficientScope } = events;
   let relay: Relay | undefined;
   /** `waiting`: it is not clear yet whose the answer is. */
   let state: 'relaying' | 'waiting' | 'discarding' = 'relaying';
@@ -88,8 +90,14 @@ export function attemptHandler(passage: Passage, route: Route, events: AttemptEv
   return {
     onRequestStart(controller) {
       abort = () => controller.abort(new Error('the caller went away'));
-      if (passage.gone) abort();
-      else passage.abort = abort;
+      if (passage.gone) {
+        abort();
+      } else if (mayStart()) {
+        passage.abort = abort;
+      } else {
+        state = 'discarding';
+        controller.abort(new Error('its token has ended'));
+      }
     },
     onRequestUpgrade(controller, _status, headers, socket) {
       passage.abort = undefined;

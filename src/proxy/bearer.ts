@@ -2,7 +2,7 @@ import type { Route } from '../config/config.ts';
 import type { RouteTable } from '../routing/route-table.ts';
 import type { Broker } from '../tokens/broker.ts';
 import type { Clock } from '../tokens/clock.ts';
-import type { IssuedToken } from '../tokens/issued.ts';
+import { hasEnded, type IssuedToken } from '../tokens/issued.ts';
 import type { Cause } from '../tokens/observer.ts';
 import type { Session } from '../tokens/session.ts';
 import type { Subject } from '../tokens/subject.ts';
@@ -59,15 +59,16 @@ export async function bearerFor(
   const first = await obtain();
   if (first === undefined) return undefined;
   let token = first;
-  const refuse = (): void => broker.refuse(route, session, token);
+  const replace = async (): Promise<IssuedToken> => {
+    token = (await obtain()) ?? token;
+    return token;
+  };
   return {
     token,
-    refuse,
-    async renew() {
-      refuse();
-      token = (await obtain()) ?? token;
-      return token;
-    },
+    hasEnded: () => hasEnded(token, clock),
+    replace,
+    refuse: () => void broker.refuse(route, session, token),
+    renew: () => (broker.refuse(route, session, token) ? replace() : undefined),
     stepUp(wanted) {
       const pending = broker.stepUp(route, session, token, wanted, cause);
       return pending?.then(({ token: raised, added }) => {
@@ -84,7 +85,7 @@ export async function bearerFor(
         if (opened !== undefined) broker.openSession(route, session, opened, token);
       } else if (status === 404 || (method === 'DELETE' && done)) {
         const routes = subject === undefined ? [route] : siblings(passage, route, table);
-        for (const ended of routes) broker.endSession(ended, session);
+        for (const ended of routes) broker.endSession(ended, session, done ? 'client' : 'upstream');
       }
     },
   };

@@ -23,7 +23,7 @@ export interface Sending {
 
 /**
  * Sends a request upstream with the scoped bearer, and once more with another where the upstream refuses the first, or wants
- * a scope that the route may add.
+ * a scope that the route may add. Whatever it waits for on the way there, no token goes out whose end has passed.
  */
 export async function dispatch(sending: Sending): Promise<void> {
   const { passage, leg, route, dispatchers, onRetry, answered, switched } = sending;
@@ -33,6 +33,9 @@ export async function dispatch(sending: Sending): Promise<void> {
 
   const { origin } = route.upstream;
   const method = passage.request.method as Dispatcher.HttpMethod;
+
+  /** The token of an attempt ended before its first byte went out. */
+  let late = false;
 
   const send = (token: IssuedToken | undefined, content: Content, first: boolean, hasNonce = false): void => {
     const headers = token === undefined ? leg.headers : [...leg.headers, 'authorization', token.authorization.reveal()];
@@ -67,7 +70,23 @@ export async function dispatch(sending: Sending): Promise<void> {
       else if (first) renew();
       else answered(refusedToken(route, 'and the next one too'));
     };
+    const mayStart = (): boolean => {
+      if (bearer?.hasEnded() !== true) {
+        late = false;
+        return true;
+      }
+      if (late) answered(endedTwice(route));
+      else {
+        late = true;
+        bearer.replace().then(
+          (next) => send(next, content, first, hasNonce),
+          (error: unknown) => answered(asFailure(error, route)),
+        );
+      }
+      return false;
+    };
     const events = {
+      mayStart,
       answered,
       switched,
       onRefused: token === undefined ? undefined : onRefused,
@@ -102,8 +121,13 @@ export async function dispatch(sending: Sending): Promise<void> {
       answered(refusedToken(route, 'and its request is too large to be sent again'));
       return;
     }
+    const renewing = bearer.renew();
+    if (renewing === undefined) {
+      answered(refusedToken(route, 'as it did a moment ago'));
+      return;
+    }
     onRetry();
-    bearer.renew().then(
+    renewing.then(
       (token) => send(token, content, false),
       (error: unknown) => answered(asFailure(error, route)),
     );
@@ -136,6 +160,13 @@ function asFailure(error: unknown, route: Route): CambistError {
 /** HTTP/2 has no other names, and would take two cases of one for two fields where only one may be. */
 function lowerCased(headers: readonly string[]): string[] {
   return headers.map((text, index) => (index % 2 === 0 ? text.toLowerCase() : text));
+}
+
+function endedTwice(route: Route): CambistError {
+  return new CambistError(
+    'ERR_UPSTREAM_UNREACHABLE',
+    `route "${route.name}": connecting to the upstream took longer than a token lives, twice: see why it takes so long`,
+  );
 }
 
 function refusedToken(route: Route, more: string): CambistError {

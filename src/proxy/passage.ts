@@ -62,8 +62,12 @@ export interface UpstreamLeg {
 
 export interface Bearer {
   readonly token: IssuedToken;
-  /** Gives up a token that the upstream refused, and gets another. */
-  renew(): Promise<IssuedToken>;
+  /** Has the end of the last token passed since it was given? */
+  hasEnded(): boolean;
+  /** Another in place of one whose end has passed. */
+  replace(): Promise<IssuedToken>;
+  /** Gives up a token that the upstream refused, and gets another; undefined where another would be refused as well. */
+  renew(): Promise<IssuedToken> | undefined;
   /** Gives it up without another. */
   refuse(): void;
   /** A token with more scopes, for a second attempt; undefined where the route may not add them, or nothing is to add. */

@@ -13,17 +13,18 @@ const NO_BODY: RequestBody = { content: null, replay: () => null };
 
 /**
  * Takes the body of a request. A body that says it is small is read whole, which is quicker and can be sent twice; any other
- * streams, and while it is small a copy is kept.
+ * streams from its first bytes on, and while it is small a copy is kept. Nothing would go upstream before those bytes, so
+ * that a token which was there before them would only grow old.
  * @param keepBytes the largest body that is kept for a second attempt; 0 keeps none
  * @throws {CambistError} ERR_UPSTREAM_UNREACHABLE where the caller goes away meanwhile; nobody is there to read it
  */
 export function takeBody(request: IncomingMessage, keepBytes: number): RequestBody | Promise<RequestBody> {
   const length = request.headers['content-length'];
   if (length === undefined) {
-    return request.headers['transfer-encoding'] === undefined ? NO_BODY : stream(request, keepBytes);
+    return request.headers['transfer-encoding'] === undefined ? NO_BODY : streamFromFirst(request, keepBytes);
   }
   if (length === '0') return NO_BODY;
-  return Number(length) <= keepBytes ? readWhole(request, keepBytes).then(wholeBody) : stream(request, 0);
+  return Number(length) <= keepBytes ? readWhole(request, keepBytes).then(wholeBody) : streamFromFirst(request, 0);
 }
 
 /** A body that was read already. */
@@ -53,11 +54,25 @@ export function readWhole(request: IncomingMessage, limitBytes: number): Promise
     };
     request.on('data', take);
     request.on('end', () => resolve(chunks.length === 1 ? chunks[0] : Buffer.concat(chunks)));
-    request.on('error', (cause) => {
-      reject(
-        new CambistError('ERR_UPSTREAM_UNREACHABLE', 'the caller went away before its request was whole', { cause }),
-      );
-    });
+    request.on('error', (cause) => reject(callerGone(cause)));
+  });
+}
+
+function callerGone(cause: Error): CambistError {
+  return new CambistError('ERR_UPSTREAM_UNREACHABLE', 'the caller went away before its request was whole', { cause });
+}
+
+/** Settles when something of the body has come, or its end. */
+function streamFromFirst(request: IncomingMessage, keepBytes: number): Promise<RequestBody> {
+  return new Promise((resolve, reject) => {
+    const begin = (): void => {
+      request.off('readable', begin);
+      request.off('end', begin);
+      resolve(stream(request, keepBytes));
+    };
+    request.on('readable', begin);
+    request.on('end', begin);
+    request.on('error', (cause) => reject(callerGone(cause)));
   });
 }
 

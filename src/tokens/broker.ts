@@ -1,10 +1,11 @@
 import type { Route } from '../config/config.ts';
 import { CambistError, type ErrorCode } from '../errors.ts';
-import type { CachedToken, TokenCache } from './cache.ts';
+import type { CachedToken, Holder, TokenCache } from './cache.ts';
 import type { Clock } from './clock.ts';
 import type { Exchange, TokenCredential } from './exchange.ts';
 import type { IssuedToken } from './issued.ts';
 import type { Cause, TokenObserver } from './observer.ts';
+import { createPacer } from './pacer.ts';
 import { type ResourceDigest, refusalKey, resourceDigest, type Session, tokenKey } from './session.ts';
 import { scopesToAdd, withScopes } from './step-up.ts';
 
@@ -23,8 +24,12 @@ export interface Broker {
    * @throws {CambistError} ERR_SUBJECT_TOKEN_MISSING
    */
   lookUp(route: Route, session: Session, cause?: () => Cause): Lookup;
-  /** Says that a backend refused a token with 401, so that the next look-up does not give it again. */
-  refuse(route: Route, session: Session, token: IssuedToken): void;
+  /**
+   * Says that a backend refused a token with 401, so that the next look-up does not give it again.
+   * @returns false where the token took the place of one that was refused a moment ago: then it stays, and another is not
+   *   worth asking for
+   */
+  refuse(route: Route, session: Session, token: IssuedToken): boolean;
   /**
    * Says that a backend wants scopes that a token lacks. One exchange then asks for them as well, and its token is the
    * session's from then on, as long as the one before would have been.
@@ -37,10 +42,16 @@ export interface Broker {
     wanted: readonly string[],
     cause?: () => Cause,
   ): Promise<SteppedUp> | undefined;
-  /** Says that a request without session id opened a session: its token is that session's from now on. */
+  /**
+   * Says that a request without session id opened a session: its token is that session's from now on. Where the one before
+   * has only just gone to a session it is that of both, since the next request may open one as well.
+   */
   openSession(route: Route, session: Session, id: string, token: IssuedToken): void;
-  /** Says that a session has ended: what only it used is dropped. */
-  endSession(route: Route, session: Session): void;
+  /**
+   * Says that a session has ended: what only it used is dropped.
+   * @param by its client, or the upstream, which may say so to every request and is then heard once in a while
+   */
+  endSession(route: Route, session: Session, by: 'client' | 'upstream'): void;
 }
 
 export interface SteppedUp {
@@ -61,6 +72,12 @@ const REMEMBERED: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'ERR_INTERACTION_REQUIRED',
   'ERR_EXCHANGE_REFUSED',
 ]);
+
+/**
+ * What an upstream says takes a key its token at most this often: one that says 401 or 404, or opens a session, each time would
+ * else cost an exchange each time.
+ */
+const UPSTREAM_PAUSE_MS = 10_000;
 
 /** After a refresh that failed, the next use that is at least this much later tries again. */
 const REFRESH_PAUSE_MS = 3000;
@@ -92,6 +109,9 @@ export function createBroker({ cache, exchange, clock, observer }: BrokerOptions
   /** What was added to the scopes of a token. */
   const addedTo = new WeakMap<IssuedToken, readonly string[]>();
   const digests = new WeakMap<Route, ResourceDigest>();
+  const mayRefuse = createPacer(UPSTREAM_PAUSE_MS, clock);
+  const mayOpen = createPacer(UPSTREAM_PAUSE_MS, clock);
+  const mayEnd = createPacer(UPSTREAM_PAUSE_MS, clock);
 
   function digestOf(route: Route): ResourceDigest {
     let digest = digests.get(route);
@@ -144,7 +164,7 @@ export function createBroker({ cache, exchange, clock, observer }: BrokerOptions
     const pending = exchange({ route, credential, subject: session.subject, resource, refresh, cause })
       .then((token) => {
         if (ask.added.length > 0) addedTo.set(token, ask.added);
-        if (flight.wanted) cache.keep(ask.key, token, ask.route.name);
+        if (flight.wanted) cache.keep(ask.key, token, holderOf(ask));
         return token;
       })
       .catch((error: unknown) => {
@@ -168,9 +188,13 @@ export function createBroker({ cache, exchange, clock, observer }: BrokerOptions
       return lookup;
     },
     refuse(route, session, token) {
-      refused.add(token);
       const ask = askFor(route, session);
-      if (ask !== undefined) cache.drop(ask.key, 'refused', token);
+      if (ask !== undefined && cache.find(ask.key)?.token === token) {
+        if (!mayRefuse(ask.key)) return false;
+        cache.drop(ask.key, 'refused', token);
+      }
+      refused.add(token);
+      return true;
     },
     stepUp(route, session, token, wanted, cause) {
       const plain = askFor(route, session, cause);
@@ -192,13 +216,17 @@ export function createBroker({ cache, exchange, clock, observer }: BrokerOptions
     openSession(route, session, id, token) {
       const ask = askFor(route, session);
       if (ask?.session.subject === undefined || isOurOwn(route) || refused.has(token)) return;
-      cache.move(ask.key, tokenKey({ subject: ask.session.subject, id }, ask.resource), token, route.name);
+      if (cache.find(ask.key)?.token === token && mayOpen(ask.key)) cache.release(ask.key, token);
+      cache.give(tokenKey({ subject: ask.session.subject, id }, ask.resource), token, holderOf(ask));
     },
-    endSession(route, session) {
+    endSession(route, session, by) {
       const ask = askFor(route, session);
       if (ask?.session.id === undefined) return;
+      const flights = [...underWay.values()].filter(({ key }) => key === ask.key);
+      if (flights.length === 0 && cache.find(ask.key) === undefined) return;
+      if (by === 'upstream' && !mayEnd(ask.key)) return;
       cache.drop(ask.key, 'session_ended');
-      for (const flight of underWay.values()) if (flight.key === ask.key) flight.wanted = false;
+      for (const flight of flights) flight.wanted = false;
     },
   };
 }
@@ -208,6 +236,10 @@ function raise(ask: Ask, added: readonly string[]): Ask {
   if (added.length === 0) return ask;
   const resource = `${ask.resource} ${added.join(' ')}`;
   return { ...ask, credential: withScopes(ask.credential, added), resource, added };
+}
+
+function holderOf({ route, session }: Ask): Holder {
+  return { route: route.name, subject: session.subject?.digest };
 }
 
 function flightKey({ key, added }: Ask): string {

@@ -3,6 +3,7 @@ import type { CambistError } from '../errors.ts';
 import type { Clock } from './clock.ts';
 import type { IssuedToken, Perishable } from './issued.ts';
 import type { EvictionReason } from './observer.ts';
+import { createShares } from './shares.ts';
 
 /** How long a refusal of the caller's token, or of the target, answers for itself. */
 const REFUSAL_LIFE_MS = 10_000;
@@ -12,13 +13,20 @@ const IDLE_LIFE_MS = 60 * 60 * 1000;
 /** An issued token as it is kept. */
 export interface CachedToken<Token extends Perishable = IssuedToken> {
   readonly token: Token;
-  /** The route that asked for it first, for reports. */
-  readonly route: string;
+  readonly holder: Holder;
   /** Monotonic milliseconds. */
   readonly keptAtMs: number;
   usedAtMs: number;
   /** From when on a use leads to a refresh; moved on by each attempt. */
   refreshAtMs: number;
+}
+
+/** For whom a token is kept. */
+export interface Holder {
+  /** The route that asked for it first, for reports. */
+  readonly route: string;
+  /** Digest of the subject token, so that a caller with many tokens gives way before others; undefined for our own tokens. */
+  readonly subject: string | undefined;
 }
 
 /** What the cache holds for one route; ages and ends in seconds from now. */
@@ -33,12 +41,11 @@ export interface TokenCache<Token extends Perishable = IssuedToken> {
   /** A token that may still be sent; finding it counts as use. */
   find(key: string): CachedToken<Token> | undefined;
   /** Keeps a token for as long as it may be reused; one that may not be reused is not kept. */
-  keep(key: string, token: Token, route: string): void;
-  /**
-   * Gives a token to another key, where there is none yet.
-   * @param token what was under `from` when it was asked for; another that has come meanwhile stays where it is
-   */
-  move(from: string, to: string, token: Token, route: string): void;
+  keep(key: string, token: Token, holder: Holder): void;
+  /** Keeps a token as `keep` does, where there is none under the key yet. */
+  give(key: string, token: Token, holder: Holder): void;
+  /** Takes a token from under a key, where it is still that one; it goes to another key, and so counts as no eviction. */
+  release(key: string, token: Token): void;
   /** Drops what is under a key; with `token`, only where it is still that one. */
   drop(key: string, reason: EvictionReason, token?: Token): void;
   refusal(key: string): CambistError | undefined;
@@ -67,7 +74,9 @@ export function createTokenCache<Token extends Perishable = IssuedToken>(
       max,
       perf,
       ttlResolution: 0,
-      dispose: (cached, _key, reason) => {
+      dispose: (cached, key, reason) => {
+        const { subject } = cached.holder;
+        if (reason !== 'set' && subject !== undefined) shares.remove(subject, key);
         // What goes first under pressure may have been dead already, which is no pressure.
         if (reason === 'evict') onEvicted(hasEnded(cached) ? 'expired' : 'capacity');
         else if (reason === 'expire') onEvicted('expired');
@@ -75,15 +84,27 @@ export function createTokenCache<Token extends Perishable = IssuedToken>(
     });
   const newRefusals = (max: number) =>
     new LRUCache<string, CambistError>({ max, perf, ttlResolution: 0, ttl: REFUSAL_LIFE_MS });
+  let shares = createShares(maxEntries);
   let tokens = newTokens(maxEntries);
   let refusals = newRefusals(maxEntries);
 
-  function keep(key: string, token: Token, route: string): void {
+  function keep(key: string, token: Token, holder: Holder): void {
     const now = clock.monotonicMs();
     const ttl = Math.floor(token.life.reusableUntilMs - now);
     // To the library a ttl of 0 means for ever.
     if (ttl < 1) return;
-    tokens.set(key, { token, route, keptAtMs: now, usedAtMs: now, refreshAtMs: token.life.refreshAtMs }, { ttl });
+    if (tokens.size >= tokens.max && !tokens.has(key)) makeRoom(holder);
+    tokens.set(key, { token, holder, keptAtMs: now, usedAtMs: now, refreshAtMs: token.life.refreshAtMs }, { ttl });
+    if (holder.subject !== undefined) shares.add(holder.subject, key);
+  }
+
+  /** Where nobody has more than its share the library lets go of what was used longest ago. */
+  function makeRoom({ subject }: Holder): void {
+    const key = shares.firstToGiveWay(subject);
+    const cached = key === undefined ? undefined : tokens.peek(key, { allowStale: true });
+    if (key === undefined || cached === undefined) return;
+    tokens.delete(key);
+    onEvicted(hasEnded(cached) ? 'expired' : 'capacity');
   }
 
   function drop(key: string, reason: EvictionReason, token?: Token): void {
@@ -102,12 +123,15 @@ export function createTokenCache<Token extends Perishable = IssuedToken>(
         return undefined;
       }
       cached.usedAtMs = clock.monotonicMs();
+      if (cached.holder.subject !== undefined) shares.use(cached.holder.subject, key);
       return cached;
     },
     keep,
-    move(from, to, token, route) {
-      if (tokens.peek(from)?.token === token) tokens.delete(from);
-      if (!tokens.has(to)) keep(to, token, route);
+    give(key, token, holder) {
+      if (!tokens.has(key)) keep(key, token, holder);
+    },
+    release(key, token) {
+      if (tokens.peek(key)?.token === token) tokens.delete(key);
     },
     drop,
     refusal: (key) => refusals.get(key),
@@ -132,8 +156,10 @@ export function createTokenCache<Token extends Perishable = IssuedToken>(
     report: () => reportOf(tokens, clock.monotonicMs()),
     resize(max) {
       const keptTokens = tokens.dump();
+      shares = createShares(max);
       tokens = newTokens(max);
       tokens.load(keptTokens);
+      tokens.rforEach(({ holder: { subject } }, key) => subject !== undefined && shares.add(subject, key));
       const keptRefusals = refusals.dump();
       refusals = newRefusals(max);
       refusals.load(keptRefusals);
@@ -146,7 +172,7 @@ function reportOf<Token extends Perishable>(
   nowMs: number,
 ): Record<string, RouteCacheReport> {
   const report: Record<string, RouteCacheReport> = {};
-  tokens.forEach(({ route, keptAtMs, token }) => {
+  tokens.forEach(({ holder: { route }, keptAtMs, token }) => {
     const ageSeconds = Math.round((nowMs - keptAtMs) / 1000);
     const endSeconds = Math.round((token.life.reusableUntilMs - nowMs) / 1000);
     const known = report[route];

@@ -59,7 +59,7 @@ export function createAssertions(cache: TokenCache<Assertion>): Assertions {
       if (asking === undefined) {
         asking = ask()
           .then((assertion) => {
-            cache.keep(key, assertion, route);
+            cache.keep(key, assertion, { route, subject: undefined });
             return assertion;
           })
           .finally(() => underWay.delete(key));

@@ -35,6 +35,10 @@ export interface TokenLife {
   readonly refreshAtMs: number;
   /** Epoch milliseconds after which it is never sent, whatever the monotonic clock says: a machine may have slept. */
   readonly endsAtMs: number;
+  /** Monotonic milliseconds after which it is never sent: as `reusableUntilMs`, less margin and `max_age`. */
+  readonly endsMonotonicMs: number;
+  /** It was at its end when it came. Whoever waits for it sends it at once: the next would be no better. */
+  readonly endedOnArrival: boolean;
 }
 
 /** What is known about the life of an issued token. */
@@ -68,12 +72,14 @@ export function measureLife(token: string, bounds: LifeBounds, clock: Clock, ran
   const { sentAtMs, expiresInSeconds, subjectExpiresAtMs = Number.POSITIVE_INFINITY } = bounds;
   const expiresAtMs = readEnd(token);
   const saysNothing = expiresInSeconds === undefined && expiresAtMs === Number.POSITIVE_INFINITY;
-  const answerEndMs = saysNothing
-    ? sentAtMs + UNKNOWN_LIFE_MS
-    : sentAtMs + 1000 * (expiresInSeconds ?? Number.POSITIVE_INFINITY);
-
-  const ownEndMs = Math.min(answerEndMs, now + (expiresAtMs - wall), sentAtMs + bounds.maxAgeMs);
+  const saidEndMs = Math.min(
+    sentAtMs + 1000 * (expiresInSeconds ?? Number.POSITIVE_INFINITY),
+    now + (expiresAtMs - wall),
+  );
   const subjectEndMs = now + (subjectExpiresAtMs - wall);
+  const endsMonotonicMs = Math.min(saidEndMs, subjectEndMs);
+
+  const ownEndMs = Math.min(saysNothing ? sentAtMs + UNKNOWN_LIFE_MS : saidEndMs, sentAtMs + bounds.maxAgeMs);
   const endMs = Math.min(ownEndMs, subjectEndMs);
   const reusableUntilMs = endMs - Math.min(MAX_MARGIN_MS, MARGIN_SHARE * Math.max(0, endMs - now));
   const refreshMs = REFRESH_SHARE * (1 + random) * (reusableUntilMs - now);
@@ -81,7 +87,15 @@ export function measureLife(token: string, bounds: LifeBounds, clock: Clock, ran
     reusableUntilMs,
     refreshAtMs: subjectEndMs <= ownEndMs ? Number.POSITIVE_INFINITY : reusableUntilMs - refreshMs,
     endsAtMs: Math.min(expiresAtMs, subjectExpiresAtMs),
+    endsMonotonicMs,
+    endedOnArrival: endsMonotonicMs <= now,
   };
+}
+
+/** Has the end of a token passed since it came, by either clock? Then it must not be sent any more. */
+export function hasEnded({ life }: Perishable, clock: Clock): boolean {
+  if (life.endedOnArrival) return false;
+  return life.endsMonotonicMs <= clock.monotonicMs() || life.endsAtMs <= clock.wallMs();
 }
 
 /** Epoch milliseconds; infinite where the token does not say. */

@@ -7,7 +7,7 @@ import { type Gateway, startGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { assertProblem } from '../harness/problem.ts';
-import { refuseBearer } from '../harness/upstream-handlers.ts';
+import { answer, refuseBearer } from '../harness/upstream-handlers.ts';
 
 /** 200 and the bytes that came. */
 const mirror: UpstreamHandler = async (received, response) => sendAnswer(response, 200, await received.body());
@@ -155,4 +155,31 @@ test('a refusal whose body never ends does not keep its connection after the cal
     gone = true;
   });
   await eventually('the refused request has been given up', () => gone);
+});
+
+test('an upstream that refuses every token costs one exchange for each session, and not one for each request', async (t) => {
+  const { app, upstream, authorizationServer, authorization } = await startGateway(t, {
+    handler: refuseBearer(() => true),
+  });
+  for (let i = 0; i < 5; i += 1) {
+    assertProblem(await call(`${app.url}/github`, { headers: { authorization } }), 'ERR_UPSTREAM_REFUSED_TOKEN');
+  }
+  assert.deepEqual([upstream.requests.length, authorizationServer.requests.length], [6, 2]);
+});
+
+test('an upstream that knows no session, or opens one with each answer, costs no exchange for each request', async (t) => {
+  const { app, authorizationServer, authorization, upstream } = await startGateway(t);
+  upstream.handler = answer(404);
+  const send = (headers: Record<string, string>) =>
+    call(`${app.url}/github`, { headers: { authorization, ...headers }, body: 'hello' });
+  for (let i = 0; i < 5; i += 1) await send({ 'mcp-session-id': 'one' });
+  assert.equal(authorizationServer.requests.length, 2);
+  let opened = 0;
+  upstream.handler = (received, response) => {
+    opened += 1;
+    response.setHeader('mcp-session-id', `session-${opened}`);
+    return mirror(received, response);
+  };
+  for (let i = 0; i < 5; i += 1) await send({});
+  assert.equal(authorizationServer.requests.length, 4);
 });

@@ -43,16 +43,18 @@ test('a body that says it is small is read whole, and can be sent again', async 
 
 test('a body that says it is larger than the limit streams, and cannot be sent again', async () => {
   const request = requestWith({ 'content-length': '11' });
-  const body = await takeBody(request, 10);
+  const taken = takeBody(request, 10);
   pushAll(request, 'hello', ' world');
+  const body = await taken;
   assert.equal(await read(body.content), 'hello world');
   assert.equal(body.replay(), undefined);
 });
 
 test('a chunked body streams, and can be sent again once it has ended within the limit', async () => {
   const request = requestWith({ 'transfer-encoding': 'chunked' });
-  const body = await takeBody(request, 10);
+  const taken = takeBody(request, 10);
   pushAll(request, 'hello', 'world');
+  const body = await taken;
   assert.equal(body.replay(), undefined);
   assert.equal(await read(body.content), 'helloworld');
   assert.deepEqual(body.replay(), Buffer.from('helloworld'));
@@ -60,8 +62,9 @@ test('a chunked body streams, and can be sent again once it has ended within the
 
 test('a chunked body that grows past the limit goes on, and cannot be sent again', async () => {
   const request = requestWith({ 'transfer-encoding': 'chunked' });
-  const body = await takeBody(request, 9);
+  const taken = takeBody(request, 9);
   pushAll(request, 'hello', 'world');
+  const body = await taken;
   assert.equal(await read(body.content), 'helloworld');
   assert.equal(body.replay(), undefined);
 });
@@ -70,8 +73,9 @@ test('with a limit of 0 nothing is kept', async () => {
   const sized = requestWith({ 'content-length': '1' });
   const chunked = requestWith({ 'transfer-encoding': 'chunked' });
   for (const request of [sized, chunked]) {
-    const body = await takeBody(request, 0);
+    const taken = takeBody(request, 0);
     pushAll(request, 'x');
+    const body = await taken;
     assert.equal(await read(body.content), 'x');
     assert.equal(body.replay(), undefined);
   }
@@ -79,12 +83,46 @@ test('with a limit of 0 nothing is kept', async () => {
 
 test('whoever stops reading a streaming body early does not end the connection to the caller', async () => {
   const request = requestWith({ 'transfer-encoding': 'chunked' });
-  const body = await takeBody(request, 10);
+  const taken = takeBody(request, 10);
   request.push(Buffer.from('hello'));
+  const body = await taken;
   for await (const _chunk of body.content as AsyncIterable<Buffer>) break;
   assert.equal(request.destroyed, false);
   assert.equal(body.replay(), undefined);
 });
+
+test('a body that streams is there with its first bytes, or with its end, and not before', async () => {
+  for (const [first, all] of [
+    ['hello', 'hello world'],
+    [undefined, ''],
+  ]) {
+    const request = requestWith({ 'transfer-encoding': 'chunked' });
+    let isThere = false;
+    const taken = Promise.resolve(takeBody(request, 20)).finally(() => {
+      isThere = true;
+    });
+    await new Promise(setImmediate);
+    assert.equal(isThere, false);
+    if (first !== undefined) request.push(Buffer.from(first));
+    else request.push(null);
+    const body = await taken;
+    if (first !== undefined) pushAll(request, ' world');
+    assert.equal(await read(body.content), all);
+    assert.deepEqual(body.replay(), Buffer.from(all ?? ''));
+  }
+});
+
+for (const headers of [{ 'content-length': '10' }, { 'content-length': '11' }, { 'transfer-encoding': 'chunked' }]) {
+  test(`a caller that goes away before its body (${JSON.stringify(headers)}) is an error of ours, and not an unhandled one`, async () => {
+    const request = requestWith(headers as unknown as Record<string, string>);
+    const taken = takeBody(request, 10);
+    request.destroy(new Error('aborted'));
+    await assert.rejects(
+      async () => taken,
+      (error) => error instanceof CambistError,
+    );
+  });
+}
 
 test('a caller that goes away while its body is read is an error of ours, and not an unhandled one', async () => {
   const request = requestWith({ 'content-length': '10' });

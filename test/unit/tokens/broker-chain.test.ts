@@ -257,7 +257,7 @@ test('sessions on a token of our own are all one', async () => {
   const token = await tokenOf(first);
   assert.equal(broker.lookUp(ours, { ...alice, id: 'two' }).result, 'hit');
   broker.openSession(ours, alice, 'three', token);
-  broker.endSession(ours, { ...alice, id: 'one' });
+  broker.endSession(ours, { ...alice, id: 'one' }, 'client');
   assert.equal(broker.lookUp(ours, alice).result, 'hit');
   assert.equal(requests.length, 1);
 });

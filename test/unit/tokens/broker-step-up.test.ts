@@ -109,7 +109,7 @@ test('a step that ends after its session is for those who wait, and is not kept'
   const { broker, narrow, request, cache } = await setUpNarrow();
   const pending = broker.stepUp(route, alice, narrow, ['write']);
   const asked = await request(2);
-  broker.endSession(route, alice);
+  broker.endSession(route, alice, 'client');
   await asked.issue('wide', 115);
   assert.equal((await pending)?.token.authorization.reveal(), 'Bearer wide');
   assert.equal(cache.size, 0);

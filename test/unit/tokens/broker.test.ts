@@ -194,7 +194,7 @@ test('routes without a token of ours are passed by', () => {
     const plain = routeOf({ name: kind, credential: { kind } });
     assert.deepEqual(broker.lookUp(plain, alice), { result: 'bypass' });
     broker.openSession(plain, alice, 'one', { authorization: alice.subject?.token } as never);
-    broker.endSession(plain, { ...alice, id: 'one' });
+    broker.endSession(plain, { ...alice, id: 'one' }, 'client');
   }
   assert.equal(requests.length, 0);
   assert.deepEqual(answers, ['none bypass', 'passthrough bypass']);

@@ -1,57 +1,13 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import type { Route } from '../../../src/config/config.ts';
 import { CambistError, type ErrorCode } from '../../../src/errors.ts';
 import { checkExpiry } from '../../../src/tokens/subject.ts';
-import {
-  assertInvariants,
-  CALLERS,
-  isLive,
-  isOwn,
-  keep,
-  keptUnder,
-  keyOf,
-  type Model,
-  type Real,
-  ROUTES,
-} from './cache-model.ts';
+import { CALLERS, isLive, isOwn, keptUnder, keyOf } from './cache-model.ts';
+import { type Command, command, mostly, nameOf, who } from './cache-model-command.ts';
 import { assertLookup } from './cache-model-look-up.ts';
 import { type Answer, settleFlight } from './cache-model-settle.ts';
+import { endSession, openSession, refuse } from './cache-model-upstream.ts';
 import { settle } from './sample.ts';
-
-type Command = fc.AsyncCommand<Model, Real>;
-
-/** A command whose every run ends with the invariants. */
-function command(name: string, run: (model: Model, real: Real) => Promise<void> | void): Command {
-  return {
-    check: () => true,
-    toString: () => name,
-    async run(model, real) {
-      await run(model, real);
-      await settle();
-      assertInvariants(model, real);
-    },
-  };
-}
-
-interface Who {
-  readonly caller: string;
-  readonly id: string | undefined;
-  readonly route: Route;
-}
-
-/** The first of each comes more often, so that callers meet. */
-function mostly<T>(first: T, ...others: T[]): fc.Arbitrary<T> {
-  return fc.constantFrom(...others.flatMap(() => first), first, ...others);
-}
-
-const who: fc.Arbitrary<Who> = fc.record({
-  caller: mostly(...(CALLERS as [string, ...string[]])),
-  id: mostly<string | undefined>(undefined, 's1', 's2'),
-  route: mostly(...(ROUTES as [Route, ...Route[]])),
-});
-
-const nameOf = ({ caller, id, route }: Who): string => `${caller}/${id ?? '-'} on ${route.name}`;
 
 const issue: fc.Arbitrary<Answer> = fc.record({
   kind: fc.constant('issue' as const),
@@ -123,48 +79,6 @@ const jumpToEnd = fc
       if (endMs !== undefined) real.clock.jumpWall(endMs + ms - real.clock.wallMs());
     }),
   );
-
-/** The upstream says 401 to the last token that was given out, however old that is. */
-const refuse = who.map((one) =>
-  command(`refuse(${nameOf(one)})`, (model, real) => {
-    const { name, subject } = real.callerOf(one.caller, false);
-    const key = keyOf(one.route, name, one.id);
-    const token = model.given.get(key);
-    if (token?.issued === undefined) return;
-    real.broker.refuse(one.route, { subject, id: one.id }, token.issued);
-    token.refusedUnder.add(key);
-    if (model.kept.get(key)?.token === token) model.kept.delete(key);
-  }),
-);
-
-const openSession = fc.record({ who, id: fc.constantFrom('s1', 's2') }).map(({ who: one, id }) =>
-  command(`open(${nameOf({ ...one, id: undefined })} as ${id})`, (model, real) => {
-    const { name, subject } = real.callerOf(one.caller, false);
-    const from = keyOf(one.route, name, undefined);
-    const to = keyOf(one.route, name, id);
-    const token = model.given.get(from);
-    if (token?.issued === undefined) return;
-    real.broker.openSession(one.route, { subject, id: undefined }, id, token.issued);
-    if (isOwn(one.route) || token.refusedUnder.size > 0) return;
-    if (model.kept.get(from)?.token === token) model.kept.delete(from);
-    const known = model.kept.get(to)?.token;
-    if (known === undefined || real.clock.monotonicMs() >= known.reusableUntilMs) keep(model, to, token, real.clock);
-    // What the session had may have been evicted, and then this takes its place.
-    else if (model.pressed) token.keys.add(to);
-  }),
-);
-
-const endSession = fc.record({ who, id: fc.constantFrom('s1', 's2') }).map(({ who: one, id }) =>
-  command(`end(${nameOf({ ...one, id })})`, (model, real) => {
-    const { name, subject } = real.callerOf(one.caller, false);
-    real.broker.endSession(one.route, { subject, id });
-    if (isOwn(one.route)) return;
-    const key = keyOf(one.route, name, id);
-    model.kept.delete(key);
-    const flight = model.flights.get(key);
-    if (flight !== undefined) flight.ended = true;
-  }),
-);
 
 const sweep = fc.constant(
   command('sweep()', (model, real) => {

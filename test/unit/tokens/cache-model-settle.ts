@@ -71,6 +71,8 @@ async function issue(
   model.tokens.set(`Bearer ${text}`, token);
   if (flight.waiters.length > 0) model.given.set(key, token);
   if (!flight.ended) keep(model, key, token, clock);
+  // The end of its session may have been one too many for a cache that had lost what ended before.
+  else if (model.pressed) token.keys.add(key);
 }
 
 /** The four clocks, once more and from the contract. */

@@ -54,6 +54,10 @@ export interface Model {
   /** The last token that was given out under a key. */
   readonly given: Map<string, ModelToken>;
   readonly tokens: Map<string, ModelToken>;
+  /** When a key last lost its token because of what the upstream said. */
+  readonly refusedMs: Map<string, number>;
+  readonly openedMs: Map<string, number>;
+  readonly endedMs: Map<string, number>;
 }
 
 export interface Real extends BrokerSetup {
@@ -97,6 +101,9 @@ export function setUpModel(bound: number, random: number): { model: Model; real:
     refusals: new Map(),
     given: new Map(),
     tokens: new Map(),
+    refusedMs: new Map(),
+    openedMs: new Map(),
+    endedMs: new Map(),
   };
   return { model, real: Object.assign(setup, { callerOf: createCallers(setup.clock) }) };
 }

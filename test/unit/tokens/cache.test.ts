@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CambistError } from '../../../src/errors.ts';
-import { createTokenCache } from '../../../src/tokens/cache.ts';
+import { createTokenCache, type Holder } from '../../../src/tokens/cache.ts';
 import type { IssuedToken, TokenLife } from '../../../src/tokens/issued.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { secretOf } from './sample.ts';
 
 const HOUR_MS = 3_600_000;
+const GITHUB: Holder = { route: 'github', subject: undefined };
 
 function setUp(maxEntries = 10) {
   const clock = createFakeClock();
@@ -18,6 +19,8 @@ function setUp(maxEntries = 10) {
       reusableUntilMs: clock.monotonicMs() + ms,
       refreshAtMs: Number.POSITIVE_INFINITY,
       endsAtMs: Number.POSITIVE_INFINITY,
+      endsMonotonicMs: Number.POSITIVE_INFINITY,
+      endedOnArrival: false,
       ...life,
     },
   });
@@ -29,7 +32,7 @@ const refusalOf = (message = 'no') => new CambistError('ERR_EXCHANGE_REFUSED', m
 test('a token is found under its key until its reuse ends, and not after', () => {
   const { clock, cache, evicted, tokenFor } = setUp();
   const token = tokenFor(1000);
-  cache.keep('a', token, 'github');
+  cache.keep('a', token, GITHUB);
   assert.equal(cache.find('a')?.token, token);
   assert.equal(cache.find('b'), undefined);
   clock.advance(999);
@@ -43,7 +46,7 @@ test('a token is found under its key until its reuse ends, and not after', () =>
 for (const ms of [0, -1, 0.9, -100_000]) {
   test(`a token that may be reused for ${ms} ms is not kept at all`, () => {
     const { cache, tokenFor, clock } = setUp();
-    cache.keep('a', tokenFor(ms), 'github');
+    cache.keep('a', tokenFor(ms), GITHUB);
     clock.advance(1e9);
     assert.equal(cache.find('a'), undefined);
     assert.equal(cache.size, 0);
@@ -52,7 +55,7 @@ for (const ms of [0, -1, 0.9, -100_000]) {
 
 test('a token past its end on the wall clock is not found, though the monotonic clock would have it', () => {
   const { clock, cache, evicted, tokenFor } = setUp();
-  cache.keep('a', tokenFor(100_000, { endsAtMs: clock.wallMs() + 200_000 }), 'github');
+  cache.keep('a', tokenFor(100_000, { endsAtMs: clock.wallMs() + 200_000 }), GITHUB);
   clock.jumpWall(199_999);
   assert.notEqual(cache.find('a'), undefined);
   clock.jumpWall(1);
@@ -62,7 +65,7 @@ test('a token past its end on the wall clock is not found, though the monotonic 
 
 test('a wall clock that is set back gives no token a longer life', () => {
   const { clock, cache, tokenFor } = setUp();
-  cache.keep('a', tokenFor(1000, { endsAtMs: clock.wallMs() + 1000 }), 'github');
+  cache.keep('a', tokenFor(1000, { endsAtMs: clock.wallMs() + 1000 }), GITHUB);
   clock.jumpWall(-HOUR_MS);
   clock.advance(1000);
   assert.equal(cache.find('a'), undefined);
@@ -70,9 +73,9 @@ test('a wall clock that is set back gives no token a longer life', () => {
 
 test('the next token takes the place of the one before, which counts as no eviction', () => {
   const { cache, evicted, tokenFor } = setUp();
-  cache.keep('a', tokenFor(1000), 'github');
+  cache.keep('a', tokenFor(1000), GITHUB);
   const next = tokenFor(2000);
-  cache.keep('a', next, 'github');
+  cache.keep('a', next, GITHUB);
   assert.equal(cache.find('a')?.token, next);
   assert.equal(cache.size, 1);
   assert.deepEqual(evicted, []);
@@ -81,16 +84,16 @@ test('the next token takes the place of the one before, which counts as no evict
 test('a next token that may not be reused leaves the one before where it is', () => {
   const { cache, tokenFor } = setUp();
   const token = tokenFor(1000);
-  cache.keep('a', token, 'github');
-  cache.keep('a', tokenFor(0), 'github');
+  cache.keep('a', token, GITHUB);
+  cache.keep('a', tokenFor(0), GITHUB);
   assert.equal(cache.find('a')?.token, token);
 });
 
 test('the bound holds, and what was used longest ago goes first', () => {
   const { cache, evicted, tokenFor } = setUp(3);
-  for (const key of ['a', 'b', 'c']) cache.keep(key, tokenFor(1000), 'github');
+  for (const key of ['a', 'b', 'c']) cache.keep(key, tokenFor(1000), GITHUB);
   cache.find('a');
-  cache.keep('d', tokenFor(1000), 'github');
+  cache.keep('d', tokenFor(1000), GITHUB);
   assert.equal(cache.size, 3);
   assert.deepEqual(
     ['a', 'b', 'c', 'd'].filter((key) => cache.find(key) !== undefined),
@@ -101,21 +104,22 @@ test('the bound holds, and what was used longest ago goes first', () => {
 
 test('a dead token that goes under pressure counts as expired', () => {
   const { clock, cache, evicted, tokenFor } = setUp(1);
-  cache.keep('a', tokenFor(1000), 'github');
+  cache.keep('a', tokenFor(1000), GITHUB);
   clock.advance(1000);
-  cache.keep('b', tokenFor(1000, { endsAtMs: clock.wallMs() + 10 }), 'github');
+  cache.keep('b', tokenFor(1000, { endsAtMs: clock.wallMs() + 10 }), GITHUB);
   clock.jumpWall(10);
-  cache.keep('c', tokenFor(1000), 'github');
-  cache.keep('d', tokenFor(1000), 'github');
+  cache.keep('c', tokenFor(1000), GITHUB);
+  cache.keep('d', tokenFor(1000), GITHUB);
   assert.deepEqual(evicted, ['expired', 'expired', 'capacity']);
 });
 
-test('a token moves to another key, and keeps its end', () => {
+test('a token that is given to another key keeps its end, and its leaving the first counts as no eviction', () => {
   const { clock, cache, evicted, tokenFor } = setUp();
   const token = tokenFor(1000);
-  cache.keep('a', token, 'github');
+  cache.keep('a', token, GITHUB);
   clock.advance(500);
-  cache.move('a', 'b', token, 'github');
+  cache.release('a', token);
+  cache.give('b', token, GITHUB);
   assert.equal(cache.find('a'), undefined);
   assert.equal(cache.find('b')?.token, token);
   clock.advance(500);
@@ -123,34 +127,35 @@ test('a token moves to another key, and keeps its end', () => {
   assert.deepEqual(evicted, ['expired']);
 });
 
-test('a move leaves alone what has come to either key meanwhile', () => {
+test('what has come to either key meanwhile is left alone', () => {
   const { cache, tokenFor } = setUp();
   const [old, next, other] = [tokenFor(1000), tokenFor(1000), tokenFor(1000)];
-  cache.keep('a', next, 'github');
-  cache.keep('b', other, 'github');
-  cache.move('a', 'b', old, 'github');
+  cache.keep('a', next, GITHUB);
+  cache.keep('b', other, GITHUB);
+  cache.release('a', old);
+  cache.give('b', old, GITHUB);
   assert.equal(cache.find('a')?.token, next);
   assert.equal(cache.find('b')?.token, other);
 });
 
-test('a token that was never kept can still be moved, while it may be reused', () => {
+test('a token that was never kept can be given, while it may be reused', () => {
   const { cache, tokenFor } = setUp();
   const token = tokenFor(1000);
-  cache.move('a', 'b', token, 'github');
+  cache.give('b', token, GITHUB);
   assert.equal(cache.find('b')?.token, token);
-  cache.move('a', 'c', tokenFor(0), 'github');
+  cache.give('c', tokenFor(0), GITHUB);
   assert.equal(cache.find('c'), undefined);
 });
 
 test('a token is dropped for a reason, and where one is named only if it is still that one', () => {
   const { cache, evicted, tokenFor } = setUp();
   const [old, next] = [tokenFor(1000), tokenFor(1000)];
-  cache.keep('a', next, 'github');
+  cache.keep('a', next, GITHUB);
   cache.drop('a', 'refused', old);
   assert.equal(cache.find('a')?.token, next);
   cache.drop('a', 'refused', next);
   assert.equal(cache.find('a'), undefined);
-  cache.keep('a', next, 'github');
+  cache.keep('a', next, GITHUB);
   cache.drop('a', 'session_ended');
   cache.drop('a', 'session_ended');
   assert.deepEqual(evicted, ['refused', 'session_ended']);
@@ -177,10 +182,10 @@ test('refusals are bounded as tokens are', () => {
 
 test('a sweep drops what is dead on either clock and what is idle for an hour, and nothing else', () => {
   const { clock, cache, evicted, tokenFor } = setUp();
-  cache.keep('idle', tokenFor(3 * HOUR_MS), 'github');
-  cache.keep('used', tokenFor(3 * HOUR_MS), 'github');
-  cache.keep('dead', tokenFor(1000), 'github');
-  cache.keep('ended', tokenFor(3 * HOUR_MS, { endsAtMs: clock.wallMs() + 2 * HOUR_MS }), 'github');
+  cache.keep('idle', tokenFor(3 * HOUR_MS), GITHUB);
+  cache.keep('used', tokenFor(3 * HOUR_MS), GITHUB);
+  cache.keep('dead', tokenFor(1000), GITHUB);
+  cache.keep('ended', tokenFor(3 * HOUR_MS, { endsAtMs: clock.wallMs() + 2 * HOUR_MS }), GITHUB);
   clock.advance(HOUR_MS / 2);
   cache.find('used');
   cache.find('ended');
@@ -195,10 +200,10 @@ test('a sweep drops what is dead on either clock and what is idle for an hour, a
 test('a report counts per route, and says how old the oldest is and which ends next', () => {
   const { clock, cache, tokenFor } = setUp();
   assert.deepEqual(cache.report(), {});
-  cache.keep('a', tokenFor(60_000), 'github');
+  cache.keep('a', tokenFor(60_000), GITHUB);
   clock.advance(10_000);
-  cache.keep('b', tokenFor(20_000), 'github');
-  cache.keep('c', tokenFor(5000), 'docs');
+  cache.keep('b', tokenFor(20_000), GITHUB);
+  cache.keep('c', tokenFor(5000), { ...GITHUB, route: 'docs' });
   clock.advance(1000);
   assert.deepEqual(cache.report(), {
     github: { entries: 2, oldest_age_seconds: 11, next_end_seconds: 19 },
@@ -208,13 +213,13 @@ test('a report counts per route, and says how old the oldest is and which ends n
 
 test('a report holds nothing but numbers under the names of routes', () => {
   const { cache, tokenFor } = setUp();
-  cache.keep('some-key', tokenFor(60_000), 'github');
+  cache.keep('some-key', tokenFor(60_000), GITHUB);
   assert.equal(JSON.stringify(cache.report()), '{"github":{"entries":1,"oldest_age_seconds":0,"next_end_seconds":60}}');
 });
 
 test('a smaller bound keeps what was used last, with the life it had', () => {
   const { clock, cache, evicted, tokenFor } = setUp(3);
-  for (const key of ['a', 'b', 'c']) cache.keep(key, tokenFor(10_000), 'github');
+  for (const key of ['a', 'b', 'c']) cache.keep(key, tokenFor(10_000), GITHUB);
   cache.find('a');
   clock.advance(4000);
   cache.resize(2);
@@ -229,13 +234,90 @@ test('a smaller bound keeps what was used last, with the life it had', () => {
 
 test('a larger bound keeps all, and refusals with them', () => {
   const { clock, cache, tokenFor } = setUp(1);
-  cache.keep('a', tokenFor(100_000), 'github');
+  cache.keep('a', tokenFor(100_000), GITHUB);
   cache.keepRefusal('r', refusalOf());
   clock.advance(5000);
   cache.resize(2);
-  cache.keep('b', tokenFor(100_000), 'github');
+  cache.keep('b', tokenFor(100_000), GITHUB);
   assert.equal(cache.size, 2);
   assert.notEqual(cache.refusal('r'), undefined);
   clock.advance(5100);
   assert.equal(cache.refusal('r'), undefined);
+});
+
+/** Twenty places, of which a subject may have two before it gives way first. */
+function setUpShares() {
+  const setup = setUp(20);
+  const { cache, tokenFor } = setup;
+  const keep = (subject: string, key: string) => cache.keep(key, tokenFor(HOUR_MS), { route: 'github', subject });
+  const kept = (...keys: string[]) => keys.filter((key) => cache.find(key) !== undefined);
+  return { ...setup, keep, kept };
+}
+
+test('a caller who fills the cache with sessions pushes out its own, least recently used first, and nobody else’s', () => {
+  const { cache, keep, kept, evicted } = setUpShares();
+  keep('bob', 'bob');
+  keep('carol', 'carol');
+  for (let i = 0; i < 18; i += 1) keep('alice', `alice-${i}`);
+  assert.deepEqual(evicted, []);
+  cache.find('alice-0');
+  for (let i = 18; i < 30; i += 1) keep('alice', `alice-${i}`);
+  assert.deepEqual(kept('bob', 'carol', 'alice-0', 'alice-1'), ['bob', 'carol', 'alice-0']);
+  assert.deepEqual(evicted, Array(12).fill('capacity'));
+  assert.equal(cache.size, 20);
+});
+
+test('when somebody else needs a place, whoever has more than its share gives way', () => {
+  const { keep, kept } = setUpShares();
+  keep('bob', 'bob-0');
+  for (let i = 0; i < 19; i += 1) keep('alice', `alice-${i}`);
+  keep('carol', 'carol');
+  keep('bob', 'bob-1');
+  assert.deepEqual(kept('alice-0', 'alice-1', 'alice-2', 'bob-0', 'bob-1', 'carol'), [
+    'alice-2',
+    'bob-0',
+    'bob-1',
+    'carol',
+  ]);
+});
+
+test('one caller alone may have all places', () => {
+  const { cache, keep, evicted } = setUpShares();
+  for (let i = 0; i < 20; i += 1) keep('alice', `alice-${i}`);
+  assert.equal(cache.size, 20);
+  assert.deepEqual(evicted, []);
+});
+
+test('where nobody has more than its share, what was used longest ago goes first', () => {
+  const { cache, keep, kept } = setUpShares();
+  for (let i = 0; i < 20; i += 1) keep(`caller-${i}`, `key-${i}`);
+  cache.find('key-0');
+  keep('another', 'another');
+  assert.deepEqual(kept('key-0', 'key-1', 'another'), ['key-0', 'another']);
+});
+
+test('a dead token of one with more than its share gives way as expired', () => {
+  const { clock, cache, keep, evicted, tokenFor } = setUpShares();
+  cache.keep('dead', tokenFor(1000), { route: 'github', subject: 'alice' });
+  for (let i = 0; i < 19; i += 1) keep('alice', `alice-${i}`);
+  clock.advance(1000);
+  keep('bob', 'bob');
+  assert.deepEqual(evicted, ['expired']);
+});
+
+test('shares follow a bound that changes', () => {
+  const { cache, keep, kept } = setUpShares();
+  keep('bob', 'bob');
+  for (let i = 0; i < 3; i += 1) keep('alice', `alice-${i}`);
+  cache.resize(5);
+  cache.find('alice-0');
+  keep('carol', 'carol');
+  keep('dave', 'dave');
+  assert.deepEqual(kept('bob', 'alice-0', 'alice-1', 'alice-2', 'carol', 'dave'), [
+    'bob',
+    'alice-0',
+    'alice-2',
+    'carol',
+    'dave',
+  ]);
 });

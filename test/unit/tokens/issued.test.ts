@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { checkAudience, checkNotEnded, type LifeBounds, measureLife } from '../../../src/tokens/issued.ts';
+import { checkAudience, checkNotEnded, hasEnded, type LifeBounds, measureLife } from '../../../src/tokens/issued.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { failsWith, jwtOf } from './sample.ts';
 
@@ -171,3 +171,33 @@ for (const [what, claims] of wrong) {
     );
   });
 }
+
+test('a token ends by what it and its answer say, on either clock, and not by how long we like to reuse it', () => {
+  const clock = createFakeClock();
+  const bounds = boundsOf(clock, { expiresInSeconds: 100, maxAgeMs: 10_000 });
+  const byAnswer = { life: measureLife('opaque', bounds, clock, 0) };
+  const unknown = { life: measureLife('opaque', boundsOf(clock, { maxAgeMs: 10_000 }), clock, 0) };
+  const exp = clock.wallMs() / 1000 + 100;
+  const byExp = { life: measureLife(jwtOf({ exp }), boundsOf(clock, {}), clock, 0) };
+  const subjectExpiresAtMs = clock.wallMs() + 50_000;
+  const bySubject = { life: measureLife('opaque', boundsOf(clock, { subjectExpiresAtMs }), clock, 0) };
+  const all = [byAnswer, byExp, bySubject, unknown];
+  clock.advance(49_999);
+  assert.deepEqual(
+    all.map((token) => hasEnded(token, clock)),
+    [false, false, false, false],
+  );
+  clock.advance(1);
+  assert.equal(hasEnded(bySubject, clock), true);
+  clock.jumpWall(50_000);
+  assert.deepEqual([hasEnded(byAnswer, clock), hasEnded(byExp, clock)], [false, true]);
+  clock.advance(50_000);
+  assert.deepEqual([hasEnded(byAnswer, clock), hasEnded(unknown, clock)], [true, false]);
+});
+
+test('a token that was at its end when it came does not end after that', () => {
+  const clock = createFakeClock();
+  const token = { life: measureLife('opaque', boundsOf(clock, { expiresInSeconds: 0 }), clock, 0) };
+  clock.advance(60_000);
+  assert.equal(hasEnded(token, clock), false);
+});

@@ -1,0 +1,94 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { eventually, soon } from '../harness/eventually.ts';
+import { startGateway } from '../harness/gateway.ts';
+import { call, connectRaw } from '../harness/http-call.ts';
+import { assertAlive, FOR_ONE_USE, outlive, SHORT } from '../harness/short-lives.ts';
+import { echo } from '../harness/upstream-handlers.ts';
+
+/** An upstream that writes down what it gets and when, and a connection of a caller that takes its time. */
+async function startSlow(t: TestContext, mood = SHORT) {
+  const gateway = await startGateway(t, {
+    handler: (request, response) => {
+      arrivals.push({ bearer: request.authorization[0], atMs: Date.now() });
+      return echo(request, response);
+    },
+  });
+  const { app, authorizationServer, authorization } = gateway;
+  const arrivals: { bearer: string | undefined; atMs: number }[] = [];
+  authorizationServer.mood = mood;
+  const connection = await connectRaw(app.url);
+  const head = `POST /github HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: ${authorization}\r\n`;
+  return { ...gateway, arrivals, connection, head };
+}
+
+test('a caller that takes longer over a small body than its cached token lives has another sent for it', async (t) => {
+  const { app, authorization, authorizationServer, connection, head, arrivals } = await startSlow(t);
+  connection.send(`${head}Content-Length: 10\r\n\r\nhello`);
+  await call(`${app.url}/github`, { headers: { authorization } });
+  await outlive();
+  connection.send('world');
+  assert.match(await soon('the answer', connection.closed()), /"body":"helloworld"/);
+  assert.equal(authorizationServer.requests.length, 2);
+  assert.equal(arrivals.length, 2);
+  assertAlive(authorizationServer, arrivals);
+});
+
+test('a body whose first bytes come late does not hold up a token that ages meanwhile', async (t) => {
+  const { app, authorization, authorizationServer, connection, head, arrivals, upstream } = await startSlow(t);
+  connection.send(`${head}Transfer-Encoding: chunked\r\n\r\n`);
+  await call(`${app.url}/github`, { headers: { authorization } });
+  await outlive();
+  connection.send('5\r\nhello\r\n');
+  // Its end is not waited for.
+  await eventually('the request is upstream', () => upstream.requests.length === 2);
+  connection.send('0\r\n\r\n');
+  assert.match(await soon('the answer', connection.closed()), /"body":"hello"/);
+  assert.equal(authorizationServer.requests.length, 2);
+  assertAlive(authorizationServer, arrivals);
+});
+
+for (const [what, framing, first, last] of [
+  ['small', 'Content-Length: 10', 'hello', 'world'],
+  ['chunked', 'Transfer-Encoding: chunked', '', '5\r\nhello\r\n0\r\n\r\n'],
+] as const) {
+  test(`a token for one use is asked for once, when there is something of a ${what} body to send with it`, async (t) => {
+    const { authorizationServer, connection, head, arrivals } = await startSlow(t, FOR_ONE_USE);
+    connection.send(`${head}${framing}\r\n\r\n${first}`);
+    await outlive();
+    assert.equal(authorizationServer.requests.length, 0);
+    connection.send(last);
+    assert.match(await soon('the answer', connection.closed()), /HTTP\/1\.1 200/);
+    assert.equal(authorizationServer.requests.length, 1);
+    assert.deepEqual(
+      arrivals.map(({ bearer }) => bearer),
+      [`Bearer ${authorizationServer.requests[0]?.issued}`],
+    );
+  });
+}
+
+test('inside a CONNECT a slow body is waited for as outside', async (t) => {
+  const { app, authorization, authorizationServer, connection, head, arrivals, config } = await startSlow(t);
+  const routes = config.routes.map((route) => ({ ...route, match: { host: 'github-mcp.svc' } }));
+  app.reloadTo({ ...config, routes });
+  connection.send('CONNECT github-mcp.svc:80 HTTP/1.1\r\nHost: x\r\n\r\n');
+  await connection.until('200 Connection Established');
+  connection.send(`${head.replace('Host: x', 'Host: github-mcp.svc')}Content-Length: 10\r\n\r\nhello`);
+  await call(`${app.url}/github`, { headers: { authorization, host: 'github-mcp.svc' } });
+  await outlive();
+  connection.send('world');
+  assert.match(await soon('the answer', connection.closed()), /"body":"helloworld"/);
+  assert.equal(authorizationServer.requests.length, 2);
+  assertAlive(authorizationServer, arrivals);
+});
+
+test('a caller that goes away before the first bytes of its body costs no exchange', async (t) => {
+  const { app, authorizationServer, connection, head, upstream } = await startSlow(t);
+  connection.send(`${head}Transfer-Encoding: chunked\r\n\r\n`);
+  await eventually('it is in flight', async () => (await app.metrics()).includes('in_flight{route="github"} 1'));
+  connection.socket.destroy();
+  await eventually('it is logged', () =>
+    app.logs.some(({ msg, outcome }) => msg === 'request' && outcome === 'cancelled'),
+  );
+  assert.deepEqual([authorizationServer.requests.length, upstream.requests.length], [0, 0]);
+});
