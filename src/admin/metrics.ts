@@ -59,9 +59,13 @@ export function createMetrics(version: string, sources: MetricSources): Metrics 
   const of = createInstruments(registry, version, sources);
   let servers: ReadonlySet<string> = new Set();
 
+  /** The routes and servers whose histograms have begun: to begin again would set them back, as no counter may be. */
+  const timed = { routes: new Set<string>(), servers: new Set<string>() };
+
   function present({ name, credential }: Route): void {
     for (const [code, outcome] of EXPECTED_ANSWERS) of.requests.inc({ route: name, method: 'POST', code, outcome }, 0);
-    of.duration.zero({ route: name });
+    if (!timed.routes.has(name)) of.duration.zero({ route: name });
+    timed.routes.add(name);
     of.inFlight.inc({ route: name }, 0);
     of.streams.inc({ route: name }, 0);
     for (const result of CACHE_RESULTS) of.cacheRequests.inc({ route: name, result }, 0);
@@ -73,7 +77,8 @@ export function createMetrics(version: string, sources: MetricSources): Metrics 
       for (const error of EXCHANGE_ERRORS) {
         of.exchanges.inc({ route: name, authorization_server: server, result: 'failure', error }, 0);
       }
-      of.exchangeDuration.zero({ authorization_server: server });
+      if (!timed.servers.has(server)) of.exchangeDuration.zero({ authorization_server: server });
+      timed.servers.add(server);
     }
   }
 

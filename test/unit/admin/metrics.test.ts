@@ -146,6 +146,31 @@ describe('what happens', () => {
     assert.equal(sumSamples(after, 'cambist_request_duration_seconds_sum', { route: 'github' }), 0.02);
   });
 
+  test('a reload sets nothing back that counts', async () => {
+    const metrics = served();
+    const durationMs = 20;
+    metrics.proxy.requestAnswered(github, {
+      method: 'GET',
+      status: 200,
+      outcome: 'forwarded',
+      error: undefined,
+      durationMs,
+    });
+    metrics.tokens.exchangeEnded({
+      route: 'github',
+      authorizationServer: 'keycloak',
+      refresh: false,
+      cause: undefined,
+      error: undefined,
+      durationMs,
+    });
+    metrics.serve(config);
+    const text = await metrics.registry.metrics();
+    for (const name of ['cambist_request_duration_seconds_count', 'cambist_exchange_duration_seconds_count']) {
+      assert.equal(sumSamples(text, name), 1, name);
+    }
+  });
+
   test('a request without a route, and a method that somebody made up, have one label for all', async () => {
     const metrics = served();
     for (const method of ['BREW', 'WHEN']) {
