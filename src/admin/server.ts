@@ -1,6 +1,7 @@
 import fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
 import type { Registry } from 'prom-client';
 import type { RouteCacheReport } from '../tokens/cache.ts';
+import { expose } from './exposition.ts';
 import { PAGE_ICON, PAGE_SCRIPT, PAGE_STYLE } from './page-assets.ts';
 import type { Readiness } from './readiness.ts';
 import type { StatusReport } from './status.ts';
@@ -37,7 +38,7 @@ export function createAdminServer({ registry, readiness, cacheReport, status }: 
     return reply.code(report.ready ? 200 : 503).send(report);
   });
   app.get('/metrics', async (_request, reply) => {
-    const text = await registry.metrics();
+    const text = await expose(registry);
     return reply.type(registry.contentType).send(text);
   });
   app.get('/cache', (request, reply) => {
