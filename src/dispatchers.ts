@@ -4,6 +4,7 @@ import { Agent, type Dispatcher } from 'undici';
 import type { Route, TlsFiles } from './config/config.ts';
 import { readCredential } from './config/credential.ts';
 import { CambistError } from './errors.ts';
+import { Http2Dispatcher } from './http2/dispatcher.ts';
 
 /** Largest header block that a server may answer with. */
 const MAX_RESPONSE_HEADER_BYTES = 64 * 1024;
@@ -46,44 +47,44 @@ export interface Dispatchers {
 /** @param onCertificate is told when a client certificate was read, with its end in epoch seconds */
 export function createDispatchers(onCertificate: (peer: string, expiresAtSeconds: number) => void): Dispatchers {
   const byPeer = new Map<string, Dispatcher>();
-  const byMaterial = new Map<string, Agent>();
+  const byMaterial = new Map<string, Dispatcher>();
   /** Peers whose TLS files may have changed since they were read. */
   const stale = new Set<string>();
   /** Pools that serve no new request, until their last has ended. */
-  const retired = new Set<Agent>();
+  const retired = new Set<Dispatcher>();
   let rereads = 0;
 
   async function read(peer: PeerOptions, tls: TlsFiles, key: string): Promise<Dispatcher> {
     const begun = rereads;
     const material = await readTlsMaterial(tls, peer.name);
     if (material.cert !== undefined) onCertificate(peer.name, certificateEndSeconds(material.cert));
-    const agent = agentFor(peer, material);
+    const pool = poolFor(peer, material);
     // What was read before the files changed serves the request that waits for it, and no other.
-    if (begun !== rereads) return agent;
-    byPeer.set(key, agent);
+    if (begun !== rereads) return pool;
+    byPeer.set(key, pool);
     stale.delete(key);
     retireUnused();
-    return agent;
+    return pool;
   }
 
   /** Certificates may change every hour, and the keys of old ones must not stay. */
   function retireUnused(): void {
     const inUse = new Set(byPeer.values());
-    for (const [digest, agent] of byMaterial) {
-      if (inUse.has(agent)) continue;
+    for (const [digest, pool] of byMaterial) {
+      if (inUse.has(pool)) continue;
       byMaterial.delete(digest);
-      retired.add(agent);
-      void agent.close().finally(() => retired.delete(agent));
+      retired.add(pool);
+      void pool.close().finally(() => retired.delete(pool));
     }
   }
 
-  function agentFor({ connectMs, http2 = false }: PeerOptions, material: TlsMaterial): Agent {
+  function poolFor({ connectMs, http2 = false }: PeerOptions, material: TlsMaterial): Dispatcher {
     const digest = createHash('sha256')
       .update(JSON.stringify([connectMs, http2, material]))
       .digest('base64url');
-    const agent = byMaterial.get(digest) ?? createAgent(connectMs, http2, material);
-    byMaterial.set(digest, agent);
-    return agent;
+    const pool = byMaterial.get(digest) ?? createPool(connectMs, http2, material);
+    byMaterial.set(digest, pool);
+    return pool;
   }
 
   return {
@@ -93,28 +94,28 @@ export function createDispatchers(onCertificate: (peer: string, expiresAtSeconds
       const known = byPeer.get(key);
       if (known !== undefined && !stale.has(key)) return known;
       if (peer.tls !== undefined) return read(peer, peer.tls, key);
-      const agent = agentFor(peer, {});
-      byPeer.set(key, agent);
-      return agent;
+      const pool = poolFor(peer, {});
+      byPeer.set(key, pool);
+      return pool;
     },
     rereadTls() {
       rereads += 1;
       for (const key of byPeer.keys()) if (key.startsWith('[')) stale.add(key);
     },
     async destroy() {
-      await Promise.all([...byMaterial.values(), ...retired].map((agent) => agent.destroy()));
+      await Promise.all([...byMaterial.values(), ...retired].map((pool) => pool.destroy()));
     },
   };
 }
 
-function createAgent(connectMs: number, http2: boolean, material: TlsMaterial): Agent {
-  return new Agent({
-    allowH2: http2,
+function createPool(connectMs: number, http2: boolean, material: TlsMaterial): Dispatcher {
+  const options = {
     connect: { ...material, timeout: connectMs },
     headersTimeout: 0,
     bodyTimeout: 0,
     maxHeaderSize: MAX_RESPONSE_HEADER_BYTES,
-  });
+  };
+  return http2 ? new Http2Dispatcher(options) : new Agent(options);
 }
 
 async function readTlsMaterial(tls: TlsFiles, peer: string): Promise<TlsMaterial> {

@@ -4,7 +4,7 @@ import type { Route } from '../config/config.ts';
 import type { CambistError } from '../errors.ts';
 import { streamRewriter, turnHeaders } from './caller-view.ts';
 import { insufficientScope } from './challenges.ts';
-import { callerHeaders, headerValues } from './headers.ts';
+import { callerHeaders, headerValues, withoutLength } from './headers.ts';
 import type { Passage } from './passage.ts';
 import { createRelay, type Relay } from './relay.ts';
 import { upstreamError } from './upstream-error.ts';
@@ -38,6 +38,9 @@ export interface AttemptEvents {
 /** A refused token's answer is read to its end up to this size, so that the connection can be used again. */
 const MAX_DISCARDED_BYTES = 64 * 1024;
 
+const NO_CONTENT = 204;
+const NOT_MODIFIED = 304;
+
 /** One attempt: its answer is relayed, or leads to the next. */
 export function attemptHandler(passage: Passage, route: Route, events: AttemptEvents): Dispatcher.DispatchHandler {
   const { mayStart, answered, switched, onRefused, onNonce, onInsufficientScope } = events;
@@ -49,14 +52,12 @@ export function attemptHandler(passage: Passage, route: Route, events: AttemptEv
   let abort: (() => void) | undefined;
   /** The answer ended while it was not clear yet what becomes of it: one without a body. */
   let ended = false;
-  /** What the body still lacks, where that is known and nobody else looks. */
-  let missingBytes = 0;
 
   function begin(controller: Dispatcher.DispatchController, status: number): void {
-    const headers = turnHeaders(callerHeaders((controller.rawHeaders ?? []) as Buffer[]), passage, route);
+    const given = callerHeaders((controller.rawHeaders ?? []) as Buffer[]);
+    const headers = turnHeaders(status === NO_CONTENT ? withoutLength(given) : given, passage, route);
     const header = (name: string): string | undefined => headerValues(headers, name)[0];
     const rewriter = streamRewriter(passage, route, status, header);
-    if (route.http2) missingBytes = bodyLength(passage.request.method, status, header('content-length'));
     relay = createRelay(controller, status, headers, () => passage.request.complete, rewriter);
     passage.leg?.bearer?.answered(status, header);
     answered(null, relay);
@@ -130,7 +131,6 @@ export function attemptHandler(passage: Passage, route: Route, events: AttemptEv
     },
     onResponseData(controller, chunk) {
       if (state === 'relaying') {
-        missingBytes -= chunk.length;
         relay?.data(chunk);
         return;
       }
@@ -141,21 +141,15 @@ export function attemptHandler(passage: Passage, route: Route, events: AttemptEv
       if (state === 'waiting') ended = true;
       // There is nothing left to abort, and the error for it would cost each request more than its admission does.
       if (passage.abort === abort) passage.abort = undefined;
-      // Over HTTP/2 an answer that the upstream cancelled half-way looks whole to undici.
-      if (missingBytes > 0) relay?.fail();
-      else relay?.end();
+      relay?.end();
     },
     onResponseError(_controller, error) {
       if (state === 'waiting') failure = error;
       if (state !== 'relaying') return;
       if (relay === undefined) answered(upstreamError(error, route.name));
+      // undici misses the body that a Content-Length speaks of, which here is none to wait for (RFC 9112 section 6.3).
+      else if (relay.status === NO_CONTENT || relay.status === NOT_MODIFIED) relay.end();
       else relay.fail();
     },
   };
-}
-
-/** How long a body has to be by what its head says; 0 where it does not say. */
-function bodyLength(method: string | undefined, status: number, contentLength: string | undefined): number {
-  if (method === 'HEAD' || status === 204 || status === 304) return 0;
-  return Number(contentLength ?? 0);
 }

@@ -101,8 +101,13 @@ function without(headers: string[], names: ReadonlySet<string>): string[] {
   return kept;
 }
 
-/** Never dropped for being listed in `Connection`: without it the message ends somewhere else. */
+/** Not dropped for being listed in `Connection`: without it the message ends somewhere else. */
 const FRAMING = 'content-length';
+
+/** What a 204 may not have (RFC 9110 section 8.6). */
+export function withoutLength(headers: string[]): string[] {
+  return without(headers, new Set([FRAMING]));
+}
 
 /** The names that `Connection` lists, or undefined where it lists none but the usual. */
 function connectionOptions(values: readonly string[], known?: ReadonlySet<string>): ReadonlySet<string> | undefined {

@@ -18,6 +18,8 @@ export interface Relay {
   hasFailed(): boolean;
 }
 
+const NOTHING = Buffer.alloc(0);
+
 type Controller = Dispatcher.DispatchController;
 
 /**
@@ -46,7 +48,8 @@ export function createRelay(
       to.on('drain', () => controller.resume());
       // A stream may be silent for hours after its head, so the head must not wait for it; a short body is worth one tick.
       process.nextTick(() => {
-        if (!wrote) to.flushHeaders();
+        // Not by `flushHeaders`, which writes the bytes of a header as UTF-8.
+        if (!wrote) to.write(NOTHING);
       });
     },
     data(chunk) {

@@ -7,7 +7,9 @@ const SETTINGS = 4;
 const PREFACE_BYTES = 24;
 const HEAD_BYTES = 9;
 
-/** One HTTP/2 frame (RFC 9113 section 4.1). */
+const END_HEADERS = 4;
+
+/** One frame (RFC 9113 section 4.1). */
 function frame(type: number, flags: number, stream: number, payload: Buffer): Buffer {
   const head = Buffer.alloc(HEAD_BYTES);
   head.writeUIntBE(payload.length, 0, 3);
@@ -17,15 +19,34 @@ function frame(type: number, flags: number, stream: number, payload: Buffer): Bu
   return Buffer.concat([head, payload]);
 }
 
-/**
- * A server of HTTP/2 that answers each request with 200 and a part of its body, and then gives the stream up, for what
- * `node:http2` would not do.
- * @param contentLength is said to be that of the body
- * @param code of the RST_STREAM
- */
-export async function startCancellingServer(tls: ServerTls, contentLength: number, part: string, code: number) {
+/** What a server says on one stream, frame by frame. */
+export interface RawStream {
+  /** The head of an answer with status 200. @param contentLength is said to be that of its body */
+  head(contentLength?: number): void;
+  /** A header block by its bytes (RFC 7541). */
+  block(bytes: Buffer): void;
+  data(part: string | Buffer): void;
+  /** Gives the stream up. @param code RFC 9113 section 7 */
+  reset(code: number): void;
+}
+
+export interface RawHttp2Server {
+  readonly url: string;
+  /** Streams that were opened, one number a connection. */
+  readonly streams: number[];
+  close(): Promise<void>;
+}
+
+/** A server of HTTP/2 that sends what `node:http2` would not, in answer to the head of each request. */
+export async function startRawHttp2(
+  tls: ServerTls,
+  answer: (stream: RawStream) => void,
+  onPort?: number,
+): Promise<RawHttp2Server> {
   const sockets = new Set<TLSSocket>();
+  const streams: number[] = [];
   const server = createServer({ ...tls, ALPNProtocols: ['h2'] }, (socket) => {
+    const connection = streams.push(0) - 1;
     sockets.add(socket);
     socket.on('error', () => socket.destroy());
     socket.write(frame(SETTINGS, 0, 0, Buffer.alloc(0)));
@@ -38,27 +59,42 @@ export async function startCancellingServer(tls: ServerTls, contentLength: numbe
       skipped = true;
       while (received.length >= HEAD_BYTES && received.length >= HEAD_BYTES + received.readUIntBE(0, 3)) {
         const stream = received.readUInt32BE(5);
-        if (received.readUInt8(3) === HEADERS) answer(socket, stream);
+        const type = received.readUInt8(3);
         received = received.subarray(HEAD_BYTES + received.readUIntBE(0, 3));
+        if (type !== HEADERS) continue;
+        streams[connection] = (streams[connection] ?? 0) + 1;
+        answer(streamOn(socket, stream));
       }
     });
   });
-  function answer(socket: TLSSocket, stream: number): void {
-    const digits = String(contentLength);
-    // `:status: 200`, and `content-length` with a literal value, by the static table (RFC 7541 appendix A).
-    const head = Buffer.concat([Buffer.from([0x88, 0x0f, 0x0d, digits.length]), Buffer.from(digits)]);
-    socket.write(frame(HEADERS, 4, stream, head));
-    socket.write(frame(0, 0, stream, Buffer.from(part)));
-    const reason = Buffer.alloc(4);
-    reason.writeUInt32BE(code);
-    setTimeout(() => socket.write(frame(RST_STREAM, 0, stream, reason)), 50);
-  }
-  const { port } = await listen(server);
+  const { port } = await listen(server, onPort);
   return {
     url: `https://localhost:${port}`,
+    streams,
     close: () => {
       for (const socket of sockets) socket.destroy();
       return closeServer(server);
+    },
+  };
+}
+
+function streamOn(socket: TLSSocket, id: number): RawStream {
+  const send = (type: number, flags: number, payload: Buffer): void => {
+    if (socket.writable) socket.write(frame(type, flags, id, payload));
+  };
+  return {
+    head(contentLength) {
+      // `:status: 200`, and `content-length` with a literal value, by the static table (RFC 7541 appendix A).
+      const digits = String(contentLength);
+      const length = contentLength === undefined ? [] : [Buffer.from([0x0f, 0x0d, digits.length]), Buffer.from(digits)];
+      send(HEADERS, END_HEADERS, Buffer.concat([Buffer.from([0x88]), ...length]));
+    },
+    block: (bytes) => send(HEADERS, END_HEADERS, bytes),
+    data: (part) => send(0, 0, Buffer.from(part as string)),
+    reset(code) {
+      const reason = Buffer.alloc(4);
+      reason.writeUInt32BE(code);
+      send(RST_STREAM, 0, reason);
     },
   };
 }

@@ -77,13 +77,20 @@ test('an answer without a body stays one: HEAD, 204, 304, 202', async (t) => {
   const head = await call(`${app.url}/plain`, { method: 'HEAD' });
   assert.deepEqual([head.status, head.headers['content-length'], head.headers.etag], [200, '1234', '"e"']);
   for (const status of [204, 304]) {
-    upstream.handler = (_received, response) => void response.writeHead(status, { etag: '"e"' }).end();
-    const { headers, ...got } = await call(`${app.url}/plain`);
-    assert.deepEqual(
-      [got.status, got.text, headers.etag, headers['transfer-encoding']],
-      [status, '', '"e"', undefined],
-    );
+    for (const length of [undefined, 1234]) {
+      const sent = { etag: '"e"', ...(length !== undefined && { 'content-length': length }) };
+      upstream.handler = (_received, response) => void response.writeHead(status, sent).end();
+      const { headers, ...got } = await call(`${app.url}/plain`);
+      assert.deepEqual(
+        [got.status, got.text, headers.etag, headers['transfer-encoding']],
+        [status, '', '"e"', undefined],
+      );
+      // A server must not send one with a 204 (RFC 9110 section 8.6); with a 304 it is that of the body elsewhere.
+      assert.equal(headers['content-length'], status === 204 ? undefined : length?.toString());
+    }
   }
+  const lines = app.logs.filter(({ msg }) => msg === 'request');
+  assert.deepEqual([...new Set(lines.map(({ cut_by }) => cut_by))], [undefined]);
   upstream.handler = (_received, response) => void response.writeHead(202, { 'content-length': 0 }).end();
   const accepted = await call(`${app.url}/plain`, { body: '{"jsonrpc":"2.0","method":"notifications/initialized"}' });
   assert.deepEqual([accepted.status, accepted.text, accepted.headers['content-length']], [202, '', '0']);

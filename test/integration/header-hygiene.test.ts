@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { startTestApp } from '../harness/app.ts';
+import { startRawUpstream } from '../harness/fake-upstream.ts';
 import { startGateway, startPlainGateway } from '../harness/gateway.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
 import { assertProblem } from '../harness/problem.ts';
@@ -212,4 +214,16 @@ test('a doubled Host names no route with a host, and goes upstream as one', asyn
   connection.send('GET /plain HTTP/1.1\r\nHost: plain.svc\r\nHost: plain.svc\r\nConnection: close\r\n\r\n');
   assert.match(await connection.closed(), /ERR_ROUTE_NOT_FOUND|400 Bad Request/);
   assert.equal(upstream.requests.length, 0);
+});
+
+test('the bytes of a header that are no ASCII pass as they came, also before a body that has not begun', async (t) => {
+  const upstream = await startRawUpstream('HTTP/1.1 200 OK\r\nX-Odd: \xc3\xa9 \xe9\r\n\r\n', 'keep');
+  t.after(upstream.close);
+  const routes = [{ name: 'raw', match: { path: '/' }, upstream: upstream.url, credential: 'none' }];
+  const app = await startTestApp(t, { routes });
+  const connection = await connectRaw(app.url);
+  connection.send(Buffer.from('GET / HTTP/1.1\r\nHost: h\r\nX-Sent: \xc3\xa9 \xe9\r\n\r\n', 'latin1'));
+  assert.match(await connection.until('\r\n\r\n'), /\r\nX-Odd: \xc3\xa9 \xe9\r\n/);
+  assert.match(upstream.received[0] ?? '', /\r\nX-Sent: \xc3\xa9 \xe9\r\n/);
+  connection.socket.destroy();
 });

@@ -1,74 +1,16 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import {
-  createSecureServer,
-  type Http2ServerRequest,
-  type Http2ServerResponse,
-  type ServerHttp2Session,
-} from 'node:http2';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import type { Duplex } from 'node:stream';
+import type { Http2ServerResponse } from 'node:http2';
 import { buffer } from 'node:stream/consumers';
-import { type TestContext, test } from 'node:test';
-import { createCertificateAuthority } from '../harness/certificates.ts';
+import { test } from 'node:test';
 import { eventually, soon } from '../harness/eventually.ts';
 import { startFakeUpstream } from '../harness/fake-upstream.ts';
-import { startGateway } from '../harness/gateway.ts';
 import { call, connectRaw, open } from '../harness/http-call.ts';
-import { listen } from '../harness/http-server.ts';
+import { authority, mirror, startHttp2Gateway } from '../harness/http2-gateway.ts';
 import { assertProblem } from '../harness/problem.ts';
-import { startCancellingServer } from '../harness/raw-http2.ts';
 import { echo } from '../harness/upstream-handlers.ts';
 
-type Handler = (request: Http2ServerRequest, response: Http2ServerResponse) => unknown;
-
-const authority = createCertificateAuthority();
-
-const mirror: Handler = async (request, response) => {
-  const body = await buffer(request);
-  response.setHeader('content-type', 'application/json');
-  response.end(JSON.stringify({ version: request.httpVersion, headers: request.headers, body: body.toString() }));
-};
-
-/** cambist before an upstream that speaks HTTP/2 where it is asked to. */
-async function startSecond(t: TestContext, first: Handler = mirror, keys: Record<string, unknown> = { http2: true }) {
-  const state = {
-    handler: first,
-    requests: [] as Http2ServerRequest[],
-    sessions: new Set<ServerHttp2Session>(),
-    sockets: new Set<Duplex>(),
-    cut(): void {
-      for (const socket of state.sockets) socket.destroy();
-    },
-  };
-  const server = createSecureServer({ ...authority.issueServer(), allowHTTP1: true }, (request, response) => {
-    state.requests.push(request);
-    request.on('error', () => {});
-    response.on('error', () => {});
-    void state.handler(request, response);
-  });
-  server.on('session', (session) => {
-    state.sessions.add(session);
-    session.on('error', () => {});
-    session.once('close', () => state.sessions.delete(session));
-  });
-  server.on('sessionError', () => {});
-  server.on('secureConnection', (socket) => state.sockets.add(socket));
-  const { port } = await listen(server);
-  t.after(() => {
-    for (const session of state.sessions) session.destroy();
-    server.close();
-  });
-  const folder = await mkdtemp(join(tmpdir(), 'cambist-h2-'));
-  t.after(() => rm(folder, { recursive: true }));
-  await writeFile(join(folder, 'ca.pem'), authority.cert);
-  const route = { upstream: `https://localhost:${port}/mcp`, tls: { ca: { file: join(folder, 'ca.pem') } }, ...keys };
-  return { ...(await startGateway(t, { route })), state, folder };
-}
-
 test('HTTP/2 is spoken to an upstream that offers it, with the bearer and everything else as over HTTP/1.1', async (t) => {
-  const { app, authorization, authorizationServer, state } = await startSecond(t);
+  const { app, authorization, authorizationServer, state } = await startHttp2Gateway(t);
   const headers = [
     ...['Authorization', authorization, 'X-Tag', 'a', 'x-tag', 'b', 'Cookie', 'a=1', 'cookie', 'b=2'],
     ...[
@@ -100,16 +42,16 @@ test('HTTP/2 is spoken to an upstream that offers it, with the bearer and everyt
 });
 
 test('a route that does not ask for it gets HTTP/1.1, also from an upstream that has both', async (t) => {
-  const { app, authorization } = await startSecond(t, mirror, {});
+  const { app, authorization } = await startHttp2Gateway(t, mirror, {});
   const { text } = await call(`${app.url}/github`, { headers: { authorization } });
   assert.equal(JSON.parse(text).version, '1.1');
 });
 
 test('an upstream without HTTP/2 is spoken to in HTTP/1.1', async (t) => {
-  const { folder, app, authorization, config } = await startSecond(t);
+  const { ca, app, authorization, config } = await startHttp2Gateway(t);
   const old = await startFakeUpstream(echo, { tls: authority.issueServer() });
   t.after(old.close);
-  const tls = { ca: { file: join(folder, 'ca.pem') } };
+  const tls = { ca: { file: ca } };
   app.reloadTo({ ...config, routes: config.routes.map((route) => ({ ...route, upstream: old.url, tls })) });
   assert.equal((await call(`${app.url}/github`, { headers: { authorization } })).status, 200);
   assert.equal(old.requests[0]?.message.httpVersion, '1.1');
@@ -117,7 +59,7 @@ test('an upstream without HTTP/2 is spoken to in HTTP/1.1', async (t) => {
 
 test('a stream of events comes event by event, and its end on the side of the caller ends it upstream', async (t) => {
   let stream: Http2ServerResponse | undefined;
-  const { app, authorization, state } = await startSecond(t, (_request, response) => {
+  const { app, authorization, state } = await startHttp2Gateway(t, (_request, response) => {
     response.writeHead(200, { 'content-type': 'text/event-stream' });
     response.write('data: 1\n\n');
     stream = response;
@@ -135,7 +77,7 @@ test('a stream of events comes event by event, and its end on the side of the ca
 });
 
 test('requests at once all get their own answers', async (t) => {
-  const { app, authorization } = await startSecond(t);
+  const { app, authorization } = await startHttp2Gateway(t);
   const answers = await Promise.all(
     Array.from({ length: 40 }, (_, index) =>
       call(
@@ -151,7 +93,9 @@ test('requests at once all get their own answers', async (t) => {
 });
 
 test('a large body and one without a length pass both ways, no faster than they are read', async (t) => {
-  const { app, authorization } = await startSecond(t, async (request, response) => response.end(await buffer(request)));
+  const { app, authorization } = await startHttp2Gateway(t, async (request, response) =>
+    response.end(await buffer(request)),
+  );
   const body = Buffer.alloc(5_000_000, 'x');
   for (const framing of [{}, { 'transfer-encoding': 'chunked' }]) {
     const answered = await soon(
@@ -163,7 +107,7 @@ test('a large body and one without a length pass both ways, no faster than they 
 });
 
 test('a 401 leads to one new exchange over HTTP/2, too', async (t) => {
-  const { app, authorization, authorizationServer, state } = await startSecond(t);
+  const { app, authorization, authorizationServer, state } = await startHttp2Gateway(t);
   state.handler = (request, response) => {
     if (request.headers.authorization !== `Bearer ${authorizationServer.requests[0]?.issued}`)
       return mirror(request, response);
@@ -180,7 +124,7 @@ for (const [how, breakOff] of [
   ['its connection ends', (_response: Http2ServerResponse, state: { cut(): void }) => state.cut()],
 ] as const) {
   test(`an answer that breaks off because ${how} is broken to the caller, never one that looks whole`, async (t) => {
-    const { app, authorization, state } = await startSecond(t);
+    const { app, authorization, state } = await startHttp2Gateway(t);
     state.handler = (_request, response) => {
       response.writeHead(200);
       response.write('half of it', () => setTimeout(() => breakOff(response, state), 50));
@@ -193,7 +137,7 @@ for (const [how, breakOff] of [
   });
 
   test(`a request is not sent twice because ${how} before there is an answer`, async (t) => {
-    const { app, authorization, state } = await startSecond(t);
+    const { app, authorization, state } = await startHttp2Gateway(t);
     state.handler = (_request, response) => {
       setTimeout(() => breakOff(response, state), 50);
     };
@@ -208,22 +152,8 @@ for (const [how, breakOff] of [
   });
 }
 
-test('an answer that the upstream cancels before it has its length is broken to the caller', async (t) => {
-  const { folder, app, authorization, config } = await startSecond(t);
-  for (const code of [0, 8]) {
-    const server = await startCancellingServer(authority.issueServer(), 1000, 'half of it', code);
-    t.after(server.close);
-    const tls = { ca: { file: join(folder, 'ca.pem') } };
-    app.reloadTo({ ...config, routes: config.routes.map((route) => ({ ...route, upstream: server.url, tls })) });
-    const connection = await connectRaw(app.url);
-    connection.send(`GET /github HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\n\r\n`);
-    const all = await soon('the end', connection.closed());
-    assert.match(all, /Content-Length: 1000[\s\S]*half of it$/i);
-  }
-});
-
 test('an upstream that sends its callers away in order is connected to anew', async (t) => {
-  const { app, authorization, state } = await startSecond(t);
+  const { app, authorization, state } = await startHttp2Gateway(t);
   for (let i = 0; i < 3; i += 1) {
     assert.equal(
       (await soon('the answer', call(`${app.url}/github`, { headers: { authorization }, body: 'x' }))).status,

@@ -1,0 +1,62 @@
+import { Agent, buildConnector, Dispatcher } from 'undici';
+import { createHttp2Pool, type Http2Pool } from './pool.ts';
+
+export interface Http2DispatcherOptions extends Agent.Options {
+  readonly connect: buildConnector.BuildOptions & { readonly timeout: number };
+}
+
+/**
+ * Speaks HTTP/2 to upstreams that offer it, and HTTP/1.1 to the others. undici has HTTP/2, too, but there an answer that was
+ * given up half-way looks whole, those under way break where the upstream asks for another connection (GOAWAY), and a
+ * connection takes one request at a time.
+ */
+export class Http2Dispatcher extends Dispatcher {
+  readonly #options: Http2DispatcherOptions;
+  readonly #connector: buildConnector.connector;
+  readonly #fallback: Agent;
+  readonly #pools = new Map<string, Http2Pool>();
+  /** Origins that have no HTTP/2. */
+  readonly #old = new Set<string>();
+
+  /** @param options as for undici's `Agent`, which they also are for: it has those without HTTP/2 */
+  constructor(options: Http2DispatcherOptions) {
+    super();
+    this.#options = options;
+    this.#connector = buildConnector({ ...options.connect, allowH2: true });
+    this.#fallback = new Agent(options);
+    // Who answers there next may be another.
+    this.#fallback.on('connectionError', ({ origin }) => this.#old.delete(origin));
+  }
+
+  override dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
+    const url = new URL(String(options.origin));
+    if (url.protocol !== 'https:' || this.#old.has(url.origin)) return this.#fallback.dispatch(options, handler);
+    this.#pool(url).dispatch(options, handler);
+    return true;
+  }
+
+  #pool(url: URL): Http2Pool {
+    const known = this.#pools.get(url.origin);
+    if (known !== undefined) return known;
+    const pool = createHttp2Pool(url, {
+      connector: this.#connector,
+      connectMs: this.#options.connect.timeout,
+      onOld: (waiting) => {
+        this.#old.add(url.origin);
+        for (const { options, handler } of waiting) this.#fallback.dispatch(options, handler);
+      },
+    });
+    this.#pools.set(url.origin, pool);
+    return pool;
+  }
+
+  override async close(): Promise<void> {
+    await Promise.all([...this.#pools.values()].map((pool) => pool.close()));
+    await this.#fallback.close();
+  }
+
+  override async destroy(): Promise<void> {
+    for (const pool of this.#pools.values()) pool.destroy();
+    await this.#fallback.destroy();
+  }
+}

@@ -1,0 +1,138 @@
+import type { ClientHttp2Session } from 'node:http2';
+import { type buildConnector, type Dispatcher, errors } from 'undici';
+import { failUnsent, sendHttp2 } from './request.ts';
+import { openSession } from './session.ts';
+
+/** Streams on one connection at most, whatever the upstream allows: they share what one connection carries. */
+const MAX_STREAMS = 100;
+
+/** A connection without a stream is closed after this, before those in between forget it. */
+const IDLE_MS = 30_000;
+
+/** The connections to one origin. */
+export interface Http2Pool {
+  /** @param options body: none, a buffer or an iterable of buffers; headers: lower-case names and values in turn */
+  dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void;
+  /** Lets what is under way end; settles when all connections are closed. */
+  close(): Promise<void>;
+  /** Breaks off what is under way. */
+  destroy(): void;
+}
+
+export interface Http2PoolOptions {
+  /** Offers HTTP/2 by ALPN. */
+  readonly connector: buildConnector.connector;
+  readonly connectMs: number;
+  /** The upstream has no HTTP/2; gets what waited for it. */
+  readonly onOld: (waiting: readonly Waiting[]) => void;
+}
+
+/** A request for which there is no connection yet. */
+export interface Waiting {
+  readonly options: Dispatcher.DispatchOptions;
+  readonly handler: Dispatcher.DispatchHandler;
+}
+
+interface Connection {
+  readonly session: ClientHttp2Session;
+  streams: number;
+}
+
+export function createHttp2Pool(origin: URL, { connector, connectMs, onOld }: Http2PoolOptions): Http2Pool {
+  const connections = new Set<Connection>();
+  let waiting: Waiting[] = [];
+  let isConnecting = false;
+  let isDestroyed = false;
+  let onClosed: (() => void) | undefined;
+
+  /** Sends what waits, as far as there is room; the rest waits for another connection. */
+  function serve(): void {
+    for (const connection of connections) {
+      while (waiting.length > 0 && hasRoom(connection)) send(connection, waiting.shift() as Waiting);
+    }
+    if (waiting.length > 0) connect();
+    else if (onClosed !== undefined) closeIdle();
+  }
+
+  function send(connection: Connection, { options, handler }: Waiting): void {
+    connection.streams += 1;
+    sendHttp2(connection.session, options, handler, () => {
+      connection.streams -= 1;
+      serve();
+    });
+  }
+
+  function connect(): void {
+    if (isConnecting) return;
+    isConnecting = true;
+    openSession(origin, connector, connectMs).then(
+      (session) => {
+        isConnecting = false;
+        if (session === undefined) onOld(takeWaiting());
+        else add(session);
+      },
+      (error: Error) => {
+        isConnecting = false;
+        failWaiting(error);
+      },
+    );
+  }
+
+  function add(session: ClientHttp2Session): void {
+    if (isDestroyed) {
+      session.destroy();
+      return;
+    }
+    const connection = { session, streams: 0 };
+    connections.add(connection);
+    session.setTimeout(IDLE_MS, () => {
+      if (connection.streams === 0) session.close();
+    });
+    session.once('close', () => {
+      connections.delete(connection);
+      serve();
+    });
+    serve();
+  }
+
+  function takeWaiting(): Waiting[] {
+    const taken = waiting;
+    waiting = [];
+    return taken;
+  }
+
+  function failWaiting(error: Error): void {
+    for (const { handler } of takeWaiting()) failUnsent(handler, error);
+    if (onClosed !== undefined) closeIdle();
+  }
+
+  function closeIdle(): void {
+    if (isConnecting) return;
+    for (const { session, streams } of connections) if (streams === 0) session.close();
+    if (connections.size === 0) onClosed?.();
+  }
+
+  return {
+    dispatch(options, handler) {
+      waiting.push({ options, handler });
+      serve();
+    },
+    close() {
+      return new Promise((resolve) => {
+        onClosed = resolve;
+        serve();
+      });
+    },
+    destroy() {
+      isDestroyed = true;
+      for (const { session } of connections) session.destroy();
+      failWaiting(new errors.ClientDestroyedError());
+    },
+  };
+}
+
+/** An upstream that wants its requests on another connection (GOAWAY) has `closed` set. */
+function hasRoom({ session, streams }: Connection): boolean {
+  if (session.closed || session.destroyed) return false;
+  return streams < Math.min(session.remoteSettings.maxConcurrentStreams ?? MAX_STREAMS, MAX_STREAMS);
+}

@@ -1,0 +1,179 @@
+import {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  constants,
+  type IncomingHttpHeaders,
+  type OutgoingHttpHeaders,
+} from 'node:http2';
+import { type Dispatcher, errors } from 'undici';
+
+type Content = Buffer | AsyncIterable<Buffer> | null;
+
+/** As undici has it, with fields that we change. */
+type Controller = { -readonly [Key in keyof Dispatcher.DispatchController]: Dispatcher.DispatchController[Key] };
+
+/**
+ * Sends one request over HTTP/2, and tells a handler of undici's what comes of it. Bodies pass both ways no faster than they are
+ * taken.
+ * @param options body: none, a buffer or an iterable of buffers; headers: lower-case names and values in turn
+ * @param ended is called once, when the stream takes no room in its session any more
+ * @see RFC 9113 section 8.1
+ */
+export function sendHttp2(
+  session: ClientHttp2Session,
+  options: Dispatcher.DispatchOptions,
+  handler: Dispatcher.DispatchHandler,
+  ended: () => void,
+): void {
+  const { headersTimeout } = options;
+  const body = (options.body ?? null) as Content;
+  let stream: ClientHttp2Stream | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  /** The handler was told the end. */
+  let over = false;
+
+  const controller: Controller = {
+    aborted: false,
+    paused: false,
+    reason: null,
+    rawHeaders: null,
+    abort(reason) {
+      if (over) return;
+      controller.aborted = true;
+      controller.reason = reason;
+      fail(reason);
+    },
+    pause() {
+      controller.paused = true;
+      stream?.pause();
+    },
+    resume() {
+      controller.paused = false;
+      stream?.resume();
+    },
+  };
+
+  function begin(headers: IncomingHttpHeaders): void {
+    if (over) return;
+    clearTimeout(timer);
+    const fields = Object.entries(headers).filter(([name]) => !name.startsWith(':'));
+    controller.rawHeaders = fields.flatMap(([name, value = '']) =>
+      [value].flat().flatMap((line) => [Buffer.from(name), Buffer.from(line, 'latin1')]),
+    );
+    handler.onResponseStart?.(controller, Number(headers[':status']), Object.fromEntries(fields));
+  }
+
+  function end(): void {
+    if (over) return;
+    over = true;
+    // What is left of the request, nobody will read.
+    if (stream?.writableFinished === false) stream.close(constants.NGHTTP2_NO_ERROR);
+    handler.onResponseEnd?.(controller, {});
+  }
+
+  function fail(error: Error): void {
+    if (over) return;
+    over = true;
+    clearTimeout(timer);
+    stream?.close(constants.NGHTTP2_CANCEL);
+    handler.onResponseError?.(controller, error);
+  }
+
+  function follow(opened: ClientHttp2Stream): void {
+    const isWhole = watchEnd(opened);
+    let failure = new Error('HTTP/2: the stream was given up before the answer was whole');
+    opened.once('response', begin);
+    opened.on('data', (chunk: Buffer) => {
+      if (!over) handler.onResponseData?.(controller, chunk);
+    });
+    opened.once('end', () => {
+      if (isWhole()) end();
+    });
+    opened.once('error', (error: Error) => {
+      failure = error;
+    });
+    opened.once('close', () => {
+      ended();
+      fail(failure);
+    });
+  }
+
+  handler.onRequestStart?.(controller, {});
+  try {
+    if (!over) stream = session.request(fieldsOf(options), { endStream: body === null });
+  } catch (error) {
+    fail(error as Error);
+  }
+  if (stream === undefined) {
+    ended();
+    return;
+  }
+  follow(stream);
+  if (headersTimeout) timer = setTimeout(() => fail(new errors.HeadersTimeoutError()), headersTimeout);
+  if (body !== null) upload(body, stream).catch(fail);
+}
+
+/**
+ * To Node, a stream that the other side gave up half-way ends like one that came to its end (RFC 9113 section 8.1: END_STREAM),
+ * but for this: there it has closed the stream before it ends what is read of it.
+ * @returns did the answer come to its end?
+ */
+function watchEnd(stream: ClientHttp2Stream): () => boolean {
+  const push = stream.push.bind(stream);
+  let whole = false;
+  stream.push = (chunk, encoding) => {
+    if (chunk === null && !stream.closed) whole = true;
+    return push(chunk, encoding);
+  };
+  return () => whole;
+}
+
+async function upload(body: Buffer | AsyncIterable<Buffer>, stream: ClientHttp2Stream): Promise<void> {
+  if (Buffer.isBuffer(body)) {
+    stream.end(body);
+    return;
+  }
+  for await (const chunk of body) {
+    if (stream.destroyed || stream.closed) return;
+    if (!stream.write(chunk)) await drained(stream);
+  }
+  stream.end();
+}
+
+function drained(stream: ClientHttp2Stream): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      stream.off('drain', done);
+      stream.off('close', done);
+      resolve();
+    };
+    stream.on('drain', done);
+    stream.on('close', done);
+  });
+}
+
+/** Each header is one field, but the lines of `cookie` (RFC 9113 section 8.2.3). `Host` is `:authority`. */
+function fieldsOf({ origin, path, method, headers }: Dispatcher.DispatchOptions): OutgoingHttpHeaders {
+  const { protocol, host } = new URL(String(origin));
+  const fields: Record<string, string> = {
+    ':method': method,
+    ':scheme': protocol.slice(0, -1),
+    ':authority': host,
+    ':path': path,
+  };
+  const flat = (headers ?? []) as readonly string[];
+  for (let i = 0; i < flat.length; i += 2) {
+    const name = flat[i] === 'host' ? ':authority' : (flat[i] as string);
+    const value = flat[i + 1] as string;
+    const before = name === ':authority' ? undefined : fields[name];
+    fields[name] = before === undefined ? value : `${before}${name === 'cookie' ? '; ' : ', '}${value}`;
+  }
+  return fields;
+}
+
+/** Tells a handler that its request was not sent. */
+export function failUnsent(handler: Dispatcher.DispatchHandler, error: Error): void {
+  const nothing = (): void => {};
+  const controller = { aborted: true, paused: false, reason: error, abort: nothing, pause: nothing, resume: nothing };
+  handler.onResponseError?.(controller, error);
+}

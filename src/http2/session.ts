@@ -1,0 +1,54 @@
+import { type ClientHttp2Session, connect } from 'node:http2';
+import type { Socket } from 'node:net';
+import type { buildConnector } from 'undici';
+
+/** How much of one answer may be under way unread, and of all that share a connection. */
+const STREAM_WINDOW_BYTES = 256 * 1024;
+const CONNECTION_WINDOW_BYTES = 1024 * 1024;
+
+/**
+ * Connects, and waits for the upstream to say how many streams there may be.
+ * @param connector offers HTTP/2 by ALPN
+ * @param timeoutMs for what comes after the handshake, which the connector times
+ * @returns undefined where the upstream does not speak HTTP/2
+ */
+export async function openSession(
+  origin: URL,
+  connector: buildConnector.connector,
+  timeoutMs: number,
+): Promise<ClientHttp2Session | undefined> {
+  const socket = await openSocket(origin, connector);
+  if (!('alpnProtocol' in socket) || socket.alpnProtocol !== 'h2') {
+    socket.destroy();
+    return undefined;
+  }
+  const session = connect(origin, {
+    createConnection: () => socket,
+    settings: { enablePush: false, initialWindowSize: STREAM_WINDOW_BYTES },
+  });
+  return new Promise((resolve, reject) => {
+    let failure = new Error('HTTP/2: the connection ended before the upstream said anything');
+    const timer = setTimeout(() => session.destroy(), timeoutMs);
+    session.on('error', (error: Error) => {
+      failure = error;
+    });
+    session.once('close', () => {
+      clearTimeout(timer);
+      reject(failure);
+    });
+    session.once('remoteSettings', () => {
+      clearTimeout(timer);
+      session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
+      resolve(session);
+    });
+  });
+}
+
+function openSocket({ host, hostname, protocol, port }: URL, connector: buildConnector.connector): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    connector({ host, hostname, protocol, port }, (error, socket) => {
+      if (error === null) resolve(socket);
+      else reject(error);
+    });
+  });
+}

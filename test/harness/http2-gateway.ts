@@ -1,0 +1,85 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import {
+  createSecureServer,
+  type Http2ServerRequest,
+  type Http2ServerResponse,
+  type SecureServerOptions,
+  type ServerHttp2Session,
+} from 'node:http2';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
+import type { TestContext } from 'node:test';
+import { createCertificateAuthority } from './certificates.ts';
+import { startGateway } from './gateway.ts';
+import { listen } from './http-server.ts';
+
+export type Http2Handler = (request: Http2ServerRequest, response: Http2ServerResponse) => unknown;
+
+/** Whom the routes of these gateways trust. */
+export const authority = createCertificateAuthority();
+
+/** 200, and what arrived, as JSON. */
+export const mirror: Http2Handler = async (request, response) => {
+  const body = await buffer(request);
+  response.setHeader('content-type', 'application/json');
+  response.end(JSON.stringify({ version: request.httpVersion, headers: request.headers, body: body.toString() }));
+};
+
+/** The certificate of `authority` in a file, for `tls.ca`. */
+export async function authorityFile(t: TestContext): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'cambist-h2-'));
+  t.after(() => rm(folder, { recursive: true }));
+  await writeFile(join(folder, 'ca.pem'), authority.cert);
+  return join(folder, 'ca.pem');
+}
+
+/**
+ * cambist before an upstream that speaks HTTP/2 where it is asked to.
+ * @param keys laid over the route
+ * @param options laid over those of the upstream
+ */
+export async function startHttp2Gateway(
+  t: TestContext,
+  first: Http2Handler = mirror,
+  keys: Record<string, unknown> = { http2: true },
+  options: SecureServerOptions = {},
+) {
+  const state = {
+    handler: first,
+    /** How many connections there were. */
+    connections: 0,
+    requests: [] as Http2ServerRequest[],
+    sessions: new Set<ServerHttp2Session>(),
+    sockets: new Set<Duplex>(),
+    cut(): void {
+      for (const socket of state.sockets) socket.destroy();
+    },
+  };
+  const server = createSecureServer(
+    { ...authority.issueServer(), allowHTTP1: true, ...options },
+    (request, response) => {
+      state.requests.push(request);
+      request.on('error', () => {});
+      response.on('error', () => {});
+      void state.handler(request, response);
+    },
+  );
+  server.on('session', (session) => {
+    state.connections += 1;
+    state.sessions.add(session);
+    session.on('error', () => {});
+    session.once('close', () => state.sessions.delete(session));
+  });
+  server.on('sessionError', () => {});
+  server.on('secureConnection', (socket) => state.sockets.add(socket));
+  const { port } = await listen(server);
+  t.after(() => {
+    for (const session of state.sessions) session.destroy();
+    server.close();
+  });
+  const ca = await authorityFile(t);
+  const route = { upstream: `https://localhost:${port}/mcp`, tls: { ca: { file: ca } }, ...keys };
+  return { ...(await startGateway(t, { route })), state, ca };
+}

@@ -1,0 +1,78 @@
+import assert from 'node:assert/strict';
+import { constants } from 'node:http2';
+import { type TestContext, test } from 'node:test';
+import { startTestApp } from '../harness/app.ts';
+import { eventually, soon } from '../harness/eventually.ts';
+import { call, connectRaw } from '../harness/http-call.ts';
+import { authority, authorityFile } from '../harness/http2-gateway.ts';
+import { assertProblem } from '../harness/problem.ts';
+import { type RawStream, startRawHttp2 } from '../harness/raw-http2.ts';
+
+const CODES = ['NO_ERROR', 'INTERNAL_ERROR', 'REFUSED_STREAM', 'CANCEL', 'ENHANCE_YOUR_CALM'] as const;
+const code = (name: (typeof CODES)[number]): number => constants[`NGHTTP2_${name}`];
+
+/** cambist before an upstream that answers as it may not. */
+async function startBroken(t: TestContext, answer: (stream: RawStream) => void) {
+  const upstream = await startRawHttp2(authority.issueServer(), answer);
+  t.after(upstream.close);
+  const tls = { ca: { file: await authorityFile(t) } };
+  const route = { name: 'raw', match: { path: '/' }, upstream: upstream.url, credential: 'none', http2: true, tls };
+  return { app: await startTestApp(t, { routes: [route] }), upstream };
+}
+
+/** All that a caller gets, until the connection ends. */
+async function receive(url: string, method = 'GET'): Promise<string> {
+  const connection = await connectRaw(url);
+  connection.send(`${method} / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n`);
+  return soon('the connection ends', connection.closed());
+}
+
+for (const name of CODES) {
+  for (const [framing, length] of [
+    ['with a length', 1000],
+    ['without one', undefined],
+  ] as const) {
+    for (const part of ['half of it', '']) {
+      const where = part === '' ? 'right after its head' : 'half-way';
+      test(`an answer ${framing} that the upstream gives up ${where} by ${name} breaks off, and never looks whole`, async (t) => {
+        const { app } = await startBroken(t, (stream) => {
+          stream.head(length);
+          if (part !== '') stream.data(part);
+          setTimeout(() => stream.reset(code(name)), 20);
+        });
+        for (const method of ['GET', 'POST']) {
+          const all = await receive(app.url, method);
+          assert.match(all, /^HTTP\/1\.1 200 /);
+          assert.ok(all.includes(part));
+          assert.doesNotMatch(all, /0\r\n\r\n$/);
+        }
+        await eventually('both are logged', () => app.logs.filter(({ msg }) => msg === 'request').length === 2);
+        for (const { cut_by } of app.logs.filter(({ msg }) => msg === 'request')) assert.equal(cut_by, 'upstream');
+      });
+    }
+  }
+
+  test(`a request whose stream is given up by ${name} before its answer is failed, and sent once`, async (t) => {
+    const { app, upstream } = await startBroken(t, (stream) => stream.reset(code(name)));
+    assertProblem(await soon('the answer', call(`${app.url}/`, { body: '{}' })), 'ERR_UPSTREAM_UNREACHABLE');
+    assert.deepEqual(upstream.streams, [1]);
+  });
+
+  test(`an answer that is given up by ${name} while its caller does not read is broken when the caller reads`, async (t) => {
+    const big = 'x'.repeat(16_384);
+    const { app } = await startBroken(t, (stream) => {
+      stream.head();
+      // As much as may be sent unasked (RFC 9113 section 6.9.2).
+      for (let i = 0; i < 3; i += 1) stream.data(big);
+      setTimeout(() => stream.reset(code(name)), 100);
+    });
+    const connection = await connectRaw(app.url);
+    connection.socket.pause();
+    connection.send('GET / HTTP/1.1\r\nHost: h\r\n\r\n');
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    connection.socket.resume();
+    const all = await soon('the connection ends', connection.closed());
+    assert.match(all, /^HTTP\/1\.1 200 /);
+    assert.doesNotMatch(all, /0\r\n\r\n$/);
+  });
+}
