@@ -34,6 +34,9 @@ import { createTokenEndpoint, type TokenEndpoint } from './tokens/token-endpoint
 /** How often dead and idle tokens are looked for, and our own credentials read for when they end. */
 const SWEEP_MS = 60_000;
 
+/** Until connections that were cut have ended. */
+const CUT_MS = 1000;
+
 /** To an issuer whose keys are wanted. */
 const KEYS_CONNECT_MS = 5000;
 
@@ -48,8 +51,11 @@ export interface App {
   reloadFailed(): void;
   /** Reads TLS files anew for the next connections. */
   rereadTls(): void;
-  /** Refuses new requests, waits for those under way as long as `limits.shutdown_grace`, then closes everything. */
-  stop(): Promise<void>;
+  /**
+   * Refuses new requests, waits for those under way as long as `limits.shutdown_grace`, then closes everything.
+   * @param hurry ends the wait
+   */
+  stop(hurry?: AbortSignal): Promise<void>;
 }
 
 /**
@@ -245,13 +251,23 @@ export async function startApp(first: Config, version: string, logger: Logger, t
       status.reloaded('failure');
     },
     rereadTls: () => dispatchers.rereadTls(),
-    async stop() {
+    async stop(hurry) {
       readiness.stop();
       clearInterval(sweeping);
       const graceMs = serving.config.limits.shutdownGraceMs;
-      await settledWithin(traffic.drain(), graceMs);
+      const drained = traffic.drain();
+      if (traffic.underWay().in_flight > 0) {
+        const until = new Date(clock.wallMs() + graceMs).toISOString();
+        logger.info({ ...traffic.underWay(), until }, 'requests are under way: a second signal cuts them');
+      }
+      await settledWithin(drained, graceMs, hurry);
+      if (traffic.underWay().in_flight > 0)
+        logger.warn(traffic.underWay(), 'requests are cut that are still under way');
+      traffic.cut();
       ways.sockets.destroyAll();
       await proxy.close();
+      // A request that was cut ends with its connection, before its upstream is taken from it.
+      await settledWithin(drained, CUT_MS, undefined);
       await adminServer.close();
       await dispatchers.destroy();
     },
@@ -281,12 +297,14 @@ function restartKeys(before: Config, after: Config): string[] {
   return changed;
 }
 
-async function settledWithin(work: Promise<void>, ms: number): Promise<void> {
+async function settledWithin(work: Promise<void>, ms: number, hurry: AbortSignal | undefined): Promise<void> {
+  if (hurry?.aborted === true) return;
   let timer: NodeJS.Timeout | undefined;
   await Promise.race([
     work,
     new Promise<void>((resolve) => {
       timer = setTimeout(resolve, ms);
+      hurry?.addEventListener('abort', () => resolve(), { once: true });
     }),
   ]);
   clearTimeout(timer);

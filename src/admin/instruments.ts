@@ -64,6 +64,12 @@ function trafficInstruments(registers: Registry[]) {
       labelNames: ['route'],
       registers,
     }),
+    cuts: new Counter({
+      name: 'cambist_requests_cut_total',
+      help: 'Requests whose answer was not whole when they ended, by who ended them.',
+      labelNames: ['route', 'cut_by'],
+      registers,
+    }),
     retries: new Counter({
       name: 'cambist_upstream_retries_total',
       help: 'Requests sent a second time with another token, after an upstream said 401 or wanted a scope.',

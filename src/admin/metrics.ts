@@ -2,7 +2,7 @@ import { STATUS_CODES } from 'node:http';
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { Config, Route } from '../config/config.ts';
 import { ERROR_CODES, type ErrorCode } from '../errors.ts';
-import { CALLER_GONE, type ProxyObserver } from '../proxy/observer.ts';
+import { CALLER_GONE, CUTTERS, type ProxyObserver } from '../proxy/observer.ts';
 import { CACHE_RESULTS, type TokenObserver } from '../tokens/observer.ts';
 import { createInstruments, type MetricSources } from './instruments.ts';
 import { serverNames } from './server-names.ts';
@@ -68,6 +68,7 @@ export function createMetrics(version: string, sources: MetricSources): Metrics 
     timed.routes.add(name);
     of.inFlight.inc({ route: name }, 0);
     of.streams.inc({ route: name }, 0);
+    for (const by of CUTTERS) of.cuts.inc({ route: name, cut_by: by }, 0);
     for (const result of CACHE_RESULTS) of.cacheRequests.inc({ route: name, result }, 0);
     of.retries.inc({ route: name }, 0);
     const asked = serverNames(credential);
@@ -115,6 +116,7 @@ export function createMetrics(version: string, sources: MetricSources): Metrics 
         of.duration.observe({ route: label }, durationMs / 1000);
       },
       requestEnded: (route) => of.inFlight.dec({ route: route.name }),
+      requestCut: (route, by) => of.cuts.inc({ route: route.name, cut_by: by }),
       streamOpened: (route) => of.streams.inc({ route: route.name }),
       streamClosed: (route) => of.streams.dec({ route: route.name }),
       upstreamRetried: (route) => of.retries.inc({ route: route.name }),

@@ -91,6 +91,9 @@ export function createTally(nowMs: () => number): Tally {
       requestEnded(route) {
         ofRoute(route.name).inFlight -= 1;
       },
+      requestCut() {
+        // It is a metric.
+      },
       streamOpened(route) {
         ofRoute(route.name).openStreams += 1;
       },

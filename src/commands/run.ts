@@ -25,7 +25,7 @@ export const run: Command = async (args) => {
   const version = readVersion();
   logger.level = logLevelOf(config);
   logProblems(logger, problems);
-  const stopSignal = onceStopSignal();
+  const signals = stopSignals();
   endOnFault(logger);
 
   const tracing = await startTracing(process.env, version, logger);
@@ -42,13 +42,13 @@ export const run: Command = async (args) => {
   logger.info({ version, listen, admin, config: file, routes }, 'cambist is listening');
 
   reloads.begin(app, config);
-  const signal = await stopSignal;
+  const signal = await signals.first;
   reloads.close();
   logger.info({ signal, grace_ms: config.limits.shutdownGraceMs }, 'cambist is shutting down');
-  await app.stop();
-  await tracing?.shutdown();
+  await app.stop(signals.second);
+  if (!signals.second.aborted) await tracing?.shutdown();
   logger.info('cambist has stopped');
-  return EXIT.done;
+  return signals.second.aborted ? EXIT.failed : EXIT.done;
 };
 
 /** @param format `auto`: lines for a person on a terminal, JSON elsewhere */
@@ -67,18 +67,34 @@ function logDestination(format: string): ReturnType<typeof jsonLog> {
   }
 }
 
-/** Settles with the first signal to stop; a second one ends the process at once. */
-function onceStopSignal(): Promise<NodeJS.Signals> {
-  return new Promise((resolve) => {
-    let seen = false;
+interface StopSignals {
+  readonly first: Promise<NodeJS.Signals>;
+  /** Aborted by the next one. */
+  readonly second: AbortSignal;
+}
+
+/** A third signal, or what does not end within a moment of the second, ends without a word. */
+const HURRY_MS = 2000;
+
+/** The first signal asks for an end in order, the second for one at once. */
+function stopSignals(): StopSignals {
+  const second = new AbortController();
+  const exit = (): never => process.exit(EXIT.failed);
+  const first = new Promise<NodeJS.Signals>((resolve) => {
+    let seen = 0;
     for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       process.on(signal, () => {
-        if (seen) process.exit(EXIT.failed);
-        seen = true;
-        resolve(signal);
+        seen += 1;
+        if (seen === 1) resolve(signal);
+        if (seen === 2) {
+          second.abort();
+          setTimeout(exit, HURRY_MS).unref();
+        }
+        if (seen > 2) exit();
       });
     }
   });
+  return { first, second: second.signal };
 }
 
 /** A fault that nobody caught: said in the log, redacted, and the end, since nothing can be relied on after it. */

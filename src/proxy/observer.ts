@@ -17,6 +17,11 @@ export type Outcome =
   /** The caller went away before an answer. */
   | 'cancelled';
 
+/** Who ended an answer that had begun and was not whole, or a request that had none yet. */
+export type Cutter = (typeof CUTTERS)[number];
+/** `shutdown` is cambist, as it ends. */
+export const CUTTERS = ['upstream', 'caller', 'shutdown'] as const;
+
 /** The head of an answer, as it is counted. */
 export interface RequestAnswer {
   readonly method: string;
@@ -35,6 +40,7 @@ export interface ProxyObserver {
   /** `route` is undefined where none matched. */
   requestAnswered(route: Route | undefined, answer: RequestAnswer): void;
   requestEnded(route: Route): void;
+  requestCut(route: Route, by: Cutter): void;
   streamOpened(route: Route): void;
   streamClosed(route: Route): void;
   upstreamRetried(route: Route): void;

@@ -5,7 +5,7 @@ import type { RequestTarget } from '../routing/request-target.ts';
 import type { Span } from '../telemetry/tracing.ts';
 import type { IssuedToken } from '../tokens/issued.ts';
 import type { CacheResult } from '../tokens/observer.ts';
-import type { Outcome } from './observer.ts';
+import type { Cutter, Outcome } from './observer.ts';
 import type { Relay } from './relay.ts';
 import type { RequestBody } from './request-body.ts';
 
@@ -36,6 +36,8 @@ export interface Passage {
   answer: Answer | undefined;
   /** Set where the upstream's answer is handed on. */
   relay: Relay | undefined;
+  /** Set where the request ended before its answer was whole. */
+  cutBy: Cutter | undefined;
   /** Has the connection to the caller ended? */
   gone: boolean;
   /** Ends the upstream request, once there is one. */

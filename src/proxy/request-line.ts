@@ -7,21 +7,25 @@ import type { Passage } from './passage.ts';
  * @param keep is asked for a request that went well: is it among those whose line is written?
  */
 export function logRequest(logger: Logger, passage: Passage, totalMs: number, keep: () => boolean): void {
-  const { answer, error } = passage;
-  const cut = cutBy(passage);
-  if (answer !== undefined && answer.status < 400 && cut === undefined && (!logger.isLevelEnabled('info') || !keep())) {
+  const { answer, error, cutBy } = passage;
+  if (
+    answer !== undefined &&
+    answer.status < 400 &&
+    cutBy === undefined &&
+    (!logger.isLevelEnabled('info') || !keep())
+  ) {
     return;
   }
   const level = error === undefined ? 'info' : error.status < 500 ? 'warn' : 'error';
-  logger.writeJson(level, fieldsOf(passage, totalMs, cut), 'request');
+  logger.writeJson(level, fieldsOf(passage, totalMs), 'request');
 }
 
 /**
  * The fields of a request's line, of which `config/README.md` has the table. Ids, names and fixed words have no character
  * that JSON escapes, so they are put between quotes as they are.
  */
-function fieldsOf(passage: Passage, totalMs: number, cut: 'upstream' | 'caller' | undefined): string {
-  const { id, request, route, cache, answer, error, exchangeMs, stepUp } = passage;
+function fieldsOf(passage: Passage, totalMs: number): string {
+  const { id, request, route, cache, answer, error, exchangeMs, stepUp, cutBy } = passage;
   const traceId = passage.span?.traceId ?? callersTraceId(passage);
   let json = `"request_id":"${id}","total_ms":${rounded(totalMs)}`;
   if (traceId !== undefined) json += `,"trace_id":"${traceId}"`;
@@ -34,15 +38,9 @@ function fieldsOf(passage: Passage, totalMs: number, cut: 'upstream' | 'caller' 
   if (cache !== undefined) json += `,"cache":"${cache}"`;
   if (exchangeMs !== undefined) json += `,"exchange_ms":${rounded(exchangeMs)}`;
   if (stepUp !== undefined) json += `,"step_up":${JSON.stringify(stepUp.join(' '))}`;
-  if (cut !== undefined) json += `,"cut_by":"${cut}"`;
+  if (cutBy !== undefined) json += `,"cut_by":"${cutBy}"`;
   if (error !== undefined) json += `,"error":"${error.code}","err":${JSON.stringify(loggedError(error))}`;
   return json;
-}
-
-/** Who ended an answer that had begun and was not whole. */
-export function cutBy({ relay, response }: Passage): 'upstream' | 'caller' | undefined {
-  if (relay === undefined || response.writableFinished) return undefined;
-  return relay.hasFailed() ? 'upstream' : 'caller';
 }
 
 /** @see W3C Trace Context section 3.2 */

@@ -32,10 +32,10 @@ export function nameSpan({ span, request }: Passage, route: Route): void {
 }
 
 /** An answer of 4xx is no fault of a server's span; one of 5xx is. */
-export function endSpan({ span, answer, error, cache, id, stepUp }: Passage, cut: string | undefined): void {
+export function endSpan({ span, answer, error, cache, id, stepUp, cutBy }: Passage): void {
   if (span === undefined) return;
   const status = answer?.status;
-  const failed = status !== undefined && status >= 500 ? (error?.code ?? String(status)) : cut;
+  const failed = status !== undefined && status >= 500 ? (error?.code ?? String(status)) : cutBy;
   span.end(
     {
       'http.response.status_code': status,

@@ -7,10 +7,10 @@ import type { Tracing } from '../telemetry/tracing.ts';
 import type { Clock } from '../tokens/clock.ts';
 import { ownMetadata } from './caller-view.ts';
 import { headerValues, REQUEST_ID, sharesText, tokensOf } from './headers.ts';
-import { CALLER_GONE, type Outcome, type ProxyObserver } from './observer.ts';
+import { CALLER_GONE, type Cutter, type Outcome, type ProxyObserver } from './observer.ts';
 import type { Passage } from './passage.ts';
 import type { Relay } from './relay.ts';
-import { cutBy, logRequest } from './request-line.ts';
+import { logRequest } from './request-line.ts';
 import { beginSpan, endSpan, nameSpan } from './request-span.ts';
 import { asCambistError, describeProblem, type OwnAnswer } from './rescue.ts';
 
@@ -31,6 +31,10 @@ export interface Traffic {
   problem(passage: Passage, error: unknown): void;
   /** Takes no new request from now on; settles when none is under way. */
   drain(): Promise<void>;
+  /** How many requests are, and how many of them are streams or WebSockets; as the log has it. */
+  underWay(): { in_flight: number; open_streams: number };
+  /** Whatever ends from now on, cambist has cut. */
+  cut(): void;
 }
 
 export interface TrafficOptions {
@@ -47,7 +51,9 @@ const SWITCHING = 101;
 
 export function createTraffic({ clock, observer, logger, keepLine, tracing }: TrafficOptions): Traffic {
   let inFlight = 0;
+  let streams = 0;
   let draining = false;
+  let cutting = false;
   let onDrained: (() => void) | undefined;
 
   function answered(passage: Passage, status: number, outcome: Outcome): void {
@@ -66,11 +72,32 @@ export function createTraffic({ clock, observer, logger, keepLine, tracing }: Tr
     passage.gone = true;
     passage.abort?.();
     if (passage.answer === undefined) answered(passage, CALLER_GONE, 'cancelled');
-    if (passage.route !== undefined) observer.requestEnded(passage.route);
+    passage.cutBy = cutBy(passage);
+    if (passage.route !== undefined) {
+      observer.requestEnded(passage.route);
+      if (passage.cutBy !== undefined) observer.requestCut(passage.route, passage.cutBy);
+    }
     logRequest(logger, passage, clock.monotonicMs() - passage.startedMs, keepLine);
-    endSpan(passage, cutBy(passage));
+    endSpan(passage);
     inFlight -= 1;
     if (inFlight === 0) onDrained?.();
+  }
+
+  function cutBy({ relay, response }: Passage): Cutter | undefined {
+    if (response.writableFinished) return undefined;
+    if (cutting) return 'shutdown';
+    if (relay === undefined) return undefined;
+    return relay.hasFailed() ? 'upstream' : 'caller';
+  }
+
+  /** Until the request ends. */
+  function stream({ response }: Passage, route: Route): void {
+    streams += 1;
+    observer.streamOpened(route);
+    response.once('close', () => {
+      streams -= 1;
+      observer.streamClosed(route);
+    });
   }
 
   function write({ request, response }: Passage, { status, headers, body }: OwnAnswer): void {
@@ -98,6 +125,7 @@ export function createTraffic({ clock, observer, logger, keepLine, tracing }: Tr
         error: undefined,
         answer: undefined,
         relay: undefined,
+        cutBy: undefined,
         gone: false,
         abort: undefined,
       };
@@ -127,10 +155,7 @@ export function createTraffic({ clock, observer, logger, keepLine, tracing }: Tr
       const { response, route } = passage;
       passage.relay = relay;
       answered(passage, relay.status, 'forwarded');
-      if (route !== undefined && isEventStream(relay)) {
-        observer.streamOpened(route);
-        response.once('close', () => observer.streamClosed(route));
-      }
+      if (route !== undefined && isEventStream(relay)) stream(passage, route);
       relay.start(response);
     },
     answer(passage, answer) {
@@ -141,10 +166,7 @@ export function createTraffic({ clock, observer, logger, keepLine, tracing }: Tr
     switched(passage, headers) {
       const { response, route } = passage;
       answered(passage, SWITCHING, 'forwarded');
-      if (route !== undefined) {
-        observer.streamOpened(route);
-        response.once('close', () => observer.streamClosed(route));
-      }
+      if (route !== undefined) stream(passage, route);
       response.writeHead(SWITCHING, [...headers, 'connection', 'upgrade', 'upgrade', 'websocket']);
       response.flushHeaders();
     },
@@ -169,6 +191,10 @@ export function createTraffic({ clock, observer, logger, keepLine, tracing }: Tr
         onDrained = resolve;
         if (inFlight === 0) resolve();
       });
+    },
+    underWay: () => ({ in_flight: inFlight, open_streams: streams }),
+    cut() {
+      cutting = true;
     },
   };
 }

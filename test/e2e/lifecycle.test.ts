@@ -2,14 +2,15 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { startCambist } from '../harness/cambist-process.ts';
 import { eventually, soon } from '../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { startFakeUpstream } from '../harness/fake-upstream.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
+import type { LogLine } from '../harness/process-output.ts';
 import { SCENE_SERVER, startScene } from '../harness/scene.ts';
-import { answer, echo, eventStream } from '../harness/upstream-handlers.ts';
+import { answer, echo, eventStream, silence } from '../harness/upstream-handlers.ts';
 
 const SHUTTING_DOWN = 'cambist is shutting down';
 
@@ -95,16 +96,43 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   });
 }
 
-test('a stream that does not end is cut when shutdown_grace is over, and cambist ends well', async (t) => {
+const UNDER_WAY = 'requests are under way: a second signal cuts them';
+
+/** Both of what a shutdown may find: a stream that is open, and a request that has no answer. */
+async function startBusy(t: TestContext, grace: string) {
   const stream = eventStream();
-  const scene = await startScene({ change: (config) => ({ ...config, limits: { shutdown_grace: '300ms' } }) });
+  const scene = await startScene({ change: (config) => ({ ...config, limits: { shutdown_grace: grace } }) });
   t.after(scene.close);
   scene.upstream.handler = stream.handler;
   const open = await scene.open({ method: 'GET', headers: await scene.bearer() });
+  const broken = assert.rejects(open.toArray(), { code: 'ECONNRESET' });
+  scene.upstream.handler = silence;
+  const refused = assert.rejects(scene.call({ headers: await scene.bearer() }));
+  await eventually('both are with the upstream', () => scene.upstream.requests.length === 2);
+  return { scene, stream, cut: () => Promise.all([broken, refused]) };
+}
+
+/** The lines of both, which nobody but cambist has cut. */
+function assertCutByShutdown(lines: readonly LogLine[]): void {
+  const requests = lines.filter(({ msg }) => msg === 'request');
+  assert.deepEqual(requests.map(({ cut_by, outcome }) => [cut_by, outcome]).sort(), [
+    ['shutdown', 'cancelled'],
+    ['shutdown', 'forwarded'],
+  ]);
+  assert.equal(lines.at(-1)?.msg, 'cambist has stopped');
+}
+
+test('what does not end is cut when shutdown_grace is over, which the log says, and cambist ends well', async (t) => {
+  const { scene, stream, cut } = await startBusy(t, '500ms');
+  const before = Date.now();
   scene.cambist.signal('SIGTERM');
-  await assert.rejects(open.toArray(), { code: 'ECONNRESET' });
+  const waits = await scene.cambist.waitForLog(({ msg }) => msg === UNDER_WAY);
+  assert.deepEqual([waits.in_flight, waits.open_streams], [2, 1]);
+  assert.ok(Date.parse(String(waits.until)) >= before + 500);
+  await cut();
   await soon('the upstream feels it', stream.gone);
   assert.deepEqual(await soon('the end', scene.cambist.exit), { code: 0, signal: null });
+  assertCutByShutdown(scene.cambist.logs());
 });
 
 test('an idle connection does not hold up the end', async (t) => {
@@ -118,17 +146,23 @@ test('an idle connection does not hold up the end', async (t) => {
   await idle.closed();
 });
 
-test('a second signal ends at once what the first one lets finish', async (t) => {
-  const stream = eventStream();
+test('a second signal cuts at once what the first one lets finish, and every line of it is written', async (t) => {
+  const { scene, stream, cut } = await startBusy(t, '1h');
+  scene.cambist.signal('SIGINT');
+  await scene.cambist.waitForLog(({ msg }) => msg === UNDER_WAY);
+  scene.cambist.signal('SIGINT');
+  await cut();
+  await soon('the upstream feels it', stream.gone);
+  assert.deepEqual(await soon('the end', scene.cambist.exit), { code: 1, signal: null });
+  assertCutByShutdown(scene.cambist.logs());
+});
+
+test('with nothing under way a signal ends it without a word of waiting', async (t) => {
   const scene = await startScene();
   t.after(scene.close);
-  scene.upstream.handler = stream.handler;
-  const open = await scene.open({ method: 'GET', headers: await scene.bearer() });
-  open.on('error', () => {});
-  scene.cambist.signal('SIGTERM');
-  await scene.cambist.waitForLog(({ msg }) => msg === SHUTTING_DOWN);
-  scene.cambist.signal('SIGTERM');
-  assert.deepEqual(await soon('the end', scene.cambist.exit), { code: 1, signal: null });
+  scene.cambist.signal('SIGINT');
+  assert.deepEqual(await soon('the end', scene.cambist.exit), { code: 0, signal: null });
+  assert.ok(!scene.cambist.logs().some(({ msg }) => msg === UNDER_WAY));
 });
 
 test('cambist listens on a unix socket, and takes over one that a killed process left behind', async (t) => {

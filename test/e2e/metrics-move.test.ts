@@ -96,6 +96,15 @@ test('every metric moves with what it counts', async (t) => {
   await eventually('the stream is over', async () => (await cambist.metric('cambist_open_streams', ROUTE)) === 0);
   await is(0, 'cambist_requests_in_flight');
 
+  upstream.handler = (_request, response) => {
+    response.writeHead(200, { 'content-length': 100 });
+    response.write('half of it', () => setTimeout(() => response.socket?.resetAndDestroy(), 50));
+  };
+  await assert.rejects(scene.call({ headers }), { code: 'ECONNRESET' });
+  await eventually('an answer that broke off is counted', async () => {
+    return (await cambist.metric('cambist_requests_cut_total', { ...ROUTE, cut_by: 'upstream' })) === 1;
+  });
+
   upstream.handler = silence;
   const leaving = AbortSignal.timeout(200);
   await assert.rejects(scene.call({ headers, signal: leaving }));

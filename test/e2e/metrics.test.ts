@@ -42,6 +42,10 @@ const AT_ZERO: [name: string, labels: Record<string, string>][] = [
     'cambist_cache_evictions_total',
     { reason },
   ]),
+  ...['upstream', 'caller', 'shutdown'].map((cutBy): [string, Record<string, string>] => [
+    'cambist_requests_cut_total',
+    { ...ROUTE, cut_by: cutBy },
+  ]),
   ['cambist_upstream_retries_total', ROUTE],
   ['cambist_config_reloads_total', { result: 'success' }],
   ['cambist_config_reloads_total', { result: 'failure' }],

@@ -5,6 +5,7 @@ import { startTestApp } from '../harness/app.ts';
 import { eventually, soon } from '../harness/eventually.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
 import { authority, authorityFile } from '../harness/http2-gateway.ts';
+import { sumSamples } from '../harness/metric-samples.ts';
 import { assertProblem } from '../harness/problem.ts';
 import { type RawStream, startRawHttp2 } from '../harness/raw-http2.ts';
 
@@ -47,6 +48,8 @@ for (const name of CODES) {
           assert.doesNotMatch(all, /0\r\n\r\n$/);
         }
         await eventually('both are logged', () => app.logs.filter(({ msg }) => msg === 'request').length === 2);
+        const cut = { route: 'raw', cut_by: 'upstream' };
+        assert.equal(sumSamples(await app.metrics(), 'cambist_requests_cut_total', cut), 2);
         for (const { cut_by } of app.logs.filter(({ msg }) => msg === 'request')) assert.equal(cut_by, 'upstream');
       });
     }

@@ -44,6 +44,7 @@ describe('from the start', () => {
       ['cambist_request_duration_seconds', 'histogram'],
       ['cambist_requests_in_flight', 'gauge'],
       ['cambist_open_streams', 'gauge'],
+      ['cambist_requests_cut_total', 'counter'],
       ['cambist_exchanges_total', 'counter'],
       ['cambist_exchange_duration_seconds', 'histogram'],
       ['cambist_cache_requests_total', 'counter'],
@@ -80,6 +81,9 @@ describe('from the start', () => {
       for (const wanted of [
         `cambist_requests_in_flight{route="${route}"}`,
         `cambist_open_streams{route="${route}"}`,
+        ...['upstream', 'caller', 'shutdown'].map(
+          (cutter) => `cambist_requests_cut_total{route="${route}",cut_by="${cutter}"}`,
+        ),
         `cambist_upstream_retries_total{route="${route}"}`,
         `cambist_request_duration_seconds_count{route="${route}"}`,
         `cambist_requests_total{route="${route}",method="POST",code="200",outcome="forwarded"}`,
@@ -213,11 +217,13 @@ describe('what happens', () => {
     metrics.proxy.streamOpened(github);
     metrics.proxy.streamClosed(github);
     metrics.proxy.upstreamRetried(github);
+    metrics.proxy.requestCut(github, 'upstream');
     metrics.tokens.cacheAnswered('github', 'joined');
     metrics.tokens.tokenEvicted('capacity');
     metrics.tokens.credentialRead('actor token of route "github"', 1_900_000_000);
     const text = await metrics.registry.metrics();
     assert.equal(sumSamples(text, 'cambist_open_streams', { route: 'github' }), 1);
+    assert.equal(sumSamples(text, 'cambist_requests_cut_total', { route: 'github', cut_by: 'upstream' }), 1);
     assert.equal(sumSamples(text, 'cambist_upstream_retries_total', { route: 'github' }), 1);
     assert.equal(sumSamples(text, 'cambist_cache_requests_total', { route: 'github', result: 'joined' }), 1);
     assert.equal(sumSamples(text, 'cambist_cache_evictions_total', { reason: 'capacity' }), 1);
