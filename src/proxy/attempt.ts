@@ -4,7 +4,7 @@ import type { Route } from '../config/config.ts';
 import type { CambistError } from '../errors.ts';
 import { streamRewriter, turnHeaders } from './caller-view.ts';
 import { insufficientScope } from './challenges.ts';
-import { callerHeaders, headerValues, withoutLength } from './headers.ts';
+import { callerHeaders, headerValues, without } from './headers.ts';
 import type { Passage } from './passage.ts';
 import { createRelay, type Relay } from './relay.ts';
 import { upstreamError } from './upstream-error.ts';
@@ -38,6 +38,11 @@ export interface AttemptEvents {
 /** A refused token's answer is read to its end up to this size, so that the connection can be used again. */
 const MAX_DISCARDED_BYTES = 64 * 1024;
 
+/** What a 204 may not have (RFC 9110 section 8.6). */
+const LENGTH: ReadonlySet<string> = new Set(['content-length']);
+/** For the proofs that cambist makes; a caller's own are for another (RFC 9449 section 8.2). */
+const NONCE: ReadonlySet<string> = new Set(['dpop-nonce']);
+
 const NO_CONTENT = 204;
 const NOT_MODIFIED = 304;
 
@@ -54,8 +59,10 @@ export function attemptHandler(passage: Passage, route: Route, events: AttemptEv
   let ended = false;
 
   function begin(controller: Dispatcher.DispatchController, status: number): void {
-    const given = callerHeaders((controller.rawHeaders ?? []) as Buffer[]);
-    const headers = turnHeaders(status === NO_CONTENT ? withoutLength(given) : given, passage, route);
+    let given = callerHeaders((controller.rawHeaders ?? []) as Buffer[]);
+    if (status === NO_CONTENT) given = without(given, LENGTH);
+    if (onNonce !== undefined) given = without(given, NONCE);
+    const headers = turnHeaders(given, passage, route);
     const header = (name: string): string | undefined => headerValues(headers, name)[0];
     const rewriter = streamRewriter(passage, route, status, header);
     relay = createRelay(controller, status, headers, () => passage.request.complete, rewriter);

@@ -92,7 +92,8 @@ export function callerHeaders(raw: readonly Buffer[]): string[] {
   return listed === undefined ? headers : without(headers, listed);
 }
 
-function without(headers: string[], names: ReadonlySet<string>): string[] {
+/** Headers less those of some lower-case names. */
+export function without(headers: string[], names: ReadonlySet<string>): string[] {
   const kept: string[] = [];
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] as string;
@@ -101,13 +102,8 @@ function without(headers: string[], names: ReadonlySet<string>): string[] {
   return kept;
 }
 
-/** Not dropped for being listed in `Connection`: without it the message ends somewhere else. */
+/** Never dropped for being listed in `Connection`: without it the message ends somewhere else. */
 const FRAMING = 'content-length';
-
-/** What a 204 may not have (RFC 9110 section 8.6). */
-export function withoutLength(headers: string[]): string[] {
-  return without(headers, new Set([FRAMING]));
-}
 
 /** The names that `Connection` lists, or undefined where it lists none but the usual. */
 function connectionOptions(values: readonly string[], known?: ReadonlySet<string>): ReadonlySet<string> | undefined {

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { CambistError } from '../../../src/errors.ts';
 import { createLogger, type Logger } from '../../../src/logger.ts';
+import { CUTTERS } from '../../../src/proxy/observer.ts';
 import type { Passage } from '../../../src/proxy/passage.ts';
 import { callersTraceId, logRequest } from '../../../src/proxy/request-line.ts';
 import { LOG_FIELDS } from '../../../src/telemetry/log-fields.ts';
@@ -17,7 +18,6 @@ function passage(answer: Partial<Passage['answer']> & object, rawHeaders: string
   return {
     id: 'r-1',
     request: { method: 'POST', rawHeaders },
-    response: { writableFinished: true },
     answer: { status: 200, outcome: 'forwarded', durationMs: 1.23456, ...answer },
     ...more,
   } as unknown as Passage;
@@ -51,11 +51,7 @@ test('of requests that went well as many are written as are to be kept', () => {
 test('a request that did not go well is written, however few are kept', () => {
   assert.equal(lineOf(passage({ status: 404 }), false)?.status, 404);
   assert.equal(lineOf(passage({ status: 499, outcome: 'cancelled' }), false)?.status, 499);
-  const cut = {
-    relay: { hasFailed: () => true },
-    response: { writableFinished: false },
-  } as unknown as Partial<Passage>;
-  assert.equal(lineOf(passage({}, [], cut), false)?.cut_by, 'upstream');
+  assert.equal(lineOf(passage({}, [], { cutBy: 'upstream' }), false)?.cut_by, 'upstream');
   const error = new CambistError('ERR_OVERLOADED', 'full');
   const line = lineOf(passage({ status: 503, outcome: 'failed' }, [], { error }), false);
   assert.deepEqual([line?.level, line?.error], ['error', 'ERR_OVERLOADED']);
@@ -104,16 +100,14 @@ test('a line that is put together by hand is what the logger would write of the 
     exchangeMs: maybe(ms),
     stepUp: maybe(fc.array(fc.string())),
     error: maybe(fault),
-    isCut: fc.boolean(),
+    cutBy: maybe(fc.constantFrom(...CUTTERS)),
     totalMs: ms,
   });
   fc.assert(
-    fc.property(found, ({ method, trace, isCut, totalMs, ...rest }) => {
+    fc.property(found, ({ method, trace, totalMs, ...rest }) => {
       const of = {
         ...rest,
         request: { method, rawHeaders: trace === undefined ? [] : ['traceparent', trace] },
-        response: { writableFinished: !isCut },
-        relay: { hasFailed: () => true },
       } as unknown as Passage;
       const byHand = written((logger) => logRequest(logger, of, totalMs, () => true));
       const { level, time: _time, msg, ...fields } = JSON.parse(byHand) as Record<string, unknown>;
