@@ -155,12 +155,13 @@ function drained(stream: ClientHttp2Stream): Promise<void> {
 /** Each header is one field, but the lines of `cookie` (RFC 9113 section 8.2.3). `Host` is `:authority`. */
 function fieldsOf({ origin, path, method, headers }: Dispatcher.DispatchOptions): OutgoingHttpHeaders {
   const { protocol, host } = new URL(String(origin));
-  const fields: Record<string, string> = {
+  // A header may have the name of what every object has.
+  const fields: Record<string, string> = Object.assign(Object.create(null), {
     ':method': method,
     ':scheme': protocol.slice(0, -1),
     ':authority': host,
     ':path': path,
-  };
+  });
   const flat = (headers ?? []) as readonly string[];
   for (let i = 0; i < flat.length; i += 2) {
     const name = flat[i] === 'host' ? ':authority' : (flat[i] as string);

@@ -23,7 +23,7 @@ test('HTTP/2 is spoken to an upstream that offers it, with the bearer and everyt
       'Connection',
       'close, x-hop',
     ],
-    ...['X-Hop', '1', 'Content-Length', '5'],
+    ...['X-Hop', '1', 'Content-Length', '5', 'Constructor', 'c', '__proto__', 'p'],
   ];
   const { status, text } = await call(`${app.url}/github/x?y`, { method: 'POST', headers, body: 'hello' });
   assert.equal(status, 200);
@@ -38,6 +38,8 @@ test('HTTP/2 is spoken to an upstream that offers it, with the bearer and everyt
   assert.equal(received.headers['x-tag'], 'a, b');
   assert.equal(received.headers.cookie, 'a=1; b=2');
   assert.equal(received.headers['x-hop'], undefined);
+  assert.equal(received.headers.constructor, 'c');
+  assert.ok(text.includes('"__proto__":"p"'), text);
   assert.equal(state.requests.length, 1);
 });
 
