@@ -5,8 +5,8 @@ import { parse, stringify } from 'yaml';
 import { createMetrics } from '../../../src/admin/metrics.ts';
 import { parseConfig } from '../../../src/config/load.ts';
 import { ERROR_CODES } from '../../../src/errors.ts';
+import { problemsOfManifest, problemsOfPart } from '../../harness/kubernetes-schema.ts';
 import { NOTHING_YET } from '../../harness/metric-sources.ts';
-import { problemsOfManifest, problemsOfPart } from './kubernetes-schema.ts';
 import { exampleConfigText, parseDocuments, readDeployFile } from './manifests.ts';
 
 const root = new URL('../../../', import.meta.url);

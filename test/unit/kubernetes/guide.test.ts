@@ -8,9 +8,9 @@ import { OPTION_TEXTS, parseOptions } from '../../../src/kubernetes/options.ts';
 import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
 import { createWebhookMetrics } from '../../../src/kubernetes/webhook-metrics.ts';
 import { changeManifest } from '../../../src/kubernetes/workloads.ts';
+import { problemsOfManifest } from '../../harness/kubernetes-schema.ts';
 import { codeWords, fencedBlocks, tableRows } from '../../harness/markdown.ts';
 import { request } from './samples.ts';
-import { problemsOf } from './schemas.ts';
 
 const guide = readFileSync('deploy/README.md', 'utf8');
 const kagent = fencedBlocks(guide, 'yaml kagent').map((block) => parse(block, { version: '1.1' }) as JsonObject);
@@ -42,7 +42,7 @@ test('the guide names every metric of the webhook with its labels', () => {
 
 test("kagent's own schemas take every manifest of the kagent section", () => {
   assert.equal(kagent.length, 3);
-  for (const manifest of kagent) assert.deepEqual(problemsOf(manifest), [], String(manifest.kind));
+  for (const manifest of kagent) assert.deepEqual(problemsOfManifest(manifest), [], String(manifest.kind));
 });
 
 test('the Agent of the guide, injected, is one that kagent takes, with cambist in its pods', () => {
@@ -53,7 +53,7 @@ test('the Agent of the guide, injected, is one that kagent takes, with cambist i
     notes.map(({ outcome }) => outcome),
     ['injected'],
   );
-  assert.deepEqual(problemsOf(manifest as JsonObject), []);
+  assert.deepEqual(problemsOfManifest(manifest as JsonObject), []);
   const deployment = getIn(manifest, ['spec', 'declarative', 'deployment']);
   assert.equal(getIn(deployment, ['extraContainers', 0, 'name']), 'cambist');
   const mounted = objectsOf(getIn(deployment, ['extraContainers', 0, 'volumeMounts'])).map(({ name }) => name);

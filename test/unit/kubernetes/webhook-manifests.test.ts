@@ -5,8 +5,8 @@ import { parseArgs } from 'node:util';
 import { INJECTION_FLAGS, writtenOptions } from '../../../src/kubernetes/flags.ts';
 import { getIn, type JsonObject, objectsOf } from '../../../src/kubernetes/json.ts';
 import { parseOptions } from '../../../src/kubernetes/options.ts';
+import { problemsOfManifest } from '../../harness/kubernetes-schema.ts';
 import { parseDocuments } from '../deploy/manifests.ts';
-import { problemsOf } from './schemas.ts';
 
 const folder = new URL('../../../deploy/webhook/', import.meta.url);
 const FILES = ['base', 'cert-manager'].flatMap((name) =>
@@ -31,7 +31,7 @@ const service = manifest('Service');
 
 for (const file of FILES.filter((name) => !/kustomization|inject-ca/.test(name))) {
   test(`an API server would take deploy/webhook/${file}, unknown fields refused`, () => {
-    for (const one of manifests(file)) assert.deepEqual(problemsOf(one), []);
+    for (const one of manifests(file)) assert.deepEqual(problemsOfManifest(one), []);
     assert.deepEqual(parseDocuments(read(file), '1.1'), parseDocuments(read(file), '1.2'));
   });
 }

@@ -4,8 +4,8 @@ import { getIn, type Json, type JsonObject, type Path, setIn } from '../../../sr
 import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
 import { uninjectPod } from '../../../src/kubernetes/pod-restoration.ts';
 import { changeManifest } from '../../../src/kubernetes/workloads.ts';
+import { problemsOfManifest } from '../../harness/kubernetes-schema.ts';
 import { request } from './samples.ts';
-import { problemsOf } from './schemas.ts';
 
 const OPTIONS = {
   image: 'r/cambist:1',
@@ -76,10 +76,10 @@ const inject = (manifest: Json) =>
 
 for (const [what, { manifest, sidecar }] of Object.entries(SAMPLES)) {
   test(`${what}: the sidecar is put where its pod is, the API server takes it, and it comes out again`, () => {
-    assert.deepEqual(problemsOf(manifest), [], 'before');
+    assert.deepEqual(problemsOfManifest(manifest), [], 'before');
     const injected = inject(manifest).manifest as JsonObject;
     assert.equal(getIn(injected, [...sidecar, 'name']), 'cambist');
-    assert.deepEqual(problemsOf(injected), []);
+    assert.deepEqual(problemsOfManifest(injected), []);
     assert.deepEqual(inject(injected).notes[0]?.outcome, 'unchanged');
     assert.deepEqual(changeManifest(injected, uninjectPod).manifest, manifest);
   });
@@ -89,7 +89,7 @@ test('a classic sidecar is taken by the API server as well', () => {
   const { manifest } = SAMPLES.Deployment as Sample;
   const written = { ...OPTIONS, sidecar: 'classic', 'log-level': 'debug', 'image-pull-policy': 'Always' };
   const classic = changeManifest(manifest, (template) => injectPod(template, request({ written })));
-  assert.deepEqual(problemsOf(classic.manifest as JsonObject), []);
+  assert.deepEqual(problemsOfManifest(classic.manifest as JsonObject), []);
 });
 
 test('an injected container keeps the restricted Pod Security Standard, on a root that it cannot write', () => {

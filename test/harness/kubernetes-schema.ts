@@ -1,0 +1,115 @@
+import { readFileSync } from 'node:fs';
+import { Ajv, type ValidateFunction } from 'ajv';
+import { parse } from 'yaml';
+
+type Schema = Record<string, unknown>;
+
+interface ApiSchemas {
+  readonly components: { readonly schemas: Schema };
+}
+
+interface CustomResource {
+  readonly spec: { readonly versions: readonly { readonly name: string; readonly schema: Schema }[] };
+}
+
+/** What every manifest has. */
+export interface KindOfManifest {
+  readonly apiVersion?: unknown;
+  readonly kind?: unknown;
+}
+
+// JSON is YAML, too.
+const fixture = <T>(name: string): T =>
+  parse(readFileSync(new URL(`../fixtures/crds/${name}`, import.meta.url), 'utf8')) as T;
+
+/** Kubernetes 1.37's own schemas, closed as an API server under strict field validation closes them. */
+const schemas = closeObjects({
+  ...fixture<ApiSchemas>('kubernetes-v1.37.json').components.schemas,
+  ...fixture<ApiSchemas>('kubernetes-workloads-v1.37.json').components.schemas,
+});
+
+// Formats such as int32 and patterns in Go's dialect are not JSON Schema's own.
+const ajv = new Ajv({ strict: false, allErrors: true, validateFormats: false, unicodeRegExp: false });
+ajv.addSchema({ $id: 'kubernetes', components: { schemas } });
+
+const BUILT_IN: Readonly<Record<string, string>> = {
+  'v1 ConfigMap': 'core.v1.ConfigMap',
+  'v1 Namespace': 'core.v1.Namespace',
+  'v1 Pod': 'core.v1.Pod',
+  'v1 Secret': 'core.v1.Secret',
+  'v1 Service': 'core.v1.Service',
+  'v1 ServiceAccount': 'core.v1.ServiceAccount',
+  'apps/v1 Deployment': 'apps.v1.Deployment',
+  'apps/v1 StatefulSet': 'apps.v1.StatefulSet',
+  'apps/v1 DaemonSet': 'apps.v1.DaemonSet',
+  'apps/v1 ReplicaSet': 'apps.v1.ReplicaSet',
+  'autoscaling/v2 HorizontalPodAutoscaler': 'autoscaling.v2.HorizontalPodAutoscaler',
+  'batch/v1 Job': 'batch.v1.Job',
+  'batch/v1 CronJob': 'batch.v1.CronJob',
+  'networking.k8s.io/v1 NetworkPolicy': 'networking.v1.NetworkPolicy',
+  'policy/v1 PodDisruptionBudget': 'policy.v1.PodDisruptionBudget',
+  'admissionregistration.k8s.io/v1 MutatingWebhookConfiguration':
+    'admissionregistration.v1.MutatingWebhookConfiguration',
+};
+
+const CUSTOM: Readonly<Record<string, string>> = {
+  'cert-manager.io/v1 Certificate': 'cert-manager.io_certificates.v1.19.0.json',
+  'cert-manager.io/v1 Issuer': 'cert-manager.io_issuers.v1.19.0.json',
+  'kagent.dev/v1alpha2 Agent': 'kagent.dev_agents.v0.9.12.json',
+  'kagent.dev/v1alpha2 RemoteMCPServer': 'kagent.dev_remotemcpservers.v0.9.12.json',
+  'monitoring.coreos.com/v1 PodMonitor': 'monitoring.coreos.com_podmonitors.yaml',
+  'monitoring.coreos.com/v1 PrometheusRule': 'monitoring.coreos.com_prometheusrules.yaml',
+};
+
+const checks = new Map<string, ValidateFunction>();
+
+/** What an API server would say against a whole manifest, unknown fields refused; empty where it would take it. */
+export function problemsOfManifest(manifest: KindOfManifest): string[] {
+  const kind = `${manifest.apiVersion} ${manifest.kind}`;
+  const schema = schemaOf(kind);
+  if (schema === undefined) return [`no schema for "${kind}"`];
+  const check = checks.get(kind) ?? ajv.compile(schema);
+  checks.set(kind, check);
+  return problems(check, manifest);
+}
+
+/** The same for a part of one, by the name of its type in core/v1: `PodSpec`, `Container`. */
+export function problemsOfPart(type: string, value: unknown): string[] {
+  return problems(ajv.compile(reference(`io.k8s.api.core.v1.${type}`)), value);
+}
+
+function problems(check: ValidateFunction, value: unknown): string[] {
+  if (check(value)) return [];
+  return (check.errors ?? []).map((e) => `${e.instancePath} ${e.message} ${JSON.stringify(e.params)}`);
+}
+
+function schemaOf(kind: string): Schema | undefined {
+  const builtIn = BUILT_IN[kind];
+  if (builtIn !== undefined) return reference(`io.k8s.api.${builtIn}`);
+  const custom = CUSTOM[kind];
+  if (custom === undefined) return undefined;
+  const [, version = ''] = kind.split(' ')[0]?.split('/') ?? [];
+  const schema = fixture<CustomResource>(custom).spec.versions.find(({ name }) => name === version)?.schema;
+  const metadata = reference('io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta');
+  return { allOf: [closeObjects(schema?.openAPIV3Schema), { properties: { metadata } }] };
+}
+
+function reference(name: string): Schema {
+  return { $ref: `kubernetes#/components/schemas/${name}` };
+}
+
+/** Where a schema lists the fields, no other is taken. */
+function closeObjects(schema: unknown): unknown {
+  if (Array.isArray(schema)) return schema.map(closeObjects);
+  if (typeof schema !== 'object' || schema === null) return schema;
+  const readable = Object.entries(schema).filter(([key, value]) => key !== 'pattern' || !isGoPattern(value));
+  const closed: Schema = Object.fromEntries(readable.map(([key, value]) => [key, closeObjects(value)]));
+  const listsFields = closed.type === 'object' && typeof closed.properties === 'object';
+  const isOpen = 'additionalProperties' in closed || closed['x-kubernetes-preserve-unknown-fields'] === true;
+  return listsFields && !isOpen ? { ...closed, additionalProperties: false } : closed;
+}
+
+/** One that begins with flags, which no regular expression of JavaScript does. */
+function isGoPattern(pattern: unknown): boolean {
+  return typeof pattern === 'string' && pattern.startsWith('^(?i)');
+}
