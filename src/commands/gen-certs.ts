@@ -1,6 +1,7 @@
 import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
+import type { Secret } from 'kubernetes-types/core/v1.js';
 import { stringify } from 'yaml';
 import { createWebhookCertificates, type WebhookCertificates } from '../kubernetes/certificates.ts';
 import { changeFiles } from '../kubernetes/manifest-files.ts';
@@ -8,7 +9,7 @@ import { ManifestError } from '../kubernetes/manifest-stream.ts';
 import { type ServiceName, setCaBundle } from '../kubernetes/webhook-configuration.ts';
 import { type Command, EXIT, UsageError } from './command.ts';
 
-/** Makes the webhook's certificate: prints its Secret, and the manifests that were given with `caBundle` filled in. */
+/** Makes the webhook's certificate: prints its Secret, after the manifests that were given, with `caBundle` filled in. */
 export const genCerts: Command = async (args) => {
   const { values, positionals } = parseArgs({
     args: [...args],
@@ -26,7 +27,10 @@ export const genCerts: Command = async (args) => {
     process.stdout.write(USAGE);
     return EXIT.done;
   }
-  if (positionals.length === 0) throw new UsageError('name the file with the webhook configuration, or -');
+  const bare = positionals.length === 0;
+  if (bare && values.trust !== undefined) {
+    throw new UsageError('--trust goes into caBundle: name the file with the webhook configuration, or -');
+  }
   const days = Number(values.days);
   if (!Number.isInteger(days) || days < 1 || days > MAX_DAYS) throw new UsageError(`--days must be 1 to ${MAX_DAYS}`);
   const service = { name: values.service, namespace: values.namespace };
@@ -37,6 +41,11 @@ export const genCerts: Command = async (args) => {
   try {
     const trusted = values.trust === undefined ? '' : await readTrusted(values.trust);
     const made = await createWebhookCertificates(hostsOf(service), days);
+    const secret = stringify(secretManifest(values.secret, service, made), { lineWidth: 0 });
+    if (bare) {
+      process.stdout.write(secret);
+      return EXIT.done;
+    }
     const bundle = made.ca + trusted;
     const { text, notes } = await changeFiles(positionals, (manifest) => setCaBundle(manifest, service, bundle));
     if (notes.length === 0) {
@@ -44,9 +53,7 @@ export const genCerts: Command = async (args) => {
     }
     for (const { object, reasons } of notes) console.error(`${object}: ${reasons.join('; ')}`);
     // The Secret comes last: by then both the new certificate and the old one are trusted.
-    process.stdout.write(
-      `${text.trimEnd()}\n---\n${stringify(secretManifest(values.secret, service, made), { lineWidth: 0 })}`,
-    );
+    process.stdout.write(`${text.trimEnd()}\n---\n${secret}`);
     return EXIT.done;
   } catch (error) {
     if (!(error instanceof ManifestError)) throw error;
@@ -81,13 +88,14 @@ function secretManifest(name: string, { namespace }: ServiceName, { ca, cert, ke
     metadata: { name, namespace, labels: { 'app.kubernetes.io/name': 'cambist-webhook' } },
     type: 'kubernetes.io/tls',
     stringData: { 'tls.crt': cert, 'tls.key': key, 'ca.crt': ca },
-  };
+  } satisfies Secret;
 }
 
-const USAGE = `Usage: cambist gen-certs [options] FILE... | -
+const USAGE = `Usage: cambist gen-certs [options] [FILE... | -]
 
 Makes a certificate for the webhook, where there is no cert-manager. Prints the manifests with caBundle filled in wherever
-the Service is called, and a Secret with tls.crt, tls.key and ca.crt. The authority's own key is thrown away.
+the Service is called, and a Secret with tls.crt, tls.key and ca.crt; without a file the Secret alone. The authority's own
+key is thrown away.
 
   --service NAME    the webhook's Service (cambist-webhook)
   --namespace NAME  where it is (cambist-system)

@@ -1,3 +1,4 @@
+import type { EnvVar } from 'kubernetes-types/core/v1.js';
 import { getIn, isArray, type JsonObject, objectsOf, setIn, textOf } from './json.ts';
 import type { PodLayout } from './pod-layout.ts';
 import { SIDECAR_NAME } from './sidecar.ts';
@@ -30,7 +31,7 @@ export function addProxyEnv(template: JsonObject, layout: PodLayout, port: numbe
     const wanted = { HTTP_PROXY: `http://127.0.0.1:${port}`, NO_PROXY };
     const added = Object.entries(wanted).flatMap(([variable, value]) => {
       if (!present.has(variable))
-        return [variable, variable.toLowerCase()].map((spelled) => ({ name: spelled, value }));
+        return [variable, variable.toLowerCase()].map((spelled) => ({ name: spelled, value }) satisfies EnvVar);
       notes.push(`container "${name}" has ${variable} already: left as it is`);
       return [];
     });

@@ -1,3 +1,4 @@
+import type { Container, Probe, ResourceRequirements, Volume } from 'kubernetes-types/core/v1.js';
 import type { JsonObject } from './json.ts';
 import type { InjectionOptions } from './options.ts';
 
@@ -29,7 +30,7 @@ const MIN_WAIT_SECONDS = 5;
  */
 export function sidecarContainer(options: InjectionOptions, gracePeriodSeconds: number): JsonObject {
   const { image, imagePullPolicy, sidecar, logLevel, adminPort, secret, tokenAudience } = options;
-  const probe = (path: string, more: JsonObject): JsonObject => ({ httpGet: { path, port: ADMIN_PORT_NAME }, ...more });
+  const probe = <T extends Probe>(path: string, more: T) => ({ httpGet: { path, port: ADMIN_PORT_NAME }, ...more });
   return {
     name: SIDECAR_NAME,
     image,
@@ -73,7 +74,7 @@ export function sidecarContainer(options: InjectionOptions, gracePeriodSeconds: 
         ? []
         : [{ name: 'cambist-token', mountPath: '/var/run/secrets/tokens', readOnly: true }]),
     ],
-  };
+  } satisfies Container;
 }
 
 /** The volumes that the container mounts. */
@@ -87,7 +88,7 @@ export function sidecarVolumes({ configMap, secret, tokenAudience }: InjectionOp
     ...(tokenAudience === undefined
       ? []
       : [{ name: 'cambist-token', projected: { sources: [{ serviceAccountToken: token }] } }]),
-  ];
+  ] satisfies Volume[];
 }
 
 function resourcesOf({ cpuRequest, memoryRequest, cpuLimit, memoryLimit }: InjectionOptions): JsonObject {
@@ -96,5 +97,5 @@ function resourcesOf({ cpuRequest, memoryRequest, cpuLimit, memoryLimit }: Injec
     ...(memoryLimit === undefined ? {} : { memory: memoryLimit }),
   };
   const requests = { cpu: cpuRequest, memory: memoryRequest };
-  return Object.keys(limits).length === 0 ? { requests } : { requests, limits };
+  return (Object.keys(limits).length === 0 ? { requests } : { requests, limits }) satisfies ResourceRequirements;
 }

@@ -6,7 +6,8 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { parseAllDocuments } from 'yaml';
+import type { Secret } from 'kubernetes-types/core/v1.js';
+import { parse, parseAllDocuments } from 'yaml';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually } from '../harness/eventually.ts';
 import { recordOutput } from '../harness/process-output.ts';
@@ -115,6 +116,19 @@ test('gen-certs fills in caBundle, touches nothing else, and adds the Secret tha
     configuration.replace(/^ *caBundle: .*\n/m, '').trimEnd(),
     (await readFile(CONFIGURATION, 'utf8')).trimEnd(),
   );
+});
+
+test('without a file, gen-certs prints the Secret alone, for the chart', async () => {
+  const { code, stdout, stderr } = await runCommand(['gen-certs', '--namespace', 'elsewhere']);
+  assert.deepEqual([code, stderr], [0, '']);
+  const secret = parse(stdout) as Secret;
+  assert.deepEqual(
+    [secret.kind, secret.metadata?.name, secret.metadata?.namespace],
+    ['Secret', 'cambist-webhook', 'elsewhere'],
+  );
+  const server = new X509Certificate(secret.stringData?.['tls.crt'] ?? '');
+  assert.ok(server.verify(new X509Certificate(secret.stringData?.['ca.crt'] ?? '').publicKey));
+  assert.ok(server.checkHost('cambist-webhook.elsewhere.svc'));
 });
 
 test('renewed with --trust, the old certificate stays trusted beside the new one', async (t) => {

@@ -80,7 +80,12 @@ test('what cannot be read, or is no YAML, is said with its name', async () => {
 });
 
 test('wrong usage is told apart', async () => {
-  for (const args of [['inject', ...FLAGS], ['uninject'], ['inject', '--imag', 'x', '-'], ['gen-certs']]) {
+  for (const args of [
+    ['inject', ...FLAGS],
+    ['uninject'],
+    ['inject', '--imag', 'x', '-'],
+    ['gen-certs', '--trust', 'x'],
+  ]) {
     const { code, stdout } = await runCommand(args);
     assert.deepEqual([code, stdout], [2, ''], args.join(' '));
   }
