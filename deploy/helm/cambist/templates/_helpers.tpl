@@ -1,0 +1,120 @@
+{{/* Names and labels take a list: the root, and "webhook" or "gateway". */}}
+
+{{- define "cambist.name" -}}
+{{- $root := index . 0 }}
+{{- $release := $root.Release.Name }}
+{{- $full := $root.Values.fullnameOverride | default (contains "cambist" $release | ternary $release (printf "%s-cambist" $release)) }}
+{{- printf "%s-%s" ($full | trunc 50 | trimSuffix "-") (index . 1) }}
+{{- end }}
+
+{{- define "cambist.selector" -}}
+app.kubernetes.io/name: cambist-{{ index . 1 }}
+app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+{{- end }}
+
+{{- define "cambist.labels" -}}
+{{- $root := index . 0 }}
+{{- include "cambist.selector" . }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- define "cambist.metadata" -}}
+name: {{ include "cambist.name" . }}
+namespace: {{ (index . 0).Release.Namespace }}
+labels:
+  {{- include "cambist.labels" . | nindent 2 }}
+{{- end }}
+
+{{- define "cambist.image" -}}
+{{- with .Values.image -}}
+{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}{{ with .digest }}@{{ . }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{/* The part of a pod's spec that both have. */}}
+{{- define "cambist.pod" -}}
+{{- $root := index . 0 }}
+{{- $values := index $root.Values (index . 1) -}}
+serviceAccountName: {{ include "cambist.name" . }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  seccompProfile:
+    type: RuntimeDefault
+# One node that goes away does not take all of them with it.
+topologySpreadConstraints:
+  - maxSkew: 1
+    topologyKey: kubernetes.io/hostname
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "cambist.selector" . | nindent 8 }}
+{{- with $root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- range $key := list "nodeSelector" "tolerations" "affinity" "priorityClassName" }}
+{{- with index $values $key }}
+{{ $key }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "cambist.containerSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+readOnlyRootFilesystem: true
+allowPrivilegeEscalation: false
+privileged: false
+capabilities:
+  drop: [ALL]
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{/* Labels and annotations of a pod. */}}
+{{- define "cambist.podMetadata" -}}
+{{- $values := index (index . 0).Values (index . 1) -}}
+labels:
+  {{- include "cambist.selector" . | nindent 2 }}
+  {{- with $values.podLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with $values.podAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "cambist.podMonitor" -}}
+{{- $monitor := (index . 0).Values.monitoring.podMonitor -}}
+apiVersion: monitoring.coreos.com/v1
+kind: PodMonitor
+metadata:
+  {{- include "cambist.metadata" . | nindent 2 }}
+    {{- with $monitor.labels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+spec:
+  selector:
+    matchLabels:
+      {{- include "cambist.selector" . | nindent 6 }}
+  podMetricsEndpoints:
+    - port: cambist-admin
+      path: /metrics
+      interval: {{ $monitor.interval }}
+{{- end }}
+
+{{/* Who may read the metrics: a rule of a NetworkPolicy. */}}
+{{- define "cambist.monitoringRule" -}}
+- from:
+    {{- toYaml . | nindent 4 }}
+  ports:
+    # By number: several network plugins do not know the names of ports.
+    - port: 9180
+{{- end }}
