@@ -20,9 +20,18 @@ export interface CommandOptions {
 }
 
 /** Runs one command of the built program to its end, as `['validate', '--config', file]`. */
-export async function runCommand(args: readonly string[], options: CommandOptions = {}): Promise<CommandResult> {
+export function runCommand(args: readonly string[], options: CommandOptions = {}): Promise<CommandResult> {
+  return runProgram(process.execPath, [BUILT_PROGRAM, ...args], options);
+}
+
+/** Runs any program to its end. */
+export async function runProgram(
+  program: string,
+  args: readonly string[],
+  options: CommandOptions = {},
+): Promise<CommandResult> {
   const { env = {}, input = '', cwd } = options;
-  const child = spawn(process.execPath, [BUILT_PROGRAM, ...args], {
+  const child = spawn(program, args, {
     env: { ...process.env, ...env },
     stdio: 'pipe',
     ...(cwd === undefined ? {} : { cwd }),

@@ -1,8 +1,8 @@
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { runTool } from '../harness/cached-install.ts';
+import { freePort, startServer } from '../harness/server-process.ts';
 import { cachedFolder } from './cache.ts';
-import { freePort, startServer } from './server-process.ts';
 
 const VERSION = '26.7.3';
 const ARTIFACT = `org.keycloak:keycloak-quarkus-dist:${VERSION}:zip`;

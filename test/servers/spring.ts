@@ -2,8 +2,8 @@ import { cp, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { runTool } from '../harness/cached-install.ts';
+import { freePort, startServer } from '../harness/server-process.ts';
 import { cachedFolder } from './cache.ts';
-import { freePort, startServer } from './server-process.ts';
 
 const SOURCES = fileURLToPath(new URL('spring/', import.meta.url));
 const START_TIMEOUT_MS = 60_000;

@@ -2,8 +2,8 @@ import { copyFile, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { runTool } from '../harness/cached-install.ts';
+import { freePort, startServer } from '../harness/server-process.ts';
 import { cachedFolder } from './cache.ts';
-import { freePort, startServer } from './server-process.ts';
 
 const SOURCES = ['go.mod', 'go.sum', 'main.go'];
 const START_TIMEOUT_MS = 30_000;

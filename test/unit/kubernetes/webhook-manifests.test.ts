@@ -47,7 +47,11 @@ test('each kustomization names every file beside it, and none that is not there'
 });
 
 test('pods are asked for by label, and neither kube-system nor its own namespace depends on the webhook', () => {
-  assert.deepEqual(webhook.objectSelector, { matchLabels: { 'cambist.dev/inject': 'enabled' } });
+  const labels = [
+    { key: 'cambist.dev/inject', operator: 'Exists' },
+    { key: 'cambist.dev/inject', operator: 'NotIn', values: ['disabled'] },
+  ];
+  assert.deepEqual(webhook.objectSelector, { matchExpressions: labels });
   const namespaces = [
     { key: 'kubernetes.io/metadata.name', operator: 'NotIn', values: ['kube-system', 'cambist-system'] },
   ];

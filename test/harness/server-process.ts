@@ -2,7 +2,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
-import { closeServer, listen } from '../harness/http-server.ts';
+import { Agent, request } from 'undici';
+import { closeServer, listen } from './http-server.ts';
 
 export interface ServerProcess {
   /** All that it printed. */
@@ -17,6 +18,8 @@ export interface ServerOptions {
   cwd: string;
   /** Answers 200 when the server is ready. */
   readyUrl: string;
+  /** Where that is https: PEM that is trusted, and nothing else. */
+  ca?: string;
   startTimeoutMs: number;
 }
 
@@ -28,7 +31,7 @@ const STOP_TIMEOUT_MS = 15_000;
  * @throws Error with all that it printed where it ends before that, or takes too long
  */
 export async function startServer(options: ServerOptions): Promise<ServerProcess> {
-  const { command, args, cwd, env = {}, readyUrl, startTimeoutMs } = options;
+  const { command, args, cwd, env = {}, readyUrl, ca, startTimeoutMs } = options;
   const child = spawn(command, args, { cwd, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
   let output = '';
   for (const stream of [child.stdout, child.stderr]) {
@@ -41,7 +44,7 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
     failure = new Error(`"${command}" is not on this machine: install it to run this test`, { cause: error });
   });
   const deadlineMs = Date.now() + startTimeoutMs;
-  while (!(await answers(readyUrl))) {
+  while (!(await answers(readyUrl, ca))) {
     const ended = child.exitCode !== null || child.signalCode !== null;
     if (failure === undefined && !ended && Date.now() < deadlineMs) {
       await delay(POLL_INTERVAL_MS);
@@ -53,14 +56,17 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
   return { output: () => output, close: () => stop(child) };
 }
 
-function answers(url: string): Promise<boolean> {
-  return fetch(url).then(
-    async (response) => {
-      await response.arrayBuffer();
-      return response.ok;
-    },
-    () => false,
-  );
+async function answers(url: string, ca: string | undefined): Promise<boolean> {
+  const dispatcher = new Agent(ca === undefined ? {} : { connect: { ca } });
+  try {
+    const { statusCode, body } = await request(url, { dispatcher });
+    await body.dump();
+    return statusCode === 200;
+  } catch {
+    return false;
+  } finally {
+    await dispatcher.close();
+  }
 }
 
 async function stop(child: ChildProcess): Promise<void> {

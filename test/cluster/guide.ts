@@ -1,0 +1,17 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { fencedBlocks } from '../harness/markdown.ts';
+
+const guide = readFileSync(new URL('../../deploy/README.md', import.meta.url), 'utf8');
+
+/** What the Kubernetes guide tells its reader to type, in the block that has this text. */
+export function guideScript(text: string): string {
+  const found = fencedBlocks(guide, 'sh').filter((block) => block.includes(text));
+  assert.equal(found.length, 1, `blocks of the guide with "${text}"`);
+  return found[0] ?? '';
+}
+
+/** The manifests that the guide shows, in blocks of this language. */
+export function guideManifests(language: 'yaml' | 'yaml kagent'): string[] {
+  return fencedBlocks(guide, language);
+}

@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { type Cluster, startCluster } from './cluster.ts';
+import {
+  agentDeployment,
+  agentPod,
+  create,
+  createNamespace,
+  type Deployment,
+  namesOf,
+  type Pod,
+  readObject,
+  succeeded,
+} from './objects.ts';
+
+let cluster: Cluster;
+
+before(async () => {
+  cluster = await startCluster();
+  await createNamespace(cluster, 'agents', { 'pod-security.kubernetes.io/enforce': 'restricted' });
+});
+
+after(() => cluster?.close());
+
+const labels = { app: 'agent' };
+
+/** A pod template that runs on, or to its end. */
+function template(restartPolicy: 'Always' | 'Never') {
+  return { metadata: { labels }, spec: { ...agentPod('agent').spec, restartPolicy } };
+}
+
+/** One of each built-in kind that has pods; those that run to their end come last. */
+function workloads(name: string): object[] {
+  const metadata = { name, namespace: 'agents' };
+  const lasting = { selector: { matchLabels: labels }, template: template('Always') };
+  const job = { template: template('Never') };
+  return [
+    agentPod(name),
+    { apiVersion: 'apps/v1', kind: 'Deployment', metadata, spec: lasting },
+    { apiVersion: 'apps/v1', kind: 'StatefulSet', metadata, spec: { ...lasting, serviceName: name } },
+    { apiVersion: 'apps/v1', kind: 'DaemonSet', metadata, spec: lasting },
+    { apiVersion: 'apps/v1', kind: 'ReplicaSet', metadata, spec: lasting },
+    { apiVersion: 'batch/v1', kind: 'Job', metadata, spec: job },
+    { apiVersion: 'batch/v1', kind: 'CronJob', metadata, spec: { schedule: '@daily', jobTemplate: { spec: job } } },
+  ];
+}
+
+const FLAGS =
+  '--image registry.example.com/cambist:0.1.0 --secret cambist --token-audience https://idp.example.com --proxy-env';
+
+/** Injects objects and creates what comes of it. @returns the names of what was created */
+async function injectAndCreate(items: object[], flags: string): Promise<string[]> {
+  await writeFile(join(cluster.folder, 'work', 'list.json'), JSON.stringify({ apiVersion: 'v1', kind: 'List', items }));
+  const create = 'kubectl create --validate=strict -o name -f -';
+  const result = await cluster.shell(`cambist inject ${flags} list.json | ${create}`);
+  // The restricted standard would only warn of a template.
+  assert.doesNotMatch(result.stderr, /Warning: /);
+  return succeeded(result).trim().split('\n');
+}
+
+test('the API server takes what inject makes of each kind of workload, within the restricted standard', async () => {
+  const native = workloads('native');
+  assert.equal((await injectAndCreate(native, FLAGS)).length, native.length);
+  const pod = await readObject<Pod>(cluster, ['-n', 'agents', 'pod', 'native']);
+  assert.equal(pod.spec.initContainers?.[0]?.restartPolicy, 'Always');
+});
+
+test('a classic sidecar is taken, too, in all that does not run to its end', async () => {
+  const classic = workloads('classic').slice(0, 5);
+  assert.equal((await injectAndCreate(classic, `${FLAGS} --sidecar classic`)).length, classic.length);
+});
+
+test('a Deployment that is injected where it stands, and uninjected, is what it was, defaults and all', async () => {
+  await create(cluster, agentDeployment({ name: 'round-trip', namespace: 'agents' }));
+  const read = () => readObject<Deployment>(cluster, ['-n', 'agents', 'deployment', 'round-trip']);
+  const get = 'kubectl -n agents get deployment round-trip -o yaml';
+  const before = await read();
+  succeeded(await cluster.shell(`${get} | cambist inject ${FLAGS} - | kubectl apply -f -`));
+  const injected = (await read()).spec.template.spec;
+  assert.deepEqual(namesOf(injected.initContainers), ['cambist']);
+  succeeded(await cluster.shell(`${get} | cambist uninject - | kubectl apply -f -`));
+  assert.deepEqual((await read()).spec, before.spec);
+});
