@@ -3,12 +3,13 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, rename, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { eventually } from '../harness/eventually.ts';
 import { type Labels, sumSamples } from '../harness/metric-samples.ts';
 import { type OutputRecord, recordOutput } from '../harness/process-output.ts';
 import { BUILT_PROGRAM } from '../harness/run-command.ts';
 import type { Cluster } from './cluster.ts';
 import { guideScript } from './guide.ts';
-import { type Deployment, readObject, succeeded } from './objects.ts';
+import { agentPod, type Deployment, OPTED_IN, readObject, succeeded } from './objects.ts';
 
 export interface WebhookPod {
   /** Puts what the Secret holds now into the mounted folder, as the kubelet does a minute later. */
@@ -38,7 +39,7 @@ export async function installWebhook(cluster: Cluster): Promise<void> {
 
 /**
  * Does for a pod of the webhook's Deployment what a node would: mounts its Secret, runs its container's arguments, and lets
- * it be found at its Service's address.
+ * it be found at its Service's address. Namespace `agents` must be there with its default ServiceAccount.
  */
 export async function startWebhookPod(cluster: Cluster): Promise<WebhookPod> {
   const read = <T>(kind: string) => readObject<T>(cluster, ['-n', 'cambist-system', kind, 'cambist-webhook']);
@@ -61,6 +62,7 @@ export async function startWebhookPod(cluster: Cluster): Promise<WebhookPod> {
     child.kill('SIGKILL');
     throw new Error(`the webhook does not start: ${output.stderr()}`, { cause });
   });
+  await eventually('the API server has heard of the webhook', () => isCalled(cluster));
   return {
     mountSecret,
     metric: async (name, labels) => sumSamples(await (await fetch(`${admin}/metrics`)).text(), name, labels),
@@ -70,6 +72,12 @@ export async function startWebhookPod(cluster: Cluster): Promise<WebhookPod> {
       await ended;
     },
   };
+}
+
+async function isCalled(cluster: Cluster): Promise<boolean> {
+  const args = ['create', '--dry-run=server', '-o', 'json', '-f', '-'];
+  const { stdout } = await cluster.kubectl(args, agentPod('probe', { labels: OPTED_IN }));
+  return stdout.includes('cambist.dev/status');
 }
 
 /** As the kubelet writes a volume: a new folder, and then one link is swapped. */
