@@ -11,7 +11,7 @@ import { haproxy } from './peers/haproxy.ts';
 import { httpProxy } from './peers/http-proxy.ts';
 import { nginx } from './peers/nginx.ts';
 import { bareUndici, bareUndiciWhole } from './peers/undici.ts';
-import { describeMachine } from './processes.ts';
+import { describeMachine, type Machine } from './processes.ts';
 import { buildPrograms } from './programs.ts';
 import { type BenchResult, formatResult } from './report.ts';
 import { type CaseResult, runCase } from './run-case.ts';
@@ -24,6 +24,7 @@ Measures cambist beside other proxies, all in the same minutes.
   --rounds N       (6)
   --quick          short rounds, to see that it runs; no figure to quote
   --against FILE   another build's main.js, measured as one more contestant
+  --node FILE      what runs the proxies that are Node's, in place of the Node that runs the bench
   --json           for a machine
 `;
 
@@ -44,12 +45,20 @@ async function main(args: string[]): Promise<number> {
     process.stdout.write(USAGE);
     return 0;
   }
-  const result = await run(asked.cases, asked.bounds);
+  const result = await run(asked);
   process.stdout.write(`${asked.json ? JSON.stringify(result, null, 1) : formatResult(result)}\n`);
   return 0;
 }
 
-function readArguments(args: string[]): 'help' | { cases: Case[]; bounds: Bounds; json: boolean } {
+interface Asked {
+  readonly cases: readonly Case[];
+  readonly bounds: Bounds;
+  readonly node: string;
+  readonly machine: Machine;
+  readonly json: boolean;
+}
+
+function readArguments(args: string[]): 'help' | Asked {
   const { values } = parseArgs({
     args,
     options: {
@@ -58,6 +67,7 @@ function readArguments(args: string[]): 'help' | { cases: Case[]; bounds: Bounds
       rounds: { type: 'string' },
       quick: { type: 'boolean', default: false },
       against: { type: 'string' },
+      node: { type: 'string', default: process.execPath },
       json: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
     },
@@ -66,7 +76,9 @@ function readArguments(args: string[]): 'help' | { cases: Case[]; bounds: Bounds
   const bounds = values.quick ? QUICK : FULL;
   const seconds = values.seconds === undefined ? bounds.seconds : positive('--seconds', values.seconds);
   const rounds = values.rounds === undefined ? bounds.rounds : Math.ceil(positive('--rounds', values.rounds));
-  return { cases: chosenCases(values.case, values.against), bounds: { ...bounds, seconds, rounds }, json: values.json };
+  const { node, json } = values;
+  const cases = chosenCases(values.case, values.against);
+  return { cases, bounds: { ...bounds, seconds, rounds }, node, machine: describeMachine(node), json };
 }
 
 function chosenCases(names: readonly string[] | undefined, against: string | undefined): Case[] {
@@ -97,7 +109,7 @@ function positive(option: string, text: string): number {
   return value;
 }
 
-async function run(cases: readonly Case[], bounds: Bounds): Promise<BenchResult> {
+async function run({ cases, bounds, node, machine }: Asked): Promise<BenchResult> {
   buildPrograms();
   const directory = mkdtempSync(join(tmpdir(), 'cambist-bench-'));
   const authority = createCertificateAuthority();
@@ -108,13 +120,13 @@ async function run(cases: readonly Case[], bounds: Bounds): Promise<BenchResult>
   try {
     for (const which of cases) {
       process.stderr.write(`${which.name}: ${which.about}\n`);
-      results.push(await runCase(which, { far, directory, caFile }, bounds));
+      results.push(await runCase(which, { far, directory, caFile, node }, bounds));
     }
   } finally {
     far.close();
     rmSync(directory, { recursive: true, force: true });
   }
-  return { machine: describeMachine(), versions: versions(), cases: results };
+  return { machine, versions: versions(), cases: results };
 }
 
 function versions(): Record<string, string> {

@@ -25,6 +25,8 @@ export interface Ground {
   /** For files of proxies. */
   readonly directory: string;
   readonly caFile: string;
+  /** The program that runs those proxies that are of Node. */
+  readonly node: string;
 }
 
 export interface Entered {
@@ -36,7 +38,7 @@ export interface Entered {
 let entered = 0;
 
 /** Starts a contestant. */
-export async function enter(contestant: Contestant, { far, directory, caFile }: Ground): Promise<Entered> {
+export async function enter(contestant: Contestant, { far, directory, caFile, node }: Ground): Promise<Entered> {
   const { peer, ask = 'answer', subjects = 1, routes = 1, tls = false } = contestant;
   entered += 1;
   const own = join(directory, String(entered));
@@ -47,6 +49,7 @@ export async function enter(contestant: Contestant, { far, directory, caFile }: 
     issuer: far.issuer,
     routes,
     directory: own,
+    node,
   });
   const paths = Array.from({ length: routes }, (_, i) => `/r${i}`);
   return { contestant, proxy, target: { port: proxy.port, paths, subjects, ask } };

@@ -83,10 +83,13 @@ export interface Machine {
   readonly pinned: boolean;
 }
 
-export function describeMachine(): Machine {
+/** @throws Error where `node` is none */
+export function describeMachine(node: string): Machine {
+  const { stdout, status } = spawnSync(node, ['--version'], { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`"${node}" is no Node that can be run`);
   return {
     date: new Date().toISOString().slice(0, 10),
-    node: process.version,
+    node: stdout.trim(),
     os: `${process.platform} ${process.arch}`,
     cpu: cpus()[0]?.model.trim() ?? 'unknown',
     cores: availableParallelism(),

@@ -37,13 +37,19 @@ export async function sampleOpen({ target }: Entered, far: FarSide, seconds: num
 /** A new process: until it serves, what it then weighs, and its first request, which has nothing to go by. */
 export async function sampleStart(contestant: Contestant, ground: Ground): Promise<Sample> {
   const { proxy, target } = await enter(contestant, ground);
+  const cpu = cpuMicroseconds(proxy.pid);
   await delay(REST_MS);
   const idleMib = residentMib(proxy.pid);
   const startedMs = performance.now();
   await ground.far.each(target);
   const firstMs = performance.now() - startedMs;
   await proxy.close();
-  return { 'ready ms': proxy.readyMs, 'idle MiB': idleMib, 'first call ms': firstMs };
+  return {
+    'ready ms': proxy.readyMs,
+    'CPU ms until then': cpu === undefined ? undefined : cpu / 1000,
+    'idle MiB': idleMib,
+    'first call ms': firstMs,
+  };
 }
 
 /** A load on memory goes on for no longer than this, however slow the machine. */

@@ -24,7 +24,7 @@ export function createCambist({ name, logLevel, program = BUILT_PROGRAM }: Cambi
       writeFileSync(config, stringify({ ...configFor(setup, logLevel), ...addresses(port, adminPort) }));
       writeFileSync(join(setup.directory, 'client-secret'), 'a secret for the bench');
       const startedMs = performance.now();
-      const child = startPinned('proxy', process.execPath, [program, 'run', '--config', config], {
+      const child = startPinned('proxy', setup.node, [program, 'run', '--config', config], {
         stdio: ['ignore', 'pipe', 'inherit'],
       });
       child.stdout?.resume();

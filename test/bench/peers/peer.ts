@@ -18,6 +18,8 @@ export interface Setup {
   readonly routes: number;
   /** A new one, for the proxy's own files. */
   readonly directory: string;
+  /** The program that runs a proxy of Node. */
+  readonly node: string;
 }
 
 export interface RunningProxy {
@@ -45,10 +47,10 @@ export function programPeer(name: string, program: ProgramName, more: Partial<Pr
   return {
     name,
     missing: () => undefined,
-    async start({ origin, caFile }) {
+    async start({ origin, caFile, node }) {
       const options: ProxyOptions = { origin, ...more, ...(caFile && { ca: readFileSync(caFile, 'utf8') }) };
       const startedMs = performance.now();
-      const child = startPinned('proxy', process.execPath, [programFile(program), JSON.stringify(options)], {
+      const child = startPinned('proxy', node, [programFile(program), JSON.stringify(options)], {
         stdio: ['ignore', 'pipe', 'inherit'],
       });
       const line = await firstLine(child);
