@@ -11,6 +11,7 @@ import { readCredential } from './config/credential.ts';
 import { createDispatchers, upstreamPeer } from './dispatchers.ts';
 import { openListener } from './listen.ts';
 import type { Logger } from './logger.ts';
+import { NO_SCHEMAS } from './no-schemas.ts';
 import { createServing } from './proxy/admission.ts';
 import { answerClientError } from './proxy/client-error.ts';
 import { serveConnect } from './proxy/connect.ts';
@@ -184,6 +185,7 @@ export async function startApp(first: Config, version: string, logger: Logger, t
   );
   const proxy = fastify({
     logger: false,
+    schemaController: NO_SCHEMAS,
     rewriteUrl: toRoot,
     exposeHeadRoutes: false,
     return503OnClosing: false,

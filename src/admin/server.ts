@@ -1,5 +1,6 @@
 import fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
 import type { Registry } from 'prom-client';
+import { NO_SCHEMAS } from '../no-schemas.ts';
 import type { RouteCacheReport } from '../tokens/cache.ts';
 import { expose } from './exposition.ts';
 import { PAGE_ICON, PAGE_SCRIPT, PAGE_STYLE } from './page-assets.ts';
@@ -31,7 +32,7 @@ export interface AdminSources {
  * nothing on it is worth having: names and figures, no token, digest, user or address.
  */
 export function createAdminServer({ registry, readiness, cacheReport, status }: AdminSources): FastifyInstance {
-  const app = fastify({ logger: false, forceCloseConnections: true });
+  const app = fastify({ logger: false, schemaController: NO_SCHEMAS, forceCloseConnections: true });
   app.get('/livez', () => ({ live: true }));
   app.get('/readyz', (_request, reply) => {
     const report = readiness.report();

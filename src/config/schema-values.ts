@@ -1,6 +1,9 @@
 import { z } from 'zod';
 import { DURATION, SIZE, TOKEN_TYPES, tokenTypeUrn } from './units.ts';
 
+/** A file is parsed once in a while: to write and compile a parser of its own for it would take longer than to parse it. */
+z.config({ jitless: true });
+
 /** What an editor shows of a key: its meaning, and what holds where it is left out. */
 interface About {
   description: string;

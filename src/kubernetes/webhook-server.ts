@@ -1,6 +1,7 @@
 import type { Server } from 'node:https';
 import fastify, { type FastifyError, type FastifyInstance, type RawServerDefault } from 'fastify';
 import type { Logger } from '../logger.ts';
+import { NO_SCHEMAS } from '../no-schemas.ts';
 import { NotAReview, type Reviewed } from './admission.ts';
 import type { Json } from './json.ts';
 import type { ServerCertificate } from './webhook-certificate.ts';
@@ -35,6 +36,7 @@ export function createWebhookServer({ certificate, review, metrics, logger }: We
   const { cert, key } = certificate;
   const app = fastify({
     logger: false,
+    schemaController: NO_SCHEMAS,
     https: {
       cert,
       key,

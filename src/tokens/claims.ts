@@ -1,4 +1,6 @@
-import { decodeJwt, decodeProtectedHeader, type JWTPayload } from 'jose';
+import type { JWTPayload } from 'jose';
+import { decodeProtectedHeader } from 'jose/decode/protected_header';
+import { decodeJwt } from 'jose/jwt/decode';
 
 /** How far the clock of whoever wrote an `exp` may be behind ours before it counts against the token. */
 export const EXPIRY_LEEWAY_MS = 5000;

@@ -7,7 +7,7 @@ import {
   randomUUID,
   X509Certificate,
 } from 'node:crypto';
-import { SignJWT } from 'jose';
+import type { SignJWT } from 'jose';
 import type { AssertionRules, AuthorizationServer, ClientAuth } from '../config/config.ts';
 import { readCredential } from '../config/credential.ts';
 import { CambistError } from '../errors.ts';
@@ -34,7 +34,8 @@ export async function signWithSecret(
   const what = `client secret of authorization server "${server.name}"`;
   const secret = (await readCredential(auth.clientSecret, what)).reveal();
   try {
-    return await assertion(auth, server, audience, clock)
+    const unsigned = await assertion(auth, server, audience, clock);
+    return await unsigned
       .setProtectedHeader({ alg: auth.alg, typ: 'JWT' })
       .sign(createSecretKey(Buffer.from(secret, 'utf8')));
   } catch {
@@ -63,7 +64,8 @@ export async function signWithKey(
     const { key, alg, keyId } = importPrivateKey(text);
     if (certificate?.checkPrivateKey(key) === false) throw new Error('another key');
     const kid = auth.keyId ?? keyId;
-    return await assertion(auth, server, audience, clock)
+    const unsigned = await assertion(auth, server, audience, clock);
+    return await unsigned
       .setProtectedHeader({
         alg: auth.alg ?? alg,
         typ: 'JWT',
@@ -101,7 +103,14 @@ export async function readAssertion(
   throw unavailable(`${what}: it has ended: see why nobody has renewed it`);
 }
 
-function assertion(rules: AssertionRules, server: AuthorizationServer, audience: string, clock: Clock): SignJWT {
+async function assertion(
+  rules: AssertionRules,
+  server: AuthorizationServer,
+  audience: string,
+  clock: Clock,
+): Promise<SignJWT> {
+  // Loaded at the first use: most configs sign nothing.
+  const { SignJWT } = await import('jose/jwt/sign');
   const clientId = server.clientId ?? '';
   const now = Math.floor(clock.wallMs() / 1000);
   return new SignJWT()

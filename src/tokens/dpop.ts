@@ -1,5 +1,4 @@
 import { createHash, generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto';
-import { SignJWT } from 'jose';
 import { LRUCache } from 'lru-cache';
 import type { Clock } from './clock.ts';
 
@@ -45,7 +44,9 @@ export function createDpopProver(clock: Clock): DpopProver {
   }
 
   return {
-    prove({ method, url, nonceFrom, accessToken }) {
+    async prove({ method, url, nonceFrom, accessToken }) {
+      // Loaded at the first use, as the key is made then.
+      const { SignJWT } = await import('jose/jwt/sign');
       const { privateKey, jwk } = key();
       const nonce = nonces.get(nonceFrom);
       return new SignJWT({

@@ -1,0 +1,90 @@
+import { errors, type JWTVerifyGetKey, jwtVerify } from 'jose';
+import type { Dispatcher } from 'undici';
+import type { SubjectVerification } from '../config/config.ts';
+import { ASYMMETRIC_ALGORITHMS } from '../config/schema-authorization-server.ts';
+import { CambistError } from '../errors.ts';
+import { EXPIRY_LEEWAY_MS } from './claims.ts';
+import type { Clock } from './clock.ts';
+import { createIssuerKeys } from './jwks.ts';
+import type { Subject } from './subject.ts';
+
+/**
+ * Holds a subject token to its issuer's keys, and to what a route wants of its claims.
+ * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID, or ERR_STS_UNAVAILABLE where the keys cannot be had
+ * @see RFC 7519 section 7.2, RFC 8725
+ */
+export type SubjectCheck = (subject: Subject, rules: SubjectVerification) => Promise<void>;
+
+/** @param dispatcher gives the connection pool for the keys */
+export function createSubjectCheck(
+  dispatcher: (rules: SubjectVerification) => Dispatcher | Promise<Dispatcher>,
+  clock: Clock,
+): SubjectCheck {
+  const keysOf = new Map<string, JWTVerifyGetKey>();
+
+  function keysFor(rules: SubjectVerification): JWTVerifyGetKey {
+    const { issuer, jwksUri, ca, allowInsecureHttp } = rules;
+    const name = JSON.stringify([issuer, jwksUri, ca, allowInsecureHttp]);
+    const known = keysOf.get(name) ?? createIssuerKeys(rules, () => dispatcher(rules), clock);
+    keysOf.set(name, known);
+    return known;
+  }
+
+  return async (subject, rules) => {
+    const options = {
+      issuer: rules.issuer,
+      ...(rules.audience !== 'any' && { audience: [...rules.audience] }),
+      algorithms: [...ASYMMETRIC_ALGORITHMS],
+      requiredClaims: ['exp'],
+      clockTolerance: EXPIRY_LEEWAY_MS / 1000,
+      currentDate: new Date(clock.wallMs()),
+    };
+    const token = subject.token.reveal();
+    const keys = keysFor(rules);
+    try {
+      await jwtVerify(token, keys, options).catch(async (error: unknown) => {
+        if (!(error instanceof errors.JWKSMultipleMatchingKeys)) throw error;
+        await verifyWithAny(token, error, options);
+      });
+    } catch (error) {
+      if (error instanceof CambistError) throw error;
+      throw new CambistError(
+        'ERR_SUBJECT_TOKEN_INVALID',
+        `the subject token is not what issuer "${rules.issuer}" signs for ${JSON.stringify(rules.audience)}: ${reasonOf(error)}`,
+      );
+    }
+  };
+}
+
+/** A token without key id, of an issuer with several keys. */
+async function verifyWithAny(
+  token: string,
+  candidates: InstanceType<typeof errors.JWKSMultipleMatchingKeys>,
+  options: Parameters<typeof jwtVerify>[2],
+): Promise<void> {
+  let failure: unknown = candidates;
+  for await (const key of candidates) {
+    try {
+      await jwtVerify(token, key, options);
+      return;
+    } catch (error) {
+      failure = error;
+      if (!(error instanceof errors.JWSSignatureVerificationFailed)) break;
+    }
+  }
+  throw failure;
+}
+
+/** Words of our own: the library's may quote the token. */
+function reasonOf(error: unknown): string {
+  if (error instanceof errors.JWTExpired) return 'it has expired';
+  if (error instanceof errors.JWTClaimValidationFailed) return `its "${claimName(error.claim)}" does not fit`;
+  if (error instanceof errors.JOSEAlgNotAllowed) return 'its algorithm is not allowed';
+  if (error instanceof errors.JWKSNoMatchingKey) return 'no key of the issuer fits';
+  if (error instanceof errors.JWSSignatureVerificationFailed) return 'its signature is wrong';
+  return 'it is no signed JWT that can be read';
+}
+
+function claimName(claim: string): string {
+  return ['iss', 'aud', 'exp', 'nbf', 'iat'].includes(claim) ? claim : 'claims';
+}
