@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createCertificateAuthority } from '../harness/certificates.ts';
+import { freePort } from '../harness/free-port.ts';
 import { BUILT_PROGRAM, type CommandResult, runProgram } from '../harness/run-command.ts';
-import { freePort, type ServerProcess, startServer } from '../harness/server-process.ts';
+import { type ServerProcess, startServer } from '../harness/server-process.ts';
 import { buildPrograms } from './programs.ts';
 
 /** A control plane without nodes: etcd and kube-apiserver. What is created in it is stored, and nothing of it runs. */

@@ -18,7 +18,12 @@ export interface CambistOptions {
   files?: Readonly<Record<string, string>>;
   env?: Readonly<Record<string, string>>;
   startTimeoutMs?: number;
+  /** Otherwise the built program on this Node. */
+  launch?: Launch;
 }
+
+/** The command line that starts cambist on a config file, which has its directory to itself. */
+export type Launch = (configFile: string, directory: string) => Promise<readonly [string, ...string[]]>;
 
 export interface ProcessExit {
   code: number | null;
@@ -71,7 +76,9 @@ export async function startCambist(options: CambistOptions): Promise<CambistProc
     await rename(draft, configFile);
   };
   await rewriteConfig(typeof config === 'function' ? config(directory) : config);
-  const child = spawn(process.execPath, [BUILT_PROGRAM, 'run', '--config', configFile], {
+  const { launch = launchBuilt } = options;
+  const [command, ...args] = await launch(configFile, directory);
+  const child = spawn(command, args, {
     env: { ...process.env, ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
@@ -105,6 +112,8 @@ export async function startCambist(options: CambistOptions): Promise<CambistProc
     close,
   };
 }
+
+const launchBuilt: Launch = async (configFile) => [process.execPath, BUILT_PROGRAM, 'run', '--config', configFile];
 
 function asText(content: ConfigContent): string {
   if (typeof content === 'string') return content;

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, OutgoingHttpHeaders } from 'node:http';
 import { join } from 'node:path';
-import { type CambistProcess, startCambist } from './cambist-process.ts';
+import { type CambistProcess, type Launch, startCambist } from './cambist-process.ts';
 import {
   type FakeAuthorizationServer,
   type MintFields,
@@ -33,6 +33,7 @@ export interface SceneOptions {
   prepare?: (parts: Omit<SceneParts, 'directory'>) => void | Promise<void>;
   files?: Readonly<Record<string, string>>;
   env?: Readonly<Record<string, string>>;
+  launch?: Launch;
   /** False where it is the point that cambist does not become ready. */
   ready?: boolean;
 }
@@ -69,7 +70,7 @@ export const SCENE_SERVER = 'local';
 
 /** cambist between an authorization server and an upstream that both do what a test tells them. */
 export async function startScene(options: SceneOptions = {}): Promise<Scene> {
-  const { change = (config) => config, prepare, files = {}, env, ready = true } = options;
+  const { change = (config) => config, prepare, files = {}, env, launch, ready = true } = options;
   const leaks = createLeakWatch();
   const clientSecret = randomBytes(24).toString('base64url');
   leaks.remember(clientSecret);
@@ -90,6 +91,7 @@ export async function startScene(options: SceneOptions = {}): Promise<Scene> {
       },
       files: { 'client-secret': clientSecret, ...files },
       ...(env === undefined ? {} : { env }),
+      ...(launch === undefined ? {} : { launch }),
     });
     if (ready) await cambist.ready();
     return scene({ authorizationServer, upstream, cambist, leaks, clientSecret, close });

@@ -1,9 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Agent, request } from 'undici';
-import { closeServer, listen } from './http-server.ts';
 
 export interface ServerProcess {
   /** All that it printed. */
@@ -76,12 +74,4 @@ async function stop(child: ChildProcess): Promise<void> {
   const force = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS);
   await ended;
   clearTimeout(force);
-}
-
-/** For servers that cannot be told to take any free port and say which. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  const { port } = await listen(server);
-  await closeServer(server);
-  return port;
 }

@@ -5,7 +5,7 @@ import {
   type SubjectTokenFields,
   startAuthorizationServer,
 } from './authorization-server.ts';
-import { type CambistProcess, startCambist } from './cambist-process.ts';
+import { type CambistProcess, type Launch, startCambist } from './cambist-process.ts';
 import { createLeakWatch, type LeakWatch } from './leaks.ts';
 import { type McpBackend, startMcpBackend } from './mcp-backend.ts';
 import type { AuthorizationServerSettings } from './token-grants.ts';
@@ -20,6 +20,7 @@ export interface WorldOptions {
   settings?: Partial<AuthorizationServerSettings>;
   files?: Readonly<Record<string, string>>;
   env?: Readonly<Record<string, string>>;
+  launch?: Launch;
 }
 
 export interface World {
@@ -41,7 +42,7 @@ export const SCOPES: Record<RouteName, string[]> = { github: ['repo:read', 'issu
 
 /** The whole scene: an authorization server, two MCP backends that take no token but their own, and cambist, ready. */
 export async function startWorld(options: WorldOptions = {}): Promise<World> {
-  const { change = (config) => config, settings, files = {}, env } = options;
+  const { change = (config) => config, settings, files = {}, env, launch } = options;
   const clientSecret = randomBytes(24).toString('base64url');
   const leaks = createLeakWatch();
   leaks.remember(clientSecret);
@@ -69,6 +70,7 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
         config: (directory) => change(worldConfig(directory, authorizationServer, backends), directory),
         files: { 'client-secret': clientSecret, ...files },
         ...(env === undefined ? {} : { env }),
+        ...(launch === undefined ? {} : { launch }),
       }),
     );
     await cambist.ready();

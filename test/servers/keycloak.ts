@@ -1,7 +1,8 @@
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { runTool } from '../harness/cached-install.ts';
-import { freePort, startServer } from '../harness/server-process.ts';
+import { freePort } from '../harness/free-port.ts';
+import { startServer } from '../harness/server-process.ts';
 import { cachedFolder } from './cache.ts';
 
 const VERSION = '26.7.3';

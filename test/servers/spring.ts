@@ -2,7 +2,8 @@ import { cp, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { runTool } from '../harness/cached-install.ts';
-import { freePort, startServer } from '../harness/server-process.ts';
+import { freePort } from '../harness/free-port.ts';
+import { startServer } from '../harness/server-process.ts';
 import { cachedFolder } from './cache.ts';
 
 const SOURCES = fileURLToPath(new URL('spring/', import.meta.url));

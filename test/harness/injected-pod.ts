@@ -1,0 +1,64 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
+import { parse } from 'yaml';
+import { runCommand } from './run-command.ts';
+
+interface Probe {
+  readonly httpGet: { readonly path: string; readonly port: string };
+  readonly periodSeconds: number;
+  readonly failureThreshold?: number;
+}
+
+/** A container as `cambist inject` writes it, as far as it tells a kubelet when to do what. */
+export interface InjectedContainer {
+  readonly name: string;
+  readonly restartPolicy?: string;
+  readonly ports: readonly { readonly name: string; readonly containerPort: number }[];
+  readonly startupProbe: Probe;
+  readonly readinessProbe: Probe;
+  readonly livenessProbe: Probe;
+  readonly lifecycle?: { readonly preStop: { readonly exec: { readonly command: readonly [string, ...string[]] } } };
+}
+
+export interface InjectedPod {
+  readonly terminationGracePeriodSeconds: number;
+  readonly initContainers?: readonly InjectedContainer[];
+  readonly containers: readonly InjectedContainer[];
+}
+
+const AGENT = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'agent' } };
+
+/** The spec of a pod with a container "agent", after `cambist inject` with these flags. */
+export async function injectPod(flags: readonly string[], spec: object = {}): Promise<InjectedPod> {
+  const pod = { ...AGENT, spec: { containers: [{ name: 'agent', image: 'agent:1' }], ...spec } };
+  const args = ['inject', '--image', 'cambist:0.1.0', ...flags, '-'];
+  const { code, stdout, stderr } = await runCommand(args, { input: JSON.stringify(pod) });
+  if (code !== 0) throw new Error(`inject ended with ${code}: ${stderr}`);
+  return (parse(stdout) as { spec: InjectedPod }).spec;
+}
+
+/** Asks once, as a kubelet does: any status from 200 to 399 is a success, and no answer a failure. */
+export async function probe({ ports }: InjectedContainer, { httpGet }: Probe): Promise<boolean> {
+  const port = ports.find(({ name }) => name === httpGet.port)?.containerPort;
+  const answer = await fetch(`http://127.0.0.1:${port}${httpGet.path}`).catch(() => undefined);
+  await answer?.arrayBuffer();
+  return answer !== undefined && answer.status >= 200 && answer.status < 400;
+}
+
+/** What a kubelet waits for before it starts the next container. @throws Error when it would restart this one */
+export async function startedUp(container: InjectedContainer): Promise<void> {
+  const { periodSeconds, failureThreshold = 3 } = container.startupProbe;
+  for (let failures = 0; failures < failureThreshold; failures += 1) {
+    if (await probe(container, container.startupProbe)) return;
+    await delay(periodSeconds * 1000);
+  }
+  throw new Error(`"${container.name}" has not started up`);
+}
+
+/** Runs the hook that comes before SIGTERM to its end; the exit code. */
+export async function preStop({ lifecycle }: InjectedContainer): Promise<number> {
+  const [command, ...args] = lifecycle?.preStop.exec.command ?? ['true'];
+  const [code] = (await once(spawn(command, args, { stdio: 'inherit' }), 'exit')) as [number];
+  return code;
+}
