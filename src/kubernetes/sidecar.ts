@@ -47,11 +47,7 @@ export function sidecarContainer(options: InjectionOptions, gracePeriodSeconds: 
     livenessProbe: probe('/livez', { periodSeconds: 10, timeoutSeconds: 2, failureThreshold: 3 }),
     // Both get SIGTERM at once, and the agent's last calls still need it.
     ...(sidecar === 'classic'
-      ? {
-          lifecycle: {
-            preStop: { sleep: { seconds: Math.max(MIN_WAIT_SECONDS, gracePeriodSeconds - DRAIN_SECONDS) } },
-          },
-        }
+      ? { lifecycle: { preStop: waitFor(Math.max(MIN_WAIT_SECONDS, gracePeriodSeconds - DRAIN_SECONDS)) } }
       : {}),
     resources: resourcesOf(options),
     securityContext: {
@@ -75,6 +71,11 @@ export function sidecarContainer(options: InjectionOptions, gracePeriodSeconds: 
         : [{ name: 'cambist-token', mountPath: '/var/run/secrets/tokens', readOnly: true }]),
     ],
   } satisfies Container;
+}
+
+/** A hook that does nothing for so long. The image has node and no shell; Kubernetes' own `sleep` is younger than 1.29. */
+function waitFor(seconds: number): JsonObject {
+  return { exec: { command: ['node', '-e', `setTimeout(() => {}, ${seconds * 1000})`] } };
 }
 
 /** The volumes that the container mounts. */

@@ -26,14 +26,18 @@ test('a native sidecar is the first of the init containers, which may need it', 
   assert.equal(getIn(container(template), ['lifecycle']), undefined);
 });
 
+const waitsFor = (seconds: number): JsonObject => ({
+  preStop: { exec: { command: ['node', '-e', `setTimeout(() => {}, ${seconds}000)`] } },
+});
+
 test('a classic sidecar is the last of the containers, and waits for the agent to end before it drains', () => {
   const { template } = inject(pod(), { sidecar: 'classic' });
   assert.deepEqual(namesIn(template, 'containers'), ['agent', 'cambist']);
   assert.equal(getIn(template, ['spec', 'initContainers']), undefined);
   assert.equal(container(template)?.restartPolicy, undefined);
-  assert.deepEqual(container(template)?.lifecycle, { preStop: { sleep: { seconds: 30 } } });
+  assert.deepEqual(container(template)?.lifecycle, waitsFor(30));
   const long = inject(pod({ terminationGracePeriodSeconds: 120 }), { sidecar: 'classic' }).template;
-  assert.deepEqual(container(long)?.lifecycle, { preStop: { sleep: { seconds: 90 } } });
+  assert.deepEqual(container(long)?.lifecycle, waitsFor(90));
 });
 
 test('without a secret or an audience there is no volume for one', () => {
@@ -163,5 +167,5 @@ test('where init containers cannot be, the sidecar is a classic one within the t
   const { template } = injectPod({}, request({ layout: KAGENT }));
   const [sidecar] = getIn(template, ['deployment', 'extraContainers']) as JsonObject[];
   assert.equal(sidecar?.restartPolicy, undefined);
-  assert.deepEqual(sidecar?.lifecycle, { preStop: { sleep: { seconds: 5 } } });
+  assert.deepEqual(sidecar?.lifecycle, waitsFor(5));
 });

@@ -1,0 +1,125 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { eventually, soon } from '../harness/eventually.ts';
+import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import { freePort } from '../harness/free-port.ts';
+import { type InjectedContainer, injectPod, preStop, probe, startedUp } from '../harness/injected-pod.ts';
+import { type Scene, type SceneParts, startScene } from '../harness/scene.ts';
+import { answer, eventStream } from '../harness/upstream-handlers.ts';
+
+/** A pod of the flags, and cambist at the ports of its spec, as the config of such a pod has them. */
+async function startPod(
+  t: TestContext,
+  flags: readonly string[],
+  prepare?: (parts: Omit<SceneParts, 'directory'>) => void,
+) {
+  const [port, adminPort] = [await freePort(), await freePort()];
+  const spec = await injectPod([...flags, '--port', String(port), '--admin-port', String(adminPort)]);
+  const addresses = { listen: `127.0.0.1:${port}`, admin: `127.0.0.1:${adminPort}` };
+  const start = async (): Promise<Scene> => {
+    const scene = await startScene({
+      ready: false,
+      ...(prepare === undefined ? {} : { prepare }),
+      change: (config) => ({ ...config, ...addresses }),
+    });
+    t.after(scene.close);
+    return scene;
+  };
+  return { spec, start };
+}
+
+const DOWN = ({ authorizationServer }: Omit<SceneParts, 'directory'>) => authorizationServer.close();
+
+test('the agent beside a native sidecar starts when cambist can serve, and has it until it has ended', async (t) => {
+  const { spec, start } = await startPod(t, [], DOWN);
+  const [sidecar] = spec.initContainers as [InjectedContainer];
+  assert.deepEqual([sidecar.name, sidecar.restartPolicy], ['cambist', 'Always']);
+  assert.deepEqual(
+    spec.containers.map(({ name }) => name),
+    ['agent'],
+  );
+  const scene = await start();
+  let agentMayStart = false;
+  const started = startedUp(sidecar).then(() => {
+    agentMayStart = true;
+  });
+  await scene.cambist.waitForLog(({ msg }) => msg === 'not ready');
+  assert.equal(await probe(sidecar, sidecar.livenessProbe), true, 'it is not restarted meanwhile');
+  assert.equal(await probe(sidecar, sidecar.readinessProbe), false);
+  assert.equal(agentMayStart, false);
+  const back = await startFakeAuthorizationServer({ port: scene.authorizationServer.port });
+  t.after(back.close);
+  await soon('the agent may start', started, 15_000);
+  assert.equal((await scene.call({ headers: await scene.bearer() })).status, 200, "the agent's first call");
+  // The kubelet sends nothing to a native sidecar before the agent is gone, so its last call is one like any.
+  assert.equal((await scene.call({ headers: await scene.bearer() })).status, 200, "the agent's last call");
+  assert.equal(sidecar.lifecycle, undefined);
+  scene.cambist.signal('SIGTERM');
+  assert.deepEqual(await soon('cambist has ended', scene.cambist.exit), { code: 0, signal: null });
+});
+
+test('a classic sidecar serves the agent while both are told to end, and then ends well within the time', async (t) => {
+  const { spec, start } = await startPod(t, ['--sidecar', 'classic', '--termination-grace-period', '35s']);
+  const [agent, sidecar] = spec.containers as [InjectedContainer, InjectedContainer];
+  assert.deepEqual([agent.name, sidecar.name, spec.initContainers], ['agent', 'cambist', undefined]);
+  assert.equal(sidecar.lifecycle?.preStop.exec.command[0], 'node', 'the image has no other program');
+  const scene = await start();
+  await startedUp(sidecar);
+  let hookHasEnded = false;
+  const beganMs = performance.now();
+  const hook = preStop(sidecar).then((code) => {
+    hookHasEnded = true;
+    return code;
+  });
+  await delay(500);
+  assert.equal(
+    (await scene.call({ headers: await scene.bearer() })).status,
+    200,
+    'the agent ends, and calls once more',
+  );
+  assert.equal(await probe(sidecar, sidecar.readinessProbe), true);
+  assert.equal(hookHasEnded, false);
+  assert.equal(await hook, 0);
+  scene.cambist.signal('SIGTERM');
+  assert.deepEqual(await soon('cambist has ended', scene.cambist.exit), { code: 0, signal: null });
+  assert.ok(performance.now() - beganMs < spec.terminationGracePeriodSeconds * 1000);
+});
+
+test('told to end with a stream open and a request under way, it says so to the kubelet and lets both come to their end', async (t) => {
+  const { spec, start } = await startPod(t, []);
+  const [sidecar] = spec.initContainers as [InjectedContainer];
+  const scene = await start();
+  await startedUp(sidecar);
+  const headers = await scene.bearer();
+  const stream = eventStream();
+  scene.upstream.handler = stream.handler;
+  const events = await scene.open({ method: 'GET', headers });
+  let heard = '';
+  events.on('data', (chunk) => {
+    heard += chunk;
+  });
+  let release = (): void => {};
+  const held = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  scene.upstream.handler = async (request, response) => {
+    await held;
+    await answer(200, 'late but whole')(request, response);
+  };
+  const pending = scene.call({ headers });
+  await eventually('both are with the upstream', () => scene.upstream.requests.length === 2);
+
+  scene.cambist.signal('SIGTERM');
+  await scene.cambist.waitForLog(({ msg }) => msg === 'cambist is shutting down');
+  assert.equal(await probe(sidecar, sidecar.readinessProbe), false);
+  assert.equal(await probe(sidecar, sidecar.livenessProbe), true);
+  stream.emit('still here');
+  await eventually('the stream goes on', () => heard.includes('data: still here'));
+  assert.equal((await scene.call({ headers })).status, 503);
+  release();
+  assert.equal((await pending).text, 'late but whole');
+  assert.equal(await probe(sidecar, sidecar.livenessProbe), true, 'it waits for the stream');
+  stream.end();
+  assert.deepEqual(await soon('nothing is left', scene.cambist.exit), { code: 0, signal: null });
+});
