@@ -1,0 +1,88 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { pathToFileURL } from 'node:url';
+import { codeWords, tableRows } from '../harness/markdown.ts';
+import { BUILT_PROGRAM } from '../harness/run-command.ts';
+import { type SceneOptions, startScene } from '../harness/scene.ts';
+
+const OWN = new URL('.', pathToFileURL(BUILT_PROGRAM)).href;
+
+/** What a process has loaded when it ends: packages by name, and cambist's own files as in `proxy/plugin.js`. */
+interface Loaded {
+  readonly packages: ReadonlySet<string>;
+  readonly own: readonly string[];
+}
+
+test('a start with a plain config loads those packages that the table of what ships says, and no other', async (t) => {
+  const { packages } = await loadedBy(t);
+  const shipped = tableRows(await readFile('deploy/README.md', 'utf8'), 'with what it brings').map(
+    ([name, , , when]) => ({
+      name: codeWords(name ?? '')[0] ?? '',
+      when,
+    }),
+  );
+  const expected = shipped.filter(({ when }) => when === 'at the start').map(({ name }) => name);
+  assert.ok(expected.length > 0);
+  assert.deepEqual(
+    shipped.map(({ name }) => name).filter((name) => packages.has(name)),
+    expected,
+  );
+});
+
+test('a start loads nothing that compiles schemas for Fastify', async (t) => {
+  const { packages } = await loadedBy(t);
+  assert.ok(packages.has('fastify'));
+  for (const name of ['ajv', '@fastify/ajv-compiler', '@fastify/fast-json-stringify-compiler', 'light-my-request']) {
+    assert.ok(!packages.has(name), name);
+  }
+});
+
+test('a start loads no part of another command', async (t) => {
+  const { own } = await loadedBy(t);
+  assert.ok(own.includes('commands/run.js'));
+  const ofOthers = own.filter((file) =>
+    /^(kubernetes|doctor)\/|^commands\/(?!run|command|log-level|reloads)/.test(file),
+  );
+  assert.deepEqual(ofOthers, []);
+});
+
+test('the SDK of OpenTelemetry is loaded where its variables ask for spans', async (t) => {
+  const { packages } = await loadedBy(t, {
+    env: { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:9', OTEL_EXPORTER_OTLP_TIMEOUT: '100' },
+  });
+  assert.ok(packages.has('@opentelemetry/sdk-trace-base'));
+});
+
+test('what verifies subject tokens is loaded with the first that is to be verified', async (t) => {
+  const file = 'tokens/subject-check.js';
+  assert.ok(!(await loadedBy(t)).own.includes(file));
+  const verifying: SceneOptions = {
+    change: (config, { authorizationServer }) => ({
+      ...config,
+      defaults: { subject_token: { verify: { issuer: authorizationServer.issuer, audience: 'any' } } },
+    }),
+  };
+  assert.ok((await loadedBy(t, verifying)).own.includes(file));
+});
+
+/** Runs the built program for one call. Node's coverage, and nothing else of Node, names modules of both kinds. */
+async function loadedBy(t: TestContext, { env, ...options }: SceneOptions = {}): Promise<Loaded> {
+  const directory = await mkdtemp(join(tmpdir(), 'cambist-loaded-'));
+  t.after(() => rm(directory, { recursive: true, force: true }));
+  const scene = await startScene({ ...options, env: { ...env, NODE_V8_COVERAGE: directory } });
+  t.after(scene.close);
+  await scene.call({ headers: await scene.bearer() });
+  scene.cambist.signal('SIGTERM');
+  await scene.cambist.exit;
+  const [report = ''] = await readdir(directory);
+  const { result } = JSON.parse(await readFile(join(directory, report), 'utf8')) as { result: { url: string }[] };
+  const urls = result.map(({ url }) => url).filter((url) => url.startsWith('file:'));
+  const packages = urls.map((url) => /.*\/node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(url)?.[1]);
+  return {
+    packages: new Set(packages.filter((name) => name !== undefined)),
+    own: urls.filter((url) => url.startsWith(OWN)).map((url) => url.slice(OWN.length)),
+  };
+}
