@@ -1,0 +1,63 @@
+import assert from 'node:assert/strict';
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Launch } from '../harness/cambist-process.ts';
+import { BUILT_PROGRAM } from '../harness/run-command.ts';
+import { startScene } from '../harness/scene.ts';
+
+const STEADY_MS = 300;
+
+/** Writes its heap, after a collection, beside its config when it is asked. */
+const withSnapshots: Launch = async (configFile, directory) => [
+  process.execPath,
+  '--heapsnapshot-signal=SIGUSR2',
+  `--diagnostic-dir=${directory}`,
+  BUILT_PROGRAM,
+  'run',
+  '--config',
+  configFile,
+];
+
+/** The written heap: a file of JSON in which each string stands once. */
+async function snapshot(directory: string, signal: () => void): Promise<string> {
+  const before = await readdir(directory);
+  signal();
+  for (;;) {
+    await delay(STEADY_MS);
+    const name = (await readdir(directory)).find((file) => file.endsWith('.heapsnapshot') && !before.includes(file));
+    if (name === undefined) continue;
+    const file = join(directory, name);
+    const { size } = await stat(file);
+    await delay(STEADY_MS);
+    if (size > 0 && (await stat(file)).size === size) return readFile(file, 'utf8');
+  }
+}
+
+test("a caller's token is not in memory when its connection is gone, and neither is an issued one when its session is", async (t) => {
+  const scene = await startScene({ launch: withSnapshots });
+  t.after(scene.close);
+  const { cambist, authorizationServer } = scene;
+  const { authorization } = await scene.bearer();
+  const subjectToken = authorization.slice('Bearer '.length);
+  assert.equal((await scene.call({ headers: { authorization } })).status, 200);
+  const issued = authorizationServer.requests[0]?.issued ?? '';
+  // A longer string would be cut in the snapshot.
+  for (const token of [subjectToken, issued]) assert.ok(token.length > 20 && token.length < 1000);
+
+  const whileCached = await snapshot(cambist.directory, () => cambist.signal('SIGUSR2'));
+  assert.ok(
+    whileCached.includes(issued),
+    'the cache holds the issued token: a test that does not find it finds nothing',
+  );
+  assert.ok(!whileCached.includes(subjectToken), "the caller's token is still in memory");
+
+  const headers = { authorization, 'mcp-session-id': 'of-this-test' };
+  assert.equal((await scene.call({ headers })).status, 200);
+  assert.equal((await scene.call({ method: 'DELETE', headers })).status, 200);
+  const ofSession = authorizationServer.requests.at(-1)?.issued ?? '';
+  assert.notEqual(ofSession, issued);
+  const afterwards = await snapshot(cambist.directory, () => cambist.signal('SIGUSR2'));
+  assert.ok(!afterwards.includes(ofSession), 'the token of a session that was ended is still in memory');
+});
