@@ -1,3 +1,4 @@
+import type { Dispatcher } from 'undici';
 import type { Route } from '../config/config.ts';
 import { upstreamPeer } from '../dispatchers.ts';
 import { CambistError } from '../errors.ts';
@@ -22,8 +23,7 @@ export async function examineUpstream(route: Route, pool: Pool): Promise<Finding
   try {
     const dispatcher = await pool(peer);
     const signal = AbortSignal.timeout(peer.connectMs + PATIENCE_MS);
-    const { statusCode, body } = await dispatcher.request({ origin, path: path || '/', method: 'HEAD', signal });
-    await body.dump();
+    const statusCode = await statusOf(dispatcher, origin, path || '/', signal);
     // Servers that serve TLS there say so to a person, by 400.
     const wantsTls =
       statusCode === 400 && origin.startsWith('http:') && (await readPeerCertificate(origin)) !== undefined;
@@ -33,6 +33,23 @@ export async function examineUpstream(route: Route, pool: Pool): Promise<Finding
     if (codeOf(error) === 'TimeoutError') return silent(origin, places);
     return unreachable({ url: origin, error, places, ca: peer.tls?.ca, timeoutMs: peer.connectMs });
   }
+}
+
+/** By `dispatch`, as the proxy does: a pool that speaks HTTP/2 has no other method. */
+function statusOf(dispatcher: Dispatcher, origin: string, path: string, signal: AbortSignal): Promise<number> {
+  return new Promise((resolve, reject) => {
+    dispatcher.dispatch(
+      { origin, path, method: 'HEAD' },
+      {
+        onRequestStart: (controller) =>
+          signal.addEventListener('abort', () => controller.abort(signal.reason as Error), { once: true }),
+        onResponseStart: (_controller, status) => {
+          if (status >= 200) resolve(status);
+        },
+        onResponseError: (_controller, error) => reject(error),
+      },
+    );
+  });
 }
 
 function reached(origin: string): Finding {

@@ -8,6 +8,7 @@ import { type Certificate, createCertificateAuthority } from '../harness/certifi
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { type FakeUpstream, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { closeServer, listen } from '../harness/http-server.ts';
+import { startHttp2Gateway } from '../harness/http2-gateway.ts';
 import { answer, echo } from '../harness/upstream-handlers.ts';
 import { consult, publicServer, route } from './doctor-consultation.ts';
 
@@ -60,6 +61,18 @@ test('a backend that answers was reached, whatever it answers, and it sees no to
     upstream.requests.map(({ method, url, authorization }) => [method, url, authorization]),
     [['HEAD', '/mcp', []]],
   );
+});
+
+test('a backend that is spoken to in HTTP/2 is reached in it, or is silent', async (t) => {
+  let answers = true;
+  const { state, ca, config } = await startHttp2Gateway(t, (_request, response) => {
+    if (answers) response.end();
+  });
+  const ask = () => consultUpstream(t, String(config.routes[0]?.upstream), { http2: true, tls: { ca: { file: ca } } });
+  assert.equal((await ask()).found, 'ok upstream_reached');
+  assert.deepEqual([state.requests[0]?.httpVersion, state.requests[0]?.method], ['2.0', 'HEAD']);
+  answers = false;
+  assert.equal((await ask()).found, 'warning upstream_silent');
 });
 
 test('a certificate is verified with what the route trusts', async (t) => {
