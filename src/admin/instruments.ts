@@ -9,6 +9,11 @@ export interface MetricSources {
   readonly readiness: () => ReadinessReport;
 }
 
+interface InstrumentOptions extends MetricSources {
+  /** Counts what was not counted yet. */
+  readonly beforeScrape: () => void;
+}
+
 export type Instruments = ReturnType<typeof createInstruments>;
 
 /** From a cached answer on loopback to a long tool call. */
@@ -16,9 +21,9 @@ const REQUEST_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5
 const EXCHANGE_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
 /** All that cambist counts, registered. Every name and label here is a promise to users. */
-export function createInstruments(registry: Registry, version: string, sources: MetricSources) {
+export function createInstruments(registry: Registry, version: string, sources: InstrumentOptions) {
   const instruments = {
-    ...trafficInstruments([registry]),
+    ...trafficInstruments([registry], sources),
     ...tokenInstruments([registry], sources),
     ...ownInstruments([registry], sources),
   };
@@ -31,13 +36,15 @@ export function createInstruments(registry: Registry, version: string, sources: 
   return instruments;
 }
 
-function trafficInstruments(registers: Registry[]) {
+function trafficInstruments(registers: Registry[], { beforeScrape }: InstrumentOptions) {
   return {
     requests: new Counter({
       name: 'cambist_requests_total',
       help: 'Requests answered, by route, method, HTTP status and outcome.',
       labelNames: ['route', 'method', 'code', 'outcome'],
       registers,
+      // The first of all that is counted so.
+      collect: beforeScrape,
     }),
     failures: new Counter({
       name: 'cambist_failures_total',

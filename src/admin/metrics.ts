@@ -4,6 +4,7 @@ import type { Config, Route } from '../config/config.ts';
 import { ERROR_CODES, type ErrorCode } from '../errors.ts';
 import { CALLER_GONE, CUTTERS, type ProxyObserver } from '../proxy/observer.ts';
 import { CACHE_RESULTS, type TokenObserver } from '../tokens/observer.ts';
+import { createBatch } from './batch.ts';
 import { createInstruments, type MetricSources } from './instruments.ts';
 import { serverNames } from './server-names.ts';
 
@@ -56,7 +57,9 @@ export function createMetrics(version: string, sources: MetricSources): Metrics 
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   for (const name of MISNAMED) registry.removeSingleMetric(name);
-  const of = createInstruments(registry, version, sources);
+  /** What happens with each request, which counting at once would cost more than its admission. */
+  const batch = createBatch();
+  const of = createInstruments(registry, version, { ...sources, beforeScrape: batch.flush });
   let servers: ReadonlySet<string> = new Set();
 
   /** The routes and servers whose histograms have begun: to begin again would set them back, as no counter may be. */
@@ -107,15 +110,17 @@ export function createMetrics(version: string, sources: MetricSources): Metrics 
       if (result === 'failure') of.reloadSuccessful.set(0);
     },
     proxy: {
-      requestRouted: (route) => of.inFlight.inc({ route: route.name }),
+      requestRouted: (route) => batch.add(() => of.inFlight.inc({ route: route.name })),
       requestAnswered(route, { method, status, outcome, error, durationMs }) {
         const label = route?.name ?? UNMATCHED;
         const known = METHODS.has(method) ? method : 'other';
-        of.requests.inc({ route: label, method: known, code: codeLabel(status), outcome });
-        if (error !== undefined) of.failures.inc({ route: label, error });
-        of.duration.observe({ route: label }, durationMs / 1000);
+        batch.add(() => {
+          of.requests.inc({ route: label, method: known, code: codeLabel(status), outcome });
+          if (error !== undefined) of.failures.inc({ route: label, error });
+          of.duration.observe({ route: label }, durationMs / 1000);
+        });
       },
-      requestEnded: (route) => of.inFlight.dec({ route: route.name }),
+      requestEnded: (route) => batch.add(() => of.inFlight.dec({ route: route.name })),
       requestCut: (route, by) => of.cuts.inc({ route: route.name, cut_by: by }),
       streamOpened: (route) => of.streams.inc({ route: route.name }),
       streamClosed: (route) => of.streams.dec({ route: route.name }),
@@ -127,7 +132,7 @@ export function createMetrics(version: string, sources: MetricSources): Metrics 
       tunnelClosed: (authority) => of.openTunnels.dec({ authority }),
     },
     tokens: {
-      cacheAnswered: (route, result) => of.cacheRequests.inc({ route, result }),
+      cacheAnswered: (route, result) => batch.add(() => of.cacheRequests.inc({ route, result })),
       exchangeEnded({ route, authorizationServer, error, durationMs }) {
         const result = error === undefined ? 'success' : 'failure';
         of.exchanges.inc({ route, authorization_server: authorizationServer, result, error: error?.code ?? '' });
