@@ -38,11 +38,16 @@ export async function examineUpstream(route: Route, pool: Pool): Promise<Finding
 /** By `dispatch`, as the proxy does: a pool that speaks HTTP/2 has no other method. */
 function statusOf(dispatcher: Dispatcher, origin: string, path: string, signal: AbortSignal): Promise<number> {
   return new Promise((resolve, reject) => {
+    // Connecting may take longer than the patience, and is not told of it.
+    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
     dispatcher.dispatch(
       { origin, path, method: 'HEAD' },
       {
-        onRequestStart: (controller) =>
-          signal.addEventListener('abort', () => controller.abort(signal.reason as Error), { once: true }),
+        onRequestStart: (controller) => {
+          const abort = (): void => controller.abort(signal.reason as Error);
+          if (signal.aborted) abort();
+          else signal.addEventListener('abort', abort, { once: true });
+        },
         onResponseStart: (_controller, status) => {
           if (status >= 200) resolve(status);
         },

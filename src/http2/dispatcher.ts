@@ -3,6 +3,8 @@ import { createHttp2Pool, type Http2Pool } from './pool.ts';
 
 export interface Http2DispatcherOptions extends Agent.Options {
   readonly connect: buildConnector.BuildOptions & { readonly timeout: number };
+  /** See `Http2PoolOptions`. */
+  readonly pingMs?: number;
 }
 
 /**
@@ -41,6 +43,7 @@ export class Http2Dispatcher extends Dispatcher {
     const pool = createHttp2Pool(url, {
       connector: this.#connector,
       connectMs: this.#options.connect.timeout,
+      pingMs: this.#options.pingMs,
       onOld: (waiting) => {
         this.#old.add(url.origin);
         for (const { options, handler } of waiting) this.#fallback.dispatch(options, handler);

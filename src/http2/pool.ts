@@ -9,6 +9,9 @@ const MAX_STREAMS = 100;
 /** A connection without a stream is closed after this, before those in between forget it. */
 const IDLE_MS = 30_000;
 
+/** How often a connection with streams is asked whether it still stands: one that died without a word would be used on. */
+const PING_MS = 30_000;
+
 /** The connections to one origin. */
 export interface Http2Pool {
   /** @param options body: none, a buffer or an iterable of buffers; headers: lower-case names and values in turn */
@@ -23,6 +26,8 @@ export interface Http2PoolOptions {
   /** Offers HTTP/2 by ALPN. */
   readonly connector: buildConnector.connector;
   readonly connectMs: number;
+  /** Until the next ping, and for the answer to the last; 30 s where it is not said. */
+  readonly pingMs?: number | undefined;
   /** The upstream has no HTTP/2; gets what waited for it. */
   readonly onOld: (waiting: readonly Waiting[]) => void;
 }
@@ -38,7 +43,10 @@ interface Connection {
   streams: number;
 }
 
-export function createHttp2Pool(origin: URL, { connector, connectMs, onOld }: Http2PoolOptions): Http2Pool {
+export function createHttp2Pool(
+  origin: URL,
+  { connector, connectMs, pingMs = PING_MS, onOld }: Http2PoolOptions,
+): Http2Pool {
   const connections = new Set<Connection>();
   let waiting: Waiting[] = [];
   let isConnecting = false;
@@ -68,8 +76,12 @@ export function createHttp2Pool(origin: URL, { connector, connectMs, onOld }: Ht
     openSession(origin, connector, connectMs).then(
       (session) => {
         isConnecting = false;
-        if (session === undefined) onOld(takeWaiting());
-        else add(session);
+        if (session === undefined) {
+          onOld(takeWaiting());
+          if (onClosed !== undefined) closeIdle();
+        } else {
+          add(session);
+        }
       },
       (error: Error) => {
         isConnecting = false;
@@ -81,14 +93,23 @@ export function createHttp2Pool(origin: URL, { connector, connectMs, onOld }: Ht
   function add(session: ClientHttp2Session): void {
     if (isDestroyed) {
       session.destroy();
+      failWaiting(new errors.ClientDestroyedError());
       return;
     }
     const connection = { session, streams: 0 };
+    if (waiting.length > 0 && !hasRoom(connection)) {
+      // One that takes nothing when it is new says what the next would say, and so on without end.
+      session.close();
+      failWaiting(new Error('HTTP/2: the upstream takes no request'));
+      return;
+    }
     connections.add(connection);
+    const pinging = setInterval(createPing(connection), pingMs).unref();
     session.setTimeout(IDLE_MS, () => {
       if (connection.streams === 0) session.close();
     });
     session.once('close', () => {
+      clearInterval(pinging);
       connections.delete(connection);
       serve();
     });
@@ -128,6 +149,25 @@ export function createHttp2Pool(origin: URL, { connector, connectMs, onOld }: Ht
       for (const { session } of connections) session.destroy();
       failWaiting(new errors.ClientDestroyedError());
     },
+  };
+}
+
+/** Asks whether the other side is still there, and breaks the connection where the last time was not answered. */
+function createPing(connection: Connection): () => void {
+  const { session } = connection;
+  let isAnswered = true;
+  return () => {
+    if (session.destroyed) return;
+    if (connection.streams === 0) {
+      isAnswered = true;
+    } else if (isAnswered) {
+      isAnswered = false;
+      session.ping(() => {
+        isAnswered = true;
+      });
+    } else {
+      session.destroy(new Error('HTTP/2: the connection is dead, as a ping was not answered'));
+    }
   };
 }
 

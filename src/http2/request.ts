@@ -55,12 +55,18 @@ export function sendHttp2(
 
   function begin(headers: IncomingHttpHeaders): void {
     if (over) return;
+    const status = Number(headers[':status']);
+    // Node takes it for the answer, and whoever is told would wait for another.
+    if (status < 200) {
+      fail(new Error('HTTP/2: the status of the answer is none'));
+      return;
+    }
     clearTimeout(timer);
     const fields = Object.entries(headers).filter(([name]) => !name.startsWith(':'));
     controller.rawHeaders = fields.flatMap(([name, value = '']) =>
       [value].flat().flatMap((line) => [Buffer.from(name), Buffer.from(line, 'latin1')]),
     );
-    handler.onResponseStart?.(controller, Number(headers[':status']), Object.fromEntries(fields));
+    handler.onResponseStart?.(controller, status, Object.fromEntries(fields));
   }
 
   function end(): void {

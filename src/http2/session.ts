@@ -9,7 +9,7 @@ const CONNECTION_WINDOW_BYTES = 1024 * 1024;
 /**
  * Connects, and waits for the upstream to say how many streams there may be.
  * @param connector offers HTTP/2 by ALPN
- * @param timeoutMs for what comes after the handshake, which the connector times
+ * @param timeoutMs for what comes after the handshake, which the connector times; 0 is none
  * @returns undefined where the upstream does not speak HTTP/2
  */
 export async function openSession(
@@ -28,7 +28,7 @@ export async function openSession(
   });
   return new Promise((resolve, reject) => {
     let failure = new Error('HTTP/2: the connection ended before the upstream said anything');
-    const timer = setTimeout(() => session.destroy(), timeoutMs);
+    const timer = timeoutMs > 0 ? setTimeout(() => session.destroy(), timeoutMs) : undefined;
     session.on('error', (error: Error) => {
       failure = error;
     });

@@ -79,3 +79,9 @@ for (const name of CODES) {
     assert.doesNotMatch(all, /0\r\n\r\n$/);
   });
 }
+
+test('an answer whose status is none is no answer', async (t) => {
+  // `:status` by its place in the static table, with a value of three digits (RFC 7541 section 6.2.2).
+  const { app } = await startBroken(t, (stream) => stream.block(Buffer.from('\x08\x03099', 'latin1')));
+  assertProblem(await soon('the answer', call(app.url)), 'ERR_UPSTREAM_UNREACHABLE');
+});

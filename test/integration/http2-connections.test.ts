@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { constants, type Http2ServerResponse } from 'node:http2';
 import { test } from 'node:test';
 import { createServer } from 'node:tls';
+import { Http2Dispatcher } from '../../src/http2/dispatcher.ts';
 import { startTestApp } from '../harness/app.ts';
 import { eventually, soon } from '../harness/eventually.ts';
 import { startFakeUpstream, type UpstreamHandler } from '../harness/fake-upstream.ts';
@@ -117,6 +118,34 @@ test('an upstream that had no HTTP/2 when it was first asked has it when it come
   connection.send('GET /github HTTP/1.1\r\nHost: h\r\n\r\n');
   await soon('its head', connection.until('HTTP/1.1 200'));
   assert.equal(state.requests.length, 0);
+});
+
+test('an upstream that takes no request is asked once, and its caller is told', async (t) => {
+  const { app, state } = await startHttp2Gateway(t, mirror, PLAIN, { settings: { maxConcurrentStreams: 0 } });
+  assertProblem(await soon('the answer', call(`${app.url}/github`)), 'ERR_UPSTREAM_UNREACHABLE');
+  assert.equal(state.connections, 1);
+});
+
+test('connecting may take as long as it takes, where the config says so', async (t) => {
+  const { app } = await startHttp2Gateway(t, mirror, { ...PLAIN, timeouts: { connect: 0 } });
+  assert.equal((await soon('the answer', call(`${app.url}/github`))).status, 200);
+});
+
+test('a connection on which a ping is not answered is dead, and what is under way breaks off', async (t) => {
+  const silent = await startRawHttp2(authority.issueServer(), () => {});
+  t.after(silent.close);
+  const dispatcher = new Http2Dispatcher({ connect: { ca: authority.cert, timeout: 5000 }, pingMs: 50 });
+  t.after(() => dispatcher.destroy());
+  const ended = new Promise<Error>((resolve, reject) => {
+    dispatcher.dispatch(
+      { origin: silent.url, path: '/', method: 'GET' },
+      {
+        onResponseEnd: () => reject(new Error('it ended well')),
+        onResponseError: (_controller, error) => resolve(error),
+      },
+    );
+  });
+  assert.match((await soon('the end', ended)).message, /ping/);
 });
 
 test('an upstream that sends no headers in time is too slow, and its stream is closed', async (t) => {
