@@ -50,13 +50,23 @@ interface Run {
   exchanges: number;
 }
 
+/**
+ * What cambist is measured by. On a busy machine the suite and the SDK now and then lose each other's answer and wait for it in
+ * vain: then there is nothing to measure by, and the run is made once more. Through cambist there is no second run.
+ */
+async function runDirectly(url: string, revision: Revision, bearer: string): Promise<SuiteResult> {
+  const run = await runSuite(suite, url, revision, bearer);
+  const hasTimedOut = [...run.scenarios.values()].flat().some(({ id }) => id === 'scenario-timeout');
+  return hasTimedOut ? runSuite(suite, url, revision, bearer) : run;
+}
+
 async function runBoth(server: ConformanceServer, revision: Revision, match: Match): Promise<Run> {
   const proxy = await startProxy(server, match);
   try {
     await proxy.ready();
     const own = await authorizationServer.issueSubjectToken({ sub: 'alice', audience: server.url });
     const callers = await authorizationServer.issueSubjectToken({ sub: 'alice', audience: ['agent', 'cambist'] });
-    const direct = await runSuite(suite, server.url, revision, own);
+    const direct = await runDirectly(server.url, revision, own);
     const proxied = await runSuite(suite, `${proxy.url}/mcp`, revision, callers);
     const exchanges = await proxy.metric('cambist_exchanges_total', { result: 'success' });
     return { direct, proxied, exchanges };
