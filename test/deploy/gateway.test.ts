@@ -108,7 +108,7 @@ test('the image starts what the container asks for: its command, with the config
   assert.deepEqual([container?.command, container?.args], [undefined, undefined]);
   assert.match(
     await readFile('Dockerfile', 'utf8'),
-    /^ENTRYPOINT \["node", "\/app\/dist\/main\.js"\]\nCMD \["run"\]$/m,
+    /^ENTRYPOINT \["node", (?:"--[^"]+", )*"\/app\/dist\/main\.js"\]\nCMD \["run"\]$/m,
   );
   const [config] = objectsOf(container?.env);
   const [mount] = objectsOf(container?.volumeMounts);
