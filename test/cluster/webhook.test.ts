@@ -62,12 +62,13 @@ test('a pod that opted in is stored with cambist as a native sidecar, first of a
   assert.deepEqual({ ...pod.spec, ...ours }, plain.spec);
 });
 
-test('an annotation makes it a classic sidecar, last of the containers, with a sleep before its end', async () => {
+test('an annotation makes it a classic sidecar, last of the containers, which waits before its end', async () => {
   const annotations = { 'cambist.dev/sidecar': 'classic' };
   const pod = await create<Pod>(cluster, agentPod('classic', { labels: OPTED_IN, annotations }));
   assert.deepEqual(namesOf(pod.spec.containers), ['agent', 'cambist']);
   assert.equal(pod.spec.initContainers, undefined);
-  assert.deepEqual(sidecarOf(pod).lifecycle, { preStop: { sleep: { seconds: 30 } } });
+  const command = ['node', '-e', 'setTimeout(() => {}, 30000)'];
+  assert.deepEqual(sidecarOf(pod).lifecycle, { preStop: { exec: { command } } });
 });
 
 test("annotations choose ports, Secret, token and the agent's proxy variables, and the API server takes what comes of it", async () => {
