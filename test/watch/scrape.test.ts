@@ -19,6 +19,7 @@ const EMPTY_IN_HEALTH = [
   'panel "What is not ready"',
   'panel "Why requests do not reach backends"',
   `panel "Errors of the backends' own"`,
+  'panel "Answers that break off"',
   'an annotation',
 ];
 
