@@ -6,6 +6,7 @@ import { createAdminServer } from './admin/server.ts';
 import { createStatus } from './admin/status.ts';
 import { createTally } from './admin/tally.ts';
 import { createTokenLog } from './admin/token-log.ts';
+import { askedServers } from './config/asked-servers.ts';
 import type { AuthorizationServer, Config } from './config/config.ts';
 import { readCredential } from './config/credential.ts';
 import { createDispatchers, upstreamPeer } from './dispatchers.ts';
@@ -278,16 +279,7 @@ export async function startApp(first: Config, version: string, logger: Logger, t
 
 /** The authorization servers that some route uses. */
 function neededServers(config: Config): Set<AuthorizationServer> {
-  const servers = new Set<AuthorizationServer>();
-  for (const { credential } of config.routes) {
-    if (credential.kind === 'exchange' || credential.kind === 'client_credentials') {
-      servers.add(credential.authorizationServer);
-      if (credential.kind === 'exchange' && credential.chain !== undefined) {
-        servers.add(credential.chain.authorizationServer);
-      }
-    }
-  }
-  return servers;
+  return new Set(config.routes.flatMap(({ credential }) => askedServers(credential)));
 }
 
 /** What is fixed when a listener opens. */

@@ -15,6 +15,8 @@ interface WriteLine {
 export interface Logger extends Record<'fatal' | 'error' | 'warn' | 'info' | 'debug', WriteLine> {
   level: string;
   isLevelEnabled(level: LogLevel): boolean;
+  /** @param done is called when all lines so far are written, or cannot be */
+  flush(done: () => void): void;
   /**
    * Writes a line whose fields are JSON already, for what is written so often that making JSON of an object costs too much.
    * @param fields one at least, as in `"route":"github","status":200`; all of them are in `LOG_FIELDS`
@@ -164,4 +166,12 @@ export function createLogger(level: LogLevel, destination: DestinationStream = j
       destination.write(`{"level":"${of}"${isoTime()},${fields},"msg":"${message}"}\n`);
     },
   });
+}
+
+/**
+ * Settles when all lines are written, or cannot be: a program waits for it before it ends, since what is left then is written
+ * by a library that tries for ever where nobody reads the pipe.
+ */
+export function allWritten(logger: Logger): Promise<void> {
+  return new Promise((resolve) => logger.flush(resolve));
 }

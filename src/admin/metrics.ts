@@ -1,12 +1,12 @@
 import { STATUS_CODES } from 'node:http';
 import { collectDefaultMetrics, Registry } from 'prom-client';
+import { serverNames } from '../config/asked-servers.ts';
 import type { Config, Route } from '../config/config.ts';
 import { ERROR_CODES, type ErrorCode } from '../errors.ts';
 import { CALLER_GONE, CUTTERS, type ProxyObserver } from '../proxy/observer.ts';
 import { CACHE_RESULTS, type TokenObserver } from '../tokens/observer.ts';
 import { createBatch } from './batch.ts';
 import { createInstruments, type MetricSources } from './instruments.ts';
-import { serverNames } from './server-names.ts';
 
 /** Everything that cambist counts, and the two observers that the rooms before this one ask for. */
 export interface Metrics {

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
+import { serverNames } from '../config/asked-servers.ts';
 import type { Config, Credential } from '../config/config.ts';
 import type { Readiness } from './readiness.ts';
 import { mendOf } from './recent-failures.ts';
-import { serverNames } from './server-names.ts';
 import type { RouteTally, Tally } from './tally.ts';
 
 /** What the status page shows, as `/status.json` has it: names, codes and figures, as on `/metrics`. */

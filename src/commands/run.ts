@@ -2,12 +2,13 @@ import { parseArgs } from 'node:util';
 import { type App, startApp } from '../app.ts';
 import { loadConfig } from '../config/load.ts';
 import { formatProblem } from '../config/problem.ts';
-import { createLogger, jsonLog, type Logger, textLog } from '../logger.ts';
+import { allWritten, createLogger, jsonLog, type Logger, textLog } from '../logger.ts';
 import { startTracing } from '../telemetry/start-tracing.ts';
 import { readVersion } from '../version.ts';
 import { type Command, configFile, EXIT, UsageError } from './command.ts';
 import { logLevelOf } from './log-level.ts';
 import { createReloads, logProblems } from './reloads.ts';
+import { stopSignals } from './stop-signals.ts';
 
 /** Runs the proxy until SIGTERM or SIGINT; SIGHUP, and a change of the file, load the config anew. */
 export const run: Command = async (args) => {
@@ -48,6 +49,7 @@ export const run: Command = async (args) => {
   await app.stop(signals.second);
   if (!signals.second.aborted) await tracing?.shutdown();
   logger.info('cambist has stopped');
+  await allWritten(logger);
   return signals.second.aborted ? EXIT.failed : EXIT.done;
 };
 
@@ -65,36 +67,6 @@ function logDestination(format: string): ReturnType<typeof jsonLog> {
     default:
       throw new UsageError(`--log-format is auto, json or text, and not "${format}"`);
   }
-}
-
-interface StopSignals {
-  readonly first: Promise<NodeJS.Signals>;
-  /** Aborted by the next one. */
-  readonly second: AbortSignal;
-}
-
-/** A third signal, or what does not end within a moment of the second, ends without a word. */
-const HURRY_MS = 2000;
-
-/** The first signal asks for an end in order, the second for one at once. */
-function stopSignals(): StopSignals {
-  const second = new AbortController();
-  const exit = (): never => process.exit(EXIT.failed);
-  const first = new Promise<NodeJS.Signals>((resolve) => {
-    let seen = 0;
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-      process.on(signal, () => {
-        seen += 1;
-        if (seen === 1) resolve(signal);
-        if (seen === 2) {
-          second.abort();
-          setTimeout(exit, HURRY_MS).unref();
-        }
-        if (seen > 2) exit();
-      });
-    }
-  });
-  return { first, second: second.signal };
 }
 
 /** A fault that nobody caught: said in the log, redacted, and the end, since nothing can be relied on after it. */

@@ -12,9 +12,10 @@ import { readCertificate, type ServerCertificate, watchCertificate } from '../ku
 import { createWebhookMetrics } from '../kubernetes/webhook-metrics.ts';
 import { createWebhookAdmin, createWebhookServer, renewCertificate } from '../kubernetes/webhook-server.ts';
 import { openListener } from '../listen.ts';
-import { createLogger } from '../logger.ts';
+import { allWritten, createLogger } from '../logger.ts';
 import { readVersion } from '../version.ts';
 import { type Command, EXIT, UsageError } from './command.ts';
+import { stopSignals } from './stop-signals.ts';
 
 /** Serves the injection to the API server as a mutating admission webhook, until SIGTERM or SIGINT. */
 export const webhook: Command = async (args) => {
@@ -59,7 +60,7 @@ export const webhook: Command = async (args) => {
     reviewAdmission(body, (pod) => injectPod(pod, request));
   const server = createWebhookServer({ certificate, review, metrics, logger });
   const adminServer = createWebhookAdmin(metrics, () => ready);
-  const stopSignal = onceStopSignal();
+  const signals = stopSignals();
   try {
     const where = await openListener(adminServer, admin, 'admin');
     const url = (await openListener(server, listen, 'listen')).replace(/^http:/, 'https:');
@@ -70,16 +71,17 @@ export const webhook: Command = async (args) => {
   }
   ready = true;
   const watched = watchCertificate({ cert, key }, (next) => renewCertificate(server, next), { metrics, logger });
-  const signal = await stopSignal;
+  const signal = await signals.first;
   // The API server goes on calling until it has heard that this pod is not ready.
   ready = false;
   logger.info({ signal, grace_ms: drainMs }, 'cambist webhook is shutting down');
-  await delay(drainMs);
+  await delay(drainMs, undefined, { signal: signals.second }).catch(() => {});
   watched.close();
   await server.close();
   await adminServer.close();
   logger.info('cambist webhook has stopped');
-  return EXIT.done;
+  await allWritten(logger);
+  return signals.second.aborted ? EXIT.failed : EXIT.done;
 };
 
 /** A wrong default is found at the start and not with the first pod; the image may come from each pod. */
@@ -100,20 +102,6 @@ function address(flag: string, text: string): Listen {
 function failed(error: unknown): number {
   console.error(`cambist: ${error instanceof Error ? error.message : String(error)}`);
   return EXIT.failed;
-}
-
-/** Settles with the first signal to stop; a second one ends the process at once. */
-function onceStopSignal(): Promise<NodeJS.Signals> {
-  return new Promise((resolve) => {
-    let seen = false;
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-      process.on(signal, () => {
-        if (seen) process.exit(EXIT.failed);
-        seen = true;
-        resolve(signal);
-      });
-    }
-  });
 }
 
 const USAGE = `Usage: cambist webhook --cert FILE --key FILE [options]

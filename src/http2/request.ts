@@ -85,6 +85,13 @@ export function sendHttp2(
     handler.onResponseError?.(controller, error);
   }
 
+  /** From here on it is the upstream that is waited for. */
+  function expectHead(): void {
+    clearTimeout(timer);
+    if (!headersTimeout || over || controller.rawHeaders !== null) return;
+    timer = setTimeout(() => fail(new errors.HeadersTimeoutError()), headersTimeout);
+  }
+
   function follow(opened: ClientHttp2Stream): void {
     const isWhole = watchEnd(opened);
     let failure = new Error('HTTP/2: the stream was given up before the answer was whole');
@@ -115,8 +122,8 @@ export function sendHttp2(
     return;
   }
   follow(stream);
-  if (headersTimeout) timer = setTimeout(() => fail(new errors.HeadersTimeoutError()), headersTimeout);
-  if (body !== null) upload(body, stream).catch(fail);
+  if (body === null) expectHead();
+  else upload(body, stream, expectHead, () => clearTimeout(timer)).then(expectHead, fail);
 }
 
 /**
@@ -134,14 +141,23 @@ function watchEnd(stream: ClientHttp2Stream): () => boolean {
   return () => whole;
 }
 
-async function upload(body: Buffer | AsyncIterable<Buffer>, stream: ClientHttp2Stream): Promise<void> {
+/** @param stalled the upstream takes no more for now; `flows`: it does again */
+async function upload(
+  body: Buffer | AsyncIterable<Buffer>,
+  stream: ClientHttp2Stream,
+  stalled: () => void,
+  flows: () => void,
+): Promise<void> {
   if (Buffer.isBuffer(body)) {
     stream.end(body);
     return;
   }
   for await (const chunk of body) {
     if (stream.destroyed || stream.closed) return;
-    if (!stream.write(chunk)) await drained(stream);
+    if (stream.write(chunk)) continue;
+    stalled();
+    await drained(stream);
+    flows();
   }
   stream.end();
 }

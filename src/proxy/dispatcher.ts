@@ -25,14 +25,19 @@ export interface Sending {
  * Sends a request upstream with the scoped bearer, and once more with another where the upstream refuses the first, or wants
  * a scope that the route may add. Whatever it waits for on the way there, no token goes out whose end has passed.
  */
-export async function dispatch(sending: Sending): Promise<void> {
+export function dispatch(sending: Sending): void {
   const { passage, leg, route, dispatchers, onRetry, answered, switched } = sending;
   const { bearer, body } = leg;
-  const found = dispatchers.for(upstreamPeer(route, switched !== undefined));
-  const pool = found instanceof Promise ? await found : found;
-
   const { origin } = route.upstream;
   const method = passage.request.method as Dispatcher.HttpMethod;
+  const peer = upstreamPeer(route, switched !== undefined);
+
+  /** Each attempt asks for the pool: where TLS files have changed, that of the one before takes no more. */
+  const onPool = (work: (pool: Dispatcher) => void): void => {
+    const pool = dispatchers.for(peer);
+    if (pool instanceof Promise) pool.then(work).catch((error: unknown) => answered(asFailure(error, route)));
+    else work(pool);
+  };
 
   /** The token of an attempt ended before its first byte went out. */
   let late = false;
@@ -95,11 +100,11 @@ export async function dispatch(sending: Sending): Promise<void> {
     };
     const handler = attemptHandler(passage, route, events);
     if (passage.span === undefined) {
-      pool.dispatch(options, handler);
+      onPool((pool) => pool.dispatch(options, handler));
       return;
     }
     const spanned = traced(passage.span, route, method, !first || hasNonce, options.headers, handler);
-    pool.dispatch({ ...options, headers: spanned.headers as string[] }, spanned.handler);
+    onPool((pool) => pool.dispatch({ ...options, headers: spanned.headers as string[] }, spanned.handler));
   };
 
   /** The token stays: it was its proof that lacked the nonce, which is known from now on. */

@@ -29,5 +29,5 @@ export function forward(
     else traffic.relay(passage, relay);
   };
   const onRetry = (): void => observer.upstreamRetried(route);
-  dispatch({ passage, leg, route, dispatchers, onRetry, answered, switched }).catch(answered);
+  dispatch({ passage, leg, route, dispatchers, onRetry, answered, switched });
 }

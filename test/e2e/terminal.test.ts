@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -54,6 +54,14 @@ function start(
   return { child, closed, printed: () => printed };
 }
 
+function hasEnded(pid: number): boolean {
+  try {
+    return !process.kill(pid, 0);
+  } catch {
+    return true;
+  }
+}
+
 const isLinux = process.platform === 'linux' ? false : 'needs the "script" of util-linux';
 
 test('on a terminal the log is text in colours', { skip: isLinux }, async (t) => {
@@ -89,13 +97,19 @@ test('a terminal that is gone keeps the program neither from serving nor from en
   await once(child, 'close');
   assert.equal((await call(`${url}/away`)).status, 502);
   process.kill(pid, 'SIGTERM');
-  await eventually('it has ended', () => {
-    try {
-      return !process.kill(pid, 0);
-    } catch {
-      return true;
-    }
-  });
+  await eventually('it has ended', () => hasEnded(pid));
+});
+
+test('a pipe that nobody reads any more does not keep the program from ending', { skip: isLinux }, async (t) => {
+  const file = configFile(t);
+  const command = `{ ${process.execPath} ${BUILT_PROGRAM} run --config ${file} & echo $! > ${file}.pid; } | head -n 1`;
+  const child = spawn('/bin/sh', ['-c', command], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const [line] = await once(child.stdout, 'data');
+  assert.match(String(line), /"msg":"cambist is listening"/);
+  const pid = Number(readFileSync(`${file}.pid`, 'utf8'));
+  t.after(() => hasEnded(pid) || process.kill(pid, 'SIGKILL'));
+  process.kill(pid, 'SIGTERM');
+  await eventually('it has ended', () => hasEnded(pid));
 });
 
 test('elsewhere the log is JSON, and text without colours can be had', async (t) => {

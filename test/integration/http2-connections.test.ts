@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
 import { constants, type Http2ServerResponse } from 'node:http2';
 import { test } from 'node:test';
 import { createServer } from 'node:tls';
@@ -197,6 +198,33 @@ test('the bytes of a header that are no ASCII pass as they came', async (t) => {
   const all = await soon('the connection ends', connection.closed());
   assert.ok(all.includes(`x-odd: ${value.toString('latin1')}\r\n`), all);
 });
+
+test('the time in which a caller sends its body is not taken for that of its upstream', async (t) => {
+  const { app } = await startHttp2Gateway(t, mirror, { ...PLAIN, timeouts: { response_headers: '150ms' } });
+  const connection = await connectRaw(app.url);
+  connection.send('POST /github HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n');
+  await new Promise((resolve) => setTimeout(resolve, 400));
+  connection.send('0\r\n\r\n');
+  await soon('the answer', connection.until('HTTP/1.1 200'));
+});
+
+for (const http2 of [true, false]) {
+  const version = http2 ? 'HTTP/2' : 'HTTP/1.1';
+  test(`a request that is sent once more after TLS files have changed finds its upstream, by ${version}`, async (t) => {
+    const { app, state, ca, authorization } = await startHttp2Gateway(t, mirror, { http2 });
+    const send = () => soon('the answer', call(`${app.url}/github`, { headers: { authorization } }));
+    let other = 0;
+    state.handler = async (_request, response) => {
+      state.handler = mirror;
+      await writeFile(ca, `${authority.cert}\n${authority.cert}`);
+      app.rereadTls();
+      other = (await send()).status;
+      response.writeHead(401).end();
+    };
+    assert.equal((await send()).status, 200);
+    assert.deepEqual([other, state.requests.length], [200, 3]);
+  });
+}
 
 test('new TLS files leave what is under way on the connection that it has', async (t) => {
   const { held, handler } = heldOpen();
