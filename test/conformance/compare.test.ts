@@ -14,6 +14,13 @@ test('Two reports that differ in ports, times and made-up names are the same rep
   assert.deepEqual(differences(result([CHECK]), result([other])), []);
 });
 
+test('How many messages a server that sends now and then has sent by the end is no difference, and a violation is', () => {
+  const counted = (messagesValidated: number, violations: string[]) =>
+    result([{ ...CHECK, details: { messagesValidated, violations } }]);
+  assert.deepEqual(differences(counted(5, []), counted(6, [])), []);
+  assert.equal(differences(counted(5, []), counted(5, ['a field'])).length, 1);
+});
+
 for (const [what, other] of [
   ['another status', [{ ...CHECK, status: 'FAILURE' }]],
   ['another message', [{ ...CHECK, errorMessage: 'no' }]],
