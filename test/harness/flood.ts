@@ -34,11 +34,18 @@ export async function floodPod(t: TestContext, launch: Launch, pidOf?: () => Pro
     assert.equal((await scene.call({ headers })).status, 200, 'the token is in the cache');
     const { handler, full, release } = holdingAll(answerThen);
     scene.upstream.handler = handler;
-    const calls = Promise.all(Array.from({ length: CALLERS }, () => scene.call({ headers, body: BODY })));
+    const turnedAway = createGate(CALLERS - POD_MAX_IN_FLIGHT);
+    const callOne = async () => {
+      const { status } = await scene.call({ headers, body: BODY });
+      turnedAway.pass();
+      return status;
+    };
+    const calls = Promise.all(Array.from({ length: CALLERS }, callOne));
     await soon('all that it takes are with the upstream', full, FLOOD_TIMEOUT_MS);
+    await soon('the others have been answered', turnedAway.passed, FLOOD_TIMEOUT_MS);
     const flooded = await anonymousBytes(pid);
     release();
-    const statuses = (await soon('every call is answered', calls, FLOOD_TIMEOUT_MS)).map(({ status }) => status);
+    const statuses = await soon('every call is answered', calls, FLOOD_TIMEOUT_MS);
     assert.deepEqual(
       [200, 503].map((status) => statuses.filter((each) => each === status).length),
       [POD_MAX_IN_FLIGHT, CALLERS - POD_MAX_IN_FLIGHT],
@@ -55,24 +62,30 @@ export async function floodPod(t: TestContext, launch: Launch, pidOf?: () => Pro
   }
 }
 
+/** `passed` settles when so many have come by. */
+function createGate(count: number) {
+  let left = count;
+  let open = (): void => {};
+  const passed = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  const pass = (): void => {
+    left -= 1;
+    if (left === 0) open();
+  };
+  return { pass, passed };
+}
+
 /** Answers nobody before the test says so. */
 function holdingAll(then: UpstreamHandler) {
-  let count = 0;
-  let release = (): void => {};
-  let fill = (): void => {};
-  const released = new Promise<void>((resolve) => {
-    release = resolve;
-  });
-  const full = new Promise<void>((resolve) => {
-    fill = resolve;
-  });
+  const arrived = createGate(POD_MAX_IN_FLIGHT);
+  const released = createGate(1);
   const handler: UpstreamHandler = async (request, response) => {
-    count += 1;
-    if (count === POD_MAX_IN_FLIGHT) fill();
-    await released;
+    arrived.pass();
+    await released.passed;
     await then(request, response);
   };
-  return { handler, full, release };
+  return { handler, full: arrived.passed, release: released.pass };
 }
 
 /** Memory that cannot be given back: what a limit kills for. */
