@@ -4,6 +4,7 @@ import { CambistError } from '../errors.ts';
 import { boundedRequest } from './bounded-request.ts';
 import { createBreaker } from './breaker.ts';
 import type { Clock } from './clock.ts';
+import { withDeadline } from './deadline.ts';
 import { discoverJwksUri } from './discovery.ts';
 
 /** Whose keys, and where they are. */
@@ -38,8 +39,7 @@ export function createIssuerKeys(
   let triedAtMs = Number.NEGATIVE_INFINITY;
   let fetching: Promise<void> | undefined;
 
-  async function fetchKeys(): Promise<void> {
-    const signal = AbortSignal.timeout(TIMEOUT_MS);
+  async function fetchKeys(signal: AbortSignal): Promise<void> {
     try {
       const pool = await dispatcher();
       const { issuer, jwksUri, allowInsecureHttp } = source;
@@ -57,9 +57,11 @@ export function createIssuerKeys(
   /** However many wait, one goes and looks. */
   function fetchOnce(): Promise<void> {
     triedAtMs = clock.monotonicMs();
-    fetching ??= breaker.run(undefined, fetchKeys).finally(() => {
-      fetching = undefined;
-    });
+    fetching ??= breaker
+      .run(undefined, () => withDeadline(TIMEOUT_MS, fetchKeys))
+      .finally(() => {
+        fetching = undefined;
+      });
     return fetching;
   }
 

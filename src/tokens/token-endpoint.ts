@@ -5,6 +5,7 @@ import { AnswerTooLargeError, type BoundedRequest, boundedRequest, type HttpAnsw
 import { createBreaker } from './breaker.ts';
 import { authenticateClient } from './client-auth.ts';
 import type { Clock } from './clock.ts';
+import { withDeadline } from './deadline.ts';
 import { checkOwnEndpoint, discover, type ServerMetadata } from './discovery.ts';
 import type { DpopProver } from './dpop.ts';
 import { createLimiter } from './limiter.ts';
@@ -68,7 +69,7 @@ export function createTokenEndpoint(
 
   async function findMetadata(): Promise<ServerMetadata> {
     const pool = await dispatcher();
-    const found = await discover(server, server.issuer ?? '', pool, AbortSignal.timeout(server.timeoutMs));
+    const found = await withDeadline(server.timeoutMs, (signal) => discover(server, server.issuer ?? '', pool, signal));
     checkOwnEndpoint(found, server, servers());
     metadata = found;
     metadataStaleAtMs = clock.monotonicMs() + METADATA_LIFE_MS;
@@ -118,9 +119,9 @@ export function createTokenEndpoint(
   async function requestToken(
     grant: Grant,
     target: TokenTarget,
-    wanted: 'token' | 'assertion' = 'token',
+    wanted: 'token' | 'assertion',
+    signal: AbortSignal,
   ): Promise<TokenEndpointAnswer> {
-    const signal = AbortSignal.timeout(server.timeoutMs);
     const url = await locate();
     const fields = buildTokenRequest(grant, target, server);
     let exchange = await attempt(url, fields, signal);
@@ -166,6 +167,7 @@ export function createTokenEndpoint(
       await authenticateClient(server, server.issuer ?? url, clock, credentialRead);
       await dispatcher();
     },
-    requestToken,
+    requestToken: (grant, target, wanted = 'token') =>
+      withDeadline(server.timeoutMs, (signal) => requestToken(grant, target, wanted, signal)),
   };
 }
