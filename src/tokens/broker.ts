@@ -6,7 +6,7 @@ import type { Exchange, TokenCredential } from './exchange.ts';
 import type { IssuedToken } from './issued.ts';
 import type { Cause, TokenObserver } from './observer.ts';
 import { createPacer } from './pacer.ts';
-import { type ResourceDigest, refusalKey, resourceDigest, type Session, tokenKey } from './session.ts';
+import { type ResourceDigest, resourceDigest, type Session, subjectKey, tokenKey } from './session.ts';
 import { scopesToAdd, withScopes } from './step-up.ts';
 
 /** What the broker has for a request: nothing to do, a token, one on its way, or a refusal that it remembers. */
@@ -142,7 +142,7 @@ export function createBroker({ cache, exchange, clock, observer }: BrokerOptions
       return { result: 'joined', pending: flight.pending };
     }
     const { subject } = ask.session;
-    const remembered = subject && cache.refusal(refusalKey(subject, ask.resource));
+    const remembered = subject && cache.refusal(subjectKey(subject, ask.resource));
     if (remembered !== undefined) return { result: 'negative', error: remembered };
     return { result: 'miss', pending: begin(ask, false) };
   }
@@ -169,7 +169,7 @@ export function createBroker({ cache, exchange, clock, observer }: BrokerOptions
       })
       .catch((error: unknown) => {
         const { subject } = session;
-        if (subject !== undefined && isRemembered(error)) cache.keepRefusal(refusalKey(subject, resource), error);
+        if (subject !== undefined && isRemembered(error)) cache.keepRefusal(subjectKey(subject, resource), error);
         throw error;
       })
       .finally(() => underWay.delete(flightKey(ask)));
@@ -209,7 +209,7 @@ export function createBroker({ cache, exchange, clock, observer }: BrokerOptions
         return Promise.resolve({ token: cached, added });
       }
       const ask = raise(plain, [...new Set([...have, ...kept, ...added])].sort());
-      if (cache.refusal(refusalKey(plain.session.subject, ask.resource)) !== undefined) return undefined;
+      if (cache.refusal(subjectKey(plain.session.subject, ask.resource)) !== undefined) return undefined;
       const pending = underWay.get(flightKey(ask))?.pending ?? begin(ask, false);
       return pending.then((raised) => ({ token: raised, added }));
     },

@@ -36,7 +36,7 @@ export interface RouteCacheReport {
   readonly next_end_seconds: number;
 }
 
-/** Issued tokens under `tokenKey`, and refusals under `refusalKey`: both bounded, both by recency. */
+/** Issued tokens under `tokenKey`, and refusals under `subjectKey`: both bounded, both by recency. */
 export interface TokenCache<Token extends Perishable = IssuedToken> {
   /** A token that may still be sent; finding it counts as use. */
   find(key: string): CachedToken<Token> | undefined;

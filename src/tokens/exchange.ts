@@ -8,7 +8,7 @@ import type { Clock } from './clock.ts';
 import type { DpopProver } from './dpop.ts';
 import { checkAudience, checkNotEnded, type DpopBinding, type IssuedToken, measureLife } from './issued.ts';
 import type { Cause, TokenObserver } from './observer.ts';
-import { assertionKey, type ResourceDigest } from './session.ts';
+import { type ResourceDigest, subjectKey } from './session.ts';
 import type { Subject } from './subject.ts';
 import type { TokenEndpoint, TokenEndpointAnswer } from './token-endpoint.ts';
 import type { Grant } from './token-request.ts';
@@ -82,7 +82,7 @@ export function createExchange(options: ExchangeOptions): Exchange {
   /** An assertion that was kept may have been withdrawn meanwhile; a new one that is refused is refused for good. */
   async function runChain(wanted: Chained): Promise<Settled> {
     const { credential, subject, route, resource } = wanted;
-    const key = assertionKey(subject, resource);
+    const key = subjectKey(subject, resource);
     const obtain = () => assertions.obtain(key, route.name, () => firstLeg(wanted));
     const { assertion, reused } = await obtain();
     try {

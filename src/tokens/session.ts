@@ -42,43 +42,25 @@ export function resourceDigest(route: Route): ResourceDigest {
   ]);
 }
 
-/** Keys of a subject token as one connection presented it; the next request on it mostly asks for the same. */
-const keysBySubject = new WeakMap<Subject, Map<string, string>>();
-/** A client that makes up session ids must not make this memory grow. */
-const MAX_KEYS = 32;
-/** Nor one that makes up long ones: servers name sessions by far less. */
+/** Servers name sessions by far less; a longer id is digested, so that a client which makes up long ones fills no memory. */
 const MAX_KEPT_ID = 256;
 
-/** What a token is kept under: per (session, resource), and always bound to the subject token. */
+/**
+ * What a token is kept under: per (session, resource), and always bound to the subject token. Digests have neither colon nor
+ * hash sign, so no two keys are the same by chance; joining is all that it costs to make one on the path of each request.
+ */
 export function tokenKey({ subject, id }: Session, resource: ResourceDigest): string {
-  if (subject === undefined) return digest([undefined, id, resource]);
-  if (id !== undefined && id.length > MAX_KEPT_ID) return digest([subject.digest, id, resource]);
-  let keys = keysBySubject.get(subject);
-  if (keys === undefined || keys.size >= MAX_KEYS) {
-    keys = new Map();
-    keysBySubject.set(subject, keys);
-  }
-  // A digest has no colon, so no two pairs are the same here.
-  const pair = id === undefined ? resource : `${resource}:${id}`;
-  let key = keys.get(pair);
-  if (key === undefined) {
-    key = digest([subject.digest, id, resource]);
-    keys.set(pair, key);
-  }
-  return key;
+  const pair = `${subject?.digest ?? ''}:${resource}`;
+  if (id === undefined) return pair;
+  return id.length <= MAX_KEPT_ID ? `${pair}:${id}` : `${pair}#${digest(id)}`;
 }
 
-/** What a refusal is kept under: the subject token and the resource, whatever the session id. */
-export function refusalKey(subject: Subject, resource: ResourceDigest): string {
-  return digest([subject.digest, resource]);
+/** What is kept for all sessions of a subject token: a refusal, or the assertion of a chain, each in a store of its own. */
+export function subjectKey(subject: Subject, resource: ResourceDigest): string {
+  return tokenKey({ subject, id: undefined }, resource);
 }
 
-/** What the assertion of a chain is kept under: the subject token, and the resource that it leads to; no token is kept there. */
-export function assertionKey(subject: Subject, resource: ResourceDigest): string {
-  return digest(['assertion', subject.digest, resource]);
-}
-
-/** An array as JSON is an unambiguous encoding: no two lists of parts collide, as joined strings would. */
-function digest(parts: readonly unknown[]): string {
-  return hash('sha256', JSON.stringify(parts), 'base64url');
+/** JSON is an unambiguous encoding: no two lists of parts collide, as joined strings would. */
+function digest(value: unknown): string {
+  return hash('sha256', JSON.stringify(value), 'base64url');
 }

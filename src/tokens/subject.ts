@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import type { JWTPayload } from 'jose';
+import { LRUCache } from 'lru-cache';
 import { Secret } from '../config/secret.ts';
 import { CambistError } from '../errors.ts';
 import { isB64Token } from './b64-token.ts';
@@ -15,6 +16,12 @@ export interface Subject {
   readonly expiresAtMs: number | undefined;
 }
 
+/** What was read in tokens, by digest: some 100 bytes each, and no token. */
+export type KnownEnds = LRUCache<string, { readonly expiresAtMs: number | undefined }>;
+
+/** Callers whose calls come by turns on the connections of a pool, as at a gateway. */
+const MAX_KNOWN_ENDS = 10_000;
+
 const BEARER = /^bearer(?: +|$)/i;
 const DPOP = /^dpop(?: +|$)/i;
 
@@ -27,7 +34,7 @@ const DPOP = /^dpop(?: +|$)/i;
  *   ERR_SUBJECT_TOKEN_MISSING where there is a credential and it is no token
  * @see RFC 6750 section 2.1, RFC 9449 section 7.1
  */
-export function readSubject(header: string, values: readonly string[]): Subject | undefined {
+export function readSubject(header: string, values: readonly string[], known?: KnownEnds): Subject | undefined {
   const [value] = values;
   if (value === undefined || (values.length === 1 && value.trim() === '' && header === 'authorization'))
     return undefined;
@@ -38,7 +45,7 @@ export function readSubject(header: string, values: readonly string[]): Subject 
   if (header === 'authorization' && !hasScheme) throw missing();
   const token = (hasScheme ? value.replace(BEARER, '') : value).trim();
   if (!isB64Token(token)) throw invalid(`the header "${header}" holds no well-formed bearer token`);
-  return toSubject(token);
+  return toSubject(token, known);
 }
 
 /**
@@ -46,12 +53,22 @@ export function readSubject(header: string, values: readonly string[]): Subject 
  * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID where nobody but its holder can use it, or its end is no number
  * @see RFC 9449 section 6.1 (`jkt`), RFC 8705 section 3.1 (`x5t#S256`)
  */
-export function toSubject(token: string): Subject {
+export function toSubject(token: string, known?: KnownEnds): Subject {
+  const digest = hash('sha256', token, 'base64url');
+  let end = known?.get(digest);
+  if (end === undefined) {
+    end = { expiresAtMs: readEnd(token) };
+    known?.set(digest, end);
+  }
+  return { token: new Secret(token), digest, expiresAtMs: end.expiresAtMs };
+}
+
+function readEnd(token: string): number | undefined {
   const claims = readClaims(token);
   const confirmation = Object(claims?.cnf) as Record<string, unknown>;
   if (confirmation.jkt !== undefined) throw bound('is bound to a key (DPoP)');
   if (confirmation['x5t#S256'] !== undefined) throw bound('is bound to a certificate (mutual TLS)');
-  return { token: new Secret(token), digest: hash('sha256', token, 'base64url'), expiresAtMs: readExpiry(claims) };
+  return readExpiry(claims);
 }
 
 /** @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID where the token says of itself that it has expired */
@@ -61,19 +78,23 @@ export function checkExpiry(subject: Subject, clock: Clock): void {
   }
 }
 
-/** Reads subject tokens, and knows the last one of each connection again, so that a long token is digested once. */
+/**
+ * Reads subject tokens. It knows the last one of each connection again, so that a long token is digested once, and one that it
+ * has seen elsewhere by its digest, so that it is decoded once.
+ */
 export type SubjectReader = (connection: object, header: string, values: readonly string[]) => Subject | undefined;
 
-/** What was read is kept as long as its connection, and no longer. */
+/** A token is kept as long as its connection, and no longer. */
 export function createSubjectReader(): SubjectReader {
   const last = new WeakMap<object, { readonly header: string; readonly value: string; readonly subject: Subject }>();
+  const known: KnownEnds = new LRUCache({ max: MAX_KNOWN_ENDS });
   return (connection, header, values) => {
     const [value] = values;
-    const known = last.get(connection);
-    if (known !== undefined && values.length === 1 && known.value === value && known.header === header) {
-      return known.subject;
+    const before = last.get(connection);
+    if (before !== undefined && values.length === 1 && before.value === value && before.header === header) {
+      return before.subject;
     }
-    const subject = readSubject(header, values);
+    const subject = readSubject(header, values, known);
     if (subject !== undefined && value !== undefined) last.set(connection, { header, value, subject });
     return subject;
   };

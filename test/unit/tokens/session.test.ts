@@ -4,7 +4,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import type { Route } from '../../../src/config/config.ts';
-import { refusalKey, resourceDigest, tokenKey } from '../../../src/tokens/session.ts';
+import { resourceDigest, subjectKey, tokenKey } from '../../../src/tokens/session.ts';
 import { chainOf, exchangeOf, JWT, routeOf, serverOf, subjectOf, subjectTokenOf, targetOf } from './sample.ts';
 
 const MEBIBYTE = 1024 * 1024;
@@ -67,11 +67,11 @@ test('a route without a token from an authorization server has no resource', () 
   assert.equal(resourceDigest(routeOf({ credential: { kind: 'passthrough' } })), '');
 });
 
-test('a key is the same for the same subject, session id and resource, and says nothing of them', () => {
-  const key = tokenKey({ subject: subjectOf('alice'), id: 'one' }, RESOURCE);
+test('a key is the same for the same subject, session id and resource, and says nothing of the token', () => {
+  const alice = subjectOf('alice');
+  const key = tokenKey({ subject: alice, id: 'one' }, RESOURCE);
   assert.equal(tokenKey({ subject: subjectOf('alice'), id: 'one' }, RESOURCE), key);
-  assert.match(key, /^[\w-]{43}$/);
-  assert.ok(!key.includes(subjectOf('alice').digest));
+  assert.ok(!key.includes(alice.token.reveal()));
 });
 
 test('a key is another for another subject, session id or resource, and for none', () => {
@@ -86,34 +86,31 @@ test('a key is another for another subject, session id or resource, and for none
     tokenKey({ subject: undefined, id: undefined }, RESOURCE),
     tokenKey({ subject: undefined, id: alice.digest }, RESOURCE),
     tokenKey({ subject: alice, id: 'one' }, 'other'),
-    refusalKey(alice, RESOURCE),
   ];
   assert.equal(new Set(keys).size, keys.length);
 });
 
-test('a refusal is kept per subject and resource', () => {
+test('what all sessions of a subject share is kept per subject and resource', () => {
   const keys = [
-    refusalKey(subjectOf('alice'), RESOURCE),
-    refusalKey(subjectOf('bob'), RESOURCE),
-    refusalKey(subjectOf('alice'), 'other'),
+    subjectKey(subjectOf('alice'), RESOURCE),
+    subjectKey(subjectOf('bob'), RESOURCE),
+    subjectKey(subjectOf('alice'), 'other'),
   ];
   assert.equal(new Set(keys).size, keys.length);
-  assert.equal(refusalKey(subjectOf('alice'), RESOURCE), keys[0]);
+  assert.equal(subjectKey(subjectOf('alice'), RESOURCE), keys[0]);
 });
 
 test('no two sessions have the same key, whatever ids a client makes up', () => {
   const subjects = [subjectOf('alice'), subjectOf('bob'), undefined];
   const session = fc.record({
     subject: fc.constantFrom(...subjects),
-    id: fc.option(fc.string({ unit: fc.constantFrom('a', ':', '"', ',', ']', '\\') }), { nil: undefined }),
+    id: fc.option(fc.string({ unit: fc.constantFrom('a', ':', '#', '"', ',', '\\') }), { nil: undefined }),
     resource: fc.constantFrom(RESOURCE, 'other'),
   });
   fc.assert(
     fc.property(session, session, (a, b) => {
       const same = a.subject === b.subject && a.id === b.id && a.resource === b.resource;
-      const freshly = a.subject && { ...a.subject };
       assert.equal(tokenKey(a, a.resource) === tokenKey(b, b.resource), same);
-      assert.equal(tokenKey({ subject: freshly, id: a.id }, a.resource), tokenKey(a, a.resource));
     }),
   );
 });

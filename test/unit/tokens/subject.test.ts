@@ -145,3 +145,13 @@ test('what one connection presented is not remembered for anything else', () => 
   assert.equal(read(connection, 'x-user-token', ['Bearer abd'])?.token.reveal(), 'abd');
   assert.throws(() => read(connection, 'x-user-token', ['Bearer abd', 'Bearer abd']));
 });
+
+test('a token that was seen on another connection says the same as there, and a bound one is refused there too', () => {
+  const read = createSubjectReader();
+  const ending = `Bearer ${jwtOf({ exp: 1_700_000_000 })}`;
+  const bound = `Bearer ${jwtOf({ cnf: { jkt: 'abc' } })}`;
+  for (const connection of [{}, {}]) {
+    assert.equal(read(connection, 'authorization', [ending])?.expiresAtMs, 1.7e12);
+    assert.throws(() => read(connection, 'authorization', [bound]), failsWith('ERR_SUBJECT_TOKEN_INVALID'));
+  }
+});
