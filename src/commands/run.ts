@@ -50,7 +50,8 @@ export const run: Command = async (args) => {
   if (!signals.second.aborted) await tracing?.shutdown();
   logger.info('cambist has stopped');
   await allWritten(logger);
-  return signals.second.aborted ? EXIT.failed : EXIT.done;
+  // Not by itself: an exporter of spans whose collector is away would hold the process until its last retry.
+  return process.exit(signals.second.aborted ? EXIT.failed : EXIT.done);
 };
 
 /** @param format `auto`: lines for a person on a terminal, JSON elsewhere */

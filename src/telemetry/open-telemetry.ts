@@ -1,12 +1,13 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { type Context, ROOT_CONTEXT, type Span as SdkSpan, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
 import { setGlobalErrorHandler, W3CTraceContextPropagator } from '@opentelemetry/core';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto';
 import { defaultResource, detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources';
 import { BasicTracerProvider, BatchSpanProcessor } from '@opentelemetry/sdk-trace-base';
-import type { Attributes, Span, Tracing } from './tracing.ts';
+import type { Attributes, Span, Tracing, TracingFaults } from './tracing.ts';
 
-/** How long the end of the process waits for the last spans to be sent. */
-const SHUTDOWN_MS = 2000;
+/** How long the end of the process waits for the last spans to be sent: once to a collector that is there, and no retry. */
+const SHUTDOWN_MS = 1000;
 
 /** Pushes names and values in turn. */
 const TO_LIST = {
@@ -23,11 +24,11 @@ const FROM_RECORD = {
 /**
  * Tracing by the OpenTelemetry SDK, over OTLP/HTTP. Everything about it is set by the standard variables, which the SDK
  * reads by itself: endpoint, headers, sampler, batches, resource.
- * @param onFault is told when spans cannot be sent
+ * @param faults are told when spans cannot be sent
  * @see https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
  */
-export function startOpenTelemetry(version: string, onFault: (error: unknown) => void): Tracing {
-  setGlobalErrorHandler(onFault);
+export function startOpenTelemetry(version: string, faults: TracingFaults): Tracing {
+  setGlobalErrorHandler(faults.notSent);
   const provider = new BasicTracerProvider({
     resource: defaultResource()
       .merge(resourceFromAttributes({ 'service.name': 'cambist', 'service.version': version }))
@@ -52,7 +53,7 @@ export function startOpenTelemetry(version: string, onFault: (error: unknown) =>
       set: (more) => void span.setAttributes(more),
       end(last = {}, error) {
         span.setAttributes(last);
-        if (error !== undefined) fail(span, error);
+        if (error !== undefined) mark(span, error);
         span.end();
       },
     };
@@ -68,13 +69,21 @@ export function startOpenTelemetry(version: string, onFault: (error: unknown) =>
       return begin(method, SpanKind.SERVER, { 'http.request.method': method, 'url.scheme': 'http' }, parent);
     },
     async shutdown() {
-      const late = new Promise<void>((resolve) => setTimeout(resolve, SHUTDOWN_MS).unref());
-      await Promise.race([provider.shutdown().catch(onFault), late]);
+      let fault: unknown;
+      const fail = (error: unknown): void => {
+        fault ??= error;
+      };
+      setGlobalErrorHandler(fail);
+      const late = delay(SHUTDOWN_MS, undefined, { ref: false }).then(() =>
+        fail(new Error(`the collector has not taken them within ${SHUTDOWN_MS} ms`)),
+      );
+      await Promise.race([provider.shutdown().catch(fail), late]);
+      if (fault !== undefined) faults.lost(fault);
     },
   };
 }
 
-function fail(span: SdkSpan, error: string): void {
+function mark(span: SdkSpan, error: string): void {
   span.setAttribute('error.type', error);
   span.setStatus({ code: SpanStatusCode.ERROR });
 }

@@ -1,5 +1,5 @@
 import type { Logger } from '../logger.ts';
-import type { Tracing } from './tracing.ts';
+import type { Tracing, TracingFaults } from './tracing.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -37,11 +37,14 @@ export function isTracingOn(env: Environment): boolean {
 }
 
 /** A collector that is away for an hour is not a thousand lines. */
-function createFaultLog(logger: Logger): (error: unknown) => void {
+function createFaultLog(logger: Logger): TracingFaults {
   let silentUntilMs = 0;
-  return (error) => {
-    if (performance.now() < silentUntilMs) return;
-    silentUntilMs = performance.now() + FAULT_PAUSE_MS;
-    logger.warn({ err: error }, 'spans could not be sent');
+  return {
+    notSent(error) {
+      if (performance.now() < silentUntilMs) return;
+      silentUntilMs = performance.now() + FAULT_PAUSE_MS;
+      logger.warn({ err: error }, 'spans could not be sent');
+    },
+    lost: (error) => logger.warn({ err: error }, 'the last spans are lost: they could not be sent'),
   };
 }

@@ -8,8 +8,19 @@ export interface Tracing {
    * @param traceparent the caller's, and `tracestate` beside it, where the request bears one of each
    */
   beginRequest(method: string, traceparent: string | undefined, tracestate: string | undefined): Span;
-  /** Sends what is still to be sent. Never throws. */
+  /**
+   * Sends what is still to be sent, for a second at most. An exporter that still tries after that holds the process: end it.
+   * Never throws.
+   */
   shutdown(): Promise<void>;
+}
+
+/** Told of spans that could not be sent. */
+export interface TracingFaults {
+  /** While it runs, at each try. */
+  notSent(error: unknown): void;
+  /** At shutdown, once. */
+  lost(error: unknown): void;
 }
 
 /** Names and fixed words, statuses and figures: never a token, a query, or whatever else names a user. */

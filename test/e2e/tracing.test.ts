@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import type { RequestListener } from 'node:http';
 import { type TestContext, test } from 'node:test';
-import { eventually } from '../harness/eventually.ts';
+import { eventually, soon } from '../harness/eventually.ts';
+import { startHttpServer } from '../harness/http-server.ts';
 import { type OtlpReceiver, type ReceivedSpan, startOtlpReceiver } from '../harness/otlp-receiver.ts';
 import { type Scene, startScene } from '../harness/scene.ts';
 import { refuseBearer } from '../harness/upstream-handlers.ts';
@@ -194,6 +196,32 @@ test('a collector that is away harms nobody, and is a line of the log', async (t
   const line = await scene.cambist.waitForLog(({ msg }) => msg === 'spans could not be sent');
   assert.equal(line.level, 'warn');
 });
+
+for (const [collector, listener] of [
+  ['never answers', () => {}],
+  [
+    'is to be asked again in ten minutes',
+    (_request, response) => response.writeHead(503, { 'retry-after': '600' }).end(),
+  ],
+] as const satisfies [string, RequestListener][]) {
+  test(`a collector that ${collector} does not hold up the end, and the log says once that spans are lost`, async (t) => {
+    const silent = await startHttpServer(listener);
+    t.after(silent.close);
+    const { scene } = await startTraced(t, {
+      OTEL_EXPORTER_OTLP_ENDPOINT: silent.url,
+      OTEL_EXPORTER_OTLP_TIMEOUT: '3600000',
+    });
+    await scene.call({ headers: await scene.bearer(), body: '{}' });
+    scene.cambist.signal('SIGTERM');
+    assert.deepEqual(await soon('the end', scene.cambist.exit), { code: 0, signal: null });
+    const lost = scene.cambist.logs().filter(({ msg }) => String(msg).includes('spans'));
+    assert.deepEqual(
+      lost.map(({ level, msg }) => [level, msg]),
+      [['warn', 'the last spans are lost: they could not be sent']],
+    );
+    assert.equal(scene.cambist.logs().at(-1)?.msg, 'cambist has stopped');
+  });
+}
 
 for (const env of [
   { OTEL_EXPORTER_OTLP_ENDPOINT: '' },
