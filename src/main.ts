@@ -1,8 +1,9 @@
 #!/usr/bin/env node
 import { type Command, EXIT, UsageError } from './commands/command.ts';
+import type { CommandName } from './commands/usages.ts';
 
 /** Loaded when called, so that a command does not wait for the parts of another. */
-const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+const COMMANDS: Readonly<Record<CommandName, () => Promise<Command>>> = {
   run: async () => (await import('./commands/run.ts')).run,
   validate: async () => (await import('./commands/validate.ts')).validate,
   explain: async () => (await import('./commands/explain.ts')).explain,
@@ -15,46 +16,30 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   version: async () => (await import('./commands/version.ts')).version,
 };
 
-const HELP = `Usage: cambist [command] [options]
-
-Exchanges the caller's bearer token for one made for the MCP backend that a request goes to.
-
-Commands:
-  run [--config F] [--log-format auto|json|text]
-                                   run the proxy (the default)
-  validate [--config F] [--json]   check a config file; every problem at once
-  explain [--config F] [--json] [-X METHOD] [-H 'name: value']... URL
-                                   which route a request takes, and which token request it leads to
-  doctor [--config F] [--subject-token-file F] [--route N] [--json]
-                                   ask the authorization servers, and try one exchange per route
-  inject [options] FILE... | -     put cambist into the pods of Kubernetes manifests; see inject --help
-  uninject FILE... | -             take it out of them again
-  webhook --cert F --key F [options]
-                                   inject it into pods as they are created; see webhook --help
-  gen-certs [options] FILE... | -  make the webhook's certificate, without cert-manager; see gen-certs --help
-  schema                           print the JSON Schema of the config file
-  version                          print the version
-
-The config file is --config, else $CAMBIST_CONFIG, else /etc/cambist/cambist.yaml.
-Exit codes: 0 done, 1 what was asked failed, 2 wrong usage.
-`;
-
-/** Commands whose options are too many for the text above. */
-const HELPS_ITSELF: ReadonlySet<string> = new Set(['inject', 'uninject', 'webhook', 'gen-certs']);
-
 async function main(args: readonly string[]): Promise<number> {
   const [first] = args;
-  const asksForHelp = args.includes('--help') || args.includes('-h');
-  if (first === 'help' || (asksForHelp && !HELPS_ITSELF.has(first ?? ''))) {
-    process.stdout.write(HELP);
-    return EXIT.done;
-  }
   if (first === '--version') return (await import('./commands/version.ts')).version([]);
-  const named = first !== undefined && !first.startsWith('-');
-  const load = COMMANDS[named ? first : 'run'];
-  if (load === undefined) throw new UsageError(`unknown command "${first}"`);
-  const command = await load();
-  return command(named ? args.slice(1) : args);
+  if (first === 'help') return help(args[1]);
+  const named = first === undefined || first.startsWith('-') ? undefined : first;
+  if (args.includes('--help') || args.includes('-h')) return help(named);
+  const command = await COMMANDS[commandName(named ?? 'run')]();
+  return command(named === undefined ? args : args.slice(1));
+}
+
+/** @param named undefined: of the program as a whole */
+async function help(named: string | undefined): Promise<number> {
+  const { describeCommand, describeProgram } = await import('./commands/help.ts');
+  process.stdout.write(named === undefined ? describeProgram() : await describeCommand(commandName(named)));
+  return EXIT.done;
+}
+
+function commandName(named: string): CommandName {
+  if (isCommand(named)) return named;
+  throw new UsageError(`unknown command "${named}"`);
+}
+
+function isCommand(named: string | undefined): named is CommandName {
+  return named !== undefined && Object.hasOwn(COMMANDS, named);
 }
 
 /** `parseArgs` marks its errors with codes of this family. */
@@ -63,10 +48,12 @@ function isUsageError(error: unknown): error is Error {
   return error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS_');
 }
 
+const [, , ...args] = process.argv;
 try {
-  process.exitCode = await main(process.argv.slice(2));
+  process.exitCode = await main(args);
 } catch (error) {
   if (!isUsageError(error)) throw error;
-  console.error(`cambist: ${error.message}\nTry "cambist --help".`);
+  const [first] = args;
+  console.error(`cambist: ${error.message}\nTry "cambist ${isCommand(first) ? `${first} ` : ''}--help".`);
   process.exitCode = EXIT.usage;
 }

@@ -10,21 +10,14 @@ import { createInstruments } from '../doctor/instruments.ts';
 import { createTextReport, type ReportedFinding, summary } from '../doctor/report.ts';
 import { systemClock } from '../tokens/clock.ts';
 import { type Command, configFile, EXIT, UsageError } from './command.ts';
+import { USAGES } from './usages.ts';
 
 /**
  * Talks to the authorization servers of a config and tries one exchange per route: what is wrong, why, and what to change.
  * Exit code 1 where anything is wrong; what could not be checked is said, and is no failure.
  */
 export const doctor: Command = async (args) => {
-  const { values } = parseArgs({
-    args: [...args],
-    options: {
-      config: { type: 'string' },
-      'subject-token-file': { type: 'string' },
-      route: { type: 'string' },
-      json: { type: 'boolean' },
-    },
-  });
+  const { values } = parseArgs({ args: [...args], options: USAGES.doctor.flags });
   const file = configFile(values.config);
   const { config, problems } = await loadConfig(file);
   if (config === undefined) {

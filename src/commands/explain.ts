@@ -16,6 +16,7 @@ import {
   type TokenRequestExplanation,
   type TokenRequests,
 } from './explain-token-request.ts';
+import { USAGES } from './usages.ts';
 
 /** What a request would lead to; nothing is sent. */
 interface Explanation extends TokenRequests {
@@ -42,16 +43,8 @@ interface Explanation extends TokenRequests {
 
 /** Says which route a request takes and why not the others, and what would be asked of the authorization server. */
 export const explain: Command = async (args) => {
-  const { values, positionals } = parseArgs({
-    args: [...args],
-    allowPositionals: true,
-    options: {
-      config: { type: 'string' },
-      json: { type: 'boolean' },
-      request: { type: 'string', short: 'X' },
-      header: { type: 'string', short: 'H', multiple: true },
-    },
-  });
+  const options = USAGES.explain.flags;
+  const { values, positionals } = parseArgs({ args: [...args], allowPositionals: true, options });
   const [url, ...more] = positionals;
   if (url === undefined || more.length > 0) throw new UsageError('explain takes one URL, as the agent would call it');
   const headers = (values.header ?? []).map(parseHeader);
@@ -60,7 +53,7 @@ export const explain: Command = async (args) => {
     for (const problem of problems) console.error(formatProblem(problem));
     return EXIT.failed;
   }
-  const explanation = explainRequest(config, values.request ?? 'POST', url, headers);
+  const explanation = explainRequest(config, values.request, url, headers);
   console.log(values.json === true ? JSON.stringify(explanation, null, 2) : describe(explanation));
   return explanation.route === undefined ? EXIT.failed : EXIT.done;
 };

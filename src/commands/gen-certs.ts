@@ -8,25 +8,12 @@ import { changeFiles } from '../kubernetes/manifest-files.ts';
 import { ManifestError } from '../kubernetes/manifest-stream.ts';
 import { type ServiceName, setCaBundle } from '../kubernetes/webhook-configuration.ts';
 import { type Command, EXIT, UsageError } from './command.ts';
+import { USAGES } from './usages.ts';
 
 /** Makes the webhook's certificate: prints its Secret, after the manifests that were given, with `caBundle` filled in. */
 export const genCerts: Command = async (args) => {
-  const { values, positionals } = parseArgs({
-    args: [...args],
-    allowPositionals: true,
-    options: {
-      service: { type: 'string', default: 'cambist-webhook' },
-      namespace: { type: 'string', default: 'cambist-system' },
-      secret: { type: 'string', default: 'cambist-webhook' },
-      days: { type: 'string', default: '365' },
-      trust: { type: 'string' },
-      help: { type: 'boolean', short: 'h' },
-    },
-  });
-  if (values.help) {
-    process.stdout.write(USAGE);
-    return EXIT.done;
-  }
+  const options = USAGES['gen-certs'].flags;
+  const { values, positionals } = parseArgs({ args: [...args], allowPositionals: true, options });
   const bare = positionals.length === 0;
   if (bare && values.trust !== undefined) {
     throw new UsageError('--trust goes into caBundle: name the file with the webhook configuration, or -');
@@ -90,16 +77,3 @@ function secretManifest(name: string, { namespace }: ServiceName, { ca, cert, ke
     stringData: { 'tls.crt': cert, 'tls.key': key, 'ca.crt': ca },
   } satisfies Secret;
 }
-
-const USAGE = `Usage: cambist gen-certs [options] [FILE... | -]
-
-Makes a certificate for the webhook, where there is no cert-manager. Prints the manifests with caBundle filled in wherever
-the Service is called, and a Secret with tls.crt, tls.key and ca.crt; without a file the Secret alone. The authority's own
-key is thrown away.
-
-  --service NAME    the webhook's Service (cambist-webhook)
-  --namespace NAME  where it is (cambist-system)
-  --secret NAME     what the Secret is called (cambist-webhook)
-  --days N          how long the certificate is good (365)
-  --trust FILE      a certificate in PEM that stays trusted as well: the old ca.crt, when you renew
-`;

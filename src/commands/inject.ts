@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { describeInjection, INJECTION_FLAGS, writtenOptions } from '../kubernetes/flags.ts';
+import { INJECTION_FLAGS, writtenOptions } from '../kubernetes/flags.ts';
 import { changeFiles } from '../kubernetes/manifest-files.ts';
 import { ManifestError } from '../kubernetes/manifest-stream.ts';
 import { injectPod } from '../kubernetes/pod-injection.ts';
@@ -9,15 +9,7 @@ import { type Command, EXIT, UsageError } from './command.ts';
 
 /** Puts cambist into every pod of the manifests; the result goes to standard output, what was done to standard error. */
 export const inject: Command = async (args) => {
-  const { values, positionals } = parseArgs({
-    args: [...args],
-    allowPositionals: true,
-    options: { ...INJECTION_FLAGS, help: { type: 'boolean', short: 'h' } },
-  });
-  if (values.help) {
-    process.stdout.write(`${USAGE}\n${describeInjection()}`);
-    return EXIT.done;
-  }
+  const { values, positionals } = parseArgs({ args: [...args], allowPositionals: true, options: INJECTION_FLAGS });
   const version = readVersion();
   const written = writtenOptions(values);
   return changeAll(positionals, (template, layout) =>
@@ -48,10 +40,3 @@ export async function changeAll(files: readonly string[], change: PodChange): Pr
 function sentence({ object, outcome, reasons }: Note): string {
   return `${object}: ${[outcome, ...(reasons.length === 0 ? [] : [reasons.join('; ')])].join(': ')}`;
 }
-
-const USAGE = `Usage: cambist inject [options] FILE... | -
-
-Puts cambist into every pod, or pod template, of the manifests. YAML of any number of documents, JSON and Lists; Pod,
-Deployment, StatefulSet, DaemonSet, ReplicaSet, Job, CronJob, and kagent's Agent (v1alpha2). All else, and what is not
-changed, comes out as it went in. What has been injected before is brought up to date.
-`;

@@ -9,13 +9,13 @@ import { type Command, configFile, EXIT, UsageError } from './command.ts';
 import { logLevelOf } from './log-level.ts';
 import { createReloads, logProblems } from './reloads.ts';
 import { stopSignals } from './stop-signals.ts';
+import { USAGES } from './usages.ts';
 
 /** Runs the proxy until SIGTERM or SIGINT; SIGHUP, and a change of the file, load the config anew. */
 export const run: Command = async (args) => {
-  const options = { config: { type: 'string' }, 'log-format': { type: 'string' } } as const;
-  const { values } = parseArgs({ args: [...args], options });
+  const { values } = parseArgs({ args: [...args], options: USAGES.run.flags });
   const file = configFile(values.config);
-  const logger = createLogger('info', logDestination(values['log-format'] ?? 'auto'));
+  const logger = createLogger('info', logDestination(values['log-format']));
   const reloads = createReloads(file, logger);
   const { config, problems } = await loadConfig(file);
   if (config === undefined) {

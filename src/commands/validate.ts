@@ -3,11 +3,11 @@ import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { formatProblem, type Problem } from '../config/problem.ts';
 import { type Command, configFile, EXIT } from './command.ts';
+import { USAGES } from './usages.ts';
 
 /** Checks a config file: every problem at once, in the order of the file. Exit code 1 where one is an error. */
 export const validate: Command = async (args) => {
-  const options = { config: { type: 'string' }, json: { type: 'boolean' } } as const;
-  const { values } = parseArgs({ args: [...args], options });
+  const { values } = parseArgs({ args: [...args], options: USAGES.validate.flags });
   const file = configFile(values.config);
   const { config, problems } = await loadConfig(file);
   if (values.json) {

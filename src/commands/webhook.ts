@@ -4,7 +4,7 @@ import { readListen } from '../config/addresses.ts';
 import type { Listen } from '../config/config.ts';
 import { parseDuration } from '../config/units.ts';
 import { reviewAdmission } from '../kubernetes/admission.ts';
-import { describeInjection, INJECTION_FLAGS, writtenOptions } from '../kubernetes/flags.ts';
+import { INJECTION_FLAGS, writtenOptions } from '../kubernetes/flags.ts';
 import { OptionError, parseOptions } from '../kubernetes/options.ts';
 import { injectPod } from '../kubernetes/pod-injection.ts';
 import { POD } from '../kubernetes/pod-layout.ts';
@@ -16,25 +16,11 @@ import { allWritten, createLogger } from '../logger.ts';
 import { readVersion } from '../version.ts';
 import { type Command, EXIT, UsageError } from './command.ts';
 import { stopSignals } from './stop-signals.ts';
+import { USAGES } from './usages.ts';
 
 /** Serves the injection to the API server as a mutating admission webhook, until SIGTERM or SIGINT. */
 export const webhook: Command = async (args) => {
-  const { values } = parseArgs({
-    args: [...args],
-    options: {
-      ...INJECTION_FLAGS,
-      cert: { type: 'string' },
-      key: { type: 'string' },
-      listen: { type: 'string', default: '0.0.0.0:8443' },
-      admin: { type: 'string', default: '0.0.0.0:9180' },
-      drain: { type: 'string', default: '5s' },
-      help: { type: 'boolean', short: 'h' },
-    },
-  });
-  if (values.help) {
-    process.stdout.write(`${USAGE}\n${describeInjection()}`);
-    return EXIT.done;
-  }
+  const { values } = parseArgs({ args: [...args], options: { ...INJECTION_FLAGS, ...USAGES.webhook.flags } });
   const { cert, key } = values;
   if (cert === undefined || key === undefined) throw new UsageError('--cert and --key must name files in PEM');
   const listen = address('--listen', values.listen);
@@ -103,13 +89,3 @@ function failed(error: unknown): number {
   console.error(`cambist: ${error instanceof Error ? error.message : String(error)}`);
   return EXIT.failed;
 }
-
-const USAGE = `Usage: cambist webhook --cert FILE --key FILE [options]
-
-Injects cambist into each pod that is created with the label cambist.dev/inject: enabled, as a mutating admission webhook.
-
-  --cert FILE --key FILE  certificate and key in PEM; taken up anew when they change
-  --listen ADDRESS        for the API server, HTTPS: POST /mutate (0.0.0.0:8443)
-  --admin ADDRESS         /livez, /readyz and /metrics (0.0.0.0:9180)
-  --drain TIME            after SIGTERM, how long to serve on while not ready (5s)
-`;

@@ -17,7 +17,7 @@ export function writtenOptions(values: Readonly<Record<string, unknown>>): Writt
   return options;
 }
 
-/** The part of a `--help` that both `inject` and `webhook` have. */
+/** The part of `--help` that both `inject` and `webhook` have. */
 export function describeInjection(): string {
   const rows = OPTION_NAMES.map((name) => {
     const { placeholder, fallback, help } = OPTION_TEXTS[name];

@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
+import { describeCommand, describeProgram } from '../../src/commands/help.ts';
+import { type CommandName, USAGES } from '../../src/commands/usages.ts';
 import { startFakeUpstream } from '../harness/fake-upstream.ts';
+import { fencedBlocks } from '../harness/markdown.ts';
 import { BUILT_PROGRAM, runCommand } from '../harness/run-command.ts';
 import { echo } from '../harness/upstream-handlers.ts';
 
@@ -37,14 +41,25 @@ async function configFile(t: TestContext, text: string): Promise<string> {
   return file;
 }
 
-test('help names every command and the exit codes', async () => {
-  const { code, stdout, stderr } = await runCommand(['--help']);
-  assert.deepEqual([code, stderr], [0, '']);
-  for (const word of ['run', 'validate', 'explain', 'schema', 'version', '--config', '--json', 'CAMBIST_CONFIG']) {
-    assert.ok(stdout.includes(word), word);
+test('help is of the program, or of the command that is named, wherever it is asked for', async () => {
+  for (const args of [['--help'], ['-h'], ['help']]) {
+    assert.deepEqual(await runCommand(args), { code: 0, stdout: describeProgram(), stderr: '' }, args.join(' '));
   }
-  for (const args of [['-h'], ['help'], ['validate', '--help'], ['explain', '-h'], ['run', '--help']]) {
-    assert.deepEqual(await runCommand(args), { code: 0, stdout, stderr: '' }, args.join(' '));
+  for (const name of Object.keys(USAGES) as CommandName[]) {
+    const stdout = await describeCommand(name);
+    const help = { code: 0, stdout, stderr: '' };
+    assert.deepEqual(await runCommand([name, '--help']), help, name);
+    assert.deepEqual(await runCommand(['help', name]), help, name);
+  }
+  const last = await runCommand(['explain', '--json', 'http://a/', '-h']);
+  assert.equal(last.stdout, await describeCommand('explain'));
+});
+
+test('the examples of validate and explain succeed on the config that the README shows', async (t) => {
+  const file = await configFile(t, fencedBlocks(readFileSync('README.md', 'utf8'), 'yaml')[0] ?? '');
+  for (const { example } of [USAGES.validate, USAGES.explain]) {
+    const { code, stdout, stderr } = await runCommand(example.split(' ').slice(1), { cwd: dirname(file) });
+    assert.equal(code, 0, `${example}\n${stdout}${stderr}`);
   }
 });
 
@@ -64,6 +79,9 @@ test('schema prints the committed JSON Schema', async () => {
 
 const MISUSES: [args: string[], says: RegExp][] = [
   [['servve'], /unknown command "servve"/],
+  [['servve', '--help'], /unknown command "servve"/],
+  [['help', 'servve'], /unknown command "servve"/],
+  [['constructor'], /unknown command "constructor"/],
   [['--port', '1'], /'--port'/],
   [['run', '--port', '1'], /'--port'/],
   [['run', 'extra'], /'extra'/],
@@ -80,7 +98,8 @@ for (const [args, says] of MISUSES) {
     const { code, stdout, stderr } = await runCommand(args);
     assert.deepEqual([code, stdout], [2, '']);
     assert.match(stderr, says);
-    assert.match(stderr, /^cambist: .*\nTry "cambist --help"\.\n$/);
+    const command = args[0] !== undefined && Object.hasOwn(USAGES, args[0]) ? `${args[0]} ` : '';
+    assert.match(stderr, new RegExp(`^cambist: .*\\nTry "cambist ${command}--help"\\.\\n$`));
   });
 }
 

@@ -100,9 +100,4 @@ test('inject --help and webhook --help name every flag and every annotation', as
       assert.ok(stdout.includes(annotationOf(name)), name);
     }
   }
-  for (const command of ['uninject', 'gen-certs']) {
-    const { code, stdout } = await runCommand([command, '--help']);
-    assert.equal(code, 0);
-    assert.match(stdout, new RegExp(`^Usage: cambist ${command} `));
-  }
 });

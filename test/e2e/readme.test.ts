@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { codeWords, fencedBlocks, tableRows } from '../harness/markdown.ts';
+import { fencedBlocks } from '../harness/markdown.ts';
 import { runCommand } from '../harness/run-command.ts';
 
 const readme = readFileSync('README.md', 'utf8');
@@ -19,11 +19,4 @@ test('the checks that the README tells a new user to make succeed on the config 
     const { code, stdout, stderr } = await runCommand(line.split(' ').slice(2), { cwd: directory });
     assert.equal(code, 0, `${line}\n${stdout}${stderr}`);
   }
-});
-
-test('the README and --help name the same commands', async () => {
-  const { stdout } = await runCommand(['--help']);
-  const helped = [...stdout.matchAll(/^ {2}([a-z-]+) /gm)].map(([, name]) => name);
-  const documented = tableRows(readme, 'command').map(([cell]) => codeWords(cell ?? '')[0]?.split(' ')[0]);
-  assert.deepEqual([...new Set(helped)].sort(), documented.sort());
 });

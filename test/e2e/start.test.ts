@@ -44,7 +44,7 @@ test('a start loads no part of another command', async (t) => {
   const { own } = await loadedBy(t);
   assert.ok(own.includes('commands/run.js'));
   const ofOthers = own.filter((file) =>
-    /^(kubernetes|doctor)\/|^commands\/(?!run|command|log-level|reloads|stop-signals)/.test(file),
+    /^(kubernetes|doctor)\/|^commands\/(?!run|command|usages|log-level|reloads|stop-signals)/.test(file),
   );
   assert.deepEqual(ofOthers, []);
 });

@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { createMetrics } from '../../../src/admin/metrics.ts';
+import { USAGES } from '../../../src/commands/usages.ts';
 import { parseConfig } from '../../../src/config/load.ts';
 import { FINDING_CODES } from '../../../src/doctor/finding.ts';
 import { describeError, ERROR_CODES } from '../../../src/errors.ts';
@@ -27,6 +28,12 @@ test('the README names every metric with its labels, and no other', async () => 
     .filter(({ name }) => name.startsWith('cambist_'))
     .map((metric) => [metric.name, ...(metric as unknown as { labelNames: string[] }).labelNames]);
   assert.deepEqual(documented.sort(), registered.sort());
+});
+
+test('the README says of every command how it is called and what it does, as --help does', () => {
+  const documented = tableRows(readme, '| command').map(([call, does]) => [codeWords(call ?? '')[0], does]);
+  const known = Object.entries(USAGES).map(([name, { synopsis, does }]) => [`${name} ${synopsis}`.trimEnd(), does]);
+  assert.deepEqual(documented, known);
 });
 
 test('the README names every cache result and every reason of an eviction', () => {

@@ -1,0 +1,64 @@
+import { type CommandName, USAGES, type Usage } from './usages.ts';
+
+/** `cambist --help`: the commands, and where more is said. */
+export function describeProgram(): string {
+  const rows = Object.entries(USAGES).map(([name, { does }]) => [name, does] as const);
+  return `Usage: cambist [COMMAND] [options]
+
+Exchanges the caller's bearer token for one made for the MCP backend that a request goes to.
+
+Commands:
+${columns(rows)}
+
+Try "cambist COMMAND --help" for its arguments and flags, its exit codes and an example.
+The config file is --config, else $CAMBIST_CONFIG, else /etc/cambist/cambist.yaml.
+Exit codes: 0 done, 1 what was asked failed, 2 wrong usage.
+`;
+}
+
+/** `cambist COMMAND --help`. */
+export async function describeCommand(name: CommandName): Promise<string> {
+  const usage: Usage = USAGES[name];
+  const { synopsis, does, about, positionals = {}, exits, example } = usage;
+  const [done, failed] = exits;
+  const codes = [['0', done], ...(failed === undefined ? [] : [['1', failed]]), ['2', 'wrong usage']] as [
+    string,
+    string,
+  ][];
+  return [
+    `Usage: ${`cambist ${name} ${synopsis}`.trimEnd()}\n`,
+    `${does.charAt(0).toUpperCase()}${does.slice(1)}.\n${about === undefined ? '' : `${about}\n`}`,
+    section('Arguments', Object.entries(positionals)),
+    section('Options', describeFlags(usage)),
+    await describeMore(name),
+    section('Exit codes', codes),
+    `Example:\n  ${example}\n`,
+  ]
+    .filter((part) => part !== '')
+    .join('\n');
+}
+
+/** What comes with both ways of injecting, from where its options are. */
+async function describeMore(name: CommandName): Promise<string> {
+  if (name !== 'inject' && name !== 'webhook') return '';
+  const { describeInjection } = await import('../kubernetes/flags.ts');
+  return describeInjection();
+}
+
+function describeFlags({ flags }: Usage): [string, string][] {
+  return Object.entries(flags).map(([name, { short, placeholder, default: fallback, multiple, help }]) => {
+    const shorter = short === undefined ? '' : `-${short}, `;
+    const value = placeholder === undefined ? '' : ` ${placeholder}`;
+    const more = `${multiple ? '; may be given again' : ''}${fallback === undefined ? '' : ` (${fallback})`}`;
+    return [`${shorter}--${name}${value}`, `${help}${more}`];
+  });
+}
+
+function section(title: string, rows: readonly (readonly [string, string])[]): string {
+  return rows.length === 0 ? '' : `${title}:\n${columns(rows)}\n`;
+}
+
+function columns(rows: readonly (readonly [string, string])[]): string {
+  const width = Math.max(...rows.map(([left]) => left.length));
+  return rows.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`).join('\n');
+}

@@ -1,0 +1,51 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseArgs } from 'node:util';
+import { describeCommand, describeProgram } from '../../../src/commands/help.ts';
+import { type CommandName, USAGES, type Usage } from '../../../src/commands/usages.ts';
+import { INJECTION_FLAGS } from '../../../src/kubernetes/flags.ts';
+
+const COMMANDS = Object.entries(USAGES) as [CommandName, Usage][];
+
+const TERMINAL_WIDTH = 120;
+
+/** As a shell would part them, as far as the examples need one. */
+function words(line: string): string[] {
+  return [...line.matchAll(/'([^']*)'|([^ ']+)/g)].map(([, quoted, bare]) => quoted ?? bare ?? '');
+}
+
+function flagsOf(name: CommandName): Usage['flags'] | typeof INJECTION_FLAGS {
+  return name === 'inject' || name === 'webhook' ? { ...INJECTION_FLAGS, ...USAGES[name].flags } : USAGES[name].flags;
+}
+
+test('the help of the program has one line for each command, and says where more is', () => {
+  const help = describeProgram();
+  for (const [name, { does }] of COMMANDS) {
+    assert.match(help, new RegExp(`^ {2}${name} +${does.replace(/[.?()]/g, '\\$&')}$`, 'm'));
+  }
+  assert.match(help, /cambist COMMAND --help/);
+});
+
+for (const [name, usage] of COMMANDS) {
+  test(`the help of ${name} says all that its parser takes, its exit codes, and how it is called`, async () => {
+    const help = await describeCommand(name);
+    assert.ok(help.startsWith(`Usage: ${`cambist ${name} ${usage.synopsis}`.trimEnd()}\n`));
+    for (const flag of Object.keys(flagsOf(name))) assert.match(help, new RegExp(`^ {2}(-., )?--${flag}( |$)`, 'm'));
+    for (const code of usage.exits.keys()) assert.match(help, new RegExp(`^ {2}${code}  `, 'm'));
+    assert.match(help, /^ {2}2 {2}wrong usage$/m);
+    assert.ok(help.endsWith(`\nExample:\n  ${usage.example}\n`));
+    for (const line of help.split('\n')) assert.ok(line.length <= TERMINAL_WIDTH, line);
+  });
+
+  test(`the example of ${name} is one that its parser takes, and its synopsis names no flag that there is not`, () => {
+    const [program, command, ...args] = words(usage.example.replace(/ [>|].*/, ''));
+    assert.deepEqual([program, command], ['cambist', name]);
+    const allowPositionals = usage.positionals !== undefined;
+    const { positionals } = parseArgs({ args, options: flagsOf(name), allowPositionals });
+    assert.equal(positionals.length > 0, allowPositionals);
+    const shorts = Object.values(usage.flags).map(({ short }) => `-${short}`);
+    for (const [flag] of usage.synopsis.matchAll(/(?<!\w)--?[a-zA-Z-]+/g)) {
+      assert.ok(shorts.includes(flag) || flag.slice(2) in flagsOf(name), flag);
+    }
+  });
+}
