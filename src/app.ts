@@ -128,7 +128,7 @@ export async function startApp(first: Config, version: string, logger: Logger, t
     endpoints = new Map([...endpoints].filter(([key]) => kept.has(key)));
     readiness.require(needsOf(config));
     metrics.serve(config);
-    status.serve(config);
+    status.serve(config, restartKeys(first, config));
     readOwnExpiries();
   }
 
@@ -239,7 +239,6 @@ export async function startApp(first: Config, version: string, logger: Logger, t
     listen,
     admin,
     reload(config) {
-      const waiting = restartKeys(first, config);
       if (config.cache.maxEntries !== serving.config.cache.maxEntries) {
         cache.resize(config.cache.maxEntries);
         assertions.resize(config.cache.maxEntries);
@@ -247,7 +246,7 @@ export async function startApp(first: Config, version: string, logger: Logger, t
       serve(config);
       metrics.reloaded('success');
       status.reloaded('success');
-      return waiting;
+      return restartKeys(first, config);
     },
     reloadFailed() {
       metrics.reloaded('failure');

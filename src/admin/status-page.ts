@@ -70,6 +70,10 @@ function time(iso: string): Markup {
   return html`<time datetime="${iso}">${iso.slice(0, 19).replace('T', ' ')} UTC</time>`;
 }
 
+function codes(names: readonly string[]): Markup {
+  return html`${names.map((name, index) => html`${index === 0 ? '' : ', '}<code>${name}</code>`)}`;
+}
+
 /** Whatever is wrong now, and what to do about it. */
 function attention({ missing, authorization_servers: servers, config: served }: StatusReport): Markup | undefined {
   const item = (what: Markup, mend: string | undefined): Markup => html`<li>${what} ${mend}</li>\n`;
@@ -85,10 +89,20 @@ function attention({ missing, authorization_servers: servers, config: served }: 
     ...(served.last_reload?.result === 'failure'
       ? [item(html`The newest config file is wrong, and the one before serves on.`, CONFIG_MEND)]
       : []),
+    ...(served.waits_for_restart.length > 0
+      ? [
+          item(
+            html`Changed in the config file, and served as before: ${codes(served.waits_for_restart)}.`,
+            RESTART_MEND,
+          ),
+        ]
+      : []),
   ];
   if (items.length === 0) return undefined;
   return html`<section class="attention"><h2>What needs attention</h2><ul>${items}</ul></section>`;
 }
+
+const RESTART_MEND = 'It takes effect when cambist is restarted.';
 
 const CONFIG_MEND = 'The log has each problem with its line; ask "cambist validate" before the next attempt.';
 
@@ -177,11 +191,12 @@ function failures(all: readonly FailureStatus[]): Markup {
 }
 
 function config({ config: served, credentials }: StatusReport): Markup {
-  const { version, loaded_at: loadedAt, last_reload: reload } = served;
+  const { version, loaded_at: loadedAt, waits_for_restart: waiting, last_reload: reload } = served;
+  const taken = waiting.length === 0 ? pill('good', 'taken') : pill('idle', 'taken in part');
   const last =
     reload === undefined
       ? html`none yet`
-      : html`${time(reload.at)} ${reload.result === 'success' ? pill('good', 'taken') : pill('bad', 'refused')}`;
+      : html`${time(reload.at)} ${reload.result === 'success' ? taken : pill('bad', 'refused')}`;
   const ends = credentials.map(
     ({ name, ends_at: endsAt }) => html`<div><dt>The ${name} ends</dt><dd>${time(endsAt)}</dd></div>\n`,
   );
@@ -189,7 +204,7 @@ function config({ config: served, credentials }: StatusReport): Markup {
 <div><dt>Version served</dt><dd><code>${version}</code></dd></div>
 <div><dt>Loaded</dt><dd>${time(loadedAt)}</dd></div>
 <div><dt>Last reload</dt><dd>${last}</dd></div>
-${ends}</dl></section>`;
+${waiting.length === 0 ? undefined : html`<div><dt>Wait for a restart</dt><dd>${codes(waiting)}</dd></div>\n`}${ends}</dl></section>`;
 }
 
 /** @param columns those of figures begin with `#` */

@@ -25,6 +25,8 @@ export interface ConfigStatus {
   /** Tells one config from another. */
   readonly version: string;
   readonly loaded_at: string;
+  /** Keys whose value in the file is another than the one that is served, which was fixed at the start. */
+  readonly waits_for_restart: readonly string[];
   /** Undefined before the first. */
   readonly last_reload?: { readonly at: string; readonly result: 'success' | 'failure' } | undefined;
 }
@@ -73,7 +75,8 @@ export interface StatusSources {
 
 /** Knows which config is served since when, and puts together what the status page shows. */
 export interface Status {
-  serve(config: Config): void;
+  /** @param waiting keys of it whose change waits for a restart */
+  serve(config: Config, waiting: readonly string[]): void;
   reloaded(result: 'success' | 'failure'): void;
   report(): StatusReport;
 }
@@ -82,7 +85,7 @@ const MAX_DATE_SECONDS = 8.64e12;
 
 export function createStatus({ version, tally, readiness, cacheEntries, nowMs }: StatusSources): Status {
   const startedAt = isoTime(nowMs());
-  let served: { config: Config; version: string; loaded_at: string } | undefined;
+  let served: (Omit<ConfigStatus, 'last_reload'> & { readonly config: Config }) | undefined;
   let lastReload: ConfigStatus['last_reload'];
 
   function servers(config: Config, needs: Readonly<Record<string, string>>): ServerStatus[] {
@@ -101,8 +104,8 @@ export function createStatus({ version, tally, readiness, cacheEntries, nowMs }:
   }
 
   return {
-    serve(config) {
-      served = { config, version: versionOf(config), loaded_at: isoTime(nowMs()) };
+    serve(config, waiting) {
+      served = { config, version: versionOf(config), loaded_at: isoTime(nowMs()), waits_for_restart: waiting };
       tally.forgetCredentials();
     },
     reloaded(result) {
@@ -123,6 +126,7 @@ export function createStatus({ version, tally, readiness, cacheEntries, nowMs }:
         config: {
           version: served?.version ?? '',
           loaded_at: served?.loaded_at ?? startedAt,
+          waits_for_restart: served?.waits_for_restart ?? [],
           ...(lastReload !== undefined && { last_reload: lastReload }),
         },
         totals: figures([...ofRoutes, tally.unmatched()]),

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { type TestContext, test } from 'node:test';
 import { type Scene, startScene } from '../harness/scene.ts';
 import { openPage } from './browser.ts';
@@ -60,6 +61,19 @@ test('what goes wrong appears by itself, and so does its end', async (t) => {
   while ((await scene.call({ headers: await scene.bearer(), body: '{}' })).status !== 200) {
     assert.ok(performance.now() < untilMs);
   }
+  await page.getByText('What needs attention').waitFor({ state: 'detached' });
+  assert.deepEqual(complaints, []);
+});
+
+test('a change that waits for a restart appears by itself, with the keys that wait', async (t) => {
+  const scene = await startBusyScene(t);
+  const { page, complaints } = await openPage(t, `${scene.cambist.adminUrl}/`);
+  await page.getByText(/^live, /).waitFor();
+  const text = await readFile(scene.cambist.configFile, 'utf8');
+  await scene.cambist.rewriteConfig(`${text}limits: { max_header_size: 64KiB }\n`);
+  await page.getByText('Changed in the config file, and served as before: limits.max_header_size.').waitFor();
+  await page.getByText('taken in part').waitFor();
+  await scene.cambist.rewriteConfig(text);
   await page.getByText('What needs attention').waitFor({ state: 'detached' });
   assert.deepEqual(complaints, []);
 });

@@ -44,6 +44,20 @@ test('a reload and a config that is refused show, and so does the config that is
   assert.deepEqual([(await report()).version, (await report()).last_reload?.result], [second.version, 'failure']);
 });
 
+test('keys whose change waits for a restart show until the file says again what is served', async (t) => {
+  const { app, config } = await startGateway(t);
+  const waiting = async () =>
+    (JSON.parse((await call(`${app.admin}/status.json`)).text) as StatusReport).config.waits_for_restart;
+  assert.deepEqual(await waiting(), []);
+  app.reloadTo({ ...config, listen: '127.0.0.1:1', limits: { max_header_size: '64KiB' } });
+  assert.deepEqual(await waiting(), ['listen', 'limits.max_header_size']);
+  app.reloadFailed();
+  assert.deepEqual(await waiting(), ['listen', 'limits.max_header_size']);
+  assert.match((await call(`${app.admin}/`)).text, /served as before: <code>listen<\/code>/);
+  app.reloadTo(config);
+  assert.deepEqual(await waiting(), []);
+});
+
 test('no token, session, user or address is on it', async (t) => {
   const { app, authorization, subjectToken, authorizationServer } = await startGateway(t);
   const leaks = createLeakWatch();

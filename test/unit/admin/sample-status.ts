@@ -15,7 +15,7 @@ export const SAMPLE_STATUS: StatusReport = {
   started_at: '2026-11-24T12:00:00.000Z',
   ready: true,
   missing: [],
-  config: { version: '0a1b2c3d', loaded_at: '2026-11-24T12:00:01.000Z' },
+  config: { version: '0a1b2c3d', loaded_at: '2026-11-24T12:00:01.000Z', waits_for_restart: [] },
   totals: FIGURES,
   cache: { entries: 7, max_entries: 10_000 },
   authorization_servers: [{ name: 'keycloak', state: 'available', exchanges: 20, failures: 1, mean_ms: 12.5 }],

@@ -54,6 +54,22 @@ test('what is wrong stands at the top, with what to do about it', () => {
   assert.ok(text.includes('keycloak ▲ down 1 1 –'));
 });
 
+test('a reload of which some keys wait for a restart is taken in part, and they are named until then', () => {
+  const waiting = { ...SAMPLE_STATUS.config, waits_for_restart: ['listen', 'limits.max_header_size'] };
+  const at = SAMPLE_STATUS.started_at;
+  const text = readable(
+    statusPage({ ...SAMPLE_STATUS, config: { ...waiting, last_reload: { at, result: 'success' } } }),
+  );
+  const attention = text.slice(text.indexOf('What needs attention'), text.indexOf('Requests'));
+  assert.ok(attention.includes('served as before: listen , limits.max_header_size . It takes effect when'), attention);
+  assert.match(text, /Last reload 2026-11-24 12:00:00 UTC ○ taken in part/);
+  assert.match(text, /Wait for a restart listen , limits\.max_header_size/);
+  const refused = readable(
+    statusPage({ ...SAMPLE_STATUS, config: { ...waiting, last_reload: { at, result: 'failure' } } }),
+  );
+  assert.match(refused, /▲ refused[\s\S]+Wait for a restart listen/);
+});
+
 test('where there is nothing it says so', () => {
   const text = readable(statusPage({ ...SAMPLE_STATUS, routes: [], authorization_servers: [], failures: [] }));
   for (const words of ['There is none.', 'No route asks one.', 'None since the process began.']) {

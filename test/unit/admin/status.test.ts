@@ -42,7 +42,7 @@ function answer(error?: ErrorCode): RequestAnswer {
 
 test('requests, their answers and what the cache did are told by route, and in all', (t) => {
   const { tally, status } = setUp(t);
-  status.serve(config);
+  status.serve(config, []);
   tally.proxy.requestRouted(github);
   tally.proxy.requestAnswered(github, answer());
   tally.proxy.requestAnswered(docs, { ...answer(), status: 500 });
@@ -75,7 +75,7 @@ test('requests, their answers and what the cache did are told by route, and in a
 
 test('an authorization server is available, down, or was never found', async (t) => {
   const { tally, readiness, status } = setUp(t);
-  status.serve(config);
+  status.serve(config, []);
   const state = () => status.report().authorization_servers[0]?.state;
   assert.equal(state(), 'available');
   const prepare = () => Promise.reject(new CambistError('ERR_STS_UNAVAILABLE', 'away'));
@@ -91,7 +91,7 @@ test('an authorization server is available, down, or was never found', async (t)
 
 test('exchanges are told by authorization server, with their mean time', (t) => {
   const { tally, status } = setUp(t);
-  status.serve(config);
+  status.serve(config, []);
   assert.ok(!('mean_ms' in (status.report().authorization_servers[0] ?? {})));
   const outcome = { route: 'github', authorizationServer: 'keycloak', refresh: false, error: undefined };
   tally.tokens.exchangeEnded({ ...outcome, durationMs: 10 });
@@ -122,18 +122,23 @@ test('failures of a kind are one entry, the last first, and no more than fifty',
 
 test('the version of the config changes with what it says, and the reloads are told', (t) => {
   const { clock, status } = setUp(t);
-  status.serve(config);
+  status.serve(config, []);
   const before = status.report().config;
-  assert.deepEqual(before, { version: before.version, loaded_at: '2026-11-24T12:00:00.000Z' });
+  assert.deepEqual(before, { version: before.version, loaded_at: '2026-11-24T12:00:00.000Z', waits_for_restart: [] });
   clock.nowMs += 60_000;
   status.reloaded('failure');
   const at = '2026-11-24T12:01:00.000Z';
   assert.deepEqual(status.report().config, { ...before, last_reload: { at, result: 'failure' } });
-  status.serve({ ...config, log: { level: 'debug', sample: 1 } });
+  status.serve({ ...config, log: { level: 'debug', sample: 1 } }, ['admin']);
   status.reloaded('success');
   const after = status.report().config;
   assert.notEqual(after.version, before.version);
-  assert.deepEqual(after, { version: after.version, loaded_at: at, last_reload: { at, result: 'success' } });
+  assert.deepEqual(after, {
+    version: after.version,
+    loaded_at: at,
+    waits_for_restart: ['admin'],
+    last_reload: { at, result: 'success' },
+  });
 });
 
 test('our credentials are told in the order in which they end, and forgotten with the config that named them', (t) => {
@@ -145,6 +150,6 @@ test('our credentials are told in the order in which they end, and forgotten wit
     status.report().credentials.map(({ name }) => name),
     ['sooner', 'later'],
   );
-  status.serve(config);
+  status.serve(config, []);
   assert.deepEqual(status.report().credentials, []);
 });
