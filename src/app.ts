@@ -151,13 +151,14 @@ export async function startApp(first: Config, version: string, logger: Logger, t
     }
     for (const route of config.routes) {
       const { name, tls, credential } = route;
+      const { verify, file: own } = route.subjectToken;
       if (tls !== undefined) need(`routes.${name}.tls`, tls, async () => dispatchers.for(upstreamPeer(route)));
+      if (verify !== undefined) need(`routes.${name}.subject_token.verify`, verify, () => verifier.prepare(verify));
       if (credential.kind !== 'exchange') continue;
       const actor = credential.actorToken?.source;
       if (actor !== undefined) {
         need(`routes.${name}.actor_token`, actor, () => readCredential(actor, `actor token of route "${name}"`));
       }
-      const own = route.subjectToken.file;
       if (own !== undefined) {
         need(`routes.${name}.subject_token`, own, () => readCredential(own, `subject token of route "${name}"`));
       }

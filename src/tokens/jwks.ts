@@ -15,6 +15,20 @@ export interface KeySource {
   readonly allowInsecureHttp: boolean;
 }
 
+/** The public keys of an issuer. */
+export interface IssuerKeys {
+  /**
+   * Fetches the keys, unless there are some.
+   * @throws {CambistError} ERR_STS_UNAVAILABLE where none can be had
+   */
+  prepare(): Promise<void>;
+  /**
+   * The key of a token, as jose's `jwtVerify` asks for it. One that is not known makes it look for new ones.
+   * @throws {CambistError} ERR_STS_UNAVAILABLE, and {JWKSNoMatchingKey}
+   */
+  readonly find: JWTVerifyGetKey;
+}
+
 /** Keys are read anew after this long; where that fails the old serve on. */
 const KEYS_LIFE_MS = 10 * 60 * 1000;
 /** Tokens with made-up key ids must not make cambist hammer the issuer. */
@@ -22,16 +36,14 @@ const COOL_DOWN_MS = 30_000;
 const TIMEOUT_MS = 5000;
 
 /**
- * The public keys of an issuer, as jose's `jwtVerify` asks for them. A key that is not known makes it look for new ones.
  * @param dispatcher gives the connection pool
- * @returns a function that throws {CambistError} ERR_STS_UNAVAILABLE where no keys can be had, and {JWKSNoMatchingKey}
  * @see RFC 7517 section 5
  */
 export function createIssuerKeys(
   source: KeySource,
   dispatcher: () => Dispatcher | Promise<Dispatcher>,
   clock: Clock,
-): JWTVerifyGetKey {
+): IssuerKeys {
   const name = `issuer "${source.issuer}"`;
   const breaker = createBreaker(source.issuer, clock);
   let keys: ReturnType<typeof createLocalJWKSet> | undefined;
@@ -65,20 +77,26 @@ export function createIssuerKeys(
     return fetching;
   }
 
-  return async (header, token) => {
-    const nowMs = clock.monotonicMs();
+  async function prepare(): Promise<void> {
     if (keys === undefined) await fetchOnce();
-    else if (nowMs >= fetchedAtMs + KEYS_LIFE_MS && nowMs >= triedAtMs + COOL_DOWN_MS)
-      await fetchOnce().catch(() => {});
-    const known = keys;
-    if (known === undefined) throw unavailable(name, 'it has no keys');
-    try {
-      return await known(header, token);
-    } catch (error) {
-      if (!(error instanceof errors.JWKSNoMatchingKey) || clock.monotonicMs() < triedAtMs + COOL_DOWN_MS) throw error;
-      await fetchOnce();
-      return (keys ?? known)(header, token);
-    }
+  }
+
+  return {
+    prepare,
+    async find(header, token) {
+      await prepare();
+      const nowMs = clock.monotonicMs();
+      if (nowMs >= fetchedAtMs + KEYS_LIFE_MS && nowMs >= triedAtMs + COOL_DOWN_MS) await fetchOnce().catch(() => {});
+      const known = keys;
+      if (known === undefined) throw unavailable(name, 'it has no keys');
+      try {
+        return await known(header, token);
+      } catch (error) {
+        if (!(error instanceof errors.JWKSNoMatchingKey) || clock.monotonicMs() < triedAtMs + COOL_DOWN_MS) throw error;
+        await fetchOnce();
+        return (keys ?? known)(header, token);
+      }
+    },
   };
 }
 

@@ -1,28 +1,35 @@
-import { errors, type JWTVerifyGetKey, jwtVerify } from 'jose';
+import { errors, jwtVerify } from 'jose';
 import type { Dispatcher } from 'undici';
 import type { SubjectVerification } from '../config/config.ts';
 import { ASYMMETRIC_ALGORITHMS } from '../config/schema-authorization-server.ts';
 import { CambistError } from '../errors.ts';
 import { EXPIRY_LEEWAY_MS } from './claims.ts';
 import type { Clock } from './clock.ts';
-import { createIssuerKeys } from './jwks.ts';
+import { createIssuerKeys, type IssuerKeys } from './jwks.ts';
 import type { Subject } from './subject.ts';
 
-/**
- * Holds a subject token to its issuer's keys, and to what a route wants of its claims.
- * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID, or ERR_STS_UNAVAILABLE where the keys cannot be had
- * @see RFC 7519 section 7.2, RFC 8725
- */
-export type SubjectCheck = (subject: Subject, rules: SubjectVerification) => Promise<void>;
+/** Holds subject tokens to their issuers' keys, and to what a route wants of their claims. */
+export interface SubjectCheck {
+  /**
+   * Fetches the keys that a route needs, unless they are there.
+   * @throws {CambistError} ERR_STS_UNAVAILABLE, or ERR_CREDENTIAL_UNAVAILABLE where its CA cannot be read
+   */
+  prepare(rules: SubjectVerification): Promise<void>;
+  /**
+   * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID, or as `prepare` where the keys cannot be had
+   * @see RFC 7519 section 7.2, RFC 8725
+   */
+  check(subject: Subject, rules: SubjectVerification): Promise<void>;
+}
 
 /** @param dispatcher gives the connection pool for the keys */
 export function createSubjectCheck(
   dispatcher: (rules: SubjectVerification) => Dispatcher | Promise<Dispatcher>,
   clock: Clock,
 ): SubjectCheck {
-  const keysOf = new Map<string, JWTVerifyGetKey>();
+  const keysOf = new Map<string, IssuerKeys>();
 
-  function keysFor(rules: SubjectVerification): JWTVerifyGetKey {
+  function keysFor(rules: SubjectVerification): IssuerKeys {
     const { issuer, jwksUri, ca, allowInsecureHttp } = rules;
     const name = JSON.stringify([issuer, jwksUri, ca, allowInsecureHttp]);
     const known = keysOf.get(name) ?? createIssuerKeys(rules, () => dispatcher(rules), clock);
@@ -30,7 +37,7 @@ export function createSubjectCheck(
     return known;
   }
 
-  return async (subject, rules) => {
+  async function check(subject: Subject, rules: SubjectVerification): Promise<void> {
     const options = {
       issuer: rules.issuer,
       ...(rules.audience !== 'any' && { audience: [...rules.audience] }),
@@ -40,9 +47,9 @@ export function createSubjectCheck(
       currentDate: new Date(clock.wallMs()),
     };
     const token = subject.token.reveal();
-    const keys = keysFor(rules);
+    const { find } = keysFor(rules);
     try {
-      await jwtVerify(token, keys, options).catch(async (error: unknown) => {
+      await jwtVerify(token, find, options).catch(async (error: unknown) => {
         if (!(error instanceof errors.JWKSMultipleMatchingKeys)) throw error;
         await verifyWithAny(token, error, options);
       });
@@ -53,7 +60,9 @@ export function createSubjectCheck(
         `the subject token is not what issuer "${rules.issuer}" signs for ${JSON.stringify(rules.audience)}: ${reasonOf(error)}`,
       );
     }
-  };
+  }
+
+  return { prepare: (rules) => keysFor(rules).prepare(), check };
 }
 
 /** A token without key id, of an issuer with several keys. */

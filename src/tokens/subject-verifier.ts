@@ -12,6 +12,11 @@ const MAX_VERIFIED = 10_000;
 /** Holds subject tokens to what a route wants of them. */
 export interface SubjectVerifier {
   /**
+   * Fetches the keys that a route needs, unless they are there.
+   * @throws {CambistError} ERR_STS_UNAVAILABLE, or ERR_CREDENTIAL_UNAVAILABLE where its CA cannot be read
+   */
+  prepare(rules: SubjectVerification): Promise<void>;
+  /**
    * Returns at once for a token that was found good before.
    * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID, or ERR_STS_UNAVAILABLE where the keys cannot be had
    */
@@ -38,15 +43,14 @@ export function createSubjectVerifier(
     return name;
   }
 
-  /** Most configs verify nothing, so what verifies is loaded when something does. */
-  async function load(): Promise<SubjectCheck> {
-    const { createSubjectCheck } = await import('./subject-check.ts');
-    return createSubjectCheck(dispatcher, clock);
+  /** Most configs verify nothing, so what verifies is loaded where something does. */
+  function loaded(): Promise<SubjectCheck> {
+    checking ??= import('./subject-check.ts').then(({ createSubjectCheck }) => createSubjectCheck(dispatcher, clock));
+    return checking;
   }
 
   async function check(subject: Subject, rules: SubjectVerification, key: string): Promise<void> {
-    checking ??= load();
-    await (await checking)(subject, rules);
+    await (await loaded()).check(subject, rules);
     verified ??= new LRUCache({
       max: MAX_VERIFIED,
       ttl: VERIFIED_LIFE_MS,
@@ -57,6 +61,7 @@ export function createSubjectVerifier(
   }
 
   return {
+    prepare: async (rules) => (await loaded()).prepare(rules),
     verify(subject, rules) {
       const key = `${subject.digest}:${nameOf(rules)}`;
       return verified?.get(key) === true ? undefined : check(subject, rules, key);

@@ -56,7 +56,7 @@ test('the SDK of OpenTelemetry is loaded where its variables ask for spans', asy
   assert.ok(packages.has('@opentelemetry/sdk-trace-base'));
 });
 
-test('what verifies subject tokens is loaded with the first that is to be verified', async (t) => {
+test('what verifies subject tokens is loaded where a route verifies them', async (t) => {
   const file = 'tokens/subject-check.js';
   assert.ok(!(await loadedBy(t)).own.includes(file));
   const verifying: SceneOptions = {

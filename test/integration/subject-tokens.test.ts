@@ -3,17 +3,20 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import type { ReadinessReport } from '../../src/admin/readiness.ts';
+import { eventually } from '../harness/eventually.ts';
+import { type MetadataMood, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { startGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { assertProblem } from '../harness/problem.ts';
 
 /** A gateway whose route verifies subject tokens of an issuer of their own. */
-async function startVerifying(t: TestContext, fields: Record<string, unknown> = {}) {
+async function startVerifying(t: TestContext, metadataMood: MetadataMood = { kind: 'document' }) {
   const issuer = await startFakeAuthorizationServer();
   t.after(issuer.close);
-  const verify = { issuer: issuer.issuer, ...fields };
+  issuer.metadataMood = metadataMood;
+  const verify = { issuer: issuer.issuer };
   const gateway = await startGateway(t, { route: { subject_token: { verify } } });
   const send = (token: string) =>
     call(`${gateway.app.url}/github`, { headers: { authorization: `Bearer ${token}` }, body: '{}' });
@@ -50,15 +53,37 @@ test('a good token is verified once, and cached tokens serve on while the issuer
   assert.equal(authorizationServer.requests.length, 1);
 });
 
-test('without the keys of the issuer nobody is let through', async (t) => {
-  const { authorizationServer, issuer, send } = await startVerifying(t);
-  issuer.metadataMood = { kind: 'answer', status: 500 };
+const NEED = 'routes.github.subject_token.verify';
+
+test('without the keys of the issuer nobody is let through, and cambist is not ready until it had them once', async (t) => {
+  const { app, authorizationServer, issuer, send } = await startVerifying(t, { kind: 'answer', status: 500 });
+  const readiness = async () => {
+    const { status, text } = await call(`${app.admin}/readyz`);
+    return { status, need: (JSON.parse(text) as ReadinessReport).needs[NEED] };
+  };
+  await eventually('the try has failed', async () => (await readiness()).need !== 'waiting');
+  assert.deepEqual(await readiness(), { status: 503, need: 'ERR_STS_UNAVAILABLE' });
+  assert.equal(sumSamples(await app.metrics(), 'cambist_need_ready', { need: NEED }), 0);
+  const said = app.logs.find(({ msg, need }) => msg === 'not ready' && need === NEED);
+  assert.match(String((said?.err as { message: string } | undefined)?.message), /its metadata is answered with 500/);
   const answered = await send(await issuer.mint());
   assertProblem(answered, 'ERR_STS_UNAVAILABLE');
   assert.ok(Number(answered.headers['retry-after']) > 0);
   assert.equal(authorizationServer.requests.length, 0);
+
   issuer.metadataMood = { kind: 'document' };
-  assert.equal((await send(await issuer.mint())).status, 200);
+  await eventually('it is ready', async () => (await readiness()).status === 200);
+  assert.equal(sumSamples(await app.metrics(), 'cambist_need_ready', { need: NEED }), 1);
+  await issuer.close();
+  assert.equal((await send(await issuer.mint())).status, 200, 'the keys are there before the first token');
+  assert.deepEqual(await readiness(), { status: 200, need: 'ready' });
+});
+
+test('an issuer that calls itself otherwise than the config does is seen at the start', async (t) => {
+  const { app } = await startVerifying(t, { kind: 'document', fields: { issuer: 'https://idp.example.com' } });
+  await eventually('it is told', () => app.logText().includes('is of another issuer'));
+  const said = app.logs.find(({ msg, need }) => msg === 'not ready' && need === NEED);
+  assert.deepEqual([said?.level, said?.error], ['warn', 'ERR_STS_UNAVAILABLE']);
 });
 
 test('a token that only its holder can show is refused, and the log says so', async (t) => {

@@ -200,6 +200,28 @@ test('an issuer that is down is not asked by every caller', async (t) => {
   assert.equal(issuer.paths.length, 3);
 });
 
+test('keys that are prepared are there for the first token, and are fetched once for all who want them alike', async (t) => {
+  const key = issuerKey('one');
+  const issuer = await startIssuer(t, key);
+  const [one, other] = [issuer.rules(), issuer.rules({ audience: ['other'] })];
+  await Promise.all([issuer.verifier.prepare(one), issuer.verifier.prepare(other)]);
+  await issuer.verifier.prepare(one);
+  issuer.fault = { kind: 'reset' };
+  await issuer.verify(await issuer.sign(key));
+  assert.deepEqual(issuer.paths, ['/jwks']);
+});
+
+test('keys that cannot be had are prepared in vain, and so are those of an issuer that calls itself otherwise', async (t) => {
+  const issuer = await startIssuer(t, issuerKey('one'));
+  const discovered = { jwksUri: undefined };
+  const misnamed = issuer.rules({ issuer: `${issuer.url}/`, ...discovered });
+  await assert.rejects(issuer.verifier.prepare(misnamed), failsWith('ERR_STS_UNAVAILABLE', /is of another issuer/));
+  issuer.fault = { kind: 'answer', status: 500 };
+  await assert.rejects(issuer.verifier.prepare(issuer.rules(discovered)), failsWith('ERR_STS_UNAVAILABLE'));
+  issuer.fault = undefined;
+  await issuer.verifier.prepare(issuer.rules(discovered));
+});
+
 test('twenty callers at once make one request for keys', async (t) => {
   const key = issuerKey('one');
   const issuer = await startIssuer(t, key);
