@@ -30,7 +30,7 @@ export function createReloads(file: string, logger: Logger): Reloads {
     running = (running ?? Promise.resolve())
       .then(async () => {
         current = (await reload(file, served, logger)) ?? current;
-        watcher.look();
+        await watcher.look();
       })
       .catch((error: unknown) => {
         served.reloadFailed();
@@ -44,7 +44,7 @@ export function createReloads(file: string, logger: Logger): Reloads {
       app = started;
       current = config;
       // So that files which the config names are known before they change.
-      watcher.look();
+      void watcher.look();
       if (changedBefore) onChange();
     },
     close() {

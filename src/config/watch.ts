@@ -28,14 +28,18 @@ interface WatchedFolder {
   readonly inode: number;
 }
 
+/** Files that are watched. */
+export interface FileWatcher {
+  /** Looks for changes now. Settles when it has, and `onChange` has been called if there are any. */
+  look(): Promise<void>;
+  close(): void;
+}
+
 /**
  * Watches files by the folders that hold them: Kubernetes swaps a `..data` link and editors rename over, and neither
  * touches the file that was there. It polls as well, since not every file system tells. Keeps no process alive.
  */
-export function watchFiles({ files, onChange, pollMs = DEFAULT_POLL_MS, logger }: WatchOptions): {
-  look(): void;
-  close(): void;
-} {
+export function watchFiles({ files, onChange, pollMs = DEFAULT_POLL_MS, logger }: WatchOptions): FileWatcher {
   const folders = new Map<string, WatchedFolder>();
   const known = new Map<string, string>();
   /** Said once: each look tries again. */
@@ -48,12 +52,13 @@ export function watchFiles({ files, onChange, pollMs = DEFAULT_POLL_MS, logger }
     soon ??= setTimeout(lookNow, DEBOUNCE_MS).unref();
   }
 
-  function lookNow() {
+  function lookNow(): Promise<void> {
     clearTimeout(soon);
     soon = undefined;
     looking = looking.then(look).catch((error: unknown) => {
       logger.warn({ err: error }, 'a look for changed files failed: the next one is due soon');
     });
+    return looking;
   }
 
   async function look() {
@@ -107,7 +112,7 @@ export function watchFiles({ files, onChange, pollMs = DEFAULT_POLL_MS, logger }
     folders.delete(folder);
   }
 
-  lookNow();
+  void lookNow();
   const poll = setInterval(lookNow, pollMs).unref();
 
   return {

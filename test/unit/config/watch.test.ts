@@ -1,17 +1,20 @@
 import assert from 'node:assert/strict';
-import { EventEmitter } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import fs from 'node:fs';
 import { mkdir, mkdtemp, readFile, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { watchFiles } from '../../../src/config/watch.ts';
 import { createLogger } from '../../../src/logger.ts';
 
-const SETTLED_MS = 250;
-const DEADLINE_MS = 5000;
+/** Of a debounce, which waits for the rest of what belongs together. */
+const DEBOUNCE_MS = 100;
+
+const { watch } = fs;
+// The timers of what is tested are those of the test, which moves them on.
+const { setInterval: startInterval, clearInterval: endInterval } = globalThis;
 
 async function makeFolder(t: TestContext): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'watch-'));
@@ -19,38 +22,80 @@ async function makeFolder(t: TestContext): Promise<string> {
   return folder;
 }
 
-/** Watches, and counts what it hears. */
-async function startWatching(t: TestContext, files: () => readonly string[], pollMs = 60_000) {
+const POLL_MS = 60_000;
+
+/** As cambist calls the one of Node. */
+type Watch = (folder: string, options: { persistent: boolean }, listener: fs.WatchListener<string>) => fs.FSWatcher;
+
+/**
+ * Watches, and counts the changes that it is told of. No time goes by but what the test says, so that it waits for what
+ * happens, however long that takes on a busy machine.
+ */
+async function startWatching(t: TestContext, files: () => readonly string[], replacement: Watch = watch) {
   let changes = 0;
   const lines: string[] = [];
   const logger = createLogger('warn', { write: (line) => void lines.push(line) });
+  const happened = new EventEmitter();
+  // Nothing else keeps the process alive while a watcher of no process does its work.
+  const keepAlive = startInterval(() => undefined, 50);
+  t.after(() => endInterval(keepAlive));
+  t.mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
+  const events = replaceWatch(t, replacement, () => happened.emit('event'));
   const onChange = () => {
     changes += 1;
+    happened.emit('change');
   };
-  const watcher = watchFiles({ files, onChange, pollMs, logger });
+  const watcher = watchFiles({ files, onChange, pollMs: POLL_MS, logger });
   t.after(() => watcher.close());
-  // Nothing else keeps the process alive while a watcher of no process does its work.
-  const keepAlive = setInterval(() => undefined, 50);
-  t.after(() => clearInterval(keepAlive));
-  await sleep(SETTLED_MS);
+  await watcher.look();
+
+  let seen = 0;
+  /** Waits until the operating system has told of something, and lets the debounce end. */
+  const heard = async () => {
+    while (events() === seen) await once(happened, 'event');
+    seen = events();
+    t.mock.timers.tick(DEBOUNCE_MS);
+  };
+  const polled = () => t.mock.timers.tick(POLL_MS);
+  /** Waits for so many changes in all; one more that somebody has yet to look for is found, too. */
   const changed = async (count: number) => {
-    const deadline = Date.now() + DEADLINE_MS;
-    while (changes < count && Date.now() < deadline) await sleep(10);
-    await sleep(SETTLED_MS);
+    while (changes < count) await once(happened, 'change');
+    await watcher.look();
+    seen = events();
     assert.equal(changes, count);
   };
-  return { changed, watcher, lines };
+  return { heard, polled, changed, watcher, lines };
+}
+
+/** Until the end of the test folders are watched like this. @returns how many events there were */
+function replaceWatch(t: TestContext, replacement: Watch, onEvent: () => void): () => number {
+  let events = 0;
+  const spied: Watch = (folder, options, listener) =>
+    replacement(folder, options, (...event) => {
+      events += 1;
+      listener(...event);
+      onEvent();
+    });
+  const mock = t.mock.method(fs, 'watch', spied);
+  syncBuiltinESMExports();
+  t.after(() => {
+    mock.mock.restore();
+    syncBuiltinESMExports();
+  });
+  return () => events;
 }
 
 test('a file that is written, or renamed over as editors do, is heard once', async (t) => {
   const folder = await makeFolder(t);
   const file = join(folder, 'c.yaml');
   await writeFile(file, 'one');
-  const { changed } = await startWatching(t, () => [file, file]);
+  const { heard, changed } = await startWatching(t, () => [file, file]);
   await writeFile(file, 'two');
+  await heard();
   await changed(1);
   await writeFile(join(folder, '.c.yaml.swp'), 'three');
   await rename(join(folder, '.c.yaml.swp'), file);
+  await heard();
   await changed(2);
 });
 
@@ -65,26 +110,30 @@ test('the swap of a ConfigMap is heard once', async (t) => {
   await version('..2026_1', 'one');
   await symlink(join('..data', 'c.yaml'), join(folder, 'c.yaml'));
   const file = join(folder, 'c.yaml');
-  const { changed } = await startWatching(t, () => [file]);
+  const { heard, changed } = await startWatching(t, () => [file]);
 
   await version('..2026_2', 'two');
   await rm(join(folder, '..2026_1'), { recursive: true });
+  await heard();
   await changed(1);
   assert.equal(await readFile(file, 'utf8'), 'two');
   await version('..2026_3', 'two');
+  await heard();
   await changed(1);
   await version('..2026_4', 'three');
+  await heard();
   await changed(2);
 });
 
-test('what leaves the content as it is, or is about another file, is not heard', async (t) => {
+test('what leaves the content as it is, or is about another file, is not told', async (t) => {
   const folder = await makeFolder(t);
   const file = join(folder, 'c.yaml');
   await writeFile(file, 'one');
-  const { changed } = await startWatching(t, () => [file]);
+  const { heard, changed } = await startWatching(t, () => [file]);
   await writeFile(file, 'one');
   await utimes(file, new Date(), new Date());
   await writeFile(join(folder, 'other'), 'x');
+  await heard();
   await changed(0);
 });
 
@@ -93,17 +142,22 @@ test('a file that goes and comes back is heard, and a folder that does', async (
   const file = join(folder, 'c.yaml');
   await mkdir(folder);
   await writeFile(file, 'one');
-  const { changed } = await startWatching(t, () => [file], 300);
+  const { heard, polled, changed } = await startWatching(t, () => [file]);
   await rm(file);
+  await heard();
   await changed(1);
   await writeFile(file, 'one');
+  await heard();
   await changed(2);
   await rm(folder, { recursive: true });
+  await heard();
   await changed(3);
   await mkdir(folder);
   await writeFile(file, 'two');
+  polled();
   await changed(4);
   await writeFile(file, 'three');
+  await heard();
   await changed(5);
 });
 
@@ -113,8 +167,9 @@ test('polling alone is enough, and follows a link to a file elsewhere', async (t
   await mkdir(join(folder, 'here'));
   await writeFile(join(folder, 'elsewhere', 'c.yaml'), 'one');
   await symlink(join(folder, 'elsewhere', 'c.yaml'), join(folder, 'here', 'c.yaml'));
-  const { changed } = await startWatching(t, () => [join(folder, 'here', 'c.yaml')], 100);
+  const { polled, changed } = await startWatching(t, () => [join(folder, 'here', 'c.yaml')]);
   await writeFile(join(folder, 'elsewhere', 'c.yaml'), 'two');
+  polled();
   await changed(1);
 });
 
@@ -126,12 +181,13 @@ test('the files may become others, which are then watched from what they hold', 
   await writeFile(first, 'one');
   await writeFile(second, 'one');
   let files = [first];
-  const { changed } = await startWatching(t, () => files, 100);
+  const { heard, changed } = await startWatching(t, () => files);
   files = [second];
   await changed(0);
   await writeFile(first, 'two');
   await changed(0);
   await writeFile(second, 'two');
+  await heard();
   await changed(1);
 });
 
@@ -139,17 +195,19 @@ test('a large file is known by its size and time', async (t) => {
   const file = join(await makeFolder(t), 'large');
   const content = Buffer.alloc(8 * 1024 * 1024 + 1);
   await writeFile(file, content);
-  const { changed } = await startWatching(t, () => [file]);
+  const { heard, changed } = await startWatching(t, () => [file]);
   await writeFile(file, Buffer.concat([content, Buffer.from('x')]));
+  await heard();
   await changed(1);
 });
 
-test('nothing is heard after the end', async (t) => {
+test('nothing is told after the end', async (t) => {
   const file = join(await makeFolder(t), 'c.yaml');
   await writeFile(file, 'one');
-  const { changed, watcher } = await startWatching(t, () => [file], 50);
+  const { polled, changed, watcher } = await startWatching(t, () => [file]);
   watcher.close();
   await writeFile(file, 'two');
+  polled();
   await changed(0);
 });
 
@@ -161,33 +219,28 @@ test('a look that fails is logged, and the next one is made', async (t) => {
     if (fails) throw new Error('no list');
     return [file];
   };
-  const { changed, lines } = await startWatching(t, files, 100);
+  const { polled, changed, lines } = await startWatching(t, files);
   fails = true;
   await changed(0);
   assert.match(lines[0] ?? '', /a look for changed files failed/);
   fails = false;
   await writeFile(file, 'two');
+  polled();
   await changed(1);
 });
-
-/** Until the end of the test folders are watched like this. */
-function replaceWatch(t: TestContext, replacement: () => fs.FSWatcher) {
-  const mock = t.mock.method(fs, 'watch', replacement);
-  syncBuiltinESMExports();
-  t.after(() => {
-    mock.mock.restore();
-    syncBuiltinESMExports();
-  });
-}
 
 test('where no folder can be watched, that is logged once and polling goes on', async (t) => {
   const file = join(await makeFolder(t), 'c.yaml');
   await writeFile(file, 'one');
-  replaceWatch(t, () => {
-    throw Object.assign(new Error('no watches left'), { code: 'ENOSPC' });
-  });
-  const { changed, lines } = await startWatching(t, () => [file], 50);
+  const { polled, changed, lines } = await startWatching(
+    t,
+    () => [file],
+    () => {
+      throw Object.assign(new Error('no watches left'), { code: 'ENOSPC' });
+    },
+  );
   await writeFile(file, 'two');
+  polled();
   await changed(1);
   assert.equal(lines.length, 1);
   assert.match(lines[0] ?? '', /"code":"ENOSPC".*cannot be watched/);
@@ -205,10 +258,15 @@ test('a watcher that breaks is closed, and polling goes on', async (t) => {
     ref: () => watcher,
     unref: () => watcher,
   });
-  replaceWatch(t, () => watcher);
-  const { changed, lines } = await startWatching(t, () => [file], 60_000);
+  const { polled, changed, lines } = await startWatching(
+    t,
+    () => [file],
+    () => watcher,
+  );
   broken.emit('error', new Error('broken'));
-  await changed(0);
   assert.equal(closed, 1);
   assert.match(lines[0] ?? '', /cannot be watched/);
+  await writeFile(file, 'two');
+  polled();
+  await changed(1);
 });
