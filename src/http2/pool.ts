@@ -1,4 +1,4 @@
-import type { ClientHttp2Session } from 'node:http2';
+import { type ClientHttp2Session, type ClientHttp2Stream, constants } from 'node:http2';
 import { type buildConnector, type Dispatcher, errors } from 'undici';
 import { failUnsent, sendHttp2 } from './request.ts';
 import { openSession } from './session.ts';
@@ -36,11 +36,15 @@ export interface Http2PoolOptions {
 export interface Waiting {
   readonly options: Dispatcher.DispatchOptions;
   readonly handler: Dispatcher.DispatchHandler;
+  /** Given: it was sent there, and is sent once more by another. */
+  readonly refusedBy?: Connection;
 }
 
 interface Connection {
   readonly session: ClientHttp2Session;
   streams: number;
+  /** What the upstream has said with GOAWAY: of later streams it has done nothing. */
+  lastStreamId: number;
 }
 
 export function createHttp2Pool(
@@ -56,17 +60,30 @@ export function createHttp2Pool(
   /** Sends what waits, as far as there is room; the rest waits for another connection. */
   function serve(): void {
     for (const connection of connections) {
-      while (waiting.length > 0 && hasRoom(connection)) send(connection, waiting.shift() as Waiting);
+      while (hasRoom(connection)) {
+        const next = waiting.findIndex(({ refusedBy }) => refusedBy !== connection);
+        if (next === -1) break;
+        for (const taken of waiting.splice(next, 1)) send(connection, taken);
+      }
     }
     if (waiting.length > 0) connect();
     else if (onClosed !== undefined) closeIdle();
   }
 
-  function send(connection: Connection, { options, handler }: Waiting): void {
+  function send(connection: Connection, taken: Waiting): void {
+    const { options, handler } = taken;
     connection.streams += 1;
-    sendHttp2(connection.session, options, handler, () => {
-      connection.streams -= 1;
-      serve();
+    sendHttp2(connection.session, options, handler, {
+      unanswered(stream) {
+        if (isDestroyed || taken.refusedBy !== undefined) return false;
+        if (!isUnprocessed(stream, connection) || !isWhole(options.body)) return false;
+        waiting.push({ options, handler, refusedBy: connection });
+        return true;
+      },
+      ended() {
+        connection.streams -= 1;
+        serve();
+      },
     });
   }
 
@@ -96,7 +113,10 @@ export function createHttp2Pool(
       failWaiting(new errors.ClientDestroyedError());
       return;
     }
-    const connection = { session, streams: 0 };
+    const connection = { session, streams: 0, lastStreamId: Number.POSITIVE_INFINITY };
+    session.on('goaway', (_code: number, lastStreamId: number) => {
+      connection.lastStreamId = lastStreamId;
+    });
     if (waiting.length > 0 && !hasRoom(connection)) {
       // One that takes nothing when it is new says what the next would say, and so on without end.
       session.close();
@@ -169,6 +189,16 @@ function createPing(connection: Connection): () => void {
       session.destroy(new Error('HTTP/2: the connection is dead, as a ping was not answered'));
     }
   };
+}
+
+/** Nothing was done with it, so that it may be sent once more, whatever it asks for (RFC 9113 section 8.7). */
+function isUnprocessed({ rstCode, id = 0 }: ClientHttp2Stream, { lastStreamId }: Connection): boolean {
+  return rstCode === constants.NGHTTP2_REFUSED_STREAM || id > lastStreamId;
+}
+
+/** There to be sent a second time, as what streams is not. */
+function isWhole(body: unknown): boolean {
+  return body === null || body === undefined || Buffer.isBuffer(body);
 }
 
 /** An upstream that wants its requests on another connection (GOAWAY) has `closed` set. */

@@ -12,24 +12,31 @@ type Content = Buffer | AsyncIterable<Buffer> | null;
 /** As undici has it, with fields that we change. */
 type Controller = { -readonly [Key in keyof Dispatcher.DispatchController]: Dispatcher.DispatchController[Key] };
 
+/** What becomes of a stream, for whoever counts those of its session. */
+export interface StreamEvents {
+  /** The upstream has given it up without an answer. @returns true where it is sent anew: the handler is then not told */
+  readonly unanswered: (stream: ClientHttp2Stream) => boolean;
+  /** Called once, when it takes no room in its session any more. */
+  readonly ended: () => void;
+}
+
 /**
  * Sends one request over HTTP/2, and tells a handler of undici's what comes of it. Bodies pass both ways no faster than they are
  * taken.
  * @param options body: none, a buffer or an iterable of buffers; headers: lower-case names and values in turn
- * @param ended is called once, when the stream takes no room in its session any more
  * @see RFC 9113 section 8.1
  */
 export function sendHttp2(
   session: ClientHttp2Session,
   options: Dispatcher.DispatchOptions,
   handler: Dispatcher.DispatchHandler,
-  ended: () => void,
+  { unanswered, ended }: StreamEvents,
 ): void {
   const { headersTimeout } = options;
   const body = (options.body ?? null) as Content;
   let stream: ClientHttp2Stream | undefined;
   let timer: NodeJS.Timeout | undefined;
-  /** The handler was told the end. */
+  /** The handler was told the end, or is told another's. */
   let over = false;
 
   const controller: Controller = {
@@ -106,6 +113,10 @@ export function sendHttp2(
       failure = error;
     });
     opened.once('close', () => {
+      if (!over && controller.rawHeaders === null && unanswered(opened)) {
+        over = true;
+        clearTimeout(timer);
+      }
       ended();
       fail(failure);
     });
