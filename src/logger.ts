@@ -1,7 +1,7 @@
-import { writeSync } from 'node:fs';
 import { type DestinationStream, pino } from 'pino';
 import type { LogLevel } from './config/config.ts';
 import { CambistError } from './errors.ts';
+import { createLogOutput, type LogOutput } from './log-output.ts';
 import type { LogFields } from './telemetry/log-fields.ts';
 import { textLines } from './telemetry/log-text.ts';
 
@@ -68,73 +68,29 @@ export function loggedError(error: unknown, depth = 0): LoggedError {
   return logged;
 }
 
-/** A line is written alone where there are few, and waits for others at most this long. */
-const LATEST_WRITE_MS = 250;
 /** A write for every line would cost a busy proxy more than the line itself. */
 const BATCH_LENGTH = 8 * 1024;
-/** Where nobody reads standard output, lines are dropped beyond this, and memory does not grow. */
-const MAX_WAITING_BYTES = 16 * 1024 * 1024;
+/** A person does not wait for a batch. */
+const EACH_LINE = 1;
 
 /** JSON lines on standard output, in batches; what is left is written when the process ends, and with a fatal line. */
 export function jsonLog(): DestinationStream {
-  const output = pino.destination({
-    dest: STANDARD_OUTPUT,
-    sync: false,
-    // A rest that is flushed at the end must not be on its way already: the process would not wait for it.
-    minLength: BATCH_LENGTH,
-    periodicFlush: LATEST_WRITE_MS,
-    maxLength: MAX_WAITING_BYTES,
-  });
-  const write = output.write.bind(output);
-  const flush = output.flush.bind(output);
-  const flushSync = output.flushSync.bind(output);
-  // The batch is made here: the library counts the bytes of all that waits anew for each line.
-  let waiting = '';
-  const passOn = (): boolean => {
-    const lines = waiting;
-    waiting = '';
-    return lines === '' || write(lines);
-  };
-  output.write = (line) => {
-    waiting += line;
-    return waiting.length < BATCH_LENGTH || passOn();
-  };
-  output.flush = (done) => {
-    passOn();
-    flush(done);
-  };
-  output.flushSync = () => {
-    passOn();
-    if (canBeWritten(STANDARD_OUTPUT)) flushSync();
-  };
-  // A terminal that was closed must not take the program with it, and the library would try for ever to write the rest.
-  output.on('error', () => Object.assign(output, SILENT));
-  return output;
+  return standardOutput(BATCH_LENGTH);
 }
 
-function canBeWritten(fd: number): boolean {
-  try {
-    writeSync(fd, '');
-    return true;
-  } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'EAGAIN';
-  }
+/** Lines for a person on standard output, each at once. */
+export function textLog(colour: boolean): DestinationStream {
+  const output = standardOutput(EACH_LINE);
+  const toText = textLines(colour);
+  return { ...output, write: (line) => output.write(toText(line)) };
 }
 
 const STANDARD_OUTPUT = 1;
 
-/** What becomes of a destination that can no longer be written to. */
-const SILENT = {
-  write: () => true,
-  flush: (done?: () => void) => done?.(),
-  flushSync: () => {},
-  end: () => {},
-};
-
-/** Lines for a person, each at once. */
-export function textLog(output: { write(text: string): unknown }, colour: boolean): DestinationStream {
-  const toText = textLines(colour);
-  return { write: (line) => void output.write(toText(line)) };
+function standardOutput(batchLength: number): LogOutput {
+  const output = createLogOutput(STANDARD_OUTPUT, batchLength);
+  process.on('exit', output.flushSync);
+  return output;
 }
 
 let known = { second: 0, text: '' };
@@ -168,10 +124,16 @@ export function createLogger(level: LogLevel, destination: DestinationStream = j
   });
 }
 
-/**
- * Settles when all lines are written, or cannot be: a program waits for it before it ends, since what is left then is written
- * by a library that tries for ever where nobody reads the pipe.
- */
+/** How long the end of a program waits for a reader. */
+const LAST_LINES_MS = 1000;
+
+/** Settles when all lines are written, or cannot be, or nobody has read them for a second. */
 export function allWritten(logger: Logger): Promise<void> {
-  return new Promise((resolve) => logger.flush(resolve));
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, LAST_LINES_MS);
+    logger.flush(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
 }

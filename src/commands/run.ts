@@ -64,7 +64,7 @@ function logDestination(format: string): ReturnType<typeof jsonLog> {
     case 'json':
       return jsonLog();
     case 'text':
-      return textLog(stdout, isTerminal && (env.NO_COLOR ?? '') === '' && env.TERM !== 'dumb');
+      return textLog(isTerminal && (env.NO_COLOR ?? '') === '' && env.TERM !== 'dumb');
     default:
       throw new UsageError(`--log-format is auto, json or text, and not "${format}"`);
   }

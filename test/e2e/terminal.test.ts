@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -100,17 +100,64 @@ test('a terminal that is gone keeps the program neither from serving nor from en
   await eventually('it has ended', () => hasEnded(pid));
 });
 
-test('a pipe that nobody reads any more does not keep the program from ending', { skip: isLinux }, async (t) => {
+/** Throws where nobody catches it, on SIGUSR2. */
+const FAULT = `data:text/javascript,${encodeURIComponent("process.on('SIGUSR2', () => { throw new Error('a fault of a test'); });")}`;
+
+/** What becomes of the reader of a pipe when it has read the first line. */
+const READERS = { leaves: 'head -n 1', 'reads no more': '{ read -r line; echo "$line"; exec sleep 60; }' };
+
+/** Starts the program with such a reader. Node's own pipes are sockets, which tell when their reader leaves. */
+async function startPiped(t: TestContext, reader: keyof typeof READERS, format: string) {
   const file = configFile(t);
-  const command = `{ ${process.execPath} ${BUILT_PROGRAM} run --config ${file} & echo $! > ${file}.pid; } | head -n 1`;
-  const child = spawn('/bin/sh', ['-c', command], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const program = `exec ${process.execPath} ${BUILT_PROGRAM} run --config ${file} --log-format ${format}`;
+  const command = `{ sh -c 'echo $$ > ${file}.pid; ${program}'; echo $? > ${file}.code; } | ${READERS[reader]}`;
+  const env = { ...process.env, NODE_OPTIONS: `--import ${FAULT}` };
+  const child = spawn('/bin/sh', ['-c', command], { env, stdio: ['ignore', 'pipe', 'inherit'], detached: true });
+  const closed = once(child, 'close');
+  t.after(async () => {
+    if (child.exitCode === null) process.kill(-Number(child.pid), 'SIGKILL');
+    await closed;
+  });
   const [line] = await once(child.stdout, 'data');
-  assert.match(String(line), /"msg":"cambist is listening"/);
-  const pid = Number(readFileSync(`${file}.pid`, 'utf8'));
-  t.after(() => hasEnded(pid) || process.kill(pid, 'SIGKILL'));
-  process.kill(pid, 'SIGTERM');
-  await eventually('it has ended', () => hasEnded(pid));
-});
+  const [url = ''] = /http:\/\/[\d.:]+/.exec(String(line)) ?? [];
+  return {
+    url,
+    signal: (signal: NodeJS.Signals) => process.kill(Number(readFileSync(`${file}.pid`, 'utf8')), signal),
+    /** Of the exit. */
+    async code() {
+      await eventually('it has ended', () => existsSync(`${file}.code`) && readFileSync(`${file}.code`, 'utf8') !== '');
+      return Number(readFileSync(`${file}.code`, 'utf8'));
+    },
+  };
+}
+
+for (const format of ['json', 'text']) {
+  test(`a reader that leaves right before a fatal line does not keep the program from ending, ${format}`, async (t) => {
+    const { signal, code } = await startPiped(t, 'leaves', format);
+    signal('SIGUSR2');
+    assert.equal(await code(), 1);
+  });
+
+  test(`a reader that leaves keeps the program neither from serving nor from ending, ${format}`, async (t) => {
+    const { url, signal, code } = await startPiped(t, 'leaves', format);
+    for (let i = 0; i < 3; i += 1) assert.equal((await call(`${url}/away`)).status, 502);
+    signal('SIGTERM');
+    assert.equal(await code(), 0);
+  });
+}
+
+for (const [name, expected] of [
+  ['SIGTERM', 0],
+  ['SIGUSR2', 1],
+] as const) {
+  test(`a reader that reads no more does not keep the program from ending by ${name}`, async (t) => {
+    const { url, signal, code } = await startPiped(t, 'reads no more', 'json');
+    // More than the pipe holds.
+    for (let i = 0; i < 10; i += 1) await Promise.all(Array.from({ length: 50 }, () => call(`${url}/away`)));
+    signal(name);
+    assert.equal(await code(), expected);
+  });
+}
 
 test('elsewhere the log is JSON, and text without colours can be had', async (t) => {
   const json = start(t, []);
@@ -150,8 +197,7 @@ test('every line is written before the process ends, also where a signal cuts th
 });
 
 test('a fault that nobody caught is written, with all that was waiting', async (t) => {
-  const fault = `data:text/javascript,${encodeURIComponent("process.on('SIGUSR2', () => { throw new Error('a fault of a test'); });")}`;
-  const scene = await startScene({ env: { NODE_OPTIONS: `--import ${fault}` } });
+  const scene = await startScene({ env: { NODE_OPTIONS: `--import ${FAULT}` } });
   t.after(scene.close);
   const { requestId } = await scene.call();
   scene.cambist.signal('SIGUSR2');

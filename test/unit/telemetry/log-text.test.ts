@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { textLog } from '../../../src/logger.ts';
 import { textLines } from '../../../src/telemetry/log-text.ts';
 
 const time = new Date(2026, 10, 24, 9, 5, 7, 42).toISOString();
@@ -81,12 +80,4 @@ test('nothing in a line can command a terminal, whatever it is', () => {
 
 test('what is no JSON stays as it is', () => {
   for (const text of ['plain\n', '"text"\n', 'null\n']) assert.equal(textLines(true)(text), text);
-});
-
-test('each line is written at once', () => {
-  const written: string[] = [];
-  const log = textLog({ write: (text) => written.push(text) }, false);
-  log.write(JSON.stringify({ level: 'info', time, msg: 'one' }));
-  log.write(JSON.stringify({ level: 'info', time, msg: 'two' }));
-  assert.deepEqual(written, ['09:05:07.042 info  one\n', '09:05:07.042 info  two\n']);
 });
