@@ -1,10 +1,9 @@
 import fastify from 'fastify';
-import { both } from './admin/both.ts';
-import { createMetrics } from './admin/metrics.ts';
+import { createCounts } from './admin/counts.ts';
+import { createRegistry } from './admin/metrics.ts';
 import { createReadiness, type Need } from './admin/readiness.ts';
 import { createAdminServer } from './admin/server.ts';
 import { createStatus } from './admin/status.ts';
-import { createTally } from './admin/tally.ts';
 import { createTokenLog } from './admin/token-log.ts';
 import { askedServers } from './config/asked-servers.ts';
 import type { AuthorizationServer, Config } from './config/config.ts';
@@ -66,15 +65,8 @@ export interface App {
  */
 export async function startApp(first: Config, version: string, logger: Logger, tracing?: Tracing): Promise<App> {
   const clock = systemClock;
-  const metrics = createMetrics(version, {
-    cacheEntries: () => cache.size,
-    cacheMaxEntries: () => serving.config.cache.maxEntries,
-    readiness: () => readiness.report(),
-  });
-  const tally = createTally(clock.wallMs);
-  const proxyObserver = both(metrics.proxy, tally.proxy);
-  const figures = both(metrics.tokens, tally.tokens);
-  const tokenObserver = both(figures, createTokenLog(logger));
+  const counts = createCounts(clock.wallMs);
+  const tokenObserver = createTokenLog(logger, counts.tokens);
   const cache = createTokenCache(first.cache.maxEntries, clock, tokenObserver.tokenEvicted);
   /** What the first legs of chains gave; no backend gets it, so it is not counted among the issued tokens. */
   const assertions = createTokenCache<Assertion>(first.cache.maxEntries, clock, () => {});
@@ -83,14 +75,14 @@ export async function startApp(first: Config, version: string, logger: Logger, t
   const readiness = createReadiness(logger);
   const status = createStatus({
     version,
-    tally,
+    counts,
     readiness,
     cacheEntries: () => cache.size,
     nowMs: clock.wallMs,
   });
   const traffic = createTraffic({
     clock,
-    observer: proxyObserver,
+    observer: counts.proxy,
     logger,
     keepLine: () => serving.config.log.sample === 1 || Math.random() < serving.config.log.sample,
     tracing,
@@ -117,7 +109,7 @@ export async function startApp(first: Config, version: string, logger: Logger, t
       });
       known = created;
       endpoints.set(key, created);
-      figures.availabilityChanged(server.name, true);
+      counts.tokens.availabilityChanged(server.name, true);
     }
     return known;
   }
@@ -127,7 +119,7 @@ export async function startApp(first: Config, version: string, logger: Logger, t
     const kept = new Set([...neededServers(config)].map((server) => JSON.stringify(server)));
     endpoints = new Map([...endpoints].filter(([key]) => kept.has(key)));
     readiness.require(needsOf(config));
-    metrics.serve(config);
+    counts.serve(config);
     status.serve(config, restartKeys(first, config));
     readOwnExpiries();
   }
@@ -206,7 +198,7 @@ export async function startApp(first: Config, version: string, logger: Logger, t
     }),
     clock,
     dispatchers,
-    observer: proxyObserver,
+    observer: counts.proxy,
     traffic,
     logger,
     sockets: createDetachedSockets(),
@@ -219,7 +211,12 @@ export async function startApp(first: Config, version: string, logger: Logger, t
   serveConnect(proxy.server, ways);
   serveUpgrades(proxy.server, ways);
   const adminServer = createAdminServer({
-    registry: metrics.registry,
+    registry: createRegistry(version, {
+      counts,
+      cacheEntries: () => cache.size,
+      cacheMaxEntries: () => serving.config.cache.maxEntries,
+      readiness: readiness.report,
+    }),
     readiness,
     cacheReport: () => cache.report(),
     status: status.report,
@@ -245,14 +242,10 @@ export async function startApp(first: Config, version: string, logger: Logger, t
         assertions.resize(config.cache.maxEntries);
       }
       serve(config);
-      metrics.reloaded('success');
-      status.reloaded('success');
+      counts.reloaded('success');
       return restartKeys(first, config);
     },
-    reloadFailed() {
-      metrics.reloaded('failure');
-      status.reloaded('failure');
-    },
+    reloadFailed: () => counts.reloaded('failure'),
     rereadTls: () => dispatchers.rereadTls(),
     async stop(hurry) {
       readiness.stop();

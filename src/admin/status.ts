@@ -1,9 +1,13 @@
 import { createHash } from 'node:crypto';
 import { serverNames } from '../config/asked-servers.ts';
 import type { Config, Credential } from '../config/config.ts';
+import type { Counts, ReloadResult } from './counts.ts';
+import { UNMATCHED } from './expected.ts';
+import { countOf } from './histogram.ts';
 import type { Readiness } from './readiness.ts';
 import { mendOf } from './recent-failures.ts';
-import type { RouteTally, Tally } from './tally.ts';
+import type { RouteCounts } from './route-counts.ts';
+import { total } from './tally.ts';
 
 /** What the status page shows, as `/status.json` has it: names, codes and figures, as on `/metrics`. */
 export interface StatusReport {
@@ -28,7 +32,7 @@ export interface ConfigStatus {
   /** Keys whose value in the file is another than the one that is served, which was fixed at the start. */
   readonly waits_for_restart: readonly string[];
   /** Undefined before the first. */
-  readonly last_reload?: { readonly at: string; readonly result: 'success' | 'failure' } | undefined;
+  readonly last_reload?: { readonly at: string; readonly result: ReloadResult } | undefined;
 }
 
 export interface Figures {
@@ -67,55 +71,52 @@ export interface FailureStatus {
 
 export interface StatusSources {
   readonly version: string;
-  readonly tally: Tally;
+  readonly counts: Counts;
   readonly readiness: Readiness;
   readonly cacheEntries: () => number;
   readonly nowMs: () => number;
 }
 
-/** Knows which config is served since when, and puts together what the status page shows. */
+/** Knows which config is served, and puts together what the status page shows. */
 export interface Status {
   /** @param waiting keys of it whose change waits for a restart */
   serve(config: Config, waiting: readonly string[]): void;
-  reloaded(result: 'success' | 'failure'): void;
   report(): StatusReport;
 }
 
 const MAX_DATE_SECONDS = 8.64e12;
 
-export function createStatus({ version, tally, readiness, cacheEntries, nowMs }: StatusSources): Status {
+export function createStatus({ version, counts, readiness, cacheEntries, nowMs }: StatusSources): Status {
   const startedAt = isoTime(nowMs());
-  let served: (Omit<ConfigStatus, 'last_reload'> & { readonly config: Config }) | undefined;
-  let lastReload: ConfigStatus['last_reload'];
+  let served: { config: Config; version: string; waiting: readonly string[] } | undefined;
 
   function servers(config: Config, needs: Readonly<Record<string, string>>): ServerStatus[] {
     const used = new Set(config.routes.flatMap(({ credential }) => serverNames(credential)));
     return [...used].map((name) => {
-      const { exchanges, failures, totalMs, available } = tally.server(name);
       const found = (needs[`authorization_servers.${name}`] ?? 'ready') === 'ready';
+      const durations = counts.exchangeDurations.get(name);
+      const exchanges = durations === undefined ? 0 : countOf(durations);
+      const successes = counts.routes().reduce((sum, route) => sum + (route.exchanges.get(name)?.[''] ?? 0), 0);
       return {
         name,
-        state: !available ? 'down' : found ? 'available' : 'not found',
+        state: counts.available.get(name) === false ? 'down' : found ? 'available' : 'not found',
         exchanges,
-        failures,
-        ...(exchanges > 0 && { mean_ms: Math.round((10 * totalMs) / exchanges) / 10 }),
+        failures: exchanges - successes,
+        ...(durations !== undefined &&
+          exchanges > 0 && { mean_ms: Math.round((10_000 * durations.sum) / exchanges) / 10 }),
       };
     });
   }
 
   return {
     serve(config, waiting) {
-      served = { config, version: versionOf(config), loaded_at: isoTime(nowMs()), waits_for_restart: waiting };
-      tally.forgetCredentials();
-    },
-    reloaded(result) {
-      lastReload = { at: isoTime(nowMs()), result };
+      served = { config, version: versionOf(config), waiting };
     },
     report() {
       const { ready, needs } = readiness.report();
       const config = served?.config;
       const routes = config?.routes ?? [];
-      const ofRoutes = routes.map(({ name }) => tally.route(name));
+      const { loadedAtMs, last } = counts.reloads;
       return {
         version,
         started_at: startedAt,
@@ -125,27 +126,27 @@ export function createStatus({ version, tally, readiness, cacheEntries, nowMs }:
           .map(([need, status]) => ({ need, status, ...mend(status) })),
         config: {
           version: served?.version ?? '',
-          loaded_at: served?.loaded_at ?? startedAt,
-          waits_for_restart: served?.waits_for_restart ?? [],
-          ...(lastReload !== undefined && { last_reload: lastReload }),
+          loaded_at: isoTime(loadedAtMs),
+          waits_for_restart: served?.waiting ?? [],
+          ...(last !== undefined && { last_reload: { at: isoTime(last.atMs), result: last.result } }),
         },
-        totals: figures([...ofRoutes, tally.unmatched()]),
+        totals: figures([...routes.map(({ name }) => counts.route(name)), counts.route(UNMATCHED)]),
         cache: { entries: cacheEntries(), max_entries: config?.cache.maxEntries ?? 0 },
         authorization_servers: config === undefined ? [] : servers(config, needs),
         routes: routes.map((route) => ({
           name: route.name,
           credential: route.credential.kind,
           authorization_servers: serverNames(route.credential),
-          ...figures([tally.route(route.name)]),
+          ...figures([counts.route(route.name)]),
         })),
-        failures: tally.failures.list().map(({ route, error, count, lastMs }) => ({
+        failures: counts.recentFailures.list().map(({ route, error, count, lastMs }) => ({
           ...(route !== undefined && { route }),
           error,
           mend: mendOf(error) ?? '',
           count,
           last_at: isoTime(lastMs),
         })),
-        credentials: [...tally.credentials()]
+        credentials: [...counts.credentials]
           // Beyond that there are no dates.
           .filter(([, seconds]) => Math.abs(seconds) <= MAX_DATE_SECONDS)
           .sort(([, one], [, other]) => one - other)
@@ -155,16 +156,16 @@ export function createStatus({ version, tally, readiness, cacheEntries, nowMs }:
   };
 }
 
-function figures(tallies: readonly Readonly<RouteTally>[]): Figures {
-  const sum = (of: keyof RouteTally): number => tallies.reduce((total, tally) => total + tally[of], 0);
+function figures(routes: readonly Readonly<RouteCounts>[]): Figures {
+  const sum = (of: (counts: RouteCounts) => number): number => routes.reduce((all, counts) => all + of(counts), 0);
   return {
-    requests: sum('requests'),
-    failures: sum('failures'),
-    backend_errors: sum('backendErrors'),
-    in_flight: sum('inFlight'),
-    open_streams: sum('openStreams'),
-    wanted_token: sum('wanted'),
-    served_from_cache: sum('served'),
+    requests: sum(({ durations }) => countOf(durations)),
+    failures: sum(({ failures }) => total(failures)),
+    backend_errors: sum(({ backendErrors }) => backendErrors),
+    in_flight: sum(({ inFlight }) => inFlight),
+    open_streams: sum(({ openStreams }) => openStreams),
+    wanted_token: sum(({ cache }) => total(cache) - (cache.bypass ?? 0)),
+    served_from_cache: sum(({ cache: { hit = 0, joined = 0 } }) => hit + joined),
   };
 }
 

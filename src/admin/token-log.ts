@@ -4,16 +4,17 @@ import type { TokenObserver } from '../tokens/observer.ts';
 /** Under pressure a line for each eviction would be a second flood. */
 const PRESSURE_LOG_PAUSE_MS = 60_000;
 
-/** Writes what happens to tokens, beside the metrics that count it. */
-export function createTokenLog(logger: Logger): TokenObserver {
+/** Writes what happens to tokens, and tells the one who counts it. */
+export function createTokenLog(logger: Logger, counts: TokenObserver): TokenObserver {
   let silentUntilMs = 0;
   let evictedSince = 0;
 
   return {
-    cacheAnswered() {
-      // It is in the line of the request.
-    },
-    exchangeEnded({ route, authorizationServer, refresh, cause, error, durationMs }) {
+    // The line of a request says how the cache answered it; when a credential ends is a metric, to be alerted on.
+    ...counts,
+    exchangeEnded(outcome) {
+      counts.exchangeEnded(outcome);
+      const { route, authorizationServer, refresh, cause, error, durationMs } = outcome;
       const line = {
         ...(cause !== undefined && { request_id: cause.requestId }),
         ...(cause?.traceId !== undefined && { trace_id: cause.traceId }),
@@ -34,6 +35,7 @@ export function createTokenLog(logger: Logger): TokenObserver {
       );
     },
     tokenEvicted(reason) {
+      counts.tokenEvicted(reason);
       if (reason !== 'capacity') return;
       evictedSince += 1;
       const now = performance.now();
@@ -46,12 +48,10 @@ export function createTokenLog(logger: Logger): TokenObserver {
       silentUntilMs = now + PRESSURE_LOG_PAUSE_MS;
     },
     availabilityChanged(authorizationServer, available) {
+      counts.availabilityChanged(authorizationServer, available);
       const line = { authorization_server: authorizationServer };
       if (available) logger.info(line, 'the authorization server answers again');
       else logger.warn(line, 'the authorization server is taken to be down');
-    },
-    credentialRead() {
-      // It is a metric, to be alerted on.
     },
   };
 }

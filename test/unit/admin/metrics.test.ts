@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { createMetrics } from '../../../src/admin/metrics.ts';
+import { createCounts } from '../../../src/admin/counts.ts';
+import { createRegistry } from '../../../src/admin/metrics.ts';
 import type { ReadinessReport } from '../../../src/admin/readiness.ts';
 import { CambistError } from '../../../src/errors.ts';
 import { configOf } from '../../harness/app.ts';
@@ -19,13 +20,15 @@ const [github] = config.routes;
 if (github === undefined) throw new Error('the config has a route');
 
 function served(cacheSize = 0, report: ReadinessReport = { ready: true, needs: {} }) {
-  const metrics = createMetrics('1.2.3', {
+  const counts = createCounts(Date.now);
+  const registry = createRegistry('1.2.3', {
+    counts,
     cacheEntries: () => cacheSize,
     cacheMaxEntries: () => config.cache.maxEntries,
     readiness: () => report,
   });
-  metrics.serve(config);
-  return metrics;
+  counts.serve(config);
+  return { ...counts, registry };
 }
 
 /** The samples of a text, without their values. */
@@ -173,6 +176,36 @@ describe('what happens', () => {
     for (const name of ['cambist_request_duration_seconds_count', 'cambist_exchange_duration_seconds_count']) {
       assert.equal(sumSamples(text, name), 1, name);
     }
+  });
+
+  test('the counters of a route that is gone stay, and one of the same name counts on', async () => {
+    const metrics = served();
+    const retries = async () =>
+      sumSamples(await metrics.registry.metrics(), 'cambist_upstream_retries_total', { route: 'github' });
+    metrics.proxy.upstreamRetried(github);
+    metrics.serve({ ...config, routes: config.routes.slice(1) });
+    assert.equal(await retries(), 1);
+    metrics.serve(structuredClone(config));
+    metrics.proxy.upstreamRetried(structuredClone(github));
+    assert.equal(await retries(), 2);
+  });
+
+  test('a request without a route has a time once there was one, and is of no route that has requests in flight', async () => {
+    const metrics = served();
+    const before = seriesOf(await metrics.registry.metrics());
+    metrics.proxy.requestAnswered(undefined, {
+      method: 'POST',
+      status: 403,
+      outcome: 'refused',
+      error: 'ERR_ROUTE_NOT_FOUND',
+      durationMs: 1,
+    });
+    const after = seriesOf(await metrics.registry.metrics());
+    const namesOf = (series: string[]) =>
+      new Set(series.filter((line) => line.includes('route="_unmatched"')).map((line) => line.replace(/\{.*/, '')));
+    assert.deepEqual([...namesOf(before)], ['cambist_requests_total', 'cambist_failures_total']);
+    const time = ['bucket', 'sum', 'count'].map((part) => `cambist_request_duration_seconds_${part}`);
+    assert.deepEqual([...namesOf(after)], [...namesOf(before), ...time]);
   });
 
   test('a request without a route, and a method that somebody made up, have one label for all', async () => {

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { createCounts } from '../../../src/admin/counts.ts';
 import { createReadiness } from '../../../src/admin/readiness.ts';
 import { createStatus } from '../../../src/admin/status.ts';
-import { createTally } from '../../../src/admin/tally.ts';
+import type { Config } from '../../../src/config/config.ts';
 import { CambistError, type ErrorCode } from '../../../src/errors.ts';
 import type { RequestAnswer } from '../../../src/proxy/observer.ts';
 import { configOf } from '../../harness/app.ts';
@@ -25,9 +26,13 @@ function setUp(t: TestContext) {
   const nowMs = () => clock.nowMs;
   const readiness = createReadiness(loggerWithLines().logger);
   t.after(() => readiness.stop());
-  const tally = createTally(nowMs);
-  const status = createStatus({ version: '1.2.3', tally, readiness, cacheEntries: () => 7, nowMs });
-  return { clock, readiness, tally, status };
+  const counts = createCounts(nowMs);
+  const status = createStatus({ version: '1.2.3', counts, readiness, cacheEntries: () => 7, nowMs });
+  const serve = (served: Config, waiting: readonly string[] = []): void => {
+    counts.serve(served);
+    status.serve(served, waiting);
+  };
+  return { clock, readiness, counts, status, serve };
 }
 
 function answer(error?: ErrorCode): RequestAnswer {
@@ -41,15 +46,15 @@ function answer(error?: ErrorCode): RequestAnswer {
 }
 
 test('requests, their answers and what the cache did are told by route, and in all', (t) => {
-  const { tally, status } = setUp(t);
-  status.serve(config, []);
-  tally.proxy.requestRouted(github);
-  tally.proxy.requestAnswered(github, answer());
-  tally.proxy.requestAnswered(docs, { ...answer(), status: 500 });
-  tally.proxy.requestAnswered(undefined, answer('ERR_ROUTE_NOT_FOUND'));
-  tally.proxy.streamOpened(docs);
-  for (const result of ['hit', 'miss', 'joined', 'negative'] as const) tally.tokens.cacheAnswered('github', result);
-  tally.tokens.cacheAnswered('docs', 'bypass');
+  const { counts, status, serve } = setUp(t);
+  serve(config);
+  counts.proxy.requestRouted(github);
+  counts.proxy.requestAnswered(github, answer());
+  counts.proxy.requestAnswered(docs, { ...answer(), status: 500 });
+  counts.proxy.requestAnswered(undefined, answer('ERR_ROUTE_NOT_FOUND'));
+  counts.proxy.streamOpened(docs);
+  for (const result of ['hit', 'miss', 'joined', 'negative'] as const) counts.tokens.cacheAnswered('github', result);
+  counts.tokens.cacheAnswered('docs', 'bypass');
   const { routes, totals, cache } = status.report();
   assert.deepEqual(
     routes.map(({ name, credential, authorization_servers, requests, in_flight, backend_errors, open_streams }) => [
@@ -68,14 +73,23 @@ test('requests, their answers and what the cache did are told by route, and in a
   );
   assert.deepEqual([totals.requests, totals.failures, totals.wanted_token, totals.served_from_cache], [3, 1, 4, 2]);
   assert.deepEqual(cache, { entries: 7, max_entries: 10_000 });
-  tally.proxy.requestEnded(github);
-  tally.proxy.streamClosed(docs);
+  counts.proxy.requestEnded(github);
+  counts.proxy.streamClosed(docs);
   assert.deepEqual([status.report().totals.in_flight, status.report().totals.open_streams], [0, 0]);
 });
 
+test('a backend error is one whatever its status, and no failure of ours', (t) => {
+  const { counts, status, serve } = setUp(t);
+  serve(config);
+  for (const code of [500, 520, 777]) counts.proxy.requestAnswered(github, { ...answer(), status: code });
+  counts.proxy.requestAnswered(github, answer('ERR_UPSTREAM_TLS'));
+  const { requests, backend_errors, failures } = status.report().totals;
+  assert.deepEqual([requests, backend_errors, failures], [4, 3, 1]);
+});
+
 test('an authorization server is available, down, or was never found', async (t) => {
-  const { tally, readiness, status } = setUp(t);
-  status.serve(config, []);
+  const { counts, readiness, status, serve } = setUp(t);
+  serve(config);
   const state = () => status.report().authorization_servers[0]?.state;
   assert.equal(state(), 'available');
   const prepare = () => Promise.reject(new CambistError('ERR_STS_UNAVAILABLE', 'away'));
@@ -85,30 +99,30 @@ test('an authorization server is available, down, or was never found', async (t)
   const [missing] = status.report().missing;
   assert.deepEqual([missing?.need, missing?.status], ['authorization_servers.keycloak', 'ERR_STS_UNAVAILABLE']);
   assert.match(missing?.mend ?? '', /^See whether the authorization server runs/);
-  tally.tokens.availabilityChanged('keycloak', false);
+  counts.tokens.availabilityChanged('keycloak', false);
   assert.equal(state(), 'down');
 });
 
 test('exchanges are told by authorization server, with their mean time', (t) => {
-  const { tally, status } = setUp(t);
-  status.serve(config, []);
+  const { counts, status, serve } = setUp(t);
+  serve(config);
   assert.ok(!('mean_ms' in (status.report().authorization_servers[0] ?? {})));
   const outcome = { route: 'github', authorizationServer: 'keycloak', refresh: false, error: undefined };
-  tally.tokens.exchangeEnded({ ...outcome, durationMs: 10 });
+  counts.tokens.exchangeEnded({ ...outcome, durationMs: 10 });
   const error = new CambistError('ERR_CLIENT_REFUSED', 'no');
-  tally.tokens.exchangeEnded({ ...outcome, error, durationMs: 15.06 });
+  counts.tokens.exchangeEnded({ ...outcome, error, durationMs: 15.06 });
   const [server] = status.report().authorization_servers;
   assert.deepEqual([server?.exchanges, server?.failures, server?.mean_ms], [2, 1, 12.5]);
 });
 
 test('failures of a kind are one entry, the last first, and no more than fifty', (t) => {
-  const { clock, tally, status } = setUp(t);
-  for (let i = 0; i < 60; i += 1) tally.failures.note(`route-${i}`, 'ERR_UPSTREAM_TLS');
-  tally.proxy.requestAnswered(github, answer('ERR_UPSTREAM_TLS'));
+  const { clock, counts, status } = setUp(t);
+  for (let i = 0; i < 60; i += 1) counts.recentFailures.note(`route-${i}`, 'ERR_UPSTREAM_TLS');
+  counts.proxy.requestAnswered(github, answer('ERR_UPSTREAM_TLS'));
   clock.nowMs += 1000;
-  tally.proxy.requestAnswered(undefined, answer('ERR_ROUTE_NOT_FOUND'));
+  counts.proxy.requestAnswered(undefined, answer('ERR_ROUTE_NOT_FOUND'));
   clock.nowMs += 1000;
-  tally.proxy.requestAnswered(github, answer('ERR_UPSTREAM_TLS'));
+  counts.proxy.requestAnswered(github, answer('ERR_UPSTREAM_TLS'));
   const { failures } = status.report();
   assert.equal(failures.length, 50);
   assert.deepEqual(
@@ -121,16 +135,16 @@ test('failures of a kind are one entry, the last first, and no more than fifty',
 });
 
 test('the version of the config changes with what it says, and the reloads are told', (t) => {
-  const { clock, status } = setUp(t);
-  status.serve(config, []);
+  const { clock, counts, status, serve } = setUp(t);
+  serve(config);
   const before = status.report().config;
   assert.deepEqual(before, { version: before.version, loaded_at: '2026-11-24T12:00:00.000Z', waits_for_restart: [] });
   clock.nowMs += 60_000;
-  status.reloaded('failure');
+  counts.reloaded('failure');
   const at = '2026-11-24T12:01:00.000Z';
   assert.deepEqual(status.report().config, { ...before, last_reload: { at, result: 'failure' } });
-  status.serve({ ...config, log: { level: 'debug', sample: 1 } }, ['admin']);
-  status.reloaded('success');
+  serve({ ...config, log: { level: 'debug', sample: 1 } }, ['admin']);
+  counts.reloaded('success');
   const after = status.report().config;
   assert.notEqual(after.version, before.version);
   assert.deepEqual(after, {
@@ -142,14 +156,14 @@ test('the version of the config changes with what it says, and the reloads are t
 });
 
 test('our credentials are told in the order in which they end, and forgotten with the config that named them', (t) => {
-  const { tally, status } = setUp(t);
-  tally.tokens.credentialRead('later', 1_900_000_000);
-  tally.tokens.credentialRead('sooner', 1_800_000_000);
-  tally.tokens.credentialRead('never', 1e300);
+  const { counts, status, serve } = setUp(t);
+  counts.tokens.credentialRead('later', 1_900_000_000);
+  counts.tokens.credentialRead('sooner', 1_800_000_000);
+  counts.tokens.credentialRead('never', 1e300);
   assert.deepEqual(
     status.report().credentials.map(({ name }) => name),
     ['sooner', 'later'],
   );
-  status.serve(config, []);
+  serve(config);
   assert.deepEqual(status.report().credentials, []);
 });

@@ -2,14 +2,17 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { createMetrics } from '../../../src/admin/metrics.ts';
+import { createCounts } from '../../../src/admin/counts.ts';
+import { createRegistry } from '../../../src/admin/metrics.ts';
 import { USAGES } from '../../../src/commands/usages.ts';
 import { parseConfig } from '../../../src/config/load.ts';
 import { FINDING_CODES } from '../../../src/doctor/finding.ts';
 import { describeError, ERROR_CODES } from '../../../src/errors.ts';
 import { CACHE_RESULTS, EVICTION_REASONS } from '../../../src/tokens/observer.ts';
+import { configOf } from '../../harness/app.ts';
 import { codeWords, fencedBlocks, tableRows } from '../../harness/markdown.ts';
 import { NOTHING_YET } from '../../harness/metric-sources.ts';
+import { liveMetrics } from '../deploy/live-metrics.ts';
 
 const readme = readFileSync('README.md', 'utf8');
 
@@ -22,11 +25,20 @@ test('the README names every metric with its labels, and no other', async () => 
   const documented = tableRows(readme, 'metric').map(([name, labels]) =>
     [name, labels].flatMap((cell) => codeWords(cell ?? '')),
   );
-  const { registry } = createMetrics('0', NOTHING_YET);
-  const registered = registry
-    .getMetricsAsArray()
-    .filter(({ name }) => name.startsWith('cambist_'))
-    .map((metric) => [metric.name, ...(metric as unknown as { labelNames: string[] }).labelNames]);
+  const counts = createCounts(Date.now);
+  counts.serve(
+    configOf({
+      authorization_servers: { idp: { token_endpoint: 'https://idp/token', client_auth: { method: 'none' } } },
+      routes: [{ name: 'tools', match: { path: '/' }, upstream: 'https://tools/mcp' }],
+      forward_proxy: { connect: ['api.example.com:443'] },
+    }),
+  );
+  counts.tokens.credentialRead('a credential', 1);
+  const readiness = () => ({ ready: false, needs: { 'authorization_servers.idp': 'waiting' as const } });
+  const text = await createRegistry('0', { ...NOTHING_YET, counts, readiness }).metrics();
+  const registered = [...liveMetrics(text)]
+    .filter(([name]) => name.startsWith('cambist_'))
+    .map(([name, labels]) => [name, ...[...labels.keys()].filter((label) => label !== 'le')]);
   assert.deepEqual(documented.sort(), registered.sort());
 });
 
