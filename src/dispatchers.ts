@@ -1,9 +1,10 @@
 import { createHash, X509Certificate } from 'node:crypto';
 import { createSecureContext } from 'node:tls';
-import { Agent, type Dispatcher } from 'undici';
+import type { Dispatcher } from 'undici';
 import type { Route, TlsFiles } from './config/config.ts';
 import { readCredential } from './config/credential.ts';
 import { CambistError } from './errors.ts';
+import { createHttp1Agent } from './http1-agent.ts';
 import { Http2Dispatcher } from './http2/dispatcher.ts';
 
 /** Largest header block that a server may answer with. */
@@ -115,7 +116,8 @@ function createPool(connectMs: number, http2: boolean, material: TlsMaterial): D
     bodyTimeout: 0,
     maxHeaderSize: MAX_RESPONSE_HEADER_BYTES,
   };
-  return http2 ? new Http2Dispatcher(options) : new Agent(options);
+  const agent = createHttp1Agent(options);
+  return http2 ? new Http2Dispatcher(options, agent) : agent;
 }
 
 async function readTlsMaterial(tls: TlsFiles, peer: string): Promise<TlsMaterial> {

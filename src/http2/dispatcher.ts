@@ -1,7 +1,7 @@
-import { Agent, buildConnector, Dispatcher } from 'undici';
+import { type Agent, buildConnector, Dispatcher } from 'undici';
 import { createHttp2Pool, type Http2Pool } from './pool.ts';
 
-export interface Http2DispatcherOptions extends Agent.Options {
+export interface Http2DispatcherOptions {
   readonly connect: buildConnector.BuildOptions & { readonly timeout: number };
   /** See `Http2PoolOptions`. */
   readonly pingMs?: number;
@@ -20,12 +20,12 @@ export class Http2Dispatcher extends Dispatcher {
   /** Origins that have no HTTP/2. */
   readonly #old = new Set<string>();
 
-  /** @param options as for undici's `Agent`, which they also are for: it has those without HTTP/2 */
-  constructor(options: Http2DispatcherOptions) {
+  /** @param fallback takes what goes to upstreams without HTTP/2, and is closed with this */
+  constructor(options: Http2DispatcherOptions, fallback: Agent) {
     super();
     this.#options = options;
     this.#connector = buildConnector({ ...options.connect, allowH2: true });
-    this.#fallback = new Agent(options);
+    this.#fallback = fallback;
     // Who answers there next may be another.
     this.#fallback.on('connectionError', ({ origin }) => this.#old.delete(origin));
   }

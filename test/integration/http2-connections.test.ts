@@ -3,6 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { constants, type Http2ServerResponse } from 'node:http2';
 import { test } from 'node:test';
 import { createServer } from 'node:tls';
+import { Agent } from 'undici';
 import { Http2Dispatcher } from '../../src/http2/dispatcher.ts';
 import { startTestApp } from '../harness/app.ts';
 import { eventually, soon } from '../harness/eventually.ts';
@@ -135,7 +136,7 @@ test('connecting may take as long as it takes, where the config says so', async 
 test('a connection on which a ping is not answered is dead, and what is under way breaks off', async (t) => {
   const silent = await startRawHttp2(authority.issueServer(), () => {});
   t.after(silent.close);
-  const dispatcher = new Http2Dispatcher({ connect: { ca: authority.cert, timeout: 5000 }, pingMs: 50 });
+  const dispatcher = new Http2Dispatcher({ connect: { ca: authority.cert, timeout: 5000 }, pingMs: 50 }, new Agent());
   t.after(() => dispatcher.destroy());
   const ended = new Promise<Error>((resolve, reject) => {
     dispatcher.dispatch(
