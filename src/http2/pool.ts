@@ -54,17 +54,25 @@ export function createHttp2Pool(
   const connections = new Set<Connection>();
   let waiting: Waiting[] = [];
   let isConnecting = false;
+  let isServing = false;
   let isDestroyed = false;
   let onClosed: (() => void) | undefined;
 
   /** Sends what waits, as far as there is room; the rest waits for another connection. */
   function serve(): void {
-    for (const connection of connections) {
-      while (hasRoom(connection)) {
-        const next = waiting.findIndex(({ refusedBy }) => refusedBy !== connection);
-        if (next === -1) break;
-        for (const taken of waiting.splice(next, 1)) send(connection, taken);
+    // A request that ends as it is sent makes room for the next: from inside, each would be a call deeper than the one before.
+    if (isServing) return;
+    isServing = true;
+    try {
+      for (const connection of connections) {
+        while (hasRoom(connection)) {
+          const next = waiting.findIndex(({ refusedBy }) => refusedBy !== connection);
+          if (next === -1) break;
+          for (const taken of waiting.splice(next, 1)) send(connection, taken);
+        }
       }
+    } finally {
+      isServing = false;
     }
     if (waiting.length > 0) connect();
     else if (onClosed !== undefined) closeIdle();
@@ -117,8 +125,8 @@ export function createHttp2Pool(
     session.on('goaway', (_code: number, lastStreamId: number) => {
       connection.lastStreamId = lastStreamId;
     });
-    if (waiting.length > 0 && !hasRoom(connection)) {
-      // One that takes nothing when it is new says what the next would say, and so on without end.
+    if (!hasRoom(connection)) {
+      // One that takes nothing when it is new, or is closed already, says what the next would say, and so on without end.
       session.close();
       failWaiting(new Error('HTTP/2: the upstream takes no request'));
       return;

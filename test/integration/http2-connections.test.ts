@@ -71,6 +71,34 @@ test('a caller who waits for a connection and leaves is not sent upstream', asyn
   assert.equal(state.requests.length, 0);
 });
 
+test('however many requests are given up before there is a connection, the next is served', async (t) => {
+  const upstream = await startRawHttp2(authority.issueServer(), (stream) => {
+    stream.head(0);
+    stream.reset(0);
+  });
+  t.after(upstream.close);
+  const dispatcher = new Http2Dispatcher({ connect: { ca: authority.cert, timeout: 5000 } }, new Agent());
+  t.after(() => dispatcher.destroy());
+  const request = { origin: upstream.url, path: '/', method: 'GET' } as const;
+  let givenUp = 0;
+  for (let i = 0; i < 20_000; i += 1) {
+    dispatcher.dispatch(request, {
+      onRequestStart: (controller) => controller.abort(new Error('its caller is gone')),
+      onResponseError: () => {
+        givenUp += 1;
+      },
+    });
+  }
+  const status = new Promise<number>((resolve, reject) => {
+    dispatcher.dispatch(request, {
+      onResponseStart: (_controller, code) => resolve(code),
+      onResponseError: (_controller, error) => reject(error),
+    });
+  });
+  assert.equal(await soon('the answer', status), 200);
+  assert.deepEqual([givenUp, upstream.streams], [20_000, [1]]);
+});
+
 test('an upstream whose certificate is not trusted, that is away, or that says nothing is told apart', async (t) => {
   const ca = await authorityFile(t);
   const mute = createServer({ ...authority.issueServer(), ALPNProtocols: ['h2'] }, (socket) => {
