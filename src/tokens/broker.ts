@@ -242,8 +242,9 @@ function holderOf({ route, session }: Ask): Holder {
   return { route: route.name, subject: session.subject?.digest };
 }
 
+/** No session id has a line end, as no header has: the scopes of one session cannot be taken for the end of another's id. */
 function flightKey({ key, added }: Ask): string {
-  return added.length === 0 ? key : `${key} ${added.join(' ')}`;
+  return added.length === 0 ? key : `${key}\n${added.join(' ')}`;
 }
 
 function isRemembered(error: unknown): error is CambistError {

@@ -125,3 +125,15 @@ test('a step of one that lost its token in the cache starts from what it has', a
   await settle();
   assert.equal(await bearerOf(broker.lookUp(route, alice)), 'Bearer wide');
 });
+
+test('a session id that ends like the wider question of another does not get its token', async () => {
+  const setup = await setUpNarrow();
+  const { broker, narrow, request } = setup;
+  void broker.stepUp(route, alice, narrow, ['write']);
+  await request(2);
+  const other = broker.lookUp(route, { ...alice, id: `${alice.id} write` });
+  assert.equal(other.result, 'miss');
+  await (await request(3)).issue('narrow as well', 115);
+  assert.equal(await bearerOf(other), 'Bearer narrow as well');
+  assert.deepEqual(scopesOf(setup), ['read', 'read write', 'read']);
+});
