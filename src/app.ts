@@ -30,7 +30,7 @@ import { createExchange } from './tokens/exchange.ts';
 import { createSubjectReader } from './tokens/subject.ts';
 import { createSubjectSource } from './tokens/subject-source.ts';
 import { createSubjectVerifier } from './tokens/subject-verifier.ts';
-import { createTokenEndpoint, type TokenEndpoint } from './tokens/token-endpoint.ts';
+import { createTokenEndpoints } from './tokens/token-endpoints.ts';
 
 /** How often dead and idle tokens are looked for, and our own credentials read for when they end. */
 const SWEEP_MS = 60_000;
@@ -88,36 +88,24 @@ export async function startApp(first: Config, version: string, logger: Logger, t
     tracing,
   });
 
-  /** By all that the config says of a server, so that one which did not change keeps what it knows over a reload. */
-  let endpoints = new Map<string, TokenEndpoint>();
+  const endpoints = createTokenEndpoints(
+    ({ name, tls, timeoutMs }) =>
+      dispatchers.for({ name: `authorization server "${name}"`, tls, connectMs: timeoutMs }),
+    {
+      clock,
+      dpop,
+      credentialRead: tokenObserver.credentialRead,
+      availabilityChanged: tokenObserver.availabilityChanged,
+      serverBegun: (name) => counts.tokens.availabilityChanged(name, true),
+      servers: () => serving.config.authorizationServers,
+    },
+  );
+  endpoints.serve(neededServers(first));
   let serving = createServing(first);
-
-  function endpoint(server: AuthorizationServer): TokenEndpoint {
-    const key = JSON.stringify(server);
-    let known = endpoints.get(key);
-    if (known === undefined) {
-      const peer = { name: `authorization server "${server.name}"`, tls: server.tls, connectMs: server.timeoutMs };
-      const created = createTokenEndpoint(server, () => dispatchers.for(peer), {
-        clock,
-        dpop,
-        credentialRead: tokenObserver.credentialRead,
-        servers: () => serving.config.authorizationServers,
-        availabilityChanged(name, available) {
-          // A config that is gone says nothing of the server as it is now.
-          if (endpoints.get(key) === created) tokenObserver.availabilityChanged(name, available);
-        },
-      });
-      known = created;
-      endpoints.set(key, created);
-      counts.tokens.availabilityChanged(server.name, true);
-    }
-    return known;
-  }
 
   function serve(config: Config): void {
     serving = createServing(config);
-    const kept = new Set([...neededServers(config)].map((server) => JSON.stringify(server)));
-    endpoints = new Map([...endpoints].filter(([key]) => kept.has(key)));
+    endpoints.serve(neededServers(config));
     readiness.require(needsOf(config));
     counts.serve(config);
     status.serve(config, restartKeys(first, config));
@@ -139,7 +127,7 @@ export async function startApp(first: Config, version: string, logger: Logger, t
       needs.set(JSON.stringify([name, about]), { name, prepare });
     };
     for (const server of neededServers(config)) {
-      need(`authorization_servers.${server.name}`, server, () => endpoint(server).prepare());
+      need(`authorization_servers.${server.name}`, server, () => endpoints.of(server).prepare());
     }
     for (const route of config.routes) {
       const { name, tls, credential } = route;
@@ -159,7 +147,7 @@ export async function startApp(first: Config, version: string, logger: Logger, t
   }
 
   const exchange = createExchange({
-    endpoint,
+    endpoint: endpoints.of,
     assertions: createAssertions(assertions),
     dpop,
     maxAgeMs: () => serving.config.cache.maxAgeMs,

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { StatusReport } from '../../src/admin/status.ts';
 import { eventually } from '../harness/eventually.ts';
+import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { startFakeUpstream } from '../harness/fake-upstream.ts';
 import { type GatewayConfig, startGateway } from '../harness/gateway.ts';
-import { call, open } from '../harness/http-call.ts';
+import { call, connectRaw, open } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { answer, eventStream, slowly } from '../harness/upstream-handlers.ts';
 
@@ -102,4 +104,26 @@ test('a route that is new has its series at 0, and one that is gone keeps what i
   const text = await app.metrics();
   assert.match(text, /^cambist_requests_in_flight\{route="other"\} 0$/m);
   assert.equal(sumSamples(text, 'cambist_requests_total', { route: 'github', outcome: 'forwarded' }), 1);
+});
+
+test('a request that began on the config before says nothing of the authorization server as it is now', async (t) => {
+  const { app, authorizationServer, authorization, config } = await startGateway(t);
+  const other = await startFakeAuthorizationServer();
+  t.after(other.close);
+  authorizationServer.mood = { kind: 'answer', status: 503 };
+  const head = `POST /github HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\nContent-Length: 2\r\n`;
+  const callers = await Promise.all(['a', 'b', 'c', 'd'].map(() => connectRaw(app.url)));
+  for (const [index, caller] of callers.entries()) caller.send(`${head}Mcp-Session-Id: ${index}\r\n\r\n1`);
+  const underWay = async () => sumSamples(await app.metrics(), 'cambist_requests_in_flight');
+  await eventually('all have begun', async () => (await underWay()) === callers.length);
+  const server = { ...config.authorization_servers.local, token_endpoint: other.tokenEndpoint };
+  app.reloadTo({ ...config, authorization_servers: { local: server } });
+  for (const caller of callers) {
+    caller.send('2');
+    await caller.until('HTTP/1.1 503');
+  }
+  assert.ok(authorizationServer.requests.length >= 3);
+  assert.equal(sumSamples(await app.metrics(), 'cambist_authorization_server_available'), 1);
+  const status = (await (await fetch(`${app.admin}/status.json`)).json()) as StatusReport;
+  assert.equal(status.authorization_servers[0]?.state, 'available');
 });

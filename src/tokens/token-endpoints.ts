@@ -1,0 +1,53 @@
+import type { Dispatcher } from 'undici';
+import type { AuthorizationServer } from '../config/config.ts';
+import { createTokenEndpoint, type TokenEndpoint, type TokenEndpointContext } from './token-endpoint.ts';
+
+/** The token endpoints of a config's servers: one that did not change keeps what it knows over a reload. */
+export interface TokenEndpoints {
+  of(server: AuthorizationServer): TokenEndpoint;
+  /** Lets go of all but these. */
+  serve(servers: Iterable<AuthorizationServer>): void;
+}
+
+export interface TokenEndpointsContext extends TokenEndpointContext {
+  /** Is told of each server that the config needs when it is first asked for: it counts as available until it is not. */
+  readonly serverBegun: (name: string) => void;
+}
+
+/** @param dispatcher gives the connection pool of a server */
+export function createTokenEndpoints(
+  dispatcher: (server: AuthorizationServer) => Dispatcher | Promise<Dispatcher>,
+  { serverBegun, ...context }: TokenEndpointsContext,
+): TokenEndpoints {
+  let endpoints = new Map<string, TokenEndpoint>();
+  /** A request that began before a reload may still ask another, which says nothing of the server as it is now. */
+  let served: ReadonlySet<string> = new Set();
+
+  function create(server: AuthorizationServer, key: string): TokenEndpoint {
+    if (served.has(key)) serverBegun(server.name);
+    return createTokenEndpoint(server, () => dispatcher(server), {
+      ...context,
+      availabilityChanged(name, available) {
+        if (served.has(key)) context.availabilityChanged(name, available);
+      },
+    });
+  }
+
+  return {
+    of(server) {
+      const key = keyOf(server);
+      const endpoint = endpoints.get(key) ?? create(server, key);
+      endpoints.set(key, endpoint);
+      return endpoint;
+    },
+    serve(servers) {
+      served = new Set([...servers].map(keyOf));
+      endpoints = new Map([...endpoints].filter(([key]) => served.has(key)));
+    },
+  };
+}
+
+/** All that the config says of a server. */
+function keyOf(server: AuthorizationServer): string {
+  return JSON.stringify(server);
+}
