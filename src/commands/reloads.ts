@@ -61,7 +61,8 @@ async function reload(file: string, app: App, logger: Logger): Promise<Config | 
   logProblems(logger, problems);
   if (config === undefined) {
     app.reloadFailed();
-    logger.error({ config: file, errors: problems.length }, 'config not reloaded: the one before serves on');
+    const errors = problems.filter(({ severity }) => severity === 'error').length;
+    logger.error({ config: file, errors }, 'config not reloaded: the one before serves on');
     return undefined;
   }
   logger.level = logLevelOf(config);
@@ -80,11 +81,11 @@ function tlsFiles(config: Config | undefined): string[] {
   return all.flatMap((tls) => [tls?.ca, tls?.certificate, tls?.privateKey]).filter((path) => path !== undefined);
 }
 
-/** A line for each problem, as severe as it is. */
+/** A line for each problem, as severe as it is, with its place where it has one. */
 export function logProblems(logger: Logger, problems: readonly Problem[]): void {
   for (const problem of problems) {
     const { severity, line, column, path } = problem;
-    const fields = { line, column, path };
+    const fields = { ...(line > 0 && { line, column }), ...(path !== '' && { path }) };
     if (severity === 'error') logger.error(fields, formatProblem(problem));
     else logger.warn(fields, formatProblem(problem));
   }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, unlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -12,6 +12,10 @@ import { eventually } from '../../harness/eventually.ts';
 
 const textOf = (name: string) =>
   `version: 1\nroutes: [{ name: ${name}, upstream: 'http://127.0.0.1:1', credential: none, match: { path: / } }]\n`;
+
+function parseLine(line: string): Record<string, unknown> {
+  return JSON.parse(line) as Record<string, unknown>;
+}
 
 /** An app that notes what it is told to serve, behind a config file that it is told of. */
 async function startReloads(t: TestContext, serve: (config: Config) => void) {
@@ -43,7 +47,13 @@ async function startReloads(t: TestContext, serve: (config: Config) => void) {
   t.after(() => clearInterval(keepAlive));
   const { config } = await loadConfig(file);
   reloads.begin(app, config ?? assert.fail());
-  return { file, served, failures: () => failures, logText: () => lines.join('') };
+  return {
+    file,
+    served,
+    failures: () => failures,
+    logText: () => lines.join(''),
+    logLines: () => lines.map(parseLine),
+  };
 }
 
 test('a reload that throws is a failed one: the config before serves on, and the next change is taken', async (t) => {
@@ -67,4 +77,31 @@ test('a config with an error is a failed reload, and the app does not see it', a
   process.emit('SIGHUP');
   await eventually('it failed', () => failures() > 0);
   assert.equal(served.length, 0);
+});
+
+test('the log counts errors alone, and gives a problem its place where it has one', async (t) => {
+  const { file, failures, logLines } = await startReloads(t, () => {});
+  const warned =
+    'authorization_servers: { main: { token_endpoint: http://sts, client_auth: { method: client_secret_post,';
+  await writeFile(file, `version: 1\n${warned} client_secret: { file: /nowhere } }, client_id: x } }\nroutes: 7\n`);
+  process.emit('SIGHUP');
+  await eventually('it failed', () => failures() > 0);
+  assert.deepEqual(
+    // SIGHUP and the watcher may each reload it.
+    logLines()
+      .slice(0, 3)
+      .map(({ level, line, path, errors }) => ({ level, line, path, errors })),
+    [
+      { level: 'warn', line: 2, path: 'authorization_servers.main.client_auth.client_secret.file', errors: undefined },
+      { level: 'error', line: 3, path: 'routes', errors: undefined },
+      { level: 'error', line: undefined, path: undefined, errors: 1 },
+    ],
+  );
+
+  await unlink(file);
+  process.emit('SIGHUP');
+  const missing = () => logLines().find(({ msg }) => String(msg).includes('no such file'));
+  await eventually('it is missed', () => missing() !== undefined);
+  const gone = missing() ?? assert.fail();
+  for (const field of ['line', 'column', 'path']) assert.ok(!(field in gone), field);
 });
