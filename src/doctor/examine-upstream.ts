@@ -22,8 +22,7 @@ export async function examineUpstream(route: Route, pool: Pool): Promise<Finding
   const places = placesOf(route);
   try {
     const dispatcher = await pool(peer);
-    const signal = AbortSignal.timeout(peer.connectMs + PATIENCE_MS);
-    const statusCode = await statusOf(dispatcher, origin, path || '/', signal);
+    const statusCode = await statusOf(dispatcher, origin, path || '/', peer.connectMs);
     // Servers that serve TLS there say so to a person, by 400.
     const wantsTls =
       statusCode === 400 && origin.startsWith('http:') && (await readPeerCertificate(origin)) !== undefined;
@@ -36,17 +35,18 @@ export async function examineUpstream(route: Route, pool: Pool): Promise<Finding
 }
 
 /** By `dispatch`, as the proxy does: a pool that speaks HTTP/2 has no other method. */
-function statusOf(dispatcher: Dispatcher, origin: string, path: string, signal: AbortSignal): Promise<number> {
+function statusOf(dispatcher: Dispatcher, origin: string, path: string, connectMs: number): Promise<number> {
   return new Promise((resolve, reject) => {
-    // Connecting may take longer than the patience, and is not told of it.
-    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+    // Of connecting without an end, and of a handshake of HTTP/2 that nobody answers, the dispatcher says nothing.
+    const connecting = AbortSignal.timeout(connectMs + PATIENCE_MS);
+    connecting.addEventListener('abort', () => reject(connecting.reason as Error), { once: true });
     dispatcher.dispatch(
       { origin, path, method: 'HEAD' },
       {
+        // Here the connection stands.
         onRequestStart: (controller) => {
-          const abort = (): void => controller.abort(signal.reason as Error);
-          if (signal.aborted) abort();
-          else signal.addEventListener('abort', abort, { once: true });
+          const waiting = AbortSignal.timeout(PATIENCE_MS);
+          waiting.addEventListener('abort', () => controller.abort(waiting.reason as Error), { once: true });
         },
         onResponseStart: (_controller, status) => {
           if (status >= 200) resolve(status);
