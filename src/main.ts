@@ -48,6 +48,11 @@ function isUsageError(error: unknown): error is Error {
   return error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS_');
 }
 
+// A pipe that nobody reads any more (`| head`) changes neither what a command does nor its exit code.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+});
+
 const [, , ...args] = process.argv;
 try {
   process.exitCode = await main(args);

@@ -174,6 +174,12 @@ test('validate reads standard input, as a shell pipes it', async (t) => {
   assert.equal(stdout, '/dev/stdin: valid: 2 routes, 1 authorization server\n');
 });
 
+test('a command whose output nobody reads says nothing of that, and ends as it would have', async () => {
+  const command = `{ ${process.execPath} ${BUILT_PROGRAM} --help; echo "code $?" >&2; } | exec 0<&-`;
+  const { stderr } = await promisify(execFile)('/bin/sh', ['-c', command]);
+  assert.equal(stderr, 'code 0\n');
+});
+
 test('explain tells a person the route, the upstream and the token request, without a secret', async (t) => {
   const file = await configFile(t, CONFIG);
   const url = 'http://github.tools.svc/mcp/x?q=1';

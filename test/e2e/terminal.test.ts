@@ -83,22 +83,27 @@ test('on a terminal JSON can be had', { skip: isLinux }, async (t) => {
   await eventually('it listens', () => /"msg":"cambist is listening"/.test(printed()));
 });
 
-test('a terminal that is gone keeps the program neither from serving nor from ending', { skip: isLinux }, async (t) => {
-  const command = `echo pid=$$; exec ${process.execPath} ${BUILT_PROGRAM} run --log-format json --config ${configFile(t)}`;
-  const child = spawn('script', ['-qec', command, '/dev/null'], { stdio: ['pipe', 'pipe', 'inherit'] });
-  let printed = '';
-  child.stdout.on('data', (chunk: Buffer) => {
-    printed += chunk;
+for (const format of ['json', 'text']) {
+  const title = `a terminal that is gone keeps the program neither from serving nor from ending: log in ${format}`;
+  test(title, { skip: isLinux }, async (t) => {
+    const run = `${process.execPath} ${BUILT_PROGRAM} run --log-format ${format} --config ${configFile(t)}`;
+    const command = `echo pid=$$; exec env NO_COLOR=1 ${run}`;
+    const child = spawn('script', ['-qec', command, '/dev/null'], { stdio: ['pipe', 'pipe', 'inherit'] });
+    let printed = '';
+    child.stdout.on('data', (chunk: Buffer) => {
+      printed += chunk;
+    });
+    await eventually('it listens', () => /listen\W+http/.test(printed));
+    const pid = Number(/pid=(\d+)/.exec(printed)?.[1]);
+    t.after(() => hasEnded(pid) || process.kill(pid, 'SIGKILL'));
+    const [, url = ''] = /listen\W+?(http:[\w.:/]+)/.exec(printed) ?? [];
+    child.kill('SIGKILL');
+    await once(child, 'close');
+    for (let i = 0; i < 3; i += 1) assert.equal((await call(`${url}/away`)).status, 502);
+    process.kill(pid, 'SIGTERM');
+    await eventually('it has ended', () => hasEnded(pid));
   });
-  await eventually('it listens', () => /"msg":"cambist is listening"/.test(printed));
-  const pid = Number(/pid=(\d+)/.exec(printed)?.[1]);
-  const [, url = ''] = /"listen":"([^"]+)"/.exec(printed) ?? [];
-  child.kill('SIGKILL');
-  await once(child, 'close');
-  assert.equal((await call(`${url}/away`)).status, 502);
-  process.kill(pid, 'SIGTERM');
-  await eventually('it has ended', () => hasEnded(pid));
-});
+}
 
 /** Throws where nobody catches it, on SIGUSR2. */
 const FAULT = `data:text/javascript,${encodeURIComponent("process.on('SIGUSR2', () => { throw new Error('a fault of a test'); });")}`;
