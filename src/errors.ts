@@ -73,8 +73,9 @@ const CATALOGUE = {
   ERR_UPSTREAM_TLS: {
     status: 502,
     title: 'Backend not trusted',
-    detail: 'The TLS certificate of the backend of this route is not trusted: its operator has to act.',
-    mend: 'Name the certificate authority of the backend in tls.ca of the route, or have its certificate renewed.',
+    detail:
+      'The TLS certificate of the backend of this route is not trusted, or it speaks no TLS: its operator has to act.',
+    mend: 'Name the certificate authority of the backend in tls.ca of the route, or have its certificate renewed; and see that its port serves https.',
   },
   ERR_UPSTREAM_REFUSED_TOKEN: {
     status: 502,

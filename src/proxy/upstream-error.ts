@@ -1,8 +1,11 @@
 import { CambistError } from '../errors.ts';
 
-/** Node's and OpenSSL's names for a peer that is not trusted, or does not speak TLS as it should. */
-const TLS_CODE =
-  /^(?:CERT_|ERR_TLS_|ERR_SSL_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|INVALID_CA|INVALID_PURPOSE|HOSTNAME_MISMATCH|EPROTO)/;
+/** Node's and OpenSSL's names for a certificate that is not trusted. */
+const CERTIFICATE_CODE =
+  /^(?:CERT_|ERR_TLS_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|INVALID_CA|INVALID_PURPOSE|HOSTNAME_MISMATCH)/;
+
+/** And for a peer that does not speak TLS as it should. */
+const TLS_CODE = /^(?:ERR_SSL_|EPROTO)/;
 
 /** What an error of the upstream's connection means for the caller. */
 export function upstreamError(error: Error, routeName: string): CambistError {
@@ -14,10 +17,14 @@ export function upstreamError(error: Error, routeName: string): CambistError {
       cause: error,
     });
   }
-  if (TLS_CODE.test(code)) {
+  if (CERTIFICATE_CODE.test(code)) {
     return new CambistError('ERR_UPSTREAM_TLS', `${route}'s TLS certificate is not trusted: set tls.ca, or mend it`, {
       cause: error,
     });
+  }
+  if (TLS_CODE.test(code)) {
+    const mend = 'its port may serve plain http, or it may want a certificate: see tls.certificate';
+    return new CambistError('ERR_UPSTREAM_TLS', `${route} does not speak TLS with cambist: ${mend}`, { cause: error });
   }
   if (code === 'UND_ERR_INVALID_ARG') {
     return new CambistError('ERR_INTERNAL', `${route} cannot be sent this request`, { cause: error });
