@@ -5,13 +5,13 @@ import type { Reading } from './place.ts';
 /** Longest path of a Unix socket on Linux, in bytes, less its terminator. */
 const MAX_SOCKET_PATH_BYTES = 107;
 
+export const LISTEN_FORM = 'must be host:port, as in 127.0.0.1:8180, [::1]:8180 or 0.0.0.0:8180, or unix:/path';
+
 /** Reads `host:port`, `[::1]:8180` or `unix:/path`. Port 0 is any free one. */
 export function readListen(text: string): Reading<Listen> {
   if (text.startsWith('unix:')) return readUnix(text.slice('unix:'.length));
   const [, host, digits] = /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(\d{1,5})$/.exec(text) ?? [];
-  if (host === undefined || digits === undefined) {
-    return { wrong: 'must be host:port, as in 127.0.0.1:8180, [::1]:8180 or 0.0.0.0:8180, or unix:/path' };
-  }
+  if (host === undefined || digits === undefined) return { wrong: LISTEN_FORM };
   const port = Number(digits);
   if (port > 65_535) return { wrong: 'has a port that is none: it must be 65535 at most' };
   const looksNumeric = /^[\d.]+$/.test(host);

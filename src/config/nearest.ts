@@ -1,8 +1,12 @@
-/** The name that was probably meant: the nearest by edit distance, undefined where none is near. */
+/**
+ * The name that was probably meant: the nearest by edit distance. Undefined where none is near, and where several begin with
+ * what is written, since any of them may be meant.
+ */
 export function nearest(written: string, known: readonly string[]): string | undefined {
   let best: string | undefined;
   let bestDistance = Number.POSITIVE_INFINITY;
-  if (written.length > MAX_LENGTH) return undefined;
+  if (written.length > MAX_LENGTH || known.filter((name) => name.startsWith(`${written}_`)).length > 1)
+    return undefined;
   for (const name of known) {
     const distance = editDistance(written.toLowerCase().replaceAll('-', '_'), name.toLowerCase().replaceAll('-', '_'));
     if (distance < bestDistance) [best, bestDistance] = [name, distance];

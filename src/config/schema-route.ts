@@ -85,7 +85,10 @@ export const routeKeys = {
       'RFC 8707 `resource`, absolute URIs, sent verbatim. Left out, and no `audience` either: the canonical URI of the upstream. `[]` sends none.',
   }).optional(),
   audience: oneOrMany({ description: 'RFC 8693 `audience`: logical names of the backend, sent verbatim.' }).optional(),
-  scope: z.string().meta({ description: 'Scopes to ask for, separated by spaces. Empty: none.' }).optional(),
+  scope: z
+    .string('must be one string, with a space between scopes')
+    .meta({ description: 'Scopes to ask for, separated by spaces. Empty: none.' })
+    .optional(),
   requested_token_type: tokenType({
     description: 'RFC 8693 `requested_token_type`: a short name or a full URN. Left out: not sent.',
   }).optional(),

@@ -91,9 +91,10 @@ export function headerName(about: About) {
     .meta({ ...about });
 }
 
-export function text(about: About) {
+/** @param form what is said of a value of another kind, where it is more than that it must be a string */
+export function text(about: About, form?: string) {
   return z
-    .string()
+    .string(form)
     .min(1, { error: 'must not be empty' })
     .meta({ ...about });
 }

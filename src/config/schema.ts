@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { LISTEN_FORM } from './addresses.ts';
 import { DEFAULTS } from './defaults.ts';
 import { authorizationServer } from './schema-authorization-server.ts';
 import { defaults, route } from './schema-route.ts';
@@ -84,14 +85,17 @@ export const configSchema = z
   .strictObject({
     $schema: z.string().meta({ description: 'For editors; cambist does not read it.' }).optional(),
     version: z.literal(1).meta({ description: 'Format of the file, always 1.' }),
-    listen: text({
-      description: 'Address that agents connect to: `host:port` or `unix:/path`.',
-      default: DEFAULTS.listen,
-    }).optional(),
-    admin: text({
-      description: 'Address of metrics, health and status page: `host:port` or `unix:/path`.',
-      default: DEFAULTS.admin,
-    }).optional(),
+    listen: text(
+      { description: 'Address that agents connect to: `host:port` or `unix:/path`.', default: DEFAULTS.listen },
+      LISTEN_FORM,
+    ).optional(),
+    admin: text(
+      {
+        description: 'Address of metrics, health and status page: `host:port` or `unix:/path`.',
+        default: DEFAULTS.admin,
+      },
+      LISTEN_FORM,
+    ).optional(),
     log: log.optional(),
     host_header: headerName({
       description: 'Header that is asked for the host first, where a request bears it.',

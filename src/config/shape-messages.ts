@@ -22,6 +22,7 @@ export const describeIssue: z.core.$ZodErrorMap = (issue) => {
   if (issue.input === null) return 'has no value: write one, or remove the key';
   switch (issue.code) {
     case 'invalid_type':
+      if (issue.expected === 'string' && typeof issue.input === 'object') return 'must be one string';
       return TYPES[issue.expected];
     case 'invalid_value':
       return describeChoice(issue.values.map(String), issue.input);
@@ -35,7 +36,7 @@ export const describeIssue: z.core.$ZodErrorMap = (issue) => {
 };
 
 function describeChoice(values: readonly string[], input: unknown): string {
-  if (values.length === 1) return `must be ${values[0]}`;
+  if (values.length === 1) return `must be ${values[0]}${input === values[0] ? ', without quotes' : ''}`;
   const meant = nearest(String(input), values);
   const hint = meant === undefined ? '' : `: did you mean "${meant}"?`;
   return `must be one of ${values.join(', ')}${hint}`;

@@ -21,6 +21,12 @@ test('a slip of the pen finds the name that was meant', () => {
   for (const [written, meant] of cases) assert.equal(nearest(written, KEYS), meant, written);
 });
 
+test('what several names begin with stands for none of them', () => {
+  const methods = ['client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt'];
+  assert.equal(nearest('client_secret', methods), undefined);
+  assert.equal(nearest('private_key', methods), 'private_key_jwt');
+});
+
 test('nothing is near where nothing is known', () => {
   assert.equal(nearest('upstream', []), undefined);
 });
