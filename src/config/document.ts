@@ -39,7 +39,9 @@ export function readDocument(text: string, file: string): ConfigDocument {
     return { value: undefined, problems };
   }
   const faults = [...document.errors, ...document.warnings];
-  for (const { code, pos } of faults) fail(pos[0], syntaxMessage(code));
+  // A tab shifts what stands below it: what else is wrong there follows from it.
+  const tabs = faults.filter(({ code }) => code === 'TAB_AS_INDENT');
+  for (const { code, pos } of tabs.length > 0 ? tabs : faults) fail(pos[0], syntaxMessage(code));
   if (second !== undefined) fail(second.range[0], syntaxMessage('MULTIPLE_DOCS'));
   if (faults.length > 0 || second !== undefined) return { value: undefined, problems };
   if (document.contents === null || (isScalar(document.contents) && document.contents.value === null)) {
