@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { text } from 'node:stream/consumers';
 import { parseArgs } from 'node:util';
 import type { Config, Route } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
@@ -63,15 +64,20 @@ function routeNamed(name: string, { routes }: Config): Route {
   throw new UsageError(`there is no route "${name}": it is one of ${routes.map((other) => other.name).join(', ')}`);
 }
 
-/** The file may hold the bare token, or the line of a header that it was copied from. */
-async function readToken(source: string): Promise<GivenToken> {
-  let text: string;
+/**
+ * What is read may be the bare token, or the line of a header that it was copied from.
+ * @param file `-` is standard input: into a container without a shell no file can be copied
+ */
+async function readToken(file: string): Promise<GivenToken> {
+  const source = file === '-' ? 'standard input' : file;
+  let written: string;
   try {
-    text = await readFile(source, 'utf8');
+    written = file === '-' ? await text(process.stdin) : await readFile(file, 'utf8');
   } catch {
-    throw new UsageError(`the subject token file "${source}" cannot be read: name a file that holds a token`);
+    const mend = 'name a file that holds a token, or - for standard input';
+    throw new UsageError(`the subject token file "${source}" cannot be read: ${mend}`);
   }
-  return { source, token: text.trim().replace(/^(?:authorization: *)?bearer +/i, '') };
+  return { source, token: written.trim().replace(/^(?:authorization: *)?bearer +/i, '') };
 }
 
 /** See https://no-color.org. */

@@ -96,7 +96,7 @@ needs one.`,
       'subject-token-file': {
         type: 'string',
         placeholder: 'FILE',
-        help: "holds a caller's token, as the agent's user gets it",
+        help: "holds a caller's token, as the agent's user gets it; - is standard input",
       },
       route: { type: 'string', placeholder: 'NAME', help: 'examines this route alone' },
       json: JSON_OUTPUT,

@@ -14,6 +14,8 @@ const SECRET = 'the-client-secret-of-this-test';
 interface Scene {
   /** URL of a backend that is there. */
   backend: string;
+  /** Path of a config file. */
+  config: string;
   server: RunningAuthorizationServer;
   /** Writes a file beside the config. @returns its path */
   write(name: string, content: string): Promise<string>;
@@ -51,7 +53,13 @@ async function startScene(t: TestContext): Promise<Scene> {
     ],
   };
   const file = await write('cambist.json', JSON.stringify(config));
-  return { backend, server, write, doctor: (...args) => runCommand(['doctor', '--config', file, ...args]) };
+  return {
+    backend,
+    config: file,
+    server,
+    write,
+    doctor: (...args) => runCommand(['doctor', '--config', file, ...args]),
+  };
 }
 
 test('against a real server: exit code 0, the steps in words, the claims, and no token or secret', async (t) => {
@@ -78,6 +86,15 @@ test('against a real server: exit code 0, the steps in words, the claims, and no
   leaks.remember(SECRET);
   leaks.assertNoLeak({ stdout });
   assert.ok(!/eyJ[\w-]+\.[\w-]+\./.test(stdout), 'nor the issued token');
+});
+
+test('a subject token can be had from standard input, as into a container that has no shell', async (t) => {
+  const { config, server } = await startScene(t);
+  const input = `${await server.issueSubjectToken({ sub: 'alice', audience: 'cambist' })}\n`;
+  const args = ['doctor', '--config', config, '--route', 'github', '--subject-token-file', '-'];
+  const { code, stdout } = await runCommand(args, { input });
+  assert.equal(code, 0, stdout);
+  assert.match(stdout, /subject token from standard input: iss/);
 });
 
 test('what is wrong gives exit code 1, and a machine gets it with stable codes', async (t) => {
