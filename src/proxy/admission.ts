@@ -4,6 +4,7 @@ import { CambistError } from '../errors.ts';
 import { parseRequestTarget, type RequestTarget } from '../routing/request-target.ts';
 import { createRouteTable, type RouteTable } from '../routing/route-table.ts';
 import { upstreamPath } from '../routing/upstream-path.ts';
+import { whyNone } from '../routing/why-none.ts';
 import type { Broker } from '../tokens/broker.ts';
 import type { Clock } from '../tokens/clock.ts';
 import type { SubjectSource } from '../tokens/subject-source.ts';
@@ -84,23 +85,20 @@ export function findRoute(
 ): Found | Promise<Found> {
   const method = request.method ?? '';
   const found = table.match(target, { method, message: 'unread' });
-  if (found === undefined) throw noRoute();
+  if (found === undefined) throw noRoute(target, table);
   if ('bodyLimitBytes' in found) {
     beforeReading();
     return readMessage(request, found.bodyLimitBytes).then(({ message, body }) => {
       const route = table.match(target, { method, message });
-      if (route === undefined) throw noRoute();
+      if (route === undefined) throw noRoute(target, table);
       return { route, path: upstreamPath(route, target), body };
     });
   }
   return { route: found, path: upstreamPath(found, target), body: undefined };
 }
 
-function noRoute(): CambistError {
-  return new CambistError(
-    'ERR_ROUTE_NOT_FOUND',
-    'no route matches the host and path of the request, and what else it has',
-  );
+function noRoute(target: RequestTarget, table: RouteTable): CambistError {
+  return new CambistError('ERR_ROUTE_NOT_FOUND', `no route takes the request: ${whyNone(target, table)}`);
 }
 
 /**
