@@ -45,7 +45,7 @@ section { margin-bottom: 1.25rem; }
 .rate svg { flex: 1; min-width: 3rem; height: 1.5rem; color: var(--good); }
 table { width: 100%; border-collapse: separate; border-spacing: 0; border: 1px solid var(--line); border-radius: 0.5rem; background: var(--card); overflow: hidden; }
 th, td { padding: 0.45rem 0.75rem; text-align: left; vertical-align: baseline; }
-tbody th { font-weight: 600; overflow-wrap: anywhere; }
+tbody th { min-width: 6.5rem; font-weight: 600; overflow-wrap: anywhere; }
 thead th { color: var(--dim); font-size: 0.8125rem; font-weight: 500; }
 tbody tr > * { border-top: 1px solid var(--line); }
 .figure { text-align: right; white-space: nowrap; }
