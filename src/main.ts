@@ -22,20 +22,22 @@ async function main(args: readonly string[]): Promise<number> {
   if (first === 'help') return help(args[1]);
   const named = first === undefined || first.startsWith('-') ? undefined : first;
   if (args.includes('--help') || args.includes('-h')) return help(named);
-  const command = await COMMANDS[commandName(named ?? 'run')]();
+  const command = await COMMANDS[await commandName(named ?? 'run')]();
   return command(named === undefined ? args : args.slice(1));
 }
 
 /** @param named undefined: of the program as a whole */
 async function help(named: string | undefined): Promise<number> {
   const { describeCommand, describeProgram } = await import('./commands/help.ts');
-  process.stdout.write(named === undefined ? describeProgram() : await describeCommand(commandName(named)));
+  process.stdout.write(named === undefined ? describeProgram() : await describeCommand(await commandName(named)));
   return EXIT.done;
 }
 
-function commandName(named: string): CommandName {
+async function commandName(named: string): Promise<CommandName> {
   if (isCommand(named)) return named;
-  throw new UsageError(`unknown command "${named}"`);
+  const { nearest } = await import('./config/nearest.ts');
+  const meant = nearest(named, Object.keys(COMMANDS));
+  throw new UsageError(`unknown command "${named}"${meant === undefined ? '' : `: did you mean "${meant}"?`}`);
 }
 
 function isCommand(named: string | undefined): named is CommandName {

@@ -79,7 +79,8 @@ test('schema prints the committed JSON Schema', async () => {
 
 const MISUSES: [args: string[], says: RegExp][] = [
   [['servve'], /unknown command "servve"/],
-  [['servve', '--help'], /unknown command "servve"/],
+  [['vaildate'], /unknown command "vaildate": did you mean "validate"\?/],
+  [['servve', '--help'], /unknown command "servve"\n/],
   [['help', 'servve'], /unknown command "servve"/],
   [['constructor'], /unknown command "constructor"/],
   [['--port', '1'], /'--port'/],
