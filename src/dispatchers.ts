@@ -101,6 +101,10 @@ export function createDispatchers(onCertificate: (peer: string, expiresAtSeconds
     },
     rereadTls() {
       rereads += 1;
+      // Who has not asked since the last time is of a config that is gone, or will ask anew.
+      for (const key of stale) byPeer.delete(key);
+      stale.clear();
+      retireUnused();
       for (const key of byPeer.keys()) if (key.startsWith('[')) stale.add(key);
     },
     async destroy() {

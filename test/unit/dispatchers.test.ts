@@ -165,3 +165,16 @@ test('a pool whose TLS files changed takes no new request, and streams on it go 
   assert.equal(await soon('the new stream', other.body.text()), 'data: still here\n\n');
   await eventually('the old pool has gone', () => before.destroyed);
 });
+
+test('a pool that nobody has asked for since the last change closes with the next, and its keys go', async (t) => {
+  const { dispatchers } = dispatchersOf(t);
+  const gone = (await dispatchers.for(peer(await tlsFiles(t, { ca: authority.cert })))) as Agent;
+  const stays = peer(await tlsFiles(t, { ca: createCertificateAuthority().cert }));
+  const kept = await dispatchers.for(stays);
+  for (let i = 0; i < 2; i += 1) {
+    dispatchers.rereadTls();
+    assert.equal(await dispatchers.for(stays), kept);
+  }
+  await eventually('it is closed', () => gone.closed);
+  assert.equal((kept as Agent).closed, false);
+});
