@@ -7,16 +7,19 @@ COPY package.json package-lock.json .npmrc ./
 RUN npm ci --ignore-scripts
 COPY tsconfig.json ./
 COPY src ./src
-RUN npm run build
+# One bundle of cambist and all its packages: Node would look for and read some 700 files at each start, which takes half
+# as much CPU again, and 10 MiB.
+RUN npm run build && npm run bundle
 
 FROM ${NODE_IMAGE} AS production
 WORKDIR /app
 COPY package.json package-lock.json .npmrc LICENSE ./
-COPY --from=build /src/dist ./dist
-# Node reads neither types nor source maps, and they are a third of all; keys are from the tests of packages. The context
-# keeps the modes of whoever checked it out; the user below has to read every file and may write none.
+COPY --from=build /src/bundle ./dist
+# What is left of the packages says which are in the bundle, to scanners, and under which licences. The context keeps the
+# modes of whoever checked it out; the user below has to read every file and may write none.
 RUN npm ci --omit=dev --ignore-scripts && \
-    find . -regextype posix-extended -regex '.*\.(map|[cm]?ts|key)' -delete && \
+    find node_modules ! -type d ! -iname package.json ! -iname 'licen[cs]e*' -delete && \
+    find node_modules -type d -empty -delete && \
     chmod -R a+rX,go-w .
 
 # Node, the libraries that it is linked to, and what libc looks names up by. There is no shell and no package manager.
@@ -39,8 +42,10 @@ LABEL org.opencontainers.image.title="cambist" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.revision="${REVISION}"
+# Of arenas libc would give each thread of Node its own, and keep in each what was freed there: 13 MiB after a while.
 ENV NODE_ENV=production \
-    PATH=/usr/local/bin
+    PATH=/usr/local/bin \
+    MALLOC_ARENA_MAX=1
 COPY --from=system /system /
 WORKDIR /app
 COPY --from=production /app/LICENSE /app/package.json ./
@@ -51,6 +56,7 @@ USER 65532:65532
 EXPOSE 8180 9180
 # Left to itself, V8 lets the heap of a container of up to half a GiB grow to 259 MiB, and collects young objects in 1 MiB
 # at a time. So: old objects get half of the container's memory limit, whatever that is; the rest is for buffers and code.
-# And 8 MiB for young ones, since a call costs half as much CPU again with 1. Not in NODE_OPTIONS, which is for whoever runs it.
-ENTRYPOINT ["node", "--max-old-space-size-percentage=50", "--max-semi-space-size=8", "/app/dist/main.js"]
+# And 8 MiB for young ones, since a call costs half as much CPU again with 1. And what is made during an exchange is not taken
+# for long-lived ever after. Not in NODE_OPTIONS, which is for whoever runs it.
+ENTRYPOINT ["node", "--max-old-space-size-percentage=50", "--max-semi-space-size=8", "--no-allocation-site-pretenuring", "/app/dist/main.js"]
 CMD ["run"]

@@ -4,11 +4,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
+import type { Launch } from '../harness/cambist-process.ts';
 import { codeWords, tableRows } from '../harness/markdown.ts';
-import { BUILT_PROGRAM } from '../harness/run-command.ts';
+import { BUILT_PROGRAM, runProgram } from '../harness/run-command.ts';
 import { type SceneOptions, startScene } from '../harness/scene.ts';
 
 const OWN = new URL('.', pathToFileURL(BUILT_PROGRAM)).href;
+
+const WITH_SPANS = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:9', OTEL_EXPORTER_OTLP_TIMEOUT: '100' };
+
+const verifying: NonNullable<SceneOptions['change']> = (config, { authorizationServer }) => ({
+  ...config,
+  defaults: { subject_token: { verify: { issuer: authorizationServer.issuer, audience: 'any' } } },
+});
 
 /** What a process has loaded when it ends: packages by name, and cambist's own files as in `proxy/plugin.js`. */
 interface Loaded {
@@ -50,22 +58,32 @@ test('a start loads no part of another command', async (t) => {
 });
 
 test('the SDK of OpenTelemetry is loaded where its variables ask for spans', async (t) => {
-  const { packages } = await loadedBy(t, {
-    env: { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:9', OTEL_EXPORTER_OTLP_TIMEOUT: '100' },
-  });
+  const { packages } = await loadedBy(t, { env: WITH_SPANS });
   assert.ok(packages.has('@opentelemetry/sdk-trace-base'));
 });
 
 test('what verifies subject tokens is loaded where a route verifies them', async (t) => {
   const file = 'tokens/subject-check.js';
   assert.ok(!(await loadedBy(t)).own.includes(file));
-  const verifying: SceneOptions = {
-    change: (config, { authorizationServer }) => ({
-      ...config,
-      defaults: { subject_token: { verify: { issuer: authorizationServer.issuer, audience: 'any' } } },
-    }),
-  };
-  assert.ok((await loadedBy(t, verifying)).own.includes(file));
+  assert.ok((await loadedBy(t, { change: verifying })).own.includes(file));
+});
+
+test('the bundle of the image is all of cambist: it serves without a package or a file of the build', async (t) => {
+  const { code, stderr } = await runProgram('npm', ['run', '--silent', 'bundle']);
+  assert.equal(code, 0, stderr);
+  const launch: Launch = async (configFile) => [process.execPath, 'bundle/main.js', 'run', '--config', configFile];
+  const { packages, own } = await loadedBy(t, { launch, change: verifying, env: WITH_SPANS });
+  assert.deepEqual([...packages], []);
+  assert.deepEqual(own, []);
+  const scripts = (await readdir('bundle')).filter((name) => name.endsWith('.js'));
+  assert.ok(scripts.length > 10);
+  for (const name of scripts) {
+    const bytes = await readFile(join('bundle', name));
+    assert.ok(
+      bytes.every((byte) => byte < 0x80),
+      `${name} is not ASCII, and V8 may keep it in twice the memory`,
+    );
+  }
 });
 
 /** Runs the built program for one call. Node's coverage, and nothing else of Node, names modules of both kinds. */
@@ -74,7 +92,7 @@ async function loadedBy(t: TestContext, { env, ...options }: SceneOptions = {}):
   t.after(() => rm(directory, { recursive: true, force: true }));
   const scene = await startScene({ ...options, env: { ...env, NODE_V8_COVERAGE: directory } });
   t.after(scene.close);
-  await scene.call({ headers: await scene.bearer() });
+  assert.equal((await scene.call({ headers: await scene.bearer() })).status, 200);
   scene.cambist.signal('SIGTERM');
   await scene.cambist.exit;
   const [report = ''] = await readdir(directory);

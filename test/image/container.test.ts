@@ -4,11 +4,21 @@ import { test } from 'node:test';
 import { eventually } from '../harness/eventually.ts';
 import { floodPod } from '../harness/flood.ts';
 import { connectMcpClient } from '../harness/mcp-client.ts';
+import { startOtlpReceiver } from '../harness/otlp-receiver.ts';
 import { POD_MEMORY_BYTES } from '../harness/pod-limits.ts';
+import { startScene } from '../harness/scene.ts';
 import { startWorld } from '../harness/world.ts';
-import { imageConfig, inContainer, pidOf, podman } from './podman.ts';
+import { imageConfig, inContainer, pidOf, podman, RESTRICTED } from './podman.ts';
 
 const MIB = 1024 * 1024;
+
+const POD = `apiVersion: v1
+kind: Pod
+metadata: { name: agent }
+spec:
+  containers:
+    - { name: agent, image: agent:1 }
+`;
 
 test('in a container that is not root, has no capability and may write nothing, it exchanges, reloads, and ends with 0', async (t) => {
   const { name, launch } = inContainer(POD_MEMORY_BYTES);
@@ -36,6 +46,45 @@ test('in a container that is not root, has no capability and may write nothing, 
   assert.deepEqual(await world.cambist.exit, { code: 0, signal: null });
   assert.equal(world.cambist.logs().at(-1)?.msg, 'cambist has stopped');
   assert.equal(world.cambist.stderr(), '');
+});
+
+test('every command is in the bundle', async (t) => {
+  const { name, launch } = inContainer(POD_MEMORY_BYTES);
+  const world = await startWorld({ launch, files: { 'pod.yaml': POD } });
+  t.after(world.close);
+  const cambist = (...args: string[]) => podman('exec', name, 'node', '/app/dist/main.js', ...args);
+  assert.match(await cambist('validate'), /: valid: 2 routes/);
+  assert.match(await cambist('explain', world.url('github')), /Why not the others/);
+  assert.match(await cambist('doctor'), /no problem found/);
+  assert.match(await cambist('inject', '--image', 'cambist:test', '/etc/cambist/pod.yaml'), /image: cambist:test/);
+  assert.equal(await cambist('uninject', '/etc/cambist/pod.yaml'), POD);
+  assert.match(await cambist('gen-certs'), /^kind: Secret$/m);
+  assert.match(await cambist('webhook', '--help'), /Usage: cambist webhook/);
+  assert.equal(await cambist('schema'), await readFile('config/cambist.schema.json', 'utf8'));
+  const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { version: string };
+  assert.equal(await cambist('version'), `${version}\n`);
+});
+
+test('what a start leaves out is in the bundle, too: spans, keys that verify, keys that sign', async (t) => {
+  const receiver = await startOtlpReceiver();
+  t.after(receiver.close);
+  const spans = [`--env=OTEL_EXPORTER_OTLP_ENDPOINT=${receiver.url}`, '--env=OTEL_BSP_SCHEDULE_DELAY=50'];
+  const { launch } = inContainer(POD_MEMORY_BYTES, [...RESTRICTED, ...spans]);
+  const scene = await startScene({
+    launch,
+    change: (config, { authorizationServer: { issuer } }) => {
+      const local = { ...config.authorization_servers.local, dpop: true };
+      return {
+        ...config,
+        authorization_servers: { local },
+        defaults: { subject_token: { verify: { issuer, audience: 'any' } } },
+      };
+    },
+  });
+  t.after(scene.close);
+  assert.equal((await scene.call({ headers: await scene.bearer() })).status, 200);
+  assert.ok(scene.authorizationServer.requests.at(-1)?.headers.dpop !== undefined);
+  await eventually('the spans come in', () => receiver.spans.length === 3);
 });
 
 test('where it might write, it writes nothing', async (t) => {

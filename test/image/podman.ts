@@ -9,7 +9,12 @@ const IMAGE = 'cambist:test';
 const MAX_OUTPUT_BYTES = 64 * 1024 * 1024;
 
 /** As `deploy/pod.yaml` has it: nothing may be written, and nothing that only root may do. */
-const RESTRICTED = ['--read-only', '--read-only-tmpfs=false', '--cap-drop=ALL', '--security-opt=no-new-privileges'];
+export const RESTRICTED = [
+  '--read-only',
+  '--read-only-tmpfs=false',
+  '--cap-drop=ALL',
+  '--security-opt=no-new-privileges',
+];
 
 /** Enough for a flood; podman would ask for more than a machine need allow. */
 const LIMITS = ['--ulimit=nofile=8192:8192', '--ulimit=nproc=4096:4096'];
