@@ -10,7 +10,7 @@ import { bareFastify } from './peers/fastify-http-proxy.ts';
 import { haproxy } from './peers/haproxy.ts';
 import { httpProxy } from './peers/http-proxy.ts';
 import { nginx } from './peers/nginx.ts';
-import { bareUndici, bareUndiciWhole } from './peers/undici.ts';
+import { bareExchange, bareUndici, bareUndiciWhole } from './peers/undici.ts';
 import { describeMachine, type Machine } from './processes.ts';
 import { buildPrograms } from './programs.ts';
 import { type BenchResult, formatResult } from './report.ts';
@@ -91,6 +91,7 @@ function chosenCases(names: readonly string[] | undefined, against: string | und
         : createCambist({ name: 'cambist, other build', logLevel: 'info', program: resolve(against) }),
     undici: bareUndici,
     undiciWhole: bareUndiciWhole,
+    exchange: bareExchange,
     fastify: bareFastify,
     httpProxy,
     nginx,

@@ -9,6 +9,7 @@ export interface Peers {
   readonly other: Peer | undefined;
   readonly undici: Peer;
   readonly undiciWhole: Peer;
+  readonly exchange: Peer;
   readonly fastify: Peer;
   readonly httpProxy: Peer;
   readonly nginx: Peer;
@@ -49,7 +50,7 @@ const closed: Take = { of: 'warm', sample: (entered, { far }, { seconds }) => sa
 const open: Take = { of: 'warm', sample: (entered, { far }, { seconds }) => sampleOpen(entered, far, seconds) };
 
 export function listCases(peers: Peers): Case[] {
-  const { cambist, quiet, other, undici, undiciWhole, fastify, httpProxy, nginx, haproxy } = peers;
+  const { cambist, quiet, other, undici, undiciWhole, exchange, fastify, httpProxy, nginx, haproxy } = peers;
   const plain = (...some: (Peer | undefined)[]): Contestant[] =>
     some.filter((peer) => peer !== undefined).map((peer) => ({ label: peer.name, peer }));
   const withAll = (added: Partial<Contestant>, contestants: Contestant[]): Contestant[] =>
@@ -109,9 +110,11 @@ export function listCases(peers: Peers): Case[] {
     },
     {
       name: 'uncached',
-      about: 'a new caller each time, so one exchange each; beside it a cached call, and the bare proxy',
+      about:
+        'a new caller each time, so one exchange each; beside it the bare exchange and hop, a cached call, the bare hop',
       contestants: [
         { label: `${cambist.name}, exchange each time`, peer: cambist, subjects: 'fresh' },
+        ...withAll({ subjects: 'fresh' }, plain(other, exchange)),
         ...plain(cambist, undici),
       ],
       take: closed,

@@ -43,12 +43,17 @@ const READY_TIMEOUT_MS = 15_000;
 const CLOSE_TIMEOUT_MS = 3_000;
 
 /** A proxy that is one of the bench's own programs. */
-export function programPeer(name: string, program: ProgramName, more: Partial<ProxyOptions> = {}): Peer {
+export function programPeer(
+  name: string,
+  program: ProgramName,
+  more: (setup: Setup) => Partial<ProxyOptions> = () => ({}),
+): Peer {
   return {
     name,
     missing: () => undefined,
-    async start({ origin, caFile, node }) {
-      const options: ProxyOptions = { origin, ...more, ...(caFile && { ca: readFileSync(caFile, 'utf8') }) };
+    async start(setup) {
+      const { origin, caFile, node } = setup;
+      const options: ProxyOptions = { origin, ...more(setup), ...(caFile && { ca: readFileSync(caFile, 'utf8') }) };
       const startedMs = performance.now();
       const child = startPinned('proxy', node, [programFile(program), JSON.stringify(options)], {
         stdio: ['ignore', 'pipe', 'inherit'],

@@ -6,6 +6,8 @@ export interface ProxyOptions {
   readonly ca?: string;
   /** Bodies are read before they are sent on; they stream unless told. Understood by `undici-proxy` alone. */
   readonly wholeBodies?: boolean;
+  /** Each call costs a token exchange here, whose token goes on in place of the caller's. Understood by `undici-proxy` alone. */
+  readonly tokenEndpoint?: string;
 }
 
 export function readOptions(): ProxyOptions {

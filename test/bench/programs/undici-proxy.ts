@@ -1,13 +1,15 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Agent, type Dispatcher } from 'undici';
+import { exchange } from './bare-exchange.ts';
 import { announce, readOptions } from './proxy-options.ts';
 
 /**
  * The least that a streaming proxy on Node can be: `node:http` in front, `undici.dispatch` behind, bodies as they come with
- * backpressure both ways, cancellation, hop-by-hop headers dropped. No routes, no tokens, no metrics, no log.
+ * backpressure both ways, cancellation, hop-by-hop headers dropped. No routes, no metrics, no log; a token only where it is told to
+ * exchange the caller's.
  */
-const { origin, ca, wholeBodies = false } = readOptions();
+const { origin, ca, wholeBodies = false, tokenEndpoint } = readOptions();
 const agent = new Agent({
   headersTimeout: 0,
   bodyTimeout: 0,
@@ -17,13 +19,24 @@ const host = new URL(origin).host;
 
 const HOP_BY_HOP = new Set(['connection', 'keep-alive', 'transfer-encoding', 'upgrade', 'te', 'trailer', 'expect']);
 
-function forward(request: IncomingMessage, response: ServerResponse): void {
+async function exchangeAndForward(endpoint: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  try {
+    const issued = await exchange(endpoint, request.headers.authorization ?? '', origin, agent);
+    forward(request, response, issued);
+  } catch {
+    response.writeHead(502).end();
+  }
+}
+
+/** @param issued goes on in place of the caller's `Authorization` */
+function forward(request: IncomingMessage, response: ServerResponse, issued?: string): void {
   const headers = ['host', host];
   const raw = request.rawHeaders;
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] as string;
     const key = name.toLowerCase();
-    if (key !== 'host' && !HOP_BY_HOP.has(key)) headers.push(name, raw[i + 1] as string);
+    if (key === 'authorization' && issued !== undefined) headers.push(name, issued);
+    else if (key !== 'host' && !HOP_BY_HOP.has(key)) headers.push(name, raw[i + 1] as string);
   }
   const options = { origin, path: request.url ?? '/', method: request.method as Dispatcher.HttpMethod, headers };
   const { 'content-length': length, 'transfer-encoding': coding } = request.headers;
@@ -77,5 +90,8 @@ function answerHeaders(raw: readonly Buffer[]): string[] {
   return headers;
 }
 
-const server = createServer(forward);
+const server = createServer((request, response) => {
+  if (tokenEndpoint === undefined) forward(request, response);
+  else void exchangeAndForward(tokenEndpoint, request, response);
+});
 server.listen(0, '127.0.0.1', () => announce((server.address() as AddressInfo).port));

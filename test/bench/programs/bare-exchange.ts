@@ -1,0 +1,36 @@
+import { type Dispatcher, request } from 'undici';
+
+const CLIENT = Buffer.from('cambist:a+secret+for+the+bench').toString('base64');
+const TOKEN_TYPE = 'urn:ietf:params:oauth:token-type:access_token';
+
+/**
+ * The least that a token exchange (RFC 8693) can be: the request that cambist sends, and its answer parsed. No bound in size or
+ * time, no check, nothing kept.
+ * @param authorization the caller's
+ * @returns what goes upstream in its place
+ */
+export async function exchange(
+  tokenEndpoint: string,
+  authorization: string,
+  resource: string,
+  dispatcher: Dispatcher,
+): Promise<string> {
+  const form = new URLSearchParams({
+    grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
+    subject_token: authorization.replace('Bearer ', ''),
+    subject_token_type: TOKEN_TYPE,
+    resource,
+  });
+  const answer = await request(tokenEndpoint, {
+    method: 'POST',
+    headers: {
+      accept: 'application/json',
+      'content-type': 'application/x-www-form-urlencoded',
+      authorization: `Basic ${CLIENT}`,
+    },
+    body: form.toString(),
+    dispatcher,
+  });
+  const { access_token: token } = (await answer.body.json()) as { access_token: string };
+  return `Bearer ${token}`;
+}
