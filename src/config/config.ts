@@ -3,7 +3,7 @@
  * references resolved. `load.ts` makes it from a file; nothing changes it afterwards.
  */
 
-/** Where a secret, key or token lies. It is read anew at each use, so that rotation needs no restart. */
+/** Where a secret, key or token lies. Each use takes what it holds then, so that rotation needs no restart. */
 export type CredentialSource = { readonly file: string } | { readonly env: string };
 
 export type Listen =
@@ -98,7 +98,7 @@ export interface SubjectTokenSource {
   readonly header: string;
   /** Full URN, the `subject_token_type`. */
   readonly type: string;
-  /** In place of a header: the token of cambist's own work, read anew at each use. */
+  /** In place of a header: the token of cambist's own work, as it is at each use. */
   readonly file: CredentialSource | undefined;
   /** Undefined: the authorization server alone says whether the token is good. */
   readonly verify: SubjectVerification | undefined;
