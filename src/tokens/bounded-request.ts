@@ -1,4 +1,5 @@
-import { type Dispatcher, request } from 'undici';
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Dispatcher } from 'undici';
 
 /** An answer of an authorization server, read whole. */
 export interface HttpAnswer {
@@ -25,25 +26,66 @@ export class AnswerTooLargeError extends Error {}
 const MAX_ANSWER_BYTES = 256 * 1024;
 
 /**
- * One request to an authorization server: no redirect is followed, and neither time nor size is without bound.
+ * One request to an authorization server: no redirect is followed, and neither time nor size is without bound. What goes beyond
+ * either loses its connection.
  * @throws {Error} whatever went wrong on the way
  */
-export async function boundedRequest(dispatcher: Dispatcher, options: BoundedRequest): Promise<HttpAnswer> {
-  const { url, ...rest } = options;
-  const answer = await request(url, { ...rest, dispatcher });
+export function boundedRequest(
+  dispatcher: Dispatcher,
+  { method, url, headers, body, signal }: BoundedRequest,
+): Promise<HttpAnswer> {
+  const { origin, pathname, search } = new URL(url);
   const chunks: Buffer[] = [];
   let size = 0;
-  for await (const chunk of answer.body as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    // Leaving the loop destroys the body, and with it the connection.
-    if (size > MAX_ANSWER_BYTES) throw new AnswerTooLargeError(`the answer is larger than ${MAX_ANSWER_BYTES} bytes`);
-    chunks.push(chunk);
-  }
-  const { 'retry-after': retryAfter, 'dpop-nonce': dpopNonce } = answer.headers;
+  let head: Omit<HttpAnswer, 'text'>;
+  let controller: Dispatcher.DispatchController | undefined;
+
+  return new Promise((resolve, reject) => {
+    const giveUp = (): void => {
+      reject(signal.reason);
+      controller?.abort(signal.reason);
+    };
+    if (signal.aborted) return giveUp();
+    signal.addEventListener('abort', giveUp);
+    const leave = (): void => signal.removeEventListener('abort', giveUp);
+
+    // The handler of `request` makes a stream of each answer, which costs more than all that is read from it.
+    dispatcher.dispatch(
+      { origin, path: pathname + search, method, headers, body: body ?? null },
+      {
+        onRequestStart(started) {
+          controller = started;
+          // Its time may have gone by while it was being connected for.
+          if (signal.aborted) controller.abort(signal.reason);
+        },
+        onResponseStart(_, status, answered) {
+          head = readHead(status, answered);
+        },
+        onResponseData(_, chunk) {
+          size += chunk.length;
+          chunks.push(chunk);
+          if (size > MAX_ANSWER_BYTES) {
+            controller?.abort(new AnswerTooLargeError(`the answer is larger than ${MAX_ANSWER_BYTES} bytes`));
+          }
+        },
+        onResponseEnd() {
+          leave();
+          resolve({ ...head, text: Buffer.concat(chunks).toString('utf8') });
+        },
+        onResponseError(_, error) {
+          leave();
+          reject(error);
+        },
+      },
+    );
+  });
+}
+
+function readHead(status: number, headers: IncomingHttpHeaders): Omit<HttpAnswer, 'text'> {
+  const { 'retry-after': retryAfter, 'dpop-nonce': dpopNonce } = headers;
   return {
-    status: answer.statusCode,
+    status,
     retryAfter: typeof retryAfter === 'string' ? retryAfter : undefined,
     ...(typeof dpopNonce === 'string' && { dpopNonce }),
-    text: Buffer.concat(chunks).toString('utf8'),
   };
 }

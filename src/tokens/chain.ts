@@ -2,6 +2,7 @@ import type { Chain, TokenTarget } from '../config/config.ts';
 import type { Secret } from '../config/secret.ts';
 import { CambistError } from '../errors.ts';
 import type { TokenCache } from './cache.ts';
+import type { Claims } from './claims.ts';
 import { isFor, type Perishable } from './issued.ts';
 
 /** What the first leg of a chain gives, and the second trades for a token. No backend ever sees it. */
@@ -31,8 +32,8 @@ export function firstLegTarget(chain: Chain, target: TokenTarget): TokenTarget {
  * Holds an assertion to the server that it is to be shown to; one that is opaque to us passes.
  * @throws {CambistError} ERR_ISSUED_TOKEN_AUDIENCE
  */
-export function checkAssertion(assertion: string, expected: TokenTarget['expectAudience'], routeName: string): void {
-  if (isFor(assertion, expected)) return;
+export function checkAssertion(claims: Claims, expected: TokenTarget['expectAudience'], routeName: string): void {
+  if (isFor(claims, expected)) return;
   throw new CambistError(
     'ERR_ISSUED_TOKEN_AUDIENCE',
     `route "${routeName}": the assertion of its chain is for another server: its "aud" has none of ${JSON.stringify(expected)}: ` +

@@ -115,10 +115,11 @@ export function createExchange(options: ExchangeOptions): Exchange {
     const answer = await server.requestToken(await leg.grant(), leg.target, leg.kind);
     const { accessToken, tokenType, sentAtMs, expiresInSeconds } = answer;
     const check = leg.kind === 'assertion' ? checkAssertion : checkAudience;
-    check(accessToken, leg.target.expectAudience, route.name);
-    checkNotEnded(accessToken, clock, route.name);
+    const claims = readClaims(accessToken);
+    check(claims, leg.target.expectAudience, route.name);
+    checkNotEnded(claims, clock, route.name);
     const bounds = { sentAtMs, expiresInSeconds, subjectExpiresAtMs: subject?.expiresAtMs, maxAgeMs: maxAgeMs() };
-    return { accessToken, tokenType, life: measureLife(accessToken, bounds, clock, random()) };
+    return { accessToken, tokenType, life: measureLife(claims, bounds, clock, random()) };
   }
 
   async function observed(wanted: Wanted, leg: Leg, work: () => Promise<Settled>): Promise<Settled> {

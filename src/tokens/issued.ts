@@ -1,6 +1,6 @@
 import type { Secret } from '../config/secret.ts';
 import { CambistError } from '../errors.ts';
-import { EXPIRY_LEEWAY_MS, readClaims } from './claims.ts';
+import { type Claims, EXPIRY_LEEWAY_MS } from './claims.ts';
 import type { Clock } from './clock.ts';
 
 /** What may be reused for a time. */
@@ -64,13 +64,14 @@ const REFRESH_SHARE = 0.1;
 /**
  * Until when an issued token is reused: the earliest of four clocks (`expires_in`, the token's own `exp`, the subject token's
  * `exp`, `cache.max_age`), less a margin.
+ * @param claims the token's own
  * @param random from 0 to 1, for the jitter of the refresh
  */
-export function measureLife(token: string, bounds: LifeBounds, clock: Clock, random: number): TokenLife {
+export function measureLife(claims: Claims, bounds: LifeBounds, clock: Clock, random: number): TokenLife {
   const now = clock.monotonicMs();
   const wall = clock.wallMs();
   const { sentAtMs, expiresInSeconds, subjectExpiresAtMs = Number.POSITIVE_INFINITY } = bounds;
-  const expiresAtMs = readEnd(token);
+  const expiresAtMs = endOf(claims);
   const saysNothing = expiresInSeconds === undefined && expiresAtMs === Number.POSITIVE_INFINITY;
   const saidEndMs = Math.min(
     sentAtMs + 1000 * (expiresInSeconds ?? Number.POSITIVE_INFINITY),
@@ -99,8 +100,8 @@ export function hasEnded({ life }: Perishable, clock: Clock): boolean {
 }
 
 /** Epoch milliseconds; infinite where the token does not say. */
-function readEnd(token: string): number {
-  const exp: unknown = readClaims(token)?.exp;
+function endOf(claims: Claims): number {
+  const exp: unknown = claims?.exp;
   return typeof exp === 'number' ? exp * 1000 : Number.POSITIVE_INFINITY;
 }
 
@@ -108,8 +109,8 @@ function readEnd(token: string): number {
  * Refuses an issued JWT that was dead when it came: no backend would take it.
  * @throws {CambistError} ERR_STS_RESPONSE_INVALID
  */
-export function checkNotEnded(token: string, clock: Clock, routeName: string): void {
-  if (readEnd(token) + EXPIRY_LEEWAY_MS > clock.wallMs()) return;
+export function checkNotEnded(claims: Claims, clock: Clock, routeName: string): void {
+  if (endOf(claims) + EXPIRY_LEEWAY_MS > clock.wallMs()) return;
   throw new CambistError(
     'ERR_STS_RESPONSE_INVALID',
     `route "${routeName}": the issued token had ended before it came: see whether the clocks of the authorization server ` +
@@ -122,8 +123,8 @@ export function checkNotEnded(token: string, clock: Clock, routeName: string): v
  * @throws {CambistError} ERR_ISSUED_TOKEN_AUDIENCE
  * @see RFC 7519 section 4.1.3
  */
-export function checkAudience(token: string, expected: readonly string[] | 'any', routeName: string): void {
-  if (isFor(token, expected)) return;
+export function checkAudience(claims: Claims, expected: readonly string[] | 'any', routeName: string): void {
+  if (isFor(claims, expected)) return;
   throw new CambistError(
     'ERR_ISSUED_TOKEN_AUDIENCE',
     `route "${routeName}": the issued token is not for this backend: its "aud" has none of ${JSON.stringify(expected)}: ` +
@@ -132,10 +133,8 @@ export function checkAudience(token: string, expected: readonly string[] | 'any'
 }
 
 /** Is one of these in the `aud` of a JWT? Of an opaque token nothing is known, so that it is for anybody. */
-export function isFor(token: string, expected: readonly string[] | 'any'): boolean {
-  if (expected === 'any') return true;
-  const claims = readClaims(token);
-  if (claims === undefined) return true;
+export function isFor(claims: Claims, expected: readonly string[] | 'any'): boolean {
+  if (expected === 'any' || claims === undefined) return true;
   const audience: unknown = claims.aud;
   const named = Array.isArray(audience) ? audience : [audience];
   return named.some((name) => typeof name === 'string' && expected.includes(name));

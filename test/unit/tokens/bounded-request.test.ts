@@ -1,32 +1,37 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { Agent } from 'undici';
-import { boundedRequest } from '../../../src/tokens/bounded-request.ts';
+import { Agent, buildConnector } from 'undici';
+import { AnswerTooLargeError, boundedRequest } from '../../../src/tokens/bounded-request.ts';
+import { eventually, soon } from '../../harness/eventually.ts';
 import { answerWithFault, type Fault } from '../../harness/faults.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
 
 const LIMIT_BYTES = 256 * 1024;
 
-async function setUp(t: TestContext, fault: Fault) {
+async function setUp(t: TestContext, fault: Fault, connect: buildConnector.connector = buildConnector({})) {
   const paths: string[] = [];
+  let broken = 0;
   const server = await startHttpServer((request, response) => {
     paths.push(`${request.method} ${request.url}`);
+    request.socket.once('close', () => {
+      broken += 1;
+    });
     void answerWithFault(fault, response);
   });
-  const agent = new Agent({ headersTimeout: 0, bodyTimeout: 0 });
+  const agent = new Agent({ headersTimeout: 0, bodyTimeout: 0, connect });
   t.after(async () => {
     await agent.destroy();
     await server.close();
   });
-  const ask = (timeoutMs = 5000) =>
+  const ask = (signal = AbortSignal.timeout(5000)) =>
     boundedRequest(agent, {
       method: 'POST',
       url: `${server.url}/token`,
       headers: {},
       body: 'a=b',
-      signal: AbortSignal.timeout(timeoutMs),
+      signal,
     });
-  return { ask, paths };
+  return { ask, paths, connectionBreaks: () => eventually('its connection breaks', () => broken === 1) };
 }
 
 test('an answer is read whole, with its status and Retry-After', async (t) => {
@@ -50,24 +55,49 @@ for (const status of [301, 302, 303, 307, 308]) {
   });
 }
 
-test('an answer as large as may be is read, and a larger one is given up', async (t) => {
+test('an answer as large as may be is read, and a larger one is given up with its connection', async (t) => {
   const { ask } = await setUp(t, { kind: 'answer', status: 200, body: 'x'.repeat(LIMIT_BYTES) });
   assert.equal((await ask()).text.length, LIMIT_BYTES);
   const larger = await setUp(t, { kind: 'answer', status: 200, body: 'x'.repeat(LIMIT_BYTES + 1) });
-  await assert.rejects(larger.ask(), /larger than 262144 bytes/);
+  await assert.rejects(larger.ask(), AnswerTooLargeError);
+  await larger.connectionBreaks();
   const huge = await setUp(t, { kind: 'huge', bytes: 50 * LIMIT_BYTES });
   await assert.rejects(huge.ask(), /larger than 262144 bytes/);
+  await huge.connectionBreaks();
 });
 
 for (const fault of [{ kind: 'hang' }, { kind: 'drip', intervalMs: 5 }] as const) {
-  test(`a server that does ${fault.kind} is given up when the time is over`, async (t) => {
-    const { ask } = await setUp(t, fault);
+  test(`a server that does ${fault.kind} is given up with its connection when the time is over`, async (t) => {
+    const { ask, connectionBreaks } = await setUp(t, fault);
     const startedMs = performance.now();
-    await assert.rejects(ask(100));
+    await assert.rejects(ask(AbortSignal.timeout(100)), { name: 'TimeoutError' });
     const tookMs = performance.now() - startedMs;
     assert.ok(tookMs > 90 && tookMs < 3000, `it took ${tookMs} ms`);
+    await connectionBreaks();
   });
 }
+
+test('a server that cannot be connected to in time is given up, and hears of the next request alone', async (t) => {
+  const connect = buildConnector({});
+  let goOn: (() => void) | undefined;
+  const { ask, paths } = await setUp(t, { kind: 'answer', status: 200 }, (options, callback) => {
+    if (goOn !== undefined) return connect(options, callback);
+    goOn = () => connect(options, callback);
+  });
+  await assert.rejects(soon('the end', ask(AbortSignal.timeout(50))), { name: 'TimeoutError' });
+  goOn?.();
+  await ask();
+  assert.deepEqual(paths, ['POST /token']);
+});
+
+test('nothing is connected to where the time was over before', async (t) => {
+  let connects = 0;
+  const { ask } = await setUp(t, { kind: 'answer', status: 200 }, () => {
+    connects += 1;
+  });
+  await assert.rejects(soon('the end', ask(AbortSignal.abort())), { name: 'AbortError' });
+  assert.equal(connects, 0);
+});
 
 test('a connection that breaks is an error', async (t) => {
   const { ask } = await setUp(t, { kind: 'reset' });

@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import type { Claims } from '../../../src/tokens/claims.ts';
 import { checkAudience, checkNotEnded, hasEnded, type LifeBounds, measureLife } from '../../../src/tokens/issued.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
-import { failsWith, jwtOf } from './sample.ts';
+import { failsWith } from './sample.ts';
+
+/** What is known of a token that is no JWT. */
+const OPAQUE: Claims = undefined;
 
 /** All in seconds from now. */
 interface Case {
@@ -42,14 +46,14 @@ for (const [what, { sent = 0, expiresIn, exp, subjectEnd, maxAge = 100_000, reus
   test(`reuse ends by ${what}`, () => {
     const clock = createFakeClock();
     const wall = clock.wallMs() / 1000;
-    const token = exp === undefined ? 'opaque' : jwtOf({ exp: typeof exp === 'number' ? wall + exp : exp });
+    const claims = exp === undefined ? OPAQUE : { exp: typeof exp === 'number' ? wall + exp : exp };
     const bounds: LifeBounds = {
       sentAtMs: clock.monotonicMs() + 1000 * sent,
       expiresInSeconds: expiresIn,
       subjectExpiresAtMs: subjectEnd === undefined ? undefined : 1000 * (wall + subjectEnd),
       maxAgeMs: 1000 * maxAge,
     };
-    const { reusableUntilMs } = measureLife(token, bounds, clock, 0);
+    const { reusableUntilMs } = measureLife(claims as Claims, bounds, clock, 0);
     assert.equal(Math.round(reusableUntilMs - clock.monotonicMs()), Math.round(1000 * reusable));
   });
 }
@@ -62,7 +66,7 @@ function boundsOf(clock: { monotonicMs(): number }, fields: Partial<LifeBounds>)
 test('the next token is worth having in the last tenth to fifth of the reuse, by chance', () => {
   const clock = createFakeClock();
   const bounds = boundsOf(clock, { expiresInSeconds: 115 });
-  const fromNow = (random: number) => measureLife('opaque', bounds, clock, random).refreshAtMs - clock.monotonicMs();
+  const fromNow = (random: number) => measureLife(OPAQUE, bounds, clock, random).refreshAtMs - clock.monotonicMs();
   assert.equal(Math.round(fromNow(0)), 90_000);
   assert.equal(Math.round(fromNow(0.5)), 85_000);
   assert.equal(Math.round(fromNow(1)), 80_000);
@@ -72,19 +76,19 @@ test('there is no next token where the end of the subject token is what ends thi
   const clock = createFakeClock();
   for (const seconds of [60, 100]) {
     const bounds = boundsOf(clock, { expiresInSeconds: 100, subjectExpiresAtMs: clock.wallMs() + 1000 * seconds });
-    assert.equal(measureLife('opaque', bounds, clock, 0).refreshAtMs, Number.POSITIVE_INFINITY);
+    assert.equal(measureLife(OPAQUE, bounds, clock, 0).refreshAtMs, Number.POSITIVE_INFINITY);
   }
 });
 
 test('the end on the wall clock is the sooner of the two exps, whatever else is known', () => {
   const clock = createFakeClock();
   const wall = clock.wallMs();
-  const token = jwtOf({ exp: wall / 1000 + 100 });
+  const claims = { exp: wall / 1000 + 100 };
   const end = (subjectExpiresAtMs: number | undefined) =>
-    measureLife(token, boundsOf(clock, { expiresInSeconds: 10, subjectExpiresAtMs }), clock, 0).endsAtMs;
+    measureLife(claims, boundsOf(clock, { expiresInSeconds: 10, subjectExpiresAtMs }), clock, 0).endsAtMs;
   assert.equal(end(undefined), wall + 100_000);
   assert.equal(end(wall + 50_000), wall + 50_000);
-  assert.equal(measureLife('opaque', boundsOf(clock, {}), clock, 0).endsAtMs, Number.POSITIVE_INFINITY);
+  assert.equal(measureLife(OPAQUE, boundsOf(clock, {}), clock, 0).endsAtMs, Number.POSITIVE_INFINITY);
 });
 
 test('no token is reused up to its end, and each is refreshed before its reuse ends', () => {
@@ -104,10 +108,10 @@ test('no token is reused up to its end, and each is refreshed before its reuse e
         const now = clock.monotonicMs();
         const wall = clock.wallMs();
         const atWall = (value: number | undefined) => (value === undefined ? undefined : wall + 1000 * value);
-        const token = exp === undefined ? 'opaque' : jwtOf({ exp: wall / 1000 + exp });
+        const claims = exp === undefined ? OPAQUE : { exp: wall / 1000 + exp };
         const sentAtMs = now - tookMs;
         const life = measureLife(
-          token,
+          claims,
           {
             sentAtMs,
             expiresInSeconds: expiresIn,
@@ -132,9 +136,9 @@ test('no token is reused up to its end, and each is refreshed before its reuse e
 
 test('an issued token that was dead when it came is refused, with a leeway for clocks that differ', () => {
   const clock = createFakeClock();
-  const endingIn = (seconds: number) => jwtOf({ exp: clock.wallMs() / 1000 + seconds });
-  checkNotEnded('opaque', clock, 'github');
-  checkNotEnded(jwtOf({}), clock, 'github');
+  const endingIn = (seconds: number) => ({ exp: clock.wallMs() / 1000 + seconds });
+  checkNotEnded(OPAQUE, clock, 'github');
+  checkNotEnded({}, clock, 'github');
   checkNotEnded(endingIn(-4), clock, 'github');
   assert.throws(
     () => checkNotEnded(endingIn(-5), clock, 'github'),
@@ -143,15 +147,15 @@ test('an issued token that was dead when it came is refused, with a leeway for c
 });
 
 const GITHUB = 'https://github.example.com/mcp';
-const passing: [what: string, token: string, expected: readonly string[] | 'any'][] = [
-  ['one aud that is expected', jwtOf({ aud: GITHUB }), [GITHUB]],
-  ['several auds, one of them expected', jwtOf({ aud: ['x', GITHUB] }), [GITHUB]],
-  ['one aud of several that are expected', jwtOf({ aud: 'github' }), [GITHUB, 'github']],
-  ['an opaque token', 'opaque', [GITHUB]],
-  ['any audience, where the check is off', jwtOf({ aud: 'docs' }), 'any'],
+const passing: [what: string, claims: Claims, expected: readonly string[] | 'any'][] = [
+  ['one aud that is expected', { aud: GITHUB }, [GITHUB]],
+  ['several auds, one of them expected', { aud: ['x', GITHUB] }, [GITHUB]],
+  ['one aud of several that are expected', { aud: 'github' }, [GITHUB, 'github']],
+  ['an opaque token', OPAQUE, [GITHUB]],
+  ['any audience, where the check is off', { aud: 'docs' }, 'any'],
 ];
-for (const [what, token, expected] of passing) {
-  test(`${what} passes the check of the audience`, () => checkAudience(token, expected, 'github'));
+for (const [what, claims, expected] of passing) {
+  test(`${what} passes the check of the audience`, () => checkAudience(claims, expected, 'github'));
 }
 
 const wrong: [what: string, claims: Record<string, unknown>][] = [
@@ -166,7 +170,7 @@ const wrong: [what: string, claims: Record<string, unknown>][] = [
 for (const [what, claims] of wrong) {
   test(`a token with ${what} is not for this backend`, () => {
     assert.throws(
-      () => checkAudience(jwtOf(claims), [GITHUB], 'github'),
+      () => checkAudience(claims, [GITHUB], 'github'),
       failsWith('ERR_ISSUED_TOKEN_AUDIENCE', /route "github".*expect_audience/),
     );
   });
@@ -175,12 +179,12 @@ for (const [what, claims] of wrong) {
 test('a token ends by what it and its answer say, on either clock, and not by how long we like to reuse it', () => {
   const clock = createFakeClock();
   const bounds = boundsOf(clock, { expiresInSeconds: 100, maxAgeMs: 10_000 });
-  const byAnswer = { life: measureLife('opaque', bounds, clock, 0) };
-  const unknown = { life: measureLife('opaque', boundsOf(clock, { maxAgeMs: 10_000 }), clock, 0) };
+  const byAnswer = { life: measureLife(OPAQUE, bounds, clock, 0) };
+  const unknown = { life: measureLife(OPAQUE, boundsOf(clock, { maxAgeMs: 10_000 }), clock, 0) };
   const exp = clock.wallMs() / 1000 + 100;
-  const byExp = { life: measureLife(jwtOf({ exp }), boundsOf(clock, {}), clock, 0) };
+  const byExp = { life: measureLife({ exp }, boundsOf(clock, {}), clock, 0) };
   const subjectExpiresAtMs = clock.wallMs() + 50_000;
-  const bySubject = { life: measureLife('opaque', boundsOf(clock, { subjectExpiresAtMs }), clock, 0) };
+  const bySubject = { life: measureLife(OPAQUE, boundsOf(clock, { subjectExpiresAtMs }), clock, 0) };
   const all = [byAnswer, byExp, bySubject, unknown];
   clock.advance(49_999);
   assert.deepEqual(
@@ -197,7 +201,7 @@ test('a token ends by what it and its answer say, on either clock, and not by ho
 
 test('a token that was at its end when it came does not end after that', () => {
   const clock = createFakeClock();
-  const token = { life: measureLife('opaque', boundsOf(clock, { expiresInSeconds: 0 }), clock, 0) };
+  const token = { life: measureLife(OPAQUE, boundsOf(clock, { expiresInSeconds: 0 }), clock, 0) };
   clock.advance(60_000);
   assert.equal(hasEnded(token, clock), false);
 });
