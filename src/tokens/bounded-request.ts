@@ -15,8 +15,8 @@ export interface BoundedRequest {
   readonly url: string;
   readonly headers: Record<string, string>;
   readonly body?: string;
-  /** Ends everything: connecting, waiting, reading. */
-  readonly signal: AbortSignal;
+  /** Milliseconds of `performance.now()`: all of it, connecting, waiting and reading, is over by then. */
+  readonly untilMs: number;
 }
 
 /** The server is there, and what it says is of no use. */
@@ -32,7 +32,7 @@ const MAX_ANSWER_BYTES = 256 * 1024;
  */
 export function boundedRequest(
   dispatcher: Dispatcher,
-  { method, url, headers, body, signal }: BoundedRequest,
+  { method, url, headers, body, untilMs }: BoundedRequest,
 ): Promise<HttpAnswer> {
   const { origin, pathname, search } = new URL(url);
   const chunks: Buffer[] = [];
@@ -41,13 +41,15 @@ export function boundedRequest(
   let controller: Dispatcher.DispatchController | undefined;
 
   return new Promise((resolve, reject) => {
+    let late: DOMException | undefined;
     const giveUp = (): void => {
-      reject(signal.reason);
-      controller?.abort(signal.reason);
+      late = new DOMException('its time is up', 'TimeoutError');
+      reject(late);
+      controller?.abort(late);
     };
-    if (signal.aborted) return giveUp();
-    signal.addEventListener('abort', giveUp);
-    const leave = (): void => signal.removeEventListener('abort', giveUp);
+    const leftMs = untilMs - performance.now();
+    if (leftMs <= 0) return giveUp();
+    const timer = setTimeout(giveUp, leftMs);
 
     // The handler of `request` makes a stream of each answer, which costs more than all that is read from it.
     dispatcher.dispatch(
@@ -56,7 +58,7 @@ export function boundedRequest(
         onRequestStart(started) {
           controller = started;
           // Its time may have gone by while it was being connected for.
-          if (signal.aborted) controller.abort(signal.reason);
+          if (late !== undefined) controller.abort(late);
         },
         onResponseStart(_, status, answered) {
           head = readHead(status, answered);
@@ -69,11 +71,11 @@ export function boundedRequest(
           }
         },
         onResponseEnd() {
-          leave();
+          clearTimeout(timer);
           resolve({ ...head, text: Buffer.concat(chunks).toString('utf8') });
         },
         onResponseError(_, error) {
-          leave();
+          clearTimeout(timer);
           reject(error);
         },
       },

@@ -159,25 +159,29 @@ export function createBroker({ cache, exchange, clock, observer }: BrokerOptions
 
   /** One exchange for all who ask meanwhile. It belongs to none of them, so none can cancel it for the others. */
   function begin(ask: Ask, refresh: boolean): Promise<IssuedToken> {
-    const { route, credential, session, resource } = ask;
-    const cause = ask.cause?.();
-    const pending = exchange({ route, credential, subject: session.subject, resource, refresh, cause })
-      .then((token) => {
-        if (ask.added.length > 0) addedTo.set(token, ask.added);
-        if (flight.wanted) cache.keep(ask.key, token, holderOf(ask));
-        return token;
-      })
-      .catch((error: unknown) => {
-        const { subject } = session;
-        if (subject !== undefined && isRemembered(error)) cache.keepRefusal(subjectKey(subject, resource), error);
-        throw error;
-      })
-      .finally(() => underWay.delete(flightKey(ask)));
+    const key = flightKey(ask);
+    const pending = obtain(ask, refresh, key);
     // Whoever asked may have gone away.
     pending.catch(() => {});
-    const flight: Flight = { key: ask.key, pending, wanted: true };
-    underWay.set(flightKey(ask), flight);
+    underWay.set(key, { key: ask.key, pending, wanted: true });
     return pending;
+  }
+
+  /** @param key of its flight */
+  async function obtain(ask: Ask, refresh: boolean, key: string): Promise<IssuedToken> {
+    const { route, credential, session, resource } = ask;
+    const { subject } = session;
+    try {
+      const token = await exchange({ route, credential, subject, resource, refresh, cause: ask.cause?.() });
+      if (ask.added.length > 0) addedTo.set(token, ask.added);
+      if (underWay.get(key)?.wanted) cache.keep(ask.key, token, holderOf(ask));
+      return token;
+    } catch (error) {
+      if (subject !== undefined && isRemembered(error)) cache.keepRefusal(subjectKey(subject, resource), error);
+      throw error;
+    } finally {
+      underWay.delete(key);
+    }
   }
 
   return {

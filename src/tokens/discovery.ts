@@ -26,15 +26,16 @@ export function metadataUrls(issuer: string): readonly string[] {
 
 /**
  * Fetches the metadata of an authorization server from the first place that has it.
+ * @param untilMs as of a bounded request, for all places together
  * @throws {CambistError} ERR_STS_UNAVAILABLE where no place has a usable document of this very issuer
  */
 export function discover(
   server: AuthorizationServer,
   issuer: string,
   dispatcher: Dispatcher,
-  signal: AbortSignal,
+  untilMs: number,
 ): Promise<ServerMetadata> {
-  return discoverFrom(nameOf(server), issuer, dispatcher, signal, (answer) => readMetadata(answer, server, issuer));
+  return discoverFrom(nameOf(server), issuer, dispatcher, untilMs, (answer) => readMetadata(answer, server, issuer));
 }
 
 /**
@@ -47,9 +48,9 @@ export function discoverJwksUri(
   issuer: string,
   allowInsecureHttp: boolean,
   dispatcher: Dispatcher,
-  signal: AbortSignal,
+  untilMs: number,
 ): Promise<string> {
-  return discoverFrom(name, issuer, dispatcher, signal, (answer) =>
+  return discoverFrom(name, issuer, dispatcher, untilMs, (answer) =>
     readEndpoint(readDocument(answer, name, issuer), 'jwks_uri', allowInsecureHttp, name),
   );
 }
@@ -58,7 +59,7 @@ async function discoverFrom<T>(
   name: string,
   issuer: string,
   dispatcher: Dispatcher,
-  signal: AbortSignal,
+  untilMs: number,
   read: (answer: HttpAnswer) => T,
 ): Promise<T> {
   let failure: CambistError | undefined;
@@ -66,7 +67,7 @@ async function discoverFrom<T>(
     let status: number | undefined;
     try {
       const headers = { accept: 'application/json' };
-      const answer = await boundedRequest(dispatcher, { method: 'GET', url, headers, signal });
+      const answer = await boundedRequest(dispatcher, { method: 'GET', url, headers, untilMs });
       status = answer.status;
       return read(answer);
     } catch (error) {

@@ -4,7 +4,6 @@ import { CambistError } from '../errors.ts';
 import { boundedRequest } from './bounded-request.ts';
 import { createBreaker } from './breaker.ts';
 import type { Clock } from './clock.ts';
-import { withDeadline } from './deadline.ts';
 import { discoverJwksUri } from './discovery.ts';
 
 /** Whose keys, and where they are. */
@@ -51,13 +50,14 @@ export function createIssuerKeys(
   let triedAtMs = Number.NEGATIVE_INFINITY;
   let fetching: Promise<void> | undefined;
 
-  async function fetchKeys(signal: AbortSignal): Promise<void> {
+  async function fetchKeys(): Promise<void> {
+    const untilMs = performance.now() + TIMEOUT_MS;
     try {
       const pool = await dispatcher();
       const { issuer, jwksUri, allowInsecureHttp } = source;
-      const url = jwksUri ?? (await discoverJwksUri(name, issuer, allowInsecureHttp, pool, signal));
+      const url = jwksUri ?? (await discoverJwksUri(name, issuer, allowInsecureHttp, pool, untilMs));
       const headers = { accept: 'application/json' };
-      const { status, text } = await boundedRequest(pool, { method: 'GET', url, headers, signal });
+      const { status, text } = await boundedRequest(pool, { method: 'GET', url, headers, untilMs });
       if (status !== 200) throw unavailable(name, `its keys are answered with ${status}`);
       keys = createLocalJWKSet(JSON.parse(text) as JSONWebKeySet);
       fetchedAtMs = clock.monotonicMs();
@@ -69,11 +69,9 @@ export function createIssuerKeys(
   /** However many wait, one goes and looks. */
   function fetchOnce(): Promise<void> {
     triedAtMs = clock.monotonicMs();
-    fetching ??= breaker
-      .run(undefined, () => withDeadline(TIMEOUT_MS, fetchKeys))
-      .finally(() => {
-        fetching = undefined;
-      });
+    fetching ??= breaker.run(undefined, fetchKeys).finally(() => {
+      fetching = undefined;
+    });
     return fetching;
   }
 

@@ -5,7 +5,6 @@ import { AnswerTooLargeError, type BoundedRequest, boundedRequest, type HttpAnsw
 import { createBreaker } from './breaker.ts';
 import { authenticateClient } from './client-auth.ts';
 import type { Clock } from './clock.ts';
-import { withDeadline } from './deadline.ts';
 import { checkOwnEndpoint, discover, type ServerMetadata } from './discovery.ts';
 import type { DpopProver } from './dpop.ts';
 import { createLimiter } from './limiter.ts';
@@ -69,7 +68,7 @@ export function createTokenEndpoint(
 
   async function findMetadata(): Promise<ServerMetadata> {
     const pool = await dispatcher();
-    const found = await withDeadline(server.timeoutMs, (signal) => discover(server, server.issuer ?? '', pool, signal));
+    const found = await discover(server, server.issuer ?? '', pool, performance.now() + server.timeoutMs);
     checkOwnEndpoint(found, server, servers());
     metadata = found;
     metadataStaleAtMs = clock.monotonicMs() + METADATA_LIFE_MS;
@@ -119,14 +118,14 @@ export function createTokenEndpoint(
   async function requestToken(
     grant: Grant,
     target: TokenTarget,
-    wanted: 'token' | 'assertion',
-    signal: AbortSignal,
+    wanted: 'token' | 'assertion' = 'token',
   ): Promise<TokenEndpointAnswer> {
+    const untilMs = performance.now() + server.timeoutMs;
     const url = await locate();
     const fields = buildTokenRequest(grant, target, server);
-    let exchange = await attempt(url, fields, signal);
+    let exchange = await attempt(url, fields, untilMs);
     if (server.dpop && dpop.learn(nonceFrom, exchange.answer.dpopNonce) && asksForNonce(exchange.answer)) {
-      exchange = await attempt(url, fields, signal);
+      exchange = await attempt(url, fields, untilMs);
       dpop.learn(nonceFrom, exchange.answer.dpopNonce);
     }
     const asked: AskedFor = {
@@ -143,7 +142,7 @@ export function createTokenEndpoint(
   async function attempt(
     url: string,
     fields: readonly FormField[],
-    signal: AbortSignal,
+    untilMs: number,
   ): Promise<{ answer: HttpAnswer; sentAtMs: number; secrets: string[] }> {
     const client = await authenticateClient(server, server.issuer ?? url, clock, credentialRead);
     const form = new URLSearchParams();
@@ -155,7 +154,7 @@ export function createTokenEndpoint(
     if (client.authorization !== undefined) headers.authorization = client.authorization;
     if (server.dpop) headers.dpop = await dpop.prove({ method: 'POST', url, nonceFrom });
     const sentAtMs = clock.monotonicMs();
-    const answer = await send({ method: 'POST', url, headers, body: form.toString(), signal });
+    const answer = await send({ method: 'POST', url, headers, body: form.toString(), untilMs });
     return { answer, sentAtMs, secrets: [...secretsOf(form), ...client.secrets] };
   }
 
@@ -167,7 +166,6 @@ export function createTokenEndpoint(
       await authenticateClient(server, server.issuer ?? url, clock, credentialRead);
       await dispatcher();
     },
-    requestToken: (grant, target, wanted = 'token') =>
-      withDeadline(server.timeoutMs, (signal) => requestToken(grant, target, wanted, signal)),
+    requestToken,
   };
 }

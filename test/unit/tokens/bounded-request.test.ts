@@ -7,6 +7,7 @@ import { answerWithFault, type Fault } from '../../harness/faults.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
 
 const LIMIT_BYTES = 256 * 1024;
+const HOUR_MS = 3_600_000;
 
 async function setUp(t: TestContext, fault: Fault, connect: buildConnector.connector = buildConnector({})) {
   const paths: string[] = [];
@@ -23,13 +24,13 @@ async function setUp(t: TestContext, fault: Fault, connect: buildConnector.conne
     await agent.destroy();
     await server.close();
   });
-  const ask = (signal = AbortSignal.timeout(5000)) =>
+  const ask = (timeoutMs = 5000) =>
     boundedRequest(agent, {
       method: 'POST',
       url: `${server.url}/token`,
       headers: {},
       body: 'a=b',
-      signal,
+      untilMs: performance.now() + timeoutMs,
     });
   return { ask, paths, connectionBreaks: () => eventually('its connection breaks', () => broken === 1) };
 }
@@ -70,7 +71,7 @@ for (const fault of [{ kind: 'hang' }, { kind: 'drip', intervalMs: 5 }] as const
   test(`a server that does ${fault.kind} is given up with its connection when the time is over`, async (t) => {
     const { ask, connectionBreaks } = await setUp(t, fault);
     const startedMs = performance.now();
-    await assert.rejects(ask(AbortSignal.timeout(100)), { name: 'TimeoutError' });
+    await assert.rejects(ask(100), { name: 'TimeoutError' });
     const tookMs = performance.now() - startedMs;
     assert.ok(tookMs > 90 && tookMs < 3000, `it took ${tookMs} ms`);
     await connectionBreaks();
@@ -84,7 +85,7 @@ test('a server that cannot be connected to in time is given up, and hears of the
     if (goOn !== undefined) return connect(options, callback);
     goOn = () => connect(options, callback);
   });
-  await assert.rejects(soon('the end', ask(AbortSignal.timeout(50))), { name: 'TimeoutError' });
+  await assert.rejects(soon('the end', ask(50)), { name: 'TimeoutError' });
   goOn?.();
   await ask();
   assert.deepEqual(paths, ['POST /token']);
@@ -95,8 +96,21 @@ test('nothing is connected to where the time was over before', async (t) => {
   const { ask } = await setUp(t, { kind: 'answer', status: 200 }, () => {
     connects += 1;
   });
-  await assert.rejects(soon('the end', ask(AbortSignal.abort())), { name: 'AbortError' });
+  await assert.rejects(soon('the end', ask(0)), { name: 'TimeoutError' });
   assert.equal(connects, 0);
+});
+
+test('nothing waits for the deadline of a request that is done, or has failed', async (t) => {
+  const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
+  const { ask } = await setUp(t, { kind: 'answer', status: 200 });
+  const before = timers();
+  const asking = ask(HOUR_MS);
+  assert.ok(timers() > before);
+  await asking;
+  assert.equal(timers(), before);
+  const broken = await setUp(t, { kind: 'reset' });
+  await assert.rejects(broken.ask(HOUR_MS));
+  assert.equal(timers(), before);
 });
 
 test('a connection that breaks is an error', async (t) => {

@@ -142,7 +142,7 @@ async function setUp(t: TestContext, issuerPath = '') {
     await fake.close();
   });
   const find = (timeoutMs = 5000) =>
-    discover(serverOf({ issuer: fake.issuer }), fake.issuer, agent, AbortSignal.timeout(timeoutMs));
+    discover(serverOf({ issuer: fake.issuer }), fake.issuer, agent, performance.now() + timeoutMs);
   return { fake, find };
 }
 
