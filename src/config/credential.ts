@@ -4,9 +4,12 @@ import { Secret } from './secret.ts';
 import { createSecretFiles, MAX_SECRET_BYTES, type SecretFile } from './secret-file.ts';
 
 const readSecretFile = createSecretFiles();
+/** By name of the variable. */
+const fromEnvironment = new Map<string, Secret>();
 
 /**
  * Reads a secret, key or token from where it lies now. Trailing line ends are not part of it.
+ * @returns the same `Secret` as before where it has not changed since, so that what is made of it can be kept with it
  * @param what the thing's name in messages, as in `client secret of authorization server "keycloak"`
  * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE where it is missing, unreadable, empty or too large
  */
@@ -22,7 +25,12 @@ export async function readCredential(source: CredentialSource, what: string): Pr
 function readEnvironment(name: string, what: string): Secret {
   const value = process.env[name];
   if (value === undefined) throw unavailable(`${what}: environment variable "${name}" is not set: set it`);
-  return new Secret(value.replace(/[\r\n]+$/, ''));
+  const text = value.replace(/[\r\n]+$/, '');
+  const known = fromEnvironment.get(name);
+  if (known?.reveal() === text) return known;
+  const secret = new Secret(text);
+  fromEnvironment.set(name, secret);
+  return secret;
 }
 
 async function readFile(file: string, what: string): Promise<Secret> {

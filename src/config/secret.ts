@@ -27,3 +27,19 @@ export class Secret {
     return PLACEHOLDER;
   }
 }
+
+/**
+ * Makes something of a secret, and gives it again as long as the secret is the same object: as long as its file has not changed.
+ * What `make` throws is not remembered.
+ */
+export function oncePerSecret<Made>(make: (value: string) => Made): (secret: Secret) => Made {
+  const all = new WeakMap<Secret, { readonly made: Made }>();
+  return (secret) => {
+    let known = all.get(secret);
+    if (known === undefined) {
+      known = { made: make(secret.reveal()) };
+      all.set(secret, known);
+    }
+    return known.made;
+  };
+}

@@ -10,6 +10,7 @@ import {
 import type { SignJWT } from 'jose';
 import type { AssertionRules, AuthorizationServer, ClientAuth } from '../config/config.ts';
 import { readCredential } from '../config/credential.ts';
+import { oncePerSecret } from '../config/secret.ts';
 import { CambistError } from '../errors.ts';
 import { isB64Token } from './b64-token.ts';
 import { EXPIRY_LEEWAY_MS, readClaims } from './claims.ts';
@@ -32,12 +33,10 @@ export async function signWithSecret(
   clock: Clock,
 ): Promise<string> {
   const what = `client secret of authorization server "${server.name}"`;
-  const secret = (await readCredential(auth.clientSecret, what)).reveal();
+  const secret = await readCredential(auth.clientSecret, what);
   try {
     const unsigned = await assertion(auth, server, audience, clock);
-    return await unsigned
-      .setProtectedHeader({ alg: auth.alg, typ: 'JWT' })
-      .sign(createSecretKey(Buffer.from(secret, 'utf8')));
+    return await unsigned.setProtectedHeader({ alg: auth.alg, typ: 'JWT' }).sign(macKeyOf(secret));
   } catch {
     throw unavailable(`${what}: it cannot sign with ${auth.alg}: is it long enough for that?`);
   }
@@ -58,11 +57,11 @@ export async function signWithKey(
   credentialRead: CredentialRead,
 ): Promise<string> {
   const what = `private key of authorization server "${server.name}"`;
-  const text = (await readCredential(auth.privateKey, what)).reveal();
+  const secret = await readCredential(auth.privateKey, what);
   const certificate = auth.certificate && (await readCertificate(auth.certificate, server, credentialRead));
   try {
-    const { key, alg, keyId } = importPrivateKey(text);
-    if (certificate?.checkPrivateKey(key) === false) throw new Error('another key');
+    const { key, alg, keyId } = privateKeyOf(secret);
+    if (certificate?.x509.checkPrivateKey(key) === false) throw new Error('another key');
     const kid = auth.keyId ?? keyId;
     const unsigned = await assertion(auth, server, audience, clock);
     return await unsigned
@@ -70,7 +69,7 @@ export async function signWithKey(
         alg: auth.alg ?? alg,
         typ: 'JWT',
         ...(kid !== undefined && { kid }),
-        ...(certificate !== undefined && { 'x5t#S256': thumbprint(certificate) }),
+        ...(certificate !== undefined && { 'x5t#S256': certificate.thumbprint }),
       })
       .sign(key);
   } catch {
@@ -127,21 +126,36 @@ async function readCertificate(
   source: Parameters<typeof readCredential>[0],
   server: AuthorizationServer,
   credentialRead: CredentialRead,
-): Promise<X509Certificate> {
+): Promise<Certificate> {
   const what = `client certificate of authorization server "${server.name}"`;
-  const pem = (await readCredential(source, what)).reveal();
+  const secret = await readCredential(source, what);
   try {
-    const certificate = new X509Certificate(pem);
-    credentialRead(what, Date.parse(certificate.validTo) / 1000);
+    const certificate = certificateOf(secret);
+    credentialRead(what, certificate.endSeconds);
     return certificate;
   } catch (cause) {
     throw new CambistError('ERR_CREDENTIAL_UNAVAILABLE', `${what}: the file holds no certificate in PEM`, { cause });
   }
 }
 
-function thumbprint(certificate: X509Certificate): string {
-  return createHash('sha256').update(certificate.raw).digest('base64url');
+interface Certificate {
+  readonly x509: X509Certificate;
+  /** `x5t#S256` */
+  readonly thumbprint: string;
+  /** Epoch seconds. */
+  readonly endSeconds: number;
 }
+
+const certificateOf = oncePerSecret((pem): Certificate => {
+  const x509 = new X509Certificate(pem);
+  return {
+    x509,
+    thumbprint: createHash('sha256').update(x509.raw).digest('base64url'),
+    endSeconds: Date.parse(x509.validTo) / 1000,
+  };
+});
+
+const macKeyOf = oncePerSecret((secret) => createSecretKey(Buffer.from(secret, 'utf8')));
 
 interface ImportedKey {
   readonly key: KeyObject;
@@ -149,7 +163,8 @@ interface ImportedKey {
   readonly keyId: string | undefined;
 }
 
-function importPrivateKey(text: string): ImportedKey {
+/** To take a key out of a PEM costs several times what it costs to sign with it. */
+const privateKeyOf = oncePerSecret((text): ImportedKey => {
   if (!text.trimStart().startsWith('{')) {
     const key = createPrivateKey(text);
     return { key, alg: algorithmOf(key), keyId: undefined };
@@ -162,7 +177,7 @@ function importPrivateKey(text: string): ImportedKey {
     alg: typeof alg === 'string' ? alg : algorithmOf(key),
     keyId: typeof kid === 'string' ? kid : undefined,
   };
-}
+});
 
 /** The usual algorithm for a key of this kind; RFC 8725 leaves the choice to whoever holds the key. */
 function algorithmOf(key: KeyObject): string {

@@ -1,6 +1,6 @@
 import type { AuthorizationServer, Chain, Credential, Route, TokenTarget } from '../config/config.ts';
 import { readCredential } from '../config/credential.ts';
-import { Secret } from '../config/secret.ts';
+import { oncePerSecret, Secret } from '../config/secret.ts';
 import { CambistError } from '../errors.ts';
 import { type Assertion, type Assertions, checkAssertion, firstLegTarget } from './chain.ts';
 import { readClaims } from './claims.ts';
@@ -43,6 +43,9 @@ export interface ExchangeOptions {
   /** From 0 to 1, for jitter. */
   readonly random: () => number;
 }
+
+/** Of a token of our own, which many exchanges bear. */
+const claimsOf = oncePerSecret(readClaims);
 
 /** Gets a token. @throws {CambistError} whatever a token endpoint, or the check of its answer, throws */
 export type Exchange = (wanted: Wanted) => Promise<IssuedToken>;
@@ -156,10 +159,10 @@ export function createExchange(options: ExchangeOptions): Exchange {
     let actor: { token: string; type: string } | undefined;
     if (actorToken !== undefined) {
       const name = `actor token of route "${route.name}"`;
-      const token = (await readCredential(actorToken.source, name)).reveal();
-      const exp: unknown = readClaims(token)?.exp;
+      const token = await readCredential(actorToken.source, name);
+      const exp: unknown = claimsOf(token)?.exp;
       if (typeof exp === 'number') observer.credentialRead(name, exp);
-      actor = { token, type: actorToken.type };
+      actor = { token: token.reveal(), type: actorToken.type };
     }
     return {
       kind: 'token_exchange',

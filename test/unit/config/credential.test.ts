@@ -24,10 +24,14 @@ test('a credential is read from its file each time, less the line ends after it'
   assert.equal((await readCredential({ file }, 'secret')).reveal(), ' two ');
 });
 
-test('a credential is read from the environment', async (t) => {
+test('a credential is read from the environment, and is the same secret until it changes there', async (t) => {
   process.env.TEST_CREDENTIAL = 'one\n';
   t.after(() => delete process.env.TEST_CREDENTIAL);
-  assert.equal((await readCredential({ env: 'TEST_CREDENTIAL' }, 'secret')).reveal(), 'one');
+  const first = await readCredential({ env: 'TEST_CREDENTIAL' }, 'secret');
+  assert.equal(first.reveal(), 'one');
+  assert.equal(await readCredential({ env: 'TEST_CREDENTIAL' }, 'secret'), first);
+  process.env.TEST_CREDENTIAL = 'two';
+  assert.equal((await readCredential({ env: 'TEST_CREDENTIAL' }, 'secret')).reveal(), 'two');
 });
 
 test('a credential that is missing, empty or too large is unavailable, and the message says which', async (t) => {
