@@ -1,6 +1,6 @@
 import { type BigIntStats, constants } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
-import { setImmediate as thisTurn } from 'node:timers/promises';
+import { setImmediate as endOfTurn } from 'node:timers/promises';
 import { Secret } from './secret.ts';
 
 /** Largest secret, key or token file that is read; a certificate chain fits well within. */
@@ -60,6 +60,7 @@ export function createSecretFiles(wallMs: () => number = Date.now): SecretFiles 
 
   function remember(file: string, found: Remembered): void {
     remembered.set(file, found);
+    // Where it was read once more meanwhile that is forgotten too soon, which does no harm.
     setTimeout(() => remembered.delete(file), REMEMBERED_MS).unref();
   }
 
@@ -67,7 +68,7 @@ export function createSecretFiles(wallMs: () => number = Date.now): SecretFiles 
     let looking = lookingAt.get(file);
     if (looking === undefined) {
       // All who ask in one turn of the event loop share a look, which begins when the last of them has asked.
-      looking = thisTurn().then(() => {
+      looking = endOfTurn().then(() => {
         lookingAt.delete(file);
         return look(file);
       });
