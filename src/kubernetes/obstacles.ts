@@ -1,7 +1,7 @@
 import { getIn, type JsonObject, objectsOf, textOf } from './json.ts';
 import type { InjectionOptions } from './options.ts';
 import { allContainers, type PodLayout } from './pod-layout.ts';
-import { ADMIN_PORT_NAME, SIDECAR_NAME, VOLUME_NAMES } from './sidecar.ts';
+import { ADMIN_PORT_NAME, SIDECAR_NAME, SIDECAR_USER, VOLUME_NAMES } from './sidecar.ts';
 
 /** Why cambist cannot be put into this pod; each with what would help. */
 export function collisions(template: JsonObject, options: InjectionOptions, layout: PodLayout): string[] {
@@ -31,9 +31,13 @@ export function collisions(template: JsonObject, options: InjectionOptions, layo
 /** Why no pod like this one is given a sidecar, whatever it is called and listens on. */
 export function unsuitable(template: JsonObject): string[] {
   const hostNetwork = getIn(template, ['spec', 'hostNetwork']) === true;
+  // Whoever sees a process and has its user finds its environment and its files in /proc; root can become any user.
+  const seen = ['shareProcessNamespace', 'hostPID'].filter((key) => getIn(template, ['spec', key]) === true);
+  const readers = `root or user ${SIDECAR_USER} in any container that sees its process could read cambist's secrets`;
   const windows = getIn(template, ['spec', 'os', 'name']) === 'windows';
   return [
     ...(hostNetwork ? ["it is on the node's network, where all of the node could call its cambist"] : []),
+    ...seen.map((key) => `${readers}: take ${key} away`),
     ...(windows ? ['it runs on Windows, and the image is for Linux'] : []),
   ];
 }

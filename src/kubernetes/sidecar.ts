@@ -11,7 +11,7 @@ export const ADMIN_PORT_NAME = 'cambist-admin';
 export const VOLUME_NAMES = ['cambist-config', 'cambist-secret', 'cambist-token'] as const;
 
 /** As the Dockerfile says. */
-const USER = 65532;
+export const SIDECAR_USER = 65532;
 
 /** 0444: the files are root's, and cambist is not root. */
 const READ_ALL = 0o444;
@@ -52,8 +52,8 @@ export function sidecarContainer(options: InjectionOptions, gracePeriodSeconds: 
     resources: resourcesOf(options),
     securityContext: {
       runAsNonRoot: true,
-      runAsUser: USER,
-      runAsGroup: USER,
+      runAsUser: SIDECAR_USER,
+      runAsGroup: SIDECAR_USER,
       readOnlyRootFilesystem: true,
       allowPrivilegeEscalation: false,
       privileged: false,

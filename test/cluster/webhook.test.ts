@@ -139,6 +139,10 @@ test('a pod that asked and cannot be injected is refused, and its author reads w
       agentPod('p', opted, { hostNetwork: true }),
       "it is on the node's network, where all of the node could call its cambist",
     ],
+    [
+      agentPod('p', opted, { shareProcessNamespace: true }),
+      "root or user 65532 in any container that sees its process could read cambist's secrets: take shareProcessNamespace away",
+    ],
     [agentPod('p', opted, { os: { name: 'windows' } }), 'it runs on Windows, and the image is for Linux'],
     [
       agentPod('p', opted, agent({ ports: [{ containerPort: 8180 }] })),

@@ -58,6 +58,26 @@ const CASES: Readonly<Record<string, Case>> = {
     outcome: 'refused',
     reason: /node's network/,
   },
+  'processes that all containers see, not asked for': {
+    template: pod({ shareProcessNamespace: true }),
+    outcome: 'skipped',
+    reason: /could read cambist's secrets: take shareProcessNamespace away$/,
+  },
+  'processes that all containers see, asked for': {
+    template: pod({ shareProcessNamespace: true }, ENABLED),
+    outcome: 'refused',
+    reason: /^root or user 65532 in any container .* take shareProcessNamespace away$/,
+  },
+  'processes that all containers may see, and do not': {
+    template: pod({ shareProcessNamespace: false, hostPID: false }, ENABLED),
+    outcome: 'injected',
+    reason: /^$/,
+  },
+  "the node's processes, asked for": {
+    template: pod({ hostPID: true }, ENABLED),
+    outcome: 'refused',
+    reason: /take hostPID away$/,
+  },
   Windows: { template: pod({ os: { name: 'windows' } }), outcome: 'skipped', reason: /Windows/ },
   'opted out by label': {
     template: pod({}, { labels: { 'cambist.dev/inject': 'disabled' } }),
