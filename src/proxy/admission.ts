@@ -97,7 +97,8 @@ export function findRoute(
   return { route: found, path: upstreamPath(found, target), body: undefined };
 }
 
-function noRoute(target: RequestTarget, table: RouteTable): CambistError {
+/** That no route takes what a request names, and why. */
+export function noRoute(target: RequestTarget, table: RouteTable): CambistError {
   return new CambistError('ERR_ROUTE_NOT_FOUND', `no route takes the request: ${whyNone(target, table)}`);
 }
 

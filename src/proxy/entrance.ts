@@ -1,6 +1,6 @@
 import { CambistError } from '../errors.ts';
 import type { RequestTarget } from '../routing/request-target.ts';
-import { type AdmissionOptions, admit, type Found, findRoute, type Serving, targetOf } from './admission.ts';
+import { type AdmissionOptions, admit, type Found, findRoute, noRoute, type Serving, targetOf } from './admission.ts';
 import type { Passage } from './passage.ts';
 import {
   describedResource,
@@ -61,12 +61,15 @@ function describe(
   if (isMetadataRoute(table.candidates(target)[0])) return undefined;
   const routes = table.candidates(resource);
   const own = routes.find(describesItself);
-  const [first] = routes;
-  if (first === undefined) return undefined;
+  if (routes.length === 0) return undefined;
   const { request, url } = passage;
   const readable = request.method === 'GET' || request.method === 'HEAD';
   if (own === undefined) {
-    return readable ? { route: first, path: upstreamMetadataPath(first, resource), body: undefined } : undefined;
+    if (!readable) return undefined;
+    // Whom a GET of the resource would lead to: what routes ask for, and other spellings of a path, are the same here.
+    const route = table.match(resource, { method: 'GET', message: undefined });
+    if (route === undefined) throw noRoute(resource, table);
+    return { route, path: upstreamMetadataPath(route, resource), body: undefined };
   }
 
   traffic.routed(passage, own);

@@ -15,9 +15,15 @@ export interface ClientRequest {
 
 /** The resource whose metadata a request asks for; undefined where it asks for none. */
 export function describedResource(target: RequestTarget): RequestTarget | undefined {
-  if (target.path?.startsWith(WELL_KNOWN) !== true) return undefined;
-  const path = target.path.slice(WELL_KNOWN.length);
-  return path === '' || path.startsWith('/') ? { ...target, path: path === '' ? '/' : path } : undefined;
+  const path = pathOfDescribed(target.path);
+  return path === undefined ? undefined : { ...target, path, plainPath: pathOfDescribed(target.plainPath) };
+}
+
+function pathOfDescribed(path: string | undefined): string | undefined {
+  if (path?.startsWith(WELL_KNOWN) !== true) return undefined;
+  const rest = path.slice(WELL_KNOWN.length);
+  if (rest === '') return '/';
+  return rest.startsWith('/') ? rest : undefined;
 }
 
 /** The path of the metadata of a resource. */

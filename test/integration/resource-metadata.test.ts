@@ -171,3 +171,35 @@ test("an upstream's own metadata is to be read, and the way to it is no way roun
     );
   }
 });
+
+test("an upstream's own metadata is asked for by the route that a GET would take, and else not at all", async (t) => {
+  const { app, upstream, authorization, config } = await startWithIssuer(t);
+  const route = (name: string, match: object, base: string) => ({
+    name,
+    match,
+    upstream: `${upstream.url}${base}`,
+    credential: 'passthrough',
+  });
+  const ask = (path: string) => call(app.url, { path: WELL_KNOWN + path, headers: { authorization } });
+  const ending = route('ending', { path: '/github', methods: ['DELETE'] }, '/ending');
+  const calling = route('calling', { path: '/github', mcp_method: 'tools/call' }, '/calling');
+  const rest = route('rest', { path: '/' }, '/rest');
+
+  app.reloadTo({ ...config, routes: [ending, calling] });
+  for (const path of ['/github', '/github/x']) assertProblem(await ask(path), 'ERR_ROUTE_NOT_FOUND');
+  app.reloadTo({ ...config, routes: [rest, route('github', { path: '/github' }, '/mcp')] });
+  for (const path of ['//github', '/%67ithub/x', '/x;/github%2Fx/', '/github;x']) {
+    const { status } = await call(app.url, { path, headers: { authorization } });
+    const asked = await ask(path);
+    assert.equal(asked.status === 403, status === 403, path);
+  }
+  assertProblem(await ask('//github'), 'ERR_ROUTE_NOT_FOUND');
+  upstream.requests.length = 0;
+
+  app.reloadTo({ ...config, routes: [ending, calling, rest] });
+  assert.equal((await ask('/github/x')).status, 200);
+  assert.deepEqual(
+    upstream.requests.map(({ url }) => url),
+    [`${WELL_KNOWN}/rest/github/x`],
+  );
+});
