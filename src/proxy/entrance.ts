@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http';
 import { CambistError } from '../errors.ts';
 import type { RequestTarget } from '../routing/request-target.ts';
 import { type AdmissionOptions, admit, type Found, findRoute, noRoute, type Serving, targetOf } from './admission.ts';
@@ -29,9 +30,7 @@ export function createEntrance(options: EntranceOptions): Entrance {
   return async (passage) => {
     const serving = options.serving();
     const assertOpen = (): void => traffic.assertOpen(serving.config.limits.maxInFlight);
-    if (passage.request.httpVersionMajor !== 1) {
-      throw new CambistError('ERR_ROUTE_NOT_FOUND', 'the request is of an HTTP version before 1.0');
-    }
+    assertPlainMessage(passage.request);
     const target = targetOf(passage, serving);
     passage.target = target;
     const resource = describedResource(target);
@@ -44,6 +43,21 @@ export function createEntrance(options: EntranceOptions): Entrance {
     passage.leg = await admit(passage, found, serving, options);
     return true;
   };
+}
+
+/**
+ * No route takes what could only be passed on as something else.
+ * @throws {CambistError} ERR_ROUTE_NOT_FOUND
+ */
+function assertPlainMessage({ httpVersionMajor, headers }: IncomingMessage): void {
+  if (httpVersionMajor !== 1) {
+    throw new CambistError('ERR_ROUTE_NOT_FOUND', 'the request is of an HTTP version before 1.0');
+  }
+  const coding = headers['transfer-encoding'];
+  // Node undoes the chunks alone, and what else was done to the body would go unsaid (RFC 9112 section 6.1).
+  if (coding !== undefined && coding.toLowerCase() !== 'chunked') {
+    throw new CambistError('ERR_ROUTE_NOT_FOUND', 'the request has a transfer coding that is not chunked');
+  }
 }
 
 /**

@@ -102,6 +102,16 @@ test('a request of a version before HTTP/1.0, which knows no headers, has no rou
   assert.deepEqual(seen, []);
 });
 
+for (const coding of ['gzip, chunked', 'gzip\r\nTransfer-Encoding: chunked', 'identity, chunked']) {
+  test(`a request with Transfer-Encoding: ${JSON.stringify(coding)} has no route, and the upstream sees nothing`, async (t) => {
+    const framing = `Transfer-Encoding: ${coding}\r\nConnection: close\r\n\r\n`;
+    const { text, statuses, seen } = await exchange(t, `${HEAD}${framing}5\r\nhello\r\n0\r\n\r\n`);
+    assert.deepEqual(statuses, [403]);
+    assert.match(text, /"code":"ERR_ROUTE_NOT_FOUND"/);
+    assert.deepEqual(seen, []);
+  });
+}
+
 const PASSED: readonly (readonly [what: string, bytes: string, body: string])[] = [
   [
     'chunk extensions',
