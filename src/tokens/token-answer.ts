@@ -32,6 +32,9 @@ export interface AskedFor {
 /** Longest `Retry-After` that is honoured. */
 const MAX_RETRY_AFTER_SECONDS = 60;
 
+/** Longest token, in characters: few servers take a header of half that size, and the cache keeps thousands of tokens. */
+const MAX_TOKEN_LENGTH = 32 * 1024;
+
 /** Longest claims challenge that is passed on: it goes into a header, and is kept with the refusal. */
 const MAX_CLAIMS_LENGTH = 4096;
 
@@ -76,6 +79,9 @@ function readToken(body: JsonObject, asked: AskedFor): TokenAnswer {
   const { access_token: accessToken, issued_token_type: issuedType } = body;
   if (typeof accessToken !== 'string' || !isB64Token(accessToken)) {
     throw unusable(serverName, 'its "access_token" is missing or no bearer token');
+  }
+  if (accessToken.length > MAX_TOKEN_LENGTH) {
+    throw unusable(serverName, `its "access_token" is longer than ${MAX_TOKEN_LENGTH} characters`);
   }
   const name = text(body.token_type).toLowerCase();
   const usable = TOKEN_TYPES[asked.wanted];

@@ -92,6 +92,15 @@ for (const [what, body] of unusable) {
   });
 }
 
+test('a token longer than any header would be is refused by its length, and one of that length is not', () => {
+  const longest = 'x'.repeat(32 * 1024);
+  assert.equal(read({ ...GOOD, access_token: longest }).accessToken, longest);
+  assert.throws(
+    () => read({ ...GOOD, access_token: `${longest}x` }),
+    failsWith('ERR_STS_RESPONSE_INVALID', /its "access_token" is longer than 32768 characters/),
+  );
+});
+
 for (const status of [201, 204, 301, 302, 307, 304]) {
   test(`status ${status} is no answer to a token request`, () => {
     assert.throws(() => read(GOOD, { status }), failsWith('ERR_STS_RESPONSE_INVALID', new RegExp(`${status}`)));
