@@ -115,7 +115,7 @@ export async function startApp(first: Config, version: string, logger: Logger, t
   function readOwnExpiries(): void {
     const { config } = serving;
     void readExpiries(config, (name, seconds) => {
-      // What the config before this one named is no credential of ours any more.
+      // By the config before this one the same name may be that of another file.
       if (serving.config === config) tokenObserver.credentialRead(name, seconds);
     });
   }

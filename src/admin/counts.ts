@@ -2,6 +2,7 @@ import { serverNames } from '../config/asked-servers.ts';
 import type { Config, Route } from '../config/config.ts';
 import { ERROR_CODES } from '../errors.ts';
 import type { Outcome, ProxyObserver } from '../proxy/observer.ts';
+import { expiringNames } from '../tokens/credential-expiry.ts';
 import { EVICTION_REASONS, type EvictionReason, type TokenObserver } from '../tokens/observer.ts';
 import { EXCHANGE_ENDS, EXPECTED_ANSWERS, PLAIN_ERRORS, UNMATCHED, UNMATCHED_ERRORS } from './expected.ts';
 import { createHistogram, type Histogram, observe } from './histogram.ts';
@@ -65,6 +66,8 @@ export function createCounts(nowMs: () => number): Counts {
   const recentFailures = createRecentFailures(nowMs);
   const available = new Map<string, boolean>();
   const credentials = new Map<string, number>();
+  /** Of the config that is served. */
+  let namedCredentials: ReadonlySet<string> = new Set();
   const reloads: Reloads = { results: expect({}, ['success', 'failure']), loadedAtMs: nowMs(), last: undefined };
 
   const route = (name: string): RouteCounts => entry(routes, name, createRouteCounts);
@@ -117,6 +120,7 @@ export function createCounts(nowMs: () => number): Counts {
       for (const name of asked) entry(available, name, () => true);
       // What is still named is read anew, and says again when it ends.
       credentials.clear();
+      namedCredentials = expiringNames(config);
       reloads.loadedAtMs = nowMs();
     },
     reloaded(result) {
@@ -165,7 +169,10 @@ export function createCounts(nowMs: () => number): Counts {
       },
       tokenEvicted: (reason) => add(evictions, reason),
       availabilityChanged: (server, isUp) => available.set(server, isUp),
-      credentialRead: (credential, endsAtSeconds) => credentials.set(credential, endsAtSeconds),
+      credentialRead(credential, endsAtSeconds) {
+        // A request that began before a reload may read what is named no more.
+        if (namedCredentials.has(credential)) credentials.set(credential, endsAtSeconds);
+      },
     },
   };
 }

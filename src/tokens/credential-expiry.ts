@@ -25,6 +25,11 @@ export async function readExpiries(config: Config, credentialRead: TokenObserver
   );
 }
 
+/** The names of those credentials. */
+export function expiringNames(config: Config): Set<string> {
+  return new Set(expiringIn(config).map(({ name }) => name));
+}
+
 function expiringIn({ routes, authorizationServers }: Config): Expiring[] {
   const ofRoutes = routes.flatMap(({ name, credential, subjectToken, tls }) => {
     const actor = credential.kind === 'exchange' ? credential.actorToken?.source : undefined;

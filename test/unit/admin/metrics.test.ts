@@ -12,7 +12,12 @@ const config = configOf({
     keycloak: { token_endpoint: 'https://idp.example.com/token', client_id: 'c', client_auth: { method: 'none' } },
   },
   routes: [
-    { name: 'github', match: { path: '/github' }, upstream: 'https://github-mcp.example.com/mcp' },
+    {
+      name: 'github',
+      match: { path: '/github' },
+      upstream: 'https://github-mcp.example.com/mcp',
+      actor_token: { file: '/actor' },
+    },
     { name: 'docs', match: { path: '/docs' }, upstream: 'http://docs-mcp/mcp', credential: 'none' },
   ],
 });
@@ -318,6 +323,8 @@ describe('what happens', () => {
     const metrics = served();
     metrics.tokens.credentialRead('actor token of route "github"', 1_900_000_000);
     metrics.serve({ ...config, routes: config.routes.slice(1) });
+    // By a request that began before.
+    metrics.tokens.credentialRead('actor token of route "github"', 1_900_000_000);
     const text = await metrics.registry.metrics();
     assert.doesNotMatch(text, /^cambist_(?:authorization_server_available|credential_expiry_timestamp_seconds)\{/m);
   });

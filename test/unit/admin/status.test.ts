@@ -157,12 +157,26 @@ test('the version of the config changes with what it says, and the reloads are t
 
 test('our credentials are told in the order in which they end, and forgotten with the config that named them', (t) => {
   const { counts, status, serve } = setUp(t);
-  counts.tokens.credentialRead('later', 1_900_000_000);
-  counts.tokens.credentialRead('sooner', 1_800_000_000);
-  counts.tokens.credentialRead('never', 1e300);
+  const route = (name: string) => ({
+    name,
+    match: { path: `/${name}` },
+    upstream: 'https://mcp.example.com',
+    actor_token: { file: '/actor' },
+  });
+  serve(
+    configOf({
+      authorization_servers: {
+        keycloak: { token_endpoint: 'https://idp.example.com/token', client_id: 'c', client_auth: { method: 'none' } },
+      },
+      routes: ['later', 'sooner', 'never'].map(route),
+    }),
+  );
+  counts.tokens.credentialRead('actor token of route "later"', 1_900_000_000);
+  counts.tokens.credentialRead('actor token of route "sooner"', 1_800_000_000);
+  counts.tokens.credentialRead('actor token of route "never"', 1e300);
   assert.deepEqual(
     status.report().credentials.map(({ name }) => name),
-    ['sooner', 'later'],
+    ['actor token of route "sooner"', 'actor token of route "later"'],
   );
   serve(config);
   assert.deepEqual(status.report().credentials, []);

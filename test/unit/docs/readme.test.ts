@@ -29,11 +29,11 @@ test('the README names every metric with its labels, and no other', async () => 
   counts.serve(
     configOf({
       authorization_servers: { idp: { token_endpoint: 'https://idp/token', client_auth: { method: 'none' } } },
-      routes: [{ name: 'tools', match: { path: '/' }, upstream: 'https://tools/mcp' }],
+      routes: [{ name: 'tools', match: { path: '/' }, upstream: 'https://tools/mcp', actor_token: { file: '/actor' } }],
       forward_proxy: { connect: ['api.example.com:443'] },
     }),
   );
-  counts.tokens.credentialRead('a credential', 1);
+  counts.tokens.credentialRead('actor token of route "tools"', 1);
   const readiness = () => ({ ready: false, needs: { 'authorization_servers.idp': 'waiting' as const } });
   const text = await createRegistry('0', { ...NOTHING_YET, counts, readiness }).metrics();
   const registered = [...liveMetrics(text)]

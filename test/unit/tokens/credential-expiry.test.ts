@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { SignJWT } from 'jose';
-import { readExpiries } from '../../../src/tokens/credential-expiry.ts';
+import { expiringNames, readExpiries } from '../../../src/tokens/credential-expiry.ts';
 import { configOf } from '../../harness/app.ts';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
 
@@ -62,6 +62,8 @@ test('every credential that says when it ends is read, under the name that messa
     ['authorization server "mutual"', 'client certificate of authorization server "signed"', 'route "signed"'],
   );
   for (const [, seconds] of certificates) assert.ok(seconds > Date.now() / 1000);
+  const mayEnd = [...ends.map(([name]) => name), 'subject token of route "asserted"'];
+  assert.deepEqual([...expiringNames(config)].sort(), mayEnd.sort());
 });
 
 test('what is missing or is something else is left to whoever needs it', async (t) => {
