@@ -50,6 +50,13 @@ function isUsageError(error: unknown): error is Error {
   return error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS_');
 }
 
+/** What Node says of an argument without a flag helps nobody who meant it for the config file. */
+async function usageMessage(error: Error & { code?: string }, name: CommandName): Promise<string> {
+  if (error.code !== 'ERR_PARSE_ARGS_UNEXPECTED_POSITIONAL') return error.message;
+  const { USAGES } = await import('./commands/usages.ts');
+  return 'config' in USAGES[name].flags ? `${error.message}: name the config file by --config` : error.message;
+}
+
 // A pipe that nobody reads any more (`| head`) changes neither what a command does nor its exit code.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error;
@@ -61,6 +68,7 @@ try {
 } catch (error) {
   if (!isUsageError(error)) throw error;
   const [first] = args;
-  console.error(`cambist: ${error.message}\nTry "cambist ${isCommand(first) ? `${first} ` : ''}--help".`);
+  const message = await usageMessage(error, isCommand(first) ? first : 'run');
+  console.error(`cambist: ${message}\nTry "cambist ${isCommand(first) ? `${first} ` : ''}--help".`);
   process.exitCode = EXIT.usage;
 }

@@ -80,6 +80,14 @@ test('schema prints the committed JSON Schema', async () => {
 const MISUSES: [args: string[], says: RegExp][] = [
   [['servve'], /unknown command "servve"/],
   [['vaildate'], /unknown command "vaildate": did you mean "validate"\?/],
+  [
+    ['validate', 'cambist.yaml'],
+    /'cambist\.yaml'\..*: name the config file by --config\nTry "cambist validate --help"/,
+  ],
+  [['doctor', 'cambist.yaml'], /: name the config file by --config\n/],
+  [['run', 'cambist.yaml'], /: name the config file by --config\n/],
+  [['--log-format', 'text', 'cambist.yaml'], /: name the config file by --config\n/],
+  [['schema', 'cambist.yaml'], /does not take positional arguments\nTry "cambist schema --help"/],
   [['servve', '--help'], /unknown command "servve"\n/],
   [['help', 'servve'], /unknown command "servve"/],
   [['constructor'], /unknown command "constructor"/],
