@@ -79,7 +79,7 @@ export function renewCertificate(app: WebhookServer, { cert, key }: ServerCertif
 
 /** The second listener, for the kubelet and Prometheus: `/livez`, `/readyz`, `/metrics`, without TLS. */
 export function createWebhookAdmin(metrics: WebhookMetrics, isReady: () => boolean): FastifyInstance<RawServerDefault> {
-  const app = fastify({ logger: false, forceCloseConnections: true });
+  const app = fastify({ logger: false, schemaController: NO_SCHEMAS, forceCloseConnections: true });
   app.get('/livez', () => ({ live: true }));
   app.get('/readyz', (_request, reply) => reply.code(isReady() ? 200 : 503).send({ ready: isReady() }));
   app.get('/metrics', async (_request, reply) => {

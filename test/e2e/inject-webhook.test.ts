@@ -10,6 +10,7 @@ import type { Secret } from 'kubernetes-types/core/v1.js';
 import { parse, parseAllDocuments } from 'yaml';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually } from '../harness/eventually.ts';
+import { readLoaded, SCHEMA_COMPILERS } from '../harness/loaded-modules.ts';
 import { recordOutput } from '../harness/process-output.ts';
 import { BUILT_PROGRAM, runCommand } from '../harness/run-command.ts';
 import { callWebhook, OPTED_IN, podReview } from '../harness/webhook-client.ts';
@@ -23,7 +24,7 @@ async function directory(t: TestContext): Promise<string> {
 }
 
 /** Starts the built program as a webhook on free ports. */
-async function startWebhook(t: TestContext, ...flags: string[]) {
+async function startWebhook(t: TestContext, flags: readonly string[], env: Readonly<Record<string, string>> = {}) {
   const folder = await directory(t);
   const authority = createCertificateAuthority();
   const { cert, key } = authority.issueServer();
@@ -33,6 +34,7 @@ async function startWebhook(t: TestContext, ...flags: string[]) {
   const addresses = ['--listen', '127.0.0.1:0', '--admin', '127.0.0.1:0'];
   const child = spawn(process.execPath, [BUILT_PROGRAM, 'webhook', ...files, ...addresses, ...flags], {
     stdio: 'pipe',
+    env: { ...process.env, ...env },
   });
   const ended = once(child, 'close') as Promise<[number | null]>;
   t.after(async () => {
@@ -52,7 +54,7 @@ async function startWebhook(t: TestContext, ...flags: string[]) {
 }
 
 test('the built webhook injects over HTTPS, and after SIGTERM serves on, not ready, until it has drained', async (t) => {
-  const webhook = await startWebhook(t, '--image', 'r/cambist:1', '--drain', '1s');
+  const webhook = await startWebhook(t, ['--image', 'r/cambist:1', '--drain', '1s']);
   assert.equal((await fetch(`${webhook.admin}/readyz`)).status, 200);
   const { response } = JSON.parse((await webhook.call()).body);
   assert.match(Buffer.from(response.patch, 'base64').toString(), /r\/cambist:1/);
@@ -63,6 +65,19 @@ test('the built webhook injects over HTTPS, and after SIGTERM serves on, not rea
   assert.equal((await webhook.call()).status, 200);
   assert.deepEqual(await webhook.ended, [0, null]);
   assert.equal(webhook.stderr(), '');
+});
+
+test('a webhook loads nothing that compiles schemas for Fastify', async (t) => {
+  const coverage = await directory(t);
+  const flags = ['--image', 'r/cambist:1', '--drain', '1ms'];
+  const webhook = await startWebhook(t, flags, { NODE_V8_COVERAGE: coverage });
+  assert.equal((await webhook.call()).status, 200);
+  assert.equal((await fetch(`${webhook.admin}/readyz`)).status, 200);
+  webhook.stop();
+  assert.deepEqual(await webhook.ended, [0, null]);
+  const { packages } = await readLoaded(coverage);
+  assert.ok(packages.has('fastify'));
+  for (const name of SCHEMA_COMPILERS) assert.ok(!packages.has(name), name);
 });
 
 test('a webhook that cannot start says why', async (t) => {

@@ -3,13 +3,11 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { pathToFileURL } from 'node:url';
 import type { Launch } from '../harness/cambist-process.ts';
+import { type Loaded, readLoaded, SCHEMA_COMPILERS } from '../harness/loaded-modules.ts';
 import { codeWords, tableRows } from '../harness/markdown.ts';
-import { BUILT_PROGRAM, runProgram } from '../harness/run-command.ts';
+import { runProgram } from '../harness/run-command.ts';
 import { type SceneOptions, startScene } from '../harness/scene.ts';
-
-const OWN = new URL('.', pathToFileURL(BUILT_PROGRAM)).href;
 
 const WITH_SPANS = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:9', OTEL_EXPORTER_OTLP_TIMEOUT: '100' };
 
@@ -17,12 +15,6 @@ const verifying: NonNullable<SceneOptions['change']> = (config, { authorizationS
   ...config,
   defaults: { subject_token: { verify: { issuer: authorizationServer.issuer, audience: 'any' } } },
 });
-
-/** What a process has loaded when it ends: packages by name, and cambist's own files as in `proxy/plugin.js`. */
-interface Loaded {
-  readonly packages: ReadonlySet<string>;
-  readonly own: readonly string[];
-}
 
 test('a start with a plain config loads those packages that the table of what ships says, and no other', async (t) => {
   const { packages } = await loadedBy(t);
@@ -43,9 +35,7 @@ test('a start with a plain config loads those packages that the table of what sh
 test('a start loads nothing that compiles schemas for Fastify', async (t) => {
   const { packages } = await loadedBy(t);
   assert.ok(packages.has('fastify'));
-  for (const name of ['ajv', '@fastify/ajv-compiler', '@fastify/fast-json-stringify-compiler', 'light-my-request']) {
-    assert.ok(!packages.has(name), name);
-  }
+  for (const name of SCHEMA_COMPILERS) assert.ok(!packages.has(name), name);
 });
 
 test('a start loads no part of another command', async (t) => {
@@ -86,7 +76,7 @@ test('the bundle of the image is all of cambist: it serves without a package or 
   }
 });
 
-/** Runs the built program for one call. Node's coverage, and nothing else of Node, names modules of both kinds. */
+/** What the built program loads for one call. */
 async function loadedBy(t: TestContext, { env, ...options }: SceneOptions = {}): Promise<Loaded> {
   const directory = await mkdtemp(join(tmpdir(), 'cambist-loaded-'));
   t.after(() => rm(directory, { recursive: true, force: true }));
@@ -95,12 +85,5 @@ async function loadedBy(t: TestContext, { env, ...options }: SceneOptions = {}):
   assert.equal((await scene.call({ headers: await scene.bearer() })).status, 200);
   scene.cambist.signal('SIGTERM');
   await scene.cambist.exit;
-  const [report = ''] = await readdir(directory);
-  const { result } = JSON.parse(await readFile(join(directory, report), 'utf8')) as { result: { url: string }[] };
-  const urls = result.map(({ url }) => url).filter((url) => url.startsWith('file:'));
-  const packages = urls.map((url) => /.*\/node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(url)?.[1]);
-  return {
-    packages: new Set(packages.filter((name) => name !== undefined)),
-    own: urls.filter((url) => url.startsWith(OWN)).map((url) => url.slice(OWN.length)),
-  };
+  return readLoaded(directory);
 }
