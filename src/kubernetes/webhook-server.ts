@@ -58,7 +58,10 @@ export function createWebhookServer({ certificate, review, metrics, logger }: We
     const { answer, result, ...about } = review(request.body as Json);
     const durationMs = performance.now() - startMs;
     metrics.reviewed(result, durationMs);
-    logger.info({ ...about, result, duration_ms: Math.round(durationMs * 10) / 10 }, 'review');
+    logger[result === 'refused' ? 'warn' : 'info'](
+      { ...about, result, duration_ms: Math.round(durationMs * 10) / 10 },
+      'review',
+    );
     return reply.send(answer);
   });
   app.setErrorHandler((error: FastifyError, _request, reply) => {

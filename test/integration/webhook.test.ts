@@ -96,8 +96,12 @@ test('the log has a line for each review, and nothing of what is in the pod', as
   const secret = 'a-value-that-is-nobody-elses';
   const containers = [{ name: 'agent', image: 'a', env: [{ name: 'KEY', value: secret }] }];
   await webhook.call(podReview({ ...OPTED_IN, spec: { containers } }));
-  const line = JSON.parse(webhook.lines.at(-1) ?? '');
+  const last = () => JSON.parse(webhook.lines.at(-1) ?? '');
+  const line = last();
   assert.deepEqual([line.msg, line.result, line.namespace, line.pod], ['review', 'injected', 'agents', 'agent-']);
+  assert.equal(line.level, 'info');
+  await webhook.call(podReview({ ...OPTED_IN, spec: { containers, hostNetwork: true } }));
+  assert.deepEqual([last().level, last().result], ['warn', 'refused']);
   assert.ok(!webhook.lines.join('').includes(secret));
 });
 
