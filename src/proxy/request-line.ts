@@ -1,6 +1,10 @@
+import type { CambistError, ErrorCode } from '../errors.ts';
 import { type Logger, loggedError } from '../logger.ts';
 import { headerValues, sharesText, tokensOf } from './headers.ts';
 import type { Passage } from './passage.ts';
+
+/** Nobody has to act: each rollout has the one, each flood the other, and whoever tries again is served. */
+const PASSING: ReadonlySet<ErrorCode> = new Set(['ERR_SHUTTING_DOWN', 'ERR_OVERLOADED']);
 
 /**
  * Writes the line of a request that has ended. It is on the path of every request: what is not known is not in it.
@@ -16,8 +20,12 @@ export function logRequest(logger: Logger, passage: Passage, totalMs: number, ke
   ) {
     return;
   }
-  const level = error === undefined ? 'info' : error.status < 500 ? 'warn' : 'error';
-  logger.writeJson(level, fieldsOf(passage, totalMs), 'request');
+  logger.writeJson(levelOf(error), fieldsOf(passage, totalMs), 'request');
+}
+
+function levelOf(error: CambistError | undefined): 'info' | 'warn' | 'error' {
+  if (error === undefined) return 'info';
+  return error.status < 500 || PASSING.has(error.code) ? 'warn' : 'error';
 }
 
 /**

@@ -36,7 +36,7 @@ test('while cambist drains, a new request is sent elsewhere and an open one come
   assertProblemAnswer(answer, { code: 'ERR_SHUTTING_DOWN' });
   assertSaysNothing(scene, answer);
   const line = await scene.cambist.waitForLog(({ request_id }) => request_id === answer.requestId);
-  assert.deepEqual([line.status, line.outcome, line.error], [503, 'failed', 'ERR_SHUTTING_DOWN']);
+  assert.deepEqual([line.level, line.status, line.outcome, line.error], ['warn', 503, 'failed', 'ERR_SHUTTING_DOWN']);
   assert.equal(await scene.cambist.metric('cambist_requests_total', { code: '503', outcome: 'failed' }), 1);
   const readiness = await fetch(`${scene.cambist.adminUrl}/readyz`);
   assert.equal(readiness.status, 503);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { METHODS } from 'node:http';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { CambistError } from '../../../src/errors.ts';
+import { CambistError, describeError, ERROR_CODES, type ErrorCode } from '../../../src/errors.ts';
 import { createLogger, type Logger } from '../../../src/logger.ts';
 import { CUTTERS } from '../../../src/proxy/observer.ts';
 import type { Passage } from '../../../src/proxy/passage.ts';
@@ -54,7 +54,19 @@ test('a request that did not go well is written, however few are kept', () => {
   assert.equal(lineOf(passage({}, [], { cutBy: 'upstream' }), false)?.cut_by, 'upstream');
   const error = new CambistError('ERR_OVERLOADED', 'full');
   const line = lineOf(passage({ status: 503, outcome: 'failed' }, [], { error }), false);
-  assert.deepEqual([line?.level, line?.error], ['error', 'ERR_OVERLOADED']);
+  assert.deepEqual([line?.level, line?.error], ['warn', 'ERR_OVERLOADED']);
+});
+
+test('the level says who has to act: an operator, the caller, or nobody', () => {
+  const levelOf = (code: ErrorCode) => {
+    const error = new CambistError(code, 'why');
+    return lineOf(passage({ status: error.status, outcome: 'failed' }, [], { error }))?.level;
+  };
+  const passing = ['ERR_SHUTTING_DOWN', 'ERR_OVERLOADED'];
+  for (const code of ERROR_CODES) {
+    const { status } = describeError(code);
+    assert.equal(levelOf(code), status < 500 || passing.includes(code) ? 'warn' : 'error', code);
+  }
 });
 
 test('the trace that the caller takes part in is named', () => {
