@@ -30,31 +30,35 @@ const MAX_RETRY_MS = 5000;
 interface NeedState {
   readonly need: Need;
   status: NeedStatus;
+  /** Nobody needs it any more. */
+  givenUp: boolean;
+  /** For the next try. */
+  timer: NodeJS.Timeout | undefined;
 }
 
 export function createReadiness(logger: Logger): Readiness {
   /** Undefined until it is known what is needed. */
   let states: Map<string, NeedState> | undefined;
-  const timers = new Set<NodeJS.Timeout>();
   let stopped = false;
 
-  async function attempt(key: string, retryMs: number): Promise<void> {
-    const state = states?.get(key);
-    if (state === undefined || stopped) return;
+  async function attempt(state: NeedState, retryMs: number): Promise<void> {
     const { need } = state;
     try {
       await need.prepare();
+      if (state.givenUp) return;
       state.status = 'ready';
       logger.info({ need: need.name }, 'ready');
     } catch (error) {
-      if (stopped) return;
+      if (state.givenUp) return;
       note(state, error);
-      const timer = setTimeout(() => {
-        timers.delete(timer);
-        void attempt(key, Math.min(MAX_RETRY_MS, 2 * retryMs));
-      }, retryMs);
-      timers.add(timer);
+      state.timer = setTimeout(() => void attempt(state, Math.min(MAX_RETRY_MS, 2 * retryMs)), retryMs);
     }
+  }
+
+  /** With whatever try of it is under way: the same need of a later config has tries of its own. */
+  function giveUp(state: NeedState): void {
+    state.givenUp = true;
+    clearTimeout(state.timer);
   }
 
   /** One line for each cause: a server that is away for an hour is not a thousand. */
@@ -66,12 +70,15 @@ export function createReadiness(logger: Logger): Readiness {
 
   return {
     require(needs) {
-      const before = states;
+      if (stopped) return;
+      const before = states ?? new Map<string, NeedState>();
+      for (const [key, state] of before) if (!needs.has(key)) giveUp(state);
       states = new Map();
       for (const [key, need] of needs) {
-        const known = before?.get(key);
-        states.set(key, known ?? { need, status: 'waiting' });
-        if (known === undefined) void attempt(key, FIRST_RETRY_MS);
+        const known = before.get(key);
+        const state = known ?? { need, status: 'waiting', givenUp: false, timer: undefined };
+        states.set(key, state);
+        if (known === undefined) void attempt(state, FIRST_RETRY_MS);
       }
     },
     report() {
@@ -81,7 +88,7 @@ export function createReadiness(logger: Logger): Readiness {
     },
     stop() {
       stopped = true;
-      for (const timer of timers) clearTimeout(timer);
+      for (const state of states?.values() ?? []) giveUp(state);
     },
   };
 }

@@ -129,6 +129,42 @@ test('after a reload what was ready stays ready untried, what is new is tried, w
   assert.deepEqual([kept.state.tries, fresh.state.tries, gone.state.tries], [1, 1, 1]);
 });
 
+test('what is needed again after a reload that did not need it is tried once at a time', async (t) => {
+  const { readiness } = start(t);
+  const { need, state } = needed('keycloak');
+  state.error = away;
+  const needing = new Map([['k', need]]);
+  readiness.require(needing);
+  await settle();
+  readiness.require(new Map());
+  readiness.require(needing);
+  await settle();
+  assert.equal(state.tries, 2);
+  for (const pauseMs of [250, 500, 1000]) {
+    t.mock.timers.tick(pauseMs);
+    await settle();
+  }
+  assert.equal(state.tries, 5);
+});
+
+test('a try that ends after its need has gone says nothing, and leads to no other', async (t) => {
+  const { readiness, lines } = start(t);
+  const failing = needed('failing');
+  failing.state.error = away;
+  readiness.require(
+    new Map([
+      ['a', failing.need],
+      ['b', needed('working').need],
+    ]),
+  );
+  readiness.require(new Map());
+  await settle();
+  t.mock.timers.tick(60_000);
+  await settle();
+  assert.equal(failing.state.tries, 1);
+  assert.deepEqual(lines, []);
+});
+
 test('once stopped nothing is ready, and nothing is tried any more', async (t) => {
   const { readiness } = start(t);
   const { need, state } = needed('keycloak');
