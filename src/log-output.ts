@@ -1,4 +1,4 @@
-import { write, writeSync } from 'node:fs';
+import { writeSync } from 'node:fs';
 
 /** Takes the lines of a log to a file descriptor. */
 export interface LogOutput {
@@ -23,7 +23,9 @@ const LAST_WRITE_MS = 1000;
 
 /**
  * In batches, since a write for every line would cost a busy proxy more than the line itself. Where it cannot be written to any
- * more, as a pipe that nobody reads or a terminal that was closed, lines are dropped, and nobody waits for them.
+ * more, as a pipe that nobody reads or a terminal that was closed, lines are dropped, and nobody waits for them. Each write is
+ * done when it returns: one under way elsewhere, when the process ends, would come after the last lines, or be torn by them.
+ * @param fd a pipe or socket of it must not block, as Node has that of `process.stdout`
  * @param batchLength in characters; 1 writes each line at once
  */
 export function createLogOutput(fd: number, batchLength: number): LogOutput {
@@ -33,9 +35,10 @@ export function createLogOutput(fd: number, batchLength: number): LogOutput {
   /** Of a batch that was written in part. */
   let rest: Buffer | undefined;
   let waitingLength = 0;
-  let isWriting = false;
   let isBroken = false;
   let timer: NodeJS.Timeout | undefined;
+  /** While the reader takes no more. */
+  let pause: NodeJS.Timeout | undefined;
   let whenWritten: (() => void)[] = [];
 
   function closeBatch(): void {
@@ -57,30 +60,30 @@ export function createLogOutput(fd: number, batchLength: number): LogOutput {
     return rest;
   }
 
-  function written(chunk: Buffer, bytes: number): void {
-    rest = bytes < chunk.length ? chunk.subarray(bytes) : undefined;
+  /** @returns false where the reader takes no more for now */
+  function writeWaiting(): boolean {
+    for (let chunk = next(); chunk !== undefined; chunk = next()) {
+      try {
+        const bytes = writeSync(fd, chunk);
+        rest = bytes < chunk.length ? chunk.subarray(bytes) : undefined;
+      } catch (error) {
+        if (isBusy(error)) return false;
+        giveUp();
+      }
+    }
+    return true;
   }
 
   function writeOn(): void {
-    if (isWriting) return;
-    const chunk = next();
-    if (chunk === undefined) {
+    if (pause !== undefined) return;
+    if (writeWaiting()) {
       settle();
       return;
     }
-    isWriting = true;
-    // Whoever flushes meanwhile must not write it a second time.
-    rest = undefined;
-    write(fd, chunk, (error, bytes) => {
-      isWriting = false;
-      if (error !== null && !isBusy(error)) {
-        giveUp();
-        return;
-      }
-      written(chunk, error === null ? bytes : 0);
-      if (error === null) writeOn();
-      else setTimeout(writeOn, BUSY_PAUSE_MS).unref();
-    });
+    pause = setTimeout(() => {
+      pause = undefined;
+      writeOn();
+    }, BUSY_PAUSE_MS).unref();
   }
 
   function giveUp(): void {
@@ -120,13 +123,9 @@ export function createLogOutput(fd: number, batchLength: number): LogOutput {
     flushSync() {
       closeBatch();
       const untilMs = performance.now() + LAST_WRITE_MS;
-      for (let chunk = next(); chunk !== undefined; chunk = next()) {
-        try {
-          written(chunk, writeSync(fd, chunk));
-        } catch (error) {
-          if (!isBusy(error) || performance.now() > untilMs) giveUp();
-          else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, BUSY_PAUSE_MS);
-        }
+      while (!writeWaiting()) {
+        if (performance.now() > untilMs) giveUp();
+        else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, BUSY_PAUSE_MS);
       }
     },
   };
