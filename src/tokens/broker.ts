@@ -161,9 +161,10 @@ export function createBroker({ cache, exchange, clock, observer }: BrokerOptions
   function begin(ask: Ask, refresh: boolean): Promise<IssuedToken> {
     const key = flightKey(ask);
     const pending = obtain(ask, refresh, key);
-    // Whoever asked may have gone away.
-    pending.catch(() => {});
     underWay.set(key, { key: ask.key, pending, wanted: true });
+    // Before anybody who waits is told, also where it failed as it began; and whoever asked may have gone away.
+    const end = () => underWay.delete(key);
+    void pending.then(end, end);
     return pending;
   }
 
@@ -179,8 +180,6 @@ export function createBroker({ cache, exchange, clock, observer }: BrokerOptions
     } catch (error) {
       if (subject !== undefined && isRemembered(error)) cache.keepRefusal(subjectKey(subject, resource), error);
       throw error;
-    } finally {
-      underWay.delete(key);
     }
   }
 

@@ -95,6 +95,17 @@ test('after a fault the next caller makes the next exchange', async () => {
   assert.equal(await second, 'Bearer token');
 });
 
+test('after an exchange that failed as it began the next caller makes the next exchange', async () => {
+  const { broker, request } = setUpBroker();
+  const untellable = () => {
+    throw new Error('it cannot be told what it is for');
+  };
+  assert.equal(await bearerOf(broker.lookUp(route, alice, untellable)), 'Error: it cannot be told what it is for');
+  const next = bearerOf(broker.lookUp(route, alice));
+  await (await request(1)).issue('token');
+  assert.equal(await next, 'Bearer token');
+});
+
 test('no subject token meets the issued token of another, whatever session id comes with it', async () => {
   const { broker, request } = setUpBroker();
   const first = bearerOf(broker.lookUp(route, { ...alice, id: 'session' }));
