@@ -25,7 +25,7 @@ const LAST_WRITE_MS = 1000;
  * In batches, since a write for every line would cost a busy proxy more than the line itself. Where it cannot be written to any
  * more, as a pipe that nobody reads or a terminal that was closed, lines are dropped, and nobody waits for them. Each write is
  * done when it returns: one under way elsewhere, when the process ends, would come after the last lines, or be torn by them.
- * @param fd a pipe or socket of it must not block, as Node has that of `process.stdout`
+ * @param fd one that does not block, where it could
  * @param batchLength in characters; 1 writes each line at once
  */
 export function createLogOutput(fd: number, batchLength: number): LogOutput {

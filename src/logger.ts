@@ -1,3 +1,5 @@
+import { constants, openSync } from 'node:fs';
+import { isatty } from 'node:tty';
 import { type DestinationStream, pino } from 'pino';
 import type { LogLevel } from './config/config.ts';
 import { CambistError } from './errors.ts';
@@ -88,9 +90,23 @@ export function textLog(colour: boolean): DestinationStream {
 const STANDARD_OUTPUT = 1;
 
 function standardOutput(batchLength: number): LogOutput {
-  const output = createLogOutput(STANDARD_OUTPUT, batchLength);
+  const output = createLogOutput(unblocked(STANDARD_OUTPUT), batchLength);
   process.on('exit', output.flushSync);
   return output;
+}
+
+/**
+ * A pipe is one that does not block, as `process.stdout` has made it. A terminal does, where somebody has stopped it (Ctrl-S) or
+ * does not read it, and all who share it rely on that: it is opened once more, for the log alone.
+ */
+function unblocked(fd: number): number {
+  if (!isatty(fd)) return fd;
+  try {
+    return openSync(`/dev/fd/${fd}`, constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+  } catch {
+    // That of another user, or of Windows.
+    return fd;
+  }
 }
 
 let known = { second: 0, text: '' };
