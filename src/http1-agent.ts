@@ -19,7 +19,8 @@ interface Parser {
 
 /**
  * undici's `Agent`, less a fault of its line 7: a connection that ends while its answer is held back would end the process, by an
- * assertion that nobody can catch. Line 8 is mended, and wants a later Node than we do.
+ * assertion that nobody can catch. Line 8 is mended, and wants a later Node than we do. What is mended here is undici's own
+ * affair and may change with any release, so `package.json` names one, and `http1-agent.test.ts` tries the next.
  * @see https://github.com/nodejs/undici/issues/5360
  */
 export function createHttp1Agent(options: Http1AgentOptions): Agent {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -89,4 +90,9 @@ test('an answer without a length whose connection breaks off is broken, held bac
     );
   });
   assert.equal(await soon('the end of the answer', ended), 'broken');
+});
+
+test('whoever installs cambist gets the release of undici whose inner parts it was tried with', () => {
+  const { version } = JSON.parse(readFileSync('node_modules/undici/package.json', 'utf8'));
+  assert.equal(JSON.parse(readFileSync('package.json', 'utf8')).dependencies.undici, version);
 });
