@@ -16,7 +16,8 @@ export interface ClientAuthentication {
 const JWT_BEARER = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
 
 /**
- * Proves to the token endpoint who we are. Secrets, keys and assertions are taken as they are at each call, so they rotate by themselves.
+ * Proves to the token endpoint who we are. Secrets, keys and assertions are taken as they are at each call, so that they rotate
+ * by themselves.
  * @param audience `aud` of an assertion where the config sets none: the issuer, or else the token endpoint
  * @param credentialRead is told when a credential ends, where it says so
  * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE

@@ -259,7 +259,7 @@ test('a route that wants another token gets its own', async () => {
   assert.equal(await second, 'Bearer docs');
 });
 
-test('the actor token is read anew for each exchange, and its end is told', async (t) => {
+test('the actor token is taken as it is at each exchange, and its end is told', async (t) => {
   const { broker, request, credentials } = setUpBroker();
   const folder = folderOf(t);
   const file = folder.write('actor', `${jwtOf({ sub: 'one', exp: 1_900_000_000 })}\n`);

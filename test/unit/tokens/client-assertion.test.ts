@@ -120,7 +120,7 @@ for (const [what, more, fields, kid] of keyIds) {
   });
 }
 
-test('a key is read anew each time, so that it can rotate', async (t) => {
+test('a key is taken as it is at each use, so that it can rotate', async (t) => {
   const folder = folderOf(t);
   const file = folder.write('key', pem(rsa, 'pkcs8'));
   const server = serverWith(t, '', { privateKey: { file } });

@@ -69,7 +69,7 @@ test('what is form-encoded decodes to what it was', async (t) => {
   assert.equal(new URLSearchParams(`v=${encoded}`).get('v'), secret);
 });
 
-test('a secret is read anew each time, so that it can rotate', async (t) => {
+test('a secret is taken as it is at each use, so that it can rotate', async (t) => {
   const folder = folderOf(t);
   const file = folder.write('secret', 'old');
   const server = serverOf({ clientAuth: { method: 'client_secret_post', clientSecret: { file } } });
