@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { createCounts } from '../../../src/admin/counts.ts';
 import { createRegistry } from '../../../src/admin/metrics.ts';
@@ -84,10 +83,4 @@ test('every npm script that a document names exists', () => {
     for (const [, name] of text.matchAll(/npm run ([a-z0-9:-]+)/g))
       assert.ok(name !== undefined && name in scripts, `${file}: npm run ${name}`);
   }
-});
-
-test('every link of the README into the repository leads somewhere', () => {
-  const links = [...readme.matchAll(/\]\((?!https?:)([^)#]+)/g)].map(([, path]) => path ?? '');
-  assert.ok(links.length > 0);
-  for (const link of links) assert.ok(existsSync(join('.', link)), link);
 });
