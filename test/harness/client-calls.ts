@@ -2,10 +2,20 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ANSWER, type Speaker } from './agent-client.ts';
 import { eventually } from './eventually.ts';
-import { startFixtureWorld } from './fixture-world.ts';
+import { type FixtureWorld, startFixtureWorld } from './fixture-world.ts';
 import { WATCHED_URI } from './mcp-fixture/content.ts';
 
 const FIFTY = 50;
+
+/**
+ * The SDK opens it beside the first calls. What the server says of its own accord comes on it; and where it is opened in the middle
+ * of a call, what the server asks in that call is lost now and then, by SDK and server alone as well: one time in forty.
+ */
+function sessionStreamIsOpen({ fixtures }: FixtureWorld): Promise<void> {
+  return eventually("the session's stream is open", () =>
+    fixtures.github.requests.some(({ method }) => method === 'GET'),
+  );
+}
 
 /** What every client does with a server all day, through cambist. */
 export function declareCallTests(speaker: Speaker): void {
@@ -26,6 +36,7 @@ export function declareCallTests(speaker: Speaker): void {
   test(`${name}: a tool asks the client's model and its user in the middle of a call`, async (t) => {
     const world = await startFixtureWorld(t);
     const client = await world.connect(speaker, 'github');
+    if (sessions) await sessionStreamIsOpen(world);
     const [sampling, elicitation] = sessions
       ? ['test_sampling', 'test_elicitation']
       : ['test_input_required_result_sampling', 'test_input_required_result_elicitation'];
@@ -36,12 +47,7 @@ export function declareCallTests(speaker: Speaker): void {
   test(`${name}: a change of a resource is heard by the client that subscribed to it`, async (t) => {
     const world = await startFixtureWorld(t);
     const client = await world.connect(speaker, 'github');
-    if (sessions) {
-      // What the server says of its own accord comes on this stream, which the SDK opens beside the first calls.
-      await eventually("the session's stream is open", () =>
-        world.fixtures.github.requests.some(({ method }) => method === 'GET'),
-      );
-    }
+    if (sessions) await sessionStreamIsOpen(world);
     await client.watch(WATCHED_URI);
     assert.deepEqual(client.updated, []);
     await client.call('touch');
