@@ -51,8 +51,8 @@ interface Run {
 }
 
 /**
- * The suite now and then waits in vain for the end of its sampling scenario, with cambist as without it: then nothing was
- * measured, and the run is made once more, and said to be.
+ * The suite now and then waits in vain for the end of its sampling scenario, with cambist as without it, as its client opens the
+ * session's stream in the middle of the call: then nothing was measured, and the run is made once more, and said to be.
  */
 async function measure(url: string, revision: Revision, bearer: string): Promise<SuiteResult> {
   const run = await runSuite(suite, url, revision, bearer);
