@@ -103,13 +103,16 @@ export async function startApp(first: Config, version: string, logger: Logger, t
   endpoints.serve(neededServers(first));
   let serving = createServing(first);
 
-  function serve(config: Config): void {
+  /** @returns the keys of it whose change waits for a restart */
+  function serve(config: Config): string[] {
+    const waiting = restartKeys(first, config);
     serving = createServing(config);
     endpoints.serve(neededServers(config));
     readiness.require(needsOf(config));
     counts.serve(config);
-    status.serve(config, restartKeys(first, config));
+    status.serve(config, waiting);
     readOwnExpiries();
+    return waiting;
   }
 
   function readOwnExpiries(): void {
@@ -229,9 +232,9 @@ export async function startApp(first: Config, version: string, logger: Logger, t
         cache.resize(config.cache.maxEntries);
         assertions.resize(config.cache.maxEntries);
       }
-      serve(config);
+      const waiting = serve(config);
       counts.reloaded('success');
-      return restartKeys(first, config);
+      return waiting;
     },
     reloadFailed: () => counts.reloaded('failure'),
     rereadTls: () => dispatchers.rereadTls(),

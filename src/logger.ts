@@ -1,5 +1,4 @@
 import { constants, openSync } from 'node:fs';
-import { isatty } from 'node:tty';
 import { type DestinationStream, pino } from 'pino';
 import type { LogLevel } from './config/config.ts';
 import { CambistError } from './errors.ts';
@@ -87,20 +86,20 @@ export function textLog(colour: boolean): DestinationStream {
   return { ...output, write: (line) => output.write(toText(line)) };
 }
 
-const STANDARD_OUTPUT = 1;
-
 function standardOutput(batchLength: number): LogOutput {
-  const output = createLogOutput(unblocked(STANDARD_OUTPUT), batchLength);
+  const output = createLogOutput(openUnblocked(), batchLength);
   process.on('exit', output.flushSync);
   return output;
 }
 
 /**
- * A pipe is one that does not block, as `process.stdout` has made it. A terminal does, where somebody has stopped it (Ctrl-S) or
- * does not read it, and all who share it rely on that: it is opened once more, for the log alone.
+ * Standard output as one that does not block. `process.stdout` makes a pipe so, by being asked for. A terminal blocks where
+ * somebody has stopped it (Ctrl-S) or does not read it, and all who share it rely on that: it is opened once more, for the log
+ * alone.
  */
-function unblocked(fd: number): number {
-  if (!isatty(fd)) return fd;
+function openUnblocked(): number {
+  const { fd, isTTY } = process.stdout;
+  if (!isTTY) return fd;
   try {
     return openSync(`/dev/fd/${fd}`, constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
   } catch {
