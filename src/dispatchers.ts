@@ -4,11 +4,8 @@ import type { Dispatcher } from 'undici';
 import type { Route, TlsFiles } from './config/config.ts';
 import { readCredential } from './config/credential.ts';
 import { CambistError } from './errors.ts';
-import { createHttp1Agent } from './http1-agent.ts';
+import { Http1Dispatcher } from './http1/dispatcher.ts';
 import { Http2Dispatcher } from './http2/dispatcher.ts';
-
-/** Largest header block that a server may answer with. */
-const MAX_RESPONSE_HEADER_BYTES = 64 * 1024;
 
 /** What a peer needs of a connection: who vouches for it, who we are to it, how long to wait for it. */
 export interface PeerOptions {
@@ -114,14 +111,9 @@ export function createDispatchers(onCertificate: (peer: string, expiresAtSeconds
 }
 
 function createPool(connectMs: number, http2: boolean, material: TlsMaterial): Dispatcher {
-  const options = {
-    connect: { ...material, timeout: connectMs },
-    headersTimeout: 0,
-    bodyTimeout: 0,
-    maxHeaderSize: MAX_RESPONSE_HEADER_BYTES,
-  };
-  const agent = createHttp1Agent(options);
-  return http2 ? new Http2Dispatcher(options, agent) : agent;
+  const connect = { ...material, timeout: connectMs };
+  const http1 = new Http1Dispatcher(connect);
+  return http2 ? new Http2Dispatcher({ connect }, http1) : http1;
 }
 
 async function readTlsMaterial(tls: TlsFiles, peer: string): Promise<TlsMaterial> {

@@ -43,7 +43,7 @@ export function observing(pool: Dispatcher, observations: Observation[], nowMs: 
     const observation: Writable<Observation> = {
       method: options.method,
       url: `${options.origin}${options.path}`,
-      form: new URLSearchParams(typeof options.body === 'string' ? options.body : ''),
+      form: new URLSearchParams(String(options.body ?? '')),
       authorization: headerOf(options.headers, 'authorization'),
       sentAtMs: nowMs(),
       answeredAtMs: undefined,

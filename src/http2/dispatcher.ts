@@ -1,4 +1,4 @@
-import { type Agent, buildConnector, Dispatcher } from 'undici';
+import { buildConnector, Dispatcher } from 'undici';
 import { createHttp2Pool, type Http2Pool } from './pool.ts';
 
 export interface Http2DispatcherOptions {
@@ -15,13 +15,13 @@ export interface Http2DispatcherOptions {
 export class Http2Dispatcher extends Dispatcher {
   readonly #options: Http2DispatcherOptions;
   readonly #connector: buildConnector.connector;
-  readonly #fallback: Agent;
+  readonly #fallback: Dispatcher;
   readonly #pools = new Map<string, Http2Pool>();
   /** Origins that have no HTTP/2. */
   readonly #old = new Set<string>();
 
   /** @param fallback takes what goes to upstreams without HTTP/2, and is closed with this */
-  constructor(options: Http2DispatcherOptions, fallback: Agent) {
+  constructor(options: Http2DispatcherOptions, fallback: Dispatcher) {
     super();
     this.#options = options;
     this.#connector = buildConnector({ ...options.connect, allowH2: true });

@@ -6,6 +6,7 @@ import {
   type OutgoingHttpHeaders,
 } from 'node:http2';
 import { type Dispatcher, errors } from 'undici';
+import { type Flow, pump } from '../pump.ts';
 
 type Content = Buffer | AsyncIterable<Buffer> | null;
 
@@ -70,9 +71,7 @@ export function sendHttp2(
     }
     clearTimeout(timer);
     const fields = Object.entries(headers).filter(([name]) => !name.startsWith(':'));
-    controller.rawHeaders = fields.flatMap(([name, value = '']) =>
-      [value].flat().flatMap((line) => [Buffer.from(name), Buffer.from(line, 'latin1')]),
-    );
+    controller.rawHeaders = fields.flatMap(([name, value = '']) => [value].flat().flatMap((line) => [name, line]));
     handler.onResponseStart?.(controller, status, Object.fromEntries(fields));
   }
 
@@ -134,7 +133,12 @@ export function sendHttp2(
   }
   follow(stream);
   if (body === null) expectHead();
-  else upload(body, stream, expectHead, () => clearTimeout(timer)).then(expectHead, fail);
+  else upload(body, stream, { stalled: expectHead, flows: () => clearTimeout(timer) }).then(expectHead, fail);
+}
+
+async function upload(body: Buffer | AsyncIterable<Buffer>, stream: ClientHttp2Stream, flow: Flow): Promise<void> {
+  if (Buffer.isBuffer(body)) stream.end(body);
+  else if (await pump(body, stream, flow)) stream.end();
 }
 
 /**
@@ -150,39 +154,6 @@ function watchEnd(stream: ClientHttp2Stream): () => boolean {
     return push(chunk, encoding);
   };
   return () => whole;
-}
-
-/** @param stalled the upstream takes no more for now; `flows`: it does again */
-async function upload(
-  body: Buffer | AsyncIterable<Buffer>,
-  stream: ClientHttp2Stream,
-  stalled: () => void,
-  flows: () => void,
-): Promise<void> {
-  if (Buffer.isBuffer(body)) {
-    stream.end(body);
-    return;
-  }
-  for await (const chunk of body) {
-    if (stream.destroyed || stream.closed) return;
-    if (stream.write(chunk)) continue;
-    stalled();
-    await drained(stream);
-    flows();
-  }
-  stream.end();
-}
-
-function drained(stream: ClientHttp2Stream): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      stream.off('drain', done);
-      stream.off('close', done);
-      resolve();
-    };
-    stream.on('drain', done);
-    stream.on('close', done);
-  });
 }
 
 /** Each header is one field, but the lines of `cookie` (RFC 9113 section 8.2.3). `Host` is `:authority`. */

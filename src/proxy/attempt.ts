@@ -44,7 +44,6 @@ const LENGTH: ReadonlySet<string> = new Set(['content-length']);
 const NONCE: ReadonlySet<string> = new Set(['dpop-nonce']);
 
 const NO_CONTENT = 204;
-const NOT_MODIFIED = 304;
 
 /** One attempt: its answer is relayed, or leads to the next. */
 export function attemptHandler(passage: Passage, route: Route, events: AttemptEvents): Dispatcher.DispatchHandler {
@@ -59,7 +58,7 @@ export function attemptHandler(passage: Passage, route: Route, events: AttemptEv
   let ended = false;
 
   function begin(controller: Dispatcher.DispatchController, status: number): void {
-    let given = callerHeaders((controller.rawHeaders ?? []) as Buffer[]);
+    let given = callerHeaders((controller.rawHeaders ?? []) as string[]);
     if (status === NO_CONTENT) given = without(given, LENGTH);
     if (onNonce !== undefined) given = without(given, NONCE);
     const headers = turnHeaders(given, passage, route);
@@ -109,7 +108,7 @@ export function attemptHandler(passage: Passage, route: Route, events: AttemptEv
     },
     onRequestUpgrade(controller, _status, headers, socket) {
       passage.abort = undefined;
-      switched?.(headers.upgrade?.toString(), callerHeaders((controller.rawHeaders ?? []) as Buffer[]), socket);
+      switched?.(headers.upgrade?.toString(), callerHeaders((controller.rawHeaders ?? []) as string[]), socket);
     },
     onResponseStart(controller, status, headers) {
       if (status < 200) return;
@@ -154,8 +153,6 @@ export function attemptHandler(passage: Passage, route: Route, events: AttemptEv
       if (state === 'waiting') failure = error;
       if (state !== 'relaying') return;
       if (relay === undefined) answered(upstreamError(error, route.name));
-      // undici misses the body that a Content-Length speaks of, which here is none to wait for (RFC 9112 section 6.3).
-      else if (relay.status === NO_CONTENT || relay.status === NOT_MODIFIED) relay.end();
       else relay.fail();
     },
   };

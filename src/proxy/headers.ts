@@ -77,14 +77,14 @@ export function upstreamHeaders(raw: RawHeaders, rules: RequestHeaderRules): str
 
 /**
  * The headers of an answer as the caller gets them.
- * @param raw as undici gives them
+ * @param raw as the upstream has sent them
  */
-export function callerHeaders(raw: readonly Buffer[]): string[] {
+export function callerHeaders(raw: RawHeaders): string[] {
   const headers: string[] = [];
   let listed: ReadonlySet<string> | undefined;
   for (let i = 0; i < raw.length; i += 2) {
-    const name = (raw[i] as Buffer).toString('latin1');
-    const value = (raw[i + 1] as Buffer).toString('latin1');
+    const name = raw[i] as string;
+    const value = raw[i + 1] as string;
     const key = name.toLowerCase();
     if (key === 'connection') listed = connectionOptions([value], listed);
     if (!HOP_BY_HOP.has(key)) headers.push(name, value);

@@ -53,7 +53,7 @@ export function boundedRequest(
 
     // The handler of `request` makes a stream of each answer, which costs more than all that is read from it.
     dispatcher.dispatch(
-      { origin, path: pathname + search, method, headers, body: body ?? null },
+      { origin, path: pathname + search, method, headers, body: body === undefined ? null : Buffer.from(body) },
       {
         onRequestStart(started) {
           controller = started;

@@ -8,6 +8,8 @@ export interface SlowTls {
   url: string;
   /** For the next connections, one each; after them none waits. */
   delaysMs: number[];
+  /** As many connections are closed as soon as they are made. */
+  closedAtOnce: number;
   close(): Promise<void>;
 }
 
@@ -20,6 +22,11 @@ export async function startSlowTls(port: number, { key, cert }: Certificate): Pr
     socket.once('close', () => sockets.delete(socket));
   };
   const tls = createTlsServer({ key, cert }, (near) => {
+    if (slow.closedAtOnce > 0) {
+      slow.closedAtOnce -= 1;
+      near.end();
+      return;
+    }
     const far = connect(port, '127.0.0.1');
     keep(near);
     keep(far);
@@ -36,6 +43,7 @@ export async function startSlowTls(port: number, { key, cert }: Certificate): Pr
   const slow: SlowTls = {
     url: `https://localhost:${address.port}`,
     delaysMs: [],
+    closedAtOnce: 0,
     close: () => {
       const closed = closeServer(server);
       for (const socket of sockets) socket.destroy();

@@ -3,7 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { constants, type Http2ServerResponse } from 'node:http2';
 import { test } from 'node:test';
 import { createServer } from 'node:tls';
-import { Agent } from 'undici';
+import { Http1Dispatcher } from '../../src/http1/dispatcher.ts';
 import { Http2Dispatcher } from '../../src/http2/dispatcher.ts';
 import { startTestApp } from '../harness/app.ts';
 import { eventually, soon } from '../harness/eventually.ts';
@@ -77,7 +77,7 @@ test('however many requests are given up before there is a connection, the next 
     stream.reset(0);
   });
   t.after(upstream.close);
-  const dispatcher = new Http2Dispatcher({ connect: { ca: authority.cert, timeout: 5000 } }, new Agent());
+  const dispatcher = new Http2Dispatcher({ connect: { ca: authority.cert, timeout: 5000 } }, new Http1Dispatcher({}));
   t.after(() => dispatcher.destroy());
   const request = { origin: upstream.url, path: '/', method: 'GET' } as const;
   let givenUp = 0;
@@ -164,7 +164,10 @@ test('connecting may take as long as it takes, where the config says so', async 
 test('a connection on which a ping is not answered is dead, and what is under way breaks off', async (t) => {
   const silent = await startRawHttp2(authority.issueServer(), () => {});
   t.after(silent.close);
-  const dispatcher = new Http2Dispatcher({ connect: { ca: authority.cert, timeout: 5000 }, pingMs: 50 }, new Agent());
+  const dispatcher = new Http2Dispatcher(
+    { connect: { ca: authority.cert, timeout: 5000 }, pingMs: 50 },
+    new Http1Dispatcher({}),
+  );
   t.after(() => dispatcher.destroy());
   const ended = new Promise<Error>((resolve, reject) => {
     dispatcher.dispatch(

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { constants } from 'node:http2';
 import { test } from 'node:test';
-import { Agent } from 'undici';
+import { Http1Dispatcher } from '../../src/http1/dispatcher.ts';
 import { Http2Dispatcher } from '../../src/http2/dispatcher.ts';
 import { soon } from '../harness/eventually.ts';
 import { authority } from '../harness/http2-gateway.ts';
@@ -23,7 +23,7 @@ for (const name of ['NO_ERROR', 'INTERNAL_ERROR', 'REFUSED_STREAM', 'CANCEL'] as
       }, 20);
     });
     t.after(upstream.close);
-    const dispatcher = new Http2Dispatcher({ connect: { ca: authority.cert, timeout: 1000 } }, new Agent());
+    const dispatcher = new Http2Dispatcher({ connect: { ca: authority.cert, timeout: 1000 } }, new Http1Dispatcher({}));
     t.after(() => dispatcher.destroy());
     const told = await soon(
       'what comes of it',

@@ -27,18 +27,18 @@ async function startSlow(t: TestContext, handler: UpstreamHandler = echo, keys: 
     },
   });
   const { app, authorizationServer, upstream, config, authorization } = gateway;
-  const slow = await behindSlowTls(t, upstream.port);
-  app.reloadTo({ ...config, routes: config.routes.map((route) => ({ ...route, ...slow.keys, ...keys })) });
+  const { slow, behind } = await behindSlowTls(t, upstream.port);
+  app.reloadTo({ ...config, routes: config.routes.map((route) => ({ ...route, ...behind, ...keys })) });
   authorizationServer.mood = SHORT;
   const send = () => call(`${app.url}/github`, { headers: { authorization }, body: 'hello' });
-  return { ...gateway, arrivals, delaysMs: slow.delaysMs, send };
+  return { ...gateway, arrivals, slow, delaysMs: slow.delaysMs, send };
 }
 
 async function behindSlowTls(t: TestContext, port: number) {
   const slow = await startSlowTls(port, authority.issueServer());
   t.after(slow.close);
   const ca = folderOf(t).write('ca.pem', authority.cert);
-  return { delaysMs: slow.delaysMs, keys: { upstream: slow.url, tls: { ca: { file: ca } } } };
+  return { slow, behind: { upstream: slow.url, tls: { ca: { file: ca } } } };
 }
 
 test('a token whose end passes while the connection is made is not sent: another one is', async (t) => {
@@ -53,8 +53,10 @@ test('a token whose end passes while the connection is made is not sent: another
 });
 
 test('where connecting always takes longer than a token lives nothing is sent, and the caller is told', async (t) => {
-  const { send, delaysMs, arrivals, app } = await startSlow(t);
-  delaysMs.push(LONGER_MS, LONGER_MS);
+  const { send, slow, arrivals, app } = await startSlow(t);
+  slow.delaysMs.push(LONGER_MS, LONGER_MS);
+  // The second attempt would go out on the connection that the first has waited for.
+  slow.closedAtOnce = 1;
   assertProblem(await send(), 'ERR_UPSTREAM_UNREACHABLE');
   assert.equal(arrivals.length, 0);
   assert.match(JSON.stringify(app.logs), /connecting to the upstream took longer than a token lives/);
@@ -103,8 +105,8 @@ test('nor one with more scopes that ends while the second attempt connects', asy
 test('nor one of a WebSocket handshake', async (t) => {
   const backend = await startWebSocketServer();
   t.after(backend.close);
-  const slow = await behindSlowTls(t, backend.port);
-  const { app, authorization, authorizationServer } = await startGateway(t, { route: slow.keys });
+  const { slow, behind } = await behindSlowTls(t, backend.port);
+  const { app, authorization, authorizationServer } = await startGateway(t, { route: behind });
   authorizationServer.mood = SHORT;
   slow.delaysMs.push(LONGER_MS);
   const socket = new WebSocket(`${app.url.replace('http', 'ws')}/github`, { headers: { authorization } });

@@ -3,11 +3,11 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import type { Agent } from 'undici';
 import type { TlsFiles } from '../../src/config/config.ts';
 import { createDispatchers, type Dispatchers } from '../../src/dispatchers.ts';
 import { CambistError } from '../../src/errors.ts';
 import { type Certificate, createCertificateAuthority } from '../harness/certificates.ts';
+import { dispatched } from '../harness/dispatched.ts';
 import { eventually, soon } from '../harness/eventually.ts';
 import { startFakeUpstream } from '../harness/fake-upstream.ts';
 import { eventStream } from '../harness/upstream-handlers.ts';
@@ -143,38 +143,42 @@ async function startRotation(t: TestContext) {
   t.after(upstream.close);
   const { dispatchers } = dispatchersOf(t);
   const tls = await tlsFiles(t, { ca: authority.cert });
-  const before = (await dispatchers.for(peer(tls))) as Agent;
-  const { body } = await before.request({ origin: upstream.url, path: '/', method: 'GET' });
+  const before = await dispatchers.for(peer(tls));
+  const old = await dispatched(before, { origin: upstream.url, path: '/' });
   const rotate = async () => {
     await writeFile(tls.ca ?? '', `${createCertificateAuthority('another CA').cert}${authority.cert}`);
     dispatchers.rereadTls();
-    return (await dispatchers.for(peer(tls))) as Agent;
+    return dispatchers.for(peer(tls));
   };
-  return { stream, upstream, before, body, rotate };
+  return { stream, upstream, before, old, rotate };
 }
 
+const CLOSED = { code: 'UND_ERR_CLOSED' };
+
 test('a pool whose TLS files changed takes no new request, and streams on it go on to their end', async (t) => {
-  const { stream, upstream, before, body, rotate } = await startRotation(t);
+  const { stream, upstream, before, old, rotate } = await startRotation(t);
   const after = await rotate();
   assert.notEqual(after, before);
-  assert.deepEqual([before.closed, before.destroyed, after.closed], [true, false, false]);
-  const other = await after.request({ origin: upstream.url, path: '/', method: 'GET' });
+  await assert.rejects(dispatched(before, { origin: upstream.url, path: '/' }), CLOSED);
+  const other = await dispatched(after, { origin: upstream.url, path: '/' });
   stream.emit('still here');
   stream.end();
-  assert.equal(await soon('the old stream', body.text()), 'data: still here\n\n');
-  assert.equal(await soon('the new stream', other.body.text()), 'data: still here\n\n');
-  await eventually('the old pool has gone', () => before.destroyed);
+  assert.equal(await soon('the old stream', old.text()), 'data: still here\n\n');
+  assert.equal(await soon('the new stream', other.text()), 'data: still here\n\n');
+  await eventually('the old connection has gone', () => upstream.requests[0]?.message.socket.destroyed === true);
+  assert.equal(upstream.requests[1]?.message.socket.destroyed, false);
 });
 
 test('a pool that nobody has asked for since the last change closes with the next, and its keys go', async (t) => {
   const { dispatchers } = dispatchersOf(t);
-  const gone = (await dispatchers.for(peer(await tlsFiles(t, { ca: authority.cert })))) as Agent;
+  const gone = await dispatchers.for(peer(await tlsFiles(t, { ca: authority.cert })));
   const stays = peer(await tlsFiles(t, { ca: createCertificateAuthority().cert }));
   const kept = await dispatchers.for(stays);
   for (let i = 0; i < 2; i += 1) {
     dispatchers.rereadTls();
     assert.equal(await dispatchers.for(stays), kept);
   }
-  await eventually('it is closed', () => gone.closed);
-  assert.equal((kept as Agent).closed, false);
+  const nowhere = { origin: 'https://127.0.0.1:9', path: '/' };
+  await assert.rejects(dispatched(gone, nowhere), CLOSED);
+  await assert.rejects(dispatched(kept, nowhere), { code: 'ECONNREFUSED' });
 });

@@ -70,11 +70,18 @@ test('a contradiction in the framing of an answer never reaches the caller', asy
       'a switch that nobody asked for',
       'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nhi',
     ],
-    ['a go-ahead that nobody waits for', 'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'],
   ] as const) {
     const text = await rawAnswer(t, bytes);
     assert.match(text, /^HTTP\/1\.1 502 [\s\S]*ERR_UPSTREAM_UNREACHABLE/, what);
     assert.doesNotMatch(text, /X-Injected/, what);
+  }
+});
+
+test('what comes before the answer and is none goes no further, whether somebody waits for it or not', async (t) => {
+  for (const early of ['100 Continue', '102 Processing', '103 Early Hints\r\nLink: </x>; rel=preload']) {
+    const text = await rawAnswer(t, `HTTP/1.1 ${early}\r\n\r\n${OK}Content-Length: 2\r\n\r\nhi`);
+    assert.match(text, /^HTTP\/1\.1 200 OK\r\n[\s\S]*\r\n\r\nhi$/, early);
+    assert.doesNotMatch(text, /preload/);
   }
 });
 

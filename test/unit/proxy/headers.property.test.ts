@@ -85,7 +85,7 @@ test('whatever else a caller sends goes upstream in order, unless Connection lis
 test('whatever an upstream sends, nothing of its hop reaches the caller', () => {
   fc.assert(
     fc.property(rawHeaders, (raw) => {
-      const headers = callerHeaders(raw.map((part) => Buffer.from(part, 'latin1')));
+      const headers = callerHeaders(raw);
       const names = headers.filter((_, i) => i % 2 === 0).map((header) => header.toLowerCase());
       for (const gone of HOP_BY_HOP) assert.ok(!names.includes(gone), gone);
     }),

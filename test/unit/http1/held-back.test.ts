@@ -4,9 +4,9 @@ import { createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Dispatcher } from 'undici';
-import { createHttp1Agent } from '../../src/http1-agent.ts';
-import { soon } from '../harness/eventually.ts';
-import { closeServer, listen } from '../harness/http-server.ts';
+import { Http1Dispatcher } from '../../../src/http1/dispatcher.ts';
+import { soon } from '../../harness/eventually.ts';
+import { closeServer, listen } from '../../harness/http-server.ts';
 
 /** What became of an answer: its body, and how it ended. */
 type Got = [body: string, end: 'whole' | 'broken'];
@@ -24,8 +24,8 @@ async function holdBack(t: TestContext, head: string, body: string, last: (socke
   });
   const { port } = await listen(server);
   t.after(() => closeServer(server));
-  const agent = createHttp1Agent({ connect: {}, headersTimeout: 0, bodyTimeout: 0 });
-  t.after(() => agent.destroy());
+  const dispatcher = new Http1Dispatcher({});
+  t.after(() => dispatcher.destroy());
   let text = '';
   const got = new Promise<Got>((resolve) => {
     const handler: Dispatcher.DispatchHandler = {
@@ -41,7 +41,7 @@ async function holdBack(t: TestContext, head: string, body: string, last: (socke
       onResponseEnd: () => resolve([text, 'whole']),
       onResponseError: () => resolve([text, 'broken']),
     };
-    agent.dispatch({ origin: `http://127.0.0.1:${port}`, path: '/', method: 'GET' }, handler);
+    dispatcher.dispatch({ origin: `http://127.0.0.1:${port}`, path: '/', method: 'GET' }, handler);
   });
   return soon('the end of the answer', got);
 }
@@ -81,10 +81,10 @@ test('an answer without a length whose connection breaks off is broken, held bac
   });
   const { port } = await listen(server);
   t.after(() => closeServer(server));
-  const agent = createHttp1Agent({ connect: {}, headersTimeout: 0, bodyTimeout: 0 });
-  t.after(() => agent.destroy());
+  const dispatcher = new Http1Dispatcher({});
+  t.after(() => dispatcher.destroy());
   const ended = new Promise<string>((resolve) => {
-    agent.dispatch(
+    dispatcher.dispatch(
       { origin: `http://127.0.0.1:${port}`, path: '/', method: 'GET' },
       { onRequestStart() {}, onResponseEnd: () => resolve('whole'), onResponseError: () => resolve('broken') },
     );
@@ -92,7 +92,7 @@ test('an answer without a length whose connection breaks off is broken, held bac
   assert.equal(await soon('the end of the answer', ended), 'broken');
 });
 
-test('whoever installs cambist gets the release of undici whose inner parts it was tried with', () => {
+test('whoever installs cambist gets the release of undici whose parser it was tried with', () => {
   const { version } = JSON.parse(readFileSync('node_modules/undici/package.json', 'utf8'));
   assert.equal(JSON.parse(readFileSync('package.json', 'utf8')).dependencies.undici, version);
 });

@@ -1,0 +1,145 @@
+import { errors } from 'undici';
+import { CODES, createLlhttp } from './llhttp.ts';
+
+/** What comes after the head of an answer. */
+export type Following = 'body' | 'nothing' | 'another protocol';
+
+/** Who is told of an answer as it is read. What it throws ends the reading. */
+export interface AnswerReader {
+  /** The first byte of an answer is there. @returns is one expected? */
+  begins(): boolean;
+  /** @param headers names and values in turn, a character for each byte */
+  head(status: number, headers: string[], keepsAlive: boolean): Following;
+  /** @param bytes a part of the chunk that is read */
+  body(bytes: Buffer): void;
+  ends(): void;
+}
+
+/** Reads the answers of one connection, one after the other. None of this may be called while the reader is told something, but `hold`. */
+export interface AnswerParser {
+  /**
+   * Reads what has come, up to where it is held back or another protocol begins.
+   * @returns how many bytes it has read
+   * @throws {errors.HTTPParserError} where that is no answer, or none is expected
+   * @throws {errors.HeadersOverflowError}
+   */
+  read(chunk: Buffer): number;
+  /** Nothing more comes: an answer without a length ends here. */
+  finish(): void;
+  /** Nothing is read beyond what the reader is told of, until `release`. */
+  hold(): void;
+  release(): void;
+  /** It is of no use from then on. */
+  free(): void;
+}
+
+/** So much of a head is decoded at once. Pieces of it hold all of it in memory, as long as they are there themselves. */
+const TEXT_BYTES = 2048;
+
+const NO_BYTES = Buffer.alloc(0);
+
+/** @param maxHeadBytes most that reason, names and values of a head may be, or those of a trailer section */
+export function createAnswerParser(reader: AnswerReader, maxHeadBytes: number): AnswerParser {
+  let chunk: Buffer = NO_BYTES;
+  let text = '';
+  let textStart = 0;
+  /** A name more than there are values where a value is still to come. */
+  let headers: string[] = [];
+  let headBytes = 0;
+  let isHeld = false;
+  let failure: unknown;
+
+  function decode(start: number, length: number): string {
+    if (start < textStart || start + length > textStart + text.length) {
+      textStart = start;
+      text = chunk.toString('latin1', start, start + Math.max(length, TEXT_BYTES));
+    }
+    return text.slice(start - textStart, start - textStart + length);
+  }
+
+  function count(length: number): number {
+    headBytes += length;
+    return headBytes > maxHeadBytes ? refuse(new errors.HeadersOverflowError()) : CODES.ok;
+  }
+
+  /** No exception may pass through llhttp. */
+  function refuse(error: unknown): number {
+    failure = error;
+    return CODES.refused;
+  }
+
+  const llhttp = createLlhttp({
+    begin: () => (reader.begins() ? CODES.ok : CODES.refused),
+    reason: count,
+    name(start, length) {
+      const name = decode(start, length);
+      if (headers.length % 2 === 0) headers.push(name);
+      else headers[headers.length - 1] += name;
+      return count(length);
+    },
+    value(start, length) {
+      const value = decode(start, length);
+      if (headers.length % 2 === 1) headers.push(value);
+      else headers[headers.length - 1] += value;
+      return count(length);
+    },
+    head(status, keepsAlive) {
+      const read = headers;
+      headers = [];
+      headBytes = 0;
+      try {
+        const following = reader.head(status, read, keepsAlive);
+        if (following === 'nothing') return CODES.noBody;
+        if (following === 'another protocol') return CODES.otherProtocol;
+      } catch (error) {
+        return refuse(error);
+      }
+      return isHeld ? CODES.paused : CODES.ok;
+    },
+    body(start, length) {
+      // As it goes on, of a body without a length.
+      if (length === 0) return CODES.ok;
+      try {
+        reader.body(chunk.subarray(start, start + length));
+      } catch (error) {
+        return refuse(error);
+      }
+      return isHeld ? CODES.paused : CODES.ok;
+    },
+    end() {
+      // Those of a trailer section go no further.
+      headers = [];
+      headBytes = 0;
+      try {
+        reader.ends();
+      } catch (error) {
+        return refuse(error);
+      }
+      return CODES.ok;
+    },
+  });
+
+  return {
+    read(bytes) {
+      chunk = bytes;
+      text = '';
+      const { code, end } = llhttp.execute(bytes);
+      chunk = NO_BYTES;
+      text = '';
+      if (code === CODES.ok || code === CODES.paused || code === CODES.pausedUpgrade) return end;
+      throw (
+        failure ??
+        new errors.HTTPParserError('what the upstream has sent is no answer of HTTP/1.1, or was not asked for')
+      );
+    },
+    finish: llhttp.finish,
+    hold() {
+      isHeld = true;
+    },
+    release() {
+      isHeld = false;
+      llhttp.resume();
+    },
+    free: llhttp.free,
+  };
+}

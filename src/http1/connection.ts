@@ -1,0 +1,225 @@
+import type { Socket } from 'node:net';
+import { errors } from 'undici';
+import { type AnswerReader, createAnswerParser } from './answer-parser.ts';
+import { keepAliveMs } from './keep-alive.ts';
+import { type Content, type RequestHead, requestHead } from './request-head.ts';
+import { sendRequest } from './send-request.ts';
+import type { UpstreamRequest } from './upstream-request.ts';
+
+/** One connection to an upstream. It carries one request at a time. */
+export interface Connection {
+  /** Sends a request. @returns false where that ended before its first byte went out: the connection is free as it was */
+  carry(request: UpstreamRequest): boolean;
+  /** Takes what was read from the socket, which may be overwritten afterwards. */
+  read(bytes: Buffer): void;
+  isOpen(): boolean;
+  /** Breaks off what it carries. */
+  destroy(error: Error): void;
+}
+
+export interface ConnectionEvents {
+  /**
+   * It may carry another request, once all that has come by now was read: nobody has asked for that.
+   * @param idleMs how long the upstream waits for one
+   */
+  readonly onFree: (idleMs: number) => void;
+  /** It carries nothing any more, and never will. Called once. */
+  readonly onClose: () => void;
+}
+
+/** Largest head that is read of an answer. */
+const MAX_HEAD_BYTES = 64 * 1024;
+
+const SWITCHING_PROTOCOLS = 101;
+
+const NO_BYTES = Buffer.alloc(0);
+
+/**
+ * @param socket is connected. One that reads into memory of its user's does not emit `data`: `read` is then called in its place
+ * @param host of the origin, as in `mcp.example.com:8443`
+ * @see RFC 9112
+ */
+export function createConnection(socket: Socket, host: string, { onFree, onClose }: ConnectionEvents): Connection {
+  /** The one that it carries. */
+  let request: UpstreamRequest | undefined;
+  let isSent = true;
+  /** The head of its answer was read. */
+  let isAnswered = false;
+  let keepsAlive = false;
+  let idleMs = 0;
+  let headTimer: NodeJS.Timeout | undefined;
+  let isHeld = false;
+  /** What has come meanwhile, and was that all? */
+  let held: Buffer = NO_BYTES;
+  let hasEnded = false;
+  /** The head by which the upstream has taken another protocol. */
+  let switched: string[] | undefined;
+
+  const reader: AnswerReader = {
+    begins: () => request !== undefined,
+    head(status, headers, keeps) {
+      const asked = carried();
+      if (status === SWITCHING_PROTOCOLS) {
+        if (!asked.options.upgrade) throw new errors.SocketError('the upstream has taken another protocol, unasked');
+        switched = headers;
+        return 'another protocol';
+      }
+      // Not the answer yet, whether somebody waits for it or not (RFC 9110 section 15.2).
+      if (status < 200) return 'nothing';
+      clearTimeout(headTimer);
+      isAnswered = true;
+      idleMs = keepAliveMs(headers);
+      keepsAlive = keeps && idleMs > 0;
+      asked.answer(status, headers);
+      carried();
+      return asked.options.method === 'HEAD' ? 'nothing' : 'body';
+    },
+    body(bytes) {
+      carried().data(Buffer.from(bytes));
+      carried();
+    },
+    ends() {
+      if (isAnswered) end(carried());
+    },
+  };
+  const parser = createAnswerParser(reader, MAX_HEAD_BYTES);
+
+  /** @throws where its handler has given it up, so that no more is read */
+  function carried(): UpstreamRequest {
+    if (request === undefined) throw new errors.RequestAbortedError();
+    return request;
+  }
+
+  function read(bytes: Buffer): void {
+    if (isHeld) {
+      held = Buffer.concat([held, bytes]);
+      return;
+    }
+    try {
+      const length = parser.read(bytes);
+      if (switched !== undefined) handOver(switched, Buffer.from(bytes.subarray(length)));
+      else if (length < bytes.length) held = Buffer.from(bytes.subarray(length));
+    } catch (error) {
+      // What came before it goes on first: `fail` hears of it by the socket.
+      socket.destroy(error as Error);
+    }
+  }
+
+  function end(answered: UpstreamRequest): void {
+    request = undefined;
+    if (isHeld) goOn();
+    const isFree = keepsAlive && isSent && socket.writableLength === 0;
+    if (!isFree) socket.destroy();
+    answered.end();
+    if (isFree) onFree(idleMs);
+  }
+
+  /** Nothing more comes, and an answer without a length ends with that. */
+  function finish(): void {
+    if (isHeld) {
+      hasEnded = true;
+      return;
+    }
+    parser.finish();
+    fail(new errors.SocketError('the upstream has closed the connection'));
+  }
+
+  function fail(error: Error): void {
+    clearTimeout(headTimer);
+    const failed = request;
+    request = undefined;
+    socket.destroy();
+    failed?.fail(error);
+  }
+
+  function close(): void {
+    fail(new errors.SocketError('the connection has ended'));
+    parser.free();
+    onClose();
+  }
+
+  function handOver(headers: string[], rest: Buffer): void {
+    const asked = carried();
+    clearTimeout(headTimer);
+    request = undefined;
+    socket.pause();
+    socket.off('data', read).off('end', finish).off('error', fail).off('close', close);
+    if (rest.length > 0) socket.unshift(rest);
+    parser.free();
+    onClose();
+    asked.switchProtocol(headers, socket);
+  }
+
+  function goOn(): void {
+    isHeld = false;
+    parser.release();
+    socket.resume();
+  }
+
+  /** What the handler of a request may do to it. */
+  const carrier = {
+    hold(): void {
+      isHeld = true;
+      parser.hold();
+      socket.pause();
+    },
+    release(): void {
+      // Whoever wants more may just be told something, by this parser or another.
+      process.nextTick(() => {
+        if (!isHeld || request?.paused !== false) return;
+        const bytes = held;
+        held = NO_BYTES;
+        goOn();
+        read(bytes);
+        if (hasEnded) finish();
+      });
+    },
+    breakOff(): void {
+      clearTimeout(headTimer);
+      request = undefined;
+      socket.destroy();
+    },
+  };
+
+  function expectHead(asked: UpstreamRequest): void {
+    const { headersTimeout } = asked.options;
+    if (!headersTimeout || isAnswered || request !== asked) return;
+    headTimer = setTimeout(() => fail(new errors.HeadersTimeoutError()), headersTimeout);
+  }
+
+  function send(asked: UpstreamRequest, head: RequestHead): void {
+    const content = (asked.options.body ?? null) as Content;
+    const flow = { stalled: () => expectHead(asked), flows: () => clearTimeout(headTimer) };
+    const sending = sendRequest(socket, head, content, flow);
+    if (sending === undefined) {
+      expectHead(asked);
+      return;
+    }
+    isSent = false;
+    sending.then(() => {
+      isSent = true;
+      expectHead(asked);
+    }, fail);
+  }
+
+  socket.on('data', read).on('end', finish).on('error', fail).on('close', close);
+
+  return {
+    carry(next) {
+      try {
+        const head = requestHead(next.options, host);
+        if (!next.start(carrier)) return false;
+        request = next;
+        isAnswered = false;
+        send(next, head);
+      } catch (error) {
+        next.fail(error as Error);
+        return false;
+      }
+      return true;
+    },
+    read,
+    isOpen: () => !socket.destroyed && !socket.readableEnded,
+    destroy: fail,
+  };
+}

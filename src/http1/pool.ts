@@ -1,0 +1,177 @@
+import type { Socket } from 'node:net';
+import { type Dispatcher, errors } from 'undici';
+import { type Connection, createConnection } from './connection.ts';
+import { createFreeConnections } from './free-connections.ts';
+import { type Open, readFrom, type Sockets } from './sockets.ts';
+import { UpstreamRequest } from './upstream-request.ts';
+
+/** The connections to one origin: as many as there are requests at once. */
+export interface Http1Pool {
+  /** Sends a request on a free connection, or on a new one. */
+  dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void;
+  /** Lets what is under way end; settles when all connections are closed. */
+  close(): Promise<void>;
+  /** Breaks off what is under way. */
+  destroy(): void;
+}
+
+export interface Http1PoolOptions {
+  readonly sockets: Sockets;
+  /** A connection could not be opened. */
+  readonly onConnectionError: (error: Error) => void;
+  /** There is neither a request nor a connection any more. */
+  readonly onEmpty: () => void;
+}
+
+/** How long a connection is kept that nobody has waited for after all. */
+const UNUSED_MS = 4_000;
+
+/** A request that goes out on the next connection there is. */
+interface Waiting {
+  readonly request: UpstreamRequest;
+  /** One is being opened for it. */
+  isOpening: boolean;
+}
+
+export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmpty }: Http1PoolOptions): Http1Pool {
+  const connections = new Set<Connection>();
+  const free = createFreeConnections();
+  /** Free from the next turn of the event loop on. */
+  const freed: { connection: Connection; idleMs: number }[] = [];
+  const waiting: Waiting[] = [];
+  let opening = 0;
+  let isScheduled = false;
+  /** No connection is kept any longer. */
+  let isClosing = false;
+  let destroyed: Error | undefined;
+  let onClosed: (() => void) | undefined;
+
+  /**
+   * Requests go out when all was read that has come in this turn of the event loop. What an upstream sends on a free connection,
+   * which nobody has asked for, has ended the connection by then: it would be taken for the answer to the next request.
+   */
+  function schedule(): void {
+    if (isScheduled) return;
+    isScheduled = true;
+    setImmediate(serve);
+  }
+
+  function serve(): void {
+    isScheduled = false;
+    const nowMs = performance.now();
+    while (waiting.length > 0) {
+      const connection = free.take(nowMs);
+      if (connection === undefined) break;
+      use(connection);
+    }
+    for (const each of waiting) if (!each.isOpening) openFor(each);
+    for (const { connection, idleMs } of freed.splice(0)) keep(connection, nowMs + idleMs);
+  }
+
+  /** For the first that waits, and still wants to go out. */
+  function use(connection: Connection): void {
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+      if (connection.carry(next.request)) return;
+    }
+    keep(connection, performance.now() + UNUSED_MS);
+  }
+
+  function keep(connection: Connection, untilMs: number): void {
+    if (isClosing) connection.destroy(new errors.ClientClosedError());
+    else free.keep(connection, untilMs);
+  }
+
+  function openFor(first: Waiting): void {
+    first.isOpening = true;
+    open(sockets.open, (error, socket) => {
+      const place = waiting.indexOf(first);
+      if (place !== -1) waiting.splice(place, 1);
+      if (socket === null) {
+        if (place !== -1) first.request.fail(error);
+        return;
+      }
+      const connection = add(socket, (idleMs) => {
+        freed.push({ connection, idleMs });
+        schedule();
+      });
+      readFrom(socket, connection.read);
+      // It may have gone out on another, and this one serves whoever waits now.
+      if (place !== -1) waiting.unshift(first);
+      use(connection);
+    });
+  }
+
+  /** For a request by which the connection may become one of another protocol. */
+  function openAlone(request: UpstreamRequest): void {
+    open(sockets.openStream, (error, socket) => {
+      if (socket === null) {
+        request.fail(error);
+        return;
+      }
+      const over = (): void => connection.destroy(new errors.InformationalError('the connection was for one request'));
+      const connection = add(socket, over);
+      if (!connection.carry(request)) over();
+    });
+  }
+
+  function open(opener: Open, opened: (...result: [Error, null] | [null, Socket]) => void): void {
+    opening += 1;
+    opener(origin, (error, socket) => {
+      opening -= 1;
+      if (error !== null) {
+        onConnectionError(error);
+        opened(error, null);
+      } else if (destroyed !== undefined) {
+        socket.destroy();
+        opened(destroyed, null);
+      } else {
+        opened(null, socket);
+      }
+      lookIfEmpty();
+    });
+  }
+
+  function add(socket: Socket, onFree: (idleMs: number) => void): Connection {
+    const connection = createConnection(socket, origin.host, {
+      onFree,
+      onClose() {
+        connections.delete(connection);
+        lookIfEmpty();
+      },
+    });
+    connections.add(connection);
+    return connection;
+  }
+
+  function lookIfEmpty(): void {
+    if (connections.size + waiting.length + opening > 0) return;
+    onEmpty();
+    onClosed?.();
+  }
+
+  return {
+    dispatch(options, handler) {
+      const request = new UpstreamRequest(options, handler);
+      if (options.upgrade) {
+        openAlone(request);
+        return;
+      }
+      waiting.push({ request, isOpening: false });
+      schedule();
+    },
+    close() {
+      isClosing = true;
+      free.closeAll();
+      return new Promise((resolve) => {
+        onClosed = resolve;
+        lookIfEmpty();
+      });
+    },
+    destroy() {
+      const reason = new errors.ClientDestroyedError();
+      destroyed = reason;
+      for (const { request } of waiting.splice(0)) request.fail(reason);
+      for (const connection of connections) connection.destroy(reason);
+    },
+  };
+}

@@ -1,0 +1,56 @@
+import type { Socket } from 'node:net';
+import { errors } from 'undici';
+import { type Flow, pump } from '../pump.ts';
+import type { Content, RequestHead } from './request-head.ts';
+
+/**
+ * Writes a request, and its content no faster than the upstream takes it.
+ * @returns undefined where all of it was handed to the socket at once; else it settles when it was
+ * @throws {errors.RequestContentLengthMismatchError} there is more or less than the head has announced
+ * @see RFC 9112 section 7.1
+ */
+export function sendRequest(
+  socket: Socket,
+  { text, length }: RequestHead,
+  content: Content,
+  flow: Flow,
+): Promise<void> | undefined {
+  if (content === null) {
+    socket.write(text, 'latin1');
+    return;
+  }
+  if (Buffer.isBuffer(content)) {
+    // One packet, and one system call.
+    socket.cork();
+    socket.write(text, 'latin1');
+    socket.write(content);
+    socket.uncork();
+    return;
+  }
+  socket.write(text, 'latin1');
+  return length === undefined ? sendChunks(socket, content, flow) : sendLength(socket, content, length, flow);
+}
+
+async function sendLength(socket: Socket, content: AsyncIterable<Buffer>, length: number, flow: Flow): Promise<void> {
+  let left = length;
+  const goesOn = await pump(content, socket, flow, (chunk) => {
+    left -= chunk.length;
+    if (left < 0) throw new errors.RequestContentLengthMismatchError();
+    return socket.write(chunk);
+  });
+  if (goesOn && left > 0) throw new errors.RequestContentLengthMismatchError();
+}
+
+async function sendChunks(socket: Socket, content: AsyncIterable<Buffer>, flow: Flow): Promise<void> {
+  const goesOn = await pump(content, socket, flow, (chunk) => {
+    // An empty one would be the last.
+    if (chunk.length === 0) return true;
+    socket.cork();
+    socket.write(`${chunk.length.toString(16)}\r\n`, 'latin1');
+    socket.write(chunk);
+    const more = socket.write('\r\n', 'latin1');
+    socket.uncork();
+    return more;
+  });
+  if (goesOn) socket.write('0\r\n\r\n', 'latin1');
+}
