@@ -23,12 +23,20 @@ export interface SubjectVerifier {
   verify(subject: Subject, rules: SubjectVerification): undefined | Promise<void>;
 }
 
-/** @param dispatcher gives the connection pool for the keys; `ca` is a PEM file */
+/** Most configs verify nothing, so what verifies is loaded where something does. */
+const loadCheck = () => import('./subject-check.ts');
+
+/**
+ * @param dispatcher gives the connection pool for the keys; `ca` is a PEM file
+ * @param load where it fails, as for want of file descriptors, the next use tries again; Node 20 itself remembers that an import
+ *   failed, Node 24 does not
+ */
 export function createSubjectVerifier(
   dispatcher: (rules: SubjectVerification) => Dispatcher | Promise<Dispatcher>,
   clock: Clock,
+  load: () => Promise<Pick<typeof import('./subject-check.ts'), 'createSubjectCheck'>> = loadCheck,
 ): SubjectVerifier {
-  let checking: Promise<SubjectCheck> | undefined;
+  let checking: SubjectCheck | undefined;
   /** Made at the first use: it takes the room for all its entries at once. */
   let verified: LRUCache<string, true> | undefined;
   const names = new WeakMap<SubjectVerification, string>();
@@ -43,9 +51,9 @@ export function createSubjectVerifier(
     return name;
   }
 
-  /** Most configs verify nothing, so what verifies is loaded where something does. */
-  function loaded(): Promise<SubjectCheck> {
-    checking ??= import('./subject-check.ts').then(({ createSubjectCheck }) => createSubjectCheck(dispatcher, clock));
+  async function loaded(): Promise<SubjectCheck> {
+    const { createSubjectCheck } = await load();
+    checking ??= createSubjectCheck(dispatcher, clock);
     return checking;
   }
 

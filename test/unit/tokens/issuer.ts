@@ -1,7 +1,7 @@
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import type { TestContext } from 'node:test';
 import { SignJWT } from 'jose';
-import { Agent } from 'undici';
+import { Agent, type Dispatcher } from 'undici';
 import type { SubjectVerification } from '../../../src/config/config.ts';
 import { readSubject, type Subject } from '../../../src/tokens/subject.ts';
 import { createSubjectVerifier } from '../../../src/tokens/subject-verifier.ts';
@@ -44,6 +44,8 @@ export interface Issuer {
   sign(key: IssuerKey, claims?: Record<string, unknown>, header?: Record<string, unknown>): Promise<string>;
   verify(token: string, rules?: SubjectVerification): Promise<void>;
   verifier: ReturnType<typeof createSubjectVerifier>;
+  /** For a verifier of a test's own. */
+  readonly pool: () => Dispatcher;
 }
 
 /** An issuer whose keys are on the network, and a verifier that knows where. */
@@ -63,7 +65,8 @@ export async function startIssuer(t: TestContext, ...keys: IssuerKey[]): Promise
     await server.close();
   });
   const clock = createFakeClock();
-  const verifier = createSubjectVerifier(() => agent, clock);
+  const pool = () => agent;
+  const verifier = createSubjectVerifier(pool, clock);
   const rules: Issuer['rules'] = (fields = {}) => ({
     issuer: server.url,
     audience: ['cambist'],
@@ -89,6 +92,7 @@ export async function startIssuer(t: TestContext, ...keys: IssuerKey[]): Promise
     },
     verify: async (token, wanted = usual) => verifier.verify(subjectFrom(token), wanted),
     verifier,
+    pool,
   };
   return issuer;
 }

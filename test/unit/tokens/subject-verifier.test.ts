@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { test } from 'node:test';
+import { createSubjectVerifier } from '../../../src/tokens/subject-verifier.ts';
 import { issuerKey, startIssuer, subjectFrom } from './issuer.ts';
 import { failsWith, jwtOf } from './sample.ts';
 
@@ -243,4 +244,21 @@ test('keys are read anew after ten minutes, and the old serve on where that fail
   issuer.clock.advance(30_000);
   issuer.keys = [issuerKey('two')];
   await assert.rejects(issuer.verify(await issuer.sign(key)), failsWith('ERR_SUBJECT_TOKEN_INVALID'));
+});
+
+test('where what verifies cannot be loaded the next token tries again, and the keys are fetched once', async (t) => {
+  const key = issuerKey('one');
+  const issuer = await startIssuer(t, key);
+  let failures = 1;
+  const verifier = createSubjectVerifier(issuer.pool, issuer.clock, () =>
+    failures-- > 0 ? Promise.reject(new Error('too many open files')) : import('../../../src/tokens/subject-check.ts'),
+  );
+  const rules = issuer.rules();
+  await assert.rejects(verifier.prepare(rules), /too many open files/);
+  await Promise.all([
+    verifier.prepare(rules),
+    verifier.verify(subjectFrom(await issuer.sign(key)), rules),
+    verifier.verify(subjectFrom(await issuer.sign(key, { jti: 'another' })), rules),
+  ]);
+  assert.deepEqual(issuer.paths, ['/jwks']);
 });
