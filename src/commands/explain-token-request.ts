@@ -59,12 +59,12 @@ export function explainCacheKey(route: Route, config: Config): string[] | undefi
       return undefined;
     case 'client_credentials':
       return [
-        'the resource: authorization server, client, resource, audience, scope, extra parameters, expect_audience, step_up',
+        'the resource: authorization server and its tls, client, resource, audience, scope, extra parameters, expect_audience, step_up',
       ];
     case 'exchange': {
       const { header, file } = route.subjectToken;
       const resource =
-        'the resource: authorization server, client, grant, resource, audience, scope, types, actor, chain, extra parameters, ' +
+        'the resource: authorization server and its tls, client, grant, resource, audience, scope, types, actor, chain, extra parameters, ' +
         'expect_audience, step_up';
       if (file !== undefined) return ['our own token, from a file', resource];
       return [

@@ -14,8 +14,9 @@ export interface Session {
 export type ResourceDigest = string;
 
 /**
- * Digest of all that shapes the token of a route: authorization server, client, grant, types, actor, the other server of a
- * chain, resource, audience, scope, extra parameters, and the check it passed.
+ * Digest of all that shapes the token of a route: authorization server and by whom it is known to be that, client, grant, types,
+ * actor, the other server of a chain, resource, audience, scope, extra parameters, and the check it passed. Of secrets, keys and
+ * certificates it has the places, so that one which rotates there takes no token away.
  */
 export function resourceDigest(route: Route): ResourceDigest {
   const { credential } = route;
@@ -27,6 +28,8 @@ export function resourceDigest(route: Route): ResourceDigest {
     server.tokenEndpoint,
     server.clientId,
     server.clientAuth,
+    // What a server gave that another CA vouched for, or another certificate of ours was shown to, is another's token.
+    server.tls,
     server.grant,
     server.extraParams,
     server.dpop,

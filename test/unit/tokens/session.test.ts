@@ -32,6 +32,10 @@ const splitting: Record<string, Route> = {
   'its token endpoint': server({ tokenEndpoint: 'https://idp.example.com/token' }),
   'the client': server({ clientId: 'other' }),
   'client authentication': server({ clientAuth: { method: 'client_secret_post', clientSecret: { env: 'SECRET' } } }),
+  'whom to trust for it': server({ tls: { ca: '/ca.pem', certificate: undefined, privateKey: undefined } }),
+  'the certificate that it is shown': server({
+    tls: { ca: undefined, certificate: '/tls.crt', privateKey: '/tls.key' },
+  }),
   'an extra parameter': server({ extraParams: [['connector_id', 'x']] }),
   'the value of an extra parameter': server({ extraParams: [['connector_id', 'y']] }),
   'the kind of credential': routeOf({
