@@ -232,6 +232,10 @@ export async function startApp(first: Config, version: string, logger: Logger, t
         cache.resize(config.cache.maxEntries);
         assertions.resize(config.cache.maxEntries);
       }
+      if (config.cache.maxAgeMs < serving.config.cache.maxAgeMs) {
+        cache.limitAge(config.cache.maxAgeMs, Math.random);
+        assertions.limitAge(config.cache.maxAgeMs, Math.random);
+      }
       const waiting = serve(config);
       counts.reloaded('success');
       return waiting;

@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import type { CambistError } from '../errors.ts';
 import type { Clock } from './clock.ts';
-import type { IssuedToken, Perishable } from './issued.ts';
+import { type IssuedToken, type Perishable, shortenLife } from './issued.ts';
 import type { EvictionReason } from './observer.ts';
 import { createShares } from './shares.ts';
 
@@ -57,6 +57,11 @@ export interface TokenCache<Token extends Perishable = IssuedToken> {
   report(): Record<string, RouteCacheReport>;
   /** Changes the bound; what is most recent stays. */
   resize(maxEntries: number): void;
+  /**
+   * Ends the reuse of what is kept as `cache.max_age` would have, had it been this from the beginning.
+   * @param random from 0 to 1, for the jitter of refreshes
+   */
+  limitAge(maxAgeMs: number, random: () => number): void;
 }
 
 /** @param onEvicted is told of each token that leaves without another taking its place */
@@ -114,6 +119,18 @@ export function createTokenCache<Token extends Perishable = IssuedToken>(
     onEvicted(reason);
   }
 
+  function sweep(): void {
+    tokens.purgeStale();
+    refusals.purgeStale();
+    const idleSinceMs = clock.monotonicMs() - IDLE_LIFE_MS;
+    const done: [key: string, reason: EvictionReason][] = [];
+    tokens.forEach((cached, key) => {
+      if (hasEnded(cached)) done.push([key, 'expired']);
+      else if (cached.usedAtMs <= idleSinceMs) done.push([key, 'idle']);
+    });
+    for (const [key, reason] of done) drop(key, reason);
+  }
+
   return {
     find(key) {
       const cached = tokens.get(key);
@@ -138,17 +155,7 @@ export function createTokenCache<Token extends Perishable = IssuedToken>(
     keepRefusal(key, error) {
       refusals.set(key, error);
     },
-    sweep() {
-      tokens.purgeStale();
-      refusals.purgeStale();
-      const idleSinceMs = clock.monotonicMs() - IDLE_LIFE_MS;
-      const done: [key: string, reason: EvictionReason][] = [];
-      tokens.forEach((cached, key) => {
-        if (hasEnded(cached)) done.push([key, 'expired']);
-        else if (cached.usedAtMs <= idleSinceMs) done.push([key, 'idle']);
-      });
-      for (const [key, reason] of done) drop(key, reason);
-    },
+    sweep,
     get size() {
       tokens.purgeStale();
       return tokens.size;
@@ -163,6 +170,15 @@ export function createTokenCache<Token extends Perishable = IssuedToken>(
       const keptRefusals = refusals.dump();
       refusals = newRefusals(max);
       refusals.load(keptRefusals);
+    },
+    limitAge(maxAgeMs, random) {
+      tokens.forEach((cached) => {
+        const { token } = cached;
+        token.life = shortenLife(token.life, maxAgeMs, clock, random());
+        // The same token may be kept under another key, and have its life already.
+        cached.refreshAtMs = Math.min(cached.refreshAtMs, token.life.refreshAtMs);
+      });
+      sweep();
     },
   };
 }

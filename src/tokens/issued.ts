@@ -5,7 +5,8 @@ import type { Clock } from './clock.ts';
 
 /** What may be reused for a time. */
 export interface Perishable {
-  readonly life: TokenLife;
+  /** Another takes its place where `cache.max_age` becomes less. */
+  life: TokenLife;
 }
 
 /** A token for exactly one backend. */
@@ -29,6 +30,8 @@ export interface DpopBinding {
 
 /** Until when an issued token is of use, on both clocks. */
 export interface TokenLife {
+  /** Monotonic milliseconds when it was asked for: `max_age` counts from there. */
+  readonly sentAtMs: number;
   /** Monotonic milliseconds up to which it is reused. In the past: for the requests that wait for it, and no other. */
   readonly reusableUntilMs: number;
   /** Monotonic milliseconds from which it is worth having the next; infinite where the next could not live longer. */
@@ -82,15 +85,30 @@ export function measureLife(claims: Claims, bounds: LifeBounds, clock: Clock, ra
 
   const ownEndMs = Math.min(saysNothing ? sentAtMs + UNKNOWN_LIFE_MS : saidEndMs, sentAtMs + bounds.maxAgeMs);
   const endMs = Math.min(ownEndMs, subjectEndMs);
-  const reusableUntilMs = endMs - Math.min(MAX_MARGIN_MS, MARGIN_SHARE * Math.max(0, endMs - now));
-  const refreshMs = REFRESH_SHARE * (1 + random) * (reusableUntilMs - now);
+  const reusableUntilMs = endMs - marginOf(endMs - now);
   return {
+    sentAtMs,
     reusableUntilMs,
-    refreshAtMs: subjectEndMs <= ownEndMs ? Number.POSITIVE_INFINITY : reusableUntilMs - refreshMs,
+    refreshAtMs: subjectEndMs <= ownEndMs ? Number.POSITIVE_INFINITY : refreshAt(now, reusableUntilMs, random),
     endsAtMs: Math.min(expiresAtMs, subjectExpiresAtMs),
     endsMonotonicMs,
     endedOnArrival: endsMonotonicMs <= now,
   };
+}
+
+/** The life of a token under another `cache.max_age`: the same, where that would not end its reuse sooner. */
+export function shortenLife(life: TokenLife, maxAgeMs: number, clock: Clock, random: number): TokenLife {
+  const reusableUntilMs = life.sentAtMs + maxAgeMs - marginOf(maxAgeMs);
+  if (reusableUntilMs >= life.reusableUntilMs) return life;
+  return { ...life, reusableUntilMs, refreshAtMs: refreshAt(clock.monotonicMs(), reusableUntilMs, random) };
+}
+
+function marginOf(lifeMs: number): number {
+  return Math.min(MAX_MARGIN_MS, MARGIN_SHARE * Math.max(0, lifeMs));
+}
+
+function refreshAt(now: number, reusableUntilMs: number, random: number): number {
+  return reusableUntilMs - REFRESH_SHARE * (1 + random) * (reusableUntilMs - now);
 }
 
 /** Has the end of a token passed since it came, by either clock? Then it must not be sent any more. */

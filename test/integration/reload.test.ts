@@ -58,6 +58,17 @@ test('a route that did not change keeps its tokens, one whose token would be ano
   assert.equal(authorizationServer.requests.at(-1)?.form.get('scope'), 'repo:read');
 });
 
+test('a lower max_age holds for the tokens that are kept already', async (t) => {
+  const { app, authorizationServer, authorization, config } = await startGateway(t);
+  const ask = () => call(`${app.url}/github`, { headers: { authorization } });
+  await ask();
+  app.reloadTo({ ...config, cache: { max_age: '1s' } });
+  await eventually('the token is too old', async () => {
+    assert.equal((await ask()).status, 200);
+    return authorizationServer.requests.length === 2;
+  });
+});
+
 test('connections to upstreams are kept over a reload', async (t) => {
   const ports = new Set<number | undefined>();
   const { app, authorization, config } = await startGateway(t, {

@@ -16,6 +16,7 @@ function setUp(maxEntries = 10) {
   const tokenFor = (ms: number, life: Partial<TokenLife> = {}): IssuedToken => ({
     authorization: secretOf('Bearer x'),
     life: {
+      sentAtMs: clock.monotonicMs(),
       reusableUntilMs: clock.monotonicMs() + ms,
       refreshAtMs: Number.POSITIVE_INFINITY,
       endsAtMs: Number.POSITIVE_INFINITY,
@@ -320,4 +321,38 @@ test('shares follow a bound that changes', () => {
     'carol',
     'dave',
   ]);
+});
+
+test('a lower max_age ends the reuse of what is kept already, and a life that is shorter anyway stays as it is', () => {
+  const { clock, cache, evicted, tokenFor } = setUp();
+  cache.keep('old', tokenFor(HOUR_MS), GITHUB);
+  clock.advance(60_000);
+  const young = tokenFor(HOUR_MS);
+  cache.keep('young', young, GITHUB);
+  cache.keep('short', tokenFor(75_000), GITHUB);
+  clock.advance(30_000);
+  cache.limitAge(90_000, () => 0);
+  assert.equal(cache.size, 2);
+  assert.deepEqual(evicted, ['expired']);
+  assert.equal(cache.find('old'), undefined);
+  // 90 s less the margin are 75, and 45 of them are left.
+  assert.equal(cache.find('young')?.refreshAtMs, clock.monotonicMs() + 45_000 - 4500);
+  assert.equal(cache.find('short')?.refreshAtMs, Number.POSITIVE_INFINITY);
+  clock.advance(44_999);
+  assert.equal(cache.find('young')?.token, young);
+  clock.advance(1);
+  assert.equal(cache.find('young'), undefined);
+});
+
+test('a lower max_age holds under whatever key a token is kept, then or later', () => {
+  const { clock, cache, tokenFor } = setUp();
+  const token = tokenFor(HOUR_MS);
+  cache.keep('a', token, GITHUB);
+  cache.give('b', token, GITHUB);
+  cache.limitAge(60_000, Math.random);
+  cache.give('c', token, GITHUB);
+  clock.advance(48_000 - 1);
+  for (const key of ['a', 'b', 'c']) assert.equal(cache.find(key)?.token, token, key);
+  clock.advance(1);
+  for (const key of ['a', 'b', 'c']) assert.equal(cache.find(key), undefined, key);
 });

@@ -2,7 +2,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { Claims } from '../../../src/tokens/claims.ts';
-import { checkAudience, checkNotEnded, hasEnded, type LifeBounds, measureLife } from '../../../src/tokens/issued.ts';
+import {
+  checkAudience,
+  checkNotEnded,
+  hasEnded,
+  type LifeBounds,
+  measureLife,
+  shortenLife,
+} from '../../../src/tokens/issued.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { failsWith } from './sample.ts';
 
@@ -204,4 +211,14 @@ test('a token that was at its end when it came does not end after that', () => {
   const token = { life: measureLife(OPAQUE, boundsOf(clock, { expiresInSeconds: 0 }), clock, 0) };
   clock.advance(60_000);
   assert.equal(hasEnded(token, clock), false);
+});
+
+test('a life under a lower max_age is what it would have been from the beginning, and under a higher one stays', () => {
+  const clock = createFakeClock();
+  const bounds = boundsOf(clock, { expiresInSeconds: 3600, subjectExpiresAtMs: clock.wallMs() + 3_600_000 });
+  const before = measureLife(OPAQUE, { ...bounds, maxAgeMs: 600_000 }, clock, 0.5);
+  const lower = { ...bounds, maxAgeMs: 40_000 };
+  assert.deepEqual(shortenLife(before, lower.maxAgeMs, clock, 0.5), measureLife(OPAQUE, lower, clock, 0.5));
+  assert.equal(shortenLife(before, 600_000, clock, 0), before);
+  assert.equal(shortenLife(before, 700_000, clock, 0), before);
 });
