@@ -1,5 +1,3 @@
-import { readFile } from 'node:fs/promises';
-import { text } from 'node:stream/consumers';
 import { parseArgs } from 'node:util';
 import type { Config, Route } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
@@ -11,6 +9,7 @@ import { createInstruments } from '../doctor/instruments.ts';
 import { createTextReport, type ReportedFinding, summary } from '../doctor/report.ts';
 import { systemClock } from '../tokens/clock.ts';
 import { type Command, configFile, EXIT, UsageError } from './command.ts';
+import { readGivenToken } from './given-token.ts';
 import { USAGES } from './usages.ts';
 
 /**
@@ -26,7 +25,8 @@ export const doctor: Command = async (args) => {
     return EXIT.failed;
   }
   const only = values.route === undefined ? undefined : routeNamed(values.route, config);
-  const given = values['subject-token-file'] === undefined ? undefined : await readToken(values['subject-token-file']);
+  const given =
+    values['subject-token-file'] === undefined ? undefined : await readGivenToken(values['subject-token-file']);
   const findings: ReportedFinding[] = [];
   const report = values.json === true ? undefined : createTextReport((line) => console.log(line), showsColour());
   await consult(config, only, given, {
@@ -62,22 +62,6 @@ function routeNamed(name: string, { routes }: Config): Route {
   const route = routes.find((candidate) => candidate.name === name);
   if (route !== undefined) return route;
   throw new UsageError(`there is no route "${name}": it is one of ${routes.map((other) => other.name).join(', ')}`);
-}
-
-/**
- * What is read may be the bare token, or the line of a header that it was copied from.
- * @param file `-` is standard input: into a container without a shell no file can be copied
- */
-async function readToken(file: string): Promise<GivenToken> {
-  const source = file === '-' ? 'standard input' : file;
-  let written: string;
-  try {
-    written = file === '-' ? await text(process.stdin) : await readFile(file, 'utf8');
-  } catch {
-    const mend = 'name a file that holds a token, or - for standard input';
-    throw new UsageError(`the subject token file "${source}" cannot be read: ${mend}`);
-  }
-  return { source, token: written.trim().replace(/^(?:authorization: *)?bearer +/i, '') };
 }
 
 /** See https://no-color.org. */

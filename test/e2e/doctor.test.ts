@@ -127,6 +127,20 @@ test('wrong usage is told as that: an unknown route with those that there are, a
   assert.match(file.stderr, /"\/nowhere\/token" cannot be read/);
 });
 
+test('what has no end is not read to it: a token is 64 KiB at most, from a file and from standard input', async (t) => {
+  const { config, write, doctor } = await startScene(t);
+  const short = await doctor('--subject-token-file', await write('short', `Bearer ${'a'.repeat(65_529)}`));
+  assert.match(short.stdout, /subject token from .*short: opaque/);
+  const long = await doctor('--subject-token-file', await write('long', `Bearer ${'a'.repeat(65_530)}`));
+  const endless = await doctor('--subject-token-file', '/dev/zero');
+  const args = ['doctor', '--config', config, '--subject-token-file', '-'];
+  const piped = await runCommand(args, { input: 'a'.repeat(1024 * 1024) });
+  for (const { code, stdout, stderr } of [long, endless, piped]) {
+    assert.deepEqual([code, stdout], [2, '']);
+    assert.match(stderr, /"(\S+|standard input)" is longer than 64 KiB, and so is no token: name a file/);
+  }
+});
+
 test('a config that is wrong is told as validate tells it, and nobody is asked', async (t) => {
   const { write } = await startScene(t);
   const file = await write('bad.yaml', 'version: 1\nroutes: []\n');
