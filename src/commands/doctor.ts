@@ -4,7 +4,7 @@ import { loadConfig } from '../config/load.ts';
 import { formatProblem } from '../config/problem.ts';
 import { createDispatchers } from '../dispatchers.ts';
 import { examine, type Listener } from '../doctor/examine.ts';
-import type { GivenToken } from '../doctor/examine-route.ts';
+import type { GivenToken } from '../doctor/examine-subject.ts';
 import { createInstruments } from '../doctor/instruments.ts';
 import { createTextReport, type ReportedFinding, summary } from '../doctor/report.ts';
 import { systemClock } from '../tokens/clock.ts';

@@ -1,6 +1,6 @@
 import { createReadStream } from 'node:fs';
 import type { Readable } from 'node:stream';
-import type { GivenToken } from '../doctor/examine-route.ts';
+import type { GivenToken } from '../doctor/examine-subject.ts';
 import { UsageError } from './command.ts';
 
 /** No server takes a header as long as this; a pipe, or a file such as a log, may have no end. */

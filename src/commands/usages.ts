@@ -88,15 +88,15 @@ is shown.`,
   doctor: {
     synopsis: '[--config FILE] [--subject-token-file FILE] [--route NAME] [--json]',
     does: 'really asks authorization servers and backends, and says why it fails',
-    about: `TLS, metadata, clock, client authentication, one exchange for each route, and whether what comes back is for the
-backend. The secrets of the config must be there, as for run. Without a caller's token, no exchange is tried that
-needs one.`,
+    about: `TLS, metadata, clock, client authentication, keys to verify by, one exchange for each route, and whether what
+comes back is for the backend. The secrets of the config must be there, as for run. Without a caller's token, no
+exchange is tried that needs one.`,
     flags: {
       config: CONFIG,
       'subject-token-file': {
         type: 'string',
         placeholder: 'FILE',
-        help: "holds a caller's token, as the agent's user gets it; - is standard input",
+        help: "holds a caller's token, as the agent's user gets it, 64 KiB at most; - is standard input",
       },
       route: { type: 'string', placeholder: 'NAME', help: 'examines this route alone' },
       json: JSON_OUTPUT,

@@ -14,8 +14,12 @@ export interface PeerCertificate {
 export interface PeerPlaces {
   /** As in `routes.github.upstream`. */
   readonly address: string;
-  readonly timeout: string;
-  readonly tls: string;
+  /** Undefined: how long it may take is not set anywhere. */
+  readonly timeout: string | undefined;
+  /** Where a CA is named to trust. */
+  readonly ca: string;
+  /** Where our certificate is named; undefined: this peer is shown none. */
+  readonly certificate: string | undefined;
 }
 
 export interface FailedConnection {
@@ -73,13 +77,16 @@ export function connectionFinding(failed: FailedConnection): Finding {
   if (TIMEOUTS.has(code)) {
     return problem('connection_timeout', `${host} did not answer within ${timeoutMs} ms`, {
       why: 'a firewall or network policy may drop the packets, or the server is slow',
-      mend: `open the way to ${host}, or raise ${places.timeout}`,
+      mend: `open the way to ${host}${places.timeout === undefined ? '' : `, or raise ${places.timeout}`}`,
     });
   }
   if (/CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE|BAD_CERTIFICATE|UNKNOWN_CA/i.test(code)) {
     return problem('client_certificate_wanted', `${host} ended the TLS handshake (${code})`, {
       why: 'it may want a certificate of ours, or not trust the one it was shown',
-      mend: `set ${places.tls}.certificate and private_key to one that the server's CA signed`,
+      mend:
+        places.certificate === undefined
+          ? 'let it serve this address without: here it is shown none'
+          : `set ${places.certificate} to one that the server's CA signed`,
     });
   }
   if (protocol === 'https:' && /WRONG_VERSION|PACKET_LENGTH|HTTP_REQUEST|EPROTO/i.test(code)) {
@@ -109,7 +116,7 @@ function untrusted({ places, ca, certificate }: FailedConnection, host: string, 
       ca === undefined
         ? 'no CA that this machine knows has signed it: a private CA, or a chain without its intermediate certificate'
         : `no certificate in ${printable(ca)} has signed it; with tls.ca set, no other CA is trusted`,
-    mend: `write the PEM of the CA that signs the server's certificate into a file, and name it in ${places.tls}.ca`,
+    mend: `write the PEM of the CA that signs the server's certificate into a file, and name it in ${places.ca}`,
   });
 }
 

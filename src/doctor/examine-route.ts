@@ -7,29 +7,27 @@ import type { Subject } from '../tokens/subject.ts';
 import { unavailableFinding } from './client.ts';
 import { clockFinding, skewByIssue } from './clocks.ts';
 import { credentialFinding, failureOf, type ServerHealth, unreachableServer } from './examine-server.ts';
+import { examineSubject, type GivenToken, type KeysAtHand } from './examine-subject.ts';
 import { type Finding, fine, problem, warning } from './finding.ts';
 import type { Instruments } from './instruments.ts';
 import { issuedFindings } from './issued.ts';
 import { issuedIn, type Observation, refusalOf } from './observation.ts';
 import { refusalFinding } from './refusal.ts';
-import { subjectFinding } from './subject.ts';
 
-/** A subject token for routes that take the caller's, and where it came from. */
-export interface GivenToken {
-  readonly source: string;
-  readonly token: string;
+/** What was found out before any route was looked at. */
+export interface Health {
+  /** What exchanges show of the servers is added. */
+  readonly servers: Map<AuthorizationServer, ServerHealth>;
+  readonly keys: KeysAtHand;
 }
 
 type Found = (finding: Finding) => void;
 
-/**
- * Tries what a request on a route would lead to: one exchange, and a look at what comes back.
- * @param health of the servers; what the exchange shows of them is added
- */
+/** Tries what a request on a route would lead to: one exchange, and a look at what comes back. */
 export async function examineRoute(
   route: Route,
   given: GivenToken | undefined,
-  health: Map<AuthorizationServer, ServerHealth>,
+  { servers, keys }: Health,
   instruments: Instruments,
   found: Found,
 ): Promise<void> {
@@ -37,7 +35,7 @@ export async function examineRoute(
   if (credential.kind === 'passthrough' || credential.kind === 'none') {
     return found(fine('route_needs_no_token', `credential: ${credential.kind}, so there is nothing to exchange`));
   }
-  const sick = serversOf(credential).find((server) => health.get(server)?.fit !== true);
+  const sick = serversOf(credential).find((server) => servers.get(server)?.fit !== true);
   if (sick !== undefined) {
     return found(
       warning('route_not_checked', 'no exchange was tried', {
@@ -45,7 +43,7 @@ export async function examineRoute(
       }),
     );
   }
-  const subject = await findSubject(route, given, instruments, found);
+  const subject = await examineSubject(route, given, keys, instruments, found);
   if (subject === 'missing') return;
   const from = instruments.observations.length;
   const wanted = { route, credential, subject, resource: route.name, refresh: false };
@@ -54,7 +52,7 @@ export async function examineRoute(
   const findings = await judge(credential, answers, subject, failure);
   for (const finding of findings) found(finding);
   const issued = answers.findLast((answer) => issuedIn(answer) !== undefined);
-  if (issued !== undefined) compareClocks(serverOf(credential, issued), issued, health, found);
+  if (issued !== undefined) compareClocks(serverOf(credential, issued), issued, servers, found);
 }
 
 /** Where the server did not say what time it has, or dates its tokens by another clock than its answers. */
@@ -71,52 +69,6 @@ function compareClocks(
   if (clock === 'agrees' && finding.severity !== 'error') return;
   health.set(server, { fit: true, clock: finding.severity === 'ok' ? 'agrees' : 'differs' });
   found(finding);
-}
-
-/** @returns undefined where the route's token is for cambist itself */
-async function findSubject(
-  route: Route,
-  given: GivenToken | undefined,
-  { subjects, clock }: Instruments,
-  found: Found,
-): Promise<Subject | undefined | 'missing'> {
-  const { credential, subjectToken } = route;
-  if (credential.kind !== 'exchange') return undefined;
-  if (subjectToken.file === undefined && given === undefined) {
-    if (credential.onMissingSubject === 'client_credentials') return undefined;
-    found(
-      warning('subject_token_missing', 'no exchange was tried, since there is no subject token', {
-        why: "whether the server accepts callers' tokens, and whom it issues tokens for, cannot be checked without one",
-        mend: 'write a token of a caller into a file, and name it with --subject-token-file',
-      }),
-    );
-    return 'missing';
-  }
-  let subject: Subject | undefined;
-  const values = given === undefined ? [] : [`Bearer ${given.token}`];
-  const failure = await failureOf(async () => {
-    subject = await subjects(route, {}, values);
-  });
-  const source = subjectToken.file === undefined ? (given?.source ?? '') : sourceName(subjectToken.file);
-  if (subject !== undefined) {
-    found(subjectFinding(source, readClaims(subject.token.reveal()), clock.wallMs()));
-    return subject;
-  }
-  // The program's own sentence for an expired token has no time in it.
-  const claims = subjectToken.file === undefined && given !== undefined ? readClaims(given.token) : undefined;
-  const seen = subjectFinding(source, claims, clock.wallMs());
-  found(
-    seen.severity === 'error'
-      ? seen
-      : problem('subject_token_unusable', `the subject token from ${source}: ${failure?.message ?? 'there is none'}`, {
-          mend: "obtain one as the agent's user would, and see subject_token of the route",
-        }),
-  );
-  return 'missing';
-}
-
-function sourceName(source: { readonly file: string } | { readonly env: string }): string {
-  return 'file' in source ? source.file : `environment variable ${source.env}`;
 }
 
 /** What the answers of one exchange mean; of a chain, those of both legs. */

@@ -73,7 +73,12 @@ async function locate(
 export function unreachableServer(server: AuthorizationServer, { url, error }: Observation): Promise<Finding> {
   const { tls, timeoutMs } = server;
   const at = place(server);
-  const places = { address: `${at}.issuer or token_endpoint`, timeout: `${at}.timeout`, tls: `${at}.tls` };
+  const places = {
+    address: `${at}.issuer or token_endpoint`,
+    timeout: `${at}.timeout`,
+    ca: `${at}.tls.ca`,
+    certificate: `${at}.tls.certificate and private_key`,
+  };
   return unreachable({ url, error, places, ca: tls?.ca, timeoutMs });
 }
 

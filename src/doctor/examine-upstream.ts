@@ -71,5 +71,10 @@ function silent(origin: string, { address }: PeerPlaces): Finding {
 
 function placesOf({ name }: Route): PeerPlaces {
   const route = `routes.${name}`;
-  return { address: `${route}.upstream`, timeout: `${route}.timeouts.connect`, tls: `${route}.tls` };
+  return {
+    address: `${route}.upstream`,
+    timeout: `${route}.timeouts.connect`,
+    ca: `${route}.tls.ca`,
+    certificate: `${route}.tls.certificate and private_key`,
+  };
 }

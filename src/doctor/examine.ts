@@ -1,10 +1,14 @@
-import type { AuthorizationServer, Config, Route } from '../config/config.ts';
+import type { AuthorizationServer, Config, Route, SubjectVerification } from '../config/config.ts';
+import { keySourceOf } from '../tokens/subject-check.ts';
 import { unknownClockFinding } from './clocks.ts';
-import { examineRoute, type GivenToken } from './examine-route.ts';
+import { examineKeys } from './examine-keys.ts';
+import { examineRoute } from './examine-route.ts';
 import { examineServer, type ServerHealth } from './examine-server.ts';
+import type { GivenToken } from './examine-subject.ts';
 import { examineUpstream } from './examine-upstream.ts';
 import type { Finding, Patient } from './finding.ts';
 import type { Instruments } from './instruments.ts';
+import type { UsableKey } from './keys.ts';
 import { rolesOf } from './roles.ts';
 
 /** Is told of each step as it is taken. */
@@ -25,7 +29,7 @@ export interface Examination {
 }
 
 /**
- * Looks at each authorization server, then at the backend of each route, where it tries one exchange. One after the other, so
+ * Looks at each authorization server, at the keys of each issuer that subject tokens are verified by, then at the backend of each route, where it tries one exchange. One after the other, so
  * that steps can be read; backends alone are asked all at once, since many may be silent.
  */
 export async function examine({ config, only, given, instruments, listener }: Examination): Promise<void> {
@@ -39,12 +43,20 @@ export async function examine({ config, only, given, instruments, listener }: Ex
     const found = (finding: Finding) => listener.found(patient, finding);
     health.set(server, await examineServer(server, roles.get(server), instruments, found));
   }
+  const keys = new Map<string, readonly UsableKey[]>();
+  for (const [source, rules] of verificationsOf(routes)) {
+    const patient: Patient = { kind: 'issuer', name: rules.issuer };
+    listener.begins(patient, `keys of issuer "${rules.issuer}", to verify subject tokens by`);
+    const found = (finding: Finding) => listener.found(patient, finding);
+    const usable = await examineKeys(rules, config.authorizationServers, instruments, found);
+    if (usable !== undefined) keys.set(source, usable);
+  }
   for (const [route, upstream] of upstreams) {
     const patient: Patient = { kind: 'route', name: route.name };
     listener.begins(patient, `route "${route.name}": ${route.upstream.origin}${route.upstream.path}`);
     const found = (finding: Finding) => listener.found(patient, finding);
     found(await upstream);
-    await examineRoute(route, given, health, instruments, found);
+    await examineRoute(route, given, { servers: health, keys }, instruments, found);
   }
   for (const [server, { fit, clock }] of health) {
     if (!fit || clock !== 'unknown') continue;
@@ -52,4 +64,10 @@ export async function examine({ config, only, given, instruments, listener }: Ex
     listener.begins(patient, `authorization server "${server.name}", once more`);
     listener.found(patient, unknownClockFinding());
   }
+}
+
+/** What subject tokens are held to, once for all routes that share the keys. */
+function verificationsOf(routes: readonly Route[]): ReadonlyMap<string, SubjectVerification> {
+  const rules = routes.flatMap(({ subjectToken: { verify } }) => (verify === undefined ? [] : [verify]));
+  return new Map(rules.map((verify) => [keySourceOf(verify), verify]));
 }

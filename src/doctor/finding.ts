@@ -22,6 +22,7 @@ export const FINDING_CODES = [
   'metadata_unusable',
   'issuer_mismatch',
   'token_endpoint_insecure',
+  'jwks_uri_insecure',
   'grant_not_advertised',
   'auth_method_not_advertised',
   // the clocks
@@ -38,11 +39,21 @@ export const FINDING_CODES = [
   'exchange_switched_off',
   'any_subject_accepted',
   'server_unavailable',
+  // the keys that subject tokens are verified by
+  'keys_found',
+  'keys_unavailable',
+  'keys_unusable',
   // the subject token
   'subject_token_read',
   'subject_token_missing',
   'subject_token_unusable',
   'subject_token_expired',
+  'subject_token_verified',
+  'verify_issuer_differs',
+  'verify_audience_differs',
+  'verify_algorithm_refused',
+  'verify_key_unknown',
+  'verify_refused',
   // a refused exchange: the caller's token
   'subject_audience_lacks_client',
   'subject_audience_refused',
@@ -120,7 +131,7 @@ export interface Finding {
 
 /** Whom a finding is about. */
 export interface Patient {
-  readonly kind: 'authorization_server' | 'route';
+  readonly kind: 'authorization_server' | 'issuer' | 'route';
   readonly name: string;
 }
 
@@ -147,4 +158,9 @@ const MAX_SHOWN_LENGTH = 300;
 /** A text from outside that has to be compared letter by letter: whole, but unable to steer a terminal. */
 export function printable(text: string): string {
   return text.slice(0, MAX_SHOWN_LENGTH).replace(/[^\x20-\x7e]/g, '?');
+}
+
+/** Names from outside, as they stand in a sentence; in the claims of a token they may be no strings. */
+export function listed(names: readonly unknown[]): string {
+  return names.length === 0 ? 'none' : names.map((name) => `"${printable(String(name))}"`).join(', ');
 }

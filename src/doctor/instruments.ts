@@ -6,10 +6,11 @@ import { type Assertion, createAssertions } from '../tokens/chain.ts';
 import type { Clock } from '../tokens/clock.ts';
 import { createDpopProver } from '../tokens/dpop.ts';
 import { createExchange, type Exchange } from '../tokens/exchange.ts';
+import { KEYS_TIMEOUT_MS } from '../tokens/jwks.ts';
 import type { TokenObserver } from '../tokens/observer.ts';
 import { createSubjectReader } from '../tokens/subject.ts';
 import { createSubjectSource, type SubjectSource } from '../tokens/subject-source.ts';
-import { createSubjectVerifier } from '../tokens/subject-verifier.ts';
+import { createSubjectVerifier, type SubjectVerifier } from '../tokens/subject-verifier.ts';
 import { createTokenEndpoint, type TokenEndpoint } from '../tokens/token-endpoint.ts';
 import { type Observation, observing } from './observation.ts';
 
@@ -25,10 +26,8 @@ export interface Instruments {
   endpoint(server: AuthorizationServer): TokenEndpoint;
   readonly exchange: Exchange;
   readonly subjects: SubjectSource;
+  readonly verifier: SubjectVerifier;
 }
-
-/** To an issuer whose keys are wanted. */
-const KEYS_CONNECT_MS = 5000;
 
 /** Nobody counts what the doctor does. */
 const UNHEARD: TokenObserver = {
@@ -69,9 +68,10 @@ export function createInstruments(pool: Pool, servers: readonly AuthorizationSer
     observer: UNHEARD,
     random: () => 0,
   });
-  const verifier = createSubjectVerifier(({ issuer, ca }) => {
+  const verifier = createSubjectVerifier(async ({ issuer, ca }) => {
     const tls = ca === undefined ? undefined : { ca, certificate: undefined, privateKey: undefined };
-    return pool({ name: `issuer "${issuer}"`, tls, connectMs: KEYS_CONNECT_MS });
+    const plain = await pool({ name: `issuer "${issuer}"`, tls, connectMs: KEYS_TIMEOUT_MS });
+    return observing(plain, observations, clock.wallMs);
   }, clock);
   const subjects = createSubjectSource({
     reader: createSubjectReader(),
@@ -79,5 +79,5 @@ export function createInstruments(pool: Pool, servers: readonly AuthorizationSer
     clock,
     credentialRead: UNHEARD.credentialRead,
   });
-  return { observations, clock, pool, endpoint, exchange, subjects };
+  return { observations, clock, pool, endpoint, exchange, subjects, verifier };
 }

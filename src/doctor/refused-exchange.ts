@@ -1,6 +1,6 @@
 import type { JWTPayload } from 'jose';
 import type { AuthorizationServer } from '../config/config.ts';
-import { type Finding, printable } from './finding.ts';
+import type { Finding } from './finding.ts';
 import type { Observation, Refusal } from './observation.ts';
 
 /** An exchange that a server refused: what was asked, with what, and what it said. */
@@ -23,9 +23,4 @@ export function isEntra({ server, refusal }: RefusedExchange): boolean {
     /AADSTS\d/.test(refusal.description) ||
     /login\.microsoftonline\.|sts\.windows\.net/.test(server.issuer ?? server.tokenEndpoint ?? '')
   );
-}
-
-/** Names from outside, as they stand in a sentence. */
-export function listed(names: readonly string[]): string {
-  return names.length === 0 ? 'none' : names.map((name) => `"${printable(name)}"`).join(', ');
 }

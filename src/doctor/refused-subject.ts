@@ -1,5 +1,5 @@
-import { type Finding, printable, problem } from './finding.ts';
-import { isEntra, listed, type RefusedExchange } from './refused-exchange.ts';
+import { type Finding, listed, printable, problem } from './finding.ts';
+import { isEntra, type RefusedExchange } from './refused-exchange.ts';
 
 /** The caller's token is not for who exchanges it. */
 export function subjectAudience(refused: RefusedExchange): Finding | undefined {

@@ -1,5 +1,5 @@
-import { type Finding, type FindingCode, problem } from './finding.ts';
-import { listed, type RefusedExchange } from './refused-exchange.ts';
+import { type Finding, type FindingCode, listed, problem } from './finding.ts';
+import type { RefusedExchange } from './refused-exchange.ts';
 
 /** Keycloak only picks among the audiences that mappers would add. */
 export function keycloakMapper({ server, refusal, answer }: RefusedExchange): Finding | undefined {

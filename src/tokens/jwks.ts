@@ -32,7 +32,8 @@ export interface IssuerKeys {
 const KEYS_LIFE_MS = 10 * 60 * 1000;
 /** Tokens with made-up key ids must not make cambist hammer the issuer. */
 const COOL_DOWN_MS = 30_000;
-const TIMEOUT_MS = 5000;
+/** All that it takes to find and fetch them. */
+export const KEYS_TIMEOUT_MS = 5000;
 
 /**
  * @param dispatcher gives the connection pool
@@ -51,7 +52,7 @@ export function createIssuerKeys(
   let fetching: Promise<void> | undefined;
 
   async function fetchKeys(): Promise<void> {
-    const untilMs = performance.now() + TIMEOUT_MS;
+    const untilMs = performance.now() + KEYS_TIMEOUT_MS;
     try {
       const pool = await dispatcher();
       const { issuer, jwksUri, allowInsecureHttp } = source;

@@ -30,8 +30,7 @@ export function createSubjectCheck(
   const keysOf = new Map<string, IssuerKeys>();
 
   function keysFor(rules: SubjectVerification): IssuerKeys {
-    const { issuer, jwksUri, ca, allowInsecureHttp } = rules;
-    const name = JSON.stringify([issuer, jwksUri, ca, allowInsecureHttp]);
+    const name = keySourceOf(rules);
     const known = keysOf.get(name) ?? createIssuerKeys(rules, () => dispatcher(rules), clock);
     keysOf.set(name, known);
     return known;
@@ -63,6 +62,11 @@ export function createSubjectCheck(
   }
 
   return { prepare: (rules) => keysFor(rules).prepare(), check };
+}
+
+/** A name for the keys that a token is verified by: rules that differ elsewhere alone share them. */
+export function keySourceOf({ issuer, jwksUri, ca, allowInsecureHttp }: SubjectVerification): string {
+  return JSON.stringify([issuer, jwksUri, ca, allowInsecureHttp]);
 }
 
 /** A token without key id, of an issuer with several keys. */

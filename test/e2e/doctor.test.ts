@@ -48,7 +48,12 @@ async function startScene(t: TestContext): Promise<Scene> {
       },
     },
     routes: [
-      { name: 'github', match: { path: '/github' }, upstream: backend },
+      {
+        name: 'github',
+        match: { path: '/github' },
+        upstream: backend,
+        subject_token: { verify: { issuer: server.issuer } },
+      },
       { name: 'docs', match: { path: '/docs' }, upstream: backend, resource: `${upstream.url}/unknown` },
     ],
   };
@@ -71,7 +76,9 @@ test('against a real server: exit code 0, the steps in words, the claims, and no
   for (const said of [
     `authorization server "local": ${server.issuer}`,
     '  ✓ client "cambist" (client_secret_basic) is accepted',
+    `keys of issuer "${server.issuer}", to verify subject tokens by`,
     `route "github": ${backend}`,
+    `  ✓ it is signed by issuer "${server.issuer}", and for "cambist"`,
     `  ✓ the backend ${new URL(backend).origin} answers`,
     '      sub: "alice"',
     `      aud: "${backend}"`,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { codeOf, concernsCertificate, connectionFinding } from '../../../src/doctor/connection.ts';
+import { codeOf, concernsCertificate, connectionFinding, type PeerPlaces } from '../../../src/doctor/connection.ts';
 
 const CERTIFICATE = {
   names: 'DNS:idp.internal',
@@ -12,15 +12,21 @@ const CERTIFICATE = {
 const PLACES = {
   address: 'authorization_servers.main.issuer or token_endpoint',
   timeout: 'authorization_servers.main.timeout',
-  tls: 'authorization_servers.main.tls',
+  ca: 'authorization_servers.main.tls.ca',
+  certificate: 'authorization_servers.main.tls.certificate and private_key',
 };
 
-const failed = (code: string, ca?: string, url = 'https://idp.example.com/.well-known/openid-configuration') =>
+const failed = (
+  code: string,
+  ca?: string,
+  url = 'https://idp.example.com/.well-known/openid-configuration',
+  places: PeerPlaces = PLACES,
+) =>
   connectionFinding({
     url,
     error: Object.assign(new Error('no'), { code }),
     certificate: CERTIFICATE,
-    places: PLACES,
+    places,
     ca,
     timeoutMs: 5000,
   });
@@ -47,6 +53,16 @@ for (const [code, finding, says] of CASES) {
     assert.notEqual(mend, '');
   });
 }
+
+test('nothing is mended by a setting that is not there, as for the keys of an issuer', () => {
+  const places = { ...PLACES, timeout: undefined, certificate: undefined };
+  const on = (code: string) => failed(code, undefined, undefined, places).mend ?? '';
+  assert.equal(on('ETIMEDOUT'), 'open the way to idp.example.com');
+  assert.equal(
+    on('ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED'),
+    'let it serve this address without: here it is shown none',
+  );
+});
 
 test('with tls.ca set, it is that file which does not fit', () => {
   assert.match(failed('SELF_SIGNED_CERT_IN_CHAIN', '/etc/ca.pem').why ?? '', /\/etc\/ca\.pem .*no other CA is trusted/);

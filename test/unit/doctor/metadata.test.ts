@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { metadataFindings } from '../../../src/doctor/metadata.ts';
+import { unusableMetadata } from '../../../src/doctor/unusable-metadata.ts';
 import { answer, server } from './cases.ts';
 
 const ISSUER = 'https://idp.example.com/realms/agents';
@@ -76,4 +77,26 @@ test('what the server does not list of itself is worth a look', () => {
     'warning auth_method_not_advertised',
   ]);
   assert.deepEqual(codes(undefined), ['ok metadata_found', 'warning auth_method_not_advertised']);
+});
+
+test('where keys are looked for, the mend is where the config says whose', () => {
+  const sought = {
+    issuer: ISSUER,
+    place: 'subject_token.verify',
+    endpoint: 'jwks_uri',
+    allowInsecure: 'allow_insecure_http: true beside subject_token',
+  } as const;
+  const on = (body: unknown) => unusableMetadata(sought, [at(FIRST, 200, body)], 'its metadata names no "jwks_uri"');
+  const missing = on(DOCUMENT);
+  assert.equal(missing.code, 'metadata_unusable');
+  assert.match(
+    `${missing.what} ${missing.mend}`,
+    /names no "jwks_uri" set subject_token\.verify\.jwks_uri, with which/,
+  );
+  const plain = on({ ...DOCUMENT, jwks_uri: 'http://idp.example.com/jwks' });
+  assert.equal(plain.code, 'jwks_uri_insecure');
+  assert.match(`${plain.what} ${plain.mend}`, /http:\/\/idp.example.com\/jwks .*allow_insecure_http: true beside/);
+  const other = on({ ...DOCUMENT, issuer: `${ISSUER}/` });
+  assert.equal(other.code, 'issuer_mismatch');
+  assert.match(other.mend ?? '', /set subject_token\.verify\.issuer to ".*\/agents\/"/);
 });

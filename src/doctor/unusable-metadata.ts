@@ -1,0 +1,92 @@
+import { mayUsePlainHttp } from '../config/plain-http.ts';
+import { type Finding, printable, problem } from './finding.ts';
+import { answerOf, type Observation } from './observation.ts';
+
+/** Whose metadata, what of them, and where the config says so. */
+export interface SoughtMetadata {
+  readonly issuer: string;
+  /** As in `authorization_servers.main`, which has the keys `issuer` and that of the endpoint. */
+  readonly place: string;
+  readonly endpoint: 'token_endpoint' | 'jwks_uri';
+  /** What to set for an endpoint of plain http, as in `authorization_servers.main.allow_insecure_http: true`. */
+  readonly allowInsecure: string;
+}
+
+/**
+ * Why there is no endpoint in what an issuer, or whoever answers in its place, says of itself. Pure.
+ * @param why the program's own verdict
+ */
+export function unusableMetadata(sought: SoughtMetadata, answers: readonly Observation[], why: string): Finding {
+  const { endpoint, issuer, place } = sought;
+  const documents = answers.filter((answer) => answer.status === 200 && isObject(answer));
+  const other = documents.find((answer) => answerOf(answer).issuer !== issuer);
+  if (other !== undefined) return mismatch(sought, other);
+  const [document] = documents;
+  if (document !== undefined) return unusableEndpoint(sought, document, why);
+  const mend = `check ${place}.issuer ("${issuer}"), or set ${endpoint}, with which nothing is discovered`;
+  const html = answers.find(({ status }) => status === 200);
+  if (html !== undefined) {
+    return problem('metadata_unusable', `${html.url} answers 200, and not with JSON`, {
+      why: 'some servers answer any address with a web page',
+      mend,
+    });
+  }
+  const places = answers.map(({ url, status }) => `${url} (${status ?? 'no answer'})`).join(', ');
+  return problem('metadata_not_found', `no metadata at ${places}`, {
+    why: 'the issuer may lack a part of its path, as /realms/<realm> at Keycloak or /application/o/<slug>/ at authentik',
+    mend,
+  });
+}
+
+function mismatch({ issuer, place }: SoughtMetadata, answer: Observation): Finding {
+  const { issuer: stated } = answerOf(answer);
+  const named = typeof stated === 'string' ? stated : '';
+  return problem(
+    'issuer_mismatch',
+    `${answer.url} is of issuer "${printable(named)}", and the config says "${issuer}"`,
+    {
+      why: differInSlash(named, issuer)
+        ? 'they differ in the slash at the end; RFC 8414 wants them identical'
+        : 'the server is reached by another name than it calls itself, or this is another server',
+      mend: `set ${place}.issuer to "${printable(named)}", or make the server call itself what the config says (Keycloak: its hostname setting)`,
+    },
+  );
+}
+
+/** Are two issuers one but for the slash at the end? */
+export function differInSlash(one: string, other: string): boolean {
+  return one.replace(/\/$/, '') === other.replace(/\/$/, '');
+}
+
+const INSECURE = {
+  token_endpoint: {
+    code: 'token_endpoint_insecure',
+    what: 'the token endpoint is plain http',
+    why: 'client secret and tokens would cross the network in clear',
+  },
+  jwks_uri: {
+    code: 'jwks_uri_insecure',
+    what: 'the keys are to be had by plain http',
+    why: 'whoever is on the way could put keys of their own in their place',
+  },
+} as const;
+
+function unusableEndpoint(sought: SoughtMetadata, answer: Observation, verdict: string): Finding {
+  const { endpoint: field, place, allowInsecure } = sought;
+  const endpoint = answerOf(answer)[field];
+  const url = typeof endpoint === 'string' && URL.canParse(endpoint) ? new URL(endpoint) : undefined;
+  if (url?.protocol !== 'http:' || mayUsePlainHttp(url.hostname)) {
+    return problem('metadata_unusable', `the metadata at ${answer.url} is of no use: ${verdict}`, {
+      mend: `set ${place}.${field}, with which nothing is discovered`,
+    });
+  }
+  const { code, what, why } = INSECURE[field];
+  return problem(code, `${what}: ${printable(String(endpoint))}`, {
+    why: `${why}; behind a TLS proxy a server often does not know its own scheme`,
+    mend: `make the server publish its https address, or set ${allowInsecure} if that network is trusted`,
+  });
+}
+
+function isObject({ text }: Observation): boolean {
+  return text.trimStart().startsWith('{');
+}
