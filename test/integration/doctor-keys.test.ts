@@ -210,6 +210,11 @@ test('keys are had with the CA of the authorization server of the same issuer, a
   const untrusted = (await consultVerify(t, server, { token })).findings.find(({ about }) => about.kind === 'issuer');
   assert.equal(untrusted?.code, 'certificate_untrusted');
   assert.match(untrusted?.mend ?? '', /authorization_servers\.main\.tls\.ca$/);
+  const missing = await consultVerify(t, server, { token, keys: { tls: { ca: { file: '/nowhere/ca.pem' } } } });
+  assert.deepEqual(
+    missing.findings.filter(({ code }) => code === 'credential_unavailable').map(({ about }) => about.kind),
+    ['authorization_server', 'issuer'],
+  );
   const plain = await startServer(t);
   const stranger = await consultVerify(t, plain, { verify: { issuer: server.issuer } });
   assert.ok(
