@@ -29,8 +29,9 @@ export interface Examination {
 }
 
 /**
- * Looks at each authorization server, at the keys of each issuer that subject tokens are verified by, then at the backend of each route, where it tries one exchange. One after the other, so
- * that steps can be read; backends alone are asked all at once, since many may be silent.
+ * Looks at each authorization server, at the keys of each issuer that subject tokens are verified by, then at the backend of each
+ * route, where it tries one exchange. One after the other, so that steps can be read; backends alone are asked all at once, since
+ * many may be silent.
  */
 export async function examine({ config, only, given, instruments, listener }: Examination): Promise<void> {
   const routes = only === undefined ? config.routes : [only];
