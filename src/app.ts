@@ -207,6 +207,7 @@ export async function startApp(first: Config, version: string, logger: Logger, t
       cacheEntries: () => cache.size,
       cacheMaxEntries: () => serving.config.cache.maxEntries,
       readiness: readiness.report,
+      logLinesLost: logger.linesLost,
     }),
     readiness,
     cacheReport: () => cache.report(),

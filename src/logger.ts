@@ -2,7 +2,7 @@ import { constants, openSync } from 'node:fs';
 import { type DestinationStream, pino } from 'pino';
 import type { LogLevel } from './config/config.ts';
 import { CambistError } from './errors.ts';
-import { createLogOutput, type LogOutput } from './log-output.ts';
+import { createLogOutput, type LogOutput, type LossLine } from './log-output.ts';
 import type { LogFields } from './telemetry/log-fields.ts';
 import { textLines } from './telemetry/log-text.ts';
 
@@ -16,8 +16,8 @@ interface WriteLine {
 export interface Logger extends Record<'fatal' | 'error' | 'warn' | 'info' | 'debug', WriteLine> {
   level: string;
   isLevelEnabled(level: LogLevel): boolean;
-  /** @param done is called when all lines so far are written, or cannot be */
-  flush(done: () => void): void;
+  /** @returns how many lines, since the start, standard output did not take */
+  linesLost(): number;
   /**
    * Writes a line whose fields are JSON already, for what is written so often that making JSON of an object costs too much.
    * @param fields one at least, as in `"route":"github","status":200`; all of them are in `LOG_FIELDS`
@@ -74,22 +74,31 @@ const BATCH_LENGTH = 8 * 1024;
 /** A person does not wait for a batch. */
 const EACH_LINE = 1;
 
+/** Where lines go, each with its line end. */
+export type LogDestination = DestinationStream & Partial<Pick<LogOutput, 'linesLost'>>;
+
 /** JSON lines on standard output, in batches; what is left is written when the process ends, and with a fatal line. */
-export function jsonLog(): DestinationStream {
-  return standardOutput(BATCH_LENGTH);
+export function jsonLog(): LogDestination {
+  return standardOutput(BATCH_LENGTH, lossLine);
 }
 
 /** Lines for a person on standard output, each at once. */
-export function textLog(colour: boolean): DestinationStream {
-  const output = standardOutput(EACH_LINE);
+export function textLog(colour: boolean): LogDestination {
   const toText = textLines(colour);
+  const output = standardOutput(EACH_LINE, (count, fault) => toText(lossLine(count, fault)));
   return { ...output, write: (line) => output.write(toText(line)) };
 }
 
-function standardOutput(batchLength: number): LogOutput {
-  const output = createLogOutput(openUnblocked(), batchLength);
+function standardOutput(batchLength: number, toLossLine: LossLine): LogOutput {
+  const output = createLogOutput(openUnblocked(), batchLength, toLossLine);
   process.on('exit', output.flushSync);
   return output;
+}
+
+/** An error, whatever else passes by itself: what a line said is gone. */
+function lossLine(count: number, fault: unknown): string {
+  const err = fault === undefined ? '' : `,"err":${JSON.stringify(loggedError(fault))}`;
+  return `{"level":"error"${isoTime()},"lines_lost":${count}${err},"msg":"lines of the log are lost here"}\n`;
 }
 
 /**
@@ -103,7 +112,7 @@ function openUnblocked(): number {
   try {
     return openSync(`/dev/fd/${fd}`, constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
   } catch {
-    // That of another user, or of Windows.
+    // That of another user, or of Windows: there requests wait for it while it is stopped.
     return fd;
   }
 }
@@ -120,7 +129,7 @@ function isoTime(): string {
 }
 
 /** The process's logger. @param destination where lines go; tests give a stream of their own */
-export function createLogger(level: LogLevel, destination: DestinationStream = jsonLog()): Logger {
+export function createLogger(level: LogLevel, destination: LogDestination = jsonLog()): Logger {
   const logger = pino(
     {
       level,
@@ -132,23 +141,10 @@ export function createLogger(level: LogLevel, destination: DestinationStream = j
     destination,
   );
   return Object.assign(logger, {
+    linesLost: () => destination.linesLost?.() ?? 0,
     writeJson(of: LogLevel, fields: string, message: string) {
       if (!logger.isLevelEnabled(of)) return;
       destination.write(`{"level":"${of}"${isoTime()},${fields},"msg":"${message}"}\n`);
     },
-  });
-}
-
-/** How long the end of a program waits for a reader. */
-const LAST_LINES_MS = 1000;
-
-/** Settles when all lines are written, or cannot be, or nobody has read them for a second. */
-export function allWritten(logger: Logger): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, LAST_LINES_MS);
-    logger.flush(() => {
-      clearTimeout(timer);
-      resolve();
-    });
   });
 }

@@ -12,6 +12,7 @@ export interface MetricSources {
   readonly cacheEntries: () => number;
   readonly cacheMaxEntries: () => number;
   readonly readiness: () => ReadinessReport;
+  readonly logLinesLost: () => number;
 }
 
 /** Node's gauges that `promtool check metrics` complains of: a gauge whose name ends like a counter's. */
@@ -118,7 +119,7 @@ function tokenFamilies({ counts, cacheEntries, cacheMaxEntries }: MetricSources)
   ];
 }
 
-function ownFamilies({ counts: { reloads }, readiness }: MetricSources): MetricFamily[] {
+function ownFamilies({ counts: { reloads }, readiness, logLinesLost }: MetricSources): MetricFamily[] {
   return [
     gauge(
       'cambist_ready',
@@ -136,6 +137,9 @@ function ownFamilies({ counts: { reloads }, readiness }: MetricSources): MetricF
     ]),
     gauge('cambist_config_last_reload_success_timestamp_seconds', 'When the config that is served was loaded.', () => [
       sample({}, reloads.loadedAtMs / 1000),
+    ]),
+    counter('cambist_log_lines_lost_total', 'Lines of the log that standard output did not take.', () => [
+      sample({}, logLinesLost()),
     ]),
   ];
 }

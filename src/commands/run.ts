@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util';
 import { type App, startApp } from '../app.ts';
 import { loadConfig } from '../config/load.ts';
 import { formatProblem } from '../config/problem.ts';
-import { allWritten, createLogger, jsonLog, type Logger, textLog } from '../logger.ts';
+import { createLogger, jsonLog, type Logger, textLog } from '../logger.ts';
 import { startTracing } from '../telemetry/start-tracing.ts';
 import { readVersion } from '../version.ts';
 import { type Command, configFile, EXIT, UsageError } from './command.ts';
@@ -49,7 +49,6 @@ export const run: Command = async (args) => {
   await app.stop(signals.second);
   if (!signals.second.aborted) await tracing?.shutdown();
   logger.info('cambist has stopped');
-  await allWritten(logger);
   // Not by itself: an exporter of spans whose collector is away would hold the process until its last retry.
   return process.exit(signals.second.aborted ? EXIT.failed : EXIT.done);
 };

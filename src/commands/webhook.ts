@@ -12,7 +12,7 @@ import { readCertificate, type ServerCertificate, watchCertificate } from '../ku
 import { createWebhookMetrics } from '../kubernetes/webhook-metrics.ts';
 import { createWebhookAdmin, createWebhookServer, renewCertificate } from '../kubernetes/webhook-server.ts';
 import { openListener } from '../listen.ts';
-import { allWritten, createLogger } from '../logger.ts';
+import { createLogger } from '../logger.ts';
 import { readVersion } from '../version.ts';
 import { type Command, EXIT, UsageError } from './command.ts';
 import { stopSignals } from './stop-signals.ts';
@@ -32,7 +32,7 @@ export const webhook: Command = async (args) => {
 
   const version = readVersion();
   const logger = createLogger('info');
-  const metrics = createWebhookMetrics(version);
+  const metrics = createWebhookMetrics(version, logger.linesLost);
   let certificate: ServerCertificate;
   try {
     certificate = await readCertificate({ cert, key });
@@ -66,7 +66,6 @@ export const webhook: Command = async (args) => {
   await server.close();
   await adminServer.close();
   logger.info('cambist webhook has stopped');
-  await allWritten(logger);
   return signals.second.aborted ? EXIT.failed : EXIT.done;
 };
 

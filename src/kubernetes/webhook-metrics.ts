@@ -19,7 +19,8 @@ const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5
 /** Node's gauges that `promtool check metrics` complains of: a gauge whose name ends like a counter's. */
 const MISNAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total'];
 
-export function createWebhookMetrics(version: string): WebhookMetrics {
+/** @param logLinesLost how many lines of the log, since the start, standard output did not take */
+export function createWebhookMetrics(version: string, logLinesLost: () => number): WebhookMetrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   for (const name of MISNAMED) registry.removeSingleMetric(name);
@@ -48,6 +49,15 @@ export function createWebhookMetrics(version: string): WebhookMetrics {
     name: 'cambist_webhook_certificate_expiry_timestamp_seconds',
     help: 'When the certificate that is served ends.',
     registers,
+  });
+  new Counter({
+    name: 'cambist_log_lines_lost_total',
+    help: 'Lines of the log that standard output did not take.',
+    registers,
+    collect() {
+      this.reset();
+      this.inc(logLinesLost());
+    },
   });
   new Gauge({
     name: 'cambist_build_info',

@@ -23,6 +23,7 @@ export const LOG_FIELDS = [
   'oauth_error',
   'reason',
   'evicted',
+  'lines_lost',
   'need',
   'authority',
   'config',

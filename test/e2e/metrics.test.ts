@@ -49,6 +49,7 @@ const AT_ZERO: [name: string, labels: Record<string, string>][] = [
   ['cambist_upstream_retries_total', ROUTE],
   ['cambist_config_reloads_total', { result: 'success' }],
   ['cambist_config_reloads_total', { result: 'failure' }],
+  ['cambist_log_lines_lost_total', {}],
 ];
 
 function seriesOf(text: string): Map<string, string> {

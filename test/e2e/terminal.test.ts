@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { eventually } from '../harness/eventually.ts';
 import { call } from '../harness/http-call.ts';
+import { sumSamples } from '../harness/metric-samples.ts';
 import { BUILT_PROGRAM, runCommand } from '../harness/run-command.ts';
 import { startScene } from '../harness/scene.ts';
 
@@ -52,6 +53,11 @@ function start(
     await closed;
   });
   return { child, closed, printed: () => printed };
+}
+
+/** How many lines of its log a program says that nobody got. */
+async function linesLost(adminUrl: string): Promise<number> {
+  return sumSamples(await (await fetch(`${adminUrl}/metrics`)).text(), 'cambist_log_lines_lost_total');
 }
 
 /** Also of one whose parent has not asked yet how it ended. */
@@ -111,6 +117,11 @@ for (const [state, signal] of [
         const answers = await Promise.all(Array.from({ length: 50 }, () => call(`${url}/away`)));
         assert.deepEqual(new Set(answers.map(({ status }) => status)), new Set([502]));
       }
+      // One that is stopped may go on: its lines wait.
+      const [, admin = ''] = /admin\W+?(http:[\w.:/]+)/.exec(printed) ?? [];
+      await eventually('lines that nobody will ever read are counted, and no other', async () => {
+        return (await linesLost(admin)) > 0 === (state === 'is gone');
+      });
       process.kill(pid, 'SIGTERM');
       await eventually('it has ended', () => hasEnded(pid));
     });
@@ -136,9 +147,10 @@ async function startPiped(t: TestContext, reader: keyof typeof READERS, format: 
     await closed;
   });
   const [line] = await once(child.stdout, 'data');
-  const [url = ''] = /http:\/\/[\d.:]+/.exec(String(line)) ?? [];
+  const [url = '', admin = ''] = String(line).match(/http:\/\/[\d.:]+/g) ?? [];
   return {
     url,
+    admin,
     signal: (signal: NodeJS.Signals) => process.kill(Number(readFileSync(`${file}.pid`, 'utf8')), signal),
     /** Of the exit. */
     async code() {
@@ -156,8 +168,9 @@ for (const format of ['json', 'text']) {
   });
 
   test(`a reader that leaves keeps the program neither from serving nor from ending, ${format}`, async (t) => {
-    const { url, signal, code } = await startPiped(t, 'leaves', format);
+    const { url, admin, signal, code } = await startPiped(t, 'leaves', format);
     for (let i = 0; i < 3; i += 1) assert.equal((await call(`${url}/away`)).status, 502);
+    await eventually('the lines are counted that nobody got', async () => (await linesLost(admin)) > 0);
     signal('SIGTERM');
     assert.equal(await code(), 0);
   });

@@ -5,10 +5,14 @@ const LIMIT_MS = 5_000;
 const PAUSE_MS = 10;
 
 /** Waits until something holds. @throws Error when it does not within five seconds */
-export async function eventually(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  const endMs = performance.now() + LIMIT_MS;
+export async function eventually(
+  what: string,
+  holds: () => boolean | Promise<boolean>,
+  limitMs = LIMIT_MS,
+): Promise<void> {
+  const endMs = performance.now() + limitMs;
   while (!(await holds())) {
-    if (performance.now() > endMs) throw new Error(`still not so after ${LIMIT_MS} ms: ${what}`);
+    if (performance.now() > endMs) throw new Error(`still not so after ${limitMs} ms: ${what}`);
     await delay(PAUSE_MS);
   }
 }

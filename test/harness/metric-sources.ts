@@ -7,4 +7,5 @@ export const NOTHING_YET: MetricSources = {
   cacheEntries: () => 0,
   cacheMaxEntries: () => 0,
   readiness: () => ({ ready: false, needs: {} }),
+  logLinesLost: () => 0,
 };

@@ -34,8 +34,9 @@ async function startWebhook(t: TestContext) {
   };
   await install(authority.issueServer());
   const lines: string[] = [];
-  const logger = createLogger('info', { write: (line: string) => void lines.push(line) });
-  const metrics = createWebhookMetrics('0.1.0');
+  let linesLost = 0;
+  const logger = createLogger('info', { write: (line) => void lines.push(line), linesLost: () => linesLost });
+  const metrics = createWebhookMetrics('0.1.0', logger.linesLost);
   const certificate = await readCertificate(files);
   metrics.certificateLoaded(certificate.expiresAt);
   const injection = { written: { image: 'r/cambist:1' }, layout: POD, version: '0.1.0', optIn: true, update: false };
@@ -61,6 +62,9 @@ async function startWebhook(t: TestContext) {
     adminUrl,
     setReady: (now: boolean) => {
       ready = now;
+    },
+    setLinesLost: (count: number) => {
+      linesLost = count;
     },
     metric: async (name: string, labels?: Record<string, string>) =>
       sumSamples(await metrics.registry.metrics(), name, labels),
@@ -181,6 +185,14 @@ test('a certificate that is none, or whose key is not there yet, leaves the one 
   assert.ok(webhook.lines.some((line) => line.includes('is not that of certificate')));
   await webhook.install({ key: next.key });
   await eventually('the pair is taken up', async () => (await webhook.call('{}')).serial !== serial);
+});
+
+test('lines of the log that were lost so far are counted once, however often they are asked for', async (t) => {
+  const webhook = await startWebhook(t);
+  for (const count of [0, 3, 3, 5]) {
+    webhook.setLinesLost(count);
+    assert.equal(await webhook.metric('cambist_log_lines_lost_total'), count);
+  }
 });
 
 test('health and metrics are on a port of their own, without TLS', async (t) => {

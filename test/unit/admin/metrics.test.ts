@@ -31,6 +31,7 @@ function served(cacheSize = 0, report: ReadinessReport = { ready: true, needs: {
     cacheEntries: () => cacheSize,
     cacheMaxEntries: () => config.cache.maxEntries,
     readiness: () => report,
+    logLinesLost: () => 7,
   });
   counts.serve(config);
   return { ...counts, registry };
@@ -70,6 +71,7 @@ describe('from the start', () => {
       ['cambist_config_last_reload_successful', 'gauge'],
       ['cambist_config_last_reload_success_timestamp_seconds', 'gauge'],
       ['cambist_credential_expiry_timestamp_seconds', 'gauge'],
+      ['cambist_log_lines_lost_total', 'counter'],
       ['cambist_build_info', 'gauge'],
       ['process_cpu_seconds_total', 'counter'],
     ]) {
@@ -267,6 +269,7 @@ describe('what happens', () => {
     assert.equal(sumSamples(text, 'cambist_cache_evictions_total', { reason: 'capacity' }), 1);
     assert.equal(sumSamples(text, 'cambist_cache_entries'), 7);
     assert.equal(sumSamples(text, 'cambist_cache_max_entries'), 10_000);
+    assert.equal(sumSamples(text, 'cambist_log_lines_lost_total'), 7);
     assert.equal(sumSamples(text, 'cambist_credential_expiry_timestamp_seconds'), 1_900_000_000);
     assert.equal(sumSamples(text, 'cambist_build_info', { version: '1.2.3' }), 1);
   });

@@ -33,7 +33,7 @@ test('the guide names every metric of the webhook with its labels', () => {
   const documented = tableRows(guide, 'webhook metric').map(([name, labels]) =>
     [name, labels].flatMap((cell) => codeWords(cell ?? '')),
   );
-  const registered = createWebhookMetrics('0')
+  const registered = createWebhookMetrics('0', () => 0)
     .registry.getMetricsAsArray()
     .filter(({ name }) => name.startsWith('cambist_'))
     .map((metric) => [metric.name, ...(metric as unknown as { labelNames: string[] }).labelNames]);
