@@ -9,7 +9,7 @@ import type { Broker } from '../tokens/broker.ts';
 import type { Clock } from '../tokens/clock.ts';
 import type { SubjectSource } from '../tokens/subject-source.ts';
 import { bearerFor } from './bearer.ts';
-import { bearsToken, headerValues, sharesText, tokensOf, upstreamHeaders } from './headers.ts';
+import { bearsToken, headerTokens, headerValues, sharesText, upstreamHeaders } from './headers.ts';
 import { readMessage } from './message.ts';
 import type { Passage, UpstreamLeg } from './passage.ts';
 import { takeBody, wholeBody } from './request-body.ts';
@@ -119,7 +119,7 @@ export async function admit(
   if (credentials.length > 1) throw ambiguous('more than one Authorization header');
   const { header } = route.subjectToken;
   const values = header === 'authorization' ? credentials : headerValues(raw, header);
-  const sent = tokensOf([...serving.tokenHeaders].flatMap((name) => headerValues(raw, name)));
+  const sent = headerTokens(raw, serving.tokenHeaders);
   const callerTokens = route.credential.kind === 'passthrough' ? [] : sent;
   if (bearsToken(path, callerTokens)) throw ambiguous("the caller's token in the URL as well");
 
@@ -130,7 +130,8 @@ export async function admit(
   const keepBytes = 'authorizationServer' in route.credential ? route.retryBodyLimitBytes : 0;
   const body = read === undefined ? await takeBody(request, keepBytes) : wholeBody(read);
   // After the body: a caller may take longer over it than a token lives.
-  const bearer = await bearerFor(passage, route, subject, serving.config.session.header, serving.table, options);
+  const pending = bearerFor(passage, route, subject, serving.config.session.header, serving.table, options);
+  const bearer = pending instanceof Promise ? await pending : pending;
   const headers = upstreamHeaders(raw, {
     host: route.upstream.host,
     withheld: serving.withheld.get(route) ?? new Set(),

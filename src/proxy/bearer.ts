@@ -16,79 +16,123 @@ export interface BearerOptions {
 }
 
 /**
- * The token that a request bears upstream, and what becomes of it as the upstream answers. Undefined on a route without.
+ * The token that a request bears upstream, and what becomes of it as the upstream answers; at once where the token is known. Undefined on
+ * a route without.
  * @throws {CambistError} all that an exchange may throw
  */
-export async function bearerFor(
+export function bearerFor(
   passage: Passage,
   route: Route,
   subject: Subject | undefined,
   sessionHeader: string,
   table: RouteTable,
-  { broker, clock }: BearerOptions,
-): Promise<Bearer | undefined> {
+  options: BearerOptions,
+): Bearer | undefined | Promise<Bearer> {
   const ids = headerValues(passage.request.rawHeaders, sessionHeader);
   const session: Session = { subject, id: ids.length === 0 ? undefined : ids.join(',') };
+  const asking = { passage, route, session, sessionHeader, table, options };
+  const token = obtain(asking);
+  if (token instanceof Promise) return token.then((issued) => new PassageBearer(asking, issued));
+  return token && new PassageBearer(asking, token);
+}
 
-  const cause = (): Cause => ({
+/** Who asks for a token, and for what. */
+interface Asking {
+  readonly passage: Passage;
+  readonly route: Route;
+  readonly session: Session;
+  readonly sessionHeader: string;
+  readonly table: RouteTable;
+  readonly options: BearerOptions;
+}
+
+function obtain({ passage, route, session, options }: Asking): IssuedToken | undefined | Promise<IssuedToken> {
+  const lookup = options.broker.lookUp(route, session, () => causeOf(passage));
+  passage.cache = lookup.result;
+  switch (lookup.result) {
+    case 'bypass':
+      return undefined;
+    case 'hit':
+      return lookup.token;
+    case 'negative':
+      throw lookup.error;
+    case 'miss':
+    case 'joined':
+      return timed(passage, lookup.pending, options.clock);
+  }
+}
+
+async function timed(passage: Passage, pending: Promise<IssuedToken>, clock: Clock): Promise<IssuedToken> {
+  const startedMs = clock.monotonicMs();
+  try {
+    return await pending;
+  } finally {
+    passage.exchangeMs = clock.monotonicMs() - startedMs;
+  }
+}
+
+function causeOf(passage: Passage): Cause {
+  return {
     requestId: passage.id,
     traceId: passage.span?.traceId ?? callersTraceId(passage),
     span: passage.span,
-  });
-  const obtain = async (): Promise<IssuedToken | undefined> => {
-    const lookup = broker.lookUp(route, session, cause);
-    passage.cache = lookup.result;
-    switch (lookup.result) {
-      case 'bypass':
-        return undefined;
-      case 'hit':
-        return lookup.token;
-      case 'negative':
-        throw lookup.error;
-      case 'miss':
-      case 'joined': {
-        const startedMs = clock.monotonicMs();
-        try {
-          return await lookup.pending;
-        } finally {
-          passage.exchangeMs = clock.monotonicMs() - startedMs;
-        }
-      }
+  };
+}
+
+/** A class, as there is one for each request: most of these are never called, and functions would be made for each. */
+class PassageBearer implements Bearer {
+  readonly #asking: Asking;
+  /** Of the first attempt. */
+  readonly token: IssuedToken;
+  #latest: IssuedToken;
+
+  constructor(asking: Asking, token: IssuedToken) {
+    this.#asking = asking;
+    this.token = token;
+    this.#latest = token;
+  }
+
+  hasEnded(): boolean {
+    return hasEnded(this.#latest, this.#asking.options.clock);
+  }
+
+  async replace(): Promise<IssuedToken> {
+    this.#latest = (await obtain(this.#asking)) ?? this.#latest;
+    return this.#latest;
+  }
+
+  /** @returns is another worth asking for? */
+  refuse(): boolean {
+    const { options, route, session } = this.#asking;
+    return options.broker.refuse(route, session, this.#latest);
+  }
+
+  renew(): Promise<IssuedToken> | undefined {
+    return this.refuse() ? this.replace() : undefined;
+  }
+
+  stepUp(wanted: readonly string[]): Promise<IssuedToken> | undefined {
+    const { options, passage, route, session } = this.#asking;
+    const pending = options.broker.stepUp(route, session, this.#latest, wanted, () => causeOf(passage));
+    return pending?.then(({ token, added }) => {
+      this.#latest = token;
+      passage.stepUp = added;
+      return token;
+    });
+  }
+
+  answered(status: number, header: (name: string) => string | undefined): void {
+    const { options, passage, route, session, sessionHeader, table } = this.#asking;
+    const { method } = passage.request;
+    const done = status >= 200 && status < 300;
+    if (session.id === undefined) {
+      const opened = method === 'POST' && done ? header(sessionHeader) : undefined;
+      if (opened !== undefined) options.broker.openSession(route, session, opened, this.#latest);
+    } else if (status === 404 || (method === 'DELETE' && done)) {
+      const routes = session.subject === undefined ? [route] : siblings(passage, route, table);
+      for (const ended of routes) options.broker.endSession(ended, session, done ? 'client' : 'upstream');
     }
-  };
-  const first = await obtain();
-  if (first === undefined) return undefined;
-  let token = first;
-  const replace = async (): Promise<IssuedToken> => {
-    token = (await obtain()) ?? token;
-    return token;
-  };
-  return {
-    token,
-    hasEnded: () => hasEnded(token, clock),
-    replace,
-    refuse: () => void broker.refuse(route, session, token),
-    renew: () => (broker.refuse(route, session, token) ? replace() : undefined),
-    stepUp(wanted) {
-      const pending = broker.stepUp(route, session, token, wanted, cause);
-      return pending?.then(({ token: raised, added }) => {
-        token = raised;
-        passage.stepUp = added;
-        return token;
-      });
-    },
-    answered(status, header) {
-      const { method } = passage.request;
-      const done = status >= 200 && status < 300;
-      if (session.id === undefined) {
-        const opened = method === 'POST' && done ? header(sessionHeader) : undefined;
-        if (opened !== undefined) broker.openSession(route, session, opened, token);
-      } else if (status === 404 || (method === 'DELETE' && done)) {
-        const routes = subject === undefined ? [route] : siblings(passage, route, table);
-        for (const ended of routes) broker.endSession(ended, session, done ? 'client' : 'upstream');
-      }
-    },
-  };
+  }
 }
 
 /** The routes that share a backend's sessions with this one, itself among them: those that other messages would take. */

@@ -3,28 +3,37 @@ import { HOP_BY_HOP } from '../config/header-names.ts';
 /** Header names and values in turn, as they stood on the wire; duplicates and letter case stay. */
 export type RawHeaders = readonly string[];
 
+const NONE: readonly string[] = [];
+
 /** All values of one header, a line each. `name` is lower case. */
-export function headerValues(raw: RawHeaders, name: string): string[] {
-  const values: string[] = [];
+export function headerValues(raw: RawHeaders, name: string): readonly string[] {
+  let values: string[] | undefined;
   for (let i = 0; i < raw.length; i += 2) {
     const key = raw[i] as string;
-    if (key.length === name.length && key.toLowerCase() === name) values.push(raw[i + 1] as string);
+    if (key.length !== name.length || key.toLowerCase() !== name) continue;
+    // Most have one, and an array that grows takes room for seventeen.
+    if (values === undefined) values = [raw[i + 1] as string];
+    else values.push(raw[i + 1] as string);
   }
-  return values;
+  return values ?? NONE;
 }
 
 /** Shorter than this, a token would be found in other texts by chance. */
 const MIN_TOKEN_LENGTH = 8;
 
-/** The tokens in the values of a header, with or without a scheme before them. */
-export function tokensOf(values: readonly string[]): string[] {
-  const tokens: string[] = [];
-  for (const value of values) {
-    const trimmed = value.trim();
-    const token = trimmed.slice(trimmed.lastIndexOf(' ') + 1);
-    if (token.length >= MIN_TOKEN_LENGTH && !tokens.includes(token)) tokens.push(token);
+/** The tokens in headers of these lower-case names, with or without a scheme before them, each once. */
+export function headerTokens(raw: RawHeaders, names: Iterable<string>): readonly string[] {
+  let tokens: string[] | undefined;
+  for (const name of names) {
+    for (const value of headerValues(raw, name)) {
+      const trimmed = value.trim();
+      const token = trimmed.slice(trimmed.lastIndexOf(' ') + 1);
+      if (token.length < MIN_TOKEN_LENGTH) continue;
+      if (tokens === undefined) tokens = [token];
+      else if (!tokens.includes(token)) tokens.push(token);
+    }
   }
-  return tokens;
+  return tokens ?? NONE;
 }
 
 /** Is the text a part of one of the tokens, or one of them a part of it? */

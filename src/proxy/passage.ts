@@ -70,8 +70,8 @@ export interface Bearer {
   replace(): Promise<IssuedToken>;
   /** Gives up a token that the upstream refused, and gets another; undefined where another would be refused as well. */
   renew(): Promise<IssuedToken> | undefined;
-  /** Gives it up without another. */
-  refuse(): void;
+  /** Gives it up without another. @returns would another be taken? */
+  refuse(): boolean;
   /** A token with more scopes, for a second attempt; undefined where the route may not add them, or nothing is to add. */
   stepUp(scopes: readonly string[]): Promise<IssuedToken> | undefined;
   /** Takes note of an answer that opens or ends a session. @param header value of one of its headers, by lower-case name */

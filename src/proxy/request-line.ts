@@ -1,6 +1,6 @@
 import type { CambistError, ErrorCode } from '../errors.ts';
 import { type Logger, loggedError } from '../logger.ts';
-import { headerValues, sharesText, tokensOf } from './headers.ts';
+import { headerTokens, headerValues, sharesText } from './headers.ts';
 import type { Passage } from './passage.ts';
 
 /** Nobody has to act: each rollout has the one, each flood the other, and whoever tries again is served. */
@@ -60,9 +60,8 @@ export function callersTraceId({ request, route }: Pick<Passage, 'request' | 'ro
   if (value === undefined || more.length > 0) return undefined;
   const traceId = TRACEPARENT.exec(value)?.[1];
   if (traceId === undefined) return undefined;
-  const headers = new Set(['authorization', route?.subjectToken.header ?? 'authorization']);
-  const tokens = tokensOf([...headers].flatMap((header) => headerValues(request.rawHeaders, header)));
-  return sharesText(traceId, tokens) ? undefined : traceId;
+  const headers = ['authorization', route?.subjectToken.header ?? 'authorization'];
+  return sharesText(traceId, headerTokens(request.rawHeaders, headers)) ? undefined : traceId;
 }
 
 /** Microseconds are enough for a log. */

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Route } from '../config/config.ts';
 import type { Span, Tracing } from '../telemetry/tracing.ts';
-import { headerValues, sharesText, tokensOf } from './headers.ts';
+import { headerTokens, headerValues, sharesText } from './headers.ts';
 import type { Passage } from './passage.ts';
 import { callersTraceId } from './request-line.ts';
 
@@ -19,7 +19,7 @@ export function beginSpan(tracing: Tracing, request: IncomingMessage): Span {
   const [parent] = own ? headerValues(raw, 'traceparent') : [];
   const states = own ? headerValues(raw, 'tracestate') : [];
   const state = states.join(',');
-  const mayPass = state !== '' && !sharesText(state, tokensOf(headerValues(raw, 'authorization')));
+  const mayPass = state !== '' && !sharesText(state, headerTokens(raw, ['authorization']));
   const known = METHODS.has(method) ? method : '_OTHER';
   return tracing.beginRequest(known, parent, mayPass ? state : undefined);
 }

@@ -1,7 +1,7 @@
 import type { Route } from '../config/config.ts';
 import type { RequestTarget } from '../routing/request-target.ts';
 import { upstreamPath } from '../routing/upstream-path.ts';
-import { headerValues, type RawHeaders, tokensOf } from './headers.ts';
+import { headerTokens, headerValues, type RawHeaders } from './headers.ts';
 
 /** Where a resource's metadata lies: this, and the resource's path after it (RFC 9728 section 3.1). */
 const WELL_KNOWN = '/.well-known/oauth-protected-resource';
@@ -81,10 +81,7 @@ export function metadataUrl(route: Route, path: string | undefined, client: Clie
   const origin = clientOrigin(client);
   if (issuerOf(route) === undefined || path === undefined || origin === undefined || !PATH.test(path)) return undefined;
   const { rawHeaders } = client;
-  const tokens = tokensOf([
-    ...headerValues(rawHeaders, 'authorization'),
-    ...headerValues(rawHeaders, route.subjectToken.header),
-  ]);
+  const tokens = headerTokens(rawHeaders, ['authorization', route.subjectToken.header]);
   return tokens.some((token) => path.includes(token)) ? undefined : origin + metadataPath(path);
 }
 

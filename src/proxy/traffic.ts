@@ -6,7 +6,7 @@ import type { Logger } from '../logger.ts';
 import type { Tracing } from '../telemetry/tracing.ts';
 import type { Clock } from '../tokens/clock.ts';
 import { ownMetadata } from './caller-view.ts';
-import { headerValues, REQUEST_ID, sharesText, tokensOf } from './headers.ts';
+import { headerTokens, headerValues, REQUEST_ID, sharesText } from './headers.ts';
 import { CALLER_GONE, type Cutter, type Outcome, type ProxyObserver } from './observer.ts';
 import type { Passage } from './passage.ts';
 import type { Relay } from './relay.ts';
@@ -209,5 +209,5 @@ const REQUEST_ID_SYNTAX = /^[A-Za-z0-9._:-]{1,128}$/;
 function requestId({ rawHeaders }: IncomingMessage): string {
   const [id, ...more] = headerValues(rawHeaders, REQUEST_ID);
   if (id === undefined || more.length > 0 || !REQUEST_ID_SYNTAX.test(id)) return randomUUID();
-  return sharesText(id, tokensOf(headerValues(rawHeaders, 'authorization'))) ? randomUUID() : id;
+  return sharesText(id, headerTokens(rawHeaders, ['authorization'])) ? randomUUID() : id;
 }
