@@ -1,11 +1,13 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import type { Route } from '../config/config.ts';
 import type { CambistError } from '../errors.ts';
+import type { IssuedToken } from '../tokens/issued.ts';
 import { streamRewriter, turnHeaders } from './caller-view.ts';
 import { insufficientScope } from './challenges.ts';
 import { callerHeaders, headerValues, without } from './headers.ts';
-import type { Passage } from './passage.ts';
+import type { Passage, UpstreamLeg } from './passage.ts';
 import { createRelay, type Relay } from './relay.ts';
 import { upstreamError } from './upstream-error.ts';
 
@@ -15,24 +17,35 @@ export type Answered = (error: CambistError | null, relay?: Relay) => void;
 /** Called once, where the upstream has switched to another protocol. @param headers as the caller gets them */
 export type Switched = (protocol: string | undefined, headers: readonly string[], far: Duplex) => void;
 
-/** What one attempt tells whoever made it. */
+/** What one attempt sends. */
+export interface Trial {
+  /** Undefined on a route that sends none of ours. */
+  readonly token: IssuedToken | undefined;
+  readonly content: UpstreamLeg['body']['content'];
+  /** No other has borne another token. */
+  readonly isFirst: boolean;
+  /** Its proof bears the nonce that the upstream has asked for. */
+  readonly hasNonce: boolean;
+}
+
+/** What attempts tell whoever makes them. */
 export interface AttemptEvents {
-  /** Asked right before the first byte goes out. @returns false where another attempt takes the place of this one */
-  readonly mayStart: () => boolean;
   readonly answered: Answered;
   readonly switched: Switched | undefined;
+  /** Asked right before the first byte goes out. @returns false where another attempt takes the place of this one */
+  mayStart(trial: Trial): boolean;
   /**
-   * The token was refused by 401, and the answer is dropped. Undefined: such an answer is the caller's.
+   * The token was refused by 401, and the answer is dropped.
    * @param wantsNonce it was not the token but its proof, which has to bear the nonce of this answer
    */
-  readonly onRefused: ((wantsNonce: boolean) => void) | undefined;
-  /** Takes the `DPoP-Nonce` of each answer. @returns whether there was a usable one */
-  readonly onNonce: ((nonce: string | undefined) => boolean) | undefined;
+  refused(trial: Trial, wantsNonce: boolean): void;
+  /** Takes the `DPoP-Nonce` of an answer. @returns whether there was a usable one */
+  learnNonce(trial: Trial, nonce: string | undefined): boolean;
   /**
    * The token lacks scopes; the answer waits.
    * @returns undefined where the answer is the caller's; else whether another attempt was made in its place
    */
-  readonly onInsufficientScope: ((scopes: readonly string[]) => Promise<boolean> | undefined) | undefined;
+  insufficientScope(scopes: readonly string[]): Promise<boolean> | undefined;
 }
 
 /** A refused token's answer is read to its end up to this size, so that the connection can be used again. */
@@ -45,115 +58,144 @@ const NONCE: ReadonlySet<string> = new Set(['dpop-nonce']);
 
 const NO_CONTENT = 204;
 
-/** One attempt: its answer is relayed, or leads to the next. */
-export function attemptHandler(passage: Passage, route: Route, events: AttemptEvents): Dispatcher.DispatchHandler {
-  const { mayStart, answered, switched, onRefused, onNonce, onInsufficientScope } = events;
-  let relay: Relay | undefined;
+type Controller = Dispatcher.DispatchController;
+
+/**
+ * One attempt, as undici's handler: its answer is relayed, or leads to the next. A class, as there is one for each request, and
+ * functions would be made for each.
+ */
+export class Attempt implements Dispatcher.DispatchHandler {
+  readonly #passage: Passage;
+  readonly #route: Route;
+  readonly #trial: Trial;
+  readonly #events: AttemptEvents;
+  #relay: Relay | undefined;
   /** `waiting`: it is not clear yet whose the answer is. */
-  let state: 'relaying' | 'waiting' | 'discarding' = 'relaying';
-  let discarded = 0;
-  let failure: Error | undefined;
-  let abort: (() => void) | undefined;
+  #state: 'relaying' | 'waiting' | 'discarding' = 'relaying';
+  #discardedBytes = 0;
+  #failure: Error | undefined;
+  #abort: (() => void) | undefined;
   /** The answer ended while it was not clear yet what becomes of it: one without a body. */
-  let ended = false;
+  #hasEnded = false;
 
-  function begin(controller: Dispatcher.DispatchController, status: number): void {
-    let given = callerHeaders((controller.rawHeaders ?? []) as string[]);
+  constructor(passage: Passage, route: Route, trial: Trial, events: AttemptEvents) {
+    this.#passage = passage;
+    this.#route = route;
+    this.#trial = trial;
+    this.#events = events;
+  }
+
+  onRequestStart(controller: Controller): void {
+    const abort = (): void => controller.abort(new Error('the caller went away'));
+    this.#abort = abort;
+    if (this.#passage.gone) {
+      abort();
+    } else if (this.#events.mayStart(this.#trial)) {
+      this.#passage.abort = abort;
+    } else {
+      this.#state = 'discarding';
+      controller.abort(new Error('its token has ended'));
+    }
+  }
+
+  onRequestUpgrade(controller: Controller, _status: number, headers: IncomingHttpHeaders, socket: Duplex): void {
+    this.#passage.abort = undefined;
+    this.#events.switched?.(headers.upgrade?.toString(), callerHeaders(rawHeaders(controller)), socket);
+  }
+
+  onResponseStart(controller: Controller, status: number, headers: IncomingHttpHeaders): void {
+    const coding = headers['transfer-encoding'];
+    if (coding !== undefined && String(coding).toLowerCase() !== 'chunked') {
+      // Nobody offered to take any other, and what is in it would reach the caller undecoded.
+      controller.abort(new Error('a transfer coding that is not chunked'));
+      return;
+    }
+    const { token } = this.#trial;
+    const hasNonce =
+      token?.dpop !== undefined && this.#events.learnNonce(this.#trial, headers['dpop-nonce']?.toString());
+    if (status === 401 && token !== undefined) {
+      this.#discard(controller);
+      // RFC 9449 section 9.
+      const wantsNonce = hasNonce && /\buse_dpop_nonce\b/.test(String(headers['www-authenticate']));
+      this.#events.refused(this.#trial, wantsNonce);
+      return;
+    }
+    const pending = status === 403 ? this.#stepUp(headers) : undefined;
+    if (pending === undefined) this.#begin(controller, status);
+    else this.#wait(controller, status, pending);
+  }
+
+  onResponseData(controller: Controller, chunk: Buffer): void {
+    if (this.#state === 'relaying') {
+      this.#relay?.data(chunk);
+      return;
+    }
+    this.#discardedBytes += chunk.length;
+    if (this.#discardedBytes > MAX_DISCARDED_BYTES) {
+      controller.abort(new Error('the answer of a refused request is too long'));
+    }
+  }
+
+  onResponseEnd(): void {
+    if (this.#state === 'waiting') this.#hasEnded = true;
+    // There is nothing left to abort, and the error for it would cost each request more than its admission does.
+    if (this.#passage.abort === this.#abort) this.#passage.abort = undefined;
+    this.#relay?.end();
+  }
+
+  onResponseError(_controller: Controller, error: Error): void {
+    if (this.#state === 'waiting') this.#failure = error;
+    if (this.#state !== 'relaying') return;
+    if (this.#relay === undefined) this.#events.answered(upstreamError(error, this.#route.name));
+    else this.#relay.fail();
+  }
+
+  #begin(controller: Controller, status: number): void {
+    const passage = this.#passage;
+    let given = callerHeaders(rawHeaders(controller));
     if (status === NO_CONTENT) given = without(given, LENGTH);
-    if (onNonce !== undefined) given = without(given, NONCE);
-    const headers = turnHeaders(given, passage, route);
+    if (this.#trial.token?.dpop !== undefined) given = without(given, NONCE);
+    const headers = turnHeaders(given, passage, this.#route);
     const header = (name: string): string | undefined => headerValues(headers, name)[0];
-    const rewriter = streamRewriter(passage, route, status, header);
-    relay = createRelay(controller, status, headers, () => passage.request.complete, rewriter);
+    const rewriter = streamRewriter(passage, this.#route, status, header);
+    this.#relay = createRelay(controller, status, headers, () => passage.request.complete, rewriter);
     passage.leg?.bearer?.answered(status, header);
-    answered(null, relay);
+    this.#events.answered(null, this.#relay);
   }
 
-  function discard(controller: Dispatcher.DispatchController): void {
-    state = 'discarding';
+  #discard(controller: Controller): void {
+    this.#state = 'discarding';
     // The next attempt takes this one's place in `passage.abort`, and this one's answer may have no end.
-    passage.response.once('close', () => controller.abort(new Error('the request was answered')));
+    this.#passage.response.once('close', () => controller.abort(new Error('the request was answered')));
   }
 
-  function wait(controller: Dispatcher.DispatchController, status: number, pending: Promise<boolean>): void {
-    state = 'waiting';
+  #stepUp(headers: IncomingHttpHeaders): Promise<boolean> | undefined {
+    const { isFirst, token } = this.#trial;
+    if (!isFirst || token === undefined || this.#route.stepUp.length === 0) return undefined;
+    const scopes = insufficientScope([headers['www-authenticate'] ?? []].flat());
+    return scopes && this.#events.insufficientScope(scopes);
+  }
+
+  #wait(controller: Controller, status: number, pending: Promise<boolean>): void {
+    this.#state = 'waiting';
     controller.pause();
     const settled = pending.then((goesOn) => {
-      if (goesOn) discard(controller);
+      if (goesOn) this.#discard(controller);
       else {
-        state = 'relaying';
-        if (failure === undefined) {
-          begin(controller, status);
-          if (ended) relay?.end();
+        this.#state = 'relaying';
+        if (this.#failure === undefined) {
+          this.#begin(controller, status);
+          if (this.#hasEnded) this.#relay?.end();
         } else {
-          answered(upstreamError(failure, route.name));
+          this.#events.answered(upstreamError(this.#failure, this.#route.name));
         }
       }
       controller.resume();
     });
-    settled.catch((error: Error) => answered(upstreamError(error, route.name)));
+    settled.catch((error: Error) => this.#events.answered(upstreamError(error, this.#route.name)));
   }
+}
 
-  return {
-    onRequestStart(controller) {
-      abort = () => controller.abort(new Error('the caller went away'));
-      if (passage.gone) {
-        abort();
-      } else if (mayStart()) {
-        passage.abort = abort;
-      } else {
-        state = 'discarding';
-        controller.abort(new Error('its token has ended'));
-      }
-    },
-    onRequestUpgrade(controller, _status, headers, socket) {
-      passage.abort = undefined;
-      switched?.(headers.upgrade?.toString(), callerHeaders((controller.rawHeaders ?? []) as string[]), socket);
-    },
-    onResponseStart(controller, status, headers) {
-      if (status < 200) return;
-      const coding = headers['transfer-encoding'];
-      if (coding !== undefined && String(coding).toLowerCase() !== 'chunked') {
-        // Nobody offered to take any other, and what is in it would reach the caller undecoded.
-        controller.abort(new Error('a transfer coding that is not chunked'));
-        return;
-      }
-      const hasNonce = onNonce?.(headers['dpop-nonce']?.toString()) === true;
-      if (status === 401 && onRefused !== undefined) {
-        discard(controller);
-        // RFC 9449 section 9.
-        onRefused(hasNonce && /\buse_dpop_nonce\b/.test(String(headers['www-authenticate'])));
-        return;
-      }
-      if (status === 403 && onInsufficientScope !== undefined) {
-        const scopes = insufficientScope([headers['www-authenticate'] ?? []].flat());
-        const pending = scopes === undefined ? undefined : onInsufficientScope(scopes);
-        if (pending !== undefined) {
-          wait(controller, status, pending);
-          return;
-        }
-      }
-      begin(controller, status);
-    },
-    onResponseData(controller, chunk) {
-      if (state === 'relaying') {
-        relay?.data(chunk);
-        return;
-      }
-      discarded += chunk.length;
-      if (discarded > MAX_DISCARDED_BYTES) controller.abort(new Error('the answer of a refused request is too long'));
-    },
-    onResponseEnd() {
-      if (state === 'waiting') ended = true;
-      // There is nothing left to abort, and the error for it would cost each request more than its admission does.
-      if (passage.abort === abort) passage.abort = undefined;
-      relay?.end();
-    },
-    onResponseError(_controller, error) {
-      if (state === 'waiting') failure = error;
-      if (state !== 'relaying') return;
-      if (relay === undefined) answered(upstreamError(error, route.name));
-      else relay.fail();
-    },
-  };
+function rawHeaders({ rawHeaders: raw }: Controller): readonly string[] {
+  return (raw ?? []) as string[];
 }

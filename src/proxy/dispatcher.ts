@@ -2,8 +2,7 @@ import type { Dispatcher } from 'undici';
 import type { Route } from '../config/config.ts';
 import { type Dispatchers, upstreamPeer } from '../dispatchers.ts';
 import { CambistError } from '../errors.ts';
-import type { IssuedToken } from '../tokens/issued.ts';
-import { type Answered, attemptHandler, type Switched } from './attempt.ts';
+import { type Answered, Attempt, type AttemptEvents, type Switched, type Trial } from './attempt.ts';
 import type { Passage, UpstreamLeg } from './passage.ts';
 import { upstreamError } from './upstream-error.ts';
 import { traced } from './upstream-span.ts';
@@ -26,140 +25,150 @@ export interface Sending {
  * a scope that the route may add. Whatever it waits for on the way there, no token goes out whose end has passed.
  */
 export function dispatch(sending: Sending): void {
-  const { passage, leg, route, dispatchers, onRetry, answered, switched } = sending;
-  const { bearer, body } = leg;
-  const { origin } = route.upstream;
-  const method = passage.request.method as Dispatcher.HttpMethod;
-  const peer = upstreamPeer(route, switched !== undefined);
+  const { bearer, body } = sending.leg;
+  new Attempts(sending).make({ token: bearer?.token, content: body.content, isFirst: true, hasNonce: false });
+}
 
-  /** Each attempt asks for the pool: where TLS files have changed, that of the one before takes no more. */
-  const onPool = (work: (pool: Dispatcher) => void): void => {
-    const pool = dispatchers.for(peer);
-    if (pool instanceof Promise) pool.then(work).catch((error: unknown) => answered(asFailure(error, route)));
-    else work(pool);
-  };
-
+/** All attempts of one request. A class, as there is one for each request, and functions would be made for each. */
+class Attempts implements AttemptEvents {
+  readonly #sending: Sending;
+  readonly answered: Answered;
+  readonly switched: Switched | undefined;
   /** The token of an attempt ended before its first byte went out. */
-  let late = false;
+  #isLate = false;
 
-  const send = (token: IssuedToken | undefined, content: Content, first: boolean, hasNonce = false): void => {
+  constructor(sending: Sending) {
+    this.#sending = sending;
+    this.answered = sending.answered;
+    this.switched = sending.switched;
+  }
+
+  make(trial: Trial): void {
+    const { passage, leg, route } = this.#sending;
+    const { token } = trial;
     const headers = token === undefined ? leg.headers : [...leg.headers, 'authorization', token.authorization.reveal()];
     if (token?.dpop === undefined) {
-      transmit(token, headers, content, first, hasNonce);
+      this.#transmit(trial, headers);
       return;
     }
-    token.dpop.prove(method, origin, leg.path).then(
-      (proof) => transmit(token, [...headers, 'dpop', proof], content, first, hasNonce),
-      (error: unknown) => answered(asFailure(error, route)),
+    token.dpop.prove(passage.request.method ?? '', route.upstream.origin, leg.path).then(
+      (proof) => this.#transmit(trial, [...headers, 'dpop', proof]),
+      (error: unknown) => this.#fail(error),
     );
-  };
+  }
 
-  const transmit = (
-    token: IssuedToken | undefined,
-    headers: readonly string[],
-    content: Content,
-    first: boolean,
-    hasNonce: boolean,
-  ): void => {
+  #transmit(trial: Trial, headers: readonly string[]): void {
+    const { passage, leg, route } = this.#sending;
     const options = {
-      origin,
+      origin: route.upstream.origin,
       path: leg.path,
-      method,
+      method: passage.request.method as Dispatcher.HttpMethod,
       headers: (route.http2 ? lowerCased(headers) : headers) as string[],
-      body: content as Dispatcher.DispatchOptions['body'] & {},
+      body: trial.content as Dispatcher.DispatchOptions['body'] & {},
       headersTimeout: route.timeouts.responseHeadersMs,
-      ...(switched !== undefined && { upgrade: 'websocket' }),
+      ...(this.switched !== undefined && { upgrade: 'websocket' }),
     };
-    const onRefused = (wantsNonce: boolean): void => {
-      if (wantsNonce && !hasNonce) sendWithNonce(token, first);
-      else if (first) renew();
-      else answered(refusedToken(route, 'and the next one too'));
-    };
-    const mayStart = (): boolean => {
-      if (bearer?.hasEnded() !== true) {
-        late = false;
-        return true;
-      }
-      if (late) answered(endedTwice(route));
-      else {
-        late = true;
-        bearer.replace().then(
-          (next) => send(next, content, first, hasNonce),
-          (error: unknown) => answered(asFailure(error, route)),
-        );
-      }
-      return false;
-    };
-    const events = {
-      mayStart,
-      answered,
-      switched,
-      onRefused: token === undefined ? undefined : onRefused,
-      onNonce: token?.dpop && ((nonce: string | undefined) => token.dpop?.learn(origin, nonce) ?? false),
-      onInsufficientScope: first && route.stepUp.length > 0 ? stepUp : undefined,
-    };
-    const handler = attemptHandler(passage, route, events);
+    const attempt = new Attempt(passage, route, trial, this);
     if (passage.span === undefined) {
-      onPool((pool) => pool.dispatch(options, handler));
+      this.#onPool(options, attempt);
       return;
     }
-    const spanned = traced(passage.span, route, method, !first || hasNonce, options.headers, handler);
-    onPool((pool) => pool.dispatch({ ...options, headers: spanned.headers as string[] }, spanned.handler));
-  };
+    const isResent = !trial.isFirst || trial.hasNonce;
+    const spanned = traced(passage.span, route, options.method, isResent, options.headers, attempt);
+    this.#onPool({ ...options, headers: spanned.headers as string[] }, spanned.handler);
+  }
+
+  /** Each attempt asks for the pool: where TLS files have changed, that of the one before takes no more. */
+  #onPool(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void {
+    const { route, dispatchers } = this.#sending;
+    const pool = dispatchers.for(upstreamPeer(route, this.switched !== undefined));
+    if (!(pool instanceof Promise)) pool.dispatch(options, handler);
+    else pool.then((ready) => ready.dispatch(options, handler)).catch((error: unknown) => this.#fail(error));
+  }
+
+  mayStart(trial: Trial): boolean {
+    const { route, leg } = this.#sending;
+    if (leg.bearer?.hasEnded() !== true) {
+      this.#isLate = false;
+      return true;
+    }
+    if (this.#isLate) {
+      this.answered(endedTwice(route));
+      return false;
+    }
+    this.#isLate = true;
+    leg.bearer.replace().then(
+      (token) => this.make({ ...trial, token }),
+      (error: unknown) => this.#fail(error),
+    );
+    return false;
+  }
+
+  learnNonce({ token }: Trial, nonce: string | undefined): boolean {
+    return token?.dpop?.learn(this.#sending.route.upstream.origin, nonce) ?? false;
+  }
+
+  refused(trial: Trial, wantsNonce: boolean): void {
+    if (wantsNonce && !trial.hasNonce) this.#sendWithNonce(trial);
+    else if (trial.isFirst) this.#renew();
+    else this.answered(refusedToken(this.#sending.route, 'and the next one too'));
+  }
 
   /** The token stays: it was its proof that lacked the nonce, which is known from now on. */
-  const sendWithNonce = (token: IssuedToken | undefined, first: boolean): void => {
-    const content = body.replay();
+  #sendWithNonce(trial: Trial): void {
+    const { route, leg, onRetry } = this.#sending;
+    const content = leg.body.replay();
     if (content === undefined) {
-      answered(refusedToken(route, 'since its proof lacked a nonce, and its request is too large to be sent again'));
-    } else {
-      onRetry();
-      send(token, content, first, true);
+      this.answered(
+        refusedToken(route, 'since its proof lacked a nonce, and its request is too large to be sent again'),
+      );
+      return;
     }
-  };
+    onRetry();
+    this.make({ ...trial, content, hasNonce: true });
+  }
 
-  const renew = (): void => {
-    const content = body.replay();
+  #renew(): void {
+    const { route, leg, onRetry } = this.#sending;
+    const { bearer, body } = leg;
     if (bearer === undefined) return;
+    const content = body.replay();
     if (content === undefined) {
       bearer.refuse();
-      answered(refusedToken(route, 'and its request is too large to be sent again'));
+      this.answered(refusedToken(route, 'and its request is too large to be sent again'));
       return;
     }
     const renewing = bearer.renew();
     if (renewing === undefined) {
-      answered(refusedToken(route, 'as it did a moment ago'));
+      this.answered(refusedToken(route, 'as it did a moment ago'));
       return;
     }
     onRetry();
     renewing.then(
-      (token) => send(token, content, false),
-      (error: unknown) => answered(asFailure(error, route)),
+      (token) => this.make({ token, content, isFirst: false, hasNonce: false }),
+      (error: unknown) => this.#fail(error),
     );
-  };
+  }
 
-  const stepUp = (scopes: readonly string[]): Promise<boolean> | undefined => {
-    const content = body.replay();
-    return content === undefined
-      ? undefined
-      : bearer?.stepUp(scopes)?.then(
-          (token) => {
-            onRetry();
-            send(token, content, false);
-            return true;
-          },
-          // The refusal of the upstream says more to the caller, and is true whatever became of the exchange.
-          () => false,
-        );
-  };
+  insufficientScope(scopes: readonly string[]): Promise<boolean> | undefined {
+    const { leg, onRetry } = this.#sending;
+    const content = leg.body.replay();
+    if (content === undefined) return undefined;
+    return leg.bearer?.stepUp(scopes)?.then(
+      (token) => {
+        onRetry();
+        this.make({ token, content, isFirst: false, hasNonce: false });
+        return true;
+      },
+      // The refusal of the upstream says more to the caller, and is true whatever became of the exchange.
+      () => false,
+    );
+  }
 
-  send(bearer?.token, body.content, true);
-}
-
-type Content = UpstreamLeg['body']['content'];
-
-function asFailure(error: unknown, route: Route): CambistError {
-  return error instanceof CambistError ? error : upstreamError(error as Error, route.name);
+  #fail(error: unknown): void {
+    const { route } = this.#sending;
+    this.answered(error instanceof CambistError ? error : upstreamError(error as Error, route.name));
+  }
 }
 
 /** HTTP/2 has no other names, and would take two cases of one for two fields where only one may be. */

@@ -61,7 +61,8 @@ function ending(handler: Handler, span: Span): Handler {
     span.end({ 'http.response.status_code': status }, error ?? failed);
   };
   return {
-    ...handler,
+    onRequestStart: (controller, context) => handler.onRequestStart?.(controller, context),
+    onResponseData: (controller, chunk) => handler.onResponseData?.(controller, chunk),
     onResponseStart(controller, code, headers, message) {
       if (code >= 200) status = code;
       handler.onResponseStart?.(controller, code, headers, message);
