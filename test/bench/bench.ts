@@ -11,7 +11,7 @@ import { haproxy } from './peers/haproxy.ts';
 import { httpProxy } from './peers/http-proxy.ts';
 import { nginx } from './peers/nginx.ts';
 import { bareExchange, bareUndici, bareUndiciWhole } from './peers/undici.ts';
-import { describeMachine, type Machine } from './processes.ts';
+import { describeMachine, type Machine, pinSelf } from './processes.ts';
 import { buildPrograms } from './programs.ts';
 import { type BenchResult, formatResult } from './report.ts';
 import { type CaseResult, runCase } from './run-case.ts';
@@ -45,6 +45,7 @@ async function main(args: string[]): Promise<number> {
     process.stdout.write(USAGE);
     return 0;
   }
+  pinSelf();
   const result = await run(asked);
   process.stdout.write(`${asked.json ? JSON.stringify(result, null, 1) : formatResult(result)}\n`);
   return 0;

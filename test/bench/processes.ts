@@ -1,8 +1,8 @@
 import { type ChildProcess, type SpawnOptions, spawn, spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
-import { availableParallelism, cpus, totalmem } from 'node:os';
+import { cpus, totalmem } from 'node:os';
 
-/** Each proxy has the first core to itself; whatever calls it, and whatever it calls, has the second. */
+/** Each proxy has the first core to itself; whatever calls it, whatever it calls, and who reads its output have the second. */
 export type Side = 'proxy' | 'far';
 
 const NANOSECONDS_A_MICROSECOND = 1000;
@@ -12,6 +12,12 @@ const cores = hasTaskset() ? allowedCores() : [];
 
 /** Undefined where there is no `taskset`, or no second core. */
 export const pinning = cores.length < 2 ? undefined : { proxy: cores[0] as number, far: cores[1] as number };
+
+/** Puts this process on the far side, too: it reads the proxies' output, and would else take their core for it. */
+export function pinSelf(): void {
+  if (pinning === undefined) return;
+  spawnSync('taskset', ['-acp', String(pinning.far), String(process.pid)], { stdio: 'ignore' });
+}
 
 export function startPinned(
   side: Side,
@@ -92,7 +98,7 @@ export function describeMachine(node: string): Machine {
     node: stdout.trim(),
     os: `${process.platform} ${process.arch}`,
     cpu: cpus()[0]?.model.trim() ?? 'unknown',
-    cores: availableParallelism(),
+    cores: cpus().length,
     memoryGib: Math.round(totalmem() / 2 ** 30),
     pinned: pinning !== undefined,
   };
