@@ -37,6 +37,18 @@ export function createRelay(
   let response: ServerResponse | undefined;
   let wrote = false;
   let failed = false;
+  let isHeld = false;
+
+  /** Until the caller has read what there is. */
+  function hold(to: ServerResponse): void {
+    if (isHeld) return;
+    isHeld = true;
+    controller.pause();
+    to.once('drain', () => {
+      isHeld = false;
+      controller.resume();
+    });
+  }
 
   return {
     status,
@@ -45,7 +57,6 @@ export function createRelay(
       response = to;
       if (!requestIsWhole()) headers.push('connection', 'close');
       to.writeHead(status, headers);
-      to.on('drain', () => controller.resume());
       // A stream may be silent for hours after its head, so the head must not wait for it; a short body is worth one tick.
       process.nextTick(() => {
         // Not by `flushHeaders`, which writes the bytes of a header as UTF-8.
@@ -56,7 +67,7 @@ export function createRelay(
       const bytes = rewriter === undefined ? chunk : rewriter.push(chunk);
       if (bytes.length === 0) return;
       wrote = true;
-      if (response?.write(bytes) === false) controller.pause();
+      if (response?.write(bytes) === false) hold(response);
     },
     end() {
       wrote = true;
