@@ -93,7 +93,9 @@ function byName(headers: readonly string[]): IncomingHttpHeaders {
     const name = (headers[i] as string).toLowerCase();
     const value = headers[i + 1] as string;
     const before = named[name];
-    named[name] = before === undefined ? value : [before, value].flat();
+    if (before === undefined) named[name] = value;
+    else if (Array.isArray(before)) before.push(value);
+    else named[name] = [before, value];
   }
   return named;
 }
