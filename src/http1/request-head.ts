@@ -10,11 +10,17 @@ export interface RequestHead {
   readonly length: number | undefined;
 }
 
-/** Would end a line before its end, or be another character on the way. */
+/** Of a method, or of the name of a header (RFC 9110 section 5.6.2). */
+const TOKEN = /^[!#$%&'*+\-.^_`|~\w]+$/;
+
+/** Neither a space, nor what is none to see, is a part of a target. */
+const TARGET = /^[\x21-\xff]+$/;
+
+/** In a value it would end a line before its end, or be another character on the way. */
 const UNWRITABLE = /[\0\r\n\u0100-\uffff]/;
 
-/** Nor is a space, or what is none to see, a part of a target. */
-const UNWRITABLE_IN_TARGET = /[^\x21-\xff]/;
+/** Far more than anybody sends, and a number that is exact. */
+const LENGTH = /^\d{1,15}$/;
 
 /** Of these a server expects to be told that there is none. */
 const EXPECTED_CONTENT: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH', 'QUERY']);
@@ -29,8 +35,8 @@ export function requestHead(
   { method, path, headers, upgrade, body }: Dispatcher.DispatchOptions,
   host: string,
 ): RequestHead {
-  if (UNWRITABLE_IN_TARGET.test(path))
-    throw new errors.InvalidArgumentError('a request has a target that cannot be written');
+  if (!TOKEN.test(method) || !TARGET.test(path))
+    throw new errors.InvalidArgumentError('a request has a method or a target that cannot be written');
   const fields = inTurn(headers);
   let named = false;
   let length: number | undefined;
@@ -38,20 +44,39 @@ export function requestHead(
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i] as string;
     const value = fields[i + 1] as string;
-    if (UNWRITABLE.test(name) || UNWRITABLE.test(value)) {
+    if (!TOKEN.test(name) || UNWRITABLE.test(value)) {
       throw new errors.InvalidArgumentError('a request has a header that cannot be written');
     }
-    if (name.length === 14 && name.toLowerCase() === 'content-length') {
-      length = Number(value);
-    } else {
-      if (name.length === 4 && name.toLowerCase() === 'host') named = true;
-      lines += `${name}: ${value}\r\n`;
+    if (is(name, 'content-length')) {
+      length = lengthOf(value, length);
+      continue;
     }
+    // Beside the framing that is said here it would be a second one, and the request two to whoever goes by that.
+    if (is(name, 'transfer-encoding') || is(name, 'connection')) {
+      throw new errors.InvalidArgumentError('a request has a header that is not for it to say');
+    }
+    if (is(name, 'host')) named = true;
+    lines += `${name}: ${value}\r\n`;
   }
+  if (upgrade && UNWRITABLE.test(String(upgrade)))
+    throw new errors.InvalidArgumentError('a request asks for a protocol that cannot be written');
   const start = `${method} ${path} HTTP/1.1\r\n${named ? '' : `host: ${host}\r\n`}`;
   const connection = upgrade ? `connection: upgrade\r\nupgrade: ${upgrade}\r\n` : 'connection: keep-alive\r\n';
   const framing = framingOf(method, body as Content, length);
   return { text: `${start}${connection}${lines}${framing}\r\n`, length };
+}
+
+function is(name: string, lowerCase: string): boolean {
+  return name.length === lowerCase.length && name.toLowerCase() === lowerCase;
+}
+
+/** @param before that was announced already */
+function lengthOf(value: string, before: number | undefined): number {
+  const length = Number(value);
+  if (!LENGTH.test(value) || (before !== undefined && before !== length)) {
+    throw new errors.InvalidArgumentError('a request announces a length that is none, or two of them');
+  }
+  return length;
 }
 
 /** @param length that was announced; where all of the content is there, its own counts */
