@@ -64,8 +64,14 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
       if (connection === undefined) break;
       use(connection);
     }
-    for (const each of waiting) if (!each.isOpening) openFor(each);
+    if (waiting.length > 0) serveLater();
     for (const { connection, idleMs } of freed.splice(0)) keep(connection, nowMs + idleMs);
+  }
+
+  /** As many as are free from the next turn on go out then; a connection is opened for each of the others. */
+  function serveLater(): void {
+    if (freed.length > 0) schedule();
+    for (const each of waiting.slice(freed.length)) if (!each.isOpening) openFor(each);
   }
 
   /** For the first that waits, and still wants to go out. */

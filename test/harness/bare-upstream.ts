@@ -1,0 +1,109 @@
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import type { TestContext } from 'node:test';
+import { createServer as createTlsServer } from 'node:tls';
+import { Http1Dispatcher } from '../../src/http1/dispatcher.ts';
+import { type CertificateAuthority, createCertificateAuthority } from './certificates.ts';
+
+/** One connection to a server that is not bound by HTTP. */
+export interface BareConnection {
+  readonly socket: Socket;
+  /** All that has come, a character for each byte. */
+  received: string;
+  hasEnded: boolean;
+  isClosed: boolean;
+  send(text: string): void;
+}
+
+export interface BareUpstream {
+  readonly origin: string;
+  readonly connections: BareConnection[];
+}
+
+/** Is told of each head of a request, as text without its empty line. */
+export type OnHead = (connection: BareConnection, head: string) => void;
+
+export interface BareOptions {
+  readonly host?: string;
+  /** Speaks TLS by a certificate of this CA. */
+  readonly authority?: CertificateAuthority | undefined;
+  /** Takes connections, and reads nothing by itself. */
+  readonly isDeaf?: boolean;
+}
+
+/** Made once: keys take their time. */
+let authority: CertificateAuthority | undefined;
+
+/** Both ways to an upstream: for tests that are to hold on either. */
+export const WAYS = [
+  ['plain', undefined],
+  ['TLS', () => (authority ??= createCertificateAuthority())],
+] as const;
+
+/** An answer of this length, on a connection that stays. */
+export function answerOf(body: string, head = 'HTTP/1.1 200 OK\r\n'): string {
+  return `${head}Content-Length: ${body.length}\r\n\r\n${body}`;
+}
+
+/** A server on loopback that does what the test does with its connections; closed with them after the test. */
+export async function startBareUpstream(
+  t: TestContext,
+  onHead: OnHead = () => {},
+  { host = '127.0.0.1', authority, isDeaf = false }: BareOptions = {},
+): Promise<BareUpstream> {
+  const connections: BareConnection[] = [];
+  const take = (socket: Socket): void => {
+    const connection: BareConnection = {
+      socket,
+      received: '',
+      hasEnded: false,
+      isClosed: false,
+      send: (text) => void socket.write(text, 'latin1'),
+    };
+    connections.push(connection);
+    // What is sent is there at once.
+    socket.setNoDelay(true);
+    socket.on('error', () => {});
+    socket.on('end', () => {
+      connection.hasEnded = true;
+    });
+    socket.on('close', () => {
+      connection.isClosed = true;
+    });
+    if (!isDeaf) readHeads(connection, onHead);
+  };
+  const server: Server = authority === undefined ? createServer(take) : createTlsServer(authority.issueServer(), take);
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(0, host, resolve);
+  });
+  t.after(() => {
+    for (const { socket } of connections) socket.destroy();
+    server.close();
+  });
+  const { port, family } = server.address() as AddressInfo;
+  const name = family === 'IPv6' ? `[${host}]` : host;
+  return { origin: `${authority === undefined ? 'http' : 'https'}://${name}:${port}`, connections };
+}
+
+function readHeads(connection: BareConnection, onHead: OnHead): void {
+  let rest = '';
+  connection.socket.on('data', (chunk) => {
+    const text = chunk.toString('latin1');
+    connection.received += text;
+    const pieces = (rest + text).split('\r\n\r\n');
+    rest = pieces.pop() as string;
+    // Content may have an empty line in it as well.
+    for (const piece of pieces) if (/^[A-Z]+ \S+ HTTP\/1\.1\r\n/.test(piece)) onHead(connection, piece);
+  });
+}
+
+/** A dispatcher that is destroyed after the test. */
+export function http1Dispatcher(
+  t: TestContext,
+  authority?: CertificateAuthority,
+  options: ConstructorParameters<typeof Http1Dispatcher>[0] = {},
+): Http1Dispatcher {
+  const dispatcher = new Http1Dispatcher({ ...options, ...(authority !== undefined && { ca: authority.cert }) });
+  t.after(() => dispatcher.destroy());
+  return dispatcher;
+}

@@ -1,0 +1,90 @@
+import type { Duplex } from 'node:stream';
+import type { Dispatcher } from 'undici';
+import { soon } from './eventually.ts';
+
+/** A request, and all that its handler was told of it. */
+export interface Followed {
+  /** In turn: `start`, `head 200`, `data`, `end`, `error NAME`, `upgrade 101`; `data` once, however many parts there are. */
+  readonly events: string[];
+  body: string;
+  status: number | undefined;
+  rawHeaders: readonly string[];
+  error: Error | undefined;
+  socket: Duplex | undefined;
+  controller: Dispatcher.DispatchController | undefined;
+  /** Settles with `end`, `error` or `upgrade`; rejects when none comes soon. */
+  over(): Promise<Followed>;
+}
+
+/** What a test does as the handler is told something. */
+export interface Reactions {
+  onStart?(controller: Dispatcher.DispatchController): void;
+  onHead?(controller: Dispatcher.DispatchController): void;
+  onData?(controller: Dispatcher.DispatchController, chunk: Buffer): void;
+  onEnd?(controller: Dispatcher.DispatchController): void;
+  onError?(controller: Dispatcher.DispatchController, error: Error): void;
+  onUpgrade?(controller: Dispatcher.DispatchController, socket: Duplex): void;
+}
+
+type Options = Partial<Omit<Dispatcher.DispatchOptions, 'body'>> & { origin: string; body?: unknown };
+
+/** Sends a GET to `/`, unless told otherwise. */
+export function follow(dispatcher: Dispatcher, options: Options, reactions: Reactions = {}): Followed {
+  const { promise, resolve } = withResolver();
+  const followed: Followed = {
+    events: [],
+    body: '',
+    status: undefined,
+    rawHeaders: [],
+    error: undefined,
+    socket: undefined,
+    controller: undefined,
+    over: () => soon('the end of the request', promise).then(() => followed),
+  };
+  const { events } = followed;
+  const handler: Dispatcher.DispatchHandler = {
+    onRequestStart(controller) {
+      events.push('start');
+      followed.controller = controller;
+      reactions.onStart?.(controller);
+    },
+    onResponseStart(controller, status) {
+      events.push(`head ${status}`);
+      followed.status = status;
+      followed.rawHeaders = (controller.rawHeaders ?? []) as string[];
+      reactions.onHead?.(controller);
+    },
+    onResponseData(controller, chunk) {
+      if (events.at(-1) !== 'data') events.push('data');
+      followed.body += chunk.toString('latin1');
+      reactions.onData?.(controller, chunk);
+    },
+    onResponseEnd(controller) {
+      events.push('end');
+      resolve();
+      reactions.onEnd?.(controller);
+    },
+    onResponseError(controller, error) {
+      events.push(`error ${error.name}`);
+      followed.error = error;
+      resolve();
+      reactions.onError?.(controller, error);
+    },
+    onRequestUpgrade(controller, status, _, socket) {
+      events.push(`upgrade ${status}`);
+      followed.socket = socket;
+      resolve();
+      reactions.onUpgrade?.(controller, socket);
+    },
+  };
+  dispatcher.dispatch({ method: 'GET', path: '/', ...options } as Dispatcher.DispatchOptions, handler);
+  return followed;
+}
+
+function withResolver(): { promise: Promise<void>; resolve: () => void } {
+  let resolve = (): void => {};
+  const promise = new Promise<void>((settle) => {
+    resolve = settle;
+  });
+  return { promise, resolve };
+}
