@@ -79,6 +79,8 @@ for (const [what, answer] of [
   ['waits as long as the margin', answerOf('hello', 'HTTP/1.1 200 OK\r\nKeep-Alive: timeout=2\r\n')],
 ] as const) {
   test(`after an answer that ${what} its connection is not used again`, async (t) => {
+    // Nothing is swept.
+    t.mock.timers.enable({ apis: ['setInterval'] });
     const upstream = await startBareUpstream(t, (connection) => connection.send(answer));
     const dispatcher = http1Dispatcher(t);
     const { body } = await follow(dispatcher, { origin: upstream.origin }).over();
