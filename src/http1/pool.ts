@@ -39,11 +39,14 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
   /** Free from the next turn of the event loop on. */
   const freed: { connection: Connection; idleMs: number }[] = [];
   const waiting: Waiting[] = [];
+  /** Those that wait for a connection of their own. */
+  const alone = new Set<UpstreamRequest>();
   let opening = 0;
   let isScheduled = false;
   /** No connection is kept any longer. */
   let isClosing = false;
   let destroyed: Error | undefined;
+  let closed: Promise<void> | undefined;
   let onClosed: (() => void) | undefined;
 
   /**
@@ -109,7 +112,9 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
 
   /** For a request by which the connection may become one of another protocol. */
   function openAlone(request: UpstreamRequest): void {
+    alone.add(request);
     open(sockets.openStream, (error, socket) => {
+      alone.delete(request);
       if (socket === null) {
         request.fail(error);
         return;
@@ -168,16 +173,19 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
     close() {
       isClosing = true;
       free.closeAll();
-      return new Promise((resolve) => {
+      closed ??= new Promise((resolve) => {
         onClosed = resolve;
         lookIfEmpty();
       });
+      return closed;
     },
     destroy() {
       const reason = new errors.ClientDestroyedError();
       destroyed = reason;
       for (const { request } of waiting.splice(0)) request.fail(reason);
+      for (const request of alone) request.fail(reason);
       for (const connection of connections) connection.destroy(reason);
+      lookIfEmpty();
     },
   };
 }

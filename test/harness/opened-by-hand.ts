@@ -1,0 +1,101 @@
+import type { Socket } from 'node:net';
+import { Duplex } from 'node:stream';
+import type { Dispatcher } from 'undici';
+import { createHttp1Pool, type Http1Pool } from '../../src/http1/pool.ts';
+import type { Open } from '../../src/http1/sockets.ts';
+
+/** The near end of a connection whose far end the test plays. */
+export interface FarEnd {
+  readonly socket: Duplex;
+  /** Targets of the requests that have come, the last first to be answered. */
+  readonly targets: string[];
+  /** Answers the request that came last by its own target. */
+  answer(): void;
+}
+
+/** A connection that the pool waits for. */
+export interface Opening {
+  readonly isStream: boolean;
+  succeed(): FarEnd;
+  fail(error?: Error): void;
+}
+
+/** A pool whose connections open when the test says so. */
+export interface PoolByHand {
+  readonly pool: Http1Pool;
+  /** For who sends requests to a dispatcher. */
+  readonly dispatcher: Dispatcher;
+  /** Those under way. */
+  readonly openings: Opening[];
+  readonly connections: FarEnd[];
+  readonly connectionErrors: Error[];
+  /** How often there was nothing left. */
+  emptied: number;
+}
+
+export function poolByHand(): PoolByHand {
+  const open =
+    (isStream: boolean): Open =>
+    (_, opened) => {
+      const opening: Opening = {
+        isStream,
+        succeed() {
+          byHand.openings.splice(byHand.openings.indexOf(opening), 1);
+          const connection = farEnd();
+          byHand.connections.push(connection);
+          opened(null, connection.socket as Socket);
+          return connection;
+        },
+        fail(error = new Error('refused')) {
+          byHand.openings.splice(byHand.openings.indexOf(opening), 1);
+          opened(error, null);
+        },
+      };
+      byHand.openings.push(opening);
+    };
+  const pool = createHttp1Pool(new URL('http://a.example'), {
+    sockets: { open: open(false), openStream: open(true) },
+    onConnectionError: (error) => byHand.connectionErrors.push(error),
+    onEmpty() {
+      byHand.emptied += 1;
+    },
+  });
+  const dispatch: Dispatcher['dispatch'] = (options, handler) => {
+    pool.dispatch(options, handler);
+    return true;
+  };
+  const byHand: PoolByHand = {
+    pool,
+    dispatcher: { dispatch } as Dispatcher,
+    openings: [],
+    connections: [],
+    connectionErrors: [],
+    emptied: 0,
+  };
+  return byHand;
+}
+
+function farEnd(): FarEnd {
+  const targets: string[] = [];
+  const socket = new Duplex({
+    read() {},
+    write(chunk: Buffer, _, written) {
+      for (const [, target] of chunk.toString('latin1').matchAll(/^[A-Z]+ (\S+) HTTP/gm))
+        targets.push(target as string);
+      written();
+    },
+  });
+  return {
+    socket,
+    targets,
+    answer() {
+      const body = targets.at(-1) as string;
+      socket.push(`HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+    },
+  };
+}
+
+/** Some turns of the event loop: whatever follows from what was done has happened by then. */
+export async function settled(): Promise<void> {
+  for (let i = 0; i < 4; i += 1) await new Promise((resolve) => setImmediate(resolve));
+}
