@@ -144,6 +144,7 @@ export function createConnection(socket: Socket, host: string, { onFree, onClose
     request = undefined;
     socket.pause();
     socket.off('data', read).off('end', finish).off('error', fail).off('close', close);
+    socket.allowHalfOpen = false;
     if (rest.length > 0) socket.unshift(rest);
     parser.free();
     onClose();

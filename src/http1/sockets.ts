@@ -31,8 +31,10 @@ const ONREAD = {
 
 /** @param options of TLS, and how long connecting may take */
 export function createSockets(options: buildConnector.BuildOptions): Sockets {
+  // One that closes itself as its upstream does would do so before all was read that is held back: TLS sees the end though nobody reads.
+  const halfOpen: object = { allowHalfOpen: true };
   const shared: object = { onread: ONREAD };
-  return { open: opener({ ...options, ...shared }), openStream: opener(options) };
+  return { open: opener({ ...options, ...halfOpen, ...shared }), openStream: opener({ ...options, ...halfOpen }) };
 }
 
 /** To be called as soon as the socket is there. */

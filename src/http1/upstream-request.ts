@@ -53,8 +53,10 @@ export class UpstreamRequest implements Dispatcher.DispatchController {
   /** Called right before the first byte goes out. @returns false where the handler does not want it to */
   start(carrier: Carrier): boolean {
     this.#handler.onRequestStart?.(this, {});
-    if (!this.isOver) this.#carrier = carrier;
-    return !this.isOver;
+    if (this.isOver) return false;
+    this.#carrier = carrier;
+    if (this.paused) carrier.hold();
+    return true;
   }
 
   answer(status: number, headers: string[]): void {
