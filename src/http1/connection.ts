@@ -1,8 +1,8 @@
 import type { Socket } from 'node:net';
 import { errors } from 'undici';
 import { type AnswerReader, createAnswerParser } from './answer-parser.ts';
-import { keepAliveMs } from './keep-alive.ts';
 import { type Content, type RequestHead, requestHead } from './request-head.ts';
+import { reusableMs } from './reuse.ts';
 import { sendRequest } from './send-request.ts';
 import type { UpstreamRequest } from './upstream-request.ts';
 
@@ -45,7 +45,9 @@ export function createConnection(socket: Socket, host: string, { onFree, onClose
   let isSent = true;
   /** The head of its answer was read. */
   let isAnswered = false;
-  let keepsAlive = false;
+  /** The request is the last, whatever its answer says. */
+  let isLast = false;
+  /** How long it may wait for the next request; 0 is not at all. */
   let idleMs = 0;
   let headTimer: NodeJS.Timeout | undefined;
   let isHeld = false;
@@ -68,8 +70,7 @@ export function createConnection(socket: Socket, host: string, { onFree, onClose
       if (status < 200) return 'nothing';
       clearTimeout(headTimer);
       isAnswered = true;
-      idleMs = keepAliveMs(headers);
-      keepsAlive = keeps && idleMs > 0;
+      idleMs = keeps && !isLast ? reusableMs(status, headers) : 0;
       asked.answer(status, headers);
       carried();
       return asked.options.method === 'HEAD' ? 'nothing' : 'body';
@@ -107,8 +108,7 @@ export function createConnection(socket: Socket, host: string, { onFree, onClose
 
   function end(answered: UpstreamRequest): void {
     request = undefined;
-    if (isHeld) goOn();
-    const isFree = keepsAlive && isSent && socket.writableLength === 0;
+    const isFree = idleMs > 0 && isSent;
     if (!isFree) socket.destroy();
     answered.end();
     if (isFree) onFree(idleMs);
@@ -151,12 +151,6 @@ export function createConnection(socket: Socket, host: string, { onFree, onClose
     asked.switchProtocol(headers, socket);
   }
 
-  function goOn(): void {
-    isHeld = false;
-    parser.release();
-    socket.resume();
-  }
-
   /** What the handler of a request may do to it. */
   const carrier = {
     hold(): void {
@@ -170,7 +164,9 @@ export function createConnection(socket: Socket, host: string, { onFree, onClose
         if (!isHeld || request?.paused !== false) return;
         const bytes = held;
         held = NO_BYTES;
-        goOn();
+        isHeld = false;
+        parser.release();
+        socket.resume();
         read(bytes);
         if (hasEnded) finish();
       });
@@ -212,6 +208,7 @@ export function createConnection(socket: Socket, host: string, { onFree, onClose
         if (!next.start(carrier)) return false;
         request = next;
         isAnswered = false;
+        isLast = head.isLast;
         send(next, head);
       } catch (error) {
         next.fail(error as Error);
@@ -220,7 +217,8 @@ export function createConnection(socket: Socket, host: string, { onFree, onClose
       return true;
     },
     read,
-    isOpen: () => !socket.destroyed && !socket.readableEnded,
+    // What was written by TLS is only known to have gone out a turn of the event loop after an answer may be there.
+    isOpen: () => !socket.destroyed && !socket.readableEnded && socket.writableLength === 0,
     destroy: fail,
   };
 }

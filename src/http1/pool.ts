@@ -29,8 +29,16 @@ const UNUSED_MS = 4_000;
 /** A request that goes out on the next connection there is. */
 interface Waiting {
   readonly request: UpstreamRequest;
-  /** One is being opened for it. */
-  isOpening: boolean;
+  /** It has one opened for it, though it goes out on another that is free before. */
+  opening: Opening | undefined;
+}
+
+/** A connection that is being opened. */
+interface Opening {
+  /** Goes out on it; undefined where that has gone out on another. */
+  first: Waiting | undefined;
+  /** Not the one that it was begun for, so that its failure is not that one's: it may be about to take too long. */
+  isTakenOver: boolean;
 }
 
 export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmpty }: Http1PoolOptions): Http1Pool {
@@ -42,6 +50,8 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
   /** Those that wait for a connection of their own. */
   const alone = new Set<UpstreamRequest>();
   let opening = 0;
+  /** Of those that are being opened: for who comes next. */
+  const spare: Opening[] = [];
   let isScheduled = false;
   /** No connection is kept any longer. */
   let isClosing = false;
@@ -74,12 +84,14 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
   /** As many as are free from the next turn on go out then; a connection is opened for each of the others. */
   function serveLater(): void {
     if (freed.length > 0) schedule();
-    for (const each of waiting.slice(freed.length)) if (!each.isOpening) openFor(each);
+    for (const each of waiting.slice(freed.length)) if (each.opening === undefined) openFor(each);
   }
 
-  /** For the first that waits, and still wants to go out. */
-  function use(connection: Connection): void {
+  /** For the first that waits, and still wants to go out. @param first has waited for this one, and comes before all others */
+  function use(connection: Connection, first?: Waiting): void {
+    if (first !== undefined) waiting.unshift(...waiting.splice(waiting.indexOf(first), 1));
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+      leave(next);
       if (connection.carry(next.request)) return;
     }
     keep(connection, performance.now() + UNUSED_MS);
@@ -90,13 +102,31 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
     else free.keep(connection, untilMs);
   }
 
+  /** Its connection is for another. */
+  function leave(waiter: Waiting): void {
+    if (waiter.opening === undefined) return;
+    waiter.opening.first = undefined;
+    spare.push(waiter.opening);
+  }
+
   function openFor(first: Waiting): void {
-    first.isOpening = true;
+    const begun = spare.pop();
+    if (begun === undefined) {
+      first.opening = { first, isTakenOver: false };
+      openNext(first.opening);
+    } else {
+      first.opening = Object.assign(begun, { first, isTakenOver: true });
+    }
+  }
+
+  function openNext(next: Opening): void {
     open(sockets.open, (error, socket) => {
-      const place = waiting.indexOf(first);
-      if (place !== -1) waiting.splice(place, 1);
+      const { first, isTakenOver } = next;
+      if (first === undefined) spare.splice(spare.indexOf(next), 1);
+      else first.opening = undefined;
       if (socket === null) {
-        if (place !== -1) first.request.fail(error);
+        if (isTakenOver) schedule();
+        else if (first !== undefined) giveUp(first, error);
         return;
       }
       const connection = add(socket, (idleMs) => {
@@ -104,10 +134,13 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
         schedule();
       });
       readFrom(socket, connection.read);
-      // It may have gone out on another, and this one serves whoever waits now.
-      if (place !== -1) waiting.unshift(first);
-      use(connection);
+      use(connection, first);
     });
+  }
+
+  function giveUp(waiter: Waiting, error: Error): void {
+    waiting.splice(waiting.indexOf(waiter), 1);
+    waiter.request.fail(error);
   }
 
   /** For a request by which the connection may become one of another protocol. */
@@ -167,7 +200,7 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
         openAlone(request);
         return;
       }
-      waiting.push({ request, isOpening: false });
+      waiting.push({ request, opening: undefined });
       schedule();
     },
     close() {
@@ -182,7 +215,10 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
     destroy() {
       const reason = new errors.ClientDestroyedError();
       destroyed = reason;
-      for (const { request } of waiting.splice(0)) request.fail(reason);
+      for (const waiter of waiting.splice(0)) {
+        leave(waiter);
+        waiter.request.fail(reason);
+      }
       for (const request of alone) request.fail(reason);
       for (const connection of connections) connection.destroy(reason);
       lookIfEmpty();

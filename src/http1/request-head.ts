@@ -1,4 +1,5 @@
 import { type Dispatcher, errors } from 'undici';
+import { isHeader } from './is-header.ts';
 
 /** What a request carries: nothing, all of it, or what comes bit by bit. */
 export type Content = Buffer | AsyncIterable<Buffer> | null;
@@ -8,6 +9,8 @@ export interface RequestHead {
   readonly text: string;
   /** Of content that comes bit by bit, as the head announces it; undefined: it goes in chunks. */
   readonly length: number | undefined;
+  /** The connection ends with the answer, and the upstream is told so. */
+  readonly isLast: boolean;
 }
 
 /** Of a method, or of the name of a header (RFC 9110 section 5.6.2). */
@@ -22,8 +25,8 @@ const UNWRITABLE = /[\0\r\n\u0100-\uffff]/;
 /** Far more than anybody sends, and a number that is exact. */
 const LENGTH = /^\d{1,15}$/;
 
-/** Of these a server expects to be told that there is none. */
-const EXPECTED_CONTENT: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH', 'QUERY']);
+/** These bring content, and of these a server expects to be told that there is none. */
+const WITH_CONTENT: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH', 'QUERY']);
 
 /**
  * How a request begins. What becomes of the connection, and how much content there is, it says by itself.
@@ -47,27 +50,34 @@ export function requestHead(
     if (!TOKEN.test(name) || UNWRITABLE.test(value)) {
       throw new errors.InvalidArgumentError('a request has a header that cannot be written');
     }
-    if (is(name, 'content-length')) {
+    if (isHeader(name, 'content-length')) {
       length = lengthOf(value, length);
       continue;
     }
     // Beside the framing that is said here it would be a second one, and the request two to whoever goes by that.
-    if (is(name, 'transfer-encoding') || is(name, 'connection')) {
+    if (isHeader(name, 'transfer-encoding') || isHeader(name, 'connection')) {
       throw new errors.InvalidArgumentError('a request has a header that is not for it to say');
     }
-    if (is(name, 'host')) named = true;
+    if (isHeader(name, 'host')) named = true;
     lines += `${name}: ${value}\r\n`;
   }
   if (upgrade && UNWRITABLE.test(String(upgrade)))
     throw new errors.InvalidArgumentError('a request asks for a protocol that cannot be written');
   const start = `${method} ${path} HTTP/1.1\r\n${named ? '' : `host: ${host}\r\n`}`;
-  const connection = upgrade ? `connection: upgrade\r\nupgrade: ${upgrade}\r\n` : 'connection: keep-alive\r\n';
   const framing = framingOf(method, body as Content, length);
-  return { text: `${start}${connection}${lines}${framing}\r\n`, length };
+  const isLast = upgrade ? true : isUnclear(method, body as Content);
+  const kept = isLast ? 'close' : 'keep-alive';
+  const connection = upgrade ? `connection: upgrade\r\nupgrade: ${upgrade}\r\n` : `connection: ${kept}\r\n`;
+  return { text: `${start}${connection}${lines}${framing}\r\n`, length, isLast };
 }
 
-function is(name: string, lowerCase: string): boolean {
-  return name.length === lowerCase.length && name.toLowerCase() === lowerCase;
+/**
+ * Servers differ in where it ends, or its answer: some take no content of a method that has no use for it, and what it is for the next
+ * request, or have content in their answer to HEAD. Nothing may follow on the connection.
+ */
+function isUnclear(method: string, content: Content): boolean {
+  if (method === 'HEAD') return true;
+  return content !== null && content !== undefined && !WITH_CONTENT.has(method);
 }
 
 /** @param before that was announced already */
@@ -82,7 +92,7 @@ function lengthOf(value: string, before: number | undefined): number {
 /** @param length that was announced; where all of the content is there, its own counts */
 function framingOf(method: string, content: Content, length: number | undefined): string {
   if (Buffer.isBuffer(content)) return `content-length: ${content.length}\r\n`;
-  if (content === null || content === undefined) return EXPECTED_CONTENT.has(method) ? 'content-length: 0\r\n' : '';
+  if (content === null || content === undefined) return WITH_CONTENT.has(method) ? 'content-length: 0\r\n' : '';
   return length === undefined ? 'transfer-encoding: chunked\r\n' : `content-length: ${length}\r\n`;
 }
 

@@ -47,6 +47,11 @@ function opener(options: buildConnector.BuildOptions): Open {
   return ({ host, hostname, protocol, port }, opened) => {
     // A URL has an IPv6 address in brackets; nobody else has.
     const name = hostname.startsWith('[') ? hostname.slice(1, -1) : hostname;
-    connect({ host, hostname: name, protocol, port }, opened);
+    try {
+      connect({ host, hostname: name, protocol, port }, opened);
+    } catch (error) {
+      // Of what it was made with.
+      opened(error as Error, null);
+    }
   };
 }

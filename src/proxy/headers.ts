@@ -96,7 +96,7 @@ export function upstreamHeaders(raw: RawHeaders, rules: RequestHeaderRules): str
  */
 export function callerHeaders(raw: RawHeaders): string[] {
   const headers: string[] = [];
-  let listed: ReadonlySet<string> | undefined;
+  let listed: Set<string> | undefined;
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] as string;
     const value = raw[i + 1] as string;
@@ -120,16 +120,14 @@ export function without(headers: string[], names: ReadonlySet<string>): string[]
 /** Never dropped for being listed in `Connection`: without it the message ends somewhere else. */
 const FRAMING = 'content-length';
 
-/** The names that `Connection` lists, or undefined where it lists none but the usual. */
-function connectionOptions(values: readonly string[], known?: ReadonlySet<string>): ReadonlySet<string> | undefined {
+/** The names that `Connection` lists, or undefined where it lists none but the usual. @param known is added to */
+function connectionOptions(values: readonly string[], known?: Set<string>): Set<string> | undefined {
   let listed = known;
   for (const value of values) {
     if (value === 'keep-alive' || value === 'close') continue;
-    const names = value
-      .toLowerCase()
-      .split(',')
-      .map((name) => name.trim());
-    listed = new Set([...(listed ?? []), ...names.filter((name) => name !== FRAMING)]);
+    listed ??= new Set();
+    for (const name of value.toLowerCase().split(',')) listed.add(name.trim());
   }
+  listed?.delete(FRAMING);
   return listed;
 }

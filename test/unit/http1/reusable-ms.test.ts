@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { keepAliveMs } from '../../../src/http1/keep-alive.ts';
+import { reusableMs } from '../../../src/http1/reuse.ts';
 
 for (const [headers, ms] of [
   [[], 4_000],
@@ -8,8 +8,8 @@ for (const [headers, ms] of [
   [['keep-alive', 'timeout=5, max=100'], 3_000],
   [['KEEP-ALIVE', 'max=100, Timeout=65'], 63_000],
   [['X-A', 'timeout=9', 'Keep-Alive', 'timeout=5'], 3_000],
-  [['Keep-Alive', 'timeout=1'], -1_000],
-  [['Keep-Alive', 'timeout=0'], -2_000],
+  [['Keep-Alive', 'timeout=1'], 0],
+  [['Keep-Alive', 'timeout=0'], 0],
   [['Keep-Alive', 'timeout=99999999999999999999'], 598_000],
   [['Keep-Alive', 'max=100'], 4_000],
   [['Keep-Alive', ''], 4_000],
@@ -19,6 +19,14 @@ for (const [headers, ms] of [
   [['Keep-Alive', 'max=100', 'Keep-Alive', 'timeout=7'], 5_000],
 ] as const) {
   test(`an upstream that says ${JSON.stringify(headers)} has its connection kept for ${ms} ms`, () => {
-    assert.equal(keepAliveMs(headers), ms);
+    assert.equal(reusableMs(200, headers), ms);
   });
 }
+
+test('an answer that has no body and the length of one is the last of its connection', () => {
+  for (const status of [204, 304]) {
+    assert.equal(reusableMs(status, ['Content-Length', '5']), 0);
+    assert.equal(reusableMs(status, ['Keep-Alive', 'timeout=5', 'Content-Length', '0']), 3_000);
+    assert.equal(reusableMs(status, []), 4_000);
+  }
+});
