@@ -71,6 +71,7 @@ export function follow(dispatcher: Dispatcher, options: Options, reactions: Reac
       reactions.onError?.(controller, error);
     },
     onRequestUpgrade(controller, status, _, socket) {
+      followed.rawHeaders = (controller.rawHeaders ?? []) as string[];
       events.push(`upgrade ${status}`);
       followed.socket = socket;
       resolve();
