@@ -33,12 +33,18 @@ export function sendRequest(
 
 async function sendLength(socket: Socket, content: AsyncIterable<Buffer>, length: number, flow: Flow): Promise<void> {
   let left = length;
+  let last: Buffer | undefined;
   const goesOn = await pump(content, socket, flow, (chunk) => {
     left -= chunk.length;
     if (left < 0) throw new errors.RequestContentLengthMismatchError();
-    return socket.write(chunk);
+    if (left > 0) return socket.write(chunk);
+    // If more came behind it, the request would have looked whole.
+    last ??= chunk;
+    return true;
   });
-  if (goesOn && left > 0) throw new errors.RequestContentLengthMismatchError();
+  if (!goesOn) return;
+  if (left > 0) throw new errors.RequestContentLengthMismatchError();
+  if (last !== undefined) socket.write(last);
 }
 
 async function sendChunks(socket: Socket, content: AsyncIterable<Buffer>, flow: Flow): Promise<void> {
