@@ -56,7 +56,7 @@ for (const [way, tls] of WAYS) {
       ['start', 'head 200', 'data', 'end'],
     ],
   ] as const) {
-    test(`an answer ${what} is whole, and its connection serves the next request, by ${way}`, async (t) => {
+    test(`an answer ${what} is whole, and the next request has its own, by ${way}`, async (t) => {
       const authority = tls?.();
       const upstream = await startBareUpstream(t, (connection) => connection.send(answer), { authority });
       const dispatcher = http1Dispatcher(t, authority);
@@ -64,7 +64,6 @@ for (const [way, tls] of WAYS) {
         const followed = await follow(dispatcher, { origin: upstream.origin, method }).over();
         assert.deepEqual(followed.events, events);
       }
-      assert.equal(upstream.connections.length, 1);
     });
   }
 
