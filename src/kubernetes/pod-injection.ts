@@ -1,7 +1,7 @@
 import { annotatedOptions, annotationOf, consentOf, INJECT_LABEL } from './annotations.ts';
 import { getIn, isArray, isObject, type Json, type JsonObject, type Path, sameJson, setIn } from './json.ts';
 import { toPointer } from './json-patch.ts';
-import { collisions, unsuitable } from './obstacles.ts';
+import { collisions, falseSidecar, takenPorts, unsuitable } from './obstacles.ts';
 import { type InjectionOptions, OptionError, parseOptions, type WrittenOptions } from './options.ts';
 import { allContainers, type PodLayout } from './pod-layout.ts';
 import { collectionsOf, uninjectPod } from './pod-restoration.ts';
@@ -100,25 +100,31 @@ function withSidecar(original: JsonObject, current: JsonObject, options: Injecti
   result = insert(result, layout.volumes, sidecarVolumes(options), current, 'last');
   if (grace !== undefined && layout.gracePeriod !== undefined) result = setIn(result, layout.gracePeriod, grace.after);
   const set = proxied?.set ?? {};
-  const injected = writeStatus(result, layout, { version });
-  const empty = emptied(original, injected, layout);
   const status: InjectionStatus = {
     version,
+    port: options.port,
+    adminPort: options.adminPort,
     ...(grace === undefined ? {} : { gracePeriod: grace }),
     ...(Object.keys(set).length === 0 ? {} : { proxyEnv: set }),
-    ...(Object.keys(empty).length === 0 ? {} : { empty }),
   };
-  return { result: writeStatus(result, layout, status), notes: proxied?.notes ?? [] };
+  const empty = emptied(original, writeStatus(result, layout, status), layout);
+  const whole = Object.keys(empty).length === 0 ? status : { ...status, empty };
+  return { result: writeStatus(result, layout, whole), notes: proxied?.notes ?? [] };
 }
 
-/** A webhook sees its own pods again, when others have added containers; those want the proxy's variables as well. */
+/**
+ * A webhook sees its own pods again, when others have changed them. Containers that they added want the proxy's variables as
+ * well, and may have taken a port of cambist's; its sidecar stays as they left it.
+ */
 function completed(
   template: JsonObject,
   status: InjectionStatus,
-  { proxyEnv, port }: InjectionOptions,
+  { proxyEnv }: InjectionOptions,
   { layout }: InjectionRequest,
 ): Injection {
-  const { template: proxied, set } = addProxyEnv(template, layout, port);
+  const obstacles = [...falseSidecar(template, layout), ...takenPorts(template, status, layout)];
+  if (obstacles.length > 0) return { outcome: 'refused', template, reasons: obstacles };
+  const { template: proxied, set } = addProxyEnv(template, layout, status.port);
   if (!proxyEnv || Object.keys(set).length === 0) {
     return { outcome: 'unchanged', template, reasons: ['injected already: left as it is'] };
   }

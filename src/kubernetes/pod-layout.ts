@@ -41,9 +41,12 @@ export const KAGENT: PodLayout = {
 };
 
 /** All containers of a pod that are there while it runs or starts. */
-export function allContainers(template: JsonObject, { initContainers, containers }: PodLayout): readonly JsonObject[] {
-  const init = initContainers === undefined ? [] : objectsOf(getIn(template, initContainers));
-  return [...init, ...objectsOf(getIn(template, containers))];
+export function allContainers(template: JsonObject, layout: PodLayout): readonly JsonObject[] {
+  return [...initContainersOf(template, layout), ...objectsOf(getIn(template, layout.containers))];
+}
+
+export function initContainersOf(template: JsonObject, { initContainers }: PodLayout): readonly JsonObject[] {
+  return initContainers === undefined ? [] : objectsOf(getIn(template, initContainers));
 }
 
 function agentsIn(containers: Json | undefined, path: Path): Agent[] {

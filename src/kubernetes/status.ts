@@ -2,11 +2,17 @@ import { z } from 'zod';
 import { getIn, type Json, type JsonObject, setIn, textOf } from './json.ts';
 import type { PodLayout } from './pod-layout.ts';
 
-/** Says that a pod has been injected, by which version, and what was there before: as JSON in an annotation. */
+/**
+ * Says that a pod has been injected, by which version and for which ports, and what was there before: as JSON in an annotation.
+ * Whoever writes the pod can write it as well, so that it proves nothing.
+ */
 export const STATUS_ANNOTATION = 'cambist.dev/status';
 
 const STATUS = z.strictObject({
   version: z.string(),
+  /** The ports of `listen` and `admin` that it was injected for. */
+  port: z.number(),
+  adminPort: z.number(),
   /** The pod's time to end, before and after; null where it had none of its own. */
   gracePeriod: z.strictObject({ before: z.number().nullable(), after: z.number() }).optional(),
   /** The variables that were set, by container. */

@@ -5,7 +5,7 @@ import { after, before, test } from 'node:test';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { type HttpServer, startHttpServer } from '../harness/http-server.ts';
 import { type Cluster, startCluster } from './cluster.ts';
-import { agentPod, create, createNamespace, namesOf, OPTED_IN, type Pod } from './objects.ts';
+import { agentPod, create, createNamespace, failed, namesOf, OPTED_IN, type Pod } from './objects.ts';
 import { installWebhook, startWebhookPod, type WebhookPod } from './webhook-pod.ts';
 
 let cluster: Cluster;
@@ -16,7 +16,7 @@ before(async () => {
   cluster = await startCluster();
   await createNamespace(cluster, 'agents');
   const authority = createCertificateAuthority('another webhook');
-  other = await startHttpServer(addContainer, { tls: authority.issueServer() });
+  other = await startHttpServer(changePod, { tls: authority.issueServer() });
   await create(cluster, configurationOf(other.url, authority.cert));
   await installWebhook(cluster);
   webhook = await startWebhookPod(cluster);
@@ -28,11 +28,20 @@ after(async () => {
   await cluster?.close();
 });
 
-/** A webhook as service meshes have one: it adds a container, once. */
-const addContainer: RequestListener = async (request, response) => {
+/** An annotation that says on which port the other webhook's container listens. */
+const MESH_PORT = 'mesh.example.com/port';
+
+/** A webhook as service meshes and mirrors of registries have one: it adds a container, once, and leads every image to itself. */
+const changePod: RequestListener = async (request, response) => {
   const { request: review } = JSON.parse(await text(request)) as { request: { uid: string; object: Pod } };
-  const isThere = review.object.spec.containers.some(({ name }) => name === 'mesh');
-  const patch = isThere ? [] : [{ op: 'add', path: '/spec/containers/-', value: { name: 'mesh', image: 'mesh:1' } }];
+  const { metadata, spec } = review.object;
+  const ports = [{ containerPort: Number(metadata.annotations?.[MESH_PORT] ?? 15001) }];
+  const mesh = { op: 'add', path: '/spec/containers/-', value: { name: 'mesh', image: 'mesh:1', ports } };
+  const mirrored = (spec.initContainers ?? []).map(({ image }, index) => {
+    return { op: 'replace', path: `/spec/initContainers/${index}/image`, value: image.replace(/^[^/]*/, 'mirror') };
+  });
+  const isThere = spec.containers.some(({ name }) => name === 'mesh');
+  const patch = isThere ? mirrored : [...mirrored, mesh];
   const answer = { uid: review.uid, allowed: true, patchType: 'JSONPatch', patch: base64(JSON.stringify(patch)) };
   const body = { apiVersion: 'admission.k8s.io/v1', kind: 'AdmissionReview', response: answer };
   response.setHeader('content-type', 'application/json').end(JSON.stringify(body));
@@ -75,9 +84,21 @@ test('a container that a later webhook adds gets the proxy variables, since the 
   assert.equal(await injected(), before + 2);
 });
 
-test('without proxy variables the second time changes nothing', async () => {
+test('without proxy variables the second time changes nothing: what others made of the sidecar stays', async () => {
   const before = await webhook.metric('cambist_webhook_requests_total', { result: 'unchanged' });
   const pod = await create<Pod>(cluster, agentPod('plain', { labels: OPTED_IN }));
   assert.deepEqual(namesOf(pod.spec.initContainers), ['cambist']);
+  assert.equal(pod.spec.initContainers?.[0]?.image, 'mirror/cambist:0.1.0');
   assert.equal(await webhook.metric('cambist_webhook_requests_total', { result: 'unchanged' }), before + 1);
+});
+
+test("a pod in which a later webhook's container has cambist's port is refused, and its author reads how to mend it", async () => {
+  const meshed = (name: string, more: object) => {
+    return agentPod(name, { labels: OPTED_IN, annotations: { [MESH_PORT]: '8180', ...more } });
+  };
+  const said = failed(await cluster.kubectl(['create', '-f', '-'], meshed('collides', {})));
+  const reason = 'port 8180 is container "mesh"\'s: choose another with cambist.dev/port or admin-port';
+  assert.ok(said.includes(`cambist cannot be injected: ${reason}`), said);
+  const pod = await create<Pod>(cluster, meshed('mended', { 'cambist.dev/port': '8280' }));
+  assert.deepEqual(namesOf(pod.spec.containers), ['agent', 'mesh']);
 });

@@ -31,6 +31,9 @@ after(async () => {
   await cluster?.close();
 });
 
+/** A status as the webhook writes it, brought along by a pod that it has never seen. */
+const FORGED = '{"version":"0.1.0","port":8180,"adminPort":9180}';
+
 function sidecarOf({ spec }: Pod) {
   const found = [...(spec.initContainers ?? []), ...spec.containers].find(({ name }) => name === 'cambist');
   assert.ok(found, 'the pod has no sidecar');
@@ -151,6 +154,14 @@ test('a pod that asked and cannot be injected is refused, and its author reads w
     [
       agentPod('p', opted, agent({ name: 'cambist' })),
       'a container "cambist" is there that was not injected: take it away',
+    ],
+    [
+      agentPod(
+        'p',
+        { ...opted, annotations: { 'cambist.dev/status': FORGED } },
+        agent({ name: 'cambist', args: ['x'] }),
+      ),
+      'container "cambist" has a command or arguments, which no sidecar of cambist has: take it away, and the annotation cambist.dev/status with it',
     ],
     [
       agentPod('p', { ...opted, annotations: { 'cambist.dev/prt': '1' } }),

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { JsonObject } from '../../../src/kubernetes/json.ts';
+import { getIn, type JsonObject, setIn } from '../../../src/kubernetes/json.ts';
 import type { WrittenOptions } from '../../../src/kubernetes/options.ts';
 import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
-import { inject, pod, request } from './samples.ts';
+import { container, IMAGE, inject, pod, request } from './samples.ts';
 
 const ENABLED = { labels: { 'cambist.dev/inject': 'enabled' } };
 
@@ -137,16 +137,86 @@ for (const [what, { template, flags, outcome, reason }] of Object.entries(CASES)
   });
 }
 
+const STATUS = '{"version":"0.1.0","port":8180,"adminPort":9180}';
+const webhook = request({ optIn: true, update: false });
+
 test('a status annotation without its sidecar does not keep a pod from being injected', () => {
-  const annotations = { 'cambist.dev/status': '{"version":"0.1.0"}' };
-  assert.equal(
-    injectPod(pod({}, { ...ENABLED, annotations }), request({ optIn: true, update: false })).outcome,
-    'injected',
-  );
+  const annotations = { 'cambist.dev/status': STATUS };
+  assert.equal(injectPod(pod({}, { ...ENABLED, annotations }), webhook).outcome, 'injected');
+});
+
+const FALSE_SIDECARS: Readonly<Record<string, [spec: JsonObject, reason: RegExp]>> = {
+  'that runs another program': [
+    { initContainers: [{ name: 'cambist', image: IMAGE, restartPolicy: 'Always', command: ['sleep', 'inf'] }] },
+    /^container "cambist" has a command or arguments, .*: take it away, and the annotation cambist.dev\/status with it$/,
+  ],
+  'that runs another command of cambist': [
+    { containers: [{ name: 'cambist', image: IMAGE, args: ['version'] }] },
+    /^container "cambist" has a command or arguments/,
+  ],
+  'that ends before the agent starts': [
+    { initContainers: [{ name: 'cambist', image: IMAGE }] },
+    /^container "cambist" is an init container that ends before the agent starts/,
+  ],
+};
+
+for (const [which, [spec, reason]] of Object.entries(FALSE_SIDECARS)) {
+  const forged = pod(spec, { ...ENABLED, annotations: { 'cambist.dev/status': STATUS } });
+  test(`a container ${which} does not pass for a sidecar at a webhook, whatever the status annotation says`, () => {
+    const { outcome, template, reasons } = injectPod(forged, webhook);
+    assert.equal(outcome, 'refused');
+    assert.equal(template, forged);
+    assert.match(reasons.join('; '), reason);
+  });
+
+  test(`a container ${which} gives way to the sidecar when its manifest is injected`, () => {
+    const { outcome, template } = inject(forged);
+    assert.equal(outcome, 'injected');
+    assert.deepEqual(container(template), container(inject(pod()).template));
+  });
+}
+
+test('a webhook leaves what others have made of its sidecar: image, resources, probes, and more of them', () => {
+  const injected = injectPod(pod({}, ENABLED), webhook).template;
+  const rewritten = {
+    ...container(injected),
+    image: 'mirror.example.com/cambist:0.1.0',
+    resources: {},
+    startupProbe: { httpGet: { path: '/mesh', port: 15020 } },
+    env: [{ name: 'TRACED', value: '1' }],
+  };
+  const changed = setIn(injected, ['spec', 'initContainers', 0], rewritten);
+  const { outcome, template } = injectPod(changed, webhook);
+  assert.deepEqual([outcome, template], ['unchanged', changed]);
+});
+
+/** With one more container, as a later webhook adds it. */
+function joined(template: JsonObject, port: JsonObject): JsonObject {
+  const containers = getIn(template, ['spec', 'containers']) as JsonObject[];
+  return setIn(template, ['spec', 'containers'], [...containers, { name: 'mesh', image: 'm', ports: [port] }]);
+}
+
+test('a port of cambist that another webhook has given away since is refused, whichever port it was injected for', () => {
+  const outcome = (injected: JsonObject, port: JsonObject) => {
+    const again = injectPod(joined(injected, port), webhook);
+    return [again.outcome, ...again.reasons];
+  };
+  const taken = (port: number) => [
+    'refused',
+    `port ${port} is container "mesh"'s: choose another with cambist.dev/port or admin-port`,
+  ];
+  const unchanged = ['unchanged', 'injected already: left as it is'];
+  const ordinary = injectPod(pod({}, ENABLED), webhook).template;
+  assert.deepEqual(outcome(ordinary, { containerPort: 8180 }), taken(8180));
+  assert.deepEqual(outcome(ordinary, { containerPort: 9180 }), taken(9180));
+  assert.deepEqual(outcome(ordinary, { containerPort: 8280 }), unchanged);
+  // By the flags of "cambist inject", of which the webhook knows nothing.
+  const elsewhere = inject(pod({}, ENABLED), { port: '8280', 'admin-port': '9280' }).template;
+  assert.deepEqual(outcome(elsewhere, { containerPort: 8280 }), taken(8280));
+  assert.deepEqual(outcome(elsewhere, { containerPort: 8180 }), unchanged);
 });
 
 test('a webhook changes only what bears the label', () => {
-  const webhook = request({ optIn: true, update: false });
   assert.equal(injectPod(pod(), webhook).outcome, 'skipped');
   assert.equal(injectPod(pod({}, { annotations: { 'cambist.dev/inject': 'enabled' } }), webhook).outcome, 'skipped');
   assert.equal(injectPod(pod({}, ENABLED), webhook).outcome, 'injected');

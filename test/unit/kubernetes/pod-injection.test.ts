@@ -74,10 +74,10 @@ test('the template that is given stays as it is', () => {
   assert.deepEqual(given, before);
 });
 
-test('an annotation says by which version it was injected', () => {
-  const { template } = inject(pod());
+test('an annotation says by which version it was injected, and for which ports', () => {
+  const { template } = inject(pod(), { port: '8280', 'termination-grace-period': '30s' });
   const status = JSON.parse(String(getIn(template, ['metadata', 'annotations', 'cambist.dev/status'])));
-  assert.equal(status.version, '0.1.0');
+  assert.deepEqual(status, { version: '0.1.0', port: 8280, adminPort: 9180 });
 });
 
 test('an annotation of the pod goes before a flag, and a flag before what is the case otherwise', () => {
