@@ -11,7 +11,7 @@ export function guideScript(text: string): string {
   return found[0] ?? '';
 }
 
-/** The manifests that the guide shows, in blocks of this language. */
-export function guideManifests(language: 'yaml' | 'yaml kagent'): string[] {
+/** The manifests, or values of the chart, that the guide shows in blocks of this language. */
+export function guideManifests(language: 'yaml' | 'yaml kagent' | 'yaml values'): string[] {
   return fencedBlocks(guide, language);
 }

@@ -14,6 +14,8 @@ const PACKAGES = ['helm.sh/helm/v4/cmd/helm', 'sigs.k8s.io/kustomize/kustomize/v
 export const CHART = fileURLToPath(new URL('../../deploy/helm/cambist', import.meta.url));
 
 export interface DeployTools {
+  /** Where the programs lie. */
+  readonly bin: string;
   helm(...args: string[]): Promise<CommandResult>;
   kustomize(...args: string[]): Promise<CommandResult>;
   /** A line for each manifest: `taken`, `custom` where the types of Kubernetes have none such, or `refused` and why. */
@@ -31,8 +33,10 @@ export async function installDeployTools(): Promise<DeployTools> {
     for (const [index, path] of paths.entries()) await copyFile(path, join(draft, SOURCES[index] ?? ''));
     await runTool('go', ['build', '-ldflags', '-s -w', '-o', 'bin/', ...PACKAGES], draft);
   });
-  const run = (name: string, args: string[], input = '') => runProgram(join(folder, 'bin', name), args, input);
+  const bin = join(folder, 'bin');
+  const run = (name: string, args: string[], input = '') => runProgram(join(bin, name), args, input);
   return {
+    bin,
     helm: (...args) => run('helm', args),
     kustomize: (...args) => run('kustomize', args),
     decode: async (manifests) => (await run('strict', [], manifests)).stdout.trimEnd().split('\n'),
