@@ -53,6 +53,7 @@ for (const [source, ...flags] of [
   ['deploy/prometheusrule.yaml', '-n', 'agents', '-f'],
   ['deploy/webhook/base', '-k'],
   ['deploy/webhook/cert-manager', '-k'],
+  ['deploy/webhook/required.yaml', '-f'],
 ] as const) {
   test(`the API server takes ${source}`, async () => {
     succeeded(await apply([...flags, source]));
