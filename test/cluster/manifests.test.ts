@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
 import { parseDocuments } from '../unit/deploy/manifests.ts';
 import { type Cluster, startCluster } from './cluster.ts';
-import { guideManifests } from './guide.ts';
+import { guideManifests, guideScript } from './guide.ts';
 import {
   type Container,
   create,
@@ -76,6 +76,18 @@ test('the API server takes every manifest that the Kubernetes guide shows', asyn
   for (const { text, flags } of [...own, ...kagent]) {
     for (const manifest of parseDocuments<object>(text)) succeeded(await apply(flags, manifest));
   }
+});
+
+test('for kagent the guide makes the ConfigMap and the Secret of which the config reads its files', async () => {
+  const config = await readFile('config/kagent.yaml', 'utf8');
+  await writeFile(join(cluster.folder, 'work', 'cambist.yaml'), config);
+  await writeFile(join(cluster.folder, 'work', 'client-secret'), 'of the authorization server');
+  succeeded(await cluster.shell(guideScript('kubectl -n kagent create configmap')));
+  const read = (kind: string) =>
+    readObject<{ data: Record<string, string> }>(cluster, ['-n', 'kagent', kind, 'cambist']);
+  assert.deepEqual((await read('configmap')).data, { 'cambist.yaml': config });
+  const files = Object.keys((await read('secret')).data).map((key) => `/var/run/secrets/cambist/${key}`);
+  assert.ok(files.length === 1 && files.every((file) => config.includes(file)));
 });
 
 test("kagent's Agent is taken with a sidecar injected, and without it again", async () => {
