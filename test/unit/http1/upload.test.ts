@@ -141,6 +141,8 @@ for (const [way, tls] of WAYS) {
   }
 
   test(`an answer before the end of the content is told whole, and its connection is not used again, by ${way}`, async (t) => {
+    // Nothing is swept.
+    t.mock.timers.enable({ apis: ['setInterval'] });
     const authority = tls?.();
     const upstream = await startBareUpstream(t, (connection) => connection.send(answerOf('enough')), { authority });
     const dispatcher = http1Dispatcher(t, authority);

@@ -1,0 +1,146 @@
+import assert from 'node:assert/strict';
+import type { LookupFunction } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { errors } from 'undici';
+import { Http1Dispatcher } from '../../../src/http1/dispatcher.ts';
+import { answerOf, http1Dispatcher, startBareUpstream, WAYS } from '../../harness/bare-upstream.ts';
+import { eventually, soon } from '../../harness/eventually.ts';
+import { follow } from '../../harness/followed.ts';
+
+const SERVED = ['start', 'head 200', 'data', 'end'];
+
+for (const host of ['127.0.0.1', '::1']) {
+  test(`an upstream at ${host} is reached by its address, and told it`, async (t) => {
+    const upstream = await startBareUpstream(t, (connection) => connection.send(answerOf('hello')), { host });
+    const { events } = await follow(http1Dispatcher(t), { origin: upstream.origin }).over();
+    assert.deepEqual(events, SERVED);
+    assert.ok(upstream.connections[0]?.received.includes(`\r\nhost: ${upstream.origin.slice('http://'.length)}\r\n`));
+  });
+
+  test(`localhost is reached where only ${host} listens, whichever it is first`, async (t) => {
+    const both = [
+      { address: '::1', family: 6 },
+      { address: '127.0.0.1', family: 4 },
+    ];
+    const upstream = await startBareUpstream(t, (connection) => connection.send(answerOf('hello')), { host });
+    const origin = `http://localhost:${new URL(upstream.origin).port}`;
+    for (const addresses of [both, [...both].reverse()]) {
+      const resolve: LookupFunction = (_name, _options, found) => found(null, addresses);
+      const dispatcher = http1Dispatcher(t, undefined, { lookup: resolve, autoSelectFamily: true } as never);
+      for (let i = 0; i < 2; i += 1) assert.deepEqual((await follow(dispatcher, { origin }).over()).events, SERVED);
+    }
+    assert.equal(upstream.connections.length, 2);
+  });
+}
+
+test('localhost is reached by TLS where only one of its addresses listens, whichever is first', async (t) => {
+  const authority = WAYS[1][1]();
+  const upstream = await startBareUpstream(t, (connection) => connection.send(answerOf('hello')), { authority });
+  const origin = `https://localhost:${new URL(upstream.origin).port}`;
+  const both = [
+    { address: '::1', family: 6 },
+    { address: '127.0.0.1', family: 4 },
+  ];
+  for (const addresses of [both, [...both].reverse()]) {
+    const resolve: LookupFunction = (_name, _options, found) => found(null, addresses);
+    const dispatcher = http1Dispatcher(t, authority, { lookup: resolve, autoSelectFamily: true } as never);
+    for (let i = 0; i < 2; i += 1) assert.deepEqual((await follow(dispatcher, { origin }).over()).events, SERVED);
+  }
+});
+
+test('upstreams have connections of their own', async (t) => {
+  const dispatcher = http1Dispatcher(t);
+  const two = [
+    await startBareUpstream(t, (connection) => connection.send(answerOf('a'))),
+    await startBareUpstream(t, (connection) => connection.send(answerOf('b'))),
+  ];
+  for (let i = 0; i < 3; i += 1) {
+    const bodies = await Promise.all(two.map(({ origin }) => follow(dispatcher, { origin }).over()));
+    assert.deepEqual(
+      bodies.map(({ body }) => body),
+      ['a', 'b'],
+    );
+  }
+  assert.deepEqual(
+    two.map(({ connections }) => connections.length),
+    [1, 1],
+  );
+});
+
+/** How often the dispatcher has begun to know an origin. */
+function countBeginnings(t: TestContext, origin: string): () => number {
+  const { URL: Original } = globalThis;
+  let count = 0;
+  class CountedUrl extends Original {
+    constructor(text: string) {
+      super(text);
+      if (text === origin) count += 1;
+    }
+  }
+  Object.assign(globalThis, { URL: CountedUrl });
+  t.after(() => Object.assign(globalThis, { URL: Original }));
+  return () => count;
+}
+
+test('an upstream is known as long as a connection to it is there, and forgotten with the last', async (t) => {
+  const upstream = await startBareUpstream(t, (connection) => connection.send(answerOf('hello')));
+  const { origin } = upstream;
+  const beginnings = countBeginnings(t, origin);
+  const dispatcher = http1Dispatcher(t);
+  for (const nth of [1, 2, 3]) {
+    for (let i = 0; i < 3; i += 1) await follow(dispatcher, { origin }).over();
+    assert.equal(beginnings(), nth);
+    upstream.connections.at(-1)?.socket.end();
+    await eventually('its connection is closed', () => upstream.connections.at(-1)?.isClosed === true);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+});
+
+test('an upstream that cannot be reached is forgotten', async (t) => {
+  const origin = 'http://127.0.0.1:1';
+  const beginnings = countBeginnings(t, origin);
+  const dispatcher = http1Dispatcher(t);
+  for (const nth of [1, 2, 3]) {
+    await follow(dispatcher, { origin }).over();
+    assert.equal(beginnings(), nth);
+  }
+});
+
+test('after close nothing is sent, and close settles when what was under way has ended', async (t) => {
+  const upstream = await startBareUpstream(t);
+  const dispatcher = new Http1Dispatcher({});
+  t.after(() => dispatcher.destroy());
+  const underWay = follow(dispatcher, { origin: upstream.origin });
+  await eventually(
+    'it is under way',
+    () => upstream.connections[0]?.received !== undefined && underWay.events.length > 0,
+  );
+  let isClosed = false;
+  const closed = dispatcher.close().then(() => {
+    isClosed = true;
+  });
+  const late = await follow(dispatcher, { origin: upstream.origin }).over();
+  assert.ok(late.error instanceof errors.ClientClosedError);
+  assert.equal(isClosed, false);
+  upstream.connections[0]?.send(answerOf('hello'));
+  assert.deepEqual((await underWay.over()).events, SERVED);
+  await soon('it is closed', closed);
+  assert.equal(upstream.connections.length, 1);
+});
+
+test('after destroy nothing is sent, and what was under way has failed', async (t) => {
+  const upstream = await startBareUpstream(t, (connection, head) => {
+    if (head.includes('/free')) connection.send(answerOf('hello'));
+  });
+  const dispatcher = new Http1Dispatcher({});
+  const free = follow(dispatcher, { origin: upstream.origin, path: '/free' });
+  const underWay = follow(dispatcher, { origin: upstream.origin });
+  await free.over();
+  await eventually('it is under way', () => underWay.events.length > 0);
+  const closed = dispatcher.close();
+  await dispatcher.destroy();
+  const late = await follow(dispatcher, { origin: upstream.origin }).over();
+  for (const { error } of [underWay, late]) assert.ok(error instanceof errors.ClientDestroyedError);
+  await soon('close settles', closed);
+  await eventually('all are closed', () => upstream.connections.every(({ isClosed }) => isClosed));
+});
