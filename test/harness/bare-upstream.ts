@@ -92,8 +92,11 @@ function readHeads(connection: BareConnection, onHead: OnHead): void {
     connection.received += text;
     const pieces = (rest + text).split('\r\n\r\n');
     rest = pieces.pop() as string;
-    // Content may have an empty line in it as well.
-    for (const piece of pieces) if (/^[A-Z]+ \S+ HTTP\/1\.1\r\n/.test(piece)) onHead(connection, piece);
+    for (const piece of pieces) {
+      // The content of the request before may be there, too, and have an empty line in it as well.
+      const head = /[A-Z]+ \S+ HTTP\/1\.1\r\n.*$/s.exec(piece)?.[0];
+      if (head !== undefined) onHead(connection, head);
+    }
   });
 }
 
