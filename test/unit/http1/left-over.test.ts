@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import net, { type Socket } from 'node:net';
 import { test } from 'node:test';
+import type { Dispatcher } from 'undici';
 import { answerOf, type BareConnection, http1Dispatcher, startBareUpstream } from '../../harness/bare-upstream.ts';
 import { countParsers } from '../../harness/counted-parsers.ts';
 import { eventually } from '../../harness/eventually.ts';
@@ -32,7 +33,7 @@ async function* failing(): AsyncGenerator<Buffer> {
   throw new Error('gone');
 }
 
-const giveUp: Reactions['onHead'] = (controller) => controller.abort(new Error('enough'));
+const giveUp = (controller: Dispatcher.DispatchController): void => controller.abort(new Error('enough'));
 const throwIt = (): void => {
   throw new Error('enough');
 };
@@ -48,19 +49,21 @@ const KINDS: readonly Kind[] = [
     (path) => [path] as Kind,
   ),
   ['/nothing', { headersTimeout: 5 }],
-  ['/whole', { method: 'POST', body: Buffer.from('hello'), headersTimeout: 5_000 }],
-  ['/whole', { method: 'POST', body: bitByBit, headersTimeout: 5_000 }],
-  ['/nothing', { method: 'POST', body: failing, headersTimeout: 5_000 }],
+  ['/whole', { method: 'POST', body: Buffer.from('hello'), headersTimeout: 60_000 }],
+  ['/whole', { method: 'POST', body: bitByBit, headersTimeout: 60_000 }],
+  ['/nothing', { method: 'POST', body: failing, headersTimeout: 60_000 }],
   ['/until-end', {}, { onHead: holdBack, onData: holdBack }],
   ['/broken', {}, { onData: holdBack }],
+  ['/reset', { headersTimeout: 60_000 }],
+  ['/nothing', { headersTimeout: 60_000 }, { onStart: (controller) => setTimeout(() => giveUp(controller), 1) }],
   ['/whole', {}, { onStart: giveUp }],
-  ['/chunks', { headersTimeout: 5_000 }, { onHead: giveUp }],
+  ['/chunks', { headersTimeout: 60_000 }, { onHead: giveUp }],
   ['/chunks', {}, { onData: giveUp }],
   ['/whole', {}, { onStart: throwIt }],
   ['/whole', {}, { onHead: throwIt }],
   ['/whole', {}, { onEnd: throwIt }],
   ['/bad target'],
-  ['/switch', { upgrade: 'echo', headersTimeout: 5_000 }, { onUpgrade: (_, socket) => socket.destroy() }],
+  ['/switch', { upgrade: 'echo', headersTimeout: 60_000 }, { onUpgrade: (_, socket) => socket.destroy() }],
   ['/switch'],
   ['/whole', { upgrade: 'echo' }],
   ['/whole', { upgrade: 'echo' }, { onStart: giveUp }],
@@ -128,7 +131,7 @@ test('a connection that has served a thousand requests has no more listeners tha
     for (const body of [null, Buffer.from('hello'), bitByBit()]) {
       const { events } = await follow(
         dispatcher,
-        { origin: upstream.origin, path: '/whole', method: 'POST', body, headersTimeout: 5_000 },
+        { origin: upstream.origin, path: '/whole', method: 'POST', body, headersTimeout: 60_000 },
         { onHead: holdBack },
       ).over();
       assert.equal(events.at(-1), 'end');
