@@ -1,5 +1,8 @@
 import type { Writable } from 'node:stream';
 
+/** What a request carries: nothing, all of it, or what comes bit by bit. */
+export type Content = Buffer | AsyncIterable<Buffer> | null;
+
 /** Who is told whether it is the other side that is waited for. */
 export interface Flow {
   /** It takes no more for now. */

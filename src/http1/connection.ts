@@ -1,9 +1,11 @@
 import type { Socket } from 'node:net';
 import { errors } from 'undici';
+import type { Content } from '../pump.ts';
 import { type AnswerReader, createAnswerParser } from './answer-parser.ts';
-import { type Content, type RequestHead, requestHead } from './request-head.ts';
+import { createIntake } from './intake.ts';
+import { type RequestHead, requestHead } from './request-head.ts';
 import { reusableMs } from './reuse.ts';
-import { sendRequest } from './send-request.ts';
+import { sendBitByBit, sendWhole } from './send-request.ts';
 import type { UpstreamRequest } from './upstream-request.ts';
 
 /** One connection to an upstream. It carries one request at a time. */
@@ -32,8 +34,6 @@ const MAX_HEAD_BYTES = 64 * 1024;
 
 const SWITCHING_PROTOCOLS = 101;
 
-const NO_BYTES = Buffer.alloc(0);
-
 /**
  * @param socket is connected. One that reads into memory of its user's does not emit `data`: `read` is then called in its place
  * @param host of the origin, as in `mcp.example.com:8443`
@@ -50,10 +50,6 @@ export function createConnection(socket: Socket, host: string, { onFree, onClose
   /** How long it may wait for the next request; 0 is not at all. */
   let idleMs = 0;
   let headTimer: NodeJS.Timeout | undefined;
-  let isHeld = false;
-  /** What has come meanwhile, and was that all? */
-  let held: Buffer = NO_BYTES;
-  let hasEnded = false;
   /** The head by which the upstream has taken another protocol. */
   let switched: string[] | undefined;
 
@@ -91,20 +87,25 @@ export function createConnection(socket: Socket, host: string, { onFree, onClose
     return request;
   }
 
-  function read(bytes: Buffer): void {
-    if (isHeld) {
-      held = Buffer.concat([held, bytes]);
-      return;
-    }
-    try {
-      const length = parser.read(bytes);
-      if (switched !== undefined) handOver(switched, Buffer.from(bytes.subarray(length)));
-      else if (length < bytes.length) held = Buffer.from(bytes.subarray(length));
-    } catch (error) {
-      // What came before it goes on first: `fail` hears of it by the socket.
-      socket.destroy(error as Error);
-    }
-  }
+  const intake = createIntake(socket, {
+    read(bytes) {
+      try {
+        const length = parser.read(bytes);
+        if (switched === undefined) return length;
+        handOver(switched, Buffer.from(bytes.subarray(length)));
+      } catch (error) {
+        // What came before it goes on first: `fail` hears of it by the socket.
+        socket.destroy(error as Error);
+      }
+      return bytes.length;
+    },
+    finish() {
+      // An answer without a length ends with its connection.
+      parser.finish();
+      fail(new errors.SocketError('the upstream has closed the connection'));
+    },
+    release: parser.release,
+  });
 
   function end(answered: UpstreamRequest): void {
     request = undefined;
@@ -112,16 +113,6 @@ export function createConnection(socket: Socket, host: string, { onFree, onClose
     if (!isFree) socket.destroy();
     answered.end();
     if (isFree) onFree(idleMs);
-  }
-
-  /** Nothing more comes, and an answer without a length ends with that. */
-  function finish(): void {
-    if (isHeld) {
-      hasEnded = true;
-      return;
-    }
-    parser.finish();
-    fail(new errors.SocketError('the upstream has closed the connection'));
   }
 
   function fail(error: Error): void {
@@ -143,7 +134,7 @@ export function createConnection(socket: Socket, host: string, { onFree, onClose
     clearTimeout(headTimer);
     request = undefined;
     socket.pause();
-    socket.off('data', read).off('end', finish).off('error', fail).off('close', close);
+    socket.off('data', intake.push).off('end', intake.end).off('error', fail).off('close', close);
     socket.allowHalfOpen = false;
     if (rest.length > 0) socket.unshift(rest);
     parser.free();
@@ -154,23 +145,10 @@ export function createConnection(socket: Socket, host: string, { onFree, onClose
   /** What the handler of a request may do to it. */
   const carrier = {
     hold(): void {
-      isHeld = true;
       parser.hold();
-      socket.pause();
+      intake.hold();
     },
-    release(): void {
-      // Whoever wants more may just be told something, by this parser or another.
-      process.nextTick(() => {
-        if (!isHeld || request?.paused !== false) return;
-        const bytes = held;
-        held = NO_BYTES;
-        isHeld = false;
-        parser.release();
-        socket.resume();
-        read(bytes);
-        if (hasEnded) finish();
-      });
-    },
+    release: (): void => intake.release(() => request?.paused === false),
     breakOff(): void {
       clearTimeout(headTimer);
       request = undefined;
@@ -186,20 +164,20 @@ export function createConnection(socket: Socket, host: string, { onFree, onClose
 
   function send(asked: UpstreamRequest, head: RequestHead): void {
     const content = (asked.options.body ?? null) as Content;
-    const flow = { stalled: () => expectHead(asked), flows: () => clearTimeout(headTimer) };
-    const sending = sendRequest(socket, head, content, flow);
-    if (sending === undefined) {
+    if (content === null || Buffer.isBuffer(content)) {
+      sendWhole(socket, head.text, content);
       expectHead(asked);
       return;
     }
     isSent = false;
-    sending.then(() => {
+    const flow = { stalled: () => expectHead(asked), flows: () => clearTimeout(headTimer) };
+    sendBitByBit(socket, head, content, flow).then(() => {
       isSent = true;
       expectHead(asked);
     }, fail);
   }
 
-  socket.on('data', read).on('end', finish).on('error', fail).on('close', close);
+  socket.on('data', intake.push).on('end', intake.end).on('error', fail).on('close', close);
 
   return {
     carry(next) {
@@ -216,7 +194,7 @@ export function createConnection(socket: Socket, host: string, { onFree, onClose
       }
       return true;
     },
-    read,
+    read: intake.push,
     // What was written by TLS is only known to have gone out a turn of the event loop after an answer may be there.
     isOpen: () => !socket.destroyed && !socket.readableEnded && socket.writableLength === 0,
     destroy: fail,

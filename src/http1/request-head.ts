@@ -1,8 +1,6 @@
 import { type Dispatcher, errors } from 'undici';
+import type { Content } from '../pump.ts';
 import { isHeader } from './is-header.ts';
-
-/** What a request carries: nothing, all of it, or what comes bit by bit. */
-export type Content = Buffer | AsyncIterable<Buffer> | null;
 
 export interface RequestHead {
   /** A character for each byte, up to the content. */

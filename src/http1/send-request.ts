@@ -1,32 +1,28 @@
 import type { Socket } from 'node:net';
 import { errors } from 'undici';
 import { type Flow, pump } from '../pump.ts';
-import type { Content, RequestHead } from './request-head.ts';
+import type { RequestHead } from './request-head.ts';
+
+/** Writes a request whose content is there, or that has none; by one system call. */
+export function sendWhole(socket: Socket, head: string, content: Buffer | null): void {
+  socket.cork();
+  socket.write(head, 'latin1');
+  if (content !== null) socket.write(content);
+  socket.uncork();
+}
 
 /**
- * Writes a request, and its content no faster than the upstream takes it.
- * @returns undefined where all of it was handed to the socket at once; else it settles when it was
+ * Writes a request whose content comes bit by bit, no faster than the upstream takes it.
+ * @returns settles when the socket has all of it, or is closed
  * @throws {errors.RequestContentLengthMismatchError} there is more or less than the head has announced
  * @see RFC 9112 section 7.1
  */
-export function sendRequest(
+export function sendBitByBit(
   socket: Socket,
   { text, length }: RequestHead,
-  content: Content,
+  content: AsyncIterable<Buffer>,
   flow: Flow,
-): Promise<void> | undefined {
-  if (content === null) {
-    socket.write(text, 'latin1');
-    return;
-  }
-  if (Buffer.isBuffer(content)) {
-    // One packet, and one system call.
-    socket.cork();
-    socket.write(text, 'latin1');
-    socket.write(content);
-    socket.uncork();
-    return;
-  }
+): Promise<void> {
   socket.write(text, 'latin1');
   return length === undefined ? sendChunks(socket, content, flow) : sendLength(socket, content, length, flow);
 }

@@ -6,9 +6,7 @@ import {
   type OutgoingHttpHeaders,
 } from 'node:http2';
 import { type Dispatcher, errors } from 'undici';
-import { type Flow, pump } from '../pump.ts';
-
-type Content = Buffer | AsyncIterable<Buffer> | null;
+import { type Content, type Flow, pump } from '../pump.ts';
 
 /** As undici has it, with fields that we change. */
 type Controller = { -readonly [Key in keyof Dispatcher.DispatchController]: Dispatcher.DispatchController[Key] };

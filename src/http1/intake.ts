@@ -1,0 +1,70 @@
+import type { Socket } from 'node:net';
+
+/** Whom what a socket reads is for. */
+export interface Reader {
+  /** @returns how many of the bytes it has read; the rest comes again after `release` */
+  read(bytes: Buffer): number;
+  /** Nothing more comes. */
+  finish(): void;
+  /** To go on after it was held back. */
+  release(): void;
+}
+
+/** Hands on what a socket reads, and holds it back while nobody wants it. */
+export interface Intake {
+  /** @param bytes may be overwritten afterwards */
+  push(bytes: Buffer): void;
+  /** Nothing more comes. */
+  end(): void;
+  hold(): void;
+  /** @param isWanted is asked when the time has come: it may have been held again, or have ended */
+  release(isWanted: () => boolean): void;
+}
+
+const NO_BYTES = Buffer.alloc(0);
+
+export function createIntake(socket: Socket, reader: Reader): Intake {
+  let isHeld = false;
+  /** What came meanwhile, and was that all? By TLS more may come though the socket is paused. */
+  let held: Buffer = NO_BYTES;
+  let hasEnded = false;
+
+  function push(bytes: Buffer): void {
+    if (isHeld) {
+      held = Buffer.concat([held, bytes]);
+      return;
+    }
+    const length = reader.read(bytes);
+    if (length < bytes.length) held = Buffer.from(bytes.subarray(length));
+  }
+
+  function end(): void {
+    if (isHeld) hasEnded = true;
+    else reader.finish();
+  }
+
+  function goOn(): void {
+    const bytes = held;
+    held = NO_BYTES;
+    isHeld = false;
+    reader.release();
+    socket.resume();
+    push(bytes);
+    if (hasEnded) end();
+  }
+
+  return {
+    push,
+    end,
+    hold() {
+      isHeld = true;
+      socket.pause();
+    },
+    release(isWanted) {
+      // Whoever wants more may just be told something, by this reader or another.
+      process.nextTick(() => {
+        if (isHeld && isWanted()) goOn();
+      });
+    },
+  };
+}
