@@ -129,12 +129,7 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
         else if (first !== undefined) giveUp(first, error);
         return;
       }
-      const connection = add(socket, (idleMs) => {
-        freed.push({ connection, idleMs });
-        schedule();
-      });
-      readFrom(socket, connection.read);
-      use(connection, first);
+      use(addShared(socket), first);
     });
   }
 
@@ -173,6 +168,16 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
       }
       lookIfEmpty();
     });
+  }
+
+  /** Made here and not where it is opened, whose first request, and all that this holds, it would else remember as long as it lives. */
+  function addShared(socket: Socket): Connection {
+    const connection = add(socket, (idleMs) => {
+      freed.push({ connection, idleMs });
+      schedule();
+    });
+    readFrom(socket, connection.read);
+    return connection;
   }
 
   function add(socket: Socket, onFree: (idleMs: number) => void): Connection {
