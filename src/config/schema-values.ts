@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { DURATION, SIZE, TOKEN_TYPES, tokenTypeUrn } from './units.ts';
 
 /** A file is parsed once in a while: to write and compile a parser of its own for it would take longer than to parse it. */

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { LISTEN_FORM } from './addresses.ts';
 import { DEFAULTS } from './defaults.ts';
 import { authorizationServer } from './schema-authorization-server.ts';

@@ -1,4 +1,4 @@
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { nearest } from './nearest.ts';
 
 /** Stands for "a key is missing", which is told at the map that lacks it. */

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { getIn, type Json, type JsonObject, setIn, textOf } from './json.ts';
 import type { PodLayout } from './pod-layout.ts';
 

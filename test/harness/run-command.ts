@@ -5,6 +5,9 @@ import { fileURLToPath } from 'node:url';
 /** The program as `npm run build` leaves it. */
 export const BUILT_PROGRAM = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
 
+// Node hands it down to every child, and each would write megabytes that count for nothing: see "Coverage" in test/README.md.
+delete process.env.NODE_V8_COVERAGE;
+
 export interface CommandResult {
   /** Exit code; null where a signal ended it. */
   code: number | null;

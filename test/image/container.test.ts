@@ -48,7 +48,7 @@ test('in a container that is not root, has no capability and may write nothing, 
   assert.equal(world.cambist.stderr(), '');
 });
 
-test('every command is in the bundle', async (t) => {
+test('every command is in it', async (t) => {
   const { name, launch } = inContainer(POD_MEMORY_BYTES);
   const world = await startWorld({ launch, files: { 'pod.yaml': POD } });
   t.after(world.close);
@@ -65,7 +65,7 @@ test('every command is in the bundle', async (t) => {
   assert.equal(await cambist('version'), `${version}\n`);
 });
 
-test('what a start leaves out is in the bundle, too: spans, keys that verify, keys that sign', async (t) => {
+test('what a start leaves out is in it, too: spans, keys that verify, keys that sign', async (t) => {
   const receiver = await startOtlpReceiver();
   t.after(receiver.close);
   const spans = [`--env=OTEL_EXPORTER_OTLP_ENDPOINT=${receiver.url}`, '--env=OTEL_BSP_SCHEDULE_DELAY=50'];

@@ -69,12 +69,12 @@ test('there is no shell in it', () => {
   );
 });
 
-test('of cambist it holds the bundle, and no file of a package but what says which it is and under which licence', () => {
+test('of cambist it holds the build, and no file of a package but what says which it is and under which licence', () => {
   const top = [...new Set(entries.flatMap(({ path }) => /^app\/([^/]+)/.exec(path)?.[1] ?? []))].sort();
   assert.deepEqual(top, ['LICENSE', 'dist', 'node_modules', 'package.json']);
   const there = new Set(files.map(({ path }) => path));
   assert.ok(there.has('app/dist/main.js'));
-  for (const { path } of below('app/dist/')) assert.match(path, /^app\/dist\/[^/]+\.js(?:\.LEGAL\.txt)?$/);
+  for (const { path } of below('app/dist/')) assert.match(path, /^app\/dist\/[^/]+\.js(?:\.map|\.LEGAL\.txt)?$/);
   for (const { path } of below('app/node_modules/')) assert.ok(isAboutPackage(path), path);
 });
 

@@ -1,0 +1,31 @@
+import { rmSync } from 'node:fs';
+import { buildSync } from 'esbuild';
+
+// Names of files bear a digest of what is in them: those of an older build would stay.
+rmSync('dist', { recursive: true, force: true });
+
+/** `npm run build`: cambist and its packages in some fifty files, of which a start reads 24. See deploy/README.md. */
+buildSync({
+  entryPoints: ['src/main.ts'],
+  outdir: 'dist',
+  bundle: true,
+  // What is imported when it is asked for stays apart: other commands, OpenTelemetry, keys that sign.
+  splitting: true,
+  // Fastify asks for them where a route has a schema or is called by `inject`, and none is: see src/no-schemas.ts.
+  external: ['@fastify/ajv-compiler', '@fastify/fast-json-stringify-compiler', 'light-my-request'],
+  format: 'esm',
+  platform: 'node',
+  target: 'node20.19',
+  // Packages that are CommonJS ask for Node's modules by this name.
+  banner: {
+    js: "import { createRequire as requireFrom } from 'node:module'; const require = requireFrom(import.meta.url);",
+  },
+  // V8 keeps the text of what it has loaded. Names stay, and lines are short, so that a stack trace can be read.
+  minifyWhitespace: true,
+  lineLimit: 120,
+  // For `node --enable-source-maps`, and for tests that ask what is in a file. Without the flag Node does not read them.
+  sourcemap: true,
+  sourcesContent: false,
+  legalComments: 'external',
+  logLevel: 'warning',
+});
