@@ -17,16 +17,8 @@ export async function startTracing(env: Environment, version: string, logger: Lo
       'spans are sent as http/protobuf, whatever OTEL_EXPORTER_OTLP_PROTOCOL says: name an endpoint that takes that',
     );
   }
-  try {
-    const { startOpenTelemetry } = await import('./open-telemetry.ts');
-    return startOpenTelemetry(version, createFaultLog(logger));
-  } catch (error) {
-    logger.error(
-      { err: error },
-      'no spans are sent: the OpenTelemetry packages cannot be loaded; were they left out when cambist was installed?',
-    );
-    return undefined;
-  }
+  const { startOpenTelemetry } = await import('./open-telemetry.ts');
+  return startOpenTelemetry(version, createFaultLog(logger));
 }
 
 export function isTracingOn(env: Environment): boolean {
