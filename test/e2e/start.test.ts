@@ -76,6 +76,13 @@ test('the build leaves out what nothing asks for: what compiles schemas for Fast
   );
 });
 
+test('bytes that a package exports are taken as they are: a getter for each would be twenty MiB of a start', async () => {
+  const scripts = (await readdir('dist')).filter((name) => name.endsWith('.js'));
+  const text = (await Promise.all(scripts.map((name) => readFile(join('dist', name), 'utf8')))).join('');
+  assert.match(text, /=require_llhttp_simd_wasm\(\)/);
+  assert.doesNotMatch(text, /__toESM\(require_llhttp/);
+});
+
 test('every file of the build is ASCII: V8 keeps the text of what it has loaded, and others in twice the memory', async () => {
   const scripts = (await readdir('dist')).filter((name) => name.endsWith('.js'));
   assert.ok(scripts.length > 10);
