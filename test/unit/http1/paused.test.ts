@@ -91,6 +91,24 @@ for (const [way, tls] of WAYS) {
     });
   }
 
+  test(`nothing more is told of an answer that is paused again right after it was resumed, by ${way}`, async (t) => {
+    const authority = tls?.();
+    const upstream = await startBareUpstream(t, (connection) => connection.send(answerOf('hello')), { authority });
+    const reactions = {
+      onHead(controller: Controller) {
+        controller.pause();
+        controller.resume();
+        controller.pause();
+      },
+    };
+    const followed = follow(http1Dispatcher(t, authority), { origin: upstream.origin }, reactions);
+    await eventually('it is paused', () => followed.controller?.paused === true);
+    await delay(ARRIVED_MS);
+    assert.deepEqual(followed.events, ['start', 'head 200']);
+    followed.controller?.resume();
+    assert.equal((await followed.over()).body, 'hello');
+  });
+
   test(`an upstream cannot send more than what fits on the way while its answer is paused, by ${way}`, async (t) => {
     const authority = tls?.();
     const part = 'x'.repeat(1 << 20);
