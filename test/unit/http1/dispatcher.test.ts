@@ -48,6 +48,21 @@ test('localhost is reached by TLS where only one of its addresses listens, which
   }
 });
 
+for (const upgrade of [null, 'websocket']) {
+  test(`a certificate that is none fails ${upgrade ?? 'each'} request that it was to be shown for, and says so`, async (t) => {
+    const dispatcher = http1Dispatcher(t, undefined, { cert: 'none', key: 'none' });
+    const said: Error[] = [];
+    dispatcher.on('connectionError', (_, __, error) => said.push(error));
+    for (const nth of [1, 2]) {
+      const followed = await follow(dispatcher, { origin: 'https://127.0.0.1:1', upgrade }).over();
+      assert.deepEqual(followed.events, ['error Error']);
+      assert.match((followed.error as NodeJS.ErrnoException).code ?? '', /^ERR_OSSL_PEM_/);
+      assert.equal(said[nth - 1], followed.error);
+    }
+    await soon('it is closed', dispatcher.close());
+  });
+}
+
 test('upstreams have connections of their own', async (t) => {
   const dispatcher = http1Dispatcher(t);
   const two = [
