@@ -91,6 +91,22 @@ test('a connection whose request has gone out on another is for the next who wai
   assert.deepEqual(byHand.connections[1]?.targets, ['/c']);
 });
 
+for (const [what, end] of [
+  ['has opened for nobody', (byHand: PoolByHand) => byHand.openings[0]?.succeed().socket.destroy()],
+  ['could not be opened for anybody', (byHand: PoolByHand) => byHand.openings[0]?.fail()],
+] as const) {
+  test(`nobody waits for a connection that ${what}: one is opened for who comes next`, async () => {
+    const byHand = await servedMeanwhile();
+    end(byHand);
+    await settled();
+    const third = await ask(byHand, '/c');
+    assert.equal(byHand.openings.length, 1);
+    byHand.openings[0]?.succeed().answer();
+    await settled();
+    assert.deepEqual(third.events, SERVED);
+  });
+}
+
 test('a connection whose request is refused as it is written serves the next, and nothing of it went out', async () => {
   const byHand = poolByHand();
   const bad = await ask(byHand, '/ bad');
