@@ -48,9 +48,7 @@ function statusOf(dispatcher: Dispatcher, origin: string, path: string, connectM
           const waiting = AbortSignal.timeout(PATIENCE_MS);
           waiting.addEventListener('abort', () => controller.abort(waiting.reason as Error), { once: true });
         },
-        onResponseStart: (_controller, status) => {
-          if (status >= 200) resolve(status);
-        },
+        onResponseStart: (_controller, status) => resolve(status),
         onResponseError: (_controller, error) => reject(error),
       },
     );

@@ -1,5 +1,5 @@
 import { errors } from 'undici';
-import { CODES, createLlhttp } from './llhttp.ts';
+import { CODES, createLlhttp, type Fault } from './llhttp.ts';
 
 /** What comes after the head of an answer. */
 export type Following = 'body' | 'nothing' | 'another protocol';
@@ -9,10 +9,11 @@ export interface AnswerReader {
   /** The first byte of an answer is there. @returns is one expected? */
   begins(): boolean;
   /** @param headers names and values in turn, a character for each byte */
-  head(status: number, headers: string[], keepsAlive: boolean): Following;
+  head(status: number, headers: string[]): Following;
   /** @param bytes a part of the chunk that is read */
   body(bytes: Buffer): void;
-  ends(): void;
+  /** @param keepsAlive may the connection carry another answer? */
+  ends(keepsAlive: boolean): void;
 }
 
 /** Reads the answers of one connection, one after the other. None of this may be called while the reader is told something, but `hold`. */
@@ -69,7 +70,7 @@ export function createAnswerParser(reader: AnswerReader, maxHeadBytes: number): 
   }
 
   const llhttp = createLlhttp({
-    begin: () => (reader.begins() ? CODES.ok : CODES.refused),
+    begin: () => (reader.begins() ? CODES.ok : refuse(new errors.HTTPParserError('nobody has asked for it'))),
     reason: count,
     name(start, length) {
       const name = decode(start, length);
@@ -83,12 +84,12 @@ export function createAnswerParser(reader: AnswerReader, maxHeadBytes: number): 
       else headers[headers.length - 1] += value;
       return count(length);
     },
-    head(status, keepsAlive) {
+    head(status) {
       const read = headers;
       headers = [];
       headBytes = 0;
       try {
-        const following = reader.head(status, read, keepsAlive);
+        const following = reader.head(status, read);
         if (following === 'nothing') return CODES.noBody;
         if (following === 'another protocol') return CODES.otherProtocol;
       } catch (error) {
@@ -106,12 +107,12 @@ export function createAnswerParser(reader: AnswerReader, maxHeadBytes: number): 
       }
       return isHeld ? CODES.paused : CODES.ok;
     },
-    end() {
+    end(keepsAlive) {
       // Those of a trailer section go no further.
       headers = [];
       headBytes = 0;
       try {
-        reader.ends();
+        reader.ends(keepsAlive);
       } catch (error) {
         return refuse(error);
       }
@@ -127,10 +128,7 @@ export function createAnswerParser(reader: AnswerReader, maxHeadBytes: number): 
       chunk = NO_BYTES;
       text = '';
       if (code === CODES.ok || code === CODES.paused || code === CODES.pausedUpgrade) return end;
-      throw (
-        failure ??
-        new errors.HTTPParserError('what the upstream has sent is no answer of HTTP/1.1, or was not asked for')
-      );
+      throw failure ?? notHttp(llhttp.fault(code));
     },
     finish: llhttp.finish,
     hold() {
@@ -142,4 +140,9 @@ export function createAnswerParser(reader: AnswerReader, maxHeadBytes: number): 
     },
     free: llhttp.free,
   };
+}
+
+/** Nothing of the answer is in it. */
+function notHttp({ code, reason }: Fault): Error {
+  return Object.assign(new errors.HTTPParserError(`it is no answer of HTTP/1.1: ${reason}`), { code });
 }

@@ -55,7 +55,7 @@ export function createConnection(socket: Socket, host: string, { onFree, onClose
 
   const reader: AnswerReader = {
     begins: () => request !== undefined,
-    head(status, headers, keeps) {
+    head(status, headers) {
       const asked = carried();
       if (status === SWITCHING_PROTOCOLS) {
         if (!asked.options.upgrade) throw new errors.SocketError('the upstream has taken another protocol, unasked');
@@ -66,7 +66,7 @@ export function createConnection(socket: Socket, host: string, { onFree, onClose
       if (status < 200) return 'nothing';
       clearTimeout(headTimer);
       isAnswered = true;
-      idleMs = keeps && !isLast ? reusableMs(status, headers) : 0;
+      idleMs = isLast ? 0 : reusableMs(status, headers);
       asked.answer(status, headers);
       carried();
       return asked.options.method === 'HEAD' ? 'nothing' : 'body';
@@ -75,8 +75,8 @@ export function createConnection(socket: Socket, host: string, { onFree, onClose
       carried().data(Buffer.from(bytes));
       carried();
     },
-    ends() {
-      if (isAnswered) end(carried());
+    ends(keepsAlive) {
+      if (isAnswered) end(carried(), keepsAlive);
     },
   };
   const parser = createAnswerParser(reader, MAX_HEAD_BYTES);
@@ -107,9 +107,9 @@ export function createConnection(socket: Socket, host: string, { onFree, onClose
     release: parser.release,
   });
 
-  function end(answered: UpstreamRequest): void {
+  function end(answered: UpstreamRequest, keepsAlive: boolean): void {
     request = undefined;
-    const isFree = idleMs > 0 && isSent;
+    const isFree = keepsAlive && idleMs > 0 && isSent;
     if (!isFree) socket.destroy();
     answered.end();
     if (isFree) onFree(idleMs);
@@ -196,7 +196,7 @@ export function createConnection(socket: Socket, host: string, { onFree, onClose
     },
     read: intake.push,
     // What was written by TLS is only known to have gone out a turn of the event loop after an answer may be there.
-    isOpen: () => !socket.destroyed && !socket.readableEnded && socket.writableLength === 0,
+    isOpen: () => !socket.destroyed && socket.writableLength === 0,
     destroy: fail,
   };
 }

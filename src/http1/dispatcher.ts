@@ -6,7 +6,7 @@ import { UpstreamRequest } from './upstream-request.ts';
 /**
  * Speaks HTTP/1.1, to undici's handlers, by its parser and its connector, on connections of our own: those of undici cost a cached call
  * a fifth more CPU, and end the process where one ends while its answer is held back. Nothing is sent twice, no redirect is
- * followed, and an answer whose head has come may take as long as it likes.
+ * followed, an answer whose head has come may take as long as it likes, and of what comes before it (1xx) nobody is told.
  */
 export class Http1Dispatcher extends Dispatcher {
   readonly #sockets: Sockets;

@@ -9,9 +9,10 @@ export interface Callbacks {
   name(start: number, length: number): number;
   /** A value, or more of the last. */
   value(start: number, length: number): number;
-  head(status: number, keepsAlive: boolean): number;
+  head(status: number): number;
   body(start: number, length: number): number;
-  end(): number;
+  /** @param keepsAlive may the connection carry another answer, by all that was read of this one? */
+  end(keepsAlive: boolean): number;
 }
 
 /** A parser of answers. None may be asked anything while a callback runs. */
@@ -21,8 +22,17 @@ export interface Llhttp {
   finish(): void;
   /** To go on after a callback has said `paused`; else it does nothing. */
   resume(): void;
+  /** What was wrong, where `execute` has said neither `ok` nor that it has stopped. */
+  fault(code: number): Fault;
   /** Gives its memory back. */
   free(): void;
+}
+
+/** In llhttp's own words. */
+export interface Fault {
+  /** As in `HPE_INVALID_VERSION`. */
+  readonly code: string;
+  readonly reason: string;
 }
 
 export interface Executed {
@@ -60,7 +70,10 @@ interface Exports {
   llhttp_execute(parser: number, input: number, length: number): number;
   llhttp_finish(parser: number): number;
   llhttp_resume(parser: number): void;
+  llhttp_should_keep_alive(parser: number): number;
   llhttp_get_error_pos(parser: number): number;
+  llhttp_errno_name(code: number): number;
+  llhttp_get_error_reason(parser: number): number;
 }
 
 let exports: Exports | undefined;
@@ -78,7 +91,8 @@ let currentStart = 0;
  */
 export function createLlhttp(callbacks: Callbacks): Llhttp {
   exports ??= load();
-  const { llhttp_alloc, llhttp_execute, llhttp_finish, llhttp_free, llhttp_get_error_pos, llhttp_resume } = exports;
+  const { llhttp_alloc, llhttp_execute, llhttp_finish, llhttp_free, llhttp_resume } = exports;
+  const { llhttp_errno_name, llhttp_get_error_pos, llhttp_get_error_reason } = exports;
   const parser = llhttp_alloc(RESPONSE);
 
   return {
@@ -99,6 +113,7 @@ export function createLlhttp(callbacks: Callbacks): Llhttp {
       llhttp_finish(parser);
     },
     resume: () => llhttp_resume(parser),
+    fault: (code) => ({ code: textAt(llhttp_errno_name(code)), reason: textAt(llhttp_get_error_reason(parser)) }),
     free: () => llhttp_free(parser),
   };
 }
@@ -110,6 +125,13 @@ function copyIn(chunk: Buffer, start: number): number {
   return chunk.copy(input, 0, start);
 }
 
+/** A text of llhttp's own. @param address 0 is none */
+function textAt(address: number): string {
+  if (address === 0 || exports === undefined) return '';
+  const memory = Buffer.from(exports.memory.buffer);
+  return memory.toString('latin1', address, memory.indexOf(0, address));
+}
+
 function load(): Exports {
   const place = (address: number): number => currentStart + address - inputAddress;
   const env = {
@@ -118,10 +140,9 @@ function load(): Exports {
     wasm_on_status: (_: number, __: number, length: number) => current.reason(length),
     wasm_on_header_field: (_: number, address: number, length: number) => current.name(place(address), length),
     wasm_on_header_value: (_: number, address: number, length: number) => current.value(place(address), length),
-    wasm_on_headers_complete: (_: number, status: number, __: number, keepsAlive: number) =>
-      current.head(status, keepsAlive === 1),
+    wasm_on_headers_complete: (_: number, status: number) => current.head(status),
     wasm_on_body: (_: number, address: number, length: number) => current.body(place(address), length),
-    wasm_on_message_complete: () => current.end(),
+    wasm_on_message_complete: (parser: number) => current.end(llhttp.llhttp_should_keep_alive(parser) === 1),
   };
   const { exports: loaded } = new WebAssembly.Instance(new WebAssembly.Module(wasm), { env });
   const llhttp = loaded as unknown as Exports;

@@ -29,16 +29,8 @@ const UNUSED_MS = 4_000;
 /** A request that goes out on the next connection there is. */
 interface Waiting {
   readonly request: UpstreamRequest;
-  /** It has one opened for it, though it goes out on another that is free before. */
-  opening: Opening | undefined;
-}
-
-/** A connection that is being opened. */
-interface Opening {
-  /** Goes out on it; undefined where that has gone out on another. */
-  first: Waiting | undefined;
-  /** Not the one that it was begun for, so that its failure is not that one's: it may be about to take too long. */
-  isTakenOver: boolean;
+  /** One is being opened for it. */
+  isOpening: boolean;
 }
 
 export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmpty }: Http1PoolOptions): Http1Pool {
@@ -49,9 +41,7 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
   const waiting: Waiting[] = [];
   /** Those that wait for a connection of their own. */
   const alone = new Set<UpstreamRequest>();
-  let opening = 0;
-  /** Of those that are being opened: for who comes next. */
-  const spare: Opening[] = [];
+  let underWay = 0;
   let isScheduled = false;
   /** No connection is kept any longer. */
   let isClosing = false;
@@ -84,14 +74,12 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
   /** As many as are free from the next turn on go out then; a connection is opened for each of the others. */
   function serveLater(): void {
     if (freed.length > 0) schedule();
-    for (const each of waiting.slice(freed.length)) if (each.opening === undefined) openFor(each);
+    for (const each of waiting.slice(freed.length)) if (!each.isOpening) openFor(each);
   }
 
-  /** For the first that waits, and still wants to go out. @param first has waited for this one, and comes before all others */
-  function use(connection: Connection, first?: Waiting): void {
-    if (first !== undefined) waiting.unshift(...waiting.splice(waiting.indexOf(first), 1));
+  /** For the first that waits, and still wants to go out. */
+  function use(connection: Connection): void {
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
-      leave(next);
       if (connection.carry(next.request)) return;
     }
     keep(connection, performance.now() + UNUSED_MS);
@@ -102,40 +90,19 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
     else free.keep(connection, untilMs);
   }
 
-  /** Its connection is for another. */
-  function leave(waiter: Waiting): void {
-    if (waiter.opening === undefined) return;
-    waiter.opening.first = undefined;
-    spare.push(waiter.opening);
-  }
-
   function openFor(first: Waiting): void {
-    const begun = spare.pop();
-    if (begun === undefined) {
-      first.opening = { first, isTakenOver: false };
-      openNext(first.opening);
-    } else {
-      first.opening = Object.assign(begun, { first, isTakenOver: true });
-    }
-  }
-
-  function openNext(next: Opening): void {
+    first.isOpening = true;
     open(sockets.open, (error, socket) => {
-      const { first, isTakenOver } = next;
-      if (first === undefined) spare.splice(spare.indexOf(next), 1);
-      else first.opening = undefined;
+      const place = waiting.indexOf(first);
+      // It may have gone out on another: then this one serves whoever waits now, or is kept.
+      const still = place === -1 ? [] : waiting.splice(place, 1);
       if (socket === null) {
-        if (isTakenOver) schedule();
-        else if (first !== undefined) giveUp(first, error);
+        for (const { request } of still) request.fail(error);
         return;
       }
-      use(addShared(socket), first);
+      waiting.unshift(...still);
+      use(addShared(socket));
     });
-  }
-
-  function giveUp(waiter: Waiting, error: Error): void {
-    waiting.splice(waiting.indexOf(waiter), 1);
-    waiter.request.fail(error);
   }
 
   /** For a request by which the connection may become one of another protocol. */
@@ -147,16 +114,16 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
         request.fail(error);
         return;
       }
-      const over = (): void => connection.destroy(new errors.InformationalError('the connection was for one request'));
-      const connection = add(socket, over);
-      if (!connection.carry(request)) over();
+      // It is never free: the request says that it is the last.
+      const connection = add(socket, () => {});
+      if (!connection.carry(request)) connection.destroy(new errors.InformationalError('its request is over'));
     });
   }
 
   function open(opener: Open, opened: (...result: [Error, null] | [null, Socket]) => void): void {
-    opening += 1;
+    underWay += 1;
     opener(origin, (error, socket) => {
-      opening -= 1;
+      underWay -= 1;
       if (error !== null) {
         onConnectionError(error);
         opened(error, null);
@@ -193,7 +160,7 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
   }
 
   function lookIfEmpty(): void {
-    if (connections.size + waiting.length + opening > 0) return;
+    if (connections.size + waiting.length + underWay > 0) return;
     onEmpty();
     onClosed?.();
   }
@@ -205,7 +172,7 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
         openAlone(request);
         return;
       }
-      waiting.push({ request, opening: undefined });
+      waiting.push({ request, isOpening: false });
       schedule();
     },
     close() {
@@ -220,10 +187,7 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
     destroy() {
       const reason = new errors.ClientDestroyedError();
       destroyed = reason;
-      for (const waiter of waiting.splice(0)) {
-        leave(waiter);
-        waiter.request.fail(reason);
-      }
+      for (const { request } of waiting.splice(0)) request.fail(reason);
       for (const request of alone) request.fail(reason);
       for (const connection of connections) connection.destroy(reason);
       lookIfEmpty();

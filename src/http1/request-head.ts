@@ -20,8 +20,7 @@ const TARGET = /^[\x21-\xff]+$/;
 /** In a value it would end a line before its end, or be another character on the way. */
 const UNWRITABLE = /[\0\r\n\u0100-\uffff]/;
 
-/** Far more than anybody sends, and a number that is exact. */
-const LENGTH = /^\d{1,15}$/;
+const LENGTH = /^\d+$/;
 
 /** These bring content, and of these a server expects to be told that there is none. */
 const WITH_CONTENT: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH', 'QUERY']);
@@ -81,7 +80,7 @@ function isUnclear(method: string, content: Content): boolean {
 /** @param before that was announced already */
 function lengthOf(value: string, before: number | undefined): number {
   const length = Number(value);
-  if (!LENGTH.test(value) || (before !== undefined && before !== length)) {
+  if (!LENGTH.test(value) || !Number.isSafeInteger(length) || (before !== undefined && before !== length)) {
     throw new errors.InvalidArgumentError('a request announces a length that is none, or two of them');
   }
   return length;

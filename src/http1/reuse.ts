@@ -21,11 +21,18 @@ export function reusableMs(status: number, headers: readonly string[]): number {
     const name = headers[i] as string;
     const value = headers[i + 1] as string;
     if (isHeader(name, 'keep-alive')) idleMs = hintedMs(value) ?? idleMs;
-    // There is none, and an upstream that thinks otherwise may yet send it, as what would be the next answer.
-    else if ((status === NO_CONTENT || status === NOT_MODIFIED) && isHeader(name, 'content-length') && value !== '0')
-      return 0;
+    else if (hasNoBody(status) && announcesBody(name, value)) return 0;
   }
   return idleMs;
+}
+
+function hasNoBody(status: number): boolean {
+  return status === NO_CONTENT || status === NOT_MODIFIED;
+}
+
+/** An upstream that thinks so may yet send it, as what would be the next answer. */
+function announcesBody(name: string, value: string): boolean {
+  return isHeader(name, 'transfer-encoding') || (isHeader(name, 'content-length') && value !== '0');
 }
 
 /** What the upstream says in `Keep-Alive`, less what may pass on the way. */

@@ -101,7 +101,6 @@ class PassageBearer implements Bearer {
     return this.#latest;
   }
 
-  /** @returns is another worth asking for? */
   refuse(): boolean {
     const { options, route, session } = this.#asking;
     return options.broker.refuse(route, session, this.#latest);

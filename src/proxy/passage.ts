@@ -70,7 +70,7 @@ export interface Bearer {
   replace(): Promise<IssuedToken>;
   /** Gives up a token that the upstream refused, and gets another; undefined where another would be refused as well. */
   renew(): Promise<IssuedToken> | undefined;
-  /** Gives it up without another. @returns would another be taken? */
+  /** Gives it up without another. @returns is another worth asking for? */
   refuse(): boolean;
   /** A token with more scopes, for a second attempt; undefined where the route may not add them, or nothing is to add. */
   stepUp(scopes: readonly string[]): Promise<IssuedToken> | undefined;

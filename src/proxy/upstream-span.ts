@@ -64,7 +64,7 @@ function ending(handler: Handler, span: Span): Handler {
     onRequestStart: (controller, context) => handler.onRequestStart?.(controller, context),
     onResponseData: (controller, chunk) => handler.onResponseData?.(controller, chunk),
     onResponseStart(controller, code, headers, message) {
-      if (code >= 200) status = code;
+      status = code;
       handler.onResponseStart?.(controller, code, headers, message);
     },
     onRequestUpgrade(controller, code, headers, socket) {

@@ -172,11 +172,15 @@ export function createTokenCache<Token extends Perishable = IssuedToken>(
       refusals.load(keptRefusals);
     },
     limitAge(maxAgeMs, random) {
+      // The same token may be kept under more than one key.
+      const shortened = new Set<Token>();
       tokens.forEach((cached) => {
         const { token } = cached;
-        token.life = shortenLife(token.life, maxAgeMs, clock, random());
-        // The same token may be kept under another key, and have its life already.
-        cached.refreshAtMs = Math.min(cached.refreshAtMs, token.life.refreshAtMs);
+        const life = shortenLife(token.life, maxAgeMs, clock, random());
+        if (life !== token.life) shortened.add(token);
+        token.life = life;
+        // Of the others a refresh may have failed, and wait for its next time.
+        if (shortened.has(token)) cached.refreshAtMs = Math.min(cached.refreshAtMs, life.refreshAtMs);
       });
       sweep();
     },

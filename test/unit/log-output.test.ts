@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
-import { execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { pbkdf2 } from 'node:crypto';
-import { once } from 'node:events';
 import { closeSync, constants, mkdtempSync, openSync, readFileSync, readSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -38,6 +37,7 @@ function startPipe(t: TestContext, batchLength: number) {
     isOpen = false;
   };
   t.after(() => {
+    reading?.kill();
     leave();
     closeSync(fd);
   });
@@ -52,14 +52,14 @@ function startPipe(t: TestContext, batchLength: number) {
     }
   };
   /** Reads all as it comes, until something holds of all that was read so. */
+  let reading: ChildProcess | undefined;
   const readUntil = async (what: string, holds: (taken: string) => boolean) => {
     const file = openSync(`${path}.taken`, 'a+');
-    const reading = spawn('cat', [path], { stdio: ['ignore', file, 'inherit'] });
-    const ended = once(reading, 'exit');
-    const taken = () => readFileSync(`${path}.taken`, 'utf8');
-    await eventually(what, () => holds(taken()), TAKING_MS).finally(() => reading.kill());
-    await ended;
+    // Never ended before the test is: what it has read and not yet written would be gone with it.
+    reading ??= spawn('cat', [path], { stdio: ['ignore', file, 'inherit'] });
     closeSync(file);
+    const taken = () => readFileSync(`${path}.taken`, 'utf8');
+    await eventually(what, () => holds(taken()), TAKING_MS);
     return taken();
   };
   return { output: createLogOutput(fd, batchLength, lossLine), read, readUntil, leave };

@@ -34,9 +34,8 @@ function readAll(chunks: readonly Buffer[], holds: (nth: number) => boolean = ()
   };
   const reader: AnswerReader = {
     begins: () => true,
-    head(status, headers, keepsAlive) {
+    head(status, headers) {
       tell([status, ...headers]);
-      tell(keepsAlive ? 'keeps alive' : 'closes');
       if (status < 200) return 'nothing';
       maybeHold();
       return 'body';
@@ -45,7 +44,7 @@ function readAll(chunks: readonly Buffer[], holds: (nth: number) => boolean = ()
       tell(`body ${bytes.toString('latin1')}`);
       maybeHold();
     },
-    ends: () => tell('ends'),
+    ends: (keepsAlive) => tell(keepsAlive ? 'ends' : 'ends, and closes'),
   };
   const parser = createAnswerParser(reader, MAX_HEAD_BYTES);
   const readOne = (chunk: Buffer): void => {
@@ -97,7 +96,7 @@ function headOf(code: number, phrase: string, lines: readonly (readonly string[]
 }
 
 function toldOf(code: number, lines: readonly (readonly string[])[], body: string): Told {
-  return [[code, ...lines.flat()], 'keeps alive', ...(body === '' ? [] : [`body ${body}`]), 'ends'];
+  return [[code, ...lines.flat()], ...(body === '' ? [] : [`body ${body}`]), 'ends'];
 }
 
 const withLength = fc

@@ -15,17 +15,17 @@ function noting(told: Told, does: Partial<AnswerReader> = {}): AnswerParser {
   return createAnswerParser(
     {
       begins: () => does.begins?.() ?? true,
-      head(status, headers, keepsAlive) {
+      head(status, headers) {
         told.push([status, ...headers]);
-        return does.head?.(status, headers, keepsAlive) ?? 'body';
+        return does.head?.(status, headers) ?? 'body';
       },
       body(bytes) {
         told.push(bytes.toString('latin1'));
         does.body?.(bytes);
       },
-      ends() {
+      ends(keepsAlive) {
         told.push('ends');
-        does.ends?.();
+        does.ends?.(keepsAlive);
       },
     },
     LIMIT,

@@ -45,8 +45,44 @@ for (const [what, method, head] of [
   });
 }
 
+for (const [what, chunked] of [
+  ['a 204', 'HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n'],
+  ['a 304', 'HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n'],
+] as const) {
+  test(`the last chunk that ${what} does not have breaks no other request`, async (t) => {
+    let isFirst = true;
+    const upstream = await startBareUpstream(t, (connection) => {
+      connection.send(isFirst ? chunked : answerOf('right'));
+      if (isFirst) setTimeout(() => connection.send('0\r\n\r\n'), 20);
+      isFirst = false;
+    });
+    const dispatcher = http1Dispatcher(t);
+    await follow(dispatcher, { origin: upstream.origin }).over();
+    assert.equal((await follow(dispatcher, { origin: upstream.origin }).over()).body, 'right');
+    assert.equal(upstream.connections.length, 2);
+  });
+}
+
+test('an upstream that says only after the body that it closes is not asked on that connection again', async (t) => {
+  const closing = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nConnection: close\r\n\r\n';
+  const upstream = await startBareUpstream(t, (connection) => connection.send(closing));
+  const dispatcher = http1Dispatcher(t);
+  for (let i = 0; i < 2; i += 1) {
+    assert.equal((await follow(dispatcher, { origin: upstream.origin }).over()).body, 'hi');
+  }
+  assert.equal(upstream.connections.length, 2);
+});
+
+test('what is no answer fails with the word of the parser for it, and nothing of what came', async (t) => {
+  const upstream = await startBareUpstream(t, (connection) => connection.send('SSH-2.0-secret\r\n\r\n'));
+  const { error } = await follow(http1Dispatcher(t), { origin: upstream.origin }).over();
+  assert.match(String(error), /no answer of HTTP\/1\.1: Expected HTTP\//);
+  assert.equal((error as NodeJS.ErrnoException).code, 'HPE_INVALID_CONSTANT');
+  assert.doesNotMatch(String(error), /secret/);
+});
+
 for (const [way, tls] of WAYS) {
-  test(`callers who ask one call after the other have about a connection each, by ${way}`, async (t) => {
+  test(`callers who ask one call after the other ask on connections that they have asked on before, by ${way}`, async (t) => {
     const authority = tls?.();
     const upstream = await startBareUpstream(t, (connection) => connection.send(answerOf('hello')), { authority });
     const dispatcher = http1Dispatcher(t, authority);
@@ -56,6 +92,6 @@ for (const [way, tls] of WAYS) {
       }
     };
     await Promise.all(Array.from({ length: 16 }, caller));
-    assert.ok(upstream.connections.length <= 32, String(upstream.connections.length));
+    assert.ok(upstream.connections.length <= 4 * 16, String(upstream.connections.length));
   });
 }

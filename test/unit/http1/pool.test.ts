@@ -81,31 +81,18 @@ test('a connection that cannot be opened any more fails nobody where its request
   assert.deepEqual([byHand.second.events, third.events], [SERVED, SERVED]);
 });
 
-test('a connection whose request has gone out on another is for the next who waits, and none is opened for that', async () => {
+test('a connection whose request has gone out on another serves who waits, whose own then waits for the next', async () => {
   const byHand = await servedMeanwhile();
   const third = await ask(byHand, '/c');
-  assert.equal(byHand.openings.length, 1);
+  assert.equal(byHand.openings.length, 2);
   byHand.openings[0]?.succeed().answer();
   await settled();
   assert.deepEqual(third.events, SERVED);
-  assert.deepEqual(byHand.connections[1]?.targets, ['/c']);
+  byHand.openings[0]?.succeed();
+  await ask(byHand, '/d');
+  assert.equal(byHand.openings.length, 0);
+  assert.deepEqual(byHand.connections[2]?.targets, ['/d']);
 });
-
-for (const [what, end] of [
-  ['has opened for nobody', (byHand: PoolByHand) => byHand.openings[0]?.succeed().socket.destroy()],
-  ['could not be opened for anybody', (byHand: PoolByHand) => byHand.openings[0]?.fail()],
-] as const) {
-  test(`nobody waits for a connection that ${what}: one is opened for who comes next`, async () => {
-    const byHand = await servedMeanwhile();
-    end(byHand);
-    await settled();
-    const third = await ask(byHand, '/c');
-    assert.equal(byHand.openings.length, 1);
-    byHand.openings[0]?.succeed().answer();
-    await settled();
-    assert.deepEqual(third.events, SERVED);
-  });
-}
 
 test('a connection whose request is refused as it is written serves the next, and nothing of it went out', async () => {
   const byHand = poolByHand();

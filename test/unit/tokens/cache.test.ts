@@ -344,6 +344,19 @@ test('a lower max_age ends the reuse of what is kept already, and a life that is
   assert.equal(cache.find('young'), undefined);
 });
 
+test('a refresh that has failed waits for its next time, though max_age is lowered, where the token ends sooner anyway', () => {
+  const { clock, cache, tokenFor } = setUp();
+  const token = tokenFor(75_000);
+  token.life = { ...token.life, refreshAtMs: clock.monotonicMs() };
+  cache.keep('short', token, GITHUB);
+  const kept = cache.find('short');
+  assert.ok(kept);
+  const nextMs = clock.monotonicMs() + 3000;
+  kept.refreshAtMs = nextMs;
+  cache.limitAge(90_000, Math.random);
+  assert.equal(cache.find('short')?.refreshAtMs, nextMs);
+});
+
 test('a lower max_age holds under whatever key a token is kept, then or later', () => {
   const { clock, cache, tokenFor } = setUp();
   const token = tokenFor(HOUR_MS);
