@@ -5,7 +5,8 @@ FROM ${NODE_IMAGE} AS build
 WORKDIR /src
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --ignore-scripts
-COPY tsconfig.json esbuild.config.mjs ./
+COPY tsconfig.json ./
+COPY deploy/build.mjs ./deploy/
 COPY src ./src
 RUN npm run build
 

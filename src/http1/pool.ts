@@ -41,6 +41,7 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
   const waiting: Waiting[] = [];
   /** Those that wait for a connection of their own. */
   const alone = new Set<UpstreamRequest>();
+  /** Connections that are being opened. */
   let underWay = 0;
   let isScheduled = false;
   /** No connection is kept any longer. */
