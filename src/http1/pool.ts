@@ -1,8 +1,9 @@
 import type { Socket } from 'node:net';
 import { type Dispatcher, errors } from 'undici';
+import type { Open } from '../opener.ts';
 import { type Connection, createConnection } from './connection.ts';
 import { createFreeConnections } from './free-connections.ts';
-import { type Open, readFrom, type Sockets } from './sockets.ts';
+import { readFrom, type Sockets } from './sockets.ts';
 import { UpstreamRequest } from './upstream-request.ts';
 
 /** The connections to one origin: as many as there are requests at once. */

@@ -1,8 +1,6 @@
 import type { Socket } from 'node:net';
-import { buildConnector } from 'undici';
-
-/** Opens a connection, by TLS where the origin is one of https. */
-export type Open = (origin: URL, opened: buildConnector.Callback) => void;
+import type { buildConnector } from 'undici';
+import { createOpener, type Open } from '../opener.ts';
 
 export interface Sockets {
   /** One that hands what it reads to whoever `readFrom` names, and emits no `data`. */
@@ -34,24 +32,13 @@ export function createSockets(options: buildConnector.BuildOptions): Sockets {
   // One that closes itself as its upstream does would do so before all was read that is held back: TLS sees the end though nobody reads.
   const halfOpen: object = { allowHalfOpen: true };
   const shared: object = { onread: ONREAD };
-  return { open: opener({ ...options, ...halfOpen, ...shared }), openStream: opener({ ...options, ...halfOpen }) };
+  return {
+    open: createOpener({ ...options, ...halfOpen, ...shared }),
+    openStream: createOpener({ ...options, ...halfOpen }),
+  };
 }
 
 /** To be called as soon as the socket is there. */
 export function readFrom(socket: Socket, read: Read): void {
   (socket as InputSocket).onInput = read;
-}
-
-function opener(options: buildConnector.BuildOptions): Open {
-  const connect = buildConnector(options);
-  return ({ host, hostname, protocol, port }, opened) => {
-    // A URL has an IPv6 address in brackets; nobody else has.
-    const name = hostname.startsWith('[') ? hostname.slice(1, -1) : hostname;
-    try {
-      connect({ host, hostname: name, protocol, port }, opened);
-    } catch (error) {
-      // Of what it was made with.
-      opened(error as Error, null);
-    }
-  };
 }

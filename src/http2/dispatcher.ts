@@ -1,4 +1,5 @@
-import { buildConnector, Dispatcher } from 'undici';
+import { type buildConnector, Dispatcher } from 'undici';
+import { createOpener, type Open } from '../opener.ts';
 import { createHttp2Pool, type Http2Pool } from './pool.ts';
 
 export interface Http2DispatcherOptions {
@@ -14,7 +15,7 @@ export interface Http2DispatcherOptions {
  */
 export class Http2Dispatcher extends Dispatcher {
   readonly #options: Http2DispatcherOptions;
-  readonly #connector: buildConnector.connector;
+  readonly #open: Open;
   readonly #fallback: Dispatcher;
   readonly #pools = new Map<string, Http2Pool>();
   /** Origins that have no HTTP/2. */
@@ -24,7 +25,7 @@ export class Http2Dispatcher extends Dispatcher {
   constructor(options: Http2DispatcherOptions, fallback: Dispatcher) {
     super();
     this.#options = options;
-    this.#connector = buildConnector({ ...options.connect, allowH2: true });
+    this.#open = createOpener({ ...options.connect, allowH2: true });
     this.#fallback = fallback;
     // Who answers there next may be another.
     this.#fallback.on('connectionError', ({ origin }) => this.#old.delete(origin));
@@ -41,7 +42,7 @@ export class Http2Dispatcher extends Dispatcher {
     const known = this.#pools.get(url.origin);
     if (known !== undefined) return known;
     const pool = createHttp2Pool(url, {
-      connector: this.#connector,
+      open: this.#open,
       connectMs: this.#options.connect.timeout,
       pingMs: this.#options.pingMs,
       onOld: (waiting) => {

@@ -1,5 +1,6 @@
 import { type ClientHttp2Session, type ClientHttp2Stream, constants } from 'node:http2';
-import { type buildConnector, type Dispatcher, errors } from 'undici';
+import { type Dispatcher, errors } from 'undici';
+import type { Open } from '../opener.ts';
 import { failUnsent, sendHttp2 } from './request.ts';
 import { openSession } from './session.ts';
 
@@ -24,7 +25,7 @@ export interface Http2Pool {
 
 export interface Http2PoolOptions {
   /** Offers HTTP/2 by ALPN. */
-  readonly connector: buildConnector.connector;
+  readonly open: Open;
   readonly connectMs: number;
   /** Until the next ping, and for the answer to the last; 30 s where it is not said. */
   readonly pingMs?: number | undefined;
@@ -49,7 +50,7 @@ interface Connection {
 
 export function createHttp2Pool(
   origin: URL,
-  { connector, connectMs, pingMs = PING_MS, onOld }: Http2PoolOptions,
+  { open, connectMs, pingMs = PING_MS, onOld }: Http2PoolOptions,
 ): Http2Pool {
   const connections = new Set<Connection>();
   let waiting: Waiting[] = [];
@@ -98,7 +99,7 @@ export function createHttp2Pool(
   function connect(): void {
     if (isConnecting) return;
     isConnecting = true;
-    openSession(origin, connector, connectMs).then(
+    openSession(origin, open, connectMs).then(
       (session) => {
         isConnecting = false;
         if (session === undefined) {

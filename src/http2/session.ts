@@ -1,6 +1,6 @@
 import { type ClientHttp2Session, connect } from 'node:http2';
 import type { Socket } from 'node:net';
-import type { buildConnector } from 'undici';
+import type { Open } from '../opener.ts';
 
 /** How much of one answer may be under way unread, and of all that share a connection. */
 const STREAM_WINDOW_BYTES = 256 * 1024;
@@ -8,16 +8,12 @@ const CONNECTION_WINDOW_BYTES = 1024 * 1024;
 
 /**
  * Connects, and waits for the upstream to say how many streams there may be.
- * @param connector offers HTTP/2 by ALPN
- * @param timeoutMs for what comes after the handshake, which the connector times; 0 is none
+ * @param open offers HTTP/2 by ALPN
+ * @param timeoutMs for what comes after the handshake, which `open` times; 0 is none
  * @returns undefined where the upstream does not speak HTTP/2
  */
-export async function openSession(
-  origin: URL,
-  connector: buildConnector.connector,
-  timeoutMs: number,
-): Promise<ClientHttp2Session | undefined> {
-  const socket = await openSocket(origin, connector);
+export async function openSession(origin: URL, open: Open, timeoutMs: number): Promise<ClientHttp2Session | undefined> {
+  const socket = await openSocket(origin, open);
   if (!('alpnProtocol' in socket) || socket.alpnProtocol !== 'h2') {
     socket.destroy();
     return undefined;
@@ -44,9 +40,9 @@ export async function openSession(
   });
 }
 
-function openSocket({ host, hostname, protocol, port }: URL, connector: buildConnector.connector): Promise<Socket> {
+function openSocket(origin: URL, open: Open): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    connector({ host, hostname, protocol, port }, (error, socket) => {
+    open(origin, (error, socket) => {
       if (error === null) resolve(socket);
       else reject(error);
     });

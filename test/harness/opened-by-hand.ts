@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import { createHttp1Pool, type Http1Pool } from '../../src/http1/pool.ts';
-import type { Open } from '../../src/http1/sockets.ts';
+import type { Open } from '../../src/opener.ts';
 
 /** The near end of a connection whose far end the test plays. */
 export interface FarEnd {
