@@ -9,6 +9,8 @@ export interface RequestBody {
   replay(): Buffer | null | undefined;
 }
 
+const NOTHING = Buffer.alloc(0);
+
 const NO_BODY: RequestBody = { content: null, replay: () => null };
 
 /**
@@ -37,8 +39,16 @@ export function wholeBody(content: Buffer | undefined): RequestBody {
  * @returns undefined where it is larger than that; what is left of it is then not read
  * @throws {CambistError} ERR_UPSTREAM_UNREACHABLE where the caller goes away meanwhile; nobody is there to read it
  */
-export function readWhole(request: IncomingMessage, limitBytes: number): Promise<Buffer | undefined> {
-  if (Number(request.headers['content-length']) > limitBytes) return Promise.resolve(undefined);
+export async function readWhole(request: IncomingMessage, limitBytes: number): Promise<Buffer | undefined> {
+  if (Number(request.headers['content-length']) > limitBytes) return undefined;
+  // What has come with the head is there a moment later, and mostly that is all.
+  await undefined;
+  if (request.complete && request.readableLength <= limitBytes) return request.read() ?? NOTHING;
+  if (request.destroyed) throw callerGone(request.errored);
+  return readRest(request, limitBytes);
+}
+
+function readRest(request: IncomingMessage, limitBytes: number): Promise<Buffer | undefined> {
   const chunks: Buffer[] = [];
   let size = 0;
   return new Promise((resolve, reject) => {
@@ -58,7 +68,7 @@ export function readWhole(request: IncomingMessage, limitBytes: number): Promise
   });
 }
 
-function callerGone(cause: Error): CambistError {
+function callerGone(cause: unknown): CambistError {
   return new CambistError('ERR_UPSTREAM_UNREACHABLE', 'the caller went away before its request was whole', { cause });
 }
 

@@ -3,7 +3,7 @@ import { IncomingMessage } from 'node:http';
 import { Socket } from 'node:net';
 import { test } from 'node:test';
 import { CambistError } from '../../../src/errors.ts';
-import { takeBody } from '../../../src/proxy/request-body.ts';
+import { readWhole, takeBody } from '../../../src/proxy/request-body.ts';
 
 /** A request whose body the test pushes. */
 function requestWith(headers: Record<string, string>): IncomingMessage {
@@ -39,6 +39,37 @@ test('a body that says it is small is read whole, and can be sent again', async 
   const body = await taken;
   assert.deepEqual(body.content, Buffer.from('helloworld'));
   assert.deepEqual(body.replay(), Buffer.from('helloworld'));
+});
+
+test('a small body is read whole in whatever pieces it comes, with the head or after it', async () => {
+  for (const turns of [[['helloworld']], [['hello', 'world']], [['hello'], ['world']], [[], ['hello', 'world']]]) {
+    const request = requestWith({ 'content-length': '10' });
+    const taken = takeBody(request, 10);
+    for (const [index, pieces] of turns.entries()) {
+      if (index > 0) await new Promise(setImmediate);
+      for (const piece of pieces) request.push(Buffer.from(piece));
+    }
+    request.complete = true;
+    request.push(null);
+    assert.deepEqual((await taken).content, Buffer.from('helloworld'), JSON.stringify(turns));
+  }
+});
+
+test('a request whose body was read is at its end', async () => {
+  const request = requestWith({ 'content-length': '10' });
+  const taken = takeBody(request, 10);
+  pushAll(request, 'helloworld');
+  request.complete = true;
+  await taken;
+  await new Promise(setImmediate);
+  assert.equal(request.readableEnded, true);
+});
+
+test('a body that is larger than it said is none that was read', async () => {
+  const request = requestWith({ 'content-length': '9' });
+  pushAll(request, 'hello', 'world');
+  request.complete = true;
+  assert.equal(await readWhole(request, 9), undefined);
 });
 
 test('a body that says it is larger than the limit streams, and cannot be sent again', async () => {
