@@ -64,7 +64,9 @@ export function callersTraceId({ request, route }: Pick<Passage, 'request' | 'ro
   return sharesText(traceId, headerTokens(request.rawHeaders, headers)) ? undefined : traceId;
 }
 
-/** Microseconds are enough for a log. */
-function rounded(ms: number): number {
-  return Math.round(ms * 1000) / 1000;
+/** Microseconds are enough for a log. Of integers, since V8 takes five times as long over the digits of a fraction. */
+function rounded(ms: number): string {
+  const micros = Math.round(ms * 1000);
+  const fraction = micros % 1000;
+  return `${(micros - fraction) / 1000}.${fraction < 10 ? '00' : fraction < 100 ? '0' : ''}${fraction}`;
 }
