@@ -3,10 +3,11 @@ import type { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import type { Route } from '../config/config.ts';
 import type { CambistError } from '../errors.ts';
+import type { RawHandler } from '../http1/upstream-request.ts';
 import type { IssuedToken } from '../tokens/issued.ts';
 import { streamRewriter, turnHeaders } from './caller-view.ts';
 import { insufficientScope } from './challenges.ts';
-import { callerHeaders, headerValues, without } from './headers.ts';
+import { callerHeaders, headerValues, type RawHeaders, without } from './headers.ts';
 import type { Passage, UpstreamLeg } from './passage.ts';
 import { createRelay, type Relay } from './relay.ts';
 import { upstreamError } from './upstream-error.ts';
@@ -64,7 +65,8 @@ type Controller = Dispatcher.DispatchController;
  * One attempt, as undici's handler: its answer is relayed, or leads to the next. A class, as there is one for each request, and
  * functions would be made for each.
  */
-export class Attempt implements Dispatcher.DispatchHandler {
+export class Attempt implements RawHandler {
+  readonly readsRawHeaders = true;
   readonly #passage: Passage;
   readonly #route: Route;
   readonly #trial: Trial;
@@ -103,20 +105,22 @@ export class Attempt implements Dispatcher.DispatchHandler {
     this.#events.switched?.(headers.upgrade?.toString(), callerHeaders(rawHeaders(controller)), socket);
   }
 
-  onResponseStart(controller: Controller, status: number, headers: IncomingHttpHeaders): void {
-    const coding = headers['transfer-encoding'];
-    if (coding !== undefined && String(coding).toLowerCase() !== 'chunked') {
+  onResponseStart(controller: Controller, status: number): void {
+    const headers = rawHeaders(controller);
+    const codings = headerValues(headers, 'transfer-encoding');
+    if (codings.length > 1 || (codings[0] ?? 'chunked').toLowerCase() !== 'chunked') {
       // Nobody offered to take any other, and what is in it would reach the caller undecoded.
       controller.abort(new Error('a transfer coding that is not chunked'));
       return;
     }
     const { token } = this.#trial;
     const hasNonce =
-      token?.dpop !== undefined && this.#events.learnNonce(this.#trial, headers['dpop-nonce']?.toString());
+      token?.dpop !== undefined && this.#events.learnNonce(this.#trial, headerValues(headers, 'dpop-nonce').join());
     if (status === 401 && token !== undefined) {
       this.#discard(controller);
       // RFC 9449 section 9.
-      const wantsNonce = hasNonce && /\buse_dpop_nonce\b/.test(String(headers['www-authenticate']));
+      const wantsNonce =
+        hasNonce && headerValues(headers, 'www-authenticate').some((challenge) => /\buse_dpop_nonce\b/.test(challenge));
       this.#events.refused(this.#trial, wantsNonce);
       return;
     }
@@ -169,10 +173,10 @@ export class Attempt implements Dispatcher.DispatchHandler {
     this.#passage.response.once('close', () => controller.abort(new Error('the request was answered')));
   }
 
-  #stepUp(headers: IncomingHttpHeaders): Promise<boolean> | undefined {
+  #stepUp(headers: RawHeaders): Promise<boolean> | undefined {
     const { isFirst, token } = this.#trial;
     if (!isFirst || token === undefined || this.#route.stepUp.length === 0) return undefined;
-    const scopes = insufficientScope([headers['www-authenticate'] ?? []].flat());
+    const scopes = insufficientScope(headerValues(headers, 'www-authenticate'));
     return scopes && this.#events.insufficientScope(scopes);
   }
 
@@ -196,6 +200,6 @@ export class Attempt implements Dispatcher.DispatchHandler {
   }
 }
 
-function rawHeaders({ rawHeaders: raw }: Controller): readonly string[] {
+function rawHeaders({ rawHeaders: raw }: Controller): RawHeaders {
   return (raw ?? []) as string[];
 }
