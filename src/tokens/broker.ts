@@ -6,7 +6,7 @@ import type { Exchange, TokenCredential } from './exchange.ts';
 import type { IssuedToken } from './issued.ts';
 import type { Cause, TokenObserver } from './observer.ts';
 import { createPacer } from './pacer.ts';
-import { type ResourceDigest, resourceDigest, type Session, subjectKey, tokenKey } from './session.ts';
+import { createTokenKeys, type ResourceDigest, resourceDigest, type Session, subjectKey } from './session.ts';
 import { scopesToAdd, withScopes } from './step-up.ts';
 
 /** What the broker has for a request: nothing to do, a token, one on its way, or a refusal that it remembers. */
@@ -109,6 +109,7 @@ export function createBroker({ cache, exchange, clock, observer }: BrokerOptions
   /** What was added to the scopes of a token. */
   const addedTo = new WeakMap<IssuedToken, readonly string[]>();
   const digests = new WeakMap<Route, ResourceDigest>();
+  const keyOf = createTokenKeys();
   const mayRefuse = createPacer(UPSTREAM_PAUSE_MS, clock);
   const mayOpen = createPacer(UPSTREAM_PAUSE_MS, clock);
   const mayEnd = createPacer(UPSTREAM_PAUSE_MS, clock);
@@ -127,7 +128,7 @@ export function createBroker({ cache, exchange, clock, observer }: BrokerOptions
     if (credential.kind === 'passthrough' || credential.kind === 'none') return undefined;
     const asking = sessionFor(credential, session, route);
     const resource = digestOf(route);
-    return { route, credential, session: asking, resource, key: tokenKey(asking, resource), cause, added: [] };
+    return { route, credential, session: asking, resource, key: keyOf(asking, resource), cause, added: [] };
   }
 
   function find(ask: Ask): Lookup {
@@ -220,7 +221,7 @@ export function createBroker({ cache, exchange, clock, observer }: BrokerOptions
       const ask = askFor(route, session);
       if (ask?.session.subject === undefined || isOurOwn(route) || refused.has(token)) return;
       if (cache.find(ask.key)?.token === token && mayOpen(ask.key)) cache.release(ask.key, token);
-      cache.give(tokenKey({ subject: ask.session.subject, id }, ask.resource), token, holderOf(ask));
+      cache.give(keyOf({ subject: ask.session.subject, id }, ask.resource), token, holderOf(ask));
     },
     endSession(route, session, by) {
       const ask = askFor(route, session);

@@ -4,7 +4,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import type { Route } from '../../../src/config/config.ts';
-import { resourceDigest, subjectKey, tokenKey } from '../../../src/tokens/session.ts';
+import { createTokenKeys, resourceDigest, subjectKey, tokenKey } from '../../../src/tokens/session.ts';
 import { chainOf, exchangeOf, JWT, routeOf, serverOf, subjectOf, subjectTokenOf, targetOf } from './sample.ts';
 
 const MEBIBYTE = 1024 * 1024;
@@ -119,6 +119,21 @@ test('no two sessions have the same key, whatever ids a client makes up', () => 
   );
 });
 
+test('a key that is known from the call before is the one that would be made', () => {
+  const subjects = [subjectOf('alice'), subjectOf('alice'), subjectOf('bob'), undefined];
+  const session = fc.record({
+    subject: fc.constantFrom(...subjects),
+    id: fc.constantFrom(undefined, '', 'one', 'two', 'x'.repeat(257), `${'x'.repeat(256)}y`),
+    resource: fc.constantFrom(RESOURCE, 'other'),
+  });
+  fc.assert(
+    fc.property(fc.array(session, { maxLength: 30 }), (asked) => {
+      const keyOf = createTokenKeys();
+      for (const each of asked) assert.equal(keyOf(each, each.resource), tokenKey(each, each.resource));
+    }),
+  );
+});
+
 test('session ids of any length have keys of their own, and long ones are not kept', async () => {
   setFlagsFromString('--expose-gc');
   const collectGarbage: () => void = runInNewContext('gc');
@@ -129,10 +144,12 @@ test('session ids of any length have keys of their own, and long ones are not ke
     return process.memoryUsage().heapUsed;
   };
   assert.equal(tokenKey({ subject, id: longId(1) }, RESOURCE), tokenKey({ subject, id: longId(1) }, RESOURCE));
+  const keyOf = createTokenKeys();
+  const callers = Array.from({ length: 30 }, () => subjectOf('alice'));
   const before = usedBytes();
-  const keys = Array.from({ length: 30 }, (_, index) => tokenKey({ subject, id: longId(index) }, RESOURCE));
+  const keys = callers.map((caller, index) => keyOf({ subject: caller, id: longId(index) }, RESOURCE));
   const grownBytes = usedBytes() - before;
   assert.equal(new Set(keys).size, keys.length);
   assert.equal(tokenKey({ subject, id: longId(0) }, RESOURCE), keys[0]);
-  assert.ok(grownBytes < 5 * MEBIBYTE, `${grownBytes} bytes`);
+  assert.ok(grownBytes < 5 * MEBIBYTE, `${grownBytes} bytes for ${callers.length} callers`);
 });
