@@ -89,8 +89,19 @@ function plainSegment(segment: string): string {
   return segment.slice(0, end);
 }
 
+/** The last authority that was read, since the next request mostly names it as well. */
+let known: { readonly authority: string | undefined; readonly host: string | undefined } = {
+  authority: undefined,
+  host: undefined,
+};
+
 /** A host as routes are matched by: lower case, no user information, no port, no trailing dot. */
 function normaliseHost(authority: string | undefined): string | undefined {
+  if (authority !== known.authority) known = { authority, host: readHost(authority) };
+  return known.host;
+}
+
+function readHost(authority: string | undefined): string | undefined {
   if (authority === undefined || authority.length > MAX_AUTHORITY_LENGTH || authority.includes('@')) return undefined;
   const host = authority.trim().toLowerCase().replace(/:\d*$/, '').replace(/\.$/, '');
   return host === '' ? undefined : host;

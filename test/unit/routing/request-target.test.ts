@@ -23,6 +23,20 @@ describe('the host of a request', () => {
     }
   });
 
+  test('is that of the request, whatever the one before has named', () => {
+    const hosts = ['a.example', 'A.example:80', 'b.example', 'user@a.example', ''];
+    for (const before of hosts) {
+      for (const host of hosts) {
+        const alone = hostOf('/', [host]);
+        hostOf('/', [before]);
+        assert.equal(hostOf('/', [host]), alone, `${host} after ${before}`);
+        hostOf('/', []);
+        assert.equal(hostOf('/', [host]), alone, `${host} after none`);
+      }
+    }
+    assert.equal(hostOf('/', []), undefined);
+  });
+
   test('is nobody where the request names none, or none that can be one', () => {
     for (const hosts of [
       [],
