@@ -1,13 +1,17 @@
 import type { Socket } from 'node:net';
 import { errors } from 'undici';
-import { type Flow, pump } from '../pump.ts';
+import { type Flow, MAX_TEXT_BYTES, pump } from '../pump.ts';
 import type { RequestHead } from './request-head.ts';
 
 /** Writes a request whose content is there, or that has none; by one system call. */
 export function sendWhole(socket: Socket, head: string, content: Buffer | null): void {
+  if (content === null || content.length <= MAX_TEXT_BYTES) {
+    socket.write(content === null ? head : head + content.toString('latin1'), 'latin1');
+    return;
+  }
   socket.cork();
   socket.write(head, 'latin1');
-  if (content !== null) socket.write(content);
+  socket.write(content);
   socket.uncork();
 }
 

@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
+import { MAX_TEXT_BYTES } from '../pump.ts';
 import type { Rewriter } from './endpoint-event.ts';
 import { headerValues } from './headers.ts';
 
@@ -35,7 +36,10 @@ export function createRelay(
   rewriter?: Rewriter,
 ): Relay {
   let response: ServerResponse | undefined;
+  /** The head is on its way. */
   let wrote = false;
+  /** A short beginning of the body, which may be all of it. */
+  let begun: Buffer = NOTHING;
   let failed = false;
   let isHeld = false;
 
@@ -50,6 +54,21 @@ export function createRelay(
     });
   }
 
+  function write(bytes: Buffer): void {
+    wrote = true;
+    if (response?.write(bytes) === false) hold(response);
+  }
+
+  function pass(bytes: Buffer): void {
+    if (bytes.length === 0) return;
+    if (!wrote && begun.length === 0 && bytes.length <= MAX_TEXT_BYTES) {
+      begun = bytes;
+      return;
+    }
+    if (!wrote && begun.length > 0) write(begun);
+    write(bytes);
+  }
+
   return {
     status,
     header: (name) => headerValues(headers, name)[0],
@@ -60,20 +79,15 @@ export function createRelay(
       // A stream may be silent for hours after its head, so the head must not wait for it; a short body is worth one tick.
       process.nextTick(() => {
         // Not by `flushHeaders`, which writes the bytes of a header as UTF-8.
-        if (!wrote) to.write(NOTHING);
+        if (!wrote) write(begun);
       });
     },
-    data(chunk) {
-      const bytes = rewriter === undefined ? chunk : rewriter.push(chunk);
-      if (bytes.length === 0) return;
-      wrote = true;
-      if (response?.write(bytes) === false) hold(response);
-    },
+    data: (chunk) => pass(rewriter === undefined ? chunk : rewriter.push(chunk)),
     end() {
+      if (rewriter !== undefined) pass(rewriter.rest());
+      if (wrote) response?.end();
+      else response?.end(begun.toString('latin1'), 'latin1');
       wrote = true;
-      const rest = rewriter?.rest();
-      if (rest !== undefined && rest.length > 0) response?.write(rest);
-      response?.end();
     },
     // No getter: V8 gives each object with one a class of its own, and that keeps the request alive until a full collection.
     hasFailed: () => failed,

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { MAX_TEXT_BYTES } from '../../../src/pump.ts';
 import {
   answerOf,
   type BareConnection,
@@ -47,6 +48,11 @@ function slow(): {
   return { content: content(), give, isReturned: () => isReturned };
 }
 
+/** A character for each byte. */
+function everyByte(length: number): string {
+  return Array.from({ length }, (_, index) => String.fromCharCode(index % 256)).join('');
+}
+
 /** What is behind the head of the first request. */
 function contentOf(connection: BareConnection | undefined): string | undefined {
   const text = connection?.received ?? '';
@@ -57,6 +63,11 @@ function contentOf(connection: BareConnection | undefined): string | undefined {
 for (const [way, tls] of WAYS) {
   for (const [what, body, headers, content] of [
     ['all of it', () => Buffer.from('hello'), [], 'hello'],
+    ['all of it, whatever bytes it has', () => Buffer.from(everyByte(256), 'latin1'), [], everyByte(256)],
+    ...[MAX_TEXT_BYTES, MAX_TEXT_BYTES + 1].map(
+      (length) =>
+        [`all ${length} bytes of it`, () => Buffer.from(everyByte(length), 'latin1'), [], everyByte(length)] as const,
+    ),
     ['none, though it is there', () => Buffer.alloc(0), [], ''],
     ['in chunks', () => bitByBit('he', 'llo'), [], '2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n'],
     ['in chunks, one of which is empty', () => bitByBit('he', '', 'llo'), [], '2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n'],

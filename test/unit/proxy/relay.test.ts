@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict';
+import { connect } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import type { Dispatcher } from 'undici';
+import { createRelay, type Relay } from '../../../src/proxy/relay.ts';
+import { MAX_TEXT_BYTES } from '../../../src/pump.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { startHttpServer } from '../../harness/http-server.ts';
+
+const CONTROLLER = { pause() {}, resume() {} } as Dispatcher.DispatchController;
+
+/** Every byte that there is, again and again. */
+function bytesOf(length: number): Buffer {
+  return Buffer.from(Array.from({ length }, (_, index) => index % 256));
+}
+
+/** What a caller reads of an answer that is relayed, as it comes. */
+async function relayed(t: TestContext, length: number, relay: (answer: Relay) => void) {
+  const server = await startHttpServer((_, response) => {
+    const answer = createRelay(CONTROLLER, 200, ['content-length', String(length)], () => true);
+    answer.start(response);
+    relay(answer);
+  });
+  t.after(server.close);
+  const socket = connect(server.port, '127.0.0.1');
+  t.after(() => socket.destroy());
+  const chunks: Buffer[] = [];
+  socket.on('data', (chunk: Buffer) => chunks.push(chunk));
+  socket.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n');
+  const all = (): Buffer => Buffer.concat(chunks);
+  return {
+    head: () => all().toString('latin1').split('\r\n\r\n')[0] ?? '',
+    body: () => (all().includes('\r\n\r\n') ? all().subarray(all().indexOf('\r\n\r\n') + 4) : Buffer.from('none yet')),
+  };
+}
+
+for (const length of [0, 1, 256, MAX_TEXT_BYTES - 1, MAX_TEXT_BYTES, MAX_TEXT_BYTES + 1, 3 * MAX_TEXT_BYTES]) {
+  test(`an answer of ${length} bytes that is there at once goes on byte for byte`, async (t) => {
+    const caller = await relayed(t, length, (relay) => {
+      if (length > 0) relay.data(bytesOf(length));
+      relay.end();
+    });
+    await eventually('its body', () => caller.body().length === length);
+    assert.match(caller.head(), /^HTTP\/1\.1 200 /);
+    assert.deepEqual(caller.body(), bytesOf(length));
+  });
+}
+
+test('pieces of an answer that come at once stay in their order', async (t) => {
+  const pieces = [bytesOf(10), bytesOf(3), bytesOf(MAX_TEXT_BYTES + 1), bytesOf(7)];
+  const whole = Buffer.concat(pieces);
+  const caller = await relayed(t, whole.length, (relay) => {
+    for (const piece of pieces) relay.data(piece);
+    relay.end();
+  });
+  await eventually('its body', () => caller.body().length === whole.length);
+  assert.deepEqual(caller.body(), whole);
+});
+
+test('a head goes on though its body is still to come', async (t) => {
+  const caller = await relayed(t, 10, () => {});
+  await eventually('its head', () => caller.head().includes('content-length: 10'));
+});
+
+test('the beginning of a body goes on though the rest is still to come, and the rest after it', async (t) => {
+  let rest = (): void => {};
+  const caller = await relayed(t, 20, (relay) => {
+    relay.data(bytesOf(10));
+    rest = () => {
+      relay.data(bytesOf(10));
+      relay.end();
+    };
+  });
+  await eventually('its beginning', () => caller.body().equals(bytesOf(10)));
+  rest();
+  await eventually('the rest', () => caller.body().equals(Buffer.concat([bytesOf(10), bytesOf(10)])));
+});
