@@ -75,8 +75,7 @@ export function createSources(configFile: string): Sources {
     for (const { name, place } of variables) {
       // What is no name of a variable could be a secret that was written in its place.
       const named = /^[A-Z][A-Z0-9_]*$/.test(name) ? `environment variable "${name}"` : 'the environment variable';
-      if ((process.env[name] ?? '') === '')
-        place.warn(`${named} is not set here: set it, unless cambist runs elsewhere`);
+      if ((process.env[name] ?? '') === '') place.warn(`${named} is not set here: set it where cambist runs`);
     }
     for (const { full, written, place } of found) {
       const there = await access(full).then(
@@ -85,7 +84,7 @@ export function createSources(configFile: string): Sources {
       );
       // A value without a slash could be a secret that was written in the place of its file.
       const named = written.includes('/') ? `file "${full}"` : 'the file';
-      if (!there) place.warn(`${named} cannot be read here: mount it, unless cambist runs elsewhere`);
+      if (!there) place.warn(`${named} cannot be read here: mount it where cambist runs`);
     }
   }
 

@@ -8,7 +8,7 @@ const MESSAGES: Partial<Record<ErrorCode, string>> = {
   BAD_INDENT:
     'a bracket that is not closed, or wrong indentation: keys of one map start in the same column, and what they hold is indented further',
   TAB_AS_INDENT: 'a tab as indentation: use spaces',
-  MISSING_CHAR: 'a bracket, quote, comma or space is missing here or just before',
+  MISSING_CHAR: 'a bracket, quote, comma or space is missing here or just before, or the indentation is wrong',
   BLOCK_AS_IMPLICIT_KEY:
     'a map within a line: put a value that holds ": " in quotes, or begin the map on a line of its own',
   MULTILINE_IMPLICIT_KEY: 'a key over several lines: is a ":" missing, or the indentation wrong?',

@@ -35,7 +35,7 @@ test('a warning leaves it good', async (t) => {
   assert.deepEqual(await run(t, MISSING_SECRET), {
     code: 0,
     lines: [
-      'c.yaml:8:30: warning: authorization_servers.main.client_auth.client_secret.file: file "/nowhere/secret" cannot be read here: mount it, unless cambist runs elsewhere',
+      'c.yaml:8:30: warning: authorization_servers.main.client_auth.client_secret.file: file "/nowhere/secret" cannot be read here: mount it where cambist runs',
       'c.yaml: valid: 1 route, 1 authorization server; 1 warning',
     ],
   });

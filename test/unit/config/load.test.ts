@@ -61,12 +61,7 @@ test('an environment variable that is not set is a warning, and the config is on
   assert.ok(config);
   assert.deepEqual(
     problems.map(({ severity, message }) => [severity, message]),
-    [
-      [
-        'warning',
-        'environment variable "CAMBIST_CLIENT_SECRET" is not set here: set it, unless cambist runs elsewhere',
-      ],
-    ],
+    [['warning', 'environment variable "CAMBIST_CLIENT_SECRET" is not set here: set it where cambist runs']],
   );
 });
 
@@ -96,14 +91,14 @@ authorization_servers:
     await writeFile(file, server + ROUTE);
     return problemsOfFile(file);
   };
-  const ca = `${file}:7:24: warning: authorization_servers.main.tls.ca.file: file "/nowhere/ca.pem" cannot be read here: mount it, unless cambist runs elsewhere`;
+  const ca = `${file}:7:24: warning: authorization_servers.main.tls.ca.file: file "/nowhere/ca.pem" cannot be read here: mount it where cambist runs`;
   assert.deepEqual(await write('there/secret'), [ca]);
   assert.deepEqual(await write('missing/secret'), [
-    `${file}:6:71: warning: authorization_servers.main.client_auth.client_secret.file: file "${folder}/missing/secret" cannot be read here: mount it, unless cambist runs elsewhere`,
+    `${file}:6:71: warning: authorization_servers.main.client_auth.client_secret.file: file "${folder}/missing/secret" cannot be read here: mount it where cambist runs`,
     ca,
   ]);
   assert.deepEqual(await write('hunter2'), [
-    `${file}:6:71: warning: authorization_servers.main.client_auth.client_secret.file: the file cannot be read here: mount it, unless cambist runs elsewhere`,
+    `${file}:6:71: warning: authorization_servers.main.client_auth.client_secret.file: the file cannot be read here: mount it where cambist runs`,
     ca,
   ]);
 });

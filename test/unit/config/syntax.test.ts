@@ -23,7 +23,14 @@ test('what is not YAML or JSON is told with its place, and without what stands t
     ['version: !!binary x', ['1:10: a tag ("!…") that means nothing here: remove it']],
     ['? [a]\n: 1', ['1:3: a key that is a list or a map: write a plain word']],
     ['__proto__: 1', ['1:1: this cannot be a key: write a plain word']],
-    ['{log: {level: info}', ['1:20: a bracket, quote, comma or space is missing here or just before']],
+    [
+      '{log: {level: info}',
+      ['1:20: a bracket, quote, comma or space is missing here or just before, or the indentation is wrong'],
+    ],
+    [
+      'routes:\n  - name: a\n    match: { path: /a }\n   upstream: https://a.example.com\n',
+      ['4:1: a bracket, quote, comma or space is missing here or just before, or the indentation is wrong'],
+    ],
     [
       'log: {level: info',
       [
