@@ -2,6 +2,7 @@ import { createReadStream } from 'node:fs';
 import type { Config } from './config.ts';
 import { readDocument } from './document.ts';
 import type { createProblemList } from './place.ts';
+import { warnOfPlaceholders } from './placeholders.ts';
 import type { Problem } from './problem.ts';
 import { resolveConfig } from './resolve.ts';
 import { checkShape } from './shape.ts';
@@ -48,6 +49,7 @@ function parse(text: string, file: string): Parsed {
   const sources = createSources(file);
   const shape = value === undefined ? undefined : checkShape(value, list.root);
   const config = shape === undefined ? undefined : resolveConfig(shape, list.root, sources);
+  warnOfPlaceholders(shape, list.root);
   return { config, list, sources };
 }
 

@@ -12,6 +12,11 @@ export function resolveMatch(written: Loose<MatchFile>, place: Place): Match | u
   }
   const host = written.host === undefined ? undefined : take(readHostPattern(written.host), place.at('host'));
   const path = take(readPathPrefix(written.path ?? '/'), place.at('path'));
+  if (path?.includes('*')) {
+    place
+      .at('path')
+      .warn('takes "*" to the letter: a path is a prefix, so leave "*" out if it stands for what follows');
+  }
   const conditions = resolveConditions(written, place);
   return place.broken || path === undefined ? undefined : { host, path, conditions };
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { readHostPattern, readPathPrefix } from '../../../src/config/matching.ts';
-import { problemsOf, VALID } from './sample.ts';
+import { configOf, problemsOf, VALID } from './sample.ts';
 
 test('a host is matched in lower case, without a trailing dot', () => {
   const cases = [
@@ -84,6 +84,14 @@ test('a match needs a host or a path', () => {
   assert.deepEqual(problemsOf(VALID.replace('{ path: /github }', '{ host: 5 }')), [
     '11:20: routes[0].match.host: must be a string: put it in quotes if it is one',
   ]);
+});
+
+test('a "*" in a path is taken to the letter, and warned of', () => {
+  const text = VALID.replace('{ path: /github }', '{ path: /github/* }');
+  assert.deepEqual(problemsOf(text), [
+    '11:20: warning: routes[0].match.path: takes "*" to the letter: a path is a prefix, so leave "*" out if it stands for what follows',
+  ]);
+  assert.equal(configOf(text).routes[0]?.match.path, '/github/*');
 });
 
 test('two routes that could both be right for one request are refused', () => {
