@@ -62,12 +62,13 @@ function obtain({ passage, route, session, options }: Asking): IssuedToken | und
   }
 }
 
-async function timed(passage: Passage, pending: Promise<IssuedToken>, clock: Clock): Promise<IssuedToken> {
+/** A request that the upstream refuses waits more than once: for the token's successor, or for a wider one. */
+async function timed<Token>(passage: Passage, pending: Promise<Token>, clock: Clock): Promise<Token> {
   const startedMs = clock.monotonicMs();
   try {
     return await pending;
   } finally {
-    passage.exchangeMs = clock.monotonicMs() - startedMs;
+    passage.exchangeMs = (passage.exchangeMs ?? 0) + clock.monotonicMs() - startedMs;
   }
 }
 
@@ -113,11 +114,14 @@ class PassageBearer implements Bearer {
   stepUp(wanted: readonly string[]): Promise<IssuedToken> | undefined {
     const { options, passage, route, session } = this.#asking;
     const pending = options.broker.stepUp(route, session, this.#latest, wanted, () => causeOf(passage));
-    return pending?.then(({ token, added }) => {
-      this.#latest = token;
-      passage.stepUp = added;
-      return token;
-    });
+    return (
+      pending &&
+      timed(passage, pending, options.clock).then(({ token, added }) => {
+        this.#latest = token;
+        passage.stepUp = added;
+        return token;
+      })
+    );
   }
 
   answered(status: number, header: (name: string) => string | undefined): void {

@@ -24,7 +24,7 @@ export interface Passage {
   /** Undefined until one matched. */
   route: Route | undefined;
   cache: CacheResult | undefined;
-  /** How long the token took, where it was not in the cache. */
+  /** How long it waited for tokens that were not in the cache. */
   exchangeMs: number | undefined;
   /** Scopes that the upstream asked for and got. */
   stepUp: readonly string[] | undefined;

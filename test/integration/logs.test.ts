@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { eventually } from '../harness/eventually.ts';
+import type { UpstreamHandler } from '../harness/fake-upstream.ts';
 import { startGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
+import { answer, echo, refuseBearer } from '../harness/upstream-handlers.ts';
 
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
 const traceparent = `00-${TRACE_ID}-b7ad6b7169203331-01`;
@@ -19,6 +21,44 @@ test('a request and the exchange that it cost bear one request id and one trace 
   }
   assert.equal(upstream.requests[0]?.headers.traceparent, traceparent);
 });
+
+for (const [what, route, handler] of [
+  ['a retry', {}, refuseFirst()],
+  ['a step-up', { scope: 'read', step_up: ['write'] }, wantMore()],
+] as const) {
+  test(`what a request waits for tokens is told whole: the exchange that ${what} costs is in it`, async (t) => {
+    const { app, authorizationServer, authorization } = await startGateway(t, { route, handler });
+    authorizationServer.mood = { kind: 'issue', delayMs: 200 };
+    assert.equal((await call(`${app.url}/github`, { headers: { authorization }, body: '{}' })).status, 200);
+    const linesOf = (message: string) => app.logs.filter(({ msg }) => msg === message);
+    await eventually('the request is logged', () => linesOf('request').length === 1);
+    const exchanges = linesOf('exchange').map((line) => Number(line.duration_ms));
+    assert.equal(exchanges.length, 2);
+    const waited = Number(linesOf('request')[0]?.exchange_ms);
+    const oneAlone = Math.max(...exchanges) + 100;
+    assert.ok(waited > oneAlone, `${waited} ms waited for exchanges of ${exchanges.join(' ms and ')} ms`);
+  });
+}
+
+/** 401 to the token that comes first. */
+function refuseFirst(): UpstreamHandler {
+  let first: string | undefined;
+  return refuseBearer((token) => {
+    first ??= token;
+    return token === first;
+  });
+}
+
+/** 403 to the token that comes first, since it lacks a scope. */
+function wantMore(): UpstreamHandler {
+  const challenge = { 'www-authenticate': 'Bearer error="insufficient_scope", scope="write"' };
+  let isFirst = true;
+  return (request, response) => {
+    const handler = isFirst ? answer(403, '', challenge) : echo;
+    isFirst = false;
+    return handler(request, response);
+  };
+}
 
 test('with sample 0 no request that went well is logged, and every other is', async (t) => {
   const { app, authorization } = await startGateway(t, { top: { log: { sample: 0 } } });
