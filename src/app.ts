@@ -13,7 +13,7 @@ import { openListener } from './listen.ts';
 import type { Logger } from './logger.ts';
 import { NO_SCHEMAS } from './no-schemas.ts';
 import { createServing } from './proxy/admission.ts';
-import { answerClientError } from './proxy/client-error.ts';
+import { createClientErrorHandler } from './proxy/client-error.ts';
 import { serveConnect } from './proxy/connect.ts';
 import { createDetachedSockets } from './proxy/detached.ts';
 import { registerProxy, toRoot } from './proxy/plugin.ts';
@@ -176,7 +176,7 @@ export async function startApp(first: Config, version: string, logger: Logger, t
     return503OnClosing: false,
     forceCloseConnections: true,
     http: { maxHeaderSize: first.limits.maxHeaderBytes },
-    clientErrorHandler: answerClientError,
+    clientErrorHandler: createClientErrorHandler(logger),
   });
   const ways = {
     serving: () => serving,

@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream';
 import { CambistError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import type { Serving } from './admission.ts';
+import { TLS_HANDSHAKE } from './client-error.ts';
 import { type DetachedSockets, isAnswering, responseOn } from './detached.ts';
 import { join } from './join.ts';
 import type { Passage } from './passage.ts';
@@ -23,8 +24,6 @@ const TUNNEL_CONNECT_MS = 5000;
 
 const ESTABLISHED = 'HTTP/1.1 200 Connection Established\r\n\r\n';
 
-/** The first byte of a TLS handshake (RFC 8446 section 5.1). */
-const TLS_HANDSHAKE = 0x16;
 /** A fatal alert, `handshake_failure`: says so to a TLS client, which would make nothing of HTTP. */
 const TLS_REFUSAL = Buffer.from([0x15, 3, 1, 0, 2, 2, 40]);
 

@@ -2,53 +2,72 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { answerClientError } from '../../../src/proxy/client-error.ts';
+import { createClientErrorHandler } from '../../../src/proxy/client-error.ts';
 import { connectRaw } from '../../harness/http-call.ts';
 
 async function serverOf(t: TestContext, options: { maxHeaderSize?: number; headersTimeout?: number } = {}) {
   const checks = { connectionsCheckingInterval: 50 };
   const server = createServer({ ...options, ...checks }, (_request, response) => response.write('begun'));
-  server.on('clientError', answerClientError);
+  const lines: [unknown, string | undefined][] = [];
+  const warn = (fields: unknown, message?: string) => lines.push([fields, message]);
+  server.on('clientError', createClientErrorHandler({ warn }));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   t.after(() => {
     server.closeAllConnections();
     server.close();
   });
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, lines };
 }
 
 test('bytes that are no HTTP are answered 400, without a body, and the connection ends', async (t) => {
-  const connection = await connectRaw(await serverOf(t));
+  const { url, lines } = await serverOf(t);
+  const connection = await connectRaw(url);
   connection.send('this is no HTTP\r\n\r\n');
   assert.equal(await connection.closed(), 'HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n');
+  assert.deepEqual(lines, [[{ status: 400 }, 'what came cannot be read as an HTTP request']]);
 });
 
 test('headers that are too large are answered 431', async (t) => {
-  const connection = await connectRaw(await serverOf(t, { maxHeaderSize: 1024 }));
+  const { url, lines } = await serverOf(t, { maxHeaderSize: 1024 });
+  const connection = await connectRaw(url);
   connection.send(`GET / HTTP/1.1\r\nHost: h\r\nX: ${'x'.repeat(2000)}\r\n\r\n`);
   assert.match(await connection.closed(), /^HTTP\/1\.1 431 Request Header Fields Too Large\r\n/);
+  assert.deepEqual(lines, [[{ status: 431 }, 'the head of a request is larger than limits.max_header_size']]);
 });
 
 test('headers that do not come to an end are answered 408', async (t) => {
-  const connection = await connectRaw(await serverOf(t, { headersTimeout: 100 }));
+  const { url, lines } = await serverOf(t, { headersTimeout: 100 });
+  const connection = await connectRaw(url);
   connection.send('GET / HTTP/1.1\r\nHost: h\r\n');
   assert.match(await connection.closed(), /^HTTP\/1\.1 408 Request Timeout\r\n/);
+  assert.deepEqual(lines, [[{ status: 408 }, 'the head of a request did not come to its end']]);
+});
+
+test('a caller that speaks TLS is told from other noise, since it has but the wrong scheme', async (t) => {
+  const { url, lines } = await serverOf(t);
+  await assert.rejects(fetch(url.replace('http:', 'https:')));
+  assert.deepEqual(lines, [
+    [{ status: 400 }, 'what came is TLS, and the listener speaks plain http: let the agent call an http:// URL'],
+  ]);
 });
 
 test('bytes that are no HTTP, after a request whose answer is under way, end the connection and add nothing to it', async (t) => {
-  const connection = await connectRaw(await serverOf(t));
+  const { url, lines } = await serverOf(t);
+  const connection = await connectRaw(url);
   connection.send('GET / HTTP/1.1\r\nHost: h\r\n\r\n');
   await connection.until('begun');
   connection.send('\0this is no HTTP\r\n\r\n');
   const all = await connection.closed();
   assert.equal(all.match(/HTTP\/1\.1/g)?.length, 1);
   assert.ok(!all.endsWith('0\r\n\r\n'), 'a broken answer must not look like one that is complete');
+  assert.deepEqual(lines, []);
 });
 
 test('a peer that is gone is no reason to write', async (t) => {
-  const url = await serverOf(t);
+  const { url, lines } = await serverOf(t);
   const connection = await connectRaw(url);
   connection.send('GET / HT');
   connection.socket.resetAndDestroy();
   assert.equal(await connection.closed(), '');
+  assert.deepEqual(lines, []);
 });
