@@ -62,7 +62,7 @@ const CATALOGUE = {
     status: 503,
     title: 'Credential of the proxy unavailable',
     detail: 'A secret, key or token of the proxy itself cannot be read: try again later.',
-    mend: 'Put the file or variable that the log names where the config says, readable and not empty. It is read again by itself.',
+    mend: 'Put the file or variable that the log names where the config says, readable and not empty. A file is read again by itself, a variable at the next start.',
   },
   ERR_UPSTREAM_UNREACHABLE: {
     status: 502,

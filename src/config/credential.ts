@@ -24,7 +24,8 @@ export async function readCredential(source: CredentialSource, what: string): Pr
 
 function readEnvironment(name: string, what: string): Secret {
   const value = process.env[name];
-  if (value === undefined) throw unavailable(`${what}: environment variable "${name}" is not set: set it`);
+  if (value === undefined)
+    throw unavailable(`${what}: environment variable "${name}" is not set: set it, and start again`);
   const text = value.replace(/[\r\n]+$/, '');
   const known = fromEnvironment.get(name);
   if (known?.reveal() === text) return known;
