@@ -70,9 +70,10 @@ export function createTraffic({ clock, observer, logger, keepLine, tracing }: Tr
 
   function end(passage: Passage): void {
     passage.gone = true;
+    // Before what is left is broken off here, which the relay hears as it would hear of an upstream that does so.
+    passage.cutBy = cutBy(passage);
     passage.abort?.();
     if (passage.answer === undefined) answered(passage, CALLER_GONE, 'cancelled');
-    passage.cutBy = cutBy(passage);
     if (passage.route !== undefined) {
       observer.requestEnded(passage.route);
       if (passage.cutBy !== undefined) observer.requestCut(passage.route, passage.cutBy);

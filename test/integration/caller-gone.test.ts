@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { eventually, soon } from '../harness/eventually.ts';
+import type { UpstreamHandler } from '../harness/fake-upstream.ts';
 import { startGateway, startPlainGateway } from '../harness/gateway.ts';
 import { call, connectRaw, open } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
@@ -30,6 +31,33 @@ test('a caller that goes away in the middle of a stream is felt upstream at once
   answer.destroy();
   await soon('the upstream sees the connection close', stream.gone, FELT_MS);
 });
+
+/** More than connections hold, so that the upstream waits for the caller. */
+const endless: UpstreamHandler = (_request, response) => {
+  const chunk = Buffer.alloc(64 * 1024);
+  const write = (): void => {
+    while (!response.destroyed && response.write(chunk));
+  };
+  response.on('drain', write);
+  write();
+};
+
+for (const [what, handler] of [
+  ['of an event stream', eventStream().handler],
+  ['of an answer that comes faster than it reads', endless],
+] as const) {
+  test(`a caller that goes away in the middle ${what} is who has cut it, and not the upstream`, async (t) => {
+    const { app } = await startPlainGateway(t, { handler });
+    const answer = await open(`${app.url}/plain`);
+    answer.on('error', () => {});
+    answer.destroy();
+    await eventually('the request is logged', () => app.logs.some(({ msg }) => msg === 'request'));
+    assert.equal(app.logs.find(({ msg }) => msg === 'request')?.cut_by, 'caller');
+    const cut = (by: string, text: string) => sumSamples(text, 'cambist_requests_cut_total', { cut_by: by });
+    const text = await app.metrics();
+    assert.deepEqual([cut('caller', text), cut('upstream', text)], [1, 0]);
+  });
+}
 
 test('a caller that goes away in the middle of its upload is felt upstream at once', async (t) => {
   const { app, upstream } = await startPlainGateway(t, { handler: silence });
