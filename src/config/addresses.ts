@@ -41,3 +41,14 @@ export function collide(one: Listen, other: Listen): boolean {
   const plain = (host: string) => (host === 'localhost' ? '127.0.0.1' : host);
   return wildcard(one.host) || wildcard(other.host) || plain(one.host) === plain(other.host);
 }
+
+/** Loopback as a URL has it. A wildcard takes it, too; another machine may have the name that a pod has for itself. */
+const LOOPBACK: ReadonlySet<string> = new Set(['127.0.0.1', '[::1]', 'localhost']);
+
+/** Does plain http to this origin, from here, come to the listener? Says no where it cannot know. */
+export function leadsTo(listen: Listen, origin: string): boolean {
+  const { protocol, hostname, port } = new URL(origin);
+  if (listen.kind === 'unix' || protocol !== 'http:' || !LOOPBACK.has(hostname)) return false;
+  const host = hostname.replace(/^\[|\]$/g, '');
+  return collide(listen, { kind: 'tcp', host, port: Number(port || 80) });
+}

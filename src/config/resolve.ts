@@ -1,4 +1,4 @@
-import { collide, readListen } from './addresses.ts';
+import { collide, leadsTo, readListen } from './addresses.ts';
 import type { AuthorizationServer, Config, Listen } from './config.ts';
 import { DEFAULTS } from './defaults.ts';
 import { type NamedHeader, readHeaderName, refuseSharedHeaders } from './header-names.ts';
@@ -37,6 +37,7 @@ export function resolveConfig(file: Loose<ConfigFile>, root: Place, sources: Sou
     forwardProxy: resolveForwardProxy(file, drafts, root),
   };
   warnOfUnusedServers(servers, drafts, root);
+  warnOfLoops(listen, drafts);
   const authorizationServers = [...servers.values()].filter((server) => server !== undefined);
   const routes = drafts.map(({ route }) => route).filter((route) => route !== undefined);
   if (root.broken || listen === undefined || admin === undefined) return undefined;
@@ -172,5 +173,13 @@ function warnOfUnusedServers(
   }
   for (const name of servers.keys()) {
     if (!used.has(name)) root.at('authorization_servers', name).warn('no route uses this authorization server', 'key');
+  }
+}
+
+/** A request that comes back takes a route again, most likely the same, until `limits.max_in_flight` ends it. */
+function warnOfLoops(listen: Listen | undefined, drafts: readonly RouteDraft[]) {
+  for (const { route, place } of drafts) {
+    if (listen === undefined || route === undefined || !leadsTo(listen, route.upstream.origin)) continue;
+    place.at('upstream').warn('is where cambist itself listens, so that requests come back to it: name the backend');
   }
 }

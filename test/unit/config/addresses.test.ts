@@ -60,3 +60,32 @@ test('both have a loopback address by default', () => {
   assert.deepEqual(listen, { kind: 'tcp', host: '127.0.0.1', port: 8180 });
   assert.deepEqual(admin, { kind: 'tcp', host: '127.0.0.1', port: 9180 });
 });
+
+test('an upstream that is cambist itself is warned of', () => {
+  const withListen = (listen: string, upstream: string) =>
+    problemsOf(`listen: '${listen}'\n${VALID.replace('https://github-mcp.example.com/mcp', upstream)}`);
+  for (const [listen, upstream] of [
+    ['127.0.0.1:8180', 'http://127.0.0.1:8180/mcp'],
+    ['127.0.0.1:8180', 'http://localhost:8180'],
+    ['localhost:80', 'http://127.0.0.1'],
+    ['0.0.0.0:8180', 'http://127.0.0.1:8180/mcp'],
+    ['[::1]:8180', 'http://[::1]:8180/mcp'],
+  ] as const) {
+    assert.deepEqual(
+      withListen(listen, upstream),
+      [
+        '13:15: warning: routes[0].upstream: is where cambist itself listens, so that requests come back to it: name the backend',
+      ],
+      `${listen} ${upstream}`,
+    );
+  }
+  for (const [listen, upstream] of [
+    ['127.0.0.1:8180', 'http://127.0.0.1:8181/mcp'],
+    ['127.0.0.1:8180', 'https://127.0.0.1:8180/mcp'],
+    ['0.0.0.0:8180', 'http://github-mcp:8180/mcp'],
+    ['127.0.0.1:0', 'http://127.0.0.1:8180/mcp'],
+    ['unix:/run/cambist.sock', 'http://127.0.0.1:8180/mcp'],
+  ] as const) {
+    assert.deepEqual(withListen(listen, upstream), [], `${listen} ${upstream}`);
+  }
+});
