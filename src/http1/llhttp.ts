@@ -71,6 +71,8 @@ interface Exports {
   llhttp_finish(parser: number): number;
   llhttp_resume(parser: number): void;
   llhttp_should_keep_alive(parser: number): number;
+  /** @param lenient 1: another answer may follow one that closes the connection */
+  llhttp_set_lenient_keep_alive(parser: number, lenient: number): void;
   llhttp_get_error_pos(parser: number): number;
   llhttp_errno_name(code: number): number;
   llhttp_get_error_reason(parser: number): number;
@@ -140,7 +142,11 @@ function load(): Exports {
     wasm_on_status: (_: number, __: number, length: number) => current.reason(length),
     wasm_on_header_field: (_: number, address: number, length: number) => current.name(place(address), length),
     wasm_on_header_value: (_: number, address: number, length: number) => current.value(place(address), length),
-    wasm_on_headers_complete: (_: number, status: number) => current.head(status),
+    wasm_on_headers_complete(parser: number, status: number) {
+      // Whether the connection ends is for the final answer to say, and not for one before it (RFC 9112 section 9.6).
+      llhttp.llhttp_set_lenient_keep_alive(parser, status < 200 ? 1 : 0);
+      return current.head(status);
+    },
     wasm_on_body: (_: number, address: number, length: number) => current.body(place(address), length),
     wasm_on_message_complete: (parser: number) => current.end(llhttp.llhttp_should_keep_alive(parser) === 1),
   };

@@ -55,6 +55,12 @@ for (const [way, tls] of WAYS) {
       `HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\nA: b\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n${answerOf('hello')}`,
       ['start', 'head 200', 'data', 'end'],
     ],
+    [
+      'after informational ones that say that the connection ends',
+      'GET',
+      `HTTP/1.1 103 Early Hints\r\nConnection: close\r\n\r\nHTTP/1.0 100 Continue\r\n\r\n${answerOf('hello')}`,
+      ['start', 'head 200', 'data', 'end'],
+    ],
   ] as const) {
     test(`an answer ${what} is whole, and the next request has its own, by ${way}`, async (t) => {
       const authority = tls?.();
@@ -64,6 +70,27 @@ for (const [way, tls] of WAYS) {
         const followed = await follow(dispatcher, { origin: upstream.origin, method }).over();
         assert.deepEqual(followed.events, events);
       }
+    });
+  }
+
+  for (const [what, interim, answer, connections] of [
+    ['stays where an informational answer has said that it ends', 'close', answerOf('hello'), 1],
+    [
+      'ends where the answer says so, whatever an informational one has said',
+      'keep-alive',
+      answerOf('hello', 'HTTP/1.1 200 OK\r\nConnection: close\r\n'),
+      2,
+    ],
+  ] as const) {
+    test(`a connection ${what}, by ${way}`, async (t) => {
+      const authority = tls?.();
+      const hints = `HTTP/1.1 103 Early Hints\r\nConnection: ${interim}\r\n\r\n`;
+      const upstream = await startBareUpstream(t, (connection) => connection.send(hints + answer), { authority });
+      const dispatcher = http1Dispatcher(t, authority);
+      for (let i = 0; i < 2; i += 1) {
+        assert.equal((await follow(dispatcher, { origin: upstream.origin }).over()).body, 'hello');
+      }
+      assert.equal(upstream.connections.length, connections);
     });
   }
 
