@@ -59,6 +59,8 @@ export function createConnection(socket: Socket, host: string, { onFree, onClose
       const asked = carried();
       if (status === SWITCHING_PROTOCOLS) {
         if (!asked.options.upgrade) throw new errors.SocketError('the upstream has taken another protocol, unasked');
+        // What is left of the request would go out in the other protocol (RFC 9110 section 7.8).
+        if (!isSent) throw new errors.SocketError('the upstream has taken another protocol within the request');
         switched = headers;
         return 'another protocol';
       }
@@ -134,7 +136,8 @@ export function createConnection(socket: Socket, host: string, { onFree, onClose
     clearTimeout(headTimer);
     request = undefined;
     socket.pause();
-    socket.off('data', intake.push).off('end', intake.end).off('error', fail).off('close', close);
+    intake.leave();
+    socket.off('error', fail).off('close', close);
     socket.allowHalfOpen = false;
     if (rest.length > 0) socket.unshift(rest);
     parser.free();
@@ -177,7 +180,7 @@ export function createConnection(socket: Socket, host: string, { onFree, onClose
     }, fail);
   }
 
-  socket.on('data', intake.push).on('end', intake.end).on('error', fail).on('close', close);
+  socket.on('error', fail).on('close', close);
 
   return {
     carry(next) {

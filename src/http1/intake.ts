@@ -12,13 +12,13 @@ export interface Reader {
 
 /** Hands on what a socket reads, and holds it back while nobody wants it. */
 export interface Intake {
-  /** @param bytes may be overwritten afterwards */
+  /** What the socket does not emit as `data`. @param bytes may be overwritten afterwards */
   push(bytes: Buffer): void;
-  /** Nothing more comes. */
-  end(): void;
   hold(): void;
   /** @param isWanted is asked when the time has come: it may have been held again, or have ended */
   release(isWanted: () => boolean): void;
+  /** The socket is another's from here on: nothing that it reads is handed on. */
+  leave(): void;
 }
 
 const NO_BYTES = Buffer.alloc(0);
@@ -50,12 +50,14 @@ export function createIntake(socket: Socket, reader: Reader): Intake {
     reader.release();
     socket.resume();
     push(bytes);
-    if (hasEnded) end();
+    // By what was in them it may have been destroyed, or left.
+    if (hasEnded && !socket.destroyed) end();
   }
+
+  socket.on('data', push).on('end', end);
 
   return {
     push,
-    end,
     hold() {
       isHeld = true;
       socket.pause();
@@ -65,6 +67,10 @@ export function createIntake(socket: Socket, reader: Reader): Intake {
       process.nextTick(() => {
         if (isHeld && isWanted()) goOn();
       });
+    },
+    leave() {
+      hasEnded = false;
+      socket.off('data', push).off('end', end);
     },
   };
 }

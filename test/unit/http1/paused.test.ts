@@ -137,6 +137,24 @@ for (const [way, tls] of WAYS) {
     followed.controller?.abort(new Error('enough'));
   });
 
+  test(`what is no answer is told by what is wrong with it though its connection ends while it is paused, by ${way}`, async (t) => {
+    const authority = tls?.();
+    const upstream = await startBareUpstream(
+      t,
+      ({ send, socket }) => {
+        send('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nnone\r\n');
+        socket.end();
+      },
+      { authority },
+    );
+    const pause = (controller: Controller): void => {
+      controller.pause();
+      setTimeout(() => controller.resume(), ARRIVED_MS);
+    };
+    const followed = follow(http1Dispatcher(t, authority), { origin: upstream.origin }, { onHead: pause });
+    assert.deepEqual((await followed.over()).events, ['start', 'head 200', 'data', 'error HTTPParserError']);
+  });
+
   for (const [what, last, events] of [
     ['ends', 'end', ['start', 'head 200', 'data', 'end']],
     ['breaks off', 'destroy', ['start', 'head 200', 'data', 'end']],
