@@ -71,7 +71,10 @@ export async function startBareUpstream(
     });
     if (!isDeaf) readHeads(connection, onHead);
   };
-  const server: Server = authority === undefined ? createServer(take) : createTlsServer(authority.issueServer(), take);
+  const server: Server =
+    authority === undefined
+      ? createServer(take)
+      : createTlsServer(authority.issueServer({ hosts: ['localhost', host] }), take);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(0, host, resolve);

@@ -1,5 +1,5 @@
 import { generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto';
-import { isIPv4 } from 'node:net';
+import { isIP } from 'node:net';
 import {
   bitString,
   explicit,
@@ -21,7 +21,7 @@ export interface Certificate {
 }
 
 export interface CertificateOptions {
-  /** For a server: host names and IPv4 addresses that it may be called by. */
+  /** For a server: host names and addresses that it may be called by. */
   hosts?: readonly string[];
   commonName?: string;
   /** Seconds from now; both negative makes one that has expired. */
@@ -126,7 +126,13 @@ function extension(id: string, value: Buffer, critical?: 'critical'): Buffer {
 }
 
 function alternativeName(host: string): Buffer {
-  return isIPv4(host)
-    ? implicit(7, Buffer.from(host.split('.').map(Number)))
-    : implicit(2, Buffer.from(host, 'latin1'));
+  if (isIP(host) === 0) return implicit(2, Buffer.from(host, 'latin1'));
+  return implicit(7, isIP(host) === 4 ? Buffer.from(host.split('.').map(Number)) : ipv6Bytes(host));
+}
+
+/** @param address without an IPv4 address at its end */
+function ipv6Bytes(address: string): Buffer {
+  const [start = [], end = []] = address.split('::').map((part) => part.split(':').filter((group) => group !== ''));
+  const zeros = Array<string>(8 - start.length - end.length).fill('0');
+  return Buffer.concat([...start, ...zeros, ...end].map((group) => Buffer.from(group.padStart(4, '0'), 'hex')));
 }

@@ -1,20 +1,52 @@
 import assert from 'node:assert/strict';
-import type { LookupFunction } from 'node:net';
+import { type AddressInfo, isIP, type LookupFunction } from 'node:net';
 import { type TestContext, test } from 'node:test';
+import { createServer } from 'node:tls';
 import { errors } from 'undici';
 import { Http1Dispatcher } from '../../../src/http1/dispatcher.ts';
-import { answerOf, http1Dispatcher, startBareUpstream, WAYS } from '../../harness/bare-upstream.ts';
+import { answerOf, http1Dispatcher, type OnHead, startBareUpstream, WAYS } from '../../harness/bare-upstream.ts';
+import { createCertificateAuthority } from '../../harness/certificates.ts';
 import { eventually, soon } from '../../harness/eventually.ts';
-import { follow } from '../../harness/followed.ts';
+import { type Followed, follow } from '../../harness/followed.ts';
 
 const SERVED = ['start', 'head 200', 'data', 'end'];
 
 for (const host of ['127.0.0.1', '::1']) {
-  test(`an upstream at ${host} is reached by its address, and told it`, async (t) => {
-    const upstream = await startBareUpstream(t, (connection) => connection.send(answerOf('hello')), { host });
-    const { events } = await follow(http1Dispatcher(t), { origin: upstream.origin }).over();
-    assert.deepEqual(events, SERVED);
-    assert.ok(upstream.connections[0]?.received.includes(`\r\nhost: ${upstream.origin.slice('http://'.length)}\r\n`));
+  for (const [way, tls] of WAYS) {
+    test(`an upstream at ${host} is reached by its address, and told it, by ${way}`, async (t) => {
+      const authority = tls?.();
+      const answer: OnHead = (connection) => connection.send(answerOf('hello'));
+      const upstream = await startBareUpstream(t, answer, { host, authority });
+      const { events } = await follow(http1Dispatcher(t, authority), { origin: upstream.origin }).over();
+      assert.deepEqual(events, SERVED);
+      assert.ok(upstream.connections[0]?.received.includes(`\r\nhost: ${new URL(upstream.origin).host}\r\n`));
+    });
+  }
+
+  test(`an upstream at ${host} is not called by that as by a name, and shows a certificate for it`, async (t) => {
+    const authority = createCertificateAuthority();
+    const named: unknown[] = [];
+    const serve = async (hosts: string[]): Promise<number> => {
+      const server = createServer(authority.issueServer({ hosts }), (socket) => {
+        // `false` where no name was sent (RFC 6066 section 3: an address is none).
+        named.push(socket.servername);
+        socket.on('data', () => socket.write(answerOf('hello')));
+      });
+      t.after(() => server.close());
+      await new Promise<void>((resolve) => server.listen(0, host, resolve));
+      return (server.address() as AddressInfo).port;
+    };
+    const resolve: LookupFunction = (_name, _options, found) => found(null, [{ address: host, family: isIP(host) }]);
+    const dispatcher = http1Dispatcher(t, authority, { lookup: resolve, autoSelectFamily: true } as never);
+    const get = async (name: string, port: number): Promise<Followed> =>
+      follow(dispatcher, { origin: `https://${name}:${port}` }).over();
+    const address = isIP(host) === 6 ? `[${host}]` : host;
+    const right = await serve([host, 'mcp.example']);
+    assert.deepEqual((await get(address, right)).events, SERVED);
+    assert.deepEqual((await get('mcp.example', right)).events, SERVED);
+    assert.deepEqual(named, [false, 'mcp.example']);
+    const { error } = await get(address, await serve(['mcp.example', '192.0.2.1', '2001:db8::1']));
+    assert.equal((error as NodeJS.ErrnoException).code, 'ERR_TLS_CERT_ALTNAME_INVALID');
   });
 
   test(`localhost is reached where only ${host} listens, whichever it is first`, async (t) => {
