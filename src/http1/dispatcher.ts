@@ -47,7 +47,9 @@ export class Http1Dispatcher extends Dispatcher {
 
   /** Breaks off what is under way. */
   override async destroy(): Promise<void> {
-    this.#refusal = new errors.ClientDestroyedError();
-    for (const pool of this.#pools.values()) pool.destroy();
+    const reason = new errors.ClientDestroyedError();
+    this.#refusal = reason;
+    for (const pool of this.#pools.values()) pool.destroy(reason);
+    this.#sockets.destroy(reason);
   }
 }

@@ -12,8 +12,8 @@ export interface Http1Pool {
   dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void;
   /** Lets what is under way end; settles when all connections are closed. */
   close(): Promise<void>;
-  /** Breaks off what is under way. */
-  destroy(): void;
+  /** Breaks off what waits and is under way; what still connects, whoever opens it ends. */
+  destroy(reason: Error): void;
 }
 
 export interface Http1PoolOptions {
@@ -47,7 +47,6 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
   let isScheduled = false;
   /** No connection is kept any longer. */
   let isClosing = false;
-  let destroyed: Error | undefined;
   let closed: Promise<void> | undefined;
   let onClosed: (() => void) | undefined;
 
@@ -129,9 +128,6 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
       if (error !== null) {
         onConnectionError(error);
         opened(error, null);
-      } else if (destroyed !== undefined) {
-        socket.destroy();
-        opened(destroyed, null);
       } else {
         opened(null, socket);
       }
@@ -186,9 +182,7 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
       });
       return closed;
     },
-    destroy() {
-      const reason = new errors.ClientDestroyedError();
-      destroyed = reason;
+    destroy(reason) {
       for (const { request } of waiting.splice(0)) request.fail(reason);
       for (const request of alone) request.fail(reason);
       for (const connection of connections) connection.destroy(reason);

@@ -7,6 +7,8 @@ export interface Sockets {
   readonly open: Open;
   /** One like any other, for who may take it over. */
   readonly openStream: Open;
+  /** Ends those that still connect, and who waits for them is told so. */
+  destroy(error: Error): void;
 }
 
 /** Takes what was read, and keeps nothing of it: what is read next overwrites it. */
@@ -32,9 +34,15 @@ export function createSockets(options: buildConnector.BuildOptions): Sockets {
   // One that closes itself as its upstream does would do so before all was read that is held back: TLS sees the end though nobody reads.
   const halfOpen: object = { allowHalfOpen: true };
   const shared: object = { onread: ONREAD };
+  const sockets = createOpener({ ...options, ...halfOpen, ...shared });
+  const streams = createOpener({ ...options, ...halfOpen });
   return {
-    open: createOpener({ ...options, ...halfOpen, ...shared }),
-    openStream: createOpener({ ...options, ...halfOpen }),
+    open: sockets.open,
+    openStream: streams.open,
+    destroy(error) {
+      sockets.destroy(error);
+      streams.destroy(error);
+    },
   };
 }
 

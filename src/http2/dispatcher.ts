@@ -1,6 +1,7 @@
-import { type buildConnector, Dispatcher } from 'undici';
-import { createOpener, type Open } from '../opener.ts';
+import { type buildConnector, Dispatcher, errors } from 'undici';
+import { createOpener, type Opener } from '../opener.ts';
 import { createHttp2Pool, type Http2Pool } from './pool.ts';
+import { failUnsent } from './request.ts';
 
 export interface Http2DispatcherOptions {
   readonly connect: buildConnector.BuildOptions & { readonly timeout: number };
@@ -15,17 +16,18 @@ export interface Http2DispatcherOptions {
  */
 export class Http2Dispatcher extends Dispatcher {
   readonly #options: Http2DispatcherOptions;
-  readonly #open: Open;
+  readonly #opener: Opener;
   readonly #fallback: Dispatcher;
   readonly #pools = new Map<string, Http2Pool>();
   /** Origins that have no HTTP/2. */
   readonly #old = new Set<string>();
+  #refusal: Error | undefined;
 
   /** @param fallback takes what goes to upstreams without HTTP/2, and is closed with this */
   constructor(options: Http2DispatcherOptions, fallback: Dispatcher) {
     super();
     this.#options = options;
-    this.#open = createOpener({ ...options.connect, allowH2: true });
+    this.#opener = createOpener({ ...options.connect, allowH2: true });
     this.#fallback = fallback;
     // Who answers there next may be another.
     this.#fallback.on('connectionError', ({ origin }) => this.#old.delete(origin));
@@ -34,7 +36,8 @@ export class Http2Dispatcher extends Dispatcher {
   override dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
     const url = new URL(String(options.origin));
     if (url.protocol !== 'https:' || this.#old.has(url.origin)) return this.#fallback.dispatch(options, handler);
-    this.#pool(url).dispatch(options, handler);
+    if (this.#refusal === undefined) this.#pool(url).dispatch(options, handler);
+    else failUnsent(handler, this.#refusal);
     return true;
   }
 
@@ -42,7 +45,7 @@ export class Http2Dispatcher extends Dispatcher {
     const known = this.#pools.get(url.origin);
     if (known !== undefined) return known;
     const pool = createHttp2Pool(url, {
-      open: this.#open,
+      open: this.#opener.open,
       connectMs: this.#options.connect.timeout,
       pingMs: this.#options.pingMs,
       onOld: (waiting) => {
@@ -60,7 +63,10 @@ export class Http2Dispatcher extends Dispatcher {
   }
 
   override async destroy(): Promise<void> {
-    for (const pool of this.#pools.values()) pool.destroy();
+    const reason = new errors.ClientDestroyedError();
+    this.#refusal = reason;
+    for (const pool of this.#pools.values()) pool.destroy(reason);
+    this.#opener.destroy(reason);
     await this.#fallback.destroy();
   }
 }

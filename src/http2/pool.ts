@@ -1,5 +1,5 @@
 import { type ClientHttp2Session, type ClientHttp2Stream, constants } from 'node:http2';
-import { type Dispatcher, errors } from 'undici';
+import type { Dispatcher } from 'undici';
 import type { Open } from '../opener.ts';
 import { failUnsent, sendHttp2 } from './request.ts';
 import { openSession } from './session.ts';
@@ -19,8 +19,8 @@ export interface Http2Pool {
   dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void;
   /** Lets what is under way end; settles when all connections are closed. */
   close(): Promise<void>;
-  /** Breaks off what is under way. */
-  destroy(): void;
+  /** Breaks off what waits and is under way; a socket that still connects, whoever opens it ends. */
+  destroy(reason: Error): void;
 }
 
 export interface Http2PoolOptions {
@@ -53,10 +53,10 @@ export function createHttp2Pool(
   { open, connectMs, pingMs = PING_MS, onOld }: Http2PoolOptions,
 ): Http2Pool {
   const connections = new Set<Connection>();
+  const destroying = new AbortController();
   let waiting: Waiting[] = [];
   let isConnecting = false;
   let isServing = false;
-  let isDestroyed = false;
   let onClosed: (() => void) | undefined;
 
   /** Sends what waits, as far as there is room; the rest waits for another connection. */
@@ -84,7 +84,7 @@ export function createHttp2Pool(
     connection.streams += 1;
     sendHttp2(connection.session, options, handler, {
       unanswered(stream) {
-        if (isDestroyed || taken.refusedBy !== undefined) return false;
+        if (destroying.signal.aborted || taken.refusedBy !== undefined) return false;
         if (!isUnprocessed(stream, connection) || !isWhole(options.body)) return false;
         waiting.push({ options, handler, refusedBy: connection });
         return true;
@@ -99,7 +99,7 @@ export function createHttp2Pool(
   function connect(): void {
     if (isConnecting) return;
     isConnecting = true;
-    openSession(origin, open, connectMs).then(
+    openSession(origin, open, connectMs, destroying.signal).then(
       (session) => {
         isConnecting = false;
         if (session === undefined) {
@@ -117,9 +117,8 @@ export function createHttp2Pool(
   }
 
   function add(session: ClientHttp2Session): void {
-    if (isDestroyed) {
+    if (destroying.signal.aborted) {
       session.destroy();
-      failWaiting(new errors.ClientDestroyedError());
       return;
     }
     const connection = { session, streams: 0, lastStreamId: Number.POSITIVE_INFINITY };
@@ -173,10 +172,10 @@ export function createHttp2Pool(
         serve();
       });
     },
-    destroy() {
-      isDestroyed = true;
+    destroy(reason) {
+      destroying.abort();
       for (const { session } of connections) session.destroy();
-      failWaiting(new errors.ClientDestroyedError());
+      failWaiting(reason);
     },
   };
 }

@@ -10,9 +10,15 @@ const CONNECTION_WINDOW_BYTES = 1024 * 1024;
  * Connects, and waits for the upstream to say how many streams there may be.
  * @param open offers HTTP/2 by ALPN
  * @param timeoutMs for what comes after the handshake, which `open` times; 0 is none
+ * @param signal ends what comes after the handshake
  * @returns undefined where the upstream does not speak HTTP/2
  */
-export async function openSession(origin: URL, open: Open, timeoutMs: number): Promise<ClientHttp2Session | undefined> {
+export async function openSession(
+  origin: URL,
+  open: Open,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<ClientHttp2Session | undefined> {
   const socket = await openSocket(origin, open);
   if (!('alpnProtocol' in socket) || socket.alpnProtocol !== 'h2') {
     socket.destroy();
@@ -24,19 +30,26 @@ export async function openSession(origin: URL, open: Open, timeoutMs: number): P
   });
   return new Promise((resolve, reject) => {
     let failure = new Error('HTTP/2: the connection ended before the upstream said anything');
-    const timer = timeoutMs > 0 ? setTimeout(() => session.destroy(), timeoutMs) : undefined;
+    const giveUp = (): void => session.destroy();
+    const timer = timeoutMs > 0 ? setTimeout(giveUp, timeoutMs) : undefined;
+    signal.addEventListener('abort', giveUp);
+    const settled = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', giveUp);
+    };
     session.on('error', (error: Error) => {
       failure = error;
     });
     session.once('close', () => {
-      clearTimeout(timer);
+      settled();
       reject(failure);
     });
     session.once('remoteSettings', () => {
-      clearTimeout(timer);
+      settled();
       session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
       resolve(session);
     });
+    if (signal.aborted) giveUp();
   });
 }
 

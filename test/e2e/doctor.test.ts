@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type RunningAuthorizationServer, startAuthorizationServer } from '../harness/authorization-server.ts';
+import { soon } from '../harness/eventually.ts';
 import { startFakeUpstream } from '../harness/fake-upstream.ts';
+import { closeServer, listen } from '../harness/http-server.ts';
 import { createLeakWatch } from '../harness/leaks.ts';
 import { runCommand } from '../harness/run-command.ts';
 import { echo } from '../harness/upstream-handlers.ts';
@@ -154,4 +157,24 @@ test('a config that is wrong is told as validate tells it, and nobody is asked',
   const { code, stdout, stderr } = await runCommand(['doctor', '--config', file]);
   assert.deepEqual([code, stdout], [1, '']);
   assert.ok(stderr.startsWith(`${file}:2:9: `));
+});
+
+test('the doctor ends by itself though a backend says nothing as it is connected to, however long that may take', async (t) => {
+  const sockets = new Set<Socket>();
+  const silent = createServer((socket) => void sockets.add(socket.on('error', () => {})));
+  t.after(() => {
+    for (const socket of sockets) socket.destroy();
+    return closeServer(silent);
+  });
+  const upstream = `https://localhost:${(await listen(silent)).port}`;
+  const route = { upstream, credential: 'none', timeouts: { connect: 0 } };
+  const routes = [
+    { ...route, name: 'old', match: { path: '/old' } },
+    { ...route, name: 'new', match: { path: '/new' }, http2: true },
+  ];
+  const { write } = await startScene(t);
+  const file = await write('patient.json', JSON.stringify({ version: 1, routes }));
+  const { code, stdout } = await soon('its end', runCommand(['doctor', '--config', file]), 30_000);
+  assert.equal(code, 0);
+  assert.equal(stdout.match(/\[upstream_silent\]/g)?.length, 2);
 });

@@ -1,7 +1,8 @@
 import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
-import type { Dispatcher } from 'undici';
+import { type Dispatcher, errors } from 'undici';
 import { createHttp1Pool, type Http1Pool } from '../../src/http1/pool.ts';
+import type { Sockets } from '../../src/http1/sockets.ts';
 import type { Open } from '../../src/opener.ts';
 
 /** The near end of a connection whose far end the test plays. */
@@ -31,6 +32,8 @@ export interface PoolByHand {
   readonly connectionErrors: Error[];
   /** How often there was nothing left. */
   emptied: number;
+  /** Ends the pool, and what still connects, as its dispatcher does. */
+  destroy(): void;
 }
 
 export function poolByHand(): PoolByHand {
@@ -53,8 +56,15 @@ export function poolByHand(): PoolByHand {
       };
       byHand.openings.push(opening);
     };
+  const sockets: Sockets = {
+    open: open(false),
+    openStream: open(true),
+    destroy(error) {
+      for (const opening of [...byHand.openings]) opening.fail(error);
+    },
+  };
   const pool = createHttp1Pool(new URL('http://a.example'), {
-    sockets: { open: open(false), openStream: open(true) },
+    sockets,
     onConnectionError: (error) => byHand.connectionErrors.push(error),
     onEmpty() {
       byHand.emptied += 1;
@@ -71,6 +81,11 @@ export function poolByHand(): PoolByHand {
     connections: [],
     connectionErrors: [],
     emptied: 0,
+    destroy() {
+      const reason = new errors.ClientDestroyedError();
+      pool.destroy(reason);
+      sockets.destroy(reason);
+    },
   };
   return byHand;
 }

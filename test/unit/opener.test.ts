@@ -17,7 +17,7 @@ test('an IPv6 address is connected to without its brackets', async (t) => {
   t.after(() => closeServer(server));
   const { port } = server.address() as { port: number };
   const opening = new Promise<Socket>((resolve, reject) => {
-    createOpener({})(new URL(`http://[::1]:${port}`), (error, socket) =>
+    createOpener({}).open(new URL(`http://[::1]:${port}`), (error, socket) =>
       error === null ? resolve(socket) : reject(error),
     );
   });
