@@ -87,8 +87,9 @@ export function createCounts(nowMs: () => number): Counts {
     return kind;
   }
 
-  function expectRoute({ name, credential }: Route): void {
+  function expectRoute({ name, credential, http2 }: Route): void {
     const counts = route(name);
+    if (http2) expect(counts.retries, ['unprocessed']);
     for (const [code, outcome] of EXPECTED_ANSWERS) answersOf(counts, 'POST', code, outcome);
     const asked = serverNames(credential);
     expect(counts.failures, asked.length === 0 ? PLAIN_ERRORS : ERROR_CODES);
@@ -150,9 +151,7 @@ export function createCounts(nowMs: () => number): Counts {
       streamClosed({ name }) {
         route(name).openStreams -= 1;
       },
-      upstreamRetried({ name }) {
-        route(name).retries += 1;
-      },
+      upstreamRetried: ({ name }, reason) => add(route(name).retries, reason),
       tunnelOpened(authority) {
         tunnel(authority).opened += 1;
         tunnel(authority).open += 1;

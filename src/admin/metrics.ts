@@ -66,8 +66,8 @@ function trafficFamilies({ answers, routes, tunnels }: Counts): MetricFamily[] {
     ),
     counter(
       'cambist_upstream_retries_total',
-      'Requests sent a second time with another token, after an upstream said 401 or wanted a scope.',
-      () => matched(routes()).map(({ route, retries }) => sample({ route }, retries)),
+      'Requests sent upstream again: with another token, or over HTTP/2 since they were turned away unprocessed.',
+      () => matched(routes()).flatMap(({ route, retries }) => samplesOf(retries, (reason) => ({ route, reason }))),
     ),
     counter('cambist_tunnels_total', 'Tunnels that were opened to authorities of forward_proxy.connect.', () =>
       [...tunnels].map(([authority, { opened }]) => sample({ authority }, opened)),

@@ -1,6 +1,6 @@
 import { STATUS_CODES } from 'node:http';
 import type { ErrorCode } from '../errors.ts';
-import { CALLER_GONE, CUTTERS, type Cutter, type Outcome } from '../proxy/observer.ts';
+import { CALLER_GONE, CUTTERS, type Cutter, type Outcome, type RetryReason } from '../proxy/observer.ts';
 import { CACHE_RESULTS, type CacheResult } from '../tokens/observer.ts';
 import type { ExchangeEnd } from './expected.ts';
 import { createHistogram, type Histogram } from './histogram.ts';
@@ -12,7 +12,6 @@ export interface RouteCounts {
   readonly route: string;
   inFlight: number;
   openStreams: number;
-  retries: number;
   /** Answers of the backend's own that are 5xx; here, since their `code` may be `other`. */
   backendErrors: number;
   /** In the order in which they first came; what comes most is among the first. */
@@ -22,6 +21,7 @@ export interface RouteCounts {
   /** Answers of our own that are errors. */
   readonly failures: Tally<ErrorCode>;
   readonly cuts: Tally<Cutter>;
+  readonly retries: Tally<RetryReason>;
   readonly cache: Tally<CacheResult>;
   /** Token requests by authorization server, then by how they ended. */
   readonly exchanges: Map<string, Tally<ExchangeEnd>>;
@@ -45,12 +45,12 @@ export function createRouteCounts(route: string): RouteCounts {
     route,
     inFlight: 0,
     openStreams: 0,
-    retries: 0,
     backendErrors: 0,
     answers: [],
     durations: createHistogram(DURATION_BOUNDS),
     failures: {},
     cuts: expect({}, CUTTERS),
+    retries: expect({}, ['token']),
     cache: expect({}, CACHE_RESULTS),
     exchanges: new Map(),
   };

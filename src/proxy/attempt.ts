@@ -35,6 +35,8 @@ export interface AttemptEvents {
   readonly switched: Switched | undefined;
   /** Asked right before the first byte goes out. @returns false where another attempt takes the place of this one */
   mayStart(trial: Trial): boolean;
+  /** It starts once more: the upstream has said that it has not looked at it (RFC 9113 section 8.7). */
+  resent(): void;
   /**
    * The token was refused by 401, and the answer is dropped.
    * @param wantsNonce it was not the token but its proof, which has to bear the nonce of this answer
@@ -88,12 +90,14 @@ export class Attempt implements RawHandler {
   }
 
   onRequestStart(controller: Controller): void {
+    const isResent = this.#abort !== undefined;
     const abort = (): void => controller.abort(new Error('the caller went away'));
     this.#abort = abort;
     if (this.#passage.gone) {
       abort();
     } else if (this.#events.mayStart(this.#trial)) {
       this.#passage.abort = abort;
+      if (isResent) this.#events.resent();
     } else {
       this.#state = 'discarding';
       controller.abort(new Error('its token has ended'));

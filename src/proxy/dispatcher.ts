@@ -3,6 +3,7 @@ import type { Route } from '../config/config.ts';
 import { type Dispatchers, upstreamPeer } from '../dispatchers.ts';
 import { CambistError } from '../errors.ts';
 import { type Answered, Attempt, type AttemptEvents, type Switched, type Trial } from './attempt.ts';
+import type { RetryReason } from './observer.ts';
 import type { Passage, UpstreamLeg } from './passage.ts';
 import { upstreamError } from './upstream-error.ts';
 import { traced } from './upstream-span.ts';
@@ -13,8 +14,8 @@ export interface Sending {
   readonly leg: UpstreamLeg;
   readonly route: Route;
   readonly dispatchers: Dispatchers;
-  /** Is told of each second attempt. */
-  readonly onRetry: () => void;
+  /** Is told as the request is sent again. */
+  readonly onRetry: (reason: RetryReason) => void;
   readonly answered: Answered;
   /** Undefined: the request is no WebSocket handshake. */
   readonly switched: Switched | undefined;
@@ -104,6 +105,10 @@ class Attempts implements AttemptEvents {
     return false;
   }
 
+  resent(): void {
+    this.#sending.onRetry('unprocessed');
+  }
+
   learnNonce({ token }: Trial, nonce: string | undefined): boolean {
     return token?.dpop?.learn(this.#sending.route.upstream.origin, nonce) ?? false;
   }
@@ -124,7 +129,7 @@ class Attempts implements AttemptEvents {
       );
       return;
     }
-    onRetry();
+    onRetry('token');
     this.make({ ...trial, content, hasNonce: true });
   }
 
@@ -143,7 +148,7 @@ class Attempts implements AttemptEvents {
       this.answered(refusedToken(route, 'as it did a moment ago'));
       return;
     }
-    onRetry();
+    onRetry('token');
     renewing.then(
       (token) => this.make({ token, content, isFirst: false, hasNonce: false }),
       (error: unknown) => this.#fail(error),
@@ -156,7 +161,7 @@ class Attempts implements AttemptEvents {
     if (content === undefined) return undefined;
     return leg.bearer?.stepUp(scopes)?.then(
       (token) => {
-        onRetry();
+        onRetry('token');
         this.make({ token, content, isFirst: false, hasNonce: false });
         return true;
       },

@@ -2,7 +2,7 @@ import type { Dispatchers } from '../dispatchers.ts';
 import { CambistError } from '../errors.ts';
 import type { Switched } from './attempt.ts';
 import { dispatch } from './dispatcher.ts';
-import type { ProxyObserver } from './observer.ts';
+import type { ProxyObserver, RetryReason } from './observer.ts';
 import type { Passage } from './passage.ts';
 import type { Relay } from './relay.ts';
 import type { Traffic } from './traffic.ts';
@@ -28,6 +28,6 @@ export function forward(
     if (relay === undefined) traffic.problem(passage, error);
     else traffic.relay(passage, relay);
   };
-  const onRetry = (): void => observer.upstreamRetried(route);
+  const onRetry = (reason: RetryReason): void => observer.upstreamRetried(route, reason);
   dispatch({ passage, leg, route, dispatchers, onRetry, answered, switched });
 }

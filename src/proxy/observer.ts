@@ -22,6 +22,13 @@ export type Cutter = (typeof CUTTERS)[number];
 /** `shutdown` is cambist, as it ends. */
 export const CUTTERS = ['upstream', 'caller', 'shutdown'] as const;
 
+/** Why a request is sent upstream again. */
+export type RetryReason =
+  /** With another token, or another proof for it: the upstream refused what came first. */
+  | 'token'
+  /** By another connection: over HTTP/2, the upstream said that it has done nothing with it. */
+  | 'unprocessed';
+
 /** The head of an answer, as it is counted. */
 export interface RequestAnswer {
   readonly method: string;
@@ -43,7 +50,7 @@ export interface ProxyObserver {
   requestCut(route: Route, by: Cutter): void;
   streamOpened(route: Route): void;
   streamClosed(route: Route): void;
-  upstreamRetried(route: Route): void;
+  upstreamRetried(route: Route, reason: RetryReason): void;
   /** @param authority as the config has it */
   tunnelOpened(authority: string): void;
   tunnelClosed(authority: string): void;

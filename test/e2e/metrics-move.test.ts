@@ -76,7 +76,7 @@ test('every metric moves with what it counts', async (t) => {
     return answers === 1;
   });
   await scene.call({ headers: joined });
-  await is(1, 'cambist_upstream_retries_total');
+  await is(1, 'cambist_upstream_retries_total', { reason: 'token' });
   await is(1, 'cambist_cache_evictions_total', { reason: 'refused' });
 
   upstream.handler = echo;

@@ -46,7 +46,7 @@ const AT_ZERO: [name: string, labels: Record<string, string>][] = [
     'cambist_requests_cut_total',
     { ...ROUTE, cut_by: cutBy },
   ]),
-  ['cambist_upstream_retries_total', ROUTE],
+  ['cambist_upstream_retries_total', { ...ROUTE, reason: 'token' }],
   ['cambist_config_reloads_total', { result: 'success' }],
   ['cambist_config_reloads_total', { result: 'failure' }],
   ['cambist_log_lines_lost_total', {}],

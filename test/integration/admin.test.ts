@@ -44,7 +44,7 @@ test('the series of every route are there, at 0, before the first request', asyn
     'cambist_open_streams{route="github"} 0',
     'cambist_cache_requests_total{route="github",result="hit"} 0',
     'cambist_exchanges_total{route="github",authorization_server="local",result="success",error=""} 0',
-    'cambist_upstream_retries_total{route="github"} 0',
+    'cambist_upstream_retries_total{route="github",reason="token"} 0',
     'cambist_cache_entries 0',
     'cambist_cache_evictions_total{reason="capacity"} 0',
     'cambist_config_reloads_total{result="failure"} 0',

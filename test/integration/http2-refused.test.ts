@@ -5,6 +5,7 @@ import { type TestContext, test } from 'node:test';
 import { eventually, soon } from '../harness/eventually.ts';
 import { type CallOptions, call, connectRaw } from '../harness/http-call.ts';
 import { type Http2Handler, mirror, startHttp2Gateway } from '../harness/http2-gateway.ts';
+import { sumSamples } from '../harness/metric-samples.ts';
 import { assertProblem } from '../harness/problem.ts';
 
 type TurnAway = (request: Http2ServerRequest) => void;
@@ -31,7 +32,9 @@ async function startRefusing(t: TestContext, turnAway: TurnAway, times: number, 
     return turnAway(request);
   };
   gateway.state.handler = handler;
-  return { ...gateway, send };
+  const resent = async (): Promise<number> =>
+    sumSamples(await app.metrics(), 'cambist_upstream_retries_total', { route: 'github', reason: 'unprocessed' });
+  return { ...gateway, send, resent };
 }
 
 for (const [how, turnAway] of [
@@ -40,13 +43,13 @@ for (const [how, turnAway] of [
   ['by a GOAWAY with an error', goAway(constants.NGHTTP2_ENHANCE_YOUR_CALM)],
 ] as const) {
   test(`what was turned away undone ${how} is sent once more elsewhere, with its body and its token`, async (t) => {
-    const { send, state, authorizationServer } = await startRefusing(t, turnAway, 1);
+    const { send, state, authorizationServer, resent } = await startRefusing(t, turnAway, 1);
     const answered = await send({ body: 'hello' });
     assert.equal(answered.status, 200);
     assert.equal((JSON.parse(answered.text) as { body: string }).body, 'hello');
     assert.deepEqual([state.requests.length, state.connections], [3, 2]);
     assert.equal(state.requests[2]?.headers.authorization, `Bearer ${authorizationServer.requests[0]?.issued}`);
-    assert.equal(authorizationServer.requests.length, 1);
+    assert.deepEqual([authorizationServer.requests.length, await resent()], [1, 1]);
   });
 
   test(`what was turned away undone ${how} is sent once more where there is no body`, async (t) => {
@@ -57,20 +60,20 @@ for (const [how, turnAway] of [
 }
 
 test('what is turned away a second time is 502, and not sent a third', async (t) => {
-  const { send, state } = await startRefusing(t, refuse, 2);
+  const { send, state, resent } = await startRefusing(t, refuse, 2);
   assertProblem(await send(), 'ERR_UPSTREAM_UNREACHABLE');
-  assert.deepEqual([state.requests.length, state.connections], [3, 2]);
+  assert.deepEqual([state.requests.length, state.connections, await resent()], [3, 2, 1]);
   assert.equal((await send()).status, 200);
   assert.equal(state.connections, 2);
 });
 
 test('a body that streams is not sent a second time', async (t) => {
-  const { app, state, authorization } = await startRefusing(t, refuse, 1);
+  const { app, state, authorization, resent } = await startRefusing(t, refuse, 1);
   const connection = await connectRaw(app.url);
   connection.send(`POST /github HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\n`);
   connection.send('Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n');
   await soon('the answer', connection.until('ERR_UPSTREAM_UNREACHABLE'));
-  assert.equal(state.requests.length, 2);
+  assert.deepEqual([state.requests.length, await resent()], [2, 0]);
 });
 
 test('a stream that is given up by any other code may have been processed, and is not sent again', async (t) => {
@@ -88,7 +91,7 @@ test('what a GOAWAY with an error does not say to be undone is not sent again', 
 
 test('a caller who leaves while its request waits for another connection is not sent upstream', async (t) => {
   let onHandshake = async () => {};
-  const { app, send, state, authorization } = await startRefusing(t, refuse, 1, {
+  const { app, send, state, authorization, resent } = await startRefusing(t, refuse, 1, {
     // So that the second handshake asks for the certificate as the first does.
     secureOptions: openssl.SSL_OP_NO_TICKET,
     SNICallback: (_name: string, done: (error: null) => void) => void onHandshake().then(() => done(null)),
@@ -101,5 +104,5 @@ test('a caller who leaves while its request waits for another connection is not 
   connection.send(`GET /github HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\n\r\n`);
   await eventually('it is connected', () => state.connections === 2);
   assert.equal((await send()).status, 200);
-  assert.equal(state.requests.length, 3);
+  assert.deepEqual([state.requests.length, await resent()], [3, 0]);
 });

@@ -17,6 +17,7 @@ const config = configOf({
       match: { path: '/github' },
       upstream: 'https://github-mcp.example.com/mcp',
       actor_token: { file: '/actor' },
+      http2: true,
     },
     { name: 'docs', match: { path: '/docs' }, upstream: 'http://docs-mcp/mcp', credential: 'none' },
   ],
@@ -94,7 +95,7 @@ describe('from the start', () => {
         ...['upstream', 'caller', 'shutdown'].map(
           (cutter) => `cambist_requests_cut_total{route="${route}",cut_by="${cutter}"}`,
         ),
-        `cambist_upstream_retries_total{route="${route}"}`,
+        `cambist_upstream_retries_total{route="${route}",reason="token"}`,
         `cambist_request_duration_seconds_count{route="${route}"}`,
         `cambist_requests_total{route="${route}",method="POST",code="200",outcome="forwarded"}`,
         `cambist_requests_total{route="${route}",method="POST",code="503",outcome="failed"}`,
@@ -107,6 +108,10 @@ describe('from the start', () => {
         assert.ok(series.includes(wanted), wanted);
       }
     }
+    assert.deepEqual(
+      series.filter((name) => name.includes('unprocessed')),
+      ['cambist_upstream_retries_total{route="github",reason="unprocessed"}'],
+    );
     for (const name of [
       'cambist_requests_total',
       'cambist_failures_total',
@@ -189,11 +194,11 @@ describe('what happens', () => {
     const metrics = served();
     const retries = async () =>
       sumSamples(await metrics.registry.metrics(), 'cambist_upstream_retries_total', { route: 'github' });
-    metrics.proxy.upstreamRetried(github);
+    metrics.proxy.upstreamRetried(github, 'token');
     metrics.serve({ ...config, routes: config.routes.slice(1) });
     assert.equal(await retries(), 1);
     metrics.serve(structuredClone(config));
-    metrics.proxy.upstreamRetried(structuredClone(github));
+    metrics.proxy.upstreamRetried(structuredClone(github), 'token');
     assert.equal(await retries(), 2);
   });
 
@@ -256,7 +261,7 @@ describe('what happens', () => {
     metrics.proxy.streamOpened(github);
     metrics.proxy.streamOpened(github);
     metrics.proxy.streamClosed(github);
-    metrics.proxy.upstreamRetried(github);
+    metrics.proxy.upstreamRetried(github, 'token');
     metrics.proxy.requestCut(github, 'upstream');
     metrics.tokens.cacheAnswered('github', 'joined');
     metrics.tokens.tokenEvicted('capacity');
@@ -350,7 +355,7 @@ describe('what happens', () => {
 
   test('a config that is served again resets no counter', async () => {
     const metrics = served();
-    metrics.proxy.upstreamRetried(github);
+    metrics.proxy.upstreamRetried(github, 'token');
     metrics.serve(config);
     assert.equal(
       sumSamples(await metrics.registry.metrics(), 'cambist_upstream_retries_total', { route: 'github' }),
