@@ -1,9 +1,8 @@
-import type { Socket } from 'node:net';
 import { type Dispatcher, errors } from 'undici';
-import type { Open } from '../opener.ts';
-import { type Connection, createConnection } from './connection.ts';
+import type { Connection } from './connection.ts';
+import { createConnections } from './connections.ts';
 import { createFreeConnections } from './free-connections.ts';
-import { readFrom, type Sockets } from './sockets.ts';
+import type { Sockets } from './sockets.ts';
 import { UpstreamRequest } from './upstream-request.ts';
 
 /** The connections to one origin: as many as there are requests at once. */
@@ -35,15 +34,21 @@ interface Waiting {
 }
 
 export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmpty }: Http1PoolOptions): Http1Pool {
-  const connections = new Set<Connection>();
+  const connections = createConnections(origin, {
+    sockets,
+    onFree(connection, idleMs) {
+      freed.push({ connection, idleMs });
+      schedule();
+    },
+    onError: onConnectionError,
+    onFewer: lookIfEmpty,
+  });
   const free = createFreeConnections();
   /** Free from the next turn of the event loop on. */
   const freed: { connection: Connection; idleMs: number }[] = [];
   const waiting: Waiting[] = [];
   /** Those that wait for a connection of their own. */
   const alone = new Set<UpstreamRequest>();
-  /** Connections that are being opened. */
-  let underWay = 0;
   let isScheduled = false;
   /** No connection is kept any longer. */
   let isClosing = false;
@@ -93,72 +98,31 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
 
   function openFor(first: Waiting): void {
     first.isOpening = true;
-    open(sockets.open, (error, socket) => {
+    connections.open((error, connection) => {
       const place = waiting.indexOf(first);
       // It may have gone out on another: then this one serves whoever waits now, or is kept.
       const still = place === -1 ? [] : waiting.splice(place, 1);
-      if (socket === null) {
+      if (connection === null) {
         for (const { request } of still) request.fail(error);
         return;
       }
       waiting.unshift(...still);
-      use(addShared(socket));
+      use(connection);
     });
   }
 
   /** For a request by which the connection may become one of another protocol. */
   function openAlone(request: UpstreamRequest): void {
     alone.add(request);
-    open(sockets.openStream, (error, socket) => {
+    connections.openAlone((error, connection) => {
       alone.delete(request);
-      if (socket === null) {
-        request.fail(error);
-        return;
-      }
-      // It is never free: the request says that it is the last.
-      const connection = add(socket, () => {});
-      if (!connection.carry(request)) connection.destroy(new errors.InformationalError('its request is over'));
+      if (connection === null) request.fail(error);
+      else if (!connection.carry(request)) connection.destroy(new errors.InformationalError('its request is over'));
     });
-  }
-
-  function open(opener: Open, opened: (...result: [Error, null] | [null, Socket]) => void): void {
-    underWay += 1;
-    opener(origin, (error, socket) => {
-      underWay -= 1;
-      if (error !== null) {
-        onConnectionError(error);
-        opened(error, null);
-      } else {
-        opened(null, socket);
-      }
-      lookIfEmpty();
-    });
-  }
-
-  /** Made here and not where it is opened, whose first request, and all that this holds, it would else remember as long as it lives. */
-  function addShared(socket: Socket): Connection {
-    const connection = add(socket, (idleMs) => {
-      freed.push({ connection, idleMs });
-      schedule();
-    });
-    readFrom(socket, connection.read);
-    return connection;
-  }
-
-  function add(socket: Socket, onFree: (idleMs: number) => void): Connection {
-    const connection = createConnection(socket, origin.host, {
-      onFree,
-      onClose() {
-        connections.delete(connection);
-        lookIfEmpty();
-      },
-    });
-    connections.add(connection);
-    return connection;
   }
 
   function lookIfEmpty(): void {
-    if (connections.size + waiting.length + underWay > 0) return;
+    if (connections.count() + waiting.length > 0) return;
     onEmpty();
     onClosed?.();
   }
@@ -185,7 +149,7 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
     destroy(reason) {
       for (const { request } of waiting.splice(0)) request.fail(reason);
       for (const request of alone) request.fail(reason);
-      for (const connection of connections) connection.destroy(reason);
+      connections.destroy(reason);
       lookIfEmpty();
     },
   };
