@@ -19,30 +19,37 @@ export interface EntranceOptions extends AdmissionOptions {
 }
 
 /**
- * Leads a request in: to its route, and then to all that goes upstream.
- * @returns false where cambist has answered it by itself
- * @throws {CambistError} whatever keeps it out
+ * Leads a request in: to its route, and then to all that goes upstream. Whatever keeps it out, and what cambist can say by itself, it
+ * is answered.
+ * @param admitted is called once it is in, unless its caller has left meanwhile; what that throws answers the request as well
  */
-export type Entrance = (passage: Passage) => Promise<boolean>;
+export type Entrance = (passage: Passage, admitted: (passage: Passage) => void) => void;
 
 export function createEntrance(options: EntranceOptions): Entrance {
   const { traffic } = options;
-  return async (passage) => {
-    const serving = options.serving();
-    const assertOpen = (): void => traffic.assertOpen(serving.config.limits.maxInFlight);
-    assertPlainMessage(passage.request);
-    const target = targetOf(passage, serving);
-    passage.target = target;
-    const resource = describedResource(target);
-    const described = resource === undefined ? undefined : describe(passage, target, resource, serving, traffic);
-    if (described === 'answered') return false;
-    const pending = described ?? findRoute(passage, target, serving, assertOpen);
-    const found = pending instanceof Promise ? await pending : pending;
-    traffic.routed(passage, found.route);
-    assertOpen();
-    passage.leg = await admit(passage, found, serving, options);
-    return true;
-  };
+
+  async function lead(passage: Passage, admitted: (passage: Passage) => void): Promise<void> {
+    try {
+      const serving = options.serving();
+      const assertOpen = (): void => traffic.assertOpen(serving.config.limits.maxInFlight);
+      assertPlainMessage(passage.request);
+      const target = targetOf(passage, serving);
+      passage.target = target;
+      const resource = describedResource(target);
+      const described = resource === undefined ? undefined : describe(passage, target, resource, serving, traffic);
+      if (described === 'answered') return;
+      const pending = described ?? findRoute(passage, target, serving, assertOpen);
+      const found = pending instanceof Promise ? await pending : pending;
+      traffic.routed(passage, found.route);
+      assertOpen();
+      passage.leg = await admit(passage, found, serving, options);
+      if (!passage.gone) admitted(passage);
+    } catch (error) {
+      traffic.problem(passage, error);
+    }
+  }
+
+  return (passage, admitted) => void lead(passage, admitted);
 }
 
 /**

@@ -4,6 +4,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { CambistError } from '../errors.ts';
 import { createEntrance, type EntranceOptions } from './entrance.ts';
 import { type ForwardOptions, forward } from './forward.ts';
+import type { Passage } from './passage.ts';
 
 export interface ProxyOptions extends EntranceOptions, ForwardOptions {}
 
@@ -36,6 +37,7 @@ export function toRoot(): string {
 export async function registerProxy(app: FastifyInstance, options: ProxyOptions): Promise<void> {
   const { traffic } = options;
   const enter = createEntrance(options);
+  const admitted = (passage: Passage): void => forward(passage, options);
 
   // No body is ever parsed, whatever type it says it is: it goes on as bytes.
   for (const method of METHODS) app.addHttpMethod(method, { hasBody: false, overrideExisting: true });
@@ -53,12 +55,7 @@ export async function registerProxy(app: FastifyInstance, options: ProxyOptions)
     preHandler(request: FastifyRequest, reply: FastifyReply): void {
       // No callback is called: the reply goes no further.
       reply.hijack();
-      const passage = traffic.begin(request.raw, reply.raw, request.originalUrl);
-      enter(passage)
-        .then((admitted) => {
-          if (admitted && !passage.gone) forward(passage, options);
-        })
-        .catch((error: unknown) => traffic.problem(passage, error));
+      enter(traffic.begin(request.raw, reply.raw, request.originalUrl), admitted);
     },
   });
 }

@@ -34,11 +34,7 @@ export function serveUpgrades(server: Server, options: UpgradeOptions): void {
     sockets.add(socket);
     const stopWatching = destroyAtEnd(socket);
     const passage = traffic.begin(request, responseOn(request, socket), request.url ?? '');
-    enter(passage)
-      .then((admitted) => {
-        if (admitted && !passage.gone) handshake(passage, socket, head, stopWatching);
-      })
-      .catch((error: unknown) => traffic.problem(passage, error));
+    enter(passage, () => handshake(passage, socket, head, stopWatching));
   });
 
   function handshake(passage: Passage, socket: Duplex, head: Buffer, stopWatching: () => void): void {
