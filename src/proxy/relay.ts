@@ -78,8 +78,11 @@ export function createRelay(
       to.writeHead(status, headers);
       // A stream may be silent for hours after its head, so the head must not wait for it; a short body is worth one tick.
       process.nextTick(() => {
+        if (wrote) return;
         // Not by `flushHeaders`, which writes the bytes of a header as UTF-8.
-        if (!wrote) write(begun);
+        write(begun);
+        // Node would hold it for another tick, before which the upstream's end may break off the answer.
+        to.socket?.uncork();
       });
     },
     data: (chunk) => pass(rewriter === undefined ? chunk : rewriter.push(chunk)),

@@ -26,9 +26,11 @@ async function relayed(t: TestContext, length: number, relay: (answer: Relay) =>
   t.after(() => socket.destroy());
   const chunks: Buffer[] = [];
   socket.on('data', (chunk: Buffer) => chunks.push(chunk));
+  socket.on('error', () => {});
   socket.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n');
   const all = (): Buffer => Buffer.concat(chunks);
   return {
+    hasEnded: () => socket.closed,
     head: () => all().toString('latin1').split('\r\n\r\n')[0] ?? '',
     body: () => (all().includes('\r\n\r\n') ? all().subarray(all().indexOf('\r\n\r\n') + 4) : Buffer.from('none yet')),
   };
@@ -74,4 +76,13 @@ test('the beginning of a body goes on though the rest is still to come, and the 
   await eventually('its beginning', () => caller.body().equals(bytesOf(10)));
   rest();
   await eventually('the rest', () => caller.body().equals(Buffer.concat([bytesOf(10), bytesOf(10)])));
+});
+
+test('what is there of an answer goes on before it breaks off', async (t) => {
+  const caller = await relayed(t, 20, (relay) => {
+    relay.data(bytesOf(10));
+    process.nextTick(() => relay.fail());
+  });
+  await eventually('its end', caller.hasEnded);
+  assert.deepEqual(caller.body(), bytesOf(10));
 });
