@@ -3,10 +3,12 @@ import type { CambistError } from '../errors.ts';
 import type { Clock } from './clock.ts';
 import { type IssuedToken, type Perishable, shortenLife } from './issued.ts';
 import type { EvictionReason } from './observer.ts';
-import { createShares } from './shares.ts';
+import { createShares, type Shares } from './shares.ts';
 
 /** How long a refusal of the caller's token, or of the target, answers for itself. */
 const REFUSAL_LIFE_MS = 10_000;
+/** What lives shorter is not kept. */
+const MIN_LIFE_MS = 1;
 /** A session that asks for nothing this long is taken to have ended. */
 const IDLE_LIFE_MS = 60 * 60 * 1000;
 
@@ -52,7 +54,7 @@ export interface TokenCache<Token extends Perishable = IssuedToken> {
   keepRefusal(key: string, error: CambistError): void;
   /** Drops what is past its time or idle; to be called now and then, so that dead tokens do not wait for pressure. */
   sweep(): void;
-  /** Tokens kept. */
+  /** Tokens kept that are not past their time. */
   readonly size: number;
   report(): Record<string, RouteCacheReport>;
   /** Changes the bound; what is most recent stays. */
@@ -70,57 +72,75 @@ export function createTokenCache<Token extends Perishable = IssuedToken>(
   clock: Clock,
   onEvicted: (reason: EvictionReason) => void,
 ): TokenCache<Token> {
-  const perf = { now: () => clock.monotonicMs() };
-  /** By either clock. */
-  const hasEnded = ({ token: { life } }: CachedToken<Token>): boolean =>
-    life.endsAtMs <= clock.wallMs() || life.reusableUntilMs <= clock.monotonicMs();
+  /** By either clock. The library's own `ttl` knows but one of them, and would be looked up for each request as well. */
+  const hasEnded = ({ token: { life } }: CachedToken<Token>, nowMs = clock.monotonicMs()): boolean =>
+    life.reusableUntilMs <= nowMs || life.endsAtMs <= clock.wallMs();
   const newTokens = (max: number) =>
     new LRUCache<string, CachedToken<Token>>({
       max,
-      perf,
-      ttlResolution: 0,
       dispose: (cached, key, reason) => {
         const { subject } = cached.holder;
-        if (reason !== 'set' && subject !== undefined) shares.remove(subject, key);
+        if (reason !== 'set' && subject !== undefined) shares?.remove(subject, key);
         // What goes first under pressure may have been dead already, which is no pressure.
         if (reason === 'evict') onEvicted(hasEnded(cached) ? 'expired' : 'capacity');
-        else if (reason === 'expire') onEvicted('expired');
       },
     });
   const newRefusals = (max: number) =>
-    new LRUCache<string, CambistError>({ max, perf, ttlResolution: 0, ttl: REFUSAL_LIFE_MS });
-  let shares = createShares(maxEntries);
+    new LRUCache<string, CambistError>({
+      max,
+      ttl: REFUSAL_LIFE_MS,
+      ttlResolution: 0,
+      perf: { now: () => clock.monotonicMs() },
+    });
+  /**
+   * From when the cache is full until a sweep finds room. Before that nobody has to give way, and each use of a token would cost
+   * a second list of them.
+   */
+  let shares: Shares | undefined;
   let tokens = newTokens(maxEntries);
   let refusals = newRefusals(maxEntries);
 
   function keep(key: string, token: Token, holder: Holder): void {
     const now = clock.monotonicMs();
-    const ttl = Math.floor(token.life.reusableUntilMs - now);
-    // To the library a ttl of 0 means for ever.
-    if (ttl < 1) return;
+    if (token.life.reusableUntilMs - now < MIN_LIFE_MS) return;
     if (tokens.size >= tokens.max && !tokens.has(key)) makeRoom(holder);
-    tokens.set(key, { token, holder, keptAtMs: now, usedAtMs: now, refreshAtMs: token.life.refreshAtMs }, { ttl });
-    if (holder.subject !== undefined) shares.add(holder.subject, key);
+    tokens.set(key, { token, holder, keptAtMs: now, usedAtMs: now, refreshAtMs: token.life.refreshAtMs });
+    if (holder.subject !== undefined) shares?.add(holder.subject, key);
   }
 
   /** Where nobody has more than its share the library lets go of what was used longest ago. */
   function makeRoom({ subject }: Holder): void {
+    shares ??= sharesOf(tokens);
     const key = shares.firstToGiveWay(subject);
-    const cached = key === undefined ? undefined : tokens.peek(key, { allowStale: true });
+    const cached = key === undefined ? undefined : tokens.peek(key);
     if (key === undefined || cached === undefined) return;
-    tokens.delete(key);
-    onEvicted(hasEnded(cached) ? 'expired' : 'capacity');
+    evict(key, hasEnded(cached) ? 'expired' : 'capacity');
   }
 
-  function drop(key: string, reason: EvictionReason, token?: Token): void {
-    const cached = tokens.peek(key);
-    if (cached === undefined || (token !== undefined && cached.token !== token)) return;
+  function evict(key: string, reason: EvictionReason): void {
     tokens.delete(key);
     onEvicted(reason);
   }
 
+  /** What is under a key and not past its time; it counts as no use. */
+  function living(key: string): CachedToken<Token> | undefined {
+    const cached = tokens.peek(key);
+    if (cached === undefined || !hasEnded(cached)) return cached;
+    evict(key, 'expired');
+    return undefined;
+  }
+
+  function drop(key: string, reason: EvictionReason, token?: Token): void {
+    const cached = living(key);
+    if (cached === undefined || (token !== undefined && cached.token !== token)) return;
+    evict(key, reason);
+  }
+
+  function allLiving(): CachedToken<Token>[] {
+    return [...tokens.values()].filter((cached) => !hasEnded(cached));
+  }
+
   function sweep(): void {
-    tokens.purgeStale();
     refusals.purgeStale();
     const idleSinceMs = clock.monotonicMs() - IDLE_LIFE_MS;
     const done: [key: string, reason: EvictionReason][] = [];
@@ -128,27 +148,29 @@ export function createTokenCache<Token extends Perishable = IssuedToken>(
       if (hasEnded(cached)) done.push([key, 'expired']);
       else if (cached.usedAtMs <= idleSinceMs) done.push([key, 'idle']);
     });
-    for (const [key, reason] of done) drop(key, reason);
+    for (const [key, reason] of done) evict(key, reason);
+    if (tokens.size < tokens.max) shares = undefined;
   }
 
   return {
     find(key) {
       const cached = tokens.get(key);
       if (cached === undefined) return undefined;
-      if (hasEnded(cached)) {
-        drop(key, 'expired');
+      const now = clock.monotonicMs();
+      if (hasEnded(cached, now)) {
+        evict(key, 'expired');
         return undefined;
       }
-      cached.usedAtMs = clock.monotonicMs();
-      if (cached.holder.subject !== undefined) shares.use(cached.holder.subject, key);
+      cached.usedAtMs = now;
+      if (shares !== undefined && cached.holder.subject !== undefined) shares.use(cached.holder.subject, key);
       return cached;
     },
     keep,
     give(key, token, holder) {
-      if (!tokens.has(key)) keep(key, token, holder);
+      if (living(key) === undefined) keep(key, token, holder);
     },
     release(key, token) {
-      if (tokens.peek(key)?.token === token) tokens.delete(key);
+      if (living(key)?.token === token) tokens.delete(key);
     },
     drop,
     refusal: (key) => refusals.get(key),
@@ -157,16 +179,14 @@ export function createTokenCache<Token extends Perishable = IssuedToken>(
     },
     sweep,
     get size() {
-      tokens.purgeStale();
-      return tokens.size;
+      return allLiving().length;
     },
-    report: () => reportOf(tokens, clock.monotonicMs()),
+    report: () => reportOf(allLiving(), clock.monotonicMs()),
     resize(max) {
       const keptTokens = tokens.dump();
-      shares = createShares(max);
+      shares = undefined;
       tokens = newTokens(max);
       tokens.load(keptTokens);
-      tokens.rforEach(({ holder: { subject } }, key) => subject !== undefined && shares.add(subject, key));
       const keptRefusals = refusals.dump();
       refusals = newRefusals(max);
       refusals.load(keptRefusals);
@@ -187,12 +207,20 @@ export function createTokenCache<Token extends Perishable = IssuedToken>(
   };
 }
 
+/** Whose the tokens of a full cache are, from the one used longest ago on. */
+function sharesOf<Token extends Perishable>(tokens: LRUCache<string, CachedToken<Token>>): Shares {
+  const shares = createShares(tokens.max);
+  tokens.rforEach(({ holder: { subject } }, key) => subject !== undefined && shares.add(subject, key));
+  return shares;
+}
+
 function reportOf<Token extends Perishable>(
-  tokens: LRUCache<string, CachedToken<Token>>,
+  living: readonly CachedToken<Token>[],
   nowMs: number,
 ): Record<string, RouteCacheReport> {
   const report: Record<string, RouteCacheReport> = {};
-  tokens.forEach(({ holder: { route }, keptAtMs, token }) => {
+  for (const { holder, keptAtMs, token } of living) {
+    const { route } = holder;
     const ageSeconds = Math.round((nowMs - keptAtMs) / 1000);
     const endSeconds = Math.round((token.life.reusableUntilMs - nowMs) / 1000);
     const known = report[route];
@@ -201,6 +229,6 @@ function reportOf<Token extends Perishable>(
       oldest_age_seconds: Math.max(known?.oldest_age_seconds ?? 0, ageSeconds),
       next_end_seconds: Math.min(known?.next_end_seconds ?? endSeconds, endSeconds),
     };
-  });
+  }
   return report;
 }
