@@ -4,6 +4,7 @@ import { loadConfig } from '../config/load.ts';
 import { formatProblem } from '../config/problem.ts';
 import { createLogger, jsonLog, type Logger, textLog } from '../logger.ts';
 import { startTracing } from '../telemetry/start-tracing.ts';
+import { holdTickShape } from '../tick-shape.ts';
 import { readVersion } from '../version.ts';
 import { type Command, configFile, EXIT, UsageError } from './command.ts';
 import { logLevelOf } from './log-level.ts';
@@ -13,6 +14,7 @@ import { USAGES } from './usages.ts';
 
 /** Runs the proxy until SIGTERM or SIGINT; SIGHUP, and a change of the file, load the config anew. */
 export const run: Command = async (args) => {
+  holdTickShape();
   const { values } = parseArgs({ args: [...args], options: USAGES.run.flags });
   const file = configFile(values.config);
   const logger = createLogger('info', logDestination(values['log-format']));
