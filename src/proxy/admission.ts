@@ -18,8 +18,10 @@ import { takeBody, wholeBody } from './request-body.ts';
 export interface Serving {
   readonly config: Config;
   readonly table: RouteTable;
-  /** Lower-case names of the headers that stay here, by route. */
-  readonly withheld: ReadonlyMap<Route, ReadonlySet<string>>;
+  /** Lower-case names of the headers that stay here. One set for most routes: a thousand of them are in no cache of the processor. */
+  readonly withheld: ReadonlySet<string>;
+  /** Those that stay here where the caller's token passes. */
+  readonly withheldOnPassthrough: ReadonlyMap<Route, ReadonlySet<string>>;
   /** Lower-case names of all headers that may bear a caller's token, on whatever route. */
   readonly tokenHeaders: ReadonlySet<string>;
 }
@@ -27,27 +29,23 @@ export interface Serving {
 /** All that can be worked out before a request comes. */
 export function createServing(config: Config): Serving {
   const tokenHeaders = new Set(['authorization', ...config.routes.map(({ subjectToken }) => subjectToken.header)]);
-  const withheld = new Map(
-    config.routes.map((route) => [route, withheldHeaders(route, tokenHeaders, config.hostHeader)]),
+  const always = config.hostHeader === undefined ? [] : [config.hostHeader];
+  const withheld = new Set([...tokenHeaders, 'dpop', ...always]);
+  const withheldOnPassthrough = new Map(
+    config.routes
+      .filter(({ credential }) => credential.kind === 'passthrough')
+      .map((route) => [route, new Set([...withoutCredentials(withheld, route), ...always])]),
   );
-  return { config, table: createRouteTable(config.routes), withheld, tokenHeaders };
+  return { config, table: createRouteTable(config.routes), withheld, withheldOnPassthrough, tokenHeaders };
 }
 
 /**
  * The caller's token and its proof go upstream on a passthrough route only, and there by that route's own header; the host to
  * route by goes on none. An agent may send the token header of one route to all of them.
  */
-function withheldHeaders(
-  { credential, subjectToken }: Route,
-  tokenHeaders: ReadonlySet<string>,
-  hostHeader: string | undefined,
-): ReadonlySet<string> {
-  const withheld = new Set([...tokenHeaders, 'dpop']);
-  if (credential.kind === 'passthrough') {
-    for (const name of ['authorization', 'dpop', subjectToken.header]) withheld.delete(name);
-  }
-  if (hostHeader !== undefined) withheld.add(hostHeader);
-  return withheld;
+function withoutCredentials(withheld: ReadonlySet<string>, { subjectToken }: Route): string[] {
+  const passing = ['authorization', 'dpop', subjectToken.header];
+  return [...withheld].filter((name) => !passing.includes(name));
 }
 
 export interface AdmissionOptions {
@@ -134,7 +132,7 @@ export async function admit(
   const bearer = pending instanceof Promise ? await pending : pending;
   const headers = upstreamHeaders(raw, {
     host: route.upstream.host,
-    withheld: serving.withheld.get(route) ?? new Set(),
+    withheld: serving.withheldOnPassthrough.get(route) ?? serving.withheld,
     callerTokens,
     requestId: passage.id,
   });

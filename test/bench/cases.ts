@@ -101,10 +101,13 @@ export function listCases(peers: Peers): Case[] {
     },
     {
       name: 'routes',
-      about: 'calls to 1,000 routes in turn, and to one',
+      about:
+        'calls to 1,000 routes in turn, and to one; beside them the same load on a proxy to which all paths are one',
       contestants: [
         { label: `${cambist.name}, 1 route`, peer: cambist },
         { label: `${cambist.name}, 1,000 routes`, peer: cambist, routes: MANY_ROUTES },
+        { label: `${undici.name}, 1 path`, peer: undici },
+        { label: `${undici.name}, 1,000 paths`, peer: undici, routes: MANY_ROUTES },
       ],
       take: closed,
     },
