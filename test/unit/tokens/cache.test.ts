@@ -148,6 +148,18 @@ test('a token that was never kept can be given, while it may be reused', () => {
   assert.equal(cache.find('c'), undefined);
 });
 
+test('a token past its end on the wall clock is not counted, and another may be given in its place', () => {
+  const { clock, cache, evicted, tokenFor } = setUp();
+  cache.keep('a', tokenFor(1000, { endsAtMs: clock.wallMs() + 10 }), GITHUB);
+  clock.jumpWall(10);
+  assert.equal(cache.size, 0);
+  assert.deepEqual(cache.report(), {});
+  const next = tokenFor(1000);
+  cache.give('a', next, GITHUB);
+  assert.equal(cache.find('a')?.token, next);
+  assert.deepEqual(evicted, ['expired']);
+});
+
 test('a token is dropped for a reason, and where one is named only if it is still that one', () => {
   const { cache, evicted, tokenFor } = setUp();
   const [old, next] = [tokenFor(1000), tokenFor(1000)];
@@ -304,6 +316,21 @@ test('a dead token of one with more than its share gives way as expired', () => 
   clock.advance(1000);
   keep('bob', 'bob');
   assert.deepEqual(evicted, ['expired']);
+});
+
+test('what was used while there was room counts when the cache is full again', () => {
+  const { clock, cache, keep, kept, tokenFor } = setUpShares();
+  keep('bob', 'bob');
+  for (let i = 0; i < 3; i += 1) keep('alice', `alice-${i}`);
+  for (let i = 0; i < 17; i += 1) cache.keep(`short-${i}`, tokenFor(1000), { route: 'github', subject: `caller-${i}` });
+  assert.deepEqual(kept('alice-0', 'alice-1', 'alice-2'), ['alice-1', 'alice-2']);
+  clock.advance(1000);
+  cache.sweep();
+  keep('alice', 'alice-3');
+  cache.find('alice-1');
+  for (let i = 0; i < 16; i += 1) keep(`caller-${i}`, `long-${i}`);
+  keep('carol', 'carol');
+  assert.deepEqual(kept('bob', 'alice-1', 'alice-2', 'alice-3', 'carol'), ['bob', 'alice-1', 'alice-3', 'carol']);
 });
 
 test('shares follow a bound that changes', () => {
