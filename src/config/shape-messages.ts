@@ -37,7 +37,8 @@ export const describeIssue: z.core.$ZodErrorMap = (issue) => {
 
 function describeChoice(values: readonly string[], input: unknown): string {
   if (values.length === 1) return `must be ${values[0]}${input === values[0] ? ', without quotes' : ''}`;
-  const meant = nearest(String(input), values);
+  // A map may have a `toString` of its own, which is no function.
+  const meant = typeof input === 'object' ? undefined : nearest(String(input), values);
   const hint = meant === undefined ? '' : `: did you mean "${meant}"?`;
   return `must be one of ${values.join(', ')}${hint}`;
 }

@@ -53,6 +53,10 @@ test('a good config with one part replaced by anything is a config or has errors
   );
 });
 
+test('a map with the name of a method that every object has is no choice, and is told so', () => {
+  holds(JSON.stringify(replaceAt(FULL, ['authorization_servers', 'one', 'client_auth', 'method'], { toString: null })));
+});
+
 test('a good config with one part left out is a config or has errors', () => {
   for (const path of pathsOf(FULL)) holds(JSON.stringify(replaceAt(FULL, path, undefined)));
 });
