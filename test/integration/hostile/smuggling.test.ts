@@ -45,8 +45,6 @@ const REFUSED: readonly (readonly [what: string, bytes: string])[] = [
   ['a Content-Length beyond all numbers', `${HEAD}Content-Length: 99999999999999999999999\r\n\r\n${SMUGGLED}`],
   ['a space before the colon', `${HEAD}Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n${SMUGGLED}`],
   ['another coding after chunked', `${HEAD}Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n${SMUGGLED}`],
-  ['a coding that is not chunked', `${HEAD}Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n${SMUGGLED}`],
-  ['chunked with a parameter', `${HEAD}Transfer-Encoding: chunked;q=1\r\n\r\n0\r\n\r\n${SMUGGLED}`],
   ['a control character before chunked', `${HEAD}Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n${SMUGGLED}`],
   [
     'a second Transfer-Encoding',
@@ -102,10 +100,16 @@ test('a request of a version before HTTP/1.0, which knows no headers, has no rou
   assert.deepEqual(seen, []);
 });
 
-for (const coding of ['gzip, chunked', 'gzip\r\nTransfer-Encoding: chunked', 'identity, chunked']) {
+for (const coding of [
+  'gzip, chunked',
+  'gzip\r\nTransfer-Encoding: chunked',
+  'identity, chunked',
+  'xchunked',
+  'chunked;q=1',
+]) {
   test(`a request with Transfer-Encoding: ${JSON.stringify(coding)} has no route, and the upstream sees nothing`, async (t) => {
     const framing = `Transfer-Encoding: ${coding}\r\nConnection: close\r\n\r\n`;
-    const { text, statuses, seen } = await exchange(t, `${HEAD}${framing}5\r\nhello\r\n0\r\n\r\n`);
+    const { text, statuses, seen } = await exchange(t, `${HEAD}${framing}5\r\nhello\r\n0\r\n\r\n${SMUGGLED}`);
     assert.deepEqual(statuses, [403]);
     assert.match(text, /"code":"ERR_ROUTE_NOT_FOUND"/);
     assert.deepEqual(seen, []);
