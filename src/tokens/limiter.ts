@@ -74,6 +74,7 @@ export function createLimiter(name: string, maxWaitMs: number): Limiter {
 
   /** Lets those go on for whom there is a place. */
   function next(): void {
+    if (waiting === 0) return;
     for (const [asker, line] of lines) {
       if (running >= MAX_AT_ONCE) return;
       const [turn] = line.waiting;

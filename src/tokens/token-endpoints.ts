@@ -47,7 +47,14 @@ export function createTokenEndpoints(
   };
 }
 
-/** All that the config says of a server. */
+const keys = new WeakMap<AuthorizationServer, string>();
+
+/** All that the config says of a server; made once, since each exchange asks for it. */
 function keyOf(server: AuthorizationServer): string {
-  return JSON.stringify(server);
+  let key = keys.get(server);
+  if (key === undefined) {
+    key = JSON.stringify(server);
+    keys.set(server, key);
+  }
+  return key;
 }
