@@ -1,5 +1,5 @@
-import type { Logger } from '../logger.ts';
-import type { TokenObserver } from '../tokens/observer.ts';
+import { type Logger, loggedError } from '../logger.ts';
+import type { ExchangeOutcome, TokenObserver } from '../tokens/observer.ts';
 
 /** Under pressure a line for each eviction would be a second flood. */
 const PRESSURE_LOG_PAUSE_MS = 60_000;
@@ -14,25 +14,7 @@ export function createTokenLog(logger: Logger, counts: TokenObserver): TokenObse
     ...counts,
     exchangeEnded(outcome) {
       counts.exchangeEnded(outcome);
-      const { route, authorizationServer, refresh, cause, error, durationMs } = outcome;
-      const line = {
-        ...(cause !== undefined && { request_id: cause.requestId }),
-        ...(cause?.traceId !== undefined && { trace_id: cause.traceId }),
-        route,
-        authorization_server: authorizationServer,
-        result: error === undefined ? 'success' : 'failure',
-        refresh,
-        duration_ms: Math.round(durationMs * 1000) / 1000,
-      };
-      if (error === undefined) {
-        logger.info(line, 'exchange');
-        return;
-      }
-      const { code, oauthError } = error;
-      logger.warn(
-        { ...line, error: code, ...(oauthError !== undefined && { oauth_error: oauthError }), err: error },
-        'exchange',
-      );
+      logger.writeJson(outcome.error === undefined ? 'info' : 'warn', fieldsOf(outcome), 'exchange');
     },
     tokenEvicted(reason) {
       counts.tokenEvicted(reason);
@@ -54,4 +36,17 @@ export function createTokenLog(logger: Logger, counts: TokenObserver): TokenObse
       else logger.warn(line, 'the authorization server is taken to be down');
     },
   };
+}
+
+/** The fields of an exchange's line. Ids and names have no character that JSON escapes. */
+function fieldsOf({ route, authorizationServer, refresh, cause, error, durationMs }: ExchangeOutcome): string {
+  let json = cause === undefined ? '' : `"request_id":"${cause.requestId}",`;
+  if (cause?.traceId !== undefined) json += `"trace_id":"${cause.traceId}",`;
+  json += `"route":"${route}","authorization_server":"${authorizationServer}"`;
+  json += `,"result":"${error === undefined ? 'success' : 'failure'}","refresh":${refresh}`;
+  json += `,"duration_ms":${Math.round(durationMs * 1000) / 1000}`;
+  if (error === undefined) return json;
+  json += `,"error":"${error.code}"`;
+  if (error.oauthError !== undefined) json += `,"oauth_error":${JSON.stringify(error.oauthError)}`;
+  return `${json},"err":${JSON.stringify(loggedError(error))}`;
 }
