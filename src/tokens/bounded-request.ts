@@ -10,9 +10,22 @@ export interface HttpAnswer {
   readonly text: string;
 }
 
+/** Where a request goes, in parts: taken apart once, where many go. */
+export interface RequestUrl {
+  readonly text: string;
+  readonly origin: string;
+  /** With the query. */
+  readonly path: string;
+}
+
+export function toRequestUrl(text: string): RequestUrl {
+  const { origin, pathname, search } = new URL(text);
+  return { text, origin, path: pathname + search };
+}
+
 export interface BoundedRequest {
   readonly method: 'GET' | 'POST';
-  readonly url: string;
+  readonly url: RequestUrl;
   readonly headers: Record<string, string>;
   readonly body?: string;
   /** Milliseconds of `performance.now()`: all of it, connecting, waiting and reading, is over by then. */
@@ -32,9 +45,8 @@ const MAX_ANSWER_BYTES = 256 * 1024;
  */
 export function boundedRequest(
   dispatcher: Dispatcher,
-  { method, url, headers, body, untilMs }: BoundedRequest,
+  { method, url: { origin, path }, headers, body, untilMs }: BoundedRequest,
 ): Promise<HttpAnswer> {
-  const { origin, pathname, search } = new URL(url);
   const chunks: Buffer[] = [];
   let size = 0;
   let head: Omit<HttpAnswer, 'text'>;
@@ -53,7 +65,7 @@ export function boundedRequest(
 
     // The handler of `request` makes a stream of each answer, which costs more than all that is read from it.
     dispatcher.dispatch(
-      { origin, path: pathname + search, method, headers, body: body === undefined ? null : Buffer.from(body) },
+      { origin, path, method, headers, body: body === undefined ? null : Buffer.from(body) },
       {
         onRequestStart(started) {
           controller = started;

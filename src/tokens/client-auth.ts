@@ -1,5 +1,6 @@
 import type { AuthorizationServer } from '../config/config.ts';
 import { readCredential } from '../config/credential.ts';
+import { oncePerSecret, type Secret } from '../config/secret.ts';
 import { readAssertion, signWithKey, signWithSecret } from './client-assertion.ts';
 import type { Clock } from './clock.ts';
 import type { TokenObserver } from './observer.ts';
@@ -36,14 +37,12 @@ export async function authenticateClient(
     // The certificate is shown by the connection; the form says whose it is.
     case 'tls_client_auth':
       return inForm(server.clientId === undefined ? [] : [['client_id', clientId]]);
-    case 'client_secret_basic': {
-      const secret = await readClientSecret(auth.clientSecret, server);
-      return inHeader(clientId, secret, auth.basicEncoding);
-    }
+    case 'client_secret_basic':
+      return headersOf(server, clientId, auth.basicEncoding)(await readClientSecret(auth.clientSecret, server));
     case 'client_secret_post':
       return inForm([
         ['client_id', clientId],
-        ['client_secret', await readClientSecret(auth.clientSecret, server)],
+        ['client_secret', (await readClientSecret(auth.clientSecret, server)).reveal()],
       ]);
     case 'client_secret_jwt':
       return asserted(clientId, JWT_BEARER, await signWithSecret(auth, server, audience, clock));
@@ -66,11 +65,22 @@ function asserted(clientId: string, type: string, assertion: string): ClientAuth
   ]);
 }
 
-async function readClientSecret(
-  source: Parameters<typeof readCredential>[0],
-  server: AuthorizationServer,
-): Promise<string> {
-  return (await readCredential(source, `client secret of authorization server "${server.name}"`)).reveal();
+function readClientSecret(source: Parameters<typeof readCredential>[0], server: AuthorizationServer): Promise<Secret> {
+  return readCredential(source, `client secret of authorization server "${server.name}"`);
+}
+
+type HeaderOf = (secret: Secret) => ClientAuthentication;
+
+const headers = new WeakMap<AuthorizationServer, HeaderOf>();
+
+/** What makes the header of a server out of its secret, once as long as both are the same. */
+function headersOf(server: AuthorizationServer, id: string, encoding: 'form' | 'raw'): HeaderOf {
+  let headerOf = headers.get(server);
+  if (headerOf === undefined) {
+    headerOf = oncePerSecret((secret) => inHeader(id, secret, encoding));
+    headers.set(server, headerOf);
+  }
+  return headerOf;
 }
 
 function inHeader(id: string, secret: string, encoding: 'form' | 'raw'): ClientAuthentication {

@@ -2,7 +2,7 @@ import type { Dispatcher } from 'undici';
 import type { AuthorizationServer } from '../config/config.ts';
 import { mayUsePlainHttp } from '../config/plain-http.ts';
 import { CambistError } from '../errors.ts';
-import { boundedRequest, type HttpAnswer } from './bounded-request.ts';
+import { boundedRequest, type HttpAnswer, toRequestUrl } from './bounded-request.ts';
 
 /** What cambist needs of an authorization server's metadata. */
 export interface ServerMetadata {
@@ -67,7 +67,7 @@ async function discoverFrom<T>(
     let status: number | undefined;
     try {
       const headers = { accept: 'application/json' };
-      const answer = await boundedRequest(dispatcher, { method: 'GET', url, headers, untilMs });
+      const answer = await boundedRequest(dispatcher, { method: 'GET', url: toRequestUrl(url), headers, untilMs });
       status = answer.status;
       return read(answer);
     } catch (error) {

@@ -1,4 +1,4 @@
-import type { AuthorizationServer, Chain, Credential, Route, TokenTarget } from '../config/config.ts';
+import type { ActorTokenSource, AuthorizationServer, Chain, Credential, Route, TokenTarget } from '../config/config.ts';
 import { readCredential } from '../config/credential.ts';
 import { oncePerSecret, Secret } from '../config/secret.ts';
 import { CambistError } from '../errors.ts';
@@ -55,7 +55,7 @@ interface Leg {
   readonly server: AuthorizationServer;
   readonly target: TokenTarget;
   readonly kind: 'token' | 'assertion';
-  readonly grant: () => Promise<Grant>;
+  readonly grant: () => Grant | Promise<Grant>;
 }
 
 /** A checked answer, and until when what it holds is of use. */
@@ -70,7 +70,7 @@ export function createExchange(options: ExchangeOptions): Exchange {
     if (credential.kind === 'client_credentials' || subject === undefined) {
       return run(
         wanted,
-        tokenLeg(credential, async () => ({ kind: 'client_credentials' })),
+        tokenLeg(credential, () => ({ kind: 'client_credentials' })),
       );
     }
     if (credential.chain !== undefined) return runChain({ ...wanted, chain: credential.chain, subject });
@@ -154,22 +154,27 @@ export function createExchange(options: ExchangeOptions): Exchange {
     }
   }
 
-  async function exchangeGrant(route: Route, subject: Subject): Promise<Grant> {
+  function exchangeGrant(route: Route, subject: Subject): Grant | Promise<Grant> {
     const actorToken = route.credential.kind === 'exchange' ? route.credential.actorToken : undefined;
-    let actor: { token: string; type: string } | undefined;
-    if (actorToken !== undefined) {
-      const name = `actor token of route "${route.name}"`;
-      const token = await readCredential(actorToken.source, name);
-      const exp: unknown = claimsOf(token)?.exp;
-      if (typeof exp === 'number') observer.credentialRead(name, exp);
-      actor = { token: token.reveal(), type: actorToken.type };
-    }
-    return {
+    const grant = {
       kind: 'token_exchange',
       subjectToken: subject.token.reveal(),
       subjectTokenType: route.subjectToken.type,
-      actor,
-    };
+      actor: undefined,
+    } as const;
+    if (actorToken === undefined) return grant;
+    return actorOf(route.name, actorToken).then((actor) => ({ ...grant, actor }));
+  }
+
+  async function actorOf(
+    routeName: string,
+    { source, type }: ActorTokenSource,
+  ): Promise<{ token: string; type: string }> {
+    const name = `actor token of route "${routeName}"`;
+    const token = await readCredential(source, name);
+    const exp: unknown = claimsOf(token)?.exp;
+    if (typeof exp === 'number') observer.credentialRead(name, exp);
+    return { token: token.reveal(), type };
   }
 
   function issued({ accessToken, tokenType, life }: Settled): IssuedToken {
@@ -185,7 +190,7 @@ function tokenLeg({ authorizationServer: server, target }: TokenCredential, gran
 }
 
 function bearerLeg(credential: TokenCredential, assertion: Secret, from: 'caller' | 'chain'): Leg {
-  return tokenLeg(credential, async () => ({ kind: 'jwt_bearer', assertion: assertion.reveal(), from }));
+  return tokenLeg(credential, () => ({ kind: 'jwt_bearer', assertion: assertion.reveal(), from }));
 }
 
 /** RFC 7523 section 3.1 */

@@ -1,7 +1,7 @@
 import { createLocalJWKSet, errors, type JSONWebKeySet, type JWTVerifyGetKey } from 'jose';
 import type { Dispatcher } from 'undici';
 import { CambistError } from '../errors.ts';
-import { boundedRequest } from './bounded-request.ts';
+import { boundedRequest, toRequestUrl } from './bounded-request.ts';
 import { createBreaker } from './breaker.ts';
 import type { Clock } from './clock.ts';
 import { discoverJwksUri } from './discovery.ts';
@@ -58,7 +58,7 @@ export function createIssuerKeys(
       const { issuer, jwksUri, allowInsecureHttp } = source;
       const url = jwksUri ?? (await discoverJwksUri(name, issuer, allowInsecureHttp, pool, untilMs));
       const headers = { accept: 'application/json' };
-      const { status, text } = await boundedRequest(pool, { method: 'GET', url, headers, untilMs });
+      const { status, text } = await boundedRequest(pool, { method: 'GET', url: toRequestUrl(url), headers, untilMs });
       if (status !== 200) throw unavailable(name, `its keys are answered with ${status}`);
       keys = createLocalJWKSet(JSON.parse(text) as JSONWebKeySet);
       fetchedAtMs = clock.monotonicMs();

@@ -25,8 +25,8 @@ export interface AskedFor {
   readonly requestedTokenType: string | undefined;
   /** A bearer, maybe a bound one as well; or the assertion that the first leg of a chain gives. */
   readonly wanted: 'bearer' | 'bearer_or_dpop' | 'assertion';
-  /** What was sent; the log shows none of it. */
-  readonly secrets: readonly string[];
+  /** What was sent; the log shows none of it. Asked for where something of the answer is to be shown. */
+  readonly secrets: () => readonly string[];
 }
 
 /** Longest `Retry-After` that is honoured. */
@@ -129,14 +129,15 @@ function refusal(status: number, body: JsonObject | undefined, { serverName, bea
   const asked = text(body?.claims);
   const claims = asked.length > MAX_CLAIMS_LENGTH || parseObject(asked) === undefined ? '' : asked;
   const code = refusalCode(error, description, claims, bears);
+  const sent = secrets();
   const said = [error, description]
     .filter((part) => part !== '')
-    .map((part) => redact(hide(part, secrets)))
+    .map((part) => redact(hide(part, sent)))
     .join(': ');
   return new CambistError(
     code,
     `authorization server "${serverName}" refused with ${status}${said === '' ? '' : `, ${said}`}`,
-    { oauthError: redact(hide(error, secrets)), ...(code === 'ERR_INTERACTION_REQUIRED' && { claims }) },
+    { oauthError: redact(hide(error, sent)), ...(code === 'ERR_INTERACTION_REQUIRED' && { claims }) },
   );
 }
 

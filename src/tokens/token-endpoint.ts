@@ -1,16 +1,23 @@
 import type { Dispatcher } from 'undici';
 import type { AuthorizationServer, TokenTarget } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
-import { AnswerTooLargeError, type BoundedRequest, boundedRequest, type HttpAnswer } from './bounded-request.ts';
+import {
+  AnswerTooLargeError,
+  type BoundedRequest,
+  boundedRequest,
+  type HttpAnswer,
+  type RequestUrl,
+  toRequestUrl,
+} from './bounded-request.ts';
 import { createBreaker } from './breaker.ts';
 import { authenticateClient } from './client-auth.ts';
 import type { Clock } from './clock.ts';
-import { checkOwnEndpoint, discover, type ServerMetadata } from './discovery.ts';
+import { checkOwnEndpoint, discover } from './discovery.ts';
 import type { DpopProver } from './dpop.ts';
 import { createLimiter } from './limiter.ts';
 import type { TokenObserver } from './observer.ts';
 import { type AskedFor, asksForNonce, readTokenAnswer, type TokenAnswer } from './token-answer.ts';
-import { buildTokenRequest, type FormField, type Grant, secretsOf } from './token-request.ts';
+import { buildTokenRequest, encodeForm, type FormField, type Grant, secretsOf } from './token-request.ts';
 
 /** One authorization server, as cambist talks to it. */
 export interface TokenEndpoint {
@@ -62,41 +69,39 @@ export function createTokenEndpoint(
   const breaker = createBreaker(server.name, clock, (available) => availabilityChanged(server.name, available));
   const limiter = createLimiter(server.name, server.timeoutMs);
   const nonceFrom = `authorization server ${server.name}`;
-  let metadata: ServerMetadata | undefined;
+  const configured = server.tokenEndpoint === undefined ? undefined : toRequestUrl(server.tokenEndpoint);
+  /** By the metadata. */
+  let discovered: RequestUrl | undefined;
   let metadataStaleAtMs = 0;
-  let discovering: Promise<ServerMetadata> | undefined;
+  let discovering: Promise<RequestUrl> | undefined;
 
-  async function findMetadata(): Promise<ServerMetadata> {
+  async function findMetadata(): Promise<RequestUrl> {
     const pool = await dispatcher();
-    const found = await discover(server, server.issuer ?? '', pool, performance.now() + server.timeoutMs);
-    checkOwnEndpoint(found, server, servers());
-    metadata = found;
+    const metadata = await discover(server, server.issuer ?? '', pool, performance.now() + server.timeoutMs);
+    checkOwnEndpoint(metadata, server, servers());
+    discovered = toRequestUrl(metadata.mtlsTokenEndpoint ?? metadata.tokenEndpoint);
     metadataStaleAtMs = clock.monotonicMs() + METADATA_LIFE_MS;
-    return metadata;
+    return discovered;
   }
 
   /** However many ask, one goes and looks. */
-  function findMetadataOnce(): Promise<ServerMetadata> {
+  function findMetadataOnce(): Promise<RequestUrl> {
     discovering ??= findMetadata().finally(() => {
       discovering = undefined;
     });
     return discovering;
   }
 
-  async function locate(): Promise<string> {
-    if (server.tokenEndpoint !== undefined) return server.tokenEndpoint;
-    if (metadata === undefined) return endpointIn(await findMetadataOnce());
+  function locate(): RequestUrl | Promise<RequestUrl> {
+    if (configured !== undefined) return configured;
+    if (discovered === undefined) return findMetadataOnce();
     if (clock.monotonicMs() >= metadataStaleAtMs) {
       metadataStaleAtMs = clock.monotonicMs() + METADATA_PAUSE_MS;
       findMetadataOnce().catch(() => {
         // No caller waits for this, and the old serves on.
       });
     }
-    return endpointIn(metadata);
-  }
-
-  function endpointIn({ tokenEndpoint, mtlsTokenEndpoint }: ServerMetadata): string {
-    return mtlsTokenEndpoint ?? tokenEndpoint;
+    return discovered;
   }
 
   async function send(request: BoundedRequest): Promise<HttpAnswer> {
@@ -140,22 +145,21 @@ export function createTokenEndpoint(
 
   /** An assertion and a proof are good for one request, so each attempt has its own. */
   async function attempt(
-    url: string,
+    url: RequestUrl,
     fields: readonly FormField[],
     untilMs: number,
-  ): Promise<{ answer: HttpAnswer; sentAtMs: number; secrets: string[] }> {
-    const client = await authenticateClient(server, server.issuer ?? url, clock, credentialRead);
-    const form = new URLSearchParams();
-    for (const [name, value] of [...fields, ...client.fields]) form.append(name, value);
+  ): Promise<{ answer: HttpAnswer; sentAtMs: number; secrets: () => string[] }> {
+    const client = await authenticateClient(server, server.issuer ?? url.text, clock, credentialRead);
+    const form = [...fields, ...client.fields];
     const headers: Record<string, string> = {
       accept: 'application/json',
       'content-type': 'application/x-www-form-urlencoded',
     };
     if (client.authorization !== undefined) headers.authorization = client.authorization;
-    if (server.dpop) headers.dpop = await dpop.prove({ method: 'POST', url, nonceFrom });
+    if (server.dpop) headers.dpop = await dpop.prove({ method: 'POST', url: url.text, nonceFrom });
     const sentAtMs = clock.monotonicMs();
-    const answer = await send({ method: 'POST', url, headers, body: form.toString(), untilMs });
-    return { answer, sentAtMs, secrets: [...secretsOf(form), ...client.secrets] };
+    const answer = await send({ method: 'POST', url, headers, body: encodeForm(form), untilMs });
+    return { answer, sentAtMs, secrets: () => [...secretsOf(form), ...client.secrets] };
   }
 
   return {
@@ -163,7 +167,7 @@ export function createTokenEndpoint(
     run: (asker, work) => limiter.run(asker, () => breaker.run(asker, work)),
     async prepare() {
       const url = await locate();
-      await authenticateClient(server, server.issuer ?? url, clock, credentialRead);
+      await authenticateClient(server, server.issuer ?? url.text, clock, credentialRead);
       await dispatcher();
     },
     requestToken,

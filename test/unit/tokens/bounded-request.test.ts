@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { Agent, buildConnector } from 'undici';
-import { AnswerTooLargeError, boundedRequest } from '../../../src/tokens/bounded-request.ts';
+import { AnswerTooLargeError, boundedRequest, toRequestUrl } from '../../../src/tokens/bounded-request.ts';
 import { eventually, soon } from '../../harness/eventually.ts';
 import { answerWithFault, type Fault } from '../../harness/faults.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
@@ -27,7 +27,7 @@ async function setUp(t: TestContext, fault: Fault, connect: buildConnector.conne
   const ask = (timeoutMs = 5000) =>
     boundedRequest(agent, {
       method: 'POST',
-      url: `${server.url}/token`,
+      url: toRequestUrl(`${server.url}/token`),
       headers: {},
       body: 'a=b',
       untilMs: performance.now() + timeoutMs,

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { AuthorizationServer } from '../../../src/config/config.ts';
 import { authenticateClient } from '../../../src/tokens/client-auth.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { failsWith, folderOf, serverOf } from './sample.ts';
@@ -77,6 +78,23 @@ test('a secret is taken as it is at each use, so that it can rotate', async (t) 
   assert.equal(await sent(), 'old');
   folder.write('secret', 'new');
   assert.equal(await sent(), 'new');
+});
+
+test("the header of client_secret_basic follows its secret, and is each client's own where two share one", async (t) => {
+  const folder = folderOf(t);
+  const file = folder.write('secret', 'old');
+  const clientAuth = { method: 'client_secret_basic', clientSecret: { file }, basicEncoding: 'form' } as const;
+  const one = serverOf({ clientId: 'one', clientAuth });
+  const two = serverOf({ clientId: 'two', clientAuth });
+  const sent = async (server: AuthorizationServer) => {
+    const { authorization = '', secrets } = await authenticateClient(server, ISSUER, clock);
+    return [Buffer.from(authorization.slice(6), 'base64').toString(), secrets[0]];
+  };
+  assert.deepEqual(await sent(one), ['one:old', 'old']);
+  assert.deepEqual(await sent(one), ['one:old', 'old']);
+  assert.deepEqual(await sent(two), ['two:old', 'old']);
+  folder.write('secret', 'new');
+  assert.deepEqual(await sent(one), ['one:new', 'new']);
 });
 
 test('a secret from the environment is sent', async (t) => {

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import type { AuthorizationServer, TokenTarget } from '../../../src/config/config.ts';
-import { buildTokenRequest, type Grant } from '../../../src/tokens/token-request.ts';
+import { buildTokenRequest, encodeForm, type Grant, secretsOf } from '../../../src/tokens/token-request.ts';
 import { ACCESS_TOKEN, JWT, serverOf, targetOf } from './sample.ts';
 
 const EXCHANGE: Grant = {
@@ -89,4 +90,29 @@ test('every combination of what a route may name is sent once each, and nothing 
       }
     }
   }
+});
+
+test('a form is encoded as the URL Standard has it, whatever is in it', () => {
+  const text = fc.oneof(
+    fc.string({ unit: 'binary' }),
+    fc.base64String(),
+    fc.constantFrom('', ' ', 'a b', '-_.*~', "!'()", '\ud800'),
+  );
+  fc.assert(
+    fc.property(fc.array(fc.tuple(text, text)), (fields) => {
+      assert.equal(encodeForm(fields), new URLSearchParams(fields).toString());
+    }),
+  );
+});
+
+test('what a form proves things with is secret, however often it comes, and nothing else is', () => {
+  const fields = [
+    ['grant_type', 'urn:x'],
+    ['subject_token', 'caller'],
+    ['actor_token', ''],
+    ['client_secret', 'one'],
+    ['client_secret', 'two'],
+    ['resource', 'https://h'],
+  ] as const;
+  assert.deepEqual(secretsOf(fields), ['caller', 'one', 'two']);
 });
