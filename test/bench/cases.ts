@@ -102,9 +102,10 @@ export function listCases(peers: Peers): Case[] {
     {
       name: 'routes',
       about:
-        'calls to 1,000 routes in turn, and to one; beside them the same load on a proxy to which all paths are one',
+        'calls to one route, alone and among 1,000, and to those in turn; beside them the same load where all paths are one',
       contestants: [
         { label: `${cambist.name}, 1 route`, peer: cambist },
+        { label: `${cambist.name}, 1 of 1,000 routes`, peer: cambist, routes: MANY_ROUTES, called: 1 },
         { label: `${cambist.name}, 1,000 routes`, peer: cambist, routes: MANY_ROUTES },
         { label: `${undici.name}, 1 path`, peer: undici },
         { label: `${undici.name}, 1,000 paths`, peer: undici, routes: MANY_ROUTES },

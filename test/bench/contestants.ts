@@ -14,6 +14,8 @@ export interface Contestant {
   readonly subjects?: Target['subjects'];
   /** 1 unless told. */
   readonly routes?: number;
+  /** How many of its routes are called; all unless told. */
+  readonly called?: number;
   readonly tls?: true;
   /** Streams that stay open meanwhile; none unless told. */
   readonly held?: number;
@@ -39,7 +41,7 @@ let entered = 0;
 
 /** Starts a contestant. */
 export async function enter(contestant: Contestant, { far, directory, caFile, node }: Ground): Promise<Entered> {
-  const { peer, ask = 'answer', subjects = 1, routes = 1, tls = false } = contestant;
+  const { peer, ask = 'answer', subjects = 1, routes = 1, called = routes, tls = false } = contestant;
   entered += 1;
   const own = join(directory, String(entered));
   mkdirSync(own);
@@ -51,7 +53,7 @@ export async function enter(contestant: Contestant, { far, directory, caFile, no
     directory: own,
     node,
   });
-  const paths = Array.from({ length: routes }, (_, i) => `/r${i}`);
+  const paths = Array.from({ length: called }, (_, i) => `/r${i}`);
   return { contestant, proxy, target: { port: proxy.port, paths, subjects, ask } };
 }
 
