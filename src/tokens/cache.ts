@@ -136,19 +136,23 @@ export function createTokenCache<Token extends Perishable = IssuedToken>(
     evict(key, reason);
   }
 
-  function allLiving(): CachedToken<Token>[] {
-    return [...tokens.values()].filter((cached) => !hasEnded(cached));
+  function evictAll(reason: EvictionReason, isDone: (cached: CachedToken<Token>) => boolean): void {
+    const done = [...tokens.entries()].filter(([, cached]) => isDone(cached));
+    for (const [key] of done) evict(key, reason);
+  }
+
+  /** Those that are left when what is past its time by the clock that cannot go back is dropped; by the other, it is left out. */
+  function livingOnes(): CachedToken<Token>[] {
+    const nowMs = clock.monotonicMs();
+    evictAll('expired', ({ token: { life } }) => life.reusableUntilMs <= nowMs);
+    return [...tokens.values()].filter((cached) => !hasEnded(cached, nowMs));
   }
 
   function sweep(): void {
     refusals.purgeStale();
+    evictAll('expired', (cached) => hasEnded(cached));
     const idleSinceMs = clock.monotonicMs() - IDLE_LIFE_MS;
-    const done: [key: string, reason: EvictionReason][] = [];
-    tokens.forEach((cached, key) => {
-      if (hasEnded(cached)) done.push([key, 'expired']);
-      else if (cached.usedAtMs <= idleSinceMs) done.push([key, 'idle']);
-    });
-    for (const [key, reason] of done) evict(key, reason);
+    evictAll('idle', ({ usedAtMs }) => usedAtMs <= idleSinceMs);
     if (tokens.size < tokens.max) shares = undefined;
   }
 
@@ -179,9 +183,9 @@ export function createTokenCache<Token extends Perishable = IssuedToken>(
     },
     sweep,
     get size() {
-      return allLiving().length;
+      return livingOnes().length;
     },
-    report: () => reportOf(allLiving(), clock.monotonicMs()),
+    report: () => reportOf(livingOnes(), clock.monotonicMs()),
     resize(max) {
       const keptTokens = tokens.dump();
       shares = undefined;

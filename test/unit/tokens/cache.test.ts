@@ -160,6 +160,17 @@ test('a token past its end on the wall clock is not counted, and another may be 
   assert.deepEqual(evicted, ['expired']);
 });
 
+test('what is past its time is dropped where it is counted, and told once', () => {
+  const { clock, cache, evicted, tokenFor } = setUp();
+  cache.keep('a', tokenFor(1000), GITHUB);
+  clock.advance(1000);
+  assert.equal(cache.size, 0);
+  assert.deepEqual(evicted, ['expired']);
+  assert.deepEqual(cache.report(), {});
+  cache.sweep();
+  assert.deepEqual(evicted, ['expired']);
+});
+
 test('a token is dropped for a reason, and where one is named only if it is still that one', () => {
   const { cache, evicted, tokenFor } = setUp();
   const [old, next] = [tokenFor(1000), tokenFor(1000)];
