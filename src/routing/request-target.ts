@@ -97,8 +97,16 @@ let known: { readonly authority: string | undefined; readonly host: string | und
 
 /** A host as routes are matched by: lower case, no user information, no port, no trailing dot. */
 function normaliseHost(authority: string | undefined): string | undefined {
-  if (authority !== known.authority) known = { authority, host: readHost(authority) };
+  if (authority !== known.authority) {
+    const kept = authority && ownText(authority);
+    known = { authority: kept, host: readHost(kept) };
+  }
   return known.host;
+}
+
+/** A part of a URL holds all of it in memory, and somebody's token may be in there. */
+function ownText(text: string): string {
+  return Buffer.from(text).toString();
 }
 
 function readHost(authority: string | undefined): string | undefined {

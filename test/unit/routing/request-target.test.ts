@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { parseRequestTarget } from '../../../src/routing/request-target.ts';
 
 const hostOf = (url: string, hosts: string[], named: string[] = []) => parseRequestTarget(url, hosts, named).host;
+const MEBIBYTE = 1024 * 1024;
+
 const pathOf = (url: string) => parseRequestTarget(url, ['h']).path;
 
 describe('the host of a request', () => {
@@ -35,6 +39,22 @@ describe('the host of a request', () => {
       }
     }
     assert.equal(hostOf('/', []), undefined);
+  });
+
+  test('is known again without the URL that it stood in, which may bear a token', () => {
+    setFlagsFromString('--expose-gc');
+    const collectGarbage: () => void = runInNewContext('gc');
+    const usedBytes = (): number => {
+      collectGarbage();
+      return process.memoryUsage().heapUsed;
+    };
+    const ask = (query: string) => hostOf(`http://known-again.example/?${query}`, ['h']);
+    const before = usedBytes();
+    assert.equal(ask('x'.repeat(16 * MEBIBYTE)), 'known-again.example');
+    // The engine itself remembers the text that it has searched last.
+    assert.equal(ask('y'), 'known-again.example');
+    const keptBytes = usedBytes() - before;
+    assert.ok(keptBytes < MEBIBYTE, `${keptBytes} bytes`);
   });
 
   test('is nobody where the request names none, or none that can be one', () => {
