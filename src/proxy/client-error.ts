@@ -30,6 +30,9 @@ const TLS = {
   message: 'what came is TLS, and the listener speaks plain http: let the agent call an http:// URL',
 };
 
+/** The connection has ended in the middle of a message. */
+const ENDED = 'HPE_INVALID_EOF_STATE';
+
 /** The first byte of a TLS handshake (RFC 8446 section 5.1). */
 export const TLS_HANDSHAKE = 0x16;
 
@@ -43,7 +46,8 @@ export function createClientErrorHandler(logger: Pick<Logger, 'warn'>) {
       return;
     }
     const { status, reason, message } = refusalOf(error);
-    logger.warn({ status }, message);
+    // A caller that leaves is refused nothing, and where it was a request already, that has a line of its own.
+    if (error.code !== ENDED) logger.warn({ status }, message);
     const head = `HTTP/1.1 ${status} ${reason}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`;
     socket.end(head, () => socket.destroy());
   };

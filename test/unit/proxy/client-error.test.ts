@@ -7,7 +7,9 @@ import { connectRaw } from '../../harness/http-call.ts';
 
 async function serverOf(t: TestContext, options: { maxHeaderSize?: number; headersTimeout?: number } = {}) {
   const checks = { connectionsCheckingInterval: 50 };
-  const server = createServer({ ...options, ...checks }, (_request, response) => response.write('begun'));
+  const server = createServer({ ...options, ...checks }, ({ url }, response) => {
+    if (url !== '/wait') response.write('begun');
+  });
   const lines: [unknown, string | undefined][] = [];
   const warn = (fields: unknown, message?: string) => lines.push([fields, message]);
   server.on('clientError', createClientErrorHandler({ warn }));
@@ -62,6 +64,19 @@ test('bytes that are no HTTP, after a request whose answer is under way, end the
   assert.ok(!all.endsWith('0\r\n\r\n'), 'a broken answer must not look like one that is complete');
   assert.deepEqual(lines, []);
 });
+
+for (const [what, sent] of [
+  ['the head of its request', 'GET / HTTP/1.1\r\nHost: h\r\n'],
+  ['its upload', 'POST /wait HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhello'],
+] as const) {
+  test(`a caller that leaves in the middle of ${what} is answered, should it still listen, and has no line`, async (t) => {
+    const { url, lines } = await serverOf(t);
+    const connection = await connectRaw(url);
+    connection.socket.end(sent);
+    assert.match(await connection.closed(), /^HTTP\/1\.1 400 Bad Request\r\n/);
+    assert.deepEqual(lines, []);
+  });
+}
 
 test('a peer that is gone is no reason to write', async (t) => {
   const { url, lines } = await serverOf(t);
