@@ -55,8 +55,18 @@ export function createRelay(
   }
 
   function write(bytes: Buffer): void {
+    // Not by `flushHeaders`, which writes the bytes of a header as UTF-8. Nor with the first bytes: for those, Node puts the head before all
+    // that waits for its turn on the connection, and where the caller has sent its next request already, that is a `100 Continue`.
+    if (!wrote) response?.write('', 'latin1');
     wrote = true;
-    if (response?.write(bytes) === false) hold(response);
+    if (bytes.length > 0 && response?.write(bytes) === false) hold(response);
+  }
+
+  /** A stream may go on for hours, and what it began with is not kept as long. */
+  function writeBegun(): void {
+    const bytes = begun;
+    begun = NOTHING;
+    write(bytes);
   }
 
   function pass(bytes: Buffer): void {
@@ -65,7 +75,7 @@ export function createRelay(
       begun = bytes;
       return;
     }
-    if (!wrote && begun.length > 0) write(begun);
+    if (begun.length > 0) writeBegun();
     write(bytes);
   }
 
@@ -79,8 +89,7 @@ export function createRelay(
       // A stream may be silent for hours after its head, so the head must not wait for it; a short body is worth one tick.
       process.nextTick(() => {
         if (wrote) return;
-        // Not by `flushHeaders`, which writes the bytes of a header as UTF-8.
-        write(begun);
+        writeBegun();
         // Node would hold it for another tick, before which the upstream's end may break off the answer.
         to.socket?.uncork();
       });

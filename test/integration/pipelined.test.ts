@@ -67,3 +67,30 @@ test('pipelined requests without a token, whose caller left at once, are all ove
   await allEnded();
   await soon('the stop', app.stop());
 });
+
+for (const length of [0, 10, 20_000]) {
+  test(`a caller that is told to go on while it waits for another answer reads that before the head of an answer of ${length} bytes`, async (t) => {
+    let answerFirst = (): void => {};
+    const { app, authorization } = await startGateway(t, {
+      handler({ method }, response) {
+        if (method === 'GET') answerFirst = () => void response.end('first');
+        else response.end('x'.repeat(length));
+      },
+    });
+    const connection = await connectRaw(app.url);
+    const fields = `Host: h\r\nAuthorization: ${authorization}\r\n`;
+    connection.send(`GET /github HTTP/1.1\r\n${fields}\r\n`);
+    connection.send(`POST /github HTTP/1.1\r\n${fields}Expect: 100-continue\r\nContent-Length: 2\r\n\r\n{}`);
+    await eventually('the second was answered', async () =>
+      (await app.metrics()).includes('method="POST",code="200",outcome="forwarded"} 1'),
+    );
+    answerFirst();
+    const end = new RegExp(
+      `first.*?HTTP/1\\.1 100 Continue\\r\\n\\r\\nHTTP/1\\.1 200 OK\\r\\n.*\\r\\n\\r\\n.*x{${length}}`,
+      's',
+    );
+    const all = await soon('both answers', connection.until(end));
+    assert.equal(all.match(/100 Continue/g)?.length, 1);
+    connection.socket.destroy();
+  });
+}

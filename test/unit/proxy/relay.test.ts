@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import { type TestContext, test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import type { Dispatcher } from 'undici';
 import { createRelay, type Relay } from '../../../src/proxy/relay.ts';
 import { MAX_TEXT_BYTES } from '../../../src/pump.ts';
@@ -85,4 +87,25 @@ test('what is there of an answer goes on before it breaks off', async (t) => {
   });
   await eventually('its end', caller.hasEnded);
   assert.deepEqual(caller.body(), bytesOf(10));
+});
+
+test('what a stream began with is not kept while it goes on', async (t) => {
+  setFlagsFromString('--expose-gc');
+  const collectGarbage: () => void = runInNewContext('gc');
+  let answer: Relay | undefined;
+  let began: WeakRef<Buffer> | undefined;
+  const caller = await relayed(t, 20, (relay) => {
+    const bytes = bytesOf(10);
+    began = new WeakRef(bytes);
+    relay.data(bytes);
+    answer = relay;
+  });
+  await eventually('its beginning', () => caller.body().equals(bytesOf(10)));
+  await eventually('it is forgotten', () => {
+    collectGarbage();
+    return began?.deref() === undefined;
+  });
+  answer?.data(bytesOf(10));
+  answer?.end();
+  await eventually('the rest', () => caller.body().length === 20);
 });
