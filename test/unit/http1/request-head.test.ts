@@ -107,3 +107,20 @@ test('bytes beyond ASCII go out as they came in', () => {
   assert.ok(Buffer.from(text, 'latin1').includes(Buffer.from('GET /café HTTP/1.1\r\n')));
   assert.ok(Buffer.from(text, 'latin1').includes(Buffer.from('x-name: café\r\n')));
 });
+
+for (const length of [1, 200, 201, 4096]) {
+  test(`what would end a line, or be another character on the way, is not written in a value of ${length} characters`, () => {
+    const place = Math.floor(length / 2);
+    const valueWith = (character: string): string =>
+      `${'x'.repeat(place)}${character}${'x'.repeat(length - place - 1)}`;
+    for (const character of ['\r', '\n', '\0', '\u010a', '\uff0d']) {
+      for (const options of [{ headers: ['authorization', valueWith(character)] }, { upgrade: valueWith(character) }]) {
+        assert.throws(() => headOf(options), errors.InvalidArgumentError, JSON.stringify(character));
+      }
+    }
+    for (const character of ['\t', ' ', '\u00ff']) {
+      const value = valueWith(character);
+      assert.ok(headOf({ headers: ['x-name', value] }).text.includes(`\r\nx-name: ${value}\r\n`));
+    }
+  });
+}
