@@ -4,6 +4,7 @@ import { Socket } from 'node:net';
 import { test } from 'node:test';
 import { CambistError } from '../../../src/errors.ts';
 import { readWhole, takeBody } from '../../../src/proxy/request-body.ts';
+import { soon } from '../../harness/eventually.ts';
 
 /** A request whose body the test pushes. */
 function requestWith(headers: Record<string, string>): IncomingMessage {
@@ -164,4 +165,12 @@ test('a caller that goes away while its body is read is an error of ours, and no
     async () => taken,
     (error) => error instanceof CambistError,
   );
+});
+
+test('a caller that has gone before its body is read is an error of ours, and nobody waits for the rest', async () => {
+  const request = requestWith({ 'content-length': '10' });
+  request.on('error', () => {});
+  request.destroy(new Error('aborted'));
+  await new Promise(setImmediate);
+  await assert.rejects(soon('the error', readWhole(request, 10)), (error) => error instanceof CambistError);
 });
