@@ -5,7 +5,7 @@ const PLACEHOLDER = /\$\{[A-Za-z_]/;
 
 /**
  * Warns of each text of a file that reads as if a variable were to be put into it: it would go out as it stands, to no good.
- * @param value what is left of the file when the schema has taken out what it finds fault with, and so without an end
+ * @param value what the schema has left of the file, which holds nothing that is a part of itself
  */
 export function warnOfPlaceholders(value: unknown, place: Place): void {
   if (typeof value === 'string') {
