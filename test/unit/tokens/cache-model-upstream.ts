@@ -46,8 +46,7 @@ export const openSession = fc.record({ who, id: fc.constantFrom('s1', 's2') }).m
     if (isOwn(one.route) || token.refusedUnder.size > 0) return;
     const isCurrent = keptUnder(model, from, real.clock)?.token === token;
     if (isCurrent && !isPaused(model.openedMs, from, real)) model.kept.delete(from);
-    const known = model.kept.get(to)?.token;
-    if (known === undefined || real.clock.monotonicMs() >= known.reusableUntilMs) keep(model, to, token, real.clock);
+    if (keptUnder(model, to, real.clock) === undefined) keep(model, to, token, real.clock);
     // What the session had may have been evicted, and then this takes its place.
     else if (model.pressed) token.keys.add(to);
   }),
