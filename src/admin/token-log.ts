@@ -1,4 +1,4 @@
-import { type Logger, loggedError } from '../logger.ts';
+import { type Logger, loggedError, milliseconds } from '../logger.ts';
 import type { ExchangeOutcome, TokenObserver } from '../tokens/observer.ts';
 
 /** Under pressure a line for each eviction would be a second flood. */
@@ -44,7 +44,7 @@ function fieldsOf({ route, authorizationServer, refresh, cause, error, durationM
   if (cause?.traceId !== undefined) json += `"trace_id":"${cause.traceId}",`;
   json += `"route":"${route}","authorization_server":"${authorizationServer}"`;
   json += `,"result":"${error === undefined ? 'success' : 'failure'}","refresh":${refresh}`;
-  json += `,"duration_ms":${Math.round(durationMs * 1000) / 1000}`;
+  json += `,"duration_ms":${milliseconds(durationMs)}`;
   if (error === undefined) return json;
   json += `,"error":"${error.code}"`;
   if (error.oauthError !== undefined) json += `,"oauth_error":${JSON.stringify(error.oauthError)}`;

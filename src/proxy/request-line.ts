@@ -1,5 +1,5 @@
 import type { CambistError, ErrorCode } from '../errors.ts';
-import { type Logger, loggedError } from '../logger.ts';
+import { type Logger, loggedError, milliseconds } from '../logger.ts';
 import { headerTokens, headerValues, sharesText } from './headers.ts';
 import type { Passage } from './passage.ts';
 
@@ -35,16 +35,16 @@ function levelOf(error: CambistError | undefined): 'info' | 'warn' | 'error' {
 function fieldsOf(passage: Passage, totalMs: number): string {
   const { id, request, route, cache, answer, error, exchangeMs, stepUp, cutBy } = passage;
   const traceId = passage.span?.traceId ?? callersTraceId(passage);
-  let json = `"request_id":"${id}","total_ms":${rounded(totalMs)}`;
+  let json = `"request_id":"${id}","total_ms":${milliseconds(totalMs)}`;
   if (traceId !== undefined) json += `,"trace_id":"${traceId}"`;
   if (route !== undefined) json += `,"route":"${route.name}"`;
   if (request.method !== undefined) json += `,"method":"${request.method}"`;
   if (answer !== undefined) {
     const { status, outcome, durationMs } = answer;
-    json += `,"status":${status},"outcome":"${outcome}","duration_ms":${rounded(durationMs)}`;
+    json += `,"status":${status},"outcome":"${outcome}","duration_ms":${milliseconds(durationMs)}`;
   }
   if (cache !== undefined) json += `,"cache":"${cache}"`;
-  if (exchangeMs !== undefined) json += `,"exchange_ms":${rounded(exchangeMs)}`;
+  if (exchangeMs !== undefined) json += `,"exchange_ms":${milliseconds(exchangeMs)}`;
   if (stepUp !== undefined) json += `,"step_up":${JSON.stringify(stepUp.join(' '))}`;
   if (cutBy !== undefined) json += `,"cut_by":"${cutBy}"`;
   if (error !== undefined) json += `,"error":"${error.code}","err":${JSON.stringify(loggedError(error))}`;
@@ -62,11 +62,4 @@ export function callersTraceId({ request, route }: Pick<Passage, 'request' | 'ro
   if (traceId === undefined) return undefined;
   const headers = ['authorization', route?.subjectToken.header ?? 'authorization'];
   return sharesText(traceId, headerTokens(request.rawHeaders, headers)) ? undefined : traceId;
-}
-
-/** Microseconds are enough for a log. Of integers, since V8 takes five times as long over the digits of a fraction. */
-function rounded(ms: number): string {
-  const micros = Math.round(ms * 1000);
-  const fraction = micros % 1000;
-  return `${(micros - fraction) / 1000}.${fraction < 10 ? '00' : fraction < 100 ? '0' : ''}${fraction}`;
 }

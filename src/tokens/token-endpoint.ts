@@ -17,7 +17,7 @@ import type { DpopProver } from './dpop.ts';
 import { createLimiter } from './limiter.ts';
 import type { TokenObserver } from './observer.ts';
 import { type AskedFor, asksForNonce, readTokenAnswer, type TokenAnswer } from './token-answer.ts';
-import { buildTokenRequest, encodeForm, type FormField, type Grant, secretsOf } from './token-request.ts';
+import { buildTokenRequest, type FormField, type Grant, secretsOf } from './token-request.ts';
 
 /** One authorization server, as cambist talks to it. */
 export interface TokenEndpoint {
@@ -150,7 +150,8 @@ export function createTokenEndpoint(
     untilMs: number,
   ): Promise<{ answer: HttpAnswer; sentAtMs: number; secrets: () => string[] }> {
     const client = await authenticateClient(server, server.issuer ?? url.text, clock, credentialRead);
-    const form = [...fields, ...client.fields];
+    const form = new URLSearchParams();
+    for (const [name, value] of [...fields, ...client.fields]) form.append(name, value);
     const headers: Record<string, string> = {
       accept: 'application/json',
       'content-type': 'application/x-www-form-urlencoded',
@@ -158,7 +159,7 @@ export function createTokenEndpoint(
     if (client.authorization !== undefined) headers.authorization = client.authorization;
     if (server.dpop) headers.dpop = await dpop.prove({ method: 'POST', url: url.text, nonceFrom });
     const sentAtMs = clock.monotonicMs();
-    const answer = await send({ method: 'POST', url, headers, body: encodeForm(form), untilMs });
+    const answer = await send({ method: 'POST', url, headers, body: form.toString(), untilMs });
     return { answer, sentAtMs, secrets: () => [...secretsOf(form), ...client.secrets] };
   }
 

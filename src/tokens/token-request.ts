@@ -34,18 +34,6 @@ export function buildTokenRequest(grant: Grant, target: TokenTarget, server: Aut
   return [...fields, ...server.extraParams];
 }
 
-/** Tokens and names are mostly so: nothing in them is to be encoded. */
-const PLAIN = /^[\w*.-]*$/;
-
-/** The form as it is sent. @see RFC 6749 appendix B */
-export function encodeForm(fields: readonly FormField[]): string {
-  return fields.map(([name, value]) => `${encode(name)}=${encode(value)}`).join('&');
-}
-
-function encode(text: string): string {
-  return PLAIN.test(text) ? text : new URLSearchParams([['', text]]).toString().slice(1);
-}
-
 /** Form fields that a token request proves things with, those of client authentication among them. */
 const SECRET_FIELDS: ReadonlySet<string> = new Set([
   'subject_token',

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import type { AuthorizationServer, TokenTarget } from '../../../src/config/config.ts';
-import { buildTokenRequest, encodeForm, type Grant, secretsOf } from '../../../src/tokens/token-request.ts';
+import { buildTokenRequest, type Grant, secretsOf } from '../../../src/tokens/token-request.ts';
 import { ACCESS_TOKEN, JWT, serverOf, targetOf } from './sample.ts';
 
 const EXCHANGE: Grant = {
@@ -90,19 +89,6 @@ test('every combination of what a route may name is sent once each, and nothing 
       }
     }
   }
-});
-
-test('a form is encoded as the URL Standard has it, whatever is in it', () => {
-  const text = fc.oneof(
-    fc.string({ unit: 'binary' }),
-    fc.base64String(),
-    fc.constantFrom('', ' ', 'a b', '-_.*~', "!'()", '\ud800'),
-  );
-  fc.assert(
-    fc.property(fc.array(fc.tuple(text, text)), (fields) => {
-      assert.equal(encodeForm(fields), new URLSearchParams(fields).toString());
-    }),
-  );
 });
 
 test('what a form proves things with is secret, however often it comes, and nothing else is', () => {
