@@ -1,4 +1,4 @@
-# A digest may follow the tag (name:tag@sha256:…); deploy/README.md says how to find and set it.
+# A digest may follow the tag (name:tag@sha256:…); deploy/image.md says how to find and set it.
 ARG NODE_IMAGE=node:24.21.0-trixie-slim
 
 FROM ${NODE_IMAGE} AS build

@@ -21,7 +21,7 @@ const parserAsOne = {
 // Names of files bear a digest of what is in them: those of an older build would stay.
 rmSync('dist', { recursive: true, force: true });
 
-/** `npm run build`: cambist and its packages in some fifty files, of which a start reads 24. See deploy/README.md. */
+/** `npm run build`: cambist and its packages in some fifty files, of which a start reads 24. See deploy/image.md. */
 await build({
   entryPoints: ['src/main.ts'],
   outdir: 'dist',

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { fencedBlocks } from '../harness/markdown.ts';
+import { fencedBlocks, readPages } from '../harness/markdown.ts';
 
-const guide = readFileSync(new URL('../../deploy/README.md', import.meta.url), 'utf8');
+const guide = readPages('deploy');
 
 /** What the Kubernetes guide tells its reader to type, in the block that has this text. */
 export function guideScript(text: string): string {

@@ -1,16 +1,16 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { problemsOfManifest } from '../harness/kubernetes-schema.ts';
-import { fencedBlocks } from '../harness/markdown.ts';
+import { fencedBlocks, readPages } from '../harness/markdown.ts';
 import { type Manifest, parseDocuments } from '../unit/deploy/manifests.ts';
 import { CHART, installDeployTools } from './tools.ts';
 
 const tools = await installDeployTools();
-const guide = await readFile('deploy/README.md', 'utf8');
+const guide = readPages('deploy');
 const commands = fencedBlocks(guide, 'sh').flatMap((block) => block.trim().split('\n'));
 
 test('every command of the guide that installs the chart renders, with the values that the guide shows', async (t) => {

@@ -19,7 +19,7 @@ const verifying: NonNullable<SceneOptions['change']> = (config, { authorizationS
 
 test('a start with a plain config loads those packages that the table of what ships says, and no other', async (t) => {
   const { packages } = await loadedBy(t);
-  const shipped = tableRows(await readFile('deploy/README.md', 'utf8'), 'with what it brings').map(
+  const shipped = tableRows(await readFile('deploy/image.md', 'utf8'), 'with what it brings').map(
     ([name, , , when]) => ({
       name: codeWords(name ?? '')[0] ?? '',
       when,

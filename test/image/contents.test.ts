@@ -6,7 +6,7 @@ import { imageConfig, overRoot } from './podman.ts';
 
 const MIB = 1024 * 1024;
 
-/** What `deploy/README.md` says of it. */
+/** What `deploy/image.md` says of it. */
 const MAX_APP_BYTES = 8 * MIB;
 const MAX_IMAGE_BYTES = 150 * MIB;
 

@@ -15,7 +15,7 @@ export interface Stage {
 
 /** One thing that goes wrong, and is mended. */
 export interface Act {
-  /** As the block of the story in deploy/README.md is named. */
+  /** As the block of the story in deploy/incident.md is named. */
   readonly name: string;
   readonly what: string;
   /** Whose callers tell of it. */

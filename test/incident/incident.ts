@@ -16,11 +16,11 @@ const USAGE = `Usage: npm run incident [-- --write]
 Starts the demo's servers, cambist, callers and a real Prometheus with the rules of deploy/. Takes away in turn the
 authorization server, a backend, the client secret and the config file; prints which alert fires, what /readyz and
 the status page say, what callers meet and what the log says; and mends it again. Time runs ${QUICKENED} times faster for the rules.
-Fails where deploy/README.md tells it otherwise.
-  --write  make deploy/README.md tell it as it was
+Fails where deploy/incident.md tells it otherwise.
+  --write  make deploy/incident.md tell it as it was
 `;
 
-const GUIDE = 'deploy/README.md';
+const GUIDE = 'deploy/incident.md';
 const ALERT_TIMEOUT_MS = 60_000;
 const SETTLE_TIMEOUT_MS = 60_000;
 

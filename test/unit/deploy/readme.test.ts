@@ -6,12 +6,13 @@ import { createRegistry } from '../../../src/admin/metrics.ts';
 import { parseConfig } from '../../../src/config/load.ts';
 import { ERROR_CODES } from '../../../src/errors.ts';
 import { problemsOfManifest, problemsOfPart } from '../../harness/kubernetes-schema.ts';
+import { readPages } from '../../harness/markdown.ts';
 import { NOTHING_YET } from '../../harness/metric-sources.ts';
 import { exampleConfigText, parseDocuments, readDeployFile } from './manifests.ts';
 
 const root = new URL('../../../', import.meta.url);
-const readme = readDeployFile('README.md');
-const blocks = [...readme.matchAll(/^```yaml *(\w*)\n(.*?)^```$/gms)].map(([, type = '', text = '']) => ({
+const guide = readPages('deploy');
+const blocks = [...guide.matchAll(/^```yaml *(\w*)\n(.*?)^```$/gms)].map(([, type = '', text = '']) => ({
   type,
   text,
 }));
@@ -23,7 +24,7 @@ function problemsOfBlock({ type, text }: { type: string; text: string }): readon
   if (type === '') return parseDocuments(text).flatMap(problemsOfManifest);
   if (type !== 'cambist') return problemsOfPart(type, parse(text));
   const merged = { ...(parse(exampleConfigText()) as object), ...(parse(text) as object) };
-  return parseConfig(stringify(merged), 'deploy/README.md').problems;
+  return parseConfig(stringify(merged), 'deploy').problems;
 }
 
 test('every YAML block of the Kubernetes guide is valid', () => {
@@ -32,7 +33,7 @@ test('every YAML block of the Kubernetes guide is valid', () => {
 });
 
 test('every code that the Kubernetes guide and SECURITY.md name exists', () => {
-  const text = `${readme}\n${readFileSync(new URL('SECURITY.md', root), 'utf8')}`;
+  const text = `${guide}\n${readFileSync(new URL('SECURITY.md', root), 'utf8')}`;
   const known: readonly string[] = ERROR_CODES;
   for (const [code] of text.matchAll(/ERR_[A-Z_]+[A-Z]/g)) assert.ok(known.includes(code), code);
 });
@@ -42,13 +43,13 @@ test('every metric that the Kubernetes guide names exists', () => {
     .getMetricsAsArray()
     .map(({ name }) => name);
   // The webhook's own are held to it in test/unit/kubernetes.
-  const named = [...readme.matchAll(/\bcambist_(?!webhook_)[a-z_]+[a-z]/g)];
+  const named = [...guide.matchAll(/\bcambist_(?!webhook_)[a-z_]+[a-z]/g)];
   assert.ok(named.length >= 3);
   for (const [name] of named) assert.ok(known.includes(name), name);
 });
 
 test('every file of deploy/ that the Kubernetes guide names exists', () => {
-  const files = [...readme.matchAll(/(?:`|deploy\/)([a-z]+\.yaml)\b/g)].map(([, name = '']) => name);
+  const files = [...guide.matchAll(/(?:`|deploy\/)([a-z]+\.yaml)\b/g)].map(([, name = '']) => name);
   for (const name of files) {
     if (name !== 'cambist.yaml') assert.ok(existsSync(new URL(`deploy/${name}`, root)), name);
   }
@@ -56,7 +57,7 @@ test('every file of deploy/ that the Kubernetes guide names exists', () => {
 
 test('the guide builds, pushes and pins what the manifests and the Dockerfile name', () => {
   const image = /image: (\S*cambist:\S+)/.exec(readDeployFile('pod.yaml'))?.[1] ?? '';
-  for (const [tag] of readme.matchAll(/registry\.example\.com\/cambist:[\w.]+/g)) assert.equal(tag, image);
+  for (const [tag] of guide.matchAll(/registry\.example\.com\/cambist:[\w.]+/g)) assert.equal(tag, image);
   const dockerfile = readFileSync(new URL('Dockerfile', root), 'utf8');
-  for (const [base] of readme.matchAll(/node:\d[\w.-]+/g)) assert.ok(dockerfile.includes(`=${base}\n`), base);
+  for (const [base] of guide.matchAll(/node:\d[\w.-]+/g)) assert.ok(dockerfile.includes(`=${base}\n`), base);
 });

@@ -8,11 +8,11 @@ import { readDeployFile } from './manifests.ts';
 const groups = readRuleGroups();
 const rules = groups.flatMap(({ rules: ofGroup }) => ofGroup);
 const alerts = [...new Set(rules.map(({ alert }) => alert))];
-const readme = readDeployFile('README.md');
+const runbooks = readDeployFile('runbooks.md');
 
 /** The alerts of the guide: each section's text by its title. */
 const sections = new Map(
-  readme.split(/^#{2,4} /m).flatMap((section) => {
+  runbooks.split(/^#{2,4} /m).flatMap((section) => {
     const [title = '', ...text] = section.split('\n');
     return title.startsWith('Cambist') ? [[title, text.join('\n')] as const] : [];
   }),
@@ -30,7 +30,7 @@ test('every alert says in a line what is wrong, in sentences what it means, and 
 
 test('every runbook URL leads to the section of its alert in the guide, and every such section has an alert', () => {
   for (const { alert, annotations } of rules) {
-    assert.equal(annotations.runbook_url, `https://cambist.dev/deploy#${alert.toLowerCase()}`);
+    assert.equal(annotations.runbook_url, `https://cambist.dev/deploy/runbooks#${alert.toLowerCase()}`);
   }
   assert.deepEqual([...sections.keys()], alerts);
 });
@@ -43,7 +43,7 @@ test('every runbook says what it means, and gives something to do', () => {
 });
 
 test('the story of the incident has every act that is rehearsed, and an alert of ours in each', () => {
-  const story = readStory(readme);
+  const story = readStory(readDeployFile('incident.md'));
   assert.deepEqual(
     [...story.keys()],
     ACTS.map(({ name }) => name),

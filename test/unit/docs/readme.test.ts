@@ -9,7 +9,7 @@ import { FINDING_CODES } from '../../../src/doctor/finding.ts';
 import { describeError, ERROR_CODES } from '../../../src/errors.ts';
 import { CACHE_RESULTS, EVICTION_REASONS } from '../../../src/tokens/observer.ts';
 import { configOf } from '../../harness/app.ts';
-import { codeWords, fencedBlocks, tableRows } from '../../harness/markdown.ts';
+import { codeWords, fencedBlocks, pagesOf, tableRows } from '../../harness/markdown.ts';
 import { NOTHING_YET } from '../../harness/metric-sources.ts';
 import { liveMetrics } from '../deploy/live-metrics.ts';
 
@@ -78,7 +78,7 @@ test('every config in the README is valid', () => {
 
 test('every npm script that a document names exists', () => {
   const { scripts } = JSON.parse(readFileSync('package.json', 'utf8')) as { scripts: Record<string, string> };
-  for (const file of ['README.md', 'config/README.md', 'deploy/README.md', 'test/README.md']) {
+  for (const file of ['README.md', 'config/README.md', ...pagesOf('deploy'), 'test/README.md']) {
     const text = readFileSync(file, 'utf8');
     for (const [, name] of text.matchAll(/npm run ([a-z0-9:-]+)/g))
       assert.ok(name !== undefined && name in scripts, `${file}: npm run ${name}`);
