@@ -1,0 +1,132 @@
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { join, normalize } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { CODE, proseOf } from './prose.ts';
+
+/** A phrase of the stilted register, and its replacement in plain English. */
+interface Rule {
+  pattern: RegExp;
+  use: string;
+}
+
+const SENTENCE_START = `(?<=(?:^|[${CODE}|.!?]|\\n\\s*\\n)[\\s"'(*#>-]*)`;
+
+const RULES: Rule[] = [
+  { pattern: /\banswers?\b/gi, use: 'response; to return, to respond with' },
+  { pattern: /\b(?<![</])[Hh]eads?\b(?!-of-line| -|\(|>)/g, use: 'headers, response headers' },
+  { pattern: /\bmend(?:s|ed|ing)?\b/gi, use: 'fix, remedy' },
+  {
+    pattern: /\b(?:past|(?<!at )(?<!to )(?<!until )(?<!before )(?:its|their|whose))\s+(?:own\s+)?end\b/gi,
+    use: 'expires, expired, expiry',
+  },
+  { pattern: /\b(?:has|have|had)\s+(?:already\s+)?ended\b/gi, use: 'expired; finished, closed' },
+  {
+    pattern: /\b(?:token|credential|certificate|key|assertion|session|secret)s?\s+(?:ends?|ended)\b/gi,
+    use: 'expires, expired',
+  },
+  { pattern: /\bunder\s+way\b/gi, use: 'in flight' },
+  { pattern: /\b(?:bears?|borne)\b/gi, use: 'contains, has, carries' },
+  { pattern: /\bthe\s+ones?\s+before\b/gi, use: 'previous, earlier' },
+  { pattern: /\banew\b/gi, use: 'again; to reload, to recreate' },
+  { pattern: /\b(?:is|are|was|were|be)\s+none\b/gi, use: 'invalid, missing, malformed, unknown' },
+  {
+    pattern: /(?<!\bthere\s+)\b(?:is|are|was|were)\s+no\s+(?!longer\b|more\b|less\b|later\b|earlier\b|fewer\b)/gi,
+    use: 'an adjective: invalid, missing, malformed, unknown, unused',
+  },
+  { pattern: /\b(?:whoever|whom|whomever)\b/gi, use: 'caller, client, operator, backend' },
+  { pattern: /\b(?:nobody|somebody|anybody|everybody)\b/gi, use: 'caller, client, operator, backend; no caller' },
+  { pattern: /\bwho\s+asks?\b/gi, use: 'caller, client' },
+  { pattern: /\b(?:held|hold|holds|holding)\s+back\b/gi, use: 'buffer, pause, backpressure' },
+  { pattern: /\bfree\s+connections?\b/gi, use: 'idle connection' },
+  { pattern: /\b(?:is|are|was|were|be|been|being)\s+cut\b/gi, use: 'closed, aborted, drained' },
+  { pattern: /\b(?:a|every|each)\s+need\b/gi, use: 'readiness check' },
+  { pattern: /\bpacers?\b/gi, use: 'cooldown' },
+  { pattern: /\bonce\s+more\b|\banother\s+attempt\s+in\b/gi, use: 'to retry, again' },
+  { pattern: /\b(?:lead|leads|led)\s+in\b|\b(?:keep|keeps|kept)\s+out\b/gi, use: 'to admit, to route, to refuse' },
+  { pattern: /\bof\s+(?:ours|our\s+own)\b/gi, use: 'own, our' },
+  {
+    pattern: new RegExp(`${SENTENCE_START}(?:What|Who)(?!')\\b(?![^.!${CODE}]*\\?)`, 'g'),
+    use: 'a sentence with a noun as its subject',
+  },
+];
+
+/** Quotes of specifications and of other programs. A phrase is allowed in a file where it is part of this text. */
+const ALLOWED: { file: string; text: string }[] = [];
+
+/** Files without our prose: generated, or vendored. This scanner's own test quotes what it finds. */
+const SKIPPED = [
+  'config/cambist.schema.json',
+  'deploy/helm/cambist/values.schema.json',
+  'test/fixtures',
+  'test/unit/docs/plain-language.test.ts',
+];
+const SKIPPED_FOLDERS = new Set(['node_modules', 'dist', '.git', '.cache', 'coverage']);
+
+/** The paths that are scanned unless others are named. */
+export const ROOTS = [
+  'src',
+  'test',
+  'deploy',
+  'config',
+  'Dockerfile',
+  'README.md',
+  'CHANGELOG.md',
+  'SECURITY.md',
+] as const;
+
+export interface Finding {
+  file: string;
+  line: number;
+  phrase: string;
+  use: string;
+}
+
+/** The stilted phrases in a text. The extension of `file` tells prose from code. */
+export function findingsIn(file: string, text: string): Finding[] {
+  const prose = proseOf(file, text);
+  const findings: Finding[] = [];
+  for (const { pattern, use } of RULES) {
+    for (const match of prose.matchAll(pattern)) {
+      if (isAllowed(file, text, match.index)) continue;
+      const line = text.slice(0, match.index).split('\n').length;
+      findings.push({ file, line, phrase: match[0].replace(/\s+/g, ' ').trim(), use });
+    }
+  }
+  return findings.sort((a, b) => a.line - b.line);
+}
+
+function isAllowed(file: string, text: string, index: number): boolean {
+  return ALLOWED.some((quote) => {
+    if (quote.file !== file) return false;
+    const start = text.indexOf(quote.text);
+    return start !== -1 && index >= start && index < start + quote.text.length;
+  });
+}
+
+/** Scans files and, recursively, folders. */
+export function scan(paths: readonly string[]): Finding[] {
+  return paths.flatMap(filesBelow).flatMap((file) => findingsIn(file, readFileSync(file, 'utf8')));
+}
+
+function filesBelow(path: string): string[] {
+  const file = normalize(path).replace(/\/$/, '');
+  if (isBelow(file, SKIPPED)) return [];
+  if (!statSync(file).isDirectory()) return [file];
+  return readdirSync(file)
+    .filter((name) => !SKIPPED_FOLDERS.has(name))
+    .sort()
+    .flatMap((name) => filesBelow(join(file, name)));
+}
+
+/** Is the file one of these paths, or in one of these folders? */
+export function isBelow(file: string, paths: readonly string[]): boolean {
+  return paths.some((path) => file === path || file.startsWith(`${path}/`));
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  const paths = process.argv.slice(2);
+  const findings = scan(paths.length === 0 ? ROOTS : paths);
+  for (const { file, line, phrase, use } of findings) console.log(`${file}:${line}: "${phrase}" (use: ${use})`);
+  console.log(`${findings.length} found`);
+  process.exitCode = findings.length === 0 ? 0 : 1;
+}
