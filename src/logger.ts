@@ -12,7 +12,7 @@ interface WriteLine {
   (message: string): void;
 }
 
-/** Lines with fields; `config/README.md` has the table of them. */
+/** Lines with fields; `config/log.md` has the table of them. */
 export interface Logger extends Record<'fatal' | 'error' | 'warn' | 'info' | 'debug', WriteLine> {
   level: string;
   isLevelEnabled(level: LogLevel): boolean;

@@ -32,7 +32,7 @@ export function toRoot(): string {
 /**
  * Puts the proxy on a Fastify instance whose `rewriteUrl` is `toRoot`. @fastify/http-proxy declares the routes and leaves
  * payloads alone; its `preHandler` is where a request becomes ours. What it does after that, for upstreams that are fixed,
- * costs more than the whole admission: `test/README.md` has the figures.
+ * costs more than the whole admission: `test/bench/lessons.md` has the figures.
  */
 export async function registerProxy(app: FastifyInstance, options: ProxyOptions): Promise<void> {
   const { traffic } = options;

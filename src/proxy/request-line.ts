@@ -29,7 +29,7 @@ function levelOf(error: CambistError | undefined): 'info' | 'warn' | 'error' {
 }
 
 /**
- * The fields of a request's line, of which `config/README.md` has the table. Ids, names and fixed words have no character
+ * The fields of a request's line, of which `config/log.md` has the table. Ids, names and fixed words have no character
  * that JSON escapes, so they are put between quotes as they are.
  */
 function fieldsOf(passage: Passage, totalMs: number): string {

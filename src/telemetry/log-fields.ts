@@ -1,4 +1,4 @@
-/** Every field that a line of the log may have, in the order of the table in `config/README.md`. */
+/** Every field that a line of the log may have, in the order of the table in `config/log.md`. */
 export const LOG_FIELDS = [
   'time',
   'level',

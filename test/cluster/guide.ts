@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
-import { fencedBlocks, readPages } from '../harness/markdown.ts';
+import { fencedBlocks } from '../harness/markdown.ts';
+import { readPagesIn } from '../harness/pages.ts';
 
-const guide = readPages('deploy');
+const guide = readPagesIn('deploy');
 
 /** What the Kubernetes guide tells its reader to type, in the block that has this text. */
 export function guideScript(text: string): string {

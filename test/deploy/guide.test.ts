@@ -5,12 +5,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { problemsOfManifest } from '../harness/kubernetes-schema.ts';
-import { fencedBlocks, readPages } from '../harness/markdown.ts';
+import { fencedBlocks } from '../harness/markdown.ts';
+import { readPagesIn } from '../harness/pages.ts';
 import { type Manifest, parseDocuments } from '../unit/deploy/manifests.ts';
 import { CHART, installDeployTools } from './tools.ts';
 
 const tools = await installDeployTools();
-const guide = readPages('deploy');
+const guide = readPagesIn('deploy');
 const commands = fencedBlocks(guide, 'sh').flatMap((block) => block.trim().split('\n'));
 
 test('every command of the guide that installs the chart renders, with the values that the guide shows', async (t) => {

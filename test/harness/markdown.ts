@@ -1,21 +1,3 @@
-import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
-
-/** The paths of the Markdown pages in a folder, from the root of the repository. */
-export function pagesOf(folder: string): string[] {
-  return readdirSync(folder)
-    .filter((name) => name.endsWith('.md'))
-    .sort()
-    .map((name) => join(folder, name));
-}
-
-/** All Markdown pages of a folder, one after another. */
-export function readPages(folder: string): string {
-  return pagesOf(folder)
-    .map((page) => readFileSync(page, 'utf8'))
-    .join('\n');
-}
-
 /** The fenced blocks of a language in a Markdown text. */
 export function fencedBlocks(markdown: string, language: string): string[] {
   const fence = new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\`$`, 'gm');

@@ -9,7 +9,7 @@ import { codeWords, tableRows } from '../../harness/markdown.ts';
 import { type Recipe, startRecipe } from '../../harness/recipe.ts';
 import { consult } from '../doctor-consultation.ts';
 
-const REFERENCE = new URL('../../../config/README.md', import.meta.url);
+const REFERENCE = new URL('../../../config/doctor.md', import.meta.url);
 
 type Keys = Record<string, unknown>;
 type Overlay = Keys | ((recipe: Recipe) => Keys);

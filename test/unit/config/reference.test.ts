@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { test } from 'node:test';
 import { z } from 'zod';
 import { DEFAULTS } from '../../../src/config/defaults.ts';
@@ -7,10 +7,11 @@ import { configSchema } from '../../../src/config/schema.ts';
 import { parseRequestTarget } from '../../../src/routing/request-target.ts';
 import { createRouteTable } from '../../../src/routing/route-table.ts';
 import { upstreamPath } from '../../../src/routing/upstream-path.ts';
+import { readPagesIn } from '../../harness/pages.ts';
 import { configOf, problemsOf, ROUTE, SERVER } from './sample.ts';
 
 const FOLDER = new URL('../../../config/', import.meta.url);
-const reference = readFileSync(new URL('README.md', FOLDER), 'utf8');
+const reference = readPagesIn('config');
 
 /** Every key of the schema, at any depth. */
 function keysOf(schema: unknown): string[] {

@@ -7,6 +7,7 @@ import { SignJWT } from 'jose';
 import { ERROR_CODES } from '../../../src/errors.ts';
 import { startGateway } from '../../harness/gateway.ts';
 import { call } from '../../harness/http-call.ts';
+import { listPagesIn } from '../../harness/pages.ts';
 import { readRuleGroups } from '../../watch/rules.ts';
 import { queriesOf, readDashboard } from './dashboard.ts';
 import { type LabelValues, liveMetrics, typeName } from './live-metrics.ts';
@@ -53,7 +54,8 @@ function documents(): string[] {
     'README.md',
     'CHANGELOG.md',
     'SECURITY.md',
-    'test/README.md',
+    ...listPagesIn('src'),
+    ...listPagesIn('test'),
     ...within('config'),
     ...within('deploy'),
   ].filter((name) => /\.(md|yaml|json)$/.test(name));
@@ -69,14 +71,14 @@ test('every metric that a document, a rule or the dashboard names is in a live /
   }
 });
 
-test('every metric of ours in a live /metrics is on the dashboard and in the README', async (t) => {
+test('every metric of ours in a live /metrics is on the dashboard and in the reference', async (t) => {
   const live = await scrape(t);
   const own = [...live.keys()].filter((name) => name.startsWith('cambist_'));
   const shown = new Set(
     queriesOf(dashboard).flatMap(({ expr }) => selectorsOf(expr).map(({ metric }) => typeName(live, metric))),
   );
-  const readme = readFileSync('README.md', 'utf8');
-  for (const name of own) assert.ok(readme.includes(`\`${name}\``), `${name} is not in the README`);
+  const reference = readFileSync('config/metrics.md', 'utf8');
+  for (const name of own) assert.ok(reference.includes(`\`${name}\``), `${name} is not in config/metrics.md`);
   assert.deepEqual(own.filter((name) => !shown.has(name)).sort(), [...NOT_ON_THE_DASHBOARD].sort());
 });
 

@@ -6,12 +6,12 @@ import { createRegistry } from '../../../src/admin/metrics.ts';
 import { parseConfig } from '../../../src/config/load.ts';
 import { ERROR_CODES } from '../../../src/errors.ts';
 import { problemsOfManifest, problemsOfPart } from '../../harness/kubernetes-schema.ts';
-import { readPages } from '../../harness/markdown.ts';
 import { NOTHING_YET } from '../../harness/metric-sources.ts';
+import { readPagesIn } from '../../harness/pages.ts';
 import { exampleConfigText, parseDocuments, readDeployFile } from './manifests.ts';
 
 const root = new URL('../../../', import.meta.url);
-const guide = readPages('deploy');
+const guide = readPagesIn('deploy');
 const blocks = [...guide.matchAll(/^```yaml *(\w*)\n(.*?)^```$/gms)].map(([, type = '', text = '']) => ({
   type,
   text,

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { LOG_FIELDS } from '../../../src/telemetry/log-fields.ts';
 import { codeWords, tableRows } from '../../harness/markdown.ts';
 
-const reference = readFileSync('config/README.md', 'utf8');
+const reference = readFileSync('config/log.md', 'utf8');
 const rows = tableRows(reference, 'in lines of');
 
 // The logger takes no others: their names are in its type.

@@ -9,19 +9,24 @@ import { FINDING_CODES } from '../../../src/doctor/finding.ts';
 import { describeError, ERROR_CODES } from '../../../src/errors.ts';
 import { CACHE_RESULTS, EVICTION_REASONS } from '../../../src/tokens/observer.ts';
 import { configOf } from '../../harness/app.ts';
-import { codeWords, fencedBlocks, pagesOf, tableRows } from '../../harness/markdown.ts';
+import { codeWords, fencedBlocks, tableRows } from '../../harness/markdown.ts';
 import { NOTHING_YET } from '../../harness/metric-sources.ts';
+import { listPages } from '../../harness/pages.ts';
 import { liveMetrics } from '../deploy/live-metrics.ts';
 
 const readme = readFileSync('README.md', 'utf8');
+const errors = readFileSync('config/errors.md', 'utf8');
+const metrics = readFileSync('config/metrics.md', 'utf8');
+const doctor = readFileSync('config/doctor.md', 'utf8');
+const servers = readFileSync('config/authorization-servers.md', 'utf8');
 
-test('the README names every error code with its status, and no other', () => {
-  const documented = tableRows(readme, '`code`').map(([status, code]) => `${codeWords(code ?? '')[0]} ${status}`);
+test('config/errors.md lists every error code with its status', () => {
+  const documented = tableRows(errors, '`code`').map(([status, code]) => `${codeWords(code ?? '')[0]} ${status}`);
   assert.deepEqual(documented.sort(), ERROR_CODES.map((code) => `${code} ${describeError(code).status}`).sort());
 });
 
-test('the README names every metric with its labels, and no other', async () => {
-  const documented = tableRows(readme, 'metric').map(([name, labels]) =>
+test('config/metrics.md lists every metric with its labels', async () => {
+  const documented = tableRows(metrics, 'metric').map(([name, labels]) =>
     [name, labels].flatMap((cell) => codeWords(cell ?? '')),
   );
   const counts = createCounts(Date.now);
@@ -41,31 +46,30 @@ test('the README names every metric with its labels, and no other', async () => 
   assert.deepEqual(documented.sort(), registered.sort());
 });
 
-test('the README says of every command how it is called and what it does, as --help does', () => {
+test('README.md describes every command as --help does', () => {
   const documented = tableRows(readme, '| command').map(([call, does]) => [codeWords(call ?? '')[0], does]);
   const known = Object.entries(USAGES).map(([name, { synopsis, does }]) => [`${name} ${synopsis}`.trimEnd(), does]);
   assert.deepEqual(documented, known);
 });
 
-test('the README names every cache result and every reason of an eviction', () => {
+test('config/metrics.md lists every cache result and every eviction reason', () => {
   const row = (metric: string): string[] =>
-    codeWords(tableRows(readme, 'metric').find(([name]) => name?.includes(metric))?.[2] ?? '');
+    codeWords(tableRows(metrics, 'metric').find(([name]) => name?.includes(metric))?.[2] ?? '');
   assert.deepEqual(row('cambist_cache_requests_total'), [...CACHE_RESULTS]);
   assert.deepEqual(row('cambist_cache_evictions_total'), [...EVICTION_REASONS]);
 });
 
-test('the reference of the config names every finding of doctor once, and no other', () => {
-  const rows = tableRows(readFileSync('config/README.md', 'utf8'), 'doctor says');
+test('config/doctor.md lists every finding once', () => {
+  const rows = tableRows(doctor, 'doctor says');
   const documented = rows.flatMap(([codes]) => codeWords(codes ?? ''));
   assert.deepEqual(documented.sort(), [...FINDING_CODES].sort());
 });
 
-test('what is set wrong most often is told of every server that has a recipe', () => {
-  const reference = readFileSync('config/README.md', 'utf8');
-  const servers = tableRows(reference, 'names the backend by').map(([server]) => server);
-  const told = new Set(tableRows(reference, 'what is set wrong').map(([server]) => server));
+test('config/doctor.md covers every server that has a recipe', () => {
+  const recipes = tableRows(servers, 'names the backend by').map(([server]) => server);
+  const covered = new Set(tableRows(doctor, 'what is set wrong').map(([server]) => server));
   assert.deepEqual(
-    servers.filter((server) => !told.has(server)),
+    recipes.filter((server) => !covered.has(server)),
     ['two of them', 'another'],
   );
 });
@@ -76,9 +80,9 @@ test('every config in the README is valid', () => {
   for (const block of blocks) assert.deepEqual(parseConfig(block, 'README.md').problems, []);
 });
 
-test('every npm script that a document names exists', () => {
+test('every npm script that a page names exists', () => {
   const { scripts } = JSON.parse(readFileSync('package.json', 'utf8')) as { scripts: Record<string, string> };
-  for (const file of ['README.md', 'config/README.md', ...pagesOf('deploy'), 'test/README.md']) {
+  for (const file of listPages()) {
     const text = readFileSync(file, 'utf8');
     for (const [, name] of text.matchAll(/npm run ([a-z0-9:-]+)/g))
       assert.ok(name !== undefined && name in scripts, `${file}: npm run ${name}`);

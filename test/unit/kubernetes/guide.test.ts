@@ -9,10 +9,11 @@ import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
 import { createWebhookMetrics } from '../../../src/kubernetes/webhook-metrics.ts';
 import { changeManifest } from '../../../src/kubernetes/workloads.ts';
 import { problemsOfManifest } from '../../harness/kubernetes-schema.ts';
-import { codeWords, fencedBlocks, readPages, tableRows } from '../../harness/markdown.ts';
+import { codeWords, fencedBlocks, tableRows } from '../../harness/markdown.ts';
+import { readPagesIn } from '../../harness/pages.ts';
 import { request } from './samples.ts';
 
-const guide = readPages('deploy');
+const guide = readPagesIn('deploy');
 const kagent = fencedBlocks(guide, 'yaml kagent').map((block) => parse(block, { version: '1.1' }) as JsonObject);
 const agent = kagent.find(({ kind }) => kind === 'Agent') as JsonObject;
 const servers = kagent.filter(({ kind }) => kind === 'RemoteMCPServer');

@@ -1,0 +1,54 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join, posix } from 'node:path';
+
+const TOP_LEVEL = ['README.md', 'CHANGELOG.md', 'SECURITY.md'];
+const FOLDERS = ['config', 'deploy', 'src', 'test'];
+
+/** Every page of documentation, as a path from the root of the repository. */
+export function listPages(): string[] {
+  return [...TOP_LEVEL, ...FOLDERS.flatMap(listPagesIn)].sort();
+}
+
+/** The pages of a folder and its subfolders. */
+export function listPagesIn(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.md') && !name.includes('node_modules'))
+    .map((name) => posix.join(folder, name));
+}
+
+/** The text of all pages of a folder, for facts that may stand on any of them. */
+export function readPagesIn(folder: string): string {
+  return listPagesIn(folder)
+    .sort()
+    .map((page) => readFileSync(page, 'utf8'))
+    .join('\n');
+}
+
+/** A page without its fenced blocks, in which `#` begins a comment. */
+export function readProse(page: string): string {
+  return readFileSync(page, 'utf8').replace(/^```[\s\S]*?^```$/gm, '');
+}
+
+/** The headings of a level, or of all levels, as links name them. */
+export function anchorsOf(prose: string, level = '#+'): string[] {
+  return [...prose.matchAll(new RegExp(`^${level} (.*)$`, 'gm'))].map(([, title = '']) => anchorOf(title));
+}
+
+function anchorOf(title: string): string {
+  return title
+    .toLowerCase()
+    .replace(/[^\p{L}\p{N} _-]/gu, '')
+    .replaceAll(' ', '-');
+}
+
+/** The links of a page into this repository. */
+export function linksOf(prose: string): string[] {
+  const withoutCode = prose.replace(/`[^`\n]*`/g, '');
+  return [...withoutCode.matchAll(/\]\((?!https?:)([^)\s]+)\)/g)].map(([, link = '']) => link);
+}
+
+/** The file that a link of a page leads to, and the heading in it. */
+export function resolveLink(page: string, link: string): { file: string; anchor: string | undefined } {
+  const [path = '', anchor] = link.split('#');
+  return { file: path === '' ? page : join(page, '..', path), anchor };
+}

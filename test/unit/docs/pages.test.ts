@@ -1,0 +1,23 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { anchorsOf, linksOf, listPages, readProse } from '../../harness/pages.ts';
+
+const MAX_LINES = 300;
+
+// The pages in deploy/ get their lists next.
+for (const page of listPages().filter((name) => !name.startsWith('deploy/'))) {
+  test(`${page} begins with links to its sections`, () => {
+    const prose = readProse(page);
+    const [intro = ''] = prose.split(/^## /m, 1);
+    const contents = new Set(linksOf(intro));
+    assert.deepEqual(
+      anchorsOf(prose, '##').filter((section) => !contents.has(`#${section}`)),
+      [],
+    );
+  });
+
+  test(`${page} has fewer than ${MAX_LINES} lines`, () => {
+    assert.ok(readFileSync(page, 'utf8').split('\n').length <= MAX_LINES);
+  });
+}
