@@ -39,6 +39,6 @@ export function createRecentFailures(nowMs: () => number): RecentFailures {
 }
 
 /** What to do about a status of `/readyz`, or undefined where there is nothing. */
-export function mendOf(status: string): string | undefined {
-  return status.startsWith('ERR_') ? describeError(status as ErrorCode).mend : undefined;
+export function fixOf(status: string): string | undefined {
+  return status.startsWith('ERR_') ? describeError(status as ErrorCode).fix : undefined;
 }

@@ -1,5 +1,5 @@
 import { html, type Markup } from './markup.ts';
-import { mendOf } from './recent-failures.ts';
+import { fixOf } from './recent-failures.ts';
 import type { FailureStatus, Figures, RouteStatus, ServerStatus, StatusReport } from './status.ts';
 
 /**
@@ -76,15 +76,15 @@ function codes(names: readonly string[]): Markup {
 
 /** Whatever is wrong now, and what to do about it. */
 function attention({ missing, authorization_servers: servers, config: served }: StatusReport): Markup | undefined {
-  const item = (what: Markup, mend: string | undefined): Markup => html`<li>${what} ${mend}</li>\n`;
+  const item = (what: Markup, fix: string | undefined): Markup => html`<li>${what} ${fix}</li>\n`;
   const items = [
-    ...missing.map(({ need, status, mend }) =>
-      item(html`<code>${need}</code> was not found yet: <code>${status}</code>.`, mend),
+    ...missing.map(({ need, status, fix }) =>
+      item(html`<code>${need}</code> was not found yet: <code>${status}</code>.`, fix),
     ),
     ...servers
       .filter(({ state }) => state === 'down')
       .map(({ name }) =>
-        item(html`Authorization server <strong>${name}</strong> is down.`, mendOf('ERR_STS_UNAVAILABLE')),
+        item(html`Authorization server <strong>${name}</strong> is down.`, fixOf('ERR_STS_UNAVAILABLE')),
       ),
     ...(served.last_reload?.result === 'failure'
       ? [item(html`The newest config file is wrong, and the one before serves on.`, CONFIG_MEND)]
@@ -177,12 +177,12 @@ ${cell('Streams', 'open_streams')}
 
 function failures(all: readonly FailureStatus[]): Markup {
   const rows = all.map(
-    ({ route, error, mend, count, last_at: lastAt }, index) => html`<tr>
+    ({ route, error, fix, count, last_at: lastAt }, index) => html`<tr>
 <th scope="row">${route ?? 'no route'}</th>
 <td data-label="Error" class="whole"><code>${error}</code></td>
 <td data-label="Last" class="whole">${time(lastAt)}</td>
 <td data-label="Times" class="figure whole">${figure(`failures.${index}.count`, count)}</td>
-<td data-label="What to do" class="prose">${mend}</td>
+<td data-label="What to do" class="prose">${fix}</td>
 </tr>
 `,
   );

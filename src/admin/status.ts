@@ -5,7 +5,7 @@ import type { Counts, ReloadResult } from './counts.ts';
 import { UNMATCHED } from './expected.ts';
 import { countOf } from './histogram.ts';
 import type { Readiness } from './readiness.ts';
-import { mendOf } from './recent-failures.ts';
+import { fixOf } from './recent-failures.ts';
 import type { RouteCounts } from './route-counts.ts';
 import { total } from './tally.ts';
 
@@ -15,7 +15,7 @@ export interface StatusReport {
   readonly started_at: string;
   readonly ready: boolean;
   /** What is still missing. */
-  readonly missing: readonly { readonly need: string; readonly status: string; readonly mend?: string | undefined }[];
+  readonly missing: readonly { readonly need: string; readonly status: string; readonly fix?: string | undefined }[];
   readonly config: ConfigStatus;
   readonly totals: Figures;
   readonly cache: { readonly entries: number; readonly max_entries: number };
@@ -64,7 +64,7 @@ export interface RouteStatus extends Figures {
 export interface FailureStatus {
   readonly route?: string | undefined;
   readonly error: string;
-  readonly mend: string;
+  readonly fix: string;
   readonly count: number;
   readonly last_at: string;
 }
@@ -123,7 +123,7 @@ export function createStatus({ version, counts, readiness, cacheEntries, nowMs }
         ready,
         missing: Object.entries(needs)
           .filter(([, status]) => status !== 'ready')
-          .map(([need, status]) => ({ need, status, ...mend(status) })),
+          .map(([need, status]) => ({ need, status, ...fix(status) })),
         config: {
           version: served?.version ?? '',
           loaded_at: isoTime(loadedAtMs),
@@ -142,7 +142,7 @@ export function createStatus({ version, counts, readiness, cacheEntries, nowMs }
         failures: counts.recentFailures.list().map(({ route, error, count, lastMs }) => ({
           ...(route !== undefined && { route }),
           error,
-          mend: mendOf(error) ?? '',
+          fix: fixOf(error) ?? '',
           count,
           last_at: isoTime(lastMs),
         })),
@@ -169,9 +169,9 @@ function figures(routes: readonly Readonly<RouteCounts>[]): Figures {
   };
 }
 
-function mend(status: string): { mend?: string } {
-  const sentence = mendOf(status);
-  return sentence === undefined ? {} : { mend: sentence };
+function fix(status: string): { fix?: string } {
+  const sentence = fixOf(status);
+  return sentence === undefined ? {} : { fix: sentence };
 }
 
 /** Short enough to be compared by eye; it is of what the file means, which holds no secret. */

@@ -59,7 +59,7 @@ The config is loaded anew when its file changes, and on SIGHUP. $CAMBIST_LOG_LEV
   validate: {
     synopsis: '[--config FILE] [--json]',
     does: 'says every problem of the config file at once',
-    about: 'Each as file:line:column: key: what is wrong, and how to mend it. Nothing is sent.',
+    about: 'Each as file:line:column: key: what is wrong, and how to fix it. Nothing is sent.',
     flags: { config: CONFIG, json: JSON_OUTPUT },
     exits: ['it can be run, with warnings or without', 'it has errors'],
     example: 'cambist validate --config cambist.yaml',

@@ -86,7 +86,7 @@ export function formatPath(path: Path): string {
   return text;
 }
 
-/** What was read from a value, or what is wrong with it and how to mend it. */
+/** What was read from a value, or what is wrong with it and how to fix it. */
 export type Reading<T> = { readonly value: T } | { readonly wrong: string };
 
 /** The value of a reading; what is wrong goes to the place, and there is none. */

@@ -8,7 +8,7 @@ export interface Problem {
   readonly column: number;
   /** As in `routes[0].match.host`; `''` for the whole file. */
   readonly path: string;
-  /** What is wrong, and how to mend it. Never the value of a secret. */
+  /** What is wrong, and how to fix it. Never the value of a secret. */
   readonly message: string;
 }
 

@@ -85,8 +85,8 @@ function refuseServer(written: string | undefined, place: Place, servers: readon
   if (written === undefined || servers.includes(written)) return;
   const meant = nearest(written, servers);
   const known = servers.length === 0 ? 'none is defined there' : `defined there: ${servers.join(', ')}`;
-  const mend = meant === undefined ? known : `did you mean "${meant}"?`;
-  if (!place.broken) place.error(`names no entry of authorization_servers: ${mend}`);
+  const fix = meant === undefined ? known : `did you mean "${meant}"?`;
+  if (!place.broken) place.error(`names no entry of authorization_servers: ${fix}`);
 }
 
 function readActorToken(

@@ -127,11 +127,11 @@ function refuseTies(drafts: readonly RouteDraft[]) {
     }
     if (earlier === undefined) continue;
     const other = formatPath(earlier.place.at('match').path);
-    const mend =
+    const fix =
       draft.match.conditions === undefined
         ? 'change the host or the path of one'
         : 'change the host, the path or a condition of one';
-    draft.place.at('match').error(`takes the same requests as ${other}: ${mend}`);
+    draft.place.at('match').error(`takes the same requests as ${other}: ${fix}`);
   }
 }
 

@@ -80,8 +80,8 @@ function reportUnknownKeys(path: Path, keys: readonly string[], sound: unknown, 
     );
     if (meant !== undefined) place.at(meant).spoil();
     const shown = PLAIN_KEY.test(key) && !SECRETS.test(String(path.at(-1))) ? `unknown key "${key}"` : 'unknown key';
-    const mend = meant === undefined ? `known here: ${known.join(', ')}` : `did you mean "${meant}"?`;
-    place.error(`${shown}: ${mend}`, { child: key });
+    const fix = meant === undefined ? `known here: ${known.join(', ')}` : `did you mean "${meant}"?`;
+    place.error(`${shown}: ${fix}`, { child: key });
     if (isMap(parent)) delete parent[key];
   }
 }

@@ -15,7 +15,7 @@ export function clientFinding(server: AuthorizationServer, answer: Observation):
   if (issuedIn(answer) !== undefined) {
     return problem('any_subject_accepted', 'the server issued a token for a subject token that is none', {
       why: 'it does not check the subject token, so that any caller gets what a real one would',
-      mend: 'do not use this server for token exchange before it verifies what it exchanges',
+      fix: 'do not use this server for token exchange before it verifies what it exchanges',
     });
   }
   const refusal = refusalOf(answer);
@@ -35,7 +35,7 @@ export function unavailableFinding({ status }: Observation): Finding {
       status === 429
         ? 'it has had too many requests'
         : 'the server has a fault of its own, something before it keeps us away, or no token endpoint is there',
-    mend: "see the server's log of this moment, and whether token_endpoint is the right address",
+    fix: "see the server's log of this moment, and whether token_endpoint is the right address",
   });
 }
 
@@ -76,7 +76,7 @@ function switchedOff(server: AuthorizationServer, { shown, error, description }:
       error === 'unsupported_grant_type'
         ? 'the server does not know this grant, or not at this endpoint'
         : 'the client is known, and this grant is not switched on for it',
-    mend: entra
+    fix: entra
       ? `set ${place(server)}.grant: jwt_bearer and extra_params: { requested_token_use: on_behalf_of }`
       : keycloak
         ? `switch "Standard token exchange" on for client "${server.clientId}" (attribute standard.token.exchange.enabled)`
@@ -87,7 +87,7 @@ function switchedOff(server: AuthorizationServer, { shown, error, description }:
 function unwanted(server: AuthorizationServer, { shown }: Refusal): Finding {
   return problem('client_not_wanted', `the server wants no client, and was shown one: ${shown}`, {
     why: 'Google knows callers by their token alone, and takes an Authorization header for a token of its own',
-    mend: `set ${place(server)}.client_auth: { method: none }, and leave client_id out`,
+    fix: `set ${place(server)}.client_auth: { method: none }, and leave client_id out`,
   });
 }
 
@@ -99,16 +99,16 @@ function refused(server: AuthorizationServer, client: string, { shown, descripti
   if (signed && /lifetime/i.test(description)) {
     return problem('client_refused', what, {
       why: 'our assertion lives longer than this server takes',
-      mend: `shorten ${at}.assertion_lifetime (tokendings takes 120s at most)`,
+      fix: `shorten ${at}.assertion_lifetime (tokendings takes 120s at most)`,
     });
   }
   if (signed && /\baud\b|audience/i.test(description)) {
     return problem('client_refused', what, {
       why: 'our assertion is for another audience than this server calls itself',
-      mend: `set ${at}.assertion_audience to the token endpoint, or to the issuer, as the server wants it`,
+      fix: `set ${at}.assertion_audience to the token endpoint, or to the issuer, as the server wants it`,
     });
   }
-  return problem('client_refused', what, { mend: clientMend(server) });
+  return problem('client_refused', what, { fix: clientMend(server) });
 }
 
 function clientMend(server: AuthorizationServer): string {
@@ -142,7 +142,7 @@ export function encodingFinding(server: AuthorizationServer, other: 'form' | 'ra
         other === 'raw'
           ? 'the secret has characters that the RFC wants percent-encoded, and this server does not decode them'
           : 'the secret has characters that this server, as the RFC wants, percent-decodes',
-      mend: `set ${place(server)}.client_auth.basic_encoding: ${other}`,
+      fix: `set ${place(server)}.client_auth.basic_encoding: ${other}`,
     },
   );
 }

@@ -38,17 +38,17 @@ function outside(statedMs: number, fromMs: number, toMs: number): number {
 export function clockFinding(skewMs: number, source: 'the Date header' | '"iat" of the issued token'): Finding {
   if (Math.abs(skewMs) <= MAX_SKEW_MS) return fine('clock_agrees', `the clocks agree, by ${source}`);
   const seconds = Math.round(Math.abs(skewMs) / 1000);
-  const mend = 'let both machines take their time from NTP; see which of the two is wrong with `date -u`';
+  const fix = 'let both machines take their time from NTP; see which of the two is wrong with `date -u`';
   if (skewMs > 0) {
     return problem('clock_skew', `the server's clock is ${seconds} s ahead of this machine's, by ${source}`, {
       why: 'its tokens look as if from the future, here and to backends with the right time',
-      mend,
+      fix,
     });
   }
   const what = `the server's clock is ${seconds} s behind this machine's, by ${source}`;
   // Some servers date their tokens back, so that others' clocks may be behind.
-  if (source !== 'the Date header') return warning('clock_skew', what, { why: 'or it dates its tokens back', mend });
-  return problem('clock_skew', what, { why: 'assertions that we sign look to it as if from the future', mend });
+  if (source !== 'the Date header') return warning('clock_skew', what, { why: 'or it dates its tokens back', fix });
+  return problem('clock_skew', what, { why: 'assertions that we sign look to it as if from the future', fix });
 }
 
 export function unknownClockFinding(): Finding {

@@ -66,24 +66,24 @@ export function connectionFinding(failed: FailedConnection): Finding {
   if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID') return outOfTime(failed, host, code);
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') {
     return problem('host_unknown', `the name ${hostname} cannot be resolved (${code})`, {
-      mend: `check the host of ${places.address}, and the DNS of this machine or pod`,
+      fix: `check the host of ${places.address}, and the DNS of this machine or pod`,
     });
   }
   if (code === 'ECONNREFUSED') {
     return problem('connection_refused', `nothing listens at ${host}`, {
-      mend: `check host and port of ${places.address}, and whether the server runs`,
+      fix: `check host and port of ${places.address}, and whether the server runs`,
     });
   }
   if (TIMEOUTS.has(code)) {
     return problem('connection_timeout', `${host} did not answer within ${timeoutMs} ms`, {
       why: 'a firewall or network policy may drop the packets, or the server is slow',
-      mend: `open the way to ${host}${places.timeout === undefined ? '' : `, or raise ${places.timeout}`}`,
+      fix: `open the way to ${host}${places.timeout === undefined ? '' : `, or raise ${places.timeout}`}`,
     });
   }
   if (/CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE|BAD_CERTIFICATE|UNKNOWN_CA/i.test(code)) {
     return problem('client_certificate_wanted', `${host} ended the TLS handshake (${code})`, {
       why: 'it may want a certificate of ours, or not trust the one it was shown',
-      mend:
+      fix:
         places.certificate === undefined
           ? 'let it serve this address without: here it is shown none'
           : `set ${places.certificate} to one that the server's CA signed`,
@@ -92,12 +92,12 @@ export function connectionFinding(failed: FailedConnection): Finding {
   if (protocol === 'https:' && /WRONG_VERSION|PACKET_LENGTH|HTTP_REQUEST|EPROTO/i.test(code)) {
     return problem('tls_failed', `${host} does not speak TLS (${code})`, {
       why: 'this port may serve plain http',
-      mend: `name the https port in ${places.address}, or write http:// where the server is on this machine or in the cluster`,
+      fix: `name the https port in ${places.address}, or write http:// where the server is on this machine or in the cluster`,
     });
   }
   return problem('connection_failed', `${host} cannot be reached, or broke the connection (${printable(code)})`, {
     ...(protocol === 'https:' && { why: 'a server that wants a certificate of ours may break off without a word' }),
-    mend: `check ${places.address}, and what stands between here and there`,
+    fix: `check ${places.address}, and what stands between here and there`,
   });
 }
 
@@ -105,7 +105,7 @@ export function connectionFinding(failed: FailedConnection): Finding {
 export function tlsWanted(url: string, { address }: PeerPlaces): Finding {
   return problem('tls_wanted', `${new URL(url).host} speaks TLS, and is called by http`, {
     why: 'this port serves https: it breaks off, or answers 400, where it is spoken to in plain http',
-    mend: `write https:// in ${address}, or name the port that serves plain http`,
+    fix: `write https:// in ${address}, or name the port that serves plain http`,
   });
 }
 
@@ -116,7 +116,7 @@ function untrusted({ places, ca, certificate }: FailedConnection, host: string, 
       ca === undefined
         ? 'no CA that this machine knows has signed it: a private CA, or a chain without its intermediate certificate'
         : `no certificate in ${printable(ca)} has signed it; with tls.ca set, no other CA is trusted`,
-    mend: `write the PEM of the CA that signs the server's certificate into a file, and name it in ${places.ca}`,
+    fix: `write the PEM of the CA that signs the server's certificate into a file, and name it in ${places.ca}`,
   });
 }
 
@@ -124,7 +124,7 @@ function wrongName({ places, certificate }: FailedConnection, hostname: string):
   const names = certificate === undefined ? 'other names' : `"${printable(certificate.names)}"`;
   return problem('certificate_wrong_name', `the certificate is not for ${hostname}, but for ${names}`, {
     why: 'the server is called by a name that its certificate lacks, as an in-cluster name or an address',
-    mend: `call it in ${places.address} by a name of the certificate, or have ${hostname} added to the certificate`,
+    fix: `call it in ${places.address} by a name of the certificate, or have ${hostname} added to the certificate`,
   });
 }
 
@@ -135,7 +135,7 @@ function outOfTime({ certificate }: FailedConnection, host: string, code: string
   return problem(
     expired ? 'certificate_expired' : 'certificate_not_yet_valid',
     `the certificate of ${host}, or one that it hangs on, ${expired ? 'expired' : 'is not valid'}${since}`,
-    { mend: 'renew it on the server; if its dates are right, the clock of this machine is not' },
+    { fix: 'renew it on the server; if its dates are right, the clock of this machine is not' },
   );
 }
 

@@ -39,7 +39,7 @@ export async function examineRoute(
   if (sick !== undefined) {
     return found(
       warning('route_not_checked', 'no exchange was tried', {
-        why: `authorization server "${sick.name}" has to be mended first`,
+        why: `authorization server "${sick.name}" has to be fixed first`,
       }),
     );
   }

@@ -84,7 +84,7 @@ export function unreachableServer(server: AuthorizationServer, { url, error }: O
 
 export function credentialFinding(failure: CambistError): Finding {
   return problem('credential_unavailable', failure.message, {
-    mend: 'put it there, or run doctor where cambist runs, as its user',
+    fix: 'put it there, or run doctor where cambist runs, as its user',
   });
 }
 

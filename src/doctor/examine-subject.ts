@@ -38,7 +38,7 @@ export async function examineSubject(
     found(
       warning('subject_token_missing', 'no exchange was tried, since there is no subject token', {
         why: "whether the server accepts callers' tokens, and whom it issues tokens for, cannot be checked without one",
-        mend: 'write a token of a caller into a file, and name it with --subject-token-file',
+        fix: 'write a token of a caller into a file, and name it with --subject-token-file',
       }),
     );
     return 'missing';
@@ -75,7 +75,7 @@ async function read(
     seen.severity === 'error'
       ? seen
       : problem('subject_token_unusable', `the subject token from ${source}: ${failure?.message ?? 'there is none'}`, {
-          mend: "obtain one as the agent's user would, and see subject_token of the route",
+          fix: "obtain one as the agent's user would, and see subject_token of the route",
         }),
   );
   return undefined;

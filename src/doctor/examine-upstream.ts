@@ -63,7 +63,7 @@ function reached(origin: string): Finding {
 function silent(origin: string, { address }: PeerPlaces): Finding {
   return warning('upstream_silent', `the backend ${origin} has not answered HEAD within ${PATIENCE_MS} ms`, {
     why: 'it may be slow, or hold such a request open; or something before it takes connections and passes nothing on',
-    mend: `see whether another port than that of ${address} is meant, and how the backend answers from this machine or pod`,
+    fix: `see whether another port than that of ${address} is meant, and how the backend answers from this machine or pod`,
   });
 }
 

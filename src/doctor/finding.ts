@@ -124,7 +124,7 @@ export interface Finding {
   /** What is behind it, where that can be told. */
   readonly why?: string;
   /** What to change, and where. */
-  readonly mend?: string;
+  readonly fix?: string;
   /** Of the token that was issued; only where the operator asked to see them. */
   readonly claims?: JWTPayload;
 }
@@ -141,7 +141,7 @@ export function fine(code: FindingCode, what: string): Finding {
 
 interface Explanation {
   readonly why?: string;
-  readonly mend?: string;
+  readonly fix?: string;
 }
 
 export function warning(code: FindingCode, what: string, explanation: Explanation = {}): Finding {

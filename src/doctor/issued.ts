@@ -27,7 +27,7 @@ export function issuedFindings(issued: IssuedExchange): Finding[] {
     claims === undefined
       ? warning('token_opaque', 'a token was issued, and it is opaque: whom it is for cannot be seen', {
           why: 'the backend has to ask the server, or cannot use it; cambist lets it through unchecked',
-          mend: 'have the server issue JWT access tokens to this client (ZITADEL: also requested_token_type: jwt)',
+          fix: 'have the server issue JWT access tokens to this client (ZITADEL: also requested_token_type: jwt)',
         })
       : { ...fine('token_issued', 'a token was issued; it claims'), claims };
   return [
@@ -43,7 +43,7 @@ export function issuedFindings(issued: IssuedExchange): Finding[] {
 function unchangedFinding(): Finding {
   return problem('token_unchanged', "the server sent the caller's own token back", {
     why: 'it did not exchange anything, so every backend would get the broad token',
-    mend: 'see what the server does with subject_token_type and requested_token_type of this request',
+    fix: 'see what the server does with subject_token_type and requested_token_type of this request',
   });
 }
 
@@ -56,7 +56,7 @@ function audienceFindings({ claims, target, server, answer }: IssuedExchange): F
     return [
       warning('audience_not_checked', `${said}, which is not checked`, {
         why: 'expect_audience is any',
-        mend: 'set expect_audience to what the backend expects in "aud"',
+        fix: 'set expect_audience to what the backend expects in "aud"',
       }),
     ];
   }
@@ -73,7 +73,7 @@ function audienceFindings({ claims, target, server, answer }: IssuedExchange): F
         `the token is for client "${server.clientId}" itself, not for the backend (${wanted})`,
         {
           why: 'the server did not act on resource and audience: Spring Authorization Server by default, Dex always',
-          mend: 'have the server set "aud" from the request (Spring: an OAuth2TokenCustomizer), after it has checked that this client may ask for it; at Dex name the backend in the route\'s scope, as audience:server:client_id:<backend>',
+          fix: 'have the server set "aud" from the request (Spring: an OAuth2TokenCustomizer), after it has checked that this client may ask for it; at Dex name the backend in the route\'s scope, as audience:server:client_id:<backend>',
         },
       ),
     ];
@@ -81,7 +81,7 @@ function audienceFindings({ claims, target, server, answer }: IssuedExchange): F
   return [
     problem('audience_wrong', `${said}: the backend's audience (${wanted}) is not in it`, {
       why: 'the route would answer 502 ERR_ISSUED_TOKEN_AUDIENCE',
-      mend: answer.form.has('audience')
+      fix: answer.form.has('audience')
         ? "make the server put it in (Keycloak: an audience mapper on this client); or, if the backend knows itself by another name, set the route's expect_audience to that"
         : "where the server knows no resource (Keycloak), set the route's audience to its own name of the backend, with an audience mapper for that on this client; or, if the backend knows itself by another name, set the route's expect_audience to that",
     }),
@@ -91,7 +91,7 @@ function audienceFindings({ claims, target, server, answer }: IssuedExchange): F
 function broadFinding(others: readonly string[]): Finding {
   return warning('audience_broad', `it is for ${listed(others)} as well`, {
     why: 'the backend could use it there, which is what an exchange is to prevent',
-    mend: "have the server issue it for the one backend (Keycloak: by the route's audience; for client_credentials it adds every mapper's, so give that route a client of its own)",
+    fix: "have the server issue it for the one backend (Keycloak: by the route's audience; for client_credentials it adds every mapper's, so give that route a client of its own)",
   });
 }
 
@@ -107,7 +107,7 @@ function timeFindings({ claims, answer, subject }: IssuedExchange): Finding[] {
         `the token is not valid for another ${Math.round(notBefore - nowSeconds)} s ("nbf")`,
         {
           why: "the server's clock is ahead, and a backend with the right time refuses the token",
-          mend: 'let both machines take their time from NTP',
+          fix: 'let both machines take their time from NTP',
         },
       ),
     );
@@ -119,7 +119,7 @@ function timeFindings({ claims, answer, subject }: IssuedExchange): Finding[] {
     findings.push(
       warning('lifetime_unknown', 'neither the answer nor the token says how long it lives', {
         why: 'cambist reuses such a token for 60 s',
-        mend: 'have the server send expires_in',
+        fix: 'have the server send expires_in',
       }),
     );
     return findings;
@@ -131,7 +131,7 @@ function timeFindings({ claims, answer, subject }: IssuedExchange): Finding[] {
     findings.push(
       warning('outlives_subject', "the token outlives the caller's by its own account", {
         why: "cambist gives it up with the caller's token; whoever else gets hold of it need not",
-        mend: 'have the server cap the life of exchanged tokens by that of the subject token, or shorten it',
+        fix: 'have the server cap the life of exchanged tokens by that of the subject token, or shorten it',
       }),
     );
   }
@@ -142,13 +142,13 @@ function lifeFinding(seconds: number): Finding {
   if (seconds <= 0) {
     return problem('token_ended', 'the token had ended before it came', {
       why: 'the clocks differ, or the server gave it no life',
-      mend: 'let both machines take their time from NTP, and see how long the server lets tokens of this client live',
+      fix: 'let both machines take their time from NTP, and see how long the server lets tokens of this client live',
     });
   }
   if (seconds >= SHORT_LIFE_SECONDS) return fine('lifetime', `it lives ${seconds} s`);
   return warning('lifetime_short', `it lives ${seconds} s only`, {
     why: 'each use comes close to an exchange of its own',
-    mend: 'let tokens of this client live some minutes',
+    fix: 'let tokens of this client live some minutes',
   });
 }
 
@@ -159,7 +159,7 @@ function actorFindings({ answer, claims }: IssuedExchange): Finding[] {
   return [
     warning('actor_missing', 'an actor token was sent, and the issued token names no actor ("act")', {
       why: "some servers (Keycloak's standard exchange) ignore actor_token",
-      mend: 'leave actor_token out of the route where the server does nothing with it',
+      fix: 'leave actor_token out of the route where the server does nothing with it',
     }),
   ];
 }
@@ -174,7 +174,7 @@ function scopeFindings({ answer, target }: IssuedExchange): Finding[] {
   if (missing.length === 0) return [];
   return [
     warning('scope_reduced', `not granted of the scope that was asked for: ${listed(missing)}`, {
-      mend: 'allow this client and user these scopes at the server, or ask for less',
+      fix: 'allow this client and user these scopes at the server, or ask for less',
     }),
   ];
 }

@@ -29,14 +29,14 @@ const PLACE = 'subject_token.verify.jwks_uri';
  */
 export async function readKeySet(answer: Observation, set: boolean): Promise<KeySetReading> {
   const { url, status, error } = answer;
-  const where = set ? `check ${PLACE}` : `mend the "jwks_uri" of the issuer's metadata, or set ${PLACE}`;
+  const where = set ? `check ${PLACE}` : `fix the "jwks_uri" of the issuer's metadata, or set ${PLACE}`;
   const none = (finding: Finding) => ({ finding, keys: [] });
   if (status !== 200) {
     const what = `the keys at ${url} are answered with ${status ?? 'nothing'}`;
     return none(
       problem('keys_unavailable', what, {
         why: 'they are asked for without a token, and no redirect is followed',
-        mend: where,
+        fix: where,
       }),
     );
   }
@@ -44,7 +44,7 @@ export async function readKeySet(answer: Observation, set: boolean): Promise<Key
     return none(
       problem('keys_unavailable', `the answer with the keys at ${url} was not read to its end`, {
         why: 'it broke off, took too long, or is larger than any key set',
-        mend: where,
+        fix: where,
       }),
     );
   }
@@ -53,7 +53,7 @@ export async function readKeySet(answer: Observation, set: boolean): Promise<Key
     return none(
       problem('keys_unusable', `${url} answers 200, and not with a key set`, {
         why: 'a key set is JSON with a list of "keys", each an object (RFC 7517)',
-        mend: where,
+        fix: where,
       }),
     );
   }
@@ -62,7 +62,7 @@ export async function readKeySet(answer: Observation, set: boolean): Promise<Key
     return none(
       problem('keys_unusable', `no key at ${url} is one that tokens can be verified by: ${members.length} in all`, {
         why: 'it takes a public key for signatures, of RSA, EC or OKP; others are for encryption, or shared secrets',
-        mend: `let the issuer sign with RS256 or ES256, or ${where}`,
+        fix: `let the issuer sign with RS256 or ES256, or ${where}`,
       }),
     );
   }

@@ -39,7 +39,7 @@ function foundFindings(
     findings.push(
       warning('grant_not_advertised', `the metadata does not list the grant ${GRANT_TYPES[grant]}`, {
         why: 'some servers list it only where it is switched on for the whole server, some never do',
-        mend: 'switch token exchange on at the server, or set grant to one that it lists',
+        fix: 'switch token exchange on at the server, or set grant to one that it lists',
       }),
     );
   }
@@ -51,7 +51,7 @@ function foundFindings(
     findings.push(
       warning('auth_method_not_advertised', `the metadata does not list the client authentication "${asked}"`, {
         why: `it lists ${printable(methods.join(', '))}`,
-        mend: `set ${place(server)}.client_auth.method to one of these`,
+        fix: `set ${place(server)}.client_auth.method to one of these`,
       }),
     );
   }

@@ -29,7 +29,7 @@ export function refusalFinding(refused: RefusedExchange): Finding {
     if (finding !== undefined) return finding;
   }
   return problem('request_refused', `the exchange was refused: ${refused.refusal.shown}`, {
-    mend: "see the server's log of this moment: it often says more than its answer",
+    fix: "see the server's log of this moment: it often says more than its answer",
   });
 }
 
@@ -72,7 +72,7 @@ function scopeForm(refused: RefusedExchange): Finding | undefined {
     `the scope ${sent === null ? 'is missing' : `"${printable(sent)}" is refused`}: ${refusal.shown}`,
     {
       why: 'Entra names the backend by its scope alone: the application id URI, a slash, and .default or one scope',
-      mend: "set the route's scope: api://<application id of the backend>/.default",
+      fix: "set the route's scope: api://<application id of the backend>/.default",
     },
   );
 }
@@ -80,7 +80,7 @@ function scopeForm(refused: RefusedExchange): Finding | undefined {
 function consent({ server, refusal }: RefusedExchange): Finding | undefined {
   if (refusal.error !== 'consent_required' && !/AADSTS65001|consent/i.test(refusal.description)) return undefined;
   return problem('consent_missing', `nobody has consented to this exchange: ${refusal.shown}`, {
-    mend: `grant admin consent for client "${server.clientId}" on the backend's scope, or list it there as a known client (Auth0: let the API skip user consent)`,
+    fix: `grant admin consent for client "${server.clientId}" on the backend's scope, or list it there as a known client (Auth0: let the API skip user consent)`,
   });
 }
 
@@ -95,12 +95,12 @@ function scope({ answer, refusal }: RefusedExchange): Finding | undefined {
     if (refusal.error !== 'invalid_scope' && !/\bscopes?\b/i.test(refusal.description)) return undefined;
     return problem('scope_missing', `the server wants a scope, and none was sent: ${refusal.shown}`, {
       why: 'some servers (Okta, Google) issue no token without one',
-      mend: "set the route's scope to one that the server has for this backend (Google: https://www.googleapis.com/auth/cloud-platform)",
+      fix: "set the route's scope to one that the server has for this backend (Google: https://www.googleapis.com/auth/cloud-platform)",
     });
   }
   if (refusal.error !== 'invalid_scope') return undefined;
   return problem('scope_refused', `the scope "${printable(sent)}" is refused: ${refusal.shown}`, {
-    mend: "allow this client these scopes at the server, or take from the route's scope what it does not know (Dex: list this client in trustedPeers of the backend's)",
+    fix: "allow this client these scopes at the server, or take from the route's scope what it does not know (Dex: list this client in trustedPeers of the backend's)",
   });
 }
 
@@ -108,7 +108,7 @@ function interaction({ refusal }: RefusedExchange): Finding | undefined {
   if (refusal.error !== 'interaction_required') return undefined;
   return problem('interaction_required', `the user has to act first: ${refusal.shown}`, {
     why: 'a policy of the server wants, say, a second factor; a caller is told so with 401 and the claims',
-    mend: 'sign in anew with the claims of the challenge, and give the token of that sign-in',
+    fix: 'sign in anew with the claims of the challenge, and give the token of that sign-in',
   });
 }
 
@@ -118,7 +118,7 @@ function withoutReason({ server, answer, refusal }: RefusedExchange): Finding | 
   const asked = answer.form.getAll('audience');
   return problem('refused_without_reason', `the server refused, and did not say why: ${refusal.shown}`, {
     why: 'LemonLDAP::NG does so of a backend that it does not know or that does not list this client, and of types other than access_token',
-    mend: `list "${server.clientId}" among those that may exchange for the relying party whose client id is ${asked.map((name) => `"${printable(name)}"`).join(', ') || "the route's audience"}; name one audience; its log says which it was`,
+    fix: `list "${server.clientId}" among those that may exchange for the relying party whose client id is ${asked.map((name) => `"${printable(name)}"`).join(', ') || "the route's audience"}; name one audience; its log says which it was`,
   });
 }
 
@@ -126,6 +126,6 @@ function denied({ server, refusal }: RefusedExchange): Finding | undefined {
   if (refusal.error !== 'access_denied') return undefined;
   return problem('access_denied', `a policy of the server does not allow this exchange: ${refusal.shown}`, {
     why: 'the client may not act for this user, or not towards this backend',
-    mend: `see the server's exchange policies or permissions for the client of ${place(server)}, the user and the backend`,
+    fix: `see the server's exchange policies or permissions for the client of ${place(server)}, the user and the backend`,
   });
 }

@@ -8,12 +8,12 @@ export function actorToken({ answer, refusal }: RefusedExchange): Finding | unde
   if (!answer.form.has('actor_token')) {
     return problem('actor_token_needed', `the server wants an actor token, and none was sent: ${refusal.shown}`, {
       why: 'its policy lets nobody act for a user without saying who acts',
-      mend: "set the route's actor_token.file to a token of this workload that the server trusts, or have the policy not require one (PingFederate: Actor Token Required; ZITADEL: only where subject_token.type is jwt)",
+      fix: "set the route's actor_token.file to a token of this workload that the server trusts, or have the policy not require one (PingFederate: Actor Token Required; ZITADEL: only where subject_token.type is jwt)",
     });
   }
   return problem('actor_token_refused', `the actor token is refused: ${refusal.shown}`, {
     why: 'it is of another issuer, audience or type than the server takes; the usual service-account token of a pod is not made for it',
-    mend: "let actor_token.file be a projected service-account token whose audience is the server, and see the route's actor_token.type",
+    fix: "let actor_token.file be a projected service-account token whose audience is the server, and see the route's actor_token.type",
   });
 }
 
@@ -23,6 +23,6 @@ export function onBehalfOf(refused: RefusedExchange): Finding | undefined {
   if (!isEntra(refused) || !answer.form.has('assertion') || answer.form.has('requested_token_use')) return undefined;
   return problem('on_behalf_of_missing', `the request does not say on whose behalf it is: ${refusal.shown}`, {
     why: 'Entra wants requested_token_use beside the assertion',
-    mend: `set ${place(server)}.extra_params: { requested_token_use: on_behalf_of }`,
+    fix: `set ${place(server)}.extra_params: { requested_token_use: on_behalf_of }`,
   });
 }

@@ -9,7 +9,7 @@ export function subjectAudience(refused: RefusedExchange): Finding | undefined {
   if (/audience in (the )?ID token/i.test(refusal.description)) {
     return problem('subject_audience_refused', what, {
       why: `it ${aud}, and the provider in the workload identity pool allows other audiences`,
-      mend: 'add what stands in its "aud" to the allowed audiences of the provider',
+      fix: 'add what stands in its "aud" to the allowed audiences of the provider',
     });
   }
   const said =
@@ -24,7 +24,7 @@ export function subjectAudience(refused: RefusedExchange): Finding | undefined {
   if (!said && !(seen && !isDexOnToken(refused))) return undefined;
   return problem('subject_audience_lacks_client', what, {
     why: `it ${aud}, and the server wants "${server.clientId}" in there`,
-    mend: isEntra(refused)
+    fix: isEntra(refused)
       ? `let the agent sign in for the scope api://${server.clientId}/.default, not for Graph or for itself`
       : `add "${server.clientId}" to the audience of tokens of the client that callers sign in to (Keycloak: an audience mapper there)`,
   });
@@ -41,7 +41,7 @@ export function subjectLacksTarget({ answer, subject, refusal }: RefusedExchange
     `the caller's token has not what is asked for, ${listed(asked)}: ${refusal.shown}`,
     {
       why: `ZITADEL gives no more than is in the caller's token${has}`,
-      mend: scoped
+      fix: scoped
         ? 'let the agent sign in with these scopes, or take them out of the scope of the route'
         : 'let the agent sign in with the scope urn:zitadel:iam:org:project:id:<project of the backend>:aud as well, and name that project as the audience',
     },
@@ -57,7 +57,7 @@ export function subjectIssuer(refused: RefusedExchange): Finding | undefined {
   if (/connecting to .*issuer/i.test(refusal.description)) {
     return problem('subject_issuer_unreachable', what, {
       why: `the server cannot fetch the metadata or keys of ${of}, or not the key that signed the token`,
-      mend: 'make /.well-known/openid-configuration and jwks_uri of that issuer reachable for the server, or upload the keys to it (Google: the JWKS of the provider)',
+      fix: 'make /.well-known/openid-configuration and jwks_uri of that issuer reachable for the server, or upload the keys to it (Google: the JWKS of the provider)',
     });
   }
   const said = /issuer in (the )?ID token|token from issuer|subject[_ ]token.*\bissuer/i.test(refusal.description);
@@ -68,7 +68,7 @@ export function subjectIssuer(refused: RefusedExchange): Finding | undefined {
   if (!said && !seen) return undefined;
   return problem('subject_issuer_differs', what, {
     why: `the token is of ${of}, and the server is "${server.issuer ?? server.tokenEndpoint}"`,
-    mend: 'use a token of this very server, or let it trust that issuer (Okta: trusted servers; authentik: federated providers; Google: the issuer of the provider); if both are the same one reached by two names, give it one fixed name (Keycloak: its hostname setting)',
+    fix: 'use a token of this very server, or let it trust that issuer (Okta: trusted servers; authentik: federated providers; Google: the issuer of the provider); if both are the same one reached by two names, give it one fixed name (Keycloak: its hostname setting)',
   });
 }
 
@@ -79,7 +79,7 @@ export function subjectOfOtherClient({ server, subject, refusal }: RefusedExchan
   if (typeof client !== 'string' || client === server.clientId) return undefined;
   return problem('subject_of_other_client', `the server refused, and did not say why: ${refusal.shown}`, {
     why: `the caller's token was issued to client "${printable(client)}"; LemonLDAP::NG exchanges only tokens of the very client that asks, "${server.clientId}"`,
-    mend: `let the agent sign its users in with client "${server.clientId}"`,
+    fix: `let the agent sign its users in with client "${server.clientId}"`,
   });
 }
 
@@ -89,7 +89,7 @@ export function assertionRefused(refused: RefusedExchange): Finding | undefined 
   const { server, refusal } = refused;
   return problem('assertion_refused', `the assertion of the chain's first server is refused: ${refusal.shown}`, {
     why: 'this server does not trust that one, is not its audience, knows the client or the user by another name, or has another clock',
-    mend: `let "${server.name}" trust the first server as an issuer of assertions for client "${server.clientId}", see that its issuer is what it calls itself, and that it knows the user`,
+    fix: `let "${server.name}" trust the first server as an issuer of assertions for client "${server.clientId}", see that its issuer is what it calls itself, and that it knows the user`,
   });
 }
 
@@ -100,7 +100,7 @@ export function subjectRefused(refused: RefusedExchange): Finding | undefined {
   const aud = subject?.aud === undefined ? '' : ` (its "aud" is ${printable(JSON.stringify(subject.aud))})`;
   return problem('subject_token_refused', `the server refused the caller's token: ${refusal.shown}`, {
     why: `it may be expired, revoked or of an ended session, be of another type than subject_token.type says, or not be for "${server.clientId}"${aud}`,
-    mend: isDexOnToken(refused)
+    fix: isDexOnToken(refused)
       ? 'use an ID token of the issuer behind the connector of connector_id, for the client that this connector has there'
       : 'obtain a new one; if that is refused as well, see subject_token.type and the audience of tokens that callers sign in for',
   });

@@ -10,7 +10,7 @@ export function keycloakMapper({ server, refusal, answer }: RefusedExchange): Fi
     `the audience is known, but not this client's to ask for: ${refusal.shown}`,
     {
       why: `Keycloak only picks from the audiences that the client's own mappers would add, and none adds ${asked}`,
-      mend: `give client "${server.clientId}" an audience mapper (oidc-audience-mapper) for ${asked}, or a client scope that has one`,
+      fix: `give client "${server.clientId}" an audience mapper (oidc-audience-mapper) for ${asked}, or a client scope that has one`,
     },
   );
 }
@@ -21,7 +21,7 @@ interface Saying {
   readonly says: RegExp;
   readonly why: string;
   /** @param asked the audiences that were asked for @param client as in `client "cambist"` */
-  readonly mend: (asked: string, client: string) => string;
+  readonly fix: (asked: string, client: string) => string;
 }
 
 /** That no such backend is known, and how each names one. */
@@ -29,23 +29,23 @@ const UNKNOWN: readonly Saying[] = [
   {
     says: /^invalid_client: audience not found/i,
     why: 'at Keycloak "audience" is the client id of the backend',
-    mend: (asked) => `register a client named ${asked}, or write the backend's client id as the route's audience`,
+    fix: (asked) => `register a client named ${asked}, or write the backend's client id as the route's audience`,
   },
   {
     says: /service not found/i,
     why: 'at Auth0 "audience" is the identifier of an API',
-    mend: (asked) =>
+    fix: (asked) =>
       `create an API with the identifier ${asked}, or write the API's own, to the letter, as the route's audience`,
   },
   {
     says: /token exchange audience .* is invalid/i,
     why: 'at tokendings "audience" is <cluster>:<namespace>:<application>, of an application with tokenx enabled',
-    mend: (asked) => `enable tokenx for the application ${asked}, or correct the route's audience`,
+    fix: (asked) => `enable tokenx for the application ${asked}, or correct the route's audience`,
   },
   {
     says: /"audience" parameters? (is|are) invalid|pool or provider/i,
     why: 'Google knows no such workload identity pool and provider, or not under the id of a project in place of its number',
-    mend: () =>
+    fix: () =>
       'write the number of the project into the audience, and see that pool and provider exist and are enabled',
   },
 ];
@@ -55,23 +55,23 @@ const NOT_PERMITTED: readonly Saying[] = [
   {
     says: /policy evaluation failed/i,
     why: 'no rule of an access policy of this Okta authorization server fits client, grant, user and scope together',
-    mend: (_asked, client) =>
+    fix: (_asked, client) =>
       `in the authorization server's access policies, assign ${client} and add a rule with the grant Token Exchange, the users and the scopes`,
   },
   {
     says: /not authorized to get token with aud/i,
     why: 'the access policy of the backend does not name this application',
-    mend: (asked, client) => `add ${client} to spec.accessPolicy.inbound.rules of the application ${asked}`,
+    fix: (asked, client) => `add ${client} to spec.accessPolicy.inbound.rules of the application ${asked}`,
   },
   {
     says: /not authorized to access/i,
     why: 'the application has no grant for this API',
-    mend: (asked, client) => `authorize ${client} for the API ${asked}, with the scopes that the route asks for`,
+    fix: (asked, client) => `authorize ${client} for the API ${asked}, with the scopes that the route asks for`,
   },
   {
     says: /rejected by the attribute condition/i,
     why: "the attribute condition of the workload identity provider does not hold for the caller's token",
-    mend: () => "compare the condition of the provider with the claims of the caller's token",
+    fix: () => "compare the condition of the provider with the claims of the caller's token",
   },
 ];
 
@@ -92,8 +92,8 @@ function said(
   const saying = sayings.find(({ says }) => says.test(`${refusal.error}: ${refusal.description}`));
   if (saying === undefined) return undefined;
   const asked = listed(answer.form.getAll('audience'));
-  const { why, mend } = saying;
-  return problem(code, `${what(asked)}: ${refusal.shown}`, { why, mend: mend(asked, `client "${server.clientId}"`) });
+  const { why, fix } = saying;
+  return problem(code, `${what(asked)}: ${refusal.shown}`, { why, fix: fix(asked, `client "${server.clientId}"`) });
 }
 
 /** Google names the provider, and not a backend. */
@@ -102,7 +102,7 @@ export function audienceForm({ refusal, answer }: RefusedExchange): Finding | un
   const asked = listed(answer.form.getAll('audience'));
   return problem('audience_form', `the audience ${asked} has not the form that the server wants: ${refusal.shown}`, {
     why: 'Google wants the full resource name of the provider in the workload identity pool',
-    mend: "set the route's audience: //iam.googleapis.com/projects/<number>/locations/global/workloadIdentityPools/<pool>/providers/<provider>",
+    fix: "set the route's audience: //iam.googleapis.com/projects/<number>/locations/global/workloadIdentityPools/<pool>/providers/<provider>",
   });
 }
 
@@ -114,7 +114,7 @@ export function resourceRefused({ answer, refusal }: RefusedExchange): Finding |
   if (refusal.error !== 'invalid_target' && !named && !/AADSTS901002/.test(refusal.description)) return undefined;
   return problem('resource_refused', `the resource ${listed(sent)} is refused: ${refusal.shown}`, {
     why: 'the server does not know this resource; some (ZITADEL, authentik, Entra, Google) refuse whatever resource is sent',
-    mend: "name the backend by the route's audience or scope and set resource: [], or register the resource at the server (PingFederate: among the resource URIs of its access token manager)",
+    fix: "name the backend by the route's audience or scope and set resource: [], or register the resource at the server (PingFederate: among the resource URIs of its access token manager)",
   });
 }
 
@@ -129,7 +129,7 @@ export function audienceNotOne({ answer, refusal }: RefusedExchange): Finding | 
     `the server wants one audience, and was sent ${asked.length === 0 ? 'none' : listed(asked)}: ${refusal.shown}`,
     {
       why: 'Okta, tokendings and LemonLDAP::NG take exactly one',
-      mend: "set the route's audience to one name, and make a route of its own for each backend",
+      fix: "set the route's audience to one name, and make a route of its own for each backend",
     },
   );
 }
@@ -142,6 +142,6 @@ export function target({ answer, refusal }: RefusedExchange): Finding | undefine
       asked.length > 1
         ? 'many servers take one audience at a time'
         : 'the server does not know it, or not for this client',
-    mend: "write the route's audience as the server knows the backend (Okta: the audience of the authorization server; authentik: the client id of its provider), and let this client ask for it there",
+    fix: "write the route's audience as the server knows the backend (Okta: the audience of the authorization server; authentik: the client id of its provider), and let this client ask for it there",
   });
 }

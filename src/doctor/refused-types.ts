@@ -11,7 +11,7 @@ export function connectorId({ server, refusal }: RefusedExchange): Finding | und
     `${sent === undefined ? 'no connector_id was sent' : `the connector_id "${printable(sent)}" is refused`}: ${refusal.shown}`,
     {
       why: 'Dex asks the connector that the subject token came from to verify it',
-      mend: `set ${place(server)}.extra_params: { connector_id: <id of a connector that supports token exchange> }`,
+      fix: `set ${place(server)}.extra_params: { connector_id: <id of a connector that supports token exchange> }`,
     },
   );
 }
@@ -21,7 +21,7 @@ export function requestedTokenType({ answer, refusal }: RefusedExchange): Findin
   const sent = answer.form.get('requested_token_type');
   if (sent === null) {
     return problem('requested_token_type_needed', `the server wants to be told which type of token: ${refusal.shown}`, {
-      mend: "set the route's requested_token_type, as access_token (Google) or jwt (ZITADEL)",
+      fix: "set the route's requested_token_type, as access_token (Google) or jwt (ZITADEL)",
     });
   }
   return problem(
@@ -29,7 +29,7 @@ export function requestedTokenType({ answer, refusal }: RefusedExchange): Findin
     `the requested_token_type "${printable(sent)}" is refused: ${refusal.shown}`,
     {
       why: 'some servers (Auth0) refuse to be told, some (Keycloak) know access_token alone',
-      mend: "leave the route's requested_token_type out, or name one that the server issues",
+      fix: "leave the route's requested_token_type out, or name one that the server issues",
     },
   );
 }
@@ -41,7 +41,7 @@ export function subjectTokenType({ answer, refusal }: RefusedExchange): Finding 
     'subject_token_type_refused',
     `the subject_token_type "${printable(sent)}" is refused: ${refusal.shown}`,
     {
-      mend: "set the route's subject_token.type to what the server takes: access_token (Keycloak, Okta), id_token (Dex), jwt (tokendings, Google), the custom URN of a token exchange profile (Auth0), one that a processor policy maps (PingFederate)",
+      fix: "set the route's subject_token.type to what the server takes: access_token (Keycloak, Okta), id_token (Dex), jwt (tokendings, Google), the custom URN of a token exchange profile (Auth0), one that a processor policy maps (PingFederate)",
     },
   );
 }

@@ -25,11 +25,11 @@ export function createTextReport(write: (line: string) => void, colour: boolean)
       first = false;
       write(title);
     },
-    found(_patient, { severity, code, what, why, mend, claims }) {
+    found(_patient, { severity, code, what, why, fix, claims }) {
       const { sign, colour: of } = MARKS[severity];
       write(`  ${paint(sign, of)} ${what}${severity === 'ok' ? '' : ` [${code}]`}`);
-      if (why !== undefined) write(`      why:  ${why}`);
-      if (mend !== undefined) write(`      mend: ${mend}`);
+      if (why !== undefined) write(`      why: ${why}`);
+      if (fix !== undefined) write(`      fix: ${fix}`);
       for (const line of claims === undefined ? [] : describeClaims(claims)) write(`      ${line}`);
     },
   };

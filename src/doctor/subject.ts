@@ -11,7 +11,7 @@ export function subjectFinding(source: string, claims: JWTPayload | undefined, n
       'subject_token_expired',
       `the subject token from ${source} expired ${secondsAgo(exp, nowMs)} s ago`,
       {
-        mend: "obtain a new one from the authorization server, as the agent's user would, and write it into the file",
+        fix: "obtain a new one from the authorization server, as the agent's user would, and write it into the file",
       },
     );
   }

@@ -23,18 +23,18 @@ export function unusableMetadata(sought: SoughtMetadata, answers: readonly Obser
   if (other !== undefined) return mismatch(sought, other);
   const [document] = documents;
   if (document !== undefined) return unusableEndpoint(sought, document, why);
-  const mend = `check ${place}.issuer ("${issuer}"), or set ${endpoint}, with which nothing is discovered`;
+  const fix = `check ${place}.issuer ("${issuer}"), or set ${endpoint}, with which nothing is discovered`;
   const html = answers.find(({ status }) => status === 200);
   if (html !== undefined) {
     return problem('metadata_unusable', `${html.url} answers 200, and not with JSON`, {
       why: 'some servers answer any address with a web page',
-      mend,
+      fix,
     });
   }
   const places = answers.map(({ url, status }) => `${url} (${status ?? 'no answer'})`).join(', ');
   return problem('metadata_not_found', `no metadata at ${places}`, {
     why: 'the issuer may lack a part of its path, as /realms/<realm> at Keycloak or /application/o/<slug>/ at authentik',
-    mend,
+    fix,
   });
 }
 
@@ -48,7 +48,7 @@ function mismatch({ issuer, place }: SoughtMetadata, answer: Observation): Findi
       why: differInSlash(named, issuer)
         ? 'they differ in the slash at the end; RFC 8414 wants them identical'
         : 'the server is reached by another name than it calls itself, or this is another server',
-      mend: `set ${place}.issuer to "${printable(named)}", or make the server call itself what the config says (Keycloak: its hostname setting)`,
+      fix: `set ${place}.issuer to "${printable(named)}", or make the server call itself what the config says (Keycloak: its hostname setting)`,
     },
   );
 }
@@ -77,13 +77,13 @@ function unusableEndpoint(sought: SoughtMetadata, answer: Observation, verdict: 
   const url = typeof endpoint === 'string' && URL.canParse(endpoint) ? new URL(endpoint) : undefined;
   if (url?.protocol !== 'http:' || mayUsePlainHttp(url.hostname)) {
     return problem('metadata_unusable', `the metadata at ${answer.url} is of no use: ${verdict}`, {
-      mend: `set ${place}.${field}, with which nothing is discovered`,
+      fix: `set ${place}.${field}, with which nothing is discovered`,
     });
   }
   const { code, what, why } = INSECURE[field];
   return problem(code, `${what}: ${printable(String(endpoint))}`, {
     why: `${why}; behind a TLS proxy a server often does not know its own scheme`,
-    mend: `make the server publish its https address, or set ${allowInsecure} if that network is trusted`,
+    fix: `make the server publish its https address, or set ${allowInsecure} if that network is trusted`,
   });
 }
 

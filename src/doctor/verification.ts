@@ -24,7 +24,7 @@ export function verificationFindings(unverified: UnverifiedToken): Finding[] {
   if (claims === undefined) {
     return [
       problem('verify_refused', 'the subject token is no JWT, and only a JWT can be verified here', {
-        mend: 'let the issuer give the agent JWTs, or remove subject_token.verify: its authorization server then says alone whether it is good',
+        fix: 'let the issuer give the agent JWTs, or remove subject_token.verify: its authorization server then says alone whether it is good',
       }),
     ];
   }
@@ -34,7 +34,7 @@ export function verificationFindings(unverified: UnverifiedToken): Finding[] {
   if (told.length > 0) return told;
   return [
     problem('verify_refused', verdict, {
-      mend: "obtain one as the agent's user would, and give it whole: a claim or the signature is not what its issuer makes",
+      fix: "obtain one as the agent's user would, and give it whole: a claim or the signature is not what its issuer makes",
     }),
   ];
 }
@@ -48,7 +48,7 @@ function issuerDiffers({ issuer }: SubjectVerification, claims: JWTPayload): Fin
       why: differInSlash(iss, issuer)
         ? 'they differ in the slash at the end, and are compared to the letter'
         : 'it is of another server, or of the same by another name',
-      mend: `obtain one of that issuer, or set subject_token.verify.issuer to "${printable(iss)}" if callers' tokens are to be its`,
+      fix: `obtain one of that issuer, or set subject_token.verify.issuer to "${printable(iss)}" if callers' tokens are to be its`,
     },
   );
 }
@@ -60,7 +60,7 @@ function audienceDiffers({ audience }: SubjectVerification, { aud }: JWTPayload)
     `the subject token is for ${listed([aud ?? []].flat())}, and subject_token.verify wants ${listed(wanted)}`,
     {
       why: "where verify.audience is left out, it is the client_id at the route's authorization server",
-      mend: "let the issuer put it into the callers' tokens (Keycloak: an audience mapper), or set subject_token.verify.audience to what they are for",
+      fix: "let the issuer put it into the callers' tokens (Keycloak: an audience mapper), or set subject_token.verify.audience to what they are for",
     },
   );
 }
@@ -73,7 +73,7 @@ function keyFinding({ rules, token, keys }: UnverifiedToken): Finding | undefine
   if (!ASYMMETRIC_ALGORITHMS.some((known) => known === alg)) {
     return problem('verify_algorithm_refused', `the subject token is signed by "${printable(alg)}"`, {
       why: 'nobody can verify it by a public key: it has no signature, or one by a secret that the issuer shares',
-      mend: 'let the issuer sign access tokens with RS256 or ES256, or remove subject_token.verify: its authorization server then says alone whether it is good',
+      fix: 'let the issuer sign access tokens with RS256 or ES256, or remove subject_token.verify: its authorization server then says alone whether it is good',
     });
   }
   if (keys.some(({ name, algorithms }) => (kid === undefined || kid === name) && algorithms.includes(alg))) {
@@ -85,7 +85,7 @@ function keyFinding({ rules, token, keys }: UnverifiedToken): Finding | undefine
     `the subject token is signed by a key ${named} (${printable(alg)}), and the issuer has ${describeKeys(keys)}`,
     {
       why: 'the key has been withdrawn since, or is that of another server that calls itself the same',
-      mend: `obtain a new token; where that has such a key as well, set subject_token.verify.jwks_uri to the keys of whoever signs for "${rules.issuer}"`,
+      fix: `obtain a new token; where that has such a key as well, set subject_token.verify.jwks_uri to the keys of whoever signs for "${rules.issuer}"`,
     },
   );
 }

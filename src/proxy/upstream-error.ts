@@ -18,13 +18,13 @@ export function upstreamError(error: Error, routeName: string): CambistError {
     });
   }
   if (CERTIFICATE_CODE.test(code)) {
-    return new CambistError('ERR_UPSTREAM_TLS', `${route}'s TLS certificate is not trusted: set tls.ca, or mend it`, {
+    return new CambistError('ERR_UPSTREAM_TLS', `${route}'s TLS certificate is not trusted: set tls.ca, or fix it`, {
       cause: error,
     });
   }
   if (TLS_CODE.test(code)) {
-    const mend = 'its port may serve plain http, or it may want a certificate: see tls.certificate';
-    return new CambistError('ERR_UPSTREAM_TLS', `${route} does not speak TLS with cambist: ${mend}`, { cause: error });
+    const fix = 'its port may serve plain http, or it may want a certificate: see tls.certificate';
+    return new CambistError('ERR_UPSTREAM_TLS', `${route} does not speak TLS with cambist: ${fix}`, { cause: error });
   }
   if (code === 'UND_ERR_INVALID_ARG') {
     return new CambistError('ERR_INTERNAL', `${route} cannot be sent this request`, { cause: error });

@@ -180,7 +180,7 @@ function namesSubject(description: string): boolean {
   return /token|assertion/i.test(description.replace(NOT_THE_SUBJECT, ''));
 }
 
-/** A refusal of the caller's token is for the caller to mend; of one of ours, a chain's assertion too, a new login mends nothing. */
+/** A refusal of the caller's token is for the caller to fix; of one of ours, a chain's assertion too, a new login fixes nothing. */
 function ofToken(bears: AskedFor['bears']): ErrorCode {
   return bears === 'ours' ? 'ERR_CLIENT_REFUSED' : 'ERR_SUBJECT_TOKEN_INVALID';
 }

@@ -45,7 +45,7 @@ const METADATA_LIFE_MS = 60 * 60 * 1000;
 /** When reading it anew has failed, the next attempt waits this long. */
 const METADATA_PAUSE_MS = 60 * 1000;
 
-/** Nothing in these would be mended by another token of the caller. */
+/** Nothing in these would be fixed by another token of the caller. */
 function bearsOurs(grant: Grant): boolean {
   return grant.kind === 'client_credentials' || (grant.kind === 'jwt_bearer' && grant.from === 'chain');
 }

@@ -92,13 +92,13 @@ test('without proxy variables the second time changes nothing: what others made 
   assert.equal(await webhook.metric('cambist_webhook_requests_total', { result: 'unchanged' }), before + 1);
 });
 
-test("a pod in which a later webhook's container has cambist's port is refused, and its author reads how to mend it", async () => {
+test("a pod in which a later webhook's container has cambist's port is refused, and its author reads how to fix it", async () => {
   const meshed = (name: string, more: object) => {
     return agentPod(name, { labels: OPTED_IN, annotations: { [MESH_PORT]: '8180', ...more } });
   };
   const said = failed(await cluster.kubectl(['create', '-f', '-'], meshed('collides', {})));
   const reason = 'port 8180 is container "mesh"\'s: choose another with cambist.dev/port or admin-port';
   assert.ok(said.includes(`cambist cannot be injected: ${reason}`), said);
-  const pod = await create<Pod>(cluster, meshed('mended', { 'cambist.dev/port': '8280' }));
+  const pod = await create<Pod>(cluster, meshed('fixed', { 'cambist.dev/port': '8280' }));
   assert.deepEqual(namesOf(pod.spec.containers), ['agent', 'mesh']);
 });

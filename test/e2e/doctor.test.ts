@@ -115,7 +115,7 @@ test('what is wrong gives exit code 1, and a machine gets it with stable codes',
   assert.deepEqual([code, said.healthy], [1, false]);
   const [wrong] = said.findings.filter(({ severity }) => severity === 'error');
   assert.deepEqual([wrong?.about, wrong?.code], [{ kind: 'route', name: 'docs' }, 'resource_refused']);
-  assert.deepEqual(Object.keys(wrong ?? {}), ['about', 'severity', 'code', 'what', 'why', 'mend']);
+  assert.deepEqual(Object.keys(wrong ?? {}), ['about', 'severity', 'code', 'what', 'why', 'fix']);
 });
 
 test('without a subject token all else is checked, and the exit code is 0', async (t) => {

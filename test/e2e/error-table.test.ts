@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { ERROR_CODES } from '../../src/errors.ts';
 
-/** A fault of cambist itself: were there a way to provoke it from outside, it would be mended. */
+/** A fault of cambist itself: were there a way to provoke it from outside, it would be fixed. */
 const NOT_TO_BE_PROVOKED = ['ERR_INTERNAL'];
 
 test('every code of the catalogue is provoked against the built program by one of the files beside this', () => {

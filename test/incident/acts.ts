@@ -13,7 +13,7 @@ export interface Stage {
   readonly config: WorldConfig;
 }
 
-/** One thing that goes wrong, and is mended. */
+/** One thing that goes wrong, and is fixed. */
 export interface Act {
   /** As the block of the story in deploy/incident.md is named. */
   readonly name: string;
@@ -21,7 +21,7 @@ export interface Act {
   /** Whose callers tell of it. */
   readonly route: RouteName;
   takeAway(stage: Stage): Promise<unknown>;
-  mend(stage: Stage): Promise<unknown>;
+  fix(stage: Stage): Promise<unknown>;
   /** Is this the line that a person should find? */
   tells(line: LogLine): boolean;
 }
@@ -32,7 +32,7 @@ export const ACTS: readonly Act[] = [
     what: 'The authorization server goes away.',
     route: 'github',
     takeAway: ({ gate }) => gate.shut(),
-    mend: ({ gate }) => gate.reopen(),
+    fix: ({ gate }) => gate.reopen(),
     tells: ({ msg, error, route }) => msg === 'exchange' && error === 'ERR_STS_UNAVAILABLE' && route === 'github',
   },
   {
@@ -40,7 +40,7 @@ export const ACTS: readonly Act[] = [
     what: 'A backend goes away.',
     route: 'github',
     takeAway: ({ world }) => world.backends.github.close(),
-    mend: ({ world }) => restartBackend(world, 'github'),
+    fix: ({ world }) => restartBackend(world, 'github'),
     tells: ({ msg, error }) => msg === 'request' && error === 'ERR_UPSTREAM_UNREACHABLE',
   },
   {
@@ -48,7 +48,7 @@ export const ACTS: readonly Act[] = [
     what: 'The client secret is replaced by a wrong one.',
     route: 'docs',
     takeAway: (stage) => writeFile(secretFile(stage), 'not the secret that the authorization server knows'),
-    mend: (stage) => writeFile(secretFile(stage), stage.clientSecret),
+    fix: (stage) => writeFile(secretFile(stage), stage.clientSecret),
     tells: ({ msg, error, route }) => msg === 'exchange' && error === 'ERR_CLIENT_REFUSED' && route === 'docs',
   },
   {
@@ -56,7 +56,7 @@ export const ACTS: readonly Act[] = [
     what: 'The file of the client secret is not there.',
     route: 'docs',
     takeAway: (stage) => rm(secretFile(stage)),
-    mend: (stage) => writeFile(secretFile(stage), stage.clientSecret),
+    fix: (stage) => writeFile(secretFile(stage), stage.clientSecret),
     tells: ({ msg, error, route }) => msg === 'exchange' && error === 'ERR_CREDENTIAL_UNAVAILABLE' && route === 'docs',
   },
   {
@@ -65,7 +65,7 @@ export const ACTS: readonly Act[] = [
     route: 'docs',
     takeAway: ({ world, config }) =>
       world.cambist.rewriteConfig(JSON.stringify(config, null, 2).replace('"upstream"', '"upstraem"')),
-    mend: ({ world, config }) => world.cambist.rewriteConfig(JSON.stringify(config, null, 2)),
+    fix: ({ world, config }) => world.cambist.rewriteConfig(JSON.stringify(config, null, 2)),
     tells: ({ level, line }) => level === 'error' && line !== undefined,
   },
 ];

@@ -15,7 +15,7 @@ const USAGE = `Usage: npm run incident [-- --write]
 
 Starts the demo's servers, cambist, callers and a real Prometheus with the rules of deploy/. Takes away in turn the
 authorization server, a backend, the client secret and the config file; prints which alert fires, what /readyz and
-the status page say, what callers meet and what the log says; and mends it again. Time runs ${QUICKENED} times faster for the rules.
+the status page say, what callers meet and what the log says; and fixes it again. Time runs ${QUICKENED} times faster for the rules.
 Fails where deploy/incident.md tells it otherwise.
   --write  make deploy/incident.md tell it as it was
 `;
@@ -91,7 +91,7 @@ async function setUp(onClose: (close: () => Promise<unknown>) => void) {
   return { stage, prometheus, callers };
 }
 
-/** Takes something away, waits until an alert fires, looks around, mends it, and waits until all is well. */
+/** Takes something away, waits until an alert fires, looks around, fixes it, and waits until all is well. */
 async function play(act: Act, stage: Stage, prometheus: Prometheus, callers: Callers): Promise<Finding> {
   const { cambist } = stage.world;
   const takenMs = performance.now();
@@ -109,14 +109,14 @@ async function play(act: Act, stage: Stage, prometheus: Prometheus, callers: Cal
     experience: callers.experience(act.route),
   };
   const line = cambist.logs().findLast(act.tells);
-  const mendedMs = performance.now();
-  await act.mend(stage);
+  const fixedMs = performance.now();
+  await act.fix(stage);
   await prometheus.waitUntil(`"${act.name}" is over`, ALERT_TIMEOUT_MS, async () => isWell(prometheus));
   return {
     what: act.what,
     alerts,
     firesAfterMinutes,
-    endsAfterMinutes: minutesSince(mendedMs),
+    endsAfterMinutes: minutesSince(fixedMs),
     ...looked,
     log: line === undefined ? 'nothing' : condense(line, cambist.directory),
   };
@@ -130,7 +130,7 @@ async function lookAtPage(adminUrl: string): Promise<string> {
   if (items.length > 0) return items.join(' ');
   const report = (await (await fetch(`${adminUrl}/status.json`)).json()) as StatusReport;
   const [last] = report.failures;
-  return last === undefined ? 'nothing' : `last failure ${last.error}: ${last.mend}`;
+  return last === undefined ? 'nothing' : `last failure ${last.error}: ${last.fix}`;
 }
 
 function textOf(html: string): string {

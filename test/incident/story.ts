@@ -20,7 +20,7 @@ export function tell(finding: Finding): string {
   return [
     what,
     ...alerts.map(({ name, summary }) => `alert      ${name}: ${summary}`),
-    `           fires after ${firesAfterMinutes} min, ends ${endsAfterMinutes} min after the mend`,
+    `           fires after ${firesAfterMinutes} min, ends ${endsAfterMinutes} min after the fix`,
     `/readyz    ${readyz}`,
     `page       ${page}`,
     `regular    ${experience.regular}`,

@@ -24,9 +24,9 @@ async function consultServer(t: TestContext, certificate: Certificate, trust: 't
 test('a certificate of a private CA: who issued it, and where to name the CA', async (t) => {
   const { complaints, finding } = await consultServer(t, AUTHORITY.issueServer(), 'well-known CAs');
   assert.deepEqual(complaints, ['error certificate_untrusted', 'warning route_not_checked']);
-  const { what, mend } = finding('certificate_untrusted');
+  const { what, fix } = finding('certificate_untrusted');
   assert.match(what, /issued by "Example Corp CA"/);
-  assert.match(mend ?? '', /authorization_servers\.main\.tls\.ca/);
+  assert.match(fix ?? '', /authorization_servers\.main\.tls\.ca/);
 });
 
 test('a CA file that has another CA in it is named', async (t) => {

@@ -82,7 +82,7 @@ test('without a subject token it is said what cannot be checked, and that is no 
   const written = { authorization_servers: { main: publicServer(server.issuer) }, routes: [route('github')] };
   const { complaints, finding } = await consult(t, written);
   assert.deepEqual(complaints, ['warning subject_token_missing']);
-  assert.match(finding('subject_token_missing').mend ?? '', /--subject-token-file/);
+  assert.match(finding('subject_token_missing').fix ?? '', /--subject-token-file/);
 });
 
 test('a token for another backend, for ourselves, or for more than was asked', async (t) => {
@@ -229,7 +229,7 @@ test('an assertion that the second server does not take is no fault of the token
   };
   const { complaints, finding } = await consult(t, written, { token: await idp.mint() });
   assert.deepEqual(complaints, ['error assertion_refused']);
-  assert.match(finding('assertion_refused').mend ?? '', /let "second" trust the first server/);
+  assert.match(finding('assertion_refused').fix ?? '', /let "second" trust the first server/);
 });
 
 test('a server that no route uses is looked at as far as can be', async (t) => {

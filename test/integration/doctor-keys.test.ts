@@ -158,7 +158,7 @@ test('an issuer that calls itself otherwise has no keys for us, and the route wa
   });
   assert.deepEqual(complaints, ['error issuer_mismatch', 'warning route_not_checked']);
   assert.match(finding('issuer_mismatch').why ?? '', /slash at the end/);
-  assert.match(finding('issuer_mismatch').mend ?? '', /^set subject_token\.verify\.issuer to/);
+  assert.match(finding('issuer_mismatch').fix ?? '', /^set subject_token\.verify\.issuer to/);
   assert.match(finding('route_not_checked').why ?? '', /keys of issuer/);
 });
 
@@ -179,7 +179,7 @@ test('keys that are not where the config says, or are no keys, or none to verify
       token: await goodToken(server),
     });
     assert.deepEqual(complaints, [`error ${code}`, 'warning route_not_checked'], jwks_uri);
-    assert.ok(finding(code).mend?.includes('subject_token.verify.jwks_uri'));
+    assert.ok(finding(code).fix?.includes('subject_token.verify.jwks_uri'));
   }
 });
 
@@ -188,15 +188,15 @@ test('keys at an address where nobody is, given or discovered', async (t) => {
   await gone.close();
   const given = await consultVerify(t, server, { verify: { jwks_uri: gone.jwksUri } });
   assert.equal(given.complaints[0], 'error connection_refused');
-  assert.match(given.finding('connection_refused').mend ?? '', /host and port of subject_token\.verify\.jwks_uri,/);
+  assert.match(given.finding('connection_refused').fix ?? '', /host and port of subject_token\.verify\.jwks_uri,/);
   const issuer = await consultVerify(t, server, { verify: { issuer: gone.issuer } });
-  assert.match(issuer.finding('connection_refused').mend ?? '', /subject_token\.verify\.issuer or jwks_uri/);
+  assert.match(issuer.finding('connection_refused').fix ?? '', /subject_token\.verify\.issuer or jwks_uri/);
   let metadata = {};
   const leading = await startHttpServer((_request, response) => sendAnswer(response, 200, metadata));
   t.after(leading.close);
   metadata = { issuer: leading.url, jwks_uri: gone.jwksUri };
   const discovered = await consultVerify(t, server, { verify: { issuer: leading.url } });
-  assert.match(discovered.finding('connection_refused').mend ?? '', /jwks_uri or the issuer's metadata/);
+  assert.match(discovered.finding('connection_refused').fix ?? '', /jwks_uri or the issuer's metadata/);
 });
 
 test('keys are had with the CA of the authorization server of the same issuer, and without it that is where to name it', async (t) => {
@@ -209,7 +209,7 @@ test('keys are had with the CA of the authorization server of the same issuer, a
   assert.deepEqual(trusted.complaints, []);
   const untrusted = (await consultVerify(t, server, { token })).findings.find(({ about }) => about.kind === 'issuer');
   assert.equal(untrusted?.code, 'certificate_untrusted');
-  assert.match(untrusted?.mend ?? '', /authorization_servers\.main\.tls\.ca$/);
+  assert.match(untrusted?.fix ?? '', /authorization_servers\.main\.tls\.ca$/);
   const missing = await consultVerify(t, server, { token, keys: { tls: { ca: { file: '/nowhere/ca.pem' } } } });
   assert.deepEqual(
     missing.findings.filter(({ code }) => code === 'credential_unavailable').map(({ about }) => about.kind),
@@ -220,7 +220,7 @@ test('keys are had with the CA of the authorization server of the same issuer, a
   assert.ok(
     stranger
       .finding('certificate_untrusted')
-      .mend?.endsWith(`tls.ca of an authorization server with the issuer "${server.issuer}"`),
+      .fix?.endsWith(`tls.ca of an authorization server with the issuer "${server.issuer}"`),
   );
 });
 

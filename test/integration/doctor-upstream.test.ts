@@ -23,8 +23,8 @@ async function startUpstream(t: TestContext, tls?: Certificate & { clientCa?: st
 /** What the doctor says of a backend, on a route that needs no token. */
 async function consultUpstream(t: TestContext, upstream: string, keys: Record<string, unknown> = {}) {
   const { findings } = await consult(t, { routes: [route('free', { upstream, credential: 'none', ...keys })] });
-  const [{ severity, code, what, why = '', mend = '' } = assert.fail()] = findings;
-  return { found: `${severity} ${code}`, what, why, mend };
+  const [{ severity, code, what, why = '', fix = '' } = assert.fail()] = findings;
+  return { found: `${severity} ${code}`, what, why, fix };
 }
 
 /** `tls.ca` with the CA of these tests in it. */
@@ -84,17 +84,17 @@ test('a certificate is verified with what the route trusts', async (t) => {
 
 test('a certificate of a private CA is not trusted, and the route says where to name that', async (t) => {
   const { url } = await startUpstream(t, AUTHORITY.issueServer());
-  const { found, what, mend } = await consultUpstream(t, url);
+  const { found, what, fix } = await consultUpstream(t, url);
   assert.equal(found, 'error certificate_untrusted');
   assert.match(what, /issued by "Example Corp CA"/);
-  assert.match(mend, /routes\.free\.tls\.ca/);
+  assert.match(fix, /routes\.free\.tls\.ca/);
 });
 
 test('a certificate for another name, and an expired one', async (t) => {
   const other = await startUpstream(t, AUTHORITY.issueServer({ hosts: ['backend.internal'] }));
   const named = await consultUpstream(t, other.url, trusted(t));
   assert.equal(named.found, 'error certificate_wrong_name');
-  assert.match(named.mend, /routes\.free\.upstream/);
+  assert.match(named.fix, /routes\.free\.upstream/);
   const old = await startUpstream(t, AUTHORITY.issueServer({ validFromSeconds: -7200, validUntilSeconds: -3600 }));
   assert.equal((await consultUpstream(t, old.url, trusted(t))).found, 'error certificate_expired');
 });
@@ -113,7 +113,7 @@ test('https to a port that serves plain http, and http to one that serves https'
   const secure = await startUpstream(t, AUTHORITY.issueServer());
   const wanted = await consultUpstream(t, secure.url.replace('https:', 'http:'));
   assert.equal(wanted.found, 'error tls_wanted');
-  assert.match(wanted.mend, /https:\/\/ in routes\.free\.upstream/);
+  assert.match(wanted.fix, /https:\/\/ in routes\.free\.upstream/);
 });
 
 test('a 400 of a backend in plain http is an answer like any other', async (t) => {
@@ -129,14 +129,14 @@ test('a name that nobody has, and a port at which nobody listens', async (t) => 
   await gone.close();
   const refused = await consultUpstream(t, gone.url);
   assert.equal(refused.found, 'error connection_refused');
-  assert.match(refused.mend, /routes\.free\.upstream/);
+  assert.match(refused.fix, /routes\.free\.upstream/);
 });
 
 test('no handshake in time, and no answer in time', async (t) => {
   const port = await startSilence(t);
   const handshake = await consultUpstream(t, `https://localhost:${port}`, { timeouts: { connect: '200ms' } });
   assert.equal(handshake.found, 'error connection_timeout');
-  assert.match(handshake.mend, /routes\.free\.timeouts\.connect/);
+  assert.match(handshake.fix, /routes\.free\.timeouts\.connect/);
   // Once the connection stands, how long it might have taken to connect counts no more.
   const silent = await consultUpstream(t, `http://127.0.0.1:${port}`, { timeouts: { connect: '1h' } });
   assert.equal(silent.found, 'warning upstream_silent');

@@ -8,7 +8,7 @@ export interface DiagnosedFinding {
   code: string;
   what: string;
   why?: string;
-  mend?: string;
+  fix?: string;
   claims?: Record<string, unknown>;
 }
 

@@ -159,7 +159,7 @@ const MISTAKES_MADE = [
     realm: REALM,
     answer: 'ERR_EXCHANGE_REFUSED',
     finding: 'audience_unknown',
-    mend: /client named "nobody-mcp"/,
+    fix: /client named "nobody-mcp"/,
   },
   {
     what: 'a caller whose token does not name the exchanging client',
@@ -168,7 +168,7 @@ const MISTAKES_MADE = [
     client: MISTAKES.bareAgent,
     answer: 'ERR_EXCHANGE_REFUSED',
     finding: 'subject_audience_lacks_client',
-    mend: /add "cambist" to the audience/,
+    fix: /add "cambist" to the audience/,
   },
   {
     what: 'a client without audience mappers',
@@ -176,7 +176,7 @@ const MISTAKES_MADE = [
     realm: MISTAKEN_REALM,
     answer: 'ERR_EXCHANGE_REFUSED',
     finding: 'audience_mapper_missing',
-    mend: /give client "cambist-without-mapper" an audience mapper/,
+    fix: /give client "cambist-without-mapper" an audience mapper/,
   },
   {
     what: 'a client whose token exchange is switched off',
@@ -184,7 +184,7 @@ const MISTAKES_MADE = [
     realm: MISTAKEN_REALM,
     answer: 'ERR_CLIENT_REFUSED',
     finding: 'exchange_switched_off',
-    mend: /switch "Standard token exchange" on for client "cambist-switched-off"/,
+    fix: /switch "Standard token exchange" on for client "cambist-switched-off"/,
   },
   {
     what: 'a wrong client secret',
@@ -192,16 +192,16 @@ const MISTAKES_MADE = [
     realm: MISTAKEN_REALM,
     answer: 'ERR_CLIENT_REFUSED',
     finding: 'client_refused',
-    mend: /compare client_id and secret/,
+    fix: /compare client_id and secret/,
   },
 ] as const;
-for (const { what, route, realm, answer, finding, mend, ...more } of MISTAKES_MADE) {
+for (const { what, route, realm, answer, finding, fix, ...more } of MISTAKES_MADE) {
   test(`${what}: the caller is told ${answer}, and doctor finds ${finding}`, async () => {
     const token = await signIn(realm, 'client' in more ? more.client : 'agent');
     assertProblem(await ask(`${cambist.url}/${route}`, token), answer);
     const { code, errors } = await examine(route, token);
     assert.deepEqual([code, errors.map((error) => error.code)], [1, [finding]]);
-    assert.match(errors[0]?.mend ?? '', mend);
+    assert.match(errors[0]?.fix ?? '', fix);
   });
 }
 

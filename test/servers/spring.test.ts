@@ -88,7 +88,7 @@ test('as Spring comes, the token is for ourselves: no backend ever sees it, and 
   const { code, errors, claims } = await examine('plain', token);
   assert.deepEqual([code, errors.map((error) => error.code)], [1, ['token_for_ourselves']]);
   assert.equal(claims?.aud, 'cambist');
-  assert.match(errors[0]?.mend ?? '', /OAuth2TokenCustomizer/);
+  assert.match(errors[0]?.fix ?? '', /OAuth2TokenCustomizer/);
 });
 
 test('a scope that the client may not have is refused, and doctor names it', async () => {

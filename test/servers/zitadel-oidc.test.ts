@@ -80,24 +80,24 @@ test('each backend gets a token for itself alone', async () => {
 });
 
 const MISTAKES = [
-  { route: 'resource', answer: 'ERR_EXCHANGE_REFUSED', finding: 'resource_refused', mend: /set resource: \[\]/ },
-  { route: 'unknown', answer: 'ERR_EXCHANGE_REFUSED', finding: 'target_refused', mend: /route's audience/ },
-  { route: 'typed', answer: 'ERR_CLIENT_REFUSED', finding: 'requested_token_type_refused', mend: /leave .* out/ },
+  { route: 'resource', answer: 'ERR_EXCHANGE_REFUSED', finding: 'resource_refused', fix: /set resource: \[\]/ },
+  { route: 'unknown', answer: 'ERR_EXCHANGE_REFUSED', finding: 'target_refused', fix: /route's audience/ },
+  { route: 'typed', answer: 'ERR_CLIENT_REFUSED', finding: 'requested_token_type_refused', fix: /leave .* out/ },
   {
     route: 'undecoded',
     answer: 'ERR_CLIENT_REFUSED',
     finding: 'client_basic_encoding',
-    mend: /basic_encoding: form/,
+    fix: /basic_encoding: form/,
   },
 ] as const;
-for (const { route, answer, finding, mend } of MISTAKES) {
+for (const { route, answer, finding, fix } of MISTAKES) {
   test(`route ${route}: the caller is told ${answer}, and doctor finds ${finding}`, async () => {
     const token = await signIn();
     assertProblem(await ask(`${cambist.url}/${route}`, token), answer);
     const { directory, configFile } = cambist;
     const { code, errors, text } = await diagnose({ config: configFile, route, token, directory });
     assert.deepEqual([code, errors.map((error) => error.code)], [1, [finding]]);
-    assert.match(errors[0]?.mend ?? '', mend);
+    assert.match(errors[0]?.fix ?? '', fix);
     leaks.assertNoLeak({ text, stdout: cambist.stdout(), stderr: cambist.stderr() });
   });
 }

@@ -26,10 +26,10 @@ test('the codes and their statuses are those that users were promised', () => {
 
 test('every code has a title, a sentence for the caller, and one for the operator', () => {
   for (const code of ERROR_CODES) {
-    const { title, detail, mend } = describeError(code);
+    const { title, detail, fix } = describeError(code);
     assert.match(title, /^[A-Z][^.]+$/, code);
     assert.match(detail, /^[A-Z].+\.$/, code);
-    assert.match(mend, /^[A-Z].+[.?]$/, code);
+    assert.match(fix, /^[A-Z].+[.?]$/, code);
   }
 });
 

@@ -26,21 +26,21 @@ const EMPTY_IN_HEALTH = [
 interface Provocation {
   readonly alert: string;
   provoke(watched: WatchedScene): unknown;
-  mend?(watched: WatchedScene): unknown;
+  fix?(watched: WatchedScene): unknown;
 }
 
 const PROVOCATIONS: readonly Provocation[] = [
   {
     alert: 'CambistCredentialExpiring',
     provoke: ({ renewActorToken }) => renewActorToken(240),
-    mend: ({ renewActorToken }) => renewActorToken(3600),
+    fix: ({ renewActorToken }) => renewActorToken(3600),
   },
   {
     alert: 'CambistBackendRefusesTokens',
     provoke: ({ scene }) => {
       scene.upstream.handler = (_request, response) => void response.writeHead(401).end();
     },
-    mend: ({ scene }) => {
+    fix: ({ scene }) => {
       scene.upstream.handler = echo;
     },
   },
@@ -49,11 +49,11 @@ const PROVOCATIONS: readonly Provocation[] = [
     provoke: ({ scene }) => {
       scene.authorizationServer.mood = { kind: 'issue', audience: 'https://another.example.com' };
     },
-    mend: ({ scene }) => {
+    fix: ({ scene }) => {
       scene.authorizationServer.mood = { kind: 'issue' };
     },
   },
-  // The end, since nothing mends it.
+  // The end, since nothing fixes it.
   { alert: 'CambistDown', provoke: ({ scene }) => scene.cambist.signal('SIGKILL') },
 ];
 
@@ -107,14 +107,14 @@ test('a real Prometheus, with our rules, watches a cambist under load', async (t
     },
   );
 
-  for (const { alert, provoke, mend } of PROVOCATIONS) {
-    await t.test(`${alert} fires when provoked, it alone, and ends when it is mended`, async () => {
+  for (const { alert, provoke, fix } of PROVOCATIONS) {
+    await t.test(`${alert} fires when provoked, it alone, and ends when it is fixed`, async () => {
       await provoke(watched);
       const fires = async () => (await prometheus.firing()).length > 0;
       await prometheus.waitUntil(`${alert} fires`, ALERT_TIMEOUT_MS, fires);
       assert.deepEqual(await prometheus.firing(), [alert]);
-      if (mend === undefined) return;
-      await mend(watched);
+      if (fix === undefined) return;
+      await fix(watched);
       const quiet = async () => (await prometheus.alerts()).length === 0;
       await prometheus.waitUntil(`${alert} has ended`, ALERT_TIMEOUT_MS, quiet);
     });

@@ -78,18 +78,18 @@ testMisconfigurations({ name: 'LemonLDAP::NG', recipe: 'lemonldap', rules: lemon
       client_auth: { ...(config.authorization_servers.lemonldap?.client_auth as object), basic_encoding: 'form' },
     }),
     finding: 'client_basic_encoding',
-    mend: /basic_encoding: raw/,
+    fix: /basic_encoding: raw/,
   },
   {
     when: 'the token was issued to another client',
     token: { aud: 'agent', client_id: 'agent' },
     finding: 'subject_of_other_client',
-    mend: /sign its users in with client "cambist"/,
+    fix: /sign its users in with client "cambist"/,
   },
   {
     when: 'the backend does not list the client',
     route: { audience: 'docs-mcp' },
     finding: 'refused_without_reason',
-    mend: /list "cambist" among .* client id is "docs-mcp"/,
+    fix: /list "cambist" among .* client id is "docs-mcp"/,
   },
 ]);

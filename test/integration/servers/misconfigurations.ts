@@ -26,7 +26,7 @@ export interface Misconfiguration {
   /** The caller's token, or the claims of one of this server. */
   readonly token?: JWTPayload | string;
   readonly finding: FindingCode;
-  readonly mend: RegExp;
+  readonly fix: RegExp;
 }
 
 export interface Make {
@@ -39,7 +39,7 @@ export interface Make {
   readonly claims: JWTPayload;
 }
 
-/** Tests that the doctor names each cause and its mend, and that the reference lists just these for this make of server. */
+/** Tests that the doctor names each cause and its fix, and that the reference lists just these for this make of server. */
 export function testMisconfigurations(make: Make, cases: readonly Misconfiguration[]): void {
   test(`${make.name}: with the recipe and the server set up for it doctor finds nothing wrong`, async (t) => {
     const recipe = await startRecipe(t, make.recipe, make.rules);
@@ -51,7 +51,7 @@ export function testMisconfigurations(make: Make, cases: readonly Misconfigurati
   });
 
   for (const wrong of cases) {
-    test(`${make.name}, ${wrong.when}: doctor finds ${wrong.finding} and its mend`, (t) => testOne(t, make, wrong));
+    test(`${make.name}, ${wrong.when}: doctor finds ${wrong.finding} and its fix`, (t) => testOne(t, make, wrong));
   }
 
   test(`${make.name}: the reference lists what doctor finds`, () => {
@@ -73,7 +73,7 @@ async function testOne(t: TestContext, make: Make, wrong: Misconfiguration): Pro
   assert.equal(complaints[0]?.code, wrong.finding, JSON.stringify(complaints, null, 2));
   const others = complaints.filter(({ severity, code }) => severity === 'error' && code !== wrong.finding);
   assert.deepEqual(others, [], 'one thing is wrong, and one is found');
-  assert.match(finding(wrong.finding).mend ?? '', wrong.mend);
+  assert.match(finding(wrong.finding).fix ?? '', wrong.fix);
   const leaks = createLeakWatch();
   for (const secret of [given, recipe.server.clientSecret]) leaks.remember(secret);
   leaks.assertNoLeak({ findings: JSON.stringify(findings) });

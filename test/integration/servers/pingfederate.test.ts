@@ -54,24 +54,24 @@ testMisconfigurations({ name: 'PingFederate', recipe: 'pingfederate', rules: pin
     when: 'the policy requires an actor and none is sent',
     defaults: {},
     finding: 'actor_token_needed',
-    mend: /actor_token\.file .*PingFederate: Actor Token Required/,
+    fix: /actor_token\.file .*PingFederate: Actor Token Required/,
   },
   {
     when: 'no processor is mapped to the type of the actor token',
     defaults: ({ config }) => ({ actor_token: { ...(config.defaults?.actor_token as object), type: 'access_token' } }),
     finding: 'actor_token_refused',
-    mend: /actor_token\.type/,
+    fix: /actor_token\.type/,
   },
   {
     when: 'no access token manager has the resource',
     route: { resource: 'https://other.example.com' },
     finding: 'resource_refused',
-    mend: /PingFederate: among the resource URIs of its access token manager/,
+    fix: /PingFederate: among the resource URIs of its access token manager/,
   },
   {
     when: 'no processor is mapped to the type of the subject token',
     route: { subject_token: { type: 'id_token' } },
     finding: 'subject_token_type_refused',
-    mend: /a processor policy maps \(PingFederate\)/,
+    fix: /a processor policy maps \(PingFederate\)/,
   },
 ]);

@@ -21,7 +21,7 @@ export const SAMPLE_STATUS: StatusReport = {
   authorization_servers: [{ name: 'keycloak', state: 'available', exchanges: 20, failures: 1, mean_ms: 12.5 }],
   routes: [{ name: 'github', credential: 'exchange', authorization_servers: ['keycloak'], ...FIGURES }],
   failures: [
-    { route: 'github', error: 'ERR_UPSTREAM_TLS', mend: 'Do this.', count: 3, last_at: '2026-11-24T12:05:00.000Z' },
+    { route: 'github', error: 'ERR_UPSTREAM_TLS', fix: 'Do this.', count: 3, last_at: '2026-11-24T12:05:00.000Z' },
   ],
   credentials: [{ name: 'actor token of route "github"', ends_at: '2026-11-24T13:00:00.000Z' }],
 };

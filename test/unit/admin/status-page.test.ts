@@ -37,7 +37,7 @@ test('what is wrong stands at the top, with what to do about it', () => {
   const page = statusPage({
     ...SAMPLE_STATUS,
     ready: false,
-    missing: [{ need: 'routes.docs.tls', status: 'ERR_CREDENTIAL_UNAVAILABLE', mend: 'Put the file there.' }],
+    missing: [{ need: 'routes.docs.tls', status: 'ERR_CREDENTIAL_UNAVAILABLE', fix: 'Put the file there.' }],
     authorization_servers: [{ name: 'keycloak', state: 'down', exchanges: 1, failures: 1 }],
     config: { ...SAMPLE_STATUS.config, last_reload: { at: SAMPLE_STATUS.started_at, result: 'failure' } },
   });

@@ -65,9 +65,9 @@ test('a reload that throws is a failed one: the config before serves on, and the
   await eventually('it failed', () => failures() > 0);
   assert.equal(served.length, 0);
   assert.match(logText(), /"no good"[\s\S]*config not reloaded: the one before serves on/);
-  await writeFile(file, textOf('mended'));
+  await writeFile(file, textOf('fixed'));
   process.emit('SIGHUP');
-  await eventually('it is served', () => served.includes('mended'));
+  await eventually('it is served', () => served.includes('fixed'));
   assert.ok(!served.includes('broken'));
 });
 

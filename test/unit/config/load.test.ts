@@ -22,7 +22,7 @@ async function problemsOfFile(file: string): Promise<string[]> {
   return problems.map(formatProblem);
 }
 
-test('a file that cannot be read is a problem with its mend', async (t) => {
+test('a file that cannot be read is a problem with its fix', async (t) => {
   const folder = await makeFolder(t);
   const write = async (content: string | Uint8Array) => {
     await writeFile(join(folder, 'c.yaml'), content);

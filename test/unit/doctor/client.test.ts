@@ -51,7 +51,7 @@ test('the other encoding is worth a try only where it would send something else'
   assert.equal(encodingMatters(basic('cambist:a%2Fb')), true);
   assert.equal(encodingMatters(basic('cambist:a/b')), true);
   assert.match(
-    encodingFinding(server(), 'raw').mend ?? '',
+    encodingFinding(server(), 'raw').fix ?? '',
     /authorization_servers\.main\.client_auth\.basic_encoding: raw/,
   );
 });

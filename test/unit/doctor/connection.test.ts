@@ -47,16 +47,16 @@ const CASES: [code: string, finding: string, says: RegExp][] = [
 ];
 for (const [code, finding, says] of CASES) {
   test(`${code}: ${finding}, with what to change`, () => {
-    const { severity, code: found, what, why = '', mend = '' } = failed(code);
+    const { severity, code: found, what, why = '', fix = '' } = failed(code);
     assert.deepEqual([severity, found], ['error', finding]);
-    assert.match(`${what} ${why} ${mend}`, says);
-    assert.notEqual(mend, '');
+    assert.match(`${what} ${why} ${fix}`, says);
+    assert.notEqual(fix, '');
   });
 }
 
-test('nothing is mended by a setting that is not there, as for the keys of an issuer', () => {
+test('nothing is fixed by a setting that is not there, as for the keys of an issuer', () => {
   const places = { ...PLACES, timeout: undefined, certificate: undefined };
-  const on = (code: string) => failed(code, undefined, undefined, places).mend ?? '';
+  const on = (code: string) => failed(code, undefined, undefined, places).fix ?? '';
   assert.equal(on('ETIMEDOUT'), 'open the way to idp.example.com');
   assert.equal(
     on('ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED'),
@@ -69,10 +69,10 @@ test('with tls.ca set, it is that file which does not fit', () => {
 });
 
 test('who shows a certificate where http is spoken is to be called by https', () => {
-  const { code, what, mend } = failed('UND_ERR_SOCKET', undefined, 'http://idp:8443/token');
+  const { code, what, fix } = failed('UND_ERR_SOCKET', undefined, 'http://idp:8443/token');
   assert.equal(code, 'tls_wanted');
   assert.match(what, /idp:8443 speaks TLS/);
-  assert.match(mend ?? '', /https:\/\/ in authorization_servers\.main\.issuer or token_endpoint/);
+  assert.match(fix ?? '', /https:\/\/ in authorization_servers\.main\.issuer or token_endpoint/);
 });
 
 test('a certificate is looked at where that tells more than the error', () => {

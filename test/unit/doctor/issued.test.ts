@@ -18,25 +18,25 @@ interface Case {
   unchanged?: boolean;
   /** Codes that are no success. */
   finds: string[];
-  mend?: RegExp;
+  fix?: RegExp;
 }
 
 const CASES: Case[] = [
   { when: 'a token for the backend alone', finds: [] },
   { when: 'one of several audiences', claims: { ...GOOD, aud: ['backend', 'account'] }, finds: ['audience_broad'] },
-  { when: 'another backend', claims: { ...GOOD, aud: ['docs'] }, finds: ['audience_wrong'], mend: /expect_audience/ },
-  { when: 'no aud at all', claims: { exp: NOW_SECONDS + 300 }, finds: ['audience_wrong'], mend: /audience mapper/ },
+  { when: 'another backend', claims: { ...GOOD, aud: ['docs'] }, finds: ['audience_wrong'], fix: /expect_audience/ },
+  { when: 'no aud at all', claims: { exp: NOW_SECONDS + 300 }, finds: ['audience_wrong'], fix: /audience mapper/ },
   {
     when: 'Spring: the token came back for ourselves',
     claims: { ...GOOD, aud: ['cambist'] },
     finds: ['token_for_ourselves'],
-    mend: /OAuth2TokenCustomizer/,
+    fix: /OAuth2TokenCustomizer/,
   },
   { when: 'expect_audience is any', target: { expectAudience: 'any' }, finds: ['audience_not_checked'] },
-  { when: 'an opaque token', claims: undefined, finds: ['token_opaque'], mend: /requested_token_type: jwt/ },
+  { when: 'an opaque token', claims: undefined, finds: ['token_opaque'], fix: /requested_token_type: jwt/ },
   { when: "the caller's own token", unchanged: true, finds: ['token_unchanged'] },
   { when: 'a token of the future', claims: { ...GOOD, nbf: NOW_SECONDS + 60 }, finds: ['token_not_yet_valid'] },
-  { when: 'a token that had ended', claims: { ...GOOD, exp: NOW_SECONDS - 60 }, finds: ['token_ended'], mend: /NTP/ },
+  { when: 'a token that had ended', claims: { ...GOOD, exp: NOW_SECONDS - 60 }, finds: ['token_ended'], fix: /NTP/ },
   { when: 'a life of seconds', body: { expires_in: '10' }, finds: ['lifetime_short'] },
   {
     when: 'no word of its life',
@@ -55,7 +55,7 @@ const CASES: Case[] = [
   },
   { when: "Entra's .default scope", target: { scope: 'api://b/.default' }, body: { scope: 'api://b/x' }, finds: [] },
 ];
-for (const { when, body = {}, subject, sent, unchanged = false, finds, mend, ...more } of CASES) {
+for (const { when, body = {}, subject, sent, unchanged = false, finds, fix, ...more } of CASES) {
   test(`${when}: ${finds.length === 0 ? 'nothing to say' : finds.join(', ')}`, () => {
     const findings = issuedFindings({
       server: server(),
@@ -70,7 +70,7 @@ for (const { when, body = {}, subject, sent, unchanged = false, finds, mend, ...
       wrong.map(({ code }) => code),
       finds,
     );
-    if (mend !== undefined) assert.match(wrong[0]?.mend ?? '', mend);
+    if (fix !== undefined) assert.match(wrong[0]?.fix ?? '', fix);
   });
 }
 

@@ -60,13 +60,13 @@ for (const [what, body] of NO_SETS) {
   });
 }
 
-test('an answer that is no success, or not whole, has no keys, and the mend is where their address is from', async () => {
+test('an answer that is no success, or not whole, has no keys, and the fix is where their address is from', async () => {
   const gone = (await read('', { status: 404 })).finding;
   assert.deepEqual([gone.severity, gone.code], ['error', 'keys_unavailable']);
   assert.match(gone.what, /answered with 404/);
-  assert.equal(gone.mend, 'check subject_token.verify.jwks_uri');
+  assert.equal(gone.fix, 'check subject_token.verify.jwks_uri');
   const discovered = (await read('', { status: 302, set: false })).finding;
-  assert.match(discovered.mend ?? '', /^mend the "jwks_uri" of the issuer's metadata/);
+  assert.match(discovered.fix ?? '', /^fix the "jwks_uri" of the issuer's metadata/);
   const cut = (await read({ keys: [EC] }, { error: new Error('too large') })).finding;
   assert.equal(cut.code, 'keys_unavailable');
   assert.match(cut.what, /not read to its end/);

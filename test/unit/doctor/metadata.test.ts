@@ -35,7 +35,7 @@ test('both strings are shown where the issuer is another', () => {
   const [finding] = metadataFindings(server(), 'token_exchange', [at(FIRST, 200, other)], 'no');
   assert.equal(finding?.code, 'issuer_mismatch');
   assert.ok(finding?.what.includes(`"${other.issuer}"`) && finding.what.includes(`"${ISSUER}"`));
-  assert.match(finding?.mend ?? '', /set authorization_servers\.main\.issuer to "http:\/\/keycloak:8080/);
+  assert.match(finding?.fix ?? '', /set authorization_servers\.main\.issuer to "http:\/\/keycloak:8080/);
 });
 
 test('a slash at the end is named as the difference', () => {
@@ -79,7 +79,7 @@ test('what the server does not list of itself is worth a look', () => {
   assert.deepEqual(codes(undefined), ['ok metadata_found', 'warning auth_method_not_advertised']);
 });
 
-test('where keys are looked for, the mend is where the config says whose', () => {
+test('where keys are looked for, the fix is where the config says whose', () => {
   const sought = {
     issuer: ISSUER,
     place: 'subject_token.verify',
@@ -89,14 +89,11 @@ test('where keys are looked for, the mend is where the config says whose', () =>
   const on = (body: unknown) => unusableMetadata(sought, [at(FIRST, 200, body)], 'its metadata names no "jwks_uri"');
   const missing = on(DOCUMENT);
   assert.equal(missing.code, 'metadata_unusable');
-  assert.match(
-    `${missing.what} ${missing.mend}`,
-    /names no "jwks_uri" set subject_token\.verify\.jwks_uri, with which/,
-  );
+  assert.match(`${missing.what} ${missing.fix}`, /names no "jwks_uri" set subject_token\.verify\.jwks_uri, with which/);
   const plain = on({ ...DOCUMENT, jwks_uri: 'http://idp.example.com/jwks' });
   assert.equal(plain.code, 'jwks_uri_insecure');
-  assert.match(`${plain.what} ${plain.mend}`, /http:\/\/idp.example.com\/jwks .*allow_insecure_http: true beside/);
+  assert.match(`${plain.what} ${plain.fix}`, /http:\/\/idp.example.com\/jwks .*allow_insecure_http: true beside/);
   const other = on({ ...DOCUMENT, issuer: `${ISSUER}/` });
   assert.equal(other.code, 'issuer_mismatch');
-  assert.match(other.mend ?? '', /set subject_token\.verify\.issuer to ".*\/agents\/"/);
+  assert.match(other.fix ?? '', /set subject_token\.verify\.issuer to ".*\/agents\/"/);
 });

@@ -23,7 +23,7 @@ interface Case {
   description?: string;
   finding: string;
   why?: RegExp;
-  mend: RegExp;
+  fix: RegExp;
 }
 
 /** What each server says of its most common misconfiguration; those of Keycloak and zitadel/oidc as the real ones say it. */
@@ -37,7 +37,7 @@ const CASES: Case[] = [
     subject: { aud: 'account' },
     finding: 'subject_audience_lacks_client',
     why: /is for "account", and the server wants "cambist"/,
-    mend: /Keycloak: an audience mapper/,
+    fix: /Keycloak: an audience mapper/,
   },
   {
     when: 'Keycloak: the audience mapper is missing',
@@ -45,7 +45,7 @@ const CASES: Case[] = [
     error: 'invalid_request',
     description: 'Requested audience not available: github-mcp',
     finding: 'audience_mapper_missing',
-    mend: /give client "cambist" an audience mapper .* for "github-mcp"/,
+    fix: /give client "cambist" an audience mapper .* for "github-mcp"/,
   },
   {
     when: 'Keycloak: the audience is no client',
@@ -53,14 +53,14 @@ const CASES: Case[] = [
     error: 'invalid_client',
     description: 'Audience not found',
     finding: 'audience_unknown',
-    mend: /client named "nobody"/,
+    fix: /client named "nobody"/,
   },
   {
     when: 'Keycloak: token exchange is switched off',
     error: 'invalid_request',
     description: 'Standard token exchange is not enabled for the requested client',
     finding: 'exchange_switched_off',
-    mend: /standard\.token\.exchange\.enabled/,
+    fix: /standard\.token\.exchange\.enabled/,
   },
   {
     when: 'Keycloak: the requested type is none that it issues',
@@ -68,7 +68,7 @@ const CASES: Case[] = [
     error: 'invalid_request',
     description: 'requested_token_type unsupported',
     finding: 'requested_token_type_refused',
-    mend: /leave the route's requested_token_type out/,
+    fix: /leave the route's requested_token_type out/,
   },
   {
     when: 'Keycloak: the token is of another host name of the same realm',
@@ -77,7 +77,7 @@ const CASES: Case[] = [
     description: 'Invalid token',
     finding: 'subject_issuer_differs',
     why: /"http:\/\/keycloak:8080\/realms\/agents".*"https:\/\/idp\.example\.com\/realms\/agents"/,
-    mend: /hostname/,
+    fix: /hostname/,
   },
   {
     when: 'ZITADEL: a resource was sent',
@@ -86,21 +86,21 @@ const CASES: Case[] = [
     description: 'resource parameter not supported',
     finding: 'resource_refused',
     why: /ZITADEL, authentik/,
-    mend: /resource: \[\]/,
+    fix: /resource: \[\]/,
   },
   {
     when: 'authentik: a resource was sent, and nothing is said of why',
     sent: { resource: 'https://b.example.com/mcp', audience: 'b' },
     error: 'invalid_target',
     finding: 'resource_refused',
-    mend: /resource: \[\]/,
+    fix: /resource: \[\]/,
   },
   {
     when: 'authentik: the audience is unknown',
     sent: { audience: 'b' },
     error: 'invalid_target',
     finding: 'target_refused',
-    mend: /route's audience/,
+    fix: /route's audience/,
   },
   {
     when: 'Entra: the scope has the wrong form',
@@ -109,7 +109,7 @@ const CASES: Case[] = [
     error: 'invalid_scope',
     description: "AADSTS70011: The provided request must include a 'scope' input parameter.",
     finding: 'scope_form',
-    mend: /api:\/\/<application id of the backend>\/\.default/,
+    fix: /api:\/\/<application id of the backend>\/\.default/,
   },
   {
     when: 'Entra: there is no scope',
@@ -117,7 +117,7 @@ const CASES: Case[] = [
     error: 'invalid_request',
     description: "AADSTS900144: The request body must contain the following parameter: 'scope'.",
     finding: 'scope_form',
-    mend: /\.default/,
+    fix: /\.default/,
   },
   {
     when: 'Entra: the backend is not named by its application id URI',
@@ -126,7 +126,7 @@ const CASES: Case[] = [
     error: 'invalid_target',
     description: 'AADSTS500011: The resource principal named https://b.example.com was not found in the tenant.',
     finding: 'scope_form',
-    mend: /\.default/,
+    fix: /\.default/,
   },
   {
     when: 'Entra: a resource was sent',
@@ -135,7 +135,7 @@ const CASES: Case[] = [
     error: 'invalid_request',
     description: "AADSTS901002: The 'resource' request parameter is not supported.",
     finding: 'resource_refused',
-    mend: /resource: \[\]/,
+    fix: /resource: \[\]/,
   },
   {
     when: 'Entra: the token of the caller is for Graph',
@@ -144,7 +144,7 @@ const CASES: Case[] = [
     error: 'invalid_grant',
     description: 'AADSTS500131: Assertion audience does not match the Client app presenting the assertion.',
     finding: 'subject_audience_lacks_client',
-    mend: /api:\/\/cambist\/\.default/,
+    fix: /api:\/\/cambist\/\.default/,
   },
   {
     when: 'Entra: nobody has consented',
@@ -152,7 +152,7 @@ const CASES: Case[] = [
     error: 'invalid_grant',
     description: 'AADSTS65001: The user or administrator has not consented to use the application.',
     finding: 'consent_missing',
-    mend: /admin consent/,
+    fix: /admin consent/,
   },
   {
     when: 'Entra: the user has to act',
@@ -160,7 +160,7 @@ const CASES: Case[] = [
     error: 'interaction_required',
     description: 'AADSTS50076: you must use multi-factor authentication.',
     finding: 'interaction_required',
-    mend: /claims of the challenge/,
+    fix: /claims of the challenge/,
   },
   {
     when: 'Entra: asked for the exchange that it does not have',
@@ -169,7 +169,7 @@ const CASES: Case[] = [
     description:
       "AADSTS70003: The app requested an unsupported grant type 'urn:ietf:params:oauth:grant-type:token-exchange'.",
     finding: 'exchange_switched_off',
-    mend: /grant: jwt_bearer .* requested_token_use: on_behalf_of/,
+    fix: /grant: jwt_bearer .* requested_token_use: on_behalf_of/,
   },
   {
     when: 'Auth0: an explicit requested_token_type',
@@ -179,7 +179,7 @@ const CASES: Case[] = [
     description: 'requested_token_type is not supported',
     finding: 'requested_token_type_refused',
     why: /Auth0/,
-    mend: /out/,
+    fix: /out/,
   },
   {
     when: 'Auth0: a type of subject token that has no profile',
@@ -188,42 +188,42 @@ const CASES: Case[] = [
     error: 'invalid_request',
     description: 'No profile found for subject_token_type',
     finding: 'subject_token_type_refused',
-    mend: /custom URN of a token exchange profile \(Auth0\)/,
+    fix: /custom URN of a token exchange profile \(Auth0\)/,
   },
   {
     when: 'Dex: no connector_id',
     error: 'invalid_request',
     description: 'Requested connector does not exist.',
     finding: 'connector_id_missing',
-    mend: /extra_params: \{ connector_id:/,
+    fix: /extra_params: \{ connector_id:/,
   },
   {
     when: 'Dex: a bad subject token',
     status: 401,
     error: 'access_denied',
     finding: 'subject_token_refused',
-    mend: /the issuer behind the connector/,
+    fix: /the issuer behind the connector/,
   },
   {
     when: 'a client that is known and may not exchange',
     error: 'unauthorized_client',
     description: 'grant type not allowed for this client',
     finding: 'exchange_switched_off',
-    mend: /switch/,
+    fix: /switch/,
   },
   {
     when: 'a wrong secret',
     status: 401,
     error: 'invalid_client',
     finding: 'client_refused',
-    mend: /compare client_id and secret/,
+    fix: /compare client_id and secret/,
   },
   {
     when: 'a scope that the client may not have',
     sent: { scope: 'repo:admin' },
     error: 'invalid_scope',
     finding: 'scope_refused',
-    mend: /scope/,
+    fix: /scope/,
   },
   {
     when: 'an expired or revoked subject token',
@@ -231,9 +231,9 @@ const CASES: Case[] = [
     subject: { aud: 'cambist' },
     finding: 'subject_token_refused',
     why: /"cambist" \(its "aud" is "cambist"\)/,
-    mend: /new one/,
+    fix: /new one/,
   },
-  { when: 'something that nobody has seen yet', error: 'server_says_no', finding: 'request_refused', mend: /log/ },
+  { when: 'something that nobody has seen yet', error: 'server_says_no', finding: 'request_refused', fix: /log/ },
 ];
 for (const {
   when,
@@ -245,7 +245,7 @@ for (const {
   description,
   finding,
   why,
-  mend,
+  fix,
   ...more
 } of CASES) {
   test(`${when}: ${finding}`, () => {
@@ -255,7 +255,7 @@ for (const {
     assert.ok(refusal);
     const found = refusalFinding({ server: server(more.server), answer: seen, refusal, subject, secondLeg });
     assert.deepEqual([found.severity, found.code], ['error', finding]);
-    assert.match(found.mend ?? '', mend);
+    assert.match(found.fix ?? '', fix);
     if (why !== undefined) assert.match(found.why ?? '', why);
     assert.ok(found.what.includes(error), 'it shows what the server said');
   });

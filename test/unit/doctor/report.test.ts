@@ -4,7 +4,7 @@ import { fine, problem, warning } from '../../../src/doctor/finding.ts';
 import { createTextReport, summary } from '../../../src/doctor/report.ts';
 
 const ROUTE = { kind: 'route', name: 'github' } as const;
-const BAD = problem('audience_wrong', 'it is for others', { why: 'so it is', mend: 'change it' });
+const BAD = problem('audience_wrong', 'it is for others', { why: 'so it is', fix: 'change it' });
 const MAYBE = warning('lifetime_short', 'it is short');
 
 function reported(colour: boolean) {
@@ -17,14 +17,14 @@ function reported(colour: boolean) {
   return lines;
 }
 
-test('each step is a sign and a sentence, with why and the mend below', () => {
+test('each step is a sign and a sentence, with why and the fix below', () => {
   assert.deepEqual(reported(false), [
     'route "github"',
     '  ✓ it lives',
     '  ! it is short [lifetime_short]',
     '  ✗ it is for others [audience_wrong]',
-    '      why:  so it is',
-    '      mend: change it',
+    '      why: so it is',
+    '      fix: change it',
   ]);
 });
 

@@ -114,8 +114,8 @@ for (const { when, header, rules, finds, says, ...more } of CASES) {
       findings.map(({ code }) => code),
       finds,
     );
-    for (const { severity, mend = '' } of findings) assert.ok(severity === 'error' && mend !== '');
-    const [{ what, why = '', mend = '' } = assert.fail()] = findings;
-    assert.match(`${what} ${why} ${mend}`, says);
+    for (const { severity, fix = '' } of findings) assert.ok(severity === 'error' && fix !== '');
+    const [{ what, why = '', fix = '' } = assert.fail()] = findings;
+    assert.match(`${what} ${why} ${fix}`, says);
   });
 }

@@ -36,7 +36,7 @@ test('the message names the route, and keeps what was caught as its cause', () =
   assert.equal(error.cause, caught);
 });
 
-test('a certificate that is not trusted and a port that speaks no TLS are told apart, since each has its own mend', () => {
+test('a certificate that is not trusted and a port that speaks no TLS are told apart, since each has its own fix', () => {
   for (const [code, says] of [
     ['DEPTH_ZERO_SELF_SIGNED_CERT', /certificate is not trusted: set tls\.ca/],
     ['ERR_TLS_CERT_ALTNAME_INVALID', /certificate is not trusted: set tls\.ca/],
