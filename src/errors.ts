@@ -1,148 +1,174 @@
+/** The step of a request in which an error arises. `any`: it can arise in every step. */
+export type ErrorPhase = 'any' | 'route' | 'subject' | 'exchange' | 'upstream';
+
 /**
- * Every way in which cambist refuses or fails, in one table: the code is what users see, count and search for.
- * `detail` is the sentence for the caller; it names no address, token or answer of an authorization server. `fix` is for
- * the operator: what to do about it.
+ * Every error that cambist reports. Callers read the code, operators count it and search for it.
+ * `detail` is for the caller. It never contains an address, a token or the response of another server.
+ * `fix` tells the operator how to fix the error.
  */
 const CATALOGUE = {
   ERR_ROUTE_NOT_FOUND: {
     status: 403,
+    phase: 'route',
     title: 'No route',
-    detail: 'No route of this proxy takes this request: see its host, path, method and message.',
-    fix: 'Ask "cambist explain" which route the request would take, and why not: then add one, or correct the URL that the agent calls.',
+    detail: 'No route of this proxy matches the host, path, method and message of this request.',
+    fix: 'Run "cambist explain" to see why no route matches. Then add a route, or correct the URL that the agent calls.',
   },
   ERR_SUBJECT_TOKEN_MISSING: {
     status: 401,
+    phase: 'subject',
     title: 'Subject token missing',
-    detail: 'This route exchanges the caller\'s token, and the request bears none: send "Authorization: Bearer …".',
-    fix: "Let the agent send its caller's token in the route's subject header, or set on_missing_subject.",
+    detail: 'This route exchanges the caller\'s token, but the request has none: send "Authorization: Bearer …".',
+    fix: "Make the agent send its caller's token in the route's subject header, or set on_missing_subject.",
   },
   ERR_SUBJECT_TOKEN_INVALID: {
     status: 401,
+    phase: 'exchange',
     title: 'Subject token invalid',
     detail: "The caller's token is malformed, expired, or was refused by the authorization server: obtain a new one.",
-    fix: "Let the caller obtain a new token. Where all are refused: is cambist's client in their audience, and did signing keys or clocks change?",
+    fix: "The caller must obtain a new token. If every token is refused, check that its audience includes cambist's client, and check signing keys and clocks.",
   },
   ERR_INTERACTION_REQUIRED: {
     status: 401,
+    phase: 'exchange',
     title: 'Interaction required',
-    detail: 'The authorization server wants the user to act: obtain a new token with the claims of the challenge.',
-    fix: 'Let the user sign in again with the claims that the challenge names.',
+    detail: 'The authorization server requires the user to act: obtain a new token with the claims of the challenge.',
+    fix: 'The user must sign in again with the claims of the challenge.',
   },
   ERR_EXCHANGE_REFUSED: {
     status: 403,
+    phase: 'exchange',
     title: 'Exchange refused',
     detail: 'The authorization server does not allow this caller a token for this backend.',
-    fix: "Compare resource, audience and scope of the route with what the authorization server's policy allows this caller.",
+    fix: "Compare the route's resource, audience and scope with the authorization server's policy for this caller.",
   },
   ERR_CLIENT_REFUSED: {
     status: 502,
+    phase: 'exchange',
     title: 'Proxy refused by the authorization server',
     detail: "The authorization server refused the proxy's own client or request: its operator has to act.",
-    fix: 'Check client_id and the credential of client_auth, and that this client may exchange tokens; oauth_error in the log says which.',
+    fix: 'Check client_id, the credential in client_auth, and that this client may exchange tokens. oauth_error in the log says which of them.',
   },
   ERR_STS_RESPONSE_INVALID: {
     status: 502,
-    title: 'Unusable answer of the authorization server',
-    detail: 'The authorization server answered with something that is no usable token: its operator has to act.',
-    fix: 'See in the log what the answer was: often it is a page of a gateway before the authorization server.',
+    phase: 'exchange',
+    title: 'Invalid response from the authorization server',
+    detail: 'The authorization server returned a response without a usable token: its operator has to act.',
+    fix: 'See the log for the response. It is often the error page of a gateway in front of the authorization server.',
   },
   ERR_ISSUED_TOKEN_AUDIENCE: {
     status: 502,
+    phase: 'exchange',
     title: 'Issued token not for this backend',
     detail: 'The authorization server issued a token whose audience is not this backend: its operator has to act.',
-    fix: "Fix the authorization server's audience mapping, or set resource, audience or expect_audience of the route.",
+    fix: "Fix the audience mapping of the authorization server, or set the route's resource, audience or expect_audience.",
   },
   ERR_STS_UNAVAILABLE: {
     status: 503,
+    phase: 'exchange',
     title: 'Authorization server unavailable',
-    detail: 'The authorization server cannot be reached or is not answering as it should: try again later.',
-    fix: 'See whether the authorization server runs and can be reached from here: network policy, name, tls.ca. It is asked again by itself.',
+    detail: 'The authorization server cannot be reached or does not work: try again later.',
+    fix: 'Check that the authorization server runs and can be reached from here: network policy, name, tls.ca. cambist retries on its own.',
   },
   ERR_CREDENTIAL_UNAVAILABLE: {
     status: 503,
+    phase: 'exchange',
     title: 'Credential of the proxy unavailable',
     detail: 'A secret, key or token of the proxy itself cannot be read: try again later.',
-    fix: 'Put the file or variable that the log names where the config says, readable and not empty. A file is read again by itself, a variable at the next start.',
+    fix: 'Provide the file or variable that the log names. A file must be readable and not empty; cambist reads it again on its own. A variable is read at startup only.',
   },
   ERR_UPSTREAM_UNREACHABLE: {
     status: 502,
+    phase: 'upstream',
     title: 'Backend unreachable',
-    detail: 'The backend of this route cannot be reached, or broke the connection before it answered.',
-    fix: 'See whether the backend runs and can be reached from here: its address in the route, network policy, name.',
+    detail: 'The backend of this route cannot be reached, or closed the connection before it responded.',
+    fix: "Check that the backend runs and can be reached from here: the route's upstream, network policy, name.",
   },
   ERR_UPSTREAM_TLS: {
     status: 502,
+    phase: 'upstream',
     title: 'Backend not trusted',
     detail:
-      'The TLS certificate of the backend of this route is not trusted, or it speaks no TLS: its operator has to act.',
-    fix: 'Name the certificate authority of the backend in tls.ca of the route, or have its certificate renewed; and see that its port serves https.',
+      'The TLS certificate of the backend of this route is not trusted, or its port does not speak TLS: its operator has to act.',
+    fix: "Set the route's tls.ca to the certificate authority of the backend, or renew the backend's certificate. Check that the port serves https.",
   },
   ERR_UPSTREAM_REFUSED_TOKEN: {
     status: 502,
+    phase: 'upstream',
     title: 'Backend refused the issued token',
     detail: 'The backend of this route refused a token that was issued for it: its operator has to act.',
-    fix: 'Compare which issuer, audience and scope the backend wants with what "cambist doctor" shows to be issued.',
+    fix: 'Compare the issuer, audience and scope that the backend requires with the issued token that "cambist doctor" shows.',
   },
   ERR_UPSTREAM_TIMEOUT: {
     status: 504,
+    phase: 'upstream',
     title: 'Backend too slow',
     detail: 'The backend of this route sent no response headers in time.',
-    fix: 'See why the backend is slow, or raise timeouts.response_headers of the route.',
+    fix: "Find out why the backend is slow, or raise the route's timeouts.response_headers.",
   },
   ERR_SHUTTING_DOWN: {
     status: 503,
+    phase: 'any',
     title: 'Shutting down',
-    detail: 'This proxy is shutting down and takes no new requests.',
-    fix: 'Nothing: this process is ending.',
+    detail: 'This proxy is shutting down and accepts no new requests.',
+    fix: 'Nothing to fix: this process is shutting down.',
   },
   ERR_OVERLOADED: {
     status: 503,
+    phase: 'any',
     title: 'Too many requests in flight',
-    detail: 'This proxy has as many requests in flight as it may: try again later.',
-    fix: 'Raise limits.max_in_flight, or run more proxies. Where streams pile up: who opens and never closes them?',
+    detail: 'This proxy has reached its limit of requests in flight: try again later.',
+    fix: 'Raise limits.max_in_flight, or run more proxies. If streams pile up, find the client that does not close them.',
   },
   ERR_INTERNAL: {
     status: 500,
+    phase: 'any',
     title: 'Internal error',
-    detail: 'A fault of this proxy itself: its log has more under this request id.',
+    detail: 'This proxy failed unexpectedly: search its log for this request id.',
     fix: 'Report it, with the log line.',
   },
 } as const satisfies Record<string, ErrorDescription>;
 
-/** The stable name of a failure: what a caller reads as `code` and an operator finds in logs and metrics. */
+/** The stable name of an error: `code` in the response to the caller, `error` in logs and metrics. */
 export type ErrorCode = keyof typeof CATALOGUE;
 
 interface ErrorDescription {
   readonly status: number;
+  readonly phase: ErrorPhase;
   readonly title: string;
   readonly detail: string;
   readonly fix: string;
 }
 
-/** All codes, in the order of the catalogue. */
+/** All error codes, in the order of the catalogue. */
 export const ERROR_CODES = Object.keys(CATALOGUE) as readonly ErrorCode[];
 
-/** What a code means, to a caller and to an operator. */
+/** Looks up the description of an error code. */
 export function describeError(code: ErrorCode): ErrorDescription {
   return CATALOGUE[code];
 }
 
+/** The error codes of a phase, in the order of the catalogue. */
+export function errorCodesOf(phase: ErrorPhase): ErrorCode[] {
+  return ERROR_CODES.filter((code) => CATALOGUE[code].phase === phase);
+}
+
 export interface CambistErrorOptions {
-  /** What was caught; goes to the log only, redacted. */
+  /** The caught error. It goes to the log only, redacted. */
   cause?: unknown;
-  /** Seconds after which the caller may try again; becomes `Retry-After`. */
+  /** Seconds after which the caller may retry; becomes `Retry-After`. */
   retryAfterSeconds?: number;
-  /** The claims challenge of the authorization server, JSON as it came; becomes `claims` of the 401 challenge. */
+  /** The claims challenge of the authorization server, as JSON; becomes `claims` of the 401 challenge. */
   claims?: string;
-  /** The `error` of an OAuth answer (RFC 6749 section 5.2), for the log. */
+  /** The `error` of an OAuth error response (RFC 6749 section 5.2), for the log. */
   oauthError?: string;
-  /** Of the answer with which an authorization server failed; there is none where it did not answer. */
+  /** HTTP status of the authorization server's failed response. Undefined without a response. */
   serverStatus?: number;
 }
 
 /**
- * The one error that cambist throws on purpose. `message` is for the operator: what failed, which named thing, why, and
- * what to change. It may name addresses and files, so it goes to the log and never to the caller.
+ * The only error that cambist throws deliberately. `message` is for the operator: what failed, which named thing, why, and how to
+ * fix it. It may contain addresses and file names, so it goes to the log and never to the caller.
  */
 export class CambistError extends Error {
   readonly code: ErrorCode;

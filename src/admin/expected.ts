@@ -1,4 +1,4 @@
-import { ERROR_CODES, type ErrorCode } from '../errors.ts';
+import { type ErrorCode, errorCodesOf } from '../errors.ts';
 import type { Outcome } from '../proxy/observer.ts';
 
 /** The route label where no route matched: no route can have this name. */
@@ -14,19 +14,17 @@ export const EXPECTED_ANSWERS: readonly (readonly [status: number, outcome: Outc
   [504, 'failed'],
 ];
 
-/** How an exchange ended: `''` is a token. */
+/** The result of an exchange. The empty string stands for an issued token. */
 export type ExchangeEnd = ErrorCode | '';
-export const EXCHANGE_ENDS: readonly ExchangeEnd[] = [
-  '',
-  ...ERROR_CODES.filter((code) =>
-    /_STS_|_SUBJECT_TOKEN_INVALID|_INTERACTION_|_EXCHANGE_|_CLIENT_|_ISSUED_|_CREDENTIAL_/.test(code),
-  ),
+export const EXCHANGE_ENDS: readonly ExchangeEnd[] = ['', ...errorCodesOf('exchange')];
+
+/** Errors of a route that requests no token. It can still read a caller's token, and a client certificate for its backend. */
+export const PLAIN_ERRORS: readonly ErrorCode[] = [
+  'ERR_SUBJECT_TOKEN_INVALID',
+  'ERR_CREDENTIAL_UNAVAILABLE',
+  ...errorCodesOf('upstream').filter((code) => code !== 'ERR_UPSTREAM_REFUSED_TOKEN'),
+  ...errorCodesOf('any'),
 ];
 
-/** What a request may be answered with where no token is sent, or the caller's own. */
-export const PLAIN_ERRORS: readonly ErrorCode[] = ERROR_CODES.filter((code) =>
-  /_SUBJECT_TOKEN_INVALID|_CREDENTIAL_|_UPSTREAM_(?!REFUSED)|_SHUTTING_|_OVERLOADED|_INTERNAL/.test(code),
-);
-
-/** What a request without a route may be answered with. */
+/** Errors of a request that matches no route. */
 export const UNMATCHED_ERRORS: readonly ErrorCode[] = ['ERR_ROUTE_NOT_FOUND', 'ERR_SHUTTING_DOWN', 'ERR_OVERLOADED'];

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { CambistError, describeError, ERROR_CODES } from '../../src/errors.ts';
+import { CambistError, describeError, ERROR_CODES, errorCodesOf } from '../../src/errors.ts';
 
-test('the codes and their statuses are those that users were promised', () => {
+test('the error codes and their statuses are stable', () => {
   assert.deepEqual(Object.fromEntries(ERROR_CODES.map((code) => [code, describeError(code).status])), {
     ERR_ROUTE_NOT_FOUND: 403,
     ERR_SUBJECT_TOKEN_MISSING: 401,
@@ -24,16 +24,26 @@ test('the codes and their statuses are those that users were promised', () => {
   });
 });
 
-test('every code has a title, a sentence for the caller, and one for the operator', () => {
+test('every code has a title, a detail for the caller and a fix for the operator', () => {
   for (const code of ERROR_CODES) {
     const { title, detail, fix } = describeError(code);
     assert.match(title, /^[A-Z][^.]+$/, code);
     assert.match(detail, /^[A-Z].+\.$/, code);
-    assert.match(fix, /^[A-Z].+[.?]$/, code);
+    assert.match(fix, /^[A-Z].+\.$/, code);
   }
 });
 
-test('an error bears its code, its status and what it was given', () => {
+test('lists the errors of a phase in the order of the catalogue', () => {
+  assert.deepEqual(errorCodesOf('any'), ['ERR_SHUTTING_DOWN', 'ERR_OVERLOADED', 'ERR_INTERNAL']);
+  assert.deepEqual(errorCodesOf('upstream'), [
+    'ERR_UPSTREAM_UNREACHABLE',
+    'ERR_UPSTREAM_TLS',
+    'ERR_UPSTREAM_REFUSED_TOKEN',
+    'ERR_UPSTREAM_TIMEOUT',
+  ]);
+});
+
+test('an error has its code, status, message and options', () => {
   const cause = new Error('caught');
   const error = new CambistError('ERR_STS_UNAVAILABLE', 'message', {
     cause,
@@ -57,6 +67,6 @@ test('an error bears its code, its status and what it was given', () => {
   assert.equal(error.cause, cause);
 });
 
-test('an error without a cause has no such property, so that a log does not show an empty one', () => {
+test('an error without a cause has no cause property, so a log shows no empty one', () => {
   assert.equal('cause' in new CambistError('ERR_INTERNAL', 'message'), false);
 });

@@ -45,7 +45,7 @@ test('what is wrong stands at the top, with what to do about it', () => {
   const attention = text.slice(text.indexOf('What needs attention'), text.indexOf('Requests'));
   for (const words of [
     'routes.docs.tls was not found yet: ERR_CREDENTIAL_UNAVAILABLE . Put the file there.',
-    'Authorization server keycloak is down. See whether',
+    'Authorization server keycloak is down. Check that',
     'The newest config file is wrong',
   ]) {
     assert.ok(attention.includes(words), words);

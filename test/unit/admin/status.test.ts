@@ -98,7 +98,7 @@ test('an authorization server is available, down, or was never found', async (t)
   assert.equal(state(), 'not found');
   const [missing] = status.report().missing;
   assert.deepEqual([missing?.need, missing?.status], ['authorization_servers.keycloak', 'ERR_STS_UNAVAILABLE']);
-  assert.match(missing?.fix ?? '', /^See whether the authorization server runs/);
+  assert.match(missing?.fix ?? '', /^Check that the authorization server runs/);
   counts.tokens.availabilityChanged('keycloak', false);
   assert.equal(state(), 'down');
 });
