@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
+import type { IncomingHttpHeaders } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { soon } from '../harness/eventually.ts';
+import { startHttpServer } from '../harness/http-server.ts';
 
 const DEMO = fileURLToPath(new URL('../harness/demo.ts', import.meta.url));
 
@@ -69,6 +71,40 @@ test('a demo that is kept prints a request that works, and leaves with Ctrl-C', 
   });
   assert.equal(response.status, 200);
   assert.match(await response.text(), /serverInfo/);
+  const exit = exitOf(child);
+  child.kill('SIGINT');
+  assert.equal(await soon('the demo ends', exit, 20_000), 0);
+});
+
+test('the demo prints a request for a backend of MCP revision 2026-07-28', async (t) => {
+  const received: IncomingHttpHeaders[] = [];
+  const backend = await startHttpServer((request, response) => {
+    received.push(request.headers);
+    response.end('{}');
+  });
+  t.after(backend.close);
+  const child = startDemo('--keep', '--backend', `${backend.url}/mcp`);
+  t.after(() => child.kill('SIGKILL'));
+  let out = '';
+  const printed = new Promise<string>((resolve) => {
+    child.stdout.on('data', (part: Buffer) => {
+      out += part.toString();
+      if (/keys {5}http\S+\n/.test(out)) resolve(out);
+    });
+  });
+  const text = await soon('the demo runs', printed, 60_000);
+  const command = text.slice(text.indexOf('only MCP revision 2026-07-28'));
+  const [, url = '', file = ''] = /curl -i (\S+) -H "Authorization: Bearer \$\(cat (\S+)\)"/.exec(command) ?? [];
+  const headers = [...command.matchAll(/-H '([^:']+): ([^']+)'/g)].map(([, name = '', value = '']) => [name, value]);
+  const response = await fetch(url, {
+    method: 'POST',
+    headers: { ...Object.fromEntries(headers), authorization: `Bearer ${await readFile(file, 'utf8')}` },
+    body: /-d '(.*)'/.exec(command)?.[1] ?? '',
+  });
+  assert.equal(response.status, 200);
+  assert.equal(received.length, 1);
+  assert.equal(received[0]?.['mcp-method'], 'server/discover');
+  assert.equal(received[0]?.['mcp-protocol-version'], '2026-07-28');
   const exit = exitOf(child);
   child.kill('SIGINT');
   assert.equal(await soon('the demo ends', exit, 20_000), 0);

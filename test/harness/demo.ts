@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { brokenPromises, INITIALIZE, makeCalls } from './demo-calls.ts';
+import { brokenPromises, DISCOVER, DISCOVER_HEADERS, INITIALIZE, makeCalls } from './demo-calls.ts';
 import { createPainter, describeFindings } from './demo-report.ts';
 import { BUILT_PROGRAM } from './run-command.ts';
 import { startWorld, type World, type WorldConfig } from './world.ts';
@@ -100,7 +100,7 @@ async function keepRunning(world: World, token: string, route: string): Promise<
   curl -i ${world.cambist.url}/${route} -H "Authorization: Bearer $(cat ${tokenFile})" \\
     -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' \\
     -d '${INITIALIZE}'
-
+${route === OWN_ROUTE ? describeDiscover(`${world.cambist.url}/${route}`, tokenFile) : ''}
   agent    ${world.cambist.url}/${route}
   config   ${world.cambist.configFile}
   log      ${logFile}
@@ -115,6 +115,19 @@ async function keepRunning(world: World, token: string, route: string): Promise<
     void world.cambist.exit.then(() => resolve());
   });
   clearInterval(logging);
+}
+
+/** For a backend that knows MCP revision 2026-07-28 alone, which rejects `initialize`. */
+function describeDiscover(url: string, tokenFile: string): string {
+  const headers = Object.entries(DISCOVER_HEADERS).map(([name, value]) => `-H '${name}: ${value}'`);
+  return `
+If your backend supports only MCP revision 2026-07-28:
+
+  curl -i ${url} -H "Authorization: Bearer $(cat ${tokenFile})" \\
+    -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' \\
+    ${headers.join(' ')} \\
+    -d '${DISCOVER}'
+`;
 }
 
 function sentence(error: unknown): string {
