@@ -33,6 +33,8 @@ interface Explanation extends TokenRequests {
   /** Offered to the upstream; undefined: HTTP/1.1 alone. */
   readonly http2: true | undefined;
   readonly credential: Route['credential']['kind'] | undefined;
+  /** What a request without a subject token gets; undefined: the route needs no subject token. */
+  readonly on_missing_subject: 'deny' | 'client_credentials' | undefined;
   /** Scopes that the upstream may ask for later. */
   readonly step_up: readonly string[] | undefined;
   /** Where cambist says who issues the caller's token. */
@@ -102,6 +104,7 @@ function explainRequest(config: Config, method: string, url: string, headers: re
     upstream: route && route.upstream.origin + upstreamPath(route, target),
     http2: route?.http2 === true ? true : undefined,
     credential: route?.credential.kind,
+    on_missing_subject: route?.credential.kind === 'exchange' ? route.credential.onMissingSubject : undefined,
     step_up: route === undefined || route.stepUp.length === 0 ? undefined : route.stepUp,
     protected_resource_metadata: route && metadataUrl(route, target.path, { url, rawHeaders: headers.flat() }),
     ...(route === undefined ? NO_REQUESTS : explainTokenRequests(route)),
@@ -128,6 +131,9 @@ function describe(explanation: Explanation): string {
   const lines = [`${request.method} host ${request.host ?? '(none)'}, path ${path}${message}`, ''];
   lines.push(route === undefined ? 'No route: the request is answered 403 ERR_ROUTE_NOT_FOUND.' : `Route "${route}"`);
   if (upstream !== undefined) lines.push(`  upstream     ${upstream}`, `  credential   ${credential}`);
+  if (explanation.on_missing_subject === 'client_credentials') {
+    lines.push("  no token     cambist's own token (client_credentials)");
+  }
   if (explanation.http2 === true) lines.push('  protocol     HTTP/2 where the upstream offers it');
   if (explanation.step_up !== undefined) lines.push(`  step-up      ${explanation.step_up.join(' ')}`);
   if (explanation.protected_resource_metadata !== undefined) {

@@ -107,6 +107,15 @@ describe('explain', () => {
     ]);
   });
 
+  test('says when a request without a token is sent as cambist itself', async (t) => {
+    await writeFile(tools, TOOLS.replace('    http2: true', '    on_missing_subject: client_credentials'));
+    t.after(() => writeFile(tools, TOOLS));
+    const { text } = await run(t, '--config', tools, 'http://127.0.0.1:8180/tools');
+    assert.match(text, /^ {2}credential {3}exchange\n {2}no token {5}cambist's own token \(client_credentials\)$/m);
+    const denied = await run(t, '--config', tools, '-X', 'GET', 'http://127.0.0.1:8180/tools');
+    assert.doesNotMatch(denied.text, /no token/);
+  });
+
   test('shows the token request to the last parameter', async (t) => {
     const { explanation } = await json(t, 'http://github-mcp.tools.svc/mcp');
     assert.deepEqual(explanation.token_request, {
