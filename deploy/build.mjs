@@ -28,7 +28,7 @@ await build({
   bundle: true,
   // What is imported when it is asked for stays apart: other commands, OpenTelemetry, keys that sign.
   splitting: true,
-  // Fastify asks for them where a route has a schema or is called by `inject`, and none is: see src/no-schemas.ts.
+  // Fastify asks for them where a route has a schema or is called by `inject`, and none is: see src/listeners/no-schemas.ts.
   external: ['@fastify/ajv-compiler', '@fastify/fast-json-stringify-compiler', 'light-my-request'],
   format: 'esm',
   platform: 'node',

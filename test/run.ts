@@ -7,11 +7,11 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { RECORD_VARIABLE } from './harness/suite-record.ts';
 
-const KINDS = ['unit', 'integration', 'e2e'];
+const KINDS = ['unit', 'integration', 'e2e', 'harness', 'bench'];
 
-const USAGE = `Usage: tsx test/run.ts [unit|integration|e2e]… [--only PATH] [--name PATTERN]
+const USAGE = `Usage: tsx test/run.ts [unit|integration|e2e|harness|bench]… [--only PATH] [--name PATTERN]
 
-Runs the tests below the folders named, or below all three, and then searches all that was logged for every secret used.
+Runs the tests in the named folders, or in all of them. A full run then searches everything that was logged for every secret used.
   --only PATH      only files whose path contains this text
   --name PATTERN   only tests whose name matches this regular expression
 `;
@@ -51,7 +51,7 @@ async function main(args: string[]): Promise<number> {
     const ok = await runFiles(files, values.name);
     // What was logged is of use where all of it is there.
     const isWhole = positionals.length === 0 && values.only === undefined && values.name === undefined;
-    const isTight = !isWhole || (await runFiles([join(here, 'suite', 'nothing-leaked.test.ts')], undefined));
+    const isTight = !isWhole || (await runFiles([join(here, 'nothing-leaked.test.ts')], undefined));
     return ok && isTight ? 0 : 1;
   } finally {
     rmSync(record, { recursive: true, force: true });

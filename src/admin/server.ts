@@ -1,10 +1,10 @@
 import fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
 import type { Registry } from 'prom-client';
-import { NO_SCHEMAS } from '../no-schemas.ts';
+import { NO_SCHEMAS } from '../listeners/no-schemas.ts';
+import { expose } from '../observability/exposition.ts';
+import type { Readiness } from '../observability/readiness.ts';
 import type { RouteCacheReport } from '../tokens/cache.ts';
-import { expose } from './exposition.ts';
 import { PAGE_ICON, PAGE_SCRIPT, PAGE_STYLE } from './page-assets.ts';
-import type { Readiness } from './readiness.ts';
 import type { StatusReport } from './status.ts';
 import { statusPage } from './status-page.ts';
 

@@ -1,5 +1,5 @@
+import { fixOf } from '../observability/recent-failures.ts';
 import { html, type Markup } from './markup.ts';
-import { fixOf } from './recent-failures.ts';
 import type { FailureStatus, Figures, RouteStatus, ServerStatus, StatusReport } from './status.ts';
 
 /**

@@ -1,13 +1,13 @@
 import { createHash } from 'node:crypto';
 import { serverNames } from '../config/asked-servers.ts';
 import type { Config, Credential } from '../config/config.ts';
-import type { Counts, ReloadResult } from './counts.ts';
-import { UNMATCHED } from './expected.ts';
-import { countOf } from './histogram.ts';
-import type { Readiness } from './readiness.ts';
-import { fixOf } from './recent-failures.ts';
-import type { RouteCounts } from './route-counts.ts';
-import { total } from './tally.ts';
+import type { Counts, ReloadResult } from '../observability/counts.ts';
+import { UNMATCHED } from '../observability/expected.ts';
+import { countOf } from '../observability/histogram.ts';
+import type { Readiness } from '../observability/readiness.ts';
+import { fixOf } from '../observability/recent-failures.ts';
+import type { RouteCounts } from '../observability/route-counts.ts';
+import { total } from '../observability/tally.ts';
 
 /** What the status page shows, as `/status.json` has it: names, codes and figures, as on `/metrics`. */
 export interface StatusReport {

@@ -1,13 +1,13 @@
 import { parseArgs } from 'node:util';
+import { systemClock } from '../clock/clock.ts';
 import type { Config, Route } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { formatProblem } from '../config/problem.ts';
-import { createDispatchers } from '../dispatchers.ts';
 import { examine, type Listener } from '../doctor/examine.ts';
 import type { GivenToken } from '../doctor/examine-subject.ts';
 import { createInstruments } from '../doctor/instruments.ts';
 import { createTextReport, type ReportedFinding, summary } from '../doctor/report.ts';
-import { systemClock } from '../tokens/clock.ts';
+import { createDispatchers } from '../transport/dispatchers.ts';
 import { type Command, configFile, EXIT, UsageError } from './command.ts';
 import { readGivenToken } from './given-token.ts';
 import { USAGES } from './usages.ts';

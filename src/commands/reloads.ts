@@ -2,8 +2,8 @@ import type { App } from '../app.ts';
 import type { Config, TlsFiles } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { formatProblem, type Problem } from '../config/problem.ts';
-import { watchFiles } from '../config/watch.ts';
-import type { Logger } from '../logger.ts';
+import type { Logger } from '../observability/logger.ts';
+import { watchFiles } from '../secrets/watch.ts';
 import { logLevelOf } from './log-level.ts';
 
 /** Takes changes of the config to the app that serves it. */

@@ -2,14 +2,14 @@ import { parseArgs } from 'node:util';
 import { type App, startApp } from '../app.ts';
 import { loadConfig } from '../config/load.ts';
 import { formatProblem } from '../config/problem.ts';
-import { createLogger, jsonLog, type Logger, textLog } from '../logger.ts';
-import { startTracing } from '../telemetry/start-tracing.ts';
-import { holdTickShape } from '../tick-shape.ts';
+import { createLogger, jsonLog, type Logger, textLog } from '../observability/logger.ts';
+import { startTracing } from '../observability/start-tracing.ts';
 import { readVersion } from '../version.ts';
 import { type Command, configFile, EXIT, UsageError } from './command.ts';
 import { logLevelOf } from './log-level.ts';
 import { createReloads, logProblems } from './reloads.ts';
 import { stopSignals } from './stop-signals.ts';
+import { holdTickShape } from './tick-shape.ts';
 import { USAGES } from './usages.ts';
 
 /** Runs the proxy until SIGTERM or SIGINT; SIGHUP, and a change of the file, load the config anew. */

@@ -1,10 +1,9 @@
+import type { CredentialSource } from '../secrets/credential.ts';
+
 /**
  * The config as the rest of cambist sees it: defaults merged, durations in milliseconds, sizes in bytes, URLs split,
  * references resolved. `load.ts` makes it from a file; nothing changes it afterwards.
  */
-
-/** Where a secret, key or token lies. Each use takes what it holds then, so that rotation needs no restart. */
-export type CredentialSource = { readonly file: string } | { readonly env: string };
 
 export type Listen =
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number }

@@ -1,4 +1,5 @@
-import type { AuthorizationServer, CredentialSource, SubjectTokenSource, SubjectVerification } from './config.ts';
+import type { CredentialSource } from '../secrets/credential.ts';
+import type { AuthorizationServer, SubjectTokenSource, SubjectVerification } from './config.ts';
 import { DEFAULTS } from './defaults.ts';
 import { readHeaderName } from './header-names.ts';
 import { type Place, take } from './place.ts';

@@ -1,6 +1,7 @@
 import { access } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
-import type { CredentialSource, TlsFiles } from './config.ts';
+import type { CredentialSource } from '../secrets/credential.ts';
+import type { TlsFiles } from './config.ts';
 import type { Place } from './place.ts';
 
 interface WrittenFile {

@@ -1,4 +1,5 @@
-import type { CredentialSource, Route, SubjectVerification } from '../config/config.ts';
+import type { Route, SubjectVerification } from '../config/config.ts';
+import type { CredentialSource } from '../secrets/credential.ts';
 import { readClaims } from '../tokens/claims.ts';
 import type { Subject } from '../tokens/subject.ts';
 import { keySourceOf } from '../tokens/subject-check.ts';

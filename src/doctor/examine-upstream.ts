@@ -1,7 +1,7 @@
 import type { Dispatcher } from 'undici';
 import type { Route } from '../config/config.ts';
-import { upstreamPeer } from '../dispatchers.ts';
 import { CambistError } from '../errors.ts';
+import { upstreamPeer } from '../transport/dispatchers.ts';
 import { readPeerCertificate } from './certificate.ts';
 import { codeOf, type PeerPlaces, tlsWanted } from './connection.ts';
 import { credentialFinding } from './examine-server.ts';

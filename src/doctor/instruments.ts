@@ -1,17 +1,17 @@
 import type { Dispatcher } from 'undici';
+import type { Clock } from '../clock/clock.ts';
 import type { AuthorizationServer } from '../config/config.ts';
-import type { PeerOptions } from '../dispatchers.ts';
+import type { TokenObserver } from '../observability/token-observer.ts';
 import { createTokenCache } from '../tokens/cache.ts';
 import { type Assertion, createAssertions } from '../tokens/chain.ts';
-import type { Clock } from '../tokens/clock.ts';
 import { createDpopProver } from '../tokens/dpop.ts';
 import { createExchange, type Exchange } from '../tokens/exchange.ts';
 import { KEYS_TIMEOUT_MS } from '../tokens/jwks.ts';
-import type { TokenObserver } from '../tokens/observer.ts';
 import { createSubjectReader } from '../tokens/subject.ts';
 import { createSubjectSource, type SubjectSource } from '../tokens/subject-source.ts';
 import { createSubjectVerifier, type SubjectVerifier } from '../tokens/subject-verifier.ts';
 import { createTokenEndpoint, type TokenEndpoint } from '../tokens/token-endpoint.ts';
+import type { PeerOptions } from '../transport/dispatchers.ts';
 import { type Observation, observing } from './observation.ts';
 
 /** Gives the connection pool for a peer, as the running program has it. */

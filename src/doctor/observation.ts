@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
-import { redact } from '../logger.ts';
+import { redact } from '../observability/logger.ts';
 import { secretsOf } from '../tokens/token-request.ts';
 
 /** One request to an authorization server and what came of it. It holds tokens: findings are made of it, it is never shown. */

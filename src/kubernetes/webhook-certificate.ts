@@ -1,7 +1,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { watchFiles } from '../config/watch.ts';
-import { type Logger, loggedError } from '../logger.ts';
+import { type Logger, loggedError } from '../observability/logger.ts';
+import { watchFiles } from '../secrets/watch.ts';
 import type { WebhookMetrics } from './webhook-metrics.ts';
 
 /** A certificate and its key, as PEM. */

@@ -1,7 +1,7 @@
 import type { Server } from 'node:https';
 import fastify, { type FastifyError, type FastifyInstance, type RawServerDefault } from 'fastify';
-import type { Logger } from '../logger.ts';
-import { NO_SCHEMAS } from '../no-schemas.ts';
+import { NO_SCHEMAS } from '../listeners/no-schemas.ts';
+import type { Logger } from '../observability/logger.ts';
 import { NotAReview, type Reviewed } from './admission.ts';
 import type { Json } from './json.ts';
 import type { ServerCertificate } from './webhook-certificate.ts';

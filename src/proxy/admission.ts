@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import type { Clock } from '../clock/clock.ts';
 import type { Config, Route } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
 import { parseRequestTarget, type RequestTarget } from '../routing/request-target.ts';
@@ -6,7 +7,6 @@ import { createRouteTable, type RouteTable } from '../routing/route-table.ts';
 import { upstreamPath } from '../routing/upstream-path.ts';
 import { whyNone } from '../routing/why-none.ts';
 import type { Broker } from '../tokens/broker.ts';
-import type { Clock } from '../tokens/clock.ts';
 import type { SubjectSource } from '../tokens/subject-source.ts';
 import { bearerFor } from './bearer.ts';
 import { bearsToken, headerTokens, headerValues, sharesText, upstreamHeaders } from './headers.ts';

@@ -1,9 +1,9 @@
+import type { Clock } from '../clock/clock.ts';
 import type { Route } from '../config/config.ts';
+import type { Cause } from '../observability/token-observer.ts';
 import type { RouteTable } from '../routing/route-table.ts';
 import type { Broker } from '../tokens/broker.ts';
-import type { Clock } from '../tokens/clock.ts';
 import { hasEnded, type IssuedToken } from '../tokens/issued.ts';
-import type { Cause } from '../tokens/observer.ts';
 import type { Session } from '../tokens/session.ts';
 import type { Subject } from '../tokens/subject.ts';
 import { headerValues } from './headers.ts';

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import type { Logger } from '../logger.ts';
+import type { Logger } from '../observability/logger.ts';
 
 /** What Node says of bytes that it could not read as a request. */
 type ClientError = Error & { readonly code?: string; readonly rawPacket?: unknown };

@@ -2,7 +2,7 @@ import type { IncomingMessage, Server } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { CambistError } from '../errors.ts';
-import type { Logger } from '../logger.ts';
+import type { Logger } from '../observability/logger.ts';
 import type { Serving } from './admission.ts';
 import { TLS_HANDSHAKE } from './client-error.ts';
 import { type DetachedSockets, isAnswering, responseOn } from './detached.ts';

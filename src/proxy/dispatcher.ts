@@ -1,9 +1,9 @@
 import type { Dispatcher } from 'undici';
 import type { Route } from '../config/config.ts';
-import { type Dispatchers, upstreamPeer } from '../dispatchers.ts';
 import { CambistError } from '../errors.ts';
+import type { RetryReason } from '../observability/proxy-observer.ts';
+import { type Dispatchers, upstreamPeer } from '../transport/dispatchers.ts';
 import { type Answered, Attempt, type AttemptEvents, type Switched, type Trial } from './attempt.ts';
-import type { RetryReason } from './observer.ts';
 import type { Passage, UpstreamLeg } from './passage.ts';
 import { upstreamError } from './upstream-error.ts';
 import { traced } from './upstream-span.ts';

@@ -1,8 +1,8 @@
-import type { Dispatchers } from '../dispatchers.ts';
 import { CambistError } from '../errors.ts';
+import type { ProxyObserver, RetryReason } from '../observability/proxy-observer.ts';
+import type { Dispatchers } from '../transport/dispatchers.ts';
 import type { Switched } from './attempt.ts';
 import { dispatch } from './dispatcher.ts';
-import type { ProxyObserver, RetryReason } from './observer.ts';
 import type { Passage } from './passage.ts';
 import type { Relay } from './relay.ts';
 import type { Traffic } from './traffic.ts';

@@ -1,11 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Route } from '../config/config.ts';
 import type { CambistError } from '../errors.ts';
+import type { Cutter, Outcome } from '../observability/proxy-observer.ts';
+import type { CacheResult } from '../observability/token-observer.ts';
+import type { Span } from '../observability/tracing.ts';
 import type { RequestTarget } from '../routing/request-target.ts';
-import type { Span } from '../telemetry/tracing.ts';
 import type { IssuedToken } from '../tokens/issued.ts';
-import type { CacheResult } from '../tokens/observer.ts';
-import type { Cutter, Outcome } from './observer.ts';
 import type { Relay } from './relay.ts';
 import type { RequestBody } from './request-body.ts';
 

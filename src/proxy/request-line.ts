@@ -1,5 +1,5 @@
 import type { CambistError, ErrorCode } from '../errors.ts';
-import { type Logger, loggedError, milliseconds } from '../logger.ts';
+import { type Logger, loggedError, milliseconds } from '../observability/logger.ts';
 import { headerTokens, headerValues, sharesText } from './headers.ts';
 import type { Passage } from './passage.ts';
 

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { Route } from '../config/config.ts';
-import type { Span, Tracing } from '../telemetry/tracing.ts';
+import type { Span, Tracing } from '../observability/tracing.ts';
 import { headerTokens, headerValues, sharesText } from './headers.ts';
 import type { Passage } from './passage.ts';
 import { callersTraceId } from './request-line.ts';

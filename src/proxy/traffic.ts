@@ -1,13 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Clock } from '../clock/clock.ts';
 import type { Route } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
-import type { Logger } from '../logger.ts';
-import type { Tracing } from '../telemetry/tracing.ts';
-import type { Clock } from '../tokens/clock.ts';
+import type { Logger } from '../observability/logger.ts';
+import { CALLER_GONE, type Cutter, type Outcome, type ProxyObserver } from '../observability/proxy-observer.ts';
+import type { Tracing } from '../observability/tracing.ts';
 import { ownMetadata } from './caller-view.ts';
 import { headerTokens, headerValues, REQUEST_ID, sharesText } from './headers.ts';
-import { CALLER_GONE, type Cutter, type Outcome, type ProxyObserver } from './observer.ts';
 import type { Passage } from './passage.ts';
 import type { Relay } from './relay.ts';
 import { logRequest } from './request-line.ts';

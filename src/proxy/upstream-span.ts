@@ -1,6 +1,6 @@
 import type { Dispatcher } from 'undici';
 import type { Route } from '../config/config.ts';
-import type { Span } from '../telemetry/tracing.ts';
+import type { Span } from '../observability/tracing.ts';
 
 type Handler = Dispatcher.DispatchHandler;
 

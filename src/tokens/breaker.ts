@@ -1,5 +1,5 @@
+import type { Clock } from '../clock/clock.ts';
 import { CambistError } from '../errors.ts';
-import type { Clock } from './clock.ts';
 
 /** Faults in a row that are each one's own bad luck; after them the server is taken to be down. */
 const TOLERATED_FAULTS = 3;

@@ -1,10 +1,10 @@
+import type { Clock } from '../clock/clock.ts';
 import type { Route } from '../config/config.ts';
 import { CambistError, type ErrorCode } from '../errors.ts';
+import type { Cause, TokenObserver } from '../observability/token-observer.ts';
 import type { CachedToken, Holder, TokenCache } from './cache.ts';
-import type { Clock } from './clock.ts';
 import type { Exchange, TokenCredential } from './exchange.ts';
 import type { IssuedToken } from './issued.ts';
-import type { Cause, TokenObserver } from './observer.ts';
 import { createPacer } from './pacer.ts';
 import { createTokenKeys, type ResourceDigest, resourceDigest, type Session, subjectKey } from './session.ts';
 import { scopesToAdd, withScopes } from './step-up.ts';

@@ -1,8 +1,8 @@
 import { LRUCache } from 'lru-cache';
+import type { Clock } from '../clock/clock.ts';
 import type { CambistError } from '../errors.ts';
-import type { Clock } from './clock.ts';
+import type { EvictionReason } from '../observability/token-observer.ts';
 import { type IssuedToken, type Perishable, shortenLife } from './issued.ts';
-import type { EvictionReason } from './observer.ts';
 import { createShares, type Shares } from './shares.ts';
 
 /** How long a refusal of the caller's token, or of the target, answers for itself. */

@@ -1,6 +1,6 @@
 import type { Chain, TokenTarget } from '../config/config.ts';
-import type { Secret } from '../config/secret.ts';
 import { CambistError } from '../errors.ts';
+import type { Secret } from '../secrets/secret.ts';
 import type { TokenCache } from './cache.ts';
 import type { Claims } from './claims.ts';
 import { isFor, type Perishable } from './issued.ts';

@@ -8,14 +8,14 @@ import {
   X509Certificate,
 } from 'node:crypto';
 import type { SignJWT } from 'jose';
+import type { Clock } from '../clock/clock.ts';
 import type { AssertionRules, AuthorizationServer, ClientAuth } from '../config/config.ts';
-import { readCredential } from '../config/credential.ts';
-import { oncePerSecret } from '../config/secret.ts';
 import { CambistError } from '../errors.ts';
+import type { TokenObserver } from '../observability/token-observer.ts';
+import { readCredential } from '../secrets/credential.ts';
+import { oncePerSecret } from '../secrets/secret.ts';
 import { isB64Token } from './b64-token.ts';
 import { EXPIRY_LEEWAY_MS, readClaims } from './claims.ts';
-import type { Clock } from './clock.ts';
-import type { TokenObserver } from './observer.ts';
 
 type Method<Name extends ClientAuth['method']> = Extract<ClientAuth, { method: Name }>;
 type CredentialRead = TokenObserver['credentialRead'];

@@ -1,9 +1,9 @@
+import type { Clock } from '../clock/clock.ts';
 import type { AuthorizationServer } from '../config/config.ts';
-import { readCredential } from '../config/credential.ts';
-import { oncePerSecret, type Secret } from '../config/secret.ts';
+import type { TokenObserver } from '../observability/token-observer.ts';
+import { readCredential } from '../secrets/credential.ts';
+import { oncePerSecret, type Secret } from '../secrets/secret.ts';
 import { readAssertion, signWithKey, signWithSecret } from './client-assertion.ts';
-import type { Clock } from './clock.ts';
-import type { TokenObserver } from './observer.ts';
 import type { FormField } from './token-request.ts';
 
 /** What client authentication adds to a token request. */

@@ -1,15 +1,9 @@
 import { X509Certificate } from 'node:crypto';
-import type { AuthorizationServer, Config, CredentialSource, TlsFiles } from '../config/config.ts';
-import { readCredential } from '../config/credential.ts';
+import type { Config } from '../config/config.ts';
+import { expiringCredentials } from '../config/expiring-credentials.ts';
+import type { TokenObserver } from '../observability/token-observer.ts';
+import { readCredential } from '../secrets/credential.ts';
 import { readClaims } from './claims.ts';
-import type { TokenObserver } from './observer.ts';
-
-/** A credential of ours that may say when it ends, under the name that messages and metrics have for it. */
-interface Expiring {
-  readonly name: string;
-  readonly source: CredentialSource;
-  readonly endSeconds: (content: string) => number | undefined;
-}
 
 /**
  * Reads every credential that a config names and that may say when it ends, whether or not it is in use just now.
@@ -17,54 +11,12 @@ interface Expiring {
  */
 export async function readExpiries(config: Config, credentialRead: TokenObserver['credentialRead']): Promise<void> {
   await Promise.all(
-    expiringIn(config).map(async ({ name, source, endSeconds }) => {
+    expiringCredentials(config).map(async ({ name, source, kind }) => {
       const content = await readCredential(source, name).catch(() => undefined);
-      const seconds = content === undefined ? undefined : endSeconds(content.reveal());
+      const seconds = content === undefined ? undefined : EXPIRY_SECONDS[kind](content.reveal());
       if (seconds !== undefined) credentialRead(name, seconds);
     }),
   );
-}
-
-/** The names of those credentials. */
-export function expiringNames(config: Config): Set<string> {
-  return new Set(expiringIn(config).map(({ name }) => name));
-}
-
-function expiringIn({ routes, authorizationServers }: Config): Expiring[] {
-  const ofRoutes = routes.flatMap(({ name, credential, subjectToken, tls }) => {
-    const actor = credential.kind === 'exchange' ? credential.actorToken?.source : undefined;
-    const own = credential.kind === 'exchange' ? subjectToken.file : undefined;
-    return [
-      ...token(`actor token of route "${name}"`, actor),
-      ...token(`subject token of route "${name}"`, own),
-      ...tlsCertificate(`route "${name}"`, tls),
-    ];
-  });
-  return [...ofRoutes, ...authorizationServers.flatMap(ofServer)];
-}
-
-function ofServer({ name, clientAuth, tls }: AuthorizationServer): Expiring[] {
-  const whose = `authorization server "${name}"`;
-  const assertion = clientAuth.method === 'client_assertion' ? clientAuth.clientAssertion : undefined;
-  const signing = clientAuth.method === 'private_key_jwt' ? clientAuth.certificate : undefined;
-  return [
-    ...token(`client assertion of ${whose}`, assertion),
-    ...certificate(`client certificate of ${whose}`, signing),
-    ...tlsCertificate(whose, tls),
-  ];
-}
-
-function token(name: string, source: CredentialSource | undefined): Expiring[] {
-  return source === undefined ? [] : [{ name, source, endSeconds: endOfToken }];
-}
-
-/** Named as the connection pools name it. */
-function tlsCertificate(name: string, tls: TlsFiles | undefined): Expiring[] {
-  return certificate(name, tls?.certificate === undefined ? undefined : { file: tls.certificate });
-}
-
-function certificate(name: string, source: CredentialSource | undefined): Expiring[] {
-  return source === undefined ? [] : [{ name, source, endSeconds: endOfCertificate }];
 }
 
 function endOfToken(content: string): number | undefined {
@@ -79,3 +31,5 @@ function endOfCertificate(content: string): number | undefined {
     return undefined;
   }
 }
+
+const EXPIRY_SECONDS = { token: endOfToken, certificate: endOfCertificate };

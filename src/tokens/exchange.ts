@@ -1,13 +1,13 @@
+import type { Clock } from '../clock/clock.ts';
 import type { ActorTokenSource, AuthorizationServer, Chain, Credential, Route, TokenTarget } from '../config/config.ts';
-import { readCredential } from '../config/credential.ts';
-import { oncePerSecret, Secret } from '../config/secret.ts';
 import { CambistError } from '../errors.ts';
+import type { Cause, TokenObserver } from '../observability/token-observer.ts';
+import { readCredential } from '../secrets/credential.ts';
+import { oncePerSecret, Secret } from '../secrets/secret.ts';
 import { type Assertion, type Assertions, checkAssertion, firstLegTarget } from './chain.ts';
 import { readClaims } from './claims.ts';
-import type { Clock } from './clock.ts';
 import type { DpopProver } from './dpop.ts';
 import { checkAudience, checkNotEnded, type DpopBinding, type IssuedToken, measureLife } from './issued.ts';
-import type { Cause, TokenObserver } from './observer.ts';
 import { type ResourceDigest, subjectKey } from './session.ts';
 import type { Subject } from './subject.ts';
 import type { TokenEndpoint, TokenEndpointAnswer } from './token-endpoint.ts';

@@ -1,7 +1,7 @@
-import type { Secret } from '../config/secret.ts';
+import type { Clock } from '../clock/clock.ts';
 import { CambistError } from '../errors.ts';
+import type { Secret } from '../secrets/secret.ts';
 import { type Claims, EXPIRY_LEEWAY_MS } from './claims.ts';
-import type { Clock } from './clock.ts';
 
 /** What may be reused for a time. */
 export interface Perishable {

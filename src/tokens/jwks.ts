@@ -1,9 +1,9 @@
 import { createLocalJWKSet, errors, type JSONWebKeySet, type JWTVerifyGetKey } from 'jose';
 import type { Dispatcher } from 'undici';
+import type { Clock } from '../clock/clock.ts';
 import { CambistError } from '../errors.ts';
 import { boundedRequest, toRequestUrl } from './bounded-request.ts';
 import { createBreaker } from './breaker.ts';
-import type { Clock } from './clock.ts';
 import { discoverJwksUri } from './discovery.ts';
 
 /** Whose keys, and where they are. */

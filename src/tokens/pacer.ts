@@ -1,4 +1,4 @@
-import type { Clock } from './clock.ts';
+import type { Clock } from '../clock/clock.ts';
 
 /** What is remembered at a time; who floods it only makes it let through what it would have held back. */
 const MAX_KEYS = 10_000;

@@ -1,10 +1,10 @@
 import { errors, jwtVerify } from 'jose';
 import type { Dispatcher } from 'undici';
+import type { Clock } from '../clock/clock.ts';
 import type { SubjectVerification } from '../config/config.ts';
 import { ASYMMETRIC_ALGORITHMS } from '../config/schema-authorization-server.ts';
 import { CambistError } from '../errors.ts';
 import { EXPIRY_LEEWAY_MS } from './claims.ts';
-import type { Clock } from './clock.ts';
 import { createIssuerKeys, type IssuerKeys } from './jwks.ts';
 import type { Subject } from './subject.ts';
 

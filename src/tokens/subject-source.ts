@@ -1,10 +1,10 @@
-import type { CredentialSource, Route } from '../config/config.ts';
-import { readCredential } from '../config/credential.ts';
+import type { Clock } from '../clock/clock.ts';
+import type { Route } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
+import type { TokenObserver } from '../observability/token-observer.ts';
+import { type CredentialSource, readCredential } from '../secrets/credential.ts';
 import { isB64Token } from './b64-token.ts';
 import { EXPIRY_LEEWAY_MS } from './claims.ts';
-import type { Clock } from './clock.ts';
-import type { TokenObserver } from './observer.ts';
 import { checkExpiry, type Subject, type SubjectReader, toSubject } from './subject.ts';
 import type { SubjectVerifier } from './subject-verifier.ts';
 

@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import type { Dispatcher } from 'undici';
+import type { Clock } from '../clock/clock.ts';
 import type { SubjectVerification } from '../config/config.ts';
-import type { Clock } from './clock.ts';
 import type { Subject } from './subject.ts';
 import type { SubjectCheck } from './subject-check.ts';
 

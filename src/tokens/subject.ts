@@ -1,11 +1,11 @@
 import { hash } from 'node:crypto';
 import type { JWTPayload } from 'jose';
 import { LRUCache } from 'lru-cache';
-import { Secret } from '../config/secret.ts';
+import type { Clock } from '../clock/clock.ts';
 import { CambistError } from '../errors.ts';
+import { Secret } from '../secrets/secret.ts';
 import { isB64Token } from './b64-token.ts';
 import { EXPIRY_LEEWAY_MS, readClaims } from './claims.ts';
-import type { Clock } from './clock.ts';
 
 /** The caller's token as it came in one request. */
 export interface Subject {

@@ -1,6 +1,8 @@
 import type { Dispatcher } from 'undici';
+import type { Clock } from '../clock/clock.ts';
 import type { AuthorizationServer, TokenTarget } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
+import type { TokenObserver } from '../observability/token-observer.ts';
 import {
   AnswerTooLargeError,
   type BoundedRequest,
@@ -11,11 +13,9 @@ import {
 } from './bounded-request.ts';
 import { createBreaker } from './breaker.ts';
 import { authenticateClient } from './client-auth.ts';
-import type { Clock } from './clock.ts';
 import { checkOwnEndpoint, discover } from './discovery.ts';
 import type { DpopProver } from './dpop.ts';
 import { createLimiter } from './limiter.ts';
-import type { TokenObserver } from './observer.ts';
 import { type AskedFor, asksForNonce, readTokenAnswer, type TokenAnswer } from './token-answer.ts';
 import { buildTokenRequest, type FormField, type Grant, secretsOf } from './token-request.ts';
 

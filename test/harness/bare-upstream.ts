@@ -1,7 +1,7 @@
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import type { TestContext } from 'node:test';
 import { createServer as createTlsServer } from 'node:tls';
-import { Http1Dispatcher } from '../../src/http1/dispatcher.ts';
+import { Http1Dispatcher } from '../../src/transport/http1/dispatcher.ts';
 import { type CertificateAuthority, createCertificateAuthority } from './certificates.ts';
 
 /** One connection to a server that is not bound by HTTP. */

@@ -1,4 +1,4 @@
-import type { Clock } from '../../src/tokens/clock.ts';
+import type { Clock } from '../../src/clock/clock.ts';
 
 /** A clock that stands still until a test moves it. */
 export interface FakeClock extends Clock {

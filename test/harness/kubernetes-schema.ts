@@ -20,7 +20,7 @@ export interface KindOfManifest {
 
 // JSON is YAML, too.
 const fixture = <T>(name: string): T =>
-  parse(readFileSync(new URL(`../fixtures/crds/${name}`, import.meta.url), 'utf8')) as T;
+  parse(readFileSync(new URL(`./fixtures/crds/${name}`, import.meta.url), 'utf8')) as T;
 
 /** Kubernetes 1.37's own schemas, closed as an API server under strict field validation closes them. */
 const schemas = closeObjects({

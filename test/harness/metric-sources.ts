@@ -1,5 +1,5 @@
-import { createCounts } from '../../src/admin/counts.ts';
-import type { MetricSources } from '../../src/admin/metrics.ts';
+import { createCounts } from '../../src/observability/counts.ts';
+import type { MetricSources } from '../../src/observability/metrics.ts';
 
 /** What a cambist without a config would say. */
 export const NOTHING_YET: MetricSources = {

@@ -1,9 +1,9 @@
 import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import { type Dispatcher, errors } from 'undici';
-import { createHttp1Pool, type Http1Pool } from '../../src/http1/pool.ts';
-import type { Sockets } from '../../src/http1/sockets.ts';
-import type { Open } from '../../src/opener.ts';
+import { createHttp1Pool, type Http1Pool } from '../../src/transport/http1/pool.ts';
+import type { Sockets } from '../../src/transport/http1/sockets.ts';
+import type { Open } from '../../src/transport/opener.ts';
 
 /** The near end of a connection whose far end the test plays. */
 export interface FarEnd {

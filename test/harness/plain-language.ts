@@ -57,8 +57,8 @@ const ALLOWED: { file: string; text: string }[] = [];
 const SKIPPED = [
   'config/cambist.schema.json',
   'deploy/helm/cambist/values.schema.json',
-  'test/fixtures',
-  'test/unit/docs/plain-language.test.ts',
+  'test/harness/fixtures',
+  'test/integration/docs/plain-language.test.ts',
 ];
 const SKIPPED_FOLDERS = new Set(['node_modules', 'dist', '.git', '.cache', 'coverage']);
 

@@ -1,9 +1,9 @@
 import type { TestContext } from 'node:test';
-import { createDispatchers } from '../../src/dispatchers.ts';
+import { systemClock } from '../../src/clock/clock.ts';
 import { examine } from '../../src/doctor/examine.ts';
 import { createInstruments } from '../../src/doctor/instruments.ts';
 import type { ReportedFinding } from '../../src/doctor/report.ts';
-import { systemClock } from '../../src/tokens/clock.ts';
+import { createDispatchers } from '../../src/transport/dispatchers.ts';
 import { configOf, type WrittenConfig } from '../harness/app.ts';
 import { startFakeUpstream } from '../harness/fake-upstream.ts';
 import { echo } from '../harness/upstream-handlers.ts';

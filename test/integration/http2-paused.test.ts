@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { constants } from 'node:http2';
 import { test } from 'node:test';
-import { Http1Dispatcher } from '../../src/http1/dispatcher.ts';
-import { Http2Dispatcher } from '../../src/http2/dispatcher.ts';
+import { Http1Dispatcher } from '../../src/transport/http1/dispatcher.ts';
+import { Http2Dispatcher } from '../../src/transport/http2/dispatcher.ts';
 import { soon } from '../harness/eventually.ts';
 import { authority } from '../harness/http2-gateway.ts';
 import { startRawHttp2 } from '../harness/raw-http2.ts';

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import type { ReadinessReport } from '../../src/admin/readiness.ts';
+import type { ReadinessReport } from '../../src/observability/readiness.ts';
 import { eventually } from '../harness/eventually.ts';
 import { type MetadataMood, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { startGateway } from '../harness/gateway.ts';

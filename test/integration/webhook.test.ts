@@ -13,7 +13,7 @@ import { POD } from '../../src/kubernetes/pod-layout.ts';
 import { readCertificate, watchCertificate } from '../../src/kubernetes/webhook-certificate.ts';
 import { createWebhookMetrics } from '../../src/kubernetes/webhook-metrics.ts';
 import { createWebhookAdmin, createWebhookServer, renewCertificate } from '../../src/kubernetes/webhook-server.ts';
-import { createLogger } from '../../src/logger.ts';
+import { createLogger } from '../../src/observability/logger.ts';
 import { type Certificate, createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually, soon } from '../harness/eventually.ts';
 import { sumSamples } from '../harness/metric-samples.ts';

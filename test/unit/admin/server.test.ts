@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { Registry } from 'prom-client';
-import { createReadiness, type Need } from '../../../src/admin/readiness.ts';
 import { createAdminServer } from '../../../src/admin/server.ts';
-import { loggerWithLines } from './log-lines.ts';
+import { createReadiness, type Need } from '../../../src/observability/readiness.ts';
+import { loggerWithLines } from '../observability/log-lines.ts';
 import { SAMPLE_STATUS } from './sample-status.ts';
 
 function serverOf(t: TestContext, needs: [string, Need][] = []) {

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { createCounts } from '../../../src/admin/counts.ts';
-import { createReadiness } from '../../../src/admin/readiness.ts';
 import { createStatus } from '../../../src/admin/status.ts';
 import type { Config } from '../../../src/config/config.ts';
 import { CambistError, type ErrorCode } from '../../../src/errors.ts';
-import type { RequestAnswer } from '../../../src/proxy/observer.ts';
+import { createCounts } from '../../../src/observability/counts.ts';
+import type { RequestAnswer } from '../../../src/observability/proxy-observer.ts';
+import { createReadiness } from '../../../src/observability/readiness.ts';
 import { configOf } from '../../harness/app.ts';
-import { loggerWithLines } from './log-lines.ts';
+import { loggerWithLines } from '../observability/log-lines.ts';
 
 const config = configOf({
   authorization_servers: {

@@ -7,7 +7,7 @@ import type { App } from '../../../src/app.ts';
 import { createReloads } from '../../../src/commands/reloads.ts';
 import type { Config } from '../../../src/config/config.ts';
 import { loadConfig } from '../../../src/config/load.ts';
-import { createLogger } from '../../../src/logger.ts';
+import { createLogger } from '../../../src/observability/logger.ts';
 import { eventually } from '../../harness/eventually.ts';
 
 const textOf = (name: string) =>

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { getIn, type JsonObject } from '../../../src/kubernetes/json.ts';
 import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
 import { KAGENT } from '../../../src/kubernetes/pod-layout.ts';
-import { type Container, type Pod, readManifest } from '../deploy/manifests.ts';
+import { type Container, type Pod, readManifest } from '../../integration/deploy/manifests.ts';
 import { container, environment, IMAGE, inject, namesIn, pod, request } from './samples.ts';
 
 const example = readManifest<Pod>('pod.yaml');

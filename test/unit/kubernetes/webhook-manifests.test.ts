@@ -6,7 +6,7 @@ import { INJECTION_FLAGS, writtenOptions } from '../../../src/kubernetes/flags.t
 import { getIn, type JsonObject, objectsOf } from '../../../src/kubernetes/json.ts';
 import { parseOptions } from '../../../src/kubernetes/options.ts';
 import { problemsOfManifest } from '../../harness/kubernetes-schema.ts';
-import { parseDocuments } from '../deploy/manifests.ts';
+import { parseDocuments } from '../../integration/deploy/manifests.ts';
 
 const folder = new URL('../../../deploy/webhook/', import.meta.url);
 const FILES = ['base', 'cert-manager'].flatMap((name) =>

@@ -5,7 +5,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import type { Dispatcher } from 'undici';
 import { createRelay, type Relay } from '../../../src/proxy/relay.ts';
-import { MAX_TEXT_BYTES } from '../../../src/pump.ts';
+import { MAX_TEXT_BYTES } from '../../../src/transport/pump.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
 

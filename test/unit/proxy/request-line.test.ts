@@ -3,12 +3,12 @@ import { METHODS } from 'node:http';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { CambistError, describeError, ERROR_CODES, type ErrorCode } from '../../../src/errors.ts';
-import { createLogger, type Logger } from '../../../src/logger.ts';
-import { CUTTERS } from '../../../src/proxy/observer.ts';
+import { LOG_FIELDS } from '../../../src/observability/log-fields.ts';
+import { createLogger, type Logger } from '../../../src/observability/logger.ts';
+import { CUTTERS } from '../../../src/observability/proxy-observer.ts';
 import type { Passage } from '../../../src/proxy/passage.ts';
 import { callersTraceId, logRequest } from '../../../src/proxy/request-line.ts';
-import { LOG_FIELDS } from '../../../src/telemetry/log-fields.ts';
-import { loggerWithLines } from '../admin/log-lines.ts';
+import { loggerWithLines } from '../observability/log-lines.ts';
 
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
 const TRACEPARENT = `00-${TRACE_ID}-b7ad6b7169203331-01`;

@@ -10,8 +10,8 @@ import type {
   SubjectTokenSource,
   TokenTarget,
 } from '../../../src/config/config.ts';
-import { Secret } from '../../../src/config/secret.ts';
 import type { CambistError, ErrorCode } from '../../../src/errors.ts';
+import { Secret } from '../../../src/secrets/secret.ts';
 import { readSubject, type Subject } from '../../../src/tokens/subject.ts';
 import type { AskedFor } from '../../../src/tokens/token-answer.ts';
 

@@ -1,12 +1,12 @@
 import type { AuthorizationServer, TokenTarget } from '../../../src/config/config.ts';
 import { CambistError, type ErrorCode } from '../../../src/errors.ts';
+import type { ExchangeOutcome, TokenObserver } from '../../../src/observability/token-observer.ts';
 import { type Broker, createBroker, type Lookup } from '../../../src/tokens/broker.ts';
 import { createTokenCache, type TokenCache } from '../../../src/tokens/cache.ts';
 import { type Assertion, createAssertions } from '../../../src/tokens/chain.ts';
 import { createDpopProver } from '../../../src/tokens/dpop.ts';
 import { createExchange } from '../../../src/tokens/exchange.ts';
 import type { IssuedToken } from '../../../src/tokens/issued.ts';
-import type { ExchangeOutcome, TokenObserver } from '../../../src/tokens/observer.ts';
 import type { TokenType } from '../../../src/tokens/token-answer.ts';
 import type { TokenEndpoint } from '../../../src/tokens/token-endpoint.ts';
 import type { Grant } from '../../../src/tokens/token-request.ts';

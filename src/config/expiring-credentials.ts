@@ -1,0 +1,48 @@
+import type { CredentialSource } from '../secrets/credential.ts';
+import type { AuthorizationServer, Config, TlsFiles } from './config.ts';
+
+/** A credential of our own that may carry an expiry. */
+export interface ExpiringCredential {
+  /** As messages and metrics name it. */
+  readonly name: string;
+  readonly source: CredentialSource;
+  readonly kind: 'token' | 'certificate';
+}
+
+/** The credentials that a config names and that may carry an expiry, whether or not they are in use. */
+export function expiringCredentials({ routes, authorizationServers }: Config): ExpiringCredential[] {
+  const ofRoutes = routes.flatMap(({ name, credential, subjectToken, tls }) => {
+    const actor = credential.kind === 'exchange' ? credential.actorToken?.source : undefined;
+    const own = credential.kind === 'exchange' ? subjectToken.file : undefined;
+    return [
+      ...token(`actor token of route "${name}"`, actor),
+      ...token(`subject token of route "${name}"`, own),
+      ...tlsCertificate(`route "${name}"`, tls),
+    ];
+  });
+  return [...ofRoutes, ...authorizationServers.flatMap(ofServer)];
+}
+
+function ofServer({ name, clientAuth, tls }: AuthorizationServer): ExpiringCredential[] {
+  const whose = `authorization server "${name}"`;
+  const assertion = clientAuth.method === 'client_assertion' ? clientAuth.clientAssertion : undefined;
+  const signing = clientAuth.method === 'private_key_jwt' ? clientAuth.certificate : undefined;
+  return [
+    ...token(`client assertion of ${whose}`, assertion),
+    ...certificate(`client certificate of ${whose}`, signing),
+    ...tlsCertificate(whose, tls),
+  ];
+}
+
+function token(name: string, source: CredentialSource | undefined): ExpiringCredential[] {
+  return source === undefined ? [] : [{ name, source, kind: 'token' }];
+}
+
+/** Named as the connection pools name it. */
+function tlsCertificate(name: string, tls: TlsFiles | undefined): ExpiringCredential[] {
+  return certificate(name, tls?.certificate === undefined ? undefined : { file: tls.certificate });
+}
+
+function certificate(name: string, source: CredentialSource | undefined): ExpiringCredential[] {
+  return source === undefined ? [] : [{ name, source, kind: 'certificate' }];
+}

@@ -1,0 +1,30 @@
+import { type ErrorCode, errorCodesOf } from '../errors.ts';
+import type { Outcome } from './proxy-observer.ts';
+
+/** The route label where no route matched: no route can have this name. */
+export const UNMATCHED = '_unmatched';
+
+/** Answers that every route should expect, so that a rate can be taken from the start. */
+export const EXPECTED_ANSWERS: readonly (readonly [status: number, outcome: Outcome])[] = [
+  [200, 'forwarded'],
+  [401, 'refused'],
+  [403, 'refused'],
+  [502, 'failed'],
+  [503, 'failed'],
+  [504, 'failed'],
+];
+
+/** The result of an exchange. The empty string stands for an issued token. */
+export type ExchangeEnd = ErrorCode | '';
+export const EXCHANGE_ENDS: readonly ExchangeEnd[] = ['', ...errorCodesOf('exchange')];
+
+/** Errors of a route that requests no token. It can still read a caller's token, and a client certificate for its backend. */
+export const PLAIN_ERRORS: readonly ErrorCode[] = [
+  'ERR_SUBJECT_TOKEN_INVALID',
+  'ERR_CREDENTIAL_UNAVAILABLE',
+  ...errorCodesOf('upstream').filter((code) => code !== 'ERR_UPSTREAM_REFUSED_TOKEN'),
+  ...errorCodesOf('any'),
+];
+
+/** Errors of a request that matches no route. */
+export const UNMATCHED_ERRORS: readonly ErrorCode[] = ['ERR_ROUTE_NOT_FOUND', 'ERR_SHUTTING_DOWN', 'ERR_OVERLOADED'];

@@ -1,0 +1,52 @@
+import { type Logger, loggedError, milliseconds } from './logger.ts';
+import type { ExchangeOutcome, TokenObserver } from './token-observer.ts';
+
+/** Under pressure a line for each eviction would be a second flood. */
+const PRESSURE_LOG_PAUSE_MS = 60_000;
+
+/** Writes what happens to tokens, and tells the one who counts it. */
+export function createTokenLog(logger: Logger, counts: TokenObserver): TokenObserver {
+  let silentUntilMs = 0;
+  let evictedSince = 0;
+
+  return {
+    // The line of a request says how the cache answered it; when a credential ends is a metric, to be alerted on.
+    ...counts,
+    exchangeEnded(outcome) {
+      counts.exchangeEnded(outcome);
+      logger.writeJson(outcome.error === undefined ? 'info' : 'warn', fieldsOf(outcome), 'exchange');
+    },
+    tokenEvicted(reason) {
+      counts.tokenEvicted(reason);
+      if (reason !== 'capacity') return;
+      evictedSince += 1;
+      const now = performance.now();
+      if (now < silentUntilMs) return;
+      logger.warn(
+        { reason, evicted: evictedSince },
+        'the cache is full: raise cache.max_entries, or expect more exchanges',
+      );
+      evictedSince = 0;
+      silentUntilMs = now + PRESSURE_LOG_PAUSE_MS;
+    },
+    availabilityChanged(authorizationServer, available) {
+      counts.availabilityChanged(authorizationServer, available);
+      const line = { authorization_server: authorizationServer };
+      if (available) logger.info(line, 'the authorization server answers again');
+      else logger.warn(line, 'the authorization server is taken to be down');
+    },
+  };
+}
+
+/** The fields of an exchange's line. Ids and names have no character that JSON escapes. */
+function fieldsOf({ route, authorizationServer, refresh, cause, error, durationMs }: ExchangeOutcome): string {
+  let json = cause === undefined ? '' : `"request_id":"${cause.requestId}",`;
+  if (cause?.traceId !== undefined) json += `"trace_id":"${cause.traceId}",`;
+  json += `"route":"${route}","authorization_server":"${authorizationServer}"`;
+  json += `,"result":"${error === undefined ? 'success' : 'failure'}","refresh":${refresh}`;
+  json += `,"duration_ms":${milliseconds(durationMs)}`;
+  if (error === undefined) return json;
+  json += `,"error":"${error.code}"`;
+  if (error.oauthError !== undefined) json += `,"oauth_error":${JSON.stringify(error.oauthError)}`;
+  return `${json},"err":${JSON.stringify(loggedError(error))}`;
+}

@@ -1,0 +1,146 @@
+import { createHash, X509Certificate } from 'node:crypto';
+import { createSecureContext } from 'node:tls';
+import type { Dispatcher } from 'undici';
+import type { Route, TlsFiles } from '../config/config.ts';
+import { CambistError } from '../errors.ts';
+import { readCredential } from '../secrets/credential.ts';
+import { Http1Dispatcher } from './http1/dispatcher.ts';
+import { Http2Dispatcher } from './http2/dispatcher.ts';
+
+/** What a peer needs of a connection: who vouches for it, who we are to it, how long to wait for it. */
+export interface PeerOptions {
+  /** The peer's name in messages and metrics, as in `route "github"`. */
+  readonly name: string;
+  readonly tls: TlsFiles | undefined;
+  /** 0 is none. */
+  readonly connectMs: number;
+  /** Offer HTTP/2 beside HTTP/1.1, where TLS is spoken. */
+  readonly http2?: boolean;
+}
+
+/** How a route's upstream is connected to. @param upgrades is a WebSocket to be opened? HTTP/2 has another way for that */
+export function upstreamPeer({ name, tls, timeouts, http2 }: Route, upgrades = false): PeerOptions {
+  return { name: `route "${name}"`, tls, connectMs: timeouts.connectMs, http2: http2 && !upgrades };
+}
+
+interface TlsMaterial {
+  readonly ca?: string;
+  readonly cert?: string;
+  readonly key?: string;
+}
+
+/** Connection pools, one for each way of connecting, shared by all peers that connect that way. */
+export interface Dispatchers {
+  /**
+   * The pool for a peer. It verifies TLS, follows no redirect, retries nothing and has no timeout but the connect's.
+   * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE where a TLS file cannot be read, or is of no use
+   */
+  for(peer: PeerOptions): Dispatcher | Promise<Dispatcher>;
+  /** The next request of each peer reads its TLS files anew; requests in flight finish on the pool that they began with. */
+  rereadTls(): void;
+  /** Closes all pools at once. */
+  destroy(): Promise<void>;
+}
+
+/** @param onCertificate is told when a client certificate was read, with its end in epoch seconds */
+export function createDispatchers(onCertificate: (peer: string, expiresAtSeconds: number) => void): Dispatchers {
+  const byPeer = new Map<string, Dispatcher>();
+  const byMaterial = new Map<string, Dispatcher>();
+  /** Peers whose TLS files may have changed since they were read. */
+  const stale = new Set<string>();
+  /** Pools that serve no new request, until their last has ended. */
+  const retired = new Set<Dispatcher>();
+  let rereads = 0;
+
+  async function read(peer: PeerOptions, tls: TlsFiles, key: string): Promise<Dispatcher> {
+    const begun = rereads;
+    const material = await readTlsMaterial(tls, peer.name);
+    if (material.cert !== undefined) onCertificate(peer.name, certificateEndSeconds(material.cert));
+    const pool = poolFor(peer, material);
+    // What was read before the files changed serves the request that waits for it, and no other.
+    if (begun !== rereads) return pool;
+    byPeer.set(key, pool);
+    stale.delete(key);
+    retireUnused();
+    return pool;
+  }
+
+  /** Certificates may change every hour, and the keys of old ones must not stay. */
+  function retireUnused(): void {
+    const inUse = new Set(byPeer.values());
+    for (const [digest, pool] of byMaterial) {
+      if (inUse.has(pool)) continue;
+      byMaterial.delete(digest);
+      retired.add(pool);
+      void pool.close().finally(() => retired.delete(pool));
+    }
+  }
+
+  function poolFor({ connectMs, http2 = false }: PeerOptions, material: TlsMaterial): Dispatcher {
+    const digest = createHash('sha256')
+      .update(JSON.stringify([connectMs, http2, material]))
+      .digest('base64url');
+    const pool = byMaterial.get(digest) ?? createPool(connectMs, http2, material);
+    byMaterial.set(digest, pool);
+    return pool;
+  }
+
+  return {
+    for(peer) {
+      const { connectMs, http2 = false, tls } = peer;
+      const key = tls === undefined ? `${connectMs} ${http2}` : JSON.stringify([connectMs, http2, tls]);
+      const known = byPeer.get(key);
+      if (known !== undefined && !stale.has(key)) return known;
+      if (peer.tls !== undefined) return read(peer, peer.tls, key);
+      const pool = poolFor(peer, {});
+      byPeer.set(key, pool);
+      return pool;
+    },
+    rereadTls() {
+      rereads += 1;
+      // Who has not asked since the last time is of a config that is gone, or will ask anew.
+      for (const key of stale) byPeer.delete(key);
+      stale.clear();
+      retireUnused();
+      for (const key of byPeer.keys()) if (key.startsWith('[')) stale.add(key);
+    },
+    async destroy() {
+      await Promise.all([...byMaterial.values(), ...retired].map((pool) => pool.destroy()));
+    },
+  };
+}
+
+function createPool(connectMs: number, http2: boolean, material: TlsMaterial): Dispatcher {
+  const connect = { ...material, timeout: connectMs };
+  const http1 = new Http1Dispatcher(connect);
+  return http2 ? new Http2Dispatcher({ connect }, http1) : http1;
+}
+
+async function readTlsMaterial(tls: TlsFiles, peer: string): Promise<TlsMaterial> {
+  const read = async (file: string, what: string) => (await readCredential({ file }, `${what} of ${peer}`)).reveal();
+  const material = {
+    ...(tls.ca !== undefined && { ca: await read(tls.ca, 'CA certificate') }),
+    ...(tls.certificate !== undefined && { cert: await read(tls.certificate, 'client certificate') }),
+    ...(tls.privateKey !== undefined && { key: await read(tls.privateKey, 'client key') }),
+  };
+  checkTlsMaterial(material, peer);
+  return material;
+}
+
+/** A CA file without a certificate would else be taken for one that trusts nobody, and a wrong key be seen on connecting. */
+function checkTlsMaterial(material: TlsMaterial, peer: string): void {
+  try {
+    if (material.ca !== undefined) new X509Certificate(material.ca);
+    createSecureContext(material);
+  } catch (cause) {
+    throw new CambistError(
+      'ERR_CREDENTIAL_UNAVAILABLE',
+      `the TLS files of ${peer} are of no use: each must be PEM, and the key be that of the certificate`,
+      { cause },
+    );
+  }
+}
+
+function certificateEndSeconds(pem: string): number {
+  return Date.parse(new X509Certificate(pem).validTo) / 1000;
+}

@@ -1,0 +1,36 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { createMessageReader } from './programs/message-reader.ts';
+
+const MESSAGES = Buffer.from(
+  [
+    'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello',
+    'HTTP/1.1 201 Created\r\ntransfer-encoding: chunked\r\n\r\n10\r\n0123456789abcde0\r\n0\r\n\r\n',
+    'HTTP/1.1 202 Accepted\r\n\r\n',
+  ].join(''),
+);
+
+/** Chunks as a socket gives them when one message is asked for after the other. */
+function pieces(cuts: readonly number[]): Buffer[] {
+  const starts = ['HTTP/1.1 201', 'HTTP/1.1 202'].map((text) => MESSAGES.indexOf(text));
+  const bounds = [...new Set([0, ...starts, ...cuts, MESSAGES.length])].sort((a, b) => a - b);
+  return bounds.slice(1).map((end, i) => MESSAGES.subarray(bounds[i], end));
+}
+
+test('messages are told apart wherever the bytes are cut', () => {
+  const cuts = fc.array(fc.integer({ min: 1, max: MESSAGES.length - 1 }), { maxLength: 12 });
+  fc.assert(
+    fc.property(cuts, (where) => {
+      const begun: string[] = [];
+      const ended: string[] = [];
+      const read = createMessageReader(
+        (head) => begun.push(head.slice(9, 12)),
+        (head) => ended.push(head.slice(9, 12)),
+      );
+      for (const piece of pieces(where)) read(piece);
+      assert.deepEqual(begun, ['200', '201', '202']);
+      assert.deepEqual(ended, ['200', '201', '202']);
+    }),
+  );
+});

@@ -1,0 +1,24 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createRandom } from './programs/random.ts';
+import { simulateRefreshes } from './refresh-simulation.ts';
+
+test('each pod makes its first exchange, and the next ones when they are due', () => {
+  const counts = simulateRefreshes({
+    pods: 3,
+    withinSeconds: 1,
+    endSeconds: 10,
+    nextAfterSeconds: () => 4,
+    random: () => 0.5,
+  });
+  assert.deepEqual(counts, [3, 0, 0, 0, 3, 0, 0, 0, 3, 0]);
+});
+
+test('the same seed gives the same chance', () => {
+  const [one, other] = [createRandom(7), createRandom(7)];
+  for (let i = 0; i < 100; i += 1) {
+    const value = one();
+    assert.equal(value, other());
+    assert.ok(value >= 0 && value < 1);
+  }
+});

@@ -1,0 +1,76 @@
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { stringify } from 'yaml';
+import { type Cluster, startCluster } from './cluster.ts';
+import { guideScript } from './guide.ts';
+import {
+  agentDeployment,
+  create,
+  createDefaultAccount,
+  type Deployment,
+  namesOf,
+  type Pod,
+  podOf,
+  readObject,
+  succeeded,
+} from './objects.ts';
+import { installWebhook, startWebhookPod } from './webhook-pod.ts';
+
+let cluster: Cluster;
+
+before(async () => {
+  cluster = await startCluster();
+});
+
+after(() => cluster?.close());
+
+/** Runs what the guide says in the block that has this text, less what would wait for a person. */
+async function follow(text: string): Promise<string> {
+  return succeeded(await cluster.shell(guideScript(text).replace(/^.* --watch$/m, '')));
+}
+
+const write = (name: string, content: string) => writeFile(join(cluster.folder, 'work', name), content);
+
+test('from nothing to the pod of the example', async () => {
+  const monitors = join(import.meta.dirname, '../../harness/fixtures/crds/monitoring.coreos.com_podmonitors.yaml');
+  succeeded(await cluster.kubectl(['create', '-f', monitors]));
+  await write('client-secret', 'of the authorization server\n');
+  assert.match(await follow('-f deploy/configmap.yaml'), /valid: 2 routes, 1 authorization server/);
+  await follow('kubectl create namespace agents');
+  await follow('kubectl -n agents apply -k deploy');
+  const pod = await readObject<Pod>(cluster, ['-n', 'agents', 'pod', 'agent']);
+  assert.deepEqual(namesOf(pod.spec.initContainers), ['cambist']);
+});
+
+test('inject: from a file, from what is there, and back', async () => {
+  const deployment = agentDeployment({ name: 'agent' });
+  await write('agent.yaml', stringify(deployment));
+  succeeded(await cluster.shell('cambist inject --image r/cambist:1 agent.yaml >agent-injected.yaml'));
+  await follow('cambist uninject');
+  const { spec: stored } = await readObject<Deployment>(cluster, ['deployment', 'agent']);
+  assert.deepEqual(
+    stored.template.spec.initContainers?.map(({ image }) => image),
+    ['registry.example.com/cambist:0.1.0'],
+  );
+});
+
+test('a client secret that is replaced by the command of the guide is replaced', async () => {
+  await write('client-secret', 'another\n');
+  await follow('--dry-run=client -o yaml | kubectl apply -f -');
+  const secret = await readObject<{ data: object }>(cluster, ['-n', 'agents', 'secret', 'cambist']);
+  assert.deepEqual(secret.data, { 'client-secret': Buffer.from('another\n').toString('base64') });
+});
+
+test('the webhook: a template that is labelled makes injected pods, and the command that looks shows their status', async (t) => {
+  await createDefaultAccount(cluster, 'agents');
+  succeeded(await cluster.shell('kubectl -n agents apply -f agent.yaml'));
+  await installWebhook(cluster);
+  const webhook = await startWebhookPod(cluster);
+  t.after(webhook.stop);
+  assert.doesNotMatch(await follow('"cambist.dev/inject":"enabled"'), /version/);
+  const deployment = await readObject<Deployment>(cluster, ['-n', 'agents', 'deployment', 'agent']);
+  await create(cluster, podOf(deployment));
+  assert.match(await follow('"cambist.dev/inject":"enabled"'), /\{"version":"0\.1\.0"/);
+});

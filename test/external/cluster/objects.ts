@@ -1,0 +1,107 @@
+import assert from 'node:assert/strict';
+import type { CommandResult } from '../../harness/run-command.ts';
+import type { Cluster } from './cluster.ts';
+
+/** The fields of a container that these tests look at. */
+export interface Container {
+  readonly name: string;
+  readonly image: string;
+  readonly args?: readonly string[];
+  readonly env?: readonly { readonly name: string; readonly value?: string }[];
+  readonly ports?: readonly { readonly containerPort: number }[];
+  readonly restartPolicy?: string;
+  readonly lifecycle?: { readonly preStop?: { readonly sleep?: { readonly seconds: number } } };
+  readonly volumeMounts?: readonly { readonly name: string; readonly mountPath: string }[];
+}
+
+export interface PodSpec {
+  readonly initContainers?: readonly Container[];
+  readonly containers: readonly Container[];
+  readonly volumes?: readonly { readonly name: string }[];
+  readonly terminationGracePeriodSeconds?: number;
+}
+
+export interface Metadata {
+  readonly name?: string;
+  readonly namespace?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly annotations?: Readonly<Record<string, string>>;
+}
+
+export interface Pod {
+  readonly metadata: Metadata;
+  readonly spec: PodSpec;
+}
+
+export interface Deployment {
+  readonly metadata: Metadata;
+  readonly spec: { readonly template: Pod };
+}
+
+/** Asserts that a command succeeded. @returns what it printed */
+export function succeeded({ code, stdout, stderr }: CommandResult): string {
+  assert.equal(code, 0, stderr);
+  return stdout;
+}
+
+/** Asserts that a command failed. @returns what it said */
+export function failed({ code, stdout, stderr }: CommandResult): string {
+  assert.equal(code, 1, stdout);
+  return stderr;
+}
+
+/** @param args of `kubectl get`: kind, name, namespace */
+export async function readObject<T>(cluster: Cluster, args: readonly string[]): Promise<T> {
+  return JSON.parse(succeeded(await cluster.kubectl(['get', '-o', 'json', ...args]))) as T;
+}
+
+/** Creates an object, fields that are not known refused. @returns it as it is stored */
+export async function create<T>(cluster: Cluster, manifest: object, ...flags: string[]): Promise<T> {
+  const args = ['create', '--validate=strict', '-o', 'json', '-f', '-', ...flags];
+  return JSON.parse(succeeded(await cluster.kubectl(args, manifest))) as T;
+}
+
+/** With its default ServiceAccount, which the controller manager would add. */
+export async function createNamespace(cluster: Cluster, name: string, labels: Metadata['labels'] = {}): Promise<void> {
+  await create(cluster, { apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } });
+  await createDefaultAccount(cluster, name);
+}
+
+export async function createDefaultAccount(cluster: Cluster, namespace: string): Promise<void> {
+  await create(cluster, { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace } });
+}
+
+export const OPTED_IN = { 'cambist.dev/inject': 'enabled' };
+
+/** A pod of an agent that keeps to the restricted Pod Security Standard. */
+export function agentPod(name: string, { labels, annotations, ...rest }: Metadata = {}, spec: object = {}) {
+  const securityContext = {
+    allowPrivilegeEscalation: false,
+    capabilities: { drop: ['ALL'] },
+    runAsNonRoot: true,
+    seccompProfile: { type: 'RuntimeDefault' },
+  };
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { namespace: 'agents', ...rest, name, labels, annotations },
+    spec: { containers: [{ name: 'agent', image: 'agent:1', securityContext }], ...spec },
+  };
+}
+
+export function agentDeployment(metadata: Metadata) {
+  const labels = { app: 'agent' };
+  const template = { metadata: { labels }, spec: agentPod('agent').spec };
+  return { apiVersion: 'apps/v1', kind: 'Deployment', metadata, spec: { selector: { matchLabels: labels }, template } };
+}
+
+/** A pod as the controller manager would make it. */
+export function podOf({ metadata: { name, namespace }, spec: { template } }: Deployment) {
+  const metadata = { ...template.metadata, generateName: `${name}-`, namespace };
+  return { apiVersion: 'v1', kind: 'Pod', metadata, spec: template.spec };
+}
+
+/** The names in a list, in its order. */
+export function namesOf(items: readonly { readonly name: string }[] = []): string[] {
+  return items.map(({ name }) => name);
+}

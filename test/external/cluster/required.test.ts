@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { eventually } from '../../harness/eventually.ts';
+import { type Cluster, startCluster } from './cluster.ts';
+import { guideScript } from './guide.ts';
+import { agentPod, create, createNamespace, failed, namesOf, OPTED_IN, type Pod, succeeded } from './objects.ts';
+import { installWebhook, startWebhookPod, type WebhookPod } from './webhook-pod.ts';
+
+let cluster: Cluster;
+let webhook: WebhookPod;
+
+before(async () => {
+  cluster = await startCluster();
+  for (const name of ['agents', 'free']) await createNamespace(cluster, name);
+  await installWebhook(cluster);
+  webhook = await startWebhookPod(cluster);
+  await create(cluster, agentPod('from-before'));
+  succeeded(await cluster.shell(guideScript('deploy/webhook/required.yaml')));
+  await eventually('the API server has heard of the policy', async () => (await attempt(agentPod('probe'))).code === 1);
+});
+
+after(async () => {
+  await webhook?.stop();
+  await cluster?.close();
+});
+
+/** Asks for a pod, and stores nothing. */
+function attempt(pod: object) {
+  return cluster.kubectl(['create', '--dry-run=server', '-f', '-'], pod);
+}
+
+const REQUIRED = 'this namespace requires cambist beside the agent: label the pod cambist.dev/inject: enabled';
+const FALSE = 'container "cambist" must be of image registry.example.com/cambist, without command and arguments';
+
+test('where the namespace requires cambist, a pod comes in with its sidecar and not without, in either form', async () => {
+  assert.ok(failed(await attempt(agentPod('silent'))).includes(REQUIRED));
+  const out = agentPod('out', { labels: { 'cambist.dev/inject': 'disabled' } });
+  assert.ok(failed(await attempt(out)).includes(REQUIRED));
+  for (const form of ['native', 'classic']) {
+    const annotations = { 'cambist.dev/sidecar': form, 'cambist.dev/image': 'registry.example.com/cambist@sha256:0' };
+    const { spec } = await create<Pod>(cluster, agentPod(form, { labels: OPTED_IN, annotations }));
+    assert.ok([...namesOf(spec.initContainers), ...namesOf(spec.containers)].includes('cambist'));
+  }
+});
+
+test('nor with another container of that name, whatever label and annotations say', async () => {
+  const status = '{"version":"0.1.0","port":8180,"adminPort":9180}';
+  const forged = (more: object, list = 'initContainers') => {
+    const sidecar = { name: 'cambist', image: 'registry.example.com/cambist:0.1.0', restartPolicy: 'Always', ...more };
+    return agentPod('forged', { annotations: { 'cambist.dev/status': status } }, { [list]: [sidecar] });
+  };
+  succeeded(await attempt(forged({})));
+  const cases: [object, string][] = [
+    [forged({ image: 'registry.example.com/cambist-not:1' }), FALSE],
+    [forged({ image: 'registry.example.com/cambist' }), FALSE],
+    [forged({ command: ['sleep', 'inf'] }), FALSE],
+    [forged({ args: ['version'] }), FALSE],
+    [forged({ restartPolicy: undefined }), REQUIRED],
+    [forged({ image: 'x', restartPolicy: undefined }, 'containers'), FALSE],
+    [agentPod('other', { labels: OPTED_IN, annotations: { 'cambist.dev/image': 'x/cambist:1' } }), FALSE],
+  ];
+  for (const [pod, reason] of cases) {
+    const said = failed(await attempt(pod));
+    assert.ok(said.includes(`ValidatingAdmissionPolicy 'cambist-required'`) && said.includes(reason), said);
+  }
+});
+
+test('the image of a sidecar that runs cannot be changed to another; a pod from before can be labelled, and ends', async () => {
+  await create(cluster, agentPod('running', { labels: OPTED_IN }));
+  const set = (image: string) => cluster.kubectl(['-n', 'agents', 'set', 'image', 'pod/running', `cambist=${image}`]);
+  assert.ok(failed(await set('x:1')).includes(FALSE));
+  succeeded(await set('registry.example.com/cambist:0.1.1'));
+  succeeded(await cluster.kubectl(['-n', 'agents', 'label', 'pod', 'from-before', 'a=b']));
+  succeeded(await cluster.kubectl(['-n', 'agents', 'delete', 'pod', 'from-before', '--force', '--wait=false']));
+});
+
+test('other namespaces do not depend on it', async () => {
+  const { spec } = await create<Pod>(cluster, agentPod('bystander', { namespace: 'free' }));
+  assert.deepEqual(namesOf(spec.containers), ['agent']);
+});

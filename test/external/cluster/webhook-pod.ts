@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, rename, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { eventually } from '../../harness/eventually.ts';
+import { type Labels, sumSamples } from '../../harness/metric-samples.ts';
+import { type OutputRecord, recordOutput } from '../../harness/process-output.ts';
+import { BUILT_PROGRAM } from '../../harness/run-command.ts';
+import type { Cluster } from './cluster.ts';
+import { guideScript } from './guide.ts';
+import { agentPod, type Deployment, OPTED_IN, readObject, succeeded } from './objects.ts';
+
+export interface WebhookPod {
+  /** Puts what the Secret holds now into the mounted folder, as the kubelet does a minute later. */
+  mountSecret(): Promise<void>;
+  /** The sum over all samples that bear these labels. */
+  metric(name: string, labels?: Labels): Promise<number>;
+  readonly waitForLog: OutputRecord['waitForLog'];
+  /** Sends SIGTERM. @returns when the process has ended */
+  stop(): Promise<void>;
+}
+
+interface Service {
+  readonly spec: { readonly clusterIP: string; readonly ports: readonly { readonly port: number }[] };
+}
+
+interface Secret {
+  /** By file name, in base64. */
+  readonly data: Readonly<Record<string, string>>;
+}
+
+const START_TIMEOUT_MS = 10_000;
+
+/** Applies the manifests of `deploy/webhook/base` as they are, with the certificate that `gen-certs` makes. */
+export async function installWebhook(cluster: Cluster): Promise<void> {
+  succeeded(await cluster.shell(guideScript('cambist gen-certs - |')));
+}
+
+/**
+ * Does for a pod of the webhook's Deployment what a node would: mounts its Secret, runs its container's arguments, and lets
+ * it be found at its Service's address. Namespace `agents` must be there with its default ServiceAccount.
+ */
+export async function startWebhookPod(cluster: Cluster): Promise<WebhookPod> {
+  const read = <T>(kind: string) => readObject<T>(cluster, ['-n', 'cambist-system', kind, 'cambist-webhook']);
+  const deployment = await read<Deployment>('deployment');
+  const { clusterIP, ports } = (await read<Service>('service')).spec;
+  const [container] = deployment.spec.template.spec.containers;
+  const mountPath = container?.volumeMounts?.[0]?.mountPath;
+  assert.ok(container?.args && mountPath !== undefined);
+  const folder = join(cluster.folder, `mounted-${process.hrtime.bigint()}`);
+  await mkdir(folder);
+  const mountSecret = async () => swapFolder(folder, (await read<Secret>('secret')).data);
+  await mountSecret();
+  const args = container.args.map((arg) => arg.replace(mountPath, folder));
+  const addresses = [`--listen=${clusterIP}:${ports[0]?.port}`, '--admin=127.0.0.1:0'];
+  const child = spawn(process.execPath, [BUILT_PROGRAM, ...args, ...addresses], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const ended = once(child, 'close');
+  const output = recordOutput(child);
+  const started = output.waitForLog(({ msg }) => msg === 'cambist webhook is listening', START_TIMEOUT_MS);
+  const { admin } = await started.catch((cause: unknown) => {
+    child.kill('SIGKILL');
+    throw new Error(`the webhook does not start: ${output.stderr()}`, { cause });
+  });
+  await eventually('the API server has heard of the webhook', () => isCalled(cluster));
+  return {
+    mountSecret,
+    metric: async (name, labels) => sumSamples(await (await fetch(`${admin}/metrics`)).text(), name, labels),
+    waitForLog: output.waitForLog,
+    stop: async () => {
+      child.kill('SIGTERM');
+      await ended;
+    },
+  };
+}
+
+async function isCalled(cluster: Cluster): Promise<boolean> {
+  const args = ['create', '--dry-run=server', '-o', 'json', '-f', '-'];
+  const { stdout } = await cluster.kubectl(args, agentPod('probe', { labels: OPTED_IN }));
+  return stdout.includes('cambist.dev/status');
+}
+
+/** As the kubelet writes a volume: a new folder, and then one link is swapped. */
+async function swapFolder(folder: string, data: Secret['data']): Promise<void> {
+  const version = `..${process.hrtime.bigint()}`;
+  await mkdir(join(folder, version));
+  for (const [name, value] of Object.entries(data)) {
+    await writeFile(join(folder, version, name), Buffer.from(value, 'base64'));
+    await symlink(join('..data', name), join(folder, name)).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EEXIST') throw error;
+    });
+  }
+  await symlink(version, join(folder, '..data_tmp'));
+  await rename(join(folder, '..data_tmp'), join(folder, '..data'));
+}

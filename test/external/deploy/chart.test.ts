@@ -1,0 +1,124 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { parse } from 'yaml';
+import { getIn, type JsonObject } from '../../../src/kubernetes/json.ts';
+import { problemsOfManifest } from '../../harness/kubernetes-schema.ts';
+import { readManifest } from '../../integration/deploy/manifests.ts';
+import { byName, nameOf, only, renderChart, withValues } from './render.ts';
+import { CHART, installDeployTools } from './tools.ts';
+import { GATEWAY_CONFIG, VALUES } from './values.ts';
+
+const tools = await installDeployTools();
+const CUSTOM = /^custom no kind "(Certificate|Issuer|PodMonitor|PrometheusRule)" is registered/;
+
+for (const [what, values] of Object.entries(VALUES)) {
+  test(`${what}: helm lint has nothing against the chart, warnings included`, async () => {
+    const { code, stdout } = await withValues(tools, values, 'lint', '--strict', CHART);
+    assert.equal(code, 0, stdout);
+    assert.doesNotMatch(stdout, /WARNING|ERROR/);
+  });
+
+  test(`${what}: an API server would take every manifest, unknown fields refused`, async () => {
+    const { text, manifests } = await renderChart(tools, values);
+    for (const manifest of manifests) assert.deepEqual(problemsOfManifest(manifest), [], nameOf(manifest));
+    const decoded = await tools.decode(text);
+    assert.equal(decoded.length, manifests.length);
+    for (const line of decoded) if (!CUSTOM.test(line)) assert.match(line, /^taken /);
+  });
+
+  test(`${what}: every object is in the release's namespace, and none is a Secret`, async () => {
+    for (const manifest of (await renderChart(tools, values, { namespace: 'elsewhere' })).manifests) {
+      const clusterWide = manifest.kind === 'MutatingWebhookConfiguration';
+      assert.equal(getIn(manifest, ['metadata', 'namespace']), clusterWide ? undefined : 'elsewhere');
+      assert.notEqual(manifest.kind, 'Secret');
+    }
+  });
+}
+
+test('the decoder refuses an unknown field, a doubled one, and a wrong type', async () => {
+  const wrong = ['data: {}\nmore: {}', 'data: {}\ndata: {}', 'data: { a: 1 }'].map(
+    (rest) => `apiVersion: v1\nkind: ConfigMap\n${rest}\n`,
+  );
+  for (const line of await tools.decode(wrong.join('---\n'))) assert.match(line, /^refused /);
+});
+
+const gateway = (more: object) => ({ ...VALUES.gateway, gateway: { ...VALUES.gateway.gateway, ...more } });
+const webhook = (more: object) => ({ ...VALUES.gateway, webhook: { enabled: true, certManager: true, ...more } });
+const config = (more: object) => gateway({ config: { ...GATEWAY_CONFIG, ...more } });
+
+const MISTAKES: readonly [what: string, values: object, said: RegExp][] = [
+  ['no image', { gateway: VALUES.gateway.gateway }, /'\/image\/repository': minLength/],
+  ['nothing enabled', { image: VALUES.gateway.image }, /nothing to install: set webhook\.enabled, gateway\.enabled/],
+  ['a key that there is not', gateway({ networkpolicy: {} }), /'\/gateway': additional properties 'networkpolicy'/],
+  ['a wrong type', gateway({ replicas: 'two' }), /'\/gateway\/replicas': got string, want integer/],
+  ['a gateway on loopback', config({ listen: '127.0.0.1:8180' }), /'\/gateway\/config\/listen': value must be one of/],
+  ['another port', config({ listen: '0.0.0.0:8080' }), /'\/gateway\/config\/listen': value must be one of/],
+  ['a typing error in the config', config({ cahce: {} }), /'\/gateway\/config': additional properties 'cahce'/],
+  ['no routes', gateway({ config: { authorization_servers: {} } }), /'\/gateway\/config': missing property 'routes'/],
+  [
+    'a second cambist.yaml',
+    gateway({ files: { 'cambist.yaml': '' } }),
+    /'\/gateway\/files\/cambist\.yaml': false schema/,
+  ],
+  ['everyone let in', gateway({ networkPolicy: { clients: [] } }), /'\/gateway\/networkPolicy\/clients': minItems/],
+  ['no one named', gateway({ networkPolicy: { clients: null } }), /networkPolicy': missing property 'clients'/],
+  ['neither certificate', webhook({ certManager: false }), /'\/webhook\/caBundle': minLength/],
+  ['one replica', webhook({ replicas: 1 }), /'\/webhook\/replicas': minimum: got 1, want 2/],
+  ['an option that there is not', webhook({ injection: { imag: 'x' } }), /injection': additional properties 'imag'/],
+];
+for (const [what, values, said] of MISTAKES) {
+  test(`helm refuses values with ${what}, and says where`, async () => {
+    const { code, stdout, stderr } = await withValues(tools, values, 'template', 'cambist', CHART);
+    assert.equal(code, 1);
+    assert.match(stderr, said);
+    assert.equal(stdout, '');
+  });
+}
+
+test('the packaged chart is of the version of the package, and renders the same', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'cambist-chart-'));
+  t.after(() => rm(folder, { recursive: true }));
+  const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { version: string };
+  const { code, stderr } = await tools.helm('package', CHART, '--destination', folder);
+  assert.equal(code, 0, stderr);
+  const chart = join(folder, `cambist-${version}.tgz`);
+  const packaged = await renderChart(tools, VALUES.everything, { chart });
+  assert.deepEqual(packaged.manifests, (await renderChart(tools, VALUES.everything)).manifests);
+});
+
+test('releases of other names have objects of their own, of names that Kubernetes takes', async () => {
+  for (const [release, name] of [
+    ['mcp', 'mcp-cambist-gateway'],
+    ['cambist-eu', 'cambist-eu-gateway'],
+  ] as const) {
+    assert.equal(nameOf(only(await renderChart(tools, VALUES.gateway, { release }), 'Deployment')), name);
+  }
+  const long = await renderChart(tools, VALUES.gateway, { release: 'a'.repeat(53) });
+  for (const manifest of long.manifests) assert.ok(nameOf(manifest).length <= 63);
+});
+
+test('the alerts are those of deploy/prometheusrule.yaml, with the labels of the values', async () => {
+  const rule = only(await renderChart(tools, VALUES.everything), 'PrometheusRule');
+  assert.deepEqual(rule.spec, (readManifest('prometheusrule.yaml') as unknown as JsonObject).spec);
+  assert.equal(getIn(rule, ['metadata', 'labels', 'release']), 'prometheus');
+});
+
+test('the config comes out as it went in, great numbers and the defaults of the ports included', async () => {
+  const written = (rendered: Awaited<ReturnType<typeof renderChart>>) =>
+    parse(String(getIn(only(rendered, 'ConfigMap'), ['data', 'cambist.yaml']))) as unknown;
+  const everything = await renderChart(tools, VALUES.everything);
+  assert.deepEqual(written(everything), VALUES.everything.gateway.config);
+  assert.equal(getIn(only(everything, 'ConfigMap'), ['data', 'ca.pem']), VALUES.everything.gateway.files['ca.pem']);
+  const { listen, admin, version, ...rest } = GATEWAY_CONFIG;
+  assert.deepEqual(written(await renderChart(tools, gateway({ config: rest }))), { ...rest, version, listen, admin });
+});
+
+test('a change of the config changes the ConfigMap alone, so that no pod is rolled', async () => {
+  const before = byName(await renderChart(tools, VALUES.gateway));
+  const after = byName(await renderChart(tools, config({ cache: { max_age: '1m' } })));
+  const changed = Object.keys(after).filter((key) => JSON.stringify(after[key]) !== JSON.stringify(before[key]));
+  assert.deepEqual(changed, ['ConfigMap cambist-gateway']);
+});

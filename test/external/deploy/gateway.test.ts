@@ -1,0 +1,116 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { getIn, type JsonObject, objectsOf } from '../../../src/kubernetes/json.ts';
+import { parseOptions } from '../../../src/kubernetes/options.ts';
+import { sidecarContainer, sidecarVolumes } from '../../../src/kubernetes/sidecar.ts';
+import { startAuthorizationServer } from '../../harness/authorization-server.ts';
+import { startCambist } from '../../harness/cambist-process.ts';
+import { createLeakWatch } from '../../harness/leaks.ts';
+import { startMcpBackend } from '../../harness/mcp-backend.ts';
+import { runCommand } from '../../harness/run-command.ts';
+import { ask, whoami } from '../servers/agent.ts';
+import { only, type Rendered, renderChart, renderKustomization } from './render.ts';
+import { installDeployTools } from './tools.ts';
+import { VALUES } from './values.ts';
+
+const tools = await installDeployTools();
+const podSpec = (rendered: Rendered, name?: string) =>
+  getIn(only(rendered, 'Deployment', name), ['spec', 'template', 'spec']) as JsonObject;
+const configOf = (rendered: Rendered) => String(getIn(only(rendered, 'ConfigMap'), ['data', 'cambist.yaml']));
+
+test("the gateway's container is that of a sidecar, but for what a container behind a Service has else", async () => {
+  const options = parseOptions({
+    image: 'registry.example.com/cambist:0.1.0',
+    'config-map': 'cambist-gateway',
+    secret: 'cambist',
+    'token-audience': 'https://idp.example.com',
+  });
+  const { gateway, ...more } = VALUES.gateway;
+  const values = { ...more, gateway: { ...gateway, tokenAudience: options.tokenAudience } };
+  const spec = podSpec(await renderChart(tools, values));
+  const [{ lifecycle, resources, ports, ...container } = {} as JsonObject] = objectsOf(spec.containers);
+  const { resources: _, ports: sidecarPorts, restartPolicy, ...sidecar } = sidecarContainer(options, 60);
+  assert.equal(restartPolicy, 'Always');
+  assert.deepEqual(container, sidecar);
+  assert.deepEqual(ports, [{ name: 'http', containerPort: 8180 }, ...objectsOf(sidecarPorts)]);
+  assert.deepEqual(spec.volumes, sidecarVolumes(options));
+  const sleepSeconds = Number(getIn(lifecycle, ['preStop', 'sleep', 'seconds']));
+  assert.ok(sleepSeconds + 25 < Number(spec.terminationGracePeriodSeconds));
+  assert.ok(getIn(resources, ['limits', 'memory']));
+});
+
+test('by whatever way it is rendered, cambist finds nothing wrong with the config', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'cambist-gateway-'));
+  t.after(() => rm(folder, { recursive: true }));
+  for (const rendered of [
+    await renderChart(tools, VALUES.gateway),
+    await renderChart(tools, VALUES.everything),
+    await renderKustomization(tools, 'gateway/base'),
+    await renderKustomization(tools, 'gateway/example'),
+  ]) {
+    const file = join(folder, 'cambist.yaml');
+    await writeFile(file, configOf(rendered));
+    const { code, stdout, stderr } = await runCommand(['validate', '--config', file]);
+    assert.equal(code, 0, stdout + stderr);
+  }
+});
+
+/** An authorization server, a backend, and a gateway for them as the chart renders it, on ports of this machine. */
+async function startRendered(t: TestContext) {
+  const secret = randomBytes(24).toString('base64url');
+  const clients = { cambist: { method: 'client_secret_basic', secret } } as const;
+  const server = await startAuthorizationServer({ clients });
+  t.after(server.close);
+  const backend = await startMcpBackend({ name: 'github', issuer: server.issuer, jwksUri: server.jwksUri });
+  t.after(backend.close);
+  server.resources.set(backend.resource, { scopes: ['repo:read'], audience: 'github' });
+  const file = { file: '/var/run/secrets/cambist/client-secret' };
+  const client_auth = { method: 'client_secret_basic', client_secret: file };
+  const config = {
+    authorization_servers: { local: { issuer: server.issuer, client_id: 'cambist', client_auth } },
+    routes: [{ name: 'github', match: { host: '127.0.0.1', path: '/github' }, upstream: backend.url }],
+  };
+  const { gateway, ...more } = VALUES.gateway;
+  const rendered = await renderChart(tools, { ...more, gateway: { ...gateway, config } });
+  const cambist = await startCambist({
+    // The mounted folders lie elsewhere, and the ports of the pod are free ones here.
+    config: (directory) =>
+      configOf(rendered)
+        .replaceAll('/var/run/secrets/cambist', directory)
+        .replaceAll(/0\.0\.0\.0:(?:8180|9180)/g, '127.0.0.1:0'),
+    files: { 'client-secret': secret },
+  });
+  t.after(cambist.close);
+  await cambist.ready();
+  return { server, backend, cambist, secret };
+}
+
+test('a gateway with the rendered config serves an MCP client with a token for the backend alone', async (t) => {
+  const { server, backend, cambist, secret } = await startRendered(t);
+  const token = await server.issueSubjectToken({ sub: 'alice', audience: ['my-agent', 'cambist'] });
+  const { aud, sub } = await whoami(`${cambist.url}/github`, token);
+  assert.deepEqual([aud, sub], [backend.resource, 'alice']);
+  // Another name for the same address, as DNS rebinding would have it.
+  const rebound = await ask(cambist.url.replace('127.0.0.1', 'localhost').concat('/github'), token);
+  assert.equal(rebound.status, 403);
+  const leaks = createLeakWatch();
+  leaks.remember(token);
+  leaks.remember(secret);
+  leaks.assertNoLeak({ stdout: cambist.stdout(), stderr: cambist.stderr() });
+});
+
+test('the image starts what the container asks for: its command, with the config where it is mounted', async () => {
+  const [container] = objectsOf(podSpec(await renderChart(tools, VALUES.gateway)).containers);
+  assert.deepEqual([container?.command, container?.args], [undefined, undefined]);
+  assert.match(
+    await readFile('Dockerfile', 'utf8'),
+    /^ENTRYPOINT \["node", (?:"--[^"]+", )*"\/app\/dist\/main\.js"\]\nCMD \["run"\]$/m,
+  );
+  const [config] = objectsOf(container?.env);
+  const [mount] = objectsOf(container?.volumeMounts);
+  assert.deepEqual(config, { name: 'CAMBIST_CONFIG', value: `${mount?.mountPath}/cambist.yaml` });
+});

@@ -1,0 +1,49 @@
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { problemsOfManifest } from '../../harness/kubernetes-schema.ts';
+import { fencedBlocks } from '../../harness/markdown.ts';
+import { readPagesIn } from '../../harness/pages.ts';
+import { type Manifest, parseDocuments } from '../../integration/deploy/manifests.ts';
+import { CHART, installDeployTools } from './tools.ts';
+
+const tools = await installDeployTools();
+const guide = readPagesIn('deploy');
+const commands = fencedBlocks(guide, 'sh').flatMap((block) => block.trim().split('\n'));
+
+test('every command of the guide that installs the chart renders, with the values that the guide shows', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'cambist-guide-'));
+  t.after(() => rm(folder, { recursive: true }));
+  const [webhook = '', gateway = ''] = fencedBlocks(guide, 'yaml values');
+  const files = {
+    'webhook.yaml': webhook,
+    'gateway.yaml': gateway,
+    'ca.base64': Buffer.from('a certificate').toString('base64'),
+  };
+  for (const [name, text] of Object.entries(files)) await writeFile(join(folder, name), text);
+  const installing = commands.filter((command) => command.includes(' deploy/helm/cambist '));
+  assert.equal(installing.length, 5);
+  for (const command of installing) {
+    const args = command
+      .replace(/^helm (?:template|upgrade(?: --install)?) /, 'template ')
+      .split(' ')
+      .map((word) =>
+        word === 'deploy/helm/cambist' ? CHART : word.replace(/^(?=\w+\.yaml$)|(?<==)(?=ca\.)/, `${folder}/`),
+      );
+    const { code, stdout, stderr } = await tools.helm(...args);
+    assert.equal(code, 0, `${command}\n${stderr}`);
+    for (const manifest of parseDocuments<Manifest>(stdout)) assert.deepEqual(problemsOfManifest(manifest), []);
+    assert.match(stdout, /kind: Deployment/);
+  }
+});
+
+test('every folder that the guide has kubectl apply is one that kustomize builds', () => {
+  const folders = [...guide.matchAll(/(?:apply -k|kubectl kustomize) (deploy[\w/-]*)/g)].map(
+    ([, folder = '']) => folder,
+  );
+  assert.ok(folders.length >= 4);
+  for (const folder of folders) assert.ok(existsSync(`${folder}/kustomization.yaml`), folder);
+});

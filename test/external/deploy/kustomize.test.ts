@@ -1,0 +1,71 @@
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { test } from 'node:test';
+import { getIn, type JsonObject } from '../../../src/kubernetes/json.ts';
+import { problemsOfManifest } from '../../harness/kubernetes-schema.ts';
+import { byName, nameOf, only, renderChart, renderKustomization } from './render.ts';
+import { installDeployTools } from './tools.ts';
+import { VALUES } from './values.ts';
+
+const tools = await installDeployTools();
+const FOLDERS = readdirSync('deploy', { recursive: true, encoding: 'utf8' })
+  .filter((file) => file.endsWith('kustomization.yaml'))
+  .map(dirname);
+
+for (const folder of FOLDERS) {
+  test(`deploy/${folder} is built by kustomize into what an API server would take, unknown fields refused`, async () => {
+    const { text, manifests } = await renderKustomization(tools, folder);
+    for (const manifest of manifests) assert.deepEqual(problemsOfManifest(manifest), [], nameOf(manifest));
+    const decoded = await tools.decode(text);
+    assert.equal(decoded.length, manifests.length);
+    for (const line of decoded) assert.match(line, /^taken |^custom no kind "(Certificate|Issuer)"/);
+  });
+}
+
+test('by kustomize with cert-manager or by the chart, the webhook is the same', async () => {
+  const { 'Namespace cambist-system': namespace, ...byKustomize } = byName(
+    await renderKustomization(tools, 'webhook/cert-manager'),
+  );
+  // helm makes the namespace itself, with --create-namespace.
+  assert.ok(namespace);
+  assert.deepEqual(byName(await renderChart(tools, VALUES['webhook with cert-manager'])), byKustomize);
+});
+
+test('without cert-manager it is the same but for caBundle, which gen-certs fills in', async () => {
+  const values = VALUES['webhook with a Secret'];
+  const { 'Namespace cambist-system': _, ...byKustomize } = byName(await renderKustomization(tools, 'webhook/base'));
+  const byChart = byName(await renderChart(tools, values));
+  const key = 'MutatingWebhookConfiguration cambist-webhook';
+  const configuration = byChart[key] as JsonObject;
+  assert.equal(getIn(configuration, ['webhooks', 0, 'clientConfig', 'caBundle']), values.webhook.caBundle);
+  const { caBundle: _bundle, ...client } = getIn(configuration, ['webhooks', 0, 'clientConfig']) as JsonObject;
+  const [webhook] = configuration.webhooks as JsonObject[];
+  const without = { ...configuration, webhooks: [{ ...webhook, clientConfig: client }] };
+  assert.deepEqual({ ...byChart, [key]: without }, byKustomize);
+});
+
+test('by kustomize or by the chart, the gateway is the same, its route table included', async () => {
+  const byChart = byName(await renderChart(tools, VALUES.gateway, { namespace: 'agents' }));
+  const { manifests } = await renderKustomization(tools, 'gateway/base');
+  const placed = manifests.map((one) => ({ ...one, metadata: { ...(one.metadata as object), namespace: 'agents' } }));
+  const key = 'ConfigMap cambist-gateway';
+  const { [key]: mapOfChart, ...chart } = byChart;
+  const { [key]: map, ...base } = byName({ text: '', manifests: placed as JsonObject[] });
+  assert.deepEqual(chart, base);
+  // The text differs, in comments and order; what it says is held in chart.test.ts.
+  assert.deepEqual(getIn(map, ['metadata']), getIn(mapOfChart, ['metadata']));
+});
+
+test('the overlays in example say image, replicas and more in one place each', async () => {
+  const image = 'registry.internal.example/platform/cambist:0.1.0';
+  const webhook = only(await renderKustomization(tools, 'webhook/example'), 'Deployment');
+  const gateway = only(await renderKustomization(tools, 'gateway/example'), 'Deployment');
+  for (const deployment of [webhook, gateway]) {
+    assert.equal(getIn(deployment, ['spec', 'replicas']), 3);
+    assert.equal(getIn(deployment, ['spec', 'template', 'spec', 'containers', 0, 'image']), image);
+  }
+  const args = getIn(webhook, ['spec', 'template', 'spec', 'containers', 0, 'args']) as string[];
+  assert.deepEqual(args.slice(3), [`--image=${image}`, '--config-map=cambist', '--secret=cambist']);
+  assert.equal(getIn(gateway, ['metadata', 'namespace']), 'agents');
+});

@@ -1,0 +1,52 @@
+import { readFileSync } from 'node:fs';
+import { parse } from 'yaml';
+import type { JsonObject } from '../../../src/kubernetes/json.ts';
+
+/** The route table of the kustomize base: what a gateway is given in the tests that ask for no other. */
+export const GATEWAY_CONFIG = parse(
+  readFileSync(new URL('../../../deploy/gateway/base/cambist.yaml', import.meta.url), 'utf8'),
+) as JsonObject;
+
+const image = { repository: 'registry.example.com/cambist' };
+const CA_BUNDLE = Buffer.from('a certificate').toString('base64');
+
+/** Values for the ways to install, as a user's file has them. */
+export const VALUES = {
+  'webhook with cert-manager': { image, webhook: { enabled: true, certManager: true } },
+  'webhook with a Secret': { image, webhook: { enabled: true, caBundle: CA_BUNDLE } },
+  gateway: { image, gateway: { enabled: true, secret: 'cambist', config: GATEWAY_CONFIG } },
+  everything: {
+    image: { ...image, tag: '0.1.0', digest: `sha256:${'0'.repeat(64)}`, pullPolicy: 'Always' },
+    imagePullSecrets: [{ name: 'registry' }],
+    fullnameOverride: 'exchange',
+    webhook: {
+      enabled: true,
+      caBundle: CA_BUNDLE,
+      certificateSecret: 'of-our-own',
+      replicas: 3,
+      injection: { 'proxy-env': true, port: 8181, secret: 'cambist' },
+      nodeSelector: { 'kubernetes.io/os': 'linux' },
+      priorityClassName: 'system-cluster-critical',
+    },
+    gateway: {
+      enabled: true,
+      secret: 'cambist',
+      tokenAudience: 'https://idp.example.com/realms/agents',
+      autoscaling: { enabled: true },
+      files: { 'ca.pem': 'a certificate\nof two lines\n' },
+      env: [{ name: 'OTEL_EXPORTER_OTLP_ENDPOINT', value: 'http://collector.monitoring.svc:4318' }],
+      volumes: [{ name: 'mesh', emptyDir: { medium: 'Memory' } }],
+      volumeMounts: [{ name: 'mesh', mountPath: '/var/run/mesh', readOnly: true }],
+      service: { sessionAffinity: 'ClientIP', annotations: { 'example.com/owner': 'platform' } },
+      podLabels: { 'example.com/team': 'platform' },
+      podAnnotations: { 'example.com/mesh': 'on' },
+      tolerations: [{ key: 'agents', operator: 'Exists' }],
+      affinity: { nodeAffinity: {} },
+      config: { ...GATEWAY_CONFIG, listen: '[::]:8180', admin: '[::]:9180', cache: { max_entries: 1_000_000 } },
+    },
+    monitoring: {
+      podMonitor: { enabled: true, labels: { release: 'prometheus' } },
+      prometheusRule: { enabled: true, labels: { release: 'prometheus' } },
+    },
+  },
+} as const;

@@ -1,0 +1,137 @@
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { test } from 'node:test';
+import { eventually } from '../../harness/eventually.ts';
+import { floodPod } from '../../harness/flood.ts';
+import { connectMcpClient } from '../../harness/mcp-client.ts';
+import { startOtlpReceiver } from '../../harness/otlp-receiver.ts';
+import { POD_MEMORY_BYTES } from '../../harness/pod-limits.ts';
+import { startScene } from '../../harness/scene.ts';
+import { startWorld } from '../../harness/world.ts';
+import { imageConfig, inContainer, pidOf, podman, RESTRICTED } from './podman.ts';
+
+const MIB = 1024 * 1024;
+
+const POD = `apiVersion: v1
+kind: Pod
+metadata: { name: agent }
+spec:
+  containers:
+    - { name: agent, image: agent:1 }
+`;
+
+test('in a container that is not root, has no capability and may write nothing, it exchanges, reloads, and ends with 0', async (t) => {
+  const { name, launch } = inContainer(POD_MEMORY_BYTES);
+  const world = await startWorld({ launch });
+  t.after(world.close);
+  const status = await readFile(`/proc/${await pidOf(name)}/status`, 'utf8');
+  assert.match(status, /^Uid:\s+65532\s+65532\s+65532\s+65532$/m);
+  for (const set of ['Inh', 'Prm', 'Eff', 'Bnd', 'Amb']) assert.match(status, new RegExp(`^Cap${set}:\\s+0+$`, 'm'));
+  assert.match(status, /^NoNewPrivs:\s+1$/m);
+  const mounts = await readFile(`/proc/${await pidOf(name)}/mounts`, 'utf8');
+  assert.match(mounts, /^\S+ \/ \S+ ro,/m);
+
+  const headers = { authorization: `Bearer ${await world.subjectToken()}` };
+  const client = await connectMcpClient(world.url('github'), { headers });
+  assert.equal(await client.callTool('echo', { message: 'from the image' }), 'from the image');
+  assert.equal(world.backends.github.requests[0]?.claims?.aud, world.backends.github.resource);
+  const reloads = () => world.cambist.metric('cambist_config_reloads_total', { result: 'success' });
+  const before = await reloads();
+  await world.cambist.rewriteConfig(`# changed\n${await readFile(world.cambist.configFile, 'utf8')}`);
+  await eventually('the changed file is taken up', async () => (await reloads()) > before);
+  assert.equal(await client.callTool('echo', { message: 'again' }), 'again');
+  await client.close();
+
+  world.cambist.signal('SIGTERM');
+  assert.deepEqual(await world.cambist.exit, { code: 0, signal: null });
+  assert.equal(world.cambist.logs().at(-1)?.msg, 'cambist has stopped');
+  assert.equal(world.cambist.stderr(), '');
+});
+
+test('every command is in it', async (t) => {
+  const { name, launch } = inContainer(POD_MEMORY_BYTES);
+  const world = await startWorld({ launch, files: { 'pod.yaml': POD } });
+  t.after(world.close);
+  const cambist = (...args: string[]) => podman('exec', name, 'node', '/app/dist/main.js', ...args);
+  assert.match(await cambist('validate'), /: valid: 2 routes/);
+  assert.match(await cambist('explain', world.url('github')), /Why not the others/);
+  assert.match(await cambist('doctor'), /no problem found/);
+  assert.match(await cambist('inject', '--image', 'cambist:test', '/etc/cambist/pod.yaml'), /image: cambist:test/);
+  assert.equal(await cambist('uninject', '/etc/cambist/pod.yaml'), POD);
+  assert.match(await cambist('gen-certs'), /^kind: Secret$/m);
+  assert.match(await cambist('webhook', '--help'), /Usage: cambist webhook/);
+  assert.equal(await cambist('schema'), await readFile('config/cambist.schema.json', 'utf8'));
+  const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { version: string };
+  assert.equal(await cambist('version'), `${version}\n`);
+});
+
+test('what a start leaves out is in it, too: spans, keys that verify, keys that sign', async (t) => {
+  const receiver = await startOtlpReceiver();
+  t.after(receiver.close);
+  const spans = [`--env=OTEL_EXPORTER_OTLP_ENDPOINT=${receiver.url}`, '--env=OTEL_BSP_SCHEDULE_DELAY=50'];
+  const { launch } = inContainer(POD_MEMORY_BYTES, [...RESTRICTED, ...spans]);
+  const scene = await startScene({
+    launch,
+    change: (config, { authorizationServer: { issuer } }) => {
+      const local = { ...config.authorization_servers.local, dpop: true };
+      return {
+        ...config,
+        authorization_servers: { local },
+        defaults: { subject_token: { verify: { issuer, audience: 'any' } } },
+      };
+    },
+  });
+  t.after(scene.close);
+  assert.equal((await scene.call({ headers: await scene.bearer() })).status, 200);
+  assert.ok(scene.authorizationServer.requests.at(-1)?.headers.dpop !== undefined);
+  await eventually('the spans come in', () => receiver.spans.length === 3);
+});
+
+test('where it might write, it writes nothing', async (t) => {
+  const { name, launch } = inContainer(POD_MEMORY_BYTES, ['--cap-drop=ALL', '--user=0:0', '--cap-add=DAC_OVERRIDE']);
+  const world = await startWorld({ launch });
+  t.after(world.close);
+  const headers = { authorization: `Bearer ${await world.subjectToken()}` };
+  const client = await connectMcpClient(world.url('docs'), { headers });
+  assert.equal(await client.callTool('echo', { message: 'x' }), 'x');
+  await client.close();
+  const changes = (await podman('diff', name)).split('\n').filter((line) => line !== '');
+  // What podman itself makes: places to mount onto, and names for the user.
+  const ofPodman =
+    /^[AC] \/(?:(?:dev|proc|run|sys)\b.*|tmp(?:\/cambist-\w+)?|etc(?:\/(?:cambist|group|host(?:s|name)|mtab|passwd|resolv\.conf))?)$/;
+  assert.deepEqual(
+    changes.filter((line) => !ofPodman.test(line)),
+    [],
+  );
+});
+
+test('the heap is sized from the memory limit of the container', async () => {
+  const { Entrypoint } = await imageConfig();
+  const flags = Entrypoint.slice(1, -1);
+  const heapUnder = async (memoryBytes: number): Promise<number> => {
+    const limit = [`--memory=${memoryBytes}`, '--ulimit=nofile=4096:4096', '--ulimit=nproc=4096:4096'];
+    const program = 'process.stdout.write(String(v8.getHeapStatistics().heap_size_limit))';
+    return Number(
+      await podman(
+        'run',
+        '--rm',
+        '--network=host',
+        ...limit,
+        '--entrypoint=node',
+        'cambist:test',
+        ...flags,
+        '-e',
+        program,
+      ),
+    );
+  };
+  for (const memoryBytes of [POD_MEMORY_BYTES, 4 * POD_MEMORY_BYTES]) {
+    // Half for old objects, and three semi-spaces of 8 MiB for young ones.
+    assert.equal(await heapUnder(memoryBytes), memoryBytes / 2 + 3 * 8 * MIB);
+  }
+});
+
+test('more callers at once than it takes, with bodies that it keeps, do not make it outgrow its memory', async (t) => {
+  const { name, launch } = inContainer(POD_MEMORY_BYTES);
+  await floodPod(t, launch, () => pidOf(name));
+});

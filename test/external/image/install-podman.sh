@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Gets Debian's podman, runc and mmdebstrap, as far as they are not installed: unpacked below .cache, with a store of their
+# own there. `.cache/podman/inside COMMAND` runs a command that sees them installed; nobody else does.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
+folder=$PWD/.cache/podman
+
+if [[ -e $folder/.installed ]]; then exit 0; fi
+if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
+  echo 'the image is built and run by podman as root on Debian: neither root nor apt is here' >&2
+  exit 1
+fi
+rm -rf "$folder"
+mkdir -p "$folder"/{archives/partial,root/etc,root/usr,work/etc,work/usr}
+apt-get -qq update
+# Locks are for whoever installs; this downloads into a folder of its own.
+apt-get -qq --yes --download-only --no-install-recommends -o APT::Sandbox::User=root -o Debug::NoLocking=1 \
+  -o Dir::Cache::archives="$folder/archives" install podman runc mmdebstrap
+for package in "$folder"/archives/*.deb; do dpkg-deb --extract "$package" "$folder/root"; done
+rm -r "$folder/archives"
+
+# Without systemd it has neither a journal nor slices.
+cat >"$folder/containers.conf" <<END
+[containers]
+log_driver = "k8s-file"
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "none"
+tmp_dir = "$folder/run/libpod"
+runtime = "runc"
+END
+cat >"$folder/storage.conf" <<END
+[storage]
+driver = "overlay"
+graphroot = "$folder/store"
+runroot = "$folder/run"
+END
+cat >"$folder/inside" <<END
+#!/usr/bin/env bash
+# In a mount namespace of its own, which goes with the command and takes podman's mounts along.
+set -euo pipefail
+if [[ \${1:-} != --mounted ]]; then exec unshare --mount "\$0" --mounted "\$@"; fi
+for part in etc usr; do
+  mount -t overlay overlay -o "lowerdir=/\$part,upperdir=$folder/root/\$part,workdir=$folder/work/\$part" "/\$part"
+done
+export CONTAINERS_CONF="$folder/containers.conf" CONTAINERS_STORAGE_CONF="$folder/storage.conf"
+exec "\${@:2}"
+END
+chmod +x "$folder/inside"
+"$folder/inside" podman info >/dev/null
+touch "$folder/.installed"

@@ -1,0 +1,156 @@
+import { spawn } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
+import { stringify } from 'yaml';
+import { soon } from '../../harness/eventually.ts';
+import type { MonitoredPort } from './pod-monitor.ts';
+import { findProgram } from './programs.ts';
+import { QUICKENED, quicken, type RuleGroup } from './rules.ts';
+
+export interface Sample {
+  readonly metric: Readonly<Record<string, string>>;
+  readonly value: readonly [atSeconds: number, value: string];
+}
+
+export interface Alert {
+  readonly labels: Readonly<Record<string, string>> & { readonly alertname: string };
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly state: 'pending' | 'firing';
+}
+
+export interface Target {
+  readonly scrapeUrl: string;
+  readonly health: string;
+  readonly lastError: string;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+/** A real Prometheus that scrapes one cambist and evaluates our rules, in quickened time. */
+export interface Prometheus {
+  readonly url: string;
+  /** @throws Error where Prometheus does not take the query */
+  query(promql: string): Promise<readonly Sample[]>;
+  targets(): Promise<readonly Target[]>;
+  alerts(): Promise<readonly Alert[]>;
+  /** The names of those that fire, sorted. */
+  firing(): Promise<readonly string[]>;
+  /** @throws Error with what there was, when what is waited for does not come to pass in time */
+  waitUntil(what: string, timeoutMs: number, holds: () => Promise<boolean>): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface PrometheusOptions {
+  readonly groups: readonly RuleGroup[];
+  readonly monitored: MonitoredPort;
+  /** The pod's address. */
+  readonly address: string;
+}
+
+const POLL_MS = 200;
+const START_TIMEOUT_MS = 20_000;
+
+/** The shortest range of the rules, quickened, holds six of them. */
+const SCRAPE_INTERVAL = '1s';
+
+export async function startPrometheus({ groups, monitored, address }: PrometheusOptions): Promise<Prometheus> {
+  const directory = await mkdtemp(join(tmpdir(), 'cambist-prometheus-'));
+  await writeFile(join(directory, 'rules.yaml'), stringify({ groups: quicken(groups, QUICKENED) }));
+  await writeFile(join(directory, 'prometheus.yaml'), stringify(configuration(monitored, address)));
+  const child = spawn(
+    findProgram('prometheus'),
+    [
+      `--config.file=${join(directory, 'prometheus.yaml')}`,
+      `--storage.tsdb.path=${join(directory, 'data')}`,
+      '--web.listen-address=127.0.0.1:0',
+      '--log.format=json',
+    ],
+    { stdio: ['ignore', 'ignore', 'pipe'], cwd: directory },
+  );
+  const exited = new Promise<void>((resolve) => {
+    child.once('close', () => resolve());
+    child.once('error', () => resolve());
+  });
+  const close = async (): Promise<void> => {
+    child.kill('SIGKILL');
+    await exited;
+    await rm(directory, { recursive: true, force: true });
+  };
+  try {
+    const listening = await soon('Prometheus listens', listeningAddress(child.stderr), START_TIMEOUT_MS);
+    const prometheus = createClient(`http://${listening}`, close);
+    await prometheus.waitUntil('Prometheus is ready', START_TIMEOUT_MS, async () => {
+      const answer = await fetch(`${prometheus.url}/-/ready`);
+      await answer.text();
+      return answer.ok;
+    });
+    return prometheus;
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** The port is one that was free, and Prometheus' log says which. */
+function listeningAddress(log: Readable): Promise<string> {
+  const said: string[] = [];
+  return new Promise((resolve, reject) => {
+    createInterface({ input: log })
+      .on('line', (line) => {
+        said.push(line);
+        const address = /"address":"([\d.]+:[1-9]\d*)"/.exec(line)?.[1];
+        if (address !== undefined) resolve(address);
+      })
+      .once('close', () => reject(new Error(`Prometheus ended:\n${said.join('\n')}`)));
+  });
+}
+
+function configuration(monitored: MonitoredPort, address: string): object {
+  const { labels, path, port } = monitored;
+  return {
+    global: {
+      scrape_interval: SCRAPE_INTERVAL,
+      scrape_timeout: SCRAPE_INTERVAL,
+      evaluation_interval: SCRAPE_INTERVAL,
+    },
+    rule_files: ['rules.yaml'],
+    scrape_configs: [
+      { job_name: labels.job, metrics_path: path, static_configs: [{ targets: [`${address}:${port}`], labels }] },
+    ],
+  };
+}
+
+function createClient(url: string, close: () => Promise<void>): Prometheus {
+  async function ask<T>(path: string): Promise<T> {
+    const answer = await fetch(`${url}/api/v1/${path}`);
+    const body = (await answer.json()) as { status: string; error?: string; data: T };
+    if (body.status !== 'success') throw new Error(`Prometheus: ${body.error}`);
+    return body.data;
+  }
+  const alerts = async () => (await ask<{ alerts: Alert[] }>('alerts')).alerts;
+  const firing = async () => {
+    const names = (await alerts()).filter(({ state }) => state === 'firing').map(({ labels }) => labels.alertname);
+    return [...new Set(names)].sort();
+  };
+  return {
+    url,
+    query: async (promql) => (await ask<{ result: Sample[] }>(`query?query=${encodeURIComponent(promql)}`)).result,
+    targets: async () => (await ask<{ activeTargets: Target[] }>('targets?state=active')).activeTargets,
+    alerts,
+    firing,
+    waitUntil: async (what, timeoutMs, holds) => {
+      const endMs = performance.now() + timeoutMs;
+      while (!(await holds())) {
+        if (performance.now() > endMs) {
+          const states = (await alerts()).map(({ labels, state }) => `${labels.alertname} ${state}`);
+          throw new Error(`still not so after ${timeoutMs} ms: ${what}; alerts: ${states.join(', ') || 'none'}`);
+        }
+        await delay(POLL_MS);
+      }
+    },
+    close,
+  };
+}

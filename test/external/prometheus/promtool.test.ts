@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { parse, stringify } from 'yaml';
+import { startScene } from '../../harness/scene.ts';
+import { findProgram } from './programs.ts';
+import { QUICKENED, quicken, readRuleGroups } from './rules.ts';
+
+interface RuleTests {
+  readonly tests: readonly {
+    readonly alert_rule_test: readonly { readonly alertname: string; readonly exp_alerts: readonly unknown[] }[];
+  }[];
+}
+
+const RULE_TESTS = new URL('./rules/', import.meta.url);
+/** As the test files name it. */
+const RULES_FILE = 'cambist.rules.yaml';
+
+const groups = readRuleGroups();
+const testFiles = readdirSync(RULE_TESTS);
+const directory = mkdtempSync(join(tmpdir(), 'cambist-rules-'));
+after(() => rmSync(directory, { recursive: true }));
+cpSync(RULE_TESTS, directory, { recursive: true });
+writeFileSync(join(directory, RULES_FILE), stringify({ groups }));
+
+const promtool = (...args: string[]): string =>
+  execFileSync(findProgram('promtool'), args, { cwd: directory, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+
+test('promtool finds nothing wrong with the rules, and they are all there', () => {
+  const count = groups.flatMap(({ rules }) => rules).length;
+  assert.match(promtool('check', 'rules', '--lint-fatal', RULES_FILE), new RegExp(`SUCCESS: ${count} rules found`));
+});
+
+test('promtool finds nothing wrong with the quickened rules of the tests that run for real', () => {
+  writeFileSync(join(directory, 'quickened.rules.yaml'), stringify({ groups: quicken(groups, QUICKENED) }));
+  assert.match(promtool('check', 'rules', '--lint-fatal', 'quickened.rules.yaml'), /SUCCESS/);
+});
+
+for (const file of testFiles) {
+  test(`the rules do as test/external/prometheus/rules/${file} says`, () => {
+    assert.match(promtool('test', 'rules', file), /SUCCESS/);
+  });
+}
+
+test('every alert has a case in which it fires and one in which it does not', () => {
+  const cases = testFiles
+    .map((file) => parse(readFileSync(new URL(file, RULE_TESTS), 'utf8')) as RuleTests)
+    .flatMap(({ tests }) => tests.flatMap(({ alert_rule_test }) => alert_rule_test));
+  const named = (fires: boolean) =>
+    new Set(cases.filter(({ exp_alerts }) => exp_alerts.length > 0 === fires).map(({ alertname }) => alertname));
+  const alerts = new Set(groups.flatMap(({ rules }) => rules.map(({ alert }) => alert)));
+  assert.deepEqual([...named(true)].sort(), [...alerts].sort());
+  assert.deepEqual([...named(false)].sort(), [...alerts].sort());
+});
+
+test('promtool check metrics is silent about /metrics, after requests, refusals and faults', async (t) => {
+  const scene = await startScene();
+  t.after(scene.close);
+  await scene.call({ headers: await scene.bearer() });
+  await scene.call();
+  await scene.call({ path: '/nowhere' });
+  scene.authorizationServer.mood = { kind: 'answer', status: 503 };
+  await scene.call({ headers: await scene.bearer() });
+  const { status, stdout, stderr } = spawnSync(findProgram('promtool'), ['check', 'metrics'], {
+    input: await scene.cambist.metrics(),
+    encoding: 'utf8',
+  });
+  assert.deepEqual({ status, stdout, stderr }, { status: 0, stdout: '', stderr: '' });
+});

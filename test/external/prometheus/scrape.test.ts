@@ -1,0 +1,122 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { echo } from '../../harness/upstream-handlers.ts';
+import { queriesOf, readDashboard } from '../../integration/deploy/dashboard.ts';
+import { liveMetrics } from '../../integration/deploy/live-metrics.ts';
+import { monitoredPort } from './pod-monitor.ts';
+import { startWatchedScene, type WatchedScene } from './watched-scene.ts';
+
+/** Ten minutes of the rules. */
+const HEALTHY_MS = 30_000;
+/** The longest `for` and range of what is provoked here take half of it. */
+const ALERT_TIMEOUT_MS = 90_000;
+
+/** What shows nothing while nothing is wrong and nobody is refused. */
+const EMPTY_IN_HEALTH = [
+  'panel "Alerts that fire"',
+  'panel "Answers of our own"',
+  'panel "What is not ready"',
+  'panel "Why requests do not reach backends"',
+  `panel "Errors of the backends' own"`,
+  'panel "Answers that break off"',
+  'an annotation',
+];
+
+interface Provocation {
+  readonly alert: string;
+  provoke(watched: WatchedScene): unknown;
+  fix?(watched: WatchedScene): unknown;
+}
+
+const PROVOCATIONS: readonly Provocation[] = [
+  {
+    alert: 'CambistCredentialExpiring',
+    provoke: ({ renewActorToken }) => renewActorToken(240),
+    fix: ({ renewActorToken }) => renewActorToken(3600),
+  },
+  {
+    alert: 'CambistBackendRefusesTokens',
+    provoke: ({ scene }) => {
+      scene.upstream.handler = (_request, response) => void response.writeHead(401).end();
+    },
+    fix: ({ scene }) => {
+      scene.upstream.handler = echo;
+    },
+  },
+  {
+    alert: 'CambistExchangeErrors',
+    provoke: ({ scene }) => {
+      scene.authorizationServer.mood = { kind: 'issue', audience: 'https://another.example.com' };
+    },
+    fix: ({ scene }) => {
+      scene.authorizationServer.mood = { kind: 'issue' };
+    },
+  },
+  // The end, since nothing fixes it.
+  { alert: 'CambistDown', provoke: ({ scene }) => scene.cambist.signal('SIGKILL') },
+];
+
+test('a real Prometheus, with our rules, watches a cambist under load', async (t) => {
+  const watched = await startWatchedScene(t);
+  const { prometheus, scene } = watched;
+
+  await t.test('it scrapes the port that the PodMonitor names, of the container that bears it', async () => {
+    const isUp = async () => (await prometheus.query('up == 1')).length === 1;
+    await prometheus.waitUntil('the target is up', 10_000, isUp);
+    const [target, ...more] = await prometheus.targets();
+    assert.deepEqual(more, []);
+    const { port, path, labels } = monitoredPort();
+    assert.equal(target?.scrapeUrl, `${scene.cambist.adminUrl}${path}`);
+    assert.equal(new URL(scene.cambist.adminUrl).port, String(port));
+    const { instance: _instance, ...targetLabels } = target?.labels ?? {};
+    assert.deepEqual(targetLabels, labels);
+  });
+
+  await t.test('it has every metric of ours', async () => {
+    const names = [...liveMetrics(await scene.cambist.metrics()).keys()].filter((name) => name.startsWith('cambist_'));
+    assert.ok(names.length >= 15);
+    for (const name of names) {
+      const count = async () => (await prometheus.query(`{__name__=~"${name}(_count)?"}`)).length;
+      await prometheus.waitUntil(`there is ${name}`, 10_000, async () => (await count()) > 0);
+    }
+    const isRising = async () =>
+      (await prometheus.query('sum(rate(cambist_requests_total{outcome="forwarded"}[10s])) > 0')).length === 1;
+    await prometheus.waitUntil('the load is seen', 10_000, isRising);
+  });
+
+  await t.test('no alert fires, nor is about to, while all is well', async () => {
+    const isQuiet = async () => (await prometheus.alerts()).length === 0;
+    await prometheus.waitUntil('the target is known to be there', 10_000, isQuiet);
+    const endMs = performance.now() + HEALTHY_MS;
+    while (performance.now() < endMs) {
+      assert.deepEqual(await prometheus.alerts(), []);
+      await delay(1_000);
+    }
+  });
+
+  await t.test(
+    'it takes every query of the dashboard, and has an answer wherever there is something to show',
+    async () => {
+      const empty = new Set<string>();
+      for (const { from, expr } of queriesOf(readDashboard())) {
+        const filled = expr.replaceAll('$__rate_interval', '20s').replaceAll(/\$[a-z_]+/g, '.*');
+        if ((await prometheus.query(filled)).length === 0) empty.add(from);
+      }
+      assert.deepEqual([...empty], EMPTY_IN_HEALTH);
+    },
+  );
+
+  for (const { alert, provoke, fix } of PROVOCATIONS) {
+    await t.test(`${alert} fires when provoked, it alone, and ends when it is fixed`, async () => {
+      await provoke(watched);
+      const fires = async () => (await prometheus.firing()).length > 0;
+      await prometheus.waitUntil(`${alert} fires`, ALERT_TIMEOUT_MS, fires);
+      assert.deepEqual(await prometheus.firing(), [alert]);
+      if (fix === undefined) return;
+      await fix(watched);
+      const quiet = async () => (await prometheus.alerts()).length === 0;
+      await prometheus.waitUntil(`${alert} has ended`, ALERT_TIMEOUT_MS, quiet);
+    });
+  }
+});

@@ -1,0 +1,58 @@
+import { writeFileSync } from 'node:fs';
+import { rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+import { type Scene, startScene } from '../../harness/scene.ts';
+import { type Load, startLoad } from './load.ts';
+import { monitoredPort, podAddress } from './pod-monitor.ts';
+import { type Prometheus, startPrometheus } from './prometheus.ts';
+import { readRuleGroups } from './rules.ts';
+
+/** cambist under load, and a Prometheus that watches it as it would in a cluster. */
+export interface WatchedScene {
+  readonly scene: Scene;
+  readonly load: Load;
+  readonly prometheus: Prometheus;
+  /** Replaces the actor token of the route by one that lives so long. */
+  renewActorToken(ttlSeconds: number): Promise<void>;
+}
+
+const ACTOR_FILE = 'actor-token';
+const HOUR_SECONDS = 3600;
+
+/** All of it ends with the test. */
+export async function startWatchedScene(t: TestContext): Promise<WatchedScene> {
+  const monitored = monitoredPort();
+  const address = podAddress();
+  let actorToken = '';
+  const scene = await startScene({
+    prepare: async ({ authorizationServer }) => {
+      actorToken = await authorizationServer.mint({ subject: 'agent', ttlSeconds: HOUR_SECONDS });
+    },
+    change: (config, { directory }) => {
+      const file = join(directory, ACTOR_FILE);
+      writeFileSync(file, actorToken);
+      return {
+        ...config,
+        admin: `${address}:${monitored.port}`,
+        forward_proxy: { connect: ['api.example.com:443'] },
+        routes: config.routes.map((route) => ({ ...route, actor_token: { file, type: 'jwt' } })),
+      };
+    },
+  });
+  t.after(scene.close);
+  const load = await startLoad(scene);
+  t.after(load.stop);
+  const prometheus = await startPrometheus({ groups: readRuleGroups(), monitored, address });
+  t.after(prometheus.close);
+  return {
+    scene,
+    load,
+    prometheus,
+    renewActorToken: async (ttlSeconds) => {
+      const draft = join(scene.cambist.directory, '.actor-token');
+      await writeFile(draft, await scene.authorizationServer.mint({ subject: 'agent', ttlSeconds }));
+      await rename(draft, join(scene.cambist.directory, ACTOR_FILE));
+    },
+  };
+}

@@ -1,0 +1,229 @@
+import assert from 'node:assert/strict';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { exportJWK, exportPKCS8, generateKeyPair } from 'jose';
+import { parse } from 'yaml';
+import { type CambistProcess, startCambist } from '../../harness/cambist-process.ts';
+import { createLeakWatch } from '../../harness/leaks.ts';
+import { type McpBackend, startMcpBackend } from '../../harness/mcp-backend.ts';
+import { assertProblem } from '../../harness/problem.ts';
+import { ask, whoami } from './agent.ts';
+import { type Diagnosis, diagnose } from './diagnose.ts';
+import { committedRealm, type Keycloak, startKeycloak } from './keycloak.ts';
+import { MISTAKEN_REALM, MISTAKES, mistakenRealm, REALM, SECRET, USER } from './keycloak-realms.ts';
+
+const AUDIENCES = ['github-mcp', 'docs-mcp'];
+
+let keycloak: Keycloak;
+let cambist: CambistProcess;
+const backends = new Map<string, McpBackend>();
+const leaks = createLeakWatch();
+const running: { close(): Promise<void> }[] = [];
+
+function keep<Part extends { close(): Promise<void> }>(part: Part): Part {
+  running.push(part);
+  return part;
+}
+
+before(async () => {
+  const { publicKey, privateKey } = await generateKeyPair('ES256', { extractable: true });
+  const jwk = { ...(await exportJWK(publicKey)), alg: 'ES256', use: 'sig', kid: 'throwaway' };
+  const committed = await committedRealm();
+  keycloak = keep(await startKeycloak([committed, mistakenRealm(committed, jwk)]));
+  for (const realm of [REALM, MISTAKEN_REALM]) {
+    for (const audience of AUDIENCES) {
+      const trust = { issuer: keycloak.issuer(realm), jwksUri: keycloak.jwksUri(realm) };
+      backends.set(
+        `${realm}/${audience}`,
+        keep(await startMcpBackend({ name: audience, resource: audience, ...trust })),
+      );
+    }
+  }
+  leaks.remember(SECRET);
+  const recipe = await readRecipe();
+  cambist = keep(
+    await startCambist({
+      files: {
+        secret: SECRET,
+        'wrong-secret': 'this-is-not-the-secret',
+        key: await exportPKCS8(privateKey),
+        'actor-token': 'later',
+      },
+      config: (directory) => config(directory, recipe),
+    }),
+  );
+  await cambist.ready();
+});
+
+after(async () => {
+  for (const part of running.reverse()) await part.close();
+});
+
+/** What `config/keycloak.yaml` tells users to write. */
+async function readRecipe() {
+  const text = await readFile(new URL('../../../config/keycloak.yaml', import.meta.url), 'utf8');
+  const { authorization_servers: servers, routes } = parse(text) as {
+    authorization_servers: { keycloak: Record<string, unknown> };
+    routes: { name: string; audience: string }[];
+  };
+  return { server: servers.keycloak, routes };
+}
+
+/** The recipe, and beside it one server and one route for each client that is tried. */
+function config(directory: string, recipe: Awaited<ReturnType<typeof readRecipe>>) {
+  const basic = (file: string) => ({
+    method: 'client_secret_basic',
+    client_secret: { file: join(directory, file) },
+  });
+  const server = (realm: string, clientId: string, auth: object = basic('secret')) => ({
+    issuer: keycloak.issuer(realm),
+    client_id: clientId,
+    client_auth: auth,
+  });
+  const signing = { method: 'private_key_jwt', private_key: { file: join(directory, 'key') }, key_id: 'throwaway' };
+  const route = (name: string, authorizationServer: string, realm: string, audience: string, more: object = {}) => ({
+    name,
+    match: { path: `/${name}` },
+    upstream: (backends.get(`${realm}/${audience}`) ?? [...backends.values()][0])?.url,
+    authorization_server: authorizationServer,
+    audience,
+    ...more,
+  });
+  return {
+    authorization_servers: {
+      keycloak: { ...recipe.server, ...server(REALM, 'cambist') },
+      mistaken: server(MISTAKEN_REALM, 'cambist'),
+      mapperless: server(MISTAKEN_REALM, MISTAKES.withoutMapper),
+      off: server(MISTAKEN_REALM, MISTAKES.switchedOff),
+      signing: server(MISTAKEN_REALM, MISTAKES.signing, signing),
+      stranger: server(MISTAKEN_REALM, 'cambist', basic('wrong-secret')),
+    },
+    routes: [
+      ...recipe.routes.map((keys) => ({
+        ...route(keys.name, 'keycloak', REALM, keys.audience),
+        ...keys,
+        upstream: backends.get(`${REALM}/${keys.audience}`)?.url,
+      })),
+      route('unknown', 'keycloak', REALM, 'nobody-mcp'),
+      route('delegated', 'keycloak', REALM, 'docs-mcp', {
+        actor_token: { file: join(directory, 'actor-token') },
+      }),
+      route('mistaken', 'mistaken', MISTAKEN_REALM, 'github-mcp'),
+      route('mapperless', 'mapperless', MISTAKEN_REALM, 'github-mcp'),
+      route('off', 'off', MISTAKEN_REALM, 'github-mcp'),
+      route('signing', 'signing', MISTAKEN_REALM, 'github-mcp'),
+      route('stranger', 'stranger', MISTAKEN_REALM, 'github-mcp'),
+    ],
+  };
+}
+
+async function signIn(realm: string, client = 'agent'): Promise<string> {
+  const token = await keycloak.signIn(realm, client, USER);
+  leaks.remember(token);
+  return token;
+}
+
+async function examine(route: string, token: string): Promise<Diagnosis> {
+  const diagnosis = await diagnose({ config: cambist.configFile, route, token, directory: cambist.directory });
+  leaks.assertNoLeak({ [`doctor of ${route}`]: diagnosis.text });
+  return diagnosis;
+}
+
+test('each backend gets a token for itself alone, of the same caller', async () => {
+  const token = await signIn(REALM);
+  const github = await whoami(`${cambist.url}/github`, token);
+  const docs = await whoami(`${cambist.url}/docs`, token);
+  assert.deepEqual([github.server, github.aud], ['github-mcp', 'github-mcp']);
+  assert.deepEqual([docs.server, docs.aud], ['docs-mcp', 'docs-mcp']);
+  assert.equal(github.sub, docs.sub);
+  const direct = await ask(backends.get(`${REALM}/github-mcp`)?.url ?? '', token);
+  assert.equal(direct.status, 401, "the caller's own token is refused by the backend");
+});
+
+test('a client that signs its assertions gets tokens as one with a secret does', async () => {
+  const { aud } = await whoami(`${cambist.url}/signing`, await signIn(MISTAKEN_REALM));
+  assert.equal(aud, 'github-mcp');
+});
+
+test('doctor finds nothing wrong where nothing is, and shows the claims', async () => {
+  const { code, errors, claims } = await examine('github', await signIn(REALM));
+  assert.deepEqual([code, errors], [0, []]);
+  assert.equal(claims?.aud, 'github-mcp');
+});
+
+const MISTAKES_MADE = [
+  {
+    what: 'an audience that is no client',
+    route: 'unknown',
+    realm: REALM,
+    answer: 'ERR_EXCHANGE_REFUSED',
+    finding: 'audience_unknown',
+    fix: /client named "nobody-mcp"/,
+  },
+  {
+    what: 'a caller whose token does not name the exchanging client',
+    route: 'mistaken',
+    realm: MISTAKEN_REALM,
+    client: MISTAKES.bareAgent,
+    answer: 'ERR_EXCHANGE_REFUSED',
+    finding: 'subject_audience_lacks_client',
+    fix: /add "cambist" to the audience/,
+  },
+  {
+    what: 'a client without audience mappers',
+    route: 'mapperless',
+    realm: MISTAKEN_REALM,
+    answer: 'ERR_EXCHANGE_REFUSED',
+    finding: 'audience_mapper_missing',
+    fix: /give client "cambist-without-mapper" an audience mapper/,
+  },
+  {
+    what: 'a client whose token exchange is switched off',
+    route: 'off',
+    realm: MISTAKEN_REALM,
+    answer: 'ERR_CLIENT_REFUSED',
+    finding: 'exchange_switched_off',
+    fix: /switch "Standard token exchange" on for client "cambist-switched-off"/,
+  },
+  {
+    what: 'a wrong client secret',
+    route: 'stranger',
+    realm: MISTAKEN_REALM,
+    answer: 'ERR_CLIENT_REFUSED',
+    finding: 'client_refused',
+    fix: /compare client_id and secret/,
+  },
+] as const;
+for (const { what, route, realm, answer, finding, fix, ...more } of MISTAKES_MADE) {
+  test(`${what}: the caller is told ${answer}, and doctor finds ${finding}`, async () => {
+    const token = await signIn(realm, 'client' in more ? more.client : 'agent');
+    assertProblem(await ask(`${cambist.url}/${route}`, token), answer);
+    const { code, errors } = await examine(route, token);
+    assert.deepEqual([code, errors.map((error) => error.code)], [1, [finding]]);
+    assert.match(errors[0]?.fix ?? '', fix);
+  });
+}
+
+test('a token of another realm is the fault of the caller, and doctor names both issuers', async () => {
+  const token = await signIn(MISTAKEN_REALM);
+  assertProblem(await ask(`${cambist.url}/github`, token), 'ERR_SUBJECT_TOKEN_INVALID');
+  const { errors } = await examine('github', token);
+  assert.deepEqual(
+    errors.map((error) => error.code),
+    ['subject_issuer_differs'],
+  );
+  assert.match(errors[0]?.why ?? '', /realms\/mistaken".*realms\/agents"/);
+});
+
+test('an actor token is taken by Keycloak without a word, and doctor says that it changed nothing', async () => {
+  const token = await signIn(REALM);
+  await writeFile(join(cambist.directory, 'actor-token'), token);
+  assert.equal((await whoami(`${cambist.url}/delegated`, token)).act, undefined);
+  const { code, warnings } = await examine('delegated', token);
+  assert.deepEqual([code, warnings.map((warning) => warning.code)], [0, ['actor_missing']]);
+});
+
+test('neither the log nor anything that doctor printed holds a token or a secret', () => {
+  leaks.assertNoLeak({ stdout: cambist.stdout(), stderr: cambist.stderr() });
+});

@@ -1,0 +1,79 @@
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { runTool } from '../../harness/cached-install.ts';
+import { freePort } from '../../harness/free-port.ts';
+import { startServer } from '../../harness/server-process.ts';
+import { cachedFolder } from './cache.ts';
+
+const VERSION = '26.7.3';
+const ARTIFACT = `org.keycloak:keycloak-quarkus-dist:${VERSION}:zip`;
+const UNPACK = 'org.apache.maven.plugins:maven-dependency-plugin:3.8.1:unpack';
+
+/** A cold start builds the server first; with both cores taken by others that is a matter of minutes. */
+const START_TIMEOUT_MS = 240_000;
+
+/** A short life of this process: what the compiler's last stage would gain, it would never earn back. */
+const JAVA_OPTIONS = '-XX:TieredStopAtLevel=1';
+
+/** A realm, as its file has it. */
+export type Realm = Readonly<Record<string, unknown>> & { readonly realm: string };
+
+export interface Keycloak {
+  issuer(realm: string): string;
+  jwksUri(realm: string): string;
+  /** Signs a user in by the direct grant. @returns the access token */
+  signIn(realm: string, client: string, user: { name: string; password: string }): Promise<string>;
+  close(): Promise<void>;
+}
+
+/** The realm that is handed to users, and that tests start from. */
+export async function committedRealm(): Promise<Realm> {
+  const text = await readFile(new URL('../../../config/keycloak-realm.json', import.meta.url), 'utf8');
+  return JSON.parse(text) as Realm;
+}
+
+/** Keycloak from Maven Central, in development mode, with its database in memory and these realms imported. */
+export async function startKeycloak(realms: readonly Realm[]): Promise<Keycloak> {
+  const folder = await cachedFolder('keycloak', [ARTIFACT, UNPACK], (draft) =>
+    // -C: a wrong checksum is an error, and not only a warning.
+    runTool('mvn', ['-q', '-B', '-C', UNPACK, `-Dartifact=${ARTIFACT}`, `-DoutputDirectory=${draft}`], draft),
+  );
+  const home = join(folder, `keycloak-${VERSION}`);
+  const imports = join(home, 'data/import');
+  await rm(join(home, 'data'), { recursive: true, force: true });
+  await mkdir(imports, { recursive: true });
+  for (const realm of realms) await writeFile(join(imports, `${realm.realm}.json`), JSON.stringify(realm));
+  const port = await freePort();
+  const url = `http://127.0.0.1:${port}`;
+  const server = await startServer({
+    command: 'bash',
+    args: [
+      'bin/kc.sh',
+      'start-dev',
+      '--import-realm',
+      '--db=dev-mem',
+      '--cache=local',
+      '--http-host=127.0.0.1',
+      `--http-port=${port}`,
+    ],
+    env: { JAVA_OPTS_APPEND: JAVA_OPTIONS },
+    cwd: home,
+    readyUrl: `${url}/realms/${realms[0]?.realm}/.well-known/openid-configuration`,
+    startTimeoutMs: START_TIMEOUT_MS,
+  });
+  const issuer = (realm: string) => `${url}/realms/${realm}`;
+  return {
+    issuer,
+    jwksUri: (realm) => `${issuer(realm)}/protocol/openid-connect/certs`,
+    signIn: (realm, client, user) => signIn(`${issuer(realm)}/protocol/openid-connect/token`, client, user),
+    close: server.close,
+  };
+}
+
+async function signIn(endpoint: string, client: string, user: { name: string; password: string }): Promise<string> {
+  const form = { grant_type: 'password', client_id: client, username: user.name, password: user.password };
+  const response = await fetch(endpoint, { method: 'POST', body: new URLSearchParams(form) });
+  const { access_token: token } = (await response.json()) as { access_token?: string };
+  if (token === undefined) throw new Error(`signing in was answered with ${response.status}`);
+  return token;
+}

@@ -1,0 +1,111 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { type CambistProcess, startCambist } from '../../harness/cambist-process.ts';
+import { createLeakWatch } from '../../harness/leaks.ts';
+import { type McpBackend, startMcpBackend } from '../../harness/mcp-backend.ts';
+import { assertProblem } from '../../harness/problem.ts';
+import { ask, whoami } from './agent.ts';
+import { type Diagnosis, diagnose } from './diagnose.ts';
+import { SPRING_SECRETS, type SpringServer, startSpring } from './spring.ts';
+
+let server: SpringServer;
+let cambist: CambistProcess;
+let github: McpBackend;
+let docs: McpBackend;
+const leaks = createLeakWatch();
+const running: { close(): Promise<void> }[] = [];
+
+function keep<Part extends { close(): Promise<void> }>(part: Part): Part {
+  running.push(part);
+  return part;
+}
+
+before(async () => {
+  server = keep(await startSpring());
+  github = keep(await startMcpBackend({ ...server, name: 'github', resource: 'github-mcp' }));
+  docs = keep(await startMcpBackend({ ...server, name: 'docs' }));
+  for (const secret of Object.values(SPRING_SECRETS)) leaks.remember(secret);
+  cambist = keep(await startCambist({ files: SPRING_SECRETS, config }));
+  await cambist.ready();
+});
+
+after(async () => {
+  for (const part of running.reverse()) await part.close();
+});
+
+function config(directory: string) {
+  const client = (id: keyof typeof SPRING_SECRETS) => ({
+    issuer: server.issuer,
+    client_id: id,
+    client_auth: { method: 'client_secret_basic', client_secret: { file: join(directory, id) } },
+  });
+  const route = (name: string, upstream: McpBackend, more: object) => ({
+    name,
+    match: { path: `/${name}` },
+    upstream: upstream.url,
+    authorization_server: 'customized',
+    ...more,
+  });
+  return {
+    authorization_servers: { plain: client('cambist'), customized: client('cambist-customized') },
+    routes: [
+      route('github', github, { audience: 'github-mcp' }),
+      route('docs', docs, {}),
+      route('plain', github, { authorization_server: 'plain', audience: 'github-mcp' }),
+      route('scoped', github, { audience: 'github-mcp', scope: 'repo:admin' }),
+    ],
+  };
+}
+
+async function signIn(): Promise<string> {
+  const token = await server.signIn();
+  leaks.remember(token);
+  return token;
+}
+
+async function examine(route: string, token: string): Promise<Diagnosis> {
+  const { configFile, directory } = cambist;
+  const diagnosis = await diagnose({ config: configFile, route, token, directory });
+  leaks.assertNoLeak({ text: diagnosis.text, stdout: cambist.stdout(), stderr: cambist.stderr() });
+  return diagnosis;
+}
+
+test('each backend gets a token for itself alone, by audience and by resource', async () => {
+  const token = await signIn();
+  const first = await whoami(`${cambist.url}/github`, token);
+  const second = await whoami(`${cambist.url}/docs`, token);
+  assert.deepEqual([first.server, first.aud, first.sub], ['github', 'github-mcp', 'alice']);
+  assert.deepEqual([second.server, second.aud, second.sub], ['docs', docs.url, 'alice']);
+  assert.deepEqual((await examine('docs', token)).errors, []);
+});
+
+test('as Spring comes, the token is for ourselves: no backend ever sees it, and doctor says why', async () => {
+  const token = await signIn();
+  const before = github.requests.length;
+  assertProblem(await ask(`${cambist.url}/plain`, token), 'ERR_ISSUED_TOKEN_AUDIENCE');
+  assert.equal(github.requests.length, before);
+  const { code, errors, claims } = await examine('plain', token);
+  assert.deepEqual([code, errors.map((error) => error.code)], [1, ['token_for_ourselves']]);
+  assert.equal(claims?.aud, 'cambist');
+  assert.match(errors[0]?.fix ?? '', /OAuth2TokenCustomizer/);
+});
+
+test('a scope that the client may not have is refused, and doctor names it', async () => {
+  const token = await signIn();
+  assertProblem(await ask(`${cambist.url}/scoped`, token), 'ERR_EXCHANGE_REFUSED');
+  const { errors } = await examine('scoped', token);
+  assert.deepEqual(
+    errors.map((error) => error.code),
+    ['scope_refused'],
+  );
+  assert.match(errors[0]?.what ?? '', /"repo:admin"/);
+});
+
+test('a token of nobody is the fault of the caller', async () => {
+  assertProblem(await ask(`${cambist.url}/github`, 'nobody-has-issued-this'), 'ERR_SUBJECT_TOKEN_INVALID');
+  assert.deepEqual(
+    (await examine('github', 'nobody-has-issued-this')).errors.map((error) => error.code),
+    ['subject_token_refused'],
+  );
+});

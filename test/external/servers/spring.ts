@@ -1,0 +1,101 @@
+import { cp, readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { runTool } from '../../harness/cached-install.ts';
+import { freePort } from '../../harness/free-port.ts';
+import { startServer } from '../../harness/server-process.ts';
+import { cachedFolder } from './cache.ts';
+
+const SOURCES = fileURLToPath(new URL('spring/', import.meta.url));
+const START_TIMEOUT_MS = 60_000;
+
+/** As in `spring/src/main/resources/application.yaml`. */
+const AGENT = 'agent:throwaway-secret-of-agent';
+const USER = { username: 'alice', password: 'throwaway-password-of-alice' };
+const CALLBACK = 'http://127.0.0.1:9/callback';
+export const SPRING_SECRETS = {
+  cambist: 'throwaway-secret-of-cambist',
+  'cambist-customized': 'throwaway-secret-of-customized',
+} as const;
+
+export interface SpringServer {
+  issuer: string;
+  jwksUri: string;
+  /** A user signs in at the agent. @returns the access token */
+  signIn(): Promise<string>;
+  close(): Promise<void>;
+}
+
+/** Spring Authorization Server, built from Maven Central. */
+export async function startSpring(): Promise<SpringServer> {
+  const folder = await cachedFolder('spring', await contentsOf(SOURCES), async (draft) => {
+    await cp(SOURCES, draft, { recursive: true });
+    // -C: a wrong checksum is an error, and not only a warning.
+    await runTool('mvn', ['-q', '-B', '-C', 'package'], draft);
+  });
+  const port = await freePort();
+  const issuer = `http://127.0.0.1:${port}`;
+  const server = await startServer({
+    command: 'java',
+    args: [
+      '-XX:TieredStopAtLevel=1',
+      '-jar',
+      'target/server.jar',
+      `--server.port=${port}`,
+      `--spring.security.oauth2.authorizationserver.issuer=${issuer}`,
+    ],
+    cwd: folder,
+    readyUrl: `${issuer}/.well-known/openid-configuration`,
+    startTimeoutMs: START_TIMEOUT_MS,
+  });
+  return { issuer, jwksUri: `${issuer}/oauth2/jwks`, signIn: () => signIn(issuer), close: server.close };
+}
+
+async function contentsOf(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+  return Promise.all(files.sort().map((file) => readFile(file, 'utf8')));
+}
+
+/** What a browser does: authorize, log in by the form, authorize again, and the agent trades the code. */
+async function signIn(issuer: string): Promise<string> {
+  const visit = browser();
+  const query = new URLSearchParams({
+    response_type: 'code',
+    client_id: 'agent',
+    redirect_uri: CALLBACK,
+    scope: 'mcp',
+  });
+  const authorize = `${issuer}/oauth2/authorize?${query}`;
+  await visit(authorize);
+  const page = await (await visit(`${issuer}/login`)).text();
+  const csrf = /name="_csrf"[^>]*value="([^"]+)"/.exec(page)?.[1] ?? '';
+  await visit(`${issuer}/login`, new URLSearchParams({ ...USER, _csrf: csrf }));
+  const back = (await visit(authorize)).headers.get('location') ?? '';
+  const code = URL.canParse(back) ? new URL(back).searchParams.get('code') : null;
+  if (code === null) throw new Error('signing in gave no code');
+  const response = await fetch(`${issuer}/oauth2/token`, {
+    method: 'POST',
+    headers: { authorization: `Basic ${Buffer.from(AGENT).toString('base64')}` },
+    body: new URLSearchParams({ grant_type: 'authorization_code', code, redirect_uri: CALLBACK }),
+  });
+  const { access_token: token } = (await response.json()) as { access_token?: string };
+  if (token === undefined) throw new Error(`the code was answered with ${response.status}`);
+  return token;
+}
+
+/** Keeps cookies and follows no redirect. */
+function browser() {
+  const cookies = new Map<string, string>();
+  return async (url: string, form?: URLSearchParams): Promise<Response> => {
+    const cookie = [...cookies].map(([name, value]) => `${name}=${value}`).join('; ');
+    const headers = { accept: 'text/html', cookie };
+    const options = form === undefined ? { headers } : { method: 'POST', headers, body: form };
+    const response = await fetch(url, { ...options, redirect: 'manual' });
+    for (const line of response.headers.getSetCookie()) {
+      const [, name, value] = /^([^=]+)=([^;]*)/.exec(line) ?? [];
+      if (name !== undefined && value !== undefined) cookies.set(name, value);
+    }
+    return response;
+  };
+}

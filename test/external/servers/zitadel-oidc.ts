@@ -1,0 +1,55 @@
+import { copyFile, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { runTool } from '../../harness/cached-install.ts';
+import { freePort } from '../../harness/free-port.ts';
+import { startServer } from '../../harness/server-process.ts';
+import { cachedFolder } from './cache.ts';
+
+const SOURCES = ['go.mod', 'go.sum', 'main.go'];
+const START_TIMEOUT_MS = 30_000;
+
+/** As in `zitadel-oidc/main.go`. */
+export const ZITADEL_SECRET = 'throwaway+secret%2Fof cambist';
+/** The service user of zitadel/oidc's example. */
+const SERVICE_USER = { name: 'sid1', secret: 'verysecret' };
+
+export interface ZitadelOidc {
+  issuer: string;
+  jwksUri: string;
+  /** A token of the one who calls. */
+  signIn(): Promise<string>;
+  close(): Promise<void>;
+}
+
+/** zitadel/oidc, built from Go modules. */
+export async function startZitadelOidc(): Promise<ZitadelOidc> {
+  const paths = SOURCES.map((name) => fileURLToPath(new URL(`zitadel-oidc/${name}`, import.meta.url)));
+  const pins = await Promise.all(paths.map((path) => readFile(path, 'utf8')));
+  const folder = await cachedFolder('zitadel-oidc', pins, async (draft) => {
+    for (const [index, path] of paths.entries()) await copyFile(path, join(draft, SOURCES[index] ?? ''));
+    await runTool('go', ['build', '-o', 'server', '.'], draft);
+  });
+  const address = `127.0.0.1:${await freePort()}`;
+  const issuer = `http://${address}`;
+  const server = await startServer({
+    command: join(folder, 'server'),
+    args: [address],
+    cwd: folder,
+    readyUrl: `${issuer}/.well-known/openid-configuration`,
+    startTimeoutMs: START_TIMEOUT_MS,
+  });
+  return { issuer, jwksUri: `${issuer}/keys`, signIn: () => signIn(`${issuer}/oauth/token`), close: server.close };
+}
+
+async function signIn(endpoint: string): Promise<string> {
+  const basic = Buffer.from(`${SERVICE_USER.name}:${SERVICE_USER.secret}`).toString('base64');
+  const response = await fetch(endpoint, {
+    method: 'POST',
+    headers: { authorization: `Basic ${basic}` },
+    body: new URLSearchParams({ grant_type: 'client_credentials', scope: 'openid' }),
+  });
+  const { access_token: token } = (await response.json()) as { access_token?: string };
+  if (token === undefined) throw new Error(`signing in was answered with ${response.status}`);
+  return token;
+}

@@ -1,0 +1,110 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { SignJWT } from 'jose';
+import { ERROR_CODES } from '../../../src/errors.ts';
+import { readRuleGroups } from '../../external/prometheus/rules.ts';
+import { startGateway } from '../../harness/gateway.ts';
+import { call } from '../../harness/http-call.ts';
+import { listPagesIn } from '../../harness/pages.ts';
+import { queriesOf, readDashboard } from './dashboard.ts';
+import { type LabelValues, liveMetrics, typeName } from './live-metrics.ts';
+import { groupingLabelsOf, selectorsOf } from './promql.ts';
+
+/** Metrics of ours that a person at three in the morning has no use for. */
+const NOT_ON_THE_DASHBOARD: readonly string[] = [];
+
+/** What a target bears in a cluster, and what the recorded alerts bear. */
+const TARGET_LABELS = ['namespace', 'pod', 'container', 'endpoint', 'job', 'instance'];
+const OF_PROMETHEUS: Readonly<Record<string, readonly string[]>> = {
+  up: TARGET_LABELS,
+  ALERTS: [...TARGET_LABELS, 'alertname', 'alertstate', 'severity'],
+};
+
+const dashboard = readDashboard();
+const queries = [
+  ...queriesOf(dashboard),
+  ...readRuleGroups().flatMap(({ rules }) => rules.map(({ alert, expr }) => ({ from: alert, expr }))),
+];
+
+/** /metrics of a cambist that has exchanged a token, with an actor token that says when it ends. */
+async function scrape(t: TestContext): Promise<ReadonlyMap<string, LabelValues>> {
+  const folder = mkdtempSync(join(tmpdir(), 'cambist-metrics-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, 'actor');
+  const token = new SignJWT({}).setProtectedHeader({ alg: 'HS256' }).setExpirationTime('1h');
+  writeFileSync(file, await token.sign(new Uint8Array(32)));
+  const gateway = await startGateway(t, {
+    route: { actor_token: { file, type: 'jwt' } },
+    top: { forward_proxy: { connect: ['api.example.com:443'] } },
+  });
+  const { authorization } = gateway;
+  const { status } = await call(`${gateway.app.url}/github`, { method: 'POST', headers: { authorization } });
+  assert.equal(status, 200);
+  return liveMetrics(await gateway.app.metrics());
+}
+
+/** Every file that users read or apply. */
+function documents(): string[] {
+  const within = (folder: string) =>
+    readdirSync(folder, { recursive: true, encoding: 'utf8' }).map((name) => join(folder, name));
+  return [
+    'README.md',
+    'CHANGELOG.md',
+    'SECURITY.md',
+    ...listPagesIn('src'),
+    ...listPagesIn('test'),
+    ...within('config'),
+    ...within('deploy'),
+  ].filter((name) => /\.(md|yaml|json)$/.test(name));
+}
+
+test('every metric that a document, a rule or the dashboard names is in a live /metrics', async (t) => {
+  const live = await scrape(t);
+  for (const document of documents()) {
+    // The webhook is a program of its own, and its metrics are held in test/unit/kubernetes.
+    for (const [name] of readFileSync(document, 'utf8').matchAll(/\bcambist_(?!webhook_)[a-z_]*[a-z]\b/g)) {
+      assert.ok(live.has(typeName(live, name)), `${document}: ${name}`);
+    }
+  }
+});
+
+test('every metric of ours in a live /metrics is on the dashboard and in the reference', async (t) => {
+  const live = await scrape(t);
+  const own = [...live.keys()].filter((name) => name.startsWith('cambist_'));
+  const shown = new Set(
+    queriesOf(dashboard).flatMap(({ expr }) => selectorsOf(expr).map(({ metric }) => typeName(live, metric))),
+  );
+  const reference = readFileSync('config/metrics.md', 'utf8');
+  for (const name of own) assert.ok(reference.includes(`\`${name}\``), `${name} is not in config/metrics.md`);
+  assert.deepEqual(own.filter((name) => !shown.has(name)).sort(), [...NOT_ON_THE_DASHBOARD].sort());
+});
+
+test('every query selects metrics, labels and values that there are, and groups by labels that there are', async (t) => {
+  const live = await scrape(t);
+  for (const { from, expr } of queries) {
+    const selectors = selectorsOf(expr);
+    assert.ok(selectors.length > 0, from);
+    const groupings = new Set(TARGET_LABELS);
+    for (const { metric, matchers } of selectors) {
+      const labels = live.get(typeName(live, metric));
+      const known = [...(labels?.keys() ?? []), ...(OF_PROMETHEUS[metric] ?? TARGET_LABELS)];
+      assert.ok(labels !== undefined || metric in OF_PROMETHEUS, `${from}: no metric "${metric}"`);
+      for (const { label, value } of matchers) {
+        assert.ok(known.includes(label), `${from}: ${metric} has no label "${label}"`);
+        if (!TARGET_LABELS.includes(label)) assertKnownValue(`${from}: ${label}="${value}"`, value, label, labels);
+      }
+      for (const label of known) groupings.add(label);
+    }
+    for (const label of groupingLabelsOf(expr)) assert.ok(groupings.has(label), `${from}: by "${label}"`);
+  }
+});
+
+/** Words of a fixed set must be in it; patterns and variables may be anything. */
+function assertKnownValue(what: string, value: string, label: string, labels: LabelValues | undefined): void {
+  const known: ReadonlySet<string> = label === 'error' ? new Set(ERROR_CODES) : (labels?.get(label) ?? new Set());
+  const words = value.split('|').filter((word) => /^\w+$/.test(word) && word !== '');
+  if (labels !== undefined) for (const word of words) assert.ok(known.has(word), what);
+}

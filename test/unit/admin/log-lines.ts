@@ -1,7 +1,0 @@
-import { createLogger, type Logger } from '../../../src/logger.ts';
-
-/** A logger, and what was written with it. */
-export function loggerWithLines(): { logger: Logger; lines: Record<string, unknown>[] } {
-  const lines: Record<string, unknown>[] = [];
-  return { logger: createLogger('debug', { write: (line: string) => void lines.push(JSON.parse(line)) }), lines };
-}

@@ -1,0 +1,83 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { textLines } from '../../../src/observability/log-text.ts';
+
+const time = new Date(2026, 10, 24, 9, 5, 7, 42).toISOString();
+
+/** What a person reads, without colours. */
+function told(line: Record<string, unknown>): string {
+  return textLines(false)(`${JSON.stringify({ level: 'info', time, ...line })}\n`);
+}
+
+test('a request is a sentence: what was asked, on which route, and what came of it', () => {
+  const line = {
+    msg: 'request',
+    request_id: 'r-1',
+    route: 'github',
+    method: 'POST',
+    status: 200,
+    outcome: 'forwarded',
+    cache: 'hit',
+    duration_ms: 1.234,
+    total_ms: 2,
+  };
+  assert.equal(told(line), '09:05:07.042 info  POST github 200 forwarded hit 1.2 ms  request_id=r-1 total_ms=2\n');
+});
+
+test('what is wrong with it stands below, and what that came from', () => {
+  const line = {
+    level: 'error',
+    msg: 'request',
+    request_id: 'r-1',
+    method: 'GET',
+    status: 502,
+    outcome: 'failed',
+    error: 'ERR_UPSTREAM_UNREACHABLE',
+    err: { code: 'X', message: 'route "a": unreachable', cause: { message: 'outer', cause: { message: 'inner' } } },
+  };
+  assert.deepEqual(told(line).split('\n'), [
+    '09:05:07.042 error GET no route 502 ERR_UPSTREAM_UNREACHABLE  request_id=r-1',
+    '                   route "a": unreachable',
+    '                   because: outer',
+    '                   because: inner',
+    '',
+  ]);
+});
+
+test('an exchange says for which route and where, and whether it was made ahead', () => {
+  const line = { msg: 'exchange', route: 'github', authorization_server: 'idp', result: 'success', duration_ms: 12 };
+  assert.match(told(line), /info {2}exchange for github at idp success 12\.0 ms\n$/);
+  const refused = {
+    ...line,
+    refresh: true,
+    result: 'failure',
+    error: 'ERR_CLIENT_REFUSED',
+    oauth_error: 'invalid_client',
+  };
+  assert.match(told(refused), /refresh for github at idp ERR_CLIENT_REFUSED 12\.0 ms {2}oauth_error=invalid_client\n$/);
+});
+
+test('every other line is its message and its fields', () => {
+  assert.equal(told({ msg: 'ready', need: 'a.b', keys: ['x'] }), '09:05:07.042 info  ready  need=a.b keys=["x"]\n');
+});
+
+test('colours are for terminals', () => {
+  const coloured = textLines(true)(JSON.stringify({ level: 'warn', time, msg: 'x' }));
+  assert.ok(coloured.includes('\u001b[33mwarn'));
+  assert.ok(!told({ level: 'warn', msg: 'x' }).includes('\u001b'));
+});
+
+test('nothing in a line can command a terminal, whatever it is', () => {
+  fc.assert(
+    fc.property(fc.string({ unit: 'binary' }), fc.string({ unit: 'binary' }), (field, message) => {
+      const text = told({ msg: message, route: field, err: { message, cause: { message: field } } });
+      assert.doesNotMatch(text.replaceAll('\n', ''), /\p{Cc}/u);
+      assert.ok(text.split('\n').length <= 4);
+    }),
+  );
+});
+
+test('what is no JSON stays as it is', () => {
+  for (const text of ['plain\n', '"text"\n', 'null\n']) assert.equal(textLines(true)(text), text);
+});

@@ -1,0 +1,365 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { CambistError } from '../../../src/errors.ts';
+import { createCounts } from '../../../src/observability/counts.ts';
+import { createRegistry } from '../../../src/observability/metrics.ts';
+import type { ReadinessReport } from '../../../src/observability/readiness.ts';
+import { configOf } from '../../harness/app.ts';
+import { sumSamples } from '../../harness/metric-samples.ts';
+
+const config = configOf({
+  authorization_servers: {
+    keycloak: { token_endpoint: 'https://idp.example.com/token', client_id: 'c', client_auth: { method: 'none' } },
+  },
+  routes: [
+    {
+      name: 'github',
+      match: { path: '/github' },
+      upstream: 'https://github-mcp.example.com/mcp',
+      actor_token: { file: '/actor' },
+      http2: true,
+    },
+    { name: 'docs', match: { path: '/docs' }, upstream: 'http://docs-mcp/mcp', credential: 'none' },
+  ],
+});
+const [github] = config.routes;
+if (github === undefined) throw new Error('the config has a route');
+
+function served(cacheSize = 0, report: ReadinessReport = { ready: true, needs: {} }) {
+  const counts = createCounts(Date.now);
+  const registry = createRegistry('1.2.3', {
+    counts,
+    cacheEntries: () => cacheSize,
+    cacheMaxEntries: () => config.cache.maxEntries,
+    readiness: () => report,
+    logLinesLost: () => 7,
+  });
+  counts.serve(config);
+  return { ...counts, registry };
+}
+
+/** The samples of a text, without their values. */
+function seriesOf(text: string): string[] {
+  return text
+    .split('\n')
+    .filter((line) => line.startsWith('cambist_'))
+    .map((line) => line.replace(/ \S+$/, ''));
+}
+
+describe('from the start', () => {
+  test('every metric that users were promised is there', async () => {
+    const text = await served().registry.metrics();
+    for (const [name, type] of [
+      ['cambist_requests_total', 'counter'],
+      ['cambist_request_duration_seconds', 'histogram'],
+      ['cambist_requests_in_flight', 'gauge'],
+      ['cambist_open_streams', 'gauge'],
+      ['cambist_requests_cut_total', 'counter'],
+      ['cambist_exchanges_total', 'counter'],
+      ['cambist_exchange_duration_seconds', 'histogram'],
+      ['cambist_cache_requests_total', 'counter'],
+      ['cambist_cache_entries', 'gauge'],
+      ['cambist_cache_evictions_total', 'counter'],
+      ['cambist_upstream_retries_total', 'counter'],
+      ['cambist_tunnels_total', 'counter'],
+      ['cambist_open_tunnels', 'gauge'],
+      ['cambist_failures_total', 'counter'],
+      ['cambist_authorization_server_available', 'gauge'],
+      ['cambist_cache_max_entries', 'gauge'],
+      ['cambist_ready', 'gauge'],
+      ['cambist_need_ready', 'gauge'],
+      ['cambist_config_reloads_total', 'counter'],
+      ['cambist_config_last_reload_successful', 'gauge'],
+      ['cambist_config_last_reload_success_timestamp_seconds', 'gauge'],
+      ['cambist_credential_expiry_timestamp_seconds', 'gauge'],
+      ['cambist_log_lines_lost_total', 'counter'],
+      ['cambist_build_info', 'gauge'],
+      ['process_cpu_seconds_total', 'counter'],
+    ]) {
+      assert.match(text, new RegExp(`^# TYPE ${name} ${type}$`, 'm'));
+      assert.match(text, new RegExp(`^# HELP ${name} \\S`, 'm'));
+    }
+  });
+
+  test("Node's three gauges that are named like counters are not", async () => {
+    assert.doesNotMatch(await served().registry.metrics(), /nodejs_active_\w+_total/);
+  });
+
+  test('every route has its series, at 0', async () => {
+    const text = await served().registry.metrics();
+    const series = seriesOf(text);
+    for (const route of ['github', 'docs']) {
+      for (const wanted of [
+        `cambist_requests_in_flight{route="${route}"}`,
+        `cambist_open_streams{route="${route}"}`,
+        ...['upstream', 'caller', 'shutdown'].map(
+          (cutter) => `cambist_requests_cut_total{route="${route}",cut_by="${cutter}"}`,
+        ),
+        `cambist_upstream_retries_total{route="${route}",reason="token"}`,
+        `cambist_request_duration_seconds_count{route="${route}"}`,
+        `cambist_requests_total{route="${route}",method="POST",code="200",outcome="forwarded"}`,
+        `cambist_requests_total{route="${route}",method="POST",code="503",outcome="failed"}`,
+        `cambist_failures_total{route="${route}",error="ERR_UPSTREAM_UNREACHABLE"}`,
+        'cambist_failures_total{route="_unmatched",error="ERR_ROUTE_NOT_FOUND"}',
+        ...['hit', 'miss', 'joined', 'negative', 'bypass'].map(
+          (result) => `cambist_cache_requests_total{route="${route}",result="${result}"}`,
+        ),
+      ]) {
+        assert.ok(series.includes(wanted), wanted);
+      }
+    }
+    assert.deepEqual(
+      series.filter((name) => name.includes('unprocessed')),
+      ['cambist_upstream_retries_total{route="github",reason="unprocessed"}'],
+    );
+    for (const name of [
+      'cambist_requests_total',
+      'cambist_failures_total',
+      'cambist_cache_requests_total',
+      'cambist_exchanges_total',
+    ]) {
+      assert.equal(sumSamples(text, name), 0, name);
+    }
+  });
+
+  test('a route with exchanges has a series for each way in which one ends, and a route without has none', async () => {
+    const series = seriesOf(await served().registry.metrics());
+    const of = (route: string) => series.filter((line) => line.startsWith(`cambist_exchanges_total{route="${route}"`));
+    const start = 'cambist_exchanges_total{route="github",authorization_server="keycloak"';
+    assert.ok(of('github').includes(`${start},result="success",error=""}`));
+    for (const error of [
+      'ERR_SUBJECT_TOKEN_INVALID',
+      'ERR_INTERACTION_REQUIRED',
+      'ERR_EXCHANGE_REFUSED',
+      'ERR_CLIENT_REFUSED',
+      'ERR_STS_RESPONSE_INVALID',
+      'ERR_ISSUED_TOKEN_AUDIENCE',
+      'ERR_STS_UNAVAILABLE',
+      'ERR_CREDENTIAL_UNAVAILABLE',
+    ]) {
+      assert.ok(of('github').includes(`${start},result="failure",error="${error}"}`), error);
+    }
+    assert.equal(of('github').length, 9);
+    assert.deepEqual(of('docs'), []);
+  });
+});
+
+describe('what happens', () => {
+  test('a request is in flight from its routing to its end, and counted with its answer', async () => {
+    const metrics = served();
+    metrics.proxy.requestRouted(github);
+    const during = await metrics.registry.metrics();
+    metrics.proxy.requestAnswered(github, {
+      method: 'GET',
+      status: 200,
+      outcome: 'forwarded',
+      error: undefined,
+      durationMs: 20,
+    });
+    metrics.proxy.requestEnded(github);
+    const after = await metrics.registry.metrics();
+    assert.equal(sumSamples(during, 'cambist_requests_in_flight', { route: 'github' }), 1);
+    assert.equal(sumSamples(after, 'cambist_requests_in_flight', { route: 'github' }), 0);
+    const labels = { route: 'github', method: 'GET', code: '200', outcome: 'forwarded' };
+    assert.equal(sumSamples(after, 'cambist_requests_total', labels), 1);
+    assert.equal(sumSamples(after, 'cambist_request_duration_seconds_sum', { route: 'github' }), 0.02);
+  });
+
+  test('a reload sets nothing back that counts', async () => {
+    const metrics = served();
+    const durationMs = 20;
+    metrics.proxy.requestAnswered(github, {
+      method: 'GET',
+      status: 200,
+      outcome: 'forwarded',
+      error: undefined,
+      durationMs,
+    });
+    metrics.tokens.exchangeEnded({
+      route: 'github',
+      authorizationServer: 'keycloak',
+      refresh: false,
+      cause: undefined,
+      error: undefined,
+      durationMs,
+    });
+    metrics.serve(config);
+    const text = await metrics.registry.metrics();
+    for (const name of ['cambist_request_duration_seconds_count', 'cambist_exchange_duration_seconds_count']) {
+      assert.equal(sumSamples(text, name), 1, name);
+    }
+  });
+
+  test('the counters of a route that is gone stay, and one of the same name counts on', async () => {
+    const metrics = served();
+    const retries = async () =>
+      sumSamples(await metrics.registry.metrics(), 'cambist_upstream_retries_total', { route: 'github' });
+    metrics.proxy.upstreamRetried(github, 'token');
+    metrics.serve({ ...config, routes: config.routes.slice(1) });
+    assert.equal(await retries(), 1);
+    metrics.serve(structuredClone(config));
+    metrics.proxy.upstreamRetried(structuredClone(github), 'token');
+    assert.equal(await retries(), 2);
+  });
+
+  test('a request without a route has a time once there was one, and is of no route that has requests in flight', async () => {
+    const metrics = served();
+    const before = seriesOf(await metrics.registry.metrics());
+    metrics.proxy.requestAnswered(undefined, {
+      method: 'POST',
+      status: 403,
+      outcome: 'refused',
+      error: 'ERR_ROUTE_NOT_FOUND',
+      durationMs: 1,
+    });
+    const after = seriesOf(await metrics.registry.metrics());
+    const namesOf = (series: string[]) =>
+      new Set(series.filter((line) => line.includes('route="_unmatched"')).map((line) => line.replace(/\{.*/, '')));
+    assert.deepEqual([...namesOf(before)], ['cambist_requests_total', 'cambist_failures_total']);
+    const time = ['bucket', 'sum', 'count'].map((part) => `cambist_request_duration_seconds_${part}`);
+    assert.deepEqual([...namesOf(after)], [...namesOf(before), ...time]);
+  });
+
+  test('a request without a route, and a method that somebody made up, have one label for all', async () => {
+    const metrics = served();
+    for (const method of ['BREW', 'WHEN']) {
+      metrics.proxy.requestAnswered(undefined, {
+        method,
+        status: 403,
+        outcome: 'refused',
+        error: 'ERR_ROUTE_NOT_FOUND',
+        durationMs: 1,
+      });
+    }
+    const text = await metrics.registry.metrics();
+    const labels = { route: '_unmatched', method: 'other', code: '403', outcome: 'refused' };
+    assert.equal(sumSamples(text, 'cambist_requests_total', labels), 2);
+    const failure = { route: '_unmatched', error: 'ERR_ROUTE_NOT_FOUND' };
+    assert.equal(sumSamples(text, 'cambist_failures_total', failure), 2);
+  });
+
+  test('status codes that mean nothing have one label for all, whatever an upstream makes up', async () => {
+    const metrics = served();
+    const answered = (status: number) =>
+      metrics.proxy.requestAnswered(github, {
+        method: 'GET',
+        status,
+        outcome: 'forwarded',
+        error: undefined,
+        durationMs: 1,
+      });
+    for (let status = 600; status < 1000; status += 1) answered(status);
+    for (const status of [299, 200, 418, 499, 511]) answered(status);
+    const text = await metrics.registry.metrics();
+    const count = (code: string) => sumSamples(text, 'cambist_requests_total', { route: 'github', code });
+    assert.deepEqual(['other', '200', '418', '499', '511'].map(count), [401, 1, 1, 1, 1]);
+    assert.equal(count('600') + count('299'), 0);
+  });
+
+  test('streams, retries, evictions and the cache are counted', async () => {
+    const metrics = served(7);
+    metrics.proxy.streamOpened(github);
+    metrics.proxy.streamOpened(github);
+    metrics.proxy.streamClosed(github);
+    metrics.proxy.upstreamRetried(github, 'token');
+    metrics.proxy.requestCut(github, 'upstream');
+    metrics.tokens.cacheAnswered('github', 'joined');
+    metrics.tokens.tokenEvicted('capacity');
+    metrics.tokens.credentialRead('actor token of route "github"', 1_900_000_000);
+    const text = await metrics.registry.metrics();
+    assert.equal(sumSamples(text, 'cambist_open_streams', { route: 'github' }), 1);
+    assert.equal(sumSamples(text, 'cambist_requests_cut_total', { route: 'github', cut_by: 'upstream' }), 1);
+    assert.equal(sumSamples(text, 'cambist_upstream_retries_total', { route: 'github' }), 1);
+    assert.equal(sumSamples(text, 'cambist_cache_requests_total', { route: 'github', result: 'joined' }), 1);
+    assert.equal(sumSamples(text, 'cambist_cache_evictions_total', { reason: 'capacity' }), 1);
+    assert.equal(sumSamples(text, 'cambist_cache_entries'), 7);
+    assert.equal(sumSamples(text, 'cambist_cache_max_entries'), 10_000);
+    assert.equal(sumSamples(text, 'cambist_log_lines_lost_total'), 7);
+    assert.equal(sumSamples(text, 'cambist_credential_expiry_timestamp_seconds'), 1_900_000_000);
+    assert.equal(sumSamples(text, 'cambist_build_info', { version: '1.2.3' }), 1);
+  });
+
+  test('tunnels are counted by what the config calls them, and are there from the start', async () => {
+    const metrics = served();
+    const authority = 'api.example.com:443';
+    metrics.serve({ ...config, forwardProxy: { connect: [authority, 'other:1'] } });
+    assert.match(await metrics.registry.metrics(), /cambist_tunnels_total\{authority="other:1"\} 0/);
+    metrics.proxy.tunnelOpened(authority);
+    metrics.proxy.tunnelOpened(authority);
+    metrics.proxy.tunnelClosed(authority);
+    const text = await metrics.registry.metrics();
+    assert.equal(sumSamples(text, 'cambist_tunnels_total', { authority }), 2);
+    assert.equal(sumSamples(text, 'cambist_open_tunnels', { authority }), 1);
+  });
+
+  test('an exchange is counted with how it ended', async () => {
+    const metrics = served();
+    const outcome = { route: 'github', authorizationServer: 'keycloak', refresh: false, durationMs: 30 };
+    metrics.tokens.exchangeEnded({ ...outcome, error: undefined });
+    metrics.tokens.exchangeEnded({ ...outcome, error: new CambistError('ERR_STS_UNAVAILABLE', '') });
+    const text = await metrics.registry.metrics();
+    assert.equal(sumSamples(text, 'cambist_exchanges_total', { result: 'success', error: '' }), 1);
+    assert.equal(sumSamples(text, 'cambist_exchanges_total', { result: 'failure', error: 'ERR_STS_UNAVAILABLE' }), 1);
+    assert.equal(sumSamples(text, 'cambist_exchange_duration_seconds_count', { authorization_server: 'keycloak' }), 2);
+  });
+
+  test('an authorization server is available until it is said to be down, and again when it has answered', async () => {
+    const metrics = served();
+    const value = async () => {
+      const text = await metrics.registry.metrics();
+      return sumSamples(text, 'cambist_authorization_server_available', { authorization_server: 'keycloak' });
+    };
+    assert.equal(await value(), 1);
+    metrics.tokens.availabilityChanged('keycloak', false);
+    assert.equal(await value(), 0);
+    metrics.tokens.availabilityChanged('keycloak', true);
+    assert.equal(await value(), 1);
+  });
+
+  test('what is ready and what is waited for is asked at each scrape', async () => {
+    const needs: Record<string, 'ready' | 'waiting'> = { 'authorization_servers.keycloak': 'waiting', other: 'ready' };
+    const metrics = served(0, { ready: false, needs });
+    const text = await metrics.registry.metrics();
+    assert.equal(sumSamples(text, 'cambist_ready'), 0);
+    assert.equal(sumSamples(text, 'cambist_need_ready', { need: 'authorization_servers.keycloak' }), 0);
+    assert.equal(sumSamples(text, 'cambist_need_ready', { need: 'other' }), 1);
+    delete needs.other;
+    assert.doesNotMatch(await metrics.registry.metrics(), /need="other"/);
+  });
+
+  test('what is known of a server and of credentials that the config names no more is forgotten', async () => {
+    const metrics = served();
+    metrics.tokens.credentialRead('actor token of route "github"', 1_900_000_000);
+    metrics.serve({ ...config, routes: config.routes.slice(1) });
+    // By a request that began before.
+    metrics.tokens.credentialRead('actor token of route "github"', 1_900_000_000);
+    const text = await metrics.registry.metrics();
+    assert.doesNotMatch(text, /^cambist_(?:authorization_server_available|credential_expiry_timestamp_seconds)\{/m);
+  });
+
+  test('a reload that failed shows until one succeeds', async () => {
+    const metrics = served();
+    const value = async () => sumSamples(await metrics.registry.metrics(), 'cambist_config_last_reload_successful');
+    assert.equal(await value(), 1);
+    metrics.reloaded('failure');
+    assert.equal(await value(), 0);
+    metrics.serve(config);
+    metrics.reloaded('success');
+    assert.equal(await value(), 1);
+    const text = await metrics.registry.metrics();
+    assert.equal(sumSamples(text, 'cambist_config_reloads_total', { result: 'failure' }), 1);
+    assert.equal(sumSamples(text, 'cambist_config_reloads_total', { result: 'success' }), 1);
+    const loadedAt = sumSamples(text, 'cambist_config_last_reload_success_timestamp_seconds');
+    assert.ok(Math.abs(loadedAt - Date.now() / 1000) < 60);
+  });
+
+  test('a config that is served again resets no counter', async () => {
+    const metrics = served();
+    metrics.proxy.upstreamRetried(github, 'token');
+    metrics.serve(config);
+    assert.equal(
+      sumSamples(await metrics.registry.metrics(), 'cambist_upstream_retries_total', { route: 'github' }),
+      1,
+    );
+  });
+});

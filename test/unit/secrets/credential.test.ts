@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { platform } from 'node:process';
+import { type TestContext, test } from 'node:test';
+import { readCredential } from '../../../src/secrets/credential.ts';
+import { soon } from '../../harness/eventually.ts';
+
+async function makeFile(t: TestContext, content: string | Uint8Array): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'credential-'));
+  t.after(() => rm(folder, { recursive: true }));
+  await writeFile(join(folder, 'secret'), content);
+  return join(folder, 'secret');
+}
+
+const unavailable = (message: RegExp) => ({ code: 'ERR_CREDENTIAL_UNAVAILABLE', message });
+
+test('a credential is read from its file each time, less the line ends after it', async (t) => {
+  const file = await makeFile(t, 'one\r\n\n');
+  assert.equal((await readCredential({ file }, 'secret')).reveal(), 'one');
+  await writeFile(file, ' two ');
+  assert.equal((await readCredential({ file }, 'secret')).reveal(), ' two ');
+});
+
+test('a credential is read from the environment, and is the same secret until it changes there', async (t) => {
+  process.env.TEST_CREDENTIAL = 'one\n';
+  t.after(() => delete process.env.TEST_CREDENTIAL);
+  const first = await readCredential({ env: 'TEST_CREDENTIAL' }, 'secret');
+  assert.equal(first.reveal(), 'one');
+  assert.equal(await readCredential({ env: 'TEST_CREDENTIAL' }, 'secret'), first);
+  process.env.TEST_CREDENTIAL = 'two';
+  assert.equal((await readCredential({ env: 'TEST_CREDENTIAL' }, 'secret')).reveal(), 'two');
+});
+
+test('a credential that is missing, empty or too large is unavailable, and the message says which', async (t) => {
+  const file = await makeFile(t, '\n');
+  await assert.rejects(
+    readCredential({ file }, 'client secret of "a"'),
+    unavailable(/^client secret of "a": file ".*" is empty/),
+  );
+  await writeFile(file, Buffer.alloc(256 * 1024 + 1, 'x'));
+  await assert.rejects(readCredential({ file }, 'key'), unavailable(/^key: file ".*" is larger than 262144 bytes/));
+  await rm(file);
+  await assert.rejects(readCredential({ file }, 'key'), unavailable(/^key: file ".*" cannot be read/));
+  await writeFile(file, 'x');
+  await assert.rejects(
+    readCredential({ env: 'NO_SUCH_VARIABLE' }, 'key'),
+    unavailable(/^key: environment variable "NO_SUCH_VARIABLE" is not set/),
+  );
+  process.env.TEST_EMPTY = '';
+  t.after(() => delete process.env.TEST_EMPTY);
+  await assert.rejects(
+    readCredential({ env: 'TEST_EMPTY' }, 'key'),
+    unavailable(/^key: environment variable "TEST_EMPTY" is empty/),
+  );
+});
+
+test('a folder, a device or a pipe is no credential, and nobody waits for one', {
+  skip: platform === 'win32',
+}, async (t) => {
+  const pipe = `${await makeFile(t, 'x')}-pipe`;
+  execFileSync('mkfifo', [pipe]);
+  const places = [pipe, tmpdir(), '/dev/zero', '/dev/null'];
+  // More at a time than Node has threads to wait with.
+  const reads = [...places, ...Array<string>(8).fill(pipe)].map((file) =>
+    assert.rejects(
+      readCredential({ file }, 'key'),
+      unavailable(/^key: ".*" is a folder, a device or a pipe: name a file/),
+    ),
+  );
+  await soon('every answer', Promise.all(reads));
+});
+
+test('a credential may lie behind a link, as Kubernetes mounts it', { skip: platform === 'win32' }, async (t) => {
+  const file = await makeFile(t, 'linked');
+  await symlink(file, `${file}-link`);
+  assert.equal((await readCredential({ file: `${file}-link` }, 'key')).reveal(), 'linked');
+});

@@ -1,0 +1,170 @@
+import assert from 'node:assert/strict';
+import { statSync, writeFileSync } from 'node:fs';
+import { mkdir, mkdtemp, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { platform } from 'node:process';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises';
+import { Secret } from '../../../src/secrets/secret.ts';
+import { createSecretFiles, type SecretFiles } from '../../../src/secrets/secret-file.ts';
+
+const LONG_AGO = new Date('2026-01-01');
+/** More than one tick of any clock that stamps files here. */
+const TICK_MS = 30;
+
+/** Remembers what was changed a moment ago, too. */
+const withoutWaiting = () => createSecretFiles(() => Date.now() + 60_000);
+
+/** As the kubelet mounts a Secret: `value` leads by `..data` into a folder that is replaced as a whole. */
+async function mountSecret(t: TestContext, content: string): Promise<{ folder: string; file: string }> {
+  const folder = await mkdtemp(join(tmpdir(), 'secret-file-'));
+  t.after(() => rm(folder, { recursive: true }));
+  await publish(folder, 1, content);
+  await symlink(join('..data', 'value'), join(folder, 'value'));
+  return { folder, file: join(folder, 'value') };
+}
+
+async function publish(folder: string, version: number, content: string): Promise<void> {
+  await mkdir(join(folder, `..${version}`));
+  await writeOld(join(folder, `..${version}`, 'value'), content);
+  await symlink(`..${version}`, join(folder, '..data_tmp'));
+  await rename(join(folder, '..data_tmp'), join(folder, '..data'));
+}
+
+async function writeOld(file: string, content: string): Promise<void> {
+  await writeFile(file, content);
+  await utimes(file, LONG_AGO, LONG_AGO);
+}
+
+async function contentOf(read: SecretFiles, file: string): Promise<string> {
+  const found = await read(file);
+  return found instanceof Secret ? found.reveal() : found;
+}
+
+test('a file that has not changed gives the same secret again, and a second later it is read anew', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const { file } = await mountSecret(t, 'one');
+  const read = withoutWaiting();
+  const first = await read(file);
+  assert.equal(await read(file), first);
+  t.mock.timers.tick(999);
+  assert.equal(await read(file), first);
+  t.mock.timers.tick(1);
+  assert.notEqual(await read(file), first);
+  assert.equal(await contentOf(read, file), 'one');
+});
+
+/** What may happen to a file whose content, `one`, is remembered; and what it holds then. */
+const changes: [what: string, change: (file: string, folder: string) => Promise<void>, holds: string][] = [
+  ['is written anew in place, with as many bytes', (file) => writeFile(file, 'two'), 'two'],
+  ['is written anew in place, with more bytes', (file) => writeFile(file, 'three\n'), 'three'],
+  ['is emptied', (file) => writeFile(file, ''), ''],
+  ['grows beyond what is read', (file) => writeFile(file, 'x'.repeat(256 * 1024 + 1)), 'too_large'],
+  [
+    'is swapped as Kubernetes does it, with as many bytes and the same time',
+    (_, folder) => publish(folder, 2, 'two'),
+    'two',
+  ],
+  [
+    'is renamed over by one of the same size and time',
+    async (file) => {
+      await writeOld(`${file}-new`, 'two');
+      await rename(`${file}-new`, file);
+    },
+    'two',
+  ],
+  [
+    'is written anew, and given its old time back',
+    async (file) => {
+      await delay(TICK_MS);
+      await writeOld(file, 'two');
+    },
+    'two',
+  ],
+  [
+    'gives way to a folder',
+    async (file) => {
+      await rm(file);
+      await mkdir(file);
+    },
+    'not_a_file',
+  ],
+];
+for (const [what, change, holds] of changes) {
+  test(`a file that ${what} counts at the next use`, { skip: platform === 'win32' }, async (t) => {
+    const { file, folder } = await mountSecret(t, 'one');
+    const read = withoutWaiting();
+    assert.equal(await read(file), await read(file));
+    await change(file, folder);
+    assert.equal(await contentOf(read, file), holds);
+    assert.equal(await contentOf(read, file), holds);
+  });
+}
+
+test('a file that is deleted cannot be read at the next use, and can be when it is there again', async (t) => {
+  const { file, folder } = await mountSecret(t, 'one');
+  const read = withoutWaiting();
+  assert.equal(await read(file), await read(file));
+  await rename(join(folder, '..data'), join(folder, '..gone'));
+  await assert.rejects(read(file), { code: 'ENOENT' });
+  await rename(join(folder, '..gone'), join(folder, '..data'));
+  assert.equal(await contentOf(read, file), 'one');
+});
+
+test('a file that has just changed is read again, however alike it looks', async (t) => {
+  const { file } = await mountSecret(t, 'one');
+  const changedAtMs = statSync(file).ctimeMs;
+  for (const [ageMs, isRemembered] of [
+    [-1000, false],
+    [0, false],
+    [2900, false],
+    [3100, true],
+  ] as const) {
+    const read = createSecretFiles(() => changedAtMs + ageMs);
+    const [first, second] = [await read(file), await read(file)];
+    assert.equal(first === second, isRemembered, `${ageMs} ms after`);
+  }
+});
+
+test('a file that changes twice within one tick of its clock is read again', async (t) => {
+  const { file } = await mountSecret(t, 'begin');
+  const read = createSecretFiles();
+  for (let i = 0; i < 200; i += 1) {
+    writeFileSync(file, `${i} one`);
+    assert.equal(await contentOf(read, file), `${i} one`);
+    writeFileSync(file, `${i} two`);
+    assert.equal(await contentOf(read, file), `${i} two`);
+  }
+});
+
+test('all who ask in one turn of the event loop get the same secret, as it is when the last of them has asked', async (t) => {
+  const { file } = await mountSecret(t, 'one');
+  const read = createSecretFiles();
+  const early = read(file);
+  writeFileSync(file, 'two');
+  const late = read(file);
+  assert.equal(await early, await late);
+  assert.equal(((await late) as Secret).reveal(), 'two');
+});
+
+test('nobody is given what a look found that had begun before', async (t) => {
+  const { file } = await mountSecret(t, 'begin');
+  for (const read of [createSecretFiles(), withoutWaiting()]) {
+    for (let i = 0; i < 50; i += 1) {
+      const early = read(file);
+      await nextTurn();
+      writeFileSync(file, `${i}`.repeat(i + 1));
+      assert.equal(await contentOf(read, file), `${i}`.repeat(i + 1));
+      await early;
+    }
+  }
+});
+
+test('two files are two secrets', async (t) => {
+  const one = await mountSecret(t, 'one');
+  const two = await mountSecret(t, 'two');
+  const read = withoutWaiting();
+  const values = [one, two, one, two].map(({ file }) => contentOf(read, file));
+  assert.deepEqual(await Promise.all(values), ['one', 'two', 'one', 'two']);
+});

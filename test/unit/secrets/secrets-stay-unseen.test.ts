@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { parseConfig } from '../../../src/config/load.ts';
+import { formatProblem } from '../../../src/config/problem.ts';
+import { FULL, type Json, pathsOf, replaceAt } from '../config/mutations.ts';
+
+function holds(text: string, secret: string) {
+  for (const problem of parseConfig(text, 'c').problems) {
+    assert.ok(!formatProblem(problem).includes(secret), formatProblem(problem));
+  }
+}
+
+/** What no message has by itself. */
+const secrets = fc
+  .array(fc.constantFrom(...'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~+/=:@?#%&$*!{} '), {
+    minLength: 12,
+    maxLength: 40,
+  })
+  .map((characters) => `q9${characters.join('').trim()}z`);
+
+test('a secret in the place of any value never shows in a problem', () => {
+  const paths = pathsOf(FULL);
+  fc.assert(
+    fc.property(fc.constantFrom(...paths), secrets, fc.boolean(), (path, secret, listed) => {
+      holds(JSON.stringify(replaceAt(FULL, path, listed ? [secret] : secret)), secret);
+    }),
+    { numRuns: 1000 },
+  );
+});
+
+test('a secret under a key that nobody knows never shows in a problem', () => {
+  const maps = [[], ...pathsOf(FULL)];
+  fc.assert(
+    fc.property(
+      fc.constantFrom(...maps),
+      fc.constantFrom('password', 'client_secrets', 'token'),
+      secrets,
+      (path, key, secret) => {
+        holds(JSON.stringify(addAt(FULL, path, key, secret)), secret);
+      },
+    ),
+    { numRuns: 500 },
+  );
+});
+
+test('a secret that stands where YAML breaks never shows in a problem', () => {
+  const breaks = [
+    'client_secret:',
+    'client_secret: @',
+    'a: b: ',
+    '\t',
+    '{',
+    '- - ',
+    '!',
+    '*',
+    '"',
+    "x: '",
+    '? ',
+    '%',
+    '&a ',
+  ];
+  fc.assert(
+    fc.property(fc.constantFrom(...breaks), secrets, (start, secret) => {
+      holds(`version: 1\n${start}${secret}`, secret);
+      holds(
+        `version: 1\nauthorization_servers:\n  main:\n    client_auth: { method: none, client_secret:${secret} }`,
+        secret,
+      );
+      holds(`version: 1\nauthorization_servers:\n  main:\n    client_auth: { client_secret: { ${secret} } }`, secret);
+    }),
+    { numRuns: 500 },
+  );
+});
+
+function addAt(value: Json, path: readonly (string | number)[], key: string, secret: string): Json | undefined {
+  let part: Json | undefined = value;
+  for (const segment of path) {
+    if (Array.isArray(part)) part = part[Number(segment)];
+    else part = typeof part === 'object' && part !== null ? part[segment] : undefined;
+  }
+  if (typeof part !== 'object' || part === null || Array.isArray(part)) return value;
+  return replaceAt(value, path, { ...part, [key]: secret });
+}

@@ -1,0 +1,63 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { http1Dispatcher, startBareUpstream, WAYS } from '../../../harness/bare-upstream.ts';
+import { eventually } from '../../../harness/eventually.ts';
+import { follow } from '../../../harness/followed.ts';
+
+/** Long enough for loopback to bring what was sent. */
+const ARRIVED_MS = 30;
+
+const SWITCH = 'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n';
+
+for (const [way, tls] of WAYS) {
+  test(`a connection that was paused, and has ended meanwhile, is handed over with all that came before its end, by ${way}`, async (t) => {
+    const authority = tls?.();
+    const upstream = await startBareUpstream(
+      t,
+      ({ send, socket }) => {
+        send(`${SWITCH}first`);
+        socket.end();
+      },
+      { authority },
+    );
+    const followed = follow(
+      http1Dispatcher(t, authority),
+      { origin: upstream.origin, upgrade: 'echo' },
+      {
+        onStart(controller) {
+          controller.pause();
+          setTimeout(() => controller.resume(), ARRIVED_MS);
+        },
+      },
+    );
+    await followed.over();
+    await delay(ARRIVED_MS);
+    const { events, socket } = followed;
+    assert.deepEqual([events, socket?.destroyed], [['start', 'upgrade 101'], false]);
+    let came = '';
+    socket?.on('data', (chunk) => {
+      came += chunk;
+    });
+    socket?.on('end', () => {
+      came += ', end';
+    });
+    socket?.resume();
+    await eventually('its end', () => came === 'first, end');
+  });
+
+  test(`an upstream that takes the protocol before it has the whole request gets nothing more of it, by ${way}`, async (t) => {
+    const authority = tls?.();
+    const upstream = await startBareUpstream(t, (connection) => connection.send(SWITCH), { authority });
+    async function* content() {
+      yield Buffer.from('begun');
+      await eventually('the upstream has answered', () => upstream.connections[0]?.hasEnded === true);
+      yield Buffer.from('late');
+    }
+    const request = { origin: upstream.origin, method: 'POST', upgrade: 'echo', body: content() } as const;
+    const followed = await follow(http1Dispatcher(t, authority), request).over();
+    assert.deepEqual(followed.events, ['start', 'error SocketError']);
+    await eventually('it is closed', () => upstream.connections[0]?.isClosed === true);
+    assert.doesNotMatch(upstream.connections[0]?.received ?? '', /late/);
+  });
+}
