@@ -84,6 +84,7 @@ export async function startApp(first: Config, version: string, logger: Logger, t
     clock,
     observer: counts.proxy,
     logger,
+    credentialHeaders: () => serving.tokenHeaders,
     keepLine: () => serving.config.log.sample === 1 || Math.random() < serving.config.log.sample,
     tracing,
   });

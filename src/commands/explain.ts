@@ -106,7 +106,13 @@ function explainRequest(config: Config, method: string, url: string, headers: re
     credential: route?.credential.kind,
     on_missing_subject: route?.credential.kind === 'exchange' ? route.credential.onMissingSubject : undefined,
     step_up: route === undefined || route.stepUp.length === 0 ? undefined : route.stepUp,
-    protected_resource_metadata: route && metadataUrl(route, target.path, { url, rawHeaders: headers.flat() }),
+    protected_resource_metadata:
+      route &&
+      metadataUrl(route, target.path, {
+        url,
+        rawHeaders: headers.flat(),
+        credentialHeaders: new Set(['authorization', route.subjectToken.header]),
+      }),
     ...(route === undefined ? NO_REQUESTS : explainTokenRequests(route)),
     cache_key: route && explainCacheKey(route, config),
   };

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import type { Clock } from '../clock/clock.ts';
 import type { Config, Route } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
@@ -9,7 +8,7 @@ import { whyNone } from '../routing/why-none.ts';
 import type { Broker } from '../tokens/broker.ts';
 import type { SubjectSource } from '../tokens/subject-source.ts';
 import { bearerFor } from './bearer.ts';
-import { bearsToken, headerTokens, headerValues, sharesText, upstreamHeaders } from './headers.ts';
+import { bearsToken, headerTokens, headerValues, upstreamHeaders } from './headers.ts';
 import { readMessage } from './message.ts';
 import type { Passage, UpstreamLeg } from './passage.ts';
 import { takeBody, wholeBody } from './request-body.ts';
@@ -120,8 +119,6 @@ export async function admit(
   const sent = headerTokens(raw, serving.tokenHeaders);
   const callerTokens = route.credential.kind === 'passthrough' ? [] : sent;
   if (bearsToken(path, callerTokens)) throw ambiguous("the caller's token in the URL as well");
-
-  if (sharesText(passage.id, sent)) passage.id = randomUUID();
 
   const found = route.credential.kind === 'exchange' ? options.subjects(route, request.socket, values) : undefined;
   const subject = found instanceof Promise ? await found : found;

@@ -6,9 +6,9 @@ import type { Broker } from '../tokens/broker.ts';
 import { hasEnded, type IssuedToken } from '../tokens/issued.ts';
 import type { Session } from '../tokens/session.ts';
 import type { Subject } from '../tokens/subject.ts';
+import { callerTraceId } from './caller-ids.ts';
 import { headerValues } from './headers.ts';
 import type { Bearer, Passage } from './passage.ts';
-import { callersTraceId } from './request-line.ts';
 
 export interface BearerOptions {
   readonly broker: Broker;
@@ -75,7 +75,7 @@ async function timed<Token>(passage: Passage, pending: Promise<Token>, clock: Cl
 function causeOf(passage: Passage): Cause {
   return {
     requestId: passage.id,
-    traceId: passage.span?.traceId ?? callersTraceId(passage),
+    traceId: passage.span?.traceId ?? callerTraceId(passage.request.rawHeaders, passage.credentialHeaders),
     span: passage.span,
   };
 }

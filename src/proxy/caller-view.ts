@@ -33,8 +33,8 @@ const CHALLENGE = 'www-authenticate';
 
 /** The URL of cambist's own metadata for what this request asked for. */
 export function ownMetadata(passage: Passage, route: Route): string | undefined {
-  const { target, url, request } = passage;
-  return metadataUrl(route, target?.path, { url, rawHeaders: request.rawHeaders });
+  const { target, url, request, credentialHeaders } = passage;
+  return metadataUrl(route, target?.path, { url, rawHeaders: request.rawHeaders, credentialHeaders });
 }
 
 /**

@@ -83,7 +83,7 @@ function describe(
   const routes = table.candidates(resource);
   const own = routes.find(describesItself);
   if (routes.length === 0) return undefined;
-  const { request, url } = passage;
+  const { request, url, credentialHeaders } = passage;
   const readable = request.method === 'GET' || request.method === 'HEAD';
   if (own === undefined) {
     if (!readable) return undefined;
@@ -96,7 +96,7 @@ function describe(
   traffic.routed(passage, own);
   traffic.assertOpen(config.limits.maxInFlight);
   const body = readable
-    ? resourceMetadata(routes, resource.path ?? '/', { url, rawHeaders: request.rawHeaders })
+    ? resourceMetadata(routes, resource.path ?? '/', { url, rawHeaders: request.rawHeaders, credentialHeaders })
     : undefined;
   if (body === undefined) {
     throw new CambistError(

@@ -19,7 +19,7 @@ export function headerValues(raw: RawHeaders, name: string): readonly string[] {
 }
 
 /** Shorter than this, a token would be found in other texts by chance. */
-const MIN_TOKEN_LENGTH = 8;
+export const MIN_TOKEN_LENGTH = 8;
 
 /** The tokens in headers of these lower-case names, with or without a scheme before them, each once. */
 export function headerTokens(raw: RawHeaders, names: Iterable<string>): readonly string[] {

@@ -6,17 +6,19 @@ import type { CacheResult } from '../observability/token-observer.ts';
 import type { Span } from '../observability/tracing.ts';
 import type { RequestTarget } from '../routing/request-target.ts';
 import type { IssuedToken } from '../tokens/issued.ts';
+import type { CredentialHeaders } from './caller-ids.ts';
 import type { Relay } from './relay.ts';
 import type { RequestBody } from './request-body.ts';
 
 /** One request on its way through cambist; each step fills in what it found out. */
 export interface Passage {
-  /** Changed where it turns out to be a token of the caller's. */
-  id: string;
+  readonly id: string;
   /** The request target as it came. */
   readonly url: string;
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
+  /** Those of the config when the request arrived. */
+  readonly credentialHeaders: CredentialHeaders;
   /** Monotonic milliseconds. */
   readonly startedMs: number;
   /** What it names; undefined until it was looked at. */

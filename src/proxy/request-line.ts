@@ -1,6 +1,6 @@
 import type { CambistError, ErrorCode } from '../errors.ts';
 import { type Logger, loggedError, milliseconds } from '../observability/logger.ts';
-import { headerTokens, headerValues, sharesText } from './headers.ts';
+import { callerTraceId } from './caller-ids.ts';
 import type { Passage } from './passage.ts';
 
 /** Nobody has to act: each rollout has the one, each flood the other, and whoever tries again is served. */
@@ -34,7 +34,7 @@ function levelOf(error: CambistError | undefined): 'info' | 'warn' | 'error' {
  */
 function fieldsOf(passage: Passage, totalMs: number): string {
   const { id, request, route, cache, answer, error, exchangeMs, stepUp, cutBy } = passage;
-  const traceId = passage.span?.traceId ?? callersTraceId(passage);
+  const traceId = passage.span?.traceId ?? callerTraceId(request.rawHeaders, passage.credentialHeaders);
   let json = `"request_id":"${id}","total_ms":${milliseconds(totalMs)}`;
   if (traceId !== undefined) json += `,"trace_id":"${traceId}"`;
   if (route !== undefined) json += `,"route":"${route.name}"`;
@@ -49,17 +49,4 @@ function fieldsOf(passage: Passage, totalMs: number): string {
   if (cutBy !== undefined) json += `,"cut_by":"${cutBy}"`;
   if (error !== undefined) json += `,"error":"${error.code}","err":${JSON.stringify(loggedError(error))}`;
   return json;
-}
-
-/** @see W3C Trace Context section 3.2 */
-const TRACEPARENT = /^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-|$)/;
-
-/** The trace that the caller takes part in, unless it is the caller's token under another name. */
-export function callersTraceId({ request, route }: Pick<Passage, 'request' | 'route'>): string | undefined {
-  const [value, ...more] = headerValues(request.rawHeaders, 'traceparent');
-  if (value === undefined || more.length > 0) return undefined;
-  const traceId = TRACEPARENT.exec(value)?.[1];
-  if (traceId === undefined) return undefined;
-  const headers = ['authorization', route?.subjectToken.header ?? 'authorization'];
-  return sharesText(traceId, headerTokens(request.rawHeaders, headers)) ? undefined : traceId;
 }

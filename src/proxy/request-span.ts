@@ -1,9 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import type { Route } from '../config/config.ts';
 import type { Span, Tracing } from '../observability/tracing.ts';
-import { headerTokens, headerValues, sharesText } from './headers.ts';
+import { type CredentialHeaders, callerTraceContext } from './caller-ids.ts';
 import type { Passage } from './passage.ts';
-import { callersTraceId } from './request-line.ts';
 
 /** Others are one to a span's name, since a caller could make up as many as it likes. */
 const METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'QUERY']);
@@ -13,15 +12,10 @@ const METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PAT
  * are the caller's, and may name somebody.
  * @see OpenTelemetry semantic conventions, HTTP server spans
  */
-export function beginSpan(tracing: Tracing, request: IncomingMessage): Span {
-  const { rawHeaders: raw, method = '' } = request;
-  const own = callersTraceId({ request, route: undefined }) !== undefined;
-  const [parent] = own ? headerValues(raw, 'traceparent') : [];
-  const states = own ? headerValues(raw, 'tracestate') : [];
-  const state = states.join(',');
-  const mayPass = state !== '' && !sharesText(state, headerTokens(raw, ['authorization']));
-  const known = METHODS.has(method) ? method : '_OTHER';
-  return tracing.beginRequest(known, parent, mayPass ? state : undefined);
+export function beginSpan(tracing: Tracing, request: IncomingMessage, credentialHeaders: CredentialHeaders): Span {
+  const { traceparent, tracestate } = callerTraceContext(request.rawHeaders, credentialHeaders);
+  const { method = '' } = request;
+  return tracing.beginRequest(METHODS.has(method) ? method : '_OTHER', traceparent, tracestate);
 }
 
 /** @see OpenTelemetry semantic conventions: a server span is named by method and route */

@@ -1,7 +1,8 @@
 import type { Route } from '../config/config.ts';
 import type { RequestTarget } from '../routing/request-target.ts';
 import { upstreamPath } from '../routing/upstream-path.ts';
-import { headerTokens, headerValues, type RawHeaders } from './headers.ts';
+import type { CredentialHeaders } from './caller-ids.ts';
+import { bearsToken, headerTokens, headerValues, type RawHeaders } from './headers.ts';
 
 /** Where a resource's metadata lies: this, and the resource's path after it (RFC 9728 section 3.1). */
 const WELL_KNOWN = '/.well-known/oauth-protected-resource';
@@ -11,6 +12,7 @@ export interface ClientRequest {
   /** The request target as it came. */
   readonly url: string;
   readonly rawHeaders: RawHeaders;
+  readonly credentialHeaders: CredentialHeaders;
 }
 
 /** The resource whose metadata a request asks for; undefined where it asks for none. */
@@ -63,11 +65,11 @@ export function describesItself({ credential }: Route): boolean {
  * @see RFC 9728 section 2
  */
 export function resourceMetadata(routes: readonly Route[], path: string, client: ClientRequest): string | undefined {
-  const origin = clientOrigin(client);
   const issuers = new Set(routes.map(issuerOf).filter((issuer) => issuer !== undefined));
-  if (origin === undefined || issuers.size === 0 || !PATH.test(path)) return undefined;
+  const resource = issuers.size === 0 ? undefined : clientUrl(path, path === '/' ? '' : path, client);
+  if (resource === undefined) return undefined;
   return JSON.stringify({
-    resource: origin + (path === '/' ? '' : path),
+    resource,
     authorization_servers: [...issuers],
     bearer_methods_supported: ['header'],
   });
@@ -78,17 +80,25 @@ export function resourceMetadata(routes: readonly Route[], path: string, client:
  * @param path of the resource
  */
 export function metadataUrl(route: Route, path: string | undefined, client: ClientRequest): string | undefined {
-  const origin = clientOrigin(client);
-  if (issuerOf(route) === undefined || path === undefined || origin === undefined || !PATH.test(path)) return undefined;
-  const { rawHeaders } = client;
-  const tokens = headerTokens(rawHeaders, ['authorization', route.subjectToken.header]);
-  return tokens.some((token) => path.includes(token)) ? undefined : origin + metadataPath(path);
+  return issuerOf(route) === undefined || path === undefined ? undefined : clientUrl(path, metadataPath(path), client);
 }
 
 /** A host with or without a port, and nothing that could end a quoted string. */
 const AUTHORITY = /^(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?$/;
 const PATH = /^\/[A-Za-z0-9\-._~:/@!$&'()*+,;=%]{0,1023}$/;
 const ABSOLUTE_FORM = /^(https?):\/\/([^/?#]*)/i;
+
+/**
+ * A URL at the origin that the client used.
+ * @param asked the path that the client asked for or about
+ * @returns undefined where the URL is unknown, malformed or contains a credential of the client
+ */
+function clientUrl(asked: string, path: string, client: ClientRequest): string | undefined {
+  const origin = clientOrigin(client);
+  if (origin === undefined || !PATH.test(asked)) return undefined;
+  const url = origin + path;
+  return bearsToken(url, headerTokens(client.rawHeaders, client.credentialHeaders)) ? undefined : url;
+}
 
 /** Scheme and authority of the URL that the client used, as far as it says so. */
 function clientOrigin({ url, rawHeaders }: ClientRequest): string | undefined {

@@ -6,8 +6,8 @@ import { CambistError } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
 import { CALLER_GONE, type Cutter, type Outcome, type ProxyObserver } from '../observability/proxy-observer.ts';
 import type { Tracing } from '../observability/tracing.ts';
+import { type CredentialHeaders, callerRequestId } from './caller-ids.ts';
 import { ownMetadata } from './caller-view.ts';
-import { headerTokens, headerValues, REQUEST_ID, sharesText } from './headers.ts';
 import type { Passage } from './passage.ts';
 import type { Relay } from './relay.ts';
 import { logRequest } from './request-line.ts';
@@ -41,6 +41,8 @@ export interface TrafficOptions {
   readonly clock: Clock;
   readonly observer: ProxyObserver;
   readonly logger: Logger;
+  /** The headers that may carry a caller's token; asked for each request. */
+  readonly credentialHeaders: () => CredentialHeaders;
   /** Is the line of a request that went well to be written? Asked for each. */
   readonly keepLine: () => boolean;
   /** Undefined where tracing is off. */
@@ -49,7 +51,8 @@ export interface TrafficOptions {
 
 const SWITCHING = 101;
 
-export function createTraffic({ clock, observer, logger, keepLine, tracing }: TrafficOptions): Traffic {
+export function createTraffic(options: TrafficOptions): Traffic {
+  const { clock, observer, logger, keepLine, tracing } = options;
   let inFlight = 0;
   let streams = 0;
   let draining = false;
@@ -110,18 +113,20 @@ export function createTraffic({ clock, observer, logger, keepLine, tracing }: Tr
 
   return {
     begin(request, response, url) {
+      const credentialHeaders = options.credentialHeaders();
       const passage: Passage = {
-        id: requestId(request),
+        id: callerRequestId(request.rawHeaders, credentialHeaders) ?? randomUUID(),
         url,
         request,
         response,
+        credentialHeaders,
         startedMs: clock.monotonicMs(),
         target: undefined,
         route: undefined,
         cache: undefined,
         exchangeMs: undefined,
         stepUp: undefined,
-        span: tracing && beginSpan(tracing, request),
+        span: tracing && beginSpan(tracing, request, credentialHeaders),
         leg: undefined,
         error: undefined,
         answer: undefined,
@@ -202,13 +207,4 @@ export function createTraffic({ clock, observer, logger, keepLine, tracing }: Tr
 
 function isEventStream(relay: Relay): boolean {
   return relay.header('content-type')?.toLowerCase().startsWith('text/event-stream') === true;
-}
-
-const REQUEST_ID_SYNTAX = /^[A-Za-z0-9._:-]{1,128}$/;
-
-/** The caller's own id where it is one, and not its bearer under another name. */
-function requestId({ rawHeaders }: IncomingMessage): string {
-  const [id, ...more] = headerValues(rawHeaders, REQUEST_ID);
-  if (id === undefined || more.length > 0 || !REQUEST_ID_SYNTAX.test(id)) return randomUUID();
-  return sharesText(id, headerTokens(rawHeaders, ['authorization'])) ? randomUUID() : id;
 }

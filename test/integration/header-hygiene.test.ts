@@ -188,7 +188,7 @@ test("the caller's request id is taken over where it is one, and made where it i
     [],
     ['X-Request-Id', ''],
     ['X-Request-Id', 'has a space'],
-    ['X-Request-Id', 'x'.repeat(129)],
+    ['X-Request-Id', 'x'.repeat(65)],
     ['X-Request-Id', 'one', 'X-Request-Id', 'two'],
     ['X-Request-Id', 'callers-own-token', 'Authorization', 'Bearer callers-own-token'],
   ]) {
@@ -226,4 +226,42 @@ test('the bytes of a header that are no ASCII pass as they came, also before a b
   assert.match(await connection.until('\r\n\r\n'), /\r\nX-Odd: \xc3\xa9 \xe9\r\n/);
   assert.match(upstream.received[0] ?? '', /\r\nX-Sent: \xc3\xa9 \xe9\r\n/);
   connection.socket.destroy();
+});
+
+test('a token repeated as an id is neither logged nor echoed, however early the request is refused', async (t) => {
+  const token = '0af7651916cd43dd8448eb211c80319c';
+  const { app } = await startGateway(t, { route: { subject_token: { header: 'x-user-token' } } });
+  const credentials = [
+    ['X-User-Token', token],
+    ['Authorization', `Bearer ${token}`],
+    ['Cookie', `session=${token}`],
+    ['X-Api-Key', token],
+  ];
+  const ids = [
+    ['X-Request-Id', token],
+    ['X-Request-Id', token.slice(0, 20)],
+    ['traceparent', `00-${token}-b7ad6b7169203331-01`],
+  ];
+  const refused = [
+    ['GET', '/no-route'],
+    ['REPORT', '/github'],
+    ['GET', `/github/${token}`],
+    ['GET', '/github/../x'],
+    ['GET', '/.well-known/oauth-protected-resource/github'],
+    ['CONNECT', 'no-route.example.com:443'],
+  ];
+  for (const credential of credentials) {
+    for (const id of ids) {
+      for (const [method, path] of refused) {
+        const lines = [`${method} ${path} HTTP/1.1`, 'Host: h', 'Connection: close'];
+        for (const [name, value] of [id, credential]) lines.push(`${name}: ${value}`);
+        const connection = await connectRaw(app.url);
+        connection.send(`${lines.join('\r\n')}\r\n\r\n`);
+        const response = await connection.closed();
+        assert.match(response, /^HTTP\/1\.1 40[13] /, lines.join(', '));
+        assert.ok(!response.includes(token.slice(0, 20)), `${lines.join(', ')}: ${response}`);
+      }
+    }
+  }
+  assert.ok(!app.logText().includes(token.slice(0, 20)));
 });

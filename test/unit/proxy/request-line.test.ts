@@ -7,7 +7,7 @@ import { LOG_FIELDS } from '../../../src/observability/log-fields.ts';
 import { createLogger, type Logger } from '../../../src/observability/logger.ts';
 import { CUTTERS } from '../../../src/observability/proxy-observer.ts';
 import type { Passage } from '../../../src/proxy/passage.ts';
-import { callersTraceId, logRequest } from '../../../src/proxy/request-line.ts';
+import { logRequest } from '../../../src/proxy/request-line.ts';
 import { loggerWithLines } from '../observability/log-lines.ts';
 
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
@@ -18,6 +18,7 @@ function passage(answer: Partial<Passage['answer']> & object, rawHeaders: string
   return {
     id: 'r-1',
     request: { method: 'POST', rawHeaders },
+    credentialHeaders: new Set(['authorization']),
     answer: { status: 200, outcome: 'forwarded', durationMs: 1.23456, ...answer },
     ...more,
   } as unknown as Passage;
@@ -73,16 +74,6 @@ test('the trace that the caller takes part in is named', () => {
   assert.equal(lineOf(passage({}, ['Traceparent', TRACEPARENT]))?.trace_id, TRACE_ID);
 });
 
-test('a trace id is taken from one well-formed header that does not hold the caller’s token', () => {
-  const of = (...rawHeaders: string[]) => callersTraceId(passage({}, rawHeaders));
-  assert.equal(of('traceparent', `cc-${TRACE_ID}-b7ad6b7169203331-01-later`), TRACE_ID);
-  assert.equal(of('traceparent', TRACEPARENT, 'traceparent', TRACEPARENT), undefined);
-  assert.equal(of('traceparent', TRACEPARENT.toUpperCase()), undefined);
-  assert.equal(of('traceparent', `00-${TRACE_ID.slice(1)}-b7ad6b7169203331-01`), undefined);
-  assert.equal(of('traceparent', TRACEPARENT, 'authorization', `Bearer ${TRACE_ID}`), undefined);
-  assert.equal(of('traceparent', TRACEPARENT, 'authorization', `Bearer ${TRACE_ID.slice(4, 24)}`), undefined);
-});
-
 /** What a logger writes, with the same time in all of it. */
 function written(write: (logger: Logger) => void): string {
   const lines: string[] = [];
@@ -103,7 +94,7 @@ test('a line that is put together by hand is what the logger would write of the 
       );
     });
   const found = fc.record({
-    id: fc.stringMatching(/^[A-Za-z0-9._:-]{1,128}$/),
+    id: fc.stringMatching(/^[A-Za-z0-9._:-]{1,64}$/),
     method: fc.constantFrom(...METHODS),
     trace: maybe(fc.constant(TRACEPARENT)),
     route: maybe(fc.stringMatching(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/).map((name) => ({ name, subjectToken: {} }))),
@@ -119,6 +110,7 @@ test('a line that is put together by hand is what the logger would write of the 
     fc.property(found, ({ method, trace, totalMs, ...rest }) => {
       const of = {
         ...rest,
+        credentialHeaders: new Set(['authorization']),
         request: { method, rawHeaders: trace === undefined ? [] : ['traceparent', trace] },
       } as unknown as Passage;
       const byHand = written((logger) => logRequest(logger, of, totalMs, () => true));

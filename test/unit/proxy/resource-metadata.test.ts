@@ -30,7 +30,12 @@ function routeWith(keys: Record<string, unknown>): Route {
 }
 
 const exchange = routeWith({});
-const client = (host: string, url = '/', ...more: string[]) => ({ url, rawHeaders: ['Host', host, ...more] });
+const credentialHeaders = new Set(['authorization', 'x-user-token']);
+const client = (host: string, url = '/', ...more: string[]) => ({
+  url,
+  rawHeaders: ['Host', host, ...more],
+  credentialHeaders,
+});
 
 test('the resource is what follows the well-known part of the path, in whole segments', () => {
   const described = (url: string) => describedResource(parseRequestTarget(url, ['h']))?.path;
@@ -76,8 +81,8 @@ test('there is no metadata where no issuer is known, or the client named no usab
   for (const host of ['h"', 'h" evil="1', 'a b', 'user@h', 'h/x', 'h:80:80', '', `${'x'.repeat(254)}`, 'h\\']) {
     assert.equal(metadataUrl(exchange, '/github', client(host)), undefined, host);
   }
-  assert.equal(metadataUrl(exchange, '/github', { url: '/', rawHeaders: ['Host', 'a', 'Host', 'a'] }), undefined);
-  assert.equal(metadataUrl(exchange, '/github', { url: '/', rawHeaders: [] }), undefined);
+  assert.equal(metadataUrl(exchange, '/github', client('a', '/', 'Host', 'a')), undefined);
+  assert.equal(metadataUrl(exchange, '/github', { url: '/', rawHeaders: [], credentialHeaders }), undefined);
 });
 
 test('the URL of metadata is fit for a quoted string, or is none', () => {
@@ -90,7 +95,16 @@ test('the URL of metadata is fit for a quoted string, or is none', () => {
 
 test("the URL of metadata does not repeat a token of the caller's", () => {
   const token = 'callers-own-token';
-  const from = client('h', '/', 'Authorization', `Bearer ${token}`);
-  assert.equal(metadataUrl(exchange, `/github/${token}`, from), undefined);
-  assert.notEqual(metadataUrl(exchange, '/github/x', from), undefined);
+  for (const header of [
+    ['Authorization', `Bearer ${token}`],
+    ['X-User-Token', token],
+  ]) {
+    const from = client('h', '/', ...header);
+    for (const path of [`/github/${token}`, `/github/${token.replace('c', '%63')}`]) {
+      assert.equal(metadataUrl(exchange, path, from), undefined);
+      assert.equal(resourceMetadata([exchange], path, from), undefined);
+    }
+    assert.notEqual(metadataUrl(exchange, '/github/x', from), undefined);
+    assert.equal(metadataUrl(exchange, '/github/x', client(token, '/', ...header)), undefined);
+  }
 });

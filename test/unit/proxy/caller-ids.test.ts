@@ -1,0 +1,117 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { callerRequestId, callerTraceContext, callerTraceId } from '../../../src/proxy/caller-ids.ts';
+
+const CREDENTIALS = new Set(['authorization', 'x-user-token']);
+const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
+const TRACEPARENT = `00-${TRACE_ID}-b7ad6b7169203331-01`;
+
+const requestId = (...raw: string[]) => callerRequestId(raw, CREDENTIALS);
+const traceId = (...raw: string[]) => callerTraceId(raw, CREDENTIALS);
+const context = (...raw: string[]) => callerTraceContext(raw, CREDENTIALS);
+
+test('keeps a request id of 1 to 64 letters, digits and ". _ : -"', () => {
+  for (const id of ['1', 'r-1', 'A.b_c:d-9', '5f2b8f3e-3f3c-4a6e-9d4e-0d5c8a7b1c2d', 'x'.repeat(64)]) {
+    assert.equal(requestId('X-Request-Id', id), id);
+  }
+});
+
+test('drops a request id that is malformed, too long or sent twice', () => {
+  for (const id of ['', ' ', 'a b', 'a"b', 'ä', 'a,b', 'x'.repeat(65)]) {
+    assert.equal(requestId('X-Request-Id', id), undefined, id);
+  }
+  assert.equal(requestId('x-request-id', 'a', 'x-request-id', 'a'), undefined);
+  assert.equal(requestId(), undefined);
+});
+
+test('drops a request id that looks like a JWT or a part of one', () => {
+  const header = Buffer.from('{"alg":"none"}').toString('base64url');
+  const spaced = Buffer.from('{ "alg": "none" }').toString('base64url');
+  const claims = Buffer.from('{"sub":"alice"}').toString('base64url');
+  for (const id of [`${header}.${claims}.x`, `${spaced}.${claims}.`, `${header}.${claims}`, claims, `id-${header}`]) {
+    assert.equal(requestId('x-request-id', id), undefined, id);
+  }
+});
+
+test('drops a request id that repeats a credential, whatever the order and case of the headers', () => {
+  const token = 'opaque-token-of-the-user';
+  for (const name of [
+    'Authorization',
+    'X-User-Token',
+    'Proxy-Authorization',
+    'Cookie',
+    'X-Api-Key',
+    'Mcp-Session-Id',
+  ]) {
+    for (const value of [token, `Bearer ${token}`, `session=${token}; theme=dark`]) {
+      for (const id of [token, token.slice(0, 12), token.slice(-12)]) {
+        assert.equal(requestId(name, value, 'x-request-id', id), undefined, `${name}: ${value} and ${id}`);
+        assert.equal(requestId('x-request-id', id, name, value), undefined, `${name}: ${value} and ${id}`);
+      }
+    }
+  }
+});
+
+test('drops a request id that contains the token of a token header', () => {
+  for (const name of ['authorization', 'X-User-Token']) {
+    assert.equal(requestId(name, 'Bearer opaque-token', 'x-request-id', 'id-opaque-token-1'), undefined);
+  }
+});
+
+test('keeps a request id that other tracing headers repeat, and one too short to be a token', () => {
+  for (const name of ['X-Correlation-Id', 'X-Trace-Id', 'X-Amzn-Trace-Id', 'b3', 'Idempotency-Key', 'Request-Id']) {
+    assert.equal(requestId('x-request-id', TRACE_ID, name, `Root=${TRACE_ID}`), TRACE_ID, name);
+  }
+  assert.equal(requestId('x-request-id', '1234567', 'x-other', 'has 1234567 in it'), '1234567');
+});
+
+test('reads the trace id from one well-formed traceparent', () => {
+  assert.equal(traceId('Traceparent', TRACEPARENT), TRACE_ID);
+  assert.equal(traceId('traceparent', `cc-${TRACE_ID}-b7ad6b7169203331-01-later`), TRACE_ID);
+  assert.equal(traceId('traceparent', TRACEPARENT, 'traceparent', TRACEPARENT), undefined);
+  assert.equal(traceId('traceparent', TRACEPARENT.toUpperCase()), undefined);
+  assert.equal(traceId(), undefined);
+});
+
+test('ignores a trace id that repeats a credential', () => {
+  for (const [name, value] of [
+    ['authorization', `Bearer ${TRACE_ID}`],
+    ['x-user-token', TRACE_ID],
+    ['x-user-token', TRACE_ID.slice(3, 20)],
+    ['x-api-key', TRACE_ID],
+    ['authorization', `Bearer ${TRACEPARENT}`],
+  ] as const) {
+    assert.equal(traceId('traceparent', TRACEPARENT, name, value), undefined, `${name}: ${value}`);
+    assert.deepEqual(context('traceparent', TRACEPARENT, name, value), {}, `${name}: ${value}`);
+  }
+});
+
+test('ignores a span id that repeats a credential', () => {
+  assert.deepEqual(context('traceparent', TRACEPARENT, 'x-user-token', 'b7ad6b7169203331'), {});
+});
+
+test('drops a tracestate that contains a credential and keeps the traceparent', () => {
+  const token = 'opaque-token-of-the-user';
+  const clean = { traceparent: TRACEPARENT, tracestate: 'a=1,b=2' };
+  assert.deepEqual(context('traceparent', TRACEPARENT, 'tracestate', 'a=1', 'tracestate', 'b=2'), clean);
+  for (const name of ['authorization', 'x-user-token', 'x-api-key']) {
+    const raw = ['traceparent', TRACEPARENT, 'tracestate', `a=1,vendor=${token}`, name, token];
+    assert.deepEqual(context(...raw), { traceparent: TRACEPARENT }, name);
+  }
+});
+
+test('never returns text that a credential contains', () => {
+  const word = fc.stringMatching(/^[A-Za-z0-9._:-]{8,64}$/);
+  fc.assert(
+    fc.property(
+      word,
+      word,
+      fc.constantFrom('authorization', 'x-user-token', 'cookie', 'x-anything'),
+      (token, id, name) => {
+        const kept = requestId('x-request-id', id, name, `Bearer ${token}`) ?? '';
+        assert.ok(kept === '' || (!token.includes(kept) && kept === id));
+      },
+    ),
+  );
+});
