@@ -21,8 +21,11 @@ const API_VERSION = 'admission.k8s.io/v1';
 /** As much as kubectl shows of a warning before it is cut. */
 const MAX_WARNING_LENGTH = 256;
 
-/** More would be cut by the API server. */
-const MAX_WARNINGS = 10;
+/** The API server cuts more warnings than these, and a person reads no more of them in a refusal. */
+const MAX_REASONS = 10;
+
+/** No name in Kubernetes is longer. */
+const MAX_NAME_LENGTH = 253;
 
 /**
  * Answers an AdmissionReview. A pod that opted in and cannot have its sidecar is refused: without it, it would not work, or
@@ -37,11 +40,12 @@ export function reviewAdmission(body: Json, inject: (pod: JsonObject) => Injecti
   const uid = textOf(getIn(body, ['request', 'uid']));
   if (uid === undefined || uid === '') throw new NotAReview('it has no request.uid');
   const request = getIn(body, ['request']);
-  const namespace = textOf(getIn(request, ['namespace']));
+  const namespace = textOf(getIn(request, ['namespace']))?.slice(0, MAX_NAME_LENGTH);
   const object = getIn(request, ['object']);
   if (!isPodCreation(request)) return answered(uid, namespace, undefined, passed('it is not the creation of a pod'));
   if (!isObject(object)) throw new NotAReview('its request.object is no pod');
-  const pod = textOf(getIn(object, ['metadata', 'name'])) ?? textOf(getIn(object, ['metadata', 'generateName']));
+  const name = textOf(getIn(object, ['metadata', 'name'])) ?? textOf(getIn(object, ['metadata', 'generateName']));
+  const pod = name?.slice(0, MAX_NAME_LENGTH);
   return answered(uid, namespace, pod, { ...inject(object), before: object });
 }
 
@@ -59,9 +63,10 @@ function isPodCreation(request: Json | undefined): boolean {
 }
 
 function answered(uid: string, namespace: string | undefined, pod: string | undefined, verdict: Verdict): Reviewed {
-  const { outcome, reasons, template, before } = verdict;
+  const { outcome, template, before } = verdict;
+  const reasons = verdict.reasons.slice(0, MAX_REASONS);
   const patch = outcome === 'injected' ? diffJson(before, template) : [];
-  const warnings = outcome === 'injected' || outcome === 'skipped' ? reasons.slice(0, MAX_WARNINGS).map(warning) : [];
+  const warnings = outcome === 'injected' || outcome === 'skipped' ? reasons.map(warning) : [];
   const message = `cambist cannot be injected: ${reasons.join('; ')}`;
   const response: JsonObject = {
     uid,
@@ -78,5 +83,5 @@ function answered(uid: string, namespace: string | undefined, pod: string | unde
 
 /** It goes into a header, in which control characters are not allowed. */
 function warning(reason: string): string {
-  return `cambist: ${reason}`.replace(/[^\x20-\x7e]/g, '?').slice(0, MAX_WARNING_LENGTH);
+  return `cambist: ${reason}`.slice(0, MAX_WARNING_LENGTH).replace(/[^\x20-\x7e]/g, '?');
 }

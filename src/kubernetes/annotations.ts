@@ -2,6 +2,7 @@ import { nearest } from '../config/nearest.ts';
 import { getIn, isObject, type JsonObject } from './json.ts';
 import { OPTION_NAMES, OptionError, type OptionName, type WrittenOptions } from './options.ts';
 import type { PodLayout } from './pod-layout.ts';
+import { quote } from './quote.ts';
 import { STATUS_ANNOTATION } from './status.ts';
 
 const PREFIX = 'cambist.dev/';
@@ -50,5 +51,5 @@ function unknownAnnotation(key: string, written: string): string {
   const meant = nearest(written, OPTION_NAMES);
   const hint =
     meant === undefined ? `there is ${OPTION_NAMES.map(annotationOf).join(', ')}` : `did you mean "${PREFIX}${meant}"?`;
-  return `unknown annotation "${key}": ${hint}`;
+  return `unknown annotation ${quote(key)}: ${hint}`;
 }

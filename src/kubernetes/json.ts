@@ -18,6 +18,12 @@ export function objectsOf(value: Json | undefined): readonly JsonObject[] {
   return isArray(value) ? value.filter(isObject) : [];
 }
 
+/** Reports whether a value is null, or a list or object without entries. */
+export function isEmpty(value: Json): boolean {
+  if (isArray(value)) return value.length === 0;
+  return value === null || (isObject(value) && Object.keys(value).length === 0);
+}
+
 export function textOf(value: Json | undefined): string | undefined {
   return typeof value === 'string' ? value : undefined;
 }

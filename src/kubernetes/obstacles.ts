@@ -1,6 +1,7 @@
 import { getIn, isArray, type JsonObject, objectsOf, textOf } from './json.ts';
 import type { InjectionOptions } from './options.ts';
 import { allContainers, initContainersOf, type PodLayout } from './pod-layout.ts';
+import { quote } from './quote.ts';
 import { ADMIN_PORT_NAME, SIDECAR_NAME, SIDECAR_USER, VOLUME_NAMES } from './sidecar.ts';
 import { STATUS_ANNOTATION } from './status.ts';
 
@@ -27,12 +28,12 @@ export function takenPorts(
 ): string[] {
   const others = allContainers(template, layout).filter(({ name }) => name !== SIDECAR_NAME);
   return others.flatMap((container) => {
-    const name = textOf(container.name) ?? '';
+    const name = quote(textOf(container.name) ?? '');
     return objectsOf(container.ports).flatMap(({ containerPort, protocol, name: portName }) => {
       const isTaken = (containerPort === port || containerPort === adminPort) && (protocol ?? 'TCP') === 'TCP';
       if (isTaken)
-        return [`port ${containerPort} is container "${name}"'s: choose another with cambist.dev/port or admin-port`];
-      return portName === ADMIN_PORT_NAME ? [`a port of container "${name}" is called "${ADMIN_PORT_NAME}"`] : [];
+        return [`port ${containerPort} is container ${name}'s: choose another with cambist.dev/port or admin-port`];
+      return portName === ADMIN_PORT_NAME ? [`a port of container ${name} is called "${ADMIN_PORT_NAME}"`] : [];
     });
   });
 }

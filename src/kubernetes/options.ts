@@ -1,6 +1,7 @@
 import type { LogLevel } from '../config/config.ts';
 import { parseDuration } from '../config/units.ts';
 import { quantityOf } from './quantity.ts';
+import { quote } from './quote.ts';
 
 /** What is put into a pod, and how. */
 export interface InjectionOptions {
@@ -86,7 +87,7 @@ const OBJECT_NAME = /^(?=.{1,253}$)[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](
 export function parseOptions(written: WrittenOptions, nameOf = (name: OptionName): string => name): InjectionOptions {
   const text = (name: OptionName): string | undefined => written[name] ?? OPTION_TEXTS[name].fallback;
   const fail = (name: OptionName, wanted: string): never => {
-    throw new OptionError(`${nameOf(name)} is ${JSON.stringify(text(name) ?? '')}: ${wanted}`);
+    throw new OptionError(`${nameOf(name)} is ${quote(text(name) ?? '')}: ${wanted}`);
   };
   const match = (name: OptionName, pattern: RegExp, wanted: string): string => {
     const value = text(name) ?? '';

@@ -1,11 +1,13 @@
 import { annotatedOptions, annotationOf, consentOf, INJECT_LABEL } from './annotations.ts';
-import { getIn, isArray, isObject, type Json, type JsonObject, type Path, sameJson, setIn } from './json.ts';
+import { getIn, isArray, isEmpty, isObject, type Json, type JsonObject, type Path, sameJson, setIn } from './json.ts';
 import { toPointer } from './json-patch.ts';
 import { collisions, falseSidecar, takenPorts, unsuitable } from './obstacles.ts';
 import { type InjectionOptions, OptionError, parseOptions, type WrittenOptions } from './options.ts';
 import { allContainers, type PodLayout } from './pod-layout.ts';
+import { exceededLimits } from './pod-limits.ts';
 import { collectionsOf, uninjectPod } from './pod-restoration.ts';
 import { addProxyEnv } from './proxy-env.ts';
+import { quote } from './quote.ts';
 import { SIDECAR_NAME, sidecarContainer, sidecarVolumes } from './sidecar.ts';
 import { type InjectionStatus, readStatus, STATUS_ANNOTATION, writeStatus } from './status.ts';
 
@@ -46,7 +48,7 @@ export function injectPod(template: JsonObject, request: InjectionRequest): Inje
   };
   const { consent, label } = consentOf(template, layout);
   if (typeof consent === 'object') {
-    return because('refused', `${INJECT_LABEL} is ${JSON.stringify(consent.unknown)}: write "enabled" or "disabled"`);
+    return because('refused', `${INJECT_LABEL} is ${quote(consent.unknown)}: write "enabled" or "disabled"`);
   }
   if (consent === 'disabled') return because('skipped', `opted out: ${INJECT_LABEL} is "disabled"`);
   if (optIn && label !== 'enabled') return because('skipped', `not opted in: it has no label ${INJECT_LABEL}: enabled`);
@@ -56,6 +58,8 @@ export function injectPod(template: JsonObject, request: InjectionRequest): Inje
   if (status === 'unreadable') {
     return because('refused', `annotation ${STATUS_ANNOTATION} is not one of cambist's: take it away`);
   }
+  const exceeded = exceededLimits(template, layout, status !== undefined);
+  if (exceeded.length > 0) return because('refused', ...exceeded);
   let options: InjectionOptions;
   try {
     options = optionsFor(template, request);
@@ -107,7 +111,7 @@ function withSidecar(original: JsonObject, current: JsonObject, options: Injecti
     ...(grace === undefined ? {} : { gracePeriod: grace }),
     ...(Object.keys(set).length === 0 ? {} : { proxyEnv: set }),
   };
-  const empty = emptied(original, writeStatus(result, layout, status), layout);
+  const empty = { ...proxied?.empty, ...emptied(original, writeStatus(result, layout, status), layout) };
   const whole = Object.keys(empty).length === 0 ? status : { ...status, empty };
   return { result: writeStatus(result, layout, whole), notes: proxied?.notes ?? [] };
 }
@@ -124,11 +128,16 @@ function completed(
 ): Injection {
   const obstacles = [...falseSidecar(template, layout), ...takenPorts(template, status, layout)];
   if (obstacles.length > 0) return { outcome: 'refused', template, reasons: obstacles };
-  const { template: proxied, set } = addProxyEnv(template, layout, status.port);
+  const { template: proxied, set, empty } = addProxyEnv(template, layout, status.port);
   if (!proxyEnv || Object.keys(set).length === 0) {
     return { outcome: 'unchanged', template, reasons: ['injected already: left as it is'] };
   }
-  const more = { ...status, proxyEnv: { ...status.proxyEnv, ...set } };
+  const both = { ...status.empty, ...empty };
+  const more = {
+    ...status,
+    proxyEnv: { ...status.proxyEnv, ...set },
+    ...(Object.keys(both).length === 0 ? {} : { empty: both }),
+  };
   return { outcome: 'injected', template: writeStatus(proxied, layout, more), reasons: [] };
 }
 
@@ -161,16 +170,12 @@ function insert(
   return setIn(template, path, [...others.slice(0, place), ...items, ...others.slice(place)]);
 }
 
-/** What stood empty, or null, where now is something: an uninjected pod gets it back. */
+/** The lists and maps that were empty, or null, before the injection filled them: uninjecting restores them. */
 function emptied(before: JsonObject, after: JsonObject, layout: PodLayout): Record<string, Json> {
-  const paths = collectionsOf(after, layout).filter((path) => {
+  const filled = collectionsOf(layout).flatMap((path): [string, Json][] => {
     const value = getIn(before, path);
-    return value !== undefined && isEmpty(value) && !sameJson(value, getIn(after, path));
+    if (value === undefined || !isEmpty(value) || sameJson(value, getIn(after, path))) return [];
+    return [[toPointer(path), value]];
   });
-  return Object.fromEntries(paths.map((path) => [toPointer(path), getIn(before, path) ?? null]));
-}
-
-function isEmpty(value: Json): boolean {
-  if (isArray(value)) return value.length === 0;
-  return value === null || (isObject(value) && Object.keys(value).length === 0);
+  return Object.fromEntries(filled);
 }

@@ -1,4 +1,4 @@
-import { getIn, isArray, isObject, type Json, type JsonObject, objectsOf, type Path, textOf } from './json.ts';
+import { getIn, isArray, isObject, type Json, type JsonObject, objectsOf, type Path, setIn, textOf } from './json.ts';
 
 /** Where the parts of a pod stand in what describes it. */
 export interface PodLayout {
@@ -9,14 +9,17 @@ export interface PodLayout {
   readonly containers: Path;
   readonly volumes: Path;
   readonly gracePeriod: Path | undefined;
-  /** The agent's own containers: their names, and where each one's environment stands. */
-  readonly agents: (template: JsonObject) => readonly Agent[];
+  /** Replaces the environment of each of the agent's own containers; `change` returns the list it was given to keep it. */
+  readonly changeEnvironments: (template: JsonObject, change: EnvironmentChange) => JsonObject;
 }
 
-export interface Agent {
-  readonly name: string;
-  readonly env: Path;
-}
+/**
+ * @param container the container's name
+ * @param env its list of variables, where it has one
+ * @param path where that list is
+ * @returns the new list; undefined removes it
+ */
+export type EnvironmentChange = (container: string, env: Json | undefined, path: Path) => Json | undefined;
 
 /** A Pod, and the pod template of every kind that has one. */
 export const POD: PodLayout = {
@@ -26,7 +29,7 @@ export const POD: PodLayout = {
   containers: ['spec', 'containers'],
   volumes: ['spec', 'volumes'],
   gracePeriod: ['spec', 'terminationGracePeriodSeconds'],
-  agents: (template) => agentsIn(getIn(template, ['spec', 'containers']), ['spec', 'containers']),
+  changeEnvironments: (template, change) => changeContainers(template, ['spec', 'containers'], change),
 };
 
 /** kagent's Agent, below `spec.declarative` or `spec.byo`: the controller makes the pod, with its own container "kagent". */
@@ -37,7 +40,12 @@ export const KAGENT: PodLayout = {
   containers: ['deployment', 'extraContainers'],
   volumes: ['deployment', 'volumes'],
   gracePeriod: undefined,
-  agents: () => [{ name: 'kagent', env: ['deployment', 'env'] }],
+  changeEnvironments: (template, change) => {
+    const path = ['deployment', 'env'];
+    const env = getIn(template, path);
+    const next = change('kagent', env, path);
+    return next === env ? template : setIn(template, path, next);
+  },
 };
 
 /** All containers of a pod that are there while it runs or starts. */
@@ -49,10 +57,18 @@ export function initContainersOf(template: JsonObject, { initContainers }: PodLa
   return initContainers === undefined ? [] : objectsOf(getIn(template, initContainers));
 }
 
-function agentsIn(containers: Json | undefined, path: Path): Agent[] {
-  if (!isArray(containers)) return [];
-  return containers.flatMap((container, index) => {
+/** Builds the list of containers once: a copy of the list for each container would take time with the square of them. */
+function changeContainers(template: JsonObject, path: Path, change: EnvironmentChange): JsonObject {
+  const containers = getIn(template, path);
+  if (!isArray(containers)) return template;
+  const changed = containers.map((container, index) => {
     const name = isObject(container) ? textOf(container.name) : undefined;
-    return name === undefined ? [] : [{ name, env: [...path, index, 'env'] }];
+    if (name === undefined) return container;
+    const env = getIn(container, ['env']);
+    const next = change(name, env, [...path, index, 'env']);
+    return next === env ? container : setIn(container, ['env'], next);
   });
+  return changed.every((container, index) => container === containers[index])
+    ? template
+    : setIn(template, path, changed);
 }

@@ -1,9 +1,9 @@
-import { getIn, isArray, isObject, type JsonObject, type Path, sameJson, setIn } from './json.ts';
+import { getIn, isArray, isEmpty, isObject, type JsonObject, type Path, sameJson, setIn } from './json.ts';
 import { toPointer } from './json-patch.ts';
 import type { PodLayout } from './pod-layout.ts';
 import { removeProxyEnv } from './proxy-env.ts';
 import { SIDECAR_NAME, VOLUME_NAMES } from './sidecar.ts';
-import { type InjectionStatus, readStatus, STATUS_ANNOTATION } from './status.ts';
+import { emptyBefore, type InjectionStatus, readStatus, STATUS_ANNOTATION } from './status.ts';
 
 export interface Restoration {
   readonly outcome: 'restored' | 'unchanged' | 'refused';
@@ -29,7 +29,7 @@ export function uninjectPod(template: JsonObject, layout: PodLayout): Restoratio
 function withoutSidecar(template: JsonObject, layout: PodLayout, status: InjectionStatus): JsonObject {
   const { initContainers, containers, volumes, gracePeriod, annotations } = layout;
   const lists = [initContainers, containers].filter((path) => path !== undefined);
-  let result = removeProxyEnv(template, layout, status.proxyEnv ?? {});
+  let result = removeProxyEnv(template, layout, status);
   for (const path of lists) result = withoutNames(result, path, [SIDECAR_NAME]);
   result = withoutNames(result, volumes, VOLUME_NAMES);
   // A time that somebody has changed since is theirs.
@@ -47,26 +47,26 @@ function withoutNames(template: JsonObject, path: Path, names: readonly string[]
   return kept.length === list.length ? template : setIn(template, path, kept);
 }
 
-/** What has become empty was made for the injection, unless the status says that it stood there. */
-function prune(before: JsonObject, template: JsonObject, layout: PodLayout, status: InjectionStatus): JsonObject {
+/** Removes the lists and maps that are empty now, unless the status says that they were empty before the injection. */
+function prune(
+  before: JsonObject,
+  template: JsonObject,
+  layout: PodLayout,
+  { empty = {} }: InjectionStatus,
+): JsonObject {
   let result = template;
-  for (const path of collectionsOf(template, layout)) {
+  for (const path of collectionsOf(layout)) {
     const value = getIn(result, path);
-    const isEmpty = isArray(value) ? value.length === 0 : isObject(value) && Object.keys(value).length === 0;
-    if (!isEmpty || sameJson(value, getIn(before, path))) continue;
-    const pointer = toPointer(path);
-    const { empty = {} } = status;
-    result = setIn(result, path, Object.hasOwn(empty, pointer) ? empty[pointer] : undefined);
+    if (value === undefined || value === null || !isEmpty(value) || sameJson(value, getIn(before, path))) continue;
+    result = setIn(result, path, emptyBefore(empty, path));
   }
   return result;
 }
 
-/** Every list and map that an injection may add to, the inner ones first. */
-export function collectionsOf(template: JsonObject, layout: PodLayout): Path[] {
-  const { initContainers, containers, volumes, annotations } = layout;
-  const environments = layout.agents(template).map(({ env }) => env);
+/** Every list and map that an injection can add to, except the environments; inner ones first. */
+export function collectionsOf({ initContainers, containers, volumes, annotations }: PodLayout): Path[] {
   const lists = [initContainers, containers, volumes, annotations].filter((path) => path !== undefined);
   const parents = lists.map((path) => path.slice(0, -1)).filter((path) => path.length > 0);
   const distinct = new Map(parents.map((path) => [toPointer(path), path]));
-  return [...environments, ...lists, ...distinct.values()];
+  return [...lists, ...distinct.values()];
 }

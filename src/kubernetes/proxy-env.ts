@@ -1,59 +1,72 @@
 import type { EnvVar } from 'kubernetes-types/core/v1.js';
-import { getIn, isArray, type JsonObject, objectsOf, setIn, textOf } from './json.ts';
+import { getIn, isArray, isEmpty, type Json, type JsonObject, objectsOf, textOf } from './json.ts';
+import { toPointer } from './json-patch.ts';
 import type { PodLayout } from './pod-layout.ts';
+import { quote } from './quote.ts';
 import { SIDECAR_NAME } from './sidecar.ts';
+import { emptyBefore, type InjectionStatus } from './status.ts';
 
-/** The pod's own, which must not go through the proxy. */
+/** Calls within the pod must not go through the proxy. */
 const NO_PROXY = 'localhost,127.0.0.1,::1';
+
+/** How many variables an injection sets on a container: HTTP_PROXY and NO_PROXY, in both spellings. */
+export const PROXY_VARIABLES = 4;
 
 const PROXY = /^http:\/\/127\.0\.0\.1:\d+$/;
 
 export interface ProxyEnv {
   readonly template: JsonObject;
-  /** The variables that were set, by container. */
+  /** The names of the variables that were set, by container. */
   readonly set: Readonly<Record<string, string[]>>;
-  /** What was left as it is, and why. */
+  /** The lists that were empty or null before, by JSON Pointer. */
+  readonly empty: Readonly<Record<string, Json>>;
+  /** Which variables were left unchanged, and why. */
   readonly notes: readonly string[];
 }
 
 /**
- * Points the agent's containers to the proxy. Both spellings of each variable, since clients differ in which they read; one
- * that is there in either spelling is left alone. HTTPS_PROXY is not set: cambist looks into no TLS.
+ * Sets the proxy variables on the agent's containers, in both spellings because clients differ in which they read. A variable
+ * that is present in either spelling is left unchanged. HTTPS_PROXY is not set: cambist does not terminate TLS.
  */
 export function addProxyEnv(template: JsonObject, layout: PodLayout, port: number): ProxyEnv {
-  const set: Record<string, string[]> = {};
+  const set = new Map<string, string[]>();
+  const empty = new Map<string, Json>();
   const notes: string[] = [];
-  let result = template;
-  for (const { name, env } of layout.agents(template)) {
-    if (name === SIDECAR_NAME) continue;
-    const list = getIn(template, env);
-    const present = new Set(objectsOf(list).map((variable) => textOf(variable.name)?.toUpperCase()));
-    const wanted = { HTTP_PROXY: `http://127.0.0.1:${port}`, NO_PROXY };
-    const added = Object.entries(wanted).flatMap(([variable, value]) => {
+  const wanted = Object.entries({ HTTP_PROXY: `http://127.0.0.1:${port}`, NO_PROXY });
+  const result = layout.changeEnvironments(template, (container, env, path) => {
+    if (container === SIDECAR_NAME) return env;
+    const present = new Set(objectsOf(env).map(({ name }) => textOf(name)?.toUpperCase()));
+    const added = wanted.flatMap(([variable, value]) => {
       if (!present.has(variable))
-        return [variable, variable.toLowerCase()].map((spelled) => ({ name: spelled, value }) satisfies EnvVar);
-      notes.push(`container "${name}" has ${variable} already: left as it is`);
+        return [variable, variable.toLowerCase()].map((name) => ({ name, value }) satisfies EnvVar);
+      notes.push(`container ${quote(container)} already sets ${variable}: left unchanged`);
       return [];
     });
-    if (added.length === 0) continue;
-    set[name] = added.map((variable) => variable.name);
-    result = setIn(result, env, [...(isArray(list) ? list : []), ...added]);
-  }
-  return { template: result, set, notes };
+    if (added.length === 0) return env;
+    set.set(
+      container,
+      added.map(({ name }) => name),
+    );
+    if (env !== undefined && isEmpty(env)) empty.set(toPointer(path), env);
+    return [...(isArray(env) ? env : []), ...added];
+  });
+  return { template: result, set: Object.fromEntries(set), empty: Object.fromEntries(empty), notes };
 }
 
-/** Takes the variables away again, save one that has been given another value. */
-export function removeProxyEnv(template: JsonObject, layout: PodLayout, set: Readonly<Record<string, string[]>>) {
-  let result = template;
-  for (const { name, env } of layout.agents(template)) {
-    const names = Object.hasOwn(set, name) ? set[name] : undefined;
-    const list = getIn(template, env);
-    if (names === undefined || !isArray(list)) continue;
-    const kept = list.filter((variable) => {
+/** Removes the variables that an injection set, except one whose value has changed since. */
+export function removeProxyEnv(
+  template: JsonObject,
+  layout: PodLayout,
+  { proxyEnv: set = {}, empty = {} }: Pick<InjectionStatus, 'proxyEnv' | 'empty'>,
+): JsonObject {
+  return layout.changeEnvironments(template, (container, env, path) => {
+    if (!Object.hasOwn(set, container) || !isArray(env)) return env;
+    const names = new Set(set[container]);
+    const kept = env.filter((variable) => {
       const value = textOf(getIn(variable, ['value'])) ?? '';
-      return !names.includes(textOf(getIn(variable, ['name'])) ?? '') || !(value === NO_PROXY || PROXY.test(value));
+      return !names.has(textOf(getIn(variable, ['name'])) ?? '') || !(value === NO_PROXY || PROXY.test(value));
     });
-    result = setIn(result, env, kept);
-  }
-  return result;
+    if (kept.length === env.length) return env;
+    return kept.length > 0 ? kept : emptyBefore(empty, path);
+  });
 }

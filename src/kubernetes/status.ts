@@ -1,5 +1,6 @@
 import * as z from 'zod';
-import { getIn, type Json, type JsonObject, setIn, textOf } from './json.ts';
+import { getIn, type Json, type JsonObject, type Path, setIn, textOf } from './json.ts';
+import { toPointer } from './json-patch.ts';
 import type { PodLayout } from './pod-layout.ts';
 
 /**
@@ -36,4 +37,10 @@ export function readStatus(template: JsonObject, layout: PodLayout): InjectionSt
 
 export function writeStatus(template: JsonObject, layout: PodLayout, status: InjectionStatus): JsonObject {
   return setIn(template, [...layout.annotations, STATUS_ANNOTATION], JSON.stringify(status));
+}
+
+/** The empty list, map or null that was at a path before the injection; undefined where there was nothing. */
+export function emptyBefore(empty: NonNullable<InjectionStatus['empty']>, path: Path): Json | undefined {
+  const pointer = toPointer(path);
+  return Object.hasOwn(empty, pointer) ? empty[pointer] : undefined;
 }

@@ -145,7 +145,7 @@ test('--proxy-env sets both spellings, and leaves what is there', () => {
   const none = { NO_PROXY: 'localhost,127.0.0.1,::1', no_proxy: 'localhost,127.0.0.1,::1' };
   assert.deepEqual(environment(template, 'agent'), { ...proxy, ...none });
   assert.deepEqual(environment(template, 'other'), { http_proxy: 'http://corp:3128', ...none });
-  assert.deepEqual(reasons, ['container "other" has HTTP_PROXY already: left as it is']);
+  assert.deepEqual(reasons, ['container "other" already sets HTTP_PROXY: left unchanged']);
   assert.deepEqual(Object.keys(environment(template, 'cambist')), ['CAMBIST_CONFIG']);
 });
 

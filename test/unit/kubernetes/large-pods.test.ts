@@ -1,0 +1,105 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { reviewAdmission } from '../../../src/kubernetes/admission.ts';
+import { getIn, type JsonObject } from '../../../src/kubernetes/json.ts';
+import { diffJson } from '../../../src/kubernetes/json-patch.ts';
+import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
+import { POD } from '../../../src/kubernetes/pod-layout.ts';
+import { uninjectPod } from '../../../src/kubernetes/pod-restoration.ts';
+import { addProxyEnv } from '../../../src/kubernetes/proxy-env.ts';
+import { pod, request } from './samples.ts';
+
+const LABELS = { 'cambist.dev/inject': 'enabled' };
+const PROXIED = { labels: LABELS, annotations: { 'cambist.dev/proxy-env': 'enabled' } };
+
+function many<T>(count: number, make: (index: number) => T): T[] {
+  return Array.from({ length: count }, (_, index) => make(index));
+}
+
+const containers = (count: number) => many(count, (index) => ({ name: `c${index}`, image: 'i', env: [] }));
+
+function review(object: JsonObject) {
+  const kind = { group: '', version: 'v1', kind: 'Pod' };
+  const body = { uid: 'u', kind, operation: 'CREATE', namespace: 'agents', object };
+  return reviewAdmission({ apiVersion: 'admission.k8s.io/v1', kind: 'AdmissionReview', request: body }, (template) =>
+    injectPod(template, request({ optIn: true, update: false })),
+  );
+}
+
+// Work that grows with the square of the containers takes minutes here and exceeds the time limit of a test file.
+test('work on a pod grows in proportion to its containers', () => {
+  const given = pod({ containers: containers(100_000) });
+  const { template, set } = addProxyEnv(given, POD, 8180);
+  assert.equal(Object.keys(set).length, 100_000);
+  assert.equal(diffJson(given, template).length, 400_000);
+  const status = JSON.stringify({ version: '0.1.0', port: 8180, adminPort: 9180, proxyEnv: set });
+  const injected = { ...template, metadata: { name: 'agent', annotations: { 'cambist.dev/status': status } } };
+  const restored = uninjectPod(injected, POD).template;
+  assert.deepEqual(getIn(restored, ['spec', 'containers', 99_999]), { name: 'c99999', image: 'i' });
+});
+
+const TOO_LARGE: Readonly<Record<string, [spec: JsonObject, reason: RegExp]>> = {
+  'too many containers': [{ containers: containers(501) }, /has 501 containers: the limit is 500/],
+  'too many init containers': [{ initContainers: containers(500) }, /has 501 containers: the limit is 500/],
+  'too many volumes': [
+    { volumes: many(1001, (index) => ({ name: `v${index}`, emptyDir: {} })) },
+    /has 1001 volumes: the limit is 1000/,
+  ],
+  'too many environment variables': [
+    { containers: [{ name: 'a', env: many(10_001, (index) => ({ name: `V${index}` })) }] },
+    /has 10001 environment variables: the limit is 10000/,
+  ],
+  'too many ports': [
+    { containers: [{ name: 'a', ports: many(1001, () => ({ containerPort: 1 })) }] },
+    /has 1001 container ports: the limit is 1000/,
+  ],
+};
+
+for (const [what, [spec, reason]] of Object.entries(TOO_LARGE)) {
+  test(`refuses a pod with ${what}`, () => {
+    const { answer, result } = review(pod(spec, PROXIED));
+    assert.equal(result, 'refused');
+    assert.match(String(getIn(answer, ['response', 'status', 'message'])), reason);
+  });
+}
+
+test('injects a pod that is as large as the limits allow, and leaves it unchanged the second time', () => {
+  const spec = {
+    containers: many(500, (index) => ({
+      name: `c${index}`,
+      env: many(20, (number) => ({ name: `V${number}` })),
+      ports: many(2, () => ({ containerPort: 1 })),
+    })),
+    volumes: many(1000, (index) => ({ name: `v${index}`, emptyDir: {} })),
+  };
+  const written = { ...request().written, secret: 's', 'token-audience': 'a' };
+  const { template, outcome } = injectPod(pod(spec, PROXIED), request({ written }));
+  assert.equal(outcome, 'injected');
+  assert.equal(injectPod(template, request({ written })).outcome, 'unchanged');
+});
+
+const LONG = 'x'.repeat(100_000);
+
+const HOSTILE: Readonly<Record<string, JsonObject>> = {
+  'a long container name that many reasons quote': pod(
+    { containers: [{ name: LONG, ports: many(1000, () => ({ containerPort: 8180 })) }] },
+    { labels: LABELS },
+  ),
+  'a long container name that warnings quote': pod(
+    { containers: [{ name: LONG, env: [{ name: 'HTTP_PROXY' }] }] },
+    PROXIED,
+  ),
+  'a long value of the label': pod({}, { labels: { 'cambist.dev/inject': `${LONG}` } }),
+  'a long value of an option': pod({}, { labels: LABELS, annotations: { 'cambist.dev/port': LONG } }),
+  'a long unknown annotation': pod({}, { labels: LABELS, annotations: { [`cambist.dev/${LONG}`]: 'x' } }),
+  'a long name': pod({ hostNetwork: true }, { labels: LABELS, name: LONG }),
+};
+
+for (const [what, given] of Object.entries(HOSTILE)) {
+  test(`keeps the message and the log line short for ${what}`, () => {
+    const { answer, pod: name, reasons } = review(given);
+    const { status = {}, warnings = [] } = answer.response as JsonObject;
+    const written = JSON.stringify([status, warnings, name, reasons]);
+    assert.ok(written.length < 8192, `${written.length} characters`);
+  });
+}
