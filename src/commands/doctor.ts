@@ -3,13 +3,13 @@ import { systemClock } from '../clock/clock.ts';
 import type { Config, Route } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { formatProblem } from '../config/problem.ts';
-import { examine, type Listener } from '../doctor/examine.ts';
-import type { GivenToken } from '../doctor/examine-subject.ts';
-import { createInstruments } from '../doctor/instruments.ts';
+import { createCheckContext } from '../doctor/check-context.ts';
+import type { SubjectTokenInput } from '../doctor/check-subject.ts';
 import { createTextReport, type ReportedFinding, summary } from '../doctor/report.ts';
+import { type Reporter, runChecks } from '../doctor/run-checks.ts';
 import { createDispatchers } from '../transport/dispatchers.ts';
 import { type Command, configFile, EXIT, UsageError } from './command.ts';
-import { readGivenToken } from './given-token.ts';
+import { readSubjectTokenFile } from './subject-token-file.ts';
 import { USAGES } from './usages.ts';
 
 /**
@@ -26,14 +26,14 @@ export const doctor: Command = async (args) => {
   }
   const only = values.route === undefined ? undefined : routeNamed(values.route, config);
   const given =
-    values['subject-token-file'] === undefined ? undefined : await readGivenToken(values['subject-token-file']);
+    values['subject-token-file'] === undefined ? undefined : await readSubjectTokenFile(values['subject-token-file']);
   const findings: ReportedFinding[] = [];
   const report = values.json === true ? undefined : createTextReport((line) => console.log(line), showsColour());
-  await consult(config, only, given, {
-    begins: (patient, title) => report?.begins(patient, title),
-    found(patient, finding) {
-      findings.push({ about: patient, ...finding });
-      report?.found(patient, finding);
+  await runDoctor(config, only, given, {
+    begins: (component, title) => report?.begins(component, title),
+    found(component, finding) {
+      findings.push({ about: component, ...finding });
+      report?.found(component, finding);
     },
   });
   const healthy = findings.every(({ severity }) => severity !== 'error');
@@ -43,16 +43,16 @@ export const doctor: Command = async (args) => {
   return healthy ? EXIT.done : EXIT.failed;
 };
 
-async function consult(
+async function runDoctor(
   config: Config,
   only: Route | undefined,
-  given: GivenToken | undefined,
-  listener: Listener,
+  given: SubjectTokenInput | undefined,
+  reporter: Reporter,
 ): Promise<void> {
   const dispatchers = createDispatchers(() => {});
-  const instruments = createInstruments(dispatchers.for, config.authorizationServers, systemClock);
+  const context = createCheckContext(dispatchers.for, config.authorizationServers, systemClock);
   try {
-    await examine({ config, only, given, instruments, listener });
+    await runChecks({ config, only, given, context, reporter });
   } finally {
     await dispatchers.destroy();
   }

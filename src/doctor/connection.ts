@@ -11,7 +11,7 @@ export interface PeerCertificate {
 }
 
 /** Where the config says how a peer is reached. */
-export interface PeerPlaces {
+export interface ConfigPaths {
   /** As in `routes.github.upstream`. */
   readonly address: string;
   /** Undefined: how long it may take is not set anywhere. */
@@ -26,7 +26,7 @@ export interface FailedConnection {
   readonly url: string;
   readonly error: unknown;
   readonly certificate: PeerCertificate | undefined;
-  readonly places: PeerPlaces;
+  readonly places: ConfigPaths;
   /** The file of `tls.ca`. */
   readonly ca: string | undefined;
   readonly timeoutMs: number;
@@ -81,7 +81,7 @@ export function connectionFinding(failed: FailedConnection): Finding {
     });
   }
   if (/CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE|BAD_CERTIFICATE|UNKNOWN_CA/i.test(code)) {
-    return problem('client_certificate_wanted', `${host} ended the TLS handshake (${code})`, {
+    return problem('client_certificate_required', `${host} ended the TLS handshake (${code})`, {
       why: 'it may want a certificate of ours, or not trust the one it was shown',
       fix:
         places.certificate === undefined
@@ -102,8 +102,8 @@ export function connectionFinding(failed: FailedConnection): Finding {
 }
 
 /** Of a peer that the config calls by http, and that showed a certificate. */
-export function tlsWanted(url: string, { address }: PeerPlaces): Finding {
-  return problem('tls_wanted', `${new URL(url).host} speaks TLS, and is called by http`, {
+export function tlsWanted(url: string, { address }: ConfigPaths): Finding {
+  return problem('tls_required', `${new URL(url).host} speaks TLS, and is called by http`, {
     why: 'this port serves https: it breaks off, or answers 400, where it is spoken to in plain http',
     fix: `write https:// in ${address}, or name the port that serves plain http`,
   });

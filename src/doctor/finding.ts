@@ -11,11 +11,11 @@ export const FINDING_CODES = [
   'certificate_wrong_name',
   'certificate_expired',
   'certificate_not_yet_valid',
-  'client_certificate_wanted',
+  'client_certificate_required',
   'tls_failed',
-  'tls_wanted',
-  'upstream_reached',
-  'upstream_silent',
+  'tls_required',
+  'backend_reached',
+  'backend_silent',
   // its metadata
   'metadata_found',
   'metadata_not_found',
@@ -33,10 +33,10 @@ export const FINDING_CODES = [
   'credential_unavailable',
   'client_accepted',
   'client_refused',
-  'client_not_wanted',
+  'client_not_supported',
   'client_basic_encoding',
   'client_not_checked',
-  'exchange_switched_off',
+  'exchange_disabled',
   'any_subject_accepted',
   'server_unavailable',
   // the keys that subject tokens are verified by
@@ -67,19 +67,19 @@ export const FINDING_CODES = [
   // the backend that was asked for
   'audience_mapper_missing',
   'audience_unknown',
-  'audience_form',
-  'audience_not_one',
+  'audience_format',
+  'audience_count',
   'target_not_permitted',
   'target_refused',
   'resource_refused',
-  'scope_form',
+  'scope_format',
   'scope_missing',
   'scope_refused',
   // what else was asked, or was not
   'requested_token_type_refused',
-  'requested_token_type_needed',
+  'requested_token_type_required',
   'connector_id_missing',
-  'actor_token_needed',
+  'actor_token_required',
   'actor_token_refused',
   'on_behalf_of_missing',
   'consent_missing',
@@ -91,13 +91,13 @@ export const FINDING_CODES = [
   'token_issued',
   'token_opaque',
   'token_unchanged',
-  'answer_unusable',
-  'audience_right',
+  'response_unusable',
+  'audience_matches',
   'audience_wrong',
   'audience_broad',
   'audience_not_checked',
-  'token_for_ourselves',
-  'token_ended',
+  'token_for_client',
+  'token_expired',
   'token_not_yet_valid',
   'lifetime',
   'lifetime_short',
@@ -130,7 +130,7 @@ export interface Finding {
 }
 
 /** Whom a finding is about. */
-export interface Patient {
+export interface Component {
   readonly kind: 'authorization_server' | 'issuer' | 'route';
   readonly name: string;
 }

@@ -1,7 +1,7 @@
 import type { AuthorizationServer } from '../config/config.ts';
 import { type Finding, fine, printable, warning } from './finding.ts';
-import { answerOf, type Observation } from './observation.ts';
-import { type SoughtMetadata, unusableMetadata } from './unusable-metadata.ts';
+import { jsonBodyOf, type RecordedRequest } from './recorded-request.ts';
+import { type MetadataLookup, unusableMetadata } from './unusable-metadata.ts';
 
 const GRANT_TYPES = {
   token_exchange: 'urn:ietf:params:oauth:grant-type:token-exchange',
@@ -16,7 +16,7 @@ const GRANT_TYPES = {
 export function metadataFindings(
   server: AuthorizationServer,
   grant: keyof typeof GRANT_TYPES | undefined,
-  answers: readonly Observation[],
+  answers: readonly RecordedRequest[],
   why: string | undefined,
 ): Finding[] {
   if (why === undefined) return foundFindings(server, grant, answers);
@@ -27,11 +27,11 @@ export function metadataFindings(
 function foundFindings(
   server: AuthorizationServer,
   grant: keyof typeof GRANT_TYPES | undefined,
-  answers: readonly Observation[],
+  answers: readonly RecordedRequest[],
 ): Finding[] {
   const found = answers.findLast(({ status }) => status === 200);
   if (found === undefined) return [];
-  const document = answerOf(found);
+  const document = jsonBodyOf(found);
   const endpoint = printable(String(document.token_endpoint));
   const findings = [fine('metadata_found', `metadata at ${found.url}; its token endpoint is ${endpoint}`)];
   const grants = listOf(document.grant_types_supported);
@@ -58,7 +58,7 @@ function foundFindings(
   return findings;
 }
 
-function soughtOf(server: AuthorizationServer): SoughtMetadata {
+function soughtOf(server: AuthorizationServer): MetadataLookup {
   const at = place(server);
   return {
     issuer: server.issuer ?? '',

@@ -1,9 +1,9 @@
 import { type Finding, printable, problem } from './finding.ts';
 import { place } from './metadata.ts';
-import type { RefusedExchange } from './refused-exchange.ts';
+import type { FailedExchange } from './oauth-error.ts';
 
 /** What Dex wants beside the RFC. */
-export function connectorId({ server, refusal }: RefusedExchange): Finding | undefined {
+export function connectorId({ server, refusal }: FailedExchange): Finding | undefined {
   if (!/connector/i.test(refusal.description)) return undefined;
   const sent = new Map(server.extraParams).get('connector_id');
   return problem(
@@ -16,13 +16,17 @@ export function connectorId({ server, refusal }: RefusedExchange): Finding | und
   );
 }
 
-export function requestedTokenType({ answer, refusal }: RefusedExchange): Finding | undefined {
+export function requestedTokenType({ answer, refusal }: FailedExchange): Finding | undefined {
   if (!/requested_token_type/i.test(refusal.description)) return undefined;
   const sent = answer.form.get('requested_token_type');
   if (sent === null) {
-    return problem('requested_token_type_needed', `the server wants to be told which type of token: ${refusal.shown}`, {
-      fix: "set the route's requested_token_type, as access_token (Google) or jwt (ZITADEL)",
-    });
+    return problem(
+      'requested_token_type_required',
+      `the server wants to be told which type of token: ${refusal.shown}`,
+      {
+        fix: "set the route's requested_token_type, as access_token (Google) or jwt (ZITADEL)",
+      },
+    );
   }
   return problem(
     'requested_token_type_refused',
@@ -34,7 +38,7 @@ export function requestedTokenType({ answer, refusal }: RefusedExchange): Findin
   );
 }
 
-export function subjectTokenType({ answer, refusal }: RefusedExchange): Finding | undefined {
+export function subjectTokenType({ answer, refusal }: FailedExchange): Finding | undefined {
   if (!/subject_token_type|subject token type/i.test(refusal.description)) return undefined;
   const sent = answer.form.get('subject_token_type') ?? '';
   return problem(

@@ -1,9 +1,9 @@
-import type { Listener } from './examine.ts';
-import type { Finding, Patient, Severity } from './finding.ts';
+import type { Component, Finding, Severity } from './finding.ts';
+import type { Reporter } from './run-checks.ts';
 
 /** A finding as a machine reads it. */
 export interface ReportedFinding extends Finding {
-  readonly about: { readonly kind: Patient['kind']; readonly name: string };
+  readonly about: { readonly kind: Component['kind']; readonly name: string };
 }
 
 const MARKS: Record<Severity, { sign: string; colour: number }> = {
@@ -16,7 +16,7 @@ const MARKS: Record<Severity, { sign: string; colour: number }> = {
  * Writes steps for a person as they are taken.
  * @param colour whether the reader shows ANSI colours
  */
-export function createTextReport(write: (line: string) => void, colour: boolean): Listener {
+export function createTextReport(write: (line: string) => void, colour: boolean): Reporter {
   const paint = (text: string, code: number) => (colour ? `\x1b[${code}m${text}\x1b[0m` : text);
   let first = true;
   return {

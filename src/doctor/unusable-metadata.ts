@@ -1,9 +1,9 @@
 import { mayUsePlainHttp } from '../config/plain-http.ts';
 import { type Finding, printable, problem } from './finding.ts';
-import { answerOf, type Observation } from './observation.ts';
+import { jsonBodyOf, type RecordedRequest } from './recorded-request.ts';
 
 /** Whose metadata, what of them, and where the config says so. */
-export interface SoughtMetadata {
+export interface MetadataLookup {
   readonly issuer: string;
   /** As in `authorization_servers.main`, which has the keys `issuer` and that of the endpoint. */
   readonly place: string;
@@ -16,13 +16,13 @@ export interface SoughtMetadata {
  * Why there is no endpoint in what an issuer, or whoever answers in its place, says of itself. Pure.
  * @param why the program's own verdict
  */
-export function unusableMetadata(sought: SoughtMetadata, answers: readonly Observation[], why: string): Finding {
-  const { endpoint, issuer, place } = sought;
+export function unusableMetadata(lookup: MetadataLookup, answers: readonly RecordedRequest[], why: string): Finding {
+  const { endpoint, issuer, place } = lookup;
   const documents = answers.filter((answer) => answer.status === 200 && isObject(answer));
-  const other = documents.find((answer) => answerOf(answer).issuer !== issuer);
-  if (other !== undefined) return mismatch(sought, other);
+  const other = documents.find((answer) => jsonBodyOf(answer).issuer !== issuer);
+  if (other !== undefined) return mismatch(lookup, other);
   const [document] = documents;
-  if (document !== undefined) return unusableEndpoint(sought, document, why);
+  if (document !== undefined) return unusableEndpoint(lookup, document, why);
   const fix = `check ${place}.issuer ("${issuer}"), or set ${endpoint}, with which nothing is discovered`;
   const html = answers.find(({ status }) => status === 200);
   if (html !== undefined) {
@@ -38,8 +38,8 @@ export function unusableMetadata(sought: SoughtMetadata, answers: readonly Obser
   });
 }
 
-function mismatch({ issuer, place }: SoughtMetadata, answer: Observation): Finding {
-  const { issuer: stated } = answerOf(answer);
+function mismatch({ issuer, place }: MetadataLookup, answer: RecordedRequest): Finding {
+  const { issuer: stated } = jsonBodyOf(answer);
   const named = typeof stated === 'string' ? stated : '';
   return problem(
     'issuer_mismatch',
@@ -71,9 +71,9 @@ const INSECURE = {
   },
 } as const;
 
-function unusableEndpoint(sought: SoughtMetadata, answer: Observation, verdict: string): Finding {
-  const { endpoint: field, place, allowInsecure } = sought;
-  const endpoint = answerOf(answer)[field];
+function unusableEndpoint(lookup: MetadataLookup, answer: RecordedRequest, verdict: string): Finding {
+  const { endpoint: field, place, allowInsecure } = lookup;
+  const endpoint = jsonBodyOf(answer)[field];
   const url = typeof endpoint === 'string' && URL.canParse(endpoint) ? new URL(endpoint) : undefined;
   if (url?.protocol !== 'http:' || mayUsePlainHttp(url.hostname)) {
     return problem('metadata_unusable', `the metadata at ${answer.url} is of no use: ${verdict}`, {
@@ -87,6 +87,6 @@ function unusableEndpoint(sought: SoughtMetadata, answer: Observation, verdict: 
   });
 }
 
-function isObject({ text }: Observation): boolean {
+function isObject({ text }: RecordedRequest): boolean {
   return text.trimStart().startsWith('{');
 }

@@ -3,7 +3,7 @@ import type { SubjectVerification } from '../config/config.ts';
 import { ASYMMETRIC_ALGORITHMS } from '../config/schema-authorization-server.ts';
 import { isFor } from '../tokens/issued.ts';
 import { type Finding, listed, printable, problem } from './finding.ts';
-import { describeKeys, type UsableKey } from './keys.ts';
+import { describeKeys, type UsableKey } from './key-set.ts';
 import { differInSlash } from './unusable-metadata.ts';
 
 /** A subject token that `verify` of its route refuses. */

@@ -173,8 +173,8 @@ test('the doctor ends by itself though a backend says nothing as it is connected
     { ...route, name: 'new', match: { path: '/new' }, http2: true },
   ];
   const { write } = await startScene(t);
-  const file = await write('patient.json', JSON.stringify({ version: 1, routes }));
+  const file = await write('component.json', JSON.stringify({ version: 1, routes }));
   const { code, stdout } = await soon('its end', runCommand(['doctor', '--config', file]), 30_000);
   assert.equal(code, 0);
-  assert.equal(stdout.match(/\[upstream_silent\]/g)?.length, 2);
+  assert.equal(stdout.match(/\[backend_silent\]/g)?.length, 2);
 });

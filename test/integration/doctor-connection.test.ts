@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type Certificate, createCertificateAuthority } from '../harness/certificates.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
-import { consult, publicServer, route } from './doctor-consultation.ts';
+import { publicServer, route, runDoctor } from './doctor-run.ts';
 
 const AUTHORITY = createCertificateAuthority('Example Corp CA');
 
@@ -18,12 +18,12 @@ async function consultServer(t: TestContext, certificate: Certificate, trust: 't
   await writeFile(join(folder, 'ca.pem'), AUTHORITY.cert);
   const tls = trust === 'the CA' ? { tls: { ca: { file: join(folder, 'ca.pem') } } } : {};
   const main = publicServer(server.issuer, tls);
-  return consult(t, { authorization_servers: { main }, routes: [route('github')] });
+  return runDoctor(t, { authorization_servers: { main }, routes: [route('github')] });
 }
 
 test('a certificate of a private CA: who issued it, and where to name the CA', async (t) => {
-  const { complaints, finding } = await consultServer(t, AUTHORITY.issueServer(), 'well-known CAs');
-  assert.deepEqual(complaints, ['error certificate_untrusted', 'warning route_not_checked']);
+  const { problems, finding } = await consultServer(t, AUTHORITY.issueServer(), 'well-known CAs');
+  assert.deepEqual(problems, ['error certificate_untrusted', 'warning route_not_checked']);
   const { what, fix } = finding('certificate_untrusted');
   assert.match(what, /issued by "Example Corp CA"/);
   assert.match(fix ?? '', /authorization_servers\.main\.tls\.ca/);
@@ -49,16 +49,16 @@ test('an expired certificate: since when', async (t) => {
 });
 
 test('a trusted certificate is no word', async (t) => {
-  const { findings, complaints } = await consultServer(t, AUTHORITY.issueServer(), 'the CA');
+  const { findings, problems } = await consultServer(t, AUTHORITY.issueServer(), 'the CA');
   assert.equal(findings[0]?.code, 'metadata_found');
-  assert.ok(!complaints.some((complaint) => complaint.includes('certificate')));
+  assert.ok(!problems.some((problem) => problem.includes('certificate')));
 });
 
 test('a CA file that is not there is named, and nothing is sent', async (t) => {
   const server = await startFakeAuthorizationServer({ tls: AUTHORITY.issueServer() });
   t.after(server.close);
   const main = publicServer(server.issuer, { tls: { ca: { file: '/nowhere/ca.pem' } } });
-  const { finding } = await consult(t, { authorization_servers: { main }, routes: [route('github')] });
+  const { finding } = await runDoctor(t, { authorization_servers: { main }, routes: [route('github')] });
   assert.match(finding('credential_unavailable').what, /\/nowhere\/ca\.pem/);
   assert.deepEqual(server.metadataRequests, []);
 });
@@ -66,23 +66,23 @@ test('a CA file that is not there is named, and nothing is sent', async (t) => {
 test('a port without a server, and one with a server that says nothing', async (t) => {
   const server = await startFakeAuthorizationServer();
   await server.close();
-  const gone = await consult(t, {
+  const gone = await runDoctor(t, {
     authorization_servers: { main: publicServer(server.issuer) },
     routes: [route('github')],
   });
-  assert.equal(gone.complaints[0], 'error connection_refused');
+  assert.equal(gone.problems[0], 'error connection_refused');
   const silent = await startFakeAuthorizationServer();
   t.after(silent.close);
   silent.metadataMood = { kind: 'hang' };
   const main = publicServer(silent.issuer, { timeout: '200ms' });
-  const hung = await consult(t, { authorization_servers: { main }, routes: [route('github')] });
-  assert.equal(hung.complaints[0], 'error connection_timeout');
+  const hung = await runDoctor(t, { authorization_servers: { main }, routes: [route('github')] });
+  assert.equal(hung.problems[0], 'error connection_timeout');
 });
 
 test('https to a server that speaks plain http', async (t) => {
   const server = await startFakeAuthorizationServer();
   t.after(server.close);
   const main = publicServer(server.issuer.replace('http:', 'https:'));
-  const { complaints } = await consult(t, { authorization_servers: { main }, routes: [route('github')] });
-  assert.equal(complaints[0], 'error tls_failed');
+  const { problems } = await runDoctor(t, { authorization_servers: { main }, routes: [route('github')] });
+  assert.equal(problems[0], 'error tls_failed');
 });

@@ -3,19 +3,19 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { NO_TOKEN } from '../../src/doctor/client.ts';
+import { INVALID_TOKEN } from '../../src/doctor/client-auth.ts';
 import {
   type FakeAuthorizationServer,
   type Mood,
   startFakeAuthorizationServer,
   type TokenRequest,
 } from '../harness/fake-authorization-server.ts';
-import { type ConsultationOptions, consult, publicServer, route } from './doctor-consultation.ts';
+import { type DoctorOptions, publicServer, route, runDoctor } from './doctor-run.ts';
 
 /** Refuses what is no token, as every real server does, and then does as told. */
 function strict(mood: Mood): FakeAuthorizationServer['mood'] {
   return ({ form }: TokenRequest) =>
-    form.get('subject_token') === NO_TOKEN || form.get('assertion') === NO_TOKEN
+    form.get('subject_token') === INVALID_TOKEN || form.get('assertion') === INVALID_TOKEN
       ? { kind: 'answer', status: 400, body: { error: 'invalid_grant' } }
       : mood;
 }
@@ -36,30 +36,30 @@ async function consultRoute(
   t: TestContext,
   server: FakeAuthorizationServer,
   keys: Record<string, unknown> = {},
-  options: ConsultationOptions = {},
+  options: DoctorOptions = {},
 ) {
   const token = options.token ?? (await server.mint());
   const written = {
     authorization_servers: { main: publicServer(server.issuer) },
     routes: [route('github', keys)],
   };
-  return consult(t, written, { token, ...options });
+  return runDoctor(t, written, { token, ...options });
 }
 
 test('all well: each step is a success, and the claims of what was issued are shown', async (t) => {
   const server = await startServer(t);
-  const { findings, complaints, finding } = await consultRoute(t, server);
-  assert.deepEqual(complaints, []);
+  const { findings, problems, finding } = await consultRoute(t, server);
+  assert.deepEqual(problems, []);
   assert.deepEqual(
     findings.map(({ about, code }) => `${about.name} ${code}`),
     [
       'main metadata_found',
       'main client_accepted',
       'main clock_agrees',
-      'github upstream_reached',
+      'github backend_reached',
       'github subject_token_read',
       'github token_issued',
-      'github audience_right',
+      'github audience_matches',
       'github lifetime',
     ],
   );
@@ -80,34 +80,34 @@ test('no finding holds a token', async (t) => {
 test('without a subject token it is said what cannot be checked, and that is no failure', async (t) => {
   const server = await startServer(t);
   const written = { authorization_servers: { main: publicServer(server.issuer) }, routes: [route('github')] };
-  const { complaints, finding } = await consult(t, written);
-  assert.deepEqual(complaints, ['warning subject_token_missing']);
+  const { problems, finding } = await runDoctor(t, written);
+  assert.deepEqual(problems, ['warning subject_token_missing']);
   assert.match(finding('subject_token_missing').fix ?? '', /--subject-token-file/);
 });
 
 test('a token for another backend, for ourselves, or for more than was asked', async (t) => {
   const cases = [
     ['docs', 'error audience_wrong'],
-    ['cambist', 'error token_for_ourselves'],
+    ['cambist', 'error token_for_client'],
     [['backend', 'docs'], 'warning audience_broad'],
   ] as const;
-  for (const [audience, complaint] of cases) {
+  for (const [audience, problem] of cases) {
     const server = await startServer(t, { kind: 'issue', audience: [audience].flat() });
-    assert.deepEqual((await consultRoute(t, server)).complaints, [complaint]);
+    assert.deepEqual((await consultRoute(t, server)).problems, [problem]);
   }
 });
 
 test('an answer that is of no use is told in the words of the program', async (t) => {
   const server = await startServer(t, { kind: 'issue', fields: { token_type: 'MAC' } });
-  const { complaints, finding } = await consultRoute(t, server);
-  assert.deepEqual(complaints, ['error answer_unusable']);
-  assert.match(finding('answer_unusable').why ?? '', /502 ERR_STS_RESPONSE_INVALID/);
+  const { problems, finding } = await consultRoute(t, server);
+  assert.deepEqual(problems, ['error response_unusable']);
+  assert.match(finding('response_unusable').why ?? '', /502 ERR_STS_RESPONSE_INVALID/);
 });
 
 test('a server that issues for no token at all is not trusted further', async (t) => {
   const server = await startServer(t);
   server.mood = { kind: 'issue' };
-  assert.deepEqual((await consultRoute(t, server)).complaints, [
+  assert.deepEqual((await consultRoute(t, server)).problems, [
     'error any_subject_accepted',
     'warning route_not_checked',
   ]);
@@ -118,10 +118,10 @@ test('a server whose clock is wrong by the Date header is looked at all the same
   const { issuer, tokenEndpoint } = server;
   const headers = { date: new Date(Date.now() - 60_000).toUTCString() };
   server.metadataMood = { kind: 'answer', status: 200, body: { issuer, token_endpoint: tokenEndpoint }, headers };
-  const { complaints, finding } = await consultRoute(t, server);
-  assert.deepEqual(complaints, ['error clock_skew']);
+  const { problems, finding } = await consultRoute(t, server);
+  assert.deepEqual(problems, ['error clock_skew']);
   assert.match(finding('clock_skew').what, /(59|60) s behind/);
-  assert.equal(finding('audience_right').severity, 'ok');
+  assert.equal(finding('audience_matches').severity, 'ok');
 });
 
 test('a token of the future is a finding, though the answers have the right time', async (t) => {
@@ -130,23 +130,23 @@ test('a token of the future is a finding, though the answers have the right time
     kind: 'issue',
     accessToken: unsigned({ aud: 'backend', iat, exp: iat + 300 }),
   });
-  const { complaints, finding } = await consultRoute(t, server);
-  assert.deepEqual(complaints, ['error clock_skew']);
+  const { problems, finding } = await consultRoute(t, server);
+  assert.deepEqual(problems, ['error clock_skew']);
   assert.match(finding('clock_agrees').what, /Date header/);
 });
 
 test('an expired subject token is not sent, and it is said since when', async (t) => {
   const server = await startServer(t);
-  const { complaints, finding } = await consultRoute(t, server, {}, { token: await server.mint({ ttlSeconds: -90 }) });
-  assert.deepEqual(complaints, ['error subject_token_expired']);
+  const { problems, finding } = await consultRoute(t, server, {}, { token: await server.mint({ ttlSeconds: -90 }) });
+  assert.deepEqual(problems, ['error subject_token_expired']);
   assert.match(finding('subject_token_expired').what, /(89|90|91) s ago/);
   assert.equal(server.requests.length, 1);
 });
 
 test('a file that holds no token is told so, without what it holds', async (t) => {
   const server = await startServer(t);
-  const { complaints, findings } = await consultRoute(t, server, {}, { token: 'my password is hunter2' });
-  assert.deepEqual(complaints, ['error subject_token_unusable']);
+  const { problems, findings } = await consultRoute(t, server, {}, { token: 'my password is hunter2' });
+  assert.deepEqual(problems, ['error subject_token_unusable']);
   assert.ok(!JSON.stringify(findings).includes('hunter2'));
 });
 
@@ -160,8 +160,8 @@ test('a route with a subject token of its own needs none to be given', async (t)
     authorization_servers: { main: publicServer(server.issuer) },
     routes: [route('github', { subject_token })],
   };
-  const { complaints, finding } = await consult(t, written);
-  assert.deepEqual(complaints, []);
+  const { problems, finding } = await runDoctor(t, written);
+  assert.deepEqual(problems, []);
   assert.match(finding('subject_token_read').what, /from .*\/token:/);
 });
 
@@ -171,9 +171,9 @@ test('client credentials are tried as they are, with no subject token', async (t
     authorization_servers: { main: publicServer(server.issuer) },
     routes: [route('github', { credential: 'client_credentials' })],
   };
-  const { complaints, finding } = await consult(t, written);
-  assert.deepEqual(complaints, []);
-  assert.equal(finding('audience_right').about.name, 'github');
+  const { problems, finding } = await runDoctor(t, written);
+  assert.deepEqual(problems, []);
+  assert.equal(finding('audience_matches').about.name, 'github');
   assert.deepEqual(
     server.requests.map(({ form }) => form.get('grant_type')),
     ['client_credentials'],
@@ -202,8 +202,8 @@ test('of a chain both servers are looked at, and the leg that fails is named by 
       }),
     ],
   };
-  const { findings, complaints } = await consult(t, written, { token: await idp.mint() });
-  assert.deepEqual(complaints, ['error scope_refused']);
+  const { findings, problems } = await runDoctor(t, written, { token: await idp.mint() });
+  assert.deepEqual(problems, ['error scope_refused']);
   assert.deepEqual(
     findings.filter(({ code }) => code === 'client_accepted').map(({ about }) => about.name),
     ['idp', 'second'],
@@ -227,8 +227,8 @@ test('an assertion that the second server does not take is no fault of the token
       }),
     ],
   };
-  const { complaints, finding } = await consult(t, written, { token: await idp.mint() });
-  assert.deepEqual(complaints, ['error assertion_refused']);
+  const { problems, finding } = await runDoctor(t, written, { token: await idp.mint() });
+  assert.deepEqual(problems, ['error assertion_refused']);
   assert.match(finding('assertion_refused').fix ?? '', /let "second" trust the first server/);
 });
 
@@ -238,8 +238,8 @@ test('a server that no route uses is looked at as far as can be', async (t) => {
     authorization_servers: { main: publicServer(server.issuer), spare: publicServer(server.issuer) },
     routes: [route('github', { authorization_server: 'main' })],
   };
-  const { complaints, finding } = await consult(t, written, { token: await server.mint() });
-  assert.deepEqual(complaints, ['warning client_not_checked']);
+  const { problems, finding } = await runDoctor(t, written, { token: await server.mint() });
+  assert.deepEqual(problems, ['warning client_not_checked']);
   assert.equal(finding('client_not_checked').about.name, 'spare');
 });
 
@@ -255,13 +255,13 @@ test('routes that need no token are not asked for, and one route alone leaves th
     ],
   };
   const token = await server.mint();
-  const one = await consult(t, written, { token, route: 'github' });
-  assert.deepEqual(one.complaints, []);
+  const one = await runDoctor(t, written, { token, route: 'github' });
+  assert.deepEqual(one.problems, []);
   assert.deepEqual([other.requests.length, other.metadataRequests.length], [0, 0]);
-  const free = await consult(t, written, { route: 'free' });
+  const free = await runDoctor(t, written, { route: 'free' });
   assert.deepEqual(
     free.findings.map(({ code }) => code),
-    ['upstream_reached', 'route_needs_no_token'],
+    ['backend_reached', 'route_needs_no_token'],
   );
 });
 
@@ -273,8 +273,8 @@ test('metadata that lead to another server of the config are refused, as the pro
     authorization_servers: { first: publicServer(first.issuer), second: publicServer(second.issuer) },
     routes: [route('github', { authorization_server: 'first' })],
   };
-  const { complaints, finding } = await consult(t, written, { route: 'github' });
-  assert.deepEqual(complaints, ['error metadata_unusable', 'warning route_not_checked']);
+  const { problems, finding } = await runDoctor(t, written, { route: 'github' });
+  assert.deepEqual(problems, ['error metadata_unusable', 'warning route_not_checked']);
   assert.match(finding('metadata_unusable').what, /lead to the host of authorization server "second"/);
   assert.equal(second.requests.length, 0);
 });
@@ -284,9 +284,9 @@ test('a server that fails, and then is taken to be down, is told as that', async
   const token = await server.mint();
   const routes = ['a', 'b', 'c', 'd', 'e'].map((name) => route(name, { audience: name }));
   const written = { authorization_servers: { main: publicServer(server.issuer) }, routes };
-  const { complaints } = await consult(t, written, { token });
-  assert.deepEqual(complaints.slice(0, 3), Array(3).fill('error server_unavailable'));
-  assert.equal(complaints.length, 5, 'each route has its finding');
+  const { problems } = await runDoctor(t, written, { token });
+  assert.deepEqual(problems.slice(0, 3), Array(3).fill('error server_unavailable'));
+  assert.equal(problems.length, 5, 'each route has its finding');
 });
 
 test('what a server says of the subject token is shown, and never the token that it repeats', async (t) => {

@@ -9,7 +9,7 @@ import { type RunningAuthorizationServer, startAuthorizationServer } from '../ha
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { sendAnswer } from '../harness/faults.ts';
 import { type HttpServerOptions, startHttpServer } from '../harness/http-server.ts';
-import { type ConsultationOptions, consult, publicServer, route } from './doctor-consultation.ts';
+import { type DoctorOptions, publicServer, route, runDoctor } from './doctor-run.ts';
 
 const BACKEND = 'https://github.example.com/mcp';
 const AUTHORITY = createCertificateAuthority('Example Corp CA');
@@ -36,7 +36,7 @@ function exchanging(name: string, verify: Record<string, unknown>, more: Record<
   return route(name, { audience: undefined, resource: BACKEND, subject_token: { verify, ...more } });
 }
 
-interface Verification extends ConsultationOptions {
+interface Verification extends DoctorOptions {
   verify?: Record<string, unknown>;
   /** More keys of the authorization server. */
   keys?: Record<string, unknown>;
@@ -48,7 +48,7 @@ function consultVerify(t: TestContext, server: RunningAuthorizationServer, optio
     authorization_servers: { main: publicServer(server.issuer, keys) },
     routes: [exchanging('github', { issuer: server.issuer, ...verify })],
   };
-  return consult(t, written, more);
+  return runDoctor(t, written, more);
 }
 
 const goodToken = (server: RunningAuthorizationServer) =>
@@ -56,8 +56,8 @@ const goodToken = (server: RunningAuthorizationServer) =>
 
 test('all well: the keys are found, the token is verified by one of them, and then exchanged', async (t) => {
   const server = await startServer(t);
-  const { findings, complaints, finding } = await consultVerify(t, server, { token: await goodToken(server) });
-  assert.deepEqual(complaints, []);
+  const { findings, problems, finding } = await consultVerify(t, server, { token: await goodToken(server) });
+  assert.deepEqual(problems, []);
   assert.deepEqual(
     findings.map(({ about, code }) => `${about.kind} ${code}`),
     [
@@ -65,11 +65,11 @@ test('all well: the keys are found, the token is verified by one of them, and th
       'authorization_server client_accepted',
       'authorization_server clock_agrees',
       'issuer keys_found',
-      'route upstream_reached',
+      'route backend_reached',
       'route subject_token_read',
       'route subject_token_verified',
       'route token_issued',
-      'route audience_right',
+      'route audience_matches',
       'route lifetime',
     ],
   );
@@ -80,12 +80,12 @@ test('all well: the keys are found, the token is verified by one of them, and th
 
 test('without a subject token the keys are looked for all the same', async (t) => {
   const server = await startServer(t);
-  const { complaints, finding } = await consultVerify(t, server);
-  assert.deepEqual(complaints, ['warning subject_token_missing']);
+  const { problems, finding } = await consultVerify(t, server);
+  assert.deepEqual(problems, ['warning subject_token_missing']);
   assert.equal(finding('keys_found').severity, 'ok');
 });
 
-const WRONG: [what: string, make: (server: RunningAuthorizationServer) => Promise<string>, complaint: string][] = [
+const WRONG: [what: string, make: (server: RunningAuthorizationServer) => Promise<string>, problem: string][] = [
   [
     'for another',
     (server) => server.issueSubjectToken({ sub: 'alice', audience: 'agent' }),
@@ -107,12 +107,12 @@ const WRONG: [what: string, make: (server: RunningAuthorizationServer) => Promis
     'error verify_refused',
   ],
 ];
-for (const [what, make, complaint] of WRONG) {
-  test(`a subject token ${what}: ${complaint}, and it is not sent`, async (t) => {
+for (const [what, make, problem] of WRONG) {
+  test(`a subject token ${what}: ${problem}, and it is not sent`, async (t) => {
     const server = await startServer(t);
     const token = await make(server);
-    const { complaints, findings } = await consultVerify(t, server, { token });
-    assert.deepEqual(complaints, [complaint]);
+    const { problems, findings } = await consultVerify(t, server, { token });
+    assert.deepEqual(problems, [problem]);
     assert.equal(server.requests.length, 1, 'the request without a token alone');
     assert.ok(!JSON.stringify(findings).includes(token));
   });
@@ -129,8 +129,8 @@ function forged(server: RunningAuthorizationServer, kid: string): Promise<string
 
 test('a subject token of another server: both issuers', async (t) => {
   const [server, other] = [await startServer(t), await startServer(t)];
-  const { complaints, finding } = await consultVerify(t, server, { token: await goodToken(other) });
-  assert.deepEqual(complaints, ['error verify_issuer_differs']);
+  const { problems, finding } = await consultVerify(t, server, { token: await goodToken(other) });
+  assert.deepEqual(problems, ['error verify_issuer_differs']);
   const { what } = finding('verify_issuer_differs');
   assert.ok(what.includes(`"${other.issuer}"`) && what.includes(`"${server.issuer}"`));
 });
@@ -145,18 +145,18 @@ test('a subject token of our own is held to the keys as well', async (t) => {
     authorization_servers: { main: publicServer(server.issuer) },
     routes: [exchanging('github', { issuer: server.issuer }, { file })],
   };
-  assert.deepEqual((await consult(t, written)).complaints, ['error verify_key_unknown']);
+  assert.deepEqual((await runDoctor(t, written)).problems, ['error verify_key_unknown']);
   await writeFile(file, await goodToken(server));
-  assert.deepEqual((await consult(t, written)).complaints, []);
+  assert.deepEqual((await runDoctor(t, written)).problems, []);
 });
 
 test('an issuer that calls itself otherwise has no keys for us, and the route waits for them', async (t) => {
   const server = await startServer(t);
-  const { complaints, finding } = await consultVerify(t, server, {
+  const { problems, finding } = await consultVerify(t, server, {
     verify: { issuer: `${server.issuer}/` },
     token: await goodToken(server),
   });
-  assert.deepEqual(complaints, ['error issuer_mismatch', 'warning route_not_checked']);
+  assert.deepEqual(problems, ['error issuer_mismatch', 'warning route_not_checked']);
   assert.match(finding('issuer_mismatch').why ?? '', /slash at the end/);
   assert.match(finding('issuer_mismatch').fix ?? '', /^set subject_token\.verify\.issuer to/);
   assert.match(finding('route_not_checked').why ?? '', /keys of issuer/);
@@ -174,11 +174,11 @@ test('keys that are not where the config says, or are no keys, or none to verify
     [await startKeys(t, { keys: ['key'] }), 'keys_unusable'],
   ];
   for (const [jwks_uri, code] of cases) {
-    const { complaints, finding } = await consultVerify(t, server, {
+    const { problems, finding } = await consultVerify(t, server, {
       verify: { jwks_uri },
       token: await goodToken(server),
     });
-    assert.deepEqual(complaints, [`error ${code}`, 'warning route_not_checked'], jwks_uri);
+    assert.deepEqual(problems, [`error ${code}`, 'warning route_not_checked'], jwks_uri);
     assert.ok(finding(code).fix?.includes('subject_token.verify.jwks_uri'));
   }
 });
@@ -187,7 +187,7 @@ test('keys at an address where nobody is, given or discovered', async (t) => {
   const [server, gone] = [await startServer(t), await startServer(t)];
   await gone.close();
   const given = await consultVerify(t, server, { verify: { jwks_uri: gone.jwksUri } });
-  assert.equal(given.complaints[0], 'error connection_refused');
+  assert.equal(given.problems[0], 'error connection_refused');
   assert.match(given.finding('connection_refused').fix ?? '', /host and port of subject_token\.verify\.jwks_uri,/);
   const issuer = await consultVerify(t, server, { verify: { issuer: gone.issuer } });
   assert.match(issuer.finding('connection_refused').fix ?? '', /subject_token\.verify\.issuer or jwks_uri/);
@@ -206,7 +206,7 @@ test('keys are had with the CA of the authorization server of the same issuer, a
   await writeFile(join(folder, 'ca.pem'), AUTHORITY.cert);
   const token = await goodToken(server);
   const trusted = await consultVerify(t, server, { token, keys: { tls: { ca: { file: join(folder, 'ca.pem') } } } });
-  assert.deepEqual(trusted.complaints, []);
+  assert.deepEqual(trusted.problems, []);
   const untrusted = (await consultVerify(t, server, { token })).findings.find(({ about }) => about.kind === 'issuer');
   assert.equal(untrusted?.code, 'certificate_untrusted');
   assert.match(untrusted?.fix ?? '', /authorization_servers\.main\.tls\.ca$/);
@@ -238,7 +238,7 @@ test('routes that share their keys are one examination, and of one route alone i
   };
   const token = await goodToken(server);
   const codes = async (only?: string) => {
-    const { findings } = await consult(t, written, { token, ...(only !== undefined && { route: only }) });
+    const { findings } = await runDoctor(t, written, { token, ...(only !== undefined && { route: only }) });
     return findings.filter(({ about }) => about.kind === 'issuer').map(({ code }) => code);
   };
   assert.deepEqual(await codes(), ['keys_found', 'connection_refused']);

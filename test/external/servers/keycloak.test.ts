@@ -183,7 +183,7 @@ const MISTAKES_MADE = [
     route: 'off',
     realm: MISTAKEN_REALM,
     answer: 'ERR_CLIENT_REFUSED',
-    finding: 'exchange_switched_off',
+    finding: 'exchange_disabled',
     fix: /switch "Standard token exchange" on for client "cambist-switched-off"/,
   },
   {

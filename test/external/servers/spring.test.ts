@@ -86,7 +86,7 @@ test('as Spring comes, the token is for ourselves: no backend ever sees it, and 
   assertProblem(await ask(`${cambist.url}/plain`, token), 'ERR_ISSUED_TOKEN_AUDIENCE');
   assert.equal(github.requests.length, before);
   const { code, errors, claims } = await examine('plain', token);
-  assert.deepEqual([code, errors.map((error) => error.code)], [1, ['token_for_ourselves']]);
+  assert.deepEqual([code, errors.map((error) => error.code)], [1, ['token_for_client']]);
   assert.equal(claims?.aud, 'cambist');
   assert.match(errors[0]?.fix ?? '', /OAuth2TokenCustomizer/);
 });

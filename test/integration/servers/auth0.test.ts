@@ -64,7 +64,7 @@ testMisconfigurations({ name: 'Auth0', recipe: 'auth0', rules: auth0(), claims: 
   {
     when: 'custom token exchange is not allowed for the application',
     rules: auth0({ exchange: false }),
-    finding: 'exchange_switched_off',
+    finding: 'exchange_disabled',
     fix: /allow the client this grant/,
   },
   {

@@ -53,7 +53,7 @@ testMisconfigurations({ name: 'authentik', recipe: 'authentik', rules: authentik
   {
     when: 'the provider has not the grant',
     rules: authentik(false),
-    finding: 'exchange_switched_off',
+    finding: 'exchange_disabled',
     fix: /allow the client this grant/,
   },
   {

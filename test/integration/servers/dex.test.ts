@@ -90,7 +90,7 @@ testMisconfigurations({ name: 'Dex', recipe: 'dex', rules: dex, claims: { aud: '
   {
     when: 'the scope names no backend',
     route: { scope: 'openid' },
-    finding: 'token_for_ourselves',
+    finding: 'token_for_client',
     fix: /audience:server:client_id:<backend>/,
   },
   {

@@ -113,7 +113,7 @@ testMisconfigurations({ name: 'Microsoft Entra ID', recipe: 'entra-obo', rules: 
   {
     when: 'the scope names no application',
     route: { scope: 'repo:read' },
-    finding: 'scope_form',
+    finding: 'scope_format',
     fix: /api:\/\/<application id of the backend>\/\.default/,
   },
   {
@@ -125,7 +125,7 @@ testMisconfigurations({ name: 'Microsoft Entra ID', recipe: 'entra-obo', rules: 
   {
     when: 'the grant is token exchange',
     server: { grant: 'token_exchange', extra_params: {} },
-    finding: 'exchange_switched_off',
+    finding: 'exchange_disabled',
     fix: /grant: jwt_bearer .* requested_token_use: on_behalf_of/,
   },
   {

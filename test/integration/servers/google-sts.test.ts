@@ -107,19 +107,19 @@ testMisconfigurations({ name: 'Google STS', recipe: 'google-sts', rules: google(
       client_id: 'cambist',
       client_auth: { method: 'client_secret_basic', client_secret: { env: 'UNWANTED_SECRET' } },
     },
-    finding: 'client_not_wanted',
+    finding: 'client_not_supported',
     fix: /client_auth: \{ method: none \}, and leave client_id out/,
   },
   {
     when: 'a client id is sent',
     server: { client_id: 'cambist' },
-    finding: 'client_not_wanted',
+    finding: 'client_not_supported',
     fix: /leave client_id out/,
   },
   {
     when: 'the audience is no resource name',
     route: { audience: 'agents' },
-    finding: 'audience_form',
+    finding: 'audience_format',
     fix: /audience: \/\/iam\.googleapis\.com\/projects\/<number>/,
   },
   {
@@ -143,7 +143,7 @@ testMisconfigurations({ name: 'Google STS', recipe: 'google-sts', rules: google(
   {
     when: 'no type of token is asked for',
     defaults: { subject_token: { type: 'jwt' } },
-    finding: 'requested_token_type_needed',
+    finding: 'requested_token_type_required',
     fix: /access_token \(Google\)/,
   },
   {

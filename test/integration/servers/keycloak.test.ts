@@ -105,7 +105,7 @@ testMisconfigurations(
     {
       when: 'token exchange is switched off for the client',
       server: { client_id: 'off' },
-      finding: 'exchange_switched_off',
+      finding: 'exchange_disabled',
       fix: /"Standard token exchange" on for client "off"/,
     },
     {

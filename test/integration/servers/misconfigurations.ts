@@ -7,7 +7,7 @@ import type { ImitationRules } from '../../harness/imitation.ts';
 import { createLeakWatch } from '../../harness/leaks.ts';
 import { codeWords, tableRows } from '../../harness/markdown.ts';
 import { type Recipe, startRecipe } from '../../harness/recipe.ts';
-import { consult } from '../doctor-consultation.ts';
+import { runDoctor } from '../doctor-run.ts';
 
 const REFERENCE = new URL('../../../config/doctor.md', import.meta.url);
 
@@ -43,7 +43,7 @@ export interface Make {
 export function testMisconfigurations(make: Make, cases: readonly Misconfiguration[]): void {
   test(`${make.name}: with the recipe and the server set up for it doctor finds nothing wrong`, async (t) => {
     const recipe = await startRecipe(t, make.recipe, make.rules);
-    const { findings } = await consult(t, recipe.config, { token: await recipe.server.mint(make.claims) });
+    const { findings } = await runDoctor(t, recipe.config, { token: await recipe.server.mint(make.claims) });
     assert.deepEqual(
       findings.filter(({ severity }) => severity === 'error'),
       [],
@@ -68,10 +68,10 @@ async function testOne(t: TestContext, make: Make, wrong: Misconfiguration): Pro
   const keys = (overlay: Overlay) => (typeof overlay === 'function' ? overlay(recipe) : overlay);
   const config = recipe.changed(keys(wrong.route ?? {}), keys(wrong.server ?? {}));
   if (wrong.defaults !== undefined) config.defaults = keys(wrong.defaults);
-  const { findings, finding } = await consult(t, config, { token: given });
-  const complaints = findings.filter(({ severity }) => severity !== 'ok');
-  assert.equal(complaints[0]?.code, wrong.finding, JSON.stringify(complaints, null, 2));
-  const others = complaints.filter(({ severity, code }) => severity === 'error' && code !== wrong.finding);
+  const { findings, finding } = await runDoctor(t, config, { token: given });
+  const problems = findings.filter(({ severity }) => severity !== 'ok');
+  assert.equal(problems[0]?.code, wrong.finding, JSON.stringify(problems, null, 2));
+  const others = problems.filter(({ severity, code }) => severity === 'error' && code !== wrong.finding);
   assert.deepEqual(others, [], 'one thing is wrong, and one is found');
   assert.match(finding(wrong.finding).fix ?? '', wrong.fix);
   const leaks = createLeakWatch();

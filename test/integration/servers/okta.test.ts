@@ -64,7 +64,7 @@ testMisconfigurations({ name: 'Okta', recipe: 'okta', rules: okta(), claims: { a
   {
     when: 'the app has not the grant',
     rules: okta({ grant: false }),
-    finding: 'exchange_switched_off',
+    finding: 'exchange_disabled',
     fix: /allow the client this grant/,
   },
   {
@@ -88,7 +88,7 @@ testMisconfigurations({ name: 'Okta', recipe: 'okta', rules: okta(), claims: { a
   {
     when: 'two audiences are asked for at once',
     route: { audience: ['api://github-mcp', 'api://docs-mcp'] },
-    finding: 'audience_not_one',
+    finding: 'audience_count',
     fix: /audience to one name/,
   },
   {

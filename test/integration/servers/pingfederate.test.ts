@@ -53,7 +53,7 @@ testMisconfigurations({ name: 'PingFederate', recipe: 'pingfederate', rules: pin
   {
     when: 'the policy requires an actor and none is sent',
     defaults: {},
-    finding: 'actor_token_needed',
+    finding: 'actor_token_required',
     fix: /actor_token\.file .*PingFederate: Actor Token Required/,
   },
   {

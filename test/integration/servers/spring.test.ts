@@ -56,13 +56,13 @@ testMisconfigurations(
     {
       when: 'nothing puts the backend into the token',
       rules: spring(false),
-      finding: 'token_for_ourselves',
+      finding: 'token_for_client',
       fix: /OAuth2TokenCustomizer/,
     },
     {
       when: 'the client is registered without the grant',
       rules: spring(true, false),
-      finding: 'exchange_switched_off',
+      finding: 'exchange_disabled',
       fix: /allow the client this grant/,
     },
     {

@@ -87,7 +87,7 @@ testMisconfigurations({ name: 'ZITADEL', recipe: 'zitadel', rules: zitadel, clai
   {
     when: 'the token is said to be a JWT of others',
     route: { subject_token: { type: 'jwt' } },
-    finding: 'actor_token_needed',
+    finding: 'actor_token_required',
     fix: /ZITADEL: only where subject_token\.type is jwt/,
   },
 ]);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { clockFinding, skewByIssue, skewOf } from '../../../src/doctor/clocks.ts';
-import { NOW_MS } from './cases.ts';
+import { NOW_MS } from './samples.ts';
 
 const SENT = { sentAtMs: NOW_MS + 400, answeredAtMs: NOW_MS + 900 };
 const dated = (offsetMs: number) => new Date(NOW_MS + offsetMs).toUTCString();

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { codeOf, concernsCertificate, connectionFinding, type PeerPlaces } from '../../../src/doctor/connection.ts';
+import { type ConfigPaths, codeOf, concernsCertificate, connectionFinding } from '../../../src/doctor/connection.ts';
 
 const CERTIFICATE = {
   names: 'DNS:idp.internal',
@@ -20,7 +20,7 @@ const failed = (
   code: string,
   ca?: string,
   url = 'https://idp.example.com/.well-known/openid-configuration',
-  places: PeerPlaces = PLACES,
+  places: ConfigPaths = PLACES,
 ) =>
   connectionFinding({
     url,
@@ -42,7 +42,7 @@ const CASES: [code: string, finding: string, says: RegExp][] = [
   ['ERR_TLS_CERT_ALTNAME_INVALID', 'certificate_wrong_name', /not for idp\.example\.com, but for "DNS:idp\.internal"/],
   ['CERT_HAS_EXPIRED', 'certificate_expired', /expired on Jan {2}1 00:00:00 2026 GMT.*clock of this machine/],
   ['CERT_NOT_YET_VALID', 'certificate_not_yet_valid', /not valid before Jan {2}1 00:00:00 2027/],
-  ['ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED', 'client_certificate_wanted', /tls\.certificate/],
+  ['ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED', 'client_certificate_required', /tls\.certificate/],
   ['ERR_SSL_WRONG_VERSION_NUMBER', 'tls_failed', /plain http/],
 ];
 for (const [code, finding, says] of CASES) {
@@ -70,7 +70,7 @@ test('with tls.ca set, it is that file which does not fit', () => {
 
 test('who shows a certificate where http is spoken is to be called by https', () => {
   const { code, what, fix } = failed('UND_ERR_SOCKET', undefined, 'http://idp:8443/token');
-  assert.equal(code, 'tls_wanted');
+  assert.equal(code, 'tls_required');
   assert.match(what, /idp:8443 speaks TLS/);
   assert.match(fix ?? '', /https:\/\/ in authorization_servers\.main\.issuer or token_endpoint/);
 });

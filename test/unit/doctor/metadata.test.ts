@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { metadataFindings } from '../../../src/doctor/metadata.ts';
 import { unusableMetadata } from '../../../src/doctor/unusable-metadata.ts';
-import { answer, server } from './cases.ts';
+import { answer, server } from './samples.ts';
 
 const ISSUER = 'https://idp.example.com/realms/agents';
 const FIRST = 'https://idp.example.com/.well-known/oauth-authorization-server/realms/agents';
@@ -80,13 +80,13 @@ test('what the server does not list of itself is worth a look', () => {
 });
 
 test('where keys are looked for, the fix is where the config says whose', () => {
-  const sought = {
+  const lookup = {
     issuer: ISSUER,
     place: 'subject_token.verify',
     endpoint: 'jwks_uri',
     allowInsecure: 'allow_insecure_http: true beside subject_token',
   } as const;
-  const on = (body: unknown) => unusableMetadata(sought, [at(FIRST, 200, body)], 'its metadata names no "jwks_uri"');
+  const on = (body: unknown) => unusableMetadata(lookup, [at(FIRST, 200, body)], 'its metadata names no "jwks_uri"');
   const missing = on(DOCUMENT);
   assert.equal(missing.code, 'metadata_unusable');
   assert.match(`${missing.what} ${missing.fix}`, /names no "jwks_uri" set subject_token\.verify\.jwks_uri, with which/);

@@ -1,8 +1,8 @@
 import { type Finding, listed, printable, problem } from './finding.ts';
-import { isEntra, type RefusedExchange } from './refused-exchange.ts';
+import { type FailedExchange, isEntra } from './oauth-error.ts';
 
 /** The caller's token is not for who exchanges it. */
-export function subjectAudience(refused: RefusedExchange): Finding | undefined {
+export function subjectAudience(refused: FailedExchange): Finding | undefined {
   const { server, subject, refusal } = refused;
   const aud = subject?.aud === undefined ? 'has no "aud" that can be read' : `is for ${listed([subject.aud].flat())}`;
   const what = `the caller's token is not for us to exchange: ${refusal.shown}`;
@@ -31,7 +31,7 @@ export function subjectAudience(refused: RefusedExchange): Finding | undefined {
 }
 
 /** ZITADEL only picks among the audiences of the caller's token. */
-export function subjectLacksTarget({ answer, subject, refusal }: RefusedExchange): Finding | undefined {
+export function subjectLacksTarget({ answer, subject, refusal }: FailedExchange): Finding | undefined {
   if (!/not found in (the )?subject/i.test(refusal.description)) return undefined;
   const scoped = refusal.error === 'invalid_scope';
   const asked = scoped ? (answer.form.get('scope')?.split(' ') ?? []) : answer.form.getAll('audience');
@@ -49,7 +49,7 @@ export function subjectLacksTarget({ answer, subject, refusal }: RefusedExchange
 }
 
 /** The caller's token is of an issuer that the server does not take tokens of. */
-export function subjectIssuer(refused: RefusedExchange): Finding | undefined {
+export function subjectIssuer(refused: FailedExchange): Finding | undefined {
   const { server, subject, refusal, answer } = refused;
   const iss = subject?.iss;
   const of = iss === undefined ? 'an issuer that cannot be read' : `issuer "${printable(iss)}"`;
@@ -73,7 +73,7 @@ export function subjectIssuer(refused: RefusedExchange): Finding | undefined {
 }
 
 /** LemonLDAP::NG exchanges what it issued to the very client that asks, and does not say that it does not. */
-export function subjectOfOtherClient({ server, subject, refusal }: RefusedExchange): Finding | undefined {
+export function subjectOfOtherClient({ server, subject, refusal }: FailedExchange): Finding | undefined {
   const client = subject?.client_id ?? subject?.azp;
   if (refusal.error !== 'invalid_request' || refusal.description !== '') return undefined;
   if (typeof client !== 'string' || client === server.clientId) return undefined;
@@ -84,7 +84,7 @@ export function subjectOfOtherClient({ server, subject, refusal }: RefusedExchan
 }
 
 /** In a chain: the first server has just made it, so that a new token of the caller leads to the same. */
-export function assertionRefused(refused: RefusedExchange): Finding | undefined {
+export function assertionRefused(refused: FailedExchange): Finding | undefined {
   if (!refused.secondLeg || !isBlamed(refused)) return undefined;
   const { server, refusal } = refused;
   return problem('assertion_refused', `the assertion of the chain's first server is refused: ${refusal.shown}`, {
@@ -94,7 +94,7 @@ export function assertionRefused(refused: RefusedExchange): Finding | undefined 
 }
 
 /** Why a server may have refused the subject token itself. */
-export function subjectRefused(refused: RefusedExchange): Finding | undefined {
+export function subjectRefused(refused: FailedExchange): Finding | undefined {
   if (!isBlamed(refused)) return undefined;
   const { server, subject, refusal } = refused;
   const aud = subject?.aud === undefined ? '' : ` (its "aud" is ${printable(JSON.stringify(subject.aud))})`;
@@ -107,13 +107,13 @@ export function subjectRefused(refused: RefusedExchange): Finding | undefined {
 }
 
 /** Does the server find fault with the token that it was shown? */
-function isBlamed(refused: RefusedExchange): boolean {
+function isBlamed(refused: FailedExchange): boolean {
   const { error, description } = refused.refusal;
   if (/^invalid_(grant|token)$/.test(error) || isDexOnToken(refused)) return true;
   return error === 'invalid_request' && (description === '' || /token|assertion/i.test(description));
 }
 
 /** Dex says so, and no more, of a subject token that its connector does not take. */
-function isDexOnToken({ refusal }: RefusedExchange): boolean {
+function isDexOnToken({ refusal }: FailedExchange): boolean {
   return refusal.status === 401 && refusal.error === 'access_denied' && refusal.description === '';
 }

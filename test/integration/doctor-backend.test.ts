@@ -10,7 +10,7 @@ import { type FakeUpstream, startFakeUpstream } from '../harness/fake-upstream.t
 import { closeServer, listen } from '../harness/http-server.ts';
 import { startHttp2Gateway } from '../harness/http2-gateway.ts';
 import { answer, echo } from '../harness/upstream-handlers.ts';
-import { consult, publicServer, route } from './doctor-consultation.ts';
+import { publicServer, route, runDoctor } from './doctor-run.ts';
 
 const AUTHORITY = createCertificateAuthority('Example Corp CA');
 
@@ -22,7 +22,7 @@ async function startUpstream(t: TestContext, tls?: Certificate & { clientCa?: st
 
 /** What the doctor says of a backend, on a route that needs no token. */
 async function consultUpstream(t: TestContext, upstream: string, keys: Record<string, unknown> = {}) {
-  const { findings } = await consult(t, { routes: [route('free', { upstream, credential: 'none', ...keys })] });
+  const { findings } = await runDoctor(t, { routes: [route('free', { upstream, credential: 'none', ...keys })] });
   const [{ severity, code, what, why = '', fix = '' } = assert.fail()] = findings;
   return { found: `${severity} ${code}`, what, why, fix };
 }
@@ -55,8 +55,8 @@ test('a backend that answers was reached, whatever it answers, and it sees no to
     authorization_servers: { main: publicServer(server.issuer) },
     routes: [route('github', { upstream: `${upstream.url}/mcp` })],
   };
-  const { finding } = await consult(t, written, { token: await server.mint() });
-  assert.equal(finding('upstream_reached').what, `the backend ${upstream.url} answers`);
+  const { finding } = await runDoctor(t, written, { token: await server.mint() });
+  assert.equal(finding('backend_reached').what, `the backend ${upstream.url} answers`);
   assert.deepEqual(
     upstream.requests.map(({ method, url, authorization }) => [method, url, authorization]),
     [['HEAD', '/mcp', []]],
@@ -69,16 +69,16 @@ test('a backend that is spoken to in HTTP/2 is reached in it, or is silent', asy
     if (answers) response.end();
   });
   const ask = () => consultUpstream(t, String(config.routes[0]?.upstream), { http2: true, tls: { ca: { file: ca } } });
-  assert.equal((await ask()).found, 'ok upstream_reached');
+  assert.equal((await ask()).found, 'ok backend_reached');
   assert.deepEqual([state.requests[0]?.httpVersion, state.requests[0]?.method], ['2.0', 'HEAD']);
   answers = false;
-  assert.equal((await ask()).found, 'warning upstream_silent');
+  assert.equal((await ask()).found, 'warning backend_silent');
 });
 
 test('a certificate is verified with what the route trusts', async (t) => {
   const { url } = await startUpstream(t, AUTHORITY.issueServer());
   const { found, what } = await consultUpstream(t, url, trusted(t));
-  assert.equal(found, 'ok upstream_reached');
+  assert.equal(found, 'ok backend_reached');
   assert.match(what, /its certificate is trusted/);
 });
 
@@ -102,7 +102,7 @@ test('a certificate for another name, and an expired one', async (t) => {
 test('a backend that wants a certificate of ours is told apart from one that breaks off', async (t) => {
   const { url } = await startUpstream(t, { ...AUTHORITY.issueServer(), clientCa: AUTHORITY.cert });
   const { found, why } = await consultUpstream(t, url, trusted(t));
-  assert.equal(found, 'error client_certificate_wanted');
+  assert.equal(found, 'error client_certificate_required');
   assert.match(why, /want a certificate of ours/);
 });
 
@@ -112,14 +112,14 @@ test('https to a port that serves plain http, and http to one that serves https'
   assert.equal(failed.found, 'error tls_failed');
   const secure = await startUpstream(t, AUTHORITY.issueServer());
   const wanted = await consultUpstream(t, secure.url.replace('https:', 'http:'));
-  assert.equal(wanted.found, 'error tls_wanted');
+  assert.equal(wanted.found, 'error tls_required');
   assert.match(wanted.fix, /https:\/\/ in routes\.free\.upstream/);
 });
 
 test('a 400 of a backend in plain http is an answer like any other', async (t) => {
   const upstream = await startUpstream(t);
   upstream.handler = answer(400);
-  assert.equal((await consultUpstream(t, upstream.url)).found, 'ok upstream_reached');
+  assert.equal((await consultUpstream(t, upstream.url)).found, 'ok backend_reached');
 });
 
 test('a name that nobody has, and a port at which nobody listens', async (t) => {
@@ -139,7 +139,7 @@ test('no handshake in time, and no answer in time', async (t) => {
   assert.match(handshake.fix, /routes\.free\.timeouts\.connect/);
   // Once the connection stands, how long it might have taken to connect counts no more.
   const silent = await consultUpstream(t, `http://127.0.0.1:${port}`, { timeouts: { connect: '1h' } });
-  assert.equal(silent.found, 'warning upstream_silent');
+  assert.equal(silent.found, 'warning backend_silent');
   assert.match(silent.what, /has not answered HEAD within 3000 ms$/);
 });
 

@@ -1,13 +1,13 @@
 import type { AuthorizationServer, SubjectVerification } from '../config/config.ts';
 import { metadataUrls } from '../tokens/discovery.ts';
 import { KEYS_TIMEOUT_MS } from '../tokens/jwks.ts';
-import type { PeerPlaces } from './connection.ts';
-import { credentialFinding, failureOf } from './examine-server.ts';
+import type { CheckContext } from './check-context.ts';
+import { credentialFinding, failureOf } from './check-server.ts';
+import type { ConfigPaths } from './connection.ts';
 import type { Finding } from './finding.ts';
-import type { Instruments } from './instruments.ts';
-import { readKeySet, type UsableKey } from './keys.ts';
+import { readKeySet, type UsableKey } from './key-set.ts';
 import { place } from './metadata.ts';
-import type { Observation } from './observation.ts';
+import type { RecordedRequest } from './recorded-request.ts';
 import { unreachable } from './unreachable.ts';
 import { unusableMetadata } from './unusable-metadata.ts';
 
@@ -16,15 +16,15 @@ import { unusableMetadata } from './unusable-metadata.ts';
  * @param servers all of the config: with one of them the issuer shares its CA
  * @returns undefined where no token can be verified
  */
-export async function examineKeys(
+export async function checkKeys(
   rules: SubjectVerification,
   servers: readonly AuthorizationServer[],
-  { verifier, observations }: Instruments,
+  { verifier, requests }: CheckContext,
   found: (finding: Finding) => void,
 ): Promise<readonly UsableKey[] | undefined> {
-  const from = observations.length;
+  const from = requests.length;
   const failure = await failureOf(() => verifier.prepare(rules));
-  const answers = observations.slice(from);
+  const answers = requests.slice(from);
   if (failure?.code === 'ERR_CREDENTIAL_UNAVAILABLE') {
     found(credentialFinding(failure));
     return undefined;
@@ -40,8 +40,8 @@ export async function examineKeys(
   }
   if (answer === undefined) {
     const allowInsecure = 'allow_insecure_http: true beside subject_token';
-    const sought = { issuer, place: 'subject_token.verify', endpoint: 'jwks_uri', allowInsecure } as const;
-    found(unusableMetadata(sought, answers, failure?.message ?? ''));
+    const lookup = { issuer, place: 'subject_token.verify', endpoint: 'jwks_uri', allowInsecure } as const;
+    found(unusableMetadata(lookup, answers, failure?.message ?? ''));
     return undefined;
   }
   const { finding, keys } = await readKeySet(answer, jwksUri !== undefined);
@@ -50,7 +50,10 @@ export async function examineKeys(
 }
 
 /** The request that got no answer, and without which there are no keys. @param answer to the request for the keys themselves */
-function unansweredOf(answer: Observation | undefined, answers: readonly Observation[]): Observation | undefined {
+function unansweredOf(
+  answer: RecordedRequest | undefined,
+  answers: readonly RecordedRequest[],
+): RecordedRequest | undefined {
   if (answer !== undefined) return answer.status === undefined ? answer : undefined;
   return answers.every(({ status }) => status === undefined) ? answers[0] : undefined;
 }
@@ -60,7 +63,7 @@ function placesOf(
   { issuer, jwksUri }: SubjectVerification,
   servers: readonly AuthorizationServer[],
   known: boolean,
-): PeerPlaces {
+): ConfigPaths {
   const at = 'subject_token.verify';
   const discovered = known ? `${at}.jwks_uri or the issuer's metadata` : `${at}.issuer or jwks_uri`;
   const server = servers.find((candidate) => candidate.issuer === issuer);

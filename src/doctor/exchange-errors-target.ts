@@ -1,8 +1,8 @@
 import { type Finding, type FindingCode, listed, problem } from './finding.ts';
-import type { RefusedExchange } from './refused-exchange.ts';
+import type { FailedExchange } from './oauth-error.ts';
 
 /** Keycloak only picks among the audiences that mappers would add. */
-export function keycloakMapper({ server, refusal, answer }: RefusedExchange): Finding | undefined {
+export function keycloakMapper({ server, refusal, answer }: FailedExchange): Finding | undefined {
   if (!/requested audience not available/i.test(refusal.description)) return undefined;
   const asked = listed(answer.form.getAll('audience'));
   return problem(
@@ -75,16 +75,16 @@ const NOT_PERMITTED: readonly Saying[] = [
   },
 ];
 
-export function audienceUnknown(refused: RefusedExchange): Finding | undefined {
+export function audienceUnknown(refused: FailedExchange): Finding | undefined {
   return said(refused, UNKNOWN, 'audience_unknown', (asked) => `the server knows no ${asked}`);
 }
 
-export function notPermitted(refused: RefusedExchange): Finding | undefined {
+export function notPermitted(refused: FailedExchange): Finding | undefined {
   return said(refused, NOT_PERMITTED, 'target_not_permitted', (asked) => `no token for ${asked} is allowed here`);
 }
 
 function said(
-  { server, answer, refusal }: RefusedExchange,
+  { server, answer, refusal }: FailedExchange,
   sayings: readonly Saying[],
   code: FindingCode,
   what: (asked: string) => string,
@@ -97,16 +97,16 @@ function said(
 }
 
 /** Google names the provider, and not a backend. */
-export function audienceForm({ refusal, answer }: RefusedExchange): Finding | undefined {
+export function audienceForm({ refusal, answer }: FailedExchange): Finding | undefined {
   if (!/invalid value for "?audience/i.test(refusal.description)) return undefined;
   const asked = listed(answer.form.getAll('audience'));
-  return problem('audience_form', `the audience ${asked} has not the form that the server wants: ${refusal.shown}`, {
+  return problem('audience_format', `the audience ${asked} has not the form that the server wants: ${refusal.shown}`, {
     why: 'Google wants the full resource name of the provider in the workload identity pool',
     fix: "set the route's audience: //iam.googleapis.com/projects/<number>/locations/global/workloadIdentityPools/<pool>/providers/<provider>",
   });
 }
 
-export function resourceRefused({ answer, refusal }: RefusedExchange): Finding | undefined {
+export function resourceRefused({ answer, refusal }: FailedExchange): Finding | undefined {
   const sent = answer.form.getAll('resource');
   if (sent.length === 0) return undefined;
   const named =
@@ -121,11 +121,11 @@ export function resourceRefused({ answer, refusal }: RefusedExchange): Finding |
 const COUNTED =
   /audience\b.*\b(missing|required|repeated|multiple|single|one)\b|\b(missing|required|repeated|multiple|single|one)\b.*audience/i;
 
-export function audienceNotOne({ answer, refusal }: RefusedExchange): Finding | undefined {
+export function audienceNotOne({ answer, refusal }: FailedExchange): Finding | undefined {
   const asked = answer.form.getAll('audience');
   if (asked.length === 1 || !COUNTED.test(refusal.description)) return undefined;
   return problem(
-    'audience_not_one',
+    'audience_count',
     `the server wants one audience, and was sent ${asked.length === 0 ? 'none' : listed(asked)}: ${refusal.shown}`,
     {
       why: 'Okta, tokendings and LemonLDAP::NG take exactly one',
@@ -134,7 +134,7 @@ export function audienceNotOne({ answer, refusal }: RefusedExchange): Finding | 
   );
 }
 
-export function target({ answer, refusal }: RefusedExchange): Finding | undefined {
+export function target({ answer, refusal }: FailedExchange): Finding | undefined {
   if (refusal.error !== 'invalid_target') return undefined;
   const asked = answer.form.getAll('audience');
   return problem('target_refused', `the audience ${listed(asked)} is refused: ${refusal.shown}`, {

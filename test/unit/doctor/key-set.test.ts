@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { test } from 'node:test';
-import { readKeySet } from '../../../src/doctor/keys.ts';
-import { answer } from './cases.ts';
+import { readKeySet } from '../../../src/doctor/key-set.ts';
+import { answer } from './samples.ts';
 
 const URL = 'https://idp.example.com/jwks';
 const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });

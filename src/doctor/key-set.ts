@@ -1,7 +1,7 @@
 import { createLocalJWKSet, type JSONWebKeySet, type JWK } from 'jose';
 import { ASYMMETRIC_ALGORITHMS } from '../config/schema-authorization-server.ts';
 import { type Finding, fine, printable, problem } from './finding.ts';
-import { answerOf, type Observation } from './observation.ts';
+import { jsonBodyOf, type RecordedRequest } from './recorded-request.ts';
 
 /** A public key that a token can be verified by. */
 export interface UsableKey {
@@ -27,7 +27,7 @@ const PLACE = 'subject_token.verify.jwks_uri';
  * @param set does the config say where the keys are, and not the issuer's metadata?
  * @see RFC 7517 section 5
  */
-export async function readKeySet(answer: Observation, set: boolean): Promise<KeySetReading> {
+export async function readKeySet(answer: RecordedRequest, set: boolean): Promise<KeySetReading> {
   const { url, status, error } = answer;
   const where = set ? `check ${PLACE}` : `fix the "jwks_uri" of the issuer's metadata, or set ${PLACE}`;
   const none = (finding: Finding) => ({ finding, keys: [] });
@@ -70,8 +70,8 @@ export async function readKeySet(answer: Observation, set: boolean): Promise<Key
 }
 
 /** @returns undefined where the answer is no key set to the program; one odd member is enough */
-function membersOf(answer: Observation): readonly JWK[] | undefined {
-  const set = answerOf(answer) as unknown as JSONWebKeySet;
+function membersOf(answer: RecordedRequest): readonly JWK[] | undefined {
+  const set = jsonBodyOf(answer) as unknown as JSONWebKeySet;
   try {
     createLocalJWKSet(set);
     return set.keys;

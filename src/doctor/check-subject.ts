@@ -3,21 +3,21 @@ import type { CredentialSource } from '../secrets/credential.ts';
 import { readClaims } from '../tokens/claims.ts';
 import type { Subject } from '../tokens/subject.ts';
 import { keySourceOf } from '../tokens/subject-check.ts';
-import { failureOf } from './examine-server.ts';
+import type { CheckContext } from './check-context.ts';
+import { failureOf } from './check-server.ts';
 import { type Finding, fine, listed, problem, warning } from './finding.ts';
-import type { Instruments } from './instruments.ts';
-import type { UsableKey } from './keys.ts';
+import type { UsableKey } from './key-set.ts';
 import { subjectFinding } from './subject.ts';
 import { verificationFindings } from './verification.ts';
 
 /** A subject token for routes that take the caller's, and where it came from. */
-export interface GivenToken {
+export interface SubjectTokenInput {
   readonly source: string;
   readonly token: string;
 }
 
 /** By the name of their source; none where no token can be verified. */
-export type KeysAtHand = ReadonlyMap<string, readonly UsableKey[]>;
+export type KeysBySource = ReadonlyMap<string, readonly UsableKey[]>;
 
 type Found = (finding: Finding) => void;
 
@@ -25,11 +25,11 @@ type Found = (finding: Finding) => void;
  * Takes the subject token as a request on the route would bring it, and holds it to what the route wants of it.
  * @returns undefined where the route's token is for cambist itself
  */
-export async function examineSubject(
+export async function checkSubject(
   route: Route,
-  given: GivenToken | undefined,
-  keys: KeysAtHand,
-  instruments: Instruments,
+  given: SubjectTokenInput | undefined,
+  keys: KeysBySource,
+  context: CheckContext,
   found: Found,
 ): Promise<Subject | undefined | 'missing'> {
   const { credential, subjectToken } = route;
@@ -44,16 +44,16 @@ export async function examineSubject(
     );
     return 'missing';
   }
-  const subject = await read(route, given, instruments, found);
+  const subject = await read(route, given, context, found);
   if (subject === undefined) return 'missing';
   const { verify } = subjectToken;
-  return verify === undefined || (await isVerified(subject, verify, keys, instruments, found)) ? subject : 'missing';
+  return verify === undefined || (await isVerified(subject, verify, keys, context, found)) ? subject : 'missing';
 }
 
 async function read(
   route: Route,
-  given: GivenToken | undefined,
-  { subjects, clock }: Instruments,
+  given: SubjectTokenInput | undefined,
+  { subjects, clock }: CheckContext,
   found: Found,
 ): Promise<Subject | undefined> {
   const { subjectToken } = route;
@@ -89,12 +89,12 @@ function sourceName(source: CredentialSource): string {
 async function isVerified(
   subject: Subject,
   rules: SubjectVerification,
-  keysAtHand: KeysAtHand,
-  { verifier }: Instruments,
+  keysBySource: KeysBySource,
+  { verifier }: CheckContext,
   found: Found,
 ): Promise<boolean> {
   const { issuer, audience } = rules;
-  const keys = keysAtHand.get(keySourceOf(rules));
+  const keys = keysBySource.get(keySourceOf(rules));
   if (keys === undefined) {
     found(
       warning('route_not_checked', 'no exchange was tried', {

@@ -1,13 +1,13 @@
 import type { JWTPayload } from 'jose';
 import type { AuthorizationServer, TokenTarget } from '../config/config.ts';
 import { type Finding, fine, printable, problem, warning } from './finding.ts';
-import { answerOf, type Observation } from './observation.ts';
+import { jsonBodyOf, type RecordedRequest } from './recorded-request.ts';
 
 /** A token that came back, and what it was asked for with. */
 export interface IssuedExchange {
   readonly server: AuthorizationServer;
   readonly target: TokenTarget;
-  readonly answer: Observation;
+  readonly answer: RecordedRequest;
   /** Undefined where the token is opaque. */
   readonly claims: JWTPayload | undefined;
   readonly subject: JWTPayload | undefined;
@@ -62,14 +62,14 @@ function audienceFindings({ claims, target, server, answer }: IssuedExchange): F
   }
   if (named.some((name) => expectAudience.includes(name))) {
     const others = named.filter((name) => !expectAudience.includes(name));
-    const right = fine('audience_right', `${said}: the backend's audience is in it`);
+    const right = fine('audience_matches', `${said}: the backend's audience is in it`);
     return others.length === 0 ? [right] : [right, broadFinding(others)];
   }
   const wanted = listed(expectAudience);
   if (named.every((name) => name === server.clientId) && named.length > 0) {
     return [
       problem(
-        'token_for_ourselves',
+        'token_for_client',
         `the token is for client "${server.clientId}" itself, not for the backend (${wanted})`,
         {
           why: 'the server did not act on resource and audience: Spring Authorization Server by default, Dex always',
@@ -97,7 +97,7 @@ function broadFinding(others: readonly string[]): Finding {
 
 function timeFindings({ claims, answer, subject }: IssuedExchange): Finding[] {
   const nowSeconds = (answer.answeredAtMs ?? answer.sentAtMs) / 1000;
-  const { expires_in: expiresIn } = answerOf(answer);
+  const { expires_in: expiresIn } = jsonBodyOf(answer);
   const findings: Finding[] = [];
   const notBefore = claims?.nbf;
   if (typeof notBefore === 'number' && notBefore > nowSeconds + SKEW_SECONDS) {
@@ -140,7 +140,7 @@ function timeFindings({ claims, answer, subject }: IssuedExchange): Finding[] {
 
 function lifeFinding(seconds: number): Finding {
   if (seconds <= 0) {
-    return problem('token_ended', 'the token had ended before it came', {
+    return problem('token_expired', 'the token had ended before it came', {
       why: 'the clocks differ, or the server gave it no life',
       fix: 'let both machines take their time from NTP, and see how long the server lets tokens of this client live',
     });
@@ -165,7 +165,7 @@ function actorFindings({ answer, claims }: IssuedExchange): Finding[] {
 }
 
 function scopeFindings({ answer, target }: IssuedExchange): Finding[] {
-  const { scope: granted } = answerOf(answer);
+  const { scope: granted } = jsonBodyOf(answer);
   // RFC 6749 section 5.1: left out where it is what was asked for.
   if (typeof granted !== 'string' || target.scope === undefined) return [];
   const missing = target.scope

@@ -1,24 +1,24 @@
 import type { AuthorizationServer } from '../config/config.ts';
 import { type Finding, fine, problem, warning } from './finding.ts';
 import { place } from './metadata.ts';
-import { issuedIn, type Observation, type Refusal, refusalOf } from './observation.ts';
+import { issuedTokenOf, type OAuthError, oauthErrorOf, type RecordedRequest } from './recorded-request.ts';
 
 /** Sent in place of a subject token: whoever checks it refuses it, and has then accepted the client that sent it. */
-export const NO_TOKEN = 'cambist-doctor-sends-no-token';
+export const INVALID_TOKEN = 'cambist-doctor-sends-no-token';
 
 /**
  * What the answer to a request with a worthless subject token says of the client that sent it. Pure.
  * @see RFC 6749 section 5.2
  */
-export function clientFinding(server: AuthorizationServer, answer: Observation): Finding {
+export function clientFinding(server: AuthorizationServer, answer: RecordedRequest): Finding {
   const client = `client "${server.clientId ?? ''}" (${server.clientAuth.method})`;
-  if (issuedIn(answer) !== undefined) {
+  if (issuedTokenOf(answer) !== undefined) {
     return problem('any_subject_accepted', 'the server issued a token for a subject token that is none', {
       why: 'it does not check the subject token, so that any caller gets what a real one would',
       fix: 'do not use this server for token exchange before it verifies what it exchanges',
     });
   }
-  const refusal = refusalOf(answer);
+  const refusal = oauthErrorOf(answer);
   if (refusal === undefined) return unavailableFinding(answer);
   if (isClientUnwanted(refusal)) return unwanted(server, refusal);
   if (isClientRefused(refusal)) return refused(server, client, refusal);
@@ -29,7 +29,7 @@ export function clientFinding(server: AuthorizationServer, answer: Observation):
 }
 
 /** An answer that says nothing of client or token. */
-export function unavailableFinding({ status }: Observation): Finding {
+export function unavailableFinding({ status }: RecordedRequest): Finding {
   return problem('server_unavailable', `the token endpoint answered ${status ?? 'nothing'}, and no OAuth error`, {
     why:
       status === 429
@@ -46,12 +46,12 @@ const ENTRA_CLIENT = /AADSTS(700016|7000215|7000222|700027)\b/;
 const OF_ASSERTION = /client[_ ]assertion|^token verification failed: \S+$/i;
 
 /** Does a server refuse that there is a client at all? Google's API says so of any `Authorization`, and of a field that it does not know. */
-export function isClientUnwanted({ error, description }: Refusal): boolean {
+export function isClientUnwanted({ error, description }: OAuthError): boolean {
   return error === 'UNAUTHENTICATED' || /unknown (name|parameter)\W+client_/i.test(description);
 }
 
 /** Does a server refuse the client, and not the token? Keycloak says `invalid_client` of an unknown audience, too. */
-export function isClientRefused({ status, error, description }: Refusal): boolean {
+export function isClientRefused({ status, error, description }: OAuthError): boolean {
   if (/audience not found/i.test(description)) return false;
   if (error === 'invalid_client' || ENTRA_CLIENT.test(description)) return true;
   if (error === 'invalid_request' && OF_ASSERTION.test(description)) return true;
@@ -61,17 +61,17 @@ export function isClientRefused({ status, error, description }: Refusal): boolea
 }
 
 /** Does a server know the client, and not let it exchange? */
-export function isSwitchedOff({ status, error, description }: Refusal): boolean {
+export function isSwitchedOff({ status, error, description }: OAuthError): boolean {
   if (error === 'unsupported_grant_type') return true;
   if (/exchange.*(not|n't).*(enabled|allowed|supported)|not allowed to exchange/i.test(description)) return true;
   return error === 'unauthorized_client' && status !== 401;
 }
 
-function switchedOff(server: AuthorizationServer, { shown, error, description }: Refusal): Finding {
+function switchedOff(server: AuthorizationServer, { shown, error, description }: OAuthError): Finding {
   const keycloak = /standard token exchange/i.test(description) || server.issuer?.includes('/realms/') === true;
   const entra = /AADSTS\d/.test(description) && server.grant === 'token_exchange';
   const grant = server.grant === 'jwt_bearer' ? 'the jwt-bearer grant' : 'token exchange';
-  return problem('exchange_switched_off', `client "${server.clientId ?? ''}" may not use ${grant}: ${shown}`, {
+  return problem('exchange_disabled', `client "${server.clientId ?? ''}" may not use ${grant}: ${shown}`, {
     why:
       error === 'unsupported_grant_type'
         ? 'the server does not know this grant, or not at this endpoint'
@@ -84,14 +84,14 @@ function switchedOff(server: AuthorizationServer, { shown, error, description }:
   });
 }
 
-function unwanted(server: AuthorizationServer, { shown }: Refusal): Finding {
-  return problem('client_not_wanted', `the server wants no client, and was shown one: ${shown}`, {
+function unwanted(server: AuthorizationServer, { shown }: OAuthError): Finding {
+  return problem('client_not_supported', `the server wants no client, and was shown one: ${shown}`, {
     why: 'Google knows callers by their token alone, and takes an Authorization header for a token of its own',
     fix: `set ${place(server)}.client_auth: { method: none }, and leave client_id out`,
   });
 }
 
-function refused(server: AuthorizationServer, client: string, { shown, description }: Refusal): Finding {
+function refused(server: AuthorizationServer, client: string, { shown, description }: OAuthError): Finding {
   const { method } = server.clientAuth;
   const signed = method === 'private_key_jwt' || method === 'client_secret_jwt';
   const what = `${client} is refused: ${shown}`;

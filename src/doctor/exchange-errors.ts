@@ -1,16 +1,4 @@
-import { clientFinding, isClientRefused, isClientUnwanted, isSwitchedOff } from './client.ts';
-import { type Finding, printable, problem } from './finding.ts';
-import { place } from './metadata.ts';
-import { actorToken, onBehalfOf } from './refused-actor.ts';
-import { type Cause, isEntra, type RefusedExchange } from './refused-exchange.ts';
-import {
-  assertionRefused,
-  subjectAudience,
-  subjectIssuer,
-  subjectLacksTarget,
-  subjectOfOtherClient,
-  subjectRefused,
-} from './refused-subject.ts';
+import { clientFinding, isClientRefused, isClientUnwanted, isSwitchedOff } from './client-auth.ts';
 import {
   audienceForm,
   audienceNotOne,
@@ -19,11 +7,23 @@ import {
   notPermitted,
   resourceRefused,
   target,
-} from './refused-target.ts';
+} from './exchange-errors-target.ts';
+import {
+  assertionRefused,
+  subjectAudience,
+  subjectIssuer,
+  subjectLacksTarget,
+  subjectOfOtherClient,
+  subjectRefused,
+} from './exchange-errors-token.ts';
+import { type Finding, printable, problem } from './finding.ts';
+import { place } from './metadata.ts';
+import { type Cause, type FailedExchange, isEntra } from './oauth-error.ts';
+import { actorToken, onBehalfOf } from './refused-actor.ts';
 import { connectorId, requestedTokenType, subjectTokenType } from './refused-types.ts';
 
 /** Why a server refused an exchange, and what to change. Pure: each odd answer of each server is a line in a table of tests. */
-export function refusalFinding(refused: RefusedExchange): Finding {
+export function exchangeErrorFinding(refused: FailedExchange): Finding {
   for (const cause of CAUSES) {
     const finding = cause(refused);
     if (finding !== undefined) return finding;
@@ -62,13 +62,13 @@ const CAUSES: readonly Cause[] = [
 ];
 
 /** Entra names the backend by scope alone. */
-function scopeForm(refused: RefusedExchange): Finding | undefined {
+function scopeForm(refused: FailedExchange): Finding | undefined {
   const { answer, refusal } = refused;
   const said = /AADSTS(70011|1002012|28003|500011|900144)\b/.test(refusal.description);
   if (!said && !(isEntra(refused) && refusal.error === 'invalid_scope')) return undefined;
   const sent = answer.form.get('scope');
   return problem(
-    'scope_form',
+    'scope_format',
     `the scope ${sent === null ? 'is missing' : `"${printable(sent)}" is refused`}: ${refusal.shown}`,
     {
       why: 'Entra names the backend by its scope alone: the application id URI, a slash, and .default or one scope',
@@ -77,19 +77,19 @@ function scopeForm(refused: RefusedExchange): Finding | undefined {
   );
 }
 
-function consent({ server, refusal }: RefusedExchange): Finding | undefined {
+function consent({ server, refusal }: FailedExchange): Finding | undefined {
   if (refusal.error !== 'consent_required' && !/AADSTS65001|consent/i.test(refusal.description)) return undefined;
   return problem('consent_missing', `nobody has consented to this exchange: ${refusal.shown}`, {
     fix: `grant admin consent for client "${server.clientId}" on the backend's scope, or list it there as a known client (Auth0: let the API skip user consent)`,
   });
 }
 
-function ofClient({ server, answer, refusal }: RefusedExchange): Finding | undefined {
+function ofClient({ server, answer, refusal }: FailedExchange): Finding | undefined {
   const isOurs = isClientUnwanted(refusal) || isClientRefused(refusal) || isSwitchedOff(refusal);
   return isOurs ? clientFinding(server, answer) : undefined;
 }
 
-function scope({ answer, refusal }: RefusedExchange): Finding | undefined {
+function scope({ answer, refusal }: FailedExchange): Finding | undefined {
   const sent = answer.form.get('scope');
   if (sent === null) {
     if (refusal.error !== 'invalid_scope' && !/\bscopes?\b/i.test(refusal.description)) return undefined;
@@ -104,7 +104,7 @@ function scope({ answer, refusal }: RefusedExchange): Finding | undefined {
   });
 }
 
-function interaction({ refusal }: RefusedExchange): Finding | undefined {
+function interaction({ refusal }: FailedExchange): Finding | undefined {
   if (refusal.error !== 'interaction_required') return undefined;
   return problem('interaction_required', `the user has to act first: ${refusal.shown}`, {
     why: 'a policy of the server wants, say, a second factor; a caller is told so with 401 and the claims',
@@ -113,7 +113,7 @@ function interaction({ refusal }: RefusedExchange): Finding | undefined {
 }
 
 /** LemonLDAP::NG says no more than this, whatever it does not like. */
-function withoutReason({ server, answer, refusal }: RefusedExchange): Finding | undefined {
+function withoutReason({ server, answer, refusal }: FailedExchange): Finding | undefined {
   if (refusal.error !== 'invalid_request' || refusal.description !== '') return undefined;
   const asked = answer.form.getAll('audience');
   return problem('refused_without_reason', `the server refused, and did not say why: ${refusal.shown}`, {
@@ -122,7 +122,7 @@ function withoutReason({ server, answer, refusal }: RefusedExchange): Finding | 
   });
 }
 
-function denied({ server, refusal }: RefusedExchange): Finding | undefined {
+function denied({ server, refusal }: FailedExchange): Finding | undefined {
   if (refusal.error !== 'access_denied') return undefined;
   return problem('access_denied', `a policy of the server does not allow this exchange: ${refusal.shown}`, {
     why: 'the client may not act for this user, or not towards this backend',

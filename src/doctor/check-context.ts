@@ -12,15 +12,15 @@ import { createSubjectSource, type SubjectSource } from '../tokens/subject-sourc
 import { createSubjectVerifier, type SubjectVerifier } from '../tokens/subject-verifier.ts';
 import { createTokenEndpoint, type TokenEndpoint } from '../tokens/token-endpoint.ts';
 import type { PeerOptions } from '../transport/dispatchers.ts';
-import { type Observation, observing } from './observation.ts';
+import { type RecordedRequest, recordRequests } from './recorded-request.ts';
 
 /** Gives the connection pool for a peer, as the running program has it. */
 export type Pool = (peer: PeerOptions) => Dispatcher | Promise<Dispatcher>;
 
-/** What the program itself asks authorization servers with, under observation. */
-export interface Instruments {
+/** What the program itself asks authorization servers with, under request. */
+export interface CheckContext {
   /** Every request so far. */
-  readonly observations: readonly Observation[];
+  readonly requests: readonly RecordedRequest[];
   readonly clock: Clock;
   readonly pool: Pool;
   endpoint(server: AuthorizationServer): TokenEndpoint;
@@ -30,7 +30,7 @@ export interface Instruments {
 }
 
 /** Nobody counts what the doctor does. */
-const UNHEARD: TokenObserver = {
+const NO_OBSERVER: TokenObserver = {
   cacheAnswered() {},
   exchangeEnded() {},
   tokenEvicted() {},
@@ -39,8 +39,8 @@ const UNHEARD: TokenObserver = {
 };
 
 /** @param servers all of the config: the metadata of one must not lead to another */
-export function createInstruments(pool: Pool, servers: readonly AuthorizationServer[], clock: Clock): Instruments {
-  const observations: Observation[] = [];
+export function createCheckContext(pool: Pool, servers: readonly AuthorizationServer[], clock: Clock): CheckContext {
+  const requests: RecordedRequest[] = [];
   const dpop = createDpopProver(clock);
   const endpoints = new Map<AuthorizationServer, TokenEndpoint>();
 
@@ -50,9 +50,9 @@ export function createInstruments(pool: Pool, servers: readonly AuthorizationSer
       const observed = async () => {
         const { name, tls, timeoutMs } = server;
         const plain = await pool({ name: `authorization server "${name}"`, tls, connectMs: timeoutMs });
-        return observing(plain, observations, clock.wallMs);
+        return recordRequests(plain, requests, clock.wallMs);
       };
-      known = createTokenEndpoint(server, observed, { clock, dpop, servers: () => servers, ...UNHEARD });
+      known = createTokenEndpoint(server, observed, { clock, dpop, servers: () => servers, ...NO_OBSERVER });
       endpoints.set(server, known);
     }
     return known;
@@ -65,19 +65,19 @@ export function createInstruments(pool: Pool, servers: readonly AuthorizationSer
     dpop,
     maxAgeMs: () => Number.POSITIVE_INFINITY,
     clock,
-    observer: UNHEARD,
+    observer: NO_OBSERVER,
     random: () => 0,
   });
   const verifier = createSubjectVerifier(async ({ issuer, ca }) => {
     const tls = ca === undefined ? undefined : { ca, certificate: undefined, privateKey: undefined };
     const plain = await pool({ name: `issuer "${issuer}"`, tls, connectMs: KEYS_TIMEOUT_MS });
-    return observing(plain, observations, clock.wallMs);
+    return recordRequests(plain, requests, clock.wallMs);
   }, clock);
   const subjects = createSubjectSource({
     reader: createSubjectReader(),
     verifier,
     clock,
-    credentialRead: UNHEARD.credentialRead,
+    credentialRead: NO_OBSERVER.credentialRead,
   });
-  return { observations, clock, pool, endpoint, exchange, subjects, verifier };
+  return { requests, clock, pool, endpoint, exchange, subjects, verifier };
 }

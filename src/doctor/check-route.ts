@@ -4,31 +4,31 @@ import { firstLegTarget } from '../tokens/chain.ts';
 import { readClaims } from '../tokens/claims.ts';
 import type { TokenCredential } from '../tokens/exchange.ts';
 import type { Subject } from '../tokens/subject.ts';
-import { unavailableFinding } from './client.ts';
+import type { CheckContext } from './check-context.ts';
+import { credentialFinding, failureOf, type ServerHealth, unreachableServer } from './check-server.ts';
+import { checkSubject, type KeysBySource, type SubjectTokenInput } from './check-subject.ts';
+import { unavailableFinding } from './client-auth.ts';
 import { clockFinding, skewByIssue } from './clocks.ts';
-import { credentialFinding, failureOf, type ServerHealth, unreachableServer } from './examine-server.ts';
-import { examineSubject, type GivenToken, type KeysAtHand } from './examine-subject.ts';
+import { exchangeErrorFinding } from './exchange-errors.ts';
 import { type Finding, fine, problem, warning } from './finding.ts';
-import type { Instruments } from './instruments.ts';
-import { issuedFindings } from './issued.ts';
-import { issuedIn, type Observation, refusalOf } from './observation.ts';
-import { refusalFinding } from './refusal.ts';
+import { issuedFindings } from './issued-token.ts';
+import { issuedTokenOf, oauthErrorOf, type RecordedRequest } from './recorded-request.ts';
 
 /** What was found out before any route was looked at. */
 export interface Health {
   /** What exchanges show of the servers is added. */
   readonly servers: Map<AuthorizationServer, ServerHealth>;
-  readonly keys: KeysAtHand;
+  readonly keys: KeysBySource;
 }
 
 type Found = (finding: Finding) => void;
 
 /** Tries what a request on a route would lead to: one exchange, and a look at what comes back. */
-export async function examineRoute(
+export async function checkRoute(
   route: Route,
-  given: GivenToken | undefined,
+  given: SubjectTokenInput | undefined,
   { servers, keys }: Health,
-  instruments: Instruments,
+  context: CheckContext,
   found: Found,
 ): Promise<void> {
   const { credential } = route;
@@ -43,27 +43,27 @@ export async function examineRoute(
       }),
     );
   }
-  const subject = await examineSubject(route, given, keys, instruments, found);
+  const subject = await checkSubject(route, given, keys, context, found);
   if (subject === 'missing') return;
-  const from = instruments.observations.length;
+  const from = context.requests.length;
   const wanted = { route, credential, subject, resource: route.name, refresh: false };
-  const failure = await failureOf(() => instruments.exchange(wanted));
-  const answers = instruments.observations.slice(from).filter(({ method }) => method === 'POST');
+  const failure = await failureOf(() => context.exchange(wanted));
+  const answers = context.requests.slice(from).filter(({ method }) => method === 'POST');
   const findings = await judge(credential, answers, subject, failure);
   for (const finding of findings) found(finding);
-  const issued = answers.findLast((answer) => issuedIn(answer) !== undefined);
+  const issued = answers.findLast((answer) => issuedTokenOf(answer) !== undefined);
   if (issued !== undefined) compareClocks(serverOf(credential, issued), issued, servers, found);
 }
 
 /** Where the server did not say what time it has, or dates its tokens by another clock than its answers. */
 function compareClocks(
   server: AuthorizationServer,
-  issued: Observation,
+  issued: RecordedRequest,
   health: Map<AuthorizationServer, ServerHealth>,
   found: Found,
 ): void {
   const clock = health.get(server)?.clock;
-  const skew = skewByIssue(readClaims(issuedIn(issued) ?? '') ?? {}, { ...issued, date: undefined });
+  const skew = skewByIssue(readClaims(issuedTokenOf(issued) ?? '') ?? {}, { ...issued, date: undefined });
   if (skew === undefined || clock === 'differs') return;
   const finding = clockFinding(skew, '"iat" of the issued token');
   if (clock === 'agrees' && finding.severity !== 'error') return;
@@ -74,7 +74,7 @@ function compareClocks(
 /** What the answers of one exchange mean; of a chain, those of both legs. */
 async function judge(
   credential: TokenCredential,
-  answers: readonly Observation[],
+  answers: readonly RecordedRequest[],
   subject: Subject | undefined,
   failure: CambistError | undefined,
 ): Promise<Finding[]> {
@@ -85,9 +85,10 @@ async function judge(
   const claims = subject && readClaims(subject.token.reveal());
   const chain = credential.kind === 'exchange' ? credential.chain : undefined;
   const secondLeg = chain !== undefined && server === credential.authorizationServer;
-  const refusal = refusalOf(last);
-  if (refusal !== undefined) return [refusalFinding({ server, answer: last, refusal, subject: claims, secondLeg })];
-  const token = issuedIn(last);
+  const refusal = oauthErrorOf(last);
+  if (refusal !== undefined)
+    return [exchangeErrorFinding({ server, answer: last, refusal, subject: claims, secondLeg })];
+  const token = issuedTokenOf(last);
   if (token === undefined)
     return [failure === undefined || last.status >= 500 ? unavailableFinding(last) : unusable(failure)];
   const findings = issuedFindings({
@@ -107,7 +108,7 @@ function unsent(failure: CambistError): Finding {
 }
 
 function unusable(failure: CambistError): Finding {
-  return problem('answer_unusable', failure.message, {
+  return problem('response_unusable', failure.message, {
     why: `the route would answer ${failure.status} ${failure.code}`,
   });
 }
@@ -120,7 +121,7 @@ function serversOf(credential: TokenCredential): AuthorizationServer[] {
 }
 
 /** The server of a leg: in a chain the first is an exchange, and the second is not. */
-function serverOf(credential: TokenCredential, { form }: Observation): AuthorizationServer {
+function serverOf(credential: TokenCredential, { form }: RecordedRequest): AuthorizationServer {
   const [first, second] = serversOf(credential);
   const isFirst = second === undefined || form.get('grant_type')?.endsWith(':token-exchange') === true;
   return isFirst ? (first ?? credential.authorizationServer) : second;

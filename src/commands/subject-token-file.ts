@@ -1,6 +1,6 @@
 import { createReadStream } from 'node:fs';
 import type { Readable } from 'node:stream';
-import type { GivenToken } from '../doctor/examine-subject.ts';
+import type { SubjectTokenInput } from '../doctor/check-subject.ts';
 import { UsageError } from './command.ts';
 
 /** No server takes a header as long as this; a pipe, or a file such as a log, may have no end. */
@@ -11,7 +11,7 @@ const MAX_BYTES = 64 * 1024;
  * @param file `-` is standard input: into a container without a shell no file can be copied
  * @throws {UsageError} where it cannot be read, or is longer than a token can be
  */
-export async function readGivenToken(file: string): Promise<GivenToken> {
+export async function readSubjectTokenFile(file: string): Promise<SubjectTokenInput> {
   const source = file === '-' ? 'standard input' : file;
   const written = await readBounded(file === '-' ? process.stdin : createReadStream(file), source);
   return { source, token: written.trim().replace(/^(?:authorization: *)?bearer +/i, '') };

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { JWTPayload } from 'jose';
-import { refusalOf } from '../../../src/doctor/observation.ts';
-import { refusalFinding } from '../../../src/doctor/refusal.ts';
-import { answer, server } from './cases.ts';
+import { exchangeErrorFinding } from '../../../src/doctor/exchange-errors.ts';
+import { oauthErrorOf } from '../../../src/doctor/recorded-request.ts';
+import { answer, server } from './samples.ts';
 
 const KEYCLOAK = {};
 const ENTRA = {
@@ -59,7 +59,7 @@ const CASES: Case[] = [
     when: 'Keycloak: token exchange is switched off',
     error: 'invalid_request',
     description: 'Standard token exchange is not enabled for the requested client',
-    finding: 'exchange_switched_off',
+    finding: 'exchange_disabled',
     fix: /standard\.token\.exchange\.enabled/,
   },
   {
@@ -108,7 +108,7 @@ const CASES: Case[] = [
     sent: { scope: 'repo:read' },
     error: 'invalid_scope',
     description: "AADSTS70011: The provided request must include a 'scope' input parameter.",
-    finding: 'scope_form',
+    finding: 'scope_format',
     fix: /api:\/\/<application id of the backend>\/\.default/,
   },
   {
@@ -116,7 +116,7 @@ const CASES: Case[] = [
     server: ENTRA,
     error: 'invalid_request',
     description: "AADSTS900144: The request body must contain the following parameter: 'scope'.",
-    finding: 'scope_form',
+    finding: 'scope_format',
     fix: /\.default/,
   },
   {
@@ -125,7 +125,7 @@ const CASES: Case[] = [
     sent: { scope: 'https://b.example.com/.default' },
     error: 'invalid_target',
     description: 'AADSTS500011: The resource principal named https://b.example.com was not found in the tenant.',
-    finding: 'scope_form',
+    finding: 'scope_format',
     fix: /\.default/,
   },
   {
@@ -168,7 +168,7 @@ const CASES: Case[] = [
     error: 'unsupported_grant_type',
     description:
       "AADSTS70003: The app requested an unsupported grant type 'urn:ietf:params:oauth:grant-type:token-exchange'.",
-    finding: 'exchange_switched_off',
+    finding: 'exchange_disabled',
     fix: /grant: jwt_bearer .* requested_token_use: on_behalf_of/,
   },
   {
@@ -208,7 +208,7 @@ const CASES: Case[] = [
     when: 'a client that is known and may not exchange',
     error: 'unauthorized_client',
     description: 'grant type not allowed for this client',
-    finding: 'exchange_switched_off',
+    finding: 'exchange_disabled',
     fix: /switch/,
   },
   {
@@ -251,9 +251,9 @@ for (const {
   test(`${when}: ${finding}`, () => {
     const body = { error, ...(description !== undefined && { error_description: description }) };
     const seen = answer(status, body, { form: new URLSearchParams(sent) });
-    const refusal = refusalOf(seen);
+    const refusal = oauthErrorOf(seen);
     assert.ok(refusal);
-    const found = refusalFinding({ server: server(more.server), answer: seen, refusal, subject, secondLeg });
+    const found = exchangeErrorFinding({ server: server(more.server), answer: seen, refusal, subject, secondLeg });
     assert.deepEqual([found.severity, found.code], ['error', finding]);
     assert.match(found.fix ?? '', fix);
     if (why !== undefined) assert.match(found.why ?? '', why);
@@ -264,17 +264,17 @@ for (const {
 test('a description that repeats the subject token, or anything like a token, is shown without it', () => {
   const token = `eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9.${'a'.repeat(30)}.${'b'.repeat(30)}`;
   const body = { error: 'invalid_grant', error_description: `token short-one or ${token} is bad\u001b[31m` };
-  const refusal = refusalOf(answer(400, body, { form: new URLSearchParams({ subject_token: 'short-one' }) }));
+  const refusal = oauthErrorOf(answer(400, body, { form: new URLSearchParams({ subject_token: 'short-one' }) }));
   assert.equal(refusal?.shown, '400 invalid_grant: token [redacted] or [redacted] is bad [31m');
 });
 
 test('the long words of the protocol are not taken for tokens', () => {
   const body = { error: 'invalid_request', error_description: 'requested_token_type and subject_token_type' };
-  assert.match(refusalOf(answer(400, body))?.shown ?? '', /requested_token_type and subject_token_type/);
+  assert.match(oauthErrorOf(answer(400, body))?.shown ?? '', /requested_token_type and subject_token_type/);
 });
 
 test('an answer without an OAuth error is still told by its status', () => {
-  assert.equal(refusalOf(answer(404, '<html>'))?.shown, '404, and no OAuth error');
-  assert.equal(refusalOf(answer(503, '{}')), undefined);
-  assert.equal(refusalOf(answer(200, '{}')), undefined);
+  assert.equal(oauthErrorOf(answer(404, '<html>'))?.shown, '404, and no OAuth error');
+  assert.equal(oauthErrorOf(answer(503, '{}')), undefined);
+  assert.equal(oauthErrorOf(answer(200, '{}')), undefined);
 });

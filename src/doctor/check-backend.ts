@@ -3,10 +3,10 @@ import type { Route } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
 import { upstreamPeer } from '../transport/dispatchers.ts';
 import { readPeerCertificate } from './certificate.ts';
-import { codeOf, type PeerPlaces, tlsWanted } from './connection.ts';
-import { credentialFinding } from './examine-server.ts';
+import type { Pool } from './check-context.ts';
+import { credentialFinding } from './check-server.ts';
+import { type ConfigPaths, codeOf, tlsWanted } from './connection.ts';
 import { type Finding, fine, warning } from './finding.ts';
-import type { Pool } from './instruments.ts';
 import { unreachable } from './unreachable.ts';
 
 /** A backend that is connected to may take this long to answer before something is said of it. */
@@ -16,7 +16,7 @@ const PATIENCE_MS = 3000;
  * Can the backend of a route be reached as the proxy reaches it? It is asked with HEAD, and bears no token: that it answers is
  * all, whatever it answers.
  */
-export async function examineUpstream(route: Route, pool: Pool): Promise<Finding> {
+export async function checkBackend(route: Route, pool: Pool): Promise<Finding> {
   const { origin, path } = route.upstream;
   const peer = upstreamPeer(route);
   const places = placesOf(route);
@@ -57,17 +57,17 @@ function statusOf(dispatcher: Dispatcher, origin: string, path: string, connectM
 
 function reached(origin: string): Finding {
   const trust = origin.startsWith('https:') ? ', and its certificate is trusted' : '';
-  return fine('upstream_reached', `the backend ${origin} answers${trust}`);
+  return fine('backend_reached', `the backend ${origin} answers${trust}`);
 }
 
-function silent(origin: string, { address }: PeerPlaces): Finding {
-  return warning('upstream_silent', `the backend ${origin} has not answered HEAD within ${PATIENCE_MS} ms`, {
+function silent(origin: string, { address }: ConfigPaths): Finding {
+  return warning('backend_silent', `the backend ${origin} has not answered HEAD within ${PATIENCE_MS} ms`, {
     why: 'it may be slow, or hold such a request open; or something before it takes connections and passes nothing on',
     fix: `see whether another port than that of ${address} is meant, and how the backend answers from this machine or pod`,
   });
 }
 
-function placesOf({ name }: Route): PeerPlaces {
+function placesOf({ name }: Route): ConfigPaths {
   const route = `routes.${name}`;
   return {
     address: `${route}.upstream`,

@@ -4,7 +4,7 @@ import { redact } from '../observability/logger.ts';
 import { secretsOf } from '../tokens/token-request.ts';
 
 /** One request to an authorization server and what came of it. It holds tokens: findings are made of it, it is never shown. */
-export interface Observation {
+export interface RecordedRequest {
   readonly method: string;
   readonly url: string;
   /** Empty but for a token request. */
@@ -23,7 +23,7 @@ export interface Observation {
 }
 
 /** What an OAuth error answer says, fit to be shown to the operator. */
-export interface Refusal {
+export interface OAuthError {
   readonly status: number;
   readonly error: string;
   /** As it came, for comparison. */
@@ -38,9 +38,9 @@ type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
  * A pool that does what the given one does, and notes each request and its answer: so the doctor sees what the program's
  * own code sends and gets, in place of asking in a way of its own.
  */
-export function observing(pool: Dispatcher, observations: Observation[], nowMs: () => number): Dispatcher {
+export function recordRequests(pool: Dispatcher, requests: RecordedRequest[], nowMs: () => number): Dispatcher {
   return pool.compose((dispatch) => (options, handler) => {
-    const observation: Writable<Observation> = {
+    const request: Writable<RecordedRequest> = {
       method: options.method,
       url: `${options.origin}${options.path}`,
       form: new URLSearchParams(String(options.body ?? '')),
@@ -52,16 +52,16 @@ export function observing(pool: Dispatcher, observations: Observation[], nowMs: 
       text: '',
       error: undefined,
     };
-    observations.push(observation);
+    requests.push(request);
     const chunks: Buffer[] = [];
     return dispatch(options, {
       onRequestStart: (controller, context) => handler.onRequestStart?.(controller, context),
       onRequestUpgrade: (controller, status, headers, socket) =>
         handler.onRequestUpgrade?.(controller, status, headers, socket),
       onResponseStart(controller, status, headers, message) {
-        observation.answeredAtMs = nowMs();
-        observation.status = status;
-        observation.headers = singleHeaders(headers);
+        request.answeredAtMs = nowMs();
+        request.status = status;
+        request.headers = singleHeaders(headers);
         handler.onResponseStart?.(controller, status, headers, message);
       },
       onResponseData(controller, chunk) {
@@ -69,11 +69,11 @@ export function observing(pool: Dispatcher, observations: Observation[], nowMs: 
         handler.onResponseData?.(controller, chunk);
       },
       onResponseEnd(controller, trailers) {
-        observation.text = Buffer.concat(chunks).toString('utf8');
+        request.text = Buffer.concat(chunks).toString('utf8');
         handler.onResponseEnd?.(controller, trailers);
       },
       onResponseError(controller, error) {
-        observation.error = error;
+        request.error = error;
         handler.onResponseError?.(controller, error);
       },
     });
@@ -92,7 +92,7 @@ function singleHeaders(headers: IncomingHttpHeaders): Record<string, string> {
 }
 
 /** The answer as a JSON object; empty where it is none. */
-export function answerOf({ text }: Observation): Readonly<Record<string, unknown>> {
+export function jsonBodyOf({ text }: RecordedRequest): Readonly<Record<string, unknown>> {
   try {
     const value: unknown = JSON.parse(text);
     return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
@@ -105,10 +105,10 @@ export function answerOf({ text }: Observation): Readonly<Record<string, unknown
 const BUSY: ReadonlySet<number> = new Set([408, 429]);
 
 /** @returns undefined where the server did not refuse (RFC 6749 section 5.2) */
-export function refusalOf(observation: Observation): Refusal | undefined {
-  const { status, form } = observation;
+export function oauthErrorOf(request: RecordedRequest): OAuthError | undefined {
+  const { status, form } = request;
   if (status === undefined || status < 400 || status >= 500 || BUSY.has(status)) return undefined;
-  const { error, error_description: described } = said(answerOf(observation));
+  const { error, error_description: described } = said(jsonBodyOf(request));
   const text = (value: unknown) => (typeof value === 'string' ? value : '');
   const hidden = (part: string) =>
     redact(secretsOf(form).reduce((rest, secret) => rest.replaceAll(secret, '[redacted]'), part));
@@ -129,8 +129,8 @@ function said({ error, error_description }: Readonly<Record<string, unknown>>) {
 }
 
 /** The token that an answer bears. */
-export function issuedIn(observation: Observation): string | undefined {
-  if (observation.status !== 200) return undefined;
-  const { access_token: token } = answerOf(observation);
+export function issuedTokenOf(request: RecordedRequest): string | undefined {
+  if (request.status !== 200) return undefined;
+  const { access_token: token } = jsonBodyOf(request);
   return typeof token === 'string' && token !== '' ? token : undefined;
 }

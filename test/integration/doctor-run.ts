@@ -1,21 +1,21 @@
 import type { TestContext } from 'node:test';
 import { systemClock } from '../../src/clock/clock.ts';
-import { examine } from '../../src/doctor/examine.ts';
-import { createInstruments } from '../../src/doctor/instruments.ts';
+import { createCheckContext } from '../../src/doctor/check-context.ts';
 import type { ReportedFinding } from '../../src/doctor/report.ts';
+import { runChecks } from '../../src/doctor/run-checks.ts';
 import { createDispatchers } from '../../src/transport/dispatchers.ts';
 import { configOf, type WrittenConfig } from '../harness/app.ts';
 import { startFakeUpstream } from '../harness/fake-upstream.ts';
 import { echo } from '../harness/upstream-handlers.ts';
 
-export interface Consultation {
+export interface DoctorResult {
   findings: ReportedFinding[];
   /** All that is not well, as `error code` or `warning code`. */
-  complaints: string[];
+  problems: string[];
   finding(code: string): ReportedFinding;
 }
 
-export interface ConsultationOptions {
+export interface DoctorOptions {
   token?: string;
   /** Only this route. */
   route?: string;
@@ -25,30 +25,30 @@ export interface ConsultationOptions {
 const BACKEND = 'http://127.0.0.1:9';
 
 /** What the doctor finds on a config, in this process. */
-export async function consult(
+export async function runDoctor(
   t: TestContext,
   written: WrittenConfig,
-  { token, route }: ConsultationOptions = {},
-): Promise<Consultation> {
+  { token, route }: DoctorOptions = {},
+): Promise<DoctorResult> {
   const backend = await startFakeUpstream(echo);
   t.after(backend.close);
   const config = configOf(JSON.parse(JSON.stringify(written).replaceAll(BACKEND, backend.url)));
   const dispatchers = createDispatchers(() => {});
   t.after(() => dispatchers.destroy());
   const findings: ReportedFinding[] = [];
-  await examine({
+  await runChecks({
     config,
     only: config.routes.find(({ name }) => name === route),
     given: token === undefined ? undefined : { source: 'the test', token },
-    instruments: createInstruments(dispatchers.for, config.authorizationServers, systemClock),
-    listener: {
+    context: createCheckContext(dispatchers.for, config.authorizationServers, systemClock),
+    reporter: {
       begins() {},
       found: (about, finding) => void findings.push({ about, ...finding }),
     },
   });
   return {
     findings,
-    complaints: findings.filter(({ severity }) => severity !== 'ok').map(({ severity, code }) => `${severity} ${code}`),
+    problems: findings.filter(({ severity }) => severity !== 'ok').map(({ severity, code }) => `${severity} ${code}`),
     finding(code) {
       const found = findings.find((finding) => finding.code === code);
       if (found === undefined) throw new Error(`no ${code} among ${findings.map((finding) => finding.code)}`);

@@ -1,5 +1,5 @@
 import type { AuthorizationServer, TokenTarget } from '../../../src/config/config.ts';
-import type { Observation } from '../../../src/doctor/observation.ts';
+import type { RecordedRequest } from '../../../src/doctor/recorded-request.ts';
 import { configOf } from '../../harness/app.ts';
 
 export const NOW_MS = Date.UTC(2026, 10, 25, 12);
@@ -19,7 +19,11 @@ export function server(keys: Record<string, unknown> = {}): AuthorizationServer 
 }
 
 /** An answer of a token endpoint half a second after the request. */
-export function answer(status: number | undefined, body: unknown, fields: Partial<Observation> = {}): Observation {
+export function answer(
+  status: number | undefined,
+  body: unknown,
+  fields: Partial<RecordedRequest> = {},
+): RecordedRequest {
   return {
     method: 'POST',
     url: 'https://idp.example.com/token',

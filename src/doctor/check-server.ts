@@ -1,12 +1,12 @@
 import type { AuthorizationServer } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
 import type { Grant } from '../tokens/token-request.ts';
-import { clientFinding, encodingFinding, encodingMatters, NO_TOKEN, unusedFinding } from './client.ts';
+import type { CheckContext } from './check-context.ts';
+import { clientFinding, encodingFinding, encodingMatters, INVALID_TOKEN, unusedFinding } from './client-auth.ts';
 import { clockFinding, skewOf } from './clocks.ts';
 import { type Finding, problem } from './finding.ts';
-import type { Instruments } from './instruments.ts';
 import { metadataFindings, place } from './metadata.ts';
-import type { Observation } from './observation.ts';
+import type { RecordedRequest } from './recorded-request.ts';
 import type { Role } from './roles.ts';
 import { unreachable } from './unreachable.ts';
 
@@ -24,10 +24,10 @@ type Found = (finding: Finding) => void;
  * Reaches a server, reads its metadata and its clock, and finds out whether it accepts our client.
  * @param role undefined: no route asks it for anything
  */
-export async function examineServer(
+export async function checkServer(
   server: AuthorizationServer,
   role: Role | 'ourselves' | undefined,
-  instruments: Instruments,
+  context: CheckContext,
   found: Found,
 ): Promise<ServerHealth> {
   let fit = true;
@@ -35,13 +35,13 @@ export async function examineServer(
     if (finding.severity === 'error') fit = false;
     found(finding);
   };
-  const from = instruments.observations.length;
+  const from = context.requests.length;
   const traded = role === 'ourselves' ? undefined : role;
-  for (const finding of await locate(server, traded, instruments)) note(finding);
+  for (const finding of await locate(server, traded, context)) note(finding);
   if (fit && role === undefined) note(unusedFinding());
   // A token of our own shows by itself whether the client is accepted.
-  if (fit && traded !== undefined) note(await tryClient(server, traded, instruments));
-  const timed = instruments.observations.slice(from).find(({ headers }) => headers.date !== undefined);
+  if (fit && traded !== undefined) note(await tryClient(server, traded, context));
+  const timed = context.requests.slice(from).find(({ headers }) => headers.date !== undefined);
   const skew = timed && skewOf({ ...timed, date: timed.headers.date });
   if (skew === undefined) return { fit, clock: 'unknown' };
   // A clock that is wrong is no reason not to look further.
@@ -51,14 +51,10 @@ export async function examineServer(
 }
 
 /** Finds the token endpoint and reads the credential, as the program does before its first request. */
-async function locate(
-  server: AuthorizationServer,
-  role: Role | undefined,
-  instruments: Instruments,
-): Promise<Finding[]> {
-  const from = instruments.observations.length;
-  const failure = await failureOf(() => instruments.endpoint(server).prepare());
-  const answers = instruments.observations.slice(from);
+async function locate(server: AuthorizationServer, role: Role | undefined, context: CheckContext): Promise<Finding[]> {
+  const from = context.requests.length;
+  const failure = await failureOf(() => context.endpoint(server).prepare());
+  const answers = context.requests.slice(from);
   if (failure?.code === 'ERR_CREDENTIAL_UNAVAILABLE') {
     return [...metadataFindings(server, role?.grant, answers, undefined), credentialFinding(failure)];
   }
@@ -70,7 +66,7 @@ async function locate(
 }
 
 /** Why no answer came from a server. */
-export function unreachableServer(server: AuthorizationServer, { url, error }: Observation): Promise<Finding> {
+export function unreachableServer(server: AuthorizationServer, { url, error }: RecordedRequest): Promise<Finding> {
   const { tls, timeoutMs } = server;
   const at = place(server);
   const places = {
@@ -89,8 +85,8 @@ export function credentialFinding(failure: CambistError): Finding {
 }
 
 /** Sends a worthless subject token: whoever refuses that, and not the client, has accepted the client. */
-async function tryClient(server: AuthorizationServer, role: Role, instruments: Instruments): Promise<Finding> {
-  const answer = await probe(server, role, instruments);
+async function tryClient(server: AuthorizationServer, role: Role, context: CheckContext): Promise<Finding> {
+  const answer = await probe(server, role, context);
   if (answer instanceof CambistError) return credentialFinding(answer);
   if (answer.status === undefined) return unreachableServer(server, answer);
   const finding = clientFinding(server, answer);
@@ -99,7 +95,7 @@ async function tryClient(server: AuthorizationServer, role: Role, instruments: I
   if (clientAuth.method !== 'client_secret_basic' || !encodingMatters(answer.authorization)) return finding;
   const other = clientAuth.basicEncoding === 'form' ? 'raw' : 'form';
   const twin = { ...server, clientAuth: { ...clientAuth, basicEncoding: other } } as const;
-  const second = await probe(twin, role, instruments);
+  const second = await probe(twin, role, context);
   const accepted = !(second instanceof CambistError) && clientFinding(twin, second).code === 'client_accepted';
   return accepted ? encodingFinding(server, other) : finding;
 }
@@ -107,15 +103,20 @@ async function tryClient(server: AuthorizationServer, role: Role, instruments: I
 async function probe(
   server: AuthorizationServer,
   role: Role,
-  { endpoint, observations }: Instruments,
-): Promise<Observation | CambistError> {
+  { endpoint, requests }: CheckContext,
+): Promise<RecordedRequest | CambistError> {
   const grant: Grant =
     role.grant === 'jwt_bearer'
-      ? { kind: 'jwt_bearer', assertion: NO_TOKEN, from: 'caller' }
-      : { kind: 'token_exchange', subjectToken: NO_TOKEN, subjectTokenType: role.subjectTokenType, actor: undefined };
-  const from = observations.length;
+      ? { kind: 'jwt_bearer', assertion: INVALID_TOKEN, from: 'caller' }
+      : {
+          kind: 'token_exchange',
+          subjectToken: INVALID_TOKEN,
+          subjectTokenType: role.subjectTokenType,
+          actor: undefined,
+        };
+  const from = requests.length;
   const failure = await failureOf(() => endpoint(server).requestToken(grant, role.target, role.wanted));
-  const answer = observations.slice(from).findLast(({ method }) => method === 'POST');
+  const answer = requests.slice(from).findLast(({ method }) => method === 'POST');
   return answer ?? failure ?? new CambistError('ERR_INTERNAL', 'no request was sent');
 }
 

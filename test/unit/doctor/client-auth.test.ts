@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { clientFinding, encodingFinding, encodingMatters } from '../../../src/doctor/client.ts';
-import { answer, server } from './cases.ts';
+import { clientFinding, encodingFinding, encodingMatters } from '../../../src/doctor/client-auth.ts';
+import { answer, server } from './samples.ts';
 
 const CASES: [when: string, status: number, body: unknown, finding: string][] = [
   ['a refused subject token', 400, { error: 'invalid_grant' }, 'client_accepted'],
@@ -18,8 +18,8 @@ const CASES: [when: string, status: number, body: unknown, finding: string][] = 
   ['a refused client, as a 400', 400, { error: 'invalid_client' }, 'client_refused'],
   ['Keycloak on a wrong secret', 401, { error: 'unauthorized_client' }, 'client_refused'],
   ['a bare 401', 401, '', 'client_refused'],
-  ['a client that may not exchange', 400, { error: 'unauthorized_client' }, 'exchange_switched_off'],
-  ['a server without the grant', 400, { error: 'unsupported_grant_type' }, 'exchange_switched_off'],
+  ['a client that may not exchange', 400, { error: 'unauthorized_client' }, 'exchange_disabled'],
+  ['a server without the grant', 400, { error: 'unsupported_grant_type' }, 'exchange_disabled'],
   ['Auth0 on a wrong secret', 401, { error: 'access_denied', error_description: 'Unauthorized' }, 'client_refused'],
   [
     'Entra on a client that it does not know',
@@ -31,7 +31,7 @@ const CASES: [when: string, status: number, body: unknown, finding: string][] = 
     'an older Keycloak on a client without permission',
     403,
     { error: 'access_denied', error_description: 'Client not allowed to exchange' },
-    'exchange_switched_off',
+    'exchange_disabled',
   ],
   ['a page that is no token endpoint', 404, '<html>', 'server_unavailable'],
   ['a firewall', 403, '<html>', 'server_unavailable'],

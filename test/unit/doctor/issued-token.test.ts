@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { JWTPayload } from 'jose';
 import type { TokenTarget } from '../../../src/config/config.ts';
-import { issuedFindings } from '../../../src/doctor/issued.ts';
-import { answer, NOW_MS, server, target } from './cases.ts';
+import { issuedFindings } from '../../../src/doctor/issued-token.ts';
+import { answer, NOW_MS, server, target } from './samples.ts';
 
 const NOW_SECONDS = NOW_MS / 1000;
 const GOOD: JWTPayload = { aud: 'backend', iat: NOW_SECONDS, exp: NOW_SECONDS + 300 };
@@ -29,14 +29,14 @@ const CASES: Case[] = [
   {
     when: 'Spring: the token came back for ourselves',
     claims: { ...GOOD, aud: ['cambist'] },
-    finds: ['token_for_ourselves'],
+    finds: ['token_for_client'],
     fix: /OAuth2TokenCustomizer/,
   },
   { when: 'expect_audience is any', target: { expectAudience: 'any' }, finds: ['audience_not_checked'] },
   { when: 'an opaque token', claims: undefined, finds: ['token_opaque'], fix: /requested_token_type: jwt/ },
   { when: "the caller's own token", unchanged: true, finds: ['token_unchanged'] },
   { when: 'a token of the future', claims: { ...GOOD, nbf: NOW_SECONDS + 60 }, finds: ['token_not_yet_valid'] },
-  { when: 'a token that had ended', claims: { ...GOOD, exp: NOW_SECONDS - 60 }, finds: ['token_ended'], fix: /NTP/ },
+  { when: 'a token that had ended', claims: { ...GOOD, exp: NOW_SECONDS - 60 }, finds: ['token_expired'], fix: /NTP/ },
   { when: 'a life of seconds', body: { expires_in: '10' }, finds: ['lifetime_short'] },
   {
     when: 'no word of its life',
