@@ -1,9 +1,9 @@
 import type { McpMessage } from './request-facts.ts';
 
-/** A message as far as routes need it, or why it cannot be one. */
+/** The parts of a message that routes depend on, or why it is refused. */
 export type MessageReading = { readonly message: McpMessage } | { readonly wrong: string };
 
-/** Which field of `params` names what a request is about: the one that `Mcp-Name` repeats. */
+/** The field of `params` that `Mcp-Name` repeats, by method. */
 const NAME_FIELDS: ReadonlyMap<string, string> = new Map([
   ['tools/call', 'name'],
   ['prompts/get', 'name'],
@@ -14,8 +14,8 @@ const NAME_FIELDS: ReadonlyMap<string, string> = new Map([
 ]);
 
 /**
- * Reads the one JSON-RPC message of a body. Whatever a backend might read otherwise is refused, since then the route would
- * be chosen for one thing and the backend do another: another character set, keys that come twice, or in another case.
+ * Reads the JSON-RPC message of a body. Refuses everything that a backend might read differently, because the backend would
+ * then do something other than the route allows: another character set, a duplicate key, or a variant spelling of a key.
  */
 export function readMcpMessage(body: Uint8Array): MessageReading {
   let text: string;
@@ -24,43 +24,54 @@ export function readMcpMessage(body: Uint8Array): MessageReading {
     text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(body);
     value = JSON.parse(text);
   } catch {
-    return { wrong: 'its body is no JSON in UTF-8' };
+    return { wrong: 'its body is not valid JSON in UTF-8' };
   }
-  if (Array.isArray(value)) return { wrong: 'its body is a batch, whose messages may belong to different routes' };
-  if (!isMap(value)) return { wrong: 'its body is no JSON-RPC message' };
-  if (hasAmbiguousKeys(text))
-    return { wrong: 'its body has a key twice, or in another case than the protocol writes it' };
+  if (Array.isArray(value)) return { wrong: 'its body is a batch, and its messages may belong to different routes' };
+  if (!isMap(value)) return { wrong: 'its body is not a JSON-RPC message' };
+  const problem = keyProblem(text);
+  if (problem !== undefined) return { wrong: problem };
   const { method, params } = value;
   if (method === undefined) return { message: { method: undefined, name: undefined } };
-  if (typeof method !== 'string') return { wrong: 'the method of its message is no string' };
+  if (typeof method !== 'string') return { wrong: 'the method of its message is not a string' };
+  if (isPadded(method)) return { wrong: `the method of its message ${PADDED}` };
   const field = NAME_FIELDS.get(method);
   const name = field !== undefined && isMap(params) ? params[field] : undefined;
-  if (name !== undefined && typeof name !== 'string') return { wrong: `the "${field}" of its message is no string` };
+  if (name !== undefined && typeof name !== 'string') return { wrong: `the "${field}" of its message is not a string` };
+  if (name !== undefined && isPadded(name)) return { wrong: `the "${field}" of its message ${PADDED}` };
   return { message: { method, name } };
 }
 
+const PADDED = 'has control characters, or white space at an end';
+
+/** A lenient server may cut such a value off, or trim it, and find another method or tool. */
+function isPadded(value: string): boolean {
+  return /^\s|\s$|\p{Cc}/u.test(value);
+}
+
 /**
- * Holds `Mcp-Method` and `Mcp-Name` to the message: a gateway before or a backend behind may believe them.
+ * Compares `Mcp-Method` and `Mcp-Name` with the message, because a gateway or the backend may rely on the headers.
  * @param methods every line of `Mcp-Method`
  * @param names every line of `Mcp-Name`
- * @returns what disagrees
+ * @returns the disagreement, if any
  */
 export function headerDisagreement(
   message: McpMessage | undefined,
   methods: readonly string[],
   names: readonly string[],
 ): string | undefined {
-  if (methods.length > 1 || names.length > 1) return 'Mcp-Method or Mcp-Name came more than once';
+  if (methods.length > 1 || names.length > 1) return 'it has Mcp-Method or Mcp-Name more than once';
   const [method] = methods;
-  if (method !== undefined && method.trim() !== message?.method) return 'Mcp-Method is not the method of the message';
+  if (method !== undefined && method.trim() !== message?.method)
+    return 'its Mcp-Method is not the method of the message';
   const [name] = names;
-  if (name !== undefined && decodeName(name.trim()) !== message?.name) return 'Mcp-Name is not the name in the message';
+  if (name !== undefined && decodeName(name.trim()) !== message?.name)
+    return 'its Mcp-Name is not the name in the message';
   return undefined;
 }
 
 const BASE64 = /^=\?base64\?((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?)\?=$/;
 
-/** The text of a header value in plain, or as the 2026-07-28 revision of MCP writes what is not plain ASCII. */
+/** Decodes a header value: plain text, or Base64 as the 2026-07-28 revision of MCP writes text beyond ASCII. */
 export function decodeName(value: string): string {
   const encoded = BASE64.exec(value)?.[1];
   return encoded === undefined
@@ -68,50 +79,72 @@ export function decodeName(value: string): string {
     : Buffer.from(encoded, 'base64').toString('utf8');
 }
 
-/** What routes are chosen by, in the message itself and in its `params`. */
-const SIGNIFICANT = [new Set(['method', 'params']), new Set(['name', 'uri', 'taskId'])] as const;
+/** The keys that routes depend on: of the message, and of its `params`. */
+const ROUTING_KEYS = [new Set(['method', 'params']), new Set(['name', 'uri', 'taskId'])] as const;
 
-/** As the laxest of parsers compares keys: without regard to case. */
+/** A JSON-RPC message has a handful of members, and the `params` of MCP methods have few more. */
+const MAX_KEYS = 1000;
+
+/** Not part of any routing key, but dropped by lenient parsers: control characters, white space and invisible ones. */
+const INVISIBLE = /[\p{Cc}\p{Cf}\p{Z}]+/gu;
+
+/** A key as the most lenient parser compares it: up to a NUL, without invisible characters, ignoring case and width. */
 function fold(key: string): string {
-  return key.toUpperCase().toLowerCase();
+  const nul = key.indexOf('\0');
+  const text = nul === -1 ? key : key.slice(0, nul);
+  return text.normalize('NFKC').replace(INVISIBLE, '').toUpperCase().toLowerCase();
 }
 
-const FOLDED = SIGNIFICANT.map((keys) => new Set([...keys].map(fold)));
+const FOLDED = ROUTING_KEYS.map((keys) => new Set([...keys].map(fold)));
 
-/** @param text JSON that was parsed already, so that nothing here need check it */
-function hasAmbiguousKeys(text: string): boolean {
+const QUOTE = 0x22;
+const COMMA = 0x2c;
+const OPEN_LIST = 0x5b;
+const BACKSLASH = 0x5c;
+const CLOSE_LIST = 0x5d;
+const OPEN_MAP = 0x7b;
+const CLOSE_MAP = 0x7d;
+
+/**
+ * Reports a routing key that occurs twice or that parsers compare differently.
+ * @param text valid JSON
+ */
+function keyProblem(text: string): string | undefined {
   const seen = [new Set<string>(), new Set<string>()] as const;
-  /** Containers that are open, and for each whether the next string in it is a key. */
+  /** The open containers, and for each whether its next string is a key. */
   const open: ('key' | 'value' | 'list')[] = [];
   let topKey = '';
+  let keyCount = 0;
   for (let at = 0; at < text.length; at += 1) {
-    switch (text[at]) {
-      case '{':
+    switch (text.charCodeAt(at)) {
+      case OPEN_MAP:
         open.push('key');
         break;
-      case '[':
+      case OPEN_LIST:
         open.push('list');
         break;
-      case '}':
-      case ']':
+      case CLOSE_MAP:
+      case CLOSE_LIST:
         open.pop();
         break;
-      case ',':
+      case COMMA:
         if (open.at(-1) === 'value') open[open.length - 1] = 'key';
         break;
-      case '"': {
+      case QUOTE: {
         const end = endOfString(text, at);
         if (open.at(-1) === 'key') {
           open[open.length - 1] = 'value';
           const level = open.length - 1;
-          const keys = SIGNIFICANT[level];
-          const isOfMessage = level === 0 || (level === 1 && topKey === 'params');
-          if (keys !== undefined && isOfMessage) {
+          if (level === 0 || (level === 1 && topKey === 'params')) {
+            keyCount += 1;
+            if (keyCount > MAX_KEYS) return `its message has more than ${MAX_KEYS} keys`;
             const key = String(JSON.parse(text.slice(at, end + 1)));
             if (level === 0) topKey = key;
-            if (FOLDED[level]?.has(fold(key)) === true && (!keys.has(key) || seen[level]?.has(key) === true))
-              return true;
-            seen[level]?.add(key);
+            if (FOLDED[level]?.has(fold(key)) === true) {
+              if (ROUTING_KEYS[level]?.has(key) !== true) return AMBIGUOUS_KEY;
+              if (seen[level]?.has(key) === true) return AMBIGUOUS_KEY;
+              seen[level]?.add(key);
+            }
           }
         }
         at = end;
@@ -119,12 +152,14 @@ function hasAmbiguousKeys(text: string): boolean {
       }
     }
   }
-  return false;
+  return undefined;
 }
+
+const AMBIGUOUS_KEY = 'its message has a key twice, or in a spelling that servers may read differently';
 
 function endOfString(text: string, start: number): number {
   let at = start + 1;
-  while (text[at] !== '"') at += text[at] === '\\' ? 2 : 1;
+  for (let code = text.charCodeAt(at); code !== QUOTE; code = text.charCodeAt(at)) at += code === BACKSLASH ? 2 : 1;
   return at;
 }
 

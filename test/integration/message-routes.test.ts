@@ -91,6 +91,8 @@ test('what cannot be told apart for sure is refused: batches, other encodings, l
     [''],
     ['{"method":"tools/call","params":{"name":"list"},"params":{"name":"drop"}}'],
     ['{"method":"tools/call","params":{"name":"list","Name":"drop"}}'],
+    ['{"method":"tools/call","params":{"name":"list","name\\u0000":"drop"}}'],
+    ['{"method":"tools/call","params":{"name":"list"},"params ":{"name":"drop"}}'],
     [callOf('list'), { 'content-encoding': 'gzip' }],
     [callOf('list'), { 'content-type': 'application/json; charset=utf-7' }],
     [callOf('list'), { 'content-type': 'application/json; charset="utf-16"' }],

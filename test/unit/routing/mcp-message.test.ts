@@ -6,7 +6,7 @@ import { decodeName, headerDisagreement, readMcpMessage } from '../../../src/rou
 const read = (text: string) => readMcpMessage(Buffer.from(text));
 const message = (method: string | undefined, name?: string) => ({ message: { method, name } });
 
-test('the method of a message is read, and the name of what it is about', () => {
+test('reads the method of a message and the name of its tool, prompt, resource or task', () => {
   for (const [params, method, name] of [
     [{ name: 'delete_repo', arguments: { name: 'other' } }, 'tools/call', 'delete_repo'],
     [{ name: 'greet' }, 'prompts/get', 'greet'],
@@ -21,21 +21,21 @@ test('the method of a message is read, and the name of what it is about', () => 
   }
 });
 
-test('an answer to the server has neither', () => {
+test('reads neither from a response to the server', () => {
   assert.deepEqual(read('{"jsonrpc":"2.0","id":1,"result":{"method":"tools/call"}}'), message(undefined));
 });
 
-test('what is no message, or more than one, is refused with the reason', () => {
+test('refuses a body that is not exactly one message and says why', () => {
   for (const [text, why] of [
-    ['', /no JSON/],
-    ['{', /no JSON/],
-    ['\ufeff{}', /no JSON/],
-    ['null', /no JSON-RPC/],
-    ['"tools/call"', /no JSON-RPC/],
+    ['', /not valid JSON/],
+    ['{', /not valid JSON/],
+    ['\ufeff{}', /not valid JSON/],
+    ['null', /not a JSON-RPC message/],
+    ['"tools/call"', /not a JSON-RPC message/],
     ['[{"method":"ping"}]', /batch/],
     ['[]', /batch/],
-    ['{"method":1}', /method of its message is no string/],
-    ['{"method":null}', /no string/],
+    ['{"method":1}', /method of its message is not a string/],
+    ['{"method":null}', /not a string/],
     ['{"method":"tools/call","params":{"name":["delete_repo"]}}', /"name" of its message/],
   ] as const) {
     const reading = read(text);
@@ -45,7 +45,7 @@ test('what is no message, or more than one, is refused with the reason', () => {
   assert.ok('wrong' in readMcpMessage(Buffer.from('{"method":"ping"}', 'utf16le')), 'UTF-16');
 });
 
-test('a key that two parsers would read differently is refused: twice, escaped, or in another case', () => {
+test('refuses a key that two parsers may read differently: duplicate, escaped, padded or in another case', () => {
   for (const text of [
     '{"method":"tools/list","method":"tools/call"}',
     '{"method":"tools/list","m\\u0065thod":"tools/call"}',
@@ -58,12 +58,58 @@ test('a key that two parsers would read differently is refused: twice, escaped, 
     '{"method":"tools/call","params":{"name":"read","arguments":{"a":[{"}":"{"}]},"NAME":"delete"}}',
     '{"method":"resources/read","params":{"uri":"a","URI":"b"}}',
     '{"METHOD":"tools/call"}',
+    '{"method":"tools/list","method\\u0000":"tools/call"}',
+    '{"method":"tools/list","method\\u0000x":"tools/call"}',
+    '{"method ":"tools/call"}',
+    '{" method":"tools/call"}',
+    '{"method\\t":"tools/call"}',
+    '{"me\\u200bthod":"tools/call"}',
+    '{"\\ufeffmethod":"tools/call"}',
+    '{"\uff4dethod":"tools/call"}',
+    '{"method":"tools/call","params":{"name":"read"},"params\\u0000":{"name":"delete"}}',
+    '{"method":"tools/call","params":{"name":"read","name\\u0000":"delete"}}',
+    '{"method":"tools/call","params":{"name":"read","name\u00a0":"delete"}}',
+    '{"method":"tools/call","params":{"name":"read","N\u1d43me ":"delete"}}',
+    '{"method":"resources/read","params":{"uri":"a","uri ":"b"}}',
+    '{"method":"tasks/get","params":{"taskId":"a","taskid\\u0000":"b"}}',
   ]) {
     assert.ok('wrong' in read(text), text);
   }
 });
 
-test('keys that choose no route may be as they like, and so may those deeper in', () => {
+test('refuses a method or name that a server may trim or cut off', () => {
+  for (const pad of ['\0', '\0x', ' ', '\t', '\n', '\u00a0', '\u0085']) {
+    for (const [method, name] of [
+      [`tools/call${pad}`, 'read'],
+      ['tools/call', `read${pad}`],
+      ['tools/call', `${pad}read`],
+    ]) {
+      const reading = read(JSON.stringify({ method, params: { name } }));
+      assert.ok(
+        'wrong' in reading && /has control characters, or white space/.test(reading.wrong),
+        `${method} ${name}`,
+      );
+    }
+  }
+  assert.deepEqual(read('{"method":"tools/call","params":{"name":"read a b"}}'), message('tools/call', 'read a b'));
+});
+
+test('refuses a message with more than 1000 keys', () => {
+  const keys = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, index) => [`k${index}`, index]));
+  const text = (own: number, ofParams: number) =>
+    JSON.stringify({ method: 'tools/call', ...keys(own), params: { name: 'read', ...keys(ofParams) } });
+  assert.deepEqual(read(text(0, 997)), message('tools/call', 'read'));
+  for (const [own, ofParams] of [
+    [0, 998],
+    [998, 0],
+    [500, 500],
+  ] as const) {
+    const reading = read(text(own, ofParams));
+    assert.ok('wrong' in reading && /more than 1000 keys/.test(reading.wrong));
+  }
+});
+
+test('accepts any other key, and any key of a nested object', () => {
   for (const text of [
     '{"id":1,"id":2,"method":"tools/call","params":{"name":"read"}}',
     '{"method":"tools/call","params":{"name":"read","_meta":{"name":"x","name":"y","Method":1}}}',
@@ -74,7 +120,7 @@ test('keys that choose no route may be as they like, and so may those deeper in'
   }
 });
 
-test('every JSON text is read as JSON.parse reads it, or refused', () => {
+test('reads every JSON text as JSON.parse does, or refuses it', () => {
   const key = fc.constantFrom('method', 'params', 'name', 'x', 'Name', '"', '\\', '{', '');
   const tree = fc.letrec((tie) => ({
     value: fc.oneof({ maxDepth: 4 }, fc.string(), fc.integer(), fc.constant(null), tie('list'), tie('map')),
@@ -93,7 +139,7 @@ test('every JSON text is read as JSON.parse reads it, or refused', () => {
   );
 });
 
-test('headers that agree with the message, or are not there, are no objection', () => {
+test('accepts headers that agree with the message, and missing ones', () => {
   const call = { method: 'tools/call', name: 'löschen' };
   const encoded = `=?base64?${Buffer.from('löschen').toString('base64')}?=`;
   assert.equal(headerDisagreement(call, [], []), undefined);
@@ -102,7 +148,7 @@ test('headers that agree with the message, or are not there, are no objection', 
   assert.equal(headerDisagreement({ method: 'ping', name: undefined }, ['ping'], []), undefined);
 });
 
-test('headers that disagree with the message are said to', () => {
+test('reports a header that disagrees with the message', () => {
   const call = { method: 'tools/call', name: 'read' };
   for (const [methods, names] of [
     [['tools/list'], []],
@@ -120,7 +166,7 @@ test('headers that disagree with the message are said to', () => {
   assert.match(headerDisagreement({ method: undefined, name: undefined }, ['ping'], []) ?? '', /Mcp-Method/);
 });
 
-test('a name is decoded where it is encoded as the protocol says, and else is what it is', () => {
+test('decodes a name that has the Base64 form of the protocol and leaves every other name', () => {
   assert.equal(decodeName('=?base64?cmVhZA==?='), 'read');
   assert.equal(decodeName('=?base64??='), '');
   for (const plain of ['read', '=?base64?cmVhZA?=', '=?base64?cm Vh?=', '=?base64?cmVhZA==']) {
