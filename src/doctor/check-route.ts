@@ -3,6 +3,7 @@ import type { CambistError } from '../errors.ts';
 import { firstLegTarget } from '../tokens/chain.ts';
 import { readClaims } from '../tokens/claims.ts';
 import type { TokenCredential } from '../tokens/exchange.ts';
+import { findRepeated, type SentValue } from '../tokens/sent-values.ts';
 import type { Subject } from '../tokens/subject.ts';
 import type { CheckContext } from './check-context.ts';
 import { credentialFinding, failureOf, type ServerHealth, unreachableServer } from './check-server.ts';
@@ -12,7 +13,7 @@ import { clockFinding, skewByIssue } from './clocks.ts';
 import { exchangeErrorFinding } from './exchange-errors.ts';
 import { type Finding, fine, problem, warning } from './finding.ts';
 import { issuedFindings } from './issued-token.ts';
-import { issuedTokenOf, oauthErrorOf, type RecordedRequest } from './recorded-request.ts';
+import { issuedTokenOf, oauthErrorOf, type RecordedRequest, sentIn } from './recorded-request.ts';
 
 /** What was found out before any route was looked at. */
 export interface Health {
@@ -97,10 +98,14 @@ async function judge(
     answer: last,
     claims: readClaims(token),
     subject: claims,
-    unchanged: token === subject?.token.reveal(),
+    repeated: findRepeated(token, [...answers.flatMap(sentIn), ...sentByCaller(subject)]),
   });
   const explained = failure === undefined || findings.some(({ severity }) => severity === 'error');
   return explained ? findings : [...findings, unusable(failure)];
+}
+
+function sentByCaller(subject: Subject | undefined): SentValue[] {
+  return subject === undefined ? [] : [{ name: 'subject_token', value: subject.token.reveal(), isCredential: true }];
 }
 
 function unsent(failure: CambistError): Finding {

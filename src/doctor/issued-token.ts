@@ -11,8 +11,8 @@ export interface IssuedExchange {
   /** Undefined where the token is opaque. */
   readonly claims: JWTPayload | undefined;
   readonly subject: JWTPayload | undefined;
-  /** Was the subject token itself sent back? */
-  readonly unchanged: boolean;
+  /** Name of the request's value that the token contains. */
+  readonly repeated: string | undefined;
 }
 
 /** A shorter life makes a token of little use to a cache. */
@@ -22,7 +22,7 @@ const SKEW_SECONDS = 5;
 
 /** What an issued token is worth to the route that asked for it. Pure. */
 export function issuedFindings(issued: IssuedExchange): Finding[] {
-  const { claims, unchanged } = issued;
+  const { claims, repeated } = issued;
   const first: Finding =
     claims === undefined
       ? warning('token_opaque', 'a token was issued, and it is opaque: whom it is for cannot be seen', {
@@ -32,7 +32,7 @@ export function issuedFindings(issued: IssuedExchange): Finding[] {
       : { ...fine('token_issued', 'a token was issued; it claims'), claims };
   return [
     first,
-    ...(unchanged ? [unchangedFinding()] : []),
+    ...(repeated === undefined ? [] : [unchangedFinding(repeated)]),
     ...audienceFindings(issued),
     ...timeFindings(issued),
     ...actorFindings(issued),
@@ -40,10 +40,10 @@ export function issuedFindings(issued: IssuedExchange): Finding[] {
   ];
 }
 
-function unchangedFinding(): Finding {
-  return problem('token_unchanged', "the server sent the caller's own token back", {
-    why: 'it did not exchange anything, so every backend would get the broad token',
-    fix: 'see what the server does with subject_token_type and requested_token_type of this request',
+function unchangedFinding(repeated: string): Finding {
+  return problem('token_unchanged', `the token contains the "${repeated}" of the request`, {
+    why: 'the server did not exchange the token; the route returns 502 ERR_STS_RESPONSE_INVALID and forwards nothing',
+    fix: 'enable token exchange for this client, and check subject_token_type and requested_token_type of the request',
   });
 }
 

@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
 import { redact } from '../observability/logger.ts';
-import { secretsOf } from '../tokens/token-request.ts';
+import { hideCredentials, type SentValue, sentInBasic, sentInForm } from '../tokens/sent-values.ts';
 
 /** One request to an authorization server and what came of it. It holds tokens: findings are made of it, it is never shown. */
 export interface RecordedRequest {
@@ -106,12 +106,11 @@ const BUSY: ReadonlySet<number> = new Set([408, 429]);
 
 /** @returns undefined where the server did not refuse (RFC 6749 section 5.2) */
 export function oauthErrorOf(request: RecordedRequest): OAuthError | undefined {
-  const { status, form } = request;
+  const { status } = request;
   if (status === undefined || status < 400 || status >= 500 || BUSY.has(status)) return undefined;
   const { error, error_description: described } = said(jsonBodyOf(request));
   const text = (value: unknown) => (typeof value === 'string' ? value : '');
-  const hidden = (part: string) =>
-    redact(secretsOf(form).reduce((rest, secret) => rest.replaceAll(secret, '[redacted]'), part));
+  const hidden = (part: string) => redact(hideCredentials(part, sentIn(request)));
   const shown = [text(error), text(described)].filter((part) => part !== '').map(hidden);
   return {
     status,
@@ -126,6 +125,12 @@ function said({ error, error_description }: Readonly<Record<string, unknown>>) {
   if (typeof error !== 'object' || error === null) return { error, error_description };
   const { status, message } = error as Record<string, unknown>;
   return { error: status, error_description: message };
+}
+
+/** Everything that a token request carried. */
+export function sentIn({ form, authorization }: RecordedRequest): SentValue[] {
+  const credentials = /^Basic (.*)$/.exec(authorization ?? '')?.[1];
+  return [...sentInForm(form), ...(credentials === undefined ? [] : sentInBasic(credentials))];
 }
 
 /** The token that an answer bears. */

@@ -8,6 +8,8 @@ import { isFor, type Perishable } from './issued.ts';
 /** What the first leg of a chain gives, and the second trades for a token. No backend ever sees it. */
 export interface Assertion extends Perishable {
   readonly assertion: Secret;
+  /** Digests of what the first leg sent: the second server's token must repeat none of it. */
+  readonly sent: ReadonlySet<string>;
 }
 
 const TOKEN_TYPE = 'urn:ietf:params:oauth:token-type:';

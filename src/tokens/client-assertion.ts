@@ -13,7 +13,7 @@ import type { AssertionRules, AuthorizationServer, ClientAuth } from '../config/
 import { CambistError } from '../errors.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
 import { readCredential } from '../secrets/credential.ts';
-import { oncePerSecret } from '../secrets/secret.ts';
+import { oncePerSecret, type Secret } from '../secrets/secret.ts';
 import { isB64Token } from './b64-token.ts';
 import { EXPIRY_LEEWAY_MS, readClaims } from './claims.ts';
 
@@ -27,17 +27,17 @@ type CredentialRead = TokenObserver['credentialRead'];
  * @see OpenID Connect Core 1.0 section 9 (client_secret_jwt), RFC 7523 section 3
  */
 export async function signWithSecret(
+  secret: Secret,
   auth: Method<'client_secret_jwt'>,
   server: AuthorizationServer,
   audience: string,
   clock: Clock,
 ): Promise<string> {
-  const what = `client secret of authorization server "${server.name}"`;
-  const secret = await readCredential(auth.clientSecret, what);
   try {
     const unsigned = await assertion(auth, server, audience, clock);
     return await unsigned.setProtectedHeader({ alg: auth.alg, typ: 'JWT' }).sign(macKeyOf(secret));
   } catch {
+    const what = `client secret of authorization server "${server.name}"`;
     throw unavailable(`${what}: it cannot sign with ${auth.alg}: is it long enough for that?`);
   }
 }

@@ -4,14 +4,16 @@ import type { TokenObserver } from '../observability/token-observer.ts';
 import { readCredential } from '../secrets/credential.ts';
 import { oncePerSecret, type Secret } from '../secrets/secret.ts';
 import { readAssertion, signWithKey, signWithSecret } from './client-assertion.ts';
+import { formEncode } from './form-encoding.ts';
+import { type SentValue, sentInBasic } from './sent-values.ts';
 import type { FormField } from './token-request.ts';
 
 /** What client authentication adds to a token request. */
 export interface ClientAuthentication {
   readonly authorization: string | undefined;
   readonly fields: readonly FormField[];
-  /** What beside the form must not be shown should the server repeat it. */
-  readonly secrets: readonly string[];
+  /** Values beside the form that the server knows: a response must not repeat them. */
+  readonly sent: readonly SentValue[];
 }
 
 const JWT_BEARER = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
@@ -44,8 +46,11 @@ export async function authenticateClient(
         ['client_id', clientId],
         ['client_secret', (await readClientSecret(auth.clientSecret, server)).reveal()],
       ]);
-    case 'client_secret_jwt':
-      return asserted(clientId, JWT_BEARER, await signWithSecret(auth, server, audience, clock));
+    case 'client_secret_jwt': {
+      const secret = await readClientSecret(auth.clientSecret, server);
+      const sent = [{ name: 'client_secret', value: secret.reveal(), isCredential: true }];
+      return asserted(clientId, JWT_BEARER, await signWithSecret(secret, auth, server, audience, clock), sent);
+    }
     case 'private_key_jwt':
       return asserted(clientId, JWT_BEARER, await signWithKey(auth, server, audience, clock, credentialRead));
     case 'client_assertion':
@@ -53,16 +58,22 @@ export async function authenticateClient(
   }
 }
 
-function inForm(fields: readonly FormField[]): ClientAuthentication {
-  return { authorization: undefined, fields, secrets: [] };
+function inForm(fields: readonly FormField[], sent: readonly SentValue[] = []): ClientAuthentication {
+  return { authorization: undefined, fields, sent };
 }
 
-function asserted(clientId: string, type: string, assertion: string): ClientAuthentication {
-  return inForm([
+function asserted(
+  clientId: string,
+  type: string,
+  assertion: string,
+  sent: readonly SentValue[] = [],
+): ClientAuthentication {
+  const fields: FormField[] = [
     ['client_id', clientId],
     ['client_assertion_type', type],
     ['client_assertion', assertion],
-  ]);
+  ];
+  return inForm(fields, sent);
 }
 
 function readClientSecret(source: Parameters<typeof readCredential>[0], server: AuthorizationServer): Promise<Secret> {
@@ -86,12 +97,5 @@ function headersOf(server: AuthorizationServer, id: string, encoding: 'form' | '
 function inHeader(id: string, secret: string, encoding: 'form' | 'raw'): ClientAuthentication {
   const pair = encoding === 'form' ? `${formEncode(id)}:${formEncode(secret)}` : `${id}:${secret}`;
   const credentials = Buffer.from(pair, 'utf8').toString('base64');
-  return { authorization: `Basic ${credentials}`, fields: [], secrets: [secret, formEncode(secret), credentials] };
-}
-
-/** Leaves `-_.~` raw, which suits the servers that decode and, for ordinary secrets, those that do not. */
-function formEncode(text: string): string {
-  return encodeURIComponent(text)
-    .replace(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`)
-    .replaceAll('%20', '+');
+  return { authorization: `Basic ${credentials}`, fields: [], sent: sentInBasic(credentials) };
 }

@@ -8,9 +8,10 @@ import { type Assertion, type Assertions, checkAssertion, firstLegTarget } from 
 import { readClaims } from './claims.ts';
 import type { DpopProver } from './dpop.ts';
 import { checkAudience, checkNotEnded, type DpopBinding, type IssuedToken, measureLife } from './issued.ts';
+import { digestsOf } from './sent-values.ts';
 import { type ResourceDigest, subjectKey } from './session.ts';
 import type { Subject } from './subject.ts';
-import type { TokenEndpoint, TokenEndpointAnswer } from './token-endpoint.ts';
+import type { EarlierValues, TokenEndpoint, TokenEndpointAnswer } from './token-endpoint.ts';
 import type { Grant } from './token-request.ts';
 
 /** The two kinds of credential that are a token from an authorization server. */
@@ -56,10 +57,11 @@ interface Leg {
   readonly target: TokenTarget;
   readonly kind: 'token' | 'assertion';
   readonly grant: () => Grant | Promise<Grant>;
+  readonly earlier?: EarlierValues;
 }
 
 /** A checked answer, and until when what it holds is of use. */
-type Settled = Pick<TokenEndpointAnswer, 'accessToken' | 'tokenType'> & Pick<IssuedToken, 'life'>;
+type Settled = Pick<TokenEndpointAnswer, 'accessToken' | 'tokenType' | 'sent'> & Pick<IssuedToken, 'life'>;
 
 /** Tokens from the authorization servers: by one request or, in a chain, by two. */
 export function createExchange(options: ExchangeOptions): Exchange {
@@ -84,29 +86,29 @@ export function createExchange(options: ExchangeOptions): Exchange {
 
   /** An assertion that was kept may have been withdrawn meanwhile; a new one that is refused is refused for good. */
   async function runChain(wanted: Chained): Promise<Settled> {
-    const { credential, subject, route, resource } = wanted;
+    const { subject, route, resource } = wanted;
     const key = subjectKey(subject, resource);
     const obtain = () => assertions.obtain(key, route.name, () => firstLeg(wanted));
     const { assertion, reused } = await obtain();
     try {
-      return await run(wanted, bearerLeg(credential, assertion.assertion, 'chain'));
+      return await run(wanted, secondLeg(wanted, assertion));
     } catch (error) {
       if (!isRefusedAssertion(error)) throw error;
       assertions.drop(key, assertion);
       if (!reused) throw error;
-      return run(wanted, bearerLeg(credential, (await obtain()).assertion.assertion, 'chain'));
+      return run(wanted, secondLeg(wanted, (await obtain()).assertion));
     }
   }
 
   async function firstLeg(wanted: Chained): Promise<Assertion> {
     const { route, credential, subject, chain } = wanted;
-    const { accessToken, life } = await run(wanted, {
+    const { accessToken, life, sent } = await run(wanted, {
       server: chain.authorizationServer,
       target: firstLegTarget(chain, credential.target),
       kind: 'assertion',
       grant: () => exchangeGrant(route, subject),
     });
-    return { assertion: new Secret(accessToken), life };
+    return { assertion: new Secret(accessToken), life, sent: digestsOf(sent) };
   }
 
   function run(wanted: Wanted, leg: Leg): Promise<Settled> {
@@ -115,14 +117,14 @@ export function createExchange(options: ExchangeOptions): Exchange {
   }
 
   async function ask(server: TokenEndpoint, { route, subject }: Wanted, leg: Leg): Promise<Settled> {
-    const answer = await server.requestToken(await leg.grant(), leg.target, leg.kind);
-    const { accessToken, tokenType, sentAtMs, expiresInSeconds } = answer;
+    const answer = await server.requestToken(await leg.grant(), leg.target, leg.kind, leg.earlier);
+    const { accessToken, tokenType, sentAtMs, expiresInSeconds, sent } = answer;
     const check = leg.kind === 'assertion' ? checkAssertion : checkAudience;
     const claims = readClaims(accessToken);
     check(claims, leg.target.expectAudience, route.name);
     checkNotEnded(claims, clock, route.name);
     const bounds = { sentAtMs, expiresInSeconds, subjectExpiresAtMs: subject?.expiresAtMs, maxAgeMs: maxAgeMs() };
-    return { accessToken, tokenType, life: measureLife(claims, bounds, clock, random()) };
+    return { accessToken, tokenType, sent, life: measureLife(claims, bounds, clock, random()) };
   }
 
   async function observed(wanted: Wanted, leg: Leg, work: () => Promise<Settled>): Promise<Settled> {
@@ -191,6 +193,12 @@ function tokenLeg({ authorizationServer: server, target }: TokenCredential, gran
 
 function bearerLeg(credential: TokenCredential, assertion: Secret, from: 'caller' | 'chain'): Leg {
   return tokenLeg(credential, () => ({ kind: 'jwt_bearer', assertion: assertion.reveal(), from }));
+}
+
+/** Shows an assertion to the second server, whose token must not be the caller's either. */
+function secondLeg({ credential, subject }: Chained, { assertion, sent }: Assertion): Leg {
+  const callers = { name: 'subject_token', value: subject.token.reveal(), isCredential: true };
+  return { ...bearerLeg(credential, assertion, 'chain'), earlier: { values: [callers], digests: sent } };
 }
 
 /** RFC 7523 section 3.1 */

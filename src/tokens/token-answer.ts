@@ -2,6 +2,7 @@ import { CambistError, type ErrorCode } from '../errors.ts';
 import { redact } from '../observability/logger.ts';
 import { isB64Token } from './b64-token.ts';
 import type { HttpAnswer } from './bounded-request.ts';
+import { findRepeated, hideCredentials, type SentValue } from './sent-values.ts';
 
 /** What cambist takes from a successful answer; everything else in it (refresh and id tokens) is dropped here. */
 export interface TokenAnswer {
@@ -25,8 +26,10 @@ export interface AskedFor {
   readonly requestedTokenType: string | undefined;
   /** A bearer, maybe a bound one as well; or the assertion that the first leg of a chain gives. */
   readonly wanted: 'bearer' | 'bearer_or_dpop' | 'assertion';
-  /** What was sent; the log shows none of it. Asked for where something of the answer is to be shown. */
-  readonly secrets: () => readonly string[];
+  /** The values of the request. The log shows no credential among them, and an issued token must be none of them. */
+  readonly sent: readonly SentValue[];
+  /** Digests of the values of an earlier leg. */
+  readonly sentEarlier?: ReadonlySet<string> | undefined;
 }
 
 /** Longest `Retry-After` that is honoured. */
@@ -77,6 +80,9 @@ export function asksForNonce({ status, text: body }: HttpAnswer): boolean {
 function readToken(body: JsonObject, asked: AskedFor): TokenAnswer {
   const { serverName } = asked;
   const { access_token: accessToken, issued_token_type: issuedType } = body;
+  const repeated =
+    typeof accessToken === 'string' ? findRepeated(accessToken, asked.sent, asked.sentEarlier) : undefined;
+  if (repeated !== undefined) throw repeats(serverName, repeated);
   if (typeof accessToken !== 'string' || !isB64Token(accessToken)) {
     throw unusable(serverName, 'its "access_token" is missing or no bearer token');
   }
@@ -115,29 +121,21 @@ function readExpiresIn(value: unknown, serverName: string): number | undefined {
   return seconds;
 }
 
-/** A server that repeats what it was sent must not write our log. */
-function hide(text: string, secrets: readonly string[]): string {
-  // The longest first: a short one that was cut out of it would leave the rest to be read.
-  const longestFirst = [...secrets].sort((a, b) => b.length - a.length);
-  return longestFirst.reduce((rest, secret) => rest.replaceAll(secret, '[redacted]'), text);
-}
-
 /** What a 4xx means: whose fault it is decides what the caller is told. */
-function refusal(status: number, body: JsonObject | undefined, { serverName, bears, secrets }: AskedFor): CambistError {
+function refusal(status: number, body: JsonObject | undefined, { serverName, bears, sent }: AskedFor): CambistError {
   const error = text(body?.error);
   const description = text(body?.error_description);
   const asked = text(body?.claims);
   const claims = asked.length > MAX_CLAIMS_LENGTH || parseObject(asked) === undefined ? '' : asked;
   const code = refusalCode(error, description, claims, bears);
-  const sent = secrets();
   const said = [error, description]
     .filter((part) => part !== '')
-    .map((part) => redact(hide(part, sent)))
+    .map((part) => redact(hideCredentials(part, sent)))
     .join(': ');
   return new CambistError(
     code,
     `authorization server "${serverName}" refused with ${status}${said === '' ? '' : `, ${said}`}`,
-    { oauthError: redact(hide(error, sent)), ...(code === 'ERR_INTERACTION_REQUIRED' && { claims }) },
+    { oauthError: redact(hideCredentials(error, sent)), ...(code === 'ERR_INTERACTION_REQUIRED' && { claims }) },
   );
 }
 
@@ -218,6 +216,14 @@ function parseObject(json: string): JsonObject | undefined {
 
 function text(value: unknown): string {
   return typeof value === 'string' ? value : '';
+}
+
+function repeats(serverName: string, name: string): CambistError {
+  return new CambistError(
+    'ERR_STS_RESPONSE_INVALID',
+    `the "access_token" from authorization server "${serverName}" contains the "${name}" of the request: ` +
+      'enable token exchange for this client at the server',
+  );
 }
 
 function unusable(serverName: string, why: string): CambistError {

@@ -16,8 +16,9 @@ import { authenticateClient } from './client-auth.ts';
 import { checkOwnEndpoint, discover } from './discovery.ts';
 import type { DpopProver } from './dpop.ts';
 import { createLimiter } from './limiter.ts';
+import { type SentValue, sentInForm } from './sent-values.ts';
 import { type AskedFor, asksForNonce, readTokenAnswer, type TokenAnswer } from './token-answer.ts';
-import { buildTokenRequest, type FormField, type Grant, secretsOf } from './token-request.ts';
+import { buildTokenRequest, type FormField, type Grant } from './token-request.ts';
 
 /** One authorization server, as cambist talks to it. */
 export interface TokenEndpoint {
@@ -30,14 +31,29 @@ export interface TokenEndpoint {
   prepare(): Promise<void>;
   /**
    * Asks for a token, or for an assertion that another server is to be shown.
+   * @param earlier what was sent before, which an issued token must not repeat either
    * @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_CREDENTIAL_UNAVAILABLE, and what `readTokenAnswer` throws
    */
-  requestToken(grant: Grant, target: TokenTarget, wanted?: 'token' | 'assertion'): Promise<TokenEndpointAnswer>;
+  requestToken(
+    grant: Grant,
+    target: TokenTarget,
+    wanted?: 'token' | 'assertion',
+    earlier?: EarlierValues,
+  ): Promise<TokenEndpointAnswer>;
+}
+
+/** Values that were sent before a token request, in the first leg of a chain or by the caller. */
+export interface EarlierValues {
+  readonly values: readonly SentValue[];
+  /** Of values that are not kept. */
+  readonly digests: ReadonlySet<string>;
 }
 
 export interface TokenEndpointAnswer extends TokenAnswer {
   /** Monotonic milliseconds when the request went out. */
   readonly sentAtMs: number;
+  /** Everything that the request carried. */
+  readonly sent: readonly SentValue[];
 }
 
 /** Metadata may move, so it is read anew after this long; the old serves on meanwhile, and where the new cannot be had. */
@@ -124,13 +140,16 @@ export function createTokenEndpoint(
     grant: Grant,
     target: TokenTarget,
     wanted: 'token' | 'assertion' = 'token',
+    earlier?: EarlierValues,
   ): Promise<TokenEndpointAnswer> {
     const untilMs = performance.now() + server.timeoutMs;
     const url = await locate();
     const fields = buildTokenRequest(grant, target, server);
     let exchange = await attempt(url, fields, untilMs);
+    const { sent } = exchange;
     if (server.dpop && dpop.learn(nonceFrom, exchange.answer.dpopNonce) && asksForNonce(exchange.answer)) {
       exchange = await attempt(url, fields, untilMs);
+      sent.push(...exchange.sent);
       dpop.learn(nonceFrom, exchange.answer.dpopNonce);
     }
     const asked: AskedFor = {
@@ -138,9 +157,10 @@ export function createTokenEndpoint(
       bears: bearsOurs(grant) ? 'ours' : "caller's",
       requestedTokenType: target.requestedTokenType,
       wanted: wanted === 'assertion' ? wanted : server.dpop ? 'bearer_or_dpop' : 'bearer',
-      secrets: exchange.secrets,
+      sent: earlier === undefined ? sent : [...sent, ...earlier.values],
+      sentEarlier: earlier?.digests,
     };
-    return { ...readTokenAnswer(exchange.answer, asked, clock.wallMs()), sentAtMs: exchange.sentAtMs };
+    return { ...readTokenAnswer(exchange.answer, asked, clock.wallMs()), sentAtMs: exchange.sentAtMs, sent };
   }
 
   /** An assertion and a proof are good for one request, so each attempt has its own. */
@@ -148,19 +168,24 @@ export function createTokenEndpoint(
     url: RequestUrl,
     fields: readonly FormField[],
     untilMs: number,
-  ): Promise<{ answer: HttpAnswer; sentAtMs: number; secrets: () => string[] }> {
+  ): Promise<{ answer: HttpAnswer; sentAtMs: number; sent: SentValue[] }> {
     const client = await authenticateClient(server, server.issuer ?? url.text, clock, credentialRead);
+    const all = [...fields, ...client.fields];
+    const sent = [...sentInForm(all), ...client.sent];
     const form = new URLSearchParams();
-    for (const [name, value] of [...fields, ...client.fields]) form.append(name, value);
+    for (const [name, value] of all) form.append(name, value);
     const headers: Record<string, string> = {
       accept: 'application/json',
       'content-type': 'application/x-www-form-urlencoded',
     };
     if (client.authorization !== undefined) headers.authorization = client.authorization;
-    if (server.dpop) headers.dpop = await dpop.prove({ method: 'POST', url: url.text, nonceFrom });
+    if (server.dpop) {
+      headers.dpop = await dpop.prove({ method: 'POST', url: url.text, nonceFrom });
+      sent.push({ name: 'DPoP', value: headers.dpop, isCredential: true });
+    }
     const sentAtMs = clock.monotonicMs();
     const answer = await send({ method: 'POST', url, headers, body: form.toString(), untilMs });
-    return { answer, sentAtMs, secrets: () => [...secretsOf(form), ...client.secrets] };
+    return { answer, sentAtMs, sent };
   }
 
   return {

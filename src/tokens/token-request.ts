@@ -34,20 +34,6 @@ export function buildTokenRequest(grant: Grant, target: TokenTarget, server: Aut
   return [...fields, ...server.extraParams];
 }
 
-/** Form fields that a token request proves things with, those of client authentication among them. */
-const SECRET_FIELDS: ReadonlySet<string> = new Set([
-  'subject_token',
-  'actor_token',
-  'assertion',
-  'client_secret',
-  'client_assertion',
-]);
-
-/** What must not be shown of a token request, should a server repeat it. */
-export function secretsOf(form: Iterable<FormField>): string[] {
-  return [...form].flatMap(([name, value]) => (SECRET_FIELDS.has(name) && value !== '' ? [value] : []));
-}
-
 function grantFields(grant: Grant): FormField[] {
   switch (grant.kind) {
     case 'token_exchange': {

@@ -104,6 +104,23 @@ test('an answer that is of no use is told in the words of the program', async (t
   assert.match(finding('response_unusable').why ?? '', /502 ERR_STS_RESPONSE_INVALID/);
 });
 
+test('reports token_unchanged when the server returns a value of the request', async (t) => {
+  const server = await startServer(t);
+  const token = await server.mint({ audience: ['cambist', 'backend'] });
+  const returned: [field: string, accessToken: string][] = [
+    ['subject_token', token],
+    ['subject_token', `Bearer ${token}`],
+    ['client_id', 'cambist'],
+  ];
+  for (const [field, accessToken] of returned) {
+    server.mood = strict({ kind: 'issue', accessToken });
+    const { problems, finding } = await consultRoute(t, server, {}, { token });
+    assert.ok(problems.includes('error token_unchanged'), problems.join());
+    assert.equal(finding('token_unchanged').what, `the token contains the "${field}" of the request`);
+    assert.match(finding('token_unchanged').why ?? '', /502 ERR_STS_RESPONSE_INVALID/);
+  }
+});
+
 test('a server that issues for no token at all is not trusted further', async (t) => {
   const server = await startServer(t);
   server.mood = { kind: 'issue' };

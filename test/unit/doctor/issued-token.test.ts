@@ -15,7 +15,7 @@ interface Case {
   body?: Record<string, unknown>;
   subject?: JWTPayload;
   sent?: Record<string, string>;
-  unchanged?: boolean;
+  repeated?: string;
   /** Codes that are no success. */
   finds: string[];
   fix?: RegExp;
@@ -34,7 +34,8 @@ const CASES: Case[] = [
   },
   { when: 'expect_audience is any', target: { expectAudience: 'any' }, finds: ['audience_not_checked'] },
   { when: 'an opaque token', claims: undefined, finds: ['token_opaque'], fix: /requested_token_type: jwt/ },
-  { when: "the caller's own token", unchanged: true, finds: ['token_unchanged'] },
+  { when: "the caller's own token", repeated: 'subject_token', finds: ['token_unchanged'] },
+  { when: 'the client secret', repeated: 'client_secret', finds: ['token_unchanged'], fix: /enable token exchange/ },
   { when: 'a token of the future', claims: { ...GOOD, nbf: NOW_SECONDS + 60 }, finds: ['token_not_yet_valid'] },
   { when: 'a token that had ended', claims: { ...GOOD, exp: NOW_SECONDS - 60 }, finds: ['token_expired'], fix: /NTP/ },
   { when: 'a life of seconds', body: { expires_in: '10' }, finds: ['lifetime_short'] },
@@ -55,7 +56,7 @@ const CASES: Case[] = [
   },
   { when: "Entra's .default scope", target: { scope: 'api://b/.default' }, body: { scope: 'api://b/x' }, finds: [] },
 ];
-for (const { when, body = {}, subject, sent, unchanged = false, finds, fix, ...more } of CASES) {
+for (const { when, body = {}, subject, sent, repeated, finds, fix, ...more } of CASES) {
   test(`${when}: ${finds.length === 0 ? 'nothing to say' : finds.join(', ')}`, () => {
     const findings = issuedFindings({
       server: server(),
@@ -63,7 +64,7 @@ for (const { when, body = {}, subject, sent, unchanged = false, finds, fix, ...m
       answer: answer(200, { expires_in: 300, ...body }, { form: new URLSearchParams(sent) }),
       claims: 'claims' in more ? more.claims : GOOD,
       subject,
-      unchanged,
+      repeated,
     });
     const wrong = findings.filter(({ severity }) => severity !== 'ok');
     assert.deepEqual(
@@ -81,7 +82,7 @@ test('the claims are part of the finding, and of no other', () => {
     answer: answer(200, {}),
     claims: GOOD,
     subject: undefined,
-    unchanged: false,
+    repeated: undefined,
   });
   assert.deepEqual(
     findings.filter(({ claims }) => claims !== undefined).map(({ code, claims }) => [code, claims]),

@@ -12,12 +12,12 @@ test('a public client sends its id, if it has one', async () => {
   assert.deepEqual(await authenticateClient(serverOf(), ISSUER, clock), {
     authorization: undefined,
     fields: [['client_id', 'cambist']],
-    secrets: [],
+    sent: [],
   });
   assert.deepEqual(await authenticateClient(serverOf({ clientId: undefined }), ISSUER, clock), {
     authorization: undefined,
     fields: [],
-    secrets: [],
+    sent: [],
   });
 });
 
@@ -30,7 +30,7 @@ test('client_secret_post sends id and secret in the form', async (t) => {
       ['client_id', 'cambist'],
       ['client_secret', 's3 cr&t'],
     ],
-    secrets: [],
+    sent: [],
   });
 });
 
@@ -86,15 +86,18 @@ test("the header of client_secret_basic follows its secret, and is each client's
   const clientAuth = { method: 'client_secret_basic', clientSecret: { file }, basicEncoding: 'form' } as const;
   const one = serverOf({ clientId: 'one', clientAuth });
   const two = serverOf({ clientId: 'two', clientAuth });
-  const sent = async (server: AuthorizationServer) => {
-    const { authorization = '', secrets } = await authenticateClient(server, ISSUER, clock);
-    return [Buffer.from(authorization.slice(6), 'base64').toString(), secrets[0]];
+  const credentialsOf = async (server: AuthorizationServer) => {
+    const { authorization = '', sent } = await authenticateClient(server, ISSUER, clock);
+    return [
+      Buffer.from(authorization.slice(6), 'base64').toString(),
+      sent.find(({ name }) => name === 'client_secret')?.value,
+    ];
   };
-  assert.deepEqual(await sent(one), ['one:old', 'old']);
-  assert.deepEqual(await sent(one), ['one:old', 'old']);
-  assert.deepEqual(await sent(two), ['two:old', 'old']);
+  assert.deepEqual(await credentialsOf(one), ['one:old', 'old']);
+  assert.deepEqual(await credentialsOf(one), ['one:old', 'old']);
+  assert.deepEqual(await credentialsOf(two), ['two:old', 'old']);
   folder.write('secret', 'new');
-  assert.deepEqual(await sent(one), ['one:new', 'new']);
+  assert.deepEqual(await credentialsOf(one), ['one:new', 'new']);
 });
 
 test('a secret from the environment is sent', async (t) => {

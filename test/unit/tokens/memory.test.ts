@@ -51,6 +51,7 @@ function setUp(answer: () => string) {
       tokenType: 'Bearer',
       expiresInSeconds: 300,
       sentAtMs: systemClock.monotonicMs(),
+      sent: [],
     }),
   };
   const exchange = createExchange({

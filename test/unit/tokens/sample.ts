@@ -96,7 +96,7 @@ export function askedFor(fields: Partial<AskedFor> = {}): AskedFor {
     bears: "caller's",
     requestedTokenType: undefined,
     wanted: 'bearer',
-    secrets: () => [],
+    sent: [],
     ...fields,
   };
 }

@@ -73,7 +73,13 @@ export function setUpBroker({ maxEntries = 100, maxAgeMs = 300_000 } = {}): Brok
         issue(accessToken, life = 300, tokenType = 'Bearer') {
           issued += 1;
           const expiresInSeconds = life === 'unknown' ? undefined : life;
-          answer.resolve({ accessToken: accessToken ?? `issued-${issued}`, tokenType, expiresInSeconds, sentAtMs });
+          answer.resolve({
+            accessToken: accessToken ?? `issued-${issued}`,
+            tokenType,
+            expiresInSeconds,
+            sentAtMs,
+            sent: [],
+          });
           return settle();
         },
         fail(error) {

@@ -49,8 +49,9 @@ test('a token is asked for where the metadata say, with the form and the client 
   const { fake, ask, clock } = await setUp(t, {
     clientAuth: { method: 'client_secret_basic', clientSecret: { file }, basicEncoding: 'form' },
   });
-  const answer = await ask();
+  const { sent, ...answer } = await ask();
   const [request] = fake.requests;
+  assert.ok(['subject', 's3cret'].every((value) => sent.some((one) => one.value === value)));
   assert.deepEqual(answer, {
     accessToken: request?.issued,
     tokenType: 'Bearer',

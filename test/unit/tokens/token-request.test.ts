@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { AuthorizationServer, TokenTarget } from '../../../src/config/config.ts';
-import { buildTokenRequest, type Grant, secretsOf } from '../../../src/tokens/token-request.ts';
+import { buildTokenRequest, type Grant } from '../../../src/tokens/token-request.ts';
 import { ACCESS_TOKEN, JWT, serverOf, targetOf } from './sample.ts';
 
 const EXCHANGE: Grant = {
@@ -89,16 +89,4 @@ test('every combination of what a route may name is sent once each, and nothing 
       }
     }
   }
-});
-
-test('what a form proves things with is secret, however often it comes, and nothing else is', () => {
-  const fields = [
-    ['grant_type', 'urn:x'],
-    ['subject_token', 'caller'],
-    ['actor_token', ''],
-    ['client_secret', 'one'],
-    ['client_secret', 'two'],
-    ['resource', 'https://h'],
-  ] as const;
-  assert.deepEqual(secretsOf(fields), ['caller', 'one', 'two']);
 });

@@ -1,0 +1,109 @@
+import { hash } from 'node:crypto';
+import { formDecode, formEncode } from './form-encoding.ts';
+import type { FormField } from './token-request.ts';
+
+/** A value that a token request carried. */
+export interface SentValue {
+  /** Form field or header, for messages. */
+  readonly name: string;
+  readonly value: string;
+  /** False for parameters such as `resource`, which are no secret. */
+  readonly isCredential: boolean;
+}
+
+/** Form fields that hold credentials (RFC 8693 section 2.1, RFC 7521 section 4, RFC 6749 section 2.3.1). */
+const CREDENTIAL_FIELDS: ReadonlySet<string> = new Set([
+  'subject_token',
+  'actor_token',
+  'assertion',
+  'client_secret',
+  'client_assertion',
+]);
+
+/** Shorter credentials may occur in an unrelated token by chance. */
+const MIN_CONTAINED_LENGTH = 16;
+
+/** The values of a form. */
+export function sentInForm(fields: Iterable<FormField>): SentValue[] {
+  return Array.from(fields, ([name, value]) => ({ name, value, isCredential: CREDENTIAL_FIELDS.has(name) }));
+}
+
+/**
+ * The values of an `Authorization: Basic` header, with and without form encoding.
+ * @param credentials the part after the scheme
+ * @see RFC 6749 section 2.3.1, RFC 7617 section 2
+ */
+export function sentInBasic(credentials: string): SentValue[] {
+  const pair = Buffer.from(credentials, 'base64').toString('utf8');
+  const colon = pair.indexOf(':');
+  const [user, password] = [pair.slice(0, colon), pair.slice(colon + 1)];
+  return [
+    { name: 'Authorization', value: credentials, isCredential: true },
+    { name: 'Authorization', value: pair, isCredential: true },
+    ...Array.from(spellings(password), (value) => ({ name: 'client_secret', value, isCredential: true })),
+    ...Array.from(spellings(user), (value) => ({ name: 'client_id', value, isCredential: false })),
+  ];
+}
+
+function spellings(text: string): Set<string> {
+  return new Set([text, formDecode(text), formEncode(text)]);
+}
+
+/**
+ * Finds a sent value that an issued token repeats. Equality counts for every value, and containment for credentials.
+ * @param earlier digests of the values of an earlier leg
+ * @returns the name of the value, or undefined when the token repeats none
+ */
+export function findRepeated(
+  token: string,
+  sent: readonly SentValue[],
+  earlier: ReadonlySet<string> = new Set(),
+): string | undefined {
+  const issued = canonical(token);
+  const repeated = sent.find(({ value, isCredential }) => repeats(issued, value, isCredential));
+  if (repeated !== undefined) return repeated.name;
+  return earlier.size > 0 && earlier.has(digestOf(issued))
+    ? 'credentials for the first authorization server'
+    : undefined;
+}
+
+function repeats(issued: string, value: string, isCredential: boolean): boolean {
+  const mayBeContained = isCredential && value.length >= MIN_CONTAINED_LENGTH;
+  // The canonical spelling is never longer, so a shorter value cannot be equal.
+  if (value === '' || (!mayBeContained && value.length < issued.length)) return false;
+  const own = canonical(value);
+  return issued === own || (mayBeContained && own.length >= MIN_CONTAINED_LENGTH && issued.includes(own));
+}
+
+/** Digests for `findRepeated`. They can be kept with an assertion; the values themselves must not be. */
+export function digestsOf(sent: readonly SentValue[]): Set<string> {
+  return new Set(sent.filter(({ value }) => value !== '').map(({ value }) => digestOf(canonical(value))));
+}
+
+/** Removes sent credentials from a text of the server, for the log. */
+export function hideCredentials(text: string, sent: readonly SentValue[]): string {
+  const credentials = sent.filter(({ value, isCredential }) => isCredential && value !== '').map(({ value }) => value);
+  // Longest first: removing a short credential from within a longer one would leave the rest readable.
+  credentials.sort((a, b) => b.length - a.length);
+  return credentials.reduce((rest, credential) => rest.replaceAll(credential, '[redacted]'), text);
+}
+
+function digestOf(text: string): string {
+  return hash('sha256', text, 'base64url');
+}
+
+const SCHEMES = /^(?:(?:bearer|dpop|basic)\s+)+/i;
+const BASE64 = /^[A-Za-z0-9+/_-]+=*$/;
+
+/**
+ * One spelling for all spellings of a token: without scheme, white space and padding, and in the URL-safe alphabet.
+ * Lenient backends accept each of them as the same token.
+ */
+function canonical(text: string): string {
+  return text.trim().replace(SCHEMES, '').split('.').map(canonicalPart).join('.');
+}
+
+function canonicalPart(part: string): string {
+  // Decoding also clears the unused bits of the last character.
+  return BASE64.test(part) ? Buffer.from(part, 'base64').toString('base64url') : part;
+}

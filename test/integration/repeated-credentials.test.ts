@@ -1,0 +1,200 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { startTestApp } from '../harness/app.ts';
+import { type Mood, startFakeAuthorizationServer, type TokenRequest } from '../harness/fake-authorization-server.ts';
+import { startFakeUpstream } from '../harness/fake-upstream.ts';
+import { type GatewayOptions, startGateway } from '../harness/gateway.ts';
+import { call } from '../harness/http-call.ts';
+import { assertProblem } from '../harness/problem.ts';
+import { recordSecret } from '../harness/suite-record.ts';
+import { echo } from '../harness/upstream-handlers.ts';
+
+const CLIENT_SECRET = 'fZ8tXq2LwPcM4vRb';
+const ACTOR_TOKEN = 'actor-token-3kQ9vX7b';
+
+function issues(accessToken: string | null | undefined): Mood {
+  return { kind: 'issue', accessToken: accessToken ?? 'field-was-missing' };
+}
+
+function decodeBasic({ headers }: TokenRequest): string {
+  return Buffer.from(String(headers.authorization).replace('Basic ', ''), 'base64').toString('utf8');
+}
+
+/** Files with a client secret and an actor token. */
+function writeCredentials(t: TestContext) {
+  const folder = mkdtempSync(join(tmpdir(), 'cambist-repeated-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const write = (name: string, content: string) => {
+    recordSecret(content);
+    const file = join(folder, name);
+    writeFileSync(file, content);
+    return { file };
+  };
+  return { clientSecret: write('client-secret', CLIENT_SECRET), actorToken: write('actor-token', ACTOR_TOKEN) };
+}
+
+/** A gateway whose client authenticates with the given method. */
+async function start(
+  t: TestContext,
+  method: 'none' | 'client_secret_basic' | 'client_secret_post' | 'client_secret_jwt' = 'none',
+  { serverKeys = {}, route = {} }: { serverKeys?: Record<string, unknown>; route?: Record<string, unknown> } = {},
+) {
+  const { clientSecret, actorToken } = writeCredentials(t);
+  const options: GatewayOptions = { route: { actor_token: actorToken, ...route } };
+  const gateway = await startGateway(t, options);
+  const { local } = gateway.config.authorization_servers;
+  gateway.app.reloadTo({
+    ...gateway.config,
+    authorization_servers: {
+      local: {
+        ...local,
+        ...serverKeys,
+        client_auth: method === 'none' ? { method } : { method, client_secret: clientSecret },
+      },
+    },
+  });
+  const send = (token: string) =>
+    call(`${gateway.app.url}/github`, { headers: { authorization: `Bearer ${token}` }, body: '{}' });
+  return { ...gateway, send };
+}
+
+const REPEATED: {
+  what: string;
+  method?: Parameters<typeof start>[1];
+  grant?: 'jwt_bearer';
+  repeat: (request: TokenRequest) => string | null | undefined;
+}[] = [
+  { what: "the caller's token", repeat: ({ form }) => form.get('subject_token') },
+  { what: "the caller's token with a scheme", repeat: ({ form }) => `bEaReR  ${form.get('subject_token')} ` },
+  { what: "the caller's token with padding", repeat: ({ form }) => `${form.get('subject_token')}==` },
+  { what: "the caller's token within another token", repeat: ({ form }) => `new.${form.get('subject_token')}` },
+  { what: 'the actor token', repeat: ({ form }) => form.get('actor_token') },
+  { what: 'the assertion of grant jwt_bearer', grant: 'jwt_bearer', repeat: ({ form }) => form.get('assertion') },
+  {
+    what: 'the client secret in the form',
+    method: 'client_secret_post',
+    repeat: ({ form }) => form.get('client_secret'),
+  },
+  { what: 'the client assertion', method: 'client_secret_jwt', repeat: ({ form }) => form.get('client_assertion') },
+  { what: 'the client secret that signs', method: 'client_secret_jwt', repeat: () => CLIENT_SECRET },
+  { what: 'the Basic user', method: 'client_secret_basic', repeat: (request) => decodeBasic(request).split(':')[0] },
+  {
+    what: 'the Basic password',
+    method: 'client_secret_basic',
+    repeat: (request) => decodeBasic(request).split(':')[1],
+  },
+  { what: 'the Basic user and password', method: 'client_secret_basic', repeat: decodeBasic },
+  {
+    what: 'the Basic credentials',
+    method: 'client_secret_basic',
+    repeat: ({ headers }) => String(headers.authorization).replace('Basic ', ''),
+  },
+  {
+    what: 'the Authorization header',
+    method: 'client_secret_basic',
+    repeat: ({ headers }) => headers.authorization,
+  },
+  { what: 'an extra parameter', repeat: ({ form }) => form.get('api_key') },
+  { what: 'the client id', repeat: ({ form }) => form.get('client_id') },
+  { what: 'the scope', repeat: ({ form }) => form.get('scope') },
+];
+
+for (const { what, method, grant, repeat } of REPEATED) {
+  test(`returns 502 and forwards nothing when the token endpoint returns ${what}`, async (t) => {
+    const { send, authorizationServer, upstream, app } = await start(t, method, {
+      serverKeys: { extra_params: { api_key: 'extra-parameter-Yq7' }, ...(grant && { grant }) },
+      route: { scope: 'repo', ...(grant && { actor_token: undefined, expect_audience: 'any' }) },
+    });
+    authorizationServer.mood = (request) => issues(repeat(request));
+    for (const token of ['opaque-token-of-alice', await authorizationServer.mint({ audience: 'any' })]) {
+      const requestsBefore = authorizationServer.requests.length;
+      assertProblem(await send(token), 'ERR_STS_RESPONSE_INVALID');
+      assertProblem(await send(token), 'ERR_STS_RESPONSE_INVALID');
+      assert.equal(authorizationServer.requests.length, requestsBefore + 2, 'the response was cached');
+      assert.ok(!app.logText().includes(token));
+    }
+    assert.equal(upstream.requests.length, 0);
+    const sent = authorizationServer.requests.map(({ issued }) => issued);
+    assert.ok(!sent.includes('field-was-missing'));
+    assert.ok(!app.logText().includes(CLIENT_SECRET) && !app.logText().includes(ACTOR_TOKEN));
+  });
+}
+
+test("refuses the caller's own JWT even when its audience names the backend", async (t) => {
+  const { send, authorizationServer, upstream, app } = await start(t);
+  const token = await authorizationServer.mint({ audience: ['cambist', `${upstream.url}/mcp`] });
+  authorizationServer.mood = ({ form }) => issues(form.get('subject_token'));
+  assertProblem(await send(token), 'ERR_STS_RESPONSE_INVALID');
+  assert.equal(upstream.requests.length, 0);
+  assert.match(app.logText(), /contains the \\"subject_token\\" of the request/);
+});
+
+/** A chain whose two servers return what a test says. */
+async function startChain(t: TestContext) {
+  const { clientSecret } = writeCredentials(t);
+  const company = await startFakeAuthorizationServer();
+  const second = await startFakeAuthorizationServer();
+  const upstream = await startFakeUpstream(echo);
+  t.after(async () => {
+    await company.close();
+    await second.close();
+    await upstream.close();
+  });
+  company.mood = { kind: 'issue', audience: second.issuer, fields: { token_type: 'N_A' } };
+  const client_auth = { method: 'client_secret_post', client_secret: clientSecret };
+  const app = await startTestApp(t, {
+    authorization_servers: {
+      company: { issuer: company.issuer, client_id: 'at-company', client_auth },
+      second: { issuer: second.issuer, client_id: 'at-second', client_auth: { method: 'none' } },
+    },
+    routes: [
+      {
+        name: 'github',
+        match: { path: '/github' },
+        upstream: `${upstream.url}/mcp`,
+        authorization_server: 'second',
+        expect_audience: 'any',
+        chain: { authorization_server: 'company', assertion: 'id_jag' },
+      },
+    ],
+  });
+  const token = await company.mint({ audience: ['cambist', second.issuer, `${upstream.url}/mcp`] });
+  const send = (headers: Record<string, string> = {}) =>
+    call(`${app.url}/github`, { headers: { authorization: `Bearer ${token}`, ...headers }, body: '{}' });
+  return { company, second, upstream, send, token };
+}
+
+test('refuses an assertion that is the token sent to the first server of a chain', async (t) => {
+  const { company, second, upstream, send, token } = await startChain(t);
+  company.mood = { kind: 'issue', accessToken: token, fields: { token_type: 'N_A' } };
+  assertProblem(await send(), 'ERR_STS_RESPONSE_INVALID');
+  assert.equal(second.requests.length + upstream.requests.length, 0);
+});
+
+const FROM_SECOND: [what: string, returned: (token: string, assertion: string) => string][] = [
+  ["the caller's token", (token) => token],
+  ['the assertion', (_token, assertion) => assertion],
+  ['the client secret of the first server', () => CLIENT_SECRET],
+  ['the client id of the first server', () => 'at-company'],
+];
+for (const [what, returned] of FROM_SECOND) {
+  test(`refuses ${what} from the second server of a chain`, async (t) => {
+    const { company, second, upstream, send, token } = await startChain(t);
+    const issued = () => company.requests.at(-1)?.issued ?? 'no-assertion';
+    second.mood = () => ({
+      kind: 'issue',
+      accessToken: returned(token, issued()),
+      fields: { issued_token_type: undefined },
+    });
+    assertProblem(await send(), 'ERR_STS_RESPONSE_INVALID');
+    assertProblem(await send({ 'mcp-session-id': 'other' }), 'ERR_STS_RESPONSE_INVALID');
+    assert.equal(company.requests.length, 1, 'the second exchange reuses the assertion');
+    assert.equal(second.requests.length, 2);
+    assert.equal(upstream.requests.length, 0);
+    second.mood = { kind: 'issue', fields: { issued_token_type: undefined } };
+    assert.equal((await send()).status, 200);
+  });
+}

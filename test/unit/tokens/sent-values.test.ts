@@ -1,0 +1,124 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import {
+  digestsOf,
+  findRepeated,
+  hideCredentials,
+  type SentValue,
+  sentInBasic,
+  sentInForm,
+} from '../../../src/tokens/sent-values.ts';
+import { jwtOf } from './sample.ts';
+
+const TOKEN = jwtOf({ sub: 'alice', aud: ['cambist', 'https://github.example.com/mcp'], jti: '?>?>' });
+const credential = (value: string, name = 'subject_token'): SentValue => ({ name, value, isCredential: true });
+const parameter = (value: string, name = 'resource'): SentValue => ({ name, value, isCredential: false });
+
+/** The last character of a Base64 text of 32 bytes has two unused bits. */
+const SIGNED = `${TOKEN.split('.').slice(0, 2).join('.')}.${Buffer.alloc(32, 250).toString('base64url')}`;
+
+const repeated: [what: string, token: string, sent: string][] = [
+  ['the same token', TOKEN, TOKEN],
+  ['the same opaque token', 'opaque/Token+7', 'opaque/Token+7'],
+  ['a scheme in front', `Bearer ${TOKEN}`, TOKEN],
+  ['a scheme in other letter case', `bEARER ${TOKEN}`, TOKEN],
+  ['two schemes', `Bearer Bearer ${TOKEN}`, TOKEN],
+  ['the scheme DPoP', `DPoP ${TOKEN}`, TOKEN],
+  ['a scheme in the sent value', 'abc', 'Basic abc'],
+  ['white space around', ` \t${TOKEN}\r\n`, TOKEN],
+  ['padding at the end', `${TOKEN}==`, TOKEN],
+  ['padding in each part', TOKEN.split('.').join('==.'), TOKEN],
+  ['padding in the sent value', TOKEN, `${TOKEN}=`],
+  ['the other Base64 alphabet', SIGNED.replaceAll('-', '+').replaceAll('_', '/'), SIGNED],
+  ['other unused bits', `${SIGNED.slice(0, -1)}${SIGNED.endsWith('o') ? 'p' : 'x'}`, SIGNED],
+  ['a tilde at the end, as in SD-JWT', `${TOKEN}~`, TOKEN],
+  ['text in front', `prefix.${TOKEN}`, TOKEN],
+  ['a long secret inside', 'xxABCDEFGHIJKLMNOPxx', 'ABCDEFGHIJKLMNOP'],
+];
+for (const [what, token, sent] of repeated) {
+  test(`finds a repeated credential: ${what}`, () => {
+    assert.equal(findRepeated(token, [parameter('https://h'), credential(sent)]), 'subject_token');
+  });
+}
+
+const different: [what: string, token: string, sent: SentValue][] = [
+  ['another token', jwtOf({ sub: 'alice' }), credential(TOKEN)],
+  ['a short secret inside', 'xxk9xx', credential('k9')],
+  ['a secret of 15 characters inside', 'xxABCDEFGHIJKLMNOxx', credential('ABCDEFGHIJKLMNO')],
+  ['a parameter inside', 'https://h/token-for-abcdefghijklmnop', parameter('abcdefghijklmnop')],
+  ['another letter case', TOKEN.toLowerCase(), credential(TOKEN)],
+  ['part of the credential', TOKEN.split('.').slice(0, 2).join('.'), credential(TOKEN)],
+  ['an empty value', 'token', credential('')],
+  ['a value of padding alone', '~', credential('==')],
+];
+for (const [what, token, sent] of different) {
+  test(`does not find: ${what}`, () => {
+    assert.equal(findRepeated(token, [sent]), undefined);
+  });
+}
+
+test('finds a repeated parameter by equality', () => {
+  const sent = sentInForm([
+    ['grant_type', 'client_credentials'],
+    ['resource', 'https://github.example.com/mcp'],
+    ['scope', 'repo'],
+  ]);
+  assert.equal(findRepeated('https://github.example.com/mcp', sent), 'resource');
+  assert.equal(findRepeated('repo', sent), 'scope');
+  assert.equal(findRepeated('repository', sent), undefined);
+});
+
+test('finds a value of an earlier leg by its digest', () => {
+  const earlier = digestsOf([credential(TOKEN), credential('first-secret', 'client_secret'), credential('')]);
+  assert.match(findRepeated(`${TOKEN}==`, [], earlier) ?? '', /first authorization server/);
+  assert.match(findRepeated('first-secret', [], earlier) ?? '', /first authorization server/);
+  assert.equal(findRepeated('issued', [], earlier), undefined);
+  for (const digest of earlier) assert.match(digest, /^[\w-]{43}$/);
+});
+
+test('finds every spelling of any token, and none in an unrelated token', () => {
+  const part = fc.uint8Array({ minLength: 12, maxLength: 40 });
+  fc.assert(
+    fc.property(part, part, fc.boolean(), fc.constantFrom('', '=', '=='), (one, two, urlSafe, padding) => {
+      const [first, second] = [one, two].map((bytes) => Buffer.from(bytes).toString('base64url'));
+      const sent = [credential(`${first}.${second}`)];
+      const encoding = urlSafe ? 'base64url' : 'base64';
+      const spelled = `${Buffer.from(one).toString(encoding)}.${Buffer.from(two).toString(encoding)}${padding}`;
+      assert.equal(findRepeated(spelled, sent), 'subject_token');
+      assert.equal(findRepeated(`${second}.${first}`, sent), first === second ? 'subject_token' : undefined);
+    }),
+  );
+});
+
+test('marks the fields that hold credentials', () => {
+  const names = ['subject_token', 'actor_token', 'assertion', 'client_secret', 'client_assertion'];
+  const others = ['client_id', 'resource', 'audience', 'scope', 'subject_token_type', 'api_key'];
+  const sent = sentInForm([...names, ...others, 'client_secret'].map((name) => [name, 'x'] as const));
+  assert.deepEqual(
+    sent.filter(({ isCredential }) => isCredential).map(({ name }) => name),
+    [...names, 'client_secret'],
+  );
+  assert.equal(sent.length, names.length + others.length + 1);
+});
+
+for (const [pair, user, password] of [
+  ['cambist:s3cr3t', 'cambist', 's3cr3t'],
+  ['https%3A%2F%2Fid:a%3Ab+c', 'https://id', 'a:b c'],
+  ['id:100%:x', 'id', '100%:x'],
+] as const) {
+  test(`finds user, password and both in Basic credentials "${pair}"`, () => {
+    const encoded = Buffer.from(pair).toString('base64');
+    const sent = sentInBasic(encoded);
+    assert.equal(findRepeated(encoded, sent), 'Authorization');
+    assert.equal(findRepeated(`Basic ${encoded}`, sent), 'Authorization');
+    assert.equal(findRepeated(pair, sent), 'Authorization');
+    assert.equal(findRepeated(password, sent), 'client_secret');
+    assert.equal(findRepeated(user, sent), 'client_id');
+  });
+}
+
+test('hides credentials, the longest first, and no parameters', () => {
+  const sent = [credential('abc'), credential('abcdef'), credential(''), parameter('scope')];
+  assert.equal(hideCredentials('abcdef abc scope', sent), '[redacted] [redacted] scope');
+});
