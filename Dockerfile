@@ -1,4 +1,4 @@
-# A digest may follow the tag (name:tag@sha256:…); deploy/image.md says how to find and set it.
+# A digest may follow the tag (name:tag@sha256:…). deploy/image.md says how to look it up.
 ARG NODE_IMAGE=node:24.21.0-trixie-slim
 
 FROM ${NODE_IMAGE} AS build
@@ -14,15 +14,15 @@ FROM ${NODE_IMAGE} AS production
 WORKDIR /app
 COPY package.json package-lock.json .npmrc LICENSE ./
 COPY --from=build /src/dist ./dist
-# What is left of the packages says which are in the build, to scanners, and under which licences. The context keeps the
-# modes of whoever checked it out; the user below has to read every file and may write none.
+# Keeps the package.json and the licences of each package, for scanners. The build context has the file modes of the checkout,
+# so they are set here: the user below must read every file and may write none.
 RUN npm ci --omit=dev --ignore-scripts && \
     find node_modules ! -type d ! -iname package.json ! -iname 'licen[cs]e*' -delete && \
     find node_modules -type d -empty -delete && \
     chmod -R a+rX,go-w .
 
-# Node, the libraries that it is linked to, and what libc looks names up by. There is no shell and no package manager.
-# The licences of the libraries go along, and what dpkg knows of them, by which scanners tell what is in an image.
+# Node, the libraries that it links to, and the files that libc needs to resolve names. No shell, no package manager.
+# Includes the libraries' licences and their dpkg status, from which scanners list the content of an image.
 FROM ${NODE_IMAGE} AS system
 WORKDIR /system
 RUN libraries=$(ldd /usr/local/bin/node | grep -o '/[^ ]*') && \
@@ -41,7 +41,7 @@ LABEL org.opencontainers.image.title="cambist" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.revision="${REVISION}"
-# libc would give each thread of Node an arena of its own, and keep in each what was freed there: 13 MiB after a while.
+# One malloc arena for all threads. With one per thread, libc keeps freed memory in each: 13 MiB after a while.
 ENV NODE_ENV=production \
     PATH=/usr/local/bin \
     MALLOC_ARENA_MAX=1
@@ -50,12 +50,10 @@ WORKDIR /app
 COPY --from=production /app/LICENSE /app/package.json ./
 COPY --from=production /app/node_modules ./node_modules
 COPY --from=production /app/dist ./dist
-# By number: Kubernetes cannot tell from a name that it is not root's.
+# A number, because Kubernetes cannot tell from a name that the user is not root.
 USER 65532:65532
 EXPOSE 8180 9180
-# Left to itself, V8 lets the heap of a container of up to half a GiB grow to 259 MiB, and collects young objects in 1 MiB
-# at a time. So: old objects get half of the container's memory limit, whatever that is; the rest is for buffers and code.
-# And 8 MiB for young ones, since a call costs half as much CPU again with 1. And no object is taken for long-lived before its
-# time, as V8 would those of calls once the cache has been filled. Not in NODE_OPTIONS, which is for whoever runs it.
+# Sizes the heap for a small container; deploy/image.md explains each flag. Old objects get half of the memory limit, young
+# objects 8 MiB, and no call's objects move to the old generation early. NODE_OPTIONS stays free for the operator.
 ENTRYPOINT ["node", "--max-old-space-size-percentage=50", "--max-semi-space-size=8", "--no-allocation-site-pretenuring", "/app/dist/main.js"]
 CMD ["run"]

@@ -11,8 +11,8 @@ interface ExamplePod {
 /** The memory limit that cambist has in `deploy/pod.yaml`. */
 export const POD_MEMORY_BYTES = memoryOf(parse(read('deploy/pod.yaml')) as ExamplePod);
 
-/** `limits.max_in_flight` of the config in `deploy/configmap.yaml`. */
-export const POD_MAX_IN_FLIGHT = maxInFlightOf(read('deploy/configmap.yaml'));
+/** `limits.max_in_flight` in `deploy/cambist.yaml`. */
+export const POD_MAX_IN_FLIGHT = maxInFlightOf(read('deploy/cambist.yaml'));
 
 /** What the image gives to node before the program. */
 export const IMAGE_NODE_FLAGS: readonly string[] = nodeFlagsOf(read('Dockerfile'));
@@ -24,8 +24,7 @@ function memoryOf({ spec }: ExamplePod): number {
 }
 
 function maxInFlightOf(text: string): number {
-  const { data } = parse(text) as { data: Record<string, string> };
-  const { limits } = parse(data['cambist.yaml'] ?? '') as { limits: { max_in_flight: number } };
+  const { limits } = parse(text) as { limits: { max_in_flight: number } };
   return limits.max_in_flight;
 }
 

@@ -37,7 +37,7 @@ test('from nothing to the pod of the example', async () => {
   const monitors = join(import.meta.dirname, '../../harness/fixtures/crds/monitoring.coreos.com_podmonitors.yaml');
   succeeded(await cluster.kubectl(['create', '-f', monitors]));
   await write('client-secret', 'of the authorization server\n');
-  assert.match(await follow('-f deploy/configmap.yaml'), /valid: 2 routes, 1 authorization server/);
+  assert.match(await follow('validate --config deploy/cambist.yaml'), /valid: 2 routes, 1 authorization server/);
   await follow('kubectl create namespace agents');
   await follow('kubectl -n agents apply -k deploy');
   const pod = await readObject<Pod>(cluster, ['-n', 'agents', 'pod', 'agent']);

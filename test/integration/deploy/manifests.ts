@@ -64,8 +64,12 @@ const folder = new URL('../../../deploy/', import.meta.url);
 
 export const readDeployFile = (name: string): string => readFileSync(new URL(name, folder), 'utf8');
 
+/** The config file of the example, which kustomize puts into a ConfigMap. */
+const EXAMPLE_CONFIG = 'cambist.yaml';
+
 /** The file names of all manifests in deploy/. */
-export const manifestFiles = (): string[] => readdirSync(folder).filter((name) => name.endsWith('.yaml'));
+export const manifestFiles = (): string[] =>
+  readdirSync(folder).filter((name) => name.endsWith('.yaml') && name !== EXAMPLE_CONFIG);
 
 /** The documents of a YAML text; a duplicate key or a syntax error throws. kubectl reads YAML 1.1. */
 export function parseDocuments<T = Manifest>(text: string, version: '1.1' | '1.2' = '1.1'): T[] {
@@ -82,9 +86,5 @@ export function readManifest<T extends Manifest>(name: string): T {
   return manifest;
 }
 
-/** The config of the example: what the key `cambist.yaml` of deploy/configmap.yaml holds. */
-export function exampleConfigText(): string {
-  const text = readManifest<Manifest & { data: Record<string, string> }>('configmap.yaml').data['cambist.yaml'];
-  if (text === undefined) throw new Error('deploy/configmap.yaml has no key "cambist.yaml"');
-  return text;
-}
+/** The text of the example's config file. */
+export const exampleConfigText = (): string => readDeployFile(EXAMPLE_CONFIG);

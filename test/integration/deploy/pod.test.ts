@@ -6,6 +6,10 @@ import type { Config } from '../../../src/config/config.ts';
 import { parseConfig } from '../../../src/config/load.ts';
 import { type Container, exampleConfigText, type Manifest, type Pod, readManifest } from './manifests.ts';
 
+interface Kustomization extends Manifest {
+  readonly configMapGenerator: readonly { readonly name: string; readonly files: readonly string[] }[];
+}
+
 const pod = readManifest<Pod>('pod.yaml');
 const cambist = only(pod.spec.initContainers);
 const agent = only(pod.spec.containers);
@@ -17,7 +21,7 @@ function only<T>(list: readonly T[]): T {
 }
 
 function exampleConfig(): Config {
-  const { config, problems } = parseConfig(exampleConfigText(), 'deploy/configmap.yaml');
+  const { config, problems } = parseConfig(exampleConfigText(), 'deploy/cambist.yaml');
   assert.deepEqual(problems, []);
   assert.ok(config);
   return config;
@@ -71,9 +75,10 @@ test('every probe and the PodMonitor meet the admin port of the config by its na
 
 test('CAMBIST_CONFIG is the key of the ConfigMap in the folder where it is mounted', () => {
   const [folder, key] = split(cambist.env?.find(({ name }) => name === 'CAMBIST_CONFIG')?.value ?? '');
-  const configMap = readManifest<Manifest & { data: Record<string, string> }>('configmap.yaml');
-  assert.equal(volumeOf(cambist, folder).configMap?.name, configMap.metadata.name);
-  assert.ok(key in configMap.data);
+  const { configMapGenerator } = readManifest<Kustomization>('kustomization.yaml');
+  const { name, files } = only(configMapGenerator);
+  assert.equal(volumeOf(cambist, folder).configMap?.name, name);
+  assert.deepEqual(files, [key]);
 });
 
 test('every file that the config names is in a volume of the cambist container', () => {

@@ -48,11 +48,10 @@ test('every metric that the Kubernetes guide names exists', () => {
   for (const [name] of named) assert.ok(known.includes(name), name);
 });
 
-test('every file of deploy/ that the Kubernetes guide names exists', () => {
-  const files = [...guide.matchAll(/(?:`|deploy\/)([a-z]+\.yaml)\b/g)].map(([, name = '']) => name);
-  for (const name of files) {
-    if (name !== 'cambist.yaml') assert.ok(existsSync(new URL(`deploy/${name}`, root)), name);
-  }
+test('every path below deploy/ that a page names exists', () => {
+  const paths = new Set([...guide.matchAll(/(?<![\w./-])deploy(?:\/[\w.-]+)+/g)].map(([path]) => path));
+  assert.ok(paths.size >= 10);
+  for (const path of paths) assert.ok(existsSync(new URL(path, root)), path);
 });
 
 test('the guide builds, pushes and pins what the manifests and the Dockerfile name', () => {

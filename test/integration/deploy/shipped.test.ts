@@ -5,7 +5,7 @@ import { codeWords, tableRows } from '../../harness/markdown.ts';
 import { broughtBy, megabytes, SHIPPED } from '../../harness/shipped-packages.ts';
 
 const readme = readFileSync('deploy/image.md', 'utf8');
-const rows = tableRows(readme, 'with what it brings');
+const rows = tableRows(readme, 'with dependencies');
 
 /** A package grows with its versions; more than this is to be seen by somebody. */
 const GROWTH = 1.25;

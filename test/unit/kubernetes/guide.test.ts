@@ -21,7 +21,7 @@ const config = parse(readFileSync('config/kagent.yaml', 'utf8')) as JsonObject;
 const routes = objectsOf(config.routes);
 
 test('the guide names every option of an injection, with what is the case otherwise and what it means', () => {
-  const documented = tableRows(guide, 'option').map(([name = '', otherwise = '', means]) => [
+  const documented = tableRows(guide, '| option ').map(([name = '', otherwise = '', means]) => [
     codeWords(name)[0],
     codeWords(otherwise)[0],
     means,
