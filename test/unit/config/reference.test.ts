@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { z } from 'zod';
 import { DEFAULTS } from '../../../src/config/defaults.ts';
@@ -13,21 +13,62 @@ import { configOf, problemsOf, ROUTE, SERVER } from './sample.ts';
 const FOLDER = new URL('../../../config/', import.meta.url);
 const reference = readPagesIn('config');
 
-/** Every key of the schema, at any depth. */
-function keysOf(schema: unknown): string[] {
-  if (schema instanceof z.ZodOptional) return keysOf(schema.unwrap());
-  if (schema instanceof z.ZodArray) return keysOf(schema.element);
-  if (schema instanceof z.ZodRecord) return keysOf(schema.valueType);
-  if (!(schema instanceof z.ZodObject)) return [];
-  return Object.entries(schema.shape).flatMap(([key, part]) => [key, ...keysOf(part)]);
+/** The section of the index with the keys of each part of the file. */
+const SECTIONS: readonly (readonly [path: string, section: string])[] = [
+  ['authorization_servers.*.client_auth.', 'Keys: client authentication'],
+  ['authorization_servers.*.', 'Keys: authorization server'],
+  ['routes.*.', 'Keys: route'],
+  ['', 'Keys: top level'],
+];
+
+/** A key without keys of its own, by its path in the file, and what applies without it. */
+interface Key {
+  readonly path: string;
+  readonly fallback: unknown;
 }
 
-test('the reference names every key', () => {
-  const keys = new Set(keysOf(configSchema));
-  assert.ok(keys.size > 50);
-  const words = new Set([...reference.matchAll(/`[^`\n]+`/g)].flatMap(([code]) => code.match(/[\w$]+/g) ?? []));
-  for (const key of keys) assert.ok(words.has(key), key);
+/** A map that takes any of these is one value, as `{ file }` is. */
+const VALUES = new Set(['file', 'file env']);
+
+function keysOf(schema: unknown, path: string): Key[] {
+  if (schema instanceof z.ZodOptional) return keysOf(schema.unwrap(), path);
+  if (schema instanceof z.ZodArray && schema.element instanceof z.ZodObject) return keysOf(schema.element, `${path}.*`);
+  if (schema instanceof z.ZodRecord && schema.valueType instanceof z.ZodObject)
+    return keysOf(schema.valueType, `${path}.*`);
+  if (schema instanceof z.ZodObject && !VALUES.has(Object.keys(schema.shape).join(' '))) {
+    return Object.entries(schema.shape).flatMap(([key, part]) => keysOf(part, path === '' ? key : `${path}.${key}`));
+  }
+  return [{ path, fallback: (schema as z.ZodType).meta()?.default }];
+}
+
+/** The rows of the tables of keys, by the path of the key. */
+function documentedKeys(): Map<string, string> {
+  const index = readFileSync(new URL('README.md', FOLDER), 'utf8');
+  const documented = new Map<string, string>();
+  for (const [path, section] of SECTIONS) {
+    const text = index.split(`\n## ${section}\n`)[1]?.split('\n## ')[0] ?? '';
+    for (const [, key, fallback = ''] of text.matchAll(/^\| `([^`]+)` +\|[^|]*\|([^|]*)\|/gm)) {
+      documented.set(`${path}${key}`, fallback.trim());
+    }
+  }
+  return documented;
+}
+
+test('the index lists every key of the schema, with its default', () => {
+  const documented = documentedKeys();
+  // Route keys can also be in `defaults`: one table is for both.
+  const keys = keysOf(configSchema, '').filter(({ path }) => !path.startsWith('defaults.'));
+  assert.ok(keys.length > 60);
+  for (const { path, fallback } of keys) {
+    assert.ok(documented.has(path), path);
+    if (fallback !== undefined) assert.match(documented.get(path) ?? '', new RegExp(`\`${fallback}\``), path);
+  }
+  const paths = new Set(keys.map(({ path }) => path));
+  for (const path of documented.keys()) assert.ok(paths.has(path) || CONTAINERS.has(path), path);
 });
+
+/** Keys with keys of their own that have a row as well. */
+const CONTAINERS = new Set(['authorization_servers', 'authorization_servers.*.client_auth', 'defaults', 'routes']);
 
 test('the reference names every default', () => {
   for (const value of Object.values(DEFAULTS)) assert.ok(reference.includes(`\`${value}\``), String(value));
