@@ -14,6 +14,13 @@ const CATALOGUE = {
     detail: 'No route of this proxy matches the host, path, method and message of this request.',
     fix: 'Run "cambist explain" to see why no route matches. Then add a route, or correct the URL that the agent calls.',
   },
+  ERR_MESSAGE_TOO_LARGE: {
+    status: 413,
+    phase: 'route',
+    title: 'Message too large',
+    detail: 'The route depends on the message in the body, and this body is larger than the proxy reads.',
+    fix: 'Raise retry_body_limit of the routes with this host and path, up to 1MiB. Larger messages need a route without mcp_method and mcp_name.',
+  },
   ERR_SUBJECT_TOKEN_MISSING: {
     status: 401,
     phase: 'subject',

@@ -43,9 +43,7 @@ export function resolveRoute(written: Loose<RouteFile>, place: Place, context: R
     }
   }
   const wantsMessage = match?.conditions?.mcpMethods !== undefined || match?.conditions?.mcpNames !== undefined;
-  if (wantsMessage && keys.retryBodyLimitBytes === 0) {
-    place.error('has retry_body_limit: 0, and so no body is ever read for mcp_method and mcp_name: raise it');
-  }
+  if (wantsMessage) checkMessageLimit(keys.retryBodyLimitBytes, own.retryBodyLimitBytes, place);
   const draft = { place, name, match, subjectHeader: own.subjectToken?.header };
   if (name === undefined || match === undefined || upstream === undefined || credential === undefined) {
     return { ...draft, route: undefined };
@@ -53,6 +51,24 @@ export function resolveRoute(written: Loose<RouteFile>, place: Place, context: R
   const { defaultType, exchangedAt } = subjectOf(credential);
   const subjectToken = resolveSubject(keys.subjectToken, defaultType, exchangedAt, context.servers.values(), place);
   return { ...draft, route: assemble({ name, match, upstream, subjectToken, credential }, keys) };
+}
+
+/** Parsing blocks every other request: 1 MiB of the worst JSON takes about 0.1 s. */
+const MAX_MESSAGE = '1MiB';
+
+function checkMessageLimit(limitBytes: number | undefined, ownBytes: number | undefined, place: Place) {
+  if (limitBytes === undefined) return;
+  if (limitBytes === 0) {
+    place.error(
+      'matches by mcp_method or mcp_name, but retry_body_limit: 0 lets it read no body: raise retry_body_limit',
+    );
+  } else if (limitBytes > (parseSize(MAX_MESSAGE) ?? 0)) {
+    const from = ownBytes === undefined ? ' from defaults' : '';
+    place.error(
+      `matches by mcp_method or mcp_name, so retry_body_limit${from} must be at most ${MAX_MESSAGE} here: lower it, ` +
+        'or remove mcp_method and mcp_name',
+    );
+  }
 }
 
 /** A route's own key wins as a whole; of `timeouts` each one by itself. */

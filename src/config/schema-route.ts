@@ -108,7 +108,8 @@ export const routeKeys = {
   chain: chain.optional(),
   timeouts: timeouts.optional(),
   retry_body_limit: size({
-    description: 'A request body up to this size is kept for the one retry after an upstream 401; 16MiB at most.',
+    description:
+      'A request body up to this size is kept for one retry after an upstream 401; 16MiB at most. On a route with `mcp_method` or `mcp_name` also the largest message; 1MiB at most.',
     default: DEFAULTS.retryBodyLimit,
   }).optional(),
   step_up: z

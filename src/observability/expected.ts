@@ -27,4 +27,4 @@ export const PLAIN_ERRORS: readonly ErrorCode[] = [
 ];
 
 /** Errors of a request that matches no route. */
-export const UNMATCHED_ERRORS: readonly ErrorCode[] = ['ERR_ROUTE_NOT_FOUND', 'ERR_SHUTTING_DOWN', 'ERR_OVERLOADED'];
+export const UNMATCHED_ERRORS: readonly ErrorCode[] = [...errorCodesOf('route'), 'ERR_SHUTTING_DOWN', 'ERR_OVERLOADED'];

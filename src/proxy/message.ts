@@ -5,24 +5,23 @@ import type { McpMessage } from '../routing/request-facts.ts';
 import { headerValues, type RawHeaders } from './headers.ts';
 import { readWhole } from './request-body.ts';
 
-/** A request's message, and the bytes that it stood in: they go upstream as they came. */
+/** A message that a route depends on, and the body that contained it. The body goes upstream unchanged. */
 export interface ReadMessage {
   readonly message: McpMessage;
   readonly body: Buffer;
 }
 
 /**
- * Reads the message that a request's route depends on. What could be read one way here and another way by the backend has
- * no route.
- * @param limitBytes the largest body that is read
- * @throws {CambistError} ERR_ROUTE_NOT_FOUND
+ * Reads the message that the route of a request depends on.
+ * @param limitBytes size of the largest body to read
+ * @throws {CambistError} ERR_MESSAGE_TOO_LARGE, and ERR_ROUTE_NOT_FOUND for a body that the backend may read differently
  */
 export async function readMessage(request: IncomingMessage, limitBytes: number): Promise<ReadMessage> {
   const raw = request.rawHeaders;
-  const encoded = encodingOf(raw);
+  const encoded = encodingProblem(raw);
   if (encoded !== undefined) throw noRoute(encoded);
   const body = await readWhole(request, limitBytes);
-  if (body === undefined) throw noRoute(`its body is larger than ${limitBytes} bytes: raise retry_body_limit`);
+  if (body === undefined) throw tooLarge(limitBytes);
   const reading = readMcpMessage(body);
   if ('wrong' in reading) throw noRoute(reading.wrong);
   const disagreement = headerDisagreement(
@@ -34,27 +33,32 @@ export async function readMessage(request: IncomingMessage, limitBytes: number):
   return { message: reading.message, body };
 }
 
-/** The search below takes time with the square of it. */
+/** Bounds the search for `charset`, which takes quadratic time. */
 const MAX_CONTENT_TYPE = 256;
 
-/** Why a body is not plainly JSON in UTF-8, by what its headers say. */
-function encodingOf(raw: RawHeaders): string | undefined {
-  if (headerValues(raw, 'content-encoding').some((value) => !/^\s*(?:identity)?\s*$/i.test(value))) {
-    return 'its body is compressed';
-  }
-  // A quoted pair could hide the name of the parameter from us alone.
+/** Says why the headers do not announce plain JSON in UTF-8. */
+function encodingProblem(raw: RawHeaders): string | undefined {
+  // Node has removed the white space around the value. Any other makes it another coding.
+  const codings = headerValues(raw, 'content-encoding').map((value) => value.toLowerCase());
+  if (codings.some((coding) => coding !== '' && coding !== 'identity')) return 'its body is compressed';
+  // A parser that ignores quoted pairs finds the name of a parameter where this search does not, so any text counts.
   const types = headerValues(raw, 'content-type');
-  if (types.some((type) => type.length > MAX_CONTENT_TYPE)) return 'its Content-Type is too long to be one';
+  if (types.some((type) => type.length > MAX_CONTENT_TYPE)) return 'its Content-Type is too long';
   const charsets = types.flatMap((type) => [...type.matchAll(/charset[^=]*=\s*"?([^";,\s]*)/gi)]);
   if (types.length > 1 || charsets.some(([, name]) => name?.toLowerCase() !== 'utf-8')) {
-    return 'its Content-Type says that its body is not in UTF-8, or says two things';
+    return 'its Content-Type names another charset than UTF-8, or occurs twice';
   }
   return undefined;
 }
 
-function noRoute(why: string): CambistError {
+function tooLarge(limitBytes: number): CambistError {
   return new CambistError(
-    'ERR_ROUTE_NOT_FOUND',
-    `the route depends on the message, and no route takes this one: ${why}`,
+    'ERR_MESSAGE_TOO_LARGE',
+    `the route depends on the message, and the body is larger than ${limitBytes} bytes: raise retry_body_limit of the ` +
+      'routes with this host and path, or send a smaller message',
   );
+}
+
+function noRoute(why: string): CambistError {
+  return new CambistError('ERR_ROUTE_NOT_FOUND', `the route depends on the message, and this one is refused: ${why}`);
 }

@@ -50,3 +50,21 @@ test('while cambist drains, a new request is sent elsewhere and an open one come
   assert.deepEqual(await scene.cambist.exit, { code: 0, signal: null });
   assert.equal(text, 'data: the end\n\n');
 });
+
+test('returns 413 to a message that is too large to choose a route by', async (t) => {
+  const scene = await startScene({
+    change: (config) => ({
+      ...config,
+      routes: config.routes.map((route) => ({
+        ...route,
+        match: { path: '/tools', mcp_method: 'tools/*' },
+        retry_body_limit: '1KiB',
+      })),
+    }),
+  });
+  t.after(scene.close);
+  const headers = await scene.bearer();
+  const message = (bytes: number) => '{"jsonrpc":"2.0","id":1,"method":"tools/list"}'.padEnd(bytes, ' ');
+  await provokeProblem(scene, { headers, body: message(1025) }, { code: 'ERR_MESSAGE_TOO_LARGE', route: undefined });
+  assert.equal((await scene.call({ headers, body: message(1024) })).status, 200);
+});

@@ -46,7 +46,21 @@ test('what is no method, and no pattern whose rank is clear, is refused', () => 
 test('a condition that no request could meet is refused', () => {
   assert.match(problemsOf(withMatches('methods: [GET], mcp_name: a'))[0] ?? '', /match\.methods: leaves out POST/);
   const unread = withMatches('mcp_name: a').replace(UPSTREAM, `${UPSTREAM}, retry_body_limit: 0`);
-  assert.match(problemsOf(unread)[0] ?? '', /routes\[0\]: has retry_body_limit: 0, and so no body is ever read/);
+  assert.match(problemsOf(unread)[0] ?? '', /routes\[0\]: matches by mcp_method or mcp_name, but retry_body_limit: 0/);
+});
+
+test('refuses a message limit above 1MiB, set on the route or in defaults', () => {
+  for (const match of ['mcp_name: a', 'mcp_method: a']) {
+    const own = (limit: string) => withMatches(match).replace(UPSTREAM, `${UPSTREAM}, retry_body_limit: ${limit}`);
+    const inherited = `defaults: { retry_body_limit: 2MiB }\n${withMatches(match)}`;
+    assert.deepEqual(problemsOf(own('1MiB')), []);
+    assert.match(problemsOf(own('1048577'))[0] ?? '', /routes\[0\]: .*so retry_body_limit must be at most 1MiB here/);
+    assert.match(problemsOf(inherited)[0] ?? '', /retry_body_limit from defaults must be at most 1MiB here/);
+  }
+  assert.deepEqual(
+    problemsOf(withMatches('methods: [GET]').replace(UPSTREAM, `${UPSTREAM}, retry_body_limit: 2MiB`)),
+    [],
+  );
 });
 
 test('two routes that have a combination in common are a tie', () => {
