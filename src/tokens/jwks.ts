@@ -1,15 +1,18 @@
-import { createLocalJWKSet, errors, type JSONWebKeySet, type JWTVerifyGetKey } from 'jose';
+import { hash } from 'node:crypto';
+import { createLocalJWKSet, errors, type JSONWebKeySet, type JWTHeaderParameters, type JWTVerifyGetKey } from 'jose';
+import { LRUCache } from 'lru-cache';
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
 import { CambistError } from '../errors.ts';
 import { boundedRequest, toRequestUrl } from './bounded-request.ts';
 import { createBreaker } from './breaker.ts';
 import { discoverJwksUri } from './discovery.ts';
+import { createRateLimit } from './rate-limit.ts';
 
-/** Whose keys, and where they are. */
+/** An issuer and the place of its keys. */
 export interface KeySource {
   readonly issuer: string;
-  /** Undefined: where the issuer's metadata say. */
+  /** Undefined: taken from the issuer's metadata. */
   readonly jwksUri: string | undefined;
   readonly allowInsecureHttp: boolean;
 }
@@ -17,25 +20,35 @@ export interface KeySource {
 /** The public keys of an issuer. */
 export interface IssuerKeys {
   /**
-   * Fetches the keys, unless there are some.
-   * @throws {CambistError} ERR_STS_UNAVAILABLE where none can be had
+   * Fetches the keys unless they are cached.
+   * @throws {CambistError} ERR_STS_UNAVAILABLE
    */
   prepare(): Promise<void>;
   /**
-   * The key of a token, as jose's `jwtVerify` asks for it. One that is not known makes it look for new ones.
+   * Finds the key of a token, for jose's `jwtVerify`. An unknown key makes it fetch the keys again.
    * @throws {CambistError} ERR_STS_UNAVAILABLE, and {JWKSNoMatchingKey}
    */
   readonly find: JWTVerifyGetKey;
 }
 
-/** Keys are read anew after this long; where that fails the old serve on. */
+/** Keys are fetched again after this time. Cached keys stay in use while that fails. */
 const KEYS_LIFE_MS = 10 * 60 * 1000;
-/** Tokens with made-up key ids must not make cambist hammer the issuer. */
-const COOL_DOWN_MS = 30_000;
-/** All that it takes to find and fetch them. */
+/** Minimum delay between two attempts to renew expired keys. */
+const RENEWAL_COOLDOWN_MS = 30_000;
+/** Time limit for discovery and fetch together. */
 export const KEYS_TIMEOUT_MS = 5000;
 
 /**
+ * Tokens with unknown key ids cost the issuer one fetch in this time, after a burst. Because each fetch brings all keys, this
+ * is also the longest time for which such tokens can delay a new key.
+ */
+const UNKNOWN_KEY_INTERVAL_MS = 2000;
+const UNKNOWN_KEY_BURST = 5;
+/** Unknown keys that are remembered, so that one of them does not use up the burst. */
+const MAX_UNKNOWN_KEYS = 1000;
+
+/**
+ * jose's own `createRemoteJWKSet` has a single cooldown: a token with an unknown key id would delay a new key by that time.
  * @param dispatcher gives the connection pool
  * @see RFC 7517 section 5
  */
@@ -46,7 +59,11 @@ export function createIssuerKeys(
 ): IssuerKeys {
   const name = `issuer "${source.issuer}"`;
   const breaker = createBreaker(source.issuer, clock);
+  const mayFetchUnknown = createRateLimit(UNKNOWN_KEY_BURST, UNKNOWN_KEY_INTERVAL_MS, clock);
+  const unknownSinceMs = new LRUCache<string, number>({ max: MAX_UNKNOWN_KEYS });
   let keys: ReturnType<typeof createLocalJWKSet> | undefined;
+  /** Why the last fetch failed; undefined after a success. */
+  let failure: unknown;
   let fetchedAtMs = Number.NEGATIVE_INFINITY;
   let triedAtMs = Number.NEGATIVE_INFINITY;
   let fetching: Promise<void> | undefined;
@@ -59,20 +76,31 @@ export function createIssuerKeys(
       const url = jwksUri ?? (await discoverJwksUri(name, issuer, allowInsecureHttp, pool, untilMs));
       const headers = { accept: 'application/json' };
       const { status, text } = await boundedRequest(pool, { method: 'GET', url: toRequestUrl(url), headers, untilMs });
-      if (status !== 200) throw unavailable(name, `its keys are answered with ${status}`);
+      if (status !== 200) throw unavailable(name, `the request for its keys returned status ${status}`);
       keys = createLocalJWKSet(JSON.parse(text) as JSONWebKeySet);
       fetchedAtMs = clock.monotonicMs();
     } catch (error) {
-      throw error instanceof CambistError ? error : unavailable(name, 'its keys cannot be had', error);
+      throw error instanceof CambistError ? error : unavailable(name, 'its keys cannot be fetched', error);
     }
   }
 
-  /** However many wait, one goes and looks. */
+  /** Concurrent callers share one fetch. */
   function fetchOnce(): Promise<void> {
     triedAtMs = clock.monotonicMs();
-    fetching ??= breaker.run(undefined, fetchKeys).finally(() => {
-      fetching = undefined;
-    });
+    fetching ??= breaker
+      .run(undefined, fetchKeys)
+      .then(
+        () => {
+          failure = undefined;
+        },
+        (error: unknown) => {
+          failure = error;
+          throw error;
+        },
+      )
+      .finally(() => {
+        fetching = undefined;
+      });
     return fetching;
   }
 
@@ -80,23 +108,51 @@ export function createIssuerKeys(
     if (keys === undefined) await fetchOnce();
   }
 
+  async function renewExpired(): Promise<void> {
+    const nowMs = clock.monotonicMs();
+    if (nowMs < fetchedAtMs + KEYS_LIFE_MS || nowMs < triedAtMs + RENEWAL_COOLDOWN_MS) return;
+    await fetchOnce().catch(() => {
+      // The cached keys stay in use.
+    });
+  }
+
+  /** @returns false where a fetch for this key would exceed the rate */
+  async function fetchUnknown(id: string): Promise<boolean> {
+    if (clock.monotonicMs() < (unknownSinceMs.get(id) ?? Number.NEGATIVE_INFINITY) + UNKNOWN_KEY_INTERVAL_MS)
+      return false;
+    if (fetching === undefined && !mayFetchUnknown()) return false;
+    await fetchOnce();
+    return true;
+  }
+
   return {
     prepare,
     async find(header, token) {
       await prepare();
-      const nowMs = clock.monotonicMs();
-      if (nowMs >= fetchedAtMs + KEYS_LIFE_MS && nowMs >= triedAtMs + COOL_DOWN_MS) await fetchOnce().catch(() => {});
-      const known = keys;
-      if (known === undefined) throw unavailable(name, 'it has no keys');
+      await renewExpired();
+      const cached = keys;
+      if (cached === undefined) throw unavailable(name, 'it has no keys');
       try {
-        return await known(header, token);
+        return await cached(header, token);
       } catch (error) {
-        if (!(error instanceof errors.JWKSNoMatchingKey) || clock.monotonicMs() < triedAtMs + COOL_DOWN_MS) throw error;
-        await fetchOnce();
-        return (keys ?? known)(header, token);
+        if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
+        const id = keyId(header);
+        // After a failed fetch the key may well exist.
+        if (!(await fetchUnknown(id))) throw failure ?? error;
+        try {
+          return await (keys ?? cached)(header, token);
+        } catch (stillUnknown) {
+          unknownSinceMs.set(id, clock.monotonicMs());
+          throw stillUnknown;
+        }
       }
     },
   };
+}
+
+/** Bounded in length, whatever a caller writes into the header. */
+function keyId({ alg, kid }: JWTHeaderParameters): string {
+  return hash('sha256', JSON.stringify([alg, kid]), 'base64url');
 }
 
 function unavailable(name: string, why: string, cause?: unknown): CambistError {

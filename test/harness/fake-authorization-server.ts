@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
-import { decodeJwt, exportJWK, generateKeyPair, SignJWT } from 'jose';
+import { decodeJwt, exportJWK, generateKeyPair, type JWK, SignJWT } from 'jose';
 import { answerWithFault, type Fault, sendAnswer } from './faults.ts';
 import { type HttpServerOptions, startHttpServer } from './http-server.ts';
 import { recordSecret } from './suite-record.ts';
@@ -71,6 +71,8 @@ export interface FakeAuthorizationServer {
   inFlight(): number;
   /** A JWT with this server's signature: a subject or an actor token. */
   mint(fields?: MintFields): Promise<string>;
+  /** Signs with a new key from now on; the old key stays in the JWKS. */
+  rotateKey(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -79,8 +81,9 @@ export async function startFakeAuthorizationServer(
   options: FakeAuthorizationServerOptions = {},
 ): Promise<FakeAuthorizationServer> {
   const path = options.issuerPath ?? '';
-  const keys = await generateKeyPair(SIGNING_ALG, { extractable: true });
-  const jwk = { ...(await exportJWK(keys.publicKey)), alg: SIGNING_ALG, use: 'sig', kid: 'fake' };
+  const jwks: JWK[] = [];
+  let kid = 'fake';
+  let keys = await createKey();
   let inFlight = 0;
   const server = await startHttpServer((request, response) => {
     inFlight += 1;
@@ -105,14 +108,24 @@ export async function startFakeAuthorizationServer(
     metadataRequests: [],
     inFlight: () => inFlight,
     mint,
+    async rotateKey() {
+      kid = `fake-${jwks.length + 1}`;
+      keys = await createKey();
+    },
     close: server.close,
   };
   return fake;
 
+  async function createKey() {
+    const pair = await generateKeyPair(SIGNING_ALG, { extractable: true });
+    jwks.push({ ...(await exportJWK(pair.publicKey)), alg: SIGNING_ALG, use: 'sig', kid });
+    return pair;
+  }
+
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? '/', server.url);
     if (url.pathname.includes('/.well-known/')) return answerMetadata(url.pathname, response);
-    if (url.pathname === `${path}/jwks`) return sendAnswer(response, 200, { keys: [jwk] });
+    if (url.pathname === `${path}/jwks`) return sendAnswer(response, 200, { keys: jwks });
     if (url.pathname === `${path}/token`) return answerToken(request, response);
     return sendAnswer(response, 404, 'not here');
   }
@@ -180,7 +193,7 @@ export async function startFakeAuthorizationServer(
     const { subject = 'alice', audience = 'cambist', ttlSeconds = 600, claims = {} } = fields;
     const nowSeconds = Math.floor(Date.now() / 1000);
     const token = await new SignJWT({ jti: randomUUID(), ...claims })
-      .setProtectedHeader({ alg: SIGNING_ALG, typ: 'at+jwt', kid: 'fake' })
+      .setProtectedHeader({ alg: SIGNING_ALG, typ: 'at+jwt', kid })
       .setIssuer(issuer)
       .setSubject(subject)
       .setAudience(audience)

@@ -53,6 +53,19 @@ test('a good token is verified once, and cached tokens serve on while the issuer
   assert.equal(authorizationServer.requests.length, 1);
 });
 
+test('admits a token with a new key at once after tokens with unknown key ids', async (t) => {
+  const { issuer, send } = await startVerifying(t);
+  const forger = await startFakeAuthorizationServer();
+  t.after(forger.close);
+  for (let i = 0; i < 3; i += 1) {
+    await forger.rotateKey();
+    assertProblem(await send(await forger.mint({ claims: { iss: issuer.issuer } })), 'ERR_SUBJECT_TOKEN_INVALID');
+  }
+  for (let i = 0; i < 3; i += 1) await issuer.rotateKey();
+  await issuer.rotateKey();
+  assert.equal((await send(await issuer.mint())).status, 200);
+});
+
 const NEED = 'routes.github.subject_token.verify';
 
 test('without the keys of the issuer nobody is let through, and cambist is not ready until it had them once', async (t) => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { test } from 'node:test';
 import { createSubjectVerifier } from '../../../src/tokens/subject-verifier.ts';
-import { issuerKey, startIssuer, subjectFrom } from './issuer.ts';
+import { type Issuer, type IssuerKey, issuerKey, startIssuer, subjectFrom } from './issuer.ts';
 import { failsWith, jwtOf } from './sample.ts';
 
 for (const alg of ['ES256', 'RS256', 'EdDSA'] as const) {
@@ -131,22 +131,89 @@ test('a new key of the issuer is found when a token has it', async (t) => {
   const issuer = await startIssuer(t, old);
   await issuer.verify(await issuer.sign(old));
   issuer.keys = [old, next];
-  issuer.clock.advance(30_000);
   await issuer.verify(await issuer.sign(next));
   await issuer.verify(await issuer.sign(old, { jti: 'another' }));
   assert.equal(issuer.paths.length, 2);
 });
 
-test('made-up key ids do not make cambist ask again and again', async (t) => {
-  const issuer = await startIssuer(t, issuerKey('one'));
-  for (let i = 0; i < 10; i += 1) {
-    const token = await issuer.sign(issuerKey(`made up ${i}`));
-    await assert.rejects(issuer.verify(token), failsWith('ERR_SUBJECT_TOKEN_INVALID', /no key of the issuer fits/));
+/** Sends a token signed by a key with a new id, which the issuer does not have. */
+async function sendUnknownKey(issuer: Issuer, kid = `unknown-${Math.random()}`): Promise<void> {
+  const token = await issuer.sign(issuerKey(kid));
+  await assert.rejects(issuer.verify(token), failsWith('ERR_SUBJECT_TOKEN_INVALID', /no key of the issuer fits/));
+}
+
+test('an unknown key id does not delay a new key of the issuer', async (t) => {
+  const [old, next] = [issuerKey('one'), issuerKey('two')];
+  const issuer = await startIssuer(t, old);
+  await sendUnknownKey(issuer);
+  issuer.keys = [old, next];
+  await issuer.verify(await issuer.sign(next));
+});
+
+test('a flood of unknown key ids delays a new key by two seconds at most', async (t) => {
+  const [old, next] = [issuerKey('one'), issuerKey('two')];
+  const issuer = await startIssuer(t, old);
+  for (let i = 0; i < 20; i += 1) await sendUnknownKey(issuer);
+  issuer.keys = [old, next];
+  for (let i = 0; i < 4; i += 1) {
+    issuer.clock.advance(500);
+    await issuer.verify(await issuer.sign(issuerKey(`unknown-${i}`))).catch(() => {});
   }
-  assert.equal(issuer.paths.length, 1);
-  issuer.clock.advance(30_000);
-  for (let i = 0; i < 10; i += 1) await assert.rejects(issuer.verify(await issuer.sign(issuerKey('made up'))));
+  await issuer.verify(await issuer.sign(next));
+});
+
+test('an id sent before its key exists does not delay that key', async (t) => {
+  const [old, next] = [issuerKey('one'), issuerKey('two')];
+  const issuer = await startIssuer(t, old);
+  for (let i = 0; i < 20; i += 1) await sendUnknownKey(issuer, 'two');
+  issuer.keys = [old, next];
+  issuer.clock.advance(2000);
+  await issuer.verify(await issuer.sign(next));
+});
+
+test('unknown key ids cause one fetch in two seconds, after a burst of five', async (t) => {
+  const issuer = await startIssuer(t, issuerKey('one'));
+  for (let i = 0; i < 20; i += 1) await sendUnknownKey(issuer);
+  assert.equal(issuer.paths.length, 1 + 5);
+  for (let second = 0; second < 60; second += 1) {
+    issuer.clock.advance(1000);
+    for (let i = 0; i < 3; i += 1) await sendUnknownKey(issuer);
+  }
+  assert.equal(issuer.paths.length, 1 + 5 + 30);
+});
+
+test('one unknown key id does not use up the burst', async (t) => {
+  const issuer = await startIssuer(t, issuerKey('one'));
+  for (let second = 0; second < 30; second += 1) {
+    for (let i = 0; i < 3; i += 1) await sendUnknownKey(issuer, 'withdrawn');
+    issuer.clock.advance(1000);
+  }
+  assert.equal(issuer.paths.length, 1 + 15);
+  for (let i = 0; i < 3; i += 1) await sendUnknownKey(issuer);
+  assert.equal(issuer.paths.length, 1 + 15 + 3);
+});
+
+test('many unknown key ids at once share one fetch', async (t) => {
+  const issuer = await startIssuer(t, issuerKey('one'));
+  await issuer.verify(await issuer.sign(issuer.keys[0] as IssuerKey));
+  const tokens = await Promise.all(Array.from({ length: 50 }, (_, i) => issuer.sign(issuerKey(`unknown-${i}`))));
+  await Promise.all(
+    tokens.map((token) => assert.rejects(issuer.verify(token), failsWith('ERR_SUBJECT_TOKEN_INVALID'))),
+  );
   assert.equal(issuer.paths.length, 2);
+});
+
+test('does not call a token invalid while its key cannot be looked up', async (t) => {
+  const issuer = await startIssuer(t, issuerKey('one'));
+  await issuer.verify(await issuer.sign(issuer.keys[0] as IssuerKey));
+  issuer.fault = { kind: 'answer', status: 500 };
+  for (let i = 0; i < 10; i += 1) {
+    const token = await issuer.sign(issuerKey(`new-${i}`));
+    await assert.rejects(issuer.verify(token), failsWith('ERR_STS_UNAVAILABLE'));
+  }
+  issuer.fault = undefined;
+  issuer.clock.advance(10_000);
+  await sendUnknownKey(issuer);
 });
 
 test('of several keys without a name the right one is found', async (t) => {
