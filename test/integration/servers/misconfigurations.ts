@@ -9,7 +9,7 @@ import { codeWords, tableRows } from '../../harness/markdown.ts';
 import { type Recipe, startRecipe } from '../../harness/recipe.ts';
 import { runDoctor } from '../doctor-run.ts';
 
-const REFERENCE = new URL('../../../config/doctor.md', import.meta.url);
+const REFERENCE = new URL('../../../config/common-mistakes.md', import.meta.url);
 
 type Keys = Record<string, unknown>;
 type Overlay = Keys | ((recipe: Recipe) => Keys);
@@ -55,8 +55,8 @@ export function testMisconfigurations(make: Make, cases: readonly Misconfigurati
   }
 
   test(`${make.name}: the reference lists what doctor finds`, () => {
-    const rows = tableRows(readFileSync(REFERENCE, 'utf8'), 'what is set wrong').filter(([name]) => name === make.name);
-    const listed = rows.flatMap(([, , found]) => codeWords(found ?? ''));
+    const section = readFileSync(REFERENCE, 'utf8').split(`\n## ${make.name}\n`)[1] ?? '';
+    const listed = tableRows(section, '| mistake').flatMap(([, found]) => codeWords(found ?? ''));
     assert.deepEqual(listed.sort(), [...new Set(cases.map(({ finding }) => finding))].sort());
   });
 }
