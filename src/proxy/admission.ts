@@ -8,7 +8,9 @@ import { whyNone } from '../routing/why-none.ts';
 import type { Broker } from '../tokens/broker.ts';
 import type { SubjectSource } from '../tokens/subject-source.ts';
 import { bearerFor } from './bearer.ts';
-import { bearsToken, headerTokens, headerValues, upstreamHeaders } from './headers.ts';
+import { containsToken, headerTokens, MAX_TOKENS } from './caller-tokens.ts';
+import { upstreamHeaders } from './forwarded-headers.ts';
+import { headerValues } from './headers.ts';
 import { readMessage } from './message.ts';
 import type { Passage, UpstreamLeg } from './passage.ts';
 import { takeBody, wholeBody } from './request-body.ts';
@@ -117,8 +119,9 @@ export async function admit(
   const { header } = route.subjectToken;
   const values = header === 'authorization' ? credentials : headerValues(raw, header);
   const sent = headerTokens(raw, serving.tokenHeaders);
+  if (sent.length > MAX_TOKENS) throw ambiguous(`more than ${MAX_TOKENS} tokens`);
   const callerTokens = route.credential.kind === 'passthrough' ? [] : sent;
-  if (bearsToken(path, callerTokens)) throw ambiguous("the caller's token in the URL as well");
+  if (containsToken(path, callerTokens)) throw ambiguous("the caller's token in the URL as well");
 
   const found = route.credential.kind === 'exchange' ? options.subjects(route, request.socket, values) : undefined;
   const subject = found instanceof Promise ? await found : found;

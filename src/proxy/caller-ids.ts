@@ -1,7 +1,5 @@
-import { headerTokens, headerValues, MIN_TOKEN_LENGTH, type RawHeaders, REQUEST_ID, sharesText } from './headers.ts';
-
-/** Lower-case names of the headers that may carry a caller's token, on any route. */
-export type CredentialHeaders = ReadonlySet<string>;
+import { type CredentialHeaders, headerTokens, MIN_TOKEN_LENGTH, sharesText } from './caller-tokens.ts';
+import { headerValues, type RawHeaders, REQUEST_ID } from './headers.ts';
 
 /** A UUID has 36 characters and a SHA-256 in hex has 64. Longer text is more likely a token than an id. */
 const REQUEST_ID_SYNTAX = /^[A-Za-z0-9._:-]{1,64}$/;
@@ -13,7 +11,7 @@ const LIKE_A_JWT = /eyJ[\w-]{8}|e[wy][\w-]{10,}\.[\w-]{8}/;
 export function callerRequestId(raw: RawHeaders, credentialHeaders: CredentialHeaders): string | undefined {
   const [id, ...more] = headerValues(raw, REQUEST_ID);
   if (id === undefined || more.length > 0 || !REQUEST_ID_SYNTAX.test(id) || LIKE_A_JWT.test(id)) return undefined;
-  return repeatsCredential(id, raw, credentialHeaders) ? undefined : id;
+  return repeatsCredential(id, raw, headerTokens(raw, credentialHeaders)) ? undefined : id;
 }
 
 /** @see W3C Trace Context section 3.2 */
@@ -25,7 +23,8 @@ export function callerTraceId(raw: RawHeaders, credentialHeaders: CredentialHead
   if (value === undefined || more.length > 0) return undefined;
   const [, traceId, spanId] = TRACEPARENT.exec(value) ?? [];
   if (traceId === undefined || spanId === undefined) return undefined;
-  const repeats = [traceId, spanId].some((id) => repeatsCredential(id, raw, credentialHeaders));
+  const tokens = headerTokens(raw, credentialHeaders);
+  const repeats = [traceId, spanId].some((id) => repeatsCredential(id, raw, tokens));
   return repeats ? undefined : traceId;
 }
 
@@ -44,18 +43,20 @@ export function callerTraceContext(raw: RawHeaders, credentialHeaders: Credentia
   if (traceparent === undefined) return {};
   const tracestate = headerValues(raw, 'tracestate').join(',');
   if (tracestate === '' || tracestate.length > MAX_TRACESTATE) return { traceparent };
-  const repeats = [tracestate, ...tracestate.split(/[,=]/)].some((part) =>
-    repeatsCredential(part, raw, credentialHeaders),
-  );
+  const tokens = headerTokens(raw, credentialHeaders);
+  const repeats = [tracestate, ...tracestate.split(/[,=]/)].some((part) => repeatsCredential(part, raw, tokens));
   return repeats ? { traceparent } : { traceparent, tracestate };
 }
 
 /** Headers that may repeat a request id or a trace id without being a credential. */
 const CORRELATION_HEADER = /trace|span|request-?id|correlation|idempotency|^b3$/i;
 
-/** Is a credential in the text, or the text in a header that may be a credential? */
-function repeatsCredential(text: string, raw: RawHeaders, credentialHeaders: CredentialHeaders): boolean {
-  if (sharesText(text, headerTokens(raw, credentialHeaders))) return true;
+/**
+ * Is a token in the text, or the text in a header that may be a credential?
+ * @param tokens those of the credential headers
+ */
+function repeatsCredential(text: string, raw: RawHeaders, tokens: readonly string[]): boolean {
+  if (sharesText(text, tokens)) return true;
   if (text.length < MIN_TOKEN_LENGTH) return false;
   for (let i = 0; i < raw.length; i += 2) {
     const value = raw[i + 1] as string;

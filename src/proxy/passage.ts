@@ -6,7 +6,7 @@ import type { CacheResult } from '../observability/token-observer.ts';
 import type { Span } from '../observability/tracing.ts';
 import type { RequestTarget } from '../routing/request-target.ts';
 import type { IssuedToken } from '../tokens/issued.ts';
-import type { CredentialHeaders } from './caller-ids.ts';
+import type { CredentialHeaders } from './caller-tokens.ts';
 import type { Relay } from './relay.ts';
 import type { RequestBody } from './request-body.ts';
 

@@ -1,7 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import type { Route } from '../config/config.ts';
 import type { Span, Tracing } from '../observability/tracing.ts';
-import { type CredentialHeaders, callerTraceContext } from './caller-ids.ts';
+import { callerTraceContext } from './caller-ids.ts';
+import type { CredentialHeaders } from './caller-tokens.ts';
 import type { Passage } from './passage.ts';
 
 /** Others are one to a span's name, since a caller could make up as many as it likes. */

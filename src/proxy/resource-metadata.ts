@@ -1,8 +1,8 @@
 import type { Route } from '../config/config.ts';
 import type { RequestTarget } from '../routing/request-target.ts';
 import { upstreamPath } from '../routing/upstream-path.ts';
-import type { CredentialHeaders } from './caller-ids.ts';
-import { bearsToken, headerTokens, headerValues, type RawHeaders } from './headers.ts';
+import { type CredentialHeaders, containsToken, headerTokens } from './caller-tokens.ts';
+import { headerValues, type RawHeaders } from './headers.ts';
 
 /** Where a resource's metadata lies: this, and the resource's path after it (RFC 9728 section 3.1). */
 const WELL_KNOWN = '/.well-known/oauth-protected-resource';
@@ -97,7 +97,7 @@ function clientUrl(asked: string, path: string, client: ClientRequest): string |
   const origin = clientOrigin(client);
   if (origin === undefined || !PATH.test(asked)) return undefined;
   const url = origin + path;
-  return bearsToken(url, headerTokens(client.rawHeaders, client.credentialHeaders)) ? undefined : url;
+  return containsToken(url, headerTokens(client.rawHeaders, client.credentialHeaders)) ? undefined : url;
 }
 
 /** Scheme and authority of the URL that the client used, as far as it says so. */

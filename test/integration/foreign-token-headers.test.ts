@@ -82,3 +82,16 @@ for (const [how, written] of Object.entries(SPELLINGS)) {
     assert.ok(!app.logText().includes(written));
   });
 }
+
+test('refuses a request with more tokens than it can compare with the other headers', async (t) => {
+  const { app, upstream, authorizationServer } = await startMixed(t);
+  const tokens = (count: number) =>
+    Array.from({ length: count }, (_, index) => ['X-User-Token', `token-${1000 + index}`]).flat();
+  for (const path of ['/plain', '/open', '/own']) {
+    const headers = ['Authorization', `Bearer ${OTHER}`, ...tokens(16)];
+    assertProblem(await call(app.url, { path, headers }), 'ERR_SUBJECT_TOKEN_INVALID');
+  }
+  assert.equal(upstream.requests.length + authorizationServer.requests.length, 0);
+  const headers = ['Authorization', `Bearer ${OTHER}`, ...tokens(15)];
+  assert.equal((await call(`${app.url}/plain`, { headers })).status, 200);
+});

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { callerHeaders, upstreamHeaders } from '../../../src/proxy/headers.ts';
+import { callerHeaders, upstreamHeaders } from '../../../src/proxy/forwarded-headers.ts';
 
 const TOKEN = 'eyJhbGciOiJub25lIn0.e30.c2lnbmF0dXJl';
 
