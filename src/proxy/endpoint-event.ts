@@ -9,6 +9,9 @@ export interface Rewriter {
 /** How much of a stream is held back while its first event is not whole: a URL, and room for what may stand around it. */
 const MAX_HELD_BYTES = 8192;
 
+/** Lines of the first event. An `endpoint` event has two, and every piece of the stream makes us read them again. */
+const MAX_LINES = 32;
+
 const NOTHING = Buffer.alloc(0);
 const BYTE_ORDER_MARK = /^\xef\xbb\xbf/;
 
@@ -60,8 +63,10 @@ function readFirstEvent(text: string): FirstEvent {
   let data: Span | undefined;
   let hasMoreData = false;
   let passable = 0;
+  let lines = 0;
   let at = BYTE_ORDER_MARK.test(text) ? 3 : 0;
   for (;;) {
+    if (lines > MAX_LINES) return { state: 'ended', passable, data: undefined };
     const end = text.slice(at).search(/[\r\n]/) + at;
     if (end < at) return { state: 'open', passable, data: undefined };
     const line = text.slice(at, end);
@@ -83,6 +88,7 @@ function readFirstEvent(text: string): FirstEvent {
     } else if (data === undefined && name === '') {
       passable = next;
     }
+    if (data !== undefined || name !== '') lines += 1;
     at = next;
   }
 }

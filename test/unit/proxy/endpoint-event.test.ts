@@ -95,3 +95,13 @@ test('however a stream is cut into pieces, it becomes the same', () => {
     { numRuns: 5000 },
   );
 });
+
+test('reads a first event of at most 32 lines and forwards a longer one unchanged', () => {
+  const lines = (comments: number) => `event: endpoint\n${':\n'.repeat(comments)}data: /mcp/m\n\n`;
+  const one = [...lines(30)];
+  assert.equal(passed(...one), lines(30).replace('/mcp/', '/github/'));
+  assert.equal(passed(lines(40)), lines(40));
+  assert.equal(passed(...lines(40)), lines(40));
+  const comments = ':\n'.repeat(100);
+  assert.equal(passed(comments, ...lines(1)), comments + lines(1).replace('/mcp/', '/github/'));
+});
