@@ -6,9 +6,6 @@ import { findingsIn, isBelow, ROOTS, scan } from '../../harness/plain-language.t
 const PENDING = [
   'CHANGELOG.md',
   'Dockerfile',
-  'README.md',
-  'SECURITY.md',
-  'config',
   'deploy',
   'src/app.ts',
   'src/main.ts',
