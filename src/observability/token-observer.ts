@@ -12,8 +12,10 @@ export const CACHE_RESULTS: readonly CacheResult[] = ['hit', 'miss', 'joined', '
 export type EvictionReason = 'capacity' | 'expired' | 'refused' | 'session_ended' | 'idle';
 export const EVICTION_REASONS: readonly EvictionReason[] = ['capacity', 'expired', 'refused', 'session_ended', 'idle'];
 
-/** The request for whose sake a token is asked for: for logs and traces, and no part of what the token depends on. */
+/** The request that a token is wanted for. The token does not depend on it. */
 export interface Cause {
+  /** Address that the request came from; undefined where there is none, as on a Unix socket. */
+  readonly peer: string | undefined;
   readonly requestId: string;
   readonly traceId: string | undefined;
   /** Undefined where tracing is off. */

@@ -74,6 +74,7 @@ async function timed<Token>(passage: Passage, pending: Promise<Token>, clock: Cl
 
 function causeOf(passage: Passage): Cause {
   return {
+    peer: passage.request.socket.remoteAddress,
     requestId: passage.id,
     traceId: passage.span?.traceId ?? callerTraceId(passage.request.rawHeaders, passage.credentialHeaders),
     span: passage.span,

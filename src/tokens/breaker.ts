@@ -1,38 +1,48 @@
 import type { Clock } from '../clock/clock.ts';
-import { CambistError } from '../errors.ts';
+import { CambistError, type ErrorCode } from '../errors.ts';
 
-/** Faults in a row that are each one's own bad luck; after them the server is taken to be down. */
+/** The breaker opens at this number of faults in a row. */
 const TOLERATED_FAULTS = 3;
-/** A server that is down is asked at least this often, by one request: the probe. */
+/** Longest time between two probes of a server that is down. */
 const MAX_PAUSE_MS = 3000;
 const FIRST_PAUSE_MS = 250;
 
 /**
- * Keeps callers from waiting for, and hammering, an authorization server that is down: after some faults in a row they are
- * answered at once, while one request at a time finds out whether it is back. Where the last of those faults were answers to
- * one asker, it may be what that one asks that the server fails at: others are still let through.
+ * Protects an authorization server that is down, and callers from waiting for it. After several faults in a row it refuses at
+ * once, and lets one request at a time through as a probe. Where the server answered those faults to a single asker, that
+ * asker's requests may be their cause: other askers are still let through.
  */
 export interface Breaker {
   /**
-   * Runs one attempt, or refuses at once with ERR_STS_UNAVAILABLE.
-   * @param asker digest of the subject token; undefined for cambist itself
+   * Runs one attempt.
+   * @param asker identifies the caller; undefined for cambist itself
+   * @param probing lets the attempt through only as a probe, even while this breaker is closed
+   * @throws {CambistError} ERR_STS_UNAVAILABLE where the breaker is open, and what the attempt throws
    */
-  run<T>(asker: string | undefined, attempt: () => Promise<T>): Promise<T>;
+  run<T>(asker: string | undefined, attempt: () => Promise<T>, probing?: boolean): Promise<T>;
+  /** Tells whether the breaker lets this asker through as a probe only. */
+  isOpenFor(asker: string | undefined): boolean;
+  /** @throws {CambistError} ERR_STS_UNAVAILABLE while the server has asked for a pause by `Retry-After` */
+  checkPause(): void;
+  /** Closes the breaker after a response to a request that did not pass through it. */
+  close(): void;
+  /** False from the fault that opens the breaker, or asks for a pause, to the next response. */
+  readonly available: boolean;
 }
 
 /**
- * @param name the authorization server's, for messages
- * @param onChange is told when the server is taken to be down, and when it has answered again
+ * @param name of the authorization server, for messages
+ * @param onChange is told when the server is considered down, and when it responds again
  */
 export function createBreaker(name: string, clock: Clock, onChange: (available: boolean) => void = () => {}): Breaker {
   let faults = 0;
-  /** To whom the server answered with a fault last, and how often in a row it did so to that one alone. */
+  /** The asker of the last fault, and the faults in a row that were responses to that asker alone. */
   let lastAsker: string | undefined;
   let faultsOfLast = 0;
   let available = true;
-  /** The server itself asked for peace until then. */
+  /** End of the pause that the server itself asked for. */
   let namedUntilMs = Number.NEGATIVE_INFINITY;
-  /** It is down, and a probe is finding out whether it is back, or has just found that it is not. */
+  /** While the breaker is open: no probe before then. Either one is in flight, or one has just failed. */
   let pausedUntilMs = Number.NEGATIVE_INFINITY;
 
   function note(isAvailable: boolean): void {
@@ -43,12 +53,16 @@ export function createBreaker(name: string, clock: Clock, onChange: (available: 
 
   function refuseBefore(ms: number, nowMs: number): void {
     if (ms <= nowMs) return;
-    throw new CambistError('ERR_STS_UNAVAILABLE', `authorization server "${name}" is taken to be down and not asked`, {
-      retryAfterSeconds: Math.ceil((ms - nowMs) / 1000),
-    });
+    throw new CambistError(
+      'ERR_STS_UNAVAILABLE',
+      `authorization server "${name}" is considered down; request not sent`,
+      {
+        retryAfterSeconds: Math.ceil((ms - nowMs) / 1000),
+      },
+    );
   }
 
-  /** @returns until when nobody is to ask after a fault of an attempt that began at `startedMs` */
+  /** @returns the time of the next probe, after a fault of an attempt that started at `startedMs` */
   function recordFault(
     { retryAfterSeconds, serverStatus }: CambistError,
     asker: string | undefined,
@@ -63,38 +77,52 @@ export function createBreaker(name: string, clock: Clock, onChange: (available: 
       namedUntilMs = Math.max(namedUntilMs, nowMs + 1000 * retryAfterSeconds);
       return nowMs;
     }
-    // Counted from the attempt's begin as well, since an attempt may itself take longer than a pause.
+    // Also counted from the start of the attempt, because an attempt can take longer than a pause.
     return Math.min(nowMs + pauseMs(faults), startedMs + MAX_PAUSE_MS);
   }
 
-  function recordAnswer(): void {
+  function recordResponse(): void {
     faults = 0;
     faultsOfLast = 0;
     note(true);
   }
 
+  function isOpenFor(asker: string | undefined): boolean {
+    const isAboutOther = faultsOfLast >= TOLERATED_FAULTS && asker !== lastAsker;
+    return faults >= TOLERATED_FAULTS && !isAboutOther;
+  }
+
   return {
-    async run(asker, attempt) {
+    isOpenFor,
+    checkPause: () => refuseBefore(namedUntilMs, clock.monotonicMs()),
+    close() {
+      recordResponse();
+      pausedUntilMs = Number.NEGATIVE_INFINITY;
+    },
+    get available() {
+      return available;
+    },
+    async run(asker, attempt, probing = false) {
       const startedMs = clock.monotonicMs();
-      const isOthers = faultsOfLast >= TOLERATED_FAULTS && asker !== lastAsker;
-      refuseBefore(isOthers ? namedUntilMs : Math.max(namedUntilMs, pausedUntilMs), startedMs);
-      const probeUntilMs = faults < TOLERATED_FAULTS || isOthers ? undefined : startedMs + MAX_PAUSE_MS;
+      const isProbe = probing || isOpenFor(asker);
+      refuseBefore(isProbe ? Math.max(namedUntilMs, pausedUntilMs) : namedUntilMs, startedMs);
+      const probeUntilMs = isProbe ? startedMs + MAX_PAUSE_MS : undefined;
       if (probeUntilMs !== undefined) pausedUntilMs = probeUntilMs;
       let untilMs = Number.NEGATIVE_INFINITY;
       try {
         const result = await attempt();
-        recordAnswer();
+        recordResponse();
         return result;
       } catch (error) {
         if (isFault(error)) {
           untilMs = recordFault(error, asker, startedMs);
           if (faults >= TOLERATED_FAULTS || error.retryAfterSeconds !== undefined) note(false);
-        } else if (isAnswer(error)) {
-          recordAnswer();
+        } else if (isResponse(error)) {
+          recordResponse();
         }
         throw error;
       } finally {
-        // An attempt that began before the last probe knows less than that one will.
+        // An attempt that started before the last probe does not overrule it.
         const isLastProbe = pausedUntilMs === probeUntilMs;
         pausedUntilMs = isLastProbe || faults === 0 ? untilMs : Math.max(pausedUntilMs, untilMs);
       }
@@ -108,11 +136,19 @@ function pauseMs(faults: number): number {
   return Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (faults - TOLERATED_FAULTS));
 }
 
-function isFault(error: unknown): error is CambistError {
+/** The server cannot be reached, or does not work. */
+export function isFault(error: unknown): error is CambistError {
   return error instanceof CambistError && error.code === 'ERR_STS_UNAVAILABLE';
 }
 
-/** A refusal, or an answer that is of no use, shows that the server is there; what failed on our side shows nothing. */
-function isAnswer(error: unknown): boolean {
-  return error instanceof CambistError && error.code !== 'ERR_CREDENTIAL_UNAVAILABLE' && error.code !== 'ERR_INTERNAL';
+/** Codes that show nothing about the server: a fault of it, or a failure on our side. */
+const NO_RESPONSE: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'ERR_STS_UNAVAILABLE',
+  'ERR_CREDENTIAL_UNAVAILABLE',
+  'ERR_INTERNAL',
+]);
+
+/** A refusal and an unusable response show that the server is up. */
+export function isResponse(error: unknown): boolean {
+  return error instanceof CambistError && !NO_RESPONSE.has(error.code);
 }

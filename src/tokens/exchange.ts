@@ -8,6 +8,7 @@ import { type Assertion, type Assertions, checkAssertion, firstLegTarget } from 
 import { readClaims } from './claims.ts';
 import type { DpopProver } from './dpop.ts';
 import { checkAudience, checkNotEnded, type DpopBinding, type IssuedToken, measureLife } from './issued.ts';
+import { requesterOf } from './requester.ts';
 import { digestsOf } from './sent-values.ts';
 import { type ResourceDigest, subjectKey } from './session.ts';
 import type { Subject } from './subject.ts';
@@ -113,7 +114,10 @@ export function createExchange(options: ExchangeOptions): Exchange {
 
   function run(wanted: Wanted, leg: Leg): Promise<Settled> {
     const server = endpoint(leg.server);
-    return server.run(wanted.subject?.digest, () => observed(wanted, leg, () => ask(server, wanted, leg)));
+    const { route, subject, cause } = wanted;
+    return server.run(requesterOf(route, subject, cause?.peer), () =>
+      observed(wanted, leg, () => ask(server, wanted, leg)),
+    );
   }
 
   async function ask(server: TokenEndpoint, { route, subject }: Wanted, leg: Leg): Promise<Settled> {

@@ -11,22 +11,18 @@ import {
   type RequestUrl,
   toRequestUrl,
 } from './bounded-request.ts';
-import { createBreaker } from './breaker.ts';
 import { authenticateClient } from './client-auth.ts';
 import { checkOwnEndpoint, discover } from './discovery.ts';
 import type { DpopProver } from './dpop.ts';
-import { createLimiter } from './limiter.ts';
+import { createExchangeQueue, type ExchangeQueue } from './exchange-queue.ts';
 import { type SentValue, sentInForm } from './sent-values.ts';
 import { type AskedFor, asksForNonce, readTokenAnswer, type TokenAnswer } from './token-answer.ts';
 import { buildTokenRequest, type FormField, type Grant } from './token-request.ts';
 
 /** One authorization server, as cambist talks to it. */
 export interface TokenEndpoint {
-  /**
-   * Runs work that ends in `requestToken`: at once, in its turn, or not at all where the server is down or overrun.
-   * @param asker digest of the subject token; undefined for cambist itself
-   */
-  run<T>(asker: string | undefined, work: () => Promise<T>): Promise<T>;
+  /** Runs work that calls `requestToken` once. */
+  readonly run: ExchangeQueue['run'];
   /** Finds the endpoint and reads the credential once, so that the first caller need not find out that either is missing. */
   prepare(): Promise<void>;
   /**
@@ -82,8 +78,9 @@ export function createTokenEndpoint(
   dispatcher: () => Dispatcher | Promise<Dispatcher>,
   { clock, dpop, credentialRead, availabilityChanged, servers }: TokenEndpointContext,
 ): TokenEndpoint {
-  const breaker = createBreaker(server.name, clock, (available) => availabilityChanged(server.name, available));
-  const limiter = createLimiter(server.name, server.timeoutMs);
+  const queue = createExchangeQueue(server.name, server.timeoutMs, clock, (available) =>
+    availabilityChanged(server.name, available),
+  );
   const nonceFrom = `authorization server ${server.name}`;
   const configured = server.tokenEndpoint === undefined ? undefined : toRequestUrl(server.tokenEndpoint);
   /** By the metadata. */
@@ -189,8 +186,7 @@ export function createTokenEndpoint(
   }
 
   return {
-    // Whoever waited for a turn is told at once that the server is down.
-    run: (asker, work) => limiter.run(asker, () => breaker.run(asker, work)),
+    run: queue.run,
     async prepare() {
       const url = await locate();
       await authenticateClient(server, server.issuer ?? url.text, clock, credentialRead);

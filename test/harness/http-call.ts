@@ -11,6 +11,8 @@ export interface CallOptions {
   /** In place of the URL's own path, sent as it stands. */
   readonly path?: string;
   readonly socketPath?: string;
+  /** Address of loopback to connect from; by default 127.0.0.1. */
+  readonly localAddress?: string;
 }
 
 export interface CallAnswer {

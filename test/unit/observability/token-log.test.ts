@@ -54,7 +54,7 @@ test('an exchange is a line, and one that failed says why', () => {
 
 test('the request for whose sake a token was asked for is named', () => {
   const { log, lines } = setUp();
-  const cause = { requestId: 'r-1', traceId: '0af7651916cd43dd8448eb211c80319c', span: undefined };
+  const cause = { peer: '10.0.0.1', requestId: 'r-1', traceId: '0af7651916cd43dd8448eb211c80319c', span: undefined };
   log.exchangeEnded({ ...outcome, cause });
   assert.deepEqual([lines[0]?.request_id, lines[0]?.trace_id], ['r-1', '0af7651916cd43dd8448eb211c80319c']);
 });

@@ -36,7 +36,7 @@ function setUp() {
 }
 
 const succeed = (breaker: Breaker, asker?: string): Promise<string> => breaker.run(asker, async () => 'token');
-const refused = failsWith('ERR_STS_UNAVAILABLE', /"main" is taken to be down/);
+const refused = failsWith('ERR_STS_UNAVAILABLE', /"main" is considered down/);
 
 async function bringDown({ fail }: { fail: (error?: unknown) => Promise<void> }): Promise<void> {
   for (let i = 0; i < 3; i += 1) await fail();

@@ -1,146 +1,226 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createLimiter } from '../../../src/tokens/limiter.ts';
+import type { RankedRequester } from '../../../src/tokens/requester.ts';
 import { deferred, failsWith, settle } from './sample.ts';
 
-const AT_ONCE = 64;
+const IN_FLIGHT = 64;
+const IN_FLIGHT_RANK = 56;
+const IN_FLIGHT_EACH = 48;
 const WAITING = 1024;
 
-/** Work that stays until it is let go, in the order in which it began. */
+const accepted = (caller: string): RankedRequester => ({ caller, peer: '10.0.0.1', accepted: true });
+const unknown = (caller: string, peer = '10.0.0.1'): RankedRequester => ({ caller, peer, accepted: false });
+
+/** Work that stays in flight until a test finishes it. */
 function setUp(maxWaitMs = 60_000) {
   const limiter = createLimiter('main', maxWaitMs);
-  const begun: ReturnType<typeof deferred<number>>[] = [];
-  /** Who began, in that order. */
-  const askers: string[] = [];
-  const startFor = (asker: string): Promise<number> =>
-    limiter.run(asker, () => {
-      const work = deferred<number>();
-      begun.push(work);
-      askers.push(asker);
+  /** In the order in which they started. */
+  const started: { readonly caller: string; readonly work: ReturnType<typeof deferred<string>> }[] = [];
+  const start = (requester: RankedRequester): Promise<string> =>
+    limiter.run(requester, () => {
+      const work = deferred<string>();
+      started.push({ caller: requester.caller ?? 'cambist', work });
       return work.promise;
     });
-  let callers = 0;
-  /** Each time for another caller. */
-  const start = (): Promise<number> => {
-    callers += 1;
-    return startFor(`caller-${callers}`);
+  const startMany = (count: number, requester: (number: number) => RankedRequester): Promise<string>[] =>
+    Array.from({ length: count }, (_, number) => start(requester(number)));
+  /** Lets the work with this number finish, and the next one start. */
+  const finish = async (number: number): Promise<void> => {
+    started[number]?.work.resolve('done');
+    await settle();
   };
-  return { start, startFor, begun, askers };
+  const finishAll = async (): Promise<void> => {
+    for (let number = 0; number < started.length; number += 1) await finish(number);
+  };
+  const callersFrom = (number: number): string[] => started.slice(number).map(({ caller }) => caller);
+  return { start, startMany, started, finish, finishAll, callersFrom };
 }
 
-const times = (count: number, start: () => Promise<number>): Promise<number>[] => Array.from({ length: count }, start);
+/** Fills all places: 56 with accepted callers, 8 with unknown ones of another peer. */
+function fill({ startMany }: ReturnType<typeof setUp>): Promise<string>[] {
+  return [
+    ...startMany(IN_FLIGHT_RANK, (number) => accepted(`busy-${number}`)),
+    ...startMany(IN_FLIGHT - IN_FLIGHT_RANK, (number) => unknown(`busy-new-${number}`, '10.0.0.99')),
+  ];
+}
 
-test('64 run at once, and the others in their turn, first come first served', async () => {
-  const { start, begun } = setUp();
-  const running = Array.from({ length: AT_ONCE }, start);
-  const order: number[] = [];
-  const waiting = [1, 2, 3].map((number) => start().then(() => order.push(number)));
-  await settle();
-  assert.equal(begun.length, AT_ONCE);
-  begun[5]?.resolve(0);
-  await settle();
-  assert.equal(begun.length, AT_ONCE + 1);
-  for (let i = 0; i < AT_ONCE + 3; i += 1) {
-    begun[i]?.resolve(0);
-    await settle();
-  }
+test('runs 64 requests at once and the others in their order of arrival', async () => {
+  const setup = setUp();
+  const running = fill(setup);
+  const waiting = ['alice', 'bob', 'carol'].map((caller) => setup.start(accepted(caller)));
+  assert.equal(setup.started.length, IN_FLIGHT);
+  await setup.finishAll();
   await Promise.all([...running, ...waiting]);
-  assert.deepEqual(order, [1, 2, 3]);
+  assert.deepEqual(setup.callersFrom(IN_FLIGHT), ['alice', 'bob', 'carol']);
 });
 
-test('work that fails gives its place up as well', async () => {
-  const { start, begun } = setUp();
-  const running = Array.from({ length: AT_ONCE }, start);
-  const waiting = start();
-  begun[0]?.reject(new Error('x'));
-  await assert.rejects(running[0] as Promise<number>, /x/);
+test('frees the place of a request that fails', async () => {
+  const setup = setUp();
+  const running = fill(setup);
+  const waiting = setup.start(accepted('alice'));
+  setup.started[0]?.work.reject(new Error('x'));
+  await assert.rejects(running[0] as Promise<string>, /x/);
   await settle();
-  assert.equal(begun.length, AT_ONCE + 1);
-  for (const work of begun) work.resolve(7);
-  assert.equal(await waiting, 7);
+  assert.deepEqual(setup.callersFrom(IN_FLIGHT), ['alice']);
+  await setup.finishAll();
+  assert.equal(await waiting, 'done');
 });
 
-test('places are free again when all is done', async () => {
-  const { start, begun } = setUp();
-  for (let round = 0; round < 3; round += 1) {
-    const running = Array.from({ length: AT_ONCE }, start);
-    assert.equal(begun.length, (round + 1) * AT_ONCE);
-    for (const work of begun) work.resolve(0);
+test('has all places again when all requests are done', async () => {
+  const setup = setUp();
+  for (let round = 1; round <= 3; round += 1) {
+    const running = fill(setup);
+    assert.equal(setup.started.length, round * IN_FLIGHT);
+    await setup.finishAll();
     await Promise.all(running);
   }
 });
 
-test('1024 may wait, and one more is refused at once', async () => {
-  const { start, begun } = setUp();
-  const all = Array.from({ length: AT_ONCE + WAITING }, start);
-  await assert.rejects(start(), failsWith('ERR_STS_UNAVAILABLE', /"main" has too much to do: 1024 wait/));
-  for (let i = 0; i < AT_ONCE + WAITING; i += 1) {
-    if (begun[i] === undefined) await settle();
-    begun[i]?.resolve(1);
-  }
-  assert.equal((await Promise.all(all)).length, AT_ONCE + WAITING);
+test('refuses a request at once when 1024 others are waiting', async () => {
+  const setup = setUp();
+  const all = [...fill(setup), ...setup.startMany(WAITING, (number) => accepted(`waiting-${number}`))];
+  await assert.rejects(
+    setup.start(accepted('late')),
+    failsWith('ERR_STS_UNAVAILABLE', /"main" is overloaded: 1024 requests are waiting already/),
+  );
+  await setup.finishAll();
+  assert.equal((await Promise.all(all)).length, IN_FLIGHT + WAITING);
 });
 
-test('nobody waits longer than is allowed, and who gave up takes no turn', async () => {
-  const { start, begun } = setUp(20);
-  const running = Array.from({ length: AT_ONCE }, start);
-  await assert.rejects(start(), failsWith('ERR_STS_UNAVAILABLE', /no turn came in 20 ms/));
-  for (const work of begun) work.resolve(0);
+test('refuses a request whose turn does not come in time', async () => {
+  const setup = setUp(20);
+  const running = fill(setup);
+  await assert.rejects(setup.start(accepted('late')), failsWith('ERR_STS_UNAVAILABLE', /no turn within 20 ms/));
+  await setup.finishAll();
   await Promise.all(running);
-  assert.equal(begun.length, AT_ONCE);
+  assert.equal(setup.started.length, IN_FLIGHT);
 });
 
-test('of the places one caller has 48 and no more, and others come in at once', async () => {
-  const { start, startFor, begun } = setUp();
-  const alice = times(50, () => startFor('alice'));
-  assert.equal(begun.length, 48);
-  const bob = startFor('bob');
-  const others = times(15, start);
-  assert.equal(begun.length, AT_ONCE);
-  begun[48]?.resolve(0);
+test('gives one accepted caller 48 places at most', async () => {
+  const setup = setUp();
+  const alice = setup.startMany(IN_FLIGHT_EACH + 2, () => accepted('alice'));
+  assert.equal(setup.started.length, IN_FLIGHT_EACH);
+  const bob = setup.start(accepted('bob'));
+  assert.equal(setup.started.length, IN_FLIGHT_EACH + 1);
+  await setup.finish(IN_FLIGHT_EACH);
   await bob;
-  assert.equal(begun.length, AT_ONCE);
-  begun[0]?.resolve(0);
-  await settle();
-  assert.equal(begun.length, AT_ONCE + 1);
-  for (let i = 0; i < 50 + 16; i += 1) {
-    if (begun[i] === undefined) await settle();
-    begun[i]?.resolve(1);
-  }
-  assert.equal((await Promise.all([...alice, ...others])).length, 65);
+  assert.equal(setup.started.length, IN_FLIGHT_EACH + 1);
+  await setup.finish(0);
+  assert.equal(setup.started.length, IN_FLIGHT_EACH + 2);
+  await setup.finishAll();
+  await Promise.all(alice);
 });
 
-test('callers who wait take turns, so that one with many requests does not keep the others waiting', async () => {
-  const { start, startFor, begun, askers } = setUp();
-  const running = times(AT_ONCE, start);
+test('gives all unknown callers of one peer 48 places at most', async () => {
+  const setup = setUp();
+  const flood = setup.startMany(IN_FLIGHT, (number) => unknown(`made-up-${number}`));
+  assert.equal(setup.started.length, IN_FLIGHT_EACH);
+  const other = setup.start(unknown('bob', '10.0.0.2'));
+  assert.deepEqual(setup.callersFrom(IN_FLIGHT_EACH), ['bob']);
+  await setup.finishAll();
+  await Promise.all([...flood, other]);
+});
+
+test('keeps 8 places from unknown callers, however many peers they have', async () => {
+  const setup = setUp();
+  const flood = setup.startMany(IN_FLIGHT, (number) => unknown(`made-up-${number}`, `10.0.1.${number}`));
+  assert.equal(setup.started.length, IN_FLIGHT_RANK);
+  const alice = setup.start(accepted('alice'));
+  assert.deepEqual(setup.callersFrom(IN_FLIGHT_RANK), ['alice']);
+  await setup.finishAll();
+  await Promise.all([...flood, alice]);
+});
+
+test('keeps 8 places from accepted callers, so that they cannot lock out unknown ones', async () => {
+  const setup = setUp();
+  const busy = setup.startMany(IN_FLIGHT, (number) => accepted(`busy-${number}`));
+  const bob = setup.start(unknown('bob'));
+  assert.deepEqual(setup.callersFrom(IN_FLIGHT_RANK), ['bob']);
+  await setup.finishAll();
+  await Promise.all([...busy, bob]);
+});
+
+test('lets accepted callers take turns', async () => {
+  const setup = setUp();
+  const running = fill(setup);
   const waiting = [
-    ...times(10, () => startFor('alice')),
-    ...times(2, () => startFor('bob')),
-    ...times(1, () => startFor('carol')),
+    ...setup.startMany(10, () => accepted('alice')),
+    ...setup.startMany(2, () => accepted('bob')),
+    setup.start(accepted('carol')),
   ];
-  for (let i = 0; i < AT_ONCE + 13; i += 1) {
-    begun[i]?.resolve(0);
-    await settle();
-  }
+  await setup.finishAll();
   await Promise.all([...running, ...waiting]);
-  assert.deepEqual(askers.slice(AT_ONCE, AT_ONCE + 5), ['alice', 'bob', 'carol', 'alice', 'bob']);
+  assert.deepEqual(setup.callersFrom(IN_FLIGHT).slice(0, 5), ['alice', 'bob', 'carol', 'alice', 'bob']);
 });
 
-test('when too many wait, the last of whoever has most waiting gives up its place', async () => {
-  const { start, startFor, begun } = setUp();
-  const running = times(AT_ONCE, start);
-  const alice = times(WAITING, () => startFor('alice'));
-  const bob = startFor('bob');
-  await assert.rejects(alice.at(-1) as Promise<number>, failsWith('ERR_STS_UNAVAILABLE', /1024 wait/));
-  await assert.rejects(startFor('alice'), failsWith('ERR_STS_UNAVAILABLE', /1024 wait/));
-  begun[0]?.resolve(0);
-  begun[1]?.resolve(0);
-  await settle();
-  begun[AT_ONCE + 1]?.resolve(7);
-  assert.equal(await bob, 7);
-  for (let i = 0; i < AT_ONCE + WAITING; i += 1) {
-    if (begun[i] === undefined) await settle();
-    begun[i]?.resolve(1);
-  }
+test('starts accepted callers before unknown ones that arrived earlier', async () => {
+  const setup = setUp();
+  const running = fill(setup);
+  const waiting = [setup.start(unknown('new')), setup.start(accepted('alice')), setup.start(accepted('bob'))];
+  await setup.finishAll();
+  await Promise.all([...running, ...waiting]);
+  assert.deepEqual(setup.callersFrom(IN_FLIGHT), ['alice', 'bob', 'new']);
+});
+
+test('lets peers take turns, whatever the number of their unknown callers', async () => {
+  const setup = setUp();
+  const running = fill(setup);
+  const waiting = [
+    ...setup.startMany(100, (number) => unknown(`made-up-${number}`, '10.0.0.2')),
+    ...setup.startMany(3, (number) => unknown(`new-${number}`, '10.0.0.3')),
+  ];
+  await setup.finishAll();
+  await Promise.all([...running, ...waiting]);
+  assert.deepEqual(setup.callersFrom(IN_FLIGHT).slice(0, 6), [
+    'made-up-0',
+    'new-0',
+    'made-up-1',
+    'new-1',
+    'made-up-2',
+    'new-2',
+  ]);
+});
+
+test('lets the unknown callers of one peer take turns', async () => {
+  const setup = setUp();
+  const running = fill(setup);
+  const waiting = [...setup.startMany(3, () => unknown('alice')), setup.start(unknown('bob'))];
+  await setup.finishAll();
+  await Promise.all([...running, ...waiting]);
+  assert.deepEqual(setup.callersFrom(IN_FLIGHT), ['alice', 'bob', 'alice', 'alice']);
+});
+
+test('refuses the newest request of the peer with most waiting to make room for another peer', async () => {
+  const setup = setUp();
+  const running = fill(setup);
+  const flood = setup.startMany(WAITING, (number) => unknown(`made-up-${number}`, '10.0.0.2'));
+  const bob = setup.start(unknown('bob', '10.0.0.3'));
+  await assert.rejects(flood.at(-1) as Promise<string>, failsWith('ERR_STS_UNAVAILABLE', /1024 requests/));
+  await assert.rejects(setup.start(unknown('mallory', '10.0.0.2')), failsWith('ERR_STS_UNAVAILABLE', /1024 requests/));
+  await setup.finishAll();
+  assert.equal(await bob, 'done');
+  await Promise.all([...running, ...flood.slice(0, -1)]);
+});
+
+test('refuses unknown callers to make room for an accepted one', async () => {
+  const setup = setUp();
+  const running = fill(setup);
+  const alice = setup.startMany(WAITING - 1, () => accepted('alice'));
+  const unlucky = setup.start(unknown('new'));
+  const bob = setup.start(accepted('bob'));
+  await assert.rejects(unlucky, failsWith('ERR_STS_UNAVAILABLE', /1024 requests/));
+  await setup.finishAll();
+  await Promise.all([...running, ...alice, bob]);
+});
+
+test('refuses the newest request of the accepted caller with most waiting where no unknown caller waits', async () => {
+  const setup = setUp();
+  const running = fill(setup);
+  const alice = setup.startMany(WAITING, () => accepted('alice'));
+  const bob = setup.start(accepted('bob'));
+  await assert.rejects(alice.at(-1) as Promise<string>, failsWith('ERR_STS_UNAVAILABLE', /1024 requests/));
+  await setup.finishAll();
+  assert.equal(await bob, 'done');
   await Promise.all([...running, ...alice.slice(0, -1)]);
 });

@@ -29,7 +29,10 @@ async function setUp(t: TestContext, fields: Partial<AuthorizationServer> = {}) 
     servers: () => [],
   };
   const endpoint = createTokenEndpoint(server, () => agent, context);
-  return { fake, ask: () => endpoint.run('alice', () => endpoint.requestToken(GRANT, targetOf())) };
+  return {
+    fake,
+    ask: () => endpoint.run({ caller: 'alice', peer: '10.0.0.1' }, () => endpoint.requestToken(GRANT, targetOf())),
+  };
 }
 
 const proofOf = (request: TokenRequest | undefined): string => String(request?.headers.dpop);

@@ -1,0 +1,56 @@
+import { LRUCache } from 'lru-cache';
+import type { Clock } from '../clock/clock.ts';
+import { createLimiter } from './limiter.ts';
+import { createRankedBreaker } from './ranked-breaker.ts';
+import type { RankedRequester, Requester } from './requester.ts';
+
+/** Token requests to one authorization server: how many at once, in which order, and none while it is down. */
+export interface ExchangeQueue {
+  /**
+   * Runs work that ends in a token request: at once, in its turn, or not at all.
+   * @throws {CambistError} ERR_STS_UNAVAILABLE where the server is down or overloaded, and what the work throws
+   */
+  run<T>(requester: Requester, work: () => Promise<T>): Promise<T>;
+}
+
+/** Callers that are remembered as accepted, about 100 bytes each. The caller that has not asked for longest is forgotten first. */
+const MAX_ACCEPTED = 10_000;
+
+/**
+ * Whoever can reach the listener can present made-up tokens, and only the authorization server can tell. Callers for whom it has
+ * issued a token before therefore go first, and unknown callers share one line for each peer.
+ * @param name of the authorization server, for messages
+ * @param maxWaitMs longest wait for a turn
+ * @param onChange is told when the server is considered down, and when it responds again
+ */
+export function createExchangeQueue(
+  name: string,
+  maxWaitMs: number,
+  clock: Clock,
+  onChange: (available: boolean) => void,
+): ExchangeQueue {
+  const limiter = createLimiter(name, maxWaitMs);
+  const breaker = createRankedBreaker(name, clock, onChange);
+  /** Created at the first token, because it allocates all its entries at once. */
+  let accepted: LRUCache<string, true> | undefined;
+
+  function rank(requester: Requester): RankedRequester {
+    const { caller } = requester;
+    return { ...requester, accepted: caller === undefined || accepted?.get(caller) === true };
+  }
+
+  async function accept<T>({ caller }: Requester, work: () => Promise<T>): Promise<T> {
+    const result = await work();
+    if (caller !== undefined) {
+      accepted ??= new LRUCache({ max: MAX_ACCEPTED });
+      accepted.set(caller, true);
+    }
+    return result;
+  }
+
+  return {
+    // The breaker comes second: after its turn, a request learns at once that the server is down.
+    run: (requester, work) =>
+      limiter.run(rank(requester), () => breaker.run(rank(requester), () => accept(requester, work))),
+  };
+}

@@ -1,0 +1,84 @@
+import { LRUCache } from 'lru-cache';
+import type { Clock } from '../clock/clock.ts';
+import { type Breaker, createBreaker, isFault, isResponse } from './breaker.ts';
+import type { RankedRequester } from './requester.ts';
+
+/**
+ * A breaker for the callers that a server has accepted, and one for the unknown callers of each peer. Requests with made-up
+ * tokens can make a server slow or make it fail; they close the way to their own peer's unknown callers only.
+ */
+export interface RankedBreaker {
+  /** @throws {CambistError} ERR_STS_UNAVAILABLE where a breaker refuses the attempt, and what the attempt throws */
+  run<T>(requester: RankedRequester, attempt: () => Promise<T>): Promise<T>;
+}
+
+/** Far more than the peers that ask for unknown callers at a time. */
+const MAX_PEERS = 1000;
+/** Faults of unknown callers count as an outage where nobody has had a response for this long. */
+const QUIET_MS = 10_000;
+
+/**
+ * @param name of the authorization server, for messages
+ * @param onChange is told when the server is considered down, and when it responds again
+ */
+export function createRankedBreaker(
+  name: string,
+  clock: Clock,
+  onChange: (available: boolean) => void = () => {},
+): RankedBreaker {
+  const shared = createBreaker(name, clock, note);
+  const peers = new LRUCache<string, Breaker>({ max: MAX_PEERS });
+  let available = true;
+  let respondedAtMs = Number.NEGATIVE_INFINITY;
+
+  function note(isAvailable: boolean): void {
+    if (isAvailable === available) return;
+    available = isAvailable;
+    onChange(isAvailable);
+  }
+
+  function breakerOf(peer = ''): Breaker {
+    const breaker = peers.get(peer) ?? createBreaker(name, clock);
+    peers.set(peer, breaker);
+    return breaker;
+  }
+
+  /** A token for an unknown caller shows that the server is up for all. Its refusal shows nothing about genuine tokens. */
+  async function runUnknown<T>(peer: string | undefined, attempt: () => Promise<T>): Promise<T> {
+    const breaker = breakerOf(peer);
+    shared.checkPause();
+    try {
+      // While the server is down for accepted callers, each peer has a probe of its own and cannot use up theirs.
+      const result = await breaker.run(undefined, attempt, shared.isOpenFor(peer));
+      shared.close();
+      return result;
+    } catch (error) {
+      const isQuiet = clock.monotonicMs() - respondedAtMs > QUIET_MS;
+      if (isFault(error) && !breaker.available && isQuiet) note(false);
+      throw error;
+    }
+  }
+
+  /** Any response shows that the server is up, unless accepted callers still find it down. */
+  async function observed<T>(attempt: () => Promise<T>): Promise<T> {
+    const responded = (): void => {
+      respondedAtMs = clock.monotonicMs();
+      if (shared.available) note(true);
+    };
+    try {
+      const result = await attempt();
+      responded();
+      return result;
+    } catch (error) {
+      if (isResponse(error)) responded();
+      throw error;
+    }
+  }
+
+  return {
+    run({ caller, peer, accepted }, attempt) {
+      const work = () => observed(attempt);
+      return accepted ? shared.run(caller, work) : runUnknown(peer, work);
+    },
+  };
+}

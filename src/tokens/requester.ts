@@ -1,0 +1,40 @@
+import { hash } from 'node:crypto';
+import type { Route } from '../config/config.ts';
+import { readClaims } from './claims.ts';
+import type { Subject } from './subject.ts';
+
+/** The party that a token request is made for. It decides where the request waits, and never what is issued. */
+export interface Requester {
+  /** Digest that identifies the caller; undefined where cambist asks for itself. */
+  readonly caller: string | undefined;
+  /** Address that the caller connects from; undefined where there is none, as on a Unix socket. */
+  readonly peer: string | undefined;
+}
+
+/** A requester whose history at one authorization server is known. */
+export interface RankedRequester extends Requester {
+  /** The server has issued a token for this caller before. Always true for cambist itself. */
+  readonly accepted: boolean;
+}
+
+const CAMBIST: Requester = { caller: undefined, peer: undefined };
+
+/**
+ * Identifies the party that a token request is made for.
+ *
+ * A verified subject token identifies its caller by `iss` and `sub`, so a renewed token is still the same caller. Nothing in
+ * an unverified token can be trusted, so there the token itself is the identity.
+ * @param subject undefined where the token is for cambist itself
+ */
+export function requesterOf(route: Route, subject: Subject | undefined, peer: string | undefined): Requester {
+  const { file, verify } = route.subjectToken;
+  if (subject === undefined || file !== undefined) return CAMBIST;
+  return { caller: (verify && verifiedIdentity(subject)) ?? subject.digest, peer };
+}
+
+/** Digest of the user that a verified token names. JSON starts with a bracket, so it never equals the digest of a token. */
+function verifiedIdentity(subject: Subject): string | undefined {
+  const { iss, sub } = readClaims(subject.token.reveal()) ?? {};
+  if (typeof iss !== 'string' || typeof sub !== 'string') return undefined;
+  return hash('sha256', JSON.stringify([iss, sub]), 'base64url');
+}
