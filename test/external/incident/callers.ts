@@ -4,12 +4,12 @@ import { INITIALIZE, MCP_HEADERS } from '../../harness/demo-calls.ts';
 import { connectMcpClient, type McpClient } from '../../harness/mcp-client.ts';
 import type { RouteName, World } from '../../harness/world.ts';
 
-/** What callers of one route last met. */
+/** The last result of the callers of one route. */
 export interface Experience {
-  /** One who has been there all along, whose token is in the cache: `a tool answers`, or what is wrong. */
-  readonly regular: string;
-  /** Somebody new: status, and the code where cambist answered. */
-  readonly newcomer: string;
+  /** For a caller whose token is in the cache: `tool call succeeds`, or the error. */
+  readonly cached: string;
+  /** For a new caller: the status, and the code of an error of cambist. */
+  readonly new: string;
 }
 
 export interface Callers {
@@ -18,35 +18,35 @@ export interface Callers {
 }
 
 const ROUTES: readonly RouteName[] = ['github', 'docs'];
-/** Twice a second each: eight requests a second in all, or a few more. */
+/** Each of the four loops calls twice a second: about eight requests a second in all. */
 const PAUSE_MS = 500;
-/** Whoever waits longer has met something that is not part of the story. */
+/** A longer wait is a failure that no scenario expects. */
 const PATIENCE_MS = 5_000;
 
-/** On each route an agent with the official SDK that calls a tool again and again, and one new caller after another. */
+/** Starts two loops for each route: an agent with the official SDK that repeats a tool call, and a series of new callers. */
 export function startCallers(world: World): Callers {
   const stopping = new AbortController();
   const seen = new Map<string, string>();
   const running = ROUTES.flatMap((route) => [
-    repeat(() => callAsRegular(route)),
-    repeat(async () => void seen.set(`newcomer ${route}`, await callAsNewcomer(world, route))),
+    repeat(() => callWithCachedToken(route)),
+    repeat(async () => void seen.set(`new ${route}`, await callAsNewCaller(world, route))),
   ]);
   const clients = new Map<RouteName, McpClient>();
-  const regularToken = world.subjectToken({ ttlSeconds: 3600 });
+  const cachedToken = world.subjectToken({ ttlSeconds: 3600 });
 
-  async function callAsRegular(route: RouteName): Promise<void> {
+  async function callWithCachedToken(route: RouteName): Promise<void> {
     try {
-      const client = clients.get(route) ?? (await connectAsRegular(route));
+      const client = clients.get(route) ?? (await connect(route));
       await client.callTool('whoami');
-      seen.set(`regular ${route}`, 'a tool answers');
+      seen.set(`cached ${route}`, 'tool call succeeds');
     } catch (error) {
       clients.delete(route);
-      seen.set(`regular ${route}`, describeFailure(error));
+      seen.set(`cached ${route}`, describeFailure(error));
     }
   }
 
-  async function connectAsRegular(route: RouteName): Promise<McpClient> {
-    const headers = { authorization: `Bearer ${await regularToken}` };
+  async function connect(route: RouteName): Promise<McpClient> {
+    const headers = { authorization: `Bearer ${await cachedToken}` };
     const client = await connectMcpClient(world.url(route), { headers });
     clients.set(route, client);
     return client;
@@ -61,8 +61,8 @@ export function startCallers(world: World): Callers {
 
   return {
     experience: (route) => ({
-      regular: seen.get(`regular ${route}`) ?? 'nothing yet',
-      newcomer: seen.get(`newcomer ${route}`) ?? 'nothing yet',
+      cached: seen.get(`cached ${route}`) ?? 'nothing yet',
+      new: seen.get(`new ${route}`) ?? 'nothing yet',
     }),
     stop: async () => {
       stopping.abort();
@@ -72,13 +72,13 @@ export function startCallers(world: World): Callers {
   };
 }
 
-async function callAsNewcomer(world: World, route: RouteName): Promise<string> {
+async function callAsNewCaller(world: World, route: RouteName): Promise<string> {
   const token = await world.subjectToken({ sub: `caller-${randomUUID()}` });
   const headers = { ...MCP_HEADERS, authorization: `Bearer ${token}` };
   const signal = AbortSignal.timeout(PATIENCE_MS);
-  const answer = await fetch(world.url(route), { method: 'POST', headers, body: INITIALIZE, signal });
-  const body = await answer.text();
-  const session = answer.headers.get('mcp-session-id');
+  const response = await fetch(world.url(route), { method: 'POST', headers, body: INITIALIZE, signal });
+  const body = await response.text();
+  const session = response.headers.get('mcp-session-id');
   if (session !== null) {
     const ended = await fetch(world.url(route), {
       method: 'DELETE',
@@ -86,10 +86,10 @@ async function callAsNewcomer(world: World, route: RouteName): Promise<string> {
     });
     await ended.text();
   }
-  return [answer.status, codeIn(body)].filter((part) => part !== undefined).join(' ');
+  return [response.status, codeIn(body)].filter((part) => part !== undefined).join(' ');
 }
 
-/** The SDK puts the body of an answer that is no good into the message of its error. */
+/** The SDK's error message contains the body of an error response. */
 function describeFailure(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
   return codeIn(message) ?? message.split('\n')[0] ?? message;

@@ -1,10 +1,10 @@
 import { connect, createServer, type Socket } from 'node:net';
 import { closeServer, listen } from '../../harness/http-server.ts';
 
-/** A way to a server that can be shut, and opened again at the same place, while the server itself stays as it is. */
+/** A TCP proxy before a server. It can be closed, and reopened on the same port, while the server keeps running. */
 export interface Gate {
   readonly url: string;
-  /** Ends what is open and lets nobody in. */
+  /** Closes all connections and refuses new ones. */
   shut(): Promise<void>;
   reopen(): Promise<void>;
 }

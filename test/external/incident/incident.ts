@@ -6,21 +6,28 @@ import { startWorld, type WorldConfig } from '../../harness/world.ts';
 import { monitoredPort, podAddress } from '../prometheus/pod-monitor.ts';
 import { type Prometheus, startPrometheus } from '../prometheus/prometheus.ts';
 import { QUICKENED, readRuleGroups } from '../prometheus/rules.ts';
-import { ACTS, type Act, type Stage } from './acts.ts';
 import { type Callers, startCallers } from './callers.ts';
 import { openGate } from './gate.ts';
-import { condense, type Finding, readStory, rewriteStory, tell, withoutFigures } from './story.ts';
+import {
+  condense,
+  formatObservation,
+  type Observation,
+  readReports,
+  replaceReports,
+  withoutFigures,
+} from './report.ts';
+import { SCENARIOS, type Scenario, type TestBed } from './scenarios.ts';
 
 const USAGE = `Usage: npm run incident [-- --write]
 
-Starts the demo's servers, cambist, callers and a real Prometheus with the rules of deploy/. Takes away in turn the
-authorization server, a backend, the client secret and the config file; prints which alert fires, what /readyz and
-the status page say, what callers meet and what the log says; and fixes it again. Time runs ${QUICKENED} times faster for the rules.
-Fails where deploy/incident.md tells it otherwise.
-  --write  make deploy/incident.md tell it as it was
+Starts the demo's servers, cambist, callers and a real Prometheus with the rules of deploy/. Breaks and fixes in turn the
+authorization server, a backend, the client secret and the config file. Prints for each failure the alert, /readyz, the
+status page, the callers' results and the log line. Time runs ${QUICKENED} times faster for the rules.
+Fails where deploy/incident.md differs.
+  --write  update the blocks of deploy/incident.md
 `;
 
-const GUIDE = 'deploy/incident.md';
+const PAGE = 'deploy/incident.md';
 const ALERT_TIMEOUT_MS = 60_000;
 const SETTLE_TIMEOUT_MS = 60_000;
 
@@ -34,30 +41,32 @@ async function main(args: string[]): Promise<number> {
     console.error(`${error instanceof Error ? error.message : error}\n\n${USAGE}`);
     return 2;
   }
-  const told = await rehearse();
-  const guide = await readFile(GUIDE, 'utf8');
+  const reports = await rehearse();
+  const page = await readFile(PAGE, 'utf8');
   if (write) {
-    await writeFile(GUIDE, rewriteStory(guide, told));
+    await writeFile(PAGE, replaceReports(page, reports));
     return 0;
   }
-  const story = readStory(guide);
-  const wrong = [...told].filter(([name, text]) => withoutFigures(story.get(name) ?? '') !== withoutFigures(text));
-  for (const [name] of wrong) console.error(`${GUIDE} tells "${name}" otherwise: look at it, then run with --write.`);
-  return wrong.length === 0 ? 0 : 1;
+  const written = readReports(page);
+  const changed = [...reports].filter(
+    ([name, text]) => withoutFigures(written.get(name) ?? '') !== withoutFigures(text),
+  );
+  for (const [name] of changed) console.error(`${PAGE}: block "${name}" differs: review it, then run with --write`);
+  return changed.length === 0 ? 0 : 1;
 }
 
-/** Plays all acts. @returns what happened in each, by its name */
+/** Runs all scenarios. @returns the report of each, by its name */
 async function rehearse(): Promise<ReadonlyMap<string, string>> {
   const closing: (() => Promise<unknown>)[] = [];
   try {
-    const { stage, prometheus, callers } = await setUp((close) => void closing.push(close));
-    const told = new Map<string, string>();
-    for (const [index, act] of ACTS.entries()) {
-      const text = tell(await play(act, stage, prometheus, callers));
-      told.set(act.name, text);
+    const { bed, prometheus, callers } = await setUp((close) => void closing.push(close));
+    const reports = new Map<string, string>();
+    for (const [index, scenario] of SCENARIOS.entries()) {
+      const text = formatObservation(await run(scenario, bed, prometheus, callers));
+      reports.set(scenario.name, text);
       console.log(`${index + 1}. ${text.replaceAll('\n', '\n   ')}\n`);
     }
-    return told;
+    return reports;
   } finally {
     for (const close of closing.reverse()) await close();
   }
@@ -74,7 +83,7 @@ async function setUp(onClose: (close: () => Promise<unknown>) => void) {
     },
   });
   onClose(world.close);
-  // By then it may be another one than the world began with.
+  // A scenario replaces this backend, so it is looked up when closing.
   onClose(() => world.backends.github.close());
   const gate = await openGate(world.authorizationServer.tokenEndpoint);
   onClose(gate.shut);
@@ -86,44 +95,44 @@ async function setUp(onClose: (close: () => Promise<unknown>) => void) {
   onClose(callers.stop);
   const prometheus = await startPrometheus({ groups: readRuleGroups(), monitored, address });
   onClose(prometheus.close);
-  await prometheus.waitUntil('all is well', SETTLE_TIMEOUT_MS, async () => isWell(prometheus));
-  const stage: Stage = { world, gate, clientSecret, config };
-  return { stage, prometheus, callers };
+  await prometheus.waitUntil('no alert is pending', SETTLE_TIMEOUT_MS, async () => isHealthy(prometheus));
+  const bed: TestBed = { world, gate, clientSecret, config };
+  return { bed, prometheus, callers };
 }
 
-/** Takes something away, waits until an alert fires, looks around, fixes it, and waits until all is well. */
-async function play(act: Act, stage: Stage, prometheus: Prometheus, callers: Callers): Promise<Finding> {
-  const { cambist } = stage.world;
-  const takenMs = performance.now();
-  await act.takeAway(stage);
+/** Breaks a part, waits for an alert, observes, fixes the part, and waits until every alert has resolved. */
+async function run(scenario: Scenario, bed: TestBed, prometheus: Prometheus, callers: Callers): Promise<Observation> {
+  const { cambist } = bed.world;
+  const brokenMs = performance.now();
+  await scenario.break(bed);
   const fires = async () => (await prometheus.firing()).length > 0;
-  await prometheus.waitUntil(`an alert for "${act.name}"`, ALERT_TIMEOUT_MS, fires);
-  const firesAfterMinutes = minutesSince(takenMs);
+  await prometheus.waitUntil(`an alert for "${scenario.name}"`, ALERT_TIMEOUT_MS, fires);
+  const firesAfterMinutes = minutesSince(brokenMs);
   const alerts = (await prometheus.alerts())
     .filter(({ state }) => state === 'firing')
     .map(({ labels, annotations }) => ({ name: labels.alertname, summary: annotations.summary ?? '' }));
   const readyz = await fetch(`${cambist.adminUrl}/readyz`);
-  const looked = {
+  const observed = {
     readyz: `${readyz.status} ${await readyz.text()}`,
-    page: await lookAtPage(cambist.adminUrl),
-    experience: callers.experience(act.route),
+    statusPage: await readStatusPage(cambist.adminUrl),
+    experience: callers.experience(scenario.route),
   };
-  const line = cambist.logs().findLast(act.tells);
+  const line = cambist.logs().findLast(scenario.explains);
   const fixedMs = performance.now();
-  await act.fix(stage);
-  await prometheus.waitUntil(`"${act.name}" is over`, ALERT_TIMEOUT_MS, async () => isWell(prometheus));
+  await scenario.fix(bed);
+  await prometheus.waitUntil(`"${scenario.name}" has resolved`, ALERT_TIMEOUT_MS, async () => isHealthy(prometheus));
   return {
-    what: act.what,
+    failure: scenario.failure,
     alerts,
     firesAfterMinutes,
-    endsAfterMinutes: minutesSince(fixedMs),
-    ...looked,
+    resolvesAfterMinutes: minutesSince(fixedMs),
+    ...observed,
     log: line === undefined ? 'nothing' : condense(line, cambist.directory),
   };
 }
 
-/** What the status page has at its top, or else its last failure. */
-async function lookAtPage(adminUrl: string): Promise<string> {
+/** The problems at the top of the status page, otherwise the last failure. */
+async function readStatusPage(adminUrl: string): Promise<string> {
   const page = await (await fetch(`${adminUrl}/`)).text();
   const attention = /<section class="attention">[\s\S]*?<\/section>/.exec(page)?.[0] ?? '';
   const items = [...attention.matchAll(/<li>([\s\S]*?)<\/li>/g)].map(([, item = '']) => textOf(item));
@@ -140,13 +149,13 @@ function textOf(html: string): string {
     .trim();
 }
 
-/** Not one alert fires, or is about to. */
-async function isWell(prometheus: Prometheus): Promise<boolean> {
+/** True when no alert is firing or pending. */
+async function isHealthy(prometheus: Prometheus): Promise<boolean> {
   const up = await prometheus.query('up == 1');
   return up.length === 1 && (await prometheus.alerts()).length === 0;
 }
 
-/** In the time of the rules. */
+/** Minutes in the quickened time of the rules. */
 function minutesSince(startMs: number): number {
   return Math.round(((performance.now() - startMs) / 60_000) * QUICKENED);
 }
@@ -155,7 +164,7 @@ interface Servers {
   readonly [name: string]: Readonly<Record<string, unknown>>;
 }
 
-/** cambist asks for tokens at the gate. The issuer stays what the tokens say. */
+/** Sends token requests through the gate. The issuer stays that of the tokens. */
 function throughGate(config: WorldConfig, tokenEndpoint: string): WorldConfig {
   const { local, ...others } = config.authorization_servers as Servers;
   return { ...config, authorization_servers: { ...others, local: { ...local, token_endpoint: tokenEndpoint } } };

@@ -14,12 +14,12 @@ const ALERT_TIMEOUT_MS = 90_000;
 
 /** What shows nothing while nothing is wrong and nobody is refused. */
 const EMPTY_IN_HEALTH = [
-  'panel "Alerts that fire"',
-  'panel "Answers of our own"',
-  'panel "What is not ready"',
-  'panel "Why requests do not reach backends"',
-  `panel "Errors of the backends' own"`,
-  'panel "Answers that break off"',
+  'panel "Firing alerts"',
+  `panel "cambist's own error responses"`,
+  'panel "Failing readiness checks"',
+  'panel "Requests that did not reach a backend"',
+  `panel "Backends' own errors"`,
+  'panel "Aborted responses"',
   'an annotation',
 ];
 

@@ -5,17 +5,17 @@ import { type Panel, queriesOf, readDashboard } from './dashboard.ts';
 const dashboard = readDashboard();
 const { panels } = dashboard;
 
-/** Grafana's grid is so wide. */
+/** Width of Grafana's grid. */
 const GRID_COLUMNS = 24;
 
 const withQueries = panels.filter(({ type }) => type !== 'row');
 
-test('the rows ask in the order in which a person should look: us, the authorization server, a backend', () => {
+test('the rows check cambist, the authorization server and a backend, in that order', () => {
   const rows = panels.filter(({ type }) => type === 'row');
-  const asked = ['Is it us?', 'Is it the authorization server?', 'Is it a backend?'];
+  const titles = ['Is cambist the cause?', 'Is the authorization server the cause?', 'Is a backend the cause?'];
   assert.deepEqual(
     rows.map(({ title }) => title),
-    asked,
+    titles,
   );
   const heights = rows.map(({ gridPos }) => gridPos.y);
   assert.deepEqual(
@@ -24,11 +24,11 @@ test('the rows ask in the order in which a person should look: us, the authoriza
   );
 });
 
-test('what stands above the rows fits on one screen and gives the verdict', () => {
+test('the panels above the rows fit on one screen and name the cause', () => {
   const firstRow = panels.findIndex(({ type }) => type === 'row');
   const verdict = panels.slice(0, firstRow);
   assert.ok(verdict.every(({ gridPos }) => gridPos.y + gridPos.h <= 10));
-  for (const party of ['Us: ', 'Authorization server: ', 'Backend: ', 'Alerts that fire']) {
+  for (const party of ['cambist: ', 'Authorization server: ', 'Backend: ', 'Firing alerts']) {
     assert.ok(
       verdict.some(({ title }) => title.startsWith(party)),
       party,
@@ -36,7 +36,7 @@ test('what stands above the rows fits on one screen and gives the verdict', () =
   }
 });
 
-test('every panel says what it means, and has a unit, a query and the data source of the variable', () => {
+test('every panel has a description, a unit, a query and the data source of the variable', () => {
   const datasource = { type: 'prometheus', uid: ['$', '{datasource}'].join('') };
   for (const panel of withQueries) {
     assert.match(panel.description ?? '', /\.$/, panel.title);
@@ -47,7 +47,7 @@ test('every panel says what it means, and has a unit, a query and the data sourc
   }
 });
 
-test('there are variables for the data source, namespace, pod, route and authorization server, and each is used', () => {
+test('uses variables for the data source, namespace, pod, route and authorization server', () => {
   const names = dashboard.templating.list.map(({ name }) => name);
   assert.deepEqual(names, ['datasource', 'namespace', 'pod', 'route', 'authorization_server']);
   assert.equal(dashboard.templating.list[0]?.type, 'datasource');
@@ -59,7 +59,7 @@ test('there are variables for the data source, namespace, pod, route and authori
   for (const [, name = ''] of text.matchAll(/\$(\w+)/g)) assert.ok(known.includes(name), name);
 });
 
-test('no two panels have one id, and none lies on another or beside the grid', () => {
+test('panel ids are unique, and no panel overlaps another or leaves the grid', () => {
   assert.equal(new Set(panels.map(({ id }) => id)).size, panels.length);
   for (const [index, panel] of panels.entries()) {
     const { x, w } = panel.gridPos;
@@ -68,7 +68,7 @@ test('no two panels have one id, and none lies on another or beside the grid', (
   }
 });
 
-test('Grafana knows it again when it is imported anew, and need not migrate it', () => {
+test('keeps its uid across imports, and needs no migration by Grafana', () => {
   assert.equal(dashboard.uid, 'cambist');
   assert.ok(dashboard.schemaVersion >= 42);
 });

@@ -1,24 +1,27 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ACTS } from '../../external/incident/acts.ts';
-import { readStory } from '../../external/incident/story.ts';
+import { readReports } from '../../external/incident/report.ts';
+import { SCENARIOS } from '../../external/incident/scenarios.ts';
 import { QUICKENED, quicken, readRuleGroups } from '../../external/prometheus/rules.ts';
+import { tableRows } from '../../harness/markdown.ts';
+import { anchorsOf, readProse } from '../../harness/pages.ts';
+import { readDashboard } from './dashboard.ts';
 import { readDeployFile } from './manifests.ts';
 
 const groups = readRuleGroups();
 const rules = groups.flatMap(({ rules: ofGroup }) => ofGroup);
 const alerts = [...new Set(rules.map(({ alert }) => alert))];
-const runbooks = readDeployFile('runbooks.md');
-
-/** The alerts of the guide: each section's text by its title. */
-const sections = new Map(
-  runbooks.split(/^#{2,4} /m).flatMap((section) => {
-    const [title = '', ...text] = section.split('\n');
-    return title.startsWith('Cambist') ? [[title, text.join('\n')] as const] : [];
-  }),
+/** The runbooks, by the names of their alerts. */
+const runbooks = new Map(
+  readDeployFile('runbooks.md')
+    .split(/^#{2,4} /m)
+    .flatMap((section) => {
+      const [title = '', ...text] = section.split('\n');
+      return title.startsWith('Cambist') ? [[title, text.join('\n')] as const] : [];
+    }),
 );
 
-test('every alert says in a line what is wrong, in sentences what it means, and how bad it is', () => {
+test('every alert has a summary line, a description in sentences and a severity', () => {
   for (const { alert, annotations, labels } of rules) {
     assert.match(alert, /^Cambist[A-Z][A-Za-z]+$/);
     assert.deepEqual(Object.keys(annotations), ['summary', 'description', 'runbook_url'], alert);
@@ -28,36 +31,62 @@ test('every alert says in a line what is wrong, in sentences what it means, and 
   }
 });
 
-test('every runbook URL leads to the section of its alert in the guide, and every such section has an alert', () => {
+/** The page and the heading to which a runbook URL leads. */
+function runbookOf(url: string): { page: string; anchor: string } {
+  const { origin, pathname, hash } = new URL(url);
+  assert.equal(origin, 'https://cambist.dev');
+  return { page: `${pathname.slice(1)}.md`, anchor: hash.slice(1) };
+}
+
+test('every runbook URL leads to the heading of its alert, and every runbook has an alert', () => {
   for (const { alert, annotations } of rules) {
-    assert.equal(annotations.runbook_url, `https://cambist.dev/deploy/runbooks#${alert.toLowerCase()}`);
+    const { page, anchor } = runbookOf(annotations.runbook_url ?? '');
+    assert.ok(anchorsOf(readProse(page), '##').includes(anchor), annotations.runbook_url);
+    assert.equal(anchor, alert.toLowerCase());
   }
-  assert.deepEqual([...sections.keys()], alerts);
+  assert.deepEqual([...runbooks.keys()], alerts);
 });
 
-test('every runbook says what it means, and gives something to do', () => {
-  for (const [alert, text] of sections) {
-    for (const heading of ['**It means**', '**Look**', '**Do**'])
+test('the table of the alerts has each with its severities and its runbook', () => {
+  const rows = tableRows(readDeployFile('alerts.md'), '| alert ').map(([link, severity]) => ({ link, severity }));
+  const expected = alerts.map((alert) => ({
+    link: `[\`${alert}\`](runbooks.md#${alert.toLowerCase()})`,
+    severity: rules.flatMap((rule) => (rule.alert === alert ? [rule.labels.severity] : [])).join(' or '),
+  }));
+  assert.deepEqual(rows, expected);
+});
+
+test('every panel that a runbook or the alerts page quotes is on the dashboard', () => {
+  const titles = readDashboard().panels.map(({ title }) => title);
+  for (const page of ['runbooks.md', 'alerts.md']) {
+    const prose = readProse(`deploy/${page}`).replace(/`[^`]*`/g, '');
+    for (const [, title = ''] of prose.matchAll(/"([^"]+)"/g)) assert.ok(titles.includes(title), `${page}: ${title}`);
+  }
+});
+
+test('every runbook has a meaning, a check and a fix', () => {
+  for (const [alert, text] of runbooks) {
+    for (const heading of ['**Meaning.**', '**Check', '**Fix'])
       assert.ok(text.includes(heading), `${alert}: ${heading}`);
   }
 });
 
-test('the story of the incident has every act that is rehearsed, and an alert of ours in each', () => {
-  const story = readStory(readDeployFile('incident.md'));
+test('the incident page has every scenario, each with one of these alerts', () => {
+  const reports = readReports(readDeployFile('incident.md'));
   assert.deepEqual(
-    [...story.keys()],
-    ACTS.map(({ name }) => name),
+    [...reports.keys()],
+    SCENARIOS.map(({ name }) => name),
   );
-  for (const [act, text] of story) {
+  for (const [scenario, text] of reports) {
     const [, alert = ''] = /^alert +(\w+): /m.exec(text) ?? [];
-    assert.ok(alerts.includes(alert), `${act}: ${alert}`);
+    assert.ok(alerts.includes(alert), `${scenario}: ${alert}`);
   }
 });
 
-test('every template of an annotation names a label that the expression leaves on the alert', () => {
+test('every annotation template names a label that the expression keeps', () => {
   for (const { alert, expr, annotations } of rules) {
     const grouped = /\bby \(([^)]*)\)/.exec(expr)?.[1]?.split(', ');
-    // Without a grouping the alert bears all labels of the series.
+    // Without a grouping the alert keeps all labels of the series.
     const known = grouped === undefined || expr.startsWith('label_replace') ? undefined : grouped;
     for (const [, label = ''] of Object.values(annotations)
       .join(' ')
@@ -67,7 +96,7 @@ test('every template of an annotation names a label that the expression leaves o
   }
 });
 
-test('quickened rules differ in time alone, all of it by one factor', () => {
+test('quickened rules differ only in their times, all by one factor', () => {
   const [rule] =
     quicken([{ name: 'a', rules: [example('2m', 'rate(a[5m]) < 0.5 * rate(a[1d] offset 1h) * 60')] }], 20)[0]?.rules ??
     [];

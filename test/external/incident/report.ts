@@ -1,35 +1,34 @@
 import type { LogLine } from '../../harness/process-output.ts';
 import type { Experience } from './callers.ts';
 
-/** What was seen while something was away. */
-export interface Finding {
-  readonly what: string;
+/** The symptoms of a failure. */
+export interface Observation {
+  readonly failure: string;
   readonly alerts: readonly { readonly name: string; readonly summary: string }[];
   readonly firesAfterMinutes: number;
-  readonly endsAfterMinutes: number;
+  readonly resolvesAfterMinutes: number;
   readonly readyz: string;
-  /** What the status page says. */
-  readonly page: string;
+  readonly statusPage: string;
   readonly experience: Experience;
   readonly log: string;
 }
 
-/** A finding as a person reads it, and as the story has it. */
-export function tell(finding: Finding): string {
-  const { what, alerts, firesAfterMinutes, endsAfterMinutes, readyz, page, experience, log } = finding;
+/** The observation as the text of a block in deploy/incident.md. */
+export function formatObservation(observation: Observation): string {
+  const { failure, alerts, firesAfterMinutes, resolvesAfterMinutes, readyz, statusPage, experience, log } = observation;
   return [
-    what,
-    ...alerts.map(({ name, summary }) => `alert      ${name}: ${summary}`),
-    `           fires after ${firesAfterMinutes} min, ends ${endsAfterMinutes} min after the fix`,
-    `/readyz    ${readyz}`,
-    `page       ${page}`,
-    `regular    ${experience.regular}`,
-    `newcomer   ${experience.newcomer}`,
-    `log        ${log}`,
+    failure,
+    ...alerts.map(({ name, summary }) => `alert         ${name}: ${summary}`),
+    `              fires after ${firesAfterMinutes} min, resolves ${resolvesAfterMinutes} min after the fix`,
+    `/readyz       ${readyz}`,
+    `status page   ${statusPage}`,
+    `cached token  ${experience.cached}`,
+    `new caller    ${experience.new}`,
+    `log           ${log}`,
   ].join('\n');
 }
 
-/** The fields of a log line that say what happened, without those that differ from run to run. */
+/** The fields of a log line that are the same in every run. */
 export function condense(line: LogLine, directory: string): string {
   const { level, msg, route, authorization_server, error, oauth_error, err } = line;
   const message = typeof err === 'object' && err !== null && 'message' in err ? err.message : undefined;
@@ -39,20 +38,20 @@ export function condense(line: LogLine, directory: string): string {
 
 const FENCE = /^```text incident ([a-z-]+)\n([\s\S]*?)^```$/gm;
 
-/** The blocks of the story in a Markdown text, by the names of their acts. */
-export function readStory(markdown: string): Map<string, string> {
+/** The blocks of a Markdown text, by the names of their scenarios. */
+export function readReports(markdown: string): Map<string, string> {
   return new Map([...markdown.matchAll(FENCE)].map(([, name = '', text = '']) => [name, text.trimEnd()]));
 }
 
-/** The text with what happened in place of what its blocks say. */
-export function rewriteStory(markdown: string, told: ReadonlyMap<string, string>): string {
+/** Replaces the blocks of a Markdown text by new reports. */
+export function replaceReports(markdown: string, reports: ReadonlyMap<string, string>): string {
   return markdown.replace(FENCE, (block, name: string) => {
-    const text = told.get(name);
+    const text = reports.get(name);
     return text === undefined ? block : `\`\`\`text incident ${name}\n${text}\n\`\`\``;
   });
 }
 
-/** Ports, times and counts are never twice the same. */
+/** Masks ports, times and counts, which differ between runs. */
 export function withoutFigures(text: string): string {
   return text.replace(/\d+(\.\d+)?/g, (figure) => (isStatus(figure) ? figure : '#'));
 }

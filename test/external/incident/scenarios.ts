@@ -1,0 +1,81 @@
+import { rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { startMcpBackend } from '../../harness/mcp-backend.ts';
+import type { LogLine } from '../../harness/process-output.ts';
+import type { RouteName, World, WorldConfig } from '../../harness/world.ts';
+import type { Gate } from './gate.ts';
+
+/** The parts that a scenario can break. */
+export interface TestBed {
+  readonly world: World;
+  readonly gate: Gate;
+  readonly clientSecret: string;
+  readonly config: WorldConfig;
+}
+
+/** One failure, and its fix. */
+export interface Scenario {
+  /** The name of its block in deploy/incident.md. */
+  readonly name: string;
+  readonly failure: string;
+  /** The route whose callers are observed. */
+  readonly route: RouteName;
+  break(bed: TestBed): Promise<unknown>;
+  fix(bed: TestBed): Promise<unknown>;
+  /** Does this log line explain the failure? */
+  explains(line: LogLine): boolean;
+}
+
+export const SCENARIOS: readonly Scenario[] = [
+  {
+    name: 'authorization-server',
+    failure: 'The authorization server is down.',
+    route: 'github',
+    break: ({ gate }) => gate.shut(),
+    fix: ({ gate }) => gate.reopen(),
+    explains: ({ msg, error, route }) => msg === 'exchange' && error === 'ERR_STS_UNAVAILABLE' && route === 'github',
+  },
+  {
+    name: 'backend',
+    failure: 'A backend is down.',
+    route: 'github',
+    break: ({ world }) => world.backends.github.close(),
+    fix: ({ world }) => restartBackend(world, 'github'),
+    explains: ({ msg, error }) => msg === 'request' && error === 'ERR_UPSTREAM_UNREACHABLE',
+  },
+  {
+    name: 'wrong-secret',
+    failure: 'The client secret is wrong.',
+    route: 'docs',
+    break: (bed) => writeFile(secretFile(bed), 'not the secret that the authorization server knows'),
+    fix: (bed) => writeFile(secretFile(bed), bed.clientSecret),
+    explains: ({ msg, error, route }) => msg === 'exchange' && error === 'ERR_CLIENT_REFUSED' && route === 'docs',
+  },
+  {
+    name: 'no-secret',
+    failure: 'The client secret file is missing.',
+    route: 'docs',
+    break: (bed) => rm(secretFile(bed)),
+    fix: (bed) => writeFile(secretFile(bed), bed.clientSecret),
+    explains: ({ msg, error, route }) =>
+      msg === 'exchange' && error === 'ERR_CREDENTIAL_UNAVAILABLE' && route === 'docs',
+  },
+  {
+    name: 'config-file',
+    failure: 'The new config file is invalid.',
+    route: 'docs',
+    break: ({ world, config }) =>
+      world.cambist.rewriteConfig(JSON.stringify(config, null, 2).replace('"upstream"', '"upstraem"')),
+    fix: ({ world, config }) => world.cambist.rewriteConfig(JSON.stringify(config, null, 2)),
+    explains: ({ level, line }) => level === 'error' && line !== undefined,
+  },
+];
+
+const secretFile = ({ world }: TestBed): string => join(world.cambist.directory, 'client-secret');
+
+/** Restarts the backend on its old port and name, without its old sessions. */
+async function restartBackend(world: World, name: RouteName): Promise<void> {
+  const { url, resource } = world.backends[name];
+  const { issuer, jwksUri } = world.authorizationServer;
+  world.backends[name] = await startMcpBackend({ name, issuer, jwksUri, resource, port: Number(new URL(url).port) });
+}
