@@ -8,45 +8,27 @@ import { whyNone } from '../routing/why-none.ts';
 import type { Broker } from '../tokens/broker.ts';
 import type { SubjectSource } from '../tokens/subject-source.ts';
 import { bearerFor } from './bearer.ts';
-import { containsToken, headerTokens, MAX_TOKENS } from './caller-tokens.ts';
+import { type CredentialHeaders, containsToken, headerTokens, MAX_TOKENS } from './caller-tokens.ts';
 import { upstreamHeaders } from './forwarded-headers.ts';
 import { headerValues } from './headers.ts';
 import { readMessage } from './message.ts';
 import type { Passage, UpstreamLeg } from './passage.ts';
 import { takeBody, wholeBody } from './request-body.ts';
+import { type WithheldHeaders, withheldHeaders } from './withheld-headers.ts';
 
 /** A config and the route table made of it; a request keeps the one that it began with. */
 export interface Serving {
   readonly config: Config;
   readonly table: RouteTable;
-  /** Lower-case names of the headers that stay here. One set for most routes: a thousand of them are in no cache of the processor. */
-  readonly withheld: ReadonlySet<string>;
-  /** Those that stay here where the caller's token passes. */
-  readonly withheldOnPassthrough: ReadonlyMap<Route, ReadonlySet<string>>;
-  /** Lower-case names of all headers that may bear a caller's token, on whatever route. */
-  readonly tokenHeaders: ReadonlySet<string>;
+  readonly withheld: WithheldHeaders;
+  readonly tokenHeaders: CredentialHeaders;
 }
 
 /** All that can be worked out before a request comes. */
 export function createServing(config: Config): Serving {
   const tokenHeaders = new Set(['authorization', ...config.routes.map(({ subjectToken }) => subjectToken.header)]);
-  const always = config.hostHeader === undefined ? [] : [config.hostHeader];
-  const withheld = new Set([...tokenHeaders, 'dpop', ...always]);
-  const withheldOnPassthrough = new Map(
-    config.routes
-      .filter(({ credential }) => credential.kind === 'passthrough')
-      .map((route) => [route, new Set([...withoutCredentials(withheld, route), ...always])]),
-  );
-  return { config, table: createRouteTable(config.routes), withheld, withheldOnPassthrough, tokenHeaders };
-}
-
-/**
- * The caller's token and its proof go upstream on a passthrough route only, and there by that route's own header; the host to
- * route by goes on none. An agent may send the token header of one route to all of them.
- */
-function withoutCredentials(withheld: ReadonlySet<string>, { subjectToken }: Route): string[] {
-  const passing = ['authorization', 'dpop', subjectToken.header];
-  return [...withheld].filter((name) => !passing.includes(name));
+  const withheld = withheldHeaders(config, tokenHeaders);
+  return { config, table: createRouteTable(config.routes), withheld, tokenHeaders };
 }
 
 export interface AdmissionOptions {
@@ -132,7 +114,7 @@ export async function admit(
   const bearer = pending instanceof Promise ? await pending : pending;
   const headers = upstreamHeaders(raw, {
     host: route.upstream.host,
-    withheld: serving.withheldOnPassthrough.get(route) ?? serving.withheld,
+    withheld: serving.withheld.onPassthrough.get(route) ?? serving.withheld.common,
     callerTokens,
     requestId: passage.id,
   });

@@ -1,12 +1,13 @@
 import { HOP_BY_HOP } from '../config/header-names.ts';
 import { containsToken } from './caller-tokens.ts';
 import { headerValues, type RawHeaders, REQUEST_ID } from './headers.ts';
+import { withDashes } from './withheld-headers.ts';
 
 /** What changes in the headers of a request on its way upstream. */
 export interface RequestHeaderRules {
   /** `Host` of the upstream. */
   readonly host: string;
-  /** Lower-case names of headers that are dropped, in addition to the hop-by-hop headers. */
+  /** Headers that are dropped, in addition to the hop-by-hop headers: lower case, with dashes for underscores. */
   readonly withheld: ReadonlySet<string>;
   /** The caller's tokens. A header whose value contains one of them is dropped, whatever its name. */
   readonly callerTokens: readonly string[];
@@ -25,7 +26,7 @@ export function upstreamHeaders(raw: RawHeaders, rules: RequestHeaderRules): str
     const value = raw[i + 1] as string;
     const key = name.toLowerCase();
     if (key === 'host' || key === REQUEST_ID || HOP_BY_HOP.has(key)) continue;
-    if (rules.withheld.has(key) || listed?.has(key) === true) continue;
+    if (rules.withheld.has(withDashes(key)) || listed?.has(key) === true) continue;
     if (containsToken(value, rules.callerTokens)) continue;
     headers.push(name, value);
   }

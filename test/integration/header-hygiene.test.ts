@@ -265,3 +265,26 @@ test('a token repeated as an id is neither logged nor echoed, however early the 
   }
   assert.ok(!app.logText().includes(token.slice(0, 20)));
 });
+
+test('drops headers that change the method or path of a request at the backend', async (t) => {
+  const { app, upstream } = await startPlainGateway(t, { route: { match: { path: '/plain', methods: ['GET'] } } });
+  const overrides = [
+    'X-HTTP-Method-Override',
+    'X-HTTP-Method',
+    'X-Method-Override',
+    'X-Original-Method',
+    'X-Original-URL',
+    'X-Original-URI',
+    'X-Rewrite-URL',
+    'X_HTTP_Method_Override',
+  ];
+  const headers = overrides.flatMap((name) => [name, '/admin']);
+  const { status } = await call(`${app.url}/plain`, { headers: [...headers, 'X-Forwarded-Prefix', '/kept'] });
+  assert.equal(status, 200);
+  const names = Object.keys(upstream.requests[0]?.headers ?? {});
+  assert.deepEqual(
+    names.filter((name) => /method|url|uri/.test(name)),
+    [],
+  );
+  assert.equal(upstream.requests[0]?.headers['x-forwarded-prefix'], '/kept');
+});

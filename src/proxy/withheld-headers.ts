@@ -1,0 +1,50 @@
+import type { Config, Route } from '../config/config.ts';
+
+/** Names of headers that are not sent upstream, in lower case and with dashes for underscores. */
+export interface WithheldHeaders {
+  /** One set for all routes but the passthrough ones, so that it stays in the processor's cache with a thousand routes. */
+  readonly common: ReadonlySet<string>;
+  readonly onPassthrough: ReadonlyMap<Route, ReadonlySet<string>>;
+}
+
+/** Frameworks and gateways take the method or path of a request from these headers. */
+const OVERRIDES = [
+  'x-http-method-override',
+  'x-http-method',
+  'x-method-override',
+  'x-original-method',
+  'x-original-url',
+  'x-original-uri',
+  'x-rewrite-url',
+];
+
+/** @param tokenHeaders lower-case names of the headers that may carry a caller's token */
+export function withheldHeaders(config: Config, tokenHeaders: ReadonlySet<string>): WithheldHeaders {
+  const { routes, hostHeader } = config;
+  const always = [
+    ...(hostHeader === undefined ? [] : [withDashes(hostHeader)]),
+    ...(routes.some(matchesMoreThanHost) ? OVERRIDES : []),
+  ];
+  const credentials = [...tokenHeaders, 'dpop'].map(withDashes);
+  const passthrough = routes.filter(({ credential }) => credential.kind === 'passthrough');
+  return {
+    common: new Set([...credentials, ...always]),
+    onPassthrough: new Map(passthrough.map((route) => [route, new Set([...foreign(credentials, route), ...always])])),
+  };
+}
+
+/** With an override header a request could take one route and reach what another route is for. */
+function matchesMoreThanHost({ match }: Route): boolean {
+  return match.path !== '/' || match.conditions !== undefined;
+}
+
+/** A passthrough route sends the caller's token and proof, but not the tokens of other routes. */
+function foreign(credentials: readonly string[], { subjectToken }: Route): string[] {
+  const own = ['authorization', 'dpop', withDashes(subjectToken.header)];
+  return credentials.filter((name) => !own.includes(name));
+}
+
+/** CGI and WSGI servers read `X_User_Token` and `X-User-Token` as the same header. @param name lower case */
+export function withDashes(name: string): string {
+  return name.includes('_') ? name.replaceAll('_', '-') : name;
+}
