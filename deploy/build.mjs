@@ -2,8 +2,8 @@ import { rmSync } from 'node:fs';
 import { build } from 'esbuild';
 
 /**
- * A default import of CommonJS gets a getter for each property of what is exported. That of undici's parser is a Buffer of
- * 50,000 bytes: 20 MiB of getters. What is required is taken as it is.
+ * Imports undici's parser with `require`. A default import of CommonJS adds a getter for each exported property, and the parser
+ * exports a Buffer of 50,000 bytes: 20 MiB of getters.
  */
 const parserAsOne = {
   name: 'parser-as-one',
@@ -18,29 +18,29 @@ const parserAsOne = {
   },
 };
 
-// Names of files bear a digest of what is in them: those of an older build would stay.
+// File names contain a digest of the content, so files of an older build would stay.
 rmSync('dist', { recursive: true, force: true });
 
-/** `npm run build`: cambist and its packages in some fifty files, of which a start reads 24. See deploy/image.md. */
+/** `npm run build` bundles cambist and its packages into some fifty files. A start reads 24. See deploy/image.md. */
 await build({
   entryPoints: ['src/main.ts'],
   outdir: 'dist',
   bundle: true,
-  // What is imported when it is asked for stays apart: other commands, OpenTelemetry, keys that sign.
+  // Dynamic imports stay in files of their own: other commands, OpenTelemetry, signing keys.
   splitting: true,
-  // Fastify asks for them where a route has a schema or is called by `inject`, and none is: see src/listeners/no-schemas.ts.
+  // Fastify needs these only for routes with a schema and for `inject`. cambist uses neither: see src/listeners/no-schemas.ts.
   external: ['@fastify/ajv-compiler', '@fastify/fast-json-stringify-compiler', 'light-my-request'],
   format: 'esm',
   platform: 'node',
   target: 'node20.19',
-  // Packages that are CommonJS ask for Node's modules by this name.
+  // CommonJS packages load Node's modules by this name.
   banner: {
     js: "import { createRequire as requireFrom } from 'node:module'; const require = requireFrom(import.meta.url);",
   },
-  // V8 keeps the text of what it has loaded. Names stay, and lines are short, so that a stack trace can be read.
+  // V8 keeps the source text in memory, so whitespace goes. Names stay and lines are short, for readable stack traces.
   minifyWhitespace: true,
   lineLimit: 120,
-  // For `node --enable-source-maps`, and for tests that ask what is in a file. Without the flag Node does not read them.
+  // For `node --enable-source-maps`, and for tests of the content. Node reads source maps only with that flag.
   sourcemap: true,
   sourcesContent: false,
   legalComments: 'external',

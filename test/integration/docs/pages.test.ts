@@ -5,8 +5,7 @@ import { anchorsOf, linksOf, listPages, readProse } from '../../harness/pages.ts
 
 const MAX_LINES = 300;
 
-// The pages in deploy/ get their lists next.
-for (const page of listPages().filter((name) => !name.startsWith('deploy/'))) {
+for (const page of listPages()) {
   test(`${page} begins with links to its sections`, () => {
     const prose = readProse(page);
     const [intro = ''] = prose.split(/^## /m, 1);

@@ -33,7 +33,7 @@ labels:
 {{- end }}
 {{- end }}
 
-{{/* The part of a pod's spec that both have. */}}
+{{/* The part of the pod spec that webhook and gateway share. */}}
 {{- define "cambist.pod" -}}
 {{- $root := index . 0 }}
 {{- $values := index $root.Values (index . 1) -}}
@@ -44,7 +44,7 @@ securityContext:
   runAsNonRoot: true
   seccompProfile:
     type: RuntimeDefault
-# One node that goes away does not take all of them with it.
+# Spreads the pods over nodes, so that one node's failure leaves a pod.
 topologySpreadConstraints:
   - maxSkew: 1
     topologyKey: kubernetes.io/hostname
@@ -110,11 +110,11 @@ spec:
       interval: {{ $monitor.interval }}
 {{- end }}
 
-{{/* Who may read the metrics: a rule of a NetworkPolicy. */}}
+{{/* The NetworkPolicy rule for clients that read the metrics. */}}
 {{- define "cambist.monitoringRule" -}}
 - from:
     {{- toYaml . | nindent 4 }}
   ports:
-    # By number: several network plugins do not know the names of ports.
+    # A number, because several network plugins do not know port names.
     - port: 9180
 {{- end }}
