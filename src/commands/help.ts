@@ -1,18 +1,18 @@
 import { type CommandName, USAGES, type Usage } from './usages.ts';
 
-/** `cambist --help`: the commands, and where more is said. */
+/** `cambist --help`: the commands, and where to find more. */
 export function describeProgram(): string {
   const rows = Object.entries(USAGES).map(([name, { does }]) => [name, does] as const);
   return `Usage: cambist [COMMAND] [options]
 
-Exchanges the caller's bearer token for one made for the MCP backend that a request goes to.
+Exchanges the caller's bearer token for one that is issued for the MCP backend of the request.
 
 Commands:
 ${columns(rows)}
 
-Try "cambist COMMAND --help" for its arguments and flags, its exit codes and an example.
+Run "cambist COMMAND --help" for the arguments, flags and exit codes of a command, with an example.
 The config file is --config, else $CAMBIST_CONFIG, else /etc/cambist/cambist.yaml.
-Exit codes: 0 done, 1 what was asked failed, 2 wrong usage.
+Exit codes: 0 success, 1 failure, 2 wrong usage.
 `;
 }
 
@@ -38,7 +38,7 @@ export async function describeCommand(name: CommandName): Promise<string> {
     .join('\n');
 }
 
-/** What comes with both ways of injecting, from where its options are. */
+/** The options that `inject` and `webhook` share. */
 async function describeMore(name: CommandName): Promise<string> {
   if (name !== 'inject' && name !== 'webhook') return '';
   const { describeInjection } = await import('../kubernetes/flags.ts');
@@ -49,7 +49,7 @@ function describeFlags({ flags }: Usage): [string, string][] {
   return Object.entries(flags).map(([name, { short, placeholder, default: fallback, multiple, help }]) => {
     const shorter = short === undefined ? '' : `-${short}, `;
     const value = placeholder === undefined ? '' : ` ${placeholder}`;
-    const more = `${multiple ? '; may be given again' : ''}${fallback === undefined ? '' : ` (${fallback})`}`;
+    const more = `${multiple ? '; can be repeated' : ''}${fallback === undefined ? '' : ` (${fallback})`}`;
     return [`${shorter}--${name}${value}`, `${help}${more}`];
   });
 }
