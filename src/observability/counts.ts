@@ -144,7 +144,7 @@ export function createCounts(nowMs: () => number): Counts {
       requestEnded({ name }) {
         route(name).inFlight -= 1;
       },
-      requestCut: ({ name }, by) => add(route(name).cuts, by),
+      requestAborted: ({ name }, by) => add(route(name).cuts, by),
       streamOpened({ name }) {
         route(name).openStreams += 1;
       },

@@ -18,9 +18,9 @@ export type Outcome =
   | 'cancelled';
 
 /** Who ended an answer that had begun and was not whole, or a request that had none yet. */
-export type Cutter = (typeof CUTTERS)[number];
+export type AbortedBy = (typeof ABORTED_BY)[number];
 /** `shutdown` is cambist, as it ends. */
-export const CUTTERS = ['upstream', 'caller', 'shutdown'] as const;
+export const ABORTED_BY = ['upstream', 'caller', 'shutdown'] as const;
 
 /** Why a request is sent upstream again. */
 export type RetryReason =
@@ -47,7 +47,7 @@ export interface ProxyObserver {
   /** `route` is undefined where none matched. */
   requestAnswered(route: Route | undefined, answer: RequestAnswer): void;
   requestEnded(route: Route): void;
-  requestCut(route: Route, by: Cutter): void;
+  requestAborted(route: Route, by: AbortedBy): void;
   streamOpened(route: Route): void;
   streamClosed(route: Route): void;
   upstreamRetried(route: Route, reason: RetryReason): void;

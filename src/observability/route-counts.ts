@@ -2,7 +2,7 @@ import { STATUS_CODES } from 'node:http';
 import type { ErrorCode } from '../errors.ts';
 import type { ExchangeEnd } from './expected.ts';
 import { createHistogram, type Histogram } from './histogram.ts';
-import { CALLER_GONE, CUTTERS, type Cutter, type Outcome, type RetryReason } from './proxy-observer.ts';
+import { ABORTED_BY, type AbortedBy, CALLER_GONE, type Outcome, type RetryReason } from './proxy-observer.ts';
 import { expect, type Tally } from './tally.ts';
 import { CACHE_RESULTS, type CacheResult } from './token-observer.ts';
 
@@ -20,7 +20,7 @@ export interface RouteCounts {
   readonly durations: Histogram;
   /** Answers of our own that are errors. */
   readonly failures: Tally<ErrorCode>;
-  readonly cuts: Tally<Cutter>;
+  readonly cuts: Tally<AbortedBy>;
   readonly retries: Tally<RetryReason>;
   readonly cache: Tally<CacheResult>;
   /** Token requests by authorization server, then by how they ended. */
@@ -49,7 +49,7 @@ export function createRouteCounts(route: string): RouteCounts {
     answers: [],
     durations: createHistogram(DURATION_BOUNDS),
     failures: {},
-    cuts: expect({}, CUTTERS),
+    cuts: expect({}, ABORTED_BY),
     retries: expect({}, ['token']),
     cache: expect({}, CACHE_RESULTS),
     exchanges: new Map(),

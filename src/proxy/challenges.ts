@@ -142,3 +142,8 @@ function cut(parameters: readonly ChallengeParameter[], one: ChallengeParameter)
   const after = parameters[index + 1];
   return before === undefined ? [one.begin, after?.begin ?? one.end] : [before.end, one.end];
 }
+
+/** Does a challenge ask for another DPoP nonce? @see RFC 9449 section 9 */
+export function asksForNonce(challenges: readonly string[]): boolean {
+  return challenges.some((challenge) => /\buse_dpop_nonce\b/.test(challenge));
+}

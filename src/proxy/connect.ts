@@ -3,16 +3,16 @@ import { connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { CambistError } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
-import type { Serving } from './admission.ts';
+import type { ActiveConfig } from './active-config.ts';
 import { TLS_HANDSHAKE } from './client-error.ts';
 import { type DetachedSockets, isAnswering, responseOn } from './detached.ts';
 import { join } from './join.ts';
-import type { Passage } from './passage.ts';
-import type { Traffic } from './traffic.ts';
+import type { ProxyRequest } from './proxy-request.ts';
+import type { RequestTracker } from './request-tracker.ts';
 
 export interface ConnectOptions {
-  readonly serving: () => Serving;
-  readonly traffic: Traffic;
+  readonly activeConfig: () => ActiveConfig;
+  readonly tracker: RequestTracker;
   readonly logger: Logger;
   readonly sockets: DetachedSockets;
 }
@@ -32,7 +32,7 @@ const TLS_REFUSAL = Buffer.from([0x15, 3, 1, 0, 2, 2, 40]);
  * the config lets through, bytes are; to any other, 403.
  * @see RFC 9110 section 9.3.6
  */
-export function serveConnect(server: Server, { serving, traffic, logger, sockets }: ConnectOptions): void {
+export function serveConnect(server: Server, { activeConfig, tracker, logger, sockets }: ConnectOptions): void {
   const inside = new WeakSet<Duplex>();
 
   server.on('connect', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
@@ -41,10 +41,10 @@ export function serveConnect(server: Server, { serving, traffic, logger, sockets
       socket.destroy();
       return;
     }
-    const { config, table } = serving();
+    const { config, table } = activeConfig();
     const authority = readAuthority(request.url ?? '');
     if (authority !== undefined && config.forwardProxy.connect.includes(authority)) {
-      tunnel(begin(request, socket), socket, head, authority, config.limits.maxInFlight);
+      tunnel(begin(request, socket), socket, head, authority);
     } else if (authority !== undefined && table.namesHost(hostOf(authority)) && !inside.has(socket)) {
       serveInside(request, socket, head, authority, config.limits.maxInFlight);
     } else {
@@ -52,17 +52,17 @@ export function serveConnect(server: Server, { serving, traffic, logger, sockets
     }
   });
 
-  function begin(request: IncomingMessage, socket: Duplex): Passage {
-    return traffic.begin(request, responseOn(request, socket), request.url ?? '');
+  function begin(request: IncomingMessage, socket: Duplex): ProxyRequest {
+    return tracker.begin(request, responseOn(request, socket), request.url ?? '');
   }
 
   function refuse(request: IncomingMessage, socket: Duplex, error: unknown): void {
-    traffic.problem(begin(request, socket), error);
+    begin(request, socket).fail(error);
   }
 
   function serveInside(request: IncomingMessage, socket: Duplex, head: Buffer, authority: string, max: number): void {
     try {
-      traffic.assertOpen(max);
+      tracker.assertCapacity(max);
     } catch (error) {
       refuse(request, socket, error);
       return;
@@ -85,22 +85,21 @@ export function serveConnect(server: Server, { serving, traffic, logger, sockets
     });
   }
 
-  function tunnel(passage: Passage, socket: Duplex, head: Buffer, authority: string, max: number): void {
+  function tunnel(request: ProxyRequest, socket: Duplex, head: Buffer, authority: string): void {
     try {
-      traffic.assertOpen(max);
+      request.assertCapacity();
     } catch (error) {
-      traffic.problem(passage, error);
+      request.fail(error);
       return;
     }
     const host = hostOf(authority).replace(/^\[|\]$/g, '');
     const port = Number(authority.slice(authority.lastIndexOf(':') + 1));
     const far = connect({ host, port, allowHalfOpen: true });
     sockets.add(far);
-    passage.abort = () => far.destroy();
+    request.abortUpstream = () => far.destroy();
     const fail = (cause: Error): void => {
       far.destroy();
-      traffic.problem(
-        passage,
+      request.fail(
         new CambistError('ERR_UPSTREAM_UNREACHABLE', `forward_proxy: "${authority}" cannot be reached`, { cause }),
       );
     };
@@ -110,8 +109,8 @@ export function serveConnect(server: Server, { serving, traffic, logger, sockets
     far.once('connect', () => {
       clearTimeout(timer);
       far.off('error', fail);
-      passage.abort = undefined;
-      traffic.tunnelled(passage, authority);
+      request.abortUpstream = undefined;
+      request.tunnelled(authority);
       socket.write(ESTABLISHED);
       if (head.length > 0) far.write(head);
       join(socket, far);

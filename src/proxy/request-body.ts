@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { CambistError } from '../errors.ts';
+import type { Routed } from './steps.ts';
 
 /** The body of a request on its way upstream. */
 export interface RequestBody {
@@ -12,6 +13,12 @@ export interface RequestBody {
 const NOTHING = Buffer.alloc(0);
 
 const NO_BODY: RequestBody = { content: null, replay: () => null };
+
+/** Reads the body of a routed request, unless it was read to find the route. */
+export function readBody({ request, route, wholeBody: content }: Routed): RequestBody | Promise<RequestBody> {
+  if (content !== undefined) return wholeBody(content);
+  return takeBody(request.incoming, 'authorizationServer' in route.credential ? route.retryBodyLimitBytes : 0);
+}
 
 /**
  * Takes the body of a request. A body that says it is small is read whole, which is quicker and can be sent twice; any other

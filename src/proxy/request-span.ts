@@ -3,7 +3,7 @@ import type { Route } from '../config/config.ts';
 import type { Span, Tracing } from '../observability/tracing.ts';
 import { callerTraceContext } from './caller-ids.ts';
 import type { CredentialHeaders } from './caller-tokens.ts';
-import type { Passage } from './passage.ts';
+import type { RequestRecord } from './proxy-request.ts';
 
 /** Others are one to a span's name, since a caller could make up as many as it likes. */
 const METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'QUERY']);
@@ -20,22 +20,22 @@ export function beginSpan(tracing: Tracing, request: IncomingMessage, credential
 }
 
 /** @see OpenTelemetry semantic conventions: a server span is named by method and route */
-export function nameSpan({ span, request }: Passage, route: Route): void {
+export function nameSpan({ span, incoming }: RequestRecord, route: Route): void {
   if (span === undefined) return;
-  span.rename(`${request.method} ${route.match.path}`);
+  span.rename(`${incoming.method} ${route.match.path}`);
   span.set({ 'http.route': route.match.path, 'cambist.route': route.name });
 }
 
 /** An answer of 4xx is no fault of a server's span; one of 5xx is. */
-export function endSpan({ span, answer, error, cache, id, stepUp, cutBy }: Passage): void {
+export function endSpan({ span, responseStart, error, cacheResult, id, stepUp, abortedBy }: RequestRecord): void {
   if (span === undefined) return;
-  const status = answer?.status;
-  const failed = status !== undefined && status >= 500 ? (error?.code ?? String(status)) : cutBy;
+  const status = responseStart?.status;
+  const failed = status !== undefined && status >= 500 ? (error?.code ?? String(status)) : abortedBy;
   span.end(
     {
       'http.response.status_code': status,
-      'cambist.outcome': answer?.outcome,
-      'cambist.cache': cache,
+      'cambist.outcome': responseStart?.outcome,
+      'cambist.cache': cacheResult,
       'cambist.error': error?.code,
       'cambist.request_id': id,
       'cambist.step_up': stepUp !== undefined ? true : undefined,

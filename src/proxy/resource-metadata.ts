@@ -1,8 +1,12 @@
 import type { Route } from '../config/config.ts';
+import { CambistError } from '../errors.ts';
 import type { RequestTarget } from '../routing/request-target.ts';
 import { upstreamPath } from '../routing/upstream-path.ts';
 import { type CredentialHeaders, containsToken, headerTokens } from './caller-tokens.ts';
 import { headerValues, type RawHeaders } from './headers.ts';
+import type { OwnResponse } from './own-response.ts';
+import type { ProxyRequest } from './proxy-request.ts';
+import type { Received } from './steps.ts';
 
 /** Where a resource's metadata lies: this, and the resource's path after it (RFC 9728 section 3.1). */
 const WELL_KNOWN = '/.well-known/oauth-protected-resource';
@@ -13,6 +17,38 @@ export interface ClientRequest {
   readonly url: string;
   readonly rawHeaders: RawHeaders;
   readonly credentialHeaders: CredentialHeaders;
+}
+
+export function clientOf({ url, incoming, active }: Pick<ProxyRequest, 'url' | 'incoming' | 'active'>): ClientRequest {
+  return { url, rawHeaders: incoming.rawHeaders, credentialHeaders: active.credentialHeaders };
+}
+
+/**
+ * Responds to a request for the metadata of a resource that cambist issues tokens for. Undefined for every other request, and
+ * where the operator wrote a route for the metadata.
+ * @throws {CambistError} ERR_ROUTE_NOT_FOUND, ERR_OVERLOADED, ERR_SHUTTING_DOWN
+ * @see RFC 9728 section 3.1
+ */
+export function ownMetadata({ request, target }: Received): OwnResponse | undefined {
+  const resource = describedResource(target);
+  if (resource === undefined) return undefined;
+  const { table } = request.active;
+  if (isMetadataRoute(table.candidates(target)[0])) return undefined;
+  const routes = table.candidates(resource);
+  const route = routes.find(describesItself);
+  if (route === undefined) return undefined;
+  request.admit({ route, target });
+  const { method } = request.incoming;
+  const isRead = method === 'GET' || method === 'HEAD';
+  const body = isRead ? resourceMetadata(routes, resource.path ?? '/', clientOf(request)) : undefined;
+  if (body === undefined) {
+    throw new CambistError(
+      'ERR_ROUTE_NOT_FOUND',
+      `route "${route.name}" has no metadata to show: it needs a GET, a Host, and an authorization server with an issuer`,
+    );
+  }
+  const headers = { 'content-type': 'application/json', 'cache-control': 'no-store', 'x-request-id': request.id };
+  return { status: 200, headers, body };
 }
 
 /** The resource whose metadata a request asks for; undefined where it asks for none. */

@@ -1,14 +1,16 @@
 import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { type DetachedSockets, isAnswering, responseOn } from './detached.ts';
-import { createEntrance, type EntranceOptions } from './entrance.ts';
-import { type ForwardOptions, forward } from './forward.ts';
 import { headerValues } from './headers.ts';
 import { join } from './join.ts';
-import type { Passage } from './passage.ts';
-import { upstreamError } from './upstream-error.ts';
+import type { Pipeline } from './pipeline.ts';
+import type { ProxyRequest } from './proxy-request.ts';
+import type { RequestTracker } from './request-tracker.ts';
+import type { Switched } from './steps.ts';
 
-export interface UpgradeOptions extends EntranceOptions, ForwardOptions {
+export interface UpgradeOptions {
+  readonly tracker: RequestTracker;
+  readonly pipeline: Pipeline;
   readonly sockets: DetachedSockets;
 }
 
@@ -17,10 +19,7 @@ export interface UpgradeOptions extends EntranceOptions, ForwardOptions {
  * that offers another protocol is served as if it had not, which a server may always do.
  * @see RFC 6455 section 4, RFC 9110 section 7.8
  */
-export function serveUpgrades(server: Server, options: UpgradeOptions): void {
-  const { traffic, sockets } = options;
-  const enter = createEntrance(options);
-
+export function serveUpgrades(server: Server, { tracker, pipeline, sockets }: UpgradeOptions): void {
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     if (isAnswering(socket)) {
       socket.destroy();
@@ -33,25 +32,23 @@ export function serveUpgrades(server: Server, options: UpgradeOptions): void {
     }
     sockets.add(socket);
     const stopWatching = destroyAtEnd(socket);
-    const passage = traffic.begin(request, responseOn(request, socket), request.url ?? '');
-    enter(passage, () => handshake(passage, socket, head, stopWatching));
+    const handshake = tracker.begin(request, responseOn(request, socket), request.url ?? '');
+    void pipeline(handshake, switchedTo(handshake, socket, head, stopWatching));
   });
 
-  function handshake(passage: Passage, socket: Duplex, head: Buffer, stopWatching: () => void): void {
-    const switched = (protocol: string | undefined, headers: readonly string[], far: Duplex): void => {
-      sockets.add(far);
-      if (passage.gone || protocol === undefined || !namesWebSocket(protocol)) {
-        far.destroy();
-        const name = passage.route?.name ?? '';
-        traffic.problem(passage, upstreamError(new Error('it switched to another protocol'), name));
-        return;
+  function switchedTo(request: ProxyRequest, socket: Duplex, head: Buffer, stopWatching: () => void): Switched {
+    return (protocol, headers, upstream) => {
+      sockets.add(upstream);
+      if (request.isClosed || protocol === undefined || !namesWebSocket(protocol)) {
+        upstream.destroy();
+        return false;
       }
       stopWatching();
-      traffic.switched(passage, headers);
+      request.switched(headers);
       if (head.length > 0) socket.unshift(head);
-      join(socket, far);
+      join(socket, upstream);
+      return true;
     };
-    forward(passage, options, switched);
   }
 }
 

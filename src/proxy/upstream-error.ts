@@ -1,3 +1,4 @@
+import type { Route } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
 
 /** Node's and OpenSSL's names for a certificate that is not trusted. */
@@ -32,4 +33,19 @@ export function upstreamError(error: Error, routeName: string): CambistError {
   return new CambistError('ERR_UPSTREAM_UNREACHABLE', `${route} cannot be reached, or broke the connection`, {
     cause: error,
   });
+}
+
+export function expiredTwice(route: Route): CambistError {
+  return new CambistError(
+    'ERR_UPSTREAM_UNREACHABLE',
+    `route "${route.name}": connecting to the upstream took longer than a token lives, twice: find out why it takes so long`,
+  );
+}
+
+export function refusedToken(route: Route, more: string): CambistError {
+  return new CambistError(
+    'ERR_UPSTREAM_REFUSED_TOKEN',
+    `route "${route.name}": the upstream refused a token that was issued for it, ${more}: check which issuer, audience and ` +
+      'scope it expects',
+  );
 }

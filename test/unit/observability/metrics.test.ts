@@ -262,7 +262,7 @@ describe('what happens', () => {
     metrics.proxy.streamOpened(github);
     metrics.proxy.streamClosed(github);
     metrics.proxy.upstreamRetried(github, 'token');
-    metrics.proxy.requestCut(github, 'upstream');
+    metrics.proxy.requestAborted(github, 'upstream');
     metrics.tokens.cacheAnswered('github', 'joined');
     metrics.tokens.tokenEvicted('capacity');
     metrics.tokens.credentialRead('actor token of route "github"', 1_900_000_000);

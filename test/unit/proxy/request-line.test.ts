@@ -5,33 +5,35 @@ import fc from 'fast-check';
 import { CambistError, describeError, ERROR_CODES, type ErrorCode } from '../../../src/errors.ts';
 import { LOG_FIELDS } from '../../../src/observability/log-fields.ts';
 import { createLogger, type Logger } from '../../../src/observability/logger.ts';
-import { CUTTERS } from '../../../src/observability/proxy-observer.ts';
-import type { Passage } from '../../../src/proxy/passage.ts';
+import { ABORTED_BY } from '../../../src/observability/proxy-observer.ts';
+import type { RequestRecord } from '../../../src/proxy/proxy-request.ts';
 import { logRequest } from '../../../src/proxy/request-line.ts';
 import { loggerWithLines } from '../observability/log-lines.ts';
 
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
 const TRACEPARENT = `00-${TRACE_ID}-b7ad6b7169203331-01`;
 
-/** A request that was answered, as far as its line depends on it. */
-function passage(answer: Partial<Passage['answer']> & object, rawHeaders: string[] = [], more: Partial<Passage> = {}) {
+const active = { credentialHeaders: new Set(['authorization']) };
+
+/** A request that got a response, as far as its log line depends on it. */
+function record(response: object, rawHeaders: string[] = [], more: Partial<RequestRecord> = {}) {
   return {
     id: 'r-1',
-    request: { method: 'POST', rawHeaders },
-    credentialHeaders: new Set(['authorization']),
-    answer: { status: 200, outcome: 'forwarded', durationMs: 1.23456, ...answer },
+    incoming: { method: 'POST', rawHeaders },
+    active,
+    responseStart: { status: 200, outcome: 'forwarded', durationMs: 1.23456, ...response },
     ...more,
-  } as unknown as Passage;
+  } as unknown as RequestRecord;
 }
 
-function lineOf(of: Passage, keep = true): Record<string, unknown> | undefined {
+function lineOf(of: RequestRecord, keep = true): Record<string, unknown> | undefined {
   const { logger, lines } = loggerWithLines();
   logRequest(logger, of, 2, () => keep);
   return lines[0];
 }
 
-test('a field that is not known is not in the line', () => {
-  const { time: _time, ...line } = lineOf(passage({})) ?? {};
+test('leaves unknown fields out of the line', () => {
+  const { time: _time, ...line } = lineOf(record({})) ?? {};
   assert.deepEqual(line, {
     level: 'info',
     request_id: 'r-1',
@@ -44,24 +46,24 @@ test('a field that is not known is not in the line', () => {
   });
 });
 
-test('of requests that went well as many are written as are to be kept', () => {
-  assert.equal(lineOf(passage({}), false), undefined);
-  assert.equal(lineOf(passage({ status: 304 }), false), undefined);
+test('writes no line for a successful request that is not sampled', () => {
+  assert.equal(lineOf(record({}), false), undefined);
+  assert.equal(lineOf(record({ status: 304 }), false), undefined);
 });
 
-test('a request that did not go well is written, however few are kept', () => {
-  assert.equal(lineOf(passage({ status: 404 }), false)?.status, 404);
-  assert.equal(lineOf(passage({ status: 499, outcome: 'cancelled' }), false)?.status, 499);
-  assert.equal(lineOf(passage({}, [], { cutBy: 'upstream' }), false)?.cut_by, 'upstream');
+test('always writes the line of a request that failed', () => {
+  assert.equal(lineOf(record({ status: 404 }), false)?.status, 404);
+  assert.equal(lineOf(record({ status: 499, outcome: 'cancelled' }), false)?.status, 499);
+  assert.equal(lineOf(record({}, [], { abortedBy: 'upstream' }), false)?.cut_by, 'upstream');
   const error = new CambistError('ERR_OVERLOADED', 'full');
-  const line = lineOf(passage({ status: 503, outcome: 'failed' }, [], { error }), false);
+  const line = lineOf(record({ status: 503, outcome: 'failed' }, [], { error }), false);
   assert.deepEqual([line?.level, line?.error], ['warn', 'ERR_OVERLOADED']);
 });
 
-test('the level says who has to act: an operator, the caller, or nobody', () => {
+test('logs at error where the operator has to act, and at warn otherwise', () => {
   const levelOf = (code: ErrorCode) => {
     const error = new CambistError(code, 'why');
-    return lineOf(passage({ status: error.status, outcome: 'failed' }, [], { error }))?.level;
+    return lineOf(record({ status: error.status, outcome: 'failed' }, [], { error }))?.level;
   };
   const passing = ['ERR_SHUTTING_DOWN', 'ERR_OVERLOADED'];
   for (const code of ERROR_CODES) {
@@ -70,18 +72,18 @@ test('the level says who has to act: an operator, the caller, or nobody', () => 
   }
 });
 
-test('the trace that the caller takes part in is named', () => {
-  assert.equal(lineOf(passage({}, ['Traceparent', TRACEPARENT]))?.trace_id, TRACE_ID);
+test('names the trace that the caller takes part in', () => {
+  assert.equal(lineOf(record({}, ['Traceparent', TRACEPARENT]))?.trace_id, TRACE_ID);
 });
 
-/** What a logger writes, with the same time in all of it. */
+/** The output of a logger, without the time. */
 function written(write: (logger: Logger) => void): string {
   const lines: string[] = [];
   write(createLogger('debug', { write: (line) => void lines.push(line) }));
   return lines.join('').replace(/"time":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"/, '"time":""');
 }
 
-test('a line that is put together by hand is what the logger would write of the same fields', () => {
+test('assembles the same line that the logger would write from an object', () => {
   const ms = fc.double({ min: 0, max: 1e9, noNaN: true });
   const maybe = <T>(of: fc.Arbitrary<T>) => fc.option(of, { nil: undefined });
   const fault = fc
@@ -98,21 +100,23 @@ test('a line that is put together by hand is what the logger would write of the 
     method: fc.constantFrom(...METHODS),
     trace: maybe(fc.constant(TRACEPARENT)),
     route: maybe(fc.stringMatching(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/).map((name) => ({ name, subjectToken: {} }))),
-    cache: maybe(fc.constantFrom('hit', 'miss', 'joined', 'negative', 'bypass')),
-    answer: maybe(fc.record({ status: fc.nat(999), outcome: fc.constantFrom('forwarded', 'failed'), durationMs: ms })),
+    cacheResult: maybe(fc.constantFrom('hit', 'miss', 'joined', 'negative', 'bypass')),
+    responseStart: maybe(
+      fc.record({ status: fc.nat(999), outcome: fc.constantFrom('forwarded', 'failed'), durationMs: ms }),
+    ),
     exchangeMs: maybe(ms),
     stepUp: maybe(fc.array(fc.string())),
     error: maybe(fault),
-    cutBy: maybe(fc.constantFrom(...CUTTERS)),
+    abortedBy: maybe(fc.constantFrom(...ABORTED_BY)),
     totalMs: ms,
   });
   fc.assert(
     fc.property(found, ({ method, trace, totalMs, ...rest }) => {
       const of = {
         ...rest,
-        credentialHeaders: new Set(['authorization']),
-        request: { method, rawHeaders: trace === undefined ? [] : ['traceparent', trace] },
-      } as unknown as Passage;
+        active,
+        incoming: { method, rawHeaders: trace === undefined ? [] : ['traceparent', trace] },
+      } as unknown as RequestRecord;
       const byHand = written((logger) => logRequest(logger, of, totalMs, () => true));
       const { level, time: _time, msg, ...fields } = JSON.parse(byHand) as Record<string, unknown>;
       const byLogger = written((logger) => {

@@ -5,7 +5,7 @@ import type { Rewriter } from './endpoint-event.ts';
 import { headerValues } from './headers.ts';
 
 /** Hands an upstream's answer to the caller as it comes: bytes unchanged, event by event, no faster than the caller reads. */
-export interface Relay {
+export interface ResponseRelay {
   readonly status: number;
   /** The value of a header, by lower-case name. */
   header(name: string): string | undefined;
@@ -28,13 +28,13 @@ type Controller = Dispatcher.DispatchController;
  * @param requestIsWhole false where the upstream answered before it had the whole request: the connection then ends
  * @param rewriter changes what has to be changed in the body
  */
-export function createRelay(
+export function createResponseRelay(
   controller: Controller,
   status: number,
   headers: string[],
   requestIsWhole: () => boolean,
   rewriter?: Rewriter,
-): Relay {
+): ResponseRelay {
   let response: ServerResponse | undefined;
   /** The head is on its way. */
   let wrote = false;

@@ -4,7 +4,7 @@ import { type TestContext, test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import type { Dispatcher } from 'undici';
-import { createRelay, type Relay } from '../../../src/proxy/relay.ts';
+import { createResponseRelay, type ResponseRelay } from '../../../src/proxy/response-relay.ts';
 import { MAX_TEXT_BYTES } from '../../../src/transport/pump.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
@@ -17,9 +17,9 @@ function bytesOf(length: number): Buffer {
 }
 
 /** What a caller reads of an answer that is relayed, as it comes. */
-async function relayed(t: TestContext, length: number, relay: (answer: Relay) => void) {
+async function relayed(t: TestContext, length: number, relay: (answer: ResponseRelay) => void) {
   const server = await startHttpServer((_, response) => {
-    const answer = createRelay(CONTROLLER, 200, ['content-length', String(length)], () => true);
+    const answer = createResponseRelay(CONTROLLER, 200, ['content-length', String(length)], () => true);
     answer.start(response);
     relay(answer);
   });
@@ -92,7 +92,7 @@ test('what is there of an answer goes on before it breaks off', async (t) => {
 test('what a stream began with is not kept while it goes on', async (t) => {
   setFlagsFromString('--expose-gc');
   const collectGarbage: () => void = runInNewContext('gc');
-  let answer: Relay | undefined;
+  let answer: ResponseRelay | undefined;
   let began: WeakRef<Buffer> | undefined;
   const caller = await relayed(t, 20, (relay) => {
     const bytes = bytesOf(10);

@@ -1,7 +1,7 @@
 import { CambistError, describeError } from '../errors.ts';
 
 /** What cambist answers by itself. */
-export interface OwnAnswer {
+export interface OwnResponse {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
@@ -23,7 +23,7 @@ export function asCambistError(error: unknown): CambistError {
  * @param resourceMetadata URL of what says where a caller gets its token, fit for a quoted string
  * @see RFC 9457 section 3, RFC 6750 section 3, RFC 9728 section 5.1
  */
-export function describeProblem(error: CambistError, requestId: string, resourceMetadata?: string): OwnAnswer {
+export function errorResponse(error: CambistError, requestId: string, resourceMetadata?: string): OwnResponse {
   const { status, title, detail } = describeError(error.code);
   const headers: Record<string, string> = { 'content-type': 'application/problem+json', 'x-request-id': requestId };
   if (status === 401) headers['www-authenticate'] = challenge(error, resourceMetadata);

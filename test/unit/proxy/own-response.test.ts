@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CambistError, describeError, ERROR_CODES } from '../../../src/errors.ts';
-import { asCambistError, describeProblem } from '../../../src/proxy/rescue.ts';
+import { asCambistError, errorResponse } from '../../../src/proxy/own-response.ts';
 
 const SECRET_TEXT = 'connect ECONNREFUSED 10.0.0.7:443 with token abc.def.ghi';
 
 test('a problem is exactly the six fields of its code, and nothing of its message or cause', () => {
   for (const code of ERROR_CODES) {
     const error = new CambistError(code, SECRET_TEXT, { cause: new Error(SECRET_TEXT), oauthError: SECRET_TEXT });
-    const { status, headers, body } = describeProblem(error, 'request-1');
+    const { status, headers, body } = errorResponse(error, 'request-1');
     const { title, detail } = describeError(code);
     assert.equal(status, describeError(code).status);
     assert.deepEqual(JSON.parse(body), {
@@ -31,14 +31,14 @@ test('cambist answers no routed request with 400, 404 or 405, which MCP clients 
 
 test('every 401 has a challenge, and nothing else has', () => {
   for (const code of ERROR_CODES) {
-    const { status, headers } = describeProblem(new CambistError(code, ''), 'r');
+    const { status, headers } = errorResponse(new CambistError(code, ''), 'r');
     assert.equal('www-authenticate' in headers, status === 401, code);
   }
 });
 
 test('the challenge says what is wrong with the token', () => {
   const challengeOf = (code: 'ERR_SUBJECT_TOKEN_MISSING' | 'ERR_SUBJECT_TOKEN_INVALID' | 'ERR_INTERACTION_REQUIRED') =>
-    describeProblem(new CambistError(code, '', { claims: '{"access_token":{"acr":"2\u20ac"}}' }), 'r').headers[
+    errorResponse(new CambistError(code, '', { claims: '{"access_token":{"acr":"2\u20ac"}}' }), 'r').headers[
       'www-authenticate'
     ];
   assert.equal(challengeOf('ERR_SUBJECT_TOKEN_MISSING'), 'Bearer');
@@ -54,18 +54,18 @@ test('a challenge says where the metadata is, where there is any', () => {
     ['ERR_SUBJECT_TOKEN_MISSING', `Bearer resource_metadata="${url}"`],
     ['ERR_SUBJECT_TOKEN_INVALID', `Bearer error="invalid_token", resource_metadata="${url}"`],
   ] as const) {
-    assert.equal(describeProblem(new CambistError(code, ''), 'r', url).headers['www-authenticate'], challenge);
+    assert.equal(errorResponse(new CambistError(code, ''), 'r', url).headers['www-authenticate'], challenge);
   }
 });
 
 test('every 503 says when to try again, in seconds, and nothing else does', () => {
   for (const code of ERROR_CODES) {
-    const { status, headers } = describeProblem(new CambistError(code, ''), 'r');
+    const { status, headers } = errorResponse(new CambistError(code, ''), 'r');
     if (status === 503) assert.match(headers['retry-after'] ?? '', /^[1-9]\d*$/, code);
     else assert.ok(!('retry-after' in headers), code);
   }
   const error = new CambistError('ERR_STS_UNAVAILABLE', '', { retryAfterSeconds: 17 });
-  assert.equal(describeProblem(error, 'r').headers['retry-after'], '17');
+  assert.equal(errorResponse(error, 'r').headers['retry-after'], '17');
 });
 
 test('an error of ours stays itself, also where the plugin has wrapped it', () => {

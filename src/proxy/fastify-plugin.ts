@@ -2,11 +2,8 @@ import { METHODS as NODE_METHODS } from 'node:http';
 import httpProxy from '@fastify/http-proxy';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { CambistError } from '../errors.ts';
-import { createEntrance, type EntranceOptions } from './entrance.ts';
-import { type ForwardOptions, forward } from './forward.ts';
-import type { Passage } from './passage.ts';
-
-export interface ProxyOptions extends EntranceOptions, ForwardOptions {}
+import type { Pipeline } from './pipeline.ts';
+import type { RequestTracker } from './request-tracker.ts';
 
 /** The plugin asks for an upstream of its own. Every request brings its own from the route table, so this is never dialled. */
 const NO_UPSTREAM = 'http://upstream.invalid';
@@ -34,19 +31,15 @@ export function toRoot(): string {
  * payloads alone; its `preHandler` is where a request becomes ours. What it does after that, for upstreams that are fixed,
  * costs more than the whole admission: `test/bench/lessons.md` has the figures.
  */
-export async function registerProxy(app: FastifyInstance, options: ProxyOptions): Promise<void> {
-  const { traffic } = options;
-  const enter = createEntrance(options);
-  const admitted = (passage: Passage): void => forward(passage, options);
-
+export async function registerProxy(app: FastifyInstance, tracker: RequestTracker, pipeline: Pipeline): Promise<void> {
   // No body is ever parsed, whatever type it says it is: it goes on as bytes.
   for (const method of METHODS) app.addHttpMethod(method, { hasBody: false, overrideExisting: true });
 
   // A method that the router does not know.
   app.setNotFoundHandler((request, reply) => {
-    const passage = traffic.begin(request.raw, reply.raw, request.originalUrl);
+    const unknown = tracker.begin(request.raw, reply.raw, request.originalUrl);
     reply.hijack();
-    traffic.problem(passage, new CambistError('ERR_ROUTE_NOT_FOUND', 'no route takes a request of this method'));
+    unknown.fail(new CambistError('ERR_ROUTE_NOT_FOUND', 'no route takes a request of this method'));
   });
   await app.register(httpProxy, {
     upstream: NO_UPSTREAM,
@@ -55,7 +48,7 @@ export async function registerProxy(app: FastifyInstance, options: ProxyOptions)
     preHandler(request: FastifyRequest, reply: FastifyReply): void {
       // No callback is called: the reply goes no further.
       reply.hijack();
-      enter(traffic.begin(request.raw, reply.raw, request.originalUrl), admitted);
+      void pipeline(tracker.begin(request.raw, reply.raw, request.originalUrl));
     },
   });
 }

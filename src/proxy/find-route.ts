@@ -1,0 +1,82 @@
+import type { IncomingMessage } from 'node:http';
+import type { Route } from '../config/config.ts';
+import { CambistError } from '../errors.ts';
+import { parseRequestTarget, type RequestTarget } from '../routing/request-target.ts';
+import type { RouteTable } from '../routing/route-table.ts';
+import { upstreamPath } from '../routing/upstream-path.ts';
+import { whyNone } from '../routing/why-none.ts';
+import { headerValues } from './headers.ts';
+import type { ProxyRequest } from './proxy-request.ts';
+import { readMessage } from './read-message.ts';
+import { describedResource, isMetadataRoute, upstreamMetadataPath } from './resource-metadata.ts';
+import type { Received, Routed } from './steps.ts';
+
+/**
+ * Reads the request target, and refuses a request that would reach the upstream as a different one.
+ * @throws {CambistError} ERR_ROUTE_NOT_FOUND
+ */
+export function receive(request: ProxyRequest): Received {
+  assertForwardable(request.incoming);
+  const { config } = request.active;
+  const raw = request.incoming.rawHeaders;
+  const named = config.hostHeader === undefined ? [] : headerValues(raw, config.hostHeader);
+  return { request, target: parseRequestTarget(request.url, headerValues(raw, 'host'), named) };
+}
+
+function assertForwardable({ httpVersionMajor, headers }: IncomingMessage): void {
+  if (httpVersionMajor !== 1) {
+    throw new CambistError('ERR_ROUTE_NOT_FOUND', 'the HTTP version of the request is lower than 1.0');
+  }
+  const coding = headers['transfer-encoding'];
+  // Node decodes chunks alone. The upstream would not learn of any other coding (RFC 9112 section 6.1).
+  if (coding !== undefined && coding.toLowerCase() !== 'chunked') {
+    throw new CambistError('ERR_ROUTE_NOT_FOUND', 'the request has a transfer coding other than chunked');
+  }
+}
+
+/**
+ * Finds the route of a request. Asynchronous only where the route depends on the message in the body.
+ * @throws {CambistError} ERR_ROUTE_NOT_FOUND, ERR_OVERLOADED, ERR_SHUTTING_DOWN
+ */
+export function findRoute(received: Received): Routed | Promise<Routed> {
+  const { request, target } = received;
+  const { table } = request.active;
+  const metadata = upstreamMetadata(received);
+  if (metadata !== undefined) return metadata;
+  const method = request.incoming.method ?? '';
+  const found = table.match(target, { method, message: 'unread' });
+  if (found === undefined) throw noRoute(target, table);
+  if (!('bodyLimitBytes' in found)) return routed(received, found, upstreamPath(found, target), undefined);
+  request.assertCapacity();
+  return readMessage(request.incoming, found.bodyLimitBytes).then(({ message, body }) => {
+    const route = table.match(target, { method, message });
+    if (route === undefined) throw noRoute(target, table);
+    return routed(received, route, upstreamPath(route, target), body);
+  });
+}
+
+function routed({ request, target }: Received, route: Route, path: string, wholeBody: Buffer | undefined): Routed {
+  return { request, target, route, path, wholeBody };
+}
+
+/**
+ * Finds the route for metadata that the upstream of a route publishes itself. Undefined where the request is not for
+ * metadata, or where the operator wrote a route for it.
+ * @throws {CambistError} ERR_ROUTE_NOT_FOUND
+ */
+function upstreamMetadata(received: Received): Routed | undefined {
+  const { request, target } = received;
+  const { table } = request.active;
+  const resource = describedResource(target);
+  const { method } = request.incoming;
+  if (resource === undefined || (method !== 'GET' && method !== 'HEAD')) return undefined;
+  if (isMetadataRoute(table.candidates(target)[0]) || table.candidates(resource).length === 0) return undefined;
+  // The route of a GET to the resource. Methods and spellings that other routes want have the same metadata.
+  const route = table.match(resource, { method: 'GET', message: undefined });
+  if (route === undefined) throw noRoute(resource, table);
+  return routed(received, route, upstreamMetadataPath(route, resource), undefined);
+}
+
+function noRoute(target: RequestTarget, table: RouteTable): CambistError {
+  return new CambistError('ERR_ROUTE_NOT_FOUND', `no route takes the request: ${whyNone(target, table)}`);
+}

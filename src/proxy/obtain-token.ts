@@ -1,0 +1,62 @@
+import type { Clock } from '../clock/clock.ts';
+import type { Cause } from '../observability/token-observer.ts';
+import type { Broker } from '../tokens/broker.ts';
+import type { IssuedToken } from '../tokens/issued.ts';
+import type { Session } from '../tokens/session.ts';
+import type { Subject } from '../tokens/subject.ts';
+import { callerTraceId } from './caller-ids.ts';
+import { headerValues } from './headers.ts';
+import type { ProxyRequest } from './proxy-request.ts';
+import type { Routed } from './steps.ts';
+
+export interface ObtainTokenOptions {
+  readonly broker: Broker;
+  readonly clock: Clock;
+}
+
+/** The session of a request: its subject, narrowed by the session id that the client sent. */
+export function sessionOf({ incoming, active }: ProxyRequest, subject: Subject | undefined): Session {
+  const ids = headerValues(incoming.rawHeaders, active.config.session.header);
+  return { subject, id: ids.length === 0 ? undefined : ids.join(',') };
+}
+
+/**
+ * Obtains the issued token of a session for a route: synchronously from the cache, or by an exchange. Undefined on a route
+ * that needs none.
+ * @throws {CambistError} everything that an exchange throws
+ */
+export function obtainToken(
+  { request, route }: Routed,
+  session: Session,
+  { broker, clock }: ObtainTokenOptions,
+): IssuedToken | undefined | Promise<IssuedToken> {
+  const lookup = broker.lookUp(route, session, () => causeOf(request));
+  request.tokenLookedUp(lookup.result);
+  switch (lookup.result) {
+    case 'bypass':
+      return undefined;
+    case 'hit':
+      return lookup.token;
+    case 'negative':
+      throw lookup.error;
+    case 'miss':
+    case 'joined':
+      return timed(request, lookup.pending, clock);
+  }
+}
+
+/** Adds a wait for a token to what the log line of the request tells. A request may wait again for a retry. */
+export async function timed<Token>(request: ProxyRequest, pending: Promise<Token>, clock: Clock): Promise<Token> {
+  const startedMs = clock.monotonicMs();
+  try {
+    return await pending;
+  } finally {
+    request.waitedForToken(clock.monotonicMs() - startedMs);
+  }
+}
+
+/** The request that causes an exchange, for the log and the trace. */
+export function causeOf({ id, span, incoming, active }: ProxyRequest): Cause {
+  const traceId = span?.traceId ?? callerTraceId(incoming.rawHeaders, active.credentialHeaders);
+  return { peer: incoming.socket.remoteAddress, requestId: id, traceId, span };
+}

@@ -1,0 +1,75 @@
+import type { SubjectSource } from '../tokens/subject-source.ts';
+import { findRoute, receive } from './find-route.ts';
+import { upstreamHeaders } from './forwarded-headers.ts';
+import { obtainToken, sessionOf } from './obtain-token.ts';
+import type { ProxyRequest } from './proxy-request.ts';
+import { readCallerToken } from './read-caller-token.ts';
+import { readBody } from './request-body.ts';
+import { ownMetadata } from './resource-metadata.ts';
+import type { Routed, Switched } from './steps.ts';
+import { callUpstream, type UpstreamCallOptions } from './upstream-call.ts';
+
+export interface PipelineOptions extends UpstreamCallOptions {
+  readonly subjects: SubjectSource;
+}
+
+/**
+ * Takes a request from its receipt to its response. Never rejects: an error becomes the response.
+ * @param switched given for a WebSocket handshake
+ */
+export type Pipeline = (request: ProxyRequest, switched?: Switched) => Promise<void>;
+
+/**
+ * The life of a request, step by step. Steps that usually need no waiting return their result itself, because each `await`
+ * costs a turn of the microtask queue.
+ */
+export function createPipeline(options: PipelineOptions): Pipeline {
+  return async (request, switched) => {
+    try {
+      // Receive: read the target, and refuse what cannot be forwarded as it is.
+      const received = receive(request);
+
+      // Respond to requests for the metadata of a resource that cambist protects.
+      const metadata = ownMetadata(received);
+      if (metadata !== undefined) return request.respond(metadata);
+
+      // Find the route. Some routes depend on the MCP message in the body, which is then read here.
+      const finding = findRoute(received);
+      const routed = finding instanceof Promise ? await finding : finding;
+      request.admit(routed);
+
+      // Read the caller's token, which never goes upstream except on a passthrough route.
+      const reading = readCallerToken(routed, options.subjects);
+      const { subject, withheldTokens } = reading instanceof Promise ? await reading : reading;
+
+      // Read the body: a small one as a whole, so that it can be sent again; a large one streams.
+      const taking = readBody(routed);
+      const body = taking instanceof Promise ? await taking : taking;
+
+      // Obtain the issued token. This follows the body, because a slow body may outlast a token.
+      const session = sessionOf(request, subject);
+      const obtaining = obtainToken(routed, session, options);
+      const token = obtaining instanceof Promise ? await obtaining : obtaining;
+      const headers = headersOf(routed, withheldTokens);
+
+      // Send, retry where the upstream refuses the token, and relay the response.
+      if (request.isClosed) return;
+      const { target, route, path, wholeBody } = routed;
+      callUpstream({ request, target, route, path, wholeBody, session, body, headers, token }, options, switched);
+    } catch (error) {
+      // Finish with an error of cambist's own. Every other end is seen by the request's tracker.
+      request.fail(error);
+    }
+  };
+}
+
+/** The request's headers as the upstream gets them, without the issued token. */
+function headersOf({ request, route }: Routed, callerTokens: readonly string[]): string[] {
+  const { common, onPassthrough } = request.active.withheld;
+  return upstreamHeaders(request.incoming.rawHeaders, {
+    host: route.upstream.host,
+    withheld: onPassthrough.get(route) ?? common,
+    callerTokens,
+    requestId: request.id,
+  });
+}

@@ -1,0 +1,73 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Route } from '../config/config.ts';
+import type { CambistError } from '../errors.ts';
+import type { AbortedBy, Outcome } from '../observability/proxy-observer.ts';
+import type { CacheResult } from '../observability/token-observer.ts';
+import type { Span } from '../observability/tracing.ts';
+import type { RequestTarget } from '../routing/request-target.ts';
+import type { ActiveConfig } from './active-config.ts';
+import type { OwnResponse } from './own-response.ts';
+import type { ResponseRelay } from './response-relay.ts';
+
+/** One request from its receipt to its end. What becomes of it is written by `request-tracker.ts` alone, through these methods. */
+export interface ProxyRequest {
+  readonly id: string;
+  /** The request target as it was received. */
+  readonly url: string;
+  readonly incoming: IncomingMessage;
+  readonly response: ServerResponse;
+  /** The config that was active when the request arrived. It serves the request to its end. */
+  readonly active: ActiveConfig;
+  /** Undefined where tracing is off. */
+  readonly span: Span | undefined;
+  /** The request has ended, or its caller has left. */
+  readonly isClosed: boolean;
+  /** Aborts the upstream request, while there is one. */
+  abortUpstream: (() => void) | undefined;
+
+  /** @throws {CambistError} ERR_SHUTTING_DOWN, ERR_OVERLOADED */
+  assertCapacity(): void;
+  /** Counts the request to its route. @throws {CambistError} ERR_SHUTTING_DOWN, ERR_OVERLOADED */
+  admit(routed: { readonly route: Route; readonly target: RequestTarget }): void;
+  tokenLookedUp(result: CacheResult): void;
+  waitedForToken(ms: number): void;
+  /** @param scopes which the upstream asked for and got */
+  steppedUp(scopes: readonly string[]): void;
+  /** Relays the upstream's response. */
+  relay(relay: ResponseRelay): void;
+  /** Responds without an upstream, and not with an error. */
+  respond(response: OwnResponse): void;
+  /** The connection becomes a WebSocket. @param headers of the upstream's 101 response, as the caller gets them */
+  switched(headers: readonly string[]): void;
+  /** The connection becomes a tunnel. */
+  tunnelled(authority: string): void;
+  /** Responds with an error of cambist's own, unless a response has begun. */
+  fail(error: unknown): void;
+}
+
+/** The status of a response and when it began. */
+export interface ResponseStart {
+  readonly status: number;
+  readonly outcome: Outcome;
+  /** From the receipt of the request. */
+  readonly durationMs: number;
+}
+
+/** What the log line and the span of a request tell. */
+export interface RequestRecord {
+  readonly id: string;
+  readonly incoming: IncomingMessage;
+  readonly active: ActiveConfig;
+  readonly span: Span | undefined;
+  /** Undefined until one matched. */
+  readonly route: Route | undefined;
+  readonly cacheResult: CacheResult | undefined;
+  /** Time spent waiting for tokens that were not cached. */
+  readonly exchangeMs: number | undefined;
+  readonly stepUp: readonly string[] | undefined;
+  /** Set where cambist responded with an error of its own. */
+  readonly error: CambistError | undefined;
+  readonly responseStart: ResponseStart | undefined;
+  /** Set where the request ended before its response was complete. */
+  readonly abortedBy: AbortedBy | undefined;
+}

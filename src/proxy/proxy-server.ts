@@ -1,0 +1,42 @@
+import fastify, { type FastifyInstance } from 'fastify';
+import { NO_SCHEMAS } from '../listeners/no-schemas.ts';
+import type { Logger } from '../observability/logger.ts';
+import type { ActiveConfig } from './active-config.ts';
+import { createClientErrorHandler } from './client-error.ts';
+import { serveConnect } from './connect.ts';
+import type { DetachedSockets } from './detached.ts';
+import { registerProxy, toRoot } from './fastify-plugin.ts';
+import type { Pipeline } from './pipeline.ts';
+import type { RequestTracker } from './request-tracker.ts';
+import { serveUpgrades } from './upgrade.ts';
+
+export interface ProxyServerOptions {
+  readonly activeConfig: () => ActiveConfig;
+  readonly tracker: RequestTracker;
+  readonly pipeline: Pipeline;
+  readonly sockets: DetachedSockets;
+  readonly logger: Logger;
+}
+
+/** The server that the agent connects to. Requests, WebSocket handshakes and CONNECT lead into one pipeline. */
+export async function createProxyServer(options: ProxyServerOptions): Promise<FastifyInstance> {
+  const { activeConfig, tracker, pipeline, logger } = options;
+  const app = fastify({
+    logger: false,
+    schemaController: NO_SCHEMAS,
+    rewriteUrl: toRoot,
+    exposeHeadRoutes: false,
+    return503OnClosing: false,
+    forceCloseConnections: true,
+    http: { maxHeaderSize: activeConfig().config.limits.maxHeaderBytes },
+    clientErrorHandler: createClientErrorHandler(logger),
+  });
+  // Node would silently drop headers beyond a count, and with them parts of the request. Their total size is bounded.
+  app.server.maxHeadersCount = 0;
+  await registerProxy(app, tracker, pipeline);
+  // Node would answer 417 to an expectation that it does not know, and a backend may know it.
+  app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response));
+  serveConnect(app.server, options);
+  serveUpgrades(app.server, options);
+  return app;
+}

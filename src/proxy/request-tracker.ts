@@ -1,0 +1,239 @@
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Clock } from '../clock/clock.ts';
+import type { Route } from '../config/config.ts';
+import { CambistError } from '../errors.ts';
+import type { Logger } from '../observability/logger.ts';
+import { type AbortedBy, CALLER_GONE, type Outcome, type ProxyObserver } from '../observability/proxy-observer.ts';
+import type { CacheResult } from '../observability/token-observer.ts';
+import type { Span, Tracing } from '../observability/tracing.ts';
+import type { RequestTarget } from '../routing/request-target.ts';
+import type { ActiveConfig } from './active-config.ts';
+import { callerRequestId } from './caller-ids.ts';
+import { asCambistError, errorResponse, type OwnResponse } from './own-response.ts';
+import type { ProxyRequest, RequestRecord, ResponseStart } from './proxy-request.ts';
+import { logRequest } from './request-line.ts';
+import { beginSpan, endSpan, nameSpan } from './request-span.ts';
+import { clientOf, metadataUrl } from './resource-metadata.ts';
+import type { ResponseRelay } from './response-relay.ts';
+
+export interface RequestTrackerOptions {
+  readonly activeConfig: () => ActiveConfig;
+  readonly clock: Clock;
+  readonly observer: ProxyObserver;
+  readonly logger: Logger;
+  /** Returns whether the log line of a successful request is written. Asked for each. */
+  readonly keepLine: () => boolean;
+  /** Undefined where tracing is off. */
+  readonly tracing: Tracing | undefined;
+}
+
+/** All requests in flight. Each end is told once: in a metric, a log line and a span. */
+export class RequestTracker {
+  readonly options: RequestTrackerOptions;
+  inFlight = 0;
+  openStreams = 0;
+  isDraining = false;
+  /** Requests that end from now on were aborted by the shutdown. */
+  isClosing = false;
+  #onDrained: (() => void) | undefined;
+
+  constructor(options: RequestTrackerOptions) {
+    this.options = options;
+  }
+
+  begin(incoming: IncomingMessage, response: ServerResponse, url: string): ProxyRequest {
+    const request = new TrackedRequest(this, incoming, response, url);
+    this.inFlight += 1;
+    response.once('close', () => request.end());
+    // Node emits no `close` for a pipelined response that waits for its turn when the connection ends.
+    if (response.socket === null) {
+      incoming.socket.setMaxListeners(0);
+      incoming.socket.once('close', () => {
+        if (!request.isClosed) response.emit('close');
+      });
+    }
+    return request;
+  }
+
+  /** @throws {CambistError} ERR_SHUTTING_DOWN, ERR_OVERLOADED */
+  assertCapacity(maxInFlight: number): void {
+    if (this.isDraining) throw new CambistError('ERR_SHUTTING_DOWN', 'the proxy is shutting down');
+    if (this.inFlight > maxInFlight) {
+      throw new CambistError('ERR_OVERLOADED', 'limits.max_in_flight is reached: raise it, or run more proxies');
+    }
+  }
+
+  ended(): void {
+    this.inFlight -= 1;
+    if (this.inFlight === 0) this.#onDrained?.();
+  }
+
+  /** Accepts no new request from now on. Settles when none is in flight. */
+  drain(): Promise<void> {
+    this.isDraining = true;
+    return new Promise((resolve) => {
+      this.#onDrained = resolve;
+      if (this.inFlight === 0) resolve();
+    });
+  }
+}
+
+const SWITCHING_PROTOCOLS = 101;
+
+class TrackedRequest implements ProxyRequest, RequestRecord {
+  readonly id: string;
+  readonly url: string;
+  readonly incoming: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly active: ActiveConfig;
+  readonly span: Span | undefined;
+  readonly #tracker: RequestTracker;
+  /** Monotonic milliseconds. */
+  readonly #startedMs: number;
+  isClosed = false;
+  abortUpstream: (() => void) | undefined;
+  target: RequestTarget | undefined;
+  route: Route | undefined;
+  cacheResult: CacheResult | undefined;
+  exchangeMs: number | undefined;
+  stepUp: readonly string[] | undefined;
+  error: CambistError | undefined;
+  responseStart: ResponseStart | undefined;
+  abortedBy: AbortedBy | undefined;
+  #relay: ResponseRelay | undefined;
+
+  constructor(tracker: RequestTracker, incoming: IncomingMessage, response: ServerResponse, url: string) {
+    const { activeConfig, clock, tracing } = tracker.options;
+    const active = activeConfig();
+    this.#tracker = tracker;
+    this.#startedMs = clock.monotonicMs();
+    this.id = callerRequestId(incoming.rawHeaders, active.credentialHeaders) ?? randomUUID();
+    this.url = url;
+    this.incoming = incoming;
+    this.response = response;
+    this.active = active;
+    this.span = tracing && beginSpan(tracing, incoming, active.credentialHeaders);
+  }
+
+  assertCapacity(): void {
+    this.#tracker.assertCapacity(this.active.config.limits.maxInFlight);
+  }
+
+  admit({ route, target }: { readonly route: Route; readonly target: RequestTarget }): void {
+    this.route = route;
+    this.target = target;
+    nameSpan(this, route);
+    this.#tracker.options.observer.requestRouted(route);
+    this.assertCapacity();
+  }
+
+  tokenLookedUp(result: CacheResult): void {
+    this.cacheResult = result;
+  }
+
+  waitedForToken(ms: number): void {
+    this.exchangeMs = (this.exchangeMs ?? 0) + ms;
+  }
+
+  steppedUp(scopes: readonly string[]): void {
+    this.stepUp = scopes;
+  }
+
+  relay(relay: ResponseRelay): void {
+    this.#relay = relay;
+    this.#responded(relay.status, 'forwarded');
+    if (isEventStream(relay)) this.#countStream();
+    relay.start(this.response);
+  }
+
+  respond(response: OwnResponse): void {
+    if (this.isClosed || this.response.headersSent) return;
+    this.#responded(response.status, 'answered');
+    this.#write(response);
+  }
+
+  switched(headers: readonly string[]): void {
+    this.#responded(SWITCHING_PROTOCOLS, 'forwarded');
+    this.#countStream();
+    this.response.writeHead(SWITCHING_PROTOCOLS, [...headers, 'connection', 'upgrade', 'upgrade', 'websocket']);
+    this.response.flushHeaders();
+  }
+
+  tunnelled(authority: string): void {
+    const { observer } = this.#tracker.options;
+    this.#responded(200, 'forwarded');
+    observer.tunnelOpened(authority);
+    this.response.once('close', () => observer.tunnelClosed(authority));
+  }
+
+  fail(caught: unknown): void {
+    if (this.isClosed || this.response.headersSent) return;
+    const error = asCambistError(caught);
+    this.error = error;
+    const { route, target } = this;
+    const isChallenge = error.status === 401 && route !== undefined;
+    const metadata = isChallenge ? metadataUrl(route, target?.path, clientOf(this)) : undefined;
+    const response = errorResponse(error, this.id, metadata);
+    this.#responded(response.status, response.status < 500 ? 'refused' : 'failed');
+    this.#write(response);
+  }
+
+  /** Called once, when the response or its connection has closed. */
+  end(): void {
+    const { clock, observer, logger, keepLine } = this.#tracker.options;
+    this.isClosed = true;
+    // Before the upstream request is aborted: the relay could not tell that from an upstream that breaks off.
+    this.abortedBy = this.#whoAborted();
+    this.abortUpstream?.();
+    if (this.responseStart === undefined) this.#responded(CALLER_GONE, 'cancelled');
+    if (this.route !== undefined) {
+      observer.requestEnded(this.route);
+      if (this.abortedBy !== undefined) observer.requestAborted(this.route, this.abortedBy);
+    }
+    logRequest(logger, this, clock.monotonicMs() - this.#startedMs, keepLine);
+    endSpan(this);
+    this.#tracker.ended();
+  }
+
+  #whoAborted(): AbortedBy | undefined {
+    if (this.response.writableFinished) return undefined;
+    if (this.#tracker.isClosing) return 'shutdown';
+    if (this.#relay === undefined) return undefined;
+    return this.#relay.hasFailed() ? 'upstream' : 'caller';
+  }
+
+  #responded(status: number, outcome: Outcome): void {
+    const { clock, observer } = this.#tracker.options;
+    const durationMs = clock.monotonicMs() - this.#startedMs;
+    const { incoming, error } = this;
+    this.responseStart = { status, outcome, durationMs };
+    const method = incoming.method ?? '';
+    observer.requestAnswered(this.route, { method, status, outcome, error: error?.code, durationMs });
+  }
+
+  /** Counts an open stream until the request ends. */
+  #countStream(): void {
+    const { route } = this;
+    if (route === undefined) return;
+    const { observer } = this.#tracker.options;
+    this.#tracker.openStreams += 1;
+    observer.streamOpened(route);
+    this.response.once('close', () => {
+      this.#tracker.openStreams -= 1;
+      observer.streamClosed(route);
+    });
+  }
+
+  #write({ status, headers, body }: OwnResponse): void {
+    // The rest of an incomplete request is not read, and a proxy that drains wants no further requests.
+    const keepsConnection = this.incoming.complete && !this.#tracker.isDraining;
+    const connection = keepsConnection ? {} : { connection: 'close' };
+    this.response.writeHead(status, { ...headers, ...connection, 'content-length': Buffer.byteLength(body) });
+    this.response.end(body);
+  }
+}
+
+function isEventStream(relay: ResponseRelay): boolean {
+  return relay.header('content-type')?.toLowerCase().startsWith('text/event-stream') === true;
+}

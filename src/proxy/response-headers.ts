@@ -1,0 +1,69 @@
+import type { IssuedToken } from '../tokens/issued.ts';
+import { callerReference } from './caller-reference.ts';
+import { withResourceMetadata } from './challenges.ts';
+import { createEndpointRewriter, type Rewriter } from './endpoint-event.ts';
+import { callerHeaders, without } from './forwarded-headers.ts';
+import type { RawHeaders } from './headers.ts';
+import { clientOf, describesItself, metadataUrl } from './resource-metadata.ts';
+import type { Admitted } from './steps.ts';
+
+const NO_CONTENT = 204;
+/** A 204 must not carry it (RFC 9110 section 8.6). */
+const LENGTH: ReadonlySet<string> = new Set(['content-length']);
+/** For cambist's own proofs. A caller's proofs are for cambist (RFC 9449 section 8.2). */
+const NONCE: ReadonlySet<string> = new Set(['dpop-nonce']);
+
+/**
+ * The headers of a response as the caller gets them. `Location`, and metadata that a challenge names, are rewritten where
+ * they would lead the caller past cambist.
+ * @param raw as the upstream sent them
+ */
+export function responseHeaders(
+  raw: RawHeaders,
+  status: number,
+  token: IssuedToken | undefined,
+  admitted: Admitted,
+): string[] {
+  let headers = callerHeaders(raw);
+  if (status === NO_CONTENT) headers = without(headers, LENGTH);
+  if (token?.dpop !== undefined) headers = without(headers, NONCE);
+  const { request, target, route } = admitted;
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] as string;
+    const value = headers[i + 1] as string;
+    if (name.length === LOCATION.length && name.toLowerCase() === LOCATION) {
+      headers[i + 1] = referenceFor(value, admitted) ?? value;
+    } else if (name.length === CHALLENGE.length && name.toLowerCase() === CHALLENGE && describesItself(route)) {
+      const rewritten = withResourceMetadata(value, metadataUrl(route, target.path, clientOf(request)));
+      if (rewritten !== undefined) headers[i + 1] = rewritten;
+      else {
+        headers.splice(i, 2);
+        i -= 2;
+      }
+    }
+  }
+  return headers;
+}
+
+const LOCATION = 'location';
+const CHALLENGE = 'www-authenticate';
+
+/**
+ * Rewrites the stream of an HTTP+SSE server (MCP 2024-11-05). Undefined for every other response.
+ * @param header returns the value of a response header, by lower-case name
+ */
+export function streamRewriter(
+  admitted: Admitted,
+  status: number,
+  header: (name: string) => string | undefined,
+): Rewriter | undefined {
+  if (admitted.request.incoming.method !== 'GET' || status !== 200) return undefined;
+  if (header('content-type')?.toLowerCase().startsWith('text/event-stream') !== true) return undefined;
+  if (header('content-encoding') !== undefined || header('content-length') !== undefined) return undefined;
+  return createEndpointRewriter((url) => referenceFor(url, admitted));
+}
+
+function referenceFor(reference: string, { route, path, target }: Admitted): string | undefined {
+  if (target.path === undefined) return undefined;
+  return callerReference(reference, { route, upstreamPath: path, callerPath: target.path + target.query });
+}

@@ -1,0 +1,85 @@
+import type { Dispatcher } from 'undici';
+import type { IssuedToken } from '../tokens/issued.ts';
+import { type Dispatchers, upstreamPeer } from '../transport/dispatchers.ts';
+import type { RequestBody } from './request-body.ts';
+import type { Admitted } from './steps.ts';
+import { traced } from './upstream-span.ts';
+
+/** One attempt to send a request. */
+export interface AttemptPlan {
+  /** Undefined on a route that needs none. */
+  readonly token: IssuedToken | undefined;
+  readonly content: RequestBody['content'];
+  /** An earlier attempt reached the upstream. */
+  readonly isRetry: boolean;
+  /** An earlier attempt carried another token. */
+  readonly hasNewToken: boolean;
+  /** The DPoP proof carries the nonce that the upstream asked for. */
+  readonly hasNonce: boolean;
+}
+
+/** An undici handler for the response, and for what goes wrong before there is one. */
+export interface AttemptHandler extends Dispatcher.DispatchHandler {
+  /** Called where the attempt could not be sent. */
+  failed(error: unknown): void;
+}
+
+/**
+ * Sends one attempt of an admitted request: its headers and body, the issued token and, where the token is bound to a key, a
+ * DPoP proof.
+ * @see RFC 6750 section 2.1, RFC 9449 section 7.1
+ */
+export function sendAttempt(
+  admitted: Admitted,
+  { token, content, isRetry }: AttemptPlan,
+  isWebSocket: boolean,
+  dispatchers: Dispatchers,
+  handler: AttemptHandler,
+): void {
+  const { request, route, path, headers } = admitted;
+  const method = request.incoming.method as Dispatcher.HttpMethod;
+
+  function transmit(withToken: readonly string[]): void {
+    const options = {
+      origin: route.upstream.origin,
+      path,
+      method,
+      headers: (route.http2 ? lowerCased(withToken) : withToken) as string[],
+      body: content as Dispatcher.DispatchOptions['body'] & {},
+      headersTimeout: route.timeouts.responseHeadersMs,
+      ...(isWebSocket && { upgrade: 'websocket' }),
+    };
+    if (request.span === undefined) {
+      dispatch(options, handler);
+      return;
+    }
+    const spanned = traced(request.span, route, method, isRetry, options.headers, handler);
+    dispatch({ ...options, headers: spanned.headers as string[] }, spanned.handler);
+  }
+
+  /** Each attempt looks up the pool: after TLS files changed, the previous pool accepts no requests. */
+  function dispatch(options: Dispatcher.DispatchOptions, to: Dispatcher.DispatchHandler): void {
+    const pool = dispatchers.for(upstreamPeer(route, isWebSocket));
+    if (!(pool instanceof Promise)) pool.dispatch(options, to);
+    else pool.then((ready) => ready.dispatch(options, to)).catch((error: unknown) => handler.failed(error));
+  }
+
+  if (token === undefined) {
+    transmit(headers);
+    return;
+  }
+  const withToken = [...headers, 'authorization', token.authorization.reveal()];
+  if (token.dpop === undefined) {
+    transmit(withToken);
+    return;
+  }
+  token.dpop.prove(method, route.upstream.origin, path).then(
+    (proof) => transmit([...withToken, 'dpop', proof]),
+    (error: unknown) => handler.failed(error),
+  );
+}
+
+/** HTTP/2 allows only lower-case names, and would treat two spellings of one name as two fields. */
+function lowerCased(headers: readonly string[]): string[] {
+  return headers.map((text, index) => (index % 2 === 0 ? text.toLowerCase() : text));
+}

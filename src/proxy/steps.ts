@@ -1,0 +1,39 @@
+import type { Duplex } from 'node:stream';
+import type { Route } from '../config/config.ts';
+import type { RequestTarget } from '../routing/request-target.ts';
+import type { IssuedToken } from '../tokens/issued.ts';
+import type { Session } from '../tokens/session.ts';
+import type { ProxyRequest } from './proxy-request.ts';
+import type { RequestBody } from './request-body.ts';
+
+/** A request whose target was read. */
+export interface Received {
+  readonly request: ProxyRequest;
+  readonly target: RequestTarget;
+}
+
+/** A request and the route that takes it. */
+export interface Routed extends Received {
+  readonly route: Route;
+  /** Path and query for the upstream. */
+  readonly path: string;
+  /** The whole body, where the route depended on the message in it. */
+  readonly wholeBody: Buffer | undefined;
+}
+
+/** A request with everything that is sent upstream. */
+export interface Admitted extends Routed {
+  readonly session: Session;
+  readonly body: RequestBody;
+  /** Names and values in turn, without the issued token. */
+  readonly headers: readonly string[];
+  /** Undefined on a route that needs none. */
+  readonly token: IssuedToken | undefined;
+}
+
+/**
+ * Called once the upstream has switched protocols.
+ * @param headers as the caller gets them
+ * @returns false where this is not the protocol that the caller asked for
+ */
+export type Switched = (protocol: string | undefined, headers: readonly string[], upstream: Duplex) => boolean;

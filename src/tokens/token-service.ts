@@ -1,0 +1,122 @@
+import type { Clock } from '../clock/clock.ts';
+import { askedServers } from '../config/asked-servers.ts';
+import type { AuthorizationServer, Config } from '../config/config.ts';
+import type { TokenObserver } from '../observability/token-observer.ts';
+import type { Dispatchers } from '../transport/dispatchers.ts';
+import { type Broker, createBroker } from './broker.ts';
+import { createTokenCache, type RouteCacheReport } from './cache.ts';
+import { type Assertion, createAssertions } from './chain.ts';
+import { readExpiries } from './credential-expiry.ts';
+import { createDpopProver } from './dpop.ts';
+import { createExchange } from './exchange.ts';
+import { createSubjectReader } from './subject.ts';
+import { createSubjectSource, type SubjectSource } from './subject-source.ts';
+import { createSubjectVerifier, type SubjectVerifier } from './subject-verifier.ts';
+import { createTokenEndpoints } from './token-endpoints.ts';
+
+export interface TokenServiceOptions {
+  readonly dispatchers: Dispatchers;
+  readonly clock: Clock;
+  readonly observer: TokenObserver;
+  /** Called for each authorization server when it is first asked: it counts as available until it fails. */
+  readonly serverBegun: (name: string) => void;
+}
+
+/** Everything between a caller's token and an issued token, for the config in force. */
+export interface TokenService {
+  readonly broker: Broker;
+  readonly subjects: SubjectSource;
+  readonly verifier: SubjectVerifier;
+  cacheSize(): number;
+  cacheReport(): Record<string, RouteCacheReport>;
+  /** Discovers what the authorization server needs before its first exchange. */
+  prepare(server: AuthorizationServer): Promise<unknown>;
+  /** Applies a config to the next requests. */
+  serve(config: Config): void;
+  /** Drops expired and idle tokens, and reads again when cambist's own credentials expire. */
+  sweep(): void;
+}
+
+/** The time limit for connecting to an issuer whose keys are needed. */
+const KEYS_CONNECT_MS = 5000;
+
+export function createTokenService(
+  first: Config,
+  { dispatchers, clock, observer, serverBegun }: TokenServiceOptions,
+): TokenService {
+  let config = first;
+  const cache = createTokenCache(first.cache.maxEntries, clock, observer.tokenEvicted);
+  /** The results of the first legs of chains. They never reach a backend, so they do not count as issued tokens. */
+  const assertions = createTokenCache<Assertion>(first.cache.maxEntries, clock, () => {});
+  const dpop = createDpopProver(clock);
+  const endpoints = createTokenEndpoints(
+    ({ name, tls, timeoutMs }) =>
+      dispatchers.for({ name: `authorization server "${name}"`, tls, connectMs: timeoutMs }),
+    {
+      clock,
+      dpop,
+      credentialRead: observer.credentialRead,
+      availabilityChanged: observer.availabilityChanged,
+      serverBegun,
+      servers: () => config.authorizationServers,
+    },
+  );
+  endpoints.serve(neededServers(first));
+  const verifier = createSubjectVerifier(
+    // The client certificate is for the token endpoint. Whoever publishes keys does not need it.
+    ({ issuer, ca }) =>
+      dispatchers.for({
+        name: `issuer "${issuer}"`,
+        tls: ca === undefined ? undefined : { ca, certificate: undefined, privateKey: undefined },
+        connectMs: KEYS_CONNECT_MS,
+      }),
+    clock,
+  );
+  const exchange = createExchange({
+    endpoint: endpoints.of,
+    assertions: createAssertions(assertions),
+    dpop,
+    maxAgeMs: () => config.cache.maxAgeMs,
+    clock,
+    observer,
+    random: Math.random,
+  });
+  const reader = createSubjectReader();
+
+  function readOwnExpiries(): void {
+    const current = config;
+    void readExpiries(current, (name, seconds) => {
+      // After a reload the same name may belong to another file.
+      if (config === current) observer.credentialRead(name, seconds);
+    });
+  }
+
+  return {
+    broker: createBroker({ cache, exchange, clock, observer }),
+    subjects: createSubjectSource({ reader, verifier, clock, credentialRead: observer.credentialRead }),
+    verifier,
+    cacheSize: () => cache.size,
+    cacheReport: () => cache.report(),
+    prepare: (server) => endpoints.of(server).prepare(),
+    serve(next) {
+      const { maxEntries, maxAgeMs } = next.cache;
+      for (const tokens of [cache, assertions]) {
+        if (maxEntries !== config.cache.maxEntries) tokens.resize(maxEntries);
+        if (maxAgeMs < config.cache.maxAgeMs) tokens.limitAge(maxAgeMs, Math.random);
+      }
+      config = next;
+      endpoints.serve(neededServers(next));
+      readOwnExpiries();
+    },
+    sweep() {
+      cache.sweep();
+      assertions.sweep();
+      readOwnExpiries();
+    },
+  };
+}
+
+/** The authorization servers that some route uses. */
+export function neededServers(config: Config): Set<AuthorizationServer> {
+  return new Set(config.routes.flatMap(({ credential }) => askedServers(credential)));
+}
