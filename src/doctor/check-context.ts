@@ -5,6 +5,7 @@ import type { TokenObserver } from '../observability/token-observer.ts';
 import { createTokenCache } from '../tokens/cache.ts';
 import { type Assertion, createAssertions } from '../tokens/chain.ts';
 import { createDpopProver } from '../tokens/dpop.ts';
+import { createEndpointClaims } from '../tokens/endpoint-claims.ts';
 import { createExchange, type Exchange } from '../tokens/exchange.ts';
 import { KEYS_TIMEOUT_MS } from '../tokens/jwks.ts';
 import { createSubjectReader } from '../tokens/subject.ts';
@@ -42,6 +43,7 @@ const NO_OBSERVER: TokenObserver = {
 export function createCheckContext(pool: Pool, servers: readonly AuthorizationServer[], clock: Clock): CheckContext {
   const requests: RecordedRequest[] = [];
   const dpop = createDpopProver(clock);
+  const claims = createEndpointClaims(() => servers);
   const endpoints = new Map<AuthorizationServer, TokenEndpoint>();
 
   function endpoint(server: AuthorizationServer): TokenEndpoint {
@@ -52,7 +54,7 @@ export function createCheckContext(pool: Pool, servers: readonly AuthorizationSe
         const plain = await pool({ name: `authorization server "${name}"`, tls, connectMs: timeoutMs });
         return recordRequests(plain, requests, clock.wallMs);
       };
-      known = createTokenEndpoint(server, observed, { clock, dpop, servers: () => servers, ...NO_OBSERVER });
+      known = createTokenEndpoint(server, observed, { clock, dpop, claims, ...NO_OBSERVER });
       endpoints.set(server, known);
     }
     return known;

@@ -1,6 +1,6 @@
 import type { AuthorizationServer, SubjectVerification } from '../config/config.ts';
-import { metadataUrls } from '../tokens/discovery.ts';
 import { KEYS_TIMEOUT_MS } from '../tokens/jwks.ts';
+import { metadataUrls } from '../tokens/metadata.ts';
 import type { CheckContext } from './check-context.ts';
 import { credentialFinding, failureOf } from './check-server.ts';
 import type { ConfigPaths } from './connection.ts';
@@ -40,7 +40,9 @@ export async function checkKeys(
   }
   if (answer === undefined) {
     const allowInsecure = 'allow_insecure_http: true beside subject_token';
-    const lookup = { issuer, place: 'subject_token.verify', endpoint: 'jwks_uri', allowInsecure } as const;
+    const { allowInsecureHttp } = rules;
+    const place = 'subject_token.verify';
+    const lookup = { issuer, place, endpoint: 'jwks_uri', allowInsecure, allowInsecureHttp } as const;
     found(unusableMetadata(lookup, answers, failure?.message ?? ''));
     return undefined;
   }

@@ -23,6 +23,8 @@ export const FINDING_CODES = [
   'issuer_mismatch',
   'token_endpoint_insecure',
   'jwks_uri_insecure',
+  'token_endpoint_loopback',
+  'jwks_uri_loopback',
   'grant_not_advertised',
   'auth_method_not_advertised',
   // the clocks

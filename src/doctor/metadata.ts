@@ -65,6 +65,7 @@ function soughtOf(server: AuthorizationServer): MetadataLookup {
     place: at,
     endpoint: 'token_endpoint',
     allowInsecure: `${at}.allow_insecure_http: true`,
+    allowInsecureHttp: server.allowInsecureHttp,
   };
 }
 

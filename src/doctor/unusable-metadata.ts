@@ -1,4 +1,4 @@
-import { mayUsePlainHttp } from '../config/plain-http.ts';
+import { endpointProblem } from '../tokens/metadata.ts';
 import { type Finding, printable, problem } from './finding.ts';
 import { jsonBodyOf, type RecordedRequest } from './recorded-request.ts';
 
@@ -10,6 +10,7 @@ export interface MetadataLookup {
   readonly endpoint: 'token_endpoint' | 'jwks_uri';
   /** What to set for an endpoint of plain http, as in `authorization_servers.main.allow_insecure_http: true`. */
   readonly allowInsecure: string;
+  readonly allowInsecureHttp: boolean;
 }
 
 /**
@@ -61,30 +62,47 @@ export function differInSlash(one: string, other: string): boolean {
 const INSECURE = {
   token_endpoint: {
     code: 'token_endpoint_insecure',
-    what: 'the token endpoint is plain http',
-    why: 'client secret and tokens would cross the network in clear',
+    what: 'the metadata names a token endpoint of plain http',
+    why: 'client secret and tokens would cross the network in clear text',
   },
   jwks_uri: {
     code: 'jwks_uri_insecure',
-    what: 'the keys are to be had by plain http',
-    why: 'whoever is on the way could put keys of their own in their place',
+    what: 'the metadata names keys at a URL of plain http',
+    why: 'an attacker on the network could replace the keys',
   },
 } as const;
 
+const ON_LOOPBACK = {
+  token_endpoint: { code: 'token_endpoint_loopback', what: 'the metadata names a token endpoint on loopback' },
+  jwks_uri: { code: 'jwks_uri_loopback', what: 'the metadata names keys on loopback' },
+} as const;
+
 function unusableEndpoint(lookup: MetadataLookup, answer: RecordedRequest, verdict: string): Finding {
-  const { endpoint: field, place, allowInsecure } = lookup;
+  const { endpoint: field, place, issuer, allowInsecure, allowInsecureHttp } = lookup;
   const endpoint = jsonBodyOf(answer)[field];
   const url = typeof endpoint === 'string' && URL.canParse(endpoint) ? new URL(endpoint) : undefined;
-  if (url?.protocol !== 'http:' || mayUsePlainHttp(url.hostname)) {
-    return problem('metadata_unusable', `the metadata at ${answer.url} is of no use: ${verdict}`, {
-      fix: `set ${place}.${field}, with which nothing is discovered`,
-    });
+  const named = printable(String(endpoint));
+  switch (url && endpointProblem(url, issuer, allowInsecureHttp)) {
+    case 'insecure': {
+      const { code, what, why } = INSECURE[field];
+      const trusted = issuer.startsWith('http:') ? `, or set ${allowInsecure} if that network is trusted` : '';
+      return problem(code, `${what}: ${named}`, {
+        why: `${why}; behind a TLS proxy a server often does not know its own scheme`,
+        fix: `make the server publish its https address, or set ${place}.${field}${trusted}`,
+      });
+    }
+    case 'loopback': {
+      const { code, what } = ON_LOOPBACK[field];
+      return problem(code, `${what}: ${named}`, {
+        why: 'the issuer is on another host, so this address leads to another program beside cambist',
+        fix: `make the server publish its own address, or set ${place}.${field}`,
+      });
+    }
+    default:
+      return problem('metadata_unusable', `the metadata at ${answer.url} is unusable: ${verdict}`, {
+        fix: `set ${place}.${field}, which skips discovery`,
+      });
   }
-  const { code, what, why } = INSECURE[field];
-  return problem(code, `${what}: ${printable(String(endpoint))}`, {
-    why: `${why}; behind a TLS proxy a server often does not know its own scheme`,
-    fix: `make the server publish its https address, or set ${allowInsecure} if that network is trusted`,
-  });
 }
 
 function isObject({ text }: RecordedRequest): boolean {

@@ -52,6 +52,7 @@ export function createSubjectVerifier(
   }
 
   async function loaded(): Promise<SubjectCheck> {
+    if (checking !== undefined) return checking;
     const { createSubjectCheck } = await load();
     checking ??= createSubjectCheck(dispatcher, clock);
     return checking;

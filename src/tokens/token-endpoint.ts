@@ -12,8 +12,9 @@ import {
   toRequestUrl,
 } from './bounded-request.ts';
 import { authenticateClient } from './client-auth.ts';
-import { checkOwnEndpoint, discover } from './discovery.ts';
+import { discover } from './discovery.ts';
 import type { DpopProver } from './dpop.ts';
+import type { EndpointClaims } from './endpoint-claims.ts';
 import { createExchangeQueue, type ExchangeQueue } from './exchange-queue.ts';
 import { type SentValue, sentInForm } from './sent-values.ts';
 import { type AskedFor, asksForNonce, readTokenAnswer, type TokenAnswer } from './token-answer.ts';
@@ -68,15 +69,14 @@ export interface TokenEndpointContext {
   readonly dpop: DpopProver;
   readonly credentialRead: TokenObserver['credentialRead'];
   readonly availabilityChanged: TokenObserver['availabilityChanged'];
-  /** All servers of the config. */
-  readonly servers: () => readonly AuthorizationServer[];
+  readonly claims: EndpointClaims;
 }
 
 /** @param dispatcher gives the connection pool, which may have to read TLS files first */
 export function createTokenEndpoint(
   server: AuthorizationServer,
   dispatcher: () => Dispatcher | Promise<Dispatcher>,
-  { clock, dpop, credentialRead, availabilityChanged, servers }: TokenEndpointContext,
+  { clock, dpop, credentialRead, availabilityChanged, claims }: TokenEndpointContext,
 ): TokenEndpoint {
   const queue = createExchangeQueue(server.name, server.timeoutMs, clock, (available) =>
     availabilityChanged(server.name, available),
@@ -91,8 +91,9 @@ export function createTokenEndpoint(
   async function findMetadata(): Promise<RequestUrl> {
     const pool = await dispatcher();
     const metadata = await discover(server, server.issuer ?? '', pool, performance.now() + server.timeoutMs);
-    checkOwnEndpoint(metadata, server, servers());
-    discovered = toRequestUrl(metadata.mtlsTokenEndpoint ?? metadata.tokenEndpoint);
+    const { tokenEndpoint, mtlsTokenEndpoint = tokenEndpoint } = metadata;
+    claims.claim(server, [tokenEndpoint, mtlsTokenEndpoint]);
+    discovered = toRequestUrl(mtlsTokenEndpoint);
     metadataStaleAtMs = clock.monotonicMs() + METADATA_LIFE_MS;
     return discovered;
   }
@@ -107,7 +108,7 @@ export function createTokenEndpoint(
 
   function locate(): RequestUrl | Promise<RequestUrl> {
     if (configured !== undefined) return configured;
-    if (discovered === undefined) return findMetadataOnce();
+    if (discovered === undefined || !claims.holds(server)) return findMetadataOnce();
     if (clock.monotonicMs() >= metadataStaleAtMs) {
       metadataStaleAtMs = clock.monotonicMs() + METADATA_PAUSE_MS;
       findMetadataOnce().catch(() => {

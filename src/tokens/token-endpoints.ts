@@ -1,5 +1,6 @@
 import type { Dispatcher } from 'undici';
 import type { AuthorizationServer } from '../config/config.ts';
+import { createEndpointClaims } from './endpoint-claims.ts';
 import { createTokenEndpoint, type TokenEndpoint, type TokenEndpointContext } from './token-endpoint.ts';
 
 /** The token endpoints of a config's servers: one that did not change keeps what it knows over a reload. */
@@ -9,7 +10,9 @@ export interface TokenEndpoints {
   serve(servers: Iterable<AuthorizationServer>): void;
 }
 
-export interface TokenEndpointsContext extends TokenEndpointContext {
+export interface TokenEndpointsContext extends Omit<TokenEndpointContext, 'claims'> {
+  /** All servers of the config. */
+  readonly servers: () => readonly AuthorizationServer[];
   /** Is told of each server that the config needs when it is first asked for: it counts as available until it is not. */
   readonly serverBegun: (name: string) => void;
 }
@@ -17,8 +20,9 @@ export interface TokenEndpointsContext extends TokenEndpointContext {
 /** @param dispatcher gives the connection pool of a server */
 export function createTokenEndpoints(
   dispatcher: (server: AuthorizationServer) => Dispatcher | Promise<Dispatcher>,
-  { serverBegun, ...context }: TokenEndpointsContext,
+  { serverBegun, servers: configured, ...context }: TokenEndpointsContext,
 ): TokenEndpoints {
+  const claims = createEndpointClaims(configured);
   let endpoints = new Map<string, TokenEndpoint>();
   /** A request that began before a reload may still ask another, which says nothing of the server as it is now. */
   let served: ReadonlySet<string> = new Set();
@@ -27,6 +31,7 @@ export function createTokenEndpoints(
     if (served.has(key)) serverBegun(server.name);
     return createTokenEndpoint(server, () => dispatcher(server), {
       ...context,
+      claims,
       availabilityChanged(name, available) {
         if (served.has(key)) context.availabilityChanged(name, available);
       },

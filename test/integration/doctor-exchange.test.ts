@@ -292,7 +292,10 @@ test('metadata that lead to another server of the config are refused, as the pro
   };
   const { problems, finding } = await runDoctor(t, written, { route: 'github' });
   assert.deepEqual(problems, ['error metadata_unusable', 'warning route_not_checked']);
-  assert.match(finding('metadata_unusable').what, /lead to the host of authorization server "second"/);
+  assert.match(
+    finding('metadata_unusable').what,
+    /names a token endpoint on the host of authorization server "second"/,
+  );
   assert.equal(second.requests.length, 0);
 });
 

@@ -133,7 +133,7 @@ for (const method of Object.keys(METHODS)) {
       assert.equal((await send('red')).status, 503);
     }
     assert.equal(sides.blue.server.requests.length, 0);
-    assert.match(app.logText(), /its metadata lead to the host of authorization server \\"blue\\"/);
+    assert.match(app.logText(), /its metadata names a token endpoint on the host of authorization server \\"blue\\"/);
     sides.red.server.metadataMood = { kind: 'document' };
     assertApart(sides);
   });

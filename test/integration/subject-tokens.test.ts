@@ -78,7 +78,7 @@ test('without the keys of the issuer nobody is let through, and cambist is not r
   assert.deepEqual(await readiness(), { status: 503, need: 'ERR_STS_UNAVAILABLE' });
   assert.equal(sumSamples(await app.metrics(), 'cambist_need_ready', { need: NEED }), 0);
   const said = app.logs.find(({ msg, need }) => msg === 'not ready' && need === NEED);
-  assert.match(String((said?.err as { message: string } | undefined)?.message), /its metadata is answered with 500/);
+  assert.match(String((said?.err as { message: string } | undefined)?.message), /its metadata returned status 500/);
   const answered = await send(await issuer.mint());
   assertProblem(answered, 'ERR_STS_UNAVAILABLE');
   assert.ok(Number(answered.headers['retry-after']) > 0);
@@ -94,7 +94,7 @@ test('without the keys of the issuer nobody is let through, and cambist is not r
 
 test('an issuer that calls itself otherwise than the config does is seen at the start', async (t) => {
   const { app } = await startVerifying(t, { kind: 'document', fields: { issuer: 'https://idp.example.com' } });
-  await eventually('it is told', () => app.logText().includes('is of another issuer'));
+  await eventually('it is told', () => app.logText().includes('belongs to another issuer'));
   const said = app.logs.find(({ msg, need }) => msg === 'not ready' && need === NEED);
   assert.deepEqual([said?.level, said?.error], ['warn', 'ERR_STS_UNAVAILABLE']);
 });

@@ -65,6 +65,13 @@ test('a token endpoint of plain http is a finding with its address', () => {
   assert.ok(finding?.what.includes(plain.token_endpoint));
 });
 
+test('reports a token endpoint on loopback, and names the key that replaces discovery', () => {
+  const local = { ...DOCUMENT, token_endpoint: 'http://127.0.0.1:9901/quitquitquit' };
+  const [finding] = metadataFindings(server(), 'token_exchange', [at(FIRST, 200, local)], 'no');
+  assert.equal(finding?.code, 'token_endpoint_loopback');
+  assert.match(`${finding?.what} ${finding?.fix}`, /127\.0\.0\.1:9901.*set authorization_servers\.\w+\.token_endpoint/);
+});
+
 test('what the server does not list of itself is worth a look', () => {
   const lists = { grant_types_supported: ['password'], token_endpoint_auth_methods_supported: ['private_key_jwt'] };
   const codes = (grant: 'token_exchange' | undefined) =>
@@ -85,14 +92,26 @@ test('where keys are looked for, the fix is where the config says whose', () => 
     place: 'subject_token.verify',
     endpoint: 'jwks_uri',
     allowInsecure: 'allow_insecure_http: true beside subject_token',
+    allowInsecureHttp: false,
   } as const;
   const on = (body: unknown) => unusableMetadata(lookup, [at(FIRST, 200, body)], 'its metadata names no "jwks_uri"');
   const missing = on(DOCUMENT);
   assert.equal(missing.code, 'metadata_unusable');
-  assert.match(`${missing.what} ${missing.fix}`, /names no "jwks_uri" set subject_token\.verify\.jwks_uri, with which/);
+  assert.match(
+    `${missing.what} ${missing.fix}`,
+    /names no "jwks_uri" set subject_token\.verify\.jwks_uri, which skips discovery/,
+  );
   const plain = on({ ...DOCUMENT, jwks_uri: 'http://idp.example.com/jwks' });
   assert.equal(plain.code, 'jwks_uri_insecure');
-  assert.match(`${plain.what} ${plain.fix}`, /http:\/\/idp.example.com\/jwks .*allow_insecure_http: true beside/);
+  assert.match(`${plain.what} ${plain.fix}`, /http:\/\/idp.example.com\/jwks .*set subject_token\.verify\.jwks_uri$/);
+  const local = on({ ...DOCUMENT, jwks_uri: 'https://localhost/jwks' });
+  assert.equal(local.code, 'jwks_uri_loopback');
+  const inCluster = unusableMetadata(
+    { ...lookup, issuer: 'http://idp.svc' },
+    [at(FIRST, 200, { issuer: 'http://idp.svc', jwks_uri: 'http://idp.example.com/jwks' })],
+    'no',
+  );
+  assert.match(inCluster.fix ?? '', /set allow_insecure_http: true beside subject_token if that network is trusted/);
   const other = on({ ...DOCUMENT, issuer: `${ISSUER}/` });
   assert.equal(other.code, 'issuer_mismatch');
   assert.match(other.fix ?? '', /set subject_token\.verify\.issuer to ".*\/agents\/"/);

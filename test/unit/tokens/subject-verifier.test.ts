@@ -3,7 +3,7 @@ import { createHmac } from 'node:crypto';
 import { test } from 'node:test';
 import { createSubjectVerifier } from '../../../src/tokens/subject-verifier.ts';
 import { type Issuer, type IssuerKey, issuerKey, startIssuer, subjectFrom } from './issuer.ts';
-import { failsWith, jwtOf } from './sample.ts';
+import { deferred, failsWith, jwtOf, settle } from './sample.ts';
 
 for (const alg of ['ES256', 'RS256', 'EdDSA'] as const) {
   test(`a token that its issuer signed with ${alg} for us is good`, async (t) => {
@@ -197,9 +197,14 @@ test('many unknown key ids at once share one fetch', async (t) => {
   const issuer = await startIssuer(t, issuerKey('one'));
   await issuer.verify(await issuer.sign(issuer.keys[0] as IssuerKey));
   const tokens = await Promise.all(Array.from({ length: 50 }, (_, i) => issuer.sign(issuerKey(`unknown-${i}`))));
-  await Promise.all(
-    tokens.map((token) => assert.rejects(issuer.verify(token), failsWith('ERR_SUBJECT_TOKEN_INVALID'))),
-  );
+  const gate = deferred<void>();
+  const body = { keys: issuer.keys.map(({ jwk }) => jwk) };
+  issuer.fault = { kind: 'answer', status: 200, body, until: gate.promise };
+  const all = tokens.map((token) => assert.rejects(issuer.verify(token), failsWith('ERR_SUBJECT_TOKEN_INVALID')));
+  while (issuer.paths.length < 2) await settle();
+  for (let i = 0; i < 20; i += 1) await settle();
+  gate.resolve();
+  await Promise.all(all);
   assert.equal(issuer.paths.length, 2);
 });
 
@@ -229,6 +234,21 @@ test('of several keys without a name the right one is found', async (t) => {
     failsWith('ERR_SUBJECT_TOKEN_INVALID', /signature is wrong/),
   );
 });
+
+for (const status of [301, 302, 307, 308]) {
+  test(`does not follow a redirect ${status} of the keys or of the metadata`, async (t) => {
+    const key = issuerKey('one');
+    const issuer = await startIssuer(t, key);
+    const elsewhere = await startIssuer(t, key);
+    issuer.fault = { kind: 'answer', status, headers: { location: `${elsewhere.url}/jwks` } };
+    const message = new RegExp(`returned status ${status}`);
+    const token = await issuer.sign(key);
+    await assert.rejects(issuer.verify(token), failsWith('ERR_STS_UNAVAILABLE', message));
+    const discovered = issuer.verify(token, issuer.rules({ jwksUri: undefined, audience: 'any', ca: '/other' }));
+    await assert.rejects(discovered, failsWith('ERR_STS_UNAVAILABLE', message));
+    assert.equal(elsewhere.paths.length, 0);
+  });
+}
 
 test('the keys are found by the metadata of the issuer', async (t) => {
   const key = issuerKey('one');
@@ -283,7 +303,10 @@ test('keys that cannot be had are prepared in vain, and so are those of an issue
   const issuer = await startIssuer(t, issuerKey('one'));
   const discovered = { jwksUri: undefined };
   const misnamed = issuer.rules({ issuer: `${issuer.url}/`, ...discovered });
-  await assert.rejects(issuer.verifier.prepare(misnamed), failsWith('ERR_STS_UNAVAILABLE', /is of another issuer/));
+  await assert.rejects(
+    issuer.verifier.prepare(misnamed),
+    failsWith('ERR_STS_UNAVAILABLE', /belongs to another issuer/),
+  );
   issuer.fault = { kind: 'answer', status: 500 };
   await assert.rejects(issuer.verifier.prepare(issuer.rules(discovered)), failsWith('ERR_STS_UNAVAILABLE'));
   issuer.fault = undefined;

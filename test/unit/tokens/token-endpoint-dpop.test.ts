@@ -4,6 +4,7 @@ import { decodeJwt, EmbeddedJWK, jwtVerify } from 'jose';
 import { Agent } from 'undici';
 import type { AuthorizationServer } from '../../../src/config/config.ts';
 import { createDpopProver } from '../../../src/tokens/dpop.ts';
+import { createEndpointClaims } from '../../../src/tokens/endpoint-claims.ts';
 import { createTokenEndpoint } from '../../../src/tokens/token-endpoint.ts';
 import type { Grant } from '../../../src/tokens/token-request.ts';
 import { startFakeAuthorizationServer, type TokenRequest } from '../../harness/fake-authorization-server.ts';
@@ -26,7 +27,7 @@ async function setUp(t: TestContext, fields: Partial<AuthorizationServer> = {}) 
     dpop: createDpopProver(clock),
     credentialRead: () => {},
     availabilityChanged: () => {},
-    servers: () => [],
+    claims: createEndpointClaims(() => []),
   };
   const endpoint = createTokenEndpoint(server, () => agent, context);
   return {

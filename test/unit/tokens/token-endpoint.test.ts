@@ -4,6 +4,7 @@ import { Agent } from 'undici';
 import type { AuthorizationServer } from '../../../src/config/config.ts';
 import { CambistError } from '../../../src/errors.ts';
 import { createDpopProver } from '../../../src/tokens/dpop.ts';
+import { createEndpointClaims } from '../../../src/tokens/endpoint-claims.ts';
 import { createTokenEndpoint, type TokenEndpointContext } from '../../../src/tokens/token-endpoint.ts';
 import type { Grant } from '../../../src/tokens/token-request.ts';
 import { startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
@@ -25,7 +26,7 @@ function contextOf(clock = createFakeClock()): TokenEndpointContext {
     dpop: createDpopProver(clock),
     credentialRead: () => {},
     availabilityChanged: () => {},
-    servers: () => [],
+    claims: createEndpointClaims(() => []),
   };
 }
 
@@ -147,7 +148,7 @@ test('metadata are read once, however many ask at the same time', async (t) => {
 test('metadata that could not be had are asked for again', async (t) => {
   const { fake, ask } = await setUp(t);
   fake.metadataMood = { kind: 'answer', status: 500 };
-  await assert.rejects(ask(), failsWith('ERR_STS_UNAVAILABLE', /answered with 500/));
+  await assert.rejects(ask(), failsWith('ERR_STS_UNAVAILABLE', /returned status 500/));
   fake.metadataMood = { kind: 'document' };
   await ask();
   assert.equal(fake.requests.length, 1);

@@ -1,0 +1,31 @@
+import { BlockList } from 'node:net';
+
+/** Names that `/etc/hosts` of common distributions gives to loopback. */
+const NAMES: ReadonlySet<string> = new Set([
+  'localhost',
+  'localhost.localdomain',
+  'localhost4',
+  'localhost4.localdomain4',
+  'localhost6',
+  'localhost6.localdomain6',
+  'ip6-localhost',
+  'ip6-loopback',
+]);
+
+/** It matches an IPv4-mapped IPv6 address, too. Linux connects unspecified addresses to loopback. */
+const ADDRESSES = new BlockList();
+ADDRESSES.addSubnet('127.0.0.0', 8, 'ipv4');
+ADDRESSES.addSubnet('0.0.0.0', 8, 'ipv4');
+ADDRESSES.addAddress('::1', 'ipv6');
+ADDRESSES.addAddress('::', 'ipv6');
+
+/**
+ * Does a host of a URL mean this machine, or this pod? Names are not resolved.
+ * @param hostname `URL.hostname`: lower case, IPv4 in its usual form, IPv6 in brackets
+ */
+export function isLoopback(hostname: string): boolean {
+  if (hostname.startsWith('[')) return ADDRESSES.check(hostname.slice(1, -1), 'ipv6');
+  const name = hostname.replace(/\.$/, '');
+  if (/^\d+\.\d+\.\d+\.\d+$/.test(name)) return ADDRESSES.check(name, 'ipv4');
+  return NAMES.has(name) || name.endsWith('.localhost');
+}

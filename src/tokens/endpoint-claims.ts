@@ -1,0 +1,102 @@
+import type { AuthorizationServer } from '../config/config.ts';
+import { CambistError } from '../errors.ts';
+
+/**
+ * The token endpoints that authorization servers name in their metadata. No two issuers may name the same one: otherwise the
+ * metadata of one server could send its callers' tokens and our credentials to another server.
+ */
+export interface EndpointClaims {
+  /**
+   * Notes the endpoints that a server's metadata names.
+   * @throws {CambistError} ERR_STS_UNAVAILABLE when another server owns one of them, or no owner can be told
+   */
+  claim(server: AuthorizationServer, endpoints: readonly string[]): void;
+  /** Does a server still own the endpoints that it named last? */
+  holds(server: AuthorizationServer): boolean;
+}
+
+interface Claim {
+  readonly issuer: string | undefined;
+  readonly endpoints: readonly URL[];
+  /** The last check, which stands until a claim or the config changes. */
+  checked: { readonly version: number; readonly servers: readonly AuthorizationServer[]; readonly holds: boolean };
+}
+
+/** @param servers all servers of the config */
+export function createEndpointClaims(servers: () => readonly AuthorizationServer[]): EndpointClaims {
+  /** By the server's name. */
+  const claims = new Map<string, Claim>();
+  let version = 0;
+
+  function claimOf({ name, issuer }: AuthorizationServer): Claim | undefined {
+    const claim = claims.get(name);
+    return claim?.issuer === issuer ? claim : undefined;
+  }
+
+  /** @returns what is wrong with an endpoint for a server */
+  function conflictOf(server: AuthorizationServer, endpoint: URL): string | undefined {
+    const rivals = servers().filter(({ issuer }) => issuer !== server.issuer);
+    const onOwnHost = originOf(server.issuer) === endpoint.origin;
+    const hosts = (rival: AuthorizationServer) =>
+      [rival.issuer, rival.tokenEndpoint].some((url) => originOf(url) === endpoint.origin);
+    const host = onOwnHost ? undefined : rivals.find(hosts);
+    if (host !== undefined) {
+      return `its metadata names a token endpoint on the host of authorization server "${host.name}": if that is correct, set "token_endpoint"`;
+    }
+    const owner = rivals.find(
+      (rival) =>
+        namedBy(rival).some((named) => isSame(named, endpoint)) &&
+        // Metadata of a server elsewhere takes no endpoint from the server on its host.
+        (!onOwnHost || rival.tokenEndpoint !== undefined || originOf(rival.issuer) === endpoint.origin),
+    );
+    if (owner === undefined) return undefined;
+    return `its metadata names the token endpoint of authorization server "${owner.name}": for the server that owns it, set "token_endpoint"`;
+  }
+
+  function namedBy(server: AuthorizationServer): readonly URL[] {
+    return server.tokenEndpoint === undefined ? (claimOf(server)?.endpoints ?? []) : [new URL(server.tokenEndpoint)];
+  }
+
+  function check(server: AuthorizationServer, claim: Claim): boolean {
+    const { checked } = claim;
+    const all = servers();
+    if (checked.version === version && checked.servers === all) return checked.holds;
+    const holds = claim.endpoints.every((endpoint) => conflictOf(server, endpoint) === undefined);
+    claim.checked = { version, servers: all, holds };
+    return holds;
+  }
+
+  return {
+    claim(server, endpoints) {
+      const urls = endpoints.map((endpoint) => new URL(endpoint));
+      const [conflict] = urls.flatMap((url) => conflictOf(server, url) ?? []);
+      const current = claimOf(server);
+      // A server that owns an endpoint keeps it. Any other claim counts against its rivals, so that neither is trusted.
+      if (conflict === undefined || current === undefined || !check(server, current)) {
+        version += 1;
+        const checked = { version, servers: servers(), holds: conflict === undefined };
+        claims.set(server.name, { issuer: server.issuer, endpoints: urls, checked });
+      }
+      if (conflict === undefined) return;
+      throw new CambistError('ERR_STS_UNAVAILABLE', `authorization server "${server.name}": ${conflict}`);
+    },
+    holds(server) {
+      const claim = claimOf(server);
+      return claim !== undefined && check(server, claim);
+    },
+  };
+}
+
+function originOf(url: string | undefined): string | undefined {
+  return url === undefined ? undefined : new URL(url).origin;
+}
+
+/** Servers may ignore the query, letter case, a trailing slash and percent-encoding. */
+function isSame(one: URL, other: URL): boolean {
+  return one.origin === other.origin && plainPath(one) === plainPath(other);
+}
+
+function plainPath({ pathname }: URL): string {
+  const decoded = pathname.replace(/%[0-9a-f]{2}/gi, (code) => String.fromCharCode(Number.parseInt(code.slice(1), 16)));
+  return `${decoded.toLowerCase()}/`.replace(/\/+/g, '/');
+}

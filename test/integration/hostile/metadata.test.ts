@@ -1,0 +1,125 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { startTestApp } from '../../harness/app.ts';
+import { createCertificateAuthority } from '../../harness/certificates.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
+import { startFakeUpstream } from '../../harness/fake-upstream.ts';
+import { call } from '../../harness/http-call.ts';
+import { startHttpServer } from '../../harness/http-server.ts';
+import { assertProblem } from '../../harness/problem.ts';
+import { echo } from '../../harness/upstream-handlers.ts';
+
+const AUTHORITY = createCertificateAuthority('Example Corp CA');
+const CLIENT_SECRET = 'Vn5tQz8LwKcX3yRd';
+
+/** An https issuer, and a plain http port of this pod that must get no request. */
+async function start(t: TestContext, { verify = false, allowInsecureHttp = false } = {}) {
+  const folder = mkdtempSync(join(tmpdir(), 'cambist-metadata-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const write = (name: string, content: string) => {
+    const file = join(folder, name);
+    writeFileSync(file, content);
+    return { file };
+  };
+  const adminRequests: string[] = [];
+  const adminPort = await startHttpServer((request, response) => {
+    adminRequests.push(`${request.method} ${request.url}`);
+    response.end('{"access_token":"x","token_type":"Bearer"}');
+  });
+  const issuer = await startFakeAuthorizationServer({ tls: AUTHORITY.issueServer() });
+  const upstream = await startFakeUpstream(echo);
+  t.after(async () => {
+    await issuer.close();
+    await adminPort.close();
+    await upstream.close();
+  });
+  const url = `${adminPort.url}/quitquitquit?`;
+  issuer.metadataMood = { kind: 'document', fields: { [verify ? 'jwks_uri' : 'token_endpoint']: url } };
+  const app = await startTestApp(t, {
+    authorization_servers: {
+      local: {
+        issuer: issuer.issuer,
+        client_id: 'cambist',
+        client_auth: { method: 'client_secret_post', client_secret: write('secret', CLIENT_SECRET) },
+        tls: { ca: write('ca.pem', AUTHORITY.cert) },
+        allow_insecure_http: allowInsecureHttp,
+      },
+    },
+    routes: [
+      {
+        name: 'github',
+        match: { path: '/github' },
+        upstream: `${upstream.url}/mcp`,
+        ...(verify && { subject_token: { verify: { issuer: issuer.issuer } } }),
+      },
+    ],
+  });
+  const send = async () =>
+    call(`${app.url}/github`, { headers: { authorization: `Bearer ${await issuer.mint()}` }, body: '{}' });
+  return { app, issuer, upstream, adminRequests, send };
+}
+
+for (const allowInsecureHttp of [false, true]) {
+  test(`sends nothing to a plain http token endpoint of an https issuer, allow_insecure_http: ${allowInsecureHttp}`, async (t) => {
+    const { app, issuer, upstream, adminRequests, send } = await start(t, { allowInsecureHttp });
+    assertProblem(await send(), 'ERR_STS_UNAVAILABLE');
+    const notReady = () => app.logs.find(({ msg }) => msg === 'not ready');
+    await eventually('the log names the cause', () => notReady() !== undefined);
+    assert.match(
+      JSON.stringify(notReady()),
+      /names a \\"token_endpoint\\" without https: make the server publish its https URL, or set \\"token_endpoint\\"/,
+    );
+    issuer.metadataMood = { kind: 'document' };
+    assert.equal((await send()).status, 200);
+    assert.deepEqual(adminRequests, []);
+    assert.equal(upstream.requests.length, 1);
+  });
+}
+
+test('fetches no keys from a plain http URL of an https issuer', async (t) => {
+  const { app, adminRequests, send } = await start(t, { verify: true });
+  assertProblem(await send(), 'ERR_STS_UNAVAILABLE');
+  assert.match(app.logText(), /names a \\"jwks_uri\\" without https: .*, or set \\"jwks_uri\\"/);
+  assert.deepEqual(adminRequests, []);
+});
+
+test('sends nothing to an endpoint that the metadata of two servers names', async (t) => {
+  const red = await startFakeAuthorizationServer();
+  const blue = await startFakeAuthorizationServer();
+  const shared = await startFakeAuthorizationServer();
+  const upstream = await startFakeUpstream(echo);
+  t.after(async () => {
+    for (const server of [red, blue, shared, upstream]) await server.close();
+  });
+  const fields = { token_endpoint: shared.tokenEndpoint };
+  red.metadataMood = { kind: 'document', fields };
+  blue.metadataMood = { kind: 'document', fields };
+  const client = { client_id: 'cambist', client_auth: { method: 'none' } };
+  const route = (name: string) => ({
+    name,
+    match: { path: `/${name}` },
+    upstream: `${upstream.url}/mcp`,
+    authorization_server: name,
+  });
+  const app = await startTestApp(t, {
+    authorization_servers: { red: { issuer: red.issuer, ...client }, blue: { issuer: blue.issuer, ...client } },
+    routes: [route('red'), route('blue')],
+  });
+  await eventually('both are found out', () => app.logs.filter(({ msg }) => msg === 'not ready').length >= 1);
+  const send = async (name: string) =>
+    call(`${app.url}/${name}`, { headers: { authorization: `Bearer ${await red.mint()}` }, body: '{}' });
+  for (const name of ['red', 'blue']) assertProblem(await send(name), 'ERR_STS_UNAVAILABLE');
+  assert.match(
+    app.logText(),
+    /names the token endpoint of authorization server \\"(red|blue)\\": .*set \\"token_endpoint\\"/,
+  );
+  assert.equal(shared.requests.length, 0);
+  blue.metadataMood = { kind: 'document' };
+  await eventually('blue serves', async () => (await send('blue')).status === 200);
+  await eventually('red serves', async () => (await send('red')).status === 200);
+  assert.deepEqual([shared.requests.length, blue.requests.length], [1, 1]);
+});
