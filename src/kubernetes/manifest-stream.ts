@@ -1,19 +1,18 @@
-import { isMap, parseDocument } from 'yaml';
+import { type Document, LineCounter, parseAllDocuments } from 'yaml';
+import { editDocument, READING } from './edit-document.ts';
 import type { Json } from './json.ts';
 import { diffJson } from './json-patch.ts';
-import { editManifest, READING } from './manifest-text.ts';
 import type { Note } from './workloads.ts';
 
-/** A text that is no YAML, or that cannot be changed without rewriting it: the message has file, line and column. */
+/** A manifest that is not valid YAML or cannot be edited. The message names the file and the line. */
 export class ManifestError extends Error {}
 
-/** `---` at the start of a line begins a document, whatever stands around it: YAML allows it in no text. */
-const DOCUMENT_START = /^---(?=\s|$)/m;
+/** More aliases than any manifest has, and fewer than it takes to exhaust the memory. */
+const MAX_ALIASES = 1000;
 
 /**
- * Changes the documents of a YAML or JSON text. What is not changed stays as it is to the byte, comments and order
- * everywhere.
- * @param name of the file, for messages
+ * Changes the documents of a YAML or JSON text. A document that does not change keeps every byte.
+ * @param name the file's name, for messages
  * @throws {ManifestError}
  */
 export function changeStream(
@@ -21,55 +20,42 @@ export function changeStream(
   name: string,
   change: (manifest: Json) => { manifest: Json; notes: Note[] },
 ): { text: string; notes: Note[] } {
+  const lineCounter = new LineCounter();
+  const documents: Document.Parsed[] = parseAllDocuments(text, { ...READING, lineCounter });
   const notes: Note[] = [];
-  let line = 1;
-  const changed = splitDocuments(text).map((document) => {
-    const first = line;
-    line += document.split('\n').length - 1;
-    const before = readDocument(document, name, first);
-    if (before === undefined) return document;
+  let position = 0;
+  const changed = documents.map((document, index) => {
+    const [start, , end] = document.range;
+    const source = text.slice(position, index === documents.length - 1 ? text.length : end);
+    position = end;
+    const place = `${name}:${lineCounter.linePos(start).line}`;
+    const before = readDocument(document, name, place);
+    if (before === undefined) return source;
     const { manifest, notes: more } = change(before);
     notes.push(...more);
     const operations = diffJson(before, manifest);
-    const edited = operations.length === 0 ? document : editManifest(document, operations, manifest);
-    if (edited === undefined) throw new ManifestError(`${name}:${first}: ${CANNOT_EDIT}`);
+    const edited = operations.length === 0 ? source : editDocument({ document, text, source }, operations, manifest);
+    if (edited === undefined) {
+      throw new ManifestError(
+        `${place}: this document cannot be changed: replace its aliases and merge keys by copies`,
+      );
+    }
     return edited;
   });
-  return { text: changed.join(''), notes };
+  return { text: documents.length === 0 ? text : changed.join(''), notes };
 }
 
-const CANNOT_EDIT = 'this document cannot be changed where it stands: write out its aliases and merge keys';
-
-/** The documents with all their bytes: joined they are the text again. */
-export function splitDocuments(text: string): string[] {
-  const documents: string[] = [];
-  for (const part of text.split(new RegExp(`(?=${DOCUMENT_START.source})`, 'm'))) {
-    // A directive belongs to the document that follows.
-    const last = documents.at(-1);
-    if (last !== undefined && /^%/m.test(last) && !DOCUMENT_START.test(last)) documents[documents.length - 1] += part;
-    else documents.push(part);
+/** @returns undefined for an empty document */
+function readDocument(document: Document.Parsed, name: string, place: string): Json | undefined {
+  const [error] = document.errors;
+  if (error !== undefined) {
+    const { line = 1, col = 1 } = error.linePos?.[0] ?? {};
+    const [message = ''] = error.message.split('\n');
+    throw new ManifestError(`${name}:${line}:${col}: ${message.replace(/ at line \d+, column \d+:?$/, '')}`);
   }
-  return documents;
-}
-
-/** What a document says; undefined where it says nothing. */
-function readDocument(text: string, name: string, firstLine: number): Json | undefined {
-  const document = parseDocument(text, READING);
-  const [problem] = document.errors;
-  if (problem !== undefined) {
-    const { line = 1, col = 1 } = problem.linePos?.[0] ?? {};
-    const [what = ''] = problem.message.split('\n');
-    throw new ManifestError(
-      `${name}:${firstLine + line - 1}:${col}: ${what.replace(/ at line \d+, column \d+:?$/, '')}`,
-    );
-  }
-  if (document.contents === null || (!isMap(document.contents) && text.trim() === '')) return undefined;
   try {
     return (document.toJS({ maxAliasCount: MAX_ALIASES }) as Json) ?? undefined;
   } catch {
-    throw new ManifestError(`${name}:${firstLine}: an alias in this document leads nowhere, or to too much`);
+    throw new ManifestError(`${place}: an alias in this document is unknown or expands to too much`);
   }
 }
-
-/** More than any manifest has, and fewer than it takes to fill the memory. */
-const MAX_ALIASES = 1000;
