@@ -13,8 +13,8 @@ import { readSubjectTokenFile } from './subject-token-file.ts';
 import { USAGES } from './usages.ts';
 
 /**
- * Talks to the authorization servers of a config and tries one exchange per route: what is wrong, why, and what to change.
- * Exit code 1 where anything is wrong; what could not be checked is said, and is no failure.
+ * Checks the authorization servers and backends of a config, and performs one exchange for each route.
+ * The exit code is 1 if a check fails. A check that cannot be performed is a warning.
  */
 export const doctor: Command = async (args) => {
   const { values } = parseArgs({ args: [...args], options: USAGES.doctor.flags });
@@ -25,15 +25,15 @@ export const doctor: Command = async (args) => {
     return EXIT.failed;
   }
   const only = values.route === undefined ? undefined : routeNamed(values.route, config);
-  const given =
-    values['subject-token-file'] === undefined ? undefined : await readSubjectTokenFile(values['subject-token-file']);
+  const tokenFile = values['subject-token-file'];
+  const input = tokenFile === undefined ? undefined : await readSubjectTokenFile(tokenFile);
   const findings: ReportedFinding[] = [];
   const report = values.json === true ? undefined : createTextReport((line) => console.log(line), showsColour());
-  await runDoctor(config, only, given, {
-    begins: (component, title) => report?.begins(component, title),
-    found(component, finding) {
+  await check(config, only, input, {
+    section: (component, title) => report?.section(component, title),
+    finding(component, finding) {
       findings.push({ about: component, ...finding });
-      report?.found(component, finding);
+      report?.finding(component, finding);
     },
   });
   const healthy = findings.every(({ severity }) => severity !== 'error');
@@ -43,16 +43,16 @@ export const doctor: Command = async (args) => {
   return healthy ? EXIT.done : EXIT.failed;
 };
 
-async function runDoctor(
+async function check(
   config: Config,
   only: Route | undefined,
-  given: SubjectTokenInput | undefined,
+  input: SubjectTokenInput | undefined,
   reporter: Reporter,
 ): Promise<void> {
   const dispatchers = createDispatchers(() => {});
   const context = createCheckContext(dispatchers.for, config.authorizationServers, systemClock);
   try {
-    await runChecks({ config, only, given, context, reporter });
+    await runChecks({ config, only, input, context, reporter });
   } finally {
     await dispatchers.destroy();
   }
@@ -61,7 +61,7 @@ async function runDoctor(
 function routeNamed(name: string, { routes }: Config): Route {
   const route = routes.find((candidate) => candidate.name === name);
   if (route !== undefined) return route;
-  throw new UsageError(`there is no route "${name}": it is one of ${routes.map((other) => other.name).join(', ')}`);
+  throw new UsageError(`unknown route "${name}": the config has ${routes.map((other) => other.name).join(', ')}`);
 }
 
 /** See https://no-color.org. */

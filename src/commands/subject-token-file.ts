@@ -3,13 +3,13 @@ import type { Readable } from 'node:stream';
 import type { SubjectTokenInput } from '../doctor/check-subject.ts';
 import { UsageError } from './command.ts';
 
-/** No server takes a header as long as this; a pipe, or a file such as a log, may have no end. */
+/** No server accepts a longer header. A pipe or device may be endless. */
 const MAX_BYTES = 64 * 1024;
 
 /**
- * Reads a caller's token. What is read may be the bare token, or the line of a header that it was copied from.
- * @param file `-` is standard input: into a container without a shell no file can be copied
- * @throws {UsageError} where it cannot be read, or is longer than a token can be
+ * Reads a caller's token: the bare token, or the header line that it was copied from.
+ * @param file `-` is standard input, for containers that no file can be copied into
+ * @throws {UsageError} if the file is unreadable or too long
  */
 export async function readSubjectTokenFile(file: string): Promise<SubjectTokenInput> {
   const source = file === '-' ? 'standard input' : file;
@@ -27,14 +27,14 @@ async function readBounded(stream: Readable, source: string): Promise<string> {
       if (size > MAX_BYTES) break;
     }
   } catch {
-    throw new UsageError(`the subject token file "${source}" cannot be read: ${MEND}`);
+    throw new UsageError(`the subject token file "${source}" cannot be read: ${FIX}`);
   }
   if (size > MAX_BYTES) {
     throw new UsageError(
-      `the subject token file "${source}" is longer than ${MAX_BYTES / 1024} KiB, and so is no token: ${MEND}`,
+      `the subject token file "${source}" is longer than ${MAX_BYTES / 1024} KiB, too long for a token: ${FIX}`,
     );
   }
   return Buffer.concat(chunks).toString('utf8');
 }
 
-const MEND = 'name a file that holds a token, or - for standard input';
+const FIX = 'name a file that contains a token, or - for standard input';

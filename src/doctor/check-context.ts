@@ -15,12 +15,12 @@ import { createTokenEndpoint, type TokenEndpoint } from '../tokens/token-endpoin
 import type { PeerOptions } from '../transport/dispatchers.ts';
 import { type RecordedRequest, recordRequests } from './recorded-request.ts';
 
-/** Gives the connection pool for a peer, as the running program has it. */
+/** Returns the connection pool for a peer, the same as in the running proxy. */
 export type Pool = (peer: PeerOptions) => Dispatcher | Promise<Dispatcher>;
 
-/** What the program itself asks authorization servers with, under request. */
+/** The proxy's own parts for exchanges, with their requests recorded. */
 export interface CheckContext {
-  /** Every request so far. */
+  /** All requests so far. */
   readonly requests: readonly RecordedRequest[];
   readonly clock: Clock;
   readonly pool: Pool;
@@ -30,7 +30,6 @@ export interface CheckContext {
   readonly verifier: SubjectVerifier;
 }
 
-/** Nobody counts what the doctor does. */
 const NO_OBSERVER: TokenObserver = {
   cacheAnswered() {},
   exchangeEnded() {},
@@ -39,7 +38,7 @@ const NO_OBSERVER: TokenObserver = {
   credentialRead() {},
 };
 
-/** @param servers all of the config: the metadata of one must not lead to another */
+/** @param servers all servers of the config; the metadata of one must not lead to another */
 export function createCheckContext(pool: Pool, servers: readonly AuthorizationServer[], clock: Clock): CheckContext {
   const requests: RecordedRequest[] = [];
   const dpop = createDpopProver(clock);
@@ -49,12 +48,12 @@ export function createCheckContext(pool: Pool, servers: readonly AuthorizationSe
   function endpoint(server: AuthorizationServer): TokenEndpoint {
     let known = endpoints.get(server);
     if (known === undefined) {
-      const observed = async () => {
+      const recorded = async () => {
         const { name, tls, timeoutMs } = server;
         const plain = await pool({ name: `authorization server "${name}"`, tls, connectMs: timeoutMs });
         return recordRequests(plain, requests, clock.wallMs);
       };
-      known = createTokenEndpoint(server, observed, { clock, dpop, claims, ...NO_OBSERVER });
+      known = createTokenEndpoint(server, recorded, { clock, dpop, claims, ...NO_OBSERVER });
       endpoints.set(server, known);
     }
     return known;
@@ -62,7 +61,7 @@ export function createCheckContext(pool: Pool, servers: readonly AuthorizationSe
 
   const exchange = createExchange({
     endpoint,
-    // Of one at most: each route is to be asked for anew.
+    // One entry at most: each route must request its own assertion.
     assertions: createAssertions(createTokenCache<Assertion>(1, clock, () => {})),
     dpop,
     maxAgeMs: () => Number.POSITIVE_INFINITY,

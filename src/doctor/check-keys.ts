@@ -3,71 +3,69 @@ import { KEYS_TIMEOUT_MS } from '../tokens/jwks.ts';
 import { metadataUrls } from '../tokens/metadata.ts';
 import type { CheckContext } from './check-context.ts';
 import { credentialFinding, failureOf } from './check-server.ts';
-import type { ConfigPaths } from './connection.ts';
+import { type ConfigPaths, unreachable } from './connection.ts';
 import type { Finding } from './finding.ts';
 import { readKeySet, type UsableKey } from './key-set.ts';
-import { place } from './metadata.ts';
+import { serverPath, unusableMetadata } from './metadata.ts';
 import type { RecordedRequest } from './recorded-request.ts';
-import { unreachable } from './unreachable.ts';
-import { unusableMetadata } from './unusable-metadata.ts';
 
 /**
- * Fetches the keys that subject tokens of an issuer are verified by, as the program does before it is ready.
- * @param servers all of the config: with one of them the issuer shares its CA
- * @returns undefined where no token can be verified
+ * Fetches the keys that verify the subject tokens of an issuer, as the proxy does before it is ready.
+ * @param servers all servers of the config; the issuer shares its CA with the one of the same issuer
+ * @returns undefined if no token can be verified
  */
 export async function checkKeys(
   rules: SubjectVerification,
   servers: readonly AuthorizationServer[],
-  { verifier, requests }: CheckContext,
+  { verifier, requests: recorded }: CheckContext,
   found: (finding: Finding) => void,
 ): Promise<readonly UsableKey[] | undefined> {
-  const from = requests.length;
+  const from = recorded.length;
   const failure = await failureOf(() => verifier.prepare(rules));
-  const answers = requests.slice(from);
+  const requests = recorded.slice(from);
   if (failure?.code === 'ERR_CREDENTIAL_UNAVAILABLE') {
     found(credentialFinding(failure));
     return undefined;
   }
   const { issuer, jwksUri } = rules;
-  const answer = jwksUri === undefined ? answers.find(({ url }) => !metadataUrls(issuer).includes(url)) : answers[0];
-  const unanswered = unansweredOf(answer, answers);
-  if (unanswered !== undefined) {
-    const { url, error } = unanswered;
-    const places = placesOf(rules, servers, answer !== undefined);
-    found(await unreachable({ url, error, places, ca: rules.ca, timeoutMs: KEYS_TIMEOUT_MS }));
+  const forKeys = jwksUri === undefined ? requests.find(({ url }) => !metadataUrls(issuer).includes(url)) : requests[0];
+  const failed = failedRequest(forKeys, requests);
+  if (failed !== undefined) {
+    const { url, error } = failed;
+    const paths = configPathsOf(rules, servers, forKeys !== undefined);
+    found(await unreachable({ url, error, paths, ca: rules.ca, timeoutMs: KEYS_TIMEOUT_MS }));
     return undefined;
   }
-  if (answer === undefined) {
+  if (forKeys === undefined) {
     const allowInsecure = 'allow_insecure_http: true beside subject_token';
     const { allowInsecureHttp } = rules;
-    const place = 'subject_token.verify';
-    const lookup = { issuer, place, endpoint: 'jwks_uri', allowInsecure, allowInsecureHttp } as const;
-    found(unusableMetadata(lookup, answers, failure?.message ?? ''));
+    const path = 'subject_token.verify';
+    const lookup = { issuer, path, endpoint: 'jwks_uri', allowInsecure, allowInsecureHttp } as const;
+    found(unusableMetadata(lookup, requests, failure?.message ?? ''));
     return undefined;
   }
-  const { finding, keys } = await readKeySet(answer, jwksUri !== undefined);
+  const { finding, keys } = await readKeySet(forKeys, jwksUri !== undefined);
   found(finding);
   return finding.severity === 'ok' ? keys : undefined;
 }
 
-/** The request that got no answer, and without which there are no keys. @param answer to the request for the keys themselves */
-function unansweredOf(
-  answer: RecordedRequest | undefined,
-  answers: readonly RecordedRequest[],
+/** The request without a response that prevented the keys from being fetched. @param forKeys the request for the keys themselves */
+function failedRequest(
+  forKeys: RecordedRequest | undefined,
+  requests: readonly RecordedRequest[],
 ): RecordedRequest | undefined {
-  if (answer !== undefined) return answer.status === undefined ? answer : undefined;
-  return answers.every(({ status }) => status === undefined) ? answers[0] : undefined;
+  if (forKeys !== undefined) return forKeys.status === undefined ? forKeys : undefined;
+  return requests.every(({ status }) => status === undefined) ? requests[0] : undefined;
 }
 
-/** @param known is the address of the keys known, and only they are not to be had? */
-function placesOf(
+/** @param located whether the address of the keys is known */
+function configPathsOf(
   { issuer, jwksUri }: SubjectVerification,
   servers: readonly AuthorizationServer[],
-  known: boolean,
+  located: boolean,
 ): ConfigPaths {
   const at = 'subject_token.verify';
-  const discovered = known ? `${at}.jwks_uri or the issuer's metadata` : `${at}.issuer or jwks_uri`;
+  const discovered = located ? `${at}.jwks_uri or the issuer's metadata` : `${at}.issuer or jwks_uri`;
   const server = servers.find((candidate) => candidate.issuer === issuer);
   return {
     address: jwksUri === undefined ? discovered : `${at}.jwks_uri`,
@@ -75,7 +73,7 @@ function placesOf(
     ca:
       server === undefined
         ? `tls.ca of an authorization server with the issuer "${issuer}"`
-        : `${place(server)}.tls.ca`,
+        : `${serverPath(server)}.tls.ca`,
     certificate: undefined,
   };
 }

@@ -7,28 +7,30 @@ import { findRepeated, type SentValue } from '../tokens/sent-values.ts';
 import type { Subject } from '../tokens/subject.ts';
 import type { CheckContext } from './check-context.ts';
 import { credentialFinding, failureOf, type ServerHealth, unreachableServer } from './check-server.ts';
-import { checkSubject, type KeysBySource, type SubjectTokenInput } from './check-subject.ts';
+import { type KeysBySource, readRouteSubject, usesCallerToken, verifySubject } from './check-subject.ts';
 import { unavailableFinding } from './client-auth.ts';
 import { clockFinding, skewByIssue } from './clocks.ts';
 import { exchangeErrorFinding } from './exchange-errors.ts';
 import { type Finding, fine, problem, warning } from './finding.ts';
 import { issuedFindings } from './issued-token.ts';
-import { issuedTokenOf, oauthErrorOf, type RecordedRequest, sentIn } from './recorded-request.ts';
+import { oauthErrorOf } from './oauth-error.ts';
+import { issuedTokenOf, type RecordedRequest, sentIn } from './recorded-request.ts';
 
-/** What was found out before any route was looked at. */
-export interface Health {
-  /** What exchanges show of the servers is added. */
+/** The results of the checks that routes depend on. */
+export interface Prerequisites {
+  /** The check of a route adds the clock differences that its exchange shows. */
   readonly servers: Map<AuthorizationServer, ServerHealth>;
   readonly keys: KeysBySource;
+  /** The caller's token. `missing`: not provided; `unusable`: reported already. */
+  readonly subject: Subject | 'missing' | 'unusable';
 }
 
 type Found = (finding: Finding) => void;
 
-/** Tries what a request on a route would lead to: one exchange, and a look at what comes back. */
+/** Performs the exchange that a request on the route would cause, and checks the issued token. */
 export async function checkRoute(
   route: Route,
-  given: SubjectTokenInput | undefined,
-  { servers, keys }: Health,
+  prerequisites: Prerequisites,
   context: CheckContext,
   found: Found,
 ): Promise<void> {
@@ -36,27 +38,49 @@ export async function checkRoute(
   if (credential.kind === 'passthrough' || credential.kind === 'none') {
     return found(fine('route_needs_no_token', `credential: ${credential.kind}, so there is nothing to exchange`));
   }
-  const sick = serversOf(credential).find((server) => servers.get(server)?.fit !== true);
-  if (sick !== undefined) {
-    return found(
-      warning('route_not_checked', 'no exchange was tried', {
-        why: `authorization server "${sick.name}" has to be fixed first`,
-      }),
-    );
+  const { servers } = prerequisites;
+  const unusable = serversOf(credential).find((server) => servers.get(server)?.usable !== true);
+  if (unusable !== undefined) {
+    const why = `authorization server "${unusable.name}" must be fixed first`;
+    return found(warning('route_not_checked', 'no exchange was tried', { why }));
   }
-  const subject = await checkSubject(route, given, keys, context, found);
-  if (subject === 'missing') return;
+  const subject = await subjectOf(route, prerequisites, context, found);
+  if (subject === 'none') return;
   const from = context.requests.length;
   const wanted = { route, credential, subject, resource: route.name, refresh: false };
   const failure = await failureOf(() => context.exchange(wanted));
-  const answers = context.requests.slice(from).filter(({ method }) => method === 'POST');
-  const findings = await judge(credential, answers, subject, failure);
-  for (const finding of findings) found(finding);
-  const issued = answers.findLast((answer) => issuedTokenOf(answer) !== undefined);
+  const requests = context.requests.slice(from).filter(({ method }) => method === 'POST');
+  for (const finding of await judge(credential, requests, subject, failure)) found(finding);
+  const issued = requests.findLast((request) => issuedTokenOf(request) !== undefined);
   if (issued !== undefined) compareClocks(serverOf(credential, issued), issued, servers, found);
 }
 
-/** Where the server did not say what time it has, or dates its tokens by another clock than its answers. */
+/** @returns undefined if the exchange uses no subject token, `none` if there must be one and it is not usable */
+async function subjectOf(
+  route: Route,
+  { subject, keys }: Prerequisites,
+  context: CheckContext,
+  found: Found,
+): Promise<Subject | undefined | 'none'> {
+  const { credential, subjectToken } = route;
+  if (credential.kind !== 'exchange') return undefined;
+  let used: Subject | undefined;
+  if (usesCallerToken(route)) {
+    if (subject === 'missing') return credential.onMissingSubject === 'client_credentials' ? undefined : 'none';
+    if (subject === 'unusable') {
+      found(warning('route_not_checked', 'no exchange was tried', { why: 'the subject token is unusable' }));
+      return 'none';
+    }
+    used = subject;
+  } else {
+    used = await readRouteSubject(route, undefined, context, found);
+  }
+  if (used === undefined) return 'none';
+  const { verify } = subjectToken;
+  return verify === undefined || (await verifySubject(used, verify, keys, context, found)) ? used : 'none';
+}
+
+/** For servers whose responses have no Date header, or that date their tokens by another clock. */
 function compareClocks(
   server: AuthorizationServer,
   issued: RecordedRequest,
@@ -68,18 +92,18 @@ function compareClocks(
   if (skew === undefined || clock === 'differs') return;
   const finding = clockFinding(skew, '"iat" of the issued token');
   if (clock === 'agrees' && finding.severity !== 'error') return;
-  health.set(server, { fit: true, clock: finding.severity === 'ok' ? 'agrees' : 'differs' });
+  health.set(server, { usable: true, clock: finding.severity === 'ok' ? 'agrees' : 'differs' });
   found(finding);
 }
 
-/** What the answers of one exchange mean; of a chain, those of both legs. */
+/** Explains the responses to one exchange, both exchanges in a chain. */
 async function judge(
   credential: TokenCredential,
-  answers: readonly RecordedRequest[],
+  requests: readonly RecordedRequest[],
   subject: Subject | undefined,
   failure: CambistError | undefined,
 ): Promise<Finding[]> {
-  const last = answers.at(-1);
+  const last = requests.at(-1);
   if (last === undefined) return failure === undefined ? [] : [unsent(failure)];
   const server = serverOf(credential, last);
   if (last.status === undefined) return [await unreachableServer(server, last)];
@@ -88,20 +112,20 @@ async function judge(
   const secondLeg = chain !== undefined && server === credential.authorizationServer;
   const refusal = oauthErrorOf(last);
   if (refusal !== undefined)
-    return [exchangeErrorFinding({ server, answer: last, refusal, subject: claims, secondLeg })];
+    return [exchangeErrorFinding({ server, request: last, refusal, subject: claims, secondLeg })];
   const token = issuedTokenOf(last);
   if (token === undefined)
-    return [failure === undefined || last.status >= 500 ? unavailableFinding(last) : unusable(failure)];
+    return [failure === undefined || last.status >= 500 ? unavailableFinding(last) : unusableResponse(failure)];
   const findings = issuedFindings({
     server,
     target: chain !== undefined && !secondLeg ? firstLegTarget(chain, credential.target) : credential.target,
-    answer: last,
+    request: last,
     claims: readClaims(token),
     subject: claims,
-    repeated: findRepeated(token, [...answers.flatMap(sentIn), ...sentByCaller(subject)]),
+    repeated: findRepeated(token, [...requests.flatMap(sentIn), ...sentByCaller(subject)]),
   });
   const explained = failure === undefined || findings.some(({ severity }) => severity === 'error');
-  return explained ? findings : [...findings, unusable(failure)];
+  return explained ? findings : [...findings, unusableResponse(failure)];
 }
 
 function sentByCaller(subject: Subject | undefined): SentValue[] {
@@ -109,23 +133,25 @@ function sentByCaller(subject: Subject | undefined): SentValue[] {
 }
 
 function unsent(failure: CambistError): Finding {
-  return failure.code === 'ERR_CREDENTIAL_UNAVAILABLE' ? credentialFinding(failure) : unusable(failure);
+  return failure.code === 'ERR_CREDENTIAL_UNAVAILABLE' ? credentialFinding(failure) : unusableResponse(failure);
 }
 
-function unusable(failure: CambistError): Finding {
+function unusableResponse(failure: CambistError): Finding {
   return problem('response_unusable', failure.message, {
-    why: `the route would answer ${failure.status} ${failure.code}`,
+    why: `the route would return ${failure.status} ${failure.code}`,
   });
 }
 
-function serversOf(credential: TokenCredential): AuthorizationServer[] {
+/** The authorization servers of a credential, in the order of its requests. */
+export function serversOf(credential: Route['credential']): AuthorizationServer[] {
+  if (credential.kind === 'passthrough' || credential.kind === 'none') return [];
   const chain = credential.kind === 'exchange' ? credential.chain : undefined;
   return chain === undefined
     ? [credential.authorizationServer]
     : [chain.authorizationServer, credential.authorizationServer];
 }
 
-/** The server of a leg: in a chain the first is an exchange, and the second is not. */
+/** The server that a request was sent to. In a chain, only the first request is a token exchange. */
 function serverOf(credential: TokenCredential, { form }: RecordedRequest): AuthorizationServer {
   const [first, second] = serversOf(credential);
   const isFirst = second === undefined || form.get('grant_type')?.endsWith(':token-exchange') === true;

@@ -1,98 +1,149 @@
-import type { AuthorizationServer } from '../config/config.ts';
+import type { AuthorizationServer, Route, TokenTarget } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
+import { firstLegTarget } from '../tokens/chain.ts';
 import type { Grant } from '../tokens/token-request.ts';
 import type { CheckContext } from './check-context.ts';
 import { clientFinding, encodingFinding, encodingMatters, INVALID_TOKEN, unusedFinding } from './client-auth.ts';
 import { clockFinding, skewOf } from './clocks.ts';
+import { unreachable } from './connection.ts';
 import { type Finding, problem } from './finding.ts';
-import { metadataFindings, place } from './metadata.ts';
+import { type MetadataUse, metadataFindings, serverPath, unusableMetadata } from './metadata.ts';
 import type { RecordedRequest } from './recorded-request.ts';
-import type { Role } from './roles.ts';
-import { unreachable } from './unreachable.ts';
 
-/** What routes need to know of a server that was looked at. */
+/** The token request that the first route sends to an authorization server. */
+export interface ServerRole extends MetadataUse {
+  readonly target: TokenTarget;
+  readonly subjectTokenType: string;
+  readonly wanted: 'token' | 'assertion';
+}
+
+/** The authorization servers that routes use. `client_credentials`: only for tokens of cambist itself. */
+export function rolesOf(routes: readonly Route[]): ReadonlyMap<AuthorizationServer, ServerRole | 'client_credentials'> {
+  const roles = new Map<AuthorizationServer, ServerRole | 'client_credentials'>();
+  const add = (server: AuthorizationServer, role: ServerRole | 'client_credentials') => {
+    if ((roles.get(server) ?? 'client_credentials') === 'client_credentials') roles.set(server, role);
+  };
+  for (const { credential, subjectToken } of routes) {
+    if (credential.kind === 'client_credentials') add(credential.authorizationServer, 'client_credentials');
+    if (credential.kind !== 'exchange') continue;
+    const { authorizationServer: server, chain, target } = credential;
+    const subjectTokenType = subjectToken.type;
+    if (chain === undefined) {
+      add(server, { grant: server.grant, idJag: undefined, target, subjectTokenType, wanted: 'token' });
+      continue;
+    }
+    const isIdJag = chain.assertion === 'id_jag';
+    const first = firstLegTarget(chain, target);
+    const idJag = isIdJag ? 'issuer' : undefined;
+    add(chain.authorizationServer, {
+      grant: 'token_exchange',
+      idJag,
+      target: first,
+      subjectTokenType,
+      wanted: 'assertion',
+    });
+    const receiver = isIdJag ? 'receiver' : undefined;
+    add(server, { grant: 'jwt_bearer', idJag: receiver, target, subjectTokenType, wanted: 'token' });
+  }
+  return roles;
+}
+
+/** The result of checking a server, as far as routes depend on it. */
 export interface ServerHealth {
-  /** False: asking it for a token would only find the same once more. */
-  readonly fit: boolean;
-  /** By its Date header, where it sends one. */
+  /** False if a token request would fail for a reason that is already reported. */
+  readonly usable: boolean;
+  /** By its Date header or the `iat` of a token. */
   readonly clock: 'unknown' | 'agrees' | 'differs';
 }
 
 type Found = (finding: Finding) => void;
 
 /**
- * Reaches a server, reads its metadata and its clock, and finds out whether it accepts our client.
- * @param role undefined: no route asks it for anything
+ * Connects to a server, reads its metadata and clock, and checks that it accepts cambist's client.
+ * @param role undefined if no route uses the server
  */
 export async function checkServer(
   server: AuthorizationServer,
-  role: Role | 'ourselves' | undefined,
+  role: ServerRole | 'client_credentials' | undefined,
   context: CheckContext,
   found: Found,
 ): Promise<ServerHealth> {
-  let fit = true;
-  const note = (finding: Finding) => {
-    if (finding.severity === 'error') fit = false;
+  let usable = true;
+  const report = (finding: Finding) => {
+    if (finding.severity === 'error') usable = false;
     found(finding);
   };
   const from = context.requests.length;
-  const traded = role === 'ourselves' ? undefined : role;
-  for (const finding of await locate(server, traded, context)) note(finding);
-  if (fit && role === undefined) note(unusedFinding());
-  // A token of our own shows by itself whether the client is accepted.
-  if (fit && traded !== undefined) note(await tryClient(server, traded, context));
+  const exchanged = role === 'client_credentials' ? undefined : role;
+  for (const finding of await locate(server, exchanged, context)) report(finding);
+  if (usable && role === undefined) report(unusedFinding());
+  // A route with client_credentials shows by its own token request whether the client is accepted.
+  if (usable && exchanged !== undefined) report(await tryClient(server, exchanged, context));
   const timed = context.requests.slice(from).find(({ headers }) => headers.date !== undefined);
   const skew = timed && skewOf({ ...timed, date: timed.headers.date });
-  if (skew === undefined) return { fit, clock: 'unknown' };
-  // A clock that is wrong is no reason not to look further.
+  if (skew === undefined) return { usable, clock: 'unknown' };
+  // The checks go on with a wrong clock.
   const finding = clockFinding(skew, 'the Date header');
   found(finding);
-  return { fit, clock: finding.severity === 'ok' ? 'agrees' : 'differs' };
+  return { usable, clock: finding.severity === 'ok' ? 'agrees' : 'differs' };
 }
 
-/** Finds the token endpoint and reads the credential, as the program does before its first request. */
-async function locate(server: AuthorizationServer, role: Role | undefined, context: CheckContext): Promise<Finding[]> {
+/** Finds the token endpoint and reads the credential, as the proxy does at startup. */
+async function locate(
+  server: AuthorizationServer,
+  role: ServerRole | undefined,
+  context: CheckContext,
+): Promise<Finding[]> {
   const from = context.requests.length;
   const failure = await failureOf(() => context.endpoint(server).prepare());
-  const answers = context.requests.slice(from);
-  if (failure?.code === 'ERR_CREDENTIAL_UNAVAILABLE') {
-    return [...metadataFindings(server, role?.grant, answers, undefined), credentialFinding(failure)];
+  const requests = context.requests.slice(from);
+  if (failure === undefined) return metadataFindings(server, role, requests);
+  if (failure.code === 'ERR_CREDENTIAL_UNAVAILABLE') {
+    return [...metadataFindings(server, role, requests), credentialFinding(failure)];
   }
-  const [first] = answers;
-  if (failure !== undefined && first !== undefined && answers.every(({ status }) => status === undefined)) {
+  const [first] = requests;
+  if (first !== undefined && requests.every(({ status }) => status === undefined)) {
     return [await unreachableServer(server, first)];
   }
-  return metadataFindings(server, role?.grant, answers, failure?.message);
+  const path = serverPath(server);
+  const lookup = {
+    issuer: server.issuer ?? '',
+    path,
+    endpoint: 'token_endpoint',
+    allowInsecure: `${path}.allow_insecure_http: true`,
+    allowInsecureHttp: server.allowInsecureHttp,
+  } as const;
+  return [unusableMetadata(lookup, requests, failure.message)];
 }
 
-/** Why no answer came from a server. */
+/** Explains why a server returned no response. */
 export function unreachableServer(server: AuthorizationServer, { url, error }: RecordedRequest): Promise<Finding> {
   const { tls, timeoutMs } = server;
-  const at = place(server);
-  const places = {
+  const at = serverPath(server);
+  const paths = {
     address: `${at}.issuer or token_endpoint`,
     timeout: `${at}.timeout`,
     ca: `${at}.tls.ca`,
     certificate: `${at}.tls.certificate and private_key`,
   };
-  return unreachable({ url, error, places, ca: tls?.ca, timeoutMs });
+  return unreachable({ url, error, paths, ca: tls?.ca, timeoutMs });
 }
 
 export function credentialFinding(failure: CambistError): Finding {
   return problem('credential_unavailable', failure.message, {
-    fix: 'put it there, or run doctor where cambist runs, as its user',
+    fix: 'provide it there, or run doctor where cambist runs, as the same user',
   });
 }
 
-/** Sends a worthless subject token: whoever refuses that, and not the client, has accepted the client. */
-async function tryClient(server: AuthorizationServer, role: Role, context: CheckContext): Promise<Finding> {
-  const answer = await probe(server, role, context);
-  if (answer instanceof CambistError) return credentialFinding(answer);
-  if (answer.status === undefined) return unreachableServer(server, answer);
-  const finding = clientFinding(server, answer);
+/** Sends an invalid subject token. A server that refuses the token, not the client, has accepted the client. */
+async function tryClient(server: AuthorizationServer, role: ServerRole, context: CheckContext): Promise<Finding> {
+  const request = await probe(server, role, context);
+  if (request instanceof CambistError) return credentialFinding(request);
+  if (request.status === undefined) return unreachableServer(server, request);
+  const finding = clientFinding(server, request);
   if (finding.code !== 'client_refused') return finding;
   const { clientAuth } = server;
-  if (clientAuth.method !== 'client_secret_basic' || !encodingMatters(answer.authorization)) return finding;
+  if (clientAuth.method !== 'client_secret_basic' || !encodingMatters(request.authorization)) return finding;
   const other = clientAuth.basicEncoding === 'form' ? 'raw' : 'form';
   const twin = { ...server, clientAuth: { ...clientAuth, basicEncoding: other } } as const;
   const second = await probe(twin, role, context);
@@ -102,7 +153,7 @@ async function tryClient(server: AuthorizationServer, role: Role, context: Check
 
 async function probe(
   server: AuthorizationServer,
-  role: Role,
+  role: ServerRole,
   { endpoint, requests }: CheckContext,
 ): Promise<RecordedRequest | CambistError> {
   const grant: Grant =
@@ -116,11 +167,11 @@ async function probe(
         };
   const from = requests.length;
   const failure = await failureOf(() => endpoint(server).requestToken(grant, role.target, role.wanted));
-  const answer = requests.slice(from).findLast(({ method }) => method === 'POST');
-  return answer ?? failure ?? new CambistError('ERR_INTERNAL', 'no request was sent');
+  const request = requests.slice(from).findLast(({ method }) => method === 'POST');
+  return request ?? failure ?? new CambistError('ERR_INTERNAL', 'no request was sent');
 }
 
-/** What the program throws on purpose; anything else is a fault of ours, and passes. */
+/** Returns a CambistError that `work` throws. Any other error is a bug and is thrown on. */
 export async function failureOf(work: () => Promise<unknown>): Promise<CambistError | undefined> {
   try {
     await work();

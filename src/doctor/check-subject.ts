@@ -1,3 +1,4 @@
+import type { JWTPayload } from 'jose';
 import type { Route, SubjectVerification } from '../config/config.ts';
 import type { CredentialSource } from '../secrets/credential.ts';
 import { readClaims } from '../tokens/claims.ts';
@@ -5,88 +6,95 @@ import type { Subject } from '../tokens/subject.ts';
 import { keySourceOf } from '../tokens/subject-check.ts';
 import type { CheckContext } from './check-context.ts';
 import { failureOf } from './check-server.ts';
-import { type Finding, fine, listed, problem, warning } from './finding.ts';
+import { type Finding, fine, listed, printable, problem, warning } from './finding.ts';
 import type { UsableKey } from './key-set.ts';
-import { subjectFinding } from './subject.ts';
 import { verificationFindings } from './verification.ts';
 
-/** A subject token for routes that take the caller's, and where it came from. */
+/** A caller's token for the routes that exchange one. */
 export interface SubjectTokenInput {
+  /** Where it was read, as in `/tmp/token`. */
   readonly source: string;
   readonly token: string;
 }
 
-/** By the name of their source; none where no token can be verified. */
+/** Usable keys by key source. A source is absent if its keys cannot verify any token. */
 export type KeysBySource = ReadonlyMap<string, readonly UsableKey[]>;
 
 type Found = (finding: Finding) => void;
 
-/**
- * Takes the subject token as a request on the route would bring it, and holds it to what the route wants of it.
- * @returns undefined where the route's token is for cambist itself
- */
-export async function checkSubject(
-  route: Route,
-  given: SubjectTokenInput | undefined,
-  keys: KeysBySource,
-  context: CheckContext,
-  found: Found,
-): Promise<Subject | undefined | 'missing'> {
-  const { credential, subjectToken } = route;
-  if (credential.kind !== 'exchange') return undefined;
-  if (subjectToken.file === undefined && given === undefined) {
-    if (credential.onMissingSubject === 'client_credentials') return undefined;
-    found(
-      warning('subject_token_missing', 'no exchange was tried, since there is no subject token', {
-        why: "whether the server accepts callers' tokens, and whom it issues tokens for, cannot be checked without one",
-        fix: 'write a token of a caller into a file, and name it with --subject-token-file',
-      }),
-    );
-    return 'missing';
-  }
-  const subject = await read(route, given, context, found);
-  if (subject === undefined) return 'missing';
-  const { verify } = subjectToken;
-  return verify === undefined || (await isVerified(subject, verify, keys, context, found)) ? subject : 'missing';
+/** Whether a route exchanges the token of its caller, not one from a file. */
+export function usesCallerToken({ credential, subjectToken }: Route): boolean {
+  return credential.kind === 'exchange' && subjectToken.file === undefined;
 }
 
-async function read(
+/** Reports that no caller's token was provided. */
+export function missingSubject(routes: readonly Route[]): Finding {
+  const names = routes.map(({ name }) => name);
+  return warning('subject_token_missing', `no exchange was tried for ${listed(names)}: no subject token was provided`, {
+    why: "only a caller's token shows whether the server accepts such tokens, and which audience it issues",
+    fix: "write a caller's token into a file, and name the file with --subject-token-file",
+  });
+}
+
+/**
+ * Reads the subject token of a route as its requests would bring it, without verifying it.
+ * @param input ignored if the route reads its own token from a file
+ * @returns undefined if the token is unusable
+ */
+export async function readRouteSubject(
   route: Route,
-  given: SubjectTokenInput | undefined,
+  input: SubjectTokenInput | undefined,
   { subjects, clock }: CheckContext,
   found: Found,
 ): Promise<Subject | undefined> {
   const { subjectToken } = route;
+  const { file } = subjectToken;
   let subject: Subject | undefined;
-  const values = given === undefined ? [] : [`Bearer ${given.token}`];
-  // What `verify` says is a step of its own.
+  const values = input === undefined ? [] : [`Bearer ${input.token}`];
   const unverified = { ...route, subjectToken: { ...subjectToken, verify: undefined } };
   const failure = await failureOf(async () => {
     subject = await subjects(unverified, {}, values);
   });
-  const source = subjectToken.file === undefined ? (given?.source ?? '') : sourceName(subjectToken.file);
+  const source = file === undefined ? (input?.source ?? '') : sourceName(file);
   if (subject !== undefined) {
     found(subjectFinding(source, readClaims(subject.token.reveal()), clock.wallMs()));
     return subject;
   }
-  // The program's own sentence for an expired token has no time in it.
-  const claims = subjectToken.file === undefined && given !== undefined ? readClaims(given.token) : undefined;
+  // The proxy's own message does not say when the token expired.
+  const claims = file === undefined && input !== undefined ? readClaims(input.token) : undefined;
   const seen = subjectFinding(source, claims, clock.wallMs());
   found(
     seen.severity === 'error'
       ? seen
-      : problem('subject_token_unusable', `the subject token from ${source}: ${failure?.message ?? 'there is none'}`, {
-          fix: "obtain one as the agent's user would, and see subject_token of the route",
+      : problem('subject_token_unusable', `the subject token from ${source}: ${failure?.message ?? 'it is missing'}`, {
+          fix: "obtain one the way the agent's user does, and check subject_token of the route",
         }),
   );
   return undefined;
+}
+
+function subjectFinding(source: string, claims: JWTPayload | undefined, nowMs: number): Finding {
+  if (claims === undefined) {
+    return fine('subject_token_read', `the subject token from ${source} is opaque: its claims cannot be read`);
+  }
+  const { exp, aud, iss } = claims;
+  const remaining = typeof exp === 'number' ? Math.round(exp - nowMs / 1000) : undefined;
+  if (remaining !== undefined && remaining <= 0) {
+    return problem('subject_token_expired', `the subject token from ${source} expired ${-remaining} s ago`, {
+      fix: "obtain a new one from the authorization server, the way the agent's user does",
+    });
+  }
+  const claimed = `iss ${printable(JSON.stringify(iss ?? null))}, aud ${printable(JSON.stringify(aud ?? null))}`;
+  const lifetime = remaining === undefined ? '' : `, expires in ${remaining} s`;
+  return fine('subject_token_read', `the subject token from ${source}: ${claimed}${lifetime}`);
 }
 
 function sourceName(source: CredentialSource): string {
   return 'file' in source ? source.file : `environment variable ${source.env}`;
 }
 
-async function isVerified(
+/** Verifies a subject token by the rules of a route. @returns whether the exchange can go on */
+export async function verifySubject(
   subject: Subject,
   rules: SubjectVerification,
   keysBySource: KeysBySource,
@@ -98,7 +106,7 @@ async function isVerified(
   if (keys === undefined) {
     found(
       warning('route_not_checked', 'no exchange was tried', {
-        why: `the keys of issuer "${issuer}", by which the subject token is verified, have to be there first`,
+        why: `the keys of issuer "${issuer}" are unavailable, so the subject token cannot be verified`,
       }),
     );
     return false;
@@ -110,7 +118,7 @@ async function isVerified(
     for (const finding of findings) found(finding);
     return false;
   }
-  const whom = audience === 'any' ? '' : `, and for ${listed(audience)}`;
-  found(fine('subject_token_verified', `it is signed by issuer "${issuer}"${whom}`));
+  const audiences = audience === 'any' ? '' : `, for ${listed(audience)}`;
+  found(fine('subject_token_verified', `the subject token is signed by issuer "${issuer}"${audiences}`));
   return true;
 }

@@ -1,93 +1,94 @@
 import type { AuthorizationServer } from '../config/config.ts';
 import { type Finding, fine, problem, warning } from './finding.ts';
-import { place } from './metadata.ts';
-import { issuedTokenOf, type OAuthError, oauthErrorOf, type RecordedRequest } from './recorded-request.ts';
+import { serverPath } from './metadata.ts';
+import { type OAuthError, oauthErrorOf } from './oauth-error.ts';
+import { issuedTokenOf, type RecordedRequest } from './recorded-request.ts';
 
-/** Sent in place of a subject token: whoever checks it refuses it, and has then accepted the client that sent it. */
+/** Sent as the subject token. A server that refuses it for itself has accepted the client that sent it. */
 export const INVALID_TOKEN = 'cambist-doctor-sends-no-token';
 
 /**
- * What the answer to a request with a worthless subject token says of the client that sent it. Pure.
+ * Explains the response to a request with an invalid subject token: does the server accept the client?
  * @see RFC 6749 section 5.2
  */
-export function clientFinding(server: AuthorizationServer, answer: RecordedRequest): Finding {
+export function clientFinding(server: AuthorizationServer, request: RecordedRequest): Finding {
   const client = `client "${server.clientId ?? ''}" (${server.clientAuth.method})`;
-  if (issuedTokenOf(answer) !== undefined) {
-    return problem('any_subject_accepted', 'the server issued a token for a subject token that is none', {
-      why: 'it does not check the subject token, so that any caller gets what a real one would',
-      fix: 'do not use this server for token exchange before it verifies what it exchanges',
+  if (issuedTokenOf(request) !== undefined) {
+    return problem('any_subject_accepted', 'the server accepted an invalid subject token', {
+      why: 'it does not verify subject tokens, so every caller gets the token of a genuine one',
+      fix: 'do not use this server for token exchange until it verifies subject tokens',
     });
   }
-  const refusal = oauthErrorOf(answer);
-  if (refusal === undefined) return unavailableFinding(answer);
-  if (isClientUnwanted(refusal)) return unwanted(server, refusal);
+  const refusal = oauthErrorOf(request);
+  if (refusal === undefined) return unavailableFinding(request);
+  if (isClientUnsupported(refusal)) return unsupported(server, refusal);
   if (isClientRefused(refusal)) return refused(server, client, refusal);
-  if (isSwitchedOff(refusal)) return switchedOff(server, refusal);
-  // Whoever is no token endpoint, or lets nobody near it, accepts no client either.
-  if (refusal.error === '') return unavailableFinding(answer);
+  if (isExchangeDisabled(refusal)) return disabled(server, refusal);
+  // Not a token endpoint, or one behind a gateway that refuses everything.
+  if (refusal.error === '') return unavailableFinding(request);
   return fine('client_accepted', `${client} is accepted`);
 }
 
-/** An answer that says nothing of client or token. */
+/** The response says nothing about client or token. */
 export function unavailableFinding({ status }: RecordedRequest): Finding {
-  return problem('server_unavailable', `the token endpoint answered ${status ?? 'nothing'}, and no OAuth error`, {
+  return problem('server_unavailable', `the token endpoint returned ${status ?? 'nothing'}, without an OAuth error`, {
     why:
       status === 429
-        ? 'it has had too many requests'
-        : 'the server has a fault of its own, something before it keeps us away, or no token endpoint is there',
-    fix: "see the server's log of this moment, and whether token_endpoint is the right address",
+        ? 'it received too many requests'
+        : 'the server is faulty, a gateway in front of it refuses the request, or the address has no token endpoint',
+    fix: "check the server's log for this moment, and whether token_endpoint is correct",
   });
 }
 
-/** Entra's numbers for an unknown client, a wrong or expired secret, a wrong assertion; it calls the first `unauthorized_client`. */
+/** Entra's numbers for an unknown client, a wrong or expired secret, a wrong assertion. It calls the first `unauthorized_client`. */
 const ENTRA_CLIENT = /AADSTS(700016|7000215|7000222|700027)\b/;
 
-/** What an `invalid_request` says of the client's assertion; tokendings verifies that before it looks at the subject token. */
-const OF_ASSERTION = /client[_ ]assertion|^token verification failed: \S+$/i;
+/** An `invalid_request` about the client's assertion. tokendings verifies it before the subject token. */
+const ABOUT_ASSERTION = /client[_ ]assertion|^token verification failed: \S+$/i;
 
-/** Does a server refuse that there is a client at all? Google's API says so of any `Authorization`, and of a field that it does not know. */
-export function isClientUnwanted({ error, description }: OAuthError): boolean {
+/** Whether the server supports no clients. Google's API refuses any `Authorization` header and any unknown field. */
+export function isClientUnsupported({ error, description }: OAuthError): boolean {
   return error === 'UNAUTHENTICATED' || /unknown (name|parameter)\W+client_/i.test(description);
 }
 
-/** Does a server refuse the client, and not the token? Keycloak says `invalid_client` of an unknown audience, too. */
+/** Whether the server refused the client, not the token. Keycloak returns `invalid_client` for an unknown audience, too. */
 export function isClientRefused({ status, error, description }: OAuthError): boolean {
   if (/audience not found/i.test(description)) return false;
   if (error === 'invalid_client' || ENTRA_CLIENT.test(description)) return true;
-  if (error === 'invalid_request' && OF_ASSERTION.test(description)) return true;
+  if (error === 'invalid_request' && ABOUT_ASSERTION.test(description)) return true;
   if (status !== 401 || error === 'invalid_grant') return false;
-  // Auth0 says so of a wrong secret, and Dex, without a word more, of a bad subject token.
+  // Auth0 returns this for a wrong secret. Dex returns it without a description for an invalid subject token.
   return error !== 'access_denied' || /^unauthorized$/i.test(description);
 }
 
-/** Does a server know the client, and not let it exchange? */
-export function isSwitchedOff({ status, error, description }: OAuthError): boolean {
+/** Whether the server knows the client but does not let it exchange tokens. */
+export function isExchangeDisabled({ status, error, description }: OAuthError): boolean {
   if (error === 'unsupported_grant_type') return true;
   if (/exchange.*(not|n't).*(enabled|allowed|supported)|not allowed to exchange/i.test(description)) return true;
   return error === 'unauthorized_client' && status !== 401;
 }
 
-function switchedOff(server: AuthorizationServer, { shown, error, description }: OAuthError): Finding {
+function disabled(server: AuthorizationServer, { shown, error, description }: OAuthError): Finding {
   const keycloak = /standard token exchange/i.test(description) || server.issuer?.includes('/realms/') === true;
   const entra = /AADSTS\d/.test(description) && server.grant === 'token_exchange';
   const grant = server.grant === 'jwt_bearer' ? 'the jwt-bearer grant' : 'token exchange';
   return problem('exchange_disabled', `client "${server.clientId ?? ''}" may not use ${grant}: ${shown}`, {
     why:
       error === 'unsupported_grant_type'
-        ? 'the server does not know this grant, or not at this endpoint'
-        : 'the client is known, and this grant is not switched on for it',
+        ? 'the server does not support this grant, or not at this endpoint'
+        : 'the server knows the client, but this grant is not enabled for it',
     fix: entra
-      ? `set ${place(server)}.grant: jwt_bearer and extra_params: { requested_token_use: on_behalf_of }`
+      ? `set ${serverPath(server)}.grant: jwt_bearer and extra_params: { requested_token_use: on_behalf_of }`
       : keycloak
         ? `switch "Standard token exchange" on for client "${server.clientId}" (attribute standard.token.exchange.enabled)`
-        : `allow the client this grant at the server, or set ${place(server)}.grant to the one that it offers`,
+        : `allow the client this grant at the server, or set ${serverPath(server)}.grant to the grant that it supports`,
   });
 }
 
-function unwanted(server: AuthorizationServer, { shown }: OAuthError): Finding {
-  return problem('client_not_supported', `the server wants no client, and was shown one: ${shown}`, {
-    why: 'Google knows callers by their token alone, and takes an Authorization header for a token of its own',
-    fix: `set ${place(server)}.client_auth: { method: none }, and leave client_id out`,
+function unsupported(server: AuthorizationServer, { shown }: OAuthError): Finding {
+  return problem('client_not_supported', `the server does not accept client authentication: ${shown}`, {
+    why: 'Google identifies callers by their token only, and reads an Authorization header as a token of its own',
+    fix: `set ${serverPath(server)}.client_auth: { method: none }, and leave client_id out`,
   });
 }
 
@@ -95,65 +96,61 @@ function refused(server: AuthorizationServer, client: string, { shown, descripti
   const { method } = server.clientAuth;
   const signed = method === 'private_key_jwt' || method === 'client_secret_jwt';
   const what = `${client} is refused: ${shown}`;
-  const at = `${place(server)}.client_auth`;
+  const at = `${serverPath(server)}.client_auth`;
   if (signed && /lifetime/i.test(description)) {
     return problem('client_refused', what, {
-      why: 'our assertion lives longer than this server takes',
-      fix: `shorten ${at}.assertion_lifetime (tokendings takes 120s at most)`,
+      why: "cambist's assertion has a longer lifetime than this server accepts",
+      fix: `shorten ${at}.assertion_lifetime (tokendings accepts 120s at most)`,
     });
   }
   if (signed && /\baud\b|audience/i.test(description)) {
     return problem('client_refused', what, {
-      why: 'our assertion is for another audience than this server calls itself',
-      fix: `set ${at}.assertion_audience to the token endpoint, or to the issuer, as the server wants it`,
+      why: "the audience of cambist's assertion is not the name that this server has for itself",
+      fix: `set ${at}.assertion_audience to the token endpoint or to the issuer, as the server requires`,
     });
   }
-  return problem('client_refused', what, { fix: clientMend(server) });
+  return problem('client_refused', what, { fix: clientFix(server) });
 }
 
-function clientMend(server: AuthorizationServer): string {
-  const at = `${place(server)}.client_auth`;
+function clientFix(server: AuthorizationServer): string {
+  const at = `${serverPath(server)}.client_auth`;
   switch (server.clientAuth.method) {
     case 'none':
-      return `the server wants client authentication: set ${at}.method to what the client is registered with`;
+      return `the server requires client authentication: set ${at}.method to the method that the client is registered with`;
     case 'client_secret_basic':
     case 'client_secret_post':
     case 'client_secret_jwt':
-      return `compare client_id and secret with the server's, and see that the client is registered for ${server.clientAuth.method}`;
+      return `compare client_id and secret with the server's, and check that the client is registered for ${server.clientAuth.method}`;
     case 'private_key_jwt':
-      return `see that the server has the public key of ${at}.private_key, that key_id is its name there, and that it wants the issuer as "aud" (else set assertion_audience: some want the token endpoint)`;
+      return `check that the server has the public key of ${at}.private_key under the name key_id, and that it accepts the issuer as "aud" (else set assertion_audience: some servers require the token endpoint)`;
     case 'client_assertion':
-      return `see that the server trusts the issuer of the assertion, its "sub" and its "aud", and that client_assertion_type is right`;
+      return `check that the server trusts the issuer of the assertion, its "sub" and its "aud", and that client_assertion_type is correct`;
     case 'tls_client_auth':
-      return `see that the client is registered with the subject of ${place(server)}.tls.certificate, and that the server asks for certificates at this address`;
+      return `check that the client is registered with the subject of ${serverPath(server)}.tls.certificate, and that the server requests certificates at this address`;
   }
 }
 
 /**
- * What it means that the client was refused with the one encoding of id and secret, and accepted with the other. Pure.
+ * The server refuses the client with the configured encoding of id and secret, and accepts it with the other.
  * @see RFC 6749 section 2.3.1
  */
 export function encodingFinding(server: AuthorizationServer, other: 'form' | 'raw'): Finding {
-  return problem(
-    'client_basic_encoding',
-    `the client is accepted where its secret is sent ${other}, and refused as configured`,
-    {
-      why:
-        other === 'raw'
-          ? 'the secret has characters that the RFC wants percent-encoded, and this server does not decode them'
-          : 'the secret has characters that this server, as the RFC wants, percent-decodes',
-      fix: `set ${place(server)}.client_auth.basic_encoding: ${other}`,
-    },
-  );
+  return problem('client_basic_encoding', `the client is accepted only if its secret is encoded as "${other}"`, {
+    why:
+      other === 'raw'
+        ? 'the secret has characters that the RFC percent-encodes, but this server does not decode them'
+        : 'the secret has characters that this server percent-decodes, as the RFC requires',
+    fix: `set ${serverPath(server)}.client_auth.basic_encoding: ${other}`,
+  });
 }
 
-/** Would the other encoding of a `Basic` header send anything else? */
+/** Whether the other encoding would produce a different `Basic` header. */
 export function encodingMatters(authorization: string | undefined): boolean {
   const pair = Buffer.from((authorization ?? '').replace(/^Basic /, ''), 'base64').toString('utf8');
   return !/^[A-Za-z0-9._~-]*:[A-Za-z0-9._~-]*$/.test(pair);
 }
 
-/** Of a server that the config has, and no route. */
+/** The config has a server that no route uses. */
 export function unusedFinding(): Finding {
-  return warning('client_not_checked', 'no route asks it for tokens, so its client was not tried');
+  return warning('client_not_checked', 'no route requests tokens from it, so its client was not checked');
 }

@@ -1,119 +1,115 @@
-import { type Finding, type FindingCode, listed, problem } from './finding.ts';
-import type { FailedExchange } from './oauth-error.ts';
+import { type Finding, type FindingCode, listed, printable, problem } from './finding.ts';
+import { type FailedExchange, isEntra } from './oauth-error.ts';
 
-/** Keycloak only picks among the audiences that mappers would add. */
-export function keycloakMapper({ server, refusal, answer }: FailedExchange): Finding | undefined {
+/** Keycloak only filters the audiences that mappers would add. */
+export function keycloakMapper({ server, refusal, request }: FailedExchange): Finding | undefined {
   if (!/requested audience not available/i.test(refusal.description)) return undefined;
-  const asked = listed(answer.form.getAll('audience'));
-  return problem(
-    'audience_mapper_missing',
-    `the audience is known, but not this client's to ask for: ${refusal.shown}`,
-    {
-      why: `Keycloak only picks from the audiences that the client's own mappers would add, and none adds ${asked}`,
-      fix: `give client "${server.clientId}" an audience mapper (oidc-audience-mapper) for ${asked}, or a client scope that has one`,
-    },
-  );
+  const asked = listed(request.form.getAll('audience'));
+  return problem('audience_mapper_missing', `this client may not request the audience: ${refusal.shown}`, {
+    why: `Keycloak only selects from the audiences that the client's own mappers would add, and no mapper adds ${asked}`,
+    fix: `give client "${server.clientId}" an audience mapper (oidc-audience-mapper) for ${asked}, or a client scope that has one`,
+  });
 }
 
-/** How a make of server says something, and what is behind it there. */
-interface Saying {
-  /** Matches error and description, as `invalid_client: Audience not found`. */
-  readonly says: RegExp;
+/** The error message of one make of server, and its cause there. */
+interface KnownError {
+  /** Matches error and description, as in `invalid_client: Audience not found`. */
+  readonly pattern: RegExp;
   readonly why: string;
-  /** @param asked the audiences that were asked for @param client as in `client "cambist"` */
+  /** @param asked the requested audiences @param client as in `client "cambist"` */
   readonly fix: (asked: string, client: string) => string;
 }
 
-/** That no such backend is known, and how each names one. */
-const UNKNOWN: readonly Saying[] = [
+/** The backend is unknown to the server. */
+const UNKNOWN: readonly KnownError[] = [
   {
-    says: /^invalid_client: audience not found/i,
+    pattern: /^invalid_client: audience not found/i,
     why: 'at Keycloak "audience" is the client id of the backend',
-    fix: (asked) => `register a client named ${asked}, or write the backend's client id as the route's audience`,
+    fix: (asked) => `register a client named ${asked}, or set the route's audience to the backend's client id`,
   },
   {
-    says: /service not found/i,
+    pattern: /service not found/i,
     why: 'at Auth0 "audience" is the identifier of an API',
     fix: (asked) =>
-      `create an API with the identifier ${asked}, or write the API's own, to the letter, as the route's audience`,
+      `create an API with the identifier ${asked}, or set the route's audience to the exact identifier of the API`,
   },
   {
-    says: /token exchange audience .* is invalid/i,
+    pattern: /token exchange audience .* is invalid/i,
     why: 'at tokendings "audience" is <cluster>:<namespace>:<application>, of an application with tokenx enabled',
     fix: (asked) => `enable tokenx for the application ${asked}, or correct the route's audience`,
   },
   {
-    says: /"audience" parameters? (is|are) invalid|pool or provider/i,
-    why: 'Google knows no such workload identity pool and provider, or not under the id of a project in place of its number',
+    pattern: /"audience" parameters? (is|are) invalid|pool or provider/i,
+    why: 'Google knows no such workload identity pool and provider, or the audience has the id of the project, not its number',
     fix: () =>
-      'write the number of the project into the audience, and see that pool and provider exist and are enabled',
+      'write the number of the project into the audience, and check that the pool and provider exist and are enabled',
   },
 ];
 
-/** That this client may have no token for a backend that is known, and where each is told otherwise. */
-const NOT_PERMITTED: readonly Saying[] = [
+/** The backend is known, but not allowed for this client. */
+const NOT_PERMITTED: readonly KnownError[] = [
   {
-    says: /policy evaluation failed/i,
-    why: 'no rule of an access policy of this Okta authorization server fits client, grant, user and scope together',
+    pattern: /policy evaluation failed/i,
+    why: 'no access policy rule of this Okta authorization server matches client, grant, user and scope together',
     fix: (_asked, client) =>
       `in the authorization server's access policies, assign ${client} and add a rule with the grant Token Exchange, the users and the scopes`,
   },
   {
-    says: /not authorized to get token with aud/i,
+    pattern: /not authorized to get token with aud/i,
     why: 'the access policy of the backend does not name this application',
     fix: (asked, client) => `add ${client} to spec.accessPolicy.inbound.rules of the application ${asked}`,
   },
   {
-    says: /not authorized to access/i,
+    pattern: /not authorized to access/i,
     why: 'the application has no grant for this API',
-    fix: (asked, client) => `authorize ${client} for the API ${asked}, with the scopes that the route asks for`,
+    fix: (asked, client) => `authorize ${client} for the API ${asked}, with the scopes that the route requests`,
   },
   {
-    says: /rejected by the attribute condition/i,
-    why: "the attribute condition of the workload identity provider does not hold for the caller's token",
+    pattern: /rejected by the attribute condition/i,
+    why: "the caller's token does not meet the attribute condition of the workload identity provider",
     fix: () => "compare the condition of the provider with the claims of the caller's token",
   },
 ];
 
-export function audienceUnknown(refused: FailedExchange): Finding | undefined {
-  return said(refused, UNKNOWN, 'audience_unknown', (asked) => `the server knows no ${asked}`);
+export function audienceUnknown(failed: FailedExchange): Finding | undefined {
+  return knownError(failed, UNKNOWN, 'audience_unknown', (asked) => `the server does not know ${asked}`);
 }
 
-export function notPermitted(refused: FailedExchange): Finding | undefined {
-  return said(refused, NOT_PERMITTED, 'target_not_permitted', (asked) => `no token for ${asked} is allowed here`);
+export function notPermitted(failed: FailedExchange): Finding | undefined {
+  return knownError(failed, NOT_PERMITTED, 'target_not_permitted', (asked) => `no token for ${asked} is allowed here`);
 }
 
-function said(
-  { server, answer, refusal }: FailedExchange,
-  sayings: readonly Saying[],
+function knownError(
+  { server, request, refusal }: FailedExchange,
+  known: readonly KnownError[],
   code: FindingCode,
   what: (asked: string) => string,
 ): Finding | undefined {
-  const saying = sayings.find(({ says }) => says.test(`${refusal.error}: ${refusal.description}`));
-  if (saying === undefined) return undefined;
-  const asked = listed(answer.form.getAll('audience'));
-  const { why, fix } = saying;
+  const match = known.find(({ pattern }) => pattern.test(`${refusal.error}: ${refusal.description}`));
+  if (match === undefined) return undefined;
+  const asked = listed(request.form.getAll('audience'));
+  const { why, fix } = match;
   return problem(code, `${what(asked)}: ${refusal.shown}`, { why, fix: fix(asked, `client "${server.clientId}"`) });
 }
 
-/** Google names the provider, and not a backend. */
-export function audienceForm({ refusal, answer }: FailedExchange): Finding | undefined {
+/** At Google the audience names the identity provider, not a backend. */
+export function audienceFormat({ refusal, request }: FailedExchange): Finding | undefined {
   if (!/invalid value for "?audience/i.test(refusal.description)) return undefined;
-  const asked = listed(answer.form.getAll('audience'));
-  return problem('audience_format', `the audience ${asked} has not the form that the server wants: ${refusal.shown}`, {
-    why: 'Google wants the full resource name of the provider in the workload identity pool',
+  const asked = listed(request.form.getAll('audience'));
+  return problem('audience_format', `the audience ${asked} has an invalid format: ${refusal.shown}`, {
+    why: 'Google requires the full resource name of the provider in the workload identity pool',
     fix: "set the route's audience: //iam.googleapis.com/projects/<number>/locations/global/workloadIdentityPools/<pool>/providers/<provider>",
   });
 }
 
-export function resourceRefused({ answer, refusal }: FailedExchange): Finding | undefined {
-  const sent = answer.form.getAll('resource');
+export function resourceRefused({ request, refusal }: FailedExchange): Finding | undefined {
+  const sent = request.form.getAll('resource');
   if (sent.length === 0) return undefined;
   const named =
     /\bresource\b/i.test(refusal.description) && /invalid_request|invalid_target|INVALID_ARGUMENT/.test(refusal.error);
   if (refusal.error !== 'invalid_target' && !named && !/AADSTS901002/.test(refusal.description)) return undefined;
   return problem('resource_refused', `the resource ${listed(sent)} is refused: ${refusal.shown}`, {
-    why: 'the server does not know this resource; some (ZITADEL, authentik, Entra, Google) refuse whatever resource is sent',
+    why: 'the server does not know this resource; some servers (ZITADEL, authentik, Entra, Google) refuse any resource',
     fix: "name the backend by the route's audience or scope and set resource: [], or register the resource at the server (PingFederate: among the resource URIs of its access token manager)",
   });
 }
@@ -121,27 +117,55 @@ export function resourceRefused({ answer, refusal }: FailedExchange): Finding | 
 const COUNTED =
   /audience\b.*\b(missing|required|repeated|multiple|single|one)\b|\b(missing|required|repeated|multiple|single|one)\b.*audience/i;
 
-export function audienceNotOne({ answer, refusal }: FailedExchange): Finding | undefined {
-  const asked = answer.form.getAll('audience');
+export function audienceCount({ request, refusal }: FailedExchange): Finding | undefined {
+  const asked = request.form.getAll('audience');
   if (asked.length === 1 || !COUNTED.test(refusal.description)) return undefined;
+  const sent = asked.length === 0 ? 'none was sent' : `${listed(asked)} were sent`;
+  return problem('audience_count', `the server requires one audience, but ${sent}: ${refusal.shown}`, {
+    why: 'Okta, tokendings and LemonLDAP::NG accept exactly one',
+    fix: "set the route's audience to one name, and use a separate route for each backend",
+  });
+}
+
+export function target({ request, refusal }: FailedExchange): Finding | undefined {
+  if (refusal.error !== 'invalid_target') return undefined;
+  const asked = request.form.getAll('audience');
+  return problem('target_refused', `the audience ${listed(asked)} is refused: ${refusal.shown}`, {
+    why:
+      asked.length > 1
+        ? 'many servers accept one audience at a time'
+        : 'the server does not know it, or does not allow it for this client',
+    fix: "set the route's audience to the server's name of the backend (Okta: the audience of the authorization server; authentik: the client id of its provider), and allow this client to request it",
+  });
+}
+
+/** Entra names the backend by its scope only. */
+export function scopeFormat(failed: FailedExchange): Finding | undefined {
+  const { request, refusal } = failed;
+  const stated = /AADSTS(70011|1002012|28003|500011|900144)\b/.test(refusal.description);
+  if (!stated && !(isEntra(failed) && refusal.error === 'invalid_scope')) return undefined;
+  const sent = request.form.get('scope');
   return problem(
-    'audience_count',
-    `the server wants one audience, and was sent ${asked.length === 0 ? 'none' : listed(asked)}: ${refusal.shown}`,
+    'scope_format',
+    `the scope ${sent === null ? 'is missing' : `"${printable(sent)}" is refused`}: ${refusal.shown}`,
     {
-      why: 'Okta, tokendings and LemonLDAP::NG take exactly one',
-      fix: "set the route's audience to one name, and make a route of its own for each backend",
+      why: 'Entra names the backend by its scope only: the application id URI, a slash, and .default or one scope',
+      fix: "set the route's scope: api://<application id of the backend>/.default",
     },
   );
 }
 
-export function target({ answer, refusal }: FailedExchange): Finding | undefined {
-  if (refusal.error !== 'invalid_target') return undefined;
-  const asked = answer.form.getAll('audience');
-  return problem('target_refused', `the audience ${listed(asked)} is refused: ${refusal.shown}`, {
-    why:
-      asked.length > 1
-        ? 'many servers take one audience at a time'
-        : 'the server does not know it, or not for this client',
-    fix: "write the route's audience as the server knows the backend (Okta: the audience of the authorization server; authentik: the client id of its provider), and let this client ask for it there",
+export function scope({ request, refusal }: FailedExchange): Finding | undefined {
+  const sent = request.form.get('scope');
+  if (sent === null) {
+    if (refusal.error !== 'invalid_scope' && !/\bscopes?\b/i.test(refusal.description)) return undefined;
+    return problem('scope_missing', `the server requires a scope, but none was sent: ${refusal.shown}`, {
+      why: 'some servers (Okta, Google) issue no token without one',
+      fix: "set the route's scope to one that the server has for this backend (Google: https://www.googleapis.com/auth/cloud-platform)",
+    });
+  }
+  if (refusal.error !== 'invalid_scope') return undefined;
+  return problem('scope_refused', `the scope "${printable(sent)}" is refused: ${refusal.shown}`, {
+    fix: "allow this client these scopes at the server, or remove unknown scopes from the route's scope (Dex: list this client in trustedPeers of the backend's client)",
   });
 }

@@ -1,56 +1,59 @@
-import { clientFinding, isClientRefused, isClientUnwanted, isSwitchedOff } from './client-auth.ts';
+import { clientFinding, isClientRefused, isClientUnsupported, isExchangeDisabled } from './client-auth.ts';
 import {
-  audienceForm,
-  audienceNotOne,
+  audienceCount,
+  audienceFormat,
   audienceUnknown,
   keycloakMapper,
   notPermitted,
   resourceRefused,
+  scope,
+  scopeFormat,
   target,
 } from './exchange-errors-target.ts';
 import {
+  actorToken,
   assertionRefused,
+  onBehalfOf,
   subjectAudience,
   subjectIssuer,
   subjectLacksTarget,
   subjectOfOtherClient,
   subjectRefused,
 } from './exchange-errors-token.ts';
-import { type Finding, printable, problem } from './finding.ts';
-import { place } from './metadata.ts';
-import { type Cause, type FailedExchange, isEntra } from './oauth-error.ts';
-import { actorToken, onBehalfOf } from './refused-actor.ts';
-import { connectorId, requestedTokenType, subjectTokenType } from './refused-types.ts';
+import { type Finding, listed, printable, problem } from './finding.ts';
+import { serverPath } from './metadata.ts';
+import type { Cause, FailedExchange } from './oauth-error.ts';
 
-/** Why a server refused an exchange, and what to change. Pure: each odd answer of each server is a line in a table of tests. */
-export function exchangeErrorFinding(refused: FailedExchange): Finding {
+/** Explains why a server refused an exchange, and how to fix it. Error messages of real servers are cases of its tests. */
+export function exchangeErrorFinding(failed: FailedExchange): Finding {
   for (const cause of CAUSES) {
-    const finding = cause(refused);
+    const finding = cause(failed);
     if (finding !== undefined) return finding;
   }
-  return problem('request_refused', `the exchange was refused: ${refused.refusal.shown}`, {
-    fix: "see the server's log of this moment: it often says more than its answer",
+  return problem('request_refused', `the server refused the exchange: ${failed.refusal.shown}`, {
+    fix: "check the server's log for this moment: it often says more than the response",
   });
 }
 
+/** In order of precedence: the most specific first. */
 const CAUSES: readonly Cause[] = [
   keycloakMapper,
   audienceUnknown,
-  audienceForm,
+  audienceFormat,
   notPermitted,
   subjectLacksTarget,
   subjectAudience,
   subjectIssuer,
   onBehalfOf,
-  scopeForm,
+  scopeFormat,
   resourceRefused,
   consent,
   connectorId,
   actorToken,
   requestedTokenType,
   subjectTokenType,
-  ofClient,
-  audienceNotOne,
+  clientAuthentication,
+  audienceCount,
   target,
   scope,
   interaction,
@@ -61,64 +64,77 @@ const CAUSES: readonly Cause[] = [
   denied,
 ];
 
-/** Entra names the backend by scope alone. */
-function scopeForm(refused: FailedExchange): Finding | undefined {
-  const { answer, refusal } = refused;
-  const said = /AADSTS(70011|1002012|28003|500011|900144)\b/.test(refusal.description);
-  if (!said && !(isEntra(refused) && refusal.error === 'invalid_scope')) return undefined;
-  const sent = answer.form.get('scope');
-  return problem(
-    'scope_format',
-    `the scope ${sent === null ? 'is missing' : `"${printable(sent)}" is refused`}: ${refusal.shown}`,
-    {
-      why: 'Entra names the backend by its scope alone: the application id URI, a slash, and .default or one scope',
-      fix: "set the route's scope: api://<application id of the backend>/.default",
-    },
-  );
-}
-
 function consent({ server, refusal }: FailedExchange): Finding | undefined {
   if (refusal.error !== 'consent_required' && !/AADSTS65001|consent/i.test(refusal.description)) return undefined;
-  return problem('consent_missing', `nobody has consented to this exchange: ${refusal.shown}`, {
+  return problem('consent_missing', `consent to this exchange is missing: ${refusal.shown}`, {
     fix: `grant admin consent for client "${server.clientId}" on the backend's scope, or list it there as a known client (Auth0: let the API skip user consent)`,
   });
 }
 
-function ofClient({ server, answer, refusal }: FailedExchange): Finding | undefined {
-  const isOurs = isClientUnwanted(refusal) || isClientRefused(refusal) || isSwitchedOff(refusal);
-  return isOurs ? clientFinding(server, answer) : undefined;
+/** Dex requires connector_id in addition to the parameters of the RFC. */
+function connectorId({ server, refusal }: FailedExchange): Finding | undefined {
+  if (!/connector/i.test(refusal.description)) return undefined;
+  const sent = new Map(server.extraParams).get('connector_id');
+  return problem(
+    'connector_id_missing',
+    `${sent === undefined ? 'no connector_id was sent' : `the connector_id "${printable(sent)}" is refused`}: ${refusal.shown}`,
+    {
+      why: 'Dex verifies the subject token with the connector that it comes from',
+      fix: `set ${serverPath(server)}.extra_params: { connector_id: <id of a connector that supports token exchange> }`,
+    },
+  );
 }
 
-function scope({ answer, refusal }: FailedExchange): Finding | undefined {
-  const sent = answer.form.get('scope');
+function requestedTokenType({ request, refusal }: FailedExchange): Finding | undefined {
+  if (!/requested_token_type/i.test(refusal.description)) return undefined;
+  const sent = request.form.get('requested_token_type');
   if (sent === null) {
-    if (refusal.error !== 'invalid_scope' && !/\bscopes?\b/i.test(refusal.description)) return undefined;
-    return problem('scope_missing', `the server wants a scope, and none was sent: ${refusal.shown}`, {
-      why: 'some servers (Okta, Google) issue no token without one',
-      fix: "set the route's scope to one that the server has for this backend (Google: https://www.googleapis.com/auth/cloud-platform)",
+    return problem('requested_token_type_required', `the server requires a requested_token_type: ${refusal.shown}`, {
+      fix: "set the route's requested_token_type, for example to access_token (Google) or jwt (ZITADEL)",
     });
   }
-  if (refusal.error !== 'invalid_scope') return undefined;
-  return problem('scope_refused', `the scope "${printable(sent)}" is refused: ${refusal.shown}`, {
-    fix: "allow this client these scopes at the server, or take from the route's scope what it does not know (Dex: list this client in trustedPeers of the backend's)",
-  });
+  return problem(
+    'requested_token_type_refused',
+    `the requested_token_type "${printable(sent)}" is refused: ${refusal.shown}`,
+    {
+      why: 'some servers (Auth0) refuse the parameter, some (Keycloak) know access_token only',
+      fix: "leave the route's requested_token_type out, or set a type that the server issues",
+    },
+  );
+}
+
+function subjectTokenType({ request, refusal }: FailedExchange): Finding | undefined {
+  if (!/subject_token_type|subject token type/i.test(refusal.description)) return undefined;
+  const sent = request.form.get('subject_token_type') ?? '';
+  return problem(
+    'subject_token_type_refused',
+    `the subject_token_type "${printable(sent)}" is refused: ${refusal.shown}`,
+    {
+      fix: "set the route's subject_token.type to a type that the server accepts: access_token (Keycloak, Okta), id_token (Dex), jwt (tokendings, Google), the custom URN of a token exchange profile (Auth0), one that a processor policy maps (PingFederate)",
+    },
+  );
+}
+
+function clientAuthentication({ server, request, refusal }: FailedExchange): Finding | undefined {
+  const concernsClient = isClientUnsupported(refusal) || isClientRefused(refusal) || isExchangeDisabled(refusal);
+  return concernsClient ? clientFinding(server, request) : undefined;
 }
 
 function interaction({ refusal }: FailedExchange): Finding | undefined {
   if (refusal.error !== 'interaction_required') return undefined;
   return problem('interaction_required', `the user has to act first: ${refusal.shown}`, {
-    why: 'a policy of the server wants, say, a second factor; a caller is told so with 401 and the claims',
-    fix: 'sign in anew with the claims of the challenge, and give the token of that sign-in',
+    why: 'a policy of the server requires, for example, a second factor; callers get a 401 with the claims',
+    fix: 'sign in again with the claims of the challenge, and use the token of that sign-in',
   });
 }
 
-/** LemonLDAP::NG says no more than this, whatever it does not like. */
-function withoutReason({ server, answer, refusal }: FailedExchange): Finding | undefined {
+/** LemonLDAP::NG returns the same error for every cause. */
+function withoutReason({ server, request, refusal }: FailedExchange): Finding | undefined {
   if (refusal.error !== 'invalid_request' || refusal.description !== '') return undefined;
-  const asked = answer.form.getAll('audience');
-  return problem('refused_without_reason', `the server refused, and did not say why: ${refusal.shown}`, {
-    why: 'LemonLDAP::NG does so of a backend that it does not know or that does not list this client, and of types other than access_token',
-    fix: `list "${server.clientId}" among those that may exchange for the relying party whose client id is ${asked.map((name) => `"${printable(name)}"`).join(', ') || "the route's audience"}; name one audience; its log says which it was`,
+  const asked = request.form.getAll('audience');
+  return problem('refused_without_reason', `the server refused without a reason: ${refusal.shown}`, {
+    why: 'LemonLDAP::NG does so if the backend is unknown or does not list this client, and for types other than access_token',
+    fix: `list "${server.clientId}" among the clients that may exchange for the relying party whose client id is ${asked.length === 0 ? "the route's audience" : listed(asked)}; name one audience; the server's log says which it was`,
   });
 }
 
@@ -126,6 +142,6 @@ function denied({ server, refusal }: FailedExchange): Finding | undefined {
   if (refusal.error !== 'access_denied') return undefined;
   return problem('access_denied', `a policy of the server does not allow this exchange: ${refusal.shown}`, {
     why: 'the client may not act for this user, or not towards this backend',
-    fix: `see the server's exchange policies or permissions for the client of ${place(server)}, the user and the backend`,
+    fix: `check the server's exchange policies or permissions for the client of ${serverPath(server)}, the user and the backend`,
   });
 }

@@ -1,8 +1,8 @@
 import type { JWTPayload } from 'jose';
 
-/** What a finding is about, and no more than that; the code is what scripts may rely on. */
+/** The code of each finding. Codes are stable: scripts may rely on them. */
 export const FINDING_CODES = [
-  // the way to an authorization server or a backend
+  // connection to an authorization server or a backend
   'host_unknown',
   'connection_refused',
   'connection_timeout',
@@ -16,7 +16,7 @@ export const FINDING_CODES = [
   'tls_required',
   'backend_reached',
   'backend_silent',
-  // its metadata
+  // metadata of an authorization server
   'metadata_found',
   'metadata_not_found',
   'metadata_unusable',
@@ -27,11 +27,11 @@ export const FINDING_CODES = [
   'jwks_uri_loopback',
   'grant_not_advertised',
   'auth_method_not_advertised',
-  // the clocks
+  'id_jag_not_advertised',
+  // clocks
   'clock_agrees',
   'clock_skew',
-  'clock_unknown',
-  // ourselves
+  // cambist's own client and credentials
   'credential_unavailable',
   'client_accepted',
   'client_refused',
@@ -41,11 +41,11 @@ export const FINDING_CODES = [
   'exchange_disabled',
   'any_subject_accepted',
   'server_unavailable',
-  // the keys that subject tokens are verified by
+  // keys that verify subject tokens
   'keys_found',
   'keys_unavailable',
   'keys_unusable',
-  // the subject token
+  // subject token
   'subject_token_read',
   'subject_token_missing',
   'subject_token_unusable',
@@ -56,7 +56,7 @@ export const FINDING_CODES = [
   'verify_algorithm_refused',
   'verify_key_unknown',
   'verify_refused',
-  // a refused exchange: the caller's token
+  // refused exchange: subject token
   'subject_audience_lacks_client',
   'subject_audience_refused',
   'subject_lacks_target',
@@ -66,7 +66,7 @@ export const FINDING_CODES = [
   'subject_token_refused',
   'subject_token_type_refused',
   'assertion_refused',
-  // the backend that was asked for
+  // refused exchange: resource, audience and scope
   'audience_mapper_missing',
   'audience_unknown',
   'audience_format',
@@ -77,7 +77,7 @@ export const FINDING_CODES = [
   'scope_format',
   'scope_missing',
   'scope_refused',
-  // what else was asked, or was not
+  // refused exchange: other parameters and policies
   'requested_token_type_refused',
   'requested_token_type_required',
   'connector_id_missing',
@@ -89,7 +89,7 @@ export const FINDING_CODES = [
   'access_denied',
   'refused_without_reason',
   'request_refused',
-  // what was issued
+  // issued token
   'token_issued',
   'token_opaque',
   'token_unchanged',
@@ -104,7 +104,6 @@ export const FINDING_CODES = [
   'lifetime',
   'lifetime_short',
   'lifetime_unknown',
-  'outlives_subject',
   'actor_named',
   'actor_missing',
   'scope_reduced',
@@ -115,25 +114,25 @@ export const FINDING_CODES = [
 
 export type FindingCode = (typeof FINDING_CODES)[number];
 
-/** `warning`: it may be right, or could not be found out. */
+/** `warning`: possibly wrong, or not checked. */
 export type Severity = 'ok' | 'warning' | 'error';
 
 export interface Finding {
   readonly severity: Severity;
   readonly code: FindingCode;
-  /** What was seen, in one sentence. */
+  /** The observation, in one sentence. */
   readonly what: string;
-  /** What is behind it, where that can be told. */
+  /** The probable cause. */
   readonly why?: string;
-  /** What to change, and where. */
+  /** The change that fixes it, and where to make it. */
   readonly fix?: string;
-  /** Of the token that was issued; only where the operator asked to see them. */
+  /** The claims of the issued token. */
   readonly claims?: JWTPayload;
 }
 
-/** Whom a finding is about. */
+/** The part of the config that a finding is about. */
 export interface Component {
-  readonly kind: 'authorization_server' | 'issuer' | 'route';
+  readonly kind: 'authorization_server' | 'issuer' | 'subject_token' | 'route';
   readonly name: string;
 }
 
@@ -154,15 +153,15 @@ export function problem(code: FindingCode, what: string, explanation: Explanatio
   return { severity: 'error', code, what, ...explanation };
 }
 
-/** Longest text from outside that is shown as it came. */
+/** Maximum length of shown text that comes from outside. */
 const MAX_SHOWN_LENGTH = 300;
 
-/** A text from outside that has to be compared letter by letter: whole, but unable to steer a terminal. */
+/** Text from outside, made safe for a terminal. It stays unredacted, so that an operator can compare it character by character. */
 export function printable(text: string): string {
   return text.slice(0, MAX_SHOWN_LENGTH).replace(/[^\x20-\x7e]/g, '?');
 }
 
-/** Names from outside, as they stand in a sentence; in the claims of a token they may be no strings. */
+/** Quotes names from outside for use in a sentence. Names in token claims may have any type. */
 export function listed(names: readonly unknown[]): string {
   return names.length === 0 ? 'none' : names.map((name) => `"${printable(String(name))}"`).join(', ');
 }

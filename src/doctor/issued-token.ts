@@ -1,35 +1,40 @@
 import type { JWTPayload } from 'jose';
 import type { AuthorizationServer, TokenTarget } from '../config/config.ts';
-import { type Finding, fine, printable, problem, warning } from './finding.ts';
+import { type Finding, fine, listed, printable, problem, warning } from './finding.ts';
 import { jsonBodyOf, type RecordedRequest } from './recorded-request.ts';
 
-/** A token that came back, and what it was asked for with. */
+/** An issued token, and the exchange that it comes from. */
 export interface IssuedExchange {
   readonly server: AuthorizationServer;
   readonly target: TokenTarget;
-  readonly answer: RecordedRequest;
-  /** Undefined where the token is opaque. */
+  readonly request: RecordedRequest;
+  /** Undefined if the token is opaque. */
   readonly claims: JWTPayload | undefined;
   readonly subject: JWTPayload | undefined;
   /** Name of the request's value that the token contains. */
   readonly repeated: string | undefined;
 }
 
-/** A shorter life makes a token of little use to a cache. */
-const SHORT_LIFE_SECONDS = 30;
+/** Tokens with a shorter lifetime are of little use to a cache. */
+const SHORT_LIFETIME_SECONDS = 30;
 
 const SKEW_SECONDS = 5;
 
-/** What an issued token is worth to the route that asked for it. Pure. */
+/** Claims that are safe to show: they describe the token and its client, not the user. */
+const SHOWN_CLAIMS: readonly string[] = 'iss aud azp client_id appid act may_act scope scp roles cnf iat nbf exp'.split(
+  ' ',
+);
+
+/** Checks whether an issued token is usable for its route. */
 export function issuedFindings(issued: IssuedExchange): Finding[] {
   const { claims, repeated } = issued;
   const first: Finding =
     claims === undefined
-      ? warning('token_opaque', 'a token was issued, and it is opaque: whom it is for cannot be seen', {
-          why: 'the backend has to ask the server, or cannot use it; cambist lets it through unchecked',
-          fix: 'have the server issue JWT access tokens to this client (ZITADEL: also requested_token_type: jwt)',
+      ? warning('token_opaque', 'an opaque token was issued: its audience cannot be checked', {
+          why: 'the backend must introspect it, or cannot use it; cambist forwards it unchecked',
+          fix: 'configure the server to issue JWT access tokens to this client (ZITADEL: also requested_token_type: jwt)',
         })
-      : { ...fine('token_issued', 'a token was issued; it claims'), claims };
+      : { ...fine('token_issued', 'a token was issued, with these claims among others'), claims: shownClaims(claims) };
   return [
     first,
     ...(repeated === undefined ? [] : [unchangedFinding(repeated)]),
@@ -40,6 +45,10 @@ export function issuedFindings(issued: IssuedExchange): Finding[] {
   ];
 }
 
+function shownClaims(claims: JWTPayload): JWTPayload {
+  return Object.fromEntries(Object.entries(claims).filter(([name]) => SHOWN_CLAIMS.includes(name)));
+}
+
 function unchangedFinding(repeated: string): Finding {
   return problem('token_unchanged', `the token contains the "${repeated}" of the request`, {
     why: 'the server did not exchange the token; the route returns 502 ERR_STS_RESPONSE_INVALID and forwards nothing',
@@ -47,7 +56,7 @@ function unchangedFinding(repeated: string): Finding {
   });
 }
 
-function audienceFindings({ claims, target, server, answer }: IssuedExchange): Finding[] {
+function audienceFindings({ claims, target, server, request }: IssuedExchange): Finding[] {
   const { expectAudience } = target;
   if (claims === undefined) return [];
   const named = [claims.aud ?? []].flat();
@@ -56,129 +65,114 @@ function audienceFindings({ claims, target, server, answer }: IssuedExchange): F
     return [
       warning('audience_not_checked', `${said}, which is not checked`, {
         why: 'expect_audience is any',
-        fix: 'set expect_audience to what the backend expects in "aud"',
+        fix: 'set expect_audience to the "aud" that the backend expects',
       }),
     ];
   }
   if (named.some((name) => expectAudience.includes(name))) {
     const others = named.filter((name) => !expectAudience.includes(name));
-    const right = fine('audience_matches', `${said}: the backend's audience is in it`);
-    return others.length === 0 ? [right] : [right, broadFinding(others)];
+    const matches = fine('audience_matches', `${said}, which includes the backend's audience`);
+    return others.length === 0 ? [matches] : [matches, broadFinding(others)];
   }
   const wanted = listed(expectAudience);
   if (named.every((name) => name === server.clientId) && named.length > 0) {
     return [
-      problem(
-        'token_for_client',
-        `the token is for client "${server.clientId}" itself, not for the backend (${wanted})`,
-        {
-          why: 'the server did not act on resource and audience: Spring Authorization Server by default, Dex always',
-          fix: 'have the server set "aud" from the request (Spring: an OAuth2TokenCustomizer), after it has checked that this client may ask for it; at Dex name the backend in the route\'s scope, as audience:server:client_id:<backend>',
-        },
-      ),
+      problem('token_for_client', `the token is for client "${server.clientId}", not for the backend (${wanted})`, {
+        why: 'the server ignores resource and audience: Spring Authorization Server by default, Dex always',
+        fix: 'configure the server to set "aud" from the request (Spring: an OAuth2TokenCustomizer) after checking that this client may request it; at Dex name the backend in the route\'s scope, as audience:server:client_id:<backend>',
+      }),
     ];
   }
   return [
-    problem('audience_wrong', `${said}: the backend's audience (${wanted}) is not in it`, {
-      why: 'the route would answer 502 ERR_ISSUED_TOKEN_AUDIENCE',
-      fix: answer.form.has('audience')
-        ? "make the server put it in (Keycloak: an audience mapper on this client); or, if the backend knows itself by another name, set the route's expect_audience to that"
-        : "where the server knows no resource (Keycloak), set the route's audience to its own name of the backend, with an audience mapper for that on this client; or, if the backend knows itself by another name, set the route's expect_audience to that",
+    problem('audience_wrong', `${said}, which does not include the backend's audience (${wanted})`, {
+      why: 'the route would return 502 ERR_ISSUED_TOKEN_AUDIENCE',
+      fix: request.form.has('audience')
+        ? "configure the server to add it (Keycloak: an audience mapper on this client); or, if the backend has another name for itself, set the route's expect_audience to that name"
+        : "if the server ignores resource (Keycloak), set the route's audience to its own name of the backend, with an audience mapper for it on this client; or, if the backend has another name for itself, set the route's expect_audience to that name",
     }),
   ];
 }
 
 function broadFinding(others: readonly string[]): Finding {
-  return warning('audience_broad', `it is for ${listed(others)} as well`, {
-    why: 'the backend could use it there, which is what an exchange is to prevent',
-    fix: "have the server issue it for the one backend (Keycloak: by the route's audience; for client_credentials it adds every mapper's, so give that route a client of its own)",
+  return warning('audience_broad', `it is also for ${listed(others)}`, {
+    why: 'the backend could use it there, which the exchange is meant to prevent',
+    fix: "configure the server to issue it for the one backend (Keycloak: by the route's audience; for client_credentials it adds every mapper's audience, so give that route a client of its own)",
   });
 }
 
-function timeFindings({ claims, answer, subject }: IssuedExchange): Finding[] {
-  const nowSeconds = (answer.answeredAtMs ?? answer.sentAtMs) / 1000;
-  const { expires_in: expiresIn } = jsonBodyOf(answer);
+function timeFindings({ claims, request, subject }: IssuedExchange): Finding[] {
+  const nowSeconds = (request.respondedAtMs ?? request.sentAtMs) / 1000;
+  const { expires_in: expiresIn } = jsonBodyOf(request);
   const findings: Finding[] = [];
   const notBefore = claims?.nbf;
   if (typeof notBefore === 'number' && notBefore > nowSeconds + SKEW_SECONDS) {
+    const seconds = Math.round(notBefore - nowSeconds);
     findings.push(
-      problem(
-        'token_not_yet_valid',
-        `the token is not valid for another ${Math.round(notBefore - nowSeconds)} s ("nbf")`,
-        {
-          why: "the server's clock is ahead, and a backend with the right time refuses the token",
-          fix: 'let both machines take their time from NTP',
-        },
-      ),
+      problem('token_not_yet_valid', `the token is not valid for another ${seconds} s ("nbf")`, {
+        why: "the server's clock is ahead, and a backend with a correct clock refuses the token",
+        fix: 'synchronize both machines with NTP',
+      }),
     );
   }
-  const byAnswer = expiresIn === undefined || expiresIn === null ? Number.NaN : Number(expiresIn);
+  const byResponse = expiresIn === undefined || expiresIn === null ? Number.NaN : Number(expiresIn);
   const byToken = typeof claims?.exp === 'number' ? claims.exp - nowSeconds : Number.NaN;
-  const lives = [byAnswer, byToken].filter((seconds) => !Number.isNaN(seconds));
-  if (lives.length === 0) {
+  const lifetimes = [byResponse, byToken].filter((seconds) => !Number.isNaN(seconds));
+  if (lifetimes.length === 0) {
     findings.push(
-      warning('lifetime_unknown', 'neither the answer nor the token says how long it lives', {
+      warning('lifetime_unknown', 'neither the response nor the token says when it expires', {
         why: 'cambist reuses such a token for 60 s',
-        fix: 'have the server send expires_in',
+        fix: 'configure the server to send expires_in',
       }),
     );
     return findings;
   }
-  const seconds = Math.round(Math.min(...lives));
-  findings.push(lifeFinding(seconds));
-  const subjectEnd = subject?.exp;
-  if (typeof subjectEnd === 'number' && nowSeconds + seconds > subjectEnd + SKEW_SECONDS) {
-    findings.push(
-      warning('outlives_subject', "the token outlives the caller's by its own account", {
-        why: "cambist gives it up with the caller's token; whoever else gets hold of it need not",
-        fix: 'have the server cap the life of exchanged tokens by that of the subject token, or shorten it',
-      }),
-    );
-  }
+  const seconds = Math.round(Math.min(...lifetimes));
+  const subjectSeconds = typeof subject?.exp === 'number' ? subject.exp - nowSeconds : undefined;
+  findings.push(lifetimeFinding(seconds, subjectSeconds));
   return findings;
 }
 
-function lifeFinding(seconds: number): Finding {
+/** @param subjectSeconds until the subject token expires; a server may cap the issued token by it */
+function lifetimeFinding(seconds: number, subjectSeconds: number | undefined): Finding {
   if (seconds <= 0) {
-    return problem('token_expired', 'the token had ended before it came', {
-      why: 'the clocks differ, or the server gave it no life',
-      fix: 'let both machines take their time from NTP, and see how long the server lets tokens of this client live',
+    return problem('token_expired', 'the token had expired before it arrived', {
+      why: 'the clocks differ, or the server issues tokens without a lifetime',
+      fix: 'synchronize both machines with NTP, and check the token lifetime of this client at the server',
     });
   }
-  if (seconds >= SHORT_LIFE_SECONDS) return fine('lifetime', `it lives ${seconds} s`);
-  return warning('lifetime_short', `it lives ${seconds} s only`, {
-    why: 'each use comes close to an exchange of its own',
-    fix: 'let tokens of this client live some minutes',
+  if (subjectSeconds !== undefined && Math.abs(seconds - subjectSeconds) <= SKEW_SECONDS) {
+    return fine('lifetime', `it expires in ${seconds} s, with the subject token`);
+  }
+  if (seconds >= SHORT_LIFETIME_SECONDS) return fine('lifetime', `it expires in ${seconds} s`);
+  return warning('lifetime_short', `it expires in only ${seconds} s`, {
+    why: 'almost every request needs its own exchange',
+    fix: 'give tokens of this client a lifetime of some minutes',
   });
 }
 
-function actorFindings({ answer, claims }: IssuedExchange): Finding[] {
-  if (!answer.form.has('actor_token') || claims === undefined) return [];
+function actorFindings({ request, claims }: IssuedExchange): Finding[] {
+  if (!request.form.has('actor_token') || claims === undefined) return [];
   if (claims.act !== undefined)
     return [fine('actor_named', `it names the actor: act ${printable(JSON.stringify(claims.act))}`)];
   return [
-    warning('actor_missing', 'an actor token was sent, and the issued token names no actor ("act")', {
+    warning('actor_missing', 'an actor token was sent, but the issued token names no actor ("act")', {
       why: "some servers (Keycloak's standard exchange) ignore actor_token",
-      fix: 'leave actor_token out of the route where the server does nothing with it',
+      fix: 'remove actor_token from the route if the server ignores it',
     }),
   ];
 }
 
-function scopeFindings({ answer, target }: IssuedExchange): Finding[] {
-  const { scope: granted } = jsonBodyOf(answer);
-  // RFC 6749 section 5.1: left out where it is what was asked for.
+function scopeFindings({ request, target }: IssuedExchange): Finding[] {
+  const { scope: granted } = jsonBodyOf(request);
+  // RFC 6749 section 5.1: the response omits the scope if it is identical to the requested one.
   if (typeof granted !== 'string' || target.scope === undefined) return [];
   const missing = target.scope
     .split(' ')
     .filter((scope) => !granted.split(' ').includes(scope) && !scope.endsWith('/.default'));
   if (missing.length === 0) return [];
   return [
-    warning('scope_reduced', `not granted of the scope that was asked for: ${listed(missing)}`, {
-      fix: 'allow this client and user these scopes at the server, or ask for less',
+    warning('scope_reduced', `these requested scopes were not granted: ${listed(missing)}`, {
+      fix: 'allow this client and user these scopes at the server, or request fewer',
     }),
   ];
-}
-
-function listed(names: readonly string[]): string {
-  return names.map((name) => `"${printable(name)}"`).join(', ');
 }

@@ -1,79 +1,218 @@
 import type { AuthorizationServer } from '../config/config.ts';
-import { type Finding, fine, printable, warning } from './finding.ts';
+import { endpointProblem } from '../tokens/metadata.ts';
+import { type Finding, fine, printable, problem, warning } from './finding.ts';
 import { jsonBodyOf, type RecordedRequest } from './recorded-request.ts';
-import { type MetadataLookup, unusableMetadata } from './unusable-metadata.ts';
+
+/** An issuer whose metadata was requested, and where the config sets it. */
+export interface MetadataLookup {
+  readonly issuer: string;
+  /** Path in the config, as in `authorization_servers.main`. It has the keys `issuer` and that of the endpoint. */
+  readonly path: string;
+  readonly endpoint: 'token_endpoint' | 'jwks_uri';
+  /** The setting that allows a plain http endpoint, as in `authorization_servers.main.allow_insecure_http: true`. */
+  readonly allowInsecure: string;
+  readonly allowInsecureHttp: boolean;
+}
+
+/** The use that routes make of an authorization server. */
+export interface MetadataUse {
+  readonly grant: 'token_exchange' | 'jwt_bearer';
+  /** Its part in a chain with an ID-JAG: it issues the assertion, or accepts it. Undefined outside of such a chain. */
+  readonly idJag: 'issuer' | 'receiver' | undefined;
+}
 
 const GRANT_TYPES = {
   token_exchange: 'urn:ietf:params:oauth:grant-type:token-exchange',
   jwt_bearer: 'urn:ietf:params:oauth:grant-type:jwt-bearer',
 } as const;
 
+const ID_JAG = {
+  issuer: {
+    field: 'identity_chaining_requested_token_types_supported',
+    value: 'urn:ietf:params:oauth:token-type:id-jag',
+    fix: 'enable the issuing of ID-JAGs (cross-app access) at this server',
+  },
+  receiver: {
+    field: 'authorization_grant_profiles_supported',
+    value: 'urn:ietf:params:oauth:grant-profile:id-jag',
+    fix: 'enable ID-JAGs as a grant at this server, or set chain.assertion: jwt if it accepts other assertions',
+  },
+} as const;
+
+const JWT_SPIFFE = 'urn:ietf:params:oauth:client-assertion-type:jwt-spiffe';
+
+/** Path of a server in the config. */
+export function serverPath(server: AuthorizationServer): string {
+  return `authorization_servers.${server.name}`;
+}
+
 /**
- * What the answers to the requests for a server's metadata mean. Pure.
- * @param grant what the server is to be asked for; undefined: for tokens of our own alone
- * @param why the program's own verdict; undefined where it found what it needs
+ * Compares a server's metadata with the config.
+ * @param use undefined if no route trades a caller's token there
  */
 export function metadataFindings(
   server: AuthorizationServer,
-  grant: keyof typeof GRANT_TYPES | undefined,
-  answers: readonly RecordedRequest[],
-  why: string | undefined,
+  use: MetadataUse | undefined,
+  requests: readonly RecordedRequest[],
 ): Finding[] {
-  if (why === undefined) return foundFindings(server, grant, answers);
-  return [unusableMetadata(soughtOf(server), answers, why)];
-}
-
-/** Where the metadata came from, and what in it speaks against this config. */
-function foundFindings(
-  server: AuthorizationServer,
-  grant: keyof typeof GRANT_TYPES | undefined,
-  answers: readonly RecordedRequest[],
-): Finding[] {
-  const found = answers.findLast(({ status }) => status === 200);
+  const found = requests.findLast(({ status }) => status === 200);
   if (found === undefined) return [];
   const document = jsonBodyOf(found);
   const endpoint = printable(String(document.token_endpoint));
-  const findings = [fine('metadata_found', `metadata at ${found.url}; its token endpoint is ${endpoint}`)];
-  const grants = listOf(document.grant_types_supported);
-  if (grant !== undefined && grants?.includes(GRANT_TYPES[grant]) === false) {
+  return [
+    fine('metadata_found', `metadata found at ${found.url}; the token endpoint is ${endpoint}`),
+    ...grantFindings(document, use),
+    ...authMethodFindings(document, server),
+  ];
+}
+
+function grantFindings(document: Readonly<Record<string, unknown>>, use: MetadataUse | undefined): Finding[] {
+  if (use === undefined) return [];
+  const findings: Finding[] = [];
+  const grantType = GRANT_TYPES[use.grant];
+  if (listOf(document.grant_types_supported)?.includes(grantType) === false) {
     findings.push(
-      warning('grant_not_advertised', `the metadata does not list the grant ${GRANT_TYPES[grant]}`, {
-        why: 'some servers list it only where it is switched on for the whole server, some never do',
-        fix: 'switch token exchange on at the server, or set grant to one that it lists',
+      warning('grant_not_advertised', `the metadata does not list the grant ${grantType}`, {
+        why: 'some servers list it only if it is enabled for the whole server, and some never do',
+        fix: 'enable token exchange at the server, or set grant to one that it lists',
       }),
     );
   }
-  const methods = listOf(document.token_endpoint_auth_methods_supported);
-  const { method } = server.clientAuth;
-  // An assertion that others made is, to the server, a signed one like any other.
-  const asked = method === 'client_assertion' ? 'private_key_jwt' : method;
-  if (methods?.includes(asked) === false) {
-    findings.push(
-      warning('auth_method_not_advertised', `the metadata does not list the client authentication "${asked}"`, {
-        why: `it lists ${printable(methods.join(', '))}`,
-        fix: `set ${place(server)}.client_auth.method to one of these`,
-      }),
-    );
+  if (use.idJag === undefined) return findings;
+  const { field, value, fix } = ID_JAG[use.idJag];
+  if (listOf(document[field])?.includes(value) === false) {
+    findings.push(warning('id_jag_not_advertised', `the metadata does not list ${value} in ${field}`, { fix }));
   }
   return findings;
 }
 
-function soughtOf(server: AuthorizationServer): MetadataLookup {
-  const at = place(server);
-  return {
-    issuer: server.issuer ?? '',
-    place: at,
-    endpoint: 'token_endpoint',
-    allowInsecure: `${at}.allow_insecure_http: true`,
-    allowInsecureHttp: server.allowInsecureHttp,
-  };
+function authMethodFindings(document: Readonly<Record<string, unknown>>, server: AuthorizationServer): Finding[] {
+  const listed = listOf(document.token_endpoint_auth_methods_supported);
+  const accepted = authMethodNames(server);
+  if (listed === undefined || accepted.some((method) => listed.includes(method))) return [];
+  return [
+    warning('auth_method_not_advertised', `the metadata does not list the client authentication "${accepted[0]}"`, {
+      why: `it lists ${printable(listed.join(', '))}`,
+      fix: `set ${serverPath(server)}.client_auth.method to one of these`,
+    }),
+  ];
 }
 
-/** Where a server stands in the config. */
-export function place(server: AuthorizationServer): string {
-  return `authorization_servers.${server.name}`;
+/**
+ * Names by which a server may advertise the client's authentication method, the most specific first.
+ * @see draft-ietf-oauth-spiffe-client-auth section 4, RFC 8705 section 2
+ */
+function authMethodNames({ clientAuth }: AuthorizationServer): string[] {
+  switch (clientAuth.method) {
+    case 'client_assertion':
+      return clientAuth.clientAssertionType === JWT_SPIFFE ? ['spiffe_jwt', 'private_key_jwt'] : ['private_key_jwt'];
+    case 'tls_client_auth':
+      return ['tls_client_auth', 'self_signed_tls_client_auth', 'spiffe_x509'];
+    default:
+      return [clientAuth.method];
+  }
+}
+
+/**
+ * Explains why the metadata of an issuer is missing or has no usable endpoint.
+ * @param verdict the program's own error message
+ */
+export function unusableMetadata(
+  lookup: MetadataLookup,
+  requests: readonly RecordedRequest[],
+  verdict: string,
+): Finding {
+  const { endpoint, issuer, path } = lookup;
+  const documents = requests.filter((request) => request.status === 200 && isObject(request));
+  const other = documents.find((request) => jsonBodyOf(request).issuer !== issuer);
+  if (other !== undefined) return issuerMismatch(lookup, other);
+  const [document] = documents;
+  if (document !== undefined) return unusableEndpoint(lookup, document, verdict);
+  const fix = `check ${path}.issuer ("${issuer}"), or set ${endpoint} to skip discovery`;
+  const html = requests.find(({ status }) => status === 200);
+  if (html !== undefined) {
+    return problem('metadata_unusable', `${html.url} returns 200, but not JSON`, {
+      why: 'some servers return a web page for every address',
+      fix,
+    });
+  }
+  const places = requests.map(({ url, status }) => `${url} (${status ?? 'no response'})`).join(', ');
+  return problem('metadata_not_found', `no metadata at ${places}`, {
+    why: 'the issuer may lack a part of its path, such as /realms/<realm> at Keycloak or /application/o/<slug>/ at authentik',
+    fix,
+  });
+}
+
+function issuerMismatch({ issuer, path }: MetadataLookup, request: RecordedRequest): Finding {
+  const { issuer: stated } = jsonBodyOf(request);
+  const named = typeof stated === 'string' ? stated : '';
+  return problem(
+    'issuer_mismatch',
+    `the metadata at ${request.url} has the issuer "${printable(named)}", but the config has "${issuer}"`,
+    {
+      why: differInSlash(named, issuer)
+        ? 'they differ in the trailing slash; RFC 8414 requires them to be identical'
+        : 'the config reaches the server by another name than its own, or this is another server',
+      fix: `set ${path}.issuer to "${printable(named)}", or change the server's own name (Keycloak: its hostname setting)`,
+    },
+  );
+}
+
+/** Whether two issuers differ in the trailing slash only. */
+export function differInSlash(one: string, other: string): boolean {
+  return one.replace(/\/$/, '') === other.replace(/\/$/, '');
+}
+
+const INSECURE = {
+  token_endpoint: {
+    code: 'token_endpoint_insecure',
+    what: 'the metadata names a plain http token endpoint',
+    why: 'the client secret and tokens would cross the network unencrypted',
+  },
+  jwks_uri: {
+    code: 'jwks_uri_insecure',
+    what: 'the metadata names keys at a plain http URL',
+    why: 'an attacker on the network could replace the keys',
+  },
+} as const;
+
+const ON_LOOPBACK = {
+  token_endpoint: { code: 'token_endpoint_loopback', what: 'the metadata names a token endpoint on loopback' },
+  jwks_uri: { code: 'jwks_uri_loopback', what: 'the metadata names keys on loopback' },
+} as const;
+
+function unusableEndpoint(lookup: MetadataLookup, request: RecordedRequest, verdict: string): Finding {
+  const { endpoint: field, path, issuer, allowInsecure, allowInsecureHttp } = lookup;
+  const endpoint = jsonBodyOf(request)[field];
+  const url = typeof endpoint === 'string' && URL.canParse(endpoint) ? new URL(endpoint) : undefined;
+  const named = printable(String(endpoint));
+  switch (url && endpointProblem(url, issuer, allowInsecureHttp)) {
+    case 'insecure': {
+      const { code, what, why } = INSECURE[field];
+      const trusted = issuer.startsWith('http:') ? `, or set ${allowInsecure} if that network is trusted` : '';
+      return problem(code, `${what}: ${named}`, {
+        why: `${why}; a server behind a TLS proxy often does not know that it is reached over https`,
+        fix: `configure the server to publish its https address, or set ${path}.${field}${trusted}`,
+      });
+    }
+    case 'loopback': {
+      const { code, what } = ON_LOOPBACK[field];
+      return problem(code, `${what}: ${named}`, {
+        why: 'the issuer is on another host, so this address leads to another program beside cambist',
+        fix: `configure the server to publish its own address, or set ${path}.${field}`,
+      });
+    }
+    default:
+      return problem('metadata_unusable', `the metadata at ${request.url} is unusable: ${verdict}`, {
+        fix: `set ${path}.${field} to skip discovery`,
+      });
+  }
 }
 
 function listOf(value: unknown): readonly string[] | undefined {
   return Array.isArray(value) ? value.filter((entry) => typeof entry === 'string') : undefined;
+}
+
+function isObject({ text }: RecordedRequest): boolean {
+  return text.trimStart().startsWith('{');
 }

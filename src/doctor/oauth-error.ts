@@ -1,23 +1,61 @@
 import type { JWTPayload } from 'jose';
 import type { AuthorizationServer } from '../config/config.ts';
+import { redact } from '../observability/logger.ts';
+import { hideCredentials } from '../tokens/sent-values.ts';
 import type { Finding } from './finding.ts';
-import type { OAuthError, RecordedRequest } from './recorded-request.ts';
+import { jsonBodyOf, type RecordedRequest, sentIn } from './recorded-request.ts';
 
-/** An exchange that a server refused: what was asked, with what, and what it said. */
+/** An OAuth error response (RFC 6749 section 5.2). */
+export interface OAuthError {
+  readonly status: number;
+  readonly error: string;
+  /** Unredacted, for matching only. */
+  readonly description: string;
+  /** Status, error and description without anything that may be a token. Safe to show. */
+  readonly shown: string;
+}
+
+/** An exchange that an authorization server refused. */
 export interface FailedExchange {
   readonly server: AuthorizationServer;
-  readonly answer: RecordedRequest;
+  readonly request: RecordedRequest;
   readonly refusal: OAuthError;
-  /** Claims of the subject token; undefined where it is opaque, or there was none. */
+  /** Claims of the subject token. Undefined if it is opaque, or the request had none. */
   readonly subject: JWTPayload | undefined;
-  /** Is it the second leg of a chain, whose assertion the first had just given? */
+  /** True for the second exchange of a chain. Its assertion comes from the first. */
   readonly secondLeg: boolean;
 }
 
-/** A cause that can be told from an answer; of several the first that fits is it. */
-export type Cause = (refused: FailedExchange) => Finding | undefined;
+/** Recognizes one cause of a failed exchange. Undefined if it is another cause. */
+export type Cause = (failed: FailedExchange) => Finding | undefined;
 
-/** Entra numbers what it refuses; by its address alone it is known before it has said anything. */
+/** These statuses describe the state of the server, not a fault of the request. */
+const BUSY: ReadonlySet<number> = new Set([408, 429]);
+
+/** @returns undefined if the response is not a refusal */
+export function oauthErrorOf(request: RecordedRequest): OAuthError | undefined {
+  const { status } = request;
+  if (status === undefined || status < 400 || status >= 500 || BUSY.has(status)) return undefined;
+  const { error, error_description: described } = errorFields(jsonBodyOf(request));
+  const text = (value: unknown) => (typeof value === 'string' ? value : '');
+  const hidden = (part: string) => redact(hideCredentials(part, sentIn(request)));
+  const shown = [text(error), text(described)].filter((part) => part !== '').map(hidden);
+  return {
+    status,
+    error: text(error),
+    description: text(described),
+    shown: shown.length === 0 ? `${status}, without an OAuth error` : `${status} ${shown.join(': ')}`,
+  };
+}
+
+/** Google's API has an object in `error`, with the code in `status` and the description in `message`. */
+function errorFields({ error, error_description }: Readonly<Record<string, unknown>>) {
+  if (typeof error !== 'object' || error === null) return { error, error_description };
+  const { status, message } = error as Record<string, unknown>;
+  return { error: status, error_description: message };
+}
+
+/** Whether the server is Entra, by its error numbers or its address. */
 export function isEntra({ server, refusal }: FailedExchange): boolean {
   return (
     /AADSTS\d/.test(refusal.description) ||

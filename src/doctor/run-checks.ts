@@ -3,71 +3,88 @@ import { keySourceOf } from '../tokens/subject-check.ts';
 import { checkBackend } from './check-backend.ts';
 import type { CheckContext } from './check-context.ts';
 import { checkKeys } from './check-keys.ts';
-import { checkRoute } from './check-route.ts';
-import { checkServer, type ServerHealth } from './check-server.ts';
-import type { SubjectTokenInput } from './check-subject.ts';
-import { unknownClockFinding } from './clocks.ts';
+import { checkRoute, type Prerequisites, serversOf } from './check-route.ts';
+import { checkServer, rolesOf, type ServerHealth } from './check-server.ts';
+import { missingSubject, readRouteSubject, type SubjectTokenInput, usesCallerToken } from './check-subject.ts';
 import type { Component, Finding } from './finding.ts';
 import type { UsableKey } from './key-set.ts';
-import { rolesOf } from './roles.ts';
 
-/** Is told of each step as it is taken. */
+/** Receives each step as it is taken. */
 export interface Reporter {
-  /** @param title as in `route "github" → https://…` */
-  begins(component: Component, title: string): void;
-  found(component: Component, finding: Finding): void;
+  /** Starts the findings on a component. @param title as in `route "github": https://…` */
+  section(component: Component, title: string): void;
+  finding(component: Component, finding: Finding): void;
 }
 
 export interface CheckOptions {
   readonly config: Config;
-  /** The one route to look at, and its servers; undefined: all. */
+  /** Checks this route and its servers only. */
   readonly only: Route | undefined;
-  /** The subject token that was given for routes that take the caller's. */
-  readonly given: SubjectTokenInput | undefined;
+  /** The subject token for routes that exchange their caller's. */
+  readonly input: SubjectTokenInput | undefined;
   readonly context: CheckContext;
   readonly reporter: Reporter;
 }
 
 /**
- * Looks at each authorization server, at the keys of each issuer that subject tokens are verified by, then at the backend of each
- * route, where it tries one exchange. One after the other, so that steps can be read; backends alone are asked all at once, since
- * many may be silent.
+ * Checks each authorization server, the keys of each issuer of verified subject tokens, the caller's token, and each route with
+ * its backend. The checks run one by one, except for backends, because several of them may be slow.
  */
-export async function runChecks({ config, only, given, context, reporter }: CheckOptions): Promise<void> {
+export async function runChecks({ config, only, input, context, reporter }: CheckOptions): Promise<void> {
   const routes = only === undefined ? config.routes : [only];
-  const upstreams = new Map(routes.map((route) => [route, checkBackend(route, context.pool)]));
+  const backends = new Map(routes.map((route) => [route, checkBackend(route, context.pool)]));
+  const begin = (component: Component, title: string) => {
+    reporter.section(component, title);
+    return (finding: Finding) => reporter.finding(component, finding);
+  };
   const roles = rolesOf(routes);
-  const health = new Map<AuthorizationServer, ServerHealth>();
+  const servers = new Map<AuthorizationServer, ServerHealth>();
   for (const server of only === undefined ? config.authorizationServers : roles.keys()) {
-    const component: Component = { kind: 'authorization_server', name: server.name };
-    reporter.begins(component, `authorization server "${server.name}": ${server.issuer ?? server.tokenEndpoint}`);
-    const found = (finding: Finding) => reporter.found(component, finding);
-    health.set(server, await checkServer(server, roles.get(server), context, found));
+    const title = `authorization server "${server.name}": ${server.issuer ?? server.tokenEndpoint}`;
+    const found = begin({ kind: 'authorization_server', name: server.name }, title);
+    servers.set(server, await checkServer(server, roles.get(server), context, found));
   }
   const keys = new Map<string, readonly UsableKey[]>();
   for (const [source, rules] of verificationsOf(routes)) {
-    const component: Component = { kind: 'issuer', name: rules.issuer };
-    reporter.begins(component, `keys of issuer "${rules.issuer}", to verify subject tokens by`);
-    const found = (finding: Finding) => reporter.found(component, finding);
+    const { issuer } = rules;
+    const found = begin({ kind: 'issuer', name: issuer }, `keys of issuer "${issuer}", which verify subject tokens`);
     const usable = await checkKeys(rules, config.authorizationServers, context, found);
     if (usable !== undefined) keys.set(source, usable);
   }
-  for (const [route, upstream] of upstreams) {
-    const component: Component = { kind: 'route', name: route.name };
-    reporter.begins(component, `route "${route.name}": ${route.upstream.origin}${route.upstream.path}`);
-    const found = (finding: Finding) => reporter.found(component, finding);
-    found(await upstream);
-    await checkRoute(route, given, { servers: health, keys }, context, found);
-  }
-  for (const [server, { fit, clock }] of health) {
-    if (!fit || clock !== 'unknown') continue;
-    const component: Component = { kind: 'authorization_server', name: server.name };
-    reporter.begins(component, `authorization server "${server.name}", once more`);
-    reporter.found(component, unknownClockFinding());
+  const exchanging = routes.filter(
+    (route) =>
+      usesCallerToken(route) && serversOf(route.credential).every((server) => servers.get(server)?.usable === true),
+  );
+  const subject = await checkCallerToken(exchanging, input, context, begin);
+  for (const [route, backend] of backends) {
+    const title = `route "${route.name}": ${route.upstream.origin}${route.upstream.path}`;
+    const found = begin({ kind: 'route', name: route.name }, title);
+    found(await backend);
+    await checkRoute(route, { servers, keys, subject }, context, found);
   }
 }
 
-/** What subject tokens are held to, once for all routes that share the keys. */
+/** Checks the caller's token once. @param routes those that exchange it */
+async function checkCallerToken(
+  routes: readonly Route[],
+  input: SubjectTokenInput | undefined,
+  context: CheckContext,
+  begin: (component: Component, title: string) => (finding: Finding) => void,
+): Promise<Prerequisites['subject']> {
+  const [first] = routes;
+  if (first === undefined) return 'missing';
+  if (input !== undefined) {
+    const found = begin({ kind: 'subject_token', name: input.source }, `subject token from ${input.source}`);
+    return (await readRouteSubject(first, input, context, found)) ?? 'unusable';
+  }
+  const untried = routes.filter(
+    ({ credential }) => credential.kind === 'exchange' && credential.onMissingSubject !== 'client_credentials',
+  );
+  if (untried.length > 0) begin({ kind: 'subject_token', name: '' }, 'subject token')(missingSubject(untried));
+  return 'missing';
+}
+
+/** The rules for subject tokens, once for all routes that share their keys. */
 function verificationsOf(routes: readonly Route[]): ReadonlyMap<string, SubjectVerification> {
   const rules = routes.flatMap(({ subjectToken: { verify } }) => (verify === undefined ? [] : [verify]));
   return new Map(rules.map((verify) => [keySourceOf(verify), verify]));

@@ -4,51 +4,51 @@ import { ASYMMETRIC_ALGORITHMS } from '../config/schema-authorization-server.ts'
 import { isFor } from '../tokens/issued.ts';
 import { type Finding, listed, printable, problem } from './finding.ts';
 import { describeKeys, type UsableKey } from './key-set.ts';
-import { differInSlash } from './unusable-metadata.ts';
+import { differInSlash } from './metadata.ts';
 
-/** A subject token that `verify` of its route refuses. */
+/** A subject token that the `verify` rules of its route refuse. */
 export interface UnverifiedToken {
   readonly rules: SubjectVerification;
   readonly token: string;
-  /** Undefined where it is no JWT. */
+  /** Undefined if the token is not a JWT. */
   readonly claims: JWTPayload | undefined;
-  /** Those of the issuer. */
+  /** The issuer's keys. */
   readonly keys: readonly UsableKey[];
-  /** What the program says of it. */
+  /** The proxy's own error message. */
   readonly verdict: string;
 }
 
-/** Why a subject token is not found good here, before anybody is asked: all that speaks against it. Pure. */
+/** Explains why a subject token is refused before the exchange. Reports every reason. */
 export function verificationFindings(unverified: UnverifiedToken): Finding[] {
   const { rules, claims, verdict } = unverified;
   if (claims === undefined) {
     return [
-      problem('verify_refused', 'the subject token is no JWT, and only a JWT can be verified here', {
-        fix: 'let the issuer give the agent JWTs, or remove subject_token.verify: its authorization server then says alone whether it is good',
+      problem('verify_refused', 'the subject token is not a JWT, and only a JWT can be verified here', {
+        fix: 'configure the issuer to give the agent JWTs, or remove subject_token.verify, so that only the authorization server checks the token',
       }),
     ];
   }
   if (claims.iss !== rules.issuer) return [issuerDiffers(rules, claims)];
   const findings = [keyFinding(unverified), isFor(claims, rules.audience) ? undefined : audienceDiffers(rules, claims)];
-  const told = findings.filter((finding) => finding !== undefined);
-  if (told.length > 0) return told;
+  const reasons = findings.filter((finding) => finding !== undefined);
+  if (reasons.length > 0) return reasons;
   return [
     problem('verify_refused', verdict, {
-      fix: "obtain one as the agent's user would, and give it whole: a claim or the signature is not what its issuer makes",
+      fix: "obtain a complete token the way the agent's user does: a claim or the signature differs from those that the issuer makes",
     }),
   ];
 }
 
 function issuerDiffers({ issuer }: SubjectVerification, claims: JWTPayload): Finding {
-  const iss = textOf(claims.iss);
+  const iss = stringOf(claims.iss);
   return problem(
     'verify_issuer_differs',
-    `the subject token is of issuer "${printable(iss)}", and subject_token.verify wants "${issuer}"`,
+    `the subject token has the issuer "${printable(iss)}", but subject_token.verify requires "${issuer}"`,
     {
       why: differInSlash(iss, issuer)
-        ? 'they differ in the slash at the end, and are compared to the letter'
-        : 'it is of another server, or of the same by another name',
-      fix: `obtain one of that issuer, or set subject_token.verify.issuer to "${printable(iss)}" if callers' tokens are to be its`,
+        ? 'they differ in the trailing slash; the comparison is exact'
+        : 'it is from another server, or from the same server under another name',
+      fix: `obtain one of that issuer, or set subject_token.verify.issuer to "${printable(iss)}" if callers have its tokens`,
     },
   );
 }
@@ -57,40 +57,40 @@ function audienceDiffers({ audience }: SubjectVerification, { aud }: JWTPayload)
   const wanted = audience === 'any' ? [] : audience;
   return problem(
     'verify_audience_differs',
-    `the subject token is for ${listed([aud ?? []].flat())}, and subject_token.verify wants ${listed(wanted)}`,
+    `the audience of the subject token is ${listed([aud ?? []].flat())}, but subject_token.verify requires ${listed(wanted)}`,
     {
-      why: "where verify.audience is left out, it is the client_id at the route's authorization server",
-      fix: "let the issuer put it into the callers' tokens (Keycloak: an audience mapper), or set subject_token.verify.audience to what they are for",
+      why: "the default of verify.audience is the client_id at the route's authorization server",
+      fix: "configure the issuer to add it to the callers' tokens (Keycloak: an audience mapper), or set subject_token.verify.audience to their audience",
     },
   );
 }
 
-/** Can the token have been signed by one of the keys at all? */
+/** Reports that none of the keys can have signed the token. */
 function keyFinding({ rules, token, keys }: UnverifiedToken): Finding | undefined {
   const header = decodeProtectedHeader(token);
-  const alg = textOf(header.alg);
-  const kid = header.kid === undefined ? undefined : textOf(header.kid);
+  const alg = stringOf(header.alg);
+  const kid = header.kid === undefined ? undefined : stringOf(header.kid);
   if (!ASYMMETRIC_ALGORITHMS.some((known) => known === alg)) {
-    return problem('verify_algorithm_refused', `the subject token is signed by "${printable(alg)}"`, {
-      why: 'nobody can verify it by a public key: it has no signature, or one by a secret that the issuer shares',
-      fix: 'let the issuer sign access tokens with RS256 or ES256, or remove subject_token.verify: its authorization server then says alone whether it is good',
+    return problem('verify_algorithm_refused', `the subject token has the signature algorithm "${printable(alg)}"`, {
+      why: 'no public key can verify it: it has no signature, or one made with a secret that the issuer shares',
+      fix: 'configure the issuer to sign access tokens with RS256 or ES256, or remove subject_token.verify, so that only the authorization server checks the token',
     });
   }
   if (keys.some(({ name, algorithms }) => (kid === undefined || kid === name) && algorithms.includes(alg))) {
     return undefined;
   }
-  const named = kid === undefined ? 'without a name' : `"${printable(kid)}"`;
+  const key = kid === undefined ? 'an unnamed key' : `the key "${printable(kid)}"`;
   return problem(
     'verify_key_unknown',
-    `the subject token is signed by a key ${named} (${printable(alg)}), and the issuer has ${describeKeys(keys)}`,
+    `the subject token is signed with ${key} (${printable(alg)}), but the issuer has ${describeKeys(keys)}`,
     {
-      why: 'the key has been withdrawn since, or is that of another server that calls itself the same',
-      fix: `obtain a new token; where that has such a key as well, set subject_token.verify.jwks_uri to the keys of whoever signs for "${rules.issuer}"`,
+      why: 'the issuer has withdrawn the key, or another server with the same issuer name signed the token',
+      fix: `obtain a new token; if that has such a key as well, set subject_token.verify.jwks_uri to the keys of the server that signs for "${rules.issuer}"`,
     },
   );
 }
 
-/** Whoever made the token wrote what they liked. */
-function textOf(value: unknown): string {
+/** A claim or header parameter may have any type. */
+function stringOf(value: unknown): string {
   return typeof value === 'string' ? value : '';
 }

@@ -20,14 +20,14 @@ async function startUpstream(t: TestContext, tls?: Certificate & { clientCa?: st
   return upstream;
 }
 
-/** What the doctor says of a backend, on a route that needs no token. */
-async function consultUpstream(t: TestContext, upstream: string, keys: Record<string, unknown> = {}) {
+/** The finding on a backend, for a route that needs no token. */
+async function runOnBackend(t: TestContext, upstream: string, keys: Record<string, unknown> = {}) {
   const { findings } = await runDoctor(t, { routes: [route('free', { upstream, credential: 'none', ...keys })] });
   const [{ severity, code, what, why = '', fix = '' } = assert.fail()] = findings;
   return { found: `${severity} ${code}`, what, why, fix };
 }
 
-/** `tls.ca` with the CA of these tests in it. */
+/** A `tls.ca` file that contains the CA of these tests. */
 function trusted(t: TestContext): Record<string, unknown> {
   const folder = mkdtempSync(join(tmpdir(), 'cambist-doctor-'));
   t.after(() => rmSync(folder, { recursive: true }));
@@ -35,7 +35,7 @@ function trusted(t: TestContext): Record<string, unknown> {
   return { tls: { ca: { file: join(folder, 'ca.pem') } } };
 }
 
-/** Takes connections, and says nothing on them. */
+/** Accepts connections but never responds. */
 async function startSilence(t: TestContext): Promise<number> {
   const sockets = new Set<Socket>();
   const server = createServer((socket) => void sockets.add(socket.on('error', () => {})));
@@ -46,7 +46,7 @@ async function startSilence(t: TestContext): Promise<number> {
   return (await listen(server)).port;
 }
 
-test('a backend that answers was reached, whatever it answers, and it sees no token', async (t) => {
+test('reaches a backend with any response, and sends it no token', async (t) => {
   const server = await startFakeAuthorizationServer();
   t.after(server.close);
   const upstream = await startUpstream(t);
@@ -56,96 +56,96 @@ test('a backend that answers was reached, whatever it answers, and it sees no to
     routes: [route('github', { upstream: `${upstream.url}/mcp` })],
   };
   const { finding } = await runDoctor(t, written, { token: await server.mint() });
-  assert.equal(finding('backend_reached').what, `the backend ${upstream.url} answers`);
+  assert.equal(finding('backend_reached').what, `the backend ${upstream.url} responds`);
   assert.deepEqual(
     upstream.requests.map(({ method, url, authorization }) => [method, url, authorization]),
     [['HEAD', '/mcp', []]],
   );
 });
 
-test('a backend that is spoken to in HTTP/2 is reached in it, or is silent', async (t) => {
+test('uses HTTP/2 for a backend with http2', async (t) => {
   let answers = true;
   const { state, ca, config } = await startHttp2Gateway(t, (_request, response) => {
     if (answers) response.end();
   });
-  const ask = () => consultUpstream(t, String(config.routes[0]?.upstream), { http2: true, tls: { ca: { file: ca } } });
+  const ask = () => runOnBackend(t, String(config.routes[0]?.upstream), { http2: true, tls: { ca: { file: ca } } });
   assert.equal((await ask()).found, 'ok backend_reached');
   assert.deepEqual([state.requests[0]?.httpVersion, state.requests[0]?.method], ['2.0', 'HEAD']);
   answers = false;
   assert.equal((await ask()).found, 'warning backend_silent');
 });
 
-test('a certificate is verified with what the route trusts', async (t) => {
+test("verifies the certificate with the route's CA", async (t) => {
   const { url } = await startUpstream(t, AUTHORITY.issueServer());
-  const { found, what } = await consultUpstream(t, url, trusted(t));
+  const { found, what } = await runOnBackend(t, url, trusted(t));
   assert.equal(found, 'ok backend_reached');
   assert.match(what, /its certificate is trusted/);
 });
 
-test('a certificate of a private CA is not trusted, and the route says where to name that', async (t) => {
+test('reports an untrusted certificate, and the setting for its CA', async (t) => {
   const { url } = await startUpstream(t, AUTHORITY.issueServer());
-  const { found, what, fix } = await consultUpstream(t, url);
+  const { found, what, fix } = await runOnBackend(t, url);
   assert.equal(found, 'error certificate_untrusted');
   assert.match(what, /issued by "Example Corp CA"/);
   assert.match(fix, /routes\.free\.tls\.ca/);
 });
 
-test('a certificate for another name, and an expired one', async (t) => {
+test('reports a certificate with another name, and an expired one', async (t) => {
   const other = await startUpstream(t, AUTHORITY.issueServer({ hosts: ['backend.internal'] }));
-  const named = await consultUpstream(t, other.url, trusted(t));
+  const named = await runOnBackend(t, other.url, trusted(t));
   assert.equal(named.found, 'error certificate_wrong_name');
   assert.match(named.fix, /routes\.free\.upstream/);
   const old = await startUpstream(t, AUTHORITY.issueServer({ validFromSeconds: -7200, validUntilSeconds: -3600 }));
-  assert.equal((await consultUpstream(t, old.url, trusted(t))).found, 'error certificate_expired');
+  assert.equal((await runOnBackend(t, old.url, trusted(t))).found, 'error certificate_expired');
 });
 
-test('a backend that wants a certificate of ours is told apart from one that breaks off', async (t) => {
+test('reports a backend that requires a client certificate', async (t) => {
   const { url } = await startUpstream(t, { ...AUTHORITY.issueServer(), clientCa: AUTHORITY.cert });
-  const { found, why } = await consultUpstream(t, url, trusted(t));
+  const { found, why } = await runOnBackend(t, url, trusted(t));
   assert.equal(found, 'error client_certificate_required');
-  assert.match(why, /want a certificate of ours/);
+  assert.match(why, /require a client certificate/);
 });
 
-test('https to a port that serves plain http, and http to one that serves https', async (t) => {
+test('reports https to a plain http port, and http to an https port', async (t) => {
   const plain = await startUpstream(t);
-  const failed = await consultUpstream(t, plain.url.replace('http:', 'https:'));
+  const failed = await runOnBackend(t, plain.url.replace('http:', 'https:'));
   assert.equal(failed.found, 'error tls_failed');
   const secure = await startUpstream(t, AUTHORITY.issueServer());
-  const wanted = await consultUpstream(t, secure.url.replace('https:', 'http:'));
+  const wanted = await runOnBackend(t, secure.url.replace('https:', 'http:'));
   assert.equal(wanted.found, 'error tls_required');
   assert.match(wanted.fix, /https:\/\/ in routes\.free\.upstream/);
 });
 
-test('a 400 of a backend in plain http is an answer like any other', async (t) => {
+test('accepts a 400 from a plain http backend', async (t) => {
   const upstream = await startUpstream(t);
   upstream.handler = answer(400);
-  assert.equal((await consultUpstream(t, upstream.url)).found, 'ok backend_reached');
+  assert.equal((await runOnBackend(t, upstream.url)).found, 'ok backend_reached');
 });
 
-test('a name that nobody has, and a port at which nobody listens', async (t) => {
-  const unknown = await consultUpstream(t, 'https://no-such-backend.invalid/mcp');
+test('reports an unknown host name, and a port without a listener', async (t) => {
+  const unknown = await runOnBackend(t, 'https://no-such-backend.invalid/mcp');
   assert.equal(unknown.found, 'error host_unknown');
   const gone = await startUpstream(t);
   await gone.close();
-  const refused = await consultUpstream(t, gone.url);
+  const refused = await runOnBackend(t, gone.url);
   assert.equal(refused.found, 'error connection_refused');
   assert.match(refused.fix, /routes\.free\.upstream/);
 });
 
-test('no handshake in time, and no answer in time', async (t) => {
+test('reports a slow handshake, and a slow response', async (t) => {
   const port = await startSilence(t);
-  const handshake = await consultUpstream(t, `https://localhost:${port}`, { timeouts: { connect: '200ms' } });
+  const handshake = await runOnBackend(t, `https://localhost:${port}`, { timeouts: { connect: '200ms' } });
   assert.equal(handshake.found, 'error connection_timeout');
   assert.match(handshake.fix, /routes\.free\.timeouts\.connect/);
-  // Once the connection stands, how long it might have taken to connect counts no more.
-  const silent = await consultUpstream(t, `http://127.0.0.1:${port}`, { timeouts: { connect: '1h' } });
+  // The connect timeout does not apply once the connection is established.
+  const silent = await runOnBackend(t, `http://127.0.0.1:${port}`, { timeouts: { connect: '1h' } });
   assert.equal(silent.found, 'warning backend_silent');
-  assert.match(silent.what, /has not answered HEAD within 3000 ms$/);
+  assert.match(silent.what, /did not respond to HEAD within 3000 ms$/);
 });
 
-test('a CA file that is not there is named, and the backend is not asked', async (t) => {
+test('names a missing CA file and sends nothing to the backend', async (t) => {
   const upstream = await startUpstream(t, AUTHORITY.issueServer());
-  const { found, what } = await consultUpstream(t, upstream.url, { tls: { ca: { file: '/nowhere/ca.pem' } } });
+  const { found, what } = await runOnBackend(t, upstream.url, { tls: { ca: { file: '/nowhere/ca.pem' } } });
   assert.equal(found, 'error credential_unavailable');
   assert.match(what, /\/nowhere\/ca\.pem/);
   assert.equal(upstream.requests.length, 0);

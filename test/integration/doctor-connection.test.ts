@@ -9,8 +9,8 @@ import { publicServer, route, runDoctor } from './doctor-run.ts';
 
 const AUTHORITY = createCertificateAuthority('Example Corp CA');
 
-/** A server with this certificate, and what the doctor finds on it. */
-async function consultServer(t: TestContext, certificate: Certificate, trust: 'the CA' | 'well-known CAs') {
+/** Runs the doctor on a server with this certificate. */
+async function runOnServer(t: TestContext, certificate: Certificate, trust: 'the CA' | 'well-known CAs') {
   const server = await startFakeAuthorizationServer({ tls: certificate });
   t.after(server.close);
   const folder = await mkdtemp(join(tmpdir(), 'cambist-doctor-'));
@@ -21,40 +21,40 @@ async function consultServer(t: TestContext, certificate: Certificate, trust: 't
   return runDoctor(t, { authorization_servers: { main }, routes: [route('github')] });
 }
 
-test('a certificate of a private CA: who issued it, and where to name the CA', async (t) => {
-  const { problems, finding } = await consultServer(t, AUTHORITY.issueServer(), 'well-known CAs');
+test('names the issuer of an untrusted certificate, and the setting for its CA', async (t) => {
+  const { problems, finding } = await runOnServer(t, AUTHORITY.issueServer(), 'well-known CAs');
   assert.deepEqual(problems, ['error certificate_untrusted', 'warning route_not_checked']);
   const { what, fix } = finding('certificate_untrusted');
   assert.match(what, /issued by "Example Corp CA"/);
   assert.match(fix ?? '', /authorization_servers\.main\.tls\.ca/);
 });
 
-test('a CA file that has another CA in it is named', async (t) => {
+test('names the CA file if it contains another CA', async (t) => {
   const stranger = createCertificateAuthority('Stranger').issueServer();
-  const { finding } = await consultServer(t, stranger, 'the CA');
+  const { finding } = await runOnServer(t, stranger, 'the CA');
   const { what, why } = finding('certificate_untrusted');
   assert.match(what, /issued by "Stranger"/);
   assert.match(why ?? '', /ca\.pem/);
 });
 
-test('a certificate for another name: both names', async (t) => {
-  const { finding } = await consultServer(t, AUTHORITY.issueServer({ hosts: ['idp.internal'] }), 'the CA');
-  assert.match(finding('certificate_wrong_name').what, /not for localhost, but for "DNS:idp\.internal"/);
+test('names both names if a certificate has another one', async (t) => {
+  const { finding } = await runOnServer(t, AUTHORITY.issueServer({ hosts: ['idp.internal'] }), 'the CA');
+  assert.match(finding('certificate_wrong_name').what, /not valid for localhost, but for "DNS:idp\.internal"/);
 });
 
-test('an expired certificate: since when', async (t) => {
+test('says when a certificate expired', async (t) => {
   const expired = AUTHORITY.issueServer({ validFromSeconds: -7200, validUntilSeconds: -3600 });
-  const { finding } = await consultServer(t, expired, 'the CA');
+  const { finding } = await runOnServer(t, expired, 'the CA');
   assert.match(finding('certificate_expired').what, /expired on .* GMT/);
 });
 
-test('a trusted certificate is no word', async (t) => {
-  const { findings, problems } = await consultServer(t, AUTHORITY.issueServer(), 'the CA');
+test('reports nothing about a trusted certificate', async (t) => {
+  const { findings, problems } = await runOnServer(t, AUTHORITY.issueServer(), 'the CA');
   assert.equal(findings[0]?.code, 'metadata_found');
   assert.ok(!problems.some((problem) => problem.includes('certificate')));
 });
 
-test('a CA file that is not there is named, and nothing is sent', async (t) => {
+test('names a missing CA file and sends nothing', async (t) => {
   const server = await startFakeAuthorizationServer({ tls: AUTHORITY.issueServer() });
   t.after(server.close);
   const main = publicServer(server.issuer, { tls: { ca: { file: '/nowhere/ca.pem' } } });
@@ -63,7 +63,7 @@ test('a CA file that is not there is named, and nothing is sent', async (t) => {
   assert.deepEqual(server.metadataRequests, []);
 });
 
-test('a port without a server, and one with a server that says nothing', async (t) => {
+test('reports a port without a server, and a server without a response', async (t) => {
   const server = await startFakeAuthorizationServer();
   await server.close();
   const gone = await runDoctor(t, {
@@ -79,7 +79,7 @@ test('a port without a server, and one with a server that says nothing', async (
   assert.equal(hung.problems[0], 'error connection_timeout');
 });
 
-test('https to a server that speaks plain http', async (t) => {
+test('reports https to a server that speaks plain http', async (t) => {
   const server = await startFakeAuthorizationServer();
   t.after(server.close);
   const main = publicServer(server.issuer.replace('http:', 'https:'));

@@ -12,7 +12,7 @@ import {
 } from '../harness/fake-authorization-server.ts';
 import { type DoctorOptions, publicServer, route, runDoctor } from './doctor-run.ts';
 
-/** Refuses what is no token, as every real server does, and then does as told. */
+/** Refuses the doctor's invalid token, as every real server does. Otherwise behaves as `mood` says. */
 function strict(mood: Mood): FakeAuthorizationServer['mood'] {
   return ({ form }: TokenRequest) =>
     form.get('subject_token') === INVALID_TOKEN || form.get('assertion') === INVALID_TOKEN
@@ -32,7 +32,7 @@ async function startServer(t: TestContext, mood: Mood = { kind: 'issue' }): Prom
   return server;
 }
 
-async function consultRoute(
+async function runOnRoute(
   t: TestContext,
   server: FakeAuthorizationServer,
   keys: Record<string, unknown> = {},
@@ -46,9 +46,9 @@ async function consultRoute(
   return runDoctor(t, written, { token, ...options });
 }
 
-test('all well: each step is a success, and the claims of what was issued are shown', async (t) => {
+test('reports success for each step, with the claims of the issued token', async (t) => {
   const server = await startServer(t);
-  const { findings, problems, finding } = await consultRoute(t, server);
+  const { findings, problems, finding } = await runOnRoute(t, server);
   assert.deepEqual(problems, []);
   assert.deepEqual(
     findings.map(({ about, code }) => `${about.name} ${code}`),
@@ -56,36 +56,40 @@ test('all well: each step is a success, and the claims of what was issued are sh
       'main metadata_found',
       'main client_accepted',
       'main clock_agrees',
+      'the test subject_token_read',
       'github backend_reached',
-      'github subject_token_read',
       'github token_issued',
       'github audience_matches',
       'github lifetime',
     ],
   );
   assert.equal(finding('token_issued').claims?.aud, 'backend');
-  assert.equal(server.requests.length, 2, 'one request without a token, one exchange');
+  assert.equal(server.requests.length, 2, 'one request with an invalid token, one exchange');
 });
 
-test('no finding holds a token', async (t) => {
+test('no finding contains a token', async (t) => {
   const server = await startServer(t);
   const token = await server.mint();
-  const { findings } = await consultRoute(t, server, {}, { token });
+  const { findings } = await runOnRoute(t, server, {}, { token });
   const said = JSON.stringify(findings);
   for (const secret of [token, server.requests.at(-1)?.issued ?? '']) {
     assert.ok(secret !== '' && !said.includes(secret) && !said.includes(secret.split('.')[2] ?? ''));
   }
 });
 
-test('without a subject token it is said what cannot be checked, and that is no failure', async (t) => {
+test('warns once about a missing subject token', async (t) => {
   const server = await startServer(t);
-  const written = { authorization_servers: { main: publicServer(server.issuer) }, routes: [route('github')] };
+  const written = {
+    authorization_servers: { main: publicServer(server.issuer) },
+    routes: [route('github'), route('docs')],
+  };
   const { problems, finding } = await runDoctor(t, written);
   assert.deepEqual(problems, ['warning subject_token_missing']);
+  assert.match(finding('subject_token_missing').what, /"github", "docs"/);
   assert.match(finding('subject_token_missing').fix ?? '', /--subject-token-file/);
 });
 
-test('a token for another backend, for ourselves, or for more than was asked', async (t) => {
+test('reports a token for another backend, for the client, or for several backends', async (t) => {
   const cases = [
     ['docs', 'error audience_wrong'],
     ['cambist', 'error token_for_client'],
@@ -93,13 +97,13 @@ test('a token for another backend, for ourselves, or for more than was asked', a
   ] as const;
   for (const [audience, problem] of cases) {
     const server = await startServer(t, { kind: 'issue', audience: [audience].flat() });
-    assert.deepEqual((await consultRoute(t, server)).problems, [problem]);
+    assert.deepEqual((await runOnRoute(t, server)).problems, [problem]);
   }
 });
 
-test('an answer that is of no use is told in the words of the program', async (t) => {
+test("reports an unusable response in the proxy's words", async (t) => {
   const server = await startServer(t, { kind: 'issue', fields: { token_type: 'MAC' } });
-  const { problems, finding } = await consultRoute(t, server);
+  const { problems, finding } = await runOnRoute(t, server);
   assert.deepEqual(problems, ['error response_unusable']);
   assert.match(finding('response_unusable').why ?? '', /502 ERR_STS_RESPONSE_INVALID/);
 });
@@ -114,60 +118,62 @@ test('reports token_unchanged when the server returns a value of the request', a
   ];
   for (const [field, accessToken] of returned) {
     server.mood = strict({ kind: 'issue', accessToken });
-    const { problems, finding } = await consultRoute(t, server, {}, { token });
+    const { problems, finding } = await runOnRoute(t, server, {}, { token });
     assert.ok(problems.includes('error token_unchanged'), problems.join());
     assert.equal(finding('token_unchanged').what, `the token contains the "${field}" of the request`);
     assert.match(finding('token_unchanged').why ?? '', /502 ERR_STS_RESPONSE_INVALID/);
   }
 });
 
-test('a server that issues for no token at all is not trusted further', async (t) => {
+test('does not use a server that accepts an invalid token', async (t) => {
   const server = await startServer(t);
   server.mood = { kind: 'issue' };
-  assert.deepEqual((await consultRoute(t, server)).problems, [
-    'error any_subject_accepted',
-    'warning route_not_checked',
-  ]);
+  assert.deepEqual((await runOnRoute(t, server)).problems, ['error any_subject_accepted', 'warning route_not_checked']);
 });
 
-test('a server whose clock is wrong by the Date header is looked at all the same', async (t) => {
+test('goes on with a server whose clock is wrong by the Date header', async (t) => {
   const server = await startServer(t);
   const { issuer, tokenEndpoint } = server;
   const headers = { date: new Date(Date.now() - 60_000).toUTCString() };
   server.metadataMood = { kind: 'answer', status: 200, body: { issuer, token_endpoint: tokenEndpoint }, headers };
-  const { problems, finding } = await consultRoute(t, server);
+  const { problems, finding } = await runOnRoute(t, server);
   assert.deepEqual(problems, ['error clock_skew']);
   assert.match(finding('clock_skew').what, /(59|60) s behind/);
   assert.equal(finding('audience_matches').severity, 'ok');
 });
 
-test('a token of the future is a finding, though the answers have the right time', async (t) => {
+test('reports a token from the future even if the Date header is correct', async (t) => {
   const iat = Math.floor(Date.now() / 1000) + 60;
   const server = await startServer(t, {
     kind: 'issue',
     accessToken: unsigned({ aud: 'backend', iat, exp: iat + 300 }),
   });
-  const { problems, finding } = await consultRoute(t, server);
+  const { problems, finding } = await runOnRoute(t, server);
   assert.deepEqual(problems, ['error clock_skew']);
   assert.match(finding('clock_agrees').what, /Date header/);
 });
 
-test('an expired subject token is not sent, and it is said since when', async (t) => {
+test('reports an expired subject token once and does not send it', async (t) => {
   const server = await startServer(t);
-  const { problems, finding } = await consultRoute(t, server, {}, { token: await server.mint({ ttlSeconds: -90 }) });
-  assert.deepEqual(problems, ['error subject_token_expired']);
+  const written = {
+    authorization_servers: { main: publicServer(server.issuer) },
+    routes: [route('github'), route('docs')],
+  };
+  const { problems, finding } = await runDoctor(t, written, { token: await server.mint({ ttlSeconds: -90 }) });
+  const skipped = 'warning route_not_checked';
+  assert.deepEqual(problems, ['error subject_token_expired', skipped, skipped]);
   assert.match(finding('subject_token_expired').what, /(89|90|91) s ago/);
   assert.equal(server.requests.length, 1);
 });
 
-test('a file that holds no token is told so, without what it holds', async (t) => {
+test('reports a file without a token, but not its content', async (t) => {
   const server = await startServer(t);
-  const { problems, findings } = await consultRoute(t, server, {}, { token: 'my password is hunter2' });
-  assert.deepEqual(problems, ['error subject_token_unusable']);
+  const { problems, findings } = await runOnRoute(t, server, {}, { token: 'my password is hunter2' });
+  assert.deepEqual(problems, ['error subject_token_unusable', 'warning route_not_checked']);
   assert.ok(!JSON.stringify(findings).includes('hunter2'));
 });
 
-test('a route with a subject token of its own needs none to be given', async (t) => {
+test('reads the subject token of a route from its own file', async (t) => {
   const server = await startServer(t);
   const folder = await mkdtemp(join(tmpdir(), 'cambist-doctor-'));
   t.after(() => rm(folder, { recursive: true }));
@@ -182,7 +188,7 @@ test('a route with a subject token of its own needs none to be given', async (t)
   assert.match(finding('subject_token_read').what, /from .*\/token:/);
 });
 
-test('client credentials are tried as they are, with no subject token', async (t) => {
+test('requests a token with client credentials, without a subject token', async (t) => {
   const server = await startServer(t);
   const written = {
     authorization_servers: { main: publicServer(server.issuer) },
@@ -197,7 +203,7 @@ test('client credentials are tried as they are, with no subject token', async (t
   );
 });
 
-test('of a chain both servers are looked at, and the leg that fails is named by its own fault', async (t) => {
+test('checks both servers of a chain and reports the failed exchange', async (t) => {
   const idp = await startServer(t);
   const second = await startServer(t, { kind: 'answer', status: 400, body: { error: 'invalid_scope' } });
   idp.mood = strict({
@@ -227,7 +233,7 @@ test('of a chain both servers are looked at, and the leg that fails is named by 
   );
 });
 
-test('an assertion that the second server does not take is no fault of the token that the caller sent', async (t) => {
+test("does not blame the caller's token for an assertion that the second server refuses", async (t) => {
   const idp = await startServer(t);
   const second = await startServer(t, { kind: 'answer', status: 400, body: { error: 'invalid_grant' } });
   idp.mood = strict({ kind: 'issue', audience: second.issuer, fields: { issued_token_type: undefined } });
@@ -249,7 +255,7 @@ test('an assertion that the second server does not take is no fault of the token
   assert.match(finding('assertion_refused').fix ?? '', /let "second" trust the first server/);
 });
 
-test('a server that no route uses is looked at as far as can be', async (t) => {
+test('checks the metadata of a server that no route uses', async (t) => {
   const server = await startServer(t);
   const written = {
     authorization_servers: { main: publicServer(server.issuer), spare: publicServer(server.issuer) },
@@ -260,7 +266,7 @@ test('a server that no route uses is looked at as far as can be', async (t) => {
   assert.equal(finding('client_not_checked').about.name, 'spare');
 });
 
-test('routes that need no token are not asked for, and one route alone leaves the others be', async (t) => {
+test('checks only the servers of the selected route', async (t) => {
   const server = await startServer(t);
   const other = await startServer(t);
   const written = {
@@ -282,7 +288,7 @@ test('routes that need no token are not asked for, and one route alone leaves th
   );
 });
 
-test('metadata that lead to another server of the config are refused, as the program refuses them', async (t) => {
+test('refuses metadata that leads to another server of the config', async (t) => {
   const [first, second] = [await startServer(t), await startServer(t)];
   const body = { issuer: first.issuer, token_endpoint: second.tokenEndpoint };
   first.metadataMood = { kind: 'answer', status: 200, body };
@@ -299,17 +305,17 @@ test('metadata that lead to another server of the config are refused, as the pro
   assert.equal(second.requests.length, 0);
 });
 
-test('a server that fails, and then is taken to be down, is told as that', async (t) => {
+test('reports each route of a failing server', async (t) => {
   const server = await startServer(t, { kind: 'answer', status: 503 });
   const token = await server.mint();
   const routes = ['a', 'b', 'c', 'd', 'e'].map((name) => route(name, { audience: name }));
   const written = { authorization_servers: { main: publicServer(server.issuer) }, routes };
   const { problems } = await runDoctor(t, written, { token });
   assert.deepEqual(problems.slice(0, 3), Array(3).fill('error server_unavailable'));
-  assert.equal(problems.length, 5, 'each route has its finding');
+  assert.equal(problems.length, 5, 'one finding for each route');
 });
 
-test('what a server says of the subject token is shown, and never the token that it repeats', async (t) => {
+test('redacts the subject token in an error of the server', async (t) => {
   const server = await startServer(t);
   const token = await server.mint();
   server.mood = strict({
@@ -317,7 +323,7 @@ test('what a server says of the subject token is shown, and never the token that
     status: 400,
     body: { error: 'invalid_grant', error_description: `the token ${token} is revoked`, refresh_token: token },
   });
-  const { findings, finding } = await consultRoute(t, server, {}, { token });
+  const { findings, finding } = await runOnRoute(t, server, {}, { token });
   assert.match(finding('subject_token_refused').what, /invalid_grant: the token \[redacted\] is revoked/);
   assert.ok(!JSON.stringify(findings).includes(token));
 });

@@ -14,7 +14,7 @@ import { type DoctorOptions, publicServer, route, runDoctor } from './doctor-run
 const BACKEND = 'https://github.example.com/mcp';
 const AUTHORITY = createCertificateAuthority('Example Corp CA');
 
-/** oidc-provider, which signs the callers' tokens and exchanges them. */
+/** An oidc-provider that signs and exchanges the callers' tokens. */
 async function startServer(t: TestContext, options: HttpServerOptions = {}): Promise<RunningAuthorizationServer> {
   const server = await startAuthorizationServer({
     clients: { cambist: { method: 'none' } },
@@ -25,7 +25,7 @@ async function startServer(t: TestContext, options: HttpServerOptions = {}): Pro
   return server;
 }
 
-/** What serves one thing at every address. */
+/** A server with the same response at every address. */
 async function startKeys(t: TestContext, body: unknown): Promise<string> {
   const server = await startHttpServer((_request, response) => sendAnswer(response, 200, body));
   t.after(server.close);
@@ -38,11 +38,11 @@ function exchanging(name: string, verify: Record<string, unknown>, more: Record<
 
 interface Verification extends DoctorOptions {
   verify?: Record<string, unknown>;
-  /** More keys of the authorization server. */
+  /** Additional config keys of the authorization server. */
   keys?: Record<string, unknown>;
 }
 
-function consultVerify(t: TestContext, server: RunningAuthorizationServer, options: Verification = {}) {
+function runWithVerify(t: TestContext, server: RunningAuthorizationServer, options: Verification = {}) {
   const { verify = {}, keys = {}, ...more } = options;
   const written = {
     authorization_servers: { main: publicServer(server.issuer, keys) },
@@ -54,9 +54,9 @@ function consultVerify(t: TestContext, server: RunningAuthorizationServer, optio
 const goodToken = (server: RunningAuthorizationServer) =>
   server.issueSubjectToken({ sub: 'alice', audience: 'cambist' });
 
-test('all well: the keys are found, the token is verified by one of them, and then exchanged', async (t) => {
+test('finds the keys, verifies the token and exchanges it', async (t) => {
   const server = await startServer(t);
-  const { findings, problems, finding } = await consultVerify(t, server, { token: await goodToken(server) });
+  const { findings, problems, finding } = await runWithVerify(t, server, { token: await goodToken(server) });
   assert.deepEqual(problems, []);
   assert.deepEqual(
     findings.map(({ about, code }) => `${about.kind} ${code}`),
@@ -65,8 +65,8 @@ test('all well: the keys are found, the token is verified by one of them, and th
       'authorization_server client_accepted',
       'authorization_server clock_agrees',
       'issuer keys_found',
+      'subject_token subject_token_read',
       'route backend_reached',
-      'route subject_token_read',
       'route subject_token_verified',
       'route token_issued',
       'route audience_matches',
@@ -74,32 +74,33 @@ test('all well: the keys are found, the token is verified by one of them, and th
     ],
   );
   assert.equal(finding('keys_found').about.name, server.issuer);
-  assert.ok(finding('keys_found').what.includes(`a key to verify by at ${server.jwksUri}: "`));
-  assert.match(finding('subject_token_verified').what, /and for "cambist"$/);
+  assert.ok(finding('keys_found').what.includes(`one key at ${server.jwksUri} for verification: "`));
+  assert.match(finding('subject_token_verified').what, /, for "cambist"$/);
 });
 
-test('without a subject token the keys are looked for all the same', async (t) => {
+test('checks the keys without a subject token', async (t) => {
   const server = await startServer(t);
-  const { problems, finding } = await consultVerify(t, server);
+  const { problems, finding } = await runWithVerify(t, server);
   assert.deepEqual(problems, ['warning subject_token_missing']);
   assert.equal(finding('keys_found').severity, 'ok');
 });
 
-const WRONG: [what: string, make: (server: RunningAuthorizationServer) => Promise<string>, problem: string][] = [
+const WRONG: [which: string, make: (server: RunningAuthorizationServer) => Promise<string>, ...expected: string[]][] = [
   [
-    'for another',
+    'for another audience',
     (server) => server.issueSubjectToken({ sub: 'alice', audience: 'agent' }),
     'error verify_audience_differs',
   ],
   [
-    'that has expired',
+    'that expired',
     (server) => server.issueSubjectToken({ sub: 'alice', audience: 'cambist', ttlSeconds: -60 }),
     'error subject_token_expired',
+    'warning route_not_checked',
   ],
-  ['signed by a key that is not there', (server) => forged(server, 'withdrawn'), 'error verify_key_unknown'],
+  ['signed with an unknown key', (server) => forged(server, 'withdrawn'), 'error verify_key_unknown'],
   ['that is opaque', async () => 'opaque-token', 'error verify_refused'],
   [
-    'with a signature of another token',
+    'with the signature of another token',
     async (server) => {
       const [one, other] = [await goodToken(server), await goodToken(server)];
       return `${one.slice(0, one.lastIndexOf('.'))}${other.slice(other.lastIndexOf('.'))}`;
@@ -107,18 +108,18 @@ const WRONG: [what: string, make: (server: RunningAuthorizationServer) => Promis
     'error verify_refused',
   ],
 ];
-for (const [what, make, problem] of WRONG) {
-  test(`a subject token ${what}: ${problem}, and it is not sent`, async (t) => {
+for (const [which, make, ...expected] of WRONG) {
+  test(`reports ${expected[0]} and sends no subject token ${which}`, async (t) => {
     const server = await startServer(t);
     const token = await make(server);
-    const { problems, findings } = await consultVerify(t, server, { token });
-    assert.deepEqual(problems, [problem]);
-    assert.equal(server.requests.length, 1, 'the request without a token alone');
+    const { problems, findings } = await runWithVerify(t, server, { token });
+    assert.deepEqual(problems, expected);
+    assert.equal(server.requests.length, 1, 'only the request with an invalid token');
     assert.ok(!JSON.stringify(findings).includes(token));
   });
 }
 
-/** A token as the server's, by a key of somebody else. */
+/** A token with the claims of the server's, signed with another key. */
 function forged(server: RunningAuthorizationServer, kid: string): Promise<string> {
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   return new SignJWT({ iss: server.issuer, aud: 'cambist', sub: 'alice' })
@@ -127,15 +128,15 @@ function forged(server: RunningAuthorizationServer, kid: string): Promise<string
     .sign(privateKey);
 }
 
-test('a subject token of another server: both issuers', async (t) => {
+test('names both issuers for a subject token of another server', async (t) => {
   const [server, other] = [await startServer(t), await startServer(t)];
-  const { problems, finding } = await consultVerify(t, server, { token: await goodToken(other) });
+  const { problems, finding } = await runWithVerify(t, server, { token: await goodToken(other) });
   assert.deepEqual(problems, ['error verify_issuer_differs']);
   const { what } = finding('verify_issuer_differs');
   assert.ok(what.includes(`"${other.issuer}"`) && what.includes(`"${server.issuer}"`));
 });
 
-test('a subject token of our own is held to the keys as well', async (t) => {
+test('verifies a subject token from a file, too', async (t) => {
   const server = await startServer(t);
   const folder = await mkdtemp(join(tmpdir(), 'cambist-doctor-'));
   t.after(() => rm(folder, { recursive: true }));
@@ -150,19 +151,19 @@ test('a subject token of our own is held to the keys as well', async (t) => {
   assert.deepEqual((await runDoctor(t, written)).problems, []);
 });
 
-test('an issuer that calls itself otherwise has no keys for us, and the route waits for them', async (t) => {
+test('finds no keys of an issuer with another name, and skips the route', async (t) => {
   const server = await startServer(t);
-  const { problems, finding } = await consultVerify(t, server, {
+  const { problems, finding } = await runWithVerify(t, server, {
     verify: { issuer: `${server.issuer}/` },
     token: await goodToken(server),
   });
   assert.deepEqual(problems, ['error issuer_mismatch', 'warning route_not_checked']);
-  assert.match(finding('issuer_mismatch').why ?? '', /slash at the end/);
+  assert.match(finding('issuer_mismatch').why ?? '', /trailing slash/);
   assert.match(finding('issuer_mismatch').fix ?? '', /^set subject_token\.verify\.issuer to/);
   assert.match(finding('route_not_checked').why ?? '', /keys of issuer/);
 });
 
-test('keys that are not where the config says, or are no keys, or none to verify by', async (t) => {
+test('reports missing, invalid and unusable keys', async (t) => {
   const server = await startServer(t);
   const { publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
   const encryption = { ...publicKey.export({ format: 'jwk' }), use: 'enc' };
@@ -170,11 +171,11 @@ test('keys that are not where the config says, or are no keys, or none to verify
     [`${server.issuer}/no-keys`, 'keys_unavailable'],
     [await startKeys(t, '<html></html>'), 'keys_unusable'],
     [await startKeys(t, { keys: [encryption] }), 'keys_unusable'],
-    [await startKeys(t, { keys: [], filling: 'x'.repeat(300_000) }), 'keys_unavailable'],
+    [await startKeys(t, { keys: [], padding: 'x'.repeat(300_000) }), 'keys_unavailable'],
     [await startKeys(t, { keys: ['key'] }), 'keys_unusable'],
   ];
   for (const [jwks_uri, code] of cases) {
-    const { problems, finding } = await consultVerify(t, server, {
+    const { problems, finding } = await runWithVerify(t, server, {
       verify: { jwks_uri },
       token: await goodToken(server),
     });
@@ -183,40 +184,40 @@ test('keys that are not where the config says, or are no keys, or none to verify
   }
 });
 
-test('keys at an address where nobody is, given or discovered', async (t) => {
+test('reports keys at an unreachable address, configured or discovered', async (t) => {
   const [server, gone] = [await startServer(t), await startServer(t)];
   await gone.close();
-  const given = await consultVerify(t, server, { verify: { jwks_uri: gone.jwksUri } });
-  assert.equal(given.problems[0], 'error connection_refused');
-  assert.match(given.finding('connection_refused').fix ?? '', /host and port of subject_token\.verify\.jwks_uri,/);
-  const issuer = await consultVerify(t, server, { verify: { issuer: gone.issuer } });
+  const configured = await runWithVerify(t, server, { verify: { jwks_uri: gone.jwksUri } });
+  assert.equal(configured.problems[0], 'error connection_refused');
+  assert.match(configured.finding('connection_refused').fix ?? '', /host and port of subject_token\.verify\.jwks_uri,/);
+  const issuer = await runWithVerify(t, server, { verify: { issuer: gone.issuer } });
   assert.match(issuer.finding('connection_refused').fix ?? '', /subject_token\.verify\.issuer or jwks_uri/);
   let metadata = {};
   const leading = await startHttpServer((_request, response) => sendAnswer(response, 200, metadata));
   t.after(leading.close);
   metadata = { issuer: leading.url, jwks_uri: gone.jwksUri };
-  const discovered = await consultVerify(t, server, { verify: { issuer: leading.url } });
+  const discovered = await runWithVerify(t, server, { verify: { issuer: leading.url } });
   assert.match(discovered.finding('connection_refused').fix ?? '', /jwks_uri or the issuer's metadata/);
 });
 
-test('keys are had with the CA of the authorization server of the same issuer, and without it that is where to name it', async (t) => {
+test('trusts the CA of the authorization server with the same issuer, and names that setting if it is missing', async (t) => {
   const server = await startServer(t, { tls: AUTHORITY.issueServer() });
   const folder = await mkdtemp(join(tmpdir(), 'cambist-doctor-'));
   t.after(() => rm(folder, { recursive: true }));
   await writeFile(join(folder, 'ca.pem'), AUTHORITY.cert);
   const token = await goodToken(server);
-  const trusted = await consultVerify(t, server, { token, keys: { tls: { ca: { file: join(folder, 'ca.pem') } } } });
+  const trusted = await runWithVerify(t, server, { token, keys: { tls: { ca: { file: join(folder, 'ca.pem') } } } });
   assert.deepEqual(trusted.problems, []);
-  const untrusted = (await consultVerify(t, server, { token })).findings.find(({ about }) => about.kind === 'issuer');
+  const untrusted = (await runWithVerify(t, server, { token })).findings.find(({ about }) => about.kind === 'issuer');
   assert.equal(untrusted?.code, 'certificate_untrusted');
   assert.match(untrusted?.fix ?? '', /authorization_servers\.main\.tls\.ca$/);
-  const missing = await consultVerify(t, server, { token, keys: { tls: { ca: { file: '/nowhere/ca.pem' } } } });
+  const missing = await runWithVerify(t, server, { token, keys: { tls: { ca: { file: '/nowhere/ca.pem' } } } });
   assert.deepEqual(
     missing.findings.filter(({ code }) => code === 'credential_unavailable').map(({ about }) => about.kind),
     ['authorization_server', 'issuer'],
   );
   const plain = await startServer(t);
-  const stranger = await consultVerify(t, plain, { verify: { issuer: server.issuer } });
+  const stranger = await runWithVerify(t, plain, { verify: { issuer: server.issuer } });
   assert.ok(
     stranger
       .finding('certificate_untrusted')
@@ -224,7 +225,7 @@ test('keys are had with the CA of the authorization server of the same issuer, a
   );
 });
 
-test('routes that share their keys are one examination, and of one route alone it is its own', async (t) => {
+test('checks shared keys once, and only the keys of the selected route', async (t) => {
   const [server, gone] = [await startServer(t), await startServer(t)];
   await gone.close();
   const written = {

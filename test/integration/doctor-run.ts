@@ -10,21 +10,21 @@ import { echo } from '../harness/upstream-handlers.ts';
 
 export interface DoctorResult {
   findings: ReportedFinding[];
-  /** All that is not well, as `error code` or `warning code`. */
+  /** Errors and warnings, as `error code` or `warning code`. */
   problems: string[];
   finding(code: string): ReportedFinding;
 }
 
 export interface DoctorOptions {
   token?: string;
-  /** Only this route. */
+  /** Checks this route only. */
   route?: string;
 }
 
-/** Stands in a config for a backend that is there. */
+/** Placeholder in a config for the address of a running backend. */
 const BACKEND = 'http://127.0.0.1:9';
 
-/** What the doctor finds on a config, in this process. */
+/** Runs the doctor on a config in this process. */
 export async function runDoctor(
   t: TestContext,
   written: WrittenConfig,
@@ -39,11 +39,11 @@ export async function runDoctor(
   await runChecks({
     config,
     only: config.routes.find(({ name }) => name === route),
-    given: token === undefined ? undefined : { source: 'the test', token },
+    input: token === undefined ? undefined : { source: 'the test', token },
     context: createCheckContext(dispatchers.for, config.authorizationServers, systemClock),
     reporter: {
-      begins() {},
-      found: (about, finding) => void findings.push({ about, ...finding }),
+      section() {},
+      finding: (about, finding) => void findings.push({ about, ...finding }),
     },
   });
   return {
@@ -57,7 +57,7 @@ export async function runDoctor(
   };
 }
 
-/** A server whose client is public, so that no test needs a secret. */
+/** An authorization server with a public client, so tests need no secret. */
 export function publicServer(issuer: string, more: Record<string, unknown> = {}): Record<string, unknown> {
   return { issuer, client_id: 'cambist', client_auth: { method: 'none' }, timeout: '2s', ...more };
 }

@@ -100,7 +100,7 @@ testMisconfigurations(
       when: 'the backend is named by resource',
       route: { audience: undefined, resource: 'https://github-mcp.example.com/mcp' },
       finding: 'audience_wrong',
-      fix: /no resource \(Keycloak\), set the route's audience/,
+      fix: /ignores resource \(Keycloak\), set the route's audience/,
     },
     {
       when: 'token exchange is switched off for the client',

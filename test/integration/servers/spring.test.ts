@@ -75,7 +75,7 @@ testMisconfigurations(
       when: 'the token is of another server',
       token: foreignToken({ aud: 'agent' }),
       finding: 'subject_issuer_differs',
-      fix: /use a token of this very server/,
+      fix: /use a token of this server/,
     },
   ],
 );

@@ -86,13 +86,13 @@ testMisconfigurations(
       when: 'the assertion lives too long',
       server: assertion({ assertion_lifetime: '3m' }),
       finding: 'client_refused',
-      fix: /assertion_lifetime \(tokendings takes 120s at most\)/,
+      fix: /assertion_lifetime \(tokendings accepts 120s at most\)/,
     },
     {
       when: 'the assertion is for another',
       server: assertion({ assertion_audience: 'https://elsewhere.example.com' }),
       finding: 'client_refused',
-      fix: /assertion_audience to the token endpoint, or to the issuer/,
+      fix: /assertion_audience to the token endpoint or to the issuer/,
     },
     {
       when: 'the token is said to be an access token',

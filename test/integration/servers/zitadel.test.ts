@@ -76,7 +76,7 @@ testMisconfigurations({ name: 'ZITADEL', recipe: 'zitadel', rules: zitadel, clai
     when: 'the client is not in the token',
     token: { aud: [BACKEND] },
     finding: 'subject_token_refused',
-    fix: /audience of tokens that callers sign in for/,
+    fix: /audience of the tokens that callers sign in for/,
   },
   {
     when: 'no JWT is asked for',
@@ -88,6 +88,6 @@ testMisconfigurations({ name: 'ZITADEL', recipe: 'zitadel', rules: zitadel, clai
     when: 'the token is said to be a JWT of others',
     route: { subject_token: { type: 'jwt' } },
     finding: 'actor_token_required',
-    fix: /ZITADEL: only where subject_token\.type is jwt/,
+    fix: /ZITADEL: only if subject_token\.type is jwt/,
   },
 ]);

@@ -1,51 +1,56 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { clientFinding, encodingFinding, encodingMatters } from '../../../src/doctor/client-auth.ts';
-import { answer, server } from './samples.ts';
+import { response, server } from './samples.ts';
 
 const CASES: [when: string, status: number, body: unknown, finding: string][] = [
-  ['a refused subject token', 400, { error: 'invalid_grant' }, 'client_accepted'],
-  ['Keycloak on a bad token', 400, { error: 'invalid_request', error_description: 'Invalid token' }, 'client_accepted'],
-  ['Dex on a bad token', 401, { error: 'access_denied' }, 'client_accepted'],
-  ['a refused target', 400, { error: 'invalid_target' }, 'client_accepted'],
+  ['refused subject token', 400, { error: 'invalid_grant' }, 'client_accepted'],
   [
-    'an audience that Keycloak does not know',
+    'Keycloak with an invalid token',
+    400,
+    { error: 'invalid_request', error_description: 'Invalid token' },
+    'client_accepted',
+  ],
+  ['Dex with an invalid token', 401, { error: 'access_denied' }, 'client_accepted'],
+  ['refused target', 400, { error: 'invalid_target' }, 'client_accepted'],
+  [
+    'Keycloak with an unknown audience',
     400,
     { error: 'invalid_client', error_description: 'Audience not found' },
     'client_accepted',
   ],
-  ['a refused client', 401, { error: 'invalid_client' }, 'client_refused'],
-  ['a refused client, as a 400', 400, { error: 'invalid_client' }, 'client_refused'],
-  ['Keycloak on a wrong secret', 401, { error: 'unauthorized_client' }, 'client_refused'],
-  ['a bare 401', 401, '', 'client_refused'],
-  ['a client that may not exchange', 400, { error: 'unauthorized_client' }, 'exchange_disabled'],
-  ['a server without the grant', 400, { error: 'unsupported_grant_type' }, 'exchange_disabled'],
-  ['Auth0 on a wrong secret', 401, { error: 'access_denied', error_description: 'Unauthorized' }, 'client_refused'],
+  ['refused client', 401, { error: 'invalid_client' }, 'client_refused'],
+  ['refused client, with status 400', 400, { error: 'invalid_client' }, 'client_refused'],
+  ['Keycloak with a wrong secret', 401, { error: 'unauthorized_client' }, 'client_refused'],
+  ['401 without a body', 401, '', 'client_refused'],
+  ['client that may not exchange', 400, { error: 'unauthorized_client' }, 'exchange_disabled'],
+  ['server without the grant', 400, { error: 'unsupported_grant_type' }, 'exchange_disabled'],
+  ['Auth0 with a wrong secret', 401, { error: 'access_denied', error_description: 'Unauthorized' }, 'client_refused'],
   [
-    'Entra on a client that it does not know',
+    'Entra with an unknown client',
     400,
     { error: 'unauthorized_client', error_description: "AADSTS700016: Application 'x' was not found" },
     'client_refused',
   ],
   [
-    'an older Keycloak on a client without permission',
+    'older Keycloak with a client without permission',
     403,
     { error: 'access_denied', error_description: 'Client not allowed to exchange' },
     'exchange_disabled',
   ],
-  ['a page that is no token endpoint', 404, '<html>', 'server_unavailable'],
-  ['a firewall', 403, '<html>', 'server_unavailable'],
-  ['a server that takes anything', 200, { access_token: 'x' }, 'any_subject_accepted'],
-  ['a broken server', 500, 'oops', 'server_unavailable'],
-  ['a server that has had enough', 429, '', 'server_unavailable'],
+  ['web page instead of a token endpoint', 404, '<html>', 'server_unavailable'],
+  ['firewall', 403, '<html>', 'server_unavailable'],
+  ['server that accepts any token', 200, { access_token: 'x' }, 'any_subject_accepted'],
+  ['broken server', 500, 'oops', 'server_unavailable'],
+  ['rate-limited client', 429, '', 'server_unavailable'],
 ];
 for (const [when, status, body, finding] of CASES) {
-  test(`${when}: ${finding}`, () => {
-    assert.equal(clientFinding(server(), answer(status, body)).code, finding);
+  test(`reports ${finding}: ${when}`, () => {
+    assert.equal(clientFinding(server(), response(status, body)).code, finding);
   });
 }
 
-test('the other encoding is worth a try only where it would send something else', () => {
+test('tries the other encoding only if it produces a different header', () => {
   const basic = (pair: string) => `Basic ${Buffer.from(pair).toString('base64')}`;
   assert.equal(encodingMatters(basic('cambist:ordinary-secret_1.~')), false);
   assert.equal(encodingMatters(basic('cambist:a%2Fb')), true);

@@ -3,30 +3,30 @@ import { test } from 'node:test';
 import { clockFinding, skewByIssue, skewOf } from '../../../src/doctor/clocks.ts';
 import { NOW_MS } from './samples.ts';
 
-const SENT = { sentAtMs: NOW_MS + 400, answeredAtMs: NOW_MS + 900 };
+const SENT = { sentAtMs: NOW_MS + 400, respondedAtMs: NOW_MS + 900 };
 const dated = (offsetMs: number) => new Date(NOW_MS + offsetMs).toUTCString();
 
-test('a second that the answer may have been written in is no skew', () => {
+test('tolerates the second in which the response may have been written', () => {
   assert.equal(skewOf({ ...SENT, date: dated(0) }), 0);
   assert.equal(skewOf({ ...SENT, date: dated(-7000) }), -6401);
   assert.equal(skewOf({ ...SENT, date: dated(7000) }), 6100);
 });
 
-test('a slow answer hides what may have been its time on the way, and no more', () => {
-  assert.equal(skewOf({ sentAtMs: NOW_MS, answeredAtMs: NOW_MS + 4000, date: dated(3000) }), 0);
+test('a slow response hides no more than its time in transit', () => {
+  assert.equal(skewOf({ sentAtMs: NOW_MS, respondedAtMs: NOW_MS + 4000, date: dated(3000) }), 0);
 });
 
-test('without a Date that can be read nothing is known', () => {
+test('the clock is unknown without a valid Date header or iat', () => {
   assert.equal(skewOf({ ...SENT, date: undefined }), undefined);
   assert.equal(skewOf({ ...SENT, date: 'yesterday' }), undefined);
   assert.equal(skewByIssue({}, { ...SENT, date: undefined }), undefined);
 });
 
-test('iat of what was issued just now tells the same', () => {
+test('computes the skew from the iat of an issued token', () => {
   assert.equal(skewByIssue({ iat: NOW_MS / 1000 + 90 }, { ...SENT, date: undefined }), 89_100);
 });
 
-test('up to five seconds are no finding', () => {
+test('reports a difference of more than five seconds', () => {
   assert.equal(clockFinding(5000, 'the Date header').code, 'clock_agrees');
   const { severity, code, what } = clockFinding(5001, 'the Date header');
   assert.deepEqual([severity, code], ['error', 'clock_skew']);
@@ -34,7 +34,7 @@ test('up to five seconds are no finding', () => {
   assert.match(clockFinding(-60_000, 'the Date header').what, /60 s behind/);
 });
 
-test('a token that is dated back is only a reason to look', () => {
+test('a backdated token is only a warning', () => {
   assert.equal(clockFinding(-300_000, '"iat" of the issued token').severity, 'warning');
   assert.equal(clockFinding(300_000, '"iat" of the issued token').severity, 'error');
 });

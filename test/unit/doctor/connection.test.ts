@@ -9,7 +9,7 @@ const CERTIFICATE = {
   validTo: 'Jan  1 00:00:00 2026 GMT',
 };
 
-const PLACES = {
+const PATHS = {
   address: 'authorization_servers.main.issuer or token_endpoint',
   timeout: 'authorization_servers.main.timeout',
   ca: 'authorization_servers.main.tls.ca',
@@ -20,13 +20,13 @@ const failed = (
   code: string,
   ca?: string,
   url = 'https://idp.example.com/.well-known/openid-configuration',
-  places: ConfigPaths = PLACES,
+  paths: ConfigPaths = PATHS,
 ) =>
   connectionFinding({
     url,
     error: Object.assign(new Error('no'), { code }),
     certificate: CERTIFICATE,
-    places,
+    paths,
     ca,
     timeoutMs: 5000,
   });
@@ -39,14 +39,18 @@ const CASES: [code: string, finding: string, says: RegExp][] = [
   ['ECONNRESET', 'connection_failed', /ECONNRESET/],
   ['SELF_SIGNED_CERT_IN_CHAIN', 'certificate_untrusted', /"Example Corp CA".*authorization_servers\.main\.tls\.ca/],
   ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'certificate_untrusted', /intermediate/],
-  ['ERR_TLS_CERT_ALTNAME_INVALID', 'certificate_wrong_name', /not for idp\.example\.com, but for "DNS:idp\.internal"/],
+  [
+    'ERR_TLS_CERT_ALTNAME_INVALID',
+    'certificate_wrong_name',
+    /not valid for idp\.example\.com, but for "DNS:idp\.internal"/,
+  ],
   ['CERT_HAS_EXPIRED', 'certificate_expired', /expired on Jan {2}1 00:00:00 2026 GMT.*clock of this machine/],
   ['CERT_NOT_YET_VALID', 'certificate_not_yet_valid', /not valid before Jan {2}1 00:00:00 2027/],
   ['ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED', 'client_certificate_required', /tls\.certificate/],
   ['ERR_SSL_WRONG_VERSION_NUMBER', 'tls_failed', /plain http/],
 ];
 for (const [code, finding, says] of CASES) {
-  test(`${code}: ${finding}, with what to change`, () => {
+  test(`reports ${finding} with a fix: ${code}`, () => {
     const { severity, code: found, what, why = '', fix = '' } = failed(code);
     assert.deepEqual([severity, found], ['error', finding]);
     assert.match(`${what} ${why} ${fix}`, says);
@@ -54,30 +58,30 @@ for (const [code, finding, says] of CASES) {
   });
 }
 
-test('nothing is fixed by a setting that is not there, as for the keys of an issuer', () => {
-  const places = { ...PLACES, timeout: undefined, certificate: undefined };
-  const on = (code: string) => failed(code, undefined, undefined, places).fix ?? '';
-  assert.equal(on('ETIMEDOUT'), 'open the way to idp.example.com');
+test('a fix names no setting that the config lacks, as for the keys of an issuer', () => {
+  const paths = { ...PATHS, timeout: undefined, certificate: undefined };
+  const on = (code: string) => failed(code, undefined, undefined, paths).fix ?? '';
+  assert.equal(on('ETIMEDOUT'), 'allow connections to idp.example.com');
   assert.equal(
     on('ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED'),
-    'let it serve this address without: here it is shown none',
+    'configure the server to serve this address without client certificates: cambist presents none here',
   );
 });
 
-test('with tls.ca set, it is that file which does not fit', () => {
-  assert.match(failed('SELF_SIGNED_CERT_IN_CHAIN', '/etc/ca.pem').why ?? '', /\/etc\/ca\.pem .*no other CA is trusted/);
+test('names the file of tls.ca if it is set', () => {
+  assert.match(failed('SELF_SIGNED_CERT_IN_CHAIN', '/etc/ca.pem').why ?? '', /\/etc\/ca\.pem .*trusts no other CA/);
 });
 
-test('who shows a certificate where http is spoken is to be called by https', () => {
+test('suggests https if a peer presents a certificate at an http address', () => {
   const { code, what, fix } = failed('UND_ERR_SOCKET', undefined, 'http://idp:8443/token');
   assert.equal(code, 'tls_required');
   assert.match(what, /idp:8443 speaks TLS/);
   assert.match(fix ?? '', /https:\/\/ in authorization_servers\.main\.issuer or token_endpoint/);
 });
 
-test('a certificate is looked at where that tells more than the error', () => {
+test('reads the certificate only if it tells more than the error', () => {
   const error = (code: string) => Object.assign(new Error('no'), { code });
-  const cases: [url: string, code: string, looks: boolean][] = [
+  const cases: [url: string, code: string, reads: boolean][] = [
     ['https://a', 'CERT_HAS_EXPIRED', true],
     ['https://a', 'ERR_TLS_CERT_ALTNAME_INVALID', true],
     ['https://a', 'ECONNRESET', false],
@@ -87,10 +91,10 @@ test('a certificate is looked at where that tells more than the error', () => {
     ['http://a', 'ENOTFOUND', false],
     ['http://a', 'UND_ERR_CONNECT_TIMEOUT', false],
   ];
-  for (const [url, code, looks] of cases) assert.equal(concernsCertificate(url, error(code)), looks, `${url} ${code}`);
+  for (const [url, code, reads] of cases) assert.equal(concernsCertificate(url, error(code)), reads, `${url} ${code}`);
 });
 
-test('the code of an error is its own, that of its cause, or its name', () => {
+test('returns the code of an error, the code of its cause, or its name', () => {
   assert.equal(codeOf(new DOMException('slow', 'TimeoutError')), 'TimeoutError');
   assert.equal(codeOf(new Error('x', { cause: Object.assign(new Error('y'), { code: 'ECONNRESET' }) })), 'ECONNRESET');
   assert.equal(codeOf(new TypeError('x')), 'TypeError');

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { JWTPayload } from 'jose';
 import { exchangeErrorFinding } from '../../../src/doctor/exchange-errors.ts';
-import { oauthErrorOf } from '../../../src/doctor/recorded-request.ts';
-import { answer, server } from './samples.ts';
+import { oauthErrorOf } from '../../../src/doctor/oauth-error.ts';
+import { response, server } from './samples.ts';
 
 const KEYCLOAK = {};
 const ENTRA = {
@@ -26,17 +26,17 @@ interface Case {
   fix: RegExp;
 }
 
-/** What each server says of its most common misconfiguration; those of Keycloak and zitadel/oidc as the real ones say it. */
+/** The errors of each server for its most common misconfigurations. Those of Keycloak and zitadel/oidc are from the real servers. */
 const CASES: Case[] = [
   {
-    when: 'Keycloak: the sidecar is missing in the aud of the subject token',
+    when: 'Keycloak: the aud of the subject token lacks the client',
     server: KEYCLOAK,
     status: 403,
     error: 'access_denied',
     description: 'Client is not within the token audience',
     subject: { aud: 'account' },
     finding: 'subject_audience_lacks_client',
-    why: /is for "account", and the server wants "cambist"/,
+    why: /is for "account", but the server requires "cambist"/,
     fix: /Keycloak: an audience mapper/,
   },
   {
@@ -48,22 +48,22 @@ const CASES: Case[] = [
     fix: /give client "cambist" an audience mapper .* for "github-mcp"/,
   },
   {
-    when: 'Keycloak: the audience is no client',
-    sent: { audience: 'nobody' },
+    when: 'Keycloak: the audience is not a client',
+    sent: { audience: 'unknown-mcp' },
     error: 'invalid_client',
     description: 'Audience not found',
     finding: 'audience_unknown',
-    fix: /client named "nobody"/,
+    fix: /client named "unknown-mcp"/,
   },
   {
-    when: 'Keycloak: token exchange is switched off',
+    when: 'Keycloak: token exchange is disabled',
     error: 'invalid_request',
     description: 'Standard token exchange is not enabled for the requested client',
     finding: 'exchange_disabled',
     fix: /standard\.token\.exchange\.enabled/,
   },
   {
-    when: 'Keycloak: the requested type is none that it issues',
+    when: 'Keycloak: it does not issue the requested type',
     sent: { requested_token_type: 'urn:ietf:params:oauth:token-type:jwt' },
     error: 'invalid_request',
     description: 'requested_token_type unsupported',
@@ -71,7 +71,7 @@ const CASES: Case[] = [
     fix: /leave the route's requested_token_type out/,
   },
   {
-    when: 'Keycloak: the token is of another host name of the same realm',
+    when: 'Keycloak: the token has another host name of the same realm',
     subject: { iss: 'http://keycloak:8080/realms/agents', aud: 'cambist' },
     error: 'invalid_request',
     description: 'Invalid token',
@@ -89,7 +89,7 @@ const CASES: Case[] = [
     fix: /resource: \[\]/,
   },
   {
-    when: 'authentik: a resource was sent, and nothing is said of why',
+    when: 'authentik: a resource was sent; no description',
     sent: { resource: 'https://b.example.com/mcp', audience: 'b' },
     error: 'invalid_target',
     finding: 'resource_refused',
@@ -112,7 +112,7 @@ const CASES: Case[] = [
     fix: /api:\/\/<application id of the backend>\/\.default/,
   },
   {
-    when: 'Entra: there is no scope',
+    when: 'Entra: the scope is missing',
     server: ENTRA,
     error: 'invalid_request',
     description: "AADSTS900144: The request body must contain the following parameter: 'scope'.",
@@ -120,7 +120,7 @@ const CASES: Case[] = [
     fix: /\.default/,
   },
   {
-    when: 'Entra: the backend is not named by its application id URI',
+    when: 'Entra: the scope is not an application id URI',
     server: ENTRA,
     sent: { scope: 'https://b.example.com/.default' },
     error: 'invalid_target',
@@ -138,7 +138,7 @@ const CASES: Case[] = [
     fix: /resource: \[\]/,
   },
   {
-    when: 'Entra: the token of the caller is for Graph',
+    when: "Entra: the caller's token is for Graph",
     server: ENTRA,
     subject: { aud: '00000003-0000-0000-c000-000000000000' },
     error: 'invalid_grant',
@@ -147,7 +147,7 @@ const CASES: Case[] = [
     fix: /api:\/\/cambist\/\.default/,
   },
   {
-    when: 'Entra: nobody has consented',
+    when: 'Entra: consent is missing',
     server: ENTRA,
     error: 'invalid_grant',
     description: 'AADSTS65001: The user or administrator has not consented to use the application.',
@@ -163,7 +163,7 @@ const CASES: Case[] = [
     fix: /claims of the challenge/,
   },
   {
-    when: 'Entra: asked for the exchange that it does not have',
+    when: 'Entra: it does not support token exchange',
     server: { ...ENTRA, grant: 'token_exchange', extra_params: {} },
     error: 'unsupported_grant_type',
     description:
@@ -172,7 +172,7 @@ const CASES: Case[] = [
     fix: /grant: jwt_bearer .* requested_token_use: on_behalf_of/,
   },
   {
-    when: 'Auth0: an explicit requested_token_type',
+    when: 'Auth0: a requested_token_type was sent',
     server: { issuer: 'https://example.eu.auth0.com/' },
     sent: { requested_token_type: 'urn:ietf:params:oauth:token-type:access_token' },
     error: 'invalid_request',
@@ -182,7 +182,7 @@ const CASES: Case[] = [
     fix: /out/,
   },
   {
-    when: 'Auth0: a type of subject token that has no profile',
+    when: 'Auth0: the subject token type has no profile',
     server: { issuer: 'https://example.eu.auth0.com/' },
     sent: { subject_token_type: 'urn:ietf:params:oauth:token-type:access_token' },
     error: 'invalid_request',
@@ -198,42 +198,42 @@ const CASES: Case[] = [
     fix: /extra_params: \{ connector_id:/,
   },
   {
-    when: 'Dex: a bad subject token',
+    when: 'Dex: invalid subject token',
     status: 401,
     error: 'access_denied',
     finding: 'subject_token_refused',
     fix: /the issuer behind the connector/,
   },
   {
-    when: 'a client that is known and may not exchange',
+    when: 'the client may not exchange',
     error: 'unauthorized_client',
     description: 'grant type not allowed for this client',
     finding: 'exchange_disabled',
     fix: /switch/,
   },
   {
-    when: 'a wrong secret',
+    when: 'the secret is wrong',
     status: 401,
     error: 'invalid_client',
     finding: 'client_refused',
     fix: /compare client_id and secret/,
   },
   {
-    when: 'a scope that the client may not have',
+    when: 'the client may not request the scope',
     sent: { scope: 'repo:admin' },
     error: 'invalid_scope',
     finding: 'scope_refused',
     fix: /scope/,
   },
   {
-    when: 'an expired or revoked subject token',
+    when: 'the subject token is expired or revoked',
     error: 'invalid_grant',
     subject: { aud: 'cambist' },
     finding: 'subject_token_refused',
     why: /"cambist" \(its "aud" is "cambist"\)/,
     fix: /new one/,
   },
-  { when: 'something that nobody has seen yet', error: 'server_says_no', finding: 'request_refused', fix: /log/ },
+  { when: 'unknown error', error: 'server_says_no', finding: 'request_refused', fix: /log/ },
 ];
 for (const {
   when,
@@ -248,33 +248,33 @@ for (const {
   fix,
   ...more
 } of CASES) {
-  test(`${when}: ${finding}`, () => {
+  test(`reports ${finding}: ${when}`, () => {
     const body = { error, ...(description !== undefined && { error_description: description }) };
-    const seen = answer(status, body, { form: new URLSearchParams(sent) });
-    const refusal = oauthErrorOf(seen);
+    const request = response(status, body, { form: new URLSearchParams(sent) });
+    const refusal = oauthErrorOf(request);
     assert.ok(refusal);
-    const found = exchangeErrorFinding({ server: server(more.server), answer: seen, refusal, subject, secondLeg });
+    const found = exchangeErrorFinding({ server: server(more.server), request, refusal, subject, secondLeg });
     assert.deepEqual([found.severity, found.code], ['error', finding]);
     assert.match(found.fix ?? '', fix);
     if (why !== undefined) assert.match(found.why ?? '', why);
-    assert.ok(found.what.includes(error), 'it shows what the server said');
+    assert.ok(found.what.includes(error), 'it shows the error of the server');
   });
 }
 
-test('a description that repeats the subject token, or anything like a token, is shown without it', () => {
+test('redacts the subject token and anything like a token in a description', () => {
   const token = `eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9.${'a'.repeat(30)}.${'b'.repeat(30)}`;
   const body = { error: 'invalid_grant', error_description: `token short-one or ${token} is bad\u001b[31m` };
-  const refusal = oauthErrorOf(answer(400, body, { form: new URLSearchParams({ subject_token: 'short-one' }) }));
+  const refusal = oauthErrorOf(response(400, body, { form: new URLSearchParams({ subject_token: 'short-one' }) }));
   assert.equal(refusal?.shown, '400 invalid_grant: token [redacted] or [redacted] is bad [31m');
 });
 
-test('the long words of the protocol are not taken for tokens', () => {
+test('does not mistake long protocol words for tokens', () => {
   const body = { error: 'invalid_request', error_description: 'requested_token_type and subject_token_type' };
-  assert.match(oauthErrorOf(answer(400, body))?.shown ?? '', /requested_token_type and subject_token_type/);
+  assert.match(oauthErrorOf(response(400, body))?.shown ?? '', /requested_token_type and subject_token_type/);
 });
 
-test('an answer without an OAuth error is still told by its status', () => {
-  assert.equal(oauthErrorOf(answer(404, '<html>'))?.shown, '404, and no OAuth error');
-  assert.equal(oauthErrorOf(answer(503, '{}')), undefined);
-  assert.equal(oauthErrorOf(answer(200, '{}')), undefined);
+test('shows the status of a response without an OAuth error', () => {
+  assert.equal(oauthErrorOf(response(404, '<html>'))?.shown, '404, without an OAuth error');
+  assert.equal(oauthErrorOf(response(503, '{}')), undefined);
+  assert.equal(oauthErrorOf(response(200, '{}')), undefined);
 });

@@ -4,7 +4,7 @@ import { configOf } from '../../harness/app.ts';
 
 export const NOW_MS = Date.UTC(2026, 10, 25, 12);
 
-/** A server as the config makes it, with some of its keys changed. */
+/** An authorization server as resolved from the config. @param keys keys that differ from the default */
 export function server(keys: Record<string, unknown> = {}): AuthorizationServer {
   const written = {
     issuer: 'https://idp.example.com/realms/agents',
@@ -14,12 +14,12 @@ export function server(keys: Record<string, unknown> = {}): AuthorizationServer 
   };
   const route = { name: 'r', match: { path: '/' }, upstream: 'https://b.example.com/mcp', audience: 'b' };
   const [resolved] = configOf({ authorization_servers: { main: written }, routes: [route] }).authorizationServers;
-  if (resolved === undefined) throw new Error('the config has no server');
+  if (resolved === undefined) throw new Error('the config has no authorization server');
   return resolved;
 }
 
-/** An answer of a token endpoint half a second after the request. */
-export function answer(
+/** A token request whose response arrives after half a second. */
+export function response(
   status: number | undefined,
   body: unknown,
   fields: Partial<RecordedRequest> = {},
@@ -30,7 +30,7 @@ export function answer(
     form: new URLSearchParams(),
     authorization: undefined,
     sentAtMs: NOW_MS,
-    answeredAtMs: NOW_MS + 500,
+    respondedAtMs: NOW_MS + 500,
     status,
     headers: {},
     text: typeof body === 'string' ? body : JSON.stringify(body),

@@ -40,21 +40,26 @@ interface Case {
 }
 
 const CASES: Case[] = [
-  { when: 'no JWT', claims: undefined, finds: ['verify_refused'], says: /is no JWT.*remove subject_token\.verify/ },
+  {
+    when: 'not a JWT',
+    claims: undefined,
+    finds: ['verify_refused'],
+    says: /is not a JWT.*remove subject_token\.verify/,
+  },
   {
     when: 'another issuer',
     claims: { ...GOOD, iss: 'https://other.example.com' },
     finds: ['verify_issuer_differs'],
-    says: /"https:\/\/other\.example\.com", and subject_token\.verify wants "https:\/\/idp\.example\.com".*another server/,
+    says: /"https:\/\/other\.example\.com", but subject_token\.verify requires "https:\/\/idp\.example\.com".*another server/,
   },
   {
-    when: 'an issuer with a slash at its end',
+    when: 'an issuer with a trailing slash',
     claims: { ...GOOD, iss: `${ISSUER}/` },
     finds: ['verify_issuer_differs'],
-    says: /slash at the end/,
+    says: /trailing slash/,
   },
   {
-    when: 'an issuer that is no string',
+    when: 'an issuer that is not a string',
     claims: { ...GOOD, iss: 7 },
     finds: ['verify_issuer_differs'],
     says: /issuer ""/,
@@ -63,26 +68,26 @@ const CASES: Case[] = [
     when: 'another audience',
     claims: { ...GOOD, aud: ['docs', 7] },
     finds: ['verify_audience_differs'],
-    says: /is for "docs", "7", and subject_token\.verify wants "cambist", "agents".*audience mapper/,
+    says: /is "docs", "7", but subject_token\.verify requires "cambist", "agents".*audience mapper/,
   },
-  { when: 'no audience', claims: { iss: ISSUER }, finds: ['verify_audience_differs'], says: /is for none/ },
+  { when: 'no audience', claims: { iss: ISSUER }, finds: ['verify_audience_differs'], says: /is none/ },
   {
-    when: 'a key that is not there',
+    when: 'an unknown key',
     header: { alg: 'ES256', kid: 'old' },
     finds: ['verify_key_unknown'],
-    says: /by a key "old" \(ES256\), and the issuer has "one" \(ES256\), "two" \(RS256 and others\).*withdrawn/,
+    says: /with the key "old" \(ES256\), but the issuer has "one" \(ES256\), "two" \(RS256 and others\).*withdrawn/,
   },
   {
-    when: 'a key that is for another algorithm',
+    when: 'a key of another algorithm',
     header: { alg: 'ES256', kid: 'two' },
     finds: ['verify_key_unknown'],
-    says: /by a key "two" \(ES256\)/,
+    says: /with the key "two" \(ES256\)/,
   },
   {
-    when: 'a key without a name',
+    when: 'an unnamed key',
     header: { alg: 'ES384' },
     finds: ['verify_key_unknown'],
-    says: /by a key without a name/,
+    says: /with an unnamed key/,
   },
   {
     when: 'a shared secret',
@@ -92,7 +97,7 @@ const CASES: Case[] = [
   },
   { when: 'no signature', header: { alg: 'none' }, finds: ['verify_algorithm_refused'], says: /"none"/ },
   {
-    when: 'several faults',
+    when: 'several problems',
     claims: { ...GOOD, aud: 'docs' },
     header: { alg: 'ES256', kid: 'old' },
     finds: ['verify_key_unknown', 'verify_audience_differs'],
@@ -100,7 +105,7 @@ const CASES: Case[] = [
   },
   { when: 'a wrong signature', finds: ['verify_refused'], says: /its signature is wrong/ },
   {
-    when: 'whatever audience is wanted',
+    when: 'any audience allowed',
     claims: { ...GOOD, aud: 'docs' },
     rules: { audience: 'any' },
     finds: ['verify_refused'],
@@ -108,7 +113,7 @@ const CASES: Case[] = [
   },
 ];
 for (const { when, header, rules, finds, says, ...more } of CASES) {
-  test(`a subject token with ${when}: ${finds.join(', ')}`, () => {
+  test(`reports ${finds.join(', ')}: ${when}`, () => {
     const findings = findingsOn('claims' in more ? more.claims : GOOD, header, rules);
     assert.deepEqual(
       findings.map(({ code }) => code),
