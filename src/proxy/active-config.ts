@@ -1,7 +1,7 @@
 import type { Config } from '../config/config.ts';
 import { createRouteTable, type RouteTable } from '../routing/route-table.ts';
 import type { CredentialHeaders } from './caller-tokens.ts';
-import { type WithheldHeaders, withheldHeaders } from './withheld-headers.ts';
+import { type WithheldHeaders, withheldHeaders } from './request-headers.ts';
 
 /** A config, and what every request needs of it. A request keeps the one that was active when it arrived. */
 export interface ActiveConfig {

@@ -1,4 +1,8 @@
+import { CambistError } from '../errors.ts';
+import type { Subject } from '../tokens/subject.ts';
+import type { SubjectSource } from '../tokens/subject-source.ts';
 import { headerValues, type RawHeaders } from './headers.ts';
+import type { Routed } from './steps.ts';
 
 /** Lower-case names of the headers that may carry a caller's token, on any route. */
 export type CredentialHeaders = ReadonlySet<string>;
@@ -59,4 +63,39 @@ export function containsToken(text: string, tokens: readonly string[]): boolean 
 
 function percentDecoded(text: string): string {
   return text.replace(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+}
+
+/** The caller's token as a request carries it. */
+export interface CallerToken {
+  /** Undefined on routes that exchange none, and where the caller sent none. */
+  readonly subject: Subject | undefined;
+  /** Every token of the caller. None of them may reach the upstream; empty on a passthrough route. */
+  readonly withheldTokens: readonly string[];
+}
+
+/**
+ * Reads the caller's token. Synchronous where the token is known to be valid.
+ * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID, ERR_CREDENTIAL_UNAVAILABLE, ERR_STS_UNAVAILABLE
+ */
+export function readCallerToken(
+  { request, route, path }: Routed,
+  subjects: SubjectSource,
+): CallerToken | Promise<CallerToken> {
+  const { socket, rawHeaders } = request.incoming;
+  const { header } = route.subjectToken;
+  const authorization = headerValues(rawHeaders, 'authorization');
+  if (authorization.length > 1) throw ambiguous('more than one Authorization header');
+  const sent = headerTokens(rawHeaders, request.active.credentialHeaders);
+  if (sent.length > MAX_TOKENS) throw ambiguous(`more than ${MAX_TOKENS} tokens`);
+  const withheldTokens = route.credential.kind === 'passthrough' ? NONE : sent;
+  if (containsToken(path, withheldTokens)) throw ambiguous("the caller's token in the URL as well");
+  if (route.credential.kind !== 'exchange') return { subject: undefined, withheldTokens };
+  const values = header === 'authorization' ? authorization : headerValues(rawHeaders, header);
+  const subject = subjects(route, socket, values);
+  if (subject instanceof Promise) return subject.then((found) => ({ subject: found, withheldTokens }));
+  return { subject, withheldTokens };
+}
+
+function ambiguous(what: string): CambistError {
+  return new CambistError('ERR_SUBJECT_TOKEN_INVALID', `the request carries ${what}: send the token once`);
 }

@@ -5,50 +5,44 @@ import { CambistError } from '../errors.ts';
 import type { Pipeline } from './pipeline.ts';
 import type { RequestTracker } from './request-tracker.ts';
 
-/** The plugin asks for an upstream of its own. Every request brings its own from the route table, so this is never dialled. */
-const NO_UPSTREAM = 'http://upstream.invalid';
-
-/** Nor is this ever asked; without it the plugin would make an agent, and that would not verify TLS. */
-const NO_TRANSPORT = {
-  request(): never {
-    throw new CambistError('ERR_INTERNAL', 'a request was not led in');
-  },
-};
-
-/** What MCP and its surroundings use, and then some; a method beside these has no route. */
+/** The methods that MCP, REST and browsers use. A request with another method has no route. */
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'QUERY'].filter((method) =>
-  // Not every Node that we run on knows all of them.
+  // QUERY is unknown to older versions of Node.
   NODE_METHODS.includes(method),
 );
 
-/** For Fastify's `rewriteUrl`: to its router all URLs are one, since routing is the route table's. */
+/** For Fastify's `rewriteUrl`: its router sees one URL for all requests, because routing belongs to the route table. */
 export function toRoot(): string {
   return '/';
 }
 
 /**
- * Puts the proxy on a Fastify instance whose `rewriteUrl` is `toRoot`. @fastify/http-proxy declares the routes and leaves
- * payloads alone; its `preHandler` is where a request becomes ours. What it does after that, for upstreams that are fixed,
- * costs more than the whole admission: `test/bench/lessons.md` has the figures.
+ * Registers the proxy on a Fastify instance whose `rewriteUrl` is `toRoot`. @fastify/http-proxy declares the routes and leaves
+ * payloads unparsed. Its `preHandler` hands each request to the pipeline; src/README.md says why its own forwarder is not used.
  */
 export async function registerProxy(app: FastifyInstance, tracker: RequestTracker, pipeline: Pipeline): Promise<void> {
-  // No body is ever parsed, whatever type it says it is: it goes on as bytes.
+  // Bodies are forwarded as bytes. Fastify parses none of them, whatever their type.
   for (const method of METHODS) app.addHttpMethod(method, { hasBody: false, overrideExisting: true });
 
-  // A method that the router does not know.
+  // Methods unknown to the router.
   app.setNotFoundHandler((request, reply) => {
     const unknown = tracker.begin(request.raw, reply.raw, request.originalUrl);
     reply.hijack();
-    unknown.fail(new CambistError('ERR_ROUTE_NOT_FOUND', 'no route takes a request of this method'));
+    unknown.fail(new CambistError('ERR_ROUTE_NOT_FOUND', 'no route takes a request with this method'));
   });
   await app.register(httpProxy, {
-    upstream: NO_UPSTREAM,
-    undici: NO_TRANSPORT as never,
-    httpMethods: METHODS as never,
+    upstream: '',
+    httpMethods: METHODS,
     preHandler(request: FastifyRequest, reply: FastifyReply): void {
-      // No callback is called: the reply goes no further.
+      // The plugin's own handler never runs, because `done` is not called.
       reply.hijack();
       void pipeline(tracker.begin(request.raw, reply.raw, request.originalUrl));
+    },
+    // Fails closed: the plugin's forwarder has no upstream.
+    replyOptions: {
+      getUpstream(): never {
+        throw new CambistError('ERR_INTERNAL', 'a request bypassed the pipeline');
+      },
     },
   });
 }

@@ -24,3 +24,18 @@ export function isChunkedOrPlain(headers: RawHeaders): boolean {
   const codings = headerValues(headers, 'transfer-encoding');
   return codings.length === 0 || (codings.length === 1 && codings[0]?.toLowerCase() === 'chunked');
 }
+
+/** Kept even if `Connection` lists it, because without it the message would end elsewhere. */
+const FRAMING = 'content-length';
+
+/** The header names that `Connection` lists. Undefined if it lists only the usual options. @param known names to add to */
+export function connectionOptions(values: readonly string[], known?: Set<string>): Set<string> | undefined {
+  let listed = known;
+  for (const value of values) {
+    if (value === 'keep-alive' || value === 'close') continue;
+    listed ??= new Set();
+    for (const name of value.toLowerCase().split(',')) listed.add(name.trim());
+  }
+  listed?.delete(FRAMING);
+  return listed;
+}

@@ -1,10 +1,10 @@
 import type { SubjectSource } from '../tokens/subject-source.ts';
+import { readCallerToken } from './caller-tokens.ts';
 import { findRoute, receive } from './find-route.ts';
-import { upstreamHeaders } from './forwarded-headers.ts';
-import { obtainToken, sessionOf } from './obtain-token.ts';
+import { obtainToken, sessionOf } from './issued-token.ts';
 import type { ProxyRequest } from './proxy-request.ts';
-import { readCallerToken } from './read-caller-token.ts';
 import { readBody } from './request-body.ts';
+import { upstreamHeaders } from './request-headers.ts';
 import { ownMetadata } from './resource-metadata.ts';
 import type { Routed, Switched } from './steps.ts';
 import { callUpstream, type UpstreamCallOptions } from './upstream-call.ts';

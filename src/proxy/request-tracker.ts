@@ -12,8 +12,7 @@ import type { ActiveConfig } from './active-config.ts';
 import { callerRequestId } from './caller-ids.ts';
 import { asCambistError, errorResponse, type OwnResponse } from './own-response.ts';
 import type { ProxyRequest, RequestRecord, ResponseStart } from './proxy-request.ts';
-import { logRequest } from './request-line.ts';
-import { beginSpan, endSpan, nameSpan } from './request-span.ts';
+import { beginSpan, endSpan, logRequest, nameSpan } from './request-report.ts';
 import { clientOf, metadataUrl } from './resource-metadata.ts';
 import type { ResponseRelay } from './response-relay.ts';
 

@@ -1,9 +1,9 @@
+import { HOP_BY_HOP } from '../config/header-names.ts';
 import type { IssuedToken } from '../tokens/issued.ts';
 import { callerReference } from './caller-reference.ts';
 import { withResourceMetadata } from './challenges.ts';
 import { createEndpointRewriter, type Rewriter } from './endpoint-event.ts';
-import { callerHeaders, without } from './forwarded-headers.ts';
-import type { RawHeaders } from './headers.ts';
+import { connectionOptions, type RawHeaders } from './headers.ts';
 import { clientOf, describesItself, metadataUrl } from './resource-metadata.ts';
 import type { Admitted } from './steps.ts';
 
@@ -66,4 +66,31 @@ export function streamRewriter(
 function referenceFor(reference: string, { route, path, target }: Admitted): string | undefined {
   if (target.path === undefined) return undefined;
   return callerReference(reference, { route, upstreamPath: path, callerPath: target.path + target.query });
+}
+
+/**
+ * Builds the response headers that the caller gets.
+ * @param raw as received from the upstream
+ */
+export function callerHeaders(raw: RawHeaders): string[] {
+  const headers: string[] = [];
+  let listed: Set<string> | undefined;
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i] as string;
+    const value = raw[i + 1] as string;
+    const key = name.toLowerCase();
+    if (key === 'connection') listed = connectionOptions([value], listed);
+    if (!HOP_BY_HOP.has(key)) headers.push(name, value);
+  }
+  return listed === undefined ? headers : without(headers, listed);
+}
+
+/** Removes the headers with these lower-case names. */
+export function without(headers: string[], names: ReadonlySet<string>): string[] {
+  const kept: string[] = [];
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] as string;
+    if (!names.has(name.toLowerCase())) kept.push(name, headers[i + 1] as string);
+  }
+  return kept;
 }

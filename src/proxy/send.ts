@@ -18,15 +18,10 @@ export interface AttemptPlan {
   readonly hasNonce: boolean;
 }
 
-/** An undici handler for the response, and for what goes wrong before there is one. */
-export interface AttemptHandler extends Dispatcher.DispatchHandler {
-  /** Called where the attempt could not be sent. */
-  failed(error: unknown): void;
-}
-
 /**
  * Sends one attempt of an admitted request: its headers and body, the issued token and, where the token is bound to a key, a
  * DPoP proof.
+ * @param failed called where the attempt could not be sent
  * @see RFC 6750 section 2.1, RFC 9449 section 7.1
  */
 export function sendAttempt(
@@ -34,7 +29,8 @@ export function sendAttempt(
   { token, content, isRetry }: AttemptPlan,
   isWebSocket: boolean,
   dispatchers: Dispatchers,
-  handler: AttemptHandler,
+  handler: Dispatcher.DispatchHandler,
+  failed: (error: unknown) => void,
 ): void {
   const { request, route, path, headers } = admitted;
   const method = request.incoming.method as Dispatcher.HttpMethod;
@@ -61,7 +57,7 @@ export function sendAttempt(
   function dispatch(options: Dispatcher.DispatchOptions, to: Dispatcher.DispatchHandler): void {
     const pool = dispatchers.for(upstreamPeer(route, isWebSocket));
     if (!(pool instanceof Promise)) pool.dispatch(options, to);
-    else pool.then((ready) => ready.dispatch(options, to)).catch((error: unknown) => handler.failed(error));
+    else pool.then((ready) => ready.dispatch(options, to)).catch(failed);
   }
 
   if (token === undefined) {
@@ -73,10 +69,9 @@ export function sendAttempt(
     transmit(withToken);
     return;
   }
-  token.dpop.prove(method, route.upstream.origin, path).then(
-    (proof) => transmit([...withToken, 'dpop', proof]),
-    (error: unknown) => handler.failed(error),
-  );
+  token.dpop
+    .prove(method, route.upstream.origin, path)
+    .then((proof) => transmit([...withToken, 'dpop', proof]), failed);
 }
 
 /** HTTP/2 allows only lower-case names, and would treat two spellings of one name as two fields. */

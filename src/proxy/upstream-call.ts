@@ -7,13 +7,11 @@ import { hasEnded, type IssuedToken } from '../tokens/issued.ts';
 import type { Dispatchers } from '../transport/dispatchers.ts';
 import type { RawHandler } from '../transport/http1/upstream-request.ts';
 import { asksForNonce, insufficientScope } from './challenges.ts';
-import { followSession } from './follow-session.ts';
-import { callerHeaders } from './forwarded-headers.ts';
 import { headerValues, isChunkedOrPlain, type RawHeaders } from './headers.ts';
-import { causeOf, type ObtainTokenOptions, obtainToken, timed } from './obtain-token.ts';
-import { responseHeaders, streamRewriter } from './response-headers.ts';
+import { causeOf, followSession, type ObtainTokenOptions, obtainToken, timed } from './issued-token.ts';
+import { callerHeaders, responseHeaders, streamRewriter } from './response-headers.ts';
 import { createResponseRelay, type ResponseRelay } from './response-relay.ts';
-import { type AttemptHandler, type AttemptPlan, sendAttempt } from './send.ts';
+import { type AttemptPlan, sendAttempt } from './send.ts';
 import type { Admitted, Switched } from './steps.ts';
 import { expiredTwice, refusedToken, upstreamError } from './upstream-error.ts';
 
@@ -56,8 +54,9 @@ class UpstreamCall {
 
   attempt(plan: AttemptPlan): void {
     this.#token = plan.token;
-    const { dispatchers } = this.#options;
-    sendAttempt(this.admitted, plan, this.switched !== undefined, dispatchers, new Attempt(this, plan));
+    const isWebSocket = this.switched !== undefined;
+    const failed = (error: unknown): void => this.fail(error);
+    sendAttempt(this.admitted, plan, isWebSocket, this.#options.dispatchers, new Attempt(this, plan), failed);
   }
 
   /** Asked right before the first byte is sent. @returns false where another attempt replaces this one */
@@ -167,7 +166,7 @@ class UpstreamCall {
 }
 
 /** Handles the response to one attempt: relays it, or leaves it to the call whether another attempt replaces it. */
-class Attempt implements RawHandler, AttemptHandler {
+class Attempt implements RawHandler {
   readonly readsRawHeaders = true;
   readonly #call: UpstreamCall;
   readonly #plan: AttemptPlan;
@@ -183,10 +182,6 @@ class Attempt implements RawHandler, AttemptHandler {
   constructor(call: UpstreamCall, plan: AttemptPlan) {
     this.#call = call;
     this.#plan = plan;
-  }
-
-  failed(error: unknown): void {
-    this.#call.fail(error);
   }
 
   onRequestStart(controller: Controller): void {

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { callerHeaders, upstreamHeaders } from '../../../src/proxy/forwarded-headers.ts';
+import { upstreamHeaders } from '../../../src/proxy/request-headers.ts';
+import { callerHeaders } from '../../../src/proxy/response-headers.ts';
 
 const TOKEN = 'eyJhbGciOiJub25lIn0.e30.c2lnbmF0dXJl';
 

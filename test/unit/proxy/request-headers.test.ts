@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { type RequestHeaderRules, upstreamHeaders } from '../../../src/proxy/forwarded-headers.ts';
 import { headerValues } from '../../../src/proxy/headers.ts';
+import { type RequestHeaderRules, upstreamHeaders } from '../../../src/proxy/request-headers.ts';
 
 const RULES: RequestHeaderRules = {
   host: 'backend.example.com',

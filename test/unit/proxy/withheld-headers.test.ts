@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { withDashes, withheldHeaders } from '../../../src/proxy/withheld-headers.ts';
+import { withDashes, withheldHeaders } from '../../../src/proxy/request-headers.ts';
 import { configOf } from '../../harness/app.ts';
 
 const OVERRIDES = [

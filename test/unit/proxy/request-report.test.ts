@@ -7,7 +7,7 @@ import { LOG_FIELDS } from '../../../src/observability/log-fields.ts';
 import { createLogger, type Logger } from '../../../src/observability/logger.ts';
 import { ABORTED_BY } from '../../../src/observability/proxy-observer.ts';
 import type { RequestRecord } from '../../../src/proxy/proxy-request.ts';
-import { logRequest } from '../../../src/proxy/request-line.ts';
+import { logRequest } from '../../../src/proxy/request-report.ts';
 import { loggerWithLines } from '../observability/log-lines.ts';
 
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';

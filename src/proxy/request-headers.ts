@@ -1,4 +1,38 @@
 import type { Config, Route } from '../config/config.ts';
+import { HOP_BY_HOP } from '../config/header-names.ts';
+import { containsToken } from './caller-tokens.ts';
+import { connectionOptions, headerValues, type RawHeaders, REQUEST_ID } from './headers.ts';
+
+/** What changes in the headers of a request on its way upstream. */
+export interface RequestHeaderRules {
+  /** `Host` of the upstream. */
+  readonly host: string;
+  /** Headers that are dropped, in addition to the hop-by-hop headers: lower case, with dashes for underscores. */
+  readonly withheld: ReadonlySet<string>;
+  /** The caller's tokens. A header whose value contains one of them is dropped, whatever its name. */
+  readonly callerTokens: readonly string[];
+  readonly requestId: string;
+}
+
+/**
+ * Builds the headers that the upstream gets, without `Authorization`, which the dispatcher adds.
+ * @see RFC 9110 section 7.6.1
+ */
+export function upstreamHeaders(raw: RawHeaders, rules: RequestHeaderRules): string[] {
+  const listed = connectionOptions(headerValues(raw, 'connection'));
+  const headers = ['host', rules.host];
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i] as string;
+    const value = raw[i + 1] as string;
+    const key = name.toLowerCase();
+    if (key === 'host' || key === REQUEST_ID || HOP_BY_HOP.has(key)) continue;
+    if (rules.withheld.has(withDashes(key)) || listed?.has(key) === true) continue;
+    if (containsToken(value, rules.callerTokens)) continue;
+    headers.push(name, value);
+  }
+  headers.push(REQUEST_ID, rules.requestId);
+  return headers;
+}
 
 /** Names of headers that are not sent upstream, in lower case and with dashes for underscores. */
 export interface WithheldHeaders {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { callerHeaders } from '../../../src/proxy/forwarded-headers.ts';
+import { callerHeaders } from '../../../src/proxy/response-headers.ts';
 
 const came = (...raw: string[]): string[] => callerHeaders(raw);
 

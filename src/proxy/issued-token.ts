@@ -1,4 +1,5 @@
 import type { Clock } from '../clock/clock.ts';
+import type { Route } from '../config/config.ts';
 import type { Cause } from '../observability/token-observer.ts';
 import type { Broker } from '../tokens/broker.ts';
 import type { IssuedToken } from '../tokens/issued.ts';
@@ -7,7 +8,7 @@ import type { Subject } from '../tokens/subject.ts';
 import { callerTraceId } from './caller-ids.ts';
 import { headerValues } from './headers.ts';
 import type { ProxyRequest } from './proxy-request.ts';
-import type { Routed } from './steps.ts';
+import type { Admitted, Routed } from './steps.ts';
 
 export interface ObtainTokenOptions {
   readonly broker: Broker;
@@ -59,4 +60,33 @@ export async function timed<Token>(request: ProxyRequest, pending: Promise<Token
 export function causeOf({ id, span, incoming, active }: ProxyRequest): Cause {
   const traceId = span?.traceId ?? callerTraceId(incoming.rawHeaders, active.credentialHeaders);
   return { peer: incoming.socket.remoteAddress, requestId: id, traceId, span };
+}
+
+/**
+ * Tells the broker of a response that opens or ends an MCP session.
+ * @param header returns the value of a response header, by lower-case name
+ */
+export function followSession(
+  admitted: Admitted,
+  token: IssuedToken,
+  status: number,
+  header: (name: string) => string | undefined,
+  broker: Broker,
+): void {
+  const { request, route, session } = admitted;
+  const { method } = request.incoming;
+  const isSuccess = status >= 200 && status < 300;
+  if (session.id === undefined) {
+    const opened = method === 'POST' && isSuccess ? header(request.active.config.session.header) : undefined;
+    if (opened !== undefined) broker.openSession(route, session, opened, token);
+  } else if (status === 404 || (method === 'DELETE' && isSuccess)) {
+    const routes = session.subject === undefined ? [route] : routesOfBackend(admitted);
+    for (const ended of routes) broker.endSession(ended, session, isSuccess ? 'client' : 'upstream');
+  }
+}
+
+/** The routes that share the backend's sessions: this one, and those that other messages to the same target would take. */
+function routesOfBackend({ request, target, route }: Admitted): readonly Route[] {
+  const others = request.active.table.candidates(target);
+  return [route, ...others.filter((other) => other !== route && other.credential.kind === 'exchange')];
 }
