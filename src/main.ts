@@ -2,7 +2,7 @@
 import { type Command, EXIT, UsageError } from './commands/command.ts';
 import type { CommandName } from './commands/usages.ts';
 
-/** Loaded when called, so that a command does not wait for the parts of another. */
+/** A command is loaded when it is called, so it does not wait for the modules of the others. */
 const COMMANDS: Readonly<Record<CommandName, () => Promise<Command>>> = {
   run: async () => (await import('./commands/run.ts')).run,
   validate: async () => (await import('./commands/validate.ts')).validate,
@@ -26,7 +26,7 @@ async function main(args: readonly string[]): Promise<number> {
   return command(named === undefined ? args : args.slice(1));
 }
 
-/** @param named undefined: of the program as a whole */
+/** @param named the command; undefined for the general help */
 async function help(named: string | undefined): Promise<number> {
   const { describeCommand, describeProgram } = await import('./commands/help.ts');
   process.stdout.write(named === undefined ? describeProgram() : await describeCommand(await commandName(named)));
@@ -44,20 +44,13 @@ function isCommand(named: string | undefined): named is CommandName {
   return named !== undefined && Object.hasOwn(COMMANDS, named);
 }
 
-/** `parseArgs` marks its errors with codes of this family. */
+/** `parseArgs` marks its errors with these codes. */
 function isUsageError(error: unknown): error is Error {
   if (error instanceof UsageError) return true;
   return error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS_');
 }
 
-/** What Node says of an argument without a flag helps nobody who meant it for the config file. */
-async function usageMessage(error: Error & { code?: string }, name: CommandName): Promise<string> {
-  if (error.code !== 'ERR_PARSE_ARGS_UNEXPECTED_POSITIONAL') return error.message;
-  const { USAGES } = await import('./commands/usages.ts');
-  return 'config' in USAGES[name].flags ? `${error.message}: name the config file by --config` : error.message;
-}
-
-// A pipe that nobody reads any more (`| head`) changes neither what a command does nor its exit code.
+// A closed pipe, as with `| head -1`, changes neither the work of a command nor its exit code.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error;
 });
@@ -68,7 +61,8 @@ try {
 } catch (error) {
   if (!isUsageError(error)) throw error;
   const [first] = args;
-  const message = await usageMessage(error, isCommand(first) ? first : 'run');
+  const { usageMessage } = await import('./commands/usage-message.ts');
+  const message = usageMessage(error, isCommand(first) ? first : 'run');
   console.error(`cambist: ${message}\nTry "cambist ${isCommand(first) ? `${first} ` : ''}--help".`);
   process.exitCode = EXIT.usage;
 }

@@ -2,20 +2,20 @@ import type { AuthorizationServer, Config, Route, TokenTarget } from '../config/
 import { firstLegTarget } from '../tokens/chain.ts';
 import { buildTokenRequest, type FormField, type Grant } from '../tokens/token-request.ts';
 
-/** A token request as it would be sent, with names in the place of all that is secret. */
+/** A token request, with placeholders for its secrets. */
 export interface TokenRequestExplanation {
   readonly endpoint: string;
   readonly client_authentication: string;
-  /** The request bears a proof of possession (RFC 9449); undefined: it does not. */
+  /** The request carries a proof of possession (RFC 9449). Undefined if it does not. */
   readonly dpop: true | undefined;
   readonly form: readonly FormField[];
 }
 
-/** What a route asks of authorization servers for one caller. */
+/** The requests that a route sends to authorization servers for one caller. */
 export interface TokenRequests {
-  /** How the subject token is checked before anything is asked. */
+  /** How the subject token is verified before any request. */
   readonly subject_token_check: string | undefined;
-  /** The first leg of a chain. */
+  /** The first request of a chain. */
   readonly assertion_request: TokenRequestExplanation | undefined;
   readonly token_request: TokenRequestExplanation | undefined;
 }
@@ -38,7 +38,7 @@ export function explainTokenRequests(route: Route): TokenRequests {
     subjectTokenType: subjectToken.type,
     actor: actorToken && { token: '<actor token>', type: actorToken.type },
   };
-  const assertion = chain === undefined ? subject : '<assertion from the request before>';
+  const assertion = chain === undefined ? subject : '<assertion from the previous request>';
   const isBearer = chain !== undefined || server.grant === 'jwt_bearer';
   return {
     subject_token_check: explainCheck(route),
@@ -51,7 +51,7 @@ export function explainTokenRequests(route: Route): TokenRequests {
   };
 }
 
-/** What the issued token of a route is kept under. */
+/** The parts of the cache key of a route's issued token. */
 export function explainCacheKey(route: Route, config: Config): string[] | undefined {
   switch (route.credential.kind) {
     case 'none':
@@ -66,10 +66,10 @@ export function explainCacheKey(route: Route, config: Config): string[] | undefi
       const resource =
         'the resource: authorization server and its tls, client, grant, resource, audience, scope, types, actor, chain, extra parameters, ' +
         'expect_audience, step_up';
-      if (file !== undefined) return ['our own token, from a file', resource];
+      if (file !== undefined) return ["cambist's own token, from a file", resource];
       return [
         `the caller's token, from the header "${header}"`,
-        `the session id, from the header "${config.session.header}", where there is one`,
+        `the session id, from the header "${config.session.header}", if present`,
         resource,
       ];
     }
@@ -77,7 +77,7 @@ export function explainCacheKey(route: Route, config: Config): string[] | undefi
 }
 
 function explainRequest(server: AuthorizationServer, target: TokenTarget, grant: Grant): TokenRequestExplanation {
-  const alias = server.tls?.certificate === undefined ? '' : ', the one of its mtls_endpoint_aliases first';
+  const alias = server.tls?.certificate === undefined ? '' : ', from its mtls_endpoint_aliases if present';
   return {
     endpoint: server.tokenEndpoint ?? `the token_endpoint in the metadata of ${server.issuer}${alias}`,
     client_authentication: explainClientAuth(server),
@@ -93,7 +93,7 @@ function subjectName({ subjectToken: { header, file } }: Route): string {
 function explainCheck({ subjectToken: { verify } }: Route): string | undefined {
   if (verify === undefined) return undefined;
   const keys = verify.jwksUri ?? 'the jwks_uri of its metadata';
-  const audience = verify.audience === 'any' ? 'whatever its aud' : `aud one of ${verify.audience.join(', ')}`;
+  const audience = verify.audience === 'any' ? 'any aud' : `aud one of ${verify.audience.join(', ')}`;
   return `signed by ${verify.issuer} (keys from ${keys}), ${audience}, exp and nbf`;
 }
 

@@ -18,7 +18,7 @@ import {
 } from './explain-token-request.ts';
 import { USAGES } from './usages.ts';
 
-/** What a request would lead to; nothing is sent. */
+/** The effect of a request. Nothing is sent. */
 interface Explanation extends TokenRequests {
   readonly request: {
     readonly method: string;
@@ -30,25 +30,25 @@ interface Explanation extends TokenRequests {
   readonly route: string | undefined;
   readonly others: readonly { readonly route: string; readonly why: string }[];
   readonly upstream: string | undefined;
-  /** Offered to the upstream; undefined: HTTP/1.1 alone. */
+  /** Whether the upstream is offered HTTP/2. Undefined: HTTP/1.1 only. */
   readonly http2: true | undefined;
   readonly credential: Route['credential']['kind'] | undefined;
-  /** What a request without a subject token gets; undefined: the route needs no subject token. */
+  /** The reaction to a request without a subject token. Undefined if the route needs none. */
   readonly on_missing_subject: 'deny' | 'client_credentials' | undefined;
-  /** Scopes that the upstream may ask for later. */
+  /** Scopes that the upstream may request later. */
   readonly step_up: readonly string[] | undefined;
-  /** Where cambist says who issues the caller's token. */
+  /** URL of the metadata that names the issuer of callers' tokens. */
   readonly protected_resource_metadata: string | undefined;
-  /** What the issued token is kept under. */
+  /** The parts of the cache key of the issued token. */
   readonly cache_key: readonly string[] | undefined;
 }
 
-/** Says which route a request takes and why not the others, and what would be asked of the authorization server. */
+/** Shows which route a request takes, why it takes no other route, and the token request. */
 export const explain: Command = async (args) => {
   const options = USAGES.explain.flags;
   const { values, positionals } = parseArgs({ args: [...args], allowPositionals: true, options });
   const [url, ...more] = positionals;
-  if (url === undefined || more.length > 0) throw new UsageError('explain takes one URL, as the agent would call it');
+  if (url === undefined || more.length > 0) throw new UsageError('explain takes one URL: the one that the agent calls');
   const headers = (values.header ?? []).map(parseHeader);
   const { config, problems } = await loadConfig(configFile(values.config));
   if (config === undefined) {
@@ -62,14 +62,14 @@ export const explain: Command = async (args) => {
 
 type Header = readonly [name: string, value: string];
 
-/** What stands in the wrong place may be a token, so the message does not repeat it. */
+/** The message does not repeat a malformed header, because it may be a token. */
 function parseHeader(line: string): Header {
   const colon = line.indexOf(':');
-  if (colon < 1) throw new UsageError("-H takes 'name: value', and one of them has no name before a colon");
+  if (colon < 1) throw new UsageError("-H takes 'name: value', but one header has no name before a colon");
   return [line.slice(0, colon).trim().toLowerCase(), line.slice(colon + 1).trim()];
 }
 
-/** A URL's authority is the host that a client names, unless it is told to name another, as with `curl -H 'host: …'`. */
+/** The host is the URL's authority, unless a header names another, as with `curl -H 'host: …'`. */
 function readTarget(url: string, headers: readonly Header[], hostHeader: string | undefined): RequestTarget {
   const valuesOf = (name: string) => headers.filter(([other]) => other === name).map(([, value]) => value);
   const hosts = valuesOf('host');
@@ -82,7 +82,7 @@ function withoutAuthority(url: string): string {
   return rest.startsWith('/') || rest === url ? rest : `/${rest}`;
 }
 
-/** Without a route nothing is asked for. */
+/** The token requests of a request without a route. */
 const NO_REQUESTS: TokenRequests = {
   subject_token_check: undefined,
   assertion_request: undefined,
@@ -118,15 +118,17 @@ function explainRequest(config: Config, method: string, url: string, headers: re
   };
 }
 
-/** A message as `Mcp-Method` and `Mcp-Name` would say it; without them none. */
+/** Reads the MCP message from `Mcp-Method` and `Mcp-Name`. */
 function readFacts(method: string, headers: readonly Header[]): KnownFacts {
   const headerOf = (name: string) => headers.find(([other]) => other === name)?.[1];
   const mcpMethod = headerOf('mcp-method');
   const mcpName = headerOf('mcp-name');
-  const bears = method === 'POST' && mcpMethod !== undefined;
+  const hasMessage = method === 'POST' && mcpMethod !== undefined;
   return {
     method,
-    message: bears ? { method: mcpMethod, name: mcpName === undefined ? undefined : decodeName(mcpName) } : undefined,
+    message: hasMessage
+      ? { method: mcpMethod, name: mcpName === undefined ? undefined : decodeName(mcpName) }
+      : undefined,
   };
 }
 
@@ -135,12 +137,12 @@ function describe(explanation: Explanation): string {
   const message = request.mcp_method === undefined ? '' : `, ${request.mcp_method} ${request.mcp_name ?? ''}`.trimEnd();
   const path = request.path ?? '(not usable)';
   const lines = [`${request.method} host ${request.host ?? '(none)'}, path ${path}${message}`, ''];
-  lines.push(route === undefined ? 'No route: the request is answered 403 ERR_ROUTE_NOT_FOUND.' : `Route "${route}"`);
+  lines.push(route === undefined ? 'No route: the request gets 403 ERR_ROUTE_NOT_FOUND.' : `Route "${route}"`);
   if (upstream !== undefined) lines.push(`  upstream     ${upstream}`, `  credential   ${credential}`);
   if (explanation.on_missing_subject === 'client_credentials') {
     lines.push("  no token     cambist's own token (client_credentials)");
   }
-  if (explanation.http2 === true) lines.push('  protocol     HTTP/2 where the upstream offers it');
+  if (explanation.http2 === true) lines.push('  protocol     HTTP/2 if the upstream supports it');
   if (explanation.step_up !== undefined) lines.push(`  step-up      ${explanation.step_up.join(' ')}`);
   if (explanation.protected_resource_metadata !== undefined) {
     lines.push(`  metadata     ${explanation.protected_resource_metadata}`);
@@ -151,7 +153,7 @@ function describe(explanation: Explanation): string {
   if (cache_key !== undefined)
     lines.push('', 'The issued token is cached under', ...cache_key.map((part) => `  ${part}`));
   if (others.length > 0)
-    lines.push('', 'Why not the others', ...others.map((other) => `  ${other.route}: ${other.why}`));
+    lines.push('', 'Why no other route matches', ...others.map((other) => `  ${other.route}: ${other.why}`));
   return lines.join('\n');
 }
 

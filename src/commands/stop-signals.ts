@@ -1,16 +1,16 @@
 import { EXIT } from './command.ts';
 
 export interface StopSignals {
-  /** Asks for an end in order. */
+  /** Requests a graceful shutdown. */
   readonly first: Promise<NodeJS.Signals>;
-  /** Aborted by the next one, which asks for an end at once. */
+  /** Aborted by the second signal, which requests an immediate exit. */
   readonly second: AbortSignal;
 }
 
-/** A third signal, or what does not end within a moment of the second, ends without a word. */
+/** The process exits this long after the second signal, or on a third. */
 const HURRY_MS = 2000;
 
-/** Hears SIGTERM and SIGINT from here on. */
+/** Handles SIGTERM and SIGINT from now on. */
 export function stopSignals(): StopSignals {
   const second = new AbortController();
   const exit = (): never => process.exit(EXIT.failed);

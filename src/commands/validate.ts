@@ -5,7 +5,7 @@ import { formatProblem, type Problem } from '../config/problem.ts';
 import { type Command, configFile, EXIT } from './command.ts';
 import { USAGES } from './usages.ts';
 
-/** Checks a config file: every problem at once, in the order of the file. Exit code 1 where one is an error. */
+/** Checks a config file and reports every problem, in the order of the file. The exit code is 1 if one is an error. */
 export const validate: Command = async (args) => {
   const { values } = parseArgs({ args: [...args], options: USAGES.validate.flags });
   const file = configFile(values.config);

@@ -41,7 +41,7 @@ async function configFile(t: TestContext, text: string): Promise<string> {
   return file;
 }
 
-test('help is of the program, or of the command that is named, wherever it is asked for', async () => {
+test('prints the general help, or that of the named command', async () => {
   for (const args of [['--help'], ['-h'], ['help']]) {
     assert.deepEqual(await runCommand(args), { code: 0, stdout: describeProgram(), stderr: '' }, args.join(' '));
   }
@@ -55,7 +55,7 @@ test('help is of the program, or of the command that is named, wherever it is as
   assert.equal(last.stdout, await describeCommand('explain'));
 });
 
-test('the examples of validate and explain succeed on the config that the README shows', async (t) => {
+test('the examples of validate and explain work with the config of the README', async (t) => {
   const file = await configFile(t, fencedBlocks(readFileSync('README.md', 'utf8'), 'yaml')[0] ?? '');
   for (const { example } of [USAGES.validate, USAGES.explain]) {
     const { code, stdout, stderr } = await runCommand(example.split(' ').slice(1), { cwd: dirname(file) });
@@ -63,7 +63,7 @@ test('the examples of validate and explain succeed on the config that the README
   }
 });
 
-test('version is that of the package', async () => {
+test('prints the version of the package', async () => {
   const { version } = JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8')) as {
     version: string;
   };
@@ -91,19 +91,23 @@ const MISUSES: [args: string[], says: RegExp][] = [
   [['servve', '--help'], /unknown command "servve"\n/],
   [['help', 'servve'], /unknown command "servve"/],
   [['constructor'], /unknown command "constructor"/],
-  [['--port', '1'], /'--port'/],
-  [['run', '--port', '1'], /'--port'/],
+  [['--port', '1'], /unknown flag "--port"\n/],
+  [['run', '--port', '1'], /unknown flag "--port"\n/],
+  [['--cofnig', 'x'], /unknown flag "--cofnig": did you mean "--config"\?\n/],
+  [['webhook', '--imgae', 'x'], /unknown flag "--imgae": did you mean "--image"\?\n/],
+  [['webhook', '--crt', 'x'], /unknown flag "--crt": did you mean "--cert"\?\n/],
+  [['explain', '-Z', '/a'], /unknown flag "-Z"\n/],
   [['run', 'extra'], /'extra'/],
   [['run', '--config'], /--config/],
-  [['validate', '--jsno'], /'--jsno'/],
+  [['validate', '--jsno'], /unknown flag "--jsno": did you mean "--json"\?\n/],
   [['schema', 'extra'], /'extra'/],
-  [['version', '--jsno'], /'--jsno'/],
+  [['version', '--jsno'], /unknown flag "--jsno"\n/],
   [['explain'], /one URL/],
   [['explain', 'http://a', 'http://b'], /one URL/],
   [['explain', '-H', 'no-colon', 'http://a'], /name: value/],
 ];
 for (const [args, says] of MISUSES) {
-  test(`wrong usage exits with 2 and points to the help: cambist ${args.join(' ')}`, async () => {
+  test(`exits with 2 and points to the help: cambist ${args.join(' ')}`, async () => {
     const { code, stdout, stderr } = await runCommand(args);
     assert.deepEqual([code, stdout], [2, '']);
     assert.match(stderr, says);
@@ -112,13 +116,13 @@ for (const [args, says] of MISUSES) {
   });
 }
 
-test('run without a config says which file it looked for', async () => {
+test('run names the missing config file', async () => {
   const { code, stdout, stderr } = await runCommand(['run'], { env: { CAMBIST_CONFIG: '/nowhere/cambist.yaml' } });
   assert.deepEqual([code, stdout], [1, '']);
   assert.match(stderr, /^\/nowhere\/cambist\.yaml: no such file: .*--config.*CAMBIST_CONFIG/);
 });
 
-test('run with a bad config names every problem at once, with its place', async (t) => {
+test('run and validate report every problem of an invalid config', async (t) => {
   const file = await configFile(t, 'version: 1\nlistn: x\nroutes:\n  - name: A\n    match: { path: mcp }\n');
   for (const command of ['run', 'validate']) {
     const { code, stdout, stderr } = await runCommand([command, '--config', file]);
@@ -130,14 +134,14 @@ test('run with a bad config names every problem at once, with its place', async 
       ':5:20: ',
       '"upstream"',
     ]) {
-      assert.ok(said.includes(place), `${command} says nothing of ${place}: ${said}`);
+      assert.ok(said.includes(place), `${command} does not report ${place}: ${said}`);
     }
     if (command === 'run') assert.equal(stdout, '');
   }
 });
 
 for (const key of ['listen', 'admin']) {
-  test(`run says so where the port of ${key} is taken`, async (t) => {
+  test(`run reports that the port of ${key} is in use`, async (t) => {
     const other = await startFakeUpstream(echo);
     t.after(other.close);
     const free = { listen: '127.0.0.1:0', admin: '127.0.0.1:0', [key]: `127.0.0.1:${other.port}` };
@@ -151,7 +155,7 @@ for (const key of ['listen', 'admin']) {
   });
 }
 
-test('validate speaks to a person, and to a machine with --json', async (t) => {
+test('validate prints text, or JSON with --json', async (t) => {
   const file = await configFile(t, CONFIG);
   const human = await runCommand(['validate', '--config', file], { env });
   assert.deepEqual(human, { code: 0, stdout: `${file}: valid: 2 routes, 1 authorization server\n`, stderr: '' });
@@ -175,7 +179,7 @@ test('validate speaks to a person, and to a machine with --json', async (t) => {
   );
 });
 
-test('validate reads standard input, as a shell pipes it', async (t) => {
+test('validate reads standard input', async (t) => {
   const file = await configFile(t, CONFIG);
   const script = 'cat "$1" | "$2" "$3" validate --config /dev/stdin';
   const args = ['-c', script, 'sh', file, process.execPath, BUILT_PROGRAM];
@@ -183,13 +187,13 @@ test('validate reads standard input, as a shell pipes it', async (t) => {
   assert.equal(stdout, '/dev/stdin: valid: 2 routes, 1 authorization server\n');
 });
 
-test('a command whose output nobody reads says nothing of that, and ends as it would have', async () => {
+test('a closed standard output changes neither the exit code nor standard error', async () => {
   const command = `{ ${process.execPath} ${BUILT_PROGRAM} --help; echo "code $?" >&2; } | exec 0<&-`;
   const { stderr } = await promisify(execFile)('/bin/sh', ['-c', command]);
   assert.equal(stderr, 'code 0\n');
 });
 
-test('explain tells a person the route, the upstream and the token request, without a secret', async (t) => {
+test('explain shows the route, the upstream and the token request, but no secret', async (t) => {
   const file = await configFile(t, CONFIG);
   const url = 'http://github.tools.svc/mcp/x?q=1';
   const { code, stdout, stderr } = await runCommand(['explain', '--config', file, url], { env });
@@ -207,7 +211,7 @@ test('explain tells a person the route, the upstream and the token request, with
   assert.ok(!stdout.includes(SECRET));
 });
 
-test('explain answers a machine with --json, and exits with 1 where there is no route', async (t) => {
+test('explain prints JSON with --json, and exits with 1 if no route matches', async (t) => {
   const file = await configFile(t, CONFIG);
   const explain = async (...args: string[]) => {
     const { code, stdout } = await runCommand(['explain', '--json', '--config', file, ...args], { env });

@@ -7,7 +7,6 @@ const PENDING = [
   'Dockerfile',
   'deploy',
   'src/app.ts',
-  'src/main.ts',
   'src/clock',
   'src/secrets',
   'src/config',

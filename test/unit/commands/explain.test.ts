@@ -6,8 +6,8 @@ import { after, before, describe, type TestContext, test } from 'node:test';
 import { UsageError } from '../../../src/commands/command.ts';
 import { explain } from '../../../src/commands/explain.ts';
 
-const SECRET = 'client-secret-that-nobody-may-see';
-const ACTOR_TOKEN = 'actor-token-that-nobody-may-see';
+const SECRET = 'client-secret-that-must-stay-hidden';
+const ACTOR_TOKEN = 'actor-token-that-must-stay-hidden';
 
 const CONFIG = `
 version: 1
@@ -94,7 +94,7 @@ async function json(t: TestContext, ...args: string[]) {
 }
 
 describe('explain', () => {
-  test('says which route a request takes, where to, and why not the others', async (t) => {
+  test('shows the route of a request, its upstream, and why no other route matches', async (t) => {
     const { code, explanation } = await json(t, 'http://github-mcp.tools.svc/mcp/x?a=%2F');
     assert.equal(code, 0);
     assert.deepEqual(explanation.request, { method: 'POST', host: 'github-mcp.tools.svc', path: '/mcp/x' });
@@ -116,7 +116,7 @@ describe('explain', () => {
     assert.doesNotMatch(denied.text, /no token/);
   });
 
-  test('shows the token request to the last parameter', async (t) => {
+  test('shows every parameter of the token request', async (t) => {
     const { explanation } = await json(t, 'http://github-mcp.tools.svc/mcp');
     assert.deepEqual(explanation.token_request, {
       endpoint: 'the token_endpoint in the metadata of https://idp.example.com/realms/agents',
@@ -137,7 +137,7 @@ describe('explain', () => {
     assert.match(explanation.cache_key[1], /"mcp-session-id"/);
   });
 
-  test('tells routes of one path apart by method and message, and says what each of them wants', async (t) => {
+  test('selects among routes of one path by method and message, and explains the others', async (t) => {
     const url = 'http://127.0.0.1:8180/tools';
     const nameOf = async (...args: string[]) => (await json(t, '--config', tools, ...args, url)).explanation;
     const called = await nameOf('-H', 'mcp-method: tools/call', '-H', 'mcp-name: =?base64?ZGVsZXRlX2FsbA==?=');
@@ -159,7 +159,7 @@ describe('explain', () => {
     assert.ok(reasons.includes("it wants the MCP name delete_*, and the request's is none"));
   });
 
-  test('shows what a route may add, what it speaks, and where callers get their tokens', async (t) => {
+  test('shows step-up scopes, the protocol and the metadata for callers', async (t) => {
     const url = 'http://127.0.0.1:8180/tools/x';
     const { explanation } = await json(t, '--config', tools, url);
     assert.deepEqual(explanation.step_up, ['tools:write', 'tools:admin']);
@@ -167,14 +167,14 @@ describe('explain', () => {
     const metadata = 'http://127.0.0.1:8180/.well-known/oauth-protected-resource/tools/x';
     assert.equal(explanation.protected_resource_metadata, metadata);
     const { text } = await run(t, '--config', tools, url);
-    for (const line of ['HTTP/2 where the upstream offers it', 'step-up      tools:write tools:admin', metadata]) {
+    for (const line of ['HTTP/2 if the upstream supports it', 'step-up      tools:write tools:admin', metadata]) {
       assert.ok(text.includes(line), line);
     }
     const docs = await json(t, '--config', tools, 'http://127.0.0.1:8180/docs');
     assert.equal('protected_resource_metadata' in docs.explanation || 'step_up' in docs.explanation, false);
   });
 
-  test('shows the request for a token of our own where that is what the route sends', async (t) => {
+  test('shows the request of a route with client_credentials', async (t) => {
     const { explanation } = await json(t, 'http://other.tools.svc/any');
     assert.equal(explanation.route, 'tools');
     assert.equal(explanation.token_request.endpoint, 'https://tokendings.example.com/token');
@@ -186,7 +186,7 @@ describe('explain', () => {
     assert.equal(explanation.cache_key.length, 1);
   });
 
-  test('shows no token request where none is made', async (t) => {
+  test('shows no token request if there is none', async (t) => {
     const { code, explanation } = await json(t, 'http://127.0.0.1:8180/docs');
     assert.equal(code, 0);
     assert.equal(explanation.credential, 'none');
@@ -194,7 +194,7 @@ describe('explain', () => {
     assert.equal('cache_key' in explanation, false);
   });
 
-  test('ends with 1 where no route matches, and says why of each', async (t) => {
+  test('exits with 1 and explains each route if none matches', async (t) => {
     const { code, explanation } = await json(t, 'http://127.0.0.1:8180/other');
     assert.equal(code, 1);
     assert.equal('route' in explanation, false);
@@ -204,38 +204,38 @@ describe('explain', () => {
     );
   });
 
-  test('takes the host from a Host header in place of the URL, as curl would send it', async (t) => {
+  test('takes the host from a Host header instead of the URL, as curl does', async (t) => {
     const { explanation } = await json(t, '-H', 'Host: GitHub-MCP.tools.svc:80', 'http://127.0.0.1:8180/mcp');
     assert.equal(explanation.request.host, 'github-mcp.tools.svc');
     assert.equal(explanation.route, 'github');
   });
 
-  test('takes the host from the host header of the config first', async (t) => {
+  test('prefers the host header of the config', async (t) => {
     const args = ['-H', 'X-Kagent-Host: github-mcp.tools.svc', '-H', 'Host: other', 'http://127.0.0.1:8180/mcp'];
     assert.equal((await json(t, ...args)).explanation.route, 'github');
   });
 
-  test('takes a host that is named twice for none, as the proxy would', async (t) => {
+  test('ignores a host that is named twice, as the proxy does', async (t) => {
     const host = ['-H', 'Host: github-mcp.tools.svc'];
     const { code, explanation } = await json(t, ...host, ...host, 'http://127.0.0.1:8180/mcp');
     assert.equal(code, 1);
     assert.equal('host' in explanation.request, false);
   });
 
-  test('takes a path alone, with the host beside it', async (t) => {
+  test('accepts a path with a host header', async (t) => {
     const { explanation } = await json(t, '-X', 'GET', '-H', 'host: github-mcp.tools.svc', '/mcp');
     assert.deepEqual(explanation.request, { method: 'GET', host: 'github-mcp.tools.svc', path: '/mcp' });
     assert.equal(explanation.route, 'github');
   });
 
-  test('says that a path is not usable', async (t) => {
+  test('reports an invalid path', async (t) => {
     const { code, text } = await run(t, 'http://github-mcp.tools.svc/mcp/..%2fadmin');
     assert.equal(code, 1);
     assert.match(text, /path \(not usable\)/);
     assert.match(text, /could climb out of a prefix/);
   });
 
-  test('tells a person the same as a machine', async (t) => {
+  test('prints the same as text', async (t) => {
     const { code, text } = await run(t, 'http://github-mcp.tools.svc/mcp');
     assert.equal(code, 0);
     for (const line of [
@@ -245,13 +245,13 @@ describe('explain', () => {
       '  credential   exchange',
       'Token request',
       '  scope=repo:read',
-      'Why not the others',
+      'Why no other route matches',
       '  tools: the host of "github" is more exact',
     ]) {
       assert.ok(text.split('\n').includes(line), `${line}\n\nis not in\n\n${text}`);
     }
     const refused = await run(t, 'http://127.0.0.1:8180/other');
-    assert.match(refused.text, /No route: the request is answered 403 ERR_ROUTE_NOT_FOUND\./);
+    assert.match(refused.text, /No route: the request gets 403 ERR_ROUTE_NOT_FOUND\./);
   });
 
   test('shows no secret', async (t) => {
@@ -263,19 +263,19 @@ describe('explain', () => {
     }
   });
 
-  test('is used wrongly without a URL, with two, or with a header that is none', async () => {
+  test('throws on no URL, two URLs, or a malformed header', async () => {
     for (const args of [[], ['/a', '/b'], ['-H', 'no-colon', '/a'], ['-H', ': value', '/a']]) {
       await assert.rejects(explain(['--config', file, ...args]), UsageError);
     }
   });
 
-  test('does not repeat what may be a token where a header is none', async () => {
+  test('does not repeat a malformed header, which may be a token', async () => {
     await assert.rejects(explain(['--config', file, '-H', 'callers-own-token', '/a']), (error: Error) => {
       return !error.message.includes('callers-own-token');
     });
   });
 
-  test('ends with 1 and every problem where the config is none', async (t) => {
+  test('exits with 1 and every problem of an invalid config', async (t) => {
     const broken = join(folder, 'broken.yaml');
     await writeFile(broken, 'version: 2\nroutes: 7\n');
     const { code, text } = await run(t, '--config', broken, '/a');
@@ -338,7 +338,7 @@ describe('explain of grants', () => {
     return { explanation, text };
   }
 
-  test('shows both legs of a chain, and how the subject token is checked before', async (t) => {
+  test('shows both requests of a chain, and the verification of the subject token', async (t) => {
     const { explanation, text } = await explained(t, '/chained');
     assert.deepEqual(explanation.assertion_request.form, [
       ['grant_type', 'urn:ietf:params:oauth:grant-type:token-exchange'],
@@ -351,10 +351,10 @@ describe('explain of grants', () => {
     assert.match(explanation.assertion_request.client_authentication, /<JWT made now with the secret, HS256>/);
     assert.deepEqual(explanation.token_request.form, [
       ['grant_type', 'urn:ietf:params:oauth:grant-type:jwt-bearer'],
-      ['assertion', '<assertion from the request before>'],
+      ['assertion', '<assertion from the previous request>'],
       ['resource', 'https://chained.example.com/mcp'],
     ]);
-    assert.match(explanation.token_request.endpoint, /mtls_endpoint_aliases first$/);
+    assert.match(explanation.token_request.endpoint, /mtls_endpoint_aliases if present$/);
     assert.match(explanation.token_request.client_authentication, /the client certificate of the connection$/);
     const check =
       'signed by https://login.example.com (keys from the jwks_uri of its metadata), aud one of a, b, exp and nbf';
@@ -363,7 +363,7 @@ describe('explain of grants', () => {
     assert.ok(text.indexOf('Assertion request') < text.indexOf('Token request'));
   });
 
-  test('shows the assertion on behalf of a caller, with no resource', async (t) => {
+  test('shows a jwt_bearer request without a resource', async (t) => {
     const { explanation } = await explained(t, '/behalf');
     assert.deepEqual(explanation.token_request.form, [
       ['grant_type', 'urn:ietf:params:oauth:grant-type:jwt-bearer'],
@@ -371,10 +371,10 @@ describe('explain of grants', () => {
       ['scope', 'api://b/.default'],
     ]);
     assert.match(explanation.token_request.client_authentication, /client_secret=<secret> in the form/);
-    assert.match(explanation.subject_token_check, /keys from https:\/\/i\/keys\), whatever its aud/);
+    assert.match(explanation.subject_token_check, /keys from https:\/\/i\/keys\), any aud/);
   });
 
-  test('shows a token of our own from a file, and the proof', async (t) => {
+  test('shows a subject token from a file, and the DPoP proof', async (t) => {
     const { explanation, text } = await explained(t, '/work');
     assert.equal(explanation.token_request.dpop, true);
     assert.deepEqual(explanation.token_request.form[1], ['subject_token', '<token from the file>']);

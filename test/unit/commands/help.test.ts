@@ -9,7 +9,7 @@ const COMMANDS = Object.entries(USAGES) as [CommandName, Usage][];
 
 const TERMINAL_WIDTH = 120;
 
-/** As a shell would part them, as far as the examples need one. */
+/** Splits a command line as a shell does, as far as the examples need it. */
 function words(line: string): string[] {
   return [...line.matchAll(/'([^']*)'|([^ ']+)/g)].map(([, quoted, bare]) => quoted ?? bare ?? '');
 }
@@ -18,7 +18,7 @@ function flagsOf(name: CommandName): Usage['flags'] | typeof INJECTION_FLAGS {
   return name === 'inject' || name === 'webhook' ? { ...INJECTION_FLAGS, ...USAGES[name].flags } : USAGES[name].flags;
 }
 
-test('the help of the program has one line for each command, and says where more is', () => {
+test('the general help has one line for each command, and points to its help', () => {
   const help = describeProgram();
   for (const [name, { does }] of COMMANDS) {
     assert.match(help, new RegExp(`^ {2}${name} +${does.replace(/[.?()]/g, '\\$&')}$`, 'm'));
@@ -27,7 +27,7 @@ test('the help of the program has one line for each command, and says where more
 });
 
 for (const [name, usage] of COMMANDS) {
-  test(`the help of ${name} says all that its parser takes, its exit codes, and how it is called`, async () => {
+  test(`the help of ${name} lists all flags and exit codes, with an example`, async () => {
     const help = await describeCommand(name);
     assert.ok(help.startsWith(`Usage: ${`cambist ${name} ${usage.synopsis}`.trimEnd()}\n`));
     for (const flag of Object.keys(flagsOf(name))) assert.match(help, new RegExp(`^ {2}(-., )?--${flag}( |$)`, 'm'));
@@ -37,7 +37,7 @@ for (const [name, usage] of COMMANDS) {
     for (const line of help.split('\n')) assert.ok(line.length <= TERMINAL_WIDTH, line);
   });
 
-  test(`the example of ${name} is one that its parser takes, and its synopsis names no flag that there is not`, () => {
+  test(`the example of ${name} parses, and its synopsis names no unknown flag`, () => {
     const [program, command, ...args] = words(usage.example.replace(/ [>|].*/, ''));
     assert.deepEqual([program, command], ['cambist', name]);
     const allowPositionals = usage.positionals !== undefined;

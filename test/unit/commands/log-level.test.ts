@@ -19,19 +19,19 @@ function withVariable(t: TestContext, value: string | undefined): void {
   else process.env.CAMBIST_LOG_LEVEL = value;
 }
 
-test('the config says how much is logged', (t) => {
+test('takes the log level from the config', (t) => {
   withVariable(t, undefined);
   assert.ok(config);
   assert.equal(logLevelOf(config), 'warn');
 });
 
-test('CAMBIST_LOG_LEVEL goes before the config', (t) => {
+test('CAMBIST_LOG_LEVEL overrides the config', (t) => {
   withVariable(t, 'debug');
   assert.ok(config);
   assert.equal(logLevelOf(config), 'debug');
 });
 
-test('a CAMBIST_LOG_LEVEL that is no level is refused by name', (t) => {
+test('refuses an invalid CAMBIST_LOG_LEVEL', (t) => {
   withVariable(t, 'loud');
   assert.ok(config);
   assert.throws(() => logLevelOf(config), UsageError);

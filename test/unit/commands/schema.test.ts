@@ -5,7 +5,7 @@ import { schema } from '../../../src/commands/schema.ts';
 
 const committed = readFileSync(new URL('../../../config/cambist.schema.json', import.meta.url), 'utf8');
 
-test('prints the JSON Schema that is committed: if this fails, run "npm run schema"', async (t) => {
+test('prints the committed JSON Schema; if this fails, run "npm run schema"', async (t) => {
   const log = t.mock.method(console, 'log', () => undefined);
   assert.equal(await schema([]), 0);
   assert.equal(`${log.mock.calls[0]?.arguments[0]}\n`, committed);
@@ -15,7 +15,7 @@ test('takes no arguments', async () => {
   await assert.rejects(schema(['--config', 'x']), { code: 'ERR_PARSE_ARGS_UNKNOWN_OPTION' });
 });
 
-test('the JSON Schema tells an editor what each key means', () => {
+test('the JSON Schema describes each key', () => {
   const check = (node: unknown, path: string) => {
     if (typeof node !== 'object' || node === null) return;
     if ('properties' in node && typeof node.properties === 'object' && node.properties !== null) {

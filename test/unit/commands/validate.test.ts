@@ -6,7 +6,7 @@ import { type TestContext, test } from 'node:test';
 import { validate } from '../../../src/commands/validate.ts';
 import { VALID } from '../config/sample.ts';
 
-/** What the command prints and answers about a config file of this text. */
+/** The exit code and output of the command for a config file with this text. */
 async function run(t: TestContext, text: string, ...options: string[]) {
   const folder = await mkdtemp(join(tmpdir(), 'validate-'));
   t.after(() => rm(folder, { recursive: true }));
@@ -21,17 +21,17 @@ async function run(t: TestContext, text: string, ...options: string[]) {
 
 const MISSING_SECRET = VALID.replace('{ env: CAMBIST_CLIENT_SECRET }', '{ file: /nowhere/secret }');
 
-// What the sample names is there, so that only what a test breaks is told.
+// The sample's secret exists, so a test sees only the problems that it causes.
 process.env.CAMBIST_CLIENT_SECRET = 'x';
 
-test('a good file is said to be good, with what is in it', async (t) => {
+test('reports a valid file with its number of routes and servers', async (t) => {
   assert.deepEqual(await run(t, VALID), { code: 0, lines: ['c.yaml: valid: 1 route, 1 authorization server'] });
   const none = 'version: 1\nroutes:\n  - { name: a, match: { path: /a }, upstream: "https://a", credential: none }\n';
   const two = `${none}  - { name: b, match: { path: /b }, upstream: "https://b", credential: none }\n`;
   assert.deepEqual(await run(t, two), { code: 0, lines: ['c.yaml: valid: 2 routes, 0 authorization servers'] });
 });
 
-test('a warning leaves it good', async (t) => {
+test('a file with warnings is valid', async (t) => {
   assert.deepEqual(await run(t, MISSING_SECRET), {
     code: 0,
     lines: [
@@ -41,7 +41,7 @@ test('a warning leaves it good', async (t) => {
   });
 });
 
-test('every problem is a line, in the order of the file, and errors fail the command', async (t) => {
+test('prints each problem in the order of the file, and fails on errors', async (t) => {
   const text = `${MISSING_SECRET.replace('version: 1', 'version: 2')}    scopes: x\n`;
   const { code, lines } = await run(t, text);
   assert.equal(code, 1);
@@ -51,7 +51,7 @@ test('every problem is a line, in the order of the file, and errors fail the com
   );
 });
 
-test('--json says the same to a machine', async (t) => {
+test('--json prints the same as JSON', async (t) => {
   const good = await run(t, VALID, '--json');
   assert.equal(good.code, 0);
   assert.deepEqual(JSON.parse(good.lines.join('\n')), {
@@ -79,7 +79,7 @@ test('--json says the same to a machine', async (t) => {
   });
 });
 
-test('wrong use is told apart from a wrong file', async () => {
+test('throws on wrong usage', async () => {
   await assert.rejects(validate(['--confg', 'x']), { code: 'ERR_PARSE_ARGS_UNKNOWN_OPTION' });
   await assert.rejects(validate(['c.yaml']), { code: 'ERR_PARSE_ARGS_UNEXPECTED_POSITIONAL' });
 });
