@@ -1,4 +1,4 @@
-import type { AuthorizationServer, Config, Route, TokenTarget } from '../config/config.ts';
+import type { AuthorizationServer, Config, ExpectedAudience, Route, TokenTarget } from '../config/config.ts';
 import { firstLegTarget } from '../tokens/chain.ts';
 import { buildTokenRequest, type FormField, type Grant } from '../tokens/token-request.ts';
 
@@ -18,17 +18,25 @@ export interface TokenRequests {
   /** The first request of a chain. */
   readonly assertion_request: TokenRequestExplanation | undefined;
   readonly token_request: TokenRequestExplanation | undefined;
+  /** Check of the issued token's `aud`. */
+  readonly issued_token_check: string | undefined;
 }
 
 export function explainTokenRequests(route: Route): TokenRequests {
   const { credential, subjectToken } = route;
   if (credential.kind === 'passthrough' || credential.kind === 'none') {
-    return { subject_token_check: undefined, assertion_request: undefined, token_request: undefined };
+    return {
+      subject_token_check: undefined,
+      assertion_request: undefined,
+      token_request: undefined,
+      issued_token_check: undefined,
+    };
   }
   const { authorizationServer: server, target } = credential;
+  const issued_token_check = explainAudience(target.expectAudience);
   if (credential.kind === 'client_credentials') {
     const token_request = explainRequest(server, target, { kind: 'client_credentials' });
-    return { subject_token_check: undefined, assertion_request: undefined, token_request };
+    return { subject_token_check: undefined, assertion_request: undefined, token_request, issued_token_check };
   }
   const { chain, actorToken } = credential;
   const subject = subjectName(route);
@@ -48,7 +56,14 @@ export function explainTokenRequests(route: Route): TokenRequests {
       target,
       isBearer ? { kind: 'jwt_bearer', assertion, from: chain === undefined ? 'caller' : 'chain' } : exchange,
     ),
+    issued_token_check,
   };
+}
+
+function explainAudience(expected: ExpectedAudience): string {
+  if (expected === 'any') return 'aud is not checked (expect_audience: any)';
+  if ('only' in expected) return `aud contains nothing but ${expected.only.join(', ')}`;
+  return `aud contains ${expected.length > 1 ? 'one of ' : ''}${expected.join(', ')}`;
 }
 
 /** The parts of the cache key of a route's issued token. */

@@ -87,6 +87,7 @@ const NO_REQUESTS: TokenRequests = {
   subject_token_check: undefined,
   assertion_request: undefined,
   token_request: undefined,
+  issued_token_check: undefined,
 };
 
 function explainRequest(config: Config, method: string, url: string, headers: readonly Header[]): Explanation {
@@ -150,6 +151,9 @@ function describe(explanation: Explanation): string {
   if (explanation.subject_token_check !== undefined) lines.push(`  subject      ${explanation.subject_token_check}`);
   lines.push(...describeRequest('Assertion request', assertion_request));
   lines.push(...describeRequest('Token request', token_request));
+  if (explanation.issued_token_check !== undefined) {
+    lines.push('', 'Check of the issued token', `  ${explanation.issued_token_check}`);
+  }
   if (cache_key !== undefined)
     lines.push('', 'The issued token is cached under', ...cache_key.map((part) => `  ${part}`));
   if (others.length > 0)

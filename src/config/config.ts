@@ -79,6 +79,12 @@ export interface AuthorizationServer {
   readonly dpop: boolean;
 }
 
+/**
+ * Check of the `aud` of an issued JWT. A list: `aud` must contain one of these. `only`: it must also contain nothing else.
+ * `any`: no check.
+ */
+export type ExpectedAudience = readonly string[] | { readonly only: readonly string[] } | 'any';
+
 /** What the issued token is to be for, and how that is checked. */
 export interface TokenTarget {
   /** RFC 8707 `resource`, sent verbatim, one parameter each. */
@@ -88,8 +94,7 @@ export interface TokenTarget {
   readonly scope: string | undefined;
   /** Full URN; undefined: not sent. */
   readonly requestedTokenType: string | undefined;
-  /** One of these must be in the `aud` of an issued JWT. */
-  readonly expectAudience: readonly string[] | 'any';
+  readonly expectAudience: ExpectedAudience;
 }
 
 export interface SubjectTokenSource {

@@ -1,5 +1,6 @@
-import type { ActorTokenSource, Credential, TlsFiles } from './config.ts';
+import type { ActorTokenSource, Credential, ExpectedAudience, TlsFiles } from './config.ts';
 import { DEFAULTS } from './defaults.ts';
+import { readExpectAudience } from './expect-audience.ts';
 import { nearest } from './nearest.ts';
 import type { Place } from './place.ts';
 import { readDuration, readSize } from './quantities.ts';
@@ -8,7 +9,7 @@ import { readSubjectToken, type SubjectKeys } from './resolve-subject.ts';
 import type { Loose } from './schema.ts';
 import type { DefaultsFile } from './schema-route.ts';
 import type { Sources } from './sources.ts';
-import { readAudience, readExpectAudience, readResource, readScope, readScopes } from './targets.ts';
+import { readAudience, readResource, readScope, readScopes } from './targets.ts';
 import { tokenTypeUrn } from './units.ts';
 
 /** The keys that a route shares with `defaults`, read one by one. Undefined: not written, or wrong and told so. */
@@ -20,7 +21,7 @@ export interface RouteKeys {
   /** `''`: none is sent. */
   readonly scope?: string | undefined;
   readonly requestedTokenType?: string | undefined;
-  readonly expectAudience?: readonly string[] | 'any' | undefined;
+  readonly expectAudience?: ExpectedAudience | undefined;
   readonly subjectToken?: SubjectKeys | undefined;
   readonly actorToken?: ActorTokenSource | undefined;
   readonly chain?: ChainKeys | undefined;

@@ -1,12 +1,12 @@
 import type { CredentialSource } from '../secrets/credential.ts';
 import type { AuthorizationServer, SubjectTokenSource, SubjectVerification } from './config.ts';
 import { DEFAULTS } from './defaults.ts';
+import { readAudiences } from './expect-audience.ts';
 import { readHeaderName } from './header-names.ts';
 import { type Place, take } from './place.ts';
 import type { Loose } from './schema.ts';
 import type { DefaultsFile } from './schema-route.ts';
 import type { Sources } from './sources.ts';
-import { readExpectAudience } from './targets.ts';
 import { tokenTypeUrn } from './units.ts';
 import { readHttpUrl } from './urls.ts';
 
@@ -58,7 +58,7 @@ function readVerify(
   }
   return {
     issuer: written.issuer,
-    audience: readExpectAudience(written.audience, place.at('audience')),
+    audience: readAudiences(written.audience, place.at('audience')),
     jwksUri: written.jwks_uri,
     allowInsecureHttp,
   };

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { DEFAULTS } from './defaults.ts';
-import { duration, headerName, oneOrMany, patterns, size, text, tls, tokenType } from './schema-values.ts';
+import { duration, headerName, oneManyOr, oneOrMany, patterns, size, text, tls, tokenType } from './schema-values.ts';
 
 const verify = z
   .strictObject({
@@ -67,6 +67,18 @@ const chain = z
   })
   .meta({ description: 'Two legs: an assertion from another server, then a token from the server of the route.' });
 
+const expectAudience = oneManyOr(
+  z.strictObject({
+    only: oneOrMany({ description: 'The `aud` must contain nothing but these.' }),
+  }),
+  'must be an audience, a list of audiences, any, or { only: … }',
+  {
+    description:
+      'The `aud` of an issued JWT must contain one of these. By default, one of the values sent as `resource` and `audience`. `any` turns the check off.',
+    examples: ['https://backend.example.com/mcp', { only: 'https://backend.example.com/mcp' }],
+  },
+);
+
 /** Keys that may stand on a route and in `defaults`. */
 export const routeKeys = {
   authorization_server: text({
@@ -92,10 +104,7 @@ export const routeKeys = {
   requested_token_type: tokenType({
     description: 'RFC 8693 `requested_token_type`: a short name or a full URN. Left out: not sent.',
   }).optional(),
-  expect_audience: oneOrMany({
-    description:
-      'One of these must be in the `aud` of an issued JWT. Left out: what is sent as `resource` and `audience`. `any` turns the check off.',
-  }).optional(),
+  expect_audience: expectAudience.optional(),
   subject_token: subjectToken.optional(),
   actor_token: actorToken.optional(),
   on_missing_subject: z

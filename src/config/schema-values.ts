@@ -59,9 +59,17 @@ export function size(about: About) {
   return z.union([z.int().min(0).max(MAX_SIZE_BYTES), z.string().regex(SIZE, { error })], { error }).meta({ ...about });
 }
 
+const entry = z.string().min(1, { error: 'must not be empty' });
+
 export function oneOrMany(about: About) {
-  const entry = z.string().min(1, { error: 'must not be empty' });
-  return z.union([entry, z.array(entry)], { error: 'must be a string or a list of strings' }).meta({ ...about });
+  const error = (issue: { readonly input?: unknown }) =>
+    issue.input === undefined ? undefined : 'must be a string or a list of strings';
+  return z.union([entry, z.array(entry)], { error }).meta({ ...about });
+}
+
+/** One or many, or a map that qualifies them. */
+export function oneManyOr<Map extends z.ZodObject>(map: Map, error: string, about: About) {
+  return z.union([entry, z.array(entry), map], { error }).meta({ ...about });
 }
 
 /** Longest list of patterns: each stands for requests of its own. */

@@ -41,7 +41,7 @@ function flatten(issue: z.core.$ZodIssue): Issue[] {
       ? issue.errors.find((branch) => branch.length > 0 && branch.every((inner) => inner.path.length > 0))
       : undefined;
   if (meant === undefined) return [{ ...issue, path }];
-  return meant.map((inner) => ({ ...inner, path: [...path, ...toPath(inner.path)] }));
+  return meant.flatMap((inner) => flatten({ ...inner, path: [...path, ...inner.path] }));
 }
 
 function report(issue: Issue, root: Place) {

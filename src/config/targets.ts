@@ -1,11 +1,11 @@
-import type { TokenTarget } from './config.ts';
+import type { ExpectedAudience, TokenTarget } from './config.ts';
 import type { Place } from './place.ts';
 import { ABSOLUTE_URI } from './units.ts';
 
-type Written = string | (string | undefined)[] | undefined;
+export type Written = string | (string | undefined)[] | undefined;
 
 /** One or many, as a list; what is wrong in it was taken out. */
-function toList(written: Written): string[] | undefined {
+export function toList(written: Written): string[] | undefined {
   if (written === undefined) return undefined;
   return typeof written === 'string' ? [written] : written.filter((entry) => entry !== undefined);
 }
@@ -26,14 +26,6 @@ export function readResource(written: Written, place: Place): readonly string[] 
 
 export function readAudience(written: Written): readonly string[] | undefined {
   return toList(written);
-}
-
-export function readExpectAudience(written: Written, place: Place): readonly string[] | 'any' | undefined {
-  if (written === 'any') return 'any';
-  const list = toList(written);
-  if (list?.includes('any')) place.error('has "any" in a list: write expect_audience: any to turn the check off');
-  if (list?.length === 0) place.error('must not be empty: name an audience, or write any to turn the check off');
-  return list;
 }
 
 /** RFC 6749 section 3.3. */
@@ -64,7 +56,7 @@ interface AskedFor {
   readonly audience?: readonly string[] | undefined;
   readonly scope?: string | undefined;
   readonly requestedTokenType?: string | undefined;
-  readonly expectAudience?: readonly string[] | 'any' | undefined;
+  readonly expectAudience?: ExpectedAudience | undefined;
 }
 
 /** @param canonicalUri of the upstream: the `resource` where neither it nor an audience is named; undefined: then none is */
@@ -72,7 +64,8 @@ export function resolveTarget(asked: AskedFor, canonicalUri: string | undefined,
   const audience = asked.audience ?? [];
   const resource = asked.resource ?? (audience.length > 0 || canonicalUri === undefined ? [] : [canonicalUri]);
   const expectAudience = asked.expectAudience ?? [...new Set([...resource, ...audience])];
-  if (expectAudience.length === 0 && !place.at('expect_audience').broken && !place.at('resource').broken) {
+  const isUnknown = typeof expectAudience === 'object' && 'length' in expectAudience && expectAudience.length === 0;
+  if (isUnknown && !place.at('expect_audience').broken && !place.at('resource').broken) {
     place.error(
       'sends neither resource nor audience, so nothing tells whom an issued token must be for: set expect_audience to what the backend expects in "aud", or to any',
     );

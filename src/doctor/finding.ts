@@ -97,6 +97,7 @@ export const FINDING_CODES = [
   'audience_matches',
   'audience_wrong',
   'audience_broad',
+  'audience_not_only',
   'audience_not_checked',
   'token_for_client',
   'token_expired',

@@ -69,12 +69,14 @@ function audienceFindings({ claims, target, server, request }: IssuedExchange): 
       }),
     ];
   }
-  if (named.some((name) => expectAudience.includes(name))) {
-    const others = named.filter((name) => !expectAudience.includes(name));
+  const accepted = 'only' in expectAudience ? expectAudience.only : expectAudience;
+  const others = named.filter((name) => !accepted.includes(name));
+  if (others.length < named.length) {
+    if ('only' in expectAudience && others.length > 0) return [notOnlyFinding(others)];
     const matches = fine('audience_matches', `${said}, which includes the backend's audience`);
     return others.length === 0 ? [matches] : [matches, broadFinding(others)];
   }
-  const wanted = listed(expectAudience);
+  const wanted = listed(accepted);
   if (named.every((name) => name === server.clientId) && named.length > 0) {
     return [
       problem('token_for_client', `the token is for client "${server.clientId}", not for the backend (${wanted})`, {
@@ -93,11 +95,25 @@ function audienceFindings({ claims, target, server, request }: IssuedExchange): 
   ];
 }
 
+const ONE_AUDIENCE =
+  "configure the server to issue it for this backend alone (Keycloak: by the route's audience; for client_credentials it adds the audience of every mapper, so use a separate client for that route)";
+
 function broadFinding(others: readonly string[]): Finding {
-  return warning('audience_broad', `it is also for ${listed(others)}`, {
-    why: 'the backend could use it there, which the exchange is meant to prevent',
-    fix: "configure the server to issue it for the one backend (Keycloak: by the route's audience; for client_credentials it adds every mapper's audience, so give that route a client of its own)",
+  return warning('audience_broad', `the token is also valid at ${listed(others)}`, {
+    why: 'the backend could use the token there',
+    fix: `${ONE_AUDIENCE}; then refuse other tokens by expect_audience: { only: … }`,
   });
+}
+
+function notOnlyFinding(others: readonly string[]): Finding {
+  return problem(
+    'audience_not_only',
+    `the token is also valid at ${listed(others)}, which expect_audience.only excludes`,
+    {
+      why: 'the route returns 502 ERR_ISSUED_TOKEN_AUDIENCE and forwards nothing',
+      fix: `${ONE_AUDIENCE}; or add these names to expect_audience.only, if they all belong to this backend`,
+    },
+  );
 }
 
 function timeFindings({ claims, request, subject }: IssuedExchange): Finding[] {

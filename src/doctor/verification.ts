@@ -1,7 +1,7 @@
 import { decodeProtectedHeader, type JWTPayload } from 'jose';
 import type { SubjectVerification } from '../config/config.ts';
 import { ASYMMETRIC_ALGORITHMS } from '../config/schema-authorization-server.ts';
-import { isFor } from '../tokens/issued.ts';
+import { isFor } from '../tokens/audience.ts';
 import { type Finding, listed, printable, problem } from './finding.ts';
 import { describeKeys, type UsableKey } from './key-set.ts';
 import { differInSlash } from './metadata.ts';

@@ -8,6 +8,17 @@ const PRESSURE_LOG_PAUSE_MS = 60_000;
 export function createTokenLog(logger: Logger, counts: TokenObserver): TokenObserver {
   let silentUntilMs = 0;
   let evictedSince = 0;
+  /** Routes whose tokens for other audiences have been logged: once, because a setting is the cause. */
+  const loggedForOthers = new Set<string>();
+
+  function logForOthers({ route, authorizationServer }: ExchangeOutcome): void {
+    if (loggedForOthers.has(route)) return;
+    loggedForOthers.add(route);
+    logger.warn(
+      { route, authorization_server: authorizationServer },
+      'issued token is also valid at other audiences: see expect_audience.only',
+    );
+  }
 
   return {
     // The line of a request says how the cache answered it; when a credential ends is a metric, to be alerted on.
@@ -15,6 +26,7 @@ export function createTokenLog(logger: Logger, counts: TokenObserver): TokenObse
     exchangeEnded(outcome) {
       counts.exchangeEnded(outcome);
       logger.writeJson(outcome.error === undefined ? 'info' : 'warn', fieldsOf(outcome), 'exchange');
+      if (outcome.isForOthers === true) logForOthers(outcome);
     },
     tokenEvicted(reason) {
       counts.tokenEvicted(reason);

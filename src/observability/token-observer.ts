@@ -31,6 +31,8 @@ export interface ExchangeOutcome {
   readonly cause?: Cause | undefined;
   /** Undefined: a token came back. */
   readonly error: CambistError | undefined;
+  /** The token is also valid at audiences that the route does not expect. */
+  readonly isForOthers?: boolean;
   readonly durationMs: number;
 }
 

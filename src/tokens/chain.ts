@@ -1,9 +1,10 @@
 import type { Chain, TokenTarget } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
 import type { Secret } from '../secrets/secret.ts';
+import { isFor } from './audience.ts';
 import type { TokenCache } from './cache.ts';
 import type { Claims } from './claims.ts';
-import { isFor, type Perishable } from './issued.ts';
+import type { Perishable } from './issued.ts';
 
 /** What the first leg of a chain gives, and the second trades for a token. No backend ever sees it. */
 export interface Assertion extends Perishable {

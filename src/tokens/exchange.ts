@@ -4,10 +4,11 @@ import { CambistError } from '../errors.ts';
 import type { Cause, TokenObserver } from '../observability/token-observer.ts';
 import { readCredential } from '../secrets/credential.ts';
 import { oncePerSecret, Secret } from '../secrets/secret.ts';
+import { checkAudience, isForOthers } from './audience.ts';
 import { type Assertion, type Assertions, checkAssertion, firstLegTarget } from './chain.ts';
 import { readClaims } from './claims.ts';
 import type { DpopProver } from './dpop.ts';
-import { checkAudience, checkNotEnded, type DpopBinding, type IssuedToken, measureLife } from './issued.ts';
+import { checkNotEnded, type DpopBinding, type IssuedToken, measureLife } from './issued.ts';
 import { requesterOf } from './requester.ts';
 import { digestsOf } from './sent-values.ts';
 import { type ResourceDigest, subjectKey } from './session.ts';
@@ -61,8 +62,12 @@ interface Leg {
   readonly earlier?: EarlierValues;
 }
 
-/** A checked answer, and until when what it holds is of use. */
-type Settled = Pick<TokenEndpointAnswer, 'accessToken' | 'tokenType' | 'sent'> & Pick<IssuedToken, 'life'>;
+/** A checked response, and how long its token may be used. */
+type Settled = Pick<TokenEndpointAnswer, 'accessToken' | 'tokenType' | 'sent'> &
+  Pick<IssuedToken, 'life'> & {
+    /** The token is also valid at audiences that the route does not expect. */
+    readonly isForOthers: boolean;
+  };
 
 /** Tokens from the authorization servers: by one request or, in a chain, by two. */
 export function createExchange(options: ExchangeOptions): Exchange {
@@ -128,7 +133,13 @@ export function createExchange(options: ExchangeOptions): Exchange {
     check(claims, leg.target.expectAudience, route.name);
     checkNotEnded(claims, clock, route.name);
     const bounds = { sentAtMs, expiresInSeconds, subjectExpiresAtMs: subject?.expiresAtMs, maxAgeMs: maxAgeMs() };
-    return { accessToken, tokenType, sent, life: measureLife(claims, bounds, clock, random()) };
+    return {
+      accessToken,
+      tokenType,
+      sent,
+      life: measureLife(claims, bounds, clock, random()),
+      isForOthers: leg.kind === 'token' && isForOthers(claims, leg.target.expectAudience),
+    };
   }
 
   async function observed(wanted: Wanted, leg: Leg, work: () => Promise<Settled>): Promise<Settled> {
@@ -139,8 +150,10 @@ export function createExchange(options: ExchangeOptions): Exchange {
       'cambist.refresh': wanted.refresh,
     });
     let failure: CambistError | undefined;
+    let settled: Settled | undefined;
     try {
-      return await work();
+      settled = await work();
+      return settled;
     } catch (error) {
       failure =
         error instanceof CambistError
@@ -155,6 +168,7 @@ export function createExchange(options: ExchangeOptions): Exchange {
         refresh: wanted.refresh,
         cause: wanted.cause,
         error: failure,
+        isForOthers: settled?.isForOthers === true,
         durationMs: clock.monotonicMs() - startedMs,
       });
     }

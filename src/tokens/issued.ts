@@ -135,25 +135,3 @@ export function checkNotEnded(claims: Claims, clock: Clock, routeName: string): 
       'and of this machine agree',
   );
 }
-
-/**
- * Holds an issued JWT to the backend it is to be for. An opaque token cannot be checked and passes.
- * @throws {CambistError} ERR_ISSUED_TOKEN_AUDIENCE
- * @see RFC 7519 section 4.1.3
- */
-export function checkAudience(claims: Claims, expected: readonly string[] | 'any', routeName: string): void {
-  if (isFor(claims, expected)) return;
-  throw new CambistError(
-    'ERR_ISSUED_TOKEN_AUDIENCE',
-    `route "${routeName}": the issued token is not for this backend: its "aud" has none of ${JSON.stringify(expected)}: ` +
-      'make the authorization server put one of them in, or set expect_audience to what it does put in',
-  );
-}
-
-/** Is one of these in the `aud` of a JWT? Of an opaque token nothing is known, so that it is for anybody. */
-export function isFor(claims: Claims, expected: readonly string[] | 'any'): boolean {
-  if (expected === 'any' || claims === undefined) return true;
-  const audience: unknown = claims.aud;
-  const named = Array.isArray(audience) ? audience : [audience];
-  return named.some((name) => typeof name === 'string' && expected.includes(name));
-}

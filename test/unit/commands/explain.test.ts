@@ -361,6 +361,8 @@ describe('explain of grants', () => {
     assert.equal(explanation.subject_token_check, check);
     assert.ok(text.includes(`  subject      ${check}`));
     assert.ok(text.indexOf('Assertion request') < text.indexOf('Token request'));
+    assert.equal(explanation.issued_token_check, 'aud contains https://chained.example.com/mcp');
+    assert.ok(text.includes(`Check of the issued token\n  ${explanation.issued_token_check}`));
   });
 
   test('shows a jwt_bearer request without a resource', async (t) => {

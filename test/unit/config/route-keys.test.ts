@@ -35,6 +35,8 @@ test('what a route names is sent to the letter, and is what an issued token must
   });
   assert.deepEqual(sent('audience: a\nexpect_audience: b\n').expectAudience, ['b']);
   assert.equal(sent('audience: a\nexpect_audience: any\n').expectAudience, 'any');
+  assert.deepEqual(sent('expect_audience: { only: b }\n').expectAudience, { only: ['b'] });
+  assert.deepEqual(sent('expect_audience: { only: [b, c] }\n').expectAudience, { only: ['b', 'c'] });
 });
 
 test('a route that sends no target must say whom a token is to be for', () => {
@@ -52,7 +54,14 @@ test('what no target may be is refused', () => {
     ['resource: ""', 'routes[0].resource: must not be empty'],
     ['resource: [5]', 'routes[0].resource[0]: must be a string'],
     ['expect_audience: []', 'routes[0].expect_audience: must not be empty: name an audience'],
-    ['expect_audience: [any, a]', 'routes[0].expect_audience: has "any" in a list'],
+    ['expect_audience: [any, a]', 'routes[0].expect_audience: contains "any": to turn the check off'],
+    ['expect_audience: { only: [] }', 'routes[0].expect_audience.only: must not be empty'],
+    ['expect_audience: { only: any }', 'routes[0].expect_audience.only: contains "any"'],
+    ['expect_audience: { only: [a, 5] }', 'routes[0].expect_audience.only[1]: must be a string'],
+    ['expect_audience: { only: 5 }', 'routes[0].expect_audience.only: must be a string or a list of strings'],
+    ['expect_audience: {}', 'routes[0].expect_audience: missing key "only"'],
+    ['expect_audience: { one_of: a }', 'routes[0].expect_audience: must be an audience, a list of audiences, any, or'],
+    ['expect_audience: 5', 'routes[0].expect_audience: must be an audience, a list of audiences, any, or'],
     ['scope: "a\\"b"', 'routes[0].scope: has a character'],
     ['scope: "a\\\\b"', 'routes[0].scope: has a character'],
     ['scope: é', 'routes[0].scope: has a character'],

@@ -24,6 +24,20 @@ interface Case {
 const CASES: Case[] = [
   { when: 'a token for the backend only', finds: [] },
   { when: 'one of several audiences', claims: { ...GOOD, aud: ['backend', 'account'] }, finds: ['audience_broad'] },
+  {
+    when: 'an audience that expect_audience.only excludes',
+    claims: { ...GOOD, aud: ['backend', 'account'] },
+    target: { expectAudience: { only: ['backend'] } },
+    finds: ['audience_not_only'],
+    fix: /this backend alone/,
+  },
+  { when: 'the only expected audience', target: { expectAudience: { only: ['backend'] } }, finds: [] },
+  {
+    when: 'another audience than the only one',
+    claims: { ...GOOD, aud: ['docs'] },
+    target: { expectAudience: { only: ['backend'] } },
+    finds: ['audience_wrong'],
+  },
   { when: 'another backend', claims: { ...GOOD, aud: ['docs'] }, finds: ['audience_wrong'], fix: /expect_audience/ },
   { when: 'no aud at all', claims: { exp: NOW_SECONDS + 300 }, finds: ['audience_wrong'], fix: /audience mapper/ },
   {

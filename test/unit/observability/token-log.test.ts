@@ -59,6 +59,20 @@ test('the request for whose sake a token was asked for is named', () => {
   assert.deepEqual([lines[0]?.request_id, lines[0]?.trace_id], ['r-1', '0af7651916cd43dd8448eb211c80319c']);
 });
 
+test('a token that is also valid at other audiences is logged once for each route', () => {
+  const { log, lines } = setUp();
+  for (const route of ['github', 'github', 'docs']) log.exchangeEnded({ ...outcome, route, isForOthers: true });
+  const warnings = lines.filter(({ level }) => level === 'warn');
+  assert.deepEqual(
+    warnings.map(({ route, authorization_server }) => [route, authorization_server]),
+    [
+      ['github', 'keycloak'],
+      ['docs', 'keycloak'],
+    ],
+  );
+  assert.match(String(warnings[0]?.msg), /also valid at other audiences/);
+});
+
 test('an authorization server that goes and comes is a line each', () => {
   const { log, lines } = setUp();
   for (const available of [false, true]) log.availabilityChanged('keycloak', available);

@@ -38,6 +38,7 @@ test('a token is exchanged once, and then comes from the cache', async () => {
       refresh: false,
       cause: undefined,
       error: undefined,
+      isForOthers: false,
       durationMs: 0,
     },
   ]);

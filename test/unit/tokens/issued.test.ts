@@ -2,14 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { Claims } from '../../../src/tokens/claims.ts';
-import {
-  checkAudience,
-  checkNotEnded,
-  hasEnded,
-  type LifeBounds,
-  measureLife,
-  shortenLife,
-} from '../../../src/tokens/issued.ts';
+import { checkNotEnded, hasEnded, type LifeBounds, measureLife, shortenLife } from '../../../src/tokens/issued.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { failsWith } from './sample.ts';
 
@@ -152,36 +145,6 @@ test('an issued token that was dead when it came is refused, with a leeway for c
     failsWith('ERR_STS_RESPONSE_INVALID', /route "github".*clocks/),
   );
 });
-
-const GITHUB = 'https://github.example.com/mcp';
-const passing: [what: string, claims: Claims, expected: readonly string[] | 'any'][] = [
-  ['one aud that is expected', { aud: GITHUB }, [GITHUB]],
-  ['several auds, one of them expected', { aud: ['x', GITHUB] }, [GITHUB]],
-  ['one aud of several that are expected', { aud: 'github' }, [GITHUB, 'github']],
-  ['an opaque token', OPAQUE, [GITHUB]],
-  ['any audience, where the check is off', { aud: 'docs' }, 'any'],
-];
-for (const [what, claims, expected] of passing) {
-  test(`${what} passes the check of the audience`, () => checkAudience(claims, expected, 'github'));
-}
-
-const wrong: [what: string, claims: Record<string, unknown>][] = [
-  ['another aud', { aud: 'docs' }],
-  ['several auds, none of them expected', { aud: ['docs', 'cambist'] }],
-  ['no aud', {}],
-  ['an empty list', { aud: [] }],
-  ['an aud that begins like it', { aud: `${GITHUB}x` }],
-  ['an aud with a slash at the end', { aud: `${GITHUB}/` }],
-  ['an aud that is no text', { aud: [[GITHUB], 1, null, { [GITHUB]: true }] }],
-];
-for (const [what, claims] of wrong) {
-  test(`a token with ${what} is not for this backend`, () => {
-    assert.throws(
-      () => checkAudience(claims, [GITHUB], 'github'),
-      failsWith('ERR_ISSUED_TOKEN_AUDIENCE', /route "github".*expect_audience/),
-    );
-  });
-}
 
 test('a token ends by what it and its answer say, on either clock, and not by how long we like to reuse it', () => {
   const clock = createFakeClock();
