@@ -42,6 +42,14 @@ const CATALOGUE = {
     detail: 'The authorization server requires the user to act: obtain a new token with the claims of the challenge.',
     fix: 'The user must sign in again with the claims of the challenge.',
   },
+  ERR_CROSS_SITE_REQUEST: {
+    status: 403,
+    phase: 'subject',
+    title: 'Cross-site request refused',
+    detail:
+      'A web page may not call this route without a token of the caller, and neither may a request for another host.',
+    fix: 'If a web page calls this route, add its origin to allowed_origins of the route. If the log names the Host, add that name to match.host.',
+  },
   ERR_EXCHANGE_REFUSED: {
     status: 403,
     phase: 'exchange',

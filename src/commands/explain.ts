@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
 import type { Config, Route } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
+import { needsCaller } from '../config/needs-caller.ts';
 import { formatProblem } from '../config/problem.ts';
 import { metadataUrl } from '../proxy/resource-metadata.ts';
 import { decodeName } from '../routing/mcp-message.ts';
@@ -35,6 +36,8 @@ interface Explanation extends TokenRequests {
   readonly credential: Route['credential']['kind'] | undefined;
   /** The reaction to a request without a subject token. Undefined if the route needs none. */
   readonly on_missing_subject: 'deny' | 'client_credentials' | undefined;
+  /** Web pages that may call the route without a caller's token. Undefined if the route requires that token. */
+  readonly allowed_origins: readonly string[] | undefined;
   /** Scopes that the upstream may request later. */
   readonly step_up: readonly string[] | undefined;
   /** URL of the metadata that names the issuer of callers' tokens. */
@@ -106,6 +109,7 @@ function explainRequest(config: Config, method: string, url: string, headers: re
     http2: route?.http2 === true ? true : undefined,
     credential: route?.credential.kind,
     on_missing_subject: route?.credential.kind === 'exchange' ? route.credential.onMissingSubject : undefined,
+    allowed_origins: route === undefined || needsCaller(route) ? undefined : route.allowedOrigins,
     step_up: route === undefined || route.stepUp.length === 0 ? undefined : route.stepUp,
     protected_resource_metadata:
       route &&
@@ -142,6 +146,9 @@ function describe(explanation: Explanation): string {
   if (upstream !== undefined) lines.push(`  upstream     ${upstream}`, `  credential   ${credential}`);
   if (explanation.on_missing_subject === 'client_credentials') {
     lines.push("  no token     cambist's own token (client_credentials)");
+  }
+  if (explanation.allowed_origins !== undefined) {
+    lines.push(`  web pages    ${explanation.allowed_origins.join(', ') || "none without a caller's token"}`);
   }
   if (explanation.http2 === true) lines.push('  protocol     HTTP/2 if the upstream supports it');
   if (explanation.step_up !== undefined) lines.push(`  step-up      ${explanation.step_up.join(' ')}`);

@@ -194,6 +194,8 @@ export interface Route {
   readonly retryBodyLimitBytes: number;
   /** Scopes that an upstream may ask for by 403, beside those of the target. */
   readonly stepUp: readonly string[];
+  /** Origins of web pages that may call the route without a caller's token: scheme, host, and port unless default. */
+  readonly allowedOrigins: readonly string[];
   /** Offer HTTP/2 to the upstream. */
   readonly http2: boolean;
   readonly tls: TlsFiles | undefined;

@@ -2,6 +2,7 @@ import type { ActorTokenSource, Credential, ExpectedAudience, TlsFiles } from '.
 import { DEFAULTS } from './defaults.ts';
 import { readExpectAudience } from './expect-audience.ts';
 import { nearest } from './nearest.ts';
+import { readOrigins } from './origins.ts';
 import type { Place } from './place.ts';
 import { readDuration, readSize } from './quantities.ts';
 import { type ChainKeys, readChain } from './resolve-chain.ts';
@@ -30,6 +31,7 @@ export interface RouteKeys {
   readonly responseHeadersMs?: number | undefined;
   readonly retryBodyLimitBytes?: number | undefined;
   readonly stepUp?: readonly string[] | undefined;
+  readonly allowedOrigins?: readonly string[] | undefined;
   readonly http2?: boolean | undefined;
   readonly tls?: TlsFiles | undefined;
   readonly allowInsecureHttp?: boolean | undefined;
@@ -75,6 +77,7 @@ export function readRouteKeys(
     retryBodyLimitBytes:
       limit === undefined ? undefined : readSize(limit, place.at('retry_body_limit'), { max: MAX_RETRY_BODY }),
     stepUp: readScopes(written.step_up, place.at('step_up')),
+    allowedOrigins: readOrigins(written.allowed_origins, place.at('allowed_origins')),
     http2: written.http2,
     tls: sources.tls(written.tls, place.at('tls')),
     allowInsecureHttp: written.allow_insecure_http,

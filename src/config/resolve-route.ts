@@ -1,5 +1,6 @@
 import type { AuthorizationServer, Match, Route, Upstream } from './config.ts';
 import { DEFAULTS } from './defaults.ts';
+import { needsCaller } from './needs-caller.ts';
 import { type Place, take } from './place.ts';
 import { resolveCredential } from './resolve-credential.ts';
 import { resolveMatch } from './resolve-match.ts';
@@ -50,7 +51,11 @@ export function resolveRoute(written: Loose<RouteFile>, place: Place, context: R
   }
   const { defaultType, exchangedAt } = subjectOf(credential);
   const subjectToken = resolveSubject(keys.subjectToken, defaultType, exchangedAt, context.servers.values(), place);
-  return { ...draft, route: assemble({ name, match, upstream, subjectToken, credential }, keys) };
+  const route = assemble({ name, match, upstream, subjectToken, credential }, keys);
+  if (own.allowedOrigins !== undefined && needsCaller(route)) {
+    place.at('allowed_origins').warn("has no effect: the route needs a caller's token anyway, so remove it", 'key');
+  }
+  return { ...draft, route };
 }
 
 /** Parsing blocks every other request: 1 MiB of the worst JSON takes about 0.1 s. */
@@ -109,6 +114,7 @@ function assemble(parts: Parts, keys: RouteKeys): Route {
     },
     retryBodyLimitBytes: keys.retryBodyLimitBytes ?? parseSize(DEFAULTS.retryBodyLimit) ?? 0,
     stepUp: keys.stepUp ?? [],
+    allowedOrigins: keys.allowedOrigins ?? [],
     http2: keys.http2 ?? false,
     tls: keys.tls,
   };

@@ -130,6 +130,15 @@ export const routeKeys = {
       examples: [['repo:write']],
     })
     .optional(),
+  allowed_origins: z
+    .array(z.string())
+    .max(100)
+    .meta({
+      description:
+        'Origins of web pages that may call the route without a caller’s token. Left out: none; such requests get 403.',
+      examples: [['https://app.example.com']],
+    })
+    .optional(),
   http2: z.boolean().meta({ description: 'Speak HTTP/2 to an upstream that offers it.', default: false }).optional(),
   tls: tls('TLS files for the upstream.').optional(),
   allow_insecure_http: z

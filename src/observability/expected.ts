@@ -20,6 +20,7 @@ export const EXCHANGE_ENDS: readonly ExchangeEnd[] = ['', ...errorCodesOf('excha
 
 /** Errors of a route that requests no token. It can still read a caller's token, and a client certificate for its backend. */
 export const PLAIN_ERRORS: readonly ErrorCode[] = [
+  'ERR_CROSS_SITE_REQUEST',
   'ERR_SUBJECT_TOKEN_INVALID',
   'ERR_CREDENTIAL_UNAVAILABLE',
   ...errorCodesOf('upstream').filter((code) => code !== 'ERR_UPSTREAM_REFUSED_TOKEN'),

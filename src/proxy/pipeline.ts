@@ -1,5 +1,6 @@
 import type { SubjectSource } from '../tokens/subject-source.ts';
 import { readCallerToken } from './caller-tokens.ts';
+import { refuseCrossSite } from './cross-site.ts';
 import { findRoute, receive } from './find-route.ts';
 import { obtainToken, sessionOf } from './issued-token.ts';
 import type { ProxyRequest } from './proxy-request.ts';
@@ -41,6 +42,9 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       // Read the caller's token, which never goes upstream except on a passthrough route.
       const reading = readCallerToken(routed, options.subjects);
       const { subject, withheldTokens } = reading instanceof Promise ? await reading : reading;
+
+      // Refuse what a web page made a browser send, where no token of the caller is required.
+      refuseCrossSite(routed, subject);
 
       // Read the body: a small one as a whole, so that it can be sent again; a large one streams.
       const taking = readBody(routed);

@@ -38,8 +38,7 @@ export function parseRequestTarget(
   named: readonly string[] = [],
 ): RequestTarget {
   const absolute = url.startsWith('/') ? null : ABSOLUTE_FORM.exec(url);
-  const authority = named.length > 0 ? only(named) : (absolute?.[1] ?? only(hosts));
-  const host = normaliseHost(authority);
+  const host = normaliseHost(named.length > 0 ? only(named) : (absolute?.[1] ?? only(hosts)));
   const rest = absolute === null ? url : url.slice(absolute[0].length);
   const mark = rest.indexOf('?');
   const path = mark === -1 ? rest : rest.slice(0, mark);
@@ -49,6 +48,11 @@ export function parseRequestTarget(
   // Dots with something behind them that is read away.
   if (plain !== undefined && DOT_SEGMENT.test(plain)) return { host, path: undefined, query };
   return { host, path: checked, plainPath: plain, query };
+}
+
+/** The authority that a client sent a request to, as received. Undefined if it names none, or several. */
+export function addressedAuthority(url: string, hosts: readonly string[]): string | undefined {
+  return url.startsWith('/') ? only(hosts) : (ABSOLUTE_FORM.exec(url)?.[1] ?? only(hosts));
 }
 
 /** A name that is said twice names nobody. */
@@ -109,7 +113,8 @@ function ownText(text: string): string {
   return Buffer.from(text).toString();
 }
 
-function readHost(authority: string | undefined): string | undefined {
+/** The host of an authority in lower case, without port and trailing dot. Undefined if it is missing or malformed. */
+export function readHost(authority: string | undefined): string | undefined {
   if (authority === undefined || authority.length > MAX_AUTHORITY_LENGTH || authority.includes('@')) return undefined;
   const host = authority.trim().toLowerCase().replace(/:\d*$/, '').replace(/\.$/, '');
   return host === '' ? undefined : host;

@@ -119,3 +119,14 @@ test('what is wrong with a request itself is answered without asking anybody', a
     assert.equal(answer.status, 200);
   });
 });
+
+test('refuses a cross-site request to a route that needs no token of the caller', async (t) => {
+  const scene = await startScene({
+    change: (config) => ({ ...config, routes: config.routes.map((route) => ({ ...route, credential: 'none' })) }),
+  });
+  t.after(scene.close);
+  for (const headers of [{ origin: 'https://evil.example.org' }, { host: 'evil.example.org' }] as const) {
+    await provokeProblem(scene, { headers }, { code: 'ERR_CROSS_SITE_REQUEST' });
+  }
+  assert.equal((await scene.call()).status, 200);
+});

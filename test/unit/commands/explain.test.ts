@@ -59,6 +59,7 @@ const TOOLS = `${CONFIG.slice(0, CONFIG.indexOf('  - name: github'))}  - name: c
     match: { path: /docs }
     upstream: http://docs-mcp:8080/mcp
     credential: none
+    allowed_origins: ['https://app.example.com']
 `;
 
 let folder = '';
@@ -172,6 +173,17 @@ describe('explain', () => {
     }
     const docs = await json(t, '--config', tools, 'http://127.0.0.1:8180/docs');
     assert.equal('protected_resource_metadata' in docs.explanation || 'step_up' in docs.explanation, false);
+  });
+
+  test('shows which web pages may call a route that needs no token of the caller', async (t) => {
+    const docs = ['--config', tools, 'http://127.0.0.1:8180/docs'];
+    assert.deepEqual((await json(t, ...docs)).explanation.allowed_origins, ['https://app.example.com']);
+    assert.match((await run(t, ...docs)).text, / {2}web pages {4}https:\/\/app\.example\.com\n/);
+    const service = 'http://other.tools.svc/any';
+    assert.deepEqual((await json(t, service)).explanation.allowed_origins, []);
+    assert.match((await run(t, service)).text, /web pages {4}none without a caller's token/);
+    const calling = await json(t, '--config', tools, 'http://127.0.0.1:8180/tools');
+    assert.equal('allowed_origins' in calling.explanation, false);
   });
 
   test('shows the request of a route with client_credentials', async (t) => {

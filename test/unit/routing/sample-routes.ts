@@ -16,6 +16,7 @@ export function routeOf(name: string, match: Partial<Match>, upstream: Partial<U
     timeouts: { connectMs: 5000, responseHeadersMs: 0 },
     retryBodyLimitBytes: 65_536,
     stepUp: [],
+    allowedOrigins: [],
     http2: false,
     tls: undefined,
   };

@@ -83,6 +83,7 @@ export function routeOf(fields: Partial<Route> = {}): Route {
     timeouts: { connectMs: 5000, responseHeadersMs: 0 },
     retryBodyLimitBytes: 65_536,
     stepUp: [],
+    allowedOrigins: [],
     http2: false,
     tls: undefined,
     ...fields,

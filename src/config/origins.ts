@@ -1,0 +1,31 @@
+import type { Place } from './place.ts';
+
+/** Scheme and authority as browsers send them in `Origin` (RFC 6454 section 6.2). */
+const ORIGIN = /^[a-z][a-z0-9+.-]*:\/\/[^/?#@*\s]+$/;
+
+/** Reads `allowed_origins`. Browsers send an origin in one form only, so any other would never match. */
+export function readOrigins(written: (string | undefined)[] | undefined, place: Place): readonly string[] | undefined {
+  const origins = new Set<string>();
+  for (const [index, origin] of (written ?? []).entries()) {
+    if (origin === undefined) continue;
+    origins.add(origin);
+    const form = serialised(origin);
+    if (form === origin) continue;
+    place
+      .at(index)
+      .error(
+        form === undefined
+          ? 'must be the origin of a web page: scheme, host and port alone, as in https://app.example.com'
+          : `must be written as browsers send it: "${form}"`,
+      );
+  }
+  return written === undefined ? undefined : [...origins];
+}
+
+function serialised(text: string): string | undefined {
+  const origin = text.toLowerCase().replace(/\/$/, '');
+  if (!ORIGIN.test(origin) || !URL.canParse(origin)) return undefined;
+  // Of a scheme that URL does not know, such as that of a browser extension, it knows no origin.
+  const known = new URL(origin).origin;
+  return known === 'null' ? origin : known;
+}

@@ -1,0 +1,54 @@
+import type { Route } from '../config/config.ts';
+import { needsCaller } from '../config/needs-caller.ts';
+import { isPublicName } from '../config/plain-http.ts';
+import { CambistError } from '../errors.ts';
+import { addressedAuthority, readHost } from '../routing/request-target.ts';
+import type { Subject } from '../tokens/subject.ts';
+import { headerValues, type RawHeaders } from './headers.ts';
+import type { Routed } from './steps.ts';
+
+/**
+ * Refuses a request without a caller's token that a web page made a browser send. On a route that requires no such token,
+ * nothing else tells the agent from a page.
+ * - A page of another site can send simple requests here. Browsers mark them with `Sec-Fetch-Site`, or at least `Origin`.
+ * - A page can point its own host name at our address (DNS rebinding), and is then same-origin. `Host` still has that name.
+ * @param subject the caller's token, where the route exchanges one and the caller sent it
+ * @throws {CambistError} ERR_CROSS_SITE_REQUEST
+ * @see https://pkg.go.dev/net/http#CrossOriginProtection, which uses the same headers
+ */
+export function refuseCrossSite({ request, route }: Routed, subject: Subject | undefined): void {
+  const raw = request.incoming.rawHeaders;
+  if (needsCaller(route) || hasCallerToken(route, subject, raw)) return;
+  const authority = addressedAuthority(request.url, headerValues(raw, 'host'));
+  const host = readHost(authority);
+  if (host !== undefined && isPublicName(host) && !request.active.table.namesHost(host)) {
+    throw refused(route, 'its Host is a public name that no match.host has: add the name to match.host of the route');
+  }
+  const origins = headerValues(raw, 'origin');
+  if (origins.length === 1 && route.allowedOrigins.includes(origins[0] as string)) return;
+  const sites = headerValues(raw, 'sec-fetch-site');
+  const isOwn =
+    sites.length > 0
+      ? sites.every((site) => site === 'same-origin' || site === 'none')
+      : origins.every((origin) => isOriginOf(origin, authority));
+  if (!isOwn) {
+    throw refused(route, 'a web page of another origin sent it: add the origin to allowed_origins of the route');
+  }
+}
+
+function hasCallerToken({ credential, subjectToken }: Route, subject: Subject | undefined, raw: RawHeaders): boolean {
+  if (credential.kind === 'exchange') return subject !== undefined && subjectToken.file === undefined;
+  if (credential.kind !== 'passthrough') return false;
+  return headerValues(raw, subjectToken.header).some((value) => value.trim() !== '');
+}
+
+function isOriginOf(origin: string, authority: string | undefined): boolean {
+  return origin.replace(/^[a-z][a-z0-9+.-]*:\/\//, '') === authority?.toLowerCase();
+}
+
+function refused({ name }: Route, why: string): CambistError {
+  return new CambistError(
+    'ERR_CROSS_SITE_REQUEST',
+    `route "${name}" needs no caller's token, and refused the request because ${why}`,
+  );
+}
