@@ -17,7 +17,7 @@ export function callerRequestId(raw: RawHeaders, credentialHeaders: CredentialHe
 /** @see W3C Trace Context section 3.2 */
 const TRACEPARENT = /^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-|$)/;
 
-/** The trace that the caller takes part in; undefined where there is none, or where it repeats a credential. */
+/** The trace that the caller takes part in; undefined where it is missing or repeats a credential. */
 export function callerTraceId(raw: RawHeaders, credentialHeaders: CredentialHeaders): string | undefined {
   const [value, ...more] = headerValues(raw, 'traceparent');
   if (value === undefined || more.length > 0) return undefined;

@@ -1,26 +1,29 @@
 import type { Route } from '../config/config.ts';
 
-/** Longer than any URL that servers take. */
+/** Longer than any URL that servers accept. */
 const MAX_REFERENCE_LENGTH = 8192;
 
-/** A host that no reference names, to see which ones name none. */
+/** A host that no reference names, to detect references without a host. */
 const CALLER = 'http://caller.invalid';
 
-/** Where a request went, seen from both sides. */
-export interface Ways {
+/** The path of a request on both sides of the proxy. */
+export interface RequestPaths {
   readonly route: Route;
-  /** Path and query as the upstream got them. */
+  /** Path and query that the upstream received. */
   readonly upstreamPath: string;
-  /** Path and query as the caller asked for them. */
+  /** Path and query that the caller sent. */
   readonly callerPath: string;
 }
 
 /**
- * A reference that an upstream gave, as its caller has to follow it to come back through the same route: the matched
- * prefix in place of the upstream's path. Undefined where it stays as it is: it leads elsewhere, or where it should by itself.
+ * Rewrites a reference of an upstream so that it leads the caller back through the same route. Undefined where the reference
+ * needs no change: it leads to another server, or through the route already.
  * @see RFC 3986 section 5
  */
-export function callerReference(reference: string, { route, upstreamPath, callerPath }: Ways): string | undefined {
+export function callerReference(
+  reference: string,
+  { route, upstreamPath, callerPath }: RequestPaths,
+): string | undefined {
   const { origin, path } = route.upstream;
   const to = parse(reference, origin + upstreamPath);
   if (to?.origin !== origin || to.username !== '' || to.password !== '') return undefined;
@@ -28,7 +31,7 @@ export function callerReference(reference: string, { route, upstreamPath, caller
   if (to.pathname !== base && !to.pathname.startsWith(`${base}/`)) return undefined;
   const prefix = route.match.path === '/' ? '' : route.match.path;
   const back = (prefix + to.pathname.slice(base.length) || '/') + to.search + to.hash;
-  // Two slashes would be read as the beginning of a host.
+  // Two slashes would begin a host.
   if (back.startsWith('//')) return undefined;
   const followed = parse(reference, CALLER + callerPath);
   const isSame = followed?.origin === CALLER && followed.pathname + followed.search + followed.hash === back;

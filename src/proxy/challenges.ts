@@ -1,12 +1,12 @@
-/** One `name=value` of a challenge, and where it stands in the text that it was read from. */
+/** One `name=value` of a challenge, with its position in the text. */
 export interface ChallengeParameter {
   /** Lower case. */
   readonly name: string;
   /** Without quotes and escapes. */
   readonly value: string;
-  /** Where its name begins. */
+  /** Offset of the name. */
   readonly begin: number;
-  /** Where its value begins, with its quotes. */
+  /** Offset of the value, including its quotes. */
   readonly start: number;
   readonly end: number;
 }
@@ -17,7 +17,7 @@ export interface Challenge {
   readonly parameters: readonly ChallengeParameter[];
 }
 
-/** An upstream can send as much as its headers may hold; what is longer than this means nothing that we could act on. */
+/** Bounds the parsing. No known server sends a longer challenge. */
 const MAX_LENGTH = 4096;
 
 const TOKEN = /[!#$%&'*+.^_`|~0-9A-Za-z-]+/y;
@@ -27,8 +27,8 @@ const SPACE = /[ \t]*/y;
 const SEPARATOR = /[ \t]*(?:,[ \t]*)+/y;
 
 /**
- * Reads a `WWW-Authenticate` value, which may hold several challenges.
- * @returns undefined where it is none, or too long
+ * Parses a `WWW-Authenticate` value, which may contain several challenges.
+ * @returns undefined where the value is malformed or too long
  * @see RFC 9110 section 11.6.1
  */
 export function parseChallenges(text: string): readonly Challenge[] | undefined {
@@ -42,7 +42,7 @@ export function parseChallenges(text: string): readonly Challenge[] | undefined 
     return found;
   };
 
-  /** `name = value` from here, or nothing, and then nothing was taken. */
+  /** Consumes `name = value`. Consumes nothing where there is no parameter. */
   const takeParameter = (): ChallengeParameter | undefined => {
     const begin = at;
     const name = take(TOKEN)?.[0];
@@ -88,8 +88,8 @@ export function parseChallenges(text: string): readonly Challenge[] | undefined 
 }
 
 /**
- * The scopes that an upstream wants, where that and nothing else is wrong with the token.
- * @param values every line of `WWW-Authenticate`
+ * The scopes that the upstream asks for. Undefined where it also asks for something else.
+ * @param values all values of `WWW-Authenticate`
  * @see RFC 6750 section 3.1
  */
 export function insufficientScope(values: readonly string[]): readonly string[] | undefined {
@@ -106,24 +106,24 @@ export function insufficientScope(values: readonly string[]): readonly string[] 
   return scopes === undefined || scopes.length === 0 ? undefined : [...new Set(scopes)];
 }
 
-/** Undefined where it is missing, or there twice. */
+/** Undefined where the parameter is missing or repeated. */
 function parameterOf(parameters: readonly ChallengeParameter[], name: string): string | undefined {
   const found = parameters.filter((parameter) => parameter.name === name);
   return found.length === 1 ? found[0]?.value : undefined;
 }
 
 /**
- * A challenge of an upstream as the caller of a route with issued tokens may see it: what it says of its metadata is not
- * for this caller, who gets tokens elsewhere.
- * @param url our own metadata; undefined where there is none
- * @returns undefined where it cannot be read, and so must not be passed on
+ * Replaces the metadata that a challenge names. The upstream's metadata would send the caller to an authorization server whose
+ * tokens this route does not accept.
+ * @param url of cambist's own metadata; undefined removes the parameter
+ * @returns undefined where the challenge is malformed and must not be passed on
  */
 export function withResourceMetadata(value: string, url: string | undefined): string | undefined {
   if (!/resource_metadata/i.test(value)) return value;
   const challenges = parseChallenges(value);
   if (challenges === undefined) return undefined;
   let changed = value;
-  // From the end, so that what is before keeps its place.
+  // From the end, so that earlier offsets stay valid.
   for (const { parameters } of challenges.toReversed()) {
     const foreign = parameters.filter(({ name }) => name === 'resource_metadata');
     const [only, ...more] = foreign;
@@ -135,7 +135,7 @@ export function withResourceMetadata(value: string, url: string | undefined): st
   return changed;
 }
 
-/** What goes with a parameter when it goes: the comma on one side of it. */
+/** The range to remove with a parameter: it includes the comma on one side. */
 function cut(parameters: readonly ChallengeParameter[], one: ChallengeParameter): [from: number, to: number] {
   const index = parameters.indexOf(one);
   const before = parameters[index - 1];

@@ -1,48 +1,48 @@
-/** Passes a stream on piece by piece, with one change in it at most. */
+/** Passes a stream on piece by piece and changes it at most once. */
 export interface Rewriter {
-  /** What can go on now; nothing while it is not clear what a part of it means. */
+  /** Returns the bytes that can be passed on now. */
   push(chunk: Buffer): Buffer;
-  /** What was held back when the stream ended. */
+  /** Returns the bytes still buffered when the stream ends. */
   rest(): Buffer;
 }
 
-/** How much of a stream is held back while its first event is not whole: a URL, and room for what may stand around it. */
-const MAX_HELD_BYTES = 8192;
+/** Limit for buffering an incomplete first event: a URL, and room for other fields. */
+const MAX_BUFFERED_BYTES = 8192;
 
-/** Lines of the first event. An `endpoint` event has two, and every piece of the stream makes us read them again. */
+/** Limit for the lines of the first event, which are parsed again with every piece of the stream. An `endpoint` event has two. */
 const MAX_LINES = 32;
 
 const NOTHING = Buffer.alloc(0);
 const BYTE_ORDER_MARK = /^\xef\xbb\xbf/;
 
 /**
- * Changes the URL in the `endpoint` event with which a server of the old HTTP+SSE transport opens its stream. Only the first
- * event can be it; every other byte goes on as it came.
- * @param rewrite the URL as the caller has to see it; undefined leaves it
+ * Rewrites the URL in the `endpoint` event that opens the stream of an HTTP+SSE server. Only the first event can be one. All
+ * other bytes pass unchanged.
+ * @param rewrite returns the URL for the caller; undefined leaves it unchanged
  * @see MCP 2024-11-05, "HTTP with SSE"; WHATWG HTML section 9.2.6 for the syntax
  */
 export function createEndpointRewriter(rewrite: (url: string) => string | undefined): Rewriter {
-  let held = '';
+  let buffered = '';
   let done = false;
 
   return {
     push(chunk) {
       if (done) return chunk;
-      held += chunk.toString('latin1');
-      const { state, passable, data } = readFirstEvent(held);
-      if (state === 'open' && held.length - passable <= MAX_HELD_BYTES) {
-        const passed = held.slice(0, passable);
-        held = held.slice(passable);
+      buffered += chunk.toString('latin1');
+      const { state, passable, data } = readFirstEvent(buffered);
+      if (state === 'open' && buffered.length - passable <= MAX_BUFFERED_BYTES) {
+        const passed = buffered.slice(0, passable);
+        buffered = buffered.slice(passable);
         return Buffer.from(passed, 'latin1');
       }
       done = true;
-      const text = data === undefined ? held : replaced(held, data, rewrite);
-      held = '';
+      const text = data === undefined ? buffered : replaced(buffered, data, rewrite);
+      buffered = '';
       return Buffer.from(text, 'latin1');
     },
     rest() {
       done = true;
-      return held === '' ? NOTHING : Buffer.from(held, 'latin1');
+      return buffered === '' ? NOTHING : Buffer.from(buffered, 'latin1');
     },
   };
 }
@@ -50,11 +50,11 @@ export function createEndpointRewriter(rewrite: (url: string) => string | undefi
 type Span = readonly [start: number, end: number];
 
 interface FirstEvent {
-  /** `open`: not whole yet. */
+  /** `open`: not complete yet. */
   readonly state: 'open' | 'ended';
-  /** How much from the beginning belongs to no event. */
+  /** Length of the text before the event. */
   readonly passable: number;
-  /** Where the URL stands, in an `endpoint` event that is whole. */
+  /** Position of the URL in a complete `endpoint` event. */
   readonly data: Span | undefined;
 }
 
@@ -70,7 +70,7 @@ function readFirstEvent(text: string): FirstEvent {
     const end = text.slice(at).search(/[\r\n]/) + at;
     if (end < at) return { state: 'open', passable, data: undefined };
     const line = text.slice(at, end);
-    // A line feed that comes later than its carriage return is one more empty line, which changes nothing.
+    // A line feed in a later piece than its carriage return counts as another empty line, which changes nothing.
     const next = end + (text.startsWith('\r\n', end) ? 2 : 1);
     if (line === '') {
       if (data !== undefined) {

@@ -1,26 +1,26 @@
 import { CambistError, describeError } from '../errors.ts';
 
-/** What cambist answers by itself. */
+/** A response that cambist makes itself. */
 export interface OwnResponse {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
 }
 
-/** Named to the caller where nothing better is known: long enough to be worth waiting, short enough to be worth trying. */
+/** `Retry-After` where the error names no better time. */
 const DEFAULT_RETRY_AFTER_SECONDS = 1;
 
-/** Any error whatever as one of ours. */
+/** Turns any error into a `CambistError`. */
 export function asCambistError(error: unknown): CambistError {
   if (error instanceof CambistError) return error;
-  // The plugin wraps what the dispatcher gave it.
   if (error instanceof Error && error.cause instanceof CambistError) return error.cause;
-  return new CambistError('ERR_INTERNAL', 'something failed that should not', { cause: error });
+  return new CambistError('ERR_INTERNAL', 'unexpected error', { cause: error });
 }
 
 /**
- * What the caller is told. Only the catalogue speaks here: no message, address or answer of another server.
- * @param resourceMetadata URL of what says where a caller gets its token, fit for a quoted string
+ * The response to a failed request. It contains only texts of the error catalogue: no message, address or response of another
+ * server.
+ * @param resourceMetadata URL of the metadata that says where a caller gets its token; safe in a quoted string
  * @see RFC 9457 section 3, RFC 6750 section 3, RFC 9728 section 5.1
  */
 export function errorResponse(error: CambistError, requestId: string, resourceMetadata?: string): OwnResponse {
@@ -35,13 +35,13 @@ export function errorResponse(error: CambistError, requestId: string, resourceMe
 
 function challenge(error: CambistError, resourceMetadata: string | undefined): string {
   const parameters = [
-    ...whatIsWrong(error),
+    ...errorParameters(error),
     ...(resourceMetadata === undefined ? [] : [['resource_metadata', resourceMetadata]]),
   ];
   return `Bearer ${parameters.map(([name, value]) => `${name}="${value}"`).join(', ')}`.trimEnd();
 }
 
-function whatIsWrong(error: CambistError): [name: string, value: string][] {
+function errorParameters(error: CambistError): [name: string, value: string][] {
   switch (error.code) {
     case 'ERR_SUBJECT_TOKEN_MISSING':
       return [];

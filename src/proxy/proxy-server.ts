@@ -34,7 +34,7 @@ export async function createProxyServer(options: ProxyServerOptions): Promise<Fa
   // Node would silently drop headers beyond a count, and with them parts of the request. Their total size is bounded.
   app.server.maxHeadersCount = 0;
   await registerProxy(app, tracker, pipeline);
-  // Node would answer 417 to an expectation that it does not know, and a backend may know it.
+  // Node would respond with 417 to an unknown expectation, which the backend may know.
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response));
   serveConnect(app.server, options);
   serveUpgrades(app.server, options);

@@ -3,7 +3,7 @@ import { HOP_BY_HOP } from '../config/header-names.ts';
 import { containsToken } from './caller-tokens.ts';
 import { connectionOptions, headerValues, type RawHeaders, REQUEST_ID } from './headers.ts';
 
-/** What changes in the headers of a request on its way upstream. */
+/** Rules for the headers of a request on its way upstream. */
 export interface RequestHeaderRules {
   /** `Host` of the upstream. */
   readonly host: string;

@@ -7,12 +7,12 @@ import { callerTraceContext, callerTraceId } from './caller-ids.ts';
 import type { CredentialHeaders } from './caller-tokens.ts';
 import type { RequestRecord } from './proxy-request.ts';
 
-/** Nobody has to act: each rollout has the one, each flood the other, and whoever tries again is served. */
-const PASSING: ReadonlySet<ErrorCode> = new Set(['ERR_SHUTTING_DOWN', 'ERR_OVERLOADED']);
+/** Errors that need no action: a rollout causes one and a burst the other, and a retry succeeds. */
+const TRANSIENT: ReadonlySet<ErrorCode> = new Set(['ERR_SHUTTING_DOWN', 'ERR_OVERLOADED']);
 
 /**
- * Writes the line of a request that has ended. It is on the path of every request: what is not known is not in it.
- * @param keep is asked for a request that went well: is it among those whose line is written?
+ * Writes the log line of a finished request. Unknown fields are left out.
+ * @param keep asked for a successful request: returns whether its line is written
  */
 export function logRequest(logger: Logger, record: RequestRecord, totalMs: number, keep: () => boolean): void {
   const { responseStart, error, abortedBy } = record;
@@ -29,12 +29,12 @@ export function logRequest(logger: Logger, record: RequestRecord, totalMs: numbe
 
 function levelOf(error: CambistError | undefined): 'info' | 'warn' | 'error' {
   if (error === undefined) return 'info';
-  return error.status < 500 || PASSING.has(error.code) ? 'warn' : 'error';
+  return error.status < 500 || TRANSIENT.has(error.code) ? 'warn' : 'error';
 }
 
 /**
- * The fields of a request's line, of which `config/log.md` has the table. Ids, names and fixed words have no character
- * that JSON escapes, so they are put between quotes as they are.
+ * The fields of the line as JSON; `config/log.md` has their table. Ids, names and fixed words contain no character that JSON
+ * escapes, so they are quoted without escaping.
  */
 function fieldsOf(record: RequestRecord, totalMs: number): string {
   const { id, incoming, active, span, route, cacheResult, responseStart, error, exchangeMs, stepUp, abortedBy } =
@@ -56,12 +56,12 @@ function fieldsOf(record: RequestRecord, totalMs: number): string {
   return json;
 }
 
-/** Others are one to a span's name, since a caller could make up as many as it likes. */
+/** Other methods share one name in spans, because callers could invent any number of them. */
 const METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'QUERY']);
 
 /**
- * Begins the span of a request, in its caller's trace where it takes part in one. Neither path nor query is in it: they
- * are the caller's, and may name somebody.
+ * Begins the span of a request, as part of the caller's trace where there is one. It contains neither path nor query, which may
+ * identify a person.
  * @see OpenTelemetry semantic conventions, HTTP server spans
  */
 export function beginSpan(tracing: Tracing, request: IncomingMessage, credentialHeaders: CredentialHeaders): Span {
@@ -70,14 +70,14 @@ export function beginSpan(tracing: Tracing, request: IncomingMessage, credential
   return tracing.beginRequest(METHODS.has(method) ? method : '_OTHER', traceparent, tracestate);
 }
 
-/** @see OpenTelemetry semantic conventions: a server span is named by method and route */
+/** Names the span by method and route. @see OpenTelemetry semantic conventions, HTTP server spans */
 export function nameSpan({ span, incoming }: RequestRecord, route: Route): void {
   if (span === undefined) return;
   span.rename(`${incoming.method} ${route.match.path}`);
   span.set({ 'http.route': route.match.path, 'cambist.route': route.name });
 }
 
-/** An answer of 4xx is no fault of a server's span; one of 5xx is. */
+/** A 5xx response makes the span an error, a 4xx does not. */
 export function endSpan({ span, responseStart, error, cacheResult, id, stepUp, abortedBy }: RequestRecord): void {
   if (span === undefined) return;
   const status = responseStart?.status;

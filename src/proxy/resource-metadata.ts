@@ -8,12 +8,12 @@ import type { OwnResponse } from './own-response.ts';
 import type { ProxyRequest } from './proxy-request.ts';
 import type { Received } from './steps.ts';
 
-/** Where a resource's metadata lies: this, and the resource's path after it (RFC 9728 section 3.1). */
+/** Prefix of the path of a resource's metadata (RFC 9728 section 3.1). */
 const WELL_KNOWN = '/.well-known/oauth-protected-resource';
 
-/** What of a request says by which URL its client knows a resource. */
+/** The parts of a request that tell which URL its client uses for a resource. */
 export interface ClientRequest {
-  /** The request target as it came. */
+  /** The request target as received. */
   readonly url: string;
   readonly rawHeaders: RawHeaders;
   readonly credentialHeaders: CredentialHeaders;
@@ -51,7 +51,7 @@ export function ownMetadata({ request, target }: Received): OwnResponse | undefi
   return { status: 200, headers, body };
 }
 
-/** The resource whose metadata a request asks for; undefined where it asks for none. */
+/** The resource whose metadata a request asks for. Undefined for every other request. */
 export function describedResource(target: RequestTarget): RequestTarget | undefined {
   const path = pathOfDescribed(target.path);
   return path === undefined ? undefined : { ...target, path, plainPath: pathOfDescribed(target.plainPath) };
@@ -64,12 +64,12 @@ function pathOfDescribed(path: string | undefined): string | undefined {
   return rest.startsWith('/') ? rest : undefined;
 }
 
-/** The path of the metadata of a resource. */
+/** The path of a resource's metadata. */
 export function metadataPath(path: string): string {
   return WELL_KNOWN + (path === '/' ? '' : path);
 }
 
-/** Where the upstream of a route that issues no tokens has its own. */
+/** The path of the metadata that an upstream publishes itself. */
 export function upstreamMetadataPath(route: Route, resource: RequestTarget): string {
   const path = upstreamPath(route, { ...resource, query: '' });
   return metadataPath(path) + resource.query;
@@ -80,7 +80,7 @@ export function isMetadataRoute(route: Route | undefined): boolean {
   return route?.match.path.startsWith(WELL_KNOWN) === true;
 }
 
-/** The issuer of the subject tokens that a route takes, where it is known by name. */
+/** The issuer of the subject tokens that a route accepts, where the config names it. */
 function issuerOf({ credential, subjectToken }: Route): string | undefined {
   if (credential.kind === 'client_credentials') return credential.authorizationServer.issuer;
   if (credential.kind !== 'exchange') return undefined;
@@ -88,16 +88,16 @@ function issuerOf({ credential, subjectToken }: Route): string | undefined {
   return subjectToken.verify?.issuer ?? authorizationServer.issuer;
 }
 
-/** Does cambist itself say who issues tokens for this route? */
+/** Does cambist itself publish the metadata of this route? */
 export function describesItself({ credential }: Route): boolean {
   return credential.kind === 'exchange' || credential.kind === 'client_credentials';
 }
 
 /**
- * The metadata of a resource, as JSON: where to get the token that cambist then exchanges.
- * @param routes all that the resource's path can lead to
+ * The metadata of a resource as JSON. It tells a client where to get the token that cambist then exchanges.
+ * @param routes all routes for the resource's path
  * @param path of the resource
- * @returns undefined where no issuer is known, or not by which URL the client knows the resource
+ * @returns undefined where the issuer or the client's URL of the resource is unknown
  * @see RFC 9728 section 2
  */
 export function resourceMetadata(routes: readonly Route[], path: string, client: ClientRequest): string | undefined {
@@ -112,14 +112,14 @@ export function resourceMetadata(routes: readonly Route[], path: string, client:
 }
 
 /**
- * The URL of that metadata, fit for a quoted string; undefined where there is none.
+ * The URL of that metadata, safe in a quoted string. Undefined where the route has none.
  * @param path of the resource
  */
 export function metadataUrl(route: Route, path: string | undefined, client: ClientRequest): string | undefined {
   return issuerOf(route) === undefined || path === undefined ? undefined : clientUrl(path, metadataPath(path), client);
 }
 
-/** A host with or without a port, and nothing that could end a quoted string. */
+/** A host with or without a port. Contains no character that could end a quoted string. */
 const AUTHORITY = /^(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?$/;
 const PATH = /^\/[A-Za-z0-9\-._~:/@!$&'()*+,;=%]{0,1023}$/;
 const ABSOLUTE_FORM = /^(https?):\/\/([^/?#]*)/i;
@@ -136,7 +136,7 @@ function clientUrl(asked: string, path: string, client: ClientRequest): string |
   return containsToken(url, headerTokens(client.rawHeaders, client.credentialHeaders)) ? undefined : url;
 }
 
-/** Scheme and authority of the URL that the client used, as far as it says so. */
+/** Scheme and authority of the URL that the client used. */
 function clientOrigin({ url, rawHeaders }: ClientRequest): string | undefined {
   const [, scheme = forwardedScheme(rawHeaders), named] = ABSOLUTE_FORM.exec(url) ?? [];
   const hosts = headerValues(rawHeaders, 'host');
@@ -145,7 +145,7 @@ function clientOrigin({ url, rawHeaders }: ClientRequest): string | undefined {
   return `${scheme.toLowerCase()}://${authority.toLowerCase()}`;
 }
 
-/** cambist speaks plain HTTP itself; who puts TLS before it says so. Nobody but the client itself is misled by a wrong one. */
+/** cambist listens on plain http. A TLS terminator in front says so. A wrong value misleads only the client that sent it. */
 function forwardedScheme(rawHeaders: RawHeaders): 'http' | 'https' {
   const values = headerValues(rawHeaders, 'x-forwarded-proto');
   return values.length === 1 && values[0]?.trim().toLowerCase() === 'https' ? 'https' : 'http';

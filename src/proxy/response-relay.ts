@@ -4,18 +4,18 @@ import { MAX_TEXT_BYTES } from '../transport/pump.ts';
 import type { Rewriter } from './endpoint-event.ts';
 import { headerValues } from './headers.ts';
 
-/** Hands an upstream's answer to the caller as it comes: bytes unchanged, event by event, no faster than the caller reads. */
+/** Relays a response to the caller as it arrives: bytes unchanged, and no faster than the caller reads. */
 export interface ResponseRelay {
   readonly status: number;
   /** The value of a header, by lower-case name. */
   header(name: string): string | undefined;
-  /** Writes the head and lets the body through. */
+  /** Writes the response headers and lets the body pass. */
   start(response: ServerResponse): void;
   data(chunk: Buffer): void;
   end(): void;
-  /** The upstream broke off: the caller sees a reset, never a clean end. */
+  /** The upstream connection failed: the caller sees a reset, never a clean end. */
   fail(): void;
-  /** Did it? */
+  /** Was `fail` called? */
   hasFailed(): boolean;
 }
 
@@ -24,45 +24,45 @@ const NOTHING = Buffer.alloc(0);
 type Controller = Dispatcher.DispatchController;
 
 /**
- * @param headers names and values in turn, as the caller gets them
- * @param requestIsWhole false where the upstream answered before it had the whole request: the connection then ends
- * @param rewriter changes what has to be changed in the body
+ * @param headers alternating names and values, as the caller gets them
+ * @param isRequestComplete false where the upstream responded before it had the whole request: the connection then closes
+ * @param rewriter changes the body
  */
 export function createResponseRelay(
   controller: Controller,
   status: number,
   headers: string[],
-  requestIsWhole: () => boolean,
+  isRequestComplete: () => boolean,
   rewriter?: Rewriter,
 ): ResponseRelay {
   let response: ServerResponse | undefined;
-  /** The head is on its way. */
+  /** The response headers are written. */
   let wrote = false;
-  /** A short beginning of the body, which may be all of it. */
+  /** The first bytes of a body, which may be all of it. */
   let begun: Buffer = NOTHING;
   let failed = false;
-  let isHeld = false;
+  let isPaused = false;
 
-  /** Until the caller has read what there is. */
-  function hold(to: ServerResponse): void {
-    if (isHeld) return;
-    isHeld = true;
+  /** Pauses the upstream until the caller has read the buffered bytes. */
+  function pause(to: ServerResponse): void {
+    if (isPaused) return;
+    isPaused = true;
     controller.pause();
     to.once('drain', () => {
-      isHeld = false;
+      isPaused = false;
       controller.resume();
     });
   }
 
   function write(bytes: Buffer): void {
-    // Not by `flushHeaders`, which writes the bytes of a header as UTF-8. Nor with the first bytes: for those, Node puts the head before all
-    // that waits for its turn on the connection, and where the caller has sent its next request already, that is a `100 Continue`.
+    // Not by `flushHeaders`, which writes header bytes as UTF-8. Not together with the first bytes either: Node would then put the
+    // headers before everything queued on the connection, such as the `100 Continue` for a pipelined request.
     if (!wrote) response?.write('', 'latin1');
     wrote = true;
-    if (bytes.length > 0 && response?.write(bytes) === false) hold(response);
+    if (bytes.length > 0 && response?.write(bytes) === false) pause(response);
   }
 
-  /** A stream may go on for hours, and what it began with is not kept as long. */
+  /** Releases the first bytes: a stream may last for hours. */
   function writeBegun(): void {
     const bytes = begun;
     begun = NOTHING;
@@ -84,13 +84,13 @@ export function createResponseRelay(
     header: (name) => headerValues(headers, name)[0],
     start(to) {
       response = to;
-      if (!requestIsWhole()) headers.push('connection', 'close');
+      if (!isRequestComplete()) headers.push('connection', 'close');
       to.writeHead(status, headers);
-      // A stream may be silent for hours after its head, so the head must not wait for it; a short body is worth one tick.
+      // The headers of a stream must not wait for its first event. A short body is worth waiting one tick for.
       process.nextTick(() => {
         if (wrote) return;
         writeBegun();
-        // Node would hold it for another tick, before which the upstream's end may break off the answer.
+        // Otherwise Node buffers the bytes for another tick, and an upstream that fails meanwhile would discard them.
         to.socket?.uncork();
       });
     },
@@ -101,14 +101,14 @@ export function createResponseRelay(
       else response?.end(begun.toString('latin1'), 'latin1');
       wrote = true;
     },
-    // No getter: V8 gives each object with one a class of its own, and that keeps the request alive until a full collection.
+    // Not a getter: V8 gives each object with a getter its own hidden class, which keeps the request in memory until a full collection.
     hasFailed: () => failed,
     fail() {
       failed = true;
       if (response === undefined) return;
       const { socket, req } = response;
-      // To HTTP/1.0 the end of the connection is the end of the body, so that only a reset says that it was none. A unix
-      // socket, which has no address, cannot be reset.
+      // In HTTP/1.0 the end of the connection ends the body, so only a reset tells the caller of a failure. A Unix socket has no
+      // address and cannot be reset.
       if (req.httpVersion === '1.0' && socket?.remoteAddress !== undefined) socket.resetAndDestroy();
       else response.destroy();
     },

@@ -1,36 +1,44 @@
 import type { Route } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
 
-/** Node's and OpenSSL's names for a certificate that is not trusted. */
+/** Node's and OpenSSL's codes for an untrusted certificate. */
 const CERTIFICATE_CODE =
   /^(?:CERT_|ERR_TLS_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|INVALID_CA|INVALID_PURPOSE|HOSTNAME_MISMATCH)/;
 
-/** And for a peer that does not speak TLS as it should. */
+/** Their codes for a failed TLS handshake. */
 const TLS_CODE = /^(?:ERR_SSL_|EPROTO)/;
 
-/** What an error of the upstream's connection means for the caller. */
+/** Turns an error of the upstream's connection into the error for the caller. */
 export function upstreamError(error: Error, routeName: string): CambistError {
   if (error instanceof CambistError) return error;
   const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
   const route = `route "${routeName}": the upstream`;
   if (code === 'UND_ERR_HEADERS_TIMEOUT') {
-    return new CambistError('ERR_UPSTREAM_TIMEOUT', `${route} sent no headers within timeouts.response_headers`, {
-      cause: error,
-    });
+    return new CambistError(
+      'ERR_UPSTREAM_TIMEOUT',
+      `${route} sent no response headers within timeouts.response_headers`,
+      {
+        cause: error,
+      },
+    );
   }
   if (CERTIFICATE_CODE.test(code)) {
-    return new CambistError('ERR_UPSTREAM_TLS', `${route}'s TLS certificate is not trusted: set tls.ca, or fix it`, {
-      cause: error,
-    });
+    return new CambistError(
+      'ERR_UPSTREAM_TLS',
+      `${route}'s TLS certificate is not trusted: set tls.ca, or fix the certificate`,
+      {
+        cause: error,
+      },
+    );
   }
   if (TLS_CODE.test(code)) {
-    const fix = 'its port may serve plain http, or it may want a certificate: see tls.certificate';
-    return new CambistError('ERR_UPSTREAM_TLS', `${route} does not speak TLS with cambist: ${fix}`, { cause: error });
+    const fix = 'its port may serve plain http, or it may require a client certificate: see tls.certificate';
+    return new CambistError('ERR_UPSTREAM_TLS', `${route} failed the TLS handshake: ${fix}`, { cause: error });
   }
   if (code === 'UND_ERR_INVALID_ARG') {
-    return new CambistError('ERR_INTERNAL', `${route} cannot be sent this request`, { cause: error });
+    return new CambistError('ERR_INTERNAL', `${route} cannot be sent this request: it is malformed`, { cause: error });
   }
-  return new CambistError('ERR_UPSTREAM_UNREACHABLE', `${route} cannot be reached, or broke the connection`, {
+  return new CambistError('ERR_UPSTREAM_UNREACHABLE', `${route} cannot be reached, or closed the connection`, {
     cause: error,
   });
 }

@@ -9,12 +9,12 @@ export interface Traced {
   readonly handler: Handler;
 }
 
-/** What is left of a request's trace context is ours to say. */
+/** Headers that the span of the attempt replaces. */
 const TRACE_CONTEXT: ReadonlySet<string> = new Set(['traceparent', 'tracestate']);
 
 /**
- * Puts a span round one attempt at an upstream: the upstream's trace context is that span, which ends with the answer.
- * @param headers names and values in turn, as they would go without
+ * Wraps one attempt in a span, which becomes the upstream's trace context and ends with the response.
+ * @param headers alternating names and values, as they would be sent without a span
  * @see OpenTelemetry semantic conventions, HTTP client spans
  */
 export function traced(
@@ -37,7 +37,7 @@ export function traced(
   return { headers: inContext(headers, span), handler: ending(handler, span) };
 }
 
-/** A `tracestate` that did not get as far as this may have held the caller's token. */
+/** Without the caller's `tracestate` where it was dropped: it may have contained the caller's token. */
 function inContext(headers: readonly string[], span: Span): string[] {
   const kept: string[] = [];
   let state = false;

@@ -26,7 +26,7 @@ test('bytes that are no HTTP are answered 400, without a body, and the connectio
   const connection = await connectRaw(url);
   connection.send('this is no HTTP\r\n\r\n');
   assert.equal(await connection.closed(), 'HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n');
-  assert.deepEqual(lines, [[{ status: 400 }, 'what came cannot be read as an HTTP request']]);
+  assert.deepEqual(lines, [[{ status: 400 }, 'received bytes that are not a valid HTTP request']]);
 });
 
 test('headers that are too large are answered 431', async (t) => {
@@ -34,7 +34,7 @@ test('headers that are too large are answered 431', async (t) => {
   const connection = await connectRaw(url);
   connection.send(`GET / HTTP/1.1\r\nHost: h\r\nX: ${'x'.repeat(2000)}\r\n\r\n`);
   assert.match(await connection.closed(), /^HTTP\/1\.1 431 Request Header Fields Too Large\r\n/);
-  assert.deepEqual(lines, [[{ status: 431 }, 'the head of a request is larger than limits.max_header_size']]);
+  assert.deepEqual(lines, [[{ status: 431 }, 'request headers are larger than limits.max_header_size']]);
 });
 
 test('headers that do not come to an end are answered 408', async (t) => {
@@ -42,14 +42,14 @@ test('headers that do not come to an end are answered 408', async (t) => {
   const connection = await connectRaw(url);
   connection.send('GET / HTTP/1.1\r\nHost: h\r\n');
   assert.match(await connection.closed(), /^HTTP\/1\.1 408 Request Timeout\r\n/);
-  assert.deepEqual(lines, [[{ status: 408 }, 'the head of a request did not come to its end']]);
+  assert.deepEqual(lines, [[{ status: 408 }, 'timed out reading request headers']]);
 });
 
 test('a caller that speaks TLS is told from other noise, since it has but the wrong scheme', async (t) => {
   const { url, lines } = await serverOf(t);
   await assert.rejects(fetch(url.replace('http:', 'https:')));
   assert.deepEqual(lines, [
-    [{ status: 400 }, 'what came is TLS, and the listener speaks plain http: let the agent call an http:// URL'],
+    [{ status: 400 }, 'received TLS on a plain http listener: let the agent call an http:// URL'],
   ]);
 });
 

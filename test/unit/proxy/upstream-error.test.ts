@@ -36,11 +36,11 @@ test('the message names the route, and keeps what was caught as its cause', () =
   assert.equal(error.cause, caught);
 });
 
-test('a certificate that is not trusted and a port that speaks no TLS are told apart, since each has its own fix', () => {
+test('distinguishes an untrusted certificate from a failed handshake', () => {
   for (const [code, says] of [
     ['DEPTH_ZERO_SELF_SIGNED_CERT', /certificate is not trusted: set tls\.ca/],
     ['ERR_TLS_CERT_ALTNAME_INVALID', /certificate is not trusted: set tls\.ca/],
-    ['ERR_SSL_WRONG_VERSION_NUMBER', /does not speak TLS with cambist: its port may serve plain http/],
+    ['ERR_SSL_WRONG_VERSION_NUMBER', /failed the TLS handshake: its port may serve plain http/],
     ['ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED', /may want a certificate: see tls\.certificate$/],
     ['EPROTO', /does not speak TLS/],
   ] as const) {
