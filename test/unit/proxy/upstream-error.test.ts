@@ -41,8 +41,8 @@ test('distinguishes an untrusted certificate from a failed handshake', () => {
     ['DEPTH_ZERO_SELF_SIGNED_CERT', /certificate is not trusted: set tls\.ca/],
     ['ERR_TLS_CERT_ALTNAME_INVALID', /certificate is not trusted: set tls\.ca/],
     ['ERR_SSL_WRONG_VERSION_NUMBER', /failed the TLS handshake: its port may serve plain http/],
-    ['ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED', /may want a certificate: see tls\.certificate$/],
-    ['EPROTO', /does not speak TLS/],
+    ['ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED', /may require a client certificate: see tls\.certificate$/],
+    ['EPROTO', /failed the TLS handshake/],
   ] as const) {
     assert.match(upstreamError(withCode(code), 'github').message, says, code);
   }
