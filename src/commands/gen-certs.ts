@@ -1,12 +1,12 @@
-import { X509Certificate } from 'node:crypto';
+import { randomBytes, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import type { Secret } from 'kubernetes-types/core/v1.js';
 import { stringify } from 'yaml';
-import { createWebhookCertificates, type WebhookCertificates } from '../kubernetes/certificates.ts';
 import { changeFiles } from '../kubernetes/manifest-files.ts';
 import { ManifestError } from '../kubernetes/manifest-stream.ts';
 import { type ServiceName, setCaBundle } from '../kubernetes/webhook-configuration.ts';
+import { createAuthority, exportKey, generateKeys, issueCertificate } from '../transport/certificates.ts';
 import { type Command, EXIT, UsageError } from './command.ts';
 import { USAGES } from './usages.ts';
 
@@ -27,7 +27,7 @@ export const genCerts: Command = async (args) => {
   }
   try {
     const trusted = values.trust === undefined ? '' : await readTrusted(values.trust);
-    const made = await createWebhookCertificates(hostsOf(service), days);
+    const made = createCertificates(hostsOf(service), days);
     const secret = stringify(secretManifest(values.secret, service, made), { lineWidth: 0 });
     if (bare) {
       process.stdout.write(secret);
@@ -58,6 +58,32 @@ function hostsOf({ name, namespace }: ServiceName): string[] {
   return [`${name}.${namespace}.svc`, `${name}.${namespace}`, `${name}.${namespace}.svc.cluster.local`];
 }
 
+/** A certificate for the webhook, its key, and the authority that signed it; all PEM. */
+interface Certificates {
+  readonly ca: string;
+  readonly cert: string;
+  readonly key: string;
+}
+
+/** Tolerates clocks that differ a little. */
+const BACKDATED_MS = 5 * 60 * 1000;
+
+const DAY_MS = 24 * 60 * 60 * 1000;
+
+/** The authority's key is discarded, so it cannot sign another certificate. */
+function createCertificates(hosts: readonly string[], days: number): Certificates {
+  const now = Date.now();
+  const lifetime = { notBefore: new Date(now - BACKDATED_MS), notAfter: new Date(now + days * DAY_MS) };
+  // A name of its own distinguishes an old and a new authority in one bundle.
+  const authority = createAuthority({
+    commonName: `cambist webhook CA ${randomBytes(4).toString('hex')}`,
+    ...lifetime,
+  });
+  const { publicKey, privateKey } = generateKeys();
+  const content = { commonName: hosts[0] ?? '', hosts, purpose: 'server', publicKey, ...lifetime } as const;
+  return { ca: authority.cert, cert: issueCertificate(authority, content), key: exportKey(privateKey) };
+}
+
 async function readTrusted(file: string): Promise<string> {
   try {
     const text = await readFile(file, 'utf8');
@@ -68,7 +94,7 @@ async function readTrusted(file: string): Promise<string> {
   }
 }
 
-function secretManifest(name: string, { namespace }: ServiceName, { ca, cert, key }: WebhookCertificates) {
+function secretManifest(name: string, { namespace }: ServiceName, { ca, cert, key }: Certificates) {
   return {
     apiVersion: 'v1',
     kind: 'Secret',

@@ -11,11 +11,11 @@ import { runCommand } from '../harness/run-command.ts';
 const DEPLOYMENT = `# the agent
 apiVersion: apps/v1
 kind: Deployment
-metadata: {name: agent}   # its name
+metadata: { name: agent } # its name
 spec:
-  selector: {matchLabels: {app: agent}}
+  selector: { matchLabels: { app: agent } }
   template:
-    metadata: {labels: {app: agent}}
+    metadata: { labels: { app: agent } }
     spec:
       containers:
       - name: agent

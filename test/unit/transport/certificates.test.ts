@@ -1,0 +1,118 @@
+import assert from 'node:assert/strict';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { once } from 'node:events';
+import { type AddressInfo, isIP } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { connect, createServer } from 'node:tls';
+import {
+  type CertificateAuthority,
+  createAuthority,
+  exportKey,
+  generateKeys,
+  issueCertificate,
+} from '../../../src/transport/certificates.ts';
+
+const HOUR_MS = 3_600_000;
+const LIFETIME = { notBefore: new Date(Date.now() - HOUR_MS), notAfter: new Date(Date.now() + HOUR_MS) };
+
+function issueServer(authority: CertificateAuthority, hosts: readonly string[]) {
+  const { publicKey, privateKey } = generateKeys();
+  const request = { commonName: 'a server', hosts, purpose: 'server', publicKey, ...LIFETIME } as const;
+  return { cert: issueCertificate(authority, request), key: exportKey(privateKey) };
+}
+
+test('issues a server certificate that its authority signed, for its hosts and its key', () => {
+  const authority = createAuthority({ commonName: 'test CA', ...LIFETIME });
+  const { cert, key } = issueServer(authority, ['a.example.com', 'b.example.com', '10.0.0.1', '::1']);
+  const [ca, server] = [new X509Certificate(authority.cert), new X509Certificate(cert)];
+  assert.ok(ca.ca && !server.ca);
+  assert.ok(ca.verify(ca.publicKey) && server.verify(ca.publicKey));
+  assert.ok(server.checkIssued(ca));
+  assert.ok(server.checkPrivateKey(createPrivateKey(key)));
+  assert.equal(server.checkHost('b.example.com'), 'b.example.com');
+  assert.equal(server.checkHost('c.example.com'), undefined);
+  assert.equal(server.checkIP('10.0.0.1'), '10.0.0.1');
+  assert.equal(server.checkIP('::1'), '::1');
+  assert.deepEqual(server.keyUsage, ['1.3.6.1.5.5.7.3.1']);
+  assert.equal(server.subject, 'CN=a server');
+  assert.equal(server.issuer, 'CN=test CA');
+});
+
+test('issues a client certificate without hosts', () => {
+  const authority = createAuthority({ commonName: 'test CA', ...LIFETIME });
+  const request = { commonName: 'a client', hosts: [], purpose: 'client', ...LIFETIME } as const;
+  const client = new X509Certificate(issueCertificate(authority, { ...request, publicKey: generateKeys().publicKey }));
+  assert.equal(client.subjectAltName, undefined);
+  assert.deepEqual(client.keyUsage, ['1.3.6.1.5.5.7.3.2']);
+});
+
+test('a certificate is valid for the lifetime that was given, to the second', () => {
+  const lifetime = { notBefore: new Date('2049-12-31T23:59:59Z'), notAfter: new Date('2050-01-01T00:00:01Z') };
+  const { validFrom, validTo } = new X509Certificate(createAuthority({ commonName: 'CA', ...lifetime }).cert);
+  assert.deepEqual([new Date(validFrom), new Date(validTo)], [lifetime.notBefore, lifetime.notAfter]);
+});
+
+test('every authority and certificate has its own key and serial number', () => {
+  const made = [1, 2].map(() => {
+    const authority = createAuthority({ commonName: 'the same name', ...LIFETIME });
+    return [authority.cert, issueServer(authority, ['a']).cert].map((cert) => new X509Certificate(cert));
+  });
+  const certificates = made.flat();
+  assert.equal(new Set(certificates.map(({ serialNumber }) => serialNumber)).size, 4);
+  const keys = certificates.map(({ publicKey }) => publicKey.export({ type: 'spki', format: 'der' }).toString('hex'));
+  assert.equal(new Set(keys).size, 4);
+  for (const { serialNumber } of certificates) assert.match(serialNumber, /^[4-7][0-9A-F]{31}$/);
+});
+
+test('an authority can be created again for a stored key', () => {
+  const keys = generateKeys();
+  const [old, renewed] = [1, 2].map(() => createAuthority({ commonName: 'CA', ...LIFETIME }, keys));
+  const { cert } = issueServer(old as CertificateAuthority, ['a']);
+  assert.ok(new X509Certificate(cert).verify(new X509Certificate(renewed?.cert ?? '').publicKey));
+});
+
+/** Connects as a client that trusts the authority alone. @returns why the chain is not trusted, or undefined if it is */
+async function verify(t: TestContext, authority: CertificateAuthority, host: string): Promise<string | undefined> {
+  const server = createServer(issueServer(authority, [host]), (socket) => socket.end());
+  server.on('tlsClientError', () => {});
+  server.listen(0, '127.0.0.1');
+  t.after(() => server.close());
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const name = isIP(host) === 0 ? { servername: host } : {};
+  // Any host is served from 127.0.0.1, so that a client would refuse the name of another address.
+  const options = { port, host: '127.0.0.1', ca: authority.cert, checkServerIdentity: () => undefined };
+  const socket = connect({ ...options, ...name });
+  return new Promise((resolve) => {
+    socket.once('secureConnect', () => resolve(undefined));
+    socket.once('error', ({ message }) => resolve(message));
+  });
+}
+
+const CONSTRAINTS: readonly [permitted: readonly string[], host: string, isPermitted: boolean][] = [
+  [['api.example.com'], 'api.example.com', true],
+  [['api.example.com'], 'example.com', false],
+  [['api.example.com'], 'xapi.example.com', false],
+  [['api.example.com', 'other.example.com'], 'other.example.com', true],
+  [['*.tools.svc'], 'github.tools.svc', true],
+  [['*.tools.svc'], 'tools.svc', false],
+  [['api.example.com'], '127.0.0.1', false],
+  [['api.example.com'], '::1', false],
+  [['127.0.0.1'], '127.0.0.1', true],
+  [['127.0.0.1'], '127.0.0.2', false],
+  [['127.0.0.1'], 'api.example.com', false],
+  [['::1', 'api.example.com'], '::1', true],
+  [['::1', 'api.example.com'], '127.0.0.1', false],
+  [['::1', 'api.example.com'], 'api.example.com', true],
+  [[], 'api.example.com', false],
+];
+
+for (const [hosts, host, isPermitted] of CONSTRAINTS) {
+  const what = isPermitted ? 'trusts' : 'does not trust';
+  test(`a client ${what} a certificate for ${host} from an authority for [${hosts.join(', ')}]`, async (t) => {
+    const authority = createAuthority({ commonName: 'CA', hosts, ...LIFETIME });
+    const problem = await verify(t, authority, host);
+    if (isPermitted) assert.equal(problem, undefined);
+    else assert.match(problem ?? 'trusted', /^(?:permitted|excluded) subtree violation$/);
+  });
+}
