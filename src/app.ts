@@ -15,6 +15,7 @@ import { createDetachedSockets, type DetachedSockets } from './proxy/detached.ts
 import { createPipeline } from './proxy/pipeline.ts';
 import { createProxyServer } from './proxy/proxy-server.ts';
 import { RequestTracker } from './proxy/request-tracker.ts';
+import { createStallWatch } from './proxy/stall-watch.ts';
 import { readCredential } from './secrets/credential.ts';
 import { createTokenService, neededServers, type TokenService } from './tokens/token-service.ts';
 import { createDispatchers, type Dispatchers, upstreamPeer } from './transport/dispatchers.ts';
@@ -115,7 +116,8 @@ function createParts(
     const { sample } = activeConfig().config.log;
     return sample === 1 || Math.random() < sample;
   };
-  const tracker = new RequestTracker({ activeConfig, clock, observer: counts.proxy, logger, keepLine, tracing });
+  const watch = createStallWatch(clock);
+  const tracker = new RequestTracker({ activeConfig, clock, observer: counts.proxy, logger, keepLine, tracing, watch });
   return { first, logger, counts, dispatchers, tokens, readiness, status, tracker, sockets: createDetachedSockets() };
 }
 

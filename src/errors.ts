@@ -118,8 +118,8 @@ const CATALOGUE = {
     status: 504,
     phase: 'upstream',
     title: 'Backend too slow',
-    detail: 'The backend of this route sent no response headers in time.',
-    fix: "Find out why the backend is slow, or raise the route's timeouts.response_headers.",
+    detail: 'The backend of this route sent no response headers in time, or stopped reading the request.',
+    fix: "Find out why the backend is slow, or raise the route's timeouts.response_headers or timeouts.stall.",
   },
   ERR_SHUTTING_DOWN: {
     status: 503,

@@ -189,8 +189,13 @@ export interface Route {
   /** Where the caller's token is; on every kind of route, since it must not leave by any. */
   readonly subjectToken: SubjectTokenSource;
   readonly credential: Credential;
-  /** 0 is none. */
-  readonly timeouts: { readonly connectMs: number; readonly responseHeadersMs: number };
+  /** 0 turns the first two off. */
+  readonly timeouts: {
+    readonly connectMs: number;
+    readonly responseHeadersMs: number;
+    /** How long an upload may wait without a byte in either direction. */
+    readonly stallMs: number;
+  };
   readonly retryBodyLimitBytes: number;
   /** Scopes that an upstream may ask for by 403, beside those of the target. */
   readonly stepUp: readonly string[];

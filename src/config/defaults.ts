@@ -26,5 +26,6 @@ export const DEFAULTS = {
   chainAssertion: 'id_jag',
   connectTimeout: '5s',
   responseHeadersTimeout: 0,
+  stallTimeout: '60s',
   retryBodyLimit: '64KiB',
 } as const;

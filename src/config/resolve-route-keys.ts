@@ -29,6 +29,7 @@ export interface RouteKeys {
   readonly onMissingSubject?: 'deny' | 'client_credentials' | undefined;
   readonly connectMs?: number | undefined;
   readonly responseHeadersMs?: number | undefined;
+  readonly stallMs?: number | undefined;
   readonly retryBodyLimitBytes?: number | undefined;
   readonly stepUp?: readonly string[] | undefined;
   readonly allowedOrigins?: readonly string[] | undefined;
@@ -38,6 +39,8 @@ export interface RouteKeys {
 }
 
 const MAX_TIMEOUT = '24h';
+/** No 0: without this bound, callers that have left could stay in flight. */
+const MIN_STALL = '1s';
 /** Each such request in flight keeps its body in memory. */
 const MAX_RETRY_BODY = '16MiB';
 
@@ -50,9 +53,9 @@ export function readRouteKeys(
 ): RouteKeys {
   refuseServer(written.authorization_server, place.at('authorization_server'), servers);
   refuseServer(written.chain?.authorization_server, place.at('chain', 'authorization_server'), servers);
-  const duration = (key: 'connect' | 'response_headers') => {
+  const duration = (key: 'connect' | 'response_headers' | 'stall', min = '0') => {
     const text = written.timeouts?.[key];
-    return text === undefined ? undefined : readDuration(text, place.at('timeouts', key), { max: MAX_TIMEOUT });
+    return text === undefined ? undefined : readDuration(text, place.at('timeouts', key), { min, max: MAX_TIMEOUT });
   };
   const limit = written.retry_body_limit;
   return {
@@ -74,6 +77,7 @@ export function readRouteKeys(
     onMissingSubject: written.on_missing_subject,
     connectMs: duration('connect'),
     responseHeadersMs: duration('response_headers'),
+    stallMs: duration('stall', MIN_STALL),
     retryBodyLimitBytes:
       limit === undefined ? undefined : readSize(limit, place.at('retry_body_limit'), { max: MAX_RETRY_BODY }),
     stepUp: readScopes(written.step_up, place.at('step_up')),

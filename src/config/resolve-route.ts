@@ -111,6 +111,7 @@ function assemble(parts: Parts, keys: RouteKeys): Route {
     timeouts: {
       connectMs: keys.connectMs ?? parseDuration(DEFAULTS.connectTimeout) ?? 0,
       responseHeadersMs: keys.responseHeadersMs ?? parseDuration(DEFAULTS.responseHeadersTimeout) ?? 0,
+      stallMs: keys.stallMs ?? parseDuration(DEFAULTS.stallTimeout) ?? 0,
     },
     retryBodyLimitBytes: keys.retryBodyLimitBytes ?? parseSize(DEFAULTS.retryBodyLimit) ?? 0,
     stepUp: keys.stepUp ?? [],

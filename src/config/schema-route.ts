@@ -51,8 +51,12 @@ const timeouts = z
       description: 'From the request until the headers of the response; 0 is none.',
       default: DEFAULTS.responseHeadersTimeout,
     }).optional(),
+    stall: duration({
+      description: 'How long an upload may wait for the upstream without a byte in either direction.',
+      default: DEFAULTS.stallTimeout,
+    }).optional(),
   })
-  .meta({ description: 'Timeouts towards the upstream. Bodies and streams have none.' });
+  .meta({ description: 'Timeouts for the upstream. Responses and event streams have none.' });
 
 const chain = z
   .strictObject({

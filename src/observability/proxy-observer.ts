@@ -19,8 +19,8 @@ export type Outcome =
 
 /** Who ended an answer that had begun and was not whole, or a request that had none yet. */
 export type AbortedBy = (typeof ABORTED_BY)[number];
-/** `shutdown` is cambist, as it ends. */
-export const ABORTED_BY = ['upstream', 'caller', 'shutdown'] as const;
+/** `stall`: no byte moved for `timeouts.stall`. `shutdown`: cambist, as it shuts down. */
+export const ABORTED_BY = ['upstream', 'caller', 'stall', 'shutdown'] as const;
 
 /** Why a request is sent upstream again. */
 export type RetryReason =

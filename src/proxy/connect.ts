@@ -6,6 +6,7 @@ import type { Logger } from '../observability/logger.ts';
 import type { ActiveConfig } from './active-config.ts';
 import { TLS_HANDSHAKE } from './client-error.ts';
 import { type DetachedSockets, isAnswering, responseOn } from './detached.ts';
+import { readEarlyBytes } from './early-bytes.ts';
 import { join } from './join.ts';
 import type { ProxyRequest } from './proxy-request.ts';
 import type { RequestTracker } from './request-tracker.ts';
@@ -35,7 +36,7 @@ const TLS_REFUSAL = Buffer.from([0x15, 3, 1, 0, 2, 2, 40]);
 export function serveConnect(server: Server, { activeConfig, tracker, logger, sockets }: ConnectOptions): void {
   const inside = new WeakSet<Duplex>();
 
-  server.on('connect', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+  server.on('connect', (request: IncomingMessage, socket: Socket, head: Buffer) => {
     sockets.add(socket);
     if (isAnswering(socket)) {
       socket.destroy();
@@ -85,13 +86,14 @@ export function serveConnect(server: Server, { activeConfig, tracker, logger, so
     });
   }
 
-  function tunnel(request: ProxyRequest, socket: Duplex, head: Buffer, authority: string): void {
+  function tunnel(request: ProxyRequest, socket: Socket, head: Buffer, authority: string): void {
     try {
       request.assertCapacity();
     } catch (error) {
       request.fail(error);
       return;
     }
+    const putBack = readEarlyBytes(socket, head);
     const host = hostOf(authority).replace(/^\[|\]$/g, '');
     const port = Number(authority.slice(authority.lastIndexOf(':') + 1));
     const far = connect({ host, port, allowHalfOpen: true });
@@ -112,8 +114,8 @@ export function serveConnect(server: Server, { activeConfig, tracker, logger, so
       request.abortUpstream = undefined;
       request.tunnelled(authority);
       socket.write(ESTABLISHED);
-      if (head.length > 0) far.write(head);
-      join(socket, far);
+      putBack();
+      join(socket, far, { watch: tracker.options.watch, stallMs: request.stallMs() });
     });
   }
 }

@@ -4,7 +4,7 @@ import { refuseCrossSite } from './cross-site.ts';
 import { findRoute, receive } from './find-route.ts';
 import { obtainToken, sessionOf } from './issued-token.ts';
 import type { ProxyRequest } from './proxy-request.ts';
-import { readBody } from './request-body.ts';
+import { isStreamed, readBody } from './request-body.ts';
 import { upstreamHeaders } from './request-headers.ts';
 import { ownMetadata } from './resource-metadata.ts';
 import type { Routed, Switched } from './steps.ts';
@@ -58,6 +58,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
 
       // Send, retry where the upstream refuses the token, and relay the response.
       if (request.isClosed) return;
+      if (isStreamed(body)) request.watchUpload();
       const { target, route, path, wholeBody } = routed;
       callUpstream({ request, target, route, path, wholeBody, session, body, headers, token }, options, switched);
     } catch (error) {

@@ -29,6 +29,10 @@ export interface ProxyRequest {
   assertCapacity(): void;
   /** Counts the request to its route. @throws {CambistError} ERR_SHUTTING_DOWN, ERR_OVERLOADED */
   admit(routed: { readonly route: Route; readonly target: RequestTarget }): void;
+  /** Ends the request when its streamed body stands still. */
+  watchUpload(): void;
+  /** How long the connection may stay paused without a byte in either direction, in milliseconds. */
+  stallMs(): number;
   tokenLookedUp(result: CacheResult): void;
   waitedForToken(ms: number): void;
   /** @param scopes which the upstream asked for and got */

@@ -4,7 +4,7 @@ import type { Logger } from '../observability/logger.ts';
 import type { ActiveConfig } from './active-config.ts';
 import { createClientErrorHandler } from './client-error.ts';
 import { serveConnect } from './connect.ts';
-import type { DetachedSockets } from './detached.ts';
+import { closeUnansweredAtEnd, type DetachedSockets } from './detached.ts';
 import { registerProxy, toRoot } from './fastify-plugin.ts';
 import type { Pipeline } from './pipeline.ts';
 import type { RequestTracker } from './request-tracker.ts';
@@ -36,6 +36,7 @@ export async function createProxyServer(options: ProxyServerOptions): Promise<Fa
   await registerProxy(app, tracker, pipeline);
   // Node would respond with 417 to an unknown expectation, which the backend may know.
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response));
+  closeUnansweredAtEnd(app.server);
   serveConnect(app.server, options);
   serveUpgrades(app.server, options);
   return app;

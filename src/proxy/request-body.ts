@@ -14,6 +14,10 @@ const NOTHING = Buffer.alloc(0);
 
 const NO_BODY: RequestBody = { content: null, replay: () => null };
 
+export function isStreamed({ content }: RequestBody): boolean {
+  return content !== null && !Buffer.isBuffer(content);
+}
+
 /** Reads the body of a routed request, unless it was read to find the route. */
 export function readBody({ request, route, wholeBody: content }: Routed): RequestBody | Promise<RequestBody> {
   if (content !== undefined) return wholeBody(content);
@@ -34,6 +38,19 @@ export function takeBody(request: IncomingMessage, keepBytes: number): RequestBo
   }
   if (length === '0') return NO_BODY;
   return Number(length) <= keepBytes ? readWhole(request, keepBytes).then(wholeBody) : streamFromFirst(request, 0);
+}
+
+/**
+ * Reads the rest of a body that nothing needs any more, and drops it. Otherwise the body would stop the reading of its
+ * connection, and so hide the end of that connection from every request on it.
+ */
+export function discardRest(request: IncomingMessage): void {
+  if (!request.complete) request.resume();
+}
+
+/** True while the unread body is too long to read on, so that Node does not see the end of the connection. */
+export function isReadingPaused(request: IncomingMessage): boolean {
+  return request.socket.isPaused() || request.readableLength >= request.readableHighWaterMark;
 }
 
 /** A body that was read already. */
@@ -102,13 +119,17 @@ function stream(request: IncomingMessage, keepBytes: number): RequestBody {
   let size = 0;
   let ended = false;
   async function* pass(): AsyncGenerator<Buffer> {
-    for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-      size += chunk.length;
-      if (size > keepBytes) kept = undefined;
-      kept?.push(chunk);
-      yield chunk;
+    try {
+      for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+        size += chunk.length;
+        if (size > keepBytes) kept = undefined;
+        kept?.push(chunk);
+        yield chunk;
+      }
+      ended = true;
+    } finally {
+      discardRest(request);
     }
-    ended = true;
   }
   return {
     content: pass(),

@@ -11,10 +11,13 @@ import type { RequestTarget } from '../routing/request-target.ts';
 import type { ActiveConfig } from './active-config.ts';
 import { callerRequestId } from './caller-ids.ts';
 import { asCambistError, errorResponse, type OwnResponse } from './own-response.ts';
+import { createPipelining, type Pipelined, type Pipelining } from './pipelining.ts';
 import type { ProxyRequest, RequestRecord, ResponseStart } from './proxy-request.ts';
+import { discardRest, isReadingPaused } from './request-body.ts';
 import { beginSpan, endSpan, logRequest, nameSpan } from './request-report.ts';
 import { clientOf, metadataUrl } from './resource-metadata.ts';
 import type { ResponseRelay } from './response-relay.ts';
+import { DEFAULT_STALL_MS, type StallWatch } from './stall-watch.ts';
 
 export interface RequestTrackerOptions {
   readonly activeConfig: () => ActiveConfig;
@@ -25,11 +28,13 @@ export interface RequestTrackerOptions {
   readonly keepLine: () => boolean;
   /** Undefined where tracing is off. */
   readonly tracing: Tracing | undefined;
+  readonly watch: StallWatch;
 }
 
 /** All requests in flight. Each end is told once: in a metric, a log line and a span. */
 export class RequestTracker {
   readonly options: RequestTrackerOptions;
+  readonly #pipelining: Pipelining;
   inFlight = 0;
   openStreams = 0;
   isDraining = false;
@@ -39,19 +44,14 @@ export class RequestTracker {
 
   constructor(options: RequestTrackerOptions) {
     this.options = options;
+    this.#pipelining = createPipelining(options.watch, options.logger);
   }
 
   begin(incoming: IncomingMessage, response: ServerResponse, url: string): ProxyRequest {
     const request = new TrackedRequest(this, incoming, response, url);
     this.inFlight += 1;
     response.once('close', () => request.end());
-    // Node emits no `close` for a pipelined response that waits for its turn when the connection ends.
-    if (response.socket === null) {
-      incoming.socket.setMaxListeners(0);
-      incoming.socket.once('close', () => {
-        if (!request.isClosed) response.emit('close');
-      });
-    }
+    if (response.socket === null) this.#pipelining.add(request);
     return request;
   }
 
@@ -80,7 +80,7 @@ export class RequestTracker {
 
 const SWITCHING_PROTOCOLS = 101;
 
-class TrackedRequest implements ProxyRequest, RequestRecord {
+class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
   readonly id: string;
   readonly url: string;
   readonly incoming: IncomingMessage;
@@ -125,6 +125,26 @@ class TrackedRequest implements ProxyRequest, RequestRecord {
     nameSpan(this, route);
     this.#tracker.options.observer.requestRouted(route);
     this.assertCapacity();
+  }
+
+  watchUpload(): void {
+    const { incoming, response } = this;
+    this.#tracker.options.watch.add({
+      socket: incoming.socket,
+      isPaused: () => isReadingPaused(incoming),
+      isOver: () => this.isClosed || incoming.complete || response.writableEnded,
+      stallMs: () => this.stallMs(),
+      onStall: () => this.#endStalledUpload(),
+    });
+  }
+
+  stallMs(): number {
+    return this.route?.timeouts.stallMs ?? DEFAULT_STALL_MS;
+  }
+
+  closeStalled(): void {
+    this.abortedBy = 'stall';
+    this.incoming.socket.destroy();
   }
 
   tokenLookedUp(result: CacheResult): void {
@@ -183,7 +203,7 @@ class TrackedRequest implements ProxyRequest, RequestRecord {
     const { clock, observer, logger, keepLine } = this.#tracker.options;
     this.isClosed = true;
     // Before the upstream request is aborted: the relay could not tell that from an upstream that breaks off.
-    this.abortedBy = this.#whoAborted();
+    this.abortedBy ??= this.#whoAborted();
     this.abortUpstream?.();
     if (this.responseStart === undefined) this.#responded(CALLER_GONE, 'cancelled');
     if (this.route !== undefined) {
@@ -200,6 +220,18 @@ class TrackedRequest implements ProxyRequest, RequestRecord {
     if (this.#tracker.isClosing) return 'shutdown';
     if (this.#relay === undefined) return undefined;
     return this.#relay.hasFailed() ? 'upstream' : 'caller';
+  }
+
+  #endStalledUpload(): void {
+    if (this.response.headersSent) {
+      this.abortedBy = 'stall';
+      this.response.destroy();
+    } else {
+      const message = `route "${this.route?.name}": no byte moved for timeouts.stall while the upload waited for the backend`;
+      this.fail(new CambistError('ERR_UPSTREAM_TIMEOUT', message));
+    }
+    this.abortUpstream?.();
+    discardRest(this.incoming);
   }
 
   #responded(status: number, outcome: Outcome): void {
@@ -225,11 +257,12 @@ class TrackedRequest implements ProxyRequest, RequestRecord {
   }
 
   #write({ status, headers, body }: OwnResponse): void {
-    // The rest of an incomplete request is not read, and a proxy that drains wants no further requests.
+    // The rest of an incomplete request is dropped, and a proxy that drains wants no further requests.
     const keepsConnection = this.incoming.complete && !this.#tracker.isDraining;
     const connection = keepsConnection ? {} : { connection: 'close' };
     this.response.writeHead(status, { ...headers, ...connection, 'content-length': Buffer.byteLength(body) });
     this.response.end(body);
+    discardRest(this.incoming);
   }
 }
 

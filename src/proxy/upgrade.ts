@@ -1,6 +1,7 @@
 import type { IncomingMessage, Server } from 'node:http';
-import type { Duplex } from 'node:stream';
+import type { Socket } from 'node:net';
 import { type DetachedSockets, isAnswering, responseOn } from './detached.ts';
+import { readEarlyBytes } from './early-bytes.ts';
 import { headerValues } from './headers.ts';
 import { join } from './join.ts';
 import type { Pipeline } from './pipeline.ts';
@@ -20,7 +21,7 @@ export interface UpgradeOptions {
  * @see RFC 6455 section 4, RFC 9110 section 7.8
  */
 export function serveUpgrades(server: Server, { tracker, pipeline, sockets }: UpgradeOptions): void {
-  server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+  server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
     if (isAnswering(socket)) {
       socket.destroy();
       return;
@@ -31,44 +32,24 @@ export function serveUpgrades(server: Server, { tracker, pipeline, sockets }: Up
       return;
     }
     sockets.add(socket);
-    const stopWatching = destroyAtEnd(socket);
+    const putBack = readEarlyBytes(socket, head);
     const handshake = tracker.begin(request, responseOn(request, socket), request.url ?? '');
-    void pipeline(handshake, switchedTo(handshake, socket, head, stopWatching));
+    void pipeline(handshake, switchedTo(handshake, socket, putBack));
   });
 
-  function switchedTo(request: ProxyRequest, socket: Duplex, head: Buffer, stopWatching: () => void): Switched {
+  function switchedTo(request: ProxyRequest, socket: Socket, putBack: () => void): Switched {
     return (protocol, headers, upstream) => {
       sockets.add(upstream);
       if (request.isClosed || protocol === undefined || !namesWebSocket(protocol)) {
         upstream.destroy();
         return false;
       }
-      stopWatching();
+      putBack();
       request.switched(headers);
-      if (head.length > 0) socket.unshift(head);
-      join(socket, upstream);
+      join(socket, upstream as Socket, { watch: tracker.options.watch, stallMs: request.stallMs() });
       return true;
     };
   }
-}
-
-/** Nobody reads the connection until it has switched, so nobody would see that the client is gone. @returns ends the watch */
-function destroyAtEnd(socket: Duplex): () => void {
-  const gone = (): void => void socket.destroy();
-  const look = (): void => {
-    const bytes = socket.read() as Buffer | null;
-    if (bytes === null) return;
-    // It talks before it was answered, which RFC 6455 does not let it.
-    stop();
-    socket.unshift(bytes);
-  };
-  const stop = (): void => {
-    socket.off('readable', look);
-    socket.off('end', gone);
-  };
-  socket.on('readable', look);
-  socket.once('end', gone);
-  return stop;
 }
 
 function namesWebSocket(value: string): boolean {

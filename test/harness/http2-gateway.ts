@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import type { TestContext } from 'node:test';
+import type { WrittenConfig } from './app.ts';
 import { createCertificateAuthority } from './certificates.ts';
 import { startGateway } from './gateway.ts';
 import { listen } from './http-server.ts';
@@ -39,12 +40,14 @@ export async function authorityFile(t: TestContext): Promise<string> {
  * cambist before an upstream that speaks HTTP/2 where it is asked to.
  * @param keys laid over the route
  * @param options laid over those of the upstream
+ * @param top laid over the top level of the config
  */
 export async function startHttp2Gateway(
   t: TestContext,
   first: Http2Handler = mirror,
   keys: Record<string, unknown> = { http2: true },
   options: SecureServerOptions = {},
+  top: WrittenConfig = {},
 ) {
   const state = {
     handler: first,
@@ -81,5 +84,5 @@ export async function startHttp2Gateway(
   });
   const ca = await authorityFile(t);
   const route = { upstream: `https://localhost:${port}/mcp`, tls: { ca: { file: ca } }, ...keys };
-  return { ...(await startGateway(t, { route })), state, ca };
+  return { ...(await startGateway(t, { route, top })), state, ca };
 }

@@ -40,7 +40,7 @@ export const FULL: Json = {
     authorization_server: 'one',
     subject_token: { header: 'authorization', type: 'access_token' },
     actor_token: { file: '/a', type: 'jwt' },
-    timeouts: { connect: '1s', response_headers: 0 },
+    timeouts: { connect: '1s', response_headers: 0, stall: '30s' },
   },
   routes: [
     {

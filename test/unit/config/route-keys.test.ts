@@ -88,7 +88,7 @@ test('a route has defaults for what is left out', () => {
     file: undefined,
     verify: undefined,
   });
-  assert.deepEqual(timeouts, { connectMs: 5000, responseHeadersMs: 0 });
+  assert.deepEqual(timeouts, { connectMs: 5000, responseHeadersMs: 0, stallMs: 60_000 });
   assert.equal(retryBodyLimitBytes, 65_536);
   assert.equal(tls, undefined);
   assert.ok(credential.kind === 'exchange');
@@ -101,7 +101,7 @@ test("a route's own key wins over defaults as a whole, of timeouts each by itsel
   const defaults = `defaults:
   subject_token: { header: X-Token, type: jwt }
   actor_token: { file: /actor }
-  timeouts: { connect: 1s, response_headers: 30s }
+  timeouts: { connect: 1s, response_headers: 30s, stall: 5s }
   scope: a
   audience: [shared]
   retry_body_limit: 0
@@ -112,7 +112,7 @@ test("a route's own key wins over defaults as a whole, of timeouts each by itsel
   const inherited = routeOf(UPSTREAM, SERVER + defaults);
   const { header, type } = inherited.subjectToken;
   assert.deepEqual({ header, type }, { header: 'x-token', type: 'urn:ietf:params:oauth:token-type:jwt' });
-  assert.deepEqual(inherited.timeouts, { connectMs: 1000, responseHeadersMs: 30_000 });
+  assert.deepEqual(inherited.timeouts, { connectMs: 1000, responseHeadersMs: 30_000, stallMs: 5000 });
   assert.equal(inherited.retryBodyLimitBytes, 0);
   assert.equal(inherited.tls?.ca, '/ca');
   assert.ok(inherited.credential.kind === 'exchange');
@@ -143,7 +143,7 @@ audience: own
     file: undefined,
     verify: undefined,
   });
-  assert.deepEqual(overridden.timeouts, { connectMs: 1000, responseHeadersMs: 0 });
+  assert.deepEqual(overridden.timeouts, { connectMs: 1000, responseHeadersMs: 0, stallMs: 5000 });
   assert.deepEqual(targetOf(overridden).audience, ['own']);
   assert.deepEqual(targetOf(overridden).resource, ['https://r']);
   assert.equal(targetOf(overridden).scope, undefined);
@@ -193,9 +193,10 @@ test('a token of our own without client authentication is a warning', () => {
 });
 
 test('durations and sizes of a route have bounds', () => {
-  assert.deepEqual(routeProblems(`${UPSTREAM}retry_body_limit: 17MiB\ntimeouts: { connect: 25h }\n`), [
+  assert.deepEqual(routeProblems(`${UPSTREAM}retry_body_limit: 17MiB\ntimeouts: { connect: 25h, stall: 0 }\n`), [
     '13:23: routes[0].retry_body_limit: must be at most 16MiB',
     '14:26: routes[0].timeouts.connect: must be at most 24h',
+    '14:38: routes[0].timeouts.stall: must be at least 1s',
   ]);
 });
 

@@ -16,7 +16,7 @@ test('an unknown key is told at the key, with the one that was meant', () => {
     ],
     [
       `${VALID}    timeouts: { idle: 1s }\n`,
-      '13:17: routes[0].timeouts: unknown key "idle": known here: connect, response_headers',
+      '13:17: routes[0].timeouts: unknown key "idle": known here: connect, response_headers, stall',
     ],
     [`${VALID}log: { file: x }\n`, '13:8: log: unknown key "file": known here: level, sample'],
   ];

@@ -1,0 +1,65 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Logger } from '../observability/logger.ts';
+import type { StallWatch } from './stall-watch.ts';
+
+/** A request on a connection. */
+export interface Pipelined {
+  readonly incoming: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly isClosed: boolean;
+  stallMs(): number;
+  /** Closes the connection because no byte moved for `stallMs`. */
+  closeStalled(): void;
+}
+
+/** The requests that arrived on a connection before the response to an earlier request was complete. */
+export interface Pipelining {
+  /** Takes a request whose response waits for its turn on the connection. */
+  add(request: Pipelined): void;
+}
+
+/** Requests of one connection that may wait for their turn. Common clients send one request at a time. */
+const MAX_WAITING = 16;
+
+export function createPipelining(watch: StallWatch, logger: Pick<Logger, 'warn'>): Pipelining {
+  const waiting = new WeakMap<Socket, number>();
+
+  /** @returns how many requests of the connection wait now */
+  function count(socket: Socket, change: 1 | -1): number {
+    const now = (waiting.get(socket) ?? 0) + change;
+    waiting.set(socket, now);
+    return now;
+  }
+
+  /** Node pauses the connection while long responses wait for their turn. */
+  function watchEnd(request: Pipelined): void {
+    const { socket } = request.incoming;
+    watch.add({
+      socket,
+      isPaused: () => socket.isPaused(),
+      isOver: () => request.isClosed,
+      stallMs: () => request.stallMs(),
+      onStall: () => request.closeStalled(),
+    });
+  }
+
+  return {
+    add(request) {
+      const { response } = request;
+      const { socket } = request.incoming;
+      socket.setMaxListeners(0);
+      // Node emits no `close` for a response that waits for its turn when the connection ends.
+      socket.once('close', () => {
+        if (!request.isClosed) response.emit('close');
+      });
+      response.once('close', () => count(socket, -1));
+      if (count(socket, 1) > MAX_WAITING && !socket.destroyed) {
+        logger.warn({}, `more than ${MAX_WAITING} pipelined requests; closing the connection`);
+        socket.destroy();
+      } else {
+        watchEnd(request);
+      }
+    },
+  };
+}

@@ -1,0 +1,77 @@
+import type { Socket } from 'node:net';
+import type { Clock } from '../clock/clock.ts';
+import { DEFAULTS } from '../config/defaults.ts';
+import { parseDuration } from '../config/units.ts';
+
+/**
+ * A connection that may hide its end. Node reports an end only while it reads the socket, and backpressure stops the reading.
+ */
+export interface Watched {
+  readonly socket: Socket;
+  /** True while the end of the connection would go unseen. */
+  isPaused(): boolean;
+  /** True once the watch is no longer needed. */
+  isOver(): boolean;
+  /** Milliseconds that the connection may stay paused without a byte in either direction. */
+  stallMs(): number;
+  /** Called once, when that time has passed. */
+  onStall(): void;
+}
+
+/** Checks paused connections for their end, and bounds how long a connection may stay paused. */
+export interface StallWatch {
+  add(watched: Watched): void;
+}
+
+/** For connections that belong to no route. */
+export const DEFAULT_STALL_MS = parseDuration(DEFAULTS.stallTimeout) ?? 0;
+
+/** A reset is seen within this time. */
+const CHECK_MS = 1000;
+
+interface Progress {
+  bytes: number;
+  /** Monotonic milliseconds of the first check that found the connection paused with this many bytes. */
+  sinceMs: number;
+}
+
+/** One timer serves all connections. It runs only while there is a connection to watch. */
+export function createStallWatch(clock: Pick<Clock, 'monotonicMs'>): StallWatch {
+  /** Undefined: the connection was not paused at the last check. */
+  const watches = new Map<Watched, Progress | undefined>();
+  let timer: NodeJS.Timeout | undefined;
+
+  function check(): void {
+    const nowMs = clock.monotonicMs();
+    for (const [watched, progress] of watches) {
+      if (watched.socket.destroyed || watched.isOver()) watches.delete(watched);
+      else if (watched.isPaused()) checkPaused(watched, progress, nowMs);
+      else watches.set(watched, undefined);
+    }
+    if (watches.size === 0) {
+      clearInterval(timer);
+      timer = undefined;
+    }
+  }
+
+  function checkPaused(watched: Watched, progress: Progress | undefined, nowMs: number): void {
+    const { socket } = watched;
+    const bytes = socket.bytesRead + socket.bytesWritten;
+    if (progress?.bytes !== bytes) {
+      watches.set(watched, { bytes, sinceMs: nowMs });
+    } else if (nowMs - progress.sinceMs >= watched.stallMs()) {
+      watches.delete(watched);
+      watched.onStall();
+      return;
+    }
+    // A write of nothing fails on a connection that was reset. Pending bytes would fail by themselves.
+    if (socket.writable && socket.writableLength === 0) socket.write('');
+  }
+
+  return {
+    add(watched) {
+      watches.set(watched, undefined);
+      timer ??= setInterval(check, CHECK_MS).unref();
+    },
+  };
+}

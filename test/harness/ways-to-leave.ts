@@ -1,0 +1,57 @@
+import type { Socket } from 'node:net';
+import type { RunningApp } from './app.ts';
+import { eventually, soon } from './eventually.ts';
+import { connectRaw, type RawConnection } from './http-call.ts';
+import { sumSamples } from './metric-samples.ts';
+
+/** Each way in which a caller can leave. */
+export const WAYS_TO_LEAVE: readonly (readonly [way: string, leave: (socket: Socket) => void])[] = [
+  ['closes its connection', (socket) => void socket.destroy()],
+  ['resets its connection', (socket) => void socket.resetAndDestroy()],
+  ['closes its side of the connection', (socket) => void socket.end()],
+];
+
+/** More than all sockets and buffers between a caller and a backend hold. */
+export const FLOOD_BYTES = 64 * 1024 * 1024;
+
+const CHUNK = Buffer.alloc(64 * 1024, 'x');
+
+/** Sends bytes until nothing takes any more of them. */
+export async function flood({ socket }: RawConnection): Promise<void> {
+  let sent = 0;
+  let last = -1;
+  await eventually('the flood is stuck', async () => {
+    while (sent < FLOOD_BYTES && socket.writableLength < CHUNK.length) {
+      socket.write(CHUNK);
+      sent += CHUNK.length;
+    }
+    const isStuck = sent === last;
+    last = sent;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    return isStuck && sent === last && socket.writableLength > 0;
+  });
+}
+
+export function get(path: string, more = ''): string {
+  return `GET ${path} HTTP/1.1\r\nHost: h\r\n${more}\r\n`;
+}
+
+export function post(path: string, bytes: number, body = ''): string {
+  return `POST ${path} HTTP/1.1\r\nHost: h\r\nContent-Length: ${bytes}\r\n\r\n${body}`;
+}
+
+export async function openConnection(app: RunningApp): Promise<RawConnection> {
+  const connection = await connectRaw(app.url);
+  connection.socket.allowHalfOpen = true;
+  return connection;
+}
+
+/** Every gauge of requests, streams and tunnels is back at 0, and a stop has nothing left to wait for. */
+export async function assertAllEnded(app: RunningApp): Promise<void> {
+  const gauges = ['cambist_requests_in_flight', 'cambist_open_streams', 'cambist_open_tunnels'];
+  await eventually('every gauge is 0', async () => {
+    const text = await app.metrics();
+    return gauges.every((gauge) => sumSamples(text, gauge) === 0);
+  });
+  await soon('the stop', app.stop());
+}

@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { eventually, soon } from '../harness/eventually.ts';
+import { startPlainGateway } from '../harness/gateway.ts';
+import { call, connectRaw } from '../harness/http-call.ts';
+import { sumSamples } from '../harness/metric-samples.ts';
+import { assertAllEnded, FLOOD_BYTES, flood, get, post } from '../harness/ways-to-leave.ts';
+
+const ROUTE = { timeouts: { stall: '1s' } };
+
+test('ends an upload that stalls with 504, and its request at the backend', async (t) => {
+  const { app, upstream } = await startPlainGateway(t, {
+    handler: ({ message }) => void message.pause(),
+    route: ROUTE,
+  });
+  const connection = await connectRaw(app.url);
+  connection.send(post('/plain', 2 * FLOOD_BYTES));
+  await flood(connection);
+  const response = await soon('the response', connection.until('"code":"ERR_UPSTREAM_TIMEOUT"'));
+  assert.match(response, /^HTTP\/1\.1 504 /);
+  const [request] = upstream.requests;
+  request?.message.resume();
+  await soon('the backend sees the end', request?.gone ?? assert.fail());
+  assert.match(app.logText(), /route \\"plain\\": no byte moved for timeouts\.stall/);
+  await assertAllEnded(app);
+});
+
+test('cuts a response that stands still together with its upload, and says so', async (t) => {
+  const { app } = await startPlainGateway(t, {
+    handler({ message }, response) {
+      message.pause();
+      response.write('begun');
+    },
+    route: ROUTE,
+  });
+  const connection = await connectRaw(app.url);
+  connection.send(post('/plain', 2 * FLOOD_BYTES));
+  await flood(connection);
+  await soon('the cut', connection.closed());
+  await eventually('the cut is logged', () => app.logs.some(({ cut_by }) => cut_by === 'stall'));
+  assert.equal(sumSamples(await app.metrics(), 'cambist_requests_cut_total', { cut_by: 'stall' }), 1);
+  await assertAllEnded(app);
+});
+
+test('leaves an upload alone while its response goes on', async (t) => {
+  const { app, upstream } = await startPlainGateway(t, {
+    handler({ message }, response) {
+      message.pause();
+      const timer = setInterval(() => response.write('beat\n'), 200);
+      response.once('close', () => clearInterval(timer));
+    },
+    route: ROUTE,
+  });
+  const connection = await connectRaw(app.url);
+  connection.send(post('/plain', 2 * FLOOD_BYTES));
+  await flood(connection);
+  await connection.until(/(beat\s[^b]*){15}/);
+  assert.equal(upstream.requests.length, 1);
+  connection.socket.destroy();
+  await assertAllEnded(app);
+});
+
+test('leaves a silent response alone', async (t) => {
+  const { app } = await startPlainGateway(t, {
+    async handler({ body }, response) {
+      await body();
+      setTimeout(() => response.end('late'), 2500);
+    },
+    route: ROUTE,
+  });
+  const { status, text } = await call(`${app.url}/plain`, { body: Buffer.alloc(1024 * 1024) });
+  assert.deepEqual([status, text], [200, 'late']);
+});
+
+test('closes a connection with too many pipelined requests', async (t) => {
+  const { app, upstream } = await startPlainGateway(t, { handler: () => {} });
+  const connection = await connectRaw(app.url);
+  connection.send(get('/plain').repeat(17));
+  await eventually('as many as may wait are upstream', () => upstream.requests.length === 17);
+  connection.send(get('/plain'));
+  await soon('the connection is closed', connection.closed());
+  await soon('every request has ended upstream', Promise.all(upstream.requests.map(({ gone }) => gone)));
+  assert.match(app.logText(), /more than 16 pipelined requests/);
+  await assertAllEnded(app);
+});

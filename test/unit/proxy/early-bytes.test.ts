@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict';
+import { connect, createServer, type Socket } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { readEarlyBytes } from '../../../src/proxy/early-bytes.ts';
+import { soon } from '../../harness/eventually.ts';
+import { closeServer, listen } from '../../harness/http-server.ts';
+
+async function socketPair(t: TestContext): Promise<[caller: Socket, near: Socket]> {
+  const server = createServer({ allowHalfOpen: true });
+  const accepted = new Promise<Socket>((resolve) => server.once('connection', resolve));
+  const { port } = await listen(server);
+  const caller = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+  caller.on('error', () => {});
+  const near = await accepted;
+  near.on('error', () => near.destroy());
+  t.after(() => {
+    near.destroy();
+    caller.destroy();
+    return closeServer(server);
+  });
+  return [caller, near];
+}
+
+const closed = (socket: Socket): Promise<void> => new Promise((resolve) => socket.once('close', () => resolve()));
+
+test('puts early bytes back in order, before what comes later', async (t) => {
+  const [caller, near] = await socketPair(t);
+  const putBack = readEarlyBytes(near, Buffer.from('head,'));
+  caller.write('early,');
+  await soon('the early bytes', new Promise((resolve) => near.once('data', resolve)));
+  putBack();
+  caller.write('late');
+  let text = '';
+  await soon(
+    'all bytes',
+    new Promise<void>((resolve) => {
+      near.on('data', (chunk) => {
+        text += chunk;
+        if (text.endsWith('late')) resolve();
+      });
+      near.resume();
+    }),
+  );
+  assert.equal(text, 'head,early,late');
+});
+
+test('closes the connection of a caller that sends too much', async (t) => {
+  const [caller, near] = await socketPair(t);
+  readEarlyBytes(near, Buffer.alloc(0));
+  caller.write(Buffer.alloc(64 * 1024 + 1));
+  await soon('the close', closed(near));
+});
+
+test('closes the connection of a caller that closes its side after early bytes', async (t) => {
+  const [caller, near] = await socketPair(t);
+  readEarlyBytes(near, Buffer.alloc(0));
+  caller.end('early');
+  await soon('the close', closed(near));
+});

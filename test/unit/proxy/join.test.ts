@@ -1,0 +1,53 @@
+import { connect, createServer, type Socket } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { systemClock } from '../../../src/clock/clock.ts';
+import { join } from '../../../src/proxy/join.ts';
+import { createStallWatch } from '../../../src/proxy/stall-watch.ts';
+import { soon } from '../../harness/eventually.ts';
+import { closeServer, listen } from '../../harness/http-server.ts';
+import { WAYS_TO_LEAVE } from '../../harness/ways-to-leave.ts';
+
+/** Both ends of a connection, which stay open until the test closes them. */
+async function socketPair(t: TestContext): Promise<[near: Socket, far: Socket]> {
+  const server = createServer({ allowHalfOpen: true });
+  const accepted = new Promise<Socket>((resolve) => server.once('connection', resolve));
+  const { port } = await listen(server);
+  const near = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+  const far = await accepted;
+  for (const socket of [near, far]) socket.on('error', () => socket.destroy());
+  t.after(() => {
+    near.destroy();
+    far.destroy();
+    return closeServer(server);
+  });
+  return [near, far];
+}
+
+const FLOOD = Buffer.alloc(32 * 1024 * 1024);
+
+for (const [side, isCaller] of [
+  ['caller', true],
+  ['backend', false],
+] as const) {
+  for (const [state, prepare] of [
+    ['a silent peer', () => {}],
+    ['a peer that does not read', (socket: Socket) => void socket.write(FLOOD)],
+  ] as const) {
+    for (const [way, leave] of WAYS_TO_LEAVE) {
+      test(`closes both connections when a ${side} with ${state} ${way}`, async (t) => {
+        const [caller, one] = await socketPair(t);
+        const [backend, other] = await socketPair(t);
+        join(one, other, { watch: createStallWatch(systemClock), stallMs: 100 });
+        const leaving = isCaller ? caller : backend;
+        prepare(leaving);
+        await new Promise((resolve) => setTimeout(resolve, 100));
+        leave(leaving);
+        await soon('both connections are closed', Promise.all([closed(one), closed(other)]));
+      });
+    }
+  }
+}
+
+function closed(socket: Socket): Promise<unknown> {
+  return new Promise((resolve) => (socket.destroyed ? resolve(0) : socket.once('close', resolve)));
+}
