@@ -2,6 +2,7 @@ import {
   Composer,
   type CST,
   type Document,
+  type ErrorCode,
   isAlias,
   isMap,
   isScalar,
@@ -14,6 +15,7 @@ import {
 } from 'yaml';
 import { createProblemList, type Path, type Position, type ProblemList } from './place.ts';
 import { syntaxMessage } from './syntax-messages.ts';
+import { findRepair, type Repair, type SyntaxFault } from './syntax-repair.ts';
 
 /** A config file holds maps some eight deep. The parser recurses, and a few thousand levels would end the process. */
 const MAX_DEPTH = 100;
@@ -25,6 +27,8 @@ export interface ConfigDocument {
   /** What the file says, in plain objects; undefined where it is not YAML or JSON, and `problems` says why. */
   readonly value: unknown;
   readonly problems: ProblemList;
+  /** Given where the text has a syntax error that can be worked around. It is not among the problems. */
+  readonly repair?: Repair & { readonly position: Position };
 }
 
 /** Reads YAML 1.2, and so JSON. Never throws. */
@@ -38,10 +42,12 @@ export function readDocument(text: string, file: string): ConfigDocument {
     fail(0, `nested more than ${MAX_DEPTH} levels deep: a config file needs a tenth of it`);
     return { value: undefined, problems };
   }
-  const faults = [...document.errors, ...document.warnings];
-  // A tab shifts what stands below it: what else is wrong there follows from it.
-  const tabs = faults.filter(({ code }) => code === 'TAB_AS_INDENT');
-  for (const { code, pos } of tabs.length > 0 ? tabs : faults) fail(pos[0], syntaxMessage(code));
+  const faults = faultsOf(document);
+  const repair = findRepair(text, faults);
+  if (repair !== undefined) {
+    return { value: undefined, problems, repair: { ...repair, position: position(lines, repair.offset) } };
+  }
+  for (const { code, offset } of independent(faults)) fail(offset, syntaxMessage(code));
   if (second !== undefined) fail(second.range[0], syntaxMessage('MULTIPLE_DOCS'));
   if (faults.length > 0 || second !== undefined) return { value: undefined, problems };
   if (document.contents === null || (isScalar(document.contents) && document.contents.value === null)) {
@@ -74,6 +80,38 @@ function compose(text: string, lines: LineCounter): Document.Parsed[] {
     prettyErrors: false,
   });
   return [...composer.compose(tokens, true, text.length)];
+}
+
+interface Fault extends SyntaxFault {
+  readonly code: ErrorCode;
+}
+
+/** Errors of a single value or key. The library reads on correctly after them. */
+const LOCAL: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'BAD_ALIAS',
+  'BAD_DIRECTIVE',
+  'BAD_DQ_ESCAPE',
+  'BAD_SCALAR_START',
+  'NON_STRING_KEY',
+  'TAG_RESOLVE_FAILED',
+]);
+
+/** In the order of the text. Of several at one place, the most telling one comes first. */
+function faultsOf({ errors, warnings }: Document.Parsed): Fault[] {
+  return [...errors, ...warnings]
+    .map(({ code, pos }) => ({ code, offset: pos[0] }))
+    .sort((a, b) => a.offset - b.offset || telling(b) - telling(a));
+}
+
+/** A value that goes on in the next line is the cause of a map within a line. */
+function telling({ code }: Fault): number {
+  return code === 'MULTILINE_IMPLICIT_KEY' ? 1 : 0;
+}
+
+/** The errors up to the first that leaves the structure of the rest unknown. Later ones only follow from it. */
+function independent(faults: readonly Fault[]): readonly Fault[] {
+  const first = faults.findIndex(({ code }) => !LOCAL.has(code));
+  return first === -1 ? faults : faults.slice(0, first + 1);
 }
 
 /** Finds what the syntax allows and a config file does not: keys that come twice, aliases of nothing. */

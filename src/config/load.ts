@@ -1,12 +1,12 @@
 import { createReadStream } from 'node:fs';
 import type { Config } from './config.ts';
-import { readDocument } from './document.ts';
-import type { createProblemList } from './place.ts';
+import { type ConfigDocument, readDocument } from './document.ts';
+import { byPosition } from './place.ts';
 import { warnOfPlaceholders } from './placeholders.ts';
 import type { Problem } from './problem.ts';
 import { resolveConfig } from './resolve.ts';
 import { checkShape } from './shape.ts';
-import { createSources, type Sources } from './sources.ts';
+import { createSources } from './sources.ts';
 
 /** A config, or the errors that keep it from being one. Warnings may stand beside either. */
 export interface LoadedConfig {
@@ -34,27 +34,57 @@ export async function loadConfig(file: string): Promise<LoadedConfig> {
     return { config: undefined, problems: [problem] };
   }
   const parsed = parse(read.text, file);
-  await parsed.sources.warnOfMissing();
+  await parsed.warnOfMissing();
   return finish(parsed);
 }
 
 interface Parsed {
   readonly config: Config | undefined;
-  readonly list: ReturnType<typeof createProblemList>;
-  readonly sources: Sources;
+  /** False where a syntax error leaves the content unknown. */
+  readonly isReadable: boolean;
+  problems(): readonly Problem[];
+  warnOfMissing(): Promise<void>;
 }
 
-function parse(text: string, file: string): Parsed {
-  const { value, problems: list } = readDocument(text, file);
+/** Repairs of one text, one after the other. Each reads the whole text again. */
+const MAX_REPAIRS = 10;
+
+function parse(text: string, file: string, repairs = 0): Parsed {
+  const { value, problems: list, repair } = readDocument(text, file);
+  if (repair !== undefined) return parseRepaired(file, repair, repairs + 1);
   const sources = createSources(file);
   const shape = value === undefined ? undefined : checkShape(value, list.root);
   const config = shape === undefined ? undefined : resolveConfig(shape, list.root, sources);
   warnOfPlaceholders(shape, list.root);
-  return { config, list, sources };
+  return { config, isReadable: value !== undefined, problems: list.sorted, warnOfMissing: sources.warnOfMissing };
 }
 
-function finish({ config, list }: Parsed): LoadedConfig {
-  return { config, problems: list.sorted() };
+/** The problem that was repaired, and those of the repaired text. */
+function parseRepaired(file: string, repair: NonNullable<ConfigDocument['repair']>, repairs: number): Parsed {
+  const { position, message } = repair;
+  const repaired: Problem = { severity: 'error', file, ...position, path: '', message };
+  const candidates = repairs > MAX_REPAIRS ? [] : repair.candidates;
+  const [best] = candidates
+    .map(({ text, restore }) => ({ parsed: parse(text, file, repairs), restore }))
+    .sort((a, b) => cost(a.parsed) - cost(b.parsed));
+  if (best === undefined || (repair.isGuess && !best.parsed.isReadable)) {
+    return { config: undefined, isReadable: false, problems: () => [repaired], warnOfMissing: async () => {} };
+  }
+  const { parsed, restore } = best;
+  return {
+    config: undefined,
+    isReadable: parsed.isReadable,
+    problems: () => [repaired, ...parsed.problems().flatMap((problem) => restore(problem) ?? [])],
+    warnOfMissing: parsed.warnOfMissing,
+  };
+}
+
+function cost({ isReadable, problems }: Parsed): number {
+  return isReadable ? problems().length : Number.MAX_SAFE_INTEGER;
+}
+
+function finish({ config, problems }: Parsed): LoadedConfig {
+  return { config, problems: problems().toSorted(byPosition) };
 }
 
 async function readText(file: string): Promise<{ text: string } | { wrong: string }> {

@@ -71,7 +71,7 @@ export function createProblemList(file: string, locate: Locate): ProblemList {
   };
 }
 
-function byPosition(one: Problem, other: Problem): number {
+export function byPosition(one: Problem, other: Problem): number {
   return one.line - other.line || one.column - other.column;
 }
 

@@ -7,11 +7,11 @@ import type { ErrorCode } from 'yaml';
 const MESSAGES: Partial<Record<ErrorCode, string>> = {
   BAD_INDENT:
     'a bracket that is not closed, or wrong indentation: keys of one map start in the same column, and what they hold is indented further',
-  TAB_AS_INDENT: 'a tab as indentation: use spaces',
   MISSING_CHAR: 'a bracket, quote, comma or space is missing here or just before, or the indentation is wrong',
   BLOCK_AS_IMPLICIT_KEY:
     'a map within a line: put a value that holds ": " in quotes, or begin the map on a line of its own',
-  MULTILINE_IMPLICIT_KEY: 'a key over several lines: is a ":" missing, or the indentation wrong?',
+  MULTILINE_IMPLICIT_KEY:
+    'this continues on the next line, which contains a key: indent that key like the other keys of its map, or add the missing ":" here',
   BLOCK_IN_FLOW: 'lines with "-" or indented keys cannot stand within { } or [ ]: use one style',
   BAD_SCALAR_START: 'a value cannot start with this character: put it in quotes',
   BAD_DQ_ESCAPE: 'an escape that is none: double the backslash, or use single quotes',

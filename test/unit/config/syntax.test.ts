@@ -8,8 +8,6 @@ test('what is not YAML or JSON is told with its place, and without what stands t
     ['# only a comment\n', ['1:1: the file is empty: see config/cambist.yaml for one to begin with']],
     ['- a', ['1:1: must be a map that begins with "version: 1"']],
     ['secret', ['1:1: must be a map that begins with "version: 1"']],
-    ['log:\n\tlevel: info', ['2:1: a tab as indentation: use spaces']],
-    ['routes:\n\t- name: a\n    match: { path: /a }\n', ['2:1: a tab as indentation: use spaces']],
     ['version: 1\nversion: 1', ['2:1: this key comes twice in its map: remove one']],
     [
       '{"version": 1, "log": {"level": "info", "level": "warn"}}',
