@@ -133,7 +133,13 @@ function createAdmin(
     readiness: readiness.report,
     logLinesLost: logger.linesLost,
   });
-  return createAdminServer({ registry, readiness, cacheReport: tokens.cacheReport, status: status.report });
+  return createAdminServer({
+    registry,
+    readiness,
+    cacheReport: tokens.cacheReport,
+    status: status.report,
+    hosts: () => activeConfig().config.adminHosts,
+  });
 }
 
 /** Applies a config to every part that follows a reload. @returns the keys whose change needs a restart */

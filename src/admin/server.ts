@@ -1,8 +1,10 @@
 import fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
 import type { Registry } from 'prom-client';
+import { isPublicName } from '../config/plain-http.ts';
 import { NO_SCHEMAS } from '../listeners/no-schemas.ts';
 import { expose } from '../observability/exposition.ts';
 import type { Readiness } from '../observability/readiness.ts';
+import { readHost } from '../routing/request-target.ts';
 import type { RouteCacheReport } from '../tokens/cache.ts';
 import { PAGE_ICON, PAGE_SCRIPT, PAGE_STYLE } from './page-assets.ts';
 import type { StatusReport } from './status.ts';
@@ -25,14 +27,26 @@ export interface AdminSources {
   readonly readiness: Readiness;
   readonly cacheReport: () => Record<string, RouteCacheReport>;
   readonly status: () => StatusReport;
+  /** Public names of this listener, in lower case. */
+  readonly hosts: () => readonly string[];
 }
+
+/** Health checks, which load balancers send with a Host of their own. They tell nothing but the readiness of named parts. */
+const FOR_ANY_HOST = ['/livez', '/readyz'];
 
 /**
  * The second listener: `/metrics`, `/livez`, `/readyz`, `/cache`, and at `/` the status page. It has no authentication, so
  * nothing on it is worth having: names and figures, no token, digest, user or address.
  */
-export function createAdminServer({ registry, readiness, cacheReport, status }: AdminSources): FastifyInstance {
+export function createAdminServer({ registry, readiness, cacheReport, status, hosts }: AdminSources): FastifyInstance {
   const app = fastify({ logger: false, schemaController: NO_SCHEMAS, forceCloseConnections: true });
+  // A web page can point its own host name at our address (DNS rebinding) and then read what its browser reads.
+  app.addHook('onRequest', async (request, reply) => {
+    if (FOR_ANY_HOST.includes(request.routeOptions.url ?? '')) return;
+    const host = readHost(request.headers.host);
+    if (host === undefined || !isPublicName(host) || hosts().includes(host)) return;
+    await reply.code(403).send({ error: 'the Host of the request is a public name: add it to admin_hosts' });
+  });
   app.get('/livez', () => ({ live: true }));
   app.get('/readyz', (_request, reply) => {
     const report = readiness.report();

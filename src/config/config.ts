@@ -209,6 +209,8 @@ export interface Route {
 export interface Config {
   readonly listen: Listen;
   readonly admin: Listen;
+  /** Public host names by which the admin listener is reached, in lower case. */
+  readonly adminHosts: readonly string[];
   readonly log: {
     readonly level: LogLevel;
     /** From 0 to 1: the share of requests that went well whose line is written. */

@@ -2,7 +2,7 @@ import { collide, leadsTo, readListen } from './addresses.ts';
 import type { AuthorizationServer, Config, Listen } from './config.ts';
 import { DEFAULTS } from './defaults.ts';
 import { type NamedHeader, readHeaderName, refuseSharedHeaders } from './header-names.ts';
-import { readConnectAuthority } from './matching.ts';
+import { readConnectAuthority, readHostPattern } from './matching.ts';
 import { formatPath, type Place, take } from './place.ts';
 import { readDuration, readSize } from './quantities.ts';
 import { resolveAuthorizationServer } from './resolve-authorization-server.ts';
@@ -25,6 +25,7 @@ export function resolveConfig(file: Loose<ConfigFile>, root: Place, sources: Sou
   refuseTies(drafts);
   const config = {
     log: { level: file.log?.level ?? DEFAULTS.logLevel, sample: file.log?.sample ?? DEFAULTS.logSample },
+    adminHosts: resolveAdminHosts(file, root),
     ...resolveHeaders(file, drafts, defaults.subjectToken?.header, root),
     cache: {
       maxEntries: file.cache?.max_entries ?? DEFAULTS.maxEntries,
@@ -51,6 +52,16 @@ function resolveAddresses(file: Loose<ConfigFile>, root: Place): Record<'listen'
     root.at(file.admin === undefined ? 'listen' : 'admin').error('listen and admin have the same address: change one');
   }
   return { listen, admin };
+}
+
+function resolveAdminHosts(file: Loose<ConfigFile>, root: Place): readonly string[] {
+  const place = root.at('admin_hosts');
+  const hosts = (file.admin_hosts ?? []).map((written, index) => {
+    const host = written === undefined ? undefined : take(readHostPattern(written), place.at(index));
+    if (host?.startsWith('*.')) place.at(index).error('must be one host name, without a wildcard');
+    return host;
+  });
+  return [...new Set(hosts.filter((host) => host !== undefined))];
 }
 
 function resolveServers(file: Loose<ConfigFile>, root: Place, sources: Sources) {

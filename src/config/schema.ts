@@ -96,6 +96,14 @@ export const configSchema = z
       },
       LISTEN_FORM,
     ).optional(),
+    admin_hosts: z
+      .array(z.string())
+      .max(100)
+      .meta({
+        description: 'Public host names by which clients reach `admin`. Addresses and internal names always work.',
+        examples: [['cambist.example.com']],
+      })
+      .optional(),
     log: log.optional(),
     host_header: headerName({
       description: 'Header that is asked for the host first, where a request bears it.',

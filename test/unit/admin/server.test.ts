@@ -15,6 +15,7 @@ function serverOf(t: TestContext, needs: [string, Need][] = []) {
     readiness,
     cacheReport: () => report,
     status: () => SAMPLE_STATUS,
+    hosts: () => ['cambist.example.com'],
   });
   t.after(async () => {
     readiness.stop();
@@ -86,5 +87,36 @@ test('the status page can be looked at and nothing else', async (t) => {
   const { app } = serverOf(t);
   for (const method of ['POST', 'PUT', 'DELETE'] as const) {
     assert.equal((await app.inject({ method, url: '/' })).statusCode, 404, method);
+  }
+});
+
+test('refuses a public host name on every endpoint but the health checks', async (t) => {
+  const { app } = serverOf(t);
+  const statusOf = async (url: string, host: string) => (await app.inject({ url, headers: { host } })).statusCode;
+  const guarded = ['/', '/metrics', '/cache', '/status.json', '/status.css', '/status.js', '/icon.svg'];
+  for (const host of ['evil.example.org', 'EVIL.example.org:9180', 'evil.example.org.', '127.0.0.1.example.org']) {
+    for (const url of [...guarded, '/metrics?x', '//cache', '/no-such-page']) {
+      assert.equal(await statusOf(url, host), 403, `${url} ${host}`);
+    }
+    assert.equal(await statusOf('/livez', host), 200);
+    assert.equal(await statusOf('/readyz', host), 200);
+  }
+  const refused = await app.inject({ url: '/cache', headers: { host: 'evil.example.org' } });
+  assert.match(refused.json().error, /public name: add it to admin_hosts/);
+});
+
+test('serves addresses, internal names and the names of admin_hosts', async (t) => {
+  const { app } = serverOf(t);
+  for (const host of [
+    '127.0.0.1:9180',
+    '10.1.2.3:9180',
+    '[::1]:9180',
+    'localhost:9180',
+    'cambist.agents.svc:9180',
+    'Cambist.Example.com:9180',
+  ]) {
+    for (const url of ['/', '/metrics', '/cache', '/status.json']) {
+      assert.equal((await app.inject({ url, headers: { host } })).statusCode, 200, `${url} ${host}`);
+    }
   }
 });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isPublicName } from '../../../src/config/plain-http.ts';
-import { problemsOf, routeOf, SERVER } from './sample.ts';
+import { configOf, problemsOf, routeOf, SERVER, VALID } from './sample.ts';
 
 const NONE = 'upstream: https://x.example.com\ncredential: none\n';
 
@@ -75,4 +75,13 @@ test('tells public host names from addresses and internal names', () => {
   for (const host of ['example.com', '127.0.0.1.example.com', '127.1', 'svc.example.com', 'localhost.example.com']) {
     assert.equal(isPublicName(host), true, host);
   }
+});
+
+test('reads the public host names of the admin listener', () => {
+  const hosts = (list: string) => `${VALID}admin_hosts: ${list}\n`;
+  assert.deepEqual(configOf(VALID).adminHosts, []);
+  assert.deepEqual(configOf(hosts('[Cambist.example.com, cambist.example.com.]')).adminHosts, ['cambist.example.com']);
+  assert.match(problemsOf(hosts('[cambist.example.com:9180]'))[0] ?? '', /admin_hosts\[0\]: must have no port/);
+  assert.match(problemsOf(hosts('["*.example.com"]'))[0] ?? '', /admin_hosts\[0\]: must be one host name/);
+  assert.match(problemsOf(hosts('cambist.example.com'))[0] ?? '', /admin_hosts: must be a list/);
 });
