@@ -4,16 +4,16 @@ import type { Config, Route } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { formatProblem } from '../config/problem.ts';
 import { createCheckContext } from '../doctor/check-context.ts';
-import type { SubjectTokenInput } from '../doctor/check-subject.ts';
 import { createTextReport, type ReportedFinding, summary } from '../doctor/report.ts';
-import { type Reporter, runChecks } from '../doctor/run-checks.ts';
+import { type CheckOptions, type Reporter, runChecks } from '../doctor/run-checks.ts';
 import { createDispatchers } from '../transport/dispatchers.ts';
 import { type Command, configFile, EXIT, UsageError } from './command.ts';
 import { readSubjectTokenFile } from './subject-token-file.ts';
 import { USAGES } from './usages.ts';
 
 /**
- * Checks the authorization servers and backends of a config, and performs one exchange for each route.
+ * Checks the authorization servers and backends of a config, and performs one exchange for each route. With `--call` it also
+ * calls each backend with the issued token.
  * The exit code is 1 if a check fails. A check that cannot be performed is a warning.
  */
 export const doctor: Command = async (args) => {
@@ -29,13 +29,16 @@ export const doctor: Command = async (args) => {
   const input = tokenFile === undefined ? undefined : await readSubjectTokenFile(tokenFile);
   const findings: ReportedFinding[] = [];
   const report = values.json === true ? undefined : createTextReport((line) => console.log(line), showsColour());
-  await check(config, only, input, {
-    section: (component, title) => report?.section(component, title),
-    finding(component, finding) {
-      findings.push({ about: component, ...finding });
-      report?.finding(component, finding);
+  await check(
+    { config, only, input, call: values.call === true },
+    {
+      section: (component, title) => report?.section(component, title),
+      finding(component, finding) {
+        findings.push({ about: component, ...finding });
+        report?.finding(component, finding);
+      },
     },
-  });
+  );
   const healthy = findings.every(({ severity }) => severity !== 'error');
   console.log(
     values.json === true ? JSON.stringify({ file, healthy, findings }, null, 2) : `\n${file}: ${summary(findings)}`,
@@ -43,16 +46,11 @@ export const doctor: Command = async (args) => {
   return healthy ? EXIT.done : EXIT.failed;
 };
 
-async function check(
-  config: Config,
-  only: Route | undefined,
-  input: SubjectTokenInput | undefined,
-  reporter: Reporter,
-): Promise<void> {
+async function check(options: Omit<CheckOptions, 'context' | 'reporter'>, reporter: Reporter): Promise<void> {
   const dispatchers = createDispatchers(() => {});
-  const context = createCheckContext(dispatchers.for, config.authorizationServers, systemClock);
+  const context = createCheckContext(dispatchers.for, options.config.authorizationServers, systemClock);
   try {
-    await runChecks({ config, only, input, context, reporter });
+    await runChecks({ ...options, context, reporter });
   } finally {
     await dispatchers.destroy();
   }

@@ -92,11 +92,11 @@ secret.`,
     example: 'cambist explain --config cambist.yaml http://127.0.0.1:8180/mine',
   },
   doctor: {
-    synopsis: '[--config FILE] [--subject-token-file FILE] [--route NAME] [--json]',
+    synopsis: '[--config FILE] [--subject-token-file FILE] [--route NAME] [--call] [--json]',
     does: 'checks authorization servers and backends and explains failures',
-    about: `Checks TLS, metadata, clock, client authentication, the keys for subject_token.verify, one exchange for each route,
-and whether the issued token is for the backend. Needs the same secrets as run. Without a caller's token it skips the
-exchanges that need one.`,
+    about: `Checks TLS, metadata, clock, client authentication and the keys for subject_token.verify. For each route it checks the
+backend without a token, performs one exchange, and checks that the issued token is for the backend. Needs the same
+secrets as run. Without a caller's token it skips the exchanges that need one.`,
     flags: {
       config: CONFIG,
       'subject-token-file': {
@@ -105,6 +105,10 @@ exchanges that need one.`,
         help: "contains a caller's token, as the agent's user gets it, at most 64 KiB; - is standard input",
       },
       route: { type: 'string', placeholder: 'NAME', help: 'checks only this route' },
+      call: {
+        type: 'boolean',
+        help: 'also calls each backend with the issued token: MCP initialize and server/discover',
+      },
       json: JSON_OUTPUT,
     },
     exits: [

@@ -1,64 +1,138 @@
-import type { Dispatcher } from 'undici';
 import type { Route } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
+import { parseChallenges } from '../proxy/challenges.ts';
 import { upstreamPeer } from '../transport/dispatchers.ts';
 import { readPeerCertificate } from './certificate.ts';
 import type { Pool } from './check-context.ts';
 import { credentialFinding } from './check-server.ts';
 import { type ConfigPaths, codeOf, tlsRequired, unreachable } from './connection.ts';
-import { type Finding, fine, warning } from './finding.ts';
+import { type Finding, fine, printable, problem, warning } from './finding.ts';
+import {
+  DISCOVER,
+  INITIALIZE,
+  isJsonRpc,
+  type ProbeResponse,
+  type ProbeTarget,
+  sendMessage,
+  sendProbe,
+} from './mcp-probe.ts';
+import { resourceMetadataFindings } from './resource-metadata.ts';
 
 /** A backend that accepts the connection may take this long to respond. */
 const PATIENCE_MS = 3000;
 
-/** Connects to the backend of a route as the proxy does. Sends a HEAD request without a token; any response will do. */
-export async function checkBackend(route: Route, pool: Pool): Promise<Finding> {
+/**
+ * Connects to the backend of a route as the proxy does, and sends an MCP request without a token. Compares the backend's
+ * protected resource metadata with the route.
+ */
+export async function checkBackend(route: Route, pool: Pool): Promise<Finding[]> {
   const { origin, path } = route.upstream;
   const peer = upstreamPeer(route);
   const paths = configPathsOf(route);
   try {
     const dispatcher = await pool(peer);
-    const statusCode = await statusOf(dispatcher, origin, path || '/', peer.connectMs);
+    const target = { dispatcher, origin, path: path || '/', connectMs: peer.connectMs, patienceMs: PATIENCE_MS };
+    const response = await probe(target);
     // Servers with TLS on this port respond to plain http with 400.
-    const wantsTls =
-      statusCode === 400 && origin.startsWith('http:') && (await readPeerCertificate(origin)) !== undefined;
-    return wantsTls ? tlsRequired(origin, paths) : reached(origin);
+    if (response.status === 400 && origin.startsWith('http:') && (await readPeerCertificate(origin)) !== undefined) {
+      return [tlsRequired(origin, paths)];
+    }
+    const findings = responseFindings(route, response, paths);
+    if (findings.some(({ severity }) => severity === 'error')) return findings;
+    return [...findings, ...(await resourceMetadataFindings(route, target, response))];
   } catch (error) {
-    if (error instanceof CambistError) return credentialFinding(error);
-    if (codeOf(error) === 'TimeoutError') return silent(origin, paths);
-    return unreachable({ url: origin, error, paths, ca: peer.tls?.ca, timeoutMs: peer.connectMs });
+    if (error instanceof CambistError) return [credentialFinding(error)];
+    if (codeOf(error) === 'TimeoutError') return [silent(origin, paths)];
+    return [await unreachable({ url: origin, error, paths, ca: peer.tls?.ca, timeoutMs: peer.connectMs })];
   }
 }
 
-/** Uses `dispatch`, as the proxy does: a pool for HTTP/2 has no other method. */
-function statusOf(dispatcher: Dispatcher, origin: string, path: string, connectMs: number): Promise<number> {
-  return new Promise((resolve, reject) => {
-    // The dispatcher reports neither endless connecting nor an HTTP/2 handshake without a response.
-    const connecting = AbortSignal.timeout(connectMs + PATIENCE_MS);
-    connecting.addEventListener('abort', () => reject(connecting.reason as Error), { once: true });
-    dispatcher.dispatch(
-      { origin, path, method: 'HEAD' },
-      {
-        // The connection is established.
-        onRequestStart: (controller) => {
-          const waiting = AbortSignal.timeout(PATIENCE_MS);
-          waiting.addEventListener('abort', () => controller.abort(waiting.reason as Error), { once: true });
-        },
-        onResponseStart: (_controller, status) => resolve(status),
-        onResponseError: (_controller, error) => reject(error),
-      },
-    );
+/**
+ * Finds a request that the backend understands: `initialize`, `server/discover`, or the GET of the old HTTP+SSE transport.
+ * @returns the response to it, or else that to `initialize`
+ */
+async function probe(target: ProbeTarget): Promise<ProbeResponse> {
+  const first = await sendMessage(target, INITIALIZE);
+  if (isUnderstood(first)) return first;
+  const second = await sendMessage(target, DISCOVER);
+  if (isUnderstood(second)) return second;
+  if (first.status !== 404 && first.status !== 405) return first;
+  const { dispatcher, origin, path, connectMs, patienceMs } = target;
+  const stream = { method: 'GET', path, headers: { accept: 'text/event-stream' } } as const;
+  const third = await sendProbe(dispatcher, origin, stream, connectMs, patienceMs);
+  const isStream = third.header('content-type')?.startsWith('text/event-stream') === true;
+  return third.status === 401 || (third.status === 200 && isStream) ? third : first;
+}
+
+function isUnderstood({ status }: ProbeResponse): boolean {
+  return status === 401 || (status >= 200 && status < 300);
+}
+
+/** Explains the response to a request without a token. */
+function responseFindings(route: Route, response: ProbeResponse, paths: ConfigPaths): Finding[] {
+  const { status } = response;
+  const { origin, path } = route.upstream;
+  const url = `${origin}${path || '/'}`;
+  if (status === 404 || status === 405) {
+    return [
+      problem('backend_endpoint_missing', `the backend returns ${status} to an MCP request at ${url}`, {
+        why: 'the address has no MCP endpoint',
+        fix: `set ${paths.address} to the URL of the MCP endpoint, often with the path /mcp`,
+      }),
+    ];
+  }
+  if (status >= 300 && status < 400) {
+    const location = printable(response.header('location') ?? '');
+    return [
+      problem('backend_redirects', `the backend redirects ${url} to "${location}" (${status})`, {
+        why: 'cambist relays redirects, and clients drop their token when they follow one',
+        fix: `set ${paths.address} to the address that the backend redirects to`,
+      }),
+    ];
+  }
+  if (status >= 500) {
+    return [
+      problem('backend_error', `the backend returns ${status} at ${url}`, {
+        why: 'it is faulty or not ready, or a gateway in front of it cannot reach it',
+        fix: "check the backend's log for this moment",
+      }),
+    ];
+  }
+  const trust = origin.startsWith('https:') ? ', and its certificate is trusted' : '';
+  const reached = fine('backend_reached', `the backend ${origin} returns ${status} without a token${trust}`);
+  if (!issuesTokens(route)) return [reached];
+  if (status === 401 && !hasBearerChallenge(response)) return [reached, challengeMissing()];
+  if (status < 300 && isJsonRpc(response)) return [reached, open()];
+  return [reached];
+}
+
+/** Whether cambist sends an issued token on this route. */
+function issuesTokens({ credential }: Route): boolean {
+  return credential.kind === 'exchange' || credential.kind === 'client_credentials';
+}
+
+function hasBearerChallenge({ header }: ProbeResponse): boolean {
+  const challenges = parseChallenges(header('www-authenticate') ?? '') ?? [];
+  return challenges.some(({ scheme }) => scheme === 'bearer' || scheme === 'dpop');
+}
+
+function challengeMissing(): Finding {
+  return warning('challenge_missing', 'the 401 has no Bearer challenge in WWW-Authenticate', {
+    why: 'the backend may require another kind of credential than a bearer token (RFC 6750 section 3)',
+    fix: 'check which credential the backend requires',
   });
 }
 
-function reached(origin: string): Finding {
-  const trust = origin.startsWith('https:') ? ', and its certificate is trusted' : '';
-  return fine('backend_reached', `the backend ${origin} responds${trust}`);
+function open(): Finding {
+  return warning('backend_open', 'the backend accepts an MCP request without a token', {
+    why: 'it may check tokens later, or never: then every client that reaches it can use it',
+    fix: 'configure the backend to require a token, or set credential: none on the route',
+  });
 }
 
 function silent(origin: string, { address }: ConfigPaths): Finding {
-  return warning('backend_silent', `the backend ${origin} did not respond to HEAD within ${PATIENCE_MS} ms`, {
-    why: 'it may be slow or keep such requests open, or a gateway in front of it accepts connections but forwards nothing',
+  return warning('backend_silent', `the backend ${origin} did not respond within ${PATIENCE_MS} ms`, {
+    why: 'it may be slow, or a gateway in front of it accepts connections but forwards nothing',
     fix: `check the port of ${address}, and call the backend from this machine or pod`,
   });
 }

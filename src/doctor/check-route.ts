@@ -3,8 +3,10 @@ import type { CambistError } from '../errors.ts';
 import { firstLegTarget } from '../tokens/chain.ts';
 import { readClaims } from '../tokens/claims.ts';
 import type { TokenCredential } from '../tokens/exchange.ts';
+import type { IssuedToken } from '../tokens/issued.ts';
 import { findRepeated, type SentValue } from '../tokens/sent-values.ts';
 import type { Subject } from '../tokens/subject.ts';
+import { callBackend } from './call-backend.ts';
 import type { CheckContext } from './check-context.ts';
 import { credentialFinding, failureOf, type ServerHealth, unreachableServer } from './check-server.ts';
 import { type KeysBySource, readRouteSubject, usesCallerToken, verifySubject } from './check-subject.ts';
@@ -23,6 +25,8 @@ export interface Prerequisites {
   readonly keys: KeysBySource;
   /** The caller's token. `missing`: not provided; `unusable`: reported already. */
   readonly subject: Subject | 'missing' | 'unusable';
+  /** Calls the backend with the issued token. */
+  readonly call: boolean;
 }
 
 type Found = (finding: Finding) => void;
@@ -48,11 +52,16 @@ export async function checkRoute(
   if (subject === 'none') return;
   const from = context.requests.length;
   const wanted = { route, credential, subject, resource: route.name, refresh: false };
-  const failure = await failureOf(() => context.exchange(wanted));
+  let token: IssuedToken | undefined;
+  const failure = await failureOf(async () => {
+    token = await context.exchange(wanted);
+  });
   const requests = context.requests.slice(from).filter(({ method }) => method === 'POST');
   for (const finding of await judge(credential, requests, subject, failure)) found(finding);
   const issued = requests.findLast((request) => issuedTokenOf(request) !== undefined);
   if (issued !== undefined) compareClocks(serverOf(credential, issued), issued, servers, found);
+  if (!prerequisites.call || token === undefined) return;
+  found(await callBackend(route, token, context.pool));
 }
 
 /** @returns undefined if the exchange uses no subject token, `none` if there must be one and it is not usable */

@@ -16,6 +16,17 @@ export const FINDING_CODES = [
   'tls_required',
   'backend_reached',
   'backend_silent',
+  'backend_endpoint_missing',
+  'backend_redirects',
+  'backend_error',
+  'backend_open',
+  'challenge_missing',
+  // protected resource metadata of a backend
+  'resource_matches',
+  'resource_differs',
+  'resource_not_requested',
+  'backend_issuer_matches',
+  'backend_issuer_differs',
   // metadata of an authorization server
   'metadata_found',
   'metadata_not_found',
@@ -108,6 +119,15 @@ export const FINDING_CODES = [
   'actor_named',
   'actor_missing',
   'scope_reduced',
+  // calls with the issued token
+  'call_accepted',
+  'call_failed',
+  'backend_refuses_audience',
+  'backend_refuses_issuer',
+  'backend_refuses_algorithm',
+  'backend_refuses_key',
+  'backend_refuses_scope',
+  'backend_refuses_token',
   // routes
   'route_needs_no_token',
   'route_not_checked',

@@ -22,6 +22,8 @@ export interface CheckOptions {
   readonly only: Route | undefined;
   /** The subject token for routes that exchange their caller's. */
   readonly input: SubjectTokenInput | undefined;
+  /** Calls each backend with the issued token. */
+  readonly call: boolean;
   readonly context: CheckContext;
   readonly reporter: Reporter;
 }
@@ -30,7 +32,7 @@ export interface CheckOptions {
  * Checks each authorization server, the keys of each issuer of verified subject tokens, the caller's token, and each route with
  * its backend. The checks run one by one, except for backends, because several of them may be slow.
  */
-export async function runChecks({ config, only, input, context, reporter }: CheckOptions): Promise<void> {
+export async function runChecks({ config, only, input, call, context, reporter }: CheckOptions): Promise<void> {
   const routes = only === undefined ? config.routes : [only];
   const backends = new Map(routes.map((route) => [route, checkBackend(route, context.pool)]));
   const begin = (component: Component, title: string) => {
@@ -59,8 +61,8 @@ export async function runChecks({ config, only, input, context, reporter }: Chec
   for (const [route, backend] of backends) {
     const title = `route "${route.name}": ${route.upstream.origin}${route.upstream.path}`;
     const found = begin({ kind: 'route', name: route.name }, title);
-    found(await backend);
-    await checkRoute(route, { servers, keys, subject }, context, found);
+    for (const finding of await backend) found(finding);
+    await checkRoute(route, { servers, keys, subject, call }, context, found);
   }
 }
 

@@ -82,7 +82,7 @@ test('reports each step and the claims, but no token or secret, and exits with 0
     `keys of issuer "${server.issuer}", which verify subject tokens`,
     `route "github": ${backend}`,
     `  ✓ the subject token is signed by issuer "${server.issuer}", for "cambist"`,
-    `  ✓ the backend ${new URL(backend).origin} responds`,
+    `  ✓ the backend ${new URL(backend).origin} returns 200 without a token`,
     `      iss: "${server.issuer}"`,
     `      aud: "${backend}"`,
     `  ✓ its "aud" is "${backend}", which includes the backend's audience`,

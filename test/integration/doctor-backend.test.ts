@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type Certificate, createCertificateAuthority } from '../harness/certificates.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
-import { type FakeUpstream, startFakeUpstream } from '../harness/fake-upstream.ts';
+import { type FakeUpstream, startFakeUpstream, type UpstreamHandler } from '../harness/fake-upstream.ts';
 import { closeServer, listen } from '../harness/http-server.ts';
 import { startHttp2Gateway } from '../harness/http2-gateway.ts';
 import { answer, echo } from '../harness/upstream-handlers.ts';
@@ -46,21 +46,25 @@ async function startSilence(t: TestContext): Promise<number> {
   return (await listen(server)).port;
 }
 
-test('reaches a backend with any response, and sends it no token', async (t) => {
+test('sends a backend an MCP request without a token, and reports the status', async (t) => {
   const server = await startFakeAuthorizationServer();
   t.after(server.close);
   const upstream = await startUpstream(t);
-  upstream.handler = answer(401);
+  upstream.handler = answer(401, '', { 'www-authenticate': 'Bearer' });
   const written = {
     authorization_servers: { main: publicServer(server.issuer) },
     routes: [route('github', { upstream: `${upstream.url}/mcp` })],
   };
   const { finding } = await runDoctor(t, written, { token: await server.mint() });
-  assert.equal(finding('backend_reached').what, `the backend ${upstream.url} responds`);
+  assert.equal(finding('backend_reached').what, `the backend ${upstream.url} returns 401 without a token`);
+  const [first, ...others] = upstream.requests;
+  assert.deepEqual([first?.method, first?.url], ['POST', '/mcp']);
+  assert.equal(JSON.parse(String(await first?.body())).method, 'initialize');
   assert.deepEqual(
-    upstream.requests.map(({ method, url, authorization }) => [method, url, authorization]),
-    [['HEAD', '/mcp', []]],
+    others.map(({ method, url }) => `${method} ${url}`),
+    ['GET /.well-known/oauth-protected-resource/mcp', 'GET /.well-known/oauth-protected-resource'],
   );
+  assert.ok(upstream.requests.every(({ authorization }) => authorization.length === 0));
 });
 
 test('uses HTTP/2 for a backend with http2', async (t) => {
@@ -70,7 +74,7 @@ test('uses HTTP/2 for a backend with http2', async (t) => {
   });
   const ask = () => runOnBackend(t, String(config.routes[0]?.upstream), { http2: true, tls: { ca: { file: ca } } });
   assert.equal((await ask()).found, 'ok backend_reached');
-  assert.deepEqual([state.requests[0]?.httpVersion, state.requests[0]?.method], ['2.0', 'HEAD']);
+  assert.deepEqual([state.requests[0]?.httpVersion, state.requests[0]?.method], ['2.0', 'POST']);
   answers = false;
   assert.equal((await ask()).found, 'warning backend_silent');
 });
@@ -140,7 +144,7 @@ test('reports a slow handshake, and a slow response', async (t) => {
   // The connect timeout does not apply once the connection is established.
   const silent = await runOnBackend(t, `http://127.0.0.1:${port}`, { timeouts: { connect: '1h' } });
   assert.equal(silent.found, 'warning backend_silent');
-  assert.match(silent.what, /did not respond to HEAD within 3000 ms$/);
+  assert.match(silent.what, /did not respond within 3000 ms$/);
 });
 
 test('names a missing CA file and sends nothing to the backend', async (t) => {
@@ -149,4 +153,172 @@ test('names a missing CA file and sends nothing to the backend', async (t) => {
   assert.equal(found, 'error credential_unavailable');
   assert.match(what, /\/nowhere\/ca\.pem/);
   assert.equal(upstream.requests.length, 0);
+});
+
+/** Responses by method and path, as `POST /mcp`; all others get 404. */
+function handlers(responses: Record<string, UpstreamHandler>): UpstreamHandler {
+  return (request, response) => (responses[`${request.method} ${request.url}`] ?? answer(404))(request, response);
+}
+
+/** The findings on a backend of a route that exchanges tokens, as `severity code`. */
+async function runOnProtected(t: TestContext, handler: UpstreamHandler, keys: Record<string, unknown> = {}) {
+  const server = await startFakeAuthorizationServer();
+  t.after(server.close);
+  server.mood = { kind: 'answer', status: 400, body: { error: 'invalid_grant' } };
+  const upstream = await startUpstream(t);
+  upstream.handler = handler;
+  const written = {
+    authorization_servers: { main: publicServer(server.issuer) },
+    routes: [route('github', { upstream: `${upstream.url}/mcp`, ...keys })],
+  };
+  const { findings, finding } = await runDoctor(t, written);
+  const found = findings
+    .filter(({ about }) => about.kind === 'route')
+    .map(({ severity, code }) => `${severity} ${code}`);
+  return { found, finding, server, upstream };
+}
+
+const CHALLENGE = { 'www-authenticate': 'Bearer' };
+
+/** 401 to requests with this MCP method, 404 to others. */
+function understands(method: string): UpstreamHandler {
+  return async (request, response) => {
+    const text = String(await request.body());
+    const known = text !== '' && JSON.parse(text).method === method;
+    await answer(known ? 401 : 404, '', known ? CHALLENGE : {})(request, response);
+  };
+}
+
+for (const method of ['initialize', 'server/discover']) {
+  test(`a backend that knows only ${method} is healthy`, async (t) => {
+    const { found, finding } = await runOnProtected(t, understands(method));
+    assert.deepEqual(found, ['ok backend_reached']);
+    assert.match(finding('backend_reached').what, /returns 401 without a token/);
+  });
+}
+
+test('a backend of the old HTTP+SSE transport is healthy', async (t) => {
+  const stream: UpstreamHandler = (_request, response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    response.write('event: endpoint\ndata: /messages\n\n');
+  };
+  const { found } = await runOnProtected(t, handlers({ 'POST /mcp': answer(405), 'GET /mcp': stream }));
+  assert.deepEqual(found, ['ok backend_reached']);
+});
+
+const FAULTS: [status: number, headers: Record<string, string>, found: string, says: RegExp][] = [
+  [404, {}, 'error backend_endpoint_missing', /returns 404 to an MCP request at http:.*\/mcp/],
+  [405, {}, 'error backend_endpoint_missing', /returns 405/],
+  [307, { location: '/mcp/' }, 'error backend_redirects', /to "\/mcp\/" \(307\)/],
+  [503, {}, 'error backend_error', /returns 503/],
+];
+for (const [status, headers, expected, says] of FAULTS) {
+  test(`reports ${expected} for ${status}`, async (t) => {
+    const { found, finding } = await runOnProtected(t, answer(status, '', headers));
+    assert.deepEqual(found, [expected]);
+    assert.match(finding(expected.split(' ')[1] ?? '').what, says);
+  });
+}
+
+test('warns about a 401 without a Bearer challenge', async (t) => {
+  const { found } = await runOnProtected(t, answer(401, '', { 'www-authenticate': 'Basic realm="x"' }));
+  assert.deepEqual(found, ['ok backend_reached', 'warning challenge_missing']);
+});
+
+test('warns about a backend that accepts an MCP request without a token, and ends the session', async (t) => {
+  const result = { jsonrpc: '2.0', id: 1, result: {} };
+  const opened = answer(200, result, { 'mcp-session-id': 's-1' });
+  const { found, upstream } = await runOnProtected(t, handlers({ 'POST /mcp': opened, 'DELETE /mcp': answer(204) }));
+  assert.deepEqual(found, ['ok backend_reached', 'warning backend_open']);
+  const ended = upstream.requests.find(({ method }) => method === 'DELETE');
+  assert.equal(ended?.headers['mcp-session-id'], 's-1');
+  const event = `event: message\ndata: ${JSON.stringify(result)}\n\n`;
+  const streamed = await runOnProtected(t, answer(200, event, { 'content-type': 'text/event-stream' }));
+  assert.deepEqual(streamed.found, ['ok backend_reached', 'warning backend_open']);
+});
+
+const METADATA = '/.well-known/oauth-protected-resource/mcp';
+
+/** A backend with protected resource metadata at this path. */
+function protectedBy(path: string, metadata: (origin: string) => unknown, challenge = 'Bearer'): UpstreamHandler {
+  return (request, response) => {
+    const origin = `http://${request.headers.host}`;
+    if (request.url === path) return answer(200, metadata(origin))(request, response);
+    const headers = { 'www-authenticate': challenge.replace('ORIGIN', origin) };
+    return answer(request.method === 'POST' ? 401 : 404, '', headers)(request, response);
+  };
+}
+
+test('compares the resource and the authorization server with the metadata of the backend', async (t) => {
+  let issuers: string[] = [];
+  const keys = { audience: undefined };
+  const handler = protectedBy(METADATA, (origin) => ({ resource: `${origin}/mcp`, authorization_servers: issuers }));
+  const unlisted = await runOnProtected(t, handler, keys);
+  assert.deepEqual(unlisted.found, ['ok backend_reached', 'ok resource_matches']);
+  issuers = ['https://other.example.com'];
+  const { found, finding, server } = await runOnProtected(t, handler, keys);
+  assert.deepEqual(found, ['ok backend_reached', 'ok resource_matches', 'error backend_issuer_differs']);
+  const { what } = finding('backend_issuer_differs');
+  assert.ok(what.includes('"https://other.example.com"') && what.includes(`"${server.issuer}"`));
+});
+
+test('accepts an authorization server that differs in the trailing slash', async (t) => {
+  const server = await startFakeAuthorizationServer();
+  t.after(server.close);
+  const upstream = await startUpstream(t);
+  const servers = [`${server.issuer}/`];
+  upstream.handler = protectedBy(METADATA, (origin) => ({ resource: `${origin}/mcp`, authorization_servers: servers }));
+  const written = {
+    authorization_servers: { main: publicServer(server.issuer) },
+    routes: [route('github', { upstream: `${upstream.url}/mcp`, audience: undefined })],
+  };
+  const { finding } = await runDoctor(t, written);
+  assert.equal(finding('backend_issuer_matches').severity, 'ok');
+});
+
+test('reports a resource that differs from the metadata, and names a trailing slash', async (t) => {
+  const other = { resource: 'https://docs.example.com/mcp' };
+  const keys = { audience: undefined, resource: 'https://docs.example.com/mcp/' };
+  const slash = await runOnProtected(
+    t,
+    protectedBy(METADATA, () => other),
+    keys,
+  );
+  assert.deepEqual(slash.found, ['ok backend_reached', 'error resource_differs']);
+  assert.match(slash.finding('resource_differs').why ?? '', /trailing slash/);
+  const byUpstream = await runOnProtected(
+    t,
+    protectedBy(METADATA, () => other),
+    { audience: undefined },
+  );
+  const { what, fix } = byUpstream.finding('resource_differs');
+  assert.ok(what.includes('"https://docs.example.com/mcp"') && what.includes(`"${byUpstream.upstream.url}/mcp"`));
+  assert.equal(fix, 'set routes.github.resource to "https://docs.example.com/mcp"');
+});
+
+test('only notes the resource of a backend that the route names by audience', async (t) => {
+  const handler = protectedBy(METADATA, () => ({ resource: 'https://docs.example.com/mcp' }));
+  const { found, finding } = await runOnProtected(t, handler);
+  assert.deepEqual(found, ['ok backend_reached', 'ok resource_not_requested']);
+  assert.match(finding('resource_not_requested').what, /the route requests none/);
+});
+
+test('reads the metadata at the path that the challenge names, but from the backend only', async (t) => {
+  const stranger = await startUpstream(t);
+  const challenge = `Bearer resource_metadata="${stranger.url}/custom/metadata?of=mcp"`;
+  const handler = protectedBy('/custom/metadata?of=mcp', (origin) => ({ resource: `${origin}/mcp` }), challenge);
+  const { found } = await runOnProtected(t, handler, { audience: undefined });
+  assert.deepEqual(found, ['ok backend_reached', 'ok resource_matches']);
+  assert.deepEqual(stranger.requests, []);
+});
+
+test('ignores metadata that is malformed', async (t) => {
+  for (const body of ['<html></html>', '[]', '{"resource": 7}']) {
+    const { found } = await runOnProtected(
+      t,
+      protectedBy(METADATA, () => body),
+      { audience: undefined },
+    );
+    assert.deepEqual(found, ['ok backend_reached']);
+  }
 });

@@ -19,6 +19,8 @@ export interface DoctorOptions {
   token?: string;
   /** Checks this route only. */
   route?: string;
+  /** Calls each backend with the issued token. */
+  call?: boolean;
 }
 
 /** Placeholder in a config for the address of a running backend. */
@@ -28,7 +30,7 @@ const BACKEND = 'http://127.0.0.1:9';
 export async function runDoctor(
   t: TestContext,
   written: WrittenConfig,
-  { token, route }: DoctorOptions = {},
+  { token, route, call = false }: DoctorOptions = {},
 ): Promise<DoctorResult> {
   const backend = await startFakeUpstream(echo);
   t.after(backend.close);
@@ -39,6 +41,7 @@ export async function runDoctor(
   await runChecks({
     config,
     only: config.routes.find(({ name }) => name === route),
+    call,
     input: token === undefined ? undefined : { source: 'the test', token },
     context: createCheckContext(dispatchers.for, config.authorizationServers, systemClock),
     reporter: {

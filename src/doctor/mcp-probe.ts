@@ -1,0 +1,163 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Dispatcher } from 'undici';
+
+/** A request to a backend. It never carries more than the doctor gives it: no header of a caller. */
+export interface ProbeRequest {
+  readonly method: 'POST' | 'GET' | 'DELETE';
+  readonly path: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body?: string;
+}
+
+export interface ProbeResponse {
+  readonly status: number;
+  /** The value of a header, its lines joined by commas. */
+  readonly header: (name: string) => string | undefined;
+  /** The start of the body. */
+  readonly text: string;
+}
+
+/** An MCP request that every server of its protocol version understands. */
+export interface McpMessage {
+  readonly method: 'initialize' | 'server/discover';
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
+const MCP_HEADERS = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' };
+const CLIENT_INFO = { name: 'cambist-doctor', version: '1' };
+
+/** For servers up to MCP 2025-11-25. */
+export const INITIALIZE: McpMessage = {
+  method: 'initialize',
+  headers: MCP_HEADERS,
+  body: JSON.stringify({
+    jsonrpc: '2.0',
+    id: 1,
+    method: 'initialize',
+    params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: CLIENT_INFO },
+  }),
+};
+
+/** For servers from MCP 2026-07-28. */
+export const DISCOVER: McpMessage = {
+  method: 'server/discover',
+  headers: { ...MCP_HEADERS, 'mcp-protocol-version': '2026-07-28', 'mcp-method': 'server/discover' },
+  body: JSON.stringify({
+    jsonrpc: '2.0',
+    id: 1,
+    method: 'server/discover',
+    params: {
+      _meta: {
+        'io.modelcontextprotocol/protocolVersion': '2026-07-28',
+        'io.modelcontextprotocol/clientInfo': CLIENT_INFO,
+        'io.modelcontextprotocol/clientCapabilities': {},
+      },
+    },
+  }),
+};
+
+/** Limit for a response body. Longer bodies are not MCP responses to these messages. */
+const MAX_BODY_BYTES = 64 * 1024;
+
+/**
+ * Sends a request by `dispatch`, as the proxy does: a pool for HTTP/2 has no other method.
+ * @param connectMs time to connect, in addition to `patienceMs`
+ * @param patienceMs time for the response headers, and again for the body
+ * @throws the dispatcher's error, or a `TimeoutError`
+ */
+export function sendProbe(
+  dispatcher: Dispatcher,
+  origin: string,
+  { method, path, headers, body }: ProbeRequest,
+  connectMs: number,
+  patienceMs: number,
+): Promise<ProbeResponse> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    let started: Omit<ProbeResponse, 'text'> | undefined;
+    const finish = () => {
+      if (started !== undefined) resolve({ ...started, text: Buffer.concat(chunks).toString('utf8') });
+    };
+    // The dispatcher reports neither endless connecting nor an HTTP/2 handshake without a response.
+    const connecting = AbortSignal.timeout(connectMs + patienceMs);
+    connecting.addEventListener('abort', () => reject(connecting.reason as Error), { once: true });
+    dispatcher.dispatch(
+      { origin, path, method, headers, body: body ?? null },
+      {
+        // The connection is established.
+        onRequestStart(controller) {
+          const waiting = AbortSignal.timeout(patienceMs);
+          const abort = () => {
+            if (started === undefined) controller.abort(waiting.reason as Error);
+          };
+          waiting.addEventListener('abort', abort, { once: true });
+        },
+        onResponseStart(controller, status, received) {
+          started = { status, header: (name) => headerOf(received, name) };
+          const reading = AbortSignal.timeout(patienceMs);
+          reading.addEventListener('abort', () => controller.abort(reading.reason as Error), { once: true });
+        },
+        onResponseData(controller, chunk) {
+          chunks.push(Buffer.from(chunk));
+          size += chunk.length;
+          if (size > MAX_BODY_BYTES || hasEvent(started, chunks)) controller.abort(new Error('enough was read'));
+        },
+        onResponseEnd: finish,
+        onResponseError(_controller, error) {
+          finish();
+          reject(error);
+        },
+      },
+    );
+  });
+}
+
+/** Whether a stream of server-sent events contains its first event. The server may keep it open. */
+function hasEvent(started: Omit<ProbeResponse, 'text'> | undefined, chunks: readonly Buffer[]): boolean {
+  if (started?.header('content-type')?.startsWith('text/event-stream') !== true) return false;
+  return /\r?\n\r?\n/.test(Buffer.concat(chunks).toString('latin1'));
+}
+
+function headerOf(headers: IncomingHttpHeaders, name: string): string | undefined {
+  const value = headers[name];
+  return Array.isArray(value) ? value.join(', ') : value;
+}
+
+/** Whether the response contains a JSON-RPC result or error, as JSON or as a server-sent event. */
+export function isJsonRpc({ text }: ProbeResponse): boolean {
+  const events = text.split(/\r?\n/).filter((line) => line.startsWith('data:'));
+  try {
+    const message: unknown = JSON.parse(events.length === 0 ? text : events.map((line) => line.slice(5)).join('\n'));
+    return typeof message === 'object' && message !== null && 'jsonrpc' in message;
+  } catch {
+    return false;
+  }
+}
+
+/** A backend, as the proxy connects to it. */
+export interface ProbeTarget {
+  readonly dispatcher: Dispatcher;
+  readonly origin: string;
+  readonly path: string;
+  readonly connectMs: number;
+  readonly patienceMs: number;
+}
+
+/** Sends an MCP message. Ends the session that it may open. @param authorization headers that carry a token and its proof */
+export async function sendMessage(
+  { dispatcher, origin, path, connectMs, patienceMs }: ProbeTarget,
+  { headers, body }: McpMessage,
+  authorization: Readonly<Record<string, string>> = {},
+): Promise<ProbeResponse> {
+  const send = (request: ProbeRequest) => sendProbe(dispatcher, origin, request, connectMs, patienceMs);
+  const response = await send({ method: 'POST', path, headers: { ...headers, ...authorization }, body });
+  const session = response.header('mcp-session-id');
+  if (session !== undefined) {
+    // A proof of possession is valid for one request, so a bound token cannot end the session.
+    const end = { method: 'DELETE', path, headers: { ...authorization, 'mcp-session-id': session } } as const;
+    await send(end).catch(() => undefined);
+  }
+  return response;
+}

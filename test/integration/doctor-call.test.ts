@@ -1,0 +1,208 @@
+import assert from 'node:assert/strict';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { json } from 'node:stream/consumers';
+import { type TestContext, test } from 'node:test';
+import { type NodeMcpRequestHandler, toNodeHandler } from '@modelcontextprotocol/node';
+import { createMcpHandler, McpServer } from '@modelcontextprotocol/server';
+import { createRemoteJWKSet, type JWTVerifyOptions, jwtVerify } from 'jose';
+import { INVALID_TOKEN } from '../../src/doctor/client-auth.ts';
+import {
+  type FakeAuthorizationServer,
+  type Mood,
+  startFakeAuthorizationServer,
+} from '../harness/fake-authorization-server.ts';
+import { startFakeUpstream } from '../harness/fake-upstream.ts';
+import { sendAnswer } from '../harness/faults.ts';
+import { startHttpServer } from '../harness/http-server.ts';
+import { createLeakWatch } from '../harness/leaks.ts';
+import { startMcpBackend } from '../harness/mcp-backend.ts';
+import { answer } from '../harness/upstream-handlers.ts';
+import { publicServer, route, runDoctor } from './doctor-run.ts';
+
+async function startServer(t: TestContext, mood: Mood = { kind: 'issue' }): Promise<FakeAuthorizationServer> {
+  const server = await startFakeAuthorizationServer();
+  t.after(server.close);
+  server.mood = ({ form }) =>
+    form.get('subject_token') === INVALID_TOKEN
+      ? { kind: 'answer', status: 400, body: { error: 'invalid_grant' } }
+      : mood;
+  return server;
+}
+
+interface CallOptions {
+  server: FakeAuthorizationServer;
+  upstream: string;
+  keys?: Record<string, unknown>;
+}
+
+/** Runs `doctor --call` on one route. */
+async function runCall(t: TestContext, { server, upstream, keys = {} }: CallOptions) {
+  const main = publicServer(server.issuer, keys);
+  const token = await server.mint();
+  const written = { authorization_servers: { main }, routes: [route('github', { upstream })] };
+  const result = await runDoctor(t, written, { token, call: true });
+  const leaks = createLeakWatch();
+  for (const secret of [token, server.requests.at(-1)?.issued ?? '']) leaks.remember(secret);
+  leaks.assertNoLeak({ findings: JSON.stringify(result.findings) });
+  return result;
+}
+
+type Handler = (request: IncomingMessage, response: ServerResponse) => Promise<void> | void;
+
+/** A backend that verifies tokens with jose, and repeats jose's error message as many real servers do. */
+async function startVerifyingBackend(
+  t: TestContext,
+  { jwksUri }: { jwksUri: string },
+  options: JWTVerifyOptions,
+  serve: Handler,
+): Promise<string> {
+  const keys = createRemoteJWKSet(new URL(jwksUri));
+  const server = await startHttpServer((request, response) => {
+    const [, token = ''] = /^Bearer (.+)$/.exec(request.headers.authorization ?? '') ?? [];
+    jwtVerify(token, keys, options).then(
+      () => serve(request, response),
+      (error: Error) => {
+        const description = `${error.message.replaceAll('"', "'")}`;
+        const challenge = `Bearer error="invalid_token", error_description="${description}"`;
+        sendAnswer(response, 401, { error: 'invalid_token' }, { 'www-authenticate': challenge });
+      },
+    );
+  });
+  t.after(server.close);
+  return `${server.url}/mcp`;
+}
+
+const accepted: Handler = (_request, response) => sendAnswer(response, 200, { jsonrpc: '2.0', id: 1, result: {} });
+
+test('the backend accepts the issued token: a server with sessions, up to MCP 2025-11-25', async (t) => {
+  const server = await startServer(t);
+  const backend = await startMcpBackend({
+    name: 'github',
+    issuer: server.issuer,
+    jwksUri: server.jwksUri,
+    resource: 'backend',
+  });
+  t.after(backend.close);
+  const { problems, finding } = await runCall(t, { server, upstream: backend.url });
+  assert.deepEqual(problems, []);
+  assert.match(finding('call_accepted').what, /initialize returns 200; server\/discover returns 400/);
+  assert.equal(backend.openSessions(), 0, 'the session is ended');
+});
+
+test('the backend accepts the issued token: a server for MCP 2026-07-28 only', async (t) => {
+  const server = await startServer(t);
+  const handler = createMcpHandler(() => new McpServer({ name: 'modern', version: '1' }), { legacy: 'reject' });
+  t.after(() => handler.close());
+  const handle = toNodeHandler(handler);
+  const serve: Handler = async (request, response) => {
+    // The SDK's and Node's types disagree on optional properties under exactOptionalPropertyTypes.
+    type Handled = Parameters<NodeMcpRequestHandler>;
+    await handle(request as Handled[0], response as Handled[1], await json(request));
+  };
+  const upstream = await startVerifyingBackend(t, server, { issuer: server.issuer, audience: 'backend' }, serve);
+  const { problems, finding } = await runCall(t, { server, upstream });
+  assert.deepEqual(problems, []);
+  assert.match(finding('call_accepted').what, /initialize returns 400; server\/discover returns 200/);
+});
+
+const REFUSALS: [what: string, options: JWTVerifyOptions, code: string, says: RegExp][] = [
+  ['audience', { audience: 'docs' }, 'backend_refuses_audience', /unexpected 'aud' claim value/],
+  ['issuer', { issuer: 'https://other.example.com' }, 'backend_refuses_issuer', /unexpected 'iss' claim value/],
+  ['algorithm', { algorithms: ['RS256'] }, 'backend_refuses_algorithm', /'alg' \(Algorithm\)/],
+  ['token, for another reason', { subject: 'bob' }, 'backend_refuses_token', /unexpected 'sub' claim value/],
+];
+for (const [what, options, code, says] of REFUSALS) {
+  test(`reports ${code} if the backend refuses the ${what}`, async (t) => {
+    const server = await startServer(t);
+    const upstream = await startVerifyingBackend(t, server, options, accepted);
+    const { problems, finding } = await runCall(t, { server, upstream });
+    assert.deepEqual(problems, [`error ${code}`]);
+    assert.match(finding(code).what, /initialize returns 401, WWW-Authenticate: Bearer error="invalid_token"/);
+    assert.match(finding(code).what, says);
+    assert.match(finding(code).why ?? '', /iss "http.*aud "backend", scope \(none\), alg "ES256", kid "fake"/);
+  });
+}
+
+test('reports backend_refuses_key if the backend has the keys of another server', async (t) => {
+  const [server, other] = [await startServer(t), await startServer(t)];
+  await other.rotateKey();
+  const upstream = await startVerifyingBackend(t, { jwksUri: other.jwksUri }, { issuer: server.issuer }, accepted);
+  const { problems, finding } = await runCall(t, { server, upstream });
+  assert.deepEqual(problems, ['error backend_refuses_key']);
+  assert.match(finding('backend_refuses_key').what, /signature verification failed/);
+});
+
+test('reports backend_refuses_scope for a 403 that asks for scopes', async (t) => {
+  const server = await startServer(t);
+  const challenge = { 'www-authenticate': 'Bearer error="insufficient_scope", scope="tools:write"' };
+  const backend = await startFakeUpstream(answer(403, '', challenge));
+  t.after(backend.close);
+  const { problems, finding } = await runCall(t, { server, upstream: backend.url });
+  assert.deepEqual(problems, ['error backend_refuses_scope']);
+  assert.match(finding('backend_refuses_scope').what, /scope="tools:write"/);
+});
+
+test('redacts the issued token in the words of the backend', async (t) => {
+  const server = await startServer(t);
+  const backend = await startFakeUpstream((request, response) => {
+    const [sent = ''] = request.authorization;
+    const challenge = `Bearer error_description="bad audience in ${sent.replace('Bearer ', '')}"`;
+    sendAnswer(response, 401, `you sent ${sent}`, { 'www-authenticate': challenge });
+  });
+  t.after(backend.close);
+  const { problems, finding } = await runCall(t, { server, upstream: backend.url });
+  assert.deepEqual(problems, ['error backend_refuses_audience']);
+  assert.match(finding('backend_refuses_audience').what, /bad audience in \[redacted\]".*body: you sent \[redacted\]/);
+});
+
+test('reports call_failed for a backend that is broken or closes the connection', async (t) => {
+  const server = await startServer(t);
+  const backend = await startFakeUpstream((request, response) => {
+    if (request.authorization.length > 0) response.destroy();
+    else sendAnswer(response, 200, '');
+  });
+  t.after(backend.close);
+  assert.deepEqual((await runCall(t, { server, upstream: backend.url })).problems, ['error call_failed']);
+  backend.handler = (request, response) => sendAnswer(response, request.authorization.length > 0 ? 500 : 200, '');
+  const { problems, finding } = await runCall(t, { server, upstream: backend.url });
+  assert.deepEqual(problems, ['error call_failed']);
+  assert.match(finding('call_failed').what, /initialize returns 500; server\/discover returns 500/);
+});
+
+test('sends a proof with a bound token, and repeats the call with the nonce that the backend requires', async (t) => {
+  const server = await startServer(t, { kind: 'issue', fields: { token_type: 'DPoP' } });
+  const proofs: Record<string, unknown>[] = [];
+  const backend = await startHttpServer((request, response) => {
+    const proof = request.headers.dpop;
+    if (typeof proof !== 'string') return sendAnswer(response, 200, '');
+    const claims = JSON.parse(Buffer.from(proof.split('.')[1] ?? '', 'base64url').toString()) as Record<
+      string,
+      unknown
+    >;
+    proofs.push(claims);
+    if (claims.nonce === 'n-1') return accepted(request, response);
+    const challenge = { 'www-authenticate': 'DPoP error="use_dpop_nonce"', 'dpop-nonce': 'n-1' };
+    return sendAnswer(response, 401, '', challenge);
+  });
+  t.after(backend.close);
+  const { problems } = await runCall(t, { server, upstream: `${backend.url}/mcp`, keys: { dpop: true } });
+  assert.deepEqual(problems, []);
+  assert.deepEqual(
+    proofs.map(({ htm, htu, nonce }) => [htm, htu, nonce]),
+    [undefined, 'n-1', 'n-1'].map((nonce) => ['POST', `${backend.url}/mcp`, nonce]),
+  );
+});
+
+test('calls no backend without --call, or without an issued token', async (t) => {
+  const server = await startServer(t);
+  const backend = await startFakeUpstream(answer(401));
+  t.after(backend.close);
+  const written = {
+    authorization_servers: { main: publicServer(server.issuer) },
+    routes: [route('github', { upstream: backend.url })],
+  };
+  await runDoctor(t, written, { token: await server.mint() });
+  await runDoctor(t, written, { call: true });
+  assert.ok(backend.requests.length > 0);
+  assert.ok(backend.requests.every(({ authorization }) => authorization.length === 0));
+});
