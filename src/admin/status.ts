@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import { serverNames } from '../config/asked-servers.ts';
 import type { Config, Credential } from '../config/config.ts';
+import { usedServerNames } from '../config/used-servers.ts';
 import type { Counts, ReloadResult } from '../observability/counts.ts';
 import { UNMATCHED } from '../observability/expected.ts';
 import { countOf } from '../observability/histogram.ts';
@@ -91,7 +91,7 @@ export function createStatus({ version, counts, readiness, cacheEntries, nowMs }
   let served: { config: Config; version: string; waiting: readonly string[] } | undefined;
 
   function servers(config: Config, needs: Readonly<Record<string, string>>): ServerStatus[] {
-    const used = new Set(config.routes.flatMap(({ credential }) => serverNames(credential)));
+    const used = new Set(config.routes.flatMap(({ credential }) => usedServerNames(credential)));
     return [...used].map((name) => {
       const found = (needs[`authorization_servers.${name}`] ?? 'ready') === 'ready';
       const durations = counts.exchangeDurations.get(name);
@@ -136,7 +136,7 @@ export function createStatus({ version, counts, readiness, cacheEntries, nowMs }
         routes: routes.map((route) => ({
           name: route.name,
           credential: route.credential.kind,
-          authorization_servers: serverNames(route.credential),
+          authorization_servers: usedServerNames(route.credential),
           ...figures([counts.route(route.name)]),
         })),
         failures: counts.recentFailures.list().map(({ route, error, count, lastMs }) => ({

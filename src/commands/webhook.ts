@@ -80,7 +80,7 @@ function checkDefaults(written: ReturnType<typeof writtenOptions>): void {
 
 function address(flag: string, text: string): Listen {
   const reading = readListen(text);
-  if ('wrong' in reading) throw new UsageError(`${flag} ${reading.wrong}`);
+  if ('problem' in reading) throw new UsageError(`${flag} ${reading.problem}`);
   return reading.value;
 }
 

@@ -1,6 +1,6 @@
 import { isIPv4 } from 'node:net';
 import type { Listen } from './config.ts';
-import type { Reading } from './place.ts';
+import type { Reading } from './config-node.ts';
 
 /** Longest path of a Unix socket on Linux, in bytes, less its terminator. */
 const MAX_SOCKET_PATH_BYTES = 107;
@@ -11,22 +11,22 @@ export const LISTEN_FORM = 'must be host:port, as in 127.0.0.1:8180, [::1]:8180 
 export function readListen(text: string): Reading<Listen> {
   if (text.startsWith('unix:')) return readUnix(text.slice('unix:'.length));
   const [, host, digits] = /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(\d{1,5})$/.exec(text) ?? [];
-  if (host === undefined || digits === undefined) return { wrong: LISTEN_FORM };
+  if (host === undefined || digits === undefined) return { problem: LISTEN_FORM };
   const port = Number(digits);
-  if (port > 65_535) return { wrong: 'has a port that is none: it must be 65535 at most' };
+  if (port > 65_535) return { problem: 'has a port that is none: it must be 65535 at most' };
   const looksNumeric = /^[\d.]+$/.test(host);
   if ((looksNumeric && !isIPv4(host)) || !URL.canParse(`http://${host}`))
-    return { wrong: 'has no usable host: check it' };
+    return { problem: 'has no usable host: check it' };
   const bare = host.startsWith('[') ? new URL(`http://${host}`).hostname.slice(1, -1) : host.toLowerCase();
   return { value: { kind: 'tcp', host: bare, port } };
 }
 
 function readUnix(path: string): Reading<Listen> {
   if (!path.startsWith('/') || path.endsWith('/') || path.includes('\0')) {
-    return { wrong: 'must be unix: and the absolute path of a socket, as in unix:/run/cambist/proxy.sock' };
+    return { problem: 'must be unix: and the absolute path of a socket, as in unix:/run/cambist/proxy.sock' };
   }
   if (Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES) {
-    return { wrong: `must be ${MAX_SOCKET_PATH_BYTES} bytes at most: that is all a socket path can hold` };
+    return { problem: `must be ${MAX_SOCKET_PATH_BYTES} bytes at most: that is all a socket path can hold` };
   }
   return { value: { kind: 'unix', path } };
 }

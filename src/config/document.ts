@@ -13,7 +13,7 @@ import {
   Parser,
   type YAMLMap,
 } from 'yaml';
-import { createProblemList, type Path, type Position, type ProblemList } from './place.ts';
+import { createProblemList, type Path, type Position, type ProblemList } from './config-node.ts';
 import { syntaxMessage } from './syntax-messages.ts';
 import { findRepair, type Repair, type SyntaxFault } from './syntax-repair.ts';
 

@@ -1,4 +1,4 @@
-import type { Place } from './place.ts';
+import type { ConfigNode } from './config-node.ts';
 
 /** Meant for the next hop only (RFC 9110 section 7.6.1), or answered by this one (`Expect`). */
 export const HOP_BY_HOP: ReadonlySet<string> = new Set([
@@ -19,15 +19,15 @@ export const HOP_BY_HOP: ReadonlySet<string> = new Set([
 const RESERVED = new Set([...HOP_BY_HOP, 'content-encoding', 'content-length', 'content-type', 'host']);
 
 /** Lower-case name of a header that config gives a role; one that HTTP itself needs is refused. */
-export function readHeaderName(written: string, place: Place): string {
+export function readHeaderName(written: string, node: ConfigNode): string {
   const name = written.toLowerCase();
-  if (RESERVED.has(name)) place.error(`"${name}" is a header that HTTP itself needs: name another`);
+  if (RESERVED.has(name)) node.error(`"${name}" is a header that HTTP itself needs: name another`);
   return name;
 }
 
 export interface NamedHeader {
   readonly name: string;
-  readonly place: Place;
+  readonly node: ConfigNode;
 }
 
 /** Refuses a header that bears the subject token or the session on one side and something else on the other. */
@@ -36,9 +36,9 @@ export function refuseSharedHeaders(
   host: NamedHeader | undefined,
   subjects: readonly NamedHeader[],
 ) {
-  if (host?.name === session.name) host.place.error('is the session header as well: name another');
-  for (const { name, place } of subjects) {
-    if (name === session.name) place.error('bears the subject token and is the session header as well: name another');
-    if (name === host?.name) place.error('bears the subject token and is the host header as well: name another');
+  if (host?.name === session.name) host.node.error('is the session header as well: name another');
+  for (const { name, node } of subjects) {
+    if (name === session.name) node.error('bears the subject token and is the session header as well: name another');
+    if (name === host?.name) node.error('bears the subject token and is the host header as well: name another');
   }
 }

@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
 import type { Config } from './config.ts';
+import { byPosition } from './config-node.ts';
 import { type ConfigDocument, readDocument } from './document.ts';
-import { byPosition } from './place.ts';
 import { warnOfPlaceholders } from './placeholders.ts';
 import type { Problem } from './problem.ts';
 import { resolveConfig } from './resolve.ts';
@@ -29,8 +29,8 @@ export function parseConfig(text: string, file: string): LoadedConfig {
 /** Reads a config file, and warns of the secret, key and certificate files that it names and that are not there. */
 export async function loadConfig(file: string): Promise<LoadedConfig> {
   const read = await readText(file);
-  if ('wrong' in read) {
-    const problem = { severity: 'error', file, line: 0, column: 0, path: '', message: read.wrong } as const;
+  if ('problem' in read) {
+    const problem = { severity: 'error', file, line: 0, column: 0, path: '', message: read.problem } as const;
     return { config: undefined, problems: [problem] };
   }
   const parsed = parse(read.text, file);
@@ -87,20 +87,20 @@ function finish({ config, problems }: Parsed): LoadedConfig {
   return { config, problems: problems().toSorted(byPosition) };
 }
 
-async function readText(file: string): Promise<{ text: string } | { wrong: string }> {
+async function readText(file: string): Promise<{ text: string } | { problem: string }> {
   const chunks: Buffer[] = [];
   try {
     // A stream, since `--config /dev/stdin` has no size to ask for.
     for await (const chunk of createReadStream(file, { end: MAX_FILE_BYTES })) chunks.push(Buffer.from(chunk));
   } catch (error) {
-    return { wrong: whyUnreadable(error) };
+    return { problem: whyUnreadable(error) };
   }
   const bytes = Buffer.concat(chunks);
-  if (bytes.length > MAX_FILE_BYTES) return { wrong: 'larger than 4 MiB: is it the right file?' };
+  if (bytes.length > MAX_FILE_BYTES) return { problem: 'larger than 4 MiB: is it the right file?' };
   try {
     return { text: new TextDecoder('utf-8', { fatal: true }).decode(bytes) };
   } catch {
-    return { wrong: 'not UTF-8: save it in that encoding, or is it the right file?' };
+    return { problem: 'not UTF-8: save it in that encoding, or is it the right file?' };
   }
 }
 

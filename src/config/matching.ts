@@ -1,4 +1,4 @@
-import type { Reading } from './place.ts';
+import type { Reading } from './config-node.ts';
 import { hasDotSegments } from './urls.ts';
 
 const LABEL = '[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?';
@@ -8,28 +8,28 @@ const MAX_NAME_LENGTH = 253;
 /** Reads `match.host`: an exact name, an IP address (IPv6 in brackets), or `*.suffix`; lower-case afterwards. */
 export function readHostPattern(text: string): Reading<string> {
   const host = text.toLowerCase().replace(/\.$/, '');
-  if (host.includes('/')) return { wrong: 'must be a host alone: remove the scheme and the path' };
+  if (host.includes('/')) return { problem: 'must be a host alone: remove the scheme and the path' };
   if (host.startsWith('[')) return readIpv6(host);
-  if (/^[^:]*:\d*$/.test(host)) return { wrong: 'must have no port: a host is matched whatever its port' };
+  if (/^[^:]*:\d*$/.test(host)) return { problem: 'must have no port: a host is matched whatever its port' };
   const name = host.startsWith('*.') ? host.slice(2) : host;
   if (name.includes('*')) {
     return {
-      wrong:
-        'has a "*" that stands wrong: it can only be the first label, as in *.tools.svc; for any host leave it out',
+      problem:
+        'has a "*" that stands problem: it can only be the first label, as in *.tools.svc; for any host leave it out',
     };
   }
   if (name.length > MAX_NAME_LENGTH || !NAME.test(name)) {
     return {
-      wrong: 'must be a host name, as in github-mcp.tools.svc or *.tools.svc, or an IP address, IPv6 in brackets',
+      problem: 'must be a host name, as in github-mcp.tools.svc or *.tools.svc, or an IP address, IPv6 in brackets',
     };
   }
   return { value: host };
 }
 
 function readIpv6(host: string): Reading<string> {
-  if (host.includes(']:')) return { wrong: 'must have no port: a host is matched whatever its port' };
+  if (host.includes(']:')) return { problem: 'must have no port: a host is matched whatever its port' };
   if (!/^\[[0-9a-f:.]+\]$/.test(host) || !URL.canParse(`http://${host}`)) {
-    return { wrong: 'must be an IPv6 address in brackets, as in [::1]' };
+    return { problem: 'must be an IPv6 address in brackets, as in [::1]' };
   }
   return { value: new URL(`http://${host}`).hostname };
 }
@@ -38,10 +38,10 @@ function readIpv6(host: string): Reading<string> {
 export function readConnectAuthority(text: string): Reading<string> {
   const [, name = '', digits = ''] = /^(.*):(\d{1,5})$/.exec(text) ?? [];
   const port = Number(digits);
-  if (name === '' || port < 1 || port > 65_535) return { wrong: 'must be host:port, as in api.example.com:443' };
+  if (name === '' || port < 1 || port > 65_535) return { problem: 'must be host:port, as in api.example.com:443' };
   const host = readHostPattern(name);
-  if ('wrong' in host) return host;
-  if (host.value.startsWith('*.')) return { wrong: 'must name one host: a wildcard would let tokens go anywhere' };
+  if ('problem' in host) return host;
+  if (host.value.startsWith('*.')) return { problem: 'must name one host: a wildcard would let tokens go anywhere' };
   return { value: `${host.value}:${port}` };
 }
 
@@ -49,12 +49,12 @@ const PATH_CHARACTERS = /^(?:[A-Za-z0-9\-._~:/@!$&'()*+,;=]|%[0-9A-Fa-f]{2})*$/;
 
 /** Reads `match.path`: a prefix of whole segments, without a trailing slash unless it is `/`. */
 export function readPathPrefix(text: string): Reading<string> {
-  if (!text.startsWith('/')) return { wrong: 'must begin with "/"' };
-  if (/[?#]/.test(text)) return { wrong: 'must be a path alone: remove "?" or "#" and what follows' };
+  if (!text.startsWith('/')) return { problem: 'must begin with "/"' };
+  if (/[?#]/.test(text)) return { problem: 'must be a path alone: remove "?" or "#" and what follows' };
   if (/%2f|%5c|\\/i.test(text))
-    return { wrong: 'must not have an encoded slash or a backslash: servers differ on what they mean' };
-  if (hasDotSegments(text)) return { wrong: 'must not have "." or ".." as a segment: write the path it leads to' };
-  if (text.includes('//')) return { wrong: 'must not have an empty segment: remove the doubled "/"' };
-  if (!PATH_CHARACTERS.test(text)) return { wrong: 'has a character that no path may have: percent-encode it' };
+    return { problem: 'must not have an encoded slash or a backslash: servers differ on what they mean' };
+  if (hasDotSegments(text)) return { problem: 'must not have "." or ".." as a segment: write the path it leads to' };
+  if (text.includes('//')) return { problem: 'must not have an empty segment: remove the doubled "/"' };
+  if (!PATH_CHARACTERS.test(text)) return { problem: 'has a character that no path may have: percent-encode it' };
   return { value: text === '/' ? text : text.replace(/\/$/, '') };
 }

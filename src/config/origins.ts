@@ -1,17 +1,20 @@
-import type { Place } from './place.ts';
+import type { ConfigNode } from './config-node.ts';
 
 /** Scheme and authority as browsers send them in `Origin` (RFC 6454 section 6.2). */
 const ORIGIN = /^[a-z][a-z0-9+.-]*:\/\/[^/?#@*\s]+$/;
 
 /** Reads `allowed_origins`. Browsers send an origin in one form only, so any other would never match. */
-export function readOrigins(written: (string | undefined)[] | undefined, place: Place): readonly string[] | undefined {
+export function readOrigins(
+  written: (string | undefined)[] | undefined,
+  node: ConfigNode,
+): readonly string[] | undefined {
   const origins = new Set<string>();
   for (const [index, origin] of (written ?? []).entries()) {
     if (origin === undefined) continue;
     origins.add(origin);
     const form = serialised(origin);
     if (form === origin) continue;
-    place
+    node
       .at(index)
       .error(
         form === undefined

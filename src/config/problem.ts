@@ -14,8 +14,8 @@ export interface Problem {
 
 /** `file:line:col: path: message`, the form that editors and terminals can jump to. */
 export function formatProblem(problem: Problem): string {
-  const place = problem.line === 0 ? problem.file : `${problem.file}:${problem.line}:${problem.column}`;
+  const location = problem.line === 0 ? problem.file : `${problem.file}:${problem.line}:${problem.column}`;
   const path = problem.path === '' ? '' : `${problem.path}: `;
   const warning = problem.severity === 'warning' ? 'warning: ' : '';
-  return `${place}: ${warning}${path}${problem.message}`;
+  return `${location}: ${warning}${path}${problem.message}`;
 }

@@ -1,6 +1,6 @@
 import type { AuthorizationServer } from './config.ts';
+import { type ConfigNode, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
-import { type Place, take } from './place.ts';
 import { readDuration } from './quantities.ts';
 import { resolveClientAuth } from './resolve-client-auth.ts';
 import type { Loose } from './schema.ts';
@@ -32,37 +32,37 @@ const OWNED_PARAMS = new Set([
   'password',
 ]);
 
-/** An authorization server as it is written → as it is used. Undefined: something is wrong, and `place` knows. */
+/** An authorization server as it is written → as it is used. Undefined: something is wrong, and `node` knows. */
 export function resolveAuthorizationServer(
   name: string,
   written: Loose<AuthorizationServerFile>,
-  place: Place,
+  node: ConfigNode,
   sources: Sources,
 ): AuthorizationServer | undefined {
   const allowInsecureHttp = written.allow_insecure_http ?? false;
-  checkUrl(written.issuer, place.at('issuer'), { allowInsecureHttp, allowQuery: false });
-  checkUrl(written.token_endpoint, place.at('token_endpoint'), { allowInsecureHttp, allowQuery: true });
+  checkUrl(written.issuer, node.at('issuer'), { allowInsecureHttp, allowQuery: false });
+  checkUrl(written.token_endpoint, node.at('token_endpoint'), { allowInsecureHttp, allowQuery: true });
   if (written.issuer === undefined && written.token_endpoint === undefined) {
-    if (!place.at('issuer').broken && !place.at('token_endpoint').broken) {
-      place.error('has neither "issuer" nor "token_endpoint": one is needed to find where tokens are issued');
+    if (!node.at('issuer').broken && !node.at('token_endpoint').broken) {
+      node.error('has neither "issuer" nor "token_endpoint": one is needed to find where tokens are issued');
     }
   }
   const clientAuth =
     written.client_auth === undefined
       ? undefined
-      : resolveClientAuth(written.client_auth, place.at('client_auth'), sources);
+      : resolveClientAuth(written.client_auth, node.at('client_auth'), sources);
   const method = written.client_auth?.method;
-  if (written.client_id === undefined && method !== undefined && method !== 'none' && !place.at('client_id').broken) {
-    place.error(`missing key "client_id": method "${method}" needs it`);
+  if (written.client_id === undefined && method !== undefined && method !== 'none' && !node.at('client_id').broken) {
+    node.error(`missing key "client_id": method "${method}" needs it`);
   }
-  const extraParams = readExtraParams(written.extra_params ?? {}, place.at('extra_params'));
-  const timeoutMs = readDuration(written.timeout ?? DEFAULTS.authorizationServerTimeout, place.at('timeout'), {
+  const extraParams = readExtraParams(written.extra_params ?? {}, node.at('extra_params'));
+  const timeoutMs = readDuration(written.timeout ?? DEFAULTS.authorizationServerTimeout, node.at('timeout'), {
     min: '1ms',
     max: '10m',
   });
-  const tls = sources.tls(written.tls, place.at('tls'));
-  if (method === 'tls_client_auth' && tls?.certificate === undefined && !place.at('tls').broken) {
-    place.error('missing key "tls": method "tls_client_auth" needs its certificate and private_key');
+  const tls = sources.tls(written.tls, node.at('tls'));
+  if (method === 'tls_client_auth' && tls?.certificate === undefined && !node.at('tls').broken) {
+    node.error('missing key "tls": method "tls_client_auth" needs its certificate and private_key');
   }
   if (clientAuth === undefined) return undefined;
   return {
@@ -80,19 +80,22 @@ export function resolveAuthorizationServer(
   };
 }
 
-function checkUrl(text: string | undefined, place: Place, rules: Parameters<typeof readHttpUrl>[1]) {
-  if (text !== undefined) take(readHttpUrl(text, rules), place);
+function checkUrl(text: string | undefined, node: ConfigNode, rules: Parameters<typeof readHttpUrl>[1]) {
+  if (text !== undefined) valueOrReport(readHttpUrl(text, rules), node);
 }
 
-function readExtraParams(written: Record<string, string | undefined>, place: Place): [name: string, value: string][] {
+function readExtraParams(
+  written: Record<string, string | undefined>,
+  node: ConfigNode,
+): [name: string, value: string][] {
   const params: [string, string][] = [];
   for (const [name, value] of Object.entries(written)) {
     if (OWNED_PARAMS.has(name)) {
-      place.error(`"${name}" is a field that the protocol owns: remove it here, and use the key that is made for it`, {
+      node.error(`"${name}" is a field that the protocol owns: remove it here, and use the key that is made for it`, {
         child: name,
       });
     } else if (name === '') {
-      place.error('a field has an empty name: write its name', { child: name });
+      node.error('a field has an empty name: write its name', { child: name });
     } else if (value !== undefined) {
       params.push([name, value]);
     }

@@ -1,6 +1,6 @@
 import type { AuthorizationServer, Chain } from './config.ts';
+import type { ConfigNode } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
-import type { Place } from './place.ts';
 import type { Loose } from './schema.ts';
 import type { DefaultsFile } from './schema-route.ts';
 
@@ -29,17 +29,15 @@ export function resolveChain(
   { assertion }: ChainKeys,
   first: AuthorizationServer,
   second: AuthorizationServer,
-  place: Place,
+  node: ConfigNode,
 ): Chain | undefined {
   if (first === second) {
-    place
-      .at('authorization_server')
-      .error('is the server of the route as well: name the one that issues the assertion');
+    node.at('authorization_server').error('is the server of the route as well: name the one that issues the assertion');
     return undefined;
   }
   const { issuer, tokenEndpoint } = second;
   if (issuer === undefined) {
-    place.error(`needs the issuer of authorization server "${second.name}", whom the assertion is for: set it there`);
+    node.error(`needs the issuer of authorization server "${second.name}", whom the assertion is for: set it there`);
     return undefined;
   }
   // RFC 7523 section 3 lets a token endpoint stand for its server; an ID-JAG is for the issuer and nothing else.

@@ -1,6 +1,6 @@
 import type { ClientAuth } from './config.ts';
+import type { ConfigNode } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
-import type { Place } from './place.ts';
 import { readDuration } from './quantities.ts';
 import type { Loose } from './schema.ts';
 import { ASYMMETRIC_ALGORITHMS, type ClientAuthFile, HMAC_ALGORITHMS } from './schema-authorization-server.ts';
@@ -31,27 +31,27 @@ const KEYS: Record<Method, Partial<Record<Key, boolean>>> = {
 /** An assertion that lives longer is worth stealing; servers refuse it as well. */
 const MAX_ASSERTION_LIFETIME = '10m';
 
-/** Client authentication as it is written → as it is done. Undefined: something is wrong with it, and `place` knows. */
+/** Client authentication as it is written → as it is done. Undefined: something is wrong with it, and `node` knows. */
 export function resolveClientAuth(
   written: Loose<ClientAuthFile>,
-  place: Place,
+  node: ConfigNode,
   sources: Sources,
 ): ClientAuth | undefined {
   const { method } = written;
-  const clientSecret = sources.credential(written.client_secret, place.at('client_secret'));
-  const privateKey = sources.credential(written.private_key, place.at('private_key'));
-  const certificate = readFile(written.certificate, place.at('certificate'), sources);
-  const clientAssertion = readFile(written.client_assertion, place.at('client_assertion'), sources);
+  const clientSecret = sources.credential(written.client_secret, node.at('client_secret'));
+  const privateKey = sources.credential(written.private_key, node.at('private_key'));
+  const certificate = readFile(written.certificate, node.at('certificate'), sources);
+  const clientAssertion = readFile(written.client_assertion, node.at('client_assertion'), sources);
   const assertion = {
     assertionAudience: written.assertion_audience,
     assertionLifetimeMs: readDuration(
       written.assertion_lifetime ?? DEFAULTS.assertionLifetime,
-      place.at('assertion_lifetime'),
+      node.at('assertion_lifetime'),
       { min: '1s', max: MAX_ASSERTION_LIFETIME },
     ),
   };
   if (method === undefined) return undefined;
-  checkKeys(method, written, place);
+  checkKeys(method, written, node);
   switch (method) {
     case 'none':
     case 'tls_client_auth':
@@ -63,17 +63,17 @@ export function resolveClientAuth(
       if (clientSecret === undefined) return undefined;
       return { method, clientSecret };
     case 'client_secret_jwt':
-      checkAlgorithm(written.alg, HMAC_ALGORITHMS, 'a shared secret', place);
+      checkAlgorithm(written.alg, HMAC_ALGORITHMS, 'a shared secret', node);
       if (clientSecret === undefined) return undefined;
       return { method, clientSecret, alg: written.alg ?? DEFAULTS.secretAlgorithm, ...assertion };
     case 'private_key_jwt':
-      checkAlgorithm(written.alg, ASYMMETRIC_ALGORITHMS, 'a private key', place);
+      checkAlgorithm(written.alg, ASYMMETRIC_ALGORITHMS, 'a private key', node);
       if (privateKey === undefined) return undefined;
       return { method, privateKey, alg: written.alg, keyId: written.key_id, certificate, ...assertion };
     case 'client_assertion': {
       const clientAssertionType = written.client_assertion_type ?? DEFAULTS.clientAssertionType;
       if (!ABSOLUTE_URI.test(clientAssertionType)) {
-        place.at('client_assertion_type').error(`must be a full URN, as in ${DEFAULTS.clientAssertionType}`);
+        node.at('client_assertion_type').error(`must be a full URN, as in ${DEFAULTS.clientAssertionType}`);
       }
       if (clientAssertion === undefined) return undefined;
       return { method, clientAssertion, clientAssertionType };
@@ -85,31 +85,29 @@ export function resolveClientAuth(
 
 function readFile(
   written: { file?: string | undefined } | undefined,
-  place: Place,
+  node: ConfigNode,
   sources: Sources,
 ): { file: string } | undefined {
-  return written?.file === undefined ? undefined : { file: sources.file(written.file, place.at('file')) };
+  return written?.file === undefined ? undefined : { file: sources.file(written.file, node.at('file')) };
 }
 
-function checkAlgorithm(alg: string | undefined, known: readonly string[], of: string, place: Place) {
+function checkAlgorithm(alg: string | undefined, known: readonly string[], of: string, node: ConfigNode) {
   if (alg !== undefined && !known.includes(alg)) {
-    place.at('alg').error(`must be an algorithm of ${of}: one of ${known.join(', ')}`);
+    node.at('alg').error(`must be an algorithm of ${of}: one of ${known.join(', ')}`);
   }
 }
 
-function checkKeys(method: Method, written: Loose<ClientAuthFile>, place: Place) {
+function checkKeys(method: Method, written: Loose<ClientAuthFile>, node: ConfigNode) {
   const keys = new Map(Object.entries(KEYS[method]));
   for (const [key, required] of keys) {
-    if (required && written[key as Key] === undefined && !place.at(key).broken) {
-      place.error(`missing key "${key}": method "${method}" needs it`);
+    if (required && written[key as Key] === undefined && !node.at(key).broken) {
+      node.error(`missing key "${key}": method "${method}" needs it`);
     }
   }
   for (const key of Object.keys(written)) {
     if (key === 'method' || keys.has(key) || written[key as Key] === undefined) continue;
     const owners = Object.entries(KEYS).filter(([, owned]) => key in owned);
     const names = owners.map(([name]) => name).join(', ');
-    place
-      .at(key)
-      .error(`does not belong to method "${method}" but to ${names}: remove it, or change the method`, 'key');
+    node.at(key).error(`does not belong to method "${method}" but to ${names}: remove it, or change the method`, 'key');
   }
 }

@@ -1,6 +1,6 @@
 import type { AuthorizationServer, Chain, Credential, TokenTarget, Upstream } from './config.ts';
+import type { ConfigNode } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
-import type { Place } from './place.ts';
 import { type ChainKeys, resolveChain } from './resolve-chain.ts';
 import type { RouteKeys } from './resolve-route-keys.ts';
 import type { Loose } from './schema.ts';
@@ -12,7 +12,7 @@ import { canonicalUri } from './urls.ts';
 export type Servers = ReadonlyMap<string, AuthorizationServer | undefined>;
 
 /**
- * What a route does about the bearer. Undefined: something is wrong, and `place` knows.
+ * What a route does about the bearer. Undefined: something is wrong, and `node` knows.
  * @param written the route's own keys
  * @param keys the same with the defaults, read
  */
@@ -20,28 +20,28 @@ export function resolveCredential(
   written: Loose<DefaultsFile>,
   keys: RouteKeys,
   upstream: Upstream | undefined,
-  place: Place,
+  node: ConfigNode,
   servers: Servers,
 ): Credential | undefined {
   const kind = keys.credential ?? DEFAULTS.credential;
-  warnOfIdleKeys(kind, written, place);
+  warnOfIdleKeys(kind, written, node);
   if (kind === 'none' || kind === 'passthrough') return { kind };
-  const authorizationServer = findServer(keys.authorizationServer, kind, place, servers);
+  const authorizationServer = findServer(keys.authorizationServer, kind, node, servers);
   if (upstream === undefined) return undefined;
   const uri = canonicalUri(upstream);
   const chainKeys = kind === 'exchange' ? keys.chain : undefined;
-  const target = targetOf(keys, uri, authorizationServer, chainKeys, place);
+  const target = targetOf(keys, uri, authorizationServer, chainKeys, node);
   if (authorizationServer === undefined) return undefined;
   const onMissingSubject = keys.onMissingSubject ?? DEFAULTS.onMissingSubject;
   if (kind === 'client_credentials' || onMissingSubject === 'client_credentials') {
     if (authorizationServer.clientAuth.method === 'none') {
-      place.warn('asks for a token of our own without client authentication: most servers refuse that');
+      node.warn('asks for a token of our own without client authentication: most servers refuse that');
     }
   }
   if (kind === 'client_credentials') return { kind, authorizationServer, target };
-  const chain = chainKeys && chainOf(chainKeys, authorizationServer, place, servers);
+  const chain = chainKeys && chainOf(chainKeys, authorizationServer, node, servers);
   if (chainKeys !== undefined && chain === undefined) return undefined;
-  warnOfUnsent(written, authorizationServer, chain, place);
+  warnOfUnsent(written, authorizationServer, chain, node);
   return { kind, authorizationServer, target, actorToken: keys.actorToken, chain, onMissingSubject };
 }
 
@@ -50,19 +50,19 @@ function targetOf(
   uri: string,
   server: AuthorizationServer | undefined,
   chain: ChainKeys | undefined,
-  place: Place,
+  node: ConfigNode,
 ): TokenTarget {
   // An assertion is traded for a resource: `audience` and the type belong to token exchange, and the first leg has its own.
   if (chain !== undefined) {
-    return resolveTarget({ ...keys, audience: undefined, requestedTokenType: undefined }, uri, place);
+    return resolveTarget({ ...keys, audience: undefined, requestedTokenType: undefined }, uri, node);
   }
   // Servers that take assertions, Entra first of all, refuse a `resource` that they did not ask for.
-  return resolveTarget(keys, server?.grant === 'jwt_bearer' ? undefined : uri, place);
+  return resolveTarget(keys, server?.grant === 'jwt_bearer' ? undefined : uri, node);
 }
 
-function chainOf(keys: ChainKeys, server: AuthorizationServer, place: Place, servers: Servers): Chain | undefined {
+function chainOf(keys: ChainKeys, server: AuthorizationServer, node: ConfigNode, servers: Servers): Chain | undefined {
   const first = servers.get(keys.authorizationServer);
-  return first && resolveChain(keys, first, server, place.at('chain'));
+  return first && resolveChain(keys, first, server, node.at('chain'));
 }
 
 /** Keys of token exchange where the token is not exchanged. In `defaults` they are for other routes. */
@@ -70,7 +70,7 @@ function warnOfUnsent(
   written: Loose<DefaultsFile>,
   server: AuthorizationServer,
   chain: Chain | undefined,
-  place: Place,
+  node: ConfigNode,
 ): void {
   const because = chain === undefined ? 'with grant "jwt_bearer"' : 'in a chain';
   const idle =
@@ -80,7 +80,7 @@ function warnOfUnsent(
         ? (['requested_token_type', 'actor_token'] as const)
         : [];
   for (const key of idle) {
-    if (written[key] !== undefined) place.at(key).warn(`is not sent ${because}: remove it`, 'key');
+    if (written[key] !== undefined) node.at(key).warn(`is not sent ${because}: remove it`, 'key');
   }
 }
 
@@ -102,29 +102,29 @@ const IDLE_KEYS: Record<Credential['kind'], readonly string[]> = {
   none: [...FOR_ISSUED_TOKENS, ...FOR_EXCHANGES],
 };
 
-function warnOfIdleKeys(kind: Credential['kind'], written: Loose<DefaultsFile>, place: Place) {
+function warnOfIdleKeys(kind: Credential['kind'], written: Loose<DefaultsFile>, node: ConfigNode) {
   for (const [key, value] of Object.entries(written)) {
     if (value === undefined || !IDLE_KEYS[kind].includes(key)) continue;
-    place.at(key).warn(`has no effect with credential "${kind}": remove it`, 'key');
+    node.at(key).warn(`has no effect with credential "${kind}": remove it`, 'key');
   }
   if (kind === 'exchange') return;
   for (const key of ['file', 'verify'] as const) {
     if (written.subject_token?.[key] === undefined) continue;
-    place.at('subject_token', key).warn(`has no effect with credential "${kind}": remove it`, 'key');
+    node.at('subject_token', key).warn(`has no effect with credential "${kind}": remove it`, 'key');
   }
 }
 
 function findServer(
   name: string | undefined,
   kind: Credential['kind'],
-  place: Place,
+  node: ConfigNode,
   servers: Servers,
 ): AuthorizationServer | undefined {
   if (name !== undefined) return servers.get(name);
   const [only, ...others] = servers.keys();
   if (only !== undefined && others.length === 0) return servers.get(only);
-  if (place.at('authorization_server').broken) return undefined;
-  place.error(
+  if (node.at('authorization_server').broken) return undefined;
+  node.error(
     only === undefined
       ? `credential "${kind}" needs an authorization server: define one under authorization_servers, or set credential: none`
       : `missing key "authorization_server": there are several, so name one of ${[only, ...others].join(', ')}`,

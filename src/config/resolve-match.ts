@@ -1,33 +1,31 @@
 import type { Conditions, Match } from './config.ts';
+import { type ConfigNode, valueOrReport } from './config-node.ts';
 import { readHostPattern, readPathPrefix } from './matching.ts';
-import { type Place, take } from './place.ts';
 import type { Loose } from './schema.ts';
 import type { MatchFile } from './schema-route.ts';
 
-/** What requests a route takes, as it is written → as it is used. Undefined: something is wrong, and `place` knows. */
-export function resolveMatch(written: Loose<MatchFile>, place: Place): Match | undefined {
+/** What requests a route takes, as it is written → as it is used. Undefined: something is wrong, and `node` knows. */
+export function resolveMatch(written: Loose<MatchFile>, node: ConfigNode): Match | undefined {
   if (written.host === undefined && written.path === undefined) {
-    if (!place.broken) place.error('must have a host or a path: write path: / for all requests');
+    if (!node.broken) node.error('must have a host or a path: write path: / for all requests');
     return undefined;
   }
-  const host = written.host === undefined ? undefined : take(readHostPattern(written.host), place.at('host'));
-  const path = take(readPathPrefix(written.path ?? '/'), place.at('path'));
+  const host = written.host === undefined ? undefined : valueOrReport(readHostPattern(written.host), node.at('host'));
+  const path = valueOrReport(readPathPrefix(written.path ?? '/'), node.at('path'));
   if (path?.includes('*')) {
-    place
-      .at('path')
-      .warn('takes "*" to the letter: a path is a prefix, so leave "*" out if it stands for what follows');
+    node.at('path').warn('takes "*" to the letter: a path is a prefix, so leave "*" out if it stands for what follows');
   }
-  const conditions = resolveConditions(written, place);
-  return place.broken || path === undefined ? undefined : { host, path, conditions };
+  const conditions = resolveConditions(written, node);
+  return node.broken || path === undefined ? undefined : { host, path, conditions };
 }
 
-function resolveConditions(written: Loose<MatchFile>, place: Place): Conditions | undefined {
+function resolveConditions(written: Loose<MatchFile>, node: ConfigNode): Conditions | undefined {
   const methods = distinct(written.methods);
   const mcpMethods = distinct(written.mcp_method);
   const mcpNames = distinct(written.mcp_name);
   const wantsMessage = mcpMethods !== undefined || mcpNames !== undefined;
-  if (wantsMessage && methods !== undefined && !methods.includes('POST') && !place.at('methods').broken) {
-    place.at('methods').error('leaves out POST, and no other request bears a message: add it, or remove the key');
+  if (wantsMessage && methods !== undefined && !methods.includes('POST') && !node.at('methods').broken) {
+    node.at('methods').error('leaves out POST, and no other request bears a message: add it, or remove the key');
   }
   return wantsMessage || methods !== undefined ? { methods, mcpMethods, mcpNames } : undefined;
 }

@@ -1,9 +1,9 @@
 import type { ActorTokenSource, Credential, ExpectedAudience, TlsFiles } from './config.ts';
+import type { ConfigNode } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { readExpectAudience } from './expect-audience.ts';
 import { nearest } from './nearest.ts';
 import { readOrigins } from './origins.ts';
-import type { Place } from './place.ts';
 import { readDuration, readSize } from './quantities.ts';
 import { type ChainKeys, readChain } from './resolve-chain.ts';
 import { readSubjectToken, type SubjectKeys } from './resolve-subject.ts';
@@ -47,64 +47,64 @@ const MAX_RETRY_BODY = '16MiB';
 /** @param servers the names that `authorization_servers` defines */
 export function readRouteKeys(
   written: Loose<DefaultsFile>,
-  place: Place,
+  node: ConfigNode,
   servers: readonly string[],
   sources: Sources,
 ): RouteKeys {
-  refuseServer(written.authorization_server, place.at('authorization_server'), servers);
-  refuseServer(written.chain?.authorization_server, place.at('chain', 'authorization_server'), servers);
+  refuseServer(written.authorization_server, node.at('authorization_server'), servers);
+  refuseServer(written.chain?.authorization_server, node.at('chain', 'authorization_server'), servers);
   const duration = (key: 'connect' | 'response_headers' | 'stall', min = '0') => {
     const text = written.timeouts?.[key];
-    return text === undefined ? undefined : readDuration(text, place.at('timeouts', key), { min, max: MAX_TIMEOUT });
+    return text === undefined ? undefined : readDuration(text, node.at('timeouts', key), { min, max: MAX_TIMEOUT });
   };
   const limit = written.retry_body_limit;
   return {
     authorizationServer: written.authorization_server,
     credential: written.credential,
-    resource: readResource(written.resource, place.at('resource')),
+    resource: readResource(written.resource, node.at('resource')),
     audience: readAudience(written.audience),
-    scope: readScope(written.scope, place.at('scope')),
+    scope: readScope(written.scope, node.at('scope')),
     requestedTokenType: urn(written.requested_token_type),
-    expectAudience: readExpectAudience(written.expect_audience, place.at('expect_audience')),
+    expectAudience: readExpectAudience(written.expect_audience, node.at('expect_audience')),
     subjectToken: readSubjectToken(
       written.subject_token,
       written.allow_insecure_http ?? false,
-      place.at('subject_token'),
+      node.at('subject_token'),
       sources,
     ),
-    actorToken: readActorToken(written.actor_token, place.at('actor_token'), sources),
+    actorToken: readActorToken(written.actor_token, node.at('actor_token'), sources),
     chain: readChain(written.chain),
     onMissingSubject: written.on_missing_subject,
     connectMs: duration('connect'),
     responseHeadersMs: duration('response_headers'),
     stallMs: duration('stall', MIN_STALL),
     retryBodyLimitBytes:
-      limit === undefined ? undefined : readSize(limit, place.at('retry_body_limit'), { max: MAX_RETRY_BODY }),
-    stepUp: readScopes(written.step_up, place.at('step_up')),
-    allowedOrigins: readOrigins(written.allowed_origins, place.at('allowed_origins')),
+      limit === undefined ? undefined : readSize(limit, node.at('retry_body_limit'), { max: MAX_RETRY_BODY }),
+    stepUp: readScopes(written.step_up, node.at('step_up')),
+    allowedOrigins: readOrigins(written.allowed_origins, node.at('allowed_origins')),
     http2: written.http2,
-    tls: sources.tls(written.tls, place.at('tls')),
+    tls: sources.tls(written.tls, node.at('tls')),
     allowInsecureHttp: written.allow_insecure_http,
   };
 }
 
 /** A name that is none of theirs. */
-function refuseServer(written: string | undefined, place: Place, servers: readonly string[]) {
+function refuseServer(written: string | undefined, node: ConfigNode, servers: readonly string[]) {
   if (written === undefined || servers.includes(written)) return;
   const meant = nearest(written, servers);
   const known = servers.length === 0 ? 'none is defined there' : `defined there: ${servers.join(', ')}`;
   const fix = meant === undefined ? known : `did you mean "${meant}"?`;
-  if (!place.broken) place.error(`names no entry of authorization_servers: ${fix}`);
+  if (!node.broken) node.error(`names no entry of authorization_servers: ${fix}`);
 }
 
 function readActorToken(
   written: Loose<DefaultsFile>['actor_token'],
-  place: Place,
+  node: ConfigNode,
   sources: Sources,
 ): ActorTokenSource | undefined {
   if (written?.file === undefined) return undefined;
   return {
-    source: { file: sources.file(written.file, place.at('file')) },
+    source: { file: sources.file(written.file, node.at('file')) },
     type: urn(written.type ?? DEFAULTS.actorTokenType) ?? '',
   };
 }

@@ -1,7 +1,7 @@
 import type { AuthorizationServer, Match, Route, Upstream } from './config.ts';
+import { type ConfigNode, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { needsCaller } from './needs-caller.ts';
-import { type Place, take } from './place.ts';
 import { resolveCredential } from './resolve-credential.ts';
 import { resolveMatch } from './resolve-match.ts';
 import { type RouteKeys, readRouteKeys } from './resolve-route-keys.ts';
@@ -22,7 +22,7 @@ export interface RouteContext {
 
 /** A route with its parts as far as they could be read. */
 export interface RouteDraft {
-  readonly place: Place;
+  readonly node: ConfigNode;
   readonly name: string | undefined;
   readonly match: Match | undefined;
   /** Set on the route itself. */
@@ -30,30 +30,30 @@ export interface RouteDraft {
   readonly route: Route | undefined;
 }
 
-/** A route as it is written → as it is used. What is wrong is told to `place`. */
-export function resolveRoute(written: Loose<RouteFile>, place: Place, context: RouteContext): RouteDraft {
+/** A route as it is written → as it is used. What is wrong is told to `node`. */
+export function resolveRoute(written: Loose<RouteFile>, node: ConfigNode, context: RouteContext): RouteDraft {
   const { name, match: writtenMatch, upstream: url, ...ownKeys } = written;
-  const own = readRouteKeys(ownKeys, place, [...context.servers.keys()], context.sources);
+  const own = readRouteKeys(ownKeys, node, [...context.servers.keys()], context.sources);
   const keys = merge(context.defaults, own);
-  const match = writtenMatch === undefined ? undefined : resolveMatch(writtenMatch, place.at('match'));
-  const upstream = url === undefined ? undefined : resolveUpstream(url, keys, place);
-  const credential = resolveCredential(ownKeys, keys, upstream, place, context.servers);
+  const match = writtenMatch === undefined ? undefined : resolveMatch(writtenMatch, node.at('match'));
+  const upstream = url === undefined ? undefined : resolveUpstream(url, keys, node);
+  const credential = resolveCredential(ownKeys, keys, upstream, node, context.servers);
   for (const key of ['tls', 'http2'] as const) {
     if (own[key] !== undefined && own[key] !== false && upstream?.origin.startsWith('http:')) {
-      place.at(key).warn('has no effect: the upstream is plain http', 'key');
+      node.at(key).warn('has no effect: the upstream is plain http', 'key');
     }
   }
   const wantsMessage = match?.conditions?.mcpMethods !== undefined || match?.conditions?.mcpNames !== undefined;
-  if (wantsMessage) checkMessageLimit(keys.retryBodyLimitBytes, own.retryBodyLimitBytes, place);
-  const draft = { place, name, match, subjectHeader: own.subjectToken?.header };
+  if (wantsMessage) checkMessageLimit(keys.retryBodyLimitBytes, own.retryBodyLimitBytes, node);
+  const draft = { node, name, match, subjectHeader: own.subjectToken?.header };
   if (name === undefined || match === undefined || upstream === undefined || credential === undefined) {
     return { ...draft, route: undefined };
   }
   const { defaultType, exchangedAt } = subjectOf(credential);
-  const subjectToken = resolveSubject(keys.subjectToken, defaultType, exchangedAt, context.servers.values(), place);
+  const subjectToken = resolveSubject(keys.subjectToken, defaultType, exchangedAt, context.servers.values(), node);
   const route = assemble({ name, match, upstream, subjectToken, credential }, keys);
   if (own.allowedOrigins !== undefined && needsCaller(route)) {
-    place.at('allowed_origins').warn("has no effect: the route needs a caller's token anyway, so remove it", 'key');
+    node.at('allowed_origins').warn("has no effect: the route needs a caller's token anyway, so remove it", 'key');
   }
   return { ...draft, route };
 }
@@ -61,15 +61,15 @@ export function resolveRoute(written: Loose<RouteFile>, place: Place, context: R
 /** Parsing blocks every other request: 1 MiB of the worst JSON takes about 0.1 s. */
 const MAX_MESSAGE = '1MiB';
 
-function checkMessageLimit(limitBytes: number | undefined, ownBytes: number | undefined, place: Place) {
+function checkMessageLimit(limitBytes: number | undefined, ownBytes: number | undefined, node: ConfigNode) {
   if (limitBytes === undefined) return;
   if (limitBytes === 0) {
-    place.error(
+    node.error(
       'matches by mcp_method or mcp_name, but retry_body_limit: 0 lets it read no body: raise retry_body_limit',
     );
   } else if (limitBytes > (parseSize(MAX_MESSAGE) ?? 0)) {
     const from = ownBytes === undefined ? ' from defaults' : '';
-    place.error(
+    node.error(
       `matches by mcp_method or mcp_name, so retry_body_limit${from} must be at most ${MAX_MESSAGE} here: lower it, ` +
         'or remove mcp_method and mcp_name',
     );
@@ -82,9 +82,9 @@ function merge(defaults: RouteKeys, own: RouteKeys): RouteKeys {
   return { ...defaults, ...Object.fromEntries(written) };
 }
 
-function resolveUpstream(url: string, keys: RouteKeys, place: Place): Upstream | undefined {
+function resolveUpstream(url: string, keys: RouteKeys, node: ConfigNode): Upstream | undefined {
   const rules = { allowInsecureHttp: keys.allowInsecureHttp ?? false, allowQuery: false };
-  const read = take(readHttpUrl(url, rules), place.at('upstream'));
+  const read = valueOrReport(readHttpUrl(url, rules), node.at('upstream'));
   return read === undefined ? undefined : toUpstream(read);
 }
 

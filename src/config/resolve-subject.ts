@@ -1,9 +1,9 @@
 import type { CredentialSource } from '../secrets/credential.ts';
 import type { AuthorizationServer, SubjectTokenSource, SubjectVerification } from './config.ts';
+import { type ConfigNode, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { readAudiences } from './expect-audience.ts';
 import { readHeaderName } from './header-names.ts';
-import { type Place, take } from './place.ts';
 import type { Loose } from './schema.ts';
 import type { DefaultsFile } from './schema-route.ts';
 import type { Sources } from './sources.ts';
@@ -29,36 +29,36 @@ type SubjectTokenFile = NonNullable<Loose<DefaultsFile>['subject_token']>;
 export function readSubjectToken(
   written: SubjectTokenFile | undefined,
   allowInsecureHttp: boolean,
-  place: Place,
+  node: ConfigNode,
   sources: Sources,
 ): SubjectKeys | undefined {
   if (written === undefined) return undefined;
   if (written.header !== undefined && written.file !== undefined) {
-    place.error('has both "header" and "file": a token is the caller\'s or our own, so remove one');
+    node.error('has both "header" and "file": a token is the caller\'s or our own, so remove one');
   }
   return {
-    header: readHeaderName(written.header ?? DEFAULTS.subjectTokenHeader, place.at('header')),
+    header: readHeaderName(written.header ?? DEFAULTS.subjectTokenHeader, node.at('header')),
     type: written.type === undefined ? undefined : tokenTypeUrn(written.type),
-    file: written.file === undefined ? undefined : { file: sources.file(written.file, place.at('file')) },
-    verify: readVerify(written.verify, allowInsecureHttp, place.at('verify')),
+    file: written.file === undefined ? undefined : { file: sources.file(written.file, node.at('file')) },
+    verify: readVerify(written.verify, allowInsecureHttp, node.at('verify')),
   };
 }
 
 function readVerify(
   written: SubjectTokenFile['verify'],
   allowInsecureHttp: boolean,
-  place: Place,
+  node: ConfigNode,
 ): VerifyKeys | undefined {
   if (written?.issuer === undefined) return undefined;
   // An issuer is compared, and only where its keys have to be found is it called as well.
   if (written.jwks_uri === undefined) {
-    take(readHttpUrl(written.issuer, { allowInsecureHttp, allowQuery: false }), place.at('issuer'));
+    valueOrReport(readHttpUrl(written.issuer, { allowInsecureHttp, allowQuery: false }), node.at('issuer'));
   } else {
-    take(readHttpUrl(written.jwks_uri, { allowInsecureHttp, allowQuery: true }), place.at('jwks_uri'));
+    valueOrReport(readHttpUrl(written.jwks_uri, { allowInsecureHttp, allowQuery: true }), node.at('jwks_uri'));
   }
   return {
     issuer: written.issuer,
-    audience: readAudiences(written.audience, place.at('audience')),
+    audience: readAudiences(written.audience, node.at('audience')),
     jwksUri: written.jwks_uri,
     allowInsecureHttp,
   };
@@ -74,14 +74,14 @@ export function resolveSubject(
   defaultType: string,
   exchangedAt: AuthorizationServer | undefined,
   servers: Iterable<AuthorizationServer | undefined>,
-  place: Place,
+  node: ConfigNode,
 ): SubjectTokenSource {
   const { header, type, file, verify } = keys ?? { header: DEFAULTS.subjectTokenHeader };
   return {
     header,
     type: type ?? tokenTypeUrn(defaultType) ?? '',
     file,
-    verify: verify && exchangedAt && resolveVerify(verify, exchangedAt, servers, place),
+    verify: verify && exchangedAt && resolveVerify(verify, exchangedAt, servers, node),
   };
 }
 
@@ -89,11 +89,11 @@ function resolveVerify(
   keys: VerifyKeys,
   exchangedAt: AuthorizationServer,
   servers: Iterable<AuthorizationServer | undefined>,
-  place: Place,
+  node: ConfigNode,
 ): SubjectVerification {
   const { clientId } = exchangedAt;
-  if (keys.audience === undefined && clientId === undefined && !place.at('subject_token').broken) {
-    place.error(
+  if (keys.audience === undefined && clientId === undefined && !node.at('subject_token').broken) {
+    node.error(
       'verifies subject tokens, and nothing tells whom they must be for: set subject_token.verify.audience, to any if need be',
     );
   }

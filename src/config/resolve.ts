@@ -1,9 +1,9 @@
 import { collide, leadsTo, readListen } from './addresses.ts';
 import type { AuthorizationServer, Config, Listen } from './config.ts';
+import { type ConfigNode, formatPath, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { type NamedHeader, readHeaderName, refuseSharedHeaders } from './header-names.ts';
 import { readConnectAuthority, readHostPattern } from './matching.ts';
-import { formatPath, type Place, take } from './place.ts';
 import { readDuration, readSize } from './quantities.ts';
 import { resolveAuthorizationServer } from './resolve-authorization-server.ts';
 import { piecesOf } from './resolve-match.ts';
@@ -13,11 +13,11 @@ import type { ConfigFile, Loose } from './schema.ts';
 import type { Sources } from './sources.ts';
 
 /** The file as far as its shape is right → the config. Undefined: something is wrong, and `root` knows. */
-export function resolveConfig(file: Loose<ConfigFile>, root: Place, sources: Sources): Config | undefined {
+export function resolveConfig(file: Loose<ConfigFile>, root: ConfigNode, sources: Sources): Config | undefined {
   const { listen, admin } = resolveAddresses(file, root);
   const servers = resolveServers(file, root, sources);
-  const defaultsPlace = root.at('defaults');
-  const defaults = readRouteKeys(file.defaults ?? {}, defaultsPlace, [...servers.keys()], sources);
+  const defaultsNode = root.at('defaults');
+  const defaults = readRouteKeys(file.defaults ?? {}, defaultsNode, [...servers.keys()], sources);
   const drafts = (file.routes ?? []).flatMap((route, index) =>
     route === undefined ? [] : [resolveRoute(route, root.at('routes', index), { defaults, servers, sources })],
   );
@@ -45,46 +45,46 @@ export function resolveConfig(file: Loose<ConfigFile>, root: Place, sources: Sou
   return { listen, admin, ...config, authorizationServers, routes };
 }
 
-function resolveAddresses(file: Loose<ConfigFile>, root: Place): Record<'listen' | 'admin', Listen | undefined> {
-  const listen = take(readListen(file.listen ?? DEFAULTS.listen), root.at('listen'));
-  const admin = take(readListen(file.admin ?? DEFAULTS.admin), root.at('admin'));
+function resolveAddresses(file: Loose<ConfigFile>, root: ConfigNode): Record<'listen' | 'admin', Listen | undefined> {
+  const listen = valueOrReport(readListen(file.listen ?? DEFAULTS.listen), root.at('listen'));
+  const admin = valueOrReport(readListen(file.admin ?? DEFAULTS.admin), root.at('admin'));
   if (listen !== undefined && admin !== undefined && collide(listen, admin)) {
     root.at(file.admin === undefined ? 'listen' : 'admin').error('listen and admin have the same address: change one');
   }
   return { listen, admin };
 }
 
-function resolveAdminHosts(file: Loose<ConfigFile>, root: Place): readonly string[] {
-  const place = root.at('admin_hosts');
+function resolveAdminHosts(file: Loose<ConfigFile>, root: ConfigNode): readonly string[] {
+  const node = root.at('admin_hosts');
   const hosts = (file.admin_hosts ?? []).map((written, index) => {
-    const host = written === undefined ? undefined : take(readHostPattern(written), place.at(index));
-    if (host?.startsWith('*.')) place.at(index).error('must be one host name, without a wildcard');
+    const host = written === undefined ? undefined : valueOrReport(readHostPattern(written), node.at(index));
+    if (host?.startsWith('*.')) node.at(index).error('must be one host name, without a wildcard');
     return host;
   });
   return [...new Set(hosts.filter((host) => host !== undefined))];
 }
 
-function resolveServers(file: Loose<ConfigFile>, root: Place, sources: Sources) {
+function resolveServers(file: Loose<ConfigFile>, root: ConfigNode, sources: Sources) {
   const servers = new Map<string, AuthorizationServer | undefined>();
-  const place = root.at('authorization_servers');
+  const node = root.at('authorization_servers');
   for (const [name, written] of Object.entries(file.authorization_servers ?? {})) {
     const server =
-      written === undefined ? undefined : resolveAuthorizationServer(name, written, place.at(name), sources);
+      written === undefined ? undefined : resolveAuthorizationServer(name, written, node.at(name), sources);
     servers.set(name, server);
   }
   return servers;
 }
 
-function resolveLimits(file: Loose<ConfigFile>, root: Place): Config['limits'] {
+function resolveLimits(file: Loose<ConfigFile>, root: ConfigNode): Config['limits'] {
   const { max_in_flight, max_header_size, shutdown_grace } = file.limits ?? {};
-  const place = root.at('limits');
+  const node = root.at('limits');
   return {
     maxInFlight: max_in_flight ?? DEFAULTS.maxInFlight,
-    maxHeaderBytes: readSize(max_header_size ?? DEFAULTS.maxHeaderSize, place.at('max_header_size'), {
+    maxHeaderBytes: readSize(max_header_size ?? DEFAULTS.maxHeaderSize, node.at('max_header_size'), {
       min: '1KiB',
       max: '1MiB',
     }),
-    shutdownGraceMs: readDuration(shutdown_grace ?? DEFAULTS.shutdownGrace, place.at('shutdown_grace'), { max: '1h' }),
+    shutdownGraceMs: readDuration(shutdown_grace ?? DEFAULTS.shutdownGrace, node.at('shutdown_grace'), { max: '1h' }),
   };
 }
 
@@ -93,28 +93,28 @@ function resolveHeaders(
   file: Loose<ConfigFile>,
   drafts: readonly RouteDraft[],
   defaultSubject: string | undefined,
-  root: Place,
+  root: ConfigNode,
 ) {
   const session = readHeader(file.session?.header ?? DEFAULTS.sessionHeader, root.at('session', 'header'));
   const host = file.host_header === undefined ? undefined : readHeader(file.host_header, root.at('host_header'));
-  const subjects = drafts.flatMap(({ subjectHeader, place }) =>
-    subjectHeader === undefined ? [] : [{ name: subjectHeader, place: place.at('subject_token', 'header') }],
+  const subjects = drafts.flatMap(({ subjectHeader, node }) =>
+    subjectHeader === undefined ? [] : [{ name: subjectHeader, node: node.at('subject_token', 'header') }],
   );
   if (defaultSubject !== undefined) {
-    subjects.push({ name: defaultSubject, place: root.at('defaults', 'subject_token', 'header') });
+    subjects.push({ name: defaultSubject, node: root.at('defaults', 'subject_token', 'header') });
   } else {
     // Nothing in the file says so, so whatever takes that header is to blame.
     for (const taken of [session, host]) {
       if (taken?.name === DEFAULTS.subjectTokenHeader)
-        taken.place.error('bears the subject token already: name another');
+        taken.node.error('bears the subject token already: name another');
     }
   }
   refuseSharedHeaders(session, host, subjects);
   return { session: { header: session.name }, hostHeader: host?.name };
 }
 
-function readHeader(written: string, place: Place): NamedHeader {
-  return { name: readHeaderName(written, place), place };
+function readHeader(written: string, node: ConfigNode): NamedHeader {
+  return { name: readHeaderName(written, node), node };
 }
 
 function refuseSameNames(drafts: readonly RouteDraft[]) {
@@ -123,7 +123,7 @@ function refuseSameNames(drafts: readonly RouteDraft[]) {
     if (draft.name === undefined) continue;
     const earlier = first.get(draft.name);
     if (earlier === undefined) first.set(draft.name, draft);
-    else draft.place.at('name').error(`is the name of ${formatPath(earlier.place.path)} as well: each needs its own`);
+    else draft.node.at('name').error(`is the name of ${formatPath(earlier.node.path)} as well: each needs its own`);
   }
 }
 
@@ -137,12 +137,12 @@ function refuseTies(drafts: readonly RouteDraft[]) {
       if (!first.has(piece)) first.set(piece, draft);
     }
     if (earlier === undefined) continue;
-    const other = formatPath(earlier.place.at('match').path);
+    const other = formatPath(earlier.node.at('match').path);
     const fix =
       draft.match.conditions === undefined
         ? 'change the host or the path of one'
         : 'change the host, the path or a condition of one';
-    draft.place.at('match').error(`takes the same requests as ${other}: ${fix}`);
+    draft.node.at('match').error(`takes the same requests as ${other}: ${fix}`);
   }
 }
 
@@ -150,19 +150,19 @@ function refuseTies(drafts: readonly RouteDraft[]) {
 function resolveForwardProxy(
   file: Loose<ConfigFile>,
   drafts: readonly RouteDraft[],
-  root: Place,
+  root: ConfigNode,
 ): Config['forwardProxy'] {
-  const place = root.at('forward_proxy', 'connect');
+  const node = root.at('forward_proxy', 'connect');
   const connect: string[] = [];
   for (const [index, written] of (file.forward_proxy?.connect ?? []).entries()) {
-    const authority = written === undefined ? undefined : take(readConnectAuthority(written), place.at(index));
+    const authority = written === undefined ? undefined : valueOrReport(readConnectAuthority(written), node.at(index));
     if (authority === undefined) continue;
     connect.push(authority);
     const host = authority.replace(/:\d+$/, '');
     const route = drafts.find(({ match }) => match?.host === host);
     if (route !== undefined) {
-      const other = formatPath(route.place.at('match').path);
-      place.at(index).warn(`is the host of ${other}: what goes through the tunnel passes that route by`);
+      const other = formatPath(route.node.at('match').path);
+      node.at(index).warn(`is the host of ${other}: what goes through the tunnel passes that route by`);
     }
   }
   return { connect: [...new Set(connect)] };
@@ -171,7 +171,7 @@ function resolveForwardProxy(
 function warnOfUnusedServers(
   servers: ReadonlyMap<string, AuthorizationServer | undefined>,
   drafts: readonly RouteDraft[],
-  root: Place,
+  root: ConfigNode,
 ) {
   // A route that could not be read may be the one that uses it.
   if (root.broken) return;
@@ -189,8 +189,8 @@ function warnOfUnusedServers(
 
 /** A request that comes back takes a route again, most likely the same, until `limits.max_in_flight` ends it. */
 function warnOfLoops(listen: Listen | undefined, drafts: readonly RouteDraft[]) {
-  for (const { route, place } of drafts) {
+  for (const { route, node } of drafts) {
     if (listen === undefined || route === undefined || !leadsTo(listen, route.upstream.origin)) continue;
-    place.at('upstream').warn('is where cambist itself listens, so that requests come back to it: name the backend');
+    node.at('upstream').warn('is where cambist itself listens, so that requests come back to it: name the backend');
   }
 }

@@ -1,6 +1,6 @@
 import * as z from 'zod';
+import type { ConfigNode, Path } from './config-node.ts';
 import { nearest } from './nearest.ts';
-import type { Path, Place } from './place.ts';
 import { type ConfigFile, configSchema, type Loose } from './schema.ts';
 import { describeIssue, MISSING } from './shape-messages.ts';
 
@@ -8,7 +8,7 @@ import { describeIssue, MISSING } from './shape-messages.ts';
  * Holds a parsed file to the schema: reports all that is wrong with its shape, and answers with the rest, so that what
  * can still be checked is. Undefined where the file is no map at all.
  */
-export function checkShape(value: unknown, root: Place): Loose<ConfigFile> | undefined {
+export function checkShape(value: unknown, root: ConfigNode): Loose<ConfigFile> | undefined {
   const result = configSchema.safeParse(value, { error: describeIssue });
   if (result.success) return result.data;
   if (!isMap(value)) {
@@ -44,22 +44,22 @@ function flatten(issue: z.core.$ZodIssue): Issue[] {
   return meant.flatMap((inner) => flatten({ ...inner, path: [...path, ...inner.path] }));
 }
 
-function report(issue: Issue, root: Place) {
-  const place = root.at(...issue.path);
+function report(issue: Issue, root: ConfigNode) {
+  const node = root.at(...issue.path);
   if (issue.message === MISSING) {
     const key = String(issue.path.at(-1));
     const about = schemaAt([...issue.path])
       ?.meta()
       ?.description?.split(/[.:;] |\.$/)[0];
-    if (place.broken) return;
+    if (node.broken) return;
     root.at(...issue.path.slice(0, -1)).error(`missing key "${key}": ${about ?? 'add it'}`);
-    place.spoil();
+    node.markBroken();
   } else if (issue.code === 'invalid_key') {
     root
       .at(...issue.path.slice(0, -1))
       .error(issue.issues[0]?.message ?? issue.message, { child: String(issue.path.at(-1)) });
   } else {
-    place.error(issue.message);
+    node.error(issue.message);
   }
 }
 
@@ -68,9 +68,9 @@ const SECRETS = /^(client_secret|private_key|client_assertion|certificate|ca)$/;
 /** As keys are written, and secrets hardly ever. */
 const PLAIN_KEY = /^[A-Za-z][A-Za-z_-]{0,39}$/;
 
-function reportUnknownKeys(path: Path, keys: readonly string[], sound: unknown, root: Place) {
+function reportUnknownKeys(path: Path, keys: readonly string[], sound: unknown, root: ConfigNode) {
   const parent = valueAt(sound, path);
-  const place = root.at(...path);
+  const node = root.at(...path);
   const schema = schemaAt(path);
   const known = schema instanceof z.ZodObject ? Object.keys(schema.shape) : [];
   for (const key of keys) {
@@ -78,10 +78,10 @@ function reportUnknownKeys(path: Path, keys: readonly string[], sound: unknown, 
       key,
       known.filter((name) => isMap(parent) && parent[name] === undefined),
     );
-    if (meant !== undefined) place.at(meant).spoil();
+    if (meant !== undefined) node.at(meant).markBroken();
     const shown = PLAIN_KEY.test(key) && !SECRETS.test(String(path.at(-1))) ? `unknown key "${key}"` : 'unknown key';
     const fix = meant === undefined ? `known here: ${known.join(', ')}` : `did you mean "${meant}"?`;
-    place.error(`${shown}: ${fix}`, { child: key });
+    node.error(`${shown}: ${fix}`, { child: key });
     if (isMap(parent)) delete parent[key];
   }
 }

@@ -2,7 +2,7 @@ import { access } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
 import type { CredentialSource } from '../secrets/credential.ts';
 import type { TlsFiles } from './config.ts';
-import type { Place } from './place.ts';
+import type { ConfigNode } from './config-node.ts';
 
 interface WrittenFile {
   file?: string | undefined;
@@ -21,71 +21,71 @@ interface WrittenTls {
 /** Reads where secrets, keys and certificates lie, and remembers each file with its place in the config. */
 export interface Sources {
   /** A file by its path; a relative one starts at the folder of the config file. */
-  file(path: string, place: Place): string;
+  file(path: string, node: ConfigNode): string;
   /** `{ file }` or `{ env }`, exactly one. */
-  credential(written: WrittenSource | undefined, place: Place): CredentialSource | undefined;
-  tls(written: WrittenTls | undefined, place: Place): TlsFiles | undefined;
+  credential(written: WrittenSource | undefined, node: ConfigNode): CredentialSource | undefined;
+  tls(written: WrittenTls | undefined, node: ConfigNode): TlsFiles | undefined;
   /** Warns of each file and each environment variable that is not there now. */
   warnOfMissing(): Promise<void>;
 }
 
 export function createSources(configFile: string): Sources {
   const folder = dirname(configFile);
-  const found: { full: string; written: string; place: Place }[] = [];
-  const variables: { name: string; place: Place }[] = [];
+  const found: { full: string; written: string; node: ConfigNode }[] = [];
+  const variables: { name: string; node: ConfigNode }[] = [];
 
-  function file(path: string, place: Place): string {
+  function file(path: string, node: ConfigNode): string {
     const full = isAbsolute(path) ? path : join(folder, path);
-    found.push({ full, written: path, place });
+    found.push({ full, written: path, node });
     return full;
   }
 
-  function credential(written: WrittenSource | undefined, place: Place): CredentialSource | undefined {
+  function credential(written: WrittenSource | undefined, node: ConfigNode): CredentialSource | undefined {
     if (written === undefined) return undefined;
     if (written.file !== undefined && written.env !== undefined) {
-      place.error('has both "file" and "env": remove one');
+      node.error('has both "file" and "env": remove one');
     } else if (written.file !== undefined) {
-      return { file: file(written.file, place.at('file')) };
+      return { file: file(written.file, node.at('file')) };
     } else if (written.env !== undefined) {
-      variables.push({ name: written.env, place: place.at('env') });
+      variables.push({ name: written.env, node: node.at('env') });
       return { env: written.env };
-    } else if (!place.broken) {
-      place.error('has neither "file" nor "env": write { file: /path/to/it } or { env: NAME_OF_VARIABLE }');
+    } else if (!node.broken) {
+      node.error('has neither "file" nor "env": write { file: /path/to/it } or { env: NAME_OF_VARIABLE }');
     }
     return undefined;
   }
 
-  function tls(written: WrittenTls | undefined, place: Place): TlsFiles | undefined {
+  function tls(written: WrittenTls | undefined, node: ConfigNode): TlsFiles | undefined {
     if (written === undefined) return undefined;
     const pem = (key: keyof WrittenTls) => {
       const path = written[key]?.file;
-      return path === undefined ? undefined : file(path, place.at(key, 'file'));
+      return path === undefined ? undefined : file(path, node.at(key, 'file'));
     };
     for (const [key, other] of [
       ['certificate', 'private_key'],
       ['private_key', 'certificate'],
     ] as const) {
-      if (written[key] !== undefined && written[other] === undefined && !place.at(other).broken) {
-        place.error(`has "${key}" without "${other}": the two go together`);
+      if (written[key] !== undefined && written[other] === undefined && !node.at(other).broken) {
+        node.error(`has "${key}" without "${other}": the two go together`);
       }
     }
     return { ca: pem('ca'), certificate: pem('certificate'), privateKey: pem('private_key') };
   }
 
   async function warnOfMissing() {
-    for (const { name, place } of variables) {
+    for (const { name, node } of variables) {
       // What is no name of a variable could be a secret that was written in its place.
       const named = /^[A-Z][A-Z0-9_]*$/.test(name) ? `environment variable "${name}"` : 'the environment variable';
-      if ((process.env[name] ?? '') === '') place.warn(`${named} is not set here: set it where cambist runs`);
+      if ((process.env[name] ?? '') === '') node.warn(`${named} is not set here: set it where cambist runs`);
     }
-    for (const { full, written, place } of found) {
+    for (const { full, written, node } of found) {
       const there = await access(full).then(
         () => true,
         () => false,
       );
       // A value without a slash could be a secret that was written in the place of its file.
       const named = written.includes('/') ? `file "${full}"` : 'the file';
-      if (!there) place.warn(`${named} cannot be read here: mount it where cambist runs`);
+      if (!there) node.warn(`${named} cannot be read here: mount it where cambist runs`);
     }
   }
 

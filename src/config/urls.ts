@@ -1,5 +1,5 @@
 import type { Upstream } from './config.ts';
-import type { Reading } from './place.ts';
+import type { Reading } from './config-node.ts';
 import { mayUsePlainHttp } from './plain-http.ts';
 
 export interface HttpUrl {
@@ -24,26 +24,28 @@ const URI_CHARACTERS = /^(?:[A-Za-z0-9\-._~:/?#[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})
 export function readHttpUrl(text: string, rules: UrlRules): Reading<HttpUrl> {
   const [, scheme, authority, path, query, fragment] = PARTS.exec(text) ?? [];
   if (scheme === undefined || authority === undefined || path === undefined) {
-    return { wrong: 'must be an absolute URL, as in https://backend.example.com/mcp' };
+    return { problem: 'must be an absolute URL, as in https://backend.example.com/mcp' };
   }
   const secure = scheme.toLowerCase() === 'https';
-  if (!secure && scheme.toLowerCase() !== 'http') return { wrong: 'must begin with https:// or http://' };
+  if (!secure && scheme.toLowerCase() !== 'http') return { problem: 'must begin with https:// or http://' };
   if (authority.includes('@')) {
-    return { wrong: 'must not hold a user name or password: remove everything up to and including the "@"' };
+    return { problem: 'must not hold a user name or password: remove everything up to and including the "@"' };
   }
-  if (fragment !== undefined) return { wrong: 'must not have a fragment: remove "#" and what follows' };
-  if (query !== undefined && !rules.allowQuery) return { wrong: 'must not have a query: remove "?" and what follows' };
+  if (fragment !== undefined) return { problem: 'must not have a fragment: remove "#" and what follows' };
+  if (query !== undefined && !rules.allowQuery)
+    return { problem: 'must not have a query: remove "?" and what follows' };
   if (!URI_CHARACTERS.test(text)) {
     return {
-      wrong: 'has a character that no URL may have: percent-encode it, and write a host name in its ASCII form',
+      problem: 'has a character that no URL may have: percent-encode it, and write a host name in its ASCII form',
     };
   }
-  if (hasDotSegments(path)) return { wrong: 'must not have "." or ".." as a path segment: write the path it leads to' };
+  if (hasDotSegments(path))
+    return { problem: 'must not have "." or ".." as a path segment: write the path it leads to' };
   const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (url === undefined || url.port === '0') return { wrong: 'has no usable host or port: check them' };
+  if (url === undefined || url.port === '0') return { problem: 'has no usable host or port: check them' };
   if (!secure && !rules.allowInsecureHttp && !mayUsePlainHttp(url.hostname.replace(/\.$/, ''))) {
     return {
-      wrong:
+      problem:
         'plain http to a host that is neither on this machine nor in the cluster shows tokens to the network: use https, or set allow_insecure_http: true beside it if that network is trusted',
     };
   }

@@ -1,6 +1,6 @@
-import { serverNames } from '../config/asked-servers.ts';
 import type { Config, Route } from '../config/config.ts';
 import { expiringCredentials } from '../config/expiring-credentials.ts';
+import { usedServerNames } from '../config/used-servers.ts';
 import { ERROR_CODES } from '../errors.ts';
 import { EXCHANGE_ENDS, EXPECTED_ANSWERS, PLAIN_ERRORS, UNMATCHED, UNMATCHED_ERRORS } from './expected.ts';
 import { createHistogram, type Histogram, observe } from './histogram.ts';
@@ -91,7 +91,7 @@ export function createCounts(nowMs: () => number): Counts {
     const counts = route(name);
     if (http2) expect(counts.retries, ['unprocessed']);
     for (const [code, outcome] of EXPECTED_ANSWERS) answersOf(counts, 'POST', code, outcome);
-    const asked = serverNames(credential);
+    const asked = usedServerNames(credential);
     expect(counts.failures, asked.length === 0 ? PLAIN_ERRORS : ERROR_CODES);
     for (const server of asked) {
       expect(exchangesOf(counts, server), EXCHANGE_ENDS);
@@ -116,7 +116,7 @@ export function createCounts(nowMs: () => number): Counts {
       answersOf(unmatched, 'POST', 403, 'refused');
       expect(unmatched.failures, UNMATCHED_ERRORS);
       for (const authority of config.forwardProxy.connect) tunnel(authority);
-      const asked = new Set(config.routes.flatMap(({ credential }) => serverNames(credential)));
+      const asked = new Set(config.routes.flatMap(({ credential }) => usedServerNames(credential)));
       for (const name of available.keys()) if (!asked.has(name)) available.delete(name);
       for (const name of asked) entry(available, name, () => true);
       // What is still named is read anew, and says again when it ends.

@@ -1,6 +1,6 @@
 import type { Clock } from '../clock/clock.ts';
-import { askedServers } from '../config/asked-servers.ts';
 import type { AuthorizationServer, Config } from '../config/config.ts';
+import { usedServers } from '../config/used-servers.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
 import type { Dispatchers } from '../transport/dispatchers.ts';
 import { type Broker, createBroker } from './broker.ts';
@@ -118,5 +118,5 @@ export function createTokenService(
 
 /** The authorization servers that some route uses. */
 export function neededServers(config: Config): Set<AuthorizationServer> {
-  return new Set(config.routes.flatMap(({ credential }) => askedServers(credential)));
+  return new Set(config.routes.flatMap(({ credential }) => usedServers(credential)));
 }

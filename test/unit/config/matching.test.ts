@@ -38,7 +38,7 @@ test('what is no host is refused', () => {
   ] as const;
   for (const [written, wrong] of cases) {
     const reading = readHostPattern(written);
-    assert.ok('wrong' in reading && reading.wrong.includes(wrong), `${written}: ${JSON.stringify(reading)}`);
+    assert.ok('problem' in reading && reading.problem.includes(wrong), `${written}: ${JSON.stringify(reading)}`);
   }
 });
 
@@ -73,7 +73,7 @@ test('a path that servers may read in two ways is refused', () => {
   ] as const;
   for (const [written, wrong] of cases) {
     const reading = readPathPrefix(written);
-    assert.ok('wrong' in reading && reading.wrong.includes(wrong), `${written}: ${JSON.stringify(reading)}`);
+    assert.ok('problem' in reading && reading.problem.includes(wrong), `${written}: ${JSON.stringify(reading)}`);
   }
 });
 

@@ -51,7 +51,7 @@ test('plain http goes to loopback and cluster-internal names alone', () => {
     'localhost.example.com',
     '0x7f.1.2.3.4',
   ]) {
-    assert.ok('wrong' in readHttpUrl(`http://${host}/mcp`, STRICT), host);
+    assert.ok('problem' in readHttpUrl(`http://${host}/mcp`, STRICT), host);
     if (!host.startsWith('0x')) {
       assert.ok('value' in readHttpUrl(`http://${host}/mcp`, { ...STRICT, allowInsecureHttp: true }), host);
     }
@@ -92,8 +92,8 @@ test('what no upstream may be is refused, without showing what it holds', () => 
   ] as const;
   for (const [url, wrong] of cases) {
     const reading = readHttpUrl(url, STRICT);
-    assert.ok('wrong' in reading && reading.wrong.includes(wrong), `${url}: ${JSON.stringify(reading)}`);
-    assert.ok(!reading.wrong.includes('hunter2'));
+    assert.ok('problem' in reading && reading.problem.includes(wrong), `${url}: ${JSON.stringify(reading)}`);
+    assert.ok(!reading.problem.includes('hunter2'));
   }
 });
 

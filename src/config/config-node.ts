@@ -14,23 +14,23 @@ export interface Position {
 export type Locate = (path: Path, what: 'key' | 'value') => Position;
 
 /** What of a node a problem points at: what it holds, its key, or the key of one of its children. */
-export type Spot = 'value' | 'key' | { readonly child: string };
+export type NodePart = 'value' | 'key' | { readonly child: string };
 
 /** A node of a config file under check: knows where it stands and takes what is wrong with it. */
-export interface Place {
+export interface ConfigNode {
   readonly path: Path;
-  at(...segments: Path): Place;
-  error(message: string, spot?: Spot): void;
-  warn(message: string, spot?: Spot): void;
+  at(...segments: Path): ConfigNode;
+  error(message: string, part?: NodePart): void;
+  warn(message: string, part?: NodePart): void;
   /** Makes it broken without a message: its error is told elsewhere. */
-  spoil(): void;
+  markBroken(): void;
   /** An error was found here or below: what merely follows from it is not worth a message of its own. */
   readonly broken: boolean;
 }
 
 /** All that is wrong with one file. */
 export interface ProblemList {
-  readonly root: Place;
+  readonly root: ConfigNode;
   /** For what has no path, since the file cannot be read. */
   errorAt(position: Position, message: string): void;
   /** In the order of the file. */
@@ -41,23 +41,23 @@ export function createProblemList(file: string, locate: Locate): ProblemList {
   const problems: Problem[] = [];
   const broken = new Set<string>();
 
-  function add(severity: Problem['severity'], path: Path, message: string, spot: Spot) {
-    const position = typeof spot === 'string' ? locate(path, spot) : locate([...path, spot.child], 'key');
+  function add(severity: Problem['severity'], path: Path, message: string, part: NodePart) {
+    const position = typeof part === 'string' ? locate(path, part) : locate([...path, part.child], 'key');
     problems.push({ severity, file, ...position, path: formatPath(path), message });
-    if (severity === 'error') spoil(path);
+    if (severity === 'error') markBroken(path);
   }
 
-  function spoil(path: Path) {
+  function markBroken(path: Path) {
     for (let length = 0; length <= path.length; length += 1) broken.add(JSON.stringify(path.slice(0, length)));
   }
 
-  function place(path: Path): Place {
+  function node(path: Path): ConfigNode {
     return {
       path,
-      at: (...segments) => place([...path, ...segments]),
-      error: (message, spot = 'value') => add('error', path, message, spot),
-      warn: (message, spot = 'value') => add('warning', path, message, spot),
-      spoil: () => spoil(path),
+      at: (...segments) => node([...path, ...segments]),
+      error: (message, part = 'value') => add('error', path, message, part),
+      warn: (message, part = 'value') => add('warning', path, message, part),
+      markBroken: () => markBroken(path),
       get broken() {
         return broken.has(JSON.stringify(path));
       },
@@ -65,7 +65,7 @@ export function createProblemList(file: string, locate: Locate): ProblemList {
   }
 
   return {
-    root: place([]),
+    root: node([]),
     errorAt: (position, message) => problems.push({ severity: 'error', file, ...position, path: '', message }),
     sorted: () => problems.toSorted(byPosition),
   };
@@ -87,11 +87,11 @@ export function formatPath(path: Path): string {
 }
 
 /** What was read from a value, or what is wrong with it and how to fix it. */
-export type Reading<T> = { readonly value: T } | { readonly wrong: string };
+export type Reading<T> = { readonly value: T } | { readonly problem: string };
 
 /** The value of a reading; what is wrong goes to the place, and there is none. */
-export function take<T>(reading: Reading<T>, place: Place): T | undefined {
+export function valueOrReport<T>(reading: Reading<T>, node: ConfigNode): T | undefined {
   if ('value' in reading) return reading.value;
-  place.error(reading.wrong);
+  node.error(reading.problem);
   return undefined;
 }

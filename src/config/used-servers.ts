@@ -1,7 +1,7 @@
 import type { AuthorizationServer, Credential } from './config.ts';
 
 /** The authorization servers that a credential asks, in the order in which it asks them. */
-export function askedServers(credential: Credential): AuthorizationServer[] {
+export function usedServers(credential: Credential): AuthorizationServer[] {
   if (credential.kind === 'client_credentials') return [credential.authorizationServer];
   if (credential.kind !== 'exchange') return [];
   const { authorizationServer, chain } = credential;
@@ -9,6 +9,6 @@ export function askedServers(credential: Credential): AuthorizationServer[] {
 }
 
 /** Their names. */
-export function serverNames(credential: Credential): string[] {
-  return askedServers(credential).map(({ name }) => name);
+export function usedServerNames(credential: Credential): string[] {
+  return usedServers(credential).map(({ name }) => name);
 }
