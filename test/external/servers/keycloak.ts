@@ -19,6 +19,9 @@ const JAVA_OPTIONS = '-XX:TieredStopAtLevel=1';
 export type Realm = Readonly<Record<string, unknown>> & { readonly realm: string };
 
 export interface Keycloak {
+  readonly url: string;
+  /** The folder of its command-line tools. */
+  readonly bin: string;
   issuer(realm: string): string;
   jwksUri(realm: string): string;
   /** Signs a user in by the direct grant. @returns the access token */
@@ -32,8 +35,11 @@ export async function committedRealm(): Promise<Realm> {
   return JSON.parse(text) as Realm;
 }
 
-/** Keycloak from Maven Central, in development mode, with its database in memory and these realms imported. */
-export async function startKeycloak(realms: readonly Realm[]): Promise<Keycloak> {
+/**
+ * Keycloak from Maven Central, in development mode, with its database in memory and these realms imported.
+ * @param env more environment variables, such as those of the first administrator
+ */
+export async function startKeycloak(realms: readonly Realm[], env: Record<string, string> = {}): Promise<Keycloak> {
   const folder = await cachedFolder('keycloak', [ARTIFACT, UNPACK], (draft) =>
     // -C: a wrong checksum is an error, and not only a warning.
     runTool('mvn', ['-q', '-B', '-C', UNPACK, `-Dartifact=${ARTIFACT}`, `-DoutputDirectory=${draft}`], draft),
@@ -56,13 +62,15 @@ export async function startKeycloak(realms: readonly Realm[]): Promise<Keycloak>
       '--http-host=127.0.0.1',
       `--http-port=${port}`,
     ],
-    env: { JAVA_OPTS_APPEND: JAVA_OPTIONS },
+    env: { JAVA_OPTS_APPEND: JAVA_OPTIONS, ...env },
     cwd: home,
-    readyUrl: `${url}/realms/${realms[0]?.realm}/.well-known/openid-configuration`,
+    readyUrl: `${url}/realms/${realms[0]?.realm ?? 'master'}/.well-known/openid-configuration`,
     startTimeoutMs: START_TIMEOUT_MS,
   });
   const issuer = (realm: string) => `${url}/realms/${realm}`;
   return {
+    url,
+    bin: join(home, 'bin'),
     issuer,
     jwksUri: (realm) => `${issuer(realm)}/protocol/openid-connect/certs`,
     signIn: (realm, client, user) => signIn(`${issuer(realm)}/protocol/openid-connect/token`, client, user),

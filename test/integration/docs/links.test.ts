@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { test } from 'node:test';
 import { anchorsOf, linksOf, listPages, listPagesIn, readProse, resolveLink } from '../../harness/pages.ts';
 
@@ -13,13 +14,18 @@ for (const page of listPages()) {
   });
 }
 
-for (const folder of ['config', 'deploy', 'test/bench']) {
+for (const folder of ['config', 'config/recipes', 'deploy', 'test/bench']) {
   test(`${folder}/README.md leads to each page of its folder`, () => {
     const index = `${folder}/README.md`;
     const linked = new Set(linksOf(readProse(index)).map((link) => resolveLink(index, link).file));
     assert.deepEqual(
-      listPagesIn(folder).filter((page) => page !== index && !linked.has(page)),
+      listPagesIn(folder).filter((page) => isIndexedBy(page, folder) && page !== index && !linked.has(page)),
       [],
     );
   });
+}
+
+/** An index leads to the pages of its folder, and to the indexes of subfolders. */
+function isIndexedBy(page: string, folder: string): boolean {
+  return dirname(page) === folder || page.endsWith('/README.md');
 }
