@@ -71,11 +71,13 @@ export async function startApp(first: Config, version: string, logger: Logger, t
   const pipeline = createPipeline({ ...tokens, clock: systemClock, dispatchers, observer: counts.proxy });
   const proxy = await createProxyServer({ activeConfig, tracker, pipeline, sockets, logger });
   const adminServer = createAdmin(parts, activeConfig, version);
-  const listen = await openListener(proxy, first.listen, 'listen');
-  const admin = await openListener(adminServer, first.admin, 'admin').catch(async (error: unknown) => {
-    await proxy.close();
-    throw error;
-  });
+  const listen = await openListener(proxy, first.listen, 'listen', first.socketMode);
+  const admin = await openListener(adminServer, first.admin, 'admin', first.socketMode).catch(
+    async (error: unknown) => {
+      await proxy.close();
+      throw error;
+    },
+  );
   serve(parts, first);
   const sweeping = setInterval(tokens.sweep, SWEEP_MS);
 
@@ -212,6 +214,7 @@ function restartKeys(before: Config, after: Config): string[] {
   const changed: string[] = [];
   if (JSON.stringify(before.listen) !== JSON.stringify(after.listen)) changed.push('listen');
   if (JSON.stringify(before.admin) !== JSON.stringify(after.admin)) changed.push('admin');
+  if (before.socketMode !== after.socketMode) changed.push('socket_mode');
   if (before.limits.maxHeaderBytes !== after.limits.maxHeaderBytes) changed.push('limits.max_header_size');
   return changed;
 }

@@ -209,6 +209,8 @@ export interface Route {
 export interface Config {
   readonly listen: Listen;
   readonly admin: Listen;
+  /** Permissions of the Unix sockets of `listen` and `admin`. */
+  readonly socketMode: number;
   /** Public host names by which the admin listener is reached, in lower case. */
   readonly adminHosts: readonly string[];
   readonly log: {

@@ -2,6 +2,7 @@
 export const DEFAULTS = {
   listen: '127.0.0.1:8180',
   admin: '127.0.0.1:9180',
+  socketMode: '0660',
   logLevel: 'info',
   logSample: 1,
   sessionHeader: 'mcp-session-id',

@@ -25,6 +25,7 @@ export function resolveConfig(file: Loose<ConfigFile>, root: ConfigNode, sources
   refuseTies(drafts);
   const config = {
     log: { level: file.log?.level ?? DEFAULTS.logLevel, sample: file.log?.sample ?? DEFAULTS.logSample },
+    socketMode: resolveSocketMode(file, listen, admin, root),
     adminHosts: resolveAdminHosts(file, root),
     ...resolveHeaders(file, drafts, defaults.subjectToken?.header, root),
     cache: {
@@ -52,6 +53,18 @@ function resolveAddresses(file: Loose<ConfigFile>, root: ConfigNode): Record<'li
     root.at(file.admin === undefined ? 'listen' : 'admin').error('listen and admin have the same address: change one');
   }
   return { listen, admin };
+}
+
+function resolveSocketMode(
+  file: Loose<ConfigFile>,
+  listen: Listen | undefined,
+  admin: Listen | undefined,
+  root: ConfigNode,
+): number {
+  if (file.socket_mode !== undefined && listen?.kind === 'tcp' && admin?.kind === 'tcp') {
+    root.at('socket_mode').warn('has no effect: neither listen nor admin is a Unix socket', 'key');
+  }
+  return Number.parseInt(file.socket_mode ?? DEFAULTS.socketMode, 8);
 }
 
 function resolveAdminHosts(file: Loose<ConfigFile>, root: ConfigNode): readonly string[] {

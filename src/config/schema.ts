@@ -80,6 +80,8 @@ const forwardProxy = z
   })
   .meta({ description: 'For agents whose HTTP_PROXY is cambist: where they may go beside the routes.' });
 
+const SOCKET_MODE_FORM = 'must be octal permissions in quotes, as in "0660" or "0600"';
+
 /** The config file as it is written. What a JSON Schema cannot say is checked by `resolve.ts`. */
 export const configSchema = z
   .strictObject({
@@ -96,6 +98,15 @@ export const configSchema = z
       },
       LISTEN_FORM,
     ).optional(),
+    socket_mode: z
+      .string({ error: SOCKET_MODE_FORM })
+      .regex(/^0?[67][0-7]{2}$/, { error: SOCKET_MODE_FORM })
+      .meta({
+        description: 'Permissions of the Unix sockets of `listen` and `admin`, octal, in quotes.',
+        default: DEFAULTS.socketMode,
+        examples: ['0600'],
+      })
+      .optional(),
     admin_hosts: z
       .array(z.string())
       .max(100)

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { lstat, rm, stat } from 'node:fs/promises';
 import { type AddressInfo, connect } from 'node:net';
 import { dirname } from 'node:path';
@@ -6,14 +7,21 @@ import type { Listen } from '../config/config.ts';
 
 /**
  * Opens a listener.
- * @returns where it is, as in `http://127.0.0.1:8180` or `unix:/path`; a port of 0 has become a real one
- * @throws {Error} with a message that says which address and why not
+ * @param what the config key, for messages
+ * @param socketMode permissions of a Unix socket
+ * @returns its address, as in `http://127.0.0.1:8180` or `unix:/path`, with the actual port in place of port 0
+ * @throws {Error} with the address and the reason
  */
-export async function openListener(app: FastifyInstance, listen: Listen, what: string): Promise<string> {
+export async function openListener(
+  app: FastifyInstance,
+  listen: Listen,
+  what: string,
+  socketMode = 0o660,
+): Promise<string> {
   try {
     if (listen.kind === 'unix') {
-      await clearPath(listen.path);
-      await app.listen({ path: listen.path });
+      await removeStaleSocket(listen.path);
+      await openSocket(app, listen.path, socketMode);
       return `unix:${listen.path}`;
     }
     await app.listen({ host: listen.host, port: listen.port });
@@ -25,30 +33,48 @@ export async function openListener(app: FastifyInstance, listen: Listen, what: s
   }
 }
 
+/** Opens a Unix socket that has its permissions from the start, so that no other process connects before they are set. */
+async function openSocket(app: FastifyInstance, path: string, mode: number): Promise<void> {
+  // Fastify does so by itself for servers that it opened, but gives no way to set the mode first.
+  app.addHook('preClose', (done) => {
+    app.server.closeAllConnections();
+    done();
+  });
+  await app.ready();
+  const listening = once(app.server, 'listening');
+  // Node creates the socket inside this call. The mask of the process is changed for no longer than that.
+  const before = process.umask(0o777 & ~mode);
+  try {
+    app.server.listen({ path });
+  } finally {
+    process.umask(before);
+  }
+  await listening;
+}
+
 function reason(cause: unknown): string {
   const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
   switch (code) {
     case 'EADDRINUSE':
-      return 'another process does: stop it, or choose another address';
+      return 'another process listens there: stop it, or choose another address';
     case 'EACCES':
-      return 'not allowed: choose a port above 1023, or a folder that this user may write to';
+      return 'permission denied: choose a port above 1023, or a folder that this user may write to';
     case 'EADDRNOTAVAIL':
       return 'this machine has no such address: choose one that it has, or 0.0.0.0';
     case 'ENOENT':
-      return 'the folder does not exist: make it';
+      return 'the folder does not exist: create it';
     case 'ENOTSOCK':
-      return 'a file that is no socket is there: remove it, or choose another path';
+      return 'the file there is not a socket: remove it, or choose another path';
     default:
       return String(code ?? 'unknown reason');
   }
 }
 
 /**
- * A process that was killed leaves its socket behind, and with it the next one could never start. Nothing but a socket is
- * ever removed.
- * @throws {NodeJS.ErrnoException} ENOENT where the folder is missing (binding would say EACCES), ENOTSOCK
+ * Removes the socket that a killed process left behind, because binding fails while it exists. Removes nothing else.
+ * @throws {NodeJS.ErrnoException} ENOENT if the folder is missing, for which bind reports EACCES; ENOTSOCK
  */
-async function clearPath(path: string): Promise<void> {
+async function removeStaleSocket(path: string): Promise<void> {
   await stat(dirname(path));
   const found = await lstat(path).catch(() => undefined);
   if (found === undefined) return;

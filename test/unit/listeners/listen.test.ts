@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
+import { once } from 'node:events';
+import { existsSync, statSync } from 'node:fs';
 import { mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { get } from 'node:http';
 import { createServer } from 'node:net';
@@ -31,7 +32,7 @@ function getOverSocket(socketPath: string): Promise<number | undefined> {
   });
 }
 
-/** A socket whose owner was killed: nobody listens, and the file is still there. */
+/** Creates the socket of a killed process: the file exists, and no process listens. */
 async function leaveSocket(path: string): Promise<void> {
   const server = createServer();
   const moved = `${path}.moved`;
@@ -40,39 +41,39 @@ async function leaveSocket(path: string): Promise<void> {
   await new Promise((resolve) => server.close(resolve));
 }
 
-test('a port of 0 becomes a free one, and the address says which', async (t) => {
+test('returns the actual port in place of port 0', async (t) => {
   const url = await openListener(appOf(t), onFreePort('127.0.0.1'), 'listen');
   assert.match(url, /^http:\/\/127\.0\.0\.1:[1-9]\d*$/);
   assert.equal(await (await fetch(url)).text(), 'here');
 });
 
-test('an IPv6 address stands in brackets', async (t) => {
+test('returns an IPv6 address in brackets', async (t) => {
   const url = await openListener(appOf(t), onFreePort('::1'), 'listen');
   assert.match(url, /^http:\/\/\[::1\]:[1-9]\d*$/);
 });
 
-test('a taken port is an error that says which listener, where, and what to do', async (t) => {
+test('reports a port in use with the config key, the address and the fix', async (t) => {
   const url = await openListener(appOf(t), onFreePort('127.0.0.1'), 'listen');
   const port = Number(new URL(url).port);
   await assert.rejects(openListener(appOf(t), { kind: 'tcp', host: '127.0.0.1', port }, 'admin'), {
-    message: `admin: cannot listen on 127.0.0.1:${port}: another process does: stop it, or choose another address`,
+    message: `admin: cannot listen on 127.0.0.1:${port}: another process listens there: stop it, or choose another address`,
   });
 });
 
-test('an address that this machine does not have is an error that says so', async (t) => {
+test('reports an address that the machine does not have', async (t) => {
   await assert.rejects(
     openListener(appOf(t), onFreePort('192.0.2.1'), 'listen'),
     /192\.0\.2\.1:0: this machine has no/,
   );
 });
 
-test('a unix socket is listened on', async (t) => {
+test('listens on a Unix socket', async (t) => {
   const path = join(await folder(t), 'proxy.sock');
   assert.equal(await openListener(appOf(t), { kind: 'unix', path }, 'listen'), `unix:${path}`);
   assert.equal(await getOverSocket(path), 200);
 });
 
-test('a socket that a killed process left behind is taken over', async (t) => {
+test('replaces the socket that a killed process left behind', async (t) => {
   const path = join(await folder(t), 'proxy.sock');
   await leaveSocket(path);
   assert.ok(existsSync(path));
@@ -80,23 +81,61 @@ test('a socket that a killed process left behind is taken over', async (t) => {
   assert.equal(await getOverSocket(path), 200);
 });
 
-test('a socket on which somebody listens is left to them', async (t) => {
+test('keeps a socket that another process listens on', async (t) => {
   const path = join(await folder(t), 'proxy.sock');
   await openListener(appOf(t), { kind: 'unix', path }, 'listen');
-  await assert.rejects(openListener(appOf(t), { kind: 'unix', path }, 'admin'), /another process does/);
+  await assert.rejects(openListener(appOf(t), { kind: 'unix', path }, 'admin'), /another process listens there/);
   assert.equal(await getOverSocket(path), 200);
 });
 
-test('a file that is no socket is never removed', async (t) => {
+test('keeps a file that is not a socket', async (t) => {
   const path = join(await folder(t), 'cambist.yaml');
   await writeFile(path, 'version: 1');
   await assert.rejects(openListener(appOf(t), { kind: 'unix', path }, 'listen'), {
-    message: `listen: cannot listen on ${path}: a file that is no socket is there: remove it, or choose another path`,
+    message: `listen: cannot listen on ${path}: the file there is not a socket: remove it, or choose another path`,
   });
   assert.equal(await readFile(path, 'utf8'), 'version: 1');
 });
 
-test('a folder that does not exist is an error that says so', async (t) => {
+test('reports a missing folder', async (t) => {
   const path = join(await folder(t), 'none', 'proxy.sock');
-  await assert.rejects(openListener(appOf(t), { kind: 'unix', path }, 'listen'), /the folder does not exist: make it/);
+  await assert.rejects(
+    openListener(appOf(t), { kind: 'unix', path }, 'listen'),
+    /the folder does not exist: create it/,
+  );
+});
+
+for (const [mode, umask] of [
+  [0o660, 0o022],
+  [0o600, 0],
+  [0o666, 0o077],
+] as const) {
+  test(`creates a Unix socket with mode ${mode.toString(8)}, whatever the umask, here ${umask.toString(8)}`, async (t) => {
+    const path = join(await folder(t), 'proxy.sock');
+    const before = process.umask(umask);
+    t.after(() => process.umask(before));
+    const app = appOf(t);
+    const modes: number[] = [];
+    const { listen } = app.server;
+    app.server.listen = ((...args: Parameters<typeof listen>) => {
+      const server = listen.apply(app.server, args);
+      modes.push(statSync(path).mode & 0o777);
+      return server;
+    }) as typeof listen;
+    await openListener(app, { kind: 'unix', path }, 'listen', mode);
+    assert.deepEqual([...modes, statSync(path).mode & 0o777], [mode, mode]);
+    assert.equal(process.umask(), umask);
+  });
+}
+
+test('closes the open connections of a Unix socket', async (t) => {
+  const path = join(await folder(t), 'proxy.sock');
+  const app = fastify({ forceCloseConnections: true });
+  app.get('/', () => new Promise(() => {}));
+  await openListener(app, { kind: 'unix', path }, 'listen', 0o600);
+  const pending = getOverSocket(path);
+  await once(app.server, 'connection');
+  await app.close();
+  await assert.rejects(pending);
+  assert.ok(!existsSync(path));
 });
