@@ -10,20 +10,25 @@ import { createAuthority, exportKey, generateKeys, issueCertificate } from '../t
 import { type Command, EXIT, UsageError } from './command.ts';
 import { USAGES } from './usages.ts';
 
-/** Makes the webhook's certificate: prints its Secret, after the manifests that were given, with `caBundle` filled in. */
+/** Creates the webhook's certificate. Prints the manifests with `caBundle` filled in, and the Secret after them. */
 export const genCerts: Command = async (args) => {
   const options = USAGES['gen-certs'].flags;
   const { values, positionals } = parseArgs({ args: [...args], allowPositionals: true, options });
   const bare = positionals.length === 0;
   if (bare && values.trust !== undefined) {
-    throw new UsageError('--trust goes into caBundle: name the file with the webhook configuration, or -');
+    throw new UsageError(
+      '--trust adds to caBundle: name the file of the webhook configuration, or - for standard input',
+    );
   }
   const days = Number(values.days);
-  if (!Number.isInteger(days) || days < 1 || days > MAX_DAYS) throw new UsageError(`--days must be 1 to ${MAX_DAYS}`);
+  if (!Number.isInteger(days) || days < 1 || days > MAX_DAYS)
+    throw new UsageError(`--days must be a number from 1 to ${MAX_DAYS}`);
   const service = { name: values.service, namespace: values.namespace };
   for (const [flag, name] of Object.entries({ ...service, secret: values.secret })) {
     if (!NAME.test(name))
-      throw new UsageError(`--${flag === 'name' ? 'service' : flag} "${name}" is no name of an object`);
+      throw new UsageError(
+        `--${flag === 'name' ? 'service' : flag} is "${name}": must be the name of a Kubernetes object`,
+      );
   }
   try {
     const trusted = values.trust === undefined ? '' : await readTrusted(values.trust);
@@ -39,7 +44,7 @@ export const genCerts: Command = async (args) => {
       throw new ManifestError(`no webhook calls service "${service.name}" in namespace "${service.namespace}"`);
     }
     for (const { object, reasons } of notes) console.error(`${object}: ${reasons.join('; ')}`);
-    // The Secret comes last: by then both the new certificate and the old one are trusted.
+    // The Secret comes last: the API server then already trusts both the new certificate and the old one.
     process.stdout.write(`${text.trimEnd()}\n---\n${secret}`);
     return EXIT.done;
   } catch (error) {
@@ -53,7 +58,7 @@ const MAX_DAYS = 3650;
 
 const NAME = /^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$/;
 
-/** The names under which the API server, or a person, may call a Service. */
+/** The host names of a Service. */
 function hostsOf({ name, namespace }: ServiceName): string[] {
   return [`${name}.${namespace}.svc`, `${name}.${namespace}`, `${name}.${namespace}.svc.cluster.local`];
 }
@@ -90,7 +95,7 @@ async function readTrusted(file: string): Promise<string> {
     new X509Certificate(text);
     return text.endsWith('\n') ? text : `${text}\n`;
   } catch {
-    throw new ManifestError(`${file}: cannot be read, or is no certificate in PEM`);
+    throw new ManifestError(`${file}: not a readable certificate in PEM`);
   }
 }
 

@@ -4,7 +4,7 @@ import type { Command } from './command.ts';
 import { changeAll } from './inject.ts';
 import { USAGES } from './usages.ts';
 
-/** Takes out of the manifests what `inject` has put into them. */
+/** Removes from manifests what `inject` added, and restores what it replaced. */
 export const uninject: Command = async (args) => {
   const options = USAGES.uninject.flags;
   const { positionals } = parseArgs({ args: [...args], allowPositionals: true, options });

@@ -4,8 +4,8 @@ import { readListen } from '../config/addresses.ts';
 import type { Listen } from '../config/config.ts';
 import { parseDuration } from '../config/units.ts';
 import { reviewAdmission } from '../kubernetes/admission.ts';
-import { INJECTION_FLAGS, writtenOptions } from '../kubernetes/flags.ts';
-import { OptionError, parseOptions } from '../kubernetes/options.ts';
+import { INJECTION_FLAGS, optionsFromFlags } from '../kubernetes/flags.ts';
+import { OptionError, parseOptions, type RawOptions } from '../kubernetes/options.ts';
 import { injectPod } from '../kubernetes/pod-injection.ts';
 import { POD } from '../kubernetes/pod-layout.ts';
 import { readCertificate, type ServerCertificate, watchCertificate } from '../kubernetes/webhook-certificate.ts';
@@ -18,17 +18,18 @@ import { type Command, EXIT, UsageError } from './command.ts';
 import { stopSignals } from './stop-signals.ts';
 import { USAGES } from './usages.ts';
 
-/** Serves the injection to the API server as a mutating admission webhook, until SIGTERM or SIGINT. */
+/** Runs a mutating admission webhook that injects cambist, until SIGTERM or SIGINT. */
 export const webhook: Command = async (args) => {
   const { values } = parseArgs({ args: [...args], options: { ...INJECTION_FLAGS, ...USAGES.webhook.flags } });
   const { cert, key } = values;
-  if (cert === undefined || key === undefined) throw new UsageError('--cert and --key must name files in PEM');
+  if (cert === undefined || key === undefined)
+    throw new UsageError('--cert and --key are required: name the files of the certificate and its key in PEM');
   const listen = address('--listen', values.listen);
   const admin = address('--admin', values.admin);
   const drainMs = parseDuration(values.drain);
-  if (drainMs === undefined) throw new UsageError(`--drain ${values.drain} is no time: write one like 5s`);
-  const written = writtenOptions(values);
-  checkDefaults(written);
+  if (drainMs === undefined) throw new UsageError(`--drain is "${values.drain}": must be a duration such as 5s`);
+  const flags = optionsFromFlags(values);
+  checkFlags(flags);
 
   const version = readVersion();
   const logger = createLogger('info');
@@ -41,7 +42,7 @@ export const webhook: Command = async (args) => {
   }
   metrics.certificateLoaded(certificate.expiresAt);
   let ready = false;
-  const request = { written, version, layout: POD, optIn: true, update: false };
+  const request = { flags, version, layout: POD, optIn: true, update: false };
   const review = (body: Parameters<typeof reviewAdmission>[0]) =>
     reviewAdmission(body, (pod) => injectPod(pod, request));
   const server = createWebhookServer({ certificate, review, metrics, logger });
@@ -58,7 +59,7 @@ export const webhook: Command = async (args) => {
   ready = true;
   const watched = watchCertificate({ cert, key }, (next) => renewCertificate(server, next), { metrics, logger });
   const signal = await signals.first;
-  // The API server goes on calling until it has heard that this pod is not ready.
+  // The API server keeps calling until Kubernetes has removed the unready pod from the Service.
   ready = false;
   logger.info({ signal, grace_ms: drainMs }, 'cambist webhook is shutting down');
   await delay(drainMs, undefined, { signal: signals.second }).catch(() => {});
@@ -69,10 +70,10 @@ export const webhook: Command = async (args) => {
   return signals.second.aborted ? EXIT.failed : EXIT.done;
 };
 
-/** A wrong default is found at the start and not with the first pod; the image may come from each pod. */
-function checkDefaults(written: ReturnType<typeof writtenOptions>): void {
+/** Reports an invalid flag at the start and not with the first pod. Only the image may come from each pod. */
+function checkFlags(flags: RawOptions): void {
   try {
-    parseOptions({ image: 'cambist', ...written }, (name) => `--${name}`);
+    parseOptions({ image: 'cambist', ...flags }, (name) => `--${name}`);
   } catch (error) {
     throw error instanceof OptionError ? new UsageError(error.message) : error;
   }

@@ -2,14 +2,14 @@ import { getIn, isObject, type Json, type JsonObject, textOf } from './json.ts';
 import { diffJson } from './json-patch.ts';
 import type { Injection } from './pod-injection.ts';
 
-/** A body that is no admission review; the message says what it lacks. */
-export class NotAReview extends Error {}
+/** A request body that is not a valid AdmissionReview. The message says why. */
+export class InvalidReview extends Error {}
 
-export interface Reviewed {
-  /** An AdmissionReview, for the API server. */
-  readonly answer: JsonObject;
-  readonly result: Injection['outcome'];
-  /** For the log: where the pod is, and why this result. */
+export interface ReviewResult {
+  /** The AdmissionReview for the API server. */
+  readonly review: JsonObject;
+  readonly outcome: Injection['outcome'];
+  /** For the log: which pod, and why it has this outcome. */
   readonly uid: string;
   readonly namespace: string | undefined;
   readonly pod: string | undefined;
@@ -18,41 +18,36 @@ export interface Reviewed {
 
 const API_VERSION = 'admission.k8s.io/v1';
 
-/** As much as kubectl shows of a warning before it is cut. */
+/** kubectl shows no more of a warning. */
 const MAX_WARNING_LENGTH = 256;
 
-/** The API server cuts more warnings than these, and a person reads no more of them in a refusal. */
+/** The API server drops more warnings than these. A refusal lists no more reasons either. */
 const MAX_REASONS = 10;
 
-/** No name in Kubernetes is longer. */
+/** The longest name in Kubernetes. */
 const MAX_NAME_LENGTH = 253;
 
 /**
- * Answers an AdmissionReview. A pod that opted in and cannot have its sidecar is refused: without it, it would not work, or
- * send the caller's token where it should not go. All that is not meant passes.
- * @throws {NotAReview}
+ * Reviews the creation of a pod. A pod that opted in and cannot be injected is refused, because without its sidecar it would
+ * fail, or send the caller's token to a backend. Every other request is allowed without a change.
+ * @throws {InvalidReview}
  * @see https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/
  */
-export function reviewAdmission(body: Json, inject: (pod: JsonObject) => Injection): Reviewed {
+export function reviewAdmission(body: Json, inject: (pod: JsonObject) => Injection): ReviewResult {
   if (!isObject(body) || body.apiVersion !== API_VERSION || body.kind !== 'AdmissionReview') {
-    throw new NotAReview(`it is no AdmissionReview of ${API_VERSION}`);
+    throw new InvalidReview(`not an AdmissionReview of ${API_VERSION}`);
   }
-  const uid = textOf(getIn(body, ['request', 'uid']));
-  if (uid === undefined || uid === '') throw new NotAReview('it has no request.uid');
   const request = getIn(body, ['request']);
+  const uid = textOf(getIn(request, ['uid']));
+  if (uid === undefined || uid === '') throw new InvalidReview('request.uid is missing');
   const namespace = textOf(getIn(request, ['namespace']))?.slice(0, MAX_NAME_LENGTH);
+  if (!isPodCreation(request)) {
+    return result({ uid, namespace, pod: undefined }, {}, skipped('the request does not create a pod'));
+  }
   const object = getIn(request, ['object']);
-  if (!isPodCreation(request)) return answered(uid, namespace, undefined, passed('it is not the creation of a pod'));
-  if (!isObject(object)) throw new NotAReview('its request.object is no pod');
+  if (!isObject(object)) throw new InvalidReview('request.object is not a pod');
   const name = textOf(getIn(object, ['metadata', 'name'])) ?? textOf(getIn(object, ['metadata', 'generateName']));
-  const pod = name?.slice(0, MAX_NAME_LENGTH);
-  return answered(uid, namespace, pod, { ...inject(object), before: object });
-}
-
-type Verdict = Pick<Injection, 'outcome' | 'reasons' | 'template'> & { readonly before: JsonObject };
-
-function passed(reason: string): Verdict {
-  return { outcome: 'skipped', reasons: [reason], template: {}, before: {} };
+  return result({ uid, namespace, pod: name?.slice(0, MAX_NAME_LENGTH) }, object, inject(object));
 }
 
 function isPodCreation(request: Json | undefined): boolean {
@@ -62,26 +57,40 @@ function isPodCreation(request: Json | undefined): boolean {
   );
 }
 
-function answered(uid: string, namespace: string | undefined, pod: string | undefined, verdict: Verdict): Reviewed {
-  const { outcome, template, before } = verdict;
-  const reasons = verdict.reasons.slice(0, MAX_REASONS);
-  const patch = outcome === 'injected' ? diffJson(before, template) : [];
-  const warnings = outcome === 'injected' || outcome === 'skipped' ? reasons.map(warning) : [];
-  const message = `cambist cannot be injected: ${reasons.join('; ')}`;
-  const response: JsonObject = {
-    uid,
-    allowed: outcome !== 'refused',
-    ...(outcome === 'refused' ? { status: { code: 422, reason: 'Invalid', message } } : {}),
-    ...(patch.length === 0
-      ? {}
-      : { patchType: 'JSONPatch', patch: Buffer.from(JSON.stringify(patch)).toString('base64') }),
-    ...(warnings.length === 0 ? {} : { warnings }),
-  };
-  const answer = { apiVersion: API_VERSION, kind: 'AdmissionReview', response };
-  return { answer, result: outcome, uid, namespace, pod, reasons };
+function skipped(reason: string): Injection {
+  return { outcome: 'skipped', reasons: [reason], template: {} };
 }
 
-/** It goes into a header, in which control characters are not allowed. */
-function warning(reason: string): string {
-  return `cambist: ${reason}`.slice(0, MAX_WARNING_LENGTH).replace(/[^\x20-\x7e]/g, '?');
+function result(
+  about: Pick<ReviewResult, 'uid' | 'namespace' | 'pod'>,
+  before: JsonObject,
+  { outcome, template, reasons: allReasons }: Injection,
+): ReviewResult {
+  const reasons = allReasons.slice(0, MAX_REASONS);
+  const response: JsonObject = {
+    uid: about.uid,
+    allowed: outcome !== 'refused',
+    ...(outcome === 'refused' ? { status: refusal(reasons) } : {}),
+    ...(outcome === 'injected' ? patch(before, template) : {}),
+    ...(outcome === 'injected' || outcome === 'skipped' ? warnings(reasons) : {}),
+  };
+  const review = { apiVersion: API_VERSION, kind: 'AdmissionReview', response };
+  return { review, outcome, ...about, reasons };
+}
+
+function refusal(reasons: readonly string[]): JsonObject {
+  return { code: 422, reason: 'Invalid', message: `cambist cannot be injected: ${reasons.join('; ')}` };
+}
+
+function patch(before: JsonObject, after: JsonObject): JsonObject {
+  const operations = JSON.stringify(diffJson(before, after));
+  return { patchType: 'JSONPatch', patch: Buffer.from(operations).toString('base64') };
+}
+
+/** A warning becomes a header, which allows printable ASCII only. */
+function warnings(reasons: readonly string[]): JsonObject {
+  const texts = reasons.map((reason) =>
+    `cambist: ${reason}`.slice(0, MAX_WARNING_LENGTH).replace(/[^\x20-\x7e]/g, '?'),
+  );
+  return texts.length === 0 ? {} : { warnings: texts };
 }

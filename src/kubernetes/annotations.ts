@@ -1,6 +1,6 @@
 import { nearest } from '../config/nearest.ts';
 import { getIn, isObject, type JsonObject } from './json.ts';
-import { OPTION_NAMES, OptionError, type OptionName, type WrittenOptions } from './options.ts';
+import { OPTION_NAMES, OptionError, type OptionName, type RawOptions } from './options.ts';
 import type { PodLayout } from './pod-layout.ts';
 import { quote } from './quote.ts';
 import { STATUS_ANNOTATION } from './status.ts';
@@ -10,30 +10,33 @@ const PREFIX = 'cambist.dev/';
 /** Opts a pod in (`enabled`) or out (`disabled`). */
 export const INJECT_LABEL = `${PREFIX}inject`;
 
-/** What the label of a pod says; the annotation of that name is understood, but the webhook is never asked for it. */
-export type Consent = 'enabled' | 'disabled' | 'silent' | { readonly unknown: string };
+/** Whether a pod opted in or out. */
+export type Consent = 'enabled' | 'disabled' | 'unset' | { readonly invalid: string };
 
-export function consentOf(template: JsonObject, { labels, annotations }: Pick<PodLayout, 'labels' | 'annotations'>) {
+/**
+ * Reads the label of a pod, and the annotation of the same name. Opting out in either place wins.
+ * @returns the consent, and the value of the label alone: the API server calls the webhook by label
+ */
+export function readConsent(template: JsonObject, { labels, annotations }: Pick<PodLayout, 'labels' | 'annotations'>) {
   const label = getIn(template, [...labels, INJECT_LABEL]);
   const annotation = getIn(template, [...annotations, INJECT_LABEL]);
   const consents = [label, annotation].map((value): Consent => {
-    if (value === undefined || value === null) return 'silent';
-    return value === 'enabled' || value === 'disabled' ? value : { unknown: String(value) };
+    if (value === undefined || value === null) return 'unset';
+    return value === 'enabled' || value === 'disabled' ? value : { invalid: String(value) };
   });
-  const unknown = consents.find((consent) => typeof consent === 'object');
-  // Who opts out anywhere is out.
-  const said = (['disabled', 'enabled'] as const).find((word) => consents.includes(word));
-  return { consent: unknown ?? said ?? 'silent', label };
+  const invalid = consents.find((consent) => typeof consent === 'object');
+  const valid = (['disabled', 'enabled'] as const).find((value) => consents.includes(value));
+  return { consent: invalid ?? valid ?? 'unset', label };
 }
 
-/** How an option is called among the annotations. */
+/** The annotation for an option. */
 export const annotationOf = (name: OptionName): string => `${PREFIX}${name}`;
 
 /**
- * The options that a pod's annotations give.
- * @throws {OptionError} at an annotation of ours that no option has, so that a slip of the pen never passes for one
+ * Reads the options from a pod's annotations.
+ * @throws {OptionError} for an unknown annotation with cambist's prefix, so that a typing error is not ignored
  */
-export function annotatedOptions(template: JsonObject, layout: PodLayout): WrittenOptions {
+export function optionsFromAnnotations(template: JsonObject, layout: PodLayout): RawOptions {
   const annotations = getIn(template, layout.annotations);
   const options: Partial<Record<OptionName, string>> = {};
   for (const [key, value] of Object.entries(isObject(annotations) ? annotations : {})) {
@@ -41,7 +44,7 @@ export function annotatedOptions(template: JsonObject, layout: PodLayout): Writt
     const written = key.slice(PREFIX.length);
     const name = OPTION_NAMES.find((candidate) => candidate === written);
     if (name === undefined) throw new OptionError(unknownAnnotation(key, written));
-    if (typeof value !== 'string') throw new OptionError(`annotation ${key} is no text: put it into quotes`);
+    if (typeof value !== 'string') throw new OptionError(`annotation ${key} is not a string: put it in quotes`);
     options[name] = value;
   }
   return options;
@@ -50,6 +53,8 @@ export function annotatedOptions(template: JsonObject, layout: PodLayout): Writt
 function unknownAnnotation(key: string, written: string): string {
   const meant = nearest(written, OPTION_NAMES);
   const hint =
-    meant === undefined ? `there is ${OPTION_NAMES.map(annotationOf).join(', ')}` : `did you mean "${PREFIX}${meant}"?`;
+    meant === undefined
+      ? `known annotations are ${OPTION_NAMES.map(annotationOf).join(', ')}`
+      : `did you mean "${PREFIX}${meant}"?`;
   return `unknown annotation ${quote(key)}: ${hint}`;
 }

@@ -1,6 +1,6 @@
 import { isArray, isObject, type Json, type Path, sameJson } from './json.ts';
 
-/** The three operations of RFC 6902 that a difference needs. */
+/** The operations of RFC 6902 that describe a difference. */
 export type PatchOperation =
   | { readonly op: 'add' | 'replace'; readonly path: string; readonly value: Json }
   | { readonly op: 'remove'; readonly path: string };
@@ -19,8 +19,8 @@ export function fromPointer(pointer: string): string[] {
 }
 
 /**
- * The operations that lead from one value to another, to be applied in their order. A parent that is missing comes with all
- * that is in it, as one operation.
+ * Lists the operations that turn one value into another, in the order in which to apply them. A missing parent is added with
+ * its whole content, as one operation.
  * @see https://www.rfc-editor.org/rfc/rfc6902
  */
 export function diffJson(before: Json, after: Json): PatchOperation[] {
@@ -43,7 +43,7 @@ function difference(before: Json, after: Json, path: Path): PatchOperation[] {
   return [{ op: 'replace', path: toPointer(path), value: after }];
 }
 
-/** What both begin and end with stays; what is between is changed in pairs, and the rest of it removed or added. */
+/** Keeps the items that both lists begin and end with. The items between are changed in pairs; the rest is removed or added. */
 function differenceOfLists(before: readonly Json[], after: readonly Json[], path: Path): PatchOperation[] {
   const shorter = Math.min(before.length, after.length);
   let start = 0;
@@ -57,7 +57,7 @@ function differenceOfLists(before: readonly Json[], after: readonly Json[], path
     ...newItems
       .slice(0, paired)
       .flatMap((item, index) => difference(oldItems[index] ?? null, item, [...path, start + index])),
-    // From the last to the first, so that no index moves before its turn.
+    // The last item is removed first, so that the earlier indexes stay valid.
     ...oldItems
       .slice(paired)
       .map((_, index) => remove([...path, start + paired + index]))

@@ -1,8 +1,8 @@
-/** A value as JSON has it; manifests are nothing else, whatever they were written in. */
+/** A JSON value. Manifests in YAML contain nothing else. */
 export type Json = null | boolean | number | string | readonly Json[] | JsonObject;
 export type JsonObject = { readonly [key: string]: Json };
 
-/** Where a value stands: keys of objects and indexes of arrays, from the outside in. */
+/** The position of a value: keys of objects and indexes of arrays, outermost first. */
 export type Path = readonly (string | number)[];
 
 export function isObject(value: Json | undefined): value is JsonObject {
@@ -13,12 +13,12 @@ export function isArray(value: Json | undefined): value is readonly Json[] {
   return Array.isArray(value);
 }
 
-/** The objects of a list; what is no list has none. */
+/** The objects in a list; empty if the value is not a list. */
 export function objectsOf(value: Json | undefined): readonly JsonObject[] {
   return isArray(value) ? value.filter(isObject) : [];
 }
 
-/** Reports whether a value is null, or a list or object without entries. */
+/** Tests whether a value is null, or a list or object without entries. */
 export function isEmpty(value: Json): boolean {
   if (isArray(value)) return value.length === 0;
   return value === null || (isObject(value) && Object.keys(value).length === 0);
@@ -28,7 +28,7 @@ export function textOf(value: Json | undefined): string | undefined {
   return typeof value === 'string' ? value : undefined;
 }
 
-/** What stands at a path; undefined where there is nothing. */
+/** @returns the value at a path; undefined if the path leads nowhere */
 export function getIn(value: Json | undefined, path: Path): Json | undefined {
   let current = value;
   for (const step of path) {
@@ -39,8 +39,8 @@ export function getIn(value: Json | undefined, path: Path): Json | undefined {
 }
 
 /**
- * A copy with another value at a path, sharing all that is not on the way there. Parents that are missing, or null, are
- * made; undefined takes the value away.
+ * Copies a value and replaces the value at a path. The copy shares everything outside the path. Missing and null parents are
+ * created; undefined removes the value.
  */
 export function setIn(value: Json | undefined, path: Path, next: Json | undefined): JsonObject {
   return replaceIn(isObject(value) ? value : {}, path, next) as JsonObject;
@@ -58,7 +58,7 @@ function replaceIn(value: Json | undefined, path: Path, next: Json | undefined):
   return Object.fromEntries(Object.entries(parent).filter(([key]) => key !== String(step)));
 }
 
-/** Do two values say the same? The order of an object's keys says nothing. */
+/** Compares two values. The order of an object's keys does not matter. */
 export function sameJson(left: Json | undefined, right: Json | undefined): boolean {
   if (left === right) return true;
   if (isArray(left) && isArray(right)) {

@@ -5,8 +5,8 @@ import { changeStream, ManifestError } from './manifest-stream.ts';
 import type { Note } from './workloads.ts';
 
 /**
- * Changes the manifests in files, `-` being standard input, and joins what comes out into one text.
- * @throws {ManifestError} with a sentence for a person
+ * Changes the manifests in files and joins them into one text. The file `-` is standard input.
+ * @throws {ManifestError}
  */
 export async function changeFiles(
   files: readonly string[],
@@ -28,7 +28,7 @@ async function read(file: string, name: string): Promise<string> {
     return file === '-' ? await textOfStream(process.stdin) : await readFile(file, 'utf8');
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown reason';
-    throw new ManifestError(`${name}: cannot be read: ${code === 'ENOENT' ? 'there is no such file' : code}`);
+    throw new ManifestError(`${name}: ${code === 'ENOENT' ? 'no such file' : `cannot be read: ${code}`}`);
   }
 }
 

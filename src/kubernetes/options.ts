@@ -3,15 +3,15 @@ import { parseDuration } from '../config/units.ts';
 import { quantityOf } from './quantity.ts';
 import { quote } from './quote.ts';
 
-/** What is put into a pod, and how. */
+/** The options of an injection, checked and with defaults. */
 export interface InjectionOptions {
   readonly image: string;
   readonly imagePullPolicy: string | undefined;
-  /** The ConfigMap that holds `cambist.yaml`. */
+  /** The ConfigMap that contains `cambist.yaml`. */
   readonly configMap: string;
-  /** The Secret whose keys become files; undefined where none is needed. */
+  /** The Secret whose keys become files; optional. */
   readonly secret: string | undefined;
-  /** Whom the projected service-account token is for; undefined where none is needed. */
+  /** The audience of the projected service account token; optional. */
   readonly tokenAudience: string | undefined;
   /** The ports of `listen` and `admin` in the config. */
   readonly port: number;
@@ -27,65 +27,69 @@ export interface InjectionOptions {
 }
 
 interface OptionText {
-  /** What stands for the value in `--help`; a flag without one takes none. */
+  /** The placeholder of the value in `--help`; a flag without a placeholder takes no value. */
   readonly placeholder?: string;
-  /** Taken where neither an annotation nor a flag says otherwise. */
+  /** The default. */
   readonly fallback?: string;
   readonly help: string;
 }
 
-/** Every option by its name: `--<name>` on the command line, `cambist.dev/<name>` among a pod's annotations. */
+/** Every option by name: the flag is `--<name>`, the annotation of a pod `cambist.dev/<name>`. */
 export const OPTIONS = {
-  image: { placeholder: 'IMAGE', help: 'the image of cambist; must be given' },
+  image: { placeholder: 'IMAGE', help: 'the image of cambist; required' },
   'image-pull-policy': { placeholder: 'POLICY', help: 'Always, IfNotPresent or Never' },
-  'config-map': { placeholder: 'NAME', fallback: 'cambist', help: 'the ConfigMap that holds cambist.yaml' },
-  secret: { placeholder: 'NAME', fallback: 'none', help: 'a Secret; its keys are files in /var/run/secrets/cambist' },
+  'config-map': { placeholder: 'NAME', fallback: 'cambist', help: 'the ConfigMap that contains cambist.yaml' },
+  secret: {
+    placeholder: 'NAME',
+    fallback: 'none',
+    help: 'a Secret; its keys become files in /var/run/secrets/cambist',
+  },
   'token-audience': {
     placeholder: 'AUDIENCE',
     fallback: 'none',
-    help: 'whom a projected token in /var/run/secrets/tokens/cambist is for',
+    help: 'the audience of a projected token in /var/run/secrets/tokens/cambist',
   },
-  port: { placeholder: 'PORT', fallback: '8180', help: "the port of the config's listen" },
-  'admin-port': { placeholder: 'PORT', fallback: '9180', help: "the port of the config's admin" },
-  'log-level': { placeholder: 'LEVEL', help: "in place of the config's log.level" },
+  port: { placeholder: 'PORT', fallback: '8180', help: 'the port of listen in the config' },
+  'admin-port': { placeholder: 'PORT', fallback: '9180', help: 'the port of admin in the config' },
+  'log-level': { placeholder: 'LEVEL', help: 'overrides log.level of the config' },
   sidecar: { placeholder: 'FORM', fallback: 'native', help: 'native (Kubernetes 1.29 or later) or classic' },
-  'cpu-request': { placeholder: 'CPU', fallback: '50m', help: 'how much it is given at least' },
-  'memory-request': { placeholder: 'MEMORY', fallback: '128Mi', help: 'how much it is given at least' },
-  'cpu-limit': { placeholder: 'CPU', fallback: 'none', help: 'the most that it may take' },
-  'memory-limit': { placeholder: 'MEMORY', fallback: '256Mi', help: 'the most that it may take' },
+  'cpu-request': { placeholder: 'CPU', fallback: '50m', help: 'the CPU request' },
+  'memory-request': { placeholder: 'MEMORY', fallback: '128Mi', help: 'the memory request' },
+  'cpu-limit': { placeholder: 'CPU', fallback: 'none', help: 'the CPU limit' },
+  'memory-limit': { placeholder: 'MEMORY', fallback: '256Mi', help: 'the memory limit' },
   'termination-grace-period': {
     placeholder: 'TIME',
     fallback: '60s',
-    help: "raises the pod's to this: the agent's own time and shutdown_grace",
+    help: "raises the pod's grace period; must cover agent and shutdown_grace",
   },
   'proxy-env': { fallback: 'disabled', help: "sets HTTP_PROXY and NO_PROXY on the pod's other containers" },
 } as const satisfies Record<string, OptionText>;
 
 export type OptionName = keyof typeof OPTIONS;
 
-/** The same with every field optional, for what walks over all of them. */
+/** OPTIONS with every field optional, for loops over all options. */
 export const OPTION_TEXTS: Readonly<Record<OptionName, OptionText>> = OPTIONS;
 
 export const OPTION_NAMES = Object.keys(OPTIONS) as readonly OptionName[];
 
-/** Options as they were written, by name; what is missing has not been said. */
-export type WrittenOptions = Readonly<Partial<Record<OptionName, string>>>;
+/** Options by name, as flags or annotations give them, not yet checked. */
+export type RawOptions = Readonly<Partial<Record<OptionName, string>>>;
 
-/** An option that is not possible: the message says which, why, and what is. */
+/** An invalid option. The message names the option, and says what is valid. */
 export class OptionError extends Error {}
 
 const LOG_LEVELS: readonly LogLevel[] = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
 
-/** A DNS subdomain, as names of most objects are. */
+/** A DNS subdomain, the form of most object names. */
 const OBJECT_NAME = /^(?=.{1,253}$)[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*$/;
 
 /**
- * The options that were written, checked, with the defaults of what was not.
- * @param nameOf how an option is called where it was written, for the message
+ * Checks options and adds the defaults.
+ * @param nameOf returns the name of an option at its source, for messages
  * @throws {OptionError}
  */
-export function parseOptions(written: WrittenOptions, nameOf = (name: OptionName): string => name): InjectionOptions {
-  const text = (name: OptionName): string | undefined => written[name] ?? OPTION_TEXTS[name].fallback;
+export function parseOptions(raw: RawOptions, nameOf = (name: OptionName): string => name): InjectionOptions {
+  const text = (name: OptionName): string | undefined => raw[name] ?? OPTION_TEXTS[name].fallback;
   const fail = (name: OptionName, wanted: string): never => {
     throw new OptionError(`${nameOf(name)} is ${quote(text(name) ?? '')}: ${wanted}`);
   };
@@ -98,37 +102,37 @@ export function parseOptions(written: WrittenOptions, nameOf = (name: OptionName
     return value === undefined || value === 'none' ? undefined : read();
   };
   const oneOf = <T extends string>(name: OptionName, allowed: readonly T[]): T =>
-    allowed.find((candidate) => candidate === text(name)) ?? fail(name, `write ${allowed.join(', ')}`);
+    allowed.find((candidate) => candidate === text(name)) ?? fail(name, `must be one of ${allowed.join(', ')}`);
   const port = (name: OptionName): number => {
-    const value = Number(match(name, /^[1-9]\d{0,4}$/, 'write a port, 1 to 65535'));
-    return value <= 65535 ? value : fail(name, 'write a port, 1 to 65535');
+    const value = Number(match(name, /^[1-9]\d{0,4}$/, 'must be a port from 1 to 65535'));
+    return value <= 65535 ? value : fail(name, 'must be a port from 1 to 65535');
   };
   const quantity = (name: OptionName): string => {
     const value = text(name) ?? '';
-    return quantityOf(value) === undefined ? fail(name, 'write a quantity, like 50m or 128Mi') : value;
+    return quantityOf(value) === undefined ? fail(name, 'must be a quantity such as 50m or 128Mi') : value;
   };
-  const objectName = (name: OptionName): string => match(name, OBJECT_NAME, 'write the name of an object');
+  const objectName = (name: OptionName): string => match(name, OBJECT_NAME, 'must be the name of a Kubernetes object');
   const atMost = (request: OptionName, limit: string | undefined): string => {
     const value = quantity(request);
     const most = limit === undefined ? undefined : quantityOf(limit);
     return most !== undefined && (quantityOf(value) ?? 0) > most
-      ? fail(request, `more than the limit ${limit}`)
+      ? fail(request, `must not exceed the limit ${limit}`)
       : value;
   };
   const graceMs = parseDuration(text('termination-grace-period') ?? '') ?? 0;
 
-  if (written.image === undefined) throw new OptionError(`${nameOf('image')} is missing: name the image of cambist`);
+  if (raw.image === undefined) throw new OptionError(`${nameOf('image')} is missing: set it to the image of cambist`);
   const cpuLimit = optional('cpu-limit', () => quantity('cpu-limit'));
   const memoryLimit = optional('memory-limit', () => quantity('memory-limit'));
   const options: InjectionOptions = {
-    image: match('image', /^[a-z0-9][\w.:/@-]{0,511}$/i, 'write the name of an image'),
+    image: match('image', /^[a-z0-9][\w.:/@-]{0,511}$/i, 'must be the name of an image'),
     imagePullPolicy: optional('image-pull-policy', () =>
       oneOf('image-pull-policy', ['Always', 'IfNotPresent', 'Never']),
     ),
     configMap: objectName('config-map'),
     secret: optional('secret', () => objectName('secret')),
     tokenAudience: optional('token-audience', () =>
-      match('token-audience', /^[!-~]{1,512}$/, 'write the audience, without spaces'),
+      match('token-audience', /^[!-~]{1,512}$/, 'must be an audience without spaces'),
     ),
     port: port('port'),
     adminPort: port('admin-port'),
@@ -144,4 +148,4 @@ export function parseOptions(written: WrittenOptions, nameOf = (name: OptionName
   return options.port === options.adminPort ? fail('admin-port', 'port and admin-port must differ') : options;
 }
 
-const TIME = 'write a time, like 60s or 2m';
+const TIME = 'must be a duration such as 60s or 2m';

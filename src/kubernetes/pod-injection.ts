@@ -1,86 +1,82 @@
-import { annotatedOptions, annotationOf, consentOf, INJECT_LABEL } from './annotations.ts';
+import { annotationOf, INJECT_LABEL, optionsFromAnnotations, readConsent } from './annotations.ts';
+import { conflicts, invalidSidecar, portConflicts, unsupported } from './conflicts.ts';
 import { getIn, isArray, isEmpty, isObject, type Json, type JsonObject, type Path, sameJson, setIn } from './json.ts';
 import { toPointer } from './json-patch.ts';
-import { collisions, falseSidecar, takenPorts, unsuitable } from './obstacles.ts';
-import { type InjectionOptions, OptionError, parseOptions, type WrittenOptions } from './options.ts';
+import { type InjectionOptions, OptionError, parseOptions, type RawOptions } from './options.ts';
 import { allContainers, type PodLayout } from './pod-layout.ts';
 import { exceededLimits } from './pod-limits.ts';
 import { collectionsOf, uninjectPod } from './pod-restoration.ts';
 import { addProxyEnv } from './proxy-env.ts';
 import { quote } from './quote.ts';
 import { SIDECAR_NAME, sidecarContainer, sidecarVolumes } from './sidecar.ts';
-import { type InjectionStatus, readStatus, STATUS_ANNOTATION, writeStatus } from './status.ts';
+import { INVALID_STATUS, type InjectionStatus, readStatus, writeStatus } from './status.ts';
 
 export interface InjectionRequest {
-  /** What the flags said; an annotation of the pod itself goes before. */
-  readonly written: WrittenOptions;
+  /** The options of the flags. An annotation of the pod overrides its flag. */
+  readonly flags: RawOptions;
   readonly layout: PodLayout;
-  /** The version of this program, for the status. */
+  /** The version of cambist, for the status. */
   readonly version: string;
-  /** Only a pod that bears the label is changed. */
+  /** Injects only pods with the label. */
   readonly optIn: boolean;
-  /** A sidecar that is there is brought up to date; otherwise it stays as it is. */
+  /** Updates an existing sidecar; otherwise it stays unchanged. */
   readonly update: boolean;
 }
 
 export interface Injection {
-  /**
-   * `unchanged` is injected already, `skipped` was not meant, `refused` cannot be done as asked. With all but the first the
-   * template is the one that was given.
-   */
+  /** `unchanged`: already injected. `skipped`: not to be injected. `refused`: cannot be injected. */
   readonly outcome: 'injected' | 'unchanged' | 'skipped' | 'refused';
+  /** The given template, unless the outcome is `injected`. */
   readonly template: JsonObject;
-  /** Sentences for a person. */
   readonly reasons: readonly string[];
 }
 
-/** What a pod has to end unless it says otherwise. */
+/** The grace period of Kubernetes for a pod without its own. */
 const DEFAULT_GRACE_SECONDS = 30;
 
-/** kagent lets nobody change its pods' time. */
+/** The grace period of kagent's pods, which cannot be set. */
 const KAGENT_GRACE_SECONDS = DEFAULT_GRACE_SECONDS;
 
-/** Puts cambist into a pod, or into what one is made from. Pure: the template that is given stays as it is. */
+/** Injects cambist into a pod or a pod template. The given template is not changed. */
 export function injectPod(template: JsonObject, request: InjectionRequest): Injection {
   const { layout, optIn, update } = request;
-  const because = (outcome: 'unchanged' | 'skipped' | 'refused', ...reasons: string[]): Injection => {
+  const leave = (outcome: 'unchanged' | 'skipped' | 'refused', ...reasons: string[]): Injection => {
     return { outcome, template, reasons };
   };
-  const { consent, label } = consentOf(template, layout);
+  const { consent, label } = readConsent(template, layout);
   if (typeof consent === 'object') {
-    return because('refused', `${INJECT_LABEL} is ${quote(consent.unknown)}: write "enabled" or "disabled"`);
+    return leave('refused', `${INJECT_LABEL} is ${quote(consent.invalid)}: must be "enabled" or "disabled"`);
   }
-  if (consent === 'disabled') return because('skipped', `opted out: ${INJECT_LABEL} is "disabled"`);
-  if (optIn && label !== 'enabled') return because('skipped', `not opted in: it has no label ${INJECT_LABEL}: enabled`);
-  const unfit = unsuitable(template);
-  if (unfit.length > 0) return because(label === 'enabled' ? 'refused' : 'skipped', ...unfit);
+  if (consent === 'disabled') return leave('skipped', `opted out: ${INJECT_LABEL} is "disabled"`);
+  if (optIn && label !== 'enabled') return leave('skipped', `not opted in: no label ${INJECT_LABEL}: enabled`);
+  const problems = unsupported(template);
+  if (problems.length > 0) return leave(label === 'enabled' ? 'refused' : 'skipped', ...problems);
   const status = readStatus(template, layout);
-  if (status === 'unreadable') {
-    return because('refused', `annotation ${STATUS_ANNOTATION} is not one of cambist's: take it away`);
-  }
+  if (status === 'invalid') return leave('refused', INVALID_STATUS);
   const exceeded = exceededLimits(template, layout, status !== undefined);
-  if (exceeded.length > 0) return because('refused', ...exceeded);
+  if (exceeded.length > 0) return leave('refused', ...exceeded);
   let options: InjectionOptions;
   try {
     options = optionsFor(template, request);
   } catch (error) {
-    if (error instanceof OptionError) return because('refused', error.message);
+    if (error instanceof OptionError) return leave('refused', error.message);
     throw error;
   }
-  if (status !== undefined && !update && hasSidecar(template, layout))
-    return completed(template, status, options, request);
+  if (status !== undefined && !update && hasSidecar(template, layout)) {
+    return completeInjection(template, status, options, layout);
+  }
   const original = status === undefined ? template : uninjectPod(template, layout).template;
-  const obstacles = collisions(original, options, layout);
-  if (obstacles.length > 0) return because('refused', ...obstacles);
-  const { result, notes } = withSidecar(original, template, options, request);
+  const found = conflicts(original, options, layout);
+  if (found.length > 0) return leave('refused', ...found);
+  const { result, notes } = addSidecar(original, template, options, request);
   return sameJson(result, template)
-    ? because('unchanged', 'injected already')
+    ? leave('unchanged', 'already injected')
     : { outcome: 'injected', template: result, reasons: notes };
 }
 
-function optionsFor(template: JsonObject, { written, layout }: InjectionRequest): InjectionOptions {
-  const annotated = annotatedOptions(template, layout);
-  const options = parseOptions({ ...written, ...annotated }, (name) =>
+function optionsFor(template: JsonObject, { flags, layout }: InjectionRequest): InjectionOptions {
+  const annotated = optionsFromAnnotations(template, layout);
+  const options = parseOptions({ ...flags, ...annotated }, (name) =>
     name in annotated ? `annotation ${annotationOf(name)}` : `--${name}`,
   );
   return layout.initContainers === undefined ? { ...options, sidecar: 'classic' } : options;
@@ -90,17 +86,19 @@ function hasSidecar(template: JsonObject, layout: PodLayout): boolean {
   return allContainers(template, layout).some(({ name }) => name === SIDECAR_NAME);
 }
 
-/** @param current what is there now: whatever of ours is in it keeps its place */
-function withSidecar(original: JsonObject, current: JsonObject, options: InjectionOptions, request: InjectionRequest) {
+/** @param current the pod as it is now: a sidecar or volume that it already has keeps its position */
+function addSidecar(original: JsonObject, current: JsonObject, options: InjectionOptions, request: InjectionRequest) {
   const { layout, version } = request;
   const grace = gracePeriod(original, options, layout);
-  const containers = options.sidecar === 'native' ? layout.initContainers : undefined;
-  const path = containers ?? layout.containers;
+  const initContainers = options.sidecar === 'native' ? layout.initContainers : undefined;
   const container = sidecarContainer(options, grace?.after ?? graceOf(original, layout));
-  // First among the init containers, since those may need it; last among the others, where the first is the main one.
   const proxied = options.proxyEnv ? addProxyEnv(original, layout, options.port) : undefined;
-  const where = containers === undefined ? 'last' : 'first';
-  let result = insert(proxied?.template ?? original, path, [container], current, where);
+  let result = proxied?.template ?? original;
+  // First among the init containers, because those may call cambist; last among the containers, where the first is the main one.
+  result =
+    initContainers === undefined
+      ? insert(result, layout.containers, [container], current, 'last')
+      : insert(result, initContainers, [container], current, 'first');
   result = insert(result, layout.volumes, sidecarVolumes(options), current, 'last');
   if (grace !== undefined && layout.gracePeriod !== undefined) result = setIn(result, layout.gracePeriod, grace.after);
   const set = proxied?.set ?? {};
@@ -111,34 +109,32 @@ function withSidecar(original: JsonObject, current: JsonObject, options: Injecti
     ...(grace === undefined ? {} : { gracePeriod: grace }),
     ...(Object.keys(set).length === 0 ? {} : { proxyEnv: set }),
   };
-  const empty = { ...proxied?.empty, ...emptied(original, writeStatus(result, layout, status), layout) };
-  const whole = Object.keys(empty).length === 0 ? status : { ...status, empty };
-  return { result: writeStatus(result, layout, whole), notes: proxied?.notes ?? [] };
+  const empty = { ...proxied?.empty, ...formerlyEmpty(original, writeStatus(result, layout, status), layout) };
+  return { result: writeStatus(result, layout, withEmpty(status, empty)), notes: proxied?.notes ?? [] };
 }
 
 /**
- * A webhook sees its own pods again, when others have changed them. Containers that they added want the proxy's variables as
- * well, and may have taken a port of cambist's; its sidecar stays as they left it.
+ * Completes a pod that the webhook injected and sees again, because other webhooks have changed it since. New containers get
+ * the proxy variables, and must not use cambist's ports. The sidecar stays as the other webhooks left it.
  */
-function completed(
+function completeInjection(
   template: JsonObject,
   status: InjectionStatus,
   { proxyEnv }: InjectionOptions,
-  { layout }: InjectionRequest,
+  layout: PodLayout,
 ): Injection {
-  const obstacles = [...falseSidecar(template, layout), ...takenPorts(template, status, layout)];
-  if (obstacles.length > 0) return { outcome: 'refused', template, reasons: obstacles };
+  const problems = [...invalidSidecar(template, layout), ...portConflicts(template, status, layout)];
+  if (problems.length > 0) return { outcome: 'refused', template, reasons: problems };
   const { template: proxied, set, empty } = addProxyEnv(template, layout, status.port);
   if (!proxyEnv || Object.keys(set).length === 0) {
-    return { outcome: 'unchanged', template, reasons: ['injected already: left as it is'] };
+    return { outcome: 'unchanged', template, reasons: ['already injected: left unchanged'] };
   }
-  const both = { ...status.empty, ...empty };
-  const more = {
-    ...status,
-    proxyEnv: { ...status.proxyEnv, ...set },
-    ...(Object.keys(both).length === 0 ? {} : { empty: both }),
-  };
-  return { outcome: 'injected', template: writeStatus(proxied, layout, more), reasons: [] };
+  const completed = withEmpty({ ...status, proxyEnv: { ...status.proxyEnv, ...set } }, { ...status.empty, ...empty });
+  return { outcome: 'injected', template: writeStatus(proxied, layout, completed), reasons: [] };
+}
+
+function withEmpty(status: InjectionStatus, empty: Readonly<Record<string, Json>>): InjectionStatus {
+  return Object.keys(empty).length === 0 ? status : { ...status, empty };
 }
 
 function gracePeriod(template: JsonObject, options: InjectionOptions, layout: PodLayout) {
@@ -154,7 +150,7 @@ function graceOf(template: JsonObject, layout: PodLayout): number {
   return typeof own === 'number' ? own : DEFAULT_GRACE_SECONDS;
 }
 
-/** Puts items into a list: where the first of their names stands already, else first or last. */
+/** Inserts items into a list: at the position of the first of them in `current`, otherwise first or last. */
 function insert(
   template: JsonObject,
   path: Path,
@@ -164,14 +160,14 @@ function insert(
 ): JsonObject {
   const list = getIn(template, path);
   const others = isArray(list) ? list : [];
-  const there = getIn(current, path);
-  const found = isArray(there) ? there.findIndex((item) => isObject(item) && item.name === items[0]?.name) : -1;
-  const place = found < 0 ? (otherwise === 'first' ? 0 : others.length) : Math.min(found, others.length);
-  return setIn(template, path, [...others.slice(0, place), ...items, ...others.slice(place)]);
+  const existing = getIn(current, path);
+  const found = isArray(existing) ? existing.findIndex((item) => isObject(item) && item.name === items[0]?.name) : -1;
+  const position = found < 0 ? (otherwise === 'first' ? 0 : others.length) : Math.min(found, others.length);
+  return setIn(template, path, [...others.slice(0, position), ...items, ...others.slice(position)]);
 }
 
-/** The lists and maps that were empty, or null, before the injection filled them: uninjecting restores them. */
-function emptied(before: JsonObject, after: JsonObject, layout: PodLayout): Record<string, Json> {
+/** The lists and maps that were empty, or null, before the injection filled them. */
+function formerlyEmpty(before: JsonObject, after: JsonObject, layout: PodLayout): Record<string, Json> {
   const filled = collectionsOf(layout).flatMap((path): [string, Json][] => {
     const value = getIn(before, path);
     if (value === undefined || !isEmpty(value) || sameJson(value, getIn(after, path))) return [];

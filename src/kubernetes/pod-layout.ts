@@ -1,27 +1,27 @@
 import { getIn, isArray, isObject, type Json, type JsonObject, objectsOf, type Path, setIn, textOf } from './json.ts';
 
-/** Where the parts of a pod stand in what describes it. */
+/** The paths of a pod's parts in the object that describes the pod. */
 export interface PodLayout {
   readonly labels: Path;
   readonly annotations: Path;
-  /** Missing where there can be none, and with them no native sidecar. */
+  /** Undefined if the object has no field for init containers. A native sidecar is then impossible. */
   readonly initContainers: Path | undefined;
   readonly containers: Path;
   readonly volumes: Path;
   readonly gracePeriod: Path | undefined;
-  /** Replaces the environment of each of the agent's own containers; `change` returns the list it was given to keep it. */
+  /** Replaces the environment of each of the agent's containers. A list that `change` returns unchanged is kept. */
   readonly changeEnvironments: (template: JsonObject, change: EnvironmentChange) => JsonObject;
 }
 
 /**
  * @param container the container's name
- * @param env its list of variables, where it has one
- * @param path where that list is
+ * @param env its list of variables; undefined if it has none
+ * @param path the path of the list
  * @returns the new list; undefined removes it
  */
 export type EnvironmentChange = (container: string, env: Json | undefined, path: Path) => Json | undefined;
 
-/** A Pod, and the pod template of every kind that has one. */
+/** A Pod, and the pod template of a workload. */
 export const POD: PodLayout = {
   labels: ['metadata', 'labels'],
   annotations: ['metadata', 'annotations'],
@@ -32,7 +32,7 @@ export const POD: PodLayout = {
   changeEnvironments: (template, change) => changeContainers(template, ['spec', 'containers'], change),
 };
 
-/** kagent's Agent, below `spec.declarative` or `spec.byo`: the controller makes the pod, with its own container "kagent". */
+/** kagent's Agent, below `spec.declarative` or `spec.byo`. The controller creates the pod, with its own container "kagent". */
 export const KAGENT: PodLayout = {
   labels: ['deployment', 'labels'],
   annotations: ['deployment', 'annotations'],
@@ -48,7 +48,7 @@ export const KAGENT: PodLayout = {
   },
 };
 
-/** All containers of a pod that are there while it runs or starts. */
+/** The init containers and the containers of a pod. */
 export function allContainers(template: JsonObject, layout: PodLayout): readonly JsonObject[] {
   return [...initContainersOf(template, layout), ...objectsOf(getIn(template, layout.containers))];
 }
@@ -57,7 +57,7 @@ export function initContainersOf(template: JsonObject, { initContainers }: PodLa
   return initContainers === undefined ? [] : objectsOf(getIn(template, initContainers));
 }
 
-/** Builds the list of containers once: a copy of the list for each container would take time with the square of them. */
+/** Copies the list of containers once. A copy for each container would take time with the square of their number. */
 function changeContainers(template: JsonObject, path: Path, change: EnvironmentChange): JsonObject {
   const containers = getIn(template, path);
   if (!isArray(containers)) return template;

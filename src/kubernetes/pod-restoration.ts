@@ -3,7 +3,7 @@ import { toPointer } from './json-patch.ts';
 import type { PodLayout } from './pod-layout.ts';
 import { removeProxyEnv } from './proxy-env.ts';
 import { SIDECAR_NAME, VOLUME_NAMES } from './sidecar.ts';
-import { emptyBefore, type InjectionStatus, readStatus, STATUS_ANNOTATION } from './status.ts';
+import { emptyBefore, INVALID_STATUS, type InjectionStatus, readStatus, STATUS_ANNOTATION } from './status.ts';
 
 export interface Restoration {
   readonly outcome: 'restored' | 'unchanged' | 'refused';
@@ -11,13 +11,12 @@ export interface Restoration {
   readonly reasons: readonly string[];
 }
 
-/** Takes out of a pod what an injection has put in, and gives back what was there before. Pure, as the injection is. */
+/** Removes an injection from a pod, and restores the values that it replaced. The given template is not changed. */
 export function uninjectPod(template: JsonObject, layout: PodLayout): Restoration {
   const status = readStatus(template, layout);
-  if (status === undefined) return { outcome: 'unchanged', template, reasons: ['it was not injected'] };
-  if (status === 'unreadable') {
-    const reasons = [`annotation ${STATUS_ANNOTATION} is not one of cambist's: take it away`];
-    return { outcome: 'refused', template, reasons };
+  if (status === undefined) return { outcome: 'unchanged', template, reasons: ['not injected'] };
+  if (status === 'invalid') {
+    return { outcome: 'refused', template, reasons: [INVALID_STATUS] };
   }
   return {
     outcome: 'restored',
@@ -32,7 +31,7 @@ function withoutSidecar(template: JsonObject, layout: PodLayout, status: Injecti
   let result = removeProxyEnv(template, layout, status);
   for (const path of lists) result = withoutNames(result, path, [SIDECAR_NAME]);
   result = withoutNames(result, volumes, VOLUME_NAMES);
-  // A time that somebody has changed since is theirs.
+  // A grace period that has changed since the injection is kept.
   if (status.gracePeriod !== undefined && gracePeriod !== undefined) {
     const { before, after } = status.gracePeriod;
     if (getIn(result, gracePeriod) === after) result = setIn(result, gracePeriod, before ?? undefined);
@@ -47,7 +46,7 @@ function withoutNames(template: JsonObject, path: Path, names: readonly string[]
   return kept.length === list.length ? template : setIn(template, path, kept);
 }
 
-/** Removes the lists and maps that are empty now, unless the status says that they were empty before the injection. */
+/** Removes the lists and maps that the restoration emptied, unless they were empty before the injection. */
 function prune(
   before: JsonObject,
   template: JsonObject,
@@ -63,7 +62,7 @@ function prune(
   return result;
 }
 
-/** Every list and map that an injection can add to, except the environments; inner ones first. */
+/** The lists and maps that an injection can add to, except the environments; inner ones first. */
 export function collectionsOf({ initContainers, containers, volumes, annotations }: PodLayout): Path[] {
   const lists = [initContainers, containers, volumes, annotations].filter((path) => path !== undefined);
   const parents = lists.map((path) => path.slice(0, -1)).filter((path) => path.length > 0);

@@ -6,10 +6,10 @@ import { quote } from './quote.ts';
 import { SIDECAR_NAME } from './sidecar.ts';
 import { emptyBefore, type InjectionStatus } from './status.ts';
 
-/** Calls within the pod must not go through the proxy. */
+/** Calls within the pod bypass the proxy. */
 const NO_PROXY = 'localhost,127.0.0.1,::1';
 
-/** How many variables an injection sets on a container: HTTP_PROXY and NO_PROXY, in both spellings. */
+/** The number of variables that an injection sets on a container: HTTP_PROXY and NO_PROXY, in both spellings. */
 export const PROXY_VARIABLES = 4;
 
 const PROXY = /^http:\/\/127\.0\.0\.1:\d+$/;
@@ -53,7 +53,7 @@ export function addProxyEnv(template: JsonObject, layout: PodLayout, port: numbe
   return { template: result, set: Object.fromEntries(set), empty: Object.fromEntries(empty), notes };
 }
 
-/** Removes the variables that an injection set, except one whose value has changed since. */
+/** Removes the variables that an injection set, unless their value has changed since. */
 export function removeProxyEnv(
   template: JsonObject,
   layout: PodLayout,

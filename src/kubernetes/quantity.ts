@@ -1,4 +1,4 @@
-/** Powers of a quantity's suffix, in Kubernetes' own spelling. */
+/** The factors of the suffixes, in the spelling of Kubernetes. */
 const FACTORS: Readonly<Record<string, number>> = {
   m: 1e-3,
   '': 1,
@@ -15,7 +15,8 @@ const FACTORS: Readonly<Record<string, number>> = {
 };
 
 /**
- * The value of a quantity, like `50m` or `128Mi`; undefined where it is none.
+ * Parses a quantity such as `50m` or `128Mi`.
+ * @returns undefined for an invalid quantity
  * @see https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
  */
 export function quantityOf(text: string): number | undefined {

@@ -2,8 +2,8 @@
 const MAX_QUOTED_LENGTH = 80;
 
 /**
- * A value from a manifest, in quotes, for a message. The value is cut, because whoever writes the pod chooses its length, and
- * many messages can quote the same value.
+ * Quotes a value from a manifest for a message. A long value is shortened: the author of the pod chooses its length, and many
+ * messages can quote the same value.
  */
 export function quote(value: string): string {
   return JSON.stringify(value.length > MAX_QUOTED_LENGTH ? `${value.slice(0, MAX_QUOTED_LENGTH)}…` : value);

@@ -2,31 +2,31 @@ import type { Container, Probe, ResourceRequirements, Volume } from 'kubernetes-
 import type { JsonObject } from './json.ts';
 import type { InjectionOptions } from './options.ts';
 
-/** The container's name, and how ours is told from others. */
+/** The name of the container. It tells the sidecar from other containers. */
 export const SIDECAR_NAME = 'cambist';
 
-/** The name of the admin port, which PodMonitors go by. */
+/** The name of the admin port. PodMonitors select it by name. */
 export const ADMIN_PORT_NAME = 'cambist-admin';
 
 export const VOLUME_NAMES = ['cambist-config', 'cambist-secret', 'cambist-token'] as const;
 
-/** As the Dockerfile says. */
+/** The user of the Dockerfile. */
 export const SIDECAR_USER = 65532;
 
-/** 0444: the files are root's, and cambist is not root. */
+/** Readable for every user, because root owns the files and cambist is not root. */
 const READ_ALL = 0o444;
 
 const TOKEN_LIFE_SECONDS = 3600;
 
-/** What `limits.shutdown_grace` is unless the config says otherwise, and a little for the rest. */
+/** The default of `limits.shutdown_grace`, and a margin for the rest of the shutdown. */
 const DRAIN_SECONDS = 30;
 
-/** Where nothing is left of the pod's time, cambist waits this long for the agent all the same. */
+/** cambist waits at least this long for the agent, even if the pod's grace period leaves no time. */
 const MIN_WAIT_SECONDS = 5;
 
 /**
- * The container.
- * @param gracePeriodSeconds the whole pod's time to end; of it a classic sidecar leaves the agent all but its own drain
+ * Returns the container.
+ * @param gracePeriodSeconds the grace period of the pod; a classic sidecar leaves all of it to the agent, except its own drain
  */
 export function sidecarContainer(options: InjectionOptions, gracePeriodSeconds: number): JsonObject {
   const { image, imagePullPolicy, sidecar, logLevel, adminPort, secret, tokenAudience } = options;
@@ -35,7 +35,7 @@ export function sidecarContainer(options: InjectionOptions, gracePeriodSeconds: 
     name: SIDECAR_NAME,
     image,
     ...(imagePullPolicy === undefined ? {} : { imagePullPolicy }),
-    // This makes it a native sidecar: it starts before the agent, runs beside it, and ends after it.
+    // The mark of a native sidecar: it starts before the agent, runs beside it, and stops after it.
     ...(sidecar === 'native' ? { restartPolicy: 'Always' } : {}),
     env: [
       { name: 'CAMBIST_CONFIG', value: '/etc/cambist/cambist.yaml' },
@@ -45,7 +45,7 @@ export function sidecarContainer(options: InjectionOptions, gracePeriodSeconds: 
     startupProbe: probe('/readyz', { periodSeconds: 1, failureThreshold: 600 }),
     readinessProbe: probe('/readyz', { periodSeconds: 5, timeoutSeconds: 2 }),
     livenessProbe: probe('/livez', { periodSeconds: 10, timeoutSeconds: 2, failureThreshold: 3 }),
-    // Both get SIGTERM at once, and the agent's last calls still need it.
+    // Both containers get SIGTERM at the same time, and the agent's last calls still need cambist.
     ...(sidecar === 'classic'
       ? { lifecycle: { preStop: waitFor(Math.max(MIN_WAIT_SECONDS, gracePeriodSeconds - DRAIN_SECONDS)) } }
       : {}),
@@ -60,7 +60,7 @@ export function sidecarContainer(options: InjectionOptions, gracePeriodSeconds: 
       capabilities: { drop: ['ALL'] },
       seccompProfile: { type: 'RuntimeDefault' },
     },
-    // Folders and never a subPath: a file mounted by subPath does not change when its source does.
+    // Whole folders, because a file mounted by subPath does not change when its source does.
     volumeMounts: [
       { name: 'cambist-config', mountPath: '/etc/cambist', readOnly: true },
       ...(secret === undefined
@@ -73,12 +73,12 @@ export function sidecarContainer(options: InjectionOptions, gracePeriodSeconds: 
   } satisfies Container;
 }
 
-/** A hook that does nothing for so long. The image has node and no shell; Kubernetes' own `sleep` is younger than 1.29. */
+/** A hook that waits. The image has node and no shell, and Kubernetes 1.29 does not enable its own `sleep` hook yet. */
 function waitFor(seconds: number): JsonObject {
   return { exec: { command: ['node', '-e', `setTimeout(() => {}, ${seconds * 1000})`] } };
 }
 
-/** The volumes that the container mounts. */
+/** Returns the volumes that the container mounts. */
 export function sidecarVolumes({ configMap, secret, tokenAudience }: InjectionOptions): JsonObject[] {
   const token = { audience: tokenAudience ?? '', expirationSeconds: TOKEN_LIFE_SECONDS, path: 'cambist' };
   return [

@@ -17,20 +17,20 @@ export interface CertificateFiles {
 }
 
 /**
- * Reads both files, and looks whether they belong together: while a Secret is replaced, one may be newer.
- * @throws {Error} with a message that names the file, and never what is in it
+ * Reads both files and checks that they belong together: while a Secret is replaced, one file may be newer.
+ * @throws {Error} with a message that names the file, without its content
  */
 export async function readCertificate(files: CertificateFiles): Promise<ServerCertificate> {
   const [cert, key] = await Promise.all([read(files.cert), read(files.key)]);
   const certificate = parse(files.cert, 'certificate', () => new X509Certificate(cert));
   const privateKey = parse(files.key, 'private key', () => createPrivateKey(key));
   if (!certificate.checkPrivateKey(privateKey)) {
-    throw new Error(`key "${files.key}" is not that of certificate "${files.cert}": write both anew`);
+    throw new Error(`key "${files.key}" does not belong to certificate "${files.cert}": write both files again`);
   }
   return { cert, key, expiresAt: new Date(certificate.validTo) };
 }
 
-/** Calls back with each new pair; one that is not usable leaves the old one, says so, and is looked at again. */
+/** Passes on each new pair. An invalid pair is logged, and the previous certificate stays in use. */
 export function watchCertificate(
   files: CertificateFiles,
   take: (certificate: ServerCertificate) => void,
@@ -45,7 +45,10 @@ export function watchCertificate(
       logger.info({ expires: certificate.expiresAt.toISOString() }, 'certificate reloaded');
     } catch (error) {
       metrics.certificateReloaded('failure');
-      logger.error({ err: loggedError(error) }, `certificate not reloaded: the one before serves on: ${reason(error)}`);
+      logger.error(
+        { err: loggedError(error) },
+        `certificate reload failed; keeping the previous certificate: ${reason(error)}`,
+      );
     }
   };
   let running = Promise.resolve();
@@ -63,7 +66,7 @@ async function read(file: string): Promise<string> {
   try {
     return await readFile(file, 'utf8');
   } catch (cause) {
-    throw new Error(`file "${file}" cannot be read: mount it, and let it be read by this user`, { cause });
+    throw new Error(`file "${file}" cannot be read: mount it and make it readable for this user`, { cause });
   }
 }
 
@@ -71,7 +74,7 @@ function parse<T>(file: string, what: string, read: () => T): T {
   try {
     return read();
   } catch {
-    throw new Error(`file "${file}" is no ${what} in PEM`);
+    throw new Error(`file "${file}" is not a ${what} in PEM`);
   }
 }
 

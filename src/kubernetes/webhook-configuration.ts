@@ -8,16 +8,16 @@ export interface ServiceName {
 
 const KINDS: readonly (Json | undefined)[] = ['MutatingWebhookConfiguration', 'ValidatingWebhookConfiguration'];
 
-/** Sets `caBundle` on each webhook that calls this Service. */
+/** Sets `caBundle` of every webhook that calls this Service. */
 export function setCaBundle(manifest: Json, service: ServiceName, bundle: string): { manifest: Json; notes: Note[] } {
   const webhooks = getIn(manifest, ['webhooks']);
   if (!isObject(manifest) || !KINDS.includes(manifest.kind) || !isArray(webhooks)) return { manifest, notes: [] };
   const caBundle = Buffer.from(bundle).toString('base64');
   const changed = webhooks.map((webhook) => {
     const { name, namespace } = service;
-    const called = getIn(webhook, ['clientConfig', 'service']);
-    const isOurs = getIn(called, ['name']) === name && getIn(called, ['namespace']) === namespace;
-    return isOurs ? setIn(webhook, ['clientConfig', 'caBundle'], caBundle) : webhook;
+    const target = getIn(webhook, ['clientConfig', 'service']);
+    const calls = getIn(target, ['name']) === name && getIn(target, ['namespace']) === namespace;
+    return calls ? setIn(webhook, ['clientConfig', 'caBundle'], caBundle) : webhook;
   });
   const found = changed.some((webhook, index) => webhook !== webhooks[index]);
   const object = `${String(manifest.kind).toLowerCase()}/${String(getIn(manifest, ['metadata', 'name']))}`;

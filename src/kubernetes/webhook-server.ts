@@ -2,21 +2,21 @@ import type { Server } from 'node:https';
 import fastify, { type FastifyError, type FastifyInstance, type RawServerDefault } from 'fastify';
 import { NO_SCHEMAS } from '../listeners/no-schemas.ts';
 import type { Logger } from '../observability/logger.ts';
-import { NotAReview, type Reviewed } from './admission.ts';
+import { InvalidReview, type ReviewResult } from './admission.ts';
 import type { Json } from './json.ts';
 import type { ServerCertificate } from './webhook-certificate.ts';
 import type { WebhookMetrics } from './webhook-metrics.ts';
 
-/** The API server's own limit for an object, doubled for the old one beside it. */
+/** The API server's limit for an object, doubled because a review can contain the old object too. */
 const MAX_BODY_BYTES = 3 * 1024 * 1024;
 
-/** The API server waits no longer than the configuration's `timeoutSeconds`. */
+/** The `timeoutSeconds` of the webhook configuration: the API server waits no longer. */
 const REQUEST_TIMEOUT_MS = 5_000;
 
-/** How often connections are held against that. */
+/** Interval for closing connections that exceed the timeout. */
 const CHECK_INTERVAL_MS = 500;
 
-/** Longer than the API server keeps an idle connection, so that it is never the one to be surprised. */
+/** Longer than the API server keeps an idle connection, so that the API server closes it first. */
 const KEEP_ALIVE_MS = 100_000;
 
 const TLS_VERSION = 'TLSv1.2';
@@ -25,8 +25,8 @@ export type WebhookServer = FastifyInstance<Server>;
 
 export interface WebhookParts {
   readonly certificate: ServerCertificate;
-  /** @throws {NotAReview} */
-  readonly review: (body: Json) => Reviewed;
+  /** @throws {InvalidReview} */
+  readonly review: (body: Json) => ReviewResult;
   readonly metrics: WebhookMetrics;
   readonly logger: Logger;
 }
@@ -51,31 +51,31 @@ export function createWebhookServer({ certificate, review, metrics, logger }: We
     keepAliveTimeout: KEEP_ALIVE_MS,
     forceCloseConnections: 'idle',
   });
-  // JSON is all that it takes.
+  // Only JSON is accepted.
   app.removeContentTypeParser('text/plain');
   app.post('/mutate', (request, reply) => {
     const startMs = performance.now();
-    const { answer, result, ...about } = review(request.body as Json);
+    const { review: response, outcome: result, ...about } = review(request.body as Json);
     const durationMs = performance.now() - startMs;
     metrics.reviewed(result, durationMs);
     logger[result === 'refused' ? 'warn' : 'info'](
       { ...about, result, duration_ms: Math.round(durationMs * 10) / 10 },
-      'review',
+      'admission review',
     );
-    return reply.send(answer);
+    return reply.send(response);
   });
   app.setErrorHandler((error: FastifyError, _request, reply) => {
-    const status = error instanceof NotAReview ? 400 : (error.statusCode ?? 500);
+    const status = error instanceof InvalidReview ? 400 : (error.statusCode ?? 500);
     metrics.reviewed('invalid', reply.elapsedTime);
-    if (status >= 500) logger.error({ err: error }, 'a fault of the webhook itself');
-    else logger.warn({ status, error: error.code }, `no review: ${error.message}`);
-    const message = status >= 500 ? 'a fault of the webhook itself: its log has more' : error.message;
+    if (status >= 500) logger.error({ err: error }, 'unexpected error');
+    else logger.warn({ status, error: error.code }, `invalid review: ${error.message}`);
+    const message = status >= 500 ? 'unexpected error: see the log of the webhook' : error.message;
     return reply.code(status).send({ message });
   });
   return app;
 }
 
-/** From the next connection on; those that are open keep what they began with. */
+/** Serves a new certificate to new connections. Open connections keep theirs. */
 export function renewCertificate(app: WebhookServer, { cert, key }: ServerCertificate): void {
   app.server.setSecureContext({ cert, key, minVersion: TLS_VERSION });
 }

@@ -1,30 +1,30 @@
-import { consentOf, INJECT_LABEL } from './annotations.ts';
+import { INJECT_LABEL, readConsent } from './annotations.ts';
 import { getIn, isArray, isObject, type Json, type JsonObject, objectsOf, type Path, setIn, textOf } from './json.ts';
 import { KAGENT, POD, type PodLayout } from './pod-layout.ts';
 
-/** What became of one object of a manifest. */
+/** The outcome for one object of a manifest. */
 export interface Note {
-  /** As kubectl writes it: `deployment/agent`. */
+  /** In the form of kubectl: `deployment/agent`. */
   readonly object: string;
   readonly outcome: 'injected' | 'restored' | 'unchanged' | 'skipped' | 'refused';
   readonly reasons: readonly string[];
 }
 
-/** What is done to a pod, or to what one is made from. */
+/** Changes a pod or a pod template. */
 export type PodChange = (
   template: JsonObject,
   layout: PodLayout,
 ) => { readonly template: JsonObject; readonly outcome: Note['outcome']; readonly reasons: readonly string[] };
 
-interface PodPlace {
+interface PodLocation {
   readonly path: Path;
   readonly layout: PodLayout;
 }
 
-const TEMPLATE: PodPlace = { path: ['spec', 'template'], layout: POD };
+const TEMPLATE: PodLocation = { path: ['spec', 'template'], layout: POD };
 
-/** Where the pod is in each kind that has one, by API group and kind. */
-const PLACES: Readonly<Record<string, PodPlace>> = {
+/** The pod's location in each kind that has a pod, by API group and kind. */
+const LOCATIONS: Readonly<Record<string, PodLocation>> = {
   '/Pod': { path: [], layout: POD },
   'apps/Deployment': TEMPLATE,
   'apps/StatefulSet': TEMPLATE,
@@ -34,9 +34,9 @@ const PLACES: Readonly<Record<string, PodPlace>> = {
   'batch/CronJob': { path: ['spec', 'jobTemplate', 'spec', 'template'], layout: POD },
 };
 
-/** Changes the pods in a manifest, those in a List included. What cannot have one comes back as it is, with a note. */
+/** Changes the pods in a manifest, and in the items of a List. An object without a pod is returned unchanged, with a note. */
 export function changeManifest(manifest: Json, change: PodChange): { manifest: Json; notes: Note[] } {
-  if (!isObject(manifest)) return { manifest, notes: [note(manifest, 'skipped', 'it is no Kubernetes object')] };
+  if (!isObject(manifest)) return { manifest, notes: [note(manifest, 'skipped', 'not a Kubernetes object')] };
   const { items } = manifest;
   if (textOf(manifest.kind)?.endsWith('List') && isArray(items)) {
     const changed = items.map((item) => changeManifest(item, change));
@@ -45,11 +45,11 @@ export function changeManifest(manifest: Json, change: PodChange): { manifest: J
       notes: changed.flatMap(({ notes }) => notes),
     };
   }
-  const place = placeIn(manifest);
-  if (typeof place === 'string') return { manifest, notes: [note(manifest, 'skipped', place)] };
-  const { path, layout } = place;
-  // Opting out a whole workload on its own label says the same as on its pods'.
-  if (consentOf(manifest, POD).consent === 'disabled') {
+  const location = locatePod(manifest);
+  if (typeof location === 'string') return { manifest, notes: [note(manifest, 'skipped', location)] };
+  const { path, layout } = location;
+  // A workload opts out by its own label, or by that of its pods.
+  if (readConsent(manifest, POD).consent === 'disabled') {
     return { manifest, notes: [note(manifest, 'skipped', `opted out: ${INJECT_LABEL} is "disabled"`)] };
   }
   const found = getIn(manifest, path);
@@ -59,22 +59,23 @@ export function changeManifest(manifest: Json, change: PodChange): { manifest: J
   return { manifest: changed ? next : manifest, notes: [note(manifest, outcome, ...reasons)] };
 }
 
-/** Where the pod is, or why there is none to change. */
-function placeIn(manifest: JsonObject): PodPlace | string {
+/** @returns the location of the pod, or why the manifest has no pod to change */
+function locatePod(manifest: JsonObject): PodLocation | string {
   const kind = textOf(manifest.kind) ?? '';
   const apiVersion = textOf(manifest.apiVersion) ?? '';
   const [group = '', version = ''] = apiVersion.includes('/') ? apiVersion.split('/') : ['', apiVersion];
   const owner = objectsOf(getIn(manifest, ['metadata', 'ownerReferences'])).find(
     ({ controller }) => controller === true,
   );
-  const place = group === 'kagent.dev' && kind === 'Agent' ? agentPlace(manifest, version) : PLACES[`${group}/${kind}`];
-  if (place === undefined) return `a ${kind === '' ? 'document without a kind' : kind} has no pod`;
-  if (owner !== undefined) return `${owner.kind} "${owner.name}" makes it: inject that instead`;
-  return place;
+  const location =
+    group === 'kagent.dev' && kind === 'Agent' ? locateInAgent(manifest, version) : LOCATIONS[`${group}/${kind}`];
+  if (location === undefined) return `a ${kind === '' ? 'document without a kind' : kind} has no pod`;
+  if (owner !== undefined) return `created by ${owner.kind} "${owner.name}": inject the ${owner.kind} instead`;
+  return location;
 }
 
-function agentPlace(manifest: JsonObject, version: string): PodPlace | string {
-  if (version !== 'v1alpha2') return `an Agent of kagent.dev/${version} takes no containers: write it as v1alpha2`;
+function locateInAgent(manifest: JsonObject, version: string): PodLocation | string {
+  if (version !== 'v1alpha2') return `an Agent of kagent.dev/${version} has no field for containers: use v1alpha2`;
   const form = getIn(manifest, ['spec', 'type']) === 'BYO' ? 'byo' : 'declarative';
   return { path: ['spec', form], layout: KAGENT };
 }

@@ -53,7 +53,7 @@ async function startWebhook(t: TestContext, flags: readonly string[], env: Reado
   };
 }
 
-test('the built webhook injects over HTTPS, and after SIGTERM serves on, not ready, until it has drained', async (t) => {
+test('the built webhook injects over HTTPS, and after SIGTERM keeps serving, not ready, until it has drained', async (t) => {
   const webhook = await startWebhook(t, ['--image', 'r/cambist:1', '--drain', '1s']);
   assert.equal((await fetch(`${webhook.admin}/readyz`)).status, 200);
   const { response } = JSON.parse((await webhook.call()).body);
@@ -61,13 +61,13 @@ test('the built webhook injects over HTTPS, and after SIGTERM serves on, not rea
   assert.match(await (await fetch(`${webhook.admin}/metrics`)).text(), /requests_total\{result="injected"\} 1/);
   webhook.stop();
   await webhook.waitForLog(({ msg }) => msg === 'cambist webhook is shutting down');
-  await eventually('it is not ready', async () => (await fetch(`${webhook.admin}/readyz`)).status === 503);
+  await eventually('the webhook is not ready', async () => (await fetch(`${webhook.admin}/readyz`)).status === 503);
   assert.equal((await webhook.call()).status, 200);
   assert.deepEqual(await webhook.ended, [0, null]);
   assert.equal(webhook.stderr(), '');
 });
 
-test('a webhook loads nothing that compiles schemas for Fastify', async (t) => {
+test('the webhook loads no schema compiler of Fastify', async (t) => {
   const coverage = await directory(t);
   const flags = ['--image', 'r/cambist:1', '--drain', '1ms'];
   const webhook = await startWebhook(t, flags, { NODE_V8_COVERAGE: coverage });
@@ -80,19 +80,23 @@ test('a webhook loads nothing that compiles schemas for Fastify', async (t) => {
   for (const name of SCHEMA_COMPILERS) assert.ok(!packages.has(name), name);
 });
 
-test('a webhook that cannot start says why', async (t) => {
+test('a webhook that cannot start prints why', async (t) => {
   const folder = await directory(t);
   const good = createCertificateAuthority().issueServer();
   await writeFile(join(folder, 'tls.crt'), good.cert);
   await writeFile(join(folder, 'tls.key'), createCertificateAuthority().issueServer().key);
   const pair = ['--cert', join(folder, 'tls.crt'), '--key', join(folder, 'tls.key')];
   const cases: [string[], number, RegExp][] = [
-    [[], 2, /--cert and --key must name files/],
-    [['--cert', '/nowhere/c', '--key', '/nowhere/k'], 1, /file "\/nowhere\/[ck]" cannot be read: mount it/],
-    [pair, 1, /is not that of certificate/],
+    [[], 2, /--cert and --key are required/],
+    [
+      ['--cert', '/nowhere/c', '--key', '/nowhere/k'],
+      1,
+      /file "\/nowhere\/[ck]" cannot be read: mount it and make it readable/,
+    ],
+    [pair, 1, /does not belong to certificate/],
     [[...pair, '--listen', 'x'], 2, /--listen must be host:port/],
-    [[...pair, '--drain', 'x'], 2, /--drain x is no time/],
-    [[...pair, '--port', '0'], 2, /--port is "0": write a port/],
+    [[...pair, '--drain', 'x'], 2, /--drain is "x": must be a duration/],
+    [[...pair, '--port', '0'], 2, /--port is "0": must be a port/],
   ];
   for (const [flags, code, message] of cases) {
     const result = await runCommand(['webhook', ...flags]);
@@ -118,7 +122,7 @@ function generated(text: string): Generated {
   return { caBundle, secret: secret.stringData };
 }
 
-test('gen-certs fills in caBundle, touches nothing else, and adds the Secret that the pods mount', async () => {
+test('gen-certs fills in caBundle, changes nothing else, and adds the Secret that the pods mount', async () => {
   const { code, stdout } = await runCommand(['gen-certs', CONFIGURATION]);
   assert.equal(code, 0);
   const { caBundle, secret } = generated(stdout);
@@ -133,7 +137,7 @@ test('gen-certs fills in caBundle, touches nothing else, and adds the Secret tha
   );
 });
 
-test('without a file, gen-certs prints the Secret alone, for the chart', async () => {
+test('gen-certs without a file prints only the Secret, for the chart', async () => {
   const { code, stdout, stderr } = await runCommand(['gen-certs', '--namespace', 'elsewhere']);
   assert.deepEqual([code, stderr], [0, '']);
   const secret = parse(stdout) as Secret;
@@ -146,7 +150,7 @@ test('without a file, gen-certs prints the Secret alone, for the chart', async (
   assert.ok(server.checkHost('cambist-webhook.elsewhere.svc'));
 });
 
-test('renewed with --trust, the old certificate stays trusted beside the new one', async (t) => {
+test('gen-certs --trust keeps the old certificate trusted beside the new one', async (t) => {
   const old = generated((await runCommand(['gen-certs', CONFIGURATION])).stdout);
   const file = join(await directory(t), 'ca.crt');
   await writeFile(file, old.secret['ca.crt'] ?? '');
@@ -155,12 +159,12 @@ test('renewed with --trust, the old certificate stays trusted beside the new one
   assert.notEqual(renewed.secret['tls.crt'], old.secret['tls.crt']);
 });
 
-test('gen-certs refuses what it cannot do', async () => {
+test('gen-certs refuses invalid arguments and files', async () => {
   const cases: [string[], number, RegExp][] = [
     [['--service', 'other', CONFIGURATION], 1, /no webhook calls service "other" in namespace "cambist-system"/],
-    [['--trust', '/nowhere', CONFIGURATION], 1, /\/nowhere: cannot be read, or is no certificate/],
-    [['--days', '0', CONFIGURATION], 2, /--days must be 1 to 3650/],
-    [['--namespace', 'A', CONFIGURATION], 2, /--namespace "A" is no name/],
+    [['--trust', '/nowhere', CONFIGURATION], 1, /\/nowhere: not a readable certificate in PEM/],
+    [['--days', '0', CONFIGURATION], 2, /--days must be a number from 1 to 3650/],
+    [['--namespace', 'A', CONFIGURATION], 2, /--namespace is "A": must be the name of a Kubernetes object/],
   ];
   for (const [args, code, message] of cases) {
     const result = await runCommand(['gen-certs', ...args]);

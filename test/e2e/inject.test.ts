@@ -32,7 +32,7 @@ async function file(t: TestContext, content: string): Promise<string> {
   return join(folder, 'f.yaml');
 }
 
-test('from standard input to standard output, with a line for each object on standard error; and back', async () => {
+test('injects and uninjects from standard input, with a line for each object on standard error', async () => {
   const stream = `${DEPLOYMENT}---\n${CONFIG_MAP}`;
   const injected = await runCommand(['inject', ...FLAGS, '-'], { input: stream });
   assert.equal(injected.code, 0);
@@ -46,7 +46,7 @@ test('from standard input to standard output, with a line for each object on sta
   assert.equal(back.stdout, stream);
 });
 
-test('several files come out as one stream', async (t) => {
+test('joins several files into one stream', async (t) => {
   const files = [await file(t, DEPLOYMENT), await file(t, CONFIG_MAP.trimEnd()), await file(t, `---\n${CONFIG_MAP}`)];
   const { code, stdout } = await runCommand(['inject', ...FLAGS, ...files]);
   assert.equal(code, 0);
@@ -56,30 +56,30 @@ test('several files come out as one stream', async (t) => {
   );
 });
 
-test('where one object is refused, nothing is printed, and the reason is on standard error', async () => {
+test('prints no manifest if one object is refused, and the reason on standard error', async () => {
   const { code, stdout, stderr } = await runCommand(['inject', ...FLAGS, '-'], { input: `${DEPLOYMENT}---\n${TAKEN}` });
   assert.equal(code, 1);
   assert.equal(stdout, '');
-  assert.match(stderr, /^pod\/p: refused: a container "cambist" is there that was not injected: take it away$/m);
-  assert.match(stderr, /nothing is printed/);
+  assert.match(stderr, /^pod\/p: refused: a container "cambist" exists and was not injected: remove or rename it$/m);
+  assert.match(stderr, /^cambist: 1 of 2 objects refused: no manifest is printed$/m);
 });
 
-test('an option that is not possible is refused with its flag', async () => {
+test('refuses an invalid option, and names its flag', async () => {
   const { code, stderr } = await runCommand(['inject', '--image', 'i', '--port', 'x', '-'], { input: DEPLOYMENT });
   assert.equal(code, 1);
-  assert.match(stderr, /deployment\/agent: refused: --port is "x": write a port, 1 to 65535/);
+  assert.match(stderr, /deployment\/agent: refused: --port is "x": must be a port from 1 to 65535/);
 });
 
-test('what cannot be read, or is no YAML, is said with its name', async () => {
+test('names a file that cannot be read or is invalid YAML', async () => {
   const missing = await runCommand(['inject', ...FLAGS, '/nowhere/f.yaml']);
   assert.deepEqual([missing.code, missing.stdout], [1, '']);
-  assert.equal(missing.stderr, 'cambist: /nowhere/f.yaml: cannot be read: there is no such file\n');
+  assert.equal(missing.stderr, 'cambist: /nowhere/f.yaml: no such file\n');
   const wrong = await runCommand(['uninject', '-'], { input: 'a: [\n' });
   assert.equal(wrong.code, 1);
   assert.match(wrong.stderr, /^cambist: standard input:2:1: /);
 });
 
-test('wrong usage is told apart', async () => {
+test('exits with 2 for wrong usage', async () => {
   for (const args of [
     ['inject', ...FLAGS],
     ['uninject'],
@@ -91,7 +91,7 @@ test('wrong usage is told apart', async () => {
   }
 });
 
-test('inject --help and webhook --help name every flag and every annotation', async () => {
+test('inject --help and webhook --help list every flag and every annotation', async () => {
   for (const command of ['inject', 'webhook']) {
     const { code, stdout } = await runCommand([command, '--help']);
     assert.equal(code, 0);

@@ -8,7 +8,7 @@ import { type InjectedContainer, injectPod, preStop, probe, startedUp } from '..
 import { type Scene, type SceneParts, startScene } from '../harness/scene.ts';
 import { answer, eventStream } from '../harness/upstream-handlers.ts';
 
-/** A pod of the flags, and cambist at the ports of its spec, as the config of such a pod has them. */
+/** Injects a pod with these flags. `start` runs cambist at the ports of the pod. */
 async function startPod(
   t: TestContext,
   flags: readonly string[],
@@ -31,7 +31,7 @@ async function startPod(
 
 const DOWN = ({ authorizationServer }: Omit<SceneParts, 'directory'>) => authorizationServer.close();
 
-test('the agent beside a native sidecar starts when cambist can serve, and has it until it has ended', async (t) => {
+test('the agent beside a native sidecar starts once cambist is ready, and can call it until the agent exits', async (t) => {
   const { spec, start } = await startPod(t, [], DOWN);
   const [sidecar] = spec.initContainers as [InjectedContainer];
   assert.deepEqual([sidecar.name, sidecar.restartPolicy], ['cambist', 'Always']);
@@ -45,48 +45,48 @@ test('the agent beside a native sidecar starts when cambist can serve, and has i
     agentMayStart = true;
   });
   await scene.cambist.waitForLog(({ msg }) => msg === 'not ready');
-  assert.equal(await probe(sidecar, sidecar.livenessProbe), true, 'it is not restarted meanwhile');
+  assert.equal(await probe(sidecar, sidecar.livenessProbe), true, 'the kubelet does not restart it meanwhile');
   assert.equal(await probe(sidecar, sidecar.readinessProbe), false);
   assert.equal(agentMayStart, false);
   const back = await startFakeAuthorizationServer({ port: scene.authorizationServer.port });
   t.after(back.close);
   await soon('the agent may start', started, 15_000);
   assert.equal((await scene.call({ headers: await scene.bearer() })).status, 200, "the agent's first call");
-  // The kubelet sends nothing to a native sidecar before the agent is gone, so its last call is one like any.
+  // The kubelet sends no signal to a native sidecar before the agent has exited.
   assert.equal((await scene.call({ headers: await scene.bearer() })).status, 200, "the agent's last call");
   assert.equal(sidecar.lifecycle, undefined);
   scene.cambist.signal('SIGTERM');
-  assert.deepEqual(await soon('cambist has ended', scene.cambist.exit), { code: 0, signal: null });
+  assert.deepEqual(await soon('cambist exits', scene.cambist.exit), { code: 0, signal: null });
 });
 
-test('a classic sidecar serves the agent while both are told to end, and then ends well within the time', async (t) => {
+test('a classic sidecar serves the agent while both shut down, and exits within the grace period', async (t) => {
   const { spec, start } = await startPod(t, ['--sidecar', 'classic', '--termination-grace-period', '35s']);
   const [agent, sidecar] = spec.containers as [InjectedContainer, InjectedContainer];
   assert.deepEqual([agent.name, sidecar.name, spec.initContainers], ['agent', 'cambist', undefined]);
   assert.equal(sidecar.lifecycle?.preStop.exec.command[0], 'node', 'the image has no other program');
   const scene = await start();
   await startedUp(sidecar);
-  let hookHasEnded = false;
+  let hookIsDone = false;
   const beganMs = performance.now();
   const hook = preStop(sidecar).then((code) => {
-    hookHasEnded = true;
+    hookIsDone = true;
     return code;
   });
   await delay(500);
   assert.equal(
     (await scene.call({ headers: await scene.bearer() })).status,
     200,
-    'the agent ends, and calls once more',
+    'a call of the agent while it shuts down',
   );
   assert.equal(await probe(sidecar, sidecar.readinessProbe), true);
-  assert.equal(hookHasEnded, false);
+  assert.equal(hookIsDone, false);
   assert.equal(await hook, 0);
   scene.cambist.signal('SIGTERM');
-  assert.deepEqual(await soon('cambist has ended', scene.cambist.exit), { code: 0, signal: null });
+  assert.deepEqual(await soon('cambist exits', scene.cambist.exit), { code: 0, signal: null });
   assert.ok(performance.now() - beganMs < spec.terminationGracePeriodSeconds * 1000);
 });
 
-test('told to end with a stream open and a request under way, it says so to the kubelet and lets both come to their end', async (t) => {
+test('on SIGTERM with a stream and a request in flight, is not ready and lets both finish', async (t) => {
   const { spec, start } = await startPod(t, []);
   const [sidecar] = spec.initContainers as [InjectedContainer];
   const scene = await start();
@@ -108,18 +108,18 @@ test('told to end with a stream open and a request under way, it says so to the 
     await answer(200, 'late but whole')(request, response);
   };
   const pending = scene.call({ headers });
-  await eventually('both are with the upstream', () => scene.upstream.requests.length === 2);
+  await eventually('both requests reach the upstream', () => scene.upstream.requests.length === 2);
 
   scene.cambist.signal('SIGTERM');
   await scene.cambist.waitForLog(({ msg }) => msg === 'cambist is shutting down');
   assert.equal(await probe(sidecar, sidecar.readinessProbe), false);
   assert.equal(await probe(sidecar, sidecar.livenessProbe), true);
   stream.emit('still here');
-  await eventually('the stream goes on', () => heard.includes('data: still here'));
+  await eventually('the stream continues', () => heard.includes('data: still here'));
   assert.equal((await scene.call({ headers })).status, 503);
   release();
   assert.equal((await pending).text, 'late but whole');
-  assert.equal(await probe(sidecar, sidecar.livenessProbe), true, 'it waits for the stream');
+  assert.equal(await probe(sidecar, sidecar.livenessProbe), true, 'it stays alive for the stream');
   stream.end();
-  assert.deepEqual(await soon('nothing is left', scene.cambist.exit), { code: 0, signal: null });
+  assert.deepEqual(await soon('cambist exits', scene.cambist.exit), { code: 0, signal: null });
 });

@@ -20,7 +20,7 @@ async function get(server: HttpServer, url: string, connect: ConstructorParamete
   }
 }
 
-test('a server certificate is trusted by name and address where its CA is', async () => {
+test('a client that trusts the CA trusts a server certificate by name and by address', async () => {
   for (const host of ['localhost', '127.0.0.1']) {
     const server = await serve(authority.issueServer());
     const url = `https://${host}:${server.port}`;
@@ -51,7 +51,7 @@ for (const [what, tls, ca, code] of BAD) {
   });
 }
 
-test('a server that wants a client certificate takes one of its CA and no other', async () => {
+test('a server with a client CA accepts only client certificates of that CA', async () => {
   const tls = { ...authority.issueServer(), clientCa: authority.cert };
   const trusted = await serve(tls);
   const connect = { ca: authority.cert, ...authority.issueClient() };

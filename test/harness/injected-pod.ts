@@ -10,7 +10,7 @@ interface Probe {
   readonly failureThreshold?: number;
 }
 
-/** A container as `cambist inject` writes it, as far as it tells a kubelet when to do what. */
+/** The fields of an injected container that a kubelet acts on. */
 export interface InjectedContainer {
   readonly name: string;
   readonly restartPolicy?: string;
@@ -34,19 +34,19 @@ export async function injectPod(flags: readonly string[], spec: object = {}): Pr
   const pod = { ...AGENT, spec: { containers: [{ name: 'agent', image: 'agent:1' }], ...spec } };
   const args = ['inject', '--image', 'cambist:0.1.0', ...flags, '-'];
   const { code, stdout, stderr } = await runCommand(args, { input: JSON.stringify(pod) });
-  if (code !== 0) throw new Error(`inject ended with ${code}: ${stderr}`);
+  if (code !== 0) throw new Error(`inject exited with ${code}: ${stderr}`);
   return (parse(stdout) as { spec: InjectedPod }).spec;
 }
 
-/** Asks once, as a kubelet does: any status from 200 to 399 is a success, and no answer a failure. */
+/** Probes once, as a kubelet does: a status from 200 to 399 is a success, and no response a failure. */
 export async function probe({ ports }: InjectedContainer, { httpGet }: Probe): Promise<boolean> {
   const port = ports.find(({ name }) => name === httpGet.port)?.containerPort;
-  const answer = await fetch(`http://127.0.0.1:${port}${httpGet.path}`).catch(() => undefined);
-  await answer?.arrayBuffer();
-  return answer !== undefined && answer.status >= 200 && answer.status < 400;
+  const response = await fetch(`http://127.0.0.1:${port}${httpGet.path}`).catch(() => undefined);
+  await response?.arrayBuffer();
+  return response !== undefined && response.status >= 200 && response.status < 400;
 }
 
-/** What a kubelet waits for before it starts the next container. @throws Error when it would restart this one */
+/** Waits until a kubelet would start the next container. @throws Error if it would restart this one */
 export async function startedUp(container: InjectedContainer): Promise<void> {
   const { periodSeconds, failureThreshold = 3 } = container.startupProbe;
   for (let failures = 0; failures < failureThreshold; failures += 1) {
@@ -56,7 +56,7 @@ export async function startedUp(container: InjectedContainer): Promise<void> {
   throw new Error(`"${container.name}" has not started up`);
 }
 
-/** Runs the hook that comes before SIGTERM to its end; the exit code. */
+/** Runs the hook that precedes SIGTERM. @returns its exit code */
 export async function preStop({ lifecycle }: InjectedContainer): Promise<number> {
   const [command, ...args] = lifecycle?.preStop.exec.command ?? ['true'];
   const [code] = (await once(spawn(command, args, { stdio: 'inherit' }), 'exit')) as [number];

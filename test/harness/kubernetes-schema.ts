@@ -12,23 +12,23 @@ interface CustomResource {
   readonly spec: { readonly versions: readonly { readonly name: string; readonly schema: Schema }[] };
 }
 
-/** What every manifest has. */
+/** The type of a manifest. */
 export interface KindOfManifest {
   readonly apiVersion?: unknown;
   readonly kind?: unknown;
 }
 
-// JSON is YAML, too.
+// JSON is also YAML.
 const fixture = <T>(name: string): T =>
   parse(readFileSync(new URL(`./fixtures/crds/${name}`, import.meta.url), 'utf8')) as T;
 
-/** Kubernetes 1.37's own schemas, closed as an API server under strict field validation closes them. */
+/** The schemas of Kubernetes 1.37, closed as by an API server with strict field validation. */
 const schemas = closeObjects({
   ...fixture<ApiSchemas>('kubernetes-v1.37.json').components.schemas,
   ...fixture<ApiSchemas>('kubernetes-workloads-v1.37.json').components.schemas,
 });
 
-// Formats such as int32 and patterns in Go's dialect are not JSON Schema's own.
+// JSON Schema knows neither formats such as int32 nor patterns in Go's dialect.
 const ajv = new Ajv({ strict: false, allErrors: true, validateFormats: false, unicodeRegExp: false });
 ajv.addSchema({ $id: 'kubernetes', components: { schemas } });
 
@@ -63,17 +63,17 @@ const CUSTOM: Readonly<Record<string, string>> = {
 
 const checks = new Map<string, ValidateFunction>();
 
-/** What an API server would say against a whole manifest, unknown fields refused; empty where it would take it. */
+/** The problems that an API server with strict field validation finds in a manifest; empty if it accepts the manifest. */
 export function problemsOfManifest(manifest: KindOfManifest): string[] {
   const kind = `${manifest.apiVersion} ${manifest.kind}`;
   const schema = schemaOf(kind);
-  if (schema === undefined) return [`no schema for "${kind}"`];
+  if (schema === undefined) return [`missing schema for "${kind}"`];
   const check = checks.get(kind) ?? ajv.compile(schema);
   checks.set(kind, check);
   return problems(check, manifest);
 }
 
-/** The same for a part of one, by the name of its type in core/v1: `PodSpec`, `Container`. */
+/** The problems in a part of a manifest, by the name of its type in core/v1: `PodSpec`, `Container`. */
 export function problemsOfPart(type: string, value: unknown): string[] {
   return problems(ajv.compile(reference(`io.k8s.api.core.v1.${type}`)), value);
 }
@@ -98,7 +98,7 @@ function reference(name: string): Schema {
   return { $ref: `kubernetes#/components/schemas/${name}` };
 }
 
-/** Where a schema lists the fields, no other is taken. */
+/** Refuses unknown fields where a schema lists the fields. */
 function closeObjects(schema: unknown): unknown {
   if (Array.isArray(schema)) return schema.map(closeObjects);
   if (typeof schema !== 'object' || schema === null) return schema;
@@ -109,7 +109,7 @@ function closeObjects(schema: unknown): unknown {
   return listsFields && !isOpen ? { ...closed, additionalProperties: false } : closed;
 }
 
-/** One that begins with flags, which no regular expression of JavaScript does. */
+/** A pattern that begins with flags. JavaScript has no such patterns. */
 function isGoPattern(pattern: unknown): boolean {
   return typeof pattern === 'string' && pattern.startsWith('^(?i)');
 }

@@ -3,39 +3,39 @@ import { request } from 'node:https';
 import { text } from 'node:stream/consumers';
 import type { TLSSocket } from 'node:tls';
 
-export interface WebhookAnswer {
+export interface WebhookResponse {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   readonly body: string;
-  /** Serial number of the certificate that was served. */
+  /** The serial number of the server's certificate. */
   readonly serial: string;
 }
 
 export interface WebhookCall {
   readonly url: string;
-  /** PEM that is trusted, and nothing else. */
+  /** The only trusted certificate, as PEM. */
   readonly ca: string;
   readonly body: string;
   readonly contentType?: string;
   readonly method?: string;
 }
 
-/** Calls a webhook as the API server does: TLS verified, a connection of its own. */
+/** Calls a webhook as the API server does, over verified TLS on a new connection. */
 export function callWebhook({ url, ca, body, contentType = 'application/json', method = 'POST' }: WebhookCall) {
-  return new Promise<WebhookAnswer>((resolve, reject) => {
+  return new Promise<WebhookResponse>((resolve, reject) => {
     const headers = { 'content-type': contentType, 'content-length': Buffer.byteLength(body) };
     const call = request(url, { method, ca, headers, agent: false, servername: 'localhost' }, (response) => {
       const socket = response.socket as TLSSocket;
       const serial = socket.getPeerCertificate().serialNumber;
-      const { statusCode: status = 0, headers: answered } = response;
-      text(response).then((answer) => resolve({ status, headers: answered, body: answer, serial }), reject);
+      const { statusCode: status = 0, headers: received } = response;
+      text(response).then((content) => resolve({ status, headers: received, body: content, serial }), reject);
     });
     call.on('error', reject);
     call.end(body);
   });
 }
 
-/** A review of a pod's creation, as the API server sends it. */
+/** An AdmissionReview of the creation of a pod, as the API server sends it. */
 export function podReview(pod: object): string {
   const kind = { group: '', version: 'v1', kind: 'Pod' };
   const resource = { group: '', version: 'v1', resource: 'pods' };

@@ -21,7 +21,7 @@ import { callWebhook, OPTED_IN, podReview } from '../harness/webhook-client.ts';
 
 const authority = createCertificateAuthority();
 
-/** The webhook's two servers on free ports, with its certificate in files. */
+/** Starts the webhook's two servers on free ports, with the certificate in files. */
 async function startWebhook(t: TestContext) {
   const directory = await mkdtemp(join(tmpdir(), 'webhook-'));
   const files = { cert: join(directory, 'tls.crt'), key: join(directory, 'tls.key') };
@@ -39,7 +39,7 @@ async function startWebhook(t: TestContext) {
   const metrics = createWebhookMetrics('0.1.0', logger.linesLost);
   const certificate = await readCertificate(files);
   metrics.certificateLoaded(certificate.expiresAt);
-  const injection = { written: { image: 'r/cambist:1' }, layout: POD, version: '0.1.0', optIn: true, update: false };
+  const injection = { flags: { image: 'r/cambist:1' }, layout: POD, version: '0.1.0', optIn: true, update: false };
   const review = (body: Json) => reviewAdmission(body, (pod) => injectPod(pod, injection));
   const server = createWebhookServer({ certificate, review, metrics, logger });
   let ready = true;
@@ -73,7 +73,7 @@ async function startWebhook(t: TestContext) {
   };
 }
 
-test('a pod that opted in is answered with its uid and a patch, over TLS that is verified', async (t) => {
+test('returns the uid and a patch for a pod that opted in, over verified TLS', async (t) => {
   const webhook = await startWebhook(t);
   const { status, headers, body } = await webhook.call(podReview(OPTED_IN));
   assert.equal(status, 200);
@@ -95,26 +95,29 @@ test('a pod that opted in is answered with its uid and a patch, over TLS that is
   assert.equal(await webhook.metric('cambist_webhook_request_duration_seconds_count'), 1);
 });
 
-test('the log has a line for each review, and nothing of what is in the pod', async (t) => {
+test('logs a line for each review, without the content of the pod', async (t) => {
   const webhook = await startWebhook(t);
-  const secret = 'a-value-that-is-nobody-elses';
+  const secret = 'a-value-that-only-this-pod-has';
   const containers = [{ name: 'agent', image: 'a', env: [{ name: 'KEY', value: secret }] }];
   await webhook.call(podReview({ ...OPTED_IN, spec: { containers } }));
   const last = () => JSON.parse(webhook.lines.at(-1) ?? '');
   const line = last();
-  assert.deepEqual([line.msg, line.result, line.namespace, line.pod], ['review', 'injected', 'agents', 'agent-']);
+  assert.deepEqual(
+    [line.msg, line.result, line.namespace, line.pod],
+    ['admission review', 'injected', 'agents', 'agent-'],
+  );
   assert.equal(line.level, 'info');
   await webhook.call(podReview({ ...OPTED_IN, spec: { containers, hostNetwork: true } }));
   assert.deepEqual([last().level, last().result], ['warn', 'refused']);
   assert.ok(!webhook.lines.join('').includes(secret));
 });
 
-test('a caller that does not trust the authority gets nothing', async (t) => {
+test('a client that does not trust the authority cannot connect', async (t) => {
   const webhook = await startWebhook(t);
   await assert.rejects(webhook.call('{}', { ca: createCertificateAuthority('other').cert }), /certificate|self-signed/);
 });
 
-test('garbage is refused with a status that says what is wrong with it', async (t) => {
+test('refuses an invalid request with a status that says why', async (t) => {
   const webhook = await startWebhook(t);
   const cases: [string, { contentType?: string; method?: string }, number][] = [
     ['{', {}, 400],
@@ -135,16 +138,16 @@ test('garbage is refused with a status that says what is wrong with it', async (
   assert.equal((await webhook.call(podReview(OPTED_IN))).status, 200);
 });
 
-test('a body of more than 3 MiB is refused, and one just below is answered', async (t) => {
+test('refuses a body of more than 3 MiB, and accepts a slightly smaller one', async (t) => {
   const webhook = await startWebhook(t);
   const padded = (bytes: number): string => podReview({ ...OPTED_IN, padding: 'x'.repeat(bytes) });
   const large = await webhook.call(padded(3 * 1024 * 1024)).catch((error: NodeJS.ErrnoException) => error.code);
-  // A client that is still writing may find the connection closed before it reads the answer.
+  // The connection may close while the client is still writing.
   assert.ok(typeof large === 'string' ? ['EPIPE', 'ECONNRESET'].includes(large) : large?.status === 413);
   assert.equal((await webhook.call(padded(3 * 1024 * 1024 - 2048))).status, 200);
 });
 
-test('who sends nothing, or stops in the middle, is cut off, and others are answered meanwhile', async (t) => {
+test('closes connections that send nothing or stop halfway, and serves others meanwhile', async (t) => {
   const webhook = await startWebhook(t);
   const half = 'POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{';
   const { port } = webhook;
@@ -157,10 +160,10 @@ test('who sends nothing, or stops in the middle, is cut off, and others are answ
     connectPlainly({ host: '127.0.0.1', port }),
   ].map((socket) => once(socket.resume(), 'close'));
   assert.equal((await webhook.call(podReview(OPTED_IN))).status, 200);
-  await soon('slow clients are cut off', Promise.all(closed), 15_000);
+  await soon('slow connections close', Promise.all(closed), 15_000);
 });
 
-test('a new certificate is served from the next connection on, without a restart', async (t) => {
+test('serves a new certificate to new connections, without a restart', async (t) => {
   const webhook = await startWebhook(t);
   const { serial } = await webhook.call(podReview(OPTED_IN));
   const next = authority.issueServer({ validUntilSeconds: 7200 });
@@ -172,22 +175,22 @@ test('a new certificate is served from the next connection on, without a restart
   assert.ok(expiry > Date.now() / 1000 + 3700);
 });
 
-test('a certificate that is none, or whose key is not there yet, leaves the one before in force', async (t) => {
+test('keeps the previous certificate while the new one is invalid or lacks its key', async (t) => {
   const webhook = await startWebhook(t);
   const { serial } = await webhook.call('{}');
   const next = authority.issueServer();
   const failures = () => webhook.metric('cambist_webhook_certificate_reloads_total', { result: 'failure' });
   await webhook.install({ cert: 'no certificate' });
-  await eventually('the failure is counted', async () => (await failures()) === 1);
+  await eventually('the failed reload is counted', async () => (await failures()) === 1);
   await webhook.install({ cert: next.cert });
-  await eventually('a certificate without its key is one too', async () => (await failures()) === 2);
+  await eventually('a certificate without its key counts as failed', async () => (await failures()) === 2);
   assert.equal((await webhook.call('{}')).serial, serial);
-  assert.ok(webhook.lines.some((line) => line.includes('is not that of certificate')));
+  assert.ok(webhook.lines.some((line) => line.includes('does not belong to certificate')));
   await webhook.install({ key: next.key });
-  await eventually('the pair is taken up', async () => (await webhook.call('{}')).serial !== serial);
+  await eventually('the pair is served', async () => (await webhook.call('{}')).serial !== serial);
 });
 
-test('lines of the log that were lost so far are counted once, however often they are asked for', async (t) => {
+test('counts each lost log line once', async (t) => {
   const webhook = await startWebhook(t);
   for (const count of [0, 3, 3, 5]) {
     webhook.setLinesLost(count);
@@ -195,7 +198,7 @@ test('lines of the log that were lost so far are counted once, however often the
   }
 });
 
-test('health and metrics are on a port of their own, without TLS', async (t) => {
+test('serves health and metrics on a separate port, without TLS', async (t) => {
   const webhook = await startWebhook(t);
   const status = async (path: string) => (await fetch(`${webhook.adminUrl}${path}`)).status;
   assert.equal(await status('/livez'), 200);

@@ -4,10 +4,10 @@ import { genCerts } from '../../../src/commands/gen-certs.ts';
 import { inject } from '../../../src/commands/inject.ts';
 import { uninject } from '../../../src/commands/uninject.ts';
 import { webhook } from '../../../src/commands/webhook.ts';
-import { describeInjection, writtenOptions } from '../../../src/kubernetes/flags.ts';
+import { describeInjection, optionsFromFlags } from '../../../src/kubernetes/flags.ts';
 import { OPTION_NAMES, OPTION_TEXTS } from '../../../src/kubernetes/options.ts';
 
-test('a command that is told nothing to work on is wrongly used', async () => {
+test('refuses a command without its required arguments', async () => {
   for (const [command, args] of [
     [inject, []],
     [uninject, []],
@@ -19,19 +19,19 @@ test('a command that is told nothing to work on is wrongly used', async () => {
   }
 });
 
-test('a default of the webhook that is not possible is found at its start', async () => {
+test('the webhook refuses an invalid injection flag at its start', async () => {
   const pair = ['--cert', '/nowhere', '--key', '/nowhere'];
-  await assert.rejects(webhook([...pair, '--sidecar', 'none']), /--sidecar is "none": write native, classic/);
+  await assert.rejects(webhook([...pair, '--sidecar', 'none']), /--sidecar is "none": must be one of native, classic/);
 });
 
-test('flags become options; one without a value enables', () => {
-  assert.deepEqual(writtenOptions({ image: 'i', 'proxy-env': true, help: true, cert: 'c' }), {
+test('reads options from flags; a flag without a value enables its option', () => {
+  assert.deepEqual(optionsFromFlags({ image: 'i', 'proxy-env': true, help: true, cert: 'c' }), {
     image: 'i',
     'proxy-env': 'enabled',
   });
 });
 
-test('the help has a line for each option, as wide as a terminal at most', () => {
+test('the help has one line of at most 110 characters for each option', () => {
   const lines = describeInjection().split('\n');
   for (const line of lines) assert.ok(line.length <= 110, line);
   for (const name of OPTION_NAMES)

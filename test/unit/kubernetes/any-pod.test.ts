@@ -81,7 +81,7 @@ test('changes the text of a pod so that it contains the injected pod, and restor
       const written = stringify(pod, { version: '1.1', schema: 'yaml-1.1', ...style }).trimEnd() + ending;
       const text = newline === '\n' ? written : written.replaceAll('\n', newline);
       const before = read(text) as JsonObject;
-      const options = request({ written: { image: IMAGE, ...flags } });
+      const options = request({ flags: { image: IMAGE, ...flags } });
       const injected = changeStream(text, 'f', (manifest) =>
         changeManifest(manifest, (template) => injectPod(template, options)),
       );

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import type { JsonObject } from '../../../src/kubernetes/json.ts';
-import type { WrittenOptions } from '../../../src/kubernetes/options.ts';
+import type { RawOptions } from '../../../src/kubernetes/options.ts';
 
-/** Keys as labels and annotations have them, and those that a JSON Pointer and an object in JavaScript trip over. */
+/** Keys of labels and annotations, and keys that are special in a JSON Pointer or in JavaScript. */
 const KEY = fc.oneof(
   fc.constantFrom('app', 'a/b', 'a~b', '~1', '__proto__', 'constructor', 'yes', 'on', '1', ''),
   fc.string({ maxLength: 6 }).map((text) => `x${text}`),
@@ -25,7 +25,7 @@ const VARIABLE = fc.record(
   { noNullPrototype: true },
 );
 
-/** Optional, empty or null, as manifests are. */
+/** A value that a manifest can also leave empty or null. */
 function maybe<T>(arbitrary: fc.Arbitrary<T>, empty: unknown): fc.Arbitrary<unknown> {
   return fc.oneof({ weight: 4, arbitrary }, { weight: 1, arbitrary: fc.constantFrom(empty, null) });
 }
@@ -62,14 +62,14 @@ const METADATA = fc.record(
   { requiredKeys: [], noNullPrototype: true },
 );
 
-/** A pod, or a pod template, in which cambist finds a place. */
+/** A pod or a pod template that can be injected. */
 export const ANY_POD: fc.Arbitrary<JsonObject> = fc
   .record({ metadata: maybe(METADATA, {}), spec: SPEC }, { requiredKeys: ['spec'], noNullPrototype: true })
-  // Through JSON, so that no two places hold one object, which YAML would write as an alias.
+  // A copy through JSON contains no object twice. YAML would write the second as an alias.
   .map((pod) => JSON.parse(JSON.stringify({ apiVersion: 'v1', kind: 'Pod', ...(pod as JsonObject) })) as JsonObject);
 
-/** Flags of an injection. */
-export const ANY_FLAGS: fc.Arbitrary<WrittenOptions> = fc.record(
+/** Any flags of an injection. */
+export const ANY_FLAGS: fc.Arbitrary<RawOptions> = fc.record(
   {
     secret: fc.constantFrom('s', 'none'),
     'token-audience': fc.constantFrom('https://idp.example.com', 'none'),

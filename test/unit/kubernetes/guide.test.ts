@@ -20,7 +20,7 @@ const servers = kagent.filter(({ kind }) => kind === 'RemoteMCPServer');
 const config = parse(readFileSync('config/kagent.yaml', 'utf8')) as JsonObject;
 const routes = objectsOf(config.routes);
 
-test('the guide names every option of an injection, with what is the case otherwise and what it means', () => {
+test('the guide lists every injection option with its default and meaning', () => {
   const documented = tableRows(guide, '| option ').map(([name = '', otherwise = '', means]) => [
     codeWords(name)[0],
     codeWords(otherwise)[0],
@@ -30,7 +30,7 @@ test('the guide names every option of an injection, with what is the case otherw
   assert.deepEqual(documented, known);
 });
 
-test('the guide names every metric of the webhook with its labels', () => {
+test('the guide lists every metric of the webhook with its labels', () => {
   const documented = tableRows(guide, 'webhook metric').map(([name, labels]) =>
     [name, labels].flatMap((cell) => codeWords(cell ?? '')),
   );
@@ -41,12 +41,12 @@ test('the guide names every metric of the webhook with its labels', () => {
   assert.deepEqual(documented.sort(), registered.sort());
 });
 
-test("kagent's own schemas take every manifest of the kagent section", () => {
+test('every manifest of the kagent page is valid by the schemas of kagent', () => {
   assert.equal(kagent.length, 3);
   for (const manifest of kagent) assert.deepEqual(problemsOfManifest(manifest), [], String(manifest.kind));
 });
 
-test('the Agent of the guide, injected, is one that kagent takes, with cambist in its pods', () => {
+test('the Agent of the guide is valid after the injection, with cambist in its pods', () => {
   const change = (manifest: Json) =>
     changeManifest(manifest, (template, layout) => injectPod(template, request({ layout })));
   const { manifest, notes } = change(agent);
@@ -64,7 +64,7 @@ test('the Agent of the guide, injected, is one that kagent takes, with cambist i
   );
 });
 
-test("the Agent's annotations are options, and its Secret is mounted where the config looks for the client secret", () => {
+test("the Agent's annotations are options, and its Secret is mounted at the client secret of the config", () => {
   const annotations = getIn(agent, ['spec', 'declarative', 'deployment', 'annotations']) as Record<string, string>;
   const written = Object.fromEntries(
     Object.entries(annotations).map(([key, value]) => [key.replace('cambist.dev/', ''), value]),
@@ -74,7 +74,7 @@ test("the Agent's annotations are options, and its Secret is mounted where the c
   assert.match(String(file), /^\/var\/run\/secrets\/cambist\//);
 });
 
-test('every tool server of the section meets a route: by the host that kagent names, or by its path', () => {
+test('every tool server of the page matches a route, by the host that kagent names or by its path', () => {
   const block = fencedBlocks(guide, 'yaml cambist').find((text) => text.includes('name: jira')) ?? '';
   const more = objectsOf((parse(block) as JsonObject).routes);
   const parsed = parseConfig(stringify({ ...config, routes: [...routes, ...more] }), 'f');
@@ -90,7 +90,7 @@ test('every tool server of the section meets a route: by the host that kagent na
   assert.equal(config.host_header, 'x-kagent-host');
 });
 
-test("the Agent passes the caller's token to each of its tools, and names each of them", () => {
+test("the Agent passes the caller's token to each of its tools, and lists their names", () => {
   const tools = objectsOf(getIn(agent, ['spec', 'declarative', 'tools'])).map(({ mcpServer }) => mcpServer);
   assert.deepEqual(
     tools.map((tool) => getIn(tool, ['name'])),

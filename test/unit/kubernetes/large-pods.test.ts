@@ -18,7 +18,7 @@ function many<T>(count: number, make: (index: number) => T): T[] {
 
 const containers = (count: number) => many(count, (index) => ({ name: `c${index}`, image: 'i', env: [] }));
 
-function review(object: JsonObject) {
+function send(object: JsonObject) {
   const kind = { group: '', version: 'v1', kind: 'Pod' };
   const body = { uid: 'u', kind, operation: 'CREATE', namespace: 'agents', object };
   return reviewAdmission({ apiVersion: 'admission.k8s.io/v1', kind: 'AdmissionReview', request: body }, (template) =>
@@ -57,9 +57,9 @@ const TOO_LARGE: Readonly<Record<string, [spec: JsonObject, reason: RegExp]>> = 
 
 for (const [what, [spec, reason]] of Object.entries(TOO_LARGE)) {
   test(`refuses a pod with ${what}`, () => {
-    const { answer, result } = review(pod(spec, PROXIED));
-    assert.equal(result, 'refused');
-    assert.match(String(getIn(answer, ['response', 'status', 'message'])), reason);
+    const { review, outcome } = send(pod(spec, PROXIED));
+    assert.equal(outcome, 'refused');
+    assert.match(String(getIn(review, ['response', 'status', 'message'])), reason);
   });
 }
 
@@ -72,10 +72,10 @@ test('injects a pod that is as large as the limits allow, and leaves it unchange
     })),
     volumes: many(1000, (index) => ({ name: `v${index}`, emptyDir: {} })),
   };
-  const written = { ...request().written, secret: 's', 'token-audience': 'a' };
-  const { template, outcome } = injectPod(pod(spec, PROXIED), request({ written }));
+  const flags = { ...request().flags, secret: 's', 'token-audience': 'a' };
+  const { template, outcome } = injectPod(pod(spec, PROXIED), request({ flags }));
   assert.equal(outcome, 'injected');
-  assert.equal(injectPod(template, request({ written })).outcome, 'unchanged');
+  assert.equal(injectPod(template, request({ flags })).outcome, 'unchanged');
 });
 
 const LONG = 'x'.repeat(100_000);
@@ -97,9 +97,9 @@ const HOSTILE: Readonly<Record<string, JsonObject>> = {
 
 for (const [what, given] of Object.entries(HOSTILE)) {
   test(`keeps the message and the log line short for ${what}`, () => {
-    const { answer, pod: name, reasons } = review(given);
-    const { status = {}, warnings = [] } = answer.response as JsonObject;
-    const written = JSON.stringify([status, warnings, name, reasons]);
-    assert.ok(written.length < 8192, `${written.length} characters`);
+    const { review, pod: name, reasons } = send(given);
+    const { status = {}, warnings = [] } = review.response as JsonObject;
+    const { length } = JSON.stringify([status, warnings, name, reasons]);
+    assert.ok(length < 8192, `${length} characters`);
   });
 }

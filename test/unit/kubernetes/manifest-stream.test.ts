@@ -9,9 +9,7 @@ import { request } from './samples.ts';
 
 const injected = (text: string, flags = {}) =>
   changeStream(text, 'f.yaml', (manifest) =>
-    changeManifest(manifest, (template) =>
-      injectPod(template, request({ written: { ...request().written, ...flags } })),
-    ),
+    changeManifest(manifest, (template) => injectPod(template, request({ flags: { ...request().flags, ...flags } }))),
   );
 const uninjected = (text: string) => changeStream(text, 'f.yaml', (manifest) => changeManifest(manifest, uninjectPod));
 

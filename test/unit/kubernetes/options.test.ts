@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { OptionError, parseOptions, type WrittenOptions } from '../../../src/kubernetes/options.ts';
+import { OptionError, parseOptions, type RawOptions } from '../../../src/kubernetes/options.ts';
 import { quantityOf } from '../../../src/kubernetes/quantity.ts';
 
 const IMAGE = { image: 'r.example/cambist@sha256:0123456789abcdef' };
 
-test('what is not written has a default', () => {
+test('every option has its default', () => {
   assert.deepEqual(parseOptions(IMAGE), {
     ...IMAGE,
     imagePullPolicy: undefined,
@@ -25,41 +25,53 @@ test('what is not written has a default', () => {
   });
 });
 
-const WRONG: Readonly<Record<string, [WrittenOptions, string]>> = {
-  'no image': [{}, '--image is missing: name the image of cambist'],
-  'an image with a space': [{ image: 'a b' }, '--image is "a b": write the name of an image'],
-  'a pull policy': [
+const WRONG: Readonly<Record<string, [RawOptions, string]>> = {
+  'a missing image': [{}, '--image is missing: set it to the image of cambist'],
+  'an image with a space': [{ image: 'a b' }, '--image is "a b": must be the name of an image'],
+  'an unknown pull policy': [
     { 'image-pull-policy': 'always' },
-    '--image-pull-policy is "always": write Always, IfNotPresent, Never',
+    '--image-pull-policy is "always": must be one of Always, IfNotPresent, Never',
   ],
-  'a name in capitals': [{ 'config-map': 'Cambist' }, '--config-map is "Cambist": write the name of an object'],
-  'an empty name': [{ secret: '' }, '--secret is "": write the name of an object'],
+  'a name in capitals': [
+    { 'config-map': 'Cambist' },
+    '--config-map is "Cambist": must be the name of a Kubernetes object',
+  ],
+  'an empty name': [{ secret: '' }, '--secret is "": must be the name of a Kubernetes object'],
   'an audience with a space': [
     { 'token-audience': 'a b' },
-    '--token-audience is "a b": write the audience, without spaces',
+    '--token-audience is "a b": must be an audience without spaces',
   ],
-  'port 0': [{ port: '0' }, '--port is "0": write a port, 1 to 65535'],
-  'port 65536': [{ 'admin-port': '65536' }, '--admin-port is "65536": write a port, 1 to 65535'],
-  'two of the same port': [{ port: '9180' }, '--admin-port is "9180": port and admin-port must differ'],
-  'a log level': [
+  'port 0': [{ port: '0' }, '--port is "0": must be a port from 1 to 65535'],
+  'port 65536': [{ 'admin-port': '65536' }, '--admin-port is "65536": must be a port from 1 to 65535'],
+  'the same port for both': [{ port: '9180' }, '--admin-port is "9180": port and admin-port must differ'],
+  'an unknown log level': [
     { 'log-level': 'verbose' },
-    '--log-level is "verbose": write fatal, error, warn, info, debug, trace, silent',
+    '--log-level is "verbose": must be one of fatal, error, warn, info, debug, trace, silent',
   ],
-  'a form': [{ sidecar: 'new' }, '--sidecar is "new": write native, classic'],
-  'a quantity': [{ 'memory-request': '128MB' }, '--memory-request is "128MB": write a quantity, like 50m or 128Mi'],
-  'a request above its limit': [{ 'memory-request': '1Gi' }, '--memory-request is "1Gi": more than the limit 256Mi'],
-  'a time': [{ 'termination-grace-period': '60' }, '--termination-grace-period is "60": write a time, like 60s or 2m'],
-  'proxy-env': [{ 'proxy-env': 'yes' }, '--proxy-env is "yes": write enabled, disabled'],
+  'an unknown form of the sidecar': [{ sidecar: 'new' }, '--sidecar is "new": must be one of native, classic'],
+  'an invalid quantity': [
+    { 'memory-request': '128MB' },
+    '--memory-request is "128MB": must be a quantity such as 50m or 128Mi',
+  ],
+  'a request above its limit': [
+    { 'memory-request': '1Gi' },
+    '--memory-request is "1Gi": must not exceed the limit 256Mi',
+  ],
+  'a duration without a unit': [
+    { 'termination-grace-period': '60' },
+    '--termination-grace-period is "60": must be a duration such as 60s or 2m',
+  ],
+  'another value of proxy-env': [{ 'proxy-env': 'yes' }, '--proxy-env is "yes": must be one of enabled, disabled'],
 };
 
-for (const [what, [written, message]] of Object.entries(WRONG)) {
-  test(`refused with what is possible: ${what}`, () => {
-    const options = what === 'no image' ? {} : { ...IMAGE, ...written };
+for (const [what, [raw, message]] of Object.entries(WRONG)) {
+  test(`refuses ${what} and says what is valid`, () => {
+    const options = what === 'a missing image' ? {} : { ...IMAGE, ...raw };
     assert.throws(() => parseOptions(options, (name) => `--${name}`), new OptionError(message));
   });
 }
 
-test('quantities have the value that Kubernetes gives them', () => {
+test('parses quantities as Kubernetes does', () => {
   const values = {
     '0': 0,
     '100m': 0.1,

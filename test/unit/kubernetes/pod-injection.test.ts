@@ -9,17 +9,17 @@ import { container, environment, IMAGE, inject, namesIn, pod, request } from './
 const example = readManifest<Pod>('pod.yaml');
 const OPTIONS = { secret: 'cambist', 'token-audience': 'https://idp.example.com/realms/agents' };
 
-test('what is injected is what the example pod of deploy/ has', () => {
+test('injects what the example pod of deploy/ contains', () => {
   const { template } = inject(pod(), OPTIONS);
   assert.deepEqual(container(template) as unknown as Container, example.spec.initContainers[0]);
   const [config, secret, token] = example.spec.volumes;
-  // The example names the one key that its config reads; an injection does not know the config.
+  // The example names the one key that its config reads. An injection does not know the config.
   const whole = { ...secret, secret: { secretName: secret?.secret?.secretName, defaultMode: 292 } };
   assert.deepEqual(getIn(template, ['spec', 'volumes']), [config, whole, token]);
   assert.equal(getIn(template, ['spec', 'terminationGracePeriodSeconds']), example.spec.terminationGracePeriodSeconds);
 });
 
-test('a native sidecar is the first of the init containers, which may need it', () => {
+test('inserts a native sidecar before the other init containers, which may call it', () => {
   const { template } = inject(pod({ initContainers: [{ name: 'loader', image: 'l' }] }));
   assert.deepEqual(namesIn(template, 'initContainers'), ['cambist', 'loader']);
   assert.equal(container(template)?.restartPolicy, 'Always');
@@ -30,7 +30,7 @@ const waitsFor = (seconds: number): JsonObject => ({
   preStop: { exec: { command: ['node', '-e', `setTimeout(() => {}, ${seconds}000)`] } },
 });
 
-test('a classic sidecar is the last of the containers, and waits for the agent to end before it drains', () => {
+test('inserts a classic sidecar after the other containers, with a hook that waits for the agent before the drain', () => {
   const { template } = inject(pod(), { sidecar: 'classic' });
   assert.deepEqual(namesIn(template, 'containers'), ['agent', 'cambist']);
   assert.equal(getIn(template, ['spec', 'initContainers']), undefined);
@@ -40,12 +40,12 @@ test('a classic sidecar is the last of the containers, and waits for the agent t
   assert.deepEqual(container(long)?.lifecycle, waitsFor(90));
 });
 
-test('without a secret or an audience there is no volume for one', () => {
+test('adds a volume for a Secret or a token only if the option is set', () => {
   const { template } = inject(pod());
   assert.deepEqual(namesIn(template, 'volumes'), ['cambist-config']);
 });
 
-test('the time to end is raised where it is lower, and never lowered', () => {
+test('raises the grace period of the pod, and never lowers it', () => {
   const grace = (seconds?: number, flag?: string) => {
     const spec = seconds === undefined ? {} : { terminationGracePeriodSeconds: seconds };
     const { template } = inject(pod(spec), flag === undefined ? {} : { 'termination-grace-period': flag });
@@ -58,7 +58,7 @@ test('the time to end is raised where it is lower, and never lowered', () => {
   assert.equal(grace(undefined, '20s'), undefined);
 });
 
-test("nothing of the pod's own is changed", () => {
+test('keeps everything else of the pod', () => {
   const own = { volumes: [{ name: 'v', emptyDir: {} }], nodeSelector: { a: 'b' }, hostname: 'h' };
   const { template } = inject(pod(own, { annotations: { a: 'b' } }));
   assert.deepEqual(container(template, 'agent'), { name: 'agent', image: 'agent:1' });
@@ -67,20 +67,20 @@ test("nothing of the pod's own is changed", () => {
   assert.equal(getIn(template, ['spec', 'hostname']), 'h');
 });
 
-test('the template that is given stays as it is', () => {
+test('does not change the given template', () => {
   const given = pod({ volumes: [] });
   const before = structuredClone(given);
   inject(given, { 'proxy-env': 'enabled' });
   assert.deepEqual(given, before);
 });
 
-test('an annotation says by which version it was injected, and for which ports', () => {
+test('records the version and the ports in an annotation', () => {
   const { template } = inject(pod(), { port: '8280', 'termination-grace-period': '30s' });
   const status = JSON.parse(String(getIn(template, ['metadata', 'annotations', 'cambist.dev/status'])));
   assert.deepEqual(status, { version: '0.1.0', port: 8280, adminPort: 9180 });
 });
 
-test('an annotation of the pod goes before a flag, and a flag before what is the case otherwise', () => {
+test('an annotation overrides a flag, and a flag overrides the default', () => {
   const annotated = pod({}, { annotations: { 'cambist.dev/image': 'own:2', 'cambist.dev/memory-limit': '1Gi' } });
   const { template } = inject(annotated, { image: 'flag:1', 'cpu-request': '1' });
   assert.equal(container(template)?.image, 'own:2');
@@ -90,7 +90,7 @@ test('an annotation of the pod goes before a flag, and a flag before what is the
   });
 });
 
-test('options reach what they name', () => {
+test('applies each option', () => {
   const flags = {
     'admin-port': '9999',
     'log-level': 'debug',
@@ -107,14 +107,14 @@ test('options reach what they name', () => {
   assert.deepEqual(getIn(template, ['spec', 'volumes', 0, 'configMap']), { name: 'other' });
 });
 
-test('injected twice is injected once', () => {
+test('leaves an injected pod unchanged', () => {
   const first = inject(pod(), OPTIONS);
   const second = inject(first.template, OPTIONS);
   assert.equal(second.outcome, 'unchanged');
   assert.deepEqual(second.template, first.template);
 });
 
-test('injected anew with other options, ours changes and keeps its place', () => {
+test('updates the sidecar in place when the options change', () => {
   const { template } = inject(pod({ initContainers: [{ name: 'loader', image: 'l' }] }), OPTIONS);
   const [ours, loader] = getIn(template, ['spec', 'initContainers']) as JsonObject[];
   const moved = {
@@ -128,14 +128,14 @@ test('injected anew with other options, ours changes and keeps its place', () =>
   assert.deepEqual(namesIn(again.template, 'volumes'), ['cambist-config']);
 });
 
-test('from native to classic and back the sidecar moves and leaves nothing', () => {
+test('moves the sidecar from native to classic and back without a trace', () => {
   const native = inject(pod()).template;
   const classic = inject(native, { sidecar: 'classic' }).template;
   assert.equal(getIn(classic, ['spec', 'initContainers']), undefined);
   assert.deepEqual(inject(classic).template, native);
 });
 
-test('--proxy-env sets both spellings, and leaves what is there', () => {
+test('--proxy-env sets both spellings, and keeps a variable that the container sets', () => {
   const containers = [
     { name: 'agent', image: 'a' },
     { name: 'other', image: 'b', env: [{ name: 'http_proxy', value: 'http://corp:3128' }] },
@@ -149,10 +149,10 @@ test('--proxy-env sets both spellings, and leaves what is there', () => {
   assert.deepEqual(Object.keys(environment(template, 'cambist')), ['CAMBIST_CONFIG']);
 });
 
-test('a webhook leaves a sidecar that is there, and only gives new containers the proxy', () => {
+test('the webhook keeps an existing sidecar, and sets the proxy variables of new containers', () => {
   const annotations = { 'cambist.dev/proxy-env': 'enabled' };
   const first = inject(pod({}, { annotations, labels: { 'cambist.dev/inject': 'enabled' } })).template;
-  const webhook = request({ written: { image: 'newer:2' }, optIn: true, update: false });
+  const webhook = request({ flags: { image: 'newer:2' }, optIn: true, update: false });
   assert.equal(injectPod(first, webhook).outcome, 'unchanged');
   const containers = [...(getIn(first, ['spec', 'containers']) as JsonObject[]), { name: 'late', image: 'l' }];
   const grown = { ...first, spec: { ...(first.spec as JsonObject), containers } };
@@ -163,7 +163,7 @@ test('a webhook leaves a sidecar that is there, and only gives new containers th
   assert.equal(injectPod(again.template, webhook).outcome, 'unchanged');
 });
 
-test('where init containers cannot be, the sidecar is a classic one within the time that there is', () => {
+test('injects a classic sidecar if the object has no field for init containers', () => {
   const { template } = injectPod({}, request({ layout: KAGENT }));
   const [sidecar] = getIn(template, ['deployment', 'extraContainers']) as JsonObject[];
   assert.equal(sidecar?.restartPolicy, undefined);

@@ -1,27 +1,27 @@
 import { getIn, type Json, type JsonObject, objectsOf } from '../../../src/kubernetes/json.ts';
 import { fromPointer, type PatchOperation } from '../../../src/kubernetes/json-patch.ts';
-import type { WrittenOptions } from '../../../src/kubernetes/options.ts';
+import type { RawOptions } from '../../../src/kubernetes/options.ts';
 import { type Injection, type InjectionRequest, injectPod } from '../../../src/kubernetes/pod-injection.ts';
 import { POD } from '../../../src/kubernetes/pod-layout.ts';
 
 export const IMAGE = 'registry.example.com/cambist:0.1.0';
 
-/** A pod with one container, "agent", and whatever else its spec and metadata are given. */
+/** A pod with one container, "agent", and the given fields of spec and metadata. */
 export function pod(spec: JsonObject = {}, metadata: JsonObject = {}): JsonObject {
   const containers = [{ name: 'agent', image: 'agent:1' }];
   return { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'agent', ...metadata }, spec: { containers, ...spec } };
 }
 
 export function request(more: Partial<InjectionRequest> = {}): InjectionRequest {
-  return { written: { image: IMAGE }, layout: POD, version: '0.1.0', optIn: false, update: true, ...more };
+  return { flags: { image: IMAGE }, layout: POD, version: '0.1.0', optIn: false, update: true, ...more };
 }
 
-/** Injects with flags, as `inject` does. */
-export function inject(template: JsonObject, flags: WrittenOptions = {}): Injection {
-  return injectPod(template, request({ written: { image: IMAGE, ...flags } }));
+/** Injects with flags, as the command `inject` does. */
+export function inject(template: JsonObject, flags: RawOptions = {}): Injection {
+  return injectPod(template, request({ flags: { image: IMAGE, ...flags } }));
 }
 
-/** The container of that name, wherever it stands. */
+/** The container with this name, among the init containers and the containers. */
 export function container(template: JsonObject, name = 'cambist'): JsonObject | undefined {
   const lists = ['initContainers', 'containers'].map((list) => getIn(template, ['spec', list]));
   return lists.flatMap(objectsOf).find((candidate) => candidate.name === name);
@@ -33,15 +33,15 @@ export function environment(template: JsonObject, name: string): Record<string, 
   return Object.fromEntries(variables.map((variable) => [String(variable.name), variable.value]));
 }
 
-/** The names in one of the spec's lists; undefined where there is no list. */
+/** The names in a list of the spec; undefined if there is no list. */
 export function namesIn(template: JsonObject, list: string): unknown[] | undefined {
   const items = getIn(template, ['spec', list]);
   return items === undefined ? undefined : objectsOf(items).map(({ name }) => name);
 }
 
-/** Applies a JSON Patch as RFC 6902 says, and as strictly as the API server: a parent that is missing is an error. */
+/** Applies a JSON Patch as strictly as the API server: a missing parent is an error. */
 export function applyPatch(document: Json, patch: readonly PatchOperation[]): Json {
-  // Not a structured clone, which would keep an array that is in two places one array.
+  // A copy through JSON contains no array twice; a structured clone can.
   let result = JSON.parse(JSON.stringify(document)) as Json;
   for (const operation of patch) {
     if (operation.path === '' && operation.op === 'replace') {
@@ -71,11 +71,11 @@ function applyTo(parent: unknown, key: string, operation: PatchOperation): void 
     else parent.splice(index, mustExist ? 1 : 0, structuredClone(operation.value));
     return;
   }
-  if (typeof parent !== 'object' || parent === null) throw new Error('the parent is no collection');
+  if (typeof parent !== 'object' || parent === null) throw new Error('the parent is not a collection');
   if (mustExist && !Object.hasOwn(parent, key)) throw new Error(`nothing at "${key}"`);
   if (operation.op === 'remove') Reflect.deleteProperty(parent, key);
   else Object.defineProperty(parent, key, { value: structuredClone(operation.value), ...ORDINARY });
 }
 
-/** So that a key like `__proto__` is one like any other. */
+/** Treats a key such as `__proto__` like any other. */
 const ORDINARY = { enumerable: true, configurable: true, writable: true };

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { parseArgs } from 'node:util';
-import { INJECTION_FLAGS, writtenOptions } from '../../../src/kubernetes/flags.ts';
+import { INJECTION_FLAGS, optionsFromFlags } from '../../../src/kubernetes/flags.ts';
 import { getIn, type JsonObject, objectsOf } from '../../../src/kubernetes/json.ts';
 import { parseOptions } from '../../../src/kubernetes/options.ts';
 import { problemsOfManifest } from '../../harness/kubernetes-schema.ts';
@@ -19,7 +19,7 @@ function manifest(kind: string): JsonObject {
   const found = FILES.filter((file) => file.startsWith('base/'))
     .flatMap(manifests)
     .find((one) => one.kind === kind);
-  if (found === undefined) throw new Error(`no ${kind}`);
+  if (found === undefined) throw new Error(`missing ${kind}`);
   return found;
 }
 
@@ -30,13 +30,13 @@ const [webhook = {}] = objectsOf(manifest('MutatingWebhookConfiguration').webhoo
 const service = manifest('Service');
 
 for (const file of FILES.filter((name) => !/kustomization|inject-ca/.test(name))) {
-  test(`an API server would take deploy/webhook/${file}, unknown fields refused`, () => {
+  test(`deploy/webhook/${file} is valid, without unknown fields`, () => {
     for (const one of manifests(file)) assert.deepEqual(problemsOfManifest(one), []);
     assert.deepEqual(parseDocuments(read(file), '1.1'), parseDocuments(read(file), '1.2'));
   });
 }
 
-test('each kustomization names every file beside it, and none that is not there', () => {
+test('each kustomization names every file in its folder, and no other', () => {
   for (const name of ['base', 'cert-manager']) {
     const [{ resources, patches } = {}] = manifests(`${name}/kustomization.yaml`);
     const entries = [...(resources as string[]), ...objectsOf(patches).map(({ path }) => path)];
@@ -46,7 +46,7 @@ test('each kustomization names every file beside it, and none that is not there'
   }
 });
 
-test('pods are asked for by label, and neither kube-system nor its own namespace depends on the webhook', () => {
+test('the webhook is called for pods with the label, except in kube-system and its own namespace', () => {
   const labels = [
     { key: 'cambist.dev/inject', operator: 'Exists' },
     { key: 'cambist.dev/inject', operator: 'NotIn', values: ['disabled'] },
@@ -61,7 +61,7 @@ test('pods are asked for by label, and neither kube-system nor its own namespace
   assert.deepEqual(getIn(webhook, ['rules', 0, 'resources']), ['pods']);
 });
 
-test('a pod that opted in is not created without its sidecar, and no call has another effect', () => {
+test('no pod that opted in is created while the webhook is down, and calls have no side effects', () => {
   assert.equal(webhook.failurePolicy, 'Fail');
   assert.equal(webhook.reinvocationPolicy, 'IfNeeded');
   assert.equal(webhook.sideEffects, 'None');
@@ -69,7 +69,7 @@ test('a pod that opted in is not created without its sidecar, and no call has an
   assert.deepEqual(webhook.admissionReviewVersions, ['v1']);
 });
 
-test('the configuration calls the Service, the Service the pods, the pods by the port that they listen on', () => {
+test('the configuration calls the Service, which leads to the port that the pods listen on', () => {
   const called = getIn(webhook, ['clientConfig', 'service']) as JsonObject;
   assert.deepEqual(
     { name: called.name, namespace: called.namespace },
@@ -83,7 +83,7 @@ test('the configuration calls the Service, the Service the pods, the pods by the
   assert.equal(getIn(service, ['spec', 'ports', 0, 'targetPort']), 'https');
 });
 
-test('two pods answer, one at least through a drain, and none is taken away before another is there', () => {
+test('runs two pods, keeps one during a drain, and replaces a pod before it stops', () => {
   assert.equal(getIn(deployment, ['spec', 'replicas']), 2);
   assert.equal(getIn(deployment, ['spec', 'strategy', 'rollingUpdate', 'maxUnavailable']), 0);
   assert.equal(getIn(manifest('PodDisruptionBudget'), ['spec', 'minAvailable']), 1);
@@ -91,12 +91,12 @@ test('two pods answer, one at least through a drain, and none is taken away befo
   assert.deepEqual(selector, getIn(deployment, ['spec', 'selector', 'matchLabels']));
 });
 
-test('the arguments are ones that the command takes, and the certificate is where they say', () => {
+test('the arguments are valid, and name the files of the mounted certificate', () => {
   const [command, ...args] = container.args as string[];
   assert.equal(command, 'webhook');
   const options = { ...INJECTION_FLAGS, cert: { type: 'string' }, key: { type: 'string' } } as const;
   const { values } = parseArgs({ args, options });
-  assert.equal(parseOptions(writtenOptions(values)).image, container.image);
+  assert.equal(parseOptions(optionsFromFlags(values)).image, container.image);
   const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
   assert.equal(String(container.image).split(':')[1], version);
   const [mount] = objectsOf(container.volumeMounts);
@@ -107,7 +107,7 @@ test('the arguments are ones that the command takes, and the certificate is wher
   assert.equal(mount?.subPath, undefined);
 });
 
-test('the webhook keeps the restricted Pod Security Standard, on a root that it cannot write, and has no token', () => {
+test('the webhook meets the restricted Pod Security Standard, with a read-only root file system and no token', () => {
   assert.deepEqual(container.securityContext, {
     runAsNonRoot: true,
     runAsUser: 65532,
@@ -125,7 +125,7 @@ test('the webhook keeps the restricted Pod Security Standard, on a root that it 
   );
 });
 
-test('with cert-manager, caBundle comes from the certificate that the pods serve, whose names are those of the Service', () => {
+test('with cert-manager, caBundle comes from the certificate of the pods, which is for the Service', () => {
   const certificate = manifests('cert-manager/certificate.yaml').find(
     (one) => getIn(one, ['metadata', 'name']) === 'cambist-webhook' && one.kind === 'Certificate',
   );
@@ -136,6 +136,6 @@ test('with cert-manager, caBundle comes from the certificate that the pods serve
   assert.ok((getIn(certificate, ['spec', 'dnsNames']) as string[]).includes('cambist-webhook.cambist-system.svc'));
 });
 
-test('no manifest of the webhook is or holds a secret', () => {
+test('the webhook has no manifest of a Secret', () => {
   for (const file of FILES) for (const one of manifests(file)) assert.notEqual(one.kind, 'Secret', file);
 });

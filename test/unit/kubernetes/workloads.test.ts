@@ -18,11 +18,11 @@ const POD_SPEC = { containers: [{ name: 'agent', image: 'agent:1' }] };
 const LABELS = { app: 'agent' };
 const TEMPLATE = { metadata: { labels: LABELS }, spec: POD_SPEC };
 const SELECTOR = { matchLabels: LABELS };
-const ENDING = { ...TEMPLATE, spec: { ...POD_SPEC, restartPolicy: 'Never' } };
+const COMPLETING = { ...TEMPLATE, spec: { ...POD_SPEC, restartPolicy: 'Never' } };
 
 interface Sample {
   readonly manifest: JsonObject;
-  /** Where the sidecar is to be found. */
+  /** The expected path of the sidecar. */
   readonly sidecar: Path;
 }
 
@@ -44,8 +44,8 @@ const SAMPLES: Readonly<Record<string, Sample>> = {
   ),
   DaemonSet: sample('apps/v1', 'DaemonSet', { selector: SELECTOR, template: TEMPLATE }, IN_TEMPLATE),
   ReplicaSet: sample('apps/v1', 'ReplicaSet', { selector: SELECTOR, template: TEMPLATE }, IN_TEMPLATE),
-  Job: sample('batch/v1', 'Job', { template: ENDING }, IN_TEMPLATE),
-  CronJob: sample('batch/v1', 'CronJob', { schedule: '@daily', jobTemplate: { spec: { template: ENDING } } }, [
+  Job: sample('batch/v1', 'Job', { template: COMPLETING }, IN_TEMPLATE),
+  CronJob: sample('batch/v1', 'CronJob', { schedule: '@daily', jobTemplate: { spec: { template: COMPLETING } } }, [
     'spec',
     'jobTemplate',
     ...IN_TEMPLATE,
@@ -72,10 +72,10 @@ const SAMPLES: Readonly<Record<string, Sample>> = {
 };
 
 const inject = (manifest: Json) =>
-  changeManifest(manifest, (template, layout) => injectPod(template, request({ written: OPTIONS, layout })));
+  changeManifest(manifest, (template, layout) => injectPod(template, request({ flags: OPTIONS, layout })));
 
 for (const [what, { manifest, sidecar }] of Object.entries(SAMPLES)) {
-  test(`${what}: the sidecar is put where its pod is, the API server takes it, and it comes out again`, () => {
+  test(`injects a ${what}, so that the API server accepts it, and restores it`, () => {
     assert.deepEqual(problemsOfManifest(manifest), [], 'before');
     const injected = inject(manifest).manifest as JsonObject;
     assert.equal(getIn(injected, [...sidecar, 'name']), 'cambist');
@@ -85,14 +85,14 @@ for (const [what, { manifest, sidecar }] of Object.entries(SAMPLES)) {
   });
 }
 
-test('a classic sidecar is taken by the API server as well', () => {
+test('the API server accepts a classic sidecar', () => {
   const { manifest } = SAMPLES.Deployment as Sample;
-  const written = { ...OPTIONS, sidecar: 'classic', 'log-level': 'debug', 'image-pull-policy': 'Always' };
-  const classic = changeManifest(manifest, (template) => injectPod(template, request({ written })));
+  const flags = { ...OPTIONS, sidecar: 'classic', 'log-level': 'debug', 'image-pull-policy': 'Always' };
+  const classic = changeManifest(manifest, (template) => injectPod(template, request({ flags })));
   assert.deepEqual(problemsOfManifest(classic.manifest as JsonObject), []);
 });
 
-test('an injected container keeps the restricted Pod Security Standard, on a root that it cannot write', () => {
+test('the sidecar meets the restricted Pod Security Standard, with a read-only root file system', () => {
   const { manifest, sidecar } = SAMPLES.Deployment as Sample;
   assert.deepEqual(getIn(inject(manifest).manifest, [...sidecar, 'securityContext']), {
     runAsNonRoot: true,
@@ -108,20 +108,20 @@ test('an injected container keeps the restricted Pod Security Standard, on a roo
   for (const mount of mounts) assert.deepEqual(Object.keys(mount), ['name', 'mountPath', 'readOnly']);
 });
 
-test('what has no pod comes back as it is, with a note that says why', () => {
+test('returns an object without a pod unchanged, with a note', () => {
   const owner = { kind: 'Deployment', name: 'agent', controller: true };
   const cases: [Json, string][] = [
     [{ apiVersion: 'v1', kind: 'Service', metadata: { name: 's' } }, 'service/s: a Service has no pod'],
     [{ apiVersion: 'example.com/v1', kind: 'Deployment' }, 'deployment: a Deployment has no pod'],
     [{ a: 1 }, 'document: a document without a kind has no pod'],
-    ['text', 'document: it is no Kubernetes object'],
+    ['text', 'document: not a Kubernetes object'],
     [
       { apiVersion: 'kagent.dev/v1alpha1', kind: 'Agent' },
-      'agent: an Agent of kagent.dev/v1alpha1 takes no containers: write it as v1alpha2',
+      'agent: an Agent of kagent.dev/v1alpha1 has no field for containers: use v1alpha2',
     ],
     [
       { apiVersion: 'v1', kind: 'Pod', metadata: { generateName: 'p-', ownerReferences: [owner] } },
-      'pod/p-: Deployment "agent" makes it: inject that instead',
+      'pod/p-: created by Deployment "agent": inject the Deployment instead',
     ],
   ];
   for (const [manifest, wanted] of cases) {
@@ -134,7 +134,7 @@ test('what has no pod comes back as it is, with a note that says why', () => {
   }
 });
 
-test("a workload is opted out by its own label or its pod's", () => {
+test('a workload opts out by its own label, or by that of its pod', () => {
   const { manifest } = SAMPLES.Deployment as Sample;
   for (const labels of [
     ['metadata', 'labels'],
@@ -145,7 +145,7 @@ test("a workload is opted out by its own label or its pod's", () => {
   }
 });
 
-test('a List within a List, and a list of one kind, are gone through', () => {
+test('changes the items of nested Lists, and of a list of one kind', () => {
   const { manifest } = SAMPLES.Pod as Sample;
   const list = { kind: 'List', apiVersion: 'v1', items: [{ kind: 'PodList', items: [manifest] }, manifest] };
   assert.deepEqual(

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { getIn, type JsonObject, setIn } from '../../../src/kubernetes/json.ts';
-import type { WrittenOptions } from '../../../src/kubernetes/options.ts';
+import type { RawOptions } from '../../../src/kubernetes/options.ts';
 import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
 import { container, IMAGE, inject, pod, request } from './samples.ts';
 
@@ -9,7 +9,7 @@ const ENABLED = { labels: { 'cambist.dev/inject': 'enabled' } };
 
 interface Case {
   readonly template: JsonObject;
-  readonly flags?: WrittenOptions;
+  readonly flags?: RawOptions;
   readonly outcome: string;
   readonly reason: RegExp;
 }
@@ -17,114 +17,118 @@ interface Case {
 const withPort = (port: JsonObject) => pod({ containers: [{ name: 'agent', image: 'a', ports: [port] }] });
 
 const CASES: Readonly<Record<string, Case>> = {
-  'a container of our name that is not ours': {
+  'a container "cambist" that was not injected': {
     template: pod({ containers: [{ name: 'cambist', image: 'x' }] }),
     outcome: 'refused',
-    reason: /a container "cambist" is there that was not injected/,
+    reason: /^a container "cambist" exists and was not injected: remove or rename it$/,
   },
-  'a volume of our name that is not ours': {
+  'a volume "cambist-token" that was not injected': {
     template: pod({ volumes: [{ name: 'cambist-token', emptyDir: {} }] }),
     outcome: 'refused',
-    reason: /a volume "cambist-token" is there/,
+    reason: /^a volume "cambist-token" exists and was not injected: rename it$/,
   },
-  'the port of listen': {
+  'a container with the port of listen': {
     template: withPort({ containerPort: 8180 }),
     outcome: 'refused',
-    reason: /port 8180 is container "agent"'s/,
+    reason: /^container "agent" uses port 8180: choose another port with cambist.dev\/port and the config$/,
   },
-  'the port of admin, as chosen': {
+  'a container with the chosen port of admin': {
     template: withPort({ containerPort: 9999, protocol: 'TCP' }),
     flags: { 'admin-port': '9999' },
     outcome: 'refused',
-    reason: /port 9999/,
+    reason: /^container "agent" uses port 9999: choose another port with cambist.dev\/admin-port and the config$/,
   },
-  'the name of the admin port': {
+  'a container with the name of the admin port': {
     template: withPort({ containerPort: 1, name: 'cambist-admin' }),
     outcome: 'refused',
-    reason: /called "cambist-admin"/,
+    reason: /^container "agent" has a port "cambist-admin": rename the port$/,
   },
-  'a UDP port of the same number': {
+  'a container with a UDP port of the same number': {
     template: withPort({ containerPort: 8180, protocol: 'UDP' }),
     outcome: 'injected',
     reason: /^$/,
   },
-  "the node's network, not asked for": {
+  'hostNetwork without the label': {
     template: pod({ hostNetwork: true }),
     outcome: 'skipped',
-    reason: /node's network/,
+    reason: /^hostNetwork is true: every process on the node could call cambist: remove hostNetwork, or use a gateway$/,
   },
-  "the node's network, asked for": {
+  'hostNetwork with the label': {
     template: pod({ hostNetwork: true }, ENABLED),
     outcome: 'refused',
-    reason: /node's network/,
+    reason: /^hostNetwork is true: every process on the node could call cambist: remove hostNetwork, or use a gateway$/,
   },
-  'processes that all containers see, not asked for': {
+  'shareProcessNamespace without the label': {
     template: pod({ shareProcessNamespace: true }),
     outcome: 'skipped',
-    reason: /could read cambist's secrets: take shareProcessNamespace away$/,
+    reason: /could read cambist's secrets: remove shareProcessNamespace$/,
   },
-  'processes that all containers see, asked for': {
+  'shareProcessNamespace with the label': {
     template: pod({ shareProcessNamespace: true }, ENABLED),
     outcome: 'refused',
-    reason: /^root or user 65532 in any container .* take shareProcessNamespace away$/,
+    reason: /^shareProcessNamespace is true: root or user 65532 in another container .*: remove shareProcessNamespace$/,
   },
-  'processes that all containers may see, and do not': {
+  'shareProcessNamespace and hostPID set to false': {
     template: pod({ shareProcessNamespace: false, hostPID: false }, ENABLED),
     outcome: 'injected',
     reason: /^$/,
   },
-  "the node's processes, asked for": {
+  'hostPID with the label': {
     template: pod({ hostPID: true }, ENABLED),
     outcome: 'refused',
-    reason: /take hostPID away$/,
+    reason: /remove hostPID$/,
   },
-  Windows: { template: pod({ os: { name: 'windows' } }), outcome: 'skipped', reason: /Windows/ },
-  'opted out by label': {
+  'a pod on Windows': { template: pod({ os: { name: 'windows' } }), outcome: 'skipped', reason: /Windows/ },
+  'a pod opted out by label': {
     template: pod({}, { labels: { 'cambist.dev/inject': 'disabled' } }),
     outcome: 'skipped',
     reason: /opted out/,
   },
-  'opted out by annotation': {
+  'a pod opted out by annotation': {
     template: pod({}, { annotations: { 'cambist.dev/inject': 'disabled' } }),
     outcome: 'skipped',
     reason: /opted out/,
   },
-  'opted in by label and out by annotation': {
+  'a pod opted in by label and out by annotation': {
     template: pod({}, { ...ENABLED, annotations: { 'cambist.dev/inject': 'disabled' } }),
     outcome: 'skipped',
     reason: /opted out/,
   },
-  'a label that says neither': {
+  'an invalid label': {
     template: pod({}, { labels: { 'cambist.dev/inject': 'true' } }),
     outcome: 'refused',
-    reason: /is "true": write "enabled" or "disabled"/,
+    reason: /is "true": must be "enabled" or "disabled"/,
   },
-  'a classic sidecar where the pod is to complete': {
+  'a classic sidecar in a pod that runs to completion': {
     template: pod({ restartPolicy: 'Never' }),
     flags: { sidecar: 'classic' },
     outcome: 'refused',
-    reason: /keep it from ever completing/,
+    reason: /keep the pod from completing: use a native sidecar/,
   },
-  'a native one there': { template: pod({ restartPolicy: 'Never' }), outcome: 'injected', reason: /^$/ },
-  'a status that is not ours': {
+  'a native sidecar in a pod that runs to completion': {
+    template: pod({ restartPolicy: 'Never' }),
+    outcome: 'injected',
+    reason: /^$/,
+  },
+  'an invalid status': {
     template: pod({}, { annotations: { 'cambist.dev/status': 'injected' } }),
     outcome: 'refused',
-    reason: /not one of cambist's/,
+    reason: /^annotation cambist.dev\/status is invalid: remove it$/,
   },
-  'an unknown annotation of ours': {
+  'an unknown annotation with the prefix of cambist': {
     template: pod({}, { annotations: { 'cambist.dev/config-mapp': 'x' } }),
     outcome: 'refused',
     reason: /unknown annotation "cambist.dev\/config-mapp": did you mean "cambist.dev\/config-map"\?/,
   },
-  'an annotation that is no text': {
+  'an annotation that is not a string': {
     template: pod({}, { annotations: { 'cambist.dev/port': 8180 } }),
     outcome: 'refused',
-    reason: /cambist.dev\/port is no text/,
+    reason: /cambist.dev\/port is not a string: put it in quotes/,
   },
-  'an annotation that is not possible': {
+  'an annotation with an invalid value': {
     template: pod({}, { annotations: { 'cambist.dev/port': '99999' } }),
     outcome: 'refused',
-    reason: /annotation cambist.dev\/port is "99999": write a port/,
+    reason: /annotation cambist.dev\/port is "99999": must be a port/,
   },
 };
 
@@ -140,43 +144,43 @@ for (const [what, { template, flags, outcome, reason }] of Object.entries(CASES)
 const STATUS = '{"version":"0.1.0","port":8180,"adminPort":9180}';
 const webhook = request({ optIn: true, update: false });
 
-test('a status annotation without its sidecar does not keep a pod from being injected', () => {
+test('injects a pod that has a status annotation but no sidecar', () => {
   const annotations = { 'cambist.dev/status': STATUS };
   assert.equal(injectPod(pod({}, { ...ENABLED, annotations }), webhook).outcome, 'injected');
 });
 
-const FALSE_SIDECARS: Readonly<Record<string, [spec: JsonObject, reason: RegExp]>> = {
-  'that runs another program': [
+const INVALID_SIDECARS: Readonly<Record<string, [spec: JsonObject, reason: RegExp]>> = {
+  'with a command': [
     { initContainers: [{ name: 'cambist', image: IMAGE, restartPolicy: 'Always', command: ['sleep', 'inf'] }] },
-    /^container "cambist" has a command or arguments, .*: take it away, and the annotation cambist.dev\/status with it$/,
+    /^container "cambist" has a command or arguments, .*: remove it and the annotation cambist.dev\/status$/,
   ],
-  'that runs another command of cambist': [
+  'with arguments': [
     { containers: [{ name: 'cambist', image: IMAGE, args: ['version'] }] },
     /^container "cambist" has a command or arguments/,
   ],
-  'that ends before the agent starts': [
+  'that is an init container without restartPolicy': [
     { initContainers: [{ name: 'cambist', image: IMAGE }] },
-    /^container "cambist" is an init container that ends before the agent starts/,
+    /^container "cambist" is an init container that exits before the agent starts/,
   ],
 };
 
-for (const [which, [spec, reason]] of Object.entries(FALSE_SIDECARS)) {
+for (const [which, [spec, reason]] of Object.entries(INVALID_SIDECARS)) {
   const forged = pod(spec, { ...ENABLED, annotations: { 'cambist.dev/status': STATUS } });
-  test(`a container ${which} does not pass for a sidecar at a webhook, whatever the status annotation says`, () => {
+  test(`the webhook refuses a container "cambist" ${which}, whatever the status annotation says`, () => {
     const { outcome, template, reasons } = injectPod(forged, webhook);
     assert.equal(outcome, 'refused');
     assert.equal(template, forged);
     assert.match(reasons.join('; '), reason);
   });
 
-  test(`a container ${which} gives way to the sidecar when its manifest is injected`, () => {
+  test(`inject replaces a container "cambist" ${which} by the sidecar`, () => {
     const { outcome, template } = inject(forged);
     assert.equal(outcome, 'injected');
     assert.deepEqual(container(template), container(inject(pod()).template));
   });
 }
 
-test('a webhook leaves what others have made of its sidecar: image, resources, probes, and more of them', () => {
+test('the webhook keeps the changes of other webhooks to the sidecar: image, resources, probes, variables', () => {
   const injected = injectPod(pod({}, ENABLED), webhook).template;
   const rewritten = {
     ...container(injected),
@@ -190,33 +194,33 @@ test('a webhook leaves what others have made of its sidecar: image, resources, p
   assert.deepEqual([outcome, template], ['unchanged', changed]);
 });
 
-/** With one more container, as a later webhook adds it. */
-function joined(template: JsonObject, port: JsonObject): JsonObject {
+/** Adds a container, as a later webhook does. */
+function withContainer(template: JsonObject, port: JsonObject): JsonObject {
   const containers = getIn(template, ['spec', 'containers']) as JsonObject[];
   return setIn(template, ['spec', 'containers'], [...containers, { name: 'mesh', image: 'm', ports: [port] }]);
 }
 
-test('a port of cambist that another webhook has given away since is refused, whichever port it was injected for', () => {
+test('the webhook refuses a pod in which another webhook added a container with a port of cambist', () => {
   const outcome = (injected: JsonObject, port: JsonObject) => {
-    const again = injectPod(joined(injected, port), webhook);
+    const again = injectPod(withContainer(injected, port), webhook);
     return [again.outcome, ...again.reasons];
   };
-  const taken = (port: number) => [
+  const conflict = (port: number, option = 'port') => [
     'refused',
-    `port ${port} is container "mesh"'s: choose another with cambist.dev/port or admin-port`,
+    `container "mesh" uses port ${port}: choose another port with cambist.dev/${option} and the config`,
   ];
-  const unchanged = ['unchanged', 'injected already: left as it is'];
+  const unchanged = ['unchanged', 'already injected: left unchanged'];
   const ordinary = injectPod(pod({}, ENABLED), webhook).template;
-  assert.deepEqual(outcome(ordinary, { containerPort: 8180 }), taken(8180));
-  assert.deepEqual(outcome(ordinary, { containerPort: 9180 }), taken(9180));
+  assert.deepEqual(outcome(ordinary, { containerPort: 8180 }), conflict(8180));
+  assert.deepEqual(outcome(ordinary, { containerPort: 9180 }), conflict(9180, 'admin-port'));
   assert.deepEqual(outcome(ordinary, { containerPort: 8280 }), unchanged);
-  // By the flags of "cambist inject", of which the webhook knows nothing.
+  // Injected with flags that the webhook does not have.
   const elsewhere = inject(pod({}, ENABLED), { port: '8280', 'admin-port': '9280' }).template;
-  assert.deepEqual(outcome(elsewhere, { containerPort: 8280 }), taken(8280));
+  assert.deepEqual(outcome(elsewhere, { containerPort: 8280 }), conflict(8280));
   assert.deepEqual(outcome(elsewhere, { containerPort: 8180 }), unchanged);
 });
 
-test('a webhook changes only what bears the label', () => {
+test('the webhook injects only pods with the label', () => {
   assert.equal(injectPod(pod(), webhook).outcome, 'skipped');
   assert.equal(injectPod(pod({}, { annotations: { 'cambist.dev/inject': 'enabled' } }), webhook).outcome, 'skipped');
   assert.equal(injectPod(pod({}, ENABLED), webhook).outcome, 'injected');

@@ -1,0 +1,84 @@
+import { annotationOf } from './annotations.ts';
+import { getIn, isArray, type JsonObject, objectsOf, textOf } from './json.ts';
+import type { InjectionOptions } from './options.ts';
+import { allContainers, initContainersOf, type PodLayout } from './pod-layout.ts';
+import { quote } from './quote.ts';
+import { ADMIN_PORT_NAME, SIDECAR_NAME, SIDECAR_USER, VOLUME_NAMES } from './sidecar.ts';
+import { STATUS_ANNOTATION } from './status.ts';
+
+/** @returns why the sidecar conflicts with a pod that has none, each with a remedy */
+export function conflicts(template: JsonObject, options: InjectionOptions, layout: PodLayout): string[] {
+  const hasContainer = allContainers(template, layout).some(({ name }) => name === SIDECAR_NAME);
+  const volumes = new Set(objectsOf(getIn(template, layout.volumes)).map(({ name }) => textOf(name)));
+  const cannotComplete = options.sidecar === 'classic' && runsToCompletion(template);
+  return [
+    ...(hasContainer ? [`a container "${SIDECAR_NAME}" exists and was not injected: remove or rename it`] : []),
+    ...portConflicts(template, options, layout),
+    ...VOLUME_NAMES.filter((name) => volumes.has(name)).map(
+      (name) => `a volume "${name}" exists and was not injected: rename it`,
+    ),
+    ...(cannotComplete ? ['a classic sidecar would keep the pod from completing: use a native sidecar'] : []),
+  ];
+}
+
+/** @returns which other containers use cambist's ports, or the name of its admin port */
+export function portConflicts(
+  template: JsonObject,
+  { port, adminPort }: Pick<InjectionOptions, 'port' | 'adminPort'>,
+  layout: PodLayout,
+): string[] {
+  const others = allContainers(template, layout).filter(({ name }) => name !== SIDECAR_NAME);
+  return others.flatMap((container) => {
+    const name = quote(textOf(container.name) ?? '');
+    return objectsOf(container.ports).flatMap(({ containerPort, protocol, name: portName }) => {
+      if ((containerPort === port || containerPort === adminPort) && (protocol ?? 'TCP') === 'TCP') {
+        const option = annotationOf(containerPort === port ? 'port' : 'admin-port');
+        return [`container ${name} uses port ${containerPort}: choose another port with ${option} and the config`];
+      }
+      return portName === ADMIN_PORT_NAME ? [`container ${name} has a port "${ADMIN_PORT_NAME}": rename the port`] : [];
+    });
+  });
+}
+
+/**
+ * Checks the form of an existing sidecar: it must run cambist beside the agent. Image, resources and probes are not checked,
+ * because other webhooks rewrite them, and the pod's author chooses the image by annotation anyway.
+ * @returns why the container is not a sidecar of cambist, whatever the status annotation says
+ */
+export function invalidSidecar(template: JsonObject, layout: PodLayout): string[] {
+  const isSidecar = ({ name }: JsonObject): boolean => name === SIDECAR_NAME;
+  const exits = initContainersOf(template, layout).some((one) => isSidecar(one) && one.restartPolicy !== 'Always');
+  const programs = allContainers(template, layout)
+    .filter(isSidecar)
+    .flatMap(({ command, args }) => [command, args]);
+  const remedy = `remove it and the annotation ${STATUS_ANNOTATION}`;
+  return [
+    ...(exits
+      ? [`container "${SIDECAR_NAME}" is an init container that exits before the agent starts: ${remedy}`]
+      : []),
+    ...(programs.some((list) => isArray(list) && list.length > 0)
+      ? [`container "${SIDECAR_NAME}" has a command or arguments, unlike a sidecar of cambist: ${remedy}`]
+      : []),
+  ];
+}
+
+/** @returns why a pod like this never gets a sidecar, whatever the options */
+export function unsupported(template: JsonObject): string[] {
+  const isTrue = (key: string): boolean => getIn(template, ['spec', key]) === true;
+  // A process that shares the PID namespace reads cambist's environment and files in /proc as its user, or as root.
+  const shared = ['shareProcessNamespace', 'hostPID'].filter(isTrue);
+  const readers = `root or user ${SIDECAR_USER} in another container could read cambist's secrets`;
+  const isWindows = getIn(template, ['spec', 'os', 'name']) === 'windows';
+  return [
+    ...(isTrue('hostNetwork')
+      ? ['hostNetwork is true: every process on the node could call cambist: remove hostNetwork, or use a gateway']
+      : []),
+    ...shared.map((key) => `${key} is true: ${readers}: remove ${key}`),
+    ...(isWindows ? ["the pod runs on Windows, and cambist's image is for Linux: use a gateway"] : []),
+  ];
+}
+
+function runsToCompletion(template: JsonObject): boolean {
+  const policy = getIn(template, ['spec', 'restartPolicy']);
+  return policy === 'Never' || policy === 'OnFailure';
+}
