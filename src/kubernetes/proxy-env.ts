@@ -12,6 +12,9 @@ const NO_PROXY = 'localhost,127.0.0.1,::1';
 /** The number of variables that an injection sets on a container: HTTP_PROXY and NO_PROXY, in both spellings. */
 export const PROXY_VARIABLES = 4;
 
+/** Told with each injection, because such calls leave no other trace. */
+const BYPASS = "only HTTP_PROXY is set: calls to https URLs bypass cambist, with the caller's own token";
+
 const PROXY = /^http:\/\/127\.0\.0\.1:\d+$/;
 
 export interface ProxyEnv {
@@ -20,7 +23,7 @@ export interface ProxyEnv {
   readonly set: Readonly<Record<string, string[]>>;
   /** The lists that were empty or null before, by JSON Pointer. */
   readonly empty: Readonly<Record<string, Json>>;
-  /** Which variables were left unchanged, and why. */
+  /** The limits of these variables, and which were left unchanged. */
   readonly notes: readonly string[];
 }
 
@@ -50,6 +53,7 @@ export function addProxyEnv(template: JsonObject, layout: PodLayout, port: numbe
     if (env !== undefined && isEmpty(env)) empty.set(toPointer(path), env);
     return [...(isArray(env) ? env : []), ...added];
   });
+  if (set.size > 0) notes.push(BYPASS);
   return { template: result, set: Object.fromEntries(set), empty: Object.fromEntries(empty), notes };
 }
 

@@ -145,7 +145,10 @@ test('--proxy-env sets both spellings, and keeps a variable that the container s
   const none = { NO_PROXY: 'localhost,127.0.0.1,::1', no_proxy: 'localhost,127.0.0.1,::1' };
   assert.deepEqual(environment(template, 'agent'), { ...proxy, ...none });
   assert.deepEqual(environment(template, 'other'), { http_proxy: 'http://corp:3128', ...none });
-  assert.deepEqual(reasons, ['container "other" already sets HTTP_PROXY: left unchanged']);
+  assert.deepEqual(reasons, [
+    'container "other" already sets HTTP_PROXY: left unchanged',
+    "only HTTP_PROXY is set: calls to https URLs bypass cambist, with the caller's own token",
+  ]);
   assert.deepEqual(Object.keys(environment(template, 'cambist')), ['CAMBIST_CONFIG']);
 });
 
