@@ -3,6 +3,7 @@ import { createAdminServer } from './admin/server.ts';
 import { createStatus, type Status } from './admin/status.ts';
 import { systemClock } from './clock/clock.ts';
 import type { Config } from './config/config.ts';
+import { type ConnectionLimit, limitConnections } from './listeners/limit-connections.ts';
 import { openListener } from './listeners/listen.ts';
 import { type Counts, createCounts } from './observability/counts.ts';
 import type { Logger } from './observability/logger.ts';
@@ -25,6 +26,9 @@ const SWEEP_MS = 60_000;
 
 /** How long aborted requests may take to end after the shutdown grace. */
 const ABORT_MS = 1000;
+
+/** For scrapes, probes and people. */
+const MAX_ADMIN_CONNECTIONS = 256;
 
 /** Running servers. */
 export interface App {
@@ -70,7 +74,11 @@ export async function startApp(first: Config, version: string, logger: Logger, t
   const { counts, dispatchers, tokens, tracker, sockets } = parts;
   const pipeline = createPipeline({ ...tokens, clock: systemClock, dispatchers, observer: counts.proxy });
   const proxy = await createProxyServer({ activeConfig, tracker, pipeline, sockets, logger });
-  const adminServer = createAdmin(parts, activeConfig, version);
+  const { limits } = first;
+  const connections = limitConnections(proxy.server, limits.maxConnections, (count) => {
+    logger.warn({}, `limits.max_connections is reached; dropped ${count} connections`);
+  });
+  const adminServer = createAdmin(parts, activeConfig, version, connections);
   const listen = await openListener(proxy, first.listen, 'listen', first.socketMode);
   const admin = await openListener(adminServer, first.admin, 'admin', first.socketMode).catch(
     async (error: unknown) => {
@@ -86,6 +94,7 @@ export async function startApp(first: Config, version: string, logger: Logger, t
     admin,
     reload(config) {
       active = activate(config);
+      connections.set(config.limits.maxConnections);
       const waiting = serve(parts, config);
       counts.reloaded('success');
       return waiting;
@@ -127,6 +136,7 @@ function createAdmin(
   { counts, readiness, tokens, status, logger }: Parts,
   activeConfig: () => ActiveConfig,
   version: string,
+  proxyConnections: ConnectionLimit,
 ): FastifyInstance {
   const registry = createRegistry(version, {
     counts,
@@ -134,14 +144,20 @@ function createAdmin(
     cacheMaxEntries: () => activeConfig().config.cache.maxEntries,
     readiness: readiness.report,
     logLinesLost: logger.linesLost,
+    limits: () => activeConfig().config.limits,
+    connections: { listen: () => proxyConnections.counts, admin: () => connections.counts },
   });
-  return createAdminServer({
+  const server = createAdminServer({
     registry,
     readiness,
     cacheReport: tokens.cacheReport,
     status: status.report,
     hosts: () => activeConfig().config.adminHosts,
   });
+  const connections = limitConnections(server.server, MAX_ADMIN_CONNECTIONS, (count) => {
+    logger.warn({}, `too many connections to the admin listener; dropped ${count}`);
+  });
+  return server;
 }
 
 /** Applies a config to every part that follows a reload. @returns the keys whose change needs a restart */

@@ -132,8 +132,8 @@ const CATALOGUE = {
     status: 503,
     phase: 'any',
     title: 'Too many requests in flight',
-    detail: 'This proxy has reached its limit of requests in flight: try again later.',
-    fix: 'Raise limits.max_in_flight, or run more proxies. If streams pile up, find the client that does not close them.',
+    detail: 'This proxy has reached its limit of requests in flight, in total or for this backend: try again later.',
+    fix: 'If one route has most requests in flight, find out why its backend is slow. Otherwise, raise limits.max_in_flight, or run more proxies. If streams pile up, find the client that does not close them.',
   },
   ERR_INTERNAL: {
     status: 500,

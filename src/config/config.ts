@@ -226,6 +226,9 @@ export interface Config {
   readonly routes: readonly Route[];
   readonly limits: {
     readonly maxInFlight: number;
+    /** Of requests and tunnels to one origin. */
+    readonly maxInFlightPerUpstream: number;
+    readonly maxConnections: number;
     readonly maxHeaderBytes: number;
     readonly shutdownGraceMs: number;
   };

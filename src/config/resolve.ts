@@ -35,15 +35,16 @@ export function resolveConfig(file: Loose<ConfigFile>, root: ConfigNode, sources
         max: '24h',
       }),
     },
-    limits: resolveLimits(file, root),
     forwardProxy: resolveForwardProxy(file, drafts, root),
   };
   warnOfUnusedServers(servers, drafts, root);
   warnOfLoops(listen, drafts);
   const authorizationServers = [...servers.values()].filter((server) => server !== undefined);
   const routes = drafts.map(({ route }) => route).filter((route) => route !== undefined);
+  const origins = new Set(routes.map(({ upstream }) => upstream.origin));
+  const limits = resolveLimits(file, origins.size + config.forwardProxy.connect.length, root);
   if (root.broken || listen === undefined || admin === undefined) return undefined;
-  return { listen, admin, ...config, authorizationServers, routes };
+  return { listen, admin, ...config, limits, authorizationServers, routes };
 }
 
 function resolveAddresses(file: Loose<ConfigFile>, root: ConfigNode): Record<'listen' | 'admin', Listen | undefined> {
@@ -88,11 +89,27 @@ function resolveServers(file: Loose<ConfigFile>, root: ConfigNode, sources: Sour
   return servers;
 }
 
-function resolveLimits(file: Loose<ConfigFile>, root: ConfigNode): Config['limits'] {
-  const { max_in_flight, max_header_size, shutdown_grace } = file.limits ?? {};
+/** With this much of `max_in_flight`, one backend that hangs leaves room for the others. */
+const SHARE_PER_UPSTREAM = 0.75;
+const MIN_CONNECTIONS = 1000;
+
+/** @param upstreams number of backends and tunnel authorities */
+function resolveLimits(file: Loose<ConfigFile>, upstreams: number, root: ConfigNode): Config['limits'] {
+  const { max_in_flight, max_in_flight_per_upstream, max_connections, max_header_size, shutdown_grace } =
+    file.limits ?? {};
   const node = root.at('limits');
+  const maxInFlight = max_in_flight ?? DEFAULTS.maxInFlight;
+  const share = upstreams > 1 ? Math.max(1, Math.floor(maxInFlight * SHARE_PER_UPSTREAM)) : maxInFlight;
+  if (max_in_flight_per_upstream !== undefined && max_in_flight_per_upstream > maxInFlight) {
+    node.at('max_in_flight_per_upstream').error(`must be at most limits.max_in_flight, ${maxInFlight}`);
+  }
+  if (max_connections !== undefined && max_connections < maxInFlight) {
+    node.at('max_connections').warn(`is below limits.max_in_flight, ${maxInFlight}: connections are dropped first`);
+  }
   return {
-    maxInFlight: max_in_flight ?? DEFAULTS.maxInFlight,
+    maxInFlight,
+    maxInFlightPerUpstream: max_in_flight_per_upstream ?? share,
+    maxConnections: max_connections ?? Math.max(MIN_CONNECTIONS, 2 * maxInFlight),
     maxHeaderBytes: readSize(max_header_size ?? DEFAULTS.maxHeaderSize, node.at('max_header_size'), {
       min: '1KiB',
       max: '1MiB',

@@ -56,6 +56,21 @@ const limits = z
       .max(1_000_000)
       .meta({ description: 'Requests at a time, open streams included.', default: DEFAULTS.maxInFlight })
       .optional(),
+    max_in_flight_per_upstream: z
+      .int()
+      .min(1)
+      .max(1_000_000)
+      .meta({
+        description:
+          'Requests at a time to one upstream, however many routes lead there. Left out: three quarters of `max_in_flight`, or all of it where there is one upstream.',
+      })
+      .optional(),
+    max_connections: z
+      .int()
+      .min(1)
+      .max(2_000_000)
+      .meta({ description: 'Connections at a time from agents. Left out: twice `max_in_flight`, at least 1000.' })
+      .optional(),
     max_header_size: size({
       description: 'Largest request head, 1MiB at most.',
       default: DEFAULTS.maxHeaderSize,

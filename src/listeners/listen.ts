@@ -24,7 +24,9 @@ export async function openListener(
       await openSocket(app, listen.path, socketMode);
       return `unix:${listen.path}`;
     }
-    await app.listen({ host: listen.host, port: listen.port });
+    // Fastify would open a second server for the other address of localhost, without the limits and handlers of this one.
+    const host = listen.host === 'localhost' ? '127.0.0.1' : listen.host;
+    await app.listen({ host, port: listen.port });
     const { address, family, port } = app.server.address() as AddressInfo;
     return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
   } catch (cause) {

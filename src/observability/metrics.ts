@@ -1,10 +1,17 @@
 import { collectDefaultMetrics, type Metric, Registry } from 'prom-client';
+import type { Config } from '../config/config.ts';
 import type { Counts } from './counts.ts';
 import { UNMATCHED } from './expected.ts';
 import { countOf } from './histogram.ts';
 import { counter, gauge, histogram, type MetricFamily, sample, samplesOf } from './metric-families.ts';
 import type { ReadinessReport } from './readiness.ts';
 import type { RouteCounts } from './route-counts.ts';
+
+/** The connections of one listener. */
+export interface ConnectionCounts {
+  readonly open: number;
+  readonly dropped: number;
+}
 
 /** Where the metrics are read. */
 export interface MetricSources {
@@ -13,6 +20,8 @@ export interface MetricSources {
   readonly cacheMaxEntries: () => number;
   readonly readiness: () => ReadinessReport;
   readonly logLinesLost: () => number;
+  readonly limits: () => Config['limits'];
+  readonly connections: Readonly<Record<'listen' | 'admin', () => ConnectionCounts>>;
 }
 
 /** Node's gauges that `promtool check metrics` complains of: a gauge whose name ends like a counter's. */
@@ -27,6 +36,7 @@ export function createRegistry(version: string, sources: MetricSources): Registr
     ...trafficFamilies(sources.counts),
     ...tokenFamilies(sources),
     ...ownFamilies(sources),
+    ...limitFamilies(sources),
     gauge('cambist_build_info', 'Always 1; the labels tell what is running.', () => [sample({ version }, 1)]),
   ];
   // A registry asks no more of a metric than these have, whatever it says in its types.
@@ -141,6 +151,31 @@ function ownFamilies({ counts: { reloads }, readiness, logLinesLost }: MetricSou
     counter('cambist_log_lines_lost_total', 'Lines of the log that standard output did not take.', () => [
       sample({}, logLinesLost()),
     ]),
+  ];
+}
+
+function limitFamilies({ limits, connections }: MetricSources): MetricFamily[] {
+  const perListener = (read: (counts: ConnectionCounts) => number) => () =>
+    Object.entries(connections).map(([listener, counts]) => sample({ listener }, read(counts())));
+  return [
+    gauge('cambist_limit', 'Limits of the config that is served.', () => {
+      const { maxInFlight, maxInFlightPerUpstream, maxConnections } = limits();
+      return [
+        sample({ limit: 'max_in_flight' }, maxInFlight),
+        sample({ limit: 'max_in_flight_per_upstream' }, maxInFlightPerUpstream),
+        sample({ limit: 'max_connections' }, maxConnections),
+      ];
+    }),
+    gauge(
+      'cambist_connections',
+      'Open connections, by listener.',
+      perListener(({ open }) => open),
+    ),
+    counter(
+      'cambist_connections_dropped_total',
+      'Connections that were closed at once because the listener had too many.',
+      perListener(({ dropped }) => dropped),
+    ),
   ];
 }
 

@@ -88,7 +88,7 @@ export function serveConnect(server: Server, { activeConfig, tracker, logger, so
 
   function tunnel(request: ProxyRequest, socket: Socket, head: Buffer, authority: string): void {
     try {
-      request.assertCapacity();
+      request.admitTunnel(authority);
     } catch (error) {
       request.fail(error);
       return;

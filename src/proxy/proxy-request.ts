@@ -29,6 +29,8 @@ export interface ProxyRequest {
   assertCapacity(): void;
   /** Counts the request to its route. @throws {CambistError} ERR_SHUTTING_DOWN, ERR_OVERLOADED */
   admit(routed: { readonly route: Route; readonly target: RequestTarget }): void;
+  /** Counts the tunnel to its authority. @throws {CambistError} ERR_SHUTTING_DOWN, ERR_OVERLOADED */
+  admitTunnel(authority: string): void;
   /** Ends the request when its streamed body stands still. */
   watchUpload(): void;
   /** How long the connection may stay paused without a byte in either direction, in milliseconds. */

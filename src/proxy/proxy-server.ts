@@ -18,6 +18,9 @@ export interface ProxyServerOptions {
   readonly logger: Logger;
 }
 
+/** A caller whose host disappears sends no end. Probes of TCP find its connection dead after about a minute of silence. */
+const KEEP_ALIVE_PROBES = { keepAlive: true, keepAliveInitialDelay: 60_000 };
+
 /** The server that the agent connects to. Requests, WebSocket handshakes and CONNECT lead into one pipeline. */
 export async function createProxyServer(options: ProxyServerOptions): Promise<FastifyInstance> {
   const { activeConfig, tracker, pipeline, logger } = options;
@@ -28,7 +31,7 @@ export async function createProxyServer(options: ProxyServerOptions): Promise<Fa
     exposeHeadRoutes: false,
     return503OnClosing: false,
     forceCloseConnections: true,
-    http: { maxHeaderSize: activeConfig().config.limits.maxHeaderBytes },
+    http: { maxHeaderSize: activeConfig().config.limits.maxHeaderBytes, ...KEEP_ALIVE_PROBES },
     clientErrorHandler: createClientErrorHandler(logger),
   });
   // Node would silently drop headers beyond a count, and with them parts of the request. Their total size is bounded.

@@ -18,6 +18,7 @@ import { beginSpan, endSpan, logRequest, nameSpan } from './request-report.ts';
 import { clientOf, metadataUrl } from './resource-metadata.ts';
 import type { ResponseRelay } from './response-relay.ts';
 import { DEFAULT_STALL_MS, type StallWatch } from './stall-watch.ts';
+import { assertShare, type UpstreamShare, UpstreamShares } from './upstream-share.ts';
 
 export interface RequestTrackerOptions {
   readonly activeConfig: () => ActiveConfig;
@@ -35,6 +36,7 @@ export interface RequestTrackerOptions {
 export class RequestTracker {
   readonly options: RequestTrackerOptions;
   readonly #pipelining: Pipelining;
+  readonly shares = new UpstreamShares();
   inFlight = 0;
   openStreams = 0;
   isDraining = false;
@@ -101,6 +103,7 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
   responseStart: ResponseStart | undefined;
   abortedBy: AbortedBy | undefined;
   #relay: ResponseRelay | undefined;
+  #share: UpstreamShare | undefined;
 
   constructor(tracker: RequestTracker, incoming: IncomingMessage, response: ServerResponse, url: string) {
     const { activeConfig, clock, tracing } = tracker.options;
@@ -125,6 +128,17 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
     nameSpan(this, route);
     this.#tracker.options.observer.requestRouted(route);
     this.assertCapacity();
+    this.#join(route.upstream.origin, `route "${route.name}"`);
+  }
+
+  admitTunnel(authority: string): void {
+    this.assertCapacity();
+    this.#join(authority, `tunnel to "${authority}"`);
+  }
+
+  #join(upstream: string, from: string): void {
+    this.#share = this.#tracker.shares.join(upstream);
+    assertShare(this.#share, this.active.config.limits, from);
   }
 
   watchUpload(): void {
@@ -212,6 +226,7 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
     }
     logRequest(logger, this, clock.monotonicMs() - this.#startedMs, keepLine);
     endSpan(this);
+    if (this.#share !== undefined) this.#share.inFlight -= 1;
     this.#tracker.ended();
   }
 

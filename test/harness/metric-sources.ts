@@ -8,4 +8,12 @@ export const NOTHING_YET: MetricSources = {
   cacheMaxEntries: () => 0,
   readiness: () => ({ ready: false, needs: {} }),
   logLinesLost: () => 0,
+  limits: () => ({
+    maxInFlight: 0,
+    maxInFlightPerUpstream: 0,
+    maxConnections: 0,
+    maxHeaderBytes: 0,
+    shutdownGraceMs: 0,
+  }),
+  connections: { listen: () => ({ open: 0, dropped: 0 }), admin: () => ({ open: 0, dropped: 0 }) },
 };

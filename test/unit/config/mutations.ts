@@ -35,7 +35,13 @@ export const FULL: Json = {
   },
   session: { header: 'mcp-session-id' },
   cache: { max_entries: 100, max_age: '1m' },
-  limits: { max_in_flight: 10, max_header_size: '16KiB', shutdown_grace: '5s' },
+  limits: {
+    max_in_flight: 10,
+    max_in_flight_per_upstream: 5,
+    max_connections: 20,
+    max_header_size: '16KiB',
+    shutdown_grace: '5s',
+  },
   defaults: {
     authorization_server: 'one',
     subject_token: { header: 'authorization', type: 'access_token' },

@@ -203,7 +203,13 @@ test('durations and sizes of a route have bounds', () => {
 test('the rest of the file has bounds and defaults as well', () => {
   const { cache, limits, log, session, hostHeader } = configOf(VALID);
   assert.deepEqual(cache, { maxEntries: 10_000, maxAgeMs: 300_000 });
-  assert.deepEqual(limits, { maxInFlight: 10_000, maxHeaderBytes: 32_768, shutdownGraceMs: 25_000 });
+  assert.deepEqual(limits, {
+    maxInFlight: 10_000,
+    maxInFlightPerUpstream: 10_000,
+    maxConnections: 20_000,
+    maxHeaderBytes: 32_768,
+    shutdownGraceMs: 25_000,
+  });
   assert.deepEqual(
     { log, session, hostHeader },
     { log: { level: 'info', sample: 1 }, session: { header: 'mcp-session-id' }, hostHeader: undefined },
@@ -213,12 +219,38 @@ log: { level: debug, sample: 0.25 }
 session: { header: X-Session }
 host_header: X-Kagent-Host
 cache: { max_entries: 1, max_age: 1s }
-limits: { max_in_flight: 1, max_header_size: 1024, shutdown_grace: 0 }
+limits: { max_in_flight: 2, max_in_flight_per_upstream: 1, max_connections: 5, max_header_size: 1024, shutdown_grace: 0 }
 ${SERVER}${ROUTE}`);
   assert.deepEqual(set.cache, { maxEntries: 1, maxAgeMs: 1000 });
-  assert.deepEqual(set.limits, { maxInFlight: 1, maxHeaderBytes: 1024, shutdownGraceMs: 0 });
+  assert.deepEqual(set.limits, {
+    maxInFlight: 2,
+    maxInFlightPerUpstream: 1,
+    maxConnections: 5,
+    maxHeaderBytes: 1024,
+    shutdownGraceMs: 0,
+  });
   assert.deepEqual([set.session.header, set.hostHeader], ['x-session', 'x-kagent-host']);
   assert.deepEqual(set.log, { level: 'debug', sample: 0.25 });
   assert.match(problemsOf(`${VALID}log: { sample: 2 }\n`)[0] ?? '', /^13:\d+: log\.sample: /);
   assert.deepEqual(problemsOf(`${VALID}cache: { max_age: 0 }\n`), ['13:19: cache.max_age: must be at least 1s']);
+});
+
+test('one upstream of several gets three quarters of max_in_flight', () => {
+  const limitsOf = (more: string) => configOf(`${VALID}${more}`).limits;
+  const second = `  - { name: second, match: { path: /second }, upstream: "https://second", credential: none }\n`;
+  const limits = 'limits: { max_in_flight: 10 }\n';
+  assert.equal(limitsOf(limits).maxInFlightPerUpstream, 10);
+  assert.equal(limitsOf(second + limits).maxInFlightPerUpstream, 7);
+  assert.equal(limitsOf(`${limits}forward_proxy: { connect: ["a:443"] }\n`).maxInFlightPerUpstream, 7);
+  assert.equal(limitsOf(`${second}limits: { max_in_flight: 1 }\n`).maxInFlightPerUpstream, 1);
+});
+
+test('limits that do not fit together are told', () => {
+  assert.deepEqual(
+    problemsOf(`${VALID}limits: { max_in_flight: 5, max_in_flight_per_upstream: 6, max_connections: 4 }\n`),
+    [
+      '13:57: limits.max_in_flight_per_upstream: must be at most limits.max_in_flight, 5',
+      '13:77: warning: limits.max_connections: is below limits.max_in_flight, 5: connections are dropped first',
+    ],
+  );
 });

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import dns from 'node:dns';
 import { once } from 'node:events';
 import { existsSync, statSync } from 'node:fs';
 import { mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
@@ -138,4 +139,17 @@ test('closes the open connections of a Unix socket', async (t) => {
   await app.close();
   await assert.rejects(pending);
   assert.ok(!existsSync(path));
+});
+
+test('listens on one address for localhost, because a second server would miss the limits of the first', async (t) => {
+  const both = ['127.0.0.1', '127.0.0.2'].map((address) => ({ address, family: 4 }));
+  t.mock.method(dns, 'lookup', (host: string, ...rest: unknown[]) => {
+    const found = rest.at(-1) as (...result: unknown[]) => void;
+    if (rest.length > 1 && (rest[0] as dns.LookupOptions).all === true) found(null, both);
+    else found(null, host === 'localhost' ? '127.0.0.1' : host, 4);
+  });
+  const app = appOf(t);
+  const url = await openListener(app, onFreePort('localhost'), 'listen');
+  assert.match(url, /^http:\/\/127\.0\.0\.1:\d+$/);
+  assert.equal(app.addresses().length, 1);
 });

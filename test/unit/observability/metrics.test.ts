@@ -33,6 +33,8 @@ function served(cacheSize = 0, report: ReadinessReport = { ready: true, needs: {
     cacheMaxEntries: () => config.cache.maxEntries,
     readiness: () => report,
     logLinesLost: () => 7,
+    limits: () => config.limits,
+    connections: { listen: () => ({ open: 3, dropped: 4 }), admin: () => ({ open: 5, dropped: 6 }) },
   });
   counts.serve(config);
   return { ...counts, registry };
@@ -73,6 +75,9 @@ describe('from the start', () => {
       ['cambist_config_last_reload_success_timestamp_seconds', 'gauge'],
       ['cambist_credential_expiry_timestamp_seconds', 'gauge'],
       ['cambist_log_lines_lost_total', 'counter'],
+      ['cambist_limit', 'gauge'],
+      ['cambist_connections', 'gauge'],
+      ['cambist_connections_dropped_total', 'counter'],
       ['cambist_build_info', 'gauge'],
       ['process_cpu_seconds_total', 'counter'],
     ]) {
@@ -92,7 +97,7 @@ describe('from the start', () => {
       for (const wanted of [
         `cambist_requests_in_flight{route="${route}"}`,
         `cambist_open_streams{route="${route}"}`,
-        ...['upstream', 'caller', 'shutdown'].map(
+        ...['upstream', 'caller', 'stall', 'shutdown'].map(
           (cutter) => `cambist_requests_cut_total{route="${route}",cut_by="${cutter}"}`,
         ),
         `cambist_upstream_retries_total{route="${route}",reason="token"}`,

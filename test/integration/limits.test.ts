@@ -1,0 +1,130 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { type RunningApp, startTestApp } from '../harness/app.ts';
+import { eventually, soon } from '../harness/eventually.ts';
+import { startFakeUpstream } from '../harness/fake-upstream.ts';
+import { call, connectRaw } from '../harness/http-call.ts';
+import { sumSamples } from '../harness/metric-samples.ts';
+import { assertProblem } from '../harness/problem.ts';
+import { silence } from '../harness/upstream-handlers.ts';
+import { get } from '../harness/ways-to-leave.ts';
+
+/** Two backends, of which the first never responds. */
+async function startBackends(t: TestContext, limits: Record<string, unknown>) {
+  const hung = await startFakeUpstream(silence);
+  const healthy = await startFakeUpstream((_request, response) => void response.end('ok'));
+  t.after(hung.close);
+  t.after(healthy.close);
+  const route = (name: string, upstream: string) => ({
+    name,
+    match: { path: `/${name}` },
+    upstream,
+    credential: 'none',
+  });
+  const config = {
+    limits,
+    forward_proxy: { connect: [`127.0.0.1:${healthy.port}`] },
+    routes: [route('hung', hung.url), route('hung-too', `${hung.url}/other`), route('healthy', healthy.url)],
+  };
+  const app = await startTestApp(t, config);
+  const hang = async (path: string, count: number) => {
+    const before = hung.requests.length;
+    const connections = await Promise.all(Array.from({ length: count }, () => connectRaw(app.url)));
+    for (const connection of connections) connection.send(get(path));
+    await eventually('the requests are upstream', () => hung.requests.length === before + count);
+    return connections;
+  };
+  return { app, hang, healthy, config };
+}
+
+test('leaves room for other backends when one hangs', async (t) => {
+  const { app, hang } = await startBackends(t, { max_in_flight: 4 });
+  const connections = await hang('/hung', 3);
+  assertProblem(await call(`${app.url}/hung`), 'ERR_OVERLOADED');
+  assert.equal((await call(`${app.url}/healthy`)).status, 200);
+  assert.match(
+    app.logText(),
+    /route \\"hung\\": the backend has as many requests in flight as limits\.max_in_flight_per_upstream/,
+  );
+  connections[0]?.socket.destroy();
+  await eventually('a request has ended', async () => {
+    return sumSamples(await app.metrics(), 'cambist_requests_in_flight') === 2;
+  });
+  await hang('/hung', 1);
+});
+
+test('counts all routes to one backend together', async (t) => {
+  const { app, hang } = await startBackends(t, { max_in_flight: 10, max_in_flight_per_upstream: 2 });
+  await hang('/hung', 1);
+  await hang('/hung-too', 1);
+  for (const path of ['/hung', '/hung-too']) assertProblem(await call(app.url + path), 'ERR_OVERLOADED');
+  assert.equal((await call(`${app.url}/healthy`)).status, 200);
+});
+
+test('counts tunnels to one authority together', async (t) => {
+  const { app, healthy } = await startBackends(t, { max_in_flight_per_upstream: 1 });
+  const open = async () => {
+    const connection = await connectRaw(app.url);
+    connection.send(`CONNECT 127.0.0.1:${healthy.port} HTTP/1.1\r\n\r\n`);
+    return connection;
+  };
+  const first = await open();
+  await first.until('200 Connection Established');
+  assert.match(await soon('the refusal', (await open()).closed()), /^HTTP\/1\.1 503 [\s\S]*ERR_OVERLOADED/);
+  first.socket.destroy();
+  await eventually('the tunnel is closed', async () => sumSamples(await app.metrics(), 'cambist_open_tunnels') === 0);
+  await (await open()).until('200 Connection Established');
+});
+
+test('shows the limits as metrics, and follows a reload', async (t) => {
+  const { app, config } = await startBackends(t, { max_in_flight: 4 });
+  const limits = async () => {
+    const text = await app.metrics();
+    return ['max_in_flight', 'max_in_flight_per_upstream', 'max_connections'].map((limit) =>
+      sumSamples(text, 'cambist_limit', { limit }),
+    );
+  };
+  assert.deepEqual(await limits(), [4, 3, 1000]);
+  app.reloadTo({ ...config, limits: { max_in_flight: 2000, max_in_flight_per_upstream: 7 } });
+  assert.deepEqual(await limits(), [2000, 7, 4000]);
+});
+
+async function assertDropped(app: RunningApp, count: number): Promise<void> {
+  await eventually('the drops are counted', async () => {
+    return sumSamples(await app.metrics(), 'cambist_connections_dropped_total', { listener: 'listen' }) === count;
+  });
+}
+
+test('drops connections beyond limits.max_connections, and accepts again when one has closed', async (t) => {
+  const { app, config } = await startBackends(t, { max_connections: 2 });
+  const connections = await Promise.all([connectRaw(app.url), connectRaw(app.url)]);
+  for (let i = 0; i < 3; i += 1) assert.equal(await soon('the drop', (await connectRaw(app.url)).closed()), '');
+  await assertDropped(app, 3);
+  const lines = app.logs.filter(({ msg }) => String(msg).includes('limits.max_connections'));
+  assert.deepEqual(
+    lines.map(({ level }) => level),
+    ['warn'],
+  );
+  app.reloadTo({ ...config, limits: { max_connections: 3 } });
+  assert.equal((await call(`${app.url}/healthy`)).status, 200);
+  app.reloadTo(config);
+  connections[0]?.socket.destroy();
+  await eventually('there is room', async () => {
+    return sumSamples(await app.metrics(), 'cambist_connections', { listener: 'listen' }) === 1;
+  });
+  assert.equal((await call(`${app.url}/healthy`)).status, 200);
+});
+
+test('bounds the connections of the admin listener', async (t) => {
+  const { app } = await startBackends(t, {});
+  const connections = await Promise.all(Array.from({ length: 256 }, () => connectRaw(app.admin)));
+  assert.equal(await soon('the drop', (await connectRaw(app.admin)).closed()), '');
+  for (const { socket } of connections) socket.destroy();
+  await eventually('there is room', async () => {
+    try {
+      return sumSamples(await app.metrics(), 'cambist_connections_dropped_total', { listener: 'admin' }) > 0;
+    } catch {
+      return false;
+    }
+  });
+});
