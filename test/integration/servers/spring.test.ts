@@ -40,7 +40,7 @@ test('what Spring issues by itself is for cambist, and reaches no backend', asyn
   const { server, call, upstream, app } = await startRecipe(t, 'spring', spring(false));
   assertProblem(await call(await server.mint({ aud: 'agent' })), 'ERR_ISSUED_TOKEN_AUDIENCE');
   assert.equal(upstream.requests.length, 0);
-  assert.match(app.logText(), /its \\"aud\\" has none of .*github-mcp/);
+  assert.match(app.logText(), /its \\"aud\\" contains none of .*github-mcp/);
 });
 
 test('Spring refuses a scope that the client has not, and a bad token', async (t) => {
