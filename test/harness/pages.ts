@@ -52,3 +52,33 @@ export function resolveLink(page: string, link: string): { file: string; anchor:
   const [path = '', anchor] = link.split('#');
   return { file: path === '' ? page : join(page, '..', path), anchor };
 }
+
+/** The sentences of a page: of its paragraphs, list items and table cells. A code span or a link target counts as one word. */
+export function sentencesOf(prose: string): string[] {
+  return blocksOf(prose).flatMap((block) =>
+    block
+      .replace(/`[^`]*`/g, 'CODE')
+      .replace(/\]\([^)]*\)/g, ']')
+      .split(/(?<=[.:;?!])\s+/),
+  );
+}
+
+function blocksOf(prose: string): string[] {
+  const blocks: string[] = [];
+  let open = false;
+  for (const line of prose.split('\n')) {
+    const text = line.trim();
+    if (text.startsWith('|')) {
+      blocks.push(...text.split('|').map((cell) => cell.trim()));
+      open = false;
+    } else if (text === '' || text.startsWith('#')) {
+      open = false;
+    } else if (!open || /^(?:[-*]|\d+\.) /.test(text)) {
+      blocks.push(text);
+      open = true;
+    } else {
+      blocks.push(`${blocks.pop()} ${text}`);
+    }
+  }
+  return blocks;
+}
