@@ -15,13 +15,13 @@ const tools = await installDeployTools();
 const CUSTOM = /^custom no kind "(Certificate|Issuer|PodMonitor|PrometheusRule)" is registered/;
 
 for (const [what, values] of Object.entries(VALUES)) {
-  test(`${what}: helm lint has nothing against the chart, warnings included`, async () => {
+  test(`${what}: helm lint accepts the chart without a warning`, async () => {
     const { code, stdout } = await withValues(tools, values, 'lint', '--strict', CHART);
     assert.equal(code, 0, stdout);
     assert.doesNotMatch(stdout, /WARNING|ERROR/);
   });
 
-  test(`${what}: an API server would take every manifest, unknown fields refused`, async () => {
+  test(`${what}: every manifest is valid, without unknown fields`, async () => {
     const { text, manifests } = await renderChart(tools, values);
     for (const manifest of manifests) assert.deepEqual(problemsOfManifest(manifest), [], nameOf(manifest));
     const decoded = await tools.decode(text);
@@ -29,7 +29,7 @@ for (const [what, values] of Object.entries(VALUES)) {
     for (const line of decoded) if (!CUSTOM.test(line)) assert.match(line, /^taken /);
   });
 
-  test(`${what}: every object is in the release's namespace, and none is a Secret`, async () => {
+  test(`${what}: every object is in the release's namespace, and no Secret is among them`, async () => {
     for (const manifest of (await renderChart(tools, values, { namespace: 'elsewhere' })).manifests) {
       const clusterWide = manifest.kind === 'MutatingWebhookConfiguration';
       assert.equal(getIn(manifest, ['metadata', 'namespace']), clusterWide ? undefined : 'elsewhere');
@@ -38,7 +38,7 @@ for (const [what, values] of Object.entries(VALUES)) {
   });
 }
 
-test('the decoder refuses an unknown field, a doubled one, and a wrong type', async () => {
+test('the decoder refuses an unknown field, a duplicate field and a wrong type', async () => {
   const wrong = ['data: {}\nmore: {}', 'data: {}\ndata: {}', 'data: { a: 1 }'].map(
     (rest) => `apiVersion: v1\nkind: ConfigMap\n${rest}\n`,
   );
@@ -52,7 +52,7 @@ const config = (more: object) => gateway({ config: { ...GATEWAY_CONFIG, ...more 
 const MISTAKES: readonly [what: string, values: object, said: RegExp][] = [
   ['no image', { gateway: VALUES.gateway.gateway }, /'\/image\/repository': minLength/],
   ['nothing enabled', { image: VALUES.gateway.image }, /nothing to install: set webhook\.enabled, gateway\.enabled/],
-  ['a key that there is not', gateway({ networkpolicy: {} }), /'\/gateway': additional properties 'networkpolicy'/],
+  ['an unknown key', gateway({ networkpolicy: {} }), /'\/gateway': additional properties 'networkpolicy'/],
   ['a wrong type', gateway({ replicas: 'two' }), /'\/gateway\/replicas': got string, want integer/],
   ['a gateway on loopback', config({ listen: '127.0.0.1:8180' }), /'\/gateway\/config\/listen': value must be one of/],
   ['another port', config({ listen: '0.0.0.0:8080' }), /'\/gateway\/config\/listen': value must be one of/],
@@ -63,14 +63,18 @@ const MISTAKES: readonly [what: string, values: object, said: RegExp][] = [
     gateway({ files: { 'cambist.yaml': '' } }),
     /'\/gateway\/files\/cambist\.yaml': false schema/,
   ],
-  ['everyone let in', gateway({ networkPolicy: { clients: [] } }), /'\/gateway\/networkPolicy\/clients': minItems/],
-  ['no one named', gateway({ networkPolicy: { clients: null } }), /networkPolicy': missing property 'clients'/],
-  ['neither certificate', webhook({ certManager: false }), /'\/webhook\/caBundle': minLength/],
+  [
+    'an empty list of clients',
+    gateway({ networkPolicy: { clients: [] } }),
+    /'\/gateway\/networkPolicy\/clients': minItems/,
+  ],
+  ['no list of clients', gateway({ networkPolicy: { clients: null } }), /networkPolicy': missing property 'clients'/],
+  ['no certificate', webhook({ certManager: false }), /'\/webhook\/caBundle': minLength/],
   ['one replica', webhook({ replicas: 1 }), /'\/webhook\/replicas': minimum: got 1, want 2/],
-  ['an option that there is not', webhook({ injection: { imag: 'x' } }), /injection': additional properties 'imag'/],
+  ['an unknown option', webhook({ injection: { imag: 'x' } }), /injection': additional properties 'imag'/],
 ];
 for (const [what, values, said] of MISTAKES) {
-  test(`helm refuses values with ${what}, and says where`, async () => {
+  test(`helm refuses values with ${what}, and names the place`, async () => {
     const { code, stdout, stderr } = await withValues(tools, values, 'template', 'cambist', CHART);
     assert.equal(code, 1);
     assert.match(stderr, said);
@@ -78,7 +82,7 @@ for (const [what, values, said] of MISTAKES) {
   });
 }
 
-test('the packaged chart is of the version of the package, and renders the same', async (t) => {
+test('the packaged chart has the version of the package, and renders the same', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'cambist-chart-'));
   t.after(() => rm(folder, { recursive: true }));
   const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { version: string };
@@ -89,7 +93,7 @@ test('the packaged chart is of the version of the package, and renders the same'
   assert.deepEqual(packaged.manifests, (await renderChart(tools, VALUES.everything)).manifests);
 });
 
-test('releases of other names have objects of their own, of names that Kubernetes takes', async () => {
+test('releases with other names get objects with valid names of their own', async () => {
   for (const [release, name] of [
     ['mcp', 'mcp-cambist-gateway'],
     ['cambist-eu', 'cambist-eu-gateway'],
@@ -106,7 +110,7 @@ test('the alerts are those of deploy/prometheusrule.yaml, with the labels of the
   assert.equal(getIn(rule, ['metadata', 'labels', 'release']), 'prometheus');
 });
 
-test('the config comes out as it went in, great numbers and the defaults of the ports included', async () => {
+test('the config is rendered unchanged, with large numbers and the default ports', async () => {
   const written = (rendered: Awaited<ReturnType<typeof renderChart>>) =>
     parse(String(getIn(only(rendered, 'ConfigMap'), ['data', 'cambist.yaml']))) as unknown;
   const everything = await renderChart(tools, VALUES.everything);
@@ -116,7 +120,7 @@ test('the config comes out as it went in, great numbers and the defaults of the 
   assert.deepEqual(written(await renderChart(tools, gateway({ config: rest }))), { ...rest, version, listen, admin });
 });
 
-test('a change of the config changes the ConfigMap alone, so that no pod is rolled', async () => {
+test('a changed config changes only the ConfigMap, so no pod is rolled', async () => {
   const before = byName(await renderChart(tools, VALUES.gateway));
   const after = byName(await renderChart(tools, config({ cache: { max_age: '1m' } })));
   const changed = Object.keys(after).filter((key) => JSON.stringify(after[key]) !== JSON.stringify(before[key]));

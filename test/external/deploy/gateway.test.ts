@@ -22,7 +22,7 @@ const podSpec = (rendered: Rendered, name?: string) =>
   getIn(only(rendered, 'Deployment', name), ['spec', 'template', 'spec']) as JsonObject;
 const configOf = (rendered: Rendered) => String(getIn(only(rendered, 'ConfigMap'), ['data', 'cambist.yaml']));
 
-test("the gateway's container is that of a sidecar, but for what a container behind a Service has else", async () => {
+test("the gateway's container equals the sidecar's, except for what a Service needs", async () => {
   const options = parseOptions({
     image: 'registry.example.com/cambist:0.1.0',
     'config-map': 'cambist-gateway',
@@ -43,7 +43,7 @@ test("the gateway's container is that of a sidecar, but for what a container beh
   assert.ok(getIn(resources, ['limits', 'memory']));
 });
 
-test('by whatever way it is rendered, cambist finds nothing wrong with the config', async (t) => {
+test('cambist accepts the config of every rendering', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'cambist-gateway-'));
   t.after(() => rm(folder, { recursive: true }));
   for (const rendered of [
@@ -59,7 +59,7 @@ test('by whatever way it is rendered, cambist finds nothing wrong with the confi
   }
 });
 
-/** An authorization server, a backend, and a gateway for them as the chart renders it, on ports of this machine. */
+/** An authorization server, a backend, and their gateway as the chart renders it, on local ports. */
 async function startRendered(t: TestContext) {
   const secret = randomBytes(24).toString('base64url');
   const clients = { cambist: { method: 'client_secret_basic', secret } } as const;
@@ -77,7 +77,7 @@ async function startRendered(t: TestContext) {
   const { gateway, ...more } = VALUES.gateway;
   const rendered = await renderChart(tools, { ...more, gateway: { ...gateway, config } });
   const cambist = await startCambist({
-    // The mounted folders lie elsewhere, and the ports of the pod are free ones here.
+    // Replaces the mounted folders by local ones, and the pod's ports by free ones.
     config: (directory) =>
       configOf(rendered)
         .replaceAll('/var/run/secrets/cambist', directory)
@@ -89,12 +89,12 @@ async function startRendered(t: TestContext) {
   return { server, backend, cambist, secret };
 }
 
-test('a gateway with the rendered config serves an MCP client with a token for the backend alone', async (t) => {
+test('a gateway with the rendered config gives an MCP client a token for the backend only', async (t) => {
   const { server, backend, cambist, secret } = await startRendered(t);
   const token = await server.issueSubjectToken({ sub: 'alice', audience: ['my-agent', 'cambist'] });
   const { aud, sub } = await whoami(`${cambist.url}/github`, token);
   assert.deepEqual([aud, sub], [backend.resource, 'alice']);
-  // Another name for the same address, as DNS rebinding would have it.
+  // Another name for the same address, as in DNS rebinding.
   const rebound = await ask(cambist.url.replace('127.0.0.1', 'localhost').concat('/github'), token);
   assert.equal(rebound.status, 403);
   const leaks = createLeakWatch();
@@ -103,7 +103,7 @@ test('a gateway with the rendered config serves an MCP client with a token for t
   leaks.assertNoLeak({ stdout: cambist.stdout(), stderr: cambist.stderr() });
 });
 
-test('the image starts what the container asks for: its command, with the config where it is mounted', async () => {
+test("the image runs the container's command with the mounted config", async () => {
   const [container] = objectsOf(podSpec(await renderChart(tools, VALUES.gateway)).containers);
   assert.deepEqual([container?.command, container?.args], [undefined, undefined]);
   assert.match(

@@ -14,7 +14,7 @@ const tools = await installDeployTools();
 const guide = readPagesIn('deploy');
 const commands = fencedBlocks(guide, 'sh').flatMap((block) => block.trim().split('\n'));
 
-test('every command of the guide that installs the chart renders, with the values that the guide shows', async (t) => {
+test('every command of the pages that installs the chart renders, with the values of the pages', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'cambist-guide-'));
   t.after(() => rm(folder, { recursive: true }));
   const [webhook = '', gateway = ''] = fencedBlocks(guide, 'yaml values');
@@ -40,7 +40,7 @@ test('every command of the guide that installs the chart renders, with the value
   }
 });
 
-test('every folder that the guide has kubectl apply is one that kustomize builds', () => {
+test('every folder that a command applies with kustomize has a kustomization', () => {
   const folders = [...guide.matchAll(/(?:apply -k|kubectl kustomize) (deploy[\w/-]*)/g)].map(
     ([, folder = '']) => folder,
   );

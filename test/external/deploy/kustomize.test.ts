@@ -14,7 +14,7 @@ const FOLDERS = readdirSync('deploy', { recursive: true, encoding: 'utf8' })
   .map(dirname);
 
 for (const folder of FOLDERS) {
-  test(`deploy/${folder} is built by kustomize into what an API server would take, unknown fields refused`, async () => {
+  test(`kustomize builds deploy/${folder} into valid manifests, without unknown fields`, async () => {
     const { text, manifests } = await renderKustomization(tools, folder);
     for (const manifest of manifests) assert.deepEqual(problemsOfManifest(manifest), [], nameOf(manifest));
     const decoded = await tools.decode(text);
@@ -23,16 +23,16 @@ for (const folder of FOLDERS) {
   });
 }
 
-test('by kustomize with cert-manager or by the chart, the webhook is the same', async () => {
+test('kustomize with cert-manager and the chart install the same webhook', async () => {
   const { 'Namespace cambist-system': namespace, ...byKustomize } = byName(
     await renderKustomization(tools, 'webhook/cert-manager'),
   );
-  // helm makes the namespace itself, with --create-namespace.
+  // helm creates the namespace itself, with --create-namespace.
   assert.ok(namespace);
   assert.deepEqual(byName(await renderChart(tools, VALUES['webhook with cert-manager'])), byKustomize);
 });
 
-test('without cert-manager it is the same but for caBundle, which gen-certs fills in', async () => {
+test('without cert-manager both differ only in caBundle, which gen-certs fills in', async () => {
   const values = VALUES['webhook with a Secret'];
   const { 'Namespace cambist-system': _, ...byKustomize } = byName(await renderKustomization(tools, 'webhook/base'));
   const byChart = byName(await renderChart(tools, values));
@@ -45,7 +45,7 @@ test('without cert-manager it is the same but for caBundle, which gen-certs fill
   assert.deepEqual({ ...byChart, [key]: without }, byKustomize);
 });
 
-test('by kustomize or by the chart, the gateway is the same, its route table included', async () => {
+test('kustomize and the chart install the same gateway', async () => {
   const byChart = byName(await renderChart(tools, VALUES.gateway, { namespace: 'agents' }));
   const { manifests } = await renderKustomization(tools, 'gateway/base');
   const placed = manifests.map((one) => ({ ...one, metadata: { ...(one.metadata as object), namespace: 'agents' } }));
@@ -53,11 +53,11 @@ test('by kustomize or by the chart, the gateway is the same, its route table inc
   const { [key]: mapOfChart, ...chart } = byChart;
   const { [key]: map, ...base } = byName({ text: '', manifests: placed as JsonObject[] });
   assert.deepEqual(chart, base);
-  // The text differs, in comments and order; what it says is held in chart.test.ts.
+  // The config texts differ in comments and order. chart.test.ts compares their content.
   assert.deepEqual(getIn(map, ['metadata']), getIn(mapOfChart, ['metadata']));
 });
 
-test('the overlays in example say image, replicas and more in one place each', async () => {
+test('the example overlays set image, replicas and more in one place each', async () => {
   const image = 'registry.internal.example/platform/cambist:0.1.0';
   const webhook = only(await renderKustomization(tools, 'webhook/example'), 'Deployment');
   const gateway = only(await renderKustomization(tools, 'gateway/example'), 'Deployment');

@@ -13,7 +13,7 @@ export interface Rendered {
   readonly manifests: readonly JsonObject[];
 }
 
-/** Runs a command of helm on the chart, with values in a file as a user would have them. */
+/** Runs a helm command on the chart, with the values in a file. */
 export async function withValues(tools: DeployTools, values: object, ...args: string[]): Promise<CommandResult> {
   const folder = await mkdtemp(join(tmpdir(), 'cambist-values-'));
   try {
@@ -25,7 +25,7 @@ export async function withValues(tools: DeployTools, values: object, ...args: st
   }
 }
 
-/** What `helm install` would apply. */
+/** The manifests that `helm install` would apply. */
 export async function renderChart(
   tools: DeployTools,
   values: object,
@@ -34,7 +34,7 @@ export async function renderChart(
   return rendered(await withValues(tools, values, 'template', release, chart, '--namespace', namespace));
 }
 
-/** What `kubectl apply -k deploy/…` would apply. */
+/** The manifests that `kubectl apply -k deploy/…` would apply. */
 export async function renderKustomization(tools: DeployTools, folder: string): Promise<Rendered> {
   return rendered(await tools.kustomize('build', fileURLToPath(new URL(`../../../deploy/${folder}`, import.meta.url))));
 }
@@ -44,17 +44,18 @@ function rendered({ code, stdout, stderr }: CommandResult): Rendered {
   return { text: stdout, manifests: parseDocuments<JsonObject>(stdout) };
 }
 
-/** The one manifest of a kind. */
+/** The only manifest of a kind. */
 export function only({ manifests }: Rendered, kind: string, name?: string): JsonObject {
   const found = manifests.filter((one) => one.kind === kind && (name ?? nameOf(one)) === nameOf(one));
   const [first] = found;
-  if (first === undefined || found.length > 1) throw new Error(`${found.length} of kind ${kind}`);
+  if (first === undefined || found.length > 1)
+    throw new Error(`expected one manifest of kind ${kind}, found ${found.length}`);
   return first;
 }
 
 export const nameOf = (manifest: JsonObject): string => String(getIn(manifest, ['metadata', 'name']));
 
-/** What helm says of a release, in labels and selectors; kustomize says nothing of the kind. */
+/** Labels that helm adds to identify a release. kustomize adds none. */
 const HELM_LABELS: readonly string[] = [
   'app.kubernetes.io/instance',
   'app.kubernetes.io/managed-by',
@@ -62,7 +63,7 @@ const HELM_LABELS: readonly string[] = [
   'helm.sh/chart',
 ];
 
-/** All manifests by kind and name, in which nothing says who rendered them. */
+/** All manifests by kind and name, without helm's labels. */
 export function byName({ manifests }: Rendered): Record<string, Json> {
   return Object.fromEntries(manifests.map((one) => [`${one.kind} ${nameOf(one)}`, withoutHelmLabels(one)]));
 }

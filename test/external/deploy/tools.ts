@@ -10,21 +10,21 @@ import { cachedFolder } from '../servers/cache.ts';
 const SOURCES = ['go.mod', 'go.sum', 'main.go'];
 const PACKAGES = ['helm.sh/helm/v4/cmd/helm', 'sigs.k8s.io/kustomize/kustomize/v5', '.'];
 
-/** The chart, as it is named to helm. */
+/** The path of the chart. */
 export const CHART = fileURLToPath(new URL('../../../deploy/helm/cambist', import.meta.url));
 
 export interface DeployTools {
-  /** Where the programs lie. */
+  /** The folder of the programs. */
   readonly bin: string;
   helm(...args: string[]): Promise<CommandResult>;
   kustomize(...args: string[]): Promise<CommandResult>;
-  /** A line for each manifest: `taken`, `custom` where the types of Kubernetes have none such, or `refused` and why. */
+  /** A line for each manifest: `taken`, `custom` for a kind that Kubernetes does not have, or `refused` and the reason. */
   decode(manifests: string): Promise<string[]>;
 }
 
 /**
- * helm, kustomize and a strict decoder, built from Go modules at the first call.
- * @throws Error where the machine has no Go, or the module proxy cannot be reached
+ * Builds helm, kustomize and a strict decoder from Go modules, at the first call.
+ * @throws Error if Go is missing, or the module proxy is unreachable
  */
 export async function installDeployTools(): Promise<DeployTools> {
   const paths = SOURCES.map((name) => fileURLToPath(new URL(`tools/${name}`, import.meta.url)));

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
 import type { JsonObject } from '../../../src/kubernetes/json.ts';
 
-/** The route table of the kustomize base: what a gateway is given in the tests that ask for no other. */
+/** The config of the kustomize base, used wherever a test needs no other. */
 export const GATEWAY_CONFIG = parse(
   readFileSync(new URL('../../../deploy/gateway/base/cambist.yaml', import.meta.url), 'utf8'),
 ) as JsonObject;
@@ -10,7 +10,7 @@ export const GATEWAY_CONFIG = parse(
 const image = { repository: 'registry.example.com/cambist' };
 const CA_BUNDLE = Buffer.from('a certificate').toString('base64');
 
-/** Values for the ways to install, as a user's file has them. */
+/** Values for each way to install. */
 export const VALUES = {
   'webhook with cert-manager': { image, webhook: { enabled: true, certManager: true } },
   'webhook with a Secret': { image, webhook: { enabled: true, caBundle: CA_BUNDLE } },

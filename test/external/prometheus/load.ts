@@ -1,18 +1,18 @@
 import type { Scene } from '../../harness/scene.ts';
 
-/** Callers that come again with one token, so that the cache serves them, and others that come once. */
+/** Callers that repeat one token, which the cache serves, and callers that send a new token each. */
 export interface Load {
-  /** Lets those who are about to be answered go first. */
+  /** Stops the load, and waits for the requests in flight. */
   stop(): Promise<void>;
 }
 
 const PAUSE_MS = 100;
-/** Every so many requests one is of somebody new, who costs an exchange. */
+/** One request in this many has a new token, which costs an exchange. */
 const NEWCOMER_EVERY = 4;
-/** So that a load that nobody stops comes to an end: five minutes. */
+/** Stops a forgotten load after five minutes. */
 const MAX_REQUESTS = 3_000;
 
-/** Ten requests a second, whatever they are answered with. */
+/** Sends ten requests a second, whatever the responses are. */
 export async function startLoad(scene: Scene): Promise<Load> {
   const regular = await scene.bearer({ ttlSeconds: 3600 });
   const underWay = new Set<Promise<unknown>>();

@@ -1,11 +1,11 @@
 import { randomInt } from 'node:crypto';
 import { type Manifest, type Pod, readManifest } from '../../integration/deploy/manifests.ts';
 
-/** What the Prometheus Operator makes of deploy/podmonitor.yaml and deploy/pod.yaml. */
+/** The target that the Prometheus Operator derives from deploy/podmonitor.yaml and deploy/pod.yaml. */
 export interface MonitoredPort {
   readonly port: number;
   readonly path: string;
-  /** Of the target, as the operator sets them. */
+  /** The target's labels, as the operator sets them. */
   readonly labels: Readonly<Record<string, string>>;
 }
 
@@ -15,7 +15,7 @@ interface PodMonitor extends Manifest {
 
 const NAMESPACE = 'agents';
 
-/** Finds the port of the pod by the name that the PodMonitor asks for. */
+/** Finds the pod's port by the name in the PodMonitor. */
 export function monitoredPort(): MonitoredPort {
   const monitor = readManifest<PodMonitor>('podmonitor.yaml');
   const pod = readManifest<Pod>('pod.yaml');
@@ -39,7 +39,7 @@ export function monitoredPort(): MonitoredPort {
   };
 }
 
-/** An address of this machine's own that stands for a pod's: the port is then free, whatever it is. */
+/** A loopback address that stands for a pod's, so that any port is free on it. */
 export function podAddress(): string {
   return `127.${randomInt(1, 255)}.${randomInt(1, 255)}.${randomInt(1, 255)}`;
 }

@@ -32,13 +32,13 @@ export interface Target {
 /** A real Prometheus that scrapes one cambist and evaluates our rules, in quickened time. */
 export interface Prometheus {
   readonly url: string;
-  /** @throws Error where Prometheus does not take the query */
+  /** @throws Error if Prometheus refuses the query */
   query(promql: string): Promise<readonly Sample[]>;
   targets(): Promise<readonly Target[]>;
   alerts(): Promise<readonly Alert[]>;
-  /** The names of those that fire, sorted. */
+  /** The names of the firing alerts, sorted. */
   firing(): Promise<readonly string[]>;
-  /** @throws Error with what there was, when what is waited for does not come to pass in time */
+  /** @throws Error with the pending and firing alerts, if the condition does not hold in time */
   waitUntil(what: string, timeoutMs: number, holds: () => Promise<boolean>): Promise<void>;
   close(): Promise<void>;
 }
@@ -53,7 +53,7 @@ export interface PrometheusOptions {
 const POLL_MS = 200;
 const START_TIMEOUT_MS = 20_000;
 
-/** The shortest range of the rules, quickened, holds six of them. */
+/** The shortest quickened range of the rules contains six scrapes. */
 const SCRAPE_INTERVAL = '1s';
 
 export async function startPrometheus({ groups, monitored, address }: PrometheusOptions): Promise<Prometheus> {
@@ -94,7 +94,7 @@ export async function startPrometheus({ groups, monitored, address }: Prometheus
   }
 }
 
-/** The port is one that was free, and Prometheus' log says which. */
+/** Prometheus chooses a free port. Its log names it. */
 function listeningAddress(log: Readable): Promise<string> {
   const said: string[] = [];
   return new Promise((resolve, reject) => {
@@ -104,7 +104,7 @@ function listeningAddress(log: Readable): Promise<string> {
         const address = /"address":"([\d.]+:[1-9]\d*)"/.exec(line)?.[1];
         if (address !== undefined) resolve(address);
       })
-      .once('close', () => reject(new Error(`Prometheus ended:\n${said.join('\n')}`)));
+      .once('close', () => reject(new Error(`Prometheus exited:\n${said.join('\n')}`)));
   });
 }
 
@@ -146,7 +146,9 @@ function createClient(url: string, close: () => Promise<void>): Prometheus {
       while (!(await holds())) {
         if (performance.now() > endMs) {
           const states = (await alerts()).map(({ labels, state }) => `${labels.alertname} ${state}`);
-          throw new Error(`still not so after ${timeoutMs} ms: ${what}; alerts: ${states.join(', ') || 'none'}`);
+          throw new Error(
+            `timed out after ${timeoutMs} ms waiting for: ${what}; alerts: ${states.join(', ') || 'none'}`,
+          );
         }
         await delay(POLL_MS);
       }

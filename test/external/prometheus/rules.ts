@@ -13,17 +13,17 @@ export interface RuleGroup {
   readonly rules: readonly AlertRule[];
 }
 
-/** The rules as they stand in deploy/prometheusrule.yaml: Prometheus and promtool get these and no others. */
+/** The rules of deploy/prometheusrule.yaml. Prometheus and promtool get no others. */
 export function readRuleGroups(): readonly RuleGroup[] {
   return readManifest<Manifest & { spec: { groups: readonly RuleGroup[] } }>('prometheusrule.yaml').spec.groups;
 }
 
-/** A minute of the rules as these tests let it pass: three seconds. Every `for`, range and offset shrinks alike. */
+/** How much faster time runs for the rules: a minute takes three seconds. Every `for`, range and offset shrinks alike. */
 export const QUICKENED = 20;
 
 /**
- * The same rules, for a time that runs faster. cambist's own times stay: faster than this, the probes of an open breaker,
- * three seconds apart, would fall out of the shortest range, two minutes.
+ * The same rules with shorter times. cambist's own times stay the same. With a higher factor the shortest range, two minutes,
+ * would miss the probes of an open breaker, which are three seconds apart.
  */
 export function quicken(groups: readonly RuleGroup[], factor: number): readonly RuleGroup[] {
   return groups.map((group) => ({
@@ -43,6 +43,7 @@ const UNIT_MS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_60
 function quickenDuration(duration: string, factor: number): string {
   const [, amount, unit = ''] = /^(\d+)([smhd])$/.exec(duration) ?? [];
   const unitMs = UNIT_MS[unit];
-  if (amount === undefined || unitMs === undefined) throw new Error(`no duration of one unit: "${duration}"`);
+  if (amount === undefined || unitMs === undefined)
+    throw new Error(`invalid duration "${duration}": write one number and one unit`);
   return `${Math.round((Number(amount) * unitMs) / factor)}ms`;
 }

@@ -9,10 +9,10 @@ import { startWatchedScene, type WatchedScene } from './watched-scene.ts';
 
 /** Ten minutes of the rules. */
 const HEALTHY_MS = 30_000;
-/** The longest `for` and range of what is provoked here take half of it. */
+/** Twice the longest `for` and range of the provoked alerts. */
 const ALERT_TIMEOUT_MS = 90_000;
 
-/** What shows nothing while nothing is wrong and nobody is refused. */
+/** Queries without a result while all requests succeed. */
 const EMPTY_IN_HEALTH = [
   'panel "Firing alerts"',
   `panel "cambist's own error responses"`,
@@ -53,17 +53,17 @@ const PROVOCATIONS: readonly Provocation[] = [
       scene.authorizationServer.mood = { kind: 'issue' };
     },
   },
-  // The end, since nothing fixes it.
+  // Last, because nothing fixes it.
   { alert: 'CambistDown', provoke: ({ scene }) => scene.cambist.signal('SIGKILL') },
 ];
 
-test('a real Prometheus, with our rules, watches a cambist under load', async (t) => {
+test('a real Prometheus with our rules watches cambist under load', async (t) => {
   const watched = await startWatchedScene(t);
   const { prometheus, scene } = watched;
 
-  await t.test('it scrapes the port that the PodMonitor names, of the container that bears it', async () => {
+  await t.test('scrapes the port that the PodMonitor names', async () => {
     const isUp = async () => (await prometheus.query('up == 1')).length === 1;
-    await prometheus.waitUntil('the target is up', 10_000, isUp);
+    await prometheus.waitUntil('the target to be up', 10_000, isUp);
     const [target, ...more] = await prometheus.targets();
     assert.deepEqual(more, []);
     const { port, path, labels } = monitoredPort();
@@ -73,21 +73,21 @@ test('a real Prometheus, with our rules, watches a cambist under load', async (t
     assert.deepEqual(targetLabels, labels);
   });
 
-  await t.test('it has every metric of ours', async () => {
+  await t.test('has every metric of cambist', async () => {
     const names = [...liveMetrics(await scene.cambist.metrics()).keys()].filter((name) => name.startsWith('cambist_'));
     assert.ok(names.length >= 15);
     for (const name of names) {
       const count = async () => (await prometheus.query(`{__name__=~"${name}(_count)?"}`)).length;
-      await prometheus.waitUntil(`there is ${name}`, 10_000, async () => (await count()) > 0);
+      await prometheus.waitUntil(`the metric ${name}`, 10_000, async () => (await count()) > 0);
     }
     const isRising = async () =>
       (await prometheus.query('sum(rate(cambist_requests_total{outcome="forwarded"}[10s])) > 0')).length === 1;
-    await prometheus.waitUntil('the load is seen', 10_000, isRising);
+    await prometheus.waitUntil('the load in the metrics', 10_000, isRising);
   });
 
-  await t.test('no alert fires, nor is about to, while all is well', async () => {
+  await t.test('has no firing or pending alert while all requests succeed', async () => {
     const isQuiet = async () => (await prometheus.alerts()).length === 0;
-    await prometheus.waitUntil('the target is known to be there', 10_000, isQuiet);
+    await prometheus.waitUntil('a known target', 10_000, isQuiet);
     const endMs = performance.now() + HEALTHY_MS;
     while (performance.now() < endMs) {
       assert.deepEqual(await prometheus.alerts(), []);
@@ -95,20 +95,17 @@ test('a real Prometheus, with our rules, watches a cambist under load', async (t
     }
   });
 
-  await t.test(
-    'it takes every query of the dashboard, and has an answer wherever there is something to show',
-    async () => {
-      const empty = new Set<string>();
-      for (const { from, expr } of queriesOf(readDashboard())) {
-        const filled = expr.replaceAll('$__rate_interval', '20s').replaceAll(/\$[a-z_]+/g, '.*');
-        if ((await prometheus.query(filled)).length === 0) empty.add(from);
-      }
-      assert.deepEqual([...empty], EMPTY_IN_HEALTH);
-    },
-  );
+  await t.test('accepts every query of the dashboard, and returns data where there is some', async () => {
+    const empty = new Set<string>();
+    for (const { from, expr } of queriesOf(readDashboard())) {
+      const filled = expr.replaceAll('$__rate_interval', '20s').replaceAll(/\$[a-z_]+/g, '.*');
+      if ((await prometheus.query(filled)).length === 0) empty.add(from);
+    }
+    assert.deepEqual([...empty], EMPTY_IN_HEALTH);
+  });
 
   for (const { alert, provoke, fix } of PROVOCATIONS) {
-    await t.test(`${alert} fires when provoked, it alone, and ends when it is fixed`, async () => {
+    await t.test(`${alert} alone fires when provoked, and resolves when fixed`, async () => {
       await provoke(watched);
       const fires = async () => (await prometheus.firing()).length > 0;
       await prometheus.waitUntil(`${alert} fires`, ALERT_TIMEOUT_MS, fires);
@@ -116,7 +113,7 @@ test('a real Prometheus, with our rules, watches a cambist under load', async (t
       if (fix === undefined) return;
       await fix(watched);
       const quiet = async () => (await prometheus.alerts()).length === 0;
-      await prometheus.waitUntil(`${alert} has ended`, ALERT_TIMEOUT_MS, quiet);
+      await prometheus.waitUntil(`${alert} resolves`, ALERT_TIMEOUT_MS, quiet);
     });
   }
 });

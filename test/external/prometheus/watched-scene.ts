@@ -8,19 +8,19 @@ import { monitoredPort, podAddress } from './pod-monitor.ts';
 import { type Prometheus, startPrometheus } from './prometheus.ts';
 import { readRuleGroups } from './rules.ts';
 
-/** cambist under load, and a Prometheus that watches it as it would in a cluster. */
+/** cambist under load, and a Prometheus that scrapes it as in a cluster. */
 export interface WatchedScene {
   readonly scene: Scene;
   readonly load: Load;
   readonly prometheus: Prometheus;
-  /** Replaces the actor token of the route by one that lives so long. */
+  /** Replaces the route's actor token by one with this lifetime. */
   renewActorToken(ttlSeconds: number): Promise<void>;
 }
 
 const ACTOR_FILE = 'actor-token';
 const HOUR_SECONDS = 3600;
 
-/** All of it ends with the test. */
+/** Starts both, and stops them after the test. */
 export async function startWatchedScene(t: TestContext): Promise<WatchedScene> {
   const monitored = monitoredPort();
   const address = podAddress();

@@ -17,21 +17,21 @@ const packageVersion = (JSON.parse(readFileSync('package.json', 'utf8')) as { ve
 
 const resolved = (part: Schema): Schema => schema.$defs[part.$ref?.replace('#/$defs/', '') ?? ''] ?? part;
 
-test('chart and app are of the version of the package', () => {
+test('chart and app have the version of the package', () => {
   const [chart] = parseDocuments<{ version: string; appVersion: string }>(readChartFile('Chart.yaml'));
   assert.deepEqual([chart?.version, chart?.appVersion], [packageVersion, packageVersion]);
 });
 
-test('the schema of the values holds that of cambist\'s config: if this fails, run "npm run schema"', () => {
+test('the schema of the values contains the config\'s schema: if this fails, run "npm run schema"', () => {
   assert.deepEqual(schema.$defs.config, JSON.parse(readFileSync('config/cambist.schema.json', 'utf8')));
 });
 
-test('the schema has the options of an injection, but for the image, which has values of its own', () => {
+test('the schema has every option of an injection except the image, which has its own values', () => {
   const options = Object.keys(resolved(schema.properties?.webhook ?? {}).properties?.injection?.properties ?? {});
   assert.deepEqual(options.sort(), OPTION_NAMES.filter((name) => name !== 'image').sort());
 });
 
-test('the values as they stand lack the image alone', () => {
+test('the default values lack only the image', () => {
   const validate = new Ajv2020({ strict: false, allErrors: true }).compile(schema);
   assert.equal(validate(values), false);
   assert.deepEqual(
@@ -40,23 +40,23 @@ test('the values as they stand lack the image alone', () => {
   );
 });
 
-test('values.yaml has each value of the schema, and no other', () => {
+test('values.yaml and the schema have the same values', () => {
   assertSameKeys(values, schema, '');
 });
 
-/** Their keys are no values of the chart: a user gives them. */
+/** Maps whose keys the user chooses. */
 const OPEN = ['/webhook/injection', '/gateway/config', '/gateway/files'];
 
 function assertSameKeys(value: unknown, part: Schema, path: string): void {
   const { properties } = resolved(part);
   if (properties === undefined || typeof value !== 'object' || value === null || OPEN.includes(path)) return;
-  // "global" is helm's own.
+  // helm defines "global".
   const known = Object.keys(properties).filter((key) => key !== 'global');
   assert.deepEqual(Object.keys(value).sort(), known.sort(), path);
   for (const [key, inner] of Object.entries(value)) assertSameKeys(inner, properties[key] ?? {}, `${path}/${key}`);
 }
 
-test('each paragraph of values.yaml says what its values mean', () => {
+test('every paragraph of values.yaml has a comment', () => {
   const paragraphs = readChartFile('values.yaml').split(/\n\n/);
   assert.ok(paragraphs.length > 20);
   for (const paragraph of paragraphs) assert.match(paragraph, /^ *# [A-Z"]/m);

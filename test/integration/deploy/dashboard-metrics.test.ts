@@ -13,10 +13,10 @@ import { queriesOf, readDashboard } from './dashboard.ts';
 import { type LabelValues, liveMetrics, typeName } from './live-metrics.ts';
 import { groupingLabelsOf, selectorsOf } from './promql.ts';
 
-/** Metrics of ours that a person at three in the morning has no use for. */
+/** Metrics of cambist that the dashboard does not show. */
 const NOT_ON_THE_DASHBOARD: readonly string[] = [];
 
-/** What a target bears in a cluster, and what the recorded alerts bear. */
+/** The labels of a target in a cluster, and of recorded alerts. */
 const TARGET_LABELS = ['namespace', 'pod', 'container', 'endpoint', 'job', 'instance'];
 const OF_PROMETHEUS: Readonly<Record<string, readonly string[]>> = {
   up: TARGET_LABELS,
@@ -29,7 +29,7 @@ const queries = [
   ...readRuleGroups().flatMap(({ rules }) => rules.map(({ alert, expr }) => ({ from: alert, expr }))),
 ];
 
-/** /metrics of a cambist that has exchanged a token, with an actor token that says when it ends. */
+/** The metrics of a cambist that has exchanged a token, with an actor token that expires. */
 async function scrape(t: TestContext): Promise<ReadonlyMap<string, LabelValues>> {
   const folder = mkdtempSync(join(tmpdir(), 'cambist-metrics-'));
   t.after(() => rmSync(folder, { recursive: true }));
@@ -61,17 +61,17 @@ function documents(): string[] {
   ].filter((name) => /\.(md|yaml|json)$/.test(name));
 }
 
-test('every metric that a document, a rule or the dashboard names is in a live /metrics', async (t) => {
+test('every metric in a document, a rule or the dashboard is in a live /metrics', async (t) => {
   const live = await scrape(t);
   for (const document of documents()) {
-    // The webhook is a program of its own, and its metrics are held in test/unit/kubernetes.
+    // The webhook is a separate program. test/unit/kubernetes tests its metrics.
     for (const [name] of readFileSync(document, 'utf8').matchAll(/\bcambist_(?!webhook_)[a-z_]*[a-z]\b/g)) {
       assert.ok(live.has(typeName(live, name)), `${document}: ${name}`);
     }
   }
 });
 
-test('every metric of ours in a live /metrics is on the dashboard and in the reference', async (t) => {
+test('every metric of cambist in a live /metrics is on the dashboard and in the reference', async (t) => {
   const live = await scrape(t);
   const own = [...live.keys()].filter((name) => name.startsWith('cambist_'));
   const shown = new Set(
@@ -82,7 +82,7 @@ test('every metric of ours in a live /metrics is on the dashboard and in the ref
   assert.deepEqual(own.filter((name) => !shown.has(name)).sort(), [...NOT_ON_THE_DASHBOARD].sort());
 });
 
-test('every query selects metrics, labels and values that there are, and groups by labels that there are', async (t) => {
+test('every query uses existing metrics, labels and values', async (t) => {
   const live = await scrape(t);
   for (const { from, expr } of queries) {
     const selectors = selectorsOf(expr);
@@ -102,7 +102,7 @@ test('every query selects metrics, labels and values that there are, and groups 
   }
 });
 
-/** Words of a fixed set must be in it; patterns and variables may be anything. */
+/** Plain words must be known values. Patterns and variables may be anything. */
 function assertKnownValue(what: string, value: string, label: string, labels: LabelValues | undefined): void {
   const known: ReadonlySet<string> = label === 'error' ? new Set(ERROR_CODES) : (labels?.get(label) ?? new Set());
   const words = value.split('|').filter((word) => /^\w+$/.test(word) && word !== '');

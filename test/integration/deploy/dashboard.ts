@@ -33,7 +33,7 @@ export interface Dashboard {
 
 export const readDashboard = (): Dashboard => JSON.parse(readDeployFile('grafana/cambist.json')) as Dashboard;
 
-/** Every query of the dashboard, with the name of what asks it. */
+/** Every query of the dashboard, with the name of its panel. */
 export function queriesOf(dashboard: Dashboard): { from: string; expr: string }[] {
   const panels = dashboard.panels.flatMap(({ title, targets = [] }) =>
     targets.map(({ expr }) => ({ from: `panel "${title}"`, expr })),

@@ -11,7 +11,7 @@ const runtime = stages.at(-1) as Stage;
 const valuesOf = (stage: Stage, name: string): string[] =>
   stage.instructions.filter((instruction) => instruction.name === name).map(({ value }) => value);
 
-test('one base image, pinned by its whole version, is what builds; what runs is on none', () => {
+test('one base image builds, pinned by its full version; the runtime stage has none', () => {
   const bases = new Set(stages.map(({ base }) => base));
   assert.equal(bases.size, 2);
   const [base = ''] = bases;
@@ -19,13 +19,13 @@ test('one base image, pinned by its whole version, is what builds; what runs is 
   assert.equal(runtime.base, 'scratch');
 });
 
-test('the image runs as a user that is a number and not root', () => {
+test('the image runs as a numeric user, not as root', () => {
   const [user, ...more] = valuesOf(runtime, 'USER');
   assert.match(user ?? '', /^[1-9]\d*:[1-9]\d*$/);
   assert.deepEqual(more, []);
 });
 
-test('the last stage holds what runs and nothing else, and runs nothing itself', () => {
+test('the last stage only copies what runs', () => {
   const copies = valuesOf(runtime, 'COPY').map(parseCopy);
   for (const { from } of copies) assert.ok(stages.some(({ alias }) => alias !== undefined && alias === from));
   const sources = copies.flatMap((copy) => copy.sources.map((source) => source.replace(/^\/app\//, '')));
@@ -33,7 +33,7 @@ test('the last stage holds what runs and nothing else, and runs nothing itself',
   for (const name of ['RUN', 'ADD', 'HEALTHCHECK', 'SHELL']) assert.deepEqual(valuesOf(runtime, name), [], name);
 });
 
-test('no shell stands between the container and the program', () => {
+test('the entrypoint runs the program without a shell', () => {
   const entrypoint = JSON.parse(valuesOf(runtime, 'ENTRYPOINT')[0] ?? '') as string[];
   const [program, ...rest] = entrypoint;
   assert.deepEqual([program, rest.at(-1)], ['node', '/app/dist/main.js']);
@@ -41,7 +41,7 @@ test('no shell stands between the container and the program', () => {
   assert.deepEqual(JSON.parse(valuesOf(runtime, 'CMD')[0] ?? ''), ['run']);
 });
 
-test('dependencies are those of the lock file, no script of theirs runs, and the image has none for development', () => {
+test('the image installs production dependencies from the lock file, without their scripts', () => {
   const installs = stages.flatMap((stage) => valuesOf(stage, 'RUN')).filter((run) => /\bnpm (?!run\b)/.test(run));
   assert.equal(installs.length, 2);
   for (const install of installs) assert.match(install, /^npm ci (--omit=dev )?--ignore-scripts/);
@@ -50,7 +50,7 @@ test('dependencies are those of the lock file, no script of theirs runs, and the
   assert.match(valuesOf(runtime, 'ENV').join(), /NODE_ENV=production/);
 });
 
-test('everything that is copied from the context exists and passes .dockerignore', () => {
+test('every file copied from the context exists and passes .dockerignore', () => {
   const [everything, ...allowed] = readText('.dockerignore')
     .split('\n')
     .filter((line) => line !== '' && !line.startsWith('#'));
@@ -63,7 +63,7 @@ test('everything that is copied from the context exists and passes .dockerignore
   assert.deepEqual(allowed.sort(), [...new Set(sources)].map((source) => `!${source}`).sort());
 });
 
-test('the labels say what package.json says', () => {
+test('the labels match package.json', () => {
   const { version, license } = JSON.parse(readText('package.json')) as { version: string; license: string };
   const labels = valuesOf(runtime, 'LABEL').join(' ');
   assert.ok(labels.includes(`org.opencontainers.image.version="${version}"`));

@@ -1,7 +1,7 @@
 export interface Instruction {
   /** Upper case: `FROM`, `COPY`. */
   readonly name: string;
-  /** The rest of the line, continuations joined, ARGs that stand before the first FROM filled in. */
+  /** The rest of the line, with continuations joined and global ARGs filled in. */
   readonly value: string;
 }
 
@@ -11,7 +11,7 @@ export interface Stage {
   readonly instructions: readonly Instruction[];
 }
 
-/** Reads as much of a Dockerfile as ours uses: comments, continuations, global ARGs, stages. */
+/** Parses the syntax that our Dockerfile uses: comments, continuations, global ARGs, stages. */
 export function parseDockerfile(text: string): Stage[] {
   const globals = new Map<string, string>();
   const stages: { base: string; alias: string | undefined; instructions: Instruction[] }[] = [];
@@ -32,7 +32,7 @@ export function parseDockerfile(text: string): Stage[] {
   return stages;
 }
 
-/** Sources and destination of a COPY, and the stage that they come from. */
+/** Sources and destination of a COPY, and the stage of the sources. */
 export function parseCopy(value: string): { from: string | undefined; sources: string[]; destination: string } {
   const words = value.split(/\s+/);
   const flags = words.filter((word) => word.startsWith('--'));

@@ -1,7 +1,7 @@
-/** Of each label of a metric, the values that its samples bear. */
+/** For each label of a metric, the values in its samples. */
 export type LabelValues = ReadonlyMap<string, ReadonlySet<string>>;
 
-/** What the text of /metrics has, by the name that is in a `# TYPE` line. */
+/** The metrics in the text of /metrics, by the name in their `# TYPE` line. */
 export function liveMetrics(text: string): ReadonlyMap<string, LabelValues> {
   const metrics = new Map<string, Map<string, Set<string>>>();
   let current = new Map<string, Set<string>>();
@@ -19,7 +19,7 @@ export function liveMetrics(text: string): ReadonlyMap<string, LabelValues> {
   return metrics;
 }
 
-/** The name in the `# TYPE` line for that of a sample: a histogram's samples have suffixes. */
+/** The name in the `# TYPE` line for a sample's name. The samples of a histogram have suffixes. */
 export function typeName(metrics: ReadonlyMap<string, LabelValues>, sample: string): string {
   const base = sample.replace(/_(bucket|sum|count)$/, '');
   return metrics.has(base) ? base : sample;

@@ -5,9 +5,9 @@ import { problemsOfManifest, problemsOfPart } from '../../harness/kubernetes-sch
 import { type Manifest, manifestFiles, type Pod, parseDocuments, readDeployFile, readManifest } from './manifests.ts';
 
 for (const file of manifestFiles()) {
-  // What is not for an API server is held by kustomize itself, in test/external/deploy.
+  // kustomize itself checks its own files, in test/external/deploy.
   if (file !== 'kustomization.yaml') {
-    test(`an API server would take deploy/${file}, unknown fields refused`, () => {
+    test(`deploy/${file} is valid, without unknown fields`, () => {
       for (const manifest of parseDocuments(readDeployFile(file))) assert.deepEqual(problemsOfManifest(manifest), []);
     });
   }
@@ -45,7 +45,7 @@ test('the check refuses an unknown field, an unknown value, a wrong type and an 
   assert.notDeepEqual(problemsOfPart('Container', { name: 'cambist', imagePullPolicy: 'Never ever' }), []);
 });
 
-/** Of kinds that not every cluster knows. */
+/** Manifests with kinds that only some clusters know. */
 const FOR_THE_OPERATOR = ['podmonitor.yaml', 'prometheusrule.yaml'];
 
 test('kustomization.yaml names every manifest but those of the Prometheus Operator', () => {
@@ -55,7 +55,7 @@ test('kustomization.yaml names every manifest but those of the Prometheus Operat
   for (const name of resources) assert.ok(existsSync(new URL(`../../../deploy/${name}`, import.meta.url)), name);
 });
 
-test('no manifest is or holds a secret', () => {
+test('no manifest is a Secret', () => {
   for (const file of manifestFiles()) {
     for (const manifest of parseDocuments(readDeployFile(file))) assert.notEqual(manifest.kind, 'Secret', file);
   }

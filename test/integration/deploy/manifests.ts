@@ -11,7 +11,7 @@ export interface Probe {
   readonly httpGet: { readonly path: string; readonly port: string | number };
 }
 
-/** The fields of a container that these tests look at; the schema check has seen the others. */
+/** The fields of a container that these tests read. The schema check covers the others. */
 export interface Container {
   readonly name: string;
   readonly image: string;
@@ -71,7 +71,7 @@ const EXAMPLE_CONFIG = 'cambist.yaml';
 export const manifestFiles = (): string[] =>
   readdirSync(folder).filter((name) => name.endsWith('.yaml') && name !== EXAMPLE_CONFIG);
 
-/** The documents of a YAML text; a duplicate key or a syntax error throws. kubectl reads YAML 1.1. */
+/** The documents of a YAML text. Throws on a duplicate key or a syntax error. kubectl reads YAML 1.1. */
 export function parseDocuments<T = Manifest>(text: string, version: '1.1' | '1.2' = '1.1'): T[] {
   return parseAllDocuments(text, { version, uniqueKeys: true }).map((document) => {
     for (const problem of [...document.errors, ...document.warnings]) throw problem;
@@ -79,10 +79,10 @@ export function parseDocuments<T = Manifest>(text: string, version: '1.1' | '1.2
   });
 }
 
-/** The one manifest of a file in deploy/. */
+/** The only manifest of a file in deploy/. */
 export function readManifest<T extends Manifest>(name: string): T {
   const [manifest, ...more] = parseDocuments<T>(readDeployFile(name));
-  if (manifest === undefined || more.length > 0) throw new Error(`${name} is not one document`);
+  if (manifest === undefined || more.length > 0) throw new Error(`${name} does not contain exactly one document`);
   return manifest;
 }
 

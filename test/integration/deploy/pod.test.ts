@@ -16,7 +16,7 @@ const agent = only(pod.spec.containers);
 
 function only<T>(list: readonly T[]): T {
   const [one, ...more] = list;
-  if (one === undefined || more.length > 0) throw new Error('not exactly one');
+  if (one === undefined || more.length > 0) throw new Error('expected exactly one');
   return one;
 }
 
@@ -34,7 +34,7 @@ function volumeOf(container: Container, mountPath: string): Pod['spec']['volumes
   return volume;
 }
 
-/** Every value of a key `file`, wherever it stands. */
+/** Every value of a key `file`, at any depth. */
 function namedFiles(value: unknown): string[] {
   if (typeof value !== 'object' || value === null) return [];
   return Object.entries(value).flatMap(([key, inner]) =>
@@ -44,18 +44,18 @@ function namedFiles(value: unknown): string[] {
 
 const split = (file: string): [string, string] => [file.replace(/\/[^/]*$/, ''), file.replace(/^.*\//, '')];
 
-test('the example config is valid, listens for the pod alone, and is seen by the kubelet', () => {
+test("the example config is valid, listens on loopback, and serves the kubelet's probes", () => {
   const config = exampleConfig();
   assert.deepEqual(config.listen, { kind: 'tcp', host: '127.0.0.1', port: 8180 });
   assert.equal(config.admin.kind === 'tcp' && config.admin.host, '0.0.0.0');
 });
 
-test('cambist is a native sidecar: it starts before the agent and ends after it', () => {
+test('cambist is a native sidecar: it starts before the agent and stops after it', () => {
   assert.equal(cambist.restartPolicy, 'Always');
   assert.equal(cambist.startupProbe?.httpGet.path, '/readyz');
 });
 
-test('every probe and the PodMonitor meet the admin port of the config by its name', () => {
+test('every probe and the PodMonitor name the admin port of the config', () => {
   const { admin } = exampleConfig();
   const port = only(cambist.ports ?? []);
   assert.equal(port.containerPort, admin.kind === 'tcp' ? admin.port : undefined);
@@ -81,7 +81,7 @@ test('CAMBIST_CONFIG is the key of the ConfigMap in the folder where it is mount
   assert.deepEqual(files, [key]);
 });
 
-test('every file that the config names is in a volume of the cambist container', () => {
+test('every file of the config is in a volume of the cambist container', () => {
   const files = namedFiles(parse(exampleConfigText()));
   assert.ok(files.length >= 2);
   for (const file of files) {
@@ -99,17 +99,17 @@ test('the projected token is for an authorization server of the config and rotat
   const issuers = exampleConfig().authorizationServers.map(({ issuer }) => issuer);
   const [source] = volumeOf(cambist, '/var/run/secrets/tokens').projected?.sources ?? [];
   assert.ok(issuers.includes(source?.serviceAccountToken.audience));
-  // Less than 600 the API server refuses.
+  // The API server refuses less than 600.
   assert.ok((source?.serviceAccountToken.expirationSeconds ?? 0) >= 600);
 });
 
-test('no volume is mounted by subPath, and none of cambist is mounted into the agent', () => {
+test("no volume is mounted by subPath, and the agent mounts none of cambist's", () => {
   for (const mount of cambist.volumeMounts ?? []) assert.equal(mount.subPath, undefined, mount.name);
   assert.deepEqual(agent.volumeMounts ?? [], []);
   assert.equal(pod.spec.automountServiceAccountToken, false);
 });
 
-test('the agent talks to routes that exist', () => {
+test('the agent calls existing routes', () => {
   const { routes, listen } = exampleConfig();
   const urls = (agent.env ?? []).flatMap(({ name, value }) => (name.endsWith('_URL') && value ? [new URL(value)] : []));
   assert.equal(urls.length, routes.length);
@@ -120,11 +120,11 @@ test('the agent talks to routes that exist', () => {
   }
 });
 
-test('the pod is given more time to end than cambist takes to drain', () => {
+test('the pod has more time to stop than cambist needs to drain', () => {
   assert.ok(pod.spec.terminationGracePeriodSeconds * 1000 > exampleConfig().limits.shutdownGraceMs);
 });
 
-test('every container keeps the restricted Pod Security Standard, on a root that it cannot write', () => {
+test('every container meets the restricted Pod Security Standard, on a read-only root', () => {
   assert.equal(pod.spec.securityContext?.seccompProfile?.type, 'RuntimeDefault');
   for (const { name, securityContext, resources } of [cambist, agent]) {
     assert.equal(securityContext?.runAsNonRoot, true, name);
@@ -137,7 +137,7 @@ test('every container keeps the restricted Pod Security Standard, on a root that
   }
 });
 
-test('the pod runs as the user of the image, in the version of the package', () => {
+test('the pod has the user of the image and the version of the package', () => {
   const root = new URL('../../../', import.meta.url);
   const { version } = JSON.parse(readFileSync(new URL('package.json', root), 'utf8')) as { version: string };
   assert.equal(cambist.image.split(':')[1], version);

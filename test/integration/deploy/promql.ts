@@ -1,4 +1,4 @@
-/** One metric as a query selects it. */
+/** A metric selector of a query. */
 export interface Selector {
   readonly metric: string;
   readonly matchers: readonly Matcher[];
@@ -12,7 +12,7 @@ export interface Matcher {
 const STRING = /"(?:[^"\\]|\\.)*"/g;
 const OWN_METRIC = /\b(?:cambist|process|nodejs)_[a-z0-9_]+\b(?!\s*\{)/g;
 
-/** As much of PromQL as our rules and our dashboard use. */
+/** Parses the PromQL that our rules and our dashboard use. */
 export function selectorsOf(promql: string): Selector[] {
   const selectors = [...promql.matchAll(/\b([a-zA-Z_:][\w:]*)\{([^}]*)\}/g)].map(([, metric = '', inner = '']) => ({
     metric,

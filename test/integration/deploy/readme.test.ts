@@ -16,10 +16,10 @@ const blocks = [...guide.matchAll(/^```yaml *(\w*)\n(.*?)^```$/gms)].map(([, typ
   type,
   text,
 }));
-/** kagent's kinds are held to its schemas beside the injection, in test/unit/kubernetes; helm takes values in test/external/deploy. */
+/** Blocks of kagent are tested in test/unit/kubernetes, and values of the chart in test/external/deploy. */
 const ownBlocks = blocks.filter(({ type }) => !['kagent', 'values'].includes(type));
 
-/** What is wrong with a block; the last paragraph of the README says what the word after `yaml` means. */
+/** The problems of a block. deploy/README.md explains the word after `yaml`. */
 function problemsOfBlock({ type, text }: { type: string; text: string }): readonly unknown[] {
   if (type === '') return parseDocuments(text).flatMap(problemsOfManifest);
   if (type !== 'cambist') return problemsOfPart(type, parse(text));
@@ -27,22 +27,22 @@ function problemsOfBlock({ type, text }: { type: string; text: string }): readon
   return parseConfig(stringify(merged), 'deploy').problems;
 }
 
-test('every YAML block of the Kubernetes guide is valid', () => {
+test('every YAML block of the Kubernetes pages is valid', () => {
   assert.ok(ownBlocks.length >= 3);
   for (const block of ownBlocks) assert.deepEqual(problemsOfBlock(block), [], block.text);
 });
 
-test('every code that the Kubernetes guide and SECURITY.md name exists', () => {
+test('every error code in the Kubernetes pages and SECURITY.md exists', () => {
   const text = `${guide}\n${readFileSync(new URL('SECURITY.md', root), 'utf8')}`;
   const known: readonly string[] = ERROR_CODES;
   for (const [code] of text.matchAll(/ERR_[A-Z_]+[A-Z]/g)) assert.ok(known.includes(code), code);
 });
 
-test('every metric that the Kubernetes guide names exists', () => {
+test('every metric in the Kubernetes pages exists', () => {
   const known = createRegistry('0', NOTHING_YET)
     .getMetricsAsArray()
     .map(({ name }) => name);
-  // The webhook's own are held to it in test/unit/kubernetes.
+  // test/unit/kubernetes tests the webhook's own metrics.
   const named = [...guide.matchAll(/\bcambist_(?!webhook_)[a-z_]+[a-z]/g)];
   assert.ok(named.length >= 3);
   for (const [name] of named) assert.ok(known.includes(name), name);
@@ -54,7 +54,7 @@ test('every path below deploy/ that a page names exists', () => {
   for (const path of paths) assert.ok(existsSync(new URL(path, root)), path);
 });
 
-test('the guide builds, pushes and pins what the manifests and the Dockerfile name', () => {
+test('the pages use the image of the manifests and the base of the Dockerfile', () => {
   const image = /image: (\S*cambist:\S+)/.exec(readDeployFile('pod.yaml'))?.[1] ?? '';
   for (const [tag] of guide.matchAll(/registry\.example\.com\/cambist:[\w.]+/g)) assert.equal(tag, image);
   const dockerfile = readFileSync(new URL('Dockerfile', root), 'utf8');

@@ -7,29 +7,29 @@ import { broughtBy, megabytes, SHIPPED } from '../../harness/shipped-packages.ts
 const readme = readFileSync('deploy/image.md', 'utf8');
 const rows = tableRows(readme, 'with dependencies');
 
-/** A package grows with its versions; more than this is to be seen by somebody. */
+/** The growth of a package that passes without review. */
 const GROWTH = 1.25;
 const SMALL_MB = 0.2;
 
-test('deploy/image.md lists every package that cambist asks for, and no other', () => {
+test('deploy/image.md lists exactly the direct dependencies', () => {
   const { dependencies } = JSON.parse(readFileSync('package.json', 'utf8'));
   const listed = rows.map(([name]) => codeWords(name ?? '')[0]);
   assert.deepEqual(listed.sort(), Object.keys(dependencies).sort());
 });
 
-test('every package that ships is brought by one of them', () => {
+test('every shipped package comes with one of them', () => {
   const brought = new Set(rows.flatMap(([name]) => broughtBy(codeWords(name ?? '')[0] ?? '')));
   assert.deepEqual([...brought].sort(), [...SHIPPED].sort());
 });
 
-test('every package and what it brings is about as large as deploy/image.md says', () => {
+test('every package with its dependencies has about the size in deploy/image.md', () => {
   for (const [name = '', , size] of rows) {
     const actual = megabytes(broughtBy(codeWords(name)[0] ?? ''));
     assert.ok(isAbout(actual, Number(size)), `${name} is ${actual.toFixed(1)} MB: image.md ${size}`);
   }
 });
 
-test('what ships is about as large as deploy/image.md says, all told', () => {
+test('all shipped packages have about the total size in deploy/image.md', () => {
   const [, count, total] = /(\d+) packages of npm, (\d+) MB of files/.exec(readme) ?? [];
   assert.equal(SHIPPED.length, Number(count));
   const actual = megabytes(SHIPPED);
