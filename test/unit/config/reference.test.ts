@@ -80,11 +80,13 @@ test('the reference names every example', () => {
   }
 });
 
-/** `yaml` is a whole config; `yaml fragment` is one or more top-level keys of one. */
+/** `yaml` is a whole config. `yaml fragment` is top-level keys of one. Other words name the product that reads the block. */
 const BLOCK = /^```(yaml[^\n]*)\n(.*?)^```$/gms;
 
-test('every block of YAML in the reference is right', () => {
-  const blocks = [...reference.matchAll(BLOCK)];
+const PRODUCTS = new Set(['yaml dex', 'yaml spring', 'yaml nais']);
+
+test('every YAML block of the reference is valid', () => {
+  const blocks = [...reference.matchAll(BLOCK)].filter(([, kind = '']) => !PRODUCTS.has(kind));
   assert.ok(blocks.length >= 3);
   for (const [, kind, text = ''] of blocks) {
     assert.ok(kind === 'yaml' || kind === 'yaml fragment', kind);
