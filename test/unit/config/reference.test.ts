@@ -76,7 +76,8 @@ test('the reference names every default', () => {
 
 test('the reference names every example', () => {
   for (const file of readdirSync(FOLDER)) {
-    if (!file.endsWith('.md') && !file.endsWith('.schema.json')) assert.ok(reference.includes(`(${file})`), file);
+    const isExample = /\.(?:yaml|json)$/.test(file) && !file.endsWith('.schema.json');
+    if (isExample) assert.ok(reference.includes(`(${file})`), file);
   }
 });
 
