@@ -1,6 +1,6 @@
 import { decodeProtectedHeader } from 'jose';
 import type { Route } from '../config/config.ts';
-import { redact } from '../observability/logger.ts';
+import { redact } from '../observability/logged-error.ts';
 import { parseChallenges } from '../proxy/challenges.ts';
 import { readClaims } from '../tokens/claims.ts';
 import type { IssuedToken } from '../tokens/issued.ts';

@@ -1,6 +1,6 @@
 import type { JWTPayload } from 'jose';
 import type { AuthorizationServer } from '../config/config.ts';
-import { redact } from '../observability/logger.ts';
+import { redact } from '../observability/logged-error.ts';
 import { hideCredentials } from '../tokens/sent-values.ts';
 import type { Finding } from './finding.ts';
 import { jsonBodyOf, type RecordedRequest, sentIn } from './recorded-request.ts';

@@ -1,6 +1,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { type Logger, loggedError } from '../observability/logger.ts';
+import { loggedError } from '../observability/logged-error.ts';
+import type { Logger } from '../observability/logger.ts';
 import { watchFiles } from '../secrets/watch.ts';
 import type { WebhookMetrics } from './webhook-metrics.ts';
 

@@ -1,4 +1,5 @@
-import { type Logger, loggedError, milliseconds } from './logger.ts';
+import type { LogFields } from './log-fields.ts';
+import type { Logger } from './logger.ts';
 import type { ExchangeOutcome, TokenObserver } from './token-observer.ts';
 
 /** Under pressure a line for each eviction would be a second flood. */
@@ -25,7 +26,7 @@ export function createTokenLog(logger: Logger, counts: TokenObserver): TokenObse
     ...counts,
     exchangeEnded(outcome) {
       counts.exchangeEnded(outcome);
-      logger.writeJson(outcome.error === undefined ? 'info' : 'warn', fieldsOf(outcome), 'exchange');
+      logger.writeLine(outcome.error === undefined ? 'info' : 'warn', fieldsOf(outcome), 'exchange');
       if (outcome.isForOthers === true) logForOthers(outcome);
     },
     tokenEvicted(reason) {
@@ -50,15 +51,17 @@ export function createTokenLog(logger: Logger, counts: TokenObserver): TokenObse
   };
 }
 
-/** The fields of an exchange's line. Ids and names have no character that JSON escapes. */
-function fieldsOf({ route, authorizationServer, refresh, cause, error, durationMs }: ExchangeOutcome): string {
-  let json = cause === undefined ? '' : `"request_id":"${cause.requestId}",`;
-  if (cause?.traceId !== undefined) json += `"trace_id":"${cause.traceId}",`;
-  json += `"route":"${route}","authorization_server":"${authorizationServer}"`;
-  json += `,"result":"${error === undefined ? 'success' : 'failure'}","refresh":${refresh}`;
-  json += `,"duration_ms":${milliseconds(durationMs)}`;
-  if (error === undefined) return json;
-  json += `,"error":"${error.code}"`;
-  if (error.oauthError !== undefined) json += `,"oauth_error":${JSON.stringify(error.oauthError)}`;
-  return `${json},"err":${JSON.stringify(loggedError(error))}`;
+function fieldsOf({ route, authorizationServer, refresh, cause, error, durationMs }: ExchangeOutcome): LogFields {
+  return {
+    request_id: cause?.requestId,
+    trace_id: cause?.traceId,
+    route,
+    authorization_server: authorizationServer,
+    result: error === undefined ? 'success' : 'failure',
+    refresh,
+    duration_ms: durationMs,
+    error: error?.code,
+    oauth_error: error?.oauthError,
+    err: error,
+  };
 }

@@ -1,7 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import type { Route } from '../config/config.ts';
 import type { CambistError, ErrorCode } from '../errors.ts';
-import { type Logger, loggedError, milliseconds } from '../observability/logger.ts';
+import type { LogFields } from '../observability/log-fields.ts';
+import type { Logger } from '../observability/logger.ts';
 import type { Span, Tracing } from '../observability/tracing.ts';
 import { callerTraceContext, callerTraceId } from './caller-ids.ts';
 import type { CredentialHeaders } from './caller-tokens.ts';
@@ -24,7 +25,7 @@ export function logRequest(logger: Logger, record: RequestRecord, totalMs: numbe
   ) {
     return;
   }
-  logger.writeJson(levelOf(error), fieldsOf(record, totalMs), 'request');
+  logger.writeLine(levelOf(error), fieldsOf(record, totalMs), 'request');
 }
 
 function levelOf(error: CambistError | undefined): 'info' | 'warn' | 'error' {
@@ -32,28 +33,26 @@ function levelOf(error: CambistError | undefined): 'info' | 'warn' | 'error' {
   return error.status < 500 || TRANSIENT.has(error.code) ? 'warn' : 'error';
 }
 
-/**
- * The fields of the line as JSON; `config/log.md` has their table. Ids, names and fixed words contain no character that JSON
- * escapes, so they are quoted without escaping.
- */
-function fieldsOf(record: RequestRecord, totalMs: number): string {
+/** The fields of the line; `config/log.md` has their table. */
+function fieldsOf(record: RequestRecord, totalMs: number): LogFields {
   const { id, incoming, active, span, route, cacheResult, responseStart, error, exchangeMs, stepUp, abortedBy } =
     record;
-  const traceId = span?.traceId ?? callerTraceId(incoming.rawHeaders, active.credentialHeaders);
-  let json = `"request_id":"${id}","total_ms":${milliseconds(totalMs)}`;
-  if (traceId !== undefined) json += `,"trace_id":"${traceId}"`;
-  if (route !== undefined) json += `,"route":"${route.name}"`;
-  if (incoming.method !== undefined) json += `,"method":"${incoming.method}"`;
-  if (responseStart !== undefined) {
-    const { status, outcome, durationMs } = responseStart;
-    json += `,"status":${status},"outcome":"${outcome}","duration_ms":${milliseconds(durationMs)}`;
-  }
-  if (cacheResult !== undefined) json += `,"cache":"${cacheResult}"`;
-  if (exchangeMs !== undefined) json += `,"exchange_ms":${milliseconds(exchangeMs)}`;
-  if (stepUp !== undefined) json += `,"step_up":${JSON.stringify(stepUp.join(' '))}`;
-  if (abortedBy !== undefined) json += `,"cut_by":"${abortedBy}"`;
-  if (error !== undefined) json += `,"error":"${error.code}","err":${JSON.stringify(loggedError(error))}`;
-  return json;
+  return {
+    request_id: id,
+    total_ms: totalMs,
+    trace_id: span?.traceId ?? callerTraceId(incoming.rawHeaders, active.credentialHeaders),
+    route: route?.name,
+    method: incoming.method,
+    status: responseStart?.status,
+    outcome: responseStart?.outcome,
+    duration_ms: responseStart?.durationMs,
+    cache: cacheResult,
+    exchange_ms: exchangeMs,
+    step_up: stepUp?.join(' '),
+    cut_by: abortedBy,
+    error: error?.code,
+    err: error,
+  };
 }
 
 /** Other methods share one name in spans, because callers could invent any number of them. */

@@ -1,5 +1,5 @@
 import { CambistError, type ErrorCode } from '../errors.ts';
-import { redact } from '../observability/logger.ts';
+import { redact } from '../observability/logged-error.ts';
 import { isB64Token } from './b64-token.ts';
 import type { HttpAnswer } from './bounded-request.ts';
 import { findRepeated, hideCredentials, type SentValue } from './sent-values.ts';

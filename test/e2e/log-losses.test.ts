@@ -101,8 +101,7 @@ for (const format of ['json', 'text']) {
     const lost = await cambist.metric('cambist_log_lines_lost_total');
     assert.ok(lost > 0);
     read();
-    const said =
-      format === 'json' ? `"lines_lost":${lost},"msg":"lines of the log are lost here"` : `lines_lost=${lost}`;
+    const said = format === 'json' ? `"lines_lost":${lost},"msg":"log lines lost here"` : `lines_lost=${lost}`;
     await eventually('it says so', () => taken().includes(said), 60_000);
     cambist.signal('SIGTERM');
     await cambist.closed;
@@ -111,7 +110,7 @@ for (const format of ['json', 'text']) {
     // The start, the reload that failed, the request, what says so, and two of the end; as text a request has its reasons below.
     const all = MISTAKES + 6 + (format === 'text' ? 2 : 0);
     assert.equal(lines.length + lost, all);
-    assert.equal(lines.filter((line) => line.includes('lines of the log are lost here')).length, 1);
+    assert.equal(lines.filter((line) => line.includes('log lines lost here')).length, 1);
     const place = lines.findIndex((line) => line.includes(said));
     assert.ok(lines.slice(1, place).every((line) => line.includes('unknown key')));
     assert.match(lines.slice(place + 1).join('\n'), /^.*shutting down.*\n.*has stopped.*$/);
