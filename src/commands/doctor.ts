@@ -1,13 +1,12 @@
 import { parseArgs } from 'node:util';
 import { systemClock } from '../clock/clock.ts';
 import type { Config, Route } from '../config/config.ts';
-import { loadConfig } from '../config/load.ts';
-import { formatProblem } from '../config/problem.ts';
 import { createCheckContext } from '../doctor/check-context.ts';
 import { createTextReport, type ReportedFinding, summary } from '../doctor/report.ts';
 import { type CheckOptions, type Reporter, runChecks } from '../doctor/run-checks.ts';
 import { createDispatchers } from '../transport/dispatchers.ts';
 import { type Command, configFile, EXIT, UsageError } from './command.ts';
+import { loadOrReport, showsColour } from './print-problems.ts';
 import { readSubjectTokenFile } from './subject-token-file.ts';
 import { USAGES } from './usages.ts';
 
@@ -19,16 +18,15 @@ import { USAGES } from './usages.ts';
 export const doctor: Command = async (args) => {
   const { values } = parseArgs({ args: [...args], options: USAGES.doctor.flags });
   const file = configFile(values.config);
-  const { config, problems } = await loadConfig(file);
-  if (config === undefined) {
-    for (const problem of problems) console.error(formatProblem(problem));
-    return EXIT.failed;
-  }
+  const loaded = await loadOrReport(file);
+  if (loaded === undefined) return EXIT.failed;
+  const { config } = loaded;
   const only = values.route === undefined ? undefined : routeNamed(values.route, config);
   const tokenFile = values['subject-token-file'];
   const input = tokenFile === undefined ? undefined : await readSubjectTokenFile(tokenFile);
   const findings: ReportedFinding[] = [];
-  const report = values.json === true ? undefined : createTextReport((line) => console.log(line), showsColour());
+  const report =
+    values.json === true ? undefined : createTextReport((line) => console.log(line), showsColour(process.stdout));
   await check(
     { config, only, input, call: values.call === true },
     {
@@ -60,9 +58,4 @@ function routeNamed(name: string, { routes }: Config): Route {
   const route = routes.find((candidate) => candidate.name === name);
   if (route !== undefined) return route;
   throw new UsageError(`unknown route "${name}": the config has ${routes.map((other) => other.name).join(', ')}`);
-}
-
-/** See https://no-color.org. */
-function showsColour(): boolean {
-  return process.stdout.isTTY === true && (process.env.NO_COLOR ?? '') === '';
 }

@@ -1,8 +1,6 @@
 import { parseArgs } from 'node:util';
 import type { Config, Route } from '../config/config.ts';
-import { loadConfig } from '../config/load.ts';
 import { needsCaller } from '../config/needs-caller.ts';
-import { formatProblem } from '../config/problem.ts';
 import { metadataUrl } from '../proxy/resource-metadata.ts';
 import { decodeName } from '../routing/mcp-message.ts';
 import type { KnownFacts } from '../routing/request-facts.ts';
@@ -17,6 +15,7 @@ import {
   type TokenRequestExplanation,
   type TokenRequests,
 } from './explain-token-request.ts';
+import { loadOrReport } from './print-problems.ts';
 import { USAGES } from './usages.ts';
 
 /** The effect of a request. Nothing is sent. */
@@ -53,11 +52,9 @@ export const explain: Command = async (args) => {
   const [url, ...more] = positionals;
   if (url === undefined || more.length > 0) throw new UsageError('explain takes one URL: the one that the agent calls');
   const headers = (values.header ?? []).map(parseHeader);
-  const { config, problems } = await loadConfig(configFile(values.config));
-  if (config === undefined) {
-    for (const problem of problems) console.error(formatProblem(problem));
-    return EXIT.failed;
-  }
+  const loaded = await loadOrReport(configFile(values.config));
+  if (loaded === undefined) return EXIT.failed;
+  const { config } = loaded;
   const explanation = explainRequest(config, values.request, url, headers);
   console.log(values.json === true ? JSON.stringify(explanation, null, 2) : describe(explanation));
   return explanation.route === undefined ? EXIT.failed : EXIT.done;

@@ -1,12 +1,11 @@
 import { parseArgs } from 'node:util';
 import { type App, startApp } from '../app.ts';
-import { loadConfig } from '../config/load.ts';
-import { formatProblem } from '../config/problem.ts';
 import { createLogger, jsonLog, type Logger, textLog } from '../observability/logger.ts';
 import { startTracing } from '../observability/start-tracing.ts';
 import { readVersion } from '../version.ts';
 import { type Command, configFile, EXIT, UsageError } from './command.ts';
 import { logLevelOf } from './log-level.ts';
+import { loadOrReport, showsColour } from './print-problems.ts';
 import { createReloads, logProblems } from './reloads.ts';
 import { stopSignals } from './stop-signals.ts';
 import { holdTickShape } from './tick-shape.ts';
@@ -19,12 +18,12 @@ export const run: Command = async (args) => {
   const file = configFile(values.config);
   const logger = createLogger('info', logDestination(values['log-format']));
   const reloads = createReloads(file, logger);
-  const { config, problems } = await loadConfig(file);
-  if (config === undefined) {
+  const loaded = await loadOrReport(file);
+  if (loaded === undefined) {
     reloads.close();
-    for (const problem of problems) console.error(formatProblem(problem));
     return EXIT.failed;
   }
+  const { config, problems } = loaded;
   const version = readVersion();
   logger.level = logLevelOf(config);
   logProblems(logger, problems);
@@ -57,15 +56,14 @@ export const run: Command = async (args) => {
 
 /** @param format `auto`: lines for a person on a terminal, JSON elsewhere */
 function logDestination(format: string): ReturnType<typeof jsonLog> {
-  const { stdout, env } = process;
-  const isTerminal = stdout.isTTY === true;
+  const { stdout } = process;
   switch (format) {
     case 'auto':
-      return isTerminal ? logDestination('text') : jsonLog();
+      return stdout.isTTY === true ? logDestination('text') : jsonLog();
     case 'json':
       return jsonLog();
     case 'text':
-      return textLog(isTerminal && (env.NO_COLOR ?? '') === '' && env.TERM !== 'dumb');
+      return textLog(showsColour(stdout));
     default:
       throw new UsageError(`--log-format is auto, json or text, and not "${format}"`);
   }

@@ -59,7 +59,8 @@ them. The config is reloaded when its file changes and on SIGHUP. $CAMBIST_LOG_L
   validate: {
     synopsis: '[--config FILE] [--json]',
     does: 'reports every problem in the config file at once',
-    about: 'Prints each as file:line:column: key: what is wrong, and how to fix it. Sends nothing.',
+    about: `Prints each as file:line:column: key: what is wrong, and how to fix it, with the source line. Values that may be secret
+are masked. The file may be a Kubernetes manifest with the config in a ConfigMap. Sends nothing.`,
     flags: { config: CONFIG, json: JSON_OUTPUT },
     exits: ['the file is valid, possibly with warnings', 'the file has errors'],
     example: 'cambist validate --config cambist.yaml',

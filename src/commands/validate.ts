@@ -1,23 +1,77 @@
 import { parseArgs } from 'node:util';
 import type { Config } from '../config/config.ts';
-import { loadConfig } from '../config/load.ts';
-import { formatProblem, type Problem } from '../config/problem.ts';
+import { type ConfigMapEntry, configMapEntries } from '../config/config-map.ts';
+import { checkConfig, type LoadedConfig, readConfigText } from '../config/load.ts';
+import type { Problem } from '../config/problem.ts';
 import { type Command, configFile, EXIT } from './command.ts';
+import { describeProblem, showsColour } from './print-problems.ts';
 import { USAGES } from './usages.ts';
 
-/** Checks a config file and reports every problem, in the order of the file. The exit code is 1 if one is an error. */
+/** A validated config, and the ConfigMap that contains it. */
+interface Validated extends LoadedConfig {
+  readonly entry: ConfigMapEntry | undefined;
+}
+
+/**
+ * Checks a config file, or the configs in a Kubernetes manifest, and reports every problem in the order of the file. The exit
+ * code is 1 if one is an error.
+ */
 export const validate: Command = async (args) => {
   const { values } = parseArgs({ args: [...args], options: USAGES.validate.flags });
   const file = configFile(values.config);
-  const { config, problems } = await loadConfig(file);
+  const read = await readConfigText(file);
+  const text = 'text' in read ? read.text : '';
+  const validated =
+    'text' in read ? await validateText(text, file) : [{ ...failed(file, read.problem), entry: undefined }];
+  const valid = validated.every(({ config }) => config !== undefined);
   if (values.json) {
-    console.log(JSON.stringify({ file, valid: config !== undefined, ...counts(config), problems }, null, 2));
+    console.log(JSON.stringify(report(file, valid, validated), null, 2));
   } else {
-    for (const problem of problems) console.log(formatProblem(problem));
-    console.log(`${file}: ${summary(config, problems)}`);
+    const colour = showsColour(process.stdout);
+    for (const { config, problems, entry } of validated) {
+      for (const problem of problems) console.log(describeProblem(problem, text, colour));
+      console.log(`${file}${entry === undefined ? '' : ` (${nameOf(entry)})`}: ${summary(config, problems)}`);
+    }
   }
-  return config === undefined ? EXIT.failed : EXIT.done;
+  return valid ? EXIT.done : EXIT.failed;
 };
+
+async function validateText(text: string, file: string): Promise<Validated[]> {
+  const entries = configMapEntries(text);
+  if (entries === undefined) return [{ ...(await checkConfig(text, file)), entry: undefined }];
+  if (entries.length === 0) {
+    return [
+      { ...failed(file, 'a manifest without a config: expected a ConfigMap with "cambist.yaml"'), entry: undefined },
+    ];
+  }
+  return Promise.all(
+    entries.map(async (entry) => {
+      const { config, problems } = await checkConfig(entry.text, file);
+      return { config, problems: problems.map(entry.locate), entry };
+    }),
+  );
+}
+
+function failed(file: string, message: string): LoadedConfig {
+  return { config: undefined, problems: [{ severity: 'error', file, line: 0, column: 0, path: '', message }] };
+}
+
+function nameOf({ configMap, key }: ConfigMapEntry): string {
+  return `ConfigMap ${configMap}, ${key}`;
+}
+
+function report(file: string, valid: boolean, validated: readonly Validated[]) {
+  const problems = validated.flatMap((one) => one.problems);
+  const [only] = validated;
+  if (only?.entry === undefined) return { file, valid, ...counts(only?.config), problems };
+  const configs = validated.map(({ config, entry }) => ({
+    config_map: entry?.configMap,
+    key: entry?.key,
+    valid: config !== undefined,
+    ...counts(config),
+  }));
+  return { file, valid, configs, problems };
+}
 
 function counts(config: Config | undefined) {
   return { routes: config?.routes.length, authorization_servers: config?.authorizationServers.length };

@@ -26,14 +26,24 @@ export function parseConfig(text: string, file: string): LoadedConfig {
   return finish(parse(text, file));
 }
 
-/** Reads a config file, and warns of the secret, key and certificate files that it names and that are not there. */
-export async function loadConfig(file: string): Promise<LoadedConfig> {
-  const read = await readText(file);
+/** A config with the text of its file, for source excerpts. The text is empty if the file is unreadable. */
+export interface LoadedFile extends LoadedConfig {
+  readonly text: string;
+}
+
+/** Reads a config file. Warns about secret, key and certificate files in it that do not exist. */
+export async function loadConfig(file: string): Promise<LoadedFile> {
+  const read = await readConfigText(file);
   if ('problem' in read) {
     const problem = { severity: 'error', file, line: 0, column: 0, path: '', message: read.problem } as const;
-    return { config: undefined, problems: [problem] };
+    return { config: undefined, problems: [problem], text: '' };
   }
-  const parsed = parse(read.text, file);
+  return { ...(await checkConfig(read.text, file)), text: read.text };
+}
+
+/** Parses a config and warns about files in it that do not exist. */
+export async function checkConfig(text: string, file: string): Promise<LoadedConfig> {
+  const parsed = parse(text, file);
   await parsed.warnOfMissing();
   return finish(parsed);
 }
@@ -87,7 +97,8 @@ function finish({ config, problems }: Parsed): LoadedConfig {
   return { config, problems: problems().toSorted(byPosition) };
 }
 
-async function readText(file: string): Promise<{ text: string } | { problem: string }> {
+/** Reads the text of a config file. */
+export async function readConfigText(file: string): Promise<{ text: string } | { problem: string }> {
   const chunks: Buffer[] = [];
   try {
     // A stream, since `--config /dev/stdin` has no size to ask for.

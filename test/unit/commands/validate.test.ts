@@ -6,6 +6,12 @@ import { type TestContext, test } from 'node:test';
 import { validate } from '../../../src/commands/validate.ts';
 import { VALID } from '../config/sample.ts';
 
+/** A ConfigMap that contains a config in a literal block. */
+function configMap(text: string, name = 'cambist', key = 'cambist.yaml'): string {
+  const block = text.replace(/^(?=.)/gm, '    ');
+  return `apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: ${name}\ndata:\n  ${key}: |\n${block}`;
+}
+
 /** The exit code and output of the command for a config file with this text. */
 async function run(t: TestContext, text: string, ...options: string[]) {
   const folder = await mkdtemp(join(tmpdir(), 'validate-'));
@@ -35,7 +41,9 @@ test('a file with warnings is valid', async (t) => {
   assert.deepEqual(await run(t, MISSING_SECRET), {
     code: 0,
     lines: [
-      'c.yaml:8:30: warning: authorization_servers.main.client_auth.client_secret.file: file "/nowhere/secret" cannot be read here: mount it where cambist runs',
+      'c.yaml:8:30: warning: authorization_servers.main.client_auth.client_secret.file: file "/nowhere/secret" cannot be read here: mount it where cambist runs\n' +
+        '  8 |       client_secret: { file: /nowhere/secret }\n' +
+        '    |                              ^',
       'c.yaml: valid: 1 route, 1 authorization server; 1 warning',
     ],
   });
@@ -77,6 +85,72 @@ test('--json prints the same as JSON', async (t) => {
       },
     ],
   });
+});
+
+test('shows the source line of a problem with a caret, in colour on a terminal', async (t) => {
+  const text = `${VALID.replace('version: 1', 'version: 2')}`;
+  const sentence = 'c.yaml:1:10: version: ';
+  const plain = (await run(t, text)).lines[0]?.split('\n') ?? [];
+  assert.ok(plain[0]?.startsWith(sentence));
+  assert.deepEqual(plain.slice(1), ['  1 | version: 2', '    |          ^']);
+  const terminal = process.stdout.isTTY;
+  t.after(() => {
+    process.stdout.isTTY = terminal;
+    delete process.env.NO_COLOR;
+  });
+  process.stdout.isTTY = true;
+  process.env.TERM = 'xterm';
+  const coloured = (await run(t, text)).lines[0]?.split('\n') ?? [];
+  assert.deepEqual(coloured.slice(1), [
+    '\u001b[2m  1 | \u001b[0mversion: 2',
+    '\u001b[2m    | \u001b[0m         \u001b[31m^\u001b[0m',
+  ]);
+  process.env.NO_COLOR = '1';
+  assert.deepEqual((await run(t, text)).lines[0]?.split('\n'), plain);
+});
+
+test('validates the config in a ConfigMap, with the positions of the manifest', async (t) => {
+  const valid = await run(t, configMap(VALID));
+  assert.deepEqual(valid.lines, ['c.yaml (ConfigMap cambist, cambist.yaml): valid: 1 route, 1 authorization server']);
+  const { code, lines } = await run(t, configMap(VALID.replace('version: 1', 'version: 2')));
+  assert.equal(code, 1);
+  assert.ok(lines[0]?.startsWith('c.yaml:7:14: version: '));
+  assert.deepEqual(lines[0]?.split('\n').slice(1), ['  7 |     version: 2', '    |              ^']);
+  assert.equal(lines[1], 'c.yaml (ConfigMap cambist, cambist.yaml): 1 error');
+});
+
+test('validates every config in a manifest, and ignores other objects and keys', async (t) => {
+  const secret = 'apiVersion: v1\nkind: Secret\nmetadata: { name: s }\nstringData: { cambist.yaml: x }\n';
+  const dashboard = configMap('{ "title": "cambist" }\n', 'dashboard', 'cambist.json');
+  const documents = [secret, configMap(VALID, 'one'), dashboard, configMap('version: 1\n', 'two')];
+  const { code, lines } = await run(t, documents.join('---\n'), '--json');
+  assert.equal(code, 1);
+  const { valid, configs, problems } = JSON.parse(lines.join('\n'));
+  assert.equal(valid, false);
+  assert.deepEqual(configs, [
+    { config_map: 'one', key: 'cambist.yaml', valid: true, routes: 1, authorization_servers: 1 },
+    { config_map: 'two', key: 'cambist.yaml', valid: false },
+  ]);
+  assert.equal(problems.length, 1);
+});
+
+test('validates a config in a quoted value, under another key, or in a List', async (t) => {
+  const quoted = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'q' }, data: { 'agents.yml': VALID } };
+  const list = { apiVersion: 'v1', kind: 'List', items: [quoted] };
+  for (const manifest of [quoted, list]) {
+    const text = JSON.stringify(manifest, null, 2);
+    const { lines } = await run(t, text);
+    assert.deepEqual(lines, ['c.yaml (ConfigMap q, agents.yml): valid: 1 route, 1 authorization server']);
+    const broken = await run(t, text.replace('version: 1', 'version: 2'));
+    const line = text.split('\n').findIndex((one) => one.includes('agents.yml')) + 1;
+    assert.ok(broken.lines[0]?.startsWith(`c.yaml:${line}:`), broken.lines[0]);
+  }
+});
+
+test('reports a manifest without a config', async (t) => {
+  const { code, lines } = await run(t, 'apiVersion: v1\nkind: Pod\nmetadata: { name: p }\n');
+  assert.equal(code, 1);
+  assert.equal(lines[0], 'c.yaml: a manifest without a config: expected a ConfigMap with "cambist.yaml"');
 });
 
 test('throws on wrong usage', async () => {
