@@ -31,10 +31,10 @@ before(async () => {
 
 after(() => cluster?.close());
 
-/** With helm beside what is there otherwise. */
+/** Runs a script with helm in the path. */
 const shell = (script: string) => cluster.shell(`PATH=${bin}:$PATH\n${script}`);
 
-/** Runs what the guide says in the block that has this text. */
+/** Runs the block of the guide that contains this text. */
 const follow = async (text: string) => succeeded(await shell(guideScript(text)));
 
 const write = (name: string, content: string) => writeFile(join(cluster.folder, 'work', name), content);
@@ -42,10 +42,10 @@ const write = (name: string, content: string) => writeFile(join(cluster.folder, 
 async function assertInjects(name: string): Promise<void> {
   const { spec } = await create<Pod>(cluster, agentPod(name, { labels: OPTED_IN }));
   assert.deepEqual(namesOf(spec.initContainers), ['cambist']);
-  assert.ok(namesOf(spec.volumes).includes('cambist-secret'), 'the Secret that the values name is not mounted');
+  assert.ok(namesOf(spec.volumes).includes('cambist-secret'), 'the Secret of the values is not mounted');
 }
 
-test('the webhook by the chart, without cert-manager: it injects, and on through the renewal of its certificate', async (t) => {
+test('the webhook of the chart without cert-manager injects, also while its certificate is renewed', async (t) => {
   await write('webhook.yaml', webhookValues.replace(/^ *certManager: true\n/m, ''));
   await follow('cambist gen-certs | kubectl apply -f -');
   const webhook = await startWebhookPod(cluster);
@@ -58,7 +58,7 @@ test('the webhook by the chart, without cert-manager: it injects, and on through
   await assertInjects('with-the-new-certificate');
 });
 
-test('the gateway by the chart: upgraded, set back and uninstalled as the guide says', async () => {
+test('the gateway of the chart is upgraded, rolled back and uninstalled as in the guide', async () => {
   await write('gateway.yaml', gatewayValues);
   const install = guideScript('--values gateway.yaml');
   assert.match(failed(await shell(install)), /no matches for kind "PodMonitor"/);

@@ -9,15 +9,15 @@ import { BUILT_PROGRAM, type CommandResult, runProgram } from '../../harness/run
 import { type ServerProcess, startServer } from '../../harness/server-process.ts';
 import { buildPrograms } from './programs.ts';
 
-/** A control plane without nodes: etcd and kube-apiserver. What is created in it is stored, and nothing of it runs. */
+/** A control plane without nodes: etcd and kube-apiserver. It stores pods and does not run them. */
 export interface Cluster {
-  /** Gone after `close`. */
+  /** Deleted by `close`. */
   readonly folder: string;
-  /** Runs kubectl to its end; an object as input is sent as JSON. */
+  /** Runs kubectl, with an optional object as JSON on standard input. */
   kubectl(args: readonly string[], input?: object): Promise<CommandResult>;
   /**
-   * Runs a script as a person would at the root of the repository, with `kubectl` for this cluster and the built `cambist`.
-   * What it writes into the working folder is kept for the next script.
+   * Runs a script as at the root of the repository, with `kubectl` for this cluster and the built `cambist`. Later scripts see
+   * the files that it writes into the working folder.
    */
   shell(script: string): Promise<CommandResult>;
   close(): Promise<void>;
@@ -26,7 +26,7 @@ export interface Cluster {
 const DEPLOY = fileURLToPath(new URL('../../../deploy/', import.meta.url));
 const START_TIMEOUT_MS = 120_000;
 
-/** @throws Error with all that was printed, where one of the two does not start */
+/** @throws Error with the output of the program that did not start */
 export async function startCluster(): Promise<Cluster> {
   const programs = await buildPrograms();
   const folder = await mkdtemp(join(tmpdir(), 'cluster-'));
@@ -66,7 +66,7 @@ async function startEtcd(command: string, folder: string): Promise<ServerProcess
       `--listen-peer-urls=${peerUrl}`,
       `--initial-advertise-peer-urls=${peerUrl}`,
       `--initial-cluster=default=${peerUrl}`,
-      // Nobody needs the data after a crash.
+      // The data need not survive a crash.
       '--unsafe-no-fsync',
     ],
     cwd: folder,
@@ -80,7 +80,7 @@ interface ApiServer extends ServerProcess {
   readonly url: string;
   /** PEM. */
   readonly ca: string;
-  /** Of a cluster administrator. */
+  /** The token of a cluster administrator. */
   readonly token: string;
 }
 
@@ -109,7 +109,7 @@ async function startApiServer(command: string, folder: string, etcdUrl: string):
       '--service-account-issuer=https://kubernetes.default.svc',
       `--service-account-key-file=${file('tls.crt')}`,
       `--service-account-signing-key-file=${file('tls.key')}`,
-      // All of it is loopback: whoever listens on a Service's address and port is what kube-proxy would have led to.
+      // Addresses of Services are loopback addresses. A program that listens on one replaces kube-proxy and a pod.
       `--service-cluster-ip-range=127.${randomInt(16, 255)}.0.0/16`,
     ],
     cwd: folder,
@@ -120,7 +120,7 @@ async function startApiServer(command: string, folder: string, etcdUrl: string):
   return { ...server, url, ca: authority.cert, token };
 }
 
-/** What makes `kubectl` and `cambist` mean these ones; kubectl's cache and preferences lie in the folder, too. */
+/** The environment for this cluster's `kubectl` and the built `cambist`. kubectl keeps its cache in the folder too. */
 async function commandEnvironment(folder: string, programs: string, { url, ca, token }: ApiServer) {
   const kubeconfig = join(folder, 'kubeconfig');
   await writeFile(kubeconfig, JSON.stringify(kubeconfigFor(url, ca, token)));

@@ -26,14 +26,14 @@ before(async () => {
 
 after(() => cluster?.close());
 
-/** Runs what the guide says in the block that has this text, less what would wait for a person. */
+/** Runs the block of the guide that contains this text, without commands that do not exit. */
 async function follow(text: string): Promise<string> {
   return succeeded(await cluster.shell(guideScript(text).replace(/^.* --watch$/m, '')));
 }
 
 const write = (name: string, content: string) => writeFile(join(cluster.folder, 'work', name), content);
 
-test('from nothing to the pod of the example', async () => {
+test('the steps of the guide create the example pod', async () => {
   const monitors = join(import.meta.dirname, '../../harness/fixtures/crds/monitoring.coreos.com_podmonitors.yaml');
   succeeded(await cluster.kubectl(['create', '-f', monitors]));
   await write('client-secret', 'of the authorization server\n');
@@ -44,7 +44,7 @@ test('from nothing to the pod of the example', async () => {
   assert.deepEqual(namesOf(pod.spec.initContainers), ['cambist']);
 });
 
-test('inject: from a file, from what is there, and back', async () => {
+test('the guide injects from a file and from the cluster, and uninjects', async () => {
   const deployment = agentDeployment({ name: 'agent' });
   await write('agent.yaml', stringify(deployment));
   succeeded(await cluster.shell('cambist inject --image r/cambist:1 agent.yaml >agent-injected.yaml'));
@@ -56,14 +56,14 @@ test('inject: from a file, from what is there, and back', async () => {
   );
 });
 
-test('a client secret that is replaced by the command of the guide is replaced', async () => {
+test('the command of the guide replaces a client secret', async () => {
   await write('client-secret', 'another\n');
   await follow('--dry-run=client -o yaml | kubectl apply -f -');
   const secret = await readObject<{ data: object }>(cluster, ['-n', 'agents', 'secret', 'cambist']);
   assert.deepEqual(secret.data, { 'client-secret': Buffer.from('another\n').toString('base64') });
 });
 
-test('the webhook: a template that is labelled makes injected pods, and the command that looks shows their status', async (t) => {
+test('the guide labels a template for the webhook, and shows the status of its pods', async (t) => {
   await createDefaultAccount(cluster, 'agents');
   succeeded(await cluster.shell('kubectl -n agents apply -f agent.yaml'));
   await installWebhook(cluster);

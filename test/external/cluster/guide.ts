@@ -4,14 +4,14 @@ import { readPagesIn } from '../../harness/pages.ts';
 
 const guide = readPagesIn('deploy');
 
-/** What the Kubernetes guide tells its reader to type, in the block that has this text. */
+/** The shell block of the Kubernetes guide that contains this text. */
 export function guideScript(text: string): string {
   const found = fencedBlocks(guide, 'sh').filter((block) => block.includes(text));
   assert.equal(found.length, 1, `blocks of the guide with "${text}"`);
   return found[0] ?? '';
 }
 
-/** The manifests, or values of the chart, that the guide shows in blocks of this language. */
+/** The manifests or chart values in the guide's blocks of this language. */
 export function guideManifests(language: 'yaml' | 'yaml kagent' | 'yaml values'): string[] {
   return fencedBlocks(guide, language);
 }

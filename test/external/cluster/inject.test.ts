@@ -26,22 +26,22 @@ after(() => cluster?.close());
 
 const labels = { app: 'agent' };
 
-/** A pod template that runs on, or to its end. */
+/** A pod template that runs forever, or to completion. */
 function template(restartPolicy: 'Always' | 'Never') {
   return { metadata: { labels }, spec: { ...agentPod('agent').spec, restartPolicy } };
 }
 
-/** One of each built-in kind that has pods; those that run to their end come last. */
+/** One workload of each built-in kind. Those that run to completion come last. */
 function workloads(name: string): object[] {
   const metadata = { name, namespace: 'agents' };
-  const lasting = { selector: { matchLabels: labels }, template: template('Always') };
+  const permanent = { selector: { matchLabels: labels }, template: template('Always') };
   const job = { template: template('Never') };
   return [
     agentPod(name),
-    { apiVersion: 'apps/v1', kind: 'Deployment', metadata, spec: lasting },
-    { apiVersion: 'apps/v1', kind: 'StatefulSet', metadata, spec: { ...lasting, serviceName: name } },
-    { apiVersion: 'apps/v1', kind: 'DaemonSet', metadata, spec: lasting },
-    { apiVersion: 'apps/v1', kind: 'ReplicaSet', metadata, spec: lasting },
+    { apiVersion: 'apps/v1', kind: 'Deployment', metadata, spec: permanent },
+    { apiVersion: 'apps/v1', kind: 'StatefulSet', metadata, spec: { ...permanent, serviceName: name } },
+    { apiVersion: 'apps/v1', kind: 'DaemonSet', metadata, spec: permanent },
+    { apiVersion: 'apps/v1', kind: 'ReplicaSet', metadata, spec: permanent },
     { apiVersion: 'batch/v1', kind: 'Job', metadata, spec: job },
     { apiVersion: 'batch/v1', kind: 'CronJob', metadata, spec: { schedule: '@daily', jobTemplate: { spec: job } } },
   ];
@@ -50,29 +50,29 @@ function workloads(name: string): object[] {
 const FLAGS =
   '--image registry.example.com/cambist:0.1.0 --secret cambist --token-audience https://idp.example.com --proxy-env';
 
-/** Injects objects and creates what comes of it. @returns the names of what was created */
+/** Injects objects and creates them. @returns the names of the created objects */
 async function injectAndCreate(items: object[], flags: string): Promise<string[]> {
   await writeFile(join(cluster.folder, 'work', 'list.json'), JSON.stringify({ apiVersion: 'v1', kind: 'List', items }));
   const create = 'kubectl create --validate=strict -o name -f -';
   const result = await cluster.shell(`cambist inject ${flags} list.json | ${create}`);
-  // The restricted standard would only warn of a template.
+  // For a template, a violation of the restricted standard is only a warning.
   assert.doesNotMatch(result.stderr, /Warning: /);
   return succeeded(result).trim().split('\n');
 }
 
-test('the API server takes what inject makes of each kind of workload, within the restricted standard', async () => {
+test('the API server accepts every kind of injected workload, under the restricted standard', async () => {
   const native = workloads('native');
   assert.equal((await injectAndCreate(native, FLAGS)).length, native.length);
   const pod = await readObject<Pod>(cluster, ['-n', 'agents', 'pod', 'native']);
   assert.equal(pod.spec.initContainers?.[0]?.restartPolicy, 'Always');
 });
 
-test('a classic sidecar is taken, too, in all that does not run to its end', async () => {
+test('the API server accepts a classic sidecar in every workload that does not run to completion', async () => {
   const classic = workloads('classic').slice(0, 5);
   assert.equal((await injectAndCreate(classic, `${FLAGS} --sidecar classic`)).length, classic.length);
 });
 
-test('a Deployment that is injected where it stands, and uninjected, is what it was, defaults and all', async () => {
+test('a running Deployment is the same after inject and uninject, defaults included', async () => {
   await create(cluster, agentDeployment({ name: 'round-trip', namespace: 'agents' }));
   const read = () => readObject<Deployment>(cluster, ['-n', 'agents', 'deployment', 'round-trip']);
   const get = 'kubectl -n agents get deployment round-trip -o yaml';

@@ -25,7 +25,7 @@ const CRDS = fileURLToPath(new URL('../../harness/fixtures/crds/', import.meta.u
 
 const agentOfGuide = guideManifests('yaml kagent').find((text) => text.includes('kind: Agent')) ?? '';
 
-/** The fields of kagent's Agent that these tests look at. */
+/** The fields of kagent's Agent that these tests check. */
 interface Agent {
   readonly spec: { readonly declarative: { readonly deployment: { readonly extraContainers?: readonly Container[] } } };
 }
@@ -43,7 +43,7 @@ before(async () => {
 
 after(() => cluster?.close());
 
-/** Fields that are unknown or doubled are refused. */
+/** Applies with strict field validation. */
 const apply = (args: readonly string[], input?: object) =>
   cluster.kubectl(['apply', '--server-side', '--validate=strict', ...args], input);
 
@@ -55,12 +55,12 @@ for (const [source, ...flags] of [
   ['deploy/webhook/cert-manager', '-k'],
   ['deploy/webhook/required.yaml', '-f'],
 ] as const) {
-  test(`the API server takes ${source}`, async () => {
+  test(`the API server accepts ${source}`, async () => {
     succeeded(await apply([...flags, source]));
   });
 }
 
-test("pods of the webhook's Deployment keep to the restricted standard that their namespace enforces", async () => {
+test("pods of the webhook's Deployment meet the restricted standard that their namespace enforces", async () => {
   const { metadata } = await readObject<{ metadata: Metadata }>(cluster, ['namespace', 'cambist-system']);
   assert.equal(metadata.labels?.['pod-security.kubernetes.io/enforce'], 'restricted');
   await create(
@@ -69,7 +69,7 @@ test("pods of the webhook's Deployment keep to the restricted standard that thei
   );
 });
 
-test('the API server takes every manifest that the Kubernetes guide shows', async () => {
+test('the API server accepts every manifest of the Kubernetes guide', async () => {
   const own = guideManifests('yaml').map((text) => ({ text, flags: ['-n', 'agents', '-f', '-'] }));
   const kagent = guideManifests('yaml kagent').map((text) => ({ text, flags: ['-f', '-'] }));
   assert.ok(own.length > 0 && kagent.length > 0);
@@ -78,7 +78,7 @@ test('the API server takes every manifest that the Kubernetes guide shows', asyn
   }
 });
 
-test('for kagent the guide makes the ConfigMap and the Secret of which the config reads its files', async () => {
+test('the guide creates the ConfigMap and the Secret for kagent, with the files that the config reads', async () => {
   const config = await readFile('config/kagent.yaml', 'utf8');
   await writeFile(join(cluster.folder, 'work', 'cambist.yaml'), config);
   await writeFile(join(cluster.folder, 'work', 'client-secret'), 'of the authorization server');
@@ -90,7 +90,7 @@ test('for kagent the guide makes the ConfigMap and the Secret of which the confi
   assert.ok(files.length === 1 && files.every((file) => config.includes(file)));
 });
 
-test("kagent's Agent is taken with a sidecar injected, and without it again", async () => {
+test("the API server accepts kagent's Agent with a sidecar, and without it again", async () => {
   await writeFile(join(cluster.folder, 'work', 'agent.yaml'), agentOfGuide);
   const apply = 'kubectl apply --server-side --validate=strict -f -';
   const script = `cambist inject --image registry.example.com/cambist:0.1.0 agent.yaml | tee injected.yaml | ${apply}`;
@@ -101,10 +101,10 @@ test("kagent's Agent is taken with a sidecar injected, and without it again", as
   assert.equal((await read()).spec.declarative.deployment.extraContainers, undefined);
 });
 
-test('a field that is misspelt is refused, in a kind of Kubernetes and in one of kagent', async () => {
+test('the API server refuses a misspelled field, in a kind of Kubernetes and in a kind of kagent', async () => {
   const manifest = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'm', namespace: 'agents' }, dat: {} };
   assert.match(failed(await apply(['-f', '-'], manifest)), /\.dat: field not declared in schema/);
   const agent = parse(agentOfGuide);
-  const misspelt = { ...agent, spec: { ...agent.spec, tpe: 'Declarative' } };
-  assert.match(failed(await apply(['-f', '-'], misspelt)), /\.spec\.tpe: field not declared in schema/);
+  const misspelled = { ...agent, spec: { ...agent.spec, tpe: 'Declarative' } };
+  assert.match(failed(await apply(['-f', '-'], misspelled)), /\.spec\.tpe: field not declared in schema/);
 });

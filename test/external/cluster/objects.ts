@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import type { CommandResult } from '../../harness/run-command.ts';
 import type { Cluster } from './cluster.ts';
 
-/** The fields of a container that these tests look at. */
+/** The fields of a container that these tests check. */
 export interface Container {
   readonly name: string;
   readonly image: string;
@@ -38,13 +38,13 @@ export interface Deployment {
   readonly spec: { readonly template: Pod };
 }
 
-/** Asserts that a command succeeded. @returns what it printed */
+/** Asserts that a command succeeded. @returns its standard output */
 export function succeeded({ code, stdout, stderr }: CommandResult): string {
   assert.equal(code, 0, stderr);
   return stdout;
 }
 
-/** Asserts that a command failed. @returns what it said */
+/** Asserts that a command failed. @returns its standard error */
 export function failed({ code, stdout, stderr }: CommandResult): string {
   assert.equal(code, 1, stdout);
   return stderr;
@@ -55,13 +55,13 @@ export async function readObject<T>(cluster: Cluster, args: readonly string[]): 
   return JSON.parse(succeeded(await cluster.kubectl(['get', '-o', 'json', ...args]))) as T;
 }
 
-/** Creates an object, fields that are not known refused. @returns it as it is stored */
+/** Creates an object, with strict field validation. @returns the stored object */
 export async function create<T>(cluster: Cluster, manifest: object, ...flags: string[]): Promise<T> {
   const args = ['create', '--validate=strict', '-o', 'json', '-f', '-', ...flags];
   return JSON.parse(succeeded(await cluster.kubectl(args, manifest))) as T;
 }
 
-/** With its default ServiceAccount, which the controller manager would add. */
+/** Creates a namespace, and its default ServiceAccount, which the controller manager would create. */
 export async function createNamespace(cluster: Cluster, name: string, labels: Metadata['labels'] = {}): Promise<void> {
   await create(cluster, { apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } });
   await createDefaultAccount(cluster, name);
@@ -73,7 +73,7 @@ export async function createDefaultAccount(cluster: Cluster, namespace: string):
 
 export const OPTED_IN = { 'cambist.dev/inject': 'enabled' };
 
-/** A pod of an agent that keeps to the restricted Pod Security Standard. */
+/** A pod of an agent that meets the restricted Pod Security Standard. */
 export function agentPod(name: string, { labels, annotations, ...rest }: Metadata = {}, spec: object = {}) {
   const securityContext = {
     allowPrivilegeEscalation: false,
@@ -95,13 +95,13 @@ export function agentDeployment(metadata: Metadata) {
   return { apiVersion: 'apps/v1', kind: 'Deployment', metadata, spec: { selector: { matchLabels: labels }, template } };
 }
 
-/** A pod as the controller manager would make it. */
+/** The pod that the controller manager would create. */
 export function podOf({ metadata: { name, namespace }, spec: { template } }: Deployment) {
   const metadata = { ...template.metadata, generateName: `${name}-`, namespace };
   return { apiVersion: 'v1', kind: 'Pod', metadata, spec: template.spec };
 }
 
-/** The names in a list, in its order. */
+/** The names in a list, in order. */
 export function namesOf(items: readonly { readonly name: string }[] = []): string[] {
   return items.map(({ name }) => name);
 }

@@ -16,7 +16,7 @@ before(async () => {
   webhook = await startWebhookPod(cluster);
   await create(cluster, agentPod('from-before'));
   succeeded(await cluster.shell(guideScript('deploy/webhook/required.yaml')));
-  await eventually('the API server has heard of the policy', async () => (await attempt(agentPod('probe'))).code === 1);
+  await eventually('the API server applies the policy', async () => (await attempt(agentPod('probe'))).code === 1);
 });
 
 after(async () => {
@@ -24,7 +24,7 @@ after(async () => {
   await cluster?.close();
 });
 
-/** Asks for a pod, and stores nothing. */
+/** Creates a pod, as a dry run. */
 function attempt(pod: object) {
   return cluster.kubectl(['create', '--dry-run=server', '-f', '-'], pod);
 }
@@ -32,7 +32,7 @@ function attempt(pod: object) {
 const REQUIRED = 'this namespace requires cambist beside the agent: label the pod cambist.dev/inject: enabled';
 const FALSE = 'container "cambist" must be of image registry.example.com/cambist, without command and arguments';
 
-test('where the namespace requires cambist, a pod comes in with its sidecar and not without, in either form', async () => {
+test('a namespace that requires cambist admits only pods with a sidecar, native or classic', async () => {
   assert.ok(failed(await attempt(agentPod('silent'))).includes(REQUIRED));
   const out = agentPod('out', { labels: { 'cambist.dev/inject': 'disabled' } });
   assert.ok(failed(await attempt(out)).includes(REQUIRED));
@@ -43,7 +43,7 @@ test('where the namespace requires cambist, a pod comes in with its sidecar and 
   }
 });
 
-test('nor with another container of that name, whatever label and annotations say', async () => {
+test('it refuses any other container named cambist, whatever the label and the annotations say', async () => {
   const status = '{"version":"0.1.0","port":8180,"adminPort":9180}';
   const forged = (more: object, list = 'initContainers') => {
     const sidecar = { name: 'cambist', image: 'registry.example.com/cambist:0.1.0', restartPolicy: 'Always', ...more };
@@ -60,12 +60,12 @@ test('nor with another container of that name, whatever label and annotations sa
     [agentPod('other', { labels: OPTED_IN, annotations: { 'cambist.dev/image': 'x/cambist:1' } }), FALSE],
   ];
   for (const [pod, reason] of cases) {
-    const said = failed(await attempt(pod));
-    assert.ok(said.includes(`ValidatingAdmissionPolicy 'cambist-required'`) && said.includes(reason), said);
+    const message = failed(await attempt(pod));
+    assert.ok(message.includes(`ValidatingAdmissionPolicy 'cambist-required'`) && message.includes(reason), message);
   }
 });
 
-test('the image of a sidecar that runs cannot be changed to another; a pod from before can be labelled, and ends', async () => {
+test('it refuses another image for a running sidecar; an earlier pod can be labelled and deleted', async () => {
   await create(cluster, agentPod('running', { labels: OPTED_IN }));
   const set = (image: string) => cluster.kubectl(['-n', 'agents', 'set', 'image', 'pod/running', `cambist=${image}`]);
   assert.ok(failed(await set('x:1')).includes(FALSE));
@@ -74,7 +74,7 @@ test('the image of a sidecar that runs cannot be changed to another; a pod from 
   succeeded(await cluster.kubectl(['-n', 'agents', 'delete', 'pod', 'from-before', '--force', '--wait=false']));
 });
 
-test('other namespaces do not depend on it', async () => {
+test('other namespaces do not require it', async () => {
   const { spec } = await create<Pod>(cluster, agentPod('bystander', { namespace: 'free' }));
   assert.deepEqual(namesOf(spec.containers), ['agent']);
 });

@@ -28,10 +28,10 @@ after(async () => {
   await cluster?.close();
 });
 
-/** An annotation that says on which port the other webhook's container listens. */
+/** An annotation for the port of the container that the other webhook adds. */
 const MESH_PORT = 'mesh.example.com/port';
 
-/** A webhook as service meshes and mirrors of registries have one: it adds a container, once, and leads every image to itself. */
+/** A webhook like those of service meshes and registry mirrors: it adds one container, and rewrites every image. */
 const changePod: RequestListener = async (request, response) => {
   const { request: review } = JSON.parse(await text(request)) as { request: { uid: string; object: Pod } };
   const { metadata, spec } = review.object;
@@ -40,14 +40,14 @@ const changePod: RequestListener = async (request, response) => {
   const mirrored = (spec.initContainers ?? []).map(({ image }, index) => {
     return { op: 'replace', path: `/spec/initContainers/${index}/image`, value: image.replace(/^[^/]*/, 'mirror') };
   });
-  const isThere = spec.containers.some(({ name }) => name === 'mesh');
-  const patch = isThere ? mirrored : [...mirrored, mesh];
+  const hasMesh = spec.containers.some(({ name }) => name === 'mesh');
+  const patch = hasMesh ? mirrored : [...mirrored, mesh];
   const answer = { uid: review.uid, allowed: true, patchType: 'JSONPatch', patch: base64(JSON.stringify(patch)) };
   const body = { apiVersion: 'admission.k8s.io/v1', kind: 'AdmissionReview', response: answer };
   response.setHeader('content-type', 'application/json').end(JSON.stringify(body));
 };
 
-/** Webhooks are called in the order of their configurations' names: this one after ours. */
+/** The API server calls webhooks in the order of their configurations' names: this one after cambist's. */
 function configurationOf(url: string, ca: string) {
   return {
     apiVersion: 'admissionregistration.k8s.io/v1',
@@ -67,7 +67,7 @@ function configurationOf(url: string, ca: string) {
 
 const base64 = (content: string) => Buffer.from(content).toString('base64');
 
-test('a container that a later webhook adds gets the proxy variables, since the API server asks a second time', async () => {
+test('a container that a later webhook adds gets the proxy variables, because the API server calls cambist again', async () => {
   const annotations = { 'cambist.dev/proxy-env': 'enabled' };
   const injected = () => webhook.metric('cambist_webhook_requests_total', { result: 'injected' });
   const before = await injected();
@@ -84,7 +84,7 @@ test('a container that a later webhook adds gets the proxy variables, since the 
   assert.equal(await injected(), before + 2);
 });
 
-test('without proxy variables the second time changes nothing: what others made of the sidecar stays', async () => {
+test('the second call keeps the changes of other webhooks to the sidecar', async () => {
   const before = await webhook.metric('cambist_webhook_requests_total', { result: 'unchanged' });
   const pod = await create<Pod>(cluster, agentPod('plain', { labels: OPTED_IN }));
   assert.deepEqual(namesOf(pod.spec.initContainers), ['cambist']);
@@ -92,13 +92,13 @@ test('without proxy variables the second time changes nothing: what others made 
   assert.equal(await webhook.metric('cambist_webhook_requests_total', { result: 'unchanged' }), before + 1);
 });
 
-test("a pod in which a later webhook's container has cambist's port is refused, and its author reads how to fix it", async () => {
+test("refuses a pod in which a later webhook adds a container with cambist's port, with a remedy", async () => {
   const meshed = (name: string, more: object) => {
     return agentPod(name, { labels: OPTED_IN, annotations: { [MESH_PORT]: '8180', ...more } });
   };
-  const said = failed(await cluster.kubectl(['create', '-f', '-'], meshed('collides', {})));
-  const reason = 'port 8180 is container "mesh"\'s: choose another with cambist.dev/port or admin-port';
-  assert.ok(said.includes(`cambist cannot be injected: ${reason}`), said);
+  const message = failed(await cluster.kubectl(['create', '-f', '-'], meshed('conflicts', {})));
+  const reason = 'container "mesh" uses port 8180: choose another port with cambist.dev/port and the config';
+  assert.ok(message.includes(`cambist cannot be injected: ${reason}`), message);
   const pod = await create<Pod>(cluster, meshed('fixed', { 'cambist.dev/port': '8280' }));
   assert.deepEqual(namesOf(pod.spec.containers), ['agent', 'mesh']);
 });

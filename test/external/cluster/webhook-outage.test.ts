@@ -22,7 +22,7 @@ after(async () => {
   await cluster?.close();
 });
 
-/** Asks for a pod that is to be injected, and stores nothing. */
+/** Creates a pod with the label, as a dry run. */
 function attempt(): Promise<CommandResult> {
   const args = ['create', '--dry-run=server', '-o', 'json', '-f', '-'];
   return cluster.kubectl(args, agentPod('attempt', { labels: OPTED_IN }));
@@ -33,20 +33,20 @@ function assertInjected(result: CommandResult): void {
   assert.deepEqual(namesOf(spec.initContainers), ['cambist']);
 }
 
-test('a webhook that drains injects on; when it has gone, pods that asked are refused and others are not', async () => {
+test('a draining webhook keeps injecting; without the webhook, only pods with the label are refused', async () => {
   const stopped = webhook.stop();
   await webhook.waitForLog(({ msg }) => msg === 'cambist webhook is shutting down');
   assertInjected(await attempt());
   await stopped;
-  const said = failed(await attempt());
-  assert.match(said, /failed calling webhook "inject\.cambist\.dev": .* connection refused/);
+  const message = failed(await attempt());
+  assert.match(message, /failed calling webhook "inject\.cambist\.dev": .* connection refused/);
   const { spec } = await create<Pod>(cluster, agentPod('bystander'));
   assert.equal(spec.initContainers, undefined);
   webhook = await startWebhookPod(cluster);
   assertInjected(await attempt());
 });
 
-test('a certificate renewed as the guide says is trusted, and so is the old one while a pod still serves it', async () => {
+test('a certificate renewed by the guide is trusted, and so is the old one while a pod still serves it', async () => {
   succeeded(await cluster.shell(guideScript('--trust old-ca.crt')));
   assertInjected(await attempt());
   await webhook.stop();
@@ -54,7 +54,7 @@ test('a certificate renewed as the guide says is trusted, and so is the old one 
   assertInjected(await attempt());
 });
 
-test('a certificate that caBundle does not know is not believed; once the new Secret is mounted, it is, without a restart', async () => {
+test('a certificate outside caBundle is refused, until the new Secret is mounted; no restart is needed', async () => {
   await installWebhook(cluster);
   await eventually('the old certificate is refused', async () => {
     const { stderr } = await attempt();
@@ -66,9 +66,9 @@ test('a certificate that caBundle does not know is not believed; once the new Se
   assertInjected(await attempt());
 });
 
-test('the manifests applied without gen-certs lose caBundle; applied as the guide says, they have one again', async () => {
+test('manifests applied without gen-certs lose caBundle; the guide restores it', async () => {
   succeeded(await cluster.shell('kubectl apply -k deploy/webhook/base'));
-  await eventually('the webhook is not believed', async () => (await attempt()).stderr.includes('x509: '));
+  await eventually('the webhook is not trusted', async () => (await attempt()).stderr.includes('x509: '));
   succeeded(await cluster.shell(guideScript('--trust old-ca.crt')));
-  await eventually('it is again, with its old certificate', async () => (await attempt()).code === 0);
+  await eventually('the webhook is trusted again, with its old certificate', async () => (await attempt()).code === 0);
 });

@@ -12,12 +12,12 @@ import { guideScript } from './guide.ts';
 import { agentPod, type Deployment, OPTED_IN, readObject, succeeded } from './objects.ts';
 
 export interface WebhookPod {
-  /** Puts what the Secret holds now into the mounted folder, as the kubelet does a minute later. */
+  /** Writes the current Secret into the mounted folder, as the kubelet does within a minute. */
   mountSecret(): Promise<void>;
-  /** The sum over all samples that bear these labels. */
+  /** The sum of all samples with these labels. */
   metric(name: string, labels?: Labels): Promise<number>;
   readonly waitForLog: OutputRecord['waitForLog'];
-  /** Sends SIGTERM. @returns when the process has ended */
+  /** Sends SIGTERM and waits for the process to exit. */
   stop(): Promise<void>;
 }
 
@@ -32,14 +32,14 @@ interface Secret {
 
 const START_TIMEOUT_MS = 10_000;
 
-/** Applies the manifests of `deploy/webhook/base` as they are, with the certificate that `gen-certs` makes. */
+/** Applies the manifests of `deploy/webhook/base`, with a certificate of `gen-certs`. */
 export async function installWebhook(cluster: Cluster): Promise<void> {
   succeeded(await cluster.shell(guideScript('cambist gen-certs - |')));
 }
 
 /**
- * Does for a pod of the webhook's Deployment what a node would: mounts its Secret, runs its container's arguments, and lets
- * it be found at its Service's address. Namespace `agents` must be there with its default ServiceAccount.
+ * Runs a pod of the webhook's Deployment as a node would: mounts the Secret, runs the container's arguments, and listens on
+ * the address of the Service. The namespace `agents` and its default ServiceAccount must exist.
  */
 export async function startWebhookPod(cluster: Cluster): Promise<WebhookPod> {
   const read = <T>(kind: string) => readObject<T>(cluster, ['-n', 'cambist-system', kind, 'cambist-webhook']);
@@ -60,9 +60,9 @@ export async function startWebhookPod(cluster: Cluster): Promise<WebhookPod> {
   const started = output.waitForLog(({ msg }) => msg === 'cambist webhook is listening', START_TIMEOUT_MS);
   const { admin } = await started.catch((cause: unknown) => {
     child.kill('SIGKILL');
-    throw new Error(`the webhook does not start: ${output.stderr()}`, { cause });
+    throw new Error(`the webhook did not start: ${output.stderr()}`, { cause });
   });
-  await eventually('the API server has heard of the webhook', () => isCalled(cluster));
+  await eventually('the API server calls the webhook', () => isCalled(cluster));
   return {
     mountSecret,
     metric: async (name, labels) => sumSamples(await (await fetch(`${admin}/metrics`)).text(), name, labels),
@@ -80,7 +80,7 @@ async function isCalled(cluster: Cluster): Promise<boolean> {
   return stdout.includes('cambist.dev/status');
 }
 
-/** As the kubelet writes a volume: a new folder, and then one link is swapped. */
+/** Updates a volume as the kubelet does: writes a new folder, then swaps one link. */
 async function swapFolder(folder: string, data: Secret['data']): Promise<void> {
   const version = `..${process.hrtime.bigint()}`;
   await mkdir(join(folder, version));

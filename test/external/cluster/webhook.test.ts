@@ -31,7 +31,7 @@ after(async () => {
   await cluster?.close();
 });
 
-/** A status as the webhook writes it, brought along by a pod that it has never seen. */
+/** A status like that of the webhook, for a pod that it has not injected. */
 const FORGED = '{"version":"0.1.0","port":8180,"adminPort":9180}';
 
 function sidecarOf({ spec }: Pod) {
@@ -40,7 +40,7 @@ function sidecarOf({ spec }: Pod) {
   return found;
 }
 
-test('a pod that opted in is stored with cambist as a native sidecar, first of all, and else as it would have been', async () => {
+test('injects a native sidecar as the first init container, and changes nothing else', async () => {
   const setUp = { ...agentPod('x').spec.containers[0], name: 'set-up', command: ['true'] };
   const spec = {
     initContainers: [setUp],
@@ -65,7 +65,7 @@ test('a pod that opted in is stored with cambist as a native sidecar, first of a
   assert.deepEqual({ ...pod.spec, ...ours }, plain.spec);
 });
 
-test('an annotation makes it a classic sidecar, last of the containers, which waits before its end', async () => {
+test('an annotation chooses a classic sidecar, after the other containers, with a hook before its shutdown', async () => {
   const annotations = { 'cambist.dev/sidecar': 'classic' };
   const pod = await create<Pod>(cluster, agentPod('classic', { labels: OPTED_IN, annotations }));
   assert.deepEqual(namesOf(pod.spec.containers), ['agent', 'cambist']);
@@ -74,7 +74,7 @@ test('an annotation makes it a classic sidecar, last of the containers, which wa
   assert.deepEqual(sidecarOf(pod).lifecycle, { preStop: { exec: { command } } });
 });
 
-test("annotations choose ports, Secret, token and the agent's proxy variables, and the API server takes what comes of it", async () => {
+test("annotations choose ports, Secret, token and the agent's proxy variables", async () => {
   const annotations = {
     'cambist.dev/port': '8280',
     'cambist.dev/admin-port': '9280',
@@ -97,7 +97,7 @@ test("annotations choose ports, Secret, token and the agent's proxy variables, a
   assert.equal(proxy?.value, 'http://127.0.0.1:8280');
 });
 
-test("the pod's token for the API server is mounted into the sidecar, too, unless the pod mounts none", async () => {
+test("the pod's API token is mounted into the sidecar too, unless the pod disables it", async () => {
   const mounts = async (name: string, spec: object) => {
     const pod = await create<Pod>(cluster, agentPod(name, { labels: OPTED_IN }, spec));
     return sidecarOf(pod).volumeMounts?.map(({ mountPath }) => mountPath);
@@ -107,7 +107,7 @@ test("the pod's token for the API server is mounted into the sidecar, too, unles
   assert.deepEqual(await mounts('without-token', { automountServiceAccountToken: false }), ['/etc/cambist']);
 });
 
-test('pods that did not ask, that opted out, and those of kube-system and of the webhook itself never come to it', async () => {
+test('the API server does not call the webhook without the label, nor for kube-system and its own namespace', async () => {
   const reviews = await webhook.metric('cambist_webhook_requests_total');
   for (const namespace of ['kube-system', 'cambist-system']) await createDefaultAccount(cluster, namespace);
   const pods = [
@@ -123,7 +123,7 @@ test('pods that did not ask, that opted out, and those of kube-system and of the
   assert.equal(await webhook.metric('cambist_webhook_requests_total'), reviews);
 });
 
-test('who opts out in an annotation beside the label is left as it is, and told so', async () => {
+test('a pod that opts out by annotation beside the label is not injected, and gets a warning', async () => {
   const annotations = { 'cambist.dev/inject': 'disabled' };
   const { code, stdout, stderr } = await cluster.kubectl(
     ['create', '-o', 'json', '-f', '-'],
@@ -134,26 +134,29 @@ test('who opts out in an annotation beside the label is left as it is, and told 
   assert.equal((JSON.parse(stdout) as Pod).spec.initContainers, undefined);
 });
 
-test('a pod that asked and cannot be injected is refused, and its author reads why', async () => {
+test('refuses a pod with the label that cannot be injected, with the reason', async () => {
   const opted = { namespace: 'plain', labels: OPTED_IN };
   const agent = (more: object) => ({ containers: [{ name: 'agent', image: 'agent:1', ...more }] });
   const cases: [object, string][] = [
     [
       agentPod('p', opted, { hostNetwork: true }),
-      "it is on the node's network, where all of the node could call its cambist",
+      'hostNetwork is true: every process on the node could call cambist: remove hostNetwork, or use a gateway',
     ],
     [
       agentPod('p', opted, { shareProcessNamespace: true }),
-      "root or user 65532 in any container that sees its process could read cambist's secrets: take shareProcessNamespace away",
+      "shareProcessNamespace is true: root or user 65532 in another container could read cambist's secrets: remove shareProcessNamespace",
     ],
-    [agentPod('p', opted, { os: { name: 'windows' } }), 'it runs on Windows, and the image is for Linux'],
+    [
+      agentPod('p', opted, { os: { name: 'windows' } }),
+      "the pod runs on Windows, and cambist's image is for Linux: use a gateway",
+    ],
     [
       agentPod('p', opted, agent({ ports: [{ containerPort: 8180 }] })),
-      'port 8180 is container "agent"\'s: choose another with cambist.dev/port or admin-port',
+      'container "agent" uses port 8180: choose another port with cambist.dev/port and the config',
     ],
     [
       agentPod('p', opted, agent({ name: 'cambist' })),
-      'a container "cambist" is there that was not injected: take it away',
+      'a container "cambist" exists and was not injected: remove or rename it',
     ],
     [
       agentPod(
@@ -161,7 +164,7 @@ test('a pod that asked and cannot be injected is refused, and its author reads w
         { ...opted, annotations: { 'cambist.dev/status': FORGED } },
         agent({ name: 'cambist', args: ['x'] }),
       ),
-      'container "cambist" has a command or arguments, which no sidecar of cambist has: take it away, and the annotation cambist.dev/status with it',
+      'container "cambist" has a command or arguments, unlike a sidecar of cambist: remove it and the annotation cambist.dev/status',
     ],
     [
       agentPod('p', { ...opted, annotations: { 'cambist.dev/prt': '1' } }),
@@ -169,17 +172,17 @@ test('a pod that asked and cannot be injected is refused, and its author reads w
     ],
     [
       agentPod('p', { ...opted, annotations: { 'cambist.dev/sidecar': 'classic' } }, { restartPolicy: 'Never' }),
-      'a classic sidecar would keep it from ever completing: let it be a native one',
+      'a classic sidecar would keep the pod from completing: use a native sidecar',
     ],
     [
       agentPod('p', { ...opted, labels: { 'cambist.dev/inject': 'true' } }),
-      'cambist.dev/inject is "true": write "enabled" or "disabled"',
+      'cambist.dev/inject is "true": must be "enabled" or "disabled"',
     ],
   ];
   for (const [pod, reason] of cases) {
-    const said = failed(await cluster.kubectl(['create', '-f', '-'], pod));
-    assert.ok(said.includes('admission webhook "inject.cambist.dev" denied the request: '), said);
-    assert.ok(said.includes(`cambist cannot be injected: ${reason}`), said);
+    const message = failed(await cluster.kubectl(['create', '-f', '-'], pod));
+    assert.ok(message.includes('admission webhook "inject.cambist.dev" denied the request: '), message);
+    assert.ok(message.includes(`cambist cannot be injected: ${reason}`), message);
   }
   assert.equal(succeeded(await cluster.kubectl(['-n', 'plain', 'get', 'pods', '-o', 'name'])), '');
 });
@@ -190,7 +193,7 @@ test('a dry run shows the injected pod and stores nothing', async () => {
   assert.match(failed(await cluster.kubectl(['-n', 'agents', 'get', 'pod', 'rehearsed'])), /NotFound/);
 });
 
-test('server-side apply creates it injected, and the same manifest applied again changes nothing', async () => {
+test('server-side apply creates an injected pod, and applying the same manifest again changes nothing', async () => {
   const apply = () => cluster.kubectl(['apply', '--server-side', '-f', '-'], agentPod('applied', { labels: OPTED_IN }));
   succeeded(await apply());
   const first = await readObject<Pod>(cluster, ['-n', 'agents', 'pod', 'applied']);
@@ -199,7 +202,7 @@ test('server-side apply creates it injected, and the same manifest applied again
   assert.deepEqual(await readObject<Pod>(cluster, ['-n', 'agents', 'pod', 'applied']), first);
 });
 
-test('an injected pod that is read back and created anew keeps its one sidecar as it is', async () => {
+test('a copy of an injected pod keeps its sidecar unchanged', async () => {
   const first = await create<Pod>(cluster, agentPod('original', { labels: OPTED_IN }));
   const { labels = {}, annotations = {} } = first.metadata;
   const { spec } = await create<Pod>(cluster, agentPod('copy', { labels, annotations }, first.spec));

@@ -26,7 +26,7 @@ for (const [what, values] of Object.entries(VALUES)) {
     for (const manifest of manifests) assert.deepEqual(problemsOfManifest(manifest), [], nameOf(manifest));
     const decoded = await tools.decode(text);
     assert.equal(decoded.length, manifests.length);
-    for (const line of decoded) if (!CUSTOM.test(line)) assert.match(line, /^taken /);
+    for (const line of decoded) if (!CUSTOM.test(line)) assert.match(line, /^accepted /);
   });
 
   test(`${what}: every object is in the release's namespace, and no Secret is among them`, async () => {

@@ -19,7 +19,7 @@ for (const folder of FOLDERS) {
     for (const manifest of manifests) assert.deepEqual(problemsOfManifest(manifest), [], nameOf(manifest));
     const decoded = await tools.decode(text);
     assert.equal(decoded.length, manifests.length);
-    for (const line of decoded) assert.match(line, /^taken |^custom no kind "(Certificate|Issuer)"/);
+    for (const line of decoded) assert.match(line, /^accepted |^custom no kind "(Certificate|Issuer)"/);
   });
 }
 

@@ -18,7 +18,7 @@ export interface DeployTools {
   readonly bin: string;
   helm(...args: string[]): Promise<CommandResult>;
   kustomize(...args: string[]): Promise<CommandResult>;
-  /** A line for each manifest: `taken`, `custom` for a kind that Kubernetes does not have, or `refused` and the reason. */
+  /** A line for each manifest: `accepted`, `custom` for a kind that Kubernetes does not have, or `refused` and the reason. */
   decode(manifests: string): Promise<string[]>;
 }
 

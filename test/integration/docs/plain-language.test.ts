@@ -26,7 +26,6 @@ const PENDING = [
   'test/e2e',
   'test/external/browser',
   'test/external/clients',
-  'test/external/cluster',
   'test/external/conformance',
   'test/external/image',
   'test/external/servers',

@@ -1,5 +1,5 @@
-// Decodes the manifests on standard input as an API server does under strict field validation: into the types of
-// Kubernetes, with unknown and doubled fields refused. Prints a line for each; exits 1 where one is refused.
+// Decodes the manifests on standard input into the types of Kubernetes, as an API server with strict field validation
+// does: it refuses unknown and duplicate fields. Prints a line for each manifest, and exits with 1 if one is refused.
 package main
 
 import (
@@ -34,7 +34,7 @@ func main() {
 		_, kind, err := decoder.Decode(document, nil, nil)
 		switch {
 		case err == nil:
-			fmt.Println("taken", kind.GroupVersion(), kind.Kind)
+			fmt.Println("accepted", kind.GroupVersion(), kind.Kind)
 		case runtime.IsNotRegisteredError(err):
 			fmt.Println("custom", err)
 		default:
