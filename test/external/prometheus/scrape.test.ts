@@ -17,6 +17,8 @@ const EMPTY_IN_HEALTH = [
   'panel "Firing alerts"',
   `panel "cambist's own error responses"`,
   'panel "Failing readiness checks"',
+  // Its second query shows dropped connections.
+  'panel "Connections"',
   'panel "Requests that did not reach a backend"',
   `panel "Backends' own errors"`,
   'panel "Aborted responses"',
