@@ -5,7 +5,7 @@ import { CambistError } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { ActiveConfig } from './active-config.ts';
 import { TLS_HANDSHAKE } from './client-error.ts';
-import { type DetachedSockets, isAnswering, responseOn } from './detached.ts';
+import { type DetachedSockets, isResponding, responseOn } from './detached.ts';
 import { readEarlyBytes } from './early-bytes.ts';
 import { join } from './join.ts';
 import type { ProxyRequest } from './proxy-request.ts';
@@ -25,12 +25,12 @@ const TUNNEL_CONNECT_MS = 5000;
 
 const ESTABLISHED = 'HTTP/1.1 200 Connection Established\r\n\r\n';
 
-/** A fatal alert, `handshake_failure`: says so to a TLS client, which would make nothing of HTTP. */
+/** A fatal `handshake_failure` alert. A TLS client would not understand an HTTP response. */
 const TLS_REFUSAL = Buffer.from([0x15, 3, 1, 0, 2, 2, 40]);
 
 /**
- * Answers CONNECT: to a name of some route's, HTTP is then served inside as if it had come directly; to an authority that
- * the config lets through, bytes are; to any other, 403.
+ * Serves CONNECT. For the host of a route, HTTP is served inside as if it had come directly. An authority that
+ * `forward_proxy.connect` lists gets an opaque tunnel. Any other gets 403.
  * @see RFC 9110 section 9.3.6
  */
 export function serveConnect(server: Server, { activeConfig, tracker, logger, sockets }: ConnectOptions): void {
@@ -38,7 +38,7 @@ export function serveConnect(server: Server, { activeConfig, tracker, logger, so
 
   server.on('connect', (request: IncomingMessage, socket: Socket, head: Buffer) => {
     sockets.add(socket);
-    if (isAnswering(socket)) {
+    if (isResponding(socket)) {
       socket.destroy();
       return;
     }

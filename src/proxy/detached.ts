@@ -15,7 +15,7 @@ export function createDetachedSockets(): DetachedSockets {
     add(socket) {
       if (open.has(socket)) return;
       open.add(socket);
-      // Whoever waits for the end of the connection hears of it by `close`.
+      // Every reader of the connection listens for `close`.
       socket.on('error', () => socket.destroy());
       socket.once('close', () => open.delete(socket));
       socket.off('end', closeUnanswered);
@@ -41,21 +41,18 @@ function closeUnanswered(this: HttpSocket): void {
 /** `_httpMessage` is the response that is being sent. Node has no public name for it. */
 type HttpSocket = Duplex & { _httpMessage?: ServerResponse | null };
 
-/** A response on a connection that the HTTP server has let go of. The connection ends with it. */
+/** A response on a connection that the HTTP server has released. The connection closes after it. */
 export function responseOn(request: IncomingMessage, socket: Duplex): ServerResponse {
   const response = new ServerResponse(request);
   response.shouldKeepAlive = false;
   response.assignSocket(socket as Parameters<ServerResponse['assignSocket']>[0]);
   socket.on('drain', () => response.emit('drain'));
-  // `end` alone would leave it to the client when the connection, and with it the request, has ended.
+  // After `end` alone the client would decide when the connection closes.
   response.once('finish', () => (socket as Socket).destroySoon());
   return response;
 }
 
-/**
- * Is the answer to an earlier request still under way? What is written now would become a part of it. Node's own way to
- * know.
- */
-export function isAnswering(socket: HttpSocket): boolean {
+/** True while the response to an earlier request is being written: new bytes would become part of it. */
+export function isResponding(socket: HttpSocket): boolean {
   return socket._httpMessage !== undefined && socket._httpMessage !== null;
 }

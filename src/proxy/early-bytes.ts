@@ -4,14 +4,14 @@ import type { Socket } from 'node:net';
 const MAX_EARLY_BYTES = 64 * 1024;
 
 /**
- * Reads the bytes that a caller sends before its connection has switched, because only a connection that is read shows its
- * end. Closes the connection of a caller that closes its side, or sends too much.
- * @param head the first of these bytes
+ * Reads the bytes that a caller sends before its connection has switched, because Node reports that a
+ * caller has left only while it reads. Closes the connection of a caller that closes its side, or sends too much.
+ * @param first bytes that were already read
  * @returns stops reading, and puts all bytes back in front of what the connection has yet to read
  */
-export function readEarlyBytes(socket: Socket, head: Buffer): () => void {
-  const chunks = [head];
-  let size = head.length;
+export function readEarlyBytes(socket: Socket, first: Buffer): () => void {
+  const chunks = [first];
+  let size = first.length;
   const close = (): void => void socket.destroy();
   const take = (chunk: Buffer): void => {
     chunks.push(chunk);

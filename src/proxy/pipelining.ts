@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Logger } from '../observability/logger.ts';
 import type { StallWatch } from './stall-watch.ts';
@@ -6,8 +6,11 @@ import type { StallWatch } from './stall-watch.ts';
 /** A request on a connection. */
 export interface Pipelined {
   readonly incoming: IncomingMessage;
-  readonly response: ServerResponse;
   readonly isClosed: boolean;
+  /** Ends the request. Further calls do nothing. */
+  end(): void;
+  /** Called once when the request ends. */
+  onClosed(listener: () => void): void;
   stallMs(): number;
   /** Closes the connection because no byte moved for `stallMs`. */
   closeStalled(): void;
@@ -46,14 +49,11 @@ export function createPipelining(watch: StallWatch, logger: Pick<Logger, 'warn'>
 
   return {
     add(request) {
-      const { response } = request;
       const { socket } = request.incoming;
       socket.setMaxListeners(0);
-      // Node emits no `close` for a response that waits for its turn when the connection ends.
-      socket.once('close', () => {
-        if (!request.isClosed) response.emit('close');
-      });
-      response.once('close', () => count(socket, -1));
+      // Node closes no response that still waits for its turn when the connection closes.
+      socket.once('close', () => request.end());
+      request.onClosed(() => count(socket, -1));
       if (count(socket, 1) > MAX_WAITING && !socket.destroyed) {
         logger.warn({}, `more than ${MAX_WAITING} pipelined requests; closing the connection`);
         socket.destroy();

@@ -9,7 +9,7 @@ import type { ActiveConfig } from './active-config.ts';
 import type { OwnResponse } from './own-response.ts';
 import type { ResponseRelay } from './response-relay.ts';
 
-/** One request from its receipt to its end. What becomes of it is written by `request-tracker.ts` alone, through these methods. */
+/** One request from its receipt to its end. Only `request-tracker.ts` writes its progress, through these methods. */
 export interface ProxyRequest {
   readonly id: string;
   /** The request target as it was received. */
@@ -20,11 +20,13 @@ export interface ProxyRequest {
   readonly active: ActiveConfig;
   /** Undefined where tracing is off. */
   readonly span: Span | undefined;
-  /** The request has ended, or its caller has left. */
+  /** The response is complete, or the caller has left. */
   readonly isClosed: boolean;
   /** Aborts the upstream request, while there is one. */
   abortUpstream: (() => void) | undefined;
 
+  /** Calls the listener once when the request ends. */
+  onClosed(listener: () => void): void;
   /** @throws {CambistError} ERR_SHUTTING_DOWN, ERR_OVERLOADED */
   assertCapacity(): void;
   /** Counts the request to its route. @throws {CambistError} ERR_SHUTTING_DOWN, ERR_OVERLOADED */
@@ -59,7 +61,7 @@ export interface ResponseStart {
   readonly durationMs: number;
 }
 
-/** What the log line and the span of a request tell. */
+/** The facts in the log line and the span of a request. */
 export interface RequestRecord {
   readonly id: string;
   readonly incoming: IncomingMessage;

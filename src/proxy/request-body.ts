@@ -25,11 +25,11 @@ export function readBody({ request, route, wholeBody: content }: Routed): Reques
 }
 
 /**
- * Takes the body of a request. A body that says it is small is read whole, which is quicker and can be sent twice; any other
- * streams from its first bytes on, and while it is small a copy is kept. Nothing would go upstream before those bytes, so
- * that a token which was there before them would only grow old.
- * @param keepBytes the largest body that is kept for a second attempt; 0 keeps none
- * @throws {CambistError} ERR_UPSTREAM_UNREACHABLE where the caller goes away meanwhile; nobody is there to read it
+ * Reads the body of a request. A body with a small Content-Length is read whole: that is faster, and it can be sent again. Any
+ * other body streams, and a copy is kept while it is small. A streaming body is waited for, because a token that was obtained
+ * earlier would only age.
+ * @param keepBytes size of the largest body that is kept for a second attempt; 0 keeps none
+ * @throws {CambistError} ERR_UPSTREAM_UNREACHABLE where the caller leaves meanwhile
  */
 export function takeBody(request: IncomingMessage, keepBytes: number): RequestBody | Promise<RequestBody> {
   const length = request.headers['content-length'];
@@ -53,19 +53,19 @@ export function isReadingPaused(request: IncomingMessage): boolean {
   return request.socket.isPaused() || request.readableLength >= request.readableHighWaterMark;
 }
 
-/** A body that was read already. */
+/** A body that is read already. */
 export function wholeBody(content: Buffer | undefined): RequestBody {
   return content === undefined || content.length === 0 ? NO_BODY : { content, replay: () => content };
 }
 
 /**
- * Reads a body to its end.
- * @returns undefined where it is larger than that; what is left of it is then not read
- * @throws {CambistError} ERR_UPSTREAM_UNREACHABLE where the caller goes away meanwhile; nobody is there to read it
+ * Reads a body whole.
+ * @returns undefined where it is larger than the limit; the rest is then not read
+ * @throws {CambistError} ERR_UPSTREAM_UNREACHABLE where the caller leaves meanwhile
  */
 export async function readWhole(request: IncomingMessage, limitBytes: number): Promise<Buffer | undefined> {
   if (Number(request.headers['content-length']) > limitBytes) return undefined;
-  // What has come with the head is there a moment later, and mostly that is all.
+  // A body that arrived with the headers is readable a moment later, and most bodies do.
   await undefined;
   if (request.complete && request.readableLength <= limitBytes) return request.read() ?? NOTHING;
   if (request.destroyed) throw callerGone(request.errored);
@@ -96,7 +96,7 @@ function callerGone(cause: unknown): CambistError {
   return new CambistError('ERR_UPSTREAM_UNREACHABLE', 'the caller went away before its request was whole', { cause });
 }
 
-/** Settles when something of the body has come, or its end. */
+/** Settles with the first bytes of the body, or when it is complete. */
 function streamFromFirst(request: IncomingMessage, keepBytes: number): Promise<RequestBody> {
   return new Promise((resolve, reject) => {
     const begin = (): void => {
@@ -111,8 +111,8 @@ function streamFromFirst(request: IncomingMessage, keepBytes: number): Promise<R
 }
 
 /**
- * The request is handed on as an iterable and not as a stream: whoever ends reading a stream early destroys it, and with it
- * the caller's connection, on which an answer has yet to go.
+ * Returns an iterable, not a stream: a reader that stops early would destroy the stream, and with it the connection that the
+ * response still needs.
  */
 function stream(request: IncomingMessage, keepBytes: number): RequestBody {
   let kept: Buffer[] | undefined = [];

@@ -103,6 +103,7 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
   responseStart: ResponseStart | undefined;
   abortedBy: AbortedBy | undefined;
   #relay: ResponseRelay | undefined;
+  #closeListeners: (() => void)[] | undefined;
   #share: UpstreamShare | undefined;
 
   constructor(tracker: RequestTracker, incoming: IncomingMessage, response: ServerResponse, url: string) {
@@ -197,7 +198,7 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
     const { observer } = this.#tracker.options;
     this.#responded(200, 'forwarded');
     observer.tunnelOpened(authority);
-    this.response.once('close', () => observer.tunnelClosed(authority));
+    this.onClosed(() => observer.tunnelClosed(authority));
   }
 
   fail(caught: unknown): void {
@@ -212,8 +213,15 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
     this.#write(response);
   }
 
-  /** Called once, when the response or its connection has closed. */
+  onClosed(listener: () => void): void {
+    if (this.isClosed) listener();
+    else if (this.#closeListeners === undefined) this.#closeListeners = [listener];
+    else this.#closeListeners.push(listener);
+  }
+
+  /** Called when the response or its connection has closed. */
   end(): void {
+    if (this.isClosed) return;
     const { clock, observer, logger, keepLine } = this.#tracker.options;
     this.isClosed = true;
     // Before the upstream request is aborted: the relay could not tell that from an upstream that breaks off.
@@ -227,6 +235,7 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
     logRequest(logger, this, clock.monotonicMs() - this.#startedMs, keepLine);
     endSpan(this);
     if (this.#share !== undefined) this.#share.inFlight -= 1;
+    for (const listener of this.#closeListeners ?? []) listener();
     this.#tracker.ended();
   }
 
@@ -265,7 +274,7 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
     const { observer } = this.#tracker.options;
     this.#tracker.openStreams += 1;
     observer.streamOpened(route);
-    this.response.once('close', () => {
+    this.onClosed(() => {
       this.#tracker.openStreams -= 1;
       observer.streamClosed(route);
     });

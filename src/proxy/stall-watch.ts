@@ -4,7 +4,7 @@ import { DEFAULTS } from '../config/defaults.ts';
 import { parseDuration } from '../config/units.ts';
 
 /**
- * A connection that may hide its end. Node reports an end only while it reads the socket, and backpressure stops the reading.
+ * A connection whose caller may have left unseen. Node reports that only while it reads, and backpressure stops the reading.
  */
 export interface Watched {
   readonly socket: Socket;
@@ -18,7 +18,7 @@ export interface Watched {
   onStall(): void;
 }
 
-/** Checks paused connections for their end, and bounds how long a connection may stay paused. */
+/** Detects callers that left while their connection is paused, and bounds how long a connection may stay paused. */
 export interface StallWatch {
   add(watched: Watched): void;
 }

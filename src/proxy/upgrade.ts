@@ -1,6 +1,6 @@
 import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
-import { type DetachedSockets, isAnswering, responseOn } from './detached.ts';
+import { type DetachedSockets, isResponding, responseOn } from './detached.ts';
 import { readEarlyBytes } from './early-bytes.ts';
 import { headerValues } from './headers.ts';
 import { join } from './join.ts';
@@ -22,12 +22,12 @@ export interface UpgradeOptions {
  */
 export function serveUpgrades(server: Server, { tracker, pipeline, sockets }: UpgradeOptions): void {
   server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
-    if (isAnswering(socket)) {
+    if (isResponding(socket)) {
       socket.destroy();
       return;
     }
     if (!isWebSocket(request)) {
-      socket.unshift(Buffer.concat([headWithoutUpgrade(request), head]));
+      socket.unshift(Buffer.concat([withoutUpgrade(request), head]));
       server.emit('connection', socket);
       return;
     }
@@ -62,8 +62,8 @@ function isWebSocket({ method, headers, rawHeaders }: IncomingMessage): boolean 
   return method === 'GET' && !hasBody && offered.length === 1 && offered.every(namesWebSocket);
 }
 
-/** A request's head as it came, less the header that would make it an upgrade again. */
-function headWithoutUpgrade({ method, url, httpVersion, rawHeaders }: IncomingMessage): Buffer {
+/** Serializes the request line and headers as received, without the header that would make the request an upgrade again. */
+function withoutUpgrade({ method, url, httpVersion, rawHeaders }: IncomingMessage): Buffer {
   const lines = [`${method} ${url} HTTP/${httpVersion}`];
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i] as string;

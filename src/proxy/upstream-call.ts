@@ -273,8 +273,7 @@ class Attempt implements RawHandler {
   #discard(controller: Controller): void {
     this.#state = 'discarding';
     // The next attempt takes over `abortUpstream`, and this response may never end.
-    const { response } = this.#call.admitted.request;
-    response.once('close', () => controller.abort(new Error('the request was answered')));
+    this.#call.admitted.request.onClosed(() => controller.abort(new Error('the request is complete')));
   }
 
   async #wait(controller: Controller, status: number, pending: Promise<boolean>): Promise<void> {

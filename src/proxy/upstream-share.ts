@@ -10,7 +10,7 @@ export interface UpstreamShare {
 export class UpstreamShares {
   readonly #shares = new Map<string, UpstreamShare>();
 
-  /** Counts a request. Its end has to be subtracted. @param upstream an origin, or the authority of a tunnel */
+  /** Counts a request; `inFlight` must be decremented when it ends. @param upstream an origin, or the authority of a tunnel */
   join(upstream: string): UpstreamShare {
     let share = this.#shares.get(upstream);
     if (share === undefined) {

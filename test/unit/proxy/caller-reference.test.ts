@@ -8,14 +8,14 @@ import { routeOf } from '../routing/sample-routes.ts';
 
 const ORIGIN = 'https://backend.example.com';
 
-/** What an upstream's reference becomes, in the answer to a request for this path. */
+/** Rewrites a reference of the upstream's response to a request for this path. */
 function turned(match: string, upstream: string, request: string, reference: string): string | undefined {
   const route = routeOf('r', { path: match }, { path: upstream });
   const target = parseRequestTarget(request, ['h']);
   return callerReference(reference, { route, upstreamPath: upstreamPath(route, target), callerPath: request });
 }
 
-test('a reference under the upstream comes back through the route, and any other stays', () => {
+test('leads references under the upstream back through the route and keeps all others', () => {
   for (const [match, upstream, request, reference, expected] of [
     ['/github', '/mcp', '/github/sse', '/mcp/messages?s=1', '/github/messages?s=1'],
     ['/github', '/mcp', '/github/sse', `${ORIGIN}/mcp/messages?s=1#f`, '/github/messages?s=1#f'],
@@ -40,19 +40,19 @@ test('a reference under the upstream comes back through the route, and any other
     ['/', '/mcp/', '/sse', '/mcp', '/'],
     ['/mcp', '/mcp', '/mcp/sse', '/mcp/messages', undefined],
     ['/mcp', '/mcp', '/mcp/sse', `${ORIGIN}/mcp/messages`, '/mcp/messages'],
-    // By itself it leads right already.
+    // The reference is correct without a change.
     ['/github', '/mcp', '/github/sse', 'messages?s=1', undefined],
     ['/github', '/mcp', '/github/sse', '?s=1', undefined],
     ['/github', '/mcp', '/github/sse', '', undefined],
     ['/github', '/mcp', '/github', 'mcp/messages', '/github/messages'],
-    // Two slashes would name a host.
+    // Two slashes would begin a host.
     ['/', '', '/x', `${ORIGIN}//evil.example.com/x`, undefined],
   ] as const) {
     assert.equal(turned(match, upstream, request, reference), expected, `${match} → ${upstream}: ${reference}`);
   }
 });
 
-test('what a caller gets leads it, through the route, to where the upstream meant', () => {
+test('leads the caller through the route to the resource that the upstream meant', () => {
   const segment = fc.constantFrom('a', 'b', 'a%20b', '');
   const path = fc.array(segment, { maxLength: 3 }).map((parts) => `/${parts.join('/')}`);
   const prefix = fc.constantFrom('/', '/x', '/x/y');

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { insufficientScope, parseChallenges, withResourceMetadata } from '../../../src/proxy/challenges.ts';
 
-/** Schemes with their parameters, without where they stand. */
+/** Schemes with their parameters, without positions. */
 function parsed(text: string) {
   return parseChallenges(text)?.map(({ scheme, parameters }) => [
     scheme,
@@ -11,7 +11,7 @@ function parsed(text: string) {
   ]);
 }
 
-test('challenges are read in every form that the RFC allows', () => {
+test('parses every form of challenge that the RFC allows', () => {
   for (const [text, challenges] of [
     ['', []],
     ['Bearer', [['bearer', {}]]],
@@ -53,7 +53,7 @@ test('challenges are read in every form that the RFC allows', () => {
   }
 });
 
-test('what is no challenge is none, and neither is what is too long', () => {
+test('rejects malformed and overlong challenges', () => {
   for (const text of [
     'realm="x"',
     '"Bearer"',
@@ -70,7 +70,7 @@ test('what is no challenge is none, and neither is what is too long', () => {
   }
 });
 
-test('no text takes long or throws, however hostile', () => {
+test('neither throws nor hangs on hostile text', () => {
   const part = fc.constantFrom('Bearer', ' ', '=', '"', '\\', ',', 'a', '==', '\t', 'error="insufficient_scope"', 'ä');
   fc.assert(
     fc.property(fc.array(part, { maxLength: 300 }), (parts) => {
@@ -91,7 +91,7 @@ test('no text takes long or throws, however hostile', () => {
   }
 });
 
-test('the scopes that a token lacks are read where that is what the challenge says', () => {
+test('reads the missing scopes of an insufficient_scope challenge', () => {
   for (const [values, scopes] of [
     [['Bearer error="insufficient_scope", scope="a b  a"'], ['a', 'b']],
     [['bearer scope=a, error=insufficient_scope, resource_metadata="https://h/x"'], ['a']],
@@ -113,7 +113,7 @@ test('the scopes that a token lacks are read where that is what the challenge sa
 
 const OURS = 'http://127.0.0.1:8180/.well-known/oauth-protected-resource/github';
 
-test("an upstream's metadata in a challenge becomes ours, and the rest of it stays to the byte", () => {
+test('replaces the metadata URL of a challenge and keeps every other byte', () => {
   for (const [value, ours, none] of [
     ['Bearer error="x", scope="a"', 'Bearer error="x", scope="a"', 'Bearer error="x", scope="a"'],
     ['Bearer resource_metadata="https://h/x"', `Bearer resource_metadata="${OURS}"`, 'Bearer '],
@@ -135,7 +135,7 @@ test("an upstream's metadata in a challenge becomes ours, and the rest of it sta
   }
 });
 
-test("a challenge with an upstream's metadata that cannot be read is not passed on", () => {
+test('drops a malformed challenge that names metadata', () => {
   for (const value of [
     'Bearer resource_metadata="https://h',
     'Bearer a="b"resource_metadata="c"',

@@ -21,15 +21,15 @@ async function serverOf(t: TestContext, options: { maxHeaderSize?: number; heade
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, lines };
 }
 
-test('bytes that are no HTTP are answered 400, without a body, and the connection ends', async (t) => {
+test('responds to malformed input with an empty 400 and closes the connection', async (t) => {
   const { url, lines } = await serverOf(t);
   const connection = await connectRaw(url);
-  connection.send('this is no HTTP\r\n\r\n');
+  connection.send('not HTTP\r\n\r\n');
   assert.equal(await connection.closed(), 'HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n');
   assert.deepEqual(lines, [[{ status: 400 }, 'received bytes that are not a valid HTTP request']]);
 });
 
-test('headers that are too large are answered 431', async (t) => {
+test('responds to oversized headers with 431', async (t) => {
   const { url, lines } = await serverOf(t, { maxHeaderSize: 1024 });
   const connection = await connectRaw(url);
   connection.send(`GET / HTTP/1.1\r\nHost: h\r\nX: ${'x'.repeat(2000)}\r\n\r\n`);
@@ -37,7 +37,7 @@ test('headers that are too large are answered 431', async (t) => {
   assert.deepEqual(lines, [[{ status: 431 }, 'request headers are larger than limits.max_header_size']]);
 });
 
-test('headers that do not come to an end are answered 408', async (t) => {
+test('responds to incomplete headers with 408', async (t) => {
   const { url, lines } = await serverOf(t, { headersTimeout: 100 });
   const connection = await connectRaw(url);
   connection.send('GET / HTTP/1.1\r\nHost: h\r\n');
@@ -45,7 +45,7 @@ test('headers that do not come to an end are answered 408', async (t) => {
   assert.deepEqual(lines, [[{ status: 408 }, 'timed out reading request headers']]);
 });
 
-test('a caller that speaks TLS is told from other noise, since it has but the wrong scheme', async (t) => {
+test('logs TLS on the plain http listener as such', async (t) => {
   const { url, lines } = await serverOf(t);
   await assert.rejects(fetch(url.replace('http:', 'https:')));
   assert.deepEqual(lines, [
@@ -53,23 +53,23 @@ test('a caller that speaks TLS is told from other noise, since it has but the wr
   ]);
 });
 
-test('bytes that are no HTTP, after a request whose answer is under way, end the connection and add nothing to it', async (t) => {
+test('closes the connection without another response when malformed input follows a request in flight', async (t) => {
   const { url, lines } = await serverOf(t);
   const connection = await connectRaw(url);
   connection.send('GET / HTTP/1.1\r\nHost: h\r\n\r\n');
   await connection.until('begun');
-  connection.send('\0this is no HTTP\r\n\r\n');
+  connection.send('\0not HTTP\r\n\r\n');
   const all = await connection.closed();
   assert.equal(all.match(/HTTP\/1\.1/g)?.length, 1);
-  assert.ok(!all.endsWith('0\r\n\r\n'), 'a broken answer must not look like one that is complete');
+  assert.ok(!all.endsWith('0\r\n\r\n'), 'an aborted response must not look complete');
   assert.deepEqual(lines, []);
 });
 
 for (const [what, sent] of [
-  ['the head of its request', 'GET / HTTP/1.1\r\nHost: h\r\n'],
+  ['its request headers', 'GET / HTTP/1.1\r\nHost: h\r\n'],
   ['its upload', 'POST /wait HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhello'],
 ] as const) {
-  test(`a caller that leaves in the middle of ${what} is answered, should it still listen, and has no line`, async (t) => {
+  test(`responds to a caller that leaves within ${what}, and logs nothing`, async (t) => {
     const { url, lines } = await serverOf(t);
     const connection = await connectRaw(url);
     connection.socket.end(sent);
@@ -78,7 +78,7 @@ for (const [what, sent] of [
   });
 }
 
-test('a peer that is gone is no reason to write', async (t) => {
+test('writes nothing to a closed connection', async (t) => {
   const { url, lines } = await serverOf(t);
   const connection = await connectRaw(url);
   connection.send('GET / HT');

@@ -5,14 +5,14 @@ import { createEndpointRewriter } from '../../../src/proxy/endpoint-event.ts';
 
 const rewrite = (url: string) => (url.startsWith('/mcp/') ? `/github/${url.slice('/mcp/'.length)}` : undefined);
 
-/** What a stream becomes that comes in these pieces. */
+/** The rewritten stream of these pieces. */
 function passed(...pieces: (string | Buffer)[]): string {
   const rewriter = createEndpointRewriter(rewrite);
   const parts = pieces.map((piece) => rewriter.push(Buffer.from(piece as string)));
   return Buffer.concat([...parts, rewriter.rest()]).toString('latin1');
 }
 
-test('the URL of the first event is changed, whatever the line ends and the order of its lines', () => {
+test('rewrites the URL of the first event for all line ends and field orders', () => {
   for (const [stream, expected] of [
     ['event: endpoint\ndata: /mcp/m?s=1\n\nrest', 'event: endpoint\ndata: /github/m?s=1\n\nrest'],
     ['event:endpoint\r\ndata:/mcp/m\r\n\r\n', 'event:endpoint\r\ndata:/github/m\r\n\r\n'],
@@ -29,7 +29,7 @@ test('the URL of the first event is changed, whatever the line ends and the orde
   }
 });
 
-test('everything else stays as it came', () => {
+test('keeps everything else unchanged', () => {
   for (const stream of [
     'event: message\ndata: /mcp/m\n\nevent: endpoint\ndata: /mcp/m\n\n',
     'data: /mcp/m\n\nevent: endpoint\ndata: /mcp/m\n\n',
@@ -50,14 +50,14 @@ test('everything else stays as it came', () => {
   }
 });
 
-test('every event after the first goes on as the very bytes that came', () => {
+test('passes later events as the same buffers', () => {
   const rewriter = createEndpointRewriter(rewrite);
   rewriter.push(Buffer.from('event: message\n'));
   const chunk = Buffer.from([0, 255, 13, 10, 128]);
   assert.equal(rewriter.push(chunk), chunk);
 });
 
-test('what is no part of an event is not held back', () => {
+test('passes comments and blank lines before the event at once', () => {
   const rewriter = createEndpointRewriter(rewrite);
   const push = (text: string) => rewriter.push(Buffer.from(text)).toString();
   assert.equal(push(': keep-alive\n\n'), ': keep-alive\n\n');
@@ -67,12 +67,12 @@ test('what is no part of an event is not held back', () => {
   assert.equal(push('data: /mcp/m\n\n: x'), 'event: endpoint\ndata: /github/m\n\n: x');
 });
 
-test('another first event is let go as soon as it says what it is', () => {
+test('passes a first event of another type as soon as its type is known', () => {
   const rewriter = createEndpointRewriter(rewrite);
   assert.equal(rewriter.push(Buffer.from('event: message\nda')).toString(), 'event: message\nda');
 });
 
-test('a first event that does not end is held back so far and no further', () => {
+test('buffers an incomplete first event up to a limit', () => {
   const rewriter = createEndpointRewriter(rewrite);
   const long = `event: endpoint\ndata: /mcp/${'x'.repeat(8000)}`;
   assert.equal(rewriter.push(Buffer.from(long)).length, 0);
@@ -81,7 +81,7 @@ test('a first event that does not end is held back so far and no further', () =>
   assert.equal(rewriter.push(Buffer.from('\n\n')).toString(), '\n\n');
 });
 
-test('however a stream is cut into pieces, it becomes the same', () => {
+test('produces the same stream for any division into pieces', () => {
   const line = fc.constantFrom('event: endpoint', 'event: message', 'data: /mcp/m', 'data: x', ': c', 'id: 1', '', 'ä');
   const end = fc.constantFrom('\n', '\r\n', '\r');
   const stream = fc.array(fc.tuple(line, end), { maxLength: 12 }).map((lines) => lines.flat().join(''));

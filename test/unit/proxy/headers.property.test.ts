@@ -6,7 +6,7 @@ import { callerHeaders } from '../../../src/proxy/response-headers.ts';
 
 const TOKEN = 'eyJhbGciOiJub25lIn0.e30.c2lnbmF0dXJl';
 
-/** Names that mean something, in any letter case, and any others. */
+/** Names with a meaning in any letter case, and arbitrary names. */
 const name = fc.oneof(
   fc
     .tuple(
@@ -48,7 +48,7 @@ const rawHeaders = fc.array(fc.tuple(name, value), { maxLength: 12 }).map((lines
 
 const HOP_BY_HOP = ['connection', 'te', 'upgrade', 'expect'];
 
-test('whatever a caller sends, one host, one request id, no Authorization and no token go upstream', () => {
+test('sends one host, one request id, no Authorization and no token of the caller upstream for any input', () => {
   fc.assert(
     fc.property(rawHeaders, (raw) => {
       const rules = { host: 'up', withheld: new Set(['authorization']), callerTokens: [TOKEN], requestId: 'id' };
@@ -64,7 +64,7 @@ test('whatever a caller sends, one host, one request id, no Authorization and no
   );
 });
 
-test('whatever else a caller sends goes upstream in order, unless Connection lists it', () => {
+test('sends all other headers upstream in order, unless Connection lists them', () => {
   fc.assert(
     fc.property(rawHeaders, (raw) => {
       const rules = { host: 'up', withheld: new Set<string>(), callerTokens: [], requestId: 'id' };
@@ -83,7 +83,7 @@ test('whatever else a caller sends goes upstream in order, unless Connection lis
   );
 });
 
-test('whatever an upstream sends, nothing of its hop reaches the caller', () => {
+test('keeps hop-by-hop headers of the upstream from the caller', () => {
   fc.assert(
     fc.property(rawHeaders, (raw) => {
       const headers = callerHeaders(raw);

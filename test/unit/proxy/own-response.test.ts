@@ -5,7 +5,7 @@ import { asCambistError, errorResponse } from '../../../src/proxy/own-response.t
 
 const SECRET_TEXT = 'connect ECONNREFUSED 10.0.0.7:443 with token abc.def.ghi';
 
-test('a problem is exactly the six fields of its code, and nothing of its message or cause', () => {
+test('returns exactly the six fields of the code and nothing of message or cause', () => {
   for (const code of ERROR_CODES) {
     const error = new CambistError(code, SECRET_TEXT, { cause: new Error(SECRET_TEXT), oauthError: SECRET_TEXT });
     const { status, headers, body } = errorResponse(error, 'request-1');
@@ -25,18 +25,18 @@ test('a problem is exactly the six fields of its code, and nothing of its messag
   }
 });
 
-test('cambist answers no routed request with 400, 404 or 405, which MCP clients read as something else', () => {
+test('never uses 400, 404 or 405, which have other meanings for MCP clients', () => {
   for (const code of ERROR_CODES) assert.ok(![400, 404, 405].includes(describeError(code).status), code);
 });
 
-test('every 401 has a challenge, and nothing else has', () => {
+test('sends a challenge with every 401 and with no other status', () => {
   for (const code of ERROR_CODES) {
     const { status, headers } = errorResponse(new CambistError(code, ''), 'r');
     assert.equal('www-authenticate' in headers, status === 401, code);
   }
 });
 
-test('the challenge says what is wrong with the token', () => {
+test('names the fault of the token in the challenge', () => {
   const challengeOf = (code: 'ERR_SUBJECT_TOKEN_MISSING' | 'ERR_SUBJECT_TOKEN_INVALID' | 'ERR_INTERACTION_REQUIRED') =>
     errorResponse(new CambistError(code, '', { claims: '{"access_token":{"acr":"2\u20ac"}}' }), 'r').headers[
       'www-authenticate'
@@ -48,7 +48,7 @@ test('the challenge says what is wrong with the token', () => {
   assert.equal(Buffer.from(claims, 'base64').toString(), '{"access_token":{"acr":"2\u20ac"}}');
 });
 
-test('a challenge says where the metadata is, where there is any', () => {
+test('names the metadata in the challenge', () => {
   const url = 'http://127.0.0.1:8180/.well-known/oauth-protected-resource/github';
   for (const [code, challenge] of [
     ['ERR_SUBJECT_TOKEN_MISSING', `Bearer resource_metadata="${url}"`],
@@ -58,7 +58,7 @@ test('a challenge says where the metadata is, where there is any', () => {
   }
 });
 
-test('every 503 says when to try again, in seconds, and nothing else does', () => {
+test('sends Retry-After with every 503 and with no other status', () => {
   for (const code of ERROR_CODES) {
     const { status, headers } = errorResponse(new CambistError(code, ''), 'r');
     if (status === 503) assert.match(headers['retry-after'] ?? '', /^[1-9]\d*$/, code);
@@ -68,13 +68,13 @@ test('every 503 says when to try again, in seconds, and nothing else does', () =
   assert.equal(errorResponse(error, 'r').headers['retry-after'], '17');
 });
 
-test('an error of ours stays itself, also where the plugin has wrapped it', () => {
+test('keeps a CambistError, also as the cause of another error', () => {
   const error = new CambistError('ERR_UPSTREAM_TLS', 'x');
   assert.equal(asCambistError(error), error);
   assert.equal(asCambistError(new Error('wrapped', { cause: error })), error);
 });
 
-test('whatever else was thrown is an internal error whose cause is kept for the log', () => {
+test('turns any other error into ERR_INTERNAL and keeps its cause for the log', () => {
   for (const thrown of [new TypeError('x'), 'text', undefined, null, { code: 'ERR_UPSTREAM_TLS' }]) {
     const error = asCambistError(thrown);
     assert.equal(error.code, 'ERR_INTERNAL');

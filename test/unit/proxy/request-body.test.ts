@@ -25,7 +25,7 @@ async function read(content: Buffer | AsyncIterable<Buffer> | null): Promise<str
   return Buffer.concat(chunks).toString();
 }
 
-test('a request without a body has none, and can be sent again', async () => {
+test('replays a request without a body', async () => {
   for (const headers of [{}, { 'content-length': '0' }]) {
     const body = await takeBody(requestWith(headers), 10);
     assert.equal(body.content, null);
@@ -33,7 +33,7 @@ test('a request without a body has none, and can be sent again', async () => {
   }
 });
 
-test('a body that says it is small is read whole, and can be sent again', async () => {
+test('reads a small body whole and replays it', async () => {
   const request = requestWith({ 'content-length': '10' });
   const taken = takeBody(request, 10);
   pushAll(request, 'hello', 'world');
@@ -42,7 +42,7 @@ test('a body that says it is small is read whole, and can be sent again', async 
   assert.deepEqual(body.replay(), Buffer.from('helloworld'));
 });
 
-test('a small body is read whole in whatever pieces it comes, with the head or after it', async () => {
+test('reads a small body whole, whether it arrives with the headers or later in pieces', async () => {
   for (const turns of [[['helloworld']], [['hello', 'world']], [['hello'], ['world']], [[], ['hello', 'world']]]) {
     const request = requestWith({ 'content-length': '10' });
     const taken = takeBody(request, 10);
@@ -56,7 +56,7 @@ test('a small body is read whole in whatever pieces it comes, with the head or a
   }
 });
 
-test('a request whose body was read is at its end', async () => {
+test('reads a small body to the end of the request', async () => {
   const request = requestWith({ 'content-length': '10' });
   const taken = takeBody(request, 10);
   pushAll(request, 'helloworld');
@@ -66,14 +66,14 @@ test('a request whose body was read is at its end', async () => {
   assert.equal(request.readableEnded, true);
 });
 
-test('a body that is larger than it said is none that was read', async () => {
+test('rejects a body that is larger than its Content-Length', async () => {
   const request = requestWith({ 'content-length': '9' });
   pushAll(request, 'hello', 'world');
   request.complete = true;
   assert.equal(await readWhole(request, 9), undefined);
 });
 
-test('a body that says it is larger than the limit streams, and cannot be sent again', async () => {
+test('streams a body above the limit and does not replay it', async () => {
   const request = requestWith({ 'content-length': '11' });
   const taken = takeBody(request, 10);
   pushAll(request, 'hello', ' world');
@@ -82,7 +82,7 @@ test('a body that says it is larger than the limit streams, and cannot be sent a
   assert.equal(body.replay(), undefined);
 });
 
-test('a chunked body streams, and can be sent again once it has ended within the limit', async () => {
+test('streams a chunked body and replays it if it stayed within the limit', async () => {
   const request = requestWith({ 'transfer-encoding': 'chunked' });
   const taken = takeBody(request, 10);
   pushAll(request, 'hello', 'world');
@@ -92,7 +92,7 @@ test('a chunked body streams, and can be sent again once it has ended within the
   assert.deepEqual(body.replay(), Buffer.from('helloworld'));
 });
 
-test('a chunked body that grows past the limit goes on, and cannot be sent again', async () => {
+test('streams a chunked body above the limit and does not replay it', async () => {
   const request = requestWith({ 'transfer-encoding': 'chunked' });
   const taken = takeBody(request, 9);
   pushAll(request, 'hello', 'world');
@@ -101,7 +101,7 @@ test('a chunked body that grows past the limit goes on, and cannot be sent again
   assert.equal(body.replay(), undefined);
 });
 
-test('with a limit of 0 nothing is kept', async () => {
+test('keeps nothing with a limit of 0', async () => {
   const sized = requestWith({ 'content-length': '1' });
   const chunked = requestWith({ 'transfer-encoding': 'chunked' });
   for (const request of [sized, chunked]) {
@@ -113,7 +113,7 @@ test('with a limit of 0 nothing is kept', async () => {
   }
 });
 
-test('whoever stops reading a streaming body early does not end the connection to the caller', async () => {
+test('keeps the connection of the caller open when a streaming body is not read to the end', async () => {
   const request = requestWith({ 'transfer-encoding': 'chunked' });
   const taken = takeBody(request, 10);
   request.push(Buffer.from('hello'));
@@ -123,7 +123,7 @@ test('whoever stops reading a streaming body early does not end the connection t
   assert.equal(body.replay(), undefined);
 });
 
-test('a body that streams is there with its first bytes, or with its end, and not before', async () => {
+test('resolves a streaming body with its first bytes or when it is complete', async () => {
   for (const [first, all] of [
     ['hello', 'hello world'],
     [undefined, ''],
@@ -145,7 +145,7 @@ test('a body that streams is there with its first bytes, or with its end, and no
 });
 
 for (const headers of [{ 'content-length': '10' }, { 'content-length': '11' }, { 'transfer-encoding': 'chunked' }]) {
-  test(`a caller that goes away before its body (${JSON.stringify(headers)}) is an error of ours, and not an unhandled one`, async () => {
+  test(`a caller that leaves before its body (${JSON.stringify(headers)}) causes a handled error`, async () => {
     const request = requestWith(headers as unknown as Record<string, string>);
     const taken = takeBody(request, 10);
     request.destroy(new Error('aborted'));
@@ -156,7 +156,7 @@ for (const headers of [{ 'content-length': '10' }, { 'content-length': '11' }, {
   });
 }
 
-test('a caller that goes away while its body is read is an error of ours, and not an unhandled one', async () => {
+test('handles a caller that leaves while its body is read', async () => {
   const request = requestWith({ 'content-length': '10' });
   const taken = takeBody(request, 10);
   request.push(Buffer.from('hello'));
@@ -167,7 +167,7 @@ test('a caller that goes away while its body is read is an error of ours, and no
   );
 });
 
-test('a caller that has gone before its body is read is an error of ours, and nobody waits for the rest', async () => {
+test('handles a caller that left before its body is read, without waiting for the rest', async () => {
   const request = requestWith({ 'content-length': '10' });
   request.on('error', () => {});
   request.destroy(new Error('aborted'));

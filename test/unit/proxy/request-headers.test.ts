@@ -10,7 +10,7 @@ const RULES: RequestHeaderRules = {
   requestId: 'id-1',
 };
 
-/** What goes upstream, less the two headers that are always ours. */
+/** The headers sent upstream, without the two that cambist always sets. */
 function sent(raw: string[], rules: Partial<RequestHeaderRules> = {}): string[] {
   const headers = upstreamHeaders(raw, { ...RULES, ...rules });
   assert.deepEqual(headers.slice(0, 2), ['host', 'backend.example.com']);
@@ -19,7 +19,7 @@ function sent(raw: string[], rules: Partial<RequestHeaderRules> = {}): string[] 
 }
 
 describe('headers on their way upstream', () => {
-  test('are as they came: order, letter case, duplicates, empty values', () => {
+  test('keep order, letter case, duplicates and empty values', () => {
     const raw = [
       'Mcp-Session-Id',
       's',
@@ -37,11 +37,11 @@ describe('headers on their way upstream', () => {
     assert.deepEqual(sent(raw), raw);
   });
 
-  test('bear the host of the upstream in place of every other', () => {
+  test('carry the host of the upstream in place of every other host', () => {
     assert.deepEqual(sent(['Host', 'caller', 'HOST', 'another', 'X-Forwarded-Host', 'h']), ['X-Forwarded-Host', 'h']);
   });
 
-  test('lose those that are for the next hop only, in any letter case', () => {
+  test('lose hop-by-hop headers in any letter case', () => {
     for (const name of [
       'Connection',
       'keep-alive',
@@ -59,7 +59,7 @@ describe('headers on their way upstream', () => {
     }
   });
 
-  test('lose whatever Connection lists, over several lines and in any letter case', () => {
+  test('lose all headers that Connection lists, over several lines and in any letter case', () => {
     const raw = [
       'Connection',
       'X-One , x-TWO',
@@ -77,16 +77,16 @@ describe('headers on their way upstream', () => {
     assert.deepEqual(sent(raw), ['X-Four', '4']);
   });
 
-  test('keep the length of the body, though Connection lists it', () => {
+  test('keep Content-Length even if Connection lists it', () => {
     assert.deepEqual(sent(['Connection', 'content-length', 'Content-Length', '2']), ['Content-Length', '2']);
   });
 
-  test('lose what is withheld', () => {
+  test('lose withheld headers', () => {
     const raw = ['Authorization', 'Bearer x', 'authorization', 'Bearer y', 'X-User-Token', 'z', 'X-Kept', 'k'];
     assert.deepEqual(sent(raw, { withheld: new Set(['authorization', 'x-user-token']) }), ['X-Kept', 'k']);
   });
 
-  test("lose every header in whose value the caller's token stands, whatever its name", () => {
+  test("lose every header whose value contains the caller's token", () => {
     const raw = [
       'X-Forwarded-Access-Token',
       'callers-own-token',
@@ -98,12 +98,12 @@ describe('headers on their way upstream', () => {
     assert.deepEqual(sent(raw), ['Cookie', 'a=1']);
   });
 
-  test('bear one request id, and it is not the one that the caller sent', () => {
+  test('carry one request id in place of those that the caller sent', () => {
     assert.deepEqual(sent(['X-Request-Id', 'theirs', 'x-request-id', 'again']), []);
   });
 });
 
-test('all lines of a header are found in any letter case, and none of a longer name', () => {
+test('finds all values of a header in any letter case, and none of a longer name', () => {
   const raw = ['Host', 'a', 'hosts', 'b', 'HOST', 'c', 'x-host', 'd'];
   assert.deepEqual(headerValues(raw, 'host'), ['a', 'c']);
   assert.deepEqual(headerValues([], 'host'), []);

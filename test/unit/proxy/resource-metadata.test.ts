@@ -7,7 +7,7 @@ import { configOf } from '../../harness/app.ts';
 
 const WELL_KNOWN = '/.well-known/oauth-protected-resource';
 
-/** A route of a config with two servers, one of them without an issuer. */
+/** A route of a config with two authorization servers, one of them without an issuer. */
 function routeWith(keys: Record<string, unknown>): Route {
   const client = { client_id: 'c', client_auth: { method: 'none' } };
   const [route] = configOf({
@@ -37,7 +37,7 @@ const client = (host: string, url = '/', ...more: string[]) => ({
   credentialHeaders,
 });
 
-test('the resource is what follows the well-known part of the path, in whole segments', () => {
+test('reads the resource from the path after the well-known prefix, in whole segments', () => {
   const described = (url: string) => describedResource(parseRequestTarget(url, ['h']))?.path;
   assert.equal(described(`${WELL_KNOWN}/github/mcp?x`), '/github/mcp');
   assert.equal(described(WELL_KNOWN), '/');
@@ -47,7 +47,7 @@ test('the resource is what follows the well-known part of the path, in whole seg
   }
 });
 
-test('metadata names the URL that the client used, and the issuer of its tokens', () => {
+test('names the URL that the client used and the issuer of its tokens', () => {
   const read = (path: string, from = client('127.0.0.1:8180')) =>
     JSON.parse(resourceMetadata([exchange], path, from) ?? '{}');
   assert.deepEqual(read('/github'), {
@@ -65,7 +65,7 @@ test('metadata names the URL that the client used, and the issuer of its tokens'
   assert.equal(read('/mcp', client('[::1]:80')).resource, 'http://[::1]:80/mcp');
 });
 
-test('several routes of one path have the issuers of all of them, each once', () => {
+test('lists each issuer of several routes once', () => {
   const other = { ...exchange, credential: routeWith({ credential: 'client_credentials' }).credential };
   const none = routeWith({ authorization_server: 'bare' });
   assert.deepEqual(
@@ -74,7 +74,7 @@ test('several routes of one path have the issuers of all of them, each once', ()
   );
 });
 
-test('there is no metadata where no issuer is known, or the client named no usable host', () => {
+test('returns no metadata without a known issuer or a usable host', () => {
   assert.equal(resourceMetadata([routeWith({ authorization_server: 'bare' })], '/x', client('h')), undefined);
   assert.equal(metadataUrl(routeWith({ authorization_server: 'bare' }), '/x', client('h')), undefined);
   assert.equal(metadataUrl(routeWith({ credential: 'none' }), '/x', client('h')), undefined);
@@ -85,7 +85,7 @@ test('there is no metadata where no issuer is known, or the client named no usab
   assert.equal(metadataUrl(exchange, '/github', { url: '/', rawHeaders: [], credentialHeaders }), undefined);
 });
 
-test('the URL of metadata is fit for a quoted string, or is none', () => {
+test('returns a metadata URL only if it is safe in a quoted string', () => {
   assert.equal(metadataUrl(exchange, '/github/x', client('h:1')), `http://h:1${WELL_KNOWN}/github/x`);
   assert.equal(metadataUrl(exchange, '/', client('h:1')), `http://h:1${WELL_KNOWN}`);
   for (const path of ['/a"b', '/a\\b', '/a b', '/\xe4', '/a<b', `/${'a'.repeat(1024)}`, undefined]) {
@@ -93,7 +93,7 @@ test('the URL of metadata is fit for a quoted string, or is none', () => {
   }
 });
 
-test("the URL of metadata does not repeat a token of the caller's", () => {
+test('never repeats a token of the caller in the metadata URL', () => {
   const token = 'callers-own-token';
   for (const header of [
     ['Authorization', `Bearer ${token}`],

@@ -4,25 +4,25 @@ import { callerHeaders } from '../../../src/proxy/response-headers.ts';
 
 const came = (...raw: string[]): string[] => callerHeaders(raw);
 
-test('the headers of an answer are as they came: order, letter case, duplicates, bytes beyond ASCII', () => {
+test('keeps order, letter case, duplicates and bytes beyond ASCII', () => {
   const raw = ['Content-Type', 'a/b', 'Set-Cookie', 'a=1', 'Set-Cookie', 'b=2', 'X-Name', 'caf\u00e9', 'X-Empty', ''];
   assert.deepEqual(came(...raw), raw);
 });
 
-test('an answer loses what is for this hop only', () => {
+test('drops hop-by-hop headers', () => {
   const raw = ['Connection', 'keep-alive', 'Keep-Alive', 'timeout=5', 'Transfer-Encoding', 'chunked', 'Upgrade', 'h2c'];
   assert.deepEqual(came(...raw, 'Trailer', 'x', 'Proxy-Authenticate', 'Basic', 'X-Kept', 'k'), ['X-Kept', 'k']);
 });
 
-test('an answer loses what its Connection lists, wherever that stands', () => {
+test('drops headers that Connection lists, before and after it', () => {
   assert.deepEqual(came('X-Hop', '1', 'connection', 'x-hop, X-Other', 'X-Other', '2', 'X-Kept', 'k'), ['X-Kept', 'k']);
   assert.deepEqual(came('Connection', 'x-hop', 'Connection', 'close', 'X-Hop', '1'), []);
 });
 
-test('an answer keeps its length, though Connection lists it', () => {
+test('keeps Content-Length even if Connection lists it', () => {
   assert.deepEqual(came('Connection', 'content-length', 'Content-Length', '5'), ['Content-Length', '5']);
 });
 
-test('an answer without headers has none', () => {
+test('returns no headers for a response without headers', () => {
   assert.deepEqual(came(), []);
 });

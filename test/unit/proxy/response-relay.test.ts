@@ -11,12 +11,12 @@ import { startHttpServer } from '../../harness/http-server.ts';
 
 const CONTROLLER = { pause() {}, resume() {} } as Dispatcher.DispatchController;
 
-/** Every byte that there is, again and again. */
+/** Repeats all 256 byte values. */
 function bytesOf(length: number): Buffer {
   return Buffer.from(Array.from({ length }, (_, index) => index % 256));
 }
 
-/** What a caller reads of an answer that is relayed, as it comes. */
+/** The bytes of a relayed response as the caller reads them. */
 async function relayed(t: TestContext, length: number, relay: (answer: ResponseRelay) => void) {
   const server = await startHttpServer((_, response) => {
     const answer = createResponseRelay(CONTROLLER, 200, ['content-length', String(length)], () => true);
@@ -39,7 +39,7 @@ async function relayed(t: TestContext, length: number, relay: (answer: ResponseR
 }
 
 for (const length of [0, 1, 256, MAX_TEXT_BYTES - 1, MAX_TEXT_BYTES, MAX_TEXT_BYTES + 1, 3 * MAX_TEXT_BYTES]) {
-  test(`an answer of ${length} bytes that is there at once goes on byte for byte`, async (t) => {
+  test(`relays a response of ${length} bytes that arrives at once unchanged`, async (t) => {
     const caller = await relayed(t, length, (relay) => {
       if (length > 0) relay.data(bytesOf(length));
       relay.end();
@@ -50,7 +50,7 @@ for (const length of [0, 1, 256, MAX_TEXT_BYTES - 1, MAX_TEXT_BYTES, MAX_TEXT_BY
   });
 }
 
-test('pieces of an answer that come at once stay in their order', async (t) => {
+test('keeps the order of pieces that arrive at once', async (t) => {
   const pieces = [bytesOf(10), bytesOf(3), bytesOf(MAX_TEXT_BYTES + 1), bytesOf(7)];
   const whole = Buffer.concat(pieces);
   const caller = await relayed(t, whole.length, (relay) => {
@@ -61,12 +61,12 @@ test('pieces of an answer that come at once stay in their order', async (t) => {
   assert.deepEqual(caller.body(), whole);
 });
 
-test('a head goes on though its body is still to come', async (t) => {
+test('relays the headers before the body arrives', async (t) => {
   const caller = await relayed(t, 10, () => {});
-  await eventually('its head', () => caller.head().includes('content-length: 10'));
+  await eventually('its headers', () => caller.head().includes('content-length: 10'));
 });
 
-test('the beginning of a body goes on though the rest is still to come, and the rest after it', async (t) => {
+test('relays the first bytes of a body before the rest arrives', async (t) => {
   let rest = (): void => {};
   const caller = await relayed(t, 20, (relay) => {
     relay.data(bytesOf(10));
@@ -80,16 +80,16 @@ test('the beginning of a body goes on though the rest is still to come, and the 
   await eventually('the rest', () => caller.body().equals(Buffer.concat([bytesOf(10), bytesOf(10)])));
 });
 
-test('what is there of an answer goes on before it breaks off', async (t) => {
+test('relays the received bytes of a response before its upstream fails', async (t) => {
   const caller = await relayed(t, 20, (relay) => {
     relay.data(bytesOf(10));
     process.nextTick(() => relay.fail());
   });
-  await eventually('its end', caller.hasEnded);
+  await eventually('the response is complete', caller.hasEnded);
   assert.deepEqual(caller.body(), bytesOf(10));
 });
 
-test('what a stream began with is not kept while it goes on', async (t) => {
+test('does not keep the first bytes of a stream', async (t) => {
   setFlagsFromString('--expose-gc');
   const collectGarbage: () => void = runInNewContext('gc');
   let answer: ResponseRelay | undefined;

@@ -5,7 +5,7 @@ import { upstreamError } from '../../../src/proxy/upstream-error.ts';
 
 const withCode = (code: string): Error => Object.assign(new Error('10.0.0.7'), { code });
 
-test('an error of the connection becomes the code that the caller can act on', () => {
+test('maps a connection error to an error code', () => {
   for (const [code, expected] of [
     ['UND_ERR_HEADERS_TIMEOUT', 'ERR_UPSTREAM_TIMEOUT'],
     ['CERT_HAS_EXPIRED', 'ERR_UPSTREAM_TLS'],
@@ -29,7 +29,7 @@ test('an error of the connection becomes the code that the caller can act on', (
   }
 });
 
-test('the message names the route, and keeps what was caught as its cause', () => {
+test('names the route and keeps the cause', () => {
   const caught = withCode('ECONNREFUSED');
   const error = upstreamError(caught, 'github');
   assert.match(error.message, /^route "github": the upstream cannot be reached/);
@@ -48,7 +48,7 @@ test('distinguishes an untrusted certificate from a failed handshake', () => {
   }
 });
 
-test('an error of ours stays itself', () => {
+test('keeps a CambistError', () => {
   const error = new CambistError('ERR_CREDENTIAL_UNAVAILABLE', 'x');
   assert.equal(upstreamError(error, 'github'), error);
 });
