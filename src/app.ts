@@ -7,7 +7,7 @@ import { type ConnectionLimit, limitConnections } from './listeners/limit-connec
 import { openListener } from './listeners/listen.ts';
 import { type Counts, createCounts } from './observability/counts.ts';
 import type { Logger } from './observability/logger.ts';
-import { createRegistry } from './observability/metrics.ts';
+import { createMetrics } from './observability/metrics.ts';
 import { createReadiness, type Need, type Readiness } from './observability/readiness.ts';
 import { createTokenLog } from './observability/token-log.ts';
 import type { Tracing } from './observability/tracing.ts';
@@ -138,7 +138,7 @@ function createAdmin(
   version: string,
   proxyConnections: ConnectionLimit,
 ): FastifyInstance {
-  const registry = createRegistry(version, {
+  const metrics = createMetrics(version, {
     counts,
     cacheEntries: tokens.cacheSize,
     cacheMaxEntries: () => activeConfig().config.cache.maxEntries,
@@ -148,7 +148,7 @@ function createAdmin(
     connections: { listen: () => proxyConnections.counts, admin: () => connections.counts },
   });
   const server = createAdminServer({
-    registry,
+    metrics,
     readiness,
     cacheReport: tokens.cacheReport,
     status: status.report,

@@ -1,8 +1,7 @@
 import fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
-import type { Registry } from 'prom-client';
 import { isPublicName } from '../config/plain-http.ts';
 import { NO_SCHEMAS } from '../listeners/no-schemas.ts';
-import { expose } from '../observability/exposition.ts';
+import type { Exposition } from '../observability/exposition.ts';
 import type { Readiness } from '../observability/readiness.ts';
 import { readHost } from '../routing/request-target.ts';
 import type { RouteCacheReport } from '../tokens/cache.ts';
@@ -23,7 +22,7 @@ const PAGE_HEADERS = {
 
 /** What the admin listener shows. */
 export interface AdminSources {
-  readonly registry: Registry;
+  readonly metrics: Exposition;
   readonly readiness: Readiness;
   readonly cacheReport: () => Record<string, RouteCacheReport>;
   readonly status: () => StatusReport;
@@ -38,7 +37,7 @@ const FOR_ANY_HOST = ['/livez', '/readyz'];
  * The second listener: `/metrics`, `/livez`, `/readyz`, `/cache`, and at `/` the status page. It has no authentication, so
  * nothing on it is worth having: names and figures, no token, digest, user or address.
  */
-export function createAdminServer({ registry, readiness, cacheReport, status, hosts }: AdminSources): FastifyInstance {
+export function createAdminServer({ metrics, readiness, cacheReport, status, hosts }: AdminSources): FastifyInstance {
   const app = fastify({ logger: false, schemaController: NO_SCHEMAS, forceCloseConnections: true });
   // A web page can point its own host name at our address (DNS rebinding) and then read what its browser reads.
   app.addHook('onRequest', async (request, reply) => {
@@ -53,8 +52,8 @@ export function createAdminServer({ registry, readiness, cacheReport, status, ho
     return reply.code(report.ready ? 200 : 503).send(report);
   });
   app.get('/metrics', async (_request, reply) => {
-    const text = await expose(registry);
-    return reply.type(registry.contentType).send(text);
+    const text = await metrics.write();
+    return reply.type(metrics.contentType).send(text);
   });
   app.get('/cache', (request, reply) => {
     // When tokens of which route were got, and when they end, tells of single callers, as the counts of /metrics and

@@ -1,15 +1,31 @@
 import { setImmediate } from 'node:timers/promises';
 import type { Registry } from 'prom-client';
+import type { MetricFamily } from './metric-families.ts';
+
+/** Everything that `/metrics` shows. */
+export interface Exposition {
+  readonly contentType: string;
+  write(): Promise<string>;
+}
 
 /**
- * All metrics as text, as `registry.metrics()` gives it. With a thousand routes that keeps the process for the time of a
- * thousand requests; here it serves others after each metric.
+ * Shows the metrics of a registry and then our own. With a thousand routes, writing all of them takes as long as a thousand
+ * requests, so other work gets its turn after each metric.
  */
-export async function expose(registry: Registry): Promise<string> {
-  const texts: string[] = [];
-  for (const { name } of registry.getMetricsAsArray()) {
-    texts.push(await registry.getSingleMetricAsString(name));
-    await setImmediate();
-  }
-  return `${texts.join('\n\n')}\n`;
+export function createExposition(registry: Registry, families: readonly MetricFamily[]): Exposition {
+  return {
+    contentType: registry.contentType,
+    async write() {
+      const texts: string[] = [];
+      for (const { name } of registry.getMetricsAsArray()) {
+        texts.push(await registry.getSingleMetricAsString(name));
+        await setImmediate();
+      }
+      for (const family of families) {
+        texts.push(family.text());
+        await setImmediate();
+      }
+      return `${texts.join('\n\n')}\n`;
+    },
+  };
 }

@@ -1,57 +1,72 @@
 import type { Histogram } from './histogram.ts';
 import type { Tally } from './tally.ts';
 
-/** A metric with all its series, as a registry asks for it at each scrape. */
+/** A metric with all its series. */
 export interface MetricFamily {
   readonly name: string;
-  get(): { readonly name: string; readonly type: string; readonly help: string; readonly values: readonly Sample[] };
+  /** The current values in Prometheus' text format, without a line feed at the end. */
+  text(): string;
 }
 
-/** A line of the text, in prom-client's terms. */
 interface Sample {
-  /** Undefined: the family's. */
-  readonly metricName?: string;
   readonly labels: Labels;
-  /** These come after the others, and are written once where they are the same object. */
-  readonly sharedLabels: Labels;
   readonly value: number;
 }
 
 type Labels = Readonly<Record<string, string | number>>;
 
 export function counter(name: string, help: string, read: () => readonly Sample[]): MetricFamily {
-  return { name, get: () => ({ name, type: 'counter', help, values: read() }) };
+  return { name, text: () => familyText(name, 'counter', help, read().map(toLine(name))) };
 }
 
 export function gauge(name: string, help: string, read: () => readonly Sample[]): MetricFamily {
-  return { name, get: () => ({ name, type: 'gauge', help, values: read() }) };
+  return { name, text: () => familyText(name, 'gauge', help, read().map(toLine(name))) };
 }
 
 export function histogram(name: string, help: string, read: () => readonly [Labels, Histogram][]): MetricFamily {
-  const values = () => read().flatMap(([labels, sizes]) => histogramSamples(name, labels, sizes));
-  return { name, get: () => ({ name, type: 'histogram', help, values: values() }) };
+  const lines = () => read().flatMap(([labels, sizes]) => histogramLines(name, labelText(labels), sizes));
+  return { name, text: () => familyText(name, 'histogram', help, lines()) };
 }
 
-/** Without this object prom-client would remember a new one for each sample. */
-const NONE: Labels = {};
-
 export function sample(labels: Labels, value: number): Sample {
-  return { labels, sharedLabels: NONE, value };
+  return { labels, value };
 }
 
 export function samplesOf<Name extends string>(tally: Tally<Name>, labelsOf: (name: string) => Labels): Sample[] {
   return Object.entries<number>(tally as Record<Name, number>).map(([name, times]) => sample(labelsOf(name), times));
 }
 
-function histogramSamples(name: string, sharedLabels: Labels, { bounds, buckets, sum }: Histogram): Sample[] {
+/** @see https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format */
+function familyText(name: string, type: string, help: string, lines: readonly string[]): string {
+  return [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, ...lines].join('\n');
+}
+
+function toLine(name: string): (sample: Sample) => string {
+  return ({ labels, value }) => line(name, labelText(labels), value);
+}
+
+function line(name: string, labels: string, value: number): string {
+  return labels === '' ? `${name} ${value}` : `${name}{${labels}} ${value}`;
+}
+
+function labelText(labels: Labels): string {
+  let text = '';
+  for (const name in labels) text += `${text === '' ? '' : ','}${name}="${escaped(labels[name])}"`;
+  return text;
+}
+
+function escaped(value: string | number | undefined): string {
+  const text = String(value);
+  return /["\\\n]/.test(text) ? text.replace(/["\\]/g, '\\$&').replaceAll('\n', '\\n') : text;
+}
+
+function histogramLines(name: string, labels: string, { bounds, buckets, sum }: Histogram): string[] {
+  const more = labels === '' ? '' : `,${labels}`;
   let count = 0;
-  const cumulative = buckets.map((bucket, i) => {
+  const lines = buckets.map((bucket, i) => {
     count += bucket;
-    return { metricName: `${name}_bucket`, labels: { le: bounds[i] ?? '+Inf' }, sharedLabels, value: count };
+    return `${name}_bucket{le="${bounds[i] ?? '+Inf'}"${more}} ${count}`;
   });
-  return [
-    ...cumulative,
-    { metricName: `${name}_sum`, labels: NONE, sharedLabels, value: sum },
-    { metricName: `${name}_count`, labels: NONE, sharedLabels, value: count },
-  ];
+  lines.push(line(`${name}_sum`, labels, sum), line(`${name}_count`, labels, count));
+  return lines;
 }

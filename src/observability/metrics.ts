@@ -1,7 +1,8 @@
-import { collectDefaultMetrics, type Metric, Registry } from 'prom-client';
+import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { Config } from '../config/config.ts';
 import type { Counts } from './counts.ts';
 import { UNMATCHED } from './expected.ts';
+import { createExposition, type Exposition } from './exposition.ts';
 import { countOf } from './histogram.ts';
 import { counter, gauge, histogram, type MetricFamily, sample, samplesOf } from './metric-families.ts';
 import type { ReadinessReport } from './readiness.ts';
@@ -27,21 +28,18 @@ export interface MetricSources {
 /** Node's gauges that `promtool check metrics` complains of: a gauge whose name ends like a counter's. */
 const MISNAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total'];
 
-/** All that is on `/metrics`. Every name and label here is a promise to users. */
-export function createRegistry(version: string, sources: MetricSources): Registry {
+/** Creates all metrics. Names and labels are part of the interface to users. */
+export function createMetrics(version: string, sources: MetricSources): Exposition {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   for (const name of MISNAMED) registry.removeSingleMetric(name);
-  const families = [
+  return createExposition(registry, [
     ...trafficFamilies(sources.counts),
     ...tokenFamilies(sources),
     ...ownFamilies(sources),
     ...limitFamilies(sources),
     gauge('cambist_build_info', 'Always 1; the labels tell what is running.', () => [sample({ version }, 1)]),
-  ];
-  // A registry asks no more of a metric than these have, whatever it says in its types.
-  for (const family of families) registry.registerMetric(family as unknown as Metric);
-  return registry;
+  ]);
 }
 
 function trafficFamilies({ answers, routes, tunnels }: Counts): MetricFamily[] {

@@ -6,7 +6,7 @@ import { parseConfig } from '../../../src/config/load.ts';
 import { FINDING_CODES } from '../../../src/doctor/finding.ts';
 import { describeError, ERROR_CODES } from '../../../src/errors.ts';
 import { createCounts } from '../../../src/observability/counts.ts';
-import { createRegistry } from '../../../src/observability/metrics.ts';
+import { createMetrics } from '../../../src/observability/metrics.ts';
 import { CACHE_RESULTS, EVICTION_REASONS } from '../../../src/observability/token-observer.ts';
 import { configOf } from '../../harness/app.ts';
 import { codeWords, fencedBlocks, tableRows } from '../../harness/markdown.ts';
@@ -39,7 +39,7 @@ test('config/metrics.md lists every metric with its labels', async () => {
   );
   counts.tokens.credentialRead('actor token of route "tools"', 1);
   const readiness = () => ({ ready: false, needs: { 'authorization_servers.idp': 'waiting' as const } });
-  const text = await createRegistry('0', { ...NOTHING_YET, counts, readiness }).metrics();
+  const text = await createMetrics('0', { ...NOTHING_YET, counts, readiness }).write();
   const registered = [...liveMetrics(text)]
     .filter(([name]) => name.startsWith('cambist_'))
     .map(([name, labels]) => [name, ...[...labels.keys()].filter((label) => label !== 'le')]);

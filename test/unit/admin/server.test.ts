@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { Registry } from 'prom-client';
 import { createAdminServer } from '../../../src/admin/server.ts';
+import { createExposition } from '../../../src/observability/exposition.ts';
 import { createReadiness, type Need } from '../../../src/observability/readiness.ts';
 import { loggerWithLines } from '../observability/log-lines.ts';
 import { SAMPLE_STATUS } from './sample-status.ts';
@@ -11,7 +12,7 @@ function serverOf(t: TestContext, needs: [string, Need][] = []) {
   readiness.require(new Map(needs));
   const report = { github: { entries: 2, oldest_age_seconds: 3, next_end_seconds: 4 } };
   const app = createAdminServer({
-    registry: new Registry(),
+    metrics: createExposition(new Registry(), []),
     readiness,
     cacheReport: () => report,
     status: () => SAMPLE_STATUS,

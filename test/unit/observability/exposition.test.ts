@@ -1,30 +1,26 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Counter, Gauge, Histogram, Registry } from 'prom-client';
-import { expose } from '../../../src/observability/exposition.ts';
+import { Counter, Gauge, Registry } from 'prom-client';
+import { createExposition } from '../../../src/observability/exposition.ts';
+import { counter } from '../../../src/observability/metric-families.ts';
 
-function registryOfThree(): Registry {
+function registryOfTwo(): Registry {
   const registry = new Registry();
   const registers = [registry];
   new Counter({ name: 'calls_total', help: 'Calls.', labelNames: ['route'], registers }).inc({ route: 'a"b' }, 3);
-  new Gauge({
-    name: 'size',
-    help: 'Size.',
-    registers,
-    collect() {
-      this.set(7);
-    },
-  });
-  new Histogram({ name: 'took_seconds', help: 'Took.', labelNames: ['route'], registers }).observe({ route: 'r' }, 0.2);
+  new Gauge({ name: 'size', help: 'Size.', registers }).set(7);
   return registry;
 }
 
-test('the text is that of the registry', async () => {
-  const registry = registryOfThree();
-  assert.equal(await expose(registry), await registry.metrics());
+const own = counter('own_total', 'Own.', () => [{ labels: {}, value: 1 }]);
+
+test('writes the metrics of the registry and then its own', async () => {
+  const registry = registryOfTwo();
+  const text = `${await registry.metrics()}\n# HELP own_total Own.\n# TYPE own_total counter\nown_total 1\n`;
+  assert.equal(await createExposition(registry, [own]).write(), text);
 });
 
-test('others are served after each metric', async () => {
+test('lets other work run after each metric', async () => {
   let turns = 0;
   let done = false;
   const turn = (): void => {
@@ -32,7 +28,7 @@ test('others are served after each metric', async () => {
     if (!done) setImmediate(turn);
   };
   setImmediate(turn);
-  await expose(registryOfThree());
+  await createExposition(registryOfTwo(), [own]).write();
   done = true;
   assert.ok(turns >= 3, `${turns} turns`);
 });
