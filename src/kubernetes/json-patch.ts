@@ -20,7 +20,8 @@ export function fromPointer(pointer: string): string[] {
 
 /**
  * Lists the operations that turn one value into another, in the order in which to apply them. A missing parent is added with
- * its whole content, as one operation.
+ * its whole content, as one operation. The work grows in proportion to the lists: rfc6902 makes the same patch, but takes 39 s for
+ * a pod with 498 containers. fast-json-patch compares by index, and would rewrite every item after an inserted one.
  * @see https://www.rfc-editor.org/rfc/rfc6902
  */
 export function diffJson(before: Json, after: Json): PatchOperation[] {

@@ -150,6 +150,16 @@ test('gen-certs without a file prints only the Secret, for the chart', async () 
   assert.ok(server.checkHost('cambist-webhook.elsewhere.svc'));
 });
 
+test('the certificate of gen-certs is valid for the given days, and tolerates a clock that is slow', async () => {
+  const { stdout } = await runCommand(['gen-certs', '--days', '30']);
+  const { stringData = {} } = parse(stdout) as Secret;
+  for (const name of ['tls.crt', 'ca.crt']) {
+    const { validFrom, validTo } = new X509Certificate(stringData[name] ?? '');
+    assert.equal(Math.round((Date.parse(validTo) - Date.parse(validFrom)) / 60_000), 30 * 24 * 60 + 5, name);
+    assert.ok(Date.parse(validFrom) < Date.now() - 4 * 60_000, name);
+  }
+});
+
 test('gen-certs --trust keeps the old certificate trusted beside the new one', async (t) => {
   const old = generated((await runCommand(['gen-certs', CONFIGURATION])).stdout);
   const file = join(await directory(t), 'ca.crt');
