@@ -3,7 +3,7 @@ import type { Route } from '../config/config.ts';
 import { redact } from '../observability/logged-error.ts';
 import { parseChallenges } from '../proxy/challenges.ts';
 import { readClaims } from '../tokens/claims.ts';
-import type { IssuedToken } from '../tokens/issued.ts';
+import type { IssuedToken } from '../tokens/issued-token.ts';
 import { hideCredentials, type SentValue } from '../tokens/sent-values.ts';
 import { upstreamPeer } from '../transport/dispatchers.ts';
 import type { Pool } from './check-context.ts';

@@ -11,7 +11,7 @@ import { KEYS_TIMEOUT_MS } from '../tokens/jwks.ts';
 import { createSubjectReader } from '../tokens/subject.ts';
 import { createSubjectSource, type SubjectSource } from '../tokens/subject-source.ts';
 import { createSubjectVerifier, type SubjectVerifier } from '../tokens/subject-verifier.ts';
-import { createTokenEndpoint, type TokenEndpoint } from '../tokens/token-endpoint.ts';
+import { createTokenEndpoint, type TokenEndpoint, type TokenEndpointContext } from '../tokens/token-endpoint.ts';
 import type { PeerOptions } from '../transport/dispatchers.ts';
 import { type RecordedRequest, recordRequests } from './recorded-request.ts';
 
@@ -43,6 +43,14 @@ export function createCheckContext(pool: Pool, servers: readonly AuthorizationSe
   const requests: RecordedRequest[] = [];
   const dpop = createDpopProver(clock);
   const claims = createEndpointClaims(() => servers);
+  const context: TokenEndpointContext = {
+    clock,
+    dpop,
+    claims,
+    observer: NO_OBSERVER,
+    maxAgeMs: () => Number.POSITIVE_INFINITY,
+    random: () => 0,
+  };
   const endpoints = new Map<AuthorizationServer, TokenEndpoint>();
 
   function endpoint(server: AuthorizationServer): TokenEndpoint {
@@ -53,7 +61,7 @@ export function createCheckContext(pool: Pool, servers: readonly AuthorizationSe
         const plain = await pool({ name: `authorization server "${name}"`, tls, connectMs: timeoutMs });
         return recordRequests(plain, requests, clock.wallMs);
       };
-      known = createTokenEndpoint(server, recorded, { clock, dpop, claims, ...NO_OBSERVER });
+      known = createTokenEndpoint(server, recorded, context);
       endpoints.set(server, known);
     }
     return known;
@@ -64,10 +72,7 @@ export function createCheckContext(pool: Pool, servers: readonly AuthorizationSe
     // One entry at most: each route must request its own assertion.
     assertions: createAssertions(createTokenCache<Assertion>(1, clock, () => {})),
     dpop,
-    maxAgeMs: () => Number.POSITIVE_INFINITY,
-    clock,
-    observer: NO_OBSERVER,
-    random: () => 0,
+    credentialRead: NO_OBSERVER.credentialRead,
   });
   const verifier = createSubjectVerifier(async ({ issuer, ca }) => {
     const tls = ca === undefined ? undefined : { ca, certificate: undefined, privateKey: undefined };

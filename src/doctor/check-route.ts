@@ -3,7 +3,7 @@ import type { CambistError } from '../errors.ts';
 import { firstLegTarget } from '../tokens/chain.ts';
 import { readClaims } from '../tokens/claims.ts';
 import type { TokenCredential } from '../tokens/exchange.ts';
-import type { IssuedToken } from '../tokens/issued.ts';
+import type { IssuedToken } from '../tokens/issued-token.ts';
 import { findRepeated, type SentValue } from '../tokens/sent-values.ts';
 import type { Subject } from '../tokens/subject.ts';
 import { callBackend } from './call-backend.ts';

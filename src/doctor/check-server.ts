@@ -14,7 +14,7 @@ import type { RecordedRequest } from './recorded-request.ts';
 export interface ServerRole extends MetadataUse {
   readonly target: TokenTarget;
   readonly subjectTokenType: string;
-  readonly wanted: 'token' | 'assertion';
+  readonly expect: 'token' | 'assertion';
 }
 
 /** The authorization servers that routes use. `client_credentials`: only for tokens of cambist itself. */
@@ -29,7 +29,7 @@ export function rolesOf(routes: readonly Route[]): ReadonlyMap<AuthorizationServ
     const { authorizationServer: server, chain, target } = credential;
     const subjectTokenType = subjectToken.type;
     if (chain === undefined) {
-      add(server, { grant: server.grant, idJag: undefined, target, subjectTokenType, wanted: 'token' });
+      add(server, { grant: server.grant, idJag: undefined, target, subjectTokenType, expect: 'token' });
       continue;
     }
     const isIdJag = chain.assertion === 'id_jag';
@@ -40,10 +40,10 @@ export function rolesOf(routes: readonly Route[]): ReadonlyMap<AuthorizationServ
       idJag,
       target: first,
       subjectTokenType,
-      wanted: 'assertion',
+      expect: 'assertion',
     });
     const receiver = isIdJag ? 'receiver' : undefined;
-    add(server, { grant: 'jwt_bearer', idJag: receiver, target, subjectTokenType, wanted: 'token' });
+    add(server, { grant: 'jwt_bearer', idJag: receiver, target, subjectTokenType, expect: 'token' });
   }
   return roles;
 }
@@ -166,7 +166,17 @@ async function probe(
           actor: undefined,
         };
   const from = requests.length;
-  const failure = await failureOf(() => endpoint(server).requestToken(grant, role.target, role.wanted));
+  const failure = await failureOf(() =>
+    endpoint(server).exchange({
+      routeName: 'doctor',
+      requester: { caller: undefined, peer: undefined },
+      grant: () => grant,
+      target: role.target,
+      expect: role.expect,
+      subjectExpiresAtMs: undefined,
+      refresh: false,
+    }),
+  );
   const request = requests.slice(from).findLast(({ method }) => method === 'POST');
   return request ?? failure ?? new CambistError('ERR_INTERNAL', 'no request was sent');
 }

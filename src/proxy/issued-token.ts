@@ -2,7 +2,7 @@ import type { Clock } from '../clock/clock.ts';
 import type { Route } from '../config/config.ts';
 import type { Cause } from '../observability/token-observer.ts';
 import type { Broker } from '../tokens/broker.ts';
-import type { IssuedToken } from '../tokens/issued.ts';
+import type { IssuedToken } from '../tokens/issued-token.ts';
 import type { Session } from '../tokens/session.ts';
 import type { Subject } from '../tokens/subject.ts';
 import { callerTraceId } from './caller-ids.ts';

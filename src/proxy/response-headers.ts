@@ -1,5 +1,5 @@
 import { HOP_BY_HOP } from '../config/header-names.ts';
-import type { IssuedToken } from '../tokens/issued.ts';
+import type { IssuedToken } from '../tokens/issued-token.ts';
 import { callerReference } from './caller-reference.ts';
 import { withResourceMetadata } from './challenges.ts';
 import { createEndpointRewriter, type Rewriter } from './endpoint-event.ts';

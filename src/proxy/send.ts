@@ -1,5 +1,5 @@
 import type { Dispatcher } from 'undici';
-import type { IssuedToken } from '../tokens/issued.ts';
+import type { IssuedToken } from '../tokens/issued-token.ts';
 import { type Dispatchers, upstreamPeer } from '../transport/dispatchers.ts';
 import type { RequestBody } from './request-body.ts';
 import type { Admitted } from './steps.ts';

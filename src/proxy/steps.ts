@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream';
 import type { Route } from '../config/config.ts';
 import type { RequestTarget } from '../routing/request-target.ts';
-import type { IssuedToken } from '../tokens/issued.ts';
+import type { IssuedToken } from '../tokens/issued-token.ts';
 import type { Session } from '../tokens/session.ts';
 import type { ProxyRequest } from './proxy-request.ts';
 import type { RequestBody } from './request-body.ts';

@@ -3,7 +3,8 @@ import type { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import { CambistError } from '../errors.ts';
 import type { ProxyObserver } from '../observability/proxy-observer.ts';
-import { hasEnded, type IssuedToken } from '../tokens/issued.ts';
+import type { IssuedToken } from '../tokens/issued-token.ts';
+import { isExpired } from '../tokens/lifetime.ts';
 import type { Dispatchers } from '../transport/dispatchers.ts';
 import type { RawHandler } from '../transport/http1/upstream-request.ts';
 import { asksForNonce, insufficientScope } from './challenges.ts';
@@ -62,7 +63,7 @@ class UpstreamCall {
   /** Asked right before the first byte is sent. @returns false where another attempt replaces this one */
   mayStart(plan: AttemptPlan): boolean {
     const { route } = this.admitted;
-    if (this.#token === undefined || !hasEnded(this.#token, this.#options.clock)) {
+    if (this.#token === undefined || !isExpired(this.#token, this.#options.clock)) {
       this.#hasExpired = false;
       return true;
     }

@@ -3,7 +3,7 @@ import { CambistError } from '../errors.ts';
 import type { Claims } from './claims.ts';
 
 /**
- * Refuses an issued JWT for another backend. An opaque token cannot be checked and passes.
+ * Refuses an issued JWT for another backend. An opaque token cannot be checked and is accepted.
  * @throws {CambistError} ERR_ISSUED_TOKEN_AUDIENCE
  * @see RFC 7519 section 4.1.3
  */

@@ -1,6 +1,6 @@
 const B64_TOKEN = /^[A-Za-z0-9._~+/-]+=*$/;
 
-/** Is it a token that could stand in an `Authorization` header? @see RFC 6750 section 2.1, `b64token` */
+/** Is a text well formed as a token in an `Authorization` header? @see RFC 6750 section 2.1, `b64token` */
 export function isB64Token(text: string): boolean {
   return B64_TOKEN.test(text);
 }

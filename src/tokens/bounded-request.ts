@@ -1,8 +1,8 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
 
-/** An answer of an authorization server, read whole. */
-export interface HttpAnswer {
+/** A complete response from an authorization server. */
+export interface HttpResponse {
   readonly status: number;
   readonly retryAfter: string | undefined;
   /** RFC 9449 section 8. */
@@ -10,7 +10,7 @@ export interface HttpAnswer {
   readonly text: string;
 }
 
-/** Where a request goes, in parts: taken apart once, where many go. */
+/** A URL in parts, so that repeated requests do not parse it again. */
 export interface RequestUrl {
   readonly text: string;
   readonly origin: string;
@@ -28,63 +28,63 @@ export interface BoundedRequest {
   readonly url: RequestUrl;
   readonly headers: Record<string, string>;
   readonly body?: string;
-  /** Milliseconds of `performance.now()`: all of it, connecting, waiting and reading, is over by then. */
+  /** Deadline in milliseconds of `performance.now()`. It covers connecting, waiting and reading. */
   readonly untilMs: number;
 }
 
-/** The server is there, and what it says is of no use. */
-export class AnswerTooLargeError extends Error {}
+/** The server is reachable, but its response is unusable. */
+export class ResponseTooLargeError extends Error {}
 
-/** Largest answer that is read; a token response or metadata document is a few KiB. */
-const MAX_ANSWER_BYTES = 256 * 1024;
+/** Largest response that is read. A token response or metadata document takes a few KiB. */
+const MAX_RESPONSE_BYTES = 256 * 1024;
 
 /**
- * One request to an authorization server: no redirect is followed, and neither time nor size is without bound. What goes beyond
- * either loses its connection.
- * @throws {Error} whatever went wrong on the way
+ * Sends one request to an authorization server. It follows no redirect. A request that exceeds its time or size loses its
+ * connection.
+ * @throws {Error} any network error, timeout or `ResponseTooLargeError`
  */
 export function boundedRequest(
   dispatcher: Dispatcher,
   { method, url: { origin, path }, headers, body, untilMs }: BoundedRequest,
-): Promise<HttpAnswer> {
+): Promise<HttpResponse> {
   const chunks: Buffer[] = [];
   let size = 0;
-  let head: Omit<HttpAnswer, 'text'>;
+  let start: Omit<HttpResponse, 'text'>;
   let controller: Dispatcher.DispatchController | undefined;
 
   return new Promise((resolve, reject) => {
-    let late: DOMException | undefined;
-    const giveUp = (): void => {
-      late = new DOMException('its time is up', 'TimeoutError');
-      reject(late);
-      controller?.abort(late);
+    let timeout: DOMException | undefined;
+    const abort = (): void => {
+      timeout = new DOMException('the time limit was reached', 'TimeoutError');
+      reject(timeout);
+      controller?.abort(timeout);
     };
     const leftMs = untilMs - performance.now();
-    if (leftMs <= 0) return giveUp();
-    const timer = setTimeout(giveUp, leftMs);
+    if (leftMs <= 0) return abort();
+    const timer = setTimeout(abort, leftMs);
 
-    // The handler of `request` makes a stream of each answer, which costs more than all that is read from it.
+    // undici's `request` creates a stream for each response, which costs more than all that is read from it.
     dispatcher.dispatch(
       { origin, path, method, headers, body: body === undefined ? null : Buffer.from(body) },
       {
         onRequestStart(started) {
           controller = started;
-          // Its time may have gone by while it was being connected for.
-          if (late !== undefined) controller.abort(late);
+          // The deadline may have passed while connecting.
+          if (timeout !== undefined) controller.abort(timeout);
         },
-        onResponseStart(_, status, answered) {
-          head = readHead(status, answered);
+        onResponseStart(_, status, responseHeaders) {
+          start = readStart(status, responseHeaders);
         },
         onResponseData(_, chunk) {
           size += chunk.length;
           chunks.push(chunk);
-          if (size > MAX_ANSWER_BYTES) {
-            controller?.abort(new AnswerTooLargeError(`the answer is larger than ${MAX_ANSWER_BYTES} bytes`));
+          if (size > MAX_RESPONSE_BYTES) {
+            controller?.abort(new ResponseTooLargeError(`the response is larger than ${MAX_RESPONSE_BYTES} bytes`));
           }
         },
         onResponseEnd() {
           clearTimeout(timer);
-          resolve({ ...head, text: Buffer.concat(chunks).toString('utf8') });
+          resolve({ ...start, text: Buffer.concat(chunks).toString('utf8') });
         },
         onResponseError(_, error) {
           clearTimeout(timer);
@@ -95,7 +95,7 @@ export function boundedRequest(
   });
 }
 
-function readHead(status: number, headers: IncomingHttpHeaders): Omit<HttpAnswer, 'text'> {
+function readStart(status: number, headers: IncomingHttpHeaders): Omit<HttpResponse, 'text'> {
   const { 'retry-after': retryAfter, 'dpop-nonce': dpopNonce } = headers;
   return {
     status,

@@ -2,38 +2,38 @@ import type { Clock } from '../clock/clock.ts';
 import type { Route } from '../config/config.ts';
 import { CambistError, type ErrorCode } from '../errors.ts';
 import type { Cause, TokenObserver } from '../observability/token-observer.ts';
-import type { CachedToken, Holder, TokenCache } from './cache.ts';
+import type { CachedToken, CacheOwner, TokenCache } from './cache.ts';
+import { createCooldown } from './cooldown.ts';
 import type { Exchange, TokenCredential } from './exchange.ts';
-import type { IssuedToken } from './issued.ts';
-import { createPacer } from './pacer.ts';
+import type { IssuedToken } from './issued-token.ts';
 import { createTokenKeys, type ResourceDigest, resourceDigest, type Session, subjectKey } from './session.ts';
 import { scopesToAdd, withScopes } from './step-up.ts';
 
-/** What the broker has for a request: nothing to do, a token, one on its way, or a refusal that it remembers. */
+/** The result for a request: it needs no token, the token is known, the token is on its way, or a cached refusal. */
 export type Lookup =
   | { readonly result: 'bypass' }
   | { readonly result: 'hit'; readonly token: IssuedToken }
   | { readonly result: 'miss' | 'joined'; readonly pending: Promise<IssuedToken> }
   | { readonly result: 'negative'; readonly error: CambistError };
 
-/** Subject and route in, bearer out: from the cache, from an exchange under way, or from a new one. */
+/** Finds the token for a subject and a route: in the cache, from an exchange in flight, or by a new exchange. */
 export interface Broker {
   /**
-   * The token for a session on a route. Synchronous where it is known, since every request passes here.
-   * @param cause is asked where the look-up leads to an exchange
+   * Finds the token for a session on a route. Synchronous, because every request passes here.
+   * @param cause is called when the lookup starts an exchange
    * @throws {CambistError} ERR_SUBJECT_TOKEN_MISSING
    */
   lookUp(route: Route, session: Session, cause?: () => Cause): Lookup;
   /**
-   * Says that a backend refused a token with 401, so that the next look-up does not give it again.
-   * @returns false where the token took the place of one that was refused a moment ago: then it stays, and another is not
-   *   worth asking for
+   * Reports that a backend refused a token with 401, so that the next lookup does not return it again.
+   * @returns false when the token replaced another refused token a moment ago. It then stays in the cache, and a new exchange
+   *   would be useless.
    */
   refuse(route: Route, session: Session, token: IssuedToken): boolean;
   /**
-   * Says that a backend wants scopes that a token lacks. One exchange then asks for them as well, and its token is the
-   * session's from then on, as long as the one before would have been.
-   * @returns undefined where the route may not add them, where nothing is to add, and where that was refused just now
+   * Reports that a backend wants scopes that a token lacks. One exchange then requests them as well. Its token replaces the
+   * session's token.
+   * @returns undefined when the route may not add them, when the token has them all, and when they were refused a moment ago
    */
   stepUp(
     route: Route,
@@ -43,13 +43,13 @@ export interface Broker {
     cause?: () => Cause,
   ): Promise<SteppedUp> | undefined;
   /**
-   * Says that a request without session id opened a session: its token is that session's from now on. Where the one before
-   * has only just gone to a session it is that of both, since the next request may open one as well.
+   * Reports that a request without a session id opened a session, which takes over the request's token. During the cooldown the
+   * token also stays available to requests without a session id, because each of them may open a session.
    */
   openSession(route: Route, session: Session, id: string, token: IssuedToken): void;
   /**
-   * Says that a session has ended: what only it used is dropped.
-   * @param by its client, or the upstream, which may say so to every request and is then heard once in a while
+   * Reports that a session is over. Tokens that only this session used are dropped.
+   * @param by the client, or the upstream, whose reports have a cooldown because it may repeat them for every request
    */
   endSession(route: Route, session: Session, by: 'client' | 'upstream'): void;
 }
@@ -66,53 +66,53 @@ export interface BrokerOptions {
   readonly observer: TokenObserver;
 }
 
-/** What is the caller's own and will not change within seconds; faults, and refusals of ourselves, may pass at any time. */
-const REMEMBERED: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+/** Errors that concern the caller alone and last for seconds. Faults, and refusals of cambist's own client, may pass at any time. */
+const CACHED_ERRORS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'ERR_SUBJECT_TOKEN_INVALID',
   'ERR_INTERACTION_REQUIRED',
   'ERR_EXCHANGE_REFUSED',
 ]);
 
 /**
- * What an upstream says takes a key its token at most this often: one that says 401 or 404, or opens a session, each time would
- * else cost an exchange each time.
+ * Minimum time between two reports of an upstream that take a token from the same key. An upstream that responds with 401 or 404,
+ * or opens a session, each time would otherwise cost an exchange each time.
  */
-const UPSTREAM_PAUSE_MS = 10_000;
+const UPSTREAM_COOLDOWN_MS = 10_000;
 
-/** After a refresh that failed, the next use that is at least this much later tries again. */
-const REFRESH_PAUSE_MS = 3000;
+/** Minimum delay before retrying a failed refresh. */
+const REFRESH_COOLDOWN_MS = 3000;
 
-/** One question for a token: who asks, for what, and what the answer is kept under. */
-interface Ask {
+/** A request for a token, and the key that its token is cached under. */
+interface KeyedRequest {
   readonly route: Route;
   readonly credential: TokenCredential;
   readonly session: Session;
   readonly resource: ResourceDigest;
   readonly key: string;
   readonly cause: (() => Cause) | undefined;
-  /** Scopes beside the route's own, in order. */
+  /** Scopes beside the route's own, sorted. */
   readonly added: readonly string[];
 }
 
-/** An exchange under way. */
+/** An exchange in flight. */
 interface Flight {
-  /** What its token is to be kept under. */
+  /** The key for its token. */
   readonly key: string;
   readonly pending: Promise<IssuedToken>;
-  /** False where the session has ended meanwhile: then only who waits gets the token. */
-  wanted: boolean;
+  /** False when the session is over meanwhile. The token then goes to the waiting requests, and not into the cache. */
+  keepToken: boolean;
 }
 
 export function createBroker({ cache, exchange, clock, observer }: BrokerOptions): Broker {
-  const underWay = new Map<string, Flight>();
+  const inFlight = new Map<string, Flight>();
   const refused = new WeakSet<IssuedToken>();
-  /** What was added to the scopes of a token. */
+  /** The scopes that were added to a token. */
   const addedTo = new WeakMap<IssuedToken, readonly string[]>();
   const digests = new WeakMap<Route, ResourceDigest>();
   const keyOf = createTokenKeys();
-  const mayRefuse = createPacer(UPSTREAM_PAUSE_MS, clock);
-  const mayOpen = createPacer(UPSTREAM_PAUSE_MS, clock);
-  const mayEnd = createPacer(UPSTREAM_PAUSE_MS, clock);
+  const mayRefuse = createCooldown(UPSTREAM_COOLDOWN_MS, clock);
+  const mayOpen = createCooldown(UPSTREAM_COOLDOWN_MS, clock);
+  const mayEnd = createCooldown(UPSTREAM_COOLDOWN_MS, clock);
 
   function digestOf(route: Route): ResourceDigest {
     let digest = digests.get(route);
@@ -123,150 +123,152 @@ export function createBroker({ cache, exchange, clock, observer }: BrokerOptions
     return digest;
   }
 
-  function askFor(route: Route, session: Session, cause?: () => Cause): Ask | undefined {
+  /** Undefined when the route sends no issued token. */
+  function requestFor(route: Route, session: Session, cause?: () => Cause): KeyedRequest | undefined {
     const { credential } = route;
     if (credential.kind === 'passthrough' || credential.kind === 'none') return undefined;
-    const asking = sessionFor(credential, session, route);
+    const owner = sessionFor(credential, session, route);
     const resource = digestOf(route);
-    return { route, credential, session: asking, resource, key: keyOf(asking, resource), cause, added: [] };
+    return { route, credential, session: owner, resource, key: keyOf(owner, resource), cause, added: [] };
   }
 
-  function find(ask: Ask): Lookup {
-    const cached = cache.find(ask.key);
+  function find(request: KeyedRequest): Lookup {
+    const cached = cache.find(request.key);
     if (cached !== undefined) {
-      if (clock.monotonicMs() >= cached.refreshAtMs) refresh(ask, cached);
+      if (clock.monotonicMs() >= cached.refreshAtMs) refresh(request, cached);
       return { result: 'hit', token: cached.token };
     }
-    const flight = underWay.get(ask.key);
+    const flight = inFlight.get(request.key);
     if (flight !== undefined) {
-      flight.wanted = true;
+      flight.keepToken = true;
       return { result: 'joined', pending: flight.pending };
     }
-    const { subject } = ask.session;
-    const remembered = subject && cache.refusal(subjectKey(subject, ask.resource));
-    if (remembered !== undefined) return { result: 'negative', error: remembered };
-    return { result: 'miss', pending: begin(ask, false) };
+    const { subject } = request.session;
+    const refusal = subject && cache.refusal(subjectKey(subject, request.resource));
+    if (refusal !== undefined) return { result: 'negative', error: refusal };
+    return { result: 'miss', pending: startExchange(request, false) };
   }
 
-  /** Asks for the next token while this one is good; who asked meanwhile does not wait, and a fault harms nobody. */
-  function refresh(ask: Ask, cached: CachedToken): void {
-    const again = raise(ask, addedTo.get(cached.token) ?? []);
-    if (underWay.has(flightKey(again))) return;
-    cached.refreshAtMs = clock.monotonicMs() + REFRESH_PAUSE_MS;
-    begin(again, true).catch((error: unknown) => {
-      if (isRemembered(error)) cache.drop(ask.key, 'refused', cached.token);
+  /** Requests the next token while the current one is valid. No request waits for it, and a fault affects none. */
+  function refresh(request: KeyedRequest, cached: CachedToken): void {
+    const next = withAddedScopes(request, addedTo.get(cached.token) ?? []);
+    if (inFlight.has(flightKey(next))) return;
+    cached.refreshAtMs = clock.monotonicMs() + REFRESH_COOLDOWN_MS;
+    startExchange(next, true).catch((error: unknown) => {
+      if (isCachedError(error)) cache.drop(request.key, 'refused', cached.token);
     });
   }
 
-  /** One exchange for all who ask meanwhile. It belongs to none of them, so none can cancel it for the others. */
-  function begin(ask: Ask, refresh: boolean): Promise<IssuedToken> {
-    const key = flightKey(ask);
-    const pending = obtain(ask, refresh, key);
-    underWay.set(key, { key: ask.key, pending, wanted: true });
-    // Before anybody who waits is told, also where it failed as it began; and whoever asked may have gone away.
-    const end = () => underWay.delete(key);
-    void pending.then(end, end);
+  /** Starts one exchange for all requests that arrive meanwhile. It belongs to none of them, so none can cancel it. */
+  function startExchange(request: KeyedRequest, refresh: boolean): Promise<IssuedToken> {
+    const key = flightKey(request);
+    const pending = obtain(request, refresh, key);
+    inFlight.set(key, { key: request.key, pending, keepToken: true });
+    // Runs before any waiting request continues, also when the exchange fails at once. The first request may be gone by then.
+    const land = () => inFlight.delete(key);
+    void pending.then(land, land);
     return pending;
   }
 
   /** @param key of its flight */
-  async function obtain(ask: Ask, refresh: boolean, key: string): Promise<IssuedToken> {
-    const { route, credential, session, resource } = ask;
+  async function obtain(request: KeyedRequest, refresh: boolean, key: string): Promise<IssuedToken> {
+    const { route, credential, session, resource } = request;
     const { subject } = session;
     try {
-      const token = await exchange({ route, credential, subject, resource, refresh, cause: ask.cause?.() });
-      if (ask.added.length > 0) addedTo.set(token, ask.added);
-      if (underWay.get(key)?.wanted) cache.keep(ask.key, token, holderOf(ask));
+      const token = await exchange({ route, credential, subject, resource, refresh, cause: request.cause?.() });
+      if (request.added.length > 0) addedTo.set(token, request.added);
+      if (inFlight.get(key)?.keepToken) cache.keep(request.key, token, ownerOf(request));
       return token;
     } catch (error) {
-      if (subject !== undefined && isRemembered(error)) cache.keepRefusal(subjectKey(subject, resource), error);
+      if (subject !== undefined && isCachedError(error)) cache.keepRefusal(subjectKey(subject, resource), error);
       throw error;
     }
   }
 
   return {
     lookUp(route, session, cause) {
-      const ask = askFor(route, session, cause);
-      const lookup: Lookup = ask === undefined ? { result: 'bypass' } : find(ask);
+      const request = requestFor(route, session, cause);
+      const lookup: Lookup = request === undefined ? { result: 'bypass' } : find(request);
       observer.cacheAnswered(route.name, lookup.result);
       return lookup;
     },
     refuse(route, session, token) {
-      const ask = askFor(route, session);
-      if (ask !== undefined && cache.find(ask.key)?.token === token) {
-        if (!mayRefuse(ask.key)) return false;
-        cache.drop(ask.key, 'refused', token);
+      const request = requestFor(route, session);
+      if (request !== undefined && cache.find(request.key)?.token === token) {
+        if (!mayRefuse(request.key)) return false;
+        cache.drop(request.key, 'refused', token);
       }
       refused.add(token);
       return true;
     },
     stepUp(route, session, token, wanted, cause) {
-      const plain = askFor(route, session, cause);
-      if (plain?.session.subject === undefined || isOurOwn(route)) return undefined;
+      const plain = requestFor(route, session, cause);
+      if (plain?.session.subject === undefined || hasOwnSubject(route)) return undefined;
       const cached = cache.find(plain.key)?.token;
-      const have = addedTo.get(token) ?? [];
-      const added = scopesToAdd(route, have, wanted);
+      const present = addedTo.get(token) ?? [];
+      const added = scopesToAdd(route, present, wanted);
       if (added === undefined) return undefined;
-      const kept = cached === undefined ? have : (addedTo.get(cached) ?? []);
+      const presentInCache = cached === undefined ? present : (addedTo.get(cached) ?? []);
       // Another request of the session may have been first.
-      if (cached !== undefined && cached !== token && added.every((scope) => kept.includes(scope))) {
+      if (cached !== undefined && cached !== token && added.every((scope) => presentInCache.includes(scope))) {
         return Promise.resolve({ token: cached, added });
       }
-      const ask = raise(plain, [...new Set([...have, ...kept, ...added])].sort());
-      if (cache.refusal(subjectKey(plain.session.subject, ask.resource)) !== undefined) return undefined;
-      const pending = underWay.get(flightKey(ask))?.pending ?? begin(ask, false);
-      return pending.then((raised) => ({ token: raised, added }));
+      const request = withAddedScopes(plain, [...new Set([...present, ...presentInCache, ...added])].sort());
+      if (cache.refusal(subjectKey(plain.session.subject, request.resource)) !== undefined) return undefined;
+      const pending = inFlight.get(flightKey(request))?.pending ?? startExchange(request, false);
+      return pending.then((wider) => ({ token: wider, added }));
     },
     openSession(route, session, id, token) {
-      const ask = askFor(route, session);
-      if (ask?.session.subject === undefined || isOurOwn(route) || refused.has(token)) return;
-      if (cache.find(ask.key)?.token === token && mayOpen(ask.key)) cache.release(ask.key, token);
-      cache.give(keyOf({ subject: ask.session.subject, id }, ask.resource), token, holderOf(ask));
+      const request = requestFor(route, session);
+      if (request?.session.subject === undefined || hasOwnSubject(route) || refused.has(token)) return;
+      if (cache.find(request.key)?.token === token && mayOpen(request.key)) cache.release(request.key, token);
+      cache.give(keyOf({ subject: request.session.subject, id }, request.resource), token, ownerOf(request));
     },
     endSession(route, session, by) {
-      const ask = askFor(route, session);
-      if (ask?.session.id === undefined) return;
-      const flights = [...underWay.values()].filter(({ key }) => key === ask.key);
-      if (flights.length === 0 && cache.find(ask.key) === undefined) return;
-      if (by === 'upstream' && !mayEnd(ask.key)) return;
-      cache.drop(ask.key, 'session_ended');
-      for (const flight of flights) flight.wanted = false;
+      const request = requestFor(route, session);
+      if (request?.session.id === undefined) return;
+      const flights = [...inFlight.values()].filter(({ key }) => key === request.key);
+      if (flights.length === 0 && cache.find(request.key) === undefined) return;
+      if (by === 'upstream' && !mayEnd(request.key)) return;
+      cache.drop(request.key, 'session_ended');
+      for (const flight of flights) flight.keepToken = false;
     },
   };
 }
 
-/** The same question for a token with more scopes: what comes back takes the place of the one with fewer. */
-function raise(ask: Ask, added: readonly string[]): Ask {
-  if (added.length === 0) return ask;
-  const resource = `${ask.resource} ${added.join(' ')}`;
-  return { ...ask, credential: withScopes(ask.credential, added), resource, added };
+/** The same request with more scopes. Its token replaces the token with fewer scopes. */
+function withAddedScopes(request: KeyedRequest, added: readonly string[]): KeyedRequest {
+  if (added.length === 0) return request;
+  const resource = `${request.resource} ${added.join(' ')}`;
+  return { ...request, credential: withScopes(request.credential, added), resource, added };
 }
 
-function holderOf({ route, session }: Ask): Holder {
+function ownerOf({ route, session }: KeyedRequest): CacheOwner {
   return { route: route.name, subject: session.subject?.digest };
 }
 
-/** No session id has a line end, as no header has: the scopes of one session cannot be taken for the end of another's id. */
-function flightKey({ key, added }: Ask): string {
+/** A session id comes from a header and contains no line break, so it cannot be confused with added scopes. */
+function flightKey({ key, added }: KeyedRequest): string {
   return added.length === 0 ? key : `${key}\n${added.join(' ')}`;
 }
 
-function isRemembered(error: unknown): error is CambistError {
-  return error instanceof CambistError && REMEMBERED.has(error.code);
+function isCachedError(error: unknown): error is CambistError {
+  return error instanceof CambistError && CACHED_ERRORS.has(error.code);
 }
 
-/** All callers are one where the token is for cambist itself. */
-const OURSELVES: Session = { subject: undefined, id: undefined };
+/** All callers share one session when the token is for cambist itself. */
+const OWN_SESSION: Session = { subject: undefined, id: undefined };
 
-/** The session that a token is for. */
+/** The session that owns the token. */
 function sessionFor(credential: TokenCredential, session: Session, route: Route): Session {
-  if (credential.kind === 'client_credentials') return OURSELVES;
-  if (session.subject !== undefined) return isOurOwn(route) ? { subject: session.subject, id: undefined } : session;
-  if (credential.onMissingSubject === 'client_credentials') return OURSELVES;
-  throw new CambistError('ERR_SUBJECT_TOKEN_MISSING', `route "${route.name}": the request bears no subject token`);
+  if (credential.kind === 'client_credentials') return OWN_SESSION;
+  if (session.subject !== undefined)
+    return hasOwnSubject(route) ? { subject: session.subject, id: undefined } : session;
+  if (credential.onMissingSubject === 'client_credentials') return OWN_SESSION;
+  throw new CambistError('ERR_SUBJECT_TOKEN_MISSING', `route "${route.name}": the request has no subject token`);
 }
 
-/** A subject token from a file is cambist's own: whatever sessions callers open on it, they are all one. */
-function isOurOwn(route: Route): boolean {
+/** A subject token from a file is cambist's own. All sessions that callers open on it are one. */
+function hasOwnSubject(route: Route): boolean {
   return route.subjectToken.file !== undefined;
 }

@@ -2,119 +2,120 @@ import { LRUCache } from 'lru-cache';
 import type { Clock } from '../clock/clock.ts';
 import type { CambistError } from '../errors.ts';
 import type { EvictionReason } from '../observability/token-observer.ts';
-import { type IssuedToken, type Perishable, shortenLife } from './issued.ts';
+import type { IssuedToken } from './issued-token.ts';
+import { type HasLifetime, shortenLifetime } from './lifetime.ts';
 import { createShares, type Shares } from './shares.ts';
 
-/** How long a refusal of the caller's token, or of the target, answers for itself. */
-const REFUSAL_LIFE_MS = 10_000;
-/** What lives shorter is not kept. */
-const MIN_LIFE_MS = 1;
-/** A session that asks for nothing this long is taken to have ended. */
-const IDLE_LIFE_MS = 60 * 60 * 1000;
+/** How long a refusal of the caller's token, or of the target, is returned from the cache. */
+const REFUSAL_LIFETIME_MS = 10_000;
+/** A token with a shorter lifetime is not cached. */
+const MIN_LIFETIME_MS = 1;
+/** A token is idle when it is not used for this time. */
+const IDLE_TIMEOUT_MS = 60 * 60 * 1000;
 
-/** An issued token as it is kept. */
-export interface CachedToken<Token extends Perishable = IssuedToken> {
+/** A token in the cache. */
+export interface CachedToken<Token extends HasLifetime = IssuedToken> {
   readonly token: Token;
-  readonly holder: Holder;
+  readonly owner: CacheOwner;
   /** Monotonic milliseconds. */
-  readonly keptAtMs: number;
+  readonly cachedAtMs: number;
   usedAtMs: number;
-  /** From when on a use leads to a refresh; moved on by each attempt. */
+  /** A use after this time starts a refresh. Each attempt postpones it. */
   refreshAtMs: number;
 }
 
-/** For whom a token is kept. */
-export interface Holder {
-  /** The route that asked for it first, for reports. */
+/** The owner of a cached token. */
+export interface CacheOwner {
+  /** The route that requested the token first, for reports. */
   readonly route: string;
-  /** Digest of the subject token, so that a caller with many tokens gives way before others; undefined for our own tokens. */
+  /** Digest of the subject token. A caller with many tokens loses its own first. Undefined for tokens of cambist itself. */
   readonly subject: string | undefined;
 }
 
-/** What the cache holds for one route; ages and ends in seconds from now. */
+/** The cached tokens of one route. Ages and expiries are in seconds from now. */
 export interface RouteCacheReport {
   readonly entries: number;
   readonly oldest_age_seconds: number;
-  readonly next_end_seconds: number;
+  readonly next_expiry_seconds: number;
 }
 
-/** Issued tokens under `tokenKey`, and refusals under `subjectKey`: both bounded, both by recency. */
-export interface TokenCache<Token extends Perishable = IssuedToken> {
-  /** A token that may still be sent; finding it counts as use. */
+/** Issued tokens by `tokenKey`, and refusals by `subjectKey`. Both are bounded, and evict the least recently used entry. */
+export interface TokenCache<Token extends HasLifetime = IssuedToken> {
+  /** Finds a token that may still be sent. Counts as a use. */
   find(key: string): CachedToken<Token> | undefined;
-  /** Keeps a token for as long as it may be reused; one that may not be reused is not kept. */
-  keep(key: string, token: Token, holder: Holder): void;
-  /** Keeps a token as `keep` does, where there is none under the key yet. */
-  give(key: string, token: Token, holder: Holder): void;
-  /** Takes a token from under a key, where it is still that one; it goes to another key, and so counts as no eviction. */
+  /** Caches a token as long as it may be reused. */
+  keep(key: string, token: Token, owner: CacheOwner): void;
+  /** Caches a token like `keep`, unless the key has one already. */
+  give(key: string, token: Token, owner: CacheOwner): void;
+  /** Removes this token from a key. It moves to another key, so this does not count as an eviction. */
   release(key: string, token: Token): void;
-  /** Drops what is under a key; with `token`, only where it is still that one. */
+  /** Evicts the token of a key; with `token`, only this token. */
   drop(key: string, reason: EvictionReason, token?: Token): void;
   refusal(key: string): CambistError | undefined;
   keepRefusal(key: string, error: CambistError): void;
-  /** Drops what is past its time or idle; to be called now and then, so that dead tokens do not wait for pressure. */
+  /** Evicts expired and idle tokens. Called regularly, so that they do not stay until the cache is full. */
   sweep(): void;
-  /** Tokens kept that are not past their time. */
+  /** The number of cached tokens that are not expired. */
   readonly size: number;
   report(): Record<string, RouteCacheReport>;
-  /** Changes the bound; what is most recent stays. */
+  /** Changes the bound. The most recently used tokens stay. */
   resize(maxEntries: number): void;
   /**
-   * Ends the reuse of what is kept as `cache.max_age` would have, had it been this from the beginning.
+   * Applies a shorter `cache.max_age` to the cached tokens.
    * @param random from 0 to 1, for the jitter of refreshes
    */
   limitAge(maxAgeMs: number, random: () => number): void;
 }
 
-/** @param onEvicted is told of each token that leaves without another taking its place */
-export function createTokenCache<Token extends Perishable = IssuedToken>(
+/** @param onEvicted is called for each token that leaves the cache without a replacement */
+export function createTokenCache<Token extends HasLifetime = IssuedToken>(
   maxEntries: number,
   clock: Clock,
   onEvicted: (reason: EvictionReason) => void,
 ): TokenCache<Token> {
-  /** By either clock. The library's own `ttl` knows but one of them, and would be looked up for each request as well. */
-  const hasEnded = ({ token: { life } }: CachedToken<Token>, nowMs = clock.monotonicMs()): boolean =>
-    life.reusableUntilMs <= nowMs || life.endsAtMs <= clock.wallMs();
-  const newTokens = (max: number) =>
+  /** By either clock. The library's own `ttl` supports one clock, and costs a lookup for each request. */
+  const isExpired = ({ token: { lifetime } }: CachedToken<Token>, nowMs = clock.monotonicMs()): boolean =>
+    lifetime.reusableUntilMs <= nowMs || lifetime.expiresAtMs <= clock.wallMs();
+  const createTokens = (max: number) =>
     new LRUCache<string, CachedToken<Token>>({
       max,
       dispose: (cached, key, reason) => {
-        const { subject } = cached.holder;
+        const { subject } = cached.owner;
         if (reason !== 'set' && subject !== undefined) shares?.remove(subject, key);
-        // What goes first under pressure may have been dead already, which is no pressure.
-        if (reason === 'evict') onEvicted(hasEnded(cached) ? 'expired' : 'capacity');
+        // The evicted token may have been expired already, which shows no lack of capacity.
+        if (reason === 'evict') onEvicted(isExpired(cached) ? 'expired' : 'capacity');
       },
     });
-  const newRefusals = (max: number) =>
+  const createRefusals = (max: number) =>
     new LRUCache<string, CambistError>({
       max,
-      ttl: REFUSAL_LIFE_MS,
+      ttl: REFUSAL_LIFETIME_MS,
       ttlResolution: 0,
       perf: { now: () => clock.monotonicMs() },
     });
   /**
-   * From when the cache is full until a sweep finds room. Before that nobody has to give way, and each use of a token would cost
-   * a second list of them.
+   * Exists while the cache is full, until a sweep finds room. A cache with room evicts nothing, and there each use of a token would
+   * cost a second list.
    */
   let shares: Shares | undefined;
-  let tokens = newTokens(maxEntries);
-  let refusals = newRefusals(maxEntries);
+  let tokens = createTokens(maxEntries);
+  let refusals = createRefusals(maxEntries);
 
-  function keep(key: string, token: Token, holder: Holder): void {
+  function keep(key: string, token: Token, owner: CacheOwner): void {
     const now = clock.monotonicMs();
-    if (token.life.reusableUntilMs - now < MIN_LIFE_MS) return;
-    if (tokens.size >= tokens.max && !tokens.has(key)) makeRoom(holder);
-    tokens.set(key, { token, holder, keptAtMs: now, usedAtMs: now, refreshAtMs: token.life.refreshAtMs });
-    if (holder.subject !== undefined) shares?.add(holder.subject, key);
+    if (token.lifetime.reusableUntilMs - now < MIN_LIFETIME_MS) return;
+    if (tokens.size >= tokens.max && !tokens.has(key)) makeRoom(owner);
+    tokens.set(key, { token, owner, cachedAtMs: now, usedAtMs: now, refreshAtMs: token.lifetime.refreshAtMs });
+    if (owner.subject !== undefined) shares?.add(owner.subject, key);
   }
 
-  /** Where nobody has more than its share the library lets go of what was used longest ago. */
-  function makeRoom({ subject }: Holder): void {
+  /** Evicts a token of the caller that exceeds its share. Without such a caller the library evicts the least recently used token. */
+  function makeRoom({ subject }: CacheOwner): void {
     shares ??= sharesOf(tokens);
     const key = shares.firstToGiveWay(subject);
     const cached = key === undefined ? undefined : tokens.peek(key);
     if (key === undefined || cached === undefined) return;
-    evict(key, hasEnded(cached) ? 'expired' : 'capacity');
+    evict(key, isExpired(cached) ? 'expired' : 'capacity');
   }
 
   function evict(key: string, reason: EvictionReason): void {
@@ -122,16 +123,16 @@ export function createTokenCache<Token extends Perishable = IssuedToken>(
     onEvicted(reason);
   }
 
-  /** What is under a key and not past its time; it counts as no use. */
-  function living(key: string): CachedToken<Token> | undefined {
+  /** The token of a key, unless it is expired. Does not count as a use. */
+  function peek(key: string): CachedToken<Token> | undefined {
     const cached = tokens.peek(key);
-    if (cached === undefined || !hasEnded(cached)) return cached;
+    if (cached === undefined || !isExpired(cached)) return cached;
     evict(key, 'expired');
     return undefined;
   }
 
   function drop(key: string, reason: EvictionReason, token?: Token): void {
-    const cached = living(key);
+    const cached = peek(key);
     if (cached === undefined || (token !== undefined && cached.token !== token)) return;
     evict(key, reason);
   }
@@ -141,17 +142,20 @@ export function createTokenCache<Token extends Perishable = IssuedToken>(
     for (const [key] of done) evict(key, reason);
   }
 
-  /** Those that are left when what is past its time by the clock that cannot go back is dropped; by the other, it is left out. */
-  function livingOnes(): CachedToken<Token>[] {
+  /**
+   * The tokens that are not expired. A token that is expired by the monotonic clock is evicted. By the wall clock, which may go
+   * back, it is only left out.
+   */
+  function current(): CachedToken<Token>[] {
     const nowMs = clock.monotonicMs();
-    evictAll('expired', ({ token: { life } }) => life.reusableUntilMs <= nowMs);
-    return [...tokens.values()].filter((cached) => !hasEnded(cached, nowMs));
+    evictAll('expired', ({ token: { lifetime } }) => lifetime.reusableUntilMs <= nowMs);
+    return [...tokens.values()].filter((cached) => !isExpired(cached, nowMs));
   }
 
   function sweep(): void {
     refusals.purgeStale();
-    evictAll('expired', (cached) => hasEnded(cached));
-    const idleSinceMs = clock.monotonicMs() - IDLE_LIFE_MS;
+    evictAll('expired', (cached) => isExpired(cached));
+    const idleSinceMs = clock.monotonicMs() - IDLE_TIMEOUT_MS;
     evictAll('idle', ({ usedAtMs }) => usedAtMs <= idleSinceMs);
     if (tokens.size < tokens.max) shares = undefined;
   }
@@ -161,20 +165,20 @@ export function createTokenCache<Token extends Perishable = IssuedToken>(
       const cached = tokens.get(key);
       if (cached === undefined) return undefined;
       const now = clock.monotonicMs();
-      if (hasEnded(cached, now)) {
+      if (isExpired(cached, now)) {
         evict(key, 'expired');
         return undefined;
       }
       cached.usedAtMs = now;
-      if (shares !== undefined && cached.holder.subject !== undefined) shares.use(cached.holder.subject, key);
+      if (shares !== undefined && cached.owner.subject !== undefined) shares.use(cached.owner.subject, key);
       return cached;
     },
     keep,
-    give(key, token, holder) {
-      if (living(key) === undefined) keep(key, token, holder);
+    give(key, token, owner) {
+      if (peek(key) === undefined) keep(key, token, owner);
     },
     release(key, token) {
-      if (living(key)?.token === token) tokens.delete(key);
+      if (peek(key)?.token === token) tokens.delete(key);
     },
     drop,
     refusal: (key) => refusals.get(key),
@@ -183,55 +187,55 @@ export function createTokenCache<Token extends Perishable = IssuedToken>(
     },
     sweep,
     get size() {
-      return livingOnes().length;
+      return current().length;
     },
-    report: () => reportOf(livingOnes(), clock.monotonicMs()),
+    report: () => reportOf(current(), clock.monotonicMs()),
     resize(max) {
-      const keptTokens = tokens.dump();
+      const cachedTokens = tokens.dump();
       shares = undefined;
-      tokens = newTokens(max);
-      tokens.load(keptTokens);
-      const keptRefusals = refusals.dump();
-      refusals = newRefusals(max);
-      refusals.load(keptRefusals);
+      tokens = createTokens(max);
+      tokens.load(cachedTokens);
+      const cachedRefusals = refusals.dump();
+      refusals = createRefusals(max);
+      refusals.load(cachedRefusals);
     },
     limitAge(maxAgeMs, random) {
-      // The same token may be kept under more than one key.
+      // The same token may have several keys.
       const shortened = new Set<Token>();
       tokens.forEach((cached) => {
         const { token } = cached;
-        const life = shortenLife(token.life, maxAgeMs, clock, random());
-        if (life !== token.life) shortened.add(token);
-        token.life = life;
-        // Of the others a refresh may have failed, and wait for its next time.
-        if (shortened.has(token)) cached.refreshAtMs = Math.min(cached.refreshAtMs, life.refreshAtMs);
+        const lifetime = shortenLifetime(token.lifetime, maxAgeMs, clock, random());
+        if (lifetime !== token.lifetime) shortened.add(token);
+        token.lifetime = lifetime;
+        // A token with an unchanged lifetime may be waiting for its next refresh after a failure.
+        if (shortened.has(token)) cached.refreshAtMs = Math.min(cached.refreshAtMs, lifetime.refreshAtMs);
       });
       sweep();
     },
   };
 }
 
-/** Whose the tokens of a full cache are, from the one used longest ago on. */
-function sharesOf<Token extends Perishable>(tokens: LRUCache<string, CachedToken<Token>>): Shares {
+/** The tokens of a full cache by caller, the least recently used first. */
+function sharesOf<Token extends HasLifetime>(tokens: LRUCache<string, CachedToken<Token>>): Shares {
   const shares = createShares(tokens.max);
-  tokens.rforEach(({ holder: { subject } }, key) => subject !== undefined && shares.add(subject, key));
+  tokens.rforEach(({ owner: { subject } }, key) => subject !== undefined && shares.add(subject, key));
   return shares;
 }
 
-function reportOf<Token extends Perishable>(
-  living: readonly CachedToken<Token>[],
+function reportOf<Token extends HasLifetime>(
+  current: readonly CachedToken<Token>[],
   nowMs: number,
 ): Record<string, RouteCacheReport> {
   const report: Record<string, RouteCacheReport> = {};
-  for (const { holder, keptAtMs, token } of living) {
-    const { route } = holder;
-    const ageSeconds = Math.round((nowMs - keptAtMs) / 1000);
-    const endSeconds = Math.round((token.life.reusableUntilMs - nowMs) / 1000);
+  for (const { owner, cachedAtMs, token } of current) {
+    const { route } = owner;
+    const ageSeconds = Math.round((nowMs - cachedAtMs) / 1000);
+    const expirySeconds = Math.round((token.lifetime.reusableUntilMs - nowMs) / 1000);
     const known = report[route];
     report[route] = {
       entries: (known?.entries ?? 0) + 1,
       oldest_age_seconds: Math.max(known?.oldest_age_seconds ?? 0, ageSeconds),
-      next_end_seconds: Math.min(known?.next_end_seconds ?? endSeconds, endSeconds),
+      next_expiry_seconds: Math.min(known?.next_expiry_seconds ?? expirySeconds, expirySeconds),
     };
   }
   return report;

@@ -1,23 +1,20 @@
 import type { Chain, TokenTarget } from '../config/config.ts';
-import { CambistError } from '../errors.ts';
 import type { Secret } from '../secrets/secret.ts';
-import { isFor } from './audience.ts';
 import type { TokenCache } from './cache.ts';
-import type { Claims } from './claims.ts';
-import type { Perishable } from './issued.ts';
+import type { HasLifetime } from './lifetime.ts';
 
-/** What the first leg of a chain gives, and the second trades for a token. No backend ever sees it. */
-export interface Assertion extends Perishable {
+/** The result of a chain's first leg. The second leg exchanges it for a token. It never reaches a backend. */
+export interface Assertion extends HasLifetime {
   readonly assertion: Secret;
-  /** Digests of what the first leg sent: the second server's token must repeat none of it. */
+  /** Digests of the values that the first leg sent. The second server's token must repeat none of them. */
   readonly sent: ReadonlySet<string>;
 }
 
 const TOKEN_TYPE = 'urn:ietf:params:oauth:token-type:';
 
 /**
- * What the first leg asks for: an assertion for the second server, about the resource that the route is for.
- * @param target that of the route
+ * The target of a chain's first leg: an assertion for the second server, about the resource of the route.
+ * @param target the route's
  * @see draft-ietf-oauth-identity-assertion-authz-grant section 4.3, draft-ietf-oauth-identity-chaining section 2.3
  */
 export function firstLegTarget(chain: Chain, target: TokenTarget): TokenTarget {
@@ -31,45 +28,39 @@ export function firstLegTarget(chain: Chain, target: TokenTarget): TokenTarget {
   };
 }
 
-/**
- * Holds an assertion to the server that it is to be shown to; one that is opaque to us passes.
- * @throws {CambistError} ERR_ISSUED_TOKEN_AUDIENCE
- */
-export function checkAssertion(claims: Claims, expected: TokenTarget['expectAudience'], routeName: string): void {
-  if (isFor(claims, expected)) return;
-  throw new CambistError(
-    'ERR_ISSUED_TOKEN_AUDIENCE',
-    `route "${routeName}": the assertion of its chain is for another server: its "aud" has none of ${JSON.stringify(expected)}: ` +
-      'see what the first authorization server knows the second one by',
-  );
-}
-
-/** The assertions of chains: each is reused while it is good, and asked for once, however many wait for it. */
+/** The assertions of chains. Each is reused while it is valid, and concurrent callers share one request. */
 export interface Assertions {
-  /** @param ask makes a new one; @returns with `reused`, whether it had been kept from before */
-  obtain(key: string, route: string, ask: () => Promise<Assertion>): Promise<{ assertion: Assertion; reused: boolean }>;
-  /** Drops one that the second server refused, where it is still the one that is kept. */
+  /**
+   * @param request gets a new assertion
+   * @returns the assertion, and whether it was cached
+   */
+  obtain(
+    key: string,
+    route: string,
+    request: () => Promise<Assertion>,
+  ): Promise<{ assertion: Assertion; reused: boolean }>;
+  /** Drops an assertion that the second server refused, unless another has replaced it. */
   drop(key: string, assertion: Assertion): void;
 }
 
 export function createAssertions(cache: TokenCache<Assertion>): Assertions {
-  const underWay = new Map<string, Promise<Assertion>>();
+  const inFlight = new Map<string, Promise<Assertion>>();
 
   return {
-    async obtain(key, route, ask) {
+    async obtain(key, route, request) {
       const cached = cache.find(key);
       if (cached !== undefined) return { assertion: cached.token, reused: true };
-      let asking = underWay.get(key);
-      if (asking === undefined) {
-        asking = ask()
+      let pending = inFlight.get(key);
+      if (pending === undefined) {
+        pending = request()
           .then((assertion) => {
             cache.keep(key, assertion, { route, subject: undefined });
             return assertion;
           })
-          .finally(() => underWay.delete(key));
-        underWay.set(key, asking);
+          .finally(() => inFlight.delete(key));
+        inFlight.set(key, pending);
       }
-      return { assertion: await asking, reused: false };
+      return { assertion: await pending, reused: false };
     },
     drop: (key, assertion) => cache.drop(key, 'refused', assertion),
   };

@@ -22,7 +22,7 @@ type CredentialRead = TokenObserver['credentialRead'];
 
 /**
  * Signs a client assertion with the client secret.
- * @param audience `aud` where the config sets none
+ * @param audience default `aud`
  * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE
  * @see OpenID Connect Core 1.0 section 9 (client_secret_jwt), RFC 7523 section 3
  */
@@ -38,14 +38,14 @@ export async function signWithSecret(
     return await unsigned.setProtectedHeader({ alg: auth.alg, typ: 'JWT' }).sign(macKeyOf(secret));
   } catch {
     const what = `client secret of authorization server "${server.name}"`;
-    throw unavailable(`${what}: it cannot sign with ${auth.alg}: is it long enough for that?`);
+    throw unavailable(`${what}: it cannot sign with ${auth.alg}: check its length`);
   }
 }
 
 /**
  * Signs a client assertion with a private key.
- * @param audience `aud` where the config sets none
- * @param credentialRead is told when the certificate ends
+ * @param audience default `aud`
+ * @param credentialRead is called with the expiry of the certificate
  * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE
  * @see RFC 7523 section 2.2, RFC 7515 section 4.1.8
  */
@@ -73,18 +73,18 @@ export async function signWithKey(
       })
       .sign(key);
   } catch {
-    // The library's error is dropped: it may quote what it could not read.
+    // The library's error is dropped, because it may quote the key.
     throw unavailable(
       `${what}: it cannot sign${auth.alg === undefined ? '' : ` with ${auth.alg}`}: write a private key in PEM ` +
-        '(PKCS#8, PKCS#1 or SEC1, unencrypted) or JWK that fits the algorithm, and is that of the certificate',
+        '(PKCS#8, PKCS#1 or SEC1, unencrypted) or JWK that matches the algorithm and the certificate',
     );
   }
 }
 
 /**
- * Reads an assertion that others write and renew.
- * @param credentialRead is told when it ends
- * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE where it is missing, no assertion, or has ended
+ * Reads an assertion from a file that another program renews.
+ * @param credentialRead is called with the expiry of the assertion
+ * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE when it is missing, malformed or expired
  */
 export async function readAssertion(
   auth: Method<'client_assertion'>,
@@ -94,12 +94,12 @@ export async function readAssertion(
 ): Promise<string> {
   const what = `client assertion of authorization server "${server.name}"`;
   const text = (await readCredential(auth.clientAssertion, what)).reveal().trim();
-  if (!isB64Token(text)) throw unavailable(`${what}: the file does not hold a token: is it the right file?`);
+  if (!isB64Token(text)) throw unavailable(`${what}: the file contains no token: check the path`);
   const exp: unknown = readClaims(text)?.exp;
   if (typeof exp !== 'number') return text;
   credentialRead(what, exp);
   if (exp * 1000 + EXPIRY_LEEWAY_MS > clock.wallMs()) return text;
-  throw unavailable(`${what}: it has ended: see why nobody has renewed it`);
+  throw unavailable(`${what}: it is expired: check the process that renews it`);
 }
 
 async function assertion(
@@ -108,7 +108,7 @@ async function assertion(
   audience: string,
   clock: Clock,
 ): Promise<SignJWT> {
-  // Loaded at the first use: most configs sign nothing.
+  // Loaded at first use, because most configs sign nothing.
   const { SignJWT } = await import('jose/jwt/sign');
   const clientId = server.clientId ?? '';
   const now = Math.floor(clock.wallMs() / 1000);
@@ -131,10 +131,10 @@ async function readCertificate(
   const secret = await readCredential(source, what);
   try {
     const certificate = certificateOf(secret);
-    credentialRead(what, certificate.endSeconds);
+    credentialRead(what, certificate.expiresAtSeconds);
     return certificate;
   } catch (cause) {
-    throw new CambistError('ERR_CREDENTIAL_UNAVAILABLE', `${what}: the file holds no certificate in PEM`, { cause });
+    throw new CambistError('ERR_CREDENTIAL_UNAVAILABLE', `${what}: the file contains no PEM certificate`, { cause });
   }
 }
 
@@ -143,7 +143,7 @@ interface Certificate {
   /** `x5t#S256` */
   readonly thumbprint: string;
   /** Epoch seconds. */
-  readonly endSeconds: number;
+  readonly expiresAtSeconds: number;
 }
 
 const certificateOf = oncePerSecret((pem): Certificate => {
@@ -151,7 +151,7 @@ const certificateOf = oncePerSecret((pem): Certificate => {
   return {
     x509,
     thumbprint: createHash('sha256').update(x509.raw).digest('base64url'),
-    endSeconds: Date.parse(x509.validTo) / 1000,
+    expiresAtSeconds: Date.parse(x509.validTo) / 1000,
   };
 });
 
@@ -163,7 +163,7 @@ interface ImportedKey {
   readonly keyId: string | undefined;
 }
 
-/** To take a key out of a PEM costs several times what it costs to sign with it. */
+/** Parsing a PEM key costs several times as much as signing with it. */
 const privateKeyOf = oncePerSecret((text): ImportedKey => {
   if (!text.trimStart().startsWith('{')) {
     const key = createPrivateKey(text);
@@ -179,7 +179,7 @@ const privateKeyOf = oncePerSecret((text): ImportedKey => {
   };
 });
 
-/** The usual algorithm for a key of this kind; RFC 8725 leaves the choice to whoever holds the key. */
+/** The usual algorithm for a type of key. RFC 8725 leaves the choice to the holder of the key. */
 function algorithmOf(key: KeyObject): string {
   switch (key.asymmetricKeyType) {
     case 'rsa':

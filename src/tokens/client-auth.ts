@@ -8,7 +8,7 @@ import { formEncode } from './form-encoding.ts';
 import { type SentValue, sentInBasic } from './sent-values.ts';
 import type { FormField } from './token-request.ts';
 
-/** What client authentication adds to a token request. */
+/** The part of a token request that client authentication adds. */
 export interface ClientAuthentication {
   readonly authorization: string | undefined;
   readonly fields: readonly FormField[];
@@ -19,10 +19,9 @@ export interface ClientAuthentication {
 const JWT_BEARER = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
 
 /**
- * Proves to the token endpoint who we are. Secrets, keys and assertions are taken as they are at each call, so that they rotate
- * by themselves.
- * @param audience `aud` of an assertion where the config sets none: the issuer, or else the token endpoint
- * @param credentialRead is told when a credential ends, where it says so
+ * Authenticates cambist's client to the token endpoint. Reads secrets, keys and assertions at each call, so that they can rotate.
+ * @param audience default `aud` of an assertion: the issuer, or else the token endpoint
+ * @param credentialRead is called with the expiry of a credential that states it
  * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE
  * @see RFC 6749 section 2.3.1, RFC 7523 section 2.2, RFC 8705 section 2
  */
@@ -36,7 +35,7 @@ export async function authenticateClient(
   const clientId = server.clientId ?? '';
   switch (auth.method) {
     case 'none':
-    // The certificate is shown by the connection; the form says whose it is.
+    // The connection presents the certificate. The form names the client.
     case 'tls_client_auth':
       return inForm(server.clientId === undefined ? [] : [['client_id', clientId]]);
     case 'client_secret_basic':
@@ -84,7 +83,7 @@ type HeaderOf = (secret: Secret) => ClientAuthentication;
 
 const headers = new WeakMap<AuthorizationServer, HeaderOf>();
 
-/** What makes the header of a server out of its secret, once as long as both are the same. */
+/** Creates the header of a server from its secret. It is cached until the secret or the config changes. */
 function headersOf(server: AuthorizationServer, id: string, encoding: 'form' | 'raw'): HeaderOf {
   let headerOf = headers.get(server);
   if (headerOf === undefined) {

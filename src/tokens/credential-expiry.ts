@@ -6,8 +6,8 @@ import { readCredential } from '../secrets/credential.ts';
 import { readClaims } from './claims.ts';
 
 /**
- * Reads every credential that a config names and that may say when it ends, whether or not it is in use just now.
- * One that cannot be read is left out: whoever needs it says so.
+ * Reads the expiry of every credential in a config, in use or not. Unreadable credentials are left out: their users report
+ * them.
  */
 export async function readExpiries(config: Config, credentialRead: TokenObserver['credentialRead']): Promise<void> {
   await Promise.all(
@@ -19,12 +19,12 @@ export async function readExpiries(config: Config, credentialRead: TokenObserver
   );
 }
 
-function endOfToken(content: string): number | undefined {
+function tokenExpiry(content: string): number | undefined {
   const exp: unknown = readClaims(content.trim())?.exp;
   return typeof exp === 'number' ? exp : undefined;
 }
 
-function endOfCertificate(content: string): number | undefined {
+function certificateExpiry(content: string): number | undefined {
   try {
     return Date.parse(new X509Certificate(content).validTo) / 1000;
   } catch {
@@ -32,4 +32,4 @@ function endOfCertificate(content: string): number | undefined {
   }
 }
 
-const EXPIRY_SECONDS = { token: endOfToken, certificate: endOfCertificate };
+const EXPIRY_SECONDS = { token: tokenExpiry, certificate: certificateExpiry };

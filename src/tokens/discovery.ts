@@ -1,7 +1,7 @@
 import type { Dispatcher } from 'undici';
 import type { AuthorizationServer } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
-import { boundedRequest, type HttpAnswer, toRequestUrl } from './bounded-request.ts';
+import { boundedRequest, type HttpResponse, toRequestUrl } from './bounded-request.ts';
 import { metadataUrls, readJwksUri, readMetadata, type ServerMetadata, serverLabel } from './metadata.ts';
 
 /**
@@ -15,7 +15,7 @@ export function discover(
   dispatcher: Dispatcher,
   untilMs: number,
 ): Promise<ServerMetadata> {
-  const read = (response: HttpAnswer) => readMetadata(response, server, issuer);
+  const read = (response: HttpResponse) => readMetadata(response, server, issuer);
   return fetchMetadata(serverLabel(server), issuer, dispatcher, untilMs, read);
 }
 
@@ -31,7 +31,7 @@ export function discoverJwksUri(
   dispatcher: Dispatcher,
   untilMs: number,
 ): Promise<string> {
-  const read = (response: HttpAnswer) => readJwksUri(response, name, issuer, allowInsecureHttp);
+  const read = (response: HttpResponse) => readJwksUri(response, name, issuer, allowInsecureHttp);
   return fetchMetadata(name, issuer, dispatcher, untilMs, read);
 }
 
@@ -40,7 +40,7 @@ async function fetchMetadata<T>(
   issuer: string,
   dispatcher: Dispatcher,
   untilMs: number,
-  read: (response: HttpAnswer) => T,
+  read: (response: HttpResponse) => T,
 ): Promise<T> {
   let failure: CambistError | undefined;
   for (const url of metadataUrls(issuer)) {

@@ -1,39 +1,41 @@
 import { createHash, generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../clock/clock.ts';
+import { Secret } from '../secrets/secret.ts';
+import type { DpopBinding } from './issued-token.ts';
 
-/** One request, as a proof names it. */
+/** The request that a proof is for. */
 export interface ProvenRequest {
   readonly method: string;
-  /** Query and fragment are no part of a proof. */
+  /** A proof leaves out query and fragment. */
   readonly url: string;
-  /** Who hands out nonces for it: each authorization server and each upstream has its own. */
+  /** The server whose nonce the proof contains: each authorization server and each upstream has its own. */
   readonly nonceFrom: string;
-  /** The token that the request bears, which the proof is then bound to. */
+  /** The token in the request. The proof is bound to it. */
   readonly accessToken?: string;
 }
 
 /**
- * Proof of possession with one key, which lives as long as the process, and the newest nonce of each server.
+ * Proves possession of one key, which lives as long as the process, and keeps the newest nonce of each server.
  * @see RFC 9449
  */
 export interface DpopProver {
-  /** A proof for one request; it is good once. */
+  /** Creates a proof for one request. A server accepts it once. */
   prove(request: ProvenRequest): Promise<string>;
-  /** Remembers the `DPoP-Nonce` of an answer, which replaces the one before. @returns whether there was a usable one */
+  /** Keeps the `DPoP-Nonce` of a response in place of the previous nonce. @returns whether there was a usable nonce */
   learn(nonceFrom: string, nonce: string | undefined): boolean;
 }
 
-/** Servers whose nonces are remembered; one that was forgotten asks again. */
+/** Servers whose nonces are kept. A server whose nonce is forgotten asks for one again. */
 const MAX_NONCES = 1000;
-/** RFC 9449 section 8.1; the length is ours. */
+/** RFC 9449 section 8.1; the length limit is our own. */
 const NONCE = /^[\x21\x23-\x5b\x5d-\x7e]{1,1024}$/;
 
 export function createDpopProver(clock: Clock): DpopProver {
   let pair: { privateKey: KeyObject; jwk: { kty: string; crv: string; x: string; y: string } } | undefined;
   const nonces = new LRUCache<string, string>({ max: MAX_NONCES });
 
-  /** Made at the first use: most configs need none. */
+  /** Created at first use, because most configs need no key. */
   function key(): NonNullable<typeof pair> {
     if (pair === undefined) {
       const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
@@ -45,7 +47,7 @@ export function createDpopProver(clock: Clock): DpopProver {
 
   return {
     async prove({ method, url, nonceFrom, accessToken }) {
-      // Loaded at the first use, as the key is made then.
+      // Loaded at first use, like the key.
       const { SignJWT } = await import('jose/jwt/sign');
       const { privateKey, jwk } = key();
       const nonce = nonces.get(nonceFrom);
@@ -65,5 +67,16 @@ export function createDpopProver(clock: Clock): DpopProver {
       nonces.set(nonceFrom, nonce);
       return true;
     },
+  };
+}
+
+/** Binds the proofs of a prover to one issued token. */
+export function bindToken(accessToken: string, prover: DpopProver): DpopBinding {
+  const nonceFrom = (origin: string) => `upstream ${origin}`;
+  const token = new Secret(accessToken);
+  return {
+    prove: (method, origin, path) =>
+      prover.prove({ method, url: origin + path, nonceFrom: nonceFrom(origin), accessToken: token.reveal() }),
+    learn: (origin, nonce) => prover.learn(nonceFrom(origin), nonce),
   };
 }

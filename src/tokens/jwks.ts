@@ -32,7 +32,7 @@ export interface IssuerKeys {
 }
 
 /** Keys are fetched again after this time. Cached keys stay in use while that fails. */
-const KEYS_LIFE_MS = 10 * 60 * 1000;
+const KEYS_LIFETIME_MS = 10 * 60 * 1000;
 /** Minimum delay between two attempts to renew expired keys. */
 const RENEWAL_COOLDOWN_MS = 30_000;
 /** Time limit for discovery and fetch together. */
@@ -110,7 +110,7 @@ export function createIssuerKeys(
 
   async function renewExpired(): Promise<void> {
     const nowMs = clock.monotonicMs();
-    if (nowMs < fetchedAtMs + KEYS_LIFE_MS || nowMs < triedAtMs + RENEWAL_COOLDOWN_MS) return;
+    if (nowMs < fetchedAtMs + KEYS_LIFETIME_MS || nowMs < triedAtMs + RENEWAL_COOLDOWN_MS) return;
     await fetchOnce().catch(() => {
       // The cached keys stay in use.
     });

@@ -2,7 +2,7 @@ import type { AuthorizationServer } from '../config/config.ts';
 import { isLoopback } from '../config/loopback.ts';
 import { mayUsePlainHttp } from '../config/plain-http.ts';
 import { CambistError } from '../errors.ts';
-import type { HttpAnswer } from './bounded-request.ts';
+import type { HttpResponse } from './bounded-request.ts';
 
 /** The part of an authorization server's metadata that cambist uses. */
 export interface ServerMetadata {
@@ -31,7 +31,7 @@ export function metadataUrls(issuer: string): readonly string[] {
  * @throws {CambistError} ERR_STS_UNAVAILABLE when the document is unusable or belongs to another issuer
  * @see RFC 8414 section 3.3: `issuer` must be identical; RFC 8705 section 5: `mtls_endpoint_aliases`
  */
-export function readMetadata(response: HttpAnswer, server: AuthorizationServer, issuer: string): ServerMetadata {
+export function readMetadata(response: HttpResponse, server: AuthorizationServer, issuer: string): ServerMetadata {
   const name = serverLabel(server);
   const document = readDocument(response, name, issuer);
   const endpoint = (from: Record<string, unknown>) =>
@@ -47,7 +47,7 @@ export function readMetadata(response: HttpAnswer, server: AuthorizationServer, 
  * @param name the issuer, for messages
  * @throws {CambistError} ERR_STS_UNAVAILABLE
  */
-export function readJwksUri(response: HttpAnswer, name: string, issuer: string, allowInsecureHttp: boolean): string {
+export function readJwksUri(response: HttpResponse, name: string, issuer: string, allowInsecureHttp: boolean): string {
   return readEndpoint(readDocument(response, name, issuer), 'jwks_uri', name, issuer, allowInsecureHttp);
 }
 
@@ -70,7 +70,7 @@ export function endpointProblem(
   return endpoint.protocol === 'http:' && mayBePlain ? undefined : 'insecure';
 }
 
-function readDocument(response: HttpAnswer, name: string, issuer: string): Record<string, unknown> {
+function readDocument(response: HttpResponse, name: string, issuer: string): Record<string, unknown> {
   if (response.status !== 200)
     throw unavailable(name, `the request for its metadata returned status ${response.status}`);
   let document: Record<string, unknown>;

@@ -7,7 +7,7 @@ export interface SentValue {
   /** Form field or header, for messages. */
   readonly name: string;
   readonly value: string;
-  /** False for parameters such as `resource`, which are no secret. */
+  /** False for parameters such as `resource`, which are not secret. */
   readonly isCredential: boolean;
 }
 

@@ -2,21 +2,21 @@ import { hash } from 'node:crypto';
 import type { Route } from '../config/config.ts';
 import type { Subject } from './subject.ts';
 
-/** Who asks: a subject token, narrowed by the session id that the client sent. Neither is believed without the other. */
+/** A subject token and the client's session id. The id only narrows the token: another subject with the same id is another session. */
 export interface Session {
-  /** Undefined where the route's token is for cambist itself. */
+  /** Undefined when the route's token is for cambist itself. */
   readonly subject: Subject | undefined;
-  /** Value of `session.header`; undefined where the client sent none. */
+  /** Value of `session.header`; undefined when the client sent none. */
   readonly id: string | undefined;
 }
 
-/** The part of a route that shapes the issued token; two routes with the same share their cached tokens. */
+/** Identifies the part of a route that shapes its token. Routes with the same digest share cached tokens. */
 export type ResourceDigest = string;
 
 /**
- * Digest of all that shapes the token of a route: authorization server and by whom it is known to be that, client, grant, types,
- * actor, the other server of a chain, resource, audience, scope, extra parameters, and the check it passed. Of secrets, keys and
- * certificates it has the places, so that one which rotates there takes no token away.
+ * Digest of everything that shapes the token of a route: authorization server with its trust anchors, client, grant, types, actor,
+ * chain, resource, audience, scope, extra parameters, and the audience check. For secrets, keys and certificates it contains
+ * their places, so that a rotation drops no token.
  */
 export function resourceDigest(route: Route): ResourceDigest {
   const { credential } = route;
@@ -28,7 +28,7 @@ export function resourceDigest(route: Route): ResourceDigest {
     server.tokenEndpoint,
     server.clientId,
     server.clientAuth,
-    // What a server gave that another CA vouched for, or another certificate of ours was shown to, is another's token.
+    // Another CA may vouch for another server, and another client certificate may get another token.
     server.tls,
     server.grant,
     server.extraParams,
@@ -40,27 +40,27 @@ export function resourceDigest(route: Route): ResourceDigest {
     target.scope,
     target.requestedTokenType,
     target.expectAudience,
-    // Else one route's token could get the scopes that only another may add.
+    // Otherwise a route could get a token with scopes that only another route may add.
     ...(route.stepUp.length === 0 ? [] : [route.stepUp]),
   ]);
 }
 
-/** Servers name sessions by far less; a longer id is digested, so that a client which makes up long ones fills no memory. */
-const MAX_KEPT_ID = 256;
+/** Servers use much shorter session ids. A longer id is digested, so that invented ids do not fill the memory. */
+const MAX_PLAIN_ID_LENGTH = 256;
 
 /**
- * What a token is kept under: per (session, resource), and always bound to the subject token. Digests have neither colon nor
- * hash sign, so no two keys are the same by chance; joining is all that it costs to make one on the path of each request.
+ * The cache key of a (session, resource) pair. It always contains the subject token's digest. Digests contain neither a colon nor a
+ * hash sign, so keys cannot collide. Concatenation is cheap, and every request passes here.
  */
 export function tokenKey({ subject, id }: Session, resource: ResourceDigest): string {
   const pair = `${subject?.digest ?? ''}:${resource}`;
   if (id === undefined) return pair;
-  return id.length <= MAX_KEPT_ID ? `${pair}:${id}` : `${pair}#${digest(id)}`;
+  return id.length <= MAX_PLAIN_ID_LENGTH ? `${pair}:${id}` : `${pair}#${digest(id)}`;
 }
 
 /**
- * Makes keys, and knows the last one of each subject again: a connection asks for the same one call after call, and to V8 a text that
- * it has seen is cheap to look up. One that is joined anew has to be put into one piece and digested first, which takes it ten times as long.
+ * Creates a function like `tokenKey` that keeps the last key of each subject. A connection uses the same key for call after call,
+ * and V8 looks up a known string ten times as fast as a new one, which it has to flatten and hash first.
  */
 export function createTokenKeys(): typeof tokenKey {
   const last = new WeakMap<
@@ -69,20 +69,20 @@ export function createTokenKeys(): typeof tokenKey {
   >();
   return (session, resource) => {
     const { subject, id } = session;
-    const before = subject && last.get(subject);
-    if (before !== undefined && before.id === id && before.resource === resource) return before.key;
+    const previous = subject && last.get(subject);
+    if (previous !== undefined && previous.id === id && previous.resource === resource) return previous.key;
     const key = tokenKey(session, resource);
-    if (subject !== undefined && (id?.length ?? 0) <= MAX_KEPT_ID) last.set(subject, { id, resource, key });
+    if (subject !== undefined && (id?.length ?? 0) <= MAX_PLAIN_ID_LENGTH) last.set(subject, { id, resource, key });
     return key;
   };
 }
 
-/** What is kept for all sessions of a subject token: a refusal, or the assertion of a chain, each in a store of its own. */
+/** The key for all sessions of a subject token: of its cached refusal, and of its assertion in a chain. Each has its own store. */
 export function subjectKey(subject: Subject, resource: ResourceDigest): string {
   return tokenKey({ subject, id: undefined }, resource);
 }
 
-/** JSON is an unambiguous encoding: no two lists of parts collide, as joined strings would. */
+/** JSON is unambiguous: different lists of parts never have the same text, as concatenated strings may. */
 function digest(value: unknown): string {
   return hash('sha256', JSON.stringify(value), 'base64url');
 }

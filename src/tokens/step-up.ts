@@ -1,23 +1,23 @@
 import type { Route } from '../config/config.ts';
 
 /**
- * The scopes that a token needs beside those it was asked for with, where the route may add every one of them.
- * @param have scopes that were added to the token already
- * @param wanted what the upstream says that the request needs
- * @returns undefined where one may not be added, or there is none to add
+ * The requested scopes that a token lacks, when the route may add all of them.
+ * @param present scopes that were added to the token before
+ * @param wanted scopes that the upstream requires
+ * @returns undefined when the route may not add one of them, or the token has them all
  */
 export function scopesToAdd(
   { stepUp, credential }: Route,
-  have: readonly string[],
+  present: readonly string[],
   wanted: readonly string[],
 ): readonly string[] | undefined {
   if (credential.kind !== 'exchange') return undefined;
-  const asked = new Set([...(credential.target.scope?.split(' ') ?? []), ...have]);
-  const missing = wanted.filter((scope) => !asked.has(scope));
+  const known = new Set([...(credential.target.scope?.split(' ') ?? []), ...present]);
+  const missing = wanted.filter((scope) => !known.has(scope));
   return missing.length > 0 && missing.every((scope) => stepUp.includes(scope)) ? missing : undefined;
 }
 
-/** A credential that is asked for with these scopes as well. */
+/** The same credential with more scopes. */
 export function withScopes<Credential extends { readonly target: { readonly scope: string | undefined } }>(
   credential: Credential,
   scopes: readonly string[],

@@ -8,15 +8,15 @@ import { EXPIRY_LEEWAY_MS } from './claims.ts';
 import { createIssuerKeys, type IssuerKeys } from './jwks.ts';
 import type { Subject } from './subject.ts';
 
-/** Holds subject tokens to their issuers' keys, and to what a route wants of their claims. */
+/** Verifies subject tokens: the signature by the issuer's keys, and the claims by the rules of a route. */
 export interface SubjectCheck {
   /**
-   * Fetches the keys that a route needs, unless they are there.
-   * @throws {CambistError} ERR_STS_UNAVAILABLE, or ERR_CREDENTIAL_UNAVAILABLE where its CA cannot be read
+   * Fetches the keys that a route needs, unless they are cached.
+   * @throws {CambistError} ERR_STS_UNAVAILABLE, or ERR_CREDENTIAL_UNAVAILABLE when the CA file cannot be read
    */
   prepare(rules: SubjectVerification): Promise<void>;
   /**
-   * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID, or as `prepare` where the keys cannot be had
+   * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID, and the codes of `prepare`
    * @see RFC 7519 section 7.2, RFC 8725
    */
   check(subject: Subject, rules: SubjectVerification): Promise<void>;
@@ -56,7 +56,7 @@ export function createSubjectCheck(
       if (error instanceof CambistError) throw error;
       throw new CambistError(
         'ERR_SUBJECT_TOKEN_INVALID',
-        `the subject token is not what issuer "${rules.issuer}" signs for ${JSON.stringify(rules.audience)}: ${reasonOf(error)}`,
+        `the subject token is not a valid token of issuer "${rules.issuer}" for ${JSON.stringify(rules.audience)}: ${reasonOf(error)}`,
       );
     }
   }
@@ -64,12 +64,12 @@ export function createSubjectCheck(
   return { prepare: (rules) => keysFor(rules).prepare(), check };
 }
 
-/** A name for the keys that a token is verified by: rules that differ elsewhere alone share them. */
+/** Identifies the keys of some rules. Rules that differ in other ways share their keys. */
 export function keySourceOf({ issuer, jwksUri, ca, allowInsecureHttp }: SubjectVerification): string {
   return JSON.stringify([issuer, jwksUri, ca, allowInsecureHttp]);
 }
 
-/** A token without key id, of an issuer with several keys. */
+/** For a token without a key id, when several keys of the issuer match. */
 async function verifyWithAny(
   token: string,
   candidates: InstanceType<typeof errors.JWKSMultipleMatchingKeys>,
@@ -88,14 +88,14 @@ async function verifyWithAny(
   throw failure;
 }
 
-/** Words of our own: the library's may quote the token. */
+/** The library's own messages may quote the token. */
 function reasonOf(error: unknown): string {
-  if (error instanceof errors.JWTExpired) return 'it has expired';
-  if (error instanceof errors.JWTClaimValidationFailed) return `its "${claimName(error.claim)}" does not fit`;
+  if (error instanceof errors.JWTExpired) return 'it is expired';
+  if (error instanceof errors.JWTClaimValidationFailed) return `its "${claimName(error.claim)}" does not match`;
   if (error instanceof errors.JOSEAlgNotAllowed) return 'its algorithm is not allowed';
-  if (error instanceof errors.JWKSNoMatchingKey) return 'no key of the issuer fits';
+  if (error instanceof errors.JWKSNoMatchingKey) return 'no key of the issuer matches';
   if (error instanceof errors.JWSSignatureVerificationFailed) return 'its signature is wrong';
-  return 'it is no signed JWT that can be read';
+  return 'it is not a readable signed JWT';
 }
 
 function claimName(claim: string): string {

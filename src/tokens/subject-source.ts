@@ -9,8 +9,8 @@ import { checkExpiry, type Subject, type SubjectReader, toSubject } from './subj
 import type { SubjectVerifier } from './subject-verifier.ts';
 
 /**
- * Finds the subject token of a request on a route, and holds it to what the route wants of it. Synchronous where the token
- * is the caller's and known to be good.
+ * Finds the subject token of a request on a route, and checks it against the route. Synchronous when the token is the caller's and
+ * known to be valid.
  * @param values every line of the route's subject header
  * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID, ERR_CREDENTIAL_UNAVAILABLE, ERR_STS_UNAVAILABLE
  */
@@ -28,7 +28,7 @@ export interface SubjectSourceOptions {
 }
 
 export function createSubjectSource({ reader, verifier, clock, credentialRead }: SubjectSourceOptions): SubjectSource {
-  /** By file: the same content is the same subject, and so is looked up as fast as a caller's. */
+  /** By file. Unchanged content stays the same subject, so its lookups are as fast as those of a caller's token. */
   const fromFiles = new Map<string, Subject>();
 
   async function fromFile(route: Route, source: CredentialSource): Promise<Subject> {
@@ -37,11 +37,11 @@ export function createSubjectSource({ reader, verifier, clock, credentialRead }:
     if (subject.expiresAtMs !== undefined) {
       credentialRead(name, subject.expiresAtMs / 1000);
       if (subject.expiresAtMs + EXPIRY_LEEWAY_MS <= clock.wallMs()) {
-        throw unavailable(`${name}: it has expired: see why nobody has renewed it`);
+        throw unavailable(`${name}: it is expired: check the process that renews it`);
       }
     }
     const { verify } = route.subjectToken;
-    if (verify !== undefined) await ours(name, async () => verifier.verify(subject, verify));
+    if (verify !== undefined) await asOurFault(name, async () => verifier.verify(subject, verify));
     return subject;
   }
 
@@ -59,16 +59,16 @@ export function createSubjectSource({ reader, verifier, clock, credentialRead }:
 async function readSubjectFile(source: CredentialSource, name: string, known: Map<string, Subject>): Promise<Subject> {
   const text = (await readCredential(source, name)).reveal().trim();
   const place = JSON.stringify(source);
-  const before = known.get(place);
-  if (before?.token.reveal() === text) return before;
-  if (!isB64Token(text)) throw unavailable(`${name}: the file does not hold a token: is it the right file?`);
-  const subject = await ours(name, async () => toSubject(text));
+  const previous = known.get(place);
+  if (previous?.token.reveal() === text) return previous;
+  if (!isB64Token(text)) throw unavailable(`${name}: the file contains no token: check the path`);
+  const subject = await asOurFault(name, async () => toSubject(text));
   known.set(place, subject);
   return subject;
 }
 
-/** What is wrong with a token of our own is no fault of the caller, who could do nothing about it. */
-async function ours<T>(name: string, work: () => Promise<T>): Promise<T> {
+/** The caller cannot replace cambist's own token, so a problem with it gets another code. */
+async function asOurFault<T>(name: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {

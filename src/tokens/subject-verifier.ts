@@ -5,31 +5,31 @@ import type { SubjectVerification } from '../config/config.ts';
 import type { Subject } from './subject.ts';
 import type { SubjectCheck } from './subject-check.ts';
 
-/** A token is verified once in this time, so that a key that was withdrawn counts soon. */
-const VERIFIED_LIFE_MS = 5 * 60 * 1000;
+/** A valid token is verified again after this time, so that a withdrawn key takes effect soon. */
+const VERIFIED_LIFETIME_MS = 5 * 60 * 1000;
 const MAX_VERIFIED = 10_000;
 
-/** Holds subject tokens to what a route wants of them. */
+/** Verifies subject tokens by the rules of a route, and remembers valid ones. */
 export interface SubjectVerifier {
   /**
-   * Fetches the keys that a route needs, unless they are there.
-   * @throws {CambistError} ERR_STS_UNAVAILABLE, or ERR_CREDENTIAL_UNAVAILABLE where its CA cannot be read
+   * Fetches the keys that a route needs, unless they are cached.
+   * @throws {CambistError} ERR_STS_UNAVAILABLE, or ERR_CREDENTIAL_UNAVAILABLE when the CA file cannot be read
    */
   prepare(rules: SubjectVerification): Promise<void>;
   /**
-   * Returns at once for a token that was found good before.
-   * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID, or ERR_STS_UNAVAILABLE where the keys cannot be had
+   * Returns undefined at once for a token that was verified recently.
+   * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID, or ERR_STS_UNAVAILABLE when the keys are unavailable
    */
   verify(subject: Subject, rules: SubjectVerification): undefined | Promise<void>;
 }
 
-/** Most configs verify nothing, so what verifies is loaded where something does. */
+/** Loaded at first use, because most configs verify no tokens. */
 const loadCheck = () => import('./subject-check.ts');
 
 /**
  * @param dispatcher gives the connection pool for the keys; `ca` is a PEM file
- * @param load where it fails, as for want of file descriptors, the next use tries again; Node 20 itself remembers that an import
- *   failed, Node 24 does not
+ * @param load may fail, for example without free file descriptors; the next use then tries again. Node 20 itself caches a failed
+ *   import, Node 24 does not
  */
 export function createSubjectVerifier(
   dispatcher: (rules: SubjectVerification) => Dispatcher | Promise<Dispatcher>,
@@ -37,11 +37,11 @@ export function createSubjectVerifier(
   load: () => Promise<Pick<typeof import('./subject-check.ts'), 'createSubjectCheck'>> = loadCheck,
 ): SubjectVerifier {
   let checking: SubjectCheck | undefined;
-  /** Made at the first use: it takes the room for all its entries at once. */
+  /** Created at first use, because it allocates all its entries at once. */
   let verified: LRUCache<string, true> | undefined;
   const names = new WeakMap<SubjectVerification, string>();
 
-  /** What two routes want alike is verified once. */
+  /** Routes with equal rules share results. */
   function nameOf(rules: SubjectVerification): string {
     let name = names.get(rules);
     if (name === undefined) {
@@ -62,7 +62,7 @@ export function createSubjectVerifier(
     await (await loaded()).check(subject, rules);
     verified ??= new LRUCache({
       max: MAX_VERIFIED,
-      ttl: VERIFIED_LIFE_MS,
+      ttl: VERIFIED_LIFETIME_MS,
       ttlResolution: 0,
       perf: { now: () => clock.monotonicMs() },
     });

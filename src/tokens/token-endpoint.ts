@@ -1,173 +1,101 @@
 import type { Dispatcher } from 'undici';
-import type { Clock } from '../clock/clock.ts';
-import type { AuthorizationServer, TokenTarget } from '../config/config.ts';
+import type { AuthorizationServer } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
+import { type AcceptedClaims, acceptToken, type LifetimeSettings } from './accept-token.ts';
 import {
-  AnswerTooLargeError,
   type BoundedRequest,
   boundedRequest,
-  type HttpAnswer,
+  type HttpResponse,
   type RequestUrl,
-  toRequestUrl,
+  ResponseTooLargeError,
 } from './bounded-request.ts';
-import { authenticateClient } from './client-auth.ts';
-import { discover } from './discovery.ts';
+import { authenticateClient, type ClientAuthentication } from './client-auth.ts';
 import type { DpopProver } from './dpop.ts';
 import type { EndpointClaims } from './endpoint-claims.ts';
-import { createExchangeQueue, type ExchangeQueue } from './exchange-queue.ts';
+import { createEndpointLocator } from './endpoint-locator.ts';
+import { createExchangeQueue } from './exchange-queue.ts';
+import { serverLabel } from './metadata.ts';
+import { observeExchange } from './observe-exchange.ts';
 import { type SentValue, sentInForm } from './sent-values.ts';
-import { type AskedFor, asksForNonce, readTokenAnswer, type TokenAnswer } from './token-answer.ts';
-import { buildTokenRequest, type FormField, type Grant } from './token-request.ts';
+import { buildTokenRequest, type FormField, type Grant, type TokenRequest } from './token-request.ts';
+import { asksForNonce, type ExpectedResponse, processTokenResponse, type TokenResponse } from './token-response.ts';
 
-/** One authorization server, as cambist talks to it. */
+/** The token endpoint of one authorization server. */
 export interface TokenEndpoint {
-  /** Runs work that calls `requestToken` once. */
-  readonly run: ExchangeQueue['run'];
-  /** Finds the endpoint and reads the credential once, so that the first caller need not find out that either is missing. */
+  /**
+   * Discovers the endpoint and reads the client credential, so that a problem shows before the first request.
+   * @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_CREDENTIAL_UNAVAILABLE
+   */
   prepare(): Promise<void>;
   /**
-   * Asks for a token, or for an assertion that another server is to be shown.
-   * @param earlier what was sent before, which an issued token must not repeat either
-   * @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_CREDENTIAL_UNAVAILABLE, and what `readTokenAnswer` throws
+   * Requests a token when its turn comes: builds the request, authenticates the client, sends, and processes the response.
+   * @throws {CambistError} ERR_STS_UNAVAILABLE when the server is unreachable, down or overloaded; ERR_CREDENTIAL_UNAVAILABLE;
+   *   and the codes of `processTokenResponse` and `acceptToken`
    */
-  requestToken(
-    grant: Grant,
-    target: TokenTarget,
-    wanted?: 'token' | 'assertion',
-    earlier?: EarlierValues,
-  ): Promise<TokenEndpointAnswer>;
+  exchange(request: TokenRequest): Promise<AcceptedToken>;
 }
 
-/** Values that were sent before a token request, in the first leg of a chain or by the caller. */
-export interface EarlierValues {
-  readonly values: readonly SentValue[];
-  /** Of values that are not kept. */
-  readonly digests: ReadonlySet<string>;
-}
-
-export interface TokenEndpointAnswer extends TokenAnswer {
-  /** Monotonic milliseconds when the request went out. */
-  readonly sentAtMs: number;
-  /** Everything that the request carried. */
+/** A token that passed all checks. */
+export interface AcceptedToken extends Pick<TokenResponse, 'accessToken' | 'tokenType'>, AcceptedClaims {
+  /** All values of the request. */
   readonly sent: readonly SentValue[];
 }
 
-/** Metadata may move, so it is read anew after this long; the old serves on meanwhile, and where the new cannot be had. */
-const METADATA_LIFE_MS = 60 * 60 * 1000;
-/** When reading it anew has failed, the next attempt waits this long. */
-const METADATA_PAUSE_MS = 60 * 1000;
-
-/** Nothing in these would be fixed by another token of the caller. */
-function bearsOurs(grant: Grant): boolean {
-  return grant.kind === 'client_credentials' || (grant.kind === 'jwt_bearer' && grant.from === 'chain');
+/** The part that all token endpoints share. */
+export interface TokenEndpointContext extends LifetimeSettings {
+  readonly dpop: DpopProver;
+  readonly claims: EndpointClaims;
+  readonly observer: TokenObserver;
 }
 
-/** What all token endpoints share. */
-export interface TokenEndpointContext {
-  readonly clock: Clock;
-  readonly dpop: DpopProver;
-  readonly credentialRead: TokenObserver['credentialRead'];
-  readonly availabilityChanged: TokenObserver['availabilityChanged'];
-  readonly claims: EndpointClaims;
+interface Reply {
+  readonly response: HttpResponse;
+  /** Monotonic milliseconds. */
+  readonly sentAtMs: number;
+  readonly sent: SentValue[];
 }
 
 /** @param dispatcher gives the connection pool, which may have to read TLS files first */
 export function createTokenEndpoint(
   server: AuthorizationServer,
   dispatcher: () => Dispatcher | Promise<Dispatcher>,
-  { clock, dpop, credentialRead, availabilityChanged, claims }: TokenEndpointContext,
+  context: TokenEndpointContext,
 ): TokenEndpoint {
+  const { clock, dpop, claims, observer } = context;
   const queue = createExchangeQueue(server.name, server.timeoutMs, clock, (available) =>
-    availabilityChanged(server.name, available),
+    observer.availabilityChanged(server.name, available),
   );
+  const locate = createEndpointLocator(server, dispatcher, claims, clock);
   const nonceFrom = `authorization server ${server.name}`;
-  const configured = server.tokenEndpoint === undefined ? undefined : toRequestUrl(server.tokenEndpoint);
-  /** By the metadata. */
-  let discovered: RequestUrl | undefined;
-  let metadataStaleAtMs = 0;
-  let discovering: Promise<RequestUrl> | undefined;
 
-  async function findMetadata(): Promise<RequestUrl> {
-    const pool = await dispatcher();
-    const metadata = await discover(server, server.issuer ?? '', pool, performance.now() + server.timeoutMs);
-    const { tokenEndpoint, mtlsTokenEndpoint = tokenEndpoint } = metadata;
-    claims.claim(server, [tokenEndpoint, mtlsTokenEndpoint]);
-    discovered = toRequestUrl(mtlsTokenEndpoint);
-    metadataStaleAtMs = clock.monotonicMs() + METADATA_LIFE_MS;
-    return discovered;
+  function authenticate(url: RequestUrl): Promise<ClientAuthentication> {
+    return authenticateClient(server, server.issuer ?? url.text, clock, observer.credentialRead);
   }
 
-  /** However many ask, one goes and looks. */
-  function findMetadataOnce(): Promise<RequestUrl> {
-    discovering ??= findMetadata().finally(() => {
-      discovering = undefined;
-    });
-    return discovering;
-  }
-
-  function locate(): RequestUrl | Promise<RequestUrl> {
-    if (configured !== undefined) return configured;
-    if (discovered === undefined || !claims.holds(server)) return findMetadataOnce();
-    if (clock.monotonicMs() >= metadataStaleAtMs) {
-      metadataStaleAtMs = clock.monotonicMs() + METADATA_PAUSE_MS;
-      findMetadataOnce().catch(() => {
-        // No caller waits for this, and the old serves on.
-      });
-    }
-    return discovered;
-  }
-
-  async function send(request: BoundedRequest): Promise<HttpAnswer> {
-    const pool = await dispatcher();
-    try {
-      return await boundedRequest(pool, request);
-    } catch (cause) {
-      if (cause instanceof AnswerTooLargeError) {
-        throw new CambistError('ERR_STS_RESPONSE_INVALID', `authorization server "${server.name}": ${cause.message}`);
-      }
-      throw new CambistError(
-        'ERR_STS_UNAVAILABLE',
-        `authorization server "${server.name}": the token endpoint cannot be reached, or does not answer as it should`,
-        { cause },
-      );
-    }
-  }
-
-  async function requestToken(
-    grant: Grant,
-    target: TokenTarget,
-    wanted: 'token' | 'assertion' = 'token',
-    earlier?: EarlierValues,
-  ): Promise<TokenEndpointAnswer> {
+  async function exchangeNow(request: TokenRequest): Promise<AcceptedToken> {
+    const grant = await request.grant();
     const untilMs = performance.now() + server.timeoutMs;
     const url = await locate();
-    const fields = buildTokenRequest(grant, target, server);
-    let exchange = await attempt(url, fields, untilMs);
-    const { sent } = exchange;
-    if (server.dpop && dpop.learn(nonceFrom, exchange.answer.dpopNonce) && asksForNonce(exchange.answer)) {
-      exchange = await attempt(url, fields, untilMs);
-      sent.push(...exchange.sent);
-      dpop.learn(nonceFrom, exchange.answer.dpopNonce);
-    }
-    const asked: AskedFor = {
-      serverName: server.name,
-      bears: bearsOurs(grant) ? 'ours' : "caller's",
-      requestedTokenType: target.requestedTokenType,
-      wanted: wanted === 'assertion' ? wanted : server.dpop ? 'bearer_or_dpop' : 'bearer',
-      sent: earlier === undefined ? sent : [...sent, ...earlier.values],
-      sentEarlier: earlier?.digests,
-    };
-    return { ...readTokenAnswer(exchange.answer, asked, clock.wallMs()), sentAtMs: exchange.sentAtMs, sent };
+    const fields = buildTokenRequest(grant, request.target, server);
+    const { response, sentAtMs, sent } = await send(url, fields, untilMs);
+    const expected = expectedResponse(server, grant, request, sent);
+    const token = processTokenResponse(response, expected, clock.wallMs());
+    const { accessToken, tokenType } = token;
+    return { accessToken, tokenType, sent, ...acceptToken(token, sentAtMs, request, context) };
   }
 
-  /** An assertion and a proof are good for one request, so each attempt has its own. */
-  async function attempt(
-    url: RequestUrl,
-    fields: readonly FormField[],
-    untilMs: number,
-  ): Promise<{ answer: HttpAnswer; sentAtMs: number; sent: SentValue[] }> {
-    const client = await authenticateClient(server, server.issuer ?? url.text, clock, credentialRead);
+  async function send(url: RequestUrl, fields: readonly FormField[], untilMs: number): Promise<Reply> {
+    const first = await sendOnce(url, fields, untilMs);
+    if (!server.dpop || !dpop.learn(nonceFrom, first.response.dpopNonce) || !asksForNonce(first.response)) return first;
+    const second = await sendOnce(url, fields, untilMs);
+    dpop.learn(nonceFrom, second.response.dpopNonce);
+    return { ...second, sent: [...first.sent, ...second.sent] };
+  }
+
+  /** Each attempt has its own client assertion and proof, because the server accepts each of them once. */
+  async function sendOnce(url: RequestUrl, fields: readonly FormField[], untilMs: number): Promise<Reply> {
+    const client = await authenticate(url);
     const all = [...fields, ...client.fields];
     const sent = [...sentInForm(all), ...client.sent];
     const form = new URLSearchParams();
@@ -182,17 +110,49 @@ export function createTokenEndpoint(
       sent.push({ name: 'DPoP', value: headers.dpop, isCredential: true });
     }
     const sentAtMs = clock.monotonicMs();
-    const answer = await send({ method: 'POST', url, headers, body: form.toString(), untilMs });
-    return { answer, sentAtMs, sent };
+    const response = await post({ method: 'POST', url, headers, body: form.toString(), untilMs });
+    return { response, sentAtMs, sent };
+  }
+
+  async function post(request: BoundedRequest): Promise<HttpResponse> {
+    const pool = await dispatcher();
+    try {
+      return await boundedRequest(pool, request);
+    } catch (cause) {
+      const label = serverLabel(server);
+      if (cause instanceof ResponseTooLargeError) {
+        throw new CambistError('ERR_STS_RESPONSE_INVALID', `${label}: ${cause.message}`);
+      }
+      const message = `${label}: the token endpoint is unreachable, or its response is broken or late`;
+      throw new CambistError('ERR_STS_UNAVAILABLE', message, { cause });
+    }
   }
 
   return {
-    run: queue.run,
     async prepare() {
-      const url = await locate();
-      await authenticateClient(server, server.issuer ?? url.text, clock, credentialRead);
+      await authenticate(await locate());
       await dispatcher();
     },
-    requestToken,
+    exchange: (request) =>
+      queue.run(request.requester, () =>
+        observeExchange(server.name, request, observer, clock, () => exchangeNow(request)),
+      ),
+  };
+}
+
+function expectedResponse(
+  server: AuthorizationServer,
+  grant: Grant,
+  { target, expect, earlier }: TokenRequest,
+  sent: readonly SentValue[],
+): ExpectedResponse {
+  const isOurs = grant.kind === 'client_credentials' || (grant.kind === 'jwt_bearer' && grant.from === 'chain');
+  return {
+    serverName: server.name,
+    credentialOwner: isOurs ? 'cambist' : 'caller',
+    requestedTokenType: target.requestedTokenType,
+    kind: expect === 'assertion' ? expect : server.dpop ? 'bearer_or_dpop' : 'bearer',
+    sent: earlier === undefined ? sent : [...sent, ...earlier.values],
+    sentEarlier: earlier?.digests,
   };
 }

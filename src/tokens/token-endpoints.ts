@@ -3,17 +3,17 @@ import type { AuthorizationServer } from '../config/config.ts';
 import { createEndpointClaims } from './endpoint-claims.ts';
 import { createTokenEndpoint, type TokenEndpoint, type TokenEndpointContext } from './token-endpoint.ts';
 
-/** The token endpoints of a config's servers: one that did not change keeps what it knows over a reload. */
+/** The token endpoints of a config's servers. An unchanged server keeps its state over a reload. */
 export interface TokenEndpoints {
   of(server: AuthorizationServer): TokenEndpoint;
-  /** Lets go of all but these. */
+  /** Drops all other servers. */
   serve(servers: Iterable<AuthorizationServer>): void;
 }
 
 export interface TokenEndpointsContext extends Omit<TokenEndpointContext, 'claims'> {
   /** All servers of the config. */
   readonly servers: () => readonly AuthorizationServer[];
-  /** Is told of each server that the config needs when it is first asked for: it counts as available until it is not. */
+  /** Called for each server of the config at its first use: it counts as available until it fails. */
   readonly serverBegun: (name: string) => void;
 }
 
@@ -24,7 +24,7 @@ export function createTokenEndpoints(
 ): TokenEndpoints {
   const claims = createEndpointClaims(configured);
   let endpoints = new Map<string, TokenEndpoint>();
-  /** A request that began before a reload may still ask another, which says nothing of the server as it is now. */
+  /** A request that began before a reload may still use a previous server, whose availability no longer counts. */
   let served: ReadonlySet<string> = new Set();
 
   function create(server: AuthorizationServer, key: string): TokenEndpoint {
@@ -32,8 +32,11 @@ export function createTokenEndpoints(
     return createTokenEndpoint(server, () => dispatcher(server), {
       ...context,
       claims,
-      availabilityChanged(name, available) {
-        if (served.has(key)) context.availabilityChanged(name, available);
+      observer: {
+        ...context.observer,
+        availabilityChanged(name, available) {
+          if (served.has(key)) context.observer.availabilityChanged(name, available);
+        },
       },
     });
   }
@@ -54,7 +57,7 @@ export function createTokenEndpoints(
 
 const keys = new WeakMap<AuthorizationServer, string>();
 
-/** All that the config says of a server; made once, since each exchange asks for it. */
+/** The config of a server as text. Cached, because each exchange needs it. */
 function keyOf(server: AuthorizationServer): string {
   let key = keys.get(server);
   if (key === undefined) {

@@ -1,9 +1,33 @@
 import type { AuthorizationServer, TokenTarget } from '../config/config.ts';
+import type { Cause } from '../observability/token-observer.ts';
+import type { Requester } from './requester.ts';
+import type { SentValue } from './sent-values.ts';
 
-/** One form field; a name may come more than once. */
-export type FormField = readonly [name: string, value: string];
+/** A request for one token, or for the assertion of a chain. */
+export interface TokenRequest {
+  readonly routeName: string;
+  readonly requester: Requester;
+  /** Called when the request has its turn, so that a credential file is read just before use. */
+  readonly grant: () => Grant | Promise<Grant>;
+  readonly target: TokenTarget;
+  readonly expect: 'token' | 'assertion';
+  /** Values that an issued token must not repeat, beside those of the request itself. */
+  readonly earlier?: EarlierValues;
+  /** Epoch milliseconds; undefined when the subject token does not state it, or there is no subject token. */
+  readonly subjectExpiresAtMs: number | undefined;
+  /** True for a request in the background, while the current token is still valid. */
+  readonly refresh: boolean;
+  readonly cause?: Cause | undefined;
+}
 
-/** What a token is asked for with. */
+/** Values that were sent before, by the caller or in the first leg of a chain. */
+export interface EarlierValues {
+  readonly values: readonly SentValue[];
+  /** Digests of values that are not kept. */
+  readonly digests: ReadonlySet<string>;
+}
+
+/** The credential that a token is requested with. */
 export type Grant =
   | {
       readonly kind: 'token_exchange';
@@ -14,13 +38,16 @@ export type Grant =
   | {
       readonly kind: 'jwt_bearer';
       readonly assertion: string;
-      /** Whose it is: what the caller sent, or what the first leg of a chain has given for that. */
+      /** `chain`: the assertion is the result of the first leg, not the caller's own token. */
       readonly from: 'caller' | 'chain';
     }
   | { readonly kind: 'client_credentials' };
 
+/** One form field. A name may repeat. */
+export type FormField = readonly [name: string, value: string];
+
 /**
- * The form of a token request, without client authentication. Pure: what `explain` shows is what is sent.
+ * Builds the form of a token request, without client authentication. Pure, so that `explain` shows exactly what is sent.
  * @see RFC 8693 section 2.1, RFC 7523 section 2.1, RFC 8707 section 2, RFC 6749 section 4.4.2
  */
 export function buildTokenRequest(grant: Grant, target: TokenTarget, server: AuthorizationServer): FormField[] {

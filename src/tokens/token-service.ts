@@ -18,7 +18,7 @@ export interface TokenServiceOptions {
   readonly dispatchers: Dispatchers;
   readonly clock: Clock;
   readonly observer: TokenObserver;
-  /** Called for each authorization server when it is first asked: it counts as available until it fails. */
+  /** Called for each authorization server at its first use: it counts as available until it fails. */
   readonly serverBegun: (name: string) => void;
 }
 
@@ -55,15 +55,16 @@ export function createTokenService(
     {
       clock,
       dpop,
-      credentialRead: observer.credentialRead,
-      availabilityChanged: observer.availabilityChanged,
+      observer,
+      maxAgeMs: () => config.cache.maxAgeMs,
+      random: Math.random,
       serverBegun,
       servers: () => config.authorizationServers,
     },
   );
   endpoints.serve(neededServers(first));
   const verifier = createSubjectVerifier(
-    // The client certificate is for the token endpoint. Whoever publishes keys does not need it.
+    // The client certificate is for the token endpoint. The server of the keys does not need it.
     ({ issuer, ca }) =>
       dispatchers.for({
         name: `issuer "${issuer}"`,
@@ -76,10 +77,7 @@ export function createTokenService(
     endpoint: endpoints.of,
     assertions: createAssertions(assertions),
     dpop,
-    maxAgeMs: () => config.cache.maxAgeMs,
-    clock,
-    observer,
-    random: Math.random,
+    credentialRead: observer.credentialRead,
   });
   const reader = createSubjectReader();
 

@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { measureLife } from '../../src/tokens/issued.ts';
+import { computeLifetime } from '../../src/tokens/lifetime.ts';
 import { createRandom } from './programs/random.ts';
 import { simulateRefreshes } from './refresh-simulation.ts';
 
@@ -45,6 +45,6 @@ function report(): void {
 
   function refreshAfterSeconds(chance: number): number {
     const bounds = { sentAtMs: 0, expiresInSeconds: expires ?? 0, subjectExpiresAtMs: undefined, maxAgeMs: 5 * 60_000 };
-    return measureLife(undefined, bounds, { monotonicMs: () => 0, wallMs: () => 0 }, chance).refreshAtMs / 1000;
+    return computeLifetime(undefined, bounds, { monotonicMs: () => 0, wallMs: () => 0 }, chance).refreshAtMs / 1000;
   }
 }

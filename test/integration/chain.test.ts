@@ -48,7 +48,7 @@ async function start(t: TestContext, assertion: 'id_jag' | 'jwt' = 'id_jag') {
   return { company, second, upstream, app, authorization, send };
 }
 
-test('an ID token leads by an ID-JAG to a token for the backend', async (t) => {
+test('exchanges an ID token by an ID-JAG for a token for the backend', async (t) => {
   const { company, second, upstream, authorization, send } = await start(t);
   assert.equal((await send()).status, 200);
   assert.deepEqual(Object.fromEntries(company.requests[0]?.form ?? []), {
@@ -71,7 +71,7 @@ test('an ID token leads by an ID-JAG to a token for the backend', async (t) => {
   assert.deepEqual(upstream.requests[0]?.authorization, [`Bearer ${second.requests[0]?.issued}`]);
 });
 
-test('both legs are kept: a second session asks the second server alone, a second caller both', async (t) => {
+test('caches both legs: a second session uses only the second server, a second caller both', async (t) => {
   const { company, second, send, app } = await start(t);
   await send();
   await send();
@@ -86,7 +86,7 @@ test('both legs are kept: a second session asks the second server alone, a secon
   assert.deepEqual([exchanges('company'), exchanges('second')], [2, 3]);
 });
 
-test('by identity chaining the first server hears of no resource', async (t) => {
+test('identity chaining sends no resource to the first server', async (t) => {
   const { company, send } = await start(t, 'jwt');
   assert.equal((await send()).status, 200);
   const { form } = company.requests[0] ?? { form: new URLSearchParams() };
@@ -95,7 +95,7 @@ test('by identity chaining the first server hears of no resource', async (t) => 
   assert.equal(form.get('subject_token_type'), `${TOKEN_TYPE}access_token`);
 });
 
-test('an assertion never reaches a backend, nor is it taken where a token is wanted', async (t) => {
+test('never sends an assertion to a backend, and never accepts one as a token', async (t) => {
   const { company, second, upstream, send } = await start(t);
   second.mood = { kind: 'issue', fields: { token_type: 'N_A' } };
   assertProblem(await send(), 'ERR_STS_RESPONSE_INVALID');
@@ -104,7 +104,7 @@ test('an assertion never reaches a backend, nor is it taken where a token is wan
   assert.equal(upstream.requests.length, 0);
 });
 
-test('what either server refuses is what the caller is told', async (t) => {
+test('returns the refusal of either server', async (t) => {
   const { company, second, upstream, send } = await start(t);
   const usual = company.mood;
   const refusal = (error: string, more: object = {}) =>
@@ -118,26 +118,26 @@ test('what either server refuses is what the caller is told', async (t) => {
   assertProblem(await send(await fresh()), 'ERR_EXCHANGE_REFUSED');
   company.mood = usual;
   second.mood = refusal('interaction_required', { claims: '{"a":1}' });
-  const answered = await send(await fresh());
-  assertProblem(answered, 'ERR_INTERACTION_REQUIRED');
-  assert.match(String(answered.headers['www-authenticate']), /insufficient_claims/);
+  const response = await send(await fresh());
+  assertProblem(response, 'ERR_INTERACTION_REQUIRED');
+  assert.match(String(response.headers['www-authenticate']), /insufficient_claims/);
   assert.equal(upstream.requests.length, 0);
 });
 
-test('a new assertion that is refused is no fault of the caller, who would log in for nothing', async (t) => {
+test('returns 502 rather than 401 when the second server refuses a new assertion', async (t) => {
   const { company, second, upstream, send, app } = await start(t);
   second.mood = { kind: 'answer', status: 400, body: { error: 'invalid_grant' } };
   assertProblem(await send(), 'ERR_CLIENT_REFUSED');
   assertProblem(await send(), 'ERR_CLIENT_REFUSED');
-  assert.deepEqual([company.requests.length, second.requests.length], [2, 2], 'each time with one that is new');
+  assert.deepEqual([company.requests.length, second.requests.length], [2, 2], 'each request gets a new assertion');
   const refused = { route: 'github', authorization_server: 'second', error: 'ERR_CLIENT_REFUSED' };
   assert.equal(sumSamples(await app.metrics(), 'cambist_exchanges_total', refused), 2);
   second.mood = { kind: 'issue', fields: { issued_token_type: undefined } };
-  assert.equal((await send()).status, 200, 'and nothing of it is remembered');
+  assert.equal((await send()).status, 200, 'the refusal is not cached');
   assert.equal(upstream.requests.length, 1);
 });
 
-test('while the first server is away, the second serves on by what is kept', async (t) => {
+test('uses cached assertions while the first server is down', async (t) => {
   const { company, second, send } = await start(t);
   await send();
   company.mood = { kind: 'answer', status: 503 };

@@ -4,12 +4,12 @@ import { startGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
 import { assertProblem } from '../harness/problem.ts';
 
-/** As it goes into a form (RFC 6749 section 2.3.1), with what `encodeURIComponent` leaves. */
+/** The form encoding of a secret (RFC 6749 section 2.3.1). */
 const formEncoded = (text: string) => encodeURIComponent(text).replaceAll('!', '%21').replaceAll('%20', '+');
 
 for (const secret of ['s3cr3t! of/the+client', 'zQ7!', 'k9']) {
   for (const encoding of ['form', 'raw']) {
-    test(`a client secret that the server repeats is not in the log: ${secret.length} characters, ${encoding}`, async (t) => {
+    test(`keeps a client secret that the server repeats out of the log: ${secret.length} characters, ${encoding}`, async (t) => {
       process.env.ECHOED_SECRET = secret;
       t.after(() => delete process.env.ECHOED_SECRET);
       const { app, config, authorization, authorizationServer } = await startGateway(t);
@@ -30,8 +30,12 @@ for (const secret of ['s3cr3t! of/the+client', 'zQ7!', 'k9']) {
       let credentials = '';
       authorizationServer.mood = ({ headers }) => {
         credentials = String(headers.authorization).replace('Basic ', '');
-        const said = [secret, formEncoded(secret), credentials].map((text) => `<${text}>`).join(' ');
-        return { kind: 'answer', status: 401, body: { error: `bad ${secret}`, error_description: `wrong ${said}` } };
+        const repeated = [secret, formEncoded(secret), credentials].map((text) => `<${text}>`).join(' ');
+        return {
+          kind: 'answer',
+          status: 401,
+          body: { error: `bad ${secret}`, error_description: `wrong ${repeated}` },
+        };
       };
       assertProblem(await call(`${app.url}/github`, { headers: { authorization } }), 'ERR_CLIENT_REFUSED');
       const refusals = app.logs
@@ -39,7 +43,7 @@ for (const secret of ['s3cr3t! of/the+client', 'zQ7!', 'k9']) {
         .map(({ err, oauth_error }) => JSON.stringify([err, oauth_error]));
       assert.ok(refusals.length === 2 && refusals.every((text) => text.includes('[redacted]')), refusals.join());
       for (const text of refusals) {
-        for (const shown of [secret, formEncoded(secret), credentials]) assert.ok(!text.includes(shown), text);
+        for (const part of [secret, formEncoded(secret), credentials]) assert.ok(!text.includes(part), text);
       }
     });
   }

@@ -14,7 +14,7 @@ import { echo } from '../harness/upstream-handlers.ts';
 const NAMES = ['red', 'blue'] as const;
 type Name = (typeof NAMES)[number];
 
-/** Every way of showing who we are; each has texts that nobody but its own server may ever see. */
+/** Every method of client authentication, with values that only its own server may receive. */
 const METHODS: Record<string, (name: Name, file: (name: string, text: string) => { file: string }) => object> = {
   client_secret_basic: (name, file) => ({ client_secret: file(`${name}-secret`, secretOf(name)) }),
   client_secret_post: (name, file) => ({ client_secret: file(`${name}-secret`, secretOf(name)) }),
@@ -73,8 +73,8 @@ async function start(t: TestContext, method: string) {
   return { sides, app, send };
 }
 
-/** All that one side has ever been shown, as text. */
-function shown({ server, upstream }: Side): string {
+/** Everything that one side has received, as text. */
+function receivedBy({ server, upstream }: Side): string {
   const tokens = server.requests.map(({ form, headers }) => [form.toString(), JSON.stringify(headers)]);
   const assertions = server.requests
     .flatMap(({ form }) => form.getAll('client_assertion'))
@@ -88,7 +88,7 @@ function shown({ server, upstream }: Side): string {
 
 function assertApart(sides: Record<Name, Side>): void {
   for (const [name, other] of [NAMES, [...NAMES].reverse()] as [Name, Name][]) {
-    const seen = shown(sides[name]);
+    const seen = receivedBy(sides[name]);
     const foreign = [
       secretOf(other),
       `client-of-${other}`,
@@ -97,20 +97,20 @@ function assertApart(sides: Record<Name, Side>): void {
       sides[other].server.issuer,
       ...sides[other].server.requests.flatMap(({ issued }) => issued ?? []),
     ];
-    for (const text of foreign) assert.ok(!seen.includes(text), `${name} was shown ${text} of ${other}`);
+    for (const text of foreign) assert.ok(!seen.includes(text), `${name} received ${text} of ${other}`);
   }
 }
 
 for (const method of Object.keys(METHODS)) {
-  test(`with ${method} a server sees its own client, its own callers and nothing else`, async (t) => {
+  test(`with ${method}, a server gets its own client's credentials and its own callers' tokens only`, async (t) => {
     const { sides, send } = await start(t, method);
     for (const name of NAMES) assert.equal((await send(name)).status, 200);
     assert.equal(sides.red.server.requests.length, 1);
-    assert.ok(shown(sides.red).includes('client-of-red'));
+    assert.ok(receivedBy(sides.red).includes('client-of-red'));
     assertApart(sides);
   });
 
-  test(`with ${method} a redirect of a server leads nothing to another`, async (t) => {
+  test(`with ${method}, a redirect of a server sends nothing to another server`, async (t) => {
     const { sides, send } = await start(t, method);
     for (const status of [301, 302, 303, 307, 308]) {
       sides.red.server.mood = { kind: 'answer', status, headers: { location: sides.blue.server.tokenEndpoint } };
@@ -121,7 +121,7 @@ for (const method of Object.keys(METHODS)) {
     assertApart(sides);
   });
 
-  test(`with ${method} metadata that point to another server lead nothing there`, async (t) => {
+  test(`with ${method}, metadata that names another server sends nothing there`, async (t) => {
     const { sides, send, app } = await start(t, method);
     const { tokenEndpoint, issuer } = sides.blue.server;
     for (const fields of [
@@ -138,14 +138,14 @@ for (const method of Object.keys(METHODS)) {
     assertApart(sides);
   });
 
-  test(`with ${method} whatever one server says when it refuses, the other hears nothing`, async (t) => {
+  test(`with ${method}, a refusal by one server sends nothing to the other`, async (t) => {
     const { sides, send } = await start(t, method);
-    for (const answer of [
+    for (const response of [
       { status: 401, body: { error: 'invalid_client' }, headers: { 'www-authenticate': 'Basic realm="blue"' } },
       { status: 400, body: { error: 'use_dpop_nonce' }, headers: { 'dpop-nonce': 'n' } },
       { status: 503, body: '', headers: { location: sides.blue.server.tokenEndpoint } },
     ]) {
-      sides.red.server.mood = { kind: 'answer', ...answer };
+      sides.red.server.mood = { kind: 'answer', ...response };
       assert.ok((await send('red')).status >= 401);
     }
     assert.equal((await send('blue')).status, 200);
@@ -154,7 +154,7 @@ for (const method of Object.keys(METHODS)) {
   });
 }
 
-test('a caller of one on the route of the other is exchanged there, and the token stays with it', async (t) => {
+test('a caller of one server on the route of the other gets a token of the other', async (t) => {
   const { sides, send } = await start(t, 'client_secret_post');
   await send('red');
   assert.equal((await send('red', 'blue')).status, 200);

@@ -11,7 +11,7 @@ import { call } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { assertProblem } from '../harness/problem.ts';
 
-/** A gateway whose route verifies subject tokens of an issuer of their own. */
+/** A gateway whose route verifies subject tokens of another issuer. */
 async function startVerifying(t: TestContext, metadataMood: MetadataMood = { kind: 'document' }) {
   const issuer = await startFakeAuthorizationServer();
   t.after(issuer.close);
@@ -23,7 +23,7 @@ async function startVerifying(t: TestContext, metadataMood: MetadataMood = { kin
   return { ...gateway, issuer, send };
 }
 
-test('a token that its issuer signed for cambist is exchanged; no other is even asked about', async (t) => {
+test('exchanges a token that its issuer signed for cambist, and sends no other token to the server', async (t) => {
   const { authorizationServer, upstream, issuer, send, app } = await startVerifying(t);
   for (const token of [
     await authorizationServer.mint(),
@@ -33,9 +33,9 @@ test('a token that its issuer signed for cambist is exchanged; no other is even 
     `${(await issuer.mint()).slice(0, -4)}AAAA`,
     'opaque-token-of-the-caller',
   ]) {
-    const answered = await send(token);
-    assertProblem(answered, 'ERR_SUBJECT_TOKEN_INVALID');
-    assert.match(String(answered.headers['www-authenticate']), /^Bearer error="invalid_token"/);
+    const response = await send(token);
+    assertProblem(response, 'ERR_SUBJECT_TOKEN_INVALID');
+    assert.match(String(response.headers['www-authenticate']), /^Bearer error="invalid_token"/);
     assert.ok(!app.logText().includes(token));
   }
   assert.equal(authorizationServer.requests.length, 0);
@@ -43,7 +43,7 @@ test('a token that its issuer signed for cambist is exchanged; no other is even 
   assert.equal(upstream.requests.length, 1);
 });
 
-test('a good token is verified once, and cached tokens serve on while the issuer is away', async (t) => {
+test('verifies a token once, and uses cached tokens while the issuer is down', async (t) => {
   const { authorizationServer, issuer, send } = await startVerifying(t);
   const token = await issuer.mint();
   await send(token);
@@ -68,48 +68,48 @@ test('admits a token with a new key at once after tokens with unknown key ids', 
 
 const NEED = 'routes.github.subject_token.verify';
 
-test('without the keys of the issuer nobody is let through, and cambist is not ready until it had them once', async (t) => {
+test('refuses callers and is not ready until it has fetched the keys of the issuer once', async (t) => {
   const { app, authorizationServer, issuer, send } = await startVerifying(t, { kind: 'answer', status: 500 });
   const readiness = async () => {
     const { status, text } = await call(`${app.admin}/readyz`);
     return { status, need: (JSON.parse(text) as ReadinessReport).needs[NEED] };
   };
-  await eventually('the try has failed', async () => (await readiness()).need !== 'waiting');
+  await eventually('the attempt has failed', async () => (await readiness()).need !== 'waiting');
   assert.deepEqual(await readiness(), { status: 503, need: 'ERR_STS_UNAVAILABLE' });
   assert.equal(sumSamples(await app.metrics(), 'cambist_need_ready', { need: NEED }), 0);
   const said = app.logs.find(({ msg, need }) => msg === 'not ready' && need === NEED);
   assert.match(String((said?.err as { message: string } | undefined)?.message), /its metadata returned status 500/);
-  const answered = await send(await issuer.mint());
-  assertProblem(answered, 'ERR_STS_UNAVAILABLE');
-  assert.ok(Number(answered.headers['retry-after']) > 0);
+  const response = await send(await issuer.mint());
+  assertProblem(response, 'ERR_STS_UNAVAILABLE');
+  assert.ok(Number(response.headers['retry-after']) > 0);
   assert.equal(authorizationServer.requests.length, 0);
 
   issuer.metadataMood = { kind: 'document' };
-  await eventually('it is ready', async () => (await readiness()).status === 200);
+  await eventually('cambist is ready', async () => (await readiness()).status === 200);
   assert.equal(sumSamples(await app.metrics(), 'cambist_need_ready', { need: NEED }), 1);
   await issuer.close();
-  assert.equal((await send(await issuer.mint())).status, 200, 'the keys are there before the first token');
+  assert.equal((await send(await issuer.mint())).status, 200, 'the keys are fetched before the first token');
   assert.deepEqual(await readiness(), { status: 200, need: 'ready' });
 });
 
-test('an issuer that calls itself otherwise than the config does is seen at the start', async (t) => {
+test('reports at startup that the issuer in the metadata differs from the config', async (t) => {
   const { app } = await startVerifying(t, { kind: 'document', fields: { issuer: 'https://idp.example.com' } });
-  await eventually('it is told', () => app.logText().includes('belongs to another issuer'));
+  await eventually('the log reports it', () => app.logText().includes('belongs to another issuer'));
   const said = app.logs.find(({ msg, need }) => msg === 'not ready' && need === NEED);
   assert.deepEqual([said?.level, said?.error], ['warn', 'ERR_STS_UNAVAILABLE']);
 });
 
-test('a token that only its holder can show is refused, and the log says so', async (t) => {
+test('refuses a token that is bound to its holder, and logs the reason', async (t) => {
   const { app, authorizationServer, upstream } = await startGateway(t);
   const bound = await authorizationServer.mint({ claims: { cnf: { jkt: 'thumbprint' } } });
   const certified = await authorizationServer.mint({ claims: { cnf: { 'x5t#S256': 'thumbprint' } } });
   for (const authorization of [`Bearer ${bound}`, `DPoP ${bound}`, `Bearer ${certified}`]) {
-    const answered = await call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
-    assertProblem(answered, 'ERR_SUBJECT_TOKEN_INVALID');
+    const response = await call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
+    assertProblem(response, 'ERR_SUBJECT_TOKEN_INVALID');
   }
   assert.equal(authorizationServer.requests.length + upstream.requests.length, 0);
-  assert.match(app.logText(), /is bound to a key \(DPoP\), and nobody but its holder can show it/);
-  assert.match(app.logText(), /comes with the scheme DPoP/);
+  assert.match(app.logText(), /is bound to a key \(DPoP\), so only its holder can use it/);
+  assert.match(app.logText(), /has the scheme DPoP/);
   assert.match(app.logText(), /is bound to a certificate \(mutual TLS\)/);
   assert.ok(!app.logText().includes(bound));
 });
@@ -129,7 +129,7 @@ async function startOwn(t: TestContext) {
   return { ...gateway, write, send };
 }
 
-test('work without a caller is done with the token of a file, whatever callers bring', async (t) => {
+test('uses the token of a file, whatever callers send', async (t) => {
   const { authorizationServer, upstream, write, send } = await startOwn(t);
   const token = await write();
   assert.equal((await send()).status, 200);
@@ -139,20 +139,20 @@ test('work without a caller is done with the token of a file, whatever callers b
   assert.ok(!JSON.stringify(upstream.requests.map(({ rawHeaders }) => rawHeaders)).includes('token-of-a-caller'));
 });
 
-test('a file that was renewed is a new subject at once, and its end is a metric', async (t) => {
+test('uses a renewed token file at once, and reports its expiry as a metric', async (t) => {
   const { app, authorizationServer, write, send } = await startOwn(t);
   await write({ n: 1 });
   await send();
   const second = await write({ n: 2 }, 300);
   await send();
   assert.equal(authorizationServer.requests[1]?.form.get('subject_token'), second);
-  const ends = sumSamples(await app.metrics(), 'cambist_credential_expiry_timestamp_seconds', {
+  const expiry = sumSamples(await app.metrics(), 'cambist_credential_expiry_timestamp_seconds', {
     credential: 'subject token of route "github"',
   });
-  assert.ok(Math.abs(ends - Date.now() / 1000 - 300) < 10);
+  assert.ok(Math.abs(expiry - Date.now() / 1000 - 300) < 10);
 });
 
-test('a file that has nothing good in it is 503, and no fault of the caller', async (t) => {
+test('returns 503 when the token file is empty or expired', async (t) => {
   const { authorizationServer, write, send } = await startOwn(t);
   assertProblem(await send(), 'ERR_CREDENTIAL_UNAVAILABLE');
   await write({}, -60);
@@ -160,15 +160,15 @@ test('a file that has nothing good in it is 503, and no fault of the caller', as
   assert.equal(authorizationServer.requests.length, 0);
 });
 
-test('our own token is lent to a caller without a credential, and to none with another credential', async (t) => {
+test('uses client credentials for a caller without a credential, but not for one with another credential', async (t) => {
   const { app, authorizationServer, upstream } = await startGateway(t, {
     route: { on_missing_subject: 'client_credentials' },
   });
   const send = (headers: Record<string, string>) => call(`${app.url}/github`, { headers, body: '{}' });
   for (const authorization of ['Basic dXNlcjpwYXNz', 'Token abcdefghijkl', 'BearerX abcdefghij', 'Negotiate', 'x']) {
-    const answered = await send({ authorization });
-    assertProblem(answered, 'ERR_SUBJECT_TOKEN_MISSING');
-    assert.match(String(answered.headers['www-authenticate']), /^Bearer/);
+    const response = await send({ authorization });
+    assertProblem(response, 'ERR_SUBJECT_TOKEN_MISSING');
+    assert.match(String(response.headers['www-authenticate']), /^Bearer/);
   }
   assert.equal(authorizationServer.requests.length + upstream.requests.length, 0);
   for (const headers of [{}, { authorization: '' }, { authorization: '  ' }] as Record<string, string>[]) {

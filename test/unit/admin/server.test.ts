@@ -10,7 +10,7 @@ import { SAMPLE_STATUS } from './sample-status.ts';
 function serverOf(t: TestContext, needs: [string, Need][] = []) {
   const readiness = createReadiness(loggerWithLines().logger);
   readiness.require(new Map(needs));
-  const report = { github: { entries: 2, oldest_age_seconds: 3, next_end_seconds: 4 } };
+  const report = { github: { entries: 2, oldest_age_seconds: 3, next_expiry_seconds: 4 } };
   const app = createAdminServer({
     metrics: createExposition(new Registry(), []),
     readiness,
@@ -56,7 +56,9 @@ test('what the cache holds is shown to loopback, and to nobody else', async (t) 
   for (const remoteAddress of ['127.0.0.1', '127.8.9.10', '::1', '::ffff:127.0.0.1']) {
     const answer = await app.inject({ url: '/cache', remoteAddress });
     assert.equal(answer.statusCode, 200, remoteAddress);
-    assert.deepEqual(answer.json(), { routes: { github: { entries: 2, oldest_age_seconds: 3, next_end_seconds: 4 } } });
+    assert.deepEqual(answer.json(), {
+      routes: { github: { entries: 2, oldest_age_seconds: 3, next_expiry_seconds: 4 } },
+    });
   }
   for (const remoteAddress of ['10.0.0.7', '::ffff:10.0.0.7', 'fd00::1']) {
     assert.equal((await app.inject({ url: '/cache', remoteAddress })).statusCode, 403, remoteAddress);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { Agent, buildConnector } from 'undici';
-import { AnswerTooLargeError, boundedRequest, toRequestUrl } from '../../../src/tokens/bounded-request.ts';
+import { boundedRequest, ResponseTooLargeError, toRequestUrl } from '../../../src/tokens/bounded-request.ts';
 import { eventually, soon } from '../../harness/eventually.ts';
 import { answerWithFault, type Fault } from '../../harness/faults.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
@@ -32,16 +32,16 @@ async function setUp(t: TestContext, fault: Fault, connect: buildConnector.conne
       body: 'a=b',
       untilMs: performance.now() + timeoutMs,
     });
-  return { ask, paths, connectionBreaks: () => eventually('its connection breaks', () => broken === 1) };
+  return { ask, paths, connectionBreaks: () => eventually('the connection breaks', () => broken === 1) };
 }
 
-test('an answer is read whole, with its status and Retry-After', async (t) => {
+test('reads a complete response, with its status and Retry-After', async (t) => {
   const headers = { 'retry-after': '7' };
   const { ask } = await setUp(t, { kind: 'answer', status: 503, body: 'größer', headers });
   assert.deepEqual(await ask(), { status: 503, retryAfter: '7', text: 'größer' });
 });
 
-test('an answer without Retry-After has none, and neither has one with two', async (t) => {
+test('reads no Retry-After when it is missing or repeated', async (t) => {
   const { ask } = await setUp(t, { kind: 'answer', status: 200 });
   assert.deepEqual(await ask(), { status: 200, retryAfter: undefined, text: '' });
   const twice = await setUp(t, { kind: 'answer', status: 503, headers: { 'Retry-After': ['1', '2'] } });
@@ -49,18 +49,18 @@ test('an answer without Retry-After has none, and neither has one with two', asy
 });
 
 for (const status of [301, 302, 303, 307, 308]) {
-  test(`a redirect with ${status} is an answer, and not followed`, async (t) => {
+  test(`does not follow a redirect ${status}`, async (t) => {
     const { ask, paths } = await setUp(t, { kind: 'answer', status, headers: { location: '/elsewhere' } });
     assert.equal((await ask()).status, status);
     assert.deepEqual(paths, ['POST /token']);
   });
 }
 
-test('an answer as large as may be is read, and a larger one is given up with its connection', async (t) => {
+test('reads a response of the maximum size, and closes the connection of a larger one', async (t) => {
   const { ask } = await setUp(t, { kind: 'answer', status: 200, body: 'x'.repeat(LIMIT_BYTES) });
   assert.equal((await ask()).text.length, LIMIT_BYTES);
   const larger = await setUp(t, { kind: 'answer', status: 200, body: 'x'.repeat(LIMIT_BYTES + 1) });
-  await assert.rejects(larger.ask(), AnswerTooLargeError);
+  await assert.rejects(larger.ask(), ResponseTooLargeError);
   await larger.connectionBreaks();
   const huge = await setUp(t, { kind: 'huge', bytes: 50 * LIMIT_BYTES });
   await assert.rejects(huge.ask(), /larger than 262144 bytes/);
@@ -68,39 +68,36 @@ test('an answer as large as may be is read, and a larger one is given up with it
 });
 
 for (const fault of [{ kind: 'hang' }, { kind: 'drip', intervalMs: 5 }] as const) {
-  test(`a server that does ${fault.kind} is given up with its connection when the time is over`, async (t) => {
+  test(`closes the connection of a server that does ${fault.kind} at the deadline`, async (t) => {
     const { ask, connectionBreaks } = await setUp(t, fault);
-    const startedMs = performance.now();
     await assert.rejects(ask(100), { name: 'TimeoutError' });
-    const tookMs = performance.now() - startedMs;
-    assert.ok(tookMs > 90 && tookMs < 3000, `it took ${tookMs} ms`);
     await connectionBreaks();
   });
 }
 
-test('a server that cannot be connected to in time is given up, and hears of the next request alone', async (t) => {
+test('sends nothing of a request whose deadline passed while connecting', async (t) => {
   const connect = buildConnector({});
-  let goOn: (() => void) | undefined;
+  let connectNow: (() => void) | undefined;
   const { ask, paths } = await setUp(t, { kind: 'answer', status: 200 }, (options, callback) => {
-    if (goOn !== undefined) return connect(options, callback);
-    goOn = () => connect(options, callback);
+    if (connectNow !== undefined) return connect(options, callback);
+    connectNow = () => connect(options, callback);
   });
-  await assert.rejects(soon('the end', ask(50)), { name: 'TimeoutError' });
-  goOn?.();
+  await assert.rejects(soon('the request fails', ask(50)), { name: 'TimeoutError' });
+  connectNow?.();
   await ask();
   assert.deepEqual(paths, ['POST /token']);
 });
 
-test('nothing is connected to where the time was over before', async (t) => {
+test('does not connect after the deadline', async (t) => {
   let connects = 0;
   const { ask } = await setUp(t, { kind: 'answer', status: 200 }, () => {
     connects += 1;
   });
-  await assert.rejects(soon('the end', ask(0)), { name: 'TimeoutError' });
+  await assert.rejects(soon('the request fails', ask(0)), { name: 'TimeoutError' });
   assert.equal(connects, 0);
 });
 
-test('nothing waits for the deadline of a request that is done, or has failed', async (t) => {
+test('clears the timer of a request that completed or failed', async (t) => {
   const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
   const { ask } = await setUp(t, { kind: 'answer', status: 200 });
   const before = timers();
@@ -113,7 +110,7 @@ test('nothing waits for the deadline of a request that is done, or has failed', 
   assert.equal(timers(), before);
 });
 
-test('a connection that breaks is an error', async (t) => {
+test('rejects when the connection breaks', async (t) => {
   const { ask } = await setUp(t, { kind: 'reset' });
   await assert.rejects(ask());
 });

@@ -26,17 +26,17 @@ const route = routeOf({
   subjectToken: subjectTokenOf({ type: ID_TOKEN }),
   credential: exchangeOf({ chain: chainOf(), target: targetOf({ scope: 'read' }) }),
 });
-/** As `readTokenAnswer` has it of a token that is ours. */
+/** The error for an assertion, which belongs to cambist. */
 const REFUSED_ASSERTION = refusalOf('ERR_CLIENT_REFUSED', 'invalid_grant');
 const alice: Session = { subject: subjectOf('alice'), id: undefined };
 const bob: Session = { subject: subjectOf('bob'), id: undefined };
 
-test('a chain asks the first server for an assertion, and shows that to the second', async () => {
+test('a chain gets an assertion from the first server, and exchanges it at the second', async () => {
   const { broker, request, requests, outcomes } = setUpBroker();
-  const looking = broker.lookUp(route, alice);
+  const pending = broker.lookUp(route, alice);
   const first = await request(1);
   assert.equal(first.server.name, 'idp');
-  assert.equal(first.wanted, 'assertion');
+  assert.equal(first.expect, 'assertion');
   assert.deepEqual(first.grant, {
     kind: 'token_exchange',
     subjectToken: alice.subject?.token.reveal(),
@@ -53,11 +53,11 @@ test('a chain asks the first server for an assertion, and shows that to the seco
   await first.issue(assertion(), 300, 'N_A');
   const second = await request(2);
   assert.equal(second.server.name, 'main');
-  assert.equal(second.wanted, 'token');
+  assert.equal(second.expect, 'token');
   assert.deepEqual(second.grant, { kind: 'jwt_bearer', assertion: assertion(), from: 'chain' });
   assert.deepEqual(second.target, targetOf({ scope: 'read' }));
   await second.issue('token');
-  assert.equal(await bearerOf(looking), 'Bearer token');
+  assert.equal(await bearerOf(pending), 'Bearer token');
   assert.equal(await bearerOf(broker.lookUp(route, alice)), 'Bearer token');
   assert.equal(requests.length, 2);
   assert.deepEqual(
@@ -69,7 +69,7 @@ test('a chain asks the first server for an assertion, and shows that to the seco
   );
 });
 
-test('identity chaining asks for a JWT, and the first server hears of no resource', async () => {
+test('identity chaining requests a JWT and sends no resource to the first server', async () => {
   const { broker, request } = setUpBroker();
   broker.lookUp(routeOf({ credential: exchangeOf({ chain: chainOf({ assertion: 'jwt' }) }) }), alice);
   const { target } = await request(1);
@@ -77,7 +77,7 @@ test('identity chaining asks for a JWT, and the first server hears of no resourc
   assert.equal(target.requestedTokenType, JWT);
 });
 
-test('the actor goes to the first server, which is the one that exchanges', async (t) => {
+test('sends the actor token to the first server', async (t) => {
   const actorToken = { source: { file: folderOf(t).write('actor', 'actor-token') }, type: JWT };
   const { broker, request } = setUpBroker();
   broker.lookUp(routeOf({ credential: exchangeOf({ chain: chainOf(), actorToken }) }), alice);
@@ -85,7 +85,7 @@ test('the actor goes to the first server, which is the one that exchanges', asyn
   assert.deepEqual(grant.kind === 'token_exchange' && grant.actor, { token: 'actor-token', type: JWT });
 });
 
-test('fifty callers at once make one request at each server', async () => {
+test('fifty concurrent callers share one request to each server', async () => {
   const { broker, requests, request } = setUpBroker();
   const all = Array.from({ length: 50 }, (_, i) =>
     bearerOf(broker.lookUp(route, i % 2 === 0 ? alice : { ...alice, id: 'session' })),
@@ -100,7 +100,7 @@ test('fifty callers at once make one request at each server', async () => {
   );
 });
 
-test('while the assertion is good the next token needs no new one', async () => {
+test('reuses a valid assertion for the next token', async () => {
   const { broker, request, requests, clock } = setUpBroker();
   const first = broker.lookUp(route, alice);
   await (await request(1)).issue(assertion(), 300);
@@ -113,7 +113,7 @@ test('while the assertion is good the next token needs no new one', async () => 
   assert.equal(requests[2]?.server.name, 'main');
 });
 
-test('an assertion ends by its own clocks', async () => {
+test('limits the lifetime of an assertion like that of a token', async () => {
   const { broker, request, clock } = setUpBroker();
   const first = broker.lookUp(route, alice);
   await (await request(1)).issue(assertion('one', { exp: clock.wallMs() / 1000 + 30 }), 300);
@@ -124,7 +124,7 @@ test('an assertion ends by its own clocks', async () => {
   assert.equal((await request(3)).server.name, 'idp');
 });
 
-test('an assertion is its subject’s alone, and its route’s', async () => {
+test('shares an assertion with no other subject and no other route', async () => {
   const { broker, request } = setUpBroker();
   const first = broker.lookUp(route, alice);
   await (await request(1)).issue(assertion());
@@ -140,7 +140,7 @@ test('an assertion is its subject’s alone, and its route’s', async () => {
   assert.equal((await request(4)).server.name, 'idp');
 });
 
-test('an assertion that was kept and is refused is made anew, once', async () => {
+test('replaces a refused cached assertion once', async () => {
   const { broker, request, requests, clock } = setUpBroker();
   const first = broker.lookUp(route, alice);
   await (await request(1)).issue(assertion('one'));
@@ -156,7 +156,7 @@ test('an assertion that was kept and is refused is made anew, once', async () =>
   assert.equal(await bearerOf(next), 'Bearer two');
 });
 
-test('a new assertion that is refused is our own failure: neither it nor the refusal is kept', async () => {
+test('caches neither a refused new assertion nor the refusal', async () => {
   const { broker, request } = setUpBroker();
   const first = broker.lookUp(route, alice);
   await (await request(1)).issue(assertion());
@@ -170,7 +170,7 @@ for (const [code, error] of [
   ['ERR_EXCHANGE_REFUSED', 'invalid_target'],
   ['ERR_CLIENT_REFUSED', 'invalid_client'],
 ] as const) {
-  test(`another refusal of the second server, ${error}, leaves the assertion as it is`, async () => {
+  test(`keeps the assertion after another refusal of the second server: ${error}`, async () => {
     const { broker, request, clock } = setUpBroker();
     const first = broker.lookUp(route, alice);
     await (await request(1)).issue(assertion());
@@ -182,38 +182,38 @@ for (const [code, error] of [
   });
 }
 
-test('a refusal of the first server is that of the subject, and the second hears nothing', async () => {
+test('caches a refusal of the first server, and sends nothing to the second', async () => {
   const { broker, request, requests, outcomes } = setUpBroker();
-  const looking = broker.lookUp(route, alice);
+  const pending = broker.lookUp(route, alice);
   await (await request(1)).fail(refusalOf('ERR_SUBJECT_TOKEN_INVALID'));
-  assert.equal(await bearerOf(looking), 'ERR_SUBJECT_TOKEN_INVALID');
+  assert.equal(await bearerOf(pending), 'ERR_SUBJECT_TOKEN_INVALID');
   assert.equal(broker.lookUp(route, alice).result, 'negative');
   assert.equal(requests.length, 1);
   assert.equal(outcomes[0]?.authorizationServer, 'idp');
 });
 
-test('an assertion for another server is shown to nobody', async () => {
+test('sends an assertion for another server to no server', async () => {
   const { broker, request, requests } = setUpBroker();
-  const looking = broker.lookUp(route, alice);
+  const pending = broker.lookUp(route, alice);
   await (await request(1)).issue(jwtOf({ aud: 'https://elsewhere.example.com' }));
   await assert.rejects(
-    tokenOf(looking),
+    tokenOf(pending),
     failsWith('ERR_ISSUED_TOKEN_AUDIENCE', /the assertion of its chain is for another server.*idp\.example\.com/),
   );
   assert.equal(requests.length, 1);
 });
 
-test('a fault of one server is none of the other', async () => {
+test('keeps the faults of both servers apart', async () => {
   const { broker, request, requests } = setUpBroker();
-  const looking = broker.lookUp(route, alice);
+  const pending = broker.lookUp(route, alice);
   await (await request(1)).fail(refusalOf('ERR_STS_UNAVAILABLE'));
-  assert.equal(await bearerOf(looking), 'ERR_STS_UNAVAILABLE');
+  assert.equal(await bearerOf(pending), 'ERR_STS_UNAVAILABLE');
   broker.lookUp(route, alice);
   assert.equal((await request(2)).server.name, 'idp');
   assert.equal(requests.length, 2);
 });
 
-test('where a subject is missing the second server is asked for a token of our own', async () => {
+test('uses client credentials at the second server when the subject is missing', async () => {
   const { broker, request } = setUpBroker();
   const credential = exchangeOf({ chain: chainOf(), onMissingSubject: 'client_credentials' });
   broker.lookUp(routeOf({ credential }), { subject: undefined, id: undefined });
@@ -221,24 +221,24 @@ test('where a subject is missing the second server is asked for a token of our o
   assert.deepEqual([grant, server.name], [{ kind: 'client_credentials' }, 'main']);
 });
 
-test('with the grant jwt_bearer the subject token is the assertion', async () => {
+test('sends the subject token as the assertion with the grant jwt_bearer', async () => {
   const { broker, request } = setUpBroker();
-  const looking = broker.lookUp(
+  const pending = broker.lookUp(
     routeOf({ credential: exchangeOf({ authorizationServer: serverOf({ grant: 'jwt_bearer' }) }) }),
     alice,
   );
   const { grant } = await request(1);
   assert.deepEqual(grant, { kind: 'jwt_bearer', assertion: alice.subject?.token.reveal(), from: 'caller' });
   await (await request(1)).issue('on behalf of alice');
-  assert.equal(await bearerOf(looking), 'Bearer on behalf of alice');
+  assert.equal(await bearerOf(pending), 'Bearer on behalf of alice');
 });
 
-test('a token that came back DPoP goes upstream as that, with proofs', async () => {
+test('sends a DPoP token upstream with proofs', async () => {
   const { broker, request } = setUpBroker();
-  const looking = broker.lookUp(route, alice);
+  const pending = broker.lookUp(route, alice);
   await (await request(1)).issue(assertion());
   await (await request(2)).issue('bound', 300, 'DPoP');
-  const token = await tokenOf(looking);
+  const token = await tokenOf(pending);
   assert.equal(token.authorization.reveal(), 'DPoP bound');
   assert.ok(token.dpop !== undefined);
   assert.equal(token.dpop.learn('https://u', 'nonce'), true);
@@ -249,7 +249,7 @@ test('a token that came back DPoP goes upstream as that, with proofs', async () 
   assert.equal(typeof claims.ath, 'string');
 });
 
-test('sessions on a token of our own are all one', async () => {
+test('all sessions on a subject token from a file are one', async () => {
   const { broker, request, requests } = setUpBroker();
   const ours = routeOf({ subjectToken: subjectTokenOf({ file: { file: '/token' } }) });
   const first = broker.lookUp(ours, { ...alice, id: 'one' });

@@ -7,7 +7,7 @@ import { type BrokerSetup, bearerOf, refusalOf, setUpBroker, tokenOf } from './s
 const route = routeOf();
 const alice: Session = { subject: subjectOf('alice'), id: undefined };
 
-/** A token of 115 s: reused for 100, refreshed from the 80th to the 90th on. */
+/** A token of 115 s: reused for 100 s, refreshed after 80 to 90 s. */
 async function setUpToken(random = 0): Promise<BrokerSetup> {
   const setup = setUpBroker();
   setup.random = random;
@@ -16,7 +16,7 @@ async function setUpToken(random = 0): Promise<BrokerSetup> {
   return setup;
 }
 
-test('a use near the end asks for the next token in the background, and gets this one', async () => {
+test('a use near expiry returns the token, and starts a refresh in the background', async () => {
   const { broker, clock, request, requests, outcomes, evictions } = await setUpToken();
   clock.advance(90_000);
   const lookup = broker.lookUp(route, alice);
@@ -36,7 +36,7 @@ for (const [random, atMs] of [
   [0, 90_000],
   [1, 80_000],
 ] as const) {
-  test(`with a jitter of ${random} the first use after ${atMs} ms refreshes, and none before`, async () => {
+  test(`with a jitter of ${random}, the first use after ${atMs} ms starts the refresh`, async () => {
     const { broker, clock, requests, request } = await setUpToken(random);
     clock.advance(atMs - 1);
     broker.lookUp(route, alice);
@@ -48,14 +48,14 @@ for (const [random, atMs] of [
   });
 }
 
-test('a token that nobody uses is not refreshed', async () => {
+test('does not refresh an unused token', async () => {
   const { clock, requests } = await setUpToken();
   clock.advance(95_000);
   await settle();
   assert.equal(requests.length, 1);
 });
 
-test('fifty uses near the end make one refresh, and so do more while it takes long', async () => {
+test('fifty uses near expiry start one refresh, and so do later uses while it is in flight', async () => {
   const { broker, clock, requests, request } = await setUpToken();
   clock.advance(90_000);
   for (let i = 0; i < 50; i += 1) assert.equal(broker.lookUp(route, alice).result, 'hit');
@@ -66,7 +66,7 @@ test('fifty uses near the end make one refresh, and so do more while it takes lo
   assert.equal(requests.length, 2);
 });
 
-test('when the reuse ends before the refresh is there, callers wait for that same refresh', async () => {
+test('callers wait for the refresh in flight when the reuse ends first', async () => {
   const { broker, clock, requests, request } = await setUpToken();
   clock.advance(90_000);
   broker.lookUp(route, alice);
@@ -78,7 +78,7 @@ test('when the reuse ends before the refresh is there, callers wait for that sam
   assert.equal(requests.length, 2);
 });
 
-test('a refresh that fails by a fault keeps the token, and pauses before the next', async () => {
+test('keeps the token after a failed refresh, and waits before the next', async () => {
   const { broker, clock, requests, request } = await setUpToken();
   clock.advance(90_000);
   broker.lookUp(route, alice);
@@ -93,7 +93,7 @@ test('a refresh that fails by a fault keeps the token, and pauses before the nex
   assert.equal(await bearerOf(broker.lookUp(route, alice)), 'Bearer second');
 });
 
-test('while the authorization server is down the token serves to its end, and no further', async () => {
+test('uses the token until it expires while the authorization server is down', async () => {
   const { broker, clock, request } = await setUpToken();
   for (let number = 2; number < 5; number += 1) {
     clock.advance(number === 2 ? 90_000 : 3000);
@@ -104,7 +104,7 @@ test('while the authorization server is down the token serves to its end, and no
   assert.equal(broker.lookUp(route, alice).result, 'miss');
 });
 
-test('a refresh that is refused drops the token, and the refusal is remembered', async () => {
+test('drops the token after a refused refresh, and caches the refusal', async () => {
   const { broker, clock, request, evictions } = await setUpToken();
   clock.advance(90_000);
   broker.lookUp(route, alice);
@@ -113,7 +113,7 @@ test('a refresh that is refused drops the token, and the refusal is remembered',
   assert.equal(broker.lookUp(route, alice).result, 'negative');
 });
 
-test('a refresh that is refused because of us keeps the token', async () => {
+test('keeps the token when the refresh refuses the client', async () => {
   const { broker, clock, request } = await setUpToken();
   clock.advance(90_000);
   broker.lookUp(route, alice);
@@ -121,7 +121,7 @@ test('a refresh that is refused because of us keeps the token', async () => {
   assert.equal(broker.lookUp(route, alice).result, 'hit');
 });
 
-test('there is no refresh towards the end of the subject token, since the next would end with it', async () => {
+test('does not refresh when the subject token expires first', async () => {
   const { broker, clock, request, requests } = setUpBroker();
   const session: Session = { subject: subjectOf('carol', clock.wallMs() + 115_000), id: undefined };
   broker.lookUp(route, session);
@@ -132,7 +132,7 @@ test('there is no refresh towards the end of the subject token, since the next w
   assert.equal(requests.length, 1);
 });
 
-test('no dead subject token is sent for a refresh, even when the wall clock jumps to its end', async () => {
+test('does not refresh with an expired subject token, even when the wall clock jumps', async () => {
   const { broker, clock, request, requests } = setUpBroker();
   const session: Session = { subject: subjectOf('carol', clock.wallMs() + 200_000), id: undefined };
   broker.lookUp(route, session);
@@ -144,7 +144,7 @@ test('no dead subject token is sent for a refresh, even when the wall clock jump
   assert.equal(requests.length, 2);
 });
 
-test('a token that is refused by its backend while a refresh is under way is replaced by that refresh', async () => {
+test('the refresh in flight replaces a token that its backend refused', async () => {
   const { broker, clock, request, requests } = await setUpToken();
   clock.advance(90_000);
   const token = await tokenOf(broker.lookUp(route, alice));

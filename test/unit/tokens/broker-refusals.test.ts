@@ -21,8 +21,8 @@ const forgotten: ErrorCode[] = [
 ];
 
 for (const code of remembered) {
-  test(`${code} is remembered ten seconds for that subject token and resource, whatever the session id`, async () => {
-    const { broker, request, requests, clock, answers } = setUpBroker();
+  test(`caches ${code} for ten seconds for a subject token and resource, in all sessions`, async () => {
+    const { broker, request, requests, clock, lookups } = setUpBroker();
     const first = bearerOf(broker.lookUp(route, alice));
     await (await request(1)).fail(refusalOf(code));
     assert.equal(await first, code);
@@ -33,14 +33,14 @@ for (const code of remembered) {
       assert.equal(await bearerOf(lookup), code);
     }
     assert.equal(requests.length, 1);
-    assert.equal(answers.at(-1), 'github negative');
+    assert.equal(lookups.at(-1), 'github negative');
     clock.advance(2);
     assert.equal(broker.lookUp(route, alice).result, 'miss');
   });
 }
 
 for (const code of forgotten) {
-  test(`${code} is not remembered`, async () => {
+  test(`does not cache ${code}`, async () => {
     const { broker, request } = setUpBroker();
     const first = bearerOf(broker.lookUp(route, alice));
     await (await request(1)).fail(refusalOf(code));
@@ -49,7 +49,7 @@ for (const code of forgotten) {
   });
 }
 
-test('a refusal harms neither another subject token nor another resource', async () => {
+test('a cached refusal affects no other subject token and no other resource', async () => {
   const { broker, request } = setUpBroker();
   broker.lookUp(route, alice);
   await (await request(1)).fail(refusalOf('ERR_EXCHANGE_REFUSED'));
@@ -57,14 +57,14 @@ test('a refusal harms neither another subject token nor another resource', async
   assert.equal(broker.lookUp(docs, alice).result, 'miss');
 });
 
-test('a refusal on one route is remembered on another that wants the same token', async () => {
+test('shares a cached refusal with a route that uses the same token', async () => {
   const { broker, request } = setUpBroker();
   broker.lookUp(route, alice);
   await (await request(1)).fail(refusalOf('ERR_EXCHANGE_REFUSED'));
   assert.equal(broker.lookUp(routeOf({ name: 'other' }), alice).result, 'negative');
 });
 
-test('a refusal of a token of our own is nobody’s, and not remembered', async () => {
+test('does not cache a refusal of client credentials', async () => {
   const { broker, request } = setUpBroker();
   const own = routeOf({
     credential: { kind: 'client_credentials', authorizationServer: serverOf(), target: targetOf() },
@@ -74,7 +74,7 @@ test('a refusal of a token of our own is nobody’s, and not remembered', async 
   assert.equal(broker.lookUp(own, alice).result, 'miss');
 });
 
-test('a session whose token is good is served on while another of the same subject is refused', async () => {
+test('a session keeps its valid token while another session of the subject is refused', async () => {
   const { broker, request } = setUpBroker();
   broker.lookUp(route, { ...alice, id: 'one' });
   await (await request(1)).issue('token');

@@ -10,7 +10,7 @@ const bob: Session = { subject: subjectOf('bob'), id: undefined };
 const one: Session = { ...alice, id: 'one' };
 const two: Session = { ...alice, id: 'two' };
 
-/** Alice has a token, without a session or in one. */
+/** A broker where Alice has a token, with or without a session. */
 async function setUpToken(session: Session = alice) {
   const setup = setUpBroker();
   const lookup = setup.broker.lookUp(route, session);
@@ -18,7 +18,7 @@ async function setUpToken(session: Session = alice) {
   return { ...setup, token: await tokenOf(lookup) };
 }
 
-test('the session that was opened takes over the token of its opening, without a second exchange', async () => {
+test('a new session takes over the token of the request that opened it', async () => {
   const { broker, token, requests, evictions, cache } = await setUpToken();
   broker.openSession(route, alice, 'one', token);
   assert.equal(broker.lookUp(route, one).result, 'hit');
@@ -28,13 +28,13 @@ test('the session that was opened takes over the token of its opening, without a
   assert.deepEqual(evictions, []);
 });
 
-test('the same session id with another subject token gets nothing of it', async () => {
+test('does not share a token with another subject that sends the same session id', async () => {
   const { broker, token } = await setUpToken();
   broker.openSession(route, alice, 'one', token);
   assert.equal(broker.lookUp(route, { ...bob, id: 'one' }).result, 'miss');
 });
 
-test('two sessions that were opened with one token both have it', async () => {
+test('two sessions that were opened with one token share it', async () => {
   const { broker, token, requests } = await setUpToken();
   broker.openSession(route, alice, 'one', token);
   broker.openSession(route, alice, 'two', token);
@@ -43,7 +43,7 @@ test('two sessions that were opened with one token both have it', async () => {
   assert.equal(requests.length, 1);
 });
 
-test('a session that has a token already keeps it', async () => {
+test('a session keeps a token that it already has', async () => {
   const { broker, token, request } = await setUpToken();
   broker.lookUp(route, one);
   await (await request(2)).issue('own');
@@ -51,14 +51,14 @@ test('a session that has a token already keeps it', async () => {
   assert.equal(await bearerOf(broker.lookUp(route, one)), 'Bearer own');
 });
 
-test('a token that its backend refused meanwhile is not taken over', async () => {
+test('a new session does not take over a refused token', async () => {
   const { broker, token } = await setUpToken();
   broker.refuse(route, alice, token);
   broker.openSession(route, alice, 'one', token);
   assert.equal(broker.lookUp(route, one).result, 'miss');
 });
 
-test('a token of our own is no session’s', async () => {
+test('a session does not take over a token of cambist itself', async () => {
   const { broker, request } = setUpBroker();
   const own = routeOf({
     credential: { kind: 'client_credentials', authorizationServer: serverOf(), target: targetOf() },
@@ -70,7 +70,7 @@ test('a token of our own is no session’s', async () => {
   assert.equal(broker.lookUp(own, bob).result, 'hit');
 });
 
-test('a session that ends drops its token, and that of no other', async () => {
+test('the end of a session drops its token only', async () => {
   const { broker, request, evictions } = await setUpToken(one);
   broker.lookUp(route, two);
   await (await request(2)).issue();
@@ -83,13 +83,13 @@ test('a session that ends drops its token, and that of no other', async () => {
   assert.deepEqual(evictions, ['session_ended']);
 });
 
-test('nobody ends the session of another', async () => {
+test('a caller cannot end the session of another caller', async () => {
   const { broker } = await setUpToken(one);
   broker.endSession(route, { ...bob, id: 'one' }, 'client');
   assert.equal(broker.lookUp(route, one).result, 'hit');
 });
 
-test('a session that ends on one route goes on at a route with another resource', async () => {
+test('the end of a session on one route keeps its token for another resource', async () => {
   const { broker, request } = await setUpToken(one);
   const docs = routeOf({ credential: exchangeOf({ target: targetOf({ audience: ['docs'] }) }) });
   broker.lookUp(docs, one);
@@ -98,13 +98,13 @@ test('a session that ends on one route goes on at a route with another resource'
   assert.equal(broker.lookUp(docs, one).result, 'hit');
 });
 
-test('a caller without a session id ends none', async () => {
+test('a request without a session id ends no session', async () => {
   const { broker } = await setUpToken();
   broker.endSession(route, alice, 'client');
   assert.equal(broker.lookUp(route, alice).result, 'hit');
 });
 
-test('a session that ends during its exchange keeps nothing, and who waits is served', async () => {
+test('a session that ends during its exchange caches no token, but waiting requests get it', async () => {
   const { broker, request, cache } = setUpBroker();
   const waiting = bearerOf(broker.lookUp(route, one));
   broker.endSession(route, one, 'client');
@@ -113,7 +113,7 @@ test('a session that ends during its exchange keeps nothing, and who waits is se
   assert.equal(cache.size, 0);
 });
 
-test('a session that is used again after its end has its token kept', async () => {
+test('a session that is used again after it was over caches its token', async () => {
   const { broker, request, requests, cache } = setUpBroker();
   broker.lookUp(route, one);
   broker.endSession(route, one, 'client');
@@ -123,7 +123,7 @@ test('a session that is used again after its end has its token kept', async () =
   assert.equal(requests.length, 1);
 });
 
-test('a refused token is dropped, and the next look-up asks for another', async () => {
+test('drops a refused token, and exchanges a new one at the next lookup', async () => {
   const { broker, token, request, evictions } = await setUpToken();
   broker.refuse(route, alice, token);
   assert.deepEqual(evictions, ['refused']);
@@ -133,7 +133,7 @@ test('a refused token is dropped, and the next look-up asks for another', async 
   assert.equal(await bearerOf(next), 'Bearer second');
 });
 
-test('fifty callers whose token is refused at the same time make one exchange', async () => {
+test('fifty callers with the same refused token share one exchange', async () => {
   const { broker, token, request, requests } = await setUpToken();
   const again = Array.from({ length: 50 }, () => {
     broker.refuse(route, alice, token);
@@ -146,7 +146,7 @@ test('fifty callers whose token is refused at the same time make one exchange', 
   assert.equal(requests.length, 2);
 });
 
-test('a refused token of one session leaves that of another', async () => {
+test('a refused token of one session does not affect another session', async () => {
   const { broker, token, request } = await setUpToken(one);
   broker.lookUp(route, two);
   await (await request(2)).issue('second');
@@ -154,7 +154,7 @@ test('a refused token of one session leaves that of another', async () => {
   assert.equal(broker.lookUp(route, two).result, 'hit');
 });
 
-test('an upstream that refuses each token costs one exchange in ten seconds, and its last token stays', async () => {
+test('an upstream that refuses every token costs one exchange in ten seconds, and its last token stays', async () => {
   const { broker, token, request, requests, clock } = await setUpToken();
   assert.equal(broker.refuse(route, alice, token), true);
   const second = broker.lookUp(route, alice);
@@ -165,11 +165,11 @@ test('an upstream that refuses each token costs one exchange in ten seconds, and
   clock.advance(1);
   assert.equal(broker.refuse(route, alice, await tokenOf(second)), true);
   assert.equal(broker.lookUp(route, alice).result, 'miss');
-  assert.equal((await request(3)).wanted, 'token');
+  assert.equal((await request(3)).expect, 'token');
   assert.equal(requests.length, 3);
 });
 
-test('who had an older token refused gets the one that took its place, however soon', async () => {
+test('a caller with an older refused token gets its replacement at once', async () => {
   const { broker, token, request } = await setUpToken();
   broker.refuse(route, alice, token);
   broker.lookUp(route, alice);
@@ -178,7 +178,7 @@ test('who had an older token refused gets the one that took its place, however s
   assert.equal(await bearerOf(broker.lookUp(route, alice)), 'Bearer second');
 });
 
-test('an upstream that opens a session with each answer costs one exchange in ten seconds', async () => {
+test('an upstream that opens a session with each response costs one exchange in ten seconds', async () => {
   const { broker, token, request, requests, clock } = await setUpToken();
   broker.openSession(route, alice, 'one', token);
   const second = broker.lookUp(route, alice);
@@ -195,7 +195,7 @@ test('an upstream that opens a session with each answer costs one exchange in te
   assert.equal(requests.length, 3);
 });
 
-test('an upstream that knows no session costs one exchange in ten seconds, and a client may end its session at any time', async () => {
+test('an upstream that ends sessions costs one exchange in ten seconds, and a client may end its session at any time', async () => {
   const { broker, request, clock } = await setUpToken(one);
   broker.endSession(route, one, 'upstream');
   assert.equal(broker.lookUp(route, one).result, 'miss');

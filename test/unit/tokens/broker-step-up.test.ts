@@ -20,7 +20,7 @@ async function setUpNarrow(life = 115): Promise<BrokerSetup & { narrow: Awaited<
 
 const scopesOf = ({ requests }: BrokerSetup) => requests.map(({ target }) => target.scope);
 
-test('a token with more scopes takes the place of the one with fewer', async () => {
+test('a token with more scopes replaces the token with fewer', async () => {
   const setup = await setUpNarrow();
   const { broker, narrow, request } = setup;
   const pending = broker.stepUp(route, alice, narrow, ['read', 'write']);
@@ -32,7 +32,7 @@ test('a token with more scopes takes the place of the one with fewer', async () 
   assert.deepEqual(scopesOf(setup), ['read', 'read write']);
 });
 
-test('what was added once is asked for again when more is added, and when the token is refreshed', async () => {
+test('requests added scopes again with further scopes and at each refresh', async () => {
   const setup = await setUpNarrow();
   const { broker, narrow, request, clock } = setup;
   const first = broker.stepUp(route, alice, narrow, ['write']);
@@ -47,7 +47,7 @@ test('what was added once is asked for again when more is added, and when the to
   assert.deepEqual(scopesOf(setup), ['read', 'read write', 'read admin write', 'read admin write']);
 });
 
-test('who asks for the same meanwhile waits for the same exchange, and who comes later gets its token', async () => {
+test('concurrent step-ups share one exchange, and later ones get its token', async () => {
   const setup = await setUpNarrow();
   const { broker, narrow, request, requests } = setup;
   const asked = [1, 2, 3].map(() => broker.stepUp(route, alice, narrow, ['write']));
@@ -58,7 +58,7 @@ test('who asks for the same meanwhile waits for the same exchange, and who comes
   assert.equal(requests.length, 2);
 });
 
-test('two steps of one session add up, whichever token they start from', async () => {
+test('adds up two step-ups of a session, whichever token they start from', async () => {
   const setup = await setUpNarrow();
   const { broker, narrow, request } = setup;
   const one = broker.stepUp(route, alice, narrow, ['write']);
@@ -70,7 +70,7 @@ test('two steps of one session add up, whichever token they start from', async (
   assert.deepEqual(scopesOf(setup).slice(1), ['read write', 'read admin write']);
 });
 
-test('nothing is asked for where a scope is not allowed, or none is to add', async () => {
+test('does not step up when a scope is not allowed, or present already', async () => {
   const { broker, narrow, requests } = await setUpNarrow();
   for (const wanted of [[], ['read'], ['other'], ['write', 'other']]) {
     assert.equal(broker.stepUp(route, alice, narrow, wanted), undefined, wanted.join(' '));
@@ -78,7 +78,7 @@ test('nothing is asked for where a scope is not allowed, or none is to add', asy
   assert.equal(requests.length, 1);
 });
 
-test('a token that is not one caller’s is never widened', async () => {
+test('never adds scopes to a token of cambist itself', async () => {
   const { broker, narrow } = await setUpNarrow();
   const nobody: Session = { subject: undefined, id: undefined };
   const own = routeOf({ ...route, subjectToken: { ...route.subjectToken, file: { file: '/token' } } });
@@ -89,7 +89,7 @@ test('a token that is not one caller’s is never widened', async () => {
   assert.equal(broker.stepUp(fallback, nobody, narrow, ['write']), undefined);
 });
 
-test('a refusal is the step’s alone: the narrow token serves on, and the step is not tried again for a while', async () => {
+test('a refused step-up keeps the narrow token, and is not retried for a while', async () => {
   const setup = await setUpNarrow();
   const { broker, narrow, request, clock, requests } = setup;
   const refused = assert.rejects(async () => broker.stepUp(route, alice, narrow, ['write']), {
@@ -105,7 +105,7 @@ test('a refusal is the step’s alone: the narrow token serves on, and the step 
   assert.equal(requests.length, 3);
 });
 
-test('a step that ends after its session is for those who wait, and is not kept', async () => {
+test('does not cache a step-up that completes after its session is over', async () => {
   const { broker, narrow, request, cache } = await setUpNarrow();
   const pending = broker.stepUp(route, alice, narrow, ['write']);
   const asked = await request(2);
@@ -115,7 +115,7 @@ test('a step that ends after its session is for those who wait, and is not kept'
   assert.equal(cache.size, 0);
 });
 
-test('a step of one that lost its token in the cache starts from what it has', async () => {
+test('steps up from the presented token when the cache has lost it', async () => {
   const setup = await setUpNarrow();
   const { broker, narrow, request } = setup;
   broker.refuse(route, alice, narrow);
@@ -126,7 +126,7 @@ test('a step of one that lost its token in the cache starts from what it has', a
   assert.equal(await bearerOf(broker.lookUp(route, alice)), 'Bearer wide');
 });
 
-test('a session id that ends like the wider question of another does not get its token', async () => {
+test('a session id that contains scopes does not get the wider token of another session', async () => {
   const setup = await setUpNarrow();
   const { broker, narrow, request } = setup;
   void broker.stepUp(route, alice, narrow, ['write']);

@@ -23,14 +23,14 @@ const alice: Session = { subject: subjectOf('alice'), id: undefined };
 const bob: Session = { subject: subjectOf('bob'), id: undefined };
 const nobody: Session = { subject: undefined, id: undefined };
 
-test('a token is exchanged once, and then comes from the cache', async () => {
-  const { broker, requests, answers, request, outcomes } = setUpBroker();
+test('exchanges a token once, and then returns it from the cache', async () => {
+  const { broker, requests, lookups, request, outcomes } = setUpBroker();
   const first = broker.lookUp(route, alice);
   await (await request(1)).issue('token');
   assert.equal(await bearerOf(first), 'Bearer token');
   assert.equal(await bearerOf(broker.lookUp(route, alice)), 'Bearer token');
   assert.equal(requests.length, 1);
-  assert.deepEqual(answers, ['github miss', 'github hit']);
+  assert.deepEqual(lookups, ['github miss', 'github hit']);
   assert.deepEqual(outcomes, [
     {
       route: 'github',
@@ -44,7 +44,7 @@ test('a token is exchanged once, and then comes from the cache', async () => {
   ]);
 });
 
-test('the exchange has the subject token and its type, and what the route wants', async () => {
+test('exchanges the subject token with its type for the target of the route', async () => {
   const { broker, request } = setUpBroker();
   broker.lookUp(routeOf({ subjectToken: subjectTokenOf({ header: 'x-user', type: JWT }) }), alice);
   const { grant, target, server } = await request(1);
@@ -58,16 +58,16 @@ test('the exchange has the subject token and its type, and what the route wants'
   assert.deepEqual(server, serverOf());
 });
 
-test('fifty callers at once make one exchange, and all get its token', async () => {
-  const { broker, requests, answers, request } = setUpBroker();
+test('fifty concurrent callers share one exchange', async () => {
+  const { broker, requests, lookups, request } = setUpBroker();
   const all = Array.from({ length: 50 }, () => bearerOf(broker.lookUp(route, alice)));
   await (await request(1)).issue('token');
   assert.deepEqual(new Set(await Promise.all(all)), new Set(['Bearer token']));
   assert.equal(requests.length, 1);
-  assert.equal(answers.filter((answer) => answer === 'github joined').length, 49);
+  assert.equal(lookups.filter((lookup) => lookup === 'github joined').length, 49);
 });
 
-test('fifty callers at once share one failure, and none of them asks again', async () => {
+test('fifty concurrent callers share one failure, without a retry', async () => {
   const { broker, requests, request } = setUpBroker();
   const all = Array.from({ length: 50 }, () => bearerOf(broker.lookUp(route, alice)));
   await (await request(1)).fail(refusalOf('ERR_STS_UNAVAILABLE'));
@@ -76,7 +76,7 @@ test('fifty callers at once share one failure, and none of them asks again', asy
   assert.equal(requests.length, 1);
 });
 
-test('a caller who goes away before the answer disturbs nobody, and a failure that nobody waits for is no crash', async () => {
+test('a caller that leaves affects no other caller, and an unobserved failure does not crash', async () => {
   const { broker, request } = setUpBroker();
   broker.lookUp(route, alice);
   const staying = bearerOf(broker.lookUp(route, alice));
@@ -86,7 +86,7 @@ test('a caller who goes away before the answer disturbs nobody, and a failure th
   await (await request(2)).fail(refusalOf('ERR_STS_UNAVAILABLE'));
 });
 
-test('after a fault the next caller makes the next exchange', async () => {
+test('starts a new exchange after a fault', async () => {
   const { broker, request } = setUpBroker();
   const first = bearerOf(broker.lookUp(route, alice));
   await (await request(1)).fail(refusalOf('ERR_STS_UNAVAILABLE'));
@@ -96,18 +96,18 @@ test('after a fault the next caller makes the next exchange', async () => {
   assert.equal(await second, 'Bearer token');
 });
 
-test('after an exchange that failed as it began the next caller makes the next exchange', async () => {
+test('starts a new exchange after one that failed at once', async () => {
   const { broker, request } = setUpBroker();
-  const untellable = () => {
-    throw new Error('it cannot be told what it is for');
+  const brokenCause = () => {
+    throw new Error('the cause is unavailable');
   };
-  assert.equal(await bearerOf(broker.lookUp(route, alice, untellable)), 'Error: it cannot be told what it is for');
+  assert.equal(await bearerOf(broker.lookUp(route, alice, brokenCause)), 'Error: the cause is unavailable');
   const next = bearerOf(broker.lookUp(route, alice));
   await (await request(1)).issue('token');
   assert.equal(await next, 'Bearer token');
 });
 
-test('no subject token meets the issued token of another, whatever session id comes with it', async () => {
+test('never returns the issued token of another subject token, whatever the session id', async () => {
   const { broker, request } = setUpBroker();
   const first = bearerOf(broker.lookUp(route, { ...alice, id: 'session' }));
   await (await request(1)).issue('for-alice');
@@ -117,7 +117,7 @@ test('no subject token meets the issued token of another, whatever session id co
   assert.equal(await second, 'Bearer for-bob');
 });
 
-test('what fails without a name is an internal error, told and shared', async () => {
+test('turns an unknown error into ERR_INTERNAL', async () => {
   const { broker, request, outcomes } = setUpBroker();
   const failing = bearerOf(broker.lookUp(route, alice));
   const bug = new TypeError('bug');
@@ -127,7 +127,7 @@ test('what fails without a name is an internal error, told and shared', async ()
   assert.equal(outcomes[0]?.error?.cause, bug);
 });
 
-test('an issued token that is not for this backend is given to nobody and not kept', async () => {
+test('neither returns nor caches a token for another backend', async () => {
   const { broker, request, requests, cache } = setUpBroker();
   const strict = routeOf({ credential: exchangeOf({ target: targetOf({ expectAudience: ['github'] }) }) });
   const first = bearerOf(broker.lookUp(strict, alice));
@@ -140,14 +140,14 @@ test('an issued token that is not for this backend is given to nobody and not ke
   assert.equal(requests.length, 2);
 });
 
-test('an issued token that is dead when it comes is given to nobody', async () => {
+test('does not return a token that was expired on arrival', async () => {
   const { broker, request, clock } = setUpBroker();
   const first = bearerOf(broker.lookUp(route, alice));
   await (await request(1)).issue(jwtOf({ exp: clock.wallMs() / 1000 - 60 }));
   assert.equal(await first, 'ERR_STS_RESPONSE_INVALID');
 });
 
-test('a token too short to be kept serves those who wait for it, and the next asks anew', async () => {
+test('returns a token that is too short-lived for the cache to waiting callers only', async () => {
   const { broker, request, requests, cache } = setUpBroker();
   const all = [1, 2, 3].map(() => bearerOf(broker.lookUp(route, alice)));
   await (await request(1)).issue('brief', 0);
@@ -158,7 +158,7 @@ test('a token too short to be kept serves those who wait for it, and the next as
   assert.equal(requests.length, 2);
 });
 
-test('a token of five seconds is reused for four', async () => {
+test('reuses a token of five seconds for four', async () => {
   const { broker, request, clock } = setUpBroker();
   broker.lookUp(route, alice);
   await (await request(1)).issue('brief', 5);
@@ -168,7 +168,7 @@ test('a token of five seconds is reused for four', async () => {
   assert.equal(broker.lookUp(route, alice).result, 'miss');
 });
 
-test('an issued token ends with the subject token that it was exchanged for', async () => {
+test('stops using a token when its subject token expires', async () => {
   const { broker, request, clock } = setUpBroker();
   const session: Session = { subject: subjectOf('carol', clock.wallMs() + 50_000), id: undefined };
   broker.lookUp(route, session);
@@ -179,7 +179,7 @@ test('an issued token ends with the subject token that it was exchanged for', as
   assert.equal(broker.lookUp(route, session).result, 'miss');
 });
 
-test('eviction does not break an exchange under way', async () => {
+test('an eviction does not break an exchange in flight', async () => {
   const { broker, request, cache } = setUpBroker({ maxEntries: 1 });
   const first = bearerOf(broker.lookUp(route, alice));
   const second = bearerOf(broker.lookUp(route, bob));
@@ -191,7 +191,7 @@ test('eviction does not break an exchange under way', async () => {
   assert.equal(broker.lookUp(route, bob).result, 'hit');
 });
 
-test('a bound that changes does not break an exchange under way', async () => {
+test('a new bound does not break an exchange in flight', async () => {
   const { broker, request, cache } = setUpBroker();
   const first = bearerOf(broker.lookUp(route, alice));
   cache.resize(5);
@@ -200,8 +200,8 @@ test('a bound that changes does not break an exchange under way', async () => {
   assert.equal(broker.lookUp(route, alice).result, 'hit');
 });
 
-test('routes without a token of ours are passed by', () => {
-  const { broker, requests, answers } = setUpBroker();
+test('bypasses routes that send no issued token', () => {
+  const { broker, requests, lookups } = setUpBroker();
   for (const kind of ['none', 'passthrough'] as const) {
     const plain = routeOf({ name: kind, credential: { kind } });
     assert.deepEqual(broker.lookUp(plain, alice), { result: 'bypass' });
@@ -209,10 +209,10 @@ test('routes without a token of ours are passed by', () => {
     broker.endSession(plain, { ...alice, id: 'one' }, 'client');
   }
   assert.equal(requests.length, 0);
-  assert.deepEqual(answers, ['none bypass', 'passthrough bypass']);
+  assert.deepEqual(lookups, ['none bypass', 'passthrough bypass']);
 });
 
-test('a request without a subject token is refused, or gets a token of our own where the route says so', async () => {
+test('refuses a request without a subject token, unless the route allows client credentials', async () => {
   const { broker, request } = setUpBroker();
   assert.throws(() => broker.lookUp(route, nobody), failsWith('ERR_SUBJECT_TOKEN_MISSING', /route "github"/));
   const lenient = routeOf({ credential: exchangeOf({ onMissingSubject: 'client_credentials' }) });
@@ -225,7 +225,7 @@ test('a request without a subject token is refused, or gets a token of our own w
   assert.equal((await request(2)).grant.kind, 'token_exchange');
 });
 
-test('a token of our own is one for all callers and sessions', async () => {
+test('all callers and sessions share a token of cambist itself', async () => {
   const { broker, request, requests } = setUpBroker();
   const own: Route = routeOf({
     credential: { kind: 'client_credentials', authorizationServer: serverOf(), target: targetOf() },
@@ -239,7 +239,7 @@ test('a token of our own is one for all callers and sessions', async () => {
   assert.equal(requests.length, 1);
 });
 
-test('two routes that want the same token share it, and the exchange for it', async () => {
+test('two routes with the same target share a token and its exchange', async () => {
   const { broker, request, requests } = setUpBroker();
   const other = routeOf({ name: 'other' });
   const first = bearerOf(broker.lookUp(route, alice));

@@ -5,7 +5,7 @@ import { settle } from './sample.ts';
 
 export type Command = fc.AsyncCommand<Model, Real>;
 
-/** A command whose every run ends with the invariants. */
+/** A command that checks the invariants after each run. */
 export function command(name: string, run: (model: Model, real: Real) => Promise<void> | void): Command {
   return {
     check: () => true,
@@ -18,21 +18,21 @@ export function command(name: string, run: (model: Model, real: Real) => Promise
   };
 }
 
-export interface Who {
+export interface Requester {
   readonly caller: string;
   readonly id: string | undefined;
   readonly route: Route;
 }
 
-/** The first of each comes more often, so that callers meet. */
+/** Chooses the first value more often, so that callers meet. */
 export function mostly<T>(first: T, ...others: T[]): fc.Arbitrary<T> {
   return fc.constantFrom(...others.flatMap(() => first), first, ...others);
 }
 
-export const who: fc.Arbitrary<Who> = fc.record({
+export const requester: fc.Arbitrary<Requester> = fc.record({
   caller: mostly(...(CALLERS as [string, ...string[]])),
   id: mostly<string | undefined>(undefined, 's1', 's2'),
   route: mostly(...(ROUTES as [Route, ...Route[]])),
 });
 
-export const nameOf = ({ caller, id, route }: Who): string => `${caller}/${id ?? '-'} on ${route.name}`;
+export const nameOf = ({ caller, id, route }: Requester): string => `${caller}/${id ?? '-'} on ${route.name}`;

@@ -3,19 +3,19 @@ import fc from 'fast-check';
 import { CambistError, type ErrorCode } from '../../../src/errors.ts';
 import { checkExpiry } from '../../../src/tokens/subject.ts';
 import { CALLERS, isLive, isOwn, keptUnder, keyOf } from './cache-model.ts';
-import { type Command, command, mostly, nameOf, who } from './cache-model-command.ts';
+import { type Command, command, mostly, nameOf, requester } from './cache-model-command.ts';
 import { assertLookup } from './cache-model-look-up.ts';
-import { type Answer, settleFlight } from './cache-model-settle.ts';
+import { type ServerResponse, settleFlight } from './cache-model-settle.ts';
 import { endSession, openSession, refuse } from './cache-model-upstream.ts';
 import { settle } from './sample.ts';
 
-const issue: fc.Arbitrary<Answer> = fc.record({
+const issue: fc.Arbitrary<ServerResponse> = fc.record({
   kind: fc.constant('issue' as const),
   expiresIn: mostly<number | 'unknown'>(60, 5, 3600, 'unknown', 1, 0),
   exp: mostly(undefined, 3600, 60, 5, -60),
   audience: mostly('backend', 'backend', 'backend', 'elsewhere'),
 });
-const fail: fc.Arbitrary<Answer> = fc
+const fail: fc.Arbitrary<ServerResponse> = fc
   .constantFrom<ErrorCode[]>(
     'ERR_SUBJECT_TOKEN_INVALID',
     'ERR_EXCHANGE_REFUSED',
@@ -25,36 +25,39 @@ const fail: fc.Arbitrary<Answer> = fc
     'ERR_CLIENT_REFUSED',
   )
   .map((code) => ({ kind: 'fail', code }));
-const answer = fc.oneof({ weight: 4, arbitrary: issue }, { weight: 1, arbitrary: fail });
+const response = fc.oneof({ weight: 4, arbitrary: issue }, { weight: 1, arbitrary: fail });
 
-/** A caller asks, and perhaps the authorization server answers at once; `old` is a caller who comes with the last token. */
-const ask = fc
-  .record({ who, old: mostly(false, true, true), said: fc.option(answer, { freq: 4 }) })
-  .map(({ who, old, said }) =>
-    command(`ask(${nameOf(who)}${old ? ', old' : ''}, ${JSON.stringify(said)})`, async (model, real) => {
-      const { name, subject } = real.callerOf(who.caller, old);
-      if (!isOwn(who.route)) {
-        try {
-          checkExpiry(subject, real.clock);
-        } catch (error) {
-          assert.ok(error instanceof CambistError && real.clock.wallMs() > (subject.expiresAtMs ?? Infinity));
-          return;
+/** A lookup, which the authorization server may respond to at once. With `old`, the caller sends its previous token. */
+const lookUp = fc
+  .record({ requester, old: mostly(false, true, true), immediate: fc.option(response, { freq: 4 }) })
+  .map(({ requester: { caller, id, route }, old, immediate }) =>
+    command(
+      `lookUp(${nameOf({ caller, id, route })}${old ? ', old' : ''}, ${JSON.stringify(immediate)})`,
+      async (model, real) => {
+        const { name, subject } = real.callerOf(caller, old);
+        if (!isOwn(route)) {
+          try {
+            checkExpiry(subject, real.clock);
+          } catch (error) {
+            assert.ok(error instanceof CambistError && real.clock.wallMs() > (subject.expiresAtMs ?? Infinity));
+            return;
+          }
         }
-      }
-      const before = real.requests.length;
-      const lookup = real.broker.lookUp(who.route, { subject, id: who.id });
-      await settle();
-      const key = keyOf(who.route, name, who.id);
-      assertLookup(model, real, { key, caller: name, subject, route: who.route }, lookup, real.requests.slice(before));
-      if (said !== null && model.flights.has(key)) await settleFlight(model, real, key, said);
-    }),
+        const before = real.requests.length;
+        const lookup = real.broker.lookUp(route, { subject, id });
+        await settle();
+        const key = keyOf(route, name, id);
+        assertLookup(model, real, { key, caller: name, subject, route }, lookup, real.requests.slice(before));
+        if (immediate !== null && model.flights.has(key)) await settleFlight(model, real, key, immediate);
+      },
+    ),
   );
 
-const answerOne = fc.record({ pick: fc.nat(), answer }).map(({ pick, answer: said }) =>
-  command(`answer(${pick}, ${JSON.stringify(said)})`, async (model, real) => {
+const respond = fc.record({ pick: fc.nat(), response }).map(({ pick, response: chosen }) =>
+  command(`respond(${pick}, ${JSON.stringify(chosen)})`, async (model, real) => {
     const keys = [...model.flights.keys()];
     const key = keys[pick % keys.length];
-    if (key !== undefined) await settleFlight(model, real, key, said);
+    if (key !== undefined) await settleFlight(model, real, key, chosen);
   }),
 );
 
@@ -70,13 +73,13 @@ const jumpWall = fc
   .oneof(fc.integer({ min: -60_000, max: 60_000 }), fc.integer({ min: -3_600_000, max: 3_600_000 }))
   .map((ms) => command(`jumpWall(${ms})`, (_model, real) => real.clock.jumpWall(ms)));
 
-/** Somebody sets the wall clock to when a caller's token has just ended. */
-const jumpToEnd = fc
+/** Sets the wall clock to the time just after a caller's token expired. */
+const jumpToExpiry = fc
   .record({ caller: fc.constantFrom(...CALLERS), ms: fc.integer({ min: 0, max: 5000 }) })
   .map(({ caller, ms }) =>
-    command(`jumpToEnd(${caller}, ${ms})`, (_model, real) => {
-      const endMs = real.callerOf(caller, false).subject.expiresAtMs;
-      if (endMs !== undefined) real.clock.jumpWall(endMs + ms - real.clock.wallMs());
+    command(`jumpToExpiry(${caller}, ${ms})`, (_model, real) => {
+      const expiresAtMs = real.callerOf(caller, false).subject.expiresAtMs;
+      if (expiresAtMs !== undefined) real.clock.jumpWall(expiresAtMs + ms - real.clock.wallMs());
     }),
   );
 
@@ -99,13 +102,13 @@ const often = (times: number, arbitrary: fc.Arbitrary<Command>): fc.Arbitrary<Co
   Array.from({ length: times }, () => arbitrary);
 
 export const COMMANDS: fc.Arbitrary<Command>[] = [
-  ...often(12, ask),
-  ...often(3, answerOne),
+  ...often(12, lookUp),
+  ...often(3, respond),
   ...often(6, advance),
   ...often(2, refuse),
   ...often(2, openSession),
   jumpWall,
-  jumpToEnd,
+  jumpToExpiry,
   endSession,
   sweep,
   resize,

@@ -16,33 +16,33 @@ import {
 import type { ScriptedRequest } from './scripted-endpoint.ts';
 
 const REFUSAL_MS = 10_000;
-const REFRESH_PAUSE_MS = 3000;
+const REFRESH_COOLDOWN_MS = 3000;
 
-/** One look-up, as the model sees it. */
-export interface Asked {
+/** One lookup in the model. */
+export interface ModelLookup {
   readonly key: string;
   readonly caller: string;
   readonly subject: Subject;
   readonly route: Route;
 }
 
-/** Holds a look-up, and the token requests that it led to, to the model. */
+/** Compares a lookup, and the token requests that it started, with the model. */
 export function assertLookup(
   model: Model,
   real: Real,
-  asked: Asked,
+  lookedUp: ModelLookup,
   lookup: Lookup,
   requests: ScriptedRequest[],
 ): void {
-  const { key } = asked;
+  const { key } = lookedUp;
   const kept = keptUnder(model, key, real.clock);
   if (lookup.result !== 'hit') {
-    assert.ok(kept === undefined || model.pressed, `a token was there, and the look-up was a ${lookup.result}`);
+    assert.ok(kept === undefined || model.pressed, `a token was cached, but the lookup was a ${lookup.result}`);
     model.kept.delete(key);
   }
   switch (lookup.result) {
     case 'hit':
-      assertHit(model, real, asked, lookup.token.authorization.reveal(), requests);
+      assertHit(model, real, lookedUp, lookup.token.authorization.reveal(), requests);
       break;
     case 'joined': {
       const flight = model.flights.get(key);
@@ -53,70 +53,70 @@ export function assertLookup(
       break;
     }
     case 'miss': {
-      assert.ok(!model.flights.has(key), 'an exchange was under way already');
-      assert.ok(model.pressed || remembered(model, real, asked) === undefined, 'a refusal was forgotten');
+      assert.ok(!model.flights.has(key), 'an exchange was in flight already');
+      assert.ok(model.pressed || cachedRefusal(model, real, lookedUp) === undefined, 'a refusal was forgotten');
       assert.equal(requests.length, 1);
-      const flight = takeOff(model, real, asked, requests[0], undefined);
+      const flight = startFlight(model, real, lookedUp, requests[0], undefined);
       wait(flight, lookup.pending);
       break;
     }
     case 'negative': {
-      assert.equal(remembered(model, real, asked), lookup.error.code);
+      assert.equal(cachedRefusal(model, real, lookedUp), lookup.error.code);
       assert.ok(!model.flights.has(key));
       assert.equal(requests.length, 0);
       break;
     }
     default:
-      assert.fail('no route of the model is passed by');
+      assert.fail('every route of the model needs a token');
   }
 }
 
-function assertHit(model: Model, real: Real, asked: Asked, bearer: string, requests: ScriptedRequest[]): void {
-  const { key, caller, route, subject } = asked;
+function assertHit(model: Model, real: Real, lookedUp: ModelLookup, bearer: string, requests: ScriptedRequest[]): void {
+  const { key, caller, route, subject } = lookedUp;
   const { clock } = real;
   const nowMs = clock.monotonicMs();
   const token = model.tokens.get(bearer);
-  assert.ok(token !== undefined, 'nobody issued this token');
+  assert.ok(token !== undefined, 'no server issued this token');
   if (!isOwn(route)) assert.equal(token.caller, caller);
   assert.equal(token.resource, resourceOf(route));
-  assert.ok(token.keys.has(key), 'it was issued for another session');
-  assert.ok(!token.refusedUnder.has(key), 'its backend refused it');
-  assert.ok(nowMs < token.endMs && clock.wallMs() < token.wallEndMs, 'it is past its end');
-  assert.ok(isLive(token, clock), 'its reuse has ended');
+  assert.ok(token.keys.has(key), 'the token was issued for another session');
+  assert.ok(!token.refusedUnder.has(key), 'the backend refused the token');
+  assert.ok(nowMs < token.expiresAtMs && clock.wallMs() < token.wallExpiresAtMs, 'the token is expired');
+  assert.ok(isLive(token, clock), 'the token is past its reuse');
   let kept = model.kept.get(key);
   if (kept?.token !== token) {
-    assert.ok(model.pressed, 'it is not the one that was kept last');
+    assert.ok(model.pressed, 'the token is not the cached one');
     kept = { token, attemptMs: Number.NEGATIVE_INFINITY };
     model.kept.set(key, kept);
   }
   model.given.set(key, token);
 
   const shareMs = token.reusableUntilMs - token.arrivedMs;
-  const pauseIsOver = nowMs - kept.attemptMs >= REFRESH_PAUSE_MS;
+  const cooldownIsOver = nowMs - kept.attemptMs >= REFRESH_COOLDOWN_MS;
   assert.ok(requests.length <= 1);
   if (requests.length === 1) {
-    assert.ok(!model.flights.has(key), 'it is refreshed already');
-    assert.ok(token.refreshable, 'the next one would live no longer');
-    assert.ok(nowMs >= token.reusableUntilMs - 0.2 * shareMs - 1, 'it is refreshed too early');
-    assert.ok(pauseIsOver, 'it is refreshed too often');
-    assert.ok(isOwn(route) || clock.wallMs() < (subject.expiresAtMs ?? Infinity), 'its subject token is dead');
-    takeOff(model, real, asked, requests[0], token);
-  } else if (!model.pressed && token.refreshable && pauseIsOver && !model.flights.has(key)) {
-    assert.ok(nowMs <= token.reusableUntilMs - 0.1 * shareMs + 1, 'it is not refreshed');
+    assert.ok(!model.flights.has(key), 'a refresh is in flight already');
+    assert.ok(token.refreshable, 'the next token would not live longer');
+    assert.ok(nowMs >= token.reusableUntilMs - 0.2 * shareMs - 1, 'the refresh is too early');
+    assert.ok(cooldownIsOver, 'the refresh is too frequent');
+    assert.ok(isOwn(route) || clock.wallMs() < (subject.expiresAtMs ?? Infinity), 'the subject token is expired');
+    startFlight(model, real, lookedUp, requests[0], token);
+  } else if (!model.pressed && token.refreshable && cooldownIsOver && !model.flights.has(key)) {
+    assert.ok(nowMs <= token.reusableUntilMs - 0.1 * shareMs + 1, 'the refresh is missing');
   }
   if (nowMs >= token.reusableUntilMs - 0.2 * shareMs && requests.length === 1) kept.attemptMs = nowMs;
 }
 
-function remembered(model: Model, real: Real, { caller, route }: Asked): string | undefined {
+function cachedRefusal(model: Model, real: Real, { caller, route }: ModelLookup): string | undefined {
   if (isOwn(route)) return undefined;
   const refusal = model.refusals.get(refusalKeyOf(route, caller));
   return refusal !== undefined && real.clock.monotonicMs() - refusal.atMs <= REFUSAL_MS ? refusal.code : undefined;
 }
 
-function takeOff(
+function startFlight(
   model: Model,
   real: Real,
-  { key, caller, subject, route }: Asked,
+  { key, caller, subject, route }: ModelLookup,
   request: ScriptedRequest | undefined,
   refreshes: ModelToken | undefined,
 ): Flight {

@@ -13,13 +13,13 @@ import {
 import { jwtOf, settle } from './sample.ts';
 import { refusalOf } from './scripted-endpoint.ts';
 
-/** What an authorization server says; ends are in seconds from when it says so. */
-export type Answer =
+/** A response of an authorization server. Times are in seconds from then. */
+export type ServerResponse =
   | { kind: 'issue'; expiresIn: number | 'unknown'; exp: number | undefined; audience: string }
   | { kind: 'fail'; code: ErrorCode };
 
 const LEEWAY_MS = 5000;
-const UNKNOWN_LIFE_MS = 60_000;
+const UNKNOWN_LIFETIME_MS = 60_000;
 const REFUSALS: ReadonlySet<string> = new Set<ErrorCode>([
   'ERR_SUBJECT_TOKEN_INVALID',
   'ERR_INTERACTION_REQUIRED',
@@ -28,16 +28,16 @@ const REFUSALS: ReadonlySet<string> = new Set<ErrorCode>([
 
 let number = 0;
 
-/** Answers an exchange under way, and holds what its waiters get to the model: all of them, at once, the same. */
-export async function settleFlight(model: Model, real: Real, key: string, answer: Answer): Promise<void> {
+/** Responds to an exchange in flight, and compares the results of all waiting callers with the model. */
+export async function settleFlight(model: Model, real: Real, key: string, response: ServerResponse): Promise<void> {
   const flight = model.flights.get(key);
   assert.ok(flight !== undefined);
   const before = real.requests.length;
   model.flights.delete(key);
-  if (answer.kind === 'fail') await fail(model, real, key, flight, answer.code);
-  else await issue(model, real, key, flight, answer);
+  if (response.kind === 'fail') await fail(model, real, key, flight, response.code);
+  else await issue(model, real, key, flight, response);
   await settle();
-  assert.equal(real.requests.length, before, 'nobody asks again because of an answer');
+  assert.equal(real.requests.length, before, 'a response starts no other exchange');
 }
 
 async function fail(model: Model, real: Real, key: string, flight: Flight, code: ErrorCode): Promise<void> {
@@ -55,52 +55,55 @@ async function issue(
   real: Real,
   key: string,
   flight: Flight,
-  answer: Extract<Answer, { kind: 'issue' }>,
+  response: Extract<ServerResponse, { kind: 'issue' }>,
 ): Promise<void> {
   const { clock } = real;
   number += 1;
-  const exp = answer.exp === undefined ? undefined : clock.wallMs() / 1000 + answer.exp;
-  const text = jwtOf({ aud: answer.audience, jti: number, ...(exp !== undefined && { exp }) });
-  await flight.request.issue(text, answer.expiresIn);
-  if (answer.audience !== 'backend') return assertWaiters(flight, 'ERR_ISSUED_TOKEN_AUDIENCE');
-  if (answer.exp !== undefined && 1000 * answer.exp + LEEWAY_MS <= 0) {
+  const exp = response.exp === undefined ? undefined : clock.wallMs() / 1000 + response.exp;
+  const text = jwtOf({ aud: response.audience, jti: number, ...(exp !== undefined && { exp }) });
+  await flight.request.issue(text, response.expiresIn);
+  if (response.audience !== 'backend') return assertWaiters(flight, 'ERR_ISSUED_TOKEN_AUDIENCE');
+  if (response.exp !== undefined && 1000 * response.exp + LEEWAY_MS <= 0) {
     return assertWaiters(flight, 'ERR_STS_RESPONSE_INVALID');
   }
   assertWaiters(flight, `Bearer ${text}`);
-  const token = tokenOf(flight, answer, text, real);
+  const token = tokenOf(flight, response, text, real);
   model.tokens.set(`Bearer ${text}`, token);
   if (flight.waiters.length > 0) model.given.set(key, token);
   if (!flight.ended) keep(model, key, token, clock);
-  // The end of its session may have been one too many for a cache that had lost what ended before.
+  // A cache under pressure may have forgotten an earlier end of the session, and then it ignores this one.
   else if (model.pressed) token.keys.add(key);
 }
 
-/** The four clocks, once more and from the contract. */
+/** The four limits of a lifetime, computed independently from the documentation. */
 function tokenOf(
   flight: Flight,
-  answer: Extract<Answer, { kind: 'issue' }>,
+  response: Extract<ServerResponse, { kind: 'issue' }>,
   text: string,
   { clock }: Real,
 ): ModelToken {
   const nowMs = clock.monotonicMs();
   const wallMs = clock.wallMs();
-  const subjectEndMs = nowMs + (flight.subject?.expiresAtMs ?? Infinity) - wallMs;
-  const saidMs = flight.sentMs + (answer.expiresIn === 'unknown' ? Infinity : 1000 * answer.expiresIn);
-  const expMs = answer.exp === undefined ? Infinity : nowMs + 1000 * answer.exp;
-  const knownMs = Math.min(saidMs, expMs);
-  const ownMs = Math.min(knownMs === Infinity ? flight.sentMs + UNKNOWN_LIFE_MS : knownMs, flight.sentMs + MAX_AGE_MS);
-  const endMs = Math.min(ownMs, subjectEndMs);
+  const subjectExpiryMs = nowMs + (flight.subject?.expiresAtMs ?? Infinity) - wallMs;
+  const statedMs = flight.sentMs + (response.expiresIn === 'unknown' ? Infinity : 1000 * response.expiresIn);
+  const expMs = response.exp === undefined ? Infinity : nowMs + 1000 * response.exp;
+  const knownMs = Math.min(statedMs, expMs);
+  const ownMs = Math.min(
+    knownMs === Infinity ? flight.sentMs + UNKNOWN_LIFETIME_MS : knownMs,
+    flight.sentMs + MAX_AGE_MS,
+  );
+  const limitMs = Math.min(ownMs, subjectExpiryMs);
   return {
     text,
     issued: flight.waiters[0]?.issued,
     caller: flight.caller,
     resource: resourceOf(flight.route),
     keys: new Set(),
-    endMs,
-    wallEndMs: wallMs + Math.min(expMs, subjectEndMs) - nowMs,
+    expiresAtMs: limitMs,
+    wallExpiresAtMs: wallMs + Math.min(expMs, subjectExpiryMs) - nowMs,
     arrivedMs: nowMs,
-    reusableUntilMs: endMs - Math.min(15_000, 0.2 * Math.max(0, endMs - nowMs)),
-    refreshable: subjectEndMs > ownMs,
+    reusableUntilMs: limitMs - Math.min(15_000, 0.2 * Math.max(0, limitMs - nowMs)),
+    refreshable: subjectExpiryMs > ownMs,
     refusedUnder: new Set(),
   };
 }

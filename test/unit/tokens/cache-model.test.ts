@@ -6,7 +6,7 @@ import { settleFlight } from './cache-model-settle.ts';
 
 const RUNS = 500;
 
-test('whatever callers, clocks, servers and backends do, the cache keeps to its model', async () => {
+test('the cache behaves like its model for any sequence of events', async () => {
   const setUp = fc.record({
     bound: fc.constantFrom(1, 3, 8, 60, 60),
     random: fc.double({ min: 0, max: 1, noNaN: true }),
@@ -20,7 +20,7 @@ test('whatever callers, clocks, servers and backends do, the cache keeps to its 
         return last;
       }, commands);
       if (last === undefined) return;
-      // Nobody is left waiting.
+      // No caller is left waiting.
       const { model, real } = last;
       for (const key of [...model.flights.keys()]) {
         await settleFlight(model, real, key, { kind: 'fail', code: 'ERR_STS_UNAVAILABLE' });

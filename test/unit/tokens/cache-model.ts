@@ -1,34 +1,34 @@
 import assert from 'node:assert/strict';
 import type { Route } from '../../../src/config/config.ts';
 import type { ErrorCode } from '../../../src/errors.ts';
-import type { IssuedToken } from '../../../src/tokens/issued.ts';
+import type { IssuedToken } from '../../../src/tokens/issued-token.ts';
 import type { Subject } from '../../../src/tokens/subject.ts';
 import type { FakeClock } from '../../harness/fake-clock.ts';
 import { exchangeOf, routeOf, serverOf, subjectOf, targetOf } from './sample.ts';
 import { type BrokerSetup, type ScriptedRequest, setUpBroker } from './scripted-endpoint.ts';
 
-/** Who calls, with the token of now: each has a new one when the last has ended, as a caller of good will does. */
+/** A caller with its current token. It gets a new token when the previous one expires. */
 export interface Caller {
   readonly name: string;
   readonly subject: Subject;
 }
 
-/** Everything that the model knows of a token that was issued. */
+/** An issued token in the model. */
 export interface ModelToken {
   readonly text: string;
   readonly issued: IssuedToken | undefined;
   readonly caller: string;
   readonly resource: string;
-  /** Keys that it may be found under. */
+  /** Keys that may find the token. */
   readonly keys: Set<string>;
-  /** Ends that others set: on the monotonic clock, and on the wall. */
-  readonly endMs: number;
-  readonly wallEndMs: number;
+  /** Expiry on the monotonic clock and on the wall clock. */
+  readonly expiresAtMs: number;
+  readonly wallExpiresAtMs: number;
   readonly arrivedMs: number;
   readonly reusableUntilMs: number;
-  /** Does the subject token outlive it? */
+  /** The subject token lives longer than this token. */
   readonly refreshable: boolean;
-  /** Keys under which its backend refused it. */
+  /** Keys for which the backend refused the token. */
   readonly refusedUnder: Set<string>;
 }
 
@@ -43,18 +43,18 @@ export interface Flight {
   ended: boolean;
 }
 
-/** What the cache is held to: a few maps without bound, eviction or hashing. */
+/** The expected state of the cache: a few maps without bound, eviction or hashing. */
 export interface Model {
   bound: number;
-  /** Was there ever more than the bound allows? Then a token may be missing, but never wrong. */
+  /** The bound was exceeded at some time. Then a token may be missing, but never wrong. */
   pressed: boolean;
   readonly kept: Map<string, { token: ModelToken; attemptMs: number }>;
   readonly flights: Map<string, Flight>;
   readonly refusals: Map<string, { atMs: number; code: ErrorCode }>;
-  /** The last token that was given out under a key. */
+  /** The last token that was returned for a key. */
   readonly given: Map<string, ModelToken>;
   readonly tokens: Map<string, ModelToken>;
-  /** When a key last lost its token because of what the upstream said. */
+  /** When a key last lost its token because of a report of the upstream. */
   readonly refusedMs: Map<string, number>;
   readonly openedMs: Map<string, number>;
   readonly endedMs: Map<string, number>;
@@ -66,12 +66,12 @@ export interface Real extends BrokerSetup {
 
 export const MAX_AGE_MS = 300_000;
 
-const LIVES_MS: Record<string, number> = { alice: Number.POSITIVE_INFINITY, bob: 400_000, carol: 60_000 };
-export const CALLERS = Object.keys(LIVES_MS);
+const LIFETIMES_MS: Record<string, number> = { alice: Number.POSITIVE_INFINITY, bob: 400_000, carol: 60_000 };
+export const CALLERS = Object.keys(LIFETIMES_MS);
 
 const github = targetOf({ expectAudience: ['backend'] });
 const docs = targetOf({ audience: ['docs'], expectAudience: ['backend'] });
-/** Two routes for one resource, one for another, and one whose token is for all. */
+/** Two routes for one resource, one for another resource, and one with a token of cambist itself. */
 export const ROUTES: readonly Route[] = [
   routeOf({ name: 'github', credential: exchangeOf({ target: github }) }),
   routeOf({ name: 'same', credential: exchangeOf({ target: github }) }),
@@ -108,28 +108,28 @@ export function setUpModel(bound: number, random: number): { model: Model; real:
   return { model, real: Object.assign(setup, { callerOf: createCallers(setup.clock) }) };
 }
 
-/** Subject tokens, each made once: the same text is the same caller. */
+/** Creates each subject token once. */
 function createCallers(clock: FakeClock): Real['callerOf'] {
   const startMs = clock.wallMs();
   const made = new Map<string, Caller>();
   return (name, old) => {
-    const lifeMs = LIVES_MS[name] ?? 0;
-    const now = Number.isFinite(lifeMs) ? Math.floor((clock.wallMs() - startMs) / lifeMs) : 0;
+    const lifetimeMs = LIFETIMES_MS[name] ?? 0;
+    const now = Number.isFinite(lifetimeMs) ? Math.floor((clock.wallMs() - startMs) / lifetimeMs) : 0;
     const generation = old ? now - 1 : now;
     const full = `${name}-${generation}`;
-    const endMs = Number.isFinite(lifeMs) ? startMs + (generation + 1) * lifeMs : undefined;
-    const caller = made.get(full) ?? { name: full, subject: subjectOf(full, endMs) };
+    const expiresAtMs = Number.isFinite(lifetimeMs) ? startMs + (generation + 1) * lifetimeMs : undefined;
+    const caller = made.get(full) ?? { name: full, subject: subjectOf(full, expiresAtMs) };
     made.set(full, caller);
     return caller;
   };
 }
 
-/** May this token still be given out? Both clocks must allow it. */
+/** May this token still be returned? Both clocks must allow it. */
 export function isLive(token: ModelToken, clock: FakeClock): boolean {
-  return clock.monotonicMs() < token.reusableUntilMs && clock.wallMs() < token.wallEndMs;
+  return clock.monotonicMs() < token.reusableUntilMs && clock.wallMs() < token.wallExpiresAtMs;
 }
 
-/** Forgets what has ended, as a look-up does. */
+/** Finds the token of a key. Drops an expired one, as a lookup does. */
 export function keptUnder(model: Model, key: string, clock: FakeClock) {
   const kept = model.kept.get(key);
   if (kept === undefined || isLive(kept.token, clock)) return kept;
@@ -145,9 +145,9 @@ export function keep(model: Model, key: string, token: ModelToken, clock: FakeCl
   if (model.kept.size > model.bound) model.pressed = true;
 }
 
-/** What holds after each step, whatever it was. */
+/** Checks the invariants after each step. */
 export function assertInvariants(model: Model, real: Real): void {
-  assert.ok(real.cache.size <= model.bound, `${real.cache.size} entries, and ${model.bound} are allowed`);
-  const answered = real.outcomes.length;
-  assert.equal(real.requests.length - answered, model.flights.size, 'one exchange under way for each key that waits');
+  assert.ok(real.cache.size <= model.bound, `${real.cache.size} entries exceed the bound ${model.bound}`);
+  const completed = real.outcomes.length;
+  assert.equal(real.requests.length - completed, model.flights.size, 'one exchange in flight for each waiting key');
 }

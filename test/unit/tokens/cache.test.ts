@@ -1,28 +1,29 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CambistError } from '../../../src/errors.ts';
-import { createTokenCache, type Holder } from '../../../src/tokens/cache.ts';
-import type { IssuedToken, TokenLife } from '../../../src/tokens/issued.ts';
+import { type CacheOwner, createTokenCache } from '../../../src/tokens/cache.ts';
+import type { IssuedToken } from '../../../src/tokens/issued-token.ts';
+import type { Lifetime } from '../../../src/tokens/lifetime.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { secretOf } from './sample.ts';
 
 const HOUR_MS = 3_600_000;
-const GITHUB: Holder = { route: 'github', subject: undefined };
+const GITHUB: CacheOwner = { route: 'github', subject: undefined };
 
 function setUp(maxEntries = 10) {
   const clock = createFakeClock();
   const evicted: string[] = [];
   const cache = createTokenCache(maxEntries, clock, (reason) => evicted.push(reason));
-  const tokenFor = (ms: number, life: Partial<TokenLife> = {}): IssuedToken => ({
+  const tokenFor = (ms: number, lifetime: Partial<Lifetime> = {}): IssuedToken => ({
     authorization: secretOf('Bearer x'),
-    life: {
+    lifetime: {
       sentAtMs: clock.monotonicMs(),
       reusableUntilMs: clock.monotonicMs() + ms,
       refreshAtMs: Number.POSITIVE_INFINITY,
-      endsAtMs: Number.POSITIVE_INFINITY,
-      endsMonotonicMs: Number.POSITIVE_INFINITY,
-      endedOnArrival: false,
-      ...life,
+      expiresAtMs: Number.POSITIVE_INFINITY,
+      expiresAtMonotonicMs: Number.POSITIVE_INFINITY,
+      expiredOnArrival: false,
+      ...lifetime,
     },
   });
   return { clock, cache, evicted, tokenFor };
@@ -30,7 +31,7 @@ function setUp(maxEntries = 10) {
 
 const refusalOf = (message = 'no') => new CambistError('ERR_EXCHANGE_REFUSED', message);
 
-test('a token is found under its key until its reuse ends, and not after', () => {
+test('finds a token by its key until its reuse ends', () => {
   const { clock, cache, evicted, tokenFor } = setUp();
   const token = tokenFor(1000);
   cache.keep('a', token, GITHUB);
@@ -45,7 +46,7 @@ test('a token is found under its key until its reuse ends, and not after', () =>
 });
 
 for (const ms of [0, -1, 0.9, -100_000]) {
-  test(`a token that may be reused for ${ms} ms is not kept at all`, () => {
+  test(`does not cache a token that may be reused for ${ms} ms`, () => {
     const { cache, tokenFor, clock } = setUp();
     cache.keep('a', tokenFor(ms), GITHUB);
     clock.advance(1e9);
@@ -54,9 +55,9 @@ for (const ms of [0, -1, 0.9, -100_000]) {
   });
 }
 
-test('a token past its end on the wall clock is not found, though the monotonic clock would have it', () => {
+test('does not find a token that is expired by the wall clock alone', () => {
   const { clock, cache, evicted, tokenFor } = setUp();
-  cache.keep('a', tokenFor(100_000, { endsAtMs: clock.wallMs() + 200_000 }), GITHUB);
+  cache.keep('a', tokenFor(100_000, { expiresAtMs: clock.wallMs() + 200_000 }), GITHUB);
   clock.jumpWall(199_999);
   assert.notEqual(cache.find('a'), undefined);
   clock.jumpWall(1);
@@ -64,15 +65,15 @@ test('a token past its end on the wall clock is not found, though the monotonic 
   assert.deepEqual(evicted, ['expired']);
 });
 
-test('a wall clock that is set back gives no token a longer life', () => {
+test('a wall clock that is set back extends no lifetime', () => {
   const { clock, cache, tokenFor } = setUp();
-  cache.keep('a', tokenFor(1000, { endsAtMs: clock.wallMs() + 1000 }), GITHUB);
+  cache.keep('a', tokenFor(1000, { expiresAtMs: clock.wallMs() + 1000 }), GITHUB);
   clock.jumpWall(-HOUR_MS);
   clock.advance(1000);
   assert.equal(cache.find('a'), undefined);
 });
 
-test('the next token takes the place of the one before, which counts as no eviction', () => {
+test('replaces a token without an eviction', () => {
   const { cache, evicted, tokenFor } = setUp();
   cache.keep('a', tokenFor(1000), GITHUB);
   const next = tokenFor(2000);
@@ -82,7 +83,7 @@ test('the next token takes the place of the one before, which counts as no evict
   assert.deepEqual(evicted, []);
 });
 
-test('a next token that may not be reused leaves the one before where it is', () => {
+test('keeps a token when its replacement may not be reused', () => {
   const { cache, tokenFor } = setUp();
   const token = tokenFor(1000);
   cache.keep('a', token, GITHUB);
@@ -90,7 +91,7 @@ test('a next token that may not be reused leaves the one before where it is', ()
   assert.equal(cache.find('a')?.token, token);
 });
 
-test('the bound holds, and what was used longest ago goes first', () => {
+test('evicts the least recently used token of a full cache', () => {
   const { cache, evicted, tokenFor } = setUp(3);
   for (const key of ['a', 'b', 'c']) cache.keep(key, tokenFor(1000), GITHUB);
   cache.find('a');
@@ -103,18 +104,18 @@ test('the bound holds, and what was used longest ago goes first', () => {
   assert.deepEqual(evicted, ['capacity']);
 });
 
-test('a dead token that goes under pressure counts as expired', () => {
+test('counts an expired token that a full cache evicts as expired', () => {
   const { clock, cache, evicted, tokenFor } = setUp(1);
   cache.keep('a', tokenFor(1000), GITHUB);
   clock.advance(1000);
-  cache.keep('b', tokenFor(1000, { endsAtMs: clock.wallMs() + 10 }), GITHUB);
+  cache.keep('b', tokenFor(1000, { expiresAtMs: clock.wallMs() + 10 }), GITHUB);
   clock.jumpWall(10);
   cache.keep('c', tokenFor(1000), GITHUB);
   cache.keep('d', tokenFor(1000), GITHUB);
   assert.deepEqual(evicted, ['expired', 'expired', 'capacity']);
 });
 
-test('a token that is given to another key keeps its end, and its leaving the first counts as no eviction', () => {
+test('moves a token to another key with its lifetime and without an eviction', () => {
   const { clock, cache, evicted, tokenFor } = setUp();
   const token = tokenFor(1000);
   cache.keep('a', token, GITHUB);
@@ -128,7 +129,7 @@ test('a token that is given to another key keeps its end, and its leaving the fi
   assert.deepEqual(evicted, ['expired']);
 });
 
-test('what has come to either key meanwhile is left alone', () => {
+test('moving a token replaces no other token', () => {
   const { cache, tokenFor } = setUp();
   const [old, next, other] = [tokenFor(1000), tokenFor(1000), tokenFor(1000)];
   cache.keep('a', next, GITHUB);
@@ -139,7 +140,7 @@ test('what has come to either key meanwhile is left alone', () => {
   assert.equal(cache.find('b')?.token, other);
 });
 
-test('a token that was never kept can be given, while it may be reused', () => {
+test('gives a key a new token while it may be reused', () => {
   const { cache, tokenFor } = setUp();
   const token = tokenFor(1000);
   cache.give('b', token, GITHUB);
@@ -148,9 +149,9 @@ test('a token that was never kept can be given, while it may be reused', () => {
   assert.equal(cache.find('c'), undefined);
 });
 
-test('a token past its end on the wall clock is not counted, and another may be given in its place', () => {
+test('does not count a token that is expired by the wall clock, and replaces it', () => {
   const { clock, cache, evicted, tokenFor } = setUp();
-  cache.keep('a', tokenFor(1000, { endsAtMs: clock.wallMs() + 10 }), GITHUB);
+  cache.keep('a', tokenFor(1000, { expiresAtMs: clock.wallMs() + 10 }), GITHUB);
   clock.jumpWall(10);
   assert.equal(cache.size, 0);
   assert.deepEqual(cache.report(), {});
@@ -160,7 +161,7 @@ test('a token past its end on the wall clock is not counted, and another may be 
   assert.deepEqual(evicted, ['expired']);
 });
 
-test('what is past its time is dropped where it is counted, and told once', () => {
+test('evicts an expired token once while counting', () => {
   const { clock, cache, evicted, tokenFor } = setUp();
   cache.keep('a', tokenFor(1000), GITHUB);
   clock.advance(1000);
@@ -171,7 +172,7 @@ test('what is past its time is dropped where it is counted, and told once', () =
   assert.deepEqual(evicted, ['expired']);
 });
 
-test('a token is dropped for a reason, and where one is named only if it is still that one', () => {
+test('drops a token with a reason; a given token only while it is cached', () => {
   const { cache, evicted, tokenFor } = setUp();
   const [old, next] = [tokenFor(1000), tokenFor(1000)];
   cache.keep('a', next, GITHUB);
@@ -185,7 +186,7 @@ test('a token is dropped for a reason, and where one is named only if it is stil
   assert.deepEqual(evicted, ['refused', 'session_ended']);
 });
 
-test('a refusal is remembered ten seconds, from when it came and not from when it was asked for', () => {
+test('caches a refusal for ten seconds from its arrival, and not from its last use', () => {
   const { clock, cache } = setUp();
   const error = refusalOf();
   cache.keepRefusal('a', error);
@@ -196,7 +197,7 @@ test('a refusal is remembered ten seconds, from when it came and not from when i
   assert.equal(cache.refusal('a'), undefined);
 });
 
-test('refusals are bounded as tokens are', () => {
+test('bounds refusals like tokens', () => {
   const { cache } = setUp(2);
   for (const key of ['a', 'b', 'c']) cache.keepRefusal(key, refusalOf(key));
   assert.equal(cache.refusal('a'), undefined);
@@ -204,15 +205,15 @@ test('refusals are bounded as tokens are', () => {
   assert.equal(cache.refusal('c')?.message, 'c');
 });
 
-test('a sweep drops what is dead on either clock and what is idle for an hour, and nothing else', () => {
+test('a sweep evicts tokens that are expired by either clock or idle for an hour', () => {
   const { clock, cache, evicted, tokenFor } = setUp();
   cache.keep('idle', tokenFor(3 * HOUR_MS), GITHUB);
   cache.keep('used', tokenFor(3 * HOUR_MS), GITHUB);
-  cache.keep('dead', tokenFor(1000), GITHUB);
-  cache.keep('ended', tokenFor(3 * HOUR_MS, { endsAtMs: clock.wallMs() + 2 * HOUR_MS }), GITHUB);
+  cache.keep('expired', tokenFor(1000), GITHUB);
+  cache.keep('expired-by-wall', tokenFor(3 * HOUR_MS, { expiresAtMs: clock.wallMs() + 2 * HOUR_MS }), GITHUB);
   clock.advance(HOUR_MS / 2);
   cache.find('used');
-  cache.find('ended');
+  cache.find('expired-by-wall');
   clock.advance(HOUR_MS / 2);
   clock.jumpWall(HOUR_MS);
   cache.sweep();
@@ -221,7 +222,7 @@ test('a sweep drops what is dead on either clock and what is idle for an hour, a
   assert.notEqual(cache.find('used'), undefined);
 });
 
-test('a report counts per route, and says how old the oldest is and which ends next', () => {
+test('reports the number, the oldest age and the next expiry by route', () => {
   const { clock, cache, tokenFor } = setUp();
   assert.deepEqual(cache.report(), {});
   cache.keep('a', tokenFor(60_000), GITHUB);
@@ -230,18 +231,21 @@ test('a report counts per route, and says how old the oldest is and which ends n
   cache.keep('c', tokenFor(5000), { ...GITHUB, route: 'docs' });
   clock.advance(1000);
   assert.deepEqual(cache.report(), {
-    github: { entries: 2, oldest_age_seconds: 11, next_end_seconds: 19 },
-    docs: { entries: 1, oldest_age_seconds: 1, next_end_seconds: 4 },
+    github: { entries: 2, oldest_age_seconds: 11, next_expiry_seconds: 19 },
+    docs: { entries: 1, oldest_age_seconds: 1, next_expiry_seconds: 4 },
   });
 });
 
-test('a report holds nothing but numbers under the names of routes', () => {
+test('reports only numbers and names of routes', () => {
   const { cache, tokenFor } = setUp();
   cache.keep('some-key', tokenFor(60_000), GITHUB);
-  assert.equal(JSON.stringify(cache.report()), '{"github":{"entries":1,"oldest_age_seconds":0,"next_end_seconds":60}}');
+  assert.equal(
+    JSON.stringify(cache.report()),
+    '{"github":{"entries":1,"oldest_age_seconds":0,"next_expiry_seconds":60}}',
+  );
 });
 
-test('a smaller bound keeps what was used last, with the life it had', () => {
+test('a smaller bound keeps the most recently used tokens with their lifetime', () => {
   const { clock, cache, evicted, tokenFor } = setUp(3);
   for (const key of ['a', 'b', 'c']) cache.keep(key, tokenFor(10_000), GITHUB);
   cache.find('a');
@@ -256,7 +260,7 @@ test('a smaller bound keeps what was used last, with the life it had', () => {
   assert.equal(cache.size, 0);
 });
 
-test('a larger bound keeps all, and refusals with them', () => {
+test('a larger bound keeps all tokens and refusals', () => {
   const { clock, cache, tokenFor } = setUp(1);
   cache.keep('a', tokenFor(100_000), GITHUB);
   cache.keepRefusal('r', refusalOf());
@@ -269,7 +273,7 @@ test('a larger bound keeps all, and refusals with them', () => {
   assert.equal(cache.refusal('r'), undefined);
 });
 
-/** Twenty places, of which a subject may have two before it gives way first. */
+/** A cache for twenty tokens. A caller with more than two evicts its own first. */
 function setUpShares() {
   const setup = setUp(20);
   const { cache, tokenFor } = setup;
@@ -278,7 +282,7 @@ function setUpShares() {
   return { ...setup, keep, kept };
 }
 
-test('a caller who fills the cache with sessions pushes out its own, least recently used first, and nobody else’s', () => {
+test('a caller with many sessions evicts only its own tokens, the least recently used first', () => {
   const { cache, keep, kept, evicted } = setUpShares();
   keep('bob', 'bob');
   keep('carol', 'carol');
@@ -291,7 +295,7 @@ test('a caller who fills the cache with sessions pushes out its own, least recen
   assert.equal(cache.size, 20);
 });
 
-test('when somebody else needs a place, whoever has more than its share gives way', () => {
+test('evicts the token of a caller that exceeds its share for another caller', () => {
   const { keep, kept } = setUpShares();
   keep('bob', 'bob-0');
   for (let i = 0; i < 19; i += 1) keep('alice', `alice-${i}`);
@@ -305,14 +309,14 @@ test('when somebody else needs a place, whoever has more than its share gives wa
   ]);
 });
 
-test('one caller alone may have all places', () => {
+test('one caller may use the whole cache while there is no other', () => {
   const { cache, keep, evicted } = setUpShares();
   for (let i = 0; i < 20; i += 1) keep('alice', `alice-${i}`);
   assert.equal(cache.size, 20);
   assert.deepEqual(evicted, []);
 });
 
-test('where nobody has more than its share, what was used longest ago goes first', () => {
+test('evicts the least recently used token when no caller exceeds its share', () => {
   const { cache, keep, kept } = setUpShares();
   for (let i = 0; i < 20; i += 1) keep(`caller-${i}`, `key-${i}`);
   cache.find('key-0');
@@ -320,16 +324,16 @@ test('where nobody has more than its share, what was used longest ago goes first
   assert.deepEqual(kept('key-0', 'key-1', 'another'), ['key-0', 'another']);
 });
 
-test('a dead token of one with more than its share gives way as expired', () => {
+test('counts an expired token of a caller that exceeds its share as expired', () => {
   const { clock, cache, keep, evicted, tokenFor } = setUpShares();
-  cache.keep('dead', tokenFor(1000), { route: 'github', subject: 'alice' });
+  cache.keep('expired', tokenFor(1000), { route: 'github', subject: 'alice' });
   for (let i = 0; i < 19; i += 1) keep('alice', `alice-${i}`);
   clock.advance(1000);
   keep('bob', 'bob');
   assert.deepEqual(evicted, ['expired']);
 });
 
-test('what was used while there was room counts when the cache is full again', () => {
+test('respects uses from the time before the cache was full', () => {
   const { clock, cache, keep, kept, tokenFor } = setUpShares();
   keep('bob', 'bob');
   for (let i = 0; i < 3; i += 1) keep('alice', `alice-${i}`);
@@ -344,7 +348,7 @@ test('what was used while there was room counts when the cache is full again', (
   assert.deepEqual(kept('bob', 'alice-1', 'alice-2', 'alice-3', 'carol'), ['bob', 'alice-1', 'alice-3', 'carol']);
 });
 
-test('shares follow a bound that changes', () => {
+test('adapts shares to a new bound', () => {
   const { cache, keep, kept } = setUpShares();
   keep('bob', 'bob');
   for (let i = 0; i < 3; i += 1) keep('alice', `alice-${i}`);
@@ -361,7 +365,7 @@ test('shares follow a bound that changes', () => {
   ]);
 });
 
-test('a lower max_age ends the reuse of what is kept already, and a life that is shorter anyway stays as it is', () => {
+test('a shorter max_age shortens the reuse of cached tokens, unless they expire earlier', () => {
   const { clock, cache, evicted, tokenFor } = setUp();
   cache.keep('old', tokenFor(HOUR_MS), GITHUB);
   clock.advance(60_000);
@@ -373,7 +377,7 @@ test('a lower max_age ends the reuse of what is kept already, and a life that is
   assert.equal(cache.size, 2);
   assert.deepEqual(evicted, ['expired']);
   assert.equal(cache.find('old'), undefined);
-  // 90 s less the margin are 75, and 45 of them are left.
+  // 90 s less the margin is 75 s, of which 45 s are left.
   assert.equal(cache.find('young')?.refreshAtMs, clock.monotonicMs() + 45_000 - 4500);
   assert.equal(cache.find('short')?.refreshAtMs, Number.POSITIVE_INFINITY);
   clock.advance(44_999);
@@ -382,10 +386,10 @@ test('a lower max_age ends the reuse of what is kept already, and a life that is
   assert.equal(cache.find('young'), undefined);
 });
 
-test('a refresh that has failed waits for its next time, though max_age is lowered, where the token ends sooner anyway', () => {
+test('a shorter max_age keeps the cooldown of a failed refresh when the token expires earlier', () => {
   const { clock, cache, tokenFor } = setUp();
   const token = tokenFor(75_000);
-  token.life = { ...token.life, refreshAtMs: clock.monotonicMs() };
+  token.lifetime = { ...token.lifetime, refreshAtMs: clock.monotonicMs() };
   cache.keep('short', token, GITHUB);
   const kept = cache.find('short');
   assert.ok(kept);
@@ -395,7 +399,7 @@ test('a refresh that has failed waits for its next time, though max_age is lower
   assert.equal(cache.find('short')?.refreshAtMs, nextMs);
 });
 
-test('a lower max_age holds under whatever key a token is kept, then or later', () => {
+test('a shorter max_age applies to all keys of a token, present and later', () => {
   const { clock, cache, tokenFor } = setUp();
   const token = tokenFor(HOUR_MS);
   cache.keep('a', token, GITHUB);

@@ -4,23 +4,23 @@ import fc from 'fast-check';
 import { readClaims } from '../../../src/tokens/claims.ts';
 import { jwtOf } from './sample.ts';
 
-test('the claims of a JWT are read without its signature', () => {
+test('reads the claims of a JWT without verifying its signature', () => {
   assert.deepEqual(readClaims(jwtOf({ sub: 'alice', aud: ['a'] })), { sub: 'alice', aud: ['a'] });
 });
 
 const opaque: Record<string, string> = {
   'an opaque token': 'ya29.a0AfB_byC',
-  'three parts that are no JSON': 'a.b.c',
+  'three parts of invalid JSON': 'a.b.c',
   'a header without an algorithm': jwtOf({ sub: 'alice' }, { typ: 'JWT' }),
-  'claims that are no object': `${Buffer.from('{"alg":"ES256"}').toString('base64url')}.${Buffer.from('[1]').toString('base64url')}.c2ln`,
+  'claims that are a list': `${Buffer.from('{"alg":"ES256"}').toString('base64url')}.${Buffer.from('[1]').toString('base64url')}.c2ln`,
   'an encrypted token': `${Buffer.from('{"alg":"RSA-OAEP","enc":"A256GCM"}').toString('base64url')}.a.b.c.d`,
-  'an empty text': '',
+  'an empty string': '',
 };
 for (const [what, token] of Object.entries(opaque)) {
-  test(`${what} has no claims`, () => assert.equal(readClaims(token), undefined));
+  test(`reads no claims of ${what}`, () => assert.equal(readClaims(token), undefined));
 }
 
-test('no text whatever makes the reader of claims throw', () => {
+test('never throws, whatever the text', () => {
   const part = fc.oneof(
     fc.string(),
     fc.base64String(),

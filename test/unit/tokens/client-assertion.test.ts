@@ -52,9 +52,9 @@ const keys: [what: string, pair: Pair, text: string, alg: string, fields?: KeyAu
   ['RSA in PKCS#8', rsa, pem(rsa, 'pkcs8'), 'RS256'],
   ['RSA in PKCS#1', rsa, pem(rsa, 'pkcs1'), 'RS256'],
   ['RSA as JWK', rsa, jwk(rsa), 'RS256'],
-  ['RSA as JWK that names its algorithm', rsa, jwk(rsa, { alg: 'PS384' }), 'PS384'],
+  ['RSA as JWK with its algorithm', rsa, jwk(rsa, { alg: 'PS384' }), 'PS384'],
   ['RSA with an algorithm from the config', rsa, pem(rsa, 'pkcs8'), 'PS256', { alg: 'PS256' }],
-  ['RSA as JWK, against whose algorithm the config wins', rsa, jwk(rsa, { alg: 'PS384' }), 'RS512', { alg: 'RS512' }],
+  ['RSA as JWK with another algorithm than the config', rsa, jwk(rsa, { alg: 'PS384' }), 'RS512', { alg: 'RS512' }],
   ['P-256 in PKCS#8', p256, pem(p256, 'pkcs8'), 'ES256'],
   ['P-256 in SEC1', p256, pem(p256, 'sec1'), 'ES256'],
   ['P-256 as JWK', p256, jwk(p256), 'ES256'],
@@ -67,10 +67,10 @@ const keys: [what: string, pair: Pair, text: string, alg: string, fields?: KeyAu
   ['Ed25519 in PKCS#8', ed25519, pem(ed25519, 'pkcs8'), 'EdDSA'],
   ['Ed25519 as JWK', ed25519, jwk(ed25519), 'EdDSA'],
   ['Ed25519 under its own name', ed25519, pem(ed25519, 'pkcs8'), 'Ed25519', { alg: 'Ed25519' }],
-  ['a key after a line end', p256, `\n${jwk(p256)}\n`, 'ES256'],
+  ['a key between line breaks', p256, `\n${jwk(p256)}\n`, 'ES256'],
 ];
 for (const [what, pair, text, alg, fields] of keys) {
-  test(`${what} signs an assertion that verifies, with ${alg}`, async (t) => {
+  test(`signs a valid assertion with ${alg}: ${what}`, async (t) => {
     const assertion = await assertionOf(serverWith(t, text, fields));
     assert.deepEqual(decodeProtectedHeader(assertion), { alg, typ: 'JWT' });
     const currentDate = new Date(createFakeClock().wallMs());
@@ -83,7 +83,7 @@ for (const [what, pair, text, alg, fields] of keys) {
   });
 }
 
-test('an assertion has exactly the claims of RFC 7523, and lives a minute', async (t) => {
+test('an assertion has exactly the claims of RFC 7523 and lives for a minute', async (t) => {
   const clock = createFakeClock();
   const { jti, ...claims } = decodeJwt(await assertionOf(serverWith(t, pem(p256, 'pkcs8')), clock));
   const now = clock.wallMs() / 1000;
@@ -91,7 +91,7 @@ test('an assertion has exactly the claims of RFC 7523, and lives a minute', asyn
   assert.match(jti ?? '', /^[0-9a-f-]{36}$/);
 });
 
-test('each assertion has a jti of its own, and is dated by the clock', async (t) => {
+test('each assertion has its own jti and the current time', async (t) => {
   const clock = createFakeClock();
   const server = serverWith(t, pem(p256, 'pkcs8'), { assertionLifetimeMs: 1500 });
   const first = decodeJwt(await assertionOf(server, clock));
@@ -102,7 +102,7 @@ test('each assertion has a jti of its own, and is dated by the clock', async (t)
   assert.equal((first.exp ?? 0) - (first.iat ?? 0), 2);
 });
 
-test('the audience is the one of the config where it names one', async (t) => {
+test('uses the audience of the config', async (t) => {
   const assertionAudience = 'https://idp.example.com/token';
   const { aud } = decodeJwt(await assertionOf(serverWith(t, pem(p256, 'pkcs8'), { assertionAudience })));
   assert.equal(aud, assertionAudience);
@@ -110,17 +110,17 @@ test('the audience is the one of the config where it names one', async (t) => {
 
 const keyIds: [what: string, more: object, fields: KeyAuth, kid: string | undefined][] = [
   ['of the JWK', { kid: 'own' }, {}, 'own'],
-  ['of the config, against that of the JWK', { kid: 'own' }, { keyId: 'configured' }, 'configured'],
+  ['of the config, even if the JWK has another', { kid: 'own' }, { keyId: 'configured' }, 'configured'],
   ['of the config', {}, { keyId: 'configured' }, 'configured'],
-  ['that is no text is none', { kid: 7 }, {}, undefined],
+  ['is left out when the JWK has a number', { kid: 7 }, {}, undefined],
 ];
 for (const [what, more, fields, kid] of keyIds) {
-  test(`the key id ${what}`, async (t) => {
+  test(`key id: ${what}`, async (t) => {
     assert.equal(decodeProtectedHeader(await assertionOf(serverWith(t, jwk(p256, more), fields))).kid, kid);
   });
 }
 
-test('a key is taken as it is at each use, so that it can rotate', async (t) => {
+test('reads the key at each use, so that it can rotate', async (t) => {
   const folder = folderOf(t);
   const file = folder.write('key', pem(rsa, 'pkcs8'));
   const server = serverWith(t, '', { privateKey: { file } });
@@ -141,20 +141,20 @@ const useless: [what: string, text: string, fields?: KeyAuth][] = [
   ['P-256 with the algorithm of P-384', pem(p256, 'pkcs8'), { alg: 'ES384' }],
   ['P-256 with an algorithm for RSA', jwk(p256), { alg: 'RS256' }],
   ['Ed25519 with an algorithm for curves', pem(ed25519, 'pkcs8'), { alg: 'ES256' }],
-  ['a JWK with an algorithm that is no signature', jwk(rsa, { alg: 'RSA-OAEP' })],
+  ['a JWK with an encryption algorithm', jwk(rsa, { alg: 'RSA-OAEP' })],
   ['a key with a passphrase', encrypted],
   ['a public key', p256.publicKey.export({ type: 'spki', format: 'pem' }).toString()],
   ['a public JWK', JSON.stringify(p256.publicKey.export({ format: 'jwk' }))],
   ['a symmetric JWK', '{"kty":"oct","k":"c2VjcmV0"}'],
   ['RSA with too few bits', pem(weak, 'pkcs8')],
-  ['a key that is bound to PSS', pem(pss, 'pkcs8')],
+  ['a key restricted to PSS', pem(pss, 'pkcs8')],
   ['a curve without an algorithm', pem(k1, 'pkcs8')],
   ['a key that cannot sign', pem(x25519, 'pkcs8')],
-  ['JSON that breaks off', '{"kty":"EC","d":"c2VjcmV0'],
-  ['something else', 'c2VjcmV0LWtleQ'],
+  ['truncated JSON', '{"kty":"EC","d":"c2VjcmV0'],
+  ['other text', 'c2VjcmV0LWtleQ'],
 ];
 for (const [what, text, fields] of useless) {
-  test(`${what} cannot sign, and the message says what can, and nothing of the key`, async (t) => {
+  test(`refuses a key without quoting it: ${what}`, async (t) => {
     await assert.rejects(authenticateClient(serverWith(t, text, fields), ISSUER, createFakeClock()), (error) => {
       failsWith('ERR_CREDENTIAL_UNAVAILABLE', /private key of authorization server "main".*PKCS#8/)(error);
       const { message, cause } = error as Error;
@@ -164,7 +164,7 @@ for (const [what, text, fields] of useless) {
   });
 }
 
-test('a key that is not there is our own trouble, and named', async (t) => {
+test('names a missing key in the error', async (t) => {
   const server = serverWith(t, '', { privateKey: { file: `${folderOf(t).path}/absent` } });
   await assert.rejects(
     authenticateClient(server, ISSUER, createFakeClock()),

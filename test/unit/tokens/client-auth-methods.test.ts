@@ -12,12 +12,13 @@ const ISSUER = 'https://idp.example.com';
 const JWT_BEARER = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
 const SECRET = 'a-secret-of-some-length-that-is-enough-for-the-longest-of-the-hashes';
 
-/** What the client shows, and what was told of the ends of its credentials. */
+/** The form fields of a client, and the reported expiries of its credentials. */
 async function authenticate(clientAuth: ClientAuth, clock = createFakeClock()) {
-  const ends: [string, number][] = [];
-  const shown = await authenticateClient(serverOf({ clientAuth }), ISSUER, clock, (...end) => ends.push(end));
-  assert.equal(shown.authorization, undefined);
-  return { form: Object.fromEntries(shown.fields), ends };
+  const expiries: [string, number][] = [];
+  const credentialRead = (...expiry: [string, number]) => void expiries.push(expiry);
+  const client = await authenticateClient(serverOf({ clientAuth }), ISSUER, clock, credentialRead);
+  assert.equal(client.authorization, undefined);
+  return { form: Object.fromEntries(client.fields), expiries };
 }
 
 function secretJwt(file: string, fields: { alg?: string; assertionAudience?: string } = {}): ClientAuth {
@@ -32,7 +33,7 @@ function secretJwt(file: string, fields: { alg?: string; assertionAudience?: str
 }
 
 for (const alg of ['HS256', 'HS384', 'HS512']) {
-  test(`the client secret signs an assertion with ${alg}`, async (t) => {
+  test(`signs an assertion with the client secret and ${alg}`, async (t) => {
     const clock = createFakeClock();
     const { form } = await authenticate(secretJwt(folderOf(t).write('secret', `${SECRET}\n`), { alg }), clock);
     assert.equal(form.client_id, 'cambist');
@@ -49,13 +50,13 @@ for (const alg of ['HS256', 'HS384', 'HS512']) {
   });
 }
 
-test('a short secret signs as well, and another audience is that of the config', async (t) => {
+test('signs with a short secret, and uses the audience of the config', async (t) => {
   const auth = secretJwt(folderOf(t).write('secret', 'short'), { assertionAudience: 'https://idp/token' });
   const { form } = await authenticate(auth);
   assert.equal(decodeJwt(form.client_assertion ?? '').aud, 'https://idp/token');
 });
 
-test('a secret that cannot sign is our own trouble, and is not shown', async (t) => {
+test('refuses a secret that cannot sign without quoting it', async (t) => {
   const auth = secretJwt(folderOf(t).write('secret', SECRET), { alg: 'HS1' });
   await assert.rejects(authenticate(auth), (error: Error) => {
     failsWith(
@@ -70,36 +71,36 @@ function assertionFile(file: string, clientAssertionType = JWT_BEARER): ClientAu
   return { method: 'client_assertion', clientAssertion: { file }, clientAssertionType };
 }
 
-test('an assertion from a file is shown as it is, under its own type, and its end is told', async (t) => {
+test('sends an assertion from a file with its type, and reports its expiry', async (t) => {
   const clock = createFakeClock();
   const exp = Math.floor(clock.wallMs() / 1000) + 300;
   const spiffe = 'urn:ietf:params:oauth:client-assertion-type:jwt-spiffe';
   const folder = folderOf(t);
   const svid = jwtOf({ sub: 'spiffe://example.org/cambist', exp });
   const file = folder.write('svid', `${svid}\n`);
-  const { form, ends } = await authenticate(assertionFile(file, spiffe), clock);
+  const { form, expiries } = await authenticate(assertionFile(file, spiffe), clock);
   assert.deepEqual(form, { client_id: 'cambist', client_assertion_type: spiffe, client_assertion: svid });
-  assert.deepEqual(ends, [['client assertion of authorization server "main"', exp]]);
+  assert.deepEqual(expiries, [['client assertion of authorization server "main"', exp]]);
   const next = jwtOf({ sub: 'spiffe://example.org/cambist', exp: exp + 300 });
   folder.write('svid', next);
   assert.equal((await authenticate(assertionFile(file, spiffe), clock)).form.client_assertion, next);
 });
 
-test('an assertion that is opaque, or says no end, is shown all the same', async (t) => {
+test('sends an assertion that is opaque or states no expiry', async (t) => {
   for (const text of ['opaque', jwtOf({ sub: 'x' })]) {
-    const { form, ends } = await authenticate(assertionFile(folderOf(t).write('assertion', text)));
+    const { form, expiries } = await authenticate(assertionFile(folderOf(t).write('assertion', text)));
     assert.equal(form.client_assertion, text);
-    assert.deepEqual(ends, []);
+    assert.deepEqual(expiries, []);
   }
 });
 
-test('an assertion that nobody renewed, or that is none, is our own trouble', async (t) => {
+test('refuses an assertion that is expired, malformed or missing', async (t) => {
   const clock = createFakeClock();
-  const ended = jwtOf({ exp: Math.floor(clock.wallMs() / 1000) - 6 });
+  const expired = jwtOf({ exp: Math.floor(clock.wallMs() / 1000) - 6 });
   const cases: [string, RegExp][] = [
-    [ended, /client assertion of authorization server "main": it has ended: see why nobody has renewed it/],
-    ['two words', /does not hold a token/],
-    ['{"json":1}', /does not hold a token/],
+    [expired, /client assertion of authorization server "main": it is expired: check the process that renews it/],
+    ['two words', /contains no token/],
+    ['{"json":1}', /contains no token/],
   ];
   for (const [text, message] of cases) {
     const auth = assertionFile(folderOf(t).write('assertion', text));
@@ -108,7 +109,7 @@ test('an assertion that nobody renewed, or that is none, is our own trouble', as
   await assert.rejects(authenticate(assertionFile('/absent')), failsWith('ERR_CREDENTIAL_UNAVAILABLE', /absent/));
 });
 
-test('with a certificate in the connection, the form says whose it is', async () => {
+test('names the client in the form with tls_client_auth', async () => {
   const { form } = await authenticate({ method: 'tls_client_auth' });
   assert.deepEqual(form, { client_id: 'cambist' });
 });
@@ -125,10 +126,10 @@ function keyAuth(privateKey: string, certificate: string): ClientAuth {
   };
 }
 
-test('with a certificate the assertion bears its thumbprint, and its end is told', async (t) => {
+test('puts the thumbprint of the certificate into the assertion, and reports its expiry', async (t) => {
   const { cert, key } = createCertificateAuthority().issueClient();
   const folder = folderOf(t);
-  const { form, ends } = await authenticate(keyAuth(folder.write('key', key), folder.write('cert', cert)));
+  const { form, expiries } = await authenticate(keyAuth(folder.write('key', key), folder.write('cert', cert)));
   const { raw, validTo } = new X509Certificate(cert);
   const header = decodeProtectedHeader(form.client_assertion ?? '');
   assert.deepEqual(header, {
@@ -136,10 +137,10 @@ test('with a certificate the assertion bears its thumbprint, and its end is told
     typ: 'JWT',
     'x5t#S256': createHash('sha256').update(raw).digest('base64url'),
   });
-  assert.deepEqual(ends, [['client certificate of authorization server "main"', Date.parse(validTo) / 1000]]);
+  assert.deepEqual(expiries, [['client certificate of authorization server "main"', Date.parse(validTo) / 1000]]);
 });
 
-test('a certificate that is none, or of another key, is our own trouble', async (t) => {
+test('refuses a certificate that is malformed or belongs to another key', async (t) => {
   const { cert, key } = createCertificateAuthority().issueClient();
   const other = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ type: 'pkcs8', format: 'pem' });
   const folder = folderOf(t);
@@ -148,11 +149,11 @@ test('a certificate that is none, or of another key, is our own trouble', async 
     authenticate(keyAuth(good, folder.write('no-cert', key))),
     failsWith(
       'ERR_CREDENTIAL_UNAVAILABLE',
-      /client certificate of authorization server "main": the file holds no certificate/,
+      /client certificate of authorization server "main": the file contains no PEM certificate/,
     ),
   );
   await assert.rejects(
     authenticate(keyAuth(folder.write('other', other.toString()), folder.write('cert', cert))),
-    failsWith('ERR_CREDENTIAL_UNAVAILABLE', /is that of the certificate/),
+    failsWith('ERR_CREDENTIAL_UNAVAILABLE', /that matches the algorithm and the certificate/),
   );
 });

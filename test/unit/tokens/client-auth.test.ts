@@ -8,7 +8,7 @@ import { failsWith, folderOf, serverOf } from './sample.ts';
 const ISSUER = 'https://idp.example.com';
 const clock = createFakeClock();
 
-test('a public client sends its id, if it has one', async () => {
+test('a public client sends its id', async () => {
   assert.deepEqual(await authenticateClient(serverOf(), ISSUER, clock), {
     authorization: undefined,
     fields: [['client_id', 'cambist']],
@@ -45,7 +45,7 @@ const basics: [encoding: 'form' | 'raw', id: string, secret: string, pair: strin
   ['raw', 'client', 'pässwörd€', 'client:pässwörd€'],
 ];
 for (const [basicEncoding, clientId, secret, pair] of basics) {
-  test(`client_secret_basic sends "${pair}" where the encoding is ${basicEncoding}`, async (t) => {
+  test(`client_secret_basic sends "${pair}" with the encoding ${basicEncoding}`, async (t) => {
     const file = folderOf(t).write('secret', secret);
     const server = serverOf({
       clientId,
@@ -59,7 +59,7 @@ for (const [basicEncoding, clientId, secret, pair] of basics) {
   });
 }
 
-test('what is form-encoded decodes to what it was', async (t) => {
+test('form-encodes a secret reversibly', async (t) => {
   const secret = String.fromCharCode(...Array.from({ length: 94 }, (_, i) => 33 + i));
   const file = folderOf(t).write('secret', secret);
   const server = serverOf({
@@ -70,7 +70,7 @@ test('what is form-encoded decodes to what it was', async (t) => {
   assert.equal(new URLSearchParams(`v=${encoded}`).get('v'), secret);
 });
 
-test('a secret is taken as it is at each use, so that it can rotate', async (t) => {
+test('reads the secret at each use, so that it can rotate', async (t) => {
   const folder = folderOf(t);
   const file = folder.write('secret', 'old');
   const server = serverOf({ clientAuth: { method: 'client_secret_post', clientSecret: { file } } });
@@ -80,7 +80,7 @@ test('a secret is taken as it is at each use, so that it can rotate', async (t) 
   assert.equal(await sent(), 'new');
 });
 
-test("the header of client_secret_basic follows its secret, and is each client's own where two share one", async (t) => {
+test('creates the header of client_secret_basic for each client and secret', async (t) => {
   const folder = folderOf(t);
   const file = folder.write('secret', 'old');
   const clientAuth = { method: 'client_secret_basic', clientSecret: { file }, basicEncoding: 'form' } as const;
@@ -100,7 +100,7 @@ test("the header of client_secret_basic follows its secret, and is each client's
   assert.deepEqual(await credentialsOf(one), ['one:new', 'new']);
 });
 
-test('a secret from the environment is sent', async (t) => {
+test('sends a secret from the environment', async (t) => {
   process.env.CAMBIST_TEST_SECRET = 'from-env';
   t.after(() => delete process.env.CAMBIST_TEST_SECRET);
   const server = serverOf({
@@ -109,7 +109,7 @@ test('a secret from the environment is sent', async (t) => {
   assert.equal((await authenticateClient(server, ISSUER, clock)).fields[1]?.[1], 'from-env');
 });
 
-test('a secret that cannot be read is our own trouble, and named', async (t) => {
+test('names an unreadable secret in the error', async (t) => {
   const missing = { file: `${folderOf(t).path}/absent` };
   for (const clientAuth of [
     { method: 'client_secret_post', clientSecret: missing },

@@ -9,9 +9,9 @@ import { readExpiries } from '../../../src/tokens/credential-expiry.ts';
 import { configOf } from '../../harness/app.ts';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
 
-const END = 1_900_000_000;
+const EXPIRY = 1_900_000_000;
 
-/** A config that names a credential of every kind, and the folder where they lie. */
+/** A config with a credential of every kind, and a function that writes their files. */
 function setUp(t: TestContext) {
   const folder = mkdtempSync(join(tmpdir(), 'cambist-expiry-'));
   t.after(() => rmSync(folder, { recursive: true }));
@@ -40,22 +40,22 @@ function setUp(t: TestContext) {
 }
 
 async function read(config: Parameters<typeof readExpiries>[0]): Promise<[string, number][]> {
-  const ends: [string, number][] = [];
-  await readExpiries(config, (name, seconds) => void ends.push([name, seconds]));
-  return ends.sort();
+  const expiries: [string, number][] = [];
+  await readExpiries(config, (name, seconds) => void expiries.push([name, seconds]));
+  return expiries.sort();
 }
 
-test('every credential that says when it ends is read, under the name that messages have for it', async (t) => {
+test('reports every credential that states its expiry, by its name in messages', async (t) => {
   const { config, write } = setUp(t);
-  const jwt = new SignJWT({}).setProtectedHeader({ alg: 'HS256' }).setExpirationTime(END);
+  const jwt = new SignJWT({}).setProtectedHeader({ alg: 'HS256' }).setExpirationTime(EXPIRY);
   write('jwt', `${await jwt.sign(new Uint8Array(32))}\n`);
   write('opaque', 'an-opaque-token');
   const { cert } = createCertificateAuthority().issueClient();
   write('cert.pem', cert);
-  const ends = await read(config);
-  const certificates = ends.filter(([, seconds]) => seconds !== END);
+  const expiries = await read(config);
+  const certificates = expiries.filter(([, seconds]) => seconds !== EXPIRY);
   assert.deepEqual(
-    ends.filter(([, seconds]) => seconds === END).map(([name]) => name),
+    expiries.filter(([, seconds]) => seconds === EXPIRY).map(([name]) => name),
     ['actor token of route "signed"', 'client assertion of authorization server "asserted"'],
   );
   assert.deepEqual(
@@ -63,17 +63,17 @@ test('every credential that says when it ends is read, under the name that messa
     ['authorization server "mutual"', 'client certificate of authorization server "signed"', 'route "signed"'],
   );
   for (const [, seconds] of certificates) assert.ok(seconds > Date.now() / 1000);
-  const mayEnd = [...ends.map(([name]) => name), 'subject token of route "asserted"'];
+  const mayExpire = [...expiries.map(([name]) => name), 'subject token of route "asserted"'];
   assert.deepEqual(
     expiringCredentials(config)
       .map(({ name }) => name)
       .sort(),
-    mayEnd.sort(),
+    mayExpire.sort(),
   );
 });
 
-test('what is missing or is something else is left to whoever needs it', async (t) => {
+test('ignores credentials that are missing or malformed', async (t) => {
   const { config, write } = setUp(t);
-  write('cert.pem', 'no certificate');
+  write('cert.pem', 'not a certificate');
   assert.deepEqual(await read(config), []);
 });

@@ -7,7 +7,7 @@ import { createFakeClock } from '../../harness/fake-clock.ts';
 
 const REQUEST = { method: 'POST', url: 'https://idp.example.com/token', nonceFrom: 'idp' };
 
-test('a proof names the request, and verifies with the key that it bears', async () => {
+test('a proof names its request and contains its public key', async () => {
   const clock = createFakeClock();
   const proof = await createDpopProver(clock).prove({ ...REQUEST, url: 'https://idp.example.com/token?a=1#b' });
   const { payload, protectedHeader } = await jwtVerify(proof, EmbeddedJWK, { typ: 'dpop+jwt', algorithms: ['ES256'] });
@@ -21,12 +21,12 @@ test('a proof names the request, and verifies with the key that it bears', async
   assert.deepEqual(Object.keys(protectedHeader.jwk ?? {}).sort(), ['crv', 'kty', 'x', 'y']);
 });
 
-test('with a token the proof is bound to it', async () => {
+test('binds a proof to a token', async () => {
   const proof = await createDpopProver(createFakeClock()).prove({ ...REQUEST, accessToken: 'issued' });
   assert.equal(decodeJwt(proof).ath, createHash('sha256').update('issued').digest('base64url'));
 });
 
-test('all proofs are of one key, and no two are the same', async () => {
+test('all proofs use one key, and each has its own jti', async () => {
   const prover = createDpopProver(createFakeClock());
   const proofs = await Promise.all([prover.prove(REQUEST), prover.prove(REQUEST)]);
   assert.deepEqual(...(proofs.map((proof) => decodeProtectedHeader(proof).jwk) as [unknown, unknown]));
@@ -35,7 +35,7 @@ test('all proofs are of one key, and no two are the same', async () => {
   assert.notDeepEqual(decodeProtectedHeader(other).jwk, decodeProtectedHeader(proofs[0]).jwk);
 });
 
-test('the newest nonce of a server is in the proofs for it, and for no other', async () => {
+test('uses the newest nonce of a server in proofs for this server only', async () => {
   const prover = createDpopProver(createFakeClock());
   const nonceOf = async (nonceFrom: string) => decodeJwt(await prover.prove({ ...REQUEST, nonceFrom })).nonce;
   assert.equal(prover.learn('idp', 'one'), true);
@@ -45,7 +45,7 @@ test('the newest nonce of a server is in the proofs for it, and for no other', a
   assert.equal(await nonceOf('upstream'), undefined);
 });
 
-test('what is no nonce is not learned', async () => {
+test('ignores a malformed nonce', async () => {
   const prover = createDpopProver(createFakeClock());
   for (const nonce of [undefined, '', 'a"b', 'a\\b', 'a b', 'ü', 'x'.repeat(1025)]) {
     assert.equal(prover.learn('idp', nonce), false, nonce);
@@ -53,7 +53,7 @@ test('what is no nonce is not learned', async () => {
   assert.equal(decodeJwt(await prover.prove(REQUEST)).nonce, undefined);
 });
 
-test('nonces are bounded: what was used least recently is forgotten', async () => {
+test('forgets the least recently used nonce', async () => {
   const prover = createDpopProver(createFakeClock());
   for (let i = 0; i < 1001; i += 1) prover.learn(`server ${i}`, 'nonce');
   const nonceOf = async (nonceFrom: string) => decodeJwt(await prover.prove({ ...REQUEST, nonceFrom })).nonce;

@@ -76,7 +76,7 @@ test('refuses both servers when it cannot tell which one owns an endpoint', () =
   assert.ok(claims.holds(red) && claims.holds(blue));
 });
 
-test('lets the server on the host of the endpoint keep it, whoever was first', () => {
+test('lets the server on the host of the endpoint keep it, in any order', () => {
   const third = serverOf({ name: 'third', issuer: 'https://blue.example.com/realms/b' });
   const endpoint = 'https://blue.example.com/realms/b/token';
   const { claims, refuses } = setUp(red, third);

@@ -9,7 +9,7 @@ import { createFakeClock, type FakeClock } from '../../harness/fake-clock.ts';
 import { answerWithFault, type Fault, sendAnswer } from '../../harness/faults.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
 
-/** A key of the issuer; with `kid: undefined` it has no name. */
+/** A key of the issuer. Its id is optional. */
 export interface IssuerKey {
   readonly kid: string | undefined;
   readonly alg: string;
@@ -32,23 +32,23 @@ function newPair(alg: string) {
 export interface Issuer {
   readonly url: string;
   readonly clock: FakeClock;
-  /** What `/jwks` holds. */
+  /** The keys at `/jwks`. */
   keys: IssuerKey[];
-  /** In the place of the keys. */
+  /** Returned instead of the keys. */
   fault: Fault | undefined;
-  /** Paths that were asked for. */
+  /** Requested paths. */
   readonly paths: string[];
-  /** What a route wants of its subject tokens. */
+  /** The `verify` rules of a route. */
   rules(fields?: Partial<SubjectVerification>): SubjectVerification;
-  /** A token of this issuer for `cambist`, good for ten minutes; a claim that is undefined is left out. */
+  /** Signs a token for `cambist` that lives for ten minutes. A claim that is undefined is left out. */
   sign(key: IssuerKey, claims?: Record<string, unknown>, header?: Record<string, unknown>): Promise<string>;
   verify(token: string, rules?: SubjectVerification): Promise<void>;
   verifier: ReturnType<typeof createSubjectVerifier>;
-  /** For a verifier of a test's own. */
+  /** For a test that creates its own verifier. */
   readonly pool: () => Dispatcher;
 }
 
-/** An issuer whose keys are on the network, and a verifier that knows where. */
+/** Starts an issuer that publishes its keys, and a verifier that uses them. */
 export async function startIssuer(t: TestContext, ...keys: IssuerKey[]): Promise<Issuer> {
   const paths: string[] = [];
   const server = await startHttpServer((request, response) => {

@@ -4,6 +4,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { systemClock } from '../../../src/clock/clock.ts';
 import { CambistError } from '../../../src/errors.ts';
+import { acceptToken } from '../../../src/tokens/accept-token.ts';
 import { createBroker } from '../../../src/tokens/broker.ts';
 import { createTokenCache } from '../../../src/tokens/cache.ts';
 import { type Assertion, createAssertions } from '../../../src/tokens/chain.ts';
@@ -11,19 +12,19 @@ import { createDpopProver } from '../../../src/tokens/dpop.ts';
 import { createExchange } from '../../../src/tokens/exchange.ts';
 import { readSubject } from '../../../src/tokens/subject.ts';
 import type { TokenEndpoint } from '../../../src/tokens/token-endpoint.ts';
-import { routeOf } from './sample.ts';
+import { NO_OBSERVER, routeOf } from './sample.ts';
 
 const ENTRIES = 10_000;
 const FLOOD = 200_000;
-/** What an entry of a token of 1 KiB may take, all told; about twice what it does take. */
+/** Limit for an entry with a token of 1 KiB, about twice its actual size. */
 const MAX_BYTES_PER_TOKEN = 4096;
-/** What a refusal may take. */
+/** Limit for a refusal. */
 const MAX_BYTES_PER_REFUSAL = 4096;
 
 setFlagsFromString('--expose-gc');
 const collectGarbage: () => void = runInNewContext('gc');
 
-/** Bytes in use, as nothing but what is kept. */
+/** Bytes in use after garbage collection. */
 async function usedBytes(): Promise<number> {
   for (let i = 0; i < 3; i += 1) {
     collectGarbage();
@@ -33,43 +34,37 @@ async function usedBytes(): Promise<number> {
   return heapUsed + external;
 }
 
-function setUp(answer: () => string) {
-  const observer = {
-    cacheAnswered() {},
-    exchangeEnded() {},
-    tokenEvicted() {},
-    credentialRead() {},
-    availabilityChanged() {},
-  };
+function setUp(issue: () => string) {
+  const observer = NO_OBSERVER;
+  const settings = { clock: systemClock, maxAgeMs: () => 300_000, random: Math.random };
   const cache = createTokenCache(ENTRIES, systemClock, observer.tokenEvicted);
   const endpoint: TokenEndpoint = {
-    run: (_asker, work) => work(),
     prepare: async () => {},
-    requestToken: async () => ({
-      // As it comes from the network, and not as one text that all share.
-      accessToken: JSON.parse(`"${answer()}"`),
-      tokenType: 'Bearer',
-      expiresInSeconds: 300,
-      sentAtMs: systemClock.monotonicMs(),
-      sent: [],
-    }),
+    exchange: async (request) => {
+      // A new string, like one from the network.
+      const accessToken: string = JSON.parse(`"${issue()}"`);
+      const token = { accessToken, tokenType: 'Bearer', expiresInSeconds: 300 } as const;
+      return {
+        accessToken,
+        tokenType: 'Bearer',
+        sent: [],
+        ...acceptToken(token, systemClock.monotonicMs(), request, settings),
+      };
+    },
   };
   const exchange = createExchange({
     endpoint: () => endpoint,
     assertions: createAssertions(createTokenCache<Assertion>(ENTRIES, systemClock, () => {})),
     dpop: createDpopProver(systemClock),
-    maxAgeMs: () => 300_000,
-    clock: systemClock,
-    observer,
-    random: Math.random,
+    credentialRead: observer.credentialRead,
   });
   const broker = createBroker({ cache, exchange, clock: systemClock, observer });
   const route = routeOf();
-  /** So many callers from the number `first` on, a few at a time; each has a token of 1 KiB and perhaps a session. */
+  /** Makes the requests of `count` callers, from the number `first` on. Each has a token of 1 KiB and a session. */
   async function call(first: number, count: number): Promise<void> {
     for (let next = first; next < first + count; next += 100) {
       const some = Array.from({ length: 100 }, async (_, i) => {
-        // Every other caller is one and the same, with another session.
+        // Every second caller is the same, with another session.
         const one = (next + i) % 2 === 0 ? next + i : 1;
         const subject = readSubject('authorization', [`Bearer ${String(one).padStart(1024, 's')}`]);
         const lookup = broker.lookUp(route, { subject, id: `session-${next + i}` });
@@ -81,7 +76,7 @@ function setUp(answer: () => string) {
   return { cache, call };
 }
 
-test('ten thousand tokens of 1 KiB take less than 4 KiB each, and a flood of callers and sessions adds nothing', async (t) => {
+test('stores ten thousand tokens of 1 KiB in less than 4 KiB each, and a flood of callers adds nothing', async (t) => {
   let number = 0;
   const { cache, call } = setUp(() => {
     number += 1;
@@ -98,11 +93,11 @@ test('ten thousand tokens of 1 KiB take less than 4 KiB each, and a flood of cal
   await call(ENTRIES, FLOOD);
   assert.equal(cache.size, ENTRIES);
   const growth = ((await usedBytes()) - full) / ENTRIES;
-  t.diagnostic(`${Math.round(growth)} bytes per token more after ${FLOOD} others`);
+  t.diagnostic(`${Math.round(growth)} bytes per token more after ${FLOOD} other callers`);
   assert.ok(bytesPerToken + growth < MAX_BYTES_PER_TOKEN, `${growth} bytes per token more after the flood`);
 });
 
-test('a flood of callers who are refused takes no more than the bound allows', async (t) => {
+test('bounds the memory that a flood of refused callers takes', async (t) => {
   const { call } = setUp(() => {
     throw new CambistError('ERR_SUBJECT_TOKEN_INVALID', 'authorization server "main" refused with 400, invalid_grant');
   });

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CambistError } from '../../../src/errors.ts';
-import { readRetryAfter, readTokenAnswer } from '../../../src/tokens/token-answer.ts';
-import { askedFor } from './sample.ts';
+import { readRetryAfter } from '../../../src/tokens/retry-after.ts';
+import { processTokenResponse } from '../../../src/tokens/token-response.ts';
+import { expectedResponse } from './sample.ts';
 
 const NOW = Date.parse('2026-11-24T12:00:00Z');
 
@@ -29,15 +30,15 @@ const values: [value: string | undefined, seconds: number | undefined][] = [
   ['7, 8', undefined],
 ];
 for (const [value, seconds] of values) {
-  test(`Retry-After ${JSON.stringify(value)} is ${seconds ?? 'no'} seconds`, () => {
+  test(`reads Retry-After ${JSON.stringify(value)} as ${seconds ?? 'no number of'} seconds`, () => {
     assert.equal(readRetryAfter(value, NOW), seconds);
   });
 }
 
-test('Retry-After goes with a fault, and with no refusal', () => {
+test('passes Retry-After on with a fault, but not with a refusal', () => {
   const secondsOf = (status: number): number | undefined => {
     try {
-      readTokenAnswer({ status, retryAfter: '7', text: '' }, askedFor(), NOW);
+      processTokenResponse({ status, retryAfter: '7', text: '' }, expectedResponse(), NOW);
     } catch (error) {
       if (error instanceof CambistError) return error.retryAfterSeconds;
     }

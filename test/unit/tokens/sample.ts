@@ -11,14 +11,20 @@ import type {
   TokenTarget,
 } from '../../../src/config/config.ts';
 import type { CambistError, ErrorCode } from '../../../src/errors.ts';
+import type { TokenObserver } from '../../../src/observability/token-observer.ts';
 import { Secret } from '../../../src/secrets/secret.ts';
+import { createDpopProver } from '../../../src/tokens/dpop.ts';
+import { createEndpointClaims } from '../../../src/tokens/endpoint-claims.ts';
 import { readSubject, type Subject } from '../../../src/tokens/subject.ts';
-import type { AskedFor } from '../../../src/tokens/token-answer.ts';
+import type { TokenEndpointContext } from '../../../src/tokens/token-endpoint.ts';
+import type { TokenRequest } from '../../../src/tokens/token-request.ts';
+import type { ExpectedResponse } from '../../../src/tokens/token-response.ts';
+import { createFakeClock } from '../../harness/fake-clock.ts';
 
 export const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token';
 export const JWT = 'urn:ietf:params:oauth:token-type:jwt';
 
-/** An authorization server of the config; what a test does not name does not matter to it. */
+/** An authorization server of the config. Fields that a test does not set do not matter to it. */
 export function serverOf(fields: Partial<AuthorizationServer> = {}): AuthorizationServer {
   return {
     name: 'main',
@@ -90,25 +96,64 @@ export function routeOf(fields: Partial<Route> = {}): Route {
   };
 }
 
-/** What an answer is read as the answer to. */
-export function askedFor(fields: Partial<AskedFor> = {}): AskedFor {
+export function expectedResponse(fields: Partial<ExpectedResponse> = {}): ExpectedResponse {
   return {
     serverName: 'main',
-    bears: "caller's",
+    credentialOwner: 'caller',
     requestedTokenType: undefined,
-    wanted: 'bearer',
+    kind: 'bearer',
     sent: [],
     ...fields,
   };
 }
 
-/** A JWT whose signature is none: this room verifies none. */
+/** A token request of a caller. */
+export function tokenRequestOf(fields: Partial<TokenRequest> = {}): TokenRequest {
+  return {
+    routeName: 'github',
+    requester: { caller: 'alice', peer: undefined },
+    grant: () => ({
+      kind: 'token_exchange',
+      subjectToken: 'subject',
+      subjectTokenType: ACCESS_TOKEN,
+      actor: undefined,
+    }),
+    target: targetOf(),
+    expect: 'token',
+    subjectExpiresAtMs: undefined,
+    refresh: false,
+    ...fields,
+  };
+}
+
+/** An observer that ignores everything. */
+export const NO_OBSERVER: TokenObserver = {
+  cacheAnswered() {},
+  exchangeEnded() {},
+  tokenEvicted() {},
+  availabilityChanged() {},
+  credentialRead() {},
+};
+
+/** The shared part of all token endpoints. */
+export function endpointContext(clock = createFakeClock()): TokenEndpointContext {
+  return {
+    clock,
+    dpop: createDpopProver(clock),
+    claims: createEndpointClaims(() => []),
+    observer: NO_OBSERVER,
+    maxAgeMs: () => 300_000,
+    random: () => 0,
+  };
+}
+
+/** A JWT with an invalid signature: most of this code verifies no signature. */
 export function jwtOf(claims: Record<string, unknown>, header: Record<string, unknown> = { alg: 'ES256' }): string {
   const parts = [header, claims].map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'));
   return [...parts, 'c2ln'].join('.');
 }
 
-/** A subject whose token is a JWT. */
+/** A subject with a JWT. */
 export function subjectOf(name: string, expiresAtMs?: number): Subject {
   const exp = expiresAtMs === undefined ? {} : { exp: expiresAtMs / 1000 };
   const subject = readSubject('authorization', [`Bearer ${jwtOf({ sub: name, ...exp })}`]);
@@ -124,13 +169,13 @@ export function secretOf(text: string): Secret {
 export function failsWith(code: ErrorCode, message?: RegExp) {
   return (error: unknown): boolean => {
     const { code: got, message: said } = error as CambistError;
-    if (got !== code) throw new Error(`${code} was expected, and not ${got}: ${said}`, { cause: error });
-    if (message !== undefined && !message.test(said)) throw new Error(`${message} is not in: ${said}`);
+    if (got !== code) throw new Error(`expected ${code} instead of ${got}: ${said}`, { cause: error });
+    if (message !== undefined && !message.test(said)) throw new Error(`expected ${message} in: ${said}`);
     return true;
   };
 }
 
-/** A folder for the files of one test. */
+/** A temporary folder for one test. */
 export function folderOf(t: TestContext): { path: string; write(name: string, content: string): string } {
   const path = mkdtempSync(join(tmpdir(), 'cambist-'));
   t.after(() => rmSync(path, { recursive: true }));
@@ -144,7 +189,7 @@ export function folderOf(t: TestContext): { path: string; write(name: string, co
   };
 }
 
-/** A promise that a test settles. */
+/** A promise that the test settles. */
 export function deferred<T>(): { promise: Promise<T>; resolve(value: T): void; reject(error: unknown): void } {
   let resolve: (value: T) => void = () => {};
   let reject: (error: unknown) => void = () => {};
@@ -155,7 +200,7 @@ export function deferred<T>(): { promise: Promise<T>; resolve(value: T): void; r
   return { promise, resolve, reject };
 }
 
-/** Lets everything run that waits for nothing but its turn. */
+/** Waits until all microtasks and ready callbacks have run. */
 export function settle(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }

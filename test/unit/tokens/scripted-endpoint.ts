@@ -1,25 +1,27 @@
 import type { AuthorizationServer, TokenTarget } from '../../../src/config/config.ts';
 import { CambistError, type ErrorCode } from '../../../src/errors.ts';
 import type { ExchangeOutcome, TokenObserver } from '../../../src/observability/token-observer.ts';
+import { acceptToken } from '../../../src/tokens/accept-token.ts';
 import { type Broker, createBroker, type Lookup } from '../../../src/tokens/broker.ts';
 import { createTokenCache, type TokenCache } from '../../../src/tokens/cache.ts';
 import { type Assertion, createAssertions } from '../../../src/tokens/chain.ts';
 import { createDpopProver } from '../../../src/tokens/dpop.ts';
 import { createExchange } from '../../../src/tokens/exchange.ts';
-import type { IssuedToken } from '../../../src/tokens/issued.ts';
-import type { TokenType } from '../../../src/tokens/token-answer.ts';
+import type { IssuedToken } from '../../../src/tokens/issued-token.ts';
+import { observeExchange } from '../../../src/tokens/observe-exchange.ts';
 import type { TokenEndpoint } from '../../../src/tokens/token-endpoint.ts';
-import type { Grant } from '../../../src/tokens/token-request.ts';
+import type { Grant, TokenRequest } from '../../../src/tokens/token-request.ts';
+import type { TokenResponse, TokenType } from '../../../src/tokens/token-response.ts';
 import { createFakeClock, type FakeClock } from '../../harness/fake-clock.ts';
 import { deferred, settle } from './sample.ts';
 
-/** A token request that waits for a test to answer it. */
+/** A token request that waits for a response from the test. */
 export interface ScriptedRequest {
   readonly server: AuthorizationServer;
   readonly grant: Grant;
   readonly target: TokenTarget;
-  readonly wanted: 'token' | 'assertion';
-  /** @param expiresInSeconds `unknown`: the answer does not say */
+  readonly expect: 'token' | 'assertion';
+  /** @param expiresInSeconds `unknown`: the response does not contain it */
   issue(accessToken?: string, expiresInSeconds?: number | 'unknown', tokenType?: TokenType): Promise<void>;
   fail(error: unknown): Promise<void>;
 }
@@ -28,29 +30,29 @@ export interface BrokerSetup {
   readonly broker: Broker;
   readonly cache: TokenCache;
   readonly clock: FakeClock;
-  /** All token requests so far, answered or not. */
+  /** All token requests so far, pending or not. */
   readonly requests: ScriptedRequest[];
-  /** What the observer was told. */
-  readonly answers: string[];
+  /** The calls of the observer. */
+  readonly lookups: string[];
   readonly outcomes: ExchangeOutcome[];
   readonly evictions: string[];
   readonly credentials: [name: string, seconds: number][];
-  /** Waits until so many requests have come. */
+  /** Waits for the request with this number. */
   request(number: number): Promise<ScriptedRequest>;
   /** For the jitter. */
   random: number;
 }
 
-/** A broker whose authorization servers answer when, and how, a test says. */
+/** A broker whose authorization servers respond as the test tells them. */
 export function setUpBroker({ maxEntries = 100, maxAgeMs = 300_000 } = {}): BrokerSetup {
   const clock = createFakeClock();
   const requests: ScriptedRequest[] = [];
-  const answers: string[] = [];
+  const lookups: string[] = [];
   const outcomes: ExchangeOutcome[] = [];
   const evictions: string[] = [];
   const credentials: [string, number][] = [];
   const observer: TokenObserver = {
-    cacheAnswered: (route, result) => answers.push(`${route} ${result}`),
+    cacheAnswered: (route, result) => lookups.push(`${route} ${result}`),
     exchangeEnded: (outcome) => outcomes.push(outcome),
     tokenEvicted: (reason) => evictions.push(reason),
     credentialRead: (name, seconds) => credentials.push([name, seconds]),
@@ -59,37 +61,45 @@ export function setUpBroker({ maxEntries = 100, maxAgeMs = 300_000 } = {}): Brok
   const cache = createTokenCache(maxEntries, clock, observer.tokenEvicted);
   let issued = 0;
 
+  const settings = { clock, maxAgeMs: () => maxAgeMs, random: () => setup.random };
   const endpointOf = (server: AuthorizationServer): TokenEndpoint => ({
-    run: (_asker, work) => work(),
     prepare: async () => {},
-    requestToken(grant, target, wanted = 'token') {
-      const sentAtMs = clock.monotonicMs();
-      const answer = deferred<Awaited<ReturnType<TokenEndpoint['requestToken']>>>();
-      requests.push({
-        server,
-        grant,
-        target,
-        wanted,
-        issue(accessToken, life = 300, tokenType = 'Bearer') {
-          issued += 1;
-          const expiresInSeconds = life === 'unknown' ? undefined : life;
-          answer.resolve({
-            accessToken: accessToken ?? `issued-${issued}`,
-            tokenType,
-            expiresInSeconds,
-            sentAtMs,
-            sent: [],
-          });
-          return settle();
-        },
-        fail(error) {
-          answer.reject(error);
-          return settle();
-        },
+    exchange(request) {
+      return observeExchange(server.name, request, observer, clock, async () => {
+        const response = deferred<TokenResponse>();
+        const grant = await request.grant();
+        const sentAtMs = clock.monotonicMs();
+        requests.push(scripted(server, request, grant, response));
+        const token = await response.promise;
+        const { accessToken, tokenType } = token;
+        return { accessToken, tokenType, sent: [], ...acceptToken(token, sentAtMs, request, settings) };
       });
-      return answer.promise;
     },
   });
+
+  function scripted(
+    server: AuthorizationServer,
+    { target, expect }: TokenRequest,
+    grant: Grant,
+    response: ReturnType<typeof deferred<TokenResponse>>,
+  ): ScriptedRequest {
+    return {
+      server,
+      grant,
+      target,
+      expect,
+      issue(accessToken, life = 300, tokenType = 'Bearer') {
+        issued += 1;
+        const expiresInSeconds = life === 'unknown' ? undefined : life;
+        response.resolve({ accessToken: accessToken ?? `issued-${issued}`, tokenType, expiresInSeconds });
+        return settle();
+      },
+      fail(error) {
+        response.reject(error);
+        return settle();
+      },
+    };
+  }
 
   const setup: BrokerSetup = {
     broker: createBroker({
@@ -98,10 +108,7 @@ export function setUpBroker({ maxEntries = 100, maxAgeMs = 300_000 } = {}): Brok
         endpoint: endpointOf,
         assertions: createAssertions(createTokenCache<Assertion>(maxEntries, clock, () => {})),
         dpop: createDpopProver(clock),
-        maxAgeMs: () => maxAgeMs,
-        clock,
-        observer,
-        random: () => setup.random,
+        credentialRead: observer.credentialRead,
       }),
       clock,
       observer,
@@ -109,7 +116,7 @@ export function setUpBroker({ maxEntries = 100, maxAgeMs = 300_000 } = {}): Brok
     cache,
     clock,
     requests,
-    answers,
+    lookups,
     outcomes,
     evictions,
     credentials,
@@ -117,7 +124,7 @@ export function setUpBroker({ maxEntries = 100, maxAgeMs = 300_000 } = {}): Brok
       const untilMs = performance.now() + 2000;
       while (requests.length < number && performance.now() < untilMs) await settle();
       const request = requests[number - 1];
-      if (request === undefined) throw new Error(`there were ${requests.length} token requests, and not ${number}`);
+      if (request === undefined) throw new Error(`expected ${number} token requests instead of ${requests.length}`);
       return request;
     },
     random: 0,
@@ -125,7 +132,7 @@ export function setUpBroker({ maxEntries = 100, maxAgeMs = 300_000 } = {}): Brok
   return setup;
 }
 
-/** What a look-up leads to: the bearer, or the code of a failure. */
+/** The result of a lookup: the bearer, or the code of an error. */
 export async function bearerOf(lookup: Lookup): Promise<string> {
   try {
     return (await tokenOf(lookup)).authorization.reveal();
@@ -134,7 +141,7 @@ export async function bearerOf(lookup: Lookup): Promise<string> {
   }
 }
 
-/** The token that a look-up leads to. */
+/** The token of a lookup. */
 export async function tokenOf(lookup: Lookup): Promise<IssuedToken> {
   switch (lookup.result) {
     case 'bypass':
@@ -150,5 +157,5 @@ export async function tokenOf(lookup: Lookup): Promise<IssuedToken> {
 }
 
 export function refusalOf(code: ErrorCode, oauthError?: string): CambistError {
-  return new CambistError(code, 'the authorization server said so', oauthError === undefined ? {} : { oauthError });
+  return new CambistError(code, 'the authorization server refused', oauthError === undefined ? {} : { oauthError });
 }

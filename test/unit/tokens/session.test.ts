@@ -10,7 +10,7 @@ import { chainOf, exchangeOf, JWT, routeOf, serverOf, subjectOf, subjectTokenOf,
 const MEBIBYTE = 1024 * 1024;
 const RESOURCE = resourceDigest(routeOf());
 
-test('two routes that want the same token have the same resource, whatever else they are', () => {
+test('routes that get the same token have the same resource digest', () => {
   const other = routeOf({
     name: 'other',
     match: { host: 'h', path: '/other', conditions: undefined },
@@ -32,8 +32,8 @@ const splitting: Record<string, Route> = {
   'its token endpoint': server({ tokenEndpoint: 'https://idp.example.com/token' }),
   'the client': server({ clientId: 'other' }),
   'client authentication': server({ clientAuth: { method: 'client_secret_post', clientSecret: { env: 'SECRET' } } }),
-  'whom to trust for it': server({ tls: { ca: '/ca.pem', certificate: undefined, privateKey: undefined } }),
-  'the certificate that it is shown': server({
+  'its trust anchor': server({ tls: { ca: '/ca.pem', certificate: undefined, privateKey: undefined } }),
+  'the client certificate': server({
     tls: { ca: undefined, certificate: '/tls.crt', privateKey: '/tls.key' },
   }),
   'an extra parameter': server({ extraParams: [['connector_id', 'x']] }),
@@ -51,34 +51,34 @@ const splitting: Record<string, Route> = {
   'the resource': target({ resource: ['https://docs.example.com/mcp'] }),
   'a second resource': target({ resource: ['https://github.example.com/mcp', 'https://docs.example.com/mcp'] }),
   'the audience': target({ audience: ['github'] }),
-  'what is resource and what is audience': target({ resource: [], audience: ['https://github.example.com/mcp'] }),
+  'the same name as resource and as audience': target({ resource: [], audience: ['https://github.example.com/mcp'] }),
   'the scope': target({ scope: 'read' }),
   'the requested type': target({ requestedTokenType: JWT }),
   'the expected audience': target({ expectAudience: ['github'] }),
   'the expected audiences': target({ expectAudience: ['github', 'docs'] }),
 };
 for (const [what, route] of Object.entries(splitting)) {
-  test(`${what} makes another resource`, () => assert.notEqual(resourceDigest(route), RESOURCE));
+  test(`the resource digest depends on ${what}`, () => assert.notEqual(resourceDigest(route), RESOURCE));
 }
 
-test('all that makes another resource makes each its own', () => {
+test('every difference makes another resource digest', () => {
   const digests = Object.values(splitting).map(resourceDigest);
   assert.equal(new Set(digests).size, digests.length);
 });
 
-test('a route without a token from an authorization server has no resource', () => {
+test('a route without an issued token has no resource digest', () => {
   assert.equal(resourceDigest(routeOf({ credential: { kind: 'none' } })), '');
   assert.equal(resourceDigest(routeOf({ credential: { kind: 'passthrough' } })), '');
 });
 
-test('a key is the same for the same subject, session id and resource, and says nothing of the token', () => {
+test('a key is stable for a subject, session id and resource, and does not contain the token', () => {
   const alice = subjectOf('alice');
   const key = tokenKey({ subject: alice, id: 'one' }, RESOURCE);
   assert.equal(tokenKey({ subject: subjectOf('alice'), id: 'one' }, RESOURCE), key);
   assert.ok(!key.includes(alice.token.reveal()));
 });
 
-test('a key is another for another subject, session id or resource, and for none', () => {
+test('a key depends on the subject, session id and resource, also when they are missing', () => {
   const alice = subjectOf('alice');
   const keys = [
     tokenKey({ subject: alice, id: 'one' }, RESOURCE),
@@ -94,7 +94,7 @@ test('a key is another for another subject, session id or resource, and for none
   assert.equal(new Set(keys).size, keys.length);
 });
 
-test('what all sessions of a subject share is kept per subject and resource', () => {
+test('a subject key depends on the subject and the resource', () => {
   const keys = [
     subjectKey(subjectOf('alice'), RESOURCE),
     subjectKey(subjectOf('bob'), RESOURCE),
@@ -104,7 +104,7 @@ test('what all sessions of a subject share is kept per subject and resource', ()
   assert.equal(subjectKey(subjectOf('alice'), RESOURCE), keys[0]);
 });
 
-test('no two sessions have the same key, whatever ids a client makes up', () => {
+test('no two sessions have the same key, whatever ids a client invents', () => {
   const subjects = [subjectOf('alice'), subjectOf('bob'), undefined];
   const session = fc.record({
     subject: fc.constantFrom(...subjects),
@@ -119,7 +119,7 @@ test('no two sessions have the same key, whatever ids a client makes up', () => 
   );
 });
 
-test('a key that is known from the call before is the one that would be made', () => {
+test('a cached key equals a new key', () => {
   const subjects = [subjectOf('alice'), subjectOf('alice'), subjectOf('bob'), undefined];
   const session = fc.record({
     subject: fc.constantFrom(...subjects),
@@ -127,14 +127,14 @@ test('a key that is known from the call before is the one that would be made', (
     resource: fc.constantFrom(RESOURCE, 'other'),
   });
   fc.assert(
-    fc.property(fc.array(session, { maxLength: 30 }), (asked) => {
+    fc.property(fc.array(session, { maxLength: 30 }), (sessions) => {
       const keyOf = createTokenKeys();
-      for (const each of asked) assert.equal(keyOf(each, each.resource), tokenKey(each, each.resource));
+      for (const each of sessions) assert.equal(keyOf(each, each.resource), tokenKey(each, each.resource));
     }),
   );
 });
 
-test('session ids of any length have keys of their own, and long ones are not kept', async () => {
+test('long session ids have different keys and are not kept in memory', async () => {
   setFlagsFromString('--expose-gc');
   const collectGarbage: () => void = runInNewContext('gc');
   const subject = subjectOf('alice');

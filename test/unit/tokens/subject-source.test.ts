@@ -10,18 +10,18 @@ const CONNECTION = {};
 async function setUp(t: TestContext) {
   const key = issuerKey('one');
   const issuer = await startIssuer(t, key);
-  const ends: [string, number][] = [];
+  const expiries: [string, number][] = [];
   const source = createSubjectSource({
     reader: createSubjectReader(),
     verifier: issuer.verifier,
     clock: issuer.clock,
-    credentialRead: (...end) => ends.push(end),
+    credentialRead: (...expiry) => expiries.push(expiry),
   });
   const nowSeconds = issuer.clock.wallMs() / 1000;
-  return { key, issuer, ends, source, nowSeconds, folder: folderOf(t) };
+  return { key, issuer, expiries, source, nowSeconds, folder: folderOf(t) };
 }
 
-test('a caller’s token is there at once', async (t) => {
+test('returns a caller’s token synchronously', async (t) => {
   const { source } = await setUp(t);
   const subject = source(routeOf(), CONNECTION, ['Bearer token']);
   assert.ok(subject !== undefined && !(subject instanceof Promise));
@@ -29,14 +29,14 @@ test('a caller’s token is there at once', async (t) => {
   assert.equal(source(routeOf(), CONNECTION, []), undefined);
 });
 
-test('a caller’s token that has expired is refused before it is verified', async (t) => {
+test('refuses an expired caller’s token before its verification', async (t) => {
   const { source, issuer, nowSeconds } = await setUp(t);
   const route = routeOf({ subjectToken: subjectTokenOf({ verify: issuer.rules() }) });
   const values = [`Bearer ${jwtOf({ exp: nowSeconds - 10 })}`];
   assert.throws(() => source(route, CONNECTION, values), failsWith('ERR_SUBJECT_TOKEN_INVALID', /expired/));
 });
 
-test('a caller’s token is waited for while it is verified, and no longer after that', async (t) => {
+test('returns a promise until a caller’s token is verified', async (t) => {
   const { source, issuer, key } = await setUp(t);
   const route = routeOf({ subjectToken: subjectTokenOf({ verify: issuer.rules() }) });
   const values = [`Bearer ${await issuer.sign(key)}`];
@@ -48,29 +48,32 @@ test('a caller’s token is waited for while it is verified, and no longer after
   await assert.rejects(Promise.resolve(bad), failsWith('ERR_SUBJECT_TOKEN_INVALID'));
 });
 
-test('a token from a file is read at each use, and the same content is the same subject', async (t) => {
-  const { source, folder, ends, nowSeconds } = await setUp(t);
+test('reads a token file at each use, and returns the same subject for the same content', async (t) => {
+  const { source, folder, expiries, nowSeconds } = await setUp(t);
   const token = (name: string) => jwtOf({ sub: name, exp: nowSeconds + 60 });
   const file = folder.write('token', `${token('one')}\n`);
   const route = routeOf({ subjectToken: subjectTokenOf({ file: { file } }) });
-  const first = await source(route, CONNECTION, ['Bearer of-somebody-else']);
+  const first = await source(route, CONNECTION, ['Bearer of-another-caller']);
   assert.equal(first?.token.reveal(), token('one'));
   assert.equal(await source(route, CONNECTION, []), first);
   folder.write('token', token('two'));
   const second = await source(route, CONNECTION, []);
   assert.equal(second?.token.reveal(), token('two'));
   assert.notEqual(second?.digest, first?.digest);
-  assert.deepEqual(ends[0], ['subject token of route "github"', nowSeconds + 60]);
+  assert.deepEqual(expiries[0], ['subject token of route "github"', nowSeconds + 60]);
 });
 
-test('what is wrong with a token from a file is our own trouble', async (t) => {
+test('reports a problem with a token file as ERR_CREDENTIAL_UNAVAILABLE', async (t) => {
   const { source, folder, nowSeconds, issuer } = await setUp(t);
   const cases: [string, RegExp][] = [
-    [jwtOf({ exp: nowSeconds - 10 }), /subject token of route "github": it has expired: see why nobody has renewed it/],
-    ['two words', /does not hold a token/],
+    [
+      jwtOf({ exp: nowSeconds - 10 }),
+      /subject token of route "github": it is expired: check the process that renews it/,
+    ],
+    ['two words', /contains no token/],
     ['', /is empty/],
     [jwtOf({ cnf: { jkt: 'x' } }), /bound to a key/],
-    [jwtOf({ exp: nowSeconds + 60 }), /not what issuer/],
+    [jwtOf({ exp: nowSeconds + 60 }), /not a valid token of issuer/],
   ];
   for (const [text, message] of cases) {
     const file = folder.write('token', text);
@@ -82,7 +85,7 @@ test('what is wrong with a token from a file is our own trouble', async (t) => {
   }
 });
 
-test('a token from a file is verified as well, and a fault of the issuer is none of ours', async (t) => {
+test('verifies a token from a file, and reports a fault of the issuer as such', async (t) => {
   const { source, folder, key, issuer } = await setUp(t);
   const file = folder.write('token', await issuer.sign(key));
   const route = routeOf({ subjectToken: subjectTokenOf({ file: { file }, verify: issuer.rules() }) });

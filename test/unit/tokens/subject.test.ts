@@ -10,7 +10,7 @@ import { failsWith, jwtOf, subjectOf } from './sample.ts';
 
 const digestOf = (token: string): string => createHash('sha256').update(token).digest('base64url');
 
-const taken: [header: string, value: string, token: string][] = [
+const accepted: [header: string, value: string, token: string][] = [
   ['authorization', 'Bearer abc', 'abc'],
   ['authorization', 'bearer abc', 'abc'],
   ['authorization', 'BEARER   abc==', 'abc=='],
@@ -19,8 +19,8 @@ const taken: [header: string, value: string, token: string][] = [
   ['x-user-token', 'abc', 'abc'],
   ['x-user-token', ' abc ', 'abc'],
 ];
-for (const [header, value, token] of taken) {
-  test(`"${header}: ${value}" holds a token`, () => {
+for (const [header, value, token] of accepted) {
+  test(`reads a token from "${header}: ${value}"`, () => {
     const subject = readSubject(header, [value]);
     assert.equal(subject?.token.reveal(), token);
     assert.equal(subject?.digest, digestOf(token));
@@ -34,12 +34,12 @@ const none: [header: string, values: string[]][] = [
   ['x-user-token', []],
 ];
 for (const [header, values] of none) {
-  test(`${header} ${JSON.stringify(values)} holds no token`, () =>
+  test(`reads no token from ${header} ${JSON.stringify(values)}`, () =>
     assert.equal(readSubject(header, values), undefined));
 }
 
 for (const value of ['Basic dTpw', 'abc', 'Bearerabc']) {
-  test(`a credential that is no bearer, as in "${value}", is never taken for a caller without any`, () =>
+  test(`refuses another credential than a bearer token: "${value}"`, () =>
     assert.throws(() => readSubject('authorization', [value]), failsWith('ERR_SUBJECT_TOKEN_MISSING')));
 }
 
@@ -58,47 +58,47 @@ const malformed: [header: string, values: string[]][] = [
   ['authorization', [`Bearer ${jwtOf({ exp: null })}`]],
 ];
 for (const [header, values] of malformed) {
-  test(`${header} ${JSON.stringify(values)} is malformed`, () => {
+  test(`refuses the malformed ${header} ${JSON.stringify(values)}`, () => {
     assert.throws(() => readSubject(header, values), failsWith('ERR_SUBJECT_TOKEN_INVALID'));
   });
 }
 
 const bound: [header: string, value: string, message: RegExp][] = [
-  ['authorization', 'DPoP abc', /comes with the scheme DPoP/],
-  ['authorization', 'dpop abc', /comes with the scheme DPoP/],
-  ['x-user-token', 'DPoP abc', /comes with the scheme DPoP/],
+  ['authorization', 'DPoP abc', /has the scheme DPoP/],
+  ['authorization', 'dpop abc', /has the scheme DPoP/],
+  ['x-user-token', 'DPoP abc', /has the scheme DPoP/],
   ['authorization', `Bearer ${jwtOf({ cnf: { jkt: 'thumbprint' } })}`, /is bound to a key \(DPoP\)/],
   ['x-user-token', jwtOf({ cnf: { 'x5t#S256': 'thumbprint' } }), /is bound to a certificate \(mutual TLS\)/],
 ];
 for (const [header, value, message] of bound) {
-  test(`a token that only its holder can show is refused, and the message says so: ${message}`, () => {
+  test(`refuses a token that is bound to its holder: ${message}`, () => {
     assert.throws(
       () => readSubject(header, [value]),
       (error: Error) => {
         failsWith('ERR_SUBJECT_TOKEN_INVALID', message)(error);
-        return /obtain one that is a plain bearer/.test(error.message);
+        return /obtain a plain bearer token/.test(error.message);
       },
     );
   });
 }
 
-test('a confirmation by other means, or none, binds a token to nobody that we know of', () => {
+test('accepts a token with a missing or unknown confirmation method', () => {
   for (const cnf of [undefined, null, 7, 'x', [], {}, { kid: 'x' }]) {
     assert.ok(readSubject('authorization', [`Bearer ${jwtOf({ cnf })}`]) !== undefined);
   }
 });
 
-test('the end of a JWT is read in milliseconds', () => {
+test('reads the expiry of a JWT in milliseconds', () => {
   assert.equal(readSubject('authorization', [`Bearer ${jwtOf({ exp: 1_700_000_000.5 })}`])?.expiresAtMs, 1.7e12 + 500);
 });
 
-test('a subject does not show its token when it is printed', () => {
+test('a printed subject does not contain its token', () => {
   const subject = subjectOf('alice');
-  const shown = [inspect(subject), JSON.stringify(subject), `${subject.token}`].join();
-  assert.ok(!shown.includes(subject.token.reveal()));
+  const printed = [inspect(subject), JSON.stringify(subject), `${subject.token}`].join();
+  assert.ok(!printed.includes(subject.token.reveal()));
 });
 
-test('whatever a header holds, the token is taken or refused, and what is taken may stand in a header', () => {
+test('any header is refused, or contains a well-formed token', () => {
   fc.assert(
     fc.property(fc.constantFrom('authorization', 'x-user-token'), fc.array(fc.string()), (header, values) => {
       try {
@@ -112,7 +112,7 @@ test('whatever a header holds, the token is taken or refused, and what is taken 
   );
 });
 
-test('a subject token counts as expired five seconds after its end, since clocks differ', () => {
+test('a subject token counts as expired five seconds after its expiry', () => {
   const clock = createFakeClock();
   const subject = subjectOf('alice', clock.wallMs() + 1000);
   checkExpiry(subject, clock);
@@ -122,20 +122,20 @@ test('a subject token counts as expired five seconds after its end, since clocks
   assert.throws(() => checkExpiry(subject, clock), failsWith('ERR_SUBJECT_TOKEN_INVALID'));
 });
 
-test('a subject token that does not say when it ends never counts as expired', () => {
+test('a subject token without an expiry never counts as expired', () => {
   const clock = createFakeClock();
   clock.advance(1e12);
   checkExpiry(subjectOf('alice'), clock);
 });
 
-test('the same header on the same connection is read once', () => {
+test('reads the same header on the same connection once', () => {
   const read = createSubjectReader();
   const connection = {};
   const first = read(connection, 'authorization', ['Bearer abc']);
   assert.equal(read(connection, 'authorization', ['Bearer abc']), first);
 });
 
-test('what one connection presented is not remembered for anything else', () => {
+test('does not reuse a token for another connection, header or value', () => {
   const read = createSubjectReader();
   const connection = {};
   const first = read(connection, 'authorization', ['Bearer abc']);
@@ -146,12 +146,12 @@ test('what one connection presented is not remembered for anything else', () => 
   assert.throws(() => read(connection, 'x-user-token', ['Bearer abd', 'Bearer abd']));
 });
 
-test('a token that was seen on another connection says the same as there, and a bound one is refused there too', () => {
+test('reads a known token on another connection with the same result', () => {
   const read = createSubjectReader();
-  const ending = `Bearer ${jwtOf({ exp: 1_700_000_000 })}`;
+  const expiring = `Bearer ${jwtOf({ exp: 1_700_000_000 })}`;
   const bound = `Bearer ${jwtOf({ cnf: { jkt: 'abc' } })}`;
   for (const connection of [{}, {}]) {
-    assert.equal(read(connection, 'authorization', [ending])?.expiresAtMs, 1.7e12);
+    assert.equal(read(connection, 'authorization', [expiring])?.expiresAtMs, 1.7e12);
     assert.throws(() => read(connection, 'authorization', [bound]), failsWith('ERR_SUBJECT_TOKEN_INVALID'));
   }
 });

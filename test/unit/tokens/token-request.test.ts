@@ -60,13 +60,13 @@ const requests: Record<string, Case> = {
   },
 };
 for (const [what, { grant = EXCHANGE, target = {}, server = {}, form }] of Object.entries(requests)) {
-  test(`${what} is asked for with exactly the parameters it needs`, () => {
+  test(`requests exactly the required parameters: ${what}`, () => {
     const fields = buildTokenRequest(grant, targetOf({ resource: [], ...target }), serverOf(server));
     assert.equal(fields.map((field) => field.join('=')).join('&'), form);
   });
 }
 
-test('every combination of what a route may name is sent once each, and nothing else is', () => {
+test('sends each parameter of a route once, in every combination', () => {
   for (const grant of [EXCHANGE, DELEGATION, OWN]) {
     for (const resource of [[], ['https://h']]) {
       for (const audience of [[], ['a']]) {

@@ -3,8 +3,8 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import type { ErrorCode } from '../../../src/errors.ts';
 import { CambistError } from '../../../src/errors.ts';
-import { type AskedFor, asksForNonce, readTokenAnswer } from '../../../src/tokens/token-answer.ts';
-import { ACCESS_TOKEN, askedFor, failsWith, JWT } from './sample.ts';
+import { asksForNonce, type ExpectedResponse, processTokenResponse } from '../../../src/tokens/token-response.ts';
+import { ACCESS_TOKEN, expectedResponse, failsWith, JWT } from './sample.ts';
 
 const ID_TOKEN = 'urn:ietf:params:oauth:token-type:id_token';
 const GOOD = { access_token: 'issued', issued_token_type: ACCESS_TOKEN, token_type: 'Bearer', expires_in: 300 };
@@ -13,14 +13,14 @@ function read(
   body: unknown,
   {
     status = 200,
-    bears = "caller's",
+    credentialOwner = 'caller',
     requested,
-  }: { status?: number; bears?: AskedFor['bears']; requested?: string } = {},
+  }: { status?: number; credentialOwner?: ExpectedResponse['credentialOwner']; requested?: string } = {},
 ) {
   const text = typeof body === 'string' ? body : JSON.stringify(body);
-  return readTokenAnswer(
+  return processTokenResponse(
     { status, retryAfter: undefined, text },
-    askedFor({ bears, requestedTokenType: requested }),
+    expectedResponse({ credentialOwner, requestedTokenType: requested }),
     0,
   );
 }
@@ -31,19 +31,19 @@ function errorOf(run: () => unknown): CambistError {
   } catch (error) {
     if (error instanceof CambistError) return error;
   }
-  throw new Error('no CambistError was thrown');
+  throw new Error('expected a CambistError');
 }
 
 const { issued_token_type: _type, ...WITHOUT_TYPE } = GOOD;
 const { expires_in: _life, ...WITHOUT_LIFE } = GOOD;
 
 const usable: [what: string, body: object, life: number | undefined, requested?: string][] = [
-  ['as the RFC has it', GOOD, 300],
+  ['by the RFC', GOOD, 300],
   ['token_type in lower case', { ...GOOD, token_type: 'bearer' }, 300],
   ['token_type in capitals', { ...GOOD, token_type: 'BEARER' }, 300],
   ['no issued_token_type (Entra, LemonLDAP::NG)', WITHOUT_TYPE, 300],
   ['issued_token_type jwt', { ...GOOD, issued_token_type: JWT }, 300],
-  ['the very type that was asked for', { ...GOOD, issued_token_type: 'urn:x' }, 300, 'urn:x'],
+  ['the requested type', { ...GOOD, issued_token_type: 'urn:x' }, 300, 'urn:x'],
   ['a refresh token and an id token beside it', { ...GOOD, refresh_token: 'r', id_token: 'i', scope: 's' }, 300],
   ['expires_in as a string', { ...GOOD, expires_in: '300' }, 300],
   ['expires_in as a string with a fraction', { ...GOOD, expires_in: '299.5' }, 299.5],
@@ -54,9 +54,9 @@ const usable: [what: string, body: object, life: number | undefined, requested?:
   ['no expires_in', WITHOUT_LIFE, undefined],
 ];
 for (const [what, body, life, requested] of usable) {
-  test(`an answer is usable: ${what}`, () => {
-    const answer = read(body, requested === undefined ? {} : { requested });
-    assert.deepEqual(answer, { accessToken: 'issued', tokenType: 'Bearer', expiresInSeconds: life });
+  test(`accepts a response: ${what}`, () => {
+    const token = read(body, requested === undefined ? {} : { requested });
+    assert.deepEqual(token, { accessToken: 'issued', tokenType: 'Bearer', expiresInSeconds: life });
   });
 }
 
@@ -64,35 +64,35 @@ const unusable: [what: string, body: unknown][] = [
   ['an empty access_token (zitadel/oidc)', { ...GOOD, access_token: '' }],
   ['no access_token', { token_type: 'Bearer' }],
   ['access_token null', { ...GOOD, access_token: null }],
-  ['an access_token that is no text', { ...GOOD, access_token: { value: 'x' } }],
+  ['an access_token that is an object', { ...GOOD, access_token: { value: 'x' } }],
   ['an access_token with a line end', { ...GOOD, access_token: 'a\r\nx-evil: 1' }],
   ['an access_token with a space', { ...GOOD, access_token: 'a b' }],
   ['an access_token beyond ASCII', { ...GOOD, access_token: 'tökén' }],
   ['no token_type', { access_token: 'issued' }],
-  ['token_type N_A: not for an Authorization header', { ...GOOD, token_type: 'N_A' }],
-  ['token_type DPoP, which was not asked for', { ...GOOD, token_type: 'DPoP' }],
-  ['token_type that is no text', { ...GOOD, token_type: ['Bearer'] }],
+  ['token_type N_A, which has no Authorization header', { ...GOOD, token_type: 'N_A' }],
+  ['token_type DPoP, which was not requested', { ...GOOD, token_type: 'DPoP' }],
+  ['token_type that is a list', { ...GOOD, token_type: ['Bearer'] }],
   ['an id token', { ...GOOD, issued_token_type: ID_TOKEN }],
   ['a refresh token', { ...GOOD, issued_token_type: 'urn:ietf:params:oauth:token-type:refresh_token' }],
-  ['issued_token_type that is no text', { ...GOOD, issued_token_type: 7 }],
-  ['expires_in that is no number', { ...GOOD, expires_in: 'soon' }],
+  ['issued_token_type that is a number', { ...GOOD, issued_token_type: 7 }],
+  ['expires_in that is a word', { ...GOOD, expires_in: 'soon' }],
   ['expires_in empty', { ...GOOD, expires_in: '' }],
   ['expires_in true', { ...GOOD, expires_in: true }],
-  ['expires_in without end', '{"access_token":"issued","token_type":"Bearer","expires_in":1e999}'],
+  ['expires_in that is infinite', '{"access_token":"issued","token_type":"Bearer","expires_in":1e999}'],
   ['HTML (LemonLDAP::NG)', '<!doctype html><title>Sign in</title>'],
-  ['nothing', ''],
+  ['an empty body', ''],
   ['a list', [GOOD]],
   ['null', 'null'],
-  ['a text', '"issued"'],
-  ['JSON that breaks off', '{"access_token":"iss'],
+  ['a string', '"issued"'],
+  ['truncated JSON', '{"access_token":"iss'],
 ];
 for (const [what, body] of unusable) {
-  test(`an answer is unusable: ${what}`, () => {
+  test(`refuses a response: ${what}`, () => {
     assert.throws(() => read(body), failsWith('ERR_STS_RESPONSE_INVALID', /"main"/));
   });
 }
 
-test('a token longer than any header would be is refused by its length, and one of that length is not', () => {
+test('refuses a token that is longer than 32 KiB', () => {
   const longest = 'x'.repeat(32 * 1024);
   assert.equal(read({ ...GOOD, access_token: longest }).accessToken, longest);
   assert.throws(
@@ -102,13 +102,13 @@ test('a token longer than any header would be is refused by its length, and one 
 });
 
 for (const status of [201, 204, 301, 302, 307, 304]) {
-  test(`status ${status} is no answer to a token request`, () => {
+  test(`refuses a response with status ${status}`, () => {
     assert.throws(() => read(GOOD, { status }), failsWith('ERR_STS_RESPONSE_INVALID', new RegExp(`${status}`)));
   });
 }
 
 for (const status of [408, 429, 500, 502, 503, 504, 599]) {
-  test(`status ${status} is a fault of the server, whatever its body says`, () => {
+  test(`treats status ${status} as a fault of the server, whatever the body contains`, () => {
     assert.throws(() => read({ error: 'invalid_grant' }, { status }), failsWith('ERR_STS_UNAVAILABLE'));
   });
 }
@@ -163,42 +163,42 @@ const refusals: [status: number, error: string, description: string | undefined,
 for (const [status, error, description, code, own = code] of refusals) {
   const said = description === undefined ? error : `${error}, "${description}"`;
   const body = { error, error_description: description };
-  test(`${status} ${said} is ${code}, or ${own} where the token is our own`, () => {
+  test(`maps ${status} ${said} to ${code}, or to ${own} when the credential is cambist's`, () => {
     assert.throws(() => read(body, { status }), failsWith(code));
-    assert.throws(() => read(body, { status, bears: 'ours' }), failsWith(own));
+    assert.throws(() => read(body, { status, credentialOwner: 'cambist' }), failsWith(own));
   });
 }
 
 for (const [what, body] of [
-  ['nothing', ''],
+  ['an empty body', ''],
   ['HTML', '<h1>Not Found</h1>'],
-  ['an error that is no text', { error: { code: 1 }, error_description: ['x'] }],
+  ['an error that is an object', { error: { code: 1 }, error_description: ['x'] }],
 ] as const) {
-  test(`a 404 with ${what} is a refusal of our client`, () => {
+  test(`treats a 404 with ${what} as a refusal of the client`, () => {
     const error = errorOf(() => read(body, { status: 404 }));
     assert.equal(error.code, 'ERR_CLIENT_REFUSED');
     assert.equal(error.message, 'authorization server "main" refused with 404');
   });
 }
 
-test('the claims of interaction_required are passed on as they came', () => {
+test('passes the claims of interaction_required on unchanged', () => {
   const claims = '{"access_token":{"acrs":{"essential":true,"value":"c1"}}}';
   const error = errorOf(() => read({ error: 'interaction_required', claims }, { status: 400 }));
   assert.equal(error.code, 'ERR_INTERACTION_REQUIRED');
   assert.equal(error.claims, claims);
 });
 
-test('claims that would make a header too long are as good as none', () => {
+test('ignores claims that are too long for a header', () => {
   const error = errorOf(() => read({ error: 'interaction_required', claims: 'x'.repeat(4097) }, { status: 400 }));
   assert.equal(error.code, 'ERR_SUBJECT_TOKEN_INVALID');
   assert.equal(error.claims, undefined);
 });
 
-test('claims come with no other refusal', () => {
+test('passes claims on with no other error', () => {
   assert.equal(errorOf(() => read({ error: 'invalid_grant', claims: '{}' }, { status: 400 })).claims, undefined);
 });
 
-test('what the server says of a refusal is in the message, shortened, and holds no token', () => {
+test('puts the error of the server into the message, shortened and without tokens', () => {
   const token = 'eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl';
   const description = `no such session: ${token}\r\n${'very '.repeat(500)}`;
   const error = errorOf(() =>
@@ -212,7 +212,7 @@ test('what the server says of a refusal is in the message, shortened, and holds 
   assert.equal(error.oauthError, 'invalid_grant');
 });
 
-test('whatever comes back, it is a token that may stand in a header or one of the named failures', () => {
+test('any response is a token for a header, or a CambistError', () => {
   const field = fc.oneof(fc.string(), fc.integer(), fc.constant(null), fc.constant('Bearer'), fc.constant('a.b.c'));
   const body = fc.oneof(
     fc.string(),
@@ -228,7 +228,7 @@ test('whatever comes back, it is a token that may stand in a header or one of th
       fc.option(fc.string(), { nil: undefined }),
       (status, text, retryAfter) => {
         try {
-          const { accessToken } = readTokenAnswer({ status, retryAfter, text }, askedFor(), 0);
+          const { accessToken } = processTokenResponse({ status, retryAfter, text }, expectedResponse(), 0);
           assert.match(accessToken, /^[A-Za-z0-9._~+/-]+=*$/);
         } catch (error) {
           assert.ok(error instanceof CambistError);
@@ -238,12 +238,12 @@ test('whatever comes back, it is a token that may stand in a header or one of th
   );
 });
 
-test('a token that is bound to our key is taken where proofs are made, and nowhere else', () => {
+test('accepts a DPoP token only for a server with dpop: true', () => {
   for (const name of ['DPoP', 'dpop', 'DPOP']) {
     const body = { ...GOOD, token_type: name };
     assert.equal(readAs('bearer_or_dpop', body).tokenType, 'DPoP');
-    for (const wanted of ['bearer', 'assertion'] as const) {
-      assert.throws(() => readAs(wanted, body), failsWith('ERR_STS_RESPONSE_INVALID', /"token_type" is not "/));
+    for (const kind of ['bearer', 'assertion'] as const) {
+      assert.throws(() => readAs(kind, body), failsWith('ERR_STS_RESPONSE_INVALID', /"token_type" is not "/));
     }
   }
   assert.equal(readAs('bearer_or_dpop', GOOD).tokenType, 'Bearer');
@@ -251,7 +251,7 @@ test('a token that is bound to our key is taken where proofs are made, and nowhe
 
 const ID_JAG = 'urn:ietf:params:oauth:token-type:id-jag';
 
-test('what is no bearer is taken as an assertion alone', () => {
+test('accepts token_type N_A only for an assertion', () => {
   const body = { access_token: 'id.jag.x', issued_token_type: ID_JAG, token_type: 'N_A', expires_in: 300 };
   assert.deepEqual(readAs('assertion', body, ID_JAG), {
     accessToken: 'id.jag.x',
@@ -260,46 +260,46 @@ test('what is no bearer is taken as an assertion alone', () => {
   });
   assert.equal(readAs('assertion', { ...body, token_type: 'n_a' }, ID_JAG).tokenType, 'N_A');
   assert.equal(readAs('assertion', { ...body, token_type: 'Bearer' }, ID_JAG).tokenType, 'Bearer');
-  for (const wanted of ['bearer', 'bearer_or_dpop'] as const) {
-    assert.throws(() => readAs(wanted, body, ID_JAG), failsWith('ERR_STS_RESPONSE_INVALID'));
+  for (const kind of ['bearer', 'bearer_or_dpop'] as const) {
+    assert.throws(() => readAs(kind, body, ID_JAG), failsWith('ERR_STS_RESPONSE_INVALID'));
   }
 });
 
-test('an assertion is of the type that was asked for', () => {
+test('refuses an assertion of another type than the requested one', () => {
   const body = { access_token: 'a', token_type: 'N_A' };
   assert.equal(readAs('assertion', body, ID_JAG).accessToken, 'a');
   for (const issued_token_type of [ACCESS_TOKEN, JWT, ID_TOKEN, 7]) {
     assert.throws(
       () => readAs('assertion', { ...body, issued_token_type }, ID_JAG),
-      failsWith('ERR_STS_RESPONSE_INVALID', /"issued_token_type" is none that was asked for/),
+      failsWith('ERR_STS_RESPONSE_INVALID', /"issued_token_type" was not requested/),
     );
   }
 });
 
-test('a wish for a nonce is told from all else', () => {
-  const wish = JSON.stringify({ error: 'use_dpop_nonce' });
-  const answers: [status: number, text: string, wishes: boolean][] = [
-    [400, wish, true],
-    [401, wish, true],
-    [200, wish, false],
-    [500, wish, false],
+test('recognizes a request for a nonce', () => {
+  const useNonce = JSON.stringify({ error: 'use_dpop_nonce' });
+  const cases: [status: number, text: string, asks: boolean][] = [
+    [400, useNonce, true],
+    [401, useNonce, true],
+    [200, useNonce, false],
+    [500, useNonce, false],
     [400, JSON.stringify({ error: 'invalid_dpop_proof' }), false],
     [400, 'use_dpop_nonce', false],
   ];
-  for (const [status, text, wishes] of answers) {
-    assert.equal(asksForNonce({ status, retryAfter: undefined, text }), wishes, `${status} ${text}`);
+  for (const [status, text, asks] of cases) {
+    assert.equal(asksForNonce({ status, retryAfter: undefined, text }), asks, `${status} ${text}`);
   }
 });
 
-test('a wish for the user with claims is passed on, whosever token it was', () => {
+test('passes interaction_required with claims on, for either owner of the credential', () => {
   const claims = JSON.stringify({ access_token: { capolids: { essential: true, values: ['x'] } } });
-  for (const bears of ["caller's", 'ours'] as const) {
-    const wanted = errorOf(() => read({ error: 'interaction_required', claims }, { status: 400, bears }));
-    assert.deepEqual([wanted.code, wanted.claims], ['ERR_INTERACTION_REQUIRED', claims]);
+  for (const credentialOwner of ['caller', 'cambist'] as const) {
+    const error = errorOf(() => read({ error: 'interaction_required', claims }, { status: 400, credentialOwner }));
+    assert.deepEqual([error.code, error.claims], ['ERR_INTERACTION_REQUIRED', claims]);
   }
 });
 
-function readAs(wanted: AskedFor['wanted'], body: object, requestedTokenType?: string) {
-  const answer = { status: 200, retryAfter: undefined, text: JSON.stringify(body) };
-  return readTokenAnswer(answer, askedFor({ wanted, requestedTokenType }), 0);
+function readAs(kind: ExpectedResponse['kind'], body: object, requestedTokenType?: string) {
+  const response = { status: 200, retryAfter: undefined, text: JSON.stringify(body) };
+  return processTokenResponse(response, expectedResponse({ kind, requestedTokenType }), 0);
 }

@@ -1,0 +1,59 @@
+import type { Clock } from '../clock/clock.ts';
+import { CambistError } from '../errors.ts';
+import { checkAudience, isFor, isForOthers } from './audience.ts';
+import { EXPIRY_LEEWAY_MS, readClaims } from './claims.ts';
+import { computeLifetime, expiryOf, type HasLifetime } from './lifetime.ts';
+import type { TokenRequest } from './token-request.ts';
+import type { TokenResponse } from './token-response.ts';
+
+/** Settings that shape the lifetime of issued tokens. */
+export interface LifetimeSettings {
+  readonly clock: Clock;
+  readonly maxAgeMs: () => number;
+  /** From 0 to 1, for jitter. */
+  readonly random: () => number;
+}
+
+export interface AcceptedClaims extends HasLifetime {
+  /** The token is also valid at audiences that the route does not expect. */
+  readonly isForOthers: boolean;
+}
+
+/**
+ * Checks the claims of an issued token against its request, and computes its lifetime. An opaque token cannot be checked and is
+ * accepted.
+ * @param sentAtMs monotonic milliseconds when the request was sent
+ * @throws {CambistError} ERR_ISSUED_TOKEN_AUDIENCE, or ERR_STS_RESPONSE_INVALID when the token is expired
+ */
+export function acceptToken(
+  { accessToken, expiresInSeconds }: TokenResponse,
+  sentAtMs: number,
+  request: TokenRequest,
+  { clock, maxAgeMs, random }: LifetimeSettings,
+): AcceptedClaims {
+  const { target, routeName, subjectExpiresAtMs } = request;
+  const { expectAudience } = target;
+  const claims = readClaims(accessToken);
+  if (request.expect === 'token') checkAudience(claims, expectAudience, routeName);
+  else if (!isFor(claims, expectAudience)) throw wrongAssertion(request);
+  if (expiryOf(claims) + EXPIRY_LEEWAY_MS <= clock.wallMs()) {
+    throw new CambistError(
+      'ERR_STS_RESPONSE_INVALID',
+      `route "${routeName}": the issued token was expired on arrival: compare the clocks of the authorization server ` +
+        'and of this machine',
+    );
+  }
+  const bounds = { sentAtMs, expiresInSeconds, subjectExpiresAtMs, maxAgeMs: maxAgeMs() };
+  return {
+    lifetime: computeLifetime(claims, bounds, clock, random()),
+    isForOthers: request.expect === 'token' && isForOthers(claims, expectAudience),
+  };
+}
+
+function wrongAssertion({ target, routeName }: TokenRequest): CambistError {
+  return new CambistError(
+    'ERR_ISSUED_TOKEN_AUDIENCE',
+    `route "${routeName}": the assertion of its chain is for another server: its "aud" contains none of ` +
+      `${JSON.stringify(target.expectAudience)}: check the name of the second authorization server at the first`,
+  );
+}

@@ -1,0 +1,21 @@
+import type { Secret } from '../secrets/secret.ts';
+import type { HasLifetime } from './lifetime.ts';
+
+/** A token for exactly one backend. */
+export interface IssuedToken extends HasLifetime {
+  /** The whole `Authorization` value for the backend. */
+  readonly authorization: Secret;
+  /** Present when the token is bound to our key: each request with it then needs a proof. */
+  readonly dpop?: DpopBinding;
+}
+
+/**
+ * Proves possession of the key that a token is bound to.
+ * @see RFC 9449 section 7.1
+ */
+export interface DpopBinding {
+  /** @param path with or without query; @returns the value of the `DPoP` header */
+  prove(method: string, origin: string, path: string): Promise<string>;
+  /** Keeps the `DPoP-Nonce` of a response for the next proof. @returns whether there was a usable nonce */
+  learn(origin: string, nonce: string | undefined): boolean;
+}

@@ -1,0 +1,80 @@
+import { CambistError, type ErrorCode } from '../errors.ts';
+import { redact } from '../observability/logged-error.ts';
+import { type JsonObject, parseJsonObject, textOf } from './json-object.ts';
+import { hideCredentials } from './sent-values.ts';
+import type { ExpectedResponse } from './token-response.ts';
+
+/** Longest claims challenge that is passed on. It goes into a header, and is kept with the refusal. */
+const MAX_CLAIMS_LENGTH = 4096;
+
+/**
+ * Maps a 4xx of a token endpoint to an error, by whose credential or configuration is at fault.
+ * @see RFC 6749 section 5.2
+ */
+export function toRefusal(
+  status: number,
+  body: JsonObject | undefined,
+  { serverName, credentialOwner, sent }: ExpectedResponse,
+): CambistError {
+  const error = textOf(body?.error);
+  const description = textOf(body?.error_description);
+  const challenge = textOf(body?.claims);
+  const isUsable = challenge.length <= MAX_CLAIMS_LENGTH && parseJsonObject(challenge) !== undefined;
+  const claims = isUsable ? challenge : '';
+  const code = codeOf(error, description, claims, credentialOwner);
+  const reason = [error, description]
+    .filter((part) => part !== '')
+    .map((part) => redact(hideCredentials(part, sent)))
+    .join(': ');
+  return new CambistError(
+    code,
+    `authorization server "${serverName}" refused with ${status}${reason === '' ? '' : `, ${reason}`}`,
+    { oauthError: redact(hideCredentials(error, sent)), ...(code === 'ERR_INTERACTION_REQUIRED' && { claims }) },
+  );
+}
+
+type CredentialOwner = ExpectedResponse['credentialOwner'];
+
+function codeOf(error: string, description: string, claims: string, owner: CredentialOwner): ErrorCode {
+  switch (error) {
+    case 'invalid_grant':
+    // Token endpoints do not define this error, but Keycloak's legacy exchange uses it for the subject token.
+    case 'invalid_token':
+      return credentialRefused(owner);
+    case 'invalid_request':
+      if (UNKNOWN_TARGET.test(description)) return 'ERR_EXCHANGE_REFUSED';
+      return description === '' || namesSubject(description) ? credentialRefused(owner) : 'ERR_CLIENT_REFUSED';
+    case 'interaction_required':
+      // Without claims the user can only sign in again.
+      return claims === '' ? credentialRefused(owner) : 'ERR_INTERACTION_REQUIRED';
+    case 'invalid_target':
+    case 'invalid_scope':
+    case 'access_denied':
+      return 'ERR_EXCHANGE_REFUSED';
+    case 'invalid_client':
+      // Keycloak uses it for an unknown audience, too.
+      return /audience not found/i.test(description) ? 'ERR_EXCHANGE_REFUSED' : 'ERR_CLIENT_REFUSED';
+    default:
+      return 'ERR_CLIENT_REFUSED';
+  }
+}
+
+/** Descriptions by Keycloak and tokendings of a backend that is unknown, or that this client may not request. */
+const UNKNOWN_TARGET =
+  /requested audience not available|not authorized to get token with aud=|token exchange audience \S+ is invalid/i;
+
+/**
+ * Phrases in which "token" and "assertion" do not mean the subject token. A 401 for one of them would send the caller to a
+ * useless login. The last phrase is how tokendings refuses a client assertion, with a percent-encoded reason.
+ */
+const NOT_THE_SUBJECT =
+  /client[_ ]assertion\w*|actor[_ ]token\w*|(?:requested|subject)[_ ]token[_ ]type|token[ _-](?:exchange|endpoint|request)|^token verification failed: \S+$/gi;
+
+function namesSubject(description: string): boolean {
+  return /token|assertion/i.test(description.replace(NOT_THE_SUBJECT, ''));
+}
+
+/** The caller can replace its own token. A new login does not replace our credential, or the assertion of a chain. */
+function credentialRefused(owner: CredentialOwner): ErrorCode {
+  return owner === 'cambist' ? 'ERR_CLIENT_REFUSED' : 'ERR_SUBJECT_TOKEN_INVALID';
+}

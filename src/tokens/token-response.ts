@@ -1,0 +1,128 @@
+import { CambistError } from '../errors.ts';
+import { isB64Token } from './b64-token.ts';
+import type { HttpResponse } from './bounded-request.ts';
+import { type JsonObject, parseJsonObject, textOf } from './json-object.ts';
+import { readRetryAfter } from './retry-after.ts';
+import { findRepeated, type SentValue } from './sent-values.ts';
+import { toRefusal } from './token-refusal.ts';
+
+/** The part of a successful response that cambist uses. Everything else, such as refresh and ID tokens, is dropped. */
+export interface TokenResponse {
+  readonly accessToken: string;
+  readonly tokenType: TokenType;
+  /** Seconds; undefined when the response lacks it, 0 or less when the token is expired already. */
+  readonly expiresInSeconds: number | undefined;
+}
+
+/** How a token is sent: with a scheme, or not in an `Authorization` header (RFC 6749 section 7.1, RFC 9449 section 5, RFC 8693 section 2.2.1). */
+export type TokenType = 'Bearer' | 'DPoP' | 'N_A';
+
+/** The facts about a request that decide how its response is processed. */
+export interface ExpectedResponse {
+  /** For messages. */
+  readonly serverName: string;
+  /** Owner of the token or assertion in the request: cambist owns the assertion of a chain. */
+  readonly credentialOwner: 'caller' | 'cambist';
+  readonly requestedTokenType: string | undefined;
+  /** `bearer_or_dpop` also accepts a token that is bound to our key. `assertion` is the result of a chain's first leg. */
+  readonly kind: 'bearer' | 'bearer_or_dpop' | 'assertion';
+  /** The values of the request. Credentials among them stay out of messages, and an issued token must repeat none. */
+  readonly sent: readonly SentValue[];
+  /** Digests of the values of an earlier leg. */
+  readonly sentEarlier?: ReadonlySet<string> | undefined;
+}
+
+/** Longest token, in characters. Few servers accept a header of half that size, and the cache keeps thousands of tokens. */
+const MAX_TOKEN_LENGTH = 32 * 1024;
+
+const TOKEN_TYPES: Record<ExpectedResponse['kind'], readonly TokenType[]> = {
+  bearer: ['Bearer'],
+  bearer_or_dpop: ['Bearer', 'DPoP'],
+  assertion: ['N_A', 'Bearer'],
+};
+
+/** Issued token types that may be sent as a bearer token (RFC 8693 section 3). */
+const BEARER_TYPES = new Set(['urn:ietf:params:oauth:token-type:access_token', 'urn:ietf:params:oauth:token-type:jwt']);
+
+/**
+ * Processes the response to a token request. Pure, so that a test table can hold the odd responses of every server.
+ * @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_STS_RESPONSE_INVALID, and the codes of `toRefusal`
+ * @see RFC 8693 section 2.2, RFC 6749 sections 5.1 and 5.2
+ */
+export function processTokenResponse(
+  response: HttpResponse,
+  expected: ExpectedResponse,
+  wallMs: number,
+): TokenResponse {
+  const { status } = response;
+  const { serverName } = expected;
+  if (status >= 500 || status === 429 || status === 408) {
+    const retryAfterSeconds = readRetryAfter(response.retryAfter, wallMs);
+    throw new CambistError('ERR_STS_UNAVAILABLE', `authorization server "${serverName}" returned status ${status}`, {
+      serverStatus: status,
+      ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
+    });
+  }
+  const body = parseJsonObject(response.text);
+  if (status >= 400) throw toRefusal(status, body, expected);
+  if (status !== 200) throw unusable(serverName, `it returned status ${status}`);
+  if (body === undefined) throw unusable(serverName, 'its response is not a JSON object');
+  return readToken(body, expected);
+}
+
+/** Does a token endpoint want the same request again, with a nonce (RFC 9449 section 8)? */
+export function asksForNonce({ status, text }: HttpResponse): boolean {
+  return status >= 400 && status < 500 && parseJsonObject(text)?.error === 'use_dpop_nonce';
+}
+
+function readToken(body: JsonObject, expected: ExpectedResponse): TokenResponse {
+  const { serverName } = expected;
+  const accessToken = textOf(body.access_token);
+  const repeated = findRepeated(accessToken, expected.sent, expected.sentEarlier);
+  if (repeated !== undefined) throw repeatsRequest(serverName, repeated);
+  if (!isB64Token(accessToken)) throw unusable(serverName, 'its "access_token" is missing or malformed');
+  if (accessToken.length > MAX_TOKEN_LENGTH) {
+    throw unusable(serverName, `its "access_token" is longer than ${MAX_TOKEN_LENGTH} characters`);
+  }
+  const name = textOf(body.token_type).toLowerCase();
+  const accepted = TOKEN_TYPES[expected.kind];
+  const tokenType = accepted.find((type) => type.toLowerCase() === name);
+  if (tokenType === undefined) {
+    throw unusable(serverName, `its "token_type" is not ${accepted.map((type) => `"${type}"`).join(' or ')}`);
+  }
+  if (body.issued_token_type !== undefined && !isAcceptedType(body.issued_token_type, expected)) {
+    const reason = expected.kind === 'assertion' ? 'was not requested' : 'is not a bearer token';
+    throw unusable(serverName, `its "issued_token_type" ${reason}`);
+  }
+  return { accessToken, tokenType, expiresInSeconds: readExpiresIn(body.expires_in, serverName) };
+}
+
+function isAcceptedType(issuedType: unknown, { kind, requestedTokenType }: ExpectedResponse): boolean {
+  if (typeof issuedType !== 'string') return false;
+  return issuedType === requestedTokenType || (kind !== 'assertion' && BEARER_TYPES.has(issuedType));
+}
+
+/** Some servers send a string of digits instead of a number. */
+function readExpiresIn(value: unknown, serverName: string): number | undefined {
+  if (value === undefined || value === null) return undefined;
+  const seconds = typeof value === 'string' && /^-?\d+(\.\d+)?$/.test(value) ? Number(value) : value;
+  if (typeof seconds !== 'number' || !Number.isFinite(seconds)) {
+    throw unusable(serverName, 'its "expires_in" is not a number');
+  }
+  return seconds;
+}
+
+function repeatsRequest(serverName: string, name: string): CambistError {
+  return new CambistError(
+    'ERR_STS_RESPONSE_INVALID',
+    `the "access_token" from authorization server "${serverName}" contains the "${name}" of the request: ` +
+      'enable token exchange for this client at the server',
+  );
+}
+
+function unusable(serverName: string, why: string): CambistError {
+  return new CambistError(
+    'ERR_STS_RESPONSE_INVALID',
+    `authorization server "${serverName}" issued no usable token: ${why}: check the tokens that it issues to this client`,
+  );
+}

@@ -1,0 +1,173 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import type { Claims } from '../../../src/tokens/claims.ts';
+import { computeLifetime, isExpired, type LifetimeBounds, shortenLifetime } from '../../../src/tokens/lifetime.ts';
+import { createFakeClock } from '../../harness/fake-clock.ts';
+
+/** Claims of a token that is not a JWT. */
+const OPAQUE: Claims = undefined;
+
+/** All values are in seconds from now. */
+interface Case {
+  sent?: number;
+  expiresIn?: number;
+  exp?: number | string;
+  subjectExpiry?: number;
+  maxAge?: number;
+  reusable: number;
+}
+
+const CASES: Record<string, Case> = {
+  expires_in: { expiresIn: 100, reusable: 85 },
+  'expires_in, counted from when the request was sent': { sent: -2, expiresIn: 102, reusable: 85 },
+  'expires_in of five seconds, with a margin of a fifth': { expiresIn: 5, reusable: 4 },
+  'expires_in of one second': { expiresIn: 1, reusable: 0.8 },
+  'expires_in of 75 seconds, where both margins are equal': { expiresIn: 75, reusable: 60 },
+  exp: { exp: 100, reusable: 85 },
+  'exp before expires_in': { expiresIn: 200, exp: 100, reusable: 85 },
+  'expires_in before exp': { expiresIn: 100, exp: 200, reusable: 85 },
+  "the subject token's expiry, when it is first": { expiresIn: 200, exp: 200, subjectExpiry: 100, reusable: 85 },
+  'max_age, when it is first': { expiresIn: 3600, exp: 3600, subjectExpiry: 3600, maxAge: 300, reusable: 285 },
+  'max_age, counted from when the request was sent': { sent: -4, expiresIn: 3600, maxAge: 104, reusable: 85 },
+  'one minute, when no lifetime is known': { reusable: 48 },
+  'one minute from when the request was sent, when no lifetime is known': { sent: -10, reusable: 40 },
+  "the subject token's expiry, when no lifetime is known": { subjectExpiry: 10, reusable: 8 },
+  'max_age, when no lifetime is known': { maxAge: 30, reusable: 24 },
+  'one minute, when exp is not a number': { exp: 'soon', reusable: 48 },
+  'expires_in 0, which allows no reuse': { expiresIn: 0, reusable: 0 },
+  'a negative expires_in, which allows no reuse': { expiresIn: -10, reusable: -10 },
+  'expires_in that passed before the response came': { sent: -6, expiresIn: 5, reusable: -1 },
+  'a subject token that expired within the leeway': { expiresIn: 300, subjectExpiry: -3, reusable: -3 },
+};
+for (const [what, { sent = 0, expiresIn, exp, subjectExpiry, maxAge = 100_000, reusable }] of Object.entries(CASES)) {
+  test(`limits reuse by ${what}`, () => {
+    const clock = createFakeClock();
+    const wall = clock.wallMs() / 1000;
+    const claims = exp === undefined ? OPAQUE : { exp: typeof exp === 'number' ? wall + exp : exp };
+    const bounds: LifetimeBounds = {
+      sentAtMs: clock.monotonicMs() + 1000 * sent,
+      expiresInSeconds: expiresIn,
+      subjectExpiresAtMs: subjectExpiry === undefined ? undefined : 1000 * (wall + subjectExpiry),
+      maxAgeMs: 1000 * maxAge,
+    };
+    const { reusableUntilMs } = computeLifetime(claims as Claims, bounds, clock, 0);
+    assert.equal(Math.round(reusableUntilMs - clock.monotonicMs()), Math.round(1000 * reusable));
+  });
+}
+
+function boundsOf(clock: { monotonicMs(): number }, fields: Partial<LifetimeBounds>): LifetimeBounds {
+  const unknown = { expiresInSeconds: undefined, subjectExpiresAtMs: undefined };
+  return { sentAtMs: clock.monotonicMs(), maxAgeMs: 300_000, ...unknown, ...fields };
+}
+
+test('refreshes at a random time in the last tenth to fifth of the reuse', () => {
+  const clock = createFakeClock();
+  const bounds = boundsOf(clock, { expiresInSeconds: 115 });
+  const fromNow = (random: number) => computeLifetime(OPAQUE, bounds, clock, random).refreshAtMs - clock.monotonicMs();
+  assert.equal(Math.round(fromNow(0)), 90_000);
+  assert.equal(Math.round(fromNow(0.5)), 85_000);
+  assert.equal(Math.round(fromNow(1)), 80_000);
+});
+
+test('never refreshes when the subject token expires first', () => {
+  const clock = createFakeClock();
+  for (const seconds of [60, 100]) {
+    const bounds = boundsOf(clock, { expiresInSeconds: 100, subjectExpiresAtMs: clock.wallMs() + 1000 * seconds });
+    assert.equal(computeLifetime(OPAQUE, bounds, clock, 0).refreshAtMs, Number.POSITIVE_INFINITY);
+  }
+});
+
+test('expires by the wall clock at the earlier of both exp claims, whatever expires_in is', () => {
+  const clock = createFakeClock();
+  const wall = clock.wallMs();
+  const claims = { exp: wall / 1000 + 100 };
+  const expiry = (subjectExpiresAtMs: number | undefined) =>
+    computeLifetime(claims, boundsOf(clock, { expiresInSeconds: 10, subjectExpiresAtMs }), clock, 0).expiresAtMs;
+  assert.equal(expiry(undefined), wall + 100_000);
+  assert.equal(expiry(wall + 50_000), wall + 50_000);
+  assert.equal(computeLifetime(OPAQUE, boundsOf(clock, {}), clock, 0).expiresAtMs, Number.POSITIVE_INFINITY);
+});
+
+test('stops reuse before expiry, and refreshes before that', () => {
+  const seconds = fc.option(fc.integer({ min: -10, max: 100_000 }), { nil: undefined });
+  fc.assert(
+    fc.property(
+      fc.record({
+        expiresIn: seconds,
+        exp: seconds,
+        subject: seconds,
+        maxAge: fc.integer({ min: 1, max: 100_000 }),
+        tookMs: fc.integer({ min: 0, max: 5000 }),
+        random: fc.double({ min: 0, max: 1, noNaN: true }),
+      }),
+      ({ expiresIn, exp, subject, maxAge, tookMs, random }) => {
+        const clock = createFakeClock();
+        const now = clock.monotonicMs();
+        const wall = clock.wallMs();
+        const atWall = (value: number | undefined) => (value === undefined ? undefined : wall + 1000 * value);
+        const claims = exp === undefined ? OPAQUE : { exp: wall / 1000 + exp };
+        const sentAtMs = now - tookMs;
+        const { reusableUntilMs, refreshAtMs } = computeLifetime(
+          claims,
+          {
+            sentAtMs,
+            expiresInSeconds: expiresIn,
+            subjectExpiresAtMs: atWall(subject),
+            maxAgeMs: 1000 * maxAge,
+          },
+          clock,
+          random,
+        );
+        const limits = [sentAtMs + 1000 * maxAge];
+        if (expiresIn !== undefined) limits.push(sentAtMs + 1000 * expiresIn);
+        for (const value of [exp, subject]) if (value !== undefined) limits.push(now + 1000 * value);
+        const limit = Math.min(...limits);
+        assert.ok(limit > now ? reusableUntilMs < limit : reusableUntilMs <= now);
+        assert.ok(reusableUntilMs >= limit - 15_000.001 || reusableUntilMs <= now + 60_000);
+        if (reusableUntilMs > now) assert.ok(refreshAtMs >= now);
+        assert.ok(refreshAtMs <= Math.max(reusableUntilMs, now) || refreshAtMs === Infinity);
+      },
+    ),
+  );
+});
+
+test('expires by its own and the subject token’s expiry on either clock, and not by max_age', () => {
+  const clock = createFakeClock();
+  const bounds = boundsOf(clock, { expiresInSeconds: 100, maxAgeMs: 10_000 });
+  const byResponse = { lifetime: computeLifetime(OPAQUE, bounds, clock, 0) };
+  const unknown = { lifetime: computeLifetime(OPAQUE, boundsOf(clock, { maxAgeMs: 10_000 }), clock, 0) };
+  const exp = clock.wallMs() / 1000 + 100;
+  const byExp = { lifetime: computeLifetime({ exp }, boundsOf(clock, {}), clock, 0) };
+  const subjectExpiresAtMs = clock.wallMs() + 50_000;
+  const bySubject = { lifetime: computeLifetime(OPAQUE, boundsOf(clock, { subjectExpiresAtMs }), clock, 0) };
+  const all = [byResponse, byExp, bySubject, unknown];
+  clock.advance(49_999);
+  assert.deepEqual(
+    all.map((token) => isExpired(token, clock)),
+    [false, false, false, false],
+  );
+  clock.advance(1);
+  assert.equal(isExpired(bySubject, clock), true);
+  clock.jumpWall(50_000);
+  assert.deepEqual([isExpired(byResponse, clock), isExpired(byExp, clock)], [false, true]);
+  clock.advance(50_000);
+  assert.deepEqual([isExpired(byResponse, clock), isExpired(unknown, clock)], [true, false]);
+});
+
+test('a token that was expired on arrival does not expire later', () => {
+  const clock = createFakeClock();
+  const token = { lifetime: computeLifetime(OPAQUE, boundsOf(clock, { expiresInSeconds: 0 }), clock, 0) };
+  clock.advance(60_000);
+  assert.equal(isExpired(token, clock), false);
+});
+
+test('a shorter max_age shortens a lifetime from its start, and a longer one changes nothing', () => {
+  const clock = createFakeClock();
+  const bounds = boundsOf(clock, { expiresInSeconds: 3600, subjectExpiresAtMs: clock.wallMs() + 3_600_000 });
+  const original = computeLifetime(OPAQUE, { ...bounds, maxAgeMs: 600_000 }, clock, 0.5);
+  const lower = { ...bounds, maxAgeMs: 40_000 };
+  assert.deepEqual(shortenLifetime(original, lower.maxAgeMs, clock, 0.5), computeLifetime(OPAQUE, lower, clock, 0.5));
+  assert.equal(shortenLifetime(original, 600_000, clock, 0), original);
+  assert.equal(shortenLifetime(original, 700_000, clock, 0), original);
+});
