@@ -8,6 +8,9 @@ const CERTIFICATE_CODE =
 /** Their codes for a failed TLS handshake. */
 const TLS_CODE = /^(?:ERR_SSL_|EPROTO)/;
 
+/** Codes of llhttp and of too long headers. */
+const MALFORMED_CODE = /^(?:HPE_|UND_ERR_HEADERS_OVERFLOW)/;
+
 /** Turns an error of the upstream's connection into the error for the caller. */
 export function upstreamError(error: Error, routeName: string): CambistError {
   if (error instanceof CambistError) return error;
@@ -34,6 +37,9 @@ export function upstreamError(error: Error, routeName: string): CambistError {
   if (TLS_CODE.test(code)) {
     const fix = 'its port may serve plain http, or it may require a client certificate: see tls.certificate';
     return new CambistError('ERR_UPSTREAM_TLS', `${route} failed the TLS handshake: ${fix}`, { cause: error });
+  }
+  if (MALFORMED_CODE.test(code)) {
+    return new CambistError('ERR_UPSTREAM_UNREACHABLE', `${route} sent a malformed response`, { cause: error });
   }
   if (code === 'UND_ERR_INVALID_ARG') {
     return new CambistError('ERR_INTERNAL', `${route} cannot be sent this request: it is malformed`, { cause: error });

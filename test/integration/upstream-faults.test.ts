@@ -56,6 +56,9 @@ test('a backend that cannot be connected to in time is unreachable', { timeout: 
 test('an answer that is no HTTP, or contradicts itself, never reaches the caller', async (t) => {
   for (const bytes of [
     'this is no HTTP\r\n\r\n',
+    'HTTP/2.0 200 OK\r\nContent-Length: 2\r\n\r\nhi',
+    'HTTP/0.9 200 OK\r\nContent-Length: 2\r\n\r\nhi',
+    'RTSP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi',
     'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 5\r\n\r\nhi',
     'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n',
     'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX Odd: a\r\n\r\nhi',

@@ -1,5 +1,5 @@
 import { errors } from 'undici';
-import { CODES, createLlhttp, type Fault } from './llhttp.ts';
+import { CODES, createLlhttp, type Executed, type Fault } from './llhttp.ts';
 
 /** What comes after the head of an answer. */
 export type Following = 'body' | 'nothing' | 'another protocol';
@@ -48,6 +48,9 @@ export function createAnswerParser(reader: AnswerReader, maxHeadBytes: number): 
   let headers: string[] = [];
   let headBytes = 0;
   let isHeld = false;
+  /** The next byte begins a response. */
+  let isBetween = true;
+  let isInterim = false;
   let failure: unknown;
 
   function decode(start: number, length: number): string {
@@ -70,7 +73,10 @@ export function createAnswerParser(reader: AnswerReader, maxHeadBytes: number): 
   }
 
   const llhttp = createLlhttp({
-    begin: () => (reader.begins() ? CODES.ok : refuse(new errors.HTTPParserError('nobody has asked for it'))),
+    begin() {
+      isBetween = false;
+      return reader.begins() ? CODES.ok : refuse(new errors.HTTPParserError('nobody has asked for it'));
+    },
     reason: count,
     name(start, length) {
       const name = decode(start, length);
@@ -84,14 +90,17 @@ export function createAnswerParser(reader: AnswerReader, maxHeadBytes: number): 
       else headers[headers.length - 1] += value;
       return count(length);
     },
-    head(status) {
+    head(status, major) {
+      if (major !== 1) return refuse(malformed('HPE_INVALID_VERSION', 'unexpected HTTP version'));
+      isInterim = false;
       const read = headers;
       headers = [];
       headBytes = 0;
       try {
         const following = reader.head(status, read);
-        if (following === 'nothing') return CODES.noBody;
         if (following === 'another protocol') return CODES.otherProtocol;
+        isInterim = status < 200;
+        if (following === 'nothing') return CODES.noBody;
       } catch (error) {
         return refuse(error);
       }
@@ -116,17 +125,33 @@ export function createAnswerParser(reader: AnswerReader, maxHeadBytes: number): 
       } catch (error) {
         return refuse(error);
       }
-      return CODES.ok;
+      isBetween = true;
+      // The next response begins in the same chunk, where only the position of this pause tells.
+      return isInterim ? CODES.paused : CODES.ok;
     },
   });
 
+  function execute(bytes: Buffer): Executed {
+    chunk = bytes;
+    text = '';
+    if (isBetween) assertHttp(chunk);
+    const executed = llhttp.execute(chunk);
+    chunk = NO_BYTES;
+    text = '';
+    return executed;
+  }
+
   return {
     read(bytes) {
-      chunk = bytes;
-      text = '';
-      const { code, end } = llhttp.execute(bytes);
-      chunk = NO_BYTES;
-      text = '';
+      let { code, end } = execute(bytes);
+      // Paused after an interim response.
+      while (code === CODES.paused && isBetween) {
+        llhttp.resume();
+        if (end === bytes.length) return end;
+        const next = execute(bytes.subarray(end));
+        code = next.code;
+        end += next.end;
+      }
       if (code === CODES.ok || code === CODES.paused || code === CODES.pausedUpgrade) return end;
       throw failure ?? notHttp(llhttp.fault(code));
     },
@@ -142,7 +167,25 @@ export function createAnswerParser(reader: AnswerReader, maxHeadBytes: number): 
   };
 }
 
-/** Nothing of the answer is in it. */
+const CR = 0x0d;
+const LF = 0x0a;
+const H = 0x48;
+
+/**
+ * llhttp also reads responses of RTSP and ICE, which begin with other letters. It ignores empty lines before a response.
+ * @throws {errors.HTTPParserError}
+ */
+function assertHttp(bytes: Buffer): void {
+  let at = 0;
+  while (bytes[at] === CR || bytes[at] === LF) at += 1;
+  if (at < bytes.length && bytes[at] !== H) throw malformed('HPE_INVALID_CONSTANT', 'expected HTTP/');
+}
+
 function notHttp({ code, reason }: Fault): Error {
-  return Object.assign(new errors.HTTPParserError(`it is no answer of HTTP/1.1: ${reason}`), { code });
+  return malformed(code, reason);
+}
+
+/** The error contains nothing of the response itself. */
+function malformed(code: string, reason: string): Error {
+  return Object.assign(new errors.HTTPParserError(`malformed HTTP/1.1 response: ${reason}`), { code });
 }

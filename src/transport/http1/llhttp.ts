@@ -9,7 +9,8 @@ export interface Callbacks {
   name(start: number, length: number): number;
   /** A value, or more of the last. */
   value(start: number, length: number): number;
-  head(status: number): number;
+  /** @param major version of HTTP, or of RTSP or ICE, which llhttp reads as well */
+  head(status: number, major: number): number;
   body(start: number, length: number): number;
   /** @param keepsAlive may the connection carry another answer, by all that was read of this one? */
   end(keepsAlive: boolean): number;
@@ -71,6 +72,7 @@ interface Exports {
   llhttp_finish(parser: number): number;
   llhttp_resume(parser: number): void;
   llhttp_should_keep_alive(parser: number): number;
+  llhttp_get_http_major(parser: number): number;
   /** @param lenient 1: another answer may follow one that closes the connection */
   llhttp_set_lenient_keep_alive(parser: number, lenient: number): void;
   llhttp_get_error_pos(parser: number): number;
@@ -145,7 +147,7 @@ function load(): Exports {
     wasm_on_headers_complete(parser: number, status: number) {
       // Whether the connection ends is for the final answer to say, and not for one before it (RFC 9112 section 9.6).
       llhttp.llhttp_set_lenient_keep_alive(parser, status < 200 ? 1 : 0);
-      return current.head(status);
+      return current.head(status, llhttp.llhttp_get_http_major(parser));
     },
     wasm_on_body: (_: number, address: number, length: number) => current.body(place(address), length),
     wasm_on_message_complete: (parser: number) => current.end(llhttp.llhttp_should_keep_alive(parser) === 1),

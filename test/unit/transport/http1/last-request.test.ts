@@ -76,7 +76,7 @@ test('an upstream that says only after the body that it closes is not asked on t
 test('what is no answer fails with the word of the parser for it, and nothing of what came', async (t) => {
   const upstream = await startBareUpstream(t, (connection) => connection.send('SSH-2.0-secret\r\n\r\n'));
   const { error } = await follow(http1Dispatcher(t), { origin: upstream.origin }).over();
-  assert.match(String(error), /no answer of HTTP\/1\.1: Expected HTTP\//);
+  assert.match(String(error), /malformed HTTP\/1\.1 response: expected HTTP\//);
   assert.equal((error as NodeJS.ErrnoException).code, 'HPE_INVALID_CONSTANT');
   assert.doesNotMatch(String(error), /secret/);
 });
