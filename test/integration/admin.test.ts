@@ -8,7 +8,7 @@ import { call } from '../harness/http-call.ts';
 import { createLeakWatch } from '../harness/leaks.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 
-test('the proxy is live at once, and ready when its authorization server has been found', async (t) => {
+test('is live at once, and ready once the metadata of the authorization server is loaded', async (t) => {
   const authorizationServer = await startFakeAuthorizationServer();
   t.after(authorizationServer.close);
   authorizationServer.metadataMood = { kind: 'answer', status: 503 };
@@ -35,7 +35,7 @@ test('the proxy is live at once, and ready when its authorization server has bee
   });
 });
 
-test('the series of every route are there, at 0, before the first request', async (t) => {
+test('exposes the series of every route at 0 before the first request', async (t) => {
   const { app } = await startGateway(t);
   const text = await app.metrics();
   for (const series of [
@@ -55,7 +55,7 @@ test('the series of every route are there, at 0, before the first request', asyn
   }
 });
 
-test('a request, its exchange and its place in the cache are counted', async (t) => {
+test('counts a request, its exchange and its cache entry', async (t) => {
   const { app, authorization } = await startGateway(t);
   for (let i = 0; i < 3; i += 1) await call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
   await call(`${app.url}/github`);
@@ -77,7 +77,7 @@ test('a request, its exchange and its place in the cache are counted', async (t)
   assert.equal(sumSamples(text, 'cambist_cache_entries'), 1);
 });
 
-test('each request is one line of the log that says how it went', async (t) => {
+test('logs one line for each request, with status, outcome and durations', async (t) => {
   const { app, authorization } = await startGateway(t);
   const headers = { authorization, 'x-request-id': 'request-1' };
   await call(`${app.url}/github`, { headers, body: '{}' });
@@ -97,7 +97,7 @@ test('each request is one line of the log that says how it went', async (t) => {
   for (const ms of [duration, exchange, total]) assert.ok(typeof ms === 'number' && ms >= 0);
 });
 
-test('no token is in the log, the metrics or any page of the admin listener', async (t) => {
+test('shows no token in the log, the metrics or any page of the admin listener', async (t) => {
   const { app, authorizationServer, authorization, subjectToken } = await startGateway(t);
   await call(`${app.url}/github`, { headers: { authorization } });
   authorizationServer.mood = {
@@ -119,7 +119,7 @@ test('no token is in the log, the metrics or any page of the admin listener', as
   });
 });
 
-test('the admin listener serves no route, and the proxy no admin page', async (t) => {
+test('serves no route on the admin listener, and no admin page on the proxy listener', async (t) => {
   const { app, authorization } = await startGateway(t);
   assert.equal((await call(`${app.admin}/github`, { headers: { authorization } })).status, 404);
   for (const path of ['/metrics', '/livez', '/readyz', '/cache']) {

@@ -18,7 +18,7 @@ async function start(t: TestContext, audience: string[], expectAudience?: unknow
   return { ...gateway, send, warnings };
 }
 
-test('forwards a token for the backend and others, and warns once for the route', async (t) => {
+test('forwards a token that is also valid elsewhere, and warns once for each route', async (t) => {
   const { send, warnings } = await start(t, ['github', 'docs']);
   for (const session of ['one', 'two']) assert.equal((await send(session)).status, 200);
   const [warning, ...more] = warnings();
@@ -26,20 +26,20 @@ test('forwards a token for the backend and others, and warns once for the route'
   assert.deepEqual(more, []);
 });
 
-test('does not warn of a token for the backend alone', async (t) => {
+test('does not warn about a token for the backend alone', async (t) => {
   const { send, warnings } = await start(t, ['github']);
   assert.equal((await send('one')).status, 200);
   assert.deepEqual(warnings(), []);
 });
 
-test('expect_audience.only refuses a token that is also valid elsewhere', async (t) => {
+test('refuses a token that is also valid elsewhere if expect_audience.only is set', async (t) => {
   const { send, upstream, app } = await start(t, ['github', 'docs'], { only: 'github' });
   assertProblem(await send('one'), 'ERR_ISSUED_TOKEN_AUDIENCE');
   assert.equal(upstream.requests.length, 0);
   assert.match(app.logText(), /expect_audience\.only/);
 });
 
-test('expect_audience.only forwards a token for the backend alone', async (t) => {
+test('forwards a token for the backend alone if expect_audience.only is set', async (t) => {
   const { send } = await start(t, ['github'], { only: 'github' });
   assert.equal((await send('one')).status, 200);
 });

@@ -10,11 +10,11 @@ import { open } from '../harness/http-call.ts';
 import { flood } from '../harness/upstream-handlers.ts';
 
 const TOTAL_BYTES = 20 * 1024 * 1024;
-/** What sockets and streams on the way may hold together: far less than the whole, far more than they do. */
+/** Limit for the bytes in all sockets and streams together: far below the total, far above the actual figure. */
 const BUFFERED_BYTES = 12 * 1024 * 1024;
 const CHUNK = Buffer.alloc(64 * 1024, 'x');
 
-/** Writes as fast as it is taken; `sentBytes` stops growing when nobody reads. */
+/** Writes whenever the socket accepts data. `sentBytes` stops growing when the receiver stops reading. */
 function upload(sent: ClientRequest): { sentBytes(): number } {
   let bytes = 0;
   const go = (): void => {
@@ -31,10 +31,10 @@ function upload(sent: ClientRequest): { sentBytes(): number } {
   return { sentBytes: () => bytes };
 }
 
-/** Waits until a figure has stopped growing. */
+/** Waits until a figure stops growing. */
 async function steady(figure: () => number): Promise<number> {
   let before = -1;
-  await eventually('the figure stands still', async () => {
+  await eventually('the figure no longer changes', async () => {
     const unchanged = figure() === before;
     before = figure();
     await delay(150);
@@ -43,24 +43,24 @@ async function steady(figure: () => number): Promise<number> {
   return before;
 }
 
-test('an upstream writes no faster than the caller reads, and all of it arrives', async (t) => {
+test('pauses an upstream while the caller does not read, and delivers every byte', async (t) => {
   const { handler, writtenBytes } = flood(TOTAL_BYTES);
   const { app } = await startPlainGateway(t, { handler });
-  const answer = await open(`${app.url}/plain`);
+  const response = await open(`${app.url}/plain`);
   const written = await steady(writtenBytes);
-  assert.ok(written < BUFFERED_BYTES, `${written} bytes were taken though nobody read`);
+  assert.ok(written < BUFFERED_BYTES, `cambist read ${written} bytes for a caller that read none`);
   let bytes = 0;
-  for await (const chunk of answer) bytes += (chunk as Buffer).length;
+  for await (const chunk of response) bytes += (chunk as Buffer).length;
   assert.equal(bytes, TOTAL_BYTES);
 });
 
-test('a caller writes no faster than the upstream reads, and all of it arrives', async (t) => {
-  let goOn = (): void => {};
+test('pauses a caller while the upstream does not read, and delivers every byte', async (t) => {
+  let resume = (): void => {};
   const { app, authorization } = await startGateway(t, {
     async handler(received, response) {
       received.message.pause();
       await new Promise<void>((resolve) => {
-        goOn = resolve;
+        resume = resolve;
       });
       sendAnswer(response, 200, String((await received.body()).length));
     },
@@ -68,15 +68,15 @@ test('a caller writes no faster than the upstream reads, and all of it arrives',
   const sent = request(`${app.url}/github`, { method: 'POST', agent: false, headers: { authorization } });
   const { sentBytes } = upload(sent);
   const taken = await steady(sentBytes);
-  assert.ok(taken < BUFFERED_BYTES, `${taken} bytes were taken though nobody read`);
-  goOn();
-  const [answer] = await once(sent, 'response');
+  assert.ok(taken < BUFFERED_BYTES, `cambist read ${taken} bytes for an upstream that read none`);
+  resume();
+  const [response] = await once(sent, 'response');
   let text = '';
-  for await (const chunk of answer) text += chunk;
+  for await (const chunk of response) text += chunk;
   assert.equal(text, String(TOTAL_BYTES));
 });
 
-test('an answer that comes before the upload is complete reaches the caller', async (t) => {
+test('relays a response that arrives before the upload is complete', async (t) => {
   const { app } = await startPlainGateway(t, {
     handler(received, response) {
       received.message.once('data', () => sendAnswer(response, 413, 'too large'));
@@ -84,16 +84,16 @@ test('an answer that comes before the upload is complete reaches the caller', as
   });
   const sent = request(`${app.url}/plain`, { method: 'POST', agent: false });
   const { sentBytes } = upload(sent);
-  const [answer] = await once(sent, 'response');
+  const [response] = await once(sent, 'response');
   let text = '';
-  for await (const chunk of answer) text += chunk;
-  assert.deepEqual([answer.statusCode, text], [413, 'too large']);
-  assert.ok(sentBytes() < TOTAL_BYTES, 'the upload was over before its answer came');
+  for await (const chunk of response) text += chunk;
+  assert.deepEqual([response.statusCode, text], [413, 'too large']);
+  assert.ok(sentBytes() < TOTAL_BYTES, 'the upload was complete before the response arrived');
   sent.on('error', () => {});
   sent.destroy();
 });
 
-test('a caller in the middle of its upload is told that the backend cannot be reached, or that it has no token', async (t) => {
+test('responds with an error in the middle of an upload', async (t) => {
   const { app } = await startGateway(t, {
     moreRoutes: [{ name: 'nowhere', match: { path: '/nowhere' }, upstream: 'http://127.0.0.1:1', credential: 'none' }],
   });
@@ -104,10 +104,10 @@ test('a caller in the middle of its upload is told that the backend cannot be re
   ] as const) {
     const sent = request(`${app.url}${path}`, { method: 'POST', agent: false });
     upload(sent);
-    const [answer] = await once(sent, 'response');
+    const [response] = await once(sent, 'response');
     let text = '';
-    for await (const chunk of answer) text += chunk;
-    assert.deepEqual([answer.statusCode, JSON.parse(text).code], [status, code]);
+    for await (const chunk of response) text += chunk;
+    assert.deepEqual([response.statusCode, JSON.parse(text).code], [status, code]);
     sent.on('error', () => {});
     sent.destroy();
   }

@@ -8,15 +8,15 @@ import { startGateway, startPlainGateway } from '../harness/gateway.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
 import { answer } from '../harness/upstream-handlers.ts';
 
-/** 200 and the bytes that came. */
+/** Responds with 200 and the bytes of the request body. */
 const mirror: UpstreamHandler = async (received, response) => {
   sendAnswer(response, 200, await received.body(), { 'content-type': 'application/octet-stream' });
 };
 
-/** Every byte there is, in disorder. */
+/** Every byte value, followed by random bytes. */
 const BINARY = Buffer.concat([Buffer.from([...Array(256).keys()]), randomBytes(5000)]);
 
-test('the bytes of a body pass unchanged both ways, with a length and without', async (t) => {
+test('passes the bytes of a body unchanged in both directions, with a length and chunked', async (t) => {
   const { app, upstream } = await startPlainGateway(t, { handler: mirror });
   for (const headers of [{ 'content-length': BINARY.length }, { 'transfer-encoding': 'chunked' }]) {
     const { status, body } = await call(`${app.url}/plain`, { method: 'POST', headers, body: BINARY });
@@ -29,7 +29,7 @@ test('the bytes of a body pass unchanged both ways, with a length and without', 
   assert.equal(chunked?.headers['content-length'], undefined);
 });
 
-test('a small body on a route with a token passes unchanged, with a length and without', async (t) => {
+test('passes a small body unchanged on a route with a token, with a length and chunked', async (t) => {
   const { app, authorization } = await startGateway(t, { handler: mirror });
   for (const framing of [{ 'content-length': BINARY.length }, { 'transfer-encoding': 'chunked' }]) {
     const headers = { authorization, ...framing };
@@ -38,7 +38,7 @@ test('a small body on a route with a token passes unchanged, with a length and w
   }
 });
 
-test('an answer keeps the length that its upstream gave it', async (t) => {
+test('keeps the content length of a response', async (t) => {
   const { app } = await startPlainGateway(t, { handler: answer(200, 'hello', { 'content-length': 5 }) });
   const { headers, text } = await call(`${app.url}/plain`);
   assert.equal(headers['content-length'], '5');
@@ -46,7 +46,7 @@ test('an answer keeps the length that its upstream gave it', async (t) => {
   assert.equal(text, 'hello');
 });
 
-test('a content type that is malformed, or promises JSON that does not come, is nothing to a proxy', async (t) => {
+test('ignores a malformed content type and malformed JSON', async (t) => {
   const { app, upstream } = await startPlainGateway(t, { handler: mirror });
   for (const type of ['application/json', ';;;', 'a/b; charset="', 'application/json; charset=utf-16', '']) {
     const { status, text } = await call(`${app.url}/plain`, { headers: { 'content-type': type }, body: '{"broken' });
@@ -55,7 +55,7 @@ test('a content type that is malformed, or promises JSON that does not come, is 
   assert.equal(upstream.requests.length, 5);
 });
 
-test('a GET may have a body, and a POST may have none', async (t) => {
+test('accepts a GET with a body and a POST without one', async (t) => {
   const { app, upstream } = await startPlainGateway(t, { handler: mirror });
   const get = await call(`${app.url}/plain`, { method: 'GET', headers: { 'content-length': 5 }, body: 'hello' });
   assert.equal(get.text, 'hello');
@@ -70,7 +70,7 @@ test('a GET may have a body, and a POST may have none', async (t) => {
   );
 });
 
-test('an answer without a body stays one: HEAD, 204, 304, 202', async (t) => {
+test('relays HEAD, 204, 304 and 202 responses without a body', async (t) => {
   const { app, upstream } = await startPlainGateway(t);
   upstream.handler = (_received, response) =>
     void response.writeHead(200, { 'content-length': 1234, etag: '"e"' }).end();
@@ -85,7 +85,7 @@ test('an answer without a body stays one: HEAD, 204, 304, 202', async (t) => {
         [got.status, got.text, headers.etag, headers['transfer-encoding']],
         [status, '', '"e"', undefined],
       );
-      // A server must not send one with a 204 (RFC 9110 section 8.6); with a 304 it is that of the body elsewhere.
+      // A 204 must not have a content length (RFC 9110 section 8.6). A 304 may have that of the cached body.
       assert.equal(headers['content-length'], status === 204 ? undefined : length?.toString());
     }
   }
@@ -96,7 +96,7 @@ test('an answer without a body stays one: HEAD, 204, 304, 202', async (t) => {
   assert.deepEqual([accepted.status, accepted.text, accepted.headers['content-length']], [202, '', '0']);
 });
 
-test('a connection to the caller serves one request after the other', async (t) => {
+test('serves consecutive requests on one connection of a caller', async (t) => {
   const { app } = await startPlainGateway(t, { handler: mirror });
   const connection = await connectRaw(app.url);
   for (const word of ['first', 'second', 'third']) {
@@ -106,7 +106,7 @@ test('a connection to the caller serves one request after the other', async (t) 
   connection.socket.destroy();
 });
 
-test('a caller that asks first is told to go on, and its question is not passed on', async (t) => {
+test('sends 100 Continue to a caller that expects it, and does not forward the expectation', async (t) => {
   const { app, upstream } = await startPlainGateway(t, { handler: mirror });
   const sent = request(`${app.url}/plain`, { method: 'POST', agent: false, headers: { expect: '100-continue' } });
   sent.flushHeaders();

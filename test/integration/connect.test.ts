@@ -9,15 +9,15 @@ import { connectRaw } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { echo } from '../harness/upstream-handlers.ts';
 
-/** A gateway whose route goes by a host, as an agent with HTTP_PROXY would name it. */
-function startNamed(t: TestContext, options: GatewayOptions = {}) {
+/** A gateway with a route that matches a host name, for an agent that uses HTTP_PROXY. */
+function startHostRoute(t: TestContext, options: GatewayOptions = {}) {
   return startGateway(t, { ...options, route: { match: { host: 'github-mcp.svc', path: '/mcp' }, ...options.route } });
 }
 
 const ESTABLISHED = 'HTTP/1.1 200 Connection Established\r\n\r\n';
 
-test('HTTP is served inside a CONNECT to the host of a route, each request by its own Host', async (t) => {
-  const { app, authorization, upstream, authorizationServer } = await startNamed(t, {
+test('serves HTTP inside a CONNECT to the host of a route, and routes each request by its Host', async (t) => {
+  const { app, authorization, upstream, authorizationServer } = await startHostRoute(t, {
     moreRoutes: [{ name: 'docs', match: { host: 'docs.svc' }, upstream: 'http://127.0.0.1:1', credential: 'none' }],
   });
   const connection = await connectRaw(app.url);
@@ -25,7 +25,7 @@ test('HTTP is served inside a CONNECT to the host of a route, each request by it
   await connection.until(ESTABLISHED);
   for (const path of ['/mcp/a', '/mcp/b']) {
     connection.send(`GET ${path} HTTP/1.1\r\nHost: github-mcp.svc\r\nAuthorization: ${authorization}\r\n\r\n`);
-    await soon('the answer', connection.until(`"url":"${path}"`));
+    await soon('the response', connection.until(`"url":"${path}"`));
   }
   assert.deepEqual(
     upstream.requests.map(({ authorization: [bearer] }) => bearer),
@@ -37,18 +37,18 @@ test('HTTP is served inside a CONNECT to the host of a route, each request by it
   assert.match(await soon('no route', connection.closed()), /ERR_ROUTE_NOT_FOUND/);
 });
 
-test('bytes that come with the CONNECT are the first request inside', async (t) => {
-  const { app, authorization } = await startNamed(t);
+test('serves a request that arrives in the same packet as the CONNECT', async (t) => {
+  const { app, authorization } = await startHostRoute(t);
   const connection = await connectRaw(app.url);
   const inner = `POST /mcp HTTP/1.1\r\nHost: github-mcp.svc\r\nAuthorization: ${authorization}\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello`;
   connection.send(`CONNECT github-mcp.svc:80 HTTP/1.1\r\nHost: x\r\n\r\n${inner}`);
-  const all = await soon('the answer', connection.closed());
+  const all = await soon('the response', connection.closed());
   assert.ok(all.startsWith(ESTABLISHED));
   assert.match(all, /"body":"hello"/);
 });
 
-test('large bodies and slow writers pass inside as they do outside', async (t) => {
-  const { app, authorization, upstream } = await startNamed(t, {
+test('passes large bodies inside a CONNECT', async (t) => {
+  const { app, authorization, upstream } = await startHostRoute(t, {
     handler: async (request, response) => {
       const body = await request.body();
       response.end(body);
@@ -61,17 +61,17 @@ test('large bodies and slow writers pass inside as they do outside', async (t) =
   connection.send(`POST /mcp HTTP/1.1\r\nHost: github-mcp.svc\r\nAuthorization: ${authorization}\r\n`);
   connection.send(`Content-Length: ${size}\r\nConnection: close\r\n\r\n`);
   for (let sent = 0; sent < size; sent += 100_000) connection.send(Buffer.alloc(100_000, 'x'));
-  const all = await soon('the answer', connection.closed());
+  const all = await soon('the response', connection.closed());
   assert.equal(all.length - all.lastIndexOf('\r\n\r\n') > size, true);
   assert.equal((await upstream.requests[0]?.body())?.length, size);
 });
 
 for (const [form, proxyTunnel] of [
   ['in absolute form', false],
-  ['by CONNECT even to http', true],
+  ['by CONNECT, also for http', true],
 ] as const) {
-  test(`an undici client reaches the route by its proxy agent, ${form}`, async (t) => {
-    const { app, authorization } = await startNamed(t);
+  test(`serves the proxy agent of undici ${form}`, async (t) => {
+    const { app, authorization } = await startHostRoute(t);
     const dispatcher = new ProxyAgent({ uri: app.url, proxyTunnel });
     t.after(() => dispatcher.close());
     const { statusCode, body } = await request('http://github-mcp.svc/mcp/x?y', {
@@ -83,15 +83,15 @@ for (const [form, proxyTunnel] of [
   });
 }
 
-test('CONNECT to anything else is refused with 403, counted and logged, and the connection ends', async (t) => {
-  const { app, upstream } = await startNamed(t, {
+test('refuses CONNECT to any other target with 403, counts and logs it, and closes the connection', async (t) => {
+  const { app, upstream } = await startHostRoute(t, {
     moreRoutes: [{ name: 'any', match: { path: '/' }, upstream: 'http://127.0.0.1:1', credential: 'none' }],
   });
-  const far = new URL(upstream.url).host;
+  const server = new URL(upstream.url).host;
   let refused = 0;
   for (const target of [
     'elsewhere.example.com:443',
-    far,
+    server,
     'github-mcp.svc',
     'x.github-mcp.svc:80',
     '/mcp',
@@ -120,48 +120,48 @@ test('CONNECT to anything else is refused with 403, counted and logged, and the 
   );
 });
 
-test('TLS inside a tunnel to a route is refused in its own words, and said in the log', async (t) => {
-  const { app } = await startNamed(t);
+test('refuses TLS inside a tunnel to a route with a TLS alert and a log line', async (t) => {
+  const { app } = await startHostRoute(t);
   const connection = await connectRaw(app.url);
   connection.send('CONNECT github-mcp.svc:443 HTTP/1.1\r\n\r\n');
   await connection.until(ESTABLISHED);
   connection.send(Buffer.from([0x16, 3, 1, 0, 5, 1, 0, 0, 1, 0]));
-  const all = await soon('the end', connection.closed());
+  const all = await soon('the connection closes', connection.closed());
   assert.deepEqual(Buffer.from(all.slice(ESTABLISHED.length), 'latin1'), Buffer.from([0x15, 3, 1, 0, 2, 2, 40]));
   assert.match(app.logText(), /TLS inside a tunnel to a route is refused/);
 });
 
-test('a tunnel inside a tunnel is refused', async (t) => {
-  const { app } = await startNamed(t);
+test('refuses a tunnel inside a tunnel', async (t) => {
+  const { app } = await startHostRoute(t);
   const connection = await connectRaw(app.url);
   connection.send('CONNECT github-mcp.svc:80 HTTP/1.1\r\n\r\nCONNECT github-mcp.svc:80 HTTP/1.1\r\n\r\n');
-  assert.match(await soon('the end', connection.closed()), /Established\r\n\r\nHTTP\/1\.1 403 /);
+  assert.match(await soon('the connection closes', connection.closed()), /Established\r\n\r\nHTTP\/1\.1 403 /);
 });
 
-/** cambist with a tunnel to a server that answers by itself. */
+/** An app that tunnels to a server, and the server. */
 async function startTunnelled(t: TestContext, top: Record<string, unknown> = {}) {
-  const far = await startFakeUpstream(echo);
-  t.after(far.close);
-  const authority = `127.0.0.1:${far.port}`;
+  const server = await startFakeUpstream(echo);
+  t.after(server.close);
+  const authority = `127.0.0.1:${server.port}`;
   const app = await startTestApp(t, {
     routes: [{ name: 'r', match: { host: 'r.svc' }, upstream: 'http://127.0.0.1:1', credential: 'none' }],
     forward_proxy: { connect: [authority] },
     ...top,
   });
-  return { app, far, authority };
+  return { app, server, authority };
 }
 
-test('an authority of the config is tunnelled to as bytes, counted, and gets no token or header of ours', async (t) => {
-  const { app, far, authority } = await startTunnelled(t);
+test('tunnels bytes to an authority of the config, adds no token or header, and counts the tunnel', async (t) => {
+  const { app, server, authority } = await startTunnelled(t);
   const connection = await connectRaw(app.url);
   connection.send(`CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\nProxy-Authorization: Basic eDp5\r\n\r\n`);
   await connection.until(ESTABLISHED);
   const openNow = async () => sumSamples(await app.metrics(), 'cambist_open_tunnels', { authority });
   assert.equal(await openNow(), 1);
   connection.send('GET /any HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
-  const all = await soon('the answer', connection.closed());
+  const all = await soon('the response', connection.closed());
   assert.match(all, /"url":"\/any"/);
-  assert.deepEqual(far.requests[0]?.rawHeaders, ['Host', 'x', 'Connection', 'close']);
+  assert.deepEqual(server.requests[0]?.rawHeaders, ['Host', 'x', 'Connection', 'close']);
   await eventually('the tunnel is closed', async () => (await openNow()) === 0);
   const text = await app.metrics();
   assert.equal(sumSamples(text, 'cambist_tunnels_total', { authority }), 1);
@@ -169,9 +169,14 @@ test('an authority of the config is tunnelled to as bytes, counted, and gets no 
   assert.ok(app.logs.some(({ msg, method, status }) => msg === 'request' && method === 'CONNECT' && status === 200));
 });
 
-test('an authority is allowed exactly: with its port, and no other name of it', async (t) => {
-  const { app, far } = await startTunnelled(t);
-  for (const target of [`localhost:${far.port}`, `127.0.0.1:${far.port + 1}`, `127.0.0.1:0${far.port}`, '127.0.0.1']) {
+test('tunnels only to the exact host and port of the config', async (t) => {
+  const { app, server } = await startTunnelled(t);
+  for (const target of [
+    `localhost:${server.port}`,
+    `127.0.0.1:${server.port + 1}`,
+    `127.0.0.1:0${server.port}`,
+    '127.0.0.1',
+  ]) {
     const connection = await connectRaw(app.url);
     connection.send(`CONNECT ${target} HTTP/1.1\r\n\r\n`);
     const all = await soon(target, connection.closed());
@@ -180,10 +185,10 @@ test('an authority is allowed exactly: with its port, and no other name of it', 
   }
 });
 
-test('a tunnel whose far end is away is answered 502', async (t) => {
-  const { app, far, authority } = await startTunnelled(t);
-  await far.close();
+test('returns 502 when the server of a tunnel is unreachable', async (t) => {
+  const { app, server, authority } = await startTunnelled(t);
+  await server.close();
   const connection = await connectRaw(app.url);
   connection.send(`CONNECT ${authority} HTTP/1.1\r\n\r\n`);
-  assert.match(await soon('the answer', connection.closed()), /^HTTP\/1\.1 502 [\s\S]*ERR_UPSTREAM_UNREACHABLE/);
+  assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 502 [\s\S]*ERR_UPSTREAM_UNREACHABLE/);
 });

@@ -8,7 +8,7 @@ import { call } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { assertProblem } from '../harness/problem.ts';
 
-/** Routes of every kind that forwards requests without a caller's token, and one that needs it. */
+/** Every kind of route that forwards requests without a caller's token, and one that requires a token. */
 async function startOpen(t: TestContext, keys: Record<string, unknown> = {}) {
   const gateway = await startGateway(t);
   const { app, config, upstream, subjectToken } = gateway;
@@ -50,8 +50,8 @@ const BROWSER: Record<string, Record<string, string>> = {
   'a GET of a page behind DNS rebinding': { host: 'evil.example.org' },
 };
 
-for (const [what, headers] of Object.entries(BROWSER)) {
-  test(`refuses ${what} on every route that needs no caller's token`, async (t) => {
+for (const [request, headers] of Object.entries(BROWSER)) {
+  test(`refuses ${request} on every route that does not require a caller's token`, async (t) => {
     const { app, upstream, authorizationServer } = await startOpen(t);
     for (const name of OPEN) {
       assertProblem(await call(`${app.url}/${name}`, { headers, body: '{}' }), 'ERR_CROSS_SITE_REQUEST');
@@ -62,7 +62,7 @@ for (const [what, headers] of Object.entries(BROWSER)) {
     assert.equal(sumSamples(text, 'cambist_failures_total', refused), 1);
   });
 
-  test(`leaves ${what} to the caller's token where there is one`, async (t) => {
+  test(`forwards ${request} with a caller's token, and refuses it without one on a route that requires it`, async (t) => {
     const { app, authorization } = await startOpen(t);
     for (const name of ['github', 'passthrough', 'missing']) {
       const { status } = await call(`${app.url}/${name}`, { headers: { ...headers, authorization }, body: '{}' });
@@ -72,7 +72,7 @@ for (const [what, headers] of Object.entries(BROWSER)) {
   });
 }
 
-test('forwards a request of an allowed origin and of no browser', async (t) => {
+test('forwards a request from an allowed origin, and one without browser headers', async (t) => {
   const { app } = await startOpen(t, { allowed_origins: ['https://app.example.com'] });
   for (const name of OPEN) {
     for (const headers of [{}, { origin: 'https://app.example.com', 'sec-fetch-site': 'cross-site' }]) {

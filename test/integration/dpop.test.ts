@@ -16,12 +16,12 @@ const wantsNonce = (nonce: string) => ({
 });
 
 interface Guard {
-  /** In the proofs from now on; undefined: none is wanted. */
+  /** The nonce that proofs must contain. If undefined, none is required. */
   nonce: string | undefined;
   refused: Set<string>;
 }
 
-/** A resource server that takes a token only from whoever holds its key (RFC 9449 section 7.1). */
+/** A resource server that accepts a token only with a proof of its key (RFC 9449 section 7.1). */
 function guarded(guard: Guard, next: UpstreamHandler = echo): UpstreamHandler {
   const seen = new Set<string>();
   return async (request, response) => {
@@ -36,13 +36,13 @@ function guarded(guard: Guard, next: UpstreamHandler = echo): UpstreamHandler {
     }
     const isFresh = payload.jti !== undefined && !seen.has(payload.jti);
     seen.add(payload.jti ?? '');
-    const isRight =
+    const isValid =
       isFresh &&
       payload.htm === request.method &&
       payload.htu === `http://${request.headers.host}${request.url.replace(/\?.*/, '')}` &&
       payload.ath === createHash('sha256').update(token).digest('base64url') &&
       (decodeJwt(token).cnf as { jkt?: string } | undefined)?.jkt === thumbprint;
-    if (!isRight) return sendAnswer(response, 401, '', NO_PROOF);
+    if (!isValid) return sendAnswer(response, 401, '', NO_PROOF);
     return next(request, response);
   };
 }
@@ -57,7 +57,7 @@ async function readProof(text: string): Promise<{ payload: JWTPayload; thumbprin
   }
 }
 
-/** An authorization server that binds tokens to the key of the proof, and an upstream that wants that key. */
+/** An authorization server that binds tokens to the key of the proof, and an upstream that requires this key. */
 async function start(t: TestContext, guard: Guard, next?: UpstreamHandler): Promise<Gateway> {
   const gateway = await startGateway(t, { handler: guarded(guard, next) });
   const { app, authorizationServer, config } = gateway;
@@ -71,7 +71,7 @@ async function start(t: TestContext, guard: Guard, next?: UpstreamHandler): Prom
   return gateway;
 }
 
-/** RFC 7638, of the key in the header of a proof. */
+/** The thumbprint (RFC 7638) of the key in the header of a proof. */
 function thumbprintOf(proof: string): string {
   const { jwk } = JSON.parse(Buffer.from(proof.split('.')[0] ?? '', 'base64url').toString());
   const { crv, kty, x, y } = jwk;
@@ -81,7 +81,7 @@ function thumbprintOf(proof: string): string {
 const proofOf = (request: UpstreamRequest | undefined): JWTPayload => decodeJwt(String(request?.headers.dpop));
 const newGuard = (nonce?: string): Guard => ({ nonce, refused: new Set() });
 
-test('a bound token goes upstream with a proof of its own for each request', async (t) => {
+test('sends a bound token with a new proof for each request', async (t) => {
   const { app, upstream, authorization, authorizationServer } = await start(t, newGuard());
   for (const path of ['/github', '/github/x?query=1', '/github']) {
     assert.equal((await call(`${app.url}${path}`, { headers: { authorization }, body: '{}' })).status, 200);
@@ -91,19 +91,19 @@ test('a bound token goes upstream with a proof of its own for each request', asy
   assert.equal(upstream.requests[0]?.authorization.length, 1);
 });
 
-test("the caller's own proof stays here", async (t) => {
+test("does not forward the caller's own proof", async (t) => {
   const { app, upstream, authorization } = await start(t, newGuard());
   const headers = { authorization, DPoP: 'proof-of-the-caller' };
   assert.equal((await call(`${app.url}/github`, { headers, body: '{}' })).status, 200);
   assert.ok(!JSON.stringify(upstream.requests[0]?.rawHeaders).includes('proof-of-the-caller'));
 });
 
-test('a nonce that the upstream wants is sent once more, with the same token, and remembered', async (t) => {
+test('retries with the nonce of the upstream and the same token, and remembers the nonce', async (t) => {
   const { app, upstream, authorization, authorizationServer } = await start(t, newGuard('one'));
   const send = () => call(`${app.url}/github`, { headers: { authorization }, body: '{"a":1}' });
-  const answered = await send();
-  assert.equal(answered.status, 200);
-  assert.equal(JSON.parse(answered.text).body, '{"a":1}');
+  const response = await send();
+  assert.equal(response.status, 200);
+  assert.equal(JSON.parse(response.text).body, '{"a":1}');
   await send();
   assert.deepEqual(
     upstream.requests.map((request) => proofOf(request).nonce),
@@ -112,19 +112,19 @@ test('a nonce that the upstream wants is sent once more, with the same token, an
   assert.equal(authorizationServer.requests.length, 1);
 });
 
-test('the nonce of an answer is that of the next request', async (t) => {
+test('uses the nonce of a response in the next request', async (t) => {
   const guard = newGuard();
   const { app, upstream, authorization } = await start(t, guard, (_request, response) =>
     sendAnswer(response, 200, '', { 'dpop-nonce': 'next' }),
   );
   const send = () => call(`${app.url}/github`, { headers: { authorization } });
-  assert.equal((await send()).headers['dpop-nonce'], undefined, 'to the caller it would mean a proof of its own');
+  assert.equal((await send()).headers['dpop-nonce'], undefined, 'a nonce would make the caller send its own proof');
   guard.nonce = 'next';
   assert.equal((await send()).status, 200);
   assert.equal(upstream.requests.length, 2);
 });
 
-test('an upstream that is never content is asked no more than it has to be', async (t) => {
+test('stops retrying when the upstream refuses every nonce', async (t) => {
   const { app, upstream, authorization } = await start(t, newGuard());
   let nonces = 0;
   upstream.handler = (_request, response) => {
@@ -135,7 +135,7 @@ test('an upstream that is never content is asked no more than it has to be', asy
   assert.ok(upstream.requests.length <= 4, `${upstream.requests.length} requests`);
 });
 
-test('a body that is too large to be sent again ends in an error, and the next one has the nonce', async (t) => {
+test('returns an error when a body is too large to retry, and uses the nonce in the next request', async (t) => {
   const { app, upstream, authorization, authorizationServer } = await start(t, newGuard('one'));
   const send = (body: string) => call(`${app.url}/github`, { headers: { authorization }, body });
   assertProblem(await send('x'.repeat(200_000)), 'ERR_UPSTREAM_REFUSED_TOKEN');
@@ -144,7 +144,7 @@ test('a body that is too large to be sent again ends in an error, and the next o
   assert.equal(authorizationServer.requests.length, 1);
 });
 
-test('a bound token that is refused is exchanged anew, and the new one proven', async (t) => {
+test('exchanges again when a bound token is refused, and sends a proof for the new token', async (t) => {
   const guard = newGuard('one');
   const { app, authorization, authorizationServer } = await start(t, guard);
   const send = () => call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
@@ -155,14 +155,14 @@ test('a bound token that is refused is exchanged anew, and the new one proven', 
   assert.equal(authorizationServer.requests.length, 2);
 });
 
-test('without dpop in the config a bound token is of no use, and reaches nobody', async (t) => {
+test('refuses a bound token if dpop is not set, and sends no request upstream', async (t) => {
   const { app, upstream, authorization, authorizationServer } = await startGateway(t);
   authorizationServer.mood = { kind: 'issue', fields: { token_type: 'DPoP' } };
   assertProblem(await call(`${app.url}/github`, { headers: { authorization } }), 'ERR_STS_RESPONSE_INVALID');
   assert.equal(upstream.requests.length, 0);
 });
 
-test('the key lives as long as the process, over every reload', async (t) => {
+test('keeps the key over every reload', async (t) => {
   const { app, authorization, authorizationServer, config, upstream } = await start(t, newGuard());
   const { local } = config.authorization_servers;
   await call(`${app.url}/github`, { headers: { authorization } });

@@ -16,49 +16,57 @@ const refusal = (status: number, error: string, description = '', more: Record<s
   body: { error, error_description: description, refresh_token: LEAKED_BY_SERVER, ...more },
 });
 
-/** What the authorization server says, and what the caller is told. */
-const ANSWERS: readonly (readonly [what: string, mood: Mood, code: ErrorCode])[] = [
+/** Responses of the authorization server, and the code that the caller gets. */
+const RESPONSES: readonly (readonly [problem: string, mood: Mood, code: ErrorCode])[] = [
   ['the subject token is refused', refusal(400, 'invalid_grant'), 'ERR_SUBJECT_TOKEN_INVALID'],
   [
-    'the request names the token',
+    'the server calls the token expired',
     refusal(400, 'invalid_request', 'subject token expired'),
     'ERR_SUBJECT_TOKEN_INVALID',
   ],
-  ['the request names nothing', refusal(400, 'invalid_request'), 'ERR_SUBJECT_TOKEN_INVALID'],
-  ['the user is wanted', refusal(400, 'interaction_required', '', { claims: '{"a":1}' }), 'ERR_INTERACTION_REQUIRED'],
+  ['the server calls the request invalid', refusal(400, 'invalid_request'), 'ERR_SUBJECT_TOKEN_INVALID'],
+  [
+    'the user must interact',
+    refusal(400, 'interaction_required', '', { claims: '{"a":1}' }),
+    'ERR_INTERACTION_REQUIRED',
+  ],
   ['the target is refused', refusal(400, 'invalid_target'), 'ERR_EXCHANGE_REFUSED'],
   ['the scope is refused', refusal(400, 'invalid_scope'), 'ERR_EXCHANGE_REFUSED'],
-  ['policy refuses', refusal(403, 'access_denied'), 'ERR_EXCHANGE_REFUSED'],
-  ['Keycloak knows no such audience', refusal(400, 'invalid_client', 'Audience not found'), 'ERR_EXCHANGE_REFUSED'],
+  ['a policy refuses', refusal(403, 'access_denied'), 'ERR_EXCHANGE_REFUSED'],
+  ['the audience is unknown to Keycloak', refusal(400, 'invalid_client', 'Audience not found'), 'ERR_EXCHANGE_REFUSED'],
   [
-    'Keycloak has no such audience for us',
+    'the audience is unavailable in Keycloak',
     refusal(400, 'invalid_request', 'Requested audience not available: github'),
     'ERR_EXCHANGE_REFUSED',
   ],
   ['our client is refused', refusal(401, 'invalid_client'), 'ERR_CLIENT_REFUSED'],
-  ['our client may not', refusal(400, 'unauthorized_client'), 'ERR_CLIENT_REFUSED'],
-  ['another 4xx', { kind: 'answer', status: 418, body: 'no tea' }, 'ERR_CLIENT_REFUSED'],
+  ['our client is unauthorized', refusal(400, 'unauthorized_client'), 'ERR_CLIENT_REFUSED'],
+  ['the server returns another 4xx', { kind: 'answer', status: 418, body: 'no tea' }, 'ERR_CLIENT_REFUSED'],
   ['the token is empty', { kind: 'issue', accessToken: '' }, 'ERR_STS_RESPONSE_INVALID'],
-  ['the answer is HTML', { kind: 'answer', status: 200, body: '<html></html>' }, 'ERR_STS_RESPONSE_INVALID'],
-  ['the token is for another', { kind: 'issue', audience: 'https://other.example.com' }, 'ERR_ISSUED_TOKEN_AUDIENCE'],
-  ['it is overloaded', { kind: 'answer', status: 429 }, 'ERR_STS_UNAVAILABLE'],
-  ['it is broken', { kind: 'answer', status: 500, body: LEAKED_BY_SERVER }, 'ERR_STS_UNAVAILABLE'],
-  ['it breaks the connection', { kind: 'reset' }, 'ERR_STS_UNAVAILABLE'],
-  ['it does not answer', { kind: 'hang' }, 'ERR_STS_UNAVAILABLE'],
+  ['the response is HTML', { kind: 'answer', status: 200, body: '<html></html>' }, 'ERR_STS_RESPONSE_INVALID'],
+  [
+    'the token is for another audience',
+    { kind: 'issue', audience: 'https://other.example.com' },
+    'ERR_ISSUED_TOKEN_AUDIENCE',
+  ],
+  ['the server is overloaded', { kind: 'answer', status: 429 }, 'ERR_STS_UNAVAILABLE'],
+  ['the server fails', { kind: 'answer', status: 500, body: LEAKED_BY_SERVER }, 'ERR_STS_UNAVAILABLE'],
+  ['the server resets the connection', { kind: 'reset' }, 'ERR_STS_UNAVAILABLE'],
+  ['the server does not respond', { kind: 'hang' }, 'ERR_STS_UNAVAILABLE'],
 ];
 
-for (const [what, mood, code] of ANSWERS) {
-  test(`${what}: the caller is told ${code}, and nothing goes upstream`, async (t) => {
+for (const [problem, mood, code] of RESPONSES) {
+  test(`returns ${code} and sends nothing upstream when ${problem}`, async (t) => {
     const { app, upstream, authorizationServer, authorization, subjectToken, config } = await startGateway(t);
     const { local } = config.authorization_servers;
     app.reloadTo({ ...config, authorization_servers: { local: { ...local, timeout: '500ms' } } });
     authorizationServer.mood = mood;
-    const answered = await call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
-    assertProblem(answered, code);
+    const response = await call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
+    assertProblem(response, code);
     assert.equal(upstream.requests.length, 0);
     const leaks = createLeakWatch();
     for (const secret of [subjectToken, LEAKED_BY_SERVER, authorizationServer.tokenEndpoint]) leaks.remember(secret);
-    leaks.assertNoLeak({ answer: answered.text, headers: JSON.stringify(answered.headers) });
+    leaks.assertNoLeak({ response: response.text, headers: JSON.stringify(response.headers) });
     const inLog = createLeakWatch();
     for (const secret of [subjectToken, LEAKED_BY_SERVER]) inLog.remember(secret);
     inLog.assertNoLeak({ log: app.logText(), metrics: await app.metrics() });
@@ -67,7 +75,7 @@ for (const [what, mood, code] of ANSWERS) {
   });
 }
 
-test('the claims that the server wants reach the caller in the challenge', async (t) => {
+test('returns the claims that the server requires in the challenge', async (t) => {
   const { app, authorizationServer, authorization } = await startGateway(t);
   const claims = '{"access_token":{"acrs":{"essential":true,"value":"c1"}}}';
   authorizationServer.mood = refusal(400, 'interaction_required', '', { claims });
@@ -76,63 +84,63 @@ test('the claims that the server wants reach the caller in the challenge', async
   assert.equal(Buffer.from(encoded ?? '', 'base64').toString(), claims);
 });
 
-test('the pause that the server asks for reaches the caller', async (t) => {
+test('returns the Retry-After of the server', async (t) => {
   const { app, authorizationServer, authorization } = await startGateway(t);
   authorizationServer.mood = { kind: 'answer', status: 429, headers: { 'retry-after': '17' } };
   const { headers } = await call(`${app.url}/github`, { headers: { authorization } });
   assert.equal(headers['retry-after'], '17');
 });
 
-test('a request without a subject token is told so, whatever other scheme it uses', async (t) => {
+test('returns 401 without a subject token, also with another authentication scheme', async (t) => {
   const { app, authorizationServer } = await startGateway(t);
   for (const headers of [{}, { authorization: 'Basic dXNlcjpwYXNz' }, { authorization: 'Digest x' }]) {
-    const answered = await call(`${app.url}/github`, { headers });
-    assertProblem(answered, 'ERR_SUBJECT_TOKEN_MISSING');
-    assert.equal(answered.headers['www-authenticate'], 'Bearer');
+    const response = await call(`${app.url}/github`, { headers });
+    assertProblem(response, 'ERR_SUBJECT_TOKEN_MISSING');
+    assert.equal(response.headers['www-authenticate'], 'Bearer');
   }
   assert.equal(authorizationServer.requests.length, 0);
 });
 
-test('a subject token that is malformed or has expired is refused without asking anybody', async (t) => {
+test('refuses a malformed or expired subject token without a request to the authorization server', async (t) => {
   const { app, authorizationServer } = await startGateway(t);
   const expired = await authorizationServer.mint({ ttlSeconds: -60 });
   for (const token of ['two words', 'quo"ted', '', expired]) {
-    const answered = await call(`${app.url}/github`, { headers: { authorization: `Bearer ${token}` } });
-    assertProblem(answered, 'ERR_SUBJECT_TOKEN_INVALID');
+    const response = await call(`${app.url}/github`, { headers: { authorization: `Bearer ${token}` } });
+    assertProblem(response, 'ERR_SUBJECT_TOKEN_INVALID');
   }
   assert.equal(authorizationServer.requests.length, 0);
 });
 
-test('a request that no route takes is told so', async (t) => {
+test('returns 403 when no route matches', async (t) => {
   const { app, authorization } = await startGateway(t);
   for (const path of ['/', '/githubx', '/GITHUB', '/github/..%2fadmin', '/github/%2e%2e/admin', '*']) {
-    const answered = await call(app.url, { path, headers: { authorization } });
-    assertProblem(answered, 'ERR_ROUTE_NOT_FOUND');
+    const response = await call(app.url, { path, headers: { authorization } });
+    assertProblem(response, 'ERR_ROUTE_NOT_FOUND');
   }
   const labels = { route: '_unmatched', method: 'GET', code: '403', outcome: 'refused' };
   assert.equal(sumSamples(await app.metrics(), 'cambist_requests_total', labels), 6);
 });
 
-test('a secret of ours that is not there is our credential, and the rest serves on', async (t) => {
+test('returns ERR_CREDENTIAL_UNAVAILABLE when our client secret is missing, and serves other routes', async (t) => {
   const { app, authorization, config } = await startGateway(t, {
     moreRoutes: [{ name: 'docs', match: { path: '/docs' }, upstream: 'http://127.0.0.1:1', credential: 'none' }],
   });
   const { local } = config.authorization_servers;
   const clientAuth = { method: 'client_secret_basic', client_secret: { file: '/nowhere/client-secret' } };
   app.reloadTo({ ...config, authorization_servers: { local: { ...local, client_auth: clientAuth } } });
-  const answered = await call(`${app.url}/github`, { headers: { authorization } });
-  assertProblem(answered, 'ERR_CREDENTIAL_UNAVAILABLE');
-  assert.equal(answered.headers['retry-after'], '1');
-  assert.doesNotMatch(answered.text, /nowhere/);
+  const response = await call(`${app.url}/github`, { headers: { authorization } });
+  assertProblem(response, 'ERR_CREDENTIAL_UNAVAILABLE');
+  assert.equal(response.headers['retry-after'], '1');
+  assert.doesNotMatch(response.text, /nowhere/);
   assertProblem(await call(`${app.url}/docs`), 'ERR_UPSTREAM_UNREACHABLE');
 });
 
-test('an actor token that is not there is our credential', async (t) => {
+test('returns ERR_CREDENTIAL_UNAVAILABLE when our actor token is missing', async (t) => {
   const { app, authorization } = await startGateway(t, { route: { actor_token: { file: '/nowhere/actor' } } });
   assertProblem(await call(`${app.url}/github`, { headers: { authorization } }), 'ERR_CREDENTIAL_UNAVAILABLE');
 });
 
-test('metadata of another issuer, or none, make the server unavailable', async (t) => {
+test('returns ERR_STS_UNAVAILABLE when the metadata are missing or of another issuer', async (t) => {
   const { app, authorizationServer, authorization, config } = await startGateway(t);
   const discovered = { issuer: authorizationServer.issuer, client_id: 'cambist', client_auth: { method: 'none' } };
   for (const mood of [

@@ -7,7 +7,7 @@ import { assertProblem } from '../harness/problem.ts';
 const TOKEN = 'broad+token/of-the_user==';
 const OTHER = 'token-of-the-workload';
 
-/** Routes of all kinds to one upstream, two of them with a token header of their own. */
+/** Routes of all kinds to one upstream. Two of them have their own token header. */
 async function startMixed(t: TestContext) {
   const gateway = await startGateway(t, { route: { subject_token: { header: 'x-user-token' } } });
   const { app, config, upstream } = gateway;
@@ -35,7 +35,7 @@ async function startMixed(t: TestContext) {
   return { ...gateway, send };
 }
 
-test("the token header of one route never reaches another's backend, nor does a copy of what is in it", async (t) => {
+test("drops the token header of one route, and copies of its value, on another route's requests", async (t) => {
   const { send } = await startMixed(t);
   for (const name of ['plain', 'service', 'open']) {
     for (const header of ['x-user-token', 'x-own-token', 'X-User-Token']) {
@@ -47,7 +47,7 @@ test("the token header of one route never reaches another's backend, nor does a 
   }
 });
 
-test('a passthrough route sends its own token headers on, and those of no other', async (t) => {
+test('forwards its own token headers on a passthrough route, but not those of other routes', async (t) => {
   const { send } = await startMixed(t);
   const received = await send('own', {
     authorization: `Bearer ${OTHER}`,
@@ -61,15 +61,15 @@ test('a passthrough route sends its own token headers on, and those of no other'
   assert.equal(received.headers['x-user-token'], undefined);
 });
 
-/** Ways of writing the token that mean the token. */
-const SPELLINGS = {
-  'as it is': TOKEN,
-  'as a browser would': encodeURIComponent(TOKEN),
+/** Different encodings of the same token. */
+const ENCODINGS = {
+  unencoded: TOKEN,
+  'as a browser encodes it': encodeURIComponent(TOKEN),
   'in lower case': encodeURIComponent(TOKEN).replace(/%../g, (escaped) => escaped.toLowerCase()),
-  'escaped where it need not be': TOKEN.replace('b', '%62').replace('-', '%2D'),
+  'with needless escapes': TOKEN.replace('b', '%62').replace('-', '%2D'),
 };
-for (const [how, written] of Object.entries(SPELLINGS)) {
-  test(`the caller's token in a query is refused, and a cookie that holds it is dropped: ${how}`, async (t) => {
+for (const [encoding, written] of Object.entries(ENCODINGS)) {
+  test(`refuses the caller's token in a query, and drops a cookie that contains it: ${encoding}`, async (t) => {
     const { app, send, upstream, authorizationServer } = await startMixed(t);
     for (const headers of [{ authorization: `Bearer ${TOKEN}` }, { 'x-user-token': TOKEN }]) {
       for (const path of [`/plain?access_token=${written}`, `/open/${written.replace('/', '%2F')}`]) {
@@ -83,7 +83,7 @@ for (const [how, written] of Object.entries(SPELLINGS)) {
   });
 }
 
-test('refuses a request with more tokens than it can compare with the other headers', async (t) => {
+test('refuses a request with too many tokens to compare with the other headers', async (t) => {
   const { app, upstream, authorizationServer } = await startMixed(t);
   const tokens = (count: number) =>
     Array.from({ length: count }, (_, index) => ['X-User-Token', `token-${1000 + index}`]).flat();

@@ -8,31 +8,31 @@ import { call, connectRaw, open } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { eventStream, silence } from '../harness/upstream-handlers.ts';
 
-/** An upstream has to know within this time that nobody waits any more. */
-const FELT_MS = 1000;
+/** The upstream must see the disconnect within this time. */
+const NOTICED_MS = 1000;
 
-test('a caller that goes away before the head of its answer is felt upstream at once', async (t) => {
+test('closes the upstream connection at once when the caller disconnects before the response headers', async (t) => {
   const { app, upstream } = await startPlainGateway(t, { handler: silence });
   const connection = await connectRaw(app.url);
   connection.send('GET /plain HTTP/1.1\r\nHost: h\r\n\r\n');
   await eventually('the upstream has the request', () => upstream.requests.length === 1);
   connection.socket.destroy();
-  await soon('the upstream sees the connection close', upstream.requests[0]?.gone ?? assert.fail(), FELT_MS);
+  await soon('the upstream sees the connection close', upstream.requests[0]?.gone ?? assert.fail(), NOTICED_MS);
   await eventually('the request is logged', () => app.logs.some(({ msg }) => msg === 'request'));
   const line = app.logs.find(({ msg }) => msg === 'request');
   assert.deepEqual([line?.status, line?.outcome, line?.level], [499, 'cancelled', 'info']);
 });
 
-test('a caller that goes away in the middle of a stream is felt upstream at once', async (t) => {
+test('closes the upstream connection at once when the caller disconnects during a stream', async (t) => {
   const stream = eventStream();
   const { app, authorization } = await startGateway(t, { handler: stream.handler });
-  const answer = await open(`${app.url}/github`, { headers: { authorization } });
-  answer.on('error', () => {});
-  answer.destroy();
-  await soon('the upstream sees the connection close', stream.gone, FELT_MS);
+  const response = await open(`${app.url}/github`, { headers: { authorization } });
+  response.on('error', () => {});
+  response.destroy();
+  await soon('the upstream sees the connection close', stream.gone, NOTICED_MS);
 });
 
-/** More than connections hold, so that the upstream waits for the caller. */
+/** Sends more than the buffers of the connections can take, so that the upstream waits for the caller. */
 const endless: UpstreamHandler = (_request, response) => {
   const chunk = Buffer.alloc(64 * 1024);
   const write = (): void => {
@@ -42,15 +42,15 @@ const endless: UpstreamHandler = (_request, response) => {
   write();
 };
 
-for (const [what, handler] of [
-  ['of an event stream', eventStream().handler],
-  ['of an answer that comes faster than it reads', endless],
+for (const [stream, handler] of [
+  ['an event stream', eventStream().handler],
+  ['a response that is faster than it reads', endless],
 ] as const) {
-  test(`a caller that goes away in the middle ${what} is who has cut it, and not the upstream`, async (t) => {
+  test(`reports cut_by "caller" when the caller disconnects during ${stream}`, async (t) => {
     const { app } = await startPlainGateway(t, { handler });
-    const answer = await open(`${app.url}/plain`);
-    answer.on('error', () => {});
-    answer.destroy();
+    const response = await open(`${app.url}/plain`);
+    response.on('error', () => {});
+    response.destroy();
     await eventually('the request is logged', () => app.logs.some(({ msg }) => msg === 'request'));
     assert.equal(app.logs.find(({ msg }) => msg === 'request')?.cut_by, 'caller');
     const cut = (by: string, text: string) => sumSamples(text, 'cambist_requests_cut_total', { cut_by: by });
@@ -59,16 +59,16 @@ for (const [what, handler] of [
   });
 }
 
-test('a caller that goes away in the middle of its upload is felt upstream at once', async (t) => {
+test('closes the upstream connection at once when the caller disconnects during its upload', async (t) => {
   const { app, upstream } = await startPlainGateway(t, { handler: silence });
   const connection = await connectRaw(app.url);
   connection.send('POST /plain HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n');
   await eventually('the upstream has the request', () => upstream.requests.length === 1);
   connection.socket.destroy();
-  await soon('the upstream sees the connection close', upstream.requests[0]?.gone ?? assert.fail(), FELT_MS);
+  await soon('the upstream sees the connection close', upstream.requests[0]?.gone ?? assert.fail(), NOTICED_MS);
 });
 
-test('a caller that goes away before its small body is whole is cancelled, and no failure', async (t) => {
+test('counts a caller that disconnects before its small body is complete as cancelled, not as failed', async (t) => {
   const { app, upstream, authorization } = await startGateway(t);
   await call(`${app.url}/github`, { headers: { authorization } });
   const connection = await connectRaw(app.url);
@@ -76,48 +76,48 @@ test('a caller that goes away before its small body is whole is cancelled, and n
     `POST /github HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\nContent-Length: 9\r\n\r\nhell`,
   );
   const inFlight = async () => sumSamples(await app.metrics(), 'cambist_requests_in_flight');
-  await eventually('the request is under way', async () => (await inFlight()) === 1);
+  await eventually('the request is in flight', async () => (await inFlight()) === 1);
   connection.socket.destroy();
-  await eventually('the request has ended', async () => (await inFlight()) === 0);
+  await eventually('the request is finished', async () => (await inFlight()) === 0);
   const text = await app.metrics();
   assert.equal(sumSamples(text, 'cambist_requests_total', { outcome: 'cancelled', code: '499' }), 1);
   assert.equal(sumSamples(text, 'cambist_requests_total', { outcome: 'failed' }), 0);
   assert.equal(upstream.requests.length, 1);
 });
 
-test('a caller that goes away during the exchange makes no request upstream, and the token serves the next', async (t) => {
-  let goOn = (): void => {};
+test('sends no request upstream when the caller disconnects during the exchange, and keeps the token', async (t) => {
+  let release = (): void => {};
   const until = new Promise<void>((resolve) => {
-    goOn = resolve;
+    release = resolve;
   });
   const { app, upstream, authorizationServer, authorization } = await startGateway(t);
   authorizationServer.mood = { kind: 'issue', until };
   const connection = await connectRaw(app.url);
   connection.send(`GET /github HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\n\r\n`);
-  await eventually('the exchange is under way', () => authorizationServer.requests.length === 1);
+  await eventually('the exchange is in flight', () => authorizationServer.requests.length === 1);
   connection.socket.destroy();
-  await eventually('the request has ended', () => app.logs.some(({ outcome }) => outcome === 'cancelled'));
-  goOn();
+  await eventually('the request is finished', () => app.logs.some(({ outcome }) => outcome === 'cancelled'));
+  release();
   await delay(50);
   assert.equal(upstream.requests.length, 0);
   assert.equal((await call(`${app.url}/github`, { headers: { authorization } })).status, 200);
   assert.equal(authorizationServer.requests.length, 1);
 });
 
-test("one caller's going away does not cancel the exchange that another waits for", async (t) => {
-  let goOn = (): void => {};
+test('continues an exchange for one caller when another caller that waits for it disconnects', async (t) => {
+  let release = (): void => {};
   const until = new Promise<void>((resolve) => {
-    goOn = resolve;
+    release = resolve;
   });
   const { app, authorizationServer, authorization } = await startGateway(t);
   authorizationServer.mood = { kind: 'issue', until };
   const leaving = await connectRaw(app.url);
   leaving.send(`GET /github HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\n\r\n`);
-  await eventually('the exchange is under way', () => authorizationServer.requests.length === 1);
+  await eventually('the exchange is in flight', () => authorizationServer.requests.length === 1);
   const staying = call(`${app.url}/github`, { headers: { authorization } });
   leaving.socket.destroy();
-  await eventually('one has gone', () => app.logs.some(({ outcome }) => outcome === 'cancelled'));
-  goOn();
+  await eventually('the first caller is gone', () => app.logs.some(({ outcome }) => outcome === 'cancelled'));
+  release();
   assert.equal((await staying).status, 200);
   assert.equal(authorizationServer.requests.length, 1);
 });
