@@ -30,7 +30,7 @@ export function createReloads(file: string, logger: Logger): Reloads {
     running = (running ?? Promise.resolve())
       .then(async () => {
         current = (await reload(file, served, logger)) ?? current;
-        await watcher.look();
+        await watcher.check();
       })
       .catch((error: unknown) => {
         served.reloadFailed();
@@ -44,7 +44,7 @@ export function createReloads(file: string, logger: Logger): Reloads {
       app = started;
       current = config;
       // So that files which the config names are known before they change.
-      void watcher.look();
+      void watcher.check();
       if (changedBefore) onChange();
     },
     close() {

@@ -1,6 +1,6 @@
 import type { Problem } from './problem.ts';
 
-/** Keys and list positions that lead from the top of a config file to a node. */
+/** Keys and list indexes from the root of a config file to a node. */
 export type Path = readonly (string | number)[];
 
 export interface Position {
@@ -10,28 +10,28 @@ export interface Position {
   readonly column: number;
 }
 
-/** Where the node of a path stands; `key`: where its key stands. What is not there is sought in the map that lacks it. */
+/** Finds the position of a node or of its key. For a missing node, the position of the nearest ancestor. */
 export type Locate = (path: Path, what: 'key' | 'value') => Position;
 
-/** What of a node a problem points at: what it holds, its key, or the key of one of its children. */
+/** The part of a node that a problem points at: its value, its key, or the key of a child. */
 export type NodePart = 'value' | 'key' | { readonly child: string };
 
-/** A node of a config file under check: knows where it stands and takes what is wrong with it. */
+/** A node of the config file. Problems are reported to it, and get its path and position. */
 export interface ConfigNode {
   readonly path: Path;
   at(...segments: Path): ConfigNode;
   error(message: string, part?: NodePart): void;
   warn(message: string, part?: NodePart): void;
-  /** Makes it broken without a message: its error is told elsewhere. */
+  /** Marks it as broken without a message, because the error is reported elsewhere. */
   markBroken(): void;
-  /** An error was found here or below: what merely follows from it is not worth a message of its own. */
+  /** True after an error here or below. Errors that only follow from it are not reported. */
   readonly broken: boolean;
 }
 
-/** All that is wrong with one file. */
+/** The problems of one file. */
 export interface ProblemList {
   readonly root: ConfigNode;
-  /** For what has no path, since the file cannot be read. */
+  /** Reports an error without a path, for a file that cannot be parsed. */
   errorAt(position: Position, message: string): void;
   /** In the order of the file. */
   sorted(): Problem[];
@@ -75,7 +75,7 @@ export function byPosition(one: Problem, other: Problem): number {
   return one.line - other.line || one.column - other.column;
 }
 
-/** `routes[0].match.host`; a key that is no plain word stands in brackets and quotes. */
+/** Formats a path as in `routes[0].match.host`. A key with unusual characters is in brackets and quotes. */
 export function formatPath(path: Path): string {
   let text = '';
   for (const segment of path) {
@@ -86,10 +86,10 @@ export function formatPath(path: Path): string {
   return text;
 }
 
-/** What was read from a value, or what is wrong with it and how to fix it. */
+/** A parsed value, or its problem and how to fix it. */
 export type Reading<T> = { readonly value: T } | { readonly problem: string };
 
-/** The value of a reading; what is wrong goes to the place, and there is none. */
+/** Returns the parsed value, or reports the problem and returns undefined. */
 export function valueOrReport<T>(reading: Reading<T>, node: ConfigNode): T | undefined {
   if ('value' in reading) return reading.value;
   node.error(reading.problem);

@@ -1,8 +1,8 @@
 import type { CredentialSource } from '../secrets/credential.ts';
 
 /**
- * The config as the rest of cambist sees it: defaults merged, durations in milliseconds, sizes in bytes, URLs split,
- * references resolved. `load.ts` makes it from a file; nothing changes it afterwards.
+ * The config as the rest of cambist uses it: defaults merged, durations in milliseconds, sizes in bytes, URLs split,
+ * references resolved. `load.ts` makes it from a file. It never changes afterwards.
  */
 
 export type Listen =
@@ -11,13 +11,13 @@ export type Listen =
 
 export type LogLevel = 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent';
 
-/** How cambist proves to a token endpoint who it is (RFC 6749 section 2.3, RFC 7523 section 2.2). */
+/** Client authentication at a token endpoint (RFC 6749 section 2.3, RFC 7523 section 2.2). */
 export type ClientAuth =
   | { readonly method: 'none' }
   | {
       readonly method: 'client_secret_basic';
       readonly clientSecret: CredentialSource;
-      /** `form`: id and secret are form-urlencoded before base64, as RFC 6749 section 2.3.1 wants; `raw`: they are not. */
+      /** `form`: form-urlencodes id and secret before base64, as RFC 6749 section 2.3.1 requires. `raw`: does not. */
       readonly basicEncoding: 'form' | 'raw';
     }
   | { readonly method: 'client_secret_post'; readonly clientSecret: CredentialSource }
@@ -30,25 +30,25 @@ export type ClientAuth =
   | ({
       readonly method: 'private_key_jwt';
       readonly privateKey: CredentialSource;
-      /** JWS algorithm; undefined: what the key suggests (RS256, ES256/384/512, EdDSA). */
+      /** JWS algorithm. Undefined: derived from the key (RS256, ES256/384/512, EdDSA). */
       readonly alg: string | undefined;
       readonly keyId: string | undefined;
-      /** PEM of the key's certificate, whose thumbprint the assertion then bears (`x5t#S256`, RFC 7515 section 4.1.8). */
+      /** PEM of the key's certificate. The assertion contains its thumbprint (`x5t#S256`, RFC 7515 section 4.1.8). */
       readonly certificate: CredentialSource | undefined;
     } & AssertionRules)
   | {
       readonly method: 'client_assertion';
-      /** A JWT that others put there and renew. */
+      /** A JWT that another program writes and renews. */
       readonly clientAssertion: CredentialSource;
       /** Full URN, the `client_assertion_type`. */
       readonly clientAssertionType: string;
     }
-  /** The certificate is that of the server's `tls` (RFC 8705 section 2). */
+  /** Uses the certificate in the server's `tls` (RFC 8705 section 2). */
   | { readonly method: 'tls_client_auth' };
 
-/** What goes into an assertion that cambist signs itself. */
+/** Claims of an assertion that cambist signs. */
 export interface AssertionRules {
-  /** `aud` of the assertion; undefined: the issuer, or the token endpoint where no issuer is known. */
+  /** `aud` of the assertion. Undefined: the issuer, or the token endpoint if there is no issuer. */
   readonly assertionAudience: string | undefined;
   readonly assertionLifetimeMs: number;
 }
@@ -64,18 +64,18 @@ export interface AuthorizationServer {
   /** Its key in the file, and its label in metrics. */
   readonly name: string;
   readonly issuer: string | undefined;
-  /** Given: nothing is discovered. */
+  /** Undefined: found by discovery. */
   readonly tokenEndpoint: string | undefined;
   /** May a discovered endpoint be plain http to any host? */
   readonly allowInsecureHttp: boolean;
   readonly clientId: string | undefined;
   readonly clientAuth: ClientAuth;
-  /** What trades the subject token: RFC 8693, or RFC 7523 with it as `assertion`. */
+  /** Grant for the subject token: RFC 8693, or RFC 7523 with the token as `assertion`. */
   readonly grant: 'token_exchange' | 'jwt_bearer';
   readonly extraParams: readonly (readonly [name: string, value: string])[];
   readonly timeoutMs: number;
   readonly tls: TlsFiles | undefined;
-  /** Prove possession of a key (RFC 9449), and take tokens that are bound to it. */
+  /** Prove possession of a key (RFC 9449), and accept tokens that are bound to it. */
   readonly dpop: boolean;
 }
 
@@ -85,46 +85,46 @@ export interface AuthorizationServer {
  */
 export type ExpectedAudience = readonly string[] | { readonly only: readonly string[] } | 'any';
 
-/** What the issued token is to be for, and how that is checked. */
+/** The backend that a token is requested for, and the check of the issued token. */
 export interface TokenTarget {
   /** RFC 8707 `resource`, sent verbatim, one parameter each. */
   readonly resource: readonly string[];
   /** RFC 8693 `audience`, one parameter each. */
   readonly audience: readonly string[];
   readonly scope: string | undefined;
-  /** Full URN; undefined: not sent. */
+  /** Full URN. Undefined: not sent. */
   readonly requestedTokenType: string | undefined;
   readonly expectAudience: ExpectedAudience;
 }
 
 export interface SubjectTokenSource {
-  /** Lower-case header name. With `file` nothing is taken from it; what callers send in it stays here all the same. */
+  /** Lower-case header name. It is never forwarded on other routes, and unused with `file`. */
   readonly header: string;
   /** Full URN, the `subject_token_type`. */
   readonly type: string;
-  /** In place of a header: the token of cambist's own work, as it is at each use. */
+  /** A token for work that has no caller, instead of a header. Read at each use. */
   readonly file: CredentialSource | undefined;
-  /** Undefined: the authorization server alone says whether the token is good. */
+  /** Undefined: only the authorization server checks the token. */
   readonly verify: SubjectVerification | undefined;
 }
 
-/** What a subject token is held to before it is exchanged. */
+/** Check of a subject token before its exchange. */
 export interface SubjectVerification {
   readonly issuer: string;
   /** One of these must be in `aud`. */
   readonly audience: readonly string[] | 'any';
   /** Undefined: from the issuer's metadata. */
   readonly jwksUri: string | undefined;
-  /** PEM file of whom to trust for both, that of the authorization server of the same issuer. */
+  /** PEM file of the CA for metadata and keys: the one of the authorization server with the same issuer. */
   readonly ca: string | undefined;
   readonly allowInsecureHttp: boolean;
 }
 
-/** The first of two legs: where the assertion comes from that the route's own authorization server is shown. */
+/** The first of two requests: it gets the assertion for the route's own authorization server. */
 export interface Chain {
   readonly authorizationServer: AuthorizationServer;
   readonly assertion: 'id_jag' | 'jwt';
-  /** The issuer of the second server, whom the assertion is asked for. */
+  /** The issuer of the second server. */
   readonly audience: string;
   /** One of these must be in the `aud` of the assertion. */
   readonly expectAudience: readonly string[];
@@ -136,7 +136,7 @@ export interface ActorTokenSource {
   readonly type: string;
 }
 
-/** What cambist does about the bearer of a request on a route. */
+/** The token that a route sends to its backend. */
 export type Credential =
   | {
       readonly kind: 'exchange';
@@ -155,15 +155,15 @@ export type Credential =
   | { readonly kind: 'none' };
 
 export interface Match {
-  /** Lower-case; `*.suffix` spans one or more labels; undefined: any host. */
+  /** Lower-case. `*.suffix` matches one or more labels. Undefined: any host. */
   readonly host: string | undefined;
-  /** Prefix in whole segments; `/` matches all; no trailing slash otherwise. */
+  /** Prefix of whole segments, without a trailing slash. `/` matches all. */
   readonly path: string;
-  /** Undefined: every request with this host and path. */
+  /** Undefined: all requests with this host and path. */
   readonly conditions: Conditions | undefined;
 }
 
-/** What a route wants of a request beside host and path; at least one is there. A pattern is exact, or ends in `*`. */
+/** Conditions beside host and path. At least one is set. A pattern is exact, or a prefix followed by `*`. */
 export interface Conditions {
   /** Upper-case HTTP methods. */
   readonly methods: readonly string[] | undefined;
@@ -174,11 +174,11 @@ export interface Conditions {
 }
 
 export interface Upstream {
-  /** `scheme://host[:port]`, without default port. */
+  /** `scheme://host[:port]`, without a default port. */
   readonly origin: string;
-  /** `host[:port]`, the `Host` header that goes upstream. */
+  /** `host[:port]`: the `Host` header of upstream requests. */
   readonly host: string;
-  /** What replaces the matched prefix: `''` or `/…`, as written in the file. */
+  /** Replaces the matched prefix: `''` or `/…`, as written in the file. */
   readonly path: string;
 }
 
@@ -186,7 +186,7 @@ export interface Route {
   readonly name: string;
   readonly match: Match;
   readonly upstream: Upstream;
-  /** Where the caller's token is; on every kind of route, since it must not leave by any. */
+  /** Source of the caller's token. Set on every route, because no route may forward it by accident. */
   readonly subjectToken: SubjectTokenSource;
   readonly credential: Credential;
   /** 0 turns the first two off. */
@@ -197,7 +197,7 @@ export interface Route {
     readonly stallMs: number;
   };
   readonly retryBodyLimitBytes: number;
-  /** Scopes that an upstream may ask for by 403, beside those of the target. */
+  /** Further scopes that an upstream may request by 403. */
   readonly stepUp: readonly string[];
   /** Origins of web pages that may call the route without a caller's token: scheme, host, and port unless default. */
   readonly allowedOrigins: readonly string[];
@@ -215,10 +215,10 @@ export interface Config {
   readonly adminHosts: readonly string[];
   readonly log: {
     readonly level: LogLevel;
-    /** From 0 to 1: the share of requests that went well whose line is written. */
+    /** From 0 to 1: the share of successful requests that are logged. */
     readonly sample: number;
   };
-  /** Lower-case name of the header that is asked for the host before the request's own authority. */
+  /** Lower-case name of a header whose host replaces the request's own host. */
   readonly hostHeader: string | undefined;
   readonly session: { readonly header: string };
   readonly cache: { readonly maxEntries: number; readonly maxAgeMs: number };
@@ -232,6 +232,6 @@ export interface Config {
     readonly maxHeaderBytes: number;
     readonly shutdownGraceMs: number;
   };
-  /** Authorities that CONNECT may lead to without cambist looking in: `host:port`, lower-case. */
+  /** Authorities that CONNECT may tunnel to unread: `host:port`, lower-case. */
   readonly forwardProxy: { readonly connect: readonly string[] };
 }

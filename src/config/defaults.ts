@@ -1,4 +1,4 @@
-/** What holds where the file is silent, written as the file would write it. The JSON Schema shows the same. */
+/** Defaults, written as in the config file. The JSON Schema shows the same values. */
 export const DEFAULTS = {
   listen: '127.0.0.1:8180',
   admin: '127.0.0.1:9180',
@@ -6,7 +6,7 @@ export const DEFAULTS = {
   logLevel: 'info',
   logSample: 1,
   sessionHeader: 'mcp-session-id',
-  /** Issued tokens; each takes about 2 KiB. */
+  /** Issued tokens, about 2 KiB each. */
   maxEntries: 10_000,
   maxAge: '5m',
   maxInFlight: 10_000,
@@ -15,7 +15,7 @@ export const DEFAULTS = {
   grant: 'token_exchange',
   basicEncoding: 'form',
   assertionLifetime: '60s',
-  /** HMAC of a client secret; the one that every server has. */
+  /** HMAC with the client secret. Every server supports this one. */
   secretAlgorithm: 'HS256',
   clientAssertionType: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
   authorizationServerTimeout: '5s',

@@ -17,21 +17,21 @@ import { createProblemList, type Path, type Position, type ProblemList } from '.
 import { syntaxMessage } from './syntax-messages.ts';
 import { findRepair, type Repair, type SyntaxFault } from './syntax-repair.ts';
 
-/** A config file holds maps some eight deep. The parser recurses, and a few thousand levels would end the process. */
+/** A config file is about eight levels deep. The parser recurses, and thousands of levels would overflow the stack. */
 const MAX_DEPTH = 100;
 
-/** How often aliases may repeat what they stand for, all told; a bomb of nested aliases is beyond it at once. */
+/** Most expansions of aliases in one file. Nested aliases that grow exponentially exceed it at once. */
 const MAX_ALIASES = 10_000;
 
 export interface ConfigDocument {
-  /** What the file says, in plain objects; undefined where it is not YAML or JSON, and `problems` says why. */
+  /** The content in plain objects. Undefined after a syntax error. */
   readonly value: unknown;
   readonly problems: ProblemList;
   /** Given where the text has a syntax error that can be worked around. It is not among the problems. */
   readonly repair?: Repair & { readonly position: Position };
 }
 
-/** Reads YAML 1.2, and so JSON. Never throws. */
+/** Reads YAML 1.2, which includes JSON. Never throws. */
 export function readDocument(text: string, file: string): ConfigDocument {
   const lines = new LineCounter();
   const [document, second] = compose(text, lines);
@@ -39,7 +39,7 @@ export function readDocument(text: string, file: string): ConfigDocument {
   const fail = (offset: number, message: string) => problems.errorAt(position(lines, offset), message);
 
   if (document === undefined) {
-    fail(0, `nested more than ${MAX_DEPTH} levels deep: a config file needs a tenth of it`);
+    fail(0, `nested more than ${MAX_DEPTH} levels deep: a config file needs about eight`);
     return { value: undefined, problems };
   }
   const faults = faultsOf(document);
@@ -51,16 +51,16 @@ export function readDocument(text: string, file: string): ConfigDocument {
   if (second !== undefined) fail(second.range[0], syntaxMessage('MULTIPLE_DOCS'));
   if (faults.length > 0 || second !== undefined) return { value: undefined, problems };
   if (document.contents === null || (isScalar(document.contents) && document.contents.value === null)) {
-    fail(0, 'the file is empty: see config/cambist.yaml for one to begin with');
+    fail(0, 'the file is empty: start from config/cambist.yaml');
     return { value: undefined, problems };
   }
-  const sound = checkNode(document.contents, document, fail);
-  return { value: sound ? toValue(document, fail) : undefined, problems };
+  const valid = checkNode(document.contents, document, fail);
+  return { value: valid ? toValue(document, fail) : undefined, problems };
 }
 
 type Fail = (offset: number, message: string) => void;
 
-/** The documents of a text; none where it is nested too deeply. */
+/** Parses the documents of a text. Returns none if the text is nested too deeply. */
 function compose(text: string, lines: LineCounter): Document.Parsed[] {
   lines.addNewLine(0);
   const parser = new Parser(lines.addNewLine);
@@ -70,7 +70,7 @@ function compose(text: string, lines: LineCounter): Document.Parsed[] {
     if (parser.stack.length > MAX_DEPTH) return [];
   }
   tokens.push(...parser.end());
-  // Our own check of keys is linear and can name the key; the library's compares each key of a map with all others.
+  // The check below is linear. The library's `uniqueKeys` compares each key of a map with all others.
   const composer = new Composer({
     version: '1.2',
     schema: 'core',
@@ -114,39 +114,39 @@ function independent(faults: readonly Fault[]): readonly Fault[] {
   return first === -1 ? faults : faults.slice(0, first + 1);
 }
 
-/** Finds what the syntax allows and a config file does not: keys that come twice, aliases of nothing. */
+/** Finds what YAML allows and a config file does not: duplicate keys and unknown aliases. */
 function checkNode(node: unknown, document: Document.Parsed, fail: Fail): boolean {
   if (isAlias(node)) {
     if (node.resolve(document) !== undefined) return true;
-    fail(node.range?.[0] ?? 0, 'an alias ("*…") of nothing: put the value in quotes if none is meant');
+    fail(node.range?.[0] ?? 0, 'unknown alias ("*…"): define its anchor first, or put the value in quotes');
     return false;
   }
   if (isSeq(node)) return node.items.map((item) => checkNode(item, document, fail)).every(Boolean);
   if (!isMap(node)) return true;
-  let sound = true;
+  let valid = true;
   const seen = new Set<string>();
   for (const { key, value } of node.items) {
     const name = isScalar(key) ? String(key.value) : undefined;
     const offset = isScalar(key) ? (key.range?.[0] ?? 0) : 0;
     if (name === undefined || name === '__proto__') {
-      fail(offset, 'this cannot be a key: write a plain word');
-      sound = false;
+      fail(offset, 'invalid key: write a plain word');
+      valid = false;
     } else if (seen.has(name)) {
-      fail(offset, 'this key comes twice in its map: remove one');
-      sound = false;
+      fail(offset, 'duplicate key in this map: remove one');
+      valid = false;
     } else {
       seen.add(name);
     }
-    sound = checkNode(value, document, fail) && sound;
+    valid = checkNode(value, document, fail) && valid;
   }
-  return sound;
+  return valid;
 }
 
 function toValue(document: Document.Parsed, fail: Fail): unknown {
   try {
     return document.toJS({ maxAliasCount: MAX_ALIASES });
   } catch {
-    fail(document.range[0], 'too many aliases ("*…"): write out what they stand for');
+    fail(document.range[0], 'too many aliases ("*…"): write out their values');
     return undefined;
   }
 }
@@ -177,7 +177,7 @@ function positionOf(document: Document.Parsed | undefined, lines: LineCounter, p
 
 const pairs = new WeakMap<YAMLMap, Map<string, Pair>>();
 
-/** The pairs of a map by key; made once a map, since a file may have as many problems as keys. */
+/** The pairs of a map by key. Built once for each map, because a file may have as many problems as keys. */
 function pairsOf(map: YAMLMap): Map<string, Pair> {
   let found = pairs.get(map);
   if (found === undefined) {

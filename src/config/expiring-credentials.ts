@@ -1,7 +1,7 @@
 import type { CredentialSource } from '../secrets/credential.ts';
 import type { AuthorizationServer, Config, TlsFiles } from './config.ts';
 
-/** A credential of our own that may carry an expiry. */
+/** A credential of cambist itself that may have an expiry. */
 export interface ExpiringCredential {
   /** As messages and metrics name it. */
   readonly name: string;
@@ -9,7 +9,7 @@ export interface ExpiringCredential {
   readonly kind: 'token' | 'certificate';
 }
 
-/** The credentials that a config names and that may carry an expiry, whether or not they are in use. */
+/** Lists the credentials in a config that may have an expiry, used or not. */
 export function expiringCredentials({ routes, authorizationServers }: Config): ExpiringCredential[] {
   const ofRoutes = routes.flatMap(({ name, credential, subjectToken, tls }) => {
     const actor = credential.kind === 'exchange' ? credential.actorToken?.source : undefined;
@@ -38,7 +38,7 @@ function token(name: string, source: CredentialSource | undefined): ExpiringCred
   return source === undefined ? [] : [{ name, source, kind: 'token' }];
 }
 
-/** Named as the connection pools name it. */
+/** The name must equal the one in connection pools. */
 function tlsCertificate(name: string, tls: TlsFiles | undefined): ExpiringCredential[] {
   return certificate(name, tls?.certificate === undefined ? undefined : { file: tls.certificate });
 }

@@ -1,6 +1,6 @@
 import type { ConfigNode } from './config-node.ts';
 
-/** Meant for the next hop only (RFC 9110 section 7.6.1), or answered by this one (`Expect`). */
+/** Headers for the next hop only (RFC 9110 section 7.6.1), and `Expect`, which this hop handles. */
 export const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'connection',
   'keep-alive',
@@ -15,13 +15,13 @@ export const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'expect',
 ]);
 
-/** What frames a message and says what it is (RFC 9110 section 8) can bear nothing of a user's either. */
+/** Headers that frame or describe a message (RFC 9110 section 8) cannot have another role. */
 const RESERVED = new Set([...HOP_BY_HOP, 'content-encoding', 'content-length', 'content-type', 'host']);
 
-/** Lower-case name of a header that config gives a role; one that HTTP itself needs is refused. */
+/** Reads the name of a header with a role, in lower case. Refuses headers that HTTP needs. */
 export function readHeaderName(written: string, node: ConfigNode): string {
   const name = written.toLowerCase();
-  if (RESERVED.has(name)) node.error(`"${name}" is a header that HTTP itself needs: name another`);
+  if (RESERVED.has(name)) node.error(`"${name}" is reserved for HTTP itself: use another header`);
   return name;
 }
 
@@ -30,15 +30,16 @@ export interface NamedHeader {
   readonly node: ConfigNode;
 }
 
-/** Refuses a header that bears the subject token or the session on one side and something else on the other. */
+/** Refuses a header with more than one role. */
 export function refuseSharedHeaders(
   session: NamedHeader,
   host: NamedHeader | undefined,
   subjects: readonly NamedHeader[],
 ) {
-  if (host?.name === session.name) host.node.error('is the session header as well: name another');
+  if (host?.name === session.name) host.node.error('is also the session header: use another header');
   for (const { name, node } of subjects) {
-    if (name === session.name) node.error('bears the subject token and is the session header as well: name another');
-    if (name === host?.name) node.error('bears the subject token and is the host header as well: name another');
+    if (name === session.name)
+      node.error('is both the subject token header and the session header: change one of them');
+    if (name === host?.name) node.error('is both the subject token header and the host header: change one of them');
   }
 }

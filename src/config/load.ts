@@ -8,19 +8,19 @@ import { resolveConfig } from './resolve.ts';
 import { checkShape } from './shape.ts';
 import { createSources } from './sources.ts';
 
-/** A config, or the errors that keep it from being one. Warnings may stand beside either. */
+/** A config, or errors. Either may come with warnings. */
 export interface LoadedConfig {
   readonly config: Config | undefined;
-  /** Everything that is wrong, in the order of the file. */
+  /** All problems, in the order of the file. */
   readonly problems: Problem[];
 }
 
-/** A ConfigMap holds 1 MiB; a thousand routes are a third of it. */
+/** A ConfigMap is at most 1 MiB. A thousand routes take a third of that. */
 const MAX_FILE_BYTES = 4 * 1024 * 1024;
 
 /**
- * Reads a config from a text in YAML or JSON. Never throws, reads no other file.
- * @param file the name of the file in problems; relative files of the config start at its folder
+ * Parses a config in YAML or JSON. Never throws, and reads no file.
+ * @param file name of the file in problems. Relative paths in the config start at its folder
  */
 export function parseConfig(text: string, file: string): LoadedConfig {
   return finish(parse(text, file));
@@ -56,7 +56,7 @@ interface Parsed {
   warnOfMissing(): Promise<void>;
 }
 
-/** Repairs of one text, one after the other. Each reads the whole text again. */
+/** Most repairs of one text. Each parses the whole text again. */
 const MAX_REPAIRS = 10;
 
 function parse(text: string, file: string, repairs = 0): Parsed {
@@ -101,32 +101,32 @@ function finish({ config, problems }: Parsed): LoadedConfig {
 export async function readConfigText(file: string): Promise<{ text: string } | { problem: string }> {
   const chunks: Buffer[] = [];
   try {
-    // A stream, since `--config /dev/stdin` has no size to ask for.
+    // A stream, because `--config /dev/stdin` has no size.
     for await (const chunk of createReadStream(file, { end: MAX_FILE_BYTES })) chunks.push(Buffer.from(chunk));
   } catch (error) {
     return { problem: whyUnreadable(error) };
   }
   const bytes = Buffer.concat(chunks);
-  if (bytes.length > MAX_FILE_BYTES) return { problem: 'larger than 4 MiB: is it the right file?' };
+  if (bytes.length > MAX_FILE_BYTES) return { problem: 'larger than 4 MiB: check that this is the right file' };
   try {
     return { text: new TextDecoder('utf-8', { fatal: true }).decode(bytes) };
   } catch {
-    return { problem: 'not UTF-8: save it in that encoding, or is it the right file?' };
+    return { problem: 'not UTF-8: save the file as UTF-8, or check that it is the right file' };
   }
 }
 
 const NO_SUCH_FILE = 'no such file: name the config file with --config or CAMBIST_CONFIG';
-const FORBIDDEN = 'must not be read by this user: change its permissions';
+const FORBIDDEN = 'permission denied: let this user read the file';
 
 const WHY_UNREADABLE = new Map([
   ['ENOENT', NO_SUCH_FILE],
   ['ENOTDIR', NO_SUCH_FILE],
-  ['EISDIR', 'a folder: name the config file in it'],
+  ['EISDIR', 'this is this is this is a folder: name the config file in it'],
   ['EACCES', FORBIDDEN],
   ['EPERM', FORBIDDEN],
 ]);
 
 function whyUnreadable(error: unknown): string {
   const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown error';
-  return WHY_UNREADABLE.get(code) ?? `cannot be read (${code}): check the file and the path to it`;
+  return WHY_UNREADABLE.get(code) ?? `cannot be read (${code}): check the path`;
 }

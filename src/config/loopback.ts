@@ -12,7 +12,7 @@ const NAMES: ReadonlySet<string> = new Set([
   'ip6-loopback',
 ]);
 
-/** It matches an IPv4-mapped IPv6 address, too. Linux connects unspecified addresses to loopback. */
+/** Includes IPv4-mapped IPv6 addresses. Linux connects unspecified addresses to loopback. */
 const ADDRESSES = new BlockList();
 ADDRESSES.addSubnet('127.0.0.0', 8, 'ipv4');
 ADDRESSES.addSubnet('0.0.0.0', 8, 'ipv4');
@@ -20,7 +20,7 @@ ADDRESSES.addAddress('::1', 'ipv6');
 ADDRESSES.addAddress('::', 'ipv6');
 
 /**
- * Does a host of a URL mean this machine, or this pod? Names are not resolved.
+ * Tells whether the host of a URL is this machine or pod. Names are not resolved.
  * @param hostname `URL.hostname`: lower case, IPv4 in its usual form, IPv6 in brackets
  */
 export function isLoopback(hostname: string): boolean {

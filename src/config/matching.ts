@@ -5,17 +5,16 @@ const LABEL = '[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?';
 const NAME = new RegExp(`^${LABEL}(?:\\.${LABEL})*$`);
 const MAX_NAME_LENGTH = 253;
 
-/** Reads `match.host`: an exact name, an IP address (IPv6 in brackets), or `*.suffix`; lower-case afterwards. */
+/** Reads `match.host` in lower case: an exact name, an IP address (IPv6 in brackets), or `*.suffix`. */
 export function readHostPattern(text: string): Reading<string> {
   const host = text.toLowerCase().replace(/\.$/, '');
-  if (host.includes('/')) return { problem: 'must be a host alone: remove the scheme and the path' };
+  if (host.includes('/')) return { problem: 'must be only a host: remove the scheme and the path' };
   if (host.startsWith('[')) return readIpv6(host);
-  if (/^[^:]*:\d*$/.test(host)) return { problem: 'must have no port: a host is matched whatever its port' };
+  if (/^[^:]*:\d*$/.test(host)) return { problem: 'must not contain a port: the port of a request is ignored' };
   const name = host.startsWith('*.') ? host.slice(2) : host;
   if (name.includes('*')) {
     return {
-      problem:
-        'has a "*" that stands problem: it can only be the first label, as in *.tools.svc; for any host leave it out',
+      problem: '"*" must be the first label, as in *.tools.svc; to match any host, remove the key',
     };
   }
   if (name.length > MAX_NAME_LENGTH || !NAME.test(name)) {
@@ -27,34 +26,37 @@ export function readHostPattern(text: string): Reading<string> {
 }
 
 function readIpv6(host: string): Reading<string> {
-  if (host.includes(']:')) return { problem: 'must have no port: a host is matched whatever its port' };
+  if (host.includes(']:')) return { problem: 'must not contain a port: the port of a request is ignored' };
   if (!/^\[[0-9a-f:.]+\]$/.test(host) || !URL.canParse(`http://${host}`)) {
     return { problem: 'must be an IPv6 address in brackets, as in [::1]' };
   }
   return { value: new URL(`http://${host}`).hostname };
 }
 
-/** Reads an entry of `forward_proxy.connect`: a host, exact, and a port. */
+/** Reads an entry of `forward_proxy.connect`: an exact host and a port. */
 export function readConnectAuthority(text: string): Reading<string> {
   const [, name = '', digits = ''] = /^(.*):(\d{1,5})$/.exec(text) ?? [];
   const port = Number(digits);
   if (name === '' || port < 1 || port > 65_535) return { problem: 'must be host:port, as in api.example.com:443' };
   const host = readHostPattern(name);
   if ('problem' in host) return host;
-  if (host.value.startsWith('*.')) return { problem: 'must name one host: a wildcard would let tokens go anywhere' };
+  if (host.value.startsWith('*.')) return { problem: 'must be one host: a wildcard would let tokens go anywhere' };
   return { value: `${host.value}:${port}` };
 }
 
 const PATH_CHARACTERS = /^(?:[A-Za-z0-9\-._~:/@!$&'()*+,;=]|%[0-9A-Fa-f]{2})*$/;
 
-/** Reads `match.path`: a prefix of whole segments, without a trailing slash unless it is `/`. */
+/** Reads `match.path`: a prefix of whole segments, without a trailing slash. */
 export function readPathPrefix(text: string): Reading<string> {
-  if (!text.startsWith('/')) return { problem: 'must begin with "/"' };
-  if (/[?#]/.test(text)) return { problem: 'must be a path alone: remove "?" or "#" and what follows' };
+  if (!text.startsWith('/')) return { problem: 'must start with "/"' };
+  if (/[?#]/.test(text)) return { problem: 'must be only a path: remove "?" or "#" and everything after it' };
   if (/%2f|%5c|\\/i.test(text))
-    return { problem: 'must not have an encoded slash or a backslash: servers differ on what they mean' };
-  if (hasDotSegments(text)) return { problem: 'must not have "." or ".." as a segment: write the path it leads to' };
-  if (text.includes('//')) return { problem: 'must not have an empty segment: remove the doubled "/"' };
-  if (!PATH_CHARACTERS.test(text)) return { problem: 'has a character that no path may have: percent-encode it' };
+    return {
+      problem: 'must not contain an encoded slash or a backslash, because servers read them differently: use "/"',
+    };
+  if (hasDotSegments(text)) return { problem: 'must not contain "." or ".." as a segment: write the resulting path' };
+  if (text.includes('//')) return { problem: 'must not contain an empty segment: replace "//" by "/"' };
+  if (!PATH_CHARACTERS.test(text))
+    return { problem: 'contains a character that is not allowed in a path: percent-encode it' };
   return { value: text === '/' ? text : text.replace(/\/$/, '') };
 }

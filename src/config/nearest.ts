@@ -1,6 +1,6 @@
 /**
- * The name that was probably meant: the nearest by edit distance. Undefined where none is near, and where several begin with
- * what is written, since any of them may be meant.
+ * Finds the known name that was probably meant, by edit distance. Undefined if no name is similar, or if the written text is a
+ * prefix of several.
  */
 export function nearest(written: string, known: readonly string[]): string | undefined {
   let best: string | undefined;
@@ -14,10 +14,10 @@ export function nearest(written: string, known: readonly string[]): string | und
   return bestDistance <= Math.max(1, Math.floor(Math.max(written.length, best?.length ?? 0) / 3)) ? best : undefined;
 }
 
-/** No name in a config file is as long; the distance takes time with the square of it. */
+/** Longer than any name in a config file. The time for the distance grows with the square. */
 const MAX_LENGTH = 64;
 
-/** Insertions, deletions, replacements and swaps of neighbours that lead from one word to the other. */
+/** Number of insertions, deletions, replacements and swaps of neighbours between two words. */
 function editDistance(from: string, to: string): number {
   let beforeLast: number[] = [];
   let last = Array.from({ length: to.length + 1 }, (_, index) => index);

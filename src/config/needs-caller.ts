@@ -1,6 +1,6 @@
 import type { Route } from './config.ts';
 
-/** Does a request without a caller's token get 401 on this route? Other routes forward it, with or without a token of ours. */
+/** Tells whether a request without a caller's token gets 401. Other routes forward it, with or without cambist's own token. */
 export function needsCaller({ credential, subjectToken }: Pick<Route, 'credential' | 'subjectToken'>): boolean {
   return credential.kind === 'exchange' && credential.onMissingSubject === 'deny' && subjectToken.file === undefined;
 }

@@ -18,7 +18,7 @@ export function readOrigins(
       .at(index)
       .error(
         form === undefined
-          ? 'must be the origin of a web page: scheme, host and port alone, as in https://app.example.com'
+          ? 'must be the origin of a web page, with only scheme, host and port, as in https://app.example.com'
           : `must be written as browsers send it: "${form}"`,
       );
   }
@@ -28,7 +28,7 @@ export function readOrigins(
 function serialised(text: string): string | undefined {
   const origin = text.toLowerCase().replace(/\/$/, '');
   if (!ORIGIN.test(origin) || !URL.canParse(origin)) return undefined;
-  // Of a scheme that URL does not know, such as that of a browser extension, it knows no origin.
+  // URL has no origin for an unknown scheme, such as that of a browser extension.
   const known = new URL(origin).origin;
   return known === 'null' ? origin : known;
 }

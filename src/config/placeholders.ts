@@ -1,17 +1,17 @@
 import type { ConfigNode } from './config-node.ts';
 
-/** As a shell, a template engine or another program's config would name a variable. */
+/** A variable as in a shell, a template engine or other configs. */
 const PLACEHOLDER = /\$\{[A-Za-z_]/;
 
 /**
- * Warns of each text of a file that reads as if a variable were to be put into it: it would go out as it stands, to no good.
- * @param value what the schema has left of the file, which holds nothing that is a part of itself
+ * Warns of texts that contain a variable, because cambist sends them as written.
+ * @param value a checked file, without cycles
  */
 export function warnOfPlaceholders(value: unknown, node: ConfigNode): void {
   if (typeof value === 'string') {
     if (!PLACEHOLDER.test(value)) return;
     node.warn(
-      'has a variable in it ("$" and braces), and none is replaced here: write the value itself, or have it put in before cambist reads the file',
+      'contains a variable in braces, which cambist does not replace: write the value itself, or replace the variable before cambist reads the file',
     );
   } else if (Array.isArray(value)) {
     for (const [index, entry] of value.entries()) warnOfPlaceholders(entry, node.at(index));

@@ -1,8 +1,8 @@
-/** Names inside the cluster or machine. Plain http to them crosses no foreign network, and no public DNS server has them. */
+/** Suffixes of names inside the cluster or machine. No public DNS server has them, and plain http to them stays inside. */
 const INTERNAL_SUFFIXES = ['.svc', '.svc.cluster.local', '.local', '.internal', '.localhost'];
 
 /**
- * Can a DNS server on the internet have this name? Its owner can then point it at our address (DNS rebinding).
+ * Tells whether public DNS can have this name. Its owner could then point it at cambist's address (DNS rebinding).
  * @param host lower case, without port; IPv6 in brackets
  */
 export function isPublicName(host: string): boolean {
@@ -10,8 +10,8 @@ export function isPublicName(host: string): boolean {
 }
 
 /**
- * May a URL with this host be plain http? To loopback and to cluster-internal names: one label, or a known suffix.
- * @param hostname as `URL.hostname` gives it: lower case, IPv6 in brackets
+ * Tells whether a URL with this host may be plain http: loopback and cluster-internal names, of one label or with a known suffix.
+ * @param hostname as in `URL.hostname`: lower case, IPv6 in brackets
  */
 export function mayUsePlainHttp(hostname: string): boolean {
   if (isAddress(hostname)) return hostname === '[::1]' || hostname.startsWith('127.');

@@ -1,18 +1,18 @@
-/** One thing that is wrong with a config file, as a person would want to read it. */
+/** A problem of a config file. */
 export interface Problem {
-  /** `warning`: the file may be right elsewhere, a missing secret file for example. */
+  /** `warning`: the config may be valid elsewhere, for example with a missing secret file. */
   readonly severity: 'error' | 'warning';
   readonly file: string;
-  /** 1-based; 0 where the problem has no place in the file. */
+  /** 1-based. 0 for a problem without a position. */
   readonly line: number;
   readonly column: number;
-  /** As in `routes[0].match.host`; `''` for the whole file. */
+  /** As in `routes[0].match.host`. `''` for the whole file. */
   readonly path: string;
-  /** What is wrong, and how to fix it. Never the value of a secret. */
+  /** The problem and its fix. Never contains a secret. */
   readonly message: string;
 }
 
-/** `file:line:col: path: message`, the form that editors and terminals can jump to. */
+/** Formats a problem as `file:line:col: path: message`, which editors and terminals can jump to. */
 export function formatProblem(problem: Problem): string {
   const location = problem.line === 0 ? problem.file : `${problem.file}:${problem.line}:${problem.column}`;
   const path = problem.path === '' ? '' : `${problem.path}: `;

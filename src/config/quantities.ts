@@ -1,21 +1,18 @@
 import type { ConfigNode } from './config-node.ts';
 import { parseDuration, parseSize } from './units.ts';
 
-/** Bounds as the file would write them. */
+/** Bounds, written as in the config file. */
 interface Bounds {
   readonly min?: string;
   readonly max: string;
 }
 
-/**
- * Milliseconds of a duration that has the right form. One out of bounds is told to the place; the config that it would
- * stand in is then never used.
- */
+/** Milliseconds of a well-formed duration. A value out of bounds is reported to `node`. */
 export function readDuration(written: string | number, node: ConfigNode, bounds: Bounds): number {
   return within(parseDuration(written), node, bounds, parseDuration);
 }
 
-/** Bytes of a size that has the right form, likewise. */
+/** Bytes of a well-formed size. A value out of bounds is reported to `node`. */
 export function readSize(written: string | number, node: ConfigNode, bounds: Bounds): number {
   return within(parseSize(written), node, bounds, parseSize);
 }

@@ -8,8 +8,8 @@ import type { AuthorizationServerFile } from './schema-authorization-server.ts';
 import type { Sources } from './sources.ts';
 import { readHttpUrl } from './urls.ts';
 
-/** Form fields that the protocol owns (RFC 6749, 7521, 8693, 8707): config sets them by keys of their own, or never. */
-const OWNED_PARAMS = new Set([
+/** Form fields of the protocol (RFC 6749, 7521, 8693, 8707). Config keys of their own set them, or nothing does. */
+const PROTOCOL_PARAMS = new Set([
   'grant_type',
   'client_id',
   'client_secret',
@@ -32,7 +32,7 @@ const OWNED_PARAMS = new Set([
   'password',
 ]);
 
-/** An authorization server as it is written → as it is used. Undefined: something is wrong, and `node` knows. */
+/** Reads an authorization server. Undefined after an error, which is reported to `node`. */
 export function resolveAuthorizationServer(
   name: string,
   written: Loose<AuthorizationServerFile>,
@@ -44,7 +44,7 @@ export function resolveAuthorizationServer(
   checkUrl(written.token_endpoint, node.at('token_endpoint'), { allowInsecureHttp, allowQuery: true });
   if (written.issuer === undefined && written.token_endpoint === undefined) {
     if (!node.at('issuer').broken && !node.at('token_endpoint').broken) {
-      node.error('has neither "issuer" nor "token_endpoint": one is needed to find where tokens are issued');
+      node.error('missing key "issuer" or "token_endpoint": set one, so that cambist finds the token endpoint');
     }
   }
   const clientAuth =
@@ -90,12 +90,12 @@ function readExtraParams(
 ): [name: string, value: string][] {
   const params: [string, string][] = [];
   for (const [name, value] of Object.entries(written)) {
-    if (OWNED_PARAMS.has(name)) {
-      node.error(`"${name}" is a field that the protocol owns: remove it here, and use the key that is made for it`, {
+    if (PROTOCOL_PARAMS.has(name)) {
+      node.error(`"${name}" is reserved for the protocol: remove it, and use the config key for it`, {
         child: name,
       });
     } else if (name === '') {
-      node.error('a field has an empty name: write its name', { child: name });
+      node.error('empty field name: write the name', { child: name });
     } else if (value !== undefined) {
       params.push([name, value]);
     }

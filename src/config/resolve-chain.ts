@@ -6,7 +6,7 @@ import type { DefaultsFile } from './schema-route.ts';
 
 type ChainFile = NonNullable<Loose<DefaultsFile>['chain']>;
 
-/** `chain` as it is written. */
+/** The keys of `chain`. */
 export interface ChainKeys {
   readonly authorizationServer: string;
   readonly assertion: Chain['assertion'];
@@ -21,8 +21,8 @@ export function readChain(written: ChainFile | undefined): ChainKeys | undefined
 }
 
 /**
- * The first leg of a chain. Its audience is the second server, and so is that of the assertion that comes back.
- * @param second the server that the assertion is shown to
+ * Reads the first leg of a chain. The second server is its audience, and the audience of the assertion.
+ * @param second the server that gets the assertion
  * @see draft-ietf-oauth-identity-assertion-authz-grant section 4.3, draft-ietf-oauth-identity-chaining section 2.3
  */
 export function resolveChain(
@@ -32,15 +32,19 @@ export function resolveChain(
   node: ConfigNode,
 ): Chain | undefined {
   if (first === second) {
-    node.at('authorization_server').error('is the server of the route as well: name the one that issues the assertion');
+    node
+      .at('authorization_server')
+      .error('is also the authorization server of the route: name the server that issues the assertion');
     return undefined;
   }
   const { issuer, tokenEndpoint } = second;
   if (issuer === undefined) {
-    node.error(`needs the issuer of authorization server "${second.name}", whom the assertion is for: set it there`);
+    node.error(
+      `authorization server "${second.name}" has no issuer, but the assertion needs one as its audience: set it there`,
+    );
     return undefined;
   }
-  // RFC 7523 section 3 lets a token endpoint stand for its server; an ID-JAG is for the issuer and nothing else.
+  // RFC 7523 section 3 allows the token endpoint as audience. An ID-JAG allows only the issuer.
   const expectAudience = assertion === 'id_jag' || tokenEndpoint === undefined ? [issuer] : [issuer, tokenEndpoint];
   return { authorizationServer: first, assertion, audience: issuer, expectAudience };
 }

@@ -10,7 +10,7 @@ import { ABSOLUTE_URI } from './units.ts';
 type Method = ClientAuthFile['method'];
 type Key = Exclude<keyof ClientAuthFile, 'method'>;
 
-/** The keys of each method; `true`: it cannot do without. */
+/** The keys of each method. `true`: required. */
 const KEYS: Record<Method, Partial<Record<Key, boolean>>> = {
   none: {},
   client_secret_basic: { client_secret: true, basic_encoding: false },
@@ -28,10 +28,10 @@ const KEYS: Record<Method, Partial<Record<Key, boolean>>> = {
   tls_client_auth: {},
 };
 
-/** An assertion that lives longer is worth stealing; servers refuse it as well. */
+/** An assertion with a longer life is worth stealing, and servers refuse it. */
 const MAX_ASSERTION_LIFETIME = '10m';
 
-/** Client authentication as it is written → as it is done. Undefined: something is wrong with it, and `node` knows. */
+/** Reads `client_auth`. Undefined after an error, which is reported to `node`. */
 export function resolveClientAuth(
   written: Loose<ClientAuthFile>,
   node: ConfigNode,
@@ -93,7 +93,7 @@ function readFile(
 
 function checkAlgorithm(alg: string | undefined, known: readonly string[], of: string, node: ConfigNode) {
   if (alg !== undefined && !known.includes(alg)) {
-    node.at('alg').error(`must be an algorithm of ${of}: one of ${known.join(', ')}`);
+    node.at('alg').error(`must be an algorithm for ${of}: one of ${known.join(', ')}`);
   }
 }
 
@@ -108,6 +108,8 @@ function checkKeys(method: Method, written: Loose<ClientAuthFile>, node: ConfigN
     if (key === 'method' || keys.has(key) || written[key as Key] === undefined) continue;
     const owners = Object.entries(KEYS).filter(([, owned]) => key in owned);
     const names = owners.map(([name]) => name).join(', ');
-    node.at(key).error(`does not belong to method "${method}" but to ${names}: remove it, or change the method`, 'key');
+    node
+      .at(key)
+      .error(`has no meaning for method "${method}", only for ${names}: remove it, or change the method`, 'key');
   }
 }

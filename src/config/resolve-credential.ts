@@ -8,13 +8,13 @@ import type { DefaultsFile } from './schema-route.ts';
 import { resolveTarget } from './targets.ts';
 import { canonicalUri } from './urls.ts';
 
-/** By name, in the order of the file; undefined: something is wrong with it. */
+/** By name, in the order of the file. Undefined after an error. */
 export type Servers = ReadonlyMap<string, AuthorizationServer | undefined>;
 
 /**
- * What a route does about the bearer. Undefined: something is wrong, and `node` knows.
- * @param written the route's own keys
- * @param keys the same with the defaults, read
+ * Reads the credential of a route. Undefined after an error, which is reported to `node`.
+ * @param written the keys of the route itself
+ * @param keys the parsed keys, with `defaults`
  */
 export function resolveCredential(
   written: Loose<DefaultsFile>,
@@ -24,7 +24,7 @@ export function resolveCredential(
   servers: Servers,
 ): Credential | undefined {
   const kind = keys.credential ?? DEFAULTS.credential;
-  warnOfIdleKeys(kind, written, node);
+  warnOfUnusedKeys(kind, written, node);
   if (kind === 'none' || kind === 'passthrough') return { kind };
   const authorizationServer = findServer(keys.authorizationServer, kind, node, servers);
   if (upstream === undefined) return undefined;
@@ -35,7 +35,9 @@ export function resolveCredential(
   const onMissingSubject = keys.onMissingSubject ?? DEFAULTS.onMissingSubject;
   if (kind === 'client_credentials' || onMissingSubject === 'client_credentials') {
     if (authorizationServer.clientAuth.method === 'none') {
-      node.warn('asks for a token of our own without client authentication: most servers refuse that');
+      node.warn(
+        'requests a token for cambist itself without client authentication, which most servers refuse: set client_auth',
+      );
     }
   }
   if (kind === 'client_credentials') return { kind, authorizationServer, target };
@@ -52,11 +54,11 @@ function targetOf(
   chain: ChainKeys | undefined,
   node: ConfigNode,
 ): TokenTarget {
-  // An assertion is traded for a resource: `audience` and the type belong to token exchange, and the first leg has its own.
+  // The second request of a chain names a resource. `audience` and the token type belong to token exchange.
   if (chain !== undefined) {
     return resolveTarget({ ...keys, audience: undefined, requestedTokenType: undefined }, uri, node);
   }
-  // Servers that take assertions, Entra first of all, refuse a `resource` that they did not ask for.
+  // Servers that accept assertions, such as Entra ID, refuse a `resource`.
   return resolveTarget(keys, server?.grant === 'jwt_bearer' ? undefined : uri, node);
 }
 
@@ -65,7 +67,7 @@ function chainOf(keys: ChainKeys, server: AuthorizationServer, node: ConfigNode,
   return first && resolveChain(keys, first, server, node.at('chain'));
 }
 
-/** Keys of token exchange where the token is not exchanged. In `defaults` they are for other routes. */
+/** Warns of keys that only a token exchange sends. In `defaults` they are for other routes. */
 function warnOfUnsent(
   written: Loose<DefaultsFile>,
   server: AuthorizationServer,
@@ -73,13 +75,13 @@ function warnOfUnsent(
   node: ConfigNode,
 ): void {
   const because = chain === undefined ? 'with grant "jwt_bearer"' : 'in a chain';
-  const idle =
+  const unsent =
     chain !== undefined
       ? (['requested_token_type', 'audience'] as const)
       : server.grant === 'jwt_bearer'
         ? (['requested_token_type', 'actor_token'] as const)
         : [];
-  for (const key of idle) {
+  for (const key of unsent) {
     if (written[key] !== undefined) node.at(key).warn(`is not sent ${because}: remove it`, 'key');
   }
 }
@@ -94,17 +96,17 @@ const FOR_ISSUED_TOKENS = [
 ];
 const FOR_EXCHANGES = ['requested_token_type', 'actor_token', 'on_missing_subject', 'step_up', 'chain'];
 
-/** Keys that mean nothing to each kind of credential. In `defaults` they are for other routes. */
-const IDLE_KEYS: Record<Credential['kind'], readonly string[]> = {
+/** Keys without effect for each kind of credential. In `defaults` they are for other routes. */
+const UNUSED_KEYS: Record<Credential['kind'], readonly string[]> = {
   exchange: [],
   client_credentials: FOR_EXCHANGES,
   passthrough: [...FOR_ISSUED_TOKENS, ...FOR_EXCHANGES],
   none: [...FOR_ISSUED_TOKENS, ...FOR_EXCHANGES],
 };
 
-function warnOfIdleKeys(kind: Credential['kind'], written: Loose<DefaultsFile>, node: ConfigNode) {
+function warnOfUnusedKeys(kind: Credential['kind'], written: Loose<DefaultsFile>, node: ConfigNode) {
   for (const [key, value] of Object.entries(written)) {
-    if (value === undefined || !IDLE_KEYS[kind].includes(key)) continue;
+    if (value === undefined || !UNUSED_KEYS[kind].includes(key)) continue;
     node.at(key).warn(`has no effect with credential "${kind}": remove it`, 'key');
   }
   if (kind === 'exchange') return;

@@ -4,16 +4,20 @@ import { readHostPattern, readPathPrefix } from './matching.ts';
 import type { Loose } from './schema.ts';
 import type { MatchFile } from './schema-route.ts';
 
-/** What requests a route takes, as it is written → as it is used. Undefined: something is wrong, and `node` knows. */
+/** Reads `match` of a route. Undefined after an error, which is reported to `node`. */
 export function resolveMatch(written: Loose<MatchFile>, node: ConfigNode): Match | undefined {
   if (written.host === undefined && written.path === undefined) {
-    if (!node.broken) node.error('must have a host or a path: write path: / for all requests');
+    if (!node.broken) node.error('needs a host or a path: write path: / to match all requests');
     return undefined;
   }
   const host = written.host === undefined ? undefined : valueOrReport(readHostPattern(written.host), node.at('host'));
   const path = valueOrReport(readPathPrefix(written.path ?? '/'), node.at('path'));
   if (path?.includes('*')) {
-    node.at('path').warn('takes "*" to the letter: a path is a prefix, so leave "*" out if it stands for what follows');
+    node
+      .at('path')
+      .warn(
+        'contains "*", which is not a wildcard here: a path is a prefix, so remove "*" to match everything below it',
+      );
   }
   const conditions = resolveConditions(written, node);
   return node.broken || path === undefined ? undefined : { host, path, conditions };
@@ -23,11 +27,11 @@ function resolveConditions(written: Loose<MatchFile>, node: ConfigNode): Conditi
   const methods = distinct(written.methods);
   const mcpMethods = distinct(written.mcp_method);
   const mcpNames = distinct(written.mcp_name);
-  const wantsMessage = mcpMethods !== undefined || mcpNames !== undefined;
-  if (wantsMessage && methods !== undefined && !methods.includes('POST') && !node.at('methods').broken) {
-    node.at('methods').error('leaves out POST, and no other request bears a message: add it, or remove the key');
+  const readsMessage = mcpMethods !== undefined || mcpNames !== undefined;
+  if (readsMessage && methods !== undefined && !methods.includes('POST') && !node.at('methods').broken) {
+    node.at('methods').error('lacks POST, the only method with a message: add POST, or remove the key');
   }
-  return wantsMessage || methods !== undefined ? { methods, mcpMethods, mcpNames } : undefined;
+  return readsMessage || methods !== undefined ? { methods, mcpMethods, mcpNames } : undefined;
 }
 
 function distinct(written: string | (string | undefined)[] | undefined): readonly string[] | undefined {
@@ -37,10 +41,10 @@ function distinct(written: string | (string | undefined)[] | undefined): readonl
 }
 
 /**
- * All that a route takes, piece by piece: two routes that have a piece in common would both be right for one request, and
- * none would be more exact. Of two different pieces that a request fits, one always is.
+ * Lists the combinations of host, path and conditions that a route matches. Two routes with a common combination would tie for
+ * a request. Of two different combinations that match a request, one is always more specific.
  */
-export function* piecesOf({ host, path, conditions }: Match): Generator<string> {
+export function* combinationsOf({ host, path, conditions }: Match): Generator<string> {
   for (const name of conditions?.mcpNames ?? [null]) {
     for (const mcpMethod of conditions?.mcpMethods ?? [null]) {
       for (const method of conditions?.methods ?? [null]) {

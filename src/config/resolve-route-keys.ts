@@ -13,13 +13,13 @@ import type { Sources } from './sources.ts';
 import { readAudience, readResource, readScope, readScopes } from './targets.ts';
 import { tokenTypeUrn } from './units.ts';
 
-/** The keys that a route shares with `defaults`, read one by one. Undefined: not written, or wrong and told so. */
+/** The keys of a route that `defaults` may also set. Undefined: not set, or reported as an error. */
 export interface RouteKeys {
   readonly authorizationServer?: string | undefined;
   readonly credential?: Credential['kind'] | undefined;
   readonly resource?: readonly string[] | undefined;
   readonly audience?: readonly string[] | undefined;
-  /** `''`: none is sent. */
+  /** `''`: not sent. */
   readonly scope?: string | undefined;
   readonly requestedTokenType?: string | undefined;
   readonly expectAudience?: ExpectedAudience | undefined;
@@ -41,10 +41,10 @@ export interface RouteKeys {
 const MAX_TIMEOUT = '24h';
 /** No 0: without this bound, callers that have left could stay in flight. */
 const MIN_STALL = '1s';
-/** Each such request in flight keeps its body in memory. */
+/** Each request in flight may keep a body of this size in memory. */
 const MAX_RETRY_BODY = '16MiB';
 
-/** @param servers the names that `authorization_servers` defines */
+/** @param servers names of the defined authorization servers */
 export function readRouteKeys(
   written: Loose<DefaultsFile>,
   node: ConfigNode,
@@ -88,13 +88,14 @@ export function readRouteKeys(
   };
 }
 
-/** A name that is none of theirs. */
+/** Refuses the name of an undefined server. */
 function refuseServer(written: string | undefined, node: ConfigNode, servers: readonly string[]) {
   if (written === undefined || servers.includes(written)) return;
   const meant = nearest(written, servers);
-  const known = servers.length === 0 ? 'none is defined there' : `defined there: ${servers.join(', ')}`;
+  const known =
+    servers.length === 0 ? 'define it under authorization_servers' : `known servers are ${servers.join(', ')}`;
   const fix = meant === undefined ? known : `did you mean "${meant}"?`;
-  if (!node.broken) node.error(`names no entry of authorization_servers: ${fix}`);
+  if (!node.broken) node.error(`unknown authorization server: ${fix}`);
 }
 
 function readActorToken(

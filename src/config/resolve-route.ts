@@ -12,25 +12,25 @@ import type { Sources } from './sources.ts';
 import { parseDuration, parseSize } from './units.ts';
 import { readHttpUrl, toUpstream } from './urls.ts';
 
-/** What a route refers to beside itself. */
+/** Parts of the config that a route refers to. */
 export interface RouteContext {
   readonly defaults: RouteKeys;
-  /** By name, in the order of the file; undefined: something is wrong with it. */
+  /** By name, in the order of the file. Undefined after an error. */
   readonly servers: ReadonlyMap<string, AuthorizationServer | undefined>;
   readonly sources: Sources;
 }
 
-/** A route with its parts as far as they could be read. */
+/** The parts of a route that could be read. */
 export interface RouteDraft {
   readonly node: ConfigNode;
   readonly name: string | undefined;
   readonly match: Match | undefined;
-  /** Set on the route itself. */
+  /** From the route itself, not from `defaults`. */
   readonly subjectHeader: string | undefined;
   readonly route: Route | undefined;
 }
 
-/** A route as it is written → as it is used. What is wrong is told to `node`. */
+/** Reads a route. Errors are reported to `node`. */
 export function resolveRoute(written: Loose<RouteFile>, node: ConfigNode, context: RouteContext): RouteDraft {
   const { name, match: writtenMatch, upstream: url, ...ownKeys } = written;
   const own = readRouteKeys(ownKeys, node, [...context.servers.keys()], context.sources);
@@ -40,11 +40,11 @@ export function resolveRoute(written: Loose<RouteFile>, node: ConfigNode, contex
   const credential = resolveCredential(ownKeys, keys, upstream, node, context.servers);
   for (const key of ['tls', 'http2'] as const) {
     if (own[key] !== undefined && own[key] !== false && upstream?.origin.startsWith('http:')) {
-      node.at(key).warn('has no effect: the upstream is plain http', 'key');
+      node.at(key).warn('has no effect with a plain http upstream: remove it', 'key');
     }
   }
-  const wantsMessage = match?.conditions?.mcpMethods !== undefined || match?.conditions?.mcpNames !== undefined;
-  if (wantsMessage) checkMessageLimit(keys.retryBodyLimitBytes, own.retryBodyLimitBytes, node);
+  const readsMessage = match?.conditions?.mcpMethods !== undefined || match?.conditions?.mcpNames !== undefined;
+  if (readsMessage) checkMessageLimit(keys.retryBodyLimitBytes, own.retryBodyLimitBytes, node);
   const draft = { node, name, match, subjectHeader: own.subjectToken?.header };
   if (name === undefined || match === undefined || upstream === undefined || credential === undefined) {
     return { ...draft, route: undefined };
@@ -53,7 +53,7 @@ export function resolveRoute(written: Loose<RouteFile>, node: ConfigNode, contex
   const subjectToken = resolveSubject(keys.subjectToken, defaultType, exchangedAt, context.servers.values(), node);
   const route = assemble({ name, match, upstream, subjectToken, credential }, keys);
   if (own.allowedOrigins !== undefined && needsCaller(route)) {
-    node.at('allowed_origins').warn("has no effect: the route needs a caller's token anyway, so remove it", 'key');
+    node.at('allowed_origins').warn("has no effect, because the route needs a caller's token anyway: remove it", 'key');
   }
   return { ...draft, route };
 }
@@ -76,7 +76,7 @@ function checkMessageLimit(limitBytes: number | undefined, ownBytes: number | un
   }
 }
 
-/** A route's own key wins as a whole; of `timeouts` each one by itself. */
+/** A key of the route replaces the one in `defaults` as a whole. `timeouts` are replaced one by one. */
 function merge(defaults: RouteKeys, own: RouteKeys): RouteKeys {
   const written = Object.entries(own).filter(([, value]) => value !== undefined);
   return { ...defaults, ...Object.fromEntries(written) };
@@ -88,7 +88,7 @@ function resolveUpstream(url: string, keys: RouteKeys, node: ConfigNode): Upstre
   return read === undefined ? undefined : toUpstream(read);
 }
 
-/** Where the subject token is sent to, and as what. An ID-JAG is given for an ID token. */
+/** Default type of the subject token, and the server that gets it. An ID-JAG is issued for an ID token. */
 function subjectOf(credential: Route['credential']): {
   defaultType: string;
   exchangedAt: AuthorizationServer | undefined;

@@ -10,7 +10,7 @@ import type { Sources } from './sources.ts';
 import { tokenTypeUrn } from './units.ts';
 import { readHttpUrl } from './urls.ts';
 
-/** `subject_token` as it is written; what is left out depends on the route that uses it. */
+/** The keys of `subject_token`. Defaults for the others depend on the route. */
 export interface SubjectKeys {
   readonly header: string;
   /** Full URN. */
@@ -25,7 +25,7 @@ interface VerifyKeys extends Omit<SubjectVerification, 'audience' | 'ca'> {
 
 type SubjectTokenFile = NonNullable<Loose<DefaultsFile>['subject_token']>;
 
-/** @param allowInsecureHttp as it stands beside `subject_token` */
+/** @param allowInsecureHttp the key next to `subject_token` */
 export function readSubjectToken(
   written: SubjectTokenFile | undefined,
   allowInsecureHttp: boolean,
@@ -34,7 +34,7 @@ export function readSubjectToken(
 ): SubjectKeys | undefined {
   if (written === undefined) return undefined;
   if (written.header !== undefined && written.file !== undefined) {
-    node.error('has both "header" and "file": a token is the caller\'s or our own, so remove one');
+    node.error('has both "header" and "file": keep "header" for the caller\'s token, or "file" for cambist\'s own');
   }
   return {
     header: readHeaderName(written.header ?? DEFAULTS.subjectTokenHeader, node.at('header')),
@@ -50,7 +50,7 @@ function readVerify(
   node: ConfigNode,
 ): VerifyKeys | undefined {
   if (written?.issuer === undefined) return undefined;
-  // An issuer is compared, and only where its keys have to be found is it called as well.
+  // With `jwks_uri`, cambist compares the issuer but never connects to it.
   if (written.jwks_uri === undefined) {
     valueOrReport(readHttpUrl(written.issuer, { allowInsecureHttp, allowQuery: false }), node.at('issuer'));
   } else {
@@ -65,9 +65,9 @@ function readVerify(
 }
 
 /**
- * The subject token of a route.
- * @param exchangedAt the server that it is sent to; undefined: to none
- * @param defaultType short name, where the file names no type
+ * Reads the subject token of a route.
+ * @param exchangedAt the server that gets the token; undefined if no server does
+ * @param defaultType short name, for a file without a type
  */
 export function resolveSubject(
   keys: SubjectKeys | undefined,
@@ -94,7 +94,7 @@ function resolveVerify(
   const { clientId } = exchangedAt;
   if (keys.audience === undefined && clientId === undefined && !node.at('subject_token').broken) {
     node.error(
-      'verifies subject tokens, and nothing tells whom they must be for: set subject_token.verify.audience, to any if need be',
+      'verifies subject tokens without an expected audience: set subject_token.verify.audience to a value or to any',
     );
   }
   const issuer = [...servers].find((server) => server?.issuer === keys.issuer);

@@ -1,4 +1,4 @@
-import { collide, leadsTo, readListen } from './addresses.ts';
+import { collide, reaches, readListen } from './addresses.ts';
 import type { AuthorizationServer, Config, Listen } from './config.ts';
 import { type ConfigNode, formatPath, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
@@ -6,13 +6,13 @@ import { type NamedHeader, readHeaderName, refuseSharedHeaders } from './header-
 import { readConnectAuthority, readHostPattern } from './matching.ts';
 import { readDuration, readSize } from './quantities.ts';
 import { resolveAuthorizationServer } from './resolve-authorization-server.ts';
-import { piecesOf } from './resolve-match.ts';
+import { combinationsOf } from './resolve-match.ts';
 import { type RouteDraft, resolveRoute } from './resolve-route.ts';
 import { readRouteKeys } from './resolve-route-keys.ts';
 import type { ConfigFile, Loose } from './schema.ts';
 import type { Sources } from './sources.ts';
 
-/** The file as far as its shape is right → the config. Undefined: something is wrong, and `root` knows. */
+/** Makes the config from a file whose shape has been checked. Undefined after an error, which is reported to `root`. */
 export function resolveConfig(file: Loose<ConfigFile>, root: ConfigNode, sources: Sources): Config | undefined {
   const { listen, admin } = resolveAddresses(file, root);
   const servers = resolveServers(file, root, sources);
@@ -118,7 +118,7 @@ function resolveLimits(file: Loose<ConfigFile>, upstreams: number, root: ConfigN
   };
 }
 
-/** @param defaultSubject header of the subject token on routes that set none */
+/** @param defaultSubject header of the subject token from `defaults` */
 function resolveHeaders(
   file: Loose<ConfigFile>,
   drafts: readonly RouteDraft[],
@@ -133,10 +133,10 @@ function resolveHeaders(
   if (defaultSubject !== undefined) {
     subjects.push({ name: defaultSubject, node: root.at('defaults', 'subject_token', 'header') });
   } else {
-    // Nothing in the file says so, so whatever takes that header is to blame.
+    // The built-in default has no position in the file, so the other header is reported.
     for (const taken of [session, host]) {
       if (taken?.name === DEFAULTS.subjectTokenHeader)
-        taken.node.error('bears the subject token already: name another');
+        taken.node.error('is already the subject token header: use another header');
     }
   }
   refuseSharedHeaders(session, host, subjects);
@@ -153,7 +153,7 @@ function refuseSameNames(drafts: readonly RouteDraft[]) {
     if (draft.name === undefined) continue;
     const earlier = first.get(draft.name);
     if (earlier === undefined) first.set(draft.name, draft);
-    else draft.node.at('name').error(`is the name of ${formatPath(earlier.node.path)} as well: each needs its own`);
+    else draft.node.at('name').error(`is also the name of ${formatPath(earlier.node.path)}: choose another name`);
   }
 }
 
@@ -162,9 +162,9 @@ function refuseTies(drafts: readonly RouteDraft[]) {
   for (const draft of drafts) {
     if (draft.match === undefined) continue;
     let earlier: RouteDraft | undefined;
-    for (const piece of piecesOf(draft.match)) {
-      earlier ??= first.get(piece);
-      if (!first.has(piece)) first.set(piece, draft);
+    for (const combination of combinationsOf(draft.match)) {
+      earlier ??= first.get(combination);
+      if (!first.has(combination)) first.set(combination, draft);
     }
     if (earlier === undefined) continue;
     const other = formatPath(earlier.node.at('match').path);
@@ -172,11 +172,11 @@ function refuseTies(drafts: readonly RouteDraft[]) {
       draft.match.conditions === undefined
         ? 'change the host or the path of one'
         : 'change the host, the path or a condition of one';
-    draft.node.at('match').error(`takes the same requests as ${other}: ${fix}`);
+    draft.node.at('match').error(`matches the same requests as ${other}: ${fix}`);
   }
 }
 
-/** The tunnels that are allowed; to a route's own host they would lead past the route. */
+/** Reads the allowed tunnels. A tunnel to the host of a route would bypass the route. */
 function resolveForwardProxy(
   file: Loose<ConfigFile>,
   drafts: readonly RouteDraft[],
@@ -192,7 +192,7 @@ function resolveForwardProxy(
     const route = drafts.find(({ match }) => match?.host === host);
     if (route !== undefined) {
       const other = formatPath(route.node.at('match').path);
-      node.at(index).warn(`is the host of ${other}: what goes through the tunnel passes that route by`);
+      node.at(index).warn(`is also the host of ${other}, which requests in the tunnel bypass: remove one of them`);
     }
   }
   return { connect: [...new Set(connect)] };
@@ -203,7 +203,7 @@ function warnOfUnusedServers(
   drafts: readonly RouteDraft[],
   root: ConfigNode,
 ) {
-  // A route that could not be read may be the one that uses it.
+  // A route with an error may use the server.
   if (root.broken) return;
   const used = new Set<string>();
   for (const { route } of drafts) {
@@ -213,14 +213,17 @@ function warnOfUnusedServers(
     if (chain !== undefined) used.add(chain.authorizationServer.name);
   }
   for (const name of servers.keys()) {
-    if (!used.has(name)) root.at('authorization_servers', name).warn('no route uses this authorization server', 'key');
+    if (!used.has(name))
+      root
+        .at('authorization_servers', name)
+        .warn('no route uses this authorization server: remove it, or name it in a route', 'key');
   }
 }
 
-/** A request that comes back takes a route again, most likely the same, until `limits.max_in_flight` ends it. */
+/** A request in a loop matches a route again and again, until `limits.max_in_flight` refuses it. */
 function warnOfLoops(listen: Listen | undefined, drafts: readonly RouteDraft[]) {
   for (const { route, node } of drafts) {
-    if (listen === undefined || route === undefined || !leadsTo(listen, route.upstream.origin)) continue;
-    node.at('upstream').warn('is where cambist itself listens, so that requests come back to it: name the backend');
+    if (listen === undefined || route === undefined || !reaches(listen, route.upstream.origin)) continue;
+    node.at('upstream').warn('is the address of cambist itself, so requests would loop: set the URL of the backend');
   }
 }

@@ -3,8 +3,7 @@ import { DEFAULTS } from './defaults.ts';
 import { credentialSource, duration, fileSource, text, tls } from './schema-values.ts';
 
 /**
- * JWS algorithms that anybody can check and only the holder of a key can make (RFC 7518 section 3.1, RFC 8037, RFC 9864): for
- * our assertions, and for the tokens of others.
+ * JWS algorithms with a key pair (RFC 7518 section 3.1, RFC 8037, RFC 9864), for cambist's assertions and for verifying tokens.
  */
 export const ASYMMETRIC_ALGORITHMS = [
   'RS256',
@@ -20,7 +19,7 @@ export const ASYMMETRIC_ALGORITHMS = [
   'Ed25519',
 ] as const;
 
-/** Those with a client secret for key. */
+/** JWS algorithms with the client secret as key. */
 export const HMAC_ALGORITHMS = ['HS256', 'HS384', 'HS512'] as const;
 
 const clientAuth = z
@@ -35,88 +34,88 @@ const clientAuth = z
         'tls_client_auth',
         'none',
       ])
-      .meta({ description: 'How cambist proves to the token endpoint which client it is.' }),
+      .meta({ description: 'Method of client authentication at the token endpoint.' }),
     client_secret: credentialSource({
-      description: 'The client secret, for `client_secret_basic`, `client_secret_post` and `client_secret_jwt`.',
+      description: 'Client secret, for `client_secret_basic`, `client_secret_post` and `client_secret_jwt`.',
     }).optional(),
     basic_encoding: z
       .enum(['form', 'raw'])
       .meta({
         description:
-          '`form`: id and secret are form-urlencoded before base64, as RFC 6749 wants; `raw`: as they are, for a server that does not decode them.',
+          '`form` form-urlencodes id and secret before base64, as RFC 6749 requires. `raw` does not, for a server that does not decode them.',
         default: DEFAULTS.basicEncoding,
       })
       .optional(),
     private_key: credentialSource({
-      description: 'The key that signs the assertion of `private_key_jwt`: PEM (PKCS#8, PKCS#1, SEC1) or JWK.',
+      description: 'Key that signs the assertion of `private_key_jwt`: PEM (PKCS#8, PKCS#1, SEC1) or JWK.',
     }).optional(),
     alg: z
       .enum([...ASYMMETRIC_ALGORITHMS, ...HMAC_ALGORITHMS])
-      .meta({ description: 'JWS algorithm of the assertion. Left out: what the key suggests.' })
+      .meta({ description: 'JWS algorithm of the assertion. By default, derived from the key.' })
       .optional(),
-    key_id: text({ description: "`kid` of the assertion. Left out: a JWK's own `kid`, else none." }).optional(),
+    key_id: text({ description: '`kid` of the assertion. By default, the `kid` of a JWK, else none.' }).optional(),
     assertion_audience: text({
-      description: '`aud` of the assertion. Left out: the issuer, or the token endpoint where no issuer is given.',
+      description: '`aud` of the assertion. By default, the issuer, or the token endpoint if there is no issuer.',
     }).optional(),
     assertion_lifetime: duration({
-      description: 'From `iat` to `exp` of the assertion, at most 10m.',
+      description: 'Time from `iat` to `exp` of the assertion, at most 10m.',
       default: DEFAULTS.assertionLifetime,
     }).optional(),
     certificate: fileSource({
-      description: 'PEM: certificate of `private_key`; the assertion then bears its thumbprint, `x5t#S256`.',
+      description: 'PEM: certificate of `private_key`. The assertion then contains its thumbprint, `x5t#S256`.',
     }).optional(),
     client_assertion: fileSource({
       description:
-        'A JWT that others put there and renew, for `client_assertion`: a projected token, a SPIFFE JWT-SVID.',
+        'JWT for `client_assertion` that another program renews, such as a projected token or a SPIFFE JWT-SVID.',
     }).optional(),
     client_assertion_type: text({
-      description: 'Type URN of the client assertion. Left out: RFC 7523 `jwt-bearer`.',
+      description: 'Type URN of the client assertion. By default, RFC 7523 `jwt-bearer`.',
     }).optional(),
   })
-  .meta({ description: 'How cambist authenticates itself (RFC 6749 section 2.3, RFC 7523 section 2.2).' });
+  .meta({ description: 'Client authentication of cambist (RFC 6749 section 2.3, RFC 7523 section 2.2).' });
 
 export const authorizationServer = z
   .strictObject({
     issuer: text({
       description:
-        'Issuer identifier, an https URL. Its metadata (RFC 8414, then OpenID discovery) must name the very same issuer.',
+        'Issuer identifier, an https URL. Its metadata (RFC 8414, then OpenID discovery) must name exactly this issuer.',
       examples: ['https://idp.example.com/realms/agents'],
     }).optional(),
     token_endpoint: text({
-      description: 'URL of the token endpoint. Given: nothing is discovered, and `issuer` may be left out.',
+      description: 'URL of the token endpoint. It turns discovery off, and makes `issuer` optional.',
     }).optional(),
     client_id: text({
-      description: 'Client identifier of cambist at this server. May be left out with method `none`.',
+      description: 'Client identifier of cambist at this server. Optional with method `none`.',
     }).optional(),
     client_auth: clientAuth,
     grant: z
       .enum(['token_exchange', 'jwt_bearer'])
-      .meta({ description: 'Grant that trades the subject token: RFC 8693, or RFC 7523.', default: DEFAULTS.grant })
+      .meta({ description: 'Grant for the subject token: RFC 8693 or RFC 7523.', default: DEFAULTS.grant })
       .optional(),
     extra_params: z
       .record(z.string(), z.string())
       .meta({
-        description: 'Form fields added to every token request, as name: value. Not the ones the protocol owns.',
+        description: 'Form fields added to every token request, as name: value. Fields of the protocol are refused.',
       })
       .optional(),
     timeout: duration({
-      description: 'For one whole token request, connection and answer included; also for discovery.',
+      description: 'Time for a complete token request, from connecting to the end of the response. Also for discovery.',
       default: DEFAULTS.authorizationServerTimeout,
     }).optional(),
     tls: tls('TLS files for this server.').optional(),
     dpop: z
       .boolean()
-      .meta({ description: 'Ask for sender-constrained tokens (RFC 9449) and prove possession.', default: false })
+      .meta({ description: 'Request sender-constrained tokens (RFC 9449) and prove possession.', default: false })
       .optional(),
     allow_insecure_http: z
       .boolean()
       .meta({
-        description: 'Allow plain http to any host: tokens and secrets cross the network in clear.',
+        description: 'Allow plain http to any host. Tokens and secrets then cross the network unencrypted.',
         default: false,
       })
       .optional(),
   })
-  .meta({ description: 'One authorization server and our client at it.' });
+  .meta({ description: 'An authorization server, and cambist’s client there.' });
 
 export type ClientAuthFile = z.infer<typeof clientAuth>;
 export type AuthorizationServerFile = z.infer<typeof authorizationServer>;

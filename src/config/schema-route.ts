@@ -4,38 +4,38 @@ import { duration, headerName, oneManyOr, oneOrMany, patterns, size, text, tls, 
 
 const verify = z
   .strictObject({
-    issuer: text({ description: 'What `iss` must be.' }),
+    issuer: text({ description: 'Expected `iss`.' }),
     audience: oneOrMany({
       description:
-        'One of these must be in `aud`. Left out: the `client_id` at the authorization server. `any` turns the check off.',
+        'The `aud` must contain one of these. By default, the `client_id` at the authorization server. `any` turns the check off.',
     }).optional(),
-    jwks_uri: text({ description: "Where the issuer's keys are. Left out: from its metadata." }).optional(),
+    jwks_uri: text({ description: "URL of the issuer's keys. By default, from the issuer's metadata." }).optional(),
   })
-  .meta({ description: 'Checks the subject token (signature, `iss`, `aud`, `exp`) here, before any exchange.' });
+  .meta({ description: 'Check of the subject token before any exchange: signature, `iss`, `aud` and `exp`.' });
 
 const subjectToken = z
   .strictObject({
     header: headerName({
-      description: 'Header that bears the caller’s token, with `Bearer ` or bare.',
+      description: 'Header with the caller’s token, with or without `Bearer `.',
       default: DEFAULTS.subjectTokenHeader,
     }).optional(),
     type: tokenType({
       description:
-        'What it is sent as in `subject_token_type`: a short name or a full URN. In a chain by ID-JAG an `id_token` where left out.',
+        'Sent as `subject_token_type`: a short name or a full URN. In a chain by ID-JAG, the default is `id_token`.',
       default: DEFAULTS.subjectTokenType,
     }).optional(),
-    file: text({ description: 'A file in place of a header, for work that has no caller.' }).optional(),
+    file: text({ description: 'File with a token instead of a header, for work that has no caller.' }).optional(),
     verify: verify.optional(),
   })
-  .meta({ description: 'Where the caller’s token is.' });
+  .meta({ description: 'Source of the caller’s token.' });
 
 const actorToken = z
   .strictObject({
     file: text({
-      description: 'File of the token, read anew when it rotates; a projected service-account token is fit.',
+      description: 'File of the token, read again when it rotates. A projected service-account token works.',
     }),
     type: tokenType({
-      description: 'What it is sent as in `actor_token_type`: a short name or a full URN.',
+      description: 'Sent as `actor_token_type`: a short name or a full URN.',
       default: DEFAULTS.actorTokenType,
     }).optional(),
   })
@@ -44,11 +44,11 @@ const actorToken = z
 const timeouts = z
   .strictObject({
     connect: duration({
-      description: 'Until the connection to the upstream stands; 0 is none.',
+      description: 'Time to connect to the upstream. 0 means no timeout.',
       default: DEFAULTS.connectTimeout,
     }).optional(),
     response_headers: duration({
-      description: 'From the request until the headers of the response; 0 is none.',
+      description: 'Time from the request to the response headers. 0 means no timeout.',
       default: DEFAULTS.responseHeadersTimeout,
     }).optional(),
     stall: duration({
@@ -64,12 +64,14 @@ const chain = z
     assertion: z
       .enum(['id_jag', 'jwt'])
       .meta({
-        description: 'What the first leg asks for: an ID-JAG, or a JWT for identity chaining.',
+        description: 'Assertion of the first leg: an ID-JAG, or a JWT for identity chaining.',
         default: DEFAULTS.chainAssertion,
       })
       .optional(),
   })
-  .meta({ description: 'Two legs: an assertion from another server, then a token from the server of the route.' });
+  .meta({
+    description: 'Exchange in two legs: an assertion from another server, then a token from the server of the route.',
+  });
 
 const expectAudience = oneManyOr(
   z.strictObject({
@@ -83,30 +85,32 @@ const expectAudience = oneManyOr(
   },
 );
 
-/** Keys that may stand on a route and in `defaults`. */
+/** Keys for a route and for `defaults`. */
 export const routeKeys = {
   authorization_server: text({
-    description: 'Name of the authorization server that issues the token. May be left out where there is one.',
+    description: 'Name of the authorization server that issues the token. Optional if there is only one.',
   }).optional(),
   credential: z
     .enum(['exchange', 'client_credentials', 'passthrough', 'none'])
     .meta({
       description:
-        'What goes upstream as bearer: a token exchanged for the caller’s, one of our own, the caller’s own token, or none.',
+        'Token for the upstream: one exchanged for the caller’s, one of cambist’s own client, the caller’s own, or none.',
       default: DEFAULTS.credential,
     })
     .optional(),
   resource: oneOrMany({
     description:
-      'RFC 8707 `resource`, absolute URIs, sent verbatim. Left out, and no `audience` either: the canonical URI of the upstream. `[]` sends none.',
+      'RFC 8707 `resource`: absolute URIs, sent as written. By default, the URI of the upstream, unless `audience` is set. `[]` sends none.',
   }).optional(),
-  audience: oneOrMany({ description: 'RFC 8693 `audience`: logical names of the backend, sent verbatim.' }).optional(),
+  audience: oneOrMany({
+    description: 'RFC 8693 `audience`: logical names of the backend, sent as written.',
+  }).optional(),
   scope: z
     .string('must be one string, with a space between scopes')
-    .meta({ description: 'Scopes to ask for, separated by spaces. Empty: none.' })
+    .meta({ description: 'Requested scopes, separated by spaces. An empty text requests none.' })
     .optional(),
   requested_token_type: tokenType({
-    description: 'RFC 8693 `requested_token_type`: a short name or a full URN. Left out: not sent.',
+    description: 'RFC 8693 `requested_token_type`: a short name or a full URN. Not sent by default.',
   }).optional(),
   expect_audience: expectAudience.optional(),
   subject_token: subjectToken.optional(),
@@ -114,7 +118,7 @@ export const routeKeys = {
   on_missing_subject: z
     .enum(['deny', 'client_credentials'])
     .meta({
-      description: 'For a request without a subject token: 401, or a token of our own.',
+      description: 'For a request without a subject token: 401, or a token of cambist’s own client.',
       default: DEFAULTS.onMissingSubject,
     })
     .optional(),
@@ -122,7 +126,7 @@ export const routeKeys = {
   timeouts: timeouts.optional(),
   retry_body_limit: size({
     description:
-      'A request body up to this size is kept for one retry after an upstream 401; 16MiB at most. On a route with `mcp_method` or `mcp_name` also the largest message; 1MiB at most.',
+      'Largest request body that is kept for one retry after an upstream 401, at most 16MiB. On a route with `mcp_method` or `mcp_name` also the largest message, at most 1MiB.',
     default: DEFAULTS.retryBodyLimit,
   }).optional(),
   step_up: z
@@ -130,7 +134,7 @@ export const routeKeys = {
     .max(100)
     .meta({
       description:
-        'Scopes that an upstream may ask for by 403 `insufficient_scope`: they are then asked for as well, and the request sent once more.',
+        'Scopes that an upstream may request by 403 `insufficient_scope`. cambist then adds them to the token and retries the request.',
       examples: [['repo:write']],
     })
     .optional(),
@@ -138,17 +142,16 @@ export const routeKeys = {
     .array(z.string())
     .max(100)
     .meta({
-      description:
-        'Origins of web pages that may call the route without a caller’s token. Left out: none; such requests get 403.',
+      description: 'Origins of web pages that may call the route without a caller’s token. Others get 403.',
       examples: [['https://app.example.com']],
     })
     .optional(),
-  http2: z.boolean().meta({ description: 'Speak HTTP/2 to an upstream that offers it.', default: false }).optional(),
+  http2: z.boolean().meta({ description: 'Use HTTP/2 if the upstream offers it.', default: false }).optional(),
   tls: tls('TLS files for the upstream.').optional(),
   allow_insecure_http: z
     .boolean()
     .meta({
-      description: 'Allow plain http to any host: the issued token crosses the network in clear.',
+      description: 'Allow plain http to any host. The issued token then crosses the network unencrypted.',
       default: false,
     })
     .optional(),
@@ -156,54 +159,55 @@ export const routeKeys = {
 
 export const defaults = z
   .strictObject(routeKeys)
-  .meta({ description: 'Route keys for every route that does not set them itself.' });
+  .meta({ description: 'Route keys for all routes that do not set them.' });
 
-/** What cambist takes from agents. */
+/** HTTP methods that agents may use. */
 const HTTP_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'QUERY'] as const;
 
 const match = z
   .strictObject({
     host: text({
-      description: 'Host of the request, without port: exact, or `*.suffix` for any name that ends in `.suffix`.',
+      description:
+        'Host of the request, without port: an exact name, or `*.suffix` for any name that ends in `.suffix`.',
       examples: ['github-mcp.tools.svc', '*.tools.svc'],
     }).optional(),
     path: text({
-      description: 'Prefix of the path, in whole segments. Left out: every path.',
+      description: 'Prefix of the path, in whole segments. By default, any path.',
       examples: ['/mcp'],
     }).optional(),
     methods: z
       .array(z.enum(HTTP_METHODS))
       .min(1)
-      .meta({ description: 'HTTP methods. Left out: all.', examples: [['GET', 'HEAD']] })
+      .meta({ description: 'HTTP methods. By default, all.', examples: [['GET', 'HEAD']] })
       .optional(),
     mcp_method: patterns({
-      description: 'JSON-RPC method of the message in the body: exact, or a beginning with `*` after it.',
+      description: 'JSON-RPC method of the message in the body: an exact name, or a prefix followed by `*`.',
       examples: ['tools/call'],
     }).optional(),
     mcp_name: patterns({
-      description: 'Tool, prompt, resource or task that the message is about: exact, or a beginning with `*` after it.',
+      description: 'Tool, prompt, resource or task of the message: an exact name, or a prefix followed by `*`.',
       examples: [['delete_repo', 'write_*']],
     }).optional(),
   })
-  .meta({ description: 'Which requests take this route: a host, a path, or both, and maybe more.' });
+  .meta({ description: 'Requests for this route: a host, a path, or both, and further conditions.' });
 
 export const route = z
   .strictObject({
     name: z
       .string()
       .regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/, {
-        error: 'must be lower-case letters, digits and hyphens, and neither begin nor end with a hyphen',
+        error: 'must consist of lower-case letters, digits and hyphens, and start and end with a letter or digit',
       })
       .max(63, { error: 'must be at most 63 characters long' })
-      .meta({ description: 'Name of the route: its label in metrics and logs.' }),
+      .meta({ description: 'Name of the route, for metrics and logs.' }),
     match,
     upstream: text({
-      description: 'URL of the backend. Its path takes the place of the matched prefix; the query is kept.',
+      description: 'URL of the backend. Its path replaces the matched prefix. The query is kept.',
       examples: ['https://github-mcp.example.com/mcp'],
     }),
     ...routeKeys,
   })
-  .meta({ description: 'One backend: which requests go to it, and with what token.' });
+  .meta({ description: 'A backend, the requests for it, and the token that it gets.' });
 
 export type DefaultsFile = z.infer<typeof defaults>;
 export type MatchFile = z.infer<typeof match>;

@@ -1,25 +1,26 @@
 import * as z from 'zod';
 import { DURATION, SIZE, TOKEN_TYPES, tokenTypeUrn } from './units.ts';
 
-/** A file is parsed once in a while: to write and compile a parser of its own for it would take longer than to parse it. */
+/** A config is parsed rarely. Compiling a parser would take longer than parsing. */
 z.config({ jitless: true });
 
-/** What an editor shows of a key: its meaning, and what holds where it is left out. */
+/** Documentation of a key that editors show. */
 interface About {
   description: string;
   default?: unknown;
   examples?: unknown[];
 }
 
-const INLINE = 'a secret is never written into the config: use { file: /path/to/it } or { env: NAME_OF_VARIABLE }';
+const INLINE_SECRET = 'must not be in the config itself: write { file: /path/to/it } or { env: NAME_OF_VARIABLE }';
+const INLINE_FILE = 'must not be in the config itself: write { file: /path/to/it }';
 
 const file = z
   .string()
   .min(1, { error: 'must be the path of a file' })
   .regex(/^[^\0]*$/, { error: 'must be the path of a file' })
-  .meta({ description: 'Path of the file; a relative one starts at the folder of the config file.' });
+  .meta({ description: 'Path of the file, absolute or relative to the folder of the config file.' });
 
-/** Where a secret lies: a file or an environment variable. */
+/** Source of a secret: a file or an environment variable. */
 export function credentialSource(about: About) {
   return z
     .strictObject(
@@ -27,31 +28,34 @@ export function credentialSource(about: About) {
         file: file.optional(),
         env: z
           .string()
-          .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, { error: 'must be the name of an environment variable, not a value' })
+          .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, {
+            error:
+              'must be the bare name of an environment variable, without "$" or braces, and never the secret itself',
+          })
           .meta({ description: 'Name of the environment variable.' })
           .optional(),
       },
-      { error: (issue) => (issue.code === 'invalid_type' && issue.input !== undefined ? INLINE : undefined) },
+      { error: (issue) => (issue.code === 'invalid_type' && issue.input !== undefined ? INLINE_SECRET : undefined) },
     )
     .meta({ ...about, oneOf: [{ required: ['file'] }, { required: ['env'] }] });
 }
 
-/** A file that is named as `{ file: … }`. */
+/** A file, written as `{ file: … }`. */
 export function fileSource(about: About) {
   return z
     .strictObject(
       { file },
-      { error: (issue) => (issue.code === 'invalid_type' && issue.input !== undefined ? INLINE : undefined) },
+      { error: (issue) => (issue.code === 'invalid_type' && issue.input !== undefined ? INLINE_FILE : undefined) },
     )
     .meta({ ...about });
 }
 
 export function duration(about: About) {
-  const error = 'must be a duration with its unit, as in 250ms, 5s, 5m or 1h';
+  const error = 'must be a duration with a unit, as in 250ms, 5s, 5m or 1h';
   return z.union([z.literal(0), z.string().regex(DURATION, { error })], { error }).meta({ ...about });
 }
 
-/** No size in a config file is near it; each key has a bound of its own. */
+/** Far above any size in a config file. Each key has its own bound. */
 const MAX_SIZE_BYTES = 1024 ** 3;
 
 export function size(about: About) {
@@ -72,12 +76,12 @@ export function oneManyOr<Map extends z.ZodObject>(map: Map, error: string, abou
   return z.union([entry, z.array(entry), map], { error }).meta({ ...about });
 }
 
-/** Longest list of patterns: each stands for requests of its own. */
+/** Longest list of patterns. Each adds combinations to the route table. */
 const MAX_PATTERNS = 100;
 
-/** One pattern or several: text that may end in `*`. */
+/** One pattern or several. A pattern may end in `*`. */
 export function patterns(about: About) {
-  const error = 'must be a name, or a beginning with one "*" after it; no other "*", and no control characters';
+  const error = 'must be a name, or a prefix followed by "*", without another "*" and without control characters';
   const pattern = z.string().regex(/^(?:[^*\p{Cc}]+\*?|\*)$/u, { error });
   return z
     .union([pattern, z.array(pattern).min(1).max(MAX_PATTERNS)], { error: 'must be a name or a list of names' })
@@ -99,7 +103,7 @@ export function headerName(about: About) {
     .meta({ ...about });
 }
 
-/** @param form what is said of a value of another kind, where it is more than that it must be a string */
+/** @param form message for a value that is not a string */
 export function text(about: About, form?: string) {
   return z
     .string(form)
@@ -111,9 +115,11 @@ export function text(about: About, form?: string) {
 export function tls(description: string) {
   return z
     .strictObject({
-      ca: fileSource({ description: 'PEM: the certificates to trust in place of the well-known ones.' }).optional(),
-      certificate: fileSource({ description: 'PEM: our own certificate with its chain (mutual TLS).' }).optional(),
-      private_key: fileSource({ description: 'PEM: the private key of `certificate`.' }).optional(),
+      ca: fileSource({ description: 'PEM: trusted certificates, instead of the well-known ones.' }).optional(),
+      certificate: fileSource({
+        description: 'PEM: cambist’s own certificate with its chain, for mutual TLS.',
+      }).optional(),
+      private_key: fileSource({ description: 'PEM: private key of `certificate`.' }).optional(),
     })
     .meta({ description });
 }

@@ -9,29 +9,28 @@ const log = z
   .strictObject({
     level: z
       .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
-      .meta({ description: 'Least severe level that is written.', default: DEFAULTS.logLevel })
+      .meta({ description: 'Lowest level that is written.', default: DEFAULTS.logLevel })
       .optional(),
     sample: z
       .number()
       .min(0)
       .max(1)
       .meta({
-        description:
-          'Share of the requests that went well whose line is written, from 0 to 1; every other line always is.',
+        description: 'Share of successful requests that are logged, from 0 to 1. All other lines are always written.',
         default: DEFAULTS.logSample,
       })
       .optional(),
   })
-  .meta({ description: 'JSON lines on standard output.' });
+  .meta({ description: 'Log on standard output.' });
 
 const session = z
   .strictObject({
     header: headerName({
-      description: 'Header that narrows a session; every session is bound to the subject token as well.',
+      description: 'Header with the session id. A session is always bound to the subject token as well.',
       default: DEFAULTS.sessionHeader,
     }).optional(),
   })
-  .meta({ description: 'What a session is, beside its subject token.' });
+  .meta({ description: 'Definition of a session, beside its subject token.' });
 
 const cache = z
   .strictObject({
@@ -39,14 +38,14 @@ const cache = z
       .int()
       .min(1)
       .max(1_000_000)
-      .meta({ description: 'Most issued tokens that are kept at a time.', default: DEFAULTS.maxEntries })
+      .meta({ description: 'Most issued tokens in the cache.', default: DEFAULTS.maxEntries })
       .optional(),
     max_age: duration({
-      description: 'Longest that an issued token is reused, whatever it says of itself.',
+      description: 'Longest time that an issued token is reused, whatever its own expiry.',
       default: DEFAULTS.maxAge,
     }).optional(),
   })
-  .meta({ description: 'The cache of issued tokens.' });
+  .meta({ description: 'Cache of issued tokens.' });
 
 const limits = z
   .strictObject({
@@ -54,7 +53,7 @@ const limits = z
       .int()
       .min(1)
       .max(1_000_000)
-      .meta({ description: 'Requests at a time, open streams included.', default: DEFAULTS.maxInFlight })
+      .meta({ description: 'Most requests in flight, open streams included.', default: DEFAULTS.maxInFlight })
       .optional(),
     max_in_flight_per_upstream: z
       .int()
@@ -62,25 +61,25 @@ const limits = z
       .max(1_000_000)
       .meta({
         description:
-          'Requests at a time to one upstream, however many routes lead there. Left out: three quarters of `max_in_flight`, or all of it where there is one upstream.',
+          'Most requests in flight to one upstream, over all its routes. By default, three quarters of `max_in_flight`, or all of it if there is only one upstream.',
       })
       .optional(),
     max_connections: z
       .int()
       .min(1)
       .max(2_000_000)
-      .meta({ description: 'Connections at a time from agents. Left out: twice `max_in_flight`, at least 1000.' })
+      .meta({ description: 'Most connections from agents. By default, twice `max_in_flight`, at least 1000.' })
       .optional(),
     max_header_size: size({
-      description: 'Largest request head, 1MiB at most.',
+      description: 'Largest size of all request headers, at most 1MiB.',
       default: DEFAULTS.maxHeaderSize,
     }).optional(),
     shutdown_grace: duration({
-      description: 'How long requests in flight may take to finish after SIGTERM.',
+      description: 'Time for requests in flight to finish after SIGTERM.',
       default: DEFAULTS.shutdownGrace,
     }).optional(),
   })
-  .meta({ description: 'What cambist bears at most.' });
+  .meta({ description: 'Limits of cambist.' });
 
 const forwardProxy = z
   .strictObject({
@@ -88,19 +87,19 @@ const forwardProxy = z
       .array(z.string())
       .max(100)
       .meta({
-        description: 'Authorities, `host:port`, that CONNECT leads to as an opaque tunnel, without any token.',
+        description: 'Authorities, `host:port`, that CONNECT may open an opaque tunnel to, without any token.',
         examples: [['api.example.com:443']],
       })
       .optional(),
   })
-  .meta({ description: 'For agents whose HTTP_PROXY is cambist: where they may go beside the routes.' });
+  .meta({ description: 'Destinations beside the routes, for agents whose HTTP_PROXY is cambist.' });
 
 const SOCKET_MODE_FORM = 'must be octal permissions in quotes, as in "0660" or "0600"';
 
-/** The config file as it is written. What a JSON Schema cannot say is checked by `resolve.ts`. */
+/** Schema of the config file. `resolve.ts` checks what a JSON Schema cannot express. */
 export const configSchema = z
   .strictObject({
-    $schema: z.string().meta({ description: 'For editors; cambist does not read it.' }).optional(),
+    $schema: z.string().meta({ description: 'Schema for editors. cambist ignores it.' }).optional(),
     version: z.literal(1).meta({ description: 'Format of the file, always 1.' }),
     listen: text(
       { description: 'Address that agents connect to: `host:port` or `unix:/path`.', default: DEFAULTS.listen },
@@ -132,24 +131,24 @@ export const configSchema = z
       .optional(),
     log: log.optional(),
     host_header: headerName({
-      description: 'Header that is asked for the host first, where a request bears it.',
+      description: 'Header whose host replaces that of the request, if present.',
       examples: ['x-kagent-host'],
     }).optional(),
     authorization_servers: z
       .record(
         z.string().regex(/^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/, {
-          error: 'the name of an authorization server must be letters, digits, ".", "_" and "-", 63 at most',
+          error: 'the name of an authorization server must consist of letters, digits, ".", "_" and "-", at most 63',
         }),
         authorizationServer,
       )
-      .meta({ description: 'Authorization servers by name; the name is their label in metrics and logs.' })
+      .meta({ description: 'Authorization servers by name. Metrics and logs use the name.' })
       .optional(),
     session: session.optional(),
     cache: cache.optional(),
     limits: limits.optional(),
     forward_proxy: forwardProxy.optional(),
     defaults: defaults.optional(),
-    routes: z.array(route).min(1).meta({ description: 'The backends, in any order.' }),
+    routes: z.array(route).min(1).meta({ description: 'Backends, in any order.' }),
   })
   .meta({
     $id: 'https://cambist.dev/config/v1/schema.json',
@@ -159,7 +158,7 @@ export const configSchema = z
 
 export type ConfigFile = z.infer<typeof configSchema>;
 
-/** What is left of a checked file when all that is wrong was taken out: any part may be missing. */
+/** A checked file without the parts that have errors. Any part may be missing. */
 export type Loose<T> = T extends readonly (infer Item)[]
   ? (Loose<Item> | undefined)[]
   : T extends object

@@ -5,35 +5,35 @@ import { type ConfigFile, configSchema, type Loose } from './schema.ts';
 import { describeIssue, MISSING } from './shape-messages.ts';
 
 /**
- * Holds a parsed file to the schema: reports all that is wrong with its shape, and answers with the rest, so that what
- * can still be checked is. Undefined where the file is no map at all.
+ * Checks a parsed file against the schema. Reports all errors and returns the rest, which can still be checked further.
+ * Undefined if the file is not a map.
  */
 export function checkShape(value: unknown, root: ConfigNode): Loose<ConfigFile> | undefined {
   const result = configSchema.safeParse(value, { error: describeIssue });
   if (result.success) return result.data;
   if (!isMap(value)) {
-    root.error('must be a map that begins with "version: 1"');
+    root.error('must be a map that starts with "version: 1"');
     return undefined;
   }
-  const sound = structuredClone(value);
+  const valid = structuredClone(value);
   const issues = result.error.issues.flatMap(flatten);
   for (const issue of issues) {
-    if (issue.code === 'unrecognized_keys') reportUnknownKeys(issue.path, issue.keys, sound, root);
+    if (issue.code === 'unrecognized_keys') reportUnknownKeys(issue.path, issue.keys, valid, root);
   }
   for (const issue of issues) {
     if (issue.code !== 'unrecognized_keys') report(issue, root);
   }
   for (const issue of issues) {
-    if (issue.code !== 'unrecognized_keys') remove(sound, issue.path);
+    if (issue.code !== 'unrecognized_keys') remove(valid, issue.path);
   }
-  // Whatever the schema found fault with is gone, so what is left has the shape that it describes.
-  return sound as Loose<ConfigFile>;
+  // All invalid parts have been removed, so the rest has the shape of the schema.
+  return valid as Loose<ConfigFile>;
 }
 
 type Located<Issue> = Issue extends unknown ? Omit<Issue, 'path'> & { path: Path } : never;
 type Issue = Located<z.core.$ZodIssue>;
 
-/** The issues of the one branch of a union that was meant: the one whose type fits. */
+/** For a union, the issues of the branch whose type fits. */
 function flatten(issue: z.core.$ZodIssue): Issue[] {
   const path = toPath(issue.path);
   const meant =
@@ -48,9 +48,7 @@ function report(issue: Issue, root: ConfigNode) {
   const node = root.at(...issue.path);
   if (issue.message === MISSING) {
     const key = String(issue.path.at(-1));
-    const about = schemaAt([...issue.path])
-      ?.meta()
-      ?.description?.split(/[.:;] |\.$/)[0];
+    const about = firstClause(schemaAt(issue.path)?.meta()?.description);
     if (node.broken) return;
     root.at(...issue.path.slice(0, -1)).error(`missing key "${key}": ${about ?? 'add it'}`);
     node.markBroken();
@@ -63,13 +61,19 @@ function report(issue: Issue, root: ConfigNode) {
   }
 }
 
-/** A credential source holds `file` or `env`; what else is there could be the secret itself. */
+/** The beginning of a description, to continue a sentence. */
+function firstClause(description: string | undefined): string | undefined {
+  const [clause] = description?.split(/[.:;,] | \(|\.$/) ?? [];
+  return clause?.replace(/^[A-Z](?=[a-z])/, (letter) => letter.toLowerCase());
+}
+
+/** Keys of credential sources. An unknown key there could be the secret itself. */
 const SECRETS = /^(client_secret|private_key|client_assertion|certificate|ca)$/;
-/** As keys are written, and secrets hardly ever. */
+/** The form of config keys, which secrets rarely have. */
 const PLAIN_KEY = /^[A-Za-z][A-Za-z_-]{0,39}$/;
 
-function reportUnknownKeys(path: Path, keys: readonly string[], sound: unknown, root: ConfigNode) {
-  const parent = valueAt(sound, path);
+function reportUnknownKeys(path: Path, keys: readonly string[], valid: unknown, root: ConfigNode) {
+  const parent = valueAt(valid, path);
   const node = root.at(...path);
   const schema = schemaAt(path);
   const known = schema instanceof z.ZodObject ? Object.keys(schema.shape) : [];
@@ -80,13 +84,13 @@ function reportUnknownKeys(path: Path, keys: readonly string[], sound: unknown, 
     );
     if (meant !== undefined) node.at(meant).markBroken();
     const shown = PLAIN_KEY.test(key) && !SECRETS.test(String(path.at(-1))) ? `unknown key "${key}"` : 'unknown key';
-    const fix = meant === undefined ? `known here: ${known.join(', ')}` : `did you mean "${meant}"?`;
+    const fix = meant === undefined ? `known keys are ${known.join(', ')}` : `did you mean "${meant}"?`;
     node.error(`${shown}: ${fix}`, { child: key });
     if (isMap(parent)) delete parent[key];
   }
 }
 
-/** The schema of a node of the file, as far as it is known which one of a union is meant. */
+/** The schema of a node. Undefined within a union. */
 function schemaAt(path: Path): z.ZodType | undefined {
   const schema = path.reduce<unknown>((parent, segment) => childOf(unwrap(parent), segment), configSchema);
   const found = unwrap(schema);
@@ -103,7 +107,7 @@ function unwrap(schema: unknown): unknown {
   return schema instanceof z.ZodOptional ? schema.unwrap() : schema;
 }
 
-/** Takes out what an issue is about; a list keeps a hole, so that what comes after keeps its place. */
+/** Removes an invalid part. A list keeps a hole, so that later entries keep their index. */
 function remove(value: unknown, path: Path) {
   const parent = valueAt(value, path.slice(0, -1));
   const last = path.at(-1);

@@ -18,14 +18,14 @@ interface WrittenTls {
   private_key?: WrittenFile | undefined;
 }
 
-/** Reads where secrets, keys and certificates lie, and remembers each file with its place in the config. */
+/** Reads the sources of secrets, keys and certificates, and remembers them for `warnOfMissing`. */
 export interface Sources {
-  /** A file by its path; a relative one starts at the folder of the config file. */
+  /** Resolves the path of a file, relative to the folder of the config file. */
   file(path: string, node: ConfigNode): string;
-  /** `{ file }` or `{ env }`, exactly one. */
+  /** Reads `{ file }` or `{ env }`. */
   credential(written: WrittenSource | undefined, node: ConfigNode): CredentialSource | undefined;
   tls(written: WrittenTls | undefined, node: ConfigNode): TlsFiles | undefined;
-  /** Warns of each file and each environment variable that is not there now. */
+  /** Warns of missing files and environment variables. */
   warnOfMissing(): Promise<void>;
 }
 
@@ -66,7 +66,7 @@ export function createSources(configFile: string): Sources {
       ['private_key', 'certificate'],
     ] as const) {
       if (written[key] !== undefined && written[other] === undefined && !node.at(other).broken) {
-        node.error(`has "${key}" without "${other}": the two go together`);
+        node.error(`has "${key}" without "${other}": set both, or remove it`);
       }
     }
     return { ca: pem('ca'), certificate: pem('certificate'), privateKey: pem('private_key') };
@@ -74,7 +74,7 @@ export function createSources(configFile: string): Sources {
 
   async function warnOfMissing() {
     for (const { name, node } of variables) {
-      // What is no name of a variable could be a secret that was written in its place.
+      // An unusual name could be the secret itself, written in the wrong place.
       const named = /^[A-Z][A-Z0-9_]*$/.test(name) ? `environment variable "${name}"` : 'the environment variable';
       if ((process.env[name] ?? '') === '') node.warn(`${named} is not set here: set it where cambist runs`);
     }
@@ -83,7 +83,7 @@ export function createSources(configFile: string): Sources {
         () => true,
         () => false,
       );
-      // A value without a slash could be a secret that was written in the place of its file.
+      // A path without a slash could be the secret itself, written in the wrong place.
       const named = written.includes('/') ? `file "${full}"` : 'the file';
       if (!there) node.warn(`${named} cannot be read here: mount it where cambist runs`);
     }

@@ -1,29 +1,26 @@
 import type { ErrorCode } from 'yaml';
 
-/**
- * What a syntax error is, in a person's words. The library's own texts quote the source, and a secret may be just what is
- * there; so these name no value.
- */
+/** Messages for syntax errors. The library's own messages quote the source, which may contain a secret. */
 const MESSAGES: Partial<Record<ErrorCode, string>> = {
   BAD_INDENT:
-    'a bracket that is not closed, or wrong indentation: keys of one map start in the same column, and what they hold is indented further',
-  MISSING_CHAR: 'a bracket, quote, comma or space is missing here or just before, or the indentation is wrong',
+    'wrong indentation, or a bracket that is not closed: keys of one map start in the same column, and their values are indented further',
+  MISSING_CHAR: 'missing bracket, quote, comma or space here or just before, or wrong indentation',
   BLOCK_AS_IMPLICIT_KEY:
-    'a map within a line: put a value that holds ": " in quotes, or begin the map on a line of its own',
+    'a map cannot start within a line: put a value that contains ": " in quotes, or start the map on its own line',
   MULTILINE_IMPLICIT_KEY:
-    'this continues on the next line, which contains a key: indent that key like the other keys of its map, or add the missing ":" here',
-  BLOCK_IN_FLOW: 'lines with "-" or indented keys cannot stand within { } or [ ]: use one style',
+    'this text continues on the next line, which contains a key: indent that key like the other keys of its map, or add the missing ":" here',
+  BLOCK_IN_FLOW: 'indented keys and "-" are not allowed within { } or [ ]: use one style',
   BAD_SCALAR_START: 'a value cannot start with this character: put it in quotes',
-  BAD_DQ_ESCAPE: 'an escape that is none: double the backslash, or use single quotes',
-  NON_STRING_KEY: 'a key that is a list or a map: write a plain word',
-  MULTIPLE_DOCS: 'a second document: a config file is one document, so remove the "---" and what follows',
-  TAG_RESOLVE_FAILED: 'a tag ("!…") that means nothing here: remove it',
-  BAD_ALIAS: 'an alias ("*…") that is malformed: put the value in quotes if none is meant',
-  BAD_DIRECTIVE: 'a directive ("%…") that means nothing here: remove it',
-  UNEXPECTED_TOKEN: 'this cannot stand here: check the brackets, quotes and indentation around it',
+  BAD_DQ_ESCAPE: 'invalid escape sequence: double the backslash, or use single quotes',
+  NON_STRING_KEY: 'a key cannot be a list or a map: write a plain word',
+  MULTIPLE_DOCS: 'second document in the file: remove "---" and everything after it',
+  TAG_RESOLVE_FAILED: 'unknown tag ("!…"): remove it',
+  BAD_ALIAS: 'malformed alias ("*…"): put the value in quotes if it is plain text',
+  BAD_DIRECTIVE: 'unknown directive ("%…"): remove it',
+  UNEXPECTED_TOKEN: 'unexpected character: check the brackets, quotes and indentation around it',
   RESOURCE_EXHAUSTION: 'nested too deeply for a config file',
 };
 
 export function syntaxMessage(code: ErrorCode): string {
-  return MESSAGES[code] ?? 'this is not YAML or JSON: check the brackets, quotes and indentation around it';
+  return MESSAGES[code] ?? 'not valid YAML or JSON: check the brackets, quotes and indentation around it';
 }

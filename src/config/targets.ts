@@ -4,21 +4,21 @@ import { ABSOLUTE_URI } from './units.ts';
 
 export type Written = string | (string | undefined)[] | undefined;
 
-/** One or many, as a list; what is wrong in it was taken out. */
+/** One or many values as a list. Entries with errors have been removed. */
 export function toList(written: Written): string[] | undefined {
   if (written === undefined) return undefined;
   return typeof written === 'string' ? [written] : written.filter((entry) => entry !== undefined);
 }
 
-/** RFC 8707 section 2: an absolute URI, which may have a query and must not have a fragment. Nothing else is changed. */
+/** Reads `resource`: absolute URIs without a fragment (RFC 8707 section 2), kept as written. */
 export function readResource(written: Written, node: ConfigNode): readonly string[] | undefined {
   for (const [index, entry] of (typeof written === 'string' ? [written] : (written ?? [])).entries()) {
     const at = typeof written === 'string' ? node : node.at(index);
     if (entry === undefined || ABSOLUTE_URI.test(entry)) continue;
     at.error(
       entry.includes('#')
-        ? 'must not have a fragment: remove "#" and what follows'
-        : 'must be an absolute URI, as in https://backend.example.com/mcp; a logical name belongs into "audience"',
+        ? 'must not contain a fragment: remove "#" and everything after it'
+        : 'must be an absolute URI, as in https://backend.example.com/mcp; a logical name belongs in "audience"',
     );
   }
   return toList(written);
@@ -31,16 +31,18 @@ export function readAudience(written: Written): readonly string[] | undefined {
 /** RFC 6749 section 3.3. */
 const SCOPE_TOKEN = /^[!#-[\]-~]+$/;
 
-/** Scopes with single spaces between them; `''` for none. */
+/** Reads scopes, joined by single spaces. `''` for none. */
 export function readScope(written: string | undefined, node: ConfigNode): string | undefined {
   const tokens = written?.split(/[ \t\r\n]+/).filter((token) => token !== '');
   if (tokens?.some((token) => !SCOPE_TOKEN.test(token))) {
-    node.error('has a character that no scope may have: scopes are printable ASCII without quotes and backslashes');
+    node.error(
+      'contains a character that is not allowed in a scope: use printable ASCII without quotes and backslashes',
+    );
   }
   return tokens?.join(' ');
 }
 
-/** Scopes in a list, one each. */
+/** Reads a list of single scopes. */
 export function readScopes(
   written: (string | undefined)[] | undefined,
   node: ConfigNode,
@@ -53,7 +55,7 @@ export function readScopes(
   return written === undefined ? undefined : [...new Set(toList(written))];
 }
 
-/** What a route asks for where it may leave things out. */
+/** The keys of a route that shape its token request. */
 interface AskedFor {
   readonly resource?: readonly string[] | undefined;
   readonly audience?: readonly string[] | undefined;
@@ -62,7 +64,7 @@ interface AskedFor {
   readonly expectAudience?: ExpectedAudience | undefined;
 }
 
-/** @param canonicalUri of the upstream: the `resource` where neither it nor an audience is named; undefined: then none is */
+/** @param canonicalUri of the upstream: the default `resource`, unless the route sets an audience. Undefined: no default */
 export function resolveTarget(asked: AskedFor, canonicalUri: string | undefined, node: ConfigNode): TokenTarget {
   const audience = asked.audience ?? [];
   const resource = asked.resource ?? (audience.length > 0 || canonicalUri === undefined ? [] : [canonicalUri]);
@@ -70,7 +72,7 @@ export function resolveTarget(asked: AskedFor, canonicalUri: string | undefined,
   const isUnknown = typeof expectAudience === 'object' && 'length' in expectAudience && expectAudience.length === 0;
   if (isUnknown && !node.at('expect_audience').broken && !node.at('resource').broken) {
     node.error(
-      'sends neither resource nor audience, so nothing tells whom an issued token must be for: set expect_audience to what the backend expects in "aud", or to any',
+      'sends neither resource nor audience, so the expected audience of an issued token is unknown: set expect_audience to the "aud" that the backend expects, or to any',
     );
   }
   return {

@@ -7,21 +7,21 @@ export const DURATION = /^(?:0|[1-9]\d{0,8}(?:ms|s|m|h))$/;
 /** `64KiB`, `1MiB`, or plain bytes. */
 export const SIZE = /^(?:0|[1-9]\d{0,9}(?:KiB|MiB|GiB)?)$/;
 
-/** Milliseconds of a duration as the config file writes it; undefined where it is none. */
+/** Milliseconds of a duration in the config file. Undefined if it is malformed. */
 export function parseDuration(text: string | number): number | undefined {
   if (!DURATION.test(String(text))) return undefined;
   const [, count, unit] = /^(\d+)(ms|s|m|h)?$/.exec(String(text)) ?? [];
   return Number(count) * MS[(unit ?? 'ms') as keyof typeof MS];
 }
 
-/** Bytes of a size as the config file writes it; undefined where it is none. */
+/** Bytes of a size in the config file. Undefined if it is malformed. */
 export function parseSize(text: string | number): number | undefined {
   if (!SIZE.test(String(text))) return undefined;
   const [, count, unit] = /^(\d+)(KiB|MiB|GiB)?$/.exec(String(text)) ?? [];
   return Number(count) * BYTES[(unit ?? '') as keyof typeof BYTES];
 }
 
-/** Token types by their short names (RFC 8693 section 3; `id-jag` is of the identity assertion grant draft). */
+/** Short names of token types (RFC 8693 section 3; `id-jag` comes from the identity assertion grant draft). */
 export const TOKEN_TYPES = ['access_token', 'refresh_token', 'id_token', 'saml1', 'saml2', 'jwt', 'id-jag'] as const;
 
 const TOKEN_TYPE_PREFIX = 'urn:ietf:params:oauth:token-type:';
@@ -29,7 +29,7 @@ const TOKEN_TYPE_PREFIX = 'urn:ietf:params:oauth:token-type:';
 /** An absolute URI (RFC 3986 section 4.3) in printable ASCII: a scheme, a colon, and no fragment. */
 export const ABSOLUTE_URI = /^[A-Za-z][A-Za-z0-9+.-]*:[!"$-;=?-[\]_a-z~%]+$/;
 
-/** The URN of a short token type name; a full URI stays as it is; undefined where it is neither. */
+/** The URN of a token type. A full URI is returned as it is. Undefined for other texts. */
 export function tokenTypeUrn(text: string): string | undefined {
   if ((TOKEN_TYPES as readonly string[]).includes(text)) return TOKEN_TYPE_PREFIX + text;
   return ABSOLUTE_URI.test(text) ? text : undefined;

@@ -1,6 +1,6 @@
 import type { AuthorizationServer, Credential } from './config.ts';
 
-/** The authorization servers that a credential asks, in the order in which it asks them. */
+/** The authorization servers that a credential uses, in the order of their requests. */
 export function usedServers(credential: Credential): AuthorizationServer[] {
   if (credential.kind === 'client_credentials') return [credential.authorizationServer];
   if (credential.kind !== 'exchange') return [];
@@ -8,7 +8,7 @@ export function usedServers(credential: Credential): AuthorizationServer[] {
   return chain === undefined ? [authorizationServer] : [chain.authorizationServer, authorizationServer];
 }
 
-/** Their names. */
+/** Names of the authorization servers that a credential uses. */
 export function usedServerNames(credential: Credential): string[] {
   return usedServers(credential).map(({ name }) => name);
 }

@@ -1,19 +1,19 @@
 import { CambistError } from '../errors.ts';
 import { Secret } from './secret.ts';
-import { createSecretFiles, MAX_SECRET_BYTES, type SecretFile } from './secret-file.ts';
+import { createSecretFileReader, MAX_SECRET_BYTES, type SecretFile } from './secret-file.ts';
 
-/** Where a secret, key or token is kept. It is read again at each use, so that rotation needs no restart. */
+/** The source of a secret, key or token. It is read at each use, so that rotation needs no restart. */
 export type CredentialSource = { readonly file: string } | { readonly env: string };
 
-const readSecretFile = createSecretFiles();
-/** By name of the variable. */
+const readSecretFile = createSecretFileReader();
+/** By name of the environment variable. */
 const fromEnvironment = new Map<string, Secret>();
 
 /**
- * Reads a secret, key or token from where it lies now. Trailing line ends are not part of it.
- * @returns the same `Secret` as before where it has not changed since, so that what is made of it can be kept with it
- * @param what the thing's name in messages, as in `client secret of authorization server "keycloak"`
- * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE where it is missing, unreadable, empty or too large
+ * Reads the current value of a secret, key or token, without trailing line ends.
+ * @param what its name in messages, as in `client secret of authorization server "keycloak"`
+ * @returns the same `Secret` object while the value is unchanged, so that derived values can be kept with it
+ * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE if it is missing, unreadable, empty or too large
  */
 export async function readCredential(source: CredentialSource, what: string): Promise<Secret> {
   const secret = 'env' in source ? readEnvironment(source.env, what) : await readFile(source.file, what);
@@ -27,7 +27,7 @@ export async function readCredential(source: CredentialSource, what: string): Pr
 function readEnvironment(name: string, what: string): Secret {
   const value = process.env[name];
   if (value === undefined)
-    throw unavailable(`${what}: environment variable "${name}" is not set: set it, and start again`);
+    throw unavailable(`${what}: environment variable "${name}" is not set: set it and restart cambist`);
   const text = value.replace(/[\r\n]+$/, '');
   const known = fromEnvironment.get(name);
   if (known?.reveal() === text) return known;
@@ -41,13 +41,15 @@ async function readFile(file: string, what: string): Promise<Secret> {
   try {
     found = await readSecretFile(file);
   } catch (cause) {
-    throw unavailable(`${what}: file "${file}" cannot be read: mount it, and let this user read it`, cause);
+    throw unavailable(`${what}: file "${file}" cannot be read: mount it and let this user read it`, cause);
   }
   switch (found) {
     case 'not_a_file':
-      throw unavailable(`${what}: "${file}" is a folder, a device or a pipe: name a file`);
+      throw unavailable(`${what}: "${file}" is a folder, a device or a pipe: set the path of a file`);
     case 'too_large':
-      throw unavailable(`${what}: file "${file}" is larger than ${MAX_SECRET_BYTES} bytes: is it the right file?`);
+      throw unavailable(
+        `${what}: file "${file}" is larger than ${MAX_SECRET_BYTES} bytes: check that it is the right file`,
+      );
     default:
       return found;
   }

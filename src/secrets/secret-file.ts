@@ -3,42 +3,42 @@ import { type FileHandle, open, stat } from 'node:fs/promises';
 import { setImmediate as endOfTurn } from 'node:timers/promises';
 import { Secret } from './secret.ts';
 
-/** Largest secret, key or token file that is read; a certificate chain fits well within. */
+/** Largest file of a secret, key or token. A certificate chain is much smaller. */
 export const MAX_SECRET_BYTES = 256 * 1024;
-/** Else opening a pipe waits for who writes to it, and holds one of Node's few threads. Windows has no such flag. */
-const OPEN_AT_ONCE = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
+/** Without O_NONBLOCK, opening a pipe blocks one of Node's few threads until a writer comes. Windows has no such flag. */
+const OPEN_FLAGS = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
 /**
- * Two changes within one tick of a file system's clock leave a file with the same times, and on FAT a tick is two seconds. So
- * what was read this soon after a change may have been changed once more since, and no look at the file would tell.
+ * Two changes within one tick of the file system's clock give a file the same times, and a tick of FAT is two seconds. A file
+ * that changed more recently than this is therefore read at each use.
  */
 const SETTLED_MS = 3000;
-/** A network file system may answer a look from its memory; it asks the server when a file is opened, so one is, this often. */
+/** A network file system may serve `stat` from its cache, but asks the server on `open`. So files are opened this often. */
 const REMEMBERED_MS = 1000;
 
-/** What a file holds, less the line ends after it, or why that is no secret. */
+/** The content of a file without trailing line ends, or the reason why it has no usable content. */
 export type SecretFile = Secret | 'not_a_file' | 'too_large';
 
 /**
- * Says what a file holds when it is asked; the same `Secret` as before where the file has not changed since.
- * @throws {Error} the file system's, where the file cannot be read
+ * Reads the current content of a file. Returns the same `Secret` object while the file is unchanged.
+ * @throws {Error} from the file system, if the file cannot be read
  */
-export type SecretFiles = (file: string) => Promise<SecretFile>;
+export type ReadSecretFile = (file: string) => Promise<SecretFile>;
 
 interface Remembered {
   readonly stats: BigIntStats;
   readonly secret: Secret;
 }
 
-/** @param wallMs the clock that changes of files are stamped by */
-export function createSecretFiles(wallMs: () => number = Date.now): SecretFiles {
+/** @param wallMs the clock of the file times */
+export function createSecretFileReader(wallMs: () => number = Date.now): ReadSecretFile {
   const remembered = new Map<string, Remembered>();
-  const lookingAt = new Map<string, Promise<SecretFile>>();
+  const pending = new Map<string, Promise<SecretFile>>();
 
-  async function look(file: string): Promise<SecretFile> {
+  async function load(file: string): Promise<SecretFile> {
     const known = remembered.get(file);
     if (known !== undefined && (await isUnchanged(file, known.stats))) return known.secret;
     remembered.delete(file);
-    const handle = await open(file, OPEN_AT_ONCE);
+    const handle = await open(file, OPEN_FLAGS);
     try {
       return await read(file, handle);
     } finally {
@@ -49,7 +49,7 @@ export function createSecretFiles(wallMs: () => number = Date.now): SecretFiles 
   async function read(file: string, handle: FileHandle): Promise<SecretFile> {
     const nowMs = wallMs();
     const stats = await handle.stat({ bigint: true });
-    // A device or a pipe has no end, or never begins.
+    // Reading a device or a pipe may never end.
     if (!stats.isFile()) return 'not_a_file';
     const content = await readStart(handle);
     if (content.length > MAX_SECRET_BYTES) return 'too_large';
@@ -60,25 +60,25 @@ export function createSecretFiles(wallMs: () => number = Date.now): SecretFiles 
 
   function remember(file: string, found: Remembered): void {
     remembered.set(file, found);
-    // Where it was read once more meanwhile that is forgotten too soon, which does no harm.
+    // This may forget a later read too early, which is harmless.
     setTimeout(() => remembered.delete(file), REMEMBERED_MS).unref();
   }
 
   return (file) => {
-    let looking = lookingAt.get(file);
-    if (looking === undefined) {
-      // All who ask in one turn of the event loop share a look, which begins when the last of them has asked.
-      looking = endOfTurn().then(() => {
-        lookingAt.delete(file);
-        return look(file);
+    let loading = pending.get(file);
+    if (loading === undefined) {
+      // Calls in one turn of the event loop share a read, which starts after the last of them.
+      loading = endOfTurn().then(() => {
+        pending.delete(file);
+        return load(file);
       });
-      lookingAt.set(file, looking);
+      pending.set(file, loading);
     }
-    return looking;
+    return loading;
   };
 }
 
-/** False also where it cannot be looked at: opening it says why. */
+/** False also on an error, which opening the file then reports. */
 async function isUnchanged(file: string, before: BigIntStats): Promise<boolean> {
   const now = await stat(file, { bigint: true }).catch(() => undefined);
   return (
@@ -95,7 +95,7 @@ function changedAtMs({ mtimeMs, ctimeMs }: BigIntStats): number {
   return Number(mtimeMs > ctimeMs ? mtimeMs : ctimeMs);
 }
 
-/** Up to a byte more than is allowed. */
+/** Reads one byte more than the limit, to detect a larger file. */
 async function readStart(handle: FileHandle): Promise<Buffer> {
   const buffer = Buffer.allocUnsafe(MAX_SECRET_BYTES + 1);
   let length = 0;

@@ -2,7 +2,7 @@ import { inspect } from 'node:util';
 
 const PLACEHOLDER = '[secret]';
 
-/** A value that cannot print itself: `String()`, `JSON.stringify`, template strings and `util.inspect` show a placeholder. */
+/** A value that never prints. `String()`, `JSON.stringify`, template strings and `util.inspect` show a placeholder. */
 export class Secret {
   readonly #value: string;
 
@@ -10,7 +10,7 @@ export class Secret {
     this.#value = value;
   }
 
-  /** The value itself. Call it where the value is sent, and nowhere else. */
+  /** Returns the value. Call this only where the value is sent. */
   reveal(): string {
     return this.#value;
   }
@@ -29,8 +29,8 @@ export class Secret {
 }
 
 /**
- * Makes something of a secret, and gives it again as long as the secret is the same object: as long as its file has not changed.
- * What `make` throws is not remembered.
+ * Derives a value from a secret, once for each `Secret` object and thus for each change of its file. Errors of `make` are not
+ * remembered.
  */
 export function oncePerSecret<Made>(make: (value: string) => Made): (secret: Secret) => Made {
   const all = new WeakMap<Secret, { readonly made: Made }>();

@@ -3,69 +3,69 @@ import { type FSWatcher, watch } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
-/** The part of the logger that a watcher needs. */
+/** The part of the logger that a watcher uses. */
 interface WatchLogger {
   warn(fields: { readonly err: unknown }, message: string): void;
 }
 
 export interface WatchOptions {
-  /** The files to watch now; asked anew at each look, so that a reload may change them. */
+  /** The files to watch. Called at each check, because a reload may change them. */
   readonly files: () => readonly string[];
-  /** Called once for any number of files whose content changed, came or went. */
+  /** Called once after any number of files changed, appeared or disappeared. */
   readonly onChange: () => void;
-  /** How often to look even when nothing was heard; default 10 s. */
+  /** Interval of checks without events. Default 10 s. */
   readonly pollMs?: number;
   readonly logger: WatchLogger;
 }
 
 const DEFAULT_POLL_MS = 10_000;
 
-/** One save or one ConfigMap swap makes a handful of events. */
+/** One save or one ConfigMap update causes several events. */
 const DEBOUNCE_MS = 100;
 
-/** A larger file is no config, key or certificate: its size and time must do. */
+/** Larger files are compared by size and time. Configs, keys and certificates are smaller. */
 const MAX_DIGESTED_BYTES = 8 * 1024 * 1024;
 
 interface WatchedFolder {
   readonly watcher: FSWatcher;
-  /** A folder that was removed and made anew has another, and the old watcher hears nothing of it. */
+  /** A recreated folder has another inode, and needs a new watcher. */
   readonly inode: number;
 }
 
-/** Files that are watched. */
+/** A running watcher. */
 export interface FileWatcher {
-  /** Looks for changes now. Settles when it has, and `onChange` has been called if there are any. */
-  look(): Promise<void>;
+  /** Checks for changes now. Settles after `onChange`, if it was called. */
+  check(): Promise<void>;
   close(): void;
 }
 
 /**
- * Watches files by the folders that hold them: Kubernetes swaps a `..data` link and editors rename over, and neither
- * touches the file that was there. It polls as well, since not every file system tells. Keeps no process alive.
+ * Watches files through their folders, because Kubernetes swaps a `..data` link and editors rename files over. It also polls,
+ * because some file systems send no events. It does not keep the process alive.
  */
 export function watchFiles({ files, onChange, pollMs = DEFAULT_POLL_MS, logger }: WatchOptions): FileWatcher {
   const folders = new Map<string, WatchedFolder>();
   const known = new Map<string, string>();
-  /** Said once: each look tries again. */
+  /** Folders whose failure has been logged. Each check tries again. */
   const unwatchable = new Set<string>();
   let closed = false;
   let soon: NodeJS.Timeout | undefined;
-  let looking = Promise.resolve();
+  let checking = Promise.resolve();
 
-  function lookSoon() {
-    soon ??= setTimeout(lookNow, DEBOUNCE_MS).unref();
+  function checkSoon() {
+    soon ??= setTimeout(checkNow, DEBOUNCE_MS).unref();
   }
 
-  function lookNow(): Promise<void> {
+  function checkNow(): Promise<void> {
     clearTimeout(soon);
     soon = undefined;
-    looking = looking.then(look).catch((error: unknown) => {
-      logger.warn({ err: error }, 'a look for changed files failed: the next one is due soon');
+    checking = checking.then(check).catch((error: unknown) => {
+      logger.warn({ err: error }, 'checking for changed files failed; trying again at the next poll');
     });
-    return looking;
+    return checking;
   }
 
-  async function look() {
+  async function check() {
     const current = new Set(files());
     await followFolders(new Set([...current].map((file) => dirname(file))));
     let changed = false;
@@ -99,11 +99,11 @@ export function watchFiles({ files, onChange, pollMs = DEFAULT_POLL_MS, logger }
       unwatchable.add(folder);
       logger.warn(
         { err: error },
-        `folder "${folder}" cannot be watched: changes in it are seen up to ${pollMs} ms later`,
+        `folder "${folder}" cannot be watched; its changes are noticed up to ${pollMs} ms later`,
       );
     };
     try {
-      const watcher = watch(folder, { persistent: false }, lookSoon);
+      const watcher = watch(folder, { persistent: false }, checkSoon);
       folders.set(folder, { watcher, inode });
       watcher.on('error', fail);
     } catch (error) {
@@ -116,11 +116,11 @@ export function watchFiles({ files, onChange, pollMs = DEFAULT_POLL_MS, logger }
     folders.delete(folder);
   }
 
-  void lookNow();
-  const poll = setInterval(lookNow, pollMs).unref();
+  void checkNow();
+  const poll = setInterval(checkNow, pollMs).unref();
 
   return {
-    look: lookNow,
+    check: checkNow,
     close() {
       closed = true;
       clearTimeout(soon);
@@ -130,7 +130,7 @@ export function watchFiles({ files, onChange, pollMs = DEFAULT_POLL_MS, logger }
   };
 }
 
-/** The same for the same content, wherever a link leads; a file that is not there has a content of its own. */
+/** A digest of the content, following links. A missing file has a value of its own. */
 async function contentOf(file: string): Promise<string> {
   try {
     const { size, mtimeMs } = await stat(file);

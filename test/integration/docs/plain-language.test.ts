@@ -5,8 +5,6 @@ import { findingsIn, isBelow, ROOTS, scan } from '../../harness/plain-language.t
 /** Areas that are not yet rewritten in plain English. Remove an area here once it is clean. */
 const PENDING = [
   'deploy/incident.md',
-  'src/secrets',
-  'src/config',
   'src/observability',
   'src/transport',
   'src/listeners',
@@ -27,11 +25,9 @@ const PENDING = [
   'test/external/servers',
   'test/unit/admin',
   'test/unit/commands',
-  'test/unit/config',
   'test/unit/listeners',
   'test/unit/observability',
   'test/unit/routing',
-  'test/unit/secrets',
   'test/unit/tokens',
   'test/unit/transport',
 ];

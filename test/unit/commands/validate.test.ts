@@ -81,7 +81,7 @@ test('--json prints the same as JSON', async (t) => {
         line: 1,
         column: 1,
         path: '',
-        message: 'the file is empty: see config/cambist.yaml for one to begin with',
+        message: 'the file is empty: start from config/cambist.yaml',
       },
     ],
   });

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { readListen } from '../../../src/config/addresses.ts';
 import { configOf, problemsOf, VALID } from './sample.ts';
 
-test('an address is host and port, or the path of a Unix socket', () => {
+test('reads an address as host and port, or as the path of a Unix socket', () => {
   const cases = [
     ['127.0.0.1:8180', { kind: 'tcp', host: '127.0.0.1', port: 8180 }],
     ['0.0.0.0:0', { kind: 'tcp', host: '0.0.0.0', port: 0 }],
@@ -15,7 +15,7 @@ test('an address is host and port, or the path of a Unix socket', () => {
   for (const [text, value] of cases) assert.deepEqual(readListen(text), { value }, text);
 });
 
-test('what is no address is refused', () => {
+test('refuses an invalid address', () => {
   for (const text of [
     '8180',
     ':8180',
@@ -38,7 +38,7 @@ test('what is no address is refused', () => {
   }
 });
 
-test('listen and admin need an address each', () => {
+test('refuses the same address for listen and admin', () => {
   const both = (listen: string, admin: string) => problemsOf(`${VALID}listen: "${listen}"\nadmin: "${admin}"\n`);
   const clash = ['14:8: admin: listen and admin have the same address: change one'];
   assert.deepEqual(both('127.0.0.1:80', '127.0.0.1:80'), clash);
@@ -55,13 +55,13 @@ test('listen and admin need an address each', () => {
   ]);
 });
 
-test('both have a loopback address by default', () => {
+test('listens on loopback by default', () => {
   const { listen, admin } = configOf(VALID);
   assert.deepEqual(listen, { kind: 'tcp', host: '127.0.0.1', port: 8180 });
   assert.deepEqual(admin, { kind: 'tcp', host: '127.0.0.1', port: 9180 });
 });
 
-test('an upstream that is cambist itself is warned of', () => {
+test('warns of an upstream that is cambist itself', () => {
   const withListen = (listen: string, upstream: string) =>
     problemsOf(`listen: '${listen}'\n${VALID.replace('https://github-mcp.example.com/mcp', upstream)}`);
   for (const [listen, upstream] of [
@@ -74,7 +74,7 @@ test('an upstream that is cambist itself is warned of', () => {
     assert.deepEqual(
       withListen(listen, upstream),
       [
-        '13:15: warning: routes[0].upstream: is where cambist itself listens, so that requests come back to it: name the backend',
+        '13:15: warning: routes[0].upstream: is the address of cambist itself, so requests would loop: set the URL of the backend',
       ],
       `${listen} ${upstream}`,
     );
@@ -90,7 +90,7 @@ test('an upstream that is cambist itself is warned of', () => {
   }
 });
 
-test('reads the mode of Unix sockets and warns if there is none', () => {
+test('reads the mode of Unix sockets, and warns of a mode without a socket', () => {
   const withMode = (mode: string, listen = 'unix:/run/cambist/proxy.sock') =>
     `${VALID}listen: ${listen}\nsocket_mode: ${mode}\n`;
   assert.equal(configOf(VALID).socketMode, 0o660);

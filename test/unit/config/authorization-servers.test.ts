@@ -17,7 +17,7 @@ function clientAuth(lines: string): string {
   return `issuer: https://idp.example.com\nclient_id: cambist\nclient_auth:\n${lines.replaceAll(/^(?=.)/gm, '  ')}`;
 }
 
-test('a server has defaults for what is left out', () => {
+test('fills in the defaults of an authorization server', () => {
   assert.deepEqual(serverOf('token_endpoint: https://x/token\nclient_auth: { method: none }\n'), {
     name: 'main',
     issuer: undefined,
@@ -33,7 +33,7 @@ test('a server has defaults for what is left out', () => {
   });
 });
 
-test('issuer and token endpoint stay as they are written, to the letter', () => {
+test('keeps issuer and token endpoint exactly as written', () => {
   const { issuer, tokenEndpoint } = serverOf(
     'issuer: https://IDP.example.com:443/a/\ntoken_endpoint: https://IDP.example.com/t?x=1\nclient_auth: { method: none }\n',
   );
@@ -41,7 +41,7 @@ test('issuer and token endpoint stay as they are written, to the letter', () => 
   assert.equal(tokenEndpoint, 'https://IDP.example.com/t?x=1');
 });
 
-test('each method of client authentication becomes what its keys say', () => {
+test('reads each method of client authentication', () => {
   const secret = 'client_secret: { env: S }\n';
   const key = 'private_key: { file: /k.pem }\n';
   const cases = [
@@ -111,7 +111,7 @@ test('each method of client authentication becomes what its keys say', () => {
   }
 });
 
-test('a method without its keys, or with those of another, is refused', () => {
+test('refuses a method without its keys, or with keys of another method', () => {
   const cases: [string, string[]][] = [
     [
       'method: client_secret_basic\n',
@@ -121,19 +121,19 @@ test('a method without its keys, or with those of another, is refused', () => {
     [
       'method: none\nalg: ES256\n',
       [
-        '8:7: {auth}.alg: does not belong to method "none" but to client_secret_jwt, private_key_jwt: remove it, or change the method',
+        '8:7: {auth}.alg: has no meaning for method "none", only for client_secret_jwt, private_key_jwt: remove it, or change the method',
       ],
     ],
     [
       'method: client_secret_post\nclient_secret: { env: S }\nbasic_encoding: raw\n',
       [
-        '9:7: {auth}.basic_encoding: does not belong to method "client_secret_post" but to client_secret_basic: remove it, or change the method',
+        '9:7: {auth}.basic_encoding: has no meaning for method "client_secret_post", only for client_secret_basic: remove it, or change the method',
       ],
     ],
     [
       'method: private_key_jwt\nprivate_key: { file: /k }\nalg: HS256\n',
       [
-        '9:12: {auth}.alg: must be an algorithm of a private key: one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, Ed25519',
+        '9:12: {auth}.alg: must be an algorithm for a private key: one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, Ed25519',
       ],
     ],
     [
@@ -156,12 +156,14 @@ test('a method without its keys, or with those of another, is refused', () => {
     ],
     [
       'method: client_secret_post\nclient_secret: { env: not-a-name }\n',
-      ['8:29: {auth}.client_secret.env: must be the name of an environment variable, not a value'],
+      [
+        '8:29: {auth}.client_secret.env: must be the bare name of an environment variable, without "$" or braces, and never the secret itself',
+      ],
     ],
     [
       'method: client_secret_post\nclient_secret: hunter2\n',
       [
-        '8:22: {auth}.client_secret: a secret is never written into the config: use { file: /path/to/it } or { env: NAME_OF_VARIABLE }',
+        '8:22: {auth}.client_secret: must not be in the config itself: write { file: /path/to/it } or { env: NAME_OF_VARIABLE }',
       ],
     ],
   ];
@@ -171,12 +173,12 @@ test('a method without its keys, or with those of another, is refused', () => {
   }
 });
 
-test('a server needs a place, a client and a way to prove it', () => {
+test('requires an endpoint, a client id and client authentication', () => {
   assert.deepEqual(problemsOf(withServer('client_auth: { method: none }\n')), [
-    '4:5: authorization_servers.main: has neither "issuer" nor "token_endpoint": one is needed to find where tokens are issued',
+    '4:5: authorization_servers.main: missing key "issuer" or "token_endpoint": set one, so that cambist finds the token endpoint',
   ]);
   assert.deepEqual(problemsOf(withServer('issuer: https://x\n')), [
-    '4:5: authorization_servers.main: missing key "client_auth": How cambist authenticates itself (RFC 6749 section 2.3, RFC 7523 section 2.2)',
+    '4:5: authorization_servers.main: missing key "client_auth": client authentication of cambist',
   ]);
   assert.deepEqual(
     problemsOf(
@@ -186,7 +188,7 @@ test('a server needs a place, a client and a way to prove it', () => {
   );
 });
 
-test('extra parameters are added in their order, and none that the protocol owns', () => {
+test('keeps extra parameters in order and refuses parameters of the protocol', () => {
   const base = 'issuer: https://x\nclient_auth: { method: none }\n';
   assert.deepEqual(serverOf(`${base}extra_params: { connector_id: ldap, options: '{"a":1}' }\n`).extraParams, [
     ['connector_id', 'ldap'],
@@ -194,18 +196,18 @@ test('extra parameters are added in their order, and none that the protocol owns
   ]);
   for (const name of ['grant_type', 'client_secret', 'resource', 'scope', 'assertion', 'password']) {
     assert.deepEqual(problemsOf(withServer(`${base}extra_params: { ${name}: hunter2 }\n`)), [
-      `6:21: authorization_servers.main.extra_params: "${name}" is a field that the protocol owns: remove it here, and use the key that is made for it`,
+      `6:21: authorization_servers.main.extra_params: "${name}" is reserved for the protocol: remove it, and use the config key for it`,
     ]);
   }
   assert.deepEqual(problemsOf(withServer(`${base}extra_params: { "": x }\n`)), [
-    '6:21: authorization_servers.main.extra_params: a field has an empty name: write its name',
+    '6:21: authorization_servers.main.extra_params: empty field name: write the name',
   ]);
   assert.deepEqual(problemsOf(withServer(`${base}extra_params: { flag: true }\n`)), [
-    '6:27: authorization_servers.main.extra_params.flag: must be a string: put it in quotes if it is one',
+    '6:27: authorization_servers.main.extra_params.flag: must be a string: put it in quotes',
   ]);
 });
 
-test('a certificate and its key go together', () => {
+test('requires a certificate and its key together', () => {
   const base = 'issuer: https://x\nclient_auth: { method: none }\n';
   const { tls } = serverOf(`${base}tls: { ca: { file: /ca }, certificate: { file: /c }, private_key: { file: k } }\n`);
   assert.deepEqual(tls, { ca: '/ca', certificate: '/c', privateKey: 'k' });
@@ -215,19 +217,19 @@ test('a certificate and its key go together', () => {
     ['private_key', 'certificate'],
   ]) {
     assert.deepEqual(problemsOf(withServer(`${base}tls: { ${one}: { file: /x } }\n`)), [
-      `6:10: authorization_servers.main.tls: has "${one}" without "${other}": the two go together`,
+      `6:10: authorization_servers.main.tls: has "${one}" without "${other}": set both, or remove it`,
     ]);
   }
 });
 
-test('a timeout of none is refused: a token request must end', () => {
+test('refuses a timeout of 0 for token requests', () => {
   const base = 'issuer: https://x\nclient_auth: { method: none }\n';
   assert.deepEqual(problemsOf(withServer(`${base}timeout: 0\n`)), [
     '6:14: authorization_servers.main.timeout: must be at least 1ms',
   ]);
 });
 
-test('a route names its server where there are several, and one that exists', () => {
+test('requires a route to name an existing server if there are several', () => {
   const two = `version: 1
 authorization_servers:
   one: { issuer: "https://one", client_auth: { method: none } }
@@ -237,23 +239,23 @@ ${ROUTE}`;
     '6:5: routes[0]: missing key "authorization_server": there are several, so name one of one, two',
   ]);
   assert.deepEqual(problemsOf(`${two}    authorization_server: tow\n`), [
-    '9:27: routes[0].authorization_server: names no entry of authorization_servers: did you mean "two"?',
+    '9:27: routes[0].authorization_server: unknown authorization server: did you mean "two"?',
   ]);
   assert.deepEqual(problemsOf(`${two}    authorization_server: keycloak\n`), [
-    '9:27: routes[0].authorization_server: names no entry of authorization_servers: defined there: one, two',
+    '9:27: routes[0].authorization_server: unknown authorization server: known servers are one, two',
   ]);
   assert.deepEqual(problemsOf(`version: 1\n${ROUTE}    authorization_server: one\n`), [
-    '6:27: routes[0].authorization_server: names no entry of authorization_servers: none is defined there',
+    '6:27: routes[0].authorization_server: unknown authorization server: define it under authorization_servers',
   ]);
   assert.deepEqual(problemsOf(`version: 1\n${ROUTE}`), [
     '3:5: routes[0]: credential "exchange" needs an authorization server: define one under authorization_servers, or set credential: none',
   ]);
   assert.deepEqual(problemsOf(`${two}defaults: { authorization_server: one }\n`), [
-    '4:3: warning: authorization_servers.two: no route uses this authorization server',
+    '4:3: warning: authorization_servers.two: no route uses this authorization server: remove it, or name it in a route',
   ]);
 });
 
-test('a client certificate is that of the tls of the server', () => {
+test('takes the client certificate from the tls of the server', () => {
   const tls = 'tls: { certificate: { file: /c }, private_key: { file: /k } }\n';
   const server = serverOf(`${clientAuth('method: tls_client_auth\n')}${tls}`);
   assert.deepEqual(server.clientAuth, { method: 'tls_client_auth' });
@@ -268,15 +270,15 @@ test('a client certificate is that of the tls of the server', () => {
   }
 });
 
-test('an algorithm fits its method, and a type of assertion is a URN', () => {
+test('requires an algorithm that fits the method, and a URN as assertion type', () => {
   const cases: [string, RegExp][] = [
     [
       'method: client_secret_jwt\nclient_secret: { env: S }\nalg: ES256\n',
-      /alg: must be an algorithm of a shared secret: one of HS256, HS384, HS512$/,
+      /alg: must be an algorithm for a shared secret: one of HS256, HS384, HS512$/,
     ],
     [
       'method: private_key_jwt\nprivate_key: { env: S }\nalg: HS256\n',
-      /alg: must be an algorithm of a private key: one of RS256, /,
+      /alg: must be an algorithm for a private key: one of RS256, /,
     ],
     [
       'method: client_assertion\nclient_assertion: { file: /a }\nclient_assertion_type: spiffe\n',
@@ -291,7 +293,7 @@ test('an algorithm fits its method, and a type of assertion is a URN', () => {
   }
 });
 
-test('the grant and the proof of possession are those of the file', () => {
+test('reads the grant and dpop', () => {
   const lines = 'issuer: https://x\nclient_auth: { method: none }\ngrant: jwt_bearer\ndpop: true\n';
   const [server] = configOf(`${withServer(lines)}    resource: https://r\n`).authorizationServers;
   assert.equal(server?.grant, 'jwt_bearer');

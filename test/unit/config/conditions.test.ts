@@ -10,7 +10,7 @@ function withMatches(...matches: string[]): string {
   return `version: 1\n${SERVER}routes:\n${routes.join('')}`;
 }
 
-test('methods and MCP names are taken as written, one or many, each once', () => {
+test('reads methods and MCP names, one or many, without duplicates', () => {
   const [route] = configOf(
     withMatches('methods: [GET, POST, GET], mcp_method: tools/call, mcp_name: [a, "b*", a]'),
   ).routes;
@@ -22,13 +22,13 @@ test('methods and MCP names are taken as written, one or many, each once', () =>
   assert.equal(configOf(withMatches('host: h')).routes[0]?.match.conditions, undefined);
 });
 
-test('what is no method, and no pattern whose rank is clear, is refused', () => {
+test('refuses unknown methods and ambiguous patterns', () => {
   for (const [match, problem] of [
     ['methods: [get]', /match\.methods\[0\]: must be one of GET.*did you mean "GET"/],
     ['methods: [TRACE]', /must be one of/],
     ['methods: []', /match\.methods: must not be empty/],
     ['methods: GET', /match\.methods: must be a list/],
-    ['mcp_method: "*/call"', /match\.mcp_method: must be a name, or a beginning with one "\*"/],
+    ['mcp_method: "*/call"', /match\.mcp_method: must be a name, or a prefix followed by "\*"/],
     ['mcp_name: "a*b"', /match\.mcp_name: must be a name/],
     ['mcp_name: "a**"', /match\.mcp_name: must be a name/],
     ['mcp_name: ""', /match\.mcp_name: must be a name/],
@@ -43,8 +43,8 @@ test('what is no method, and no pattern whose rank is clear, is refused', () => 
   }
 });
 
-test('a condition that no request could meet is refused', () => {
-  assert.match(problemsOf(withMatches('methods: [GET], mcp_name: a'))[0] ?? '', /match\.methods: leaves out POST/);
+test('refuses a condition that no request can meet', () => {
+  assert.match(problemsOf(withMatches('methods: [GET], mcp_name: a'))[0] ?? '', /match\.methods: lacks POST/);
   const unread = withMatches('mcp_name: a').replace(UPSTREAM, `${UPSTREAM}, retry_body_limit: 0`);
   assert.match(problemsOf(unread)[0] ?? '', /routes\[0\]: matches by mcp_method or mcp_name, but retry_body_limit: 0/);
 });
@@ -63,7 +63,7 @@ test('refuses a message limit above 1MiB, set on the route or in defaults', () =
   );
 });
 
-test('two routes that have a combination in common are a tie', () => {
+test('refuses two routes with a combination in common', () => {
   for (const [one, other] of [
     ['mcp_name: a', 'mcp_name: a'],
     ['mcp_name: [a, b]', 'mcp_name: [c, b]'],
@@ -74,12 +74,12 @@ test('two routes that have a combination in common are a tie', () => {
     assert.deepEqual(more, []);
     assert.match(
       problem ?? '',
-      /routes\[1\]\.match: takes the same requests as routes\[0\]\.match: change the host, the path or a condition/,
+      /routes\[1\]\.match: matches the same requests as routes\[0\]\.match: change the host, the path or a condition/,
     );
   }
 });
 
-test('routes of which one is always more exact are none', () => {
+test('allows two routes if one is always more specific', () => {
   const text = withMatches(
     'methods: [POST]',
     'mcp_method: m',
@@ -93,7 +93,7 @@ test('routes of which one is always more exact are none', () => {
   assert.deepEqual(problemsOf(text), []);
 });
 
-test('scopes for a step-up are single scopes, and mean something to an exchange alone', () => {
+test('reads single scopes for step_up, and warns of them without an exchange', () => {
   const withKeys = (keys: string) => withMatches('host: h').replace(UPSTREAM, `${UPSTREAM}, ${keys}`);
   assert.deepEqual(configOf(withKeys('step_up: [repo:write, repo:write, x]')).routes[0]?.stepUp, ['repo:write', 'x']);
   assert.deepEqual(configOf(withKeys('scope: a')).routes[0]?.stepUp, []);
@@ -105,17 +105,17 @@ test('scopes for a step-up are single scopes, and mean something to an exchange 
   );
 });
 
-test('HTTP/2 is off unless it is asked for, and nothing to a plain upstream', () => {
+test('turns HTTP/2 on by http2 only, and warns of it for a plain http upstream', () => {
   const withKeys = (keys: string) => withMatches('host: h').replace(UPSTREAM, keys);
   assert.equal(configOf(withKeys(UPSTREAM)).routes[0]?.http2, false);
   assert.equal(configOf(withKeys(`${UPSTREAM}, http2: true`)).routes[0]?.http2, true);
   assert.match(
     problemsOf(withKeys('upstream: http://x, http2: true'))[0] ?? '',
-    /warning: routes\[0\]\.http2: has no effect: the upstream is plain http/,
+    /warning: routes\[0\]\.http2: has no effect with a plain http upstream: remove it/,
   );
 });
 
-test('a tunnel leads to a host and a port, named exactly', () => {
+test('requires an exact host and port for a tunnel', () => {
   const withTunnels = (list: string) => `${withMatches('host: h')}forward_proxy: { connect: ${list} }\n`;
   assert.deepEqual(configOf(withMatches('host: h')).forwardProxy, { connect: [] });
   assert.deepEqual(configOf(withTunnels('["API.example.com:443", "[::1]:8443", "api.example.com:443"]')).forwardProxy, {
@@ -125,15 +125,18 @@ test('a tunnel leads to a host and a port, named exactly', () => {
     ['api.example.com', /connect\[0\]: must be host:port/],
     ['api.example.com:0', /must be host:port/],
     ['api.example.com:65536', /must be host:port/],
-    ['https://api.example.com:443', /must be a host alone/],
-    ['*.example.com:443', /must name one host/],
+    ['https://api.example.com:443', /must be only a host/],
+    ['*.example.com:443', /must be one host/],
     ['user@api.example.com:443', /must be a host name/],
   ] as const) {
     assert.match(problemsOf(withTunnels(`["${authority}"]`))[0] ?? '', problem, authority);
   }
 });
 
-test('a tunnel to the host of a route is a warning', () => {
+test('warns of a tunnel to the host of a route', () => {
   const text = `${withMatches('host: h')}forward_proxy: { connect: ["h:443"] }\n`;
-  assert.match(problemsOf(text)[0] ?? '', /warning: forward_proxy\.connect\[0\]: is the host of routes\[0\]\.match/);
+  assert.match(
+    problemsOf(text)[0] ?? '',
+    /warning: forward_proxy\.connect\[0\]: is also the host of routes\[0\]\.match/,
+  );
 });

@@ -5,16 +5,16 @@ import { parseConfig } from '../../../src/config/load.ts';
 import { formatProblem } from '../../../src/config/problem.ts';
 
 const FOLDER = new URL('../../../config/', import.meta.url);
-/** What is for other programs. */
+/** Files for other programs. */
 const OTHERS = /\.schema\.json$|-realm\.json$/;
 const files = (await readdir(FOLDER)).filter((file) => /\.(yaml|json)$/.test(file) && !OTHERS.test(file));
 
-test('there are examples', () => {
+test('finds example configs', () => {
   assert.ok(files.length >= 8);
 });
 
 for (const file of files) {
-  test(`the example ${file} is right, without a warning, and leads an editor to the schema`, async () => {
+  test(`accepts the example ${file} without a warning, and finds its schema`, async () => {
     const text = await readFile(new URL(file, FOLDER), 'utf8');
     const { config, problems } = parseConfig(text, file);
     assert.deepEqual(problems.map(formatProblem), []);

@@ -17,27 +17,27 @@ function exchangeOf(lines: string, top: string) {
   return credential;
 }
 
-/** Without the places. */
+/** Problems without their positions. */
 const messages = (problems: string[]): string[] => problems.map((problem) => problem.replace(/^\d+:\d+: /, ''));
 
-test('with jwt_bearer a resource is sent only where the file names one', () => {
+test('sends a resource with jwt_bearer only if the file sets one', () => {
   const given = exchangeOf(`${UPSTREAM}resource: https://r\n`, bearer).target;
   assert.deepEqual(given.resource, ['https://r']);
   const none = exchangeOf(`${UPSTREAM}scope: api://b/.default\nexpect_audience: api://b\n`, bearer).target;
   assert.deepEqual(none.resource, []);
   assert.deepEqual(none.expectAudience, ['api://b']);
   assert.deepEqual(messages(routeProblems(UPSTREAM, bearer)), [
-    'routes[0]: sends neither resource nor audience, so nothing tells whom an issued token must be for: set expect_audience to what the backend expects in "aud", or to any',
+    'routes[0]: sends neither resource nor audience, so the expected audience of an issued token is unknown: set expect_audience to the "aud" that the backend expects, or to any',
   ]);
 });
 
-test('a token of our own has no resource of its own making either, where the server takes assertions', () => {
+test('sends no default resource for client credentials at a server with jwt_bearer', () => {
   const { credential } = routeOf(`${UPSTREAM}credential: client_credentials\nexpect_audience: any\n`, bearer);
   assert.ok(credential.kind === 'client_credentials');
   assert.deepEqual(credential.target.resource, []);
 });
 
-test('what jwt_bearer does not send is a warning on the route, and none in the defaults', () => {
+test('warns of keys that jwt_bearer does not send on a route, but not in defaults', () => {
   const idle = 'requested_token_type: jwt\nactor_token: { env: A }\n'.replace('{ env: A }', '{ file: /dev/null }');
   assert.deepEqual(messages(routeProblems(`${UPSTREAM}resource: https://r\n${idle}`, bearer)), [
     'warning: routes[0].requested_token_type: is not sent with grant "jwt_bearer": remove it',
@@ -51,7 +51,7 @@ const MAIN = 'authorization_server: main\n';
 const chain = (assertion?: string) =>
   `${UPSTREAM}${MAIN}chain: { authorization_server: idp${assertion === undefined ? '' : `, assertion: ${assertion}`} }\n`;
 
-test('a chain goes by an ID-JAG for an ID token, unless the file says otherwise', () => {
+test('uses an ID-JAG for an ID token in a chain by default', () => {
   const route = routeOf(chain(), two());
   assert.equal(route.subjectToken.type, `${TOKEN_TYPE}id_token`);
   const { chain: first, target, authorizationServer } = exchangeOf(chain(), two());
@@ -65,7 +65,7 @@ test('a chain goes by an ID-JAG for an ID token, unless the file says otherwise'
   assert.equal(written.subjectToken.type, `${TOKEN_TYPE}access_token`);
 });
 
-test('a chain by a JWT takes an access token, and an assertion for the token endpoint too', () => {
+test('exchanges an access token in a chain by JWT, and accepts the token endpoint as audience', () => {
   const top = two(undefined, 'token_endpoint: https://idp.example.com/t\n');
   assert.equal(routeOf(chain('jwt'), top).subjectToken.type, `${TOKEN_TYPE}access_token`);
   assert.deepEqual(exchangeOf(chain('jwt'), top).chain?.expectAudience, [
@@ -75,7 +75,7 @@ test('a chain by a JWT takes an access token, and an assertion for the token end
   assert.deepEqual(exchangeOf(chain('jwt'), two()).chain?.expectAudience, ['https://idp.example.com/realms/agents']);
 });
 
-test('a chain has a resource of its own making even where an audience is inherited', () => {
+test('sends the default resource in a chain even if defaults set an audience', () => {
   const top = `${two()}defaults: { audience: shared, requested_token_type: jwt }\n`;
   const { target } = exchangeOf(chain(), top);
   assert.deepEqual(target, {
@@ -87,24 +87,26 @@ test('a chain has a resource of its own making even where an audience is inherit
   });
 });
 
-test('what is wrong with a chain is said', () => {
+test('reports errors of a chain', () => {
   const cases: [string, string, string[]][] = [
     [
       `${UPSTREAM}${MAIN}chain: { authorization_server: main }\n`,
       two(),
       [
-        'routes[0].chain.authorization_server: is the server of the route as well: name the one that issues the assertion',
+        'routes[0].chain.authorization_server: is also the authorization server of the route: name the server that issues the assertion',
       ],
     ],
     [
       `${UPSTREAM}${MAIN}chain: { authorization_server: ipd }\n`,
       two(),
-      ['routes[0].chain.authorization_server: names no entry of authorization_servers: did you mean "idp"?'],
+      ['routes[0].chain.authorization_server: unknown authorization server: did you mean "idp"?'],
     ],
     [
       chain(),
       two().replace('issuer: https://idp.example.com/realms/agents', 'token_endpoint: https://idp.example.com/t'),
-      ['routes[0].chain: needs the issuer of authorization server "main", whom the assertion is for: set it there'],
+      [
+        'routes[0].chain: authorization server "main" has no issuer, but the assertion needs one as its audience: set it there',
+      ],
     ],
     [
       `${chain()}audience: a\nrequested_token_type: jwt\n`,
@@ -122,7 +124,7 @@ test('what is wrong with a chain is said', () => {
     [
       `${UPSTREAM}${MAIN}chain: { assertion: jwt }\n`,
       two(),
-      ['routes[0].chain: missing key "authorization_server": Server of the first leg, which issues the assertion'],
+      ['routes[0].chain: missing key "authorization_server": server of the first leg'],
     ],
   ];
   for (const [lines, top, expected] of cases) {
@@ -131,11 +133,11 @@ test('what is wrong with a chain is said', () => {
   }
 });
 
-test('the server of a first leg is in use', () => {
+test('counts the first server of a chain as used', () => {
   assert.deepEqual(routeProblems(chain(), two()), []);
 });
 
-test('a subject token from a file is cambist’s own, and stands in no header', () => {
+test('reads a subject token from a file instead of a header', () => {
   const { subjectToken } = routeOf(`${UPSTREAM}subject_token: { file: token, type: jwt }\n`);
   assert.deepEqual(subjectToken, {
     header: 'authorization',
@@ -144,11 +146,11 @@ test('a subject token from a file is cambist’s own, and stands in no header', 
     verify: undefined,
   });
   assert.deepEqual(messages(routeProblems(`${UPSTREAM}subject_token: { file: token, header: x-token }\n`)), [
-    'routes[0].subject_token: has both "header" and "file": a token is the caller\'s or our own, so remove one',
+    'routes[0].subject_token: has both "header" and "file": keep "header" for the caller\'s token, or "file" for cambist\'s own',
   ]);
 });
 
-test('what a subject token is held to: audience and keys may be left out', () => {
+test('reads verify, with defaults for audience and keys', () => {
   const verifyOf = (verify: string, top = SERVER) =>
     routeOf(`${UPSTREAM}subject_token: { verify: ${verify} }\n`, top).subjectToken.verify;
   assert.deepEqual(verifyOf('{ issuer: "https://i", audience: [a, b], jwks_uri: "https://i/k" }'), {
@@ -167,22 +169,22 @@ test('what a subject token is held to: audience and keys may be left out', () =>
   assert.equal(ca?.ca, '/ca');
 });
 
-test('in a chain a subject token is for our client at the first server', () => {
+test('expects the client of the first server as audience in a chain', () => {
   const { subjectToken } = routeOf(`${chain()}subject_token: { verify: { issuer: "https://i" } }\n`, two());
   assert.deepEqual(subjectToken.verify?.audience, ['at-idp']);
 });
 
-test('what is wrong with the check of a subject token is said', () => {
+test('reports errors of verify', () => {
   const noClient = 'authorization_servers:\n  main:\n    issuer: https://x\n    client_auth: { method: none }\n';
   const cases: [string, string, RegExp][] = [
-    ['{ issuer: "http://idp.example.com" }', SERVER, /verify\.issuer: plain http to a host/],
-    ['{ issuer: i, jwks_uri: "ftp://x" }', SERVER, /verify\.jwks_uri: must begin with https/],
+    ['{ issuer: "http://idp.example.com" }', SERVER, /verify\.issuer: must be https, because plain http/],
+    ['{ issuer: i, jwks_uri: "ftp://x" }', SERVER, /verify\.jwks_uri: must start with https/],
     ['{ issuer: i }', SERVER, /verify\.issuer: must be an absolute URL/],
     ['{ audience: a }', SERVER, /verify: missing key "issuer"/],
     [
       '{ issuer: "https://i" }',
       noClient,
-      /routes\[0\]: verifies subject tokens, and nothing tells whom they must be for: set subject_token\.verify\.audience/,
+      /routes\[0\]: verifies subject tokens without an expected audience: set subject_token\.verify\.audience/,
     ],
     ['{ issuer: "https://i", audience: [] }', SERVER, /verify\.audience: must not be empty/],
   ];
@@ -199,7 +201,7 @@ test('what is wrong with the check of a subject token is said', () => {
   );
 });
 
-test('a check, or a file, where no token is exchanged is a warning', () => {
+test('warns of verify and file on a route that exchanges no token', () => {
   const lines = `${UPSTREAM}credential: passthrough\nsubject_token: { verify: { issuer: "https://i" } }\n`;
   assert.ok(
     messages(routeProblems(lines)).includes(

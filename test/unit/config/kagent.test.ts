@@ -11,7 +11,7 @@ interface Call {
   readonly mcpMethod?: string;
 }
 
-/** What `cambist explain` says of a call under config/kagent.yaml. */
+/** Output of `cambist explain` for a call under config/kagent.yaml. */
 async function explained(t: TestContext, { method = 'POST', host, path, mcpMethod }: Call) {
   const written: string[] = [];
   const log = t.mock.method(console, 'log', (line: string) => void written.push(line));

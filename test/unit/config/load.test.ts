@@ -22,7 +22,7 @@ async function problemsOfFile(file: string): Promise<string[]> {
   return problems.map(formatProblem);
 }
 
-test('a file that cannot be read is a problem with its fix', async (t) => {
+test('reports a file that cannot be read', async (t) => {
   const folder = await makeFolder(t);
   const write = async (content: string | Uint8Array) => {
     await writeFile(join(folder, 'c.yaml'), content);
@@ -31,16 +31,18 @@ test('a file that cannot be read is a problem with its fix', async (t) => {
   const file = join(folder, 'c.yaml');
   const missing = 'no such file: name the config file with --config or CAMBIST_CONFIG';
   assert.deepEqual(await problemsOfFile(file), [`${file}: ${missing}`]);
-  assert.deepEqual(await problemsOfFile(folder), [`${folder}: a folder: name the config file in it`]);
+  assert.deepEqual(await problemsOfFile(folder), [
+    `${folder}: this is this is this is a folder: name the config file in it`,
+  ]);
   assert.deepEqual(await write(Uint8Array.of(0x76, 0xff, 0xfe)), [
-    `${file}: not UTF-8: save it in that encoding, or is it the right file?`,
+    `${file}: not UTF-8: save the file as UTF-8, or check that it is the right file`,
   ]);
-  assert.deepEqual(await write(' '.repeat(4 * 1024 * 1024 + 1)), [`${file}: larger than 4 MiB: is it the right file?`]);
-  assert.deepEqual(await write(''), [`${file}:1:1: the file is empty: see config/cambist.yaml for one to begin with`]);
+  assert.deepEqual(await write(' '.repeat(4 * 1024 * 1024 + 1)), [
+    `${file}: larger than 4 MiB: check that this is the right file`,
+  ]);
+  assert.deepEqual(await write(''), [`${file}:1:1: the file is empty: start from config/cambist.yaml`]);
   assert.deepEqual(await problemsOfFile(join(file, 'x')), [`${join(file, 'x')}: ${missing}`]);
-  assert.deepEqual(await problemsOfFile('a\0b'), [
-    'a\0b: cannot be read (ERR_INVALID_ARG_VALUE): check the file and the path to it',
-  ]);
+  assert.deepEqual(await problemsOfFile('a\0b'), ['a\0b: cannot be read (ERR_INVALID_ARG_VALUE): check the path']);
 });
 
 function withSecret(t: TestContext, value: string | undefined): void {
@@ -53,7 +55,7 @@ function withSecret(t: TestContext, value: string | undefined): void {
   t.after(() => set(before));
 }
 
-test('an environment variable that is not set is a warning, and the config is one', async (t) => {
+test('warns of an unset environment variable and still returns the config', async (t) => {
   withSecret(t, undefined);
   const file = join(await makeFolder(t), 'c.yaml');
   await writeFile(file, VALID);
@@ -65,7 +67,7 @@ test('an environment variable that is not set is a warning, and the config is on
   );
 });
 
-test('a file is read whole, and is a config', async (t) => {
+test('reads a large file completely', async (t) => {
   withSecret(t, 'x');
   const file = join(await makeFolder(t), 'c.yaml');
   await writeFile(file, `${VALID}# ${'x'.repeat(200_000)}é\n`);
@@ -74,7 +76,7 @@ test('a file is read whole, and is a config', async (t) => {
   assert.equal(config?.routes.length, 1);
 });
 
-test('a secret, key or certificate file that is not there is a warning', async (t) => {
+test('warns of a missing secret, key or certificate file', async (t) => {
   const folder = await makeFolder(t);
   const file = join(folder, 'c.yaml');
   await mkdir(join(folder, 'there'));

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { readHostPattern, readPathPrefix } from '../../../src/config/matching.ts';
 import { configOf, problemsOf, VALID } from './sample.ts';
 
-test('a host is matched in lower case, without a trailing dot', () => {
+test('reads a host in lower case, without a trailing dot', () => {
   const cases = [
     ['github-mcp.tools.svc', 'github-mcp.tools.svc'],
     ['GitHub.Tools.SVC.', 'github.tools.svc'],
@@ -16,19 +16,19 @@ test('a host is matched in lower case, without a trailing dot', () => {
   for (const [written, host] of cases) assert.deepEqual(readHostPattern(written), { value: host });
 });
 
-test('what is no host is refused', () => {
+test('refuses an invalid host', () => {
   const cases = [
     ['http://x', 'remove the scheme and the path'],
     ['x/y', 'remove the scheme and the path'],
-    ['x:80', 'must have no port'],
-    ['[::1]:80', 'must have no port'],
+    ['x:80', 'must not contain a port'],
+    ['[::1]:80', 'must not contain a port'],
     ['[::1', 'IPv6 address in brackets'],
     ['[::1::]', 'IPv6 address in brackets'],
     ['::1', 'IPv6 in brackets'],
-    ['*', 'for any host leave it out'],
+    ['*', 'to match any host, remove the key'],
     ['x.*', 'first label'],
     ['*.*.x', 'first label'],
-    ['*.', 'leave it out'],
+    ['*.', 'remove the key'],
     ['a..b', 'must be a host name'],
     ['-a', 'must be a host name'],
     ['a b', 'must be a host name'],
@@ -42,7 +42,7 @@ test('what is no host is refused', () => {
   }
 });
 
-test('a path is a prefix of whole segments, without a trailing slash', () => {
+test('reads a path as a prefix of whole segments, without a trailing slash', () => {
   const cases = [
     ['/', '/'],
     ['/mcp', '/mcp'],
@@ -54,11 +54,11 @@ test('a path is a prefix of whole segments, without a trailing slash', () => {
   for (const [written, path] of cases) assert.deepEqual(readPathPrefix(written), { value: path });
 });
 
-test('a path that servers may read in two ways is refused', () => {
+test('refuses a path that servers may read in two ways', () => {
   const cases = [
-    ['mcp', 'must begin with "/"'],
-    ['/a?b', 'must be a path alone'],
-    ['/a#b', 'must be a path alone'],
+    ['mcp', 'must start with "/"'],
+    ['/a?b', 'must be only a path'],
+    ['/a#b', 'must be only a path'],
     ['/a%2Fb', 'encoded slash'],
     ['/a%5cb', 'encoded slash'],
     ['/a\\b', 'encoded slash'],
@@ -77,36 +77,36 @@ test('a path that servers may read in two ways is refused', () => {
   }
 });
 
-test('a match needs a host or a path', () => {
+test('requires a host or a path', () => {
   assert.deepEqual(problemsOf(VALID.replace('{ path: /github }', '{}')), [
-    '11:12: routes[0].match: must have a host or a path: write path: / for all requests',
+    '11:12: routes[0].match: needs a host or a path: write path: / to match all requests',
   ]);
   assert.deepEqual(problemsOf(VALID.replace('{ path: /github }', '{ host: 5 }')), [
-    '11:20: routes[0].match.host: must be a string: put it in quotes if it is one',
+    '11:20: routes[0].match.host: must be a string: put it in quotes',
   ]);
 });
 
-test('a "*" in a path is taken to the letter, and warned of', () => {
+test('warns of "*" in a path, which is not a wildcard', () => {
   const text = VALID.replace('{ path: /github }', '{ path: /github/* }');
   assert.deepEqual(problemsOf(text), [
-    '11:20: warning: routes[0].match.path: takes "*" to the letter: a path is a prefix, so leave "*" out if it stands for what follows',
+    '11:20: warning: routes[0].match.path: contains "*", which is not a wildcard here: a path is a prefix, so remove "*" to match everything below it',
   ]);
   assert.equal(configOf(text).routes[0]?.match.path, '/github/*');
 });
 
-test('two routes that could both be right for one request are refused', () => {
+test('refuses two routes that match the same request', () => {
   const second = (match: string) =>
     `${VALID.replace('{ path: /github }', '{ host: A.svc, path: /x }')}  - { name: b, match: ${match}, upstream: "https://x" }\n`;
   assert.deepEqual(problemsOf(second('{ host: a.SVC., path: /x/ }')), [
-    '13:23: routes[1].match: takes the same requests as routes[0].match: change the host or the path of one',
+    '13:23: routes[1].match: matches the same requests as routes[0].match: change the host or the path of one',
   ]);
   for (const match of ['{ host: "*.svc", path: /x }', '{ path: /x }', '{ host: a.svc }', '{ host: a.svc, path: /X }']) {
     assert.deepEqual(problemsOf(second(match)), []);
   }
 });
 
-test('two routes of one name are refused', () => {
+test('refuses two routes with one name', () => {
   assert.deepEqual(problemsOf(`${VALID}  - { name: github, match: { path: /b }, upstream: "https://x" }\n`), [
-    '13:13: routes[1].name: is the name of routes[0] as well: each needs its own',
+    '13:13: routes[1].name: is also the name of routes[0]: choose another name',
   ]);
 });

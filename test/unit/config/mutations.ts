@@ -1,7 +1,7 @@
 export type Json = string | number | boolean | null | Json[] | { [key: string]: Json };
 export type JsonPath = readonly (string | number)[];
 
-/** A good config that has nearly every key, to be spoilt by tests. */
+/** A valid config with nearly every key, for tests to change. */
 export const FULL: Json = {
   version: 1,
   listen: '127.0.0.1:8180',
@@ -77,7 +77,7 @@ export function pathsOf(value: Json): JsonPath[] {
   return entries.flatMap(([key, part]) => [[key], ...pathsOf(part).map((path) => [key, ...path])]);
 }
 
-/** The value with another part at a path; undefined leaves it out. */
+/** The value with another part at a path. Undefined removes the part. */
 export function replaceAt(value: Json, path: JsonPath, part: Json | undefined): Json | undefined {
   const [key, ...rest] = path;
   if (key === undefined) return part;

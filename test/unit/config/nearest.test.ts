@@ -4,7 +4,7 @@ import { nearest } from '../../../src/config/nearest.ts';
 
 const KEYS = ['upstream', 'match', 'name', 'scope', 'resource', 'timeouts', 'authorization_server'];
 
-test('a slip of the pen finds the name that was meant', () => {
+test('finds the name behind a typing error', () => {
   const cases: [string, string | undefined][] = [
     ['upsteam', 'upstream'],
     ['Upstream', 'upstream'],
@@ -21,12 +21,12 @@ test('a slip of the pen finds the name that was meant', () => {
   for (const [written, meant] of cases) assert.equal(nearest(written, KEYS), meant, written);
 });
 
-test('what several names begin with stands for none of them', () => {
+test('suggests nothing for a common prefix of several names', () => {
   const methods = ['client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt'];
   assert.equal(nearest('client_secret', methods), undefined);
   assert.equal(nearest('private_key', methods), 'private_key_jwt');
 });
 
-test('nothing is near where nothing is known', () => {
+test('suggests nothing if no names are known', () => {
   assert.equal(nearest('upstream', []), undefined);
 });

@@ -43,7 +43,7 @@ test('refuses an origin that no browser would send in this form', () => {
 
 test('warns of origins on a route that needs a token of the caller', () => {
   const origins = 'allowed_origins: ["https://app.example.com"]';
-  assert.match(problems(origins)[0] ?? '', /allowed_origins: has no effect: the route needs a caller's token/);
+  assert.match(problems(origins)[0] ?? '', /allowed_origins: has no effect, because the route needs a caller's token/);
   for (const keys of [
     'credential: none',
     'credential: passthrough',
@@ -81,7 +81,7 @@ test('reads the public host names of the admin listener', () => {
   const hosts = (list: string) => `${VALID}admin_hosts: ${list}\n`;
   assert.deepEqual(configOf(VALID).adminHosts, []);
   assert.deepEqual(configOf(hosts('[Cambist.example.com, cambist.example.com.]')).adminHosts, ['cambist.example.com']);
-  assert.match(problemsOf(hosts('[cambist.example.com:9180]'))[0] ?? '', /admin_hosts\[0\]: must have no port/);
+  assert.match(problemsOf(hosts('[cambist.example.com:9180]'))[0] ?? '', /admin_hosts\[0\]: must not contain a port/);
   assert.match(problemsOf(hosts('["*.example.com"]'))[0] ?? '', /admin_hosts\[0\]: must be one host name/);
   assert.match(problemsOf(hosts('cambist.example.com'))[0] ?? '', /admin_hosts: must be a list/);
 });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { formatProblem } from '../../../src/config/problem.ts';
 
-test('a problem is written so that an editor can jump to it', () => {
+test('formats a problem so that an editor can jump to it', () => {
   const problem = {
     severity: 'error',
     file: 'c.yaml',

@@ -54,7 +54,7 @@ function documentedKeys(): Map<string, string> {
   return documented;
 }
 
-test('the index lists every key of the schema, with its default', () => {
+test('finds every key of the schema in the index, with its default', () => {
   const documented = documentedKeys();
   // Route keys can also be in `defaults`: one table is for both.
   const keys = keysOf(configSchema, '').filter(({ path }) => !path.startsWith('defaults.'));
@@ -70,11 +70,11 @@ test('the index lists every key of the schema, with its default', () => {
 /** Keys with keys of their own that have a row as well. */
 const CONTAINERS = new Set(['authorization_servers', 'authorization_servers.*.client_auth', 'defaults', 'routes']);
 
-test('the reference names every default', () => {
+test('finds every default in the reference', () => {
   for (const value of Object.values(DEFAULTS)) assert.ok(reference.includes(`\`${value}\``), String(value));
 });
 
-test('the reference names every example', () => {
+test('finds every example in the reference', () => {
   for (const file of readdirSync(FOLDER)) {
     const isExample = /\.(?:yaml|json)$/.test(file) && !file.endsWith('.schema.json');
     if (isExample) assert.ok(reference.includes(`(${file})`), file);
@@ -86,7 +86,7 @@ const BLOCK = /^```(yaml[^\n]*)\n(.*?)^```$/gms;
 
 const PRODUCTS = new Set(['yaml dex', 'yaml spring', 'yaml nais']);
 
-test('every YAML block of the reference is valid', () => {
+test('accepts every YAML block in the reference', () => {
   const blocks = [...reference.matchAll(BLOCK)].filter(([, kind = '']) => !PRODUCTS.has(kind));
   assert.ok(blocks.length >= 3);
   for (const [, kind, text = ''] of blocks) {
@@ -100,7 +100,7 @@ function complete(fragment: string): string {
   return `version: 1\n${fragment}${parts.join('')}`;
 }
 
-test('requests go where the reference says', () => {
+test('routes the requests of the reference as documented', () => {
   const rows = [...reference.matchAll(/^\| `(\/\S*)` +\| `(https\S+)` +\| `(\S+)` +\| `(\S+)` +\|$/gm)];
   assert.ok(rows.length >= 7);
   for (const [row, path, upstream, request = '', goesTo] of rows) {

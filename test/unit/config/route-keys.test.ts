@@ -15,13 +15,13 @@ function sent(lines: string) {
   return { resource, audience, expectAudience };
 }
 
-test('a route that names no target asks for its upstream', () => {
+test('requests a token for the upstream by default', () => {
   const canonical = ['https://mcp.example.com/MCP'];
   assert.deepEqual(sent(''), { resource: canonical, audience: [], expectAudience: canonical });
   assert.deepEqual(sent('audience: []\n'), { resource: canonical, audience: [], expectAudience: canonical });
 });
 
-test('what a route names is sent to the letter, and is what an issued token must be for', () => {
+test('sends resource and audience as written, and expects them in the issued token', () => {
   assert.deepEqual(sent('resource: https://A/\n'), {
     resource: ['https://A/'],
     audience: [],
@@ -39,17 +39,17 @@ test('what a route names is sent to the letter, and is what an issued token must
   assert.deepEqual(sent('expect_audience: { only: [b, c] }\n').expectAudience, { only: ['b', 'c'] });
 });
 
-test('a route that sends no target must say whom a token is to be for', () => {
+test('requires expect_audience if neither resource nor audience is sent', () => {
   assert.deepEqual(routeProblems(`${UPSTREAM}resource: []\n`), [
-    '10:5: routes[0]: sends neither resource nor audience, so nothing tells whom an issued token must be for: set expect_audience to what the backend expects in "aud", or to any',
+    '10:5: routes[0]: sends neither resource nor audience, so the expected audience of an issued token is unknown: set expect_audience to the "aud" that the backend expects, or to any',
   ]);
   assert.deepEqual(sent('resource: []\nexpect_audience: [a]\n'), { resource: [], audience: [], expectAudience: ['a'] });
 });
 
-test('what no target may be is refused', () => {
+test('refuses invalid resources, audiences and scopes', () => {
   const cases = [
     ['resource: github', 'routes[0].resource: must be an absolute URI'],
-    ['resource: ["https://x", "https://x#y"]', 'routes[0].resource[1]: must not have a fragment'],
+    ['resource: ["https://x", "https://x#y"]', 'routes[0].resource[1]: must not contain a fragment'],
     ['resource: "https://x y"', 'routes[0].resource: must be an absolute URI'],
     ['resource: ""', 'routes[0].resource: must not be empty'],
     ['resource: [5]', 'routes[0].resource[0]: must be a string'],
@@ -62,9 +62,9 @@ test('what no target may be is refused', () => {
     ['expect_audience: {}', 'routes[0].expect_audience: missing key "only"'],
     ['expect_audience: { one_of: a }', 'routes[0].expect_audience: must be an audience, a list of audiences, any, or'],
     ['expect_audience: 5', 'routes[0].expect_audience: must be an audience, a list of audiences, any, or'],
-    ['scope: "a\\"b"', 'routes[0].scope: has a character'],
-    ['scope: "a\\\\b"', 'routes[0].scope: has a character'],
-    ['scope: é', 'routes[0].scope: has a character'],
+    ['scope: "a\\"b"', 'routes[0].scope: contains a character'],
+    ['scope: "a\\\\b"', 'routes[0].scope: contains a character'],
+    ['scope: é', 'routes[0].scope: contains a character'],
   ] as const;
   for (const [line, wrong] of cases) {
     const problems = routeProblems(`${UPSTREAM}${line}\n`);
@@ -73,13 +73,13 @@ test('what no target may be is refused', () => {
   }
 });
 
-test('scopes have one space between them, and none are sent where there are none', () => {
+test('joins scopes by single spaces, and sends no empty scope', () => {
   assert.equal(targetOf(routeOf(`${UPSTREAM}scope: "  a   b:c/d "\n`)).scope, 'a b:c/d');
   assert.equal(targetOf(routeOf(`${UPSTREAM}scope: ""\n`)).scope, undefined);
   assert.equal(targetOf(routeOf(UPSTREAM)).scope, undefined);
 });
 
-test('a route has defaults for what is left out', () => {
+test('fills in the defaults of a route', () => {
   const { subjectToken, timeouts, retryBodyLimitBytes, tls, credential, match } = routeOf(UPSTREAM);
   assert.deepEqual(match, { host: undefined, path: '/', conditions: undefined });
   assert.deepEqual(subjectToken, {
@@ -97,7 +97,7 @@ test('a route has defaults for what is left out', () => {
   assert.equal(credential.target.requestedTokenType, undefined);
 });
 
-test("a route's own key wins over defaults as a whole, of timeouts each by itself", () => {
+test('replaces a key of defaults as a whole, but each of timeouts separately', () => {
   const defaults = `defaults:
   subject_token: { header: X-Token, type: jwt }
   actor_token: { file: /actor }
@@ -151,14 +151,14 @@ audience: own
   assert.deepEqual(overridden.credential.actorToken, { source: { file: 'own' }, type: 'urn:x:y' });
 });
 
-test('defaults hold neither a name, a match nor an upstream', () => {
+test('refuses name, match and upstream in defaults', () => {
   for (const key of ['name', 'match', 'upstream']) {
     const [problem] = problemsOf(`${VALID}defaults: { ${key}: x }\n`);
     assert.match(problem ?? '', new RegExp(`^13:13: defaults: unknown key "${key}"`));
   }
 });
 
-test('each kind of credential carries what it needs', () => {
+test('reads each kind of credential', () => {
   assert.deepEqual(routeOf(`${UPSTREAM}credential: none\n`, '').credential, { kind: 'none' });
   assert.deepEqual(routeOf(`${UPSTREAM}credential: passthrough\n`, '').credential, { kind: 'passthrough' });
   const { credential } = routeOf(`${UPSTREAM}credential: client_credentials\n`);
@@ -167,7 +167,7 @@ test('each kind of credential carries what it needs', () => {
   assert.deepEqual(credential.target.resource, ['https://mcp.example.com/MCP']);
 });
 
-test('a key that means nothing to the credential is a warning on the route, and nothing in defaults', () => {
+test('warns of a key without effect for the credential on a route, but not in defaults', () => {
   assert.deepEqual(routeProblems(`${UPSTREAM}credential: none\nresource: https://x\n`, ''), [
     '7:5: warning: routes[0].resource: has no effect with credential "none": remove it',
   ]);
@@ -179,20 +179,20 @@ test('a key that means nothing to the credential is a warning on the route, and 
     [],
   );
   assert.deepEqual(routeProblems(`upstream: http://x\ncredential: none\ntls: {}\n`, ''), [
-    '7:5: warning: routes[0].tls: has no effect: the upstream is plain http',
+    '7:5: warning: routes[0].tls: has no effect with a plain http upstream: remove it',
   ]);
 });
 
-test('a token of our own without client authentication is a warning', () => {
+test('warns of client credentials without client authentication', () => {
   const server = 'authorization_servers: { main: { issuer: "https://x", client_auth: { method: none } } }\n';
   for (const lines of ['credential: client_credentials\n', 'on_missing_subject: client_credentials\n']) {
     assert.deepEqual(routeProblems(UPSTREAM + lines, server), [
-      '4:5: warning: routes[0]: asks for a token of our own without client authentication: most servers refuse that',
+      '4:5: warning: routes[0]: requests a token for cambist itself without client authentication, which most servers refuse: set client_auth',
     ]);
   }
 });
 
-test('durations and sizes of a route have bounds', () => {
+test('bounds durations and sizes of a route', () => {
   assert.deepEqual(routeProblems(`${UPSTREAM}retry_body_limit: 17MiB\ntimeouts: { connect: 25h, stall: 0 }\n`), [
     '13:23: routes[0].retry_body_limit: must be at most 16MiB',
     '14:26: routes[0].timeouts.connect: must be at most 24h',
@@ -200,7 +200,7 @@ test('durations and sizes of a route have bounds', () => {
   ]);
 });
 
-test('the rest of the file has bounds and defaults as well', () => {
+test('bounds the other values, and fills in their defaults', () => {
   const { cache, limits, log, session, hostHeader } = configOf(VALID);
   assert.deepEqual(cache, { maxEntries: 10_000, maxAgeMs: 300_000 });
   assert.deepEqual(limits, {

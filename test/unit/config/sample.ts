@@ -1,7 +1,7 @@
 import { parseConfig } from '../../../src/config/load.ts';
 import { formatProblem } from '../../../src/config/problem.ts';
 
-/** A config that is right, in lines; tests add to it or take its parts. */
+/** Parts of a valid config, as lines. */
 export const SERVER = `authorization_servers:
   main:
     issuer: https://idp.example.com/realms/agents
@@ -24,14 +24,14 @@ export function problemsOf(text: string): string[] {
   return parseConfig(text, 'c').problems.map((problem) => formatProblem(problem).slice('c:'.length));
 }
 
-/** The config of a text that must be right. */
+/** The config of a valid text. */
 export function configOf(text: string) {
   const { config, problems } = parseConfig(text, 'c');
   if (config === undefined) throw new Error(problems.map(formatProblem).join('\n'));
   return config;
 }
 
-/** The first route of a config whose only route has these lines beside name and match. */
+/** The only route of a config, with these lines beside name and match. */
 export function routeOf(lines: string, top = SERVER) {
   const text = `version: 1\n${top}routes:\n  - name: only\n    match: { path: / }\n${indent(lines)}`;
   const [route] = configOf(text).routes;
@@ -39,7 +39,7 @@ export function routeOf(lines: string, top = SERVER) {
   return route;
 }
 
-/** The problems of such a config. */
+/** The problems of a config with such a route. */
 export function routeProblems(lines: string, top = SERVER): string[] {
   return problemsOf(`version: 1\n${top}routes:\n  - name: only\n    match: { path: / }\n${indent(lines)}`);
 }

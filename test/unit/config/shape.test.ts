@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { problemsOf, ROUTE, routeProblems, SERVER, VALID } from './sample.ts';
 
-test('a config that is right has no problems', () => {
+test('reports no problems of a valid config', () => {
   assert.deepEqual(problemsOf(VALID), []);
 });
 
-test('an unknown key is told at the key, with the one that was meant', () => {
+test('reports an unknown key at its position, and suggests the nearest', () => {
   const cases: [string, string][] = [
     [`${VALID}listn: x:1\n`, '13:1: unknown key "listn": did you mean "listen"?'],
     [`${VALID}    scopes: x\n`, '13:5: routes[0]: unknown key "scopes": did you mean "scope"?'],
@@ -16,14 +16,14 @@ test('an unknown key is told at the key, with the one that was meant', () => {
     ],
     [
       `${VALID}    timeouts: { idle: 1s }\n`,
-      '13:17: routes[0].timeouts: unknown key "idle": known here: connect, response_headers, stall',
+      '13:17: routes[0].timeouts: unknown key "idle": known keys are connect, response_headers, stall',
     ],
-    [`${VALID}log: { file: x }\n`, '13:8: log: unknown key "file": known here: level, sample'],
+    [`${VALID}log: { file: x }\n`, '13:8: log: unknown key "file": known keys are level, sample'],
   ];
   for (const [text, problem] of cases) assert.deepEqual(problemsOf(text), [problem]);
 });
 
-test('a key that takes the place of a missing one is one problem, not two', () => {
+test('reports a misspelt required key as one problem', () => {
   assert.deepEqual(problemsOf(VALID.replace('upstream:', 'upsteam:')), [
     '12:5: routes[0]: unknown key "upsteam": did you mean "upstream"?',
   ]);
@@ -32,19 +32,19 @@ test('a key that takes the place of a missing one is one problem, not two', () =
   ]);
 });
 
-test('a missing key is told at the map that lacks it', () => {
+test('reports a missing key at the map that lacks it', () => {
   assert.deepEqual(problemsOf(`version: 1\n${SERVER}routes:\n  - {}\n`), [
-    '10:5: routes[0]: missing key "name": Name of the route',
-    '10:5: routes[0]: missing key "match": Which requests take this route',
+    '10:5: routes[0]: missing key "name": name of the route',
+    '10:5: routes[0]: missing key "match": requests for this route',
     '10:5: routes[0]: missing key "upstream": URL of the backend',
   ]);
   assert.deepEqual(problemsOf(`log: {}\n`), [
-    '1:1: missing key "version": Format of the file, always 1',
-    '1:1: missing key "routes": The backends, in any order',
+    '1:1: missing key "version": format of the file',
+    '1:1: missing key "routes": backends',
   ]);
 });
 
-test('a value of the wrong kind is told with the kind that it must be', () => {
+test('reports a value of the wrong type with the right type', () => {
   const cases: [string, string][] = [
     [`${VALID}log: info\n`, '13:6: log: must be a map ("key: value")'],
     [`${VALID}log:\n`, '13:1: log: has no value: write one, or remove the key'],
@@ -58,9 +58,9 @@ test('a value of the wrong kind is told with the kind that it must be', () => {
     ],
     [
       `${VALID}    authorization_server: 7\n`,
-      '13:27: routes[0].authorization_server: must be a string: put it in quotes if it is one',
+      '13:27: routes[0].authorization_server: must be a string: put it in quotes',
     ],
-    [`${VALID}    authorization_server: [main]\n`, '13:27: routes[0].authorization_server: must be one string'],
+    [`${VALID}    authorization_server: [main]\n`, '13:27: routes[0].authorization_server: must be a single string'],
     [`${VALID}    scope: [read, write]\n`, '13:12: routes[0].scope: must be one string, with a space between scopes'],
     [`${VALID}listen: ''\n`, '13:9: listen: must not be empty'],
     [`${VALID}    allow_insecure_http: 1\n`, '13:26: routes[0].allow_insecure_http: must be true or false'],
@@ -79,7 +79,7 @@ test('a value of the wrong kind is told with the kind that it must be', () => {
     ],
     [
       `${VALID}cache: { max_age: 5 }\n`,
-      '13:19: cache.max_age: must be a duration with its unit, as in 250ms, 5s, 5m or 1h',
+      '13:19: cache.max_age: must be a duration with a unit, as in 250ms, 5s, 5m or 1h',
     ],
     [
       `${VALID}limits: { max_header_size: 32kb }\n`,
@@ -96,8 +96,8 @@ test('a value of the wrong kind is told with the kind that it must be', () => {
   for (const [text, problem] of cases) assert.deepEqual(problemsOf(text), [problem], text);
 });
 
-test('names are held to their pattern', () => {
-  const bad = 'must be lower-case letters, digits and hyphens, and neither begin nor end with a hyphen';
+test('refuses invalid names', () => {
+  const bad = 'must consist of lower-case letters, digits and hyphens, and start and end with a letter or digit';
   for (const name of ['GitHub', '-a', 'a-', 'a_b', "''"]) {
     assert.deepEqual(problemsOf(VALID.replace('name: github', `name: ${name}`)), [`10:11: routes[0].name: ${bad}`]);
   }
@@ -105,12 +105,12 @@ test('names are held to their pattern', () => {
     '10:11: routes[0].name: must be at most 63 characters long',
   ]);
   assert.deepEqual(problemsOf(VALID.replace('main:', 'the main one:')), [
-    '3:3: authorization_servers: the name of an authorization server must be letters, digits, ".", "_" and "-", 63 at most',
+    '3:3: authorization_servers: the name of an authorization server must consist of letters, digits, ".", "_" and "-", at most 63',
     '10:5: routes[0]: credential "exchange" needs an authorization server: define one under authorization_servers, or set credential: none',
   ]);
 });
 
-test('what is wrong in one place hides nothing elsewhere', () => {
+test('reports problems in all places', () => {
   const text = `version: 3
 listen: nowhere
 authorization_servers:
@@ -146,16 +146,16 @@ routes:
   );
 });
 
-test('a key with odd characters stands in quotes in a path', () => {
+test('quotes a key with unusual characters in a path', () => {
   assert.match(
     problemsOf(VALID.replace('main:', 'a.b:').replace('cambist\n', '5\n'))[0] ?? '',
     /^5:16: authorization_servers\["a\.b"\]\.client_id: must be a string/,
   );
 });
 
-test('route keys of the wrong form are told on the route and in defaults alike', () => {
+test('reports malformed route keys on a route and in defaults', () => {
   assert.deepEqual(problemsOf(`${VALID}defaults: { scope: 'a"b' }\n`), [
-    '13:20: defaults.scope: has a character that no scope may have: scopes are printable ASCII without quotes and backslashes',
+    '13:20: defaults.scope: contains a character that is not allowed in a scope: use printable ASCII without quotes and backslashes',
   ]);
   assert.equal(routeProblems(`upstream: https://x\nscope: 'a"b'\n`).length, 1);
 });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseDuration, parseSize, tokenTypeUrn } from '../../../src/config/units.ts';
 
-test('a duration is a number with its unit, or 0', () => {
+test('reads a duration: a number with a unit, or 0', () => {
   const cases: [string | number, number | undefined][] = [
     ['250ms', 250],
     ['5s', 5000],
@@ -23,7 +23,7 @@ test('a duration is a number with its unit, or 0', () => {
   for (const [text, ms] of cases) assert.equal(parseDuration(text), ms, String(text));
 });
 
-test('a size is bytes, or a number with a binary unit', () => {
+test('reads a size: bytes, or a number with a binary unit', () => {
   const cases: [string | number, number | undefined][] = [
     ['64KiB', 65_536],
     ['1MiB', 1_048_576],
@@ -39,7 +39,7 @@ test('a size is bytes, or a number with a binary unit', () => {
   for (const [text, bytes] of cases) assert.equal(parseSize(text), bytes, String(text));
 });
 
-test('a token type is a short name or a full URN', () => {
+test('reads a token type: a short name or a full URN', () => {
   assert.equal(tokenTypeUrn('access_token'), 'urn:ietf:params:oauth:token-type:access_token');
   assert.equal(tokenTypeUrn('id-jag'), 'urn:ietf:params:oauth:token-type:id-jag');
   assert.equal(tokenTypeUrn('urn:example:token-type:x'), 'urn:example:token-type:x');

@@ -5,7 +5,7 @@ import { problemsOf, routeOf, routeProblems, VALID } from './sample.ts';
 
 const STRICT = { allowInsecureHttp: false, allowQuery: false };
 
-test('an upstream keeps its path as it is written, and its origin in canonical form', () => {
+test('keeps the path of an upstream as written, and normalizes its origin', () => {
   const cases = [
     ['https://Example.COM', 'https://example.com', 'example.com', '', 'https://example.com'],
     ['https://example.com/', 'https://example.com', 'example.com', '', 'https://example.com'],
@@ -27,7 +27,7 @@ test('an upstream keeps its path as it is written, and its origin in canonical f
   }
 });
 
-test('plain http goes to loopback and cluster-internal names alone', () => {
+test('allows plain http to loopback and cluster-internal names only', () => {
   for (const host of [
     'localhost',
     'a.localhost',
@@ -58,26 +58,29 @@ test('plain http goes to loopback and cluster-internal names alone', () => {
   }
 });
 
-test('allow_insecure_http stands on the route, in defaults, or on the authorization server', () => {
+test('reads allow_insecure_http on a route, in defaults and on a server', () => {
   const insecure = 'upstream: http://example.com\n';
-  assert.match(routeProblems(insecure)[0] ?? '', /^12:15: routes\[0\]\.upstream: plain http .* allow_insecure_http/);
+  assert.match(
+    routeProblems(insecure)[0] ?? '',
+    /^12:15: routes\[0\]\.upstream: must be https, .* allow_insecure_http/,
+  );
   assert.equal(routeOf(`${insecure}allow_insecure_http: true\n`).upstream.origin, 'http://example.com');
   const route = VALID.replace('https://github-mcp', 'http://github-mcp');
   assert.deepEqual(problemsOf(`${route}defaults: { allow_insecure_http: true }\n`), []);
   const server = VALID.replace('https://idp', 'http://idp');
-  assert.match(problemsOf(server)[0] ?? '', /^4:13: authorization_servers\.main\.issuer: plain http/);
+  assert.match(problemsOf(server)[0] ?? '', /^4:13: authorization_servers\.main\.issuer: must be https/);
   assert.deepEqual(problemsOf(server.replace('client_id:', 'allow_insecure_http: true\n    client_id:')), []);
 });
 
-test('what no upstream may be is refused, without showing what it holds', () => {
+test('refuses an invalid upstream without showing its value', () => {
   const cases = [
     ['example.com/mcp', 'absolute URL'],
     ['/mcp', 'absolute URL'],
     ['https:/example.com', 'absolute URL'],
     ['ftp://example.com', 'https:// or http://'],
     ['https://user:hunter2@example.com', 'user name or password'],
-    ['https://example.com/?token=hunter2', 'must not have a query'],
-    ['https://example.com/#hunter2', 'must not have a fragment'],
+    ['https://example.com/?token=hunter2', 'must not contain a query'],
+    ['https://example.com/#hunter2', 'must not contain a fragment'],
     ['https://example.com/a/../b', '"." or ".."'],
     ['https://example.com/a/%2e%2e', '"." or ".."'],
     ['https://example.com/a b', 'percent-encode'],
@@ -85,10 +88,10 @@ test('what no upstream may be is refused, without showing what it holds', () => 
     ['https://exa\\mple.com/', 'percent-encode'],
     ['https://bücher.example', 'percent-encode'],
     ['https://example.com/%zz', 'percent-encode'],
-    ['https://', 'no usable host or port'],
-    ['https://example.com:0', 'no usable host or port'],
-    ['https://example.com:99999', 'no usable host or port'],
-    ['https://[::1', 'no usable host or port'],
+    ['https://', 'invalid host or port'],
+    ['https://example.com:0', 'invalid host or port'],
+    ['https://example.com:99999', 'invalid host or port'],
+    ['https://[::1', 'invalid host or port'],
   ] as const;
   for (const [url, wrong] of cases) {
     const reading = readHttpUrl(url, STRICT);
@@ -97,15 +100,15 @@ test('what no upstream may be is refused, without showing what it holds', () => 
   }
 });
 
-test('a token endpoint may have a query, an issuer may not', () => {
+test('allows a query in a token endpoint, but not in an issuer', () => {
   const endpoint = VALID.replace('issuer: ', 'token_endpoint: "https://x/token?tenant=1"\n    issuer: ');
   assert.deepEqual(problemsOf(endpoint), []);
   assert.deepEqual(problemsOf(VALID.replace('/agents', '/agents?x')), [
-    '4:13: authorization_servers.main.issuer: must not have a query: remove "?" and what follows',
+    '4:13: authorization_servers.main.issuer: must not contain a query: remove "?" and everything after it',
   ]);
 });
 
-test('a slash alone is no path', () => {
+test('treats a single slash as an empty path', () => {
   assert.deepEqual(toUpstream({ origin: 'https://x', host: 'x', path: '/' }), {
     origin: 'https://x',
     host: 'x',

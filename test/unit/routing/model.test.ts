@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { Route } from '../../../src/config/config.ts';
-import { piecesOf } from '../../../src/config/resolve-match.ts';
+import { combinationsOf } from '../../../src/config/resolve-match.ts';
 import type { KnownFacts } from '../../../src/routing/request-facts.ts';
 import { parseRequestTarget, type RequestTarget } from '../../../src/routing/request-target.ts';
 import { createRouteTable } from '../../../src/routing/route-table.ts';
@@ -41,7 +41,7 @@ const routes = fc.array(fc.tuple(hostPattern, prefix, basePath, conditionsOrNone
   const pieces = new Set<string>();
   return rows.flatMap(([host, path, base, made], index) => {
     const match = { host, path, conditions: made };
-    const own = [...piecesOf(match)];
+    const own = [...combinationsOf(match)];
     // The config refuses what could tie.
     if (own.some((piece) => pieces.has(piece))) return [];
     for (const piece of own) pieces.add(piece);

@@ -17,14 +17,14 @@ async function makeFile(t: TestContext, content: string | Uint8Array): Promise<s
 
 const unavailable = (message: RegExp) => ({ code: 'ERR_CREDENTIAL_UNAVAILABLE', message });
 
-test('a credential is read from its file each time, less the line ends after it', async (t) => {
+test('reads a file at each use, without trailing line ends', async (t) => {
   const file = await makeFile(t, 'one\r\n\n');
   assert.equal((await readCredential({ file }, 'secret')).reveal(), 'one');
   await writeFile(file, ' two ');
   assert.equal((await readCredential({ file }, 'secret')).reveal(), ' two ');
 });
 
-test('a credential is read from the environment, and is the same secret until it changes there', async (t) => {
+test('reads the environment, and returns the same secret until it changes', async (t) => {
   process.env.TEST_CREDENTIAL = 'one\n';
   t.after(() => delete process.env.TEST_CREDENTIAL);
   const first = await readCredential({ env: 'TEST_CREDENTIAL' }, 'secret');
@@ -34,7 +34,7 @@ test('a credential is read from the environment, and is the same secret until it
   assert.equal((await readCredential({ env: 'TEST_CREDENTIAL' }, 'secret')).reveal(), 'two');
 });
 
-test('a credential that is missing, empty or too large is unavailable, and the message says which', async (t) => {
+test('refuses a missing, empty or too large credential, and names it', async (t) => {
   const file = await makeFile(t, '\n');
   await assert.rejects(
     readCredential({ file }, 'client secret of "a"'),
@@ -57,23 +57,23 @@ test('a credential that is missing, empty or too large is unavailable, and the m
   );
 });
 
-test('a folder, a device or a pipe is no credential, and nobody waits for one', {
+test('refuses a folder, a device and a pipe without waiting', {
   skip: platform === 'win32',
 }, async (t) => {
   const pipe = `${await makeFile(t, 'x')}-pipe`;
   execFileSync('mkfifo', [pipe]);
-  const places = [pipe, tmpdir(), '/dev/zero', '/dev/null'];
-  // More at a time than Node has threads to wait with.
-  const reads = [...places, ...Array<string>(8).fill(pipe)].map((file) =>
+  const files = [pipe, tmpdir(), '/dev/zero', '/dev/null'];
+  // More than Node has threads for file access.
+  const reads = [...files, ...Array<string>(8).fill(pipe)].map((file) =>
     assert.rejects(
       readCredential({ file }, 'key'),
-      unavailable(/^key: ".*" is a folder, a device or a pipe: name a file/),
+      unavailable(/^key: ".*" is a folder, a device or a pipe: set the path of a file/),
     ),
   );
-  await soon('every answer', Promise.all(reads));
+  await soon('every read to be refused', Promise.all(reads));
 });
 
-test('a credential may lie behind a link, as Kubernetes mounts it', { skip: platform === 'win32' }, async (t) => {
+test('follows a link, as Kubernetes mounts a Secret', { skip: platform === 'win32' }, async (t) => {
   const file = await makeFile(t, 'linked');
   await symlink(file, `${file}-link`);
   assert.equal((await readCredential({ file: `${file}-link` }, 'key')).reveal(), 'linked');

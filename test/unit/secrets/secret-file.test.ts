@@ -7,16 +7,16 @@ import { platform } from 'node:process';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises';
 import { Secret } from '../../../src/secrets/secret.ts';
-import { createSecretFiles, type SecretFiles } from '../../../src/secrets/secret-file.ts';
+import { createSecretFileReader, type ReadSecretFile } from '../../../src/secrets/secret-file.ts';
 
 const LONG_AGO = new Date('2026-01-01');
-/** More than one tick of any clock that stamps files here. */
+/** More than one tick of the file system's clock. */
 const TICK_MS = 30;
 
-/** Remembers what was changed a moment ago, too. */
-const withoutWaiting = () => createSecretFiles(() => Date.now() + 60_000);
+/** Remembers even a file that has just changed. */
+const withoutWaiting = () => createSecretFileReader(() => Date.now() + 60_000);
 
-/** As the kubelet mounts a Secret: `value` leads by `..data` into a folder that is replaced as a whole. */
+/** Mounts a Secret as the kubelet does: `value` links through `..data` to a folder that is replaced as a whole. */
 async function mountSecret(t: TestContext, content: string): Promise<{ folder: string; file: string }> {
   const folder = await mkdtemp(join(tmpdir(), 'secret-file-'));
   t.after(() => rm(folder, { recursive: true }));
@@ -37,12 +37,12 @@ async function writeOld(file: string, content: string): Promise<void> {
   await utimes(file, LONG_AGO, LONG_AGO);
 }
 
-async function contentOf(read: SecretFiles, file: string): Promise<string> {
+async function contentOf(read: ReadSecretFile, file: string): Promise<string> {
   const found = await read(file);
   return found instanceof Secret ? found.reveal() : found;
 }
 
-test('a file that has not changed gives the same secret again, and a second later it is read anew', async (t) => {
+test('returns the same secret for an unchanged file, and reads it again after a second', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const { file } = await mountSecret(t, 'one');
   const read = withoutWaiting();
@@ -55,19 +55,19 @@ test('a file that has not changed gives the same secret again, and a second late
   assert.equal(await contentOf(read, file), 'one');
 });
 
-/** What may happen to a file whose content, `one`, is remembered; and what it holds then. */
+/** Changes of a file whose content `one` is remembered, and the new content. */
 const changes: [what: string, change: (file: string, folder: string) => Promise<void>, holds: string][] = [
-  ['is written anew in place, with as many bytes', (file) => writeFile(file, 'two'), 'two'],
-  ['is written anew in place, with more bytes', (file) => writeFile(file, 'three\n'), 'three'],
+  ['is overwritten with as many bytes', (file) => writeFile(file, 'two'), 'two'],
+  ['is overwritten with more bytes', (file) => writeFile(file, 'three\n'), 'three'],
   ['is emptied', (file) => writeFile(file, ''), ''],
-  ['grows beyond what is read', (file) => writeFile(file, 'x'.repeat(256 * 1024 + 1)), 'too_large'],
+  ['grows beyond the limit', (file) => writeFile(file, 'x'.repeat(256 * 1024 + 1)), 'too_large'],
   [
-    'is swapped as Kubernetes does it, with as many bytes and the same time',
+    'is swapped as by Kubernetes, with as many bytes and the same time',
     (_, folder) => publish(folder, 2, 'two'),
     'two',
   ],
   [
-    'is renamed over by one of the same size and time',
+    'is replaced by one of the same size and time',
     async (file) => {
       await writeOld(`${file}-new`, 'two');
       await rename(`${file}-new`, file);
@@ -75,7 +75,7 @@ const changes: [what: string, change: (file: string, folder: string) => Promise<
     'two',
   ],
   [
-    'is written anew, and given its old time back',
+    'is overwritten and gets its old time back',
     async (file) => {
       await delay(TICK_MS);
       await writeOld(file, 'two');
@@ -83,7 +83,7 @@ const changes: [what: string, change: (file: string, folder: string) => Promise<
     'two',
   ],
   [
-    'gives way to a folder',
+    'is replaced by a folder',
     async (file) => {
       await rm(file);
       await mkdir(file);
@@ -92,7 +92,7 @@ const changes: [what: string, change: (file: string, folder: string) => Promise<
   ],
 ];
 for (const [what, change, holds] of changes) {
-  test(`a file that ${what} counts at the next use`, { skip: platform === 'win32' }, async (t) => {
+  test(`notices at the next use that a file ${what}`, { skip: platform === 'win32' }, async (t) => {
     const { file, folder } = await mountSecret(t, 'one');
     const read = withoutWaiting();
     assert.equal(await read(file), await read(file));
@@ -102,7 +102,7 @@ for (const [what, change, holds] of changes) {
   });
 }
 
-test('a file that is deleted cannot be read at the next use, and can be when it is there again', async (t) => {
+test('fails for a deleted file, and reads it when it is back', async (t) => {
   const { file, folder } = await mountSecret(t, 'one');
   const read = withoutWaiting();
   assert.equal(await read(file), await read(file));
@@ -112,7 +112,7 @@ test('a file that is deleted cannot be read at the next use, and can be when it 
   assert.equal(await contentOf(read, file), 'one');
 });
 
-test('a file that has just changed is read again, however alike it looks', async (t) => {
+test('reads a file again that has just changed', async (t) => {
   const { file } = await mountSecret(t, 'one');
   const changedAtMs = statSync(file).ctimeMs;
   for (const [ageMs, isRemembered] of [
@@ -121,15 +121,15 @@ test('a file that has just changed is read again, however alike it looks', async
     [2900, false],
     [3100, true],
   ] as const) {
-    const read = createSecretFiles(() => changedAtMs + ageMs);
+    const read = createSecretFileReader(() => changedAtMs + ageMs);
     const [first, second] = [await read(file), await read(file)];
     assert.equal(first === second, isRemembered, `${ageMs} ms after`);
   }
 });
 
-test('a file that changes twice within one tick of its clock is read again', async (t) => {
+test('notices two changes within one tick of the clock', async (t) => {
   const { file } = await mountSecret(t, 'begin');
-  const read = createSecretFiles();
+  const read = createSecretFileReader();
   for (let i = 0; i < 200; i += 1) {
     writeFileSync(file, `${i} one`);
     assert.equal(await contentOf(read, file), `${i} one`);
@@ -138,9 +138,9 @@ test('a file that changes twice within one tick of its clock is read again', asy
   }
 });
 
-test('all who ask in one turn of the event loop get the same secret, as it is when the last of them has asked', async (t) => {
+test('shares one read among the calls in one turn of the event loop, after the last of them', async (t) => {
   const { file } = await mountSecret(t, 'one');
-  const read = createSecretFiles();
+  const read = createSecretFileReader();
   const early = read(file);
   writeFileSync(file, 'two');
   const late = read(file);
@@ -148,9 +148,9 @@ test('all who ask in one turn of the event loop get the same secret, as it is wh
   assert.equal(((await late) as Secret).reveal(), 'two');
 });
 
-test('nobody is given what a look found that had begun before', async (t) => {
+test('returns no content from a read that started before the call', async (t) => {
   const { file } = await mountSecret(t, 'begin');
-  for (const read of [createSecretFiles(), withoutWaiting()]) {
+  for (const read of [createSecretFileReader(), withoutWaiting()]) {
     for (let i = 0; i < 50; i += 1) {
       const early = read(file);
       await nextTurn();
@@ -161,7 +161,7 @@ test('nobody is given what a look found that had begun before', async (t) => {
   }
 });
 
-test('two files are two secrets', async (t) => {
+test('keeps two files apart', async (t) => {
   const one = await mountSecret(t, 'one');
   const two = await mountSecret(t, 'two');
   const read = withoutWaiting();

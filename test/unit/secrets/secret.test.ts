@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { format, inspect } from 'node:util';
 import { oncePerSecret, Secret } from '../../../src/secrets/secret.ts';
 
-test('a secret shows itself only when asked to', () => {
+test('shows the value only by reveal()', () => {
   const secret = new Secret('hunter2');
   const shown = [
     String(secret),
@@ -17,11 +17,11 @@ test('a secret shows itself only when asked to', () => {
   assert.equal(secret.reveal(), 'hunter2');
 });
 
-test('what is made of a secret is made once, and anew of another or where it failed', () => {
+test('derives a value once for each secret, and again after an error', () => {
   let made = 0;
   const length = oncePerSecret((value) => {
     made += 1;
-    if (value === 'bad') throw new Error('it cannot be made');
+    if (value === 'bad') throw new Error('failed');
     return { length: value.length };
   });
   const secret = new Secret('four');

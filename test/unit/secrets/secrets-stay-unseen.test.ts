@@ -11,7 +11,7 @@ function holds(text: string, secret: string) {
   }
 }
 
-/** What no message has by itself. */
+/** Texts that no message contains by itself. */
 const secrets = fc
   .array(fc.constantFrom(...'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~+/=:@?#%&$*!{} '), {
     minLength: 12,
@@ -19,7 +19,7 @@ const secrets = fc
   })
   .map((characters) => `q9${characters.join('').trim()}z`);
 
-test('a secret in the place of any value never shows in a problem', () => {
+test('no problem shows a secret in place of any value', () => {
   const paths = pathsOf(FULL);
   fc.assert(
     fc.property(fc.constantFrom(...paths), secrets, fc.boolean(), (path, secret, listed) => {
@@ -29,7 +29,7 @@ test('a secret in the place of any value never shows in a problem', () => {
   );
 });
 
-test('a secret under a key that nobody knows never shows in a problem', () => {
+test('no problem shows a secret under an unknown key', () => {
   const maps = [[], ...pathsOf(FULL)];
   fc.assert(
     fc.property(
@@ -44,7 +44,7 @@ test('a secret under a key that nobody knows never shows in a problem', () => {
   );
 });
 
-test('a secret that stands where YAML breaks never shows in a problem', () => {
+test('no problem shows a secret at a YAML syntax error', () => {
   const breaks = [
     'client_secret:',
     'client_secret: @',

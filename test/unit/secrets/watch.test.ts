@@ -9,11 +9,11 @@ import { type TestContext, test } from 'node:test';
 import { createLogger } from '../../../src/observability/logger.ts';
 import { watchFiles } from '../../../src/secrets/watch.ts';
 
-/** Of a debounce, which waits for the rest of what belongs together. */
+/** Debounce of the watcher. */
 const DEBOUNCE_MS = 100;
 
 const { watch } = fs;
-// The timers of what is tested are those of the test, which moves them on.
+// The watcher gets mock timers. The test itself needs real ones.
 const { setInterval: startInterval, clearInterval: endInterval } = globalThis;
 
 async function makeFolder(t: TestContext): Promise<string> {
@@ -24,19 +24,19 @@ async function makeFolder(t: TestContext): Promise<string> {
 
 const POLL_MS = 60_000;
 
-/** As cambist calls the one of Node. */
+/** The form of `fs.watch` that the watcher calls. */
 type Watch = (folder: string, options: { persistent: boolean }, listener: fs.WatchListener<string>) => fs.FSWatcher;
 
 /**
- * Watches, and counts the changes that it is told of. No time goes by but what the test says, so that it waits for what
- * happens, however long that takes on a busy machine.
+ * Starts a watcher and counts its changes. Only the test advances time. It waits for real events, however long they take on a
+ * busy machine.
  */
 async function startWatching(t: TestContext, files: () => readonly string[], replacement: Watch = watch) {
   let changes = 0;
   const lines: string[] = [];
   const logger = createLogger('warn', { write: (line) => void lines.push(line) });
   const happened = new EventEmitter();
-  // Nothing else keeps the process alive while a watcher of no process does its work.
+  // The watcher does not keep the process alive.
   const keepAlive = startInterval(() => undefined, 50);
   t.after(() => endInterval(keepAlive));
   t.mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
@@ -47,27 +47,27 @@ async function startWatching(t: TestContext, files: () => readonly string[], rep
   };
   const watcher = watchFiles({ files, onChange, pollMs: POLL_MS, logger });
   t.after(() => watcher.close());
-  await watcher.look();
+  await watcher.check();
 
   let seen = 0;
-  /** Waits until the operating system has told of something, and lets the debounce end. */
+  /** Waits for an event of the operating system, and ends the debounce. */
   const heard = async () => {
     while (events() === seen) await once(happened, 'event');
     seen = events();
     t.mock.timers.tick(DEBOUNCE_MS);
   };
   const polled = () => t.mock.timers.tick(POLL_MS);
-  /** Waits for so many changes in all; one more that somebody has yet to look for is found, too. */
+  /** Waits for this total of changes, and checks that there are no more. */
   const changed = async (count: number) => {
     while (changes < count) await once(happened, 'change');
-    await watcher.look();
+    await watcher.check();
     seen = events();
     assert.equal(changes, count);
   };
   return { heard, polled, changed, watcher, lines };
 }
 
-/** Until the end of the test folders are watched like this. @returns how many events there were */
+/** Replaces `fs.watch` until the end of the test. @returns the number of events so far */
 function replaceWatch(t: TestContext, replacement: Watch, onEvent: () => void): () => number {
   let events = 0;
   const spied: Watch = (folder, options, listener) =>
@@ -85,7 +85,7 @@ function replaceWatch(t: TestContext, replacement: Watch, onEvent: () => void): 
   return () => events;
 }
 
-test('a file that is written, or renamed over as editors do, is heard once', async (t) => {
+test('reports a file once that is written, or replaced as by editors', async (t) => {
   const folder = await makeFolder(t);
   const file = join(folder, 'c.yaml');
   await writeFile(file, 'one');
@@ -99,7 +99,7 @@ test('a file that is written, or renamed over as editors do, is heard once', asy
   await changed(2);
 });
 
-test('the swap of a ConfigMap is heard once', async (t) => {
+test('reports the swap of a ConfigMap once', async (t) => {
   const folder = await makeFolder(t);
   const version = async (name: string, content: string) => {
     await mkdir(join(folder, name));
@@ -125,7 +125,7 @@ test('the swap of a ConfigMap is heard once', async (t) => {
   await changed(2);
 });
 
-test('what leaves the content as it is, or is about another file, is not told', async (t) => {
+test('reports nothing if the content is unchanged or another file changes', async (t) => {
   const folder = await makeFolder(t);
   const file = join(folder, 'c.yaml');
   await writeFile(file, 'one');
@@ -137,7 +137,7 @@ test('what leaves the content as it is, or is about another file, is not told', 
   await changed(0);
 });
 
-test('a file that goes and comes back is heard, and a folder that does', async (t) => {
+test('reports that a file or folder disappears and returns', async (t) => {
   const folder = join(await makeFolder(t), 'inner');
   const file = join(folder, 'c.yaml');
   await mkdir(folder);
@@ -161,7 +161,7 @@ test('a file that goes and comes back is heard, and a folder that does', async (
   await changed(5);
 });
 
-test('polling alone is enough, and follows a link to a file elsewhere', async (t) => {
+test('notices changes by polling alone, also behind a link', async (t) => {
   const folder = await makeFolder(t);
   await mkdir(join(folder, 'elsewhere'));
   await mkdir(join(folder, 'here'));
@@ -173,7 +173,7 @@ test('polling alone is enough, and follows a link to a file elsewhere', async (t
   await changed(1);
 });
 
-test('the files may become others, which are then watched from what they hold', async (t) => {
+test('watches other files after the list changes', async (t) => {
   const folder = await makeFolder(t);
   const [first, second] = [join(folder, 'a', 'first'), join(folder, 'b', 'second')];
   await mkdir(join(folder, 'a'));
@@ -191,7 +191,7 @@ test('the files may become others, which are then watched from what they hold', 
   await changed(1);
 });
 
-test('a large file is known by its size and time', async (t) => {
+test('compares a large file by size and time', async (t) => {
   const file = join(await makeFolder(t), 'large');
   const content = Buffer.alloc(8 * 1024 * 1024 + 1);
   await writeFile(file, content);
@@ -201,7 +201,7 @@ test('a large file is known by its size and time', async (t) => {
   await changed(1);
 });
 
-test('nothing is told after the end', async (t) => {
+test('reports nothing after close', async (t) => {
   const file = join(await makeFolder(t), 'c.yaml');
   await writeFile(file, 'one');
   const { polled, changed, watcher } = await startWatching(t, () => [file]);
@@ -211,7 +211,7 @@ test('nothing is told after the end', async (t) => {
   await changed(0);
 });
 
-test('a look that fails is logged, and the next one is made', async (t) => {
+test('logs a failed check, and checks again', async (t) => {
   const file = join(await makeFolder(t), 'c.yaml');
   await writeFile(file, 'one');
   let fails = false;
@@ -222,14 +222,14 @@ test('a look that fails is logged, and the next one is made', async (t) => {
   const { polled, changed, lines } = await startWatching(t, files);
   fails = true;
   await changed(0);
-  assert.match(lines[0] ?? '', /a look for changed files failed/);
+  assert.match(lines[0] ?? '', /checking for changed files failed/);
   fails = false;
   await writeFile(file, 'two');
   polled();
   await changed(1);
 });
 
-test('where no folder can be watched, that is logged once and polling goes on', async (t) => {
+test('logs once that a folder cannot be watched, and keeps polling', async (t) => {
   const file = join(await makeFolder(t), 'c.yaml');
   await writeFile(file, 'one');
   const { polled, changed, lines } = await startWatching(
@@ -246,7 +246,7 @@ test('where no folder can be watched, that is logged once and polling goes on', 
   assert.match(lines[0] ?? '', /"code":"ENOSPC".*cannot be watched/);
 });
 
-test('a watcher that breaks is closed, and polling goes on', async (t) => {
+test('closes a broken watcher, and keeps polling', async (t) => {
   const file = join(await makeFolder(t), 'c.yaml');
   await writeFile(file, 'one');
   const broken = new EventEmitter();
