@@ -8,7 +8,7 @@ import { openListener } from './listeners/listen.ts';
 import { type Counts, createCounts } from './observability/counts.ts';
 import type { Logger } from './observability/logger.ts';
 import { createMetrics } from './observability/metrics.ts';
-import { createReadiness, type Need, type Readiness } from './observability/readiness.ts';
+import { createReadiness, type Readiness, type ReadinessCheck } from './observability/readiness.ts';
 import { createTokenLog } from './observability/token-log.ts';
 import type { Tracing } from './observability/tracing.ts';
 import { type ActiveConfig, activate } from './proxy/active-config.ts';
@@ -165,36 +165,36 @@ function serve(parts: Parts, config: Config): string[] {
   const waiting = restartKeys(parts.first, config);
   parts.counts.serve(config);
   parts.tokens.serve(config);
-  parts.readiness.require(needsOf(config, parts));
+  parts.readiness.require(checksOf(config, parts));
   parts.status.serve(config, waiting);
   return waiting;
 }
 
-/** Everything that must have been discovered or read once, under a key that changes with what it is about. */
-function needsOf(config: Config, { tokens, dispatchers }: Parts): Map<string, Need> {
-  const needs = new Map<string, Need>();
-  const need = (name: string, about: unknown, prepare: Need['prepare']): void => {
-    needs.set(JSON.stringify([name, about]), { name, prepare });
+/** The readiness checks of a config. The key of a check changes with its subject. */
+function checksOf(config: Config, { tokens, dispatchers }: Parts): Map<string, ReadinessCheck> {
+  const checks = new Map<string, ReadinessCheck>();
+  const check = (name: string, subject: unknown, run: ReadinessCheck['run']): void => {
+    checks.set(JSON.stringify([name, subject]), { name, run });
   };
   for (const server of neededServers(config)) {
-    need(`authorization_servers.${server.name}`, server, () => tokens.prepare(server));
+    check(`authorization_servers.${server.name}`, server, () => tokens.prepare(server));
   }
   for (const route of config.routes) {
     const { name, tls, credential } = route;
     const { verify, file } = route.subjectToken;
-    if (tls !== undefined) need(`routes.${name}.tls`, tls, async () => dispatchers.for(upstreamPeer(route)));
+    if (tls !== undefined) check(`routes.${name}.tls`, tls, async () => dispatchers.for(upstreamPeer(route)));
     if (verify !== undefined)
-      need(`routes.${name}.subject_token.verify`, verify, () => tokens.verifier.prepare(verify));
+      check(`routes.${name}.subject_token.verify`, verify, () => tokens.verifier.prepare(verify));
     if (credential.kind !== 'exchange') continue;
     const actor = credential.actorToken?.source;
     if (actor !== undefined) {
-      need(`routes.${name}.actor_token`, actor, () => readCredential(actor, `actor token of route "${name}"`));
+      check(`routes.${name}.actor_token`, actor, () => readCredential(actor, `actor token of route "${name}"`));
     }
     if (file !== undefined) {
-      need(`routes.${name}.subject_token`, file, () => readCredential(file, `subject token of route "${name}"`));
+      check(`routes.${name}.subject_token`, file, () => readCredential(file, `subject token of route "${name}"`));
     }
   }
-  return needs;
+  return checks;
 }
 
 /** Refuses new requests, waits for those in flight, then closes everything. */

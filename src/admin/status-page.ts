@@ -78,8 +78,8 @@ function codes(names: readonly string[]): Markup {
 function attention({ missing, authorization_servers: servers, config: served }: StatusReport): Markup | undefined {
   const item = (what: Markup, fix: string | undefined): Markup => html`<li>${what} ${fix}</li>\n`;
   const items = [
-    ...missing.map(({ need, status, fix }) =>
-      item(html`<code>${need}</code> was not found yet: <code>${status}</code>.`, fix),
+    ...missing.map(({ check, status, fix }) =>
+      item(html`<code>${check}</code> is not ready yet: <code>${status}</code>.`, fix),
     ),
     ...servers
       .filter(({ state }) => state === 'down')

@@ -15,7 +15,7 @@ export interface StatusReport {
   readonly started_at: string;
   readonly ready: boolean;
   /** What is still missing. */
-  readonly missing: readonly { readonly need: string; readonly status: string; readonly fix?: string | undefined }[];
+  readonly missing: readonly { readonly check: string; readonly status: string; readonly fix?: string | undefined }[];
   readonly config: ConfigStatus;
   readonly totals: Figures;
   readonly cache: { readonly entries: number; readonly max_entries: number };
@@ -90,10 +90,10 @@ export function createStatus({ version, counts, readiness, cacheEntries, nowMs }
   const startedAt = isoTime(nowMs());
   let served: { config: Config; version: string; waiting: readonly string[] } | undefined;
 
-  function servers(config: Config, needs: Readonly<Record<string, string>>): ServerStatus[] {
+  function servers(config: Config, checks: Readonly<Record<string, string>>): ServerStatus[] {
     const used = new Set(config.routes.flatMap(({ credential }) => usedServerNames(credential)));
     return [...used].map((name) => {
-      const found = (needs[`authorization_servers.${name}`] ?? 'ready') === 'ready';
+      const found = (checks[`authorization_servers.${name}`] ?? 'ready') === 'ready';
       const durations = counts.exchangeDurations.get(name);
       const exchanges = durations === undefined ? 0 : countOf(durations);
       const successes = counts.routes().reduce((sum, route) => sum + (route.exchanges.get(name)?.[''] ?? 0), 0);
@@ -113,7 +113,7 @@ export function createStatus({ version, counts, readiness, cacheEntries, nowMs }
       served = { config, version: versionOf(config), waiting };
     },
     report() {
-      const { ready, needs } = readiness.report();
+      const { ready, checks } = readiness.report();
       const config = served?.config;
       const routes = config?.routes ?? [];
       const { loadedAtMs, last } = counts.reloads;
@@ -121,9 +121,9 @@ export function createStatus({ version, counts, readiness, cacheEntries, nowMs }
         version,
         started_at: startedAt,
         ready,
-        missing: Object.entries(needs)
+        missing: Object.entries(checks)
           .filter(([, status]) => status !== 'ready')
-          .map(([need, status]) => ({ need, status, ...fix(status) })),
+          .map(([check, status]) => ({ check, status, ...fix(status) })),
         config: {
           version: served?.version ?? '',
           loaded_at: isoTime(loadedAtMs),
@@ -132,7 +132,7 @@ export function createStatus({ version, counts, readiness, cacheEntries, nowMs }
         },
         totals: figures([...routes.map(({ name }) => counts.route(name)), counts.route(UNMATCHED)]),
         cache: { entries: cacheEntries(), max_entries: config?.cache.maxEntries ?? 0 },
-        authorization_servers: config === undefined ? [] : servers(config, needs),
+        authorization_servers: config === undefined ? [] : servers(config, checks),
         routes: routes.map((route) => ({
           name: route.name,
           credential: route.credential.kind,

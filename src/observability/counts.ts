@@ -144,7 +144,7 @@ export function createCounts(nowMs: () => number): Counts {
       requestEnded({ name }) {
         route(name).inFlight -= 1;
       },
-      requestAborted: ({ name }, by) => add(route(name).cuts, by),
+      requestAborted: ({ name }, by) => add(route(name).aborted, by),
       streamOpened({ name }) {
         route(name).openStreams += 1;
       },

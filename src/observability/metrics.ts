@@ -68,9 +68,9 @@ function trafficFamilies({ answers, routes, tunnels }: Counts): MetricFamily[] {
       matched(routes()).map(({ route, openStreams }) => sample({ route }, openStreams)),
     ),
     counter(
-      'cambist_requests_cut_total',
+      'cambist_requests_aborted_total',
       'Requests whose answer was not whole when they ended, by who ended them.',
-      () => matched(routes()).flatMap(({ route, cuts }) => samplesOf(cuts, (by) => ({ route, cut_by: by }))),
+      () => matched(routes()).flatMap(({ route, aborted }) => samplesOf(aborted, (by) => ({ route, aborted_by: by }))),
     ),
     counter(
       'cambist_upstream_retries_total',
@@ -134,8 +134,8 @@ function ownFamilies({ counts: { reloads }, readiness, logLinesLost }: MetricSou
       'Has all that the config needs been found once, and is cambist not shutting down? 1 or 0, as /readyz says.',
       () => [sample({}, Number(readiness().ready))],
     ),
-    gauge('cambist_need_ready', 'Has this part of what the config needs been found once? 1 or 0.', () =>
-      Object.entries(readiness().needs).map(([need, status]) => sample({ need }, Number(status === 'ready'))),
+    gauge('cambist_readiness_check', 'Has this part of what the config needs been found once? 1 or 0.', () =>
+      Object.entries(readiness().checks).map(([check, status]) => sample({ check }, Number(status === 'ready'))),
     ),
     counter('cambist_config_reloads_total', 'Attempts to reload the config, by result.', () =>
       samplesOf(reloads.results, (result) => ({ result })),

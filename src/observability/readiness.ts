@@ -1,94 +1,95 @@
 import { CambistError, type ErrorCode } from '../errors.ts';
 import type { Logger } from './logger.ts';
 
-/** Something that must have worked once before requests can be served: its name as it stands in the config, and a try. */
-export interface Need {
+/** Something that must succeed once before requests can be served. */
+export interface ReadinessCheck {
+  /** Config key of the thing that is checked. */
   readonly name: string;
-  prepare(): Promise<unknown>;
+  run(): Promise<unknown>;
 }
 
-export type NeedStatus = 'ready' | 'waiting' | ErrorCode;
+export type CheckStatus = 'ready' | 'waiting' | ErrorCode;
 
-/** What `/readyz` says. Names and codes only: whoever can reach the port may read it. */
+/** The body of `/readyz`. It contains only names and codes, because anyone who reaches the port can read it. */
 export interface ReadinessReport {
   readonly ready: boolean;
-  readonly needs: Readonly<Record<string, NeedStatus>>;
+  readonly checks: Readonly<Record<string, CheckStatus>>;
 }
 
-/** Tries whatever is needed until it has worked once, and knows what is still missing. */
+/** Runs each readiness check until it has succeeded once. */
 export interface Readiness {
-  /** Replaces what is needed; what was ready under the same key stays ready. */
-  require(needs: ReadonlyMap<string, Need>): void;
+  /** Replaces the checks. A check that succeeded under the same key stays ready. */
+  require(checks: ReadonlyMap<string, ReadinessCheck>): void;
   report(): ReadinessReport;
-  /** Not ready from now on: the process is shutting down. */
+  /** Reports not ready from now on, because the process is shutting down. */
   stop(): void;
 }
 
 const FIRST_RETRY_MS = 250;
 const MAX_RETRY_MS = 5000;
 
-interface NeedState {
-  readonly need: Need;
-  status: NeedStatus;
-  /** Nobody needs it any more. */
-  givenUp: boolean;
-  /** For the next try. */
+interface CheckState {
+  readonly check: ReadinessCheck;
+  status: CheckStatus;
+  /** A later config no longer has this check. */
+  isAbandoned: boolean;
+  /** For the next retry. */
   timer: NodeJS.Timeout | undefined;
 }
 
 export function createReadiness(logger: Logger): Readiness {
-  /** Undefined until it is known what is needed. */
-  let states: Map<string, NeedState> | undefined;
+  /** Undefined until the first config is applied. */
+  let states: Map<string, CheckState> | undefined;
   let stopped = false;
 
-  async function attempt(state: NeedState, retryMs: number): Promise<void> {
-    const { need } = state;
+  async function attempt(state: CheckState, retryMs: number): Promise<void> {
+    const { check } = state;
     try {
-      await need.prepare();
-      if (state.givenUp) return;
+      await check.run();
+      if (state.isAbandoned) return;
       state.status = 'ready';
-      logger.info({ need: need.name }, 'ready');
+      logger.info({ check: check.name }, 'ready');
     } catch (error) {
-      if (state.givenUp) return;
-      note(state, error);
+      if (state.isAbandoned) return;
+      noteFailure(state, error);
       state.timer = setTimeout(() => void attempt(state, Math.min(MAX_RETRY_MS, 2 * retryMs)), retryMs);
     }
   }
 
-  /** With whatever try of it is under way: the same need of a later config has tries of its own. */
-  function giveUp(state: NeedState): void {
-    state.givenUp = true;
+  /** Ignores the result of an attempt in flight as well. The same check of a later config makes its own attempts. */
+  function abandon(state: CheckState): void {
+    state.isAbandoned = true;
     clearTimeout(state.timer);
   }
 
-  /** One line for each cause: a server that is away for an hour is not a thousand. */
-  function note(state: NeedState, error: unknown): void {
+  /** Logs each cause once, not once for every retry. */
+  function noteFailure(state: CheckState, error: unknown): void {
     const status = error instanceof CambistError ? error.code : 'ERR_INTERNAL';
-    if (state.status !== status) logger.warn({ need: state.need.name, error: status, err: error }, 'not ready');
+    if (state.status !== status) logger.warn({ check: state.check.name, error: status, err: error }, 'not ready');
     state.status = status;
   }
 
   return {
-    require(needs) {
+    require(checks) {
       if (stopped) return;
-      const before = states ?? new Map<string, NeedState>();
-      for (const [key, state] of before) if (!needs.has(key)) giveUp(state);
+      const before = states ?? new Map<string, CheckState>();
+      for (const [key, state] of before) if (!checks.has(key)) abandon(state);
       states = new Map();
-      for (const [key, need] of needs) {
+      for (const [key, check] of checks) {
         const known = before.get(key);
-        const state = known ?? { need, status: 'waiting', givenUp: false, timer: undefined };
+        const state = known ?? { check, status: 'waiting', isAbandoned: false, timer: undefined };
         states.set(key, state);
         if (known === undefined) void attempt(state, FIRST_RETRY_MS);
       }
     },
     report() {
-      const entries = [...(states?.values() ?? [])].map(({ need, status }) => [need.name, status] as const);
+      const entries = [...(states?.values() ?? [])].map(({ check, status }) => [check.name, status] as const);
       const ready = states !== undefined && !stopped && entries.every(([, status]) => status === 'ready');
-      return { ready, needs: Object.fromEntries(entries) };
+      return { ready, checks: Object.fromEntries(entries) };
     },
     stop() {
       stopped = true;
-      for (const state of states?.values() ?? []) giveUp(state);
+      for (const state of states?.values() ?? []) abandon(state);
     },
   };
 }

@@ -20,7 +20,7 @@ export interface RouteCounts {
   readonly durations: Histogram;
   /** Answers of our own that are errors. */
   readonly failures: Tally<ErrorCode>;
-  readonly cuts: Tally<AbortedBy>;
+  readonly aborted: Tally<AbortedBy>;
   readonly retries: Tally<RetryReason>;
   readonly cache: Tally<CacheResult>;
   /** Token requests by authorization server, then by how they ended. */
@@ -49,7 +49,7 @@ export function createRouteCounts(route: string): RouteCounts {
     answers: [],
     durations: createHistogram(DURATION_BOUNDS),
     failures: {},
-    cuts: expect({}, ABORTED_BY),
+    aborted: expect({}, ABORTED_BY),
     retries: expect({}, ['token']),
     cache: expect({}, CACHE_RESULTS),
     exchanges: new Map(),

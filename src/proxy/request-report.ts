@@ -49,7 +49,7 @@ function fieldsOf(record: RequestRecord, totalMs: number): LogFields {
     cache: cacheResult,
     exchange_ms: exchangeMs,
     step_up: stepUp?.join(' '),
-    cut_by: abortedBy,
+    aborted_by: abortedBy,
     error: error?.code,
     err: error,
   };

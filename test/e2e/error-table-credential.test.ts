@@ -20,11 +20,11 @@ function routeKeys(keys: Record<string, unknown>): NonNullable<SceneOptions['cha
   return (config) => ({ ...config, routes: config.routes.map((route) => ({ ...route, ...keys })) });
 }
 
-async function assertUnready(scene: Scene, need: string) {
+async function assertUnready(scene: Scene, check: string) {
   const readiness = await fetch(`${scene.cambist.adminUrl}/readyz`);
   assert.equal(readiness.status, 503);
-  const { needs } = (await readiness.json()) as { needs: Record<string, string> };
-  assert.equal(needs[need], 'ERR_CREDENTIAL_UNAVAILABLE');
+  const { checks } = (await readiness.json()) as { checks: Record<string, string> };
+  assert.equal(checks[check], 'ERR_CREDENTIAL_UNAVAILABLE');
 }
 
 test('a client secret that went away is not fatal: what needs it waits for it', async (t) => {

@@ -28,7 +28,7 @@ test('cambist starts while its authorization server is away, says that it is not
   t.after(back.close);
   await scene.cambist.ready();
   const ready = await (await fetch(`${adminUrl}/readyz`)).json();
-  assert.deepEqual(ready, { ready: true, needs: { [`authorization_servers.${SCENE_SERVER}`]: 'ready' } });
+  assert.deepEqual(ready, { ready: true, checks: { [`authorization_servers.${SCENE_SERVER}`]: 'ready' } });
   assert.equal((await scene.call({ headers: await scene.bearer() })).status, 200);
   const notReady = scene.cambist.logs().filter(({ msg }) => msg === 'not ready');
   assert.equal(notReady.length, 1, 'it says so once, not at each try');
@@ -115,7 +115,7 @@ async function startBusy(t: TestContext, grace: string) {
 /** The lines of both, which nobody but cambist has cut. */
 function assertCutByShutdown(lines: readonly LogLine[]): void {
   const requests = lines.filter(({ msg }) => msg === 'request');
-  assert.deepEqual(requests.map(({ cut_by, outcome }) => [cut_by, outcome]).sort(), [
+  assert.deepEqual(requests.map(({ aborted_by, outcome }) => [aborted_by, outcome]).sort(), [
     ['shutdown', 'cancelled'],
     ['shutdown', 'forwarded'],
   ]);

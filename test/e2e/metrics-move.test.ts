@@ -102,7 +102,7 @@ test('every metric moves with what it counts', async (t) => {
   };
   await assert.rejects(scene.call({ headers }), { code: 'ECONNRESET' });
   await eventually('an answer that broke off is counted', async () => {
-    return (await cambist.metric('cambist_requests_cut_total', { ...ROUTE, cut_by: 'upstream' })) === 1;
+    return (await cambist.metric('cambist_requests_aborted_total', { ...ROUTE, aborted_by: 'upstream' })) === 1;
   });
 
   upstream.handler = silence;

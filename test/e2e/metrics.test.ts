@@ -43,8 +43,8 @@ const AT_ZERO: [name: string, labels: Record<string, string>][] = [
     { reason },
   ]),
   ...['upstream', 'caller', 'shutdown'].map((cutBy): [string, Record<string, string>] => [
-    'cambist_requests_cut_total',
-    { ...ROUTE, cut_by: cutBy },
+    'cambist_requests_aborted_total',
+    { ...ROUTE, aborted_by: cutBy },
   ]),
   ['cambist_upstream_retries_total', { ...ROUTE, reason: 'token' }],
   ['cambist_config_reloads_total', { result: 'success' }],

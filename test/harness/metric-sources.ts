@@ -6,7 +6,7 @@ export const NOTHING_YET: MetricSources = {
   counts: createCounts(Date.now),
   cacheEntries: () => 0,
   cacheMaxEntries: () => 0,
-  readiness: () => ({ ready: false, needs: {} }),
+  readiness: () => ({ ready: false, checks: {} }),
   logLinesLost: () => 0,
   limits: () => ({
     maxInFlight: 0,

@@ -25,13 +25,13 @@ test('is live at once, and ready once the metadata of the authorization server i
   assert.equal(before.status, 503);
   assert.deepEqual(JSON.parse(before.text), {
     ready: false,
-    needs: { 'authorization_servers.local': 'ERR_STS_UNAVAILABLE' },
+    checks: { 'authorization_servers.local': 'ERR_STS_UNAVAILABLE' },
   });
   authorizationServer.metadataMood = { kind: 'document' };
   await eventually('the proxy is ready', async () => (await readyz()).status === 200);
   assert.deepEqual(JSON.parse((await readyz()).text), {
     ready: true,
-    needs: { 'authorization_servers.local': 'ready' },
+    checks: { 'authorization_servers.local': 'ready' },
   });
 });
 

@@ -90,7 +90,7 @@ test('relays HEAD, 204, 304 and 202 responses without a body', async (t) => {
     }
   }
   const lines = app.logs.filter(({ msg }) => msg === 'request');
-  assert.deepEqual([...new Set(lines.map(({ cut_by }) => cut_by))], [undefined]);
+  assert.deepEqual([...new Set(lines.map(({ aborted_by }) => aborted_by))], [undefined]);
   upstream.handler = (_received, response) => void response.writeHead(202, { 'content-length': 0 }).end();
   const accepted = await call(`${app.url}/plain`, { body: '{"jsonrpc":"2.0","method":"notifications/initialized"}' });
   assert.deepEqual([accepted.status, accepted.text, accepted.headers['content-length']], [202, '', '0']);

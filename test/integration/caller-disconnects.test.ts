@@ -52,8 +52,8 @@ for (const [stream, handler] of [
     response.on('error', () => {});
     response.destroy();
     await eventually('the request is logged', () => app.logs.some(({ msg }) => msg === 'request'));
-    assert.equal(app.logs.find(({ msg }) => msg === 'request')?.cut_by, 'caller');
-    const cut = (by: string, text: string) => sumSamples(text, 'cambist_requests_cut_total', { cut_by: by });
+    assert.equal(app.logs.find(({ msg }) => msg === 'request')?.aborted_by, 'caller');
+    const cut = (by: string, text: string) => sumSamples(text, 'cambist_requests_aborted_total', { aborted_by: by });
     const text = await app.metrics();
     assert.deepEqual([cut('caller', text), cut('upstream', text)], [1, 0]);
   });

@@ -48,9 +48,10 @@ for (const name of CODES) {
           assert.doesNotMatch(all, /0\r\n\r\n$/);
         }
         await eventually('both are logged', () => app.logs.filter(({ msg }) => msg === 'request').length === 2);
-        const cut = { route: 'raw', cut_by: 'upstream' };
-        assert.equal(sumSamples(await app.metrics(), 'cambist_requests_cut_total', cut), 2);
-        for (const { cut_by } of app.logs.filter(({ msg }) => msg === 'request')) assert.equal(cut_by, 'upstream');
+        const cut = { route: 'raw', aborted_by: 'upstream' };
+        assert.equal(sumSamples(await app.metrics(), 'cambist_requests_aborted_total', cut), 2);
+        for (const { aborted_by } of app.logs.filter(({ msg }) => msg === 'request'))
+          assert.equal(aborted_by, 'upstream');
       });
     }
   }

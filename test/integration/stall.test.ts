@@ -37,8 +37,8 @@ test('cuts a response that stands still together with its upload, and says so', 
   connection.send(post('/plain', 2 * FLOOD_BYTES));
   await flood(connection);
   await soon('the cut', connection.closed());
-  await eventually('the cut is logged', () => app.logs.some(({ cut_by }) => cut_by === 'stall'));
-  assert.equal(sumSamples(await app.metrics(), 'cambist_requests_cut_total', { cut_by: 'stall' }), 1);
+  await eventually('the cut is logged', () => app.logs.some(({ aborted_by }) => aborted_by === 'stall'));
+  assert.equal(sumSamples(await app.metrics(), 'cambist_requests_aborted_total', { aborted_by: 'stall' }), 1);
   await assertAllEnded(app);
 });
 

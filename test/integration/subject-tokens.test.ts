@@ -66,18 +66,18 @@ test('admits a token with a new key at once after tokens with unknown key ids', 
   assert.equal((await send(await issuer.mint())).status, 200);
 });
 
-const NEED = 'routes.github.subject_token.verify';
+const CHECK = 'routes.github.subject_token.verify';
 
 test('refuses callers and is not ready until it has fetched the keys of the issuer once', async (t) => {
   const { app, authorizationServer, issuer, send } = await startVerifying(t, { kind: 'answer', status: 500 });
   const readiness = async () => {
     const { status, text } = await call(`${app.admin}/readyz`);
-    return { status, need: (JSON.parse(text) as ReadinessReport).needs[NEED] };
+    return { status, check: (JSON.parse(text) as ReadinessReport).checks[CHECK] };
   };
-  await eventually('the attempt has failed', async () => (await readiness()).need !== 'waiting');
-  assert.deepEqual(await readiness(), { status: 503, need: 'ERR_STS_UNAVAILABLE' });
-  assert.equal(sumSamples(await app.metrics(), 'cambist_need_ready', { need: NEED }), 0);
-  const said = app.logs.find(({ msg, need }) => msg === 'not ready' && need === NEED);
+  await eventually('the attempt has failed', async () => (await readiness()).check !== 'waiting');
+  assert.deepEqual(await readiness(), { status: 503, check: 'ERR_STS_UNAVAILABLE' });
+  assert.equal(sumSamples(await app.metrics(), 'cambist_readiness_check', { check: CHECK }), 0);
+  const said = app.logs.find(({ msg, check }) => msg === 'not ready' && check === CHECK);
   assert.match(String((said?.err as { message: string } | undefined)?.message), /its metadata returned status 500/);
   const response = await send(await issuer.mint());
   assertProblem(response, 'ERR_STS_UNAVAILABLE');
@@ -86,16 +86,16 @@ test('refuses callers and is not ready until it has fetched the keys of the issu
 
   issuer.metadataMood = { kind: 'document' };
   await eventually('cambist is ready', async () => (await readiness()).status === 200);
-  assert.equal(sumSamples(await app.metrics(), 'cambist_need_ready', { need: NEED }), 1);
+  assert.equal(sumSamples(await app.metrics(), 'cambist_readiness_check', { check: CHECK }), 1);
   await issuer.close();
   assert.equal((await send(await issuer.mint())).status, 200, 'the keys are fetched before the first token');
-  assert.deepEqual(await readiness(), { status: 200, need: 'ready' });
+  assert.deepEqual(await readiness(), { status: 200, check: 'ready' });
 });
 
 test('reports at startup that the issuer in the metadata differs from the config', async (t) => {
   const { app } = await startVerifying(t, { kind: 'document', fields: { issuer: 'https://idp.example.com' } });
   await eventually('the log reports it', () => app.logText().includes('belongs to another issuer'));
-  const said = app.logs.find(({ msg, need }) => msg === 'not ready' && need === NEED);
+  const said = app.logs.find(({ msg, check }) => msg === 'not ready' && check === CHECK);
   assert.deepEqual([said?.level, said?.error], ['warn', 'ERR_STS_UNAVAILABLE']);
 });
 

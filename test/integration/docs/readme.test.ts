@@ -38,7 +38,7 @@ test('config/metrics.md lists every metric with its labels', async () => {
     }),
   );
   counts.tokens.credentialRead('actor token of route "tools"', 1);
-  const readiness = () => ({ ready: false, needs: { 'authorization_servers.idp': 'waiting' as const } });
+  const readiness = () => ({ ready: false, checks: { 'authorization_servers.idp': 'waiting' as const } });
   const text = await createMetrics('0', { ...NOTHING_YET, counts, readiness }).write();
   const registered = [...liveMetrics(text)]
     .filter(([name]) => name.startsWith('cambist_'))

@@ -3,13 +3,13 @@ import { type TestContext, test } from 'node:test';
 import { Registry } from 'prom-client';
 import { createAdminServer } from '../../../src/admin/server.ts';
 import { createExposition } from '../../../src/observability/exposition.ts';
-import { createReadiness, type Need } from '../../../src/observability/readiness.ts';
+import { createReadiness, type ReadinessCheck } from '../../../src/observability/readiness.ts';
 import { loggerWithLines } from '../observability/log-lines.ts';
 import { SAMPLE_STATUS } from './sample-status.ts';
 
-function serverOf(t: TestContext, needs: [string, Need][] = []) {
+function serverOf(t: TestContext, checks: [string, ReadinessCheck][] = []) {
   const readiness = createReadiness(loggerWithLines().logger);
-  readiness.require(new Map(needs));
+  readiness.require(new Map(checks));
   const report = { github: { entries: 2, oldest_age_seconds: 3, next_expiry_seconds: 4 } };
   const app = createAdminServer({
     metrics: createExposition(new Registry(), []),
@@ -25,7 +25,7 @@ function serverOf(t: TestContext, needs: [string, Need][] = []) {
   return { app, readiness };
 }
 
-const waiting: Need = { name: 'authorization_servers.keycloak', prepare: () => new Promise(() => {}) };
+const waiting: ReadinessCheck = { name: 'authorization_servers.keycloak', run: () => new Promise(() => {}) };
 
 test('the process that turns is live, ready or not', async (t) => {
   const answer = await serverOf(t, [['k', waiting]]).app.inject('/livez');
@@ -35,7 +35,7 @@ test('the process that turns is live, ready or not', async (t) => {
 test('what waits is answered 503, with the name of what is waited for', async (t) => {
   const answer = await serverOf(t, [['k', waiting]]).app.inject('/readyz');
   assert.equal(answer.statusCode, 503);
-  assert.deepEqual(answer.json(), { ready: false, needs: { 'authorization_servers.keycloak': 'waiting' } });
+  assert.deepEqual(answer.json(), { ready: false, checks: { 'authorization_servers.keycloak': 'waiting' } });
 });
 
 test('what is ready is answered 200, until it stops', async (t) => {

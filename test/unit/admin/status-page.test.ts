@@ -37,14 +37,14 @@ test('what is wrong stands at the top, with what to do about it', () => {
   const page = statusPage({
     ...SAMPLE_STATUS,
     ready: false,
-    missing: [{ need: 'routes.docs.tls', status: 'ERR_CREDENTIAL_UNAVAILABLE', fix: 'Put the file there.' }],
+    missing: [{ check: 'routes.docs.tls', status: 'ERR_CREDENTIAL_UNAVAILABLE', fix: 'Put the file there.' }],
     authorization_servers: [{ name: 'keycloak', state: 'down', exchanges: 1, failures: 1 }],
     config: { ...SAMPLE_STATUS.config, last_reload: { at: SAMPLE_STATUS.started_at, result: 'failure' } },
   });
   const text = readable(page);
   const attention = text.slice(text.indexOf('What needs attention'), text.indexOf('Requests'));
   for (const words of [
-    'routes.docs.tls was not found yet: ERR_CREDENTIAL_UNAVAILABLE . Put the file there.',
+    'routes.docs.tls is not ready yet: ERR_CREDENTIAL_UNAVAILABLE . Put the file there.',
     'Authorization server keycloak is down. Check that',
     'The newest config file is wrong',
   ]) {

@@ -92,12 +92,12 @@ test('an authorization server is available, down, or was never found', async (t)
   serve(config);
   const state = () => status.report().authorization_servers[0]?.state;
   assert.equal(state(), 'available');
-  const prepare = () => Promise.reject(new CambistError('ERR_STS_UNAVAILABLE', 'away'));
-  readiness.require(new Map([['k', { name: 'authorization_servers.keycloak', prepare }]]));
+  const run = () => Promise.reject(new CambistError('ERR_STS_UNAVAILABLE', 'away'));
+  readiness.require(new Map([['k', { name: 'authorization_servers.keycloak', run }]]));
   await new Promise(setImmediate);
   assert.equal(state(), 'not found');
   const [missing] = status.report().missing;
-  assert.deepEqual([missing?.need, missing?.status], ['authorization_servers.keycloak', 'ERR_STS_UNAVAILABLE']);
+  assert.deepEqual([missing?.check, missing?.status], ['authorization_servers.keycloak', 'ERR_STS_UNAVAILABLE']);
   assert.match(missing?.fix ?? '', /^Check that the authorization server runs/);
   counts.tokens.availabilityChanged('keycloak', false);
   assert.equal(state(), 'down');

@@ -59,7 +59,7 @@ test('an exchange says for which route and where, and whether it was made ahead'
 });
 
 test('every other line is its message and its fields', () => {
-  assert.equal(told({ msg: 'ready', need: 'a.b', keys: ['x'] }), '09:05:07.042 info  ready  need=a.b keys=["x"]\n');
+  assert.equal(told({ msg: 'ready', check: 'a.b', keys: ['x'] }), '09:05:07.042 info  ready  check=a.b keys=["x"]\n');
 });
 
 test('colours are for terminals', () => {

@@ -25,7 +25,7 @@ const config = configOf({
 const [github] = config.routes;
 if (github === undefined) throw new Error('the config has a route');
 
-function served(cacheSize = 0, report: ReadinessReport = { ready: true, needs: {} }) {
+function served(cacheSize = 0, report: ReadinessReport = { ready: true, checks: {} }) {
   const counts = createCounts(Date.now);
   const { write } = createMetrics('1.2.3', {
     counts,
@@ -56,7 +56,7 @@ describe('from the start', () => {
       ['cambist_request_duration_seconds', 'histogram'],
       ['cambist_requests_in_flight', 'gauge'],
       ['cambist_open_streams', 'gauge'],
-      ['cambist_requests_cut_total', 'counter'],
+      ['cambist_requests_aborted_total', 'counter'],
       ['cambist_exchanges_total', 'counter'],
       ['cambist_exchange_duration_seconds', 'histogram'],
       ['cambist_cache_requests_total', 'counter'],
@@ -69,7 +69,7 @@ describe('from the start', () => {
       ['cambist_authorization_server_available', 'gauge'],
       ['cambist_cache_max_entries', 'gauge'],
       ['cambist_ready', 'gauge'],
-      ['cambist_need_ready', 'gauge'],
+      ['cambist_readiness_check', 'gauge'],
       ['cambist_config_reloads_total', 'counter'],
       ['cambist_config_last_reload_successful', 'gauge'],
       ['cambist_config_last_reload_success_timestamp_seconds', 'gauge'],
@@ -98,7 +98,7 @@ describe('from the start', () => {
         `cambist_requests_in_flight{route="${route}"}`,
         `cambist_open_streams{route="${route}"}`,
         ...['upstream', 'caller', 'stall', 'shutdown'].map(
-          (cutter) => `cambist_requests_cut_total{route="${route}",cut_by="${cutter}"}`,
+          (cutter) => `cambist_requests_aborted_total{route="${route}",aborted_by="${cutter}"}`,
         ),
         `cambist_upstream_retries_total{route="${route}",reason="token"}`,
         `cambist_request_duration_seconds_count{route="${route}"}`,
@@ -273,7 +273,7 @@ describe('what happens', () => {
     metrics.tokens.credentialRead('actor token of route "github"', 1_900_000_000);
     const text = await metrics.write();
     assert.equal(sumSamples(text, 'cambist_open_streams', { route: 'github' }), 1);
-    assert.equal(sumSamples(text, 'cambist_requests_cut_total', { route: 'github', cut_by: 'upstream' }), 1);
+    assert.equal(sumSamples(text, 'cambist_requests_aborted_total', { route: 'github', aborted_by: 'upstream' }), 1);
     assert.equal(sumSamples(text, 'cambist_upstream_retries_total', { route: 'github' }), 1);
     assert.equal(sumSamples(text, 'cambist_cache_requests_total', { route: 'github', result: 'joined' }), 1);
     assert.equal(sumSamples(text, 'cambist_cache_evictions_total', { reason: 'capacity' }), 1);
@@ -322,14 +322,14 @@ describe('what happens', () => {
   });
 
   test('what is ready and what is waited for is asked at each scrape', async () => {
-    const needs: Record<string, 'ready' | 'waiting'> = { 'authorization_servers.keycloak': 'waiting', other: 'ready' };
-    const metrics = served(0, { ready: false, needs });
+    const checks: Record<string, 'ready' | 'waiting'> = { 'authorization_servers.keycloak': 'waiting', other: 'ready' };
+    const metrics = served(0, { ready: false, checks });
     const text = await metrics.write();
     assert.equal(sumSamples(text, 'cambist_ready'), 0);
-    assert.equal(sumSamples(text, 'cambist_need_ready', { need: 'authorization_servers.keycloak' }), 0);
-    assert.equal(sumSamples(text, 'cambist_need_ready', { need: 'other' }), 1);
-    delete needs.other;
-    assert.doesNotMatch(await metrics.write(), /need="other"/);
+    assert.equal(sumSamples(text, 'cambist_readiness_check', { check: 'authorization_servers.keycloak' }), 0);
+    assert.equal(sumSamples(text, 'cambist_readiness_check', { check: 'other' }), 1);
+    delete checks.other;
+    assert.doesNotMatch(await metrics.write(), /check="other"/);
   });
 
   test('what is known of a server and of credentials that the config names no more is forgotten', async () => {

@@ -1,25 +1,25 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { CambistError } from '../../../src/errors.ts';
-import { createReadiness, type Need, type Readiness } from '../../../src/observability/readiness.ts';
+import { createReadiness, type Readiness, type ReadinessCheck } from '../../../src/observability/readiness.ts';
 import { loggerWithLines } from './log-lines.ts';
 
-/** Something needed that works when the test says so. */
-function needed(name: string) {
-  const state: { error: unknown; tries: number } = { error: undefined, tries: 0 };
-  const need: Need = {
+/** A check that succeeds unless the test sets an error. */
+function checkOf(name: string) {
+  const state: { error: unknown; attempts: number } = { error: undefined, attempts: 0 };
+  const check: ReadinessCheck = {
     name,
-    async prepare() {
-      state.tries += 1;
+    async run() {
+      state.attempts += 1;
       if (state.error !== undefined) throw state.error;
     },
   };
-  return { need, state };
+  return { check, state };
 }
 
-const away = new CambistError('ERR_STS_UNAVAILABLE', 'away');
+const down = new CambistError('ERR_STS_UNAVAILABLE', 'down');
 
-/** Lets all that waits for nothing but a promise go on. */
+/** Lets pending promises settle. */
 const settle = () => new Promise((resolve) => setImmediate(resolve));
 
 function start(t: TestContext): { readiness: Readiness; lines: Record<string, unknown>[] } {
@@ -30,70 +30,70 @@ function start(t: TestContext): { readiness: Readiness; lines: Record<string, un
   return { readiness, lines };
 }
 
-test('nothing is ready before it is known what is needed', (t) => {
-  assert.deepEqual(start(t).readiness.report(), { ready: false, needs: {} });
+test('is not ready before the first config', (t) => {
+  assert.deepEqual(start(t).readiness.report(), { ready: false, checks: {} });
 });
 
-test('where nothing is needed all is ready', (t) => {
+test('is ready if there are no checks', (t) => {
   const { readiness } = start(t);
   readiness.require(new Map());
-  assert.deepEqual(readiness.report(), { ready: true, needs: {} });
+  assert.deepEqual(readiness.report(), { ready: true, checks: {} });
 });
 
-test('what is needed waits until it has worked, and then is ready', async (t) => {
+test('reports a check as waiting until it has succeeded', async (t) => {
   const { readiness } = start(t);
-  readiness.require(new Map([['k', needed('keycloak').need]]));
-  assert.deepEqual(readiness.report(), { ready: false, needs: { keycloak: 'waiting' } });
+  readiness.require(new Map([['k', checkOf('keycloak').check]]));
+  assert.deepEqual(readiness.report(), { ready: false, checks: { keycloak: 'waiting' } });
   await settle();
-  assert.deepEqual(readiness.report(), { ready: true, needs: { keycloak: 'ready' } });
+  assert.deepEqual(readiness.report(), { ready: true, checks: { keycloak: 'ready' } });
 });
 
-test('what does not work is reported by its code and tried again until it works', async (t) => {
+test('reports the error code of a failed check and retries until it succeeds', async (t) => {
   const { readiness } = start(t);
-  const { need, state } = needed('keycloak');
-  state.error = away;
-  readiness.require(new Map([['k', need]]));
+  const { check, state } = checkOf('keycloak');
+  state.error = down;
+  readiness.require(new Map([['k', check]]));
   await settle();
-  assert.deepEqual(readiness.report(), { ready: false, needs: { keycloak: 'ERR_STS_UNAVAILABLE' } });
+  assert.deepEqual(readiness.report(), { ready: false, checks: { keycloak: 'ERR_STS_UNAVAILABLE' } });
   state.error = undefined;
   t.mock.timers.tick(250);
   await settle();
-  assert.deepEqual(readiness.report(), { ready: true, needs: { keycloak: 'ready' } });
+  assert.deepEqual(readiness.report(), { ready: true, checks: { keycloak: 'ready' } });
   t.mock.timers.tick(60_000);
   await settle();
-  assert.equal(state.tries, 2);
+  assert.equal(state.attempts, 2);
 });
 
-test('the pauses between tries grow to five seconds and no further', async (t) => {
+test('waits longer after each failure, up to five seconds', async (t) => {
   const { readiness } = start(t);
-  const { need, state } = needed('keycloak');
-  state.error = away;
-  readiness.require(new Map([['k', need]]));
+  const { check, state } = checkOf('keycloak');
+  state.error = down;
+  readiness.require(new Map([['k', check]]));
   await settle();
-  for (const pauseMs of [250, 500, 1000, 2000, 4000, 5000, 5000]) {
-    const { tries } = state;
-    t.mock.timers.tick(pauseMs - 1);
+  for (const delayMs of [250, 500, 1000, 2000, 4000, 5000, 5000]) {
+    const { attempts } = state;
+    t.mock.timers.tick(delayMs - 1);
     await settle();
-    assert.equal(state.tries, tries, `before ${pauseMs} ms`);
+    assert.equal(state.attempts, attempts, `before ${delayMs} ms`);
     t.mock.timers.tick(1);
     await settle();
-    assert.equal(state.tries, tries + 1, `after ${pauseMs} ms`);
+    assert.equal(state.attempts, attempts + 1, `after ${delayMs} ms`);
   }
 });
 
-test('a fault is logged once for each cause, and so is its end', async (t) => {
+test('logs each cause of a failure once, and the success', async (t) => {
   const { readiness, lines } = start(t);
-  const { need, state } = needed('keycloak');
-  state.error = away;
-  readiness.require(new Map([['k', need]]));
+  const { check, state } = checkOf('keycloak');
+  state.error = down;
+  readiness.require(new Map([['k', check]]));
   await settle();
-  for (const error of [away, new TypeError('x'), undefined]) {
+  for (const error of [down, new TypeError('x'), undefined]) {
     state.error = error;
     t.mock.timers.tick(5000);
     await settle();
   }
   assert.deepEqual(
-    lines.map(({ level, need: name, error }) => [level, name, error]),
+    lines.map(({ level, check: name, error }) => [level, name, error]),
     [
       ['warn', 'keycloak', 'ERR_STS_UNAVAILABLE'],
       ['warn', 'keycloak', 'ERR_INTERNAL'],
@@ -102,91 +102,91 @@ test('a fault is logged once for each cause, and so is its end', async (t) => {
   );
 });
 
-test('after a reload what was ready stays ready untried, what is new is tried, what is gone is forgotten', async (t) => {
+test('keeps ready checks on reload, runs new ones and forgets removed ones', async (t) => {
   const { readiness } = start(t);
-  const kept = needed('kept');
-  const gone = needed('gone');
-  gone.state.error = away;
+  const kept = checkOf('kept');
+  const gone = checkOf('gone');
+  gone.state.error = down;
   readiness.require(
     new Map([
-      ['a', kept.need],
-      ['b', gone.need],
+      ['a', kept.check],
+      ['b', gone.check],
     ]),
   );
   await settle();
-  const fresh = needed('fresh');
+  const fresh = checkOf('fresh');
   readiness.require(
     new Map([
-      ['a', kept.need],
-      ['c', fresh.need],
+      ['a', kept.check],
+      ['c', fresh.check],
     ]),
   );
-  assert.deepEqual(readiness.report().needs, { kept: 'ready', fresh: 'waiting' });
+  assert.deepEqual(readiness.report().checks, { kept: 'ready', fresh: 'waiting' });
   await settle();
   assert.equal(readiness.report().ready, true);
   t.mock.timers.tick(60_000);
   await settle();
-  assert.deepEqual([kept.state.tries, fresh.state.tries, gone.state.tries], [1, 1, 1]);
+  assert.deepEqual([kept.state.attempts, fresh.state.attempts, gone.state.attempts], [1, 1, 1]);
 });
 
-test('what is needed again after a reload that did not need it is tried once at a time', async (t) => {
+test('runs a check that returns after a reload once at a time', async (t) => {
   const { readiness } = start(t);
-  const { need, state } = needed('keycloak');
-  state.error = away;
-  const needing = new Map([['k', need]]);
-  readiness.require(needing);
+  const { check, state } = checkOf('keycloak');
+  state.error = down;
+  const again = new Map([['k', check]]);
+  readiness.require(again);
   await settle();
   readiness.require(new Map());
-  readiness.require(needing);
+  readiness.require(again);
   await settle();
-  assert.equal(state.tries, 2);
-  for (const pauseMs of [250, 500, 1000]) {
-    t.mock.timers.tick(pauseMs);
+  assert.equal(state.attempts, 2);
+  for (const delayMs of [250, 500, 1000]) {
+    t.mock.timers.tick(delayMs);
     await settle();
   }
-  assert.equal(state.tries, 5);
+  assert.equal(state.attempts, 5);
 });
 
-test('a try that ends after its need has gone says nothing, and leads to no other', async (t) => {
+test('ignores the result of an attempt whose check was removed', async (t) => {
   const { readiness, lines } = start(t);
-  const failing = needed('failing');
-  failing.state.error = away;
+  const failing = checkOf('failing');
+  failing.state.error = down;
   readiness.require(
     new Map([
-      ['a', failing.need],
-      ['b', needed('working').need],
+      ['a', failing.check],
+      ['b', checkOf('working').check],
     ]),
   );
   readiness.require(new Map());
   await settle();
   t.mock.timers.tick(60_000);
   await settle();
-  assert.equal(failing.state.tries, 1);
+  assert.equal(failing.state.attempts, 1);
   assert.deepEqual(lines, []);
 });
 
-test('once stopped nothing is ready, and nothing is tried any more', async (t) => {
+test('is not ready after stop and makes no more attempts', async (t) => {
   const { readiness } = start(t);
-  const { need, state } = needed('keycloak');
-  state.error = away;
-  readiness.require(new Map([['k', need]]));
+  const { check, state } = checkOf('keycloak');
+  state.error = down;
+  readiness.require(new Map([['k', check]]));
   await settle();
   readiness.stop();
   assert.equal(readiness.report().ready, false);
   t.mock.timers.tick(60_000);
   await settle();
-  assert.equal(state.tries, 1);
+  assert.equal(state.attempts, 1);
 });
 
-test('a try that fails only after the stop leaves no timer that would keep the process alive', async (t) => {
+test('sets no timer for an attempt that fails after stop', async (t) => {
   const { logger } = loggerWithLines();
   const readiness = createReadiness(logger);
-  const { need, state } = needed('keycloak');
-  state.error = away;
-  readiness.require(new Map([['k', need]]));
+  const { check, state } = checkOf('keycloak');
+  state.error = down;
+  readiness.require(new Map([['k', check]]));
   readiness.stop();
   const setTimer = t.mock.method(globalThis, 'setTimeout');
   await settle();
-  assert.equal(state.tries, 1);
+  assert.equal(state.attempts, 1);
   assert.equal(setTimer.mock.callCount(), 0);
 });

@@ -49,7 +49,7 @@ test('writes no line for a successful request that is not sampled', () => {
 test('always writes the line of a request that failed', () => {
   assert.equal(lineOf(record({ status: 404 }), false)?.status, 404);
   assert.equal(lineOf(record({ status: 499, outcome: 'cancelled' }), false)?.status, 499);
-  assert.equal(lineOf(record({}, [], { abortedBy: 'upstream' }), false)?.cut_by, 'upstream');
+  assert.equal(lineOf(record({}, [], { abortedBy: 'upstream' }), false)?.aborted_by, 'upstream');
   const error = new CambistError('ERR_OVERLOADED', 'full');
   const line = lineOf(record({ status: 503, outcome: 'failed' }, [], { error }), false);
   assert.deepEqual([line?.level, line?.error], ['warn', 'ERR_OVERLOADED']);
@@ -97,7 +97,7 @@ test('writes every field that it knows', () => {
     cache: 'miss',
     exchange_ms: 7.05,
     step_up: 'a b',
-    cut_by: 'caller',
+    aborted_by: 'caller',
     error: 'ERR_UPSTREAM_TIMEOUT',
     err: { code: 'ERR_UPSTREAM_TIMEOUT', message: 'slow', cause: { code: 'Error', message: 'inner' } },
     msg: 'request',
