@@ -9,38 +9,38 @@ const FIRST_PAUSE_MS = 250;
 
 /**
  * Protects an authorization server that is down, and callers from waiting for it. After several faults in a row it refuses at
- * once, and lets one request at a time through as a probe. Where the server answered those faults to a single asker, that
- * asker's requests may be their cause: other askers are still let through.
+ * once, and lets one request at a time through as a probe. If all those faults were responses to a single caller, that
+ * caller's requests may be their cause: other callers are still let through.
  */
 export interface Breaker {
   /**
    * Runs one attempt.
-   * @param asker identifies the caller; undefined for cambist itself
+   * @param caller identifies the caller; undefined for cambist itself
    * @param probing lets the attempt through only as a probe, even while this breaker is closed
-   * @throws {CambistError} ERR_STS_UNAVAILABLE where the breaker is open, and what the attempt throws
+   * @throws {CambistError} ERR_STS_UNAVAILABLE when the breaker is open, and the errors of the attempt
    */
-  run<T>(asker: string | undefined, attempt: () => Promise<T>, probing?: boolean): Promise<T>;
-  /** Tells whether the breaker lets this asker through as a probe only. */
-  isOpenFor(asker: string | undefined): boolean;
-  /** @throws {CambistError} ERR_STS_UNAVAILABLE while the server has asked for a pause by `Retry-After` */
+  run<T>(caller: string | undefined, attempt: () => Promise<T>, probing?: boolean): Promise<T>;
+  /** Tells whether the breaker lets this caller through as a probe only. */
+  isOpenFor(caller: string | undefined): boolean;
+  /** @throws {CambistError} ERR_STS_UNAVAILABLE during a pause that the server named in `Retry-After` */
   checkPause(): void;
   /** Closes the breaker after a response to a request that did not pass through it. */
   close(): void;
-  /** False from the fault that opens the breaker, or asks for a pause, to the next response. */
+  /** False from the fault that opens the breaker, or names a pause, to the next response. */
   readonly available: boolean;
 }
 
 /**
  * @param name of the authorization server, for messages
- * @param onChange is told when the server is considered down, and when it responds again
+ * @param onChange is called when the server is considered down, and when it responds again
  */
 export function createBreaker(name: string, clock: Clock, onChange: (available: boolean) => void = () => {}): Breaker {
   let faults = 0;
-  /** The asker of the last fault, and the faults in a row that were responses to that asker alone. */
-  let lastAsker: string | undefined;
+  /** The caller of the last fault, and the faults in a row that were responses to this caller alone. */
+  let lastCaller: string | undefined;
   let faultsOfLast = 0;
   let available = true;
-  /** End of the pause that the server itself asked for. */
+  /** End of the pause that the server itself named. */
   let namedUntilMs = Number.NEGATIVE_INFINITY;
   /** While the breaker is open: no probe before then. Either one is in flight, or one has just failed. */
   let pausedUntilMs = Number.NEGATIVE_INFINITY;
@@ -65,14 +65,14 @@ export function createBreaker(name: string, clock: Clock, onChange: (available: 
   /** @returns the time of the next probe, after a fault of an attempt that started at `startedMs` */
   function recordFault(
     { retryAfterSeconds, serverStatus }: CambistError,
-    asker: string | undefined,
+    caller: string | undefined,
     startedMs: number,
   ): number {
     const nowMs = clock.monotonicMs();
     faults += 1;
     if (serverStatus === undefined) faultsOfLast = 0;
-    else faultsOfLast = asker === lastAsker ? faultsOfLast + 1 : 1;
-    lastAsker = asker;
+    else faultsOfLast = caller === lastCaller ? faultsOfLast + 1 : 1;
+    lastCaller = caller;
     if (retryAfterSeconds !== undefined) {
       namedUntilMs = Math.max(namedUntilMs, nowMs + 1000 * retryAfterSeconds);
       return nowMs;
@@ -87,8 +87,8 @@ export function createBreaker(name: string, clock: Clock, onChange: (available: 
     note(true);
   }
 
-  function isOpenFor(asker: string | undefined): boolean {
-    const isAboutOther = faultsOfLast >= TOLERATED_FAULTS && asker !== lastAsker;
+  function isOpenFor(caller: string | undefined): boolean {
+    const isAboutOther = faultsOfLast >= TOLERATED_FAULTS && caller !== lastCaller;
     return faults >= TOLERATED_FAULTS && !isAboutOther;
   }
 
@@ -102,9 +102,9 @@ export function createBreaker(name: string, clock: Clock, onChange: (available: 
     get available() {
       return available;
     },
-    async run(asker, attempt, probing = false) {
+    async run(caller, attempt, probing = false) {
       const startedMs = clock.monotonicMs();
-      const isProbe = probing || isOpenFor(asker);
+      const isProbe = probing || isOpenFor(caller);
       refuseBefore(isProbe ? Math.max(namedUntilMs, pausedUntilMs) : namedUntilMs, startedMs);
       const probeUntilMs = isProbe ? startedMs + MAX_PAUSE_MS : undefined;
       if (probeUntilMs !== undefined) pausedUntilMs = probeUntilMs;
@@ -115,7 +115,7 @@ export function createBreaker(name: string, clock: Clock, onChange: (available: 
         return result;
       } catch (error) {
         if (isFault(error)) {
-          untilMs = recordFault(error, asker, startedMs);
+          untilMs = recordFault(error, caller, startedMs);
           if (faults >= TOLERATED_FAULTS || error.retryAfterSeconds !== undefined) note(false);
         } else if (isResponse(error)) {
           recordResponse();
@@ -136,12 +136,12 @@ function pauseMs(faults: number): number {
   return Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (faults - TOLERATED_FAULTS));
 }
 
-/** The server cannot be reached, or does not work. */
+/** The server is unreachable or broken. */
 export function isFault(error: unknown): error is CambistError {
   return error instanceof CambistError && error.code === 'ERR_STS_UNAVAILABLE';
 }
 
-/** Codes that show nothing about the server: a fault of it, or a failure on our side. */
+/** Codes that do not prove a response: a fault of the server, or a failure on our side. */
 const NO_RESPONSE: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'ERR_STS_UNAVAILABLE',
   'ERR_CREDENTIAL_UNAVAILABLE',

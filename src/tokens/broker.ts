@@ -9,7 +9,7 @@ import type { IssuedToken } from './issued-token.ts';
 import { createTokenKeys, type ResourceDigest, resourceDigest, type Session, subjectKey } from './session.ts';
 import { scopesToAdd, withScopes } from './step-up.ts';
 
-/** The result for a request: it needs no token, the token is known, the token is on its way, or a cached refusal. */
+/** The result for a request: no token needed, a cached token, a token in flight, or a cached refusal. */
 export type Lookup =
   | { readonly result: 'bypass' }
   | { readonly result: 'hit'; readonly token: IssuedToken }

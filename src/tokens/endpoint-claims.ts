@@ -8,7 +8,7 @@ import { CambistError } from '../errors.ts';
 export interface EndpointClaims {
   /**
    * Notes the endpoints that a server's metadata names.
-   * @throws {CambistError} ERR_STS_UNAVAILABLE when another server owns one of them, or no owner can be told
+   * @throws {CambistError} ERR_STS_UNAVAILABLE when another server owns one of them, or the owner is ambiguous
    */
   claim(server: AuthorizationServer, endpoints: readonly string[]): void;
   /** Does a server still own the endpoints that it named last? */
@@ -33,7 +33,7 @@ export function createEndpointClaims(servers: () => readonly AuthorizationServer
     return claim?.issuer === issuer ? claim : undefined;
   }
 
-  /** @returns what is wrong with an endpoint for a server */
+  /** @returns the reason why a server must not use an endpoint */
   function conflictOf(server: AuthorizationServer, endpoint: URL): string | undefined {
     const rivals = servers().filter(({ issuer }) => issuer !== server.issuer);
     const onOwnHost = originOf(server.issuer) === endpoint.origin;

@@ -7,21 +7,21 @@ import type { RankedRequester, Requester } from './requester.ts';
 /** Token requests to one authorization server: how many at once, in which order, and none while it is down. */
 export interface ExchangeQueue {
   /**
-   * Runs work that ends in a token request: at once, in its turn, or not at all.
-   * @throws {CambistError} ERR_STS_UNAVAILABLE where the server is down or overloaded, and what the work throws
+   * Runs a token request at once, in its turn, or not at all.
+   * @throws {CambistError} ERR_STS_UNAVAILABLE when the server is down or overloaded, and the errors of the work
    */
   run<T>(requester: Requester, work: () => Promise<T>): Promise<T>;
 }
 
-/** Callers that are remembered as accepted, about 100 bytes each. The caller that has not asked for longest is forgotten first. */
+/** Callers that are remembered as accepted, about 100 bytes each. The least recently used caller is forgotten first. */
 const MAX_ACCEPTED = 10_000;
 
 /**
- * Whoever can reach the listener can present made-up tokens, and only the authorization server can tell. Callers for whom it has
- * issued a token before therefore go first, and unknown callers share one line for each peer.
+ * Any process that reaches the listener can send made-up tokens, and only the authorization server recognizes them. Callers that
+ * it has issued a token for therefore go first, and unknown callers share one line for each peer.
  * @param name of the authorization server, for messages
  * @param maxWaitMs longest wait for a turn
- * @param onChange is told when the server is considered down, and when it responds again
+ * @param onChange is called when the server is considered down, and when it responds again
  */
 export function createExchangeQueue(
   name: string,

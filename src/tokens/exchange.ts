@@ -106,7 +106,7 @@ export function createExchange({ endpoint, assertions, dpop, credentialRead }: E
     return { assertion: new Secret(accessToken), lifetime, sent: digestsOf(sent) };
   }
 
-  /** Sends an assertion to the second server, whose token must not be the caller's either. */
+  /** Sends an assertion to the second server. The issued token must not be the caller's own token either. */
   function secondLeg(request: ChainRequest, { assertion, sent }: Assertion): Promise<AcceptedToken> {
     const subjectToken = { name: 'subject_token', value: request.subject.token.reveal(), isCredential: true };
     const grant: Grant = { kind: 'jwt_bearer', assertion: assertion.reveal(), from: 'chain' };

@@ -48,6 +48,8 @@ const UNKNOWN_KEY_BURST = 5;
 const MAX_UNKNOWN_KEYS = 1000;
 
 /**
+ * Fetches and caches the keys of an issuer.
+ *
  * jose's own `createRemoteJWKSet` has a single cooldown: a token with an unknown key id would delay a new key by that time.
  * @param dispatcher gives the connection pool
  * @see RFC 7517 section 5

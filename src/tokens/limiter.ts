@@ -5,7 +5,7 @@ import type { RankedRequester } from './requester.ts';
 export interface Limiter {
   /**
    * Runs work at once, or in its turn.
-   * @throws {CambistError} ERR_STS_UNAVAILABLE where no turn came in time, or too many requests are waiting
+   * @throws {CambistError} ERR_STS_UNAVAILABLE when no turn came in time, or too many requests are waiting
    */
   run<T>(requester: RankedRequester, work: () => Promise<T>): Promise<T>;
 }

@@ -5,21 +5,21 @@ import type { RankedRequester } from './requester.ts';
 
 /**
  * A breaker for the callers that a server has accepted, and one for the unknown callers of each peer. Requests with made-up
- * tokens can make a server slow or make it fail; they close the way to their own peer's unknown callers only.
+ * tokens can make a server slow or make it fail; they open the breaker of their own peer's unknown callers only.
  */
 export interface RankedBreaker {
-  /** @throws {CambistError} ERR_STS_UNAVAILABLE where a breaker refuses the attempt, and what the attempt throws */
+  /** @throws {CambistError} ERR_STS_UNAVAILABLE when a breaker refuses the attempt, and the errors of the attempt */
   run<T>(requester: RankedRequester, attempt: () => Promise<T>): Promise<T>;
 }
 
-/** Far more than the peers that ask for unknown callers at a time. */
+/** Far more than the peers that have unknown callers at a time. */
 const MAX_PEERS = 1000;
-/** Faults of unknown callers count as an outage where nobody has had a response for this long. */
+/** Faults of unknown callers count as an outage when no caller has had a response for this long. */
 const QUIET_MS = 10_000;
 
 /**
  * @param name of the authorization server, for messages
- * @param onChange is told when the server is considered down, and when it responds again
+ * @param onChange is called when the server is considered down, and when it responds again
  */
 export function createRankedBreaker(
   name: string,

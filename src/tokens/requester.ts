@@ -3,11 +3,11 @@ import type { Route } from '../config/config.ts';
 import { readClaims } from './claims.ts';
 import type { Subject } from './subject.ts';
 
-/** The party that a token request is made for. It decides where the request waits, and never what is issued. */
+/** The party that a token request is for. It decides where the request waits, and never which token is issued. */
 export interface Requester {
-  /** Digest that identifies the caller; undefined where cambist asks for itself. */
+  /** Digest that identifies the caller; undefined when the token is for cambist itself. */
   readonly caller: string | undefined;
-  /** Address that the caller connects from; undefined where there is none, as on a Unix socket. */
+  /** Address that the caller connects from; undefined on a Unix socket. */
   readonly peer: string | undefined;
 }
 

@@ -1,22 +1,25 @@
-/** Who has more than this part of a full cache gives way before others do. */
+/** An owner with more than this part of a full cache loses its own entries before others do. */
 const SHARE = 0.1;
 
-/** Whose entries a bounded cache holds, so that one who fills it pushes out entries of its own. */
+/** The entries of a bounded cache by owner. An owner that fills the cache evicts its own entries. */
 export interface Shares {
   add(owner: string, key: string): void;
-  /** It was used: of its owner's entries it is now the last to give way. */
+  /** Marks an entry as the most recently used of its owner. */
   use(owner: string, key: string): void;
   remove(owner: string, key: string): void;
-  /** What `owner`, or another, that has more than its share used longest ago; undefined where nobody has. */
+  /**
+   * The least recently used entry of `owner`, or else of another owner, that exceeds its share.
+   * @returns undefined when no owner does
+   */
   firstToGiveWay(owner: string | undefined): string | undefined;
 }
 
-/** @param maxEntries of the cache, of which one owner alone may fill all that nobody else needs */
+/** @param maxEntries bound of the cache. A single owner may use all of it while no other owner needs room. */
 export function createShares(maxEntries: number): Shares {
   const share = Math.max(1, maxEntries * SHARE);
-  /** Keys in the order of their use. */
+  /** Keys, the least recently used first. */
   const keysByOwner = new Map<string, Set<string>>();
-  /** Owners with more than their share: fewer than its part goes into the whole. */
+  /** Owners that exceed their share: at most as many as there are shares. */
   const greedy = new Set<string>();
 
   return {
@@ -27,7 +30,7 @@ export function createShares(maxEntries: number): Shares {
     },
     use(owner, key) {
       const keys = keysByOwner.get(owner);
-      // Most callers have few, and one is in order as it is.
+      // Most owners have a single entry, which needs no reordering.
       if (keys === undefined || keys.size === 1 || !keys.delete(key)) return;
       keys.add(key);
     },
@@ -40,9 +43,9 @@ export function createShares(maxEntries: number): Shares {
     },
     firstToGiveWay(owner) {
       const [other] = greedy;
-      const whose = owner !== undefined && greedy.has(owner) ? owner : other;
-      if (whose === undefined) return undefined;
-      const [key] = keysByOwner.get(whose) ?? [];
+      const loser = owner !== undefined && greedy.has(owner) ? owner : other;
+      if (loser === undefined) return undefined;
+      const [key] = keysByOwner.get(loser) ?? [];
       return key;
     },
   };

@@ -9,7 +9,6 @@ const PENDING = [
   'src/transport',
   'src/listeners',
   'src/routing',
-  'src/tokens',
   'src/admin',
   'src/commands',
   'test/run.ts',
@@ -28,7 +27,6 @@ const PENDING = [
   'test/unit/listeners',
   'test/unit/observability',
   'test/unit/routing',
-  'test/unit/tokens',
   'test/unit/transport',
 ];
 

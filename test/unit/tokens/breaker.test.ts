@@ -5,7 +5,7 @@ import { type Breaker, createBreaker } from '../../../src/tokens/breaker.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { deferred, failsWith } from './sample.ts';
 
-/** The server answers, and with 500. */
+/** The server responds with 500. */
 function answered500(): CambistError {
   return new CambistError('ERR_STS_UNAVAILABLE', 'answered with 500', { serverStatus: 500 });
 }
@@ -16,33 +16,33 @@ function fault(retryAfterSeconds?: number): CambistError {
   });
 }
 
-/** A breaker with a count of the attempts that it let through. */
+/** A breaker that counts its attempts. */
 function setUp() {
   const clock = createFakeClock();
   const said: boolean[] = [];
   const breaker = createBreaker('main', clock, (available) => said.push(available));
   let attempts = 0;
-  const attempt = (work: () => Promise<unknown>, asker?: string): Promise<unknown> =>
-    breaker.run(asker, () => {
+  const attempt = (work: () => Promise<unknown>, caller?: string): Promise<unknown> =>
+    breaker.run(caller, () => {
       attempts += 1;
       return work();
     });
-  const fail = (error: unknown = fault(), asker?: string): Promise<void> =>
-    attempt(() => Promise.reject(error), asker).then(
+  const fail = (error: unknown = fault(), caller?: string): Promise<void> =>
+    attempt(() => Promise.reject(error), caller).then(
       () => assert.fail('it did not fail'),
       () => {},
     );
   return { clock, breaker, attempt, fail, said, attempts: () => attempts };
 }
 
-const succeed = (breaker: Breaker, asker?: string): Promise<string> => breaker.run(asker, async () => 'token');
+const succeed = (breaker: Breaker, caller?: string): Promise<string> => breaker.run(caller, async () => 'token');
 const refused = failsWith('ERR_STS_UNAVAILABLE', /"main" is considered down/);
 
 async function bringDown({ fail }: { fail: (error?: unknown) => Promise<void> }): Promise<void> {
   for (let i = 0; i < 3; i += 1) await fail();
 }
 
-test('what an attempt gives or throws goes through unchanged', async () => {
+test('returns the result and the error of an attempt unchanged', async () => {
   const { breaker, attempt } = setUp();
   assert.equal(await succeed(breaker), 'token');
   const error = new Error('x');
@@ -52,7 +52,7 @@ test('what an attempt gives or throws goes through unchanged', async () => {
   );
 });
 
-test('that the server is down is said once, and so is that it answers again', async () => {
+test('reports once that the server is down, and once that it responds again', async () => {
   const setup = setUp();
   await setup.fail();
   await setup.fail();
@@ -67,7 +67,7 @@ test('that the server is down is said once, and so is that it answers again', as
   assert.deepEqual(setup.said, [false, true]);
 });
 
-test('a server that asks for peace is not available, and one that refuses is', async () => {
+test('a server that names a pause is unavailable, and a server that refuses is available', async () => {
   const setup = setUp();
   await setup.fail(fault(5));
   assert.deepEqual(setup.said, [false]);
@@ -76,14 +76,14 @@ test('a server that asks for peace is not available, and one that refuses is', a
   assert.deepEqual(setup.said, [false, true]);
 });
 
-test('two faults in a row are nobody else’s business', async () => {
+test('stays closed after two faults in a row', async () => {
   const { breaker, fail } = setUp();
   await fail();
   await fail();
   assert.equal(await succeed(breaker), 'token');
 });
 
-test('after three faults in a row callers are answered at once, and told when to come again', async () => {
+test('refuses callers at once after three faults in a row, with the time of the next attempt', async () => {
   const setup = setUp();
   await bringDown(setup);
   await assert.rejects(
@@ -93,7 +93,7 @@ test('after three faults in a row callers are answered at once, and told when to
   assert.equal(setup.attempts(), 3);
 });
 
-test('a success between them begins the count anew', async () => {
+test('a success resets the count of faults', async () => {
   const { breaker, fail } = setUp();
   await fail();
   await fail();
@@ -104,7 +104,7 @@ test('a success between them begins the count anew', async () => {
 });
 
 for (const code of ['ERR_SUBJECT_TOKEN_INVALID', 'ERR_CLIENT_REFUSED', 'ERR_STS_RESPONSE_INVALID'] as ErrorCode[]) {
-  test(`${code} shows that the server is there`, async () => {
+  test(`${code} shows that the server is up`, async () => {
     const { breaker, fail } = setUp();
     await fail();
     await fail();
@@ -130,7 +130,7 @@ for (const error of [
   });
 }
 
-test('one probe finds out whether the server is back, and then all may ask', async () => {
+test('one probe checks whether the server is back, and closes the breaker', async () => {
   const setup = setUp();
   await bringDown(setup);
   setup.clock.advance(250);
@@ -143,7 +143,7 @@ test('one probe finds out whether the server is back, and then all may ask', asy
   assert.equal(await succeed(setup.breaker), 'token');
 });
 
-test('a probe that fails makes the pause longer, up to three seconds', async () => {
+test('a failed probe extends the pause, up to three seconds', async () => {
   const setup = setUp();
   await bringDown(setup);
   for (const pauseMs of [250, 500, 1000, 2000, 3000, 3000, 3000]) {
@@ -155,7 +155,7 @@ test('a probe that fails makes the pause longer, up to three seconds', async () 
   assert.equal(setup.attempts(), 10);
 });
 
-test('a probe that hangs does not keep the next one back for more than three seconds', async () => {
+test('a hanging probe delays the next probe by three seconds at most', async () => {
   const setup = setUp();
   await bringDown(setup);
   setup.clock.advance(250);
@@ -182,7 +182,7 @@ test('a probe that took long is followed by the next at once', async () => {
   assert.equal(await succeed(setup.breaker), 'token');
 });
 
-test('a probe that fails while a later one is under way lets nobody past that one', async () => {
+test('a probe that fails while a later one is in flight admits no other request', async () => {
   const setup = setUp();
   await bringDown(setup);
   setup.clock.advance(250);
@@ -199,7 +199,7 @@ test('a probe that fails while a later one is under way lets nobody past that on
   assert.equal(await succeed(setup.breaker), 'token');
 });
 
-test('a probe that could not even ask leaves its turn to the next', async () => {
+test('a probe that fails on our side leaves its turn to the next', async () => {
   const setup = setUp();
   await bringDown(setup);
   setup.clock.advance(250);
@@ -207,7 +207,7 @@ test('a probe that could not even ask leaves its turn to the next', async () => 
   assert.equal(await succeed(setup.breaker), 'token');
 });
 
-test('a straggler that succeeds opens the way again', async () => {
+test('a late success of an earlier attempt closes the breaker', async () => {
   const setup = setUp();
   const slow = deferred<string>();
   const straggler = setup.attempt(() => slow.promise);
@@ -217,7 +217,7 @@ test('a straggler that succeeds opens the way again', async () => {
   assert.equal(await succeed(setup.breaker), 'token');
 });
 
-test('callers that fail all at once count as many faults, and the pause is still bounded', async () => {
+test('concurrent failures count as many faults, and the pause stays bounded', async () => {
   const setup = setUp();
   const outage = deferred<string>();
   const all = Array.from({ length: 64 }, () => setup.attempt(() => outage.promise).catch(() => {}));
@@ -228,7 +228,7 @@ test('callers that fail all at once count as many faults, and the pause is still
   assert.equal(await succeed(setup.breaker), 'token');
 });
 
-test('a time that the server names holds for all callers from the first fault on', async () => {
+test('a Retry-After holds for all callers from the first fault on', async () => {
   const setup = setUp();
   await setup.fail(fault(7));
   setup.clock.advance(6999);
@@ -240,7 +240,7 @@ test('a time that the server names holds for all callers from the first fault on
   assert.equal(await succeed(setup.breaker), 'token');
 });
 
-test('a time that the server names holds even where another caller was served meanwhile', async () => {
+test('a Retry-After holds although another caller got a response meanwhile', async () => {
   const setup = setUp();
   const slow = deferred<string>();
   const straggler = setup.attempt(() => slow.promise);
@@ -250,7 +250,7 @@ test('a time that the server names holds even where another caller was served me
   await assert.rejects(succeed(setup.breaker), (error) => (error as CambistError).retryAfterSeconds === 7);
 });
 
-test('a later, shorter time does not take back a longer one', async () => {
+test('a later and shorter Retry-After does not replace a longer one', async () => {
   const setup = setUp();
   const slow = deferred<string>();
   const straggler = setup.attempt(() => slow.promise);
@@ -261,7 +261,7 @@ test('a later, shorter time does not take back a longer one', async () => {
   await assert.rejects(succeed(setup.breaker), (error) => (error as CambistError).retryAfterSeconds === 58);
 });
 
-test('a probe that is told a time waits for that time and no pause of ours', async () => {
+test('a Retry-After for a probe replaces our own pause', async () => {
   const setup = setUp();
   await bringDown(setup);
   for (const pauseMs of [250, 500, 1000, 2000]) {
@@ -274,7 +274,7 @@ test('a probe that is told a time waits for that time and no pause of ours', asy
   assert.equal(await succeed(setup.breaker), 'token');
 });
 
-test('a server that fails at what one caller asks is down for that caller, and for no other', async () => {
+test('a server that fails for one caller is considered down for that caller only', async () => {
   const { breaker, fail } = setUp();
   for (let i = 0; i < 3; i += 1) await fail(answered500(), 'mallory');
   await assert.rejects(succeed(breaker, 'mallory'), refused);
@@ -282,14 +282,14 @@ test('a server that fails at what one caller asks is down for that caller, and f
   assert.equal(await succeed(breaker, 'mallory'), 'token');
 });
 
-test('where it fails at what another asks as well, it is down for all', async () => {
+test('a server that fails for two callers is considered down for all', async () => {
   const { breaker, fail } = setUp();
   for (let i = 0; i < 3; i += 1) await fail(answered500(), 'alice');
   await fail(answered500(), 'bob');
-  for (const asker of ['alice', 'bob', 'carol']) await assert.rejects(succeed(breaker, asker), refused);
+  for (const caller of ['alice', 'bob', 'carol']) await assert.rejects(succeed(breaker, caller), refused);
 });
 
-test('a caller whose requests are the only probes does not keep the others out for long', async () => {
+test('a caller whose requests are the only probes does not block others for long', async () => {
   const { breaker, clock, fail } = setUp();
   await fail(answered500(), 'bob');
   for (let i = 0; i < 2; i += 1) await fail(answered500(), 'mallory');
@@ -299,13 +299,13 @@ test('a caller whose requests are the only probes does not keep the others out f
   assert.equal(await succeed(breaker, 'bob'), 'token');
 });
 
-test('a server that does not answer one caller is down for all', async () => {
+test('a server that does not respond to one caller is considered down for all', async () => {
   const { breaker, fail } = setUp();
   for (let i = 0; i < 3; i += 1) await fail(fault(), 'mallory');
   await assert.rejects(succeed(breaker, 'bob'), refused);
 });
 
-test('a server with one caller is asked by one probe at a time, whatever it answers', async () => {
+test('a server with one caller gets one probe at a time, whatever its responses', async () => {
   const { breaker, clock, fail, attempts } = setUp();
   for (let i = 0; i < 3; i += 1) await fail(answered500(), 'alice');
   for (let i = 0; i < 50; i += 1) await assert.rejects(succeed(breaker, 'alice'), refused);
@@ -318,7 +318,7 @@ test('a server with one caller is asked by one probe at a time, whatever it answ
   assert.equal(await probing, 'token');
 });
 
-test('a time that the server names holds for others, too, though only one was told', async () => {
+test('a Retry-After for one caller holds for others as well', async () => {
   const { breaker, fail } = setUp();
   await fail(new CambistError('ERR_STS_UNAVAILABLE', 'slow', { serverStatus: 429, retryAfterSeconds: 2 }), 'mallory');
   await assert.rejects(succeed(breaker, 'bob'), refused);

@@ -250,7 +250,7 @@ test('two routes with the same target share a token and its exchange', async () 
   assert.equal(requests.length, 1);
 });
 
-test('a route that wants another token gets its own', async () => {
+test('a route with another target gets its own token', async () => {
   const { broker, request } = setUpBroker();
   const docs = routeOf({ credential: exchangeOf({ target: targetOf({ scope: 'read' }) }) });
   broker.lookUp(route, alice);
@@ -260,7 +260,7 @@ test('a route that wants another token gets its own', async () => {
   assert.equal(await second, 'Bearer docs');
 });
 
-test('the actor token is taken as it is at each exchange, and its end is told', async (t) => {
+test('reads the actor token at each exchange, and reports its expiry', async (t) => {
   const { broker, request, credentials } = setUpBroker();
   const folder = folderOf(t);
   const file = folder.write('actor', `${jwtOf({ sub: 'one', exp: 1_900_000_000 })}\n`);
@@ -278,7 +278,7 @@ test('the actor token is taken as it is at each exchange, and its end is told', 
   assert.equal(credentials.length, 1);
 });
 
-test('an actor token that cannot be read is our own trouble, and no request is made', async (t) => {
+test('sends no request when the actor token is unreadable', async (t) => {
   const { broker, requests } = setUpBroker();
   const source = { file: `${folderOf(t).path}/absent` };
   const delegating = routeOf({ credential: exchangeOf({ actorToken: { source, type: ACCESS_TOKEN } }) });

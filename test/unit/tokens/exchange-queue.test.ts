@@ -43,7 +43,7 @@ test('cambist itself is always accepted', async () => {
   assert.equal(await succeed(cambist), 'token');
 });
 
-test('a caller that is accepted while a request of it waits passes its peer’s open breaker', async () => {
+test('a caller that is accepted while its request waits passes its peer’s open breaker', async () => {
   const { queue, succeed, fail } = setUp();
   const slow = deferred<string>();
   const running = Array.from({ length: 48 }, (_, i) =>
@@ -59,7 +59,7 @@ test('a caller that is accepted while a request of it waits passes its peer’s 
   await Promise.all(running);
 });
 
-test('10,000 accepted callers are remembered, and those that asked last', async () => {
+test('remembers the 10,000 most recently used accepted callers', async () => {
   const { succeed, fail } = setUp();
   await succeed(alice);
   for (let i = 0; i < 9_999; i += 1) await succeed({ caller: `caller-${i}`, peer: '10.0.0.3' });

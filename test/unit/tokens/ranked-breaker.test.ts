@@ -35,7 +35,7 @@ function setUp() {
 }
 
 for (const [name, error] of Object.entries({ TIMEOUT, ERROR_500, TOO_MANY })) {
-  test(`${name} for unknown callers of one peer closes the way to that peer's unknown callers only`, async () => {
+  test(`${name} for unknown callers of one peer blocks that peer's unknown callers only`, async () => {
     const { succeed, fail, changes } = setUp();
     await succeed(alice);
     if (error === TOO_MANY) await fail(madeUp(), error);
@@ -115,7 +115,7 @@ test('unknown callers are refused at once while a server without accepted caller
   assert.deepEqual(changes, [false, true]);
 });
 
-test('an outage that unknown callers alone notice is reported when nobody has had a response for ten seconds', async () => {
+test('an outage that unknown callers alone notice is reported when no caller has had a response for ten seconds', async () => {
   const { succeed, fail, changes, clock } = setUp();
   await succeed(alice);
   clock.advance(9_000);

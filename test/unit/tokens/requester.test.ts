@@ -35,7 +35,7 @@ test('verified callers differ by issuer and by subject', () => {
   assert.equal(new Set(callers).size, 3);
 });
 
-test('the claims of an unverified token identify nobody', () => {
+test('the claims of an unverified token do not identify its caller', () => {
   const claims = { iss: 'https://idp.example.com', sub: 'alice' };
   assert.notEqual(callerOf({ ...claims, jti: '1' }, routeOf()), callerOf({ ...claims, jti: '2' }, routeOf()));
 });

@@ -39,15 +39,15 @@ const requests: Record<string, Case> = {
     target: { audience: ['github', 'docs'] },
     form: `${exchangeForm}&audience=github&audience=docs`,
   },
-  'an exchange for all at once': {
+  'an exchange with every parameter': {
     grant: DELEGATION,
     target: { resource: ['https://h'], audience: ['github'], scope: 'a b', requestedTokenType: JWT },
     server: { extraParams: [['connector_id', 'x']] },
     form: `${exchangeForm}${actorForm}&resource=https://h&audience=github&scope=a b&requested_token_type=urn:ietf:params:oauth:token-type:jwt&connector_id=x`,
   },
   'an exchange with an empty scope': { target: { scope: '' }, form: `${exchangeForm}&scope=` },
-  'a token of our own': { grant: OWN, form: 'grant_type=client_credentials' },
-  'a token of our own, for all at once, but without a type, which is for exchanges alone': {
+  'client credentials': { grant: OWN, form: 'grant_type=client_credentials' },
+  'client credentials with every parameter but requested_token_type, which belongs to exchanges': {
     grant: OWN,
     target: { resource: ['https://h'], audience: ['github'], scope: 'a', requestedTokenType: JWT },
     server: {
