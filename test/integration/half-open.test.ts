@@ -9,12 +9,12 @@ import { sumSamples } from '../harness/metric-samples.ts';
 import { echo } from '../harness/upstream-handlers.ts';
 
 const CONNECT = 'CONNECT r.svc:443 HTTP/1.1\r\n\r\n';
-/** How a TLS client begins. */
+/** The first bytes of a TLS client. */
 const CLIENT_HELLO = Buffer.from([0x16, 3, 1, 0, 5, 1, 0, 0, 1, 0]);
 const MAX_IN_FLIGHT = 2;
 
-/** cambist with few places, and clients that keep their side of a connection open whatever it answers. */
-async function startNarrow(t: TestContext) {
+/** An app with a low request limit, and clients that keep their side of a connection open. */
+async function startLimited(t: TestContext) {
   const upstream = await startFakeUpstream(echo);
   t.after(upstream.close);
   const app = await startTestApp(t, {
@@ -22,40 +22,43 @@ async function startNarrow(t: TestContext) {
     routes: [{ name: 'r', match: { host: 'r.svc' }, upstream: upstream.url, credential: 'none' }],
   });
   const { hostname, port } = new URL(app.url);
-  const hold = (bytes: string): Socket => {
+  const connectHalfOpen = (bytes: string): Socket => {
     const socket = connect({ host: hostname, port: Number(port), allowHalfOpen: true });
     socket.on('error', () => {});
     socket.write(bytes);
     t.after(() => socket.destroy());
     return socket;
   };
-  return { app, hold };
+  return { app, connectHalfOpen };
 }
 
-/** All that comes until the far side ends; this side does not. */
-function heard(socket: Socket): Promise<Buffer> {
+/** Everything received until the server closes its side. The client keeps its side open. */
+function received(socket: Socket): Promise<Buffer> {
   const chunks: Buffer[] = [];
   socket.on('data', (chunk) => void chunks.push(chunk));
   return soon(
-    'the end of the answer',
+    'the server closes its side',
     new Promise((resolve) => socket.once('end', () => resolve(Buffer.concat(chunks)))),
   );
 }
 
-test('a refused CONNECT that its client keeps half open takes no place', async (t) => {
-  const { app, hold } = await startNarrow(t);
+test('frees the slot of a refused CONNECT whose client keeps the connection half open', async (t) => {
+  const { app, connectHalfOpen } = await startLimited(t);
   for (let i = 0; i <= 2 * MAX_IN_FLIGHT; i += 1) {
-    assert.match(String(await heard(hold('CONNECT evil:1 HTTP/1.1\r\nHost: evil:1\r\n\r\n'))), /^HTTP\/1\.1 403 /);
+    assert.match(
+      String(await received(connectHalfOpen('CONNECT evil:1 HTTP/1.1\r\nHost: evil:1\r\n\r\n'))),
+      /^HTTP\/1\.1 403 /,
+    );
   }
-  await eventually('they have all ended', () => app.logs.filter(({ msg }) => msg === 'request').length > MAX_IN_FLIGHT);
+  await eventually('all are logged', () => app.logs.filter(({ msg }) => msg === 'request').length > MAX_IN_FLIGHT);
   assert.equal((await call(app.url, { headers: { host: 'r.svc' } })).status, 200);
 });
 
-test('a refused WebSocket that its client keeps half open takes no place', async (t) => {
-  const { app, hold } = await startNarrow(t);
+test('frees the slot of a refused WebSocket whose client keeps the connection half open', async (t) => {
+  const { app, connectHalfOpen } = await startLimited(t);
   const handshake = 'GET / HTTP/1.1\r\nHost: elsewhere\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n';
   for (let i = 0; i <= 2 * MAX_IN_FLIGHT; i += 1) {
-    assert.match(String(await heard(hold(handshake))), /^HTTP\/1\.1 403 /);
+    assert.match(String(await received(connectHalfOpen(handshake))), /^HTTP\/1\.1 403 /);
   }
   assert.equal((await call(app.url, { headers: { host: 'r.svc' } })).status, 200);
   await eventually('nothing is in flight', async () => {
@@ -63,17 +66,17 @@ test('a refused WebSocket that its client keeps half open takes no place', async
   });
 });
 
-test('a connection on which TLS was refused is gone, though its client keeps its side open', async (t) => {
-  const { hold } = await startNarrow(t);
-  const socket = hold(CONNECT);
-  const answer = heard(socket);
+test('resets a connection after refusing TLS on it, though its client keeps its side open', async (t) => {
+  const { connectHalfOpen } = await startLimited(t);
+  const socket = connectHalfOpen(CONNECT);
+  const response = received(socket);
   await soon('the tunnel', new Promise((resolve) => socket.once('data', resolve)));
   socket.write(CLIENT_HELLO);
-  const text = await answer;
+  const text = await response;
   assert.deepEqual([...text.subarray(-7)], [0x15, 3, 1, 0, 2, 2, 40]);
   const reset = new Promise((resolve) => socket.once('close', resolve));
-  // Whoever has let go of a connection answers what still comes on it with a reset.
-  const talking = setInterval(() => socket.write('x'), 20);
-  t.after(() => clearInterval(talking));
+  // A closed socket responds to later bytes with a reset.
+  const writing = setInterval(() => socket.write('x'), 20);
+  t.after(() => clearInterval(writing));
   await soon('the reset', reset);
 });

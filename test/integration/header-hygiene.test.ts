@@ -13,7 +13,7 @@ function lines(raw: readonly string[] | undefined): string[] {
   return all;
 }
 
-test("the upstream gets one Authorization, ours, and the caller's token nowhere", async (t) => {
+test("sends one Authorization header with the issued token, and no copy of the caller's token", async (t) => {
   const { app, upstream, authorizationServer, authorization, subjectToken } = await startGateway(t);
   const { status } = await call(`${app.url}/github`, {
     headers: {
@@ -32,7 +32,7 @@ test("the upstream gets one Authorization, ours, and the caller's token nowhere"
   assert.ok(!JSON.stringify(received?.rawHeaders).includes(subjectToken));
 });
 
-test('a Connection header that lists Authorization does not strip ours', async (t) => {
+test('sends the issued token even if the Connection header lists Authorization', async (t) => {
   const { app, upstream, authorizationServer, authorization } = await startGateway(t);
   const headers = [
     'Authorization',
@@ -54,7 +54,7 @@ test('a Connection header that lists Authorization does not strip ours', async (
   assert.equal((await received?.body())?.toString(), 'hello');
 });
 
-test('other headers pass both ways: order, letter case, duplicates', async (t) => {
+test('keeps the order, letter case and duplicates of other headers in both directions', async (t) => {
   const { app, upstream } = await startPlainGateway(t, {
     handler(_received, response) {
       response.writeHead(200, [
@@ -86,42 +86,42 @@ test('other headers pass both ways: order, letter case, duplicates', async (t) =
     'TraceParent',
     '00-1',
   ];
-  const answered = await call(`${app.url}/plain`, { headers: [...sent, 'Keep-Alive', 'timeout=5', 'TE', 'trailers'] });
+  const response = await call(`${app.url}/plain`, { headers: [...sent, 'Keep-Alive', 'timeout=5', 'TE', 'trailers'] });
   const received = lines(upstream.requests[0]?.rawHeaders);
   assert.deepEqual(
     received.filter((line) => lines(sent).includes(line)),
     lines(sent),
   );
   assert.ok(!received.some((line) => /^(te|keep-alive):/i.test(line)));
-  const came = lines(answered.rawHeaders);
+  const returned = lines(response.rawHeaders);
   const kept = ['Mcp-Session-Id: s-1', 'Set-Cookie: a=1', 'Set-Cookie: b=2', 'X-MIXED: x'];
   assert.deepEqual(
-    came.filter((line) => kept.includes(line)),
+    returned.filter((line) => kept.includes(line)),
     kept,
   );
-  assert.equal(answered.headers['x-hop'], undefined);
+  assert.equal(response.headers['x-hop'], undefined);
 });
 
-test('the upstream sees its own name as Host, whatever the caller said', async (t) => {
+test("sends the upstream's own name as Host", async (t) => {
   const { app, upstream } = await startPlainGateway(t);
   await call(`${app.url}/plain`, { headers: { host: 'other.svc', 'x-forwarded-host': 'kept' } });
   assert.equal(upstream.requests[0]?.headers.host, new URL(upstream.url).host);
   assert.equal(upstream.requests[0]?.headers['x-forwarded-host'], 'kept');
 });
 
-test('two Authorization headers are refused on every kind of route, and nothing goes upstream', async (t) => {
+test('refuses two Authorization headers on every kind of route, and sends nothing upstream', async (t) => {
   const { app, upstream, authorization, config } = await startGateway(t);
   for (const credential of ['exchange', 'client_credentials', 'passthrough', 'none']) {
     app.reloadTo({ ...config, routes: config.routes.map((route) => ({ ...route, credential })) });
     const headers = ['Authorization', authorization, 'authorization', authorization];
-    const answered = await call(`${app.url}/github`, { headers });
-    assertProblem(answered, 'ERR_SUBJECT_TOKEN_INVALID');
-    assert.equal(answered.headers['www-authenticate'], 'Bearer error="invalid_token"');
+    const response = await call(`${app.url}/github`, { headers });
+    assertProblem(response, 'ERR_SUBJECT_TOKEN_INVALID');
+    assert.equal(response.headers['www-authenticate'], 'Bearer error="invalid_token"');
   }
   assert.equal(upstream.requests.length, 0);
 });
 
-test("a passthrough route sends the caller's own Authorization, once and unchanged", async (t) => {
+test("forwards the caller's own Authorization unchanged on a passthrough route", async (t) => {
   const { app, upstream, authorizationServer } = await startGateway(t, { route: { credential: 'passthrough' } });
   for (const authorization of ['Bearer callers-own-token', 'Basic dXNlcjpwYXNz', 'Custom anything at all']) {
     await call(`${app.url}/github`, { headers: { authorization } });
@@ -130,7 +130,7 @@ test("a passthrough route sends the caller's own Authorization, once and unchang
   assert.equal(authorizationServer.requests.length, 0);
 });
 
-test("a route without credential sends no Authorization at all, nor the caller's token by another name", async (t) => {
+test("sends no Authorization and no copy of the caller's token on a route without a credential", async (t) => {
   const { app, upstream } = await startPlainGateway(t, { route: { subject_token: { header: 'x-user-token' } } });
   await call(`${app.url}/plain`, {
     headers: {
@@ -143,7 +143,7 @@ test("a route without credential sends no Authorization at all, nor the caller's
   assert.doesNotMatch(JSON.stringify(upstream.requests[0]?.rawHeaders), /callers-o/);
 });
 
-test('a subject token in another header comes with Bearer or bare, and neither it nor Authorization goes on', async (t) => {
+test('accepts a subject token in another header, with or without "Bearer", and forwards neither header', async (t) => {
   const { app, upstream, authorizationServer, subjectToken } = await startGateway(t, {
     route: { subject_token: { header: 'x-user-token' } },
   });
@@ -157,7 +157,7 @@ test('a subject token in another header comes with Bearer or bare, and neither i
   assert.equal(authorizationServer.requests[0]?.form.get('subject_token'), subjectToken);
 });
 
-test("the caller's token in the URL is refused, and is not logged", async (t) => {
+test("refuses the caller's token in the URL, and does not log it", async (t) => {
   const { app, upstream, authorization, subjectToken } = await startGateway(t);
   for (const path of [`/github?access_token=${subjectToken}`, `/github/${subjectToken}`]) {
     assertProblem(await call(`${app.url}${path}`, { headers: { authorization } }), 'ERR_SUBJECT_TOKEN_INVALID');
@@ -166,24 +166,24 @@ test("the caller's token in the URL is refused, and is not logged", async (t) =>
   assert.ok(!app.logText().includes(subjectToken));
 });
 
-test("the caller's token in the URL is refused in percent-encoding, too", async (t) => {
+test("refuses the caller's token in the URL in percent-encoding", async (t) => {
   const { app, upstream } = await startGateway(t);
   const token = 'opaque+token/with=signs==';
   for (const written of [encodeURIComponent(token), token.replace('o', '%6F')]) {
-    const answered = await call(`${app.url}/github?t=${written}`, { headers: { authorization: `Bearer ${token}` } });
-    assertProblem(answered, 'ERR_SUBJECT_TOKEN_INVALID');
+    const response = await call(`${app.url}/github?t=${written}`, { headers: { authorization: `Bearer ${token}` } });
+    assertProblem(response, 'ERR_SUBJECT_TOKEN_INVALID');
   }
   assert.equal(upstream.requests.length, 0);
 });
 
-test("the caller's request id is taken over where it is one, and made where it is not", async (t) => {
+test("keeps the caller's request id if it is valid, and generates one otherwise", async (t) => {
   const { app, upstream } = await startPlainGateway(t);
   const idFor = async (headers: readonly string[]) => {
     await call(`${app.url}/plain`, { headers });
     return String(upstream.requests.at(-1)?.headers['x-request-id']);
   };
   assert.equal(await idFor(['X-Request-Id', 'trace-1:a.b_c']), 'trace-1:a.b_c');
-  const made = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+  const generated = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
   for (const headers of [
     [],
     ['X-Request-Id', ''],
@@ -192,11 +192,11 @@ test("the caller's request id is taken over where it is one, and made where it i
     ['X-Request-Id', 'one', 'X-Request-Id', 'two'],
     ['X-Request-Id', 'callers-own-token', 'Authorization', 'Bearer callers-own-token'],
   ]) {
-    assert.match(await idFor(headers), made, JSON.stringify(headers).slice(0, 60));
+    assert.match(await idFor(headers), generated, JSON.stringify(headers).slice(0, 60));
   }
 });
 
-test('a request id that is a token sent bare in another header is not taken over, and not logged', async (t) => {
+test('replaces a request id that equals a token in another header, and does not log it', async (t) => {
   const { app, upstream } = await startPlainGateway(t, { route: { subject_token: { header: 'x-user-token' } } });
   await call(`${app.url}/plain`, {
     headers: { 'x-user-token': 'callers-own-token', 'x-request-id': 'callers-own-token' },
@@ -205,7 +205,7 @@ test('a request id that is a token sent bare in another header is not taken over
   assert.doesNotMatch(app.logText(), /callers-own-token/);
 });
 
-test('a doubled Host names no route with a host, and goes upstream as one', async (t) => {
+test('matches no route with a host if the Host header is repeated', async (t) => {
   const { app, upstream } = await startPlainGateway(t, {
     route: { match: { host: 'plain.svc', path: '/plain' } },
     moreRoutes: [{ name: 'any', match: { path: '/any' }, upstream: 'http://127.0.0.1:1', credential: 'none' }],
@@ -216,7 +216,7 @@ test('a doubled Host names no route with a host, and goes upstream as one', asyn
   assert.equal(upstream.requests.length, 0);
 });
 
-test('the bytes of a header that are no ASCII pass as they came, also before a body that has not begun', async (t) => {
+test('keeps header bytes outside ASCII, also before the first byte of the body', async (t) => {
   const upstream = await startRawUpstream('HTTP/1.1 200 OK\r\nX-Odd: \xc3\xa9 \xe9\r\n\r\n', 'keep');
   t.after(upstream.close);
   const routes = [{ name: 'raw', match: { path: '/' }, upstream: upstream.url, credential: 'none' }];
@@ -228,7 +228,7 @@ test('the bytes of a header that are no ASCII pass as they came, also before a b
   connection.socket.destroy();
 });
 
-test('a token repeated as an id is neither logged nor echoed, however early the request is refused', async (t) => {
+test('neither logs nor echoes a token that is repeated as an id, even if the request is refused early', async (t) => {
   const token = '0af7651916cd43dd8448eb211c80319c';
   const { app } = await startGateway(t, { route: { subject_token: { header: 'x-user-token' } } });
   const credentials = [

@@ -17,7 +17,7 @@ import { echo } from '../harness/upstream-handlers.ts';
 
 const PLAIN = { http2: true, credential: 'none' };
 
-/** Opens an answer, which ends when the test says so. */
+/** Starts each response, and leaves it open until the test ends it. */
 function heldOpen() {
   const held: Http2ServerResponse[] = [];
   const handler = (_request: unknown, response: Http2ServerResponse): void => {
@@ -28,35 +28,37 @@ function heldOpen() {
   return { held, handler };
 }
 
-for (const [how, turnAway] of [
-  ['asks for another connection', (response: Http2ServerResponse) => response.stream.session?.goaway(0)],
-  ['closes in order', (response: Http2ServerResponse) => response.stream.session?.close()],
+for (const [how, closeSession] of [
+  ['sends a GOAWAY', (response: Http2ServerResponse) => response.stream.session?.goaway(0)],
+  ['closes the session gracefully', (response: Http2ServerResponse) => response.stream.session?.close()],
 ] as const) {
-  test(`an answer under way is whole though its upstream ${how}, and the next request goes elsewhere`, async (t) => {
+  test(`completes a response in flight when the upstream ${how}, and opens another connection`, async (t) => {
     const { held, handler } = heldOpen();
     const { app, state } = await startHttp2Gateway(t, handler, PLAIN);
     const streaming = call(`${app.url}/github`);
-    await eventually('it is under way', () => held.length === 1);
-    turnAway(held[0] as Http2ServerResponse);
+    await eventually('the request is in flight', () => held.length === 1);
+    closeSession(held[0] as Http2ServerResponse);
     await new Promise((resolve) => setTimeout(resolve, 50));
     state.handler = mirror;
-    assert.equal((await soon('the next', call(`${app.url}/github`))).status, 200);
+    assert.equal((await soon('the second response', call(`${app.url}/github`))).status, 200);
     assert.equal(state.connections, 2);
     held[0]?.end('data: 2\n\n');
-    assert.equal((await soon('the first', streaming)).text, 'data: 1\n\ndata: 2\n\n');
+    assert.equal((await soon('the first response', streaming)).text, 'data: 1\n\ndata: 2\n\n');
   });
 }
 
-test('requests share a connection, as many as the upstream allows, and more of them get another', async (t) => {
+test('shares a connection for as many requests as the upstream allows, then opens another', async (t) => {
   const { held, handler } = heldOpen();
   const { app, state } = await startHttp2Gateway(t, handler, PLAIN, { settings: { maxConcurrentStreams: 4 } });
-  const answers = await Promise.all(Array.from({ length: 10 }, () => soon('a head', open(`${app.url}/github`))));
+  const responses = await Promise.all(
+    Array.from({ length: 10 }, () => soon('the response headers', open(`${app.url}/github`))),
+  );
   assert.deepEqual([held.length, state.connections], [10, 3]);
   for (const response of held) response.end();
-  for (const answer of answers) answer.resume();
+  for (const response of responses) response.resume();
 });
 
-test('a caller who waits for a connection and leaves is not sent upstream', async (t) => {
+test('sends no request upstream when the caller disconnects while the connection opens', async (t) => {
   const { handler } = heldOpen();
   const { app, state } = await startHttp2Gateway(t, handler, PLAIN, {
     SNICallback: (_name: string, done: (error: null) => void) => void setTimeout(() => done(null), 200),
@@ -65,13 +67,13 @@ test('a caller who waits for a connection and leaves is not sent upstream', asyn
   connection.send('GET /github HTTP/1.1\r\nHost: h\r\n\r\n');
   await new Promise((resolve) => setTimeout(resolve, 50));
   connection.socket.destroy();
-  await eventually('it is logged', () => app.logs.some(({ outcome }) => outcome === 'cancelled'));
-  await eventually('it is connected', () => state.connections === 1);
+  await eventually('the request is logged', () => app.logs.some(({ outcome }) => outcome === 'cancelled'));
+  await eventually('the connection is open', () => state.connections === 1);
   await new Promise((resolve) => setTimeout(resolve, 50));
   assert.equal(state.requests.length, 0);
 });
 
-test('however many requests are given up before there is a connection, the next is served', async (t) => {
+test('serves a request after many requests were aborted before the connection opened', async (t) => {
   const upstream = await startRawHttp2(authority.issueServer(), (stream) => {
     stream.head(0);
     stream.reset(0);
@@ -80,12 +82,12 @@ test('however many requests are given up before there is a connection, the next 
   const dispatcher = new Http2Dispatcher({ connect: { ca: authority.cert, timeout: 5000 } }, new Http1Dispatcher({}));
   t.after(() => dispatcher.destroy());
   const request = { origin: upstream.url, path: '/', method: 'GET' } as const;
-  let givenUp = 0;
+  let aborted = 0;
   for (let i = 0; i < 20_000; i += 1) {
     dispatcher.dispatch(request, {
-      onRequestStart: (controller) => controller.abort(new Error('its caller is gone')),
+      onRequestStart: (controller) => controller.abort(new Error('the caller disconnected')),
       onResponseError: () => {
-        givenUp += 1;
+        aborted += 1;
       },
     });
   }
@@ -95,19 +97,19 @@ test('however many requests are given up before there is a connection, the next 
       onResponseError: (_controller, error) => reject(error),
     });
   });
-  assert.equal(await soon('the answer', status), 200);
-  assert.deepEqual([givenUp, upstream.streams], [20_000, [1]]);
+  assert.equal(await soon('the response', status), 200);
+  assert.deepEqual([aborted, upstream.streams], [20_000, [1]]);
 });
 
-test('an upstream whose certificate is not trusted, that is away, or that says nothing is told apart', async (t) => {
+test('distinguishes an untrusted certificate from an unreachable and a silent upstream', async (t) => {
   const ca = await authorityFile(t);
   const mute = createServer({ ...authority.issueServer(), ALPNProtocols: ['h2'] }, (socket) => {
     socket.on('error', () => {}).resume();
   });
   const { port } = await listen(mute);
   t.after(() => closeServer(mute));
-  const stranger = await startRawHttp2(authority.issueServer(), (stream) => stream.head(0));
-  t.after(stranger.close);
+  const untrusted = await startRawHttp2(authority.issueServer(), (stream) => stream.head(0));
+  t.after(untrusted.close);
   const route = { credential: 'none', http2: true, timeouts: { connect: '300ms' } };
   const app = await startTestApp(t, {
     routes: [
@@ -119,49 +121,49 @@ test('an upstream whose certificate is not trusted, that is away, or that says n
         tls: { ca: { file: ca } },
       },
       { ...route, name: 'away', match: { path: '/away' }, upstream: 'https://localhost:1', tls: { ca: { file: ca } } },
-      { ...route, name: 'stranger', match: { path: '/stranger' }, upstream: stranger.url },
+      { ...route, name: 'untrusted', match: { path: '/untrusted' }, upstream: untrusted.url },
     ],
   });
   for (let i = 0; i < 2; i += 1) {
-    assertProblem(await soon('the answer', call(`${app.url}/mute`)), 'ERR_UPSTREAM_UNREACHABLE');
-    assertProblem(await soon('the answer', call(`${app.url}/away`)), 'ERR_UPSTREAM_UNREACHABLE');
-    assertProblem(await soon('the answer', call(`${app.url}/stranger`)), 'ERR_UPSTREAM_TLS');
+    assertProblem(await soon('the response', call(`${app.url}/mute`)), 'ERR_UPSTREAM_UNREACHABLE');
+    assertProblem(await soon('the response', call(`${app.url}/away`)), 'ERR_UPSTREAM_UNREACHABLE');
+    assertProblem(await soon('the response', call(`${app.url}/untrusted`)), 'ERR_UPSTREAM_TLS');
   }
 });
 
-test('an upstream that had no HTTP/2 when it was first asked has it when it comes back', async (t) => {
+test('uses HTTP/2 with an upstream that had only HTTP/1.1 before it restarted', async (t) => {
   const { app, ca, state, config } = await startHttp2Gateway(t, mirror, PLAIN);
   const once: UpstreamHandler = (request, response) => {
     response.setHeader('connection', 'close');
     return echo(request, response);
   };
-  const old = await startFakeUpstream(once, { tls: authority.issueServer() });
-  const route = { ...config.routes[0], upstream: old.url, tls: { ca: { file: ca } } };
+  const http1 = await startFakeUpstream(once, { tls: authority.issueServer() });
+  const route = { ...config.routes[0], upstream: http1.url, tls: { ca: { file: ca } } };
   app.reloadTo({ ...config, routes: [route] });
   assert.equal((await call(`${app.url}/github`)).status, 200);
-  assert.equal(old.requests[0]?.message.httpVersion, '1.1');
-  await old.close();
+  assert.equal(http1.requests[0]?.message.httpVersion, '1.1');
+  await http1.close();
   assertProblem(await call(`${app.url}/github`), 'ERR_UPSTREAM_UNREACHABLE');
-  const back = await startRawHttp2(authority.issueServer(), (stream) => stream.head(0), old.port);
-  t.after(back.close);
+  const restarted = await startRawHttp2(authority.issueServer(), (stream) => stream.head(0), http1.port);
+  t.after(restarted.close);
   const connection = await connectRaw(app.url);
   connection.send('GET /github HTTP/1.1\r\nHost: h\r\n\r\n');
-  await soon('its head', connection.until('HTTP/1.1 200'));
+  await soon('the response headers', connection.until('HTTP/1.1 200'));
   assert.equal(state.requests.length, 0);
 });
 
-test('an upstream that takes no request is asked once, and its caller is told', async (t) => {
+test('fails a request without a retry when the upstream allows no streams', async (t) => {
   const { app, state } = await startHttp2Gateway(t, mirror, PLAIN, { settings: { maxConcurrentStreams: 0 } });
-  assertProblem(await soon('the answer', call(`${app.url}/github`)), 'ERR_UPSTREAM_UNREACHABLE');
+  assertProblem(await soon('the response', call(`${app.url}/github`)), 'ERR_UPSTREAM_UNREACHABLE');
   assert.equal(state.connections, 1);
 });
 
-test('connecting may take as long as it takes, where the config says so', async (t) => {
+test('sets no limit on connecting if timeouts.connect is 0', async (t) => {
   const { app } = await startHttp2Gateway(t, mirror, { ...PLAIN, timeouts: { connect: 0 } });
-  assert.equal((await soon('the answer', call(`${app.url}/github`))).status, 200);
+  assert.equal((await soon('the response', call(`${app.url}/github`))).status, 200);
 });
 
-test('a connection on which a ping is not answered is dead, and what is under way breaks off', async (t) => {
+test('closes a connection without a response to a ping, and aborts the requests on it', async (t) => {
   const silent = await startRawHttp2(authority.issueServer(), () => {});
   t.after(silent.close);
   const dispatcher = new Http2Dispatcher(
@@ -169,25 +171,25 @@ test('a connection on which a ping is not answered is dead, and what is under wa
     new Http1Dispatcher({}),
   );
   t.after(() => dispatcher.destroy());
-  const ended = new Promise<Error>((resolve, reject) => {
+  const failure = new Promise<Error>((resolve, reject) => {
     dispatcher.dispatch(
       { origin: silent.url, path: '/', method: 'GET' },
       {
-        onResponseEnd: () => reject(new Error('it ended well')),
+        onResponseEnd: () => reject(new Error('the response completed')),
         onResponseError: (_controller, error) => resolve(error),
       },
     );
   });
-  assert.match((await soon('the end', ended)).message, /ping/);
+  assert.match((await soon('the failure', failure)).message, /ping/);
 });
 
-test('an upstream that sends no headers in time is too slow, and its stream is closed', async (t) => {
+test('returns a timeout when the upstream sends no headers in time, and closes the stream', async (t) => {
   const { app, state } = await startHttp2Gateway(t, () => {}, { ...PLAIN, timeouts: { response_headers: '200ms' } });
-  assertProblem(await soon('the answer', call(`${app.url}/github`)), 'ERR_UPSTREAM_TIMEOUT');
-  await eventually('it is closed', () => state.requests[0]?.stream.rstCode === constants.NGHTTP2_CANCEL);
+  assertProblem(await soon('the response', call(`${app.url}/github`)), 'ERR_UPSTREAM_TIMEOUT');
+  await eventually('the stream is closed', () => state.requests[0]?.stream.rstCode === constants.NGHTTP2_CANCEL);
 });
 
-test('an upstream that answers before it has the whole body is heard, and gets no more of it', async (t) => {
+test('relays a response that arrives before the whole body is sent, and stops sending the body', async (t) => {
   const { app, state } = await startHttp2Gateway(
     t,
     (_request, response) => {
@@ -203,18 +205,18 @@ test('an upstream that answers before it has the whole body is heard, and gets n
   await eventually('the stream is closed', () => state.requests[0]?.stream.closed === true);
 });
 
-test('a caller whose upload breaks off ends its stream', async (t) => {
+test('closes the stream when the caller aborts its upload', async (t) => {
   const { app, state } = await startHttp2Gateway(t, () => {}, PLAIN);
   const connection = await connectRaw(app.url);
   connection.send('POST /github HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n');
-  await eventually('it has begun', () => state.requests.length === 1);
+  await eventually('the upload has started', () => state.requests.length === 1);
   connection.socket.destroy();
-  await eventually('it is closed', () => state.requests[0]?.stream.rstCode === constants.NGHTTP2_CANCEL);
+  await eventually('the stream is closed', () => state.requests[0]?.stream.rstCode === constants.NGHTTP2_CANCEL);
 });
 
-test('the bytes of a header that are no ASCII pass as they came', async (t) => {
+test('keeps header bytes outside ASCII', async (t) => {
   const value = Buffer.from([0xc3, 0xa9, 0x20, 0xe9]);
-  // `:status: 200`, then a literal with a name of its own (RFC 7541 section 6.2.2).
+  // `:status: 200`, then a header with a literal name (RFC 7541 section 6.2.2).
   const block = Buffer.concat([Buffer.from([0x88, 0x00, 5]), Buffer.from('x-odd'), Buffer.from([value.length]), value]);
   const upstream = await startRawHttp2(authority.issueServer(), (stream) => {
     stream.block(block);
@@ -231,20 +233,20 @@ test('the bytes of a header that are no ASCII pass as they came', async (t) => {
   assert.ok(all.includes(`x-odd: ${value.toString('latin1')}\r\n`), all);
 });
 
-test('the time in which a caller sends its body is not taken for that of its upstream', async (t) => {
+test("does not count a caller's slow upload against the upstream's response timeout", async (t) => {
   const { app } = await startHttp2Gateway(t, mirror, { ...PLAIN, timeouts: { response_headers: '150ms' } });
   const connection = await connectRaw(app.url);
   connection.send('POST /github HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n');
   await new Promise((resolve) => setTimeout(resolve, 400));
   connection.send('0\r\n\r\n');
-  await soon('the answer', connection.until('HTTP/1.1 200'));
+  await soon('the response', connection.until('HTTP/1.1 200'));
 });
 
 for (const http2 of [true, false]) {
   const version = http2 ? 'HTTP/2' : 'HTTP/1.1';
-  test(`a request that is sent once more after TLS files have changed finds its upstream, by ${version}`, async (t) => {
+  test(`retries a request after the TLS files change, over ${version}`, async (t) => {
     const { app, state, ca, authorization } = await startHttp2Gateway(t, mirror, { http2 });
-    const send = () => soon('the answer', call(`${app.url}/github`, { headers: { authorization } }));
+    const send = () => soon('the response', call(`${app.url}/github`, { headers: { authorization } }));
     let other = 0;
     state.handler = async (_request, response) => {
       state.handler = mirror;
@@ -258,14 +260,14 @@ for (const http2 of [true, false]) {
   });
 }
 
-test('new TLS files leave what is under way on the connection that it has', async (t) => {
+test('keeps the connection of a request in flight when the TLS files change', async (t) => {
   const { held, handler } = heldOpen();
   const { app, state } = await startHttp2Gateway(t, handler, PLAIN);
   const streaming = call(`${app.url}/github`);
-  await eventually('it is under way', () => held.length === 1);
+  await eventually('the request is in flight', () => held.length === 1);
   app.rereadTls();
   state.handler = mirror;
-  assert.equal((await soon('the next', call(`${app.url}/github`))).status, 200);
+  assert.equal((await soon('the second response', call(`${app.url}/github`))).status, 200);
   held[0]?.end('data: 2\n\n');
-  assert.equal((await soon('the first', streaming)).text, 'data: 1\n\ndata: 2\n\n');
+  assert.equal((await soon('the first response', streaming)).text, 'data: 1\n\ndata: 2\n\n');
 });

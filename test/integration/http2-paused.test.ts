@@ -8,10 +8,10 @@ import { authority } from '../harness/http2-gateway.ts';
 import { startRawHttp2 } from '../harness/raw-http2.ts';
 
 for (const name of ['NO_ERROR', 'INTERNAL_ERROR', 'REFUSED_STREAM', 'CANCEL'] as const) {
-  test(`an answer whose stream is given up by ${name} while its data waits to be taken fails, and does not end`, async (t) => {
-    let given = (): void => {};
-    const givenUp = new Promise<void>((resolve) => {
-      given = resolve;
+  test(`fails a response whose stream is reset with ${name} while its data waits to be read`, async (t) => {
+    let onReset = (): void => {};
+    const reset = new Promise<void>((resolve) => {
+      onReset = resolve;
     });
     const upstream = await startRawHttp2(authority.issueServer(), (stream) => {
       stream.head();
@@ -19,21 +19,21 @@ for (const name of ['NO_ERROR', 'INTERNAL_ERROR', 'REFUSED_STREAM', 'CANCEL'] as
       stream.data('x'.repeat(16_384));
       setTimeout(() => {
         stream.reset(constants[`NGHTTP2_${name}`]);
-        given();
+        onReset();
       }, 20);
     });
     t.after(upstream.close);
     const dispatcher = new Http2Dispatcher({ connect: { ca: authority.cert, timeout: 1000 } }, new Http1Dispatcher({}));
     t.after(() => dispatcher.destroy());
-    const told = await soon(
-      'what comes of it',
+    const event = await soon(
+      'the last event',
       new Promise((resolve) => {
         dispatcher.dispatch(
           { origin: upstream.url, path: '/', method: 'GET', headers: ['host', 'h'] },
           {
             onResponseStart(controller) {
               controller.pause();
-              void givenUp.then(() => setTimeout(() => controller.resume(), 50));
+              void reset.then(() => setTimeout(() => controller.resume(), 50));
             },
             onResponseEnd: () => resolve('end'),
             onResponseError: () => resolve('error'),
@@ -41,6 +41,6 @@ for (const name of ['NO_ERROR', 'INTERNAL_ERROR', 'REFUSED_STREAM', 'CANCEL'] as
         );
       }),
     );
-    assert.equal(told, 'error');
+    assert.equal(event, 'error');
   });
 }

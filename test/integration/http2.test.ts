@@ -9,7 +9,7 @@ import { authority, mirror, startHttp2Gateway } from '../harness/http2-gateway.t
 import { assertProblem } from '../harness/problem.ts';
 import { echo } from '../harness/upstream-handlers.ts';
 
-test('HTTP/2 is spoken to an upstream that offers it, with the bearer and everything else as over HTTP/1.1', async (t) => {
+test('uses HTTP/2 with an upstream that offers it, and forwards headers and body as over HTTP/1.1', async (t) => {
   const { app, authorization, authorizationServer, state } = await startHttp2Gateway(t);
   const headers = [
     ...['Authorization', authorization, 'X-Tag', 'a', 'x-tag', 'b', 'Cookie', 'a=1', 'cookie', 'b=2'],
@@ -43,44 +43,45 @@ test('HTTP/2 is spoken to an upstream that offers it, with the bearer and everyt
   assert.equal(state.requests.length, 1);
 });
 
-test('a route that does not ask for it gets HTTP/1.1, also from an upstream that has both', async (t) => {
+test('uses HTTP/1.1 on a route without http2, also with an upstream that offers both', async (t) => {
   const { app, authorization } = await startHttp2Gateway(t, mirror, {});
   const { text } = await call(`${app.url}/github`, { headers: { authorization } });
   assert.equal(JSON.parse(text).version, '1.1');
 });
 
-test('an upstream without HTTP/2 is spoken to in HTTP/1.1', async (t) => {
+test('uses HTTP/1.1 with an upstream that does not offer HTTP/2', async (t) => {
   const { ca, app, authorization, config } = await startHttp2Gateway(t);
-  const old = await startFakeUpstream(echo, { tls: authority.issueServer() });
-  t.after(old.close);
+  const http1 = await startFakeUpstream(echo, { tls: authority.issueServer() });
+  t.after(http1.close);
   const tls = { ca: { file: ca } };
-  app.reloadTo({ ...config, routes: config.routes.map((route) => ({ ...route, upstream: old.url, tls })) });
+  app.reloadTo({ ...config, routes: config.routes.map((route) => ({ ...route, upstream: http1.url, tls })) });
   assert.equal((await call(`${app.url}/github`, { headers: { authorization } })).status, 200);
-  assert.equal(old.requests[0]?.message.httpVersion, '1.1');
+  assert.equal(http1.requests[0]?.message.httpVersion, '1.1');
 });
 
-test('a stream of events comes event by event, and its end on the side of the caller ends it upstream', async (t) => {
+test('relays a stream event by event, and closes it upstream when the caller disconnects', async (t) => {
   let stream: Http2ServerResponse | undefined;
   const { app, authorization, state } = await startHttp2Gateway(t, (_request, response) => {
     response.writeHead(200, { 'content-type': 'text/event-stream' });
     response.write('data: 1\n\n');
     stream = response;
   });
-  const answer = await soon('the head', open(`${app.url}/github`, { headers: { authorization } }));
-  assert.equal(answer.headers['content-type'], 'text/event-stream');
-  const next = () => soon('an event', new Promise((resolve) => answer.once('data', (chunk) => resolve(String(chunk)))));
+  const response = await soon('the response headers', open(`${app.url}/github`, { headers: { authorization } }));
+  assert.equal(response.headers['content-type'], 'text/event-stream');
+  const next = () =>
+    soon('an event', new Promise((resolve) => response.once('data', (chunk) => resolve(String(chunk)))));
   assert.equal(await next(), 'data: 1\n\n');
   const second = next();
   stream?.write('data: 2\n\n');
   assert.equal(await second, 'data: 2\n\n');
   const gone = new Promise((resolve) => state.requests[0]?.once('close', resolve));
-  answer.destroy();
-  await soon('the end upstream', gone);
+  response.destroy();
+  await soon('the upstream sees the stream close', gone);
 });
 
-test('requests at once all get their own answers', async (t) => {
+test('returns the right response to each of many concurrent requests', async (t) => {
   const { app, authorization } = await startHttp2Gateway(t);
-  const answers = await Promise.all(
+  const responses = await Promise.all(
     Array.from({ length: 40 }, (_, index) =>
       call(
         `${app.url}/github`,
@@ -88,27 +89,27 @@ test('requests at once all get their own answers', async (t) => {
       ),
     ),
   );
-  for (const [index, { status, text }] of answers.entries()) {
+  for (const [index, { status, text }] of responses.entries()) {
     assert.equal(status, 200);
     assert.equal(JSON.parse(text).body, index % 2 === 0 ? `${index}` : '');
   }
 });
 
-test('a large body and one without a length pass both ways, no faster than they are read', async (t) => {
+test('passes large bodies in both directions, with a length and chunked', async (t) => {
   const { app, authorization } = await startHttp2Gateway(t, async (request, response) =>
     response.end(await buffer(request)),
   );
   const body = Buffer.alloc(5_000_000, 'x');
   for (const framing of [{}, { 'transfer-encoding': 'chunked' }]) {
-    const answered = await soon(
-      'the answer',
+    const response = await soon(
+      'the response',
       call(`${app.url}/github`, { headers: { authorization, ...framing }, body }),
     );
-    assert.ok(answered.body.equals(body));
+    assert.ok(response.body.equals(body));
   }
 });
 
-test('a 401 leads to one new exchange over HTTP/2, too', async (t) => {
+test('exchanges again after a 401', async (t) => {
   const { app, authorization, authorizationServer, state } = await startHttp2Gateway(t);
   state.handler = (request, response) => {
     if (request.headers.authorization !== `Bearer ${authorizationServer.requests[0]?.issued}`)
@@ -120,12 +121,12 @@ test('a 401 leads to one new exchange over HTTP/2, too', async (t) => {
   assert.deepEqual([state.requests.length, authorizationServer.requests.length], [2, 2]);
 });
 
-for (const [how, breakOff] of [
-  ['its stream is reset', (response: Http2ServerResponse) => response.stream.close(2)],
-  ['its session is given up', (response: Http2ServerResponse) => response.stream.session?.destroy()],
-  ['its connection ends', (_response: Http2ServerResponse, state: { cut(): void }) => state.cut()],
+for (const [event, breakOff] of [
+  ['the stream is reset', (response: Http2ServerResponse) => response.stream.close(2)],
+  ['the session is destroyed', (response: Http2ServerResponse) => response.stream.session?.destroy()],
+  ['the connection ends', (_response: Http2ServerResponse, state: { cut(): void }) => state.cut()],
 ] as const) {
-  test(`an answer that breaks off because ${how} is broken to the caller, never one that looks whole`, async (t) => {
+  test(`never completes a response when ${event} in the middle of it`, async (t) => {
     const { app, authorization, state } = await startHttp2Gateway(t);
     state.handler = (_request, response) => {
       response.writeHead(200);
@@ -133,32 +134,35 @@ for (const [how, breakOff] of [
     };
     const connection = await connectRaw(app.url);
     connection.send(`GET /github HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\n\r\n`);
-    const all = await soon('the end', connection.closed());
+    const all = await soon('the connection ends', connection.closed());
     assert.match(all, /half of it/);
     assert.doesNotMatch(all, /0\r\n\r\n$/);
   });
 
-  test(`a request is not sent twice because ${how} before there is an answer`, async (t) => {
+  test(`does not retry a request when ${event} before the response`, async (t) => {
     const { app, authorization, state } = await startHttp2Gateway(t);
     state.handler = (_request, response) => {
       setTimeout(() => breakOff(response, state), 50);
     };
     assertProblem(
-      await soon('the answer', call(`${app.url}/github`, { headers: { authorization }, body: 'x' })),
+      await soon('the response', call(`${app.url}/github`, { headers: { authorization }, body: 'x' })),
       'ERR_UPSTREAM_UNREACHABLE',
     );
     await new Promise((resolve) => setTimeout(resolve, 100));
     assert.equal(state.requests.length, 1);
     state.handler = mirror;
-    assert.equal((await soon('the next', call(`${app.url}/github`, { headers: { authorization } }))).status, 200);
+    assert.equal(
+      (await soon('the second response', call(`${app.url}/github`, { headers: { authorization } }))).status,
+      200,
+    );
   });
 }
 
-test('an upstream that sends its callers away in order is connected to anew', async (t) => {
+test('reconnects to an upstream that closes its session after each response', async (t) => {
   const { app, authorization, state } = await startHttp2Gateway(t);
   for (let i = 0; i < 3; i += 1) {
     assert.equal(
-      (await soon('the answer', call(`${app.url}/github`, { headers: { authorization }, body: 'x' }))).status,
+      (await soon('the response', call(`${app.url}/github`, { headers: { authorization }, body: 'x' }))).status,
       200,
     );
     for (const session of state.sessions) session.close();

@@ -9,7 +9,7 @@ import { assertProblem } from '../harness/problem.ts';
 import { silence } from '../harness/upstream-handlers.ts';
 import { get } from '../harness/ways-to-leave.ts';
 
-/** Two backends, of which the first never responds. */
+/** Two backends. The first never responds. */
 async function startBackends(t: TestContext, limits: Record<string, unknown>) {
   const hung = await startFakeUpstream(silence);
   const healthy = await startFakeUpstream((_request, response) => void response.end('ok'));
@@ -31,7 +31,7 @@ async function startBackends(t: TestContext, limits: Record<string, unknown>) {
     const before = hung.requests.length;
     const connections = await Promise.all(Array.from({ length: count }, () => connectRaw(app.url)));
     for (const connection of connections) connection.send(get(path));
-    await eventually('the requests are upstream', () => hung.requests.length === before + count);
+    await eventually('the backend has the requests', () => hung.requests.length === before + count);
     return connections;
   };
   return { app, hang, healthy, config };
@@ -47,7 +47,7 @@ test('leaves room for other backends when one hangs', async (t) => {
     /route \\"hung\\": the backend has as many requests in flight as limits\.max_in_flight_per_upstream/,
   );
   connections[0]?.socket.destroy();
-  await eventually('a request has ended', async () => {
+  await eventually('a request is finished', async () => {
     return sumSamples(await app.metrics(), 'cambist_requests_in_flight') === 2;
   });
   await hang('/hung', 1);
@@ -109,7 +109,7 @@ test('drops connections beyond limits.max_connections, and accepts again when on
   assert.equal((await call(`${app.url}/healthy`)).status, 200);
   app.reloadTo(config);
   connections[0]?.socket.destroy();
-  await eventually('there is room', async () => {
+  await eventually('a connection is closed', async () => {
     return sumSamples(await app.metrics(), 'cambist_connections', { listener: 'listen' }) === 1;
   });
   assert.equal((await call(`${app.url}/healthy`)).status, 200);
@@ -120,7 +120,7 @@ test('bounds the connections of the admin listener', async (t) => {
   const connections = await Promise.all(Array.from({ length: 256 }, () => connectRaw(app.admin)));
   assert.equal(await soon('the drop', (await connectRaw(app.admin)).closed()), '');
   for (const { socket } of connections) socket.destroy();
-  await eventually('there is room', async () => {
+  await eventually('connections are accepted again', async () => {
     try {
       return sumSamples(await app.metrics(), 'cambist_connections_dropped_total', { listener: 'admin' }) > 0;
     } catch {

@@ -9,7 +9,7 @@ import { answer, echo, refuseBearer } from '../harness/upstream-handlers.ts';
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
 const traceparent = `00-${TRACE_ID}-b7ad6b7169203331-01`;
 
-test('a request and the exchange that it cost bear one request id and one trace id', async (t) => {
+test('logs a request and its exchange with the same request id and trace id', async (t) => {
   const { app, authorization, upstream } = await startGateway(t);
   const headers = { authorization, traceparent, 'x-request-id': 'request-1' };
   await call(`${app.url}/github`, { headers, body: '{}' });
@@ -22,11 +22,11 @@ test('a request and the exchange that it cost bear one request id and one trace 
   assert.equal(upstream.requests[0]?.headers.traceparent, traceparent);
 });
 
-for (const [what, route, handler] of [
-  ['a retry', {}, refuseFirst()],
-  ['a step-up', { scope: 'read', step_up: ['write'] }, wantMore()],
+for (const [event, route, handler] of [
+  ['a retry', {}, refuseFirstToken()],
+  ['a step-up', { scope: 'read', step_up: ['write'] }, refuseFirstScope()],
 ] as const) {
-  test(`what a request waits for tokens is told whole: the exchange that ${what} costs is in it`, async (t) => {
+  test(`includes the exchange of ${event} in exchange_ms`, async (t) => {
     const { app, authorizationServer, authorization } = await startGateway(t, { route, handler });
     authorizationServer.mood = { kind: 'issue', delayMs: 200 };
     assert.equal((await call(`${app.url}/github`, { headers: { authorization }, body: '{}' })).status, 200);
@@ -36,12 +36,12 @@ for (const [what, route, handler] of [
     assert.equal(exchanges.length, 2);
     const waited = Number(linesOf('request')[0]?.exchange_ms);
     const oneAlone = Math.max(...exchanges) + 100;
-    assert.ok(waited > oneAlone, `${waited} ms waited for exchanges of ${exchanges.join(' ms and ')} ms`);
+    assert.ok(waited > oneAlone, `exchange_ms is ${waited} for exchanges of ${exchanges.join(' ms and ')} ms`);
   });
 }
 
-/** 401 to the token that comes first. */
-function refuseFirst(): UpstreamHandler {
+/** Returns 401 for the first token. */
+function refuseFirstToken(): UpstreamHandler {
   let first: string | undefined;
   return refuseBearer((token) => {
     first ??= token;
@@ -49,8 +49,8 @@ function refuseFirst(): UpstreamHandler {
   });
 }
 
-/** 403 to the token that comes first, since it lacks a scope. */
-function wantMore(): UpstreamHandler {
+/** Returns 403 for the first request: its token lacks a scope. */
+function refuseFirstScope(): UpstreamHandler {
   const challenge = { 'www-authenticate': 'Bearer error="insufficient_scope", scope="write"' };
   let isFirst = true;
   return (request, response) => {
@@ -60,7 +60,7 @@ function wantMore(): UpstreamHandler {
   };
 }
 
-test('with sample 0 no request that went well is logged, and every other is', async (t) => {
+test('logs failed requests but no successful ones if log.sample is 0', async (t) => {
   const { app, authorization } = await startGateway(t, { top: { log: { sample: 0 } } });
   await call(`${app.url}/github`, { headers: { authorization, 'x-request-id': 'good' } });
   await call(`${app.url}/github`, { headers: { 'x-request-id': 'bad' } });
@@ -73,29 +73,29 @@ test('with sample 0 no request that went well is logged, and every other is', as
   );
 });
 
-test('the share of lines that is kept follows the config', async (t) => {
+test('applies a new log.sample after a reload', async (t) => {
   const { app, config, authorization } = await startGateway(t, { top: { log: { sample: 0 } } });
   await call(`${app.url}/github`, { headers: { authorization } });
   app.reloadTo({ ...config, log: { sample: 1 } });
   await call(`${app.url}/github`, { headers: { authorization, 'x-request-id': 'kept' } });
-  await eventually('it is logged', () =>
+  await eventually('the request is logged', () =>
     app.logs.some(({ msg, request_id }) => msg === 'request' && request_id === 'kept'),
   );
 });
 
-test('an authorization server that is down is a line when it goes and a line when it answers again', async (t) => {
+test('logs once when an authorization server becomes unavailable, and once when it recovers', async (t) => {
   const { app, authorizationServer } = await startGateway(t);
-  const newcomer = async () => {
+  const newCaller = async () => {
     const authorization = `Bearer ${await authorizationServer.mint()}`;
     return (await call(`${app.url}/github`, { headers: { authorization } })).status;
   };
   authorizationServer.mood = { kind: 'answer', status: 500 };
-  for (let i = 0; i < 5; i += 1) await newcomer();
+  for (let i = 0; i < 5; i += 1) await newCaller();
   const available = async () =>
     (await app.metrics()).includes('cambist_authorization_server_available{authorization_server="local"} 1');
   assert.equal(await available(), false);
   authorizationServer.mood = { kind: 'issue' };
-  await eventually('it answers', async () => (await newcomer()) === 200);
+  await eventually('the server has recovered', async () => (await newCaller()) === 200);
   assert.equal(await available(), true);
   const levels = app.logs
     .filter(({ msg }) => String(msg).startsWith('the authorization server '))

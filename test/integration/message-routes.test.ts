@@ -5,7 +5,7 @@ import { call } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { assertProblem } from '../harness/problem.ts';
 
-/** One backend: deleting has a route and a scope of its own, reading streams another, and the rest `github`. */
+/** One backend with three routes: `deleting` and `listening` have their own scopes, `github` takes all other requests. */
 async function startTools(t: TestContext, keys: Record<string, unknown> = {}) {
   const gateway = await startGateway(t, { route: { scope: 'read' } });
   const [github] = gateway.config.routes;
@@ -29,7 +29,7 @@ const message = (method: string, params?: Record<string, unknown>) =>
   JSON.stringify({ jsonrpc: '2.0', id: 1, method, params });
 const callOf = (name: string) => message('tools/call', { name, arguments: {} });
 
-test('the tool that a message calls decides which scope its token has', async (t) => {
+test('chooses the route, and so the scope, by the tool that a message calls', async (t) => {
   const { send, scopes, upstream, app } = await startTools(t);
   for (const body of [callOf('list'), callOf('delete_repo'), callOf('drop'), callOf('delete'), message('tools/list')]) {
     assert.equal((await send(body)).status, 200);
@@ -43,14 +43,14 @@ test('the tool that a message calls decides which scope its token has', async (t
   assert.equal(sumSamples(text, 'cambist_requests_total', { route: 'github', code: '200' }), 3);
 });
 
-test('the HTTP method does so, too, and an answer to the server is no call', async (t) => {
+test('chooses the route by the HTTP method, and treats a response to the server as no call', async (t) => {
   const { send, scopes, app, authorization } = await startTools(t);
   assert.equal((await call(`${app.url}/github`, { headers: { authorization } })).status, 200);
   assert.equal((await send('{"jsonrpc":"2.0","id":7,"result":{"method":"tools/call"}}')).status, 200);
   assert.deepEqual(scopes(), ['listen', 'read']);
 });
 
-test('a body goes upstream to the byte, as it came, chunked or not', async (t) => {
+test('forwards a body byte by byte, with a length and chunked', async (t) => {
   const { app, upstream, authorization } = await startTools(t);
   const body = Buffer.from(
     `  \n{ "method" :"tools/call",\t"params":{"name":"drop","x":"ä\\u00e4"}, "id" : 1.0e0 }\r\n`,
@@ -62,7 +62,7 @@ test('a body goes upstream to the byte, as it came, chunked or not', async (t) =
   }
 });
 
-test('headers that agree pass, encoded names too, and headers that disagree are refused before any exchange', async (t) => {
+test('accepts headers that match the message, and refuses others before any exchange', async (t) => {
   const { send, authorizationServer, upstream, app } = await startTools(t);
   const encoded = `=?base64?${Buffer.from('drop').toString('base64')}?=`;
   assert.equal((await send(callOf('drop'), { 'mcp-method': 'tools/call', 'mcp-name': encoded })).status, 200);
@@ -105,7 +105,7 @@ test('refuses a body that the backend may read differently: batches, other encod
   assert.equal((await send(callOf('list'), { 'content-type': 'application/json; charset=UTF-8' })).status, 200);
 });
 
-test('returns 413 to a message above the limit, with or without a length, and names the key to raise', async (t) => {
+test('returns 413 for a message above the limit, with a length and chunked, and names the key to raise', async (t) => {
   const { app, send, upstream, authorizationServer } = await startTools(t, { retry_body_limit: '64KiB' });
   const sized = (bytes: number) => callOf('list').padEnd(bytes, ' ');
   for (const framing of [{}, { 'transfer-encoding': 'chunked' }] as Record<string, string>[]) {
@@ -121,7 +121,7 @@ test('returns 413 to a message above the limit, with or without a length, and na
 
 test('refuses every Content-Encoding but identity, also one padded with no-break spaces', async (t) => {
   const { send } = await startTools(t);
-  // As bytes: Node would send the headers in UTF-8 before a text.
+  // A buffer, because Node would encode headers that precede a string body as UTF-8.
   const body = Buffer.from(callOf('list'));
   for (const coding of ['gzip', 'identity, gzip', '\xa0identity', `${'\xa0'.repeat(20_000)}x`]) {
     assertProblem(await send(body, { 'content-encoding': coding }), 'ERR_ROUTE_NOT_FOUND');
@@ -131,14 +131,14 @@ test('refuses every Content-Encoding but identity, also one padded with no-break
   }
 });
 
-test('a path without such routes takes what it always took: any body, as a stream', async (t) => {
+test('streams any body on a path without message routes', async (t) => {
   const { app, authorization, upstream } = await startGateway(t);
   const body = Buffer.alloc(200_000, 'x');
   assert.equal((await call(`${app.url}/github`, { headers: { authorization, 'mcp-name': 'x' }, body })).status, 200);
   assert.ok((await upstream.requests[0]?.body())?.equals(body));
 });
 
-test('the end of a session drops the tokens of every route that shares it', async (t) => {
+test('drops the tokens of every route of a session when the session is deleted', async (t) => {
   const { send, scopes, app, authorization } = await startTools(t);
   const session = { 'mcp-session-id': 's-1' };
   await send(callOf('list'), session);
@@ -149,7 +149,7 @@ test('the end of a session drops the tokens of every route that shares it', asyn
   assert.deepEqual(scopes(), ['read', 'delete', 'delete']);
 });
 
-test('a Content-Type that is too long to be one is refused before any exchange', async (t) => {
+test('refuses a Content-Type that is too long before any exchange', async (t) => {
   const { send, upstream, authorizationServer, app } = await startTools(t);
   for (const type of ['charset'.repeat(4000), `application/json; x="${'='.repeat(20_000)}"`]) {
     assertProblem(await send(callOf('list'), { 'content-type': type }), 'ERR_ROUTE_NOT_FOUND');

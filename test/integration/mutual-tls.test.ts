@@ -14,7 +14,7 @@ import { echo } from '../harness/upstream-handlers.ts';
 
 const authority = createCertificateAuthority();
 
-/** An authorization server with two faces: one for all, and one that wants a certificate, for token requests. */
+/** An authorization server with two listeners: an open one, and one for token requests that requires a certificate. */
 async function start(t: TestContext, client = authority.issueClient({ commonName: 'cambist' })) {
   const folder = mkdtempSync(join(tmpdir(), 'cambist-mtls-'));
   t.after(() => rmSync(folder, { recursive: true }));
@@ -55,26 +55,26 @@ async function start(t: TestContext, client = authority.issueClient({ commonName
   return { app, open, guarded, upstream, write, send };
 }
 
-test('a client with a certificate goes to the endpoint for those, and the form says who it is', async (t) => {
+test('sends the token request to the mTLS endpoint, with client_id in the form', async (t) => {
   const { app, open, guarded, send } = await start(t);
   assert.equal((await send()).status, 200);
   assert.equal(open.requests.length, 0);
   const { form, headers } = guarded.requests[0] ?? { form: new URLSearchParams(), headers: {} };
   assert.equal(form.get('client_id'), 'cambist');
   assert.equal(headers.authorization, undefined);
-  const ends = sumSamples(await app.metrics(), 'cambist_credential_expiry_timestamp_seconds', {
+  const expiry = sumSamples(await app.metrics(), 'cambist_credential_expiry_timestamp_seconds', {
     credential: 'authorization server "local"',
   });
-  assert.ok(ends > Date.now() / 1000);
+  assert.ok(expiry > Date.now() / 1000);
 });
 
-test('a certificate of somebody else’s authority is refused by the connection, and counts as out of reach', async (t) => {
+test('returns ERR_STS_UNAVAILABLE when the server refuses the certificate', async (t) => {
   const { guarded, upstream, send } = await start(t, createCertificateAuthority('stranger').issueClient());
   assertProblem(await send(), 'ERR_STS_UNAVAILABLE');
   assert.equal(guarded.requests.length + upstream.requests.length, 0);
 });
 
-test('a certificate that was renewed is shown with the next connection', async (t) => {
+test('uses a renewed certificate for the next connection', async (t) => {
   const { app, guarded, write, send } = await start(t, createCertificateAuthority('stranger').issueClient());
   assertProblem(await send(), 'ERR_STS_UNAVAILABLE');
   const renewed = authority.issueClient();
@@ -85,14 +85,14 @@ test('a certificate that was renewed is shown with the next connection', async (
   assert.equal(guarded.requests.length, 1);
 });
 
-test('each server is shown its own certificate, and never that of another', async (t) => {
+test('presents to each server only its own certificate', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'cambist-mtls-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const upstream = await startFakeUpstream(echo);
   t.after(upstream.close);
   const sides = await Promise.all(
     ['red', 'blue'].map(async (name) => {
-      // Whoever shows a certificate of another authority is refused.
+      // This server refuses certificates of other authorities.
       const own = createCertificateAuthority(`authority of ${name}`);
       const client = own.issueClient({ commonName: `cambist at ${name}` });
       const server = await startFakeAuthorizationServer({ tls: { ...authority.issueServer(), clientCa: own.cert } });

@@ -9,7 +9,7 @@ import { sumSamples } from '../harness/metric-samples.ts';
 
 const SWITCHED = 'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n';
 
-/** A handshake on its way to a backend that does not answer by itself. */
+/** A WebSocket handshake that has reached a backend. The test writes the response. */
 async function startHandshake(t: TestContext) {
   const backend: { socket: Socket | undefined; text: string } = { socket: undefined, text: '' };
   const server = createServer((socket) => {
@@ -30,15 +30,15 @@ async function startHandshake(t: TestContext) {
   client.send(
     `GET /github HTTP/1.1\r\nHost: h\r\nAuthorization: ${gateway.authorization}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`,
   );
-  await eventually('the handshake is upstream', () => backend.text.includes('\r\n\r\n'));
+  await eventually('the backend has the handshake', () => backend.text.includes('\r\n\r\n'));
   return { ...gateway, backend, client };
 }
 
 for (const how of ['end', 'destroy', 'resetAndDestroy'] as const) {
-  test(`a caller that leaves during its handshake ends the request upstream: ${how}`, async (t) => {
+  test(`closes the upstream connection when the caller closes its side during the handshake: ${how}`, async (t) => {
     const { app, backend, client } = await startHandshake(t);
     client.socket[how]();
-    await eventually('the backend is free', () => backend.socket?.destroyed === true);
+    await eventually('the upstream connection is closed', () => backend.socket?.destroyed === true);
     await eventually('nothing is in flight', async () => {
       return sumSamples(await app.metrics(), 'cambist_requests_in_flight') === 0;
     });
@@ -46,14 +46,14 @@ for (const how of ['end', 'destroy', 'resetAndDestroy'] as const) {
   });
 }
 
-test('bytes that a caller sends before its handshake is answered arrive, in order and once', async (t) => {
+test('forwards bytes that a caller sends before the handshake response, in order and once', async (t) => {
   const { backend, client } = await startHandshake(t);
   client.send('early,');
   await new Promise((resolve) => setTimeout(resolve, 50));
   client.send('more,');
   backend.socket?.write(SWITCHED);
-  await soon('the answer', client.until('101 Switching'));
+  await soon('the response', client.until('101 Switching'));
   client.send('late');
-  await eventually('all has come', () => backend.text.endsWith('late'));
+  await eventually('all bytes have arrived', () => backend.text.endsWith('late'));
   assert.equal(backend.text.slice(backend.text.indexOf('\r\n\r\n') + 4), 'early,more,late');
 });

@@ -9,58 +9,58 @@ import { assertAllEnded, flood, get, openConnection, WAYS_TO_LEAVE } from '../ha
 const UPGRADE = 'Connection: Upgrade\r\nUpgrade: websocket\r\n';
 const SWITCHED = `HTTP/1.1 101 Switching Protocols\r\n${UPGRADE}\r\n`;
 
-type Act = (connection: RawConnection, far: () => Promise<Socket>, authority: string) => Promise<void>;
+type Act = (connection: RawConnection, backend: () => Promise<Socket>, authority: string) => Promise<void>;
 
-async function openWebSocket({ send, until }: RawConnection, far: () => Promise<Socket>): Promise<Socket> {
+async function openWebSocket({ send, until }: RawConnection, backend: () => Promise<Socket>): Promise<Socket> {
   send(get('/ws', UPGRADE));
-  const backend = await far();
-  backend.write(SWITCHED);
+  const socket = await backend();
+  socket.write(SWITCHED);
   await until('101 Switching');
-  return backend;
+  return socket;
 }
 
-async function openTunnel({ send, until }: RawConnection, far: () => Promise<Socket>, authority: string) {
+async function openTunnel({ send, until }: RawConnection, backend: () => Promise<Socket>, authority: string) {
   send(`CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n\r\n`);
   await until('Established');
-  return far();
+  return backend();
 }
 
-/** Each point at which a caller leaves. */
+/** The points at which a caller disconnects. */
 const POINTS: readonly (readonly [point: string, reach: Act])[] = [
   [
     'during its handshake',
-    async ({ send }, far) => {
+    async ({ send }, backend) => {
       send(get('/ws', UPGRADE));
-      await far();
+      await backend();
     },
   ],
   [
     'during its handshake, after an early byte',
-    async ({ send }, far) => {
+    async ({ send }, backend) => {
       send(`${get('/ws', UPGRADE)}x`);
-      await far();
+      await backend();
       send('y');
       await new Promise((resolve) => setTimeout(resolve, 50));
     },
   ],
   [
     'after its WebSocket has opened',
-    async (connection, far) => {
-      await openWebSocket(connection, far);
+    async (connection, backend) => {
+      await openWebSocket(connection, backend);
     },
   ],
   [
     'after its WebSocket has opened and its backend has stopped reading',
-    async (connection, far) => {
-      (await openWebSocket(connection, far)).pause();
+    async (connection, backend) => {
+      (await openWebSocket(connection, backend)).pause();
       await flood(connection);
     },
   ],
   [
     'after its tunnel has opened',
-    async (connection, far, authority) => {
-      const backend = await openTunnel(connection, far, authority);
-      backend.once('end', () => backend.end());
+    async (connection, backend, authority) => {
+      const socket = await openTunnel(connection, backend, authority);
+      socket.once('end', () => socket.end());
     },
   ],
 ];
@@ -81,8 +81,8 @@ async function startBackend(t: TestContext) {
   return {
     port,
     sockets,
-    async far(): Promise<Socket> {
-      await eventually('the request is upstream', () => sockets.length === 1);
+    async backend(): Promise<Socket> {
+      await eventually('the backend has the request', () => sockets.length === 1);
       return sockets[0] as Socket;
     },
   };
@@ -90,8 +90,8 @@ async function startBackend(t: TestContext) {
 
 for (const [point, reach] of POINTS) {
   for (const [way, leave] of WAYS_TO_LEAVE) {
-    test(`a caller that ${way} ${point} leaves nothing in flight`, async (t) => {
-      const { port, sockets, far } = await startBackend(t);
+    test(`keeps nothing in flight for a caller that ${way} ${point}`, async (t) => {
+      const { port, sockets, backend } = await startBackend(t);
       const authority = `127.0.0.1:${port}`;
       const upstream = `http://${authority}`;
       const app = await startTestApp(t, {
@@ -101,15 +101,15 @@ for (const [point, reach] of POINTS) {
       });
       const connection = await openConnection(app);
       t.after(() => connection.socket.destroy());
-      await reach(connection, far, authority);
+      await reach(connection, backend, authority);
       leave(connection.socket);
       await assertAllEnded(app);
-      const [backend] = sockets as [Socket];
-      backend.resume();
+      const [socket] = sockets as [Socket];
+      socket.resume();
       await soon(
-        'the backend sees the end',
+        'the backend sees the connection close',
         new Promise((resolve) =>
-          backend.readableEnded || backend.destroyed ? resolve(0) : backend.once('end', resolve).once('close', resolve),
+          socket.readableEnded || socket.destroyed ? resolve(0) : socket.once('end', resolve).once('close', resolve),
         ),
       );
     });

@@ -13,14 +13,14 @@ import {
   WAYS_TO_LEAVE,
 } from '../harness/ways-to-leave.ts';
 
-/** Where bytes that cambist does not read hide the end of a connection, only this bounds a request. */
+/** Bytes that cambist does not read hide the disconnect. Only this timeout ends the request. */
 const HIDDEN = { stall: '1s' };
 const SEEN = { stall: '1h' };
 
 interface Backend {
-  /** Requests that the backend has. */
+  /** Requests that the backend has received. */
   readonly requests: Http2ServerRequest[];
-  /** Settles when the backend has seen the end of every request. */
+  /** Settles when the backend has seen every request close. */
   allGone(): Promise<unknown>;
 }
 
@@ -28,15 +28,15 @@ type Point = readonly [
   point: string,
   /** Brings a request to the point. */
   reach: (connection: RawConnection, backend: Backend) => Promise<void>,
-  /** Given: bytes that cambist does not read hide the end of the connection, unless it is reset. */
+  /** Present if bytes that cambist does not read hide the disconnect, unless the connection is reset. */
   hidden?: 'hidden',
 ];
 
 async function arrived(backend: Backend, count = 1): Promise<void> {
-  await eventually('the request is upstream', () => backend.requests.length === count);
+  await eventually('the backend has the request', () => backend.requests.length === count);
 }
 
-/** What the path says is what the backend does. */
+/** The path decides how the backend behaves. */
 function behave(request: Http2ServerRequest, response: Http2ServerResponse): void {
   const { url = '' } = request;
   if (!url.includes('unread')) request.resume();
@@ -56,7 +56,7 @@ function behave(request: Http2ServerRequest, response: Http2ServerResponse): voi
 
 const POINTS: readonly Point[] = [
   [
-    'before the end of its headers',
+    'before its headers are complete',
     async (connection) => {
       connection.send('GET /github HTTP/1.1\r\nHost: h');
     },
@@ -81,7 +81,7 @@ const POINTS: readonly Point[] = [
     },
   ],
   [
-    'in the middle of an upload that its backend does not read',
+    'in the middle of an upload that the backend does not read',
     async (connection, backend) => {
       connection.send(post('/github/unread', 2 * FLOOD_BYTES));
       await flood(connection);
@@ -90,7 +90,7 @@ const POINTS: readonly Point[] = [
     'hidden',
   ],
   [
-    'in the middle of an upload that its backend does not read, while it streams its response',
+    'in the middle of an upload that the backend does not read, while it streams its response',
     async (connection, backend) => {
       connection.send(post('/github/unread/stream', 2 * FLOOD_BYTES));
       await flood(connection);
@@ -146,7 +146,7 @@ const POINTS: readonly Point[] = [
     },
   ],
   [
-    'with an upload that was answered early behind an unanswered request',
+    'with an upload that got an early response behind an unanswered request',
     async (connection, backend) => {
       connection.send(get('/github') + post('/github/unread/early', 2 * FLOOD_BYTES));
       connection.send(Buffer.alloc(FLOOD_BYTES / 8));
@@ -154,7 +154,7 @@ const POINTS: readonly Point[] = [
     },
   ],
   [
-    'with an upload that its backend does not read behind an unanswered request',
+    'with an upload that the backend does not read behind an unanswered request',
     async (connection, backend) => {
       connection.send(get('/github') + post('/github/unread', 2 * FLOOD_BYTES));
       await flood(connection);
@@ -191,7 +191,7 @@ async function startBackend(t: TestContext, http2: boolean, timeouts: { stall: s
   const backend: Backend = {
     requests: state.requests,
     allGone: () => {
-      // A connection whose reading is paused does not show its end to the backend either.
+      // A connection whose reading is paused does not show the disconnect to the backend either.
       for (const request of state.requests) request.resume();
       return Promise.all(ends);
     },
@@ -202,7 +202,7 @@ async function startBackend(t: TestContext, http2: boolean, timeouts: { stall: s
 for (const http2 of [false, true]) {
   for (const [point, reach, hidden] of POINTS) {
     for (const [way, leave] of WAYS_TO_LEAVE) {
-      test(`a caller that ${way} ${point} leaves nothing in flight, over HTTP/${http2 ? 2 : 1}`, async (t) => {
+      test(`keeps nothing in flight over HTTP/${http2 ? 2 : 1} for a caller that ${way} ${point}`, async (t) => {
         const timeouts = hidden !== undefined && !way.includes('resets') ? HIDDEN : SEEN;
         const { app, backend } = await startBackend(t, http2, timeouts);
         const connection = await openConnection(app);
@@ -210,7 +210,7 @@ for (const http2 of [false, true]) {
         await reach(connection, backend);
         leave(connection.socket);
         await assertAllEnded(app);
-        await soon('the backend sees the end of each request', backend.allGone());
+        await soon('the backend sees each request close', backend.allGone());
       });
     }
   }

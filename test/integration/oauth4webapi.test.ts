@@ -22,34 +22,34 @@ const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
 const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 
-type Written = Record<string, unknown>;
+type Keys = Record<string, unknown>;
 
-/** A way to show who we are, as the config writes it and as the peer does it. */
+/** A method of client authentication: its keys in the config, and its counterpart in oauth4webapi. */
 interface Method {
-  readonly written: (file: (text: string) => { file: string }) => Written;
-  readonly peer: () => Promise<oauth.ClientAuth>;
+  readonly keys: (file: (text: string) => { file: string }) => Keys;
+  readonly reference: () => Promise<oauth.ClientAuth>;
 }
 
 const METHODS: Record<string, Method> = {
-  none: { written: () => ({}), peer: async () => oauth.None() },
+  none: { keys: () => ({}), reference: async () => oauth.None() },
   client_secret_post: {
-    written: (file) => ({ client_secret: file(SECRET) }),
-    peer: async () => oauth.ClientSecretPost(SECRET),
+    keys: (file) => ({ client_secret: file(SECRET) }),
+    reference: async () => oauth.ClientSecretPost(SECRET),
   },
   client_secret_basic: {
-    written: (file) => ({ client_secret: file(SECRET) }),
-    peer: async () => oauth.ClientSecretBasic(SECRET),
+    keys: (file) => ({ client_secret: file(SECRET) }),
+    reference: async () => oauth.ClientSecretBasic(SECRET),
   },
   client_secret_jwt: {
-    written: (file) => ({ client_secret: file(SECRET) }),
-    peer: async () => oauth.ClientSecretJwt(SECRET),
+    keys: (file) => ({ client_secret: file(SECRET) }),
+    reference: async () => oauth.ClientSecretJwt(SECRET),
   },
   private_key_jwt: {
-    written: (file) => ({
+    keys: (file) => ({
       private_key: file(pair.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()),
       key_id: 'one',
     }),
-    peer: async () => oauth.PrivateKeyJwt({ key: await webKey(pair.privateKey), kid: 'one' }),
+    reference: async () => oauth.PrivateKeyJwt({ key: await webKey(pair.privateKey), kid: 'one' }),
   },
 };
 
@@ -58,17 +58,17 @@ function webKey(key: KeyObject): Promise<webcrypto.CryptoKey> {
   return crypto.subtle.importKey('pkcs8', der, { name: 'ECDSA', namedCurve: 'P-256' }, false, ['sign']);
 }
 
-/** Lets cambist and the peer ask for the same. @returns what each of them sent */
-async function askBoth(
+/** Sends the same token request with cambist and with oauth4webapi. @returns both requests as the server received them */
+async function sendBoth(
   t: TestContext,
   method: string,
-  server: Written,
-  route: Written,
-  peerAsks: (fake: FakeAuthorizationServer, subject: string, resource: string) => [grant: string, fields: string[][]],
-): Promise<{ ours: TokenRequest; peers: TokenRequest }> {
+  server: Keys,
+  route: Keys,
+  request: (fake: FakeAuthorizationServer, subject: string, resource: string) => [grant: string, fields: string[][]],
+): Promise<{ ours: TokenRequest; theirs: TokenRequest }> {
   const fake = await startFakeAuthorizationServer();
   const upstream = await startFakeUpstream(echo);
-  const folder = mkdtempSync(join(tmpdir(), 'cambist-peer-'));
+  const folder = mkdtempSync(join(tmpdir(), 'cambist-oauth4webapi-'));
   t.after(async () => {
     await fake.close();
     await upstream.close();
@@ -82,7 +82,7 @@ async function askBoth(
   assert.ok(known !== undefined);
   const app = await startTestApp(t, {
     authorization_servers: {
-      local: { issuer: fake.issuer, client_id: 'cambist', client_auth: { method, ...known.written(file) }, ...server },
+      local: { issuer: fake.issuer, client_id: 'cambist', client_auth: { method, ...known.keys(file) }, ...server },
     },
     routes: [
       {
@@ -94,23 +94,26 @@ async function askBoth(
     ],
   });
   const subject = await fake.mint();
-  const answered = await call(`${app.url}/github`, { headers: { authorization: `Bearer ${subject}` }, body: '{}' });
-  assert.equal(answered.status, 200, answered.text);
+  const { status, text } = await call(`${app.url}/github`, {
+    headers: { authorization: `Bearer ${subject}` },
+    body: '{}',
+  });
+  assert.equal(status, 200, text);
 
   const as = { issuer: fake.issuer, token_endpoint: fake.tokenEndpoint };
   const client: oauth.Client = { client_id: 'cambist' };
-  const [grant, fields] = peerAsks(fake, subject, `${upstream.url}/mcp`);
-  const response = await oauth.genericTokenEndpointRequest(as, client, await known.peer(), grant, fields, {
+  const [grant, fields] = request(fake, subject, `${upstream.url}/mcp`);
+  const response = await oauth.genericTokenEndpointRequest(as, client, await known.reference(), grant, fields, {
     [oauth.allowInsecureRequests]: true,
     ...(server.dpop === true && { DPoP: oauth.DPoP(client, await oauth.generateKeyPair('ES256')) }),
   });
   assert.equal(response.status, 200);
-  const [ours, peers] = fake.requests;
-  assert.ok(ours !== undefined && peers !== undefined);
-  return { ours, peers };
+  const [ours, theirs] = fake.requests;
+  assert.ok(ours !== undefined && theirs !== undefined);
+  return { ours, theirs };
 }
 
-/** Fields in no order, and of a JWT made for the request what does not change each time. */
+/** The fields in alphabetical order. A client assertion is reduced to the claims that are the same in every request. */
 function fieldsOf({ form }: TokenRequest): [string, unknown][] {
   return [...form]
     .map(([name, value]): [string, unknown] => [name, name === 'client_assertion' ? jwtOf(value) : value])
@@ -124,8 +127,8 @@ function jwtOf(jwt: string) {
   return { header, claims, aud, lifeSeconds: exp - iat };
 }
 
-/** What HTTP itself needs, and who it says that it is. */
-const OF_THE_CLIENT = new Set([
+/** Headers that depend on the HTTP client. */
+const CLIENT_HEADERS = new Set([
   'host',
   'connection',
   'content-length',
@@ -135,10 +138,10 @@ const OF_THE_CLIENT = new Set([
 ]);
 
 function headersOf({ headers }: TokenRequest): Record<string, unknown> {
-  const ours = Object.entries(headers).filter(([name]) => !OF_THE_CLIENT.has(name) && !name.startsWith('sec-'));
+  const ours = Object.entries(headers).filter(([name]) => !CLIENT_HEADERS.has(name) && !name.startsWith('sec-'));
   const comparable = (name: string, value: unknown) => {
     if (name === 'dpop') return proofOf(String(value));
-    // `fetch` adds a parameter that this media type does not have.
+    // `fetch` adds a parameter that this media type does not define.
     return name === 'content-type' ? String(value).replace(';charset=UTF-8', '') : value;
   };
   return Object.fromEntries(ours.map(([name, value]) => [name, comparable(name, value)]));
@@ -151,48 +154,48 @@ function proofOf(proof: string) {
   return { header, claims, key: Object.keys(jwk ?? {}).sort() };
 }
 
-const asks =
+const grantRequest =
   (more: (subject: string, resource: string) => string[][], grant = EXCHANGE) =>
   (_fake: FakeAuthorizationServer, subject: string, resource: string): [string, string[][]] => [
     grant,
     more(subject, resource),
   ];
-const exchange = asks((subject, resource) => [
+const exchange = grantRequest((subject, resource) => [
   ['subject_token', subject],
   ['subject_token_type', `${TOKEN_TYPE}access_token`],
   ['resource', resource],
 ]);
 
 for (const method of ['none', 'client_secret_post', 'private_key_jwt']) {
-  test(`with ${method} the request is that of an independent client`, async (t) => {
-    const { ours, peers } = await askBoth(t, method, {}, {}, exchange);
-    assert.deepEqual(fieldsOf(ours), fieldsOf(peers));
-    assert.deepEqual(headersOf(ours), headersOf(peers));
+  test(`sends the same token request as oauth4webapi with ${method}`, async (t) => {
+    const { ours, theirs } = await sendBoth(t, method, {}, {}, exchange);
+    assert.deepEqual(fieldsOf(ours), fieldsOf(theirs));
+    assert.deepEqual(headersOf(ours), headersOf(theirs));
   });
 }
 
-test('with client_secret_jwt it is, and the algorithm is the same', async (t) => {
-  const { ours, peers } = await askBoth(t, 'client_secret_jwt', {}, {}, exchange);
-  assert.deepEqual(fieldsOf(ours), fieldsOf(peers));
+test('sends the same client_secret_jwt as oauth4webapi, with the same algorithm', async (t) => {
+  const { ours, theirs } = await sendBoth(t, 'client_secret_jwt', {}, {}, exchange);
+  assert.deepEqual(fieldsOf(ours), fieldsOf(theirs));
 });
 
-test('with client_secret_basic it is, but that -_.~ stay as they are: what both mean is the same', async (t) => {
-  const { ours, peers } = await askBoth(t, 'client_secret_basic', {}, {}, exchange);
-  assert.deepEqual(fieldsOf(ours), fieldsOf(peers));
+test('sends an equivalent client_secret_basic: only oauth4webapi escapes -_.~', async (t) => {
+  const { ours, theirs } = await sendBoth(t, 'client_secret_basic', {}, {}, exchange);
+  assert.deepEqual(fieldsOf(ours), fieldsOf(theirs));
   const { authorization: our = '', ...ourHeaders } = headersOf(ours) as Record<string, string>;
-  const { authorization: theirs = '', ...theirHeaders } = headersOf(peers) as Record<string, string>;
+  const { authorization: their = '', ...theirHeaders } = headersOf(theirs) as Record<string, string>;
   assert.deepEqual(ourHeaders, theirHeaders);
-  const sent = [our, theirs].map((header) => Buffer.from(header.slice('Basic '.length), 'base64').toString());
+  const sent = [our, their].map((header) => Buffer.from(header.slice('Basic '.length), 'base64').toString());
   const [ourPair = '', theirPair = ''] = sent;
   assert.ok(ourPair.includes('-_.~') && theirPair.includes('%2D%5F%2E%7E'));
-  const meant = sent.map((text) => text.split(':').map((part) => decodeURIComponent(part.replaceAll('+', ' '))));
-  assert.deepEqual(meant, [
+  const decoded = sent.map((text) => text.split(':').map((part) => decodeURIComponent(part.replaceAll('+', ' '))));
+  assert.deepEqual(decoded, [
     ['cambist', SECRET],
     ['cambist', SECRET],
   ]);
 });
 
-test('each parameter of a token exchange is, and repeats where it may', async (t) => {
+test('sends the same parameters of a token exchange as oauth4webapi, including repeated ones', async (t) => {
   const route = {
     resource: ['https://a.example.com/x?y=1&z', 'https://b.example.com'],
     audience: ['one', 'two words'],
@@ -200,12 +203,12 @@ test('each parameter of a token exchange is, and repeats where it may', async (t
     requested_token_type: 'jwt',
     expect_audience: 'any',
   };
-  const { ours, peers } = await askBoth(
+  const { ours, theirs } = await sendBoth(
     t,
     'none',
     { extra_params: { connector_id: 'x y' } },
     route,
-    asks((subject) => [
+    grantRequest((subject) => [
       ['subject_token', subject],
       ['subject_token_type', `${TOKEN_TYPE}access_token`],
       ...route.resource.map((uri) => ['resource', uri]),
@@ -215,16 +218,16 @@ test('each parameter of a token exchange is, and repeats where it may', async (t
       ['connector_id', 'x y'],
     ]),
   );
-  assert.deepEqual(fieldsOf(ours), fieldsOf(peers));
+  assert.deepEqual(fieldsOf(ours), fieldsOf(theirs));
 });
 
-test('an assertion on behalf of a caller is', async (t) => {
-  const { ours, peers } = await askBoth(
+test('sends the same assertion on behalf of a caller as oauth4webapi', async (t) => {
+  const { ours, theirs } = await sendBoth(
     t,
     'private_key_jwt',
     { grant: 'jwt_bearer', extra_params: { requested_token_use: 'on_behalf_of' } },
     { scope: 'api://b/.default', expect_audience: 'any' },
-    asks(
+    grantRequest(
       (subject) => [
         ['assertion', subject],
         ['scope', 'api://b/.default'],
@@ -233,21 +236,21 @@ test('an assertion on behalf of a caller is', async (t) => {
       JWT_BEARER,
     ),
   );
-  assert.deepEqual(fieldsOf(ours), fieldsOf(peers));
+  assert.deepEqual(fieldsOf(ours), fieldsOf(theirs));
 });
 
-test('a token of our own is', async (t) => {
-  const { ours, peers } = await askBoth(
+test('sends the same request for client credentials as oauth4webapi', async (t) => {
+  const { ours, theirs } = await sendBoth(
     t,
     'client_secret_post',
     {},
     { credential: 'client_credentials' },
-    asks((_subject, resource) => [['resource', resource]], 'client_credentials'),
+    grantRequest((_subject, resource) => [['resource', resource]], 'client_credentials'),
   );
-  assert.deepEqual(fieldsOf(ours), fieldsOf(peers));
+  assert.deepEqual(fieldsOf(ours), fieldsOf(theirs));
 });
 
-test('a proof of possession is', async (t) => {
-  const { ours, peers } = await askBoth(t, 'none', { dpop: true }, {}, exchange);
-  assert.deepEqual(headersOf(ours), headersOf(peers));
+test('sends an equivalent proof of possession as oauth4webapi', async (t) => {
+  const { ours, theirs } = await sendBoth(t, 'none', { dpop: true }, {}, exchange);
+  assert.deepEqual(headersOf(ours), headersOf(theirs));
 });

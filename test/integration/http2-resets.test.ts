@@ -12,16 +12,16 @@ import { type RawStream, startRawHttp2 } from '../harness/raw-http2.ts';
 const CODES = ['NO_ERROR', 'INTERNAL_ERROR', 'REFUSED_STREAM', 'CANCEL', 'ENHANCE_YOUR_CALM'] as const;
 const code = (name: (typeof CODES)[number]): number => constants[`NGHTTP2_${name}`];
 
-/** cambist before an upstream that answers as it may not. */
-async function startBroken(t: TestContext, answer: (stream: RawStream) => void) {
-  const upstream = await startRawHttp2(authority.issueServer(), answer);
+/** An app with an upstream whose responses break the protocol or break off. */
+async function startBroken(t: TestContext, respond: (stream: RawStream) => void) {
+  const upstream = await startRawHttp2(authority.issueServer(), respond);
   t.after(upstream.close);
   const tls = { ca: { file: await authorityFile(t) } };
   const route = { name: 'raw', match: { path: '/' }, upstream: upstream.url, credential: 'none', http2: true, tls };
   return { app: await startTestApp(t, { routes: [route] }), upstream };
 }
 
-/** All that a caller gets, until the connection ends. */
+/** Everything that a caller receives until the connection ends. */
 async function receive(url: string, method = 'GET'): Promise<string> {
   const connection = await connectRaw(url);
   connection.send(`${method} / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n`);
@@ -31,11 +31,11 @@ async function receive(url: string, method = 'GET'): Promise<string> {
 for (const name of CODES) {
   for (const [framing, length] of [
     ['with a length', 1000],
-    ['without one', undefined],
+    ['without a length', undefined],
   ] as const) {
     for (const part of ['half of it', '']) {
-      const where = part === '' ? 'right after its head' : 'half-way';
-      test(`an answer ${framing} that the upstream gives up ${where} by ${name} breaks off, and never looks whole`, async (t) => {
+      const where = part === '' ? 'right after its headers' : 'half-way';
+      test(`never completes a response ${framing} that the upstream resets ${where} with ${name}`, async (t) => {
         const { app } = await startBroken(t, (stream) => {
           stream.head(length);
           if (part !== '') stream.data(part);
@@ -56,17 +56,17 @@ for (const name of CODES) {
     }
   }
 
-  test(`a request whose stream is given up by ${name} before its answer is failed, and sent once`, async (t) => {
+  test(`fails a request whose stream is reset with ${name} before the response, and sends it once`, async (t) => {
     const { app, upstream } = await startBroken(t, (stream) => stream.reset(code(name)));
-    assertProblem(await soon('the answer', call(`${app.url}/`, { body: '{}' })), 'ERR_UPSTREAM_UNREACHABLE');
+    assertProblem(await soon('the response', call(`${app.url}/`, { body: '{}' })), 'ERR_UPSTREAM_UNREACHABLE');
     assert.deepEqual(upstream.streams, [1]);
   });
 
-  test(`an answer that is given up by ${name} while its caller does not read is broken when the caller reads`, async (t) => {
+  test(`never completes a response that is reset with ${name} while its caller does not read`, async (t) => {
     const big = 'x'.repeat(16_384);
     const { app } = await startBroken(t, (stream) => {
       stream.head();
-      // As much as may be sent unasked (RFC 9113 section 6.9.2).
+      // The initial flow-control window (RFC 9113 section 6.9.2).
       for (let i = 0; i < 3; i += 1) stream.data(big);
       setTimeout(() => stream.reset(code(name)), 100);
     });
@@ -81,8 +81,8 @@ for (const name of CODES) {
   });
 }
 
-test('an answer whose status is none is no answer', async (t) => {
-  // `:status` by its place in the static table, with a value of three digits (RFC 7541 section 6.2.2).
+test('refuses a response with an invalid status', async (t) => {
+  // `:status` by its index in the static table, with a literal value of three digits (RFC 7541 section 6.2.2).
   const { app } = await startBroken(t, (stream) => stream.block(Buffer.from('\x08\x03099', 'latin1')));
-  assertProblem(await soon('the answer', call(app.url)), 'ERR_UPSTREAM_UNREACHABLE');
+  assertProblem(await soon('the response', call(app.url)), 'ERR_UPSTREAM_UNREACHABLE');
 });
