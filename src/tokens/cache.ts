@@ -142,13 +142,9 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
     for (const [key] of done) evict(key, reason);
   }
 
-  /**
-   * The tokens that are not expired. A token that is expired by the monotonic clock is evicted. By the wall clock, which may go
-   * back, it is only left out.
-   */
+  /** The tokens that are not expired. The next sweep evicts the others. */
   function current(): CachedToken<Token>[] {
     const nowMs = clock.monotonicMs();
-    evictAll('expired', ({ token: { lifetime } }) => lifetime.reusableUntilMs <= nowMs);
     return [...tokens.values()].filter((cached) => !isExpired(cached, nowMs));
   }
 

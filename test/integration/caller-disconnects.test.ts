@@ -46,7 +46,7 @@ for (const [stream, handler] of [
   ['an event stream', eventStream().handler],
   ['a response that is faster than it reads', endless],
 ] as const) {
-  test(`reports cut_by "caller" when the caller disconnects during ${stream}`, async (t) => {
+  test(`reports aborted_by "caller" when the caller disconnects during ${stream}`, async (t) => {
     const { app } = await startPlainGateway(t, { handler });
     const response = await open(`${app.url}/plain`);
     response.on('error', () => {});
