@@ -6,6 +6,7 @@ import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { soon } from '../harness/eventually.ts';
+import { freePort } from '../harness/free-port.ts';
 import { startHttpServer } from '../harness/http-server.ts';
 
 const DEMO = fileURLToPath(new URL('../harness/demo.ts', import.meta.url));
@@ -19,64 +20,101 @@ function exitOf(child: ReturnType<typeof startDemo>): Promise<number | null> {
   return new Promise((resolve) => child.once('close', resolve));
 }
 
-test('the demo shows a token for each backend and the refusal of the broad one, and ends by itself', async (t) => {
+/** The output of a demo that keeps running, once it is complete. */
+function outputOf(child: ReturnType<typeof startDemo>): Promise<string> {
+  let out = '';
+  const complete = new Promise<string>((resolve) => {
+    child.stdout.on('data', (part: Buffer) => {
+      out += part.toString();
+      if (/algorithm .*\n/.test(out)) resolve(out);
+    });
+  });
+  return soon('the demo runs', complete, 60_000);
+}
+
+interface PrintedCall {
+  readonly url: string;
+  readonly method: string;
+  readonly headers: Record<string, string>;
+  readonly body: string;
+}
+
+/** The curl commands in the output, as requests. */
+function readCalls(out: string): Promise<PrintedCall[]> {
+  const commands = out.match(/curl -i[\s\S]*?-d '.*'/g) ?? [];
+  return Promise.all(
+    commands.map(async (command) => {
+      const [, url = '', file = ''] = /curl -i (\S+) -H "Authorization: Bearer \$\(cat (\S+)\)"/.exec(command) ?? [];
+      const headers = [...command.matchAll(/-H '([^:']+): ([^']+)'/g)].map(([, name = '', value = '']) => [
+        name,
+        value,
+      ]);
+      const authorization = `Bearer ${await readFile(file, 'utf8')}`;
+      const body = /-d '(.*)'/.exec(command)?.[1] ?? '';
+      return { url, method: 'POST', headers: { ...Object.fromEntries(headers), authorization }, body };
+    }),
+  );
+}
+
+test('the demo shows the refusal of the broad token, a token for each backend and the cache, and exits', async (t) => {
   const child = startDemo();
   t.after(() => child.kill('SIGKILL'));
   const [out, err, code] = await soon(
-    'the end of the demo',
+    'the demo exits',
     Promise.all([text(child.stdout), text(child.stderr), exitOf(child)]),
     60_000,
   );
   assert.equal(code, 0, `${out}\n${err}`);
   assert.equal(err, '');
-  assert.match(out, /holds one token\. {2}aud: my-agent, cambist$/m);
-  const rows = [...out.matchAll(/^ {2}(github|docs) +(\S+(?: \S+)?) +(hit|miss) +alice +(http:\S+)$/gm)];
+  assert.match(out, /one token, signed with ES256\. Its audience \(aud\) is: my-agent, cambist$/m);
+  const rows = out.split('\n').filter((line) => /^ {2}(?:github|docs) /.test(line));
+  const cells = rows.map((line) => line.trim().split(/ {2,}/));
   assert.deepEqual(
-    rows.map(([, backend, what, cache]) => [backend, what?.trim(), cache]),
-    ['github', 'docs'].flatMap((backend) => [
-      [backend, 'initialize', 'miss'],
-      [backend, 'tools/list', 'hit'],
-      [backend, 'tools/call whoami', 'hit'],
-      [backend, 'tools/call whoami', 'hit'],
-    ]),
+    cells.map((row) => row.slice(0, -1)),
+    [
+      ['github', 'directly', '2026-07-28', 'server/discover', '401', '-', 'alice'],
+      ['github', 'cambist', '2026-07-28', 'server/discover', '200', 'miss', 'alice'],
+      ['github', 'cambist', '2026-07-28', 'tools/list', '200', 'hit', 'alice'],
+      ['github', 'cambist', '2026-07-28', 'tools/call whoami', '200', 'hit', 'alice'],
+      ['docs', 'cambist', '2025-11-25', 'initialize', '200', 'miss', 'alice'],
+      ['docs', 'cambist', '2025-11-25', 'tools/list', '200', 'hit', 'alice'],
+      ['docs', 'cambist', '2025-11-25', 'tools/call whoami', '200', 'hit', 'alice'],
+    ],
   );
-  const audiences = (name: string) => new Set(rows.filter(([, backend]) => backend === name).map((row) => row[4]));
-  assert.equal(audiences('github').size, 1);
-  assert.equal(audiences('docs').size, 1);
-  assert.equal(new Set([...audiences('github'), ...audiences('docs')]).size, 2, 'each backend has its own audience');
-  assert.match(out, /2 token exchanges for 8 requests/);
-  assert.match(out, /Sent straight to github, it is refused: 401 Bearer error="invalid_token"/);
+  const [direct, ...issued] = cells.map((row) => row.at(-1) ?? '');
+  assert.equal(direct, 'my-agent, cambist');
+  for (const audience of issued) assert.match(audience, /^http:/);
+  assert.equal(new Set(issued.slice(0, 3)).size, 1, 'one audience for github');
+  assert.equal(new Set(issued.slice(3)).size, 1, 'one audience for docs');
+  assert.equal(new Set(issued).size, 2, 'each backend has its own audience');
+  assert.match(out, /^2 token exchanges for 6 requests through cambist/m);
 });
 
-test('a demo that is kept prints a request that works, and leaves with Ctrl-C', async (t) => {
-  const child = startDemo('--keep');
+test('a demo with --keep and --port prints requests that succeed on this port, and exits on Ctrl-C', async (t) => {
+  const port = await freePort();
+  const child = startDemo('--keep', '--port', String(port));
   t.after(() => child.kill('SIGKILL'));
-  let out = '';
-  const kept = new Promise<string>((resolve) => {
-    child.stdout.on('data', (part: Buffer) => {
-      out += part.toString();
-      if (/metrics {2}http\S+\n/.test(out)) resolve(out);
-    });
-  });
-  const [, url = '', file = ''] =
-    /curl -i (\S+) -H "Authorization: Bearer \$\(cat (\S+)\)"/.exec(await soon('the demo runs', kept, 60_000)) ?? [];
-  const response = await fetch(url, {
-    method: 'POST',
-    headers: {
-      authorization: `Bearer ${await readFile(file, 'utf8')}`,
-      'content-type': 'application/json',
-      accept: 'application/json, text/event-stream',
-    },
-    body: /-d '(.*)'/.exec(out)?.[1] ?? '',
-  });
-  assert.equal(response.status, 200);
-  assert.match(await response.text(), /serverInfo/);
+  const out = await outputOf(child);
+  const calls = await readCalls(out);
+  assert.deepEqual(
+    calls.map(({ body }) => (JSON.parse(body) as { method: string }).method),
+    ['server/discover', 'initialize'],
+  );
+  for (const { url, ...init } of calls) {
+    assert.equal(url, `http://127.0.0.1:${port}/docs`);
+    const response = await fetch(url, init);
+    assert.equal(response.status, 200);
+    assert.match(await response.text(), /serverInfo/);
+  }
+  const [, file = ''] = /^ {2}token +cat (\S+)$/m.exec(out) ?? [];
+  assert.equal(`Bearer ${await readFile(file, 'utf8')}`, calls[0]?.headers.authorization);
+  assert.match(out, /^ {2}algorithm ES256/m);
   const exit = exitOf(child);
   child.kill('SIGINT');
-  assert.equal(await soon('the demo ends', exit, 20_000), 0);
+  assert.equal(await soon('the demo exits', exit, 20_000), 0);
 });
 
-test('the demo prints a request for a backend of MCP revision 2026-07-28', async (t) => {
+test('the demo prints a request for an own backend of MCP revision 2026-07-28', async (t) => {
   const received: IncomingHttpHeaders[] = [];
   const backend = await startHttpServer((request, response) => {
     received.push(request.headers);
@@ -85,35 +123,32 @@ test('the demo prints a request for a backend of MCP revision 2026-07-28', async
   t.after(backend.close);
   const child = startDemo('--keep', '--backend', `${backend.url}/mcp`);
   t.after(() => child.kill('SIGKILL'));
-  let out = '';
-  const printed = new Promise<string>((resolve) => {
-    child.stdout.on('data', (part: Buffer) => {
-      out += part.toString();
-      if (/keys {5}http\S+\n/.test(out)) resolve(out);
-    });
-  });
-  const text = await soon('the demo runs', printed, 60_000);
-  const command = text.slice(text.indexOf('only MCP revision 2026-07-28'));
-  const [, url = '', file = ''] = /curl -i (\S+) -H "Authorization: Bearer \$\(cat (\S+)\)"/.exec(command) ?? [];
-  const headers = [...command.matchAll(/-H '([^:']+): ([^']+)'/g)].map(([, name = '', value = '']) => [name, value]);
-  const response = await fetch(url, {
-    method: 'POST',
-    headers: { ...Object.fromEntries(headers), authorization: `Bearer ${await readFile(file, 'utf8')}` },
-    body: /-d '(.*)'/.exec(command)?.[1] ?? '',
-  });
+  const [{ url, ...init } = assert.fail('the demo printed no request')] = await readCalls(await outputOf(child));
+  const response = await fetch(url, init);
   assert.equal(response.status, 200);
   assert.equal(received.length, 1);
   assert.equal(received[0]?.['mcp-method'], 'server/discover');
   assert.equal(received[0]?.['mcp-protocol-version'], '2026-07-28');
   const exit = exitOf(child);
   child.kill('SIGINT');
-  assert.equal(await soon('the demo ends', exit, 20_000), 0);
+  assert.equal(await soon('the demo exits', exit, 20_000), 0);
 });
 
-test('the demo refuses a flag that it does not know', async (t) => {
-  const child = startDemo('--kept');
-  t.after(() => child.kill('SIGKILL'));
-  const [err, code] = await Promise.all([text(child.stderr), exitOf(child)]);
-  assert.equal(code, 2);
-  assert.match(err, /--kept[\s\S]*Usage: npm run demo/);
-});
+const WRONG_USAGE: [args: string[], message: RegExp][] = [
+  [['--kept'], /--kept/],
+  [['--port', '65536'], /Invalid --port "65536"/],
+  [['--port', 'any'], /Invalid --port "any"/],
+  [['--backend', 'http://127.0.0.1:9000/mcp'], /--backend requires --keep/],
+  [['--keep', '--backend', 'nowhere'], /Invalid --backend "nowhere"/],
+];
+
+for (const [args, message] of WRONG_USAGE) {
+  test(`the demo rejects ${args.join(' ')} with its usage`, async (t) => {
+    const child = startDemo(...args);
+    t.after(() => child.kill('SIGKILL'));
+    const [err, code] = await Promise.all([text(child.stderr), exitOf(child)]);
+    assert.equal(code, 2);
+    assert.match(err, message);
+    assert.match(err, /Usage: npm run demo/);
+  });
+}

@@ -1,46 +1,30 @@
-import { decodeJwt } from 'jose';
-import type { McpBackend } from './mcp-backend.ts';
+import { decodeJwt, decodeProtectedHeader } from 'jose';
+import { connectModernMcpClient, type DemoClient, type DemoFetch } from './demo-clients.ts';
+import type { BackendRequest } from './mcp-backend.ts';
 import { connectMcpClient } from './mcp-client.ts';
 import type { RouteName, World } from './world.ts';
 
-/** One MCP request that went through cambist, as cambist logged it and as the backend received it. */
+/** One MCP request, with the token that the backend received. */
 export interface DemoCall {
   backend: RouteName;
-  what: string;
+  /** False if the request went to the backend directly. */
+  isThroughCambist: boolean;
+  revision: string;
+  /** The JSON-RPC method, and the name of the tool. */
+  request: string;
+  status: number;
+  /** The `cache` field of the log line: `hit` or `miss`. */
   cache: string;
   receivedSubject: string;
   receivedAudience: string;
 }
 
 export interface DemoFindings {
+  /** The algorithm that signs all tokens. */
+  algorithm: string;
   callerAudience: string;
   calls: DemoCall[];
   exchanges: number;
-  /** How a backend answers the caller's own token, sent to it without cambist. */
-  straight: { backend: RouteName; status: number; challenge: string };
-}
-
-/** Every backend is asked for its tools once and for `whoami` twice, by the official SDK's client. */
-export async function makeCalls(world: World, token: string): Promise<DemoFindings> {
-  const calls: DemoCall[] = [];
-  for (const backend of Object.values(world.backends)) {
-    calls.push(...(await callBackend(world, backend, token)));
-  }
-  const straight = await fetch(world.backends.github.url, {
-    method: 'POST',
-    headers: { ...MCP_HEADERS, authorization: `Bearer ${token}` },
-    body: INITIALIZE,
-  });
-  return {
-    callerAudience: audienceOf(decodeJwt(token).aud),
-    calls,
-    exchanges: world.authorizationServer.requests.filter(({ error }) => error === undefined).length,
-    straight: {
-      backend: 'github',
-      status: straight.status,
-      challenge: straight.headers.get('www-authenticate') ?? '',
-    },
-  };
 }
 
 export const MCP_HEADERS = {
@@ -48,102 +32,159 @@ export const MCP_HEADERS = {
   accept: 'application/json, text/event-stream',
 };
 
+const LATEST_REVISION = '2026-07-28';
+const SESSION_REVISION = '2025-11-25';
+
+/** Begins a session in MCP revision 2025-11-25. */
 export const INITIALIZE = JSON.stringify({
   jsonrpc: '2.0',
   id: 1,
   method: 'initialize',
-  params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'curl', version: '1' } },
+  params: { protocolVersion: SESSION_REVISION, capabilities: {}, clientInfo: { name: 'curl', version: '1' } },
 });
 
-export const DISCOVER_HEADERS = { 'MCP-Protocol-Version': '2026-07-28', 'Mcp-Method': 'server/discover' };
+export const DISCOVER_HEADERS = { 'MCP-Protocol-Version': LATEST_REVISION, 'Mcp-Method': 'server/discover' };
 
+/** The first request of MCP revision 2026-07-28, which has no sessions. */
 export const DISCOVER = JSON.stringify({
   jsonrpc: '2.0',
   id: 1,
   method: 'server/discover',
   params: {
     _meta: {
-      'io.modelcontextprotocol/protocolVersion': '2026-07-28',
+      'io.modelcontextprotocol/protocolVersion': LATEST_REVISION,
       'io.modelcontextprotocol/clientCapabilities': {},
     },
   },
 });
 
-/** What was promised and is not so, in plain sentences. */
-export function brokenPromises(world: World, findings: DemoFindings, token: string): string[] {
-  const broken: string[] = [];
-  for (const { backend, what, receivedAudience } of findings.calls) {
-    if (receivedAudience !== world.backends[backend].resource) {
-      broken.push(`"${what}" reached ${backend} with a token for "${receivedAudience}"`);
-    }
-  }
-  for (const backend of Object.values(world.backends)) {
-    // The last request to github is the one that went there straight.
-    const through = backend.requests.filter(({ rawHeaders }) => rawHeaders.some((text) => text.startsWith(ID_PREFIX)));
-    if (through.some(({ rawHeaders }) => rawHeaders.some((text) => text.includes(token)))) {
-      broken.push(`the caller's own token reached ${backend.name}`);
-    }
-    if (through.some(({ authorization }) => authorization.length !== 1)) {
-      broken.push(`${backend.name} received a request without exactly one Authorization header`);
-    }
-  }
-  const backends = Object.keys(world.backends).length;
-  if (findings.exchanges !== backends) {
-    broken.push(`${findings.exchanges} token exchanges were made where ${backends} suffice`);
-  }
-  if (findings.straight.status !== 401) {
-    broken.push(`${findings.straight.backend} answered ${findings.straight.status} to the caller's own token, not 401`);
-  }
-  return broken;
-}
-
-/** By this id a request is found again in cambist's log and at the backend. */
+/** The prefix of the request ids. A request has the same id at the client, in the log and at the backend. */
 const ID_PREFIX = 'demo-';
 
-async function callBackend(world: World, backend: McpBackend, token: string): Promise<DemoCall[]> {
-  const route = backend.name as RouteName;
-  const sent: { id: string; what: string }[] = [];
-  const client = await connectMcpClient(world.url(route), {
-    headers: { authorization: `Bearer ${token}` },
-    fetch: (url, init) => {
-      const id = `${ID_PREFIX}${route}-${sent.length + 1}`;
-      sent.push({ id, what: describe(init?.body) });
-      const headers = new Headers(init?.headers as Record<string, string>);
-      headers.set('x-request-id', id);
-      return fetch(url, { ...init, headers });
-    },
+/** Sends the caller's own token to a backend directly, then calls both backends through cambist with official MCP clients. */
+export async function makeCalls(world: World, token: string): Promise<DemoFindings> {
+  const calls = [
+    await callDirectly(world, 'github', token),
+    ...(await callBackend(world, 'github', (fetch) => connectModernMcpClient(world.url('github'), token, fetch))),
+    ...(await callBackend(world, 'docs', (fetch) => {
+      const headers = { authorization: `Bearer ${token}` };
+      return connectMcpClient(world.url('docs'), { headers, fetch });
+    })),
+  ];
+  return {
+    algorithm: decodeProtectedHeader(token).alg ?? 'unknown',
+    callerAudience: audienceOf(decodeJwt(token).aud),
+    calls,
+    exchanges: world.authorizationServer.requests.filter(({ error }) => error === undefined).length,
+  };
+}
+
+async function callDirectly(world: World, backend: RouteName, token: string): Promise<DemoCall> {
+  const { status } = await fetch(world.backends[backend].url, {
+    method: 'POST',
+    headers: { ...MCP_HEADERS, ...DISCOVER_HEADERS, authorization: `Bearer ${token}` },
+    body: DISCOVER,
+  });
+  const { sub = 'unknown', aud } = decodeJwt(token);
+  return {
+    backend,
+    isThroughCambist: false,
+    ...describeRequest(new Headers(DISCOVER_HEADERS), DISCOVER),
+    status,
+    cache: '-',
+    receivedSubject: sub,
+    receivedAudience: audienceOf(aud),
+  };
+}
+
+async function callBackend(
+  world: World,
+  backend: RouteName,
+  connect: (fetch: DemoFetch) => Promise<DemoClient>,
+): Promise<DemoCall[]> {
+  const sent: { id: string; revision: string; request: string }[] = [];
+  const client = await connect((url, init) => {
+    const id = `${ID_PREFIX}${backend}-${sent.length + 1}`;
+    const headers = new Headers(init?.headers as Record<string, string>);
+    sent.push({ id, ...describeRequest(headers, init?.body) });
+    headers.set('x-request-id', id);
+    return fetch(url, { ...init, headers });
   });
   try {
     await client.listTools();
     await client.callTool('whoami');
-    await client.callTool('whoami');
   } finally {
     await client.close();
   }
-  const shown = sent.filter(({ what }) => what !== '');
-  return Promise.all(shown.map(({ id, what }) => findCall(world, backend, id, what)));
+  const shown = sent.filter(({ request }) => request !== '');
+  return Promise.all(shown.map(({ id, ...described }) => findCall(world, backend, id, described)));
 }
 
-async function findCall(world: World, backend: McpBackend, id: string, what: string): Promise<DemoCall> {
+async function findCall(
+  world: World,
+  backend: RouteName,
+  id: string,
+  described: { revision: string; request: string },
+): Promise<DemoCall> {
   const log = await world.cambist.waitForLog((line) => line.request_id === id && line.msg === 'request');
-  const received = backend.requests.find(({ rawHeaders }) => rawHeaders.includes(id));
+  const received = world.backends[backend].requests.find(({ rawHeaders }) => rawHeaders.includes(id));
   return {
-    backend: backend.name as RouteName,
-    what,
+    backend,
+    isThroughCambist: true,
+    ...described,
+    status: Number(log.status),
     cache: String(log.cache),
-    receivedSubject: received?.claims?.sub ?? 'nobody',
+    receivedSubject: received?.claims?.sub ?? 'none',
     receivedAudience: audienceOf(received?.claims?.aud),
   };
 }
 
-/** The method of a JSON-RPC request, and its tool; empty for all that is no request of the person who watches. */
-function describe(body: unknown): string {
-  if (typeof body !== 'string') return '';
-  const { id, method, params } = JSON.parse(body) as { id?: number; method: string; params?: { name?: string } };
-  if (id === undefined) return '';
-  return method === 'tools/call' ? `${method} ${params?.name}` : method;
+/** `request` is empty for requests that the demo does not show: notifications, and the stream and the end of a session. */
+function describeRequest(headers: Headers, body: unknown): { revision: string; request: string } {
+  if (typeof body !== 'string') return { revision: '', request: '' };
+  const { id, method, params } = JSON.parse(body) as {
+    id?: number;
+    method: string;
+    params?: { name?: string; protocolVersion?: string };
+  };
+  return {
+    revision: headers.get('mcp-protocol-version') ?? params?.protocolVersion ?? '',
+    request: id === undefined ? '' : [method, params?.name].join(' ').trim(),
+  };
 }
 
 function audienceOf(aud: string | string[] | undefined): string {
-  return [aud ?? 'nobody'].flat().join(', ');
+  return [aud ?? 'none'].flat().join(', ');
+}
+
+/** The promises of cambist that the calls did not keep, as sentences. */
+export function brokenPromises(world: World, { calls, exchanges }: DemoFindings, token: string): string[] {
+  const backends = Object.values(world.backends);
+  return [
+    ...calls.flatMap((call) => brokenPromisesOf(call, world)),
+    ...backends.flatMap(({ name, requests }) => {
+      const forwarded = requests.filter(({ rawHeaders }) => rawHeaders.some((text) => text.startsWith(ID_PREFIX)));
+      return forwarded.flatMap((request) => brokenPromisesAt(name, request, token));
+    }),
+    ...(exchanges === backends.length
+      ? []
+      : [`cambist made ${exchanges} token exchanges for ${backends.length} backends`]),
+  ];
+}
+
+function brokenPromisesOf({ backend, isThroughCambist, request, status, receivedAudience }: DemoCall, world: World) {
+  if (!isThroughCambist) return status === 401 ? [] : [`${backend} accepted the caller's own token: ${status}`];
+  return [
+    ...(status === 200 ? [] : [`"${request}" of ${backend} got status ${status}`]),
+    ...(receivedAudience === world.backends[backend].resource
+      ? []
+      : [`"${request}" reached ${backend} with a token for "${receivedAudience}"`]),
+  ];
+}
+
+function brokenPromisesAt(name: string, { rawHeaders, authorization }: BackendRequest, token: string): string[] {
+  return [
+    ...(rawHeaders.some((text) => text.includes(token)) ? [`the caller's own token reached ${name}`] : []),
+    ...(authorization.length === 1 ? [] : [`${name} received ${authorization.length} Authorization headers`]),
+  ];
 }

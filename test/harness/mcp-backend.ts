@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { NodeMcpRequestHandler } from '@modelcontextprotocol/node';
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js';
 import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js';
@@ -12,19 +13,19 @@ export interface McpBackendOptions extends HttpServerOptions {
   name: string;
   issuer: string;
   jwksUri: string;
-  /** What a token's `aud` has to name; the backend's own URL by default. */
+  /** The audience that tokens must have. The default is the backend's own URL. */
   resource?: string;
 }
 
-/** One HTTP request as it arrived. */
+/** One received HTTP request. */
 export interface BackendRequest {
   method: string;
   url: string;
-  /** Names and values in turn, as they stood on the wire. */
+  /** Alternating names and values, as received. */
   rawHeaders: string[];
-  /** Every value of every `Authorization` header. */
+  /** The values of all `Authorization` headers. */
   authorization: string[];
-  /** Of the bearer, where it was accepted. */
+  /** The claims of the bearer token; undefined if it was refused. */
   claims: JWTPayload | undefined;
   status: number;
 }
@@ -36,10 +37,16 @@ export interface McpBackend {
   resource: string;
   requests: BackendRequest[];
   openSessions(): number;
-  /** From now on requests are answered 401 while the predicate says so. */
+  /** Responds with 401 to all later requests whose claims match the predicate. */
   refuse(predicate: (claims: JWTPayload) => boolean): void;
   close(): Promise<void>;
 }
+
+/** MCP revisions from this one on have no sessions. */
+const STATELESS_REVISION = '2026-07-28';
+
+type StatelessRequest = Parameters<NodeMcpRequestHandler>[0];
+type StatelessResponse = Parameters<NodeMcpRequestHandler>[1];
 
 type Verify = (request: IncomingMessage) => Promise<JWTPayload | undefined>;
 
@@ -48,7 +55,10 @@ interface Session {
   transport: StreamableHTTPServerTransport;
 }
 
-/** An MCP server that takes no token but one made for it: signature, issuer, expiry and audience are verified. */
+/**
+ * An MCP server that verifies signature, issuer, expiry and audience of each token. It supports MCP 2025-11-25, with sessions,
+ * and MCP 2026-07-28, with the tool `whoami` only.
+ */
 export async function startMcpBackend(options: McpBackendOptions): Promise<McpBackend> {
   const requests: BackendRequest[] = [];
   const sessions = new Map<string, Session>();
@@ -61,6 +71,8 @@ export async function startMcpBackend(options: McpBackendOptions): Promise<McpBa
       .then(async (claims) => {
         if (claims === undefined || refused(claims)) return refuseToken(response);
         received.claims = claims;
+        const isStateless = request.headers['mcp-protocol-version'] === STATELESS_REVISION;
+        if (isStateless) return serveStateless(options.name, claims, request, response);
         await serveMcp(options.name, sessions, claims, request, response);
       })
       .catch(() => response.headersSent || response.writeHead(500).end());
@@ -121,6 +133,25 @@ function refuseToken(response: ServerResponse): void {
   response.end('{"error":"invalid_token"}');
 }
 
+function authorize(request: IncomingMessage, claims: JWTPayload) {
+  return Object.assign(request, {
+    auth: { token: '', clientId: String(claims.client_id), scopes: [], extra: { claims } },
+  });
+}
+
+async function serveStateless(
+  name: string,
+  claims: JWTPayload,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  // Loaded only here, because most tests use sessions.
+  const { createStatelessHandler } = await import('./mcp-backend-stateless.ts');
+  const handle = createStatelessHandler(name);
+  // The types of the SDK and of Node differ under exactOptionalPropertyTypes.
+  await handle(authorize(request, claims) as StatelessRequest, response as StatelessResponse);
+}
+
 async function serveMcp(
   name: string,
   sessions: Map<string, Session>,
@@ -129,9 +160,7 @@ async function serveMcp(
   response: ServerResponse,
 ): Promise<void> {
   const sessionId = request.headers['mcp-session-id'];
-  const authorized = Object.assign(request, {
-    auth: { token: '', clientId: String(claims.client_id), scopes: [], extra: { claims } },
-  });
+  const authorized = authorize(request, claims);
   if (typeof sessionId === 'string') {
     const session = sessions.get(sessionId);
     if (session === undefined) {
@@ -141,14 +170,14 @@ async function serveMcp(
     }
     return session.transport.handleRequest(authorized, response);
   }
-  // Without a session the transport answers all but `initialize` with 400 by itself.
+  // Without a session, the transport accepts only `initialize` and responds with 400 to other requests.
   const server = createToolServer(name);
   const transport = new StreamableHTTPServerTransport({
     sessionIdGenerator: randomUUID,
     onsessioninitialized: (id) => void sessions.set(id, { server, transport }),
     onsessionclosed: (id) => void sessions.delete(id),
   });
-  // The SDK's classes and its interface disagree on optional properties under exactOptionalPropertyTypes.
+  // The SDK's class does not match its interface under exactOptionalPropertyTypes.
   await server.connect(transport as Transport);
   await transport.handleRequest(authorized, response);
 }
@@ -158,14 +187,16 @@ function createToolServer(name: string): McpServer {
   const text = (value: string) => ({ content: [{ type: 'text' as const, text: value }] });
   server.registerTool(
     'whoami',
-    { description: 'Says what the token that arrived here claims.' },
+    { description: 'Returns the claims of the received token.' },
     ({ authInfo }: { authInfo?: { extra?: Record<string, unknown> } }) => {
       const { sub, aud, act, scope } = (authInfo?.extra?.claims ?? {}) as JWTPayload;
       return text(JSON.stringify({ server: name, sub, aud, act, scope }));
     },
   );
-  server.registerTool('echo', { description: 'Says it back.', inputSchema: { message: z.string() } }, ({ message }) =>
-    text(message),
+  server.registerTool(
+    'echo',
+    { description: 'Returns the message.', inputSchema: { message: z.string() } },
+    ({ message }) => text(message),
   );
   server.registerTool(
     'count',

@@ -5,12 +5,12 @@ import { LoggingMessageNotificationSchema } from '@modelcontextprotocol/sdk/type
 
 export interface McpClient {
   sessionId: string | undefined;
-  /** Log messages that the server sent of its own accord. */
+  /** Log messages from the session's own stream. */
   announcements: unknown[];
   listTools(): Promise<string[]>;
-  /** The text of the tool's answer. */
+  /** Returns the text of the result. */
   callTool(name: string, args?: Record<string, unknown>, onProgress?: (step: number) => void): Promise<string>;
-  /** Ends the session as well. */
+  /** Closes the session and the client. */
   close(): Promise<void>;
 }
 
@@ -19,7 +19,7 @@ export interface McpClientOptions {
   fetch?: FetchLike;
 }
 
-/** The official SDK's client over Streamable HTTP, connected and initialized. */
+/** Connects and initializes a client of the official SDK 1.x, over Streamable HTTP. */
 export async function connectMcpClient(url: string, options: McpClientOptions = {}): Promise<McpClient> {
   const { headers = {}, fetch } = options;
   const client = new Client({ name: 'cambist-harness', version: '1.0.0' });
@@ -29,7 +29,7 @@ export async function connectMcpClient(url: string, options: McpClientOptions = 
     requestInit: { headers },
     ...(fetch === undefined ? {} : { fetch }),
   });
-  // The SDK's classes and its interface disagree on optional properties under exactOptionalPropertyTypes.
+  // The SDK's class does not match its interface under exactOptionalPropertyTypes.
   await client.connect(transport as Transport);
   return {
     sessionId: transport.sessionId,
