@@ -47,6 +47,11 @@ export function resolveAuthorizationServer(
       node.error('missing key "issuer" or "token_endpoint": set one, so that cambist finds the token endpoint');
     }
   }
+  if (allowInsecureHttp && written.token_endpoint === undefined && written.issuer?.startsWith('https:')) {
+    node
+      .at('allow_insecure_http')
+      .warn('has no effect: an https issuer must name https endpoints: remove it, or set "token_endpoint"');
+  }
   const clientAuth =
     written.client_auth === undefined
       ? undefined

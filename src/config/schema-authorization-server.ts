@@ -110,7 +110,8 @@ export const authorizationServer = z
     allow_insecure_http: z
       .boolean()
       .meta({
-        description: 'Allow plain http to any host. Tokens and secrets then cross the network unencrypted.',
+        description:
+          'Allow plain http to any host. Tokens and secrets then cross the network unencrypted. Discovered endpoints of an https issuer must be https in any case.',
         default: false,
       })
       .optional(),

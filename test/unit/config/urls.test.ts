@@ -72,6 +72,16 @@ test('reads allow_insecure_http on a route, in defaults and on a server', () => 
   assert.deepEqual(problemsOf(server.replace('client_id:', 'allow_insecure_http: true\n    client_id:')), []);
 });
 
+test('warns when allow_insecure_http on a server has no effect', () => {
+  const insecure = VALID.replace('client_id:', 'allow_insecure_http: true\n    client_id:');
+  assert.deepEqual(problemsOf(insecure), [
+    '5:26: warning: authorization_servers.main.allow_insecure_http: has no effect: an https issuer must name https ' +
+      'endpoints: remove it, or set "token_endpoint"',
+  ]);
+  const endpoint = 'allow_insecure_http: true\n    token_endpoint: http://idp.example.com/token\n    client_id:';
+  assert.deepEqual(problemsOf(VALID.replace('client_id:', endpoint)), []);
+});
+
 test('refuses an invalid upstream without showing its value', () => {
   const cases = [
     ['example.com/mcp', 'absolute URL'],
