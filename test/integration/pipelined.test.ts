@@ -8,7 +8,7 @@ import { eventStream } from '../harness/upstream-handlers.ts';
 
 const MAX_IN_FLIGHT = 3;
 
-/** A gateway whose upstream streams without end, and a caller that sends requests without waiting for answers. */
+/** A gateway with an upstream that streams without end, and a caller that pipelines requests. */
 async function startStreaming(t: TestContext, limits: Record<string, unknown> = {}) {
   const stream = eventStream();
   const gateway = await startGateway(t, {
@@ -30,20 +30,20 @@ async function startStreaming(t: TestContext, limits: Record<string, unknown> = 
   return { ...gateway, upstream, pipeline, allEnded };
 }
 
-test('a caller that leaves takes all its pipelined requests with it, upstream too', async (t) => {
+test('closes all pipelined requests upstream when the caller disconnects', async (t) => {
   const { upstream, pipeline, allEnded } = await startStreaming(t);
   const connection = await pipeline(2);
-  await eventually('both are upstream', () => upstream.requests.length === 2);
+  await eventually('the upstream has both requests', () => upstream.requests.length === 2);
   connection.socket.destroy();
   await soon('both streams are closed upstream', Promise.all(upstream.requests.map(({ gone }) => gone)));
   await allEnded();
 });
 
-test('pipelined requests whose callers left leave room for the next caller', async (t) => {
+test('frees the slots of pipelined requests when their caller disconnects', async (t) => {
   const { app, upstream, authorization, pipeline, allEnded } = await startStreaming(t);
   for (let round = 1; round <= MAX_IN_FLIGHT + 1; round += 1) {
     const connection = await pipeline(2);
-    await eventually('both are upstream', () => upstream.requests.length === 2 * round);
+    await eventually('the upstream has both requests', () => upstream.requests.length === 2 * round);
     connection.socket.resetAndDestroy();
     await allEnded();
   }
@@ -51,15 +51,15 @@ test('pipelined requests whose callers left leave room for the next caller', asy
   assert.equal((await call(`${app.url}/github`, { headers: { authorization } })).status, 200);
 });
 
-test('a stop does not wait for pipelined requests whose caller left', async (t) => {
+test('stops without waiting for pipelined requests whose caller disconnected', async (t) => {
   const { app, upstream, pipeline } = await startStreaming(t, { shutdown_grace: '1h' });
   const connection = await pipeline(2);
-  await eventually('both are upstream', () => upstream.requests.length === 2);
+  await eventually('the upstream has both requests', () => upstream.requests.length === 2);
   connection.socket.destroy();
   await soon('the stop', app.stop());
 });
 
-test('pipelined requests without a token, whose caller left at once, are all over', async (t) => {
+test('finishes pipelined requests without a token whose caller disconnected at once', async (t) => {
   const { app, allEnded } = await startStreaming(t, { shutdown_grace: '1h' });
   const connection = await connectRaw(app.url);
   connection.send('GET /github HTTP/1.1\r\nHost: h\r\n\r\n'.repeat(50));
@@ -69,11 +69,11 @@ test('pipelined requests without a token, whose caller left at once, are all ove
 });
 
 for (const length of [0, 10, 20_000]) {
-  test(`a caller that is told to go on while it waits for another answer reads that before the head of an answer of ${length} bytes`, async (t) => {
-    let answerFirst = (): void => {};
+  test(`sends 100 Continue before the headers of its response, behind a slow response: ${length} bytes`, async (t) => {
+    let respondFirst = (): void => {};
     const { app, authorization } = await startGateway(t, {
       handler({ method }, response) {
-        if (method === 'GET') answerFirst = () => void response.end('first');
+        if (method === 'GET') respondFirst = () => void response.end('first');
         else response.end('x'.repeat(length));
       },
     });
@@ -81,15 +81,15 @@ for (const length of [0, 10, 20_000]) {
     const fields = `Host: h\r\nAuthorization: ${authorization}\r\n`;
     connection.send(`GET /github HTTP/1.1\r\n${fields}\r\n`);
     connection.send(`POST /github HTTP/1.1\r\n${fields}Expect: 100-continue\r\nContent-Length: 2\r\n\r\n{}`);
-    await eventually('the second was answered', async () =>
+    await eventually('the second response is complete', async () =>
       (await app.metrics()).includes('method="POST",code="200",outcome="forwarded"} 1'),
     );
-    answerFirst();
+    respondFirst();
     const end = new RegExp(
       `first.*?HTTP/1\\.1 100 Continue\\r\\n\\r\\nHTTP/1\\.1 200 OK\\r\\n.*\\r\\n\\r\\n.*x{${length}}`,
       's',
     );
-    const all = await soon('both answers', connection.until(end));
+    const all = await soon('both responses', connection.until(end));
     assert.equal(all.match(/100 Continue/g)?.length, 1);
     connection.socket.destroy();
   });

@@ -9,10 +9,10 @@ import { sumSamples } from '../harness/metric-samples.ts';
 import { assertProblem } from '../harness/problem.ts';
 import { answer, refuseBearer } from '../harness/upstream-handlers.ts';
 
-/** 200 and the bytes that came. */
+/** Responds with 200 and the bytes of the request body. */
 const mirror: UpstreamHandler = async (received, response) => sendAnswer(response, 200, await received.body());
 
-/** From now on the upstream refuses the token that was issued first, as if it had been revoked. */
+/** Makes the upstream refuse the first issued token, as if it had been revoked. */
 async function revokeFirst({ app, upstream, authorizationServer, authorization }: Gateway): Promise<void> {
   await call(`${app.url}/github`, { headers: { authorization } });
   const revoked = authorizationServer.requests[0]?.issued;
@@ -20,15 +20,15 @@ async function revokeFirst({ app, upstream, authorizationServer, authorization }
   upstream.requests.length = 0;
 }
 
-test('a request whose token the upstream refuses is sent once more with a new one, byte for byte', async (t) => {
+test('retries a request whose token the upstream refuses with a new token and the same bytes', async (t) => {
   const gateway = await startGateway(t);
   const { app, upstream, authorizationServer, authorization } = gateway;
   await revokeFirst(gateway);
   const body = Buffer.from([...Array(256).keys()]);
   const headers = { authorization, 'mcp-method': 'tools/call' };
-  const answered = await call(`${app.url}/github/x?y`, { method: 'POST', headers, body });
-  assert.equal(answered.status, 200);
-  assert.ok(answered.body.equals(body));
+  const response = await call(`${app.url}/github/x?y`, { method: 'POST', headers, body });
+  assert.equal(response.status, 200);
+  assert.ok(response.body.equals(body));
   assert.deepEqual(
     upstream.requests.map(({ method, url, headers: got }) => [method, url, got['mcp-method']]),
     [
@@ -44,16 +44,16 @@ test('a request whose token the upstream refuses is sent once more with a new on
   assert.notDeepEqual(bearers[0], bearers[1]);
 });
 
-test('a chunked body that is small is sent once more, too', async (t) => {
+test('retries a small chunked body', async (t) => {
   const gateway = await startGateway(t);
   await revokeFirst(gateway);
   const headers = { authorization: gateway.authorization, 'transfer-encoding': 'chunked' };
-  const answered = await call(`${gateway.app.url}/github`, { method: 'POST', headers, body: 'hello' });
-  assert.deepEqual([answered.status, answered.text], [200, 'hello']);
+  const response = await call(`${gateway.app.url}/github`, { method: 'POST', headers, body: 'hello' });
+  assert.deepEqual([response.status, response.text], [200, 'hello']);
   assert.equal(gateway.upstream.requests.length, 2);
 });
 
-test('a request without a body is sent once more, and the retry is counted', async (t) => {
+test('retries a request without a body, and counts the retry', async (t) => {
   const gateway = await startGateway(t);
   const { app, upstream, authorization } = gateway;
   await revokeFirst(gateway);
@@ -65,34 +65,34 @@ test('a request without a body is sent once more, and the retry is counted', asy
   assert.equal(sumSamples(await app.metrics(), 'cambist_upstream_retries_total', { route: 'github' }), 1);
 });
 
-for (const [what, framing] of [
-  ['says that it is large', { 'content-length': 20_000 }],
-  ['turns out to be large', { 'transfer-encoding': 'chunked' }],
+for (const [kind, framing] of [
+  ['large body with a length', { 'content-length': 20_000 }],
+  ['large chunked body', { 'transfer-encoding': 'chunked' }],
 ] as const) {
-  test(`a body that ${what} is not sent again, and the next request gets a new token`, async (t) => {
+  test(`does not retry a ${kind}, and uses a new token for the next request`, async (t) => {
     const gateway = await startGateway(t, { route: { retry_body_limit: '10KiB' } });
     const { app, upstream, authorizationServer, authorization } = gateway;
     await revokeFirst(gateway);
     const headers = { authorization, ...framing };
-    const answered = await call(`${app.url}/github`, { method: 'POST', headers, body: Buffer.alloc(20_000) });
-    assertProblem(answered, 'ERR_UPSTREAM_REFUSED_TOKEN');
+    const response = await call(`${app.url}/github`, { method: 'POST', headers, body: Buffer.alloc(20_000) });
+    assertProblem(response, 'ERR_UPSTREAM_REFUSED_TOKEN');
     assert.equal(upstream.requests.length, 1);
     assert.equal((await call(`${app.url}/github`, { headers: { authorization } })).status, 200);
     assert.equal(authorizationServer.requests.length, 2);
   });
 }
 
-test('an upstream that refuses the new token as well gets no third, and its 401 does not reach the caller', async (t) => {
+test('returns an error of its own when the upstream refuses the new token as well', async (t) => {
   const { app, upstream, authorizationServer, authorization } = await startGateway(t, {
     handler: refuseBearer(() => true),
   });
-  const answered = await call(`${app.url}/github`, { headers: { authorization } });
-  assertProblem(answered, 'ERR_UPSTREAM_REFUSED_TOKEN');
-  assert.equal(answered.headers['www-authenticate'], undefined);
+  const response = await call(`${app.url}/github`, { headers: { authorization } });
+  assertProblem(response, 'ERR_UPSTREAM_REFUSED_TOKEN');
+  assert.equal(response.headers['www-authenticate'], undefined);
   assert.deepEqual([upstream.requests.length, authorizationServer.requests.length], [2, 2]);
 });
 
-test('a retry that gets no new token is answered with the reason why', async (t) => {
+test('returns the error of the exchange when a retry gets no new token', async (t) => {
   const gateway = await startGateway(t);
   const { app, authorizationServer, authorization } = gateway;
   await revokeFirst(gateway);
@@ -100,46 +100,46 @@ test('a retry that gets no new token is answered with the reason why', async (t)
   assertProblem(await call(`${app.url}/github`, { headers: { authorization } }), 'ERR_EXCHANGE_REFUSED');
 });
 
-test('fifty refusals of one token at once lead to one new exchange', async (t) => {
+test('makes one exchange for fifty concurrent refusals of one token', async (t) => {
   const gateway = await startGateway(t);
   const { app, authorizationServer, authorization } = gateway;
   await revokeFirst(gateway);
-  const answers = await Promise.all(
+  const responses = await Promise.all(
     Array.from({ length: 50 }, () => call(`${app.url}/github`, { headers: { authorization }, body: 'hello' })),
   );
-  assert.deepEqual(new Set(answers.map(({ status }) => status)), new Set([200]));
+  assert.deepEqual(new Set(responses.map(({ status }) => status)), new Set([200]));
   assert.equal(authorizationServer.requests.length, 2);
 });
 
-test('a 403 is passed on as it is, and costs no exchange', async (t) => {
+test('relays a 403 unchanged, without an exchange', async (t) => {
   const { app, authorizationServer, authorization } = await startGateway(t, {
     handler: async (received, response) => {
       await received.body();
       sendAnswer(response, 403, 'no', { 'www-authenticate': 'Bearer error="insufficient_scope", scope="repo:write"' });
     },
   });
-  const answered = await call(`${app.url}/github`, { headers: { authorization } });
-  assert.deepEqual([answered.status, answered.text], [403, 'no']);
-  assert.match(String(answered.headers['www-authenticate']), /insufficient_scope/);
+  const response = await call(`${app.url}/github`, { headers: { authorization } });
+  assert.deepEqual([response.status, response.text], [403, 'no']);
+  assert.match(String(response.headers['www-authenticate']), /insufficient_scope/);
   assert.equal(authorizationServer.requests.length, 1);
 });
 
-test('on routes that send no token of ours a 401 is passed on as it is', async (t) => {
+test('relays a 401 unchanged on routes that send no issued token', async (t) => {
   const gateway = await startGateway(t, { handler: refuseBearer(() => true) });
   const { app, upstream, authorizationServer, authorization, config } = gateway;
   for (const credential of ['none', 'passthrough']) {
     upstream.requests.length = 0;
     const routes = config.routes.map((route) => ({ ...route, credential }));
     app.reloadTo({ routes });
-    const answered = await call(`${app.url}/github`, { headers: { authorization } });
-    assert.deepEqual([answered.status, answered.text], [401, '{"error":"invalid_token"}'], credential);
-    assert.equal(answered.headers['www-authenticate'], 'Bearer error="invalid_token"');
+    const response = await call(`${app.url}/github`, { headers: { authorization } });
+    assert.deepEqual([response.status, response.text], [401, '{"error":"invalid_token"}'], credential);
+    assert.equal(response.headers['www-authenticate'], 'Bearer error="invalid_token"');
     assert.equal(upstream.requests.length, 1);
   }
   assert.equal(authorizationServer.requests.length, 0);
 });
 
-test('a refusal whose body never ends does not keep its connection after the caller was answered', async (t) => {
+test('closes the connection of a refusal whose body never ends', async (t) => {
   const gateway = await startGateway(t);
   const { app, upstream, authorizationServer, authorization } = gateway;
   await revokeFirst(gateway);
@@ -154,10 +154,10 @@ test('a refusal whose body never ends does not keep its connection after the cal
   void upstream.requests[0]?.gone.then(() => {
     gone = true;
   });
-  await eventually('the refused request has been given up', () => gone);
+  await eventually('the refused request is closed', () => gone);
 });
 
-test('an upstream that refuses every token costs one exchange for each session, and not one for each request', async (t) => {
+test('makes one exchange for each session, not for each request, when the upstream refuses every token', async (t) => {
   const { app, upstream, authorizationServer, authorization } = await startGateway(t, {
     handler: refuseBearer(() => true),
   });
@@ -167,7 +167,7 @@ test('an upstream that refuses every token costs one exchange for each session, 
   assert.deepEqual([upstream.requests.length, authorizationServer.requests.length], [6, 2]);
 });
 
-test('an upstream that knows no session, or opens one with each answer, costs no exchange for each request', async (t) => {
+test('makes no exchange for each request when the upstream returns 404 or starts a session each time', async (t) => {
   const { app, authorizationServer, authorization, upstream } = await startGateway(t);
   upstream.handler = answer(404);
   const send = (headers: Record<string, string>) =>

@@ -14,37 +14,37 @@ const withRoute = (config: GatewayConfig, change: Record<string, unknown>): Gate
   routes: config.routes.map((route) => ({ ...route, ...change })),
 });
 
-test('the next request meets the new config, and one under way finishes on the old', async (t) => {
+test('applies a new config to the next request, and finishes a request in flight on the previous config', async (t) => {
   const { app, upstream, authorization, config } = await startGateway(t, { handler: slowly(300, answer(200, 'old')) });
   const other = await startFakeUpstream(answer(200, 'new'));
   t.after(other.close);
   const headers = { authorization };
-  const underWay = call(`${app.url}/github`, { headers });
+  const inFlight = call(`${app.url}/github`, { headers });
   await eventually('the old upstream has the request', () => upstream.requests.length === 1);
   app.reloadTo(withRoute(config, { upstream: other.url }));
   assert.equal((await call(`${app.url}/github`, { headers })).text, 'new');
-  assert.equal((await underWay).text, 'old');
+  assert.equal((await inFlight).text, 'old');
 });
 
-test('a stream stays open over a reload that takes its route away', async (t) => {
+test('keeps a stream open over a reload that removes its route', async (t) => {
   const stream = eventStream();
   const { app, authorization, config } = await startGateway(t, { handler: stream.handler });
   const headers = { authorization };
-  const answered = await open(`${app.url}/github`, { headers });
+  const response = await open(`${app.url}/github`, { headers });
   let text = '';
-  answered.setEncoding('utf8').on('data', (chunk: string) => {
+  response.setEncoding('utf8').on('data', (chunk: string) => {
     text += chunk;
   });
   app.reloadTo(withRoute(config, { name: 'renamed', match: { path: '/renamed' } }));
   assert.equal((await call(`${app.url}/github`, { headers })).status, 403);
   stream.emit('still here');
-  await eventually('the event has come', () => text === 'data: still here\n\n');
+  await eventually('the event has arrived', () => text === 'data: still here\n\n');
   stream.end();
-  await eventually('the stream has ended', () => answered.complete);
+  await eventually('the stream is complete', () => response.complete);
   assert.equal(sumSamples(await app.metrics(), 'cambist_open_streams'), 0);
 });
 
-test('a route that did not change keeps its tokens, one whose token would be another does not', async (t) => {
+test('keeps the tokens of an unchanged route, and drops those of a route whose tokens would differ', async (t) => {
   const { app, authorizationServer, authorization, config } = await startGateway(t);
   const exchangesAfter = async (next: GatewayConfig): Promise<number> => {
     app.reloadTo(next);
@@ -58,7 +58,7 @@ test('a route that did not change keeps its tokens, one whose token would be ano
   assert.equal(authorizationServer.requests.at(-1)?.form.get('scope'), 'repo:read');
 });
 
-test('a lower max_age holds for the tokens that are kept already', async (t) => {
+test('applies a lower max_age to cached tokens', async (t) => {
   const { app, authorizationServer, authorization, config } = await startGateway(t);
   const ask = () => call(`${app.url}/github`, { headers: { authorization } });
   await ask();
@@ -69,7 +69,7 @@ test('a lower max_age holds for the tokens that are kept already', async (t) => 
   });
 });
 
-test('connections to upstreams are kept over a reload', async (t) => {
+test('keeps connections to upstreams over a reload', async (t) => {
   const ports = new Set<number | undefined>();
   const { app, authorization, config } = await startGateway(t, {
     async handler(received, response) {
@@ -84,7 +84,7 @@ test('connections to upstreams are kept over a reload', async (t) => {
   assert.equal(ports.size, 1);
 });
 
-test('keys that need a restart are named, and the rest takes effect', async (t) => {
+test('names the keys that need a restart', async (t) => {
   const { app, config } = await startGateway(t);
   assert.deepEqual(app.reloadTo(config), []);
   const waiting = app.reloadTo({
@@ -96,7 +96,7 @@ test('keys that need a restart are named, and the rest takes effect', async (t) 
   assert.deepEqual([...waiting].sort(), ['admin', 'limits.max_header_size', 'listen']);
 });
 
-test('reloads are counted, and one that failed shows', async (t) => {
+test('counts reloads, and reports a failed one', async (t) => {
   const { app, config } = await startGateway(t);
   app.reloadFailed();
   const failed = await app.metrics();
@@ -108,7 +108,7 @@ test('reloads are counted, and one that failed shows', async (t) => {
   assert.equal(sumSamples(text, 'cambist_config_reloads_total', { result: 'success' }), 1);
 });
 
-test('a route that is new has its series at 0, and one that is gone keeps what it counted', async (t) => {
+test('exposes the series of a new route at 0, and keeps those of a removed route', async (t) => {
   const { app, authorization, config } = await startGateway(t);
   await call(`${app.url}/github`, { headers: { authorization } });
   app.reloadTo(withRoute(config, { name: 'other' }));
@@ -117,7 +117,7 @@ test('a route that is new has its series at 0, and one that is gone keeps what i
   assert.equal(sumSamples(text, 'cambist_requests_total', { route: 'github', outcome: 'forwarded' }), 1);
 });
 
-test('a request that began on the config before says nothing of the authorization server as it is now', async (t) => {
+test('ignores failures of requests on a previous config in the state of the authorization server', async (t) => {
   const { app, authorizationServer, authorization, config } = await startGateway(t);
   const other = await startFakeAuthorizationServer();
   t.after(other.close);
@@ -125,8 +125,8 @@ test('a request that began on the config before says nothing of the authorizatio
   const head = `POST /github HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\nContent-Length: 2\r\n`;
   const callers = await Promise.all(['a', 'b', 'c', 'd'].map(() => connectRaw(app.url)));
   for (const [index, caller] of callers.entries()) caller.send(`${head}Mcp-Session-Id: ${index}\r\n\r\n1`);
-  const underWay = async () => sumSamples(await app.metrics(), 'cambist_requests_in_flight');
-  await eventually('all have begun', async () => (await underWay()) === callers.length);
+  const inFlight = async () => sumSamples(await app.metrics(), 'cambist_requests_in_flight');
+  await eventually('all requests are in flight', async () => (await inFlight()) === callers.length);
   const server = { ...config.authorization_servers.local, token_endpoint: other.tokenEndpoint };
   app.reloadTo({ ...config, authorization_servers: { local: server } });
   for (const caller of callers) {

@@ -62,48 +62,56 @@ async function start(
 }
 
 const REPEATED: {
-  what: string;
+  credential: string;
   method?: Parameters<typeof start>[1];
   grant?: 'jwt_bearer';
   repeat: (request: TokenRequest) => string | null | undefined;
 }[] = [
-  { what: "the caller's token", repeat: ({ form }) => form.get('subject_token') },
-  { what: "the caller's token with a scheme", repeat: ({ form }) => `bEaReR  ${form.get('subject_token')} ` },
-  { what: "the caller's token with padding", repeat: ({ form }) => `${form.get('subject_token')}==` },
-  { what: "the caller's token within another token", repeat: ({ form }) => `new.${form.get('subject_token')}` },
-  { what: 'the actor token', repeat: ({ form }) => form.get('actor_token') },
-  { what: 'the assertion of grant jwt_bearer', grant: 'jwt_bearer', repeat: ({ form }) => form.get('assertion') },
+  { credential: "the caller's token", repeat: ({ form }) => form.get('subject_token') },
+  { credential: "the caller's token with a scheme", repeat: ({ form }) => `bEaReR  ${form.get('subject_token')} ` },
+  { credential: "the caller's token with padding", repeat: ({ form }) => `${form.get('subject_token')}==` },
+  { credential: "the caller's token within another token", repeat: ({ form }) => `new.${form.get('subject_token')}` },
+  { credential: 'the actor token', repeat: ({ form }) => form.get('actor_token') },
+  { credential: 'the assertion of grant jwt_bearer', grant: 'jwt_bearer', repeat: ({ form }) => form.get('assertion') },
   {
-    what: 'the client secret in the form',
+    credential: 'the client secret in the form',
     method: 'client_secret_post',
     repeat: ({ form }) => form.get('client_secret'),
   },
-  { what: 'the client assertion', method: 'client_secret_jwt', repeat: ({ form }) => form.get('client_assertion') },
-  { what: 'the client secret that signs', method: 'client_secret_jwt', repeat: () => CLIENT_SECRET },
-  { what: 'the Basic user', method: 'client_secret_basic', repeat: (request) => decodeBasic(request).split(':')[0] },
   {
-    what: 'the Basic password',
+    credential: 'the client assertion',
+    method: 'client_secret_jwt',
+    repeat: ({ form }) => form.get('client_assertion'),
+  },
+  { credential: 'the client secret that signs', method: 'client_secret_jwt', repeat: () => CLIENT_SECRET },
+  {
+    credential: 'the Basic user',
+    method: 'client_secret_basic',
+    repeat: (request) => decodeBasic(request).split(':')[0],
+  },
+  {
+    credential: 'the Basic password',
     method: 'client_secret_basic',
     repeat: (request) => decodeBasic(request).split(':')[1],
   },
-  { what: 'the Basic user and password', method: 'client_secret_basic', repeat: decodeBasic },
+  { credential: 'the Basic user and password', method: 'client_secret_basic', repeat: decodeBasic },
   {
-    what: 'the Basic credentials',
+    credential: 'the Basic credentials',
     method: 'client_secret_basic',
     repeat: ({ headers }) => String(headers.authorization).replace('Basic ', ''),
   },
   {
-    what: 'the Authorization header',
+    credential: 'the Authorization header',
     method: 'client_secret_basic',
     repeat: ({ headers }) => headers.authorization,
   },
-  { what: 'an extra parameter', repeat: ({ form }) => form.get('api_key') },
-  { what: 'the client id', repeat: ({ form }) => form.get('client_id') },
-  { what: 'the scope', repeat: ({ form }) => form.get('scope') },
+  { credential: 'an extra parameter', repeat: ({ form }) => form.get('api_key') },
+  { credential: 'the client id', repeat: ({ form }) => form.get('client_id') },
+  { credential: 'the scope', repeat: ({ form }) => form.get('scope') },
 ];
 
-for (const { what, method, grant, repeat } of REPEATED) {
-  test(`returns 502 and forwards nothing when the token endpoint returns ${what}`, async (t) => {
+for (const { credential, method, grant, repeat } of REPEATED) {
+  test(`returns 502 and forwards nothing when the token endpoint returns ${credential}`, async (t) => {
     const { send, authorizationServer, upstream, app } = await start(t, method, {
       serverKeys: { extra_params: { api_key: 'extra-parameter-Yq7' }, ...(grant && { grant }) },
       route: { scope: 'repo', ...(grant && { actor_token: undefined, expect_audience: 'any' }) },
@@ -174,14 +182,14 @@ test('refuses an assertion that is the token sent to the first server of a chain
   assert.equal(second.requests.length + upstream.requests.length, 0);
 });
 
-const FROM_SECOND: [what: string, returned: (token: string, assertion: string) => string][] = [
+const FROM_SECOND: [credential: string, returned: (token: string, assertion: string) => string][] = [
   ["the caller's token", (token) => token],
   ['the assertion', (_token, assertion) => assertion],
   ['the client secret of the first server', () => CLIENT_SECRET],
   ['the client id of the first server', () => 'at-company'],
 ];
-for (const [what, returned] of FROM_SECOND) {
-  test(`refuses ${what} from the second server of a chain`, async (t) => {
+for (const [credential, returned] of FROM_SECOND) {
+  test(`refuses ${credential} from the second server of a chain`, async (t) => {
     const { company, second, upstream, send, token } = await startChain(t);
     const issued = () => company.requests.at(-1)?.issued ?? 'no-assertion';
     second.mood = () => ({

@@ -25,7 +25,7 @@ async function startWithIssuer(t: TestContext, options: GatewayOptions = {}) {
   return { ...gateway, config, issuer };
 }
 
-test("the official client finds, from cambist's 401, where to get its token for the URL that it used", async (t) => {
+test("lets the official client discover its authorization server from cambist's 401", async (t) => {
   const { app, issuer, upstream } = await startWithIssuer(t);
   const serverUrl = new URL(`${app.url}/github`);
   const refused = await fetch(serverUrl, { method: 'POST', body: '{}' });
@@ -46,14 +46,14 @@ test("the official client finds, from cambist's 401, where to get its token for 
   assert.equal(upstream.requests.length, 0);
 });
 
-test('metadata needs no token, and is counted and logged as an answer of the route', async (t) => {
+test('returns the metadata without a token, and counts and logs the response for the route', async (t) => {
   const { app, issuer } = await startWithIssuer(t);
-  const answered = await call(`${app.url}${WELL_KNOWN}/github/x`, { headers: { 'x-request-id': 'ask-1' } });
-  assert.equal(answered.status, 200);
-  assert.equal(answered.headers['content-type'], 'application/json');
-  assert.equal(answered.headers['cache-control'], 'no-store');
-  assert.equal(answered.headers['x-request-id'], 'ask-1');
-  assert.deepEqual(JSON.parse(answered.text).authorization_servers, [issuer]);
+  const response = await call(`${app.url}${WELL_KNOWN}/github/x`, { headers: { 'x-request-id': 'ask-1' } });
+  assert.equal(response.status, 200);
+  assert.equal(response.headers['content-type'], 'application/json');
+  assert.equal(response.headers['cache-control'], 'no-store');
+  assert.equal(response.headers['x-request-id'], 'ask-1');
+  assert.deepEqual(JSON.parse(response.text).authorization_servers, [issuer]);
   const labels = { route: 'github', method: 'GET', code: '200', outcome: 'answered' };
   assert.equal(sumSamples(await app.metrics(), 'cambist_requests_total', labels), 1);
   assert.ok(app.logs.some((line) => line.request_id === 'ask-1' && line.outcome === 'answered'));
@@ -61,7 +61,7 @@ test('metadata needs no token, and is counted and logged as an answer of the rou
   assert.deepEqual([head.status, head.text], [200, '']);
 });
 
-test('every 401 of cambist says where the metadata is, beside what is wrong', async (t) => {
+test('names the URL of the metadata in every 401', async (t) => {
   const { app, authorizationServer, authorization } = await startWithIssuer(t);
   const url = `${app.url}${WELL_KNOWN}/github/x`;
   const challenge = async (headers: Record<string, string | string[]>) =>
@@ -79,7 +79,7 @@ test('every 401 of cambist says where the metadata is, beside what is wrong', as
   );
 });
 
-test('a Host that could break out of the challenge is not repeated in it', async (t) => {
+test('omits the URL of the metadata if the Host or path could break out of the challenge', async (t) => {
   const { app } = await startWithIssuer(t);
   for (const host of ['h" x="', 'a b', 'u@h']) {
     const { headers } = await call(`${app.url}/github`, { headers: { host } });
@@ -89,14 +89,14 @@ test('a Host that could break out of the challenge is not repeated in it', async
   assert.equal(headers['www-authenticate'], 'Bearer');
 });
 
-test('behind a proxy that ends TLS the URL that the client used is https', async (t) => {
+test('uses https in the URL of the resource behind a proxy that terminates TLS', async (t) => {
   const { app } = await startWithIssuer(t);
   const headers = { host: 'gw.example.com', 'x-forwarded-proto': 'https' };
-  const answered = await call(`${app.url}${WELL_KNOWN}/github`, { headers });
-  assert.equal(JSON.parse(answered.text).resource, 'https://gw.example.com/github');
+  const response = await call(`${app.url}${WELL_KNOWN}/github`, { headers });
+  assert.equal(JSON.parse(response.text).resource, 'https://gw.example.com/github');
 });
 
-test("on routes that issue no token the upstream's own metadata passes, from where the upstream has it", async (t) => {
+test("forwards requests for the upstream's own metadata on routes without issued tokens", async (t) => {
   for (const credential of ['none', 'passthrough']) {
     const { app, upstream, authorization } = await startWithIssuer(t, { route: { credential } });
     upstream.handler = (_request, response) => sendAnswer(response, 200, '{"resource":"theirs"}');
@@ -107,7 +107,7 @@ test("on routes that issue no token the upstream's own metadata passes, from whe
   }
 });
 
-test('where there is nothing to show the answer is 403, and nothing goes upstream', async (t) => {
+test('returns 403 without a metadata document, and sends nothing upstream', async (t) => {
   const bare = await startGateway(t);
   assertProblem(await call(`${bare.app.url}${WELL_KNOWN}/github`), 'ERR_ROUTE_NOT_FOUND');
   const { headers } = await call(`${bare.app.url}/github`);
@@ -125,7 +125,7 @@ test('where there is nothing to show the answer is 403, and nothing goes upstrea
   assert.equal(upstream.requests.length, 0);
 });
 
-test('a route that the operator wrote for the metadata itself goes first', async (t) => {
+test('prefers a configured route for the path of the metadata', async (t) => {
   const { app, upstream, config } = await startWithIssuer(t);
   const own = {
     name: 'own',
@@ -138,7 +138,7 @@ test('a route that the operator wrote for the metadata itself goes first', async
   assert.equal(upstream.requests[0]?.url, '/doc');
 });
 
-test("what an upstream's challenge says of its own metadata does not reach the caller of an exchange", async (t) => {
+test("replaces the URL of the upstream's own metadata in a challenge on a route with exchanges", async (t) => {
   const theirs = 'Bearer error="insufficient_scope", scope="a", resource_metadata="https://upstream.example.com/x"';
   const handler: GatewayOptions['handler'] = async (request, response) => {
     await request.body();
@@ -153,7 +153,7 @@ test("what an upstream's challenge says of its own metadata does not reach the c
   assert.equal(passed.headers['www-authenticate'], `${theirs}, Bearer resource_metadata="broken`);
 });
 
-test("an upstream's own metadata is to be read, and the way to it is no way round the methods of a route", async (t) => {
+test("forwards only GET and HEAD for an upstream's own metadata, also if the route restricts methods", async (t) => {
   for (const credential of ['none', 'passthrough']) {
     const { app, upstream } = await startWithIssuer(t, {
       route: { credential, match: { path: '/github', methods: ['GET'] } },
@@ -172,7 +172,7 @@ test("an upstream's own metadata is to be read, and the way to it is no way roun
   }
 });
 
-test("an upstream's own metadata is asked for by the route that a GET would take, and else not at all", async (t) => {
+test("forwards a request for an upstream's own metadata on the route that a GET would match", async (t) => {
   const { app, upstream, authorization, config } = await startWithIssuer(t);
   const route = (name: string, match: object, base: string) => ({
     name,
@@ -190,8 +190,8 @@ test("an upstream's own metadata is asked for by the route that a GET would take
   app.reloadTo({ ...config, routes: [rest, route('github', { path: '/github' }, '/mcp')] });
   for (const path of ['//github', '/%67ithub/x', '/x;/github%2Fx/', '/github;x']) {
     const { status } = await call(app.url, { path, headers: { authorization } });
-    const asked = await ask(path);
-    assert.equal(asked.status === 403, status === 403, path);
+    const metadata = await ask(path);
+    assert.equal(metadata.status === 403, status === 403, path);
   }
   assertProblem(await ask('//github'), 'ERR_ROUTE_NOT_FOUND');
   upstream.requests.length = 0;

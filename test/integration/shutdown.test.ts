@@ -7,35 +7,35 @@ import { call, connectRaw, open } from '../harness/http-call.ts';
 import { assertProblem } from '../harness/problem.ts';
 import { eventStream } from '../harness/upstream-handlers.ts';
 
-/** An upstream that answers when the test says so. */
-function onCue() {
-  let go = (): void => {};
-  const cue = new Promise<void>((resolve) => {
-    go = resolve;
+/** An upstream that responds when the test calls `respond`. */
+function manualUpstream() {
+  let respond = (): void => {};
+  const released = new Promise<void>((resolve) => {
+    respond = resolve;
   });
   return {
-    go: () => go(),
+    respond: () => respond(),
     handler: async (_received: unknown, response: Parameters<typeof sendAnswer>[0]) => {
-      await cue;
+      await released;
       sendAnswer(response, 200, 'done');
     },
   };
 }
 
-test('a proxy that stops finishes what is under way, refuses what is new, and then is gone', async (t) => {
-  const { go, handler } = onCue();
+test('finishes requests in flight, refuses new ones, and closes all connections on shutdown', async (t) => {
+  const { respond, handler } = manualUpstream();
   const { app, upstream } = await startPlainGateway(t, { handler });
   const idle = await connectRaw(app.url);
-  const underWay = call(`${app.url}/plain`);
+  const inFlight = call(`${app.url}/plain`);
   await eventually('the upstream has the request', () => upstream.requests.length === 1);
   const stopped = app.stop();
   const refused = await call(`${app.url}/plain`);
   assertProblem(refused, 'ERR_SHUTTING_DOWN');
   assert.match(refused.headers['retry-after'] ?? '', /^\d+$/);
   assert.equal(refused.headers.connection, 'close');
-  go();
-  const answered = await underWay;
-  assert.deepEqual([answered.status, answered.text], [200, 'done']);
+  respond();
+  const response = await inFlight;
+  assert.deepEqual([response.status, response.text], [200, 'done']);
   await soon('the proxy has stopped', stopped);
   await soon('an idle connection is closed', idle.closed());
   await assert.rejects(call(`${app.url}/plain`), { code: 'ECONNREFUSED' });
@@ -43,41 +43,41 @@ test('a proxy that stops finishes what is under way, refuses what is new, and th
   assert.equal(upstream.requests.length, 1);
 });
 
-test('a proxy that stops says that it is not ready, and lives', async (t) => {
-  const { go, handler } = onCue();
+test('is live but not ready during shutdown', async (t) => {
+  const { respond, handler } = manualUpstream();
   const { app, upstream } = await startPlainGateway(t, { handler });
   assert.equal((await call(`${app.admin}/readyz`)).status, 200);
-  const underWay = call(`${app.url}/plain`);
+  const inFlight = call(`${app.url}/plain`);
   await eventually('the upstream has the request', () => upstream.requests.length === 1);
   const stopped = app.stop();
   assert.equal((await call(`${app.admin}/readyz`)).status, 503);
   assert.equal((await call(`${app.admin}/livez`)).status, 200);
-  go();
-  await underWay;
+  respond();
+  await inFlight;
   await stopped;
 });
 
-test('a stream that is still open when the grace is over is cut, on both sides', async (t) => {
+test('aborts an open stream on both sides when the shutdown grace elapses', async (t) => {
   const stream = eventStream();
   const { app } = await startPlainGateway(t, {
     handler: stream.handler,
     top: { limits: { shutdown_grace: '300ms' } },
   });
-  const answer = await open(`${app.url}/plain`);
-  const broken = new Promise<Error>((resolve) => answer.once('error', resolve));
-  answer.resume();
+  const response = await open(`${app.url}/plain`);
+  const broken = new Promise<Error>((resolve) => response.once('error', resolve));
+  response.resume();
   await soon('the proxy has stopped', app.stop());
   assert.equal((await soon('the caller sees the stream break', broken)).message, 'aborted');
   await soon('the upstream sees the stream close', stream.gone);
 });
 
-test('with nothing under way a stop does not wait for the grace', async (t) => {
+test('stops at once if no request is in flight', async (t) => {
   const { app } = await startPlainGateway(t);
   await call(`${app.url}/plain`);
   await soon('the proxy has stopped', app.stop(), 3000);
 });
 
-test('as many requests as may be are in flight, open streams included, and one more is told so', async (t) => {
+test('refuses requests beyond max_in_flight, which includes open streams', async (t) => {
   const stream = eventStream();
   const { app, upstream } = await startPlainGateway(t, {
     handler: stream.handler,
@@ -90,8 +90,8 @@ test('as many requests as may be are in flight, open streams included, and one m
   assert.match(refused.headers['retry-after'] ?? '', /^\d+$/);
   assert.equal(upstream.requests.length, 2);
   first.on('error', () => {}).destroy();
-  await soon('one stream has ended', stream.gone);
+  await soon('the first stream is closed', stream.gone);
   const third = await open(`${app.url}/plain`);
   assert.equal(third.statusCode, 200);
-  for (const answer of [second, third]) answer.on('error', () => {}).destroy();
+  for (const response of [second, third]) response.on('error', () => {}).destroy();
 });

@@ -6,7 +6,7 @@ import { call, connectRaw } from '../harness/http-call.ts';
 import { assertAlive, FOR_ONE_USE, outlive, SHORT } from '../harness/short-lives.ts';
 import { echo } from '../harness/upstream-handlers.ts';
 
-/** An upstream that writes down what it gets and when, and a connection of a caller that takes its time. */
+/** An upstream that records when each request arrives, and a connection of a slow caller. */
 async function startSlow(t: TestContext, mood = SHORT) {
   const gateway = await startGateway(t, {
     handler: (request, response) => {
@@ -22,43 +22,43 @@ async function startSlow(t: TestContext, mood = SHORT) {
   return { ...gateway, arrivals, connection, head };
 }
 
-test('a caller that takes longer over a small body than its cached token lives has another sent for it', async (t) => {
+test('sends a fresh token if the cached one expires while a small body arrives', async (t) => {
   const { app, authorization, authorizationServer, connection, head, arrivals } = await startSlow(t);
   connection.send(`${head}Content-Length: 10\r\n\r\nhello`);
   await call(`${app.url}/github`, { headers: { authorization } });
   await outlive();
   connection.send('world');
-  assert.match(await soon('the answer', connection.closed()), /"body":"helloworld"/);
+  assert.match(await soon('the response', connection.closed()), /"body":"helloworld"/);
   assert.equal(authorizationServer.requests.length, 2);
   assert.equal(arrivals.length, 2);
   assertAlive(authorizationServer, arrivals);
 });
 
-test('a body whose first bytes come late does not hold up a token that ages meanwhile', async (t) => {
+test('chooses the token of a chunked body when its first bytes arrive', async (t) => {
   const { app, authorization, authorizationServer, connection, head, arrivals, upstream } = await startSlow(t);
   connection.send(`${head}Transfer-Encoding: chunked\r\n\r\n`);
   await call(`${app.url}/github`, { headers: { authorization } });
   await outlive();
   connection.send('5\r\nhello\r\n');
-  // Its end is not waited for.
-  await eventually('the request is upstream', () => upstream.requests.length === 2);
+  // The request goes upstream before its body is complete.
+  await eventually('the upstream has the request', () => upstream.requests.length === 2);
   connection.send('0\r\n\r\n');
-  assert.match(await soon('the answer', connection.closed()), /"body":"hello"/);
+  assert.match(await soon('the response', connection.closed()), /"body":"hello"/);
   assert.equal(authorizationServer.requests.length, 2);
   assertAlive(authorizationServer, arrivals);
 });
 
-for (const [what, framing, first, last] of [
+for (const [kind, framing, first, last] of [
   ['small', 'Content-Length: 10', 'hello', 'world'],
   ['chunked', 'Transfer-Encoding: chunked', '', '5\r\nhello\r\n0\r\n\r\n'],
 ] as const) {
-  test(`a token for one use is asked for once, when there is something of a ${what} body to send with it`, async (t) => {
+  test(`requests a single-use token once, when a ${kind} body can be sent with it`, async (t) => {
     const { authorizationServer, connection, head, arrivals } = await startSlow(t, FOR_ONE_USE);
     connection.send(`${head}${framing}\r\n\r\n${first}`);
     await outlive();
     assert.equal(authorizationServer.requests.length, 0);
     connection.send(last);
-    assert.match(await soon('the answer', connection.closed()), /HTTP\/1\.1 200/);
+    assert.match(await soon('the response', connection.closed()), /HTTP\/1\.1 200/);
     assert.equal(authorizationServer.requests.length, 1);
     assert.deepEqual(
       arrivals.map(({ bearer }) => bearer),
@@ -67,7 +67,7 @@ for (const [what, framing, first, last] of [
   });
 }
 
-test('inside a CONNECT a slow body is waited for as outside', async (t) => {
+test('waits for a slow body inside a CONNECT as well', async (t) => {
   const { app, authorization, authorizationServer, connection, head, arrivals, config } = await startSlow(t);
   const routes = config.routes.map((route) => ({ ...route, match: { host: 'github-mcp.svc' } }));
   app.reloadTo({ ...config, routes });
@@ -77,17 +77,19 @@ test('inside a CONNECT a slow body is waited for as outside', async (t) => {
   await call(`${app.url}/github`, { headers: { authorization, host: 'github-mcp.svc' } });
   await outlive();
   connection.send('world');
-  assert.match(await soon('the answer', connection.closed()), /"body":"helloworld"/);
+  assert.match(await soon('the response', connection.closed()), /"body":"helloworld"/);
   assert.equal(authorizationServer.requests.length, 2);
   assertAlive(authorizationServer, arrivals);
 });
 
-test('a caller that goes away before the first bytes of its body costs no exchange', async (t) => {
+test('makes no exchange for a caller that disconnects before the first bytes of its body', async (t) => {
   const { app, authorizationServer, connection, head, upstream } = await startSlow(t);
   connection.send(`${head}Transfer-Encoding: chunked\r\n\r\n`);
-  await eventually('it is in flight', async () => (await app.metrics()).includes('in_flight{route="github"} 1'));
+  await eventually('the request is in flight', async () =>
+    (await app.metrics()).includes('in_flight{route="github"} 1'),
+  );
   connection.socket.destroy();
-  await eventually('it is logged', () =>
+  await eventually('the request is logged', () =>
     app.logs.some(({ msg, outcome }) => msg === 'request' && outcome === 'cancelled'),
   );
   assert.deepEqual([authorizationServer.requests.length, upstream.requests.length], [0, 0]);

@@ -15,13 +15,13 @@ import { folderOf } from '../unit/tokens/sample.ts';
 
 const authority = createCertificateAuthority();
 
-/** An upstream whose connections take as long as a test says, and tokens that live less than the slow ones take. */
+/** An upstream whose connections open after the given delays, and tokens that expire before the slow ones open. */
 async function startSlow(t: TestContext, handler: UpstreamHandler = echo, keys: Record<string, unknown> = {}) {
   const arrivals: { bearer: string | undefined; atMs: number }[] = [];
   const gateway = await startGateway(t, {
     handler: (request, response) => {
       arrivals.push({ bearer: request.authorization[0], atMs: Date.now() });
-      // Each attempt needs a connection of its own.
+      // Each attempt must open its own connection.
       response.setHeader('connection', 'close');
       return handler(request, response);
     },
@@ -41,28 +41,28 @@ async function behindSlowTls(t: TestContext, port: number) {
   return { slow, behind: { upstream: slow.url, tls: { ca: { file: ca } } } };
 }
 
-test('a token whose end passes while the connection is made is not sent: another one is', async (t) => {
+test('replaces a token that expires while the connection opens', async (t) => {
   const { send, delaysMs, arrivals, authorizationServer, app } = await startSlow(t);
   delaysMs.push(LONGER_MS);
-  const answered = await send();
-  assert.deepEqual([answered.status, JSON.parse(answered.text).body], [200, 'hello']);
+  const response = await send();
+  assert.deepEqual([response.status, JSON.parse(response.text).body], [200, 'hello']);
   assert.equal(authorizationServer.requests.length, 2);
   assert.equal(arrivals.length, 1);
   assertAlive(authorizationServer, arrivals);
   assert.ok(!app.logs.some(({ level }) => Number(level) >= 50));
 });
 
-test('where connecting always takes longer than a token lives nothing is sent, and the caller is told', async (t) => {
+test('returns an error if connecting always outlasts the token', async (t) => {
   const { send, slow, arrivals, app } = await startSlow(t);
   slow.delaysMs.push(LONGER_MS, LONGER_MS);
-  // The second attempt would go out on the connection that the first has waited for.
+  // Otherwise the retry would use the connection that the first attempt opened.
   slow.closedAtOnce = 1;
   assertProblem(await send(), 'ERR_UPSTREAM_UNREACHABLE');
   assert.equal(arrivals.length, 0);
   assert.match(JSON.stringify(app.logs), /connecting to the upstream took longer than a token lives/);
 });
 
-test('a token for one use is sent on a slow connection as well, and asked for once', async (t) => {
+test('sends a single-use token on a slow connection, and requests it once', async (t) => {
   const { send, delaysMs, arrivals, authorizationServer } = await startSlow(t);
   authorizationServer.mood = FOR_ONE_USE;
   delaysMs.push(LONGER_MS);
@@ -70,7 +70,7 @@ test('a token for one use is sent on a slow connection as well, and asked for on
   assert.deepEqual([authorizationServer.requests.length, arrivals.length], [1, 1]);
 });
 
-test('nor is one sent that ends while the second attempt after a 401 connects', async (t) => {
+test('replaces a token that expires while the retry after a 401 connects', async (t) => {
   let refused = false;
   const { send, delaysMs, arrivals, authorizationServer } = await startSlow(t, (request, response) => {
     if (refused) return echo(request, response);
@@ -78,13 +78,13 @@ test('nor is one sent that ends while the second attempt after a 401 connects', 
     return answer(401)(request, response);
   });
   delaysMs.push(0, LONGER_MS);
-  const answered = await send();
-  assert.deepEqual([answered.status, JSON.parse(answered.text).body], [200, 'hello']);
+  const response = await send();
+  assert.deepEqual([response.status, JSON.parse(response.text).body], [200, 'hello']);
   assert.deepEqual([authorizationServer.requests.length, arrivals.length], [3, 2]);
   assertAlive(authorizationServer, arrivals);
 });
 
-test('nor one with more scopes that ends while the second attempt connects', async (t) => {
+test('replaces a token with more scopes that expires while the retry connects', async (t) => {
   const challenge = { 'www-authenticate': 'Bearer error="insufficient_scope", scope="more"' };
   let refused = false;
   const { send, delaysMs, arrivals, authorizationServer } = await startSlow(
@@ -102,7 +102,7 @@ test('nor one with more scopes that ends while the second attempt connects', asy
   assertAlive(authorizationServer, arrivals);
 });
 
-test('nor one of a WebSocket handshake', async (t) => {
+test('replaces a token that expires while a WebSocket handshake connects', async (t) => {
   const backend = await startWebSocketServer();
   t.after(backend.close);
   const { slow, behind } = await behindSlowTls(t, backend.port);
@@ -111,7 +111,7 @@ test('nor one of a WebSocket handshake', async (t) => {
   slow.delaysMs.push(LONGER_MS);
   const socket = new WebSocket(`${app.url.replace('http', 'ws')}/github`, { headers: { authorization } });
   t.after(() => socket.close());
-  await soon('it is open', new Promise((resolve) => socket.addEventListener('open', resolve)));
+  await soon('the WebSocket is open', new Promise((resolve) => socket.addEventListener('open', resolve)));
   assert.equal(authorizationServer.requests.length, 2);
   assertAlive(
     authorizationServer,

@@ -8,7 +8,7 @@ import { assertAllEnded, FLOOD_BYTES, flood, get, post } from '../harness/ways-t
 
 const ROUTE = { timeouts: { stall: '1s' } };
 
-test('ends an upload that stalls with 504, and its request at the backend', async (t) => {
+test('returns 504 for an upload that stalls, and closes its request upstream', async (t) => {
   const { app, upstream } = await startPlainGateway(t, {
     handler: ({ message }) => void message.pause(),
     route: ROUTE,
@@ -20,29 +20,29 @@ test('ends an upload that stalls with 504, and its request at the backend', asyn
   assert.match(response, /^HTTP\/1\.1 504 /);
   const [request] = upstream.requests;
   request?.message.resume();
-  await soon('the backend sees the end', request?.gone ?? assert.fail());
+  await soon('the backend sees the request close', request?.gone ?? assert.fail());
   assert.match(app.logText(), /route \\"plain\\": no byte moved for timeouts\.stall/);
   await assertAllEnded(app);
 });
 
-test('cuts a response that stands still together with its upload, and says so', async (t) => {
+test('aborts a response that stalls together with its upload, and reports cut_by "stall"', async (t) => {
   const { app } = await startPlainGateway(t, {
     handler({ message }, response) {
       message.pause();
-      response.write('begun');
+      response.write('started');
     },
     route: ROUTE,
   });
   const connection = await connectRaw(app.url);
   connection.send(post('/plain', 2 * FLOOD_BYTES));
   await flood(connection);
-  await soon('the cut', connection.closed());
+  await soon('the connection is closed', connection.closed());
   await eventually('the cut is logged', () => app.logs.some(({ aborted_by }) => aborted_by === 'stall'));
   assert.equal(sumSamples(await app.metrics(), 'cambist_requests_aborted_total', { aborted_by: 'stall' }), 1);
   await assertAllEnded(app);
 });
 
-test('leaves an upload alone while its response goes on', async (t) => {
+test('keeps a stalled upload open while its response continues', async (t) => {
   const { app, upstream } = await startPlainGateway(t, {
     handler({ message }, response) {
       message.pause();
@@ -60,7 +60,7 @@ test('leaves an upload alone while its response goes on', async (t) => {
   await assertAllEnded(app);
 });
 
-test('leaves a silent response alone', async (t) => {
+test('keeps a silent response open', async (t) => {
   const { app } = await startPlainGateway(t, {
     async handler({ body }, response) {
       await body();
@@ -76,10 +76,10 @@ test('closes a connection with too many pipelined requests', async (t) => {
   const { app, upstream } = await startPlainGateway(t, { handler: () => {} });
   const connection = await connectRaw(app.url);
   connection.send(get('/plain').repeat(17));
-  await eventually('as many as may wait are upstream', () => upstream.requests.length === 17);
+  await eventually('the upstream has the allowed requests', () => upstream.requests.length === 17);
   connection.send(get('/plain'));
   await soon('the connection is closed', connection.closed());
-  await soon('every request has ended upstream', Promise.all(upstream.requests.map(({ gone }) => gone)));
+  await soon('the upstream sees every request close', Promise.all(upstream.requests.map(({ gone }) => gone)));
   assert.match(app.logText(), /more than 16 pipelined requests/);
   await assertAllEnded(app);
 });

@@ -5,7 +5,7 @@ import { startGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
 import { createLeakWatch } from '../harness/leaks.ts';
 
-test('the page shows what has happened to real requests', async (t) => {
+test('shows requests, failures and the state of the authorization server', async (t) => {
   const { app, authorization, authorizationServer } = await startGateway(t);
   await call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
   await call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
@@ -31,7 +31,7 @@ test('the page shows what has happened to real requests', async (t) => {
   assert.match(page, /ERR_STS_UNAVAILABLE/);
 });
 
-test('a reload and a config that is refused show, and so does the config that is served', async (t) => {
+test('shows the last reload and the version of the active config', async (t) => {
   const { app, config } = await startGateway(t);
   const report = async () => (JSON.parse((await call(`${app.admin}/status.json`)).text) as StatusReport).config;
   const first = await report();
@@ -44,7 +44,7 @@ test('a reload and a config that is refused show, and so does the config that is
   assert.deepEqual([(await report()).version, (await report()).last_reload?.result], [second.version, 'failure']);
 });
 
-test('keys whose change waits for a restart show until the file says again what is served', async (t) => {
+test('shows the keys that wait for a restart until the file has the active values again', async (t) => {
   const { app, config } = await startGateway(t);
   const waiting = async () =>
     (JSON.parse((await call(`${app.admin}/status.json`)).text) as StatusReport).config.waits_for_restart;
@@ -58,22 +58,22 @@ test('keys whose change waits for a restart show until the file says again what 
   assert.deepEqual(await waiting(), []);
 });
 
-test('no token, session, user or address is on it', async (t) => {
+test('shows no token, session, user or address', async (t) => {
   const { app, authorization, subjectToken, authorizationServer } = await startGateway(t);
   const leaks = createLeakWatch();
   leaks.remember(subjectToken);
-  const headers = { authorization, 'mcp-session-id': 'session-of-somebody', 'x-request-id': 'request-of-somebody' };
-  await call(`${app.url}/github/path-of-somebody?query=of-somebody`, { headers, body: '{}' });
+  const headers = { authorization, 'mcp-session-id': 'session-of-alice', 'x-request-id': 'request-of-alice' };
+  await call(`${app.url}/github/path-of-alice?query=of-alice`, { headers, body: '{}' });
   authorizationServer.mood = {
     kind: 'answer',
     status: 400,
-    body: { error: 'invalid_grant', error_description: 'of-somebody' },
+    body: { error: 'invalid_grant', error_description: 'of-alice' },
   };
   await call(`${app.url}/github`, { headers: { ...headers, 'mcp-session-id': 'another' } });
   for (const { issued } of authorizationServer.requests) if (issued !== undefined) leaks.remember(issued);
   for (const path of ['/', '/status.json']) {
     const { text } = await call(`${app.admin}${path}`);
     leaks.assertNoLeak({ [path]: text });
-    assert.doesNotMatch(text, /somebody|127\.0\.0\.1/, path);
+    assert.doesNotMatch(text, /of-alice|127\.0\.0\.1/, path);
   }
 });

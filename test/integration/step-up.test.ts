@@ -10,8 +10,8 @@ import { sumSamples } from '../harness/metric-samples.ts';
 
 const CHALLENGE = 'Bearer error="insufficient_scope", scope="repo:write"';
 
-/** 403 to whom lacks a scope, 200 and the body to whom has it. */
-function wanting(scope: string, challenge = CHALLENGE): UpstreamHandler {
+/** Returns 403 to a token without the scope, and 200 with the request's body to a token that has it. */
+function requireScope(scope: string, challenge = CHALLENGE): UpstreamHandler {
   return async (request, response) => {
     const body = await request.body();
     const token = request.authorization[0]?.replace('Bearer ', '') ?? '';
@@ -21,7 +21,7 @@ function wanting(scope: string, challenge = CHALLENGE): UpstreamHandler {
   };
 }
 
-async function startStepUp(t: TestContext, keys: Record<string, unknown> = {}, handler = wanting('repo:write')) {
+async function startStepUp(t: TestContext, keys: Record<string, unknown> = {}, handler = requireScope('repo:write')) {
   const gateway = await startGateway(t, {
     handler,
     route: { scope: 'repo:read', step_up: ['repo:write', 'x'], ...keys },
@@ -33,10 +33,10 @@ async function startStepUp(t: TestContext, keys: Record<string, unknown> = {}, h
   return { ...gateway, send, scopes };
 }
 
-test('a scope that the upstream wants and the route allows is asked for once, and the request sent once more', async (t) => {
+test('exchanges for a token with a scope that the upstream requires and the route allows, and retries', async (t) => {
   const { send, scopes, upstream, app } = await startStepUp(t);
-  const answered = await send({ 'x-request-id': 'step-1' });
-  assert.deepEqual([answered.status, answered.text], [200, 'hello']);
+  const response = await send({ 'x-request-id': 'step-1' });
+  assert.deepEqual([response.status, response.text], [200, 'hello']);
   assert.deepEqual(scopes(), ['repo:read', 'repo:read repo:write']);
   assert.equal(upstream.requests.length, 2);
   assert.equal(sumSamples(await app.metrics(), 'cambist_upstream_retries_total', { route: 'github' }), 1);
@@ -44,7 +44,7 @@ test('a scope that the upstream wants and the route allows is asked for once, an
   assert.deepEqual([line?.status, line?.outcome, line?.step_up], [200, 'forwarded', 'repo:write']);
 });
 
-test('the wider token is kept for that session, and for no other', async (t) => {
+test('caches the wider token for its session only', async (t) => {
   const { send, scopes, upstream } = await startStepUp(t);
   const session = { 'mcp-session-id': 's-1' };
   await send(session);
@@ -55,7 +55,7 @@ test('the wider token is kept for that session, and for no other', async (t) => 
   assert.deepEqual(scopes().slice(2), ['repo:read', 'repo:read repo:write']);
 });
 
-test('it is dropped with the session', async (t) => {
+test('drops the wider token when the session is deleted', async (t) => {
   const { send, scopes, app, authorization, upstream } = await startStepUp(t);
   const session = { 'mcp-session-id': 's-1' };
   await send(session);
@@ -66,71 +66,71 @@ test('it is dropped with the session', async (t) => {
   assert.deepEqual(scopes(), ['repo:read', 'repo:read repo:write', 'repo:read']);
 });
 
-test('requests at once lead to one wider exchange', async (t) => {
+test('makes one wider exchange for concurrent requests', async (t) => {
   const { send, scopes } = await startStepUp(t);
-  const answers = await Promise.all(Array.from({ length: 20 }, () => send()));
-  assert.deepEqual(new Set(answers.map(({ status }) => status)), new Set([200]));
+  const responses = await Promise.all(Array.from({ length: 20 }, () => send()));
+  assert.deepEqual(new Set(responses.map(({ status }) => status)), new Set([200]));
   assert.deepEqual(scopes(), ['repo:read', 'repo:read repo:write']);
 });
 
-for (const [what, keys, challenge] of [
-  ['the route allows none', { step_up: [] }, CHALLENGE],
-  ['the route allows another', { step_up: ['x'] }, CHALLENGE],
-  ['one of several is not allowed', {}, 'Bearer error="insufficient_scope", scope="repo:write repo:admin"'],
-  ['nothing is to add', {}, 'Bearer error="insufficient_scope", scope="repo:read"'],
-  ['no scope is named', {}, 'Bearer error="insufficient_scope"'],
-  ['it says something else', {}, 'Bearer error="invalid_token", scope="repo:write"'],
-  ['it cannot be read', {}, 'Bearer error="insufficient_scope", scope="repo:write'],
+for (const [condition, keys, challenge] of [
+  ['the route allows no step-up', { step_up: [] }, CHALLENGE],
+  ['the route allows another scope only', { step_up: ['x'] }, CHALLENGE],
+  ['the route allows only one of two scopes', {}, 'Bearer error="insufficient_scope", scope="repo:write repo:admin"'],
+  ['the token has the scope already', {}, 'Bearer error="insufficient_scope", scope="repo:read"'],
+  ['the challenge names no scope', {}, 'Bearer error="insufficient_scope"'],
+  ['the challenge has another error', {}, 'Bearer error="invalid_token", scope="repo:write"'],
+  ['the challenge is malformed', {}, 'Bearer error="insufficient_scope", scope="repo:write'],
 ] as const) {
-  test(`a 403 is passed on as it is where ${what}`, async (t) => {
-    const { send, scopes, upstream } = await startStepUp(t, keys, wanting('repo:write', challenge));
-    const answered = await send();
-    assert.deepEqual([answered.status, answered.text], [403, 'more, please']);
-    assert.equal(answered.headers['www-authenticate'], challenge);
+  test(`relays a 403 unchanged if ${condition}`, async (t) => {
+    const { send, scopes, upstream } = await startStepUp(t, keys, requireScope('repo:write', challenge));
+    const response = await send();
+    assert.deepEqual([response.status, response.text], [403, 'more, please']);
+    assert.equal(response.headers['www-authenticate'], challenge);
     assert.deepEqual([upstream.requests.length, scopes()], [1, ['repo:read']]);
   });
 }
 
-test('a 403 to the second attempt is passed on', async (t) => {
-  const { send, upstream, scopes } = await startStepUp(t, {}, wanting('never'));
+test('relays a 403 to the retry', async (t) => {
+  const { send, upstream, scopes } = await startStepUp(t, {}, requireScope('never'));
   assert.deepEqual([(await send()).status, upstream.requests.length], [403, 2]);
   assert.equal(scopes().length, 2);
 });
 
-test('a request that cannot be sent again gets the 403, to the byte', async (t) => {
+test('relays the 403 unchanged if the body is too large to retry', async (t) => {
   const { send, upstream, scopes } = await startStepUp(t, { retry_body_limit: '1KiB' });
-  const answered = await send({}, Buffer.alloc(5000, 'x'));
-  assert.deepEqual([answered.status, answered.text, upstream.requests.length], [403, 'more, please', 1]);
+  const response = await send({}, Buffer.alloc(5000, 'x'));
+  assert.deepEqual([response.status, response.text, upstream.requests.length], [403, 'more, please', 1]);
   assert.equal(scopes().length, 1);
 });
 
-test('where the wider token cannot be had the caller gets the 403 as it was, and the narrow token serves on', async (t) => {
+test('relays the 403 unchanged if the wider exchange is refused, and remembers the refusal', async (t) => {
   const { send, authorizationServer, upstream, scopes } = await startStepUp(t);
   const refusal = { kind: 'answer', status: 400, body: { error: 'invalid_scope' } } as const;
   authorizationServer.mood = ({ form }) =>
     form.get('scope')?.includes('repo:write') === true ? refusal : { kind: 'issue' };
   for (let i = 0; i < 3; i += 1) {
-    const answered = await send();
-    assert.deepEqual([answered.status, answered.text], [403, 'more, please']);
-    assert.equal(answered.headers['www-authenticate'], CHALLENGE);
+    const response = await send();
+    assert.deepEqual([response.status, response.text], [403, 'more, please']);
+    assert.equal(response.headers['www-authenticate'], CHALLENGE);
   }
-  // The refusal is remembered, so that the authorization server is not asked each time.
+  // The refusal is cached, so that later requests cause no exchange.
   assert.deepEqual(scopes(), ['repo:read', 'repo:read repo:write']);
   assert.equal(upstream.requests.length, 3);
 });
 
-test('an answer that is large, or has no end, does not hold up the second attempt', async (t) => {
+test('retries without waiting for the end of the 403', async (t) => {
   const { send, upstream } = await startStepUp(t);
-  const willing = wanting('repo:write');
+  const accept = requireScope('repo:write');
   upstream.handler = (request, response) => {
-    if (upstream.requests.length > 1) return willing(request, response);
+    if (upstream.requests.length > 1) return accept(request, response);
     response.writeHead(403, { 'www-authenticate': CHALLENGE });
     response.write(Buffer.alloc(300_000));
   };
   assert.equal((await send()).status, 200);
 });
 
-test('a route without step-up does not share the wider token of one that is like it otherwise', async (t) => {
+test('does not share the wider token with an otherwise equal route without step-up', async (t) => {
   const { config, app, authorization, scopes } = await startStepUp(t);
   const [github] = config.routes;
   app.reloadTo({ ...config, routes: [github, { ...github, name: 'narrow', match: { path: '/narrow' }, step_up: [] }] });
@@ -139,7 +139,7 @@ test('a route without step-up does not share the wider token of one that is like
   assert.deepEqual(scopes(), ['repo:read', 'repo:read repo:write', 'repo:read']);
 });
 
-test('a HEAD that is answered 403, and whose step-up fails, is answered, and the connection goes on', async (t) => {
+test('keeps the connection usable after a 403 to a HEAD whose step-up fails', async (t) => {
   const { app, authorization, authorizationServer } = await startStepUp(t);
   authorizationServer.mood = ({ form }) =>
     form.get('scope')?.includes('repo:write') === true
@@ -149,8 +149,10 @@ test('a HEAD that is answered 403, and whose step-up fails, is answered, and the
   t.after(() => connection.socket.destroy());
   const head = `HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\n\r\n`;
   connection.send(`HEAD /github ${head}`);
-  await soon('the answer to the HEAD', connection.until(/^HTTP\/1\.1 403 [\s\S]*\r\n\r\n/));
-  await eventually('it is over', () => app.logs.some(({ msg, method }) => msg === 'request' && method === 'HEAD'));
+  await soon('the response to the HEAD', connection.until(/^HTTP\/1\.1 403 [\s\S]*\r\n\r\n/));
+  await eventually('the HEAD is logged', () =>
+    app.logs.some(({ msg, method }) => msg === 'request' && method === 'HEAD'),
+  );
   connection.send(`GET /github ${head}`);
-  await soon('the answer to the GET', connection.until('more, please'));
+  await soon('the response to the GET', connection.until('more, please'));
 });

@@ -7,25 +7,25 @@ import { open } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { eventStream } from '../harness/upstream-handlers.ts';
 
-/** What came of a body, as it comes. */
-function reader(answer: IncomingMessage) {
+/** Collects the text of a response as it arrives. */
+function reader(response: IncomingMessage) {
   let text = '';
-  answer.setEncoding('utf8').on('data', (chunk: string) => {
+  response.setEncoding('utf8').on('data', (chunk: string) => {
     text += chunk;
   });
-  answer.on('error', () => {});
+  response.on('error', () => {});
   return { text: () => text, until: (wanted: string) => eventually(wanted, () => text.endsWith(wanted)) };
 }
 
-test('the head of a stream comes before its first event, and each event when it is sent', async (t) => {
+test('relays the headers of a stream before its first event, and each event when it is sent', async (t) => {
   const stream = eventStream({ 'x-accel-buffering': 'no' });
   const { app, authorization } = await startGateway(t, { handler: stream.handler });
   const headers = { authorization, accept: 'text/event-stream' };
-  const answer = await soon('the head of the stream', open(`${app.url}/github`, { headers }));
-  assert.equal(answer.statusCode, 200);
-  assert.equal(answer.headers['content-type'], 'text/event-stream');
-  assert.equal(answer.headers['x-accel-buffering'], 'no');
-  const { text, until } = reader(answer);
+  const response = await soon('the headers of the stream', open(`${app.url}/github`, { headers }));
+  assert.equal(response.statusCode, 200);
+  assert.equal(response.headers['content-type'], 'text/event-stream');
+  assert.equal(response.headers['x-accel-buffering'], 'no');
+  const { text, until } = reader(response);
   assert.equal(text(), '');
   for (const [data, all] of [
     ['one', 'data: one\n\n'],
@@ -35,11 +35,11 @@ test('the head of a stream comes before its first event, and each event when it 
     await until(all);
   }
   stream.end();
-  await eventually('the stream has ended', () => answer.complete);
+  await eventually('the stream is complete', () => response.complete);
   assert.equal(text(), 'data: one\n\ndata: two\n\n');
 });
 
-test('comments, ids, retry lines and bytes cut in two pass as they are', async (t) => {
+test('relays comments, ids, retry lines and split characters unchanged', async (t) => {
   const parts = [
     ': keep-alive\n\n',
     'id: 7\nretry: 3000\n',
@@ -58,24 +58,24 @@ test('comments, ids, retry lines and bytes cut in two pass as they are', async (
       response.end();
     },
   });
-  const answer = await open(`${app.url}/plain`);
+  const response = await open(`${app.url}/plain`);
   const chunks: Buffer[] = [];
-  for await (const chunk of answer) chunks.push(chunk as Buffer);
+  for await (const chunk of response) chunks.push(chunk as Buffer);
   assert.ok(Buffer.concat(chunks).equals(Buffer.concat(parts.map((part) => Buffer.from(part)))));
 });
 
-test('a POST may be answered with a stream, and Last-Event-ID reaches the upstream', async (t) => {
+test('relays a stream in response to a POST, and forwards Last-Event-ID', async (t) => {
   const stream = eventStream();
   const { app, upstream } = await startPlainGateway(t, { handler: stream.handler });
-  const answer = await open(`${app.url}/plain`, { body: '{}', headers: { 'last-event-id': '7' } });
-  const { until } = reader(answer);
+  const response = await open(`${app.url}/plain`, { body: '{}', headers: { 'last-event-id': '7' } });
+  const { until } = reader(response);
   stream.emit('progress');
   await until('data: progress\n\n');
   assert.equal(upstream.requests[0]?.headers['last-event-id'], '7');
-  answer.destroy();
+  response.destroy();
 });
 
-test('streams that are open are counted, and those that are closed no more', async (t) => {
+test('counts open streams, and no closed ones', async (t) => {
   const stream = eventStream();
   const { app } = await startPlainGateway(t, { handler: stream.handler });
   const gauge = async (name: string) => sumSamples(await app.metrics(), name, { route: 'plain' });

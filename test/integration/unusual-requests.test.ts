@@ -6,12 +6,12 @@ import { startPlainGateway } from '../harness/gateway.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
 import { assertProblem } from '../harness/problem.ts';
 
-/** What MCP and its surroundings use, where this Node knows it. */
+/** The methods that routes accept, as far as this Node.js version knows them. */
 const ROUTED = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'QUERY'].filter((method) =>
   METHODS.includes(method),
 );
 
-test('every method that a route may take passes', async (t) => {
+test('forwards every method that a route may accept', async (t) => {
   const { app, upstream } = await startPlainGateway(t);
   for (const method of ROUTED) {
     const { status } = await call(`${app.url}/plain`, { method });
@@ -23,7 +23,7 @@ test('every method that a route may take passes', async (t) => {
   );
 });
 
-test('a method beside these has no route, and is refused as every such request is', async (t) => {
+test('returns 403 for any other method', async (t) => {
   const { app, upstream } = await startPlainGateway(t);
   for (const method of METHODS.filter((name) => !ROUTED.includes(name) && name !== 'CONNECT')) {
     assertProblem(await call(`${app.url}/plain`, { method }), 'ERR_ROUTE_NOT_FOUND');
@@ -34,7 +34,7 @@ test('a method beside these has no route, and is refused as every such request i
   assert.equal(upstream.requests.length, 0);
 });
 
-test('a path with odd characters and broken percent-encodings passes to the byte', async (t) => {
+test('forwards a path with unusual characters and broken percent-encodings unchanged', async (t) => {
   const { app, upstream } = await startPlainGateway(t);
   for (const rest of [
     '/%',
@@ -52,14 +52,14 @@ test('a path with odd characters and broken percent-encodings passes to the byte
   }
 });
 
-test('a long URL passes', async (t) => {
+test('forwards a long URL', async (t) => {
   const { app, upstream } = await startPlainGateway(t);
   const path = `/plain?q=${'x'.repeat(16_000)}`;
   assert.equal((await call(app.url, { path })).status, 200);
   assert.equal(upstream.requests[0]?.url, path.replace('/plain', '/mcp'));
 });
 
-test('headers that Fastify would make something of are nothing to a proxy', async (t) => {
+test('forwards headers that Fastify would interpret', async (t) => {
   const { app, upstream } = await startPlainGateway(t);
   const headers = { 'accept-version': '7.x', 'accept-encoding': 'br', upgrade: 'h2c', connection: 'upgrade' };
   assert.equal((await call(`${app.url}/plain`, { headers })).status, 200);
@@ -68,14 +68,14 @@ test('headers that Fastify would make something of are nothing to a proxy', asyn
   assert.equal(upstream.requests[0]?.headers.upgrade, undefined);
 });
 
-test('an absolute-form target takes the route of its own host', async (t) => {
+test('routes an absolute-form target by its own host', async (t) => {
   const { app, upstream } = await startPlainGateway(t, { route: { match: { host: 'docs-mcp.svc', path: '/mcp' } } });
   const { status } = await call(app.url, { path: 'http://Docs-MCP.svc:8080/mcp/x?y', headers: { host: 'other' } });
   assert.equal(status, 200);
   assert.equal(upstream.requests[0]?.url, '/mcp/x?y');
 });
 
-test('the host header of the config goes before Host, and stays here', async (t) => {
+test('prefers the configured host header to Host, and does not forward it', async (t) => {
   const { app, upstream } = await startPlainGateway(t, {
     top: { host_header: 'x-kagent-host' },
     route: { match: { host: 'docs-mcp.svc', path: '/mcp' } },
@@ -89,11 +89,11 @@ test('the host header of the config goes before Host, and stays here', async (t)
   );
 });
 
-test('headers that are too large are 431, bytes that are no HTTP are 400, and others are served on', async (t) => {
+test('returns 431 for oversized headers and 400 for invalid HTTP, and keeps serving', async (t) => {
   const { app } = await startPlainGateway(t, { top: { limits: { max_header_size: '4KiB' } } });
   const large = await connectRaw(app.url);
   large.send(`GET /plain HTTP/1.1\r\nHost: h\r\nX: ${'x'.repeat(8000)}\r\n\r\n`);
-  assert.match(await soon('the answer', large.closed()), /^HTTP\/1\.1 431 /);
+  assert.match(await soon('the response', large.closed()), /^HTTP\/1\.1 431 /);
   for (const bytes of [
     '\x16\x03\x01\x02\x00\x01\x00\x01\xfc',
     'GET / HTTP/9.9\r\n\r\n',
@@ -102,12 +102,12 @@ test('headers that are too large are 431, bytes that are no HTTP are 400, and ot
   ]) {
     const garbage = await connectRaw(app.url);
     garbage.send(bytes);
-    assert.match(await soon('the answer', garbage.closed()), /^HTTP\/1\.1 400 /, JSON.stringify(bytes));
+    assert.match(await soon('the response', garbage.closed()), /^HTTP\/1\.1 400 /, JSON.stringify(bytes));
   }
   assert.equal((await call(`${app.url}/plain`)).status, 200);
 });
 
-test('a request that says its length in two ways never goes upstream', async (t) => {
+test('returns 400 for a request with two lengths or an invalid one', async (t) => {
   const { app, upstream } = await startPlainGateway(t);
   for (const headers of [
     'Content-Length: 5\r\nTransfer-Encoding: chunked',
@@ -117,12 +117,12 @@ test('a request that says its length in two ways never goes upstream', async (t)
   ]) {
     const connection = await connectRaw(app.url);
     connection.send(`POST /plain HTTP/1.1\r\nHost: h\r\n${headers}\r\n\r\n0\r\n\r\n`);
-    assert.match(await soon('the answer', connection.closed()), /^HTTP\/1\.1 400 /, headers);
+    assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 400 /, headers);
   }
   assert.equal(upstream.requests.length, 0);
 });
 
-test('callers that send their headers slowly keep nobody waiting', async (t) => {
+test('serves other callers while some send their headers slowly', async (t) => {
   const { app } = await startPlainGateway(t);
   const slow = await Promise.all(Array.from({ length: 50 }, () => connectRaw(app.url)));
   for (const connection of slow) connection.send('POST /plain HTTP/1.1\r\nHost: h\r\nX-Slow: ');
@@ -130,13 +130,13 @@ test('callers that send their headers slowly keep nobody waiting', async (t) => 
   for (const connection of slow) connection.socket.destroy();
 });
 
-test('an expectation that is unknown here does not keep a request from its route', async (t) => {
+test('forwards a request with an unknown expectation, without the expectation', async (t) => {
   const { app, upstream } = await startPlainGateway(t);
   const connection = await connectRaw(app.url);
   connection.send(
     'POST /plain/x HTTP/1.1\r\nHost: h\r\nExpect: foo\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello',
   );
-  const all = await soon('the answer', connection.closed());
+  const all = await soon('the response', connection.closed());
   assert.match(all, /^HTTP\/1\.1 200 [\s\S]*"url":"\/mcp\/x"[\s\S]*"body":"hello"/);
   assert.equal(upstream.requests[0]?.headers.expect, undefined);
   const unrouted = await connectRaw(app.url);

@@ -11,8 +11,8 @@ import { type GatewayOptions, startGateway, startPlainGateway } from '../harness
 import { call, connectRaw, open } from '../harness/http-call.ts';
 import { eventStream } from '../harness/upstream-handlers.ts';
 
-/** A server of the transport that MCP had before Streamable HTTP, by the official SDK, below a path. */
-function oldServer(below: string): NonNullable<GatewayOptions['handler']> {
+/** A server of the official SDK with the HTTP+SSE transport, which preceded Streamable HTTP, below a path. */
+function sseServer(below: string): NonNullable<GatewayOptions['handler']> {
   const sessions = new Map<string, SSEServerTransport>();
   return async ({ message, url }, response) => {
     const { pathname, searchParams } = new URL(url, 'http://h');
@@ -37,12 +37,12 @@ async function callTool(t: TestContext, url: string, authorization: string): Pro
   return (await client.callTool({ name: 'greet', arguments: {} })).content;
 }
 
-for (const [what, below, route] of [
+for (const [place, below, route] of [
   ['below the path of the upstream', '/mcp', {}],
   ['at the root of the upstream', '', { root: true }],
 ] as const) {
-  test(`the official client talks to an old server ${what}, through a route with a prefix`, async (t) => {
-    const gateway = await startGateway(t, { handler: oldServer(below) });
+  test(`connects the official client to an HTTP+SSE server ${place} through a route with a prefix`, async (t) => {
+    const gateway = await startGateway(t, { handler: sseServer(below) });
     const { app, upstream, authorization, authorizationServer, config } = gateway;
     if ('root' in route)
       app.reloadTo({ ...config, routes: config.routes.map((one) => ({ ...one, upstream: upstream.url })) });
@@ -57,26 +57,26 @@ for (const [what, below, route] of [
   });
 }
 
-test('a stream goes on event by event, and only its first event is ever changed', async (t) => {
+test('relays a stream event by event, and changes only its first event', async (t) => {
   const stream = eventStream();
   const { app } = await startPlainGateway(t, { handler: stream.handler });
-  const answer = await open(`${app.url}/plain/sse`);
+  const response = await open(`${app.url}/plain/sse`);
   const chunks: string[] = [];
-  answer.setEncoding('latin1');
-  answer.on('data', (chunk: string) => chunks.push(chunk));
+  response.setEncoding('latin1');
+  response.on('data', (chunk: string) => chunks.push(chunk));
   const received = async (data: string): Promise<void> => {
     const before = chunks.join('').length;
     stream.emit(data);
     const wanted = `data: ${data}\n\n`;
     while (chunks.join('').length < before + wanted.length)
-      await new Promise((resolve) => answer.once('data', resolve));
+      await new Promise((resolve) => response.once('data', resolve));
     assert.ok(chunks.join('').endsWith(wanted));
   };
   for (const data of ['/mcp/first', '/mcp/messages', '{"url":"/mcp/messages"}']) await soon(data, received(data));
   stream.end();
 });
 
-/** The bytes that a caller gets of a GET whose upstream answers with this body. */
+/** The response to a request whose upstream sends this body. */
 async function bodyOf(t: TestContext, body: string, headers: Record<string, string>, method = 'GET') {
   const { app } = await startPlainGateway(t, {
     handler: async (request, response) => {
@@ -91,7 +91,7 @@ async function bodyOf(t: TestContext, body: string, headers: Record<string, stri
 const ENDPOINT = 'event: endpoint\ndata: /mcp/messages\n\n';
 const SSE = { 'content-type': 'text/event-stream; charset=utf-8' };
 
-test('the event is changed in nothing but an event stream that answers a GET', async (t) => {
+test('rewrites the endpoint event only in an unencoded event stream in response to a GET', async (t) => {
   assert.equal((await bodyOf(t, ENDPOINT, SSE)).text, 'event: endpoint\ndata: /plain/messages\n\n');
   assert.equal((await bodyOf(t, ENDPOINT, { 'content-type': 'text/plain' })).text, ENDPOINT);
   assert.equal((await bodyOf(t, ENDPOINT, {})).text, ENDPOINT);
@@ -101,7 +101,7 @@ test('the event is changed in nothing but an event stream that answers a GET', a
   assert.deepEqual([sized.text, sized.headers['content-length']], [ENDPOINT, String(ENDPOINT.length)]);
 });
 
-test('Location leads back through the route where it is under the upstream, and is left alone where it is not', async (t) => {
+test('rewrites a Location below the upstream to the route, and no other', async (t) => {
   const { app, upstream } = await startPlainGateway(t);
   for (const [location, expected] of [
     ['/mcp/', '/plain/'],
@@ -123,18 +123,18 @@ test('Location leads back through the route where it is under the upstream, and 
   }
 });
 
-test('a redirect to the same path with a slash leads the client back here with its token', async (t) => {
+test('sends a client back through the route when the upstream redirects to the same path with a slash', async (t) => {
   const { app, upstream, authorization } = await startGateway(t, {
     handler: ({ url }, response) => {
       if (url === '/mcp') sendAnswer(response, 307, '', { location: `${upstream.url}/mcp/` });
       else sendAnswer(response, 200, 'here');
     },
   });
-  const answered = await fetch(`${app.url}/github`, { headers: { authorization } });
-  assert.deepEqual([answered.status, await answered.text(), answered.url], [200, 'here', `${app.url}/github/`]);
+  const response = await fetch(`${app.url}/github`, { headers: { authorization } });
+  assert.deepEqual([response.status, await response.text(), response.url], [200, 'here', `${app.url}/github/`]);
 });
 
-test('an event that is cut off with its stream is cut off, and not made whole', async (t) => {
+test('never completes an event that breaks off with its stream', async (t) => {
   const { app } = await startPlainGateway(t, {
     handler: (_request, response) => {
       response.writeHead(200, SSE);
