@@ -7,9 +7,9 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { RECORD_VARIABLE } from './harness/suite-record.ts';
 
-const KINDS = ['unit', 'integration', 'e2e', 'harness', 'bench'];
+const KINDS = ['unit', 'integration', 'e2e', 'harness', 'bench', 'chaos'];
 
-const USAGE = `Usage: tsx test/run.ts [unit|integration|e2e|harness|bench]… [--only PATH] [--name PATTERN]
+const USAGE = `Usage: tsx test/run.ts [unit|integration|e2e|harness|bench|chaos]… [--only PATH] [--name PATTERN]
 
 Runs the tests in the named folders, or in all of them. A full run then searches everything that was logged for every secret used.
   --only PATH      only files whose path contains this text
@@ -49,7 +49,7 @@ async function main(args: string[]): Promise<number> {
   try {
     process.env[RECORD_VARIABLE] = record;
     const ok = await runFiles(files, values.name);
-    // What was logged is of use where all of it is there.
+    // The leak search needs the log of the whole suite.
     const isWhole = positionals.length === 0 && values.only === undefined && values.name === undefined;
     const isTight = !isWhole || (await runFiles([join(here, 'nothing-leaked.test.ts')], undefined));
     return ok && isTight ? 0 : 1;

@@ -1,0 +1,219 @@
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createSecureServer, type Http2ServerRequest, type Http2ServerResponse } from 'node:http2';
+import type { Duplex } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { CertificateAuthority } from '../harness/certificates.ts';
+import { listen } from '../harness/http-server.ts';
+import type { BackendIdentity, Ledger } from './ledger.ts';
+import type { Random } from './random.ts';
+
+export interface HostileBackend extends BackendIdentity {
+  readonly url: string;
+  /** False: it echoes each request. */
+  misbehaves: boolean;
+  close(): void;
+}
+
+export interface HostileBackendOptions extends BackendIdentity {
+  readonly random: Random;
+  readonly ledger: Ledger;
+  /** Given: speaks HTTP/2 over TLS. */
+  readonly tls?: CertificateAuthority;
+}
+
+/** Request headers: name of the caller, and name of the call. */
+export const CALLER_HEADER = 'x-chaos-caller';
+export const CALL_HEADER = 'x-chaos-call';
+/** Response header: the call that the response is for. */
+export const REPLY_HEADER = 'x-chaos-reply';
+
+type Request = IncomingMessage | Http2ServerRequest;
+/** HTTP/2's response too: a behaviour uses only the methods that both have. */
+type Response = ServerResponse;
+type Behaviour = (request: Request, response: Response, random: Random) => unknown;
+
+/** Starts a backend that checks the token of each request, and then behaves as well or as badly as chance has it. */
+export async function startHostileBackend(options: HostileBackendOptions): Promise<HostileBackend> {
+  const { name, credential, random, ledger, tls } = options;
+  const sockets = new Set<Duplex>();
+  const check = ({ headers, rawHeaders, url = '' }: Request): void => {
+    const caller = String(headers[CALLER_HEADER] ?? 'an unknown caller');
+    const authorization = valuesOf(rawHeaders, (header) => header === 'authorization');
+    const rest = valuesOf(rawHeaders, (header) => header !== 'authorization').join('\n');
+    ledger.checkArrival({ name, credential }, caller, authorization, `${url}\n${rest}`);
+  };
+  const onRequest = (request: Request, either: ServerResponse | Http2ServerResponse): void => {
+    const response = either as ServerResponse;
+    request.on('error', () => {});
+    response.on('error', () => {});
+    check(request);
+    const isHttp1 = request.httpVersionMajor === 1;
+    const behaviours = isHttp1 ? [...BEHAVIOURS, ...HTTP1_BEHAVIOURS] : BEHAVIOURS;
+    const behave = backend.misbehaves && random.chance(0.4) ? behaviours[random.int(behaviours.length)] : echo;
+    Promise.resolve(behave?.(request, response, random)).catch(() => destroy(response));
+  };
+  const onUpgrade = (request: IncomingMessage, socket: Duplex): void => {
+    socket.on('error', () => socket.destroy());
+    check(request);
+    upgrade(socket, backend.misbehaves ? random.int(6) : 0);
+  };
+  const server =
+    tls === undefined
+      ? createServer(onRequest).on('upgrade', onUpgrade)
+      : createSecureServer({ ...tls.issueServer(), allowHTTP1: true }, onRequest).on('sessionError', () => {});
+  for (const event of ['connection', 'secureConnection']) {
+    server.on(event, (socket: Duplex) => {
+      sockets.add(socket);
+      socket.on('error', () => {});
+      socket.once('close', () => sockets.delete(socket));
+    });
+  }
+  server.on('clientError', (_error: Error, socket: Duplex) => socket.destroy());
+  const { port } = await listen(server);
+  const backend: HostileBackend = {
+    name,
+    credential,
+    url: tls === undefined ? `http://127.0.0.1:${port}/${name}` : `https://localhost:${port}/${name}`,
+    misbehaves: true,
+    close() {
+      server.close();
+      for (const socket of sockets) socket.destroy();
+    },
+  };
+  return backend;
+}
+
+function valuesOf(rawHeaders: readonly string[], wanted: (name: string) => boolean): string[] {
+  return rawHeaders.filter((_, index) => index % 2 === 1 && wanted((rawHeaders[index - 1] ?? '').toLowerCase()));
+}
+
+/** Headers of a response to this request. */
+function reply(request: Request, more: Record<string, string | number> = {}): Record<string, string | number> {
+  return { 'content-type': 'text/plain', [REPLY_HEADER]: String(request.headers[CALL_HEADER] ?? ''), ...more };
+}
+
+function respond(response: Response, status: number, headers: Record<string, string | number>, body?: string): void {
+  response.writeHead(status, headers);
+  if (body !== undefined) response.end(body);
+}
+
+const echo: Behaviour = async (request, response) => {
+  const body = await buffer(request);
+  respond(response, 200, reply(request), String(body.length));
+};
+
+const BEHAVIOURS: readonly Behaviour[] = [
+  // Slow.
+  async (request, response, random) => {
+    await delay(random.int(800));
+    await echo(request, response, random);
+  },
+  // Refuses the token.
+  (request, response) => {
+    request.resume();
+    respond(response, 401, reply(request, { 'www-authenticate': 'Bearer error="invalid_token"' }), 'refused');
+  },
+  // Requests more scopes, which some of the configs allow.
+  (request, response) => {
+    request.resume();
+    const challenge = 'Bearer error="insufficient_scope", scope="more"';
+    respond(response, 403, reply(request, { 'www-authenticate': challenge }), 'more');
+  },
+  // Responds before it has read the request, and never reads it.
+  (request, response) => respond(response, 200, reply(request), 'early'),
+  // Never responds.
+  (request) => void request.resume(),
+  // Neither reads nor responds.
+  () => {},
+  // Breaks off before the response.
+  (_request, response) => destroy(response),
+  // Breaks off within the response.
+  (request, response) => {
+    respond(response, 200, reply(request, { 'content-length': 1000 }));
+    response.write('some');
+    setTimeout(() => destroy(response), 20);
+  },
+  // A stream of events.
+  (request, response, random) => {
+    request.resume();
+    respond(response, 200, reply(request, { 'content-type': 'text/event-stream' }));
+    const timer = setInterval(() => response.write('data: tick\n\n'), 50);
+    const end = setTimeout(() => response.end(), random.int(3000));
+    response.once('close', () => {
+      clearInterval(timer);
+      clearTimeout(end);
+    });
+  },
+  // More than the buffers on the way hold.
+  (request, response) => {
+    request.resume();
+    respond(response, 200, reply(request));
+    let rest = 100;
+    const write = (): void => {
+      while (rest-- > 0 && !response.destroyed) if (!response.write(Buffer.alloc(64 * 1024, 'x'))) return;
+      response.end();
+    };
+    response.on('drain', write);
+    write();
+  },
+];
+
+/** Behaviours on the bytes of a connection. */
+const HTTP1_BEHAVIOURS: readonly Behaviour[] = [
+  // An unsolicited second response, on a connection that may be used again.
+  async (request, response, random) => {
+    await echo(request, response, random);
+    request.socket.write('HTTP/1.1 200 OK\r\nContent-Length: 6\r\nX-Chaos-Reply: poison\r\n\r\npoison');
+  },
+  // No HTTP.
+  (request) => void request.socket.end('HTTP/1.1 2OO\r\n\r\n'),
+  // Informational responses.
+  async (request, response, random) => {
+    request.socket.write('HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n');
+    await echo(request, response, random);
+  },
+  // Length and chunks at once.
+  (request) =>
+    void request.socket.write(
+      'HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n',
+    ),
+  // The connection ends just after the response, and might be about to be used again.
+  async (request, response, random) => {
+    await echo(request, response, random);
+    request.socket.destroySoon();
+  },
+  // The body ends where the connection ends.
+  (request) => void request.socket.end('HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nto the end'),
+  // An unsolicited upgrade.
+  (request) =>
+    void request.socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n'),
+];
+
+function destroy(response: ServerResponse | Http2ServerResponse): void {
+  // Http2ServerResponse has no `destroy` on all versions of Node.
+  if ('stream' in response) response.stream.destroy();
+  else response.destroy();
+}
+
+const ACCEPTED = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n';
+
+function upgrade(socket: Duplex, behaviour: number): void {
+  switch (behaviour) {
+    case 0:
+    case 1:
+      socket.write(`${ACCEPTED}hello`);
+      socket.on('data', (chunk) => socket.write(chunk));
+      return void socket.on('end', () => socket.end());
+    case 2:
+      return void socket.end('HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno');
+    case 3:
+      return void socket.destroy();
+    case 4:
+      socket.write(ACCEPTED);
+      return void setTimeout(() => socket.destroy(), 50);
+    default:
+      // Never responds.
+      return void socket.resume();
+  }
+}

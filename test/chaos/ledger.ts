@@ -1,0 +1,119 @@
+import type { Random } from './random.ts';
+
+/** How a backend is reached decides which token it may get. */
+export type Credential = 'exchange' | 'client_credentials' | 'none' | 'passthrough';
+
+export interface BackendIdentity {
+  readonly name: string;
+  readonly credential: Credential;
+}
+
+export interface TokenFields {
+  readonly kind: 'subject' | 'issued' | 'secret';
+  /** The caller, or the client of cambist. */
+  readonly owner: string;
+  /** The backend that an issued token is for. */
+  readonly backend?: string;
+  /** Instant of the monotonic clock from which a backend must not receive the token. */
+  readonly endsAtMs?: number;
+}
+
+export interface Ledger {
+  /** A new token. `claims` make a JWT of it. */
+  create(fields: TokenFields, claims?: Record<string, unknown>): string;
+  find(token: string): TokenFields | undefined;
+  /** Checks the request of a caller when it arrives at a backend. */
+  checkArrival(backend: BackendIdentity, caller: string, authorization: readonly string[], rest: string): void;
+  /** Checks that a text contains no token at all. */
+  checkText(where: string, text: string): void;
+  /** Adds a violation of another kind. */
+  report(violation: string): void;
+  readonly violations: readonly string[];
+  /** Tokens that backends received and that were right. */
+  readonly correct: number;
+}
+
+/** Owner of what is issued to cambist's own client. */
+export const OWN_CLIENT = 'cambist';
+
+/** Every token of a run has one of these two forms, so that it is found in any text. */
+const TOKEN = /chaos-[a-z]+-[0-9a-f]{32}|eyJ[\w-]+\.[\w-]+\.[\w-]+/g;
+
+/** Violations beyond these add nothing. */
+const MAX_VIOLATIONS = 20;
+
+/** Remembers each token, and tells whether a backend may receive it. */
+export function createLedger(random: Random, nowMs: () => number): Ledger {
+  const tokens = new Map<string, TokenFields>();
+  const violations: string[] = [];
+  let correct = 0;
+  const report = (violation: string): void => {
+    if (violations.length < MAX_VIOLATIONS) violations.push(violation);
+  };
+  const describe = (token: string): string => {
+    const { kind, owner, backend } = tokens.get(token) ?? { kind: 'unknown', owner: 'nobody' };
+    return `a token (${kind}) of ${owner}${backend === undefined ? '' : ` for ${backend}`}`;
+  };
+  const checkText = (where: string, text: string): void => {
+    for (const token of text.match(TOKEN) ?? []) report(`${where} contains ${describe(token)}`);
+  };
+  /** Any number of the caller's own tokens, and no other: a passthrough route changes nothing. */
+  const checkOwn = (where: string, caller: string, text: string): void => {
+    for (const token of text.match(TOKEN) ?? []) {
+      const found = tokens.get(token);
+      if (found?.kind !== 'subject' || found.owner !== caller) report(`${where} contains ${describe(token)}`);
+      else correct += 1;
+    }
+  };
+
+  return {
+    violations,
+    get correct() {
+      return correct;
+    },
+    report,
+    checkText,
+    find: (token) => tokens.get(token),
+    create(fields, claims) {
+      const id = random.hex(32);
+      const token = claims === undefined ? `chaos-${fields.kind}-${id}` : jwt(claims, id);
+      tokens.set(token, fields);
+      return token;
+    },
+    checkArrival(backend, caller, authorization, rest) {
+      const where = `a request of ${caller} at ${backend.name}`;
+      if (backend.credential === 'passthrough') return checkOwn(where, caller, `${authorization.join(' ')} ${rest}`);
+      checkText(where, rest);
+      if (backend.credential === 'none') {
+        return checkText(`${where}, which gets no token,`, authorization.join(' '));
+      }
+      const [first = '', ...others] = authorization;
+      if (others.length > 0) report(`${where} has ${authorization.length} Authorization headers`);
+      const token = first.replace(/^Bearer /, '');
+      const found = tokens.get(token);
+      if (found === undefined) return report(`${where} has an unknown Authorization`);
+      const problem = problemOf(found, backend, caller, nowMs());
+      if (problem !== undefined) report(`${where} has ${describe(token)}: ${problem}`);
+      else correct += 1;
+    },
+  };
+}
+
+function problemOf(
+  token: TokenFields,
+  { name, credential }: BackendIdentity,
+  caller: string,
+  nowMs: number,
+): string | undefined {
+  if (token.kind !== 'issued') return 'the wrong kind';
+  if (token.owner !== (credential === 'client_credentials' ? OWN_CLIENT : caller)) return 'the wrong owner';
+  if (token.backend !== name) return 'the wrong backend';
+  if (token.endsAtMs !== undefined && nowMs > token.endsAtMs) return 'expired';
+  return undefined;
+}
+
+/** Nothing verifies the signature. It only makes the token unique. */
+function jwt(claims: Record<string, unknown>, signature: string): string {
+  const part = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url');
+  return `${part({ alg: 'HS256', typ: 'at+jwt' })}.${part(claims)}.${signature}`;
+}

@@ -1,0 +1,33 @@
+/** Random choices that a seed repeats. */
+export interface Random {
+  /** An integer from 0 to `below` - 1. */
+  int(below: number): number;
+  /** True with this probability. */
+  chance(probability: number): boolean;
+  pick<T>(values: readonly [T, ...T[]]): T;
+  /** So many hexadecimal digits. */
+  hex(digits: number): string;
+  shuffle<T>(values: readonly T[]): T[];
+}
+
+/** Mulberry32: small, fast, and good enough to choose faults with. */
+export function createRandom(seed: number): Random {
+  let state = seed >>> 0;
+  const next = (): number => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+  const int = (below: number): number => Math.floor(next() * below);
+  return {
+    int,
+    chance: (probability) => next() < probability,
+    pick: (values) => values[int(values.length)] ?? values[0],
+    hex: (digits) => Array.from({ length: digits }, () => int(16).toString(16)).join(''),
+    shuffle: (values) => {
+      const rest = [...values];
+      return values.flatMap(() => rest.splice(int(rest.length), 1));
+    },
+  };
+}

@@ -1,0 +1,220 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { type App, startApp } from '../../src/app.ts';
+import { createLogger } from '../../src/observability/logger.ts';
+import { createCertificateAuthority } from '../harness/certificates.ts';
+import { eventually, soon } from '../harness/eventually.ts';
+import { closeServer, listen } from '../harness/http-server.ts';
+import { sumSamples } from '../harness/metric-samples.ts';
+import { skewClock } from './clock.ts';
+import { type ConfigParts, createConfig, PATHS } from './configs.ts';
+import { startHostileAuthorizationServer } from './hostile-authorization-server.ts';
+import { type HostileBackend, startHostileBackend } from './hostile-backend.ts';
+import { type Callers, createCallers } from './hostile-callers.ts';
+import { type Credential, createLedger, type Ledger, OWN_CLIENT } from './ledger.ts';
+import { createRandom, type Random } from './random.ts';
+
+export interface ChaosOptions {
+  readonly seed: number;
+  readonly ms: number;
+  /** Told every ten seconds. */
+  readonly progress?: (line: string) => void;
+}
+
+export interface ChaosResult {
+  readonly violations: readonly string[];
+  /** Right tokens that backends received. */
+  readonly correct: number;
+  readonly issued: number;
+  readonly reloads: number;
+  /** Responses by status, and other ends. */
+  readonly outcomes: ReadonlyMap<string, number>;
+}
+
+const BACKENDS: readonly (readonly [name: string, credential: Credential, isHttp2: boolean])[] = [
+  ['red', 'exchange', false],
+  ['blue', 'exchange', true],
+  ['green', 'exchange', false],
+  ['service', 'client_credentials', false],
+  ['open', 'none', false],
+  ['own', 'passthrough', false],
+];
+
+/** Callers that act at the same time. */
+const CONCURRENT_ACTIONS = 16;
+const PROGRESS_MS = 10_000;
+/** Time for the last requests and connections to end. */
+const DRAIN_MS = 20_000;
+/** Time for breakers to close after the last fault. */
+const RECOVERY_MS = 60_000;
+
+/** Lets every peer of cambist misbehave at random, checks each token that a backend gets, and that cambist recovers. */
+export async function runChaos({ seed, ms, progress = () => {} }: ChaosOptions): Promise<ChaosResult> {
+  const random = createRandom(seed);
+  const ledger = createLedger(random, () => performance.now());
+  const world = await startWorld(random, ledger);
+  const { app, backends, authorizationServer, parts, clock } = world;
+  const outcomes = new Map<string, number>();
+  const count = (outcome: string): void => void outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
+  const callers = createCallers({ url: app.listen, random, ledger, tunnel: parts.tunnel, count });
+  const onError = (error: unknown): void =>
+    ledger.report(`unhandled: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+  process.on('uncaughtException', onError);
+  process.on('unhandledRejection', onError);
+  const endMs = performance.now() + ms;
+  const isOver = (): boolean => performance.now() > endMs || ledger.violations.length > 0;
+  let reloads = 0;
+
+  const misbehave = (does: boolean): void => {
+    authorizationServer.misbehaves = does;
+    for (const backend of backends) backend.misbehaves = does;
+  };
+  /** Storms and calms take turns, so that breakers open and close. */
+  const weather = async (): Promise<void> => {
+    while (!isOver()) {
+      misbehave(random.chance(0.6));
+      clock.jump(random.chance(0.5) ? 0 : random.pick([-86_400_000, -60_000, 20_000, 3_600_000]));
+      await delay(200 + random.int(2000));
+    }
+  };
+  const reloading = async (): Promise<void> => {
+    while (!isOver()) {
+      await delay(random.int(1500));
+      app.reload(createConfig(parts, random));
+      reloads += 1;
+      if (random.chance(0.1)) app.rereadTls();
+    }
+  };
+  const acting = async (): Promise<void> => {
+    while (!isOver()) await callers.act();
+  };
+  const reporting = setInterval(
+    () => progress(`${Math.round((endMs - performance.now()) / 1000)} s left, ${ledger.correct} right tokens`),
+    PROGRESS_MS,
+  );
+  try {
+    await Promise.all([weather(), reloading(), ...Array.from({ length: CONCURRENT_ACTIONS }, acting)]);
+    misbehave(false);
+    clock.jump(0);
+    app.reload(createConfig(parts, random, false));
+    await checkRecovery(callers, ledger);
+    callers.close();
+    await checkEnds(app, ledger);
+  } finally {
+    clearInterval(reporting);
+    await world.close();
+    process.off('uncaughtException', onError);
+    process.off('unhandledRejection', onError);
+  }
+  return {
+    violations: ledger.violations,
+    correct: ledger.correct,
+    issued: authorizationServer.issued,
+    reloads,
+    outcomes,
+  };
+}
+
+/** Every caller reaches every backend again, once breakers have closed. */
+async function checkRecovery(callers: Callers, ledger: Ledger): Promise<void> {
+  for (const path of PATHS) {
+    for (const caller of callers.all) {
+      let status = 0;
+      const isOk = async (): Promise<boolean> => {
+        status = await callers.ask(caller, path);
+        return status === 200;
+      };
+      await eventually('recovery', isOk, RECOVERY_MS).catch(() =>
+        ledger.report(`${caller.name} still gets ${status} on ${path} after all faults ended`),
+      );
+    }
+  }
+}
+
+const GAUGES = ['cambist_requests_in_flight', 'cambist_open_streams', 'cambist_open_tunnels'] as const;
+
+/** With no caller left, nothing is in flight, no connection is open, and a stop has nothing to wait for. */
+async function checkEnds(app: App, ledger: Ledger): Promise<void> {
+  let text = '';
+  const areAllZero = async (): Promise<boolean> => {
+    text = await (await fetch(`${app.admin}/metrics`)).text();
+    const connections = sumSamples(text, 'cambist_connections', { listener: 'listen' });
+    return connections === 0 && GAUGES.every((gauge) => sumSamples(text, gauge) === 0);
+  };
+  await eventually('every gauge is 0', areAllZero, DRAIN_MS).catch(() => {
+    const lines = text.split('\n').filter((line) => /^cambist_(requests_in|open_|connections)/.test(line));
+    ledger.report(`gauges are not 0 after the last caller has left: ${lines.join(', ')}`);
+  });
+  ledger.checkText('/metrics', text);
+  await soon('the stop', app.stop(), DRAIN_MS).catch((error: Error) => ledger.report(error.message));
+}
+
+interface ChaosWorld {
+  readonly app: App;
+  readonly backends: readonly HostileBackend[];
+  readonly authorizationServer: Awaited<ReturnType<typeof startHostileAuthorizationServer>>;
+  readonly parts: ConfigParts;
+  readonly clock: ReturnType<typeof skewClock>;
+  close(): Promise<void>;
+}
+
+async function startWorld(random: Random, ledger: Ledger): Promise<ChaosWorld> {
+  const directory = await mkdtemp(join(tmpdir(), 'cambist-chaos-'));
+  const authority = createCertificateAuthority();
+  const caFile = join(directory, 'ca.pem');
+  await writeFile(caFile, authority.cert);
+  const secret = ledger.create({ kind: 'secret', owner: OWN_CLIENT });
+  const clientSecret = join(directory, 'client-secret');
+  await writeFile(clientSecret, secret);
+  const backends = await Promise.all(
+    BACKENDS.map(([name, credential, isHttp2]) =>
+      startHostileBackend({ name, credential, random, ledger, ...(isHttp2 && { tls: authority }) }),
+    ),
+  );
+  const authorizationServer = await startHostileAuthorizationServer({
+    random,
+    ledger,
+    backendOf: (resource) => backends.find(({ url }) => url === resource)?.name,
+    resources: () => backends.map(({ url }) => url),
+    secrets: [secret],
+  });
+  const tunnelEnd = await startTunnelEnd(random);
+  const { port } = tunnelEnd.address() as { port: number };
+  const { tokenEndpoint } = authorizationServer;
+  const parts = { tokenEndpoint, clientSecret, backends, caFile, tunnel: `localhost:${port}` };
+  const logger = createLogger('debug', { write: (line: string) => ledger.checkText('the log', line) });
+  const app = await startApp(createConfig(parts, random), 'chaos', logger);
+  const clock = skewClock();
+  return {
+    app,
+    backends,
+    authorizationServer,
+    parts,
+    clock,
+    async close() {
+      clock.restore();
+      await app.stop(AbortSignal.abort());
+      for (const backend of backends) backend.close();
+      await authorizationServer.close();
+      await closeServer(tunnelEnd);
+      await rm(directory, { recursive: true });
+    },
+  };
+}
+
+/** Echoes, ends or breaks off. */
+async function startTunnelEnd(random: Random): Promise<Server> {
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    socket.on('error', () => {});
+    const kind = random.int(4);
+    if (kind === 0) return void socket.resetAndDestroy();
+    if (kind === 1) return void socket.end('bye').resume();
+    if (kind === 2) setTimeout(() => socket.destroy(), 300);
+    socket.pipe(socket);
+  });
+  await listen(server);
+  return server;
+}
