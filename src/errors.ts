@@ -78,6 +78,13 @@ const CATALOGUE = {
     detail: 'The authorization server issued a token whose audience is not this backend: its operator has to act.',
     fix: "Fix the audience mapping of the authorization server, or set the route's resource, audience or expect_audience.",
   },
+  ERR_STS_METADATA_INVALID: {
+    status: 502,
+    phase: 'exchange',
+    title: 'Metadata of the authorization server invalid',
+    detail: 'The authorization server has no usable metadata: its operator has to act.',
+    fix: 'Compare issuer with the name that the server has for itself; the log has the URL of the metadata. Or set token_endpoint, or jwks_uri for keys.',
+  },
   ERR_STS_UNAVAILABLE: {
     status: 503,
     phase: 'exchange',

@@ -39,6 +39,8 @@ export function createBreaker(name: string, clock: Clock, onChange: (available: 
   /** The caller of the last fault, and the faults in a row that were responses to this caller alone. */
   let lastCaller: string | undefined;
   let faultsOfLast = 0;
+  /** The code of the last fault. */
+  let lastCode: ErrorCode = 'ERR_STS_UNAVAILABLE';
   let available = true;
   /** End of the pause that the server itself named. */
   let namedUntilMs = Number.NEGATIVE_INFINITY;
@@ -53,23 +55,22 @@ export function createBreaker(name: string, clock: Clock, onChange: (available: 
 
   function refuseBefore(ms: number, nowMs: number): void {
     if (ms <= nowMs) return;
-    throw new CambistError(
-      'ERR_STS_UNAVAILABLE',
-      `authorization server "${name}" is considered down; request not sent`,
-      {
-        retryAfterSeconds: Math.ceil((ms - nowMs) / 1000),
-      },
-    );
+    const isInvalid = lastCode === 'ERR_STS_METADATA_INVALID';
+    const state = isInvalid ? 'has invalid metadata' : 'is considered down';
+    throw new CambistError(lastCode, `authorization server "${name}" ${state}; request not sent`, {
+      retryAfterSeconds: Math.ceil((ms - nowMs) / 1000),
+    });
   }
 
   /** @returns the time of the next probe, after a fault of an attempt that started at `startedMs` */
   function recordFault(
-    { retryAfterSeconds, serverStatus }: CambistError,
+    { code, retryAfterSeconds, serverStatus }: CambistError,
     caller: string | undefined,
     startedMs: number,
   ): number {
     const nowMs = clock.monotonicMs();
     faults += 1;
+    lastCode = code;
     if (serverStatus === undefined) faultsOfLast = 0;
     else faultsOfLast = caller === lastCaller ? faultsOfLast + 1 : 1;
     lastCaller = caller;
@@ -138,12 +139,14 @@ function pauseMs(faults: number): number {
 
 /** The server is unreachable or broken. */
 export function isFault(error: unknown): error is CambistError {
-  return error instanceof CambistError && error.code === 'ERR_STS_UNAVAILABLE';
+  return error instanceof CambistError && FAULTS.has(error.code);
 }
+
+const FAULTS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['ERR_STS_UNAVAILABLE', 'ERR_STS_METADATA_INVALID']);
 
 /** Codes that do not prove a response: a fault of the server, or a failure on our side. */
 const NO_RESPONSE: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-  'ERR_STS_UNAVAILABLE',
+  ...FAULTS,
   'ERR_CREDENTIAL_UNAVAILABLE',
   'ERR_INTERNAL',
 ]);

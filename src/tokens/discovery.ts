@@ -7,7 +7,8 @@ import { metadataUrls, readJwksUri, readMetadata, type ServerMetadata, serverLab
 /**
  * Fetches the metadata of an authorization server.
  * @param untilMs deadline of a bounded request, for all URLs together
- * @throws {CambistError} ERR_STS_UNAVAILABLE when no URL has a usable document of this issuer
+ * @throws {CambistError} ERR_STS_METADATA_INVALID if no URL has a usable document of this issuer, ERR_STS_UNAVAILABLE if a later
+ *   attempt may succeed
  */
 export function discover(
   server: AuthorizationServer,
@@ -22,7 +23,7 @@ export function discover(
 /**
  * Finds the URL of an issuer's keys.
  * @param name the issuer, for messages
- * @throws {CambistError} ERR_STS_UNAVAILABLE
+ * @throws {CambistError} ERR_STS_METADATA_INVALID, ERR_STS_UNAVAILABLE
  */
 export function discoverJwksUri(
   name: string,
@@ -35,6 +36,9 @@ export function discoverJwksUri(
   return fetchMetadata(name, issuer, dispatcher, untilMs, read);
 }
 
+/** These statuses may pass, as 5xx may. Every other status means that there is no metadata at the URL. */
+const PASSING: ReadonlySet<number> = new Set([408, 429]);
+
 async function fetchMetadata<T>(
   name: string,
   issuer: string,
@@ -42,21 +46,39 @@ async function fetchMetadata<T>(
   untilMs: number,
   read: (response: HttpResponse) => T,
 ): Promise<T> {
-  let failure: CambistError | undefined;
+  const missing: string[] = [];
+  let invalid: CambistError | undefined;
+  let passing: CambistError | undefined;
   for (const url of metadataUrls(issuer)) {
-    let status: number | undefined;
+    let response: HttpResponse;
     try {
       const headers = { accept: 'application/json' };
-      const response = await boundedRequest(dispatcher, { method: 'GET', url: toRequestUrl(url), headers, untilMs });
-      status = response.status;
-      return read(response);
-    } catch (error) {
-      const cause = error instanceof CambistError ? error : unavailable(name, 'it cannot be reached', error);
-      // A problem within a document is more useful than a missing document at the other URL.
-      if (failure === undefined || status === 200) failure = cause;
+      response = await boundedRequest(dispatcher, { method: 'GET', url: toRequestUrl(url), headers, untilMs });
+    } catch (cause) {
+      passing ??= unavailable(name, `its metadata at ${url} cannot be fetched`, cause);
+      continue;
+    }
+    const { status } = response;
+    if (status === 200) {
+      try {
+        return read(response);
+      } catch (error) {
+        if (!(error instanceof CambistError)) throw error;
+        invalid ??= new CambistError(error.code, `${error.message} (metadata at ${url})`);
+      }
+    } else if (status >= 500 || PASSING.has(status)) {
+      passing ??= unavailable(name, `the request for its metadata at ${url} returned status ${status}`);
+    } else {
+      missing.push(`${url} (${status})`);
     }
   }
-  throw failure ?? unavailable(name, 'it has no metadata');
+  // A problem within a document is more useful than a missing document at the other URL.
+  throw invalid ?? passing ?? notFound(name, missing);
+}
+
+function notFound(name: string, missing: readonly string[]): CambistError {
+  const where = missing.join(', ');
+  return new CambistError('ERR_STS_METADATA_INVALID', `${name}: no metadata at ${where}: check "issuer"`);
 }
 
 function unavailable(name: string, why: string, cause?: unknown): CambistError {

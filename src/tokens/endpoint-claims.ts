@@ -8,7 +8,7 @@ import { CambistError } from '../errors.ts';
 export interface EndpointClaims {
   /**
    * Notes the endpoints that a server's metadata names.
-   * @throws {CambistError} ERR_STS_UNAVAILABLE when another server owns one of them, or the owner is ambiguous
+   * @throws {CambistError} ERR_STS_METADATA_INVALID when another server owns one of them, or the owner is ambiguous
    */
   claim(server: AuthorizationServer, endpoints: readonly string[]): void;
   /** Does a server still own the endpoints that it named last? */
@@ -78,7 +78,7 @@ export function createEndpointClaims(servers: () => readonly AuthorizationServer
         claims.set(server.name, { issuer: server.issuer, endpoints: urls, checked });
       }
       if (conflict === undefined) return;
-      throw new CambistError('ERR_STS_UNAVAILABLE', `authorization server "${server.name}": ${conflict}`);
+      throw new CambistError('ERR_STS_METADATA_INVALID', `authorization server "${server.name}": ${conflict}`);
     },
     holds(server) {
       const claim = claimOf(server);

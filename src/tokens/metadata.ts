@@ -28,7 +28,7 @@ export function metadataUrls(issuer: string): readonly string[] {
 
 /**
  * Reads the metadata of an authorization server. Pure.
- * @throws {CambistError} ERR_STS_UNAVAILABLE when the document is unusable or belongs to another issuer
+ * @throws {CambistError} ERR_STS_METADATA_INVALID if the document is unusable or belongs to another issuer
  * @see RFC 8414 section 3.3: `issuer` must be identical; RFC 8705 section 5: `mtls_endpoint_aliases`
  */
 export function readMetadata(response: HttpResponse, server: AuthorizationServer, issuer: string): ServerMetadata {
@@ -45,7 +45,7 @@ export function readMetadata(response: HttpResponse, server: AuthorizationServer
 /**
  * Reads the URL of an issuer's keys from its metadata. Pure.
  * @param name the issuer, for messages
- * @throws {CambistError} ERR_STS_UNAVAILABLE
+ * @throws {CambistError} ERR_STS_METADATA_INVALID
  */
 export function readJwksUri(response: HttpResponse, name: string, issuer: string, allowInsecureHttp: boolean): string {
   return readEndpoint(readDocument(response, name, issuer), 'jwks_uri', name, issuer, allowInsecureHttp);
@@ -71,16 +71,15 @@ export function endpointProblem(
 }
 
 function readDocument(response: HttpResponse, name: string, issuer: string): Record<string, unknown> {
-  if (response.status !== 200)
-    throw unavailable(name, `the request for its metadata returned status ${response.status}`);
+  if (response.status !== 200) throw invalid(name, `the request for its metadata returned status ${response.status}`);
   let document: Record<string, unknown>;
   try {
     document = objectOf(JSON.parse(response.text));
   } catch {
-    throw unavailable(name, 'its metadata is invalid JSON');
+    throw invalid(name, 'its metadata is invalid JSON');
   }
   if (document.issuer !== issuer) {
-    throw unavailable(name, 'its metadata belongs to another issuer: set "issuer" to the exact issuer in the metadata');
+    throw invalid(name, 'its metadata belongs to another issuer: set "issuer" to the exact issuer in the metadata');
   }
   return document;
 }
@@ -94,16 +93,16 @@ function readEndpoint(
 ): string {
   const endpoint = document[field];
   if (typeof endpoint !== 'string' || !URL.canParse(endpoint)) {
-    throw unavailable(name, `its metadata has no usable "${field}": set "${field}"`);
+    throw invalid(name, `its metadata has no usable "${field}": set "${field}"`);
   }
   switch (endpointProblem(new URL(endpoint), issuer, allowInsecureHttp)) {
     case 'insecure':
-      throw unavailable(
+      throw invalid(
         name,
         `its metadata names a "${field}" without https: make the server publish its https URL, or set "${field}"`,
       );
     case 'loopback':
-      throw unavailable(
+      throw invalid(
         name,
         `its metadata names a "${field}" on loopback, but the issuer is on another host: make the server publish ` +
           `its own address, or set "${field}"`,
@@ -122,6 +121,6 @@ export function serverLabel(server: AuthorizationServer): string {
   return `authorization server "${server.name}"`;
 }
 
-function unavailable(name: string, why: string): CambistError {
-  return new CambistError('ERR_STS_UNAVAILABLE', `${name}: ${why}`);
+function invalid(name: string, why: string): CambistError {
+  return new CambistError('ERR_STS_METADATA_INVALID', `${name}: ${why}`);
 }

@@ -94,7 +94,7 @@ test('after some faults in a row nobody waits for the authorization server, unti
   await eventually('a probe finds the server back', async () => (await scene.call({ headers })).status === 200);
 });
 
-const METADATA: Record<string, Record<string, unknown> | Mood> = {
+const INVALID_METADATA: Record<string, Record<string, unknown> | Mood> = {
   'of another issuer': { issuer: 'https://canary.example.com' },
   'of an issuer with a slash more': { issuer: 'http://127.0.0.1/' },
   'without a token endpoint': { token_endpoint: undefined },
@@ -104,8 +104,8 @@ const METADATA: Record<string, Record<string, unknown> | Mood> = {
   'that are not there': { kind: 'answer', status: 404, body: CANARY },
   'that moved': { kind: 'answer', status: 302, body: CANARY, headers: { location: 'http://127.0.0.1:1/' } },
 };
-for (const [what, fields] of Object.entries(METADATA)) {
-  test(`metadata ${what} make an authorization server unavailable, and cambist unready`, async (t) => {
+for (const [what, fields] of Object.entries(INVALID_METADATA)) {
+  test(`reports invalid metadata, and is not ready: metadata ${what}`, async (t) => {
     const scene = await startScene({
       ready: false,
       prepare: ({ authorizationServer }) => {
@@ -113,16 +113,28 @@ for (const [what, fields] of Object.entries(METADATA)) {
       },
     });
     t.after(scene.close);
-    await fail(scene, { tokenRequests: 0 });
+    await fail(scene, { code: 'ERR_STS_METADATA_INVALID', tokenRequests: 0 });
     const readiness = await fetch(`${scene.cambist.adminUrl}/readyz`);
     assert.equal(readiness.status, 503);
     assert.deepEqual(await readiness.json(), {
       ready: false,
-      needs: { [`authorization_servers.${SCENE_SERVER}`]: 'ERR_STS_UNAVAILABLE' },
+      needs: { [`authorization_servers.${SCENE_SERVER}`]: 'ERR_STS_METADATA_INVALID' },
     });
     await scene.cambist.waitForLog(({ msg, need }) => msg === 'not ready' && need === 'authorization_servers.local');
+    assert.match(scene.cambist.stdout(), /\/\.well-known\/oauth-authorization-server/);
   });
 }
+
+test('metadata that fails with 503 makes an authorization server unavailable', async (t) => {
+  const scene = await startScene({
+    ready: false,
+    prepare: ({ authorizationServer }) => {
+      authorizationServer.metadataMood = { kind: 'answer', status: 503, body: CANARY };
+    },
+  });
+  t.after(scene.close);
+  await fail(scene, { tokenRequests: 0 });
+});
 
 test('an authorization server whose certificate nobody vouches for is unavailable', async (t) => {
   const tls = createCertificateAuthority().issueServer();

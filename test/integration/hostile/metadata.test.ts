@@ -66,7 +66,7 @@ async function start(t: TestContext, { verify = false, allowInsecureHttp = false
 for (const allowInsecureHttp of [false, true]) {
   test(`sends nothing to a plain http token endpoint of an https issuer, allow_insecure_http: ${allowInsecureHttp}`, async (t) => {
     const { app, issuer, upstream, adminRequests, send } = await start(t, { allowInsecureHttp });
-    assertProblem(await send(), 'ERR_STS_UNAVAILABLE');
+    assertProblem(await send(), 'ERR_STS_METADATA_INVALID');
     const notReady = () => app.logs.find(({ msg }) => msg === 'not ready');
     await eventually('the log names the cause', () => notReady() !== undefined);
     assert.match(
@@ -82,7 +82,7 @@ for (const allowInsecureHttp of [false, true]) {
 
 test('fetches no keys from a plain http URL of an https issuer', async (t) => {
   const { app, adminRequests, send } = await start(t, { verify: true });
-  assertProblem(await send(), 'ERR_STS_UNAVAILABLE');
+  assertProblem(await send(), 'ERR_STS_METADATA_INVALID');
   assert.match(app.logText(), /names a \\"jwks_uri\\" without https: .*, or set \\"jwks_uri\\"/);
   assert.deepEqual(adminRequests, []);
 });
@@ -112,7 +112,7 @@ test('sends nothing to an endpoint that the metadata of two servers names', asyn
   await eventually('both are found out', () => app.logs.filter(({ msg }) => msg === 'not ready').length >= 1);
   const send = async (name: string) =>
     call(`${app.url}/${name}`, { headers: { authorization: `Bearer ${await red.mint()}` }, body: '{}' });
-  for (const name of ['red', 'blue']) assertProblem(await send(name), 'ERR_STS_UNAVAILABLE');
+  for (const name of ['red', 'blue']) assertProblem(await send(name), 'ERR_STS_METADATA_INVALID');
   assert.match(
     app.logText(),
     /names the token endpoint of authorization server \\"(red|blue)\\": .*set \\"token_endpoint\\"/,

@@ -139,12 +139,13 @@ describe('from the start', () => {
       'ERR_CLIENT_REFUSED',
       'ERR_STS_RESPONSE_INVALID',
       'ERR_ISSUED_TOKEN_AUDIENCE',
+      'ERR_STS_METADATA_INVALID',
       'ERR_STS_UNAVAILABLE',
       'ERR_CREDENTIAL_UNAVAILABLE',
     ]) {
       assert.ok(of('github').includes(`${start},result="failure",error="${error}"}`), error);
     }
-    assert.equal(of('github').length, 9);
+    assert.equal(of('github').length, 10);
     assert.deepEqual(of('docs'), []);
   });
 });

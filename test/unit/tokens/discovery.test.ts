@@ -65,7 +65,7 @@ const unusable: [what: string, text: string, message: RegExp, status?: number][]
 ];
 for (const [what, text, message, status = 200] of unusable) {
   test(`refuses metadata: ${what}`, () => {
-    assert.throws(() => read(text, { status }), failsWith('ERR_STS_UNAVAILABLE', message));
+    assert.throws(() => read(text, { status }), failsWith('ERR_STS_METADATA_INVALID', message));
   });
 }
 
@@ -104,7 +104,7 @@ for (const [issuer, endpoint, problem, allowInsecureHttp = false] of endpoints) 
       assert.deepEqual(readMetadata(response, server, issuer), { tokenEndpoint: endpoint });
       return;
     }
-    const refusal = failsWith('ERR_STS_UNAVAILABLE', problem);
+    const refusal = failsWith('ERR_STS_METADATA_INVALID', problem);
     assert.throws(() => readMetadata(response, server, issuer), refusal);
     assert.throws(() => readMetadata(response, server, issuer), /set "token_endpoint"/);
     const aliases = { issuer, token_endpoint: `${issuer}/token`, mtls_endpoint_aliases: { token_endpoint: endpoint } };
@@ -135,7 +135,10 @@ test('uses the mutual TLS endpoint with a client certificate', () => {
     assert.deepEqual(readWithCertificate(aliases), { tokenEndpoint: TOKEN_ENDPOINT });
   }
   for (const token_endpoint of [7, '/token', 'http://mtls.idp.example.com/token']) {
-    assert.throws(() => readWithCertificate({ token_endpoint }), failsWith('ERR_STS_UNAVAILABLE', /"token_endpoint"/));
+    assert.throws(
+      () => readWithCertificate({ token_endpoint }),
+      failsWith('ERR_STS_METADATA_INVALID', /"token_endpoint"/),
+    );
   }
 });
 
@@ -201,9 +204,9 @@ test('reports a problem in a document rather than a missing document', async (t)
   const { fake, find } = await setUp(t);
   const foreign: MetadataMood = { kind: 'document', fields: { issuer: 'https://other.example.com' } };
   respondByUrl(fake, foreign, NOT_FOUND);
-  await assert.rejects(find(), failsWith('ERR_STS_UNAVAILABLE', /another issuer/));
+  await assert.rejects(find(), failsWith('ERR_STS_METADATA_INVALID', /another issuer/));
   respondByUrl(fake, NOT_FOUND, foreign);
-  await assert.rejects(find(), failsWith('ERR_STS_UNAVAILABLE', /another issuer/));
+  await assert.rejects(find(), failsWith('ERR_STS_METADATA_INVALID', /another issuer/));
 });
 
 test('fails when both URLs have no metadata', async (t) => {
@@ -211,7 +214,10 @@ test('fails when both URLs have no metadata', async (t) => {
   fake.metadataMood = NOT_FOUND;
   await assert.rejects(
     find(),
-    failsWith('ERR_STS_UNAVAILABLE', /"main": the request for its metadata returned status 404/),
+    failsWith(
+      'ERR_STS_METADATA_INVALID',
+      /"main": no metadata at http.*oauth-authorization-server \(404\), http.*openid-configuration \(404\): check "issuer"/,
+    ),
   );
 });
 
@@ -219,6 +225,6 @@ for (const mood of [{ kind: 'hang' }, { kind: 'drip', intervalMs: 5 }] as const)
   test(`fails at the timeout, which covers both URLs, when the metadata does ${mood.kind}`, async (t) => {
     const { fake, find } = await setUp(t);
     fake.metadataMood = mood;
-    await assert.rejects(find(100), failsWith('ERR_STS_UNAVAILABLE', /cannot be reached/));
+    await assert.rejects(find(100), failsWith('ERR_STS_UNAVAILABLE', /cannot be fetched/));
   });
 }

@@ -17,7 +17,7 @@ function setUp(...servers: AuthorizationServer[]) {
   let all = servers.length === 0 ? [red, blue, green, redAgain] : servers;
   const claims = createEndpointClaims(() => all);
   const refuses = (server: AuthorizationServer, endpoint: string, message: RegExp) =>
-    assert.throws(() => claims.claim(server, [endpoint]), failsWith('ERR_STS_UNAVAILABLE', message));
+    assert.throws(() => claims.claim(server, [endpoint]), failsWith('ERR_STS_METADATA_INVALID', message));
   const reload = (...next: AuthorizationServer[]) => {
     all = next;
   };
@@ -41,7 +41,7 @@ for (const [endpoint, name] of [
     const { claims, refuses } = setUp();
     const message = new RegExp(`host of authorization server "${name}": .*set "token_endpoint"`);
     refuses(red, endpoint, message);
-    assert.throws(() => claims.claim(red, [OWN, endpoint]), failsWith('ERR_STS_UNAVAILABLE', message));
+    assert.throws(() => claims.claim(red, [OWN, endpoint]), failsWith('ERR_STS_METADATA_INVALID', message));
   });
 }
 

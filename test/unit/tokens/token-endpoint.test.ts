@@ -250,7 +250,7 @@ test('refuses the unknown callers of a peer whose requests make the server fail,
 test('includes discovery in the timeout of an exchange', async (t) => {
   const { fake, exchange } = await setUp(t, { timeoutMs: 200 });
   fake.metadataMood = { kind: 'hang' };
-  await assert.rejects(exchange(), failsWith('ERR_STS_UNAVAILABLE', /cannot be reached/));
+  await assert.rejects(exchange(), failsWith('ERR_STS_UNAVAILABLE', /cannot be fetched/));
 });
 
 test('counts the lifetime of a token from when its request was sent', async (t) => {
