@@ -7,18 +7,19 @@ export type WrittenExpectAudience = Written | { only?: Written };
 
 export function readExpectAudience(written: WrittenExpectAudience, node: ConfigNode): ExpectedAudience | undefined {
   if (typeof written !== 'object' || Array.isArray(written)) return readAudiences(written, node);
-  const only = readList(written.only, node.at('only'));
+  const only = readList(written.only, node.at('only'), 'write expect_audience: any');
   return only && { only };
 }
 
 /** Audiences of which a token must have one, or `any`. */
 export function readAudiences(written: Written, node: ConfigNode): readonly string[] | 'any' | undefined {
-  return written === 'any' ? 'any' : readList(written, node);
+  return written === 'any' ? 'any' : readList(written, node, 'write the single value any');
 }
 
-function readList(written: Written, node: ConfigNode): readonly string[] | undefined {
+/** @param noCheck how to turn the check off */
+function readList(written: Written, node: ConfigNode, noCheck: string): readonly string[] | undefined {
   const list = toList(written);
-  if (list?.includes('any')) node.error('contains "any": to turn the check off, write the single value any');
-  if (list?.length === 0) node.error('must not be empty: name an audience, or write any to turn the check off');
+  if (list?.includes('any')) node.error(`contains "any": to turn the check off, ${noCheck}`);
+  if (list?.length === 0) node.error(`must not be empty: name an audience; to turn the check off, ${noCheck}`);
   return list;
 }
