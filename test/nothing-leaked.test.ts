@@ -5,27 +5,27 @@ import { test } from 'node:test';
 import { formsOf } from './harness/leaks.ts';
 import { RECORD_VARIABLE, RECORDED } from './harness/suite-record.ts';
 
-/** As long as the beginning of a secret has to be to be looked up at each place of a text. */
-const BEGINNING = 12;
+/** The length of the prefix by which secrets are looked up at each position of the text. */
+const PREFIX_LENGTH = 12;
 
-function read(folder: string, ending: string): string {
-  const names = readdirSync(folder).filter((name) => name.endsWith(ending));
+function read(folder: string, extension: string): string {
+  const names = readdirSync(folder).filter((name) => name.endsWith(extension));
   return names.map((name) => readFileSync(join(folder, name), 'utf8')).join('');
 }
 
-/** What is in the text, as its kind and its place: many secrets are looked for in one pass. */
+/** Finds secrets in a text, in one pass for all secrets. Returns the form of each found secret and its line. */
 function find(text: string, secrets: Iterable<string>): string[] {
-  const byBeginning = new Map<string, { form: string; needle: string }[]>();
+  const byPrefix = new Map<string, { form: string; needle: string }[]>();
   for (const secret of secrets) {
     for (const [form, needle] of formsOf(secret)) {
-      if (needle.length < BEGINNING) continue;
-      const beginning = needle.slice(0, BEGINNING);
-      byBeginning.set(beginning, [...(byBeginning.get(beginning) ?? []), { form, needle }]);
+      if (needle.length < PREFIX_LENGTH) continue;
+      const prefix = needle.slice(0, PREFIX_LENGTH);
+      byPrefix.set(prefix, [...(byPrefix.get(prefix) ?? []), { form, needle }]);
     }
   }
   const found: string[] = [];
-  for (let at = 0; at + BEGINNING <= text.length; at += 1) {
-    for (const { form, needle } of byBeginning.get(text.slice(at, at + BEGINNING)) ?? []) {
+  for (let at = 0; at + PREFIX_LENGTH <= text.length; at += 1) {
+    for (const { form, needle } of byPrefix.get(text.slice(at, at + PREFIX_LENGTH)) ?? []) {
       if (!text.startsWith(needle, at)) continue;
       const line = text.slice(text.lastIndexOf('\n', at) + 1, text.indexOf('\n', at + needle.length));
       found.push(`a secret, ${form}, in: ${line.replaceAll(needle, '[the secret]').slice(0, 300)}`);
@@ -34,9 +34,9 @@ function find(text: string, secrets: Iterable<string>): string[] {
   return found;
 }
 
-test('no secret of any test is in anything that any cambist of the whole suite logged', () => {
+test('cambist logs no secret of any test in a full run', () => {
   const folder = process.env[RECORD_VARIABLE];
-  assert.ok(folder !== undefined, 'this test follows a run of the whole suite: npx tsx test/run.ts');
+  assert.ok(folder !== undefined, 'this test runs after all other tests: npx tsx test/run.ts');
   const secrets = new Set(
     read(folder, RECORDED.secrets)
       .split('\n')
@@ -45,9 +45,9 @@ test('no secret of any test is in anything that any cambist of the whole suite l
   );
   const text = read(folder, RECORDED.logged);
   assert.ok(secrets.size > 100, `${secrets.size} secrets`);
-  assert.ok(text.includes('"msg":"request"'), 'something was logged');
-  // That the search finds what is there.
-  const [some = ''] = secrets;
-  assert.equal(find(`{"x":"${encodeURIComponent(some)}"}\n`, [some]).length > 0, true);
+  assert.ok(text.includes('"msg":"request"'), 'the log contains requests');
+  // The search must find an existing secret.
+  const [known = ''] = secrets;
+  assert.equal(find(`{"x":"${encodeURIComponent(known)}"}\n`, [known]).length > 0, true);
   assert.deepEqual(find(text, secrets), []);
 });

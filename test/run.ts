@@ -7,18 +7,18 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { RECORD_VARIABLE } from './harness/suite-record.ts';
 
-const KINDS = ['unit', 'integration', 'e2e', 'harness', 'bench', 'chaos'];
+const KINDS = ['unit', 'integration', 'e2e', 'harness', 'bench'];
 
-const USAGE = `Usage: tsx test/run.ts [unit|integration|e2e|harness|bench|chaos]… [--only PATH] [--name PATTERN]
+const USAGE = `Usage: tsx test/run.ts [unit|integration|e2e|harness|bench]… [--only PATH] [--name PATTERN]
 
 Runs the tests in the named folders, or in all of them. A full run then searches everything that was logged for every secret used.
   --only PATH      only files whose path contains this text
   --name PATTERN   only tests whose name matches this regular expression
 `;
 
-/** So that nothing hangs. */
+/** A test that hangs must not block the run. */
 const FILE_TIMEOUT_MS = 120_000;
-/** Test files at a time: many start a process of their own. */
+/** Concurrent test files. The number is low, because many tests start processes. */
 const CONCURRENCY = 2;
 
 const here = fileURLToPath(new URL('.', import.meta.url));
@@ -42,17 +42,17 @@ async function main(args: string[]): Promise<number> {
     .flatMap(testFiles)
     .filter((file) => relative(here, file).includes(values.only ?? ''));
   if (files.length === 0) {
-    process.stderr.write('no test file is like that\n');
+    process.stderr.write('no test file matches\n');
     return 1;
   }
   const record = mkdtempSync(join(tmpdir(), 'cambist-suite-'));
   try {
     process.env[RECORD_VARIABLE] = record;
     const ok = await runFiles(files, values.name);
-    // The leak search needs the log of the whole suite.
-    const isWhole = positionals.length === 0 && values.only === undefined && values.name === undefined;
-    const isTight = !isWhole || (await runFiles([join(here, 'nothing-leaked.test.ts')], undefined));
-    return ok && isTight ? 0 : 1;
+    // The search for leaks needs the logs of a full run.
+    const isFullRun = positionals.length === 0 && values.only === undefined && values.name === undefined;
+    const hasNoLeak = !isFullRun || (await runFiles([join(here, 'nothing-leaked.test.ts')], undefined));
+    return ok && hasNoLeak ? 0 : 1;
   } finally {
     rmSync(record, { recursive: true, force: true });
   }
@@ -65,7 +65,7 @@ function parse(args: string[]) {
     options: { only: { type: 'string' }, name: { type: 'string' }, help: { type: 'boolean', short: 'h' } },
   });
   const unknown = parsed.positionals.find((kind) => !KINDS.includes(kind));
-  if (unknown !== undefined) throw new Error(`there is no kind of test "${unknown}": use ${KINDS.join(', ')}`);
+  if (unknown !== undefined) throw new Error(`unknown folder "${unknown}": use ${KINDS.join(', ')}`);
   return parsed;
 }
 
@@ -76,11 +76,11 @@ function testFiles(kind: string): string[] {
     .map((name) => join(here, kind, name));
 }
 
-/** True when at least one test ran, and none failed. */
+/** Returns true if at least one test ran and all tests passed. */
 async function runFiles(files: string[], namePattern: string | undefined): Promise<boolean> {
   let ran = 0;
   let failed = 0;
-  // The children inherit `process.execArgv`, and with it the loader that lets them read TypeScript.
+  // Children inherit `process.execArgv` and thereby the TypeScript loader.
   const tests = run({
     files,
     concurrency: CONCURRENCY,
@@ -88,7 +88,7 @@ async function runFiles(files: string[], namePattern: string | undefined): Promi
     ...(namePattern === undefined ? {} : { testNamePatterns: [namePattern] }),
   });
   tests.on('test:pass', ({ name, skip }) => {
-    // A file without any test counts as one that passed, under its own name.
+    // node:test reports a file without tests as a passed test with the name of the file.
     if (skip === undefined && !files.includes(name)) ran += 1;
   });
   tests.on('test:fail', () => {

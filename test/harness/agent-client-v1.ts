@@ -25,7 +25,7 @@ export const SDK_V1: Speaker = {
     const transport = new StreamableHTTPClientTransport(new URL(url), {
       requestInit: { headers: { authorization: `Bearer ${token}` } },
     });
-    // The SDK's classes and its interface disagree on optional properties under exactOptionalPropertyTypes.
+    // The SDK's class does not match its interface under exactOptionalPropertyTypes.
     await client.connect(transport as Transport);
     return {
       updated,
@@ -42,7 +42,7 @@ export const SDK_V1: Speaker = {
         await client.subscribeResource({ uri });
       },
       close: async () => {
-        // A server that lost the session says 404 to this.
+        // A server that lost the session responds with 404.
         await transport.terminateSession().catch(() => {});
         await client.close();
       },

@@ -1,9 +1,9 @@
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
 import { ANSWER, fill, type Speaker, textOf } from './agent-client.ts';
 
-/** As it is by default: with `initialize` and sessions. */
+/** The SDK's default: `initialize` and sessions. */
 export const SDK_V2_LEGACY: Speaker = speaker('TypeScript SDK v2, legacy', 'legacy');
-/** Asks the server what it speaks, and so speaks 2026-07-28 with ours. */
+/** Negotiates the revision, which is 2026-07-28 with our servers. */
 export const SDK_V2_NEGOTIATED: Speaker = speaker('TypeScript SDK v2, negotiated', 'auto');
 
 function speaker(speakerName: string, mode: 'legacy' | 'auto'): Speaker {
@@ -46,7 +46,7 @@ function speaker(speakerName: string, mode: 'legacy' | 'auto'): Speaker {
           else await client.listen({ resourceSubscriptions: [uri] });
         },
         close: async () => {
-          // A server that lost the session says 404 to this.
+          // A server that lost the session responds with 404.
           if (mode === 'legacy') await transport.terminateSession().catch(() => {});
           await client.close();
         },

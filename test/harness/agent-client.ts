@@ -1,15 +1,15 @@
-/** What an agent does with a server, whichever SDK it is written with. */
+/** The operations of an agent on a server, the same for every SDK. */
 export interface AgentClient {
-  /** Undefined where the revision knows no sessions. */
+  /** Undefined if the revision has no sessions. */
   sessionId(): string | undefined;
   listTools(): Promise<string[]>;
-  /** The text of the tool's answer. */
+  /** Returns the text of the tool's result. */
   call(name: string, args?: Record<string, unknown>, options?: CallHooks): Promise<string>;
-  /** Settles when the server took it. */
+  /** Settles when the server accepted the subscription. */
   watch(uri: string): Promise<void>;
-  /** The resources that the server said had changed. */
+  /** The URIs of the resources that changed, by the server's notifications. */
   updated: string[];
-  /** Ends the session as well, where there is one. */
+  /** Also closes the session, if there is one. */
   close(): Promise<void>;
 }
 
@@ -18,15 +18,15 @@ export interface CallHooks {
   signal?: AbortSignal;
 }
 
-/** What the user or the model of these clients says to whatever it is asked. */
+/** The reply of these clients' users and models to every question. */
 export const ANSWER = 'forty-two';
 
-/** An SDK, in one of the ways in which it can speak. */
+/** An SDK in one of its modes. */
 export interface Speaker {
   name: string;
-  /** False for revisions whose servers keep nothing between requests. */
+  /** False for revisions without sessions. */
   sessions: boolean;
-  /** True of an SDK that may hand over a result before the progress that came ahead of it. */
+  /** True if the SDK may deliver a result before earlier progress notifications. */
   progressMayLag?: boolean;
   connect(url: string, token: string): Promise<AgentClient>;
 }
@@ -35,7 +35,7 @@ export function textOf(content: readonly { type: string }[]): string {
   return content.map((block) => ('text' in block ? String(block.text) : '')).join('');
 }
 
-/** The form of an elicitation, filled in. */
+/** Fills in the form of an elicitation. */
 export function fill(params: object): Record<string, string> {
   const { properties = {} } = 'requestedSchema' in params ? (params.requestedSchema as { properties?: object }) : {};
   return Object.fromEntries(Object.keys(properties).map((property) => [property, ANSWER]));

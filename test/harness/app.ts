@@ -7,25 +7,25 @@ import { createLogger } from '../../src/observability/logger.ts';
 import type { LogLine } from './process-output.ts';
 import { recordLogged } from './suite-record.ts';
 
-/** The app in this process, on free ports of loopback. */
+/** The app in this process, on available ports of 127.0.0.1. */
 export interface RunningApp extends App {
-  /** Where the agent connects, without a slash at the end. */
+  /** The URL for the agent, without a trailing slash. */
   readonly url: string;
   readonly logs: readonly LogLine[];
-  /** All that was logged, as it was written. */
+  /** The complete log as text. */
   logText(): string;
-  /** The text of `/metrics`. */
+  /** Returns the text of `/metrics`. */
   metrics(): Promise<string>;
-  /** Serves this config from now on. @returns the keys whose change waits for a restart */
+  /** Reloads the config. @returns the changed keys that require a restart */
   reloadTo(written: WrittenConfig): readonly string[];
 }
 
-/** A config as a file would have it, less `version` and the addresses, which are filled in. */
+/** A config as in a file. `version` and the addresses are added. */
 export type WrittenConfig = Readonly<Record<string, unknown>>;
 
 const FREE_PORT = '127.0.0.1:0';
 
-/** @throws Error with every problem of the config that is an error */
+/** @throws Error with all problems of the config, if it has errors */
 export function configOf(written: WrittenConfig): Config {
   const text = JSON.stringify({ version: 1, listen: FREE_PORT, admin: FREE_PORT, ...written });
   const { config, problems } = parseConfig(text, 'test.yaml');
@@ -33,7 +33,7 @@ export function configOf(written: WrittenConfig): Config {
   return config;
 }
 
-/** Starts the app; it stops when the test ends. */
+/** Starts the app, and stops it after the test. */
 export async function startTestApp(t: TestContext, written: WrittenConfig): Promise<RunningApp> {
   const lines: string[] = [];
   const logger = createLogger('debug', { write: (line: string) => void lines.push(line) });

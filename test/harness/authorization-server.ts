@@ -20,14 +20,14 @@ export type ClientRegistration =
 export interface AuthorizationServerOptions extends HttpServerOptions {
   /** By `client_id`. */
   clients: Readonly<Record<string, ClientRegistration>>;
-  /** By resource URI; more can be added to `resources` of the running server. */
+  /** By resource URI. `resources` of the running server can be extended. */
   resources?: Readonly<Record<string, ResourceRegistration>>;
   settings?: Partial<AuthorizationServerSettings>;
-  /** Path of the issuer, as `/realms/agents`; none by default. */
+  /** Path of the issuer, such as `/realms/agents`. The default is an empty path. */
   issuerPath?: string;
 }
 
-/** One request at the token endpoint, without anything secret. */
+/** One request at the token endpoint, without secrets. */
 export interface TokenRequestRecord {
   grant: string;
   client: string | undefined;
@@ -36,7 +36,7 @@ export interface TokenRequestRecord {
   scope: string | undefined;
   requestedTokenType: string | undefined;
   actor: boolean;
-  /** The OAuth error that it was answered with; undefined: a token was issued. */
+  /** The OAuth error of the response; undefined if a token was issued. */
   error: string | undefined;
 }
 
@@ -54,14 +54,14 @@ export interface RunningAuthorizationServer {
   resources: Map<string, ResourceRegistration>;
   settings: AuthorizationServerSettings;
   requests: TokenRequestRecord[];
-  /** Faults of the server itself, which a test that goes wrong should look at. */
+  /** Internal errors of the server, for diagnosing a failed test. */
   faults: Error[];
-  /** A token as this server gives it to a user who signed in. */
+  /** Issues a token like that of a user who signed in. */
   issueSubjectToken(fields: SubjectTokenFields): Promise<string>;
   close(): Promise<void>;
 }
 
-/** oidc-provider with token exchange (RFC 8693): JWT access tokens, each for the resource that was asked for. */
+/** oidc-provider with token exchange (RFC 8693). It issues JWT access tokens for the requested resource. */
 export async function startAuthorizationServer(
   options: AuthorizationServerOptions,
 ): Promise<RunningAuthorizationServer> {
@@ -76,7 +76,7 @@ export async function startAuthorizationServer(
     ...options.settings,
   };
   const path = options.issuerPath ?? '';
-  // The issuer has to hold the port, so the server listens before the provider is there.
+  // The issuer contains the port, so the server must listen before the provider is created.
   let listener: RequestListener = (_request, response) => response.writeHead(503).end();
   const server = await startHttpServer((request, response) => listener(mount(request, path), response), options);
   const issuer = `${server.url}${path}`;
@@ -155,13 +155,13 @@ function clientMetadata(clientId: string, client: ClientRegistration): Record<st
   };
 }
 
-/** Serves an issuer with a path, at both places where its metadata may be looked for (RFC 8414 section 3.1, OpenID). */
+/** Serves an issuer with a path. Clients request metadata at two locations: see RFC 8414 section 3.1 and OpenID Discovery. */
 function mount(request: IncomingMessage, path: string): IncomingMessage {
   const url = request.url ?? '/';
   const wellKnown = /^(\/\.well-known\/[^/?]+)(\/[^?]*)?/.exec(url);
   const inserted = wellKnown !== null && path !== '' && wellKnown[2] === path;
   const mounted = inserted ? `${path}${wellKnown[1]}` : url;
-  // oidc-provider reads `originalUrl`, as Express sets it, to learn where it is mounted.
+  // oidc-provider derives its mount path from Express's `originalUrl`.
   Object.assign(request, { originalUrl: mounted });
   if (mounted.startsWith(`${path}/`)) request.url = mounted.slice(path.length);
   else request.url = '/not-found';

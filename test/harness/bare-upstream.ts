@@ -4,10 +4,10 @@ import { createServer as createTlsServer } from 'node:tls';
 import { Http1Dispatcher } from '../../src/transport/http1/dispatcher.ts';
 import { type CertificateAuthority, createCertificateAuthority } from './certificates.ts';
 
-/** One connection to a server that is not bound by HTTP. */
+/** One connection to a server that may send anything, not only valid HTTP. */
 export interface BareConnection {
   readonly socket: Socket;
-  /** All that has come, a character for each byte. */
+  /** All received bytes, as latin1. */
   received: string;
   hasEnded: boolean;
   isClosed: boolean;
@@ -19,32 +19,32 @@ export interface BareUpstream {
   readonly connections: BareConnection[];
 }
 
-/** Is told of each head of a request, as text without its empty line. */
+/** Called with the request line and headers of each request, as text without the final empty line. */
 export type OnHead = (connection: BareConnection, head: string) => void;
 
 export interface BareOptions {
   readonly host?: string;
-  /** Speaks TLS by a certificate of this CA. */
+  /** Serves TLS with a certificate of this CA. */
   readonly authority?: CertificateAuthority | undefined;
-  /** Takes connections, and reads nothing by itself. */
+  /** Accepts connections and reads nothing from them. */
   readonly isDeaf?: boolean;
 }
 
-/** Made once: keys take their time. */
+/** Created once, because generating keys is slow. */
 let authority: CertificateAuthority | undefined;
 
-/** Both ways to an upstream: for tests that are to hold on either. */
+/** Plain TCP and TLS, for tests that run with both. */
 export const WAYS = [
   ['plain', undefined],
   ['TLS', () => (authority ??= createCertificateAuthority())],
 ] as const;
 
-/** An answer of this length, on a connection that stays. */
+/** A response with a Content-Length, after which the connection stays open. */
 export function answerOf(body: string, head = 'HTTP/1.1 200 OK\r\n'): string {
   return `${head}Content-Length: ${body.length}\r\n\r\n${body}`;
 }
 
-/** A server on loopback that does what the test does with its connections; closed with them after the test. */
+/** A server on loopback whose connections the test controls. It closes with them after the test. */
 export async function startBareUpstream(
   t: TestContext,
   onHead: OnHead = () => {},
@@ -60,7 +60,7 @@ export async function startBareUpstream(
       send: (text) => void socket.write(text, 'latin1'),
     };
     connections.push(connection);
-    // What is sent is there at once.
+    // Small writes arrive without delay.
     socket.setNoDelay(true);
     socket.on('error', () => {});
     socket.on('end', () => {
@@ -96,14 +96,14 @@ function readHeads(connection: BareConnection, onHead: OnHead): void {
     const pieces = (rest + text).split('\r\n\r\n');
     rest = pieces.pop() as string;
     for (const piece of pieces) {
-      // The content of the request before may be there, too, and have an empty line in it as well.
+      // The content of the previous request can precede the headers, and can contain empty lines.
       const head = /[A-Z]+ \S+ HTTP\/1\.1\r\n.*$/s.exec(piece)?.[0];
       if (head !== undefined) onHead(connection, head);
     }
   });
 }
 
-/** A dispatcher that is destroyed after the test. */
+/** Creates a dispatcher, and destroys it after the test. */
 export function http1Dispatcher(
   t: TestContext,
   authority?: CertificateAuthority,

@@ -4,14 +4,14 @@ import { createRemoteJWKSet, type JWTPayload, jwtVerify } from 'jose';
 export interface BearerGateOptions {
   issuer: string;
   jwksUri: string;
-  /** What a token's `aud` has to name. */
+  /** The audience that tokens must have. */
   audience: string;
 }
 
-/** @returns the claims of the request's one good bearer; undefined where it was refused, and has its answer */
+/** @returns the claims of the bearer token; undefined if it was invalid and the response is sent */
 export type BearerGate = (request: IncomingMessage, response: ServerResponse) => Promise<JWTPayload | undefined>;
 
-/** Lets nothing in but a token made for this server: signature, issuer, expiry and audience are verified. */
+/** Accepts only tokens for this server. Verifies signature, issuer, expiry and audience. */
 export function createBearerGate({ issuer, jwksUri, audience }: BearerGateOptions): BearerGate {
   const keys = createRemoteJWKSet(new URL(jwksUri));
   return async (request, response) => {

@@ -5,16 +5,16 @@ import { basename, join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 
-/** Git ignores it, and `npm ci` empties it. */
+/** Ignored by git, and emptied by `npm ci`. */
 const CACHE = fileURLToPath(new URL('../../node_modules/.cache/cambist-test/', import.meta.url));
 
-/** Written when an installation is whole; one that was broken off is made anew. */
+/** Written after a complete installation. An incomplete installation is repeated. */
 const MARK = '.installed';
 
 /**
- * A folder with what a test needs beside the project's own dependencies. It is made once for each content of `files`, which
- * name and pin what goes in.
- * @param install is called with the new folder, in which copies of `files` lie
+ * Returns a folder with dependencies of a test that are not dependencies of the project. It is created once for each content of
+ * `files`, which name and pin the dependencies.
+ * @param install called with the new folder, which contains copies of `files`
  */
 export async function cachedInstall(
   name: string,
@@ -25,11 +25,11 @@ export async function cachedInstall(
   for (const file of files) hash.update(await readFile(file));
   const directory = join(CACHE, `${name}-${hash.digest('hex').slice(0, 16)}`);
   const mark = join(directory, MARK);
-  const whole = await readFile(mark).then(
+  const isComplete = await readFile(mark).then(
     () => true,
     () => false,
   );
-  if (whole) return directory;
+  if (isComplete) return directory;
   await rm(directory, { recursive: true, force: true });
   await mkdir(directory, { recursive: true });
   for (const file of files) await copyFile(file, join(directory, basename(file)));
@@ -39,17 +39,17 @@ export async function cachedInstall(
 }
 
 /**
- * Runs a tool of the machine to its end.
- * @throws Error with all that it printed where it fails, or that it is not there
+ * Runs an installed tool.
+ * @throws Error with the output, if the tool fails or is missing
  */
 export async function runTool(command: string, args: readonly string[], cwd: string): Promise<void> {
   const child = spawn(command, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'] });
-  const ended = new Promise<number | null>((resolve, reject) => {
+  const exited = new Promise<number | null>((resolve, reject) => {
     child.once('error', reject);
     child.once('close', resolve);
   }).catch((cause: unknown) => {
-    throw new Error(`"${command}" is not on this machine: install it to run this test`, { cause });
+    throw new Error(`"${command}" is missing: install it to run this test`, { cause });
   });
-  const [code, out, err] = await Promise.all([ended, text(child.stdout), text(child.stderr)]);
+  const [code, out, err] = await Promise.all([exited, text(child.stdout), text(child.stderr)]);
   if (code !== 0) throw new Error(`"${command} ${args.join(' ')}" failed with exit code ${code}:\n${out}${err}`);
 }

@@ -8,21 +8,21 @@ import { type Labels, sumSamples } from './metric-samples.ts';
 import { type OutputRecord, recordOutput } from './process-output.ts';
 import { BUILT_PROGRAM } from './run-command.ts';
 
-/** A config as it stands in the file, in its own names; or its text. */
+/** A config with the keys of the file, or the text of the file. */
 export type ConfigContent = Readonly<Record<string, unknown>> | string;
 
 export interface CambistOptions {
-  /** An object gets `version` and, where it names no others, free ports. A function is told the config's directory. */
+  /** `version` and missing addresses are added to an object. A function receives the directory of the config. */
   config: ConfigContent | ((directory: string) => ConfigContent);
-  /** Written beside the config before the start: secrets, keys, tokens. */
+  /** Files written beside the config before the start: secrets, keys, tokens. */
   files?: Readonly<Record<string, string>>;
   env?: Readonly<Record<string, string>>;
   startTimeoutMs?: number;
-  /** Otherwise the built program on this Node. */
+  /** The default runs the built program with this Node. */
   launch?: Launch;
 }
 
-/** The command line that starts cambist on a config file, which has its directory to itself. */
+/** The command line that starts cambist with a config file. The directory contains nothing else. */
 export type Launch = (configFile: string, directory: string) => Promise<readonly [string, ...string[]]>;
 
 export interface ProcessExit {
@@ -31,39 +31,39 @@ export interface ProcessExit {
 }
 
 export interface CambistProcess extends OutputRecord {
-  /** Where it listens: `http://127.0.0.1:…` or `unix:/path`. */
+  /** The listening address: `http://127.0.0.1:…` or `unix:/path`. */
   url: string;
   adminUrl: string;
   pid: number;
-  /** Holds the config and `files`; removed at close. */
+  /** Contains the config and `files`. Removed by `close`. */
   directory: string;
   configFile: string;
   exit: Promise<ProcessExit>;
-  /** Settles when `/readyz` says 200. */
+  /** Settles when `/readyz` returns 200. */
   ready(timeoutMs?: number): Promise<void>;
   metrics(): Promise<string>;
-  /** The sum over all samples that bear these labels. */
+  /** The sum of all samples with these labels. */
   metric(name: string, labels?: Labels): Promise<number>;
-  /** Replaces the config file in one step. */
+  /** Replaces the config file atomically. */
   rewriteConfig(content: ConfigContent): Promise<void>;
   signal(signal: NodeJS.Signals): void;
-  /** SIGTERM, once more if it drains for long, and SIGKILL if nothing else ends it. */
+  /** Sends SIGTERM, a second SIGTERM if draining takes long, and finally SIGKILL. */
   close(): Promise<void>;
 }
 
 const START_TIMEOUT_MS = 10_000;
 const READY_TIMEOUT_MS = 10_000;
 const POLL_INTERVAL_MS = 20;
-/** The second SIGTERM ends the drain of a stream that a test left open; unlike SIGKILL it lets coverage be written. */
+/** A stream that a test left open keeps draining. The second SIGTERM closes it. SIGKILL would prevent writing coverage. */
 const DRAIN_TIMEOUT_MS = 2_000;
 const CLOSE_TIMEOUT_MS = 8_000;
 
-/** The line that says what is served where. */
+/** The message of the log line with the addresses. */
 const START_MESSAGE = 'cambist is listening';
 
 /**
  * Starts the built program and waits until it listens.
- * @throws Error with all that it printed, when it ends before that or takes too long
+ * @throws Error with the output, if the program exits early or takes too long
  */
 export async function startCambist(options: CambistOptions): Promise<CambistProcess> {
   const directory = await mkdtemp(join(tmpdir(), 'cambist-'));
@@ -123,7 +123,7 @@ function asText(content: ConfigContent): string {
 function exitOf(child: ChildProcess): Promise<ProcessExit> {
   return new Promise((resolve, reject) => {
     child.once('error', reject);
-    // `close`, unlike `exit`, comes after the last of the output.
+    // Unlike `exit`, `close` follows the end of the output.
     child.once('close', (code, signal) => resolve({ code, signal }));
   });
 }
@@ -140,14 +140,14 @@ async function stop(child: ChildProcess, exit: Promise<ProcessExit>): Promise<vo
 
 async function pollReady(url: string, timeoutMs: number, output: OutputRecord): Promise<void> {
   const deadlineMs = Date.now() + timeoutMs;
-  let answer = 'no answer';
+  let result = 'no response';
   while (Date.now() < deadlineMs) {
-    answer = await fetch(url).then(
+    result = await fetch(url).then(
       async (response) => `${response.status} ${await response.text()}`,
       (error: Error) => error.message,
     );
-    if (answer.startsWith('200 ')) return;
+    if (result.startsWith('200 ')) return;
     await delay(POLL_INTERVAL_MS);
   }
-  throw new Error(`cambist is not ready after ${timeoutMs} ms: ${answer}\nstdout: ${output.stdout()}`);
+  throw new Error(`cambist is not ready after ${timeoutMs} ms: ${result}\nstdout: ${output.stdout()}`);
 }

@@ -20,7 +20,7 @@ async function get(server: HttpServer, url: string, connect: ConstructorParamete
   }
 }
 
-test('a client that trusts the CA trusts a server certificate by name and by address', async () => {
+test('trusts a server certificate of the CA by name and by address', async () => {
   for (const host of ['localhost', '127.0.0.1']) {
     const server = await serve(authority.issueServer());
     const url = `https://${host}:${server.port}`;
@@ -28,7 +28,7 @@ test('a client that trusts the CA trusts a server certificate by name and by add
   }
 });
 
-const BAD: [what: string, tls: ServerTls, ca: string, code: string][] = [
+const INVALID: [description: string, tls: ServerTls, ca: string, code: string][] = [
   [
     'of another CA',
     createCertificateAuthority('other').issueServer(),
@@ -44,14 +44,14 @@ const BAD: [what: string, tls: ServerTls, ca: string, code: string][] = [
   ['that expired', authority.issueServer({ validUntilSeconds: -60 }), authority.cert, 'CERT_HAS_EXPIRED'],
 ];
 
-for (const [what, tls, ca, code] of BAD) {
-  test(`a server certificate ${what} is not trusted`, async () => {
+for (const [description, tls, ca, code] of INVALID) {
+  test(`rejects a server certificate ${description}`, async () => {
     const server = await serve(tls);
     await assert.rejects(get(server, server.url, { connect: { ca } }), { code });
   });
 }
 
-test('a server with a client CA accepts only client certificates of that CA', async () => {
+test('accepts only client certificates of the client CA', async () => {
   const tls = { ...authority.issueServer(), clientCa: authority.cert };
   const trusted = await serve(tls);
   const connect = { ca: authority.cert, ...authority.issueClient() };

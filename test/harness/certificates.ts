@@ -1,27 +1,27 @@
 import type { KeyObject } from 'node:crypto';
 import { createAuthority, exportKey, generateKeys, issueCertificate } from '../../src/transport/certificates.ts';
 
-/** PEM texts. */
+/** In PEM format. */
 export interface Certificate {
   cert: string;
   key: string;
 }
 
 export interface CertificateOptions {
-  /** The host names and addresses of a server. */
+  /** Host names and addresses of the server. */
   hosts?: readonly string[];
   commonName?: string;
   /** Seconds from now; both negative for an expired certificate. */
   validFromSeconds?: number;
   validUntilSeconds?: number;
-  /** The public part of an existing key. The certificate then comes without a key. */
+  /** The public part of an existing key. `key` of the certificate is then empty. */
   publicKey?: KeyObject;
 }
 
 export interface CertificateAuthority {
   /** PEM, for the trust store of a client. */
   cert: string;
-  /** For `localhost` and 127.0.0.1 by default. */
+  /** The default hosts are `localhost` and 127.0.0.1. */
   issueServer(options?: CertificateOptions): Certificate;
   issueClient(options?: CertificateOptions): Certificate;
 }

@@ -8,72 +8,73 @@ import { WATCHED_URI } from './mcp-fixture/content.ts';
 const FIFTY = 50;
 
 /**
- * The SDK opens it beside the first calls. What the server says of its own accord comes on it; and where it is opened in the middle
- * of a call, what the server asks in that call is lost now and then, by SDK and server alone as well: one time in forty.
+ * Waits for the stream that carries the server's own messages. The SDK opens it concurrently with the first calls. If it opens
+ * during a call, a question of the server in that call is lost in one of forty runs. This also happens without cambist.
  */
-function sessionStreamIsOpen({ fixtures }: FixtureWorld): Promise<void> {
+function waitForSessionStream({ fixtures }: FixtureWorld): Promise<void> {
   return eventually("the session's stream is open", () =>
     fixtures.github.requests.some(({ method }) => method === 'GET'),
   );
 }
 
-/** What every client does with a server all day, through cambist. */
+/** Declares tests of ordinary calls through cambist. */
 export function declareCallTests(speaker: Speaker): void {
   const { name, sessions } = speaker;
 
-  test(`${name}: tools are listed and called, and progress comes before the result`, async (t) => {
+  test(`${name}: lists and calls tools, and receives progress before the result`, async (t) => {
     const world = await startFixtureWorld(t);
     const client = await world.connect(speaker, 'github');
     assert.ok((await client.listTools()).includes('echo'));
     assert.equal(await client.call('echo', { message: 'grüezi 🙂' }), 'grüezi 🙂');
     const seen: number[] = [];
     await client.call('test_tool_with_progress', {}, { onProgress: (progress) => seen.push(progress) });
-    if (speaker.progressMayLag === true) await eventually('all progress is heard', () => seen.length === 3);
+    if (speaker.progressMayLag === true)
+      await eventually('all progress notifications arrived', () => seen.length === 3);
     assert.deepEqual(seen, [0, 50, 100]);
     assert.equal(client.sessionId() !== undefined, sessions);
   });
 
-  test(`${name}: a tool asks the client's model and its user in the middle of a call`, async (t) => {
+  test(`${name}: responds to sampling and elicitation during a call`, async (t) => {
     const world = await startFixtureWorld(t);
     const client = await world.connect(speaker, 'github');
-    if (sessions) await sessionStreamIsOpen(world);
+    if (sessions) await waitForSessionStream(world);
     const [sampling, elicitation] = sessions
       ? ['test_sampling', 'test_elicitation']
       : ['test_input_required_result_sampling', 'test_input_required_result_elicitation'];
-    assert.ok((await client.call(sampling, { prompt: 'What?' })).includes(ANSWER));
-    assert.ok((await client.call(elicitation, { message: 'What?' })).includes(ANSWER));
+    assert.ok((await client.call(sampling, { prompt: 'Which?' })).includes(ANSWER));
+    assert.ok((await client.call(elicitation, { message: 'Which?' })).includes(ANSWER));
   });
 
-  test(`${name}: a change of a resource is heard by the client that subscribed to it`, async (t) => {
+  test(`${name}: receives changes of a subscribed resource`, async (t) => {
     const world = await startFixtureWorld(t);
     const client = await world.connect(speaker, 'github');
-    if (sessions) await sessionStreamIsOpen(world);
+    if (sessions) await waitForSessionStream(world);
     await client.watch(WATCHED_URI);
     assert.deepEqual(client.updated, []);
     await client.call('touch');
-    await eventually('the change is heard', () => client.updated.length > 0);
+    await eventually('the change notification arrived', () => client.updated.length > 0);
     assert.deepEqual(client.updated, [WATCHED_URI]);
   });
 
-  test(`${name}: one caller reaches two servers, each with a token of its own audience`, async (t) => {
+  test(`${name}: sends each of two servers a token of its own audience`, async (t) => {
     const world = await startFixtureWorld(t);
     const token = await world.subjectToken();
-    const heard: unknown[] = [];
+    const identities: unknown[] = [];
     for (const route of ['github', 'docs'] as const) {
       const client = await world.connect(speaker, route, token);
-      heard.push(JSON.parse(await client.call('whoami')));
+      identities.push(JSON.parse(await client.call('whoami')));
     }
     const { github, docs } = world.fixtures;
-    assert.deepEqual(heard, [
+    assert.deepEqual(identities, [
       { aud: github.url, sub: 'alice' },
       { aud: docs.url, sub: 'alice' },
     ]);
     assert.equal(await world.cambist.metric('cambist_exchanges_total', { result: 'success' }), 2);
   });
 
-  test(`${name}: fifty callers at once are each themselves`, async (t) => {
+  test(`${name}: keeps fifty concurrent callers apart`, async (t) => {
     const world = await startFixtureWorld(t);
-    const heard = await Promise.all(
+    const subjects = await Promise.all(
       Array.from({ length: FIFTY }, async (_, index) => {
         const client = await speaker.connect(world.url('github'), await world.subjectToken(`user-${index}`));
         const { sub } = JSON.parse(await client.call('whoami')) as { sub: string };
@@ -82,11 +83,11 @@ export function declareCallTests(speaker: Speaker): void {
       }),
     );
     assert.deepEqual(
-      heard,
-      heard.map((_, index) => `user-${index}`),
+      subjects,
+      subjects.map((_, index) => `user-${index}`),
     );
     assert.deepEqual(world.fixtures.github.sessionIds(), []);
-    // Not one for each request: what a session is opened with, it goes on with.
+    // One exchange for each session, not for each request.
     assert.equal(await world.cambist.metric('cambist_exchanges_total', { result: 'success' }), FIFTY);
   });
 }

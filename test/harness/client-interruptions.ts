@@ -4,38 +4,38 @@ import type { Speaker } from './agent-client.ts';
 import { eventually, soon } from './eventually.ts';
 import { startFixtureWorld } from './fixture-world.ts';
 
-/** What happens to every client at some time: a call given up, a stream lost, a session ended or lost. */
+/** Declares tests of interruptions: a cancelled call, a closed stream, a closed session, a lost session. */
 export function declareInterruptionTests(speaker: Speaker): void {
   const { name, sessions } = speaker;
 
-  test(`${name}: a call that the client gives up is cancelled at the server`, async (t) => {
+  test(`${name}: cancels a call at the server when the client aborts it`, async (t) => {
     const world = await startFixtureWorld(t);
     const { github } = world.fixtures;
     const client = await world.connect(speaker, 'github');
     const abort = new AbortController();
-    let begun = false;
+    let hasStarted = false;
     const onProgress = () => {
-      begun = true;
+      hasStarted = true;
     };
     const call = client.call('wait', {}, { signal: abort.signal, onProgress });
-    // The tool never ends by itself, so that this also shows that nothing waits for an answer's end to pass it on.
-    await eventually('the first event of an answer that goes on', () => begun);
+    // The tool never returns by itself. So this also shows that cambist forwards events before the response is complete.
+    await eventually('the first event of the stream arrived', () => hasStarted);
     assert.equal(github.cancellations(), 0);
     const { gone } = github.requests.at(-1) ?? assert.fail('the call reached no server');
     abort.abort();
     await assert.rejects(call);
-    await eventually('the tool is told', () => github.cancellations() === 1);
-    // Since 2026-07-28 to close the stream is to cancel.
+    await eventually('the tool is cancelled', () => github.cancellations() === 1);
+    // Since 2026-07-28, closing the stream cancels the call.
     if (!sessions) await soon('the stream is closed at the server', gone);
     assert.ok((await client.listTools()).length > 0);
   });
 
   if (!sessions) return;
 
-  test(`${name}: an answer whose stream was closed is fetched by its last event id`, async (t) => {
+  test(`${name}: resumes a closed stream by its last event id`, async (t) => {
     const world = await startFixtureWorld(t);
     const client = await world.connect(speaker, 'github');
-    assert.equal(await client.call('test_reconnection'), 'answered after the stream was closed');
+    assert.equal(await client.call('test_reconnection'), 'returned after the stream was closed');
     const resumed = world.fixtures.github.requests.filter(({ headers }) => headers['last-event-id'] !== undefined);
     assert.deepEqual(
       resumed.map(({ method, headers }) => [method, headers['mcp-session-id']]),
@@ -43,18 +43,18 @@ export function declareInterruptionTests(speaker: Speaker): void {
     );
   });
 
-  test(`${name}: a session that ends is ended at the server`, async (t) => {
+  test(`${name}: closes its session at the server`, async (t) => {
     const world = await startFixtureWorld(t);
     const { github } = world.fixtures;
     const client = await world.connect(speaker, 'github');
     assert.deepEqual(github.sessionIds(), [client.sessionId()]);
     await client.close();
     assert.deepEqual(github.sessionIds(), []);
-    // The client opens the session's stream beside all else, and that may come last.
+    // Not the last request: the client opens the session's stream concurrently.
     assert.equal(github.requests.filter(({ method }) => method === 'DELETE').length, 1);
   });
 
-  test(`${name}: a session that the server lost is 404 to the client, which starts over`, async (t) => {
+  test(`${name}: gets 404 for a session that the server lost, and reconnects`, async (t) => {
     const world = await startFixtureWorld(t);
     const token = await world.subjectToken();
     const lost = await world.connect(speaker, 'github', token);

@@ -1,4 +1,4 @@
-/** The parsers that http1 has in WebAssembly's memory. */
+/** Counts the allocated parsers of http1 in WebAssembly's memory. */
 export interface CountedParsers {
   inUse(): number;
   memoryBytes(): number;
@@ -10,7 +10,7 @@ interface Exports {
   llhttp_free(parser: number): void;
 }
 
-/** Counts them from now on, in a process that has made none yet. */
+/** Starts counting. Must be called before the first parser exists. */
 export function countParsers(): CountedParsers {
   const { Instance } = WebAssembly;
   const inUse = new Set<number>();
@@ -29,7 +29,7 @@ export function countParsers(): CountedParsers {
           return parser;
         },
         llhttp_free(parser) {
-          if (!inUse.delete(parser)) throw new Error('a parser is freed that is none, or no more');
+          if (!inUse.delete(parser)) throw new Error('an unknown or freed parser is freed');
           exports.llhttp_free(parser);
         },
       };

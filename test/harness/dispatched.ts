@@ -1,28 +1,28 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
 
-/** An answer that has begun. */
+/** A response whose headers have arrived. */
 export interface Dispatched {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   readonly controller: Dispatcher.DispatchController;
-  /** All that has come of it by now. */
+  /** The body received so far. */
   soFar(): string;
-  /** All of it; rejects where it broke off. */
+  /** The complete body. Rejects if the response fails. */
   text(): Promise<string>;
 }
 
-/** Sends a request through a dispatcher, and settles with the head of its answer; rejects where there is none. */
+/** Sends a request through a dispatcher. Resolves with the response headers; rejects if there is no response. */
 export function dispatched(
   dispatcher: Dispatcher,
   options: Omit<Dispatcher.DispatchOptions, 'method'> & { method?: Dispatcher.HttpMethod },
 ): Promise<Dispatched> {
   let body = '';
-  let whole = (_text: string): void => {};
-  let broken = (_error: Error): void => {};
+  let resolveBody = (_text: string): void => {};
+  let rejectBody = (_error: Error): void => {};
   const text = new Promise<string>((resolve, reject) => {
-    whole = resolve;
-    broken = reject;
+    resolveBody = resolve;
+    rejectBody = reject;
   });
   text.catch(() => {});
   return new Promise((resolve, reject) => {
@@ -35,9 +35,9 @@ export function dispatched(
         onResponseData(_, chunk) {
           body += chunk.toString('latin1');
         },
-        onResponseEnd: () => whole(body),
+        onResponseEnd: () => resolveBody(body),
         onResponseError(_, error) {
-          broken(error);
+          rejectBody(error);
           reject(error);
         },
       },

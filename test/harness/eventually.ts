@@ -1,10 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
-/** Generous: only a fault makes a test wait as long as this. */
+/** Long enough for a busy machine. Only a failing test waits this long. */
 const LIMIT_MS = 5_000;
 const PAUSE_MS = 10;
 
-/** Waits until something holds. @throws Error when it does not within five seconds */
+/** Waits until a condition holds. @throws Error after five seconds, or `limitMs` */
 export async function eventually(
   what: string,
   holds: () => boolean | Promise<boolean>,
@@ -12,16 +12,16 @@ export async function eventually(
 ): Promise<void> {
   const endMs = performance.now() + limitMs;
   while (!(await holds())) {
-    if (performance.now() > endMs) throw new Error(`still not so after ${limitMs} ms: ${what}`);
+    if (performance.now() > endMs) throw new Error(`timeout after ${limitMs} ms, waiting for: ${what}`);
     await delay(PAUSE_MS);
   }
 }
 
-/** Waits for a promise. @throws Error when it does not settle within five seconds */
+/** Waits for a promise. @throws Error after five seconds, or `limitMs` */
 export async function soon<T>(what: string, promise: Promise<T>, limitMs = LIMIT_MS): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`still waiting after ${limitMs} ms: ${what}`)), limitMs);
+    timer = setTimeout(() => reject(new Error(`timeout after ${limitMs} ms, waiting for: ${what}`)), limitMs);
   });
   try {
     return await Promise.race([promise, late]);

@@ -4,16 +4,16 @@ import { sumSamples } from './metric-samples.ts';
 import { assertProblem } from './problem.ts';
 import { SCENE_ROUTE, SCENE_SERVER, type Scene, type SceneAnswer, type SceneCall } from './scene.ts';
 
-/** What cambist is to answer a request with, and what it is to leave behind. */
+/** The expected response to a request, and its expected side effects. */
 export interface ExpectedProblem {
   code: ErrorCode;
-  /** `tools` by default; undefined: no route. */
+  /** The default is `tools`; undefined if no route matches. */
   route?: string | undefined;
-  /** `WWW-Authenticate` less where our metadata is; every 401 has one, no other answer has. */
+  /** `WWW-Authenticate` without the metadata URL. Required for 401, and absent otherwise. */
   challenge?: string;
-  /** By default any number of seconds where the status is 503; no other answer has one. */
+  /** `Retry-After` of a 503. The default accepts any number of seconds. Absent for other statuses. */
   retryAfter?: string;
-  /** Exchanges that fail with this very code. */
+  /** Exchanges that fail with this code. */
   failedExchanges?: number;
   /** Requests at the token endpoint. */
   tokenRequests?: number;
@@ -21,10 +21,10 @@ export interface ExpectedProblem {
   upstreamRequests?: number;
 }
 
-/** The text that a test puts into what an authorization server or an upstream says: no caller may ever see it. */
+/** Text in the responses of authorization servers and upstreams. It must never reach a caller. */
 export const CANARY = 'canary of another server';
 
-/** Sends a request that must fail, and holds to it the answer, the log line, the metrics and what went on elsewhere. */
+/** Sends a request that must fail. Checks the response, the log line, the metrics, and the requests at the other servers. */
 export async function provokeProblem(scene: Scene, call: SceneCall, expected: ExpectedProblem): Promise<SceneAnswer> {
   const { code, failedExchanges = 0, tokenRequests = failedExchanges, upstreamRequests = 0 } = expected;
   const route = 'route' in expected ? expected.route : SCENE_ROUTE;
@@ -39,7 +39,7 @@ export async function provokeProblem(scene: Scene, call: SceneCall, expected: Ex
   const answer = await scene.call(call);
 
   const after = await scene.cambist.metrics();
-  const moved = (name: string, labels: Record<string, string>) =>
+  const increase = (name: string, labels: Record<string, string>) =>
     sumSamples(after, name, labels) - sumSamples(before, name, labels);
   assertProblemAnswer(answer, expected);
   assertSaysNothing(scene, answer);
@@ -52,16 +52,16 @@ export async function provokeProblem(scene: Scene, call: SceneCall, expected: Ex
     'the log line of the request',
   );
   assert.equal(line.level, status < 500 || code === 'ERR_OVERLOADED' ? 'warn' : 'error');
-  assert.equal(moved('cambist_requests_total', requestLabels), 1, 'cambist_requests_total');
-  assert.equal(moved('cambist_requests_total', {}), 1, 'cambist_requests_total, all of it');
-  assert.equal(moved('cambist_exchanges_total', exchangeLabels), failedExchanges, 'cambist_exchanges_total');
+  assert.equal(increase('cambist_requests_total', requestLabels), 1, 'cambist_requests_total');
+  assert.equal(increase('cambist_requests_total', {}), 1, 'cambist_requests_total of all routes');
+  assert.equal(increase('cambist_exchanges_total', exchangeLabels), failedExchanges, 'cambist_exchanges_total');
   assert.equal(scene.authorizationServer.requests.length - asked, tokenRequests, 'token requests');
   assert.equal(scene.upstream.requests.length - forwarded, upstreamRequests, 'upstream requests');
   scene.leaks.assertNoLeak({ stdout: scene.cambist.stdout(), stderr: scene.cambist.stderr(), metrics: after });
   return answer;
 }
 
-/** RFC 9457, and the headers that go with the status. */
+/** Checks the problem document (RFC 9457) and the headers that depend on the status. */
 export function assertProblemAnswer(
   answer: SceneAnswer,
   expected: Pick<ExpectedProblem, 'code' | 'challenge' | 'retryAfter'>,
@@ -71,25 +71,25 @@ export function assertProblemAnswer(
   assertProblem(answer, code);
   assert.equal(answer.headers['x-request-id'], answer.requestId);
   assert.equal(withoutMetadata(answer.headers['www-authenticate']), challenge);
-  assert.equal(status === 401, challenge !== undefined, 'a test of a 401 names its challenge');
+  assert.equal(status === 401, challenge !== undefined, 'a test of a 401 must state the challenge');
   if (status !== 503) assert.equal(answer.headers['retry-after'], undefined);
   else if (retryAfter !== undefined) assert.equal(answer.headers['retry-after'], retryAfter);
   else assert.match(answer.headers['retry-after'] ?? '', /^[1-9]\d*$/);
 }
 
-/** No address, no token, nothing that another server said. */
+/** Checks that a response contains no address, no token, and no text of another server. */
 export function assertSaysNothing(scene: Scene, answer: SceneAnswer): void {
   const { date: _date, 'www-authenticate': challenge, ...others } = answer.headers;
   const headers = { ...others, challenge: withoutMetadata(challenge) };
-  const said = `${JSON.stringify(headers)}\n${answer.text}`;
-  const places = [scene.authorizationServer, scene.upstream].map(({ port }) => `:${port}`);
-  for (const unspeakable of ['127.0.0.1', 'localhost', '/mcp', '/token', 'ECONN', 'canary', ...places]) {
-    assert.ok(!said.includes(unspeakable), `the answer says "${unspeakable}": ${said}`);
+  const content = `${JSON.stringify(headers)}\n${answer.text}`;
+  const ports = [scene.authorizationServer, scene.upstream].map(({ port }) => `:${port}`);
+  for (const forbidden of ['127.0.0.1', 'localhost', '/mcp', '/token', 'ECONN', 'canary', ...ports]) {
+    assert.ok(!content.includes(forbidden), `the response contains "${forbidden}": ${content}`);
   }
-  scene.leaks.assertNoLeak({ answer: said });
+  scene.leaks.assertNoLeak({ response: content });
 }
 
-/** The URL at which a caller finds out who issues its tokens: its own address for us, so no secret. */
+/** The metadata URL. It has the host that the caller used, so it reveals nothing. */
 const METADATA = /,? resource_metadata="http:\/\/127\.0\.0\.1:\d+\/\.well-known\/oauth-protected-resource[\w/-]*"/;
 
 function withoutMetadata(challenge: string | undefined): string | undefined {

@@ -10,29 +10,29 @@ import { ACCESS_TOKEN_TYPE } from './token-types.ts';
 
 const SIGNING_ALG = 'ES256';
 
-/** How a token request is answered. */
+/** The behaviour for a token request. */
 export type Mood =
   | {
       kind: 'issue';
-      /** Of the issued JWT; by default what the request named, and the subject of the subject token. */
+      /** Claims of the issued JWT. The defaults are the requested audience and the subject of the subject token. */
       audience?: string | string[];
       subject?: string;
-      /** Life of the issued JWT; negative: it is expired already. */
+      /** Lifetime of the issued JWT. If negative, the JWT is expired. */
       ttlSeconds?: number;
       claims?: Record<string, unknown>;
-      /** In place of a JWT: an opaque token, or an empty one. */
+      /** Replaces the JWT: an opaque or empty token. */
       accessToken?: string;
-      /** Laid over the answer's fields; undefined takes one away. */
+      /** Override fields of the response. `undefined` removes a field. */
       fields?: Record<string, unknown>;
       delayMs?: number;
-      /** Held back until this settles. */
+      /** Delays the response until the promise settles. */
       until?: Promise<unknown>;
     }
   | Fault;
 
-/** How the metadata document is answered. */
+/** The behaviour for a metadata request. */
 export type MetadataMood =
-  /** `fields` are laid over the document; undefined takes one away. */
+  /** `fields` override those of the document. `undefined` removes a field. */
   { kind: 'document'; fields?: Record<string, unknown> } | Fault;
 
 /** One request at the token endpoint. */
@@ -40,7 +40,7 @@ export interface TokenRequest {
   form: URLSearchParams;
   headers: IncomingHttpHeaders;
   receivedAtMs: number;
-  /** The token that was issued for it. */
+  /** The issued token. */
   issued?: string;
 }
 
@@ -60,23 +60,23 @@ export interface FakeAuthorizationServer {
   port: number;
   tokenEndpoint: string;
   jwksUri: string;
-  /** Holds until it is set anew. */
+  /** Applies to all requests until it changes. */
   mood: Mood | ((request: TokenRequest) => Mood);
-  /** For the next requests, one each, before `mood` holds again. */
+  /** Behaviours of the next requests, one each. `mood` applies after them. */
   queue: Mood[];
-  /** A function is told the path, for a server that has its metadata in one place only. */
+  /** A function receives the path, for a server with metadata at only one location. */
   metadataMood: MetadataMood | ((path: string) => MetadataMood);
   requests: TokenRequest[];
   metadataRequests: string[];
   inFlight(): number;
-  /** A JWT with this server's signature: a subject or an actor token. */
+  /** Signs a JWT: a subject or actor token. */
   mint(fields?: MintFields): Promise<string>;
-  /** Signs with a new key from now on; the old key stays in the JWKS. */
+  /** Signs later tokens with a new key. The old key stays in the JWKS. */
   rotateKey(): Promise<void>;
   close(): Promise<void>;
 }
 
-/** An authorization server that does what a test tells it, faults above all; it verifies nothing. */
+/** An authorization server whose behaviour, including faults, is set by the test. It verifies nothing. */
 export async function startFakeAuthorizationServer(
   options: FakeAuthorizationServerOptions = {},
 ): Promise<FakeAuthorizationServer> {
@@ -124,13 +124,13 @@ export async function startFakeAuthorizationServer(
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? '/', server.url);
-    if (url.pathname.includes('/.well-known/')) return answerMetadata(url.pathname, response);
+    if (url.pathname.includes('/.well-known/')) return respondWithMetadata(url.pathname, response);
     if (url.pathname === `${path}/jwks`) return sendAnswer(response, 200, { keys: jwks });
-    if (url.pathname === `${path}/token`) return answerToken(request, response);
-    return sendAnswer(response, 404, 'not here');
+    if (url.pathname === `${path}/token`) return respondWithToken(request, response);
+    return sendAnswer(response, 404, 'not found');
   }
 
-  async function answerMetadata(pathname: string, response: ServerResponse): Promise<void> {
+  async function respondWithMetadata(pathname: string, response: ServerResponse): Promise<void> {
     fake.metadataRequests.push(pathname);
     const mood = typeof fake.metadataMood === 'function' ? fake.metadataMood(pathname) : fake.metadataMood;
     if (mood.kind !== 'document') return answerWithFault(mood, response);
@@ -139,7 +139,7 @@ export async function startFakeAuthorizationServer(
       `${path}/.well-known/oauth-authorization-server`,
       `${path}/.well-known/openid-configuration`,
     ];
-    if (!places.includes(pathname)) return sendAnswer(response, 404, 'not here');
+    if (!places.includes(pathname)) return sendAnswer(response, 404, 'not found');
     return sendAnswer(response, 200, {
       issuer,
       token_endpoint: tokenEndpoint,
@@ -148,7 +148,7 @@ export async function startFakeAuthorizationServer(
     });
   }
 
-  async function answerToken(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  async function respondWithToken(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const received: TokenRequest = {
       form: new URLSearchParams(await text(request)),
       headers: request.headers,
@@ -157,10 +157,10 @@ export async function startFakeAuthorizationServer(
     fake.requests.push(received);
     const mood = fake.queue.shift() ?? (typeof fake.mood === 'function' ? fake.mood(received) : fake.mood);
     if (mood.kind !== 'issue') return answerWithFault(mood, response);
-    const answer = await issue(received, mood);
+    const body = await issue(received, mood);
     await mood.until;
     if (mood.delayMs !== undefined) await delay(mood.delayMs);
-    return sendAnswer(response, 200, answer);
+    return sendAnswer(response, 200, body);
   }
 
   async function issue(
@@ -175,7 +175,7 @@ export async function startFakeAuthorizationServer(
       mood.accessToken ??
       (await mint({
         audience: mood.audience ?? (named.length === 1 ? (named[0] ?? '') : named),
-        subject: mood.subject ?? subjectOf(form.get('subject_token')) ?? form.get('client_id') ?? 'somebody',
+        subject: mood.subject ?? subjectOf(form.get('subject_token')) ?? form.get('client_id') ?? 'unknown',
         ttlSeconds,
         claims: { ...(scope === null ? {} : { scope }), ...mood.claims },
       }));

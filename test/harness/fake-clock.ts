@@ -1,10 +1,10 @@
 import type { Clock } from '../../src/clock/clock.ts';
 
-/** A clock that stands still until a test moves it. */
+/** A clock that only a test advances. */
 export interface FakeClock extends Clock {
-  /** Time passes, on both clocks. */
+  /** Advances both clocks. */
   advance(ms: number): void;
-  /** Somebody sets the wall clock, back or forth; the monotonic one does not notice. */
+  /** Sets the wall clock back or forth. The monotonic clock does not change. */
   jumpWall(ms: number): void;
 }
 

@@ -3,18 +3,18 @@ import { createServer, type Socket } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import { closeServer, type HttpServerOptions, listen, startHttpServer } from './http-server.ts';
 
-/** One request as it arrived; the body is read only when it is asked for. */
+/** One received request. The body is read only by `body`. */
 export interface UpstreamRequest {
   method: string;
   url: string;
   headers: IncomingHttpHeaders;
-  /** Names and values in turn, as they stood on the wire. */
+  /** Alternating names and values, as received. */
   rawHeaders: string[];
-  /** Every value of every `Authorization` header. */
+  /** The values of all `Authorization` headers. */
   authorization: string[];
   message: IncomingMessage;
   body(): Promise<Buffer>;
-  /** Settles when the peer went away before the answer was complete. */
+  /** Settles when the peer disconnects before the response is complete. */
   gone: Promise<void>;
 }
 
@@ -28,7 +28,7 @@ export interface FakeUpstream {
   close(): Promise<void>;
 }
 
-/** A plain HTTP server that answers as the test's handler says. */
+/** An HTTP server with a handler of the test. */
 export async function startFakeUpstream(
   handler: UpstreamHandler,
   options: HttpServerOptions = {},
@@ -66,15 +66,14 @@ function receive(message: IncomingMessage, response: ServerResponse): UpstreamRe
 
 export interface RawUpstream {
   url: string;
-  /** What clients sent, one text a connection. */
+  /** The bytes received on each connection, as latin1. */
   received: string[];
   close(): Promise<void>;
 }
 
 /**
- * A server that is not bound by HTTP: sends these bytes after the first that it gets, for framing that `node:http` would
- * not produce.
- * @param afterwards `end` closes the connection in order, `reset` breaks it off, `keep` leaves it open
+ * A server that sends these bytes after the first received bytes. `node:http` cannot send such framing.
+ * @param afterwards `end` closes the connection, `reset` resets it, `keep` leaves it open
  */
 export async function startRawUpstream(bytes: string, afterwards: 'end' | 'reset' | 'keep'): Promise<RawUpstream> {
   const received: string[] = [];

@@ -1,25 +1,25 @@
 import type { OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 
-/** Ways in which a server can fail to answer as it should. */
+/** Faulty behaviours of a server. */
 export type Fault =
-  /** Any answer at all; an object goes as JSON, a string as it stands. */
+  /** Any response. An object is sent as JSON, a string unchanged. */
   | {
       kind: 'answer';
       status: number;
       body?: unknown;
       headers?: OutgoingHttpHeaders;
       delayMs?: number;
-      /** Held back until this settles. */
+      /** Delays the response until the promise settles. */
       until?: Promise<unknown>;
     }
-  /** Takes the request and never answers. */
+  /** Accepts the request and never responds. */
   | { kind: 'hang' }
-  /** Closes the connection without an answer. */
+  /** Closes the connection without a response. */
   | { kind: 'reset' }
-  /** 200 and JSON of at least so many bytes. */
+  /** 200 with JSON of at least this size. */
   | { kind: 'huge'; bytes: number }
-  /** 200, and then a byte at a time without end. */
+  /** 200 with an endless body, one byte at a time. */
   | { kind: 'drip'; intervalMs: number };
 
 export async function answerWithFault(fault: Fault, response: ServerResponse): Promise<void> {

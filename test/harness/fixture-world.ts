@@ -6,21 +6,21 @@ import { startAuthorizationServer } from './authorization-server.ts';
 import { type CambistProcess, startCambist } from './cambist-process.ts';
 import { type McpFixture, startMcpFixture } from './mcp-fixture/server.ts';
 
-/** Two fixture servers, each with an audience of its own, and cambist before them. */
+/** cambist in front of two fixture servers, each with its own audience. */
 export interface FixtureWorld {
   fixtures: Record<FixtureName, McpFixture>;
   cambist: CambistProcess;
-  /** The address of a fixture as an agent calls it, through cambist. */
+  /** The URL of a fixture through cambist. */
   url(name: FixtureName): string;
-  /** A caller's own token: good for cambist, and for no fixture. */
+  /** Issues a caller's token. cambist may exchange it, and the fixtures refuse it. */
   subjectToken(sub?: string): Promise<string>;
-  /** As `alice`, unless a token says otherwise. */
+  /** Connects as `alice`, or with the given token. */
   connect(speaker: Speaker, name: FixtureName, token?: string): Promise<AgentClient>;
 }
 
 export type FixtureName = 'github' | 'docs';
 
-/** Starts it all; when the test ends it is closed, last the first. */
+/** Starts everything, and closes it in reverse order after the test. */
 export async function startFixtureWorld(t: TestContext): Promise<FixtureWorld> {
   const running: { close(): Promise<void> }[] = [];
   const keep = <Part extends { close(): Promise<void> }>(part: Part): Part => {

@@ -12,48 +12,48 @@ const MIB = 1024 * 1024;
 
 const CALLERS = POD_MAX_IN_FLIGHT * 1.5;
 
-/** Generous: 1,500 connections take a busy machine a while. */
+/** Long enough for 1,500 connections on a busy machine. */
 const FLOOD_TIMEOUT_MS = 60_000;
 
-/** Little enough to be kept for a second try, until the upstream has answered the first. */
+/** Small enough that cambist keeps the body for a retry, until the upstream responds. */
 const BODY = 'x'.repeat(60 * 1024);
 
 /**
- * Floods cambist, as `deploy` has it, with half as many calls again as it takes at a time, while the upstream answers none;
- * then lets go. Those that it takes are answered well, the others told to come again, and it stays within its memory.
- * @param pidOf the process of cambist itself, where that is not the one that was started
+ * Floods cambist, with the limits of `deploy`, with 1.5 times the calls that it admits at a time, while the upstream does not
+ * respond. Then lets the upstream respond. Admitted calls succeed, the others get 503, and memory stays within the limit.
+ * @param pidOf the process id of cambist, if the started process is another program
  */
 export async function floodPod(t: TestContext, launch: Launch, pidOf?: () => Promise<number>): Promise<void> {
   const limits = { max_in_flight: POD_MAX_IN_FLIGHT };
   const scene = await startScene({ launch, change: (config) => ({ ...config, limits }) });
   try {
     const pid = (await pidOf?.()) ?? scene.cambist.pid;
-    const answerThen = answer(200, 'served');
+    const serve = answer(200, 'served');
     const headers = await scene.bearer();
-    scene.upstream.handler = answerThen;
-    assert.equal((await scene.call({ headers })).status, 200, 'the token is in the cache');
-    const { handler, full, release } = holdingAll(answerThen);
+    scene.upstream.handler = serve;
+    assert.equal((await scene.call({ headers })).status, 200, 'the first call puts the token into the cache');
+    const { handler, full, release } = holdUntilRelease(serve);
     scene.upstream.handler = handler;
-    const turnedAway = createGate(CALLERS - POD_MAX_IN_FLIGHT);
+    const refused = createGate(CALLERS - POD_MAX_IN_FLIGHT);
     const callOne = async () => {
       const { status } = await scene.call({ headers, body: BODY });
-      turnedAway.pass();
+      refused.pass();
       return status;
     };
     const calls = Promise.all(Array.from({ length: CALLERS }, callOne));
-    await soon('all that it takes are with the upstream', full, FLOOD_TIMEOUT_MS);
-    await soon('the others have been answered', turnedAway.passed, FLOOD_TIMEOUT_MS);
+    await soon('all admitted calls are at the upstream', full, FLOOD_TIMEOUT_MS);
+    await soon('the other calls are refused', refused.passed, FLOOD_TIMEOUT_MS);
     const flooded = await anonymousBytes(pid);
     release();
-    const statuses = await soon('every call is answered', calls, FLOOD_TIMEOUT_MS);
+    const statuses = await soon('every call has a response', calls, FLOOD_TIMEOUT_MS);
     assert.deepEqual(
       [200, 503].map((status) => statuses.filter((each) => each === status).length),
       [POD_MAX_IN_FLIGHT, CALLERS - POD_MAX_IN_FLIGHT],
     );
-    assert.equal((await scene.call({ headers })).status, 200, 'it is still there');
+    assert.equal((await scene.call({ headers })).status, 200, 'cambist still serves');
     for (const bytes of [flooded, await anonymousBytes(pid)]) {
       t.diagnostic(`${Math.round(bytes / MIB)} of ${POD_MEMORY_BYTES / MIB} MiB in use`);
-      assert.ok(bytes < POD_MEMORY_BYTES, `${bytes} bytes are more than its ${POD_MEMORY_BYTES}`);
+      assert.ok(bytes < POD_MEMORY_BYTES, `${bytes} bytes exceed the limit of ${POD_MEMORY_BYTES}`);
     }
     scene.cambist.signal('SIGTERM');
     assert.deepEqual(await scene.cambist.exit, { code: 0, signal: null });
@@ -62,7 +62,7 @@ export async function floodPod(t: TestContext, launch: Launch, pidOf?: () => Pro
   }
 }
 
-/** `passed` settles when so many have come by. */
+/** `passed` settles after `count` calls of `pass`. */
 function createGate(count: number) {
   let left = count;
   let open = (): void => {};
@@ -76,8 +76,8 @@ function createGate(count: number) {
   return { pass, passed };
 }
 
-/** Answers nobody before the test says so. */
-function holdingAll(then: UpstreamHandler) {
+/** Delays all responses until `release`. */
+function holdUntilRelease(then: UpstreamHandler) {
   const arrived = createGate(POD_MAX_IN_FLIGHT);
   const released = createGate(1);
   const handler: UpstreamHandler = async (request, response) => {
@@ -88,7 +88,7 @@ function holdingAll(then: UpstreamHandler) {
   return { handler, full: arrived.passed, release: released.pass };
 }
 
-/** Memory that cannot be given back: what a limit kills for. */
+/** Memory that the kernel cannot reclaim. The OOM killer counts it. */
 async function anonymousBytes(pid: number): Promise<number> {
   const status = await readFile(`/proc/${pid}/status`, 'utf8');
   return Number(/^RssAnon:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024;

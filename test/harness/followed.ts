@@ -2,9 +2,9 @@ import type { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import { soon } from './eventually.ts';
 
-/** A request, and all that its handler was told of it. */
+/** A request, and the events of its handler. */
 export interface Followed {
-  /** In turn: `start`, `head 200`, `data`, `end`, `error NAME`, `upgrade 101`; `data` once, however many parts there are. */
+  /** In order: `start`, `head 200`, `data`, `end`, `error NAME`, `upgrade 101`. Consecutive `data` events count as one. */
   readonly events: string[];
   body: string;
   status: number | undefined;
@@ -12,11 +12,11 @@ export interface Followed {
   error: Error | undefined;
   socket: Duplex | undefined;
   controller: Dispatcher.DispatchController | undefined;
-  /** Settles with `end`, `error` or `upgrade`; rejects when none comes soon. */
+  /** Settles with `end`, `error` or `upgrade`; rejects after a timeout. */
   over(): Promise<Followed>;
 }
 
-/** What a test does as the handler is told something. */
+/** Callbacks of a test for the events of the handler. */
 export interface Reactions {
   onStart?(controller: Dispatcher.DispatchController): void;
   onHead?(controller: Dispatcher.DispatchController): void;
@@ -28,7 +28,7 @@ export interface Reactions {
 
 type Options = Partial<Omit<Dispatcher.DispatchOptions, 'body'>> & { origin: string; body?: unknown };
 
-/** Sends a GET to `/`, unless told otherwise. */
+/** Sends a request. The default is a GET of `/`. */
 export function follow(dispatcher: Dispatcher, options: Options, reactions: Reactions = {}): Followed {
   const { promise, resolve } = withResolver();
   const followed: Followed = {
@@ -39,7 +39,7 @@ export function follow(dispatcher: Dispatcher, options: Options, reactions: Reac
     error: undefined,
     socket: undefined,
     controller: undefined,
-    over: () => soon('the end of the request', promise).then(() => followed),
+    over: () => soon('the request finishes', promise).then(() => followed),
   };
   const { events } = followed;
   const handler: Dispatcher.DispatchHandler = {

@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import { closeServer, listen } from './http-server.ts';
 
-/** For what cannot be told to take any free port and say which. */
+/** Returns an available port, for programs that cannot listen on port 0. */
 export async function freePort(): Promise<number> {
   const server = createServer();
   const { port } = await listen(server);

@@ -4,16 +4,16 @@ import { type FakeAuthorizationServer, startFakeAuthorizationServer } from './fa
 import { type FakeUpstream, startFakeUpstream, type UpstreamHandler } from './fake-upstream.ts';
 import { echo } from './upstream-handlers.ts';
 
-/** cambist between an authorization server and one upstream that do as a test tells them. */
+/** cambist between a fake authorization server and a fake upstream. */
 export interface Gateway {
   readonly app: RunningApp;
   readonly authorizationServer: FakeAuthorizationServer;
   readonly upstream: FakeUpstream;
   /** A caller's token that cambist may exchange. */
   readonly subjectToken: string;
-  /** `Authorization` with that token. */
+  /** The value of `Authorization` with this token. */
   readonly authorization: string;
-  /** The config that is served, to be changed and reloaded. */
+  /** The current config, for tests that change and reload it. */
   readonly config: GatewayConfig;
 }
 
@@ -25,15 +25,15 @@ export interface GatewayConfig {
 
 export interface GatewayOptions {
   readonly handler?: UpstreamHandler;
-  /** Laid over the route `github` (path `/github`, credential `exchange`). */
+  /** Overrides keys of the route `github` (path `/github`, credential `exchange`). */
   readonly route?: Record<string, unknown>;
-  /** Laid over the top level. */
+  /** Overrides keys of the top level. */
   readonly top?: WrittenConfig;
-  /** Beside the route `github`. */
+  /** Routes after the route `github`. */
   readonly moreRoutes?: Record<string, unknown>[];
 }
 
-/** Starts all three; they stop when the test ends. */
+/** Starts all three, and stops them after the test. */
 export async function startGateway(t: TestContext, options: GatewayOptions = {}): Promise<Gateway> {
   const authorizationServer = await startFakeAuthorizationServer();
   t.after(authorizationServer.close);
@@ -57,7 +57,7 @@ export async function startGateway(t: TestContext, options: GatewayOptions = {})
   return { app, authorizationServer, upstream, subjectToken, authorization, config };
 }
 
-/** cambist before one upstream whose route sends no token: for all that has nothing to do with tokens. */
+/** cambist in front of one upstream, with a route that sends no token. */
 export async function startPlainGateway(t: TestContext, options: GatewayOptions = {}) {
   const upstream = await startFakeUpstream(options.handler ?? echo);
   t.after(upstream.close);

@@ -4,14 +4,14 @@ import { buffer } from 'node:stream/consumers';
 
 export interface CallOptions {
   readonly method?: string;
-  /** An array of names and values in turn keeps duplicates and letter case. */
+  /** An array of alternating names and values keeps duplicates and letter case. */
   readonly headers?: OutgoingHttpHeaders | readonly string[];
   readonly body?: string | Buffer;
   readonly signal?: AbortSignal;
-  /** In place of the URL's own path, sent as it stands. */
+  /** Replaces the URL's path, and is sent unchanged. */
   readonly path?: string;
   readonly socketPath?: string;
-  /** Address of loopback to connect from; by default 127.0.0.1. */
+  /** Loopback address to connect from. The default is 127.0.0.1. */
   readonly localAddress?: string;
 }
 
@@ -23,15 +23,15 @@ export interface CallAnswer {
   readonly text: string;
 }
 
-/** One HTTP request whose answer is read to its end; on a connection of its own, and nothing added but `Host`. */
+/** Sends one HTTP request on a new connection, and reads the complete response. Adds no header but `Host`. */
 export async function call(url: string, options: CallOptions = {}): Promise<CallAnswer> {
-  const answer = await open(url, options);
-  const body = await buffer(answer);
-  const { statusCode = 0, headers, rawHeaders } = answer;
+  const response = await open(url, options);
+  const body = await buffer(response);
+  const { statusCode = 0, headers, rawHeaders } = response;
   return { status: statusCode, headers, rawHeaders, body, text: body.toString('utf8') };
 }
 
-/** One HTTP request; settles with the head of the answer, whose body is the test's to read. */
+/** Sends one HTTP request. Resolves with the response headers; the test reads the body. */
 export function open(url: string, options: CallOptions = {}): Promise<IncomingMessage> {
   const { body, headers, method = body === undefined ? 'GET' : 'POST', ...rest } = options;
   return new Promise((resolve, reject) => {
@@ -47,22 +47,22 @@ export function open(url: string, options: CallOptions = {}): Promise<IncomingMe
   });
 }
 
-/** Node adds no `Host` to headers that come as an array. */
+/** Node adds no `Host` to an array of headers. */
 function withHost(headers: OutgoingHttpHeaders | readonly string[], url: string): unknown {
   if (!Array.isArray(headers)) return headers;
   const names = headers.filter((_, index) => index % 2 === 0).map((name: string) => name.toLowerCase());
   return names.includes('host') ? headers : ['Host', new URL(url).host, ...headers];
 }
 
-/** A connection on which bytes are sent as they stand. */
+/** A TCP connection. */
 export interface RawConnection {
   readonly socket: Socket;
   send(text: string | Buffer): void;
-  /** All that came so far. */
+  /** The text received so far. */
   received(): string;
-  /** Settles with all that came, once this is in it. @throws Error when the connection ends first */
+  /** Waits for a text, and returns everything received. @throws Error if the connection closes first */
   until(text: string | RegExp): Promise<string>;
-  /** Settles with all that came, when the connection has ended; never throws for a reset. */
+  /** Waits until the connection is closed or reset, and returns everything received. */
   closed(): Promise<string>;
 }
 
@@ -70,16 +70,16 @@ export async function connectRaw(url: string): Promise<RawConnection> {
   const { hostname, port } = new URL(url);
   const socket = connect(Number(port), hostname);
   let text = '';
-  let ended = false;
-  const wake = new Set<() => void>();
+  let isClosed = false;
+  const waiting = new Set<() => void>();
   socket.on('data', (chunk) => {
     text += chunk.toString('latin1');
-    for (const check of wake) check();
+    for (const check of waiting) check();
   });
   socket.on('error', () => {});
   socket.on('close', () => {
-    ended = true;
-    for (const check of wake) check();
+    isClosed = true;
+    for (const check of waiting) check();
   });
   await new Promise<void>((resolve, reject) => {
     socket.once('connect', resolve);
@@ -89,11 +89,11 @@ export async function connectRaw(url: string): Promise<RawConnection> {
     new Promise((resolve, reject) => {
       const check = (): void => {
         if (!isDone() && !failed()) return;
-        wake.delete(check);
+        waiting.delete(check);
         if (isDone()) resolve(text);
-        else reject(new Error(`the connection ended before that came; what came: ${text}`));
+        else reject(new Error(`the connection closed before the expected text; received: ${text}`));
       };
-      wake.add(check);
+      waiting.add(check);
       check();
     });
   return {
@@ -103,11 +103,11 @@ export async function connectRaw(url: string): Promise<RawConnection> {
     until: (wanted) =>
       wait(
         () => (typeof wanted === 'string' ? text.includes(wanted) : wanted.test(text)),
-        () => ended,
+        () => isClosed,
       ),
     closed: () =>
       wait(
-        () => ended,
+        () => isClosed,
         () => false,
       ),
   };

@@ -2,16 +2,16 @@ import { createServer, type RequestListener } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo, Server as NetServer } from 'node:net';
 
-/** PEM texts for a server that speaks TLS. */
+/** The certificate of a TLS server, in PEM format. */
 export interface ServerTls {
   key: string;
   cert: string;
-  /** Given: clients must show a certificate that this CA signed. */
+  /** If set, clients must have a certificate of this CA. */
   clientCa?: string;
 }
 
 export interface HttpServer {
-  /** `http://127.0.0.1:…`, or `https://localhost:…` with TLS, since certificates name hosts. */
+  /** `http://127.0.0.1:…`, or `https://localhost:…` with TLS. */
   url: string;
   port: number;
   close(): Promise<void>;
@@ -19,11 +19,11 @@ export interface HttpServer {
 
 export interface HttpServerOptions {
   tls?: ServerTls;
-  /** 0, the default, takes a free one; another brings a server back to where it was. */
+  /** The default, 0, is any available port. */
   port?: number;
 }
 
-/** Listens on loopback; `close` ends open connections, too. */
+/** Starts a server on loopback. `close` also closes its connections. */
 export async function startHttpServer(listener: RequestListener, options: HttpServerOptions = {}): Promise<HttpServer> {
   const { tls, port = 0 } = options;
   const server = tls === undefined ? createServer(listener) : createTlsServer(tlsOptions(tls), listener);

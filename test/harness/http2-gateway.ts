@@ -18,17 +18,17 @@ import { listen } from './http-server.ts';
 
 export type Http2Handler = (request: Http2ServerRequest, response: Http2ServerResponse) => unknown;
 
-/** Whom the routes of these gateways trust. */
+/** The CA that the routes of these gateways trust. */
 export const authority = createCertificateAuthority();
 
-/** 200, and what arrived, as JSON. */
+/** Responds with 200 and the received request as JSON. */
 export const mirror: Http2Handler = async (request, response) => {
   const body = await buffer(request);
   response.setHeader('content-type', 'application/json');
   response.end(JSON.stringify({ version: request.httpVersion, headers: request.headers, body: body.toString() }));
 };
 
-/** The certificate of `authority` in a file, for `tls.ca`. */
+/** Writes the certificate of `authority` to a file, for `tls.ca`. */
 export async function authorityFile(t: TestContext): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'cambist-h2-'));
   t.after(() => rm(folder, { recursive: true }));
@@ -37,10 +37,10 @@ export async function authorityFile(t: TestContext): Promise<string> {
 }
 
 /**
- * cambist before an upstream that speaks HTTP/2 where it is asked to.
- * @param keys laid over the route
- * @param options laid over those of the upstream
- * @param top laid over the top level of the config
+ * Starts cambist in front of an upstream that supports HTTP/2.
+ * @param keys override keys of the route
+ * @param options override options of the upstream
+ * @param top overrides keys of the top level of the config
  */
 export async function startHttp2Gateway(
   t: TestContext,
@@ -51,7 +51,7 @@ export async function startHttp2Gateway(
 ) {
   const state = {
     handler: first,
-    /** How many connections there were. */
+    /** The number of connections, including closed ones. */
     connections: 0,
     requests: [] as Http2ServerRequest[],
     sessions: new Set<ServerHttp2Session>(),

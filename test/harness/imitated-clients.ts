@@ -1,7 +1,7 @@
 import { jwtVerify } from 'jose';
 import { type ImitatedRequest, type Imitation, Refused } from './imitation.ts';
 
-/** Which client a request shows to be, by the one way that a server takes; else 401 `invalid_client`. */
+/** These functions authenticate a client by the one method that a server supports, or throw 401 `invalid_client`. */
 
 export function basicClient(
   { authorization, form }: ImitatedRequest,
@@ -11,12 +11,12 @@ export function basicClient(
   const [, encoded = ''] = /^Basic ([A-Za-z0-9+/=]+)$/.exec(authorization ?? '') ?? [];
   const [id = '', secret = ''] = Buffer.from(encoded, 'base64').toString('utf8').split(':').map(decode);
   if (secret !== clientSecret || id === '') throw new Refused(401, 'invalid_client', 'Invalid client credentials');
-  // RFC 6749 section 2.3: no more than one method a request.
+  // RFC 6749 section 2.3: one method in each request.
   if (form.has('client_secret') || form.has('client_assertion')) throw new Refused(400, 'invalid_request');
   return id;
 }
 
-/** For a server that takes what stands in the header as it is. */
+/** For a server that does not decode the parts of the header. */
 export function asItIs(part: string): string {
   return part;
 }
@@ -32,12 +32,12 @@ export interface AssertionRules {
   readonly audience: string;
   readonly algorithms: string[];
   readonly maxLifeSeconds: number;
-  /** How it refuses an assertion for another audience, or one that lives too long; as any other one unless given. */
+  /** Errors for a wrong audience and for a lifetime that is too long. The default is the error of other invalid assertions. */
   readonly wrongAudience?: Refused;
   readonly wrongLife?: Refused;
 }
 
-/** @returns the client and the header of its assertion */
+/** @returns the client id and the header of the assertion */
 export async function assertionClient(
   { authorization, form }: ImitatedRequest,
   server: Imitation,
@@ -61,7 +61,7 @@ export async function assertionClient(
   return { client: iss, header: protectedHeader };
 }
 
-/** The one value of a parameter; none, or several, are `invalid_request`. */
+/** Returns the only value of a parameter. A missing or repeated parameter is an `invalid_request`. */
 export function one(form: URLSearchParams, name: string): string {
   const [value, ...more] = form.getAll(name);
   if (value === undefined || value === '') throw new Refused(400, 'invalid_request', `Missing parameter: ${name}`);
@@ -69,14 +69,14 @@ export function one(form: URLSearchParams, name: string): string {
   return value;
 }
 
-/** Token exchange and nothing else. */
+/** Refuses other grants than token exchange. */
 export function wantExchange(form: URLSearchParams): void {
   if (one(form, 'grant_type') !== 'urn:ietf:params:oauth:grant-type:token-exchange') {
     throw new Refused(400, 'unsupported_grant_type');
   }
 }
 
-/** One of these types of subject token, by its short name or URN. */
+/** Refuses other types of subject tokens than these, given by short name or URN. */
 export function wantSubjectType(form: URLSearchParams, ...types: string[]): void {
   const type = one(form, 'subject_token_type');
   const known = types.map((name) => (name.includes(':') ? name : `urn:ietf:params:oauth:token-type:${name}`));

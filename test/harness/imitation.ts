@@ -5,10 +5,10 @@ import { exportJWK, generateKeyPair, type JWTPayload, jwtVerify, SignJWT } from 
 import { sendAnswer } from './faults.ts';
 import { startHttpServer } from './http-server.ts';
 
-/** A token request as an imitated server reads it. */
+/** A token request, as received. */
 export interface ImitatedRequest {
   readonly form: URLSearchParams;
-  /** Value of `Authorization`; undefined: none was sent. */
+  /** The value of `Authorization`; undefined if it is missing. */
   readonly authorization: string | undefined;
 }
 
@@ -17,15 +17,15 @@ export interface ImitatedAnswer {
   readonly body: unknown;
 }
 
-/** What an imitated server is: strict where the server that it stands for is. */
+/** The rules of a simulated authorization server. It is as strict as the real product. */
 export interface ImitationRules {
-  /** Path of the token endpoint, from the origin on. */
+  /** Path of the token endpoint. */
   readonly tokenPath: string;
-  /** What it does about a token request; throws a `Refused`. */
+  /** Handles a token request. @throws Refused */
   token(request: ImitatedRequest, server: Imitation): Promise<Record<string, unknown>>;
-  /** Secret of the client; one at random where none is given. */
+  /** Secret of the client. The default is random. */
   readonly clientSecret?: string;
-  /** Answers a place of metadata in place of the usual document. */
+  /** Overrides the response of a metadata path. */
   metadata?(path: string): ImitatedAnswer | undefined;
 }
 
@@ -34,17 +34,17 @@ export interface Imitation {
   readonly issuer: string;
   readonly tokenEndpoint: string;
   readonly clientSecret: string;
-  /** The public half of the key that cambist signs assertions with, where it does. */
+  /** The public key for assertions that cambist signs. */
   clientKey: KeyObject | undefined;
   readonly requests: readonly ImitatedRequest[];
-  /** A token of this server. */
+  /** Issues a token. */
   mint(claims: JWTPayload): Promise<string>;
-  /** The claims of a token of this server, for whomever; undefined where it is none, or has ended. */
+  /** Returns the claims of a token with any audience; undefined if it is invalid or expired. */
   read(token: string | null): Promise<JWTPayload | undefined>;
   close(): Promise<void>;
 }
 
-/** How a token endpoint refuses. */
+/** An error response of the token endpoint. */
 export class Refused extends Error {
   readonly status: number;
   readonly body: Record<string, unknown>;
@@ -59,13 +59,13 @@ export class Refused extends Error {
 const ALG = 'RS256';
 const LIFE_SECONDS = 300;
 
-/** @param issuerPath what follows the origin in the issuer, as it is in the recipe: `/` is one, too */
+/** @param issuerPath the issuer of the recipe without its origin; can be `/` */
 export async function startImitation(rules: ImitationRules, issuerPath: string): Promise<Imitation> {
   const keys = await generateKeyPair(ALG);
   const jwk = { ...(await exportJWK(keys.publicKey)), alg: ALG, use: 'sig', kid: 'imitated' };
   const requests: ImitatedRequest[] = [];
   const http = await startHttpServer((message, response) => {
-    answer(message).then(
+    respond(message).then(
       ({ status, body }) => sendAnswer(response, status, body),
       (error: unknown) => sendAnswer(response, 500, String(error)),
     );
@@ -94,16 +94,16 @@ export async function startImitation(rules: ImitationRules, issuerPath: string):
   };
   return server;
 
-  async function answer(message: IncomingMessage): Promise<ImitatedAnswer> {
+  async function respond(message: IncomingMessage): Promise<ImitatedAnswer> {
     const { pathname } = new URL(message.url ?? '/', http.url);
-    if (message.method === 'POST' && pathname === rules.tokenPath) return answerToken(message);
+    if (message.method === 'POST' && pathname === rules.tokenPath) return respondToToken(message);
     if (pathname.endsWith('/jwks')) return { status: 200, body: { keys: [jwk] } };
     if (!pathname.includes('/.well-known/')) return { status: 404, body: '' };
     const document = { issuer, token_endpoint: server.tokenEndpoint, jwks_uri: `${http.url}/jwks` };
     return rules.metadata?.(pathname) ?? { status: 200, body: document };
   }
 
-  async function answerToken(message: IncomingMessage): Promise<ImitatedAnswer> {
+  async function respondToToken(message: IncomingMessage): Promise<ImitatedAnswer> {
     const { authorization } = message.headers;
     const request = { form: new URLSearchParams(await text(message)), authorization };
     requests.push(request);
@@ -116,7 +116,7 @@ export async function startImitation(rules: ImitationRules, issuerPath: string):
   }
 }
 
-/** What a good answer has beside the token. */
+/** The body of a successful token response. */
 export function issued(accessToken: string, more: Record<string, unknown> = {}): Record<string, unknown> {
   return {
     access_token: accessToken,

@@ -5,28 +5,28 @@ import { createLeakWatch } from './leaks.ts';
 const SECRET = 'correct horse/battery+staple';
 const JWT = `eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.${'SignatureOfThisToken'.repeat(4)}`;
 
-const LEAKS: [what: string, secret: string, text: string][] = [
-  ['as it is', SECRET, `client_secret=${SECRET}&`],
+const LEAKS: [form: string, secret: string, text: string][] = [
+  ['unencoded', SECRET, `client_secret=${SECRET}&`],
   ['urlencoded', SECRET, `client_secret=${encodeURIComponent(SECRET)}`],
   ['in JSON', 'a "quoted" secret', JSON.stringify({ secret: 'a "quoted" secret' })],
   ['in base64', SECRET, Buffer.from(SECRET).toString('base64')],
-  ['in Basic, after an id', SECRET, `Basic ${Buffer.from(`cambist:${SECRET}`).toString('base64')}`],
-  ['in Basic, one byte on', SECRET, `Basic ${Buffer.from(`a-cambist:${SECRET}`).toString('base64')}`],
-  ['in Basic, two bytes on', SECRET, `Basic ${Buffer.from(`my-cambist:${SECRET}...`).toString('base64')}`],
+  ['in Basic, after a client id', SECRET, `Basic ${Buffer.from(`cambist:${SECRET}`).toString('base64')}`],
+  ['in Basic, shifted by one byte', SECRET, `Basic ${Buffer.from(`a-cambist:${SECRET}`).toString('base64')}`],
+  ['in Basic, shifted by two bytes', SECRET, `Basic ${Buffer.from(`my-cambist:${SECRET}...`).toString('base64')}`],
   ['in base64url', SECRET, Buffer.from(`xx${SECRET}yy`).toString('base64url')],
-  ['cut, as a token', JWT, `token ${JWT.slice(0, 80)}…`],
-  ['without its head, as a token', JWT, `…${JWT.slice(-40)}`],
+  ['truncated, as a token', JWT, `token ${JWT.slice(0, 80)}…`],
+  ['without its beginning, as a token', JWT, `…${JWT.slice(-40)}`],
 ];
 
-for (const [what, secret, text] of LEAKS) {
-  test(`a secret is found ${what}`, () => {
+for (const [form, secret, text] of LEAKS) {
+  test(`finds a secret ${form}`, () => {
     const watch = createLeakWatch();
     watch.remember(secret);
-    assert.throws(() => watch.assertNoLeak({ stdout: text }), { name: 'AssertionError', message: /^stdout holds/ });
+    assert.throws(() => watch.assertNoLeak({ stdout: text }), { name: 'AssertionError', message: /^stdout contains/ });
   });
 }
 
-test('a leak is reported without the secret', () => {
+test('reports a leak without the secret', () => {
   const watch = createLeakWatch();
   watch.remember(SECRET);
   assert.throws(
@@ -35,7 +35,7 @@ test('a leak is reported without the secret', () => {
   );
 });
 
-test('text that holds no secret passes, the public parts of a token included', () => {
+test('accepts text without secrets, including the public parts of a token', () => {
   const watch = createLeakWatch();
   watch.remember(SECRET);
   watch.remember(JWT);
@@ -45,6 +45,6 @@ test('text that holds no secret passes, the public parts of a token included', (
   });
 });
 
-test('a secret too short to be told from other text is refused', () => {
+test('rejects a secret that is too short to search for', () => {
   assert.throws(() => createLeakWatch().remember('short'), RangeError);
 });

@@ -2,19 +2,19 @@ import { AssertionError } from 'node:assert';
 import { recordSecret } from './suite-record.ts';
 
 export interface LeakWatch {
-  /** A token, secret or key that must not come out anywhere. */
+  /** Remembers a token, secret or key that must not leak. */
   remember(secret: string): void;
   /**
-   * Looks for everything remembered in every text, as it is and in the encodings in which it travels.
-   * @throws AssertionError with the names of the texts and the kind of what was found, and not the secret itself
+   * Searches the texts for all remembered secrets, unencoded and in common encodings.
+   * @throws AssertionError with the name of the text and the form of the secret, but not the secret itself
    */
   assertNoLeak(texts: Readonly<Record<string, string>>): void;
 }
 
-/** Shorter ones would be found in ordinary words. */
+/** Shorter secrets would match ordinary words. */
 const MIN_SECRET_LENGTH = 8;
 
-/** How much of a token's end must show before it counts: a log that cuts a token in half still leaks it. */
+/** The length of the part of a signature that counts as a leak. A truncated token is also a leak. */
 const SIGNATURE_PREFIX_LENGTH = 20;
 
 export function createLeakWatch(): LeakWatch {
@@ -23,7 +23,9 @@ export function createLeakWatch(): LeakWatch {
   return {
     remember: (secret) => {
       if (secret.length < MIN_SECRET_LENGTH) {
-        throw new RangeError(`a secret of fewer than ${MIN_SECRET_LENGTH} characters cannot be told from other text`);
+        throw new RangeError(
+          `a secret of fewer than ${MIN_SECRET_LENGTH} characters cannot be distinguished from other text`,
+        );
       }
       remembered += 1;
       recordSecret(secret);
@@ -32,8 +34,8 @@ export function createLeakWatch(): LeakWatch {
     assertNoLeak: (texts) => {
       const leaks: string[] = [];
       for (const [name, text] of Object.entries(texts)) {
-        for (const [needle, what] of needles) {
-          if (text.includes(needle)) leaks.push(`${name} holds ${what}`);
+        for (const [needle, description] of needles) {
+          if (text.includes(needle)) leaks.push(`${name} contains ${description}`);
         }
       }
       if (leaks.length > 0) throw new AssertionError({ message: leaks.join('\n') });
@@ -41,17 +43,17 @@ export function createLeakWatch(): LeakWatch {
   };
 }
 
-/** A secret in every form in which it could come out. */
+/** All forms in which a secret could leak. */
 export function* formsOf(secret: string): Generator<[form: string, needle: string]> {
-  yield ['as it is', secret];
+  yield ['unencoded', secret];
   yield ['urlencoded', encodeURIComponent(secret)];
   yield ['in JSON', JSON.stringify(secret).slice(1, -1)];
-  // Base64 of a text that has the secret somewhere inside depends on where in it the secret begins.
+  // The base64 form depends on the offset of the secret in the encoded text.
   for (const offset of [0, 1, 2]) {
     const whole = Buffer.from('x'.repeat(offset) + secret, 'utf8');
     const aligned = whole.toString('base64').replace(/=+$/, '');
     const skipped = offset === 0 ? 0 : offset + 1;
-    // The last group mixes with what follows.
+    // The last group also contains bits of the following text.
     const core = aligned.slice(skipped, aligned.length - (aligned.length % 4 === 0 ? 0 : 1));
     yield ['in base64', core];
     yield ['in base64url', core.replaceAll('+', '-').replaceAll('/', '_')];

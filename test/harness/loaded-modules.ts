@@ -3,7 +3,7 @@ import { join } from 'node:path';
 
 const OWN = new URL('../../src/', import.meta.url).href;
 
-/** What compiles schemas for Fastify, which no server of ours has. */
+/** Packages that compile schemas for Fastify. Our servers have no schemas. */
 export const SCHEMA_COMPILERS = [
   'ajv',
   '@fastify/ajv-compiler',
@@ -11,22 +11,22 @@ export const SCHEMA_COMPILERS = [
   'light-my-request',
 ] as const;
 
-/** What a process has loaded when it ends: packages by name, and cambist's own files as in `proxy/plugin.ts`. */
+/** The modules that a process loaded: packages by name, and cambist's own files, such as `proxy/pipeline.ts`. */
 export interface Loaded {
   readonly packages: ReadonlySet<string>;
   readonly own: readonly string[];
 }
 
-/** What of Node's coverage is read here. */
+/** The part of Node's coverage format that is read here. */
 interface Coverage {
   readonly result: readonly { readonly url: string }[];
-  /** By the URL of a file that has a source map. */
+  /** By the URL of a file with a source map. */
   readonly 'source-map-cache'?: Readonly<Record<string, { readonly data: { readonly sources: readonly string[] } }>>;
 }
 
 /**
- * Reads what a process left that ran with NODE_V8_COVERAGE: Node's coverage, and nothing else of Node, names modules of both
- * kinds. What went into a file of the build its source map says.
+ * Reads the output of a process with NODE_V8_COVERAGE. Only Node's coverage lists both ES modules and CommonJS modules. The source
+ * map of a built file lists its sources.
  */
 export async function readLoaded(directory: string): Promise<Loaded> {
   const [file = ''] = await readdir(directory);
@@ -40,7 +40,7 @@ export async function readLoaded(directory: string): Promise<Loaded> {
   };
 }
 
-/** The package that a file is of, by its path or URL. */
+/** The package of a file, by its path or URL. */
 function packageOf(path: string): string | undefined {
   return /.*\/node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1];
 }

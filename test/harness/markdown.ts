@@ -4,7 +4,7 @@ export function fencedBlocks(markdown: string, language: string): string[] {
   return [...markdown.matchAll(fence)].map((match) => match[1] ?? '');
 }
 
-/** The rows of a Markdown table below its head, each as its cells; the table is known by a word in its head. */
+/** The rows of a Markdown table, as cells. The table is the first one whose header row contains `headWord`. */
 export function tableRows(markdown: string, headWord: string): string[][] {
   const lines = markdown.split('\n');
   const head = lines.findIndex((line) => line.startsWith('|') && line.includes(headWord));
@@ -21,7 +21,7 @@ export function tableRows(markdown: string, headWord: string): string[][] {
   return rows;
 }
 
-/** What stands in backticks in a text. */
+/** The code spans of a text, without their backticks. */
 export function codeWords(text: string): string[] {
   return [...text.matchAll(/`([^`]+)`/g)].map((match) => match[1] ?? '');
 }

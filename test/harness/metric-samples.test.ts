@@ -27,11 +27,11 @@ const SUMS: [name: string, labels: Record<string, string>, sum: number][] = [
 ];
 
 for (const [name, labels, sum] of SUMS) {
-  test(`samples of ${name} with ${JSON.stringify(labels)} sum up to ${sum}`, () => {
+  test(`sums the samples of ${name} with labels ${JSON.stringify(labels)} to ${sum}`, () => {
     assert.equal(sumSamples(TEXT, name, labels), sum);
   });
 }
 
-test('a metric that is not there at all is an error and not 0', () => {
+test('throws for a missing metric instead of returning 0', () => {
   assert.throws(() => sumSamples(TEXT, 'hits'), /no metric "hits"/);
 });

@@ -1,16 +1,16 @@
 export type Labels = Readonly<Record<string, string>>;
 
-/** The suffixes under which a histogram's or summary's samples appear beside their `# TYPE` line. */
+/** The suffixes of the samples of a histogram or summary. Its `# TYPE` line has no suffix. */
 const DERIVED = /_(bucket|sum|count)$/;
 
 /**
- * The sum of all samples of a metric that bear these labels (and maybe others); 0 where there are none.
+ * Sums all samples of a metric that have at least these labels. Returns 0 if no sample matches.
  * @param text Prometheus text format 0.0.4
- * @throws Error when the text does not know the metric at all, since a misspelt name would else be 0 for ever
+ * @throws Error if the metric does not exist, because a misspelt name would otherwise always sum to 0
  */
 export function sumSamples(text: string, name: string, labels: Labels = {}): number {
   const known = new RegExp(`^# TYPE (${name}|${name.replace(DERIVED, '')}) `, 'm');
-  if (!known.test(text)) throw new Error(`no metric "${name}" in the answer of /metrics`);
+  if (!known.test(text)) throw new Error(`no metric "${name}" in the response of /metrics`);
   let sum = 0;
   for (const line of text.split('\n')) {
     const sample = /^(?<name>[a-zA-Z_:][\w:]*)(?:\{(?<labels>.*)\})? (?<value>\S+)/.exec(line)?.groups;

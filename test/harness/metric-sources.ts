@@ -1,7 +1,7 @@
 import { createCounts } from '../../src/observability/counts.ts';
 import type { MetricSources } from '../../src/observability/metrics.ts';
 
-/** What a cambist without a config would say. */
+/** The sources of a cambist without a config. */
 export const NOTHING_YET: MetricSources = {
   counts: createCounts(Date.now),
   cacheEntries: () => 0,

@@ -1,4 +1,4 @@
-/** As much of oidc-provider 9.13 as the harness uses: the package brings no types of its own. */
+/** The parts of oidc-provider 9.13 that the harness uses. The package has no types. */
 declare module 'oidc-provider' {
   import type { IncomingMessage, ServerResponse } from 'node:http';
 

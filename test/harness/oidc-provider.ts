@@ -1,4 +1,4 @@
-/** oidc-provider without what it prints: it warns of Node 20, and that its defaults are not for production. */
+/** Silences oidc-provider, which prints warnings about Node 20 and about its defaults. */
 export function withoutWarnings<Result>(make: () => Result): Result {
   const { info, warn } = console;
   const restore = () => Object.assign(console, { info, warn });

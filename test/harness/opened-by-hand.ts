@@ -5,34 +5,34 @@ import { createHttp1Pool, type Http1Pool } from '../../src/transport/http1/pool.
 import type { Sockets } from '../../src/transport/http1/sockets.ts';
 import type { Open } from '../../src/transport/opener.ts';
 
-/** The near end of a connection whose far end the test plays. */
+/** A connection whose server is the test. */
 export interface FarEnd {
   readonly socket: Duplex;
-  /** Targets of the requests that have come, the last first to be answered. */
+  /** Targets of the received requests. */
   readonly targets: string[];
-  /** Answers the request that came last by its own target. */
+  /** Responds to the latest request with its target as the body. */
   answer(): void;
 }
 
-/** A connection that the pool waits for. */
+/** A connection that is being established. */
 export interface Opening {
   readonly isStream: boolean;
   succeed(): FarEnd;
   fail(error?: Error): void;
 }
 
-/** A pool whose connections open when the test says so. */
+/** A pool whose connections the test establishes. */
 export interface PoolByHand {
   readonly pool: Http1Pool;
-  /** For who sends requests to a dispatcher. */
+  /** The pool as a dispatcher. */
   readonly dispatcher: Dispatcher;
-  /** Those under way. */
+  /** Pending connections. */
   readonly openings: Opening[];
   readonly connections: FarEnd[];
   readonly connectionErrors: Error[];
-  /** How often there was nothing left. */
+  /** The number of `onEmpty` calls. */
   emptied: number;
-  /** Ends the pool, and what still connects, as its dispatcher does. */
+  /** Destroys the pool and its pending connections, as its dispatcher does. */
   destroy(): void;
 }
 
@@ -110,7 +110,7 @@ function farEnd(): FarEnd {
   };
 }
 
-/** Some turns of the event loop: whatever follows from what was done has happened by then. */
+/** Waits some turns of the event loop, until all consequences of earlier calls have happened. */
 export async function settled(): Promise<void> {
   for (let i = 0; i < 4; i += 1) await new Promise((resolve) => setImmediate(resolve));
 }

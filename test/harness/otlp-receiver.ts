@@ -1,18 +1,18 @@
 import { startHttpServer } from './http-server.ts';
 import { readMessage, type WireValue } from './protobuf.ts';
 
-/** A span as it came in. */
+/** A received span. */
 export interface ReceivedSpan {
   readonly traceId: string;
   readonly spanId: string;
-  /** '' for the first of a trace. */
+  /** Empty for the first span of a trace. */
   readonly parentSpanId: string;
   readonly name: string;
   readonly kind: 'internal' | 'server' | 'client' | 'other';
   readonly attributes: Readonly<Record<string, unknown>>;
   readonly isError: boolean;
   readonly durationMs: number;
-  /** Attributes of the process that sent it. */
+  /** Attributes of the sending process. */
   readonly resource: Readonly<Record<string, unknown>>;
 }
 
@@ -20,7 +20,7 @@ export interface OtlpReceiver {
   /** For `OTEL_EXPORTER_OTLP_ENDPOINT`. */
   readonly url: string;
   readonly spans: readonly ReceivedSpan[];
-  /** All bytes that came in, as text. */
+  /** All received bytes, as latin1. */
   received(): string;
   close(): Promise<void>;
 }
@@ -30,7 +30,7 @@ type Fields = ReturnType<typeof readMessage>;
 const KINDS = ['other', 'internal', 'server', 'client', 'other', 'other'] as const;
 const STATUS_ERROR = 2n;
 
-/** Takes traces over OTLP/HTTP in protobuf, as a collector does. */
+/** Receives traces over OTLP/HTTP in protobuf, like a collector. */
 export async function startOtlpReceiver(): Promise<OtlpReceiver> {
   const spans: ReceivedSpan[] = [];
   const bodies: Buffer[] = [];

@@ -8,13 +8,13 @@ interface ExamplePod {
   spec: { initContainers: { resources: { limits: { memory: string } } }[] };
 }
 
-/** The memory limit that cambist has in `deploy/pod.yaml`. */
+/** The memory limit of cambist in `deploy/pod.yaml`. */
 export const POD_MEMORY_BYTES = memoryOf(parse(read('deploy/pod.yaml')) as ExamplePod);
 
 /** `limits.max_in_flight` in `deploy/cambist.yaml`. */
 export const POD_MAX_IN_FLIGHT = maxInFlightOf(read('deploy/cambist.yaml'));
 
-/** What the image gives to node before the program. */
+/** The flags of node in the image's entry point. */
 export const IMAGE_NODE_FLAGS: readonly string[] = nodeFlagsOf(read('Dockerfile'));
 
 function memoryOf({ spec }: ExamplePod): number {

@@ -6,14 +6,14 @@ import { recordLogged } from './suite-record.ts';
 export type LogLine = Readonly<Record<string, unknown>>;
 
 export interface OutputRecord {
-  /** All of it so far. */
+  /** The complete output so far. */
   stdout(): string;
   stderr(): string;
-  /** The lines of standard output that are JSON objects. */
+  /** The lines of standard output that contain a JSON object. */
   logs(): readonly LogLine[];
   /**
-   * The first log line, past or to come, for which the predicate holds.
-   * @throws Error when the time is up or the process ends before there is one
+   * Returns the first log line that matches the predicate, and waits for it if necessary.
+   * @throws Error on timeout, or if the process exits first
    */
   waitForLog(predicate: (line: LogLine) => boolean, timeoutMs?: number): Promise<LogLine>;
 }
@@ -25,13 +25,13 @@ interface Waiter {
 
 const LOG_TIMEOUT_MS = 5_000;
 
-/** Keeps what a process prints. */
+/** Records the output of a process. */
 export function recordOutput(child: ChildProcess): OutputRecord {
   const out: string[] = [];
   const err: string[] = [];
   const logs: LogLine[] = [];
   const waiters = new Set<Waiter>();
-  let ended: string | undefined;
+  let exit: string | undefined;
   onLine(child.stdout, (text) => {
     out.push(text);
     const line = parseLog(text);
@@ -41,8 +41,8 @@ export function recordOutput(child: ChildProcess): OutputRecord {
   });
   onLine(child.stderr, (text) => err.push(text));
   child.once('close', (code, signal) => {
-    ended = `the process ended (${signal ?? `exit code ${code}`})`;
-    for (const waiter of waiters) waiter.fail(ended);
+    exit = `the process exited (${signal ?? `exit code ${code}`})`;
+    for (const waiter of waiters) waiter.fail(exit);
     recordLogged([...out, ...err].join('\n'));
   });
   return {
@@ -61,16 +61,16 @@ export function recordOutput(child: ChildProcess): OutputRecord {
           },
           fail: (reason) => {
             finish();
-            reject(new Error(`${reason} before the log line that was waited for`));
+            reject(new Error(`${reason} before the expected log line`));
           },
         };
-        const timer = setTimeout(() => waiter.fail(`${timeoutMs} ms went by`), timeoutMs);
+        const timer = setTimeout(() => waiter.fail(`${timeoutMs} ms passed`), timeoutMs);
         const finish = () => {
           clearTimeout(timer);
           waiters.delete(waiter);
         };
         waiters.add(waiter);
-        if (ended !== undefined) waiter.fail(ended);
+        if (exit !== undefined) waiter.fail(exit);
       }),
   };
 }

@@ -1,8 +1,8 @@
-/** What stands on the wire under one number: bytes for messages and texts, a figure for the rest. */
+/** The value of a field: bytes for messages and strings, otherwise a number. */
 export type WireValue = Buffer | bigint;
 
 /**
- * The fields of a protobuf message by their numbers, in the order of the wire.
+ * Returns the fields of a protobuf message by their numbers, in order.
  * @see https://protobuf.dev/programming-guides/encoding/
  */
 export function readMessage(bytes: Buffer): Map<number, WireValue[]> {
@@ -35,7 +35,7 @@ export function readMessage(bytes: Buffer): Map<number, WireValue[]> {
         at += 4;
         return BigInt(bytes.readUInt32LE(at - 4));
       default:
-        throw new Error(`wire type ${wireType} at ${at}`);
+        throw new Error(`unknown wire type ${wireType} at ${at}`);
     }
   }
 

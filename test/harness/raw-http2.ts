@@ -5,42 +5,42 @@ const HEADERS = 1;
 const RST_STREAM = 3;
 const SETTINGS = 4;
 const PREFACE_BYTES = 24;
-const HEAD_BYTES = 9;
+const FRAME_HEADER_BYTES = 9;
 
 const END_HEADERS = 4;
 
-/** One frame (RFC 9113 section 4.1). */
+/** Encodes a frame (RFC 9113 section 4.1). */
 function frame(type: number, flags: number, stream: number, payload: Buffer): Buffer {
-  const head = Buffer.alloc(HEAD_BYTES);
-  head.writeUIntBE(payload.length, 0, 3);
-  head.writeUInt8(type, 3);
-  head.writeUInt8(flags, 4);
-  head.writeUInt32BE(stream, 5);
-  return Buffer.concat([head, payload]);
+  const header = Buffer.alloc(FRAME_HEADER_BYTES);
+  header.writeUIntBE(payload.length, 0, 3);
+  header.writeUInt8(type, 3);
+  header.writeUInt8(flags, 4);
+  header.writeUInt32BE(stream, 5);
+  return Buffer.concat([header, payload]);
 }
 
-/** What a server says on one stream, frame by frame. */
+/** Sends the frames of one stream. */
 export interface RawStream {
-  /** The head of an answer with status 200. @param contentLength is said to be that of its body */
+  /** Sends the headers of a response with status 200. @param contentLength the value of `content-length` */
   head(contentLength?: number): void;
-  /** A header block by its bytes (RFC 7541). */
+  /** Sends an encoded header block (RFC 7541). */
   block(bytes: Buffer): void;
   data(part: string | Buffer): void;
-  /** Gives the stream up. @param code RFC 9113 section 7 */
+  /** Resets the stream. @param code RFC 9113 section 7 */
   reset(code: number): void;
 }
 
 export interface RawHttp2Server {
   readonly url: string;
-  /** Streams that were opened, one number a connection. */
+  /** The number of opened streams of each connection. */
   readonly streams: number[];
   close(): Promise<void>;
 }
 
-/** A server of HTTP/2 that sends what `node:http2` would not, in answer to the head of each request. */
+/** An HTTP/2 server that responds to the headers of each request. It can send frames that `node:http2` cannot. */
 export async function startRawHttp2(
   tls: ServerTls,
-  answer: (stream: RawStream) => void,
+  respond: (stream: RawStream) => void,
   onPort?: number,
 ): Promise<RawHttp2Server> {
   const sockets = new Set<TLSSocket>();
@@ -57,13 +57,16 @@ export async function startRawHttp2(
       if (!skipped && received.length < PREFACE_BYTES) return;
       if (!skipped) received = received.subarray(PREFACE_BYTES);
       skipped = true;
-      while (received.length >= HEAD_BYTES && received.length >= HEAD_BYTES + received.readUIntBE(0, 3)) {
+      while (
+        received.length >= FRAME_HEADER_BYTES &&
+        received.length >= FRAME_HEADER_BYTES + received.readUIntBE(0, 3)
+      ) {
         const stream = received.readUInt32BE(5);
         const type = received.readUInt8(3);
-        received = received.subarray(HEAD_BYTES + received.readUIntBE(0, 3));
+        received = received.subarray(FRAME_HEADER_BYTES + received.readUIntBE(0, 3));
         if (type !== HEADERS) continue;
         streams[connection] = (streams[connection] ?? 0) + 1;
-        answer(streamOn(socket, stream));
+        respond(streamOn(socket, stream));
       }
     });
   });
@@ -84,7 +87,7 @@ function streamOn(socket: TLSSocket, id: number): RawStream {
   };
   return {
     head(contentLength) {
-      // `:status: 200`, and `content-length` with a literal value, by the static table (RFC 7541 appendix A).
+      // `:status: 200`, and `content-length` with a literal value, from the static table (RFC 7541 appendix A).
       const digits = String(contentLength);
       const length = contentLength === undefined ? [] : [Buffer.from([0x0f, 0x0d, digits.length]), Buffer.from(digits)];
       send(HEADERS, END_HEADERS, Buffer.concat([Buffer.from([0x88]), ...length]));

@@ -12,7 +12,7 @@ import { type CallAnswer, call } from './http-call.ts';
 import { type Imitation, type ImitationRules, startImitation } from './imitation.ts';
 import { echo } from './upstream-handlers.ts';
 
-/** A config as the file has it. */
+/** A config with the keys of the file. */
 export interface RecipeConfig {
   authorization_servers: Record<string, Record<string, unknown>>;
   routes: Record<string, unknown>[];
@@ -20,7 +20,7 @@ export interface RecipeConfig {
   [key: string]: unknown;
 }
 
-/** A recipe at work, before an imitation of the server that it is for. */
+/** A running recipe, with a simulation of its authorization server. */
 export interface Recipe {
   readonly app: RunningApp;
   readonly server: Imitation;
@@ -28,11 +28,11 @@ export interface Recipe {
   readonly config: RecipeConfig;
   /** Calls the first route. */
   call(token: string): Promise<CallAnswer>;
-  /** What the upstream got last: the claims of its bearer, or the bearer itself where it is opaque. */
+  /** The claims of the token that the upstream received last, or the token itself if it is opaque. */
   received(): JWTPayload | string | undefined;
-  /** The recipe with these keys laid over its first route, and over its server. */
+  /** Returns the recipe with other keys of its first route and its authorization server. */
   changed(route: Keys, server?: Keys): RecipeConfig;
-  /** Serves it so from now on. */
+  /** Reloads the recipe with these keys. */
   change(route: Keys, server?: Keys): void;
 }
 
@@ -40,7 +40,7 @@ type Keys = Record<string, unknown>;
 
 const FOLDER = new URL('../../config/', import.meta.url);
 
-/** Starts what `config/<name>.yaml` says, with the addresses and the files of this machine in place of its own. */
+/** Starts cambist with `config/<name>.yaml`, with addresses and files of the test. */
 export async function startRecipe(t: TestContext, name: string, rules: ImitationRules): Promise<Recipe> {
   const text = readFileSync(new URL(`${name}.yaml`, FOLDER), 'utf8');
   const written: RecipeConfig = parse(text);
@@ -80,7 +80,7 @@ export async function startRecipe(t: TestContext, name: string, rules: Imitation
   };
 }
 
-/** The secret of the client, its key and certificate, and a token of the workload. */
+/** Writes the client's secret, key and certificate, and the workload's token. */
 function writeFiles(t: TestContext, server: Imitation): string {
   const folder = mkdtempSync(join(tmpdir(), 'cambist-recipe-'));
   t.after(() => rmSync(folder, { recursive: true }));
@@ -94,7 +94,7 @@ function writeFiles(t: TestContext, server: Imitation): string {
   return folder;
 }
 
-/** Changes every text, wherever it stands. */
+/** Replaces every string of the config. */
 function rewrite(config: RecipeConfig, change: (value: string) => string): RecipeConfig {
   const walk = (value: unknown): unknown => {
     if (typeof value === 'string') return change(value);

@@ -2,14 +2,14 @@ import { spawn } from 'node:child_process';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 
-/** The program as `npm run build` leaves it. */
+/** The program that `npm run build` creates. */
 export const BUILT_PROGRAM = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
 
-// Node hands it down to every child, and each would write megabytes that count for nothing: see "Coverage" in test/README.md.
+// Children would inherit the variable and write megabytes of unused coverage: see "Coverage" in test/README.md.
 delete process.env.NODE_V8_COVERAGE;
 
 export interface CommandResult {
-  /** Exit code; null where a signal ended it. */
+  /** Null if a signal terminated the process. */
   code: number | null;
   stdout: string;
   stderr: string;
@@ -22,12 +22,12 @@ export interface CommandOptions {
   cwd?: string;
 }
 
-/** Runs one command of the built program to its end, as `['validate', '--config', file]`. */
+/** Runs a command of the built program, such as `['validate', '--config', file]`. */
 export function runCommand(args: readonly string[], options: CommandOptions = {}): Promise<CommandResult> {
   return runProgram(process.execPath, [BUILT_PROGRAM, ...args], options);
 }
 
-/** Runs any program to its end. */
+/** Runs a program. */
 export async function runProgram(
   program: string,
   args: readonly string[],
@@ -43,7 +43,7 @@ export async function runProgram(
     child.once('error', reject);
     child.once('exit', resolve);
   });
-  // A command that does not read its input may be gone before it is written.
+  // A command that does not read its input can exit before the input is written.
   child.stdin.on('error', () => {});
   child.stdin.end(input);
   const [stdout, stderr, code] = await Promise.all([text(child.stdout), text(child.stderr), exited]);

@@ -12,7 +12,7 @@ import { type CallAnswer, type CallOptions, call, open } from './http-call.ts';
 import { createLeakWatch, type LeakWatch } from './leaks.ts';
 import { echo } from './upstream-handlers.ts';
 
-/** A config as it stands in the file. */
+/** A config with the keys of the file. */
 export interface SceneConfig {
   authorization_servers: Record<string, Record<string, unknown>>;
   routes: Record<string, unknown>[];
@@ -22,29 +22,29 @@ export interface SceneConfig {
 export interface SceneParts {
   authorizationServer: FakeAuthorizationServer;
   upstream: FakeUpstream;
-  /** Of the config, and of `files`. */
+  /** Contains the config and `files`. */
   directory: string;
 }
 
 export interface SceneOptions {
-  /** Makes another config of the one that the scene would use: server `local`, route `tools` at `/tools`. */
+  /** Changes the default config, which has the server `local` and the route `tools` at `/tools`. */
   change?: (config: SceneConfig, parts: SceneParts) => SceneConfig;
-  /** Comes before cambist does. */
+  /** Called before the start of cambist. */
   prepare?: (parts: Omit<SceneParts, 'directory'>) => void | Promise<void>;
   files?: Readonly<Record<string, string>>;
   env?: Readonly<Record<string, string>>;
   launch?: Launch;
-  /** False where it is the point that cambist does not become ready. */
+  /** False if cambist must not become ready in this test. */
   ready?: boolean;
 }
 
-/** A header whose value is a list comes once for each. */
+/** A header with a list of values is sent once for each value. */
 export interface SceneCall extends Omit<CallOptions, 'headers'> {
   headers?: Readonly<Record<string, string | string[]>>;
 }
 
 export interface SceneAnswer extends CallAnswer {
-  /** The `x-request-id` that was sent. */
+  /** The sent `x-request-id`. */
   requestId: string;
 }
 
@@ -53,14 +53,14 @@ export interface Scene {
   upstream: FakeUpstream;
   cambist: CambistProcess;
   clientSecret: string;
-  /** Knows the client secret, and every token that `subjectToken` gave or the authorization server issued. */
+  /** Watches for the client secret and all subject tokens and issued tokens. */
   leaks: LeakWatch;
   subjectToken(fields?: MintFields): Promise<string>;
-  /** The header that a caller comes with. */
+  /** The header of a caller with a new subject token. */
   bearer(fields?: MintFields): Promise<{ authorization: string }>;
-  /** To route `tools` unless it says otherwise, under a request id of its own. */
+  /** Sends a request with a unique request id. The default is a POST to the route `tools`. */
   call(options?: SceneCall): Promise<SceneAnswer>;
-  /** Settles with the head of the answer. */
+  /** Like `call`, but resolves with the response headers. */
   open(options?: SceneCall): Promise<IncomingMessage>;
   close(): Promise<void>;
 }
@@ -68,7 +68,7 @@ export interface Scene {
 export const SCENE_ROUTE = 'tools';
 export const SCENE_SERVER = 'local';
 
-/** cambist between an authorization server and an upstream that both do what a test tells them. */
+/** Starts cambist between a fake authorization server and a fake upstream. */
 export async function startScene(options: SceneOptions = {}): Promise<Scene> {
   const { change = (config) => config, prepare, files = {}, env, launch, ready = true } = options;
   const leaks = createLeakWatch();
@@ -101,8 +101,8 @@ export async function startScene(options: SceneOptions = {}): Promise<Scene> {
   }
 }
 
-/** Shorter ones are no tokens but a test's bad answers. */
-const SHORTEST_TOKEN = 8;
+/** Shorter values are not tokens, but invalid responses of a test. */
+const MIN_TOKEN_LENGTH = 8;
 
 let calls = 0;
 
@@ -116,7 +116,7 @@ function scene(parts: Omit<Scene, 'subjectToken' | 'bearer' | 'call' | 'open'>):
   const known = new Set<string>();
   const rememberIssued = () => {
     for (const { issued = '' } of authorizationServer.requests) {
-      if (known.has(issued) || issued.length < SHORTEST_TOKEN) continue;
+      if (known.has(issued) || issued.length < MIN_TOKEN_LENGTH) continue;
       known.add(issued);
       leaks.remember(issued);
     }
@@ -134,9 +134,9 @@ function scene(parts: Omit<Scene, 'subjectToken' | 'bearer' | 'call' | 'open'>):
     call: async (options = {}) => {
       calls += 1;
       const requestId = `call-${calls}`;
-      const answer = await call(cambist.url, addressed(options, requestId));
+      const response = await call(cambist.url, addressed(options, requestId));
       rememberIssued();
-      return { ...answer, requestId };
+      return { ...response, requestId };
     },
     open: (options = {}) => {
       calls += 1;
@@ -145,7 +145,7 @@ function scene(parts: Omit<Scene, 'subjectToken' | 'bearer' | 'call' | 'open'>):
   };
 }
 
-/** One route, made from the config's parts. */
+/** The default config, with one route. */
 export function sceneConfig({ authorizationServer, upstream, directory }: SceneParts): SceneConfig {
   return {
     authorization_servers: {

@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Agent, request } from 'undici';
 
 export interface ServerProcess {
-  /** All that it printed. */
+  /** The complete output so far. */
   output(): string;
   close(): Promise<void>;
 }
@@ -14,9 +14,9 @@ export interface ServerOptions {
   args: readonly string[];
   env?: Readonly<Record<string, string>>;
   cwd: string;
-  /** Answers 200 when the server is ready. */
+  /** Returns 200 when the server is ready. */
   readyUrl: string;
-  /** Where that is https: PEM that is trusted, and nothing else. */
+  /** The only trusted CA of an https `readyUrl`, in PEM format. */
   ca?: string;
   startTimeoutMs: number;
 }
@@ -25,8 +25,8 @@ const POLL_INTERVAL_MS = 200;
 const STOP_TIMEOUT_MS = 15_000;
 
 /**
- * Starts a server of another make and waits until it answers.
- * @throws Error with all that it printed where it ends before that, or takes too long
+ * Starts another program and waits until it is ready.
+ * @throws Error with the output, if it exits early or takes too long
  */
 export async function startServer(options: ServerOptions): Promise<ServerProcess> {
   const { command, args, cwd, env = {}, readyUrl, ca, startTimeoutMs } = options;
@@ -39,22 +39,22 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
   }
   let failure: Error | undefined;
   child.once('error', (error) => {
-    failure = new Error(`"${command}" is not on this machine: install it to run this test`, { cause: error });
+    failure = new Error(`"${command}" is missing: install it to run this test`, { cause: error });
   });
   const deadlineMs = Date.now() + startTimeoutMs;
-  while (!(await answers(readyUrl, ca))) {
-    const ended = child.exitCode !== null || child.signalCode !== null;
-    if (failure === undefined && !ended && Date.now() < deadlineMs) {
+  while (!(await isReady(readyUrl, ca))) {
+    const hasExited = child.exitCode !== null || child.signalCode !== null;
+    if (failure === undefined && !hasExited && Date.now() < deadlineMs) {
       await delay(POLL_INTERVAL_MS);
       continue;
     }
     await stop(child);
-    throw failure ?? new Error(`${readyUrl} ${ended ? 'ended' : 'is not ready'}:\n${output}`);
+    throw failure ?? new Error(`${readyUrl}: the server ${hasExited ? 'exited' : 'is not ready'}:\n${output}`);
   }
   return { output: () => output, close: () => stop(child) };
 }
 
-async function answers(url: string, ca: string | undefined): Promise<boolean> {
+async function isReady(url: string, ca: string | undefined): Promise<boolean> {
   const dispatcher = new Agent(ca === undefined ? {} : { connect: { ca } });
   try {
     const { statusCode, body } = await request(url, { dispatcher });
@@ -69,9 +69,9 @@ async function answers(url: string, ca: string | undefined): Promise<boolean> {
 
 async function stop(child: ChildProcess): Promise<void> {
   if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
-  const ended = once(child, 'exit');
+  const exited = once(child, 'exit');
   child.kill('SIGTERM');
   const force = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS);
-  await ended;
+  await exited;
   clearTimeout(force);
 }

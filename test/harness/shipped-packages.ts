@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** A package as the lockfile has it. */
+/** A package of the lockfile. */
 interface Locked {
   readonly dev?: boolean;
   readonly dependencies?: Readonly<Record<string, string>>;
@@ -11,12 +11,12 @@ const { packages } = JSON.parse(readFileSync('package-lock.json', 'utf8')) as {
   packages: Readonly<Record<string, Locked>>;
 };
 
-/** Where each package lies that `npm ci --omit=dev` installs, as in `node_modules/zod`. */
+/** The folders that `npm ci --omit=dev` installs, such as `node_modules/zod`. */
 export const SHIPPED: readonly string[] = Object.entries(packages)
   .filter(([path, { dev }]) => path !== '' && dev !== true)
   .map(([path]) => path);
 
-/** Those of a package and of all that it brings, whoever else brings it too. */
+/** The folders of a package and of all its dependencies, including those shared with other packages. */
 export function broughtBy(name: string): string[] {
   const found = new Set<string>();
   const add = (from: string, wanted: string): void => {
@@ -29,7 +29,7 @@ export function broughtBy(name: string): string[] {
   return [...found];
 }
 
-/** As Node looks for it: in the package's own `node_modules`, then further up. */
+/** Resolves a package like Node: in the package's own `node_modules`, then in parent folders. */
 function resolve(from: string, name: string): string | undefined {
   const path = join(from, 'node_modules', name);
   if (path in packages) return path;
@@ -37,12 +37,12 @@ function resolve(from: string, name: string): string | undefined {
   return resolve(from.slice(0, Math.max(0, from.lastIndexOf('/node_modules'))), name);
 }
 
-/** Of all their files, in MB of a million bytes. */
+/** The size of all files in these folders, in MB (10^6 bytes). */
 export function megabytes(paths: readonly string[]): number {
   return paths.reduce((sum, path) => sum + bytesIn(path), 0) / 1e6;
 }
 
-/** Without the packages inside it, which are counted by themselves. */
+/** The size of a folder without nested packages, which are counted separately. */
 function bytesIn(directory: string): number {
   return readdirSync(directory, { withFileTypes: true })
     .filter((entry) => !(entry.isDirectory() && entry.name === 'node_modules'))

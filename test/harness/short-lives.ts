@@ -2,30 +2,30 @@ import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { FakeAuthorizationServer, Mood } from './fake-authorization-server.ts';
 
-/** How long an issued token lives here: long enough for a machine that is busy, and short enough to wait for its end. */
+/** Lifetime of issued tokens: long enough for a busy machine, and short enough to wait for the expiry. */
 const LIFE_SECONDS = 1.5;
 
-/** The next tokens live a second and a half, by `expires_in`. */
+/** Issues tokens with `expires_in` of 1.5 seconds. */
 export const SHORT: Mood = { kind: 'issue', fields: { expires_in: LIFE_SECONDS } };
-/** The next tokens are at their end when they come: each is for one use. */
+/** Issues tokens with `expires_in` of 0, so each token is used once. */
 export const FOR_ONE_USE: Mood = { kind: 'issue', fields: { expires_in: 0 } };
 
-/** Longer than any of them lives. */
+/** Longer than the lifetime of these tokens. */
 export const LONGER_MS = 2000;
 
 export function outlive(): Promise<void> {
   return delay(LONGER_MS);
 }
 
-/** Holds what an upstream got to the tokens that were issued: each was alive when it came. */
+/** Checks that every token was issued and unexpired when the upstream received it. */
 export function assertAlive(
   { requests }: FakeAuthorizationServer,
   arrivals: readonly { bearer: string | undefined; atMs: number }[],
 ): void {
   for (const { bearer, atMs } of arrivals) {
     const request = requests.find(({ issued }) => bearer === `Bearer ${issued}`);
-    assert.ok(request !== undefined, 'nobody issued this token');
+    assert.ok(request !== undefined, 'the token was never issued');
     const ageMs = atMs - request.receivedAtMs;
-    assert.ok(ageMs < 1000 * LIFE_SECONDS, `a token of ${ageMs} ms was sent`);
+    assert.ok(ageMs < 1000 * LIFE_SECONDS, `the token was ${ageMs} ms old`);
   }
 }

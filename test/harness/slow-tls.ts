@@ -3,17 +3,17 @@ import { createServer as createTlsServer } from 'node:tls';
 import type { Certificate } from './certificates.ts';
 import { closeServer, listen } from './http-server.ts';
 
-/** TLS before a server that speaks none, on which a connection takes as long as a test says. */
+/** A TLS proxy in front of a plain server. The test sets the delay of each connection. */
 export interface SlowTls {
   url: string;
-  /** For the next connections, one each; after them none waits. */
+  /** Delays of the next connections, one each. Later connections have no delay. */
   delaysMs: number[];
-  /** As many connections are closed as soon as they are made. */
+  /** The number of next connections to close as soon as they are established. */
   closedAtOnce: number;
   close(): Promise<void>;
 }
 
-/** @param port of the server behind it */
+/** @param port the port of the plain server */
 export async function startSlowTls(port: number, { key, cert }: Certificate): Promise<SlowTls> {
   const sockets = new Set<Socket>();
   const keep = (socket: Socket): void => {

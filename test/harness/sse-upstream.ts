@@ -1,12 +1,12 @@
 import type { ServerResponse } from 'node:http';
 import type { UpstreamHandler } from './fake-upstream.ts';
 
-/** Event streams whose bytes the test writes, all at once or one by one. */
+/** An upstream with event streams whose bytes the test writes. */
 export interface SseUpstream {
   handler: UpstreamHandler;
-  /** Those that are open, in the order in which they came. */
+  /** Open streams, in the order of their requests. */
   streams: Set<ServerResponse>;
-  /** To every open stream, as it stands. */
+  /** Writes bytes to every open stream. */
   write(bytes: string): void;
 }
 

@@ -1,23 +1,23 @@
 import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** Names the folder where a run of the whole suite keeps what was logged and what must not have been. */
+/** The environment variable with the folder where a full run records all logs and all secrets. */
 export const RECORD_VARIABLE = 'CAMBIST_TEST_RECORD';
 
-/** One file each for a process, since many write at a time. */
+/** File extensions. Each process writes its own two files, because processes run concurrently. */
 export const RECORDED = { logged: '.logged', secrets: '.secrets' } as const;
 
-/** Keeps what a cambist printed or logged, for the search at the end of the suite. */
+/** Records output of cambist, for the search at the end of the run. */
 export function recordLogged(text: string): void {
   append(RECORDED.logged, `${text}\n`);
 }
 
-/** Keeps a token, secret or key that a test used. */
+/** Records a token, secret or key of a test. */
 export function recordSecret(secret: string): void {
   append(RECORDED.secrets, `${JSON.stringify(secret)}\n`);
 }
 
-function append(ending: string, text: string): void {
+function append(extension: string, text: string): void {
   const folder = process.env[RECORD_VARIABLE];
-  if (folder !== undefined) appendFileSync(join(folder, `${process.pid}${ending}`), text);
+  if (folder !== undefined) appendFileSync(join(folder, `${process.pid}${extension}`), text);
 }

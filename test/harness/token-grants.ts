@@ -5,19 +5,19 @@ import { ACCESS_TOKEN_TYPE, ID_TOKEN_TYPE, JWT_TOKEN_TYPE, TOKEN_EXCHANGE_GRANT 
 
 export const SIGNING_ALG = 'ES256';
 
-/** A backend that tokens may be issued for; its URI is the key of the table that holds it. */
+/** A backend for which tokens may be issued. Its URI is its key in the map of resources. */
 export interface ResourceRegistration {
   scopes: readonly string[];
-  /** The logical name by which RFC 8693 `audience` asks for it. */
+  /** The logical name for the parameter `audience` (RFC 8693). */
   audience?: string;
 }
 
-/** What may be changed while the server runs. */
+/** Settings that can change while the server runs. */
 export interface AuthorizationServerSettings {
   issuedTokenTtlSeconds: number;
-  /** Never issue for longer than the subject token lives. */
+  /** Limits the lifetime of an issued token to that of the subject token. */
   capBySubjectToken: boolean;
-  /** Keycloak's rule: the subject token's `aud` has to name the client that exchanges it. */
+  /** Keycloak's rule: the subject token's `aud` must contain the client that exchanges it. */
   requireClientInSubjectAudience: boolean;
 }
 
@@ -27,7 +27,7 @@ export interface GrantContext {
   keys: JWTVerifyGetKey;
   resources: ReadonlyMap<string, ResourceRegistration>;
   settings: AuthorizationServerSettings;
-  /** Claims that oidc-provider is to add to a token that it is about to sign. */
+  /** Claims that oidc-provider adds to a token before it signs the token. */
   extraClaims: WeakMap<object, Record<string, unknown>>;
 }
 
@@ -41,7 +41,7 @@ const REPEATABLE = new Set(['resource', 'audience']);
 const SUBJECT_TOKEN_TYPES: readonly unknown[] = [ACCESS_TOKEN_TYPE, JWT_TOKEN_TYPE, ID_TOKEN_TYPE];
 const ISSUED_TOKEN_TYPES: readonly string[] = [ACCESS_TOKEN_TYPE, JWT_TOKEN_TYPE];
 
-/** Teaches oidc-provider the two grants that a cambist uses; both bind the issued token to what was asked for. */
+/** Registers the two grants that cambist uses. Both bind the issued token to the requested resource or audience. */
 export function registerGrants(context: GrantContext): void {
   context.provider.registerGrantType(
     TOKEN_EXCHANGE_GRANT,
@@ -78,16 +78,16 @@ async function exchangeToken(context: GrantContext, ctx: OidcContext): Promise<v
   }
   const actor = await verifyActor(context, params);
   const target = resolveTarget(context.resources, params);
-  const subjectRestSeconds = (subject.exp ?? 0) - Math.floor(Date.now() / 1000);
+  const remainingSeconds = (subject.exp ?? 0) - Math.floor(Date.now() / 1000);
   const token = new context.provider.AccessToken({
     client: ctx.oidc.client,
     accountId: subject.sub,
     expiresIn: settings.capBySubjectToken
-      ? Math.min(settings.issuedTokenTtlSeconds, subjectRestSeconds)
+      ? Math.min(settings.issuedTokenTtlSeconds, remainingSeconds)
       : settings.issuedTokenTtlSeconds,
   });
   if (actor !== undefined) {
-    // RFC 8693 section 4.1: the actor before this one stays visible inside.
+    // RFC 8693 section 4.1: the previous actor is nested in the new one.
     const act = subject.act === undefined ? { sub: actor.sub } : { sub: actor.sub, act: subject.act };
     context.extraClaims.set(token, { act });
   }
@@ -146,13 +146,13 @@ async function verify(context: GrantContext, name: string, token: unknown, type:
   }
 }
 
-/** Both ways of naming a backend may be used at once; the issued token is then for all that were named. */
+/** A request can contain both `resource` and `audience`. The issued token is then for all of them. */
 function resolveTarget(
   resources: ReadonlyMap<string, ResourceRegistration>,
   params: NonNullable<OidcContext['oidc']['params']>,
 ): Target {
   const wanted = [params.resource ?? [], params.audience ?? []].flat();
-  if (wanted.length === 0) throw new errors.InvalidTarget('neither resource nor audience is given');
+  if (wanted.length === 0) throw new errors.InvalidTarget('resource and audience are missing');
   const allowed = new Set<string>();
   for (const name of [params.resource ?? []].flat()) {
     const resource = resources.get(name);

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { UpstreamHandler } from './fake-upstream.ts';
 import { sendAnswer } from './faults.ts';
 
-/** What `echo` answers with. */
+/** The response body of `echo`. */
 export interface Echo {
   method: string;
   url: string;
@@ -11,14 +11,14 @@ export interface Echo {
   body: string;
 }
 
-/** 200, and what arrived, as JSON. */
+/** Responds with 200 and the received request as JSON. */
 export const echo: UpstreamHandler = async (request, response) => {
   const { method, url, rawHeaders } = request;
   const body = (await request.body()).toString('utf8');
   sendAnswer(response, 200, { method, url, rawHeaders, body } satisfies Echo);
 };
 
-/** Always the same answer. */
+/** Always responds the same. */
 export function answer(status: number, body: unknown = '', headers: OutgoingHttpHeaders = {}): UpstreamHandler {
   return async (request, response) => {
     await request.body();
@@ -26,7 +26,7 @@ export function answer(status: number, body: unknown = '', headers: OutgoingHttp
   };
 }
 
-/** Headers come after a while; then as `then` says. */
+/** Delays the response of another handler. */
 export function slowly(delayMs: number, then: UpstreamHandler = echo): UpstreamHandler {
   return async (request, response) => {
     await delay(delayMs);
@@ -34,10 +34,10 @@ export function slowly(delayMs: number, then: UpstreamHandler = echo): UpstreamH
   };
 }
 
-/** Takes the request and never answers. */
+/** Accepts the request and never responds. */
 export const silence: UpstreamHandler = () => {};
 
-/** 401 to every bearer that the predicate names, and `then` to others. */
+/** Responds with 401 if the predicate matches the token, and otherwise calls `then`. */
 export function refuseBearer(isRefused: (token: string) => boolean, then: UpstreamHandler = echo): UpstreamHandler {
   return async (request, response) => {
     const token = (request.authorization[0] ?? '').replace(/^\S+ /, '');
@@ -47,7 +47,7 @@ export function refuseBearer(isRefused: (token: string) => boolean, then: Upstre
   };
 }
 
-/** Promises so many bytes, sends fewer, and breaks the connection. */
+/** Sends fewer bytes than its Content-Length, then closes the connection. */
 export function dieMidStream(promisedBytes: number, sentBytes: number): UpstreamHandler {
   return (_request, response) => {
     response.writeHead(200, { 'content-type': 'application/octet-stream', 'content-length': promisedBytes });
@@ -57,11 +57,11 @@ export function dieMidStream(promisedBytes: number, sentBytes: number): Upstream
 
 export interface Flood {
   handler: UpstreamHandler;
-  /** How much the connection took so far: it stops growing while the far end does not read. */
+  /** The bytes written so far. Stops growing while the peer does not read. */
   writtenBytes(): number;
 }
 
-/** A body of so many bytes, written only as fast as it is read. */
+/** Sends a body of this size, with backpressure. */
 export function flood(totalBytes: number): Flood {
   let written = 0;
   const chunk = Buffer.alloc(64 * 1024, 'x');
@@ -95,14 +95,14 @@ export interface EventStream {
   handler: UpstreamHandler;
   /** Settles with the first request for the stream. */
   opened: Promise<void>;
-  /** Settles when the reader of the stream went away. */
+  /** Settles when the client of the stream disconnects. */
   gone: Promise<void>;
-  /** To every open stream: one SSE event with this data. */
+  /** Sends one event to every open stream. */
   emit(data: string): void;
   end(): void;
 }
 
-/** Server-sent events, each when the test says so. */
+/** A stream of server-sent events, which the test emits. */
 export function eventStream(headers: OutgoingHttpHeaders = {}): EventStream {
   const streams = new Set<ServerResponse>();
   let markOpened = () => {};

@@ -4,23 +4,23 @@ import { eventually, soon } from './eventually.ts';
 import { connectRaw, type RawConnection } from './http-call.ts';
 import { sumSamples } from './metric-samples.ts';
 
-/** Each way in which a caller can leave. */
+/** All ways in which a caller can disconnect. */
 export const WAYS_TO_LEAVE: readonly (readonly [way: string, leave: (socket: Socket) => void])[] = [
   ['closes its connection', (socket) => void socket.destroy()],
   ['resets its connection', (socket) => void socket.resetAndDestroy()],
   ['closes its side of the connection', (socket) => void socket.end()],
 ];
 
-/** More than all sockets and buffers between a caller and a backend hold. */
+/** Exceeds the capacity of all sockets and buffers between a caller and a backend. */
 export const FLOOD_BYTES = 64 * 1024 * 1024;
 
 const CHUNK = Buffer.alloc(64 * 1024, 'x');
 
-/** Sends bytes until nothing takes any more of them. */
+/** Sends bytes until backpressure stops the connection. */
 export async function flood({ socket }: RawConnection): Promise<void> {
   let sent = 0;
   let last = -1;
-  await eventually('the flood is stuck', async () => {
+  await eventually('backpressure stops the flood', async () => {
     while (sent < FLOOD_BYTES && socket.writableLength < CHUNK.length) {
       socket.write(CHUNK);
       sent += CHUNK.length;
@@ -46,12 +46,12 @@ export async function openConnection(app: RunningApp): Promise<RawConnection> {
   return connection;
 }
 
-/** Every gauge of requests, streams and tunnels is back at 0, and a stop has nothing left to wait for. */
+/** Checks that the gauges of requests, streams and tunnels return to 0, and that the app stops without delay. */
 export async function assertAllEnded(app: RunningApp): Promise<void> {
   const gauges = ['cambist_requests_in_flight', 'cambist_open_streams', 'cambist_open_tunnels'];
   await eventually('every gauge is 0', async () => {
     const text = await app.metrics();
     return gauges.every((gauge) => sumSamples(text, gauge) === 0);
   });
-  await soon('the stop', app.stop());
+  await soon('the app stops', app.stop());
 }

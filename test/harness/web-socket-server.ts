@@ -3,7 +3,7 @@ import { createServer, type IncomingHttpHeaders, type IncomingMessage } from 'no
 import type { Duplex } from 'node:stream';
 import { closeServer, listen } from './http-server.ts';
 
-/** One handshake as it arrived. */
+/** One received handshake. */
 export interface Handshake {
   url: string;
   headers: IncomingHttpHeaders;
@@ -16,9 +16,9 @@ export interface WebSocketServer {
   url: string;
   port: number;
   handshakes: Handshake[];
-  /** Undefined: the WebSocket opens. Else the bytes that answer the handshake, after which the connection ends. */
+  /** Returns a response that refuses the handshake and closes the connection; undefined to accept. */
   refusal: (handshake: Handshake) => string | undefined;
-  /** Sent with the answer to a handshake, in one piece. */
+  /** A text frame sent in the same write as the handshake response. */
   greeting: string | undefined;
   close(): Promise<void>;
 }
@@ -26,7 +26,7 @@ export interface WebSocketServer {
 /** RFC 6455 section 1.3. */
 const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 
-/** A WebSocket server that sends back each text that it gets; short ones alone, each in a frame that comes whole. */
+/** A WebSocket server that echoes texts. It supports only short texts in unfragmented frames. */
 export async function startWebSocketServer(): Promise<WebSocketServer> {
   const sockets = new Set<Duplex>();
   const server = createServer((request, response) => {
@@ -67,10 +67,10 @@ function receive({ url = '', headers, rawHeaders }: IncomingMessage, socket: Dup
 function accept({ headers }: IncomingMessage, socket: Duplex, greeting: string | undefined): void {
   const key = createHash('sha1').update(`${headers['sec-websocket-key']}${GUID}`).digest('base64');
   const [protocol] = (headers['sec-websocket-protocol'] ?? '').split(',');
-  const head = ['HTTP/1.1 101 Switching Protocols', 'Upgrade: WebSocket', 'Connection: Upgrade, X-Hop', 'X-Hop: 1'];
-  head.push(`Sec-WebSocket-Accept: ${key}`);
-  if (protocol !== undefined && protocol !== '') head.push(`Sec-WebSocket-Protocol: ${protocol}`);
-  const bytes = Buffer.from(`${head.join('\r\n')}\r\n\r\n`);
+  const lines = ['HTTP/1.1 101 Switching Protocols', 'Upgrade: WebSocket', 'Connection: Upgrade, X-Hop', 'X-Hop: 1'];
+  lines.push(`Sec-WebSocket-Accept: ${key}`);
+  if (protocol !== undefined && protocol !== '') lines.push(`Sec-WebSocket-Protocol: ${protocol}`);
+  const bytes = Buffer.from(`${lines.join('\r\n')}\r\n\r\n`);
   socket.write(greeting === undefined ? bytes : Buffer.concat([bytes, frame(0x81, Buffer.from(greeting))]));
   socket.on('data', (chunk: Buffer) => {
     const [opcode, content] = unmask(chunk);
@@ -79,9 +79,9 @@ function accept({ headers }: IncomingMessage, socket: Duplex, greeting: string |
   });
 }
 
-/** A frame without a mask, of a server (RFC 6455 section 5.2). */
-function frame(head: number, content: Buffer): Buffer {
-  return Buffer.concat([Buffer.from([head, content.length]), content]);
+/** Encodes an unmasked frame of a server (RFC 6455 section 5.2). */
+function frame(firstByte: number, content: Buffer): Buffer {
+  return Buffer.concat([Buffer.from([firstByte, content.length]), content]);
 }
 
 function unmask(chunk: Buffer): [opcode: number, content: Buffer] {

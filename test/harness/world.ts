@@ -15,7 +15,7 @@ export type RouteName = 'github' | 'docs';
 export type WorldConfig = Readonly<Record<string, unknown>>;
 
 export interface WorldOptions {
-  /** Makes another config of the one that the world would use. */
+  /** Changes the default config. */
   change?: (config: WorldConfig, directory: string) => WorldConfig;
   settings?: Partial<AuthorizationServerSettings>;
   files?: Readonly<Record<string, string>>;
@@ -27,11 +27,11 @@ export interface World {
   authorizationServer: RunningAuthorizationServer;
   backends: Record<RouteName, McpBackend>;
   cambist: CambistProcess;
-  /** Knows the client secret and every token that `subjectToken` gave. */
+  /** Watches for the client secret and all subject tokens. */
   leaks: LeakWatch;
-  /** The address of a backend as an agent calls it, through cambist. */
+  /** The URL of a backend through cambist. */
   url(route: RouteName): string;
-  /** A caller's own token: good for the agent and for cambist, and for no backend. */
+  /** Issues a caller's token. Its audiences are the agent and cambist, so the backends refuse it. */
   subjectToken(fields?: Partial<SubjectTokenFields>): Promise<string>;
   close(): Promise<void>;
 }
@@ -40,7 +40,7 @@ export const CLIENT_ID = 'cambist';
 export const SUBJECT_AUDIENCE = ['my-agent', CLIENT_ID];
 export const SCOPES: Record<RouteName, string[]> = { github: ['repo:read', 'issues:read'], docs: ['docs:read'] };
 
-/** The whole scene: an authorization server, two MCP backends that take no token but their own, and cambist, ready. */
+/** Starts an authorization server, two MCP backends that accept only tokens issued for them, and cambist. */
 export async function startWorld(options: WorldOptions = {}): Promise<World> {
   const { change = (config) => config, settings, files = {}, env, launch } = options;
   const clientSecret = randomBytes(24).toString('base64url');

@@ -5,11 +5,11 @@ import { text } from './content.ts';
 
 const RECONNECT_MS = 100;
 
-/** Tools that ask the client something in the middle of a call, as revisions before 2026-07-28 do. */
+/** Tools that send requests to the client during a call, as in revisions before 2026-07-28. */
 export function registerConversingTools(server: McpServer): void {
   server.registerTool(
     'test_sampling',
-    { description: 'Asks the model of the client.', inputSchema: z.object({ prompt: z.string() }) },
+    { description: 'Requests sampling by the client.', inputSchema: z.object({ prompt: z.string() }) },
     async ({ prompt }, { mcpReq }) => {
       const messages = [{ role: 'user' as const, content: { type: 'text' as const, text: prompt } }];
       const { content } = await mcpReq.requestSampling({ messages, maxTokens: 100 });
@@ -18,20 +18,23 @@ export function registerConversingTools(server: McpServer): void {
   );
   server.registerTool(
     'test_elicitation',
-    { description: 'Asks the user.', inputSchema: z.object({ message: z.string() }) },
+    { description: 'Requests input from the user.', inputSchema: z.object({ message: z.string() }) },
     ({ message }, context) =>
       elicit(context, message, { response: { type: 'string', description: "User's response" } }, ['response']),
   );
-  server.registerTool('test_elicitation_sep1034_defaults', { description: 'Asks with defaults.' }, (context) =>
-    elicit(context, 'Please review and update the form fields with defaults', {
-      name: { type: 'string', default: 'John Doe' },
-      age: { type: 'integer', default: 30 },
-      score: { type: 'number', default: 95.5 },
-      status: { type: 'string', enum: ['active', 'inactive', 'pending'], default: 'active' },
-      verified: { type: 'boolean', default: true },
-    }),
+  server.registerTool(
+    'test_elicitation_sep1034_defaults',
+    { description: 'Requests input with defaults.' },
+    (context) =>
+      elicit(context, 'Please review and update the form fields with defaults', {
+        name: { type: 'string', default: 'John Doe' },
+        age: { type: 'integer', default: 30 },
+        score: { type: 'number', default: 95.5 },
+        status: { type: 'string', enum: ['active', 'inactive', 'pending'], default: 'active' },
+        verified: { type: 'boolean', default: true },
+      }),
   );
-  server.registerTool('test_elicitation_sep1330_enums', { description: 'Asks to choose.' }, (context) =>
+  server.registerTool('test_elicitation_sep1330_enums', { description: 'Requests choices.' }, (context) =>
     elicit(context, 'Please select options from the enum fields', {
       untitledSingle: { type: 'string', enum: ['option1', 'option2', 'option3'] },
       titledSingle: { type: 'string', oneOf: titled('Option') },
@@ -51,11 +54,11 @@ export function registerConversingTools(server: McpServer): void {
   );
   server.registerTool(
     'test_reconnection',
-    { description: 'Closes its stream before it answers.' },
+    { description: 'Closes its stream before it returns.' },
     async ({ http }) => {
       http?.closeSSE?.();
       await delay(RECONNECT_MS);
-      return text('answered after the stream was closed');
+      return text('returned after the stream was closed');
     },
   );
 }

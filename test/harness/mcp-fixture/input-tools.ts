@@ -12,7 +12,7 @@ import {
 } from '@modelcontextprotocol/server';
 import { text } from './content.ts';
 
-/** What a call has to remember until it is repeated; the client carries it. */
+/** The state of a call between its rounds. The client carries it. */
 interface CallState {
   round: number;
   name?: string;
@@ -27,21 +27,25 @@ const askModel = (question: string) =>
     maxTokens: 50,
   });
 
-/** A question with one answer in it. */
+/** A question with one field. */
 export function ask(message: string, property: string, type: 'string' | 'boolean' = 'string') {
   const properties = { [property]: type === 'string' ? { type } : { type } };
   return inputRequired.elicit({ message, requestedSchema: { type: 'object', properties, required: [property] } });
 }
 
-/** What the user said to a question, once the call was repeated with it. */
+/** The user's reply to a question, in a repeated call. */
 export function answerTo({ mcpReq }: ServerContext, question: string): Record<string, unknown> | undefined {
   return acceptedContent<Record<string, unknown>>(mcpReq.inputResponses, question);
 }
 
-/** Tools that end a call with a question and go on when it is repeated with the answer, as 2026-07-28 has it. */
+/** Tools that return a question and continue when the call is repeated with the reply, as in revision 2026-07-28. */
 export function registerInputTools(server: McpServer): void {
   const register = (name: string, call: ToolCallback) =>
-    server.registerTool(`test_input_required_result_${name}`, { description: 'Asks before it answers.' }, call);
+    server.registerTool(
+      `test_input_required_result_${name}`,
+      { description: 'Requests input before it returns.' },
+      call,
+    );
 
   register('elicitation', (context) => {
     const name = answerTo(context, 'user_name')?.name;
@@ -50,8 +54,8 @@ export function registerInputTools(server: McpServer): void {
       : inputRequired({ inputRequests: { user_name: askName() } });
   });
   register('sampling', ({ mcpReq }) => {
-    const said = textOf(mcpReq.inputResponses?.capital_question);
-    if (said !== undefined) return text(`Sampling response: ${said}`);
+    const reply = textOf(mcpReq.inputResponses?.capital_question);
+    if (reply !== undefined) return text(`Sampling response: ${reply}`);
     return inputRequired({ inputRequests: { capital_question: askModel('What is the capital of France?') } });
   });
   register('list_roots', ({ mcpReq }) => {
@@ -94,7 +98,7 @@ export function registerInputTools(server: McpServer): void {
     return text(`${name} likes ${answerTo(context, 'step2')?.color}`);
   });
   register('capabilities', ({ mcpReq }) => {
-    if (mcpReq.inputResponses !== undefined) return text('all answered');
+    if (mcpReq.inputResponses !== undefined) return text('all inputs received');
     const envelope: Record<string, unknown> = { ...mcpReq.envelope };
     const declared = envelope[CLIENT_CAPABILITIES_META_KEY] as ClientCapabilities | undefined;
     const inputRequests: InputRequests = {
@@ -102,7 +106,9 @@ export function registerInputTools(server: McpServer): void {
       ...(declared?.sampling !== undefined && { greeting: askModel('Greet') }),
       ...(declared?.roots !== undefined && { client_roots: inputRequired.listRoots() }),
     };
-    return Object.keys(inputRequests).length === 0 ? text('nobody to ask') : inputRequired({ inputRequests });
+    return Object.keys(inputRequests).length === 0
+      ? text('no capability to request')
+      : inputRequired({ inputRequests });
   });
   server.registerTool('test_missing_capability', { description: 'Needs sampling.' }, ({ mcpReq }) =>
     mcpReq.inputResponses?.answer === undefined

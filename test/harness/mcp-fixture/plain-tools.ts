@@ -5,7 +5,7 @@ import { AUDIO, content, embedded, image, text } from './content.ts';
 
 const PAUSE_MS = 20;
 
-/** Tools that answer by themselves. Names and answers are those that the conformance suite looks for. */
+/** Tools that return without client input. The conformance suite expects these names and results. */
 export function registerPlainTools(server: McpServer): void {
   server.registerTool('test_simple_text', { description: 'One text.' }, () =>
     text('This is a simple text response for testing.'),
@@ -39,11 +39,11 @@ function registerNotifyingTools(server: McpServer): void {
     }
     return text('Tool with logging executed successfully');
   });
-  server.registerTool('test_logging_tool', { description: 'Logs where it was asked to.' }, async ({ mcpReq }) => {
+  server.registerTool('test_logging_tool', { description: 'Logs at the requested level.' }, async ({ mcpReq }) => {
     await mcpReq.log('info', 'ran');
     return text('logged');
   });
-  server.registerTool('test_tool_with_progress', { description: 'Tells its progress.' }, async ({ mcpReq }) => {
+  server.registerTool('test_tool_with_progress', { description: 'Reports its progress.' }, async ({ mcpReq }) => {
     const progressToken = mcpReq._meta?.progressToken;
     for (const progress of progressToken === undefined ? [] : [0, 50, 100]) {
       const params = { progressToken, progress, total: 100, message: `Completed step ${progress} of 100` };
@@ -52,11 +52,13 @@ function registerNotifyingTools(server: McpServer): void {
     }
     return text(String(progressToken ?? 'no progress token'));
   });
-  server.registerTool('test_streaming_elicitation', { description: 'Asks for nothing.' }, () => text('nothing asked'));
+  server.registerTool('test_streaming_elicitation', { description: 'Requests no input.' }, () =>
+    text('no input requested'),
+  );
 }
 
 function registerSchemaTools(server: McpServer): void {
-  // Of MCP's own, and so unknown to the types of JSON Schema.
+  // `x-mcp-header` belongs to MCP and is unknown to the types of JSON Schema.
   const region: Record<string, unknown> = { type: 'string', 'x-mcp-header': 'Region' };
   const mirrored = fromJsonSchema<{ region?: string; level?: number }>({
     type: 'object',
@@ -64,7 +66,7 @@ function registerSchemaTools(server: McpServer): void {
   });
   server.registerTool(
     'test_x_mcp_header',
-    { description: 'Has an argument that is mirrored in a header.', inputSchema: mirrored },
+    { description: 'Has an argument that clients copy to a header.', inputSchema: mirrored },
     ({ region = 'none' }) => text(`region=${region}`),
   );
   const schema = fromJsonSchema({
@@ -93,12 +95,12 @@ function registerSchemaTools(server: McpServer): void {
   });
   server.registerTool(
     'json_schema_2020_12_tool',
-    { description: 'Has a schema with all of JSON Schema 2020-12 in it.', inputSchema: schema },
+    { description: 'Has a schema with many keywords of JSON Schema 2020-12.', inputSchema: schema },
     (args) => text(JSON.stringify(args)),
   );
   server.registerTool(
     'echo',
-    { description: 'Says it back.', inputSchema: z.object({ message: z.string() }) },
+    { description: 'Returns the message.', inputSchema: z.object({ message: z.string() }) },
     ({ message }) => text(message),
   );
 }

@@ -9,7 +9,7 @@ function say(text: string) {
   return { role: 'user' as const, content: { type: 'text' as const, text } };
 }
 
-/** The prompts that the conformance suite asks for. */
+/** The prompts that the conformance suite expects. */
 export function registerPrompts(server: McpServer): void {
   const messages = (...all: Message[]) => ({ messages: all });
   server.registerPrompt('test_simple_prompt', { description: 'Has no arguments.' }, () =>
@@ -22,7 +22,7 @@ export function registerPrompts(server: McpServer): void {
   );
   server.registerPrompt(
     'test_prompt_with_embedded_resource',
-    { description: 'Has a resource in it.', argsSchema: z.object({ resourceUri: z.string() }) },
+    { description: 'Contains a resource.', argsSchema: z.object({ resourceUri: z.string() }) },
     ({ resourceUri: uri }) => ({
       messages: [
         {
@@ -36,18 +36,22 @@ export function registerPrompts(server: McpServer): void {
       ],
     }),
   );
-  server.registerPrompt('test_prompt_with_image', { description: 'Has an image in it.' }, () => ({
+  server.registerPrompt('test_prompt_with_image', { description: 'Contains an image.' }, () => ({
     messages: [
       { role: 'user', content: { type: 'image', data: IMAGE, mimeType: 'image/png' } },
       say('Please analyze the image above.'),
     ],
   }));
-  server.registerPrompt('test_input_required_result_prompt', { description: 'Asks before it answers.' }, (given) => {
-    // Without a schema of arguments the context comes first, which the SDK's types do not say.
-    const context = answerTo(given as ServerContext, 'user_context')?.context;
-    if (typeof context !== 'string') {
-      return inputRequired({ inputRequests: { user_context: ask('Which context?', 'context') } });
-    }
-    return messages(say(`Use the following context: ${context}`));
-  });
+  server.registerPrompt(
+    'test_input_required_result_prompt',
+    { description: 'Requests input before it returns.' },
+    (given) => {
+      // Without a schema of arguments, the first parameter is the context. The SDK's types do not declare this.
+      const context = answerTo(given as ServerContext, 'user_context')?.context;
+      if (typeof context !== 'string') {
+        return inputRequired({ inputRequests: { user_context: ask('Which context?', 'context') } });
+      }
+      return messages(say(`Use the following context: ${context}`));
+    },
+  );
 }

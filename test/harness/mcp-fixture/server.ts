@@ -24,15 +24,15 @@ export interface McpFixtureOptions {
 }
 
 export interface McpFixture {
-  /** The MCP endpoint; also what a token's `aud` has to name. */
+  /** The MCP endpoint, and the audience that tokens must have. */
   url: string;
-  /** Every request that came with a good token. */
+  /** All requests with a valid token. */
   requests: { method: string; headers: IncomingMessage['headers']; gone: Promise<void> }[];
-  /** How many calls of `wait` their clients cancelled. */
+  /** The number of cancelled calls of `wait`. */
   cancellations(): number;
   sessionIds(): string[];
   loseSessions(): void;
-  /** To every client that subscribed. */
+  /** Notifies every subscribed client. */
   resourceUpdated(uri: string): void;
   close(): Promise<void>;
 }
@@ -41,8 +41,8 @@ type StatelessRequest = Parameters<NodeMcpRequestHandler>[0];
 type StatelessResponse = Parameters<NodeMcpRequestHandler>[1];
 
 /**
- * A server on the SDK 2.x for all revisions, with all that the conformance suite looks for, behind a gate that takes no
- * token but one made for it. Sessions can be resumed.
+ * A server of the SDK 2.x that supports all revisions and has everything that the conformance suite expects. It accepts only
+ * tokens for itself. Clients can resume sessions.
  */
 export async function startMcpFixture({ issuer, jwksUri }: McpFixtureOptions): Promise<McpFixture> {
   const requests: McpFixture['requests'] = [];
@@ -77,7 +77,7 @@ export async function startMcpFixture({ issuer, jwksUri }: McpFixtureOptions): P
     const body = await json(request).catch(() => undefined);
     if (isLegacy(request, body)) await sessions.handle(authorized, response, body);
     else {
-      // The SDK's and Node's types disagree on optional properties under exactOptionalPropertyTypes.
+      // The types of the SDK and of Node differ under exactOptionalPropertyTypes.
       await handleStateless(authorized as StatelessRequest, response as StatelessResponse, body);
     }
   }

@@ -4,16 +4,16 @@ import { NodeStreamableHTTPServerTransport } from '@modelcontextprotocol/node';
 import { isInitializeRequest, type McpServer } from '@modelcontextprotocol/server';
 import { createEventStore } from './event-store.ts';
 
-/** How soon a client comes back for the rest of a stream that was closed. */
+/** The delay before a client resumes a closed stream. */
 const RETRY_MS = 200;
 
 export interface Sessions {
   /** Serves a request of a revision before 2026-07-28. */
   handle(request: IncomingMessage, response: ServerResponse, body: unknown): Promise<void>;
-  /** Tells those that subscribed. */
+  /** Notifies the subscribed clients. */
   resourceUpdated(uri: string): void;
   ids(): string[];
-  /** Forgets all sessions, as a server does that was started anew. */
+  /** Forgets all sessions, like a restarted server. */
   lose(): void;
   close(): Promise<void>;
 }
