@@ -4,7 +4,7 @@ import { CambistError } from '../errors.ts';
 import { parseRequestTarget, type RequestTarget } from '../routing/request-target.ts';
 import type { RouteTable } from '../routing/route-table.ts';
 import { upstreamPath } from '../routing/upstream-path.ts';
-import { whyNone } from '../routing/why-none.ts';
+import { whyNoRoute } from '../routing/why-no-route.ts';
 import { headerValues } from './headers.ts';
 import type { ProxyRequest } from './proxy-request.ts';
 import { readMessage } from './read-message.ts';
@@ -78,5 +78,5 @@ function upstreamMetadata(received: Received): Routed | undefined {
 }
 
 function noRoute(target: RequestTarget, table: RouteTable): CambistError {
-  return new CambistError('ERR_ROUTE_NOT_FOUND', `no route takes the request: ${whyNone(target, table)}`);
+  return new CambistError('ERR_ROUTE_NOT_FOUND', `no route takes the request: ${whyNoRoute(target, table)}`);
 }

@@ -1,17 +1,17 @@
 import type { Route } from '../config/config.ts';
 import type { KnownFacts, RequestFacts } from './request-facts.ts';
 
-/** The routes of one host and one path that want more of a request than these two. */
+/** The routes with conditions of one host and one path. */
 export interface ConditionalRoutes {
   add(route: Route): void;
   readonly routes: readonly Route[];
-  /** Largest body that is read to tell them apart, in bytes; undefined where these facts tell them apart already. */
+  /** Size in bytes of the largest body to read before a route can be chosen. Undefined if these facts suffice. */
   bodyNeeded(facts: RequestFacts): number | undefined;
-  /** The most exact one that fits: by MCP name first, then by MCP method, then by HTTP method. */
+  /** Finds the most specific route that matches: by MCP name first, then by MCP method, then by HTTP method. */
   find(facts: KnownFacts): Route | undefined;
 }
 
-/** Entries under whole names, under beginnings of names, and one for whatever is left. */
+/** Entries by exact name, by prefix, and one for all other names. */
 interface Ranked<T> {
   readonly exact: Map<string, T>;
   readonly prefixes: Map<string, T>;
@@ -23,7 +23,7 @@ interface Ranked<T> {
 type ByHttpMethod = Ranked<Route>;
 type ByMcpMethod = Ranked<ByHttpMethod>;
 
-/** MCP sends its messages with this method alone. */
+/** The only method of requests that carry MCP messages. */
 const MESSAGE_METHOD = 'POST';
 
 export function createConditionalRoutes(): ConditionalRoutes {
@@ -60,10 +60,10 @@ function ranked<T>(): Ranked<T> {
   return { exact: new Map(), prefixes: new Map(), lengths: [], rest: undefined };
 }
 
-/** What stands under a pattern, made where nothing does yet. */
-function entry<T>(table: Ranked<T>, pattern: string | undefined, make: () => T): T {
+/** Returns the entry of a pattern, and creates it if it is missing. */
+function entry<T>(table: Ranked<T>, pattern: string | undefined, create: () => T): T {
   if (pattern === undefined) {
-    table.rest ??= make();
+    table.rest ??= create();
     return table.rest;
   }
   const isPrefix = pattern.endsWith('*');
@@ -71,28 +71,28 @@ function entry<T>(table: Ranked<T>, pattern: string | undefined, make: () => T):
   const entries = isPrefix ? table.prefixes : table.exact;
   let known = entries.get(key);
   if (known === undefined) {
-    known = make();
+    known = create();
     entries.set(key, known);
     if (isPrefix) table.lengths = [...new Set([...table.lengths, key.length])].sort((a, b) => b - a);
   }
   return known;
 }
 
-/** Asks the entries that a value falls under, the most exact first, until one has an answer. */
+/** Tries the entries that match a value, the most specific first, until one of them has a route. */
 function search<T>(
   table: Ranked<T>,
   value: string | undefined,
-  ask: (found: T) => Route | undefined,
+  findIn: (entry: T) => Route | undefined,
 ): Route | undefined {
   if (value !== undefined) {
     const exact = table.exact.get(value);
-    const answer = exact === undefined ? undefined : ask(exact);
-    if (answer !== undefined) return answer;
+    const route = exact === undefined ? undefined : findIn(exact);
+    if (route !== undefined) return route;
     for (const length of table.lengths) {
-      const found = value.length < length ? undefined : table.prefixes.get(value.slice(0, length));
-      const ofPrefix = found === undefined ? undefined : ask(found);
-      if (ofPrefix !== undefined) return ofPrefix;
+      const prefixed = value.length < length ? undefined : table.prefixes.get(value.slice(0, length));
+      const found = prefixed === undefined ? undefined : findIn(prefixed);
+      if (found !== undefined) return found;
     }
   }
-  return table.rest === undefined ? undefined : ask(table.rest);
+  return table.rest === undefined ? undefined : findIn(table.rest);
 }

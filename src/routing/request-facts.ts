@@ -1,23 +1,23 @@
-/** What routes are matched by, of the JSON-RPC message in a request's body. */
+/** The parts of a JSON-RPC message that routes match. */
 export interface McpMessage {
-  /** Undefined: an answer to the server, which has none. */
+  /** Undefined in a response to the server, which has no method. */
   readonly method: string | undefined;
-  /** The tool, prompt, resource or task that the message is about; undefined where it is about none. */
+  /** The tool, prompt, resource or task that the message names, if any. */
   readonly name: string | undefined;
 }
 
-/** What routes are matched by, beside host and path. */
+/** The parts of a request that routes match, besides host and path. */
 export interface RequestFacts {
-  /** As it came: HTTP methods are case-sensitive. */
+  /** As received, because HTTP methods are case-sensitive. */
   readonly method: string;
-  /** Undefined: the request has none. `unread`: whether it has one is in a body that nobody has read yet. */
+  /** Undefined if the request has no message. `unread` if the body, which may have one, was not read yet. */
   readonly message: McpMessage | undefined | 'unread';
 }
 
-/** The facts of a request that was read as far as it needs to be. */
+/** The facts of a request whose body was read if a route depends on it. */
 export interface KnownFacts extends RequestFacts {
   readonly message: McpMessage | undefined;
 }
 
-/** A request that bears no message, of the method that could. */
+/** A POST without a message. */
 export const NO_MESSAGE: KnownFacts = { method: 'POST', message: undefined };

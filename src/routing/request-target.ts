@@ -1,35 +1,35 @@
-/** What a request names, taken apart once: whom it was sent to and what it asks for. */
+/** The target of a request: the host that it was sent to, and the path and query that it requests. */
 export interface RequestTarget {
-  /** Lower case, without port and trailing dot; undefined where the request names none, or more than one. */
+  /** Lower case, without port and trailing dot. Undefined if the request names no host, or more than one. */
   readonly host: string | undefined;
-  /** As it came, percent-encoding untouched; undefined where it is no path, or one that could climb out of a prefix. */
+  /** As received, with its percent-encoding. Undefined if it is invalid or contains dot segments. */
   readonly path: string | undefined;
-  /** The path as the most lenient server would read it; undefined where that is the path itself. */
+  /** The path as the most lenient server reads it. Undefined if that is the path itself. */
   readonly plainPath?: string | undefined;
-  /** `''`, or `?` and what follows, as it came. */
+  /** Empty, or the query as received, with its `?`. */
   readonly query: string;
 }
 
-/** `http://authority` or `https://authority` before a path: the form that a client sends to a forward proxy. */
+/** `http://authority` or `https://authority` before a path, as clients of a forward proxy send it. */
 const ABSOLUTE_FORM = /^https?:\/\/([^/?#]*)/i;
 
-/** A DNS name has 253 characters at most, a port five. */
+/** A DNS name has at most 253 characters, and a port five. */
 const MAX_AUTHORITY_LENGTH = 260;
 
 /**
- * A segment that some server may read as `.` or `..`: dots or encoded dots between slashes, encoded slashes or backslashes,
- * with or without path parameters behind them.
+ * A segment that some server may read as `.` or `..`: plain or encoded dots between slashes, encoded slashes or backslashes. Path
+ * parameters may follow.
  */
 const DOT_SEGMENT = /(?:^|[/\\]|%2f|%5c)(?:\.|%2e){1,2}(?=$|[/\\;]|%2f|%5c|%3b)/i;
 
-/** A fragment, and what is no printable ASCII: some would take a tab in `.<tab>.` away, and see the two dots. */
+/** A fragment, and anything but printable ASCII. Some servers remove the tab in `.<tab>.` and then read two dots. */
 const NOT_OF_A_PATH = /[^!-~]|#/;
 
 /**
- * Takes a request's target and host apart.
- * @param url the request target: origin-form, or absolute-form, whose authority then wins over `Host`
+ * Parses the target and host of a request.
+ * @param url the request target in origin-form, or in absolute-form, whose authority takes precedence over `Host`
  * @param hosts every line of `Host`
- * @param named every line of the header that the config asks for the host first; none where it asks none
+ * @param named every line of the header in `host_header`, which takes precedence over both
  * @see RFC 9112 section 3.2
  */
 export function parseRequestTarget(
@@ -45,7 +45,7 @@ export function parseRequestTarget(
   const query = mark === -1 ? '' : rest.slice(mark);
   const checked = checkedPath(absolute !== null && path === '' ? '/' : path);
   const plain = checked === undefined ? undefined : plainPath(checked);
-  // Dots with something behind them that is read away.
+  // Dots followed by text that a lenient server drops.
   if (plain !== undefined && DOT_SEGMENT.test(plain)) return { host, path: undefined, query };
   return { host, path: checked, plainPath: plain, query };
 }
@@ -55,7 +55,7 @@ export function addressedAuthority(url: string, hosts: readonly string[]): strin
   return url.startsWith('/') ? only(hosts) : (ABSOLUTE_FORM.exec(url)?.[1] ?? only(hosts));
 }
 
-/** A name that is said twice names nobody. */
+/** Several values name no host. */
 function only(values: readonly string[]): string | undefined {
   return values.length === 1 ? values[0] : undefined;
 }
@@ -65,13 +65,13 @@ function checkedPath(path: string): string | undefined {
   return path;
 }
 
-/** Anything that a server might read away or in another way: escapes, path parameters, backslashes, empty segments. */
+/** Parts that servers drop or read differently: escapes, path parameters, backslashes and empty segments. */
 const NOT_PLAIN = /[%;\\]|\/\//;
-/** Escapes of printable ASCII; a percent sign stays, or it would make an escape of what comes after it. */
+/** Escapes of printable ASCII except `%`, which would turn the text after it into an escape. */
 const PRINTABLE_ESCAPE = /%(?:2[1-46-9a-f]|[3-6][0-9a-f]|7[0-9a-e])/gi;
-/** Where a segment ends for some: at path parameters, at what looks like a query or a fragment, at a zero byte. */
+/** Some servers end a segment at path parameters, at what looks like a query or a fragment, or at a NUL. */
 const SEGMENT_END = /[;?#]|%00/;
-/** Escaped white space, which some take away at an end. */
+/** Escaped white space, which some servers trim. */
 const BLANK_ESCAPES = new Set(['%20', '%09', '%0a', '%0d']);
 
 function plainPath(path: string): string | undefined {
@@ -85,7 +85,7 @@ function plainPath(path: string): string | undefined {
   return joined === path ? undefined : joined;
 }
 
-/** Without a regular expression that looks for repeated escapes at an end: that takes time with the square of them. */
+/** Not a regular expression for escapes at the end, because it would take quadratic time. */
 function plainSegment(segment: string): string {
   const cut = segment.search(SEGMENT_END);
   let end = cut === -1 ? segment.length : cut;
@@ -93,13 +93,13 @@ function plainSegment(segment: string): string {
   return segment.slice(0, end);
 }
 
-/** The last authority that was read, since the next request mostly names it as well. */
+/** The last authority that was parsed. The next request usually names it again. */
 let known: { readonly authority: string | undefined; readonly host: string | undefined } = {
   authority: undefined,
   host: undefined,
 };
 
-/** A host as routes are matched by: lower case, no user information, no port, no trailing dot. */
+/** The host that routes match: lower case, without user information, port and trailing dot. */
 function normaliseHost(authority: string | undefined): string | undefined {
   if (authority !== known.authority) {
     const kept = authority && ownText(authority);
@@ -108,7 +108,7 @@ function normaliseHost(authority: string | undefined): string | undefined {
   return known.host;
 }
 
-/** A part of a URL holds all of it in memory, and somebody's token may be in there. */
+/** Copies the text. A part of a URL keeps the whole URL in memory, and it may contain a token. */
 function ownText(text: string): string {
   return Buffer.from(text).toString();
 }

@@ -4,28 +4,29 @@ import { type KnownFacts, NO_MESSAGE, type RequestFacts } from './request-facts.
 import type { RequestTarget } from './request-target.ts';
 
 /** The route depends on the message in the body, which has to be read first. */
-export interface Unread {
-  /** The largest body that is worth it. */
+export interface BodyNeeded {
+  /** Size of the largest body to read. */
   readonly bodyLimitBytes: number;
 }
 
 /** Finds the route of a request, at a cost that does not grow with the number of routes. */
 export interface RouteTable {
   /**
-   * Undefined: no route, and the request is refused, as is one whose path has a plainer spelling with other candidates.
-   * Without facts: a POST that bears no message.
+   * Returns undefined if no route matches, and if the plain spelling of the path has other candidates. The request is refused
+   * in both cases.
+   * @param facts by default those of a POST without a message
    */
   match(target: RequestTarget, facts?: KnownFacts): Route | undefined;
-  match(target: RequestTarget, facts: RequestFacts): Route | Unread | undefined;
-  /** Every route that a request with this host and path could take as they are written, whatever else it has; the most exact first. */
+  match(target: RequestTarget, facts: RequestFacts): Route | BodyNeeded | undefined;
+  /** Every route that a request with this host and path could take, depending on its other facts. The most specific comes first. */
   candidates(target: RequestTarget): readonly Route[];
-  /** Does some route name this host, by itself or by a wildcard? */
+  /** Does a route name this host, exactly or by a wildcard? */
   namesHost(host: string): boolean;
 }
 
 /**
- * Builds the table. Precedence: exact host, then the longest wildcard, then no host; within that the longest path; within
- * that what `conditions.ts` says. A host or path whose conditions no route meets leaves the request to the next.
+ * Builds the table. An exact host wins over the longest wildcard, and any host over none. For the same host, the longest path
+ * wins; for the same path, `conditions.ts` decides. If no conditions of a host and path match, the search continues with the next.
  */
 export function createRouteTable(routes: readonly Route[]): RouteTable {
   const exact = new Map<string, PathTable>();
@@ -38,18 +39,18 @@ export function createRouteTable(routes: readonly Route[]): RouteTable {
     else tableFor(exact, host).add(path, route);
   }
 
-  function find<Asked, Found>({ host, path }: RequestTarget, ask: Ask<Asked, Found>, asked: Asked): Found | undefined {
+  function find<Query, Found>({ host, path }: RequestTarget, visit: Visit<Query, Found>, query: Query) {
     if (path === undefined) return undefined;
     if (host !== undefined) {
-      const found = exact.get(host)?.find(path, ask, asked) ?? findWildcard(wildcard, host, path, ask, asked);
+      const found = exact.get(host)?.find(path, visit, query) ?? findWildcard(wildcard, host, path, visit, query);
       if (found !== undefined) return found;
     }
-    return anyHost.find(path, ask, asked);
+    return anyHost.find(path, visit, query);
   }
 
   function match(target: RequestTarget, facts?: KnownFacts): Route | undefined;
-  function match(target: RequestTarget, facts: RequestFacts): Route | Unread | undefined;
-  function match(target: RequestTarget, facts: RequestFacts = NO_MESSAGE): Route | Unread | undefined {
+  function match(target: RequestTarget, facts: RequestFacts): Route | BodyNeeded | undefined;
+  function match(target: RequestTarget, facts: RequestFacts = NO_MESSAGE): Route | BodyNeeded | undefined {
     if (target.plainPath !== undefined && leadsElsewhere(target, target.plainPath)) return undefined;
     return find(target, choose, facts);
   }
@@ -61,8 +62,8 @@ export function createRouteTable(routes: readonly Route[]): RouteTable {
   }
 
   /**
-   * Two spellings of a path may be one to the backend. Where the plain one has routes of its own, the other must not go
-   * round them, and round what they ask for.
+   * A backend may read two spellings of a path as the same. If the plain spelling has routes of its own, another spelling must
+   * not bypass them and their conditions.
    */
   function leadsElsewhere(target: RequestTarget, plainPath: string): boolean {
     const written = candidates(target);
@@ -78,47 +79,47 @@ export function createRouteTable(routes: readonly Route[]): RouteTable {
 }
 
 /** The routes of one host and one path. */
-interface Spot {
-  /** The one without conditions. */
-  plain: Route | undefined;
+interface PathEntry {
+  /** The route without conditions. */
+  unconditional: Route | undefined;
   conditional: ConditionalRoutes | undefined;
 }
 
-/** A question to one spot after the other; undefined leaves it to the next. */
-type Ask<Asked, Found> = (spot: Spot, asked: Asked) => Found | undefined;
+/** Called for one entry after the other, until it returns a value. */
+type Visit<Query, Found> = (entry: PathEntry, query: Query) => Found | undefined;
 
-function choose({ plain, conditional }: Spot, facts: RequestFacts): Route | Unread | undefined {
-  if (conditional === undefined) return plain;
+function choose({ unconditional, conditional }: PathEntry, facts: RequestFacts): Route | BodyNeeded | undefined {
+  if (conditional === undefined) return unconditional;
   const bodyLimitBytes = conditional.bodyNeeded(facts);
   if (bodyLimitBytes !== undefined) return { bodyLimitBytes };
   const { method, message } = facts;
-  return conditional.find({ method, message: message === 'unread' ? undefined : message }) ?? plain;
+  return conditional.find({ method, message: message === 'unread' ? undefined : message }) ?? unconditional;
 }
 
-function collect({ plain, conditional }: Spot, found: Route[]): true | undefined {
+function collect({ unconditional, conditional }: PathEntry, found: Route[]): true | undefined {
   found.push(...(conditional?.routes ?? []));
-  if (plain === undefined) return undefined;
-  found.push(plain);
+  if (unconditional === undefined) return undefined;
+  found.push(unconditional);
   return true;
 }
 
-/** `.tools.svc`, `.svc` of `github.tools.svc`: longest first, so that `*.tools.svc` goes before `*.svc`. */
+/** `.tools.svc` and `.svc` for `github.tools.svc`. The longest comes first, so that `*.tools.svc` wins over `*.svc`. */
 function suffixes(host: string): string[] {
   const found: string[] = [];
   for (let dot = host.indexOf('.', 1); dot !== -1; dot = host.indexOf('.', dot + 1)) found.push(host.slice(dot));
   return found;
 }
 
-function findWildcard<Asked, Found>(
+function findWildcard<Query, Found>(
   tables: ReadonlyMap<string, PathTable>,
   host: string,
   path: string,
-  ask: Ask<Asked, Found>,
-  asked: Asked,
+  visit: Visit<Query, Found>,
+  query: Query,
 ): Found | undefined {
   if (tables.size === 0) return undefined;
   for (const suffix of suffixes(host)) {
-    const found = tables.get(suffix)?.find(path, ask, asked);
+    const found = tables.get(suffix)?.find(path, visit, query);
     if (found !== undefined) return found;
   }
   return undefined;
@@ -126,35 +127,35 @@ function findWildcard<Asked, Found>(
 
 interface PathTable {
   add(prefix: string, route: Route): void;
-  /** Asks the spots of this path, the longest prefix first, in whole segments. */
-  find<Asked, Found>(path: string, ask: Ask<Asked, Found>, asked: Asked): Found | undefined;
+  /** Visits the entries whose prefix matches the path in whole segments, the longest first. */
+  find<Query, Found>(path: string, visit: Visit<Query, Found>, query: Query): Found | undefined;
 }
 
 function createPathTable(): PathTable {
-  const spots = new Map<string, Spot>();
-  /** Of the longest prefix: a path of a thousand segments is looked up no more often than this. */
+  const entries = new Map<string, PathEntry>();
+  /** Length of the longest prefix. It bounds the number of lookups for a path of a thousand segments. */
   let longest = 0;
   return {
     add(prefix, route) {
       const key = prefix === '/' ? '' : prefix;
-      let spot = spots.get(key);
-      if (spot === undefined) {
-        spot = { plain: undefined, conditional: undefined };
-        spots.set(key, spot);
+      let entry = entries.get(key);
+      if (entry === undefined) {
+        entry = { unconditional: undefined, conditional: undefined };
+        entries.set(key, entry);
       }
-      if (route.match.conditions === undefined) spot.plain = route;
+      if (route.match.conditions === undefined) entry.unconditional = route;
       else {
-        spot.conditional ??= createConditionalRoutes();
-        spot.conditional.add(route);
+        entry.conditional ??= createConditionalRoutes();
+        entry.conditional.add(route);
       }
       longest = Math.max(longest, key.length);
     },
-    find(path, ask, asked) {
-      if (spots.size === 0) return undefined;
+    find(path, visit, query) {
+      if (entries.size === 0) return undefined;
       let end = path.length <= longest ? path.length : path.lastIndexOf('/', longest);
       while (end >= 0) {
-        const spot = spots.get(path.slice(0, end));
-        const found = spot === undefined ? undefined : ask(spot, asked);
+        const entry = entries.get(path.slice(0, end));
+        const found = entry === undefined ? undefined : visit(entry, query);
         if (found !== undefined) return found;
         end = end === 0 ? -1 : path.lastIndexOf('/', end - 1);
       }

@@ -3,8 +3,8 @@ import { type KnownFacts, NO_MESSAGE } from './request-facts.ts';
 import type { RequestTarget } from './request-target.ts';
 
 /**
- * Why a route is not the one that a request takes; for `explain`, which asks it of each.
- * @param taken the route that the request does take
+ * Explains why a request does not take a route. For `explain`, which calls it for each route.
+ * @param taken the route that the request takes, if any
  */
 export function whyNot(
   route: Route,
@@ -13,35 +13,33 @@ export function whyNot(
   facts: KnownFacts = NO_MESSAGE,
 ): string {
   const { host, path, conditions } = route.match;
-  if (target.path === undefined) return 'the path of the request is none, or could climb out of a prefix';
+  if (target.path === undefined) return 'the request path is invalid or contains dot segments';
   if (host !== undefined && !hostMatches(host, target.host)) {
     return target.host === undefined ? `it wants the host ${host}` : `its host ${host} is not ${target.host}`;
   }
-  if (!pathMatches(path, target.path)) return `its path ${path} is no whole-segment prefix of ${target.path}`;
+  if (!pathMatches(path, target.path)) return `its path ${path} is not a prefix of ${target.path} in whole segments`;
   const unmet = conditions === undefined ? undefined : unmetCondition(conditions, facts);
   if (unmet !== undefined) return unmet;
-  if (taken === undefined) return 'some servers would read the path of the request as another, which has other routes';
+  if (taken === undefined) return 'some servers read the request path as one that has other routes';
   const other = taken.match;
-  if (hostRank(other.host) !== hostRank(host)) {
-    return `the host of "${taken.name}" is more exact`;
-  }
-  if (other.path === path) return `the conditions of "${taken.name}" are more exact`;
+  if (hostRank(other.host) !== hostRank(host)) return `the host of "${taken.name}" is more specific`;
+  if (other.path === path) return `the conditions of "${taken.name}" are more specific`;
   return `the path of "${taken.name}" is longer`;
 }
 
 function unmetCondition({ methods, mcpMethods, mcpNames }: Conditions, facts: KnownFacts): string | undefined {
   const { method, message } = facts;
   if (methods !== undefined && !methods.includes(method)) return `it wants the method ${methods.join(', ')}`;
-  if (mcpMethods !== undefined && !fits(mcpMethods, message?.method)) {
-    return `it wants the MCP method ${mcpMethods.join(', ')}, and the request's is ${message?.method ?? 'none'}`;
+  if (mcpMethods !== undefined && !matchesPattern(mcpMethods, message?.method)) {
+    return `it wants the MCP method ${mcpMethods.join(', ')}, and the request has ${message?.method ?? 'none'}`;
   }
-  if (mcpNames !== undefined && !fits(mcpNames, message?.name)) {
-    return `it wants the MCP name ${mcpNames.join(', ')}, and the request's is ${message?.name ?? 'none'}`;
+  if (mcpNames !== undefined && !matchesPattern(mcpNames, message?.name)) {
+    return `it wants the MCP name ${mcpNames.join(', ')}, and the request has ${message?.name ?? 'none'}`;
   }
   return undefined;
 }
 
-function fits(patterns: readonly string[], value: string | undefined): boolean {
+function matchesPattern(patterns: readonly string[], value: string | undefined): boolean {
   if (value === undefined) return false;
   return patterns.some((pattern) =>
     pattern.endsWith('*') ? value.startsWith(pattern.slice(0, -1)) : value === pattern,
@@ -58,7 +56,7 @@ function pathMatches(prefix: string, path: string): boolean {
   return prefix === '/' || path === prefix || path.startsWith(`${prefix}/`);
 }
 
-/** Exact before wildcard before none; a longer wildcard before a shorter. */
+/** An exact host ranks above a wildcard, a longer wildcard above a shorter one, and any host above none. */
 function hostRank(host: string | undefined): number {
   if (host === undefined) return 0;
   return host.startsWith('*.') ? host.length : Number.POSITIVE_INFINITY;

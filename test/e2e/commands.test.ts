@@ -204,7 +204,7 @@ test('explain shows the route, the upstream and the token request, but no secret
     '  grant_type=urn:ietf:params:oauth:grant-type:token-exchange',
     '  resource=https://github-mcp.example.com/base',
     '  scope=repo:read',
-    '  docs: its path /docs is no whole-segment prefix of /mcp/x',
+    '  docs: its path /docs is not a prefix of /mcp/x in whole segments',
   ]) {
     assert.ok(stdout.split('\n').includes(line), `${line}\n${stdout}`);
   }
@@ -232,6 +232,6 @@ test('explain prints JSON with --json, and exits with 1 if no route matches', as
   assert.equal(lost.said.route, undefined);
   assert.deepEqual(lost.said.others, [
     { route: 'github', why: 'its host *.tools.svc is not example.com' },
-    { route: 'docs', why: 'its path /docs is no whole-segment prefix of /mcp' },
+    { route: 'docs', why: 'its path /docs is not a prefix of /mcp in whole segments' },
   ]);
 });

@@ -8,7 +8,6 @@ const PENDING = [
   'src/observability',
   'src/transport',
   'src/listeners',
-  'src/routing',
   'src/admin',
   'src/commands',
   'test/run.ts',
@@ -26,7 +25,6 @@ const PENDING = [
   'test/unit/commands',
   'test/unit/listeners',
   'test/unit/observability',
-  'test/unit/routing',
   'test/unit/transport',
 ];
 

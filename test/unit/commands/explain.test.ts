@@ -103,8 +103,8 @@ describe('explain', () => {
     assert.equal(explanation.upstream, 'https://github-mcp.example.com/mcp/x?a=%2F');
     assert.equal(explanation.credential, 'exchange');
     assert.deepEqual(explanation.others, [
-      { route: 'tools', why: 'the host of "github" is more exact' },
-      { route: 'docs', why: 'its path /docs is no whole-segment prefix of /mcp/x' },
+      { route: 'tools', why: 'the host of "github" is more specific' },
+      { route: 'docs', why: 'its path /docs is not a prefix of /mcp/x in whole segments' },
     ]);
   });
 
@@ -151,13 +151,13 @@ describe('explain', () => {
       mcp_name: 'delete_all',
     });
     const why = Object.fromEntries(called.others.map((one: { route: string; why: string }) => [one.route, one.why]));
-    assert.equal(why.calling, 'the conditions of "deleting" are more exact');
+    assert.equal(why.calling, 'the conditions of "deleting" are more specific');
     assert.equal(why.getting, 'it wants the method GET, HEAD');
     assert.equal((await nameOf('-X', 'GET')).route, 'getting');
     const plain = await nameOf();
     assert.equal(plain.route, 'calling');
     const reasons = plain.others.map((one: { why: string }) => one.why);
-    assert.ok(reasons.includes("it wants the MCP name delete_*, and the request's is none"));
+    assert.ok(reasons.includes('it wants the MCP name delete_*, and the request has none'));
   });
 
   test('shows step-up scopes, the protocol and the metadata for callers', async (t) => {
@@ -244,7 +244,7 @@ describe('explain', () => {
     const { code, text } = await run(t, 'http://github-mcp.tools.svc/mcp/..%2fadmin');
     assert.equal(code, 1);
     assert.match(text, /path \(not usable\)/);
-    assert.match(text, /could climb out of a prefix/);
+    assert.match(text, /the request path is invalid/);
   });
 
   test('prints the same as text', async (t) => {
@@ -258,7 +258,7 @@ describe('explain', () => {
       'Token request',
       '  scope=repo:read',
       'Why no other route matches',
-      '  tools: the host of "github" is more exact',
+      '  tools: the host of "github" is more specific',
     ]) {
       assert.ok(text.split('\n').includes(line), `${line}\n\nis not in\n\n${text}`);
     }

@@ -17,7 +17,7 @@ function taken(routes: ReturnType<typeof routeOf>[], message: McpMessage | undef
 
 const call = (name: string): McpMessage => ({ method: 'tools/call', name });
 
-test('a route with conditions goes before the one without, where they are met', () => {
+test('prefers a route whose conditions match over the route without conditions', () => {
   const routes = [
     plain,
     conditional('get', { methods: ['GET', 'HEAD'] }),
@@ -32,7 +32,7 @@ test('a route with conditions goes before the one without, where they are met', 
   assert.equal(taken(routes, undefined, 'get'), 'plain');
 });
 
-test('the name counts before the MCP method, and that before the HTTP method', () => {
+test('compares the MCP name first, then the MCP method, then the HTTP method', () => {
   const routes = [
     conditional('http', { methods: ['POST'] }),
     conditional('method', { mcpMethods: ['tools/call'] }),
@@ -47,7 +47,7 @@ test('the name counts before the MCP method, and that before the HTTP method', (
   assert.equal(taken(routes, { method: 'prompts/get', name: 'drop' }), 'drop');
 });
 
-test('an exact name goes before a beginning, a longer one before a shorter, and all before none', () => {
+test('prefers an exact name, then the longest prefix, then no name', () => {
   const routes = [
     conditional('any', { mcpNames: ['*'] }),
     conditional('short', { mcpNames: ['repo_*'] }),
@@ -69,7 +69,7 @@ test('an exact name goes before a beginning, a longer one before a shorter, and 
   assert.equal(taken(routes, { method: 'ping', name: undefined }), 'plain');
 });
 
-test('a more exact name whose other conditions are not met leaves the message to the next', () => {
+test('skips a more specific name whose other conditions do not match', () => {
   const routes = [
     conditional('exact', { mcpNames: ['x'], mcpMethods: ['prompts/get'] }),
     conditional('prefix', { mcpNames: ['x*'], methods: ['PUT'] }),
@@ -78,7 +78,7 @@ test('a more exact name whose other conditions are not met leaves the message to
   assert.equal(taken(routes, call('x')), 'rest');
 });
 
-test('a host or a path whose conditions no route meets is as if it were not there', () => {
+test('skips a host or path if the conditions of no route match', () => {
   const routes = [
     conditional('deep', { methods: ['GET'] }, { host: 'h', path: '/mcp/x' }),
     conditional('host', { methods: ['PUT'] }, { host: 'h' }),
@@ -92,7 +92,7 @@ test('a host or a path whose conditions no route meets is as if it were not ther
   assert.equal(taken(routes.slice(0, 3), undefined, 'POST'), undefined);
 });
 
-test('a body is asked for only by a POST that a route with a message could take', () => {
+test('needs the body only for a POST that a route by message could take', () => {
   const big = { ...conditional('big', { mcpNames: ['y'] }), retryBodyLimitBytes: 100_000 };
   const table = createRouteTable([
     plain,
@@ -113,7 +113,7 @@ test('a body is asked for only by a POST that a route with a message could take'
   assert.ok(found !== undefined && 'name' in found && found.name === 'plain');
 });
 
-test('the candidates of a path are all that its requests could take, up to the first without conditions', () => {
+test('lists the candidates of a path up to the first route without conditions', () => {
   const get = conditional('get', { methods: ['GET'] }, { host: 'h' });
   const below = routeOf('below', { path: '/' });
   const table = createRouteTable([below, plain, get]);
@@ -123,7 +123,7 @@ test('the candidates of a path are all that its requests could take, up to the f
   assert.deepEqual(names('h', '/x'), ['below']);
 });
 
-test('a table knows the hosts that its routes name', () => {
+test('knows the hosts that its routes name', () => {
   const table = createRouteTable([
     plain,
     routeOf('exact', { host: 'a.svc' }),

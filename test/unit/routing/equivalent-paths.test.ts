@@ -5,7 +5,7 @@ import { parseRequestTarget, type RequestTarget } from '../../../src/routing/req
 import { createRouteTable } from '../../../src/routing/route-table.ts';
 import { routeOf } from './sample-routes.ts';
 
-/** A strict route, one for the tools of it, and one that takes all the rest. */
+/** A strict route, a route for its tools, and a route for all other paths. */
 const table = createRouteTable([
   routeOf('strict', { path: '/mcp' }),
   routeOf('stricter', { path: '/mcp/admin' }),
@@ -47,9 +47,9 @@ for (const path of [
   '/mcp/admin%23x',
   '/file%73',
 ]) {
-  test(`${path} goes round no route that its plain spelling has`, () => {
+  test(`${path} does not bypass the routes of its plain spelling`, () => {
     const found = table.match(targetOf(path), GET);
-    // What stays below the same routes in either spelling may pass.
+    // A path with the same routes in both spellings may pass.
     if (path === '/mcp/x%2f') assert.equal(found?.name, 'listening');
     else assert.equal(found, undefined);
   });
@@ -66,14 +66,14 @@ for (const path of [
   '/x%20y',
   '/mcp/',
 ]) {
-  test(`${path} is harmless, and stays as it came`, () => {
+  test(`${path} is harmless and stays unchanged`, () => {
     const target = targetOf(path);
     assert.equal(target.path, path);
     assert.equal(table.match(target, GET)?.name, path.startsWith('/mcp') ? 'listening' : 'rest');
   });
 }
 
-/** A way to write one character of a path that some server reads as that character. */
+/** A spelling of one character that some server reads as that character. */
 const spelling = (char: string) => {
   const hex = char.charCodeAt(0).toString(16);
   return fc.oneof({ weight: 8, arbitrary: fc.constant(char) }, fc.constantFrom(`%${hex}`, `%${hex.toUpperCase()}`));
@@ -96,7 +96,7 @@ const respelt = fc.array(segment, { minLength: 1, maxLength: 3 }).chain((segment
   }),
 );
 
-test('whatever the spelling, the routes are those of the plain path, or there is none', () => {
+test('finds the routes of the plain path or none, whatever the spelling', () => {
   fc.assert(
     fc.property(respelt, fc.constantFrom('GET', 'POST'), ({ plain, written }, method) => {
       const target = targetOf(written);
@@ -108,7 +108,7 @@ test('whatever the spelling, the routes are those of the plain path, or there is
   );
 });
 
-test('what a plain path leads to, a path that is plain already does not change', () => {
+test('leaves a plain path unchanged', () => {
   const path = fc
     .array(fc.constantFrom('mcp', 'a-b_c.d~e', 'admin', ''), { maxLength: 4 })
     .map((all) => `/${all.join('/')}`);
@@ -121,7 +121,7 @@ test('what a plain path leads to, a path that is plain already does not change',
   );
 });
 
-test('a long path of escapes is taken apart in a time that grows no faster than it', () => {
+test('parses a long path of escapes in linear time', () => {
   const path = `/mcp${'%20'.repeat(300_000)}x`;
   const target = targetOf(path);
   assert.equal(target.path, path);

@@ -10,7 +10,7 @@ import { upstreamPath } from '../../../src/routing/upstream-path.ts';
 import { whyNot } from '../../../src/routing/why-not.ts';
 import { routeOf } from './sample-routes.ts';
 
-/** Few labels and segments, so that hosts and paths of routes and requests often meet. */
+/** Few labels and segments, so that routes and requests often match. */
 const label = fc.constantFrom('a', 'b', 'svc');
 const host = fc.array(label, { minLength: 1, maxLength: 4 }).map((labels) => labels.join('.'));
 const hostPattern = fc.oneof(
@@ -42,7 +42,7 @@ const routes = fc.array(fc.tuple(hostPattern, prefix, basePath, conditionsOrNone
   return rows.flatMap(([host, path, base, made], index) => {
     const match = { host, path, conditions: made };
     const own = [...combinationsOf(match)];
-    // The config refuses what could tie.
+    // The config refuses routes that tie.
     if (own.some((piece) => pieces.has(piece))) return [];
     for (const piece of own) pieces.add(piece);
     return [routeOf(`r${index}`, match, { origin: `https://upstream-${index}`, path: base })];
@@ -59,7 +59,7 @@ const target: fc.Arbitrary<RequestTarget> = fc.record({
   query: fc.constantFrom('', '?a=1'),
 });
 
-/** How exact the best pattern is that a value falls under: a whole value before a beginning. Negative: none. */
+/** Rank of the most specific pattern that matches a value: an exact one above a prefix. Negative if none matches. */
 function exactness(patterns: readonly string[] | undefined, value: string | undefined): number {
   if (patterns === undefined) return 0;
   return Math.max(
@@ -71,7 +71,7 @@ function exactness(patterns: readonly string[] | undefined, value: string | unde
   );
 }
 
-/** The specification, as slow as it is plain. */
+/** The specification: slow and obvious. */
 function model(all: readonly Route[], { host: name, path }: RequestTarget, given: KnownFacts): Route | undefined {
   const exactnessOf = ({ match: { conditions: wanted } }: Route) => [
     exactness(wanted?.mcpNames, given.message?.name),
@@ -105,7 +105,7 @@ function model(all: readonly Route[], { host: name, path }: RequestTarget, given
     })[0];
 }
 
-test('the table gives the route that a linear scan by precedence gives', () => {
+test('finds the same route as a linear scan by precedence', () => {
   fc.assert(
     fc.property(routes, target, facts, (all, request, given) => {
       assert.equal(createRouteTable(all).match(request, given)?.name, model(all, request, given)?.name);
@@ -114,7 +114,7 @@ test('the table gives the route that a linear scan by precedence gives', () => {
   );
 });
 
-test('the reason why a route is not taken is true', () => {
+test('gives a true reason for each route that is not taken', () => {
   fc.assert(
     fc.property(routes, target, facts, (all, request, given) => {
       const taken = createRouteTable(all).match(request, given);
@@ -122,7 +122,7 @@ test('the reason why a route is not taken is true', () => {
         if (route === taken) continue;
         const why = whyNot(route, request, taken, given);
         const alone = createRouteTable([route]).match(request, given) !== undefined;
-        // By itself it would be taken exactly where the reason is that another goes before it.
+        // Without the other routes it is taken exactly if the reason names another route.
         assert.equal(/^the (host|path|conditions) of "/.test(why), alone, why);
         if (alone) assert.ok(taken !== undefined && why.includes(`"${taken.name}"`), why);
         if (why.endsWith('is longer')) assert.ok((taken?.match.path.length ?? 0) > route.match.path.length, why);
@@ -132,7 +132,7 @@ test('the reason why a route is not taken is true', () => {
   );
 });
 
-/** All that an agent could send as a target, above all what tries to climb, to smuggle an authority or a scheme. */
+/** Targets of hostile agents: dot segments, smuggled authorities and schemes. */
 const hostile = fc
   .array(
     fc.constantFrom(
@@ -165,7 +165,7 @@ const hostile = fc
   )
   .map((parts) => `/x/${parts.join('')}`);
 
-test('a request never leaves the origin or the path of the upstream, whatever its URL', () => {
+test('keeps every request below the origin and path of the upstream', () => {
   const all = [routeOf('x', { path: '/x' }, { origin: 'https://upstream-0', path: '/base/mcp' })];
   const table = createRouteTable(all);
   fc.assert(
@@ -176,7 +176,7 @@ test('a request never leaves the origin or the path of the upstream, whatever it
       const normalised = new URL(route.upstream.origin + upstreamPath(route, request));
       assert.equal(normalised.origin, 'https://upstream-0');
       assert.match(normalised.pathname, /^\/base\/mcp(?:\/|$)/);
-      // Nor on a server that decodes first and resolves then.
+      // Also on a server that decodes before it resolves.
       const decoded = normalised.pathname.replace(/%2f/gi, '/').replace(/%5c/gi, '\\').replace(/%2e/gi, '.');
       assert.match(new URL(decoded, 'https://upstream-0').pathname, /^\/base\/mcp(?:\/|$)/);
     }),
@@ -184,7 +184,7 @@ test('a request never leaves the origin or the path of the upstream, whatever it
   );
 });
 
-test('the upstream of a matched request is its route alone, and the query comes through to the byte', () => {
+test('takes the upstream from the route alone and keeps the query', () => {
   fc.assert(
     fc.property(routes, target, (all, request) => {
       const route = createRouteTable(all).match(request);

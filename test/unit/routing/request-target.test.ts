@@ -9,8 +9,8 @@ const MEBIBYTE = 1024 * 1024;
 
 const pathOf = (url: string) => parseRequestTarget(url, ['h']).path;
 
-describe('the host of a request', () => {
-  test('is taken in lower case, without port and without trailing dot', () => {
+describe('host', () => {
+  test('is in lower case, without port and trailing dot', () => {
     for (const [written, host] of [
       ['github-mcp', 'github-mcp'],
       ['GitHub-MCP.Tools.SVC', 'github-mcp.tools.svc'],
@@ -27,7 +27,7 @@ describe('the host of a request', () => {
     }
   });
 
-  test('is that of the request, whatever the one before has named', () => {
+  test('does not depend on the previous request', () => {
     const hosts = ['a.example', 'A.example:80', 'b.example', 'user@a.example', ''];
     for (const before of hosts) {
       for (const host of hosts) {
@@ -41,7 +41,7 @@ describe('the host of a request', () => {
     assert.equal(hostOf('/', []), undefined);
   });
 
-  test('is known again without the URL that it stood in, which may bear a token', () => {
+  test('is remembered without its URL, which may contain a token', () => {
     setFlagsFromString('--expose-gc');
     const collectGarbage: () => void = runInNewContext('gc');
     const usedBytes = (): number => {
@@ -51,13 +51,13 @@ describe('the host of a request', () => {
     const ask = (query: string) => hostOf(`http://known-again.example/?${query}`, ['h']);
     const before = usedBytes();
     assert.equal(ask('x'.repeat(16 * MEBIBYTE)), 'known-again.example');
-    // The engine itself remembers the text that it has searched last.
+    // V8 itself keeps the text that it searched last.
     assert.equal(ask('y'), 'known-again.example');
     const keptBytes = usedBytes() - before;
     assert.ok(keptBytes < MEBIBYTE, `${keptBytes} bytes`);
   });
 
-  test('is nobody where the request names none, or none that can be one', () => {
+  test('is undefined if the request names none or a malformed one', () => {
     for (const hosts of [
       [],
       [''],
@@ -72,34 +72,34 @@ describe('the host of a request', () => {
     }
   });
 
-  test('is nobody where Host comes twice, even with the same name', () => {
+  test('is undefined if Host occurs twice, even with the same name', () => {
     assert.equal(hostOf('/', ['a', 'b']), undefined);
     assert.equal(hostOf('/', ['a', 'a']), undefined);
   });
 
-  test('is the authority of an absolute-form target, whatever Host says', () => {
+  test('is the authority of an absolute-form target, whatever the Host', () => {
     assert.equal(hostOf('http://GitHub-MCP:8080/mcp', ['other']), 'github-mcp');
     assert.equal(hostOf('HTTPS://github-mcp/mcp', ['other', 'another']), 'github-mcp');
     assert.equal(hostOf('http://user:secret@github-mcp/mcp', ['github-mcp']), undefined);
     assert.equal(hostOf('http:///mcp', ['github-mcp']), undefined);
   });
 
-  test('is what the host header of the config says before all else, where it comes once', () => {
+  test('is the value of host_header if it occurs once', () => {
     assert.equal(hostOf('/', ['127.0.0.1'], ['GitHub-MCP']), 'github-mcp');
     assert.equal(hostOf('http://proxied/', ['127.0.0.1'], ['github-mcp']), 'github-mcp');
     assert.equal(hostOf('/', ['github-mcp'], ['a', 'b']), undefined);
     assert.equal(hostOf('/', ['github-mcp'], ['']), undefined);
   });
 
-  test('is not taken from a path that looks like an authority', () => {
+  test('does not come from a path that looks like an authority', () => {
     const target = parseRequestTarget('//evil.example.com/mcp', ['github-mcp']);
     assert.equal(target.host, 'github-mcp');
     assert.equal(target.path, '//evil.example.com/mcp');
   });
 });
 
-describe('the path of a request', () => {
-  test('is taken as it came, apart from the query', () => {
+describe('path', () => {
+  test('is unchanged, without the query', () => {
     for (const [url, path, query] of [
       ['/mcp', '/mcp', ''],
       ['/mcp?', '/mcp', '?'],
@@ -115,7 +115,7 @@ describe('the path of a request', () => {
     }
   });
 
-  test('is none for whatever some server may read as a step up or in place', () => {
+  test('is undefined if some server may read a dot segment in it', () => {
     for (const url of [
       '/github/../admin',
       '/github/..',
@@ -149,13 +149,13 @@ describe('the path of a request', () => {
     }
   });
 
-  test('is none where it has a character that no path may have, which some would take away', () => {
+  test('is undefined if it has an invalid character, which some servers remove', () => {
     for (const url of ['/github/.\t./admin', '/github/..\t', '/github/.\n.', '/a b', '/caf\u00e9', '/\0', '/\x7f']) {
       assert.equal(pathOf(url), undefined, JSON.stringify(url));
     }
   });
 
-  test('may have dots that are no segment of their own', () => {
+  test('may contain dots that are not a whole segment', () => {
     for (const url of [
       '/.well-known/x',
       '/a..b',
@@ -170,7 +170,7 @@ describe('the path of a request', () => {
     }
   });
 
-  test('is none where the target is no path, or has a fragment', () => {
+  test('is undefined if the target is not a path or has a fragment', () => {
     for (const url of ['', '*', 'github-mcp:443', 'ftp://h/x', '?a=1', 'mcp', '/mcp#x', 'http://h#x', '/#']) {
       assert.equal(pathOf(url), undefined, url);
     }

@@ -10,7 +10,7 @@ function nameOf(routes: ReturnType<typeof routeOf>[], host: string | undefined, 
   return createRouteTable(routes).match(to(host, path))?.name;
 }
 
-test('an exact host goes before a wildcard, and a wildcard before no host', () => {
+test('prefers an exact host over a wildcard, and a wildcard over no host', () => {
   const any = routeOf('any', { path: '/mcp' });
   const wildcard = routeOf('wildcard', { host: '*.svc', path: '/mcp' });
   const exact = routeOf('exact', { host: 'github.svc', path: '/mcp' });
@@ -20,12 +20,12 @@ test('an exact host goes before a wildcard, and a wildcard before no host', () =
   assert.equal(nameOf([exact, any, wildcard], undefined, '/mcp'), 'any');
 });
 
-test('a host goes before a longer path', () => {
+test('prefers a host over a longer path', () => {
   const routes = [routeOf('long', { path: '/mcp/v1/tools' }), routeOf('host', { host: 'github', path: '/' })];
   assert.equal(nameOf(routes, 'github', '/mcp/v1/tools'), 'host');
 });
 
-test('a route whose host fits and whose path does not leaves the request to the next', () => {
+test('skips a route whose host matches and whose path does not', () => {
   const routes = [
     routeOf('exact', { host: 'a.tools.svc', path: '/x' }),
     routeOf('near', { host: '*.tools.svc', path: '/y' }),
@@ -42,7 +42,7 @@ test('a route whose host fits and whose path does not leaves the request to the 
   }
 });
 
-test('a wildcard spans labels, takes at least one, and the longest of several wins', () => {
+test('matches a wildcard against one or more labels and prefers the longest', () => {
   const routes = [routeOf('short', { host: '*.svc' }), routeOf('long', { host: '*.tools.svc' })];
   assert.equal(nameOf(routes, 'github.tools.svc', '/'), 'long');
   assert.equal(nameOf(routes, 'a.b.c.tools.svc', '/'), 'long');
@@ -53,7 +53,7 @@ test('a wildcard spans labels, takes at least one, and the longest of several wi
   assert.equal(nameOf(routes, 'github.tools.svc.evil.com', '/'), undefined);
 });
 
-test('the longest path wins, in whole segments', () => {
+test('prefers the longest path in whole segments', () => {
   const routes = [
     routeOf('root', { path: '/' }),
     routeOf('mcp', { path: '/mcp' }),
@@ -77,17 +77,17 @@ test('the longest path wins, in whole segments', () => {
   }
 });
 
-test('without a root route a path that none covers has no route', () => {
+test('finds no route for a path outside all prefixes', () => {
   const routes = [routeOf('mcp', { path: '/mcp' }), routeOf('other', { host: 'other' })];
   assert.equal(nameOf(routes, 'h', '/'), undefined);
   assert.equal(nameOf(routes, 'h', '/mc'), undefined);
   assert.equal(nameOf(routes, 'h', '/mcpx/mcp'), undefined);
 });
 
-test('a request without a usable path has no route, not even the one for all', () => {
+test('finds no route for an invalid path, not even the route for all paths', () => {
   assert.equal(nameOf([routeOf('root', { path: '/' })], 'h', undefined), undefined);
 });
 
-test('an empty table has no route for anything', () => {
+test('finds no route in an empty table', () => {
   assert.equal(nameOf([], 'h', '/'), undefined);
 });

@@ -1,6 +1,6 @@
 import type { Match, Route, Upstream } from '../../../src/config/config.ts';
 
-/** A route with only what routing looks at; the rest is as a config without keys would have it. */
+/** A route with these parts, and the defaults of the config for everything else. */
 export function routeOf(name: string, match: Partial<Match>, upstream: Partial<Upstream> = {}): Route {
   return {
     name,

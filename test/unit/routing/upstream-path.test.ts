@@ -4,7 +4,7 @@ import { parseRequestTarget } from '../../../src/routing/request-target.ts';
 import { upstreamPath } from '../../../src/routing/upstream-path.ts';
 import { routeOf } from './sample-routes.ts';
 
-/** What a route's path and its upstream's path make of a request. */
+/** The upstream path for a match, an upstream and a request. */
 const TABLE: readonly (readonly [match: string, upstream: string, request: string, path: string])[] = [
   ['/github', '/mcp', '/github', '/mcp'],
   ['/github', '/mcp', '/github/', '/mcp/'],
@@ -28,15 +28,15 @@ const TABLE: readonly (readonly [match: string, upstream: string, request: strin
   ['/a/b', '/c/d/e', '/a/b/f', '/c/d/e/f'],
 ];
 
-test('the path of the upstream stands in place of the matched prefix', () => {
+test('replaces the matched prefix with the path of the upstream', () => {
   for (const [match, upstream, request, expected] of TABLE) {
     const route = routeOf('r', { path: match }, { path: upstream });
-    const what = `${match} → "${upstream}": ${request}`;
-    assert.equal(upstreamPath(route, parseRequestTarget(request, ['h'])), expected, what);
+    const label = `${match} → "${upstream}": ${request}`;
+    assert.equal(upstreamPath(route, parseRequestTarget(request, ['h'])), expected, label);
   }
 });
 
-test('a query and percent-encodings come through to the byte', () => {
+test('keeps the query and the percent-encoding', () => {
   const route = routeOf('r', { path: '/github' }, { path: '/mcp' });
   for (const [request, expected] of [
     ['/github?', '/mcp?'],

@@ -8,7 +8,7 @@ const github = routeOf('github', { host: 'github.tools.svc', path: '/mcp' });
 const wildcard = routeOf('wildcard', { host: '*.tools.svc', path: '/mcp' });
 const any = routeOf('any', { path: '/' });
 
-test('says that the host is another', () => {
+test('names a different host', () => {
   const target = parseRequestTarget('/mcp', ['docs.svc']);
   assert.equal(whyNot(github, target, any), 'its host github.tools.svc is not docs.svc');
   assert.equal(whyNot(wildcard, target, any), 'its host *.tools.svc is not docs.svc');
@@ -16,29 +16,29 @@ test('says that the host is another', () => {
   assert.equal(whyNot(wildcard, labelless, any), 'its host *.tools.svc is not .tools.svc');
 });
 
-test('says that a host is wanted where the request names none', () => {
+test('names the host that a request without one lacks', () => {
   assert.equal(whyNot(github, parseRequestTarget('/mcp', []), any), 'it wants the host github.tools.svc');
 });
 
-test('says that the path is no prefix in whole segments', () => {
+test('names a path that is not a prefix in whole segments', () => {
   const target = parseRequestTarget('/mcpx', ['github.tools.svc']);
-  assert.equal(whyNot(github, target, any), 'its path /mcp is no whole-segment prefix of /mcpx');
+  assert.equal(whyNot(github, target, any), 'its path /mcp is not a prefix of /mcpx in whole segments');
 });
 
-test('says that the path of the request is not usable', () => {
+test('reports an invalid request path', () => {
   const target = parseRequestTarget('/mcp/..%2fadmin', ['github.tools.svc']);
-  assert.match(whyNot(any, target, undefined), /could climb out of a prefix/);
+  assert.match(whyNot(any, target, undefined), /the request path is invalid/);
 });
 
-test('says which route goes before it, and by what', () => {
+test('names the route that wins, and why', () => {
   const target = parseRequestTarget('/mcp/x', ['github.tools.svc']);
-  assert.equal(whyNot(wildcard, target, github), 'the host of "github" is more exact');
-  assert.equal(whyNot(any, target, wildcard), 'the host of "wildcard" is more exact');
+  assert.equal(whyNot(wildcard, target, github), 'the host of "github" is more specific');
+  assert.equal(whyNot(any, target, wildcard), 'the host of "wildcard" is more specific');
   const deeper = routeOf('deeper', { path: '/mcp' });
   assert.equal(whyNot(any, target, deeper), 'the path of "deeper" is longer');
 });
 
-test('says that the path has another reading, where that is what keeps it from a route', () => {
+test('reports that servers read the path differently', () => {
   const target = parseRequestTarget('/%6dcp', ['github.tools.svc']);
-  assert.match(whyNot(any, target, undefined), /some servers would read the path of the request as another/);
+  assert.match(whyNot(any, target, undefined), /some servers read the request path as one that has other routes/);
 });
