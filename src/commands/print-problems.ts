@@ -1,5 +1,5 @@
 import type { Config } from '../config/config.ts';
-import { loadConfig } from '../config/load.ts';
+import { type LoadOptions, loadConfig } from '../config/load.ts';
 import { formatProblem, type Problem } from '../config/problem.ts';
 import { excerptOf } from '../config/source-excerpt.ts';
 
@@ -34,8 +34,9 @@ export function describeProblem(problem: Problem, text: string, colour: boolean)
 /** Loads a config file. Prints its problems if it is invalid. @returns undefined if it is invalid */
 export async function loadOrReport(
   file: string,
+  options: LoadOptions = {},
 ): Promise<{ config: Config; problems: readonly Problem[] } | undefined> {
-  const { config, problems, text } = await loadConfig(file);
+  const { config, problems, text } = await loadConfig(file, options);
   if (config !== undefined) return { config, problems };
   const colour = showsColour(process.stderr);
   for (const problem of problems) console.error(describeProblem(problem, text, colour));

@@ -56,7 +56,7 @@ export function createReloads(file: string, logger: Logger): Reloads {
 
 /** @returns the config that is served now, undefined where it is still the one before */
 async function reload(file: string, app: App, logger: Logger): Promise<Config | undefined> {
-  const { config, problems } = await loadConfig(file);
+  const { config, problems } = await loadConfig(file, { needsVariables: true });
   app.rereadTls();
   logProblems(logger, problems);
   if (config === undefined) {

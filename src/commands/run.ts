@@ -18,7 +18,7 @@ export const run: Command = async (args) => {
   const file = configFile(values.config);
   const logger = createLogger('info', logDestination(values['log-format']));
   const reloads = createReloads(file, logger);
-  const loaded = await loadOrReport(file);
+  const loaded = await loadOrReport(file, { needsVariables: true });
   if (loaded === undefined) {
     reloads.close();
     return EXIT.failed;

@@ -31,20 +31,29 @@ export interface LoadedFile extends LoadedConfig {
   readonly text: string;
 }
 
+export interface LoadOptions {
+  /** Reports missing environment variables as errors, for the process that needs them. */
+  readonly needsVariables?: boolean;
+}
+
 /** Reads a config file. Warns about secret, key and certificate files in it that do not exist. */
-export async function loadConfig(file: string): Promise<LoadedFile> {
+export async function loadConfig(file: string, options: LoadOptions = {}): Promise<LoadedFile> {
   const read = await readConfigText(file);
   if ('problem' in read) {
     const problem = { severity: 'error', file, line: 0, column: 0, path: '', message: read.problem } as const;
     return { config: undefined, problems: [problem], text: '' };
   }
-  return { ...(await checkConfig(read.text, file)), text: read.text };
+  return { ...(await checkConfig(read.text, file, options)), text: read.text };
 }
 
 /** Parses a config and warns about files in it that do not exist. */
-export async function checkConfig(text: string, file: string): Promise<LoadedConfig> {
+export async function checkConfig(
+  text: string,
+  file: string,
+  { needsVariables = false }: LoadOptions = {},
+): Promise<LoadedConfig> {
   const parsed = parse(text, file);
-  await parsed.warnOfMissing();
+  await parsed.reportMissing(needsVariables);
   return finish(parsed);
 }
 
@@ -53,7 +62,7 @@ interface Parsed {
   /** False where a syntax error leaves the content unknown. */
   readonly isReadable: boolean;
   problems(): readonly Problem[];
-  warnOfMissing(): Promise<void>;
+  reportMissing(needsVariables: boolean): Promise<void>;
 }
 
 /** Most repairs of one text. Each parses the whole text again. */
@@ -66,7 +75,7 @@ function parse(text: string, file: string, repairs = 0): Parsed {
   const shape = value === undefined ? undefined : checkShape(value, list.root);
   const config = shape === undefined ? undefined : resolveConfig(shape, list.root, sources);
   warnOfPlaceholders(shape, list.root);
-  return { config, isReadable: value !== undefined, problems: list.sorted, warnOfMissing: sources.warnOfMissing };
+  return { config, isReadable: value !== undefined, problems: list.sorted, reportMissing: sources.reportMissing };
 }
 
 /** The problem that was repaired, and those of the repaired text. */
@@ -78,14 +87,14 @@ function parseRepaired(file: string, repair: NonNullable<ConfigDocument['repair'
     .map(({ text, restore }) => ({ parsed: parse(text, file, repairs), restore }))
     .sort((a, b) => cost(a.parsed) - cost(b.parsed));
   if (best === undefined || (repair.isGuess && !best.parsed.isReadable)) {
-    return { config: undefined, isReadable: false, problems: () => [repaired], warnOfMissing: async () => {} };
+    return { config: undefined, isReadable: false, problems: () => [repaired], reportMissing: async () => {} };
   }
   const { parsed, restore } = best;
   return {
     config: undefined,
     isReadable: parsed.isReadable,
     problems: () => [repaired, ...parsed.problems().flatMap((problem) => restore(problem) ?? [])],
-    warnOfMissing: parsed.warnOfMissing,
+    reportMissing: parsed.reportMissing,
   };
 }
 
@@ -93,8 +102,10 @@ function cost({ isReadable, problems }: Parsed): number {
   return isReadable ? problems().length : Number.MAX_SAFE_INTEGER;
 }
 
-function finish({ config, problems }: Parsed): LoadedConfig {
-  return { config, problems: problems().toSorted(byPosition) };
+function finish(parsed: Parsed): LoadedConfig {
+  const problems = parsed.problems().toSorted(byPosition);
+  const isValid = problems.every(({ severity }) => severity !== 'error');
+  return { config: isValid ? parsed.config : undefined, problems };
 }
 
 /** Reads the text of a config file. */

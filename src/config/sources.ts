@@ -18,15 +18,18 @@ interface WrittenTls {
   private_key?: WrittenFile | undefined;
 }
 
-/** Reads the sources of secrets, keys and certificates, and remembers them for `warnOfMissing`. */
+/** Reads the sources of secrets, keys and certificates, and remembers them for `reportMissing`. */
 export interface Sources {
   /** Resolves the path of a file, relative to the folder of the config file. */
   file(path: string, node: ConfigNode): string;
   /** Reads `{ file }` or `{ env }`. */
   credential(written: WrittenSource | undefined, node: ConfigNode): CredentialSource | undefined;
   tls(written: WrittenTls | undefined, node: ConfigNode): TlsFiles | undefined;
-  /** Warns of missing files and environment variables. */
-  warnOfMissing(): Promise<void>;
+  /**
+   * Warns of missing files and environment variables.
+   * @param needsVariables reports missing variables as errors, because a running process never gets them
+   */
+  reportMissing(needsVariables: boolean): Promise<void>;
 }
 
 export function createSources(configFile: string): Sources {
@@ -72,11 +75,13 @@ export function createSources(configFile: string): Sources {
     return { ca: pem('ca'), certificate: pem('certificate'), privateKey: pem('private_key') };
   }
 
-  async function warnOfMissing() {
+  async function reportMissing(needsVariables: boolean) {
     for (const { name, node } of variables) {
       // An unusual name could be the secret itself, written in the wrong place.
       const named = /^[A-Z][A-Z0-9_]*$/.test(name) ? `environment variable "${name}"` : 'the environment variable';
-      if ((process.env[name] ?? '') === '') node.warn(`${named} is not set here: set it where cambist runs`);
+      if ((process.env[name] ?? '') !== '') continue;
+      if (needsVariables) node.error(`${named} is not set: set it for this process`);
+      else node.warn(`${named} is not set here: set it where cambist runs`);
     }
     for (const { full, written, node } of found) {
       const there = await access(full).then(
@@ -89,5 +94,5 @@ export function createSources(configFile: string): Sources {
     }
   }
 
-  return { file, credential, tls, warnOfMissing };
+  return { file, credential, tls, reportMissing };
 }

@@ -140,6 +140,15 @@ test('run and validate report every problem of an invalid config', async (t) => 
   }
 });
 
+test('run refuses an environment variable that is not set', async (t) => {
+  const file = await configFile(t, CONFIG);
+  const { code, stdout, stderr } = await runCommand(['run', '--config', file], { env: { CAMBIST_TEST_SECRET: '' } });
+  assert.deepEqual([code, stdout], [1, '']);
+  const problem = 'environment variable "CAMBIST_TEST_SECRET" is not set: set it for this process';
+  assert.ok(stderr.includes(problem), stderr);
+  assert.equal((await runCommand(['validate', '--config', file])).code, 0, 'a warning for validate');
+});
+
 for (const key of ['listen', 'admin']) {
   test(`run reports that the port of ${key} is in use`, async (t) => {
     const other = await startFakeUpstream(echo);
@@ -150,7 +159,7 @@ for (const key of ['listen', 'admin']) {
     assert.equal(code, 1);
     assert.equal(
       stderr,
-      `${key}: cannot listen on 127.0.0.1:${other.port}: another process does: stop it, or choose another address\n`,
+      `${key}: cannot listen on 127.0.0.1:${other.port}: another process listens there: stop it, or choose another address\n`,
     );
   });
 }

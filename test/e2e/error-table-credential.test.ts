@@ -51,15 +51,6 @@ test('without its client secret cambist starts, and is unready until the file is
   assert.equal((await scene.call({ headers: await scene.bearer() })).status, 200);
 });
 
-test('a client secret in a variable that is not set is unavailable', async (t) => {
-  const method = 'client_secret_post';
-  const change = clientAuth({ method, client_secret: { env: 'CAMBIST_TEST_UNSET_SECRET' } });
-  const scene = await startScene({ ready: false, change });
-  t.after(scene.close);
-  await provokeProblem(scene, { headers: await scene.bearer() }, UNAVAILABLE);
-  await assertUnready(scene, `authorization_servers.${SCENE_SERVER}`);
-});
-
 test('a private key that is none is unavailable, and not quoted', async (t) => {
   const key = '-----BEGIN PRIVATE KEY-----\nZm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4\n-----END PRIVATE KEY-----\n';
   const scene = await startScene({

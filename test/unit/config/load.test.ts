@@ -67,6 +67,20 @@ test('warns of an unset environment variable and still returns the config', asyn
   );
 });
 
+test('reports an unset environment variable as an error if the process needs it', async (t) => {
+  withSecret(t, undefined);
+  const file = join(await makeFolder(t), 'c.yaml');
+  await writeFile(file, VALID);
+  const { config, problems } = await loadConfig(file, { needsVariables: true });
+  assert.equal(config, undefined);
+  assert.deepEqual(
+    problems.map(({ severity, message }) => [severity, message]),
+    [['error', 'environment variable "CAMBIST_CLIENT_SECRET" is not set: set it for this process']],
+  );
+  withSecret(t, 'secret');
+  assert.ok((await loadConfig(file, { needsVariables: true })).config);
+});
+
 test('reads a large file completely', async (t) => {
   withSecret(t, 'x');
   const file = join(await makeFolder(t), 'c.yaml');
