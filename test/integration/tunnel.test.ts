@@ -6,7 +6,7 @@ import { eventually, soon } from '../harness/eventually.ts';
 import { connectRaw } from '../harness/http-call.ts';
 import { listen } from '../harness/http-server.ts';
 
-/** A tunnel to a server that does with its socket what the test says, and the client's end of it. */
+/** A tunnel to a server with the given behaviour, and the client at its other side. */
 async function startTunnel(t: TestContext, serve: (socket: Socket) => void, top: Record<string, unknown> = {}) {
   const sockets: Socket[] = [];
   const server = createServer({ allowHalfOpen: true }, (socket) => {
@@ -27,12 +27,12 @@ async function startTunnel(t: TestContext, serve: (socket: Socket) => void, top:
   });
   const client = await connectRaw(app.url);
   client.send(`CONNECT ${authority} HTTP/1.1\r\n\r\n`);
-  await soon('the tunnel', client.until('Established\r\n\r\n'));
-  await eventually('the far end is there', () => sockets.length === 1);
-  return { app, client, authority, far: sockets[0] as Socket };
+  await soon('the tunnel opens', client.until('Established\r\n\r\n'));
+  await eventually('the server has the connection', () => sockets.length === 1);
+  return { app, client, authority, server: sockets[0] as Socket };
 }
 
-test('an end on the side of the client is an end at the far side, which can still answer', async (t) => {
+test("forwards the client's half-close to the server, and still returns data from the server", async (t) => {
   const { client } = await startTunnel(t, (socket) => {
     let text = '';
     socket.on('data', (chunk) => {
@@ -42,39 +42,39 @@ test('an end on the side of the client is an end at the far side, which can stil
   });
   client.send('hello');
   client.socket.end();
-  assert.match(await soon('the answer', client.closed()), /\r\n\r\ngot hello$/);
+  assert.match(await soon('the response', client.closed()), /\r\n\r\ngot hello$/);
 });
 
-test('an end at the far side is an end on the side of the client, which can still send', async (t) => {
+test("forwards the server's half-close to the client, and still forwards data from the client", async (t) => {
   let text = '';
-  const { client, far } = await startTunnel(t, (socket) => {
+  const { client, server } = await startTunnel(t, (socket) => {
     socket.on('data', (chunk) => {
       text += chunk;
     });
   });
   await client.until('Established');
   client.socket.allowHalfOpen = true;
-  far.end('first');
+  server.end('first');
   await client.until('first');
   await new Promise((resolve) => client.socket.once('end', resolve));
   client.send('later');
   client.socket.end();
-  await new Promise((resolve) => far.once('end', resolve));
+  await new Promise((resolve) => server.once('end', resolve));
   assert.equal(text, 'later');
 });
 
-test('a far side that breaks off is a reset to the client, and the reverse', async (t) => {
+test('forwards a reset by the server to the client, and the reverse', async (t) => {
   const one = await startTunnel(t, () => {});
   const failed = new Promise<NodeJS.ErrnoException>((resolve) => one.client.socket.once('error', resolve));
-  one.far.resetAndDestroy();
+  one.server.resetAndDestroy();
   assert.equal((await soon('the reset', failed)).code, 'ECONNRESET');
   const other = await startTunnel(t, () => {});
-  const gone = new Promise((resolve) => other.far.once('close', resolve));
+  const gone = new Promise((resolve) => other.server.once('close', resolve));
   other.client.socket.resetAndDestroy();
-  await soon('the far side is gone', gone);
+  await soon('the server sees the connection close', gone);
 });
 
-test('a far side that does not read holds the client back', async (t) => {
+test('pauses the client while the server does not read', async (t) => {
   const { client } = await startTunnel(t, (socket) => socket.pause());
   let sent = 0;
   const chunk = Buffer.alloc(256 * 1024);
@@ -88,22 +88,22 @@ test('a far side that does not read holds the client back', async (t) => {
       await new Promise((resolve) => setImmediate(resolve));
     }
   }
-  assert.ok(sent < 60_000_000, `${sent} bytes went into a tunnel that nobody reads`);
+  assert.ok(sent < 60_000_000, `${sent} bytes went into a tunnel that the server does not read`);
 });
 
-test('an open tunnel is in flight: a stop waits for it, and ends it when its time is over', async (t) => {
-  const { app, client, far } = await startTunnel(t, (socket) => socket.pipe(socket), {
+test('keeps an open tunnel during shutdown, and closes it when the grace elapses', async (t) => {
+  const { app, client, server } = await startTunnel(t, (socket) => socket.pipe(socket), {
     limits: { shutdown_grace: '400ms' },
   });
   const stopped = app.stop();
   client.send('ping');
-  await soon('the tunnel goes on', client.until('ping'));
-  await soon('the end', stopped);
-  await soon('the client', client.closed());
-  await eventually('the far end', () => far.destroyed || far.readableEnded);
+  await soon('data passes', client.until('ping'));
+  await soon('the app has stopped', stopped);
+  await soon('the client sees the connection close', client.closed());
+  await eventually('the server sees the connection close', () => server.destroyed || server.readableEnded);
 });
 
-test('a stop with no tunnel in use does not wait, though a client has said CONNECT', async (t) => {
+test('stops at once if no request is in flight inside a CONNECT', async (t) => {
   const app = await startTestApp(t, {
     routes: [{ name: 'r', match: { host: 'r.svc' }, upstream: 'http://127.0.0.1:1', credential: 'none' }],
   });
@@ -113,27 +113,27 @@ test('a stop with no tunnel in use does not wait, though a client has said CONNE
   const used = await connectRaw(app.url);
   used.send('CONNECT r.svc:80 HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nHost: r.svc\r\n\r\n');
   await used.until('ERR_UPSTREAM_UNREACHABLE');
-  await soon('the stop', app.stop());
-  await soon('the clients', Promise.all([idle.closed(), used.closed()]));
+  await soon('the app has stopped', app.stop());
+  await soon('the clients see their connections close', Promise.all([idle.closed(), used.closed()]));
 });
 
-test('with as many in flight as may be, and while it stops, no tunnel is opened', async (t) => {
+test('opens no tunnel beyond max_in_flight or during shutdown', async (t) => {
   const limits = { max_in_flight: 1, shutdown_grace: '1s' };
   const { app, authority } = await startTunnel(t, () => {}, { limits });
-  const answerTo = async (target: string): Promise<string> => {
+  const responseTo = async (target: string): Promise<string> => {
     const connection = await connectRaw(app.url);
     connection.send(`CONNECT ${target} HTTP/1.1\r\n\r\n`);
-    return soon('the answer', connection.closed());
+    return soon('the response', connection.closed());
   };
-  assert.match(await answerTo(authority), /^HTTP\/1\.1 503 [\s\S]*ERR_OVERLOADED/);
+  assert.match(await responseTo(authority), /^HTTP\/1\.1 503 [\s\S]*ERR_OVERLOADED/);
   const idle = await Promise.all([connectRaw(app.url), connectRaw(app.url)]);
   const stopped = app.stop();
   for (const [index, target] of ['r.svc:80', authority].entries()) {
     idle[index]?.send(`CONNECT ${target} HTTP/1.1\r\n\r\n`);
     assert.match(
-      await soon('the answer', idle[index]?.closed() ?? Promise.resolve('')),
+      await soon('the response', idle[index]?.closed() ?? Promise.resolve('')),
       /^HTTP\/1\.1 503 [\s\S]*ERR_SHUTTING_DOWN/,
     );
   }
-  await soon('the stop', stopped);
+  await soon('the app has stopped', stopped);
 });

@@ -14,17 +14,17 @@ async function socketPath(t: TestContext): Promise<string> {
   return join(folder, 'proxy.sock');
 }
 
-test('the proxy serves on a unix socket as on a port', async (t) => {
+test('serves requests on a unix socket', async (t) => {
   const path = await socketPath(t);
   const { app, authorization } = await startGateway(t, { top: { listen: `unix:${path}` } });
   assert.equal(app.listen, `unix:${path}`);
   const headers = { host: 'h', authorization };
-  const answered = await call('http://h/', { socketPath: path, path: '/github/x', headers, body: 'hello' });
-  assert.equal(answered.status, 200);
-  assert.equal(JSON.parse(answered.text).url, '/mcp/x');
+  const response = await call('http://h/', { socketPath: path, path: '/github/x', headers, body: 'hello' });
+  assert.equal(response.status, 200);
+  assert.equal(JSON.parse(response.text).url, '/mcp/x');
 });
 
-test('a broken answer to HTTP/1.0 ends its connection, and not the process', async (t) => {
+test('closes the connection after a broken response to HTTP/1.0, and keeps running', async (t) => {
   const path = await socketPath(t);
   const upstream = await startRawUpstream('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n', 'end');
   t.after(upstream.close);

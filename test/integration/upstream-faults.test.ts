@@ -9,7 +9,7 @@ import { sumSamples } from '../harness/metric-samples.ts';
 import { assertProblem } from '../harness/problem.ts';
 import { answer, dieMidStream, silence } from '../harness/upstream-handlers.ts';
 
-/** cambist before an upstream that answers every request with these bytes and closes. */
+/** An app with an upstream that responds to every request with these bytes, then closes or resets the connection. */
 async function startRaw(t: TestContext, bytes: string, afterwards: 'end' | 'reset' = 'end') {
   const upstream = await startRawUpstream(bytes, afterwards);
   t.after(upstream.close);
@@ -17,45 +17,45 @@ async function startRaw(t: TestContext, bytes: string, afterwards: 'end' | 'rese
   return { app: await startTestApp(t, { routes }), upstream };
 }
 
-test('a backend that nobody listens for is unreachable', async (t) => {
+test('returns ERR_UPSTREAM_UNREACHABLE when the backend refuses connections', async (t) => {
   const { app } = await startPlainGateway(t, { route: { upstream: 'http://127.0.0.1:1/mcp' } });
-  const answered = await call(`${app.url}/plain`);
-  assertProblem(answered, 'ERR_UPSTREAM_UNREACHABLE');
-  assert.ok(!answered.text.includes('127.0.0.1'));
+  const response = await call(`${app.url}/plain`);
+  assertProblem(response, 'ERR_UPSTREAM_UNREACHABLE');
+  assert.ok(!response.text.includes('127.0.0.1'));
 });
 
-test('a backend whose name does not resolve is unreachable', async (t) => {
+test('returns ERR_UPSTREAM_UNREACHABLE when the name of the backend does not resolve', async (t) => {
   const { app } = await startPlainGateway(t, { route: { upstream: 'http://no-such-name.internal/mcp' } });
   assertProblem(await call(`${app.url}/plain`), 'ERR_UPSTREAM_UNREACHABLE');
 });
 
-test('a backend that closes or breaks the connection without an answer is unreachable', async (t) => {
+test('returns ERR_UPSTREAM_UNREACHABLE when the backend closes the connection without a response', async (t) => {
   for (const afterwards of ['end', 'reset'] as const) {
     const { app } = await startRaw(t, '', afterwards);
     assertProblem(await call(`${app.url}/`, { body: '{}' }), 'ERR_UPSTREAM_UNREACHABLE');
   }
 });
 
-test('a backend that sends no headers in time is too slow, and sees the connection close', async (t) => {
+test('returns a timeout when the backend sends no headers in time, and closes the connection', async (t) => {
   const { app, upstream } = await startPlainGateway(t, {
     handler: silence,
     route: { timeouts: { response_headers: '300ms' } },
   });
-  assertProblem(await soon('the answer', call(`${app.url}/plain`, { body: '{}' })), 'ERR_UPSTREAM_TIMEOUT');
+  assertProblem(await soon('the response', call(`${app.url}/plain`, { body: '{}' })), 'ERR_UPSTREAM_TIMEOUT');
   await upstream.requests[0]?.gone;
 });
 
-test('a backend that cannot be connected to in time is unreachable', { timeout: 20_000 }, async (t) => {
-  // A documentation address (RFC 5737), which nobody answers for, or which a machine without a network refuses at once.
+test('returns ERR_UPSTREAM_UNREACHABLE when connecting takes too long', { timeout: 20_000 }, async (t) => {
+  // A documentation address (RFC 5737). Connections time out, or fail at once on a machine without a network.
   const { app } = await startPlainGateway(t, {
     route: { upstream: 'http://192.0.2.1:9/mcp', allow_insecure_http: true, timeouts: { connect: '200ms' } },
   });
   assertProblem(await call(`${app.url}/plain`), 'ERR_UPSTREAM_UNREACHABLE');
 });
 
-test('an answer that is no HTTP, or contradicts itself, never reaches the caller', async (t) => {
+test('returns ERR_UPSTREAM_UNREACHABLE when the response is invalid HTTP or contradicts itself', async (t) => {
   for (const bytes of [
-    'this is no HTTP\r\n\r\n',
+    'not an HTTP response\r\n\r\n',
     'HTTP/2.0 200 OK\r\nContent-Length: 2\r\n\r\nhi',
     'HTTP/0.9 200 OK\r\nContent-Length: 2\r\n\r\nhi',
     'RTSP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi',
@@ -71,14 +71,14 @@ test('an answer that is no HTTP, or contradicts itself, never reaches the caller
   }
 });
 
-test('an early hint is dropped, and the answer after it passes', async (t) => {
+test('drops an early hint, and relays the response after it', async (t) => {
   const hint = 'HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n';
   const { app } = await startRaw(t, `${hint}HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi`);
   const { status, text, headers } = await call(`${app.url}/`);
   assert.deepEqual([status, text, headers.link], [200, 'hi', undefined]);
 });
 
-test('a body that ends with its connection passes', async (t) => {
+test('relays a body that ends with its connection', async (t) => {
   for (const version of ['1.0', '1.1']) {
     const { app } = await startRaw(t, `HTTP/${version} 200 OK\r\nX-Old: yes\r\n\r\nuntil the end`);
     const { status, text, headers } = await call(`${app.url}/`);
@@ -86,7 +86,7 @@ test('a body that ends with its connection passes', async (t) => {
   }
 });
 
-test('an upstream that dies in the middle of its body is a broken answer to the caller, never one that looks whole', async (t) => {
+test('never completes a response whose upstream fails in the middle of the body', async (t) => {
   const { app } = await startPlainGateway(t, { handler: dieMidStream(1000, 100) });
   await assert.rejects(call(`${app.url}/plain`), { code: 'ECONNRESET' });
   for (const bytes of [
@@ -100,7 +100,7 @@ test('an upstream that dies in the middle of its body is a broken answer to the 
   }
 });
 
-test('to a caller of HTTP/1.0, for whom the end of the connection ends the body, a broken answer is a reset', async (t) => {
+test('resets the connection of an HTTP/1.0 caller when a response breaks off', async (t) => {
   const { app } = await startRaw(t, 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n');
   const connection = await connectRaw(app.url);
   const failed = new Promise<NodeJS.ErrnoException>((resolve) => connection.socket.once('error', resolve));
@@ -109,7 +109,7 @@ test('to a caller of HTTP/1.0, for whom the end of the connection ends the body,
   assert.equal((await Promise.race([failed, ended]))?.code, 'ECONNRESET');
 });
 
-test('a 503 is passed on, and asked for once only', async (t) => {
+test('relays a 503 without a retry', async (t) => {
   const { app, upstream } = await startPlainGateway(t, { handler: answer(503, 'later', { 'retry-after': '0' }) });
   for (const method of ['GET', 'HEAD', 'POST']) {
     upstream.requests.length = 0;
@@ -119,27 +119,27 @@ test('a 503 is passed on, and asked for once only', async (t) => {
   }
 });
 
-test('a redirect is passed on and not followed', async (t) => {
+test('relays a redirect without following it', async (t) => {
   const { app, upstream, authorization } = await startGateway(t);
   for (const status of [301, 302, 303, 307, 308]) {
     upstream.requests.length = 0;
     upstream.handler = answer(status, '', { location: `${upstream.url}/elsewhere` });
-    const answered = await call(`${app.url}/github`, { headers: { authorization } });
-    assert.equal(answered.status, status);
+    const response = await call(`${app.url}/github`, { headers: { authorization } });
+    assert.equal(response.status, status);
     assert.equal(upstream.requests.length, 1);
   }
 });
 
-for (const [what, statuses] of [
-  ['every status that HTTP knows', [200, 207, 299, 400, 403, 404, 405, 418, 429, 500, 502, 504, 599]],
-  ['a status beyond those that HTTP knows', [600, 999]],
+for (const [kind, statuses] of [
+  ['standard statuses', [200, 207, 299, 400, 403, 404, 405, 418, 429, 500, 502, 504, 599]],
+  ['statuses beyond 599', [600, 999]],
 ] as const) {
-  test(`${what} is passed on, and counted once`, async (t) => {
+  test(`relays ${kind}, and counts each response once`, async (t) => {
     const { app, upstream } = await startPlainGateway(t);
     for (const status of statuses) {
       upstream.handler = answer(status, 'body');
-      const answered = await call(`${app.url}/plain`);
-      assert.deepEqual([answered.status, answered.text], [status, 'body']);
+      const response = await call(`${app.url}/plain`);
+      assert.deepEqual([response.status, response.text], [status, 'body']);
     }
     const counted = async () => sumSamples(await app.metrics(), 'cambist_requests_total', { route: 'plain' });
     await eventually('all are counted', async () => (await counted()) === statuses.length);

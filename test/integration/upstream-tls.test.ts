@@ -14,16 +14,16 @@ import { echo } from '../harness/upstream-handlers.ts';
 const authority = createCertificateAuthority();
 const stranger = createCertificateAuthority('another CA');
 
-interface Scene {
+interface Setup {
   readonly server: Certificate;
-  /** What the upstream wants its clients' certificates to be signed by. */
+  /** PEM of the authority that must have signed client certificates. */
   readonly clientCa?: string;
   /** PEM texts for the route's `tls`. */
   readonly ca?: string;
   readonly client?: Certificate;
 }
 
-async function start(t: TestContext, { server, clientCa, ca, client }: Scene) {
+async function start(t: TestContext, { server, clientCa, ca, client }: Setup) {
   const tls = { ...server, ...(clientCa !== undefined && { clientCa }) };
   const upstream = await startFakeUpstream(echo, { tls });
   t.after(upstream.close);
@@ -54,15 +54,15 @@ async function start(t: TestContext, { server, clientCa, ca, client }: Scene) {
   return { app, upstream, folder };
 }
 
-test('a certificate of a CA that the route trusts is good', async (t) => {
+test('accepts a certificate of a CA that the route trusts', async (t) => {
   const { app } = await start(t, { server: authority.issueServer(), ca: authority.cert });
   assert.equal((await call(`${app.url}/x`)).status, 200);
 });
 
-test('a certificate that nobody vouches for, of another name, or past its end, gets no request', async (t) => {
-  for (const [what, scene] of Object.entries({
+test('sends no request to an upstream whose certificate is untrusted, expired or for another name', async (t) => {
+  for (const [problem, setup] of Object.entries({
     'no CA configured': { server: authority.issueServer() },
-    'signed by another': { server: stranger.issueServer(), ca: authority.cert },
+    'signed by another CA': { server: stranger.issueServer(), ca: authority.cert },
     'another name': { server: authority.issueServer({ hosts: ['example.com'] }), ca: authority.cert },
     expired: {
       server: authority.issueServer({ validFromSeconds: -7200, validUntilSeconds: -3600 }),
@@ -72,38 +72,38 @@ test('a certificate that nobody vouches for, of another name, or past its end, g
       server: authority.issueServer({ validFromSeconds: 3600, validUntilSeconds: 7200 }),
       ca: authority.cert,
     },
-    'for clients': { server: authority.issueClient({ commonName: 'localhost' }), ca: authority.cert },
+    'a client certificate': { server: authority.issueClient({ commonName: 'localhost' }), ca: authority.cert },
   })) {
-    const { app, upstream } = await start(t, scene);
+    const { app, upstream } = await start(t, setup);
     assertProblem(await call(`${app.url}/x`), 'ERR_UPSTREAM_TLS');
-    assert.equal(upstream.requests.length, 0, what);
+    assert.equal(upstream.requests.length, 0, problem);
   }
 });
 
-test('a client certificate is shown to an upstream that asks for one, and its end is a metric', async (t) => {
+test('presents a client certificate to an upstream that requests one, and reports its expiry as a metric', async (t) => {
   const client = authority.issueClient();
-  const scene = { server: authority.issueServer(), clientCa: authority.cert, ca: authority.cert, client };
-  const { app } = await start(t, scene);
+  const setup = { server: authority.issueServer(), clientCa: authority.cert, ca: authority.cert, client };
+  const { app } = await start(t, setup);
   assert.equal((await call(`${app.url}/x`)).status, 200);
-  const end = sumSamples(await app.metrics(), 'cambist_credential_expiry_timestamp_seconds', {
+  const expiry = sumSamples(await app.metrics(), 'cambist_credential_expiry_timestamp_seconds', {
     credential: 'route "secure"',
   });
-  assert.ok(Math.abs(end - (Date.now() / 1000 + 3600)) < 60);
+  assert.ok(Math.abs(expiry - (Date.now() / 1000 + 3600)) < 60);
 });
 
-test('an upstream that asks for a client certificate, and gets none or that of a stranger, is not reached', async (t) => {
+test('returns 502 when an upstream requires a client certificate and gets none or an untrusted one', async (t) => {
   const server = authority.issueServer();
   for (const client of [undefined, stranger.issueClient()]) {
-    const scene = { server, clientCa: authority.cert, ca: authority.cert, ...(client !== undefined && { client }) };
-    const { app, upstream } = await start(t, scene);
-    const answered = await call(`${app.url}/x`);
-    assert.equal(answered.status, 502);
-    assert.match(JSON.parse(answered.text).code, /^ERR_UPSTREAM_(TLS|UNREACHABLE)$/);
+    const setup = { server, clientCa: authority.cert, ca: authority.cert, ...(client !== undefined && { client }) };
+    const { app, upstream } = await start(t, setup);
+    const response = await call(`${app.url}/x`);
+    assert.equal(response.status, 502);
+    assert.match(JSON.parse(response.text).code, /^ERR_UPSTREAM_(TLS|UNREACHABLE)$/);
     assert.equal(upstream.requests.length, 0);
   }
 });
 
-test('an upstream that speaks no TLS where it should is not trusted', async (t) => {
+test('returns ERR_UPSTREAM_TLS when an https upstream does not use TLS', async (t) => {
   const upstream = await startFakeUpstream(echo);
   t.after(upstream.close);
   const url = upstream.url.replace('http:', 'https:');
@@ -113,19 +113,19 @@ test('an upstream that speaks no TLS where it should is not trusted', async (t) 
   assertProblem(await call(`${app.url}/x`), 'ERR_UPSTREAM_TLS');
 });
 
-test('a TLS file of ours that is missing, or holds something else, is our credential and not the upstream', async (t) => {
+test('returns ERR_CREDENTIAL_UNAVAILABLE when our own TLS file is missing or malformed', async (t) => {
   const { app, folder } = await start(t, { server: authority.issueServer(), ca: authority.cert });
   for (const spoil of [() => rm(join(folder, 'ca.pem')), () => writeFile(join(folder, 'ca.pem'), 'no PEM')]) {
     await spoil();
     app.rereadTls();
-    const answered = await call(`${app.url}/x`);
-    assertProblem(answered, 'ERR_CREDENTIAL_UNAVAILABLE');
-    assert.equal(answered.headers['retry-after'], '1');
-    assert.ok(!answered.text.includes(folder));
+    const response = await call(`${app.url}/x`);
+    assertProblem(response, 'ERR_CREDENTIAL_UNAVAILABLE');
+    assert.equal(response.headers['retry-after'], '1');
+    assert.ok(!response.text.includes(folder));
   }
 });
 
-test('a CA that changed is trusted from the next connection on', async (t) => {
+test('trusts a changed CA from the next connection on', async (t) => {
   const { app, folder } = await start(t, { server: authority.issueServer(), ca: stranger.cert });
   assertProblem(await call(`${app.url}/x`), 'ERR_UPSTREAM_TLS');
   await writeFile(join(folder, 'ca.pem'), authority.cert);

@@ -7,7 +7,7 @@ import { call, connectRaw } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { startWebSocketServer } from '../harness/web-socket-server.ts';
 
-async function startSockets(t: TestContext, keys: Record<string, unknown> = {}, top: Record<string, unknown> = {}) {
+async function startWebSockets(t: TestContext, keys: Record<string, unknown> = {}, top: Record<string, unknown> = {}) {
   const backend = await startWebSocketServer();
   t.after(backend.close);
   const gateway = await startGateway(t, { route: { upstream: `${backend.url}/ws`, ...keys }, top });
@@ -22,10 +22,10 @@ async function startSockets(t: TestContext, keys: Record<string, unknown> = {}, 
 
 function opened(socket: WebSocket): Promise<void> {
   return soon(
-    'the socket is open',
+    'the WebSocket is open',
     new Promise((resolve, reject) => {
       socket.addEventListener('open', () => resolve());
-      socket.addEventListener('error', () => reject(new Error('it did not open')));
+      socket.addEventListener('error', () => reject(new Error('the WebSocket did not open')));
     }),
   );
 }
@@ -37,15 +37,15 @@ function nextText(socket: WebSocket): Promise<unknown> {
   );
 }
 
-test('a WebSocket opens with the exchanged bearer, and texts pass both ways', async (t) => {
-  const { connect, backend, authorizationServer, subjectToken, app } = await startSockets(t);
+test('opens a WebSocket with the issued token, and relays texts in both directions', async (t) => {
+  const { connect, backend, authorizationServer, subjectToken, app } = await startWebSockets(t);
   const socket = connect(undefined, ['mcp', 'other']);
   await opened(socket);
   assert.equal(socket.protocol, 'mcp');
   for (const text of ['hello', 'again']) {
-    const answer = nextText(socket);
+    const reply = nextText(socket);
     socket.send(text);
-    assert.equal(await answer, text);
+    assert.equal(await reply, text);
   }
   const [handshake] = backend.handshakes;
   assert.equal(handshake?.authorization, `Bearer ${authorizationServer.requests[0]?.issued}`);
@@ -59,34 +59,36 @@ test('a WebSocket opens with the exchanged bearer, and texts pass both ways', as
   assert.equal(sumSamples(text, 'cambist_requests_in_flight', { route: 'github' }), 1);
   const closed = new Promise((resolve) => socket.addEventListener('close', ({ code }) => resolve(code)));
   socket.close(1000);
-  assert.equal(await soon('the close', closed), 1000);
+  assert.equal(await soon('the WebSocket is closed', closed), 1000);
   await eventually('nothing is in flight', async () => {
     const now = await app.metrics();
     return sumSamples(now, 'cambist_requests_in_flight') + sumSamples(now, 'cambist_open_streams') === 0;
   });
-  await eventually('it is logged', () => app.logs.some(({ msg, status }) => msg === 'request' && status === 101));
+  await eventually('the request is logged', () =>
+    app.logs.some(({ msg, status }) => msg === 'request' && status === 101),
+  );
 });
 
-test('what the backend sends with its answer is not lost', async (t) => {
-  const { connect, backend } = await startSockets(t);
+test('relays a text that the backend sends with its handshake response', async (t) => {
+  const { connect, backend } = await startWebSockets(t);
   backend.greeting = 'welcome';
   assert.equal(await nextText(connect()), 'welcome');
 });
 
-test('a handshake without a token is refused as any request is', async (t) => {
-  const { app, backend } = await startSockets(t);
+test('returns 401 to a handshake without a token', async (t) => {
+  const { app, backend } = await startWebSockets(t);
   const connection = await connectRaw(app.url);
   connection.send(
     'GET /github HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: eA==\r\nSec-WebSocket-Version: 13\r\n\r\n',
   );
-  const all = await soon('the answer', connection.closed());
+  const all = await soon('the response', connection.closed());
   assert.match(all, /^HTTP\/1\.1 401 Unauthorized\r\n/);
   assert.match(all, /ERR_SUBJECT_TOKEN_MISSING/);
   assert.equal(backend.handshakes.length, 0);
 });
 
-test('a 401 to the handshake leads to one new exchange and one more handshake', async (t) => {
-  const { connect, backend, authorizationServer, app } = await startSockets(t);
+test('exchanges again after a 401 to the handshake, and repeats the handshake', async (t) => {
+  const { connect, backend, authorizationServer, app } = await startWebSockets(t);
   backend.refusal = ({ authorization }) =>
     authorization === `Bearer ${authorizationServer.requests[0]?.issued}`
       ? 'HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n'
@@ -96,8 +98,8 @@ test('a 401 to the handshake leads to one new exchange and one more handshake', 
   assert.equal(sumSamples(await app.metrics(), 'cambist_upstream_retries_total', { route: 'github' }), 1);
 });
 
-test('a backend that answers with something else than a WebSocket is passed on, and the connection ends', async (t) => {
-  const { app, authorization, backend } = await startSockets(t);
+test('relays a refusal of the handshake, and closes the connection', async (t) => {
+  const { app, authorization, backend } = await startWebSockets(t);
   const body = 'x'.repeat(500_000);
   backend.refusal = () =>
     `HTTP/1.1 403 No\r\nX-Why: because\r\nTransfer-Encoding: chunked\r\n\r\n${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`;
@@ -105,57 +107,57 @@ test('a backend that answers with something else than a WebSocket is passed on, 
   connection.send(
     `GET /github HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`,
   );
-  const all = await soon('the answer', connection.closed());
+  const all = await soon('the response', connection.closed());
   assert.match(all, /^HTTP\/1\.1 403 /);
   assert.match(all, /\r\nX-Why: because\r\n/);
   assert.ok(all.replace(/\r\n[0-9a-f]+\r\n/g, '').includes(body.slice(0, 1000)) && all.endsWith('0\r\n\r\n'));
 });
 
-test('a backend that switches to another protocol is a fault of its own', async (t) => {
-  const { app, authorization, backend } = await startSockets(t);
+test('returns 502 when the backend switches to another protocol', async (t) => {
+  const { app, authorization, backend } = await startWebSockets(t);
   backend.refusal = () => 'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\nbytes';
   const connection = await connectRaw(app.url);
   connection.send(
     `GET /github HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`,
   );
-  const all = await soon('the answer', connection.closed());
+  const all = await soon('the response', connection.closed());
   assert.match(all, /^HTTP\/1\.1 502 [\s\S]*ERR_UPSTREAM_UNREACHABLE/);
   assert.ok(!all.includes('bytes'));
 });
 
-test('either side that goes away takes the other with it', async (t) => {
-  const { connect, backend } = await startSockets(t);
+test('closes either side when the other side closes', async (t) => {
+  const { connect, backend } = await startWebSockets(t);
   const one = connect();
   await opened(one);
   const closed = new Promise((resolve) => one.addEventListener('close', resolve));
   backend.handshakes[0]?.socket.destroy();
-  await soon('the client', closed);
+  await soon('the client sees the close', closed);
 
-  const { app, authorization, backend: other } = await startSockets(t);
+  const { app, authorization, backend: other } = await startWebSockets(t);
   const connection = await connectRaw(app.url);
   connection.send(
     `GET /github HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: eA==\r\n\r\n`,
   );
   await connection.until('101 Switching');
   connection.socket.resetAndDestroy();
-  await eventually('the backend', () => other.handshakes[0]?.socket.destroyed === true);
+  await eventually('the backend sees the close', () => other.handshakes[0]?.socket.destroyed === true);
 });
 
-test('an open WebSocket is in flight: a stop waits for it, and ends it when its time is over', async (t) => {
-  const { connect, app } = await startSockets(t, {}, { limits: { shutdown_grace: '400ms' } });
+test('keeps an open WebSocket during shutdown, and closes it when the grace elapses', async (t) => {
+  const { connect, app } = await startWebSockets(t, {}, { limits: { shutdown_grace: '400ms' } });
   const socket = connect();
   await opened(socket);
   const stopped = app.stop();
-  const answer = nextText(socket);
+  const reply = nextText(socket);
   socket.send('still here');
-  assert.equal(await answer, 'still here');
+  assert.equal(await reply, 'still here');
   const closed = new Promise((resolve) => socket.addEventListener('close', resolve));
-  await soon('the stop', stopped);
-  await soon('the client', closed);
+  await soon('the app has stopped', stopped);
+  await soon('the client sees the close', closed);
 });
 
-test('an offer of another protocol is no offer: the request is served with its body, and the connection goes on', async (t) => {
-  const { app, authorization, upstream, config } = await startSockets(t);
+test('ignores an upgrade to another protocol, serves the request, and keeps the connection open', async (t) => {
+  const { app, authorization, upstream, config } = await startWebSockets(t);
   app.reloadTo({ ...config, routes: config.routes.map((route) => ({ ...route, upstream: upstream.url })) });
   const connection = await connectRaw(app.url);
   const offers = [
@@ -167,7 +169,7 @@ test('an offer of another protocol is no offer: the request is served with its b
       `POST /github/${index} HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\n${offer}\r\nX-Latin: \xe4\r\nContent-Length: 5\r\n\r\nhel`,
     );
     connection.send('lo');
-    await soon('the answer', connection.until(new RegExp(`"url":"/${index}".*"body":"hello"`)));
+    await soon('the response', connection.until(new RegExp(`"url":"/${index}".*"body":"hello"`)));
     const received = upstream.requests.at(-1)?.rawHeaders.join(' ') ?? '';
     assert.ok(!/upgrade|http2-settings/i.test(received), received);
   }
@@ -177,11 +179,11 @@ test('an offer of another protocol is no offer: the request is served with its b
   assert.equal(status, 200);
 });
 
-test('a handshake behind a request that is not answered yet is not mixed into its answer', async (t) => {
-  const { app, authorization, upstream, config, backend } = await startSockets(t);
-  let answer = (): void => {};
+test('keeps a pipelined handshake out of the response to an earlier request', async (t) => {
+  const { app, authorization, upstream, config, backend } = await startWebSockets(t);
+  let respond = (): void => {};
   upstream.handler = (_request, response) => {
-    answer = () => response.end('the first answer');
+    respond = () => response.end('the first response');
   };
   app.reloadTo({
     ...config,
@@ -190,10 +192,10 @@ test('a handshake behind a request that is not answered yet is not mixed into it
   const connection = await connectRaw(app.url);
   const head = `HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}`;
   connection.send(`GET /slow ${head}\r\n\r\n`);
-  await eventually('the first request is under way', () => upstream.requests.length === 1);
+  await eventually('the first request is in flight', () => upstream.requests.length === 1);
   connection.send(`GET /github ${head}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`);
-  answer();
-  const all = await soon('the end', connection.closed());
+  respond();
+  const all = await soon('the connection closes', connection.closed());
   assert.doesNotMatch(all, /101 Switching/);
   assert.equal(backend.handshakes.length, 0);
 });

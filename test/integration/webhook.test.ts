@@ -112,12 +112,12 @@ test('logs a line for each review, without the content of the pod', async (t) =>
   assert.ok(!webhook.lines.join('').includes(secret));
 });
 
-test('a client that does not trust the authority cannot connect', async (t) => {
+test('refuses connections of a client that does not trust the authority', async (t) => {
   const webhook = await startWebhook(t);
   await assert.rejects(webhook.call('{}', { ca: createCertificateAuthority('other').cert }), /certificate|self-signed/);
 });
 
-test('refuses an invalid request with a status that says why', async (t) => {
+test('returns 400, 404 or 415 for an invalid request', async (t) => {
   const webhook = await startWebhook(t);
   const cases: [string, { contentType?: string; method?: string }, number][] = [
     ['{', {}, 400],
@@ -131,8 +131,8 @@ test('refuses an invalid request with a status that says why', async (t) => {
     ['', { method: 'GET' }, 404],
   ];
   for (const [body, more, status] of cases) {
-    const answer = await webhook.call(body, more);
-    assert.equal(answer.status, status, `${body.slice(0, 30)} ${JSON.stringify(more)}`);
+    const response = await webhook.call(body, more);
+    assert.equal(response.status, status, `${body.slice(0, 30)} ${JSON.stringify(more)}`);
   }
   assert.equal(await webhook.metric('cambist_webhook_requests_total', { result: 'injected' }), 0);
   assert.equal((await webhook.call(podReview(OPTED_IN))).status, 200);

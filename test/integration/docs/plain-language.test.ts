@@ -14,7 +14,6 @@ const PENDING = [
   'test/nothing-leaked.test.ts',
   'test/bench',
   'test/harness',
-  'test/integration',
   'test/e2e',
   'test/external/browser',
   'test/external/clients',

@@ -6,7 +6,7 @@ import { connectRaw } from '../../harness/http-call.ts';
 
 const DELETING = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'delete_repo' } });
 
-test('no spelling of a path takes a tool to a route that asks less for it', async (t) => {
+test('never routes another spelling of a path to a route with a weaker scope', async (t) => {
   const { app, upstream, authorization, authorizationServer, config } = await startGateway(t);
   const [github] = config.routes;
   const match = { host: 'h', path: '/mcp' };

@@ -7,7 +7,7 @@ import { startGateway, startPlainGateway } from '../../harness/gateway.ts';
 import { call, connectRaw } from '../../harness/http-call.ts';
 import { assertProblem } from '../../harness/problem.ts';
 
-test('a token from the authorization server that could end a header never becomes one', async (t) => {
+test('refuses an issued token that contains characters outside the token syntax', async (t) => {
   const { app, authorization, authorizationServer, upstream } = await startGateway(t);
   for (const token of ['a\r\nX-Injected: 1', 'a b', 'a,b', 'a\n', 'ä', 'a"b', '\u0000']) {
     authorizationServer.mood = { kind: 'issue', accessToken: token };
@@ -16,7 +16,7 @@ test('a token from the authorization server that could end a header never become
   assert.equal(upstream.requests.length, 0);
 });
 
-test('what the authorization server says reaches the caller as base64 or as a number, or not at all', async (t) => {
+test('passes values from the authorization server to the caller only as base64 or as a number', async (t) => {
   const { app, authorizationServer } = await startGateway(t);
   const ask = async () => {
     const authorization = `Bearer ${await authorizationServer.mint()}`;
@@ -32,31 +32,31 @@ test('what the authorization server says reaches the caller as base64 or as a nu
   );
   for (const body of [{ error: evil }, { error: 'invalid_grant', error_description: evil }, evil]) {
     authorizationServer.mood = { kind: 'answer', status: 400, body };
-    const answered = await ask();
-    assert.ok(!`${JSON.stringify(answered.rawHeaders)}${answered.text}`.includes('Injected'));
+    const response = await ask();
+    assert.ok(!`${JSON.stringify(response.rawHeaders)}${response.text}`.includes('Injected'));
   }
   authorizationServer.mood = { kind: 'answer', status: 503, headers: { 'retry-after': 'never "x' } };
   assert.match((await ask()).headers['retry-after'] ?? '', /^\d+$/);
   assert.ok(!app.logText().includes('\r\nX-Injected'));
 });
 
-test('what a caller may put into what cambist says of itself is checked first', async (t) => {
+test('replaces an invalid request id of a caller, and logs valid JSON', async (t) => {
   const { app, upstream } = await startPlainGateway(t);
-  const made = /^[0-9a-f-]{36}$/;
+  const generated = /^[0-9a-f-]{36}$/;
   for (const id of ['a b', 'a"b', 'a\tb', 'ä', '<x>', '{"a":1}', 'a,b', '']) {
     const connection = await connectRaw(app.url);
     connection.send(
       Buffer.from(`GET /plain HTTP/1.1\r\nHost: h\r\nX-Request-Id: ${id}\r\nConnection: close\r\n\r\n`, 'latin1'),
     );
-    await soon('the answer', connection.closed());
-    assert.match(String(upstream.requests.at(-1)?.headers['x-request-id']), made, id);
+    await soon('the response', connection.closed());
+    assert.match(String(upstream.requests.at(-1)?.headers['x-request-id']), generated, id);
   }
   const refused = await call(`${app.url}/none`, { headers: { 'x-request-id': '"},{"x":"' } });
-  assert.match(refused.headers['x-request-id'] as string, made);
+  assert.match(refused.headers['x-request-id'] as string, generated);
   for (const line of app.logText().trim().split('\n')) JSON.parse(line);
 });
 
-test('a location that is turned cannot become more than one header, or another host', async (t) => {
+test('rewrites a Location without adding headers or changing the host', async (t) => {
   const { app, upstream } = await startPlainGateway(t);
   for (const location of [
     '/mcp/a%0d%0aX-Injected:%201',
@@ -72,7 +72,7 @@ test('a location that is turned cannot become more than one header, or another h
     assert.equal(headers['x-injected'], undefined);
     const to = new URL(headers.location ?? '', app.url);
     const direct = new URL(location, `${upstream.url}/mcp`);
-    // Under the route, or where the upstream pointed by itself.
+    // The location is below the route, or unchanged.
     assert.ok(
       (to.origin === app.url && to.pathname.startsWith('/plain/')) || headers.location === location,
       `${location} → ${to} (${direct})`,
@@ -80,7 +80,7 @@ test('a location that is turned cannot become more than one header, or another h
   }
 });
 
-test('an event of an old server that is turned stays one line', async (t) => {
+test('rewrites an SSE endpoint event to a single line', async (t) => {
   const events = ['event: endpoint\ndata: /mcp/x\u2028event: message\n\n', 'event: endpoint\ndata: /mcp/a b\u0000\n\n'];
   for (const event of events) {
     const bytes = Buffer.from(event);
@@ -93,20 +93,20 @@ test('an event of an old server that is turned stays one line', async (t) => {
   }
 });
 
-test('a session id, a protocol version and every other header of a caller stays in its own line', async (t) => {
+test('forwards unusual header values without splitting them', async (t) => {
   const { app, upstream } = await startPlainGateway(t);
   const connection = await connectRaw(app.url);
   const values = ['a\tb', '"', ' \t x', '\xff\xfe', 'x'.repeat(8000)];
   const lines = values.map((value, index) => `X-V${index}: ${value}\r\nMcp-Session-Id: ${value}\r\n`).join('');
   connection.send(Buffer.from(`GET /plain HTTP/1.1\r\nHost: h\r\n${lines}Connection: close\r\n\r\n`, 'latin1'));
-  assert.match(await soon('the answer', connection.closed()), /^HTTP\/1\.1 200 /);
+  assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 200 /);
   for (const [index, value] of values.entries()) {
     assert.equal(upstream.requests[0]?.headers[`x-v${index}`], value.trim());
   }
   assert.equal(upstream.requests[0]?.rawHeaders.filter((name) => name === 'Mcp-Session-Id').length, values.length);
 });
 
-test('headers are forwarded however many there are, or refused: none is dropped unseen', async (t) => {
+test('forwards thousands of headers or refuses the request, but never drops one silently', async (t) => {
   const upstream = await startRawUpstream('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n', 'keep');
   t.after(upstream.close);
   const { app } = await startPlainGateway(t, { route: { upstream: `${upstream.url}/mcp` } });
@@ -115,7 +115,7 @@ test('headers are forwarded however many there are, or refused: none is dropped 
   first.send(
     `POST /plain HTTP/1.1\r\nHost: h\r\n${many}X-Last: 1\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello`,
   );
-  assert.match(await soon('the answer', first.closed()), /^HTTP\/1\.1 200 /);
+  assert.match(await soon('the response', first.closed()), /^HTTP\/1\.1 200 /);
   const seen = upstream.received[0] ?? '';
   assert.equal(seen.match(/^a: b\r$/gm)?.length, 3000);
   assert.match(seen, /X-Last: 1[\s\S]*hello$/);
@@ -123,6 +123,6 @@ test('headers are forwarded however many there are, or refused: none is dropped 
   second.send(
     `GET /plain HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer first-of-two\r\n${many}Authorization: Bearer second-of-two\r\nConnection: close\r\n\r\n`,
   );
-  assert.match(await soon('the answer', second.closed()), /^HTTP\/1\.1 401 /);
+  assert.match(await soon('the response', second.closed()), /^HTTP\/1\.1 401 /);
   assert.equal(upstream.received.length, 1);
 });

@@ -30,8 +30,8 @@ async function startTwo(t: TestContext) {
   return { ...gateway, ask };
 }
 
-/** Whatever some server may read as a way out of the prefix, or as another prefix. */
-const CLIMBING = [
+/** Paths that some server may read as outside the prefix, or as below another prefix. */
+const TRAVERSALS = [
   '/plain/..',
   '/plain/../admin',
   '/plain/./../admin',
@@ -55,15 +55,15 @@ const CLIMBING = [
   'http://named.svc/named/..%2fadmin',
 ];
 
-test('finds no route for a path with dot segments', async (t) => {
+test('returns 403 for a path that could leave its prefix, and sends nothing upstream', async (t) => {
   const { ask, upstream } = await startTwo(t);
-  for (const target of CLIMBING) {
+  for (const target of TRAVERSALS) {
     assert.match(await ask(target), /^HTTP\/1\.1 403 [\s\S]*ERR_ROUTE_NOT_FOUND/, target);
     assert.equal(upstream.requests.length, 0, target);
   }
 });
 
-test('a path beside a prefix has no route', async (t) => {
+test('returns 403 or 400 for a path that only resembles a prefix', async (t) => {
   const { ask, upstream } = await startTwo(t);
   for (const target of [
     '/plainx',
@@ -83,7 +83,7 @@ test('a path beside a prefix has no route', async (t) => {
   }
 });
 
-test('what is below a prefix stays below it, to the byte', async (t) => {
+test('forwards the path below a prefix unchanged', async (t) => {
   const { ask, upstream } = await startTwo(t);
   for (const [target, seen] of [
     ['/plain//', '/base/mcp//'],
@@ -113,9 +113,9 @@ test('what is below a prefix stays below it, to the byte', async (t) => {
   }
 });
 
-test('the authority of an absolute-form target decides, whatever Host says, and the upstream sees its own name', async (t) => {
+test("routes an absolute-form target by its authority, and sends the upstream's own name as Host", async (t) => {
   const { ask, upstream, app } = await startTwo(t);
-  const far = new URL(upstream.url).host;
+  const upstreamHost = new URL(upstream.url).host;
   for (const [target, host, seen] of [
     ['http://named.svc/named/x', 'h', '/mcp/x'],
     ['http://named.svc/named/x', 'evil.example.com', '/mcp/x'],
@@ -130,7 +130,7 @@ test('the authority of an absolute-form target decides, whatever Host says, and 
     ['http:named.svc/named', 'named.svc', undefined],
     ['ftp://named.svc/named', 'named.svc', undefined],
     ['//named.svc/named', 'evil.example.com', undefined],
-    [`http://${far}/mcp`, 'h', undefined],
+    [`http://${upstreamHost}/mcp`, 'h', undefined],
   ] as const) {
     const text = await ask(target, host);
     assert.deepEqual(
@@ -138,12 +138,12 @@ test('the authority of an absolute-form target decides, whatever Host says, and 
       seen === undefined ? [] : [seen],
       `${target}, ${host}: ${text.slice(0, 40)}`,
     );
-    for (const { headers } of upstream.requests) assert.equal(headers.host, far);
+    for (const { headers } of upstream.requests) assert.equal(headers.host, upstreamHost);
   }
   assert.ok(!app.logText().includes('evil.example.com'));
 });
 
-test('a Host that is none, or two, is no name of a route', async (t) => {
+test('returns 403 or 400 for a missing, invalid or repeated Host', async (t) => {
   const { ask, upstream, app } = await startTwo(t);
   for (const host of [
     'named.svc/',

@@ -4,16 +4,16 @@ import { soon } from '../../harness/eventually.ts';
 import { startPlainGateway } from '../../harness/gateway.ts';
 import { connectRaw } from '../../harness/http-call.ts';
 
-/** What a smuggler wants the upstream to see as a request of its own. */
+/** The request that an attacker hides in another one. */
 const SMUGGLED = 'GET /plain/smuggled HTTP/1.1\r\nHost: h\r\n\r\n';
 const HEAD = 'POST /plain HTTP/1.1\r\nHost: h\r\n';
 
-/** Sends bytes on a connection of their own; settles with all that came back, when nothing more does. */
+/** Sends bytes on a new connection. Settles with everything received when the connection closes. */
 async function exchange(t: TestContext, bytes: string) {
   const { app, upstream } = await startPlainGateway(t);
   const connection = await connectRaw(app.url);
   connection.send(Buffer.from(bytes, 'latin1'));
-  const text = await soon('the end', connection.closed());
+  const text = await soon('the connection closes', connection.closed());
   const statuses = [...text.matchAll(/^HTTP\/1\.1 (\d+)/gm)].map(([, status]) => Number(status));
   const bodies = await Promise.all(upstream.requests.map(async (request) => (await request.body()).toString('latin1')));
   const seen = upstream.requests.map(({ url, method, rawHeaders }, index) => ({
@@ -25,12 +25,15 @@ async function exchange(t: TestContext, bytes: string) {
   return { text, statuses, seen };
 }
 
-const REFUSED: readonly (readonly [what: string, bytes: string])[] = [
+const REFUSED: readonly (readonly [flaw: string, bytes: string])[] = [
   [
     'Content-Length and Transfer-Encoding together',
     `${HEAD}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n${SMUGGLED}`,
   ],
-  ['the two in the other order', `${HEAD}Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n${SMUGGLED}`],
+  [
+    'Transfer-Encoding and Content-Length together',
+    `${HEAD}Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n${SMUGGLED}`,
+  ],
   [
     'two different Content-Lengths',
     `${HEAD}Content-Length: 0\r\nContent-Length: ${SMUGGLED.length}\r\n\r\n${SMUGGLED}`,
@@ -42,7 +45,7 @@ const REFUSED: readonly (readonly [what: string, bytes: string])[] = [
   ['a hexadecimal Content-Length', `${HEAD}Content-Length: 0x5\r\n\r\nhello`],
   ['a Content-Length in parts', `${HEAD}Content-Length: 5 5\r\n\r\nhello`],
   ['an empty Content-Length', `${HEAD}Content-Length: \r\n\r\n${SMUGGLED}`],
-  ['a Content-Length beyond all numbers', `${HEAD}Content-Length: 99999999999999999999999\r\n\r\n${SMUGGLED}`],
+  ['an overflowing Content-Length', `${HEAD}Content-Length: 99999999999999999999999\r\n\r\n${SMUGGLED}`],
   ['a space before the colon', `${HEAD}Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n${SMUGGLED}`],
   ['another coding after chunked', `${HEAD}Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n${SMUGGLED}`],
   ['a control character before chunked', `${HEAD}Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n${SMUGGLED}`],
@@ -60,17 +63,14 @@ const REFUSED: readonly (readonly [what: string, bytes: string])[] = [
   ['NUL in a name', `${HEAD}X\0: a\r\nContent-Length: 0\r\n\r\n`],
   ['a header without a colon', `${HEAD}Transfer-Encoding chunked\r\n\r\n0\r\n\r\n${SMUGGLED}`],
   ['a header without a name', `${HEAD}: a\r\n\r\n${SMUGGLED}`],
-  ['a chunk size that is none', `${HEAD}Transfer-Encoding: chunked\r\n\r\nzz\r\n\r\n${SMUGGLED}`],
+  ['a malformed chunk size', `${HEAD}Transfer-Encoding: chunked\r\n\r\nzz\r\n\r\n${SMUGGLED}`],
   ['a chunk size with a prefix', `${HEAD}Transfer-Encoding: chunked\r\n\r\n0x5\r\nhello\r\n0\r\n\r\n`],
-  [
-    'a chunk size beyond all numbers',
-    `${HEAD}Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff1\r\nhello\r\n0\r\n\r\n`,
-  ],
+  ['an overflowing chunk size', `${HEAD}Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff1\r\nhello\r\n0\r\n\r\n`],
   [
     'a chunk size that ends in a bare line feed',
     `${HEAD}Transfer-Encoding: chunked\r\n\r\n5\nhello\r\n0\r\n\r\n${SMUGGLED}`,
   ],
-  ['a chunk longer than it says', `${HEAD}Transfer-Encoding: chunked\r\n\r\n3\r\nhello\r\n0\r\n\r\n${SMUGGLED}`],
+  ['a chunk longer than its size', `${HEAD}Transfer-Encoding: chunked\r\n\r\n3\r\nhello\r\n0\r\n\r\n${SMUGGLED}`],
   [
     'a bare line feed in a chunk extension',
     `${HEAD}Transfer-Encoding: chunked\r\n\r\n5;a\nb\r\nhello\r\n0\r\n\r\n${SMUGGLED}`,
@@ -79,22 +79,22 @@ const REFUSED: readonly (readonly [what: string, bytes: string])[] = [
     'framing in its trailers',
     `${HEAD}Transfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: ${SMUGGLED.length}\r\n\r\n${SMUGGLED}`,
   ],
-  ['a space in the method', ` POST /plain HTTP/1.1\r\nHost: h\r\n\r\n${SMUGGLED}`],
+  ['a space before the method', ` POST /plain HTTP/1.1\r\nHost: h\r\n\r\n${SMUGGLED}`],
   ['a space in the target', `GET /plain /x HTTP/1.1\r\nHost: h\r\n\r\n`],
-  ['a version of its own', `GET /plain HTTP/1.9\r\nHost: h\r\n\r\n`],
+  ['an unknown version', `GET /plain HTTP/1.9\r\nHost: h\r\n\r\n`],
   ['the preface of HTTP/2', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'],
-  ['a method that is none', `P@ST /plain HTTP/1.1\r\nHost: h\r\n\r\n`],
+  ['an invalid method', `P@ST /plain HTTP/1.1\r\nHost: h\r\n\r\n`],
 ];
 
-for (const [what, bytes] of REFUSED) {
-  test(`a request with ${what} is refused, its connection ends, and the upstream sees nothing`, async (t) => {
+for (const [flaw, bytes] of REFUSED) {
+  test(`refuses a request with ${flaw}, closes the connection, and sends nothing upstream`, async (t) => {
     const { statuses, seen } = await exchange(t, bytes);
     assert.deepEqual(statuses, [400]);
     assert.deepEqual(seen, []);
   });
 }
 
-test('a request of a version before HTTP/1.0, which knows no headers, has no route', async (t) => {
+test('refuses a request without a version, which has no headers', async (t) => {
   const { text, seen } = await exchange(t, 'GET /plain\r\nHost: h\r\nConnection: close\r\n\r\n');
   assert.match(text, /^HTTP\/1\.1 403 /);
   assert.deepEqual(seen, []);
@@ -107,7 +107,7 @@ for (const coding of [
   'xchunked',
   'chunked;q=1',
 ]) {
-  test(`a request with Transfer-Encoding: ${JSON.stringify(coding)} has no route, and the upstream sees nothing`, async (t) => {
+  test(`returns 403 for Transfer-Encoding: ${JSON.stringify(coding)}, and sends nothing upstream`, async (t) => {
     const framing = `Transfer-Encoding: ${coding}\r\nConnection: close\r\n\r\n`;
     const { text, statuses, seen } = await exchange(t, `${HEAD}${framing}5\r\nhello\r\n0\r\n\r\n${SMUGGLED}`);
     assert.deepEqual(statuses, [403]);
@@ -116,14 +116,14 @@ for (const coding of [
   });
 }
 
-const PASSED: readonly (readonly [what: string, bytes: string, body: string])[] = [
+const FORWARDED: readonly (readonly [feature: string, bytes: string, body: string])[] = [
   [
     'chunk extensions',
     `${HEAD}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n5;a=b;c="d"\r\nhello\r\n0\r\n\r\n`,
     'hello',
   ],
   [
-    'chunks of every size',
+    'chunks of different sizes',
     `${HEAD}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n1\r\nh\r\n00004\r\nello\r\n0\r\n\r\n`,
     'hello',
   ],
@@ -132,21 +132,21 @@ const PASSED: readonly (readonly [what: string, bytes: string, body: string])[] 
     `${HEAD}Transfer-Encoding: CHUNKED\r\nConnection: close\r\n\r\n5\r\nhello\r\n0\r\n\r\n`,
     'hello',
   ],
-  ['a Content-Length with zeros before it', `${HEAD}Content-Length: 005\r\nConnection: close\r\n\r\nhello`, 'hello'],
+  ['a Content-Length with leading zeros', `${HEAD}Content-Length: 005\r\nConnection: close\r\n\r\nhello`, 'hello'],
   [
-    'a request in its body',
+    'another request in its body',
     `${HEAD}Content-Length: ${SMUGGLED.length}\r\nConnection: close\r\n\r\n${SMUGGLED}`,
     SMUGGLED,
   ],
   [
-    'trailers that would be headers',
+    'headers in its trailers',
     `${HEAD}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n5\r\nhello\r\n0\r\nAuthorization: Bearer x\r\nMcp-Session-Id: x\r\nHost: evil\r\n\r\n`,
     'hello',
   ],
 ];
 
-for (const [what, bytes, body] of PASSED) {
-  test(`a request with ${what} passes as the one request that it is, in one framing`, async (t) => {
+for (const [feature, bytes, body] of FORWARDED) {
+  test(`forwards a request with ${feature} as a single request with a single framing`, async (t) => {
     const { statuses, seen } = await exchange(t, bytes);
     assert.deepEqual(statuses, [200]);
     assert.equal(seen.length, 1);
@@ -158,7 +158,7 @@ for (const [what, bytes, body] of PASSED) {
   });
 }
 
-test('requests in a row on one connection are each their own, and are answered in order', async (t) => {
+test('forwards pipelined requests one by one, and responds in order', async (t) => {
   const one = (path: string, more = '') => `GET /plain/${path} HTTP/1.1\r\nHost: h\r\n${more}\r\n`;
   const { text, statuses, seen } = await exchange(t, one('1') + one('2') + one('3', 'Connection: close\r\n'));
   assert.deepEqual(statuses, [200, 200, 200]);
@@ -172,11 +172,11 @@ test('requests in a row on one connection are each their own, and are answered i
   );
 });
 
-test('a body that a refused request leaves unread is not taken for the next request', async (t) => {
+test('does not read the unread body of a refused request as the next request', async (t) => {
   const { app, upstream } = await startPlainGateway(t);
   const connection = await connectRaw(app.url);
   connection.send(`POST /elsewhere HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n${SMUGGLED}`);
-  const text = await soon('the end', connection.closed());
+  const text = await soon('the connection closes', connection.closed());
   assert.equal(text.match(/HTTP\/1\.1/g)?.length, 1);
   assert.match(text, /^HTTP\/1\.1 403 /);
   assert.match(text, /connection: close/i);

@@ -7,8 +7,8 @@ import { call, connectRaw } from '../../harness/http-call.ts';
 import { listen } from '../../harness/http-server.ts';
 import { assertProblem } from '../../harness/problem.ts';
 
-/** cambist before a server that answers each request head with what the test says, on connections that it keeps. */
-async function startHostile(t: TestContext, answer: (socket: Socket, request: string) => void) {
+/** An app with a server that the test lets respond to each request, on connections that the server keeps open. */
+async function startHostile(t: TestContext, respond: (socket: Socket, request: string) => void) {
   const received: string[] = [];
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
@@ -21,7 +21,7 @@ async function startHostile(t: TestContext, answer: (socket: Socket, request: st
         .split('\r\n\r\n')
         .filter((part) => part.includes(' HTTP/1.1'))) {
         received.push(head);
-        answer(socket, head);
+        respond(socket, head);
       }
     });
   });
@@ -34,27 +34,27 @@ async function startHostile(t: TestContext, answer: (socket: Socket, request: st
   return { app: await startTestApp(t, { routes }), received, sockets };
 }
 
-/** All that one caller gets of an answer of these bytes. */
-async function rawAnswer(t: TestContext, bytes: string, afterwards: 'keep' | 'end' = 'keep') {
+/** Everything that a caller receives when the upstream responds with these bytes. */
+async function relayed(t: TestContext, bytes: string, afterwards: 'keep' | 'end' = 'keep') {
   const { app } = await startHostile(t, (socket) => {
     socket.write(Buffer.from(bytes, 'latin1'));
     if (afterwards === 'end') socket.end();
   });
   const connection = await connectRaw(app.url);
   connection.send('GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n');
-  return soon('the answer', connection.closed());
+  return soon('the response', connection.closed());
 }
 
 const OK = 'HTTP/1.1 200 OK\r\n';
 
-test('a contradiction in the framing of an answer never reaches the caller', async (t) => {
-  for (const [what, bytes] of [
+test('returns 502 when the framing or syntax of a response is invalid', async (t) => {
+  for (const [flaw, bytes] of [
     ['two lengths', `${OK}Content-Length: 2\r\nContent-Length: 5\r\n\r\nhi`],
     ['a list of lengths', `${OK}Content-Length: 2, 2\r\n\r\nhi`],
     ['a length and chunks', `${OK}Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n`],
     ['chunks and a length', `${OK}Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n2\r\nhi\r\n0\r\n\r\n`],
-    ['a coding that was not asked for', `${OK}Transfer-Encoding: gzip, chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n`],
-    ['a coding that is none', `${OK}Transfer-Encoding: xchunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n`],
+    ['an unsolicited coding', `${OK}Transfer-Encoding: gzip, chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n`],
+    ['an unknown coding', `${OK}Transfer-Encoding: xchunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n`],
     ['a coding after chunked', `${OK}Transfer-Encoding: chunked, gzip\r\n\r\n2\r\nhi\r\n0\r\n\r\n`],
     ['chunked twice', `${OK}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n`],
     ['a signed length', `${OK}Content-Length: +2\r\n\r\nhi`],
@@ -66,48 +66,45 @@ test('a contradiction in the framing of an answer never reaches the caller', asy
     ['another version', 'HTTP/3.7 200 OK\r\nContent-Length: 2\r\n\r\nhi'],
     ['no status', 'HTTP/1.1 OK\r\nContent-Length: 2\r\n\r\nhi'],
     ['a status of two digits', 'HTTP/1.1 20 OK\r\nContent-Length: 2\r\n\r\nhi'],
-    [
-      'a switch that nobody asked for',
-      'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nhi',
-    ],
+    ['an unsolicited upgrade', 'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nhi'],
   ] as const) {
-    const text = await rawAnswer(t, bytes);
-    assert.match(text, /^HTTP\/1\.1 502 [\s\S]*ERR_UPSTREAM_UNREACHABLE/, what);
-    assert.doesNotMatch(text, /X-Injected/, what);
+    const text = await relayed(t, bytes);
+    assert.match(text, /^HTTP\/1\.1 502 [\s\S]*ERR_UPSTREAM_UNREACHABLE/, flaw);
+    assert.doesNotMatch(text, /X-Injected/, flaw);
   }
 });
 
-test('what comes before the answer and is none goes no further, whether somebody waits for it or not', async (t) => {
-  for (const early of ['100 Continue', '102 Processing', '103 Early Hints\r\nLink: </x>; rel=preload']) {
-    const text = await rawAnswer(t, `HTTP/1.1 ${early}\r\n\r\n${OK}Content-Length: 2\r\n\r\nhi`);
-    assert.match(text, /^HTTP\/1\.1 200 OK\r\n[\s\S]*\r\n\r\nhi$/, early);
+test('drops interim responses', async (t) => {
+  for (const interim of ['100 Continue', '102 Processing', '103 Early Hints\r\nLink: </x>; rel=preload']) {
+    const text = await relayed(t, `HTTP/1.1 ${interim}\r\n\r\n${OK}Content-Length: 2\r\n\r\nhi`);
+    assert.match(text, /^HTTP\/1\.1 200 OK\r\n[\s\S]*\r\n\r\nhi$/, interim);
     assert.doesNotMatch(text, /preload/);
   }
 });
 
-test('a folded header reaches the caller as one line, or not at all', async (t) => {
-  const text = await rawAnswer(t, `${OK}X-Folded: a\r\n b: c\r\nContent-Length: 2\r\n\r\nhi`);
+test('never relays a folded header in several lines', async (t) => {
+  const text = await relayed(t, `${OK}X-Folded: a\r\n b: c\r\nContent-Length: 2\r\n\r\nhi`);
   assert.doesNotMatch(text, /\r\n[ \t]/);
 });
 
-test('a body that is cut short is a broken answer, and garbage among chunks is, too', async (t) => {
-  for (const [what, bytes, afterwards] of [
+test('never completes a response whose body is truncated or malformed', async (t) => {
+  for (const [flaw, bytes, afterwards] of [
     ['shorter than its length', `${OK}Content-Length: 100\r\n\r\nhi`, 'end'],
     ['without its last chunk', `${OK}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n`, 'end'],
     ['in the middle of a chunk', `${OK}Transfer-Encoding: chunked\r\n\r\nff\r\nhi`, 'end'],
-    ['a size that is none', `${OK}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\nzz\r\n`, 'keep'],
-    ['a chunk longer than it says', `${OK}Transfer-Encoding: chunked\r\n\r\n1\r\nhi\r\n0\r\n\r\n`, 'keep'],
-    ['a size beyond all numbers', `${OK}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\nffffffffffffffffff\r\n`, 'keep'],
+    ['a malformed size', `${OK}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\nzz\r\n`, 'keep'],
+    ['a chunk longer than its size', `${OK}Transfer-Encoding: chunked\r\n\r\n1\r\nhi\r\n0\r\n\r\n`, 'keep'],
+    ['an overflowing size', `${OK}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\nffffffffffffffffff\r\n`, 'keep'],
   ] as const) {
-    const text = await rawAnswer(t, bytes, afterwards);
+    const text = await relayed(t, bytes, afterwards);
     const isProblem = text.includes('ERR_UPSTREAM_UNREACHABLE');
-    assert.ok(isProblem || (!text.endsWith('0\r\n\r\n') && text.startsWith(OK)), `${what}: ${text}`);
+    assert.ok(isProblem || (!text.endsWith('0\r\n\r\n') && text.startsWith(OK)), `${flaw}: ${text}`);
   }
 });
 
-test('what follows the end of an answer is nobody’s: neither this caller’s nor the next one’s', async (t) => {
+test('never relays bytes that follow a complete response, to this caller or the next', async (t) => {
   const injected = `${OK}Content-Length: 8\r\n\r\ninjected`;
-  for (const [what, method, bytes] of [
+  for (const [position, method, bytes] of [
     ['after a length', 'GET', `${OK}Content-Length: 2\r\n\r\nhi${injected}`],
     ['after chunks', 'GET', `${OK}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n${injected}`],
     ['after 204', 'GET', `HTTP/1.1 204 No Content\r\n\r\n${injected}`],
@@ -119,29 +116,29 @@ test('what follows the end of an answer is nobody’s: neither this caller’s n
       socket.write(first ? bytes : `${OK}Content-Length: 4\r\n\r\nnext`);
       first = false;
     });
-    assert.ok(!(await soon(what, call(`${app.url}/`, { method }))).text.includes('injected'), what);
-    // The connection may be gone with what it said: then there is a new one, or a failure, and never a foreign answer.
+    assert.ok(!(await soon(position, call(`${app.url}/`, { method }))).text.includes('injected'), position);
+    // The connection may close because of the extra bytes. The next call then uses a new one or fails.
     for (let i = 0; i < 3; i += 1) {
-      const { status, text } = await soon(what, call(`${app.url}/`));
-      assert.ok((status === 200 && text === 'next') || status === 502, `${what}: ${status} ${text}`);
+      const { status, text } = await soon(position, call(`${app.url}/`));
+      assert.ok((status === 200 && text === 'next') || status === 502, `${position}: ${status} ${text}`);
     }
   }
 });
 
-test('bytes that come before anybody asked are no answer', async (t) => {
-  let asked = 0;
+test('ignores a response that arrives before any request', async (t) => {
+  let requests = 0;
   const { app, sockets } = await startHostile(t, (socket) => {
-    asked += 1;
+    requests += 1;
     socket.write(`${OK}Content-Length: 5\r\n\r\nright`);
   });
   assert.equal((await call(`${app.url}/`)).text, 'right');
   for (const socket of sockets) socket.write(`${OK}Content-Length: 5\r\n\r\nwrong`);
-  await eventually('the connection is given up', () => sockets.size === 0);
+  await eventually('the connection is closed', () => sockets.size === 0);
   assert.equal((await call(`${app.url}/`)).text, 'right');
-  assert.equal(asked, 2);
+  assert.equal(requests, 2);
 });
 
-test('headers without an end are given up at a bound, and their connection with them', async (t) => {
+test('closes the connection of a response with endless headers', async (t) => {
   let written = 0;
   const { app, sockets } = await startHostile(t, (socket) => {
     socket.write(OK);
@@ -151,26 +148,26 @@ test('headers without an end are given up at a bound, and their connection with 
     };
     more();
   });
-  assertProblem(await soon('the answer', call(`${app.url}/`)), 'ERR_UPSTREAM_UNREACHABLE');
-  await eventually('the connection is given up', () => sockets.size === 0);
+  assertProblem(await soon('the response', call(`${app.url}/`)), 'ERR_UPSTREAM_UNREACHABLE');
+  await eventually('the connection is closed', () => sockets.size === 0);
   assert.ok(written < 20_000_000);
 });
 
-test('one header line without an end is given up, too', async (t) => {
+test('returns 502 when a header line is endless', async (t) => {
   const { app } = await startHostile(t, (socket) => socket.write(`${OK}X-Long: ${'x'.repeat(200_000)}`));
-  assertProblem(await soon('the answer', call(`${app.url}/`)), 'ERR_UPSTREAM_UNREACHABLE');
+  assertProblem(await soon('the response', call(`${app.url}/`)), 'ERR_UPSTREAM_UNREACHABLE');
 });
 
-test('a flood of interim answers is dropped, and the final one passes alone', async (t) => {
+test('drops thousands of interim responses, and relays the final one', async (t) => {
   const flood = 'HTTP/1.1 103 Early Hints\r\nLink: </x>\r\nX-Interim: 1\r\n\r\n'.repeat(5000);
-  const text = await rawAnswer(t, `${flood}${OK}Content-Length: 2\r\n\r\nhi`);
+  const text = await relayed(t, `${flood}${OK}Content-Length: 2\r\n\r\nhi`);
   assert.equal(text.match(/HTTP\/1\.1/g)?.length, 1);
   assert.match(text, /^HTTP\/1\.1 200 OK\r\n[\s\S]*hi$/);
   assert.doesNotMatch(text, /X-Interim/);
 });
 
-test('what is meant for one hop stays there, whatever an answer lists as such', async (t) => {
-  const text = await rawAnswer(
+test('removes hop-by-hop headers, and headers that the Connection header lists', async (t) => {
+  const text = await relayed(
     t,
     `${OK}Connection: close, x-secret, content-length, Content-Type , mcp-session-id,, ,"\r\nX-Secret: 1\r\nMcp-Session-Id: s\r\nContent-Type: text/plain\r\n` +
       'Keep-Alive: timeout=1\r\nProxy-Authenticate: Basic\r\nProxy-Connection: x\r\nUpgrade: h2c\r\nTrailer: X\r\nTE: x\r\nX-Kept: 1\r\nContent-Length: 2\r\n\r\nhi',
@@ -193,8 +190,8 @@ test('what is meant for one hop stays there, whatever an answer lists as such', 
   assert.equal(text.match(/\r\nConnection:/gi)?.length, 1);
 });
 
-test('trailers of an answer do not become headers of it, or of the next', async (t) => {
-  const text = await rawAnswer(
+test('drops trailers of a response', async (t) => {
+  const text = await relayed(
     t,
     `${OK}Transfer-Encoding: chunked\r\nTrailer: X-Late\r\n\r\n2\r\nhi\r\n0\r\nX-Late: 1\r\nSet-Cookie: a=b\r\n\r\n`,
   );
@@ -202,7 +199,7 @@ test('trailers of an answer do not become headers of it, or of the next', async 
   assert.match(text, /2\r\nhi\r\n0\r\n\r\n$/);
 });
 
-test('an answer that comes in single bytes is the same answer', async (t) => {
+test('relays a response that arrives byte by byte', async (t) => {
   const bytes = `${OK}Transfer-Encoding: chunked\r\nX: a\r\n\r\n2\r\nhi\r\n0\r\n\r\n`;
   const { app } = await startHostile(t, (socket) => {
     socket.setNoDelay(true);
@@ -214,6 +211,6 @@ test('an answer that comes in single bytes is the same answer', async (t) => {
     };
     next();
   });
-  const { status, text, headers } = await soon('the answer', call(`${app.url}/`));
+  const { status, text, headers } = await soon('the response', call(`${app.url}/`));
   assert.deepEqual([status, text, headers.x], [200, 'hi', 'a']);
 });

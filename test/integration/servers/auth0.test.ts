@@ -16,8 +16,8 @@ const auth0 = ({ exchange = true, grant = true } = {}): ImitationRules => ({
     postClient(request, server);
     wantExchange(form);
     if (!exchange) {
-      const said = `Grant type '${form.get('grant_type')}' not allowed for the client.`;
-      throw new Refused(403, 'unauthorized_client', said);
+      const description = `Grant type '${form.get('grant_type')}' not allowed for the client.`;
+      throw new Refused(403, 'unauthorized_client', description);
     }
     wantSubjectType(form, 'urn:example:agent-token');
     if (form.has('requested_token_type')) {
@@ -34,14 +34,14 @@ const auth0 = ({ exchange = true, grant = true } = {}): ImitationRules => ({
   },
 });
 
-test('the recipe for Auth0 gets a token for the API', async (t) => {
+test('gets a token for the API from Auth0 with its recipe', async (t) => {
   const { server, call, received } = await startRecipe(t, 'auth0', auth0());
   assert.ok(server.issuer.endsWith('/'));
   assert.equal((await call(await server.mint({ aud: 'agent' }))).status, 200);
   assert.equal((received() as { aud: string }).aud, API);
 });
 
-test('Auth0 refuses a type that it was not told of, a wish for a type, another API and a bad token', async (t) => {
+test('returns the refusals of Auth0 for an unknown type, a requested type, another API and an invalid token', async (t) => {
   const { server, call, change, upstream } = await startRecipe(t, 'auth0', auth0());
   assertProblem(await call('made.up.token'), 'ERR_SUBJECT_TOKEN_INVALID');
   const token = await server.mint({ aud: 'agent' });
@@ -56,7 +56,7 @@ test('Auth0 refuses a type that it was not told of, a wish for a type, another A
 
 testMisconfigurations({ name: 'Auth0', recipe: 'auth0', rules: auth0(), claims: { aud: 'agent' } }, [
   {
-    when: 'the issuer lacks its slash',
+    when: 'the issuer lacks its trailing slash',
     server: ({ server }) => ({ issuer: server.issuer.slice(0, -1) }),
     finding: 'issuer_mismatch',
     fix: /set authorization_servers\.auth0\.issuer to "http.*\/"/,
@@ -68,25 +68,25 @@ testMisconfigurations({ name: 'Auth0', recipe: 'auth0', rules: auth0(), claims: 
     fix: /allow the client this grant/,
   },
   {
-    when: 'no profile is for the type of the token',
+    when: 'the type of the token has no token exchange profile',
     route: { subject_token: { type: 'access_token' } },
     finding: 'subject_token_type_refused',
     fix: /custom URN of a token exchange profile \(Auth0\)/,
   },
   {
-    when: 'a type of token is asked for',
+    when: 'a token type is requested',
     route: { requested_token_type: 'access_token' },
     finding: 'requested_token_type_refused',
     fix: /leave the route's requested_token_type out/,
   },
   {
-    when: 'the audience is no API',
+    when: 'the audience is not an API',
     route: { audience: 'https://unknown.example.com' },
     finding: 'audience_unknown',
     fix: /an API with the identifier "https:\/\/unknown\.example\.com"/,
   },
   {
-    when: 'the application may not use the API',
+    when: 'the application is not authorized for the API',
     rules: auth0({ grant: false }),
     finding: 'target_not_permitted',
     fix: /authorize client "cambist-at-auth0" for the API/,

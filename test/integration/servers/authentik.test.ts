@@ -21,24 +21,24 @@ const authentik = (exchange = true): ImitationRules => ({
     if (audience !== 'github-mcp') throw new Refused(400, 'invalid_target', 'The audience is not valid');
     return issued(await server.mint({ aud: audience }), { expires_in: '300', id_token: 'id-token-of-the-caller' });
   },
-  // It has its metadata where OpenID puts them, and nowhere else.
+  // authentik serves only OpenID metadata.
   metadata: (path) => (path.startsWith('/.well-known/') ? { status: 404, body: '<html></html>' } : undefined),
 });
 
-test('the recipe for authentik gets a token for the backend', async (t) => {
+test('gets a token for the backend from authentik with its recipe', async (t) => {
   const { server, call, received } = await startRecipe(t, 'authentik', authentik());
   assert.ok(server.issuer.endsWith('/application/o/cambist/'));
   assert.equal((await call(await server.mint({ aud: 'agent' }))).status, 200);
   assert.equal((received() as { aud: string }).aud, 'github-mcp');
 });
 
-test('authentik refuses any resource, an audience of nobody and a bad token', async (t) => {
+test('returns the refusals of authentik for a resource, an unknown audience and an invalid token', async (t) => {
   const { server, call, change, upstream } = await startRecipe(t, 'authentik', authentik());
   assertProblem(await call('made.up.token'), 'ERR_SUBJECT_TOKEN_INVALID');
   const token = await server.mint({ aud: 'agent' });
   change({ resource: 'https://github-mcp.example.com/mcp' });
   assertProblem(await call(token), 'ERR_EXCHANGE_REFUSED');
-  change({ audience: 'nobody' });
+  change({ audience: 'unknown' });
   assertProblem(await call(token), 'ERR_EXCHANGE_REFUSED');
   assert.equal(upstream.requests.length, 0);
 });
@@ -51,7 +51,7 @@ testMisconfigurations({ name: 'authentik', recipe: 'authentik', rules: authentik
     fix: /check authorization_servers\.authentik\.issuer/,
   },
   {
-    when: 'the provider has not the grant',
+    when: 'the provider lacks the grant',
     rules: authentik(false),
     finding: 'exchange_disabled',
     fix: /allow the client this grant/,
@@ -63,13 +63,13 @@ testMisconfigurations({ name: 'authentik', recipe: 'authentik', rules: authentik
     fix: /set resource: \[\]/,
   },
   {
-    when: 'the audience is no provider that trusts this one',
-    route: { audience: 'nobody' },
+    when: 'the audience is not a provider that trusts this one',
+    route: { audience: 'unknown' },
     finding: 'target_refused',
     fix: /authentik: the client id of its provider/,
   },
   {
-    when: 'the token is of a provider that is not trusted',
+    when: 'the token comes from an untrusted provider',
     token: foreignToken({ aud: 'agent' }),
     finding: 'subject_issuer_differs',
     fix: /authentik: federated providers/,

@@ -26,7 +26,7 @@ const dex: ImitationRules = {
     if (peers.some((peer) => !PEERS.includes(peer))) {
       throw new Refused(400, 'invalid_scope', 'Client can not request scope(s)');
     }
-    // `resource` and `audience` are not known to it.
+    // Dex ignores `resource` and `audience`.
     const aud = peers.length === 0 ? client : [...peers, client];
     return issued(await server.mint({ aud, azp: client }), {
       issued_token_type: form.get('requested_token_type') === ID_TOKEN ? ID_TOKEN : issued('').issued_token_type,
@@ -35,22 +35,22 @@ const dex: ImitationRules = {
   },
 };
 
-test('the recipe for Dex gets a token that the backend is in', async (t) => {
+test('gets a token for the backend from Dex with its recipe', async (t) => {
   const { server, call, received } = await startRecipe(t, 'dex', dex);
   assert.equal((await call(await server.mint({ aud: 'company' }))).status, 200);
   assert.deepEqual((received() as { aud: string[] }).aud, ['github-mcp', 'cambist']);
 });
 
-test('a token of Dex that is for cambist alone reaches no backend', async (t) => {
+test('refuses a token of Dex that is for cambist alone', async (t) => {
   const { server, call, change, upstream } = await startRecipe(t, 'dex', dex);
   change({ scope: 'openid', audience: 'github-mcp', requested_token_type: 'access_token' });
   assertProblem(await call(await server.mint({ aud: 'company' })), 'ERR_ISSUED_TOKEN_AUDIENCE');
   assert.equal(upstream.requests.length, 0);
 });
 
-test('Dex refuses another connector, an access token, a peer that does not trust us, and a bad token', async (t) => {
+test('returns the refusals of Dex for another connector, an access token, an untrusting peer and an invalid token', async (t) => {
   const { server, call, change, upstream } = await startRecipe(t, 'dex', dex);
-  // It says access_denied of a bad token.
+  // Dex returns access_denied for an invalid token.
   assertProblem(await call('made.up.token'), 'ERR_EXCHANGE_REFUSED');
   const token = await server.mint({ aud: 'company' });
   change({}, { extra_params: { connector_id: 'other' } });
@@ -64,13 +64,13 @@ test('Dex refuses another connector, an access token, a peer that does not trust
 
 testMisconfigurations({ name: 'Dex', recipe: 'dex', rules: dex, claims: { aud: 'company' } }, [
   {
-    when: 'no connector is named',
+    when: 'the connector id is missing',
     server: { extra_params: {} },
     finding: 'connector_id_missing',
     fix: /authorization_servers\.dex\.extra_params: \{ connector_id:/,
   },
   {
-    when: 'the connector is another',
+    when: 'the connector is unknown',
     server: { extra_params: { connector_id: 'other' } },
     finding: 'connector_id_missing',
     fix: /connector that supports token exchange/,
@@ -82,7 +82,7 @@ testMisconfigurations({ name: 'Dex', recipe: 'dex', rules: dex, claims: { aud: '
     fix: /id_token \(Dex\)/,
   },
   {
-    when: 'the token is none of the issuer behind the connector',
+    when: 'the token is from another issuer than that of the connector',
     token: foreignToken({ aud: 'company' }),
     finding: 'subject_token_refused',
     fix: /issuer behind the connector/,

@@ -10,7 +10,7 @@ const TENANT = '/11111111-2222-3333-4444-555555555555';
 const CAMBIST = 'aaaaaaaa-0000-4000-8000-000000000001';
 const BACKEND = 'bbbbbbbb-0000-4000-8000-000000000002';
 const CLAIMS = '{"access_token":{"polids":{"essential":true,"values":["9ab03e19-ed42-4168-b6b7-7001fb3e933a"]}}}';
-/** What it knows, and no other; the real one ignores some, but none of them may be needed. */
+/** The parameters that Entra documents for this grant. Entra ignores some others, but cambist must not need them. */
 const KNOWN = [
   'grant_type',
   'assertion',
@@ -54,8 +54,8 @@ const entra: ImitationRules = {
       throw new Refused(400, 'invalid_grant', 'AADSTS50013: Assertion failed signature validation.');
     }
     if (subject.aud !== CAMBIST) {
-      const said = 'AADSTS500131: Assertion audience does not match the Client app presenting the assertion.';
-      throw new Refused(400, 'invalid_grant', said);
+      const description = 'AADSTS500131: Assertion audience does not match the Client app presenting the assertion.';
+      throw new Refused(400, 'invalid_grant', description);
     }
     if (subject.unconsented === true) {
       throw new Refused(400, 'invalid_grant', 'AADSTS65001: The user or administrator has not consented.');
@@ -66,35 +66,35 @@ const entra: ImitationRules = {
         claims: CLAIMS,
       });
     }
-    const { issued_token_type: _none, ...answer } = issued(await server.mint({ aud: app, azp: CAMBIST }));
-    return { ...answer, ext_expires_in: 300, refresh_token: 'refresh-token-of-the-caller' };
+    const { issued_token_type: _none, ...response } = issued(await server.mint({ aud: app, azp: CAMBIST }));
+    return { ...response, ext_expires_in: 300, refresh_token: 'refresh-token-of-the-caller' };
   },
 };
 
-test('the recipe for Entra gets a token on behalf of the caller', async (t) => {
+test('gets a token on behalf of the caller from Entra with its recipe', async (t) => {
   const { server, call, received } = await startRecipe(t, 'entra-obo', entra);
   assert.equal((await call(await server.mint({ aud: CAMBIST }))).status, 200);
   assert.equal((received() as { aud: string }).aud, BACKEND);
 });
 
-test('where Entra wants the user, the agent is told so with the claims', async (t) => {
+test('returns the claims of Entra when it requires the user to interact', async (t) => {
   const { server, call, upstream } = await startRecipe(t, 'entra-obo', entra);
-  const answered = await call(await server.mint({ aud: CAMBIST, risky: true }));
-  assertProblem(answered, 'ERR_INTERACTION_REQUIRED');
+  const response = await call(await server.mint({ aud: CAMBIST, risky: true }));
+  assertProblem(response, 'ERR_INTERACTION_REQUIRED');
   const [, claims = ''] =
-    /^Bearer error="insufficient_claims", claims="([^"]+)"/.exec(answered.headers['www-authenticate'] ?? '') ?? [];
+    /^Bearer error="insufficient_claims", claims="([^"]+)"/.exec(response.headers['www-authenticate'] ?? '') ?? [];
   assert.equal(Buffer.from(claims, 'base64').toString(), CLAIMS);
   assert.equal(upstream.requests.length, 0);
 });
 
-test('Entra refuses a token that was for another, and a scope of another form', async (t) => {
+test('returns the refusals of Entra for a token for another application, and for a scope in another format', async (t) => {
   const { server, call, change } = await startRecipe(t, 'entra-obo', entra);
   assertProblem(await call(await server.mint({ aud: 'another' })), 'ERR_SUBJECT_TOKEN_INVALID');
   change({ scope: `api://${BACKEND}/read` });
   assertProblem(await call(await server.mint({ aud: CAMBIST })), 'ERR_EXCHANGE_REFUSED');
 });
 
-test('Entra refuses what belongs to token exchange', async (t) => {
+test('returns the refusals of Entra for parameters of token exchange', async (t) => {
   const { server, call, change } = await startRecipe(t, 'entra-obo', entra);
   const token = await server.mint({ aud: CAMBIST });
   change({ resource: 'https://github-mcp.example.com/mcp' });
@@ -135,13 +135,13 @@ testMisconfigurations({ name: 'Microsoft Entra ID', recipe: 'entra-obo', rules: 
     fix: /authorization_servers\.entra\.extra_params: \{ requested_token_use: on_behalf_of \}/,
   },
   {
-    when: 'nobody has consented',
+    when: 'consent is missing',
     token: { aud: CAMBIST, unconsented: true },
     finding: 'consent_missing',
     fix: /admin consent/,
   },
   {
-    when: 'the assertion of the client is for its issuer',
+    when: 'the client assertion has the issuer as its audience',
     server: ({ config }) => ({
       client_auth: { ...(config.authorization_servers.entra?.client_auth as object), assertion_audience: undefined },
     }),
@@ -149,7 +149,7 @@ testMisconfigurations({ name: 'Microsoft Entra ID', recipe: 'entra-obo', rules: 
     fix: /client_auth\.assertion_audience to the token endpoint/,
   },
   {
-    when: 'the user has to act',
+    when: 'the user must interact',
     token: { aud: CAMBIST, risky: true },
     finding: 'interaction_required',
     fix: /claims of the challenge/,

@@ -22,14 +22,14 @@ const google = (reachable = true): ImitationRules => ({
       throw apiError(401, 'UNAUTHENTICATED', 'Request had invalid authentication credentials.');
     }
     for (const name of ['client_id', 'resource']) {
-      const said = `Invalid JSON payload received. Unknown name "${name}": Cannot bind query parameter.`;
-      if (form.has(name)) throw apiError(400, 'INVALID_ARGUMENT', said);
+      const description = `Invalid JSON payload received. Unknown name "${name}": Cannot bind query parameter.`;
+      if (form.has(name)) throw apiError(400, 'INVALID_ARGUMENT', description);
     }
     wantExchange(form);
     if (!RESOURCE_NAME.test(form.get('audience') ?? '')) {
-      const said =
+      const description =
         'Invalid value for "audience". This value should be the full resource name of the Identity Provider.';
-      throw new Refused(400, 'invalid_request', said);
+      throw new Refused(400, 'invalid_request', description);
     }
     if (form.get('requested_token_type') !== ACCESS_TOKEN) {
       throw new Refused(400, 'invalid_request', 'Invalid value of requested_token_type in request.');
@@ -38,10 +38,10 @@ const google = (reachable = true): ImitationRules => ({
     if (!form.has('scope')) throw new Refused(400, 'invalid_request', 'Scope(s) must be provided.');
     JSON.parse(form.get('options') ?? '{}');
     if (one(form, 'audience') !== PROVIDER) {
-      const said =
+      const description =
         'The target service indicated by the "audience" parameters is invalid. This might either be because the pool or ' +
         "provider is disabled or deleted or because it doesn't exist.";
-      throw new Refused(400, 'invalid_target', said);
+      throw new Refused(400, 'invalid_target', description);
     }
     const token = one(form, 'subject_token');
     const stated = claimsIn(token);
@@ -53,8 +53,8 @@ const google = (reachable = true): ImitationRules => ({
     const subject = await server.read(token);
     if (subject === undefined) throw new Refused(400, 'invalid_grant', 'Unable to verify the ID Token signature.');
     if (subject.aud !== 'pool') {
-      const said = `The audience in ID Token [${subject.aud}] does not match the expected audience.`;
-      throw new Refused(400, 'invalid_grant', said);
+      const description = `The audience in ID Token [${subject.aud}] does not match the expected audience.`;
+      throw new Refused(400, 'invalid_grant', description);
     }
     if (subject.contractor === true) {
       throw new Refused(400, 'unauthorized_client', 'The given credential is rejected by the attribute condition.');
@@ -64,7 +64,7 @@ const google = (reachable = true): ImitationRules => ({
   metadata: () => ({ status: 404, body: '' }),
 });
 
-/** What stands before the service answers in Google's own form. */
+/** An error in the format of Google APIs, from the servers in front of the token service. */
 function apiError(status: number, name: string, message: string): Refused {
   return new Refused(status, '', '', { error: { code: status, message, status: name } });
 }
@@ -77,13 +77,13 @@ function claimsIn(token: string) {
   }
 }
 
-test('the recipe for Google gets a federated token, without any client', async (t) => {
+test('gets a federated token from Google with its recipe, without a client', async (t) => {
   const { server, call, received } = await startRecipe(t, 'google-sts', google());
   assert.equal((await call(await server.mint({ aud: 'pool' }))).status, 200);
   assert.equal(received(), 'ya29.d.federated-token-of-google');
 });
 
-test('Google refuses a client, another type, and a bad token', async (t) => {
+test('returns the refusals of Google for a client, another token type and an invalid token', async (t) => {
   const { app, config, server, call, change, upstream } = await startRecipe(t, 'google-sts', google());
   assertProblem(await call(foreignToken()), 'ERR_SUBJECT_TOKEN_INVALID');
   const token = await server.mint({ aud: 'pool' });
@@ -102,7 +102,7 @@ process.env.UNWANTED_SECRET = 'a-secret-that-google-does-not-want';
 
 testMisconfigurations({ name: 'Google STS', recipe: 'google-sts', rules: google(), claims: { aud: 'pool' } }, [
   {
-    when: 'a client authenticates itself',
+    when: 'the client authenticates',
     server: {
       client_id: 'cambist',
       client_auth: { method: 'client_secret_basic', client_secret: { env: 'UNWANTED_SECRET' } },
@@ -117,7 +117,7 @@ testMisconfigurations({ name: 'Google STS', recipe: 'google-sts', rules: google(
     fix: /leave client_id out/,
   },
   {
-    when: 'the audience is no resource name',
+    when: 'the audience is not a resource name',
     route: { audience: 'agents' },
     finding: 'audience_format',
     fix: /audience: \/\/iam\.googleapis\.com\/projects\/<number>/,
@@ -135,25 +135,25 @@ testMisconfigurations({ name: 'Google STS', recipe: 'google-sts', rules: google(
     fix: /set resource: \[\]/,
   },
   {
-    when: 'no scope is asked for',
+    when: 'the scope is missing',
     route: { scope: undefined },
     finding: 'scope_missing',
     fix: /auth\/cloud-platform/,
   },
   {
-    when: 'no type of token is asked for',
+    when: 'the requested token type is missing',
     defaults: { subject_token: { type: 'jwt' } },
     finding: 'requested_token_type_required',
     fix: /access_token \(Google\)/,
   },
   {
-    when: 'the token is said to be an access token',
+    when: 'the type of the token is access_token',
     route: { subject_token: { type: 'access_token' } },
     finding: 'subject_token_type_refused',
     fix: /jwt \(tokendings, Google\)/,
   },
   {
-    when: 'the provider does not allow the audience of the token',
+    when: 'the audience of the token is not allowed by the provider',
     token: { aud: 'agent' },
     finding: 'subject_audience_refused',
     fix: /allowed audiences of the provider/,
@@ -165,13 +165,13 @@ testMisconfigurations({ name: 'Google STS', recipe: 'google-sts', rules: google(
     fix: /Google: the issuer of the provider/,
   },
   {
-    when: 'the keys of the issuer cannot be fetched from there',
+    when: 'the keys of the issuer are unreachable',
     rules: google(false),
     finding: 'subject_issuer_unreachable',
     fix: /reachable for the server, or upload the keys/,
   },
   {
-    when: 'the attribute condition does not hold',
+    when: 'the attribute condition is false',
     token: { aud: 'pool', contractor: true },
     finding: 'target_not_permitted',
     fix: /condition of the provider/,

@@ -21,8 +21,8 @@ const keycloak: ImitationRules = {
       throw new Refused(400, 'invalid_request', 'Standard token exchange is not enabled for the requested client');
     }
     wantSubjectType(form, 'access_token');
-    const wish = form.get('requested_token_type') ?? ACCESS_TOKEN;
-    if (wish !== ACCESS_TOKEN) throw new Refused(400, 'invalid_request', 'requested_token_type unsupported');
+    const requested = form.get('requested_token_type') ?? ACCESS_TOKEN;
+    if (requested !== ACCESS_TOKEN) throw new Refused(400, 'invalid_request', 'requested_token_type unsupported');
     const subject = await server.read(form.get('subject_token'));
     if (subject === undefined) throw new Refused(400, 'invalid_request', 'Invalid token');
     if (![subject.aud].flat().includes(client)) {
@@ -34,7 +34,7 @@ const keycloak: ImitationRules = {
     if (missing.length > 0) {
       throw new Refused(400, 'invalid_request', `Requested audience not available: ${missing.join(' ')}`);
     }
-    // `resource` is not known to it; without an audience all that the mappers add is in.
+    // Keycloak ignores `resource`. Without an audience, the token has every audience that the mappers add.
     const aud = wanted.length === 0 ? MAPPED : wanted.length === 1 ? one(form, 'audience') : wanted;
     return issued(await server.mint({ aud, azp: client }), {
       refresh_expires_in: 0,
@@ -44,31 +44,31 @@ const keycloak: ImitationRules = {
   },
 };
 
-test('the recipe for Keycloak gets a token for the backend that was called', async (t) => {
+test('gets a token for the called backend from Keycloak with its recipe', async (t) => {
   const { server, call, received } = await startRecipe(t, 'keycloak', keycloak);
-  const answered = await call(await server.mint({ aud: ['agent', 'cambist'] }));
-  assert.equal(answered.status, 200);
+  const response = await call(await server.mint({ aud: ['agent', 'cambist'] }));
+  assert.equal(response.status, 200);
   assert.deepEqual(received(), { ...(received() as object), aud: 'github-mcp', azp: 'cambist', sub: 'alice' });
 });
 
-test('Keycloak refuses a token that was not for cambist, and a token that has been made up', async (t) => {
+test('returns the refusals of Keycloak for a token for another client, and for an invalid token', async (t) => {
   const { server, call, upstream } = await startRecipe(t, 'keycloak', keycloak);
   assertProblem(await call(await server.mint({ aud: 'agent' })), 'ERR_EXCHANGE_REFUSED');
   assertProblem(await call('made.up.token'), 'ERR_SUBJECT_TOKEN_INVALID');
   assert.equal(upstream.requests.length, 0);
 });
 
-test('Keycloak refuses an audience that it does not know, or that no mapper adds', async (t) => {
+test('returns the refusals of Keycloak for an unknown audience, and for one without a mapper', async (t) => {
   const { server, call, change, upstream } = await startRecipe(t, 'keycloak', keycloak);
   const token = await server.mint({ aud: 'cambist' });
-  for (const audience of ['nobody', 'unmapped-mcp']) {
+  for (const audience of ['unknown', 'unmapped-mcp']) {
     change({ audience });
     assertProblem(await call(token), 'ERR_EXCHANGE_REFUSED');
   }
   assert.equal(upstream.requests.length, 0);
 });
 
-test('with resource alone Keycloak names every backend, and none of them is let have that', async (t) => {
+test('refuses a token of Keycloak for every backend, which it issues for a resource alone', async (t) => {
   const { server, call, change, upstream } = await startRecipe(t, 'keycloak', keycloak);
   change({ audience: undefined, resource: 'https://github-mcp.example.com/mcp' });
   assertProblem(await call(await server.mint({ aud: 'cambist' })), 'ERR_ISSUED_TOKEN_AUDIENCE');
@@ -85,16 +85,16 @@ testMisconfigurations(
       fix: /add "cambist" .*an audience mapper/,
     },
     {
-      when: 'no mapper adds the audience',
+      when: 'the audience lacks a mapper',
       route: { audience: 'unmapped-mcp' },
       finding: 'audience_mapper_missing',
       fix: /give client "cambist" an audience mapper .* for "unmapped-mcp"/,
     },
     {
-      when: 'the audience is no client',
-      route: { audience: 'nobody' },
+      when: 'the audience is not a client',
+      route: { audience: 'unknown' },
       finding: 'audience_unknown',
-      fix: /client named "nobody"/,
+      fix: /client named "unknown"/,
     },
     {
       when: 'the backend is named by resource',
@@ -103,19 +103,19 @@ testMisconfigurations(
       fix: /ignores resource \(Keycloak\), set the route's audience/,
     },
     {
-      when: 'token exchange is switched off for the client',
+      when: 'token exchange is disabled for the client',
       server: { client_id: 'off' },
       finding: 'exchange_disabled',
       fix: /"Standard token exchange" on for client "off"/,
     },
     {
-      when: 'a JWT is asked for by its type',
+      when: 'a JWT is requested by its type',
       route: { requested_token_type: 'jwt' },
       finding: 'requested_token_type_refused',
       fix: /leave the route's requested_token_type out/,
     },
     {
-      when: 'the token is of another name of the realm',
+      when: 'the token has another host name of the realm as its issuer',
       token: foreignToken({ aud: 'cambist' }),
       finding: 'subject_issuer_differs',
       fix: /hostname setting/,

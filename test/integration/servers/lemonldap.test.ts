@@ -8,9 +8,9 @@ import { startRecipe } from '../../harness/recipe.ts';
 import { testMisconfigurations } from './misconfigurations.ts';
 
 const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token';
-const LEAKED = 'refresh-token-of-somebody-0123456789abcdef';
+const LEAKED = 'refresh-token-of-alice-0123456789abcdef';
 
-/** Of a token that it issued to cambist itself, and takes from nobody else. */
+/** The claims of a token that was issued to cambist itself. LemonLDAP::NG accepts no other. */
 const CLAIMS = { aud: 'cambist', client_id: 'cambist' };
 
 /** LemonLDAP::NG: https://lemonldap-ng.org/documentation/latest/idpopenidconnect.html */
@@ -23,15 +23,15 @@ const lemonldap: ImitationRules = {
     const subject = await server.read(form.get('subject_token'));
     const types = ['subject_token_type', 'requested_token_type'].map((name) => form.get(name) ?? ACCESS_TOKEN);
     const fits = types.every((type) => type === ACCESS_TOKEN) && form.getAll('audience').join() === 'github-mcp';
-    // Whatever it does not like, it says no more.
+    // LemonLDAP::NG gives no reason.
     if (subject?.client_id !== client || !fits) throw new Refused(400, 'invalid_request');
     if (subject.gone === true) {
       throw new Refused(400, 'invalid_grant', `token ${LEAKED}`, { refresh_token: LEAKED });
     }
-    const { issued_token_type: _none, ...answer } = issued(await server.mint({ aud: ['github-mcp'] }));
-    return { ...answer, refresh_token: LEAKED, id_token: LEAKED };
+    const { issued_token_type: _none, ...response } = issued(await server.mint({ aud: ['github-mcp'] }));
+    return { ...response, refresh_token: LEAKED, id_token: LEAKED };
   },
-  // The place of RFC 8414 has its portal, with 200.
+  // The metadata path of RFC 8414 returns the portal with status 200.
   metadata: (path) =>
     path.startsWith('/.well-known/oauth-authorization-server')
       ? { status: 200, body: '<html>portal</html>' }
@@ -44,23 +44,23 @@ function assertUnseen(texts: Record<string, string>): void {
   leaks.assertNoLeak(texts);
 }
 
-test('the recipe for LemonLDAP::NG gets a token for the backend, and drops what comes beside it', async (t) => {
+test('gets a token for the backend from LemonLDAP::NG with its recipe, and drops the other tokens', async (t) => {
   const { app, server, call, received } = await startRecipe(t, 'lemonldap', lemonldap);
-  const answered = await call(await server.mint(CLAIMS));
-  assert.equal(answered.status, 200);
+  const response = await call(await server.mint(CLAIMS));
+  assert.equal(response.status, 200);
   assert.deepEqual((received() as { aud: string[] }).aud, ['github-mcp']);
-  assertUnseen({ log: app.logText(), answer: answered.text, metrics: await app.metrics() });
+  assertUnseen({ log: app.logText(), response: response.text, metrics: await app.metrics() });
 });
 
-test('a token in the error of LemonLDAP::NG goes no further', async (t) => {
+test('keeps a token in an error of LemonLDAP::NG out of the log and the response', async (t) => {
   const { app, server, call, upstream } = await startRecipe(t, 'lemonldap', lemonldap);
-  const answered = await call(await server.mint({ ...CLAIMS, gone: true }));
-  assertProblem(answered, 'ERR_SUBJECT_TOKEN_INVALID');
+  const response = await call(await server.mint({ ...CLAIMS, gone: true }));
+  assertProblem(response, 'ERR_SUBJECT_TOKEN_INVALID');
   assert.equal(upstream.requests.length, 0);
-  assertUnseen({ log: app.logText(), answer: answered.text });
+  assertUnseen({ log: app.logText(), response: response.text });
 });
 
-test('LemonLDAP::NG refuses two audiences, and a backend that does not list cambist, as if it were for the token', async (t) => {
+test('returns ERR_SUBJECT_TOKEN_INVALID for two audiences and for a backend that does not list cambist', async (t) => {
   const { server, call, change, upstream } = await startRecipe(t, 'lemonldap', lemonldap);
   const token = await server.mint(CLAIMS);
   for (const audience of [['github-mcp', 'docs-mcp'], 'docs-mcp']) {

@@ -14,72 +14,72 @@ const REFERENCE = new URL('../../../config/common-mistakes.md', import.meta.url)
 type Keys = Record<string, unknown>;
 type Overlay = Keys | ((recipe: Recipe) => Keys);
 
-/** Something that is set wrong, in the config or at the server, and what the doctor makes of it. */
+/** A mistake in the config or at the server, and the finding that doctor reports for it. */
 export interface Misconfiguration {
   readonly when: string;
-  /** Laid over the first route of the recipe, over its server, and in place of its defaults. */
+  /** Keys that override those of the recipe's first route and of its server, or replace its defaults. */
   readonly route?: Overlay;
   readonly server?: Overlay;
   readonly defaults?: Overlay;
-  /** The server as it is set up then. */
+  /** The rules of the misconfigured server. */
   readonly rules?: ImitationRules;
-  /** The caller's token, or the claims of one of this server. */
+  /** The caller's token, or the claims of a token of this server. */
   readonly token?: JWTPayload | string;
   readonly finding: FindingCode;
   readonly fix: RegExp;
 }
 
-export interface Make {
-  /** As the reference calls it. */
+export interface Product {
+  /** Its name in the reference. */
   readonly name: string;
-  /** Without `.yaml`. */
+  /** The file name of its recipe without `.yaml`. */
   readonly recipe: string;
   readonly rules: ImitationRules;
-  /** Of a caller's token that is right. */
+  /** The claims of a valid token of a caller. */
   readonly claims: JWTPayload;
 }
 
-/** Tests that the doctor names each cause and its fix, and that the reference lists just these for this make of server. */
-export function testMisconfigurations(make: Make, cases: readonly Misconfiguration[]): void {
-  test(`${make.name}: with the recipe and the server set up for it doctor finds nothing wrong`, async (t) => {
-    const recipe = await startRecipe(t, make.recipe, make.rules);
-    const { findings } = await runDoctor(t, recipe.config, { token: await recipe.server.mint(make.claims) });
+/** Tests that doctor finds each mistake and its fix, and that the reference lists exactly these findings. */
+export function testMisconfigurations(product: Product, cases: readonly Misconfiguration[]): void {
+  test(`finds no error if ${product.name} is set up for its recipe`, async (t) => {
+    const recipe = await startRecipe(t, product.recipe, product.rules);
+    const { findings } = await runDoctor(t, recipe.config, { token: await recipe.server.mint(product.claims) });
     assert.deepEqual(
       findings.filter(({ severity }) => severity === 'error'),
       [],
     );
   });
 
-  for (const wrong of cases) {
-    test(`${make.name}, ${wrong.when}: doctor finds ${wrong.finding} and its fix`, (t) => testOne(t, make, wrong));
+  for (const mistake of cases) {
+    test(`finds ${mistake.finding} with ${product.name} if ${mistake.when}`, (t) => testOne(t, product, mistake));
   }
 
-  test(`${make.name}: the reference lists what doctor finds`, () => {
-    const section = readFileSync(REFERENCE, 'utf8').split(`\n## ${make.name}\n`)[1] ?? '';
+  test(`lists the findings for ${product.name} in the reference`, () => {
+    const section = readFileSync(REFERENCE, 'utf8').split(`\n## ${product.name}\n`)[1] ?? '';
     const listed = tableRows(section, '| mistake').flatMap(([, found]) => codeWords(found ?? ''));
     assert.deepEqual(listed.sort(), [...new Set(cases.map(({ finding }) => finding))].sort());
   });
 }
 
-async function testOne(t: TestContext, make: Make, wrong: Misconfiguration): Promise<void> {
-  const recipe = await startRecipe(t, make.recipe, wrong.rules ?? make.rules);
-  const { token = make.claims } = wrong;
-  const given = typeof token === 'string' ? token : await recipe.server.mint(token);
+async function testOne(t: TestContext, product: Product, mistake: Misconfiguration): Promise<void> {
+  const recipe = await startRecipe(t, product.recipe, mistake.rules ?? product.rules);
+  const { token = product.claims } = mistake;
+  const subjectToken = typeof token === 'string' ? token : await recipe.server.mint(token);
   const keys = (overlay: Overlay) => (typeof overlay === 'function' ? overlay(recipe) : overlay);
-  const config = recipe.changed(keys(wrong.route ?? {}), keys(wrong.server ?? {}));
-  if (wrong.defaults !== undefined) config.defaults = keys(wrong.defaults);
-  const { findings, finding } = await runDoctor(t, config, { token: given });
+  const config = recipe.changed(keys(mistake.route ?? {}), keys(mistake.server ?? {}));
+  if (mistake.defaults !== undefined) config.defaults = keys(mistake.defaults);
+  const { findings, finding } = await runDoctor(t, config, { token: subjectToken });
   const problems = findings.filter(({ severity }) => severity !== 'ok');
-  assert.equal(problems[0]?.code, wrong.finding, JSON.stringify(problems, null, 2));
-  const others = problems.filter(({ severity, code }) => severity === 'error' && code !== wrong.finding);
-  assert.deepEqual(others, [], 'one thing is wrong, and one is found');
-  assert.match(finding(wrong.finding).fix ?? '', wrong.fix);
+  assert.equal(problems[0]?.code, mistake.finding, JSON.stringify(problems, null, 2));
+  const others = problems.filter(({ severity, code }) => severity === 'error' && code !== mistake.finding);
+  assert.deepEqual(others, [], 'doctor reports one error for one mistake');
+  assert.match(finding(mistake.finding).fix ?? '', mistake.fix);
   const leaks = createLeakWatch();
-  for (const secret of [given, recipe.server.clientSecret]) leaks.remember(secret);
+  for (const secret of [subjectToken, recipe.server.clientSecret]) leaks.remember(secret);
   leaks.assertNoLeak({ findings: JSON.stringify(findings) });
 }
 
-/** A token of another issuer. */
+/** A token of another issuer, with an invalid signature. */
 export function foreignToken(claims: JWTPayload = {}): string {
   const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
   const exp = Math.floor(Date.now() / 1000) + 300;

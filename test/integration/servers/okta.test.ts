@@ -14,17 +14,17 @@ const okta = ({ grant = true, policy = true } = {}): ImitationRules => ({
     basicClient(request, server);
     wantExchange(form);
     if (!grant) {
-      const said = 'The client is not authorized to use the provided grant type.';
-      throw new Refused(400, 'unauthorized_client', said);
+      const description = 'The client is not authorized to use the provided grant type.';
+      throw new Refused(400, 'unauthorized_client', description);
     }
     wantSubjectType(form, 'access_token');
     if (form.has('resource')) throw new Refused(400, 'invalid_request', "The 'resource' parameter is not supported.");
     const audience = one(form, 'audience');
     const scope = form.get('scope');
     if (scope === null) {
-      const said =
+      const description =
         "The authorization server resource does not have any configured default scopes, 'scope' must be provided.";
-      throw new Refused(400, 'invalid_scope', said);
+      throw new Refused(400, 'invalid_scope', description);
     }
     if (audience !== 'api://github-mcp') throw new Refused(400, 'invalid_target', 'The audience is not valid.');
     if (scope !== 'repo:read') throw new Refused(400, 'invalid_scope', 'One or more scopes are not configured.');
@@ -32,20 +32,20 @@ const okta = ({ grant = true, policy = true } = {}): ImitationRules => ({
       throw new Refused(400, 'invalid_grant', "'subject_token' is invalid.");
     }
     if (!policy) {
-      const said = 'Policy evaluation failed for this request, please check the policy configurations.';
-      throw new Refused(400, 'access_denied', said);
+      const description = 'Policy evaluation failed for this request, please check the policy configurations.';
+      throw new Refused(400, 'access_denied', description);
     }
     return issued(await server.mint({ aud: audience, scp: [scope] }), { scope });
   },
 });
 
-test('the recipe for Okta gets a token for the backend', async (t) => {
+test('gets a token for the backend from Okta with its recipe', async (t) => {
   const { server, call, received } = await startRecipe(t, 'okta', okta());
   assert.equal((await call(await server.mint({ aud: 'api://default' }))).status, 200);
   assert.equal((received() as { aud: string }).aud, 'api://github-mcp');
 });
 
-test('Okta refuses two audiences, none, a resource, another scope and a bad token', async (t) => {
+test('returns the refusals of Okta for wrong audiences, another scope and an invalid token', async (t) => {
   const { server, call, change, upstream } = await startRecipe(t, 'okta', okta());
   assertProblem(await call('made.up.token'), 'ERR_SUBJECT_TOKEN_INVALID');
   const token = await server.mint({ aud: 'api://default' });
@@ -62,31 +62,31 @@ test('Okta refuses two audiences, none, a resource, another scope and a bad toke
 
 testMisconfigurations({ name: 'Okta', recipe: 'okta', rules: okta(), claims: { aud: 'api://default' } }, [
   {
-    when: 'the app has not the grant',
+    when: 'the app lacks the grant',
     rules: okta({ grant: false }),
     finding: 'exchange_disabled',
     fix: /allow the client this grant/,
   },
   {
-    when: 'no access policy lets the client exchange',
+    when: 'no access policy allows the exchange',
     rules: okta({ policy: false }),
     finding: 'target_not_permitted',
     fix: /access policies, assign client "0oa1cambist" and add a rule with the grant Token Exchange/,
   },
   {
-    when: 'no scope is asked for',
+    when: 'the scope is missing',
     route: { scope: undefined },
     finding: 'scope_missing',
     fix: /set the route's scope/,
   },
   {
-    when: 'the scope is none of the authorization server',
+    when: 'the scope is unknown to the authorization server',
     route: { scope: 'repo:write' },
     finding: 'scope_refused',
     fix: /allow this client these scopes/,
   },
   {
-    when: 'two audiences are asked for at once',
+    when: 'two audiences are requested',
     route: { audience: ['api://github-mcp', 'api://docs-mcp'] },
     finding: 'audience_count',
     fix: /audience to one name/,
@@ -98,7 +98,7 @@ testMisconfigurations({ name: 'Okta', recipe: 'okta', rules: okta(), claims: { a
     fix: /Okta: the audience of the authorization server/,
   },
   {
-    when: 'the token is of an authorization server that is not trusted',
+    when: 'the token comes from an untrusted authorization server',
     token: foreignToken({ aud: 'api://default' }),
     finding: 'subject_issuer_differs',
     fix: /Okta: trusted servers/,

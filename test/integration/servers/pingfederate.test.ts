@@ -31,14 +31,14 @@ const pingFederate: ImitationRules = {
   },
 };
 
-test('the recipe for PingFederate gets a token that names the workload as actor', async (t) => {
+test('gets a token with the workload as actor from PingFederate with its recipe', async (t) => {
   const { server, call, received } = await startRecipe(t, 'pingfederate', pingFederate);
   assert.equal((await call(await server.mint({ aud: 'agent' }))).status, 200);
   const { aud, act } = received() as { aud: string; act: unknown };
   assert.deepEqual({ aud, act }, { aud: RESOURCE, act: { sub: 'cambist' } });
 });
 
-test('PingFederate refuses a resource of nobody, a request without actor and a bad token', async (t) => {
+test('returns the refusals of PingFederate for an unknown resource, a missing actor and an invalid token', async (t) => {
   const { app, config, server, call, change, upstream } = await startRecipe(t, 'pingfederate', pingFederate);
   assertProblem(await call('made.up.token'), 'ERR_SUBJECT_TOKEN_INVALID');
   const token = await server.mint({ aud: 'agent' });
@@ -51,25 +51,25 @@ test('PingFederate refuses a resource of nobody, a request without actor and a b
 
 testMisconfigurations({ name: 'PingFederate', recipe: 'pingfederate', rules: pingFederate, claims: { aud: 'agent' } }, [
   {
-    when: 'the policy requires an actor and none is sent',
+    when: 'the policy requires an actor token',
     defaults: {},
     finding: 'actor_token_required',
     fix: /actor_token\.file .*PingFederate: Actor Token Required/,
   },
   {
-    when: 'no processor is mapped to the type of the actor token',
+    when: 'the type of the actor token has no processor',
     defaults: ({ config }) => ({ actor_token: { ...(config.defaults?.actor_token as object), type: 'access_token' } }),
     finding: 'actor_token_refused',
     fix: /actor_token\.type/,
   },
   {
-    when: 'no access token manager has the resource',
+    when: 'the resource has no access token manager',
     route: { resource: 'https://other.example.com' },
     finding: 'resource_refused',
     fix: /PingFederate: among the resource URIs of its access token manager/,
   },
   {
-    when: 'no processor is mapped to the type of the subject token',
+    when: 'the type of the subject token has no processor',
     route: { subject_token: { type: 'id_token' } },
     finding: 'subject_token_type_refused',
     fix: /a processor policy maps \(PingFederate\)/,

@@ -8,7 +8,7 @@ import { foreignToken, testMisconfigurations } from './misconfigurations.ts';
 
 const JWT = 'urn:ietf:params:oauth:token-type:jwt';
 const BACKEND = 'prod:tools:github-mcp';
-/** The second does not let this client in. */
+/** The second application does not authorize this client. */
 const APPLICATIONS = [BACKEND, 'prod:tools:closed'];
 
 /** Tokendings: https://github.com/nais/tokendings */
@@ -37,26 +37,26 @@ const tokendings: ImitationRules = {
       throw new Refused(400, 'invalid_request', `token exchange audience ${audience} is invalid`);
     }
     if (audience !== BACKEND) {
-      const said = `client '${client}' is not authorized to get token with aud=${audience}`;
-      throw new Refused(400, 'invalid_request', said);
+      const description = `client '${client}' is not authorized to get token with aud=${audience}`;
+      throw new Refused(400, 'invalid_request', description);
     }
     const subject = await server.read(form.get('subject_token'));
     if (subject === undefined) {
-      const said =
+      const description =
         'invalid subject_token: invalid request, cannot validate token from issuer=https://other.example.com';
-      throw new Refused(400, 'invalid_request', said);
+      throw new Refused(400, 'invalid_request', description);
     }
     return issued(await server.mint({ aud: audience, client_id: client }));
   },
 };
 
-test('the recipe for tokendings gets a token for the backend', async (t) => {
+test('gets a token for the backend from tokendings with its recipe', async (t) => {
   const { server, call, received } = await startRecipe(t, 'tokendings', tokendings);
   assert.equal((await call(await server.mint({ aud: 'prod:agents:my-agent' }))).status, 200);
   assert.equal((received() as { aud: string }).aud, BACKEND);
 });
 
-test('tokendings refuses an assertion that lives too long or is for another, other audiences, and a bad token', async (t) => {
+test('returns the refusals of tokendings for invalid assertions, audiences and tokens', async (t) => {
   const { server, call, change, config, upstream } = await startRecipe(t, 'tokendings', tokendings);
   assertProblem(await call('made.up.token'), 'ERR_SUBJECT_TOKEN_INVALID');
   const token = await server.mint({ aud: 'prod:agents:my-agent' });
@@ -67,7 +67,7 @@ test('tokendings refuses an assertion that lives too long or is for another, oth
   assertProblem(await call(token), 'ERR_CLIENT_REFUSED');
   change({ audience: [BACKEND, 'prod:tools:docs-mcp'] });
   assertProblem(await call(token), 'ERR_CLIENT_REFUSED');
-  for (const audience of ['prod:tools:closed', 'prod:tools:nobody']) {
+  for (const audience of ['prod:tools:closed', 'prod:tools:unknown']) {
     change({ audience });
     assertProblem(await call(token), 'ERR_EXCHANGE_REFUSED');
   }
@@ -83,37 +83,37 @@ testMisconfigurations(
   },
   [
     {
-      when: 'the assertion lives too long',
+      when: 'the lifetime of the assertion is too long',
       server: assertion({ assertion_lifetime: '3m' }),
       finding: 'client_refused',
       fix: /assertion_lifetime \(tokendings accepts 120s at most\)/,
     },
     {
-      when: 'the assertion is for another',
+      when: 'the assertion has another audience',
       server: assertion({ assertion_audience: 'https://elsewhere.example.com' }),
       finding: 'client_refused',
       fix: /assertion_audience to the token endpoint or to the issuer/,
     },
     {
-      when: 'the token is said to be an access token',
+      when: 'the type of the token is access_token',
       route: { subject_token: { type: 'access_token' } },
       finding: 'subject_token_type_refused',
       fix: /jwt \(tokendings, Google\)/,
     },
     {
-      when: 'the backend does not let the application in',
+      when: 'the backend does not authorize the application',
       route: { audience: 'prod:tools:closed' },
       finding: 'target_not_permitted',
       fix: /add client "prod:agents:my-agent" to spec\.accessPolicy\.inbound\.rules of the application "prod:tools:closed"/,
     },
     {
-      when: 'the audience is no application',
-      route: { audience: 'prod:tools:nobody' },
+      when: 'the audience is not an application',
+      route: { audience: 'prod:tools:unknown' },
       finding: 'audience_unknown',
-      fix: /enable tokenx for the application "prod:tools:nobody"/,
+      fix: /enable tokenx for the application "prod:tools:unknown"/,
     },
     {
-      when: 'the token is of an issuer that is not known there',
+      when: 'the token comes from an unknown issuer',
       token: foreignToken(),
       finding: 'subject_issuer_differs',
       fix: /let it trust that issuer/,

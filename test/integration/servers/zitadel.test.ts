@@ -20,14 +20,14 @@ const zitadel: ImitationRules = {
     wantSubjectType(form, 'access_token', 'id_token', 'jwt');
     if (form.has('resource')) throw new Refused(400, 'invalid_target', 'resource parameter not supported');
     const subject = await server.read(form.get('subject_token'));
-    const held = [subject?.aud ?? []].flat();
-    if (!held.includes(client)) throw new Refused(400, 'invalid_request', 'subject_token invalid');
-    // Such a token is impersonation.
+    const audiences = [subject?.aud ?? []].flat();
+    if (!audiences.includes(client)) throw new Refused(400, 'invalid_request', 'subject_token invalid');
+    // ZITADEL takes a token of type jwt as impersonation.
     if (form.get('subject_token_type') === JWT && !form.has('actor_token')) {
       throw new Refused(400, 'invalid_request', 'actor_token invalid');
     }
     const audience = one(form, 'audience');
-    if (!held.includes(audience)) {
+    if (!audiences.includes(audience)) {
       throw new Refused(400, 'invalid_target', `audience "${audience}" not found in subject or actor token`);
     }
     if (form.get('requested_token_type') !== JWT) return issued('opaque-token-of-zitadel');
@@ -35,20 +35,20 @@ const zitadel: ImitationRules = {
   },
 };
 
-test('the recipe for ZITADEL gets a JWT for the backend', async (t) => {
+test('gets a JWT for the backend from ZITADEL with its recipe', async (t) => {
   const { server, call, received } = await startRecipe(t, 'zitadel', zitadel);
   assert.equal((await call(await server.mint({ aud: [CAMBIST, BACKEND] }))).status, 200);
   assert.deepEqual((received() as { aud: string[] }).aud, [BACKEND]);
 });
 
-test('without a wish for a JWT ZITADEL gives an opaque token, which goes upstream unchecked', async (t) => {
+test('forwards an opaque token, which ZITADEL issues unless a JWT is requested', async (t) => {
   const { app, config, server, call, received } = await startRecipe(t, 'zitadel', zitadel);
   app.reloadTo({ ...config, defaults: {} });
   assert.equal((await call(await server.mint({ aud: [CAMBIST, BACKEND] }))).status, 200);
   assert.equal(received(), 'opaque-token-of-zitadel');
 });
 
-test('ZITADEL refuses any resource, an audience that the token has not, and a bad token', async (t) => {
+test('returns the refusals of ZITADEL for a resource, an audience that the token lacks and an invalid token', async (t) => {
   const { server, call, change, upstream } = await startRecipe(t, 'zitadel', zitadel);
   assertProblem(await call('made.up.token'), 'ERR_SUBJECT_TOKEN_INVALID');
   const token = await server.mint({ aud: [CAMBIST, BACKEND] });
@@ -67,25 +67,25 @@ testMisconfigurations({ name: 'ZITADEL', recipe: 'zitadel', rules: zitadel, clai
     fix: /set resource: \[\]/,
   },
   {
-    when: "the backend's project is not in the token",
+    when: "the token lacks the backend's project",
     token: { aud: [CAMBIST] },
     finding: 'subject_lacks_target',
     fix: /urn:zitadel:iam:org:project:id:<project of the backend>:aud/,
   },
   {
-    when: 'the client is not in the token',
+    when: 'the token lacks the client',
     token: { aud: [BACKEND] },
     finding: 'subject_token_refused',
     fix: /audience of the tokens that callers sign in for/,
   },
   {
-    when: 'no JWT is asked for',
+    when: 'no JWT is requested',
     defaults: {},
     finding: 'token_opaque',
     fix: /ZITADEL: also requested_token_type: jwt/,
   },
   {
-    when: 'the token is said to be a JWT of others',
+    when: 'the type of the token is jwt',
     route: { subject_token: { type: 'jwt' } },
     finding: 'actor_token_required',
     fix: /ZITADEL: only if subject_token\.type is jwt/,
