@@ -33,8 +33,14 @@ export interface Breaker {
 /**
  * @param name of the authorization server, for messages
  * @param onChange is called when the server is considered down, and when it responds again
+ * @param onResponse is called after each response, refusals included
  */
-export function createBreaker(name: string, clock: Clock, onChange: (available: boolean) => void = () => {}): Breaker {
+export function createBreaker(
+  name: string,
+  clock: Clock,
+  onChange: (available: boolean) => void = () => {},
+  onResponse: () => void = () => {},
+): Breaker {
   let faults = 0;
   /** The caller of the last fault, and the faults in a row that were responses to this caller alone. */
   let lastCaller: string | undefined;
@@ -86,6 +92,7 @@ export function createBreaker(name: string, clock: Clock, onChange: (available: 
     faults = 0;
     faultsOfLast = 0;
     note(true);
+    onResponse();
   }
 
   function isOpenFor(caller: string | undefined): boolean {
@@ -152,6 +159,6 @@ const NO_RESPONSE: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 ]);
 
 /** A refusal and an unusable response show that the server is up. */
-export function isResponse(error: unknown): boolean {
+function isResponse(error: unknown): boolean {
   return error instanceof CambistError && !NO_RESPONSE.has(error.code);
 }

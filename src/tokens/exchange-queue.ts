@@ -34,23 +34,23 @@ export function createExchangeQueue(
   /** Created at the first token, because it allocates all its entries at once. */
   let accepted: LRUCache<string, true> | undefined;
 
-  function rank(requester: Requester): RankedRequester {
-    const { caller } = requester;
-    return { ...requester, accepted: caller === undefined || accepted?.get(caller) === true };
-  }
-
-  async function accept<T>({ caller }: Requester, work: () => Promise<T>): Promise<T> {
-    const result = await work();
-    if (caller !== undefined) {
-      accepted ??= new LRUCache({ max: MAX_ACCEPTED });
-      accepted.set(caller, true);
-    }
-    return result;
+  function rank({ caller, peer }: Requester): RankedRequester {
+    return { caller, peer, accepted: caller === undefined || accepted?.get(caller) === true };
   }
 
   return {
-    // The breaker comes second: after its turn, a request learns at once that the server is down.
-    run: (requester, work) =>
-      limiter.run(rank(requester), () => breaker.run(rank(requester), () => accept(requester, work))),
+    async run(requester, work) {
+      const ranked = rank(requester);
+      const { caller } = ranked;
+      const result = await limiter.run(ranked, () =>
+        // After its turn, a request learns at once that the server is down. Its caller may have been accepted meanwhile.
+        breaker.run(ranked.accepted ? ranked : rank(requester), work),
+      );
+      if (caller !== undefined && !ranked.accepted) {
+        accepted ??= new LRUCache({ max: MAX_ACCEPTED });
+        accepted.set(caller, true);
+      }
+      return result;
+    },
   };
 }

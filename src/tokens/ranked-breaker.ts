@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../clock/clock.ts';
-import { type Breaker, createBreaker, isFault, isResponse } from './breaker.ts';
+import { type Breaker, createBreaker, isFault } from './breaker.ts';
 import type { RankedRequester } from './requester.ts';
 
 /**
@@ -26,7 +26,7 @@ export function createRankedBreaker(
   clock: Clock,
   onChange: (available: boolean) => void = () => {},
 ): RankedBreaker {
-  const shared = createBreaker(name, clock, note);
+  const shared = createBreaker(name, clock, note, responded);
   const peers = new LRUCache<string, Breaker>({ max: MAX_PEERS });
   let available = true;
   let respondedAtMs = Number.NEGATIVE_INFINITY;
@@ -38,8 +38,11 @@ export function createRankedBreaker(
   }
 
   function breakerOf(peer = ''): Breaker {
-    const breaker = peers.get(peer) ?? createBreaker(name, clock);
-    peers.set(peer, breaker);
+    let breaker = peers.get(peer);
+    if (breaker === undefined) {
+      breaker = createBreaker(name, clock, undefined, responded);
+      peers.set(peer, breaker);
+    }
     return breaker;
   }
 
@@ -60,25 +63,12 @@ export function createRankedBreaker(
   }
 
   /** Any response shows that the server is up, unless accepted callers still find it down. */
-  async function observed<T>(attempt: () => Promise<T>): Promise<T> {
-    const responded = (): void => {
-      respondedAtMs = clock.monotonicMs();
-      if (shared.available) note(true);
-    };
-    try {
-      const result = await attempt();
-      responded();
-      return result;
-    } catch (error) {
-      if (isResponse(error)) responded();
-      throw error;
-    }
+  function responded(): void {
+    respondedAtMs = clock.monotonicMs();
+    if (shared.available) note(true);
   }
 
   return {
-    run({ caller, peer, accepted }, attempt) {
-      const work = () => observed(attempt);
-      return accepted ? shared.run(caller, work) : runUnknown(peer, work);
-    },
+    run: ({ caller, peer, accepted }, attempt) => (accepted ? shared.run(caller, attempt) : runUnknown(peer, attempt)),
   };
 }
