@@ -132,7 +132,7 @@ const FORBIDDEN = 'permission denied: let this user read the file';
 const WHY_UNREADABLE = new Map([
   ['ENOENT', NO_SUCH_FILE],
   ['ENOTDIR', NO_SUCH_FILE],
-  ['EISDIR', 'this is this is this is a folder: name the config file in it'],
+  ['EISDIR', 'this is a folder: name the config file in it'],
   ['EACCES', FORBIDDEN],
   ['EPERM', FORBIDDEN],
 ]);

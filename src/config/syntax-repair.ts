@@ -24,7 +24,10 @@ export interface RepairedText {
 
 /** Finds a repair for the first error that has one. */
 export function findRepair(text: string, faults: readonly SyntaxFault[]): Repair | undefined {
-  if (faults.some(({ code }) => code === 'TAB_AS_INDENT')) return repairTabs(text);
+  if (faults.some(({ code }) => code === 'TAB_AS_INDENT')) {
+    const repair = repairTabs(text);
+    if (repair !== undefined) return repair;
+  }
   const [first] = faults;
   return first && repairVariable(text, first.offset);
 }
@@ -34,8 +37,10 @@ const TAB_INDENTATION = /^ *\t[ \t]*/gm;
 /** Spaces that a tab may stand for. */
 const TAB_WIDTHS = [2, 4, 8];
 
-function repairTabs(text: string): Repair {
+/** Undefined if the tab is elsewhere, as in `log:\tlevel: info`: the text would stay the same, and be repaired again and again. */
+function repairTabs(text: string): Repair | undefined {
   const indentations = [...text.matchAll(TAB_INDENTATION)];
+  if (indentations.length === 0) return undefined;
   const others = indentations.length - 1;
   const elsewhere = others === 0 ? '' : `, here and in ${others} other ${others === 1 ? 'line' : 'lines'}`;
   return {

@@ -31,9 +31,7 @@ test('reports a file that cannot be read', async (t) => {
   const file = join(folder, 'c.yaml');
   const missing = 'no such file: name the config file with --config or CAMBIST_CONFIG';
   assert.deepEqual(await problemsOfFile(file), [`${file}: ${missing}`]);
-  assert.deepEqual(await problemsOfFile(folder), [
-    `${folder}: this is this is this is a folder: name the config file in it`,
-  ]);
+  assert.deepEqual(await problemsOfFile(folder), [`${folder}: this is a folder: name the config file in it`]);
   assert.deepEqual(await write(Uint8Array.of(0x76, 0xff, 0xfe)), [
     `${file}: not UTF-8: save the file as UTF-8, or check that it is the right file`,
   ]);

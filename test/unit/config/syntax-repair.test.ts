@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { findRepair } from '../../../src/config/syntax-repair.ts';
 import { problemsOf, ROUTE, VALID } from './sample.ts';
 
 const VARIABLE =
@@ -75,6 +76,13 @@ test('points at the column in the file in a line with tabs', () => {
 
 test('reports a tab alone where the rest cannot be read either', () => {
   assert.deepEqual(problemsOf('version: 1\nlog:\n\tlevel: "info\n'), [`3:1: ${TAB}`]);
+});
+
+test('does not repair a tab that is not in an indentation', () => {
+  for (const text of ['log:\tlevel: info', '- \t- a']) {
+    assert.equal(findRepair(text, [{ code: 'TAB_AS_INDENT', offset: text.indexOf('\t') }]), undefined);
+    assert.ok(problemsOf(text).length > 0);
+  }
 });
 
 test('reports a tab and a variable in braces together', () => {
