@@ -77,7 +77,7 @@ test('schema prints the committed JSON Schema', async () => {
   assert.deepEqual(JSON.parse(stdout), JSON.parse(committed));
 });
 
-const MISUSES: [args: string[], says: RegExp][] = [
+const MISUSES: [args: string[], message: RegExp][] = [
   [['servve'], /unknown command "servve"/],
   [['vaildate'], /unknown command "vaildate": did you mean "validate"\?/],
   [
@@ -106,11 +106,11 @@ const MISUSES: [args: string[], says: RegExp][] = [
   [['explain', 'http://a', 'http://b'], /one URL/],
   [['explain', '-H', 'no-colon', 'http://a'], /name: value/],
 ];
-for (const [args, says] of MISUSES) {
+for (const [args, message] of MISUSES) {
   test(`exits with 2 and points to the help: cambist ${args.join(' ')}`, async () => {
     const { code, stdout, stderr } = await runCommand(args);
     assert.deepEqual([code, stdout], [2, '']);
-    assert.match(stderr, says);
+    assert.match(stderr, message);
     const command = args[0] !== undefined && Object.hasOwn(USAGES, args[0]) ? `${args[0]} ` : '';
     assert.match(stderr, new RegExp(`^cambist: .*\\nTry "cambist ${command}--help"\\.\\n$`));
   });
@@ -127,14 +127,14 @@ test('run and validate report every problem of an invalid config', async (t) => 
   for (const command of ['run', 'validate']) {
     const { code, stdout, stderr } = await runCommand([command, '--config', file]);
     assert.equal(code, 1);
-    const said = command === 'run' ? stderr : stdout;
+    const output = command === 'run' ? stderr : stdout;
     for (const place of [
       `${file}:2:1: unknown key "listn": did you mean "listen"?`,
       ':4:11: ',
       ':5:20: ',
       '"upstream"',
     ]) {
-      assert.ok(said.includes(place), `${command} does not report ${place}: ${said}`);
+      assert.ok(output.includes(place), `${command} does not report ${place}: ${output}`);
     }
     if (command === 'run') assert.equal(stdout, '');
   }
@@ -224,22 +224,22 @@ test('explain prints JSON with --json, and exits with 1 if no route matches', as
   const file = await configFile(t, CONFIG);
   const explain = async (...args: string[]) => {
     const { code, stdout } = await runCommand(['explain', '--json', '--config', file, ...args], { env });
-    return { code, said: JSON.parse(stdout) as Record<string, unknown> };
+    return { code, output: JSON.parse(stdout) as Record<string, unknown> };
   };
   const routed = await explain('-X', 'GET', '-H', 'Host: a.b.tools.svc:8180', '/mcp');
   assert.equal(routed.code, 0);
-  assert.deepEqual(routed.said.request, { method: 'GET', host: 'a.b.tools.svc', path: '/mcp' });
-  assert.deepEqual([routed.said.route, routed.said.credential], ['github', 'exchange']);
-  assert.equal(routed.said.upstream, 'https://github-mcp.example.com/base');
-  const { form } = routed.said.token_request as { form: [string, string][] };
+  assert.deepEqual(routed.output.request, { method: 'GET', host: 'a.b.tools.svc', path: '/mcp' });
+  assert.deepEqual([routed.output.route, routed.output.credential], ['github', 'exchange']);
+  assert.equal(routed.output.upstream, 'https://github-mcp.example.com/base');
+  const { form } = routed.output.token_request as { form: [string, string][] };
   assert.deepEqual(
     form.map(([name]) => name),
     ['grant_type', 'subject_token', 'subject_token_type', 'resource', 'scope'],
   );
   const lost = await explain('http://example.com/mcp');
   assert.equal(lost.code, 1);
-  assert.equal(lost.said.route, undefined);
-  assert.deepEqual(lost.said.others, [
+  assert.equal(lost.output.route, undefined);
+  assert.deepEqual(lost.output.others, [
     { route: 'github', why: 'its host *.tools.svc is not example.com' },
     { route: 'docs', why: 'its path /docs is not a prefix of /mcp in whole segments' },
   ]);

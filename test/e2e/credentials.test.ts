@@ -16,29 +16,29 @@ const RESOURCE = 'https://github.example.com/mcp';
 const OTHER = 'https://docs.example.com/mcp';
 const BASIC = { method: 'client_secret_basic', client_secret: { file: 'secret' } };
 
-interface RealScene {
+interface VerifiedScene {
   server: RunningAuthorizationServer;
   cambist: CambistProcess;
   upstream: FakeUpstream;
   /** A caller's token that `client` may exchange. */
   subjectToken(sub?: string): Promise<string>;
-  /** One request that has to be forwarded; the claims of the token that the upstream got, verified. */
+  /** Sends a request that must be forwarded. @returns the verified claims of the token that the upstream received */
   forward(headers: Record<string, string>): Promise<JWTPayload>;
 }
 
-interface RealSceneOptions {
+interface VerifiedSceneOptions {
   clientId?: string;
   client?: ClientRegistration;
   /** `client_auth` of the config. */
   auth?: Record<string, unknown>;
   files?: Record<string, string>;
-  /** Written when the authorization server is there, and before cambist is. */
+  /** Files that depend on the running authorization server. They are written before cambist starts. */
   late?: (server: RunningAuthorizationServer) => Promise<Record<string, string>>;
   route?: Record<string, unknown>;
 }
 
-/** cambist before an authorization server that verifies everything. */
-async function startRealScene(t: TestContext, options: RealSceneOptions = {}): Promise<RealScene> {
+/** cambist with an authorization server that verifies every request. */
+async function startVerifiedScene(t: TestContext, options: VerifiedSceneOptions = {}): Promise<VerifiedScene> {
   const { clientId = 'cambist', client = { method: 'client_secret_basic', secret: SECRET }, auth = BASIC } = options;
   const server = await startAuthorizationServer({
     clients: { [clientId]: client },
@@ -77,8 +77,8 @@ async function startRealScene(t: TestContext, options: RealSceneOptions = {}): P
   };
 }
 
-async function exchangeOnce(t: TestContext, options: RealSceneOptions): Promise<JWTPayload> {
-  const scene = await startRealScene(t, options);
+async function exchangeOnce(t: TestContext, options: VerifiedSceneOptions): Promise<JWTPayload> {
+  const scene = await startVerifiedScene(t, options);
   const claims = await scene.forward({ authorization: `Bearer ${await scene.subjectToken()}` });
   assert.deepEqual(
     scene.server.requests.map(({ client, error }) => [client, error]),
@@ -88,7 +88,7 @@ async function exchangeOnce(t: TestContext, options: RealSceneOptions): Promise<
   return claims;
 }
 
-test('client_secret_basic is accepted, with ordinary and with odd characters in id and secret', async (t) => {
+test('authenticates with client_secret_basic, also with special characters in id and secret', async (t) => {
   for (const [clientId, secret] of [
     ['cambist', SECRET],
     ['cambist:agents/1+2 3', 'p@ss:w0rd%20 &+=/?"~-_.!*()'],
@@ -98,27 +98,27 @@ test('client_secret_basic is accepted, with ordinary and with odd characters in 
   }
 });
 
-test('client_secret_post is accepted, with odd characters, and a line end after the secret in the file', async (t) => {
+test('authenticates with client_secret_post, with special characters and a line end in the secret file', async (t) => {
   const secret = 'p@ss:w0rd%20 &+=/?"~';
   const auth = { method: 'client_secret_post', client_secret: { file: 'secret' } };
   const client = { method: 'client_secret_post', secret } as const;
   assert.equal((await exchangeOnce(t, { client, auth, files: { secret: `${secret}\n` } })).aud, RESOURCE);
 });
 
-test('a public client names itself and proves nothing', async (t) => {
+test('sends only the client id of a public client', async (t) => {
   const claims = await exchangeOnce(t, { client: { method: 'none' }, auth: { method: 'none' } });
   assert.equal(claims.client_id, 'cambist');
 });
 
-test('a wrong secret is our fault and not the caller’s', async (t) => {
-  const scene = await startRealScene(t, { files: { secret: 'another-secret-of-32-characters-' } });
+test('returns ERR_CLIENT_REFUSED for a wrong client secret', async (t) => {
+  const scene = await startVerifiedScene(t, { files: { secret: 'another-secret-of-32-characters-' } });
   const headers = { authorization: `Bearer ${await scene.subjectToken()}` };
   const { status, text } = await call(`${scene.cambist.url}/r`, { method: 'POST', headers });
   assert.equal(status, 502);
   assert.match(text, /ERR_CLIENT_REFUSED/);
 });
 
-test('a route may ask for several resources, and for fewer scopes than it could have', async (t) => {
+test('requests several resources, and a subset of the available scopes', async (t) => {
   const { aud, scope } = await exchangeOnce(t, {
     route: { resource: [RESOURCE, OTHER], scope: 'docs:read repo:read' },
   });
@@ -126,8 +126,10 @@ test('a route may ask for several resources, and for fewer scopes than it could 
   assert.equal(scope, 'docs:read repo:read');
 });
 
-test('a route may name its backend by audience alone', async (t) => {
-  const scene = await startRealScene(t, { route: { resource: null, audience: 'github', requested_token_type: 'jwt' } });
+test('requests a token by audience alone', async (t) => {
+  const scene = await startVerifiedScene(t, {
+    route: { resource: null, audience: 'github', requested_token_type: 'jwt' },
+  });
   const claims = await scene.forward({ authorization: `Bearer ${await scene.subjectToken()}` });
   assert.equal(claims.aud, 'github');
   const [request] = scene.server.requests;
@@ -135,7 +137,7 @@ test('a route may name its backend by audience alone', async (t) => {
   assert.equal(request?.requestedTokenType, 'urn:ietf:params:oauth:token-type:jwt');
 });
 
-test('an actor token stands as act in what the backend gets', async (t) => {
+test('sends the actor token, so that the issued token has an act claim', async (t) => {
   const claims = await exchangeOnce(t, {
     late: async (server) => ({ actor: await server.issueSubjectToken({ sub: 'agent-7', audience: server.issuer }) }),
     route: { actor_token: { file: 'actor' } },
@@ -143,8 +145,8 @@ test('an actor token stands as act in what the backend gets', async (t) => {
   assert.deepEqual(claims.act, { sub: 'agent-7' });
 });
 
-test('with client_credentials all callers share one token, and need none of their own', async (t) => {
-  const scene = await startRealScene(t, { route: { credential: 'client_credentials' } });
+test('shares one token among all callers with client_credentials, also callers without a token', async (t) => {
+  const scene = await startVerifiedScene(t, { route: { credential: 'client_credentials' } });
   const own = await scene.subjectToken();
   for (const headers of [{}, { authorization: `Bearer ${own}` }, { 'mcp-session-id': 's-1' }]) {
     const { aud, sub } = await scene.forward(headers);
@@ -156,16 +158,16 @@ test('with client_credentials all callers share one token, and need none of thei
   );
 });
 
-test('on_missing_subject lets a request without a caller pass on a token of our own, and a caller on theirs', async (t) => {
-  const scene = await startRealScene(t, { route: { on_missing_subject: 'client_credentials' } });
+test('uses client credentials only for requests without a token with on_missing_subject', async (t) => {
+  const scene = await startVerifiedScene(t, { route: { on_missing_subject: 'client_credentials' } });
   assert.equal((await scene.forward({})).sub, 'cambist');
   assert.equal((await scene.forward({ authorization: `Bearer ${await scene.subjectToken()}` })).sub, 'alice');
   const malformed = await call(`${scene.cambist.url}/r`, { method: 'POST', headers: { authorization: 'Bearer a b' } });
-  assert.equal(malformed.status, 401, 'a bad token is not a missing one');
+  assert.equal(malformed.status, 401, 'a malformed token is not a missing one');
 });
 
-test('a subject token may come in another header, bare or as a bearer, and goes no further', async (t) => {
-  const scene = await startRealScene(t, { route: { subject_token: { header: 'X-User-Token' } } });
+test('accepts a subject token in another header, bare or as a bearer, and does not forward it', async (t) => {
+  const scene = await startVerifiedScene(t, { route: { subject_token: { header: 'X-User-Token' } } });
   for (const prefix of ['', 'Bearer ', 'bearer ']) {
     const token = await scene.subjectToken();
     const claims = await scene.forward({ 'x-user-token': `${prefix}${token}`, authorization: 'Bearer of-the-agent' });
@@ -175,9 +177,9 @@ test('a subject token may come in another header, bare or as a bearer, and goes 
   }
 });
 
-test('passthrough forwards what the caller sent, none forwards no token at all; neither asks anybody', async (t) => {
+test("forwards the caller's token with passthrough and no token with none, without an exchange", async (t) => {
   for (const credential of ['passthrough', 'none']) {
-    const scene = await startRealScene(t, { route: { credential, resource: null } });
+    const scene = await startVerifiedScene(t, { route: { credential, resource: null } });
     const authorization = `Bearer ${await scene.subjectToken()}`;
     const headers = { authorization, 'x-copy': authorization };
     assert.equal((await call(`${scene.cambist.url}/r`, { method: 'POST', headers })).status, 200);

@@ -56,7 +56,7 @@ function readCalls(out: string): Promise<PrintedCall[]> {
   );
 }
 
-test('the demo shows the refusal of the broad token, a token for each backend and the cache, and exits', async (t) => {
+test('shows the refusal of the broad token, a token for each backend and the cache, and exits', async (t) => {
   const child = startDemo();
   t.after(() => child.kill('SIGKILL'));
   const [out, err, code] = await soon(
@@ -90,7 +90,7 @@ test('the demo shows the refusal of the broad token, a token for each backend an
   assert.match(out, /^2 token exchanges for 6 requests through cambist/m);
 });
 
-test('a demo with --keep and --port prints requests that succeed on this port, and exits on Ctrl-C', async (t) => {
+test('prints requests that succeed on the port of --port with --keep, and exits on Ctrl-C', async (t) => {
   const port = await freePort();
   const child = startDemo('--keep', '--port', String(port));
   t.after(() => child.kill('SIGKILL'));
@@ -114,7 +114,7 @@ test('a demo with --keep and --port prints requests that succeed on this port, a
   assert.equal(await soon('the demo exits', exit, 20_000), 0);
 });
 
-test('the demo prints a request for an own backend of MCP revision 2026-07-28', async (t) => {
+test('prints a request for another backend of MCP revision 2026-07-28', async (t) => {
   const received: IncomingHttpHeaders[] = [];
   const backend = await startHttpServer((request, response) => {
     received.push(request.headers);
@@ -143,7 +143,7 @@ const WRONG_USAGE: [args: string[], message: RegExp][] = [
 ];
 
 for (const [args, message] of WRONG_USAGE) {
-  test(`the demo rejects ${args.join(' ')} with its usage`, async (t) => {
+  test(`rejects ${args.join(' ')} with its usage`, async (t) => {
     const child = startDemo(...args);
     t.after(() => child.kill('SIGKILL'));
     const [err, code] = await Promise.all([text(child.stderr), exitOf(child)]);

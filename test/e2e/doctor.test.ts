@@ -76,7 +76,7 @@ test('reports each step and the claims, but no token or secret, and exits with 0
   const file = await write('token', `Bearer ${token}\n`);
   const { code, stdout, stderr } = await doctor('--route', 'github', '--subject-token-file', file);
   assert.deepEqual([code, stderr], [0, '']);
-  for (const said of [
+  for (const line of [
     `authorization server "local": ${server.issuer}`,
     '  ✓ client "cambist" (client_secret_basic) is accepted',
     `keys of issuer "${server.issuer}", which verify subject tokens`,
@@ -87,7 +87,7 @@ test('reports each step and the claims, but no token or secret, and exits with 0
     `      aud: "${backend}"`,
     `  ✓ its "aud" is "${backend}", which includes the backend's audience`,
   ]) {
-    assert.ok(stdout.split('\n').includes(said), `${said}\n${stdout}`);
+    assert.ok(stdout.split('\n').includes(line), `${line}\n${stdout}`);
   }
   assert.match(stdout, /cambist\.json: no problem found\n$/);
   assert.ok(!stdout.includes('\u001b'), 'no colour without a terminal');
@@ -112,9 +112,9 @@ test('exits with 1 on a problem, and prints stable codes with --json', async (t)
   const { server, write, doctor } = await startScene(t);
   const file = await write('token', await server.issueSubjectToken({ sub: 'alice', audience: 'cambist' }));
   const { code, stdout } = await doctor('--subject-token-file', file, '--json');
-  const said = JSON.parse(stdout) as { healthy: boolean; findings: Record<string, unknown>[] };
-  assert.deepEqual([code, said.healthy], [1, false]);
-  const [wrong] = said.findings.filter(({ severity }) => severity === 'error');
+  const report = JSON.parse(stdout) as { healthy: boolean; findings: Record<string, unknown>[] };
+  assert.deepEqual([code, report.healthy], [1, false]);
+  const [wrong] = report.findings.filter(({ severity }) => severity === 'error');
   assert.deepEqual([wrong?.about, wrong?.code], [{ kind: 'route', name: 'docs' }, 'resource_refused']);
   assert.deepEqual(Object.keys(wrong ?? {}), ['about', 'severity', 'code', 'what', 'why', 'fix']);
 });

@@ -27,7 +27,7 @@ async function assertUnready(scene: Scene, check: string) {
   assert.equal(checks[check], 'ERR_CREDENTIAL_UNAVAILABLE');
 }
 
-test('a client secret that went away is not fatal: what needs it waits for it', async (t) => {
+test('returns an error while the client secret file is missing or empty, and recovers', async (t) => {
   const scene = await startScene();
   t.after(scene.close);
   const headers = await scene.bearer();
@@ -40,7 +40,7 @@ test('a client secret that went away is not fatal: what needs it waits for it', 
   assert.equal((await scene.call({ headers })).status, 200);
 });
 
-test('without its client secret cambist starts, and is unready until the file is there', async (t) => {
+test('starts without its client secret file, and is not ready until the file exists', async (t) => {
   const method = 'client_secret_basic';
   const scene = await startScene({ ready: false, change: clientAuth({ method, client_secret: { file: 'later' } }) });
   t.after(scene.close);
@@ -51,7 +51,7 @@ test('without its client secret cambist starts, and is unready until the file is
   assert.equal((await scene.call({ headers: await scene.bearer() })).status, 200);
 });
 
-test('a private key that is none is unavailable, and not quoted', async (t) => {
+test('returns an error for a malformed private key, and does not log its content', async (t) => {
   const key = '-----BEGIN PRIVATE KEY-----\nZm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4\n-----END PRIVATE KEY-----\n';
   const scene = await startScene({
     ready: false,
@@ -64,7 +64,7 @@ test('a private key that is none is unavailable, and not quoted', async (t) => {
   await assertUnready(scene, `authorization_servers.${SCENE_SERVER}`);
 });
 
-test('an actor token that is not there is unavailable: nothing is asked for without it', async (t) => {
+test('returns an error while the actor token is missing, without an exchange', async (t) => {
   const scene = await startScene({ ready: false, change: routeKeys({ actor_token: { file: 'actor' } }) });
   t.after(scene.close);
   await provokeProblem(scene, { headers: await scene.bearer() }, UNAVAILABLE);
@@ -74,7 +74,7 @@ test('an actor token that is not there is unavailable: nothing is asked for with
   assert.equal((await scene.call({ headers: await scene.bearer() })).status, 200);
 });
 
-test('a CA file of an upstream that is not there is unavailable: nothing goes out unverified', async (t) => {
+test('returns an error if the CA file of an upstream is missing, and sends it nothing', async (t) => {
   const scene = await startScene({ ready: false, change: routeKeys({ tls: { ca: { file: 'ca.pem' } } }) });
   t.after(scene.close);
   const headers = await scene.bearer();

@@ -5,7 +5,7 @@ import { assertProblemAnswer, assertSaysNothing, provokeProblem } from '../harne
 import { startScene } from '../harness/scene.ts';
 import { eventStream } from '../harness/upstream-handlers.ts';
 
-test('a request beyond limits.max_in_flight is refused; open streams count, and make room when they end', async (t) => {
+test('refuses a request beyond limits.max_in_flight, which includes open streams', async (t) => {
   const stream = eventStream();
   const scene = await startScene({ change: (config) => ({ ...config, limits: { max_in_flight: 1 } }) });
   t.after(scene.close);
@@ -18,10 +18,10 @@ test('a request beyond limits.max_in_flight is refused; open streams count, and 
   open.destroy();
   await stream.gone;
   scene.upstream.handler = (_request, response) => void response.end();
-  await eventually('there is room again', async () => (await scene.call({ headers })).status === 200);
+  await eventually('requests are accepted again', async () => (await scene.call({ headers })).status === 200);
 });
 
-test('while cambist drains, a new request is sent elsewhere and an open one comes to its end', async (t) => {
+test('refuses a new request while cambist drains, and finishes an open one', async (t) => {
   const stream = eventStream();
   const scene = await startScene();
   t.after(scene.close);
@@ -32,10 +32,10 @@ test('while cambist drains, a new request is sent elsewhere and an open one come
   scene.cambist.signal('SIGTERM');
   await scene.cambist.waitForLog(({ msg }) => msg === 'cambist is shutting down');
 
-  const answer = await scene.call({ headers });
-  assertProblemAnswer(answer, { code: 'ERR_SHUTTING_DOWN' });
-  assertSaysNothing(scene, answer);
-  const line = await scene.cambist.waitForLog(({ request_id }) => request_id === answer.requestId);
+  const response = await scene.call({ headers });
+  assertProblemAnswer(response, { code: 'ERR_SHUTTING_DOWN' });
+  assertSaysNothing(scene, response);
+  const line = await scene.cambist.waitForLog(({ request_id }) => request_id === response.requestId);
   assert.deepEqual([line.level, line.status, line.outcome, line.error], ['warn', 503, 'failed', 'ERR_SHUTTING_DOWN']);
   assert.equal(await scene.cambist.metric('cambist_requests_total', { code: '503', outcome: 'failed' }), 1);
   const readiness = await fetch(`${scene.cambist.adminUrl}/readyz`);
@@ -51,7 +51,7 @@ test('while cambist drains, a new request is sent elsewhere and an open one come
   assert.equal(text, 'data: the end\n\n');
 });
 
-test('returns 413 to a message that is too large to choose a route by', async (t) => {
+test('returns 413 for a message that is too large to be read for its route', async (t) => {
   const scene = await startScene({
     change: (config) => ({
       ...config,

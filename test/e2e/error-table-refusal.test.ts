@@ -59,13 +59,13 @@ const REFUSALS: Refusal[] = [
     challenge: INVALID_TOKEN,
   },
   {
-    when: 'interaction_required with claims that are no JSON',
+    when: 'interaction_required with malformed claims',
     body: { error: 'interaction_required', claims: CANARY },
     code: 'ERR_SUBJECT_TOKEN_INVALID',
     challenge: INVALID_TOKEN,
   },
   {
-    when: 'interaction_required with more claims than a header can hold',
+    when: 'interaction_required with claims too long for a header',
     body: { error: 'interaction_required', claims: JSON.stringify({ access_token: { acrs: 'x'.repeat(100_000) } }) },
     code: 'ERR_SUBJECT_TOKEN_INVALID',
     challenge: INVALID_TOKEN,
@@ -83,7 +83,7 @@ const REFUSALS: Refusal[] = [
     code: 'ERR_EXCHANGE_REFUSED',
   },
   {
-    when: "Keycloak's invalid_client for an audience that it does not know",
+    when: "Keycloak's invalid_client for an unknown audience",
     body: { error: 'invalid_client', error_description: 'Audience not found' },
     code: 'ERR_EXCHANGE_REFUSED',
   },
@@ -105,45 +105,41 @@ const REFUSALS: Refusal[] = [
   },
   { when: 'unsupported_grant_type', body: { error: 'unsupported_grant_type' }, code: 'ERR_CLIENT_REFUSED' },
   { when: 'a 404 in HTML', status: 404, body: `<h1>${CANARY}</h1>`, code: 'ERR_CLIENT_REFUSED' },
-  { when: 'a 405 with nothing in it', status: 405, body: '', code: 'ERR_CLIENT_REFUSED' },
+  { when: 'an empty 405', status: 405, body: '', code: 'ERR_CLIENT_REFUSED' },
   { when: 'an error of an unknown kind', body: { error: { code: CANARY } }, code: 'ERR_CLIENT_REFUSED' },
 ];
 
-/** Remembered for the subject token; every other refusal is of us and may pass at any time. */
-const REMEMBERED: readonly ErrorCode[] = [
-  'ERR_SUBJECT_TOKEN_INVALID',
-  'ERR_INTERACTION_REQUIRED',
-  'ERR_EXCHANGE_REFUSED',
-];
+/** Refusals that are cached for the subject token. The others concern our client and are not cached. */
+const CACHED: readonly ErrorCode[] = ['ERR_SUBJECT_TOKEN_INVALID', 'ERR_INTERACTION_REQUIRED', 'ERR_EXCHANGE_REFUSED'];
 
-test('each way in which an authorization server refuses has its answer', async (t) => {
+test('maps each refusal of an authorization server to an error code', async (t) => {
   const scene = await startScene();
   t.after(scene.close);
   const { authorizationServer } = scene;
 
   for (const { when, status = 400, body, code, challenge } of REFUSALS) {
-    await t.test(`${when} becomes ${code}`, async () => {
+    await t.test(`returns ${code} for ${when}`, async () => {
       const mood: Fault = { kind: 'answer', status, body };
       authorizationServer.queue.push(mood);
       const headers = await scene.bearer();
       const expected = { code, ...(challenge === undefined ? {} : { challenge }) };
-      const answer = await provokeProblem(scene, { headers }, { ...expected, failedExchanges: 1 });
+      const first = await provokeProblem(scene, { headers }, { ...expected, failedExchanges: 1 });
       const exchange = await scene.cambist.waitForLog(
         ({ msg, error: logged }) => msg === 'exchange' && logged === code,
       );
       assert.equal(exchange.authorization_server, 'local');
       assert.equal(exchange.result, 'failure');
 
-      if (!REMEMBERED.includes(code)) {
-        assert.equal((await scene.call({ headers })).status, 200, 'the very same token is exchanged at the next try');
+      if (!CACHED.includes(code)) {
+        assert.equal((await scene.call({ headers })).status, 200, 'the next request exchanges the same token again');
         return;
       }
       const again = await provokeProblem(scene, { headers }, expected);
-      assert.equal(again.status, answer.status);
+      assert.equal(again.status, first.status);
       const line = scene.cambist.logs().find(({ request_id }) => request_id === again.requestId);
       assert.equal(line?.cache, 'negative');
       const others = await scene.call({ headers: await scene.bearer() });
-      assert.equal(others.status, 200, "another's token has nothing to do with it");
+      assert.equal(others.status, 200, 'the refusal does not affect another token');
     });
   }
 });

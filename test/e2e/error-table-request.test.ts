@@ -5,7 +5,7 @@ import { startScene } from '../harness/scene.ts';
 
 const INVALID_TOKEN = 'Bearer error="invalid_token"';
 
-test('what is wrong with a request itself is answered without asking anybody', async (t) => {
+test('refuses an invalid request without a token request', async (t) => {
   const scene = await startScene({
     change: (config, { upstream }) => ({
       ...config,
@@ -25,7 +25,7 @@ test('what is wrong with a request itself is answered without asking anybody', a
   const authorization = `Bearer ${token}`;
 
   for (const path of ['/', '/toolsmith', '/tools/../tools', '/tools/%2e%2e/x', '/TOOLS']) {
-    await t.test(`a path that no route has is no route: ${path}`, async () => {
+    await t.test(`returns 403 for a path without a route: ${path}`, async () => {
       await provokeProblem(
         scene,
         { path, headers: { authorization } },
@@ -35,22 +35,22 @@ test('what is wrong with a request itself is answered without asking anybody', a
   }
 
   for (const method of ['PROPFIND', 'MKCOL', 'LINK', 'PURGE']) {
-    await t.test(`a method that no MCP client uses has no route: ${method}`, async () => {
+    await t.test(`returns 403 for a method that MCP clients do not use: ${method}`, async () => {
       const headers = { authorization };
       await provokeProblem(scene, { method, headers }, { code: 'ERR_ROUTE_NOT_FOUND', route: undefined });
     });
   }
 
-  await t.test('TRACE has no route: its answer would hand the issued token to the caller', async () => {
+  await t.test('returns 403 for TRACE, because its response would contain the issued token', async () => {
     const headers = { authorization };
     await provokeProblem(scene, { method: 'TRACE', headers }, { code: 'ERR_ROUTE_NOT_FOUND', route: undefined });
   });
 
-  await t.test('a request without a token is told to bring a bearer', async () => {
+  await t.test('returns a Bearer challenge for a request without a token', async () => {
     await provokeProblem(scene, {}, { code: 'ERR_SUBJECT_TOKEN_MISSING', challenge: 'Bearer' });
   });
 
-  await t.test('credentials of another scheme are no subject token', async () => {
+  await t.test('treats credentials of another scheme as a missing token', async () => {
     await provokeProblem(
       scene,
       { headers: { authorization: 'Basic dXNlcjpwYXNzd29yZA==' } },
@@ -58,7 +58,7 @@ test('what is wrong with a request itself is answered without asking anybody', a
     );
   });
 
-  await t.test('a token in another header than the one of the route is missing', async () => {
+  await t.test('treats a token in a header that the route does not read as missing', async () => {
     await provokeProblem(
       scene,
       { path: '/elsewhere', headers: { authorization } },
@@ -66,15 +66,15 @@ test('what is wrong with a request itself is answered without asking anybody', a
     );
   });
 
-  for (const [what, value] of [
-    ['has a blank in it', `${authorization} more`],
-    ['is none', 'Bearer'],
-    ['is empty', 'Bearer  '],
-    ['has a comma in it', 'Bearer abc,def'],
-    ['is quoted', `Bearer "${token}"`],
-    ['is two in one line', `${authorization}, ${authorization}`],
+  for (const [flaw, value] of [
+    ['with a space', `${authorization} more`],
+    ['without a token', 'Bearer'],
+    ['with an empty token', 'Bearer  '],
+    ['with a comma', 'Bearer abc,def'],
+    ['in quotes', `Bearer "${token}"`],
+    ['followed by another', `${authorization}, ${authorization}`],
   ] as const) {
-    await t.test(`a bearer that ${what} is malformed`, async () => {
+    await t.test(`refuses a bearer ${flaw}`, async () => {
       await provokeProblem(
         scene,
         { headers: { authorization: value } },
@@ -83,12 +83,12 @@ test('what is wrong with a request itself is answered without asking anybody', a
     });
   }
 
-  await t.test('a token that has expired is not exchanged', async () => {
+  await t.test('refuses an expired token', async () => {
     const headers = await scene.bearer({ ttlSeconds: -60 });
     await provokeProblem(scene, { headers }, { code: 'ERR_SUBJECT_TOKEN_INVALID', challenge: INVALID_TOKEN });
   });
 
-  await t.test('a token whose expiry is no time is malformed', async () => {
+  await t.test('refuses a token with a malformed expiry', async () => {
     const [header, , signature] = token.split('.');
     const payload = Buffer.from(JSON.stringify({ sub: 'alice', exp: 'never' })).toString('base64url');
     await provokeProblem(
@@ -98,7 +98,7 @@ test('what is wrong with a request itself is answered without asking anybody', a
     );
   });
 
-  await t.test('two Authorization headers are one too many, even of the same token', async () => {
+  await t.test('refuses two Authorization headers, even with the same token', async () => {
     await provokeProblem(
       scene,
       { headers: { authorization: [authorization, authorization] } },
@@ -106,7 +106,7 @@ test('what is wrong with a request itself is answered without asking anybody', a
     );
   });
 
-  await t.test('a token that stands in the URL as well is not forwarded in it', async () => {
+  await t.test('refuses a token that is repeated in the URL', async () => {
     await provokeProblem(
       scene,
       { path: `/tools?access_token=${token}`, headers: { authorization } },
@@ -114,13 +114,13 @@ test('what is wrong with a request itself is answered without asking anybody', a
     );
   });
 
-  await t.test('none of it kept the next, good request from passing', async () => {
-    const answer = await scene.call({ headers: { authorization } });
-    assert.equal(answer.status, 200);
+  await t.test('forwards the next valid request', async () => {
+    const response = await scene.call({ headers: { authorization } });
+    assert.equal(response.status, 200);
   });
 });
 
-test('refuses a cross-site request to a route that needs no token of the caller', async (t) => {
+test('refuses a cross-site request to a route that requires no token of the caller', async (t) => {
   const scene = await startScene({
     change: (config) => ({ ...config, routes: config.routes.map((route) => ({ ...route, credential: 'none' })) }),
   });

@@ -8,7 +8,7 @@ import { SCENE_SERVER, type Scene, type SceneOptions, startScene } from '../harn
 
 const UNAVAILABLE = { code: 'ERR_STS_UNAVAILABLE', failedExchanges: 1 } as const;
 
-/** Lays keys over the one authorization server. */
+/** Overrides keys of the only authorization server. */
 function serverKeys(keys: Record<string, unknown>): NonNullable<SceneOptions['change']> {
   return (config) => ({
     ...config,
@@ -21,7 +21,7 @@ async function fail(scene: Scene, expected: Partial<Parameters<typeof provokePro
   return provokeProblem(scene, { headers }, { ...UNAVAILABLE, ...expected });
 }
 
-test('an authorization server that went away is unavailable', async (t) => {
+test('returns ERR_STS_UNAVAILABLE when the authorization server refuses connections', async (t) => {
   const scene = await startScene();
   t.after(scene.close);
   await scene.authorizationServer.close();
@@ -30,19 +30,19 @@ test('an authorization server that went away is unavailable', async (t) => {
 
 const FAULTS: Record<string, Mood> = {
   'closes the connection': { kind: 'reset' },
-  'never answers': { kind: 'hang' },
-  'answers without end': { kind: 'drip', intervalMs: 20 },
-  'answers 500': { kind: 'answer', status: 500, body: CANARY },
-  'answers 502 in HTML': { kind: 'answer', status: 502, body: `<h1>${CANARY}</h1>` },
-  'answers 503 and an OAuth error': {
+  'never responds': { kind: 'hang' },
+  'never completes its response': { kind: 'drip', intervalMs: 20 },
+  'returns 500': { kind: 'answer', status: 500, body: CANARY },
+  'returns 502 in HTML': { kind: 'answer', status: 502, body: `<h1>${CANARY}</h1>` },
+  'returns 503 with an OAuth error': {
     kind: 'answer',
     status: 503,
     body: { error: 'invalid_grant', error_description: CANARY },
   },
-  'answers 408': { kind: 'answer', status: 408, body: '' },
+  'returns 408': { kind: 'answer', status: 408, body: '' },
 };
-for (const [what, mood] of Object.entries(FAULTS)) {
-  test(`an authorization server that ${what} is unavailable, and is asked again for the next caller`, async (t) => {
+for (const [fault, mood] of Object.entries(FAULTS)) {
+  test(`returns an error when the authorization server ${fault}, and exchanges again for the next caller`, async (t) => {
     const scene = await startScene({ change: serverKeys({ timeout: '300ms' }) });
     t.after(scene.close);
     scene.authorizationServer.queue.push(mood);
@@ -51,7 +51,7 @@ for (const [what, mood] of Object.entries(FAULTS)) {
   });
 }
 
-test('an authorization server that is overrun is left alone, by every caller, as long as it asked', async (t) => {
+test('makes no exchange for any caller during the Retry-After of a 429', async (t) => {
   const scene = await startScene();
   t.after(scene.close);
   const known = await scene.bearer();
@@ -61,10 +61,10 @@ test('an authorization server that is overrun is left alone, by every caller, as
   const { headers } = await fail(scene, { failedExchanges: 0 });
   const seconds = Number(headers['retry-after']);
   assert.ok(seconds > 20 && seconds <= 40, `Retry-After: ${seconds}`);
-  assert.equal((await scene.call({ headers: known })).status, 200, 'a cached token serves on');
+  assert.equal((await scene.call({ headers: known })).status, 200, 'cached tokens are still used');
 });
 
-test('a date in Retry-After is understood', async (t) => {
+test('accepts a date in Retry-After', async (t) => {
   const scene = await startScene();
   t.after(scene.close);
   const date = new Date(Date.now() + 30_000).toUTCString();
@@ -74,38 +74,38 @@ test('a date in Retry-After is understood', async (t) => {
   assert.ok(seconds > 20 && seconds <= 30, `Retry-After: ${seconds}`);
 });
 
-test('after some faults in a row nobody waits for the authorization server, until it is back', async (t) => {
+test('makes no exchange after several failures in a row, until the authorization server recovers', async (t) => {
   const scene = await startScene();
   t.after(scene.close);
   const { authorizationServer } = scene;
   const known = await scene.bearer();
   assert.equal((await scene.call({ headers: known })).status, 200);
   authorizationServer.mood = { kind: 'answer', status: 500, body: CANARY };
-  const newcomers = await Promise.all([1, 2, 3, 4, 5, 6].map(() => scene.bearer()));
-  // At once, so that the pause after the last of them is one of seconds.
-  await Promise.all(newcomers.map((headers) => scene.call({ headers })));
+  const newCallers = await Promise.all([1, 2, 3, 4, 5, 6].map(() => scene.bearer()));
+  // Concurrently, so that the cooldown after the last failure lasts for seconds.
+  await Promise.all(newCallers.map((headers) => scene.call({ headers })));
   const before = authorizationServer.requests.length;
   await fail(scene, { failedExchanges: 0 });
   assert.equal(authorizationServer.requests.length, before, 'the breaker is open');
-  assert.equal((await scene.call({ headers: known })).status, 200, 'a cached token serves on');
+  assert.equal((await scene.call({ headers: known })).status, 200, 'cached tokens are still used');
 
   authorizationServer.mood = { kind: 'issue' };
   const headers = await scene.bearer();
-  await eventually('a probe finds the server back', async () => (await scene.call({ headers })).status === 200);
+  await eventually('a probe finds the server available', async () => (await scene.call({ headers })).status === 200);
 });
 
 const INVALID_METADATA: Record<string, Record<string, unknown> | Mood> = {
   'of another issuer': { issuer: 'https://canary.example.com' },
-  'of an issuer with a slash more': { issuer: 'http://127.0.0.1/' },
+  'of an issuer with an additional slash': { issuer: 'http://127.0.0.1/' },
   'without a token endpoint': { token_endpoint: undefined },
-  'with a token endpoint that is no URL': { token_endpoint: '/token' },
-  'with a token endpoint in clear': { token_endpoint: 'http://canary.example.com/token' },
+  'with a malformed token endpoint': { token_endpoint: '/token' },
+  'with a plain http token endpoint': { token_endpoint: 'http://canary.example.com/token' },
   'in HTML': { kind: 'answer', status: 200, body: `<h1>${CANARY}</h1>` },
-  'that are not there': { kind: 'answer', status: 404, body: CANARY },
-  'that moved': { kind: 'answer', status: 302, body: CANARY, headers: { location: 'http://127.0.0.1:1/' } },
+  'that return 404': { kind: 'answer', status: 404, body: CANARY },
+  'that redirect': { kind: 'answer', status: 302, body: CANARY, headers: { location: 'http://127.0.0.1:1/' } },
 };
-for (const [what, fields] of Object.entries(INVALID_METADATA)) {
-  test(`reports invalid metadata, and is not ready: metadata ${what}`, async (t) => {
+for (const [flaw, fields] of Object.entries(INVALID_METADATA)) {
+  test(`reports invalid metadata, and is not ready: metadata ${flaw}`, async (t) => {
     const scene = await startScene({
       ready: false,
       prepare: ({ authorizationServer }) => {
@@ -125,7 +125,7 @@ for (const [what, fields] of Object.entries(INVALID_METADATA)) {
   });
 }
 
-test('metadata that fails with 503 makes an authorization server unavailable', async (t) => {
+test('returns ERR_STS_UNAVAILABLE when the metadata request returns 503', async (t) => {
   const scene = await startScene({
     ready: false,
     prepare: ({ authorizationServer }) => {
@@ -136,7 +136,7 @@ test('metadata that fails with 503 makes an authorization server unavailable', a
   await fail(scene, { tokenRequests: 0 });
 });
 
-test('an authorization server whose certificate nobody vouches for is unavailable', async (t) => {
+test('returns ERR_STS_UNAVAILABLE when the certificate of the authorization server is untrusted', async (t) => {
   const tls = createCertificateAuthority().issueServer();
   const server = await startFakeAuthorizationServer({ tls });
   t.after(server.close);

@@ -8,12 +8,12 @@ import { answer, dieMidStream, refuseBearer, silence } from '../harness/upstream
 
 const TOKEN = { tokenRequests: 1 } as const;
 
-/** Another upstream for the one route, and other keys beside it. */
+/** Replaces the upstream of the only route, and overrides other keys of it. */
 function toUpstream(upstream: string, keys: Record<string, unknown> = {}): NonNullable<SceneOptions['change']> {
   return (config) => ({ ...config, routes: config.routes.map((route) => ({ ...route, upstream, ...keys })) });
 }
 
-test('an upstream that does not listen is unreachable', async (t) => {
+test('returns ERR_UPSTREAM_UNREACHABLE when the upstream refuses connections', async (t) => {
   const gone = await startFakeUpstream(silence);
   await gone.close();
   const scene = await startScene({ change: toUpstream(gone.url) });
@@ -21,7 +21,7 @@ test('an upstream that does not listen is unreachable', async (t) => {
   await provokeProblem(scene, { headers: await scene.bearer() }, { code: 'ERR_UPSTREAM_UNREACHABLE', ...TOKEN });
 });
 
-test('an upstream that breaks the connection before it answers is unreachable, and asked once', async (t) => {
+test('returns ERR_UPSTREAM_UNREACHABLE without a retry when the upstream closes the connection', async (t) => {
   const scene = await startScene();
   t.after(scene.close);
   scene.upstream.handler = (_request, response) => void response.destroy();
@@ -32,12 +32,12 @@ test('an upstream that breaks the connection before it answers is unreachable, a
   }
 });
 
-for (const [what, bytes] of Object.entries({
-  'that do not speak HTTP': '220 canary ESMTP\r\n',
-  'that smuggle': 'HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
-  'whose headers have no end': `HTTP/1.1 200 OK\r\nx-canary: ${'x'.repeat(200_000)}`,
+for (const [flaw, bytes] of Object.entries({
+  'that is not HTTP': '220 canary ESMTP\r\n',
+  'with contradictory framing': 'HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
+  'with endless headers': `HTTP/1.1 200 OK\r\nx-canary: ${'x'.repeat(200_000)}`,
 })) {
-  test(`answers ${what} are none`, async (t) => {
+  test(`returns ERR_UPSTREAM_UNREACHABLE for a response ${flaw}`, async (t) => {
     const raw = await startRawUpstream(bytes, 'end');
     t.after(raw.close);
     const scene = await startScene({ change: toUpstream(raw.url) });
@@ -46,7 +46,7 @@ for (const [what, bytes] of Object.entries({
   });
 }
 
-test('an upstream that breaks off amid its answer gives the caller a broken connection, never a clean end', async (t) => {
+test('never completes a response that breaks off', async (t) => {
   const scene = await startScene();
   t.after(scene.close);
   scene.upstream.handler = dieMidStream(1000, 10);
@@ -55,15 +55,15 @@ test('an upstream that breaks off amid its answer gives the caller a broken conn
 
 const authority = createCertificateAuthority();
 const UNTRUSTED = {
-  'is signed by nobody that is known': {},
+  'is untrusted': {},
   'is for another host': { tls: authority.issueServer({ hosts: ['other.example.com'] }), ca: true },
-  'has expired': { tls: authority.issueServer({ validFromSeconds: -7200, validUntilSeconds: -3600 }), ca: true },
+  'is expired': { tls: authority.issueServer({ validFromSeconds: -7200, validUntilSeconds: -3600 }), ca: true },
 };
-for (const [what, { tls = authority.issueServer(), ca = false }] of Object.entries<{
+for (const [flaw, { tls = authority.issueServer(), ca = false }] of Object.entries<{
   tls?: { cert: string; key: string };
   ca?: boolean;
 }>(UNTRUSTED)) {
-  test(`an upstream whose certificate ${what} gets no token`, async (t) => {
+  test(`sends no token to an upstream whose certificate ${flaw}`, async (t) => {
     const upstream = await startFakeUpstream(silence, { tls });
     t.after(upstream.close);
     const keys = ca ? { tls: { ca: { file: 'ca.pem' } } } : {};
@@ -74,7 +74,7 @@ for (const [what, { tls = authority.issueServer(), ca = false }] of Object.entri
   });
 }
 
-test('an upstream that speaks no TLS where it should gets no token', async (t) => {
+test('sends no token to an https upstream without TLS', async (t) => {
   const raw = await startRawUpstream('HTTP/1.1 200 OK\r\n\r\n', 'end');
   t.after(raw.close);
   const scene = await startScene({ change: toUpstream(raw.url.replace('http:', 'https:')) });
@@ -82,7 +82,7 @@ test('an upstream that speaks no TLS where it should gets no token', async (t) =
   await provokeProblem(scene, { headers: await scene.bearer() }, { code: 'ERR_UPSTREAM_TLS', ...TOKEN });
 });
 
-test('an upstream that refuses a fresh token, and the next one too, is not relayed as a 401', async (t) => {
+test('returns its own error instead of the 401 of an upstream that refuses two fresh tokens', async (t) => {
   const scene = await startScene();
   t.after(scene.close);
   scene.upstream.handler = refuseBearer(() => true);
@@ -94,7 +94,7 @@ test('an upstream that refuses a fresh token, and the next one too, is not relay
   assert.equal(await scene.cambist.metric('cambist_upstream_retries_total', { route: 'tools' }), 1);
 });
 
-test('a refused request that is too large to be kept is not sent again', async (t) => {
+test('does not retry a refused request that is too large', async (t) => {
   const scene = await startScene({
     change: (config) => ({ ...config, routes: config.routes.map((route) => ({ ...route, retry_body_limit: '1KiB' })) }),
   });
@@ -108,7 +108,7 @@ test('a refused request that is too large to be kept is not sent again', async (
   assert.equal(await scene.cambist.metric('cambist_upstream_retries_total'), 0);
 });
 
-test('where cambist gives no token of its own, a 401 is for the caller', async (t) => {
+test('relays a 401 on routes without an issued token', async (t) => {
   const scene = await startScene({
     change: (config, { upstream }) => ({
       ...config,
@@ -128,7 +128,7 @@ test('where cambist gives no token of its own, a 401 is for the caller', async (
   }
 });
 
-test('an upstream that sends no headers in time is too slow', async (t) => {
+test('returns ERR_UPSTREAM_TIMEOUT when the upstream sends no headers in time', async (t) => {
   const scene = await startScene({
     change: (config) => ({
       ...config,

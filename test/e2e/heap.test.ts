@@ -9,7 +9,7 @@ import { startScene } from '../harness/scene.ts';
 
 const STEADY_MS = 300;
 
-/** Writes its heap, after a collection, beside its config when it is asked. */
+/** On SIGUSR2, writes a heap snapshot beside the config, after a garbage collection. */
 const withSnapshots: Launch = async (configFile, directory) => [
   process.execPath,
   '--heapsnapshot-signal=SIGUSR2',
@@ -20,7 +20,7 @@ const withSnapshots: Launch = async (configFile, directory) => [
   configFile,
 ];
 
-/** The written heap: a file of JSON in which each string stands once. */
+/** The snapshot: a JSON file that contains each string once. */
 async function snapshot(directory: string, signal: () => void): Promise<string> {
   const before = await readdir(directory);
   signal();
@@ -35,7 +35,7 @@ async function snapshot(directory: string, signal: () => void): Promise<string> 
   }
 }
 
-test("a caller's token is not in memory when its connection is gone, and neither is an issued one when its session is", async (t) => {
+test("keeps no caller's token after its connection closes, and no issued token of a deleted session", async (t) => {
   const scene = await startScene({ launch: withSnapshots });
   t.after(scene.close);
   const { cambist, authorizationServer } = scene;
@@ -43,14 +43,11 @@ test("a caller's token is not in memory when its connection is gone, and neither
   const subjectToken = authorization.slice('Bearer '.length);
   assert.equal((await scene.call({ headers: { authorization } })).status, 200);
   const issued = authorizationServer.requests[0]?.issued ?? '';
-  // A longer string would be cut in the snapshot.
+  // The snapshot truncates longer strings.
   for (const token of [subjectToken, issued]) assert.ok(token.length > 20 && token.length < 1000);
 
   const whileCached = await snapshot(cambist.directory, () => cambist.signal('SIGUSR2'));
-  assert.ok(
-    whileCached.includes(issued),
-    'the cache holds the issued token: a test that does not find it finds nothing',
-  );
+  assert.ok(whileCached.includes(issued), 'the snapshot must contain the cached token, or the test proves nothing');
   assert.ok(!whileCached.includes(subjectToken), "the caller's token is still in memory");
 
   const headers = { authorization, 'mcp-session-id': 'of-this-test' };
@@ -59,5 +56,5 @@ test("a caller's token is not in memory when its connection is gone, and neither
   const ofSession = authorizationServer.requests.at(-1)?.issued ?? '';
   assert.notEqual(ofSession, issued);
   const afterwards = await snapshot(cambist.directory, () => cambist.signal('SIGUSR2'));
-  assert.ok(!afterwards.includes(ofSession), 'the token of a session that was ended is still in memory');
+  assert.ok(!afterwards.includes(ofSession), 'the token of a deleted session is still in memory');
 });

@@ -53,7 +53,7 @@ async function startWebhook(t: TestContext, flags: readonly string[], env: Reado
   };
 }
 
-test('the built webhook injects over HTTPS, and after SIGTERM keeps serving, not ready, until it has drained', async (t) => {
+test('injects over HTTPS, and after SIGTERM serves until it has drained, but is not ready', async (t) => {
   const webhook = await startWebhook(t, ['--image', 'r/cambist:1', '--drain', '1s']);
   assert.equal((await fetch(`${webhook.admin}/readyz`)).status, 200);
   const { response } = JSON.parse((await webhook.call()).body);
@@ -67,7 +67,7 @@ test('the built webhook injects over HTTPS, and after SIGTERM keeps serving, not
   assert.equal(webhook.stderr(), '');
 });
 
-test('the webhook loads no schema compiler of Fastify', async (t) => {
+test('loads no schema compiler of Fastify', async (t) => {
   const coverage = await directory(t);
   const flags = ['--image', 'r/cambist:1', '--drain', '1ms'];
   const webhook = await startWebhook(t, flags, { NODE_V8_COVERAGE: coverage });
@@ -80,7 +80,7 @@ test('the webhook loads no schema compiler of Fastify', async (t) => {
   for (const name of SCHEMA_COMPILERS) assert.ok(!packages.has(name), name);
 });
 
-test('a webhook that cannot start prints why', async (t) => {
+test('prints the reason when the webhook cannot start', async (t) => {
   const folder = await directory(t);
   const good = createCertificateAuthority().issueServer();
   await writeFile(join(folder, 'tls.crt'), good.cert);

@@ -7,7 +7,7 @@ import { call } from '../harness/http-call.ts';
 import { type Scene, type SceneAnswer, type SceneCall, startScene } from '../harness/scene.ts';
 import { answer, dieMidStream, echo, refuseBearer } from '../harness/upstream-handlers.ts';
 
-/** Answers of an authorization server that hold everything that it was sent. */
+/** Responses of an authorization server that repeat the request. */
 const INDISCREET: ((request: TokenRequest) => Mood)[] = [
   (request) => refusal(request, 'invalid_grant', everything),
   (request) => refusal(request, 'invalid_request', (said) => `subject_token ${said.subject} is invalid`),
@@ -39,7 +39,7 @@ function refusal({ form }: TokenRequest, error: string, describe: (said: Said) =
     (name) => form.get(name) ?? '',
   );
   const error_description = describe({ subject, actor, assertion });
-  // As LemonLDAP::NG does.
+  // LemonLDAP::NG responds like this.
   return { kind: 'answer', status: 400, body: { error, error_description, refresh_token: subject, id_token: actor } };
 }
 
@@ -47,7 +47,7 @@ function everything({ subject, actor, assertion }: Said): string {
   return `you sent ${subject} for ${actor}, by ${assertion}, urlencoded ${encodeURIComponent(subject)}`;
 }
 
-/** Answers of an upstream that hold the token that it was sent. */
+/** Responses of an upstream that repeat its token. */
 const HOSTILE_UPSTREAMS: UpstreamHandler[] = [
   (request, response) =>
     void response.socket?.end(`HTTP/1.1 200 ${request.authorization}\r\nbad ${request.authorization}`),
@@ -58,8 +58,8 @@ const HOSTILE_UPSTREAMS: UpstreamHandler[] = [
   refuseBearer(() => true),
 ];
 
-/** All that cambist says of itself. */
-async function sayings({ cambist }: Scene, answers: readonly SceneAnswer[]): Promise<Record<string, string>> {
+/** Everything that cambist writes and serves. */
+async function outputs({ cambist }: Scene, responses: readonly SceneAnswer[]): Promise<Record<string, string>> {
   const admin = async (path: string) => {
     const { rawHeaders, text } = await call(`${cambist.adminUrl}${path}`);
     return `${rawHeaders}\n${text}`;
@@ -67,14 +67,14 @@ async function sayings({ cambist }: Scene, answers: readonly SceneAnswer[]): Pro
   return {
     stdout: cambist.stdout(),
     stderr: cambist.stderr(),
-    answers: answers.map(({ rawHeaders, text }) => `${rawHeaders}\n${text}`).join('\n'),
+    responses: responses.map(({ rawHeaders, text }) => `${rawHeaders}\n${text}`).join('\n'),
     metrics: await admin('/metrics'),
     readyz: await admin('/readyz'),
     cache: await admin('/cache'),
   };
 }
 
-test('of all tokens and secrets that go in, none comes out in logs, answers, metrics or status', async (t) => {
+test('leaks no token or secret to logs, responses, metrics or status', async (t) => {
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const key = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
   const actor = `actor.${Buffer.from('{"sub":"cambist"}').toString('base64url')}.signature-of-the-actor-token`;
@@ -123,7 +123,7 @@ test('of all tokens and secrets that go in, none comes out in logs, answers, met
       await go({ path, headers });
       await go({ path, headers });
       authorizationServer.mood = { kind: 'issue' };
-      // So that no breaker stands between an authorization server and its next answer.
+      // A success keeps the circuit breaker closed for the next response.
       await go({ path, headers: await scene.bearer() });
     }
     for (const handler of HOSTILE_UPSTREAMS) {
@@ -153,27 +153,27 @@ test('of all tokens and secrets that go in, none comes out in logs, answers, met
     if (assertion !== null) leaks.remember(assertion);
   }
 
-  assert.ok(own.length > 60, `${own.length} answers of cambist itself`);
+  assert.ok(own.length > 60, `${own.length} responses of cambist itself`);
   assert.ok(scene.cambist.logs().length > 150);
-  leaks.assertNoLeak(await sayings(scene, own));
+  leaks.assertNoLeak(await outputs(scene, own));
   const received = upstream.requests.map(({ rawHeaders, url }) => `${url} ${rawHeaders}`).join('\n');
   for (const request of authorizationServer.requests) {
     const subject = request.form.get('subject_token') ?? '';
-    assert.ok(!received.includes(subject), 'an upstream got the token of a caller');
+    assert.ok(!received.includes(subject), 'an upstream received the token of a caller');
   }
 });
 
-test('short and odd secrets that another server repeats come out nowhere either', async (t) => {
+test('leaks no short or unusual secret that another server repeats', async (t) => {
   const secret = 'p4ss wörd+&=!';
   const scene = await startScene({
-    files: { odd: secret },
+    files: { unusual: secret },
     change: (config) => ({
       ...config,
       log: { level: 'trace' },
       authorization_servers: {
         local: {
           ...config.authorization_servers.local,
-          client_auth: { method: 'client_secret_post', client_secret: { file: 'odd' } },
+          client_auth: { method: 'client_secret_post', client_secret: { file: 'unusual' } },
         },
       },
     }),
@@ -191,10 +191,10 @@ test('short and odd secrets that another server repeats come out nowhere either'
     },
   });
   const own = [await scene.call({ headers: { authorization: `Bearer ${token}` } })];
-  scene.leaks.assertNoLeak(await sayings(scene, own));
+  scene.leaks.assertNoLeak(await outputs(scene, own));
 });
 
-test('a caller whose request id holds its token gets another id', async (t) => {
+test("replaces a request id that contains the caller's token", async (t) => {
   const scene = await startScene({
     change: (config) => ({
       ...config,
@@ -217,8 +217,8 @@ test('a caller whose request id holds its token gets another id', async (t) => {
     own.map(({ status }) => status),
     [200, 200, 200, 200, 200, 200],
   );
-  scene.leaks.assertNoLeak(await sayings(scene, own));
+  scene.leaks.assertNoLeak(await outputs(scene, own));
   for (const { rawHeaders } of scene.upstream.requests) {
-    assert.ok(!rawHeaders.join('\n').includes(token), 'an upstream got the token of a caller');
+    assert.ok(!rawHeaders.join('\n').includes(token), 'an upstream received the token of a caller');
   }
 });

@@ -2,5 +2,5 @@ import type { Speaker } from '../../harness/agent-client.ts';
 import { SDK_V1 } from '../../harness/agent-client-v1.ts';
 import { SDK_V2_LEGACY, SDK_V2_NEGOTIATED } from '../../harness/agent-client-v2.ts';
 
-/** The TypeScript SDKs, in all ways in which they can speak. */
+/** The TypeScript SDKs, with every protocol that they support. */
 export const SPEAKERS: readonly Speaker[] = [SDK_V1, SDK_V2_LEGACY, SDK_V2_NEGOTIATED];

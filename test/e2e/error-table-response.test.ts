@@ -6,7 +6,7 @@ import { startScene } from '../harness/scene.ts';
 
 const UNUSABLE: Record<string, Mood> = {
   'HTML with status 200': { kind: 'answer', status: 200, body: `<h1>${CANARY}</h1>` },
-  'nothing with status 200': { kind: 'answer', status: 200, body: '' },
+  'an empty body with status 200': { kind: 'answer', status: 200, body: '' },
   'a list': { kind: 'answer', status: 200, body: [{ access_token: 'x' }] },
   'status 201': { kind: 'answer', status: 201, body: { access_token: 'canary-token', token_type: 'Bearer' } },
   'a redirect': { kind: 'answer', status: 307, body: CANARY, headers: { location: 'http://127.0.0.1:1/token' } },
@@ -21,41 +21,44 @@ const UNUSABLE: Record<string, Mood> = {
     kind: 'issue',
     fields: { issued_token_type: 'urn:ietf:params:oauth:token-type:id_token' },
   },
-  'an expires_in that is no number': { kind: 'issue', fields: { expires_in: 'soon' } },
-  'more than any token needs': { kind: 'huge', bytes: 1024 * 1024 },
+  'a malformed expires_in': { kind: 'issue', fields: { expires_in: 'soon' } },
+  'a body above the size limit': { kind: 'huge', bytes: 1024 * 1024 },
 };
 
-test('an answer that is no usable token is nothing to forward', async (t) => {
+test('returns an error for an unusable token response', async (t) => {
   const scene = await startScene();
   t.after(scene.close);
-  for (const [what, mood] of Object.entries(UNUSABLE)) {
-    await t.test(`${what} becomes ERR_STS_RESPONSE_INVALID`, async () => {
+  for (const [response, mood] of Object.entries(UNUSABLE)) {
+    await t.test(`returns ERR_STS_RESPONSE_INVALID for ${response}`, async () => {
       scene.authorizationServer.queue.push(mood);
       const headers = await scene.bearer();
       await provokeProblem(scene, { headers }, { code: 'ERR_STS_RESPONSE_INVALID', failedExchanges: 1 });
-      assert.equal((await scene.call({ headers })).status, 200, 'it is asked again at the next try');
+      assert.equal((await scene.call({ headers })).status, 200, 'the next request causes another exchange');
     });
   }
 });
 
-test('a token for somebody else goes to nobody', async (t) => {
+test('refuses a token for another audience', async (t) => {
   const scene = await startScene();
   t.after(scene.close);
   const audiences: Record<string, Extract<Mood, { kind: 'issue' }>> = {
     'another backend': { kind: 'issue', audience: 'https://canary.example.com/mcp' },
-    'a backend whose name only begins like this one': { kind: 'issue', audience: `${scene.upstream.url}/mcp/canary` },
+    'a backend whose name only starts with the same characters': {
+      kind: 'issue',
+      audience: `${scene.upstream.url}/mcp/canary`,
+    },
     cambist: { kind: 'issue', audience: 'cambist' },
-    nobody: { kind: 'issue', audience: [] },
+    'no audience': { kind: 'issue', audience: [] },
   };
-  for (const [whom, mood] of Object.entries(audiences)) {
-    await t.test(`a token for ${whom} becomes ERR_ISSUED_TOKEN_AUDIENCE`, async () => {
+  for (const [audience, mood] of Object.entries(audiences)) {
+    await t.test(`returns ERR_ISSUED_TOKEN_AUDIENCE for a token for ${audience}`, async () => {
       scene.authorizationServer.queue.push(mood);
       const headers = await scene.bearer();
       await provokeProblem(scene, { headers }, { code: 'ERR_ISSUED_TOKEN_AUDIENCE', failedExchanges: 1 });
     });
   }
 
-  await t.test('one that names this backend among others does', async () => {
+  await t.test('forwards a token for this backend and others', async () => {
     scene.authorizationServer.queue.push({
       kind: 'issue',
       audience: ['https://x.example.com', `${scene.upstream.url}/mcp`],
