@@ -1,8 +1,6 @@
 import { createHash, generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../clock/clock.ts';
-import { Secret } from '../secrets/secret.ts';
-import type { DpopBinding } from './issued-token.ts';
 
 /** The request that a proof is for. */
 export interface ProvenRequest {
@@ -67,16 +65,5 @@ export function createDpopProver(clock: Clock): DpopProver {
       nonces.set(nonceFrom, nonce);
       return true;
     },
-  };
-}
-
-/** Binds the proofs of a prover to one issued token. */
-export function bindToken(accessToken: string, prover: DpopProver): DpopBinding {
-  const nonceFrom = (origin: string) => `upstream ${origin}`;
-  const token = new Secret(accessToken);
-  return {
-    prove: (method, origin, path) =>
-      prover.prove({ method, url: origin + path, nonceFrom: nonceFrom(origin), accessToken: token.reveal() }),
-    learn: (origin, nonce) => prover.learn(nonceFrom(origin), nonce),
   };
 }

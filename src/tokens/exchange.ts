@@ -5,8 +5,8 @@ import { readCredential } from '../secrets/credential.ts';
 import { oncePerSecret, Secret } from '../secrets/secret.ts';
 import { type Assertion, type Assertions, firstLegTarget } from './chain.ts';
 import { readClaims } from './claims.ts';
-import { bindToken, type DpopProver } from './dpop.ts';
-import type { IssuedToken } from './issued-token.ts';
+import type { DpopProver } from './dpop.ts';
+import { type IssuedToken, toIssuedToken } from './issued-token.ts';
 import { requesterOf } from './requester.ts';
 import { digestsOf } from './sent-values.ts';
 import { type ResourceDigest, subjectKey } from './session.ts';
@@ -136,12 +136,7 @@ export function createExchange({ endpoint, assertions, dpop, credentialRead }: E
     return { token: token.reveal(), type };
   }
 
-  function toIssuedToken({ accessToken, tokenType, lifetime }: AcceptedToken): IssuedToken {
-    if (tokenType !== 'DPoP') return { authorization: new Secret(`Bearer ${accessToken}`), lifetime };
-    return { authorization: new Secret(`DPoP ${accessToken}`), lifetime, dpop: bindToken(accessToken, dpop) };
-  }
-
-  return async (request) => toIssuedToken(await obtainToken(request));
+  return async (request) => toIssuedToken(await obtainToken(request), dpop);
 }
 
 /** The part of a token request that both legs of a chain have in common. */

@@ -1,5 +1,7 @@
-import type { Secret } from '../secrets/secret.ts';
+import { Secret } from '../secrets/secret.ts';
+import type { DpopProver } from './dpop.ts';
 import type { HasLifetime } from './lifetime.ts';
+import type { AcceptedToken } from './token-endpoint.ts';
 
 /** A token for exactly one backend. */
 export interface IssuedToken extends HasLifetime {
@@ -18,4 +20,20 @@ export interface DpopBinding {
   prove(method: string, origin: string, path: string): Promise<string>;
   /** Keeps the `DPoP-Nonce` of a response for the next proof. @returns whether there was a usable nonce */
   learn(origin: string, nonce: string | undefined): boolean;
+}
+
+/** Turns an accepted token into the credential for the backend. */
+export function toIssuedToken({ accessToken, tokenType, lifetime }: AcceptedToken, prover: DpopProver): IssuedToken {
+  if (tokenType !== 'DPoP') return { authorization: new Secret(`Bearer ${accessToken}`), lifetime };
+  return { authorization: new Secret(`DPoP ${accessToken}`), lifetime, dpop: bindToken(accessToken, prover) };
+}
+
+function bindToken(accessToken: string, prover: DpopProver): DpopBinding {
+  const nonceFrom = (origin: string) => `upstream ${origin}`;
+  const token = new Secret(accessToken);
+  return {
+    prove: (method, origin, path) =>
+      prover.prove({ method, url: origin + path, nonceFrom: nonceFrom(origin), accessToken: token.reveal() }),
+    learn: (origin, nonce) => prover.learn(nonceFrom(origin), nonce),
+  };
 }
