@@ -31,8 +31,8 @@ export interface CheckContext {
 }
 
 const NO_OBSERVER: TokenObserver = {
-  cacheAnswered() {},
-  exchangeEnded() {},
+  cacheLookedUp() {},
+  exchangeFinished() {},
   tokenEvicted() {},
   availabilityChanged() {},
   credentialRead() {},

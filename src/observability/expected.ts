@@ -1,11 +1,11 @@
 import { type ErrorCode, errorCodesOf } from '../errors.ts';
 import type { Outcome } from './proxy-observer.ts';
 
-/** The route label where no route matched: no route can have this name. */
+/** Route label of requests that match no route. The config allows no route of this name. */
 export const UNMATCHED = '_unmatched';
 
-/** Answers that every route should expect, so that a rate can be taken from the start. */
-export const EXPECTED_ANSWERS: readonly (readonly [status: number, outcome: Outcome])[] = [
+/** Responses that exist for every route from the start, so that rates can be computed at once. */
+export const EXPECTED_RESPONSES: readonly (readonly [status: number, outcome: Outcome])[] = [
   [200, 'forwarded'],
   [401, 'refused'],
   [403, 'refused'],
@@ -15,8 +15,8 @@ export const EXPECTED_ANSWERS: readonly (readonly [status: number, outcome: Outc
 ];
 
 /** The result of an exchange. The empty string stands for an issued token. */
-export type ExchangeEnd = ErrorCode | '';
-export const EXCHANGE_ENDS: readonly ExchangeEnd[] = ['', ...errorCodesOf('exchange')];
+export type ExchangeResult = ErrorCode | '';
+export const EXCHANGE_RESULTS: readonly ExchangeResult[] = ['', ...errorCodesOf('exchange')];
 
 /** Errors of a route that requests no token. It can still read a caller's token, and a client certificate for its backend. */
 export const PLAIN_ERRORS: readonly ErrorCode[] = [

@@ -1,8 +1,8 @@
-/** How often each size was observed, and all sizes in all. */
+/** Counts of observed sizes by bucket, and their sum. */
 export interface Histogram {
-  /** The upper bounds of the buckets, in the unit of what is observed. */
+  /** Upper bounds of the buckets, in the unit of the sizes. */
   readonly bounds: readonly number[];
-  /** What was observed between the bound before and this one, itself included; the last is above all bounds. */
+  /** Number of sizes above the previous bound and up to this one. The last bucket is above all bounds. */
   readonly buckets: number[];
   sum: number;
 }
@@ -22,7 +22,7 @@ export function observe(histogram: Histogram, size: number): void {
   histogram.sum += size;
 }
 
-/** How many sizes were observed. */
+/** Number of observed sizes. */
 export function countOf({ buckets }: Histogram): number {
   return buckets.reduce((count, bucket) => count + bucket, 0);
 }

@@ -1,4 +1,4 @@
-/** Every field that a line of the log may have, in the order of the table in `config/log.md`. */
+/** All fields of log lines, in the order of the table in `config/log.md`. */
 export const LOG_FIELDS = [
   'time',
   'level',
@@ -48,5 +48,5 @@ export const LOG_FIELDS = [
   'reasons',
 ] as const;
 
-/** What a line may be given; a field that is not in the list does not compile. */
+/** Fields of a log line. Other names do not compile. */
 export type LogFields = { readonly [Field in (typeof LOG_FIELDS)[number]]?: unknown };

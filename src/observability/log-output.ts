@@ -1,61 +1,60 @@
 import { writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
 
-/** Takes the lines of a log to a file descriptor. */
+/** Writes the lines of a log to a file descriptor. */
 export interface LogOutput {
-  /** @param lines whole ones */
+  /** @param lines complete lines */
   write(lines: string): void;
-  /** Writes what waits before it returns, or gives it up where that takes longer than a second: for a process that ends. */
+  /** Writes the pending lines before it returns, for the end of a process. Drops them after a second. */
   flushSync(): void;
-  /** @returns how many lines, since the start, were dropped */
+  /** Number of lines dropped since the start. */
   linesLost(): number;
 }
 
 /**
- * What is written where lines are missing.
- * @param count of the lines that were dropped since the last such line
- * @param fault why they could not be written; undefined where their reader was slow
+ * Returns the line to write in place of dropped lines.
+ * @param count number of lines dropped since the last such line
+ * @param fault the error that prevented writing; undefined if the reader was slow
  */
 export type LossLine = (count: number, fault: unknown) => string;
 
-/** A line is written alone where there are few, and waits for others at most this long. */
-const LATEST_WRITE_MS = 250;
-/** Where nothing can be written for now, lines are dropped beyond this, and memory does not grow. */
-const MAX_WAITING_LENGTH = 16 * 1024 * 1024;
-/** What waits behind a slow reader goes in writes of this size, which is what a pipe holds. */
+/** Longest time that a line waits for others. */
+const BATCH_INTERVAL_MS = 250;
+/** Bound of the pending lines, in characters. Further lines are dropped. */
+const MAX_PENDING_LENGTH = 16 * 1024 * 1024;
+/** Largest write of pending lines. A pipe holds no more. */
 const MAX_WRITE_LENGTH = 64 * 1024;
-/** Until a reader that is slow is given more. */
-const BUSY_PAUSE_MS = 10;
-/** Until a fault is tried again: a full disk is full for longer, and a file system may search it for room at each write. */
-const FAULT_PAUSE_MS = 500;
-/** How long the end of a process waits for a reader, or for room. */
-const LAST_WRITE_MS = 1000;
+/** Delay before writing to a slow reader again. */
+const SLOW_READER_DELAY_MS = 10;
+/** Delay after a write error. A full disk stays full for longer, and a file system may search for space at each write. */
+const FAULT_DELAY_MS = 500;
+/** Longest wait for a reader or for disk space at the end of the process. */
+const FLUSH_TIMEOUT_MS = 1000;
 
 /**
- * In batches, since a write for every line would cost a busy proxy more than the line itself. What cannot be written for now, as
- * to a slow reader or a full disk, waits, and nobody waits for it. Where it never can be, as to a pipe that nobody reads or a
- * terminal that was closed, lines are dropped. Each write is done when it returns: one under way elsewhere, when the process
- * ends, would come after the last lines, or be torn by them.
- * @param fd one that does not block, where it could
+ * Writes in batches, because a write for every line would cost a busy proxy more than the line itself. Lines for a slow reader
+ * or a full disk stay pending without delaying requests. Lines for a closed pipe or terminal are dropped. Writes are synchronous:
+ * one in flight at the end of the process could be torn, or come after the last lines.
+ * @param fd a descriptor that does not block
  * @param batchLength in characters; 1 writes each line at once
  */
 export function createLogOutput(fd: number, batchLength: number, lossLine: LossLine): LogOutput {
-  /** A terminal that was closed is none any more. */
+  /** Read at once, because a closed terminal is not recognised as one. */
   const isTerminal = isatty(fd);
-  /** Of the next batch. */
+  /** Lines of the next batch. */
   let lines = '';
   const batches: string[] = [];
-  /** Of a batch that was written in part. */
+  /** Rest of a batch that was written in part. */
   let rest: Buffer | undefined;
-  let waitingLength = 0;
+  let pendingLength = 0;
   let isBroken = false;
   let timer: NodeJS.Timeout | undefined;
-  /** While nothing can be written. */
-  let pause: NodeJS.Timeout | undefined;
+  /** Set while writing is delayed. */
+  let retry: NodeJS.Timeout | undefined;
   let lost = 0;
-  /** How many of them a line has told. */
-  let toldLost = 0;
-  /** Why what waits could not be written when it was last tried, where that is not its reader. */
+  /** Number of lost lines that the log has reported. */
+  let reportedLost = 0;
+  /** Error of the last write. Undefined if the reader was slow. */
   let fault: unknown;
 
   function closeBatch(): void {
@@ -72,33 +71,33 @@ export function createLogOutput(fd: number, batchLength: number, lossLine: LossL
     if (rest !== undefined) return rest;
     const batch = batches.shift();
     if (batch === undefined) return undefined;
-    waitingLength -= batch.length;
-    if (lost > toldLost && waitingLength <= MAX_WAITING_LENGTH) tellLoss();
+    pendingLength -= batch.length;
+    if (lost > reportedLost && pendingLength <= MAX_PENDING_LENGTH) reportLoss();
     rest = Buffer.from(batch);
     return rest;
   }
 
-  /** Between the lines before those that are missing and the ones after. */
-  function tellLoss(): void {
-    const line = lossLine(lost - toldLost, fault);
-    toldLost = lost;
+  /** Puts the report at the gap, before the lines that follow it. */
+  function reportLoss(): void {
+    const line = lossLine(lost - reportedLost, fault);
+    reportedLost = lost;
     lines += line;
-    waitingLength += line.length;
+    pendingLength += line.length;
     closeBatch();
   }
 
-  /** @returns how many milliseconds to wait before the next attempt; 0 where nothing waits any more */
-  function writeWaiting(): number {
+  /** @returns the delay before the next attempt in milliseconds; 0 if no lines are pending */
+  function writePending(): number {
     for (let chunk = next(); chunk !== undefined; chunk = next()) {
       try {
         const bytes = writeSync(fd, chunk);
         rest = bytes < chunk.length ? chunk.subarray(bytes) : undefined;
       } catch (error) {
         const code = codeOf(error);
-        if (code === 'EAGAIN') return BUSY_PAUSE_MS;
+        if (code === 'EAGAIN') return SLOW_READER_DELAY_MS;
         if (code !== 'EPIPE' && !(code === 'EIO' && isTerminal)) {
           fault = error;
-          return FAULT_PAUSE_MS;
+          return FAULT_DELAY_MS;
         }
         giveUp();
       }
@@ -107,14 +106,14 @@ export function createLogOutput(fd: number, batchLength: number, lossLine: LossL
     return 0;
   }
 
-  function writeOn(): void {
-    if (pause !== undefined) return;
-    const pauseMs = writeWaiting();
-    if (pauseMs === 0) return;
-    pause = setTimeout(() => {
-      pause = undefined;
-      writeOn();
-    }, pauseMs).unref();
+  function writeOrRetry(): void {
+    if (retry !== undefined) return;
+    const delayMs = writePending();
+    if (delayMs === 0) return;
+    retry = setTimeout(() => {
+      retry = undefined;
+      writeOrRetry();
+    }, delayMs).unref();
   }
 
   function giveUp(): void {
@@ -127,39 +126,39 @@ export function createLogOutput(fd: number, batchLength: number, lossLine: LossL
 
   return {
     write(text) {
-      if (isBroken || waitingLength > MAX_WAITING_LENGTH) {
+      if (isBroken || pendingLength > MAX_PENDING_LENGTH) {
         lost += countLines(text);
         return;
       }
       lines += text;
-      waitingLength += text.length;
+      pendingLength += text.length;
       if (lines.length >= batchLength) {
         closeBatch();
-        writeOn();
+        writeOrRetry();
       } else {
         timer ??= setTimeout(() => {
           closeBatch();
-          writeOn();
-        }, LATEST_WRITE_MS).unref();
+          writeOrRetry();
+        }, BATCH_INTERVAL_MS).unref();
       }
     },
     flushSync() {
       closeBatch();
-      const untilMs = performance.now() + LAST_WRITE_MS;
-      for (let pauseMs = writeWaiting(); pauseMs > 0; pauseMs = writeWaiting()) {
+      const untilMs = performance.now() + FLUSH_TIMEOUT_MS;
+      for (let delayMs = writePending(); delayMs > 0; delayMs = writePending()) {
         const leftMs = untilMs - performance.now();
         if (leftMs <= 0) giveUp();
-        else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, Math.min(pauseMs, leftMs));
+        else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, Math.min(delayMs, leftMs));
       }
     },
     linesLost: () => lost,
   };
 }
 
-/** By their ends: a line of which a part was written is one that was not. */
+/** Counts line ends. A line that was written in part counts as lost. */
 function countLines(text: string): number {
   let count = 0;
-  for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n', end + 1)) count += 1;
+  for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', at + 1)) count += 1;
   return count;
 }
 

@@ -14,7 +14,7 @@ export interface ConnectionCounts {
   readonly dropped: number;
 }
 
-/** Where the metrics are read. */
+/** The sources of the metrics. */
 export interface MetricSources {
   readonly counts: Counts;
   readonly cacheEntries: () => number;
@@ -25,7 +25,7 @@ export interface MetricSources {
   readonly connections: Readonly<Record<'listen' | 'admin', () => ConnectionCounts>>;
 }
 
-/** Node's gauges that `promtool check metrics` complains of: a gauge whose name ends like a counter's. */
+/** Node's gauges that `promtool check metrics` reports, because their names end like those of counters. */
 const MISNAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total'];
 
 /** Creates all metrics. Names and labels are part of the interface to users. */
@@ -38,49 +38,47 @@ export function createMetrics(version: string, sources: MetricSources): Expositi
     ...tokenFamilies(sources),
     ...ownFamilies(sources),
     ...limitFamilies(sources),
-    gauge('cambist_build_info', 'Always 1; the labels tell what is running.', () => [sample({ version }, 1)]),
+    gauge('cambist_build_info', 'Always 1. The label has the version.', () => [sample({ version }, 1)]),
   ]);
 }
 
-function trafficFamilies({ answers, routes, tunnels }: Counts): MetricFamily[] {
+function trafficFamilies({ responses, routes, tunnels }: Counts): MetricFamily[] {
   return [
-    counter('cambist_requests_total', 'Requests answered, by route, method, HTTP status and outcome.', () =>
-      answers.map(({ count, route, method, code, outcome }) => sample({ route, method, code, outcome }, count)),
+    counter('cambist_requests_total', 'Requests, by route, method, HTTP status and outcome.', () =>
+      responses.map(({ count, route, method, code, outcome }) => sample({ route, method, code, outcome }, count)),
     ),
-    counter(
-      'cambist_failures_total',
-      'Requests that cambist answered with an error of its own, by route and error code.',
-      () => routes().flatMap(({ route, failures }) => samplesOf(failures, (error) => ({ route, error }))),
+    counter('cambist_failures_total', 'Error responses of cambist itself, by route and error code.', () =>
+      routes().flatMap(({ route, failures }) => samplesOf(failures, (error) => ({ route, error }))),
     ),
     histogram(
       'cambist_request_duration_seconds',
-      'Time from the arrival of a request to the headers of its answer.',
-      // A request that no route takes is not expected.
+      'Time from the arrival of a request to its response headers.',
+      // Requests without a route are not expected, so they have no series before the first.
       () =>
         routes()
           .filter(({ route, durations }) => route !== UNMATCHED || countOf(durations) > 0)
           .map(({ route, durations }) => [{ route }, durations]),
     ),
-    gauge('cambist_requests_in_flight', 'Requests under way, open streams included.', () =>
+    gauge('cambist_requests_in_flight', 'Requests in flight, open streams included.', () =>
       matched(routes()).map(({ route, inFlight }) => sample({ route }, inFlight)),
     ),
-    gauge('cambist_open_streams', 'Streams of server-sent events and WebSockets that are open.', () =>
+    gauge('cambist_open_streams', 'Open streams of server-sent events, and WebSockets.', () =>
       matched(routes()).map(({ route, openStreams }) => sample({ route }, openStreams)),
     ),
     counter(
       'cambist_requests_aborted_total',
-      'Requests whose answer was not whole when they ended, by who ended them.',
+      'Requests that ended before their response was complete, by the party that ended them.',
       () => matched(routes()).flatMap(({ route, aborted }) => samplesOf(aborted, (by) => ({ route, aborted_by: by }))),
     ),
     counter(
       'cambist_upstream_retries_total',
-      'Requests sent upstream again: with another token, or over HTTP/2 since they were turned away unprocessed.',
+      'Requests sent upstream again, with another token or because the upstream had not processed them.',
       () => matched(routes()).flatMap(({ route, retries }) => samplesOf(retries, (reason) => ({ route, reason }))),
     ),
-    counter('cambist_tunnels_total', 'Tunnels that were opened to authorities of forward_proxy.connect.', () =>
+    counter('cambist_tunnels_total', 'Tunnels opened to authorities of forward_proxy.connect.', () =>
       [...tunnels].map(([authority, { opened }]) => sample({ authority }, opened)),
     ),
-    gauge('cambist_open_tunnels', 'Tunnels that are open.', () =>
+    gauge('cambist_open_tunnels', 'Open tunnels.', () =>
       [...tunnels].map(([authority, { open }]) => sample({ authority }, open)),
     ),
   ];
@@ -90,13 +88,13 @@ function tokenFamilies({ counts, cacheEntries, cacheMaxEntries }: MetricSources)
   const { routes, evictions, exchangeDurations, available, credentials } = counts;
   return [
     gauge('cambist_cache_entries', 'Issued tokens in the cache.', () => [sample({}, cacheEntries())]),
-    gauge('cambist_cache_max_entries', 'Most issued tokens that the cache may hold.', () => [
+    gauge('cambist_cache_max_entries', 'Maximum number of issued tokens in the cache.', () => [
       sample({}, cacheMaxEntries()),
     ]),
     counter('cambist_cache_evictions_total', 'Issued tokens that left the cache, by reason.', () =>
       samplesOf(evictions, (reason) => ({ reason })),
     ),
-    counter('cambist_exchanges_total', 'Token requests to authorization servers, by how they ended.', () =>
+    counter('cambist_exchanges_total', 'Token requests to authorization servers, by result.', () =>
       routes().flatMap(({ route, exchanges }) =>
         [...exchanges].flatMap(([server, ends]) =>
           samplesOf(ends, (error) => ({
@@ -108,20 +106,18 @@ function tokenFamilies({ counts, cacheEntries, cacheMaxEntries }: MetricSources)
         ),
       ),
     ),
-    histogram('cambist_exchange_duration_seconds', 'Time that token requests took.', () =>
+    histogram('cambist_exchange_duration_seconds', 'Duration of token requests.', () =>
       [...exchangeDurations].map(([server, durations]) => [{ authorization_server: server }, durations]),
     ),
-    gauge(
-      'cambist_authorization_server_available',
-      'Did the authorization server answer when it was last asked? 0 while it is taken to be down, else 1.',
-      () => [...available].map(([server, isUp]) => sample({ authorization_server: server }, Number(isUp))),
+    gauge('cambist_authorization_server_available', '1, or 0 while the authorization server is considered down.', () =>
+      [...available].map(([server, isUp]) => sample({ authorization_server: server }, Number(isUp))),
     ),
-    counter('cambist_cache_requests_total', 'How the token cache answered requests.', () =>
+    counter('cambist_cache_requests_total', 'Lookups in the token cache, by result.', () =>
       matched(routes()).flatMap(({ route, cache }) => samplesOf(cache, (result) => ({ route, result }))),
     ),
     gauge(
       'cambist_credential_expiry_timestamp_seconds',
-      'When a credential of cambist itself ends, where it says so.',
+      'Expiry of the credentials of cambist itself that state one.',
       () => [...credentials].map(([credential, seconds]) => sample({ credential }, seconds)),
     ),
   ];
@@ -129,24 +125,20 @@ function tokenFamilies({ counts, cacheEntries, cacheMaxEntries }: MetricSources)
 
 function ownFamilies({ counts: { reloads }, readiness, logLinesLost }: MetricSources): MetricFamily[] {
   return [
-    gauge(
-      'cambist_ready',
-      'Has all that the config needs been found once, and is cambist not shutting down? 1 or 0, as /readyz says.',
-      () => [sample({}, Number(readiness().ready))],
-    ),
-    gauge('cambist_readiness_check', 'Has this part of what the config needs been found once? 1 or 0.', () =>
+    gauge('cambist_ready', '1 if /readyz returns 200, else 0.', () => [sample({}, Number(readiness().ready))]),
+    gauge('cambist_readiness_check', '1 if the readiness check has passed once, else 0.', () =>
       Object.entries(readiness().checks).map(([check, status]) => sample({ check }, Number(status === 'ready'))),
     ),
     counter('cambist_config_reloads_total', 'Attempts to reload the config, by result.', () =>
       samplesOf(reloads.results, (result) => ({ result })),
     ),
-    gauge('cambist_config_last_reload_successful', 'Is the config that is served the newest one? 1 or 0.', () => [
+    gauge('cambist_config_last_reload_successful', '1 if the last reload succeeded, else 0.', () => [
       sample({}, Number(reloads.last?.result !== 'failure')),
     ]),
-    gauge('cambist_config_last_reload_success_timestamp_seconds', 'When the config that is served was loaded.', () => [
+    gauge('cambist_config_last_reload_success_timestamp_seconds', 'Time when the active config was loaded.', () => [
       sample({}, reloads.loadedAtMs / 1000),
     ]),
-    counter('cambist_log_lines_lost_total', 'Lines of the log that standard output did not take.', () => [
+    counter('cambist_log_lines_lost_total', 'Log lines that standard output did not accept.', () => [
       sample({}, logLinesLost()),
     ]),
   ];
@@ -156,7 +148,7 @@ function limitFamilies({ limits, connections }: MetricSources): MetricFamily[] {
   const perListener = (read: (counts: ConnectionCounts) => number) => () =>
     Object.entries(connections).map(([listener, counts]) => sample({ listener }, read(counts())));
   return [
-    gauge('cambist_limit', 'Limits of the config that is served.', () => {
+    gauge('cambist_limit', 'Limits of the active config.', () => {
       const { maxInFlight, maxInFlightPerUpstream, maxConnections } = limits();
       return [
         sample({ limit: 'max_in_flight' }, maxInFlight),
@@ -171,13 +163,13 @@ function limitFamilies({ limits, connections }: MetricSources): MetricFamily[] {
     ),
     counter(
       'cambist_connections_dropped_total',
-      'Connections that were closed at once because the listener had too many.',
+      'Connections closed at once because the listener had too many.',
       perListener(({ dropped }) => dropped),
     ),
   ];
 }
 
-/** Less what no route took. */
+/** Without the requests that match no route. */
 function matched(routes: readonly RouteCounts[]): RouteCounts[] {
   return routes.filter(({ route }) => route !== UNMATCHED);
 }

@@ -6,10 +6,10 @@ import { defaultResource, detectResources, envDetector, resourceFromAttributes }
 import { BasicTracerProvider, BatchSpanProcessor } from '@opentelemetry/sdk-trace-base';
 import type { Attributes, Span, Tracing, TracingFaults } from './tracing.ts';
 
-/** How long the end of the process waits for the last spans to be sent: once to a collector that is there, and no retry. */
+/** Longest wait for the last spans at shutdown. A running collector needs less, and there is no retry. */
 const SHUTDOWN_MS = 1000;
 
-/** Pushes names and values in turn. */
+/** Appends alternating names and values. */
 const TO_LIST = {
   set(list: string[], name: string, value: string): void {
     list.push(name, value);
@@ -22,9 +22,9 @@ const FROM_RECORD = {
 };
 
 /**
- * Tracing by the OpenTelemetry SDK, over OTLP/HTTP. Everything about it is set by the standard variables, which the SDK
- * reads by itself: endpoint, headers, sampler, batches, resource.
- * @param faults are told when spans cannot be sent
+ * Starts tracing with the OpenTelemetry SDK over OTLP/HTTP. The SDK reads endpoint, headers, sampler, batches and resource from
+ * the standard variables.
+ * @param faults called if spans cannot be sent
  * @see https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
  */
 export function startOpenTelemetry(version: string, faults: TracingFaults): Tracing {
@@ -75,7 +75,7 @@ export function startOpenTelemetry(version: string, faults: TracingFaults): Trac
       };
       setGlobalErrorHandler(fail);
       const late = delay(SHUTDOWN_MS, undefined, { ref: false }).then(() =>
-        fail(new Error(`the collector has not taken them within ${SHUTDOWN_MS} ms`)),
+        fail(new Error(`the collector did not accept them within ${SHUTDOWN_MS} ms`)),
       );
       await Promise.race([provider.shutdown().catch(fail), late]);
       if (fault !== undefined) faults.lost(fault);

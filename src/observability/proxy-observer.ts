@@ -1,57 +1,57 @@
 import type { Route } from '../config/config.ts';
 import type { ErrorCode } from '../errors.ts';
 
-/** nginx's status for a caller who went away before there was an answer. */
+/** nginx's status for a caller that disconnects before the response. */
 export const CALLER_GONE = 499;
 
-/** How a request was answered, seen from the caller. */
+/** The outcome of a request for its caller. */
 export type Outcome =
-  /** The upstream's answer was relayed, whatever its status. */
+  /** The upstream's response was relayed, whatever its status. */
   | 'forwarded'
-  /** cambist answered by itself, and no problem: metadata of a resource. */
-  | 'answered'
-  /** cambist answered 4xx: the caller's part. */
+  /** cambist returned metadata of its own. */
+  | 'responded'
+  /** cambist returned 4xx: the caller has to act. */
   | 'refused'
-  /** cambist answered 5xx: ours, the authorization server's, or the backend's part. */
+  /** cambist returned 5xx: cambist, the authorization server or the backend failed. */
   | 'failed'
-  /** The caller went away before an answer. */
+  /** The caller disconnected before the response. */
   | 'cancelled';
 
-/** Who ended an answer that had begun and was not whole, or a request that had none yet. */
+/** The party that ended a request before its response was complete. */
 export type AbortedBy = (typeof ABORTED_BY)[number];
-/** `stall`: no byte moved for `timeouts.stall`. `shutdown`: cambist, as it shuts down. */
+/** `stall`: no byte moved for `timeouts.stall`. `shutdown`: cambist shut down. */
 export const ABORTED_BY = ['upstream', 'caller', 'stall', 'shutdown'] as const;
 
-/** Why a request is sent upstream again. */
+/** The reason for sending a request upstream again. */
 export type RetryReason =
-  /** With another token, or another proof for it: the upstream refused what came first. */
+  /** The upstream refused the token or its proof. */
   | 'token'
-  /** By another connection: over HTTP/2, the upstream said that it has done nothing with it. */
+  /** Over HTTP/2, the upstream declared the request unprocessed. It goes out on another connection. */
   | 'unprocessed';
 
-/** The head of an answer, as it is counted. */
-export interface RequestAnswer {
+/** A response as it is counted. */
+export interface StartedResponse {
   readonly method: string;
-  /** HTTP status; 499 where the caller went away before there was one. */
+  /** HTTP status, or 499 if the caller disconnected before the response. */
   readonly status: number;
   readonly outcome: Outcome;
-  /** Undefined where cambist did not answer with an error of its own. */
+  /** Undefined unless the response is an error of cambist's own. */
   readonly error: ErrorCode | undefined;
-  /** From the request's arrival to the answer's head. */
+  /** From the arrival of the request to the response headers. */
   readonly durationMs: number;
 }
 
-/** What this room tells whoever counts. */
+/** Receives the events of requests. */
 export interface ProxyObserver {
   requestRouted(route: Route): void;
-  /** `route` is undefined where none matched. */
-  requestAnswered(route: Route | undefined, answer: RequestAnswer): void;
-  requestEnded(route: Route): void;
+  /** @param route undefined if none matched */
+  responseStarted(route: Route | undefined, response: StartedResponse): void;
+  requestFinished(route: Route): void;
   requestAborted(route: Route, by: AbortedBy): void;
   streamOpened(route: Route): void;
   streamClosed(route: Route): void;
   upstreamRetried(route: Route, reason: RetryReason): void;
-  /** @param authority as the config has it */
+  /** @param authority as written in the config */
   tunnelOpened(authority: string): void;
   tunnelClosed(authority: string): void;
 }

@@ -1,32 +1,32 @@
 import { describeError, type ErrorCode } from '../errors.ts';
 
-/** Failures of one kind on one route, as the status page shows them: no caller, no request. */
+/** Failures with one code on one route, as the status page shows them. Contains nothing of callers or requests. */
 export interface RecentFailure {
-  /** Undefined where no route matched. */
+  /** Undefined if no route matched. */
   readonly route: string | undefined;
   readonly error: ErrorCode;
   readonly count: number;
-  /** Epoch milliseconds of the last one. */
+  /** Epoch milliseconds of the last failure. */
   readonly lastMs: number;
 }
 
 export interface RecentFailures {
   note(route: string | undefined, error: ErrorCode): void;
-  /** The last first. */
+  /** The most recent first. */
   list(): RecentFailure[];
 }
 
-/** As many as a person looks through. */
+/** A person looks through no more. */
 const MAX_KINDS = 50;
 
-/** Remembers the kinds of failure that came last; a flood of one kind leaves the others where they are. */
+/** Remembers the most recent kinds of failure. A flood of one kind does not displace the others. */
 export function createRecentFailures(nowMs: () => number): RecentFailures {
   const kinds = new Map<string, RecentFailure>();
   return {
     note(route, error) {
       const key = `${error} ${route}`;
       const count = (kinds.get(key)?.count ?? 0) + 1;
-      // Deleted first, so that the last one stands last.
+      // Deleted first, so that it moves to the end.
       kinds.delete(key);
       kinds.set(key, { route, error, count, lastMs: nowMs() });
       for (const oldest of kinds.keys()) {
@@ -38,7 +38,7 @@ export function createRecentFailures(nowMs: () => number): RecentFailures {
   };
 }
 
-/** What to do about a status of `/readyz`, or undefined where there is nothing. */
+/** The fix for a status in `/readyz`, if there is one. */
 export function fixOf(status: string): string | undefined {
   return status.startsWith('ERR_') ? describeError(status as ErrorCode).fix : undefined;
 }

@@ -1,34 +1,34 @@
 import { STATUS_CODES } from 'node:http';
 import type { ErrorCode } from '../errors.ts';
-import type { ExchangeEnd } from './expected.ts';
+import type { ExchangeResult } from './expected.ts';
 import { createHistogram, type Histogram } from './histogram.ts';
 import { ABORTED_BY, type AbortedBy, CALLER_GONE, type Outcome, type RetryReason } from './proxy-observer.ts';
 import { expect, type Tally } from './tally.ts';
 import { CACHE_RESULTS, type CacheResult } from './token-observer.ts';
 
-/** What became of the requests on a route since the process began. */
+/** Counts of the requests of one route since the process started. */
 export interface RouteCounts {
-  /** Its name. */
+  /** Name of the route. */
   readonly route: string;
   inFlight: number;
   openStreams: number;
-  /** Answers of the backend's own that are 5xx; here, since their `code` may be `other`. */
+  /** Responses of the backend with 5xx. Counted separately, because their `code` may be `other`. */
   backendErrors: number;
-  /** In the order in which they first came; what comes most is among the first. */
-  readonly answers: AnswerCount[];
-  /** Seconds from the arrival of a request to the headers of its answer. */
+  /** In the order of their first occurrence, so that frequent ones come early. */
+  readonly responses: ResponseCount[];
+  /** Seconds from the arrival of a request to its response headers. */
   readonly durations: Histogram;
-  /** Answers of our own that are errors. */
+  /** Responses with an error of our own. */
   readonly failures: Tally<ErrorCode>;
   readonly aborted: Tally<AbortedBy>;
   readonly retries: Tally<RetryReason>;
   readonly cache: Tally<CacheResult>;
-  /** Token requests by authorization server, then by how they ended. */
-  readonly exchanges: Map<string, Tally<ExchangeEnd>>;
+  /** Token requests by authorization server and result. */
+  readonly exchanges: Map<string, Tally<ExchangeResult>>;
 }
 
-/** Answers of one kind on one route. */
-export interface AnswerCount {
+/** Responses of one kind on one route. */
+export interface ResponseCount {
   readonly route: string;
   readonly method: string;
   /** HTTP status. */
@@ -37,7 +37,7 @@ export interface AnswerCount {
   count: number;
 }
 
-/** From a cached answer on loopback to a long tool call. */
+/** From a cached call on loopback to a long tool call. */
 const DURATION_BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 
 export function createRouteCounts(route: string): RouteCounts {
@@ -46,7 +46,7 @@ export function createRouteCounts(route: string): RouteCounts {
     inFlight: 0,
     openStreams: 0,
     backendErrors: 0,
-    answers: [],
+    responses: [],
     durations: createHistogram(DURATION_BOUNDS),
     failures: {},
     aborted: expect({}, ABORTED_BY),
@@ -56,14 +56,14 @@ export function createRouteCounts(route: string): RouteCounts {
   };
 }
 
-/** Methods by name; any other is counted as one, since a caller could make up as many as it likes. */
+/** Methods with a label of their own. Others share one, because callers could invent any number of them. */
 const METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'CONNECT']);
 
 export function methodLabel(method: string): string {
   return METHODS.has(method) ? method : 'other';
 }
 
-/** An upstream may answer with any number; only those that have a meaning are labels of their own. */
+/** An upstream may return any number. Only statuses with a meaning get a label of their own. */
 export function codeLabel(status: number): number | 'other' {
   return status === CALLER_GONE || STATUS_CODES[status] !== undefined ? status : 'other';
 }

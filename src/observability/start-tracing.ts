@@ -3,19 +3,17 @@ import type { Tracing, TracingFaults } from './tracing.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-const FAULT_PAUSE_MS = 60_000;
+const FAULT_LOG_INTERVAL_MS = 60_000;
 
 /**
- * Starts tracing where the standard variables ask for it. The SDK is loaded then, and nowhere else.
+ * Starts tracing if the standard variables turn it on. The SDK is loaded only then.
  * @see https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
  */
 export async function startTracing(env: Environment, version: string, logger: Logger): Promise<Tracing | undefined> {
   if (!isTracingOn(env)) return undefined;
   const protocol = env.OTEL_EXPORTER_OTLP_TRACES_PROTOCOL ?? env.OTEL_EXPORTER_OTLP_PROTOCOL ?? '';
   if (!['', 'http/protobuf'].includes(protocol)) {
-    logger.warn(
-      'spans are sent as http/protobuf, whatever OTEL_EXPORTER_OTLP_PROTOCOL says: name an endpoint that takes that',
-    );
+    logger.warn('OTEL_EXPORTER_OTLP_PROTOCOL is not supported; sending spans as http/protobuf');
   }
   const { startOpenTelemetry } = await import('./open-telemetry.ts');
   return startOpenTelemetry(version, createFaultLog(logger));
@@ -28,15 +26,15 @@ export function isTracingOn(env: Environment): boolean {
   return [env.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, env.OTEL_EXPORTER_OTLP_ENDPOINT].some((url) => (url ?? '') !== '');
 }
 
-/** A collector that is away for an hour is not a thousand lines. */
+/** Logs once a minute while the collector is down, not for every batch. */
 function createFaultLog(logger: Logger): TracingFaults {
   let silentUntilMs = 0;
   return {
     notSent(error) {
       if (performance.now() < silentUntilMs) return;
-      silentUntilMs = performance.now() + FAULT_PAUSE_MS;
-      logger.warn({ err: error }, 'spans could not be sent');
+      silentUntilMs = performance.now() + FAULT_LOG_INTERVAL_MS;
+      logger.warn({ err: error }, 'sending spans failed');
     },
-    lost: (error) => logger.warn({ err: error }, 'the last spans are lost: they could not be sent'),
+    lost: (error) => logger.warn({ err: error }, 'last spans lost; sending them failed'),
   };
 }

@@ -2,14 +2,14 @@ import type { LogFields } from './log-fields.ts';
 import type { Logger } from './logger.ts';
 import type { ExchangeOutcome, TokenObserver } from './token-observer.ts';
 
-/** Under pressure a line for each eviction would be a second flood. */
-const PRESSURE_LOG_PAUSE_MS = 60_000;
+/** A full cache evicts at every exchange, which must not mean a line each. */
+const CAPACITY_LOG_INTERVAL_MS = 60_000;
 
-/** Writes what happens to tokens, and tells the one who counts it. */
+/** Logs the events of tokens and passes them on to the counts. */
 export function createTokenLog(logger: Logger, counts: TokenObserver): TokenObserver {
   let silentUntilMs = 0;
   let evictedSince = 0;
-  /** Routes whose tokens for other audiences have been logged: once, because a setting is the cause. */
+  /** Routes with a logged warning about other audiences. It comes once, because a setting is the cause. */
   const loggedForOthers = new Set<string>();
 
   function logForOthers({ route, authorizationServer }: ExchangeOutcome): void {
@@ -22,10 +22,10 @@ export function createTokenLog(logger: Logger, counts: TokenObserver): TokenObse
   }
 
   return {
-    // The line of a request says how the cache answered it; when a credential ends is a metric, to be alerted on.
+    // The log line of a request has the result of its lookup. The expiry of a credential is a metric.
     ...counts,
-    exchangeEnded(outcome) {
-      counts.exchangeEnded(outcome);
+    exchangeFinished(outcome) {
+      counts.exchangeFinished(outcome);
       logger.writeLine(outcome.error === undefined ? 'info' : 'warn', fieldsOf(outcome), 'exchange');
       if (outcome.isForOthers === true) logForOthers(outcome);
     },
@@ -37,16 +37,16 @@ export function createTokenLog(logger: Logger, counts: TokenObserver): TokenObse
       if (now < silentUntilMs) return;
       logger.warn(
         { reason, evicted: evictedSince },
-        'the cache is full: raise cache.max_entries, or expect more exchanges',
+        'token cache is full; evicting tokens causes more exchanges: raise cache.max_entries',
       );
       evictedSince = 0;
-      silentUntilMs = now + PRESSURE_LOG_PAUSE_MS;
+      silentUntilMs = now + CAPACITY_LOG_INTERVAL_MS;
     },
     availabilityChanged(authorizationServer, available) {
       counts.availabilityChanged(authorizationServer, available);
       const line = { authorization_server: authorizationServer };
-      if (available) logger.info(line, 'the authorization server answers again');
-      else logger.warn(line, 'the authorization server is taken to be down');
+      if (available) logger.info(line, 'authorization server responds again');
+      else logger.warn(line, 'authorization server is considered down; cached tokens stay in use');
     },
   };
 }

@@ -1,48 +1,48 @@
 import type { CambistError } from '../errors.ts';
 import type { Span } from './tracing.ts';
 
-/** How the cache answered a request; `bypass` where the route needs no token. */
+/** Result of a cache lookup. `bypass` on a route that needs no token. */
 export type CacheResult = 'hit' | 'miss' | 'joined' | 'negative' | 'bypass';
 export const CACHE_RESULTS: readonly CacheResult[] = ['hit', 'miss', 'joined', 'negative', 'bypass'];
 
 /**
- * Why a token left the cache: the bound was reached; its time was up; an upstream refused it, or the authorization server its
- * refresh; its session ended; nobody asked for it for an hour.
+ * Why a token left the cache: the cache was full; the token expired; the upstream refused it, or the authorization server its
+ * refresh; its session closed; it was unused for an hour.
  */
 export type EvictionReason = 'capacity' | 'expired' | 'refused' | 'session_ended' | 'idle';
 export const EVICTION_REASONS: readonly EvictionReason[] = ['capacity', 'expired', 'refused', 'session_ended', 'idle'];
 
-/** The request that a token is wanted for. The token does not depend on it. */
+/** The request that an exchange was made for. The issued token does not depend on it. */
 export interface Cause {
-  /** Address that the request came from; undefined where there is none, as on a Unix socket. */
+  /** Address of the client. Undefined on a Unix socket. */
   readonly peer: string | undefined;
   readonly requestId: string;
   readonly traceId: string | undefined;
-  /** Undefined where tracing is off. */
+  /** Undefined if tracing is off. */
   readonly span: Span | undefined;
 }
 
-/** One request to a token endpoint, as it ended. */
+/** A finished request to a token endpoint. */
 export interface ExchangeOutcome {
   readonly route: string;
   readonly authorizationServer: string;
-  /** Was it asked for ahead, while the one before was still good? */
+  /** Whether this replaces a token that is still valid. */
   readonly refresh: boolean;
   readonly cause?: Cause | undefined;
-  /** Undefined: a token came back. */
+  /** Undefined if a token was issued. */
   readonly error: CambistError | undefined;
   /** The token is also valid at audiences that the route does not expect. */
   readonly isForOthers?: boolean;
   readonly durationMs: number;
 }
 
-/** What this room tells whoever counts or writes. */
+/** Receives the events of tokens. */
 export interface TokenObserver {
-  cacheAnswered(route: string, result: CacheResult): void;
-  exchangeEnded(outcome: ExchangeOutcome): void;
+  cacheLookedUp(route: string, result: CacheResult): void;
+  exchangeFinished(outcome: ExchangeOutcome): void;
   tokenEvicted(reason: EvictionReason): void;
-  /** An authorization server is taken to be down, or has answered again. */
+  /** An authorization server is considered down, or responded again. */
   availabilityChanged(authorizationServer: string, available: boolean): void;
-  /** A credential of ours says when it ends, in epoch seconds. */
+  /** One of our credentials was read, and states its expiry in epoch seconds. */
   credentialRead(credential: string, expiresAtSeconds: number): void;
 }

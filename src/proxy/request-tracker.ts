@@ -183,7 +183,7 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
 
   respond(response: OwnResponse): void {
     if (this.isClosed || this.response.headersSent) return;
-    this.#responded(response.status, 'answered');
+    this.#responded(response.status, 'responded');
     this.#write(response);
   }
 
@@ -229,7 +229,7 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
     this.abortUpstream?.();
     if (this.responseStart === undefined) this.#responded(CALLER_GONE, 'cancelled');
     if (this.route !== undefined) {
-      observer.requestEnded(this.route);
+      observer.requestFinished(this.route);
       if (this.abortedBy !== undefined) observer.requestAborted(this.route, this.abortedBy);
     }
     logRequest(logger, this, clock.monotonicMs() - this.#startedMs, keepLine);
@@ -264,7 +264,7 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
     const { incoming, error } = this;
     this.responseStart = { status, outcome, durationMs };
     const method = incoming.method ?? '';
-    observer.requestAnswered(this.route, { method, status, outcome, error: error?.code, durationMs });
+    observer.responseStarted(this.route, { method, status, outcome, error: error?.code, durationMs });
   }
 
   /** Counts an open stream until the request ends. */

@@ -189,7 +189,7 @@ export function createBroker({ cache, exchange, clock, observer }: BrokerOptions
     lookUp(route, session, cause) {
       const request = requestFor(route, session, cause);
       const lookup: Lookup = request === undefined ? { result: 'bypass' } : find(request);
-      observer.cacheAnswered(route.name, lookup.result);
+      observer.cacheLookedUp(route.name, lookup.result);
       return lookup;
     },
     refuse(route, session, token) {

@@ -32,7 +32,7 @@ export async function observeExchange<T extends AcceptedClaims>(
     throw failure;
   } finally {
     span?.end({}, failure?.code);
-    observer.exchangeEnded({
+    observer.exchangeFinished({
       route: routeName,
       authorizationServer: serverName,
       refresh,

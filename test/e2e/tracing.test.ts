@@ -184,7 +184,7 @@ test('a collector that is away harms nobody, and is a line of the log', async (t
   });
   const { status } = await scene.call({ headers: await scene.bearer(), body: '{}' });
   assert.equal(status, 200);
-  const line = await scene.cambist.waitForLog(({ msg }) => msg === 'spans could not be sent');
+  const line = await scene.cambist.waitForLog(({ msg }) => msg === 'sending spans failed');
   assert.equal(line.level, 'warn');
 });
 
@@ -208,7 +208,7 @@ for (const [collector, listener] of [
     const lost = scene.cambist.logs().filter(({ msg }) => String(msg).includes('spans'));
     assert.deepEqual(
       lost.map(({ level, msg }) => [level, msg]),
-      [['warn', 'the last spans are lost: they could not be sent']],
+      [['warn', 'last spans lost; sending them failed']],
     );
     assert.equal(scene.cambist.logs().at(-1)?.msg, 'cambist has stopped');
   });

@@ -54,9 +54,9 @@ test('returns the metadata without a token, and counts and logs the response for
   assert.equal(response.headers['cache-control'], 'no-store');
   assert.equal(response.headers['x-request-id'], 'ask-1');
   assert.deepEqual(JSON.parse(response.text).authorization_servers, [issuer]);
-  const labels = { route: 'github', method: 'GET', code: '200', outcome: 'answered' };
+  const labels = { route: 'github', method: 'GET', code: '200', outcome: 'responded' };
   assert.equal(sumSamples(await app.metrics(), 'cambist_requests_total', labels), 1);
-  assert.ok(app.logs.some((line) => line.request_id === 'ask-1' && line.outcome === 'answered'));
+  assert.ok(app.logs.some((line) => line.request_id === 'ask-1' && line.outcome === 'responded'));
   const head = await call(`${app.url}${WELL_KNOWN}/github`, { method: 'HEAD' });
   assert.deepEqual([head.status, head.text], [200, '']);
 });

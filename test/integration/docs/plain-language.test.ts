@@ -5,7 +5,6 @@ import { findingsIn, isBelow, ROOTS, scan } from '../../harness/plain-language.t
 /** Areas that are not yet rewritten in plain English. Remove an area here once it is clean. */
 const PENDING = [
   'deploy/incident.md',
-  'src/observability',
   'src/transport',
   'src/listeners',
   'src/admin',
@@ -23,7 +22,6 @@ const PENDING = [
   'test/unit/admin',
   'test/unit/commands',
   'test/unit/listeners',
-  'test/unit/observability',
   'test/unit/transport',
 ];
 

@@ -4,7 +4,7 @@ import { createStatus } from '../../../src/admin/status.ts';
 import type { Config } from '../../../src/config/config.ts';
 import { CambistError, type ErrorCode } from '../../../src/errors.ts';
 import { createCounts } from '../../../src/observability/counts.ts';
-import type { RequestAnswer } from '../../../src/observability/proxy-observer.ts';
+import type { StartedResponse } from '../../../src/observability/proxy-observer.ts';
 import { createReadiness } from '../../../src/observability/readiness.ts';
 import { configOf } from '../../harness/app.ts';
 import { loggerWithLines } from '../observability/log-lines.ts';
@@ -35,7 +35,7 @@ function setUp(t: TestContext) {
   return { clock, readiness, counts, status, serve };
 }
 
-function answer(error?: ErrorCode): RequestAnswer {
+function answer(error?: ErrorCode): StartedResponse {
   return {
     method: 'POST',
     status: error === undefined ? 200 : 503,
@@ -49,12 +49,12 @@ test('requests, their answers and what the cache did are told by route, and in a
   const { counts, status, serve } = setUp(t);
   serve(config);
   counts.proxy.requestRouted(github);
-  counts.proxy.requestAnswered(github, answer());
-  counts.proxy.requestAnswered(docs, { ...answer(), status: 500 });
-  counts.proxy.requestAnswered(undefined, answer('ERR_ROUTE_NOT_FOUND'));
+  counts.proxy.responseStarted(github, answer());
+  counts.proxy.responseStarted(docs, { ...answer(), status: 500 });
+  counts.proxy.responseStarted(undefined, answer('ERR_ROUTE_NOT_FOUND'));
   counts.proxy.streamOpened(docs);
-  for (const result of ['hit', 'miss', 'joined', 'negative'] as const) counts.tokens.cacheAnswered('github', result);
-  counts.tokens.cacheAnswered('docs', 'bypass');
+  for (const result of ['hit', 'miss', 'joined', 'negative'] as const) counts.tokens.cacheLookedUp('github', result);
+  counts.tokens.cacheLookedUp('docs', 'bypass');
   const { routes, totals, cache } = status.report();
   assert.deepEqual(
     routes.map(({ name, credential, authorization_servers, requests, in_flight, backend_errors, open_streams }) => [
@@ -73,7 +73,7 @@ test('requests, their answers and what the cache did are told by route, and in a
   );
   assert.deepEqual([totals.requests, totals.failures, totals.wanted_token, totals.served_from_cache], [3, 1, 4, 2]);
   assert.deepEqual(cache, { entries: 7, max_entries: 10_000 });
-  counts.proxy.requestEnded(github);
+  counts.proxy.requestFinished(github);
   counts.proxy.streamClosed(docs);
   assert.deepEqual([status.report().totals.in_flight, status.report().totals.open_streams], [0, 0]);
 });
@@ -81,8 +81,8 @@ test('requests, their answers and what the cache did are told by route, and in a
 test('a backend error is one whatever its status, and no failure of ours', (t) => {
   const { counts, status, serve } = setUp(t);
   serve(config);
-  for (const code of [500, 520, 777]) counts.proxy.requestAnswered(github, { ...answer(), status: code });
-  counts.proxy.requestAnswered(github, answer('ERR_UPSTREAM_TLS'));
+  for (const code of [500, 520, 777]) counts.proxy.responseStarted(github, { ...answer(), status: code });
+  counts.proxy.responseStarted(github, answer('ERR_UPSTREAM_TLS'));
   const { requests, backend_errors, failures } = status.report().totals;
   assert.deepEqual([requests, backend_errors, failures], [4, 3, 1]);
 });
@@ -108,9 +108,9 @@ test('exchanges are told by authorization server, with their mean time', (t) => 
   serve(config);
   assert.ok(!('mean_ms' in (status.report().authorization_servers[0] ?? {})));
   const outcome = { route: 'github', authorizationServer: 'keycloak', refresh: false, error: undefined };
-  counts.tokens.exchangeEnded({ ...outcome, durationMs: 10 });
+  counts.tokens.exchangeFinished({ ...outcome, durationMs: 10 });
   const error = new CambistError('ERR_CLIENT_REFUSED', 'no');
-  counts.tokens.exchangeEnded({ ...outcome, error, durationMs: 15.06 });
+  counts.tokens.exchangeFinished({ ...outcome, error, durationMs: 15.06 });
   const [server] = status.report().authorization_servers;
   assert.deepEqual([server?.exchanges, server?.failures, server?.mean_ms], [2, 1, 12.5]);
 });
@@ -118,11 +118,11 @@ test('exchanges are told by authorization server, with their mean time', (t) => 
 test('failures of a kind are one entry, the last first, and no more than fifty', (t) => {
   const { clock, counts, status } = setUp(t);
   for (let i = 0; i < 60; i += 1) counts.recentFailures.note(`route-${i}`, 'ERR_UPSTREAM_TLS');
-  counts.proxy.requestAnswered(github, answer('ERR_UPSTREAM_TLS'));
+  counts.proxy.responseStarted(github, answer('ERR_UPSTREAM_TLS'));
   clock.nowMs += 1000;
-  counts.proxy.requestAnswered(undefined, answer('ERR_ROUTE_NOT_FOUND'));
+  counts.proxy.responseStarted(undefined, answer('ERR_ROUTE_NOT_FOUND'));
   clock.nowMs += 1000;
-  counts.proxy.requestAnswered(github, answer('ERR_UPSTREAM_TLS'));
+  counts.proxy.responseStarted(github, answer('ERR_UPSTREAM_TLS'));
   const { failures } = status.report();
   assert.equal(failures.length, 50);
   assert.deepEqual(

@@ -8,7 +8,7 @@ import { type TestContext, test } from 'node:test';
 import { createLogOutput, type LossLine } from '../../../src/observability/log-output.ts';
 import { eventually } from '../../harness/eventually.ts';
 
-/** As plain as can be. */
+/** The simplest report. */
 const lossLine: LossLine = (count, fault) => `${count} lost${fault instanceof Error ? `: ${fault.message}` : ''}\n`;
 
 function folder(t: TestContext): string {
@@ -17,7 +17,7 @@ function folder(t: TestContext): string {
   return made;
 }
 
-/** A file to write to, and what it holds. */
+/** A file to write to, and its content. */
 function startFile(t: TestContext, batchLength: number) {
   const path = join(folder(t), 'log');
   const fd = openSync(path, 'a');
@@ -25,7 +25,7 @@ function startFile(t: TestContext, batchLength: number) {
   return { output: createLogOutput(fd, batchLength, lossLine), text: () => readFileSync(path, 'utf8') };
 }
 
-/** A pipe that is read when the test does. */
+/** A pipe whose reader is the test. */
 function startPipe(t: TestContext, batchLength: number) {
   const path = join(folder(t), 'pipe');
   execFileSync('mkfifo', [path]);
@@ -42,7 +42,7 @@ function startPipe(t: TestContext, batchLength: number) {
     closeSync(fd);
   });
   const bytes = Buffer.alloc(1024 * 1024);
-  /** All that is in it now. */
+  /** Reads everything that is in the pipe. */
   const read = (): string => {
     try {
       const length = readSync(reader, bytes);
@@ -51,11 +51,11 @@ function startPipe(t: TestContext, batchLength: number) {
       return '';
     }
   };
-  /** Reads all as it comes, until something holds of all that was read so. */
+  /** Reads until the condition holds for the text so far. */
   let reading: ChildProcess | undefined;
   const readUntil = async (what: string, holds: (taken: string) => boolean) => {
     const file = openSync(`${path}.taken`, 'a+');
-    // Never ended before the test is: what it has read and not yet written would be gone with it.
+    // Not closed before the end of the test, because data that was read and not yet written would be lost.
     reading ??= spawn('cat', [path], { stdio: ['ignore', file, 'inherit'] });
     closeSync(file);
     const taken = () => readFileSync(`${path}.taken`, 'utf8');
@@ -65,7 +65,7 @@ function startPipe(t: TestContext, batchLength: number) {
   return { output: createLogOutput(fd, batchLength, lossLine), read, readUntil, leave };
 }
 
-/** A disk that is full or has room as the test says: /dev/full, and a file in its place. */
+/** A disk that the test fills and empties: /dev/full, or a file in its place. */
 function startDisk(t: TestContext, batchLength: number) {
   const path = join(folder(t), 'log');
   const fd = openSync('/dev/full', 'a');
@@ -73,7 +73,7 @@ function startDisk(t: TestContext, batchLength: number) {
   const replace = (by: string) => {
     closeSync(fd);
     const others: number[] = [];
-    // The lowest number that is free is given out first: sooner or later this one.
+    // The lowest unused number is assigned first, so at some point this one.
     for (let next = openSync(by, 'a'); next !== fd; next = openSync(by, 'a')) others.push(next);
     for (const other of others) closeSync(other);
   };
@@ -85,31 +85,31 @@ function startDisk(t: TestContext, batchLength: number) {
   };
 }
 
-/** Takes a thread for some time. */
+/** Blocks a thread for some time. */
 function derived(): Promise<void> {
   return new Promise((resolve) => pbkdf2('password', 'salt', 200_000, 32, 'sha256', () => resolve()));
 }
 
-/** Of 16 MiB, a pipe's content each time. */
+/** 16 MiB, in pieces as large as a pipe. */
 const TAKING_MS = 30_000;
 
 const line = (index: number): string => `line ${index} ü 𝄞 ${'x'.repeat(1000)}\n`;
 const upTo = (count: number): string => Array.from({ length: count }, (_, index) => line(index)).join('');
 
-test('each line is written by itself where a batch is one', async (t) => {
+test('writes each line at once if a batch is one line', async (t) => {
   const { output, text } = startFile(t, 1);
   output.write('one\n');
   await eventually('it is there', () => text() === 'one\n');
 });
 
-test('what is less than a batch is written soon', async (t) => {
+test('writes an incomplete batch soon', async (t) => {
   const { output, text } = startFile(t, 8192);
   output.write('one\n');
   assert.equal(text(), '');
   await eventually('it is there', () => text() === 'one\n');
 });
 
-test('lines keep their order, in batches and by a flush', (t) => {
+test('keeps the order of lines in batches and in a flush', (t) => {
   const { output, text } = startFile(t, 4096);
   for (let i = 0; i < 103; i += 1) output.write(line(i));
   output.flushSync();
@@ -120,7 +120,7 @@ test('lines keep their order, in batches and by a flush', (t) => {
   assert.equal(output.linesLost(), 0);
 });
 
-test('a slow reader gets every line, whole and in order, and nothing is written twice', async (t) => {
+test('gives a slow reader every line once, complete and in order', async (t) => {
   const { output, read } = startPipe(t, 8192);
   for (let i = 0; i < 500; i += 1) output.write(line(i));
   let received = '';
@@ -132,7 +132,7 @@ test('a slow reader gets every line, whole and in order, and nothing is written 
   assert.equal(output.linesLost(), 0);
 });
 
-test('when a flush has returned all is written in order, however busy the threads of Node are', async (t) => {
+test('has written all lines in order when a flush returns, even if the threads of Node are busy', async (t) => {
   const { output, text } = startFile(t, 4096);
   const busy = Array.from({ length: 8 }, () => derived());
   for (let i = 0; i < 6; i += 1) output.write(line(i));
@@ -142,12 +142,12 @@ test('when a flush has returned all is written in order, however busy the thread
   assert.equal(text(), upTo(6));
 });
 
-/** What is wrong with a full disk. */
+/** The error of a full disk. */
 const FULL = 'ENOSPC: no space left on device, write';
 
 const BIG = `${'y'.repeat(1024 * 1024 - 1)}\n`;
 
-/** @returns how many of its lines there are before each line that says how many are lost, with that line between */
+/** @returns the number of lines before each report of lost lines, and the reports, alternating */
 function summary(text: string): (number | string)[] {
   const parts: (number | string)[] = [];
   for (const [, big, other] of text.matchAll(/(y+)\n|(.*)\n/g)) {
@@ -163,7 +163,7 @@ function summary(text: string): (number | string)[] {
   return parts;
 }
 
-test('of what nobody has taken yet, all beyond 16 MiB is dropped and counted, and a line says how much is missing there', async (t) => {
+test('drops and counts lines beyond 16 MiB of pending ones, and reports them in their place', async (t) => {
   const { output, readUntil } = startPipe(t, 8192);
   for (let i = 0; i < 40; i += 1) output.write(BIG);
   const lost = output.linesLost();
@@ -175,7 +175,7 @@ test('of what nobody has taken yet, all beyond 16 MiB is dropped and counted, an
   assert.equal(output.linesLost(), lost);
 });
 
-test('what a full disk does not take waits, and comes whole and in order when there is room', async (t) => {
+test('keeps lines for a full disk and writes them complete and in order when there is space', async (t) => {
   const { output, makeRoom, text } = startDisk(t, 4096);
   for (let i = 0; i < 100; i += 1) output.write(line(i));
   makeRoom();
@@ -184,7 +184,7 @@ test('what a full disk does not take waits, and comes whole and in order when th
   assert.equal(output.linesLost(), 0);
 });
 
-test('what is more than 16 MiB while a disk is full is counted, and a line says how much is missing, and why', async (t) => {
+test('counts lines beyond 16 MiB for a full disk, and reports their number and the error', async (t) => {
   const { output, makeRoom, text } = startDisk(t, 4096);
   for (let i = 0; i < 40; i += 1) output.write(BIG);
   const lost = output.linesLost();
@@ -196,7 +196,7 @@ test('what is more than 16 MiB while a disk is full is counted, and a line says 
   assert.deepEqual(summary(text()), [40 - lost, `${lost} lost: ${FULL}`, 'and on']);
 });
 
-test('each time when lines are missing, a line says how many since the last one', async (t) => {
+test('reports the lost lines since the last report at each gap', async (t) => {
   const { output, makeRoom, fill, text } = startDisk(t, 4096);
   const expected: (number | string)[] = [];
   let lost = 0;
@@ -212,7 +212,7 @@ test('each time when lines are missing, a line says how many since the last one'
   }
 });
 
-test('a disk that stays full holds up a flush for a second at most, and then nothing', (t) => {
+test('waits at most a second in a flush for a full disk, and then not again', (t) => {
   const { output } = startDisk(t, 8192);
   output.write('lost\n');
   output.flushSync();
@@ -221,7 +221,7 @@ test('a disk that stays full holds up a flush for a second at most, and then not
   assert.equal(output.linesLost(), 2);
 });
 
-test('a reader that does not read holds up a flush for a second at most, and then nothing', (t) => {
+test('waits at most a second in a flush for a reader, and then not again', (t) => {
   const { output, read } = startPipe(t, 8192);
   for (let i = 0; i < 500; i += 1) output.write(line(i));
   output.flushSync();
@@ -233,7 +233,7 @@ test('a reader that does not read holds up a flush for a second at most, and the
 });
 
 for (const way of ['a flush', 'a batch'] as const) {
-  test(`a reader that is gone is found out by ${way}, and lines are then dropped and counted`, (t) => {
+  test(`notices a closed reader by ${way}, and then drops and counts lines`, (t) => {
     const { output, leave } = startPipe(t, 8192);
     leave();
     const count = way === 'a flush' ? 1 : 100;

@@ -5,12 +5,12 @@ import { textLines } from '../../../src/observability/log-text.ts';
 
 const time = new Date(2026, 10, 24, 9, 5, 7, 42).toISOString();
 
-/** What a person reads, without colours. */
+/** The text without colours. */
 function told(line: Record<string, unknown>): string {
   return textLines(false)(`${JSON.stringify({ level: 'info', time, ...line })}\n`);
 }
 
-test('a request is a sentence: what was asked, on which route, and what came of it', () => {
+test('writes a request as one sentence: method, route and result', () => {
   const line = {
     msg: 'request',
     request_id: 'r-1',
@@ -25,7 +25,7 @@ test('a request is a sentence: what was asked, on which route, and what came of 
   assert.equal(told(line), '09:05:07.042 info  POST github 200 forwarded hit 1.2 ms  request_id=r-1 total_ms=2\n');
 });
 
-test('what is wrong with it stands below, and what that came from', () => {
+test('writes an error and its causes below the line', () => {
   const line = {
     level: 'error',
     msg: 'request',
@@ -45,7 +45,7 @@ test('what is wrong with it stands below, and what that came from', () => {
   ]);
 });
 
-test('an exchange says for which route and where, and whether it was made ahead', () => {
+test('writes an exchange with its route, its server and whether it is a refresh', () => {
   const line = { msg: 'exchange', route: 'github', authorization_server: 'idp', result: 'success', duration_ms: 12 };
   assert.match(told(line), /info {2}exchange for github at idp success 12\.0 ms\n$/);
   const refused = {
@@ -58,17 +58,17 @@ test('an exchange says for which route and where, and whether it was made ahead'
   assert.match(told(refused), /refresh for github at idp ERR_CLIENT_REFUSED 12\.0 ms {2}oauth_error=invalid_client\n$/);
 });
 
-test('every other line is its message and its fields', () => {
+test('writes every other line as message and fields', () => {
   assert.equal(told({ msg: 'ready', check: 'a.b', keys: ['x'] }), '09:05:07.042 info  ready  check=a.b keys=["x"]\n');
 });
 
-test('colours are for terminals', () => {
+test('uses colours only for terminals', () => {
   const coloured = textLines(true)(JSON.stringify({ level: 'warn', time, msg: 'x' }));
   assert.ok(coloured.includes('\u001b[33mwarn'));
   assert.ok(!told({ level: 'warn', msg: 'x' }).includes('\u001b'));
 });
 
-test('nothing in a line can command a terminal, whatever it is', () => {
+test('writes no control characters, whatever the line', () => {
   fc.assert(
     fc.property(fc.string({ unit: 'binary' }), fc.string({ unit: 'binary' }), (field, message) => {
       const text = told({ msg: message, route: field, err: { message, cause: { message: field } } });
@@ -78,6 +78,6 @@ test('nothing in a line can command a terminal, whatever it is', () => {
   );
 });
 
-test('what is no JSON stays as it is', () => {
+test('leaves text other than JSON unchanged', () => {
   for (const text of ['plain\n', '"text"\n', 'null\n']) assert.equal(textLines(true)(text), text);
 });

@@ -40,7 +40,7 @@ function served(cacheSize = 0, report: ReadinessReport = { ready: true, checks: 
   return { ...counts, write };
 }
 
-/** The samples of a text, without their values. */
+/** The series of a text, without their values. */
 function seriesOf(text: string): string[] {
   return text
     .split('\n')
@@ -49,7 +49,7 @@ function seriesOf(text: string): string[] {
 }
 
 describe('from the start', () => {
-  test('every metric that users were promised is there', async () => {
+  test('has every documented metric', async () => {
     const text = await served().write();
     for (const [name, type] of [
       ['cambist_requests_total', 'counter'],
@@ -86,11 +86,11 @@ describe('from the start', () => {
     }
   });
 
-  test("Node's three gauges that are named like counters are not", async () => {
+  test("has none of Node's three gauges that are named like counters", async () => {
     assert.doesNotMatch(await served().write(), /nodejs_active_\w+_total/);
   });
 
-  test('every route has its series, at 0', async () => {
+  test('has the series of every route, at 0', async () => {
     const text = await served().write();
     const series = seriesOf(text);
     for (const route of ['github', 'docs']) {
@@ -127,7 +127,7 @@ describe('from the start', () => {
     }
   });
 
-  test('a route with exchanges has a series for each way in which one ends, and a route without has none', async () => {
+  test('has a series for each result of an exchange on routes that exchange, and none on others', async () => {
     const series = seriesOf(await served().write());
     const of = (route: string) => series.filter((line) => line.startsWith(`cambist_exchanges_total{route="${route}"`));
     const start = 'cambist_exchanges_total{route="github",authorization_server="keycloak"';
@@ -150,19 +150,19 @@ describe('from the start', () => {
   });
 });
 
-describe('what happens', () => {
-  test('a request is in flight from its routing to its end, and counted with its answer', async () => {
+describe('counts', () => {
+  test('counts a request with its response, and as in flight from routing to end', async () => {
     const metrics = served();
     metrics.proxy.requestRouted(github);
     const during = await metrics.write();
-    metrics.proxy.requestAnswered(github, {
+    metrics.proxy.responseStarted(github, {
       method: 'GET',
       status: 200,
       outcome: 'forwarded',
       error: undefined,
       durationMs: 20,
     });
-    metrics.proxy.requestEnded(github);
+    metrics.proxy.requestFinished(github);
     const after = await metrics.write();
     assert.equal(sumSamples(during, 'cambist_requests_in_flight', { route: 'github' }), 1);
     assert.equal(sumSamples(after, 'cambist_requests_in_flight', { route: 'github' }), 0);
@@ -171,17 +171,17 @@ describe('what happens', () => {
     assert.equal(sumSamples(after, 'cambist_request_duration_seconds_sum', { route: 'github' }), 0.02);
   });
 
-  test('a reload sets nothing back that counts', async () => {
+  test('keeps all counts on reload', async () => {
     const metrics = served();
     const durationMs = 20;
-    metrics.proxy.requestAnswered(github, {
+    metrics.proxy.responseStarted(github, {
       method: 'GET',
       status: 200,
       outcome: 'forwarded',
       error: undefined,
       durationMs,
     });
-    metrics.tokens.exchangeEnded({
+    metrics.tokens.exchangeFinished({
       route: 'github',
       authorizationServer: 'keycloak',
       refresh: false,
@@ -196,7 +196,7 @@ describe('what happens', () => {
     }
   });
 
-  test('the counters of a route that is gone stay, and one of the same name counts on', async () => {
+  test('keeps the counters of a removed route, and continues them for a new route of its name', async () => {
     const metrics = served();
     const retries = async () =>
       sumSamples(await metrics.write(), 'cambist_upstream_retries_total', { route: 'github' });
@@ -208,10 +208,10 @@ describe('what happens', () => {
     assert.equal(await retries(), 2);
   });
 
-  test('a request without a route has a time once there was one, and is of no route that has requests in flight', async () => {
+  test('shows durations of requests without a route after the first, and never counts them as in flight', async () => {
     const metrics = served();
     const before = seriesOf(await metrics.write());
-    metrics.proxy.requestAnswered(undefined, {
+    metrics.proxy.responseStarted(undefined, {
       method: 'POST',
       status: 403,
       outcome: 'refused',
@@ -226,10 +226,10 @@ describe('what happens', () => {
     assert.deepEqual([...namesOf(after)], [...namesOf(before), ...time]);
   });
 
-  test('a request without a route, and a method that somebody made up, have one label for all', async () => {
+  test('uses one label for all requests without a route and for all unknown methods', async () => {
     const metrics = served();
     for (const method of ['BREW', 'WHEN']) {
-      metrics.proxy.requestAnswered(undefined, {
+      metrics.proxy.responseStarted(undefined, {
         method,
         status: 403,
         outcome: 'refused',
@@ -244,10 +244,10 @@ describe('what happens', () => {
     assert.equal(sumSamples(text, 'cambist_failures_total', failure), 2);
   });
 
-  test('status codes that mean nothing have one label for all, whatever an upstream makes up', async () => {
+  test('uses one label for all unknown status codes', async () => {
     const metrics = served();
     const answered = (status: number) =>
-      metrics.proxy.requestAnswered(github, {
+      metrics.proxy.responseStarted(github, {
         method: 'GET',
         status,
         outcome: 'forwarded',
@@ -262,14 +262,14 @@ describe('what happens', () => {
     assert.equal(count('600') + count('299'), 0);
   });
 
-  test('streams, retries, evictions and the cache are counted', async () => {
+  test('counts streams, retries, evictions and cache lookups', async () => {
     const metrics = served(7);
     metrics.proxy.streamOpened(github);
     metrics.proxy.streamOpened(github);
     metrics.proxy.streamClosed(github);
     metrics.proxy.upstreamRetried(github, 'token');
     metrics.proxy.requestAborted(github, 'upstream');
-    metrics.tokens.cacheAnswered('github', 'joined');
+    metrics.tokens.cacheLookedUp('github', 'joined');
     metrics.tokens.tokenEvicted('capacity');
     metrics.tokens.credentialRead('actor token of route "github"', 1_900_000_000);
     const text = await metrics.write();
@@ -285,7 +285,7 @@ describe('what happens', () => {
     assert.equal(sumSamples(text, 'cambist_build_info', { version: '1.2.3' }), 1);
   });
 
-  test('tunnels are counted by what the config calls them, and are there from the start', async () => {
+  test('counts tunnels by the authority of the config, from the start', async () => {
     const metrics = served();
     const authority = 'api.example.com:443';
     metrics.serve({ ...config, forwardProxy: { connect: [authority, 'other:1'] } });
@@ -298,18 +298,18 @@ describe('what happens', () => {
     assert.equal(sumSamples(text, 'cambist_open_tunnels', { authority }), 1);
   });
 
-  test('an exchange is counted with how it ended', async () => {
+  test('counts an exchange with its result', async () => {
     const metrics = served();
     const outcome = { route: 'github', authorizationServer: 'keycloak', refresh: false, durationMs: 30 };
-    metrics.tokens.exchangeEnded({ ...outcome, error: undefined });
-    metrics.tokens.exchangeEnded({ ...outcome, error: new CambistError('ERR_STS_UNAVAILABLE', '') });
+    metrics.tokens.exchangeFinished({ ...outcome, error: undefined });
+    metrics.tokens.exchangeFinished({ ...outcome, error: new CambistError('ERR_STS_UNAVAILABLE', '') });
     const text = await metrics.write();
     assert.equal(sumSamples(text, 'cambist_exchanges_total', { result: 'success', error: '' }), 1);
     assert.equal(sumSamples(text, 'cambist_exchanges_total', { result: 'failure', error: 'ERR_STS_UNAVAILABLE' }), 1);
     assert.equal(sumSamples(text, 'cambist_exchange_duration_seconds_count', { authorization_server: 'keycloak' }), 2);
   });
 
-  test('an authorization server is available until it is said to be down, and again when it has answered', async () => {
+  test('shows an authorization server as available except while it is down', async () => {
     const metrics = served();
     const value = async () => {
       const text = await metrics.write();
@@ -322,7 +322,7 @@ describe('what happens', () => {
     assert.equal(await value(), 1);
   });
 
-  test('what is ready and what is waited for is asked at each scrape', async () => {
+  test('reads the readiness checks at each scrape', async () => {
     const checks: Record<string, 'ready' | 'waiting'> = { 'authorization_servers.keycloak': 'waiting', other: 'ready' };
     const metrics = served(0, { ready: false, checks });
     const text = await metrics.write();
@@ -333,17 +333,17 @@ describe('what happens', () => {
     assert.doesNotMatch(await metrics.write(), /check="other"/);
   });
 
-  test('what is known of a server and of credentials that the config names no more is forgotten', async () => {
+  test('forgets servers and credentials that the config no longer names', async () => {
     const metrics = served();
     metrics.tokens.credentialRead('actor token of route "github"', 1_900_000_000);
     metrics.serve({ ...config, routes: config.routes.slice(1) });
-    // By a request that began before.
+    // By a request from before the reload.
     metrics.tokens.credentialRead('actor token of route "github"', 1_900_000_000);
     const text = await metrics.write();
     assert.doesNotMatch(text, /^cambist_(?:authorization_server_available|credential_expiry_timestamp_seconds)\{/m);
   });
 
-  test('a reload that failed shows until one succeeds', async () => {
+  test('shows a failed reload until one succeeds', async () => {
     const metrics = served();
     const value = async () => sumSamples(await metrics.write(), 'cambist_config_last_reload_successful');
     assert.equal(await value(), 1);
@@ -359,7 +359,7 @@ describe('what happens', () => {
     assert.ok(Math.abs(loadedAt - Date.now() / 1000) < 60);
   });
 
-  test('a config that is served again resets no counter', async () => {
+  test('resets no counter when the same config is applied again', async () => {
     const metrics = served();
     metrics.proxy.upstreamRetried(github, 'token');
     metrics.serve(config);

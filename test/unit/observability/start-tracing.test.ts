@@ -5,7 +5,7 @@ import { loggerWithLines } from './log-lines.ts';
 
 const endpoint = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:4318' };
 
-test('the standard variables say whether tracing is on', () => {
+test('turns tracing on by the standard variables', () => {
   for (const env of [
     endpoint,
     { OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'http://127.0.0.1:4318/v1/traces' },
@@ -27,7 +27,7 @@ test('the standard variables say whether tracing is on', () => {
   }
 });
 
-test('a protocol that is not spoken is said, and what is spoken instead', async () => {
+test('warns of an unsupported protocol and names the one in use', async () => {
   for (const [protocol, count] of [
     ['grpc', 1],
     ['http/protobuf', 0],

@@ -12,24 +12,24 @@ const outcome = {
   durationMs: 1.23456,
 };
 
-/** The log, and what it passes on to the one who counts. */
+/** A token log, its lines, and the events that it passes on. */
 function setUp() {
   const { logger, lines } = loggerWithLines();
-  const told: unknown[][] = [];
+  const passed: unknown[][] = [];
   const log = createTokenLog(logger, {
-    cacheAnswered: (...args) => void told.push(['cacheAnswered', ...args]),
-    exchangeEnded: (...args) => void told.push(['exchangeEnded', ...args]),
-    tokenEvicted: (...args) => void told.push(['tokenEvicted', ...args]),
-    availabilityChanged: (...args) => void told.push(['availabilityChanged', ...args]),
-    credentialRead: (...args) => void told.push(['credentialRead', ...args]),
+    cacheLookedUp: (...args) => void passed.push(['cacheLookedUp', ...args]),
+    exchangeFinished: (...args) => void passed.push(['exchangeFinished', ...args]),
+    tokenEvicted: (...args) => void passed.push(['tokenEvicted', ...args]),
+    availabilityChanged: (...args) => void passed.push(['availabilityChanged', ...args]),
+    credentialRead: (...args) => void passed.push(['credentialRead', ...args]),
   });
-  return { log, lines, told };
+  return { log, lines, passed };
 }
 
-test('an exchange is a line, and one that failed says why', () => {
+test('logs each exchange, with the error of a failed one', () => {
   const { log, lines } = setUp();
-  log.exchangeEnded(outcome);
-  log.exchangeEnded({
+  log.exchangeFinished(outcome);
+  log.exchangeFinished({
     ...outcome,
     error: new CambistError('ERR_EXCHANGE_REFUSED', 'refused', { oauthError: 'invalid_target' }),
   });
@@ -52,16 +52,16 @@ test('an exchange is a line, and one that failed says why', () => {
   });
 });
 
-test('the request for whose sake a token was asked for is named', () => {
+test('names the request that an exchange was made for', () => {
   const { log, lines } = setUp();
   const cause = { peer: '10.0.0.1', requestId: 'r-1', traceId: '0af7651916cd43dd8448eb211c80319c', span: undefined };
-  log.exchangeEnded({ ...outcome, cause });
+  log.exchangeFinished({ ...outcome, cause });
   assert.deepEqual([lines[0]?.request_id, lines[0]?.trace_id], ['r-1', '0af7651916cd43dd8448eb211c80319c']);
 });
 
-test('a token that is also valid at other audiences is logged once for each route', () => {
+test('warns of a token for other audiences once for each route', () => {
   const { log, lines } = setUp();
-  for (const route of ['github', 'github', 'docs']) log.exchangeEnded({ ...outcome, route, isForOthers: true });
+  for (const route of ['github', 'github', 'docs']) log.exchangeFinished({ ...outcome, route, isForOthers: true });
   const warnings = lines.filter(({ level }) => level === 'warn');
   assert.deepEqual(
     warnings.map(({ route, authorization_server }) => [route, authorization_server]),
@@ -73,7 +73,7 @@ test('a token that is also valid at other audiences is logged once for each rout
   assert.match(String(warnings[0]?.msg), /also valid at other audiences/);
 });
 
-test('an authorization server that goes and comes is a line each', () => {
+test('logs when an authorization server goes down and when it responds again', () => {
   const { log, lines } = setUp();
   for (const available of [false, true]) log.availabilityChanged('keycloak', available);
   assert.deepEqual(
@@ -85,7 +85,7 @@ test('an authorization server that goes and comes is a line each', () => {
   );
 });
 
-test('a full cache is a line now and then, and not one for each eviction', () => {
+test('logs a full cache once a minute, not for each eviction', () => {
   const { log, lines } = setUp();
   for (let i = 0; i < 100; i += 1) log.tokenEvicted('capacity');
   for (const reason of ['expired', 'refused', 'session_ended', 'idle'] as const) log.tokenEvicted(reason);
@@ -95,23 +95,23 @@ test('a full cache is a line now and then, and not one for each eviction', () =>
   );
 });
 
-test('what is in the line of a request, or a metric only, is no line of its own', () => {
+test('logs neither lookups nor expiries of credentials', () => {
   const { log, lines } = setUp();
-  log.cacheAnswered('github', 'hit');
+  log.cacheLookedUp('github', 'hit');
   log.credentialRead('actor token', 1);
   assert.equal(lines.length, 0);
 });
 
-test('all of it is passed on to the one who counts', () => {
-  const { log, told } = setUp();
-  log.cacheAnswered('github', 'hit');
-  log.exchangeEnded(outcome);
+test('passes every event on to the counts', () => {
+  const { log, passed } = setUp();
+  log.cacheLookedUp('github', 'hit');
+  log.exchangeFinished(outcome);
   log.tokenEvicted('idle');
   log.availabilityChanged('keycloak', false);
   log.credentialRead('key', 1);
-  assert.deepEqual(told, [
-    ['cacheAnswered', 'github', 'hit'],
-    ['exchangeEnded', outcome],
+  assert.deepEqual(passed, [
+    ['cacheLookedUp', 'github', 'hit'],
+    ['exchangeFinished', outcome],
     ['tokenEvicted', 'idle'],
     ['availabilityChanged', 'keycloak', false],
     ['credentialRead', 'key', 1],

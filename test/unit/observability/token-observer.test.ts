@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CACHE_RESULTS, EVICTION_REASONS } from '../../../src/observability/token-observer.ts';
 
-test('the values of each label are named once', () => {
+test('lists each label value once', () => {
   assert.deepEqual([...new Set(CACHE_RESULTS)], ['hit', 'miss', 'joined', 'negative', 'bypass']);
   assert.deepEqual([...new Set(EVICTION_REASONS)], ['capacity', 'expired', 'refused', 'session_ended', 'idle']);
 });

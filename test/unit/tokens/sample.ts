@@ -128,8 +128,8 @@ export function tokenRequestOf(fields: Partial<TokenRequest> = {}): TokenRequest
 
 /** An observer that ignores everything. */
 export const NO_OBSERVER: TokenObserver = {
-  cacheAnswered() {},
-  exchangeEnded() {},
+  cacheLookedUp() {},
+  exchangeFinished() {},
   tokenEvicted() {},
   availabilityChanged() {},
   credentialRead() {},

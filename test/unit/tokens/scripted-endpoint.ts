@@ -52,8 +52,8 @@ export function setUpBroker({ maxEntries = 100, maxAgeMs = 300_000 } = {}): Brok
   const evictions: string[] = [];
   const credentials: [string, number][] = [];
   const observer: TokenObserver = {
-    cacheAnswered: (route, result) => lookups.push(`${route} ${result}`),
-    exchangeEnded: (outcome) => outcomes.push(outcome),
+    cacheLookedUp: (route, result) => lookups.push(`${route} ${result}`),
+    exchangeFinished: (outcome) => outcomes.push(outcome),
     tokenEvicted: (reason) => evictions.push(reason),
     credentialRead: (name, seconds) => credentials.push([name, seconds]),
     availabilityChanged: () => {},
