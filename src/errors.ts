@@ -182,6 +182,8 @@ export interface CambistErrorOptions {
   retryAfterSeconds?: number;
   /** The claims challenge of the authorization server, as JSON; becomes `claims` of the 401 challenge. */
   claims?: string;
+  /** The caller's token is expired; becomes `error_description` of the 401 challenge. */
+  expired?: boolean;
   /** The `error` of an OAuth error response (RFC 6749 section 5.2), for the log. */
   oauthError?: string;
   /** HTTP status of the authorization server's failed response. Undefined without a response. */
@@ -197,6 +199,7 @@ export class CambistError extends Error {
   readonly status: number;
   readonly retryAfterSeconds: number | undefined;
   readonly claims: string | undefined;
+  readonly expired: boolean;
   readonly oauthError: string | undefined;
   readonly serverStatus: number | undefined;
 
@@ -207,6 +210,7 @@ export class CambistError extends Error {
     this.status = CATALOGUE[code].status;
     this.retryAfterSeconds = options.retryAfterSeconds;
     this.claims = options.claims;
+    this.expired = options.expired ?? false;
     this.oauthError = options.oauthError;
     this.serverStatus = options.serverStatus;
   }

@@ -41,6 +41,9 @@ function challenge(error: CambistError, resourceMetadata: string | undefined): s
   return `Bearer ${parameters.map(([name, value]) => `${name}="${value}"`).join(', ')}`.trimEnd();
 }
 
+/** The words of RFC 6750 section 3. */
+const EXPIRED: [name: string, value: string] = ['error_description', 'The access token expired'];
+
 function errorParameters(error: CambistError): [name: string, value: string][] {
   switch (error.code) {
     case 'ERR_SUBJECT_TOKEN_MISSING':
@@ -51,6 +54,6 @@ function errorParameters(error: CambistError): [name: string, value: string][] {
         ['claims', Buffer.from(error.claims ?? '').toString('base64')],
       ];
     default:
-      return [['error', 'invalid_token']];
+      return [['error', 'invalid_token'], ...(error.expired ? [EXPIRED] : [])];
   }
 }

@@ -57,6 +57,7 @@ export function createSubjectCheck(
       throw new CambistError(
         'ERR_SUBJECT_TOKEN_INVALID',
         `the subject token is not a valid token of issuer "${rules.issuer}" for ${JSON.stringify(rules.audience)}: ${reasonOf(error)}`,
+        { expired: error instanceof errors.JWTExpired },
       );
     }
   }

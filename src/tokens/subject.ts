@@ -74,7 +74,7 @@ function readUsableExpiry(token: string): number | undefined {
 /** @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID when the token is expired by its own `exp` */
 export function checkExpiry(subject: Subject, clock: Clock): void {
   if (subject.expiresAtMs !== undefined && subject.expiresAtMs + EXPIRY_LEEWAY_MS <= clock.wallMs()) {
-    throw invalid('the subject token is expired');
+    throw new CambistError('ERR_SUBJECT_TOKEN_INVALID', 'the subject token is expired', { expired: true });
   }
 }
 

@@ -85,7 +85,8 @@ test('refuses an invalid request without a token request', async (t) => {
 
   await t.test('refuses an expired token', async () => {
     const headers = await scene.bearer({ ttlSeconds: -60 });
-    await provokeProblem(scene, { headers }, { code: 'ERR_SUBJECT_TOKEN_INVALID', challenge: INVALID_TOKEN });
+    const challenge = `${INVALID_TOKEN}, error_description="The access token expired"`;
+    await provokeProblem(scene, { headers }, { code: 'ERR_SUBJECT_TOKEN_INVALID', challenge });
   });
 
   await t.test('refuses a token with a malformed expiry', async () => {

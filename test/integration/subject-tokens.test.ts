@@ -78,7 +78,10 @@ test('refuses callers and is not ready until it has fetched the keys of the issu
   assert.deepEqual(await readiness(), { status: 503, check: 'ERR_STS_UNAVAILABLE' });
   assert.equal(sumSamples(await app.metrics(), 'cambist_readiness_check', { check: CHECK }), 0);
   const said = app.logs.find(({ msg, check }) => msg === 'not ready' && check === CHECK);
-  assert.match(String((said?.err as { message: string } | undefined)?.message), /its metadata returned status 500/);
+  assert.match(
+    String((said?.err as { message: string } | undefined)?.message),
+    /its metadata at http.* returned status 500/,
+  );
   const response = await send(await issuer.mint());
   assertProblem(response, 'ERR_STS_UNAVAILABLE');
   assert.ok(Number(response.headers['retry-after']) > 0);
@@ -96,7 +99,7 @@ test('reports at startup that the issuer in the metadata differs from the config
   const { app } = await startVerifying(t, { kind: 'document', fields: { issuer: 'https://idp.example.com' } });
   await eventually('the log reports it', () => app.logText().includes('belongs to another issuer'));
   const said = app.logs.find(({ msg, check }) => msg === 'not ready' && check === CHECK);
-  assert.deepEqual([said?.level, said?.error], ['warn', 'ERR_STS_UNAVAILABLE']);
+  assert.deepEqual([said?.level, said?.error], ['warn', 'ERR_STS_METADATA_INVALID']);
 });
 
 test('refuses a token that is bound to its holder, and logs the reason', async (t) => {

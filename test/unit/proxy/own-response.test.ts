@@ -48,6 +48,12 @@ test('names the fault of the token in the challenge', () => {
   assert.equal(Buffer.from(claims, 'base64').toString(), '{"access_token":{"acr":"2\u20ac"}}');
 });
 
+test('says in the challenge that the token is expired', () => {
+  const { headers } = errorResponse(new CambistError('ERR_SUBJECT_TOKEN_INVALID', '', { expired: true }), 'r');
+  const challenge = 'Bearer error="invalid_token", error_description="The access token expired"';
+  assert.equal(headers['www-authenticate'], challenge);
+});
+
 test('names the metadata in the challenge', () => {
   const url = 'http://127.0.0.1:8180/.well-known/oauth-protected-resource/github';
   for (const [code, challenge] of [
