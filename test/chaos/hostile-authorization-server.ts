@@ -1,6 +1,6 @@
 import {
+  type Behaviour,
   type FakeAuthorizationServer,
-  type Mood,
   startFakeAuthorizationServer,
   type TokenRequest,
 } from '../harness/fake-authorization-server.ts';
@@ -48,7 +48,7 @@ export async function startHostileAuthorizationServer(
     close: fake.close,
   };
 
-  const issue = ({ form }: TokenRequest, resource = form.get('resource') ?? ''): Mood => {
+  const issue = ({ form }: TokenRequest, resource = form.get('resource') ?? ''): Behaviour => {
     const subject = form.get('subject_token');
     const found = subject === null ? undefined : ledger.find(subject);
     const backend = backendOf(resource);
@@ -73,13 +73,13 @@ export async function startHostileAuthorizationServer(
     };
   };
 
-  const repeat = ({ form }: TokenRequest): Mood => {
+  const repeat = ({ form }: TokenRequest): Behaviour => {
     const sent = [form.get('subject_token'), form.get('client_secret'), ...secrets].filter((value) => value !== null);
     const value = random.pick(sent as [string, ...string[]]);
     return { kind: 'issue', accessToken: random.chance(0.5) ? value : `Bearer ${value}` };
   };
 
-  const misbehave = (request: TokenRequest): Mood => {
+  const misbehave = (request: TokenRequest): Behaviour => {
     const { form } = request;
     switch (random.int(14)) {
       case 0:
@@ -93,9 +93,9 @@ export async function startHostileAuthorizationServer(
       case 5:
         return refuse('invalid_target');
       case 6:
-        return { kind: 'answer', status: 500, body: form.toString() };
+        return { kind: 'response', status: 500, body: form.toString() };
       case 7:
-        return { kind: 'answer', status: 429, headers: { 'retry-after': '1' }, body: { error: 'slow_down' } };
+        return { kind: 'response', status: 429, headers: { 'retry-after': '1' }, body: { error: 'slow_down' } };
       case 8:
         return { kind: 'reset' };
       case 9:
@@ -105,19 +105,23 @@ export async function startHostileAuthorizationServer(
       case 11:
         return { kind: 'drip', intervalMs: 50 };
       case 12:
-        return { kind: 'answer', status: 307, headers: { location: `${fake.tokenEndpoint}?${form}` } };
+        return { kind: 'response', status: 307, headers: { location: `${fake.tokenEndpoint}?${form}` } };
       default:
-        return { kind: 'answer', status: 400, body: { error: 'invalid_request', error_description: form.toString() } };
+        return {
+          kind: 'response',
+          status: 400,
+          body: { error: 'invalid_request', error_description: form.toString() },
+        };
     }
   };
 
-  fake.mood = (request) => {
+  fake.behaviour = (request) => {
     if (fake.requests.length > MAX_KEPT_REQUESTS) fake.requests.length = 0;
     return server.misbehaves && random.chance(0.25) ? misbehave(request) : issue(request);
   };
   return server;
 }
 
-function refuse(error: string): Mood {
-  return { kind: 'answer', status: 400, body: { error } };
+function refuse(error: string): Behaviour {
+  return { kind: 'response', status: 400, body: { error } };
 }

@@ -9,7 +9,7 @@ import {
 import { type CambistProcess, startCambist } from '../harness/cambist-process.ts';
 import { type FakeUpstream, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { call } from '../harness/http-call.ts';
-import { answer } from '../harness/upstream-handlers.ts';
+import { respond } from '../harness/upstream-handlers.ts';
 
 const SECRET = 'a-client-secret-of-32-characters';
 const RESOURCE = 'https://github.example.com/mcp';
@@ -48,7 +48,7 @@ async function startVerifiedScene(t: TestContext, options: VerifiedSceneOptions 
     },
   });
   t.after(server.close);
-  const upstream = await startFakeUpstream(answer(200, 'fine'));
+  const upstream = await startFakeUpstream(respond(200, 'fine'));
   t.after(upstream.close);
   const route = { name: 'r', match: { path: '/r' }, upstream: upstream.url, resource: RESOURCE, ...options.route };
   const cambist = await startCambist({

@@ -1,44 +1,44 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { eventually } from '../harness/eventually.ts';
-import { assertProblemAnswer, assertSaysNothing, provokeProblem } from '../harness/expected-problem.ts';
-import { startScene } from '../harness/scene.ts';
+import { assertProblemResponse, assertRevealsNothing, provokeProblem } from '../harness/expected-problem.ts';
+import { startFakeSetup } from '../harness/fake-setup.ts';
 import { eventStream } from '../harness/upstream-handlers.ts';
 
 test('refuses a request beyond limits.max_in_flight, which includes open streams', async (t) => {
   const stream = eventStream();
-  const scene = await startScene({ change: (config) => ({ ...config, limits: { max_in_flight: 1 } }) });
-  t.after(scene.close);
-  scene.upstream.handler = stream.handler;
-  const headers = await scene.bearer();
-  const open = await scene.open({ method: 'GET', headers });
+  const setup = await startFakeSetup({ change: (config) => ({ ...config, limits: { max_in_flight: 1 } }) });
+  t.after(setup.close);
+  setup.upstream.handler = stream.handler;
+  const headers = await setup.bearer();
+  const open = await setup.open({ method: 'GET', headers });
   assert.equal(open.statusCode, 200);
-  await provokeProblem(scene, { headers }, { code: 'ERR_OVERLOADED' });
+  await provokeProblem(setup, { headers }, { code: 'ERR_OVERLOADED' });
   open.on('error', () => {});
   open.destroy();
   await stream.gone;
-  scene.upstream.handler = (_request, response) => void response.end();
-  await eventually('requests are accepted again', async () => (await scene.call({ headers })).status === 200);
+  setup.upstream.handler = (_request, response) => void response.end();
+  await eventually('requests are accepted again', async () => (await setup.call({ headers })).status === 200);
 });
 
 test('refuses a new request while cambist drains, and finishes an open one', async (t) => {
   const stream = eventStream();
-  const scene = await startScene();
-  t.after(scene.close);
-  scene.upstream.handler = stream.handler;
-  const headers = await scene.bearer();
-  const open = await scene.open({ method: 'GET', headers });
+  const setup = await startFakeSetup();
+  t.after(setup.close);
+  setup.upstream.handler = stream.handler;
+  const headers = await setup.bearer();
+  const open = await setup.open({ method: 'GET', headers });
   assert.equal(open.statusCode, 200);
-  scene.cambist.signal('SIGTERM');
-  await scene.cambist.waitForLog(({ msg }) => msg === 'cambist is shutting down');
+  setup.cambist.signal('SIGTERM');
+  await setup.cambist.waitForLog(({ msg }) => msg === 'cambist is shutting down');
 
-  const response = await scene.call({ headers });
-  assertProblemAnswer(response, { code: 'ERR_SHUTTING_DOWN' });
-  assertSaysNothing(scene, response);
-  const line = await scene.cambist.waitForLog(({ request_id }) => request_id === response.requestId);
+  const response = await setup.call({ headers });
+  assertProblemResponse(response, { code: 'ERR_SHUTTING_DOWN' });
+  assertRevealsNothing(setup, response);
+  const line = await setup.cambist.waitForLog(({ request_id }) => request_id === response.requestId);
   assert.deepEqual([line.level, line.status, line.outcome, line.error], ['warn', 503, 'failed', 'ERR_SHUTTING_DOWN']);
-  assert.equal(await scene.cambist.metric('cambist_requests_total', { code: '503', outcome: 'failed' }), 1);
-  const readiness = await fetch(`${scene.cambist.adminUrl}/readyz`);
+  assert.equal(await setup.cambist.metric('cambist_requests_total', { code: '503', outcome: 'failed' }), 1);
+  const readiness = await fetch(`${setup.cambist.adminUrl}/readyz`);
   assert.equal(readiness.status, 503);
 
   let text = '';
@@ -47,12 +47,12 @@ test('refuses a new request while cambist drains, and finishes an open one', asy
   });
   stream.emit('the end');
   stream.end();
-  assert.deepEqual(await scene.cambist.exit, { code: 0, signal: null });
+  assert.deepEqual(await setup.cambist.exit, { code: 0, signal: null });
   assert.equal(text, 'data: the end\n\n');
 });
 
 test('returns 413 for a message that is too large to be read for its route', async (t) => {
-  const scene = await startScene({
+  const setup = await startFakeSetup({
     change: (config) => ({
       ...config,
       routes: config.routes.map((route) => ({
@@ -62,9 +62,9 @@ test('returns 413 for a message that is too large to be read for its route', asy
       })),
     }),
   });
-  t.after(scene.close);
-  const headers = await scene.bearer();
+  t.after(setup.close);
+  const headers = await setup.bearer();
   const message = (bytes: number) => '{"jsonrpc":"2.0","id":1,"method":"tools/list"}'.padEnd(bytes, ' ');
-  await provokeProblem(scene, { headers, body: message(1025) }, { code: 'ERR_MESSAGE_TOO_LARGE', route: undefined });
-  assert.equal((await scene.call({ headers, body: message(1024) })).status, 200);
+  await provokeProblem(setup, { headers, body: message(1025) }, { code: 'ERR_MESSAGE_TOO_LARGE', route: undefined });
+  assert.equal((await setup.call({ headers, body: message(1024) })).status, 200);
 });

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ErrorCode } from '../../src/errors.ts';
 import { CANARY, provokeProblem } from '../harness/expected-problem.ts';
+import { startFakeSetup } from '../harness/fake-setup.ts';
 import type { Fault } from '../harness/faults.ts';
-import { startScene } from '../harness/scene.ts';
 
 const INVALID_TOKEN = 'Bearer error="invalid_token"';
 const CLAIMS = '{"access_token":{"acrs":{"essential":true,"value":"c1"}}}';
@@ -113,32 +113,32 @@ const REFUSALS: Refusal[] = [
 const CACHED: readonly ErrorCode[] = ['ERR_SUBJECT_TOKEN_INVALID', 'ERR_INTERACTION_REQUIRED', 'ERR_EXCHANGE_REFUSED'];
 
 test('maps each refusal of an authorization server to an error code', async (t) => {
-  const scene = await startScene();
-  t.after(scene.close);
-  const { authorizationServer } = scene;
+  const setup = await startFakeSetup();
+  t.after(setup.close);
+  const { authorizationServer } = setup;
 
   for (const { when, status = 400, body, code, challenge } of REFUSALS) {
     await t.test(`returns ${code} for ${when}`, async () => {
-      const mood: Fault = { kind: 'answer', status, body };
-      authorizationServer.queue.push(mood);
-      const headers = await scene.bearer();
+      const behaviour: Fault = { kind: 'response', status, body };
+      authorizationServer.queue.push(behaviour);
+      const headers = await setup.bearer();
       const expected = { code, ...(challenge === undefined ? {} : { challenge }) };
-      const first = await provokeProblem(scene, { headers }, { ...expected, failedExchanges: 1 });
-      const exchange = await scene.cambist.waitForLog(
+      const first = await provokeProblem(setup, { headers }, { ...expected, failedExchanges: 1 });
+      const exchange = await setup.cambist.waitForLog(
         ({ msg, error: logged }) => msg === 'exchange' && logged === code,
       );
       assert.equal(exchange.authorization_server, 'local');
       assert.equal(exchange.result, 'failure');
 
       if (!CACHED.includes(code)) {
-        assert.equal((await scene.call({ headers })).status, 200, 'the next request exchanges the same token again');
+        assert.equal((await setup.call({ headers })).status, 200, 'the next request exchanges the same token again');
         return;
       }
-      const again = await provokeProblem(scene, { headers }, expected);
+      const again = await provokeProblem(setup, { headers }, expected);
       assert.equal(again.status, first.status);
-      const line = scene.cambist.logs().find(({ request_id }) => request_id === again.requestId);
+      const line = setup.cambist.logs().find(({ request_id }) => request_id === again.requestId);
       assert.equal(line?.cache, 'negative');
-      const others = await scene.call({ headers: await scene.bearer() });
+      const others = await setup.call({ headers: await setup.bearer() });
       assert.equal(others.status, 200, 'the refusal does not affect another token');
     });
   }

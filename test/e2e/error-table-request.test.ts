@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { provokeProblem } from '../harness/expected-problem.ts';
-import { startScene } from '../harness/scene.ts';
+import { startFakeSetup } from '../harness/fake-setup.ts';
 
 const INVALID_TOKEN = 'Bearer error="invalid_token"';
 
 test('refuses an invalid request without a token request', async (t) => {
-  const scene = await startScene({
+  const setup = await startFakeSetup({
     change: (config, { upstream }) => ({
       ...config,
       routes: [
@@ -20,14 +20,14 @@ test('refuses an invalid request without a token request', async (t) => {
       ],
     }),
   });
-  t.after(scene.close);
-  const token = await scene.subjectToken();
+  t.after(setup.close);
+  const token = await setup.subjectToken();
   const authorization = `Bearer ${token}`;
 
   for (const path of ['/', '/toolsmith', '/tools/../tools', '/tools/%2e%2e/x', '/TOOLS']) {
     await t.test(`returns 403 for a path without a route: ${path}`, async () => {
       await provokeProblem(
-        scene,
+        setup,
         { path, headers: { authorization } },
         { code: 'ERR_ROUTE_NOT_FOUND', route: undefined },
       );
@@ -37,22 +37,22 @@ test('refuses an invalid request without a token request', async (t) => {
   for (const method of ['PROPFIND', 'MKCOL', 'LINK', 'PURGE']) {
     await t.test(`returns 403 for a method that MCP clients do not use: ${method}`, async () => {
       const headers = { authorization };
-      await provokeProblem(scene, { method, headers }, { code: 'ERR_ROUTE_NOT_FOUND', route: undefined });
+      await provokeProblem(setup, { method, headers }, { code: 'ERR_ROUTE_NOT_FOUND', route: undefined });
     });
   }
 
   await t.test('returns 403 for TRACE, because its response would contain the issued token', async () => {
     const headers = { authorization };
-    await provokeProblem(scene, { method: 'TRACE', headers }, { code: 'ERR_ROUTE_NOT_FOUND', route: undefined });
+    await provokeProblem(setup, { method: 'TRACE', headers }, { code: 'ERR_ROUTE_NOT_FOUND', route: undefined });
   });
 
   await t.test('returns a Bearer challenge for a request without a token', async () => {
-    await provokeProblem(scene, {}, { code: 'ERR_SUBJECT_TOKEN_MISSING', challenge: 'Bearer' });
+    await provokeProblem(setup, {}, { code: 'ERR_SUBJECT_TOKEN_MISSING', challenge: 'Bearer' });
   });
 
   await t.test('treats credentials of another scheme as a missing token', async () => {
     await provokeProblem(
-      scene,
+      setup,
       { headers: { authorization: 'Basic dXNlcjpwYXNzd29yZA==' } },
       { code: 'ERR_SUBJECT_TOKEN_MISSING', challenge: 'Bearer' },
     );
@@ -60,7 +60,7 @@ test('refuses an invalid request without a token request', async (t) => {
 
   await t.test('treats a token in a header that the route does not read as missing', async () => {
     await provokeProblem(
-      scene,
+      setup,
       { path: '/elsewhere', headers: { authorization } },
       { code: 'ERR_SUBJECT_TOKEN_MISSING', challenge: 'Bearer', route: 'elsewhere' },
     );
@@ -76,7 +76,7 @@ test('refuses an invalid request without a token request', async (t) => {
   ] as const) {
     await t.test(`refuses a bearer ${flaw}`, async () => {
       await provokeProblem(
-        scene,
+        setup,
         { headers: { authorization: value } },
         { code: 'ERR_SUBJECT_TOKEN_INVALID', challenge: INVALID_TOKEN },
       );
@@ -84,16 +84,16 @@ test('refuses an invalid request without a token request', async (t) => {
   }
 
   await t.test('refuses an expired token', async () => {
-    const headers = await scene.bearer({ ttlSeconds: -60 });
+    const headers = await setup.bearer({ ttlSeconds: -60 });
     const challenge = `${INVALID_TOKEN}, error_description="The access token expired"`;
-    await provokeProblem(scene, { headers }, { code: 'ERR_SUBJECT_TOKEN_INVALID', challenge });
+    await provokeProblem(setup, { headers }, { code: 'ERR_SUBJECT_TOKEN_INVALID', challenge });
   });
 
   await t.test('refuses a token with a malformed expiry', async () => {
     const [header, , signature] = token.split('.');
     const payload = Buffer.from(JSON.stringify({ sub: 'alice', exp: 'never' })).toString('base64url');
     await provokeProblem(
-      scene,
+      setup,
       { headers: { authorization: `Bearer ${header}.${payload}.${signature}` } },
       { code: 'ERR_SUBJECT_TOKEN_INVALID', challenge: INVALID_TOKEN },
     );
@@ -101,7 +101,7 @@ test('refuses an invalid request without a token request', async (t) => {
 
   await t.test('refuses two Authorization headers, even with the same token', async () => {
     await provokeProblem(
-      scene,
+      setup,
       { headers: { authorization: [authorization, authorization] } },
       { code: 'ERR_SUBJECT_TOKEN_INVALID', challenge: INVALID_TOKEN },
     );
@@ -109,25 +109,25 @@ test('refuses an invalid request without a token request', async (t) => {
 
   await t.test('refuses a token that is repeated in the URL', async () => {
     await provokeProblem(
-      scene,
+      setup,
       { path: `/tools?access_token=${token}`, headers: { authorization } },
       { code: 'ERR_SUBJECT_TOKEN_INVALID', challenge: INVALID_TOKEN },
     );
   });
 
   await t.test('forwards the next valid request', async () => {
-    const response = await scene.call({ headers: { authorization } });
+    const response = await setup.call({ headers: { authorization } });
     assert.equal(response.status, 200);
   });
 });
 
 test('refuses a cross-site request to a route that requires no token of the caller', async (t) => {
-  const scene = await startScene({
+  const setup = await startFakeSetup({
     change: (config) => ({ ...config, routes: config.routes.map((route) => ({ ...route, credential: 'none' })) }),
   });
-  t.after(scene.close);
+  t.after(setup.close);
   for (const headers of [{ origin: 'https://evil.example.org' }, { host: 'evil.example.org' }] as const) {
-    await provokeProblem(scene, { headers }, { code: 'ERR_CROSS_SITE_REQUEST' });
+    await provokeProblem(setup, { headers }, { code: 'ERR_CROSS_SITE_REQUEST' });
   }
-  assert.equal((await scene.call()).status, 200);
+  assert.equal((await setup.call()).status, 200);
 });

@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CANARY, provokeProblem } from '../harness/expected-problem.ts';
-import type { Mood } from '../harness/fake-authorization-server.ts';
-import { startScene } from '../harness/scene.ts';
+import type { Behaviour } from '../harness/fake-authorization-server.ts';
+import { startFakeSetup } from '../harness/fake-setup.ts';
 
-const UNUSABLE: Record<string, Mood> = {
-  'HTML with status 200': { kind: 'answer', status: 200, body: `<h1>${CANARY}</h1>` },
-  'an empty body with status 200': { kind: 'answer', status: 200, body: '' },
-  'a list': { kind: 'answer', status: 200, body: [{ access_token: 'x' }] },
-  'status 201': { kind: 'answer', status: 201, body: { access_token: 'canary-token', token_type: 'Bearer' } },
-  'a redirect': { kind: 'answer', status: 307, body: CANARY, headers: { location: 'http://127.0.0.1:1/token' } },
+const UNUSABLE: Record<string, Behaviour> = {
+  'HTML with status 200': { kind: 'response', status: 200, body: `<h1>${CANARY}</h1>` },
+  'an empty body with status 200': { kind: 'response', status: 200, body: '' },
+  'a list': { kind: 'response', status: 200, body: [{ access_token: 'x' }] },
+  'status 201': { kind: 'response', status: 201, body: { access_token: 'canary-token', token_type: 'Bearer' } },
+  'a redirect': { kind: 'response', status: 307, body: CANARY, headers: { location: 'http://127.0.0.1:1/token' } },
   'no access_token': { kind: 'issue', fields: { access_token: undefined } },
   'an empty access_token': { kind: 'issue', accessToken: '' },
   'an access_token that would end the header': { kind: 'issue', accessToken: 'canary\r\nx-evil: 1' },
@@ -26,43 +26,43 @@ const UNUSABLE: Record<string, Mood> = {
 };
 
 test('returns an error for an unusable token response', async (t) => {
-  const scene = await startScene();
-  t.after(scene.close);
-  for (const [response, mood] of Object.entries(UNUSABLE)) {
+  const setup = await startFakeSetup();
+  t.after(setup.close);
+  for (const [response, behaviour] of Object.entries(UNUSABLE)) {
     await t.test(`returns ERR_STS_RESPONSE_INVALID for ${response}`, async () => {
-      scene.authorizationServer.queue.push(mood);
-      const headers = await scene.bearer();
-      await provokeProblem(scene, { headers }, { code: 'ERR_STS_RESPONSE_INVALID', failedExchanges: 1 });
-      assert.equal((await scene.call({ headers })).status, 200, 'the next request causes another exchange');
+      setup.authorizationServer.queue.push(behaviour);
+      const headers = await setup.bearer();
+      await provokeProblem(setup, { headers }, { code: 'ERR_STS_RESPONSE_INVALID', failedExchanges: 1 });
+      assert.equal((await setup.call({ headers })).status, 200, 'the next request causes another exchange');
     });
   }
 });
 
 test('refuses a token for another audience', async (t) => {
-  const scene = await startScene();
-  t.after(scene.close);
-  const audiences: Record<string, Extract<Mood, { kind: 'issue' }>> = {
+  const setup = await startFakeSetup();
+  t.after(setup.close);
+  const audiences: Record<string, Extract<Behaviour, { kind: 'issue' }>> = {
     'another backend': { kind: 'issue', audience: 'https://canary.example.com/mcp' },
     'a backend whose name only starts with the same characters': {
       kind: 'issue',
-      audience: `${scene.upstream.url}/mcp/canary`,
+      audience: `${setup.upstream.url}/mcp/canary`,
     },
     cambist: { kind: 'issue', audience: 'cambist' },
     'no audience': { kind: 'issue', audience: [] },
   };
-  for (const [audience, mood] of Object.entries(audiences)) {
+  for (const [audience, behaviour] of Object.entries(audiences)) {
     await t.test(`returns ERR_ISSUED_TOKEN_AUDIENCE for a token for ${audience}`, async () => {
-      scene.authorizationServer.queue.push(mood);
-      const headers = await scene.bearer();
-      await provokeProblem(scene, { headers }, { code: 'ERR_ISSUED_TOKEN_AUDIENCE', failedExchanges: 1 });
+      setup.authorizationServer.queue.push(behaviour);
+      const headers = await setup.bearer();
+      await provokeProblem(setup, { headers }, { code: 'ERR_ISSUED_TOKEN_AUDIENCE', failedExchanges: 1 });
     });
   }
 
   await t.test('forwards a token for this backend and others', async () => {
-    scene.authorizationServer.queue.push({
+    setup.authorizationServer.queue.push({
       kind: 'issue',
-      audience: ['https://x.example.com', `${scene.upstream.url}/mcp`],
+      audience: ['https://x.example.com', `${setup.upstream.url}/mcp`],
     });
-    assert.equal((await scene.call({ headers: await scene.bearer() })).status, 200);
+    assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);
   });
 });

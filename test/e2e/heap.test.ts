@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Launch } from '../harness/cambist-process.ts';
+import { startFakeSetup } from '../harness/fake-setup.ts';
 import { BUILT_PROGRAM } from '../harness/run-command.ts';
-import { startScene } from '../harness/scene.ts';
 
 const STEADY_MS = 300;
 
@@ -36,12 +36,12 @@ async function snapshot(directory: string, signal: () => void): Promise<string> 
 }
 
 test("keeps no caller's token after its connection closes, and no issued token of a deleted session", async (t) => {
-  const scene = await startScene({ launch: withSnapshots });
-  t.after(scene.close);
-  const { cambist, authorizationServer } = scene;
-  const { authorization } = await scene.bearer();
+  const setup = await startFakeSetup({ launch: withSnapshots });
+  t.after(setup.close);
+  const { cambist, authorizationServer } = setup;
+  const { authorization } = await setup.bearer();
   const subjectToken = authorization.slice('Bearer '.length);
-  assert.equal((await scene.call({ headers: { authorization } })).status, 200);
+  assert.equal((await setup.call({ headers: { authorization } })).status, 200);
   const issued = authorizationServer.requests[0]?.issued ?? '';
   // The snapshot truncates longer strings.
   for (const token of [subjectToken, issued]) assert.ok(token.length > 20 && token.length < 1000);
@@ -51,8 +51,8 @@ test("keeps no caller's token after its connection closes, and no issued token o
   assert.ok(!whileCached.includes(subjectToken), "the caller's token is still in memory");
 
   const headers = { authorization, 'mcp-session-id': 'of-this-test' };
-  assert.equal((await scene.call({ headers })).status, 200);
-  assert.equal((await scene.call({ method: 'DELETE', headers })).status, 200);
+  assert.equal((await setup.call({ headers })).status, 200);
+  assert.equal((await setup.call({ method: 'DELETE', headers })).status, 200);
   const ofSession = authorizationServer.requests.at(-1)?.issued ?? '';
   assert.notEqual(ofSession, issued);
   const afterwards = await snapshot(cambist.directory, () => cambist.signal('SIGUSR2'));

@@ -6,38 +6,41 @@ import { type TestContext, test } from 'node:test';
 import { startCambist } from '../harness/cambist-process.ts';
 import { eventually, soon } from '../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import { SETUP_SERVER, startFakeSetup } from '../harness/fake-setup.ts';
 import { startFakeUpstream } from '../harness/fake-upstream.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
 import type { LogLine } from '../harness/process-output.ts';
-import { SCENE_SERVER, startScene } from '../harness/scene.ts';
-import { answer, echo, eventStream, silence } from '../harness/upstream-handlers.ts';
+import { echo, eventStream, neverRespond, respond } from '../harness/upstream-handlers.ts';
 
 const SHUTTING_DOWN = 'cambist is shutting down';
 
 test('cambist starts while its authorization server is away, says that it is not ready, and is when it comes', async (t) => {
-  const scene = await startScene({ ready: false, prepare: ({ authorizationServer }) => authorizationServer.close() });
-  t.after(scene.close);
-  const { adminUrl } = scene.cambist;
+  const setup = await startFakeSetup({
+    ready: false,
+    prepare: ({ authorizationServer }) => authorizationServer.close(),
+  });
+  t.after(setup.close);
+  const { adminUrl } = setup.cambist;
   const unready = await fetch(`${adminUrl}/readyz`);
   assert.equal(unready.status, 503);
-  await scene.cambist.waitForLog(({ msg }) => msg === 'not ready');
+  await setup.cambist.waitForLog(({ msg }) => msg === 'not ready');
   assert.equal((await fetch(`${adminUrl}/livez`)).status, 200);
-  assert.equal((await scene.call({ headers: await scene.bearer() })).status, 503);
+  assert.equal((await setup.call({ headers: await setup.bearer() })).status, 503);
 
-  const back = await startFakeAuthorizationServer({ port: scene.authorizationServer.port });
+  const back = await startFakeAuthorizationServer({ port: setup.authorizationServer.port });
   t.after(back.close);
-  await scene.cambist.ready();
+  await setup.cambist.ready();
   const ready = await (await fetch(`${adminUrl}/readyz`)).json();
-  assert.deepEqual(ready, { ready: true, checks: { [`authorization_servers.${SCENE_SERVER}`]: 'ready' } });
-  assert.equal((await scene.call({ headers: await scene.bearer() })).status, 200);
-  const notReady = scene.cambist.logs().filter(({ msg }) => msg === 'not ready');
+  assert.deepEqual(ready, { ready: true, checks: { [`authorization_servers.${SETUP_SERVER}`]: 'ready' } });
+  assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);
+  const notReady = setup.cambist.logs().filter(({ msg }) => msg === 'not ready');
   assert.equal(notReady.length, 1, 'it says so once, not at each try');
 });
 
 test('a token_endpoint in the file is neither discovered nor waited for', async (t) => {
-  const scene = await startScene({
+  const setup = await startFakeSetup({
     prepare: ({ authorizationServer }) => {
-      authorizationServer.metadataMood = { kind: 'reset' };
+      authorizationServer.metadataBehaviour = { kind: 'reset' };
     },
     change: (config, { authorizationServer }) => {
       const { issuer: _issuer, ...server } = config.authorization_servers.local ?? {};
@@ -45,29 +48,29 @@ test('a token_endpoint in the file is neither discovered nor waited for', async 
       return { ...config, authorization_servers: { local } };
     },
   });
-  t.after(scene.close);
-  assert.equal((await scene.call({ headers: await scene.bearer() })).status, 200);
-  assert.deepEqual(scene.authorizationServer.metadataRequests, []);
+  t.after(setup.close);
+  assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);
+  assert.deepEqual(setup.authorizationServer.metadataRequests, []);
 });
 
 test('one line says what is served where, and every line is JSON', async (t) => {
-  const scene = await startScene();
-  t.after(scene.close);
-  await scene.call({ headers: await scene.bearer() });
-  scene.cambist.signal('SIGTERM');
-  await scene.cambist.exit;
-  const lines = scene.cambist.stdout().split('\n');
-  assert.equal(lines.length, scene.cambist.logs().length, 'all of standard output is log lines');
-  for (const { level, time, msg } of scene.cambist.logs()) {
+  const setup = await startFakeSetup();
+  t.after(setup.close);
+  await setup.call({ headers: await setup.bearer() });
+  setup.cambist.signal('SIGTERM');
+  await setup.cambist.exit;
+  const lines = setup.cambist.stdout().split('\n');
+  assert.equal(lines.length, setup.cambist.logs().length, 'all of standard output is log lines');
+  for (const { level, time, msg } of setup.cambist.logs()) {
     assert.ok(typeof level === 'string' && typeof msg === 'string' && !Number.isNaN(Date.parse(String(time))));
   }
-  const starts = scene.cambist.logs().filter(({ msg }) => msg === 'cambist is listening');
+  const starts = setup.cambist.logs().filter(({ msg }) => msg === 'cambist is listening');
   assert.equal(starts.length, 1);
   const { version, listen, admin, config, routes } = starts[0] ?? {};
   assert.match(String(version), /^\d+\.\d+\.\d+/);
-  assert.deepEqual([listen, admin, config], [scene.cambist.url, scene.cambist.adminUrl, scene.cambist.configFile]);
+  assert.deepEqual([listen, admin, config], [setup.cambist.url, setup.cambist.adminUrl, setup.cambist.configFile]);
   assert.deepEqual(routes, ['tools */tools']);
-  assert.equal(scene.cambist.stderr(), '');
+  assert.equal(setup.cambist.stderr(), '');
 });
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
@@ -76,23 +79,23 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     const held = new Promise<void>((resolve) => {
       release = resolve;
     });
-    const scene = await startScene();
-    t.after(scene.close);
-    scene.upstream.handler = async (request, response) => {
+    const setup = await startFakeSetup();
+    t.after(setup.close);
+    setup.upstream.handler = async (request, response) => {
       await held;
-      await answer(200, 'late but whole')(request, response);
+      await respond(200, 'late but whole')(request, response);
     };
-    const pending = scene.call({ headers: await scene.bearer() });
-    await eventually('the request is with the upstream', () => scene.upstream.requests.length === 1);
-    scene.cambist.signal(signal);
-    const { grace_ms } = await scene.cambist.waitForLog(({ msg }) => msg === SHUTTING_DOWN);
+    const pending = setup.call({ headers: await setup.bearer() });
+    await eventually('the request is with the upstream', () => setup.upstream.requests.length === 1);
+    setup.cambist.signal(signal);
+    const { grace_ms } = await setup.cambist.waitForLog(({ msg }) => msg === SHUTTING_DOWN);
     assert.equal(grace_ms, 25_000);
-    assert.equal((await scene.call({ headers: await scene.bearer() })).status, 503);
+    assert.equal((await setup.call({ headers: await setup.bearer() })).status, 503);
     release();
     assert.equal((await pending).text, 'late but whole');
-    assert.deepEqual(await scene.cambist.exit, { code: 0, signal: null });
-    assert.equal(scene.cambist.logs().at(-1)?.msg, 'cambist has stopped');
-    await assert.rejects(scene.call(), { code: 'ECONNREFUSED' });
+    assert.deepEqual(await setup.cambist.exit, { code: 0, signal: null });
+    assert.equal(setup.cambist.logs().at(-1)?.msg, 'cambist has stopped');
+    await assert.rejects(setup.call(), { code: 'ECONNREFUSED' });
   });
 }
 
@@ -101,15 +104,15 @@ const UNDER_WAY = 'requests are under way: a second signal cuts them';
 /** Both of what a shutdown may find: a stream that is open, and a request that has no answer. */
 async function startBusy(t: TestContext, grace: string) {
   const stream = eventStream();
-  const scene = await startScene({ change: (config) => ({ ...config, limits: { shutdown_grace: grace } }) });
-  t.after(scene.close);
-  scene.upstream.handler = stream.handler;
-  const open = await scene.open({ method: 'GET', headers: await scene.bearer() });
+  const setup = await startFakeSetup({ change: (config) => ({ ...config, limits: { shutdown_grace: grace } }) });
+  t.after(setup.close);
+  setup.upstream.handler = stream.handler;
+  const open = await setup.open({ method: 'GET', headers: await setup.bearer() });
   const broken = assert.rejects(open.toArray(), { code: 'ECONNRESET' });
-  scene.upstream.handler = silence;
-  const refused = assert.rejects(scene.call({ headers: await scene.bearer() }));
-  await eventually('both are with the upstream', () => scene.upstream.requests.length === 2);
-  return { scene, stream, cut: () => Promise.all([broken, refused]) };
+  setup.upstream.handler = neverRespond;
+  const refused = assert.rejects(setup.call({ headers: await setup.bearer() }));
+  await eventually('both are with the upstream', () => setup.upstream.requests.length === 2);
+  return { setup, stream, cut: () => Promise.all([broken, refused]) };
 }
 
 /** The lines of both, which nobody but cambist has cut. */
@@ -123,46 +126,46 @@ function assertCutByShutdown(lines: readonly LogLine[]): void {
 }
 
 test('what does not end is cut when shutdown_grace is over, which the log says, and cambist ends well', async (t) => {
-  const { scene, stream, cut } = await startBusy(t, '500ms');
+  const { setup, stream, cut } = await startBusy(t, '500ms');
   const before = Date.now();
-  scene.cambist.signal('SIGTERM');
-  const waits = await scene.cambist.waitForLog(({ msg }) => msg === UNDER_WAY);
+  setup.cambist.signal('SIGTERM');
+  const waits = await setup.cambist.waitForLog(({ msg }) => msg === UNDER_WAY);
   assert.deepEqual([waits.in_flight, waits.open_streams], [2, 1]);
   assert.ok(Date.parse(String(waits.until)) >= before + 500);
   await cut();
   await soon('the upstream feels it', stream.gone);
-  assert.deepEqual(await soon('the end', scene.cambist.exit), { code: 0, signal: null });
-  assertCutByShutdown(scene.cambist.logs());
+  assert.deepEqual(await soon('the end', setup.cambist.exit), { code: 0, signal: null });
+  assertCutByShutdown(setup.cambist.logs());
 });
 
 test('an idle connection does not hold up the end', async (t) => {
-  const scene = await startScene();
-  t.after(scene.close);
-  const idle = await connectRaw(scene.cambist.url);
+  const setup = await startFakeSetup();
+  t.after(setup.close);
+  const idle = await connectRaw(setup.cambist.url);
   idle.send('GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n');
   await idle.until('ERR_ROUTE_NOT_FOUND');
-  scene.cambist.signal('SIGTERM');
-  assert.deepEqual(await soon('the end', scene.cambist.exit), { code: 0, signal: null });
+  setup.cambist.signal('SIGTERM');
+  assert.deepEqual(await soon('the end', setup.cambist.exit), { code: 0, signal: null });
   await idle.closed();
 });
 
 test('a second signal cuts at once what the first one lets finish, and every line of it is written', async (t) => {
-  const { scene, stream, cut } = await startBusy(t, '1h');
-  scene.cambist.signal('SIGINT');
-  await scene.cambist.waitForLog(({ msg }) => msg === UNDER_WAY);
-  scene.cambist.signal('SIGINT');
+  const { setup, stream, cut } = await startBusy(t, '1h');
+  setup.cambist.signal('SIGINT');
+  await setup.cambist.waitForLog(({ msg }) => msg === UNDER_WAY);
+  setup.cambist.signal('SIGINT');
   await cut();
   await soon('the upstream feels it', stream.gone);
-  assert.deepEqual(await soon('the end', scene.cambist.exit), { code: 1, signal: null });
-  assertCutByShutdown(scene.cambist.logs());
+  assert.deepEqual(await soon('the end', setup.cambist.exit), { code: 1, signal: null });
+  assertCutByShutdown(setup.cambist.logs());
 });
 
 test('with nothing under way a signal ends it without a word of waiting', async (t) => {
-  const scene = await startScene();
-  t.after(scene.close);
-  scene.cambist.signal('SIGINT');
-  assert.deepEqual(await soon('the end', scene.cambist.exit), { code: 0, signal: null });
-  assert.ok(!scene.cambist.logs().some(({ msg }) => msg === UNDER_WAY));
+  const setup = await startFakeSetup();
+  t.after(setup.close);
+  setup.cambist.signal('SIGINT');
+  assert.deepEqual(await soon('the end', setup.cambist.exit), { code: 0, signal: null });
+  assert.ok(!setup.cambist.logs().some(({ msg }) => msg === UNDER_WAY));
 });
 
 test('cambist listens on a unix socket, and takes over one that a killed process left behind', async (t) => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { eventually } from '../harness/eventually.ts';
 import { connectMcpClient, type McpClient } from '../harness/mcp-client.ts';
-import { type RouteName, startWorld, type World } from '../harness/world.ts';
+import { type McpSetup, type RouteName, startMcpSetup } from '../harness/mcp-setup.ts';
 
 const ROUTES: RouteName[] = ['github', 'docs'];
 
@@ -17,8 +17,8 @@ async function whoAmI(client: McpClient): Promise<WhoAmI> {
 }
 
 /** Held to all that reached the backends: one bearer each, never the caller's, made for this backend. */
-function assertScoped(world: World, callerTokens: readonly string[]) {
-  for (const backend of Object.values(world.backends)) {
+function assertScoped(setup: McpSetup, callerTokens: readonly string[]) {
+  for (const backend of Object.values(setup.backends)) {
     for (const { rawHeaders, authorization, claims } of backend.requests) {
       assert.equal(authorization.length, 1);
       assert.equal(claims?.aud, backend.resource);
@@ -28,13 +28,13 @@ function assertScoped(world: World, callerTokens: readonly string[]) {
 }
 
 test('an MCP client lists, calls, hears progress and notifications, and ends its session, with one exchange a backend', async (t) => {
-  const world = await startWorld();
-  t.after(world.close);
-  const token = await world.subjectToken();
+  const setup = await startMcpSetup();
+  t.after(setup.close);
+  const token = await setup.subjectToken();
   const headers = { authorization: `Bearer ${token}` };
   for (const route of ROUTES) {
-    const client = await connectMcpClient(world.url(route), { headers });
-    const backend = world.backends[route];
+    const client = await connectMcpClient(setup.url(route), { headers });
+    const backend = setup.backends[route];
     assert.ok(client.sessionId);
     assert.deepEqual(await client.listTools(), ['whoami', 'echo', 'count', 'announce']);
     assert.equal(await client.callTool('echo', { message: 'grüezi 🙂' }), 'grüezi 🙂');
@@ -50,7 +50,7 @@ test('an MCP client lists, calls, hears progress and notifications, and ends its
     assert.deepEqual(steps, [1, 2, 3, 4, 5]);
 
     await eventually("the session's own stream is open", () =>
-      world.cambist.metric('cambist_open_streams', { route }).then((streams) => streams === 1),
+      setup.cambist.metric('cambist_open_streams', { route }).then((streams) => streams === 1),
     );
     await client.callTool('announce', { message: 'something happened' });
     await eventually('the notification comes', () => client.announcements.length === 1);
@@ -60,52 +60,52 @@ test('an MCP client lists, calls, hears progress and notifications, and ends its
     await client.close();
     assert.equal(backend.openSessions(), 0);
     await eventually('the stream is closed', () =>
-      world.cambist.metric('cambist_open_streams', { route }).then((streams) => streams === 0),
+      setup.cambist.metric('cambist_open_streams', { route }).then((streams) => streams === 0),
     );
   }
   assert.deepEqual(
-    world.authorizationServer.requests.map(({ resource, error }) => [resource, error]),
-    ROUTES.map((route) => [[world.backends[route].resource], undefined]),
+    setup.authorizationServer.requests.map(({ resource, error }) => [resource, error]),
+    ROUTES.map((route) => [[setup.backends[route].resource], undefined]),
   );
-  assert.equal(await world.cambist.metric('cambist_cache_evictions_total', { reason: 'session_ended' }), 2);
-  assert.equal(await world.cambist.metric('cambist_cache_entries'), 0);
-  assertScoped(world, [token]);
-  world.leaks.assertNoLeak({ stdout: world.cambist.stdout(), metrics: await world.cambist.metrics() });
+  assert.equal(await setup.cambist.metric('cambist_cache_evictions_total', { reason: 'session_ended' }), 2);
+  assert.equal(await setup.cambist.metric('cambist_cache_entries'), 0);
+  assertScoped(setup, [token]);
+  setup.leaks.assertNoLeak({ stdout: setup.cambist.stdout(), metrics: await setup.cambist.metrics() });
 });
 
 test("clients of several users at once never meet each other's token", async (t) => {
-  const world = await startWorld();
-  t.after(world.close);
+  const setup = await startMcpSetup();
+  t.after(setup.close);
   const tokens: string[] = [];
   const users = ['alice', 'bob', 'carol'];
   await Promise.all(
     users.flatMap((sub) =>
       ROUTES.map(async (route) => {
-        const token = await world.subjectToken({ sub });
+        const token = await setup.subjectToken({ sub });
         tokens.push(token);
-        const client = await connectMcpClient(world.url(route), { headers: { authorization: `Bearer ${token}` } });
+        const client = await connectMcpClient(setup.url(route), { headers: { authorization: `Bearer ${token}` } });
         const answers = await Promise.all(Array.from({ length: 10 }, () => whoAmI(client)));
         for (const answer of answers) {
-          assert.deepEqual([answer.sub, answer.server, answer.aud], [sub, route, world.backends[route].resource]);
+          assert.deepEqual([answer.sub, answer.server, answer.aud], [sub, route, setup.backends[route].resource]);
         }
         await client.close();
       }),
     ),
   );
-  assert.equal(world.authorizationServer.requests.length, users.length * ROUTES.length);
-  assertScoped(world, tokens);
+  assert.equal(setup.authorizationServer.requests.length, users.length * ROUTES.length);
+  assertScoped(setup, tokens);
 });
 
 test("somebody else's session id leads to nobody's token but one's own", async (t) => {
-  const world = await startWorld();
-  t.after(world.close);
-  const alice = await world.subjectToken({ sub: 'alice' });
-  const mallory = await world.subjectToken({ sub: 'mallory' });
-  const client = await connectMcpClient(world.url('github'), { headers: { authorization: `Bearer ${alice}` } });
+  const setup = await startMcpSetup();
+  t.after(setup.close);
+  const alice = await setup.subjectToken({ sub: 'alice' });
+  const mallory = await setup.subjectToken({ sub: 'mallory' });
+  const client = await connectMcpClient(setup.url('github'), { headers: { authorization: `Bearer ${alice}` } });
   assert.equal((await whoAmI(client)).sub, 'alice');
-  const exchanges = world.authorizationServer.requests.length;
+  const exchanges = setup.authorizationServer.requests.length;
 
-  const response = await fetch(world.url('github'), {
+  const response = await fetch(setup.url('github'), {
     method: 'POST',
     headers: {
       authorization: `Bearer ${mallory}`,
@@ -117,11 +117,11 @@ test("somebody else's session id leads to nobody's token but one's own", async (
   });
   assert.equal(response.status, 200);
   assert.match(await response.text(), /mallory/, 'the backend is told who asks, whatever the session');
-  assert.equal(world.authorizationServer.requests.length, exchanges + 1);
+  assert.equal(setup.authorizationServer.requests.length, exchanges + 1);
   assert.equal((await whoAmI(client)).sub, 'alice');
-  assert.equal(world.authorizationServer.requests.length, exchanges + 1, 'her token is still cached');
+  assert.equal(setup.authorizationServer.requests.length, exchanges + 1, 'her token is still cached');
 
-  const missing = await fetch(world.url('github'), {
+  const missing = await fetch(setup.url('github'), {
     method: 'POST',
     headers: { 'mcp-session-id': client.sessionId ?? '', 'content-type': 'application/json' },
     body: '{}',
@@ -132,15 +132,15 @@ test("somebody else's session id leads to nobody's token but one's own", async (
 });
 
 test('a backend that refuses a token gets another, and the client notices nothing', async (t) => {
-  const world = await startWorld();
-  t.after(world.close);
-  const token = await world.subjectToken();
-  const client = await connectMcpClient(world.url('docs'), { headers: { authorization: `Bearer ${token}` } });
-  const revoked = new Set(world.backends.docs.requests.map(({ claims }) => claims?.jti));
-  world.backends.docs.refuse(({ jti }) => revoked.has(jti));
+  const setup = await startMcpSetup();
+  t.after(setup.close);
+  const token = await setup.subjectToken();
+  const client = await connectMcpClient(setup.url('docs'), { headers: { authorization: `Bearer ${token}` } });
+  const revoked = new Set(setup.backends.docs.requests.map(({ claims }) => claims?.jti));
+  setup.backends.docs.refuse(({ jti }) => revoked.has(jti));
   assert.equal((await whoAmI(client)).sub, 'alice');
-  assert.equal(world.authorizationServer.requests.length, 2);
+  assert.equal(setup.authorizationServer.requests.length, 2);
   // The session's own stream may have been refused at the same time; the new token is for both.
-  assert.ok((await world.cambist.metric('cambist_upstream_retries_total', { route: 'docs' })) >= 1);
+  assert.ok((await setup.cambist.metric('cambist_upstream_retries_total', { route: 'docs' })) >= 1);
   await client.close();
 });

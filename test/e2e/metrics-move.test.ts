@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually } from '../harness/eventually.ts';
-import { SCENE_ROUTE, SCENE_SERVER, startScene } from '../harness/scene.ts';
-import { echo, eventStream, refuseBearer, silence } from '../harness/upstream-handlers.ts';
+import { SETUP_ROUTE, SETUP_SERVER, startFakeSetup } from '../harness/fake-setup.ts';
+import { echo, eventStream, neverRespond, refuseBearer } from '../harness/upstream-handlers.ts';
 
-const ROUTE = { route: SCENE_ROUTE };
-const EXCHANGE = { ...ROUTE, authorization_server: SCENE_SERVER };
+const ROUTE = { route: SETUP_ROUTE };
+const EXCHANGE = { ...ROUTE, authorization_server: SETUP_SERVER };
 
 const ACTOR_END_SECONDS = Math.floor(Date.now() / 1000) + 3600;
 const ACTOR_TOKEN = [{ alg: 'ES256' }, { sub: 'cambist', exp: ACTOR_END_SECONDS }, 'signature']
@@ -16,7 +16,7 @@ const ACTOR_TOKEN = [{ alg: 'ES256' }, { sub: 'cambist', exp: ACTOR_END_SECONDS 
 test('every metric moves with what it counts', async (t) => {
   const authority = createCertificateAuthority();
   const { cert, key } = authority.issueClient();
-  const scene = await startScene({
+  const setup = await startFakeSetup({
     change: (config, { upstream }) => ({
       ...config,
       cache: { max_entries: 2 },
@@ -33,41 +33,41 @@ test('every metric moves with what it counts', async (t) => {
     }),
     files: { 'cert.pem': cert, 'key.pem': key, actor: ACTOR_TOKEN },
   });
-  t.after(scene.close);
-  const { cambist, authorizationServer, upstream } = scene;
+  t.after(setup.close);
+  const { cambist, authorizationServer, upstream } = setup;
   const is = async (value: number, name: string, labels: Record<string, string> = ROUTE) =>
     assert.equal(await cambist.metric(name, labels), value, `${name} ${JSON.stringify(labels)}`);
-  const headers = await scene.bearer();
+  const headers = await setup.bearer();
 
-  await scene.call({ headers });
-  await scene.call({ headers });
+  await setup.call({ headers });
+  await setup.call({ headers });
   await is(2, 'cambist_requests_total', { ...ROUTE, method: 'POST', code: '200', outcome: 'forwarded' });
   await is(2, 'cambist_request_duration_seconds_count');
   await is(1, 'cambist_exchanges_total', { ...EXCHANGE, result: 'success' });
-  await is(1, 'cambist_exchange_duration_seconds_count', { authorization_server: SCENE_SERVER });
+  await is(1, 'cambist_exchange_duration_seconds_count', { authorization_server: SETUP_SERVER });
   await is(1, 'cambist_cache_requests_total', { ...ROUTE, result: 'miss' });
   await is(1, 'cambist_cache_requests_total', { ...ROUTE, result: 'hit' });
   await is(1, 'cambist_cache_entries', {});
   await is(0, 'cambist_requests_in_flight');
 
-  await scene.call({ path: '/open' });
+  await setup.call({ path: '/open' });
   await is(1, 'cambist_cache_requests_total', { route: 'open', result: 'bypass' });
 
   authorizationServer.queue.push({ kind: 'issue', delayMs: 100 });
-  const joined = await scene.bearer();
-  await Promise.all([scene.call({ headers: joined }), scene.call({ headers: joined })]);
+  const joined = await setup.bearer();
+  await Promise.all([setup.call({ headers: joined }), setup.call({ headers: joined })]);
   await is(1, 'cambist_cache_requests_total', { ...ROUTE, result: 'joined' });
 
-  authorizationServer.queue.push({ kind: 'answer', status: 400, body: { error: 'invalid_target' } });
-  const refused = await scene.bearer();
-  await scene.call({ headers: refused });
-  await scene.call({ headers: refused });
+  authorizationServer.queue.push({ kind: 'response', status: 400, body: { error: 'invalid_target' } });
+  const refused = await setup.bearer();
+  await setup.call({ headers: refused });
+  await setup.call({ headers: refused });
   await is(1, 'cambist_cache_requests_total', { ...ROUTE, result: 'negative' });
   await is(1, 'cambist_exchanges_total', { ...EXCHANGE, result: 'failure', error: 'ERR_EXCHANGE_REFUSED' });
 
-  await scene.call({ headers: { ...headers, 'mcp-session-id': 's-1' } });
+  await setup.call({ headers: { ...headers, 'mcp-session-id': 's-1' } });
   await is(1, 'cambist_cache_evictions_total', { reason: 'capacity' });
-  await scene.call({ method: 'DELETE', headers: { ...headers, 'mcp-session-id': 's-1' } });
+  await setup.call({ method: 'DELETE', headers: { ...headers, 'mcp-session-id': 's-1' } });
   await is(1, 'cambist_cache_evictions_total', { reason: 'session_ended' });
 
   let answers = 0;
@@ -75,20 +75,20 @@ test('every metric moves with what it counts', async (t) => {
     answers += 1;
     return answers === 1;
   });
-  await scene.call({ headers: joined });
+  await setup.call({ headers: joined });
   await is(1, 'cambist_upstream_retries_total', { reason: 'token' });
   await is(1, 'cambist_cache_evictions_total', { reason: 'refused' });
 
   upstream.handler = echo;
   authorizationServer.queue.push({ kind: 'issue', ttlSeconds: 1 });
-  await scene.call({ headers: await scene.bearer() });
+  await setup.call({ headers: await setup.bearer() });
   await eventually('a dead token leaves the cache', async () => {
     return (await cambist.metric('cambist_cache_evictions_total', { reason: 'expired' })) === 1;
   });
 
   const stream = eventStream();
   upstream.handler = stream.handler;
-  const open = await scene.open({ method: 'GET', headers });
+  const open = await setup.open({ method: 'GET', headers });
   await is(1, 'cambist_open_streams');
   await is(1, 'cambist_requests_in_flight');
   stream.end();
@@ -100,22 +100,22 @@ test('every metric moves with what it counts', async (t) => {
     response.writeHead(200, { 'content-length': 100 });
     response.write('half of it', () => setTimeout(() => response.socket?.resetAndDestroy(), 50));
   };
-  await assert.rejects(scene.call({ headers }), { code: 'ECONNRESET' });
+  await assert.rejects(setup.call({ headers }), { code: 'ECONNRESET' });
   await eventually('an answer that broke off is counted', async () => {
     return (await cambist.metric('cambist_requests_aborted_total', { ...ROUTE, aborted_by: 'upstream' })) === 1;
   });
 
-  upstream.handler = silence;
+  upstream.handler = neverRespond;
   const leaving = AbortSignal.timeout(200);
-  await assert.rejects(scene.call({ headers, signal: leaving }));
+  await assert.rejects(setup.call({ headers, signal: leaving }));
   await eventually('a caller who went away is counted', async () => {
     return (await cambist.metric('cambist_requests_total', { ...ROUTE, code: '499', outcome: 'cancelled' })) === 1;
   });
 
-  await scene.call({ path: '/nowhere' });
+  await setup.call({ path: '/nowhere' });
   await is(1, 'cambist_requests_total', { route: '_unmatched', code: '403', outcome: 'refused' });
   await is(ACTOR_END_SECONDS, 'cambist_credential_expiry_timestamp_seconds', {
-    credential: `actor token of route "${SCENE_ROUTE}"`,
+    credential: `actor token of route "${SETUP_ROUTE}"`,
   });
   const certificate = { credential: 'route "open"' };
   const certificateEnd = await cambist.metric('cambist_credential_expiry_timestamp_seconds', certificate);

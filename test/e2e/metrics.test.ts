@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { METHODS } from 'node:http';
 import { test } from 'node:test';
+import { SETUP_ROUTE, SETUP_SERVER, startFakeSetup } from '../harness/fake-setup.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
-import { SCENE_ROUTE, SCENE_SERVER, startScene } from '../harness/scene.ts';
 
-const ROUTE = { route: SCENE_ROUTE };
-const EXCHANGE = { ...ROUTE, authorization_server: SCENE_SERVER };
+const ROUTE = { route: SETUP_ROUTE };
+const EXCHANGE = { ...ROUTE, authorization_server: SETUP_SERVER };
 
 /** All that product and README promise, and the labels of the series that are there before the first request. */
 const AT_ZERO: [name: string, labels: Record<string, string>][] = [
@@ -32,7 +32,7 @@ const AT_ZERO: [name: string, labels: Record<string, string>][] = [
     'cambist_exchanges_total',
     { ...EXCHANGE, result: 'failure', error },
   ]),
-  ['cambist_exchange_duration_seconds_count', { authorization_server: SCENE_SERVER }],
+  ['cambist_exchange_duration_seconds_count', { authorization_server: SETUP_SERVER }],
   ...['hit', 'miss', 'joined', 'negative', 'bypass'].map((result): [string, Record<string, string>] => [
     'cambist_cache_requests_total',
     { ...ROUTE, result },
@@ -58,9 +58,9 @@ function seriesOf(text: string): Map<string, string> {
 }
 
 test('every metric is there at 0 before the first request, in text format 0.0.4', async (t) => {
-  const scene = await startScene();
-  t.after(scene.close);
-  const response = await fetch(`${scene.cambist.adminUrl}/metrics`);
+  const setup = await startFakeSetup();
+  t.after(setup.close);
+  const response = await fetch(`${setup.cambist.adminUrl}/metrics`);
   assert.match(response.headers.get('content-type') ?? '', /^text\/plain; version=0\.0\.4/);
   const text = await response.text();
   assert.doesNotMatch(text, /# EOF|_created/, 'nothing of OpenMetrics in it');
@@ -89,10 +89,10 @@ test('every metric is there at 0 before the first request, in text format 0.0.4'
 });
 
 test('a caller chooses no label value and makes no series without end', async (t) => {
-  const scene = await startScene();
-  t.after(scene.close);
-  const { cambist } = scene;
-  const authorization = `Bearer ${await scene.subjectToken()}`;
+  const setup = await startFakeSetup();
+  t.after(setup.close);
+  const { cambist } = setup;
+  const authorization = `Bearer ${await setup.subjectToken()}`;
   // CONNECT asks for a tunnel, and is another matter.
   const methods = METHODS.filter((method) => method !== 'CONNECT');
   const round = async (mark: string) => {
@@ -103,8 +103,8 @@ test('a caller chooses no label value and makes no series without end', async (t
         'x-request-id': `id-${mark}`,
         host: `h-${mark}`,
       };
-      await scene.call({ method, path: `/tools/path-${mark}?query-${mark}`, headers });
-      await scene.call({ method, path: `/elsewhere-${mark}`, headers });
+      await setup.call({ method, path: `/tools/path-${mark}?query-${mark}`, headers });
+      await setup.call({ method, path: `/elsewhere-${mark}`, headers });
     }
     // Node's own come and go with its handles.
     return [...seriesOf(await cambist.metrics()).keys()].filter((key) => key.startsWith('cambist_')).sort();
@@ -117,5 +117,5 @@ test('a caller chooses no label value and makes no series without end', async (t
     assert.ok(!text.includes(hostile), hostile);
   }
   assert.ok(text.includes('method="other"'));
-  scene.leaks.assertNoLeak({ metrics: await cambist.metrics() });
+  setup.leaks.assertNoLeak({ metrics: await cambist.metrics() });
 });

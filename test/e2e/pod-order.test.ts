@@ -3,33 +3,33 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { eventually, soon } from '../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import { type FakeSetup, type FakeSetupParts, startFakeSetup } from '../harness/fake-setup.ts';
 import { freePort } from '../harness/free-port.ts';
 import { type InjectedContainer, injectPod, preStop, probe, startedUp } from '../harness/injected-pod.ts';
-import { type Scene, type SceneParts, startScene } from '../harness/scene.ts';
-import { answer, eventStream } from '../harness/upstream-handlers.ts';
+import { eventStream, respond } from '../harness/upstream-handlers.ts';
 
 /** Injects a pod with these flags. `start` runs cambist at the ports of the pod. */
 async function startPod(
   t: TestContext,
   flags: readonly string[],
-  prepare?: (parts: Omit<SceneParts, 'directory'>) => void,
+  prepare?: (parts: Omit<FakeSetupParts, 'directory'>) => void,
 ) {
   const [port, adminPort] = [await freePort(), await freePort()];
   const spec = await injectPod([...flags, '--port', String(port), '--admin-port', String(adminPort)]);
   const addresses = { listen: `127.0.0.1:${port}`, admin: `127.0.0.1:${adminPort}` };
-  const start = async (): Promise<Scene> => {
-    const scene = await startScene({
+  const start = async (): Promise<FakeSetup> => {
+    const setup = await startFakeSetup({
       ready: false,
       ...(prepare === undefined ? {} : { prepare }),
       change: (config) => ({ ...config, ...addresses }),
     });
-    t.after(scene.close);
-    return scene;
+    t.after(setup.close);
+    return setup;
   };
   return { spec, start };
 }
 
-const DOWN = ({ authorizationServer }: Omit<SceneParts, 'directory'>) => authorizationServer.close();
+const DOWN = ({ authorizationServer }: Omit<FakeSetupParts, 'directory'>) => authorizationServer.close();
 
 test('the agent beside a native sidecar starts once cambist is ready, and can call it until the agent exits', async (t) => {
   const { spec, start } = await startPod(t, [], DOWN);
@@ -39,24 +39,24 @@ test('the agent beside a native sidecar starts once cambist is ready, and can ca
     spec.containers.map(({ name }) => name),
     ['agent'],
   );
-  const scene = await start();
+  const setup = await start();
   let agentMayStart = false;
   const started = startedUp(sidecar).then(() => {
     agentMayStart = true;
   });
-  await scene.cambist.waitForLog(({ msg }) => msg === 'not ready');
+  await setup.cambist.waitForLog(({ msg }) => msg === 'not ready');
   assert.equal(await probe(sidecar, sidecar.livenessProbe), true, 'the kubelet does not restart it meanwhile');
   assert.equal(await probe(sidecar, sidecar.readinessProbe), false);
   assert.equal(agentMayStart, false);
-  const back = await startFakeAuthorizationServer({ port: scene.authorizationServer.port });
+  const back = await startFakeAuthorizationServer({ port: setup.authorizationServer.port });
   t.after(back.close);
   await soon('the agent may start', started, 15_000);
-  assert.equal((await scene.call({ headers: await scene.bearer() })).status, 200, "the agent's first call");
+  assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200, "the agent's first call");
   // The kubelet sends no signal to a native sidecar before the agent has exited.
-  assert.equal((await scene.call({ headers: await scene.bearer() })).status, 200, "the agent's last call");
+  assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200, "the agent's last call");
   assert.equal(sidecar.lifecycle, undefined);
-  scene.cambist.signal('SIGTERM');
-  assert.deepEqual(await soon('cambist exits', scene.cambist.exit), { code: 0, signal: null });
+  setup.cambist.signal('SIGTERM');
+  assert.deepEqual(await soon('cambist exits', setup.cambist.exit), { code: 0, signal: null });
 });
 
 test('a classic sidecar serves the agent while both shut down, and exits within the grace period', async (t) => {
@@ -64,7 +64,7 @@ test('a classic sidecar serves the agent while both shut down, and exits within 
   const [agent, sidecar] = spec.containers as [InjectedContainer, InjectedContainer];
   assert.deepEqual([agent.name, sidecar.name, spec.initContainers], ['agent', 'cambist', undefined]);
   assert.equal(sidecar.lifecycle?.preStop.exec.command[0], 'node', 'the image has no other program');
-  const scene = await start();
+  const setup = await start();
   await startedUp(sidecar);
   let hookIsDone = false;
   const beganMs = performance.now();
@@ -74,27 +74,27 @@ test('a classic sidecar serves the agent while both shut down, and exits within 
   });
   await delay(500);
   assert.equal(
-    (await scene.call({ headers: await scene.bearer() })).status,
+    (await setup.call({ headers: await setup.bearer() })).status,
     200,
     'a call of the agent while it shuts down',
   );
   assert.equal(await probe(sidecar, sidecar.readinessProbe), true);
   assert.equal(hookIsDone, false);
   assert.equal(await hook, 0);
-  scene.cambist.signal('SIGTERM');
-  assert.deepEqual(await soon('cambist exits', scene.cambist.exit), { code: 0, signal: null });
+  setup.cambist.signal('SIGTERM');
+  assert.deepEqual(await soon('cambist exits', setup.cambist.exit), { code: 0, signal: null });
   assert.ok(performance.now() - beganMs < spec.terminationGracePeriodSeconds * 1000);
 });
 
 test('on SIGTERM with a stream and a request in flight, is not ready and lets both finish', async (t) => {
   const { spec, start } = await startPod(t, []);
   const [sidecar] = spec.initContainers as [InjectedContainer];
-  const scene = await start();
+  const setup = await start();
   await startedUp(sidecar);
-  const headers = await scene.bearer();
+  const headers = await setup.bearer();
   const stream = eventStream();
-  scene.upstream.handler = stream.handler;
-  const events = await scene.open({ method: 'GET', headers });
+  setup.upstream.handler = stream.handler;
+  const events = await setup.open({ method: 'GET', headers });
   let heard = '';
   events.on('data', (chunk) => {
     heard += chunk;
@@ -103,23 +103,23 @@ test('on SIGTERM with a stream and a request in flight, is not ready and lets bo
   const held = new Promise<void>((resolve) => {
     release = resolve;
   });
-  scene.upstream.handler = async (request, response) => {
+  setup.upstream.handler = async (request, response) => {
     await held;
-    await answer(200, 'late but whole')(request, response);
+    await respond(200, 'late but whole')(request, response);
   };
-  const pending = scene.call({ headers });
-  await eventually('both requests reach the upstream', () => scene.upstream.requests.length === 2);
+  const pending = setup.call({ headers });
+  await eventually('both requests reach the upstream', () => setup.upstream.requests.length === 2);
 
-  scene.cambist.signal('SIGTERM');
-  await scene.cambist.waitForLog(({ msg }) => msg === 'cambist is shutting down');
+  setup.cambist.signal('SIGTERM');
+  await setup.cambist.waitForLog(({ msg }) => msg === 'cambist is shutting down');
   assert.equal(await probe(sidecar, sidecar.readinessProbe), false);
   assert.equal(await probe(sidecar, sidecar.livenessProbe), true);
   stream.emit('still here');
   await eventually('the stream continues', () => heard.includes('data: still here'));
-  assert.equal((await scene.call({ headers })).status, 503);
+  assert.equal((await setup.call({ headers })).status, 503);
   release();
   assert.equal((await pending).text, 'late but whole');
   assert.equal(await probe(sidecar, sidecar.livenessProbe), true, 'it stays alive for the stream');
   stream.end();
-  assert.deepEqual(await soon('cambist exits', scene.cambist.exit), { code: 0, signal: null });
+  assert.deepEqual(await soon('cambist exits', setup.cambist.exit), { code: 0, signal: null });
 });

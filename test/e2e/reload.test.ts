@@ -4,53 +4,53 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { stringify } from 'yaml';
 import { eventually } from '../harness/eventually.ts';
-import { type Scene, type SceneConfig, sceneConfig, startScene } from '../harness/scene.ts';
+import { type FakeSetup, type FakeSetupConfig, fakeSetupConfig, startFakeSetup } from '../harness/fake-setup.ts';
 import { echo, eventStream } from '../harness/upstream-handlers.ts';
 
-function configOf({ authorizationServer, upstream, cambist }: Scene): SceneConfig {
-  return sceneConfig({ authorizationServer, upstream, directory: cambist.directory });
+function configOf({ authorizationServer, upstream, cambist }: FakeSetup): FakeSetupConfig {
+  return fakeSetupConfig({ authorizationServer, upstream, directory: cambist.directory });
 }
 
-function withRoute(config: SceneConfig, name: string, keys: Record<string, unknown> = {}): SceneConfig {
+function withRoute(config: FakeSetupConfig, name: string, keys: Record<string, unknown> = {}): FakeSetupConfig {
   const [first] = config.routes;
   return { ...config, routes: [...config.routes, { ...first, name, match: { path: `/${name}` }, ...keys }] };
 }
 
-async function reloaded(scene: Scene, times: number, result = 'success'): Promise<void> {
+async function reloaded(setup: FakeSetup, times: number, result = 'success'): Promise<void> {
   await eventually(`${result} of reload ${times}`, async () => {
-    return (await scene.cambist.metric('cambist_config_reloads_total', { result })) === times;
+    return (await setup.cambist.metric('cambist_config_reloads_total', { result })) === times;
   });
 }
 
 test('routes come, change and go with the file, while what did not change keeps its tokens and streams', async (t) => {
-  const scene = await startScene();
-  t.after(scene.close);
-  const { cambist, upstream, authorizationServer } = scene;
+  const setup = await startFakeSetup();
+  t.after(setup.close);
+  const { cambist, upstream, authorizationServer } = setup;
   const stream = eventStream();
-  const headers = await scene.bearer();
-  const statusOf = async (path: string) => (await scene.call({ path, headers })).status;
-  const config = configOf(scene);
+  const headers = await setup.bearer();
+  const statusOf = async (path: string) => (await setup.call({ path, headers })).status;
+  const config = configOf(setup);
   assert.equal(await statusOf('/tools'), 200);
   assert.equal(await statusOf('/more'), 403);
   upstream.handler = stream.handler;
-  const open = await scene.open({ method: 'GET', headers });
+  const open = await setup.open({ method: 'GET', headers });
   open.setEncoding('utf8');
   upstream.handler = echo;
 
   await cambist.rewriteConfig(withRoute(config, 'more', { credential: 'none' }));
-  await reloaded(scene, 1);
+  await reloaded(setup, 1);
   assert.equal(await statusOf('/more'), 200);
   assert.equal(await statusOf('/tools'), 200);
   assert.equal(authorizationServer.requests.length, 1, 'the token is still cached');
   assert.equal(await cambist.metric('cambist_requests_in_flight', { route: 'more' }), 0, 'a new route has its series');
 
   await cambist.rewriteConfig(withRoute(config, 'more', { scope: 'read' }));
-  await reloaded(scene, 2);
+  await reloaded(setup, 2);
   assert.equal(await statusOf('/more'), 200);
   assert.equal(authorizationServer.requests.at(-1)?.form.get('scope'), 'read');
 
   await cambist.rewriteConfig(withRoute({ ...config, routes: [] }, 'more', { upstream: upstream.url }));
-  await reloaded(scene, 3);
+  await reloaded(setup, 3);
   assert.equal(await statusOf('/tools'), 403);
   stream.emit('still here');
   const [event] = (await open.take(1).toArray()) as string[];
@@ -59,79 +59,79 @@ test('routes come, change and go with the file, while what did not change keeps 
 });
 
 test('a bad file keeps the config before it, and says everything that is wrong in log and metrics', async (t) => {
-  const scene = await startScene();
-  t.after(scene.close);
-  const { cambist } = scene;
-  const headers = await scene.bearer();
+  const setup = await startFakeSetup();
+  t.after(setup.close);
+  const { cambist } = setup;
+  const headers = await setup.bearer();
   const before = await cambist.metric('cambist_config_last_reload_success_timestamp_seconds');
 
   await cambist.rewriteConfig('version: 1\nroutes: [{ name: Bad Name, match: {} }]\nlog: { leveel: info }\n');
-  await reloaded(scene, 1, 'failure');
+  await reloaded(setup, 1, 'failure');
   await cambist.waitForLog(({ msg }) => msg === 'config not reloaded: the one before serves on');
   const problems = cambist.logs().filter(({ level, line }) => level === 'error' && line !== undefined);
   const said = problems.map(({ msg }) => String(msg)).join('\n');
   for (const wrong of ['routes[0].name', 'missing key "upstream"', '"leveel"']) assert.ok(said.includes(wrong), said);
   assert.equal(await cambist.metric('cambist_config_last_reload_successful'), 0);
   assert.equal(await cambist.metric('cambist_config_last_reload_success_timestamp_seconds'), before);
-  assert.equal((await scene.call({ headers })).status, 200);
+  assert.equal((await setup.call({ headers })).status, 200);
   assert.equal((await fetch(`${cambist.adminUrl}/readyz`)).status, 200);
 
-  await cambist.rewriteConfig(configOf(scene));
-  await reloaded(scene, 1);
+  await cambist.rewriteConfig(configOf(setup));
+  await reloaded(setup, 1);
   assert.equal(await cambist.metric('cambist_config_last_reload_successful'), 1);
-  assert.equal(scene.authorizationServer.requests.length, 1);
-  assert.equal((await scene.call({ headers })).status, 200);
-  assert.equal(scene.authorizationServer.requests.length, 1, 'nothing of it cost a cached token');
+  assert.equal(setup.authorizationServer.requests.length, 1);
+  assert.equal((await setup.call({ headers })).status, 200);
+  assert.equal(setup.authorizationServer.requests.length, 1, 'nothing of it cost a cached token');
 });
 
 test('a ConfigMap is followed through the swap of its ..data link', async (t) => {
-  const scene = await startScene();
-  t.after(scene.close);
-  const { directory, configFile } = scene.cambist;
-  const headers = await scene.bearer();
-  const publish = async (version: string, config: SceneConfig) => {
+  const setup = await startFakeSetup();
+  t.after(setup.close);
+  const { directory, configFile } = setup.cambist;
+  const headers = await setup.bearer();
+  const publish = async (version: string, config: FakeSetupConfig) => {
     await mkdir(join(directory, version));
     const addresses = { version: 1, listen: '127.0.0.1:0', admin: '127.0.0.1:0' };
     await writeFile(join(directory, version, 'cambist.yaml'), stringify({ ...addresses, ...config }));
     await symlink(version, join(directory, '..data_tmp'));
     await rename(join(directory, '..data_tmp'), join(directory, '..data'));
   };
-  await publish('..2026_01', withRoute(configOf(scene), 'first', { credential: 'none' }));
+  await publish('..2026_01', withRoute(configOf(setup), 'first', { credential: 'none' }));
   await symlink('..data/cambist.yaml', join(directory, 'link'));
   await rename(join(directory, 'link'), configFile);
-  await reloaded(scene, 1);
-  assert.equal((await scene.call({ path: '/first', headers })).status, 200);
+  await reloaded(setup, 1);
+  assert.equal((await setup.call({ path: '/first', headers })).status, 200);
 
-  await publish('..2026_02', withRoute(configOf(scene), 'second', { credential: 'none' }));
-  await reloaded(scene, 2);
-  assert.equal((await scene.call({ path: '/second', headers })).status, 200);
-  assert.equal((await scene.call({ path: '/first', headers })).status, 403);
+  await publish('..2026_02', withRoute(configOf(setup), 'second', { credential: 'none' }));
+  await reloaded(setup, 2);
+  assert.equal((await setup.call({ path: '/second', headers })).status, 200);
+  assert.equal((await setup.call({ path: '/first', headers })).status, 403);
 });
 
 test('SIGHUP reads the file anew; what needs a restart is named, and what does not is served', async (t) => {
-  const scene = await startScene();
-  t.after(scene.close);
-  scene.cambist.signal('SIGHUP');
-  await reloaded(scene, 1);
-  await scene.cambist.waitForLog(({ msg }) => msg === 'config reloaded');
+  const setup = await startFakeSetup();
+  t.after(setup.close);
+  setup.cambist.signal('SIGHUP');
+  await reloaded(setup, 1);
+  await setup.cambist.waitForLog(({ msg }) => msg === 'config reloaded');
 
-  const config = withRoute(configOf(scene), 'more', { credential: 'none' });
-  await scene.cambist.rewriteConfig({ ...config, admin: '127.0.0.1:1', limits: { max_header_size: '8KiB' } });
-  await reloaded(scene, 2);
-  const { keys } = await scene.cambist.waitForLog(({ msg }) => msg === 'these keys change with a restart only');
+  const config = withRoute(configOf(setup), 'more', { credential: 'none' });
+  await setup.cambist.rewriteConfig({ ...config, admin: '127.0.0.1:1', limits: { max_header_size: '8KiB' } });
+  await reloaded(setup, 2);
+  const { keys } = await setup.cambist.waitForLog(({ msg }) => msg === 'these keys change with a restart only');
   assert.deepEqual(keys, ['admin', 'limits.max_header_size']);
-  assert.equal((await scene.call({ path: '/more' })).status, 200);
+  assert.equal((await setup.call({ path: '/more' })).status, 200);
 });
 
 test('the log level follows the file', async (t) => {
-  const scene = await startScene();
-  t.after(scene.close);
-  await scene.cambist.rewriteConfig({ ...configOf(scene), log: { level: 'error' } });
-  await reloaded(scene, 1);
-  const { requestId } = await scene.call({ path: '/nowhere' });
-  await scene.cambist.rewriteConfig({ ...configOf(scene), log: { level: 'info' } });
-  await reloaded(scene, 2);
-  const later = await scene.call({ path: '/nowhere' });
-  await scene.cambist.waitForLog(({ request_id }) => request_id === later.requestId);
-  assert.ok(!scene.cambist.logs().some(({ request_id }) => request_id === requestId));
+  const setup = await startFakeSetup();
+  t.after(setup.close);
+  await setup.cambist.rewriteConfig({ ...configOf(setup), log: { level: 'error' } });
+  await reloaded(setup, 1);
+  const { requestId } = await setup.call({ path: '/nowhere' });
+  await setup.cambist.rewriteConfig({ ...configOf(setup), log: { level: 'info' } });
+  await reloaded(setup, 2);
+  const later = await setup.call({ path: '/nowhere' });
+  await setup.cambist.waitForLog(({ request_id }) => request_id === later.requestId);
+  assert.ok(!setup.cambist.logs().some(({ request_id }) => request_id === requestId));
 });

@@ -7,20 +7,20 @@ import type { TLSSocket } from 'node:tls';
 import { jwtVerify } from 'jose';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually } from '../harness/eventually.ts';
+import { type FakeSetup, startFakeSetup } from '../harness/fake-setup.ts';
 import { type FakeUpstream, startFakeUpstream } from '../harness/fake-upstream.ts';
-import { type Scene, startScene } from '../harness/scene.ts';
 import { echo } from '../harness/upstream-handlers.ts';
 
 /** Makes cambist ask for a token, and says what it asked with. */
-async function exchange(scene: Scene) {
-  assert.equal((await scene.call({ headers: await scene.bearer() })).status, 200);
-  const request = scene.authorizationServer.requests.at(-1);
+async function exchange(setup: FakeSetup) {
+  assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);
+  const request = setup.authorizationServer.requests.at(-1);
   assert.ok(request);
   return request;
 }
 
-function replace(scene: Scene, file: string, content: string): Promise<void> {
-  return writeFile(join(scene.cambist.directory, file), content);
+function replace(setup: FakeSetup, file: string, content: string): Promise<void> {
+  return writeFile(join(setup.cambist.directory, file), content);
 }
 
 function newKey(): { pem: string; publicKey: KeyObject } {
@@ -29,17 +29,17 @@ function newKey(): { pem: string; publicKey: KeyObject } {
 }
 
 test('a client secret that rotates is used from the next exchange on', async (t) => {
-  const scene = await startScene();
-  t.after(scene.close);
+  const setup = await startFakeSetup();
+  t.after(setup.close);
   const basic = (secret: string) => `Basic ${Buffer.from(`cambist:${secret}`).toString('base64')}`;
-  assert.equal((await exchange(scene)).headers.authorization, basic(scene.clientSecret));
-  await replace(scene, 'client-secret', 'rotated-secret-2\n');
-  assert.equal((await exchange(scene)).headers.authorization, basic('rotated-secret-2'));
+  assert.equal((await exchange(setup)).headers.authorization, basic(setup.clientSecret));
+  await replace(setup, 'client-secret', 'rotated-secret-2\n');
+  assert.equal((await exchange(setup)).headers.authorization, basic('rotated-secret-2'));
 });
 
 test('a private key that rotates signs the next assertion', async (t) => {
   const [first, second] = [newKey(), newKey()];
-  const scene = await startScene({
+  const setup = await startFakeSetup({
     files: { key: first.pem },
     change: (config) => ({
       ...config,
@@ -51,28 +51,28 @@ test('a private key that rotates signs the next assertion', async (t) => {
       },
     }),
   });
-  t.after(scene.close);
-  const { issuer } = scene.authorizationServer;
+  t.after(setup.close);
+  const { issuer } = setup.authorizationServer;
   for (const { pem, publicKey } of [first, second]) {
-    await replace(scene, 'key', pem);
-    const { form } = await exchange(scene);
+    await replace(setup, 'key', pem);
+    const { form } = await exchange(setup);
     const expected = { issuer: 'cambist', subject: 'cambist', audience: issuer };
     await jwtVerify(form.get('client_assertion') ?? '', publicKey, expected);
   }
 });
 
 test('an actor token that rotates goes with the next exchange', async (t) => {
-  const scene = await startScene({
+  const setup = await startFakeSetup({
     files: { actor: 'actor-token-1' },
     change: (config) => ({
       ...config,
       routes: config.routes.map((route) => ({ ...route, actor_token: { file: 'actor' } })),
     }),
   });
-  t.after(scene.close);
+  t.after(setup.close);
   for (const token of ['actor-token-1', 'actor-token-2']) {
-    await replace(scene, 'actor', token);
-    const { form } = await exchange(scene);
+    await replace(setup, 'actor', token);
+    const { form } = await exchange(setup);
     assert.equal(form.get('actor_token'), token);
     assert.equal(form.get('actor_token_type'), 'urn:ietf:params:oauth:token-type:jwt');
   }
@@ -82,24 +82,24 @@ test('an upstream whose certificate authority rotates is trusted again when the 
   const [first, second] = [createCertificateAuthority('one'), createCertificateAuthority('two')];
   let upstream = await startFakeUpstream(echo, { tls: first.issueServer() });
   t.after(() => upstream.close());
-  const scene = await startScene({
+  const setup = await startFakeSetup({
     files: { 'ca.pem': first.cert },
     change: (config) => ({
       ...config,
       routes: config.routes.map((route) => ({ ...route, upstream: upstream.url, tls: { ca: { file: 'ca.pem' } } })),
     }),
   });
-  t.after(scene.close);
-  const headers = await scene.bearer();
-  assert.equal((await scene.call({ headers })).status, 200);
+  t.after(setup.close);
+  const headers = await setup.bearer();
+  assert.equal((await setup.call({ headers })).status, 200);
 
   const { port } = upstream;
   await upstream.close();
   upstream = await startFakeUpstream(echo, { tls: second.issueServer(), port });
-  assert.match((await scene.call({ headers })).text, /ERR_UPSTREAM_TLS/);
-  await replace(scene, 'ca.pem', second.cert);
-  await eventually('the new CA counts', async () => (await scene.call({ headers })).status === 200);
-  assert.equal(scene.authorizationServer.requests.length, 1, 'the token stays cached');
+  assert.match((await setup.call({ headers })).text, /ERR_UPSTREAM_TLS/);
+  await replace(setup, 'ca.pem', second.cert);
+  await eventually('the new CA counts', async () => (await setup.call({ headers })).status === 200);
+  assert.equal(setup.authorizationServer.requests.length, 1, 'the token stays cached');
 });
 
 test('a client certificate that rotates is shown to the upstream from the next connection on', async (t) => {
@@ -114,7 +114,7 @@ test('a client certificate that rotates is shown to the upstream from the next c
     { tls: { ...authority.issueServer(), clientCa: authority.cert } },
   );
   t.after(upstream.close);
-  const scene = await startScene({
+  const setup = await startFakeSetup({
     files: { 'ca.pem': authority.cert, 'cert.pem': first.cert, 'key.pem': first.key },
     change: (config) => ({
       ...config,
@@ -125,10 +125,10 @@ test('a client certificate that rotates is shown to the upstream from the next c
       })),
     }),
   });
-  t.after(scene.close);
-  const headers = await scene.bearer();
-  assert.equal((await scene.call({ headers })).text, 'client one');
-  await replace(scene, 'key.pem', second.key);
-  await replace(scene, 'cert.pem', second.cert);
-  await eventually('the new one is shown', async () => (await scene.call({ headers })).text === 'client two');
+  t.after(setup.close);
+  const headers = await setup.bearer();
+  assert.equal((await setup.call({ headers })).text, 'client one');
+  await replace(setup, 'key.pem', second.key);
+  await replace(setup, 'cert.pem', second.cert);
+  await eventually('the new one is shown', async () => (await setup.call({ headers })).text === 'client two');
 });

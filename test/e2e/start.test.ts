@@ -5,14 +5,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { Launch } from '../harness/cambist-process.ts';
+import { type FakeSetupOptions, startFakeSetup } from '../harness/fake-setup.ts';
 import { type Loaded, readLoaded, SCHEMA_COMPILERS } from '../harness/loaded-modules.ts';
 import { codeWords, tableRows } from '../harness/markdown.ts';
 import { BUILT_PROGRAM, runProgram } from '../harness/run-command.ts';
-import { type SceneOptions, startScene } from '../harness/scene.ts';
 
 const WITH_SPANS = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:9', OTEL_EXPORTER_OTLP_TIMEOUT: '100' };
 
-const verifying: NonNullable<SceneOptions['change']> = (config, { authorizationServer }) => ({
+const verifying: NonNullable<FakeSetupOptions['change']> = (config, { authorizationServer }) => ({
   ...config,
   defaults: { subject_token: { verify: { issuer: authorizationServer.issuer, audience: 'any' } } },
 });
@@ -59,9 +59,9 @@ test('the build is all of cambist: it serves where there is no package, and span
   for (const name of ['dist', 'package.json']) await cp(name, join(elsewhere, name), { recursive: true });
   const program = join(elsewhere, 'dist/main.js');
   const launch: Launch = async (configFile) => [process.execPath, program, 'run', '--config', configFile];
-  const scene = await startScene({ launch, change: verifying, env: WITH_SPANS });
-  t.after(scene.close);
-  assert.equal((await scene.call({ headers: await scene.bearer() })).status, 200);
+  const setup = await startFakeSetup({ launch, change: verifying, env: WITH_SPANS });
+  t.after(setup.close);
+  assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);
 });
 
 test('the build leaves out what nothing asks for: what compiles schemas for Fastify, and the languages of zod', async () => {
@@ -97,13 +97,13 @@ test('where Node is asked for it, a stack trace names file and line of the sourc
 });
 
 /** What the built program loads for one call. */
-async function loadedBy(t: TestContext, { env, ...options }: SceneOptions = {}): Promise<Loaded> {
+async function loadedBy(t: TestContext, { env, ...options }: FakeSetupOptions = {}): Promise<Loaded> {
   const directory = await mkdtemp(join(tmpdir(), 'cambist-loaded-'));
   t.after(() => rm(directory, { recursive: true, force: true }));
-  const scene = await startScene({ ...options, env: { ...env, NODE_V8_COVERAGE: directory } });
-  t.after(scene.close);
-  assert.equal((await scene.call({ headers: await scene.bearer() })).status, 200);
-  scene.cambist.signal('SIGTERM');
-  await scene.cambist.exit;
+  const setup = await startFakeSetup({ ...options, env: { ...env, NODE_V8_COVERAGE: directory } });
+  t.after(setup.close);
+  assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);
+  setup.cambist.signal('SIGTERM');
+  await setup.cambist.exit;
   return readLoaded(directory);
 }

@@ -6,10 +6,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { eventually } from '../harness/eventually.ts';
+import { startFakeSetup } from '../harness/fake-setup.ts';
 import { call } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { BUILT_PROGRAM, runCommand } from '../harness/run-command.ts';
-import { startScene } from '../harness/scene.ts';
 
 const CONFIG = `version: 1
 listen: 127.0.0.1:0
@@ -208,31 +208,31 @@ test('a format that there is not is wrong usage', async () => {
 });
 
 test('a single line is written at once, though lines are written in batches', async (t) => {
-  const scene = await startScene();
-  t.after(scene.close);
-  const { requestId } = await scene.call();
-  await scene.cambist.waitForLog(({ request_id }) => request_id === requestId, 2000);
+  const setup = await startFakeSetup();
+  t.after(setup.close);
+  const { requestId } = await setup.call();
+  await setup.cambist.waitForLog(({ request_id }) => request_id === requestId, 2000);
 });
 
 test('every line is written before the process ends, also where a signal cuts the end short', async (t) => {
-  const scene = await startScene();
-  t.after(scene.close);
+  const setup = await startFakeSetup();
+  t.after(setup.close);
   const sent: string[] = [];
-  for (let i = 0; i < 20; i += 1) sent.push((await scene.call()).requestId);
-  scene.cambist.signal('SIGTERM');
-  assert.deepEqual(await scene.cambist.exit, { code: 0, signal: null });
-  const logged = scene.cambist.logs().map(({ request_id }) => request_id);
+  for (let i = 0; i < 20; i += 1) sent.push((await setup.call()).requestId);
+  setup.cambist.signal('SIGTERM');
+  assert.deepEqual(await setup.cambist.exit, { code: 0, signal: null });
+  const logged = setup.cambist.logs().map(({ request_id }) => request_id);
   for (const id of sent) assert.ok(logged.includes(id), id);
-  assert.equal(scene.cambist.logs().at(-1)?.msg, 'cambist has stopped');
+  assert.equal(setup.cambist.logs().at(-1)?.msg, 'cambist has stopped');
 });
 
 test('a fault that nobody caught is written, with all that was waiting', async (t) => {
-  const scene = await startScene({ env: { NODE_OPTIONS: `--import ${FAULT}` } });
-  t.after(scene.close);
-  const { requestId } = await scene.call();
-  scene.cambist.signal('SIGUSR2');
-  assert.equal((await scene.cambist.exit).code, 1);
-  const logs = scene.cambist.logs();
+  const setup = await startFakeSetup({ env: { NODE_OPTIONS: `--import ${FAULT}` } });
+  t.after(setup.close);
+  const { requestId } = await setup.call();
+  setup.cambist.signal('SIGUSR2');
+  assert.equal((await setup.cambist.exit).code, 1);
+  const logs = setup.cambist.logs();
   assert.ok(logs.some(({ request_id }) => request_id === requestId));
   assert.deepEqual([logs.at(-1)?.level, logs.at(-1)?.msg], ['fatal', 'cambist ends: a fault of its own']);
 });

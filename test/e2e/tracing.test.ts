@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { eventually, soon } from '../harness/eventually.ts';
+import { type FakeSetup, startFakeSetup } from '../harness/fake-setup.ts';
 import { startHttpServer } from '../harness/http-server.ts';
 import { readLoaded } from '../harness/loaded-modules.ts';
 import { type OtlpReceiver, type ReceivedSpan, startOtlpReceiver } from '../harness/otlp-receiver.ts';
-import { type Scene, startScene } from '../harness/scene.ts';
 import { refuseBearer } from '../harness/upstream-handlers.ts';
 
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
@@ -18,15 +18,15 @@ const traceparent = `00-${TRACE_ID}-${CALLER_SPAN_ID}-01`;
 async function startTraced(t: TestContext, env: Record<string, string> = {}) {
   const receiver = await startOtlpReceiver();
   t.after(receiver.close);
-  const scene = await startScene({
+  const setup = await startFakeSetup({
     env: {
       OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url,
       OTEL_BSP_SCHEDULE_DELAY: '50',
       ...env,
     },
   });
-  t.after(scene.close);
-  return { receiver, scene };
+  t.after(setup.close);
+  return { receiver, setup };
 }
 
 async function spansOf(receiver: OtlpReceiver, count: number): Promise<readonly ReceivedSpan[]> {
@@ -38,18 +38,18 @@ function named(spans: readonly ReceivedSpan[], kind: ReceivedSpan['kind'], name:
   return spans.find((span) => span.kind === kind && span.name === name) ?? assert.fail(`no ${kind} span "${name}"`);
 }
 
-async function endOf({ cambist }: Scene): Promise<void> {
+async function endOf({ cambist }: FakeSetup): Promise<void> {
   cambist.signal('SIGTERM');
   await cambist.exit;
 }
 
 test('a request, its exchange and its way upstream are spans of the caller’s trace, one below the other', async (t) => {
-  const { receiver, scene } = await startTraced(t, {
+  const { receiver, setup } = await startTraced(t, {
     OTEL_SERVICE_NAME: 'my-agent',
     OTEL_RESOURCE_ATTRIBUTES: 'a.b=c',
   });
-  const headers = { ...(await scene.bearer()), traceparent, tracestate: 'vendor=value' };
-  const { requestId } = await scene.call({ headers, path: '/tools/x?secret=query', body: '{}' });
+  const headers = { ...(await setup.bearer()), traceparent, tracestate: 'vendor=value' };
+  const { requestId } = await setup.call({ headers, path: '/tools/x?secret=query', body: '{}' });
   const spans = await spansOf(receiver, 3);
   assert.equal(spans.length, 3);
   const request = named(spans, 'server', 'POST /tools');
@@ -78,7 +78,7 @@ test('a request, its exchange and its way upstream are spans of the caller’s t
   assert.deepEqual(upstream.attributes, {
     'http.request.method': 'POST',
     'server.address': '127.0.0.1',
-    'server.port': Number(new URL(scene.upstream.url).port),
+    'server.port': Number(new URL(setup.upstream.url).port),
     'url.scheme': 'http',
     'cambist.route': 'tools',
     'http.response.status_code': 200,
@@ -88,30 +88,30 @@ test('a request, its exchange and its way upstream are spans of the caller’s t
   assert.match(String(resource['service.version']), /^\d+\.\d+\.\d+/);
   assert.ok(upstream.durationMs >= 0 && request.durationMs >= upstream.durationMs);
 
-  const [received] = scene.upstream.requests;
+  const [received] = setup.upstream.requests;
   assert.equal(received?.headers.traceparent, `00-${TRACE_ID}-${upstream.spanId}-01`);
   assert.equal(received?.headers.tracestate, 'vendor=value');
-  const line = await scene.cambist.waitForLog(({ msg }) => msg === 'request');
+  const line = await setup.cambist.waitForLog(({ msg }) => msg === 'request');
   assert.equal(line.trace_id, TRACE_ID);
 });
 
 test('a request that takes part in no trace begins one, and the log has its id', async (t) => {
-  const { receiver, scene } = await startTraced(t);
-  await scene.call({ headers: await scene.bearer(), body: '{}' });
+  const { receiver, setup } = await startTraced(t);
+  await setup.call({ headers: await setup.bearer(), body: '{}' });
   const spans = await spansOf(receiver, 3);
   const request = named(spans, 'server', 'POST /tools');
   assert.equal(request.parentSpanId, '');
   assert.equal(request.resource['service.name'], 'cambist');
   for (const msg of ['exchange', 'request']) {
-    const line = await scene.cambist.waitForLog((logged) => logged.msg === msg);
+    const line = await setup.cambist.waitForLog((logged) => logged.msg === msg);
     assert.equal(line.trace_id, request.traceId, msg);
   }
 });
 
 test('each attempt upstream is a span, and what failed bears its code', async (t) => {
-  const { receiver, scene } = await startTraced(t);
-  scene.upstream.handler = refuseBearer(() => true);
-  await scene.call({ headers: await scene.bearer(), body: '{}' });
+  const { receiver, setup } = await startTraced(t);
+  setup.upstream.handler = refuseBearer(() => true);
+  await setup.call({ headers: await setup.bearer(), body: '{}' });
   const spans = await spansOf(receiver, 5);
   const request = named(spans, 'server', 'POST /tools');
   assert.deepEqual(
@@ -134,9 +134,9 @@ test('each attempt upstream is a span, and what failed bears its code', async (t
 });
 
 test('an exchange that fails is an error of its span; a caller who is refused is none of the request’s', async (t) => {
-  const { receiver, scene } = await startTraced(t);
-  scene.authorizationServer.mood = { kind: 'answer', status: 400, body: { error: 'invalid_grant' } };
-  await scene.call({ headers: await scene.bearer(), body: '{}' });
+  const { receiver, setup } = await startTraced(t);
+  setup.authorizationServer.behaviour = { kind: 'response', status: 400, body: { error: 'invalid_grant' } };
+  await setup.call({ headers: await setup.bearer(), body: '{}' });
   const spans = await spansOf(receiver, 2);
   const exchange = named(spans, 'client', 'exchange');
   assert.deepEqual([exchange.isError, exchange.attributes['error.type']], [true, 'ERR_SUBJECT_TOKEN_INVALID']);
@@ -145,46 +145,46 @@ test('an exchange that fails is an error of its span; a caller who is refused is
 });
 
 test('what the caller has decided not to record is not recorded, and says so upstream', async (t) => {
-  const { receiver, scene } = await startTraced(t);
+  const { receiver, setup } = await startTraced(t);
   const unsampled = traceparent.replace(/01$/, '00');
-  await scene.call({ headers: { ...(await scene.bearer()), traceparent: unsampled }, body: '{}' });
-  assert.match(String(scene.upstream.requests[0]?.headers.traceparent), new RegExp(`^00-${TRACE_ID}-[0-9a-f]{16}-00$`));
-  await endOf(scene);
+  await setup.call({ headers: { ...(await setup.bearer()), traceparent: unsampled }, body: '{}' });
+  assert.match(String(setup.upstream.requests[0]?.headers.traceparent), new RegExp(`^00-${TRACE_ID}-[0-9a-f]{16}-00$`));
+  await endOf(setup);
   assert.equal(receiver.spans.length, 0);
 });
 
 test('spans that wait are sent when the process ends', async (t) => {
-  const { receiver, scene } = await startTraced(t, { OTEL_BSP_SCHEDULE_DELAY: '60000' });
-  await scene.call({ headers: await scene.bearer(), body: '{}' });
-  await endOf(scene);
+  const { receiver, setup } = await startTraced(t, { OTEL_BSP_SCHEDULE_DELAY: '60000' });
+  await setup.call({ headers: await setup.bearer(), body: '{}' });
+  await endOf(setup);
   assert.equal(receiver.spans.length, 3);
 });
 
 test('no token, query, session or user is in any span', async (t) => {
-  const { receiver, scene } = await startTraced(t);
-  const subject = await scene.subjectToken();
+  const { receiver, setup } = await startTraced(t);
+  const subject = await setup.subjectToken();
   const headers = {
     authorization: `Bearer ${subject}`,
     'mcp-session-id': 'session-of-somebody',
     traceparent,
     tracestate: `vendor=${subject}`,
   };
-  await scene.call({ headers, path: '/tools/of-somebody?user=somebody', body: '{}' });
-  await scene.call({ headers, path: `/tools/${subject}`, body: '{}' });
+  await setup.call({ headers, path: '/tools/of-somebody?user=somebody', body: '{}' });
+  await setup.call({ headers, path: `/tools/${subject}`, body: '{}' });
   await spansOf(receiver, 4);
-  scene.leaks.assertNoLeak({ spans: receiver.received() });
+  setup.leaks.assertNoLeak({ spans: receiver.received() });
   assert.doesNotMatch(receiver.received(), /somebody/);
-  assert.ok(!('tracestate' in (scene.upstream.requests[0]?.headers ?? {})));
+  assert.ok(!('tracestate' in (setup.upstream.requests[0]?.headers ?? {})));
 });
 
 test('a collector that is away harms nobody, and is a line of the log', async (t) => {
-  const { scene } = await startTraced(t, {
+  const { setup } = await startTraced(t, {
     OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:1',
     OTEL_EXPORTER_OTLP_TIMEOUT: '200',
   });
-  const { status } = await scene.call({ headers: await scene.bearer(), body: '{}' });
+  const { status } = await setup.call({ headers: await setup.bearer(), body: '{}' });
   assert.equal(status, 200);
-  const line = await scene.cambist.waitForLog(({ msg }) => msg === 'sending spans failed');
+  const line = await setup.cambist.waitForLog(({ msg }) => msg === 'sending spans failed');
   assert.equal(line.level, 'warn');
 });
 
@@ -198,19 +198,19 @@ for (const [collector, listener] of [
   test(`a collector that ${collector} does not hold up the end, and the log says once that spans are lost`, async (t) => {
     const silent = await startHttpServer(listener);
     t.after(silent.close);
-    const { scene } = await startTraced(t, {
+    const { setup } = await startTraced(t, {
       OTEL_EXPORTER_OTLP_ENDPOINT: silent.url,
       OTEL_EXPORTER_OTLP_TIMEOUT: '3600000',
     });
-    await scene.call({ headers: await scene.bearer(), body: '{}' });
-    scene.cambist.signal('SIGTERM');
-    assert.deepEqual(await soon('the end', scene.cambist.exit), { code: 0, signal: null });
-    const lost = scene.cambist.logs().filter(({ msg }) => String(msg).includes('spans'));
+    await setup.call({ headers: await setup.bearer(), body: '{}' });
+    setup.cambist.signal('SIGTERM');
+    assert.deepEqual(await soon('the end', setup.cambist.exit), { code: 0, signal: null });
+    const lost = setup.cambist.logs().filter(({ msg }) => String(msg).includes('spans'));
     assert.deepEqual(
       lost.map(({ level, msg }) => [level, msg]),
       [['warn', 'last spans lost; sending them failed']],
     );
-    assert.equal(scene.cambist.logs().at(-1)?.msg, 'cambist has stopped');
+    assert.equal(setup.cambist.logs().at(-1)?.msg, 'cambist has stopped');
   });
 }
 
@@ -222,11 +222,11 @@ for (const env of [
   test(`with ${JSON.stringify(env)} no SDK is loaded, and trace context passes as it came`, async (t) => {
     const coverage = await mkdtemp(join(tmpdir(), 'cambist-loaded-'));
     t.after(() => rm(coverage, { recursive: true, force: true }));
-    const { receiver, scene } = await startTraced(t, { ...env, NODE_V8_COVERAGE: coverage });
-    await scene.call({ headers: { ...(await scene.bearer()), traceparent, tracestate: 'a=b' }, body: '{}' });
-    const [received] = scene.upstream.requests;
+    const { receiver, setup } = await startTraced(t, { ...env, NODE_V8_COVERAGE: coverage });
+    await setup.call({ headers: { ...(await setup.bearer()), traceparent, tracestate: 'a=b' }, body: '{}' });
+    const [received] = setup.upstream.requests;
     assert.deepEqual([received?.headers.traceparent, received?.headers.tracestate], [traceparent, 'a=b']);
-    await endOf(scene);
+    await endOf(setup);
     const { packages } = await readLoaded(coverage);
     // prom-client asks for the API, whoever wants spans.
     assert.deepEqual(

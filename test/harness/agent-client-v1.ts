@@ -7,9 +7,9 @@ import {
   ElicitRequestSchema,
   ResourceUpdatedNotificationSchema,
 } from '@modelcontextprotocol/sdk/types.js';
-import { ANSWER, fill, type Speaker, textOf } from './agent-client.ts';
+import { type AgentSdk, fill, REPLY, textOf } from './agent-client.ts';
 
-export const SDK_V1: Speaker = {
+export const SDK_V1: AgentSdk = {
   name: 'TypeScript SDK v1',
   sessions: true,
   async connect(url, token) {
@@ -18,7 +18,7 @@ export const SDK_V1: Speaker = {
     client.setRequestHandler(CreateMessageRequestSchema, () => ({
       role: 'assistant',
       model: 'none',
-      content: { type: 'text', text: ANSWER },
+      content: { type: 'text', text: REPLY },
     }));
     client.setRequestHandler(ElicitRequestSchema, ({ params }) => ({ action: 'accept', content: fill(params) }));
     client.setNotificationHandler(ResourceUpdatedNotificationSchema, ({ params }) => void updated.push(params.uri));

@@ -1,14 +1,14 @@
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
-import { ANSWER, fill, type Speaker, textOf } from './agent-client.ts';
+import { type AgentSdk, fill, REPLY, textOf } from './agent-client.ts';
 
 /** The SDK's default: `initialize` and sessions. */
-export const SDK_V2_LEGACY: Speaker = speaker('TypeScript SDK v2, legacy', 'legacy');
+export const SDK_V2_LEGACY: AgentSdk = sdk('TypeScript SDK v2, legacy', 'legacy');
 /** Negotiates the revision, which is 2026-07-28 with our servers. */
-export const SDK_V2_NEGOTIATED: Speaker = speaker('TypeScript SDK v2, negotiated', 'auto');
+export const SDK_V2_NEGOTIATED: AgentSdk = sdk('TypeScript SDK v2, negotiated', 'auto');
 
-function speaker(speakerName: string, mode: 'legacy' | 'auto'): Speaker {
+function sdk(sdkName: string, mode: 'legacy' | 'auto'): AgentSdk {
   return {
-    name: speakerName,
+    name: sdkName,
     sessions: mode === 'legacy',
     async connect(url, token) {
       const client = new Client(
@@ -19,7 +19,7 @@ function speaker(speakerName: string, mode: 'legacy' | 'auto'): Speaker {
       client.setRequestHandler('sampling/createMessage', () => ({
         role: 'assistant',
         model: 'none',
-        content: { type: 'text', text: ANSWER },
+        content: { type: 'text', text: REPLY },
       }));
       client.setRequestHandler('elicitation/create', ({ params }) => ({ action: 'accept', content: fill(params) }));
       client.setNotificationHandler('notifications/resources/updated', ({ params }) => void updated.push(params.uri));

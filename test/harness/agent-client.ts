@@ -19,10 +19,10 @@ export interface CallHooks {
 }
 
 /** The reply of these clients' users and models to every question. */
-export const ANSWER = 'forty-two';
+export const REPLY = 'forty-two';
 
 /** An SDK in one of its modes. */
-export interface Speaker {
+export interface AgentSdk {
   name: string;
   /** False for revisions without sessions. */
   sessions: boolean;
@@ -38,5 +38,5 @@ export function textOf(content: readonly { type: string }[]): string {
 /** Fills in the form of an elicitation. */
 export function fill(params: object): Record<string, string> {
   const { properties = {} } = 'requestedSchema' in params ? (params.requestedSchema as { properties?: object }) : {};
-  return Object.fromEntries(Object.keys(properties).map((property) => [property, ANSWER]));
+  return Object.fromEntries(Object.keys(properties).map((property) => [property, REPLY]));
 }

@@ -1,17 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Speaker } from './agent-client.ts';
+import type { AgentSdk } from './agent-client.ts';
 import { eventually, soon } from './eventually.ts';
-import { startFixtureWorld } from './fixture-world.ts';
+import { startFixtureSetup } from './fixture-setup.ts';
 
 /** Declares tests of interruptions: a cancelled call, a closed stream, a closed session, a lost session. */
-export function declareInterruptionTests(speaker: Speaker): void {
-  const { name, sessions } = speaker;
+export function declareInterruptionTests(sdk: AgentSdk): void {
+  const { name, sessions } = sdk;
 
   test(`${name}: cancels a call at the server when the client aborts it`, async (t) => {
-    const world = await startFixtureWorld(t);
-    const { github } = world.fixtures;
-    const client = await world.connect(speaker, 'github');
+    const setup = await startFixtureSetup(t);
+    const { github } = setup.fixtures;
+    const client = await setup.connect(sdk, 'github');
     const abort = new AbortController();
     let hasStarted = false;
     const onProgress = () => {
@@ -33,10 +33,10 @@ export function declareInterruptionTests(speaker: Speaker): void {
   if (!sessions) return;
 
   test(`${name}: resumes a closed stream by its last event id`, async (t) => {
-    const world = await startFixtureWorld(t);
-    const client = await world.connect(speaker, 'github');
+    const setup = await startFixtureSetup(t);
+    const client = await setup.connect(sdk, 'github');
     assert.equal(await client.call('test_reconnection'), 'returned after the stream was closed');
-    const resumed = world.fixtures.github.requests.filter(({ headers }) => headers['last-event-id'] !== undefined);
+    const resumed = setup.fixtures.github.requests.filter(({ headers }) => headers['last-event-id'] !== undefined);
     assert.deepEqual(
       resumed.map(({ method, headers }) => [method, headers['mcp-session-id']]),
       [['GET', client.sessionId()]],
@@ -44,9 +44,9 @@ export function declareInterruptionTests(speaker: Speaker): void {
   });
 
   test(`${name}: closes its session at the server`, async (t) => {
-    const world = await startFixtureWorld(t);
-    const { github } = world.fixtures;
-    const client = await world.connect(speaker, 'github');
+    const setup = await startFixtureSetup(t);
+    const { github } = setup.fixtures;
+    const client = await setup.connect(sdk, 'github');
     assert.deepEqual(github.sessionIds(), [client.sessionId()]);
     await client.close();
     assert.deepEqual(github.sessionIds(), []);
@@ -55,13 +55,13 @@ export function declareInterruptionTests(speaker: Speaker): void {
   });
 
   test(`${name}: gets 404 for a session that the server lost, and reconnects`, async (t) => {
-    const world = await startFixtureWorld(t);
-    const token = await world.subjectToken();
-    const lost = await world.connect(speaker, 'github', token);
+    const setup = await startFixtureSetup(t);
+    const token = await setup.subjectToken();
+    const lost = await setup.connect(sdk, 'github', token);
     await lost.listTools();
-    world.fixtures.github.loseSessions();
+    setup.fixtures.github.loseSessions();
     await assert.rejects(lost.listTools(), (error: Error) => /404|not found/i.test(`${error.message}`));
-    const found = await world.connect(speaker, 'github', token);
+    const found = await setup.connect(sdk, 'github', token);
     assert.notEqual(found.sessionId(), lost.sessionId());
     assert.equal(await found.call('echo', { message: 'again' }), 'again');
   });

@@ -2,7 +2,7 @@ import { decodeJwt, decodeProtectedHeader } from 'jose';
 import { connectModernMcpClient, type DemoClient, type DemoFetch } from './demo-clients.ts';
 import type { BackendRequest } from './mcp-backend.ts';
 import { connectMcpClient } from './mcp-client.ts';
-import type { RouteName, World } from './world.ts';
+import type { McpSetup, RouteName } from './mcp-setup.ts';
 
 /** One MCP request, with the token that the backend received. */
 export interface DemoCall {
@@ -62,25 +62,25 @@ export const DISCOVER = JSON.stringify({
 const ID_PREFIX = 'demo-';
 
 /** Sends the caller's own token to a backend directly, then calls both backends through cambist with official MCP clients. */
-export async function makeCalls(world: World, token: string): Promise<DemoFindings> {
+export async function makeCalls(setup: McpSetup, token: string): Promise<DemoFindings> {
   const calls = [
-    await callDirectly(world, 'github', token),
-    ...(await callBackend(world, 'github', (fetch) => connectModernMcpClient(world.url('github'), token, fetch))),
-    ...(await callBackend(world, 'docs', (fetch) => {
+    await callDirectly(setup, 'github', token),
+    ...(await callBackend(setup, 'github', (fetch) => connectModernMcpClient(setup.url('github'), token, fetch))),
+    ...(await callBackend(setup, 'docs', (fetch) => {
       const headers = { authorization: `Bearer ${token}` };
-      return connectMcpClient(world.url('docs'), { headers, fetch });
+      return connectMcpClient(setup.url('docs'), { headers, fetch });
     })),
   ];
   return {
     algorithm: decodeProtectedHeader(token).alg ?? 'unknown',
     callerAudience: audienceOf(decodeJwt(token).aud),
     calls,
-    exchanges: world.authorizationServer.requests.filter(({ error }) => error === undefined).length,
+    exchanges: setup.authorizationServer.requests.filter(({ error }) => error === undefined).length,
   };
 }
 
-async function callDirectly(world: World, backend: RouteName, token: string): Promise<DemoCall> {
-  const { status } = await fetch(world.backends[backend].url, {
+async function callDirectly(setup: McpSetup, backend: RouteName, token: string): Promise<DemoCall> {
+  const { status } = await fetch(setup.backends[backend].url, {
     method: 'POST',
     headers: { ...MCP_HEADERS, ...DISCOVER_HEADERS, authorization: `Bearer ${token}` },
     body: DISCOVER,
@@ -98,7 +98,7 @@ async function callDirectly(world: World, backend: RouteName, token: string): Pr
 }
 
 async function callBackend(
-  world: World,
+  setup: McpSetup,
   backend: RouteName,
   connect: (fetch: DemoFetch) => Promise<DemoClient>,
 ): Promise<DemoCall[]> {
@@ -117,17 +117,17 @@ async function callBackend(
     await client.close();
   }
   const shown = sent.filter(({ request }) => request !== '');
-  return Promise.all(shown.map(({ id, ...described }) => findCall(world, backend, id, described)));
+  return Promise.all(shown.map(({ id, ...described }) => findCall(setup, backend, id, described)));
 }
 
 async function findCall(
-  world: World,
+  setup: McpSetup,
   backend: RouteName,
   id: string,
   described: { revision: string; request: string },
 ): Promise<DemoCall> {
-  const log = await world.cambist.waitForLog((line) => line.request_id === id && line.msg === 'request');
-  const received = world.backends[backend].requests.find(({ rawHeaders }) => rawHeaders.includes(id));
+  const log = await setup.cambist.waitForLog((line) => line.request_id === id && line.msg === 'request');
+  const received = setup.backends[backend].requests.find(({ rawHeaders }) => rawHeaders.includes(id));
   return {
     backend,
     isThroughCambist: true,
@@ -158,10 +158,10 @@ function audienceOf(aud: string | string[] | undefined): string {
 }
 
 /** The promises of cambist that the calls did not keep, as sentences. */
-export function brokenPromises(world: World, { calls, exchanges }: DemoFindings, token: string): string[] {
-  const backends = Object.values(world.backends);
+export function brokenPromises(setup: McpSetup, { calls, exchanges }: DemoFindings, token: string): string[] {
+  const backends = Object.values(setup.backends);
   return [
-    ...calls.flatMap((call) => brokenPromisesOf(call, world)),
+    ...calls.flatMap((call) => brokenPromisesOf(call, setup)),
     ...backends.flatMap(({ name, requests }) => {
       const forwarded = requests.filter(({ rawHeaders }) => rawHeaders.some((text) => text.startsWith(ID_PREFIX)));
       return forwarded.flatMap((request) => brokenPromisesAt(name, request, token));
@@ -172,11 +172,11 @@ export function brokenPromises(world: World, { calls, exchanges }: DemoFindings,
   ];
 }
 
-function brokenPromisesOf({ backend, isThroughCambist, request, status, receivedAudience }: DemoCall, world: World) {
+function brokenPromisesOf({ backend, isThroughCambist, request, status, receivedAudience }: DemoCall, setup: McpSetup) {
   if (!isThroughCambist) return status === 401 ? [] : [`${backend} accepted the caller's own token: ${status}`];
   return [
     ...(status === 200 ? [] : [`"${request}" of ${backend} got status ${status}`]),
-    ...(receivedAudience === world.backends[backend].resource
+    ...(receivedAudience === setup.backends[backend].resource
       ? []
       : [`"${request}" reached ${backend} with a token for "${receivedAudience}"`]),
   ];

@@ -1,17 +1,22 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type DemoFindings, DISCOVER, DISCOVER_HEADERS, INITIALIZE, MCP_HEADERS } from './demo-calls.ts';
-import type { World } from './world.ts';
+import type { McpSetup } from './mcp-setup.ts';
 
 const LOG_INTERVAL_MS = 500;
 
 /** Prints requests to try and all addresses, then waits for Ctrl-C. Writes the log and the caller's token to files. */
-export async function keepRunning(world: World, findings: DemoFindings, token: string, route: string): Promise<void> {
-  const tokenFile = join(world.cambist.directory, 'alice');
+export async function keepRunning(
+  setup: McpSetup,
+  findings: DemoFindings,
+  token: string,
+  route: string,
+): Promise<void> {
+  const tokenFile = join(setup.cambist.directory, 'alice');
   await writeFile(tokenFile, token, { mode: 0o600 });
-  const logFile = join(world.cambist.directory, 'cambist.log');
-  const logging = setInterval(() => void writeFile(logFile, world.cambist.stdout()), LOG_INTERVAL_MS);
-  const url = `${world.cambist.url}/${route}`;
+  const logFile = join(setup.cambist.directory, 'cambist.log');
+  const logging = setInterval(() => void writeFile(logFile, setup.cambist.stdout()), LOG_INTERVAL_MS);
+  const url = `${setup.cambist.url}/${route}`;
   console.log(`Running until Ctrl-C. In another terminal, call a backend of MCP revision 2026-07-28:
 
 ${curl(url, tokenFile, DISCOVER_HEADERS, DISCOVER)}
@@ -23,18 +28,18 @@ ${curl(url, tokenFile, {}, INITIALIZE)}
   agent     ${url}
   token     cat ${tokenFile}
             the token of a caller (alice), for the Authorization header of your agent: valid for 8 hours
-  config    ${world.cambist.configFile}
+  config    ${setup.cambist.configFile}
   log       ${logFile}
-  page      ${world.cambist.adminUrl}/
-  metrics   ${world.cambist.adminUrl}/metrics
-  issuer    ${world.authorizationServer.issuer}
-  keys      ${world.authorizationServer.jwksUri}
+  page      ${setup.cambist.adminUrl}/
+  metrics   ${setup.cambist.adminUrl}/metrics
+  issuer    ${setup.authorizationServer.issuer}
+  keys      ${setup.authorizationServer.jwksUri}
   algorithm ${findings.algorithm}, for the tokens of callers and for issued tokens`);
   await new Promise<void>((resolve) => {
     // Not `once`: a terminal and npm may each send a signal.
     process.on('SIGINT', resolve);
     process.on('SIGTERM', resolve);
-    void world.cambist.exit.then(() => resolve());
+    void setup.cambist.exit.then(() => resolve());
   });
   clearInterval(logging);
 }

@@ -3,8 +3,8 @@ import { parseArgs } from 'node:util';
 import { brokenPromises, makeCalls } from './demo-calls.ts';
 import { keepRunning } from './demo-keep.ts';
 import { createPainter, describeFindings } from './demo-report.ts';
+import { type McpSetupConfig, startMcpSetup } from './mcp-setup.ts';
 import { BUILT_PROGRAM } from './run-command.ts';
-import { startWorld, type WorldConfig } from './world.ts';
 
 const USAGE = `Usage: npm run demo [-- [--port PORT] [--keep [--backend URL]]]
 
@@ -77,24 +77,24 @@ function checkOptions({ port, keep, backend }: DemoOptions): void {
 }
 
 async function runDemo({ port, keep, backend }: DemoOptions): Promise<number> {
-  const world = await startWorld({ change: (config) => changeConfig(config, port, backend) });
+  const setup = await startMcpSetup({ change: (config) => changeConfig(config, port, backend) });
   try {
-    const token = await world.subjectToken(keep ? { ttlSeconds: KEPT_TOKEN_TTL_SECONDS } : {});
-    const findings = await makeCalls(world, token);
+    const token = await setup.subjectToken(keep ? { ttlSeconds: KEPT_TOKEN_TTL_SECONDS } : {});
+    const findings = await makeCalls(setup, token);
     console.log(describeFindings(findings, createPainter(process.stdout)));
-    const broken = brokenPromises(world, findings, token);
+    const broken = brokenPromises(setup, findings, token);
     for (const promise of broken) console.error(`Unexpected: ${promise}.`);
     if (broken.length > 0) return EXIT.failed;
-    if (backend !== undefined) world.authorizationServer.resources.set(backend, { scopes: [] });
-    if (keep) await keepRunning(world, findings, token, backend === undefined ? 'docs' : OWN_ROUTE);
+    if (backend !== undefined) setup.authorizationServer.resources.set(backend, { scopes: [] });
+    if (keep) await keepRunning(setup, findings, token, backend === undefined ? 'docs' : OWN_ROUTE);
     else console.log('To send requests yourself: npm run demo -- --keep');
     return EXIT.done;
   } finally {
-    await world.close();
+    await setup.close();
   }
 }
 
-function changeConfig(config: WorldConfig, port: string | undefined, backend: string | undefined): WorldConfig {
+function changeConfig(config: McpSetupConfig, port: string | undefined, backend: string | undefined): McpSetupConfig {
   const own = { name: OWN_ROUTE, match: { path: `/${OWN_ROUTE}` }, upstream: backend, resource: backend };
   return {
     ...config,

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describeError, type ErrorCode } from '../../src/errors.ts';
+import { type FakeSetup, SETUP_ROUTE, SETUP_SERVER, type SetupCall, type SetupResponse } from './fake-setup.ts';
 import { sumSamples } from './metric-samples.ts';
 import { assertProblem } from './problem.ts';
-import { SCENE_ROUTE, SCENE_SERVER, type Scene, type SceneAnswer, type SceneCall } from './scene.ts';
 
 /** The expected response to a request, and its expected side effects. */
 export interface ExpectedProblem {
@@ -25,25 +25,29 @@ export interface ExpectedProblem {
 export const CANARY = 'canary of another server';
 
 /** Sends a request that must fail. Checks the response, the log line, the metrics, and the requests at the other servers. */
-export async function provokeProblem(scene: Scene, call: SceneCall, expected: ExpectedProblem): Promise<SceneAnswer> {
+export async function provokeProblem(
+  setup: FakeSetup,
+  call: SetupCall,
+  expected: ExpectedProblem,
+): Promise<SetupResponse> {
   const { code, failedExchanges = 0, tokenRequests = failedExchanges, upstreamRequests = 0 } = expected;
-  const route = 'route' in expected ? expected.route : SCENE_ROUTE;
+  const route = 'route' in expected ? expected.route : SETUP_ROUTE;
   const { status } = describeError(code);
   const outcome = status < 500 ? 'refused' : 'failed';
   const requestLabels = { route: route ?? '_unmatched', code: String(status), outcome };
-  const exchangeLabels = { authorization_server: SCENE_SERVER, result: 'failure', error: code };
-  const asked = scene.authorizationServer.requests.length;
-  const forwarded = scene.upstream.requests.length;
-  const before = await scene.cambist.metrics();
+  const exchangeLabels = { authorization_server: SETUP_SERVER, result: 'failure', error: code };
+  const asked = setup.authorizationServer.requests.length;
+  const forwarded = setup.upstream.requests.length;
+  const before = await setup.cambist.metrics();
 
-  const answer = await scene.call(call);
+  const answer = await setup.call(call);
 
-  const after = await scene.cambist.metrics();
+  const after = await setup.cambist.metrics();
   const increase = (name: string, labels: Record<string, string>) =>
     sumSamples(after, name, labels) - sumSamples(before, name, labels);
-  assertProblemAnswer(answer, expected);
-  assertSaysNothing(scene, answer);
-  const line = await scene.cambist.waitForLog(
+  assertProblemResponse(answer, expected);
+  assertRevealsNothing(setup, answer);
+  const line = await setup.cambist.waitForLog(
     ({ msg, request_id }) => msg === 'request' && request_id === answer.requestId,
   );
   assert.deepEqual(
@@ -55,15 +59,15 @@ export async function provokeProblem(scene: Scene, call: SceneCall, expected: Ex
   assert.equal(increase('cambist_requests_total', requestLabels), 1, 'cambist_requests_total');
   assert.equal(increase('cambist_requests_total', {}), 1, 'cambist_requests_total of all routes');
   assert.equal(increase('cambist_exchanges_total', exchangeLabels), failedExchanges, 'cambist_exchanges_total');
-  assert.equal(scene.authorizationServer.requests.length - asked, tokenRequests, 'token requests');
-  assert.equal(scene.upstream.requests.length - forwarded, upstreamRequests, 'upstream requests');
-  scene.leaks.assertNoLeak({ stdout: scene.cambist.stdout(), stderr: scene.cambist.stderr(), metrics: after });
+  assert.equal(setup.authorizationServer.requests.length - asked, tokenRequests, 'token requests');
+  assert.equal(setup.upstream.requests.length - forwarded, upstreamRequests, 'upstream requests');
+  setup.leaks.assertNoLeak({ stdout: setup.cambist.stdout(), stderr: setup.cambist.stderr(), metrics: after });
   return answer;
 }
 
 /** Checks the problem document (RFC 9457) and the headers that depend on the status. */
-export function assertProblemAnswer(
-  answer: SceneAnswer,
+export function assertProblemResponse(
+  answer: SetupResponse,
   expected: Pick<ExpectedProblem, 'code' | 'challenge' | 'retryAfter'>,
 ): void {
   const { code, challenge, retryAfter } = expected;
@@ -78,15 +82,15 @@ export function assertProblemAnswer(
 }
 
 /** Checks that a response contains no address, no token, and no text of another server. */
-export function assertSaysNothing(scene: Scene, answer: SceneAnswer): void {
+export function assertRevealsNothing(setup: FakeSetup, answer: SetupResponse): void {
   const { date: _date, 'www-authenticate': challenge, ...others } = answer.headers;
   const headers = { ...others, challenge: withoutMetadata(challenge) };
   const content = `${JSON.stringify(headers)}\n${answer.text}`;
-  const ports = [scene.authorizationServer, scene.upstream].map(({ port }) => `:${port}`);
+  const ports = [setup.authorizationServer, setup.upstream].map(({ port }) => `:${port}`);
   for (const forbidden of ['127.0.0.1', 'localhost', '/mcp', '/token', 'ECONN', 'canary', ...ports]) {
     assert.ok(!content.includes(forbidden), `the response contains "${forbidden}": ${content}`);
   }
-  scene.leaks.assertNoLeak({ response: content });
+  setup.leaks.assertNoLeak({ response: content });
 }
 
 /** The metadata URL. It has the host that the caller used, so it reveals nothing. */

@@ -3,7 +3,7 @@ import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:
 import { text } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
 import { decodeJwt, exportJWK, generateKeyPair, type JWK, SignJWT } from 'jose';
-import { answerWithFault, type Fault, sendAnswer } from './faults.ts';
+import { type Fault, respondWithFault, sendResponse } from './faults.ts';
 import { type HttpServerOptions, startHttpServer } from './http-server.ts';
 import { recordSecret } from './suite-record.ts';
 import { ACCESS_TOKEN_TYPE } from './token-types.ts';
@@ -11,7 +11,7 @@ import { ACCESS_TOKEN_TYPE } from './token-types.ts';
 const SIGNING_ALG = 'ES256';
 
 /** The behaviour for a token request. */
-export type Mood =
+export type Behaviour =
   | {
       kind: 'issue';
       /** Claims of the issued JWT. The defaults are the requested audience and the subject of the subject token. */
@@ -31,7 +31,7 @@ export type Mood =
   | Fault;
 
 /** The behaviour for a metadata request. */
-export type MetadataMood =
+export type MetadataBehaviour =
   /** `fields` override those of the document. `undefined` removes a field. */
   { kind: 'document'; fields?: Record<string, unknown> } | Fault;
 
@@ -61,11 +61,11 @@ export interface FakeAuthorizationServer {
   tokenEndpoint: string;
   jwksUri: string;
   /** Applies to all requests until it changes. */
-  mood: Mood | ((request: TokenRequest) => Mood);
-  /** Behaviours of the next requests, one each. `mood` applies after them. */
-  queue: Mood[];
+  behaviour: Behaviour | ((request: TokenRequest) => Behaviour);
+  /** Behaviours of the next requests, one each. `behaviour` applies after them. */
+  queue: Behaviour[];
   /** A function receives the path, for a server with metadata at only one location. */
-  metadataMood: MetadataMood | ((path: string) => MetadataMood);
+  metadataBehaviour: MetadataBehaviour | ((path: string) => MetadataBehaviour);
   requests: TokenRequest[];
   metadataRequests: string[];
   inFlight(): number;
@@ -90,7 +90,7 @@ export async function startFakeAuthorizationServer(
     response.once('close', () => {
       inFlight -= 1;
     });
-    handle(request, response).catch((error: unknown) => sendAnswer(response, 500, String(error)));
+    handle(request, response).catch((error: unknown) => sendResponse(response, 500, String(error)));
   }, options);
   const issuer = `${server.url}${path}`;
   const tokenEndpoint = `${issuer}/token`;
@@ -101,9 +101,9 @@ export async function startFakeAuthorizationServer(
     port: server.port,
     tokenEndpoint,
     jwksUri,
-    mood: { kind: 'issue' },
+    behaviour: { kind: 'issue' },
     queue: [],
-    metadataMood: { kind: 'document' },
+    metadataBehaviour: { kind: 'document' },
     requests: [],
     metadataRequests: [],
     inFlight: () => inFlight,
@@ -125,26 +125,27 @@ export async function startFakeAuthorizationServer(
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? '/', server.url);
     if (url.pathname.includes('/.well-known/')) return respondWithMetadata(url.pathname, response);
-    if (url.pathname === `${path}/jwks`) return sendAnswer(response, 200, { keys: jwks });
+    if (url.pathname === `${path}/jwks`) return sendResponse(response, 200, { keys: jwks });
     if (url.pathname === `${path}/token`) return respondWithToken(request, response);
-    return sendAnswer(response, 404, 'not found');
+    return sendResponse(response, 404, 'not found');
   }
 
   async function respondWithMetadata(pathname: string, response: ServerResponse): Promise<void> {
     fake.metadataRequests.push(pathname);
-    const mood = typeof fake.metadataMood === 'function' ? fake.metadataMood(pathname) : fake.metadataMood;
-    if (mood.kind !== 'document') return answerWithFault(mood, response);
+    const behaviour =
+      typeof fake.metadataBehaviour === 'function' ? fake.metadataBehaviour(pathname) : fake.metadataBehaviour;
+    if (behaviour.kind !== 'document') return respondWithFault(behaviour, response);
     const places = [
       `/.well-known/oauth-authorization-server${path}`,
       `${path}/.well-known/oauth-authorization-server`,
       `${path}/.well-known/openid-configuration`,
     ];
-    if (!places.includes(pathname)) return sendAnswer(response, 404, 'not found');
-    return sendAnswer(response, 200, {
+    if (!places.includes(pathname)) return sendResponse(response, 404, 'not found');
+    return sendResponse(response, 200, {
       issuer,
       token_endpoint: tokenEndpoint,
       jwks_uri: jwksUri,
-      ...mood.fields,
+      ...behaviour.fields,
     });
   }
 
@@ -155,29 +156,30 @@ export async function startFakeAuthorizationServer(
       receivedAtMs: Date.now(),
     };
     fake.requests.push(received);
-    const mood = fake.queue.shift() ?? (typeof fake.mood === 'function' ? fake.mood(received) : fake.mood);
-    if (mood.kind !== 'issue') return answerWithFault(mood, response);
-    const body = await issue(received, mood);
-    await mood.until;
-    if (mood.delayMs !== undefined) await delay(mood.delayMs);
-    return sendAnswer(response, 200, body);
+    const behaviour =
+      fake.queue.shift() ?? (typeof fake.behaviour === 'function' ? fake.behaviour(received) : fake.behaviour);
+    if (behaviour.kind !== 'issue') return respondWithFault(behaviour, response);
+    const body = await issue(received, behaviour);
+    await behaviour.until;
+    if (behaviour.delayMs !== undefined) await delay(behaviour.delayMs);
+    return sendResponse(response, 200, body);
   }
 
   async function issue(
     received: TokenRequest,
-    mood: Extract<Mood, { kind: 'issue' }>,
+    behaviour: Extract<Behaviour, { kind: 'issue' }>,
   ): Promise<Record<string, unknown>> {
     const { form } = received;
     const named = [...form.getAll('resource'), ...form.getAll('audience')];
     const scope = form.get('scope');
-    const { ttlSeconds = 300 } = mood;
+    const { ttlSeconds = 300 } = behaviour;
     const accessToken =
-      mood.accessToken ??
+      behaviour.accessToken ??
       (await mint({
-        audience: mood.audience ?? (named.length === 1 ? (named[0] ?? '') : named),
-        subject: mood.subject ?? subjectOf(form.get('subject_token')) ?? form.get('client_id') ?? 'unknown',
+        audience: behaviour.audience ?? (named.length === 1 ? (named[0] ?? '') : named),
+        subject: behaviour.subject ?? subjectOf(form.get('subject_token')) ?? form.get('client_id') ?? 'unknown',
         ttlSeconds,
-        claims: { ...(scope === null ? {} : { scope }), ...mood.claims },
+        claims: { ...(scope === null ? {} : { scope }), ...behaviour.claims },
       }));
     received.issued = accessToken;
     return {
@@ -185,7 +187,7 @@ export async function startFakeAuthorizationServer(
       issued_token_type: form.get('requested_token_type') ?? ACCESS_TOKEN_TYPE,
       token_type: 'Bearer',
       expires_in: ttlSeconds,
-      ...mood.fields,
+      ...behaviour.fields,
     };
   }
 

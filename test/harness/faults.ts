@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 export type Fault =
   /** Any response. An object is sent as JSON, a string unchanged. */
   | {
-      kind: 'answer';
+      kind: 'response';
       status: number;
       body?: unknown;
       headers?: OutgoingHttpHeaders;
@@ -22,19 +22,19 @@ export type Fault =
   /** 200 with an endless body, one byte at a time. */
   | { kind: 'drip'; intervalMs: number };
 
-export async function answerWithFault(fault: Fault, response: ServerResponse): Promise<void> {
+export async function respondWithFault(fault: Fault, response: ServerResponse): Promise<void> {
   switch (fault.kind) {
-    case 'answer':
+    case 'response':
       await fault.until;
       if (fault.delayMs !== undefined) await delay(fault.delayMs);
-      return sendAnswer(response, fault.status, fault.body ?? '', fault.headers);
+      return sendResponse(response, fault.status, fault.body ?? '', fault.headers);
     case 'hang':
       return;
     case 'reset':
       response.destroy();
       return;
     case 'huge':
-      return sendAnswer(response, 200, { access_token: 'x'.repeat(fault.bytes), token_type: 'Bearer' });
+      return sendResponse(response, 200, { access_token: 'x'.repeat(fault.bytes), token_type: 'Bearer' });
     case 'drip':
       return drip(response, fault.intervalMs);
     default:
@@ -42,7 +42,7 @@ export async function answerWithFault(fault: Fault, response: ServerResponse): P
   }
 }
 
-export function sendAnswer(
+export function sendResponse(
   response: ServerResponse,
   status: number,
   body: unknown,

@@ -3,10 +3,10 @@ import { readFile } from 'node:fs/promises';
 import type { TestContext } from 'node:test';
 import type { Launch } from './cambist-process.ts';
 import { soon } from './eventually.ts';
+import { startFakeSetup } from './fake-setup.ts';
 import type { UpstreamHandler } from './fake-upstream.ts';
 import { POD_MAX_IN_FLIGHT, POD_MEMORY_BYTES } from './pod-limits.ts';
-import { startScene } from './scene.ts';
-import { answer } from './upstream-handlers.ts';
+import { respond } from './upstream-handlers.ts';
 
 const MIB = 1024 * 1024;
 
@@ -25,18 +25,18 @@ const BODY = 'x'.repeat(60 * 1024);
  */
 export async function floodPod(t: TestContext, launch: Launch, pidOf?: () => Promise<number>): Promise<void> {
   const limits = { max_in_flight: POD_MAX_IN_FLIGHT };
-  const scene = await startScene({ launch, change: (config) => ({ ...config, limits }) });
+  const setup = await startFakeSetup({ launch, change: (config) => ({ ...config, limits }) });
   try {
-    const pid = (await pidOf?.()) ?? scene.cambist.pid;
-    const serve = answer(200, 'served');
-    const headers = await scene.bearer();
-    scene.upstream.handler = serve;
-    assert.equal((await scene.call({ headers })).status, 200, 'the first call puts the token into the cache');
+    const pid = (await pidOf?.()) ?? setup.cambist.pid;
+    const serve = respond(200, 'served');
+    const headers = await setup.bearer();
+    setup.upstream.handler = serve;
+    assert.equal((await setup.call({ headers })).status, 200, 'the first call puts the token into the cache');
     const { handler, full, release } = holdUntilRelease(serve);
-    scene.upstream.handler = handler;
+    setup.upstream.handler = handler;
     const refused = createGate(CALLERS - POD_MAX_IN_FLIGHT);
     const callOne = async () => {
-      const { status } = await scene.call({ headers, body: BODY });
+      const { status } = await setup.call({ headers, body: BODY });
       refused.pass();
       return status;
     };
@@ -50,15 +50,15 @@ export async function floodPod(t: TestContext, launch: Launch, pidOf?: () => Pro
       [200, 503].map((status) => statuses.filter((each) => each === status).length),
       [POD_MAX_IN_FLIGHT, CALLERS - POD_MAX_IN_FLIGHT],
     );
-    assert.equal((await scene.call({ headers })).status, 200, 'cambist still serves');
+    assert.equal((await setup.call({ headers })).status, 200, 'cambist still serves');
     for (const bytes of [flooded, await anonymousBytes(pid)]) {
       t.diagnostic(`${Math.round(bytes / MIB)} of ${POD_MEMORY_BYTES / MIB} MiB in use`);
       assert.ok(bytes < POD_MEMORY_BYTES, `${bytes} bytes exceed the limit of ${POD_MEMORY_BYTES}`);
     }
-    scene.cambist.signal('SIGTERM');
-    assert.deepEqual(await scene.cambist.exit, { code: 0, signal: null });
+    setup.cambist.signal('SIGTERM');
+    assert.deepEqual(await setup.cambist.exit, { code: 0, signal: null });
   } finally {
-    await scene.close();
+    await setup.close();
   }
 }
 

@@ -15,7 +15,7 @@ export interface CallOptions {
   readonly localAddress?: string;
 }
 
-export interface CallAnswer {
+export interface CallResponse {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   readonly rawHeaders: readonly string[];
@@ -24,7 +24,7 @@ export interface CallAnswer {
 }
 
 /** Sends one HTTP request on a new connection, and reads the complete response. Adds no header but `Host`. */
-export async function call(url: string, options: CallOptions = {}): Promise<CallAnswer> {
+export async function call(url: string, options: CallOptions = {}): Promise<CallResponse> {
   const response = await open(url, options);
   const body = await buffer(response);
   const { statusCode = 0, headers, rawHeaders } = response;

@@ -2,7 +2,7 @@ import { createCounts } from '../../src/observability/counts.ts';
 import type { MetricSources } from '../../src/observability/metrics.ts';
 
 /** The sources of a cambist without a config. */
-export const NOTHING_YET: MetricSources = {
+export const EMPTY_SOURCES: MetricSources = {
   counts: createCounts(Date.now),
   cacheEntries: () => 0,
   cacheMaxEntries: () => 0,

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describeError, type ErrorCode } from '../../src/errors.ts';
-import type { CallAnswer } from './http-call.ts';
+import type { CallResponse } from './http-call.ts';
 
 /** Checks that a response is exactly the problem document of this code: status, media type and fields. */
-export function assertProblem(response: CallAnswer, code: ErrorCode): void {
+export function assertProblem(response: CallResponse, code: ErrorCode): void {
   const { status, title, detail } = describeError(code);
   const { request_id: requestId, ...fields } = JSON.parse(response.text) as Record<string, unknown>;
   assert.deepEqual(fields, { type: `urn:cambist:error:${code}`, title, status, detail, code });

@@ -8,8 +8,8 @@ import { parse } from 'yaml';
 import { type RunningApp, startTestApp } from './app.ts';
 import { createCertificateAuthority } from './certificates.ts';
 import { type FakeUpstream, startFakeUpstream } from './fake-upstream.ts';
-import { type CallAnswer, call } from './http-call.ts';
-import { type Imitation, type ImitationRules, startImitation } from './imitation.ts';
+import { type CallResponse, call } from './http-call.ts';
+import { type SimulatedServer, type SimulationRules, startSimulatedServer } from './simulated-server.ts';
 import { echo } from './upstream-handlers.ts';
 
 /** A config with the keys of the file. */
@@ -23,11 +23,11 @@ export interface RecipeConfig {
 /** A running recipe, with a simulation of its authorization server. */
 export interface Recipe {
   readonly app: RunningApp;
-  readonly server: Imitation;
+  readonly server: SimulatedServer;
   readonly upstream: FakeUpstream;
   readonly config: RecipeConfig;
   /** Calls the first route. */
-  call(token: string): Promise<CallAnswer>;
+  call(token: string): Promise<CallResponse>;
   /** The claims of the token that the upstream received last, or the token itself if it is opaque. */
   received(): JWTPayload | string | undefined;
   /** Returns the recipe with other keys of its first route and its authorization server. */
@@ -41,13 +41,13 @@ type Keys = Record<string, unknown>;
 const FOLDER = new URL('../../config/', import.meta.url);
 
 /** Starts cambist with `config/<name>.yaml`, with addresses and files of the test. */
-export async function startRecipe(t: TestContext, name: string, rules: ImitationRules): Promise<Recipe> {
+export async function startRecipe(t: TestContext, name: string, rules: SimulationRules): Promise<Recipe> {
   const text = readFileSync(new URL(`${name}.yaml`, FOLDER), 'utf8');
   const written: RecipeConfig = parse(text);
   const [serverName, entry] = Object.entries(written.authorization_servers)[0] ?? ['', {}];
   const address = String(entry.issuer ?? entry.token_endpoint);
   const { origin } = new URL(address);
-  const server = await startImitation(rules, address.slice(origin.length));
+  const server = await startSimulatedServer(rules, address.slice(origin.length));
   t.after(server.close);
   const upstream = await startFakeUpstream(echo);
   t.after(upstream.close);
@@ -81,7 +81,7 @@ export async function startRecipe(t: TestContext, name: string, rules: Imitation
 }
 
 /** Writes the client's secret, key and certificate, and the workload's token. */
-function writeFiles(t: TestContext, server: Imitation): string {
+function writeFiles(t: TestContext, server: SimulatedServer): string {
   const folder = mkdtempSync(join(tmpdir(), 'cambist-recipe-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const pair = generateKeyPairSync('rsa', { modulusLength: 2048 });

@@ -17,7 +17,7 @@ export const SHIPPED: readonly string[] = Object.entries(packages)
   .map(([path]) => path);
 
 /** The folders of a package and of all its dependencies, including those shared with other packages. */
-export function broughtBy(name: string): string[] {
+export function withDependencies(name: string): string[] {
   const found = new Set<string>();
   const add = (from: string, wanted: string): void => {
     const path = resolve(from, wanted);

@@ -1,7 +1,7 @@
 import type { OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { UpstreamHandler } from './fake-upstream.ts';
-import { sendAnswer } from './faults.ts';
+import { sendResponse } from './faults.ts';
 
 /** The response body of `echo`. */
 export interface Echo {
@@ -15,19 +15,19 @@ export interface Echo {
 export const echo: UpstreamHandler = async (request, response) => {
   const { method, url, rawHeaders } = request;
   const body = (await request.body()).toString('utf8');
-  sendAnswer(response, 200, { method, url, rawHeaders, body } satisfies Echo);
+  sendResponse(response, 200, { method, url, rawHeaders, body } satisfies Echo);
 };
 
 /** Always responds the same. */
-export function answer(status: number, body: unknown = '', headers: OutgoingHttpHeaders = {}): UpstreamHandler {
+export function respond(status: number, body: unknown = '', headers: OutgoingHttpHeaders = {}): UpstreamHandler {
   return async (request, response) => {
     await request.body();
-    sendAnswer(response, status, body, headers);
+    sendResponse(response, status, body, headers);
   };
 }
 
 /** Delays the response of another handler. */
-export function slowly(delayMs: number, then: UpstreamHandler = echo): UpstreamHandler {
+export function delayed(delayMs: number, then: UpstreamHandler = echo): UpstreamHandler {
   return async (request, response) => {
     await delay(delayMs);
     await then(request, response);
@@ -35,7 +35,7 @@ export function slowly(delayMs: number, then: UpstreamHandler = echo): UpstreamH
 }
 
 /** Accepts the request and never responds. */
-export const silence: UpstreamHandler = () => {};
+export const neverRespond: UpstreamHandler = () => {};
 
 /** Responds with 401 if the predicate matches the token, and otherwise calls `then`. */
 export function refuseBearer(isRefused: (token: string) => boolean, then: UpstreamHandler = echo): UpstreamHandler {
@@ -43,12 +43,12 @@ export function refuseBearer(isRefused: (token: string) => boolean, then: Upstre
     const token = (request.authorization[0] ?? '').replace(/^\S+ /, '');
     if (!isRefused(token)) return then(request, response);
     await request.body();
-    sendAnswer(response, 401, '{"error":"invalid_token"}', { 'www-authenticate': 'Bearer error="invalid_token"' });
+    sendResponse(response, 401, '{"error":"invalid_token"}', { 'www-authenticate': 'Bearer error="invalid_token"' });
   };
 }
 
 /** Sends fewer bytes than its Content-Length, then closes the connection. */
-export function dieMidStream(promisedBytes: number, sentBytes: number): UpstreamHandler {
+export function failMidStream(promisedBytes: number, sentBytes: number): UpstreamHandler {
   return (_request, response) => {
     response.writeHead(200, { 'content-type': 'application/octet-stream', 'content-length': promisedBytes });
     response.write(Buffer.alloc(sentBytes, 'x'), () => response.destroy());

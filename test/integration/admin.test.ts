@@ -11,7 +11,7 @@ import { sumSamples } from '../harness/metric-samples.ts';
 test('is live at once, and ready once the metadata of the authorization server is loaded', async (t) => {
   const authorizationServer = await startFakeAuthorizationServer();
   t.after(authorizationServer.close);
-  authorizationServer.metadataMood = { kind: 'answer', status: 503 };
+  authorizationServer.metadataBehaviour = { kind: 'response', status: 503 };
   const app = await startTestApp(t, {
     authorization_servers: {
       local: { issuer: authorizationServer.issuer, client_id: 'c', client_auth: { method: 'none' } },
@@ -27,7 +27,7 @@ test('is live at once, and ready once the metadata of the authorization server i
     ready: false,
     checks: { 'authorization_servers.local': 'ERR_STS_UNAVAILABLE' },
   });
-  authorizationServer.metadataMood = { kind: 'document' };
+  authorizationServer.metadataBehaviour = { kind: 'document' };
   await eventually('the proxy is ready', async () => (await readyz()).status === 200);
   assert.deepEqual(JSON.parse((await readyz()).text), {
     ready: true,
@@ -100,8 +100,8 @@ test('logs one line for each request, with status, outcome and durations', async
 test('shows no token in the log, the metrics or any page of the admin listener', async (t) => {
   const { app, authorizationServer, authorization, subjectToken } = await startGateway(t);
   await call(`${app.url}/github`, { headers: { authorization } });
-  authorizationServer.mood = {
-    kind: 'answer',
+  authorizationServer.behaviour = {
+    kind: 'response',
     status: 400,
     body: { error: 'invalid_grant', error_description: subjectToken },
   };

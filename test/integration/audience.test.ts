@@ -11,7 +11,7 @@ async function start(t: TestContext, audience: string[], expectAudience?: unknow
   const route = { audience: 'github', ...(expectAudience !== undefined && { expect_audience: expectAudience }) };
   const gateway = await startGateway(t, { route });
   const { app, authorizationServer, authorization } = gateway;
-  authorizationServer.mood = { kind: 'issue', audience };
+  authorizationServer.behaviour = { kind: 'issue', audience };
   const send = (session: string) =>
     call(`${app.url}/github`, { headers: { authorization, 'mcp-session-id': session } });
   const warnings = () => app.logs.filter(({ msg }) => WARNING.test(String(msg)));

@@ -4,7 +4,7 @@ import { type ClientRequest, request } from 'node:http';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { eventually } from '../harness/eventually.ts';
-import { sendAnswer } from '../harness/faults.ts';
+import { sendResponse } from '../harness/faults.ts';
 import { startGateway, startPlainGateway } from '../harness/gateway.ts';
 import { open } from '../harness/http-call.ts';
 import { flood } from '../harness/upstream-handlers.ts';
@@ -62,7 +62,7 @@ test('pauses a caller while the upstream does not read, and delivers every byte'
       await new Promise<void>((resolve) => {
         resume = resolve;
       });
-      sendAnswer(response, 200, String((await received.body()).length));
+      sendResponse(response, 200, String((await received.body()).length));
     },
   });
   const sent = request(`${app.url}/github`, { method: 'POST', agent: false, headers: { authorization } });
@@ -79,7 +79,7 @@ test('pauses a caller while the upstream does not read, and delivers every byte'
 test('relays a response that arrives before the upload is complete', async (t) => {
   const { app } = await startPlainGateway(t, {
     handler(received, response) {
-      received.message.once('data', () => sendAnswer(response, 413, 'too large'));
+      received.message.once('data', () => sendResponse(response, 413, 'too large'));
     },
   });
   const sent = request(`${app.url}/plain`, { method: 'POST', agent: false });

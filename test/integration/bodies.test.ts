@@ -3,14 +3,14 @@ import { randomBytes } from 'node:crypto';
 import { request } from 'node:http';
 import { test } from 'node:test';
 import type { UpstreamHandler } from '../harness/fake-upstream.ts';
-import { sendAnswer } from '../harness/faults.ts';
+import { sendResponse } from '../harness/faults.ts';
 import { startGateway, startPlainGateway } from '../harness/gateway.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
-import { answer } from '../harness/upstream-handlers.ts';
+import { respond } from '../harness/upstream-handlers.ts';
 
 /** Responds with 200 and the bytes of the request body. */
 const mirror: UpstreamHandler = async (received, response) => {
-  sendAnswer(response, 200, await received.body(), { 'content-type': 'application/octet-stream' });
+  sendResponse(response, 200, await received.body(), { 'content-type': 'application/octet-stream' });
 };
 
 /** Every byte value, followed by random bytes. */
@@ -39,7 +39,7 @@ test('passes a small body unchanged on a route with a token, with a length and c
 });
 
 test('keeps the content length of a response', async (t) => {
-  const { app } = await startPlainGateway(t, { handler: answer(200, 'hello', { 'content-length': 5 }) });
+  const { app } = await startPlainGateway(t, { handler: respond(200, 'hello', { 'content-length': 5 }) });
   const { headers, text } = await call(`${app.url}/plain`);
   assert.equal(headers['content-length'], '5');
   assert.equal(headers['transfer-encoding'], undefined);

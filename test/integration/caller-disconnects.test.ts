@@ -6,13 +6,13 @@ import type { UpstreamHandler } from '../harness/fake-upstream.ts';
 import { startGateway, startPlainGateway } from '../harness/gateway.ts';
 import { call, connectRaw, open } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
-import { eventStream, silence } from '../harness/upstream-handlers.ts';
+import { eventStream, neverRespond } from '../harness/upstream-handlers.ts';
 
 /** The upstream must see the disconnect within this time. */
 const NOTICED_MS = 1000;
 
 test('closes the upstream connection at once when the caller disconnects before the response headers', async (t) => {
-  const { app, upstream } = await startPlainGateway(t, { handler: silence });
+  const { app, upstream } = await startPlainGateway(t, { handler: neverRespond });
   const connection = await connectRaw(app.url);
   connection.send('GET /plain HTTP/1.1\r\nHost: h\r\n\r\n');
   await eventually('the upstream has the request', () => upstream.requests.length === 1);
@@ -60,7 +60,7 @@ for (const [stream, handler] of [
 }
 
 test('closes the upstream connection at once when the caller disconnects during its upload', async (t) => {
-  const { app, upstream } = await startPlainGateway(t, { handler: silence });
+  const { app, upstream } = await startPlainGateway(t, { handler: neverRespond });
   const connection = await connectRaw(app.url);
   connection.send('POST /plain HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n');
   await eventually('the upstream has the request', () => upstream.requests.length === 1);
@@ -91,7 +91,7 @@ test('sends no request upstream when the caller disconnects during the exchange,
     release = resolve;
   });
   const { app, upstream, authorizationServer, authorization } = await startGateway(t);
-  authorizationServer.mood = { kind: 'issue', until };
+  authorizationServer.behaviour = { kind: 'issue', until };
   const connection = await connectRaw(app.url);
   connection.send(`GET /github HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\n\r\n`);
   await eventually('the exchange is in flight', () => authorizationServer.requests.length === 1);
@@ -110,7 +110,7 @@ test('continues an exchange for one caller when another caller that waits for it
     release = resolve;
   });
   const { app, authorizationServer, authorization } = await startGateway(t);
-  authorizationServer.mood = { kind: 'issue', until };
+  authorizationServer.behaviour = { kind: 'issue', until };
   const leaving = await connectRaw(app.url);
   leaving.send(`GET /github HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\n\r\n`);
   await eventually('the exchange is in flight', () => authorizationServer.requests.length === 1);

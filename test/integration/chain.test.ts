@@ -20,12 +20,12 @@ async function start(t: TestContext, assertion: 'id_jag' | 'jwt' = 'id_jag') {
     await second.close();
     await upstream.close();
   });
-  company.mood = ({ form }) => ({
+  company.behaviour = ({ form }) => ({
     kind: 'issue',
     audience: form.get('audience') ?? '',
     fields: { token_type: 'N_A', issued_token_type: form.get('requested_token_type') },
   });
-  second.mood = { kind: 'issue', fields: { issued_token_type: undefined } };
+  second.behaviour = { kind: 'issue', fields: { issued_token_type: undefined } };
   const app = await startTestApp(t, {
     authorization_servers: {
       company: { issuer: company.issuer, client_id: 'at-company', client_auth: { method: 'none' } },
@@ -97,27 +97,27 @@ test('identity chaining sends no resource to the first server', async (t) => {
 
 test('never sends an assertion to a backend, and never accepts one as a token', async (t) => {
   const { company, second, upstream, send } = await start(t);
-  second.mood = { kind: 'issue', fields: { token_type: 'N_A' } };
+  second.behaviour = { kind: 'issue', fields: { token_type: 'N_A' } };
   assertProblem(await send(), 'ERR_STS_RESPONSE_INVALID');
-  company.mood = { kind: 'issue', audience: 'https://elsewhere.example.com', fields: { token_type: 'N_A' } };
+  company.behaviour = { kind: 'issue', audience: 'https://elsewhere.example.com', fields: { token_type: 'N_A' } };
   assertProblem(await send({ authorization: `Bearer ${await company.mint()}` }), 'ERR_ISSUED_TOKEN_AUDIENCE');
   assert.equal(upstream.requests.length, 0);
 });
 
 test('returns the refusal of either server', async (t) => {
   const { company, second, upstream, send } = await start(t);
-  const usual = company.mood;
+  const usual = company.behaviour;
   const refusal = (error: string, more: object = {}) =>
-    ({ kind: 'answer', status: 400, body: { error, ...more } }) as const;
+    ({ kind: 'response', status: 400, body: { error, ...more } }) as const;
   const fresh = async () => ({
     authorization: `Bearer ${await company.mint({ claims: { jti: `${Math.random()}` } })}`,
   });
-  company.mood = refusal('invalid_grant');
+  company.behaviour = refusal('invalid_grant');
   assertProblem(await send(await fresh()), 'ERR_SUBJECT_TOKEN_INVALID');
-  company.mood = refusal('invalid_target');
+  company.behaviour = refusal('invalid_target');
   assertProblem(await send(await fresh()), 'ERR_EXCHANGE_REFUSED');
-  company.mood = usual;
-  second.mood = refusal('interaction_required', { claims: '{"a":1}' });
+  company.behaviour = usual;
+  second.behaviour = refusal('interaction_required', { claims: '{"a":1}' });
   const response = await send(await fresh());
   assertProblem(response, 'ERR_INTERACTION_REQUIRED');
   assert.match(String(response.headers['www-authenticate']), /insufficient_claims/);
@@ -126,13 +126,13 @@ test('returns the refusal of either server', async (t) => {
 
 test('returns 502 rather than 401 when the second server refuses a new assertion', async (t) => {
   const { company, second, upstream, send, app } = await start(t);
-  second.mood = { kind: 'answer', status: 400, body: { error: 'invalid_grant' } };
+  second.behaviour = { kind: 'response', status: 400, body: { error: 'invalid_grant' } };
   assertProblem(await send(), 'ERR_CLIENT_REFUSED');
   assertProblem(await send(), 'ERR_CLIENT_REFUSED');
   assert.deepEqual([company.requests.length, second.requests.length], [2, 2], 'each request gets a new assertion');
   const refused = { route: 'github', authorization_server: 'second', error: 'ERR_CLIENT_REFUSED' };
   assert.equal(sumSamples(await app.metrics(), 'cambist_exchanges_total', refused), 2);
-  second.mood = { kind: 'issue', fields: { issued_token_type: undefined } };
+  second.behaviour = { kind: 'issue', fields: { issued_token_type: undefined } };
   assert.equal((await send()).status, 200, 'the refusal is not cached');
   assert.equal(upstream.requests.length, 1);
 });
@@ -140,7 +140,7 @@ test('returns 502 rather than 401 when the second server refuses a new assertion
 test('uses cached assertions while the first server is down', async (t) => {
   const { company, second, send } = await start(t);
   await send();
-  company.mood = { kind: 'answer', status: 503 };
+  company.behaviour = { kind: 'response', status: 503 };
   assert.equal((await send({ 'mcp-session-id': 'one' })).status, 200);
   assert.equal(second.requests.length, 2);
   assertProblem(await send({ authorization: `Bearer ${await company.mint()}` }), 'ERR_STS_UNAVAILABLE');

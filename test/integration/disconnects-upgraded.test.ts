@@ -1,10 +1,10 @@
 import { createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { startTestApp } from '../harness/app.ts';
+import { assertAllFinished, DISCONNECTS, flood, get, openConnection } from '../harness/disconnects.ts';
 import { eventually, soon } from '../harness/eventually.ts';
 import type { RawConnection } from '../harness/http-call.ts';
 import { closeServer, listen } from '../harness/http-server.ts';
-import { assertAllEnded, flood, get, openConnection, WAYS_TO_LEAVE } from '../harness/ways-to-leave.ts';
 
 const UPGRADE = 'Connection: Upgrade\r\nUpgrade: websocket\r\n';
 const SWITCHED = `HTTP/1.1 101 Switching Protocols\r\n${UPGRADE}\r\n`;
@@ -89,7 +89,7 @@ async function startBackend(t: TestContext) {
 }
 
 for (const [point, reach] of POINTS) {
-  for (const [way, leave] of WAYS_TO_LEAVE) {
+  for (const [way, leave] of DISCONNECTS) {
     test(`keeps nothing in flight for a caller that ${way} ${point}`, async (t) => {
       const { port, sockets, backend } = await startBackend(t);
       const authority = `127.0.0.1:${port}`;
@@ -103,7 +103,7 @@ for (const [point, reach] of POINTS) {
       t.after(() => connection.socket.destroy());
       await reach(connection, backend, authority);
       leave(connection.socket);
-      await assertAllEnded(app);
+      await assertAllFinished(app);
       const [socket] = sockets as [Socket];
       socket.resume();
       await soon(

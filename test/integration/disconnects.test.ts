@@ -1,17 +1,17 @@
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import { type TestContext, test } from 'node:test';
-import { eventually, soon } from '../harness/eventually.ts';
-import type { RawConnection } from '../harness/http-call.ts';
-import { startHttp2Gateway } from '../harness/http2-gateway.ts';
 import {
-  assertAllEnded,
+  assertAllFinished,
+  DISCONNECTS,
   FLOOD_BYTES,
   flood,
   get,
   openConnection,
   post,
-  WAYS_TO_LEAVE,
-} from '../harness/ways-to-leave.ts';
+} from '../harness/disconnects.ts';
+import { eventually, soon } from '../harness/eventually.ts';
+import type { RawConnection } from '../harness/http-call.ts';
+import { startHttp2Gateway } from '../harness/http2-gateway.ts';
 
 /** Bytes that cambist does not read hide the disconnect. Only this timeout ends the request. */
 const HIDDEN = { stall: '1s' };
@@ -201,7 +201,7 @@ async function startBackend(t: TestContext, http2: boolean, timeouts: { stall: s
 
 for (const http2 of [false, true]) {
   for (const [point, reach, hidden] of POINTS) {
-    for (const [way, leave] of WAYS_TO_LEAVE) {
+    for (const [way, leave] of DISCONNECTS) {
       test(`keeps nothing in flight over HTTP/${http2 ? 2 : 1} for a caller that ${way} ${point}`, async (t) => {
         const timeouts = hidden !== undefined && !way.includes('resets') ? HIDDEN : SEEN;
         const { app, backend } = await startBackend(t, http2, timeouts);
@@ -209,7 +209,7 @@ for (const http2 of [false, true]) {
         t.after(() => connection.socket.destroy());
         await reach(connection, backend);
         leave(connection.socket);
-        await assertAllEnded(app);
+        await assertAllFinished(app);
         await soon('the backend sees each request close', backend.allGone());
       });
     }

@@ -9,7 +9,7 @@ import { startFakeAuthorizationServer } from '../harness/fake-authorization-serv
 import { type FakeUpstream, startFakeUpstream, type UpstreamHandler } from '../harness/fake-upstream.ts';
 import { closeServer, listen } from '../harness/http-server.ts';
 import { startHttp2Gateway } from '../harness/http2-gateway.ts';
-import { answer, echo } from '../harness/upstream-handlers.ts';
+import { echo, respond } from '../harness/upstream-handlers.ts';
 import { publicServer, route, runDoctor } from './doctor-run.ts';
 
 const AUTHORITY = createCertificateAuthority('Example Corp CA');
@@ -50,7 +50,7 @@ test('sends a backend an MCP request without a token, and reports the status', a
   const server = await startFakeAuthorizationServer();
   t.after(server.close);
   const upstream = await startUpstream(t);
-  upstream.handler = answer(401, '', { 'www-authenticate': 'Bearer' });
+  upstream.handler = respond(401, '', { 'www-authenticate': 'Bearer' });
   const written = {
     authorization_servers: { main: publicServer(server.issuer) },
     routes: [route('github', { upstream: `${upstream.url}/mcp` })],
@@ -122,7 +122,7 @@ test('reports https to a plain http port, and http to an https port', async (t) 
 
 test('accepts a 400 from a plain http backend', async (t) => {
   const upstream = await startUpstream(t);
-  upstream.handler = answer(400);
+  upstream.handler = respond(400);
   assert.equal((await runOnBackend(t, upstream.url)).found, 'ok backend_reached');
 });
 
@@ -157,14 +157,14 @@ test('names a missing CA file and sends nothing to the backend', async (t) => {
 
 /** Responses by method and path, as `POST /mcp`; all others get 404. */
 function handlers(responses: Record<string, UpstreamHandler>): UpstreamHandler {
-  return (request, response) => (responses[`${request.method} ${request.url}`] ?? answer(404))(request, response);
+  return (request, response) => (responses[`${request.method} ${request.url}`] ?? respond(404))(request, response);
 }
 
 /** The findings on a backend of a route that exchanges tokens, as `severity code`. */
 async function runOnProtected(t: TestContext, handler: UpstreamHandler, keys: Record<string, unknown> = {}) {
   const server = await startFakeAuthorizationServer();
   t.after(server.close);
-  server.mood = { kind: 'answer', status: 400, body: { error: 'invalid_grant' } };
+  server.behaviour = { kind: 'response', status: 400, body: { error: 'invalid_grant' } };
   const upstream = await startUpstream(t);
   upstream.handler = handler;
   const written = {
@@ -185,7 +185,7 @@ function understands(method: string): UpstreamHandler {
   return async (request, response) => {
     const text = String(await request.body());
     const known = text !== '' && JSON.parse(text).method === method;
-    await answer(known ? 401 : 404, '', known ? CHALLENGE : {})(request, response);
+    await respond(known ? 401 : 404, '', known ? CHALLENGE : {})(request, response);
   };
 }
 
@@ -202,7 +202,7 @@ test('a backend of the old HTTP+SSE transport is healthy', async (t) => {
     response.writeHead(200, { 'content-type': 'text/event-stream' });
     response.write('event: endpoint\ndata: /messages\n\n');
   };
-  const { found } = await runOnProtected(t, handlers({ 'POST /mcp': answer(405), 'GET /mcp': stream }));
+  const { found } = await runOnProtected(t, handlers({ 'POST /mcp': respond(405), 'GET /mcp': stream }));
   assert.deepEqual(found, ['ok backend_reached']);
 });
 
@@ -214,26 +214,26 @@ const FAULTS: [status: number, headers: Record<string, string>, found: string, s
 ];
 for (const [status, headers, expected, says] of FAULTS) {
   test(`reports ${expected} for ${status}`, async (t) => {
-    const { found, finding } = await runOnProtected(t, answer(status, '', headers));
+    const { found, finding } = await runOnProtected(t, respond(status, '', headers));
     assert.deepEqual(found, [expected]);
     assert.match(finding(expected.split(' ')[1] ?? '').what, says);
   });
 }
 
 test('warns about a 401 without a Bearer challenge', async (t) => {
-  const { found } = await runOnProtected(t, answer(401, '', { 'www-authenticate': 'Basic realm="x"' }));
+  const { found } = await runOnProtected(t, respond(401, '', { 'www-authenticate': 'Basic realm="x"' }));
   assert.deepEqual(found, ['ok backend_reached', 'warning challenge_missing']);
 });
 
 test('warns about a backend that accepts an MCP request without a token, and ends the session', async (t) => {
   const result = { jsonrpc: '2.0', id: 1, result: {} };
-  const opened = answer(200, result, { 'mcp-session-id': 's-1' });
-  const { found, upstream } = await runOnProtected(t, handlers({ 'POST /mcp': opened, 'DELETE /mcp': answer(204) }));
+  const opened = respond(200, result, { 'mcp-session-id': 's-1' });
+  const { found, upstream } = await runOnProtected(t, handlers({ 'POST /mcp': opened, 'DELETE /mcp': respond(204) }));
   assert.deepEqual(found, ['ok backend_reached', 'warning backend_open']);
   const ended = upstream.requests.find(({ method }) => method === 'DELETE');
   assert.equal(ended?.headers['mcp-session-id'], 's-1');
   const event = `event: message\ndata: ${JSON.stringify(result)}\n\n`;
-  const streamed = await runOnProtected(t, answer(200, event, { 'content-type': 'text/event-stream' }));
+  const streamed = await runOnProtected(t, respond(200, event, { 'content-type': 'text/event-stream' }));
   assert.deepEqual(streamed.found, ['ok backend_reached', 'warning backend_open']);
 });
 
@@ -243,9 +243,9 @@ const METADATA = '/.well-known/oauth-protected-resource/mcp';
 function protectedBy(path: string, metadata: (origin: string) => unknown, challenge = 'Bearer'): UpstreamHandler {
   return (request, response) => {
     const origin = `http://${request.headers.host}`;
-    if (request.url === path) return answer(200, metadata(origin))(request, response);
+    if (request.url === path) return respond(200, metadata(origin))(request, response);
     const headers = { 'www-authenticate': challenge.replace('ORIGIN', origin) };
-    return answer(request.method === 'POST' ? 401 : 404, '', headers)(request, response);
+    return respond(request.method === 'POST' ? 401 : 404, '', headers)(request, response);
   };
 }
 

@@ -7,25 +7,25 @@ import { createMcpHandler, McpServer } from '@modelcontextprotocol/server';
 import { createRemoteJWKSet, type JWTVerifyOptions, jwtVerify } from 'jose';
 import { INVALID_TOKEN } from '../../src/doctor/client-auth.ts';
 import {
+  type Behaviour,
   type FakeAuthorizationServer,
-  type Mood,
   startFakeAuthorizationServer,
 } from '../harness/fake-authorization-server.ts';
 import { startFakeUpstream } from '../harness/fake-upstream.ts';
-import { sendAnswer } from '../harness/faults.ts';
+import { sendResponse } from '../harness/faults.ts';
 import { startHttpServer } from '../harness/http-server.ts';
 import { createLeakWatch } from '../harness/leaks.ts';
 import { startMcpBackend } from '../harness/mcp-backend.ts';
-import { answer } from '../harness/upstream-handlers.ts';
+import { respond } from '../harness/upstream-handlers.ts';
 import { publicServer, route, runDoctor } from './doctor-run.ts';
 
-async function startServer(t: TestContext, mood: Mood = { kind: 'issue' }): Promise<FakeAuthorizationServer> {
+async function startServer(t: TestContext, behaviour: Behaviour = { kind: 'issue' }): Promise<FakeAuthorizationServer> {
   const server = await startFakeAuthorizationServer();
   t.after(server.close);
-  server.mood = ({ form }) =>
+  server.behaviour = ({ form }) =>
     form.get('subject_token') === INVALID_TOKEN
-      ? { kind: 'answer', status: 400, body: { error: 'invalid_grant' } }
-      : mood;
+      ? { kind: 'response', status: 400, body: { error: 'invalid_grant' } }
+      : behaviour;
   return server;
 }
 
@@ -64,7 +64,7 @@ async function startVerifyingBackend(
       (error: Error) => {
         const description = `${error.message.replaceAll('"', "'")}`;
         const challenge = `Bearer error="invalid_token", error_description="${description}"`;
-        sendAnswer(response, 401, { error: 'invalid_token' }, { 'www-authenticate': challenge });
+        sendResponse(response, 401, { error: 'invalid_token' }, { 'www-authenticate': challenge });
       },
     );
   });
@@ -72,7 +72,7 @@ async function startVerifyingBackend(
   return `${server.url}/mcp`;
 }
 
-const accepted: Handler = (_request, response) => sendAnswer(response, 200, { jsonrpc: '2.0', id: 1, result: {} });
+const accepted: Handler = (_request, response) => sendResponse(response, 200, { jsonrpc: '2.0', id: 1, result: {} });
 
 test('the backend accepts the issued token: a server with sessions, up to MCP 2025-11-25', async (t) => {
   const server = await startServer(t);
@@ -135,7 +135,7 @@ test('reports backend_refuses_key if the backend has the keys of another server'
 test('reports backend_refuses_scope for a 403 that asks for scopes', async (t) => {
   const server = await startServer(t);
   const challenge = { 'www-authenticate': 'Bearer error="insufficient_scope", scope="tools:write"' };
-  const backend = await startFakeUpstream(answer(403, '', challenge));
+  const backend = await startFakeUpstream(respond(403, '', challenge));
   t.after(backend.close);
   const { problems, finding } = await runCall(t, { server, upstream: backend.url });
   assert.deepEqual(problems, ['error backend_refuses_scope']);
@@ -147,7 +147,7 @@ test('redacts the issued token in the words of the backend', async (t) => {
   const backend = await startFakeUpstream((request, response) => {
     const [sent = ''] = request.authorization;
     const challenge = `Bearer error_description="bad audience in ${sent.replace('Bearer ', '')}"`;
-    sendAnswer(response, 401, `you sent ${sent}`, { 'www-authenticate': challenge });
+    sendResponse(response, 401, `you sent ${sent}`, { 'www-authenticate': challenge });
   });
   t.after(backend.close);
   const { problems, finding } = await runCall(t, { server, upstream: backend.url });
@@ -159,11 +159,11 @@ test('reports call_failed for a backend that is broken or closes the connection'
   const server = await startServer(t);
   const backend = await startFakeUpstream((request, response) => {
     if (request.authorization.length > 0) response.destroy();
-    else sendAnswer(response, 200, '');
+    else sendResponse(response, 200, '');
   });
   t.after(backend.close);
   assert.deepEqual((await runCall(t, { server, upstream: backend.url })).problems, ['error call_failed']);
-  backend.handler = (request, response) => sendAnswer(response, request.authorization.length > 0 ? 500 : 200, '');
+  backend.handler = (request, response) => sendResponse(response, request.authorization.length > 0 ? 500 : 200, '');
   const { problems, finding } = await runCall(t, { server, upstream: backend.url });
   assert.deepEqual(problems, ['error call_failed']);
   assert.match(finding('call_failed').what, /initialize returns 500; server\/discover returns 500/);
@@ -174,7 +174,7 @@ test('sends a proof with a bound token, and repeats the call with the nonce that
   const proofs: Record<string, unknown>[] = [];
   const backend = await startHttpServer((request, response) => {
     const proof = request.headers.dpop;
-    if (typeof proof !== 'string') return sendAnswer(response, 200, '');
+    if (typeof proof !== 'string') return sendResponse(response, 200, '');
     const claims = JSON.parse(Buffer.from(proof.split('.')[1] ?? '', 'base64url').toString()) as Record<
       string,
       unknown
@@ -182,7 +182,7 @@ test('sends a proof with a bound token, and repeats the call with the nonce that
     proofs.push(claims);
     if (claims.nonce === 'n-1') return accepted(request, response);
     const challenge = { 'www-authenticate': 'DPoP error="use_dpop_nonce"', 'dpop-nonce': 'n-1' };
-    return sendAnswer(response, 401, '', challenge);
+    return sendResponse(response, 401, '', challenge);
   });
   t.after(backend.close);
   const { problems } = await runCall(t, { server, upstream: `${backend.url}/mcp`, keys: { dpop: true } });
@@ -195,7 +195,7 @@ test('sends a proof with a bound token, and repeats the call with the nonce that
 
 test('calls no backend without --call, or without an issued token', async (t) => {
   const server = await startServer(t);
-  const backend = await startFakeUpstream(answer(401));
+  const backend = await startFakeUpstream(respond(401));
   t.after(backend.close);
   const written = {
     authorization_servers: { main: publicServer(server.issuer) },

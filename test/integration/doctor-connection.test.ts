@@ -73,7 +73,7 @@ test('reports a port without a server, and a server without a response', async (
   assert.equal(gone.problems[0], 'error connection_refused');
   const silent = await startFakeAuthorizationServer();
   t.after(silent.close);
-  silent.metadataMood = { kind: 'hang' };
+  silent.metadataBehaviour = { kind: 'hang' };
   const main = publicServer(silent.issuer, { timeout: '200ms' });
   const hung = await runDoctor(t, { authorization_servers: { main }, routes: [route('github')] });
   assert.equal(hung.problems[0], 'error connection_timeout');

@@ -5,19 +5,19 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { INVALID_TOKEN } from '../../src/doctor/client-auth.ts';
 import {
+  type Behaviour,
   type FakeAuthorizationServer,
-  type Mood,
   startFakeAuthorizationServer,
   type TokenRequest,
 } from '../harness/fake-authorization-server.ts';
 import { type DoctorOptions, publicServer, route, runDoctor } from './doctor-run.ts';
 
-/** Refuses the doctor's invalid token, as every real server does. Otherwise behaves as `mood` says. */
-function strict(mood: Mood): FakeAuthorizationServer['mood'] {
+/** Refuses the doctor's invalid token, as every real server does. Otherwise behaves as `behaviour` says. */
+function strict(behaviour: Behaviour): FakeAuthorizationServer['behaviour'] {
   return ({ form }: TokenRequest) =>
     form.get('subject_token') === INVALID_TOKEN || form.get('assertion') === INVALID_TOKEN
-      ? { kind: 'answer', status: 400, body: { error: 'invalid_grant' } }
-      : mood;
+      ? { kind: 'response', status: 400, body: { error: 'invalid_grant' } }
+      : behaviour;
 }
 
 function unsigned(claims: object): string {
@@ -25,10 +25,10 @@ function unsigned(claims: object): string {
   return `${part({ alg: 'ES256' })}.${part(claims)}.${'A'.repeat(86)}`;
 }
 
-async function startServer(t: TestContext, mood: Mood = { kind: 'issue' }): Promise<FakeAuthorizationServer> {
+async function startServer(t: TestContext, behaviour: Behaviour = { kind: 'issue' }): Promise<FakeAuthorizationServer> {
   const server = await startFakeAuthorizationServer();
   t.after(server.close);
-  server.mood = strict(mood);
+  server.behaviour = strict(behaviour);
   return server;
 }
 
@@ -117,7 +117,7 @@ test('reports token_unchanged when the server returns a value of the request', a
     ['client_id', 'cambist'],
   ];
   for (const [field, accessToken] of returned) {
-    server.mood = strict({ kind: 'issue', accessToken });
+    server.behaviour = strict({ kind: 'issue', accessToken });
     const { problems, finding } = await runOnRoute(t, server, {}, { token });
     assert.ok(problems.includes('error token_unchanged'), problems.join());
     assert.equal(finding('token_unchanged').what, `the token contains the "${field}" of the request`);
@@ -127,7 +127,7 @@ test('reports token_unchanged when the server returns a value of the request', a
 
 test('does not use a server that accepts an invalid token', async (t) => {
   const server = await startServer(t);
-  server.mood = { kind: 'issue' };
+  server.behaviour = { kind: 'issue' };
   assert.deepEqual((await runOnRoute(t, server)).problems, ['error any_subject_accepted', 'warning route_not_checked']);
 });
 
@@ -135,7 +135,12 @@ test('goes on with a server whose clock is wrong by the Date header', async (t) 
   const server = await startServer(t);
   const { issuer, tokenEndpoint } = server;
   const headers = { date: new Date(Date.now() - 60_000).toUTCString() };
-  server.metadataMood = { kind: 'answer', status: 200, body: { issuer, token_endpoint: tokenEndpoint }, headers };
+  server.metadataBehaviour = {
+    kind: 'response',
+    status: 200,
+    body: { issuer, token_endpoint: tokenEndpoint },
+    headers,
+  };
   const { problems, finding } = await runOnRoute(t, server);
   assert.deepEqual(problems, ['error clock_skew']);
   assert.match(finding('clock_skew').what, /(59|60) s behind/);
@@ -205,8 +210,8 @@ test('requests a token with client credentials, without a subject token', async 
 
 test('checks both servers of a chain and reports the failed exchange', async (t) => {
   const idp = await startServer(t);
-  const second = await startServer(t, { kind: 'answer', status: 400, body: { error: 'invalid_scope' } });
-  idp.mood = strict({
+  const second = await startServer(t, { kind: 'response', status: 400, body: { error: 'invalid_scope' } });
+  idp.behaviour = strict({
     kind: 'issue',
     audience: second.issuer,
     fields: { token_type: 'N_A', issued_token_type: 'urn:ietf:params:oauth:token-type:id-jag' },
@@ -235,8 +240,8 @@ test('checks both servers of a chain and reports the failed exchange', async (t)
 
 test("does not blame the caller's token for an assertion that the second server refuses", async (t) => {
   const idp = await startServer(t);
-  const second = await startServer(t, { kind: 'answer', status: 400, body: { error: 'invalid_grant' } });
-  idp.mood = strict({ kind: 'issue', audience: second.issuer, fields: { issued_token_type: undefined } });
+  const second = await startServer(t, { kind: 'response', status: 400, body: { error: 'invalid_grant' } });
+  idp.behaviour = strict({ kind: 'issue', audience: second.issuer, fields: { issued_token_type: undefined } });
   const written = {
     authorization_servers: {
       idp: publicServer(idp.issuer),
@@ -291,7 +296,7 @@ test('checks only the servers of the selected route', async (t) => {
 test('refuses metadata that leads to another server of the config', async (t) => {
   const [first, second] = [await startServer(t), await startServer(t)];
   const body = { issuer: first.issuer, token_endpoint: second.tokenEndpoint };
-  first.metadataMood = { kind: 'answer', status: 200, body };
+  first.metadataBehaviour = { kind: 'response', status: 200, body };
   const written = {
     authorization_servers: { first: publicServer(first.issuer), second: publicServer(second.issuer) },
     routes: [route('github', { authorization_server: 'first' })],
@@ -306,7 +311,7 @@ test('refuses metadata that leads to another server of the config', async (t) =>
 });
 
 test('reports each route of a failing server', async (t) => {
-  const server = await startServer(t, { kind: 'answer', status: 503 });
+  const server = await startServer(t, { kind: 'response', status: 503 });
   const token = await server.mint();
   const routes = ['a', 'b', 'c', 'd', 'e'].map((name) => route(name, { audience: name }));
   const written = { authorization_servers: { main: publicServer(server.issuer) }, routes };
@@ -318,8 +323,8 @@ test('reports each route of a failing server', async (t) => {
 test('redacts the subject token in an error of the server', async (t) => {
   const server = await startServer(t);
   const token = await server.mint();
-  server.mood = strict({
-    kind: 'answer',
+  server.behaviour = strict({
+    kind: 'response',
     status: 400,
     body: { error: 'invalid_grant', error_description: `the token ${token} is revoked`, refresh_token: token },
   });

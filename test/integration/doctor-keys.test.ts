@@ -7,7 +7,7 @@ import { type TestContext, test } from 'node:test';
 import { SignJWT } from 'jose';
 import { type RunningAuthorizationServer, startAuthorizationServer } from '../harness/authorization-server.ts';
 import { createCertificateAuthority } from '../harness/certificates.ts';
-import { sendAnswer } from '../harness/faults.ts';
+import { sendResponse } from '../harness/faults.ts';
 import { type HttpServerOptions, startHttpServer } from '../harness/http-server.ts';
 import { type DoctorOptions, publicServer, route, runDoctor } from './doctor-run.ts';
 
@@ -27,7 +27,7 @@ async function startServer(t: TestContext, options: HttpServerOptions = {}): Pro
 
 /** A server with the same response at every address. */
 async function startKeys(t: TestContext, body: unknown): Promise<string> {
-  const server = await startHttpServer((_request, response) => sendAnswer(response, 200, body));
+  const server = await startHttpServer((_request, response) => sendResponse(response, 200, body));
   t.after(server.close);
   return `${server.url}/jwks`;
 }
@@ -193,7 +193,7 @@ test('reports keys at an unreachable address, configured or discovered', async (
   const issuer = await runWithVerify(t, server, { verify: { issuer: gone.issuer } });
   assert.match(issuer.finding('connection_refused').fix ?? '', /subject_token\.verify\.issuer or jwks_uri/);
   let metadata = {};
-  const leading = await startHttpServer((_request, response) => sendAnswer(response, 200, metadata));
+  const leading = await startHttpServer((_request, response) => sendResponse(response, 200, metadata));
   t.after(leading.close);
   metadata = { issuer: leading.url, jwks_uri: gone.jwksUri };
   const discovered = await runWithVerify(t, server, { verify: { issuer: leading.url } });

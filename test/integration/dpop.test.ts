@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { type TestContext, test } from 'node:test';
 import { calculateJwkThumbprint, decodeJwt, EmbeddedJWK, type JWTPayload, jwtVerify } from 'jose';
 import type { UpstreamHandler, UpstreamRequest } from '../harness/fake-upstream.ts';
-import { sendAnswer } from '../harness/faults.ts';
+import { sendResponse } from '../harness/faults.ts';
 import { type Gateway, startGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
 import { assertProblem } from '../harness/problem.ts';
@@ -29,10 +29,10 @@ function guarded(guard: Guard, next: UpstreamHandler = echo): UpstreamHandler {
     const [, token] = /^DPoP (\S+)$/.exec(authorization) ?? [];
     const proof = typeof dpop === 'string' ? await readProof(dpop) : undefined;
     if (token === undefined || proof === undefined || guard.refused.has(token))
-      return sendAnswer(response, 401, '', NO_PROOF);
+      return sendResponse(response, 401, '', NO_PROOF);
     const { payload, thumbprint } = proof;
     if (guard.nonce !== undefined && payload.nonce !== guard.nonce) {
-      return sendAnswer(response, 401, '', wantsNonce(guard.nonce));
+      return sendResponse(response, 401, '', wantsNonce(guard.nonce));
     }
     const isFresh = payload.jti !== undefined && !seen.has(payload.jti);
     seen.add(payload.jti ?? '');
@@ -42,7 +42,7 @@ function guarded(guard: Guard, next: UpstreamHandler = echo): UpstreamHandler {
       payload.htu === `http://${request.headers.host}${request.url.replace(/\?.*/, '')}` &&
       payload.ath === createHash('sha256').update(token).digest('base64url') &&
       (decodeJwt(token).cnf as { jkt?: string } | undefined)?.jkt === thumbprint;
-    if (!isValid) return sendAnswer(response, 401, '', NO_PROOF);
+    if (!isValid) return sendResponse(response, 401, '', NO_PROOF);
     return next(request, response);
   };
 }
@@ -63,7 +63,7 @@ async function start(t: TestContext, guard: Guard, next?: UpstreamHandler): Prom
   const { app, authorizationServer, config } = gateway;
   const { local } = config.authorization_servers;
   app.reloadTo({ ...config, authorization_servers: { local: { ...local, dpop: true } } });
-  authorizationServer.mood = ({ headers }) => ({
+  authorizationServer.behaviour = ({ headers }) => ({
     kind: 'issue',
     fields: { token_type: 'DPoP' },
     claims: { cnf: { jkt: thumbprintOf(String(headers.dpop)) } },
@@ -115,7 +115,7 @@ test('retries with the nonce of the upstream and the same token, and remembers t
 test('uses the nonce of a response in the next request', async (t) => {
   const guard = newGuard();
   const { app, upstream, authorization } = await start(t, guard, (_request, response) =>
-    sendAnswer(response, 200, '', { 'dpop-nonce': 'next' }),
+    sendResponse(response, 200, '', { 'dpop-nonce': 'next' }),
   );
   const send = () => call(`${app.url}/github`, { headers: { authorization } });
   assert.equal((await send()).headers['dpop-nonce'], undefined, 'a nonce would make the caller send its own proof');
@@ -129,7 +129,7 @@ test('stops retrying when the upstream refuses every nonce', async (t) => {
   let nonces = 0;
   upstream.handler = (_request, response) => {
     nonces += 1;
-    sendAnswer(response, 401, '', wantsNonce(`nonce-${nonces}`));
+    sendResponse(response, 401, '', wantsNonce(`nonce-${nonces}`));
   };
   assertProblem(await call(`${app.url}/github`, { headers: { authorization } }), 'ERR_UPSTREAM_REFUSED_TOKEN');
   assert.ok(upstream.requests.length <= 4, `${upstream.requests.length} requests`);
@@ -157,7 +157,7 @@ test('exchanges again when a bound token is refused, and sends a proof for the n
 
 test('refuses a bound token if dpop is not set, and sends no request upstream', async (t) => {
   const { app, upstream, authorization, authorizationServer } = await startGateway(t);
-  authorizationServer.mood = { kind: 'issue', fields: { token_type: 'DPoP' } };
+  authorizationServer.behaviour = { kind: 'issue', fields: { token_type: 'DPoP' } };
   assertProblem(await call(`${app.url}/github`, { headers: { authorization } }), 'ERR_STS_RESPONSE_INVALID');
   assert.equal(upstream.requests.length, 0);
 });

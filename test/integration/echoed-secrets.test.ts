@@ -28,11 +28,11 @@ for (const secret of ['s3cr3t! of/the+client', 'zQ7!', 'k9']) {
         },
       });
       let credentials = '';
-      authorizationServer.mood = ({ headers }) => {
+      authorizationServer.behaviour = ({ headers }) => {
         credentials = String(headers.authorization).replace('Basic ', '');
         const repeated = [secret, formEncoded(secret), credentials].map((text) => `<${text}>`).join(' ');
         return {
-          kind: 'answer',
+          kind: 'response',
           status: 401,
           body: { error: `bad ${secret}`, error_description: `wrong ${repeated}` },
         };

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ErrorCode } from '../../src/errors.ts';
-import type { Mood } from '../harness/fake-authorization-server.ts';
+import type { Behaviour } from '../harness/fake-authorization-server.ts';
 import { startGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
 import { createLeakWatch } from '../harness/leaks.ts';
@@ -10,14 +10,14 @@ import { assertProblem } from '../harness/problem.ts';
 
 const LEAKED_BY_SERVER = 'refresh-token-in-the-body-of-an-error-0123456789';
 
-const refusal = (status: number, error: string, description = '', more: Record<string, unknown> = {}): Mood => ({
-  kind: 'answer',
+const refusal = (status: number, error: string, description = '', more: Record<string, unknown> = {}): Behaviour => ({
+  kind: 'response',
   status,
   body: { error, error_description: description, refresh_token: LEAKED_BY_SERVER, ...more },
 });
 
 /** Responses of the authorization server, and the code that the caller gets. */
-const RESPONSES: readonly (readonly [problem: string, mood: Mood, code: ErrorCode])[] = [
+const RESPONSES: readonly (readonly [problem: string, behaviour: Behaviour, code: ErrorCode])[] = [
   ['the subject token is refused', refusal(400, 'invalid_grant'), 'ERR_SUBJECT_TOKEN_INVALID'],
   [
     'the server calls the token expired',
@@ -41,26 +41,26 @@ const RESPONSES: readonly (readonly [problem: string, mood: Mood, code: ErrorCod
   ],
   ['our client is refused', refusal(401, 'invalid_client'), 'ERR_CLIENT_REFUSED'],
   ['our client is unauthorized', refusal(400, 'unauthorized_client'), 'ERR_CLIENT_REFUSED'],
-  ['the server returns another 4xx', { kind: 'answer', status: 418, body: 'no tea' }, 'ERR_CLIENT_REFUSED'],
+  ['the server returns another 4xx', { kind: 'response', status: 418, body: 'no tea' }, 'ERR_CLIENT_REFUSED'],
   ['the token is empty', { kind: 'issue', accessToken: '' }, 'ERR_STS_RESPONSE_INVALID'],
-  ['the response is HTML', { kind: 'answer', status: 200, body: '<html></html>' }, 'ERR_STS_RESPONSE_INVALID'],
+  ['the response is HTML', { kind: 'response', status: 200, body: '<html></html>' }, 'ERR_STS_RESPONSE_INVALID'],
   [
     'the token is for another audience',
     { kind: 'issue', audience: 'https://other.example.com' },
     'ERR_ISSUED_TOKEN_AUDIENCE',
   ],
-  ['the server is overloaded', { kind: 'answer', status: 429 }, 'ERR_STS_UNAVAILABLE'],
-  ['the server fails', { kind: 'answer', status: 500, body: LEAKED_BY_SERVER }, 'ERR_STS_UNAVAILABLE'],
+  ['the server is overloaded', { kind: 'response', status: 429 }, 'ERR_STS_UNAVAILABLE'],
+  ['the server fails', { kind: 'response', status: 500, body: LEAKED_BY_SERVER }, 'ERR_STS_UNAVAILABLE'],
   ['the server resets the connection', { kind: 'reset' }, 'ERR_STS_UNAVAILABLE'],
   ['the server does not respond', { kind: 'hang' }, 'ERR_STS_UNAVAILABLE'],
 ];
 
-for (const [problem, mood, code] of RESPONSES) {
+for (const [problem, behaviour, code] of RESPONSES) {
   test(`returns ${code} and sends nothing upstream when ${problem}`, async (t) => {
     const { app, upstream, authorizationServer, authorization, subjectToken, config } = await startGateway(t);
     const { local } = config.authorization_servers;
     app.reloadTo({ ...config, authorization_servers: { local: { ...local, timeout: '500ms' } } });
-    authorizationServer.mood = mood;
+    authorizationServer.behaviour = behaviour;
     const response = await call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
     assertProblem(response, code);
     assert.equal(upstream.requests.length, 0);
@@ -78,7 +78,7 @@ for (const [problem, mood, code] of RESPONSES) {
 test('returns the claims that the server requires in the challenge', async (t) => {
   const { app, authorizationServer, authorization } = await startGateway(t);
   const claims = '{"access_token":{"acrs":{"essential":true,"value":"c1"}}}';
-  authorizationServer.mood = refusal(400, 'interaction_required', '', { claims });
+  authorizationServer.behaviour = refusal(400, 'interaction_required', '', { claims });
   const { headers } = await call(`${app.url}/github`, { headers: { authorization } });
   const encoded = /^Bearer error="insufficient_claims", claims="([^"]+)"$/.exec(headers['www-authenticate'] ?? '')?.[1];
   assert.equal(Buffer.from(encoded ?? '', 'base64').toString(), claims);
@@ -86,7 +86,7 @@ test('returns the claims that the server requires in the challenge', async (t) =
 
 test('returns the Retry-After of the server', async (t) => {
   const { app, authorizationServer, authorization } = await startGateway(t);
-  authorizationServer.mood = { kind: 'answer', status: 429, headers: { 'retry-after': '17' } };
+  authorizationServer.behaviour = { kind: 'response', status: 429, headers: { 'retry-after': '17' } };
   const { headers } = await call(`${app.url}/github`, { headers: { authorization } });
   assert.equal(headers['retry-after'], '17');
 });
@@ -143,13 +143,13 @@ test('returns ERR_CREDENTIAL_UNAVAILABLE when our actor token is missing', async
 test('returns ERR_STS_UNAVAILABLE when the metadata are missing or of another issuer', async (t) => {
   const { app, authorizationServer, authorization, config } = await startGateway(t);
   const discovered = { issuer: authorizationServer.issuer, client_id: 'cambist', client_auth: { method: 'none' } };
-  for (const mood of [
+  for (const behaviour of [
     { kind: 'document', fields: { issuer: 'https://other.example.com' } },
     { kind: 'document', fields: { token_endpoint: undefined } },
-    { kind: 'answer', status: 200, body: '<html></html>' },
-    { kind: 'answer', status: 404 },
+    { kind: 'response', status: 200, body: '<html></html>' },
+    { kind: 'response', status: 404 },
   ] as const) {
-    authorizationServer.metadataMood = mood;
+    authorizationServer.metadataBehaviour = behaviour;
     app.reloadTo({
       ...config,
       authorization_servers: { [`as-${authorizationServer.metadataRequests.length}`]: discovered },

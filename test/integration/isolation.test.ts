@@ -113,10 +113,14 @@ for (const method of Object.keys(METHODS)) {
   test(`with ${method}, a redirect of a server sends nothing to another server`, async (t) => {
     const { sides, send } = await start(t, method);
     for (const status of [301, 302, 303, 307, 308]) {
-      sides.red.server.mood = { kind: 'answer', status, headers: { location: sides.blue.server.tokenEndpoint } };
+      sides.red.server.behaviour = { kind: 'response', status, headers: { location: sides.blue.server.tokenEndpoint } };
       assert.equal((await send('red')).status, 502);
     }
-    sides.red.server.metadataMood = { kind: 'answer', status: 307, headers: { location: sides.blue.server.issuer } };
+    sides.red.server.metadataBehaviour = {
+      kind: 'response',
+      status: 307,
+      headers: { location: sides.blue.server.issuer },
+    };
     assert.equal(sides.blue.server.requests.length, 0);
     assertApart(sides);
   });
@@ -129,12 +133,12 @@ for (const method of Object.keys(METHODS)) {
       { issuer, token_endpoint: tokenEndpoint },
       { token_endpoint: `${issuer}/other/token` },
     ]) {
-      sides.red.server.metadataMood = { kind: 'document', fields };
+      sides.red.server.metadataBehaviour = { kind: 'document', fields };
       assert.equal((await send('red')).status, 503);
     }
     assert.equal(sides.blue.server.requests.length, 0);
     assert.match(app.logText(), /its metadata names a token endpoint on the host of authorization server \\"blue\\"/);
-    sides.red.server.metadataMood = { kind: 'document' };
+    sides.red.server.metadataBehaviour = { kind: 'document' };
     assertApart(sides);
   });
 
@@ -145,7 +149,7 @@ for (const method of Object.keys(METHODS)) {
       { status: 400, body: { error: 'use_dpop_nonce' }, headers: { 'dpop-nonce': 'n' } },
       { status: 503, body: '', headers: { location: sides.blue.server.tokenEndpoint } },
     ]) {
-      sides.red.server.mood = { kind: 'answer', ...response };
+      sides.red.server.behaviour = { kind: 'response', ...response };
       assert.ok((await send('red')).status >= 401);
     }
     assert.equal((await send('blue')).status, 200);

@@ -1,17 +1,17 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { type RunningApp, startTestApp } from '../harness/app.ts';
+import { get } from '../harness/disconnects.ts';
 import { eventually, soon } from '../harness/eventually.ts';
 import { startFakeUpstream } from '../harness/fake-upstream.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { assertProblem } from '../harness/problem.ts';
-import { silence } from '../harness/upstream-handlers.ts';
-import { get } from '../harness/ways-to-leave.ts';
+import { neverRespond } from '../harness/upstream-handlers.ts';
 
 /** Two backends. The first never responds. */
 async function startBackends(t: TestContext, limits: Record<string, unknown>) {
-  const hung = await startFakeUpstream(silence);
+  const hung = await startFakeUpstream(neverRespond);
   const healthy = await startFakeUpstream((_request, response) => void response.end('ok'));
   t.after(hung.close);
   t.after(healthy.close);

@@ -4,7 +4,7 @@ import { eventually } from '../harness/eventually.ts';
 import type { UpstreamHandler } from '../harness/fake-upstream.ts';
 import { startGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
-import { answer, echo, refuseBearer } from '../harness/upstream-handlers.ts';
+import { echo, refuseBearer, respond } from '../harness/upstream-handlers.ts';
 
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
 const traceparent = `00-${TRACE_ID}-b7ad6b7169203331-01`;
@@ -28,7 +28,7 @@ for (const [event, route, handler] of [
 ] as const) {
   test(`includes the exchange of ${event} in exchange_ms`, async (t) => {
     const { app, authorizationServer, authorization } = await startGateway(t, { route, handler });
-    authorizationServer.mood = { kind: 'issue', delayMs: 200 };
+    authorizationServer.behaviour = { kind: 'issue', delayMs: 200 };
     assert.equal((await call(`${app.url}/github`, { headers: { authorization }, body: '{}' })).status, 200);
     const linesOf = (message: string) => app.logs.filter(({ msg }) => msg === message);
     await eventually('the request is logged', () => linesOf('request').length === 1);
@@ -54,7 +54,7 @@ function refuseFirstScope(): UpstreamHandler {
   const challenge = { 'www-authenticate': 'Bearer error="insufficient_scope", scope="write"' };
   let isFirst = true;
   return (request, response) => {
-    const handler = isFirst ? answer(403, '', challenge) : echo;
+    const handler = isFirst ? respond(403, '', challenge) : echo;
     isFirst = false;
     return handler(request, response);
   };
@@ -89,12 +89,12 @@ test('logs once when an authorization server becomes unavailable, and once when 
     const authorization = `Bearer ${await authorizationServer.mint()}`;
     return (await call(`${app.url}/github`, { headers: { authorization } })).status;
   };
-  authorizationServer.mood = { kind: 'answer', status: 500 };
+  authorizationServer.behaviour = { kind: 'response', status: 500 };
   for (let i = 0; i < 5; i += 1) await newCaller();
   const available = async () =>
     (await app.metrics()).includes('cambist_authorization_server_available{authorization_server="local"} 1');
   assert.equal(await available(), false);
-  authorizationServer.mood = { kind: 'issue' };
+  authorizationServer.behaviour = { kind: 'issue' };
   await eventually('the server has recovered', async () => (await newCaller()) === 200);
   assert.equal(await available(), true);
   const levels = app.logs

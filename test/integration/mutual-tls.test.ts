@@ -31,7 +31,7 @@ async function start(t: TestContext, client = authority.issueClient({ commonName
     await guarded.close();
     await upstream.close();
   });
-  open.metadataMood = {
+  open.metadataBehaviour = {
     kind: 'document',
     fields: { mtls_endpoint_aliases: { token_endpoint: guarded.tokenEndpoint } },
   };

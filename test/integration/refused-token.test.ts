@@ -2,15 +2,15 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { eventually } from '../harness/eventually.ts';
 import type { UpstreamHandler } from '../harness/fake-upstream.ts';
-import { sendAnswer } from '../harness/faults.ts';
+import { sendResponse } from '../harness/faults.ts';
 import { type Gateway, startGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { assertProblem } from '../harness/problem.ts';
-import { answer, refuseBearer } from '../harness/upstream-handlers.ts';
+import { refuseBearer, respond } from '../harness/upstream-handlers.ts';
 
 /** Responds with 200 and the bytes of the request body. */
-const mirror: UpstreamHandler = async (received, response) => sendAnswer(response, 200, await received.body());
+const mirror: UpstreamHandler = async (received, response) => sendResponse(response, 200, await received.body());
 
 /** Makes the upstream refuse the first issued token, as if it had been revoked. */
 async function revokeFirst({ app, upstream, authorizationServer, authorization }: Gateway): Promise<void> {
@@ -96,7 +96,7 @@ test('returns the error of the exchange when a retry gets no new token', async (
   const gateway = await startGateway(t);
   const { app, authorizationServer, authorization } = gateway;
   await revokeFirst(gateway);
-  authorizationServer.mood = { kind: 'answer', status: 400, body: { error: 'invalid_target' } };
+  authorizationServer.behaviour = { kind: 'response', status: 400, body: { error: 'invalid_target' } };
   assertProblem(await call(`${app.url}/github`, { headers: { authorization } }), 'ERR_EXCHANGE_REFUSED');
 });
 
@@ -115,7 +115,9 @@ test('relays a 403 unchanged, without an exchange', async (t) => {
   const { app, authorizationServer, authorization } = await startGateway(t, {
     handler: async (received, response) => {
       await received.body();
-      sendAnswer(response, 403, 'no', { 'www-authenticate': 'Bearer error="insufficient_scope", scope="repo:write"' });
+      sendResponse(response, 403, 'no', {
+        'www-authenticate': 'Bearer error="insufficient_scope", scope="repo:write"',
+      });
     },
   });
   const response = await call(`${app.url}/github`, { headers: { authorization } });
@@ -169,7 +171,7 @@ test('makes one exchange for each session, not for each request, when the upstre
 
 test('makes no exchange for each request when the upstream returns 404 or starts a session each time', async (t) => {
   const { app, authorizationServer, authorization, upstream } = await startGateway(t);
-  upstream.handler = answer(404);
+  upstream.handler = respond(404);
   const send = (headers: Record<string, string>) =>
     call(`${app.url}/github`, { headers: { authorization, ...headers }, body: 'hello' });
   for (let i = 0; i < 5; i += 1) await send({ 'mcp-session-id': 'one' });

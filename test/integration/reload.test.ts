@@ -7,7 +7,7 @@ import { startFakeUpstream } from '../harness/fake-upstream.ts';
 import { type GatewayConfig, startGateway } from '../harness/gateway.ts';
 import { call, connectRaw, open } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
-import { answer, eventStream, slowly } from '../harness/upstream-handlers.ts';
+import { delayed, eventStream, respond } from '../harness/upstream-handlers.ts';
 
 const withRoute = (config: GatewayConfig, change: Record<string, unknown>): GatewayConfig => ({
   ...config,
@@ -15,8 +15,10 @@ const withRoute = (config: GatewayConfig, change: Record<string, unknown>): Gate
 });
 
 test('applies a new config to the next request, and finishes a request in flight on the previous config', async (t) => {
-  const { app, upstream, authorization, config } = await startGateway(t, { handler: slowly(300, answer(200, 'old')) });
-  const other = await startFakeUpstream(answer(200, 'new'));
+  const { app, upstream, authorization, config } = await startGateway(t, {
+    handler: delayed(300, respond(200, 'old')),
+  });
+  const other = await startFakeUpstream(respond(200, 'new'));
   t.after(other.close);
   const headers = { authorization };
   const inFlight = call(`${app.url}/github`, { headers });
@@ -74,7 +76,7 @@ test('keeps connections to upstreams over a reload', async (t) => {
   const { app, authorization, config } = await startGateway(t, {
     async handler(received, response) {
       ports.add(received.message.socket.remotePort);
-      await answer(200, 'x')(received, response);
+      await respond(200, 'x')(received, response);
     },
   });
   for (let i = 0; i < 3; i += 1) {
@@ -121,7 +123,7 @@ test('ignores failures of requests on a previous config in the state of the auth
   const { app, authorizationServer, authorization, config } = await startGateway(t);
   const other = await startFakeAuthorizationServer();
   t.after(other.close);
-  authorizationServer.mood = { kind: 'answer', status: 503 };
+  authorizationServer.behaviour = { kind: 'response', status: 503 };
   const head = `POST /github HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\nContent-Length: 2\r\n`;
   const callers = await Promise.all(['a', 'b', 'c', 'd'].map(() => connectRaw(app.url)));
   for (const [index, caller] of callers.entries()) caller.send(`${head}Mcp-Session-Id: ${index}\r\n\r\n1`);

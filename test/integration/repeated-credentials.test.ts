@@ -4,7 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { startTestApp } from '../harness/app.ts';
-import { type Mood, startFakeAuthorizationServer, type TokenRequest } from '../harness/fake-authorization-server.ts';
+import {
+  type Behaviour,
+  startFakeAuthorizationServer,
+  type TokenRequest,
+} from '../harness/fake-authorization-server.ts';
 import { startFakeUpstream } from '../harness/fake-upstream.ts';
 import { type GatewayOptions, startGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
@@ -15,7 +19,7 @@ import { echo } from '../harness/upstream-handlers.ts';
 const CLIENT_SECRET = 'fZ8tXq2LwPcM4vRb';
 const ACTOR_TOKEN = 'actor-token-3kQ9vX7b';
 
-function issues(accessToken: string | null | undefined): Mood {
+function issues(accessToken: string | null | undefined): Behaviour {
   return { kind: 'issue', accessToken: accessToken ?? 'field-was-missing' };
 }
 
@@ -116,7 +120,7 @@ for (const { credential, method, grant, repeat } of REPEATED) {
       serverKeys: { extra_params: { api_key: 'extra-parameter-Yq7' }, ...(grant && { grant }) },
       route: { scope: 'repo', ...(grant && { actor_token: undefined, expect_audience: 'any' }) },
     });
-    authorizationServer.mood = (request) => issues(repeat(request));
+    authorizationServer.behaviour = (request) => issues(repeat(request));
     for (const token of ['opaque-token-of-alice', await authorizationServer.mint({ audience: 'any' })]) {
       const requestsBefore = authorizationServer.requests.length;
       assertProblem(await send(token), 'ERR_STS_RESPONSE_INVALID');
@@ -134,7 +138,7 @@ for (const { credential, method, grant, repeat } of REPEATED) {
 test("refuses the caller's own JWT even when its audience names the backend", async (t) => {
   const { send, authorizationServer, upstream, app } = await start(t);
   const token = await authorizationServer.mint({ audience: ['cambist', `${upstream.url}/mcp`] });
-  authorizationServer.mood = ({ form }) => issues(form.get('subject_token'));
+  authorizationServer.behaviour = ({ form }) => issues(form.get('subject_token'));
   assertProblem(await send(token), 'ERR_STS_RESPONSE_INVALID');
   assert.equal(upstream.requests.length, 0);
   assert.match(app.logText(), /contains the \\"subject_token\\" of the request/);
@@ -151,7 +155,7 @@ async function startChain(t: TestContext) {
     await second.close();
     await upstream.close();
   });
-  company.mood = { kind: 'issue', audience: second.issuer, fields: { token_type: 'N_A' } };
+  company.behaviour = { kind: 'issue', audience: second.issuer, fields: { token_type: 'N_A' } };
   const client_auth = { method: 'client_secret_post', client_secret: clientSecret };
   const app = await startTestApp(t, {
     authorization_servers: {
@@ -177,7 +181,7 @@ async function startChain(t: TestContext) {
 
 test('refuses an assertion that is the token sent to the first server of a chain', async (t) => {
   const { company, second, upstream, send, token } = await startChain(t);
-  company.mood = { kind: 'issue', accessToken: token, fields: { token_type: 'N_A' } };
+  company.behaviour = { kind: 'issue', accessToken: token, fields: { token_type: 'N_A' } };
   assertProblem(await send(), 'ERR_STS_RESPONSE_INVALID');
   assert.equal(second.requests.length + upstream.requests.length, 0);
 });
@@ -192,7 +196,7 @@ for (const [credential, returned] of FROM_SECOND) {
   test(`refuses ${credential} from the second server of a chain`, async (t) => {
     const { company, second, upstream, send, token } = await startChain(t);
     const issued = () => company.requests.at(-1)?.issued ?? 'no-assertion';
-    second.mood = () => ({
+    second.behaviour = () => ({
       kind: 'issue',
       accessToken: returned(token, issued()),
       fields: { issued_token_type: undefined },
@@ -202,7 +206,7 @@ for (const [credential, returned] of FROM_SECOND) {
     assert.equal(company.requests.length, 1, 'the second exchange reuses the assertion');
     assert.equal(second.requests.length, 2);
     assert.equal(upstream.requests.length, 0);
-    second.mood = { kind: 'issue', fields: { issued_token_type: undefined } };
+    second.behaviour = { kind: 'issue', fields: { issued_token_type: undefined } };
     assert.equal((await send()).status, 200);
   });
 }

@@ -5,7 +5,7 @@ import {
   extractWWWAuthenticateParams,
   selectResourceURL,
 } from '@modelcontextprotocol/sdk/client/auth.js';
-import { sendAnswer } from '../harness/faults.ts';
+import { sendResponse } from '../harness/faults.ts';
 import { type GatewayOptions, startGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
@@ -72,7 +72,11 @@ test('names the URL of the metadata in every 401', async (t) => {
     await challenge({ authorization: `Bearer ${expired}` }),
     `Bearer error="invalid_token", resource_metadata="${url}"`,
   );
-  authorizationServer.mood = { kind: 'answer', status: 400, body: { error: 'interaction_required', claims: '{}' } };
+  authorizationServer.behaviour = {
+    kind: 'response',
+    status: 400,
+    body: { error: 'interaction_required', claims: '{}' },
+  };
   assert.equal(
     await challenge({ authorization }),
     `Bearer error="insufficient_claims", claims="e30=", resource_metadata="${url}"`,
@@ -99,7 +103,7 @@ test('uses https in the URL of the resource behind a proxy that terminates TLS',
 test("forwards requests for the upstream's own metadata on routes without issued tokens", async (t) => {
   for (const credential of ['none', 'passthrough']) {
     const { app, upstream, authorization } = await startWithIssuer(t, { route: { credential } });
-    upstream.handler = (_request, response) => sendAnswer(response, 200, '{"resource":"theirs"}');
+    upstream.handler = (_request, response) => sendResponse(response, 200, '{"resource":"theirs"}');
     const { text } = await call(`${app.url}${WELL_KNOWN}/github/x?q`, { headers: { authorization } });
     assert.equal(text, '{"resource":"theirs"}');
     assert.equal(upstream.requests[0]?.url, `${WELL_KNOWN}/mcp/x?q`);
@@ -142,7 +146,7 @@ test("replaces the URL of the upstream's own metadata in a challenge on a route 
   const theirs = 'Bearer error="insufficient_scope", scope="a", resource_metadata="https://upstream.example.com/x"';
   const handler: GatewayOptions['handler'] = async (request, response) => {
     await request.body();
-    sendAnswer(response, 403, 'no', { 'www-authenticate': [theirs, 'Bearer resource_metadata="broken'] });
+    sendResponse(response, 403, 'no', { 'www-authenticate': [theirs, 'Bearer resource_metadata="broken'] });
   };
   const { app, authorization, config } = await startWithIssuer(t, { handler });
   const { headers } = await call(`${app.url}/github`, { headers: { authorization } });

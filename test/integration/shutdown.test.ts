@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { eventually, soon } from '../harness/eventually.ts';
-import { sendAnswer } from '../harness/faults.ts';
+import { sendResponse } from '../harness/faults.ts';
 import { startPlainGateway } from '../harness/gateway.ts';
 import { call, connectRaw, open } from '../harness/http-call.ts';
 import { assertProblem } from '../harness/problem.ts';
@@ -15,9 +15,9 @@ function manualUpstream() {
   });
   return {
     respond: () => respond(),
-    handler: async (_received: unknown, response: Parameters<typeof sendAnswer>[0]) => {
+    handler: async (_received: unknown, response: Parameters<typeof sendResponse>[0]) => {
       await released;
-      sendAnswer(response, 200, 'done');
+      sendResponse(response, 200, 'done');
     },
   };
 }

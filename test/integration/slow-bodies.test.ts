@@ -3,11 +3,11 @@ import { type TestContext, test } from 'node:test';
 import { eventually, soon } from '../harness/eventually.ts';
 import { startGateway } from '../harness/gateway.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
-import { assertAlive, FOR_ONE_USE, outlive, SHORT } from '../harness/short-lives.ts';
+import { assertUnexpired, SHORT_LIVED, SINGLE_USE, waitForExpiry } from '../harness/short-lived-tokens.ts';
 import { echo } from '../harness/upstream-handlers.ts';
 
 /** An upstream that records when each request arrives, and a connection of a slow caller. */
-async function startSlow(t: TestContext, mood = SHORT) {
+async function startSlow(t: TestContext, behaviour = SHORT_LIVED) {
   const gateway = await startGateway(t, {
     handler: (request, response) => {
       arrivals.push({ bearer: request.authorization[0], atMs: Date.now() });
@@ -16,7 +16,7 @@ async function startSlow(t: TestContext, mood = SHORT) {
   });
   const { app, authorizationServer, authorization } = gateway;
   const arrivals: { bearer: string | undefined; atMs: number }[] = [];
-  authorizationServer.mood = mood;
+  authorizationServer.behaviour = behaviour;
   const connection = await connectRaw(app.url);
   const head = `POST /github HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: ${authorization}\r\n`;
   return { ...gateway, arrivals, connection, head };
@@ -26,26 +26,26 @@ test('sends a fresh token if the cached one expires while a small body arrives',
   const { app, authorization, authorizationServer, connection, head, arrivals } = await startSlow(t);
   connection.send(`${head}Content-Length: 10\r\n\r\nhello`);
   await call(`${app.url}/github`, { headers: { authorization } });
-  await outlive();
+  await waitForExpiry();
   connection.send('world');
   assert.match(await soon('the response', connection.closed()), /"body":"helloworld"/);
   assert.equal(authorizationServer.requests.length, 2);
   assert.equal(arrivals.length, 2);
-  assertAlive(authorizationServer, arrivals);
+  assertUnexpired(authorizationServer, arrivals);
 });
 
 test('chooses the token of a chunked body when its first bytes arrive', async (t) => {
   const { app, authorization, authorizationServer, connection, head, arrivals, upstream } = await startSlow(t);
   connection.send(`${head}Transfer-Encoding: chunked\r\n\r\n`);
   await call(`${app.url}/github`, { headers: { authorization } });
-  await outlive();
+  await waitForExpiry();
   connection.send('5\r\nhello\r\n');
   // The request goes upstream before its body is complete.
   await eventually('the upstream has the request', () => upstream.requests.length === 2);
   connection.send('0\r\n\r\n');
   assert.match(await soon('the response', connection.closed()), /"body":"hello"/);
   assert.equal(authorizationServer.requests.length, 2);
-  assertAlive(authorizationServer, arrivals);
+  assertUnexpired(authorizationServer, arrivals);
 });
 
 for (const [kind, framing, first, last] of [
@@ -53,9 +53,9 @@ for (const [kind, framing, first, last] of [
   ['chunked', 'Transfer-Encoding: chunked', '', '5\r\nhello\r\n0\r\n\r\n'],
 ] as const) {
   test(`requests a single-use token once, when a ${kind} body can be sent with it`, async (t) => {
-    const { authorizationServer, connection, head, arrivals } = await startSlow(t, FOR_ONE_USE);
+    const { authorizationServer, connection, head, arrivals } = await startSlow(t, SINGLE_USE);
     connection.send(`${head}${framing}\r\n\r\n${first}`);
-    await outlive();
+    await waitForExpiry();
     assert.equal(authorizationServer.requests.length, 0);
     connection.send(last);
     assert.match(await soon('the response', connection.closed()), /HTTP\/1\.1 200/);
@@ -75,11 +75,11 @@ test('waits for a slow body inside a CONNECT as well', async (t) => {
   await connection.until('200 Connection Established');
   connection.send(`${head.replace('Host: x', 'Host: github-mcp.svc')}Content-Length: 10\r\n\r\nhello`);
   await call(`${app.url}/github`, { headers: { authorization, host: 'github-mcp.svc' } });
-  await outlive();
+  await waitForExpiry();
   connection.send('world');
   assert.match(await soon('the response', connection.closed()), /"body":"helloworld"/);
   assert.equal(authorizationServer.requests.length, 2);
-  assertAlive(authorizationServer, arrivals);
+  assertUnexpired(authorizationServer, arrivals);
 });
 
 test('makes no exchange for a caller that disconnects before the first bytes of its body', async (t) => {

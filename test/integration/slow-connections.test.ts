@@ -7,9 +7,9 @@ import type { UpstreamHandler } from '../harness/fake-upstream.ts';
 import { startGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
 import { assertProblem } from '../harness/problem.ts';
-import { assertAlive, FOR_ONE_USE, LONGER_MS, SHORT } from '../harness/short-lives.ts';
+import { assertUnexpired, EXPIRY_WAIT_MS, SHORT_LIVED, SINGLE_USE } from '../harness/short-lived-tokens.ts';
 import { startSlowTls } from '../harness/slow-tls.ts';
-import { answer, echo } from '../harness/upstream-handlers.ts';
+import { echo, respond } from '../harness/upstream-handlers.ts';
 import { startWebSocketServer } from '../harness/web-socket-server.ts';
 import { folderOf } from '../unit/tokens/sample.ts';
 
@@ -29,7 +29,7 @@ async function startSlow(t: TestContext, handler: UpstreamHandler = echo, keys: 
   const { app, authorizationServer, upstream, config, authorization } = gateway;
   const { slow, behind } = await behindSlowTls(t, upstream.port);
   app.reloadTo({ ...config, routes: config.routes.map((route) => ({ ...route, ...behind, ...keys })) });
-  authorizationServer.mood = SHORT;
+  authorizationServer.behaviour = SHORT_LIVED;
   const send = () => call(`${app.url}/github`, { headers: { authorization }, body: 'hello' });
   return { ...gateway, arrivals, slow, delaysMs: slow.delaysMs, send };
 }
@@ -43,18 +43,18 @@ async function behindSlowTls(t: TestContext, port: number) {
 
 test('replaces a token that expires while the connection opens', async (t) => {
   const { send, delaysMs, arrivals, authorizationServer, app } = await startSlow(t);
-  delaysMs.push(LONGER_MS);
+  delaysMs.push(EXPIRY_WAIT_MS);
   const response = await send();
   assert.deepEqual([response.status, JSON.parse(response.text).body], [200, 'hello']);
   assert.equal(authorizationServer.requests.length, 2);
   assert.equal(arrivals.length, 1);
-  assertAlive(authorizationServer, arrivals);
+  assertUnexpired(authorizationServer, arrivals);
   assert.ok(!app.logs.some(({ level }) => Number(level) >= 50));
 });
 
 test('returns an error if connecting always outlasts the token', async (t) => {
   const { send, slow, arrivals, app } = await startSlow(t);
-  slow.delaysMs.push(LONGER_MS, LONGER_MS);
+  slow.delaysMs.push(EXPIRY_WAIT_MS, EXPIRY_WAIT_MS);
   // Otherwise the retry would use the connection that the first attempt opened.
   slow.closedAtOnce = 1;
   assertProblem(await send(), 'ERR_UPSTREAM_UNREACHABLE');
@@ -64,8 +64,8 @@ test('returns an error if connecting always outlasts the token', async (t) => {
 
 test('sends a single-use token on a slow connection, and requests it once', async (t) => {
   const { send, delaysMs, arrivals, authorizationServer } = await startSlow(t);
-  authorizationServer.mood = FOR_ONE_USE;
-  delaysMs.push(LONGER_MS);
+  authorizationServer.behaviour = SINGLE_USE;
+  delaysMs.push(EXPIRY_WAIT_MS);
   assert.equal((await send()).status, 200);
   assert.deepEqual([authorizationServer.requests.length, arrivals.length], [1, 1]);
 });
@@ -75,13 +75,13 @@ test('replaces a token that expires while the retry after a 401 connects', async
   const { send, delaysMs, arrivals, authorizationServer } = await startSlow(t, (request, response) => {
     if (refused) return echo(request, response);
     refused = true;
-    return answer(401)(request, response);
+    return respond(401)(request, response);
   });
-  delaysMs.push(0, LONGER_MS);
+  delaysMs.push(0, EXPIRY_WAIT_MS);
   const response = await send();
   assert.deepEqual([response.status, JSON.parse(response.text).body], [200, 'hello']);
   assert.deepEqual([authorizationServer.requests.length, arrivals.length], [3, 2]);
-  assertAlive(authorizationServer, arrivals);
+  assertUnexpired(authorizationServer, arrivals);
 });
 
 test('replaces a token with more scopes that expires while the retry connects', async (t) => {
@@ -92,14 +92,14 @@ test('replaces a token with more scopes that expires while the retry connects', 
     (request, response) => {
       if (refused) return echo(request, response);
       refused = true;
-      return answer(403, 'more', challenge)(request, response);
+      return respond(403, 'more', challenge)(request, response);
     },
     { step_up: ['more'] },
   );
-  delaysMs.push(0, LONGER_MS);
+  delaysMs.push(0, EXPIRY_WAIT_MS);
   assert.equal((await send()).status, 200);
   assert.deepEqual([authorizationServer.requests.length, arrivals.length], [3, 2]);
-  assertAlive(authorizationServer, arrivals);
+  assertUnexpired(authorizationServer, arrivals);
 });
 
 test('replaces a token that expires while a WebSocket handshake connects', async (t) => {
@@ -107,13 +107,13 @@ test('replaces a token that expires while a WebSocket handshake connects', async
   t.after(backend.close);
   const { slow, behind } = await behindSlowTls(t, backend.port);
   const { app, authorization, authorizationServer } = await startGateway(t, { route: behind });
-  authorizationServer.mood = SHORT;
-  slow.delaysMs.push(LONGER_MS);
+  authorizationServer.behaviour = SHORT_LIVED;
+  slow.delaysMs.push(EXPIRY_WAIT_MS);
   const socket = new WebSocket(`${app.url.replace('http', 'ws')}/github`, { headers: { authorization } });
   t.after(() => socket.close());
   await soon('the WebSocket is open', new Promise((resolve) => socket.addEventListener('open', resolve)));
   assert.equal(authorizationServer.requests.length, 2);
-  assertAlive(
+  assertUnexpired(
     authorizationServer,
     backend.handshakes.map(({ authorization: bearer }) => ({ bearer, atMs: Date.now() })),
   );

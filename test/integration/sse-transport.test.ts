@@ -6,7 +6,7 @@ import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import { SSEServerTransport } from '@modelcontextprotocol/sdk/server/sse.js';
 import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js';
 import { soon } from '../harness/eventually.ts';
-import { sendAnswer } from '../harness/faults.ts';
+import { sendResponse } from '../harness/faults.ts';
 import { type GatewayOptions, startGateway, startPlainGateway } from '../harness/gateway.ts';
 import { call, connectRaw, open } from '../harness/http-call.ts';
 import { eventStream } from '../harness/upstream-handlers.ts';
@@ -24,7 +24,7 @@ function sseServer(below: string): NonNullable<GatewayOptions['handler']> {
       await server.connect(transport as Transport);
     } else if (pathname === `${below}/messages`) {
       await sessions.get(searchParams.get('sessionId') ?? '')?.handlePostMessage(message, response);
-    } else sendAnswer(response, 404, 'not here');
+    } else sendResponse(response, 404, 'not here');
   };
 }
 
@@ -116,7 +116,7 @@ test('rewrites a Location below the upstream to the route, and no other', async 
   ]) {
     for (const status of [307, 201]) {
       upstream.handler = (_request, response) =>
-        sendAnswer(response, status, '', { location, 'content-location': '/mcp/x' });
+        sendResponse(response, status, '', { location, 'content-location': '/mcp/x' });
       const { headers } = await call(`${app.url}/plain/a`);
       assert.deepEqual([headers.location, headers['content-location']], [expected, '/mcp/x'], location);
     }
@@ -126,8 +126,8 @@ test('rewrites a Location below the upstream to the route, and no other', async 
 test('sends a client back through the route when the upstream redirects to the same path with a slash', async (t) => {
   const { app, upstream, authorization } = await startGateway(t, {
     handler: ({ url }, response) => {
-      if (url === '/mcp') sendAnswer(response, 307, '', { location: `${upstream.url}/mcp/` });
-      else sendAnswer(response, 200, 'here');
+      if (url === '/mcp') sendResponse(response, 307, '', { location: `${upstream.url}/mcp/` });
+      else sendResponse(response, 200, 'here');
     },
   });
   const response = await fetch(`${app.url}/github`, { headers: { authorization } });

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { assertAllFinished, FLOOD_BYTES, flood, get, post } from '../harness/disconnects.ts';
 import { eventually, soon } from '../harness/eventually.ts';
 import { startPlainGateway } from '../harness/gateway.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
-import { assertAllEnded, FLOOD_BYTES, flood, get, post } from '../harness/ways-to-leave.ts';
 
 const ROUTE = { timeouts: { stall: '1s' } };
 
@@ -22,7 +22,7 @@ test('returns 504 for an upload that stalls, and closes its request upstream', a
   request?.message.resume();
   await soon('the backend sees the request close', request?.gone ?? assert.fail());
   assert.match(app.logText(), /route \\"plain\\": no byte moved for timeouts\.stall/);
-  await assertAllEnded(app);
+  await assertAllFinished(app);
 });
 
 test('aborts a response that stalls together with its upload, and reports cut_by "stall"', async (t) => {
@@ -39,7 +39,7 @@ test('aborts a response that stalls together with its upload, and reports cut_by
   await soon('the connection is closed', connection.closed());
   await eventually('the cut is logged', () => app.logs.some(({ aborted_by }) => aborted_by === 'stall'));
   assert.equal(sumSamples(await app.metrics(), 'cambist_requests_aborted_total', { aborted_by: 'stall' }), 1);
-  await assertAllEnded(app);
+  await assertAllFinished(app);
 });
 
 test('keeps a stalled upload open while its response continues', async (t) => {
@@ -57,7 +57,7 @@ test('keeps a stalled upload open while its response continues', async (t) => {
   await connection.until(/(beat\s[^b]*){15}/);
   assert.equal(upstream.requests.length, 1);
   connection.socket.destroy();
-  await assertAllEnded(app);
+  await assertAllFinished(app);
 });
 
 test('keeps a silent response open', async (t) => {
@@ -81,5 +81,5 @@ test('closes a connection with too many pipelined requests', async (t) => {
   await soon('the connection is closed', connection.closed());
   await soon('the upstream sees every request close', Promise.all(upstream.requests.map(({ gone }) => gone)));
   assert.match(app.logText(), /more than 16 pipelined requests/);
-  await assertAllEnded(app);
+  await assertAllFinished(app);
 });

@@ -22,7 +22,7 @@ test('shows requests, failures and the state of the authorization server', async
     [['ERR_SUBJECT_TOKEN_MISSING', 1]],
   );
   assert.equal(report.cache.entries, 1);
-  authorizationServer.mood = { kind: 'reset' };
+  authorizationServer.behaviour = { kind: 'reset' };
   for (let i = 0; i < 3; i += 1) {
     await call(`${app.url}/github`, { headers: { authorization: `Bearer ${await authorizationServer.mint()}` } });
   }
@@ -64,8 +64,8 @@ test('shows no token, session, user or address', async (t) => {
   leaks.remember(subjectToken);
   const headers = { authorization, 'mcp-session-id': 'session-of-alice', 'x-request-id': 'request-of-alice' };
   await call(`${app.url}/github/path-of-alice?query=of-alice`, { headers, body: '{}' });
-  authorizationServer.mood = {
-    kind: 'answer',
+  authorizationServer.behaviour = {
+    kind: 'response',
     status: 400,
     body: { error: 'invalid_grant', error_description: 'of-alice' },
   };

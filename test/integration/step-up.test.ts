@@ -3,7 +3,7 @@ import { type TestContext, test } from 'node:test';
 import { decodeJwt } from 'jose';
 import { eventually, soon } from '../harness/eventually.ts';
 import type { UpstreamHandler } from '../harness/fake-upstream.ts';
-import { sendAnswer } from '../harness/faults.ts';
+import { sendResponse } from '../harness/faults.ts';
 import { startGateway } from '../harness/gateway.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
@@ -16,8 +16,8 @@ function requireScope(scope: string, challenge = CHALLENGE): UpstreamHandler {
     const body = await request.body();
     const token = request.authorization[0]?.replace('Bearer ', '') ?? '';
     const scopes = String(decodeJwt(token).scope ?? '').split(' ');
-    if (scopes.includes(scope)) sendAnswer(response, 200, body);
-    else sendAnswer(response, 403, 'more, please', { 'www-authenticate': challenge });
+    if (scopes.includes(scope)) sendResponse(response, 200, body);
+    else sendResponse(response, 403, 'more, please', { 'www-authenticate': challenge });
   };
 }
 
@@ -59,7 +59,7 @@ test('drops the wider token when the session is deleted', async (t) => {
   const { send, scopes, app, authorization, upstream } = await startStepUp(t);
   const session = { 'mcp-session-id': 's-1' };
   await send(session);
-  upstream.handler = (_request, response) => sendAnswer(response, 200, '');
+  upstream.handler = (_request, response) => sendResponse(response, 200, '');
   await call(`${app.url}/github`, { method: 'DELETE', headers: { authorization, ...session } });
   assert.equal(sumSamples(await app.metrics(), 'cambist_cache_entries'), 0);
   await send(session);
@@ -106,8 +106,8 @@ test('relays the 403 unchanged if the body is too large to retry', async (t) => 
 
 test('relays the 403 unchanged if the wider exchange is refused, and remembers the refusal', async (t) => {
   const { send, authorizationServer, upstream, scopes } = await startStepUp(t);
-  const refusal = { kind: 'answer', status: 400, body: { error: 'invalid_scope' } } as const;
-  authorizationServer.mood = ({ form }) =>
+  const refusal = { kind: 'response', status: 400, body: { error: 'invalid_scope' } } as const;
+  authorizationServer.behaviour = ({ form }) =>
     form.get('scope')?.includes('repo:write') === true ? refusal : { kind: 'issue' };
   for (let i = 0; i < 3; i += 1) {
     const response = await send();
@@ -141,9 +141,9 @@ test('does not share the wider token with an otherwise equal route without step-
 
 test('keeps the connection usable after a 403 to a HEAD whose step-up fails', async (t) => {
   const { app, authorization, authorizationServer } = await startStepUp(t);
-  authorizationServer.mood = ({ form }) =>
+  authorizationServer.behaviour = ({ form }) =>
     form.get('scope')?.includes('repo:write') === true
-      ? { kind: 'answer', status: 400, body: { error: 'invalid_scope' } }
+      ? { kind: 'response', status: 400, body: { error: 'invalid_scope' } }
       : { kind: 'issue' };
   const connection = await connectRaw(app.url);
   t.after(() => connection.socket.destroy());

@@ -5,17 +5,17 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { ReadinessReport } from '../../src/observability/readiness.ts';
 import { eventually } from '../harness/eventually.ts';
-import { type MetadataMood, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import { type MetadataBehaviour, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { startGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { assertProblem } from '../harness/problem.ts';
 
 /** A gateway whose route verifies subject tokens of another issuer. */
-async function startVerifying(t: TestContext, metadataMood: MetadataMood = { kind: 'document' }) {
+async function startVerifying(t: TestContext, metadataBehaviour: MetadataBehaviour = { kind: 'document' }) {
   const issuer = await startFakeAuthorizationServer();
   t.after(issuer.close);
-  issuer.metadataMood = metadataMood;
+  issuer.metadataBehaviour = metadataBehaviour;
   const verify = { issuer: issuer.issuer };
   const gateway = await startGateway(t, { route: { subject_token: { verify } } });
   const send = (token: string) =>
@@ -47,7 +47,7 @@ test('verifies a token once, and uses cached tokens while the issuer is down', a
   const { authorizationServer, issuer, send } = await startVerifying(t);
   const token = await issuer.mint();
   await send(token);
-  issuer.metadataMood = { kind: 'reset' };
+  issuer.metadataBehaviour = { kind: 'reset' };
   await issuer.close();
   assert.equal((await send(token)).status, 200);
   assert.equal(authorizationServer.requests.length, 1);
@@ -69,7 +69,7 @@ test('admits a token with a new key at once after tokens with unknown key ids', 
 const CHECK = 'routes.github.subject_token.verify';
 
 test('refuses callers and is not ready until it has fetched the keys of the issuer once', async (t) => {
-  const { app, authorizationServer, issuer, send } = await startVerifying(t, { kind: 'answer', status: 500 });
+  const { app, authorizationServer, issuer, send } = await startVerifying(t, { kind: 'response', status: 500 });
   const readiness = async () => {
     const { status, text } = await call(`${app.admin}/readyz`);
     return { status, check: (JSON.parse(text) as ReadinessReport).checks[CHECK] };
@@ -87,7 +87,7 @@ test('refuses callers and is not ready until it has fetched the keys of the issu
   assert.ok(Number(response.headers['retry-after']) > 0);
   assert.equal(authorizationServer.requests.length, 0);
 
-  issuer.metadataMood = { kind: 'document' };
+  issuer.metadataBehaviour = { kind: 'document' };
   await eventually('cambist is ready', async () => (await readiness()).status === 200);
   assert.equal(sumSamples(await app.metrics(), 'cambist_readiness_check', { check: CHECK }), 1);
   await issuer.close();

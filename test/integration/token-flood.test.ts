@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { platform } from 'node:process';
 import { type TestContext, test } from 'node:test';
 import { soon } from '../harness/eventually.ts';
-import type { Mood } from '../harness/fake-authorization-server.ts';
+import type { Behaviour } from '../harness/fake-authorization-server.ts';
 import { type Gateway, startGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
@@ -17,24 +17,24 @@ const FLOOD_CONNECTIONS = 400;
 const NEWCOMERS = 20;
 
 /** Responses of an authorization server to a made-up token. */
-const RESPONSES: Record<string, Mood> = {
+const RESPONSES: Record<string, Behaviour> = {
   'refuses made-up tokens after half a second': {
-    kind: 'answer',
+    kind: 'response',
     status: 400,
     body: { error: 'invalid_grant' },
     delayMs: 500,
   },
-  'responds to made-up tokens with 500': { kind: 'answer', status: 500, delayMs: 200 },
-  'responds to made-up tokens with 429': { kind: 'answer', status: 429, headers: { 'retry-after': '30' } },
+  'responds to made-up tokens with 500': { kind: 'response', status: 500, delayMs: 200 },
+  'responds to made-up tokens with 429': { kind: 'response', status: 429, headers: { 'retry-after': '30' } },
   'never responds to made-up tokens': { kind: 'hang' },
 };
 
-async function start(t: TestContext, madeUp: Mood) {
+async function start(t: TestContext, madeUp: Behaviour) {
   const gateway = await startGateway(t);
   const { authorizationServer, app, config } = gateway;
   const { local } = config.authorization_servers;
   app.reloadTo({ ...config, authorization_servers: { local: { ...local, timeout: '2s' } } });
-  authorizationServer.mood = ({ form }) =>
+  authorizationServer.behaviour = ({ form }) =>
     form.get('subject_token')?.startsWith('made-up') ? madeUp : { kind: 'issue' };
   return gateway;
 }
@@ -69,12 +69,12 @@ function flood(gateway: Gateway): { enough: Promise<void>; stop(): Promise<void>
   };
 }
 
-for (const [name, mood] of Object.entries(RESPONSES)) {
+for (const [name, behaviour] of Object.entries(RESPONSES)) {
   test(
     `serves new and accepted callers while one peer floods an authorization server that ${name}`,
     options,
     async (t) => {
-      const gateway = await start(t, mood);
+      const gateway = await start(t, behaviour);
       const { app, authorizationServer } = gateway;
       const accepted = await authorizationServer.mint({ subject: 'accepted' });
       assert.equal(await send(gateway, FLOODER, accepted), 200);

@@ -7,7 +7,7 @@ import { startGateway, startPlainGateway } from '../harness/gateway.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { assertProblem } from '../harness/problem.ts';
-import { answer, dieMidStream, silence } from '../harness/upstream-handlers.ts';
+import { failMidStream, neverRespond, respond } from '../harness/upstream-handlers.ts';
 
 /** An app with an upstream that responds to every request with these bytes, then closes or resets the connection. */
 async function startRaw(t: TestContext, bytes: string, afterwards: 'end' | 'reset' = 'end') {
@@ -38,7 +38,7 @@ test('returns ERR_UPSTREAM_UNREACHABLE when the backend closes the connection wi
 
 test('returns a timeout when the backend sends no headers in time, and closes the connection', async (t) => {
   const { app, upstream } = await startPlainGateway(t, {
-    handler: silence,
+    handler: neverRespond,
     route: { timeouts: { response_headers: '300ms' } },
   });
   assertProblem(await soon('the response', call(`${app.url}/plain`, { body: '{}' })), 'ERR_UPSTREAM_TIMEOUT');
@@ -87,7 +87,7 @@ test('relays a body that ends with its connection', async (t) => {
 });
 
 test('never completes a response whose upstream fails in the middle of the body', async (t) => {
-  const { app } = await startPlainGateway(t, { handler: dieMidStream(1000, 100) });
+  const { app } = await startPlainGateway(t, { handler: failMidStream(1000, 100) });
   await assert.rejects(call(`${app.url}/plain`), { code: 'ECONNRESET' });
   for (const bytes of [
     'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n',
@@ -110,7 +110,7 @@ test('resets the connection of an HTTP/1.0 caller when a response breaks off', a
 });
 
 test('relays a 503 without a retry', async (t) => {
-  const { app, upstream } = await startPlainGateway(t, { handler: answer(503, 'later', { 'retry-after': '0' }) });
+  const { app, upstream } = await startPlainGateway(t, { handler: respond(503, 'later', { 'retry-after': '0' }) });
   for (const method of ['GET', 'HEAD', 'POST']) {
     upstream.requests.length = 0;
     const { status, headers } = await call(`${app.url}/plain`, { method });
@@ -123,7 +123,7 @@ test('relays a redirect without following it', async (t) => {
   const { app, upstream, authorization } = await startGateway(t);
   for (const status of [301, 302, 303, 307, 308]) {
     upstream.requests.length = 0;
-    upstream.handler = answer(status, '', { location: `${upstream.url}/elsewhere` });
+    upstream.handler = respond(status, '', { location: `${upstream.url}/elsewhere` });
     const response = await call(`${app.url}/github`, { headers: { authorization } });
     assert.equal(response.status, status);
     assert.equal(upstream.requests.length, 1);
@@ -137,7 +137,7 @@ for (const [kind, statuses] of [
   test(`relays ${kind}, and counts each response once`, async (t) => {
     const { app, upstream } = await startPlainGateway(t);
     for (const status of statuses) {
-      upstream.handler = answer(status, 'body');
+      upstream.handler = respond(status, 'body');
       const response = await call(`${app.url}/plain`);
       assert.deepEqual([response.status, response.text], [status, 'body']);
     }

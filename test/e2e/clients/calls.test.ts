@@ -1,4 +1,4 @@
 import { declareCallTests } from '../../harness/client-calls.ts';
-import { SPEAKERS } from './speakers.ts';
+import { SDKS } from './sdks.ts';
 
-for (const speaker of SPEAKERS) declareCallTests(speaker);
+for (const sdk of SDKS) declareCallTests(sdk);

@@ -1,4 +1,4 @@
 import { declareInterruptionTests } from '../../harness/client-interruptions.ts';
-import { SPEAKERS } from './speakers.ts';
+import { SDKS } from './sdks.ts';
 
-for (const speaker of SPEAKERS) declareInterruptionTests(speaker);
+for (const sdk of SDKS) declareInterruptionTests(sdk);

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { type IncomingMessage, request } from 'node:http';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { type FakeSetup, SETUP_ROUTE, startFakeSetup } from '../../harness/fake-setup.ts';
 import { residentBytes } from '../../harness/process-figures.ts';
-import { SCENE_ROUTE, type Scene, startScene } from '../../harness/scene.ts';
-import { answer, flood } from '../../harness/upstream-handlers.ts';
+import { flood, respond } from '../../harness/upstream-handlers.ts';
 
 const MIB = 1024 * 1024;
 const TOTAL_BYTES = 256 * MIB;
@@ -16,7 +16,7 @@ const CHUNK = Buffer.alloc(64 * 1024, 'x');
 const STALL_MS = 1_000;
 
 /** Measures how much more memory the program has at most than now. */
-async function watchMemory(t: TestContext, { cambist }: Scene): Promise<() => number> {
+async function watchMemory(t: TestContext, { cambist }: FakeSetup): Promise<() => number> {
   const before = await residentBytes(cambist.pid);
   let most = before;
   const timer = setInterval(async () => {
@@ -36,15 +36,15 @@ async function stalled(figure: () => number): Promise<number> {
 }
 
 test('a download that is not read stops at the upstream, and takes no memory here', async (t) => {
-  const scene = await startScene();
-  t.after(scene.close);
-  const headers = await scene.bearer();
+  const setup = await startFakeSetup();
+  t.after(setup.close);
+  const headers = await setup.bearer();
   const { handler, writtenBytes } = flood(TOTAL_BYTES);
-  scene.upstream.handler = answer(200);
-  await scene.call({ headers });
-  scene.upstream.handler = handler;
-  const grown = await watchMemory(t, scene);
-  const download = await scene.open({ headers });
+  setup.upstream.handler = respond(200);
+  await setup.call({ headers });
+  setup.upstream.handler = handler;
+  const grown = await watchMemory(t, setup);
+  const download = await setup.open({ headers });
   const written = await stalled(writtenBytes);
   assert.ok(written < HELD_BYTES, `${written} bytes were taken though nobody reads`);
   assert.equal(await drain(download), TOTAL_BYTES);
@@ -52,20 +52,20 @@ test('a download that is not read stops at the upstream, and takes no memory her
 });
 
 test('an upload that is not read stops at the client, and takes no memory here', async (t) => {
-  const scene = await startScene();
-  t.after(scene.close);
-  const headers = await scene.bearer();
-  scene.upstream.handler = answer(200);
-  await scene.call({ headers });
+  const setup = await startFakeSetup();
+  t.after(setup.close);
+  const headers = await setup.bearer();
+  setup.upstream.handler = respond(200);
+  await setup.call({ headers });
   let read = (): void => {};
-  scene.upstream.handler = async ({ message }, response) => {
+  setup.upstream.handler = async ({ message }, response) => {
     await new Promise<void>((resolve) => {
       read = resolve;
     });
     response.end(String(await drain(message)));
   };
-  const grown = await watchMemory(t, scene);
-  const upload = request(`${scene.cambist.url}/${SCENE_ROUTE}`, { method: 'POST', headers, agent: false });
+  const grown = await watchMemory(t, setup);
+  const upload = request(`${setup.cambist.url}/${SETUP_ROUTE}`, { method: 'POST', headers, agent: false });
   const answered = new Promise<IncomingMessage>((resolve, reject) => {
     upload.once('response', resolve);
     upload.once('error', reject);

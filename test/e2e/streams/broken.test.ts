@@ -2,16 +2,16 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { eventually, soon } from '../../harness/eventually.ts';
+import { SETUP_ROUTE, startFakeSetup } from '../../harness/fake-setup.ts';
 import type { UpstreamHandler } from '../../harness/fake-upstream.ts';
 import { connectRaw } from '../../harness/http-call.ts';
-import { SCENE_ROUTE, startScene } from '../../harness/scene.ts';
-import { silence } from '../../harness/upstream-handlers.ts';
+import { neverRespond } from '../../harness/upstream-handlers.ts';
 
 const WITHIN_MS = 1_000;
 const EVENT = 'data: one\n\n';
 
 function request(authorization: string, lines = ''): string {
-  return `POST /${SCENE_ROUTE} HTTP/1.1\r\nHost: agent\r\nAuthorization: ${authorization}\r\n${lines}\r\n`;
+  return `POST /${SETUP_ROUTE} HTTP/1.1\r\nHost: agent\r\nAuthorization: ${authorization}\r\n${lines}\r\n`;
 }
 
 const openStream: UpstreamHandler = (_request, response) => {
@@ -20,22 +20,22 @@ const openStream: UpstreamHandler = (_request, response) => {
 };
 
 for (const [when, handler, lines, heard] of [
-  ['before there is an answer', silence, '', undefined],
+  ['before there is an answer', neverRespond, '', undefined],
   ['in the middle of an event stream', openStream, '', EVENT],
-  ['in the middle of its own body', silence, 'Content-Length: 1000000\r\n', undefined],
+  ['in the middle of its own body', neverRespond, 'Content-Length: 1000000\r\n', undefined],
 ] as const) {
   for (const how of ['closes', 'resets'] as const) {
     test(`a client that ${how} its connection ${when} is gone from the upstream within a second`, async (t) => {
-      const scene = await startScene();
-      t.after(scene.close);
-      scene.upstream.handler = handler;
-      const { authorization } = await scene.bearer();
-      const client = await connectRaw(scene.cambist.url);
+      const setup = await startFakeSetup();
+      t.after(setup.close);
+      setup.upstream.handler = handler;
+      const { authorization } = await setup.bearer();
+      const client = await connectRaw(setup.cambist.url);
       client.send(request(authorization, lines));
       if (lines !== '') client.send('the first of it');
       if (heard !== undefined) await client.until(heard);
-      await eventually('the upstream is asked', () => scene.upstream.requests.length === 1);
-      const { gone } = scene.upstream.requests[0] ?? assert.fail();
+      await eventually('the upstream is asked', () => setup.upstream.requests.length === 1);
+      const { gone } = setup.upstream.requests[0] ?? assert.fail();
       if (how === 'closes') client.socket.destroy();
       else client.socket.resetAndDestroy();
       await soon('the upstream request ends', gone, WITHIN_MS);
@@ -44,16 +44,16 @@ for (const [when, handler, lines, heard] of [
 }
 
 test('a client that goes away during the exchange reaches no upstream', async (t) => {
-  const scene = await startScene();
-  t.after(scene.close);
-  scene.authorizationServer.mood = { kind: 'issue', delayMs: 300 };
-  const client = await connectRaw(scene.cambist.url);
-  client.send(request((await scene.bearer()).authorization));
-  await eventually('the exchange is under way', () => scene.authorizationServer.requests.length === 1);
+  const setup = await startFakeSetup();
+  t.after(setup.close);
+  setup.authorizationServer.behaviour = { kind: 'issue', delayMs: 300 };
+  const client = await connectRaw(setup.cambist.url);
+  client.send(request((await setup.bearer()).authorization));
+  await eventually('the exchange is under way', () => setup.authorizationServer.requests.length === 1);
   client.socket.destroy();
-  await scene.cambist.waitForLog(({ outcome }) => outcome === 'cancelled');
+  await setup.cambist.waitForLog(({ outcome }) => outcome === 'cancelled');
   await delay(600);
-  assert.equal(scene.upstream.requests.length, 0);
+  assert.equal(setup.upstream.requests.length, 0);
 });
 
 for (const [framing, headers] of [
@@ -61,14 +61,14 @@ for (const [framing, headers] of [
   ['with a length', { 'content-length': '1000' }],
 ] as const) {
   test(`an upstream that dies in the middle of an answer, ${framing}, is never a clean end`, async (t) => {
-    const scene = await startScene();
-    t.after(scene.close);
-    scene.upstream.handler = (_request, response) => {
+    const setup = await startFakeSetup();
+    t.after(setup.close);
+    setup.upstream.handler = (_request, response) => {
       response.writeHead(200, { 'content-type': 'text/event-stream', ...headers });
       response.write(EVENT, () => setTimeout(() => response.socket?.resetAndDestroy(), 50));
     };
-    const { authorization } = await scene.bearer();
-    const answer = await scene.open({ headers: { authorization } });
+    const { authorization } = await setup.bearer();
+    const answer = await setup.open({ headers: { authorization } });
     let text = '';
     await assert.rejects(
       (async () => {
@@ -78,7 +78,7 @@ for (const [framing, headers] of [
     );
     assert.equal(text, EVENT);
 
-    const raw = await connectRaw(scene.cambist.url);
+    const raw = await connectRaw(setup.cambist.url);
     raw.send(request(authorization));
     const bytes = await soon('the connection ends', raw.closed());
     assert.ok(bytes.includes(EVENT));

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { eventually } from '../../harness/eventually.ts';
-import { startScene } from '../../harness/scene.ts';
+import { startFakeSetup } from '../../harness/fake-setup.ts';
 import { sseUpstream } from '../../harness/sse-upstream.ts';
 
 /** Each is a thing that somebody who reads a stream and writes it anew would change. */
@@ -22,13 +22,13 @@ const PIECES = [
 
 for (const method of ['GET', 'POST']) {
   test(`an event stream that answers ${method} passes piece by piece, byte by byte`, async (t) => {
-    const scene = await startScene();
-    t.after(scene.close);
+    const setup = await startFakeSetup();
+    t.after(setup.close);
     const upstream = sseUpstream();
-    scene.upstream.handler = upstream.handler;
-    const answer = await scene.open({
+    setup.upstream.handler = upstream.handler;
+    const answer = await setup.open({
       method,
-      headers: await scene.bearer(),
+      headers: await setup.bearer(),
       ...(method === 'POST' && { body: '{}' }),
     });
     assert.equal(answer.headers['content-type'], 'text/event-stream');

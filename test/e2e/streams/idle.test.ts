@@ -4,9 +4,9 @@ import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { eventually, soon } from '../../harness/eventually.ts';
-import { SCENE_ROUTE, type SceneConfig, startScene } from '../../harness/scene.ts';
+import { type FakeSetupConfig, SETUP_ROUTE, startFakeSetup } from '../../harness/fake-setup.ts';
 import { sseUpstream } from '../../harness/sse-upstream.ts';
-import { answer } from '../../harness/upstream-handlers.ts';
+import { respond } from '../../harness/upstream-handlers.ts';
 
 /** A hundred times as long to the program's own timers: a quarter of an hour. */
 const IDLE_MS = 9_000;
@@ -14,7 +14,7 @@ const IDLE_MS = 9_000;
 const FAST_TIMERS = new URL('../../harness/fast-timers.ts', import.meta.url).href;
 
 /** Limits that would else be over too soon, since they are hurried, too. */
-function patient(config: SceneConfig): SceneConfig {
+function patient(config: FakeSetupConfig): FakeSetupConfig {
   return {
     ...config,
     authorization_servers: { local: { ...config.authorization_servers.local, timeout: '10m' } },
@@ -23,30 +23,30 @@ function patient(config: SceneConfig): SceneConfig {
 }
 
 test('nothing ends a stream, a slow answer or a slow upload that are silent for long', async (t) => {
-  const scene = await startScene({
+  const setup = await startFakeSetup({
     change: patient,
     env: { NODE_OPTIONS: `--import ${import.meta.resolve('tsx')} --import ${FAST_TIMERS}` },
   });
-  t.after(scene.close);
-  const headers = await scene.bearer();
+  t.after(setup.close);
+  const headers = await setup.bearer();
 
   const stream = sseUpstream();
-  scene.upstream.handler = stream.handler;
-  const events = await scene.open({ method: 'GET', headers });
+  setup.upstream.handler = stream.handler;
+  const events = await setup.open({ method: 'GET', headers });
   const heard = text(events);
   await eventually('the stream is open', () => stream.streams.size === 1);
 
-  scene.upstream.handler = async (received, response) => {
+  setup.upstream.handler = async (received, response) => {
     await delay(IDLE_MS);
-    await answer(200, 'late')(received, response);
+    await respond(200, 'late')(received, response);
   };
-  const late = scene.call({ headers, body: '{}' });
+  const late = setup.call({ headers, body: '{}' });
 
-  await eventually('the slow call has come', () => scene.upstream.requests.length === 2);
-  scene.upstream.handler = async (received, response) => {
-    await answer(200, (await received.body()).toString())(received, response);
+  await eventually('the slow call has come', () => setup.upstream.requests.length === 2);
+  setup.upstream.handler = async (received, response) => {
+    await respond(200, (await received.body()).toString())(received, response);
   };
-  const upload = request(`${scene.cambist.url}/${SCENE_ROUTE}`, { method: 'POST', headers });
+  const upload = request(`${setup.cambist.url}/${SETUP_ROUTE}`, { method: 'POST', headers });
   const uploaded = new Promise<string>((resolve, reject) => {
     upload.once('response', (response) => resolve(text(response)));
     upload.once('error', reject);
@@ -60,7 +60,7 @@ test('nothing ends a stream, a slow answer or a slow upload that are silent for 
   assert.equal((await soon('the slow answer', late)).text, 'late');
   assert.equal(await soon('the event', heard), 'data: after all\n\n');
 
-  const limits = scene.cambist
+  const limits = setup.cambist
     .stderr()
     .split('\n')
     .filter((line) => line.startsWith('{"timeout"'));

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import type { IncomingMessage } from 'node:http';
 import { test } from 'node:test';
 import { eventually } from '../../harness/eventually.ts';
+import { startFakeSetup } from '../../harness/fake-setup.ts';
 import { openFiles } from '../../harness/process-figures.ts';
-import { startScene } from '../../harness/scene.ts';
 import { sseUpstream } from '../../harness/sse-upstream.ts';
 import { echo } from '../../harness/upstream-handlers.ts';
 
@@ -15,20 +15,20 @@ const BATCH = 100;
 const SPARE_FILES = 60;
 
 test('a thousand streams are open at once, hear every event, and leave nothing behind, while requests go on', async (t) => {
-  const scene = await startScene();
-  t.after(scene.close);
-  const { pid } = scene.cambist;
-  const headers = await scene.bearer();
+  const setup = await startFakeSetup();
+  t.after(setup.close);
+  const { pid } = setup.cambist;
+  const headers = await setup.bearer();
   const upstream = sseUpstream();
-  scene.upstream.handler = (received, response) =>
+  setup.upstream.handler = (received, response) =>
     (received.method === 'GET' ? upstream.handler : echo)(received, response);
-  await scene.call({ headers });
+  await setup.call({ headers });
   const before = await openFiles(pid);
 
   const answers: IncomingMessage[] = [];
   const heard: string[] = [];
   for (let begun = 0; begun < STREAMS; begun += BATCH) {
-    answers.push(...(await Promise.all(Array.from({ length: BATCH }, () => scene.open({ method: 'GET', headers })))));
+    answers.push(...(await Promise.all(Array.from({ length: BATCH }, () => setup.open({ method: 'GET', headers })))));
   }
   for (const [index, answer] of answers.entries()) {
     heard[index] = '';
@@ -37,7 +37,7 @@ test('a thousand streams are open at once, hear every event, and leave nothing b
     });
   }
   assert.equal(upstream.streams.size, STREAMS);
-  assert.equal(await scene.cambist.metric('cambist_open_streams'), STREAMS);
+  assert.equal(await setup.cambist.metric('cambist_open_streams'), STREAMS);
   const during = await openFiles(pid);
   // Two connections each, and not one more.
   assert.ok(during - before <= 2 * STREAMS + SPARE_FILES, `${during - before} more files are open`);
@@ -45,15 +45,15 @@ test('a thousand streams are open at once, hear every event, and leave nothing b
   for (const data of ['one', 'two']) {
     upstream.write(`data: ${data}\n\n`);
     const calls = await Promise.all(
-      Array.from({ length: CALLS / 2 }, (_, index) => scene.call({ headers, body: String(index) })),
+      Array.from({ length: CALLS / 2 }, (_, index) => setup.call({ headers, body: String(index) })),
     );
     assert.ok(calls.every(({ status }) => status === 200));
   }
   await eventually('all have heard', () => heard.every((text) => text === 'data: one\n\ndata: two\n\n'));
-  assert.equal(scene.authorizationServer.requests.length, 1);
+  assert.equal(setup.authorizationServer.requests.length, 1);
 
   for (const answer of answers) answer.destroy();
   await eventually('all are gone from the upstream', () => upstream.streams.size === 0);
-  await eventually('none is counted', async () => (await scene.cambist.metric('cambist_open_streams')) === 0);
+  await eventually('none is counted', async () => (await setup.cambist.metric('cambist_open_streams')) === 0);
   await eventually('their connections are closed', async () => (await openFiles(pid)) <= before + SPARE_FILES);
 });

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { type TestContext, test } from 'node:test';
-import { type Scene, startScene } from '../../harness/scene.ts';
+import { type FakeSetup, startFakeSetup } from '../../harness/fake-setup.ts';
 import { openPage } from './browser.ts';
 import { STICKING_OUT, TEXTS_AND_GROUNDS } from './in-page.ts';
 
-async function startBusyScene(t: TestContext): Promise<Scene> {
-  const scene = await startScene({
+async function startBusyScene(t: TestContext): Promise<FakeSetup> {
+  const setup = await startFakeSetup({
     change: (config) => ({
       ...config,
       routes: [
@@ -20,23 +20,23 @@ async function startBusyScene(t: TestContext): Promise<Scene> {
       ],
     }),
   });
-  t.after(scene.close);
-  await scene.call({ headers: await scene.bearer(), body: '{}' });
-  await scene.call({ path: '/away' });
-  return scene;
+  t.after(setup.close);
+  await setup.call({ headers: await setup.bearer(), body: '{}' });
+  await setup.call({ path: '/away' });
+  return setup;
 }
 
 /** The text of the cell of a route's row that has this label. */
 const cell = (route: string, label: string) => `//tr[th[text()="${route}"]]/td[@data-label="${label}"]`;
 
 test('the figures move while somebody looks, and what was selected stays selected', async (t) => {
-  const scene = await startBusyScene(t);
-  const { page, complaints } = await openPage(t, `${scene.cambist.adminUrl}/`);
+  const setup = await startBusyScene(t);
+  const { page, complaints } = await openPage(t, `${setup.cambist.adminUrl}/`);
   await page.getByText(/^live, /).waitFor();
   const requests = page.locator(cell('tools', 'Requests'));
   assert.equal(await requests.textContent(), '1');
   await page.evaluate("globalThis.seen = document.querySelector('tbody tr')");
-  await scene.call({ headers: await scene.bearer(), body: '{}' });
+  await setup.call({ headers: await setup.bearer(), body: '{}' });
   await page.locator(`${cell('tools', 'Requests')}[normalize-space()="2"]`).waitFor();
   assert.equal(await page.evaluate('globalThis.seen.isConnected'), true);
   await page.locator('[data-rate="totals.requests"] polyline').waitFor();
@@ -44,21 +44,21 @@ test('the figures move while somebody looks, and what was selected stays selecte
 });
 
 test('what goes wrong appears by itself, and so does its end', async (t) => {
-  const scene = await startBusyScene(t);
-  const { page, complaints } = await openPage(t, `${scene.cambist.adminUrl}/`);
+  const setup = await startBusyScene(t);
+  const { page, complaints } = await openPage(t, `${setup.cambist.adminUrl}/`);
   await page.getByText(/^live, /).waitFor();
   assert.equal(await page.getByText('What needs attention').count(), 0);
-  scene.authorizationServer.mood = { kind: 'answer', status: 500 };
-  for (let i = 0; i < 4; i += 1) await scene.call({ headers: await scene.bearer(), body: '{}' });
+  setup.authorizationServer.behaviour = { kind: 'response', status: 500 };
+  for (let i = 0; i < 4; i += 1) await setup.call({ headers: await setup.bearer(), body: '{}' });
   await page.getByText('Authorization server local is down.').waitFor();
   const failures = page.locator('//section[h2="Recent failures"]//tbody/tr');
   assert.match(
     (await failures.first().textContent()) ?? '',
     /tools\s+ERR_STS_UNAVAILABLE[\s\S]+It is asked again by itself\./,
   );
-  scene.authorizationServer.mood = { kind: 'issue' };
+  setup.authorizationServer.behaviour = { kind: 'issue' };
   const untilMs = performance.now() + 10_000;
-  while ((await scene.call({ headers: await scene.bearer(), body: '{}' })).status !== 200) {
+  while ((await setup.call({ headers: await setup.bearer(), body: '{}' })).status !== 200) {
     assert.ok(performance.now() < untilMs);
   }
   await page.getByText('What needs attention').waitFor({ state: 'detached' });
@@ -66,29 +66,29 @@ test('what goes wrong appears by itself, and so does its end', async (t) => {
 });
 
 test('a change that waits for a restart appears by itself, with the keys that wait', async (t) => {
-  const scene = await startBusyScene(t);
-  const { page, complaints } = await openPage(t, `${scene.cambist.adminUrl}/`);
+  const setup = await startBusyScene(t);
+  const { page, complaints } = await openPage(t, `${setup.cambist.adminUrl}/`);
   await page.getByText(/^live, /).waitFor();
-  const text = await readFile(scene.cambist.configFile, 'utf8');
-  await scene.cambist.rewriteConfig(`${text}limits: { max_header_size: 64KiB }\n`);
+  const text = await readFile(setup.cambist.configFile, 'utf8');
+  await setup.cambist.rewriteConfig(`${text}limits: { max_header_size: 64KiB }\n`);
   await page.getByText('Changed in the config file, and served as before: limits.max_header_size.').waitFor();
   await page.getByText('taken in part').waitFor();
-  await scene.cambist.rewriteConfig(text);
+  await setup.cambist.rewriteConfig(text);
   await page.getByText('What needs attention').waitFor({ state: 'detached' });
   assert.deepEqual(complaints, []);
 });
 
 test('when cambist is gone the page says so', async (t) => {
-  const scene = await startBusyScene(t);
-  const { page } = await openPage(t, `${scene.cambist.adminUrl}/`);
+  const setup = await startBusyScene(t);
+  const { page } = await openPage(t, `${setup.cambist.adminUrl}/`);
   await page.getByText(/^live, /).waitFor();
-  scene.cambist.signal('SIGKILL');
+  setup.cambist.signal('SIGKILL');
   await page.getByText(/^no answer from cambist since /).waitFor();
 });
 
 test('it can be read without a script', async (t) => {
-  const scene = await startBusyScene(t);
-  const { page, complaints } = await openPage(t, `${scene.cambist.adminUrl}/`, { script: false });
+  const setup = await startBusyScene(t);
+  const { page, complaints } = await openPage(t, `${setup.cambist.adminUrl}/`, { script: false });
   const text = (await page.locator('body').textContent()) ?? '';
   for (const words of ['ready', 'Authorization servers', 'local', 'tools', 'ERR_UPSTREAM_UNREACHABLE']) {
     assert.ok(text.includes(words), words);
@@ -98,8 +98,8 @@ test('it can be read without a script', async (t) => {
 
 for (const width of [320, 390, 820, 1280, 2200]) {
   test(`nothing is cut off or hangs over at ${width} pixels`, async (t) => {
-    const scene = await startBusyScene(t);
-    const { page } = await openPage(t, `${scene.cambist.adminUrl}/`, { width });
+    const setup = await startBusyScene(t);
+    const { page } = await openPage(t, `${setup.cambist.adminUrl}/`, { width });
     await page.getByText(/^live, /).waitFor();
     const over = await page.evaluate<string[]>(STICKING_OUT);
     assert.deepEqual(over, []);
@@ -108,8 +108,8 @@ for (const width of [320, 390, 820, 1280, 2200]) {
 
 for (const colorScheme of ['light', 'dark'] as const) {
   test(`every text stands out from what is behind it, ${colorScheme}`, async (t) => {
-    const scene = await startBusyScene(t);
-    const { page } = await openPage(t, `${scene.cambist.adminUrl}/`, { colorScheme });
+    const setup = await startBusyScene(t);
+    const { page } = await openPage(t, `${setup.cambist.adminUrl}/`, { colorScheme });
     const pairs = await page.evaluate<[what: string, text: string, ground: string][]>(TEXTS_AND_GROUNDS);
     assert.ok(pairs.length > 40);
     for (const [what, text, ground] of pairs) assert.ok(contrast(text, ground) >= 4.5, `${what} ${text} on ${ground}`);

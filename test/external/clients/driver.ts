@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
-import { type AgentClient, ANSWER, type Speaker } from '../../harness/agent-client.ts';
+import { type AgentClient, type AgentSdk, REPLY } from '../../harness/agent-client.ts';
 
 /**
  * Clients in another language: one process holds any number of them, and does what it is told. Each command is a line of
@@ -9,7 +9,7 @@ import { type AgentClient, ANSWER, type Speaker } from '../../harness/agent-clie
  * at any time, for a `client`, an `updated` resource.
  */
 export interface Driver {
-  speaker(name: string, mode: Mode, traits?: Pick<Speaker, 'progressMayLag'>): Speaker;
+  sdk(name: string, mode: Mode, traits?: Pick<AgentSdk, 'progressMayLag'>): AgentSdk;
   close(): Promise<void>;
 }
 
@@ -62,7 +62,7 @@ export function startDriver(program: string, args: readonly string[] = []): Driv
     return { id, answer };
   };
   return {
-    speaker: (name, mode, traits = {}) => ({
+    sdk: (name, mode, traits = {}) => ({
       ...traits,
       name,
       sessions: mode === 'legacy',
@@ -97,7 +97,7 @@ async function connect(
   updated: string[],
 ): Promise<AgentClient> {
   const ask = (op: string, more: object = {}) => send({ op, ...self, ...more }).answer;
-  await ask('connect', { ...to, answer: ANSWER });
+  await ask('connect', { ...to, answer: REPLY });
   let closed: Promise<unknown> | undefined;
   const session = ((await ask('session')) as string | null) ?? undefined;
   return {

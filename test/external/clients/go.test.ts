@@ -9,10 +9,7 @@ after(driver.close);
 // A goroutine of its own hands over what a server tells.
 const traits = { progressMayLag: true };
 
-for (const speaker of [
-  driver.speaker('Go SDK, legacy', 'legacy', traits),
-  driver.speaker('Go SDK, negotiated', 'auto', traits),
-]) {
-  declareCallTests(speaker);
-  declareInterruptionTests(speaker);
+for (const sdk of [driver.sdk('Go SDK, legacy', 'legacy', traits), driver.sdk('Go SDK, negotiated', 'auto', traits)]) {
+  declareCallTests(sdk);
+  declareInterruptionTests(sdk);
 }

@@ -6,10 +6,7 @@ import { startPythonDriver } from './install.ts';
 const driver = await startPythonDriver();
 after(driver.close);
 
-for (const speaker of [
-  driver.speaker('Python SDK, legacy', 'legacy'),
-  driver.speaker('Python SDK, negotiated', 'auto'),
-]) {
-  declareCallTests(speaker);
-  declareInterruptionTests(speaker);
+for (const sdk of [driver.sdk('Python SDK, legacy', 'legacy'), driver.sdk('Python SDK, negotiated', 'auto')]) {
+  declareCallTests(sdk);
+  declareInterruptionTests(sdk);
 }

@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { eventually } from '../../harness/eventually.ts';
+import { startFakeSetup } from '../../harness/fake-setup.ts';
 import { floodPod } from '../../harness/flood.ts';
 import { connectMcpClient } from '../../harness/mcp-client.ts';
+import { startMcpSetup } from '../../harness/mcp-setup.ts';
 import { startOtlpReceiver } from '../../harness/otlp-receiver.ts';
 import { POD_MEMORY_BYTES } from '../../harness/pod-limits.ts';
-import { startScene } from '../../harness/scene.ts';
-import { startWorld } from '../../harness/world.ts';
 import { imageConfig, inContainer, pidOf, podman, RESTRICTED } from './podman.ts';
 
 const MIB = 1024 * 1024;
@@ -22,8 +22,8 @@ spec:
 
 test('in a container that is not root, has no capability and may write nothing, it exchanges, reloads, and ends with 0', async (t) => {
   const { name, launch } = inContainer(POD_MEMORY_BYTES);
-  const world = await startWorld({ launch });
-  t.after(world.close);
+  const setup = await startMcpSetup({ launch });
+  t.after(setup.close);
   const status = await readFile(`/proc/${await pidOf(name)}/status`, 'utf8');
   assert.match(status, /^Uid:\s+65532\s+65532\s+65532\s+65532$/m);
   for (const set of ['Inh', 'Prm', 'Eff', 'Bnd', 'Amb']) assert.match(status, new RegExp(`^Cap${set}:\\s+0+$`, 'm'));
@@ -31,30 +31,30 @@ test('in a container that is not root, has no capability and may write nothing, 
   const mounts = await readFile(`/proc/${await pidOf(name)}/mounts`, 'utf8');
   assert.match(mounts, /^\S+ \/ \S+ ro,/m);
 
-  const headers = { authorization: `Bearer ${await world.subjectToken()}` };
-  const client = await connectMcpClient(world.url('github'), { headers });
+  const headers = { authorization: `Bearer ${await setup.subjectToken()}` };
+  const client = await connectMcpClient(setup.url('github'), { headers });
   assert.equal(await client.callTool('echo', { message: 'from the image' }), 'from the image');
-  assert.equal(world.backends.github.requests[0]?.claims?.aud, world.backends.github.resource);
-  const reloads = () => world.cambist.metric('cambist_config_reloads_total', { result: 'success' });
+  assert.equal(setup.backends.github.requests[0]?.claims?.aud, setup.backends.github.resource);
+  const reloads = () => setup.cambist.metric('cambist_config_reloads_total', { result: 'success' });
   const before = await reloads();
-  await world.cambist.rewriteConfig(`# changed\n${await readFile(world.cambist.configFile, 'utf8')}`);
+  await setup.cambist.rewriteConfig(`# changed\n${await readFile(setup.cambist.configFile, 'utf8')}`);
   await eventually('the changed file is taken up', async () => (await reloads()) > before);
   assert.equal(await client.callTool('echo', { message: 'again' }), 'again');
   await client.close();
 
-  world.cambist.signal('SIGTERM');
-  assert.deepEqual(await world.cambist.exit, { code: 0, signal: null });
-  assert.equal(world.cambist.logs().at(-1)?.msg, 'cambist has stopped');
-  assert.equal(world.cambist.stderr(), '');
+  setup.cambist.signal('SIGTERM');
+  assert.deepEqual(await setup.cambist.exit, { code: 0, signal: null });
+  assert.equal(setup.cambist.logs().at(-1)?.msg, 'cambist has stopped');
+  assert.equal(setup.cambist.stderr(), '');
 });
 
 test('every command is in it', async (t) => {
   const { name, launch } = inContainer(POD_MEMORY_BYTES);
-  const world = await startWorld({ launch, files: { 'pod.yaml': POD } });
-  t.after(world.close);
+  const setup = await startMcpSetup({ launch, files: { 'pod.yaml': POD } });
+  t.after(setup.close);
   const cambist = (...args: string[]) => podman('exec', name, 'node', '/app/dist/main.js', ...args);
   assert.match(await cambist('validate'), /: valid: 2 routes/);
-  assert.match(await cambist('explain', world.url('github')), /Why not the others/);
+  assert.match(await cambist('explain', setup.url('github')), /Why not the others/);
   assert.match(await cambist('doctor'), /no problem found/);
   assert.match(await cambist('inject', '--image', 'cambist:test', '/etc/cambist/pod.yaml'), /image: cambist:test/);
   assert.equal(await cambist('uninject', '/etc/cambist/pod.yaml'), POD);
@@ -70,7 +70,7 @@ test('what a start leaves out is in it, too: spans, keys that verify, keys that 
   t.after(receiver.close);
   const spans = [`--env=OTEL_EXPORTER_OTLP_ENDPOINT=${receiver.url}`, '--env=OTEL_BSP_SCHEDULE_DELAY=50'];
   const { launch } = inContainer(POD_MEMORY_BYTES, [...RESTRICTED, ...spans]);
-  const scene = await startScene({
+  const setup = await startFakeSetup({
     launch,
     change: (config, { authorizationServer: { issuer } }) => {
       const local = { ...config.authorization_servers.local, dpop: true };
@@ -81,18 +81,18 @@ test('what a start leaves out is in it, too: spans, keys that verify, keys that 
       };
     },
   });
-  t.after(scene.close);
-  assert.equal((await scene.call({ headers: await scene.bearer() })).status, 200);
-  assert.ok(scene.authorizationServer.requests.at(-1)?.headers.dpop !== undefined);
+  t.after(setup.close);
+  assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);
+  assert.ok(setup.authorizationServer.requests.at(-1)?.headers.dpop !== undefined);
   await eventually('the spans come in', () => receiver.spans.length === 3);
 });
 
 test('where it might write, it writes nothing', async (t) => {
   const { name, launch } = inContainer(POD_MEMORY_BYTES, ['--cap-drop=ALL', '--user=0:0', '--cap-add=DAC_OVERRIDE']);
-  const world = await startWorld({ launch });
-  t.after(world.close);
-  const headers = { authorization: `Bearer ${await world.subjectToken()}` };
-  const client = await connectMcpClient(world.url('docs'), { headers });
+  const setup = await startMcpSetup({ launch });
+  t.after(setup.close);
+  const headers = { authorization: `Bearer ${await setup.subjectToken()}` };
+  const client = await connectMcpClient(setup.url('docs'), { headers });
   assert.equal(await client.callTool('echo', { message: 'x' }), 'x');
   await client.close();
   const changes = (await podman('diff', name)).split('\n').filter((line) => line !== '');

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { INITIALIZE, MCP_HEADERS } from '../../harness/demo-calls.ts';
 import { connectMcpClient, type McpClient } from '../../harness/mcp-client.ts';
-import type { RouteName, World } from '../../harness/world.ts';
+import type { McpSetup, RouteName } from '../../harness/mcp-setup.ts';
 
 /** The last result of the callers of one route. */
 export interface Experience {
@@ -24,15 +24,15 @@ const PAUSE_MS = 500;
 const PATIENCE_MS = 5_000;
 
 /** Starts two loops for each route: an agent with the official SDK that repeats a tool call, and a series of new callers. */
-export function startCallers(world: World): Callers {
+export function startCallers(setup: McpSetup): Callers {
   const stopping = new AbortController();
   const seen = new Map<string, string>();
   const running = ROUTES.flatMap((route) => [
     repeat(() => callWithCachedToken(route)),
-    repeat(async () => void seen.set(`new ${route}`, await callAsNewCaller(world, route))),
+    repeat(async () => void seen.set(`new ${route}`, await callAsNewCaller(setup, route))),
   ]);
   const clients = new Map<RouteName, McpClient>();
-  const cachedToken = world.subjectToken({ ttlSeconds: 3600 });
+  const cachedToken = setup.subjectToken({ ttlSeconds: 3600 });
 
   async function callWithCachedToken(route: RouteName): Promise<void> {
     try {
@@ -47,7 +47,7 @@ export function startCallers(world: World): Callers {
 
   async function connect(route: RouteName): Promise<McpClient> {
     const headers = { authorization: `Bearer ${await cachedToken}` };
-    const client = await connectMcpClient(world.url(route), { headers });
+    const client = await connectMcpClient(setup.url(route), { headers });
     clients.set(route, client);
     return client;
   }
@@ -72,15 +72,15 @@ export function startCallers(world: World): Callers {
   };
 }
 
-async function callAsNewCaller(world: World, route: RouteName): Promise<string> {
-  const token = await world.subjectToken({ sub: `caller-${randomUUID()}` });
+async function callAsNewCaller(setup: McpSetup, route: RouteName): Promise<string> {
+  const token = await setup.subjectToken({ sub: `caller-${randomUUID()}` });
   const headers = { ...MCP_HEADERS, authorization: `Bearer ${token}` };
   const signal = AbortSignal.timeout(PATIENCE_MS);
-  const response = await fetch(world.url(route), { method: 'POST', headers, body: INITIALIZE, signal });
+  const response = await fetch(setup.url(route), { method: 'POST', headers, body: INITIALIZE, signal });
   const body = await response.text();
   const session = response.headers.get('mcp-session-id');
   if (session !== null) {
-    const ended = await fetch(world.url(route), {
+    const ended = await fetch(setup.url(route), {
       method: 'DELETE',
       headers: { ...headers, 'mcp-session-id': session },
     });

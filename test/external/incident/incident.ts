@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { StatusReport } from '../../../src/admin/status.ts';
-import { startWorld, type WorldConfig } from '../../harness/world.ts';
+import { type McpSetupConfig, startMcpSetup } from '../../harness/mcp-setup.ts';
 import { monitoredPort, podAddress } from '../prometheus/pod-monitor.ts';
 import { type Prometheus, startPrometheus } from '../prometheus/prometheus.ts';
 import { QUICKENED, readRuleGroups } from '../prometheus/rules.ts';
@@ -75,34 +75,34 @@ async function rehearse(): Promise<ReadonlyMap<string, string>> {
 async function setUp(onClose: (close: () => Promise<unknown>) => void) {
   const monitored = monitoredPort();
   const address = podAddress();
-  let config: WorldConfig = {};
-  const world = await startWorld({
+  let config: McpSetupConfig = {};
+  const setup = await startMcpSetup({
     change: (written) => {
       config = { version: 1, listen: '127.0.0.1:0', ...written, admin: `${address}:${monitored.port}` };
       return config;
     },
   });
-  onClose(world.close);
+  onClose(setup.close);
   // A scenario replaces this backend, so it is looked up when closing.
-  onClose(() => world.backends.github.close());
-  const gate = await openGate(world.authorizationServer.tokenEndpoint);
+  onClose(() => setup.backends.github.close());
+  const gate = await openGate(setup.authorizationServer.tokenEndpoint);
   onClose(gate.shut);
-  config = throughGate(config, `${gate.url}${new URL(world.authorizationServer.tokenEndpoint).pathname}`);
-  await world.cambist.rewriteConfig(config);
-  await world.cambist.waitForLog(({ msg }) => msg === 'config reloaded');
-  const clientSecret = await readFile(join(world.cambist.directory, 'client-secret'), 'utf8');
-  const callers = startCallers(world);
+  config = throughGate(config, `${gate.url}${new URL(setup.authorizationServer.tokenEndpoint).pathname}`);
+  await setup.cambist.rewriteConfig(config);
+  await setup.cambist.waitForLog(({ msg }) => msg === 'config reloaded');
+  const clientSecret = await readFile(join(setup.cambist.directory, 'client-secret'), 'utf8');
+  const callers = startCallers(setup);
   onClose(callers.stop);
   const prometheus = await startPrometheus({ groups: readRuleGroups(), monitored, address });
   onClose(prometheus.close);
   await prometheus.waitUntil('no alert is pending', SETTLE_TIMEOUT_MS, async () => isHealthy(prometheus));
-  const bed: TestBed = { world, gate, clientSecret, config };
+  const bed: TestBed = { setup, gate, clientSecret, config };
   return { bed, prometheus, callers };
 }
 
 /** Breaks a part, waits for an alert, observes, fixes the part, and waits until every alert has resolved. */
 async function run(scenario: Scenario, bed: TestBed, prometheus: Prometheus, callers: Callers): Promise<Observation> {
-  const { cambist } = bed.world;
+  const { cambist } = bed.setup;
   const brokenMs = performance.now();
   await scenario.break(bed);
   const fires = async () => (await prometheus.firing()).length > 0;
@@ -165,7 +165,7 @@ interface Servers {
 }
 
 /** Sends token requests through the gate. The issuer stays that of the tokens. */
-function throughGate(config: WorldConfig, tokenEndpoint: string): WorldConfig {
+function throughGate(config: McpSetupConfig, tokenEndpoint: string): McpSetupConfig {
   const { local, ...others } = config.authorization_servers as Servers;
   return { ...config, authorization_servers: { ...others, local: { ...local, token_endpoint: tokenEndpoint } } };
 }

@@ -1,16 +1,16 @@
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { startMcpBackend } from '../../harness/mcp-backend.ts';
+import type { McpSetup, McpSetupConfig, RouteName } from '../../harness/mcp-setup.ts';
 import type { LogLine } from '../../harness/process-output.ts';
-import type { RouteName, World, WorldConfig } from '../../harness/world.ts';
 import type { Gate } from './gate.ts';
 
 /** The parts that a scenario can break. */
 export interface TestBed {
-  readonly world: World;
+  readonly setup: McpSetup;
   readonly gate: Gate;
   readonly clientSecret: string;
-  readonly config: WorldConfig;
+  readonly config: McpSetupConfig;
 }
 
 /** One failure, and its fix. */
@@ -39,8 +39,8 @@ export const SCENARIOS: readonly Scenario[] = [
     name: 'backend',
     failure: 'A backend is down.',
     route: 'github',
-    break: ({ world }) => world.backends.github.close(),
-    fix: ({ world }) => restartBackend(world, 'github'),
+    break: ({ setup }) => setup.backends.github.close(),
+    fix: ({ setup }) => restartBackend(setup, 'github'),
     explains: ({ msg, error }) => msg === 'request' && error === 'ERR_UPSTREAM_UNREACHABLE',
   },
   {
@@ -64,18 +64,18 @@ export const SCENARIOS: readonly Scenario[] = [
     name: 'config-file',
     failure: 'The new config file is invalid.',
     route: 'docs',
-    break: ({ world, config }) =>
-      world.cambist.rewriteConfig(JSON.stringify(config, null, 2).replace('"upstream"', '"upstraem"')),
-    fix: ({ world, config }) => world.cambist.rewriteConfig(JSON.stringify(config, null, 2)),
+    break: ({ setup, config }) =>
+      setup.cambist.rewriteConfig(JSON.stringify(config, null, 2).replace('"upstream"', '"upstraem"')),
+    fix: ({ setup, config }) => setup.cambist.rewriteConfig(JSON.stringify(config, null, 2)),
     explains: ({ level, line }) => level === 'error' && line !== undefined,
   },
 ];
 
-const secretFile = ({ world }: TestBed): string => join(world.cambist.directory, 'client-secret');
+const secretFile = ({ setup }: TestBed): string => join(setup.cambist.directory, 'client-secret');
 
 /** Restarts the backend on its old port and name, without its old sessions. */
-async function restartBackend(world: World, name: RouteName): Promise<void> {
-  const { url, resource } = world.backends[name];
-  const { issuer, jwksUri } = world.authorizationServer;
-  world.backends[name] = await startMcpBackend({ name, issuer, jwksUri, resource, port: Number(new URL(url).port) });
+async function restartBackend(setup: McpSetup, name: RouteName): Promise<void> {
+  const { url, resource } = setup.backends[name];
+  const { issuer, jwksUri } = setup.authorizationServer;
+  setup.backends[name] = await startMcpBackend({ name, issuer, jwksUri, resource, port: Number(new URL(url).port) });
 }

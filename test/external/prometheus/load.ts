@@ -1,4 +1,4 @@
-import type { Scene } from '../../harness/scene.ts';
+import type { FakeSetup } from '../../harness/fake-setup.ts';
 
 /** Callers that repeat one token, which the cache serves, and callers that send a new token each. */
 export interface Load {
@@ -13,8 +13,8 @@ const NEWCOMER_EVERY = 4;
 const MAX_REQUESTS = 3_000;
 
 /** Sends ten requests a second, whatever the responses are. */
-export async function startLoad(scene: Scene): Promise<Load> {
-  const regular = await scene.bearer({ ttlSeconds: 3600 });
+export async function startLoad(setup: FakeSetup): Promise<Load> {
+  const regular = await setup.bearer({ ttlSeconds: 3600 });
   const underWay = new Set<Promise<unknown>>();
   let sent = 0;
   const timer = setInterval(() => {
@@ -26,8 +26,8 @@ export async function startLoad(scene: Scene): Promise<Load> {
   }, PAUSE_MS);
 
   async function send(isNewcomer: boolean): Promise<void> {
-    const headers = isNewcomer ? await scene.bearer({ subject: `caller-${sent}` }) : regular;
-    await scene.call({ headers, body: '{}' });
+    const headers = isNewcomer ? await setup.bearer({ subject: `caller-${sent}` }) : regular;
+    await setup.call({ headers, body: '{}' });
   }
 
   return {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { parse, stringify } from 'yaml';
-import { startScene } from '../../harness/scene.ts';
+import { startFakeSetup } from '../../harness/fake-setup.ts';
 import { findProgram } from './programs.ts';
 import { QUICKENED, quicken, readRuleGroups } from './rules.ts';
 
@@ -57,15 +57,15 @@ test('every alert has a case in which it fires and one in which it does not', ()
 });
 
 test('promtool accepts /metrics after requests, refusals and failures', async (t) => {
-  const scene = await startScene();
-  t.after(scene.close);
-  await scene.call({ headers: await scene.bearer() });
-  await scene.call();
-  await scene.call({ path: '/nowhere' });
-  scene.authorizationServer.mood = { kind: 'answer', status: 503 };
-  await scene.call({ headers: await scene.bearer() });
+  const setup = await startFakeSetup();
+  t.after(setup.close);
+  await setup.call({ headers: await setup.bearer() });
+  await setup.call();
+  await setup.call({ path: '/nowhere' });
+  setup.authorizationServer.behaviour = { kind: 'response', status: 503 };
+  await setup.call({ headers: await setup.bearer() });
   const { status, stdout, stderr } = spawnSync(findProgram('promtool'), ['check', 'metrics'], {
-    input: await scene.cambist.metrics(),
+    input: await setup.cambist.metrics(),
     encoding: 'utf8',
   });
   assert.deepEqual({ status, stdout, stderr }, { status: 0, stdout: '', stderr: '' });

@@ -5,7 +5,7 @@ import { echo } from '../../harness/upstream-handlers.ts';
 import { queriesOf, readDashboard } from '../../integration/deploy/dashboard.ts';
 import { liveMetrics } from '../../integration/deploy/live-metrics.ts';
 import { monitoredPort } from './pod-monitor.ts';
-import { startWatchedScene, type WatchedScene } from './watched-scene.ts';
+import { startWatchedSetup, type WatchedSetup } from './watched-setup.ts';
 
 /** Ten minutes of the rules. */
 const HEALTHY_MS = 30_000;
@@ -27,8 +27,8 @@ const EMPTY_IN_HEALTH = [
 
 interface Provocation {
   readonly alert: string;
-  provoke(watched: WatchedScene): unknown;
-  fix?(watched: WatchedScene): unknown;
+  provoke(watched: WatchedSetup): unknown;
+  fix?(watched: WatchedSetup): unknown;
 }
 
 const PROVOCATIONS: readonly Provocation[] = [
@@ -39,29 +39,29 @@ const PROVOCATIONS: readonly Provocation[] = [
   },
   {
     alert: 'CambistBackendRefusesTokens',
-    provoke: ({ scene }) => {
-      scene.upstream.handler = (_request, response) => void response.writeHead(401).end();
+    provoke: ({ setup }) => {
+      setup.upstream.handler = (_request, response) => void response.writeHead(401).end();
     },
-    fix: ({ scene }) => {
-      scene.upstream.handler = echo;
+    fix: ({ setup }) => {
+      setup.upstream.handler = echo;
     },
   },
   {
     alert: 'CambistExchangeErrors',
-    provoke: ({ scene }) => {
-      scene.authorizationServer.mood = { kind: 'issue', audience: 'https://another.example.com' };
+    provoke: ({ setup }) => {
+      setup.authorizationServer.behaviour = { kind: 'issue', audience: 'https://another.example.com' };
     },
-    fix: ({ scene }) => {
-      scene.authorizationServer.mood = { kind: 'issue' };
+    fix: ({ setup }) => {
+      setup.authorizationServer.behaviour = { kind: 'issue' };
     },
   },
   // Last, because nothing fixes it.
-  { alert: 'CambistDown', provoke: ({ scene }) => scene.cambist.signal('SIGKILL') },
+  { alert: 'CambistDown', provoke: ({ setup }) => setup.cambist.signal('SIGKILL') },
 ];
 
 test('a real Prometheus with our rules watches cambist under load', async (t) => {
-  const watched = await startWatchedScene(t);
-  const { prometheus, scene } = watched;
+  const watched = await startWatchedSetup(t);
+  const { prometheus, setup } = watched;
 
   await t.test('scrapes the port that the PodMonitor names', async () => {
     const isUp = async () => (await prometheus.query('up == 1')).length === 1;
@@ -69,14 +69,14 @@ test('a real Prometheus with our rules watches cambist under load', async (t) =>
     const [target, ...more] = await prometheus.targets();
     assert.deepEqual(more, []);
     const { port, path, labels } = monitoredPort();
-    assert.equal(target?.scrapeUrl, `${scene.cambist.adminUrl}${path}`);
-    assert.equal(new URL(scene.cambist.adminUrl).port, String(port));
+    assert.equal(target?.scrapeUrl, `${setup.cambist.adminUrl}${path}`);
+    assert.equal(new URL(setup.cambist.adminUrl).port, String(port));
     const { instance: _instance, ...targetLabels } = target?.labels ?? {};
     assert.deepEqual(targetLabels, labels);
   });
 
   await t.test('has every metric of cambist', async () => {
-    const names = [...liveMetrics(await scene.cambist.metrics()).keys()].filter((name) => name.startsWith('cambist_'));
+    const names = [...liveMetrics(await setup.cambist.metrics()).keys()].filter((name) => name.startsWith('cambist_'));
     assert.ok(names.length >= 15);
     for (const name of names) {
       const count = async () => (await prometheus.query(`{__name__=~"${name}(_count)?"}`)).length;

@@ -1,4 +1,4 @@
-import { type CallAnswer, call } from '../../harness/http-call.ts';
+import { type CallResponse, call } from '../../harness/http-call.ts';
 import { connectMcpClient } from '../../harness/mcp-client.ts';
 
 function authorized(token: string) {
@@ -14,6 +14,6 @@ export async function whoami(url: string, token: string): Promise<Record<string,
 }
 
 /** One request that would reach the backend if the token did. */
-export function ask(url: string, token: string): Promise<CallAnswer> {
+export function ask(url: string, token: string): Promise<CallResponse> {
   return call(url, { method: 'POST', headers: authorized(token), body: '{}' });
 }

@@ -6,7 +6,7 @@ import { parseConfig } from '../../../src/config/load.ts';
 import { ERROR_CODES } from '../../../src/errors.ts';
 import { createMetrics } from '../../../src/observability/metrics.ts';
 import { problemsOfManifest, problemsOfPart } from '../../harness/kubernetes-schema.ts';
-import { NOTHING_YET } from '../../harness/metric-sources.ts';
+import { EMPTY_SOURCES } from '../../harness/metric-sources.ts';
 import { readPagesIn } from '../../harness/pages.ts';
 import { exampleConfigText, parseDocuments, readDeployFile } from './manifests.ts';
 
@@ -39,7 +39,7 @@ test('every error code in the Kubernetes pages and SECURITY.md exists', () => {
 });
 
 test('every metric in the Kubernetes pages exists', async () => {
-  const text = await createMetrics('0', NOTHING_YET).write();
+  const text = await createMetrics('0', EMPTY_SOURCES).write();
   const known = [...text.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name);
   // test/unit/kubernetes tests the webhook's own metrics.
   const named = [...guide.matchAll(/\bcambist_(?!webhook_)[a-z_]+[a-z]/g)];

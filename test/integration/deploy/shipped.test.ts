@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { codeWords, tableRows } from '../../harness/markdown.ts';
-import { broughtBy, megabytes, SHIPPED } from '../../harness/shipped-packages.ts';
+import { megabytes, SHIPPED, withDependencies } from '../../harness/shipped-packages.ts';
 
 const readme = readFileSync('deploy/image.md', 'utf8');
 const rows = tableRows(readme, 'with dependencies');
@@ -18,13 +18,13 @@ test('deploy/image.md lists exactly the direct dependencies', () => {
 });
 
 test('every shipped package comes with one of them', () => {
-  const brought = new Set(rows.flatMap(([name]) => broughtBy(codeWords(name ?? '')[0] ?? '')));
+  const brought = new Set(rows.flatMap(([name]) => withDependencies(codeWords(name ?? '')[0] ?? '')));
   assert.deepEqual([...brought].sort(), [...SHIPPED].sort());
 });
 
 test('every package with its dependencies has about the size in deploy/image.md', () => {
   for (const [name = '', , size] of rows) {
-    const actual = megabytes(broughtBy(codeWords(name)[0] ?? ''));
+    const actual = megabytes(withDependencies(codeWords(name)[0] ?? ''));
     assert.ok(isAbout(actual, Number(size)), `${name} is ${actual.toFixed(1)} MB: image.md ${size}`);
   }
 });

@@ -10,7 +10,7 @@ import { createMetrics } from '../../../src/observability/metrics.ts';
 import { CACHE_RESULTS, EVICTION_REASONS } from '../../../src/observability/token-observer.ts';
 import { configOf } from '../../harness/app.ts';
 import { codeWords, fencedBlocks, tableRows } from '../../harness/markdown.ts';
-import { NOTHING_YET } from '../../harness/metric-sources.ts';
+import { EMPTY_SOURCES } from '../../harness/metric-sources.ts';
 import { listPages } from '../../harness/pages.ts';
 import { liveMetrics } from '../deploy/live-metrics.ts';
 
@@ -39,7 +39,7 @@ test('config/metrics.md lists every metric with its labels', async () => {
   );
   counts.tokens.credentialRead('actor token of route "tools"', 1);
   const readiness = () => ({ ready: false, checks: { 'authorization_servers.idp': 'waiting' as const } });
-  const text = await createMetrics('0', { ...NOTHING_YET, counts, readiness }).write();
+  const text = await createMetrics('0', { ...EMPTY_SOURCES, counts, readiness }).write();
   const registered = [...liveMetrics(text)]
     .filter(([name]) => name.startsWith('cambist_'))
     .map(([name, labels]) => [name, ...[...labels.keys()].filter((label) => label !== 'le')]);

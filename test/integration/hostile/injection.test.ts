@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { soon } from '../../harness/eventually.ts';
 import { startRawUpstream } from '../../harness/fake-upstream.ts';
-import { sendAnswer } from '../../harness/faults.ts';
+import { sendResponse } from '../../harness/faults.ts';
 import { startGateway, startPlainGateway } from '../../harness/gateway.ts';
 import { call, connectRaw } from '../../harness/http-call.ts';
 import { assertProblem } from '../../harness/problem.ts';
@@ -10,7 +10,7 @@ import { assertProblem } from '../../harness/problem.ts';
 test('refuses an issued token that contains characters outside the token syntax', async (t) => {
   const { app, authorization, authorizationServer, upstream } = await startGateway(t);
   for (const token of ['a\r\nX-Injected: 1', 'a b', 'a,b', 'a\n', 'ä', 'a"b', '\u0000']) {
-    authorizationServer.mood = { kind: 'issue', accessToken: token };
+    authorizationServer.behaviour = { kind: 'issue', accessToken: token };
     assertProblem(await call(`${app.url}/github`, { headers: { authorization } }), 'ERR_STS_RESPONSE_INVALID');
   }
   assert.equal(upstream.requests.length, 0);
@@ -24,18 +24,18 @@ test('passes values from the authorization server to the caller only as base64 o
   };
   const evil = 'x"\r\nX-Injected: 1\r\n\r\n<script>';
   const claims = JSON.stringify({ access_token: { acr: evil } });
-  authorizationServer.mood = { kind: 'answer', status: 400, body: { error: 'interaction_required', claims } };
+  authorizationServer.behaviour = { kind: 'response', status: 400, body: { error: 'interaction_required', claims } };
   const interaction = await ask();
   assert.equal(
     interaction.headers['www-authenticate'],
     `Bearer error="insufficient_claims", claims="${Buffer.from(claims).toString('base64')}"`,
   );
   for (const body of [{ error: evil }, { error: 'invalid_grant', error_description: evil }, evil]) {
-    authorizationServer.mood = { kind: 'answer', status: 400, body };
+    authorizationServer.behaviour = { kind: 'response', status: 400, body };
     const response = await ask();
     assert.ok(!`${JSON.stringify(response.rawHeaders)}${response.text}`.includes('Injected'));
   }
-  authorizationServer.mood = { kind: 'answer', status: 503, headers: { 'retry-after': 'never "x' } };
+  authorizationServer.behaviour = { kind: 'response', status: 503, headers: { 'retry-after': 'never "x' } };
   assert.match((await ask()).headers['retry-after'] ?? '', /^\d+$/);
   assert.ok(!app.logText().includes('\r\nX-Injected'));
 });
@@ -67,7 +67,7 @@ test('rewrites a Location without adding headers or changing the host', async (t
     '\\\\evil.example.com\\mcp',
     'https:///mcp/x',
   ]) {
-    upstream.handler = (_request, response) => sendAnswer(response, 302, '', { location });
+    upstream.handler = (_request, response) => sendResponse(response, 302, '', { location });
     const { headers } = await call(`${app.url}/plain`);
     assert.equal(headers['x-injected'], undefined);
     const to = new URL(headers.location ?? '', app.url);

@@ -38,7 +38,7 @@ async function start(t: TestContext, { verify = false, allowInsecureHttp = false
     await upstream.close();
   });
   const url = `${adminPort.url}/quitquitquit?`;
-  issuer.metadataMood = { kind: 'document', fields: { [verify ? 'jwks_uri' : 'token_endpoint']: url } };
+  issuer.metadataBehaviour = { kind: 'document', fields: { [verify ? 'jwks_uri' : 'token_endpoint']: url } };
   const app = await startTestApp(t, {
     authorization_servers: {
       local: {
@@ -73,7 +73,7 @@ for (const allowInsecureHttp of [false, true]) {
       JSON.stringify(notReady()),
       /names a \\"token_endpoint\\" without https: make the server publish its https URL, or set \\"token_endpoint\\"/,
     );
-    issuer.metadataMood = { kind: 'document' };
+    issuer.metadataBehaviour = { kind: 'document' };
     assert.equal((await send()).status, 200);
     assert.deepEqual(adminRequests, []);
     assert.equal(upstream.requests.length, 1);
@@ -96,8 +96,8 @@ test('sends nothing to an endpoint that the metadata of two servers names', asyn
     for (const server of [red, blue, shared, upstream]) await server.close();
   });
   const fields = { token_endpoint: shared.tokenEndpoint };
-  red.metadataMood = { kind: 'document', fields };
-  blue.metadataMood = { kind: 'document', fields };
+  red.metadataBehaviour = { kind: 'document', fields };
+  blue.metadataBehaviour = { kind: 'document', fields };
   const client = { client_id: 'cambist', client_auth: { method: 'none' } };
   const route = (name: string) => ({
     name,
@@ -118,7 +118,7 @@ test('sends nothing to an endpoint that the metadata of two servers names', asyn
     /names the token endpoint of authorization server \\"(red|blue)\\": .*set \\"token_endpoint\\"/,
   );
   assert.equal(shared.requests.length, 0);
-  blue.metadataMood = { kind: 'document' };
+  blue.metadataBehaviour = { kind: 'document' };
   await eventually('blue serves', async () => (await send('blue')).status === 200);
   await eventually('red serves', async () => (await send('red')).status === 200);
   assert.deepEqual([shared.requests.length, blue.requests.length], [1, 1]);

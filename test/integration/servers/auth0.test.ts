@@ -1,34 +1,39 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { one, postClient, wantExchange, wantSubjectType } from '../../harness/imitated-clients.ts';
-import { type ImitationRules, issued, Refused } from '../../harness/imitation.ts';
+import {
+  authenticatePost,
+  requireSubjectTokenType,
+  requireTokenExchange,
+  singleValue,
+} from '../../harness/client-authentication.ts';
 import { assertProblem } from '../../harness/problem.ts';
 import { startRecipe } from '../../harness/recipe.ts';
+import { issued, OAuthError, type SimulationRules } from '../../harness/simulated-server.ts';
 import { testMisconfigurations } from './misconfigurations.ts';
 
 const API = 'https://github-mcp.example.com';
 
 /** Auth0: https://auth0.com/docs/authenticate/custom-token-exchange */
-const auth0 = ({ exchange = true, grant = true } = {}): ImitationRules => ({
+const auth0 = ({ exchange = true, grant = true } = {}): SimulationRules => ({
   tokenPath: '/oauth/token',
   async token(request, server) {
     const { form } = request;
-    postClient(request, server);
-    wantExchange(form);
+    authenticatePost(request, server);
+    requireTokenExchange(form);
     if (!exchange) {
       const description = `Grant type '${form.get('grant_type')}' not allowed for the client.`;
-      throw new Refused(403, 'unauthorized_client', description);
+      throw new OAuthError(403, 'unauthorized_client', description);
     }
-    wantSubjectType(form, 'urn:example:agent-token');
+    requireSubjectTokenType(form, 'urn:example:agent-token');
     if (form.has('requested_token_type')) {
-      throw new Refused(400, 'invalid_request', 'requested_token_type is not allowed');
+      throw new OAuthError(400, 'invalid_request', 'requested_token_type is not allowed');
     }
-    if (form.has('resource')) throw new Refused(400, 'invalid_request', 'resource is not allowed');
-    const audience = one(form, 'audience');
-    if (audience !== API) throw new Refused(403, 'access_denied', `Service not found: ${audience}`);
-    if (!grant) throw new Refused(403, 'access_denied', `Client is not authorized to access "${audience}".`);
+    if (form.has('resource')) throw new OAuthError(400, 'invalid_request', 'resource is not allowed');
+    const audience = singleValue(form, 'audience');
+    if (audience !== API) throw new OAuthError(403, 'access_denied', `Service not found: ${audience}`);
+    if (!grant) throw new OAuthError(403, 'access_denied', `Client is not authorized to access "${audience}".`);
     if ((await server.read(form.get('subject_token'))) === undefined) {
-      throw new Refused(400, 'invalid_request', 'Invalid subject token');
+      throw new OAuthError(400, 'invalid_request', 'Invalid subject token');
     }
     return issued(await server.mint({ aud: API }), { id_token: 'id-token-of-the-caller', scope: 'repo:read' });
   },

@@ -1,24 +1,29 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { basicClient, one, wantExchange, wantSubjectType } from '../../harness/imitated-clients.ts';
-import { type ImitationRules, issued, Refused } from '../../harness/imitation.ts';
+import {
+  authenticateBasic,
+  requireSubjectTokenType,
+  requireTokenExchange,
+  singleValue,
+} from '../../harness/client-authentication.ts';
 import { assertProblem } from '../../harness/problem.ts';
 import { startRecipe } from '../../harness/recipe.ts';
+import { issued, OAuthError, type SimulationRules } from '../../harness/simulated-server.ts';
 import { foreignToken, testMisconfigurations } from './misconfigurations.ts';
 
 /** authentik: https://docs.goauthentik.io/add-secure-apps/providers/oauth2/ */
-const authentik = (exchange = true): ImitationRules => ({
+const authentik = (exchange = true): SimulationRules => ({
   tokenPath: '/application/o/token/',
   async token(request, server) {
     const { form } = request;
-    basicClient(request, server);
-    wantExchange(form);
-    if (!exchange) throw new Refused(400, 'unsupported_grant_type');
-    wantSubjectType(form, 'access_token', 'jwt');
-    if (form.has('resource')) throw new Refused(400, 'invalid_target', 'The resource is not valid');
-    if ((await server.read(form.get('subject_token'))) === undefined) throw new Refused(400, 'invalid_grant');
-    const audience = one(form, 'audience');
-    if (audience !== 'github-mcp') throw new Refused(400, 'invalid_target', 'The audience is not valid');
+    authenticateBasic(request, server);
+    requireTokenExchange(form);
+    if (!exchange) throw new OAuthError(400, 'unsupported_grant_type');
+    requireSubjectTokenType(form, 'access_token', 'jwt');
+    if (form.has('resource')) throw new OAuthError(400, 'invalid_target', 'The resource is not valid');
+    if ((await server.read(form.get('subject_token'))) === undefined) throw new OAuthError(400, 'invalid_grant');
+    const audience = singleValue(form, 'audience');
+    if (audience !== 'github-mcp') throw new OAuthError(400, 'invalid_target', 'The audience is not valid');
     return issued(await server.mint({ aud: audience }), { expires_in: '300', id_token: 'id-token-of-the-caller' });
   },
   // authentik serves only OpenID metadata.

@@ -1,30 +1,35 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { basicClient, one, wantExchange, wantSubjectType } from '../../harness/imitated-clients.ts';
-import { type ImitationRules, issued, Refused } from '../../harness/imitation.ts';
+import {
+  authenticateBasic,
+  requireSubjectTokenType,
+  requireTokenExchange,
+  singleValue,
+} from '../../harness/client-authentication.ts';
 import { assertProblem } from '../../harness/problem.ts';
 import { startRecipe } from '../../harness/recipe.ts';
+import { issued, OAuthError, type SimulationRules } from '../../harness/simulated-server.ts';
 import { foreignToken, testMisconfigurations } from './misconfigurations.ts';
 
 const ID_TOKEN = 'urn:ietf:params:oauth:token-type:id_token';
 const PEERS = ['github-mcp'];
 
 /** Dex: https://dexidp.io/docs/guides/token-exchange/ */
-const dex: ImitationRules = {
+const dex: SimulationRules = {
   tokenPath: '/token',
   async token(request, server) {
     const { form } = request;
-    const client = basicClient(request, server);
-    wantExchange(form);
-    wantSubjectType(form, 'id_token');
-    if (one(form, 'connector_id') !== 'company')
-      throw new Refused(400, 'invalid_request', 'Requested connector does not exist.');
-    if ((await server.read(form.get('subject_token'))) === undefined) throw new Refused(401, 'access_denied');
-    const peers = one(form, 'scope')
+    const client = authenticateBasic(request, server);
+    requireTokenExchange(form);
+    requireSubjectTokenType(form, 'id_token');
+    if (singleValue(form, 'connector_id') !== 'company')
+      throw new OAuthError(400, 'invalid_request', 'Requested connector does not exist.');
+    if ((await server.read(form.get('subject_token'))) === undefined) throw new OAuthError(401, 'access_denied');
+    const peers = singleValue(form, 'scope')
       .split(' ')
       .flatMap((scope) => (scope.startsWith('audience:server:client_id:') ? [scope.slice(26)] : []));
     if (peers.some((peer) => !PEERS.includes(peer))) {
-      throw new Refused(400, 'invalid_scope', 'Client can not request scope(s)');
+      throw new OAuthError(400, 'invalid_scope', 'Client can not request scope(s)');
     }
     // Dex ignores `resource` and `audience`.
     const aud = peers.length === 0 ? client : [...peers, client];

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { assertionClient, one } from '../../harness/imitated-clients.ts';
-import { type ImitationRules, issued, Refused } from '../../harness/imitation.ts';
+import { authenticateAssertion, singleValue } from '../../harness/client-authentication.ts';
 import { assertProblem } from '../../harness/problem.ts';
 import { startRecipe } from '../../harness/recipe.ts';
+import { issued, OAuthError, type SimulationRules } from '../../harness/simulated-server.ts';
 import { testMisconfigurations } from './misconfigurations.ts';
 
 const TENANT = '/11111111-2222-3333-4444-555555555555';
@@ -22,46 +22,46 @@ const KNOWN = [
 ];
 
 /** Entra ID: https://learn.microsoft.com/entra/identity-platform/v2-oauth2-on-behalf-of-flow */
-const entra: ImitationRules = {
+const entra: SimulationRules = {
   tokenPath: `${TENANT}/oauth2/v2.0/token`,
   async token(request, server) {
     const { form } = request;
-    const { header } = await assertionClient(request, server, {
+    const { header } = await authenticateAssertion(request, server, {
       audience: server.tokenEndpoint,
       algorithms: ['PS256', 'RS256'],
       maxLifeSeconds: 600,
-      wrongAudience: new Refused(
+      wrongAudience: new OAuthError(
         401,
         'invalid_client',
         'AADSTS700023: Client assertion audience claim does not match.',
       ),
     });
-    if (header['x5t#S256'] === undefined) throw new Refused(401, 'invalid_client', 'AADSTS700027: no certificate');
-    if (one(form, 'grant_type') !== 'urn:ietf:params:oauth:grant-type:jwt-bearer') {
-      throw new Refused(400, 'unsupported_grant_type', 'AADSTS70003');
+    if (header['x5t#S256'] === undefined) throw new OAuthError(401, 'invalid_client', 'AADSTS700027: no certificate');
+    if (singleValue(form, 'grant_type') !== 'urn:ietf:params:oauth:grant-type:jwt-bearer') {
+      throw new OAuthError(400, 'unsupported_grant_type', 'AADSTS70003');
     }
     const unknown = [...form.keys()].find((name) => !KNOWN.includes(name));
     if (unknown !== undefined)
-      throw new Refused(400, 'invalid_request', `AADSTS901002: '${unknown}' is not supported.`);
+      throw new OAuthError(400, 'invalid_request', `AADSTS901002: '${unknown}' is not supported.`);
     if (form.get('requested_token_use') !== 'on_behalf_of') {
-      throw new Refused(400, 'invalid_request', "AADSTS90014: The required field 'requested_token_use' is missing.");
+      throw new OAuthError(400, 'invalid_request', "AADSTS90014: The required field 'requested_token_use' is missing.");
     }
-    const [, app] = /^api:\/\/([0-9a-f-]+)\/\.default$/.exec(one(form, 'scope')) ?? [];
+    const [, app] = /^api:\/\/([0-9a-f-]+)\/\.default$/.exec(singleValue(form, 'scope')) ?? [];
     if (app !== BACKEND)
-      throw new Refused(400, 'invalid_scope', 'AADSTS70011: The provided value for scope is not valid.');
+      throw new OAuthError(400, 'invalid_scope', 'AADSTS70011: The provided value for scope is not valid.');
     const subject = await server.read(form.get('assertion'));
     if (subject === undefined) {
-      throw new Refused(400, 'invalid_grant', 'AADSTS50013: Assertion failed signature validation.');
+      throw new OAuthError(400, 'invalid_grant', 'AADSTS50013: Assertion failed signature validation.');
     }
     if (subject.aud !== CAMBIST) {
       const description = 'AADSTS500131: Assertion audience does not match the Client app presenting the assertion.';
-      throw new Refused(400, 'invalid_grant', description);
+      throw new OAuthError(400, 'invalid_grant', description);
     }
     if (subject.unconsented === true) {
-      throw new Refused(400, 'invalid_grant', 'AADSTS65001: The user or administrator has not consented.');
+      throw new OAuthError(400, 'invalid_grant', 'AADSTS65001: The user or administrator has not consented.');
     }
     if (subject.risky === true) {
-      throw new Refused(400, 'interaction_required', 'AADSTS50076: the user must use multi-factor authentication', {
+      throw new OAuthError(400, 'interaction_required', 'AADSTS50076: the user must use multi-factor authentication', {
         suberror: 'basic_action',
         claims: CLAIMS,
       });

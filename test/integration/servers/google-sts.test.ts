@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { decodeJwt } from 'jose';
-import { one, wantExchange, wantSubjectType } from '../../harness/imitated-clients.ts';
-import { type ImitationRules, issued, Refused } from '../../harness/imitation.ts';
+import { requireSubjectTokenType, requireTokenExchange, singleValue } from '../../harness/client-authentication.ts';
 import { assertProblem } from '../../harness/problem.ts';
 import { startRecipe } from '../../harness/recipe.ts';
+import { issued, OAuthError, type SimulationRules } from '../../harness/simulated-server.ts';
 import { foreignToken, testMisconfigurations } from './misconfigurations.ts';
 
 const PROVIDER =
@@ -15,7 +15,7 @@ const BY_PROJECT_ID = PROVIDER.replace('123456789012', 'my-project');
 const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token';
 
 /** Google STS: https://cloud.google.com/iam/docs/reference/sts/rest/v1/TopLevel/token */
-const google = (reachable = true): ImitationRules => ({
+const google = (reachable = true): SimulationRules => ({
   tokenPath: '/v1/token',
   async token({ form, authorization }, server) {
     if (authorization !== undefined) {
@@ -25,39 +25,43 @@ const google = (reachable = true): ImitationRules => ({
       const description = `Invalid JSON payload received. Unknown name "${name}": Cannot bind query parameter.`;
       if (form.has(name)) throw apiError(400, 'INVALID_ARGUMENT', description);
     }
-    wantExchange(form);
+    requireTokenExchange(form);
     if (!RESOURCE_NAME.test(form.get('audience') ?? '')) {
       const description =
         'Invalid value for "audience". This value should be the full resource name of the Identity Provider.';
-      throw new Refused(400, 'invalid_request', description);
+      throw new OAuthError(400, 'invalid_request', description);
     }
     if (form.get('requested_token_type') !== ACCESS_TOKEN) {
-      throw new Refused(400, 'invalid_request', 'Invalid value of requested_token_type in request.');
+      throw new OAuthError(400, 'invalid_request', 'Invalid value of requested_token_type in request.');
     }
-    wantSubjectType(form, 'jwt', 'id_token');
-    if (!form.has('scope')) throw new Refused(400, 'invalid_request', 'Scope(s) must be provided.');
+    requireSubjectTokenType(form, 'jwt', 'id_token');
+    if (!form.has('scope')) throw new OAuthError(400, 'invalid_request', 'Scope(s) must be provided.');
     JSON.parse(form.get('options') ?? '{}');
-    if (one(form, 'audience') !== PROVIDER) {
+    if (singleValue(form, 'audience') !== PROVIDER) {
       const description =
         'The target service indicated by the "audience" parameters is invalid. This might either be because the pool or ' +
         "provider is disabled or deleted or because it doesn't exist.";
-      throw new Refused(400, 'invalid_target', description);
+      throw new OAuthError(400, 'invalid_target', description);
     }
-    const token = one(form, 'subject_token');
+    const token = singleValue(form, 'subject_token');
     const stated = claimsIn(token);
-    if (stated === undefined) throw new Refused(400, 'invalid_request', 'Unable to parse the ID Token.');
+    if (stated === undefined) throw new OAuthError(400, 'invalid_request', 'Unable to parse the ID Token.');
     if (stated.iss !== server.issuer) {
-      throw new Refused(400, 'invalid_grant', `The issuer in ID Token ${stated.iss} does not match the expected ones.`);
+      throw new OAuthError(
+        400,
+        'invalid_grant',
+        `The issuer in ID Token ${stated.iss} does not match the expected ones.`,
+      );
     }
-    if (!reachable) throw new Refused(400, 'invalid_grant', "Error connecting to the given credential's issuer.");
+    if (!reachable) throw new OAuthError(400, 'invalid_grant', "Error connecting to the given credential's issuer.");
     const subject = await server.read(token);
-    if (subject === undefined) throw new Refused(400, 'invalid_grant', 'Unable to verify the ID Token signature.');
+    if (subject === undefined) throw new OAuthError(400, 'invalid_grant', 'Unable to verify the ID Token signature.');
     if (subject.aud !== 'pool') {
       const description = `The audience in ID Token [${subject.aud}] does not match the expected audience.`;
-      throw new Refused(400, 'invalid_grant', description);
+      throw new OAuthError(400, 'invalid_grant', description);
     }
     if (subject.contractor === true) {
-      throw new Refused(400, 'unauthorized_client', 'The given credential is rejected by the attribute condition.');
+      throw new OAuthError(400, 'unauthorized_client', 'The given credential is rejected by the attribute condition.');
     }
     return issued('ya29.d.federated-token-of-google', { expires_in: 3599 });
   },
@@ -65,8 +69,8 @@ const google = (reachable = true): ImitationRules => ({
 });
 
 /** An error in the format of Google APIs, from the servers in front of the token service. */
-function apiError(status: number, name: string, message: string): Refused {
-  return new Refused(status, '', '', { error: { code: status, message, status: name } });
+function apiError(status: number, name: string, message: string): OAuthError {
+  return new OAuthError(status, '', '', { error: { code: status, message, status: name } });
 }
 
 function claimsIn(token: string) {

@@ -1,9 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { basicClient, one, wantExchange, wantSubjectType } from '../../harness/imitated-clients.ts';
-import { type ImitationRules, issued, Refused } from '../../harness/imitation.ts';
+import {
+  authenticateBasic,
+  requireSubjectTokenType,
+  requireTokenExchange,
+  singleValue,
+} from '../../harness/client-authentication.ts';
 import { assertProblem } from '../../harness/problem.ts';
 import { startRecipe } from '../../harness/recipe.ts';
+import { issued, OAuthError, type SimulationRules } from '../../harness/simulated-server.ts';
 import { foreignToken, testMisconfigurations } from './misconfigurations.ts';
 
 const CLIENTS = ['cambist', 'github-mcp', 'docs-mcp', 'unmapped-mcp'];
@@ -11,31 +16,32 @@ const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token';
 const MAPPED = ['github-mcp', 'docs-mcp'];
 
 /** Keycloak 26: https://www.keycloak.org/securing-apps/token-exchange */
-const keycloak: ImitationRules = {
+const keycloak: SimulationRules = {
   tokenPath: '/realms/agents/protocol/openid-connect/token',
   async token(request, server) {
     const { form } = request;
-    const client = basicClient(request, server);
-    wantExchange(form);
+    const client = authenticateBasic(request, server);
+    requireTokenExchange(form);
     if (client === 'off') {
-      throw new Refused(400, 'invalid_request', 'Standard token exchange is not enabled for the requested client');
+      throw new OAuthError(400, 'invalid_request', 'Standard token exchange is not enabled for the requested client');
     }
-    wantSubjectType(form, 'access_token');
+    requireSubjectTokenType(form, 'access_token');
     const requested = form.get('requested_token_type') ?? ACCESS_TOKEN;
-    if (requested !== ACCESS_TOKEN) throw new Refused(400, 'invalid_request', 'requested_token_type unsupported');
+    if (requested !== ACCESS_TOKEN) throw new OAuthError(400, 'invalid_request', 'requested_token_type unsupported');
     const subject = await server.read(form.get('subject_token'));
-    if (subject === undefined) throw new Refused(400, 'invalid_request', 'Invalid token');
+    if (subject === undefined) throw new OAuthError(400, 'invalid_request', 'Invalid token');
     if (![subject.aud].flat().includes(client)) {
-      throw new Refused(403, 'access_denied', 'Client is not within the token audience');
+      throw new OAuthError(403, 'access_denied', 'Client is not within the token audience');
     }
     const wanted = form.getAll('audience');
-    if (wanted.some((name) => !CLIENTS.includes(name))) throw new Refused(400, 'invalid_client', 'Audience not found');
+    if (wanted.some((name) => !CLIENTS.includes(name)))
+      throw new OAuthError(400, 'invalid_client', 'Audience not found');
     const missing = wanted.filter((name) => !MAPPED.includes(name));
     if (missing.length > 0) {
-      throw new Refused(400, 'invalid_request', `Requested audience not available: ${missing.join(' ')}`);
+      throw new OAuthError(400, 'invalid_request', `Requested audience not available: ${missing.join(' ')}`);
     }
     // Keycloak ignores `resource`. Without an audience, the token has every audience that the mappers add.
-    const aud = wanted.length === 0 ? MAPPED : wanted.length === 1 ? one(form, 'audience') : wanted;
+    const aud = wanted.length === 0 ? MAPPED : wanted.length === 1 ? singleValue(form, 'audience') : wanted;
     return issued(await server.mint({ aud, azp: client }), {
       refresh_expires_in: 0,
       'not-before-policy': 0,

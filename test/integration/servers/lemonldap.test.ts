@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { asItIs, basicClient, wantExchange } from '../../harness/imitated-clients.ts';
-import { type ImitationRules, issued, Refused } from '../../harness/imitation.ts';
+import { authenticateBasic, requireTokenExchange, verbatim } from '../../harness/client-authentication.ts';
 import { createLeakWatch } from '../../harness/leaks.ts';
 import { assertProblem } from '../../harness/problem.ts';
 import { startRecipe } from '../../harness/recipe.ts';
+import { issued, OAuthError, type SimulationRules } from '../../harness/simulated-server.ts';
 import { testMisconfigurations } from './misconfigurations.ts';
 
 const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token';
@@ -14,19 +14,19 @@ const LEAKED = 'refresh-token-of-alice-0123456789abcdef';
 const CLAIMS = { aud: 'cambist', client_id: 'cambist' };
 
 /** LemonLDAP::NG: https://lemonldap-ng.org/documentation/latest/idpopenidconnect.html */
-const lemonldap: ImitationRules = {
+const lemonldap: SimulationRules = {
   tokenPath: '/oauth2/token',
   async token(request, server) {
     const { form } = request;
-    const client = basicClient(request, server, asItIs);
-    wantExchange(form);
+    const client = authenticateBasic(request, server, verbatim);
+    requireTokenExchange(form);
     const subject = await server.read(form.get('subject_token'));
     const types = ['subject_token_type', 'requested_token_type'].map((name) => form.get(name) ?? ACCESS_TOKEN);
     const fits = types.every((type) => type === ACCESS_TOKEN) && form.getAll('audience').join() === 'github-mcp';
     // LemonLDAP::NG gives no reason.
-    if (subject?.client_id !== client || !fits) throw new Refused(400, 'invalid_request');
+    if (subject?.client_id !== client || !fits) throw new OAuthError(400, 'invalid_request');
     if (subject.gone === true) {
-      throw new Refused(400, 'invalid_grant', `token ${LEAKED}`, { refresh_token: LEAKED });
+      throw new OAuthError(400, 'invalid_grant', `token ${LEAKED}`, { refresh_token: LEAKED });
     }
     const { issued_token_type: _none, ...response } = issued(await server.mint({ aud: ['github-mcp'] }));
     return { ...response, refresh_token: LEAKED, id_token: LEAKED };

@@ -3,10 +3,10 @@ import { readFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import type { JWTPayload } from 'jose';
 import type { FindingCode } from '../../../src/doctor/finding.ts';
-import type { ImitationRules } from '../../harness/imitation.ts';
 import { createLeakWatch } from '../../harness/leaks.ts';
 import { codeWords, tableRows } from '../../harness/markdown.ts';
 import { type Recipe, startRecipe } from '../../harness/recipe.ts';
+import type { SimulationRules } from '../../harness/simulated-server.ts';
 import { runDoctor } from '../doctor-run.ts';
 
 const REFERENCE = new URL('../../../config/common-mistakes.md', import.meta.url);
@@ -22,7 +22,7 @@ export interface Misconfiguration {
   readonly server?: Overlay;
   readonly defaults?: Overlay;
   /** The rules of the misconfigured server. */
-  readonly rules?: ImitationRules;
+  readonly rules?: SimulationRules;
   /** The caller's token, or the claims of a token of this server. */
   readonly token?: JWTPayload | string;
   readonly finding: FindingCode;
@@ -34,7 +34,7 @@ export interface Product {
   readonly name: string;
   /** The file name of its recipe without `.yaml`. */
   readonly recipe: string;
-  readonly rules: ImitationRules;
+  readonly rules: SimulationRules;
   /** The claims of a valid token of a caller. */
   readonly claims: JWTPayload;
 }

@@ -1,39 +1,45 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { basicClient, one, wantExchange, wantSubjectType } from '../../harness/imitated-clients.ts';
-import { type ImitationRules, issued, Refused } from '../../harness/imitation.ts';
+import {
+  authenticateBasic,
+  requireSubjectTokenType,
+  requireTokenExchange,
+  singleValue,
+} from '../../harness/client-authentication.ts';
 import { assertProblem } from '../../harness/problem.ts';
 import { startRecipe } from '../../harness/recipe.ts';
+import { issued, OAuthError, type SimulationRules } from '../../harness/simulated-server.ts';
 import { foreignToken, testMisconfigurations } from './misconfigurations.ts';
 
 /** Okta: https://developer.okta.com/docs/guides/set-up-token-exchange/main/ */
-const okta = ({ grant = true, policy = true } = {}): ImitationRules => ({
+const okta = ({ grant = true, policy = true } = {}): SimulationRules => ({
   tokenPath: '/oauth2/default/v1/token',
   async token(request, server) {
     const { form } = request;
-    basicClient(request, server);
-    wantExchange(form);
+    authenticateBasic(request, server);
+    requireTokenExchange(form);
     if (!grant) {
       const description = 'The client is not authorized to use the provided grant type.';
-      throw new Refused(400, 'unauthorized_client', description);
+      throw new OAuthError(400, 'unauthorized_client', description);
     }
-    wantSubjectType(form, 'access_token');
-    if (form.has('resource')) throw new Refused(400, 'invalid_request', "The 'resource' parameter is not supported.");
-    const audience = one(form, 'audience');
+    requireSubjectTokenType(form, 'access_token');
+    if (form.has('resource'))
+      throw new OAuthError(400, 'invalid_request', "The 'resource' parameter is not supported.");
+    const audience = singleValue(form, 'audience');
     const scope = form.get('scope');
     if (scope === null) {
       const description =
         "The authorization server resource does not have any configured default scopes, 'scope' must be provided.";
-      throw new Refused(400, 'invalid_scope', description);
+      throw new OAuthError(400, 'invalid_scope', description);
     }
-    if (audience !== 'api://github-mcp') throw new Refused(400, 'invalid_target', 'The audience is not valid.');
-    if (scope !== 'repo:read') throw new Refused(400, 'invalid_scope', 'One or more scopes are not configured.');
+    if (audience !== 'api://github-mcp') throw new OAuthError(400, 'invalid_target', 'The audience is not valid.');
+    if (scope !== 'repo:read') throw new OAuthError(400, 'invalid_scope', 'One or more scopes are not configured.');
     if ((await server.read(form.get('subject_token'))) === undefined) {
-      throw new Refused(400, 'invalid_grant', "'subject_token' is invalid.");
+      throw new OAuthError(400, 'invalid_grant', "'subject_token' is invalid.");
     }
     if (!policy) {
       const description = 'Policy evaluation failed for this request, please check the policy configurations.';
-      throw new Refused(400, 'access_denied', description);
+      throw new OAuthError(400, 'access_denied', description);
     }
     return issued(await server.mint({ aud: audience, scp: [scope] }), { scope });
   },

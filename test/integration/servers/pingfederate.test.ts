@@ -1,31 +1,36 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { basicClient, one, wantExchange, wantSubjectType } from '../../harness/imitated-clients.ts';
-import { type ImitationRules, issued, Refused } from '../../harness/imitation.ts';
+import {
+  authenticateBasic,
+  requireSubjectTokenType,
+  requireTokenExchange,
+  singleValue,
+} from '../../harness/client-authentication.ts';
 import { assertProblem } from '../../harness/problem.ts';
 import { startRecipe } from '../../harness/recipe.ts';
+import { issued, OAuthError, type SimulationRules } from '../../harness/simulated-server.ts';
 import { testMisconfigurations } from './misconfigurations.ts';
 
 const RESOURCE = 'https://github-mcp.example.com/mcp';
 
 /** PingFederate: https://docs.pingidentity.com/pingfederate/latest/ (token exchange grant type) */
-const pingFederate: ImitationRules = {
+const pingFederate: SimulationRules = {
   tokenPath: '/as/token.oauth2',
   async token(request, server) {
     const { form } = request;
-    const client = basicClient(request, server);
-    wantExchange(form);
-    wantSubjectType(form, 'access_token', 'jwt', 'saml2');
-    if (one(form, 'actor_token') !== 'token-of-the-workload') {
-      throw new Refused(400, 'invalid_request', 'The actor_token is not valid');
+    const client = authenticateBasic(request, server);
+    requireTokenExchange(form);
+    requireSubjectTokenType(form, 'access_token', 'jwt', 'saml2');
+    if (singleValue(form, 'actor_token') !== 'token-of-the-workload') {
+      throw new OAuthError(400, 'invalid_request', 'The actor_token is not valid');
     }
-    if (one(form, 'actor_token_type') !== 'urn:ietf:params:oauth:token-type:jwt') {
-      throw new Refused(400, 'invalid_request', 'Unsupported actor_token_type');
+    if (singleValue(form, 'actor_token_type') !== 'urn:ietf:params:oauth:token-type:jwt') {
+      throw new OAuthError(400, 'invalid_request', 'Unsupported actor_token_type');
     }
     const target = form.get('resource') ?? form.get('audience');
-    if (target !== RESOURCE) throw new Refused(400, 'invalid_target', 'No access token manager matches');
+    if (target !== RESOURCE) throw new OAuthError(400, 'invalid_target', 'No access token manager matches');
     if ((await server.read(form.get('subject_token'))) === undefined) {
-      throw new Refused(400, 'invalid_request', 'The subject token is not valid');
+      throw new OAuthError(400, 'invalid_request', 'The subject token is not valid');
     }
     return issued(await server.mint({ aud: target, act: { sub: client } }));
   },

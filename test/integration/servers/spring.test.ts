@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { basicClient, wantExchange, wantSubjectType } from '../../harness/imitated-clients.ts';
-import { type ImitationRules, issued, Refused } from '../../harness/imitation.ts';
+import {
+  authenticateBasic,
+  requireSubjectTokenType,
+  requireTokenExchange,
+} from '../../harness/client-authentication.ts';
 import { assertProblem } from '../../harness/problem.ts';
 import { startRecipe } from '../../harness/recipe.ts';
+import { issued, OAuthError, type SimulationRules } from '../../harness/simulated-server.ts';
 import { foreignToken, testMisconfigurations } from './misconfigurations.ts';
 
 const RESOURCE = 'https://github-mcp.example.com/mcp';
@@ -13,19 +17,19 @@ const RESOURCE = 'https://github-mcp.example.com/mcp';
  * @param customized whether a customizer puts the requested resources into the token
  * @param registered whether the client is registered with the grant
  */
-const spring = (customized: boolean, registered = true): ImitationRules => ({
+const spring = (customized: boolean, registered = true): SimulationRules => ({
   tokenPath: '/oauth2/token',
   async token(request, server) {
     const { form } = request;
-    const client = basicClient(request, server);
-    wantExchange(form);
-    if (!registered) throw new Refused(400, 'unauthorized_client');
-    wantSubjectType(form, 'access_token', 'jwt');
+    const client = authenticateBasic(request, server);
+    requireTokenExchange(form);
+    if (!registered) throw new OAuthError(400, 'unauthorized_client');
+    requireSubjectTokenType(form, 'access_token', 'jwt');
     const resources = form.getAll('resource');
-    if (resources.some((uri) => !URL.canParse(uri) || uri.includes('#'))) throw new Refused(400, 'invalid_target');
+    if (resources.some((uri) => !URL.canParse(uri) || uri.includes('#'))) throw new OAuthError(400, 'invalid_target');
     if ((form.get('scope') ?? '').split(' ').some((scope) => scope !== 'repo:read'))
-      throw new Refused(400, 'invalid_scope');
-    if ((await server.read(form.get('subject_token'))) === undefined) throw new Refused(400, 'invalid_grant');
+      throw new OAuthError(400, 'invalid_scope');
+    if ((await server.read(form.get('subject_token'))) === undefined) throw new OAuthError(400, 'invalid_grant');
     return issued(await server.mint({ aud: customized ? resources : client, scope: 'repo:read' }));
   },
 });

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { assertionClient, one, wantExchange } from '../../harness/imitated-clients.ts';
-import { type ImitationRules, issued, Refused } from '../../harness/imitation.ts';
+import { authenticateAssertion, requireTokenExchange, singleValue } from '../../harness/client-authentication.ts';
 import { assertProblem } from '../../harness/problem.ts';
 import { type Recipe, startRecipe } from '../../harness/recipe.ts';
+import { issued, OAuthError, type SimulationRules } from '../../harness/simulated-server.ts';
 import { foreignToken, testMisconfigurations } from './misconfigurations.ts';
 
 const JWT = 'urn:ietf:params:oauth:token-type:jwt';
@@ -12,39 +12,39 @@ const BACKEND = 'prod:tools:github-mcp';
 const APPLICATIONS = [BACKEND, 'prod:tools:closed'];
 
 /** Tokendings: https://github.com/nais/tokendings */
-const tokendings: ImitationRules = {
+const tokendings: SimulationRules = {
   tokenPath: '/token',
   async token(request, server) {
     const { form } = request;
-    const { client, header } = await assertionClient(request, server, {
+    const { client, header } = await authenticateAssertion(request, server, {
       audience: server.tokenEndpoint,
       algorithms: ['RS256'],
       maxLifeSeconds: 120,
-      wrongAudience: new Refused(
+      wrongAudience: new OAuthError(
         400,
         'invalid_request',
         'token verification failed: JWT+aud+claim+has+value+%5Bx%5D%2C+must+be+exactly+one+of+%5By%5D',
       ),
-      wrongLife: new Refused(401, 'invalid_client', 'client assertion exceeded max lifetime (120s).'),
+      wrongLife: new OAuthError(401, 'invalid_client', 'client assertion exceeded max lifetime (120s).'),
     });
-    if (client !== 'prod:agents:my-agent' || header.kid !== 'tokenx') throw new Refused(401, 'invalid_client');
-    wantExchange(form);
-    if (one(form, 'subject_token_type') !== JWT) {
-      throw new Refused(400, 'invalid_request', `Parameter subject_token_type must be ${JWT}`);
+    if (client !== 'prod:agents:my-agent' || header.kid !== 'tokenx') throw new OAuthError(401, 'invalid_client');
+    requireTokenExchange(form);
+    if (singleValue(form, 'subject_token_type') !== JWT) {
+      throw new OAuthError(400, 'invalid_request', `Parameter subject_token_type must be ${JWT}`);
     }
-    const audience = one(form, 'audience');
+    const audience = singleValue(form, 'audience');
     if (!APPLICATIONS.includes(audience)) {
-      throw new Refused(400, 'invalid_request', `token exchange audience ${audience} is invalid`);
+      throw new OAuthError(400, 'invalid_request', `token exchange audience ${audience} is invalid`);
     }
     if (audience !== BACKEND) {
       const description = `client '${client}' is not authorized to get token with aud=${audience}`;
-      throw new Refused(400, 'invalid_request', description);
+      throw new OAuthError(400, 'invalid_request', description);
     }
     const subject = await server.read(form.get('subject_token'));
     if (subject === undefined) {
       const description =
         'invalid subject_token: invalid request, cannot validate token from issuer=https://other.example.com';
-      throw new Refused(400, 'invalid_request', description);
+      throw new OAuthError(400, 'invalid_request', description);
     }
     return issued(await server.mint({ aud: audience, client_id: client }));
   },

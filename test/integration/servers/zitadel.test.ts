@@ -1,9 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { basicClient, one, wantExchange, wantSubjectType } from '../../harness/imitated-clients.ts';
-import { type ImitationRules, issued, Refused } from '../../harness/imitation.ts';
+import {
+  authenticateBasic,
+  requireSubjectTokenType,
+  requireTokenExchange,
+  singleValue,
+} from '../../harness/client-authentication.ts';
 import { assertProblem } from '../../harness/problem.ts';
 import { startRecipe } from '../../harness/recipe.ts';
+import { issued, OAuthError, type SimulationRules } from '../../harness/simulated-server.ts';
 import { testMisconfigurations } from './misconfigurations.ts';
 
 const JWT = 'urn:ietf:params:oauth:token-type:jwt';
@@ -11,24 +16,24 @@ const CAMBIST = '268000000000000001';
 const BACKEND = '268000000000000002';
 
 /** ZITADEL: https://zitadel.com/docs/guides/integrate/token-exchange */
-const zitadel: ImitationRules = {
+const zitadel: SimulationRules = {
   tokenPath: '/oauth/v2/token',
   async token(request, server) {
     const { form } = request;
-    const client = basicClient(request, server);
-    wantExchange(form);
-    wantSubjectType(form, 'access_token', 'id_token', 'jwt');
-    if (form.has('resource')) throw new Refused(400, 'invalid_target', 'resource parameter not supported');
+    const client = authenticateBasic(request, server);
+    requireTokenExchange(form);
+    requireSubjectTokenType(form, 'access_token', 'id_token', 'jwt');
+    if (form.has('resource')) throw new OAuthError(400, 'invalid_target', 'resource parameter not supported');
     const subject = await server.read(form.get('subject_token'));
     const audiences = [subject?.aud ?? []].flat();
-    if (!audiences.includes(client)) throw new Refused(400, 'invalid_request', 'subject_token invalid');
+    if (!audiences.includes(client)) throw new OAuthError(400, 'invalid_request', 'subject_token invalid');
     // ZITADEL takes a token of type jwt as impersonation.
     if (form.get('subject_token_type') === JWT && !form.has('actor_token')) {
-      throw new Refused(400, 'invalid_request', 'actor_token invalid');
+      throw new OAuthError(400, 'invalid_request', 'actor_token invalid');
     }
-    const audience = one(form, 'audience');
+    const audience = singleValue(form, 'audience');
     if (!audiences.includes(audience)) {
-      throw new Refused(400, 'invalid_target', `audience "${audience}" not found in subject or actor token`);
+      throw new OAuthError(400, 'invalid_target', `audience "${audience}" not found in subject or actor token`);
     }
     if (form.get('requested_token_type') !== JWT) return issued('opaque-token-of-zitadel');
     return issued(await server.mint({ aud: [audience] }), { issued_token_type: JWT });

@@ -3,9 +3,9 @@ import { type TestContext, test } from 'node:test';
 import { systemClock } from '../../../src/clock/clock.ts';
 import { join } from '../../../src/proxy/join.ts';
 import { createStallWatch } from '../../../src/proxy/stall-watch.ts';
+import { DISCONNECTS } from '../../harness/disconnects.ts';
 import { soon } from '../../harness/eventually.ts';
 import { closeServer, listen } from '../../harness/http-server.ts';
-import { WAYS_TO_LEAVE } from '../../harness/ways-to-leave.ts';
 
 /** Both ends of a connection, which stay open until the test closes them. */
 async function socketPair(t: TestContext): Promise<[near: Socket, far: Socket]> {
@@ -33,7 +33,7 @@ for (const [side, isCaller] of [
     ['a silent peer', () => {}],
     ['a peer that does not read', (socket: Socket) => void socket.write(FLOOD)],
   ] as const) {
-    for (const [way, leave] of WAYS_TO_LEAVE) {
+    for (const [way, leave] of DISCONNECTS) {
       test(`closes both connections when a ${side} with ${state} ${way}`, async (t) => {
         const [caller, one] = await socketPair(t);
         const [backend, other] = await socketPair(t);

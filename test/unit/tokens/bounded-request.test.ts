@@ -3,7 +3,7 @@ import { type TestContext, test } from 'node:test';
 import { Agent, buildConnector } from 'undici';
 import { boundedRequest, ResponseTooLargeError, toRequestUrl } from '../../../src/tokens/bounded-request.ts';
 import { eventually, soon } from '../../harness/eventually.ts';
-import { answerWithFault, type Fault } from '../../harness/faults.ts';
+import { type Fault, respondWithFault } from '../../harness/faults.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
 
 const LIMIT_BYTES = 256 * 1024;
@@ -17,7 +17,7 @@ async function setUp(t: TestContext, fault: Fault, connect: buildConnector.conne
     request.socket.once('close', () => {
       broken += 1;
     });
-    void answerWithFault(fault, response);
+    void respondWithFault(fault, response);
   });
   const agent = new Agent({ headersTimeout: 0, bodyTimeout: 0, connect });
   t.after(async () => {
@@ -37,29 +37,29 @@ async function setUp(t: TestContext, fault: Fault, connect: buildConnector.conne
 
 test('reads a complete response, with its status and Retry-After', async (t) => {
   const headers = { 'retry-after': '7' };
-  const { ask } = await setUp(t, { kind: 'answer', status: 503, body: 'größer', headers });
+  const { ask } = await setUp(t, { kind: 'response', status: 503, body: 'größer', headers });
   assert.deepEqual(await ask(), { status: 503, retryAfter: '7', text: 'größer' });
 });
 
 test('reads no Retry-After when it is missing or repeated', async (t) => {
-  const { ask } = await setUp(t, { kind: 'answer', status: 200 });
+  const { ask } = await setUp(t, { kind: 'response', status: 200 });
   assert.deepEqual(await ask(), { status: 200, retryAfter: undefined, text: '' });
-  const twice = await setUp(t, { kind: 'answer', status: 503, headers: { 'Retry-After': ['1', '2'] } });
+  const twice = await setUp(t, { kind: 'response', status: 503, headers: { 'Retry-After': ['1', '2'] } });
   assert.equal((await twice.ask()).retryAfter, undefined);
 });
 
 for (const status of [301, 302, 303, 307, 308]) {
   test(`does not follow a redirect ${status}`, async (t) => {
-    const { ask, paths } = await setUp(t, { kind: 'answer', status, headers: { location: '/elsewhere' } });
+    const { ask, paths } = await setUp(t, { kind: 'response', status, headers: { location: '/elsewhere' } });
     assert.equal((await ask()).status, status);
     assert.deepEqual(paths, ['POST /token']);
   });
 }
 
 test('reads a response of the maximum size, and closes the connection of a larger one', async (t) => {
-  const { ask } = await setUp(t, { kind: 'answer', status: 200, body: 'x'.repeat(LIMIT_BYTES) });
+  const { ask } = await setUp(t, { kind: 'response', status: 200, body: 'x'.repeat(LIMIT_BYTES) });
   assert.equal((await ask()).text.length, LIMIT_BYTES);
-  const larger = await setUp(t, { kind: 'answer', status: 200, body: 'x'.repeat(LIMIT_BYTES + 1) });
+  const larger = await setUp(t, { kind: 'response', status: 200, body: 'x'.repeat(LIMIT_BYTES + 1) });
   await assert.rejects(larger.ask(), ResponseTooLargeError);
   await larger.connectionBreaks();
   const huge = await setUp(t, { kind: 'huge', bytes: 50 * LIMIT_BYTES });
@@ -78,7 +78,7 @@ for (const fault of [{ kind: 'hang' }, { kind: 'drip', intervalMs: 5 }] as const
 test('sends nothing of a request whose deadline passed while connecting', async (t) => {
   const connect = buildConnector({});
   let connectNow: (() => void) | undefined;
-  const { ask, paths } = await setUp(t, { kind: 'answer', status: 200 }, (options, callback) => {
+  const { ask, paths } = await setUp(t, { kind: 'response', status: 200 }, (options, callback) => {
     if (connectNow !== undefined) return connect(options, callback);
     connectNow = () => connect(options, callback);
   });
@@ -90,7 +90,7 @@ test('sends nothing of a request whose deadline passed while connecting', async 
 
 test('does not connect after the deadline', async (t) => {
   let connects = 0;
-  const { ask } = await setUp(t, { kind: 'answer', status: 200 }, () => {
+  const { ask } = await setUp(t, { kind: 'response', status: 200 }, () => {
     connects += 1;
   });
   await assert.rejects(soon('the request fails', ask(0)), { name: 'TimeoutError' });
@@ -99,7 +99,7 @@ test('does not connect after the deadline', async (t) => {
 
 test('clears the timer of a request that completed or failed', async (t) => {
   const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
-  const { ask } = await setUp(t, { kind: 'answer', status: 200 });
+  const { ask } = await setUp(t, { kind: 'response', status: 200 });
   const before = timers();
   const asking = ask(HOUR_MS);
   assert.ok(timers() > before);

@@ -5,7 +5,7 @@ import { discover } from '../../../src/tokens/discovery.ts';
 import { metadataUrls, readJwksUri, readMetadata } from '../../../src/tokens/metadata.ts';
 import {
   type FakeAuthorizationServer,
-  type MetadataMood,
+  type MetadataBehaviour,
   startFakeAuthorizationServer,
 } from '../../harness/fake-authorization-server.ts';
 import { failsWith, serverOf } from './sample.ts';
@@ -162,12 +162,12 @@ async function setUp(t: TestContext, issuerPath = '') {
 }
 
 /** Sets a response for each of both URLs. */
-function respondByUrl(fake: FakeAuthorizationServer, oauth: MetadataMood, openid: MetadataMood): void {
-  fake.metadataMood = (path) => (path.includes('oauth-authorization-server') ? oauth : openid);
+function respondByUrl(fake: FakeAuthorizationServer, oauth: MetadataBehaviour, openid: MetadataBehaviour): void {
+  fake.metadataBehaviour = (path) => (path.includes('oauth-authorization-server') ? oauth : openid);
 }
 
-const NOT_FOUND: MetadataMood = { kind: 'answer', status: 404 };
-const DOCUMENT: MetadataMood = { kind: 'document' };
+const NOT_FOUND: MetadataBehaviour = { kind: 'response', status: 404 };
+const DOCUMENT: MetadataBehaviour = { kind: 'document' };
 
 for (const issuerPath of ['', '/realms/agents']) {
   test(`finds the metadata of the issuer path "${issuerPath}" at the URL of RFC 8414 in one request`, async (t) => {
@@ -184,17 +184,17 @@ for (const issuerPath of ['', '/realms/agents']) {
   });
 }
 
-const detours: [what: string, mood: MetadataMood][] = [
-  ['HTML with 200 (LemonLDAP::NG)', { kind: 'answer', status: 200, body: '<!doctype html><h1>Sign in</h1>' }],
-  ['a redirect, which is not followed', { kind: 'answer', status: 302, headers: { location: '/elsewhere' } }],
+const detours: [what: string, behaviour: MetadataBehaviour][] = [
+  ['HTML with 200 (LemonLDAP::NG)', { kind: 'response', status: 200, body: '<!doctype html><h1>Sign in</h1>' }],
+  ['a redirect, which is not followed', { kind: 'response', status: 302, headers: { location: '/elsewhere' } }],
   ['a broken connection', { kind: 'reset' }],
   ['a huge response', { kind: 'huge', bytes: 1_000_000 }],
   ['a document of another issuer', { kind: 'document', fields: { issuer: 'https://other.example.com' } }],
 ];
-for (const [what, mood] of detours) {
+for (const [what, behaviour] of detours) {
   test(`uses the second URL when the first returns ${what}`, async (t) => {
     const { fake, find } = await setUp(t);
-    respondByUrl(fake, mood, DOCUMENT);
+    respondByUrl(fake, behaviour, DOCUMENT);
     assert.deepEqual(await find(), { tokenEndpoint: fake.tokenEndpoint });
     assert.equal(fake.metadataRequests.length, 2);
   });
@@ -202,7 +202,7 @@ for (const [what, mood] of detours) {
 
 test('reports a problem in a document rather than a missing document', async (t) => {
   const { fake, find } = await setUp(t);
-  const foreign: MetadataMood = { kind: 'document', fields: { issuer: 'https://other.example.com' } };
+  const foreign: MetadataBehaviour = { kind: 'document', fields: { issuer: 'https://other.example.com' } };
   respondByUrl(fake, foreign, NOT_FOUND);
   await assert.rejects(find(), failsWith('ERR_STS_METADATA_INVALID', /another issuer/));
   respondByUrl(fake, NOT_FOUND, foreign);
@@ -211,7 +211,7 @@ test('reports a problem in a document rather than a missing document', async (t)
 
 test('fails when both URLs have no metadata', async (t) => {
   const { fake, find } = await setUp(t);
-  fake.metadataMood = NOT_FOUND;
+  fake.metadataBehaviour = NOT_FOUND;
   await assert.rejects(
     find(),
     failsWith(
@@ -221,10 +221,10 @@ test('fails when both URLs have no metadata', async (t) => {
   );
 });
 
-for (const mood of [{ kind: 'hang' }, { kind: 'drip', intervalMs: 5 }] as const) {
-  test(`fails at the timeout, which covers both URLs, when the metadata does ${mood.kind}`, async (t) => {
+for (const behaviour of [{ kind: 'hang' }, { kind: 'drip', intervalMs: 5 }] as const) {
+  test(`fails at the timeout, which covers both URLs, when the metadata does ${behaviour.kind}`, async (t) => {
     const { fake, find } = await setUp(t);
-    fake.metadataMood = mood;
+    fake.metadataBehaviour = behaviour;
     await assert.rejects(find(100), failsWith('ERR_STS_UNAVAILABLE', /cannot be fetched/));
   });
 }

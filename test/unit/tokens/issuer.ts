@@ -6,7 +6,7 @@ import type { SubjectVerification } from '../../../src/config/config.ts';
 import { readSubject, type Subject } from '../../../src/tokens/subject.ts';
 import { createSubjectVerifier } from '../../../src/tokens/subject-verifier.ts';
 import { createFakeClock, type FakeClock } from '../../harness/fake-clock.ts';
-import { answerWithFault, type Fault, sendAnswer } from '../../harness/faults.ts';
+import { type Fault, respondWithFault, sendResponse } from '../../harness/faults.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
 
 /** A key of the issuer. Its id is optional. */
@@ -53,11 +53,11 @@ export async function startIssuer(t: TestContext, ...keys: IssuerKey[]): Promise
   const paths: string[] = [];
   const server = await startHttpServer((request, response) => {
     paths.push(request.url ?? '');
-    if (issuer.fault !== undefined) void answerWithFault(issuer.fault, response);
-    else if (request.url === '/jwks') sendAnswer(response, 200, { keys: issuer.keys.map(({ jwk }) => jwk) });
+    if (issuer.fault !== undefined) void respondWithFault(issuer.fault, response);
+    else if (request.url === '/jwks') sendResponse(response, 200, { keys: issuer.keys.map(({ jwk }) => jwk) });
     else if (request.url?.startsWith('/.well-known/') === true) {
-      sendAnswer(response, 200, { issuer: server.url, jwks_uri: `${server.url}/jwks` });
-    } else sendAnswer(response, 404, '');
+      sendResponse(response, 200, { issuer: server.url, jwks_uri: `${server.url}/jwks` });
+    } else sendResponse(response, 404, '');
   });
   const agent = new Agent();
   t.after(async () => {

@@ -199,7 +199,7 @@ test('many unknown key ids at once share one fetch', async (t) => {
   const tokens = await Promise.all(Array.from({ length: 50 }, (_, i) => issuer.sign(issuerKey(`unknown-${i}`))));
   const gate = deferred<void>();
   const body = { keys: issuer.keys.map(({ jwk }) => jwk) };
-  issuer.fault = { kind: 'answer', status: 200, body, until: gate.promise };
+  issuer.fault = { kind: 'response', status: 200, body, until: gate.promise };
   const all = tokens.map((token) => assert.rejects(issuer.verify(token), failsWith('ERR_SUBJECT_TOKEN_INVALID')));
   while (issuer.paths.length < 2) await settle();
   for (let i = 0; i < 20; i += 1) await settle();
@@ -211,7 +211,7 @@ test('many unknown key ids at once share one fetch', async (t) => {
 test('does not call a token invalid while its key cannot be looked up', async (t) => {
   const issuer = await startIssuer(t, issuerKey('one'));
   await issuer.verify(await issuer.sign(issuer.keys[0] as IssuerKey));
-  issuer.fault = { kind: 'answer', status: 500 };
+  issuer.fault = { kind: 'response', status: 500 };
   for (let i = 0; i < 10; i += 1) {
     const token = await issuer.sign(issuerKey(`new-${i}`));
     await assert.rejects(issuer.verify(token), failsWith('ERR_STS_UNAVAILABLE'));
@@ -240,7 +240,7 @@ for (const status of [301, 302, 307, 308]) {
     const key = issuerKey('one');
     const issuer = await startIssuer(t, key);
     const elsewhere = await startIssuer(t, key);
-    issuer.fault = { kind: 'answer', status, headers: { location: `${elsewhere.url}/jwks` } };
+    issuer.fault = { kind: 'response', status, headers: { location: `${elsewhere.url}/jwks` } };
     const message = new RegExp(`returned status ${status}`);
     const missing = new RegExp(`no metadata at .*\\(${status}\\)`);
     const token = await issuer.sign(key);
@@ -259,10 +259,10 @@ test('finds the keys by the metadata of the issuer', async (t) => {
 });
 
 for (const fault of [
-  { kind: 'answer', status: 500 },
-  { kind: 'answer', status: 200, body: '<html></html>' },
-  { kind: 'answer', status: 200, body: { no: 'keys' } },
-  { kind: 'answer', status: 302, headers: { location: '/elsewhere' } },
+  { kind: 'response', status: 500 },
+  { kind: 'response', status: 200, body: '<html></html>' },
+  { kind: 'response', status: 200, body: { no: 'keys' } },
+  { kind: 'response', status: 302, headers: { location: '/elsewhere' } },
   { kind: 'huge', bytes: 300_000 },
   { kind: 'reset' },
 ] as const) {
@@ -282,7 +282,7 @@ for (const fault of [
 
 test('does not send every caller to an issuer that is down', async (t) => {
   const issuer = await startIssuer(t, issuerKey('one'));
-  issuer.fault = { kind: 'answer', status: 503 };
+  issuer.fault = { kind: 'response', status: 503 };
   const tokens = await Promise.all(
     Array.from({ length: 20 }, (_, i) => issuer.sign(issuerKey('one'), { jti: `${i}` })),
   );
@@ -309,7 +309,7 @@ test('fails to prepare keys that are unavailable or belong to another issuer', a
     issuer.verifier.prepare(misnamed),
     failsWith('ERR_STS_METADATA_INVALID', /belongs to another issuer/),
   );
-  issuer.fault = { kind: 'answer', status: 500 };
+  issuer.fault = { kind: 'response', status: 500 };
   await assert.rejects(issuer.verifier.prepare(issuer.rules(discovered)), failsWith('ERR_STS_UNAVAILABLE'));
   issuer.fault = undefined;
   await issuer.verifier.prepare(issuer.rules(discovered));

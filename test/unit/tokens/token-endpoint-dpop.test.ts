@@ -24,11 +24,11 @@ async function setUp(t: TestContext, fields: Partial<AuthorizationServer> = {}) 
 
 const proofOf = (request: TokenRequest | undefined): string => String(request?.headers.dpop);
 const wantsNonce = (nonce: string) =>
-  ({ kind: 'answer', status: 400, body: { error: 'use_dpop_nonce' }, headers: { 'dpop-nonce': nonce } }) as const;
+  ({ kind: 'response', status: 400, body: { error: 'use_dpop_nonce' }, headers: { 'dpop-nonce': nonce } }) as const;
 
 test('sends a proof with a token request, and accepts a bound token', async (t) => {
   const { fake, exchange } = await setUp(t);
-  fake.mood = { kind: 'issue', fields: { token_type: 'DPoP' } };
+  fake.behaviour = { kind: 'issue', fields: { token_type: 'DPoP' } };
   assert.equal((await exchange()).tokenType, 'DPoP');
   const { payload } = await jwtVerify(proofOf(fake.requests[0]), EmbeddedJWK, { typ: 'dpop+jwt' });
   assert.equal(payload.htm, 'POST');
@@ -43,7 +43,7 @@ test('accepts a bearer token from a server without bound tokens', async (t) => {
 
 test('without dpop, sends no proof and refuses a bound token', async (t) => {
   const { fake, exchange } = await setUp(t, { dpop: false });
-  fake.mood = { kind: 'issue', fields: { token_type: 'DPoP' } };
+  fake.behaviour = { kind: 'issue', fields: { token_type: 'DPoP' } };
   await assert.rejects(exchange(), failsWith('ERR_STS_RESPONSE_INVALID', /"token_type" is not "Bearer"/));
   assert.equal(fake.requests[0]?.headers.dpop, undefined);
 });
@@ -64,7 +64,7 @@ test('retries with the nonce that the server requires, and keeps it', async (t) 
 test('keeps a new nonce of any response', async (t) => {
   const { fake, exchange } = await setUp(t);
   fake.queue.push(wantsNonce('one'), {
-    kind: 'answer',
+    kind: 'response',
     status: 200,
     body: { access_token: 'x', token_type: 'DPoP' },
     headers: { 'dpop-nonce': 'two' },
@@ -76,14 +76,14 @@ test('keeps a new nonce of any response', async (t) => {
 
 test('retries once when the server asks for a nonce again and again', async (t) => {
   const { fake, exchange } = await setUp(t);
-  fake.mood = wantsNonce('again');
+  fake.behaviour = wantsNonce('again');
   await assert.rejects(exchange(), failsWith('ERR_CLIENT_REFUSED', /use_dpop_nonce/));
   assert.equal(fake.requests.length, 2);
 });
 
 test('treats use_dpop_nonce with a missing or malformed nonce as a refusal', async (t) => {
   const { fake, exchange } = await setUp(t);
-  fake.queue.push({ kind: 'answer', status: 400, body: { error: 'use_dpop_nonce' } }, wantsNonce('a b'));
+  fake.queue.push({ kind: 'response', status: 400, body: { error: 'use_dpop_nonce' } }, wantsNonce('a b'));
   await assert.rejects(exchange(), failsWith('ERR_CLIENT_REFUSED'));
   await assert.rejects(exchange(), failsWith('ERR_CLIENT_REFUSED'));
   assert.equal(fake.requests.length, 2);
@@ -108,8 +108,8 @@ test('sends a new client assertion with the retry', async (t) => {
 
 test('keeps an assertion out of the message when the error repeats it', async (t) => {
   const { fake, exchange } = await setUp(t);
-  fake.mood = {
-    kind: 'answer',
+  fake.behaviour = {
+    kind: 'response',
     status: 400,
     body: { error: 'invalid_grant', error_description: 'no assertion-of-the-caller' },
   };
@@ -119,7 +119,7 @@ test('keeps an assertion out of the message when the error repeats it', async (t
 test('refuses a token that repeats a proof, also the proof before a retry', async (t) => {
   const { fake, exchange } = await setUp(t);
   let firstProof = '';
-  fake.mood = (request) => {
+  fake.behaviour = (request) => {
     const repeated = firstProof;
     firstProof ||= proofOf(request);
     return repeated === '' ? wantsNonce('one') : { kind: 'issue', accessToken: repeated };

@@ -89,7 +89,7 @@ test('does not follow a redirect of the token endpoint', async (t) => {
   const { fake, exchange } = await setUp(t);
   const elsewhere = `${fake.issuer}/elsewhere`;
   for (const status of [302, 307, 308]) {
-    fake.mood = { kind: 'answer', status, headers: { location: elsewhere } };
+    fake.behaviour = { kind: 'response', status, headers: { location: elsewhere } };
     await assert.rejects(exchange(), failsWith('ERR_STS_RESPONSE_INVALID', new RegExp(`${status}`)));
   }
   assert.equal(fake.requests.length, 3);
@@ -97,25 +97,25 @@ test('does not follow a redirect of the token endpoint', async (t) => {
 
 test('distinguishes a refusal from a fault', async (t) => {
   const { fake, exchange } = await setUp(t);
-  fake.queue.push({ kind: 'answer', status: 400, body: { error: 'invalid_target' } });
+  fake.queue.push({ kind: 'response', status: 400, body: { error: 'invalid_target' } });
   await assert.rejects(exchange(), failsWith('ERR_EXCHANGE_REFUSED'));
-  fake.queue.push({ kind: 'answer', status: 503, headers: { 'retry-after': '7' } });
+  fake.queue.push({ kind: 'response', status: 503, headers: { 'retry-after': '7' } });
   await assert.rejects(exchange(), (error) => (error as CambistError).retryAfterSeconds === 7);
   await assert.rejects(exchange(), failsWith('ERR_STS_UNAVAILABLE', /considered down/));
   assert.equal(fake.requests.length, 2);
 });
 
-for (const mood of [{ kind: 'hang' }, { kind: 'drip', intervalMs: 5 }, { kind: 'reset' }] as const) {
-  test(`fails at the timeout when the token endpoint does ${mood.kind}`, async (t) => {
+for (const behaviour of [{ kind: 'hang' }, { kind: 'drip', intervalMs: 5 }, { kind: 'reset' }] as const) {
+  test(`fails at the timeout when the token endpoint does ${behaviour.kind}`, async (t) => {
     const { fake, exchange } = await setUp(t, { timeoutMs: 150 });
-    fake.mood = mood;
+    fake.behaviour = behaviour;
     await assert.rejects(exchange(), failsWith('ERR_STS_UNAVAILABLE', /"main": the token endpoint is unreachable/));
   });
 }
 
 test('refuses a response that is too large', async (t) => {
   const { fake, exchange } = await setUp(t);
-  fake.mood = { kind: 'huge', bytes: 1_000_000 };
+  fake.behaviour = { kind: 'huge', bytes: 1_000_000 };
   await assert.rejects(exchange(), failsWith('ERR_STS_RESPONSE_INVALID', /"main".*larger than/));
 });
 
@@ -137,9 +137,9 @@ test('concurrent exchanges share one discovery', async (t) => {
 
 test('repeats a failed discovery', async (t) => {
   const { fake, exchange } = await setUp(t);
-  fake.metadataMood = { kind: 'answer', status: 500 };
+  fake.metadataBehaviour = { kind: 'response', status: 500 };
   await assert.rejects(exchange(), failsWith('ERR_STS_UNAVAILABLE', /returned status 500/));
-  fake.metadataMood = { kind: 'document' };
+  fake.metadataBehaviour = { kind: 'document' };
   await exchange();
   assert.equal(fake.requests.length, 1);
 });
@@ -152,7 +152,7 @@ test('reads the metadata again after an hour, in the background', async (t) => {
   assert.equal(fake.metadataRequests.length, 1);
   clock.advance(1);
   const moved = `${fake.tokenEndpoint}?moved`;
-  fake.metadataMood = { kind: 'document', fields: { token_endpoint: moved } };
+  fake.metadataBehaviour = { kind: 'document', fields: { token_endpoint: moved } };
   await Promise.all([exchange(), exchange()]);
   while (fake.metadataRequests.length < 2 || fake.inFlight() > 0) await new Promise(setImmediate);
   assert.equal(fake.metadataRequests.length, 2);
@@ -164,17 +164,17 @@ test('follows a token endpoint that moved', async (t) => {
   const { fake, exchange, clock } = await setUp(t);
   await exchange();
   clock.advance(HOUR_MS);
-  fake.metadataMood = { kind: 'document', fields: { token_endpoint: other.tokenEndpoint } };
+  fake.metadataBehaviour = { kind: 'document', fields: { token_endpoint: other.tokenEndpoint } };
   while (other.requests.length === 0) await exchange();
   assert.equal(fake.metadataRequests.length, 2);
 });
 
-for (const mood of [{ kind: 'answer', status: 503 }, { kind: 'hang' }, { kind: 'reset' }] as const) {
-  test(`keeps the known endpoint when reading the metadata again fails (${mood.kind})`, async (t) => {
+for (const behaviour of [{ kind: 'response', status: 503 }, { kind: 'hang' }, { kind: 'reset' }] as const) {
+  test(`keeps the known endpoint when reading the metadata again fails (${behaviour.kind})`, async (t) => {
     const { fake, exchange, clock } = await setUp(t, { timeoutMs: 300 });
     await exchange();
     clock.advance(HOUR_MS);
-    fake.metadataMood = mood;
+    fake.metadataBehaviour = behaviour;
     for (let i = 0; i < 5; i += 1) await exchange();
     assert.equal(fake.requests.length, 6);
     while (fake.inFlight() > 0) await new Promise((resolve) => setTimeout(resolve, 20));
@@ -222,7 +222,7 @@ test('prepares discovery before the first exchange', async (t) => {
 test('one peer has 48 requests in flight, and the waiting ones are refused at once when they fail', async (t) => {
   const { fake, exchange } = await setUp(t);
   const gate = deferred<void>();
-  fake.mood = { kind: 'answer', status: 503, until: gate.promise };
+  fake.behaviour = { kind: 'response', status: 503, until: gate.promise };
   const all = Array.from({ length: 300 }, (_, i) =>
     exchange(EXCHANGE, targetOf(), `caller-${i}`).then(
       () => 'token',
@@ -239,8 +239,8 @@ test('one peer has 48 requests in flight, and the waiting ones are refused at on
 
 test('refuses the unknown callers of a peer whose requests make the server fail, and no others', async (t) => {
   const { fake, exchange } = await setUp(t);
-  fake.mood = ({ form }) =>
-    form.get('subject_token') === 'junk' ? { kind: 'answer', status: 500 } : { kind: 'issue', fields: {} };
+  fake.behaviour = ({ form }) =>
+    form.get('subject_token') === 'junk' ? { kind: 'response', status: 500 } : { kind: 'issue', fields: {} };
   const junk = () => exchange({ ...EXCHANGE, subjectToken: 'junk' }, targetOf(), 'mallory', '10.0.0.2');
   for (let i = 0; i < 3; i += 1) await assert.rejects(junk(), failsWith('ERR_STS_UNAVAILABLE', /returned status 500/));
   await assert.rejects(junk(), failsWith('ERR_STS_UNAVAILABLE', /considered down/));
@@ -249,14 +249,14 @@ test('refuses the unknown callers of a peer whose requests make the server fail,
 
 test('includes discovery in the timeout of an exchange', async (t) => {
   const { fake, exchange } = await setUp(t, { timeoutMs: 200 });
-  fake.metadataMood = { kind: 'hang' };
+  fake.metadataBehaviour = { kind: 'hang' };
   await assert.rejects(exchange(), failsWith('ERR_STS_UNAVAILABLE', /cannot be fetched/));
 });
 
 test('counts the lifetime of a token from when its request was sent', async (t) => {
   const { fake, exchange, clock } = await setUp(t);
   const gate = deferred<void>();
-  fake.mood = { kind: 'issue', until: gate.promise };
+  fake.behaviour = { kind: 'issue', until: gate.promise };
   const sentMs = clock.monotonicMs();
   const pending = exchange();
   while (fake.requests.length === 0) await new Promise(setImmediate);

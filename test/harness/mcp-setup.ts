@@ -12,18 +12,18 @@ import type { AuthorizationServerSettings } from './token-grants.ts';
 
 export type RouteName = 'github' | 'docs';
 
-export type WorldConfig = Readonly<Record<string, unknown>>;
+export type McpSetupConfig = Readonly<Record<string, unknown>>;
 
-export interface WorldOptions {
+export interface McpSetupOptions {
   /** Changes the default config. */
-  change?: (config: WorldConfig, directory: string) => WorldConfig;
+  change?: (config: McpSetupConfig, directory: string) => McpSetupConfig;
   settings?: Partial<AuthorizationServerSettings>;
   files?: Readonly<Record<string, string>>;
   env?: Readonly<Record<string, string>>;
   launch?: Launch;
 }
 
-export interface World {
+export interface McpSetup {
   authorizationServer: RunningAuthorizationServer;
   backends: Record<RouteName, McpBackend>;
   cambist: CambistProcess;
@@ -41,7 +41,7 @@ export const SUBJECT_AUDIENCE = ['my-agent', CLIENT_ID];
 export const SCOPES: Record<RouteName, string[]> = { github: ['repo:read', 'issues:read'], docs: ['docs:read'] };
 
 /** Starts an authorization server, two MCP backends that accept only tokens issued for them, and cambist. */
-export async function startWorld(options: WorldOptions = {}): Promise<World> {
+export async function startMcpSetup(options: McpSetupOptions = {}): Promise<McpSetup> {
   const { change = (config) => config, settings, files = {}, env, launch } = options;
   const clientSecret = randomBytes(24).toString('base64url');
   const leaks = createLeakWatch();
@@ -67,7 +67,7 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
     };
     const cambist = keep(
       await startCambist({
-        config: (directory) => change(worldConfig(directory, authorizationServer, backends), directory),
+        config: (directory) => change(mcpSetupConfig(directory, authorizationServer, backends), directory),
         files: { 'client-secret': clientSecret, ...files },
         ...(env === undefined ? {} : { env }),
         ...(launch === undefined ? {} : { launch }),
@@ -103,11 +103,11 @@ async function startBackend(name: RouteName, server: RunningAuthorizationServer)
   return backend;
 }
 
-function worldConfig(
+function mcpSetupConfig(
   directory: string,
   authorizationServer: RunningAuthorizationServer,
   backends: Record<RouteName, McpBackend>,
-): WorldConfig {
+): McpSetupConfig {
   return {
     authorization_servers: {
       local: {

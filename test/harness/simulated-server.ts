@@ -2,41 +2,41 @@ import { type KeyObject, randomBytes, randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { exportJWK, generateKeyPair, type JWTPayload, jwtVerify, SignJWT } from 'jose';
-import { sendAnswer } from './faults.ts';
+import { sendResponse } from './faults.ts';
 import { startHttpServer } from './http-server.ts';
 
 /** A token request, as received. */
-export interface ImitatedRequest {
+export interface SimulatedRequest {
   readonly form: URLSearchParams;
   /** The value of `Authorization`; undefined if it is missing. */
   readonly authorization: string | undefined;
 }
 
-export interface ImitatedAnswer {
+export interface SimulatedResponse {
   readonly status: number;
   readonly body: unknown;
 }
 
 /** The rules of a simulated authorization server. It is as strict as the real product. */
-export interface ImitationRules {
+export interface SimulationRules {
   /** Path of the token endpoint. */
   readonly tokenPath: string;
-  /** Handles a token request. @throws Refused */
-  token(request: ImitatedRequest, server: Imitation): Promise<Record<string, unknown>>;
+  /** Handles a token request. @throws OAuthError */
+  token(request: SimulatedRequest, server: SimulatedServer): Promise<Record<string, unknown>>;
   /** Secret of the client. The default is random. */
   readonly clientSecret?: string;
   /** Overrides the response of a metadata path. */
-  metadata?(path: string): ImitatedAnswer | undefined;
+  metadata?(path: string): SimulatedResponse | undefined;
 }
 
-export interface Imitation {
+export interface SimulatedServer {
   readonly origin: string;
   readonly issuer: string;
   readonly tokenEndpoint: string;
   readonly clientSecret: string;
   /** The public key for assertions that cambist signs. */
   clientKey: KeyObject | undefined;
-  readonly requests: readonly ImitatedRequest[];
+  readonly requests: readonly SimulatedRequest[];
   /** Issues a token. */
   mint(claims: JWTPayload): Promise<string>;
   /** Returns the claims of a token with any audience; undefined if it is invalid or expired. */
@@ -45,7 +45,7 @@ export interface Imitation {
 }
 
 /** An error response of the token endpoint. */
-export class Refused extends Error {
+export class OAuthError extends Error {
   readonly status: number;
   readonly body: Record<string, unknown>;
 
@@ -60,18 +60,18 @@ const ALG = 'RS256';
 const LIFE_SECONDS = 300;
 
 /** @param issuerPath the issuer of the recipe without its origin; can be `/` */
-export async function startImitation(rules: ImitationRules, issuerPath: string): Promise<Imitation> {
+export async function startSimulatedServer(rules: SimulationRules, issuerPath: string): Promise<SimulatedServer> {
   const keys = await generateKeyPair(ALG);
   const jwk = { ...(await exportJWK(keys.publicKey)), alg: ALG, use: 'sig', kid: 'imitated' };
-  const requests: ImitatedRequest[] = [];
+  const requests: SimulatedRequest[] = [];
   const http = await startHttpServer((message, response) => {
     respond(message).then(
-      ({ status, body }) => sendAnswer(response, status, body),
-      (error: unknown) => sendAnswer(response, 500, String(error)),
+      ({ status, body }) => sendResponse(response, status, body),
+      (error: unknown) => sendResponse(response, 500, String(error)),
     );
   });
   const issuer = `${http.url}${issuerPath}`;
-  const server: Imitation = {
+  const server: SimulatedServer = {
     origin: http.url,
     issuer,
     tokenEndpoint: `${http.url}${rules.tokenPath}`,
@@ -94,7 +94,7 @@ export async function startImitation(rules: ImitationRules, issuerPath: string):
   };
   return server;
 
-  async function respond(message: IncomingMessage): Promise<ImitatedAnswer> {
+  async function respond(message: IncomingMessage): Promise<SimulatedResponse> {
     const { pathname } = new URL(message.url ?? '/', http.url);
     if (message.method === 'POST' && pathname === rules.tokenPath) return respondToToken(message);
     if (pathname.endsWith('/jwks')) return { status: 200, body: { keys: [jwk] } };
@@ -103,14 +103,14 @@ export async function startImitation(rules: ImitationRules, issuerPath: string):
     return rules.metadata?.(pathname) ?? { status: 200, body: document };
   }
 
-  async function respondToToken(message: IncomingMessage): Promise<ImitatedAnswer> {
+  async function respondToToken(message: IncomingMessage): Promise<SimulatedResponse> {
     const { authorization } = message.headers;
     const request = { form: new URLSearchParams(await text(message)), authorization };
     requests.push(request);
     try {
       return { status: 200, body: await rules.token(request, server) };
     } catch (error) {
-      if (error instanceof Refused) return { status: error.status, body: error.body };
+      if (error instanceof OAuthError) return { status: error.status, body: error.body };
       throw error;
     }
   }

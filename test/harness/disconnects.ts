@@ -5,7 +5,7 @@ import { connectRaw, type RawConnection } from './http-call.ts';
 import { sumSamples } from './metric-samples.ts';
 
 /** All ways in which a caller can disconnect. */
-export const WAYS_TO_LEAVE: readonly (readonly [way: string, leave: (socket: Socket) => void])[] = [
+export const DISCONNECTS: readonly (readonly [way: string, leave: (socket: Socket) => void])[] = [
   ['closes its connection', (socket) => void socket.destroy()],
   ['resets its connection', (socket) => void socket.resetAndDestroy()],
   ['closes its side of the connection', (socket) => void socket.end()],
@@ -47,7 +47,7 @@ export async function openConnection(app: RunningApp): Promise<RawConnection> {
 }
 
 /** Checks that the gauges of requests, streams and tunnels return to 0, and that the app stops without delay. */
-export async function assertAllEnded(app: RunningApp): Promise<void> {
+export async function assertAllFinished(app: RunningApp): Promise<void> {
   const gauges = ['cambist_requests_in_flight', 'cambist_open_streams', 'cambist_open_tunnels'];
   await eventually('every gauge is 0', async () => {
     const text = await app.metrics();

@@ -1,13 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import type { AgentClient, Speaker } from './agent-client.ts';
+import type { AgentClient, AgentSdk } from './agent-client.ts';
 import { startAuthorizationServer } from './authorization-server.ts';
 import { type CambistProcess, startCambist } from './cambist-process.ts';
 import { type McpFixture, startMcpFixture } from './mcp-fixture/server.ts';
 
 /** cambist in front of two fixture servers, each with its own audience. */
-export interface FixtureWorld {
+export interface FixtureSetup {
   fixtures: Record<FixtureName, McpFixture>;
   cambist: CambistProcess;
   /** The URL of a fixture through cambist. */
@@ -15,13 +15,13 @@ export interface FixtureWorld {
   /** Issues a caller's token. cambist may exchange it, and the fixtures refuse it. */
   subjectToken(sub?: string): Promise<string>;
   /** Connects as `alice`, or with the given token. */
-  connect(speaker: Speaker, name: FixtureName, token?: string): Promise<AgentClient>;
+  connect(sdk: AgentSdk, name: FixtureName, token?: string): Promise<AgentClient>;
 }
 
 export type FixtureName = 'github' | 'docs';
 
 /** Starts everything, and closes it in reverse order after the test. */
-export async function startFixtureWorld(t: TestContext): Promise<FixtureWorld> {
+export async function startFixtureSetup(t: TestContext): Promise<FixtureSetup> {
   const running: { close(): Promise<void> }[] = [];
   const keep = <Part extends { close(): Promise<void> }>(part: Part): Part => {
     running.unshift(part);
@@ -67,6 +67,6 @@ export async function startFixtureWorld(t: TestContext): Promise<FixtureWorld> {
     cambist,
     url,
     subjectToken,
-    connect: async (speaker, name, token) => keep(await speaker.connect(url(name), token ?? (await subjectToken()))),
+    connect: async (sdk, name, token) => keep(await sdk.connect(url(name), token ?? (await subjectToken()))),
   };
 }

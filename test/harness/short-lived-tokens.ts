@@ -1,24 +1,24 @@
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { FakeAuthorizationServer, Mood } from './fake-authorization-server.ts';
+import type { Behaviour, FakeAuthorizationServer } from './fake-authorization-server.ts';
 
 /** Lifetime of issued tokens: long enough for a busy machine, and short enough to wait for the expiry. */
 const LIFE_SECONDS = 1.5;
 
 /** Issues tokens with `expires_in` of 1.5 seconds. */
-export const SHORT: Mood = { kind: 'issue', fields: { expires_in: LIFE_SECONDS } };
+export const SHORT_LIVED: Behaviour = { kind: 'issue', fields: { expires_in: LIFE_SECONDS } };
 /** Issues tokens with `expires_in` of 0, so each token is used once. */
-export const FOR_ONE_USE: Mood = { kind: 'issue', fields: { expires_in: 0 } };
+export const SINGLE_USE: Behaviour = { kind: 'issue', fields: { expires_in: 0 } };
 
 /** Longer than the lifetime of these tokens. */
-export const LONGER_MS = 2000;
+export const EXPIRY_WAIT_MS = 2000;
 
-export function outlive(): Promise<void> {
-  return delay(LONGER_MS);
+export function waitForExpiry(): Promise<void> {
+  return delay(EXPIRY_WAIT_MS);
 }
 
 /** Checks that every token was issued and unexpired when the upstream received it. */
-export function assertAlive(
+export function assertUnexpired(
   { requests }: FakeAuthorizationServer,
   arrivals: readonly { bearer: string | undefined; atMs: number }[],
 ): void {

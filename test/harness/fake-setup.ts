@@ -8,29 +8,29 @@ import {
   startFakeAuthorizationServer,
 } from './fake-authorization-server.ts';
 import { type FakeUpstream, startFakeUpstream } from './fake-upstream.ts';
-import { type CallAnswer, type CallOptions, call, open } from './http-call.ts';
+import { type CallOptions, type CallResponse, call, open } from './http-call.ts';
 import { createLeakWatch, type LeakWatch } from './leaks.ts';
 import { echo } from './upstream-handlers.ts';
 
 /** A config with the keys of the file. */
-export interface SceneConfig {
+export interface FakeSetupConfig {
   authorization_servers: Record<string, Record<string, unknown>>;
   routes: Record<string, unknown>[];
   [key: string]: unknown;
 }
 
-export interface SceneParts {
+export interface FakeSetupParts {
   authorizationServer: FakeAuthorizationServer;
   upstream: FakeUpstream;
   /** Contains the config and `files`. */
   directory: string;
 }
 
-export interface SceneOptions {
+export interface FakeSetupOptions {
   /** Changes the default config, which has the server `local` and the route `tools` at `/tools`. */
-  change?: (config: SceneConfig, parts: SceneParts) => SceneConfig;
+  change?: (config: FakeSetupConfig, parts: FakeSetupParts) => FakeSetupConfig;
   /** Called before the start of cambist. */
-  prepare?: (parts: Omit<SceneParts, 'directory'>) => void | Promise<void>;
+  prepare?: (parts: Omit<FakeSetupParts, 'directory'>) => void | Promise<void>;
   files?: Readonly<Record<string, string>>;
   env?: Readonly<Record<string, string>>;
   launch?: Launch;
@@ -39,16 +39,16 @@ export interface SceneOptions {
 }
 
 /** A header with a list of values is sent once for each value. */
-export interface SceneCall extends Omit<CallOptions, 'headers'> {
+export interface SetupCall extends Omit<CallOptions, 'headers'> {
   headers?: Readonly<Record<string, string | string[]>>;
 }
 
-export interface SceneAnswer extends CallAnswer {
+export interface SetupResponse extends CallResponse {
   /** The sent `x-request-id`. */
   requestId: string;
 }
 
-export interface Scene {
+export interface FakeSetup {
   authorizationServer: FakeAuthorizationServer;
   upstream: FakeUpstream;
   cambist: CambistProcess;
@@ -59,17 +59,17 @@ export interface Scene {
   /** The header of a caller with a new subject token. */
   bearer(fields?: MintFields): Promise<{ authorization: string }>;
   /** Sends a request with a unique request id. The default is a POST to the route `tools`. */
-  call(options?: SceneCall): Promise<SceneAnswer>;
+  call(options?: SetupCall): Promise<SetupResponse>;
   /** Like `call`, but resolves with the response headers. */
-  open(options?: SceneCall): Promise<IncomingMessage>;
+  open(options?: SetupCall): Promise<IncomingMessage>;
   close(): Promise<void>;
 }
 
-export const SCENE_ROUTE = 'tools';
-export const SCENE_SERVER = 'local';
+export const SETUP_ROUTE = 'tools';
+export const SETUP_SERVER = 'local';
 
 /** Starts cambist between a fake authorization server and a fake upstream. */
-export async function startScene(options: SceneOptions = {}): Promise<Scene> {
+export async function startFakeSetup(options: FakeSetupOptions = {}): Promise<FakeSetup> {
   const { change = (config) => config, prepare, files = {}, env, launch, ready = true } = options;
   const leaks = createLeakWatch();
   const clientSecret = randomBytes(24).toString('base64url');
@@ -87,14 +87,14 @@ export async function startScene(options: SceneOptions = {}): Promise<Scene> {
     cambist = await startCambist({
       config: (directory) => {
         const parts = { authorizationServer, upstream, directory };
-        return change(sceneConfig(parts), parts);
+        return change(fakeSetupConfig(parts), parts);
       },
       files: { 'client-secret': clientSecret, ...files },
       ...(env === undefined ? {} : { env }),
       ...(launch === undefined ? {} : { launch }),
     });
     if (ready) await cambist.ready();
-    return scene({ authorizationServer, upstream, cambist, leaks, clientSecret, close });
+    return setup({ authorizationServer, upstream, cambist, leaks, clientSecret, close });
   } catch (error) {
     await close();
     throw error;
@@ -106,7 +106,7 @@ const MIN_TOKEN_LENGTH = 8;
 
 let calls = 0;
 
-function scene(parts: Omit<Scene, 'subjectToken' | 'bearer' | 'call' | 'open'>): Scene {
+function setup(parts: Omit<FakeSetup, 'subjectToken' | 'bearer' | 'call' | 'open'>): FakeSetup {
   const { authorizationServer, cambist, leaks } = parts;
   const subjectToken = async (fields?: MintFields) => {
     const token = await authorizationServer.mint(fields);
@@ -121,9 +121,9 @@ function scene(parts: Omit<Scene, 'subjectToken' | 'bearer' | 'call' | 'open'>):
       leaks.remember(issued);
     }
   };
-  const addressed = (options: SceneCall, requestId: string): CallOptions => ({
+  const addressed = (options: SetupCall, requestId: string): CallOptions => ({
     method: 'POST',
-    path: `/${SCENE_ROUTE}`,
+    path: `/${SETUP_ROUTE}`,
     ...options,
     headers: { 'x-request-id': requestId, ...options.headers } as OutgoingHttpHeaders,
   });
@@ -146,15 +146,15 @@ function scene(parts: Omit<Scene, 'subjectToken' | 'bearer' | 'call' | 'open'>):
 }
 
 /** The default config, with one route. */
-export function sceneConfig({ authorizationServer, upstream, directory }: SceneParts): SceneConfig {
+export function fakeSetupConfig({ authorizationServer, upstream, directory }: FakeSetupParts): FakeSetupConfig {
   return {
     authorization_servers: {
-      [SCENE_SERVER]: {
+      [SETUP_SERVER]: {
         issuer: authorizationServer.issuer,
         client_id: 'cambist',
         client_auth: { method: 'client_secret_basic', client_secret: { file: join(directory, 'client-secret') } },
       },
     },
-    routes: [{ name: SCENE_ROUTE, match: { path: `/${SCENE_ROUTE}` }, upstream: `${upstream.url}/mcp` }],
+    routes: [{ name: SETUP_ROUTE, match: { path: `/${SETUP_ROUTE}` }, upstream: `${upstream.url}/mcp` }],
   };
 }

@@ -1,31 +1,31 @@
 import { jwtVerify } from 'jose';
-import { type ImitatedRequest, type Imitation, Refused } from './imitation.ts';
+import { OAuthError, type SimulatedRequest, type SimulatedServer } from './simulated-server.ts';
 
 /** These functions authenticate a client by the one method that a server supports, or throw 401 `invalid_client`. */
 
-export function basicClient(
-  { authorization, form }: ImitatedRequest,
-  { clientSecret }: Imitation,
+export function authenticateBasic(
+  { authorization, form }: SimulatedRequest,
+  { clientSecret }: SimulatedServer,
   decode = formDecode,
 ) {
   const [, encoded = ''] = /^Basic ([A-Za-z0-9+/=]+)$/.exec(authorization ?? '') ?? [];
   const [id = '', secret = ''] = Buffer.from(encoded, 'base64').toString('utf8').split(':').map(decode);
-  if (secret !== clientSecret || id === '') throw new Refused(401, 'invalid_client', 'Invalid client credentials');
+  if (secret !== clientSecret || id === '') throw new OAuthError(401, 'invalid_client', 'Invalid client credentials');
   // RFC 6749 section 2.3: one method in each request.
-  if (form.has('client_secret') || form.has('client_assertion')) throw new Refused(400, 'invalid_request');
+  if (form.has('client_secret') || form.has('client_assertion')) throw new OAuthError(400, 'invalid_request');
   return id;
 }
 
 /** For a server that does not decode the parts of the header. */
-export function asItIs(part: string): string {
+export function verbatim(part: string): string {
   return part;
 }
 
-export function postClient({ authorization, form }: ImitatedRequest, { clientSecret }: Imitation): string {
+export function authenticatePost({ authorization, form }: SimulatedRequest, { clientSecret }: SimulatedServer): string {
   if (authorization !== undefined || form.get('client_secret') !== clientSecret) {
-    throw new Refused(401, 'invalid_client', 'Invalid client credentials');
+    throw new OAuthError(401, 'invalid_client', 'Invalid client credentials');
   }
-  return one(form, 'client_id');
+  return singleValue(form, 'client_id');
 }
 
 export interface AssertionRules {
@@ -33,22 +33,22 @@ export interface AssertionRules {
   readonly algorithms: string[];
   readonly maxLifeSeconds: number;
   /** Errors for a wrong audience and for a lifetime that is too long. The default is the error of other invalid assertions. */
-  readonly wrongAudience?: Refused;
-  readonly wrongLife?: Refused;
+  readonly wrongAudience?: OAuthError;
+  readonly wrongLife?: OAuthError;
 }
 
 /** @returns the client id and the header of the assertion */
-export async function assertionClient(
-  { authorization, form }: ImitatedRequest,
-  server: Imitation,
+export async function authenticateAssertion(
+  { authorization, form }: SimulatedRequest,
+  server: SimulatedServer,
   rules: AssertionRules,
 ) {
-  const refused = new Refused(401, 'invalid_client', 'Client assertion is invalid');
+  const refused = new OAuthError(401, 'invalid_client', 'Client assertion is invalid');
   const type = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
   if (authorization !== undefined || server.clientKey === undefined) throw refused;
-  if (one(form, 'client_assertion_type') !== type) throw refused;
+  if (singleValue(form, 'client_assertion_type') !== type) throw refused;
   const { audience, algorithms, maxLifeSeconds, wrongAudience = refused, wrongLife = refused } = rules;
-  const { payload, protectedHeader } = await jwtVerify(one(form, 'client_assertion'), server.clientKey, {
+  const { payload, protectedHeader } = await jwtVerify(singleValue(form, 'client_assertion'), server.clientKey, {
     algorithms,
     requiredClaims: ['iss', 'sub', 'exp', 'jti'],
   }).catch(() => {
@@ -62,25 +62,25 @@ export async function assertionClient(
 }
 
 /** Returns the only value of a parameter. A missing or repeated parameter is an `invalid_request`. */
-export function one(form: URLSearchParams, name: string): string {
+export function singleValue(form: URLSearchParams, name: string): string {
   const [value, ...more] = form.getAll(name);
-  if (value === undefined || value === '') throw new Refused(400, 'invalid_request', `Missing parameter: ${name}`);
-  if (more.length > 0) throw new Refused(400, 'invalid_request', `Parameter ${name} is repeated`);
+  if (value === undefined || value === '') throw new OAuthError(400, 'invalid_request', `Missing parameter: ${name}`);
+  if (more.length > 0) throw new OAuthError(400, 'invalid_request', `Parameter ${name} is repeated`);
   return value;
 }
 
 /** Refuses other grants than token exchange. */
-export function wantExchange(form: URLSearchParams): void {
-  if (one(form, 'grant_type') !== 'urn:ietf:params:oauth:grant-type:token-exchange') {
-    throw new Refused(400, 'unsupported_grant_type');
+export function requireTokenExchange(form: URLSearchParams): void {
+  if (singleValue(form, 'grant_type') !== 'urn:ietf:params:oauth:grant-type:token-exchange') {
+    throw new OAuthError(400, 'unsupported_grant_type');
   }
 }
 
 /** Refuses other types of subject tokens than these, given by short name or URN. */
-export function wantSubjectType(form: URLSearchParams, ...types: string[]): void {
-  const type = one(form, 'subject_token_type');
+export function requireSubjectTokenType(form: URLSearchParams, ...types: string[]): void {
+  const type = singleValue(form, 'subject_token_type');
   const known = types.map((name) => (name.includes(':') ? name : `urn:ietf:params:oauth:token-type:${name}`));
-  if (!known.includes(type)) throw new Refused(400, 'invalid_request', 'Unsupported subject_token_type');
+  if (!known.includes(type)) throw new OAuthError(400, 'invalid_request', 'Unsupported subject_token_type');
 }
 
 function formDecode(part: string): string {

@@ -2,15 +2,15 @@ import { writeFileSync } from 'node:fs';
 import { rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { type Scene, startScene } from '../../harness/scene.ts';
+import { type FakeSetup, startFakeSetup } from '../../harness/fake-setup.ts';
 import { type Load, startLoad } from './load.ts';
 import { monitoredPort, podAddress } from './pod-monitor.ts';
 import { type Prometheus, startPrometheus } from './prometheus.ts';
 import { readRuleGroups } from './rules.ts';
 
 /** cambist under load, and a Prometheus that scrapes it as in a cluster. */
-export interface WatchedScene {
-  readonly scene: Scene;
+export interface WatchedSetup {
+  readonly setup: FakeSetup;
   readonly load: Load;
   readonly prometheus: Prometheus;
   /** Replaces the route's actor token by one with this lifetime. */
@@ -21,11 +21,11 @@ const ACTOR_FILE = 'actor-token';
 const HOUR_SECONDS = 3600;
 
 /** Starts both, and stops them after the test. */
-export async function startWatchedScene(t: TestContext): Promise<WatchedScene> {
+export async function startWatchedSetup(t: TestContext): Promise<WatchedSetup> {
   const monitored = monitoredPort();
   const address = podAddress();
   let actorToken = '';
-  const scene = await startScene({
+  const setup = await startFakeSetup({
     prepare: async ({ authorizationServer }) => {
       actorToken = await authorizationServer.mint({ subject: 'agent', ttlSeconds: HOUR_SECONDS });
     },
@@ -40,19 +40,19 @@ export async function startWatchedScene(t: TestContext): Promise<WatchedScene> {
       };
     },
   });
-  t.after(scene.close);
-  const load = await startLoad(scene);
+  t.after(setup.close);
+  const load = await startLoad(setup);
   t.after(load.stop);
   const prometheus = await startPrometheus({ groups: readRuleGroups(), monitored, address });
   t.after(prometheus.close);
   return {
-    scene,
+    setup,
     load,
     prometheus,
     renewActorToken: async (ttlSeconds) => {
-      const draft = join(scene.cambist.directory, '.actor-token');
-      await writeFile(draft, await scene.authorizationServer.mint({ subject: 'agent', ttlSeconds }));
-      await rename(draft, join(scene.cambist.directory, ACTOR_FILE));
+      const draft = join(setup.cambist.directory, '.actor-token');
+      await writeFile(draft, await setup.authorizationServer.mint({ subject: 'agent', ttlSeconds }));
+      await rename(draft, join(setup.cambist.directory, ACTOR_FILE));
     },
   };
 }
