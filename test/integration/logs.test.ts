@@ -98,7 +98,7 @@ test('logs once when an authorization server becomes unavailable, and once when 
   await eventually('the server has recovered', async () => (await newCaller()) === 200);
   assert.equal(await available(), true);
   const levels = app.logs
-    .filter(({ msg }) => String(msg).startsWith('the authorization server '))
+    .filter(({ msg }) => String(msg).startsWith('authorization server '))
     .map(({ level }) => level);
   assert.deepEqual(levels, ['warn', 'info']);
 });
