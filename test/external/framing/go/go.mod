@@ -1,0 +1,3 @@
+module cambist.dev/framing
+
+go 1.22
