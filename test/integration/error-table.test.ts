@@ -140,7 +140,7 @@ test('returns ERR_CREDENTIAL_UNAVAILABLE when our actor token is missing', async
   assertProblem(await call(`${app.url}/github`, { headers: { authorization } }), 'ERR_CREDENTIAL_UNAVAILABLE');
 });
 
-test('returns ERR_STS_UNAVAILABLE when the metadata are missing or of another issuer', async (t) => {
+test('returns ERR_STS_METADATA_INVALID when the metadata is missing or of another issuer', async (t) => {
   const { app, authorizationServer, authorization, config } = await startGateway(t);
   const discovered = { issuer: authorizationServer.issuer, client_id: 'cambist', client_auth: { method: 'none' } };
   for (const behaviour of [
@@ -154,7 +154,7 @@ test('returns ERR_STS_UNAVAILABLE when the metadata are missing or of another is
       ...config,
       authorization_servers: { [`as-${authorizationServer.metadataRequests.length}`]: discovered },
     });
-    assertProblem(await call(`${app.url}/github`, { headers: { authorization } }), 'ERR_STS_UNAVAILABLE');
+    assertProblem(await call(`${app.url}/github`, { headers: { authorization } }), 'ERR_STS_METADATA_INVALID');
   }
   assert.equal(authorizationServer.requests.length, 0);
 });
