@@ -134,7 +134,7 @@ for (const method of Object.keys(METHODS)) {
       { token_endpoint: `${issuer}/other/token` },
     ]) {
       sides.red.server.metadataBehaviour = { kind: 'document', fields };
-      assert.equal((await send('red')).status, 503);
+      assert.equal((await send('red')).status, 502);
     }
     assert.equal(sides.blue.server.requests.length, 0);
     assert.match(app.logText(), /its metadata names a token endpoint on the host of authorization server \\"blue\\"/);
