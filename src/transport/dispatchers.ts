@@ -7,18 +7,18 @@ import { readCredential } from '../secrets/credential.ts';
 import { Http1Dispatcher } from './http1/dispatcher.ts';
 import { Http2Dispatcher } from './http2/dispatcher.ts';
 
-/** What a peer needs of a connection: who vouches for it, who we are to it, how long to wait for it. */
+/** How to connect to a peer: trusted certificates, our own certificate, and timeout. */
 export interface PeerOptions {
-  /** The peer's name in messages and metrics, as in `route "github"`. */
+  /** The peer's name in messages and metrics, for example `route "github"`. */
   readonly name: string;
   readonly tls: TlsFiles | undefined;
-  /** 0 is none. */
+  /** 0 turns the timeout off. */
   readonly connectMs: number;
-  /** Offer HTTP/2 beside HTTP/1.1, where TLS is spoken. */
+  /** Offer HTTP/2 as well as HTTP/1.1, if the peer uses TLS. */
   readonly http2?: boolean;
 }
 
-/** How a route's upstream is connected to. @param upgrades is a WebSocket to be opened? HTTP/2 has another way for that */
+/** How to connect to a route's upstream. @param upgrades the request is a WebSocket handshake, which HTTP/2 does differently */
 export function upstreamPeer({ name, tls, timeouts, http2 }: Route, upgrades = false): PeerOptions {
   return { name: `route "${name}"`, tls, connectMs: timeouts.connectMs, http2: http2 && !upgrades };
 }
@@ -29,43 +29,43 @@ interface TlsMaterial {
   readonly key?: string;
 }
 
-/** Connection pools, one for each way of connecting, shared by all peers that connect that way. */
+/** Connection pools, one for each way of connecting. Peers that connect in the same way share a pool. */
 export interface Dispatchers {
   /**
-   * The pool for a peer. It verifies TLS, follows no redirect, retries nothing and has no timeout but the connect's.
-   * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE where a TLS file cannot be read, or is of no use
+   * The pool for a peer. It verifies TLS, follows no redirect, retries nothing, and has only the timeout for connecting.
+   * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE where a TLS file cannot be read, or is invalid
    */
   for(peer: PeerOptions): Dispatcher | Promise<Dispatcher>;
-  /** The next request of each peer reads its TLS files anew; requests in flight finish on the pool that they began with. */
+  /** The next request of each peer reads its TLS files again. Requests in flight finish on the pool that they started on. */
   rereadTls(): void;
-  /** Closes all pools at once. */
+  /** Closes all pools and fails their requests. */
   destroy(): Promise<void>;
 }
 
-/** @param onCertificate is told when a client certificate was read, with its end in epoch seconds */
+/** @param onCertificate called when a client certificate was read, with its expiry in epoch seconds */
 export function createDispatchers(onCertificate: (peer: string, expiresAtSeconds: number) => void): Dispatchers {
   const byPeer = new Map<string, Dispatcher>();
   const byMaterial = new Map<string, Dispatcher>();
   /** Peers whose TLS files may have changed since they were read. */
   const stale = new Set<string>();
-  /** Pools that serve no new request, until their last has ended. */
+  /** Pools that accept no new requests and have not closed yet. */
   const retired = new Set<Dispatcher>();
   let rereads = 0;
 
   async function read(peer: PeerOptions, tls: TlsFiles, key: string): Promise<Dispatcher> {
-    const begun = rereads;
+    const startedAt = rereads;
     const material = await readTlsMaterial(tls, peer.name);
-    if (material.cert !== undefined) onCertificate(peer.name, certificateEndSeconds(material.cert));
+    if (material.cert !== undefined) onCertificate(peer.name, certificateExpirySeconds(material.cert));
     const pool = poolFor(peer, material);
-    // What was read before the files changed serves the request that waits for it, and no other.
-    if (begun !== rereads) return pool;
+    // Material read before the last change serves only the request that waits for it.
+    if (startedAt !== rereads) return pool;
     byPeer.set(key, pool);
     stale.delete(key);
     retireUnused();
     return pool;
   }
 
-  /** Certificates may change every hour, and the keys of old ones must not stay. */
+  /** Certificates may rotate every hour, and the keys of previous ones must not stay in memory. */
   function retireUnused(): void {
     const inUse = new Set(byPeer.values());
     for (const [digest, pool] of byMaterial) {
@@ -98,7 +98,7 @@ export function createDispatchers(onCertificate: (peer: string, expiresAtSeconds
     },
     rereadTls() {
       rereads += 1;
-      // Who has not asked since the last time is of a config that is gone, or will ask anew.
+      // A peer that made no request since the last reread belongs to a previous config, or will read its files again.
       for (const key of stale) byPeer.delete(key);
       stale.clear();
       retireUnused();
@@ -127,7 +127,7 @@ async function readTlsMaterial(tls: TlsFiles, peer: string): Promise<TlsMaterial
   return material;
 }
 
-/** A CA file without a certificate would else be taken for one that trusts nobody, and a wrong key be seen on connecting. */
+/** Otherwise a CA file without a certificate would silently trust nothing, and a wrong key would fail only on connecting. */
 function checkTlsMaterial(material: TlsMaterial, peer: string): void {
   try {
     if (material.ca !== undefined) new X509Certificate(material.ca);
@@ -135,12 +135,12 @@ function checkTlsMaterial(material: TlsMaterial, peer: string): void {
   } catch (cause) {
     throw new CambistError(
       'ERR_CREDENTIAL_UNAVAILABLE',
-      `the TLS files of ${peer} are of no use: each must be PEM, and the key be that of the certificate`,
+      `invalid TLS files of ${peer}: each must be PEM, and the key must belong to the certificate`,
       { cause },
     );
   }
 }
 
-function certificateEndSeconds(pem: string): number {
+function certificateExpirySeconds(pem: string): number {
   return Date.parse(new X509Certificate(pem).validTo) / 1000;
 }

@@ -1,39 +1,39 @@
 import type { Writable } from 'node:stream';
 
-/** What a request carries: nothing, all of it, or what comes bit by bit. */
+/** The content of a request: none, buffered, or streamed. */
 export type Content = Buffer | AsyncIterable<Buffer> | null;
 
 /**
- * Bytes of content that go out quicker as a text, a character for each, in one piece with the head before them. Node writes such a text
- * from its stack, up to 16 KiB with the head; of pieces it makes a list first, which costs a call half a microsecond and more.
+ * Content up to this size is fastest as a string with a character for each byte, together with the headers before it. Node writes
+ * such a string from its stack, up to 16 KiB. Separate pieces take half a microsecond more.
  */
 export const MAX_TEXT_BYTES = 8 * 1024;
 
-/** Who is told whether it is the other side that is waited for. */
-export interface Flow {
-  /** It takes no more for now. */
-  stalled(): void;
-  /** It does again. */
-  flows(): void;
+/** Reports backpressure. */
+export interface Backpressure {
+  /** The other side accepts no more for now. */
+  blocked(): void;
+  /** The other side accepts more again. */
+  unblocked(): void;
 }
 
 /**
- * Writes what comes, no faster than it is taken, and does not end the stream.
- * @param write puts a chunk into the stream, as it does itself. @returns may more follow at once?
- * @returns false where the stream was closed meanwhile
+ * Writes streamed content no faster than the stream accepts it. Does not end the stream.
+ * @param write writes one chunk. @returns whether more may follow at once
+ * @returns false where the stream has closed meanwhile
  */
 export async function pump(
   content: AsyncIterable<Buffer>,
   stream: Writable,
-  { stalled, flows }: Flow,
+  { blocked, unblocked }: Backpressure,
   write = (chunk: Buffer): boolean => stream.write(chunk),
 ): Promise<boolean> {
   for await (const chunk of content) {
     if (isClosed(stream)) return false;
     if (write(chunk)) continue;
-    stalled();
+    blocked();
     await drained(stream);
-    flows();
+    unblocked();
   }
   return !isClosed(stream);
 }

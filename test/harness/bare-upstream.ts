@@ -4,10 +4,10 @@ import { createServer as createTlsServer } from 'node:tls';
 import { Http1Dispatcher } from '../../src/transport/http1/dispatcher.ts';
 import { type CertificateAuthority, createCertificateAuthority } from './certificates.ts';
 
-/** One connection to a server that may send anything, not only valid HTTP. */
+/** One connection to a server that need not speak HTTP. */
 export interface BareConnection {
   readonly socket: Socket;
-  /** All received bytes, as latin1. */
+  /** Everything received, with a character for each byte. */
   received: string;
   hasEnded: boolean;
   isClosed: boolean;
@@ -19,36 +19,36 @@ export interface BareUpstream {
   readonly connections: BareConnection[];
 }
 
-/** Called with the request line and headers of each request, as text without the final empty line. */
-export type OnHead = (connection: BareConnection, head: string) => void;
+/** Called for each request, with its request line and headers. */
+export type OnRequest = (connection: BareConnection, headers: string) => void;
 
 export interface BareOptions {
   readonly host?: string;
-  /** Serves TLS with a certificate of this CA. */
+  /** Uses TLS with a certificate of this CA. */
   readonly authority?: CertificateAuthority | undefined;
-  /** Accepts connections and reads nothing from them. */
-  readonly isDeaf?: boolean;
+  /** Accepts connections, and reads nothing by itself. */
+  readonly readsNothing?: boolean;
 }
 
-/** Created once, because generating keys is slow. */
+/** Created once, because keys take time. */
 let authority: CertificateAuthority | undefined;
 
-/** Plain TCP and TLS, for tests that run with both. */
+/** Both transports, for tests that run over each. */
 export const WAYS = [
-  ['plain', undefined],
+  ['TCP', undefined],
   ['TLS', () => (authority ??= createCertificateAuthority())],
 ] as const;
 
-/** A response with a Content-Length, after which the connection stays open. */
-export function answerOf(body: string, head = 'HTTP/1.1 200 OK\r\n'): string {
-  return `${head}Content-Length: ${body.length}\r\n\r\n${body}`;
+/** A response with this body, on a connection that stays open. */
+export function responseOf(body: string, headers = 'HTTP/1.1 200 OK\r\n'): string {
+  return `${headers}Content-Length: ${body.length}\r\n\r\n${body}`;
 }
 
-/** A server on loopback whose connections the test controls. It closes with them after the test. */
+/** A server on loopback whose connections the test controls. Closed after the test. */
 export async function startBareUpstream(
   t: TestContext,
-  onHead: OnHead = () => {},
-  { host = '127.0.0.1', authority, isDeaf = false }: BareOptions = {},
+  onRequest: OnRequest = () => {},
+  { host = '127.0.0.1', authority, readsNothing = false }: BareOptions = {},
 ): Promise<BareUpstream> {
   const connections: BareConnection[] = [];
   const take = (socket: Socket): void => {
@@ -60,7 +60,7 @@ export async function startBareUpstream(
       send: (text) => void socket.write(text, 'latin1'),
     };
     connections.push(connection);
-    // Small writes arrive without delay.
+    // Packets are sent at once.
     socket.setNoDelay(true);
     socket.on('error', () => {});
     socket.on('end', () => {
@@ -69,7 +69,7 @@ export async function startBareUpstream(
     socket.on('close', () => {
       connection.isClosed = true;
     });
-    if (!isDeaf) readHeads(connection, onHead);
+    if (!readsNothing) readRequests(connection, onRequest);
   };
   const server: Server =
     authority === undefined
@@ -88,7 +88,7 @@ export async function startBareUpstream(
   return { origin: `${authority === undefined ? 'http' : 'https'}://${name}:${port}`, connections };
 }
 
-function readHeads(connection: BareConnection, onHead: OnHead): void {
+function readRequests(connection: BareConnection, onRequest: OnRequest): void {
   let rest = '';
   connection.socket.on('data', (chunk) => {
     const text = chunk.toString('latin1');
@@ -96,14 +96,14 @@ function readHeads(connection: BareConnection, onHead: OnHead): void {
     const pieces = (rest + text).split('\r\n\r\n');
     rest = pieces.pop() as string;
     for (const piece of pieces) {
-      // The content of the previous request can precede the headers, and can contain empty lines.
-      const head = /[A-Z]+ \S+ HTTP\/1\.1\r\n.*$/s.exec(piece)?.[0];
-      if (head !== undefined) onHead(connection, head);
+      // The content of the previous request may precede it, with an empty line in it.
+      const headers = /[A-Z]+ \S+ HTTP\/1\.1\r\n.*$/s.exec(piece)?.[0];
+      if (headers !== undefined) onRequest(connection, headers);
     }
   });
 }
 
-/** Creates a dispatcher, and destroys it after the test. */
+/** A dispatcher that is destroyed after the test. */
 export function http1Dispatcher(
   t: TestContext,
   authority?: CertificateAuthority,

@@ -1,4 +1,4 @@
-/** Counts the allocated parsers of http1 in WebAssembly's memory. */
+/** The HTTP/1 parsers in the memory of WebAssembly. */
 export interface CountedParsers {
   inUse(): number;
   memoryBytes(): number;
@@ -10,7 +10,7 @@ interface Exports {
   llhttp_free(parser: number): void;
 }
 
-/** Starts counting. Must be called before the first parser exists. */
+/** Counts parsers from now on, in a process that has created none yet. */
 export function countParsers(): CountedParsers {
   const { Instance } = WebAssembly;
   const inUse = new Set<number>();
@@ -29,7 +29,7 @@ export function countParsers(): CountedParsers {
           return parser;
         },
         llhttp_free(parser) {
-          if (!inUse.delete(parser)) throw new Error('an unknown or freed parser is freed');
+          if (!inUse.delete(parser)) throw new Error('a parser was freed twice, or never allocated');
           exports.llhttp_free(parser);
         },
       };

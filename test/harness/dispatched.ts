@@ -1,28 +1,28 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
 
-/** A response whose headers have arrived. */
+/** A response that has begun. */
 export interface Dispatched {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   readonly controller: Dispatcher.DispatchController;
-  /** The body received so far. */
+  /** The body so far. */
   soFar(): string;
-  /** The complete body. Rejects if the response fails. */
+  /** The whole body. Rejects if the response is aborted. */
   text(): Promise<string>;
 }
 
-/** Sends a request through a dispatcher. Resolves with the response headers; rejects if there is no response. */
+/** Sends a request through a dispatcher. Settles with the response headers, and rejects if the request fails. */
 export function dispatched(
   dispatcher: Dispatcher,
   options: Omit<Dispatcher.DispatchOptions, 'method'> & { method?: Dispatcher.HttpMethod },
 ): Promise<Dispatched> {
   let body = '';
-  let resolveBody = (_text: string): void => {};
-  let rejectBody = (_error: Error): void => {};
+  let whole = (_text: string): void => {};
+  let broken = (_error: Error): void => {};
   const text = new Promise<string>((resolve, reject) => {
-    resolveBody = resolve;
-    rejectBody = reject;
+    whole = resolve;
+    broken = reject;
   });
   text.catch(() => {});
   return new Promise((resolve, reject) => {
@@ -35,9 +35,9 @@ export function dispatched(
         onResponseData(_, chunk) {
           body += chunk.toString('latin1');
         },
-        onResponseEnd: () => resolveBody(body),
+        onResponseEnd: () => whole(body),
         onResponseError(_, error) {
-          rejectBody(error);
+          broken(error);
           reject(error);
         },
       },

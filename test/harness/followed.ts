@@ -2,9 +2,9 @@ import type { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import { soon } from './eventually.ts';
 
-/** A request, and the events of its handler. */
+/** A request and everything that its handler was told. */
 export interface Followed {
-  /** In order: `start`, `head 200`, `data`, `end`, `error NAME`, `upgrade 101`. Consecutive `data` events count as one. */
+  /** In order: `start`, `response 200`, `data` (once for all parts), `end`, `error NAME`, `upgrade 101`. */
   readonly events: string[];
   body: string;
   status: number | undefined;
@@ -12,14 +12,14 @@ export interface Followed {
   error: Error | undefined;
   socket: Duplex | undefined;
   controller: Dispatcher.DispatchController | undefined;
-  /** Settles with `end`, `error` or `upgrade`; rejects after a timeout. */
-  over(): Promise<Followed>;
+  /** Settles at `end`, `error` or `upgrade`. Rejects when none happens soon. */
+  ended(): Promise<Followed>;
 }
 
-/** Callbacks of a test for the events of the handler. */
+/** Actions of a test in the handler's callbacks. */
 export interface Reactions {
   onStart?(controller: Dispatcher.DispatchController): void;
-  onHead?(controller: Dispatcher.DispatchController): void;
+  onResponse?(controller: Dispatcher.DispatchController): void;
   onData?(controller: Dispatcher.DispatchController, chunk: Buffer): void;
   onEnd?(controller: Dispatcher.DispatchController): void;
   onError?(controller: Dispatcher.DispatchController, error: Error): void;
@@ -28,7 +28,7 @@ export interface Reactions {
 
 type Options = Partial<Omit<Dispatcher.DispatchOptions, 'body'>> & { origin: string; body?: unknown };
 
-/** Sends a request. The default is a GET of `/`. */
+/** Sends a request, by default `GET /`. */
 export function follow(dispatcher: Dispatcher, options: Options, reactions: Reactions = {}): Followed {
   const { promise, resolve } = withResolver();
   const followed: Followed = {
@@ -39,7 +39,7 @@ export function follow(dispatcher: Dispatcher, options: Options, reactions: Reac
     error: undefined,
     socket: undefined,
     controller: undefined,
-    over: () => soon('the request finishes', promise).then(() => followed),
+    ended: () => soon('the end of the request', promise).then(() => followed),
   };
   const { events } = followed;
   const handler: Dispatcher.DispatchHandler = {
@@ -49,10 +49,10 @@ export function follow(dispatcher: Dispatcher, options: Options, reactions: Reac
       reactions.onStart?.(controller);
     },
     onResponseStart(controller, status) {
-      events.push(`head ${status}`);
+      events.push(`response ${status}`);
       followed.status = status;
       followed.rawHeaders = (controller.rawHeaders ?? []) as string[];
-      reactions.onHead?.(controller);
+      reactions.onResponse?.(controller);
     },
     onResponseData(controller, chunk) {
       if (events.at(-1) !== 'data') events.push('data');

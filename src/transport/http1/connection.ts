@@ -1,124 +1,124 @@
 import type { Socket } from 'node:net';
 import { errors } from 'undici';
 import type { Content } from '../pump.ts';
-import { type AnswerReader, createAnswerParser } from './answer-parser.ts';
-import { createIntake } from './intake.ts';
-import { type RequestHead, requestHead } from './request-head.ts';
-import { reusableMs } from './reuse.ts';
-import { sendBitByBit, sendWhole } from './send-request.ts';
+import { type EncodedRequest, encodeRequest } from './encode-request.ts';
+import { keepAliveMs } from './keep-alive.ts';
+import { createResponseParser, type ResponseEvents } from './response-parser.ts';
+import { sendBuffered, sendStreamed } from './send-request.ts';
+import { createSocketReader } from './socket-reader.ts';
 import type { UpstreamRequest } from './upstream-request.ts';
 
 /** One connection to an upstream. It carries one request at a time. */
 export interface Connection {
-  /** Sends a request. @returns false where that ended before its first byte went out: the connection is free as it was */
-  carry(request: UpstreamRequest): boolean;
-  /** Takes what was read from the socket, which may be overwritten afterwards. */
+  /** Sends a request. @returns false where the request ended before its first byte was sent: the connection is still idle */
+  send(request: UpstreamRequest): boolean;
+  /** Receives bytes that were read from the socket. They may be overwritten afterwards. */
   read(bytes: Buffer): void;
   isOpen(): boolean;
-  /** Breaks off what it carries. */
+  /** Closes the connection and fails its request. */
   destroy(error: Error): void;
 }
 
 export interface ConnectionEvents {
   /**
-   * It may carry another request, once all that has come by now was read: nobody has asked for that.
-   * @param idleMs how long the upstream waits for one
+   * The connection can carry another request as soon as everything received so far was read: bytes that follow the response are
+   * unexpected.
+   * @param idleMs how long it may stay idle
    */
-  readonly onFree: (idleMs: number) => void;
-  /** It carries nothing any more, and never will. Called once. */
+  readonly onIdle: (idleMs: number) => void;
+  /** The connection carries no request, and will not. Called once. */
   readonly onClose: () => void;
 }
 
-/** Largest head that is read of an answer. */
-const MAX_HEAD_BYTES = 64 * 1024;
+/** Limit for the headers of a response. */
+const MAX_HEADER_BYTES = 64 * 1024;
 
 const SWITCHING_PROTOCOLS = 101;
 
 /**
- * @param socket is connected. One that reads into memory of its user's does not emit `data`: `read` is then called in its place
- * @param host of the origin, as in `mcp.example.com:8443`
+ * @param socket is connected. If it reads into a shared buffer, it emits no `data`, and `read` is called instead
+ * @param host of the origin, for example `mcp.example.com:8443`
  * @see RFC 9112
  */
-export function createConnection(socket: Socket, host: string, { onFree, onClose }: ConnectionEvents): Connection {
-  /** The one that it carries. */
+export function createConnection(socket: Socket, host: string, { onIdle, onClose }: ConnectionEvents): Connection {
   let request: UpstreamRequest | undefined;
   let isSent = true;
-  /** The head of its answer was read. */
-  let isAnswered = false;
-  /** The request is the last, whatever its answer says. */
+  let hasResponseStarted = false;
+  /** The connection closes after this request, whatever the response says. */
   let isLast = false;
-  /** How long it may wait for the next request; 0 is not at all. */
+  /** How long the connection may stay idle. 0: it is not reused. */
   let idleMs = 0;
-  let headTimer: NodeJS.Timeout | undefined;
-  /** The head by which the upstream has taken another protocol. */
-  let switched: string[] | undefined;
+  let headersTimer: NodeJS.Timeout | undefined;
+  /** Headers of a 101 response. */
+  let upgradeHeaders: string[] | undefined;
 
-  const reader: AnswerReader = {
-    begins: () => request !== undefined,
-    head(status, headers) {
-      const asked = carried();
+  const events: ResponseEvents = {
+    isExpected: () => request !== undefined,
+    headers(status, headers) {
+      const active = activeRequest();
       if (status === SWITCHING_PROTOCOLS) {
-        if (!asked.options.upgrade) throw new errors.SocketError('the upstream has taken another protocol, unasked');
-        // What is left of the request would go out in the other protocol (RFC 9110 section 7.8).
-        if (!isSent) throw new errors.SocketError('the upstream has taken another protocol within the request');
-        switched = headers;
+        if (!active.options.upgrade)
+          throw new errors.SocketError('the upstream switched protocols without being asked');
+        // The rest of the request would be sent in the other protocol (RFC 9110 section 7.8).
+        if (!isSent) throw new errors.SocketError('the upstream switched protocols before it had the whole request');
+        upgradeHeaders = headers;
         return 'another protocol';
       }
-      // Not the answer yet, whether somebody waits for it or not (RFC 9110 section 15.2).
-      if (status < 200) return 'nothing';
-      clearTimeout(headTimer);
-      isAnswered = true;
-      idleMs = isLast ? 0 : reusableMs(status, headers);
-      asked.answer(status, headers);
-      carried();
-      return asked.options.method === 'HEAD' ? 'nothing' : 'body';
+      // Interim responses are dropped (RFC 9110 section 15.2).
+      if (status < 200) return 'no body';
+      clearTimeout(headersTimer);
+      hasResponseStarted = true;
+      idleMs = isLast ? 0 : keepAliveMs(status, headers);
+      active.startResponse(status, headers);
+      activeRequest();
+      return active.options.method === 'HEAD' ? 'no body' : 'body';
     },
     body(bytes) {
-      carried().data(Buffer.from(bytes));
-      carried();
+      activeRequest().data(Buffer.from(bytes));
+      activeRequest();
     },
-    ends(keepsAlive) {
-      if (isAnswered) end(carried(), keepsAlive);
+    end(keepsAlive) {
+      if (hasResponseStarted) end(activeRequest(), keepsAlive);
     },
   };
-  const parser = createAnswerParser(reader, MAX_HEAD_BYTES);
+  const parser = createResponseParser(events, MAX_HEADER_BYTES);
 
-  /** @throws where its handler has given it up, so that no more is read */
-  function carried(): UpstreamRequest {
+  /** @throws {errors.RequestAbortedError} where the handler aborted the request, so that reading stops */
+  function activeRequest(): UpstreamRequest {
     if (request === undefined) throw new errors.RequestAbortedError();
     return request;
   }
 
-  const intake = createIntake(socket, {
+  const reader = createSocketReader(socket, {
     read(bytes) {
       try {
         const length = parser.read(bytes);
-        if (switched === undefined) return length;
-        handOver(switched, Buffer.from(bytes.subarray(length)));
+        if (upgradeHeaders === undefined) return length;
+        handOver(upgradeHeaders, Buffer.from(bytes.subarray(length)));
       } catch (error) {
-        // What came before it goes on first: `fail` hears of it by the socket.
+        // `fail` follows by the socket's `error` event, after the bytes before this one were passed on.
         socket.destroy(error as Error);
       }
       return bytes.length;
     },
     finish() {
-      // An answer without a length ends with its connection.
+      // Completes a response without a length.
       parser.finish();
-      fail(new errors.SocketError('the upstream has closed the connection'));
+      fail(new errors.SocketError('the upstream closed the connection'));
     },
-    release: parser.release,
+    resume: parser.resume,
   });
 
-  function end(answered: UpstreamRequest, keepsAlive: boolean): void {
+  function end(ended: UpstreamRequest, keepsAlive: boolean): void {
     request = undefined;
-    const isFree = keepsAlive && idleMs > 0 && isSent;
-    if (!isFree) socket.destroy();
-    answered.end();
-    if (isFree) onFree(idleMs);
+    const isReusable = keepsAlive && idleMs > 0 && isSent;
+    if (!isReusable) socket.destroy();
+    ended.end();
+    if (isReusable) onIdle(idleMs);
   }
 
   function fail(error: Error): void {
-    clearTimeout(headTimer);
+    clearTimeout(headersTimer);
     const failed = request;
     request = undefined;
     socket.destroy();
@@ -126,79 +126,79 @@ export function createConnection(socket: Socket, host: string, { onFree, onClose
   }
 
   function close(): void {
-    fail(new errors.SocketError('the connection has ended'));
+    fail(new errors.SocketError('the connection has closed'));
     parser.free();
     onClose();
   }
 
+  /** Gives the socket to the handler, which speaks another protocol on it. */
   function handOver(headers: string[], rest: Buffer): void {
-    const asked = carried();
-    clearTimeout(headTimer);
+    const active = activeRequest();
+    clearTimeout(headersTimer);
     request = undefined;
     socket.pause();
-    intake.leave();
+    reader.detach();
     socket.off('error', fail).off('close', close);
     socket.allowHalfOpen = false;
     if (rest.length > 0) socket.unshift(rest);
     parser.free();
     onClose();
-    asked.switchProtocol(headers, socket);
+    active.upgrade(headers, socket);
   }
 
-  /** What the handler of a request may do to it. */
   const carrier = {
-    hold(): void {
-      parser.hold();
-      intake.hold();
+    pause(): void {
+      parser.pause();
+      reader.pause();
     },
-    release: (): void => intake.release(() => request?.paused === false),
-    breakOff(): void {
-      clearTimeout(headTimer);
+    resume: (): void => reader.resume(() => request?.paused === false),
+    abort(): void {
+      clearTimeout(headersTimer);
       request = undefined;
       socket.destroy();
     },
   };
 
-  function expectHead(asked: UpstreamRequest): void {
-    const { headersTimeout } = asked.options;
-    if (!headersTimeout || isAnswered || request !== asked) return;
-    headTimer = setTimeout(() => fail(new errors.HeadersTimeoutError()), headersTimeout);
+  function startHeadersTimer(sent: UpstreamRequest): void {
+    const { headersTimeout } = sent.options;
+    if (!headersTimeout || hasResponseStarted || request !== sent) return;
+    headersTimer = setTimeout(() => fail(new errors.HeadersTimeoutError()), headersTimeout);
   }
 
-  function send(asked: UpstreamRequest, head: RequestHead): void {
-    const content = (asked.options.body ?? null) as Content;
+  function write(sent: UpstreamRequest, encoded: EncodedRequest): void {
+    const content = (sent.options.body ?? null) as Content;
     if (content === null || Buffer.isBuffer(content)) {
-      sendWhole(socket, head.text, content);
-      expectHead(asked);
+      sendBuffered(socket, encoded.text, content);
+      startHeadersTimer(sent);
       return;
     }
     isSent = false;
-    const flow = { stalled: () => expectHead(asked), flows: () => clearTimeout(headTimer) };
-    sendBitByBit(socket, head, content, flow).then(() => {
+    const backpressure = { blocked: () => startHeadersTimer(sent), unblocked: () => clearTimeout(headersTimer) };
+    sendStreamed(socket, encoded, content, backpressure).then(() => {
       isSent = true;
-      expectHead(asked);
+      startHeadersTimer(sent);
     }, fail);
   }
 
   socket.on('error', fail).on('close', close);
 
   return {
-    carry(next) {
+    send(next) {
       try {
-        const head = requestHead(next.options, host);
+        const encoded = encodeRequest(next.options, host);
         if (!next.start(carrier)) return false;
         request = next;
-        isAnswered = false;
-        isLast = head.isLast;
-        send(next, head);
+        hasResponseStarted = false;
+        isLast = encoded.isLast;
+        write(next, encoded);
       } catch (error) {
         next.fail(error as Error);
         return false;
       }
       return true;
     },
-    read: intake.push,
-    // What was written by TLS is only known to have gone out a turn of the event loop after an answer may be there.
+    read: reader.push,
+    // TLS reports a write as done one turn of the event loop after the response may have arrived.
     isOpen: () => !socket.destroyed && socket.writableLength === 0,
     destroy: fail,
   };

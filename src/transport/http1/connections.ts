@@ -1,17 +1,16 @@
 import type { Socket } from 'node:net';
-import type { Open } from '../opener.ts';
+import type { Connect } from '../connector.ts';
 import { type Connection, createConnection } from './connection.ts';
 import { readFrom, type Sockets } from './sockets.ts';
 
-/** The connections to one origin, from when they begin to open until they are closed. */
+/** All connections to one origin, those that are still connecting included. */
 export interface Connections {
-  /** One that carries one request after the other. */
+  /** Opens a connection that carries one request after another. */
   open(opened: Opened): void;
-  /** One for a request by which it may become one of another protocol; it carries no other. */
-  openAlone(opened: Opened): void;
-  /** How many there are, those that still open among them. */
+  /** Opens a connection for one request, by which it may switch to another protocol. */
+  openExclusive(opened: Opened): void;
   count(): number;
-  /** Breaks off what they carry; those that still open, whoever opens them ends. */
+  /** Closes the open connections. Those that are still connecting are closed by the owner of the sockets. */
   destroy(reason: Error): void;
 }
 
@@ -20,63 +19,63 @@ export type Opened = (...result: [Error, null] | [null, Connection]) => void;
 
 export interface ConnectionsOptions {
   readonly sockets: Sockets;
-  /** One may carry another request, once all that has come by now was read. @param idleMs how long the upstream waits for it */
-  readonly onFree: (connection: Connection, idleMs: number) => void;
-  /** One could not be opened. Told before who waits for it is. */
+  /** The connection can carry another request as soon as everything received so far was read. @param idleMs how long it may stay idle */
+  readonly onIdle: (connection: Connection, idleMs: number) => void;
+  /** A connection failed to open. Called before its `opened`. */
   readonly onError: (error: Error) => void;
-  /** There are fewer than there were. */
-  readonly onFewer: () => void;
+  /** The count has gone down. */
+  readonly onRemoved: () => void;
 }
 
-export function createConnections(origin: URL, { sockets, onFree, onError, onFewer }: ConnectionsOptions): Connections {
-  const there = new Set<Connection>();
-  /** Those that still open. */
-  let underWay = 0;
+export function createConnections(origin: URL, options: ConnectionsOptions): Connections {
+  const { sockets, onIdle, onError, onRemoved } = options;
+  const connections = new Set<Connection>();
+  let connecting = 0;
 
-  function open(opener: Open, made: (socket: Socket) => Connection, opened: Opened): void {
-    underWay += 1;
-    opener(origin, (error, socket) => {
-      underWay -= 1;
+  function open(connect: Connect, create: (socket: Socket) => Connection, opened: Opened): void {
+    connecting += 1;
+    connect(origin, (error, socket) => {
+      connecting -= 1;
       if (error === null) {
-        opened(null, made(socket));
+        opened(null, create(socket));
       } else {
         onError(error);
         opened(error, null);
-        onFewer();
+        onRemoved();
       }
     });
   }
 
-  /** Made here and not where it is opened, whose first request, and all that this holds, it would else remember as long as it lives. */
-  function shared(socket: Socket): Connection {
-    const connection = add(socket, (idleMs) => onFree(connection, idleMs));
+  /** A function of its own: a closure inside `open` would keep the first request in memory as long as the connection lives. */
+  function createReusable(socket: Socket): Connection {
+    const connection = add(socket, (idleMs) => onIdle(connection, idleMs));
     readFrom(socket, connection.read);
     return connection;
   }
 
-  function alone(socket: Socket): Connection {
-    // It is never free: its request says that it is the last.
+  function createExclusive(socket: Socket): Connection {
+    // It never becomes idle, because its request is the last.
     return add(socket, () => {});
   }
 
-  function add(socket: Socket, onceFree: (idleMs: number) => void): Connection {
+  function add(socket: Socket, onceIdle: (idleMs: number) => void): Connection {
     const connection = createConnection(socket, origin.host, {
-      onFree: onceFree,
+      onIdle: onceIdle,
       onClose() {
-        there.delete(connection);
-        onFewer();
+        connections.delete(connection);
+        onRemoved();
       },
     });
-    there.add(connection);
+    connections.add(connection);
     return connection;
   }
 
   return {
-    open: (opened) => open(sockets.open, shared, opened),
-    openAlone: (opened) => open(sockets.openStream, alone, opened),
-    count: () => there.size + underWay,
+    open: (opened) => open(sockets.connect, createReusable, opened),
+    openExclusive: (opened) => open(sockets.connectStream, createExclusive, opened),
+    count: () => connections.size + connecting,
     destroy(reason) {
-      for (const connection of there) connection.destroy(reason);
+      for (const connection of connections) connection.destroy(reason);
     },
   };
 }

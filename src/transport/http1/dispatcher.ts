@@ -4,9 +4,11 @@ import { createSockets, type Sockets } from './sockets.ts';
 import { UpstreamRequest } from './upstream-request.ts';
 
 /**
- * Speaks HTTP/1.1, to undici's handlers, by its parser and its connector, on connections of our own: those of undici cost a cached call
- * a fifth more CPU, and end the process where one ends while its answer is held back. Nothing is sent twice, no redirect is
- * followed, an answer whose head has come may take as long as it likes, and of what comes before it (1xx) nobody is told.
+ * Speaks HTTP/1.1 on connections of its own, with undici's handlers, parser and connector. With undici's connections, an
+ * unexpected `100 Continue` fails its request, and a complete response is lost if its connection ends while the last bytes are
+ * paused. They also cost a fifth more CPU per cached call. See "Own transports" in `src/README.md`.
+ *
+ * Retries nothing, follows no redirect, sets no timeout after the response headers, and drops interim responses.
  */
 export class Http1Dispatcher extends Dispatcher {
   readonly #sockets: Sockets;
@@ -39,13 +41,13 @@ export class Http1Dispatcher extends Dispatcher {
     return pool;
   }
 
-  /** Lets what is under way end; settles when all connections are closed. */
+  /** Lets requests in flight finish. Settles when all connections are closed. */
   override async close(): Promise<void> {
     this.#refusal ??= new errors.ClientClosedError();
     await Promise.all([...this.#pools.values()].map((pool) => pool.close()));
   }
 
-  /** Breaks off what is under way. */
+  /** Fails requests in flight. */
   override async destroy(): Promise<void> {
     const reason = new errors.ClientDestroyedError();
     this.#refusal = reason;

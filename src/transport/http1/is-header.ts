@@ -1,4 +1,4 @@
-/** Is it the header of this lower-case name? Most are told apart by their length. */
+/** Compares a header's name with one in lower case. Most names differ in length. */
 export function isHeader(name: string, lowerCase: string): boolean {
   return name.length === lowerCase.length && name.toLowerCase() === lowerCase;
 }

@@ -1,68 +1,71 @@
 import wasm from 'undici/lib/llhttp/llhttp_simd-wasm.js';
 
-/** What llhttp tells as it reads an answer. Where bytes are is said by their place in the chunk. Each says how to go on, by a code. */
+/**
+ * Called by llhttp while it parses a response. Positions are relative to the chunk. Each callback returns a code that says how to
+ * continue.
+ */
 export interface Callbacks {
-  /** The first byte is there. */
+  /** The first byte of a response. */
   begin(): number;
   reason(length: number): number;
-  /** A name, or more of the last. */
+  /** A header name, or the continuation of one. */
   name(start: number, length: number): number;
-  /** A value, or more of the last. */
+  /** A header value, or the continuation of one. */
   value(start: number, length: number): number;
-  /** @param major version of HTTP, or of RTSP or ICE, which llhttp reads as well */
-  head(status: number, major: number): number;
+  /** @param majorVersion of HTTP, RTSP or ICE: llhttp reads all three */
+  headers(status: number, majorVersion: number): number;
   body(start: number, length: number): number;
-  /** @param keepsAlive may the connection carry another answer, by all that was read of this one? */
+  /** @param keepsAlive whether the connection can carry another response, as far as this one says */
   end(keepsAlive: boolean): number;
 }
 
-/** A parser of answers. None may be asked anything while a callback runs. */
+/** A parser for the responses of one connection. Must not be called from a callback. */
 export interface Llhttp {
   execute(chunk: Buffer): Executed;
-  /** Nothing more comes: ends an answer that has no length. */
+  /** The connection was closed. Completes a response without a length. */
   finish(): void;
-  /** To go on after a callback has said `paused`; else it does nothing. */
+  /** Continues after a callback returned `paused`. Otherwise does nothing. */
   resume(): void;
-  /** What was wrong, where `execute` has said neither `ok` nor that it has stopped. */
+  /** Describes the error after any other code than `ok`, `paused` and `pausedUpgrade`. */
   fault(code: number): Fault;
-  /** Gives its memory back. */
+  /** Frees the memory of the parser. */
   free(): void;
 }
 
-/** In llhttp's own words. */
+/** An error in llhttp's own words. */
 export interface Fault {
-  /** As in `HPE_INVALID_VERSION`. */
+  /** For example `HPE_INVALID_VERSION`. */
   readonly code: string;
   readonly reason: string;
 }
 
 export interface Executed {
-  /** `ok`, `paused`, `pausedUpgrade`, or another where that is no answer. */
+  /** `ok`, `paused`, `pausedUpgrade`, or the code of an error. */
   readonly code: number;
-  /** How far it has come. */
+  /** Position after the last byte that was parsed. */
   readonly end: number;
 }
 
 export const CODES = {
   ok: 0,
-  /** Said by a callback: to stop after what it was told of. Then said by `execute`. */
+  /** Returned by a callback to pause after it, and then by `execute`. */
   paused: 21,
-  /** Said by `execute` before the first byte of another protocol. */
+  /** Returned by `execute` before the first byte of another protocol. */
   pausedUpgrade: 22,
-  /** Said by a callback: to give up. */
+  /** Returned by a callback to stop with an error. */
   refused: -1,
-  /** Said by the callback of a head: there is no body, whatever the head says. */
+  /** Returned by `headers`: there is no body, whatever the headers say. */
   noBody: 1,
-  /** Said by the callback of a head: what follows is another protocol's. */
+  /** Returned by `headers`: another protocol follows. */
   otherProtocol: 2,
 } as const;
 
 const RESPONSE = 2;
 
-/** Largest part of a chunk that is read at once. */
+/** A longer chunk is parsed in pieces of this size. */
 const INPUT_BYTES = 64 * 1024;
 
-/** What the module exports, as far as it is of use. A parser, as all in its memory, is a number. */
+/** The functions of the module that are used here. A parser is an address in the module's memory. */
 interface Exports {
   readonly memory: { readonly buffer: ArrayBuffer };
   malloc(bytes: number): number;
@@ -73,7 +76,7 @@ interface Exports {
   llhttp_resume(parser: number): void;
   llhttp_should_keep_alive(parser: number): number;
   llhttp_get_http_major(parser: number): number;
-  /** @param lenient 1: another answer may follow one that closes the connection */
+  /** @param lenient 1: another response may follow one that closes the connection */
   llhttp_set_lenient_keep_alive(parser: number, lenient: number): void;
   llhttp_get_error_pos(parser: number): number;
   llhttp_errno_name(code: number): number;
@@ -81,17 +84,18 @@ interface Exports {
 }
 
 let exports: Exports | undefined;
-/** Where all parsers read from, one at a time; as an address, and as memory. */
+/** All parsers read from this memory, one at a time. */
 let inputAddress = 0;
 let input = new Uint8Array(0);
 
-/** Those of the parser that reads now, and where its input begins in its chunk. */
+/** The callbacks of the parser that is running, and where its input begins in the chunk. */
 let current: Callbacks;
 let currentStart = 0;
 
 /**
- * Node's own parser of HTTP/1.1, as undici brings it in WebAssembly: it is strict, so that what is one answer to an upstream is not two
- * here. It is no part of what undici promises, so `package.json` names one release.
+ * Creates a parser: Node's own HTTP/1.1 parser in the WebAssembly build of undici. It is strict, so a single response of the
+ * upstream cannot be read as two here. The build is not part of undici's public API, so `package.json` pins one release, and
+ * `undici-internals.test.ts` checks the build.
  */
 export function createLlhttp(callbacks: Callbacks): Llhttp {
   exports ??= load();
@@ -103,7 +107,7 @@ export function createLlhttp(callbacks: Callbacks): Llhttp {
     execute(chunk) {
       current = callbacks;
       let at = 0;
-      // Once at least: an answer may be at its end, and have been held back before it said so.
+      // Runs at least once: a parser that was paused at the end of a response has yet to report that end.
       do {
         currentStart = at;
         const code = llhttp_execute(parser, inputAddress, copyIn(chunk, at));
@@ -123,13 +127,13 @@ export function createLlhttp(callbacks: Callbacks): Llhttp {
 }
 
 function copyIn(chunk: Buffer, start: number): number {
-  // The memory is another where parsers have made it grow.
+  // The memory is replaced when it grows.
   if (input.length === 0 && exports !== undefined)
     input = new Uint8Array(exports.memory.buffer, inputAddress, INPUT_BYTES);
   return chunk.copy(input, 0, start);
 }
 
-/** A text of llhttp's own. @param address 0 is none */
+/** Reads a text of llhttp. @param address 0: no text */
 function textAt(address: number): string {
   if (address === 0 || exports === undefined) return '';
   const memory = Buffer.from(exports.memory.buffer);
@@ -137,19 +141,19 @@ function textAt(address: number): string {
 }
 
 function load(): Exports {
-  const place = (address: number): number => currentStart + address - inputAddress;
+  const position = (address: number): number => currentStart + address - inputAddress;
   const env = {
     wasm_on_message_begin: () => current.begin(),
     wasm_on_url: () => CODES.ok,
     wasm_on_status: (_: number, __: number, length: number) => current.reason(length),
-    wasm_on_header_field: (_: number, address: number, length: number) => current.name(place(address), length),
-    wasm_on_header_value: (_: number, address: number, length: number) => current.value(place(address), length),
+    wasm_on_header_field: (_: number, address: number, length: number) => current.name(position(address), length),
+    wasm_on_header_value: (_: number, address: number, length: number) => current.value(position(address), length),
     wasm_on_headers_complete(parser: number, status: number) {
-      // Whether the connection ends is for the final answer to say, and not for one before it (RFC 9112 section 9.6).
+      // Only the final response decides whether the connection closes, not an interim one (RFC 9112 section 9.6).
       llhttp.llhttp_set_lenient_keep_alive(parser, status < 200 ? 1 : 0);
-      return current.head(status, llhttp.llhttp_get_http_major(parser));
+      return current.headers(status, llhttp.llhttp_get_http_major(parser));
     },
-    wasm_on_body: (_: number, address: number, length: number) => current.body(place(address), length),
+    wasm_on_body: (_: number, address: number, length: number) => current.body(position(address), length),
     wasm_on_message_complete: (parser: number) => current.end(llhttp.llhttp_should_keep_alive(parser) === 1),
   };
   const { exports: loaded } = new WebAssembly.Instance(new WebAssembly.Module(wasm), { env });

@@ -1,54 +1,54 @@
 import { type Dispatcher, errors } from 'undici';
 import type { Connection } from './connection.ts';
 import { createConnections } from './connections.ts';
-import { createFreeConnections } from './free-connections.ts';
+import { createIdleConnections } from './idle-connections.ts';
 import type { Sockets } from './sockets.ts';
 import { UpstreamRequest } from './upstream-request.ts';
 
-/** The connections to one origin: as many as there are requests at once. */
+/** The connections to one origin: as many as there are concurrent requests. */
 export interface Http1Pool {
-  /** Sends a request on a free connection, or on a new one. */
+  /** Sends a request on an idle connection, or on a new one. */
   dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void;
-  /** Lets what is under way end; settles when all connections are closed. */
+  /** Lets requests in flight finish. Settles when all connections are closed. */
   close(): Promise<void>;
-  /** Breaks off what waits and is under way; what still connects, whoever opens it ends. */
+  /** Fails all requests. Sockets that are still connecting are closed by their owner. */
   destroy(reason: Error): void;
 }
 
 export interface Http1PoolOptions {
   readonly sockets: Sockets;
-  /** A connection could not be opened. */
+  /** A connection failed to open. */
   readonly onConnectionError: (error: Error) => void;
-  /** There is neither a request nor a connection any more. */
+  /** The pool has neither a request nor a connection. */
   readonly onEmpty: () => void;
 }
 
-/** How long a connection is kept that nobody has waited for after all. */
+/** How long a new connection is kept whose request went out on another one. */
 const UNUSED_MS = 4_000;
 
-/** A request that goes out on the next connection there is. */
+/** A request that is sent on the next available connection. */
 interface Waiting {
   readonly request: UpstreamRequest;
-  /** One is being opened for it. */
-  isOpening: boolean;
+  /** A connection is being opened for this request. */
+  isConnecting: boolean;
 }
 
 export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmpty }: Http1PoolOptions): Http1Pool {
   const connections = createConnections(origin, {
     sockets,
-    onFree(connection, idleMs) {
-      freed.push({ connection, idleMs });
+    onIdle(connection, idleMs) {
+      becomingIdle.push({ connection, idleMs });
       schedule();
     },
     onError: onConnectionError,
-    onFewer: lookIfEmpty,
+    onRemoved: checkEmpty,
   });
-  const free = createFreeConnections();
-  /** Free from the next turn of the event loop on. */
-  const freed: { connection: Connection; idleMs: number }[] = [];
+  const idle = createIdleConnections();
+  /** Idle from the next turn of the event loop on. */
+  const becomingIdle: { connection: Connection; idleMs: number }[] = [];
   const waiting: Waiting[] = [];
-  /** Those that wait for a connection of their own. */
-  const alone = new Set<UpstreamRequest>();
+  /** Requests that wait for a connection of their own. */
+  const exclusive = new Set<UpstreamRequest>();
   let isScheduled = false;
   /** No connection is kept any longer. */
   let isClosing = false;
@@ -56,8 +56,8 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
   let onClosed: (() => void) | undefined;
 
   /**
-   * Requests go out when all was read that has come in this turn of the event loop. What an upstream sends on a free connection,
-   * which nobody has asked for, has ended the connection by then: it would be taken for the answer to the next request.
+   * Sends requests at the end of this turn of the event loop, after all input was read. Unexpected bytes on an idle connection
+   * have closed it by then. Otherwise they would be read as the response to the next request.
    */
   function schedule(): void {
     if (isScheduled) return;
@@ -69,39 +69,39 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
     isScheduled = false;
     const nowMs = performance.now();
     while (waiting.length > 0) {
-      const connection = free.take(nowMs);
+      const connection = idle.take(nowMs);
       if (connection === undefined) break;
       use(connection);
     }
     if (waiting.length > 0) serveLater();
-    for (const { connection, idleMs } of freed.splice(0)) keep(connection, nowMs + idleMs);
+    for (const { connection, idleMs } of becomingIdle.splice(0)) keep(connection, nowMs + idleMs);
   }
 
-  /** As many as are free from the next turn on go out then; a connection is opened for each of the others. */
+  /** Connections that become idle in the next turn serve as many requests. Opens one for each other request. */
   function serveLater(): void {
-    if (freed.length > 0) schedule();
-    for (const each of waiting.slice(freed.length)) if (!each.isOpening) openFor(each);
+    if (becomingIdle.length > 0) schedule();
+    for (const each of waiting.slice(becomingIdle.length)) if (!each.isConnecting) connectFor(each);
   }
 
-  /** For the first that waits, and still wants to go out. */
+  /** Sends the first waiting request that was not aborted. */
   function use(connection: Connection): void {
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
-      if (connection.carry(next.request)) return;
+      if (connection.send(next.request)) return;
     }
     keep(connection, performance.now() + UNUSED_MS);
   }
 
   function keep(connection: Connection, untilMs: number): void {
     if (isClosing) connection.destroy(new errors.ClientClosedError());
-    else free.keep(connection, untilMs);
+    else idle.add(connection, untilMs);
   }
 
-  function openFor(first: Waiting): void {
-    first.isOpening = true;
+  function connectFor(first: Waiting): void {
+    first.isConnecting = true;
     connections.open((error, connection) => {
-      const place = waiting.indexOf(first);
-      // It may have gone out on another: then this one serves whoever waits now, or is kept.
-      const still = place === -1 ? [] : waiting.splice(place, 1);
+      const index = waiting.indexOf(first);
+      // If its request went out on another connection, this one serves the next waiting request, or is kept.
+      const still = index === -1 ? [] : waiting.splice(index, 1);
       if (connection === null) {
         for (const { request } of still) request.fail(error);
         return;
@@ -111,17 +111,17 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
     });
   }
 
-  /** For a request by which the connection may become one of another protocol. */
-  function openAlone(request: UpstreamRequest): void {
-    alone.add(request);
-    connections.openAlone((error, connection) => {
-      alone.delete(request);
+  /** For a request by which the connection may switch to another protocol. */
+  function openExclusive(request: UpstreamRequest): void {
+    exclusive.add(request);
+    connections.openExclusive((error, connection) => {
+      exclusive.delete(request);
       if (connection === null) request.fail(error);
-      else if (!connection.carry(request)) connection.destroy(new errors.InformationalError('its request is over'));
+      else if (!connection.send(request)) connection.destroy(new errors.InformationalError('the request was aborted'));
     });
   }
 
-  function lookIfEmpty(): void {
+  function checkEmpty(): void {
     if (connections.count() + waiting.length > 0) return;
     onEmpty();
     onClosed?.();
@@ -131,26 +131,26 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
     dispatch(options, handler) {
       const request = new UpstreamRequest(options, handler);
       if (options.upgrade) {
-        openAlone(request);
+        openExclusive(request);
         return;
       }
-      waiting.push({ request, isOpening: false });
+      waiting.push({ request, isConnecting: false });
       schedule();
     },
     close() {
       isClosing = true;
-      free.closeAll();
+      idle.closeAll();
       closed ??= new Promise((resolve) => {
         onClosed = resolve;
-        lookIfEmpty();
+        checkEmpty();
       });
       return closed;
     },
     destroy(reason) {
       for (const { request } of waiting.splice(0)) request.fail(reason);
-      for (const request of alone) request.fail(reason);
+      for (const request of exclusive) request.fail(reason);
       connections.destroy(reason);
-      lookIfEmpty();
+      checkEmpty();
     },
   };
 }

@@ -1,62 +1,69 @@
 import type { Socket } from 'node:net';
 import { errors } from 'undici';
-import { type Flow, MAX_TEXT_BYTES, pump } from '../pump.ts';
-import type { RequestHead } from './request-head.ts';
+import { type Backpressure, MAX_TEXT_BYTES, pump } from '../pump.ts';
+import type { EncodedRequest } from './encode-request.ts';
 
-/** Writes a request whose content is there, or that has none; by one system call. */
-export function sendWhole(socket: Socket, head: string, content: Buffer | null): void {
+/** Writes a request without content or with buffered content, by one system call. */
+export function sendBuffered(socket: Socket, headers: string, content: Buffer | null): void {
   if (content === null || content.length <= MAX_TEXT_BYTES) {
-    socket.write(content === null ? head : head + content.toString('latin1'), 'latin1');
+    socket.write(content === null ? headers : headers + content.toString('latin1'), 'latin1');
     return;
   }
   socket.cork();
-  socket.write(head, 'latin1');
+  socket.write(headers, 'latin1');
   socket.write(content);
   socket.uncork();
 }
 
 /**
- * Writes a request whose content comes bit by bit, no faster than the upstream takes it.
+ * Writes a request with streamed content, no faster than the upstream accepts it.
  * @returns settles when the socket has all of it, or is closed
- * @throws {errors.RequestContentLengthMismatchError} there is more or less than the head has announced
+ * @throws {errors.RequestContentLengthMismatchError} the content does not have the announced length
  * @see RFC 9112 section 7.1
  */
-export function sendBitByBit(
+export function sendStreamed(
   socket: Socket,
-  { text, length }: RequestHead,
+  { text, length }: EncodedRequest,
   content: AsyncIterable<Buffer>,
-  flow: Flow,
+  backpressure: Backpressure,
 ): Promise<void> {
   socket.write(text, 'latin1');
-  return length === undefined ? sendChunks(socket, content, flow) : sendLength(socket, content, length, flow);
+  return length === undefined
+    ? sendChunks(socket, content, backpressure)
+    : sendLength(socket, content, length, backpressure);
 }
 
-async function sendLength(socket: Socket, content: AsyncIterable<Buffer>, length: number, flow: Flow): Promise<void> {
+async function sendLength(
+  socket: Socket,
+  content: AsyncIterable<Buffer>,
+  length: number,
+  backpressure: Backpressure,
+): Promise<void> {
   let left = length;
   let last: Buffer | undefined;
-  const goesOn = await pump(content, socket, flow, (chunk) => {
+  const isOpen = await pump(content, socket, backpressure, (chunk) => {
     left -= chunk.length;
     if (left < 0) throw new errors.RequestContentLengthMismatchError();
     if (left > 0) return socket.write(chunk);
-    // If more came behind it, the request would have looked whole.
+    // Written only at the end of the content. If more followed, the request would already look complete.
     last ??= chunk;
     return true;
   });
-  if (!goesOn) return;
+  if (!isOpen) return;
   if (left > 0) throw new errors.RequestContentLengthMismatchError();
   if (last !== undefined) socket.write(last);
 }
 
-async function sendChunks(socket: Socket, content: AsyncIterable<Buffer>, flow: Flow): Promise<void> {
-  const goesOn = await pump(content, socket, flow, (chunk) => {
-    // An empty one would be the last.
+async function sendChunks(socket: Socket, content: AsyncIterable<Buffer>, backpressure: Backpressure): Promise<void> {
+  const isOpen = await pump(content, socket, backpressure, (chunk) => {
+    // An empty chunk would end the content.
     if (chunk.length === 0) return true;
     socket.cork();
     socket.write(`${chunk.length.toString(16)}\r\n`, 'latin1');
     socket.write(chunk);
-    const more = socket.write('\r\n', 'latin1');
+    const mayWriteMore = socket.write('\r\n', 'latin1');
     socket.uncork();
-    return more;
+    return mayWriteMore;
   });
-  if (goesOn) socket.write('0\r\n\r\n', 'latin1');
+  if (isOpen) socket.write('0\r\n\r\n', 'latin1');
 }

@@ -1,24 +1,24 @@
 import type { Socket } from 'node:net';
 import type { buildConnector } from 'undici';
-import { createOpener, type Open } from '../opener.ts';
+import { type Connect, createConnector } from '../connector.ts';
 
 export interface Sockets {
-  /** One that hands what it reads to whoever `readFrom` names, and emits no `data`. */
-  readonly open: Open;
-  /** One like any other, for who may take it over. */
-  readonly openStream: Open;
-  /** Ends those that still connect, and who waits for them is told so. */
+  /** Connects a socket that passes what it reads to the function set by `readFrom`. It emits no `data`. */
+  readonly connect: Connect;
+  /** Connects an ordinary socket, which another owner can take over. */
+  readonly connectStream: Connect;
+  /** Destroys the sockets that are still connecting. Their callbacks get the error. */
   destroy(error: Error): void;
 }
 
-/** Takes what was read, and keeps nothing of it: what is read next overwrites it. */
+/** Receives bytes that the next read overwrites. */
 export type Read = (bytes: Buffer) => void;
 
 interface InputSocket extends Socket {
   onInput?: Read;
 }
 
-/** Where the sockets of `open` read to, one at a time. Each would else allocate as much for each time that it reads. */
+/** All sockets of `connect` read into this buffer, one at a time. Otherwise each read would allocate a buffer of this size. */
 const INPUT = Buffer.allocUnsafeSlow(64 * 1024);
 
 const ONREAD = {
@@ -29,24 +29,24 @@ const ONREAD = {
   },
 };
 
-/** @param options of TLS, and how long connecting may take */
+/** @param options for TLS, and the timeout for connecting */
 export function createSockets(options: buildConnector.BuildOptions): Sockets {
-  // One that closes itself as its upstream does would do so before all was read that is held back: TLS sees the end though nobody reads.
+  // Without this, a socket closes as soon as its upstream ends, before buffered bytes are read. TLS sees the end even while paused.
   const halfOpen: object = { allowHalfOpen: true };
-  const shared: object = { onread: ONREAD };
-  const sockets = createOpener({ ...options, ...halfOpen, ...shared });
-  const streams = createOpener({ ...options, ...halfOpen });
+  const sharedBuffer: object = { onread: ONREAD };
+  const connector = createConnector({ ...options, ...halfOpen, ...sharedBuffer });
+  const streamConnector = createConnector({ ...options, ...halfOpen });
   return {
-    open: sockets.open,
-    openStream: streams.open,
+    connect: connector.connect,
+    connectStream: streamConnector.connect,
     destroy(error) {
-      sockets.destroy(error);
-      streams.destroy(error);
+      connector.destroy(error);
+      streamConnector.destroy(error);
     },
   };
 }
 
-/** To be called as soon as the socket is there. */
+/** Has to be called in the callback of `connect`, before anything is read. */
 export function readFrom(socket: Socket, read: Read): void {
   (socket as InputSocket).onInput = read;
 }

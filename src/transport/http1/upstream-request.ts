@@ -2,23 +2,26 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
 
-/** What carries a request upstream, and its answer back. */
+/** Carries a request upstream and its response back. */
 export interface Carrier {
-  /** Reads no more of the answer, until `release`. */
-  hold(): void;
-  release(): void;
-  /** Nobody wants the answer any more. */
-  breakOff(): void;
+  /** Stops reading the response until `resume`. */
+  pause(): void;
+  resume(): void;
+  /** Drops the response. */
+  abort(): void;
 }
 
-/** One that reads the `rawHeaders` of its controller. A table of them by name would cost each answer a microsecond, and it is given none. */
+/**
+ * A handler that reads the `rawHeaders` of its controller. It gets an empty table of headers by name, because building one would
+ * cost each response a microsecond.
+ */
 export interface RawHandler extends Dispatcher.DispatchHandler {
   readonly readsRawHeaders: true;
 }
 
 const NO_TABLE: IncomingHttpHeaders = Object.freeze({});
 
-/** A request for which undici's handler waits, and what the handler controls it by. */
+/** A request on its way. It reports to undici's handler, and is the controller that the handler gets. */
 export class UpstreamRequest implements Dispatcher.DispatchController {
   readonly options: Dispatcher.DispatchOptions;
   readonly #handler: Dispatcher.DispatchHandler;
@@ -27,10 +30,10 @@ export class UpstreamRequest implements Dispatcher.DispatchController {
   aborted = false;
   paused = false;
   reason: Error | null = null;
-  /** Of the answer: names and values in turn, a character for each byte. */
+  /** Of the response: names and values in turn, with a character for each byte. */
   rawHeaders: string[] | null = null;
   /** The handler was told the end. */
-  isOver = false;
+  hasEnded = false;
 
   constructor(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler) {
     this.options = options;
@@ -38,35 +41,35 @@ export class UpstreamRequest implements Dispatcher.DispatchController {
   }
 
   abort(reason: Error): void {
-    if (this.isOver) return;
+    if (this.hasEnded) return;
     this.aborted = true;
     this.reason = reason;
-    this.#carrier?.breakOff();
+    this.#carrier?.abort();
     this.fail(reason);
   }
 
   pause(): void {
-    if (this.isOver) return;
+    if (this.hasEnded) return;
     this.paused = true;
-    this.#carrier?.hold();
+    this.#carrier?.pause();
   }
 
   resume(): void {
-    if (this.isOver || !this.paused) return;
+    if (this.hasEnded || !this.paused) return;
     this.paused = false;
-    this.#carrier?.release();
+    this.#carrier?.resume();
   }
 
-  /** Called right before the first byte goes out. @returns false where the handler does not want it to */
+  /** Called right before the first byte is sent. @returns false where the handler aborted the request */
   start(carrier: Carrier): boolean {
     this.#handler.onRequestStart?.(this, {});
-    if (this.isOver) return false;
+    if (this.hasEnded) return false;
     this.#carrier = carrier;
-    if (this.paused) carrier.hold();
+    if (this.paused) carrier.pause();
     return true;
   }
 
-  answer(status: number, headers: string[]): void {
+  startResponse(status: number, headers: string[]): void {
     this.rawHeaders = headers;
     const table = 'readsRawHeaders' in this.#handler ? NO_TABLE : byName(headers);
     this.#handler.onResponseStart?.(this, status, table);
@@ -77,35 +80,35 @@ export class UpstreamRequest implements Dispatcher.DispatchController {
   }
 
   end(): void {
-    this.isOver = true;
+    this.hasEnded = true;
     this.#handler.onResponseEnd?.(this, {});
   }
 
-  /** @param socket is the handler's from here on */
-  switchProtocol(headers: string[], socket: Duplex): void {
-    this.isOver = true;
+  /** @param socket belongs to the handler from here on */
+  upgrade(headers: string[], socket: Duplex): void {
+    this.hasEnded = true;
     this.rawHeaders = headers;
     this.#handler.onRequestUpgrade?.(this, 101, byName(headers), socket);
   }
 
-  /** May be called at any time; what comes after the end changes nothing. */
+  /** May be called at any time. Does nothing after the end. */
   fail(error: Error): void {
-    if (this.isOver) return;
-    this.isOver = true;
+    if (this.hasEnded) return;
+    this.hasEnded = true;
     this.#handler.onResponseError?.(this, error);
   }
 }
 
-/** By lower-case name; all values of one that is there more than once. */
+/** Headers by lower-case name, with all values of a name that is repeated. */
 function byName(headers: readonly string[]): IncomingHttpHeaders {
-  const named: IncomingHttpHeaders = Object.create(null);
+  const table: IncomingHttpHeaders = Object.create(null);
   for (let i = 0; i < headers.length; i += 2) {
     const name = (headers[i] as string).toLowerCase();
     const value = headers[i + 1] as string;
-    const before = named[name];
-    if (before === undefined) named[name] = value;
-    else if (Array.isArray(before)) before.push(value);
-    else named[name] = [before, value];
+    const previous = table[name];
+    if (previous === undefined) table[name] = value;
+    else if (Array.isArray(previous)) previous.push(value);
+    else table[name] = [previous, value];
   }
-  return named;
+  return table;
 }

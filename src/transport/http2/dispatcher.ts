@@ -1,5 +1,5 @@
 import { type buildConnector, Dispatcher, errors } from 'undici';
-import { createOpener, type Opener } from '../opener.ts';
+import { type Connector, createConnector } from '../connector.ts';
 import { createHttp2Pool, type Http2Pool } from './pool.ts';
 import { failUnsent } from './request.ts';
 
@@ -10,32 +10,33 @@ export interface Http2DispatcherOptions {
 }
 
 /**
- * Speaks HTTP/2 to upstreams that offer it, and HTTP/1.1 to the others. undici has HTTP/2, too, but there an answer that was
- * given up half-way looks whole, those under way break where the upstream asks for another connection (GOAWAY), and a
- * connection takes one request at a time.
+ * Speaks HTTP/2 to upstreams that offer it, and HTTP/1.1 to the others. undici's own HTTP/2 reports a response as complete that
+ * has no length and was reset with `NO_ERROR` or `CANCEL`. See "Own transports" in `src/README.md`.
  */
 export class Http2Dispatcher extends Dispatcher {
   readonly #options: Http2DispatcherOptions;
-  readonly #opener: Opener;
+  readonly #connector: Connector;
   readonly #fallback: Dispatcher;
   readonly #pools = new Map<string, Http2Pool>();
-  /** Origins that have no HTTP/2. */
-  readonly #old = new Set<string>();
+  /** Origins that do not offer HTTP/2. */
+  readonly #withoutHttp2 = new Set<string>();
   #refusal: Error | undefined;
 
-  /** @param fallback takes what goes to upstreams without HTTP/2, and is closed with this */
+  /** @param fallback takes the requests to upstreams without HTTP/2, and is closed together with this dispatcher */
   constructor(options: Http2DispatcherOptions, fallback: Dispatcher) {
     super();
     this.#options = options;
-    this.#opener = createOpener({ ...options.connect, allowH2: true });
+    this.#connector = createConnector({ ...options.connect, allowH2: true });
     this.#fallback = fallback;
-    // Who answers there next may be another.
-    this.#fallback.on('connectionError', ({ origin }) => this.#old.delete(origin));
+    // Another server may be there next time.
+    this.#fallback.on('connectionError', ({ origin }) => this.#withoutHttp2.delete(origin));
   }
 
   override dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
     const url = new URL(String(options.origin));
-    if (url.protocol !== 'https:' || this.#old.has(url.origin)) return this.#fallback.dispatch(options, handler);
+    if (url.protocol !== 'https:' || this.#withoutHttp2.has(url.origin)) {
+      return this.#fallback.dispatch(options, handler);
+    }
     if (this.#refusal === undefined) this.#pool(url).dispatch(options, handler);
     else failUnsent(handler, this.#refusal);
     return true;
@@ -45,11 +46,11 @@ export class Http2Dispatcher extends Dispatcher {
     const known = this.#pools.get(url.origin);
     if (known !== undefined) return known;
     const pool = createHttp2Pool(url, {
-      open: this.#opener.open,
+      connect: this.#connector.connect,
       connectMs: this.#options.connect.timeout,
       pingMs: this.#options.pingMs,
-      onOld: (waiting) => {
-        this.#old.add(url.origin);
+      onWithoutHttp2: (waiting) => {
+        this.#withoutHttp2.add(url.origin);
         for (const { options, handler } of waiting) this.#fallback.dispatch(options, handler);
       },
     });
@@ -66,7 +67,7 @@ export class Http2Dispatcher extends Dispatcher {
     const reason = new errors.ClientDestroyedError();
     this.#refusal = reason;
     for (const pool of this.#pools.values()) pool.destroy(reason);
-    this.#opener.destroy(reason);
+    this.#connector.destroy(reason);
     await this.#fallback.destroy();
   }
 }

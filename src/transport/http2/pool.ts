@@ -1,56 +1,56 @@
 import { type ClientHttp2Session, type ClientHttp2Stream, constants } from 'node:http2';
 import type { Dispatcher } from 'undici';
-import type { Open } from '../opener.ts';
+import type { Connect } from '../connector.ts';
 import { failUnsent, sendHttp2 } from './request.ts';
 import { openSession } from './session.ts';
 
-/** Streams on one connection at most, whatever the upstream allows: they share what one connection carries. */
+/** Limit for the streams of one connection, because they share its throughput. The upstream may allow fewer. */
 const MAX_STREAMS = 100;
 
-/** A connection without a stream is closed after this, before those in between forget it. */
+/** An idle connection is closed after this time, before machines in between forget it. */
 const IDLE_MS = 30_000;
 
-/** How often a connection with streams is asked whether it still stands: one that died without a word would be used on. */
+/** Interval of pings on a connection with streams. Without them, a connection that died silently would stay in use. */
 const PING_MS = 30_000;
 
 /** The connections to one origin. */
 export interface Http2Pool {
   /** @param options body: none, a buffer or an iterable of buffers; headers: lower-case names and values in turn */
   dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void;
-  /** Lets what is under way end; settles when all connections are closed. */
+  /** Lets requests in flight finish. Settles when all connections are closed. */
   close(): Promise<void>;
-  /** Breaks off what waits and is under way; a socket that still connects, whoever opens it ends. */
+  /** Fails all requests. A socket that is still connecting is closed by its owner. */
   destroy(reason: Error): void;
 }
 
 export interface Http2PoolOptions {
   /** Offers HTTP/2 by ALPN. */
-  readonly open: Open;
+  readonly connect: Connect;
   readonly connectMs: number;
-  /** Until the next ping, and for the answer to the last; 30 s where it is not said. */
+  /** Interval of pings, and timeout for their responses. Default: 30 s. */
   readonly pingMs?: number | undefined;
-  /** The upstream has no HTTP/2; gets what waited for it. */
-  readonly onOld: (waiting: readonly Waiting[]) => void;
+  /** The upstream does not offer HTTP/2. Called with all waiting requests. */
+  readonly onWithoutHttp2: (waiting: readonly Waiting[]) => void;
 }
 
-/** A request for which there is no connection yet. */
+/** A request that waits for a connection. */
 export interface Waiting {
   readonly options: Dispatcher.DispatchOptions;
   readonly handler: Dispatcher.DispatchHandler;
-  /** Given: it was sent there, and is sent once more by another. */
+  /** The connection that has refused this request. It is sent again on another one. */
   readonly refusedBy?: Connection;
 }
 
 interface Connection {
   readonly session: ClientHttp2Session;
   streams: number;
-  /** What the upstream has said with GOAWAY: of later streams it has done nothing. */
+  /** From GOAWAY: the upstream has not processed later streams. */
   lastStreamId: number;
 }
 
 export function createHttp2Pool(
   origin: URL,
-  { open, connectMs, pingMs = PING_MS, onOld }: Http2PoolOptions,
+  { connect, connectMs, pingMs = PING_MS, onWithoutHttp2 }: Http2PoolOptions,
 ): Http2Pool {
   const connections = new Set<Connection>();
   const destroying = new AbortController();
@@ -59,9 +59,9 @@ export function createHttp2Pool(
   let isServing = false;
   let onClosed: (() => void) | undefined;
 
-  /** Sends what waits, as far as there is room; the rest waits for another connection. */
+  /** Sends as many waiting requests as there is room for. Opens a connection for the others. */
   function serve(): void {
-    // A request that ends as it is sent makes room for the next: from inside, each would be a call deeper than the one before.
+    // A request that ends while it is sent calls this again. Without the guard, each would add a level of recursion.
     if (isServing) return;
     isServing = true;
     try {
@@ -75,7 +75,7 @@ export function createHttp2Pool(
     } finally {
       isServing = false;
     }
-    if (waiting.length > 0) connect();
+    if (waiting.length > 0) openConnection();
     else if (onClosed !== undefined) closeIdle();
   }
 
@@ -83,27 +83,27 @@ export function createHttp2Pool(
     const { options, handler } = taken;
     connection.streams += 1;
     sendHttp2(connection.session, options, handler, {
-      unanswered(stream) {
+      onNoResponse(stream) {
         if (destroying.signal.aborted || taken.refusedBy !== undefined) return false;
-        if (!isUnprocessed(stream, connection) || !isWhole(options.body)) return false;
+        if (!isUnprocessed(stream, connection) || !isReplayable(options.body)) return false;
         waiting.push({ options, handler, refusedBy: connection });
         return true;
       },
-      ended() {
+      onEnd() {
         connection.streams -= 1;
         serve();
       },
     });
   }
 
-  function connect(): void {
+  function openConnection(): void {
     if (isConnecting) return;
     isConnecting = true;
-    openSession(origin, open, connectMs, destroying.signal).then(
+    openSession(origin, connect, connectMs, destroying.signal).then(
       (session) => {
         isConnecting = false;
         if (session === undefined) {
-          onOld(takeWaiting());
+          onWithoutHttp2(takeWaiting());
           if (onClosed !== undefined) closeIdle();
         } else {
           add(session);
@@ -126,9 +126,9 @@ export function createHttp2Pool(
       connection.lastStreamId = lastStreamId;
     });
     if (!hasRoom(connection)) {
-      // One that takes nothing when it is new, or is closed already, says what the next would say, and so on without end.
+      // The next connection would accept no stream either, and so on without end.
       session.close();
-      failWaiting(new Error('HTTP/2: the upstream takes no request'));
+      failWaiting(new Error('HTTP/2: the upstream accepts no streams'));
       return;
     }
     connections.add(connection);
@@ -180,36 +180,35 @@ export function createHttp2Pool(
   };
 }
 
-/** Asks whether the other side is still there, and breaks the connection where the last time was not answered. */
+/** Pings the upstream. Destroys the connection if the previous ping got no response. */
 function createPing(connection: Connection): () => void {
   const { session } = connection;
-  let isAnswered = true;
+  let hasResponded = true;
   return () => {
     if (session.destroyed) return;
     if (connection.streams === 0) {
-      isAnswered = true;
-    } else if (isAnswered) {
-      isAnswered = false;
+      hasResponded = true;
+    } else if (hasResponded) {
+      hasResponded = false;
       session.ping(() => {
-        isAnswered = true;
+        hasResponded = true;
       });
     } else {
-      session.destroy(new Error('HTTP/2: the connection is dead, as a ping was not answered'));
+      session.destroy(new Error('HTTP/2: the connection is dead: a ping got no response'));
     }
   };
 }
 
-/** Nothing was done with it, so that it may be sent once more, whatever it asks for (RFC 9113 section 8.7). */
+/** The upstream did not process the request, so it may be sent again, whatever its method (RFC 9113 section 8.7). */
 function isUnprocessed({ rstCode, id = 0 }: ClientHttp2Stream, { lastStreamId }: Connection): boolean {
   return rstCode === constants.NGHTTP2_REFUSED_STREAM || id > lastStreamId;
 }
 
-/** There to be sent a second time, as what streams is not. */
-function isWhole(body: unknown): boolean {
+function isReplayable(body: unknown): boolean {
   return body === null || body === undefined || Buffer.isBuffer(body);
 }
 
-/** An upstream that wants its requests on another connection (GOAWAY) has `closed` set. */
+/** After GOAWAY a session has `closed` set. */
 function hasRoom({ session, streams }: Connection): boolean {
   if (session.closed || session.destroyed) return false;
   return streams < Math.min(session.remoteSettings.maxConcurrentStreams ?? MAX_STREAMS, MAX_STREAMS);

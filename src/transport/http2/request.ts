@@ -6,22 +6,22 @@ import {
   type OutgoingHttpHeaders,
 } from 'node:http2';
 import { type Dispatcher, errors } from 'undici';
-import { type Content, type Flow, pump } from '../pump.ts';
+import { type Backpressure, type Content, pump } from '../pump.ts';
 
-/** As undici has it, with fields that we change. */
+/** undici's controller, with fields that can be changed here. */
 type Controller = { -readonly [Key in keyof Dispatcher.DispatchController]: Dispatcher.DispatchController[Key] };
 
-/** What becomes of a stream, for whoever counts those of its session. */
+/** Events of a stream for the owner of its session. */
 export interface StreamEvents {
-  /** The upstream has given it up without an answer. @returns true where it is sent anew: the handler is then not told */
-  readonly unanswered: (stream: ClientHttp2Stream) => boolean;
-  /** Called once, when it takes no room in its session any more. */
-  readonly ended: () => void;
+  /** The stream has closed without a response. @returns true where the request is sent again, so that the handler is not told */
+  readonly onNoResponse: (stream: ClientHttp2Stream) => boolean;
+  /** The stream no longer counts against the limit of its session. Called once. */
+  readonly onEnd: () => void;
 }
 
 /**
- * Sends one request over HTTP/2, and tells a handler of undici's what comes of it. Bodies pass both ways no faster than they are
- * taken.
+ * Sends one request over HTTP/2, and reports to undici's handler. Bodies flow in both directions no faster than they are
+ * accepted.
  * @param options body: none, a buffer or an iterable of buffers; headers: lower-case names and values in turn
  * @see RFC 9113 section 8.1
  */
@@ -29,14 +29,14 @@ export function sendHttp2(
   session: ClientHttp2Session,
   options: Dispatcher.DispatchOptions,
   handler: Dispatcher.DispatchHandler,
-  { unanswered, ended }: StreamEvents,
+  { onNoResponse, onEnd }: StreamEvents,
 ): void {
   const { headersTimeout } = options;
   const body = (options.body ?? null) as Content;
   let stream: ClientHttp2Stream | undefined;
   let timer: NodeJS.Timeout | undefined;
-  /** The handler was told the end, or is told another's. */
-  let over = false;
+  /** The handler was told the end, or will be told by another attempt. */
+  let hasEnded = false;
 
   const controller: Controller = {
     aborted: false,
@@ -44,7 +44,7 @@ export function sendHttp2(
     reason: null,
     rawHeaders: null,
     abort(reason) {
-      if (over) return;
+      if (hasEnded) return;
       controller.aborted = true;
       controller.reason = reason;
       fail(reason);
@@ -59,12 +59,12 @@ export function sendHttp2(
     },
   };
 
-  function begin(headers: IncomingHttpHeaders): void {
-    if (over) return;
+  function startResponse(headers: IncomingHttpHeaders): void {
+    if (hasEnded) return;
     const status = Number(headers[':status']);
-    // Node takes it for the answer, and whoever is told would wait for another.
+    // Node reports such a status as the final response, but the caller would wait for another one.
     if (status < 200) {
-      fail(new Error('HTTP/2: the status of the answer is none'));
+      fail(new Error('HTTP/2: invalid status of the response'));
       return;
     }
     clearTimeout(timer);
@@ -74,90 +74,97 @@ export function sendHttp2(
   }
 
   function end(): void {
-    if (over) return;
-    over = true;
-    // What is left of the request, nobody will read.
+    if (hasEnded) return;
+    hasEnded = true;
+    // Nothing reads the rest of the request.
     if (stream?.writableFinished === false) stream.close(constants.NGHTTP2_NO_ERROR);
     handler.onResponseEnd?.(controller, {});
   }
 
   function fail(error: Error): void {
-    if (over) return;
-    over = true;
+    if (hasEnded) return;
+    hasEnded = true;
     clearTimeout(timer);
     stream?.close(constants.NGHTTP2_CANCEL);
     handler.onResponseError?.(controller, error);
   }
 
-  /** From here on it is the upstream that is waited for. */
-  function expectHead(): void {
+  function startHeadersTimer(): void {
     clearTimeout(timer);
-    if (!headersTimeout || over || controller.rawHeaders !== null) return;
+    if (!headersTimeout || hasEnded || controller.rawHeaders !== null) return;
     timer = setTimeout(() => fail(new errors.HeadersTimeoutError()), headersTimeout);
   }
 
   function follow(opened: ClientHttp2Stream): void {
-    const isWhole = watchEnd(opened);
-    let failure = new Error('HTTP/2: the stream was given up before the answer was whole');
-    opened.once('response', begin);
+    const isComplete = watchEnd(opened);
+    let failure = new Error('HTTP/2: the stream closed before the response was complete');
+    opened.once('response', startResponse);
     opened.on('data', (chunk: Buffer) => {
-      if (!over) handler.onResponseData?.(controller, chunk);
+      if (!hasEnded) handler.onResponseData?.(controller, chunk);
     });
     opened.once('end', () => {
-      if (isWhole()) end();
+      if (isComplete()) end();
     });
     opened.once('error', (error: Error) => {
       failure = error;
     });
     opened.once('close', () => {
-      if (!over && controller.rawHeaders === null && unanswered(opened)) {
-        over = true;
+      if (!hasEnded && controller.rawHeaders === null && onNoResponse(opened)) {
+        hasEnded = true;
         clearTimeout(timer);
       }
-      ended();
+      onEnd();
       fail(failure);
     });
   }
 
   handler.onRequestStart?.(controller, {});
   try {
-    if (!over) stream = session.request(fieldsOf(options), { endStream: body === null });
+    if (!hasEnded) stream = session.request(fieldsOf(options), { endStream: body === null });
   } catch (error) {
     fail(error as Error);
   }
   if (stream === undefined) {
-    ended();
+    onEnd();
     return;
   }
   follow(stream);
-  if (body === null) expectHead();
-  else upload(body, stream, { stalled: expectHead, flows: () => clearTimeout(timer) }).then(expectHead, fail);
+  if (body === null) {
+    startHeadersTimer();
+  } else {
+    const backpressure = { blocked: startHeadersTimer, unblocked: () => clearTimeout(timer) };
+    upload(body, stream, backpressure).then(startHeadersTimer, fail);
+  }
 }
 
-async function upload(body: Buffer | AsyncIterable<Buffer>, stream: ClientHttp2Stream, flow: Flow): Promise<void> {
+async function upload(
+  body: Buffer | AsyncIterable<Buffer>,
+  stream: ClientHttp2Stream,
+  backpressure: Backpressure,
+): Promise<void> {
   if (Buffer.isBuffer(body)) stream.end(body);
-  else if (await pump(body, stream, flow)) stream.end();
+  else if (await pump(body, stream, backpressure)) stream.end();
 }
 
 /**
- * To Node, a stream that the other side gave up half-way ends like one that came to its end (RFC 9113 section 8.1: END_STREAM),
- * but for this: there it has closed the stream before it ends what is read of it.
- * @returns did the answer come to its end?
+ * Tells a complete response from one that the upstream reset. In Node both emit `end`, but a stream that was reset is closed before
+ * its readable side ends (RFC 9113 section 8.1: END_STREAM).
+ * @returns whether the response is complete
  */
 function watchEnd(stream: ClientHttp2Stream): () => boolean {
   const push = stream.push.bind(stream);
-  let whole = false;
+  let isComplete = false;
   stream.push = (chunk, encoding) => {
-    if (chunk === null && !stream.closed) whole = true;
+    if (chunk === null && !stream.closed) isComplete = true;
     return push(chunk, encoding);
   };
-  return () => whole;
+  return () => isComplete;
 }
 
-/** Each header is one field, but the lines of `cookie` (RFC 9113 section 8.2.3). `Host` is `:authority`. */
+/** Joins the values of a repeated header (for `cookie`: RFC 9113 section 8.2.3). `Host` becomes `:authority`. */
 function fieldsOf({ origin, path, method, headers }: Dispatcher.DispatchOptions): OutgoingHttpHeaders {
   const { protocol, host } = new URL(String(origin));
-  // A header may have the name of what every object has.
+  // Without a prototype, because a header may be named like one of its members.
   const fields: Record<string, string> = Object.assign(Object.create(null), {
     ':method': method,
     ':scheme': protocol.slice(0, -1),
@@ -168,13 +175,13 @@ function fieldsOf({ origin, path, method, headers }: Dispatcher.DispatchOptions)
   for (let i = 0; i < flat.length; i += 2) {
     const name = flat[i] === 'host' ? ':authority' : (flat[i] as string);
     const value = flat[i + 1] as string;
-    const before = name === ':authority' ? undefined : fields[name];
-    fields[name] = before === undefined ? value : `${before}${name === 'cookie' ? '; ' : ', '}${value}`;
+    const previous = name === ':authority' ? undefined : fields[name];
+    fields[name] = previous === undefined ? value : `${previous}${name === 'cookie' ? '; ' : ', '}${value}`;
   }
   return fields;
 }
 
-/** Tells a handler that its request was not sent. */
+/** Fails a request that was not sent. */
 export function failUnsent(handler: Dispatcher.DispatchHandler, error: Error): void {
   const nothing = (): void => {};
   const controller = { aborted: true, paused: false, reason: error, abort: nothing, pause: nothing, resume: nothing };

@@ -14,19 +14,19 @@ import { eventStream } from '../../harness/upstream-handlers.ts';
 
 const authority = createCertificateAuthority();
 
-interface Told {
+interface Fixture {
   readonly dispatchers: Dispatchers;
   readonly certificates: [peer: string, expiresAtSeconds: number][];
 }
 
-function dispatchersOf(t: TestContext): Told {
-  const certificates: Told['certificates'] = [];
-  const dispatchers = createDispatchers((...told) => void certificates.push(told));
+function dispatchersOf(t: TestContext): Fixture {
+  const certificates: Fixture['certificates'] = [];
+  const dispatchers = createDispatchers((...read) => void certificates.push(read));
   t.after(() => dispatchers.destroy());
   return { dispatchers, certificates };
 }
 
-/** TLS files in a folder of the test's own. */
+/** Writes TLS files into a temporary folder. */
 async function tlsFiles(t: TestContext, pem: { ca?: string; client?: Certificate }): Promise<TlsFiles> {
   const folder = await mkdtemp(join(tmpdir(), 'cambist-tls-'));
   t.after(() => rm(folder, { recursive: true }));
@@ -46,14 +46,14 @@ const peer = (tls: TlsFiles | undefined, connectMs = 1000, name = 'route "github
 
 const isUnavailable = (error: unknown) => error instanceof CambistError && error.code === 'ERR_CREDENTIAL_UNAVAILABLE';
 
-test('peers that are connected to in the same way share a pool, others do not', (t) => {
+test('shares a pool between peers that connect in the same way', (t) => {
   const { dispatchers } = dispatchersOf(t);
   const pool = dispatchers.for(peer(undefined));
   assert.equal(dispatchers.for(peer(undefined, 1000, 'route "docs"')), pool);
   assert.notEqual(dispatchers.for(peer(undefined, 2000)), pool);
 });
 
-test('peers whose TLS files say the same share a pool, wherever the files lie', async (t) => {
+test('shares a pool between peers whose TLS files have the same content', async (t) => {
   const { dispatchers } = dispatchersOf(t);
   const one = await dispatchers.for(peer(await tlsFiles(t, { ca: authority.cert })));
   const other = await dispatchers.for(peer(await tlsFiles(t, { ca: authority.cert })));
@@ -62,7 +62,7 @@ test('peers whose TLS files say the same share a pool, wherever the files lie', 
   assert.notEqual(stranger, one);
 });
 
-test('TLS files are read once, and anew after a change was seen', async (t) => {
+test('reads TLS files once, and again after a change', async (t) => {
   const { dispatchers } = dispatchersOf(t);
   const tls = await tlsFiles(t, { ca: authority.cert });
   const first = await dispatchers.for(peer(tls));
@@ -72,7 +72,7 @@ test('TLS files are read once, and anew after a change was seen', async (t) => {
   assert.notEqual(await dispatchers.for(peer(tls)), first);
 });
 
-test('TLS files that were read anew and did not change keep their connections', async (t) => {
+test('keeps the pool when TLS files did not change', async (t) => {
   const { dispatchers } = dispatchersOf(t);
   const tls = await tlsFiles(t, { ca: authority.cert });
   const first = await dispatchers.for(peer(tls));
@@ -80,17 +80,17 @@ test('TLS files that were read anew and did not change keep their connections', 
   assert.equal(await dispatchers.for(peer(tls)), first);
 });
 
-test('files that change while they are being read do not keep what they said before', async (t) => {
+test('reads TLS files again that changed while they were read', async (t) => {
   const { dispatchers } = dispatchersOf(t);
   const tls = await tlsFiles(t, { ca: authority.cert });
-  const begun = dispatchers.for(peer(tls));
+  const reading = dispatchers.for(peer(tls));
   dispatchers.rereadTls();
-  const stale = await begun;
+  const stale = await reading;
   await writeFile(tls.ca ?? '', createCertificateAuthority().cert);
   assert.notEqual(await dispatchers.for(peer(tls)), stale);
 });
 
-test('the end of a client certificate is told', async (t) => {
+test('reports the expiry of a client certificate', async (t) => {
   const { dispatchers, certificates } = dispatchersOf(t);
   const client = authority.issueClient({ validUntilSeconds: 7200 });
   await dispatchers.for(peer(await tlsFiles(t, { client })));
@@ -99,7 +99,7 @@ test('the end of a client certificate is told', async (t) => {
   assert.ok(Math.abs(expiresAtSeconds - (Date.now() / 1000 + 7200)) < 60);
 });
 
-test('a TLS file that is not there is a credential that is unavailable, until it is', async (t) => {
+test('fails with ERR_CREDENTIAL_UNAVAILABLE while a TLS file is missing', async (t) => {
   const { dispatchers } = dispatchersOf(t);
   const tls = await tlsFiles(t, { ca: authority.cert });
   await rm(tls.ca ?? '');
@@ -108,7 +108,7 @@ test('a TLS file that is not there is a credential that is unavailable, until it
   await dispatchers.for(peer(tls));
 });
 
-test('a file that holds no certificate, or a key of another, is a credential that is unavailable', async (t) => {
+test('fails with ERR_CREDENTIAL_UNAVAILABLE for an invalid certificate or the key of another', async (t) => {
   const { dispatchers } = dispatchersOf(t);
   const client = authority.issueClient();
   for (const pem of [
@@ -127,7 +127,7 @@ test('a file that holds no certificate, or a key of another, is a credential tha
   }
 });
 
-test('a peer that HTTP/2 is offered to shares its pool with none that it is not', (t) => {
+test('does not share a pool between peers with and without HTTP/2', (t) => {
   const { dispatchers } = dispatchersOf(t);
   const peer = { name: 'route "a"', tls: undefined, connectMs: 5000 };
   const second = dispatchers.for({ ...peer, http2: true });
@@ -136,7 +136,7 @@ test('a peer that HTTP/2 is offered to shares its pool with none that it is not'
   assert.equal(dispatchers.for(peer), dispatchers.for({ ...peer, http2: false }));
 });
 
-/** A pool for a server that streams, whose CA file is then changed, and the stream that was open then. */
+/** A pool with an open stream, and a function that changes its CA file. */
 async function startRotation(t: TestContext) {
   const stream = eventStream();
   const upstream = await startFakeUpstream(stream.handler, { tls: authority.issueServer() });
@@ -155,7 +155,7 @@ async function startRotation(t: TestContext) {
 
 const CLOSED = { code: 'UND_ERR_CLOSED' };
 
-test('a pool whose TLS files changed takes no new request, and streams on it go on to their end', async (t) => {
+test('sends no new request on a pool whose TLS files changed, and lets its streams finish', async (t) => {
   const { stream, upstream, before, old, rotate } = await startRotation(t);
   const after = await rotate();
   assert.notEqual(after, before);
@@ -165,11 +165,11 @@ test('a pool whose TLS files changed takes no new request, and streams on it go 
   stream.end();
   assert.equal(await soon('the old stream', old.text()), 'data: still here\n\n');
   assert.equal(await soon('the new stream', other.text()), 'data: still here\n\n');
-  await eventually('the old connection has gone', () => upstream.requests[0]?.message.socket.destroyed === true);
+  await eventually('the old connection is closed', () => upstream.requests[0]?.message.socket.destroyed === true);
   assert.equal(upstream.requests[1]?.message.socket.destroyed, false);
 });
 
-test('a pool that nobody has asked for since the last change closes with the next, and its keys go', async (t) => {
+test('closes a pool that was not used between two changes of TLS files', async (t) => {
   const { dispatchers } = dispatchersOf(t);
   const gone = await dispatchers.for(peer(await tlsFiles(t, { ca: authority.cert })));
   const stays = peer(await tlsFiles(t, { ca: createCertificateAuthority().cert }));

@@ -9,7 +9,7 @@ import { eventStream } from '../../harness/upstream-handlers.ts';
 
 const HOUR_MS = 3_600_000;
 
-test('a stream may be idle for an hour, and an answer may be an hour away', async (t) => {
+test('allows an idle hour on a stream, and an hour until a response', async (t) => {
   const stream = eventStream();
   const waiting: ServerResponse[] = [];
   const upstream = await startFakeUpstream((received, response) => {
@@ -23,7 +23,7 @@ test('a stream may be idle for an hour, and an answer may be an hour away', asyn
   t.mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
   const slow = dispatched(pool, { origin: upstream.url, path: '/slow', method: 'POST', body: Buffer.from('{}') });
   const { text } = await dispatched(pool, { origin: upstream.url, path: '/stream' });
-  await eventually('both are under way', () => upstream.requests.length === 2);
+  await eventually('both are in flight', () => upstream.requests.length === 2);
   t.mock.timers.tick(HOUR_MS);
   t.mock.timers.reset();
   stream.emit('still here');

@@ -3,7 +3,7 @@ import { Writable } from 'node:stream';
 import { test } from 'node:test';
 import { pump } from '../../../src/transport/pump.ts';
 
-/** A stream that takes one chunk, and the next when it is told. */
+/** A stream that accepts one chunk at a time, and the next when the test says so. */
 function slowStream(): { stream: Writable; taken: string[]; take: () => void } {
   const taken: string[] = [];
   let take = (): void => {};
@@ -17,7 +17,7 @@ function slowStream(): { stream: Writable; taken: string[]; take: () => void } {
   return { stream, taken, take: () => take() };
 }
 
-/** Counts what is taken of the content, and whether it was let go. */
+/** Content that counts its reads, and notes whether it was released. */
 function counted(...parts: string[]): {
   content: AsyncIterable<Buffer>;
   given: () => number;
@@ -40,28 +40,31 @@ function counted(...parts: string[]): {
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-test('content is taken no faster than the stream takes it, and it is said who is waited for', async () => {
+test('reads content no faster than the stream accepts it, and reports backpressure', async () => {
   const { stream, taken, take } = slowStream();
   const { content, given } = counted('a', 'b', 'c');
-  const said: string[] = [];
-  const pumped = pump(content, stream, { stalled: () => said.push('stalled'), flows: () => said.push('flows') });
+  const reported: string[] = [];
+  const pumped = pump(content, stream, {
+    blocked: () => reported.push('blocked'),
+    unblocked: () => reported.push('unblocked'),
+  });
   for (const [i, part] of ['a', 'b', 'c'].entries()) {
     await turn();
     assert.equal(given(), i + 1);
     assert.equal(taken.at(-1), part);
-    assert.equal(said.at(-1), 'stalled');
+    assert.equal(reported.at(-1), 'blocked');
     take();
     await turn();
   }
   assert.equal(await pumped, true);
-  assert.deepEqual(said, Array(3).fill(['stalled', 'flows']).flat());
+  assert.deepEqual(reported, Array(3).fill(['blocked', 'unblocked']).flat());
   assert.equal(stream.writableEnded, false);
 });
 
-test('where the stream is closed meanwhile nothing more is taken, and the content is let go', async () => {
+test('stops reading and releases the content when the stream closes', async () => {
   const { stream } = slowStream();
   const { content, given, isReturned } = counted('a', 'b', 'c');
-  const pumped = pump(content, stream, { stalled() {}, flows() {} });
+  const pumped = pump(content, stream, { blocked() {}, unblocked() {} });
   await turn();
   stream.destroy();
   assert.equal(await pumped, false);
@@ -70,25 +73,25 @@ test('where the stream is closed meanwhile nothing more is taken, and the conten
   assert.deepEqual([stream.listenerCount('drain'), stream.listenerCount('close')], [0, 0]);
 });
 
-test('content that ends after the stream was closed says that it was', async () => {
+test('returns false when the content ends after the stream closed', async () => {
   const { stream } = slowStream();
   const next = async (): Promise<IteratorResult<Buffer>> => {
     await turn();
     return { done: true, value: undefined };
   };
   const none: AsyncIterable<Buffer> = { [Symbol.asyncIterator]: () => ({ next }) };
-  const pumped = pump(none, stream, { stalled() {}, flows() {} });
+  const pumped = pump(none, stream, { blocked() {}, unblocked() {} });
   stream.destroy();
   assert.equal(await pumped, false);
 });
 
-test('what the content throws comes out', async () => {
+test('rejects with the error of the content', async () => {
   const { stream, take } = slowStream();
   async function* failing(): AsyncGenerator<Buffer> {
     yield Buffer.from('a');
     throw new Error('gone');
   }
-  const pumped = pump(failing(), stream, { stalled() {}, flows() {} });
+  const pumped = pump(failing(), stream, { blocked() {}, unblocked() {} });
   await turn();
   take();
   await assert.rejects(pumped, /^Error: gone$/);

@@ -2,16 +2,16 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Dispatcher } from 'undici';
-import { answerOf, http1Dispatcher, startBareUpstream, WAYS } from '../../../harness/bare-upstream.ts';
+import { http1Dispatcher, responseOf, startBareUpstream, WAYS } from '../../../harness/bare-upstream.ts';
 import { eventually } from '../../../harness/eventually.ts';
 import { follow, type Reactions } from '../../../harness/followed.ts';
 
-/** Long enough for loopback to bring what was sent. */
+/** Long enough for bytes to arrive over loopback. */
 const ARRIVED_MS = 30;
 
 type Controller = Dispatcher.DispatchController;
 
-/** Each resumes what it has paused in its own time. */
+/** Different times to resume after a pause. */
 const WHEN = {
   'inside the same callback': (controller: Controller) => controller.resume(),
   'in a microtask': (controller: Controller) => queueMicrotask(() => controller.resume()),
@@ -28,10 +28,10 @@ const WHEN = {
   },
 };
 
-const PLACES = ['onStart', 'onHead', 'onData', 'everywhere'] as const;
+const PLACES = ['onStart', 'onResponse', 'onData', 'everywhere'] as const;
 
-const ANSWERS = {
-  'with a length': answerOf('hello'),
+const RESPONSES = {
+  'with a length': responseOf('hello'),
   'in chunks': 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n1\r\nl\r\n2\r\nlo\r\n0\r\nA: b\r\n\r\n',
   'without a length': 'HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello',
 };
@@ -39,14 +39,14 @@ const ANSWERS = {
 for (const [way, tls] of WAYS) {
   for (const place of PLACES) {
     for (const [when, resume] of Object.entries(WHEN)) {
-      test(`an answer paused ${place} and resumed ${when} is told whole, by ${way}`, async (t) => {
+      test(`passes on all of a response that is paused ${place} and resumed ${when}, over ${way}`, async (t) => {
         const authority = tls?.();
         const upstream = await startBareUpstream(
           t,
-          (connection, head) => {
-            const answer = ANSWERS[decodeURI(head.split(' ')[1] as string).slice(1) as keyof typeof ANSWERS];
-            for (const part of answer.match(/.{1,16}/gs) ?? []) connection.send(part);
-            if (answer.includes('close')) connection.socket.end();
+          (connection, headers) => {
+            const response = RESPONSES[decodeURI(headers.split(' ')[1] as string).slice(1) as keyof typeof RESPONSES];
+            for (const part of response.match(/.{1,16}/gs) ?? []) connection.send(part);
+            if (response.includes('close')) connection.socket.end();
           },
           { authority },
         );
@@ -58,14 +58,18 @@ for (const [way, tls] of WAYS) {
           resume(controller);
         };
         const reactions: Reactions =
-          place === 'everywhere' ? { onStart: pause, onHead: pause, onData: pause } : { [place]: pause };
-        for (const what of Object.keys(ANSWERS)) {
+          place === 'everywhere' ? { onStart: pause, onResponse: pause, onData: pause } : { [place]: pause };
+        for (const what of Object.keys(RESPONSES)) {
           const followed = await follow(
             dispatcher,
             { origin: upstream.origin, path: encodeURI(`/${what}`) },
             reactions,
-          ).over();
-          assert.deepEqual([followed.body, ...followed.events], ['hello', 'start', 'head 200', 'data', 'end'], what);
+          ).ended();
+          assert.deepEqual(
+            [followed.body, ...followed.events],
+            ['hello', 'start', 'response 200', 'data', 'end'],
+            what,
+          );
         }
         assert.ok(paused);
         assert.equal(upstream.connections.length, 1);
@@ -75,41 +79,41 @@ for (const [way, tls] of WAYS) {
 
   for (const [place, events] of [
     ['onStart', ['start']],
-    ['onHead', ['start', 'head 200']],
-    ['onData', ['start', 'head 200', 'data']],
+    ['onResponse', ['start', 'response 200']],
+    ['onData', ['start', 'response 200', 'data']],
   ] as const) {
-    test(`nothing more is told of an answer that is paused ${place} before it is resumed, by ${way}`, async (t) => {
+    test(`reports nothing more of a response that is paused ${place}, until it is resumed, over ${way}`, async (t) => {
       const authority = tls?.();
-      const upstream = await startBareUpstream(t, (connection) => connection.send(answerOf('hello')), { authority });
+      const upstream = await startBareUpstream(t, (connection) => connection.send(responseOf('hello')), { authority });
       const reactions = { [place]: (controller: Controller) => controller.pause() };
       const followed = follow(http1Dispatcher(t, authority), { origin: upstream.origin }, reactions);
-      await eventually('it is paused', () => followed.controller?.paused === true);
+      await eventually('the response is paused', () => followed.controller?.paused === true);
       await delay(ARRIVED_MS);
       assert.deepEqual(followed.events, events);
       followed.controller?.resume();
-      assert.equal((await followed.over()).body, 'hello');
+      assert.equal((await followed.ended()).body, 'hello');
     });
   }
 
-  test(`nothing more is told of an answer that is paused again right after it was resumed, by ${way}`, async (t) => {
+  test(`reports nothing more of a response that is paused again right after it was resumed, over ${way}`, async (t) => {
     const authority = tls?.();
-    const upstream = await startBareUpstream(t, (connection) => connection.send(answerOf('hello')), { authority });
+    const upstream = await startBareUpstream(t, (connection) => connection.send(responseOf('hello')), { authority });
     const reactions = {
-      onHead(controller: Controller) {
+      onResponse(controller: Controller) {
         controller.pause();
         controller.resume();
         controller.pause();
       },
     };
     const followed = follow(http1Dispatcher(t, authority), { origin: upstream.origin }, reactions);
-    await eventually('it is paused', () => followed.controller?.paused === true);
+    await eventually('the response is paused', () => followed.controller?.paused === true);
     await delay(ARRIVED_MS);
-    assert.deepEqual(followed.events, ['start', 'head 200']);
+    assert.deepEqual(followed.events, ['start', 'response 200']);
     followed.controller?.resume();
-    assert.equal((await followed.over()).body, 'hello');
+    assert.equal((await followed.ended()).body, 'hello');
   });
 
-  test(`an upstream cannot send more than what fits on the way while its answer is paused, by ${way}`, async (t) => {
+  test(`stops reading while a response is paused, over ${way}`, async (t) => {
     const authority = tls?.();
     const part = 'x'.repeat(1 << 20);
     const upstream = await startBareUpstream(
@@ -127,17 +131,17 @@ for (const [way, tls] of WAYS) {
     const followed = follow(
       http1Dispatcher(t, authority),
       { origin: upstream.origin },
-      { onHead: (controller) => controller.pause() },
+      { onResponse: (controller) => controller.pause() },
     );
     const socket = () => upstream.connections[0]?.socket;
-    await eventually('the upstream has to wait', () => socket()?.writableNeedDrain === true);
+    await eventually('the upstream waits', () => socket()?.writableNeedDrain === true);
     await delay(200);
     assert.equal(socket()?.writableNeedDrain, true);
-    assert.deepEqual(followed.events, ['start', 'head 200']);
+    assert.deepEqual(followed.events, ['start', 'response 200']);
     followed.controller?.abort(new Error('enough'));
   });
 
-  test(`what is no answer is told by what is wrong with it though its connection ends while it is paused, by ${way}`, async (t) => {
+  test(`fails with the parser's error though the connection ends while the response is paused, over ${way}`, async (t) => {
     const authority = tls?.();
     const upstream = await startBareUpstream(
       t,
@@ -151,15 +155,15 @@ for (const [way, tls] of WAYS) {
       controller.pause();
       setTimeout(() => controller.resume(), ARRIVED_MS);
     };
-    const followed = follow(http1Dispatcher(t, authority), { origin: upstream.origin }, { onHead: pause });
-    assert.deepEqual((await followed.over()).events, ['start', 'head 200', 'data', 'error HTTPParserError']);
+    const followed = follow(http1Dispatcher(t, authority), { origin: upstream.origin }, { onResponse: pause });
+    assert.deepEqual((await followed.ended()).events, ['start', 'response 200', 'data', 'error HTTPParserError']);
   });
 
   for (const [what, last, events] of [
-    ['ends', 'end', ['start', 'head 200', 'data', 'end']],
-    ['breaks off', 'destroy', ['start', 'head 200', 'data', 'end']],
+    ['ends', 'end', ['start', 'response 200', 'data', 'end']],
+    ['is closed', 'destroy', ['start', 'response 200', 'data', 'end']],
   ] as const) {
-    test(`an answer that was all there is told whole though its connection ${what} while the head is paused, by ${way}`, async (t) => {
+    test(`passes on a complete response although its connection ${what} during a pause, over ${way}`, async (t) => {
       const authority = tls?.();
       const upstream = await startBareUpstream(
         t,
@@ -174,14 +178,14 @@ for (const [way, tls] of WAYS) {
         controller.pause();
         setTimeout(() => controller.resume(), 3 * ARRIVED_MS);
       };
-      const followed = follow(http1Dispatcher(t, authority), { origin: upstream.origin }, { onHead: pause });
-      assert.deepEqual((await followed.over()).events, events);
+      const followed = follow(http1Dispatcher(t, authority), { origin: upstream.origin }, { onResponse: pause });
+      assert.deepEqual((await followed.ended()).events, events);
     });
   }
 }
 
-test('the next request on a connection is not held back by the one before it, which was paused to the end', async (t) => {
-  const upstream = await startBareUpstream(t, (connection) => connection.send(answerOf('hello')));
+test('does not pause the next request on a connection whose last response was paused to its end', async (t) => {
+  const upstream = await startBareUpstream(t, (connection) => connection.send(responseOf('hello')));
   const dispatcher = http1Dispatcher(t);
   for (let i = 0; i < 3; i += 1) {
     const paused = follow(
@@ -194,7 +198,7 @@ test('the next request on a connection is not held back by the one before it, wh
         },
       },
     );
-    assert.deepEqual((await paused.over()).events, ['start', 'head 200', 'data', 'end']);
+    assert.deepEqual((await paused.ended()).events, ['start', 'response 200', 'data', 'end']);
   }
   assert.equal(upstream.connections.length, 1);
 });

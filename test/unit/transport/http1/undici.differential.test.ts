@@ -8,24 +8,24 @@ import { Http1Dispatcher } from '../../../../src/transport/http1/dispatcher.ts';
 import { soon } from '../../../harness/eventually.ts';
 import { listen } from '../../../harness/http-server.ts';
 
-/** What became of a request. */
+/** The outcome of a request. */
 interface Outcome {
-  end: 'whole' | 'broken';
+  end: 'complete' | 'aborted';
   status: number | undefined;
   headers: string[];
   body: string;
 }
 
-/** @param id says which answer the server is to send */
-function ask(dispatcher: Dispatcher, origin: string, method: string, id: number): Promise<Outcome> {
-  const outcome: Outcome = { end: 'broken', status: undefined, headers: [], body: '' };
+/** @param id of the response that the server sends */
+function request(dispatcher: Dispatcher, origin: string, method: string, id: number): Promise<Outcome> {
+  const outcome: Outcome = { end: 'aborted', status: undefined, headers: [], body: '' };
   const done = new Promise<Outcome>((resolve) => {
     dispatcher.dispatch(
       { origin, path: `/${id}`, method: method as Dispatcher.HttpMethod },
       {
         onRequestStart() {},
         onResponseStart(controller, status) {
-          // Of informational answers undici tells, and ours does not.
+          // undici reports interim responses, and cambist drops them.
           if (status < 200) return;
           outcome.status = status;
           const raw = (controller.rawHeaders ?? []) as (string | Buffer)[];
@@ -35,14 +35,14 @@ function ask(dispatcher: Dispatcher, origin: string, method: string, id: number)
           outcome.body += chunk.toString('latin1');
         },
         onResponseEnd() {
-          outcome.end = 'whole';
+          outcome.end = 'complete';
           resolve(outcome);
         },
         onResponseError: () => resolve(outcome),
       },
     );
   });
-  return soon('the end of the answer', done);
+  return soon('the end of the response', done);
 }
 
 const byte = (from: number, to: number) => fc.integer({ min: from, max: to }).map((code) => String.fromCharCode(code));
@@ -64,8 +64,8 @@ const field = fc.oneof(
 );
 const body = fc.string({ unit: byte(0, 0xff), maxLength: 30 });
 
-/** The head and the body of an answer whose framing holds, or nearly. */
-const answer = fc
+/** A response whose framing is valid or nearly valid. */
+const response = fc
   .record({
     version: fc.oneof({ weight: 9, arbitrary: fc.constant('1.1') }, { weight: 1, arbitrary: fc.constant('1.0') }),
     status: fc.oneof(
@@ -79,38 +79,38 @@ const answer = fc
   })
   .map(({ version, status, fields, framing, chunks, trailers }) => {
     const lines = [...fields];
-    const whole = chunks.join('');
-    if (framing === 'length') lines.push(['Content-Length', String(whole.length)]);
+    const all = chunks.join('');
+    if (framing === 'length') lines.push(['Content-Length', String(all.length)]);
     if (framing === 'chunks') lines.push(['Transfer-Encoding', 'chunked']);
-    const head = `HTTP/${version} ${status} OK\r\n${lines.map(([key, text]) => `${key}: ${text}\r\n`).join('')}\r\n`;
-    if (framing !== 'chunks') return head + whole;
+    const headers = `HTTP/${version} ${status} OK\r\n${lines.map(([key, text]) => `${key}: ${text}\r\n`).join('')}\r\n`;
+    if (framing !== 'chunks') return headers + all;
     const parts = chunks.filter((chunk) => chunk !== '').map((chunk) => `${chunk.length.toString(16)}\r\n${chunk}\r\n`);
-    return `${head}${parts.join('')}0\r\n${trailers.map(([key, text]) => `${key}: ${text}\r\n`).join('')}\r\n`;
+    return `${headers}${parts.join('')}0\r\n${trailers.map(([key, text]) => `${key}: ${text}\r\n`).join('')}\r\n`;
   });
 
 const change = fc.record({
   place: fc.nat(),
-  what: fc.constantFrom('replace', 'insert', 'remove', 'cut'),
+  what: fc.constantFrom('replace', 'insert', 'remove', 'truncate'),
   char: fc.oneof(byte(0, 0xff), fc.constantFrom('\r', '\n', ' ', ':', '0', ';', 'A')),
 });
 
-const changed = fc.record({ text: answer, changes: fc.array(change, { maxLength: 2 }) }).map(({ text, changes }) =>
+const changed = fc.record({ text: response, changes: fc.array(change, { maxLength: 2 }) }).map(({ text, changes }) =>
   changes.reduce((before, { place, what, char }) => {
     const at = place % Math.max(before.length, 1);
-    if (what === 'cut') return before.slice(0, at);
+    if (what === 'truncate') return before.slice(0, at);
     const behind = before.slice(what === 'insert' ? at : at + 1);
     return before.slice(0, at) + (what === 'remove' ? '' : char) + behind;
   }, text),
 );
 
-/** Answers by the numbers of requests, in parts, and closes then. */
-async function answeringServer(answers: string[], splits: number[]) {
+/** Sends the response with the number in the request's path, in two parts, and then closes. */
+async function respondingServer(responses: string[], splits: number[]) {
   const server = createServer((socket) => {
     socket.setNoDelay(true);
     socket.on('error', () => socket.destroy());
     socket.once('data', async (chunk) => {
       const id = Number(/^[A-Z]+ \/(\d+)/.exec(chunk.toString('latin1'))?.[1]);
-      const bytes = Buffer.from(answers[id] as string, 'latin1');
+      const bytes = Buffer.from(responses[id] as string, 'latin1');
       const at = (splits[id] as number) % (bytes.length + 1);
       socket.write(bytes.subarray(0, at));
       await new Promise((resolve) => setImmediate(resolve));
@@ -121,13 +121,13 @@ async function answeringServer(answers: string[], splits: number[]) {
   return { origin: `http://127.0.0.1:${port}`, server };
 }
 
-/** It says a length and has no body: ours is whole, and undici's broken, though RFC 9110 section 8.6 lets an upstream say that. */
+/** A 204 or 304 with a length is complete for cambist, as RFC 9110 section 8.6 allows, and aborted for undici. */
 function isBodiless(ours: Outcome, theirs: Outcome): boolean {
-  const asTheirs = { ...ours, end: 'broken' };
-  return [204, 304].includes(ours.status ?? 0) && ours.end === 'whole' && isDeepStrictEqual(asTheirs, theirs);
+  const asTheirs = { ...ours, end: 'aborted' };
+  return [204, 304].includes(ours.status ?? 0) && ours.end === 'complete' && isDeepStrictEqual(asTheirs, theirs);
 }
 
-/** What undici refuses where nobody has asked for it, and ours passes over (RFC 9110 section 15.2). */
+/** undici refuses an unexpected 100 Continue, and cambist drops it (RFC 9110 section 15.2). */
 const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
 
 const interim = fc.array(
@@ -136,31 +136,31 @@ const interim = fc.array(
 );
 const method = fc.constantFrom('GET', 'GET', 'GET', 'HEAD', 'POST');
 
-test('whatever an upstream answers, a request ends as by undici, but where an answer has no body', async (t) => {
-  const answers: string[] = [];
+test('ends each request as undici does, except for responses without a body', async (t) => {
+  const responses: string[] = [];
   const splits: number[] = [];
-  const { origin, server } = await answeringServer(answers, splits);
+  const { origin, server } = await respondingServer(responses, splits);
   const ours = new Http1Dispatcher({});
   const theirs = new Agent();
   t.after(async () => {
     await Promise.all([ours.destroy(), theirs.destroy()]);
     server.close();
   });
-  const asked = (dispatcher: Dispatcher, how: string, text: string, split: number): Promise<Outcome> => {
+  const send = (dispatcher: Dispatcher, how: string, text: string, split: number): Promise<Outcome> => {
     splits.push(split);
-    return ask(dispatcher, origin, how, answers.push(text) - 1);
+    return request(dispatcher, origin, how, responses.push(text) - 1);
   };
-  const ends = { whole: 0, broken: 0 };
+  const ends = { complete: 0, aborted: 0 };
   await fc.assert(
     fc.asyncProperty(changed, interim, fc.nat(), method, async (text, before, split, how) => {
       const [our, their] = await Promise.all([
-        asked(ours, how, before.join('') + text, split),
-        asked(theirs, how, before.filter((each) => each !== CONTINUE).join('') + text, split),
+        send(ours, how, before.join('') + text, split),
+        send(theirs, how, before.filter((each) => each !== CONTINUE).join('') + text, split),
       ]);
       ends[our.end] += 1;
       if (!isBodiless(our, their)) assert.deepEqual(our, their);
     }),
     { numRuns: 1500 },
   );
-  assert.ok(ends.whole > 100 && ends.broken > 100, `of both kinds there are enough: ${JSON.stringify(ends)}`);
+  assert.ok(ends.complete > 100 && ends.aborted > 100, `enough of both kinds: ${JSON.stringify(ends)}`);
 });

@@ -1,68 +1,68 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { type AnswerReader, createAnswerParser } from '../../../../src/transport/http1/answer-parser.ts';
+import { createResponseParser, type ResponseEvents } from '../../../../src/transport/http1/response-parser.ts';
 
-/** What a reader was told, in turn; the parts of one body are joined. */
-type Told = (string | readonly [status: number, ...headers: string[]])[];
+/** The events of a parser in order. The parts of one body are joined. */
+type Events = (string | readonly [status: number, ...headers: string[]])[];
 
 interface Reading {
-  readonly told: Told;
+  readonly events: Events;
   readonly isBroken: boolean;
 }
 
-const MAX_HEAD_BYTES = 64 * 1024;
+const MAX_HEADER_BYTES = 64 * 1024;
 
-/** Reads the chunks one after the other; held back after each thing told where `holds` says so, and released at once. */
-function readAll(chunks: readonly Buffer[], holds: (nth: number) => boolean = () => false): Reading {
-  const told: Told = [];
-  let isHeld = false;
+/** Parses the chunks. Pauses after each event for which `pauses` returns true, and resumes at once. */
+function readAll(chunks: readonly Buffer[], pauses: (nth: number) => boolean = () => false): Reading {
+  const events: Events = [];
+  let isPaused = false;
   let nth = 0;
-  const tell = (what: Told[number]): void => {
-    assert.equal(isHeld, false, 'the reader is told something while it holds the parser');
-    const last = told.at(-1);
+  const note = (what: Events[number]): void => {
+    assert.equal(isPaused, false, 'no event while the parser is paused');
+    const last = events.at(-1);
     if (typeof what === 'string' && what.startsWith('body ') && typeof last === 'string' && last.startsWith('body ')) {
-      told[told.length - 1] = last + what.slice('body '.length);
+      events[events.length - 1] = last + what.slice('body '.length);
     } else {
-      told.push(what);
+      events.push(what);
     }
   };
-  const maybeHold = (): void => {
+  const maybePause = (): void => {
     nth += 1;
-    isHeld = holds(nth);
-    if (isHeld) parser.hold();
+    isPaused = pauses(nth);
+    if (isPaused) parser.pause();
   };
-  const reader: AnswerReader = {
-    begins: () => true,
-    head(status, headers) {
-      tell([status, ...headers]);
-      if (status < 200) return 'nothing';
-      maybeHold();
+  const handler: ResponseEvents = {
+    isExpected: () => true,
+    headers(status, headers) {
+      note([status, ...headers]);
+      if (status < 200) return 'no body';
+      maybePause();
       return 'body';
     },
     body(bytes) {
-      tell(`body ${bytes.toString('latin1')}`);
-      maybeHold();
+      note(`body ${bytes.toString('latin1')}`);
+      maybePause();
     },
-    ends: (keepsAlive) => tell(keepsAlive ? 'ends' : 'ends, and closes'),
+    end: (keepsAlive) => note(keepsAlive ? 'end' : 'end, and closes'),
   };
-  const parser = createAnswerParser(reader, MAX_HEAD_BYTES);
+  const parser = createResponseParser(handler, MAX_HEADER_BYTES);
   const readOne = (chunk: Buffer): void => {
     let rest = chunk.subarray(parser.read(chunk));
-    while (isHeld) {
-      isHeld = false;
-      parser.release();
+    while (isPaused) {
+      isPaused = false;
+      parser.resume();
       rest = rest.subarray(parser.read(rest));
     }
-    assert.equal(rest.length, 0, 'what comes is read to its end');
+    assert.equal(rest.length, 0, 'everything is parsed');
   };
   try {
     for (const chunk of chunks) readOne(chunk);
     parser.finish();
-    return { told, isBroken: false };
+    return { events, isBroken: false };
   } catch (error) {
     if (error instanceof assert.AssertionError) throw error;
-    return { told, isBroken: true };
+    return { events, isBroken: true };
   } finally {
     parser.free();
   }
@@ -71,7 +71,7 @@ function readAll(chunks: readonly Buffer[], holds: (nth: number) => boolean = ()
 const TOKEN = [..."!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"];
 const name = fc.string({ unit: fc.constantFrom(...TOKEN), minLength: 1, maxLength: 12 }).map((text) => `x${text}`);
 const byte = (from: number, to: number) => fc.integer({ min: from, max: to }).map((code) => String.fromCharCode(code));
-/** Visible ones, spaces and tabs within, and those beyond ASCII. */
+/** Visible characters, spaces and tabs inside, and characters beyond ASCII. */
 const value = fc
   .string({ unit: fc.oneof(byte(0x21, 0x7e), byte(0x80, 0xff), fc.constantFrom(' ', '\t')), maxLength: 20 })
   .map((text) => text.replace(/^[ \t]+|[ \t]+$/g, ''));
@@ -85,51 +85,51 @@ const parts = fc.array(
 );
 const padding = fc.constantFrom('', ' ', '  ');
 
-/** The bytes of an answer, and what is told of it. */
-interface Answer {
+/** The bytes of a response, and the expected events. */
+interface Response {
   readonly text: string;
-  readonly told: Told;
+  readonly events: Events;
 }
 
-function headOf(code: number, phrase: string, lines: readonly (readonly string[])[], pad: string): string {
+function headersOf(code: number, phrase: string, lines: readonly (readonly string[])[], pad: string): string {
   return `HTTP/1.1 ${code} ${phrase}\r\n${lines.map(([key, text]) => `${key}:${pad}${text}\r\n`).join('')}\r\n`;
 }
 
-function toldOf(code: number, lines: readonly (readonly string[])[], body: string): Told {
-  return [[code, ...lines.flat()], ...(body === '' ? [] : [`body ${body}`]), 'ends'];
+function eventsOf(code: number, lines: readonly (readonly string[])[], body: string): Events {
+  return [[code, ...lines.flat()], ...(body === '' ? [] : [`body ${body}`]), 'end'];
 }
 
 const withLength = fc
   .record({ status, reason, fields, body: bytes, padding })
-  .map(({ status, reason, fields, body, padding }): Answer => {
+  .map(({ status, reason, fields, body, padding }): Response => {
     const lines = [...fields, ['Content-Length', String(body.length)]];
-    return { text: headOf(status, reason, lines, padding) + body, told: toldOf(status, lines, body) };
+    return { text: headersOf(status, reason, lines, padding) + body, events: eventsOf(status, lines, body) };
   });
 const inChunks = fc
   .record({ status, reason, fields, parts, trailers: fields, padding })
-  .map(({ status, reason, fields, parts, trailers, padding }): Answer => {
+  .map(({ status, reason, fields, parts, trailers, padding }): Response => {
     const lines = [...fields, ['Transfer-Encoding', 'chunked']];
     const chunks = parts.map((part) => `${part.length.toString(16)};x=y\r\n${part}\r\n`).join('');
     const last = `0\r\n${trailers.map(([key, text]) => `${key}:${padding}${text}\r\n`).join('')}\r\n`;
     return {
-      text: headOf(status, reason, lines, padding) + chunks + last,
-      told: toldOf(status, lines, parts.join('')),
+      text: headersOf(status, reason, lines, padding) + chunks + last,
+      events: eventsOf(status, lines, parts.join('')),
     };
   });
 const withoutBody = fc
   .record({ status: fc.constantFrom(100, 102, 103, 204, 304), reason, fields, padding, length: fc.boolean() })
-  .map(({ status, reason, fields, padding, length }): Answer => {
+  .map(({ status, reason, fields, padding, length }): Response => {
     const lines = length && status >= 200 ? [...fields, ['Content-Length', '5']] : fields;
-    return { text: headOf(status, reason, lines, padding), told: toldOf(status, lines, '') };
+    return { text: headersOf(status, reason, lines, padding), events: eventsOf(status, lines, '') };
   });
-const answers = fc.array(fc.oneof(withLength, inChunks, withoutBody), { minLength: 1, maxLength: 4 }).map(
-  (several): Answer => ({
+const responses = fc.array(fc.oneof(withLength, inChunks, withoutBody), { minLength: 1, maxLength: 4 }).map(
+  (several): Response => ({
     text: several.map(({ text }) => text).join(''),
-    told: several.flatMap(({ told }) => told),
+    events: several.flatMap(({ events }) => events),
   }),
 );
 
-/** Splits as the numbers say, again and again: each is the length of a chunk. */
+/** Splits a text into chunks of these lengths, repeated. */
 function split(text: string, lengths: readonly number[]): Buffer[] {
   const whole = Buffer.from(text, 'latin1');
   const chunks: Buffer[] = [];
@@ -143,26 +143,26 @@ function split(text: string, lengths: readonly number[]): Buffer[] {
 
 const lengths = fc.array(fc.oneof(fc.constant(1), fc.integer({ min: 1, max: 60 })), { minLength: 1, maxLength: 8 });
 
-test('however the bytes of answers are split, all that they say is told, in turn, and no trailer', () => {
+test('reports the same events however responses are split, and no trailers', () => {
   fc.assert(
-    fc.property(answers, lengths, ({ text, told }, lengths) => {
-      assert.deepEqual(readAll(split(text, lengths)), { told, isBroken: false });
+    fc.property(responses, lengths, ({ text, events }, lengths) => {
+      assert.deepEqual(readAll(split(text, lengths)), { events, isBroken: false });
     }),
     { numRuns: 2000 },
   );
 });
 
-test('wherever a reader holds the parser, it is told nothing until it releases it, and all of it then', () => {
+test('reports no event during a pause, and all events afterwards', () => {
   fc.assert(
-    fc.property(answers, lengths, fc.infiniteStream(fc.boolean()), ({ text, told }, lengths, holds) => {
-      const reading = readAll(split(text, lengths), () => holds.next().value);
-      assert.deepEqual(reading, { told, isBroken: false });
+    fc.property(responses, lengths, fc.infiniteStream(fc.boolean()), ({ text, events }, lengths, pauses) => {
+      const reading = readAll(split(text, lengths), () => pauses.next().value);
+      assert.deepEqual(reading, { events, isBroken: false });
     }),
     { numRuns: 2000 },
   );
 });
 
-test('what is larger than the memory that the parser reads from is told as what is smaller, held or not', () => {
+test('parses chunks that are larger than its input memory, paused or not', () => {
   fc.assert(
     fc.property(fc.integer({ min: 65_000, max: 400_000 }), fc.integer({ min: 0, max: 300 }), (length, pad) => {
       const body = 'abcdefghijklmnop'.repeat(length / 16);
@@ -170,21 +170,21 @@ test('what is larger than the memory that the parser reads from is told as what 
         ['X-Pad', 'p'.repeat(pad)],
         ['Content-Length', String(body.length)],
       ];
-      const told = toldOf(200, lines, body);
-      const text = headOf(200, 'OK', lines, ' ') + body;
+      const events = eventsOf(200, lines, body);
+      const text = headersOf(200, 'OK', lines, ' ') + body;
       for (const every of [1, 3, Infinity]) {
         const reading = readAll([Buffer.from(text + text)], (nth) => nth % every === 0);
-        assert.deepEqual(reading, { told: [...told, ...told], isBroken: false });
+        assert.deepEqual(reading, { events: [...events, ...events], isBroken: false });
       }
     }),
     { numRuns: 100 },
   );
 });
 
-/** One that is near to an answer, and may be none. */
+/** A response with a few random changes, which may be malformed. */
 const mutated = fc
   .tuple(
-    answers,
+    responses,
     fc.array(fc.tuple(fc.nat(), fc.constantFrom('replace', 'insert', 'remove', 'swap'), byte(0, 0xff)), {
       minLength: 1,
       maxLength: 3,
@@ -203,13 +203,13 @@ const mutated = fc
     return changed;
   });
 
-test('however what is no answer is split, and wherever it is held, the same is told of it before it is refused', () => {
+test('reports the same events before a malformed response is refused, however it is split or paused', () => {
   fc.assert(
-    fc.property(mutated, lengths, fc.infiniteStream(fc.boolean()), (text, lengths, holds) => {
+    fc.property(mutated, lengths, fc.infiniteStream(fc.boolean()), (text, lengths, pauses) => {
       const whole = readAll([Buffer.from(text, 'latin1')]);
       assert.deepEqual(readAll(split(text, lengths)), whole);
       assert.deepEqual(
-        readAll(split(text, lengths), () => holds.next().value),
+        readAll(split(text, lengths), () => pauses.next().value),
         whole,
       );
     }),

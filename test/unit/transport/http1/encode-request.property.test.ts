@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { type Dispatcher, errors } from 'undici';
-import { requestHead } from '../../../../src/transport/http1/request-head.ts';
+import { encodeRequest } from '../../../../src/transport/http1/encode-request.ts';
 
 const HOST = 'mcp.example.com:8443';
 
-/** All that a request is made of, and that somebody else may have written. */
+/** The parts of a request, any of which may come from a caller. */
 interface Parts {
   readonly method: string;
   readonly path: string;
@@ -25,14 +25,14 @@ function optionsOf({ method, path, upgrade, names, values }: Parts): Dispatcher.
   };
 }
 
-/** As whoever reads the head takes it: what is before each line's end, as bytes have it. */
+/** The lines as a server reads them from the bytes. */
 function linesOf(options: Dispatcher.DispatchOptions): string[] {
-  const bytes = Buffer.from(requestHead(options, HOST).text, 'latin1').toString('latin1');
+  const bytes = Buffer.from(encodeRequest(options, HOST).text, 'latin1').toString('latin1');
   return bytes.split(/\r\n|\n|\r|\0/);
 }
 
 const TOKEN = [..."!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"];
-/** None that says how the content is framed, or what becomes of the connection. */
+/** Names that do not affect the framing or the connection. */
 const name = fc.string({ unit: fc.constantFrom(...TOKEN), minLength: 1, maxLength: 12 }).map((text) => `x${text}`);
 const byte = (from: number, to: number) => fc.integer({ min: from, max: to }).map((code) => String.fromCharCode(code));
 const value = fc.string({ unit: fc.oneof(byte(0x20, 0xff), fc.constant('\t')), maxLength: 20 });
@@ -53,67 +53,74 @@ const parts = fc
     }),
   );
 
-/** What a head holds beside the headers that were given. */
+/** The headers that are added to those given. */
 function ownLines({ method, upgrade }: Parts): string[] {
   const connection = upgrade === '' ? ['connection: keep-alive'] : ['connection: upgrade', `upgrade: ${upgrade}`];
   return [`host: ${HOST}`, ...connection, ...(method === 'POST' ? ['content-length: 0'] : [])];
 }
 
-function assertAsAsked(given: Parts): void {
+function assertAsGiven(given: Parts): void {
   const [first, ...lines] = linesOf(optionsOf(given));
   assert.equal(first, `${given.method} ${given.path} HTTP/1.1`);
-  assert.deepEqual(lines.splice(-2), ['', ''], 'it ends with an empty line');
-  const asked = given.names.map((key, i) => `${key}: ${given.values[i]}`);
-  assert.deepEqual([...lines].sort(), [...asked, ...ownLines(given)].sort());
+  assert.deepEqual(lines.splice(-2), ['', ''], 'ends with an empty line');
+  const expected = given.names.map((key, i) => `${key}: ${given.values[i]}`);
+  assert.deepEqual([...lines].sort(), [...expected, ...ownLines(given)].sort());
   assert.deepEqual(
-    lines.filter((line) => asked.includes(line)),
-    asked,
-    'in the order that was asked for',
+    lines.filter((line) => expected.includes(line)),
+    expected,
+    'in the given order',
   );
 }
 
-test('whatever can be written is, line by line as it was asked for, and nothing else', () => {
-  fc.assert(fc.property(parts, assertAsAsked), { numRuns: 2000 });
+test('writes valid requests line by line as given, and nothing else', () => {
+  fc.assert(fc.property(parts, assertAsGiven), { numRuns: 2000 });
 });
 
-/** Puts something into one place of one part. */
-function spoilt(given: Parts, which: keyof Parts, nth: number, place: number, what: string): Parts {
+/** Inserts a text into one part. */
+function corrupted(given: Parts, which: keyof Parts, nth: number, place: number, inserted: string): Parts {
   const insert = (text: string): string => {
     const at = place % (text.length + 1);
-    return text.slice(0, at) + what + text.slice(at);
+    return text.slice(0, at) + inserted + text.slice(at);
   };
   const part = given[which];
   if (typeof part === 'string') return { ...given, [which]: insert(part) };
   return { ...given, [which]: part.map((text, i) => (i === nth % part.length ? insert(text) : text)) };
 }
 
-const ending = fc.constantFrom('\r', '\n', '\0', '\r\n', '\r\nx-evil: 1', '\r\n\r\nGET /evil HTTP/1.1\r\n\r\n');
-/** Those of which one byte would be a line's end among them. */
+const lineEnding = fc.constantFrom('\r', '\n', '\0', '\r\n', '\r\nx-evil: 1', '\r\n\r\nGET /evil HTTP/1.1\r\n\r\n');
+/** Characters beyond one byte. The low byte of some of them is a line ending. */
 const beyondLatin1 = fc.oneof(
   fc.constantFrom('\u010a', '\u010d', '\u0100', '\uff0a', '\u{1f60a}', '\ud83d'),
   fc.integer({ min: 0x100, max: 0xffff }).map((code) => String.fromCharCode(code)),
 );
 const which = fc.constantFrom<keyof Parts>('method', 'path', 'upgrade', 'names', 'values');
 
-test('what would end a line, or is no byte, is refused wherever it stands', () => {
+test('refuses line endings and characters beyond one byte in every part', () => {
   fc.assert(
-    fc.property(parts, which, fc.nat(), fc.nat(), fc.oneof(ending, beyondLatin1), (given, which, nth, place, what) => {
-      const options = optionsOf(spoilt(given, which, nth, place, what));
-      assert.throws(() => requestHead(options, HOST), errors.InvalidArgumentError);
-    }),
+    fc.property(
+      parts,
+      which,
+      fc.nat(),
+      fc.nat(),
+      fc.oneof(lineEnding, beyondLatin1),
+      (given, which, nth, place, what) => {
+        const options = optionsOf(corrupted(given, which, nth, place, what));
+        assert.throws(() => encodeRequest(options, HOST), errors.InvalidArgumentError);
+      },
+    ),
     { numRuns: 5000 },
   );
 });
 
-test('what would end a method, a target or a name before its end is refused wherever it stands', () => {
+test('refuses delimiters in methods, targets and names', () => {
   const cases = fc.oneof(
     fc.tuple(fc.constantFrom<keyof Parts>('method', 'path'), fc.constantFrom(' ', '\t', '\x0b', '\x01')),
     fc.tuple(fc.constant<keyof Parts>('names'), fc.constantFrom(' ', '\t', ':', ': x', '\x01', '\x7f', '\x85', '\xa0')),
   );
   fc.assert(
     fc.property(parts, cases, fc.nat(), fc.nat(), (given, [which, what], nth, place) => {
-      const options = optionsOf(spoilt(given, which, nth, place, what));
-      assert.throws(() => requestHead(options, HOST), errors.InvalidArgumentError);
+      const options = optionsOf(corrupted(given, which, nth, place, what));
+      assert.throws(() => encodeRequest(options, HOST), errors.InvalidArgumentError);
     }),
     { numRuns: 3000 },
   );

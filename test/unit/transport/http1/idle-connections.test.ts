@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import type { Connection } from '../../../../src/transport/http1/connection.ts';
-import { createFreeConnections, type FreeConnections } from '../../../../src/transport/http1/free-connections.ts';
+import { createIdleConnections, type IdleConnections } from '../../../../src/transport/http1/idle-connections.ts';
 
 interface FakeConnection extends Connection {
   isBroken: boolean;
@@ -10,7 +10,7 @@ interface FakeConnection extends Connection {
 function connection(): FakeConnection {
   const fake: FakeConnection = {
     isBroken: false,
-    carry: () => true,
+    send: () => true,
     read() {},
     isOpen: () => !fake.isBroken,
     destroy() {
@@ -20,13 +20,13 @@ function connection(): FakeConnection {
   return fake;
 }
 
-/** Those of a test whose clock goes as it says. */
-function freeConnections(t: TestContext): { free: FreeConnections; pass: (ms: number) => void } {
+/** Idle connections with a clock that the test controls. */
+function idleConnections(t: TestContext): { idle: IdleConnections; pass: (ms: number) => void } {
   t.mock.timers.enable({ apis: ['setInterval'] });
   let nowMs = 0;
   t.mock.method(performance, 'now', () => nowMs);
   return {
-    free: createFreeConnections(),
+    idle: createIdleConnections(),
     pass(ms) {
       nowMs += ms;
       t.mock.timers.tick(ms);
@@ -34,63 +34,63 @@ function freeConnections(t: TestContext): { free: FreeConnections; pass: (ms: nu
   };
 }
 
-test('the one used last is taken first, and each once', (t) => {
-  const { free } = freeConnections(t);
+test('takes the most recently used connection first, and each once', (t) => {
+  const { idle } = idleConnections(t);
   const [a, b] = [connection(), connection()];
-  free.keep(a, 10);
-  free.keep(b, 10);
-  assert.deepEqual([free.take(0), free.take(0), free.take(0)], [b, a, undefined]);
+  idle.add(a, 10);
+  idle.add(b, 10);
+  assert.deepEqual([idle.take(0), idle.take(0), idle.take(0)], [b, a, undefined]);
 });
 
-test('none is taken whose time is over, and it is closed', (t) => {
-  const { free } = freeConnections(t);
+test('closes an expired connection instead of taking it', (t) => {
+  const { idle } = idleConnections(t);
   const [a, b] = [connection(), connection()];
-  free.keep(a, 20);
-  free.keep(b, 10);
-  assert.equal(free.take(10), a);
+  idle.add(a, 20);
+  idle.add(b, 10);
+  assert.equal(idle.take(10), a);
   assert.equal(b.isBroken, true);
 });
 
-test('none is taken that is closed', (t) => {
-  const { free } = freeConnections(t);
+test('takes no closed connection', (t) => {
+  const { idle } = idleConnections(t);
   const [a, b] = [connection(), connection()];
-  free.keep(a, 10);
-  free.keep(b, 10);
+  idle.add(a, 10);
+  idle.add(b, 10);
   b.isBroken = true;
-  assert.equal(free.take(0), a);
+  assert.equal(idle.take(0), a);
 });
 
-test('those whose time is over are closed within a second, whether one is asked for or not', (t) => {
-  const { free, pass } = freeConnections(t);
+test('closes expired connections within a second', (t) => {
+  const { idle, pass } = idleConnections(t);
   const [a, b] = [connection(), connection()];
-  free.keep(a, 500);
-  free.keep(b, 2_500);
+  idle.add(a, 500);
+  idle.add(b, 2_500);
   pass(1_000);
   assert.deepEqual([a.isBroken, b.isBroken], [true, false]);
   pass(2_000);
   assert.equal(b.isBroken, true);
 });
 
-test('where none is left nothing ticks, and it ticks again for the next', (t) => {
-  const { free, pass } = freeConnections(t);
+test('runs a timer only while there are idle connections', (t) => {
+  const { idle, pass } = idleConnections(t);
   const cleared = t.mock.method(globalThis, 'clearInterval');
-  free.keep(connection(), 500);
+  idle.add(connection(), 500);
   pass(1_000);
   assert.equal(cleared.mock.callCount(), 1);
   const next = connection();
-  free.keep(next, 1_500);
+  idle.add(next, 1_500);
   pass(1_000);
   assert.equal(next.isBroken, true);
   assert.equal(cleared.mock.callCount(), 2);
 });
 
-test('all can be closed at once, and nothing ticks then', (t) => {
-  const { free } = freeConnections(t);
+test('closes all connections and stops the timer', (t) => {
+  const { idle } = idleConnections(t);
   const cleared = t.mock.method(globalThis, 'clearInterval');
   const two = [connection(), connection()];
-  for (const each of two) free.keep(each, 10);
-  free.closeAll();
+  for (const each of two) idle.add(each, 10);
+  idle.closeAll();
   assert.ok(two.every(({ isBroken }) => isBroken));
   assert.equal(cleared.mock.callCount(), 1);
-  assert.equal(free.take(0), undefined);
+  assert.equal(idle.take(0), undefined);
 });

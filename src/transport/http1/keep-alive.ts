@@ -1,9 +1,9 @@
 import { isHeader } from './is-header.ts';
 
-/** How long a connection is kept that carries nothing, where the upstream does not say. */
+/** How long an idle connection is kept if the upstream does not say. */
 const DEFAULT_MS = 4_000;
 
-/** The upstream may count from before we do, and what it says takes time to come. */
+/** The upstream may start to count earlier, and its response takes time to arrive. */
 const MARGIN_MS = 2_000;
 
 const MAX_MS = 600_000;
@@ -12,10 +12,10 @@ const NO_CONTENT = 204;
 const NOT_MODIFIED = 304;
 
 /**
- * How long a connection may wait for the next request after an answer with this head; 0 is not at all.
+ * How long a connection may stay idle after a response with these headers. 0: the connection is not reused.
  * @see RFC 9112 section 9.3
  */
-export function reusableMs(status: number, headers: readonly string[]): number {
+export function keepAliveMs(status: number, headers: readonly string[]): number {
   let idleMs = DEFAULT_MS;
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] as string;
@@ -30,12 +30,12 @@ function hasNoBody(status: number): boolean {
   return status === NO_CONTENT || status === NOT_MODIFIED;
 }
 
-/** An upstream that thinks so may yet send it, as what would be the next answer. */
+/** An upstream that announces a body may still send it, and it would be read as the next response. */
 function announcesBody(name: string, value: string): boolean {
   return isHeader(name, 'transfer-encoding') || (isHeader(name, 'content-length') && value !== '0');
 }
 
-/** What the upstream says in `Keep-Alive`, less what may pass on the way. */
+/** The timeout in a `Keep-Alive` header, less the margin. */
 function hintedMs(value: string): number | undefined {
   const seconds = /\btimeout=(\d+)/i.exec(value)?.[1];
   return seconds === undefined ? undefined : Math.max(0, Math.min(Number(seconds) * 1000, MAX_MS) - MARGIN_MS);

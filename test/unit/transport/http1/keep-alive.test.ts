@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { reusableMs } from '../../../../src/transport/http1/reuse.ts';
+import { keepAliveMs } from '../../../../src/transport/http1/keep-alive.ts';
 
 for (const [headers, ms] of [
   [[], 4_000],
@@ -18,15 +18,15 @@ for (const [headers, ms] of [
   [['Keep-Alive', 'notimeout=5'], 4_000],
   [['Keep-Alive', 'max=100', 'Keep-Alive', 'timeout=7'], 5_000],
 ] as const) {
-  test(`an upstream that says ${JSON.stringify(headers)} has its connection kept for ${ms} ms`, () => {
-    assert.equal(reusableMs(200, headers), ms);
+  test(`keeps an idle connection for ${ms} ms after the headers ${JSON.stringify(headers)}`, () => {
+    assert.equal(keepAliveMs(200, headers), ms);
   });
 }
 
-test('an answer that has no body and the length of one is the last of its connection', () => {
+test('does not reuse a connection after a 204 or 304 that announces a body', () => {
   for (const status of [204, 304]) {
-    assert.equal(reusableMs(status, ['Content-Length', '5']), 0);
-    assert.equal(reusableMs(status, ['Keep-Alive', 'timeout=5', 'Content-Length', '0']), 3_000);
-    assert.equal(reusableMs(status, []), 4_000);
+    assert.equal(keepAliveMs(status, ['Content-Length', '5']), 0);
+    assert.equal(keepAliveMs(status, ['Keep-Alive', 'timeout=5', 'Content-Length', '0']), 3_000);
+    assert.equal(keepAliveMs(status, []), 4_000);
   }
 });

@@ -3,30 +3,30 @@ import { createSecureServer } from 'node:http2';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { test } from 'node:test';
 import type { TLSSocket } from 'node:tls';
+import { createConnector } from '../../../src/transport/connector.ts';
 import { Http1Dispatcher } from '../../../src/transport/http1/dispatcher.ts';
 import { Http2Dispatcher } from '../../../src/transport/http2/dispatcher.ts';
-import { createOpener } from '../../../src/transport/opener.ts';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
 import { dispatched } from '../../harness/dispatched.ts';
 import { soon } from '../../harness/eventually.ts';
 import { closeServer } from '../../harness/http-server.ts';
 
-test('an IPv6 address is connected to without its brackets', async (t) => {
+test('connects to an IPv6 address without its brackets', async (t) => {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, '::1', resolve));
   t.after(() => closeServer(server));
   const { port } = server.address() as { port: number };
-  const opening = new Promise<Socket>((resolve, reject) => {
-    createOpener({}).open(new URL(`http://[::1]:${port}`), (error, socket) =>
+  const connecting = new Promise<Socket>((resolve, reject) => {
+    createConnector({}).connect(new URL(`http://[::1]:${port}`), (error, socket) =>
       error === null ? resolve(socket) : reject(error),
     );
   });
-  const socket = await soon('the connection', opening);
+  const socket = await soon('the connection', connecting);
   assert.equal(socket.remoteAddress, '::1');
   socket.destroy();
 });
 
-test('an upstream at an IPv6 address speaks HTTP/2, and shows a certificate for it, without being called by a name', async (t) => {
+test('speaks HTTP/2 to an IPv6 address, verifies its certificate, and sends no server name', async (t) => {
   const authority = createCertificateAuthority();
   const dispatcher = new Http2Dispatcher({ connect: { ca: authority.cert, timeout: 1000 } }, new Http1Dispatcher({}));
   t.after(() => dispatcher.destroy());
@@ -36,6 +36,6 @@ test('an upstream at an IPv6 address speaks HTTP/2, and shows a certificate for 
   await new Promise<void>((resolve) => server.listen(0, '::1', resolve));
   t.after(() => closeServer(server));
   const { port } = server.address() as AddressInfo;
-  const answer = await dispatched(dispatcher, { origin: `https://[::1]:${port}`, path: '/' });
-  assert.equal(await soon('the answer', answer.text()), `2.0 [::1]:${port} false`);
+  const response = await dispatched(dispatcher, { origin: `https://[::1]:${port}`, path: '/' });
+  assert.equal(await soon('the response', response.text()), `2.0 [::1]:${port} false`);
 });

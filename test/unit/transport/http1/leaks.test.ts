@@ -2,29 +2,29 @@ import assert from 'node:assert/strict';
 import net, { type Socket } from 'node:net';
 import { test } from 'node:test';
 import type { Dispatcher } from 'undici';
-import { answerOf, type BareConnection, http1Dispatcher, startBareUpstream } from '../../../harness/bare-upstream.ts';
+import { type BareConnection, http1Dispatcher, responseOf, startBareUpstream } from '../../../harness/bare-upstream.ts';
 import { countParsers } from '../../../harness/counted-parsers.ts';
 import { eventually } from '../../../harness/eventually.ts';
 import { type Followed, follow, type Reactions } from '../../../harness/followed.ts';
 
 const parsers = countParsers();
 
-/** What the upstream does with a request, by its target. */
-const ANSWERS: Record<string, (connection: BareConnection) => void> = {
-  '/whole': ({ send }) => send(answerOf('hello')),
-  '/closes': ({ send }) => send(answerOf('hello', 'HTTP/1.1 200 OK\r\nConnection: close\r\n')),
+/** How the upstream responds, by request target. */
+const RESPONSES: Record<string, (connection: BareConnection) => void> = {
+  '/complete': ({ send }) => send(responseOf('hello')),
+  '/closes': ({ send }) => send(responseOf('hello', 'HTTP/1.1 200 OK\r\nConnection: close\r\n')),
   '/until-end': ({ socket }) => socket.end('HTTP/1.1 200 OK\r\n\r\nhello'),
   '/chunks': ({ send }) => send('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nA: b\r\n\r\n'),
-  '/unasked': ({ send }) => send(answerOf('hello') + answerOf('unasked')),
-  '/broken': ({ socket }) => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello'),
+  '/unexpected': ({ send }) => send(responseOf('hello') + responseOf('unexpected')),
+  '/incomplete': ({ socket }) => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello'),
   '/reset': ({ socket }) => socket.resetAndDestroy(),
   '/no-http': ({ send }) => send('hello'),
-  '/nothing': () => {},
+  '/silence': () => {},
   '/switch': ({ send }) =>
     send('HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nhello'),
 };
 
-async function* bitByBit(): AsyncGenerator<Buffer> {
+async function* streamed(): AsyncGenerator<Buffer> {
   for (const part of ['he', 'llo']) yield Buffer.from(part);
 }
 
@@ -33,11 +33,11 @@ async function* failing(): AsyncGenerator<Buffer> {
   throw new Error('gone');
 }
 
-const giveUp = (controller: Dispatcher.DispatchController): void => controller.abort(new Error('enough'));
+const abort = (controller: Dispatcher.DispatchController): void => controller.abort(new Error('enough'));
 const throwIt = (): void => {
   throw new Error('enough');
 };
-const holdBack: Reactions['onHead'] = (controller) => {
+const pauseBriefly: Reactions['onResponse'] = (controller) => {
   controller.pause();
   setImmediate(() => controller.resume());
 };
@@ -45,32 +45,32 @@ const holdBack: Reactions['onHead'] = (controller) => {
 type Kind = readonly [path: string, options?: object, reactions?: Reactions];
 
 const KINDS: readonly Kind[] = [
-  ...['/whole', '/closes', '/until-end', '/chunks', '/unasked', '/broken', '/reset', '/no-http'].map(
+  ...['/complete', '/closes', '/until-end', '/chunks', '/unexpected', '/incomplete', '/reset', '/no-http'].map(
     (path) => [path] as Kind,
   ),
-  ['/nothing', { headersTimeout: 5 }],
-  ['/whole', { method: 'POST', body: Buffer.from('hello'), headersTimeout: 60_000 }],
-  ['/whole', { method: 'POST', body: bitByBit, headersTimeout: 60_000 }],
-  ['/nothing', { method: 'POST', body: failing, headersTimeout: 60_000 }],
-  ['/until-end', {}, { onHead: holdBack, onData: holdBack }],
-  ['/broken', {}, { onData: holdBack }],
+  ['/silence', { headersTimeout: 5 }],
+  ['/complete', { method: 'POST', body: Buffer.from('hello'), headersTimeout: 60_000 }],
+  ['/complete', { method: 'POST', body: streamed, headersTimeout: 60_000 }],
+  ['/silence', { method: 'POST', body: failing, headersTimeout: 60_000 }],
+  ['/until-end', {}, { onResponse: pauseBriefly, onData: pauseBriefly }],
+  ['/incomplete', {}, { onData: pauseBriefly }],
   ['/reset', { headersTimeout: 60_000 }],
-  ['/nothing', { headersTimeout: 60_000 }, { onStart: (controller) => setTimeout(() => giveUp(controller), 1) }],
-  ['/whole', {}, { onStart: giveUp }],
-  ['/chunks', { headersTimeout: 60_000 }, { onHead: giveUp }],
-  ['/chunks', {}, { onData: giveUp }],
-  ['/whole', {}, { onStart: throwIt }],
-  ['/whole', {}, { onHead: throwIt }],
-  ['/whole', {}, { onEnd: throwIt }],
+  ['/silence', { headersTimeout: 60_000 }, { onStart: (controller) => setTimeout(() => abort(controller), 1) }],
+  ['/complete', {}, { onStart: abort }],
+  ['/chunks', { headersTimeout: 60_000 }, { onResponse: abort }],
+  ['/chunks', {}, { onData: abort }],
+  ['/complete', {}, { onStart: throwIt }],
+  ['/complete', {}, { onResponse: throwIt }],
+  ['/complete', {}, { onEnd: throwIt }],
   ['/bad target'],
   ['/switch', { upgrade: 'echo', headersTimeout: 60_000 }, { onUpgrade: (_, socket) => socket.destroy() }],
   ['/switch'],
-  ['/whole', { upgrade: 'echo' }],
-  ['/whole', { upgrade: 'echo' }, { onStart: giveUp }],
-  ['/whole', { origin: 'http://127.0.0.1:1' }],
+  ['/complete', { upgrade: 'echo' }],
+  ['/complete', { upgrade: 'echo' }, { onStart: abort }],
+  ['/complete', { origin: 'http://127.0.0.1:1' }],
 ];
 
-/** As many of each as there are objects of that kind that keep the process alive. */
+/** Counts the resources that keep the process alive, by kind. */
 function active(): Record<string, number> {
   const counts: Record<string, number> = {};
   for (const kind of process.getActiveResourcesInfo()) {
@@ -79,13 +79,13 @@ function active(): Record<string, number> {
   return counts;
 }
 
-test('thousands of requests of all kinds leave no socket, timer, parser or listener behind', async (t) => {
+test('leaves no socket, timer, parser or listener after thousands of requests of all kinds', async (t) => {
   const warnings: string[] = [];
   const warn = (warning: Error): void => void warnings.push(warning.message);
   process.on('warning', warn);
   t.after(() => process.off('warning', warn));
-  const upstream = await startBareUpstream(t, (connection, head) =>
-    ANSWERS[head.split(' ')[1] as string]?.(connection),
+  const upstream = await startBareUpstream(t, (connection, headers) =>
+    RESPONSES[headers.split(' ')[1] as string]?.(connection),
   );
   const sockets: Socket[] = [];
   const { connect } = net;
@@ -99,21 +99,23 @@ test('thousands of requests of all kinds leave no socket, timer, parser or liste
   const ask = ([path, options = {}, reactions = {}]: Kind): Promise<Followed> => {
     const { body, ...rest } = options as { body?: unknown };
     const content = typeof body === 'function' ? body() : body;
-    return follow(dispatcher, { origin: upstream.origin, path, body: content ?? null, ...rest }, reactions).over();
+    return follow(dispatcher, { origin: upstream.origin, path, body: content ?? null, ...rest }, reactions).ended();
   };
   for (let round = 0; round < 80; round += 1) await Promise.all([...KINDS, ...KINDS].map(ask));
   assert.ok(sockets.length > 1_000);
   await dispatcher.close();
   await eventually('all parsers are freed', () => parsers.inUse() === 0);
   assert.ok(sockets.every(({ destroyed }) => destroyed));
-  await eventually('the upstream has seen all close', () => upstream.connections.every(({ isClosed }) => isClosed));
-  await eventually('nothing is left', () => JSON.stringify(active()) === JSON.stringify(before));
+  await eventually('the upstream sees all connections close', () =>
+    upstream.connections.every(({ isClosed }) => isClosed),
+  );
+  await eventually('no resource is left', () => JSON.stringify(active()) === JSON.stringify(before));
   assert.deepEqual(warnings, []);
 });
 
-test('a connection that has served a thousand requests has no more listeners than after one', async (t) => {
-  const upstream = await startBareUpstream(t, (connection, head) =>
-    ANSWERS[head.split(' ')[1] as string]?.(connection),
+test('adds no listener to a connection that serves a thousand requests', async (t) => {
+  const upstream = await startBareUpstream(t, (connection, headers) =>
+    RESPONSES[headers.split(' ')[1] as string]?.(connection),
   );
   const sockets: Socket[] = [];
   const { connect } = net;
@@ -128,12 +130,12 @@ test('a connection that has served a thousand requests has no more listeners tha
     return socket.eventNames().map((name) => [name, socket.listenerCount(name)]);
   };
   const ask = async (): Promise<void> => {
-    for (const body of [null, Buffer.from('hello'), bitByBit()]) {
+    for (const body of [null, Buffer.from('hello'), streamed()]) {
       const { events } = await follow(
         dispatcher,
-        { origin: upstream.origin, path: '/whole', method: 'POST', body, headersTimeout: 60_000 },
-        { onHead: holdBack },
-      ).over();
+        { origin: upstream.origin, path: '/complete', method: 'POST', body, headersTimeout: 60_000 },
+        { onResponse: pauseBriefly },
+      ).ended();
       assert.equal(events.at(-1), 'end');
     }
   };

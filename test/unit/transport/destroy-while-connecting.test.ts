@@ -11,10 +11,10 @@ import { follow } from '../../harness/followed.ts';
 import { closeServer, listen } from '../../harness/http-server.ts';
 
 const authority = createCertificateAuthority();
-/** Nothing ends by itself. */
+/** Without timeouts. */
 const PATIENT = { ca: authority.cert, timeout: 0 };
 
-/** Takes connections and says nothing on them. */
+/** Accepts connections and sends nothing. */
 async function startSilence(t: TestContext) {
   const sockets: Socket[] = [];
   const server = createServer((socket) => void sockets.push(socket.on('error', () => {}).resume()));
@@ -25,7 +25,7 @@ async function startSilence(t: TestContext) {
   return { origin: `https://localhost:${(await listen(server)).port}`, sockets };
 }
 
-/** Says by ALPN that it speaks HTTP/2, and nothing after that. */
+/** Negotiates HTTP/2 by ALPN and then sends nothing. */
 async function startSilentHttp2(t: TestContext) {
   const sockets: TLSSocket[] = [];
   const server = createTlsServer({ ...authority.issueServer(), ALPNProtocols: ['h2'] }, (socket) => {
@@ -39,30 +39,30 @@ async function startSilentHttp2(t: TestContext) {
 }
 
 for (const [what, create, start, upgrade] of [
-  ['a handshake of TLS', () => new Http1Dispatcher(PATIENT), startSilence, null],
-  ['one of a connection that may be handed over', () => new Http1Dispatcher(PATIENT), startSilence, 'websocket'],
+  ['a TLS handshake', () => new Http1Dispatcher(PATIENT), startSilence, null],
+  ['the TLS handshake of a request that upgrades', () => new Http1Dispatcher(PATIENT), startSilence, 'websocket'],
   [
-    'one that offers HTTP/2',
+    'a TLS handshake that offers HTTP/2',
     () => new Http2Dispatcher({ connect: PATIENT }, new Http1Dispatcher({})),
     startSilence,
     null,
   ],
   [
-    'the start of HTTP/2',
+    'the HTTP/2 settings',
     () => new Http2Dispatcher({ connect: PATIENT }, new Http1Dispatcher({})),
     startSilentHttp2,
     null,
   ],
 ] as const) {
-  test(`a dispatcher that is destroyed does not wait for ${what}`, async (t) => {
+  test(`destroys a dispatcher without waiting for ${what}`, async (t) => {
     const { origin, sockets } = await start(t);
     const dispatcher = create();
     const waiting = follow(dispatcher, { origin, upgrade });
-    await eventually('it connects', () => sockets.length === 1);
+    await eventually('the connection', () => sockets.length === 1);
     await dispatcher.destroy();
-    assert.ok((await waiting.over()).error instanceof errors.ClientDestroyedError);
-    await eventually('its socket is closed', () => sockets[0]?.destroyed === true);
-    const late = await follow(dispatcher, { origin, upgrade }).over();
+    assert.ok((await waiting.ended()).error instanceof errors.ClientDestroyedError);
+    await eventually('the socket is closed', () => sockets[0]?.destroyed === true);
+    const late = await follow(dispatcher, { origin, upgrade }).ended();
     assert.ok(late.error instanceof errors.ClientDestroyedError);
     assert.deepEqual([waiting.events, sockets.length], [['error ClientDestroyedError'], 1]);
   });

@@ -5,13 +5,13 @@ import { http1Dispatcher, startBareUpstream, WAYS } from '../../../harness/bare-
 import { eventually } from '../../../harness/eventually.ts';
 import { follow } from '../../../harness/followed.ts';
 
-/** Long enough for loopback to bring what was sent. */
+/** Long enough for bytes to arrive over loopback. */
 const ARRIVED_MS = 30;
 
 const SWITCH = 'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n';
 
 for (const [way, tls] of WAYS) {
-  test(`a connection that was paused, and has ended meanwhile, is handed over with all that came before its end, by ${way}`, async (t) => {
+  test(`hands over a connection that ended while paused, with all bytes before its end, over ${way}`, async (t) => {
     const authority = tls?.();
     const upstream = await startBareUpstream(
       t,
@@ -31,33 +31,33 @@ for (const [way, tls] of WAYS) {
         },
       },
     );
-    await followed.over();
+    await followed.ended();
     await delay(ARRIVED_MS);
     const { events, socket } = followed;
     assert.deepEqual([events, socket?.destroyed], [['start', 'upgrade 101'], false]);
-    let came = '';
+    let received = '';
     socket?.on('data', (chunk) => {
-      came += chunk;
+      received += chunk;
     });
     socket?.on('end', () => {
-      came += ', end';
+      received += ', end';
     });
     socket?.resume();
-    await eventually('its end', () => came === 'first, end');
+    await eventually('the end', () => received === 'first, end');
   });
 
-  test(`an upstream that takes the protocol before it has the whole request gets nothing more of it, by ${way}`, async (t) => {
+  test(`fails a request and sends nothing more when the upstream switches protocols too early, over ${way}`, async (t) => {
     const authority = tls?.();
     const upstream = await startBareUpstream(t, (connection) => connection.send(SWITCH), { authority });
     async function* content() {
       yield Buffer.from('begun');
-      await eventually('the upstream has answered', () => upstream.connections[0]?.hasEnded === true);
+      await eventually('the connection is half closed', () => upstream.connections[0]?.hasEnded === true);
       yield Buffer.from('late');
     }
     const request = { origin: upstream.origin, method: 'POST', upgrade: 'echo', body: content() } as const;
-    const followed = await follow(http1Dispatcher(t, authority), request).over();
+    const followed = await follow(http1Dispatcher(t, authority), request).ended();
     assert.deepEqual(followed.events, ['start', 'error SocketError']);
-    await eventually('it is closed', () => upstream.connections[0]?.isClosed === true);
+    await eventually('the connection is closed', () => upstream.connections[0]?.isClosed === true);
     assert.doesNotMatch(upstream.connections[0]?.received ?? '', /late/);
   });
 }

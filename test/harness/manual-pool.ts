@@ -1,83 +1,83 @@
 import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import { type Dispatcher, errors } from 'undici';
+import type { Connect } from '../../src/transport/connector.ts';
 import { createHttp1Pool, type Http1Pool } from '../../src/transport/http1/pool.ts';
 import type { Sockets } from '../../src/transport/http1/sockets.ts';
-import type { Open } from '../../src/transport/opener.ts';
 
-/** A connection whose server is the test. */
-export interface FarEnd {
+/** A connection whose upstream end is played by the test. */
+export interface UpstreamEnd {
   readonly socket: Duplex;
   /** Targets of the received requests. */
   readonly targets: string[];
-  /** Responds to the latest request with its target as the body. */
-  answer(): void;
+  /** Responds to the last request with its target as body. */
+  respond(): void;
 }
 
-/** A connection that is being established. */
-export interface Opening {
+/** A connection that the pool waits for. */
+export interface PendingConnection {
   readonly isStream: boolean;
-  succeed(): FarEnd;
+  succeed(): UpstreamEnd;
   fail(error?: Error): void;
 }
 
-/** A pool whose connections the test establishes. */
-export interface PoolByHand {
+/** A pool whose connections open when the test opens them. */
+export interface ManualPool {
   readonly pool: Http1Pool;
-  /** The pool as a dispatcher. */
+  /** Sends requests to the pool. */
   readonly dispatcher: Dispatcher;
-  /** Pending connections. */
-  readonly openings: Opening[];
-  readonly connections: FarEnd[];
+  /** Connections that are still connecting. */
+  readonly pending: PendingConnection[];
+  readonly connections: UpstreamEnd[];
   readonly connectionErrors: Error[];
-  /** The number of `onEmpty` calls. */
+  /** How often the pool was empty. */
   emptied: number;
-  /** Destroys the pool and its pending connections, as its dispatcher does. */
+  /** Destroys the pool and pending connections, as its dispatcher does. */
   destroy(): void;
 }
 
-export function poolByHand(): PoolByHand {
-  const open =
-    (isStream: boolean): Open =>
-    (_, opened) => {
-      const opening: Opening = {
+export function manualPool(): ManualPool {
+  const connect =
+    (isStream: boolean): Connect =>
+    (_, connected) => {
+      const pendingConnection: PendingConnection = {
         isStream,
         succeed() {
-          byHand.openings.splice(byHand.openings.indexOf(opening), 1);
-          const connection = farEnd();
-          byHand.connections.push(connection);
-          opened(null, connection.socket as Socket);
+          manual.pending.splice(manual.pending.indexOf(pendingConnection), 1);
+          const connection = upstreamEnd();
+          manual.connections.push(connection);
+          connected(null, connection.socket as Socket);
           return connection;
         },
         fail(error = new Error('refused')) {
-          byHand.openings.splice(byHand.openings.indexOf(opening), 1);
-          opened(error, null);
+          manual.pending.splice(manual.pending.indexOf(pendingConnection), 1);
+          connected(error, null);
         },
       };
-      byHand.openings.push(opening);
+      manual.pending.push(pendingConnection);
     };
   const sockets: Sockets = {
-    open: open(false),
-    openStream: open(true),
+    connect: connect(false),
+    connectStream: connect(true),
     destroy(error) {
-      for (const opening of [...byHand.openings]) opening.fail(error);
+      for (const pendingConnection of [...manual.pending]) pendingConnection.fail(error);
     },
   };
   const pool = createHttp1Pool(new URL('http://a.example'), {
     sockets,
-    onConnectionError: (error) => byHand.connectionErrors.push(error),
+    onConnectionError: (error) => manual.connectionErrors.push(error),
     onEmpty() {
-      byHand.emptied += 1;
+      manual.emptied += 1;
     },
   });
   const dispatch: Dispatcher['dispatch'] = (options, handler) => {
     pool.dispatch(options, handler);
     return true;
   };
-  const byHand: PoolByHand = {
+  const manual: ManualPool = {
     pool,
     dispatcher: { dispatch } as Dispatcher,
-    openings: [],
+    pending: [],
     connections: [],
     connectionErrors: [],
     emptied: 0,
@@ -87,10 +87,10 @@ export function poolByHand(): PoolByHand {
       sockets.destroy(reason);
     },
   };
-  return byHand;
+  return manual;
 }
 
-function farEnd(): FarEnd {
+function upstreamEnd(): UpstreamEnd {
   const targets: string[] = [];
   const socket = new Duplex({
     read() {},
@@ -103,14 +103,14 @@ function farEnd(): FarEnd {
   return {
     socket,
     targets,
-    answer() {
+    respond() {
       const body = targets.at(-1) as string;
       socket.push(`HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
     },
   };
 }
 
-/** Waits some turns of the event loop, until all consequences of earlier calls have happened. */
+/** Waits for some turns of the event loop, until all consequences of an action have happened. */
 export async function settled(): Promise<void> {
   for (let i = 0; i < 4; i += 1) await new Promise((resolve) => setImmediate(resolve));
 }

@@ -1,53 +1,53 @@
 import { errors } from 'undici';
-import { CODES, createLlhttp, type Executed, type Fault } from './llhttp.ts';
+import { CODES, createLlhttp, type Executed } from './llhttp.ts';
 
-/** What comes after the head of an answer. */
-export type Following = 'body' | 'nothing' | 'another protocol';
+/** The part that follows the headers of a response. */
+export type Following = 'body' | 'no body' | 'another protocol';
 
-/** Who is told of an answer as it is read. What it throws ends the reading. */
-export interface AnswerReader {
-  /** The first byte of an answer is there. @returns is one expected? */
-  begins(): boolean;
-  /** @param headers names and values in turn, a character for each byte */
-  head(status: number, headers: string[]): Following;
-  /** @param bytes a part of the chunk that is read */
+/** Receives the parts of a response. An error that it throws stops the parser, which throws the same error. */
+export interface ResponseEvents {
+  /** Called at the first byte of a response. @returns whether a request waits for one */
+  isExpected(): boolean;
+  /** @param headers names and values in turn, with a character for each byte */
+  headers(status: number, headers: string[]): Following;
+  /** @param bytes part of the chunk that is parsed */
   body(bytes: Buffer): void;
-  /** @param keepsAlive may the connection carry another answer? */
-  ends(keepsAlive: boolean): void;
+  /** @param keepsAlive whether the connection can carry another response */
+  end(keepsAlive: boolean): void;
 }
 
-/** Reads the answers of one connection, one after the other. None of this may be called while the reader is told something, but `hold`. */
-export interface AnswerParser {
+/** Parses the responses of one connection. Of its methods, only `pause` may be called from an event. */
+export interface ResponseParser {
   /**
-   * Reads what has come, up to where it is held back or another protocol begins.
-   * @returns how many bytes it has read
-   * @throws {errors.HTTPParserError} where that is no answer, or none is expected
+   * Parses a chunk, up to a pause or to the start of another protocol.
+   * @returns how many bytes were parsed
+   * @throws {errors.HTTPParserError} for a malformed or unexpected response
    * @throws {errors.HeadersOverflowError}
    */
   read(chunk: Buffer): number;
-  /** Nothing more comes: an answer without a length ends here. */
+  /** The connection was closed. Completes a response without a length. */
   finish(): void;
-  /** Nothing is read beyond what the reader is told of, until `release`. */
-  hold(): void;
-  release(): void;
-  /** It is of no use from then on. */
+  /** No event follows the current one until `resume`. */
+  pause(): void;
+  resume(): void;
+  /** Frees the parser, which must not be used afterwards. */
   free(): void;
 }
 
-/** So much of a head is decoded at once. Pieces of it hold all of it in memory, as long as they are there themselves. */
+/** Size of the pieces in which headers are decoded. Substrings keep the whole piece in memory. */
 const TEXT_BYTES = 2048;
 
 const NO_BYTES = Buffer.alloc(0);
 
-/** @param maxHeadBytes most that reason, names and values of a head may be, or those of a trailer section */
-export function createAnswerParser(reader: AnswerReader, maxHeadBytes: number): AnswerParser {
+/** @param maxHeaderBytes limit for reason phrase, names and values together, and again for the trailers */
+export function createResponseParser(events: ResponseEvents, maxHeaderBytes: number): ResponseParser {
   let chunk: Buffer = NO_BYTES;
   let text = '';
   let textStart = 0;
-  /** A name more than there are values where a value is still to come. */
+  /** Ends with a name whose value is not read yet, if its length is odd. */
   let headers: string[] = [];
-  let headBytes = 0;
-  let isHeld = false;
+  let headerBytes = 0;
+  let isPaused = false;
   /** The next byte begins a response. */
   let isBetween = true;
   let isInterim = false;
@@ -62,11 +62,11 @@ export function createAnswerParser(reader: AnswerReader, maxHeadBytes: number): 
   }
 
   function count(length: number): number {
-    headBytes += length;
-    return headBytes > maxHeadBytes ? refuse(new errors.HeadersOverflowError()) : CODES.ok;
+    headerBytes += length;
+    return headerBytes > maxHeaderBytes ? refuse(new errors.HeadersOverflowError()) : CODES.ok;
   }
 
-  /** No exception may pass through llhttp. */
+  /** Keeps an error, because exceptions must not pass through llhttp. */
   function refuse(error: unknown): number {
     failure = error;
     return CODES.refused;
@@ -75,7 +75,7 @@ export function createAnswerParser(reader: AnswerReader, maxHeadBytes: number): 
   const llhttp = createLlhttp({
     begin() {
       isBetween = false;
-      return reader.begins() ? CODES.ok : refuse(new errors.HTTPParserError('nobody has asked for it'));
+      return events.isExpected() ? CODES.ok : refuse(new errors.HTTPParserError('unexpected response'));
     },
     reason: count,
     name(start, length) {
@@ -90,43 +90,43 @@ export function createAnswerParser(reader: AnswerReader, maxHeadBytes: number): 
       else headers[headers.length - 1] += value;
       return count(length);
     },
-    head(status, major) {
-      if (major !== 1) return refuse(malformed('HPE_INVALID_VERSION', 'unexpected HTTP version'));
+    headers(status, majorVersion) {
+      if (majorVersion !== 1) return refuse(malformed('HPE_INVALID_VERSION', 'unexpected HTTP version'));
       isInterim = false;
-      const read = headers;
+      const complete = headers;
       headers = [];
-      headBytes = 0;
+      headerBytes = 0;
       try {
-        const following = reader.head(status, read);
+        const following = events.headers(status, complete);
         if (following === 'another protocol') return CODES.otherProtocol;
         isInterim = status < 200;
-        if (following === 'nothing') return CODES.noBody;
+        if (following === 'no body') return CODES.noBody;
       } catch (error) {
         return refuse(error);
       }
-      return isHeld ? CODES.paused : CODES.ok;
+      return isPaused ? CODES.paused : CODES.ok;
     },
     body(start, length) {
-      // As it goes on, of a body without a length.
+      // llhttp reports an empty piece when it continues a body without a length.
       if (length === 0) return CODES.ok;
       try {
-        reader.body(chunk.subarray(start, start + length));
+        events.body(chunk.subarray(start, start + length));
       } catch (error) {
         return refuse(error);
       }
-      return isHeld ? CODES.paused : CODES.ok;
+      return isPaused ? CODES.paused : CODES.ok;
     },
     end(keepsAlive) {
-      // Those of a trailer section go no further.
+      // Trailers are dropped.
       headers = [];
-      headBytes = 0;
+      headerBytes = 0;
       try {
-        reader.ends(keepsAlive);
+        events.end(keepsAlive);
       } catch (error) {
         return refuse(error);
       }
       isBetween = true;
-      // The next response begins in the same chunk, where only the position of this pause tells.
+      // Another response may begin in the same chunk. Only this pause tells where.
       return isInterim ? CODES.paused : CODES.ok;
     },
   });
@@ -144,7 +144,6 @@ export function createAnswerParser(reader: AnswerReader, maxHeadBytes: number): 
   return {
     read(bytes) {
       let { code, end } = execute(bytes);
-      // Paused after an interim response.
       while (code === CODES.paused && isBetween) {
         llhttp.resume();
         if (end === bytes.length) return end;
@@ -153,14 +152,16 @@ export function createAnswerParser(reader: AnswerReader, maxHeadBytes: number): 
         end += next.end;
       }
       if (code === CODES.ok || code === CODES.paused || code === CODES.pausedUpgrade) return end;
-      throw failure ?? notHttp(llhttp.fault(code));
+      if (failure !== undefined) throw failure;
+      const fault = llhttp.fault(code);
+      throw malformed(fault.code, fault.reason);
     },
     finish: llhttp.finish,
-    hold() {
-      isHeld = true;
+    pause() {
+      isPaused = true;
     },
-    release() {
-      isHeld = false;
+    resume() {
+      isPaused = false;
       llhttp.resume();
     },
     free: llhttp.free,
@@ -179,10 +180,6 @@ function assertHttp(bytes: Buffer): void {
   let at = 0;
   while (bytes[at] === CR || bytes[at] === LF) at += 1;
   if (at < bytes.length && bytes[at] !== H) throw malformed('HPE_INVALID_CONSTANT', 'expected HTTP/');
-}
-
-function notHttp({ code, reason }: Fault): Error {
-  return malformed(code, reason);
 }
 
 /** The error contains nothing of the response itself. */

@@ -1,45 +1,45 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
-  answerOf,
   type BareConnection,
   http1Dispatcher,
-  type OnHead,
+  type OnRequest,
+  responseOf,
   startBareUpstream,
   WAYS,
 } from '../../../harness/bare-upstream.ts';
 import { eventually } from '../../../harness/eventually.ts';
 import { type Followed, follow } from '../../../harness/followed.ts';
 
-const UNASKED = answerOf('unasked');
+const UNEXPECTED = responseOf('unexpected');
 
-/** Answers with the target; the first answer on each connection brings more, as the test says. */
-function answering(first: (connection: BareConnection, answer: string) => void): OnHead {
+/** Responds with the target. The first response on each connection is sent by the test. */
+function responding(first: (connection: BareConnection, response: string) => void): OnRequest {
   const seen = new Set<BareConnection>();
-  return (connection, head) => {
-    const answer = answerOf(head.split(' ')[1] as string);
-    if (seen.has(connection)) connection.send(answer);
-    else first(connection, answer);
+  return (connection, headers) => {
+    const response = responseOf(headers.split(' ')[1] as string);
+    if (seen.has(connection)) connection.send(response);
+    else first(connection, response);
     seen.add(connection);
   };
 }
 
 function assertOwn(followed: Followed, path: string): void {
-  assert.deepEqual([followed.body, ...followed.events], [path, 'start', 'head 200', 'data', 'end']);
+  assert.deepEqual([followed.body, ...followed.events], [path, 'start', 'response 200', 'data', 'end']);
 }
 
 for (const [way, tls] of WAYS) {
   for (const [what, more] of [
-    ['another answer', UNASKED],
-    ['its first byte', 'H'],
-    ['the answer to a request that took too long', answerOf('', 'HTTP/1.1 408 Request Timeout\r\n')],
-    ['what is no answer', '\0'],
+    ['another response', UNEXPECTED],
+    ['the first byte of one', 'H'],
+    ['a 408', responseOf('', 'HTTP/1.1 408 Request Timeout\r\n')],
+    ['a byte that is not HTTP', '\0'],
   ] as const) {
-    test(`${what} in the packet of an answer ends the connection, and answers nobody, by ${way}`, async (t) => {
+    test(`closes a connection on which ${what} follows a response in the same packet, over ${way}`, async (t) => {
       const authority = tls?.();
       const upstream = await startBareUpstream(
         t,
-        answering((connection, answer) => connection.send(answer + more)),
+        responding((connection, response) => connection.send(response + more)),
         { authority },
       );
       const dispatcher = http1Dispatcher(t, authority);
@@ -53,18 +53,18 @@ for (const [way, tls] of WAYS) {
           },
         },
       );
-      assertOwn(await first.over(), '/a');
-      assertOwn(await (next as unknown as Followed).over(), '/b');
+      assertOwn(await first.ended(), '/a');
+      assertOwn(await (next as unknown as Followed).ended(), '/b');
       await eventually('the connection is closed', () => upstream.connections[0]?.isClosed === true);
       assert.equal(upstream.connections.length, 2);
     });
   }
 
-  test(`what comes as an answer ends is not the answer to the request that is sent then, by ${way}`, async (t) => {
+  test(`does not read bytes that arrive at the end of a response as the next response, over ${way}`, async (t) => {
     const authority = tls?.();
     const upstream = await startBareUpstream(
       t,
-      answering((connection, answer) => connection.send(answer)),
+      responding((connection, response) => connection.send(response)),
       { authority },
     );
     const dispatcher = http1Dispatcher(t, authority);
@@ -74,13 +74,13 @@ for (const [way, tls] of WAYS) {
       { origin: upstream.origin, path: '/a' },
       {
         onEnd() {
-          upstream.connections[0]?.send(UNASKED);
+          upstream.connections[0]?.send(UNEXPECTED);
           next = follow(dispatcher, { origin: upstream.origin, path: '/b' });
         },
       },
     );
-    assertOwn(await first.over(), '/a');
-    assertOwn(await (next as unknown as Followed).over(), '/b');
+    assertOwn(await first.ended(), '/a');
+    assertOwn(await (next as unknown as Followed).ended(), '/b');
     assert.equal(upstream.connections[0]?.isClosed, true);
   });
 
@@ -88,44 +88,44 @@ for (const [way, tls] of WAYS) {
     ['a timer', (then: () => void) => setTimeout(then, 5)],
     ['an immediate', (then: () => void) => setImmediate(then)],
   ] as const) {
-    test(`what comes on a free connection before a request is sent in ${phase} is not its answer, by ${way}`, async (t) => {
+    test(`does not read bytes on an idle connection as the response to a request sent in ${phase}, over ${way}`, async (t) => {
       const authority = tls?.();
       const upstream = await startBareUpstream(
         t,
-        answering((connection, answer) => connection.send(answer)),
+        responding((connection, response) => connection.send(response)),
         { authority },
       );
       const dispatcher = http1Dispatcher(t, authority);
-      assertOwn(await follow(dispatcher, { origin: upstream.origin, path: '/a' }).over(), '/a');
+      assertOwn(await follow(dispatcher, { origin: upstream.origin, path: '/a' }).ended(), '/a');
       const next = await new Promise<Followed>((resolve) => {
         wait(() => {
-          upstream.connections[0]?.send(UNASKED);
+          upstream.connections[0]?.send(UNEXPECTED);
           resolve(follow(dispatcher, { origin: upstream.origin, path: '/b' }));
         });
       });
-      assertOwn(await next.over(), '/b');
+      assertOwn(await next.ended(), '/b');
       assert.equal(upstream.connections.length, 2);
     });
   }
 
-  test(`what comes on a free connection ends it, by ${way}`, async (t) => {
+  test(`closes an idle connection on which bytes arrive, over ${way}`, async (t) => {
     const authority = tls?.();
     const upstream = await startBareUpstream(
       t,
-      answering((connection, answer) => connection.send(answer)),
+      responding((connection, response) => connection.send(response)),
       { authority },
     );
     const dispatcher = http1Dispatcher(t, authority);
-    assertOwn(await follow(dispatcher, { origin: upstream.origin, path: '/a' }).over(), '/a');
-    upstream.connections[0]?.send(UNASKED);
+    assertOwn(await follow(dispatcher, { origin: upstream.origin, path: '/a' }).ended(), '/a');
+    upstream.connections[0]?.send(UNEXPECTED);
     await eventually('the connection is closed', () => upstream.connections[0]?.isClosed === true);
   });
 
-  test(`what comes after an answer that was held back ends the connection, by ${way}`, async (t) => {
+  test(`closes a connection on which bytes follow a paused response, over ${way}`, async (t) => {
     const authority = tls?.();
     const upstream = await startBareUpstream(
       t,
-      answering((connection, answer) => connection.send(answer + UNASKED)),
+      responding((connection, response) => connection.send(response + UNEXPECTED)),
       { authority },
     );
     const dispatcher = http1Dispatcher(t, authority);
@@ -139,8 +139,8 @@ for (const [way, tls] of WAYS) {
         },
       },
     );
-    assertOwn(await first.over(), '/a');
-    assertOwn(await follow(dispatcher, { origin: upstream.origin, path: '/b' }).over(), '/b');
+    assertOwn(await first.ended(), '/a');
+    assertOwn(await follow(dispatcher, { origin: upstream.origin, path: '/b' }).ended(), '/b');
     assert.equal(upstream.connections[0]?.isClosed, true);
   });
 }

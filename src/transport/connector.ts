@@ -1,0 +1,39 @@
+import type { Socket } from 'node:net';
+import { buildConnector } from 'undici';
+
+/** Connects to an origin, with TLS if it is https. */
+export type Connect = (origin: URL, connected: buildConnector.Callback) => void;
+
+export interface Connector {
+  readonly connect: Connect;
+  /** Destroys the sockets that are still connecting. Their callbacks get the error. */
+  destroy(error: Error): void;
+}
+
+/** The connector returns its socket at once, although undici's types do not say so. `undici-internals.test.ts` checks it. */
+type SocketConnector = (...options: Parameters<buildConnector.connector>) => Socket;
+
+/** @param options for TLS and sockets, and the timeout for connecting */
+export function createConnector(options: buildConnector.BuildOptions): Connector {
+  const connectSocket = buildConnector(options) as SocketConnector;
+  const connecting = new Set<Socket>();
+  return {
+    connect({ host, hostname, protocol, port }, connected) {
+      // Only URLs put brackets around an IPv6 address.
+      const name = hostname.startsWith('[') ? hostname.slice(1, -1) : hostname;
+      try {
+        const socket = connectSocket({ host, hostname: name, protocol, port }, (...result) => {
+          connecting.delete(socket);
+          connected(...result);
+        });
+        connecting.add(socket);
+      } catch (error) {
+        // Thrown for invalid TLS options.
+        connected(error as Error, null);
+      }
+    },
+    destroy(error) {
+      for (const socket of connecting) socket.destroy(error);
+    },
+  };
+}

@@ -1,0 +1,109 @@
+import { type Dispatcher, errors } from 'undici';
+import type { Content } from '../pump.ts';
+import { isHeader } from './is-header.ts';
+
+export interface EncodedRequest {
+  /** Request line and headers, with a character for each byte. */
+  readonly text: string;
+  /** The announced length of streamed content. Undefined: the content is chunked. */
+  readonly length: number | undefined;
+  /** The connection closes after the response, and the request says so. */
+  readonly isLast: boolean;
+}
+
+/** A method or the name of a header (RFC 9110 section 5.6.2). */
+const TOKEN = /^[!#$%&'*+\-.^_`|~\w]+$/;
+
+/** A request target contains no spaces or control characters. */
+const TARGET = /^[\x21-\xff]+$/;
+
+/** These characters end a line, or change when they are written as one byte. */
+const INVALID_IN_VALUE = /[\0\r\n\u0100-\uffff]/;
+/** Characters beyond one byte. V8 does not search a one-byte string for them at all. */
+const BEYOND_ONE_BYTE = /[\u0100-\uffff]/;
+/** In longer values, such as tokens, searches for single characters are faster: Node 20 runs a character class byte by byte. */
+const MAX_SHORT = 200;
+
+const LENGTH = /^\d+$/;
+
+/** Servers expect these methods to have content, or a Content-Length of 0. */
+const WITH_CONTENT: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH', 'QUERY']);
+
+/**
+ * Encodes the request line and headers. The framing of the content and the `Connection` header are set here, never by the caller.
+ * @param host of the origin, for a request without a `Host` header
+ * @throws {errors.InvalidArgumentError} for a part that is invalid
+ * @see RFC 9112 sections 3, 5 and 6
+ */
+export function encodeRequest(
+  { method, path, headers, upgrade, body }: Dispatcher.DispatchOptions,
+  host: string,
+): EncodedRequest {
+  if (!TOKEN.test(method) || !TARGET.test(path)) {
+    throw new errors.InvalidArgumentError('invalid request method or target');
+  }
+  const fields = flatHeaders(headers);
+  let hasHost = false;
+  let length: number | undefined;
+  let lines = '';
+  for (let i = 0; i < fields.length; i += 2) {
+    const name = fields[i] as string;
+    const value = fields[i + 1] as string;
+    if (!TOKEN.test(name) || !isValidValue(value)) {
+      throw new errors.InvalidArgumentError('invalid request header');
+    }
+    if (isHeader(name, 'content-length')) {
+      length = lengthOf(value, length);
+      continue;
+    }
+    // A second framing could turn one request into two.
+    if (isHeader(name, 'transfer-encoding') || isHeader(name, 'connection')) {
+      throw new errors.InvalidArgumentError('a request must not set Transfer-Encoding or Connection');
+    }
+    if (isHeader(name, 'host')) hasHost = true;
+    lines += `${name}: ${value}\r\n`;
+  }
+  if (upgrade && !isValidValue(String(upgrade))) {
+    throw new errors.InvalidArgumentError('invalid protocol to upgrade to');
+  }
+  const start = `${method} ${path} HTTP/1.1\r\n${hasHost ? '' : `host: ${host}\r\n`}`;
+  const framing = framingOf(method, body as Content, length);
+  const isLast = upgrade ? true : isAmbiguous(method, body as Content);
+  const persistence = isLast ? 'close' : 'keep-alive';
+  const connection = upgrade ? `connection: upgrade\r\nupgrade: ${upgrade}\r\n` : `connection: ${persistence}\r\n`;
+  return { text: `${start}${connection}${lines}${framing}\r\n`, length, isLast };
+}
+
+function isValidValue(value: string): boolean {
+  if (value.length <= MAX_SHORT) return !INVALID_IN_VALUE.test(value);
+  return !value.includes('\n') && !value.includes('\r') && !value.includes('\0') && !BEYOND_ONE_BYTE.test(value);
+}
+
+/**
+ * Servers disagree on where such a request or its response ends. Some ignore the content of a method that has no use for it, and
+ * read it as the next request. Some send content in response to HEAD. No other request may follow on the connection.
+ */
+function isAmbiguous(method: string, content: Content): boolean {
+  if (method === 'HEAD') return true;
+  return content !== null && content !== undefined && !WITH_CONTENT.has(method);
+}
+
+/** @param previous length from an earlier `Content-Length` header */
+function lengthOf(value: string, previous: number | undefined): number {
+  const length = Number(value);
+  if (!LENGTH.test(value) || !Number.isSafeInteger(length) || (previous !== undefined && previous !== length)) {
+    throw new errors.InvalidArgumentError('invalid or contradictory Content-Length');
+  }
+  return length;
+}
+
+/** @param length as announced. Buffered content has its own */
+function framingOf(method: string, content: Content, length: number | undefined): string {
+  if (Buffer.isBuffer(content)) return `content-length: ${content.length}\r\n`;
+  if (content === null || content === undefined) return WITH_CONTENT.has(method) ? 'content-length: 0\r\n' : '';
+  return length === undefined ? 'transfer-encoding: chunked\r\n' : `content-length: ${length}\r\n`;
+}
+
+function flatHeaders(headers: Dispatcher.DispatchOptions['headers']): readonly string[] {
+  return Array.isArray(headers) ? headers : Object.entries((headers ?? {}) as Record<string, string>).flat();
+}

@@ -1,0 +1,257 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { errors } from 'undici';
+import {
+  createResponseParser,
+  type ResponseEvents,
+  type ResponseParser,
+} from '../../../../src/transport/http1/response-parser.ts';
+import { countParsers } from '../../../harness/counted-parsers.ts';
+
+const parsers = countParsers();
+
+const LIMIT = 64 * 1024;
+
+type Noted = unknown[];
+
+/** A parser whose events are noted, and may do what a test wants. */
+function notingParser(noted: Noted, events: Partial<ResponseEvents> = {}): ResponseParser {
+  return createResponseParser(
+    {
+      isExpected: () => events.isExpected?.() ?? true,
+      headers(status, headers) {
+        noted.push([status, ...headers]);
+        return events.headers?.(status, headers) ?? 'body';
+      },
+      body(bytes) {
+        noted.push(bytes.toString('latin1'));
+        events.body?.(bytes);
+      },
+      end(keepsAlive) {
+        noted.push('end');
+        events.end?.(keepsAlive);
+      },
+    },
+    LIMIT,
+  );
+}
+
+const bytes = (text: string): Buffer => Buffer.from(text, 'latin1');
+
+const OK = 'HTTP/1.1 200 OK\r\n';
+const HELLO = `${OK}Content-Length: 5\r\n\r\nhello`;
+
+test('accepts empty header values', (t) => {
+  const noted: Noted = [];
+  const parser = notingParser(noted);
+  t.after(parser.free);
+  parser.read(bytes(`${OK}A:\r\nB: \r\nC: c\r\nContent-Length: 0\r\nD:\r\n\r\n`));
+  assert.deepEqual(noted, [[200, 'A', '', 'B', '', 'C', 'c', 'Content-Length', '0', 'D', ''], 'end']);
+});
+
+for (const [what, response] of [
+  ['with a value folded over two lines', `${OK}A: b\r\n c\r\nContent-Length: 0\r\n\r\n`],
+  ['with lines that end without CR', 'HTTP/1.1 200 OK\nContent-Length: 0\n\n'],
+  ['with a space between name and colon', `${OK}Content-Length : 0\r\n\r\n`],
+  ['with a line that has no colon', `${OK}Content-Length\r\n\r\n`],
+  ['with NUL in a value', `${OK}A: \0\r\nContent-Length: 0\r\n\r\n`],
+  ['with two lengths', `${OK}Content-Length: 0\r\nContent-Length: 5\r\n\r\nhello`],
+  ['with the same length twice', `${OK}Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello`],
+  ['with a list of lengths', `${OK}Content-Length: 5, 5\r\n\r\nhello`],
+  ['with a signed length', `${OK}Content-Length: +5\r\n\r\nhello`],
+  ['with both a length and chunks', `${OK}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`],
+  ['with chunks of no hexadecimal length', `${OK}Transfer-Encoding: chunked\r\n\r\n0x5\r\nhello\r\n0\r\n\r\n`],
+  ['with a chunk longer than it says', `${OK}Transfer-Encoding: chunked\r\n\r\n4\r\nhello\r\n0\r\n\r\n`],
+  ['of HTTP/1.2', 'HTTP/1.2 200 OK\r\nContent-Length: 0\r\n\r\n'],
+  ['of HTTP/2.0', 'HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n'],
+  ['of HTTP/0.9', 'HTTP/0.9 200 OK\r\nContent-Length: 0\r\n\r\n'],
+  ['of RTSP', 'RTSP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n'],
+  ['of RTSP after an interim response', 'HTTP/1.1 100 Continue\r\n\r\nRTSP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n'],
+  ['of ICE', '\r\nICE/1.0 200 OK\r\nContent-Length: 0\r\n\r\n'],
+  ['of SHOUTcast', 'ICY 200 OK\r\nContent-Length: 0\r\n\r\n'],
+  ['with a status of two digits', 'HTTP/1.1 20 OK\r\nContent-Length: 0\r\n\r\n'],
+  ['that is a request', 'GET / HTTP/1.1\r\n\r\n'],
+] as const) {
+  test(`refuses a response ${what}`, (t) => {
+    const noted: Noted = [];
+    const parser = notingParser(noted);
+    t.after(parser.free);
+    assert.throws(() => parser.read(bytes(response)), errors.HTTPParserError);
+    assert.ok(!noted.some((what) => Array.isArray(what) && what[0] === 200 && noted.includes('end')));
+  });
+}
+
+test('reads any number of interim responses in one chunk', (t) => {
+  const noted: Noted = [];
+  const parser = notingParser(noted, { headers: (status) => (status < 200 ? 'no body' : 'body') });
+  t.after(parser.free);
+  const text = 'HTTP/1.1 102 Processing\r\n\r\n'.repeat(20_000) + HELLO;
+  assert.equal(parser.read(bytes(text)), text.length);
+  assert.equal(noted.length, 2 * 20_000 + 3);
+  assert.deepEqual(noted.slice(-3), [[200, 'Content-Length', '5'], 'hello', 'end']);
+});
+
+test('refuses another response after Connection: close', (t) => {
+  const noted: Noted = [];
+  const parser = notingParser(noted);
+  t.after(parser.free);
+  assert.throws(
+    () => parser.read(bytes(`${OK}Connection: close\r\nContent-Length: 0\r\n\r\n${HELLO}`)),
+    errors.HTTPParserError,
+  );
+  assert.deepEqual(noted, [[200, 'Connection', 'close', 'Content-Length', '0'], 'end']);
+});
+
+test('refuses an unexpected response at its first byte', (t) => {
+  const noted: Noted = [];
+  let isExpected = true;
+  const parser = notingParser(noted, {
+    isExpected: () => isExpected,
+    end: () => {
+      isExpected = false;
+    },
+  });
+  t.after(parser.free);
+  assert.throws(() => parser.read(bytes(`${HELLO}H`)), errors.HTTPParserError);
+  assert.deepEqual(noted.at(-1), 'end');
+});
+
+/** Headers whose reason phrase, names and values are exactly as long as the limit. */
+const FULL = {
+  value: `HTTP/1.1 200 \r\nA: ${'b'.repeat(LIMIT - 1)}`,
+  name: `HTTP/1.1 200 \r\n${'A'.repeat(LIMIT - 1)}: b`,
+  reason: `HTTP/1.1 200 ${'r'.repeat(LIMIT)}`,
+  'several lines': `HTTP/1.1 200 ${'r'.repeat(24)}\r\n${`${'n'.repeat(8)}: ${'v'.repeat(8)}\r\n`.repeat(4094)}N: v${'v'.repeat(6)}`,
+};
+
+/** Splits a text into chunks of this length. */
+function* inChunks(text: string, length: number): Generator<Buffer> {
+  for (let at = 0; at < text.length; at += length) yield bytes(text.slice(at, at + length));
+}
+
+for (const [part, headers] of Object.entries(FULL)) {
+  for (const length of [1000, 300_000]) {
+    test(`reads headers up to the limit and no byte more: ${part}, in chunks of ${length} bytes`, (t) => {
+      const noted: Noted = [];
+      const parser = notingParser(noted);
+      t.after(parser.free);
+      for (const chunk of inChunks(`${headers}\r\n\r\n`, length)) parser.read(chunk);
+      assert.equal(noted.length, 1);
+      const other = notingParser(noted);
+      t.after(other.free);
+      assert.throws(() => {
+        for (const chunk of inChunks(`${headers}x\r\n\r\n`, length)) other.read(chunk);
+      }, errors.HeadersOverflowError);
+      assert.equal(noted.length, 1);
+    });
+  }
+}
+
+test('limits trailers like headers', (t) => {
+  const body = `${OK}Transfer-Encoding: chunked\r\n\r\n0\r\n`;
+  const noted: Noted = [];
+  const parser = notingParser(noted);
+  t.after(parser.free);
+  parser.read(bytes(`${body}A: ${'b'.repeat(LIMIT - 1)}\r\n\r\n`));
+  assert.equal(noted.at(-1), 'end');
+  parser.read(bytes(body));
+  assert.throws(() => parser.read(bytes(`A: ${'b'.repeat(LIMIT)}\r\n\r\n`)), errors.HeadersOverflowError);
+  assert.equal(noted.filter((what) => what === 'end').length, 1);
+});
+
+test('keeps trailers out of the next response and of its limit', (t) => {
+  const noted: Noted = [];
+  const parser = notingParser(noted);
+  t.after(parser.free);
+  const long = `A: ${'b'.repeat(LIMIT - 200)}\r\n`;
+  const response = `HTTP/1.1 200 \r\n${long}Transfer-Encoding: chunked\r\n\r\n0\r\n${long}\r\n`;
+  parser.read(bytes(response + response));
+  parser.read(bytes(HELLO));
+  assert.deepEqual(noted.slice(-3), [[200, 'Content-Length', '5'], 'hello', 'end']);
+});
+
+for (const event of ['headers', 'body', 'end'] as const) {
+  test(`stops with the error that is thrown in the ${event} event`, (t) => {
+    const noted: Noted = [];
+    const thrown = new Error('enough');
+    const parser = notingParser(noted, {
+      [event]() {
+        throw thrown;
+      },
+    });
+    t.after(parser.free);
+    const isThrown = (error: unknown): boolean => error === thrown;
+    assert.throws(() => parser.read(bytes(HELLO + HELLO)), isThrown);
+    const before = noted.length;
+    assert.throws(() => parser.read(bytes(HELLO)), isThrown);
+    assert.equal(noted.length, before);
+  });
+}
+
+test('stops before another protocol, and returns the position', (t) => {
+  const noted: Noted = [];
+  const parser = notingParser(noted, { headers: () => 'another protocol' });
+  t.after(parser.free);
+  const headers = 'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n';
+  assert.equal(parser.read(bytes(`${headers}${HELLO}`)), headers.length);
+  assert.deepEqual(noted, [[101, 'Connection', 'upgrade', 'Upgrade', 'x'], 'end']);
+});
+
+test('completes a response without a length when the connection ends', (t) => {
+  const noted: Noted = [];
+  const parser = notingParser(noted);
+  t.after(parser.free);
+  parser.read(bytes(`${OK}\r\nhel`));
+  parser.read(bytes('lo'));
+  assert.deepEqual(noted, [[200], 'hel', 'lo']);
+  parser.finish();
+  assert.deepEqual(noted, [[200], 'hel', 'lo', 'end']);
+});
+
+for (const [what, response] of [
+  ['the end of its headers', OK],
+  ['the end of its body', HELLO.slice(0, -1)],
+  ['its last chunk', `${OK}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n`],
+  ['the end of its trailers', `${OK}Transfer-Encoding: chunked\r\n\r\n0\r\nA: b\r\n`],
+] as const) {
+  test(`does not complete a response that lacks ${what} when the connection ends`, (t) => {
+    const noted: Noted = [];
+    const parser = notingParser(noted);
+    t.after(parser.free);
+    parser.read(bytes(response));
+    parser.finish();
+    assert.ok(!noted.includes('end'));
+  });
+}
+
+test('continues in the middle of a response after the shared memory has grown', (t) => {
+  const noted: Noted = [];
+  const parser = notingParser(noted);
+  t.after(parser.free);
+  const other: Noted = [];
+  const another = notingParser(other);
+  t.after(another.free);
+  parser.read(bytes(HELLO.slice(0, 25)));
+  another.read(bytes(HELLO.slice(0, -2)));
+  const before = parsers.memoryBytes();
+  const many: ResponseParser[] = [];
+  while (parsers.memoryBytes() === before) many.push(notingParser([]));
+  parser.read(bytes(HELLO.slice(25)));
+  another.read(bytes(HELLO.slice(-2)));
+  assert.deepEqual(noted, [[200, 'Content-Length', '5'], 'hello', 'end']);
+  assert.deepEqual(other, [[200, 'Content-Length', '5'], 'hel', 'lo', 'end']);
+  for (const each of many) each.free();
+});
+
+test('reuses the memory of freed parsers', () => {
+  const turn = (): void => {
+    const ten = Array.from({ length: 10 }, () => notingParser([]));
+    for (const parser of ten) parser.read(bytes(HELLO.slice(0, 30)));
+    for (const parser of ten) parser.free();
+  };
+  turn();
+  const before = parsers.memoryBytes();
+  for (let i = 0; i < 10_000; i += 1) turn();
+  assert.equal(parsers.memoryBytes(), before);
+  assert.equal(parsers.inUse(), 0);
+});
