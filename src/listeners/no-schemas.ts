@@ -5,8 +5,8 @@ function refuse(): never {
 }
 
 /**
- * Fastify's `schemaController` where no route has a schema. Fastify would load what compiles schemas, and with it Ajv, all
- * the same: a hundred files, which a start would wait for and memory keep, and which are not in the build.
+ * Fastify's `schemaController` for servers whose routes have no schemas. Otherwise Fastify loads its schema compilers and Ajv. These
+ * hundred files would delay the start and occupy memory, and the build does not contain them.
  * @see https://fastify.dev/docs/latest/Reference/Server/#schemacontroller
  */
 export const NO_SCHEMAS: NonNullable<FastifyServerOptions['schemaController']> = {
