@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { errors } from 'undici';
-import { type AnswerReader, createAnswerParser } from '../../../src/transport/http1/answer-parser.ts';
+import { createResponseParser, type ResponseEvents } from '../../../src/transport/http1/response-parser.ts';
 
 const MAX_HEADER_BYTES = 1024;
 const SECRET = 's3cret-value-of-a-header';
@@ -32,9 +32,9 @@ function read(chunks: readonly Buffer[]): Reading {
     if (body !== '') events.push(body);
     body = '';
   };
-  const reader: AnswerReader = {
-    begins: () => true,
-    head(status, headers) {
+  const reader: ResponseEvents = {
+    isExpected: () => true,
+    headers(status, headers) {
       assert.ok(headers.join('').length <= MAX_HEADER_BYTES);
       assert.equal(headers.length % 2, 0);
       assert.ok(
@@ -43,17 +43,17 @@ function read(chunks: readonly Buffer[]): Reading {
       );
       events.push([status, ...headers]);
       if (status === 101) return 'another protocol';
-      return status === 204 || status === 304 ? 'nothing' : 'body';
+      return status === 204 || status === 304 ? 'no body' : 'body';
     },
     body(part) {
       body += part.toString('latin1');
     },
-    ends(keepsAlive) {
+    end(keepsAlive) {
       endBody();
       events.push(keepsAlive);
     },
   };
-  const parser = createAnswerParser(reader, MAX_HEADER_BYTES);
+  const parser = createResponseParser(reader, MAX_HEADER_BYTES);
   try {
     for (const chunk of chunks) {
       const length = parser.read(chunk);
