@@ -14,7 +14,7 @@ const METADATA_COOLDOWN_MS = 60 * 1000;
  * Finds the token endpoint of a server: in the config, or by discovery.
  * @param dispatcher gives the connection pool
  * @returns a function that is synchronous while the endpoint is known
- * @throws {CambistError} ERR_STS_UNAVAILABLE
+ * @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_STS_METADATA_INVALID
  */
 export function createEndpointLocator(
   server: AuthorizationServer,

@@ -21,12 +21,12 @@ export interface KeySource {
 export interface IssuerKeys {
   /**
    * Fetches the keys unless they are cached.
-   * @throws {CambistError} ERR_STS_UNAVAILABLE
+   * @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_STS_METADATA_INVALID
    */
   prepare(): Promise<void>;
   /**
    * Finds the key of a token, for jose's `jwtVerify`. An unknown key makes it fetch the keys again.
-   * @throws {CambistError} ERR_STS_UNAVAILABLE, and {JWKSNoMatchingKey}
+   * @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_STS_METADATA_INVALID, and {JWKSNoMatchingKey}
    */
   readonly find: JWTVerifyGetKey;
 }
