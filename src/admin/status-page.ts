@@ -99,7 +99,7 @@ function attention({ missing, authorization_servers: servers, config: served }: 
       : []),
   ];
   if (items.length === 0) return undefined;
-  return html`<section class="attention"><h2>What needs attention</h2><ul>${items}</ul></section>`;
+  return html`<section class="attention"><h2>Needs attention</h2><ul>${items}</ul></section>`;
 }
 
 const RESTART_MEND = 'It takes effect when cambist is restarted.';

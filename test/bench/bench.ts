@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { type Bounds, type Case, listCases } from './cases.ts';
-import { startFarSide } from './far-side.ts';
+import { startLoadProcess } from './load-process.ts';
 import { createCambist } from './peers/cambist.ts';
 import { bareFastify } from './peers/fastify-http-proxy.ts';
 import { haproxy } from './peers/haproxy.ts';
@@ -18,14 +18,14 @@ import { type CaseResult, runCase } from './run-case.ts';
 
 const USAGE = `Usage: npm run bench -- [options]
 
-Measures cambist beside other proxies, all in the same minutes.
-  --case NAME      this case only; may be given more than once
-  --seconds N      of each proxy in each round (1)
-  --rounds N       (6)
-  --quick          short rounds, to see that it runs; no figure to quote
-  --against FILE   another build's main.js, measured as one more contestant
-  --node FILE      what runs the proxies that are Node's, in place of the Node that runs the bench
-  --json           for a machine
+Compares cambist with other proxies. All run at the same time and are measured in turn.
+  --case NAME      run only this case; can be repeated
+  --seconds N      seconds for each proxy in each round (default: 1)
+  --rounds N       number of rounds (default: 6)
+  --quick          a smoke test with short rounds; do not quote its figures
+  --against FILE   also measure another build of cambist, by its main.js
+  --node FILE      run the proxies on this Node (default: the Node that runs the bench)
+  --json           print JSON
 `;
 
 const FULL: Bounds = { rounds: 6, seconds: 1, warmSeconds: 1, memoryRequests: 1_000_000 };
@@ -34,24 +34,24 @@ const QUICK: Bounds = { rounds: 1, seconds: 0.3, warmSeconds: 0.2, memoryRequest
 process.exitCode = await main(process.argv.slice(2));
 
 async function main(args: string[]): Promise<number> {
-  let asked: ReturnType<typeof readArguments>;
+  let settings: ReturnType<typeof readArguments>;
   try {
-    asked = readArguments(args);
+    settings = readArguments(args);
   } catch (error) {
     process.stderr.write(`${error instanceof Error ? error.message : error}\n\n${USAGE}`);
     return 2;
   }
-  if (asked === 'help') {
+  if (settings === 'help') {
     process.stdout.write(USAGE);
     return 0;
   }
   pinSelf();
-  const result = await run(asked);
-  process.stdout.write(`${asked.json ? JSON.stringify(result, null, 1) : formatResult(result)}\n`);
+  const result = await run(settings);
+  process.stdout.write(`${settings.json ? JSON.stringify(result, null, 1) : formatResult(result)}\n`);
   return 0;
 }
 
-interface Asked {
+interface Settings {
   readonly cases: readonly Case[];
   readonly bounds: Bounds;
   readonly node: string;
@@ -59,7 +59,7 @@ interface Asked {
   readonly json: boolean;
 }
 
-function readArguments(args: string[]): 'help' | Asked {
+function readArguments(args: string[]): 'help' | Settings {
   const { values } = parseArgs({
     args,
     options: {
@@ -98,34 +98,34 @@ function chosenCases(names: readonly string[] | undefined, against: string | und
     nginx,
     haproxy,
   });
-  const unknown = names?.find((name) => !cases.some((one) => one.name === name));
+  const unknown = names?.find((name) => !cases.some((known) => known.name === name));
   if (unknown !== undefined) {
-    throw new Error(`there is no case "${unknown}": use ${cases.map(({ name }) => name).join(', ')}`);
+    throw new Error(`unknown case "${unknown}": use ${cases.map(({ name }) => name).join(', ')}`);
   }
   return names === undefined ? cases : cases.filter(({ name }) => names.includes(name));
 }
 
 function positive(option: string, text: string): number {
   const value = Number(text);
-  if (!(value > 0)) throw new Error(`${option} takes a number above 0`);
+  if (!(value > 0)) throw new Error(`${option} must be greater than 0`);
   return value;
 }
 
-async function run({ cases, bounds, node, machine }: Asked): Promise<BenchResult> {
+async function run({ cases, bounds, node, machine }: Settings): Promise<BenchResult> {
   buildPrograms();
   const directory = mkdtempSync(join(tmpdir(), 'cambist-bench-'));
   const authority = createCertificateAuthority();
-  const far = await startFarSide(authority.issueServer());
+  const load = await startLoadProcess(authority.issueServer());
   const caFile = join(directory, 'ca.pem');
   writeFileSync(caFile, authority.cert);
   const results: CaseResult[] = [];
   try {
-    for (const which of cases) {
-      process.stderr.write(`${which.name}: ${which.about}\n`);
-      results.push(await runCase(which, { far, directory, caFile, node }, bounds));
+    for (const benchCase of cases) {
+      process.stderr.write(`${benchCase.name}: ${benchCase.about}\n`);
+      results.push(await runCase(benchCase, { load, directory, caFile, node }, bounds));
     }
   } finally {
-    far.close();
+    load.close();
     rmSync(directory, { recursive: true, force: true });
   }
   return { machine, versions: versions(), cases: results };

@@ -1,11 +1,11 @@
-import type { Contestant, Entered, Ground } from './contestants.ts';
+import type { Contestant, Environment, StartedContestant } from './contestants.ts';
 import type { Peer } from './peers/peer.ts';
 import { type Sample, sampleClosed, sampleMemory, sampleOpen, sampleStart } from './samples.ts';
 
 export interface Peers {
   readonly cambist: Peer;
   readonly quiet: Peer;
-  /** Another build to hold this one against. */
+  /** Another build for comparison. */
   readonly other: Peer | undefined;
   readonly undici: Peer;
   readonly undiciWhole: Peer;
@@ -16,10 +16,10 @@ export interface Peers {
   readonly haproxy: Peer;
 }
 
-/** How long things may take. */
+/** The length of a run. */
 export interface Bounds {
   readonly rounds: number;
-  /** Of one contestant in one round. */
+  /** The time of one contestant in one round. */
   readonly seconds: number;
   readonly warmSeconds: number;
   readonly memoryRequests: number;
@@ -28,26 +28,29 @@ export interface Bounds {
 /** One comparison. */
 export interface Case {
   readonly name: string;
-  /** One sentence. */
+  /** A short description. */
   readonly about: string;
-  /** The first is what the others are held against. */
+  /** The others are compared with the first. */
   readonly contestants: readonly Contestant[];
-  /** `bounds.rounds` unless told. */
+  /** The default is `bounds.rounds`. */
   readonly rounds?: number;
   readonly take: Take;
 }
 
-/** How a sample is taken: of a proxy that has run and is warm, or of one that the sample itself starts. */
+/** Samples a proxy that is running and warm, or starts a new proxy for each sample. */
 export type Take =
-  | { readonly of: 'warm'; sample(entered: Entered, ground: Ground, bounds: Bounds): Promise<Sample> }
-  | { readonly of: 'new'; sample(contestant: Contestant, ground: Ground, bounds: Bounds): Promise<Sample> };
+  | {
+      readonly of: 'warm';
+      sample(started: StartedContestant, environment: Environment, bounds: Bounds): Promise<Sample>;
+    }
+  | { readonly of: 'new'; sample(contestant: Contestant, environment: Environment, bounds: Bounds): Promise<Sample> };
 
-const HELD_STREAMS = 1000;
+const OPEN_STREAMS = 1000;
 const MANY_SUBJECTS = 10_000;
 const MANY_ROUTES = 1000;
 
-const closed: Take = { of: 'warm', sample: (entered, { far }, { seconds }) => sampleClosed(entered, far, seconds) };
-const open: Take = { of: 'warm', sample: (entered, { far }, { seconds }) => sampleOpen(entered, far, seconds) };
+const closed: Take = { of: 'warm', sample: (started, { load }, { seconds }) => sampleClosed(started, load, seconds) };
+const open: Take = { of: 'warm', sample: (started, { load }, { seconds }) => sampleOpen(started, load, seconds) };
 
 export function listCases(peers: Peers): Case[] {
   const { cambist, quiet, other, undici, undiciWhole, exchange, fastify, httpProxy, nginx, haproxy } = peers;
@@ -58,7 +61,7 @@ export function listCases(peers: Peers): Case[] {
   return [
     {
       name: 'call',
-      about: 'a small MCP call with a 1 KB token that was exchanged before',
+      about: 'a small MCP call with a token of 1 KB, whose issued token is cached',
       contestants: plain(cambist, other, quiet, undici, undiciWhole, fastify, httpProxy, nginx, haproxy),
       take: closed,
     },
@@ -70,28 +73,28 @@ export function listCases(peers: Peers): Case[] {
     },
     {
       name: 'latency',
-      about: 'the same call at 1,000 requests a second, counted from when each was due',
+      about: 'the same call at 1,000 requests a second; latency counts from the scheduled time',
       contestants: plain(cambist, other, undici, fastify, nginx, haproxy),
       take: open,
     },
     {
       name: 'events',
-      about: 'server-sent events of many short streams; figures are for one event',
-      contestants: withAll({ ask: 'events' }, plain(cambist, other, undici, fastify, nginx)),
+      about: 'server-sent events of many short streams; the figures are for one event',
+      contestants: withAll({ responseKind: 'events' }, plain(cambist, other, undici, fastify, nginx)),
       take: closed,
     },
     {
       name: 'streams',
-      about: 'calls beside 1,000 open streams, and without them',
+      about: 'calls with and without 1,000 open streams',
       contestants: [cambist, undici].flatMap((peer) => [
         { label: `${peer.name}, no stream open`, peer },
-        { label: `${peer.name}, 1,000 open`, peer, held: HELD_STREAMS },
+        { label: `${peer.name}, 1,000 open`, peer, openStreams: OPEN_STREAMS },
       ]),
       take: closed,
     },
     {
       name: 'subjects',
-      about: 'calls of 10,000 callers in turn, each with a cached token of its own, and of one',
+      about: 'calls of 10,000 callers in turn, each with its own cached token, and of one caller',
       contestants: [
         { label: `${cambist.name}, 1 caller`, peer: cambist },
         { label: `${cambist.name}, 10,000 callers`, peer: cambist, subjects: MANY_SUBJECTS },
@@ -102,7 +105,7 @@ export function listCases(peers: Peers): Case[] {
     {
       name: 'routes',
       about:
-        'calls to one route, alone and among 1,000, and to those in turn; beside them the same load where all paths are one',
+        'calls to the only route, to one of 1,000 routes, and to 1,000 routes in turn; bare undici gets the same paths',
       contestants: [
         { label: `${cambist.name}, 1 route`, peer: cambist },
         { label: `${cambist.name}, 1 of 1,000 routes`, peer: cambist, routes: MANY_ROUTES, called: 1 },
@@ -115,7 +118,7 @@ export function listCases(peers: Peers): Case[] {
     {
       name: 'uncached',
       about:
-        'a new caller each time, so one exchange each; beside it the bare exchange and hop, a cached call, the bare hop',
+        'a new caller for each call, so each call has an exchange; for comparison a bare exchange, a cached call and bare undici',
       contestants: [
         { label: `${cambist.name}, exchange each time`, peer: cambist, subjects: 'fresh' },
         ...withAll({ subjects: 'fresh' }, plain(other, exchange)),
@@ -125,7 +128,7 @@ export function listCases(peers: Peers): Case[] {
     },
     {
       name: 'start',
-      about: 'a new process: until it serves, its memory then, and its first call',
+      about: 'a new process: time until ready, idle memory, first call',
       contestants: plain(cambist, other, undici, fastify, nginx, haproxy),
       take: { of: 'new', sample: sampleStart },
     },
@@ -136,8 +139,8 @@ export function listCases(peers: Peers): Case[] {
       rounds: 1,
       take: {
         of: 'new',
-        sample: (contestant, ground, { seconds, memoryRequests }) =>
-          sampleMemory(contestant, ground, seconds, memoryRequests),
+        sample: (contestant, environment, { seconds, memoryRequests }) =>
+          sampleMemory(contestant, environment, seconds, memoryRequests),
       },
     },
   ];

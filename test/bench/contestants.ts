@@ -1,68 +1,76 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import type { FarSide } from './far-side.ts';
+import type { LoadProcess } from './load-process.ts';
 import type { Peer, RunningProxy } from './peers/peer.ts';
-import type { Ask, Target } from './programs/protocol.ts';
+import type { ResponseKind, Target } from './programs/protocol.ts';
 
-/** A proxy in the position that a case wants it in. */
+/** A proxy with the settings of a case. */
 export interface Contestant {
-  /** How the report calls it. */
+  /** The name in the report. */
   readonly label: string;
   readonly peer: Peer;
-  readonly ask?: Ask;
-  /** 1 unless told; see `Target`. */
+  readonly responseKind?: ResponseKind;
+  /** The default is 1; see `Target`. */
   readonly subjects?: Target['subjects'];
-  /** 1 unless told. */
+  /** The default is 1. */
   readonly routes?: number;
-  /** How many of its routes are called; all unless told. */
+  /** The number of called routes. The default is all. */
   readonly called?: number;
   readonly tls?: true;
-  /** Streams that stay open meanwhile; none unless told. */
-  readonly held?: number;
+  /** Streams that stay open during the measurement. The default is 0. */
+  readonly openStreams?: number;
 }
 
-/** Where everything is. */
-export interface Ground {
-  readonly far: FarSide;
+/** The environment of all contestants. */
+export interface Environment {
+  readonly load: LoadProcess;
   /** For files of proxies. */
   readonly directory: string;
   readonly caFile: string;
-  /** The program that runs those proxies that are of Node. */
+  /** The Node that runs the proxies. */
   readonly node: string;
 }
 
-export interface Entered {
+export interface StartedContestant {
   readonly contestant: Contestant;
   readonly proxy: RunningProxy;
   readonly target: Target;
 }
 
-let entered = 0;
+let started = 0;
 
 /** Starts a contestant. */
-export async function enter(contestant: Contestant, { far, directory, caFile, node }: Ground): Promise<Entered> {
-  const { peer, ask = 'answer', subjects = 1, routes = 1, called = routes, tls = false } = contestant;
-  entered += 1;
-  const own = join(directory, String(entered));
+export async function startContestant(
+  contestant: Contestant,
+  { load, directory, caFile, node }: Environment,
+): Promise<StartedContestant> {
+  const { peer, responseKind = 'json', subjects = 1, routes = 1, called = routes, tls = false } = contestant;
+  started += 1;
+  const own = join(directory, String(started));
   mkdirSync(own);
   const proxy = await peer.start({
-    origin: tls ? `https://localhost:${far.tlsPort}` : `http://127.0.0.1:${far.upstreamPort}`,
+    origin: tls ? `https://localhost:${load.tlsPort}` : `http://127.0.0.1:${load.upstreamPort}`,
     caFile: tls ? caFile : undefined,
-    issuer: far.issuer,
+    issuer: load.issuer,
     routes,
     directory: own,
     node,
   });
   const paths = Array.from({ length: called }, (_, i) => `/r${i}`);
-  return { contestant, proxy, target: { port: proxy.port, paths, subjects, ask } };
+  return { contestant, proxy, target: { port: proxy.port, paths, subjects, responseKind } };
 }
 
-/** Longer to warm up with an exchange each time: there are fewer calls in a second, and until the cache is full none gives way. */
-const FRESH_TIMES = 4;
+/** An uncached case is warmed up longer: it has fewer calls per second, and the cache must be full so that entries are evicted. */
+const FRESH_FACTOR = 4;
 
-/** Opens its streams, fills its cache, and lets its code be compiled. */
-export async function warm({ contestant, target }: Entered, far: FarSide, seconds: number): Promise<void> {
-  if (target.subjects !== 'fresh') await far.each(target);
-  await far.closed(target, target.subjects === 'fresh' ? FRESH_TIMES * seconds : seconds);
-  if (contestant.held !== undefined) await far.hold({ ...target, ask: 'hold' }, contestant.held);
+/** Opens the streams, fills the cache, and lets V8 compile the code. */
+export async function warm(
+  { contestant, target }: StartedContestant,
+  load: LoadProcess,
+  seconds: number,
+): Promise<void> {
+  if (target.subjects !== 'fresh') await load.each(target);
+  await load.closed(target, target.subjects === 'fresh' ? FRESH_FACTOR * seconds : seconds);
+  if (contestant.openStreams !== undefined)
+    await load.hold({ ...target, responseKind: 'hold' }, contestant.openStreams);
 }

@@ -11,26 +11,26 @@ const MESSAGES = Buffer.from(
   ].join(''),
 );
 
-/** Chunks as a socket gives them when one message is asked for after the other. */
+/** The chunks of a socket, if each message is requested after the previous one. */
 function pieces(cuts: readonly number[]): Buffer[] {
   const starts = ['HTTP/1.1 201', 'HTTP/1.1 202'].map((text) => MESSAGES.indexOf(text));
   const bounds = [...new Set([0, ...starts, ...cuts, MESSAGES.length])].sort((a, b) => a - b);
   return bounds.slice(1).map((end, i) => MESSAGES.subarray(bounds[i], end));
 }
 
-test('messages are told apart wherever the bytes are cut', () => {
+test('separates messages for any division into chunks', () => {
   const cuts = fc.array(fc.integer({ min: 1, max: MESSAGES.length - 1 }), { maxLength: 12 });
   fc.assert(
-    fc.property(cuts, (where) => {
-      const begun: string[] = [];
-      const ended: string[] = [];
+    fc.property(cuts, (positions) => {
+      const started: string[] = [];
+      const finished: string[] = [];
       const read = createMessageReader(
-        (head) => begun.push(head.slice(9, 12)),
-        (head) => ended.push(head.slice(9, 12)),
+        (headers) => started.push(headers.slice(9, 12)),
+        (headers) => finished.push(headers.slice(9, 12)),
       );
-      for (const piece of pieces(where)) read(piece);
-      assert.deepEqual(begun, ['200', '201', '202']);
-      assert.deepEqual(ended, ['200', '201', '202']);
+      for (const piece of pieces(positions)) read(piece);
+      assert.deepEqual(started, ['200', '201', '202']);
+      assert.deepEqual(finished, ['200', '201', '202']);
     }),
   );
 });

@@ -2,21 +2,21 @@ import { type ChildProcess, type SpawnOptions, spawn, spawnSync } from 'node:chi
 import { readdirSync, readFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 
-/** Each proxy has the first core to itself; whatever calls it, whatever it calls, and who reads its output have the second. */
-export type Side = 'proxy' | 'far';
+/** The proxy has the first core. The load process and the bench, which reads the proxy's output, have the second. */
+export type Side = 'proxy' | 'load';
 
-const NANOSECONDS_A_MICROSECOND = 1000;
-const KIB_A_MIB = 1024;
+const NANOSECONDS_PER_MICROSECOND = 1000;
+const KIB_PER_MIB = 1024;
 
 const cores = hasTaskset() ? allowedCores() : [];
 
-/** Undefined where there is no `taskset`, or no second core. */
-export const pinning = cores.length < 2 ? undefined : { proxy: cores[0] as number, far: cores[1] as number };
+/** Undefined without `taskset` or a second core. */
+export const pinning = cores.length < 2 ? undefined : { proxy: cores[0] as number, load: cores[1] as number };
 
-/** Puts this process on the far side, too: it reads the proxies' output, and would else take their core for it. */
+/** Moves this process to the core of the load process. It reads the proxies' output, and must not use their core. */
 export function pinSelf(): void {
   if (pinning === undefined) return;
-  spawnSync('taskset', ['-acp', String(pinning.far), String(process.pid)], { stdio: 'ignore' });
+  spawnSync('taskset', ['-acp', String(pinning.load), String(process.pid)], { stdio: 'ignore' });
 }
 
 export function startPinned(
@@ -30,25 +30,25 @@ export function startPinned(
 }
 
 /**
- * Processor time of a process and its children since they began; undefined where there is no /proc. Of all counts that the
- * kernel keeps this is the finest, and it leaves out threads that have ended, of which proxies have none.
+ * CPU time of a process and its children since their start; undefined without /proc. `schedstat` is the kernel's most precise count.
+ * It omits exited threads, but proxies have none.
  */
 export function cpuMicroseconds(pid: number): number | undefined {
   try {
     const own = readdirSync(`/proc/${pid}/task`)
       .map((thread) => Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'latin1').split(' ')[0]))
-      .reduce((sum, nanoseconds) => sum + nanoseconds / NANOSECONDS_A_MICROSECOND, 0);
+      .reduce((sum, nanoseconds) => sum + nanoseconds / NANOSECONDS_PER_MICROSECOND, 0);
     return childrenOf(pid).reduce((sum, child) => sum + (cpuMicroseconds(child) ?? 0), own);
   } catch {
     return undefined;
   }
 }
 
-/** Resident memory of a process and its children; pages that they share count more than once. */
+/** Resident memory of a process and its children. Shared pages count more than once. */
 export function residentMib(pid: number): number | undefined {
   try {
     const kib = /^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1];
-    return childrenOf(pid).reduce((sum, child) => sum + (residentMib(child) ?? 0), Number(kib) / KIB_A_MIB);
+    return childrenOf(pid).reduce((sum, child) => sum + (residentMib(child) ?? 0), Number(kib) / KIB_PER_MIB);
   } catch {
     return undefined;
   }
@@ -78,7 +78,7 @@ function allowedCores(): number[] {
   });
 }
 
-/** What the figures were taken on. */
+/** The machine that produced the figures. */
 export interface Machine {
   readonly date: string;
   readonly node: string;
@@ -89,10 +89,10 @@ export interface Machine {
   readonly pinned: boolean;
 }
 
-/** @throws Error where `node` is none */
+/** @throws Error if `node` cannot run */
 export function describeMachine(node: string): Machine {
   const { stdout, status } = spawnSync(node, ['--version'], { encoding: 'utf8' });
-  if (status !== 0) throw new Error(`"${node}" is no Node that can be run`);
+  if (status !== 0) throw new Error(`cannot run "${node}": use the path of a Node executable`);
   return {
     date: new Date().toISOString().slice(0, 10),
     node: stdout.trim(),

@@ -1,14 +1,14 @@
 import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
 
-/** Below `node_modules`, where programs find their packages and nothing is published from. */
+/** Below `node_modules`, so that programs find their packages. */
 const BUILT = new URL('../../node_modules/.cache/cambist-bench/', import.meta.url);
 const SOURCES = new URL('./programs/', import.meta.url);
 
 /**
- * Builds what runs as a process of its own, so that it runs on Node alone as cambist does: a loader would take its share of
- * memory and of the start. Packages stay as they are, as in a program that follows their READMEs.
- * @throws Error where one of them cannot be built
+ * Builds the programs, so that they run on Node without a loader, like cambist. A loader would add memory and start time.
+ * Packages are not bundled, as in a program that follows their READMEs.
+ * @throws Error if a program cannot be built
  */
 export function buildPrograms(): void {
   buildSync({
@@ -22,7 +22,7 @@ export function buildPrograms(): void {
   });
 }
 
-const PROGRAMS = ['far-side', 'undici-proxy', 'fastify-proxy', 'http-proxy-proxy'] as const;
+const PROGRAMS = ['load-process', 'undici-proxy', 'fastify-proxy', 'http-proxy-proxy'] as const;
 
 export type ProgramName = (typeof PROGRAMS)[number];
 

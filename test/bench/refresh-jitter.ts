@@ -5,14 +5,14 @@ import { simulateRefreshes } from './refresh-simulation.ts';
 
 const USAGE = `Usage: npx tsx test/bench/refresh-jitter.ts [options]
 
-What an authorization server sees of many pods that start together, each with one session in steady use.
-  --pods N       (10000)
-  --within N     seconds in which all start (10)
-  --expires N    \`expires_in\` of what is issued, in seconds (300)
-  --hours N      (1)
+Simulates the token requests of many pods that start together. Each has one session in steady use.
+  --pods N       number of pods (default: 10000)
+  --within N     seconds within which all pods start (default: 10)
+  --expires N    \`expires_in\` of issued tokens, in seconds (default: 300)
+  --hours N      simulated hours (default: 1)
 `;
 
-/** Minutes that are shown one by one; beyond, the load is level. */
+/** The first minutes are all shown. Later, the load is constant. */
 const SHOWN_MINUTES = 16;
 
 const { values } = parseArgs({
@@ -34,11 +34,11 @@ function report(): void {
   const withJitter = simulateRefreshes({ ...common, nextAfterSeconds: () => refreshAfterSeconds(random()), random });
   const without = simulateRefreshes({ ...common, nextAfterSeconds: () => refreshAfterSeconds(0), random });
   const mean = withJitter.reduce((sum, count) => sum + count, 0) / withJitter.length;
-  const lines = ['minute | most in a second | without jitter', '-----: | ---------------: | -------------:'];
+  const lines = ['minute | max per second | without jitter', '-----: | -------------: | -------------:'];
   for (let minute = 0; minute * 60 < withJitter.length; minute += 1) {
-    const most = (counts: readonly number[]): number => Math.max(...counts.slice(60 * minute, 60 * (minute + 1)));
+    const max = (counts: readonly number[]): number => Math.max(...counts.slice(60 * minute, 60 * (minute + 1)));
     if (minute < SHOWN_MINUTES || minute % 10 === 9) {
-      lines.push(`${minute + 1} | ${most(withJitter)} | ${most(without)}`);
+      lines.push(`${minute + 1} | ${max(withJitter)} | ${max(without)}`);
     }
   }
   process.stdout.write(`${lines.join('\n')}\n\nmean: ${mean.toFixed(1)} exchanges a second\n`);

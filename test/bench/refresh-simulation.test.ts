@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { createRandom } from './programs/random.ts';
 import { simulateRefreshes } from './refresh-simulation.ts';
 
-test('each pod makes its first exchange, and the next ones when they are due', () => {
+test('counts the first exchange of each pod and the later ones at their times', () => {
   const counts = simulateRefreshes({
     pods: 3,
     withinSeconds: 1,
@@ -14,11 +14,11 @@ test('each pod makes its first exchange, and the next ones when they are due', (
   assert.deepEqual(counts, [3, 0, 0, 0, 3, 0, 0, 0, 3, 0]);
 });
 
-test('the same seed gives the same chance', () => {
-  const [one, other] = [createRandom(7), createRandom(7)];
+test('the same seed returns the same numbers', () => {
+  const [first, second] = [createRandom(7), createRandom(7)];
   for (let i = 0; i < 100; i += 1) {
-    const value = one();
-    assert.equal(value, other());
+    const value = first();
+    assert.equal(value, second());
     assert.ok(value >= 0 && value < 1);
   }
 });

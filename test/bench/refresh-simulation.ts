@@ -1,15 +1,15 @@
 export interface RefreshOptions {
   readonly pods: number;
-  /** All start within so many seconds, evenly spread. */
+  /** All pods start within this time, evenly distributed. */
   readonly withinSeconds: number;
   readonly endSeconds: number;
-  /** How long after an exchange the next one comes; asked anew for each. */
+  /** The time until the next exchange. Called for each exchange. */
   nextAfterSeconds(): number;
   /** From 0 to 1. */
   random(): number;
 }
 
-/** Exchanges that an authorization server gets in each second, the first one of each pod included. */
+/** Returns the number of exchanges in each second, including the first exchange of each pod. */
 export function simulateRefreshes(options: RefreshOptions): number[] {
   const { pods, withinSeconds, endSeconds, nextAfterSeconds, random } = options;
   const counts = new Array<number>(endSeconds).fill(0);

@@ -14,17 +14,17 @@ const RESULT: CaseResult = {
   missing: [{ label: 'nginx', why: 'not installed' }],
 };
 
-test('each is held against the first, round by round', () => {
+test('compares each contestant with the first, round by round', () => {
   const [first, , third] = summarize(RESULT);
   assert.equal(first?.ratios.size, 0);
   assert.deepEqual(third?.ratios.get('CPU µs each'), { median: 0.5, min: 0.5, max: 0.5 });
 });
 
-test('a figure that some round lacks is left out', () => {
+test('omits a figure that is missing in a round', () => {
   assert.equal(summarize(RESULT)[1]?.figures.has('CPU µs each'), false);
 });
 
-test('the report says who did not take part, and why', () => {
+test('reports missing contestants and the reason', () => {
   const machine = { date: '2026-01-01', node: 'v20', os: 'linux', cpu: 'x', cores: 2, memoryGib: 1, pinned: true };
   assert.match(formatResult({ machine, versions: {}, cases: [RESULT] }), /nginx: not installed/);
 });

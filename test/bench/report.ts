@@ -2,22 +2,22 @@ import type { Machine } from './processes.ts';
 import type { CaseResult } from './run-case.ts';
 import { pairedRatios, type Spread, spreadOf } from './statistics.ts';
 
-/** All that a run found out. */
+/** The result of a run. */
 export interface BenchResult {
   readonly machine: Machine;
   readonly versions: Readonly<Record<string, string>>;
   readonly cases: readonly CaseResult[];
 }
 
-/** What each figure is held against the first contestant's by; the rest stand alone. */
+/** Figures that are compared with those of the first contestant. */
 const COMPARED: ReadonlySet<string> = new Set(['per second', 'CPU µs each', 'p50 ms', 'p99 ms', 'ready ms']);
-/** Above this the load has no core left to be quicker with, and throughput is its own and not the proxy's. */
+/** Above this, the load process limits the throughput, not the proxy. */
 const LOAD_BUSY_PERCENT = 95;
 
 interface Row {
   readonly label: string;
   readonly figures: ReadonlyMap<string, Spread>;
-  /** The first contestant's figure by this one's. */
+  /** The first contestant's figure divided by this one's. */
   readonly ratios: ReadonlyMap<string, Spread>;
 }
 
@@ -38,15 +38,15 @@ export function summarize({ contestants }: CaseResult): Row[] {
   });
 }
 
-/** Tables in Markdown, which a terminal shows as well as a README. */
+/** Markdown tables, which are readable in a terminal and in a README. */
 export function formatResult({ machine, versions, cases }: BenchResult): string {
   const { date, node, os, cpu, cores, memoryGib, pinned } = machine;
   const others = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
-  const placed = pinned
-    ? 'proxy on one core, callers and upstream on another'
-    : 'nothing pinned: no taskset, or one core';
-  const head = `${date} · Node ${node} · ${os} · ${cpu}, ${cores} cores, ${memoryGib} GiB · ${placed} · ${others.join(' · ')}`;
-  return [head, ...cases.map(formatCase)].join('\n\n');
+  const placement = pinned
+    ? 'the proxy on one core, callers and upstream on another'
+    : 'not pinned: taskset or a second core is missing';
+  const title = `${date} · Node ${node} · ${os} · ${cpu}, ${cores} cores, ${memoryGib} GiB · ${placement} · ${others.join(' · ')}`;
+  return [title, ...cases.map(formatCase)].join('\n\n');
 }
 
 function formatCase(result: CaseResult): string {
@@ -58,11 +58,13 @@ function formatCase(result: CaseResult): string {
   const lines = rows.map((row) => [row.label, ...shown.flatMap((name) => cells(row, name))]);
   const titles = [result.name, ...shown.flatMap((name) => (COMPARED.has(name) ? [name, `${first} ÷ this`] : [name]))];
   const notes = result.missing.map(({ label, why }) => `${label}: ${why}`);
-  if (rows.some((row) => (row.figures.get('load busy %')?.median ?? 0) >= LOAD_BUSY_PERCENT)) {
-    notes.push(`where the load is at ${LOAD_BUSY_PERCENT} % or more, the proxy could have taken more: look at its CPU`);
+  if (rows.some((row) => (row.figures.get('load CPU %')?.median ?? 0) >= LOAD_BUSY_PERCENT)) {
+    notes.push(
+      `if the load CPU is at ${LOAD_BUSY_PERCENT} % or more, the load process limits the throughput: compare the CPU instead`,
+    );
   }
   const count = Math.max(...result.contestants.map(({ samples }) => samples.length));
-  const caption = `**${result.name}**: ${result.about}. Medians of ${count} rounds, and between what they lay.`;
+  const caption = `**${result.name}**: ${result.about}. Medians of ${count} ${count === 1 ? 'round' : 'rounds'}, with minimum and maximum.`;
   return [caption, formatTable(titles, lines), ...notes].join('\n\n');
 }
 
@@ -77,7 +79,7 @@ function cells({ figures, ratios }: Row, name: string): string[] {
   ];
 }
 
-/** Three digits: more would be noise. */
+/** Three digits, because more would be noise. */
 function short(value: number): string {
   if (value >= 100) return Math.round(value).toLocaleString('en');
   return String(Number(value.toPrecision(3)));

@@ -1,9 +1,9 @@
 import type { Bounds, Case, Take } from './cases.ts';
-import { type Contestant, type Entered, enter, type Ground, warm } from './contestants.ts';
+import { type Contestant, type Environment, type StartedContestant, startContestant, warm } from './contestants.ts';
 import type { Sample } from './samples.ts';
 import { rotated } from './statistics.ts';
 
-/** A case with what its rounds found, and why some did not take part. */
+/** The samples of a case, and the contestants that are missing. */
 export interface CaseResult {
   readonly name: string;
   readonly about: string;
@@ -11,15 +11,15 @@ export interface CaseResult {
   readonly missing: readonly { readonly label: string; readonly why: string }[];
 }
 
-/** Measures all contestants in turn, round after round, in the same minutes. */
-export async function runCase(which: Case, ground: Ground, bounds: Bounds): Promise<CaseResult> {
-  const { name, about, contestants, rounds = bounds.rounds, take } = which;
+/** Starts all contestants, and measures them in turn, round after round. */
+export async function runCase(benchCase: Case, environment: Environment, bounds: Bounds): Promise<CaseResult> {
+  const { name, about, contestants, rounds = bounds.rounds, take } = benchCase;
   const missing = contestants.flatMap(({ label, peer }) => {
     const why = peer.missing();
     return why === undefined ? [] : [{ label, why }];
   });
   const present = contestants.filter(({ peer }) => peer.missing() === undefined);
-  const samplers = await prepare(present, take, ground, bounds);
+  const samplers = await prepare(present, take, environment, bounds);
   const samples = new Map<Contestant, Sample[]>(present.map((contestant) => [contestant, []]));
   try {
     for (let round = 0; round < rounds; round += 1) {
@@ -42,31 +42,31 @@ interface Samplers {
 async function prepare(
   contestants: readonly Contestant[],
   take: Take,
-  ground: Ground,
+  environment: Environment,
   bounds: Bounds,
 ): Promise<Samplers> {
   if (take.of === 'new') {
     const list = contestants.map((contestant) => ({
       contestant,
-      sample: () => take.sample(contestant, ground, bounds),
+      sample: () => take.sample(contestant, environment, bounds),
     }));
     return { list, close: async () => {} };
   }
-  const entered: Entered[] = [];
+  const started: StartedContestant[] = [];
   const close = async (): Promise<void> => {
-    await ground.far.release();
-    await Promise.all(entered.map(({ proxy }) => proxy.close()));
+    await environment.load.release();
+    await Promise.all(started.map(({ proxy }) => proxy.close()));
   };
   try {
-    for (const contestant of contestants) entered.push(await enter(contestant, ground));
-    for (const one of entered) await warm(one, ground.far, bounds.warmSeconds);
+    for (const contestant of contestants) started.push(await startContestant(contestant, environment));
+    for (const one of started) await warm(one, environment.load, bounds.warmSeconds);
   } catch (error) {
     await close();
     throw error;
   }
-  const list = entered.map((one) => ({
+  const list = started.map((one) => ({
     contestant: one.contestant,
-    sample: () => take.sample(one, ground, bounds),
+    sample: () => take.sample(one, environment, bounds),
   }));
   return { list, close };
 }

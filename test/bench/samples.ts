@@ -1,82 +1,92 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { type Contestant, type Entered, enter, type Ground } from './contestants.ts';
-import type { FarSide } from './far-side.ts';
+import { type Contestant, type Environment, type StartedContestant, startContestant } from './contestants.ts';
+import type { LoadProcess } from './load-process.ts';
 import { cpuMicroseconds, residentMib } from './processes.ts';
-import { EVENTS_A_STREAM } from './programs/protocol.ts';
+import { EVENTS_PER_STREAM } from './programs/protocol.ts';
 
-/** What one round found out about one contestant, by the name that the report gives it; undefined where it cannot be known. */
+/** The figures of one contestant in one round, by their names in the report; undefined if unknown. */
 export type Sample = Readonly<Record<string, number | undefined>>;
 
 /** Requests a second of the open loop. */
 export const OPEN_RATE = 1000;
 
-/** Garbage of the start is collected, and background work done, before memory is looked at. */
+/** Before memory is measured, V8 collects the garbage of the start and finishes background work. */
 const REST_MS = 500;
 
-/** As much as the proxy can take, and what it costs. */
-export async function sampleClosed({ proxy, target }: Entered, far: FarSide, seconds: number): Promise<Sample> {
+/** Maximum throughput, and CPU time. */
+export async function sampleClosed(
+  { proxy, target }: StartedContestant,
+  load: LoadProcess,
+  seconds: number,
+): Promise<Sample> {
   const before = cpuMicroseconds(proxy.pid);
-  const result = await far.closed(target, seconds);
+  const result = await load.closed(target, seconds);
   const after = cpuMicroseconds(proxy.pid);
-  const units = result.requests * (target.ask === 'events' ? EVENTS_A_STREAM : 1);
+  const units = result.requests * (target.responseKind === 'events' ? EVENTS_PER_STREAM : 1);
   return {
     'per second': units / result.seconds,
     'CPU µs each': before === undefined || after === undefined ? undefined : (after - before) / units,
-    'load busy %': (100 * result.cpuSeconds) / result.seconds,
-    'exchanges each': result.exchanges / result.requests,
-    'MiB after': residentMib(proxy.pid),
+    'load CPU %': (100 * result.cpuSeconds) / result.seconds,
+    'exchanges per request': result.exchanges / result.requests,
+    'MiB at the end': residentMib(proxy.pid),
   };
 }
 
-/** How long an answer takes when requests come at a rate that all can carry. */
-export async function sampleOpen({ target }: Entered, far: FarSide, seconds: number): Promise<Sample> {
-  const { p50Ms, p99Ms, maxMs } = await far.open(target, OPEN_RATE, seconds);
+/** Latency at a rate that all proxies can serve. */
+export async function sampleOpen({ target }: StartedContestant, load: LoadProcess, seconds: number): Promise<Sample> {
+  const { p50Ms, p99Ms, maxMs } = await load.open(target, OPEN_RATE, seconds);
   return { 'p50 ms': p50Ms, 'p99 ms': p99Ms, 'max ms': maxMs };
 }
 
-/** A new process: until it serves, what it then weighs, and its first request, which has nothing to go by. */
-export async function sampleStart(contestant: Contestant, ground: Ground): Promise<Sample> {
-  const { proxy, target } = await enter(contestant, ground);
+/** A new process: time until ready, idle memory, and the first request, without a cache. */
+export async function sampleStart(contestant: Contestant, environment: Environment): Promise<Sample> {
+  const { proxy, target } = await startContestant(contestant, environment);
   const cpu = cpuMicroseconds(proxy.pid);
   await delay(REST_MS);
   const idleMib = residentMib(proxy.pid);
   const startedMs = performance.now();
-  await ground.far.each(target);
+  await environment.load.each(target);
   const firstMs = performance.now() - startedMs;
   await proxy.close();
   return {
     'ready ms': proxy.readyMs,
-    'CPU ms until then': cpu === undefined ? undefined : cpu / 1000,
+    'CPU ms until ready': cpu === undefined ? undefined : cpu / 1000,
     'idle MiB': idleMib,
     'first call ms': firstMs,
   };
 }
 
-/** A load on memory goes on for no longer than this, however slow the machine. */
+/** The load of the memory case stops after this time, even on a slow machine. */
 const MEMORY_LIMIT_MS = 120_000;
 
-/** Memory under a long load, after so many requests. */
+/** Memory during and after a long load. */
 export async function sampleMemory(
   contestant: Contestant,
-  ground: Ground,
+  environment: Environment,
   seconds: number,
   requests: number,
 ): Promise<Sample> {
-  const { far } = ground;
-  const { proxy, target } = await enter(contestant, ground);
+  const { load } = environment;
+  const { proxy, target } = await startContestant(contestant, environment);
   await delay(REST_MS);
   const idleMib = residentMib(proxy.pid);
-  await far.each(target);
+  await load.each(target);
   const filledMib = residentMib(proxy.pid);
   let sent = 0;
-  let mostMib = 0;
+  let maxMib = 0;
   const endMs = performance.now() + MEMORY_LIMIT_MS;
   while (sent < requests && performance.now() < endMs) {
-    sent += (await far.closed(target, seconds)).requests;
-    mostMib = Math.max(mostMib, residentMib(proxy.pid) ?? 0);
+    sent += (await load.closed(target, seconds)).requests;
+    maxMib = Math.max(maxMib, residentMib(proxy.pid) ?? 0);
   }
   await delay(REST_MS);
-  const restMib = residentMib(proxy.pid);
+  const afterMib = residentMib(proxy.pid);
   await proxy.close();
-  return { 'idle MiB': idleMib, 'full MiB': filledMib, 'most MiB': mostMib, 'at rest MiB': restMib, requests: sent };
+  return {
+    'idle MiB': idleMib,
+    'MiB with full cache': filledMib,
+    'max MiB': maxMib,
+    'MiB after the load': afterMib,
+    requests: sent,
+  };
 }

@@ -9,11 +9,11 @@ import { freePort, type Peer, running, type Setup, until } from './peer.ts';
 export interface CambistVariant {
   readonly name: string;
   readonly logLevel: 'info' | 'warn';
-  /** `main.js` of another build; the one in `dist` unless told. */
+  /** `main.js` of a build. The default is that in `dist`. */
   readonly program?: string;
 }
 
-/** cambist as it ships, its log read by whoever started it, as a container's runtime does. */
+/** cambist as shipped. The bench reads its log through a pipe, like a container runtime. */
 export function createCambist({ name, logLevel, program = BUILT_PROGRAM }: CambistVariant): Peer {
   return {
     name,
@@ -38,7 +38,7 @@ function configFor({ origin, caFile, issuer, routes, directory }: Setup, level: 
   return {
     version: 1,
     log: { level },
-    // Longer than a run, so that what is called cached is cached.
+    // Longer than a run, so that no cached token expires.
     cache: { max_age: '2h' },
     authorization_servers: {
       bench: {

@@ -1,4 +1,4 @@
 import { programPeer } from './peer.ts';
 
-/** The plugin that cambist is built on, as its README has it. */
+/** The plugin that cambist uses, configured as in its README. */
 export const bareFastify = programPeer('bare @fastify/http-proxy', 'fastify-proxy');

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { has, startPinned } from '../processes.ts';
 import { accepts, freePort, type Peer, running, type Setup, until } from './peer.ts';
 
-/** One thread, upstream connections shared by all callers, no log. */
+/** One thread, shared upstream connections, no log. */
 export const haproxy: Peer = {
   name: 'haproxy',
   missing: () => (has('haproxy') ? undefined : 'not installed (apt-get install haproxy)'),
@@ -34,9 +34,9 @@ defaults
   http-reuse always
 frontend callers
   bind 127.0.0.1:${port}
-  default_backend far
-backend far
+  default_backend upstream
+backend upstream
   http-request set-header Host ${host}
-  server far ${host} ${tls}
+  server upstream ${host} ${tls}
 `;
 }

@@ -2,7 +2,7 @@ import { createRequire } from 'node:module';
 import { programFile } from '../programs.ts';
 import { type Peer, programPeer } from './peer.ts';
 
-/** npm http-proxy. Its last release is of May 2020, so it is no dependency of this project, and is measured where it is found. */
+/** npm http-proxy. Its last release is from May 2020, so it is not a dependency of this project. It is measured if installed. */
 export const httpProxy: Peer = {
   ...programPeer('npm http-proxy', 'http-proxy-proxy'),
   missing() {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { has, startPinned } from '../processes.ts';
 import { accepts, freePort, type Peer, running, type Setup, until } from './peer.ts';
 
-/** One worker, kept-alive upstream connections, no buffering of answers, no log: nginx at its leanest for this work. */
+/** One worker, keep-alive to the upstream, no buffering, no log: the minimum for this work. */
 export const nginx: Peer = {
   name: 'nginx',
   missing: () => (has('nginx') ? undefined : 'not installed (apt-get install nginx-light)'),
@@ -30,11 +30,11 @@ function configFor({ origin, caFile, directory }: Setup, port: number): string {
 events { worker_connections 8192; }
 http {
   access_log off; keepalive_requests 100000000; ${temporary.join(' ')}
-  upstream far { server ${host}; keepalive 2048; keepalive_requests 100000000; }
+  upstream backend { server ${host}; keepalive 2048; keepalive_requests 100000000; }
   server {
     listen 127.0.0.1:${port} backlog=1024;
     location / {
-      proxy_pass ${protocol}//far; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host ${host};
+      proxy_pass ${protocol}//backend; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host ${host};
       proxy_buffering off; proxy_request_buffering off; proxy_read_timeout 1h; proxy_ssl_name localhost; ${verify}
     }
   }

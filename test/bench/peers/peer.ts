@@ -7,33 +7,33 @@ import { startPinned } from '../processes.ts';
 import type { ProxyOptions } from '../programs/proxy-options.ts';
 import { type ProgramName, programFile } from '../programs.ts';
 
-/** What a proxy is to stand before. */
+/** The settings of a proxy. */
 export interface Setup {
-  /** Of the upstream: scheme, host, port. */
+  /** The origin of the upstream. */
   readonly origin: string;
-  /** PEM file that an upstream with TLS is verified by. */
+  /** The CA of an upstream with TLS, as a PEM file. */
   readonly caFile: string | undefined;
   readonly issuer: string;
-  /** How many routes, at `/r0` and so on. */
+  /** The number of routes: `/r0`, `/r1`, and so on. */
   readonly routes: number;
-  /** A new one, for the proxy's own files. */
+  /** A new folder for the proxy's own files. */
   readonly directory: string;
-  /** The program that runs a proxy of Node. */
+  /** The Node that runs the proxy. */
   readonly node: string;
 }
 
 export interface RunningProxy {
   readonly port: number;
   readonly pid: number;
-  /** From the start of the process until it served. */
+  /** The time from the start of the process until it serves. */
   readonly readyMs: number;
   close(): Promise<void>;
 }
 
-/** A proxy to be measured, cambist among them. */
+/** A proxy to measure, such as cambist. */
 export interface Peer {
   readonly name: string;
-  /** Why it cannot be measured here; undefined where it can. */
+  /** The reason why the proxy cannot be measured here; undefined if it can. */
   missing(): string | undefined;
   start(setup: Setup): Promise<RunningProxy>;
 }
@@ -42,7 +42,7 @@ const POLL_INTERVAL_MS = 2;
 const READY_TIMEOUT_MS = 15_000;
 const CLOSE_TIMEOUT_MS = 3_000;
 
-/** A proxy that is one of the bench's own programs. */
+/** A proxy from the bench's own programs. */
 export function programPeer(
   name: string,
   program: ProgramName,
@@ -65,19 +65,19 @@ export function programPeer(
 }
 
 export function running(child: ChildProcess, port: number, readyMs: number): RunningProxy {
-  return { port, pid: child.pid ?? 0, readyMs, close: () => endProcess(child) };
+  return { port, pid: child.pid ?? 0, readyMs, close: () => terminate(child) };
 }
 
-/** @throws Error where the process ends without one */
+/** @throws Error if the process exits without a line */
 function firstLine(child: ChildProcess): Promise<string> {
   return new Promise((resolve, reject) => {
     if (child.stdout === null) throw new TypeError('the process has no standard output to read');
     createInterface({ input: child.stdout }).once('line', resolve);
-    child.once('exit', (code) => reject(new Error(`the proxy ended with ${code} before it listened`)));
+    child.once('exit', (code) => reject(new Error(`the proxy exited with code ${code} before it listened`)));
   });
 }
 
-/** For a program that cannot say which port it took. */
+/** Returns an available port, for programs that cannot report their port. */
 export async function freePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -86,7 +86,7 @@ export async function freePort(): Promise<number> {
   return typeof address === 'object' && address !== null ? address.port : 0;
 }
 
-/** Does somebody listen? */
+/** Does the port accept connections? */
 export function accepts(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1');
@@ -98,24 +98,24 @@ export function accepts(port: number): Promise<boolean> {
   });
 }
 
-/** Waits until a process serves. @throws Error where it ends or takes too long; it is gone then */
-export async function until(child: ChildProcess, isSo: () => Promise<boolean>): Promise<void> {
+/** Waits until a process serves. @throws Error if it exits or takes too long; it is then terminated */
+export async function until(child: ChildProcess, isReady: () => Promise<boolean>): Promise<void> {
   const endMs = performance.now() + READY_TIMEOUT_MS;
-  while (!(await isSo())) {
-    if (child.exitCode !== null) throw new Error(`the proxy ended with ${child.exitCode} before it served`);
+  while (!(await isReady())) {
+    if (child.exitCode !== null) throw new Error(`the proxy exited with code ${child.exitCode} before it served`);
     if (performance.now() > endMs) {
-      await endProcess(child);
-      throw new Error(`the proxy does not serve after ${READY_TIMEOUT_MS} ms`);
+      await terminate(child);
+      throw new Error(`the proxy is not ready after ${READY_TIMEOUT_MS} ms`);
     }
     await delay(POLL_INTERVAL_MS);
   }
 }
 
-async function endProcess(child: ChildProcess): Promise<void> {
+async function terminate(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
-  const ended = new Promise((resolve) => child.once('exit', resolve));
+  const exited = new Promise((resolve) => child.once('exit', resolve));
   child.kill('SIGTERM');
-  const insist = setTimeout(() => child.kill('SIGKILL'), CLOSE_TIMEOUT_MS);
-  await ended;
-  clearTimeout(insist);
+  const force = setTimeout(() => child.kill('SIGKILL'), CLOSE_TIMEOUT_MS);
+  await exited;
+  clearTimeout(force);
 }

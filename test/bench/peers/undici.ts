@@ -1,12 +1,12 @@
 import { programPeer } from './peer.ts';
 
-/** `node:http` and `undici.dispatch`, bodies streaming both ways, and nothing else. */
+/** Only `node:http` and `undici.dispatch`, with streaming bodies. */
 export const bareUndici = programPeer('bare undici', 'undici-proxy');
 
-/** The same, but for bodies, which are read before they are sent on: quicker, and no way to treat a large one. */
+/** Like `bareUndici`, but reads bodies before sending them. This is faster, but unsuitable for large bodies. */
 export const bareUndiciWhole = programPeer('bare undici, bodies whole', 'undici-proxy', () => ({ wholeBodies: true }));
 
-/** The first with a token exchange for each call: one exchange and the hop, nothing more. */
+/** Like `bareUndici`, with a token exchange for each call. */
 export const bareExchange = programPeer('bare undici, exchange each time', 'undici-proxy', ({ issuer }) => ({
   tokenEndpoint: `${issuer}/token`,
 }));

@@ -4,10 +4,10 @@ const CLIENT = Buffer.from('cambist:a+secret+for+the+bench').toString('base64');
 const TOKEN_TYPE = 'urn:ietf:params:oauth:token-type:access_token';
 
 /**
- * The least that a token exchange (RFC 8693) can be: the request that cambist sends, and its answer parsed. No bound in size or
- * time, no check, nothing kept.
- * @param authorization the caller's
- * @returns what goes upstream in its place
+ * A minimal token exchange (RFC 8693): sends the same request as cambist and parses the response. It has no limits, no checks
+ * and no cache.
+ * @param authorization the caller's `Authorization`
+ * @returns the `Authorization` for the upstream
  */
 export async function exchange(
   tokenEndpoint: string,
@@ -21,7 +21,7 @@ export async function exchange(
     subject_token_type: TOKEN_TYPE,
     resource,
   });
-  const answer = await request(tokenEndpoint, {
+  const response = await request(tokenEndpoint, {
     method: 'POST',
     headers: {
       accept: 'application/json',
@@ -31,6 +31,6 @@ export async function exchange(
     body: form.toString(),
     dispatcher,
   });
-  const { access_token: token } = (await answer.body.json()) as { access_token: string };
+  const { access_token: token } = (await response.body.json()) as { access_token: string };
   return `Bearer ${token}`;
 }

@@ -2,7 +2,7 @@ import { type Connection, openConnections } from './connection.ts';
 import type { ClosedResult, Target } from './protocol.ts';
 import { requestsTo } from './requests.ts';
 
-/** Every connection sends its next request as soon as it has the answer to the last: as many as the proxy can take. */
+/** Every connection sends its next request as soon as the previous response is complete. Measures the maximum throughput. */
 export async function runClosedLoop(
   target: Target,
   connectionCount: number,
@@ -14,12 +14,12 @@ export async function runClosedLoop(
   const startedMs = performance.now();
   const endMs = startedMs + 1000 * seconds;
   const { count, errors } = await driveAll(connections, requests.next, () => performance.now() < endMs);
-  const tookSeconds = (performance.now() - startedMs) / 1000;
+  const elapsedSeconds = (performance.now() - startedMs) / 1000;
   const cpu = process.cpuUsage(cpuBefore);
-  return { requests: count, errors, seconds: tookSeconds, cpuSeconds: (cpu.user + cpu.system) / 1e6 };
+  return { requests: count, errors, seconds: elapsedSeconds, cpuSeconds: (cpu.user + cpu.system) / 1e6 };
 }
 
-/** Sends each request of a target once, so that what comes after finds all of them known. */
+/** Sends each request of a target once, to fill the cache. */
 export async function sendEach(target: Target, connectionCount: number): Promise<{ requests: number; errors: number }> {
   const requests = requestsTo(target);
   let left = requests.distinct;
@@ -34,19 +34,19 @@ export async function sendEach(target: Target, connectionCount: number): Promise
 async function driveAll(
   connections: readonly Connection[],
   next: () => Buffer,
-  mayGoOn: () => boolean,
+  shouldContinue: () => boolean,
 ): Promise<{ count: number; errors: number }> {
   let count = 0;
   let errors = 0;
   const drive = (connection: Connection): Promise<void> =>
     new Promise((resolve) => {
-      const answered = (status: number): void => {
+      const onResponse = (status: number): void => {
         count += 1;
         if (status !== 200) errors += 1;
-        if (status !== 0 && mayGoOn()) connection.send(next(), answered);
+        if (status !== 0 && shouldContinue()) connection.send(next(), onResponse);
         else resolve();
       };
-      if (mayGoOn()) connection.send(next(), answered);
+      if (shouldContinue()) connection.send(next(), onResponse);
       else resolve();
     });
   await Promise.all(connections.map(drive));

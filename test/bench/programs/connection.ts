@@ -3,38 +3,38 @@ import { createMessageReader } from './message-reader.ts';
 
 /** A connection to a proxy, for one request at a time. */
 export interface Connection {
-  /** @param onEnd is told the status; 0 is a connection that broke. @param onHead comes before it */
-  send(request: Buffer, onEnd: (status: number) => void, onHead?: () => void): void;
+  /** @param onEnd receives the status; 0 if the connection failed. @param onHeaders called before, with the response headers */
+  send(request: Buffer, onEnd: (status: number) => void, onHeaders?: () => void): void;
   close(): void;
 }
 
-/** Settles when it is open. */
+/** Resolves with an open connection. */
 export function openConnection(port: number): Promise<Connection> {
   return new Promise((resolve, reject) => {
     const socket = connect({ port, host: '127.0.0.1', noDelay: true });
-    let ended: ((status: number) => void) | undefined;
-    let begun: (() => void) | undefined;
+    let finished: ((status: number) => void) | undefined;
+    let started: (() => void) | undefined;
     const end = (status: number): void => {
-      const tell = ended;
-      ended = undefined;
-      tell?.(status);
+      const notify = finished;
+      finished = undefined;
+      notify?.(status);
     };
     const read = createMessageReader(
-      () => begun?.(),
-      (head) => end(Number(head.slice(9, 12))),
+      () => started?.(),
+      (headers) => end(Number(headers.slice(9, 12))),
     );
     socket.on('data', read);
     socket.once('error', reject);
     socket.on('close', () => end(0));
     socket.once('connect', () => {
       resolve({
-        send(request, onEnd, onHead) {
-          ended = onEnd;
-          begun = onHead;
+        send(request, onEnd, onHeaders) {
+          finished = onEnd;
+          started = onHeaders;
           socket.write(request);
         },
         close() {
-          ended = undefined;
+          finished = undefined;
           socket.destroy();
         },
       });

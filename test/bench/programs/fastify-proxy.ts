@@ -3,7 +3,7 @@ import fastify from 'fastify';
 import { Agent } from 'undici';
 import { announce, readOptions } from './proxy-options.ts';
 
-/** @fastify/http-proxy as its README has it, but for the certificate, which it would not verify by itself. */
+/** @fastify/http-proxy as in its README, except that it verifies the certificate, which is not the default. */
 const { origin, ca } = readOptions();
 const app = fastify();
 await app.register(httpProxy, {

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 import type { AddressInfo } from 'node:net';
 import { announce, readOptions } from './proxy-options.ts';
 
-/** The one function of http-proxy that is used here. */
+/** The used part of http-proxy. */
 interface HttpProxy {
   createProxyServer(options: object): {
     web(request: IncomingMessage, response: ServerResponse): void;

@@ -3,35 +3,35 @@ const CHUNKED = /\r\ntransfer-encoding: *chunked/i;
 const LAST_CHUNK = '0\r\n\r\n';
 
 /**
- * Finds where HTTP messages begin and end, and looks at nothing else: what measures must cost less than what it measures.
- * Chunks are told by their end alone, so a body must not hold `0`, CR, LF, CR, LF itself.
+ * Finds the headers and the end of HTTP messages. It does nothing else, because the load generator must be cheaper than the proxy.
+ * It finds the last chunk by its text, so a body must not contain `0`, CR, LF, CR, LF.
  */
 export function createMessageReader(
-  onHead: (head: string) => void,
-  onEnd: (head: string) => void,
+  onHeaders: (headers: string) => void,
+  onEnd: (headers: string) => void,
 ): (chunk: Buffer) => void {
   let partial: Buffer | undefined;
-  let head: string | undefined;
+  let headers: string | undefined;
   let chunked = false;
   let missing = 0;
   let tail = '';
 
-  function readHead(data: Buffer): Buffer | undefined {
+  function readHeaders(data: Buffer): Buffer | undefined {
     const end = data.indexOf('\r\n\r\n');
     if (end < 0) {
       partial = data;
       return undefined;
     }
-    head = data.toString('latin1', 0, end);
-    const length = LENGTH.exec(head);
-    chunked = length === null && CHUNKED.test(head);
+    headers = data.toString('latin1', 0, end);
+    const length = LENGTH.exec(headers);
+    chunked = length === null && CHUNKED.test(headers);
     missing = length === null ? 0 : Number(length[1]);
     tail = '';
-    onHead(head);
+    onHeaders(headers);
     return data.subarray(end + 4);
   }
 
-  function isWhole(body: Buffer): boolean {
+  function isComplete(body: Buffer): boolean {
     if (!chunked) {
       missing -= body.length;
       return missing <= 0;
@@ -42,14 +42,14 @@ export function createMessageReader(
 
   return (chunk) => {
     let body: Buffer | undefined = chunk;
-    if (head === undefined) {
+    if (headers === undefined) {
       const data = partial === undefined ? chunk : Buffer.concat([partial, chunk]);
       partial = undefined;
-      body = readHead(data);
+      body = readHeaders(data);
     }
-    if (body === undefined || head === undefined || !isWhole(body)) return;
-    const ended = head;
-    head = undefined;
-    onEnd(ended);
+    if (body === undefined || headers === undefined || !isComplete(body)) return;
+    const finished = headers;
+    headers = undefined;
+    onEnd(finished);
   };
 }

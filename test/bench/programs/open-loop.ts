@@ -4,12 +4,12 @@ import { createRandom } from './random.ts';
 import { requestsTo } from './requests.ts';
 
 const FIRST_CONNECTIONS = 32;
-/** Beyond this the proxy does not keep up at all. */
+/** If this limit is reached, the proxy cannot serve the rate. */
 const MAX_CONNECTIONS = 1000;
 
 /**
- * Sends requests when they are due, whether or not the ones before were answered, and counts from then: a proxy that stops for
- * 50 ms is charged for all that should have come meanwhile, and not for the one that happened to wait (no coordinated omission).
+ * Sends requests at scheduled times, without waiting for earlier responses, and measures latency from the scheduled time. If a proxy
+ * stalls for 50 ms, all requests of that time count as delayed. This avoids coordinated omission.
  */
 export async function runOpenLoop(target: Target, perSecond: number, seconds: number): Promise<OpenResult> {
   const requests = requestsTo(target);
@@ -17,7 +17,7 @@ export async function runOpenLoop(target: Target, perSecond: number, seconds: nu
   const all = new Set(idle);
   const due = arrivals(perSecond, seconds);
   const latencies = new Float64Array(due.length);
-  let answered = 0;
+  let finished = 0;
   let errors = 0;
 
   async function send(n: number, dueMs: number): Promise<void> {
@@ -25,7 +25,7 @@ export async function runOpenLoop(target: Target, perSecond: number, seconds: nu
     return new Promise((resolve) => {
       connection.send(requests.next(), (status) => {
         latencies[n] = performance.now() - dueMs;
-        answered += 1;
+        finished += 1;
         if (status !== 200) errors += 1;
         if (status !== 0) idle.push(connection);
         resolve();
@@ -43,27 +43,27 @@ export async function runOpenLoop(target: Target, perSecond: number, seconds: nu
   const startedMs = performance.now();
   const sent: Promise<void>[] = [];
   await new Promise<void>((resolve) => {
-    // A timer is late by up to a millisecond, which is more than what is measured: so this turns without resting.
-    const turn = (): void => {
+    // A timer is up to a millisecond late, which is more than the measured latency. So this loop polls.
+    const poll = (): void => {
       const nowMs = performance.now() - startedMs;
       while (sent.length < due.length && (due[sent.length] as number) <= nowMs) {
         const n = sent.length;
         sent.push(send(n, startedMs + (due[n] as number)));
       }
-      if (sent.length < due.length) setImmediate(turn);
+      if (sent.length < due.length) setImmediate(poll);
       else resolve();
     };
-    turn();
+    poll();
   });
-  // The last answers arrive while nothing turns; that is a handful, and they come no later for it.
+  // The last responses arrive without polling. They are few, and their latency is the same.
   await Promise.all(sent);
   for (const connection of all) connection.close();
   latencies.sort();
   const at = (share: number): number => latencies[Math.min(due.length - 1, Math.floor(share * due.length))] ?? 0;
-  return { requests: answered, errors, p50Ms: at(0.5), p99Ms: at(0.99), maxMs: at(1) };
+  return { requests: finished, errors, p50Ms: at(0.5), p99Ms: at(0.99), maxMs: at(1) };
 }
 
-/** When requests are due, in milliseconds: as those of many callers who do not know of each other. The same for every proxy. */
+/** Scheduled times in milliseconds, as of many independent callers. They are the same for every proxy. */
 function arrivals(perSecond: number, seconds: number): Float64Array {
   const times: number[] = [];
   const random = createRandom(1);

@@ -1,21 +1,21 @@
-/** What a caller asks of the upstream. */
-export type Ask =
-  /** A small JSON answer, as of a tool call. */
-  | 'answer'
-  /** A stream of `EVENTS_A_STREAM` events, a write each. */
+/** The kind of response that a caller requests. */
+export type ResponseKind =
+  /** A small JSON response, as of a tool call. */
+  | 'json'
+  /** A stream of `EVENTS_PER_STREAM` events, with one write for each event. */
   | 'events'
-  /** A stream that stays open, with an event now and then. */
+  /** A stream that stays open, with an occasional event. */
   | 'hold';
 
-export const EVENTS_A_STREAM = 200;
+export const EVENTS_PER_STREAM = 200;
 
-/** Requests to send in turn: the paths and the subjects go round. */
+/** The requests to send. Paths and subjects are used in turn. */
 export interface Target {
   readonly port: number;
   readonly paths: readonly string[];
-  /** How many callers, each with a token of its own; `fresh` is a new one for each request. */
+  /** The number of callers, each with its own token. `fresh` is a new caller for each request. */
   readonly subjects: number | 'fresh';
-  readonly ask: Ask;
+  readonly responseKind: ResponseKind;
 }
 
 export interface TlsKeys {
@@ -23,7 +23,7 @@ export interface TlsKeys {
   readonly cert: string;
 }
 
-/** What the far side is told; each is answered once, under its `id`. */
+/** A command for the load process. Each has one reply, with the same `id`. */
 export type Command =
   | { readonly id: number; readonly do: 'listen'; readonly tls: TlsKeys }
   | { readonly id: number; readonly do: 'each'; readonly target: Target; readonly connections: number }
@@ -52,10 +52,10 @@ export interface Listening {
 
 export interface ClosedResult {
   readonly requests: number;
-  /** Answers that were not 200, and connections that broke. */
+  /** Responses other than 200, and failed connections. */
   readonly errors: number;
   readonly seconds: number;
-  /** Of the far side itself: near `seconds`, it is what bounds the throughput. */
+  /** CPU time of the load process. If it is close to `seconds`, the load process limits the throughput. */
   readonly cpuSeconds: number;
   readonly exchanges: number;
 }
@@ -63,7 +63,7 @@ export interface ClosedResult {
 export interface OpenResult {
   readonly requests: number;
   readonly errors: number;
-  /** From when a request was due, not from when it was sent. */
+  /** Measured from the scheduled time of a request, not from its sending. */
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly maxMs: number;

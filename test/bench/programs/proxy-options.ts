@@ -1,12 +1,12 @@
-/** What a proxy of the bench is told on its command line, as JSON. */
+/** The options of the bench's own proxies, as JSON on the command line. */
 export interface ProxyOptions {
-  /** Of the upstream: scheme, host, port. */
+  /** The origin of the upstream. */
   readonly origin: string;
-  /** PEM that its certificate is held to; undefined without TLS. */
+  /** The CA of the upstream in PEM format; undefined without TLS. */
   readonly ca?: string;
-  /** Bodies are read before they are sent on; they stream unless told. Understood by `undici-proxy` alone. */
+  /** Reads bodies before sending them. The default streams them. Only for `undici-proxy`. */
   readonly wholeBodies?: boolean;
-  /** Each call costs a token exchange here, whose token goes on in place of the caller's. Understood by `undici-proxy` alone. */
+  /** Exchanges the caller's token for each call at this endpoint. Only for `undici-proxy`. */
   readonly tokenEndpoint?: string;
 }
 
@@ -14,7 +14,7 @@ export function readOptions(): ProxyOptions {
   return JSON.parse(process.argv[2] ?? '') as ProxyOptions;
 }
 
-/** Tells the bench where it listens. */
+/** Reports the port to the bench. */
 export function announce(port: number): void {
   process.stdout.write(`listening ${port}\n`);
 }

@@ -1,4 +1,4 @@
-/** Numbers from 0 to 1 that look like chance and are the same every time (mulberry32). */
+/** A reproducible random generator for numbers from 0 to 1 (mulberry32). */
 export function createRandom(seed: number): () => number {
   let state = seed;
   return () => {

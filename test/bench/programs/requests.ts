@@ -8,7 +8,7 @@ const BODY = JSON.stringify({
   params: { name: 'search_issues', arguments: { query: 'is:open label:bug', repository: 'acme/shop', limit: 20 } },
 });
 
-/** Bytes of requests, one after the other, without end. */
+/** An endless sequence of requests. */
 export interface Requests {
   readonly distinct: number;
   next(): Buffer;
@@ -16,7 +16,7 @@ export interface Requests {
 
 const known = new Map<string, Requests>();
 
-/** The requests of a target: the same ones with the same tokens whenever it is asked for, so that they can be known again. */
+/** The requests of a target. Repeated calls return the same requests with the same tokens, so that the proxy finds them cached. */
 export function requestsTo(target: Target): Requests {
   const key = JSON.stringify(target);
   const found = known.get(key) ?? createRequests(target);
@@ -52,10 +52,10 @@ function createRequests(target: Target): Requests {
   };
 }
 
-/** What an MCP client of the session era sends for one call of a tool. */
+/** A tool call of an MCP client with a session. */
 function requestBytes(target: Target, path: string, caller: string, token = fabricateToken(caller, 'cambist')): Buffer {
   const lines = [
-    `POST ${path}?${target.ask} HTTP/1.1`,
+    `POST ${path}?${target.responseKind} HTTP/1.1`,
     `Host: 127.0.0.1:${target.port}`,
     'Connection: keep-alive',
     'Accept: application/json, text/event-stream',

@@ -3,33 +3,33 @@ import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { fabricateToken } from './tokens.ts';
 
-const LIFE_SECONDS = 3600;
+const LIFETIME_SECONDS = 3600;
 
 export interface TokenServer {
   readonly issuer: string;
-  /** Tokens issued so far. */
+  /** The number of issued tokens so far. */
   issued(): number;
 }
 
-/** An authorization server that issues whatever it is asked for, and spends next to nothing on it. */
+/** An authorization server that issues any requested token, with minimal CPU time. */
 export async function startTokenServer(): Promise<TokenServer> {
   let issued = 0;
   let issuer = '';
   const server = createServer((request, response) => {
-    const answer = (body: unknown): void => {
+    const respond = (body: unknown): void => {
       response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(body));
     };
     if (request.method === 'GET') {
-      answer({ issuer, token_endpoint: `${issuer}/token` });
+      respond({ issuer, token_endpoint: `${issuer}/token` });
       return;
     }
     void text(request).then((body) => {
       issued += 1;
-      answer({
+      respond({
         access_token: fabricateToken(`user-${issued}`, new URLSearchParams(body).get('resource') ?? ''),
         issued_token_type: 'urn:ietf:params:oauth:token-type:access_token',
         token_type: 'Bearer',
-        expires_in: LIFE_SECONDS,
+        expires_in: LIFETIME_SECONDS,
       });
     });
   });

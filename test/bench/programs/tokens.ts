@@ -1,22 +1,22 @@
 import { randomBytes } from 'node:crypto';
 
-/** As access tokens of a directory with a few groups and scopes are. */
+/** A typical size for access tokens with a few groups and scopes. */
 const TOKEN_BYTES = 1024;
 const SIGNATURE_BYTES = 64;
-const LIFE_SECONDS = 2 * 60 * 60;
+const LIFETIME_SECONDS = 2 * 60 * 60;
 
 const HEADER = encode({ alg: 'ES256', typ: 'at+jwt', kid: 'bench' });
 
-/** A JWT of about 1 KB that nobody verifies: signing is the authorization server's cost, not the proxy's. */
+/** Creates a JWT of about 1 KB without a valid signature, because signing is the authorization server's cost. */
 export function fabricateToken(subject: string, audience: string): string {
   const nowSeconds = Math.floor(Date.now() / 1000);
   const claims = { iss: 'https://idp.example.com', sub: subject, aud: audience, iat: nowSeconds };
-  const ends = { exp: nowSeconds + LIFE_SECONDS, jti: randomBytes(16).toString('base64url') };
-  const bare = encode({ ...claims, ...ends, groups: '' });
+  const expiry = { exp: nowSeconds + LIFETIME_SECONDS, jti: randomBytes(16).toString('base64url') };
+  const bare = encode({ ...claims, ...expiry, groups: '' });
   const signature = randomBytes(SIGNATURE_BYTES).toString('base64url');
   const missing = TOKEN_BYTES - HEADER.length - bare.length - signature.length - 2;
   const groups = 'g'.repeat(Math.max(0, Math.floor((missing * 3) / 4)));
-  return `${HEADER}.${encode({ ...claims, ...ends, groups })}.${signature}`;
+  return `${HEADER}.${encode({ ...claims, ...expiry, groups })}.${signature}`;
 }
 
 function encode(value: unknown): string {

@@ -5,9 +5,8 @@ import { exchange } from './bare-exchange.ts';
 import { announce, readOptions } from './proxy-options.ts';
 
 /**
- * The least that a streaming proxy on Node can be: `node:http` in front, `undici.dispatch` behind, bodies as they come with
- * backpressure both ways, cancellation, hop-by-hop headers dropped. No routes, no metrics, no log; a token only where it is told to
- * exchange the caller's.
+ * A minimal streaming proxy on Node: `node:http` in front, `undici.dispatch` behind. It has streaming bodies with backpressure,
+ * cancellation, and drops hop-by-hop headers. It has no routes, metrics or log. It exchanges tokens only with `tokenEndpoint`.
  */
 const { origin, ca, wholeBodies = false, tokenEndpoint } = readOptions();
 const agent = new Agent({
@@ -28,7 +27,7 @@ async function exchangeAndForward(endpoint: string, request: IncomingMessage, re
   }
 }
 
-/** @param issued goes on in place of the caller's `Authorization` */
+/** @param issued replaces the caller's `Authorization` */
 function forward(request: IncomingMessage, response: ServerResponse, issued?: string): void {
   const headers = ['host', host];
   const raw = request.rawHeaders;
@@ -53,19 +52,19 @@ function forward(request: IncomingMessage, response: ServerResponse, issued?: st
 
 function send(options: Dispatcher.DispatchOptions, response: ServerResponse): void {
   let abort: (() => void) | undefined;
-  let gone = false;
+  let isClosed = false;
   response.on('close', () => {
-    gone = true;
+    isClosed = true;
     if (!response.writableFinished) abort?.();
   });
   agent.dispatch(options, {
     onRequestStart(controller) {
-      abort = () => controller.abort(new Error('the caller went away'));
-      if (gone) abort();
+      abort = () => controller.abort(new Error('the caller disconnected'));
+      if (isClosed) abort();
     },
     onResponseStart(controller, status) {
       if (status < 200) return;
-      response.writeHead(status, answerHeaders((controller.rawHeaders ?? []) as Buffer[]));
+      response.writeHead(status, responseHeaders((controller.rawHeaders ?? []) as Buffer[]));
       response.on('drain', () => controller.resume());
     },
     onResponseData(controller, chunk) {
@@ -81,7 +80,7 @@ function send(options: Dispatcher.DispatchOptions, response: ServerResponse): vo
   });
 }
 
-function answerHeaders(raw: readonly Buffer[]): string[] {
+function responseHeaders(raw: readonly Buffer[]): string[] {
   const headers: string[] = [];
   for (let i = 0; i < raw.length; i += 2) {
     const name = (raw[i] as Buffer).toString('latin1');

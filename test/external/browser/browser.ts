@@ -10,10 +10,10 @@ export interface PageOptions {
   readonly script?: boolean;
 }
 
-/** A page of a real browser, and whatever was wrong with it. */
+/** A page of a real browser, and its errors. */
 export interface OpenPage {
   readonly page: Page;
-  /** Errors of the console, of scripts, of what the policy forbids, and requests to anywhere else. */
+  /** Console errors and warnings, script errors, violations of the content security policy, and requests to other origins. */
   readonly complaints: readonly string[];
 }
 
@@ -30,7 +30,7 @@ const FLAGS = [
 
 const HEIGHT = 900;
 
-/** Opens a URL in a browser of its own, with nothing in its profile; it is closed when the test ends. */
+/** Opens a URL in a new browser with an empty profile, and closes the browser after the test. */
 export async function openPage(t: TestContext, url: string, options: PageOptions = {}): Promise<OpenPage> {
   const { colorScheme = 'light', width = 1280, script = true } = options;
   const profile = await mkdtemp(join(tmpdir(), 'cambist-browser-'));

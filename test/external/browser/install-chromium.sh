@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Gets Debian's chromium, unless a browser is there.
+# Installs Debian's chromium, if there is no browser.
 set -euo pipefail
 
 browser=${CHROMIUM:-/usr/bin/chromium}
 if [[ -x $browser ]]; then exit 0; fi
 if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
-  echo "there is no $browser, and no right to install it: install chromium, or name it in CHROMIUM" >&2
+  echo "$browser is missing and cannot be installed: install chromium, or set CHROMIUM to its path" >&2
   exit 1
 fi
 apt-get -qq update

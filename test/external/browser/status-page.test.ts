@@ -3,9 +3,9 @@ import { readFile } from 'node:fs/promises';
 import { type TestContext, test } from 'node:test';
 import { type FakeSetup, startFakeSetup } from '../../harness/fake-setup.ts';
 import { openPage } from './browser.ts';
-import { STICKING_OUT, TEXTS_AND_GROUNDS } from './in-page.ts';
+import { OVERFLOWING, TEXTS_AND_BACKGROUNDS } from './in-page.ts';
 
-async function startBusyScene(t: TestContext): Promise<FakeSetup> {
+async function startBusySetup(t: TestContext): Promise<FakeSetup> {
   const setup = await startFakeSetup({
     change: (config) => ({
       ...config,
@@ -26,11 +26,11 @@ async function startBusyScene(t: TestContext): Promise<FakeSetup> {
   return setup;
 }
 
-/** The text of the cell of a route's row that has this label. */
+/** The path of a cell, by its row's route and its label. */
 const cell = (route: string, label: string) => `//tr[th[text()="${route}"]]/td[@data-label="${label}"]`;
 
-test('the figures move while somebody looks, and what was selected stays selected', async (t) => {
-  const setup = await startBusyScene(t);
+test('updates figures without replacing the elements', async (t) => {
+  const setup = await startBusySetup(t);
   const { page, complaints } = await openPage(t, `${setup.cambist.adminUrl}/`);
   await page.getByText(/^live, /).waitFor();
   const requests = page.locator(cell('tools', 'Requests'));
@@ -43,11 +43,11 @@ test('the figures move while somebody looks, and what was selected stays selecte
   assert.deepEqual(complaints, []);
 });
 
-test('what goes wrong appears by itself, and so does its end', async (t) => {
-  const setup = await startBusyScene(t);
+test('shows a problem and its recovery without a reload', async (t) => {
+  const setup = await startBusySetup(t);
   const { page, complaints } = await openPage(t, `${setup.cambist.adminUrl}/`);
   await page.getByText(/^live, /).waitFor();
-  assert.equal(await page.getByText('What needs attention').count(), 0);
+  assert.equal(await page.getByText('Needs attention').count(), 0);
   setup.authorizationServer.behaviour = { kind: 'response', status: 500 };
   for (let i = 0; i < 4; i += 1) await setup.call({ headers: await setup.bearer(), body: '{}' });
   await page.getByText('Authorization server local is down.').waitFor();
@@ -61,12 +61,12 @@ test('what goes wrong appears by itself, and so does its end', async (t) => {
   while ((await setup.call({ headers: await setup.bearer(), body: '{}' })).status !== 200) {
     assert.ok(performance.now() < untilMs);
   }
-  await page.getByText('What needs attention').waitFor({ state: 'detached' });
+  await page.getByText('Needs attention').waitFor({ state: 'detached' });
   assert.deepEqual(complaints, []);
 });
 
-test('a change that waits for a restart appears by itself, with the keys that wait', async (t) => {
-  const setup = await startBusyScene(t);
+test('shows the keys of a change that requires a restart without a reload', async (t) => {
+  const setup = await startBusySetup(t);
   const { page, complaints } = await openPage(t, `${setup.cambist.adminUrl}/`);
   await page.getByText(/^live, /).waitFor();
   const text = await readFile(setup.cambist.configFile, 'utf8');
@@ -74,20 +74,20 @@ test('a change that waits for a restart appears by itself, with the keys that wa
   await page.getByText('Changed in the config file, and served as before: limits.max_header_size.').waitFor();
   await page.getByText('taken in part').waitFor();
   await setup.cambist.rewriteConfig(text);
-  await page.getByText('What needs attention').waitFor({ state: 'detached' });
+  await page.getByText('Needs attention').waitFor({ state: 'detached' });
   assert.deepEqual(complaints, []);
 });
 
-test('when cambist is gone the page says so', async (t) => {
-  const setup = await startBusyScene(t);
+test('reports that cambist does not respond', async (t) => {
+  const setup = await startBusySetup(t);
   const { page } = await openPage(t, `${setup.cambist.adminUrl}/`);
   await page.getByText(/^live, /).waitFor();
   setup.cambist.signal('SIGKILL');
   await page.getByText(/^no answer from cambist since /).waitFor();
 });
 
-test('it can be read without a script', async (t) => {
-  const setup = await startBusyScene(t);
+test('is readable without JavaScript', async (t) => {
+  const setup = await startBusySetup(t);
   const { page, complaints } = await openPage(t, `${setup.cambist.adminUrl}/`, { script: false });
   const text = (await page.locator('body').textContent()) ?? '';
   for (const words of ['ready', 'Authorization servers', 'local', 'tools', 'ERR_UPSTREAM_UNREACHABLE']) {
@@ -97,22 +97,24 @@ test('it can be read without a script', async (t) => {
 });
 
 for (const width of [320, 390, 820, 1280, 2200]) {
-  test(`nothing is cut off or hangs over at ${width} pixels`, async (t) => {
-    const setup = await startBusyScene(t);
+  test(`has no overflow at ${width} pixels`, async (t) => {
+    const setup = await startBusySetup(t);
     const { page } = await openPage(t, `${setup.cambist.adminUrl}/`, { width });
     await page.getByText(/^live, /).waitFor();
-    const over = await page.evaluate<string[]>(STICKING_OUT);
-    assert.deepEqual(over, []);
+    const overflowing = await page.evaluate<string[]>(OVERFLOWING);
+    assert.deepEqual(overflowing, []);
   });
 }
 
 for (const colorScheme of ['light', 'dark'] as const) {
-  test(`every text stands out from what is behind it, ${colorScheme}`, async (t) => {
-    const setup = await startBusyScene(t);
+  test(`has sufficient contrast in ${colorScheme} mode`, async (t) => {
+    const setup = await startBusySetup(t);
     const { page } = await openPage(t, `${setup.cambist.adminUrl}/`, { colorScheme });
-    const pairs = await page.evaluate<[what: string, text: string, ground: string][]>(TEXTS_AND_GROUNDS);
+    const pairs = await page.evaluate<[element: string, text: string, background: string][]>(TEXTS_AND_BACKGROUNDS);
     assert.ok(pairs.length > 40);
-    for (const [what, text, ground] of pairs) assert.ok(contrast(text, ground) >= 4.5, `${what} ${text} on ${ground}`);
+    for (const [element, text, background] of pairs) {
+      assert.ok(contrast(text, background) >= 4.5, `${element} ${text} on ${background}`);
+    }
   });
 }
 

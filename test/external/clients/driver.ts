@@ -4,9 +4,9 @@ import { createInterface } from 'node:readline';
 import { type AgentClient, type AgentSdk, REPLY } from '../../harness/agent-client.ts';
 
 /**
- * Clients in another language: one process holds any number of them, and does what it is told. Each command is a line of
- * JSON with an `id`, and is answered by one with that `id` and a `result` or an `error`; in between may come `progress`, and
- * at any time, for a `client`, an `updated` resource.
+ * Clients in another language. One process has any number of clients. A command is a line of JSON with an `id`. Its reply is a line
+ * with the same `id` and a `result` or an `error`. Lines with `progress` can precede the reply. Lines with a `client` and an
+ * `updated` resource can arrive at any time.
  */
 export interface Driver {
   sdk(name: string, mode: Mode, traits?: Pick<AgentSdk, 'progressMayLag'>): AgentSdk;
@@ -15,7 +15,7 @@ export interface Driver {
 
 export type Mode = 'legacy' | 'auto';
 
-interface Answer {
+interface Message {
   id?: number;
   result?: unknown;
   error?: string;
@@ -34,32 +34,32 @@ type Send = (command: Record<string, unknown>, onProgress?: (progress: number) =
 
 interface Sent {
   id: number;
-  answer: Promise<unknown>;
+  reply: Promise<unknown>;
 }
 
 const CLOSE_TIMEOUT_MS = 5_000;
 
-/** @param args of the program, after its own path */
+/** @param args arguments of the program */
 export function startDriver(program: string, args: readonly string[] = []): Driver {
   const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'] });
   const waiting = new Map<number, Waiting>();
   const updates = new Map<number, string[]>();
   let count = 0;
-  createInterface({ input: child.stdout }).on('line', (line) => hear(JSON.parse(line) as Answer, waiting, updates));
-  let ended = false;
+  createInterface({ input: child.stdout }).on('line', (line) => receive(JSON.parse(line) as Message, waiting, updates));
+  let hasExited = false;
   child.once('exit', () => {
-    ended = true;
-    for (const { reject } of waiting.values()) reject(new Error('the driver ended'));
+    hasExited = true;
+    for (const { reject } of waiting.values()) reject(new Error('the driver exited'));
   });
   const send: Send = (command, onProgress) => {
     count += 1;
     const id = count;
-    const answer = new Promise<unknown>((resolve, reject) => {
-      if (ended) reject(new Error('the driver ended'));
+    const reply = new Promise<unknown>((resolve, reject) => {
+      if (hasExited) reject(new Error('the driver exited'));
       else waiting.set(id, { resolve, reject, onProgress });
     });
     child.stdin.write(`${JSON.stringify({ id, ...command })}\n`);
-    return { id, answer };
+    return { id, reply };
   };
   return {
     sdk: (name, mode, traits = {}) => ({
@@ -77,17 +77,17 @@ export function startDriver(program: string, args: readonly string[] = []): Driv
   };
 }
 
-function hear(answer: Answer, waiting: Map<number, Waiting>, updates: Map<number, string[]>): void {
-  if (answer.client !== undefined && answer.updated !== undefined) updates.get(answer.client)?.push(answer.updated);
-  const waiter = waiting.get(answer.id ?? 0);
+function receive(message: Message, waiting: Map<number, Waiting>, updates: Map<number, string[]>): void {
+  if (message.client !== undefined && message.updated !== undefined) updates.get(message.client)?.push(message.updated);
+  const waiter = waiting.get(message.id ?? 0);
   if (waiter === undefined) return;
-  if (answer.progress !== undefined) {
-    waiter.onProgress?.(answer.progress);
+  if (message.progress !== undefined) {
+    waiter.onProgress?.(message.progress);
     return;
   }
-  waiting.delete(answer.id ?? 0);
-  if (answer.error === undefined) waiter.resolve(answer.result);
-  else waiter.reject(new Error(answer.error));
+  waiting.delete(message.id ?? 0);
+  if (message.error === undefined) waiter.resolve(message.result);
+  else waiter.reject(new Error(message.error));
 }
 
 async function connect(
@@ -96,24 +96,24 @@ async function connect(
   to: { url: string; token: string },
   updated: string[],
 ): Promise<AgentClient> {
-  const ask = (op: string, more: object = {}) => send({ op, ...self, ...more }).answer;
-  await ask('connect', { ...to, answer: REPLY });
+  const execute = (op: string, more: object = {}) => send({ op, ...self, ...more }).reply;
+  await execute('connect', { ...to, reply: REPLY });
   let closed: Promise<unknown> | undefined;
-  const session = ((await ask('session')) as string | null) ?? undefined;
+  const session = ((await execute('session')) as string | null) ?? undefined;
   return {
     updated,
     sessionId: () => session,
-    listTools: async () => (await ask('list')) as string[],
+    listTools: async () => (await execute('list')) as string[],
     call: async (name, args = {}, { onProgress, signal } = {}) => {
-      const { id, answer } = send({ op: 'call', ...self, name, args }, onProgress);
-      signal?.addEventListener('abort', () => void ask('cancel', { call: id }));
-      return String(await answer);
+      const { id, reply } = send({ op: 'call', ...self, name, args }, onProgress);
+      signal?.addEventListener('abort', () => void execute('cancel', { call: id }));
+      return String(await reply);
     },
     watch: async (uri) => {
-      await ask('watch', { uri });
+      await execute('watch', { uri });
     },
     close: async () => {
-      closed ??= ask('close');
+      closed ??= execute('close');
       await closed;
     },
   };

@@ -6,7 +6,7 @@ import { startGoDriver } from './install.ts';
 const driver = await startGoDriver();
 after(driver.close);
 
-// A goroutine of its own hands over what a server tells.
+// The SDK delivers notifications in a separate goroutine.
 const traits = { progressMayLag: true };
 
 for (const sdk of [driver.sdk('Go SDK, legacy', 'legacy', traits), driver.sdk('Go SDK, negotiated', 'auto', traits)]) {

@@ -5,7 +5,7 @@ import { type Driver, startDriver } from './driver.ts';
 
 const here = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 
-/** @throws Error where the machine has no Python, or the package index cannot be reached */
+/** @throws Error if Python is missing or the package index is unreachable */
 export async function startPythonDriver(): Promise<Driver> {
   const directory = await cachedInstall('python-sdk', [here('python/requirements.txt')], async (folder) => {
     await runTool('python3', ['-m', 'venv', 'venv'], folder);
@@ -14,7 +14,7 @@ export async function startPythonDriver(): Promise<Driver> {
   return startDriver(join(directory, 'venv/bin/python'), [here('python/driver.py')]);
 }
 
-/** @throws Error where the machine has no Go, or the module proxy cannot be reached */
+/** @throws Error if Go is missing or the module proxy is unreachable */
 export async function startGoDriver(): Promise<Driver> {
   const sources = ['go/go.mod', 'go/go.sum', 'go/main.go'].map(here);
   const directory = await cachedInstall('go-sdk', sources, (folder) =>

@@ -1,4 +1,4 @@
-/** Loaded into the suite, which sends no bearer itself: each request that it makes gets one, whoever in it makes it. */
+/** Preloaded into the suite, which sends no bearer token. Adds a token to every request. */
 import { subscribe } from 'node:diagnostics_channel';
 
 const value = `Bearer ${process.env.CONFORMANCE_BEARER}`;
@@ -7,7 +7,7 @@ interface FetchCreated {
   request: { addHeader(name: string, value: string): void };
 }
 
-// Node's own fetch and the package undici both tell this channel of each request before it goes.
+// Node's fetch and the package undici publish each request to this channel before sending it.
 subscribe('undici:request:create', (message) => (message as FetchCreated).request.addHeader('authorization', value));
 
 interface HttpCreated {

@@ -9,31 +9,31 @@ function result(checks: readonly Check[]): SuiteResult {
   return { passed: true, output: '', scenarios: new Map([['tools-list', checks]]) };
 }
 
-test('Two reports that differ in ports, times and made-up names are the same report', () => {
+test('ignores ports, times and generated names', () => {
   const other = { ...CHECK, details: { url: 'http://127.0.0.1:815/mcp' } };
   assert.deepEqual(differences(result([CHECK]), result([other])), []);
 });
 
-test('How many messages a server that sends now and then has sent by the end is no difference, and a violation is', () => {
+test('ignores the number of periodic messages, but not a violation', () => {
   const counted = (messagesValidated: number, violations: string[]) =>
     result([{ ...CHECK, details: { messagesValidated, violations } }]);
   assert.deepEqual(differences(counted(5, []), counted(6, [])), []);
   assert.equal(differences(counted(5, []), counted(5, ['a field'])).length, 1);
 });
 
-for (const [what, other] of [
+for (const [difference, other] of [
   ['another status', [{ ...CHECK, status: 'FAILURE' }]],
   ['another message', [{ ...CHECK, errorMessage: 'no' }]],
   ['other details', [{ ...CHECK, details: { url: 'http://127.0.0.1:4711/sse' } }]],
-  ['a check less', []],
-  ['a check more', [CHECK, CHECK]],
+  ['a missing check', []],
+  ['an additional check', [CHECK, CHECK]],
 ] as const) {
-  test(`A report with ${what} is another report`, () => {
+  test(`reports ${difference}`, () => {
     assert.equal(differences(result([CHECK]), result(other)).length, 1);
   });
 }
 
-test('A scenario that is missing is a difference', () => {
+test('reports a missing scenario', () => {
   const none: SuiteResult = { ...result([]), scenarios: new Map() };
   assert.equal(differences(result([CHECK]), none).length, 1);
 });

@@ -21,7 +21,7 @@ before(async () => {
 });
 after(() => authorizationServer.close());
 
-/** @param match with a host where the server refuses a foreign one, without where it does not look */
+/** @param match with a host if the server refuses foreign hosts, and without a host if it does not check them */
 function startProxy({ url }: ConformanceServer, match: Match): Promise<CambistProcess> {
   authorizationServer.resources.set(url, { scopes: ['tools'], audience: url });
   return startCambist({
@@ -51,14 +51,14 @@ interface Run {
 }
 
 /**
- * The suite now and then waits in vain for the end of its sampling scenario, with cambist as without it, as its client opens the
- * session's stream in the middle of the call: then nothing was measured, and the run is made once more, and said to be.
+ * Runs the suite. Its sampling scenario sometimes times out, with and without cambist, because its client opens the session's stream
+ * during the call. Such a run has no result and is repeated, with a message.
  */
 async function measure(url: string, revision: Revision, bearer: string): Promise<SuiteResult> {
   const run = await runSuite(suite, url, revision, bearer);
   const hasTimedOut = [...run.scenarios.values()].flat().some(({ id }) => id === 'scenario-timeout');
   if (!hasTimedOut) return run;
-  console.log(`a scenario timed out at ${url}: the run is made once more`);
+  console.log(`a scenario timed out at ${url}; repeating the run`);
   return runSuite(suite, url, revision, bearer);
 }
 
@@ -88,7 +88,7 @@ function report(name: string, revision: Revision, { direct, proxied }: Run): str
 }
 
 for (const revision of REVISIONS) {
-  test(`A server on the SDK 2.x has full marks for ${revision}, and the same ones through cambist`, async (t) => {
+  test(`a server of the SDK 2.x passes all checks of ${revision}, directly and through cambist`, async (t) => {
     const { issuer, jwksUri } = authorizationServer;
     const server = await startMcpFixture({ issuer, jwksUri });
     t.after(server.close);
@@ -96,15 +96,15 @@ for (const revision of REVISIONS) {
     assert.deepEqual(report('fixture', revision, run), []);
     assert.ok(run.direct.passed, run.direct.output);
     assert.ok(run.proxied.passed, run.proxied.output);
-    assert.ok(run.exchanges > 0, 'no token was exchanged');
+    assert.ok(run.exchanges > 0, 'cambist exchanges tokens');
   });
 
-  test(`server-everything has the same marks for ${revision} through cambist as without it`, async (t) => {
+  test(`server-everything has the same results for ${revision} directly and through cambist`, async (t) => {
     const server = await startServerEverything(authorizationServer);
     t.after(server.close);
     const run = await runBoth(server, revision, { path: '/mcp' });
     assert.deepEqual(report('server-everything', revision, run), []);
     assert.ok(run.direct.scenarios.size > 0, run.direct.output);
-    assert.ok(run.exchanges > 0, 'no token was exchanged');
+    assert.ok(run.exchanges > 0, 'cambist exchanges tokens');
   });
 }

@@ -1,4 +1,4 @@
-/** Loaded into a server that verifies no token itself: from then on it does, before it sees a request. */
+/** Preloaded into a server that does not verify tokens. Verifies the token of each request before the server receives it. */
 import { type IncomingMessage, Server, type ServerResponse } from 'node:http';
 import { createBearerGate } from '../../harness/bearer-gate.ts';
 

@@ -1,12 +1,11 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import type { RunningAuthorizationServer } from '../../harness/authorization-server.ts';
 import { eventually } from '../../harness/eventually.ts';
-import { closeServer, listen } from '../../harness/http-server.ts';
+import { freePort } from '../../harness/free-port.ts';
 
-/** A server that takes no token but one whose audience is its own URL. */
+/** A server that accepts only tokens whose audience is its own URL. */
 export interface ConformanceServer {
   url: string;
   close(): Promise<void>;
@@ -15,7 +14,7 @@ export interface ConformanceServer {
 const PROGRAM = fileURLToPath(import.meta.resolve('@modelcontextprotocol/server-everything/dist/index.js'));
 const GATE = fileURLToPath(new URL('gate-preload.ts', import.meta.url));
 
-/** The example server of the protocol's makers, with a gate loaded into its process. */
+/** The official example server, with a bearer gate preloaded into its process. */
 export async function startServerEverything({
   issuer,
   jwksUri,
@@ -31,7 +30,7 @@ export async function startServerEverything({
     },
   );
   const exited = once(child, 'exit');
-  await eventually('server-everything answers', () =>
+  await eventually('server-everything responds', () =>
     fetch(url).then(
       ({ status }) => status === 401,
       () => false,
@@ -44,12 +43,4 @@ export async function startServerEverything({
       await exited;
     },
   };
-}
-
-/** The program takes its port from outside and does not say which one it got. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  const { port } = await listen(server);
-  await closeServer(server);
-  return port;
 }

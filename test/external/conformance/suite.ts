@@ -9,7 +9,7 @@ import { cachedInstall, runTool } from '../../harness/cached-install.ts';
 export const REVISIONS = ['2025-11-25', '2026-07-28'] as const;
 export type Revision = (typeof REVISIONS)[number];
 
-/** One check of the suite, as it stands in its report. */
+/** A check in the suite's report. */
 export interface Check {
   id: string;
   name: string;
@@ -19,17 +19,17 @@ export interface Check {
 }
 
 export interface SuiteResult {
-  /** True where all that the revision requires is passed. */
+  /** True if all required checks of the revision passed. */
   passed: boolean;
   /** The suite's own summary. */
   output: string;
-  /** By scenario, in the order in which they were made. */
+  /** The checks of each scenario, in order. */
   scenarios: ReadonlyMap<string, readonly Check[]>;
 }
 
 const here = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 
-/** The official suite needs a newer Node than cambist does, and so brings its own. @returns its folder */
+/** Installs the official suite with its own Node, because it requires a newer Node than cambist. @returns its folder */
 export function installSuite(): Promise<string> {
   return cachedInstall('conformance', [here('suite/package.json'), here('suite/package-lock.json')], (directory) =>
     runTool('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--prefix', directory], directory),
@@ -39,11 +39,11 @@ export function installSuite(): Promise<string> {
 async function suiteNode(directory: string): Promise<string> {
   const modules = join(directory, 'node_modules');
   const found = (await readdir(modules)).find((name) => /^node-(bin-)?(linux|darwin)-/.test(name));
-  if (found === undefined) throw new Error('the lock file names no Node for this machine');
+  if (found === undefined) throw new Error('the lock file contains no Node for this platform');
   return join(modules, found, 'bin', 'node');
 }
 
-/** Runs all that a revision requires of a server, each request with this bearer. */
+/** Runs the checks that a revision requires of a server, with this bearer token. */
 export async function runSuite(
   directory: string,
   url: string,
@@ -69,12 +69,12 @@ export async function runSuite(
   }
 }
 
-/** The report of a scenario lies in a folder with its name and the time. */
+/** Reads the reports. The folder of each report is named after its scenario and the time. */
 async function readReports(reports: string): Promise<Map<string, Check[]>> {
   const scenarios = new Map<string, Check[]>();
   for (const folder of (await readdir(reports)).sort()) {
     const scenario = folder.replace(/^server-/, '').replace(/-\d{4}-\d{2}-\d{2}T[\d-]+Z$/, '');
-    // A scenario that broke off leaves no checks.
+    // An aborted scenario has no checks.
     const checks = await readFile(join(reports, folder, 'checks.json'), 'utf8').catch(() => '[]');
     scenarios.set(scenario, JSON.parse(checks) as Check[]);
   }

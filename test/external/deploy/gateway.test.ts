@@ -12,7 +12,7 @@ import { startCambist } from '../../harness/cambist-process.ts';
 import { createLeakWatch } from '../../harness/leaks.ts';
 import { startMcpBackend } from '../../harness/mcp-backend.ts';
 import { runCommand } from '../../harness/run-command.ts';
-import { ask, whoami } from '../servers/agent.ts';
+import { post, whoami } from '../servers/agent.ts';
 import { only, type Rendered, renderChart, renderKustomization } from './render.ts';
 import { installDeployTools } from './tools.ts';
 import { VALUES } from './values.ts';
@@ -95,7 +95,7 @@ test('a gateway with the rendered config gives an MCP client a token for the bac
   const { aud, sub } = await whoami(`${cambist.url}/github`, token);
   assert.deepEqual([aud, sub], [backend.resource, 'alice']);
   // Another name for the same address, as in DNS rebinding.
-  const rebound = await ask(cambist.url.replace('127.0.0.1', 'localhost').concat('/github'), token);
+  const rebound = await post(cambist.url.replace('127.0.0.1', 'localhost').concat('/github'), token);
   assert.equal(rebound.status, 403);
   const leaks = createLeakWatch();
   leaks.remember(token);

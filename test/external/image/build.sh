@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Builds the Dockerfile as it stands, and tags it cambist:test. Its base image is made first, where it is not there yet, under
-# its very name: Debian's essential packages, Node from its npm package, and npm. That is what the real one consists of.
+# Builds the Dockerfile unchanged, and tags the image cambist:test. Builds the base image first, if it is missing, under its real
+# name. It consists of Debian's essential packages, Node from its npm package, and npm, like the real base image.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 folder=$PWD/.cache/podman
 base=$(sed -n 's/^ARG NODE_IMAGE=//p' Dockerfile)
-[[ $base =~ ^node:([0-9.]+)-([a-z]+)-slim$ ]] || { echo "no stand-in can be made for the base $base" >&2; exit 1; }
+[[ $base =~ ^node:([0-9.]+)-([a-z]+)-slim$ ]] || { echo "cannot build a replacement for the base image $base" >&2; exit 1; }
 node_version=${BASH_REMATCH[1]}
 suite=${BASH_REMATCH[2]}
 npm_version=11.21.2
@@ -18,11 +18,11 @@ unpack() { # PACKAGE FOLDER
   rm "$folder/$archive"
 }
 
-# Once for all builds.
+# Runs once for all builds.
 make_base() {
   local root=$folder/base mirror
   rm -rf "$root"
-  # Where this machine gets its own packages, whatever its release.
+  # The mirror that this machine uses for its own packages.
   mirror=$(apt-get indextargets --format '$(SITE) $(RELEASE)' | awk -v own="$(. /etc/os-release && echo "$VERSION_CODENAME")" \
     '$2 == own { print $1; exit }')
   mmdebstrap --quiet --mode=root --variant=essential --include=libstdc++6 \
@@ -39,7 +39,7 @@ make_base() {
 
 podman image exists "docker.io/library/$base" || make_base
 
-# npm in the build asks the registry that npm asks here, trusts whom it trusts here, and may read what it has fetched here.
+# In the build, npm uses the registry, the trusted CAs and the cache of this machine.
 npmrc=$folder/npmrc
 mounts=(--volume "$npmrc:/usr/local/etc/npmrc:ro" --volume "$(npm config get cache):/root/.npm:O")
 printf "registry=%s\nupdate-notifier=false\n" "$(npm config get registry)" >"$npmrc"

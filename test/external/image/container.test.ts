@@ -20,7 +20,7 @@ spec:
     - { name: agent, image: agent:1 }
 `;
 
-test('in a container that is not root, has no capability and may write nothing, it exchanges, reloads, and ends with 0', async (t) => {
+test('exchanges, reloads and exits with 0 without root, capabilities or write access', async (t) => {
   const { name, launch } = inContainer(POD_MEMORY_BYTES);
   const setup = await startMcpSetup({ launch });
   t.after(setup.close);
@@ -38,7 +38,7 @@ test('in a container that is not root, has no capability and may write nothing, 
   const reloads = () => setup.cambist.metric('cambist_config_reloads_total', { result: 'success' });
   const before = await reloads();
   await setup.cambist.rewriteConfig(`# changed\n${await readFile(setup.cambist.configFile, 'utf8')}`);
-  await eventually('the changed file is taken up', async () => (await reloads()) > before);
+  await eventually('the changed config is active', async () => (await reloads()) > before);
   assert.equal(await client.callTool('echo', { message: 'again' }), 'again');
   await client.close();
 
@@ -48,7 +48,7 @@ test('in a container that is not root, has no capability and may write nothing, 
   assert.equal(setup.cambist.stderr(), '');
 });
 
-test('every command is in it', async (t) => {
+test('contains every command', async (t) => {
   const { name, launch } = inContainer(POD_MEMORY_BYTES);
   const setup = await startMcpSetup({ launch, files: { 'pod.yaml': POD } });
   t.after(setup.close);
@@ -65,7 +65,7 @@ test('every command is in it', async (t) => {
   assert.equal(await cambist('version'), `${version}\n`);
 });
 
-test('what a start leaves out is in it, too: spans, keys that verify, keys that sign', async (t) => {
+test('contains the parts that load on demand: tracing, token verification, signing', async (t) => {
   const receiver = await startOtlpReceiver();
   t.after(receiver.close);
   const spans = [`--env=OTEL_EXPORTER_OTLP_ENDPOINT=${receiver.url}`, '--env=OTEL_BSP_SCHEDULE_DELAY=50'];
@@ -84,10 +84,10 @@ test('what a start leaves out is in it, too: spans, keys that verify, keys that 
   t.after(setup.close);
   assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);
   assert.ok(setup.authorizationServer.requests.at(-1)?.headers.dpop !== undefined);
-  await eventually('the spans come in', () => receiver.spans.length === 3);
+  await eventually('the spans arrive', () => receiver.spans.length === 3);
 });
 
-test('where it might write, it writes nothing', async (t) => {
+test('writes no file, even as root', async (t) => {
   const { name, launch } = inContainer(POD_MEMORY_BYTES, ['--cap-drop=ALL', '--user=0:0', '--cap-add=DAC_OVERRIDE']);
   const setup = await startMcpSetup({ launch });
   t.after(setup.close);
@@ -96,19 +96,19 @@ test('where it might write, it writes nothing', async (t) => {
   assert.equal(await client.callTool('echo', { message: 'x' }), 'x');
   await client.close();
   const changes = (await podman('diff', name)).split('\n').filter((line) => line !== '');
-  // What podman itself makes: places to mount onto, and names for the user.
-  const ofPodman =
+  // podman itself creates mount points and files for the user.
+  const createdByPodman =
     /^[AC] \/(?:(?:dev|proc|run|sys)\b.*|tmp(?:\/cambist-\w+)?|etc(?:\/(?:cambist|group|host(?:s|name)|mtab|passwd|resolv\.conf))?)$/;
   assert.deepEqual(
-    changes.filter((line) => !ofPodman.test(line)),
+    changes.filter((line) => !createdByPodman.test(line)),
     [],
   );
 });
 
-test('the heap is sized from the memory limit of the container', async () => {
+test('sizes the heap by the memory limit of the container', async () => {
   const { Entrypoint } = await imageConfig();
   const flags = Entrypoint.slice(1, -1);
-  const heapUnder = async (memoryBytes: number): Promise<number> => {
+  const heapWith = async (memoryBytes: number): Promise<number> => {
     const limit = [`--memory=${memoryBytes}`, '--ulimit=nofile=4096:4096', '--ulimit=nproc=4096:4096'];
     const program = 'process.stdout.write(String(v8.getHeapStatistics().heap_size_limit))';
     return Number(
@@ -127,11 +127,11 @@ test('the heap is sized from the memory limit of the container', async () => {
   };
   for (const memoryBytes of [POD_MEMORY_BYTES, 4 * POD_MEMORY_BYTES]) {
     // Half for old objects, and three semi-spaces of 8 MiB for young ones.
-    assert.equal(await heapUnder(memoryBytes), memoryBytes / 2 + 3 * 8 * MIB);
+    assert.equal(await heapWith(memoryBytes), memoryBytes / 2 + 3 * 8 * MIB);
   }
 });
 
-test('more callers at once than it takes, with bodies that it keeps, do not make it outgrow its memory', async (t) => {
+test('stays within its memory limit with more concurrent callers than it admits', async (t) => {
   const { name, launch } = inContainer(POD_MEMORY_BYTES);
   await floodPod(t, launch, () => pidOf(name));
 });

@@ -6,12 +6,12 @@ import { imageConfig, overRoot } from './podman.ts';
 
 const MIB = 1024 * 1024;
 
-/** What `deploy/image.md` says of it. */
+/** The limits in `deploy/image.md`. */
 const MAX_APP_BYTES = 8 * MIB;
 const MAX_IMAGE_BYTES = 150 * MIB;
 
 interface Entry {
-  /** From the root, without a slash before it. */
+  /** Relative to the root, without a leading slash. */
   readonly path: string;
   readonly mode: string;
   readonly owner: string;
@@ -24,7 +24,7 @@ const entries = (await overRoot('tar --list --verbose --numeric-owner'))
     const [, mode, owner, bytes, path] = /^(\S{10})\s+(\S+)\s+(\d+)\s+\S+ \S+ (.*?)(?: -> .*)?$/.exec(line) ?? [];
     return path === undefined ? [] : [{ mode: mode ?? '', owner: owner ?? '', bytes: Number(bytes), path }];
   })
-  // podman makes them for every container.
+  // podman creates these in every container.
   .filter(({ path }) => !/^(?:dev|proc|sys|run|etc\/(?:hosts|hostname|resolv\.conf|mtab))(?:\/|$)/.test(path));
 
 const files = entries.filter(({ mode }) => mode.startsWith('-'));
@@ -32,7 +32,7 @@ const isAboutPackage = (path: string): boolean => /\/(?:package\.json|licen[cs]e
 const below = (folder: string): Entry[] => files.filter(({ path }) => path.startsWith(folder));
 const sizeOf = (list: readonly Entry[]): number => list.reduce((sum, { bytes }) => sum + bytes, 0);
 
-test('the image says how it is run: as no root, on its two ports, by node without a shell', async () => {
+test('declares a non-root user, two ports, and node as the entry point', async () => {
   const config = await imageConfig();
   assert.equal(config.User, '65532:65532');
   assert.deepEqual(Object.keys(config.ExposedPorts).sort(), ['8180/tcp', '9180/tcp']);
@@ -44,7 +44,7 @@ test('the image says how it is run: as no root, on its two ports, by node withou
   assert.equal(config.Labels['org.opencontainers.image.revision'], 'test');
 });
 
-test('besides cambist the image holds node, the libraries that it is linked to, and what they are', () => {
+test('contains only node, its libraries and their licences beside cambist', () => {
   const folders = [...new Set(entries.map(({ path }) => path.split('/')[0]))].sort();
   assert.deepEqual(folders, ['app', 'etc', 'lib', 'lib64', 'usr', 'var']);
   assert.deepEqual(
@@ -61,7 +61,7 @@ test('besides cambist the image holds node, the libraries that it is linked to, 
   for (const name of known) assert.equal(below(`usr/share/doc/${name}/copyright`).length, 1, name);
 });
 
-test('there is no shell in it', () => {
+test('contains no shell', () => {
   const shells = /(?:^|\/)(?:sh|bash|dash|ash|zsh|busybox|toybox|perl|python3?|env)$/;
   assert.deepEqual(
     files.filter(({ path, mode }) => mode.includes('x') && shells.test(path)),
@@ -69,21 +69,21 @@ test('there is no shell in it', () => {
   );
 });
 
-test('of cambist it holds the build, and no file of a package but what says which it is and under which licence', () => {
+test('contains the build, and only package.json and licence files of packages', () => {
   const top = [...new Set(entries.flatMap(({ path }) => /^app\/([^/]+)/.exec(path)?.[1] ?? []))].sort();
   assert.deepEqual(top, ['LICENSE', 'dist', 'node_modules', 'package.json']);
-  const there = new Set(files.map(({ path }) => path));
-  assert.ok(there.has('app/dist/main.js'));
+  const present = new Set(files.map(({ path }) => path));
+  assert.ok(present.has('app/dist/main.js'));
   for (const { path } of below('app/dist/')) assert.match(path, /^app\/dist\/[^/]+\.js(?:\.map|\.LEGAL\.txt)?$/);
   for (const { path } of below('app/node_modules/')) assert.ok(isAboutPackage(path), path);
 });
 
-test('it names every package of the lock file that is not for development, with its licences, and no other', () => {
-  const there = new Set(files.map(({ path }) => path));
+test('lists exactly the production packages of the lock file, with their licences', () => {
+  const present = new Set(files.map(({ path }) => path));
   for (const path of SHIPPED) {
     const wanted = readdirSync(path).filter((name) => isAboutPackage(`/${name}`));
     assert.ok(wanted.includes('package.json'), path);
-    for (const name of wanted) assert.ok(there.has(`app/${path}/${name}`), `${path}/${name}`);
+    for (const name of wanted) assert.ok(present.has(`app/${path}/${name}`), `${path}/${name}`);
   }
   const named = below('app/node_modules/').map(({ path }) => path.slice('app/'.length));
   for (const path of named)
@@ -93,7 +93,7 @@ test('it names every package of the lock file that is not for development, with 
     );
 });
 
-test('whoever runs it may read every file and write none', () => {
+test('makes every file readable and none writable for its user', () => {
   for (const { path, mode, owner } of entries) {
     if (mode.startsWith('l')) continue;
     assert.equal(owner, '0/0', path);
@@ -102,7 +102,7 @@ test('whoever runs it may read every file and write none', () => {
   }
 });
 
-test('it is as small as the guide says', (t) => {
+test('is as small as documented', (t) => {
   const packages = files.filter(({ path }) => /node_modules\/(?:@[^/]+\/)?[^/@]+\/package\.json$/.test(path));
   const app = sizeOf(below('app/'));
   const mib = (bytes: number): string => `${(bytes / MIB).toFixed(1)} MiB`;

@@ -1,25 +1,25 @@
 #!/usr/bin/env bash
-# Gets Debian's podman, runc and mmdebstrap, as far as they are not installed: unpacked below .cache, with a store of their
-# own there. `.cache/podman/inside COMMAND` runs a command that sees them installed; nobody else does.
+# Unpacks Debian's podman, runc and mmdebstrap into .cache, with their own image store. Does not install them on the machine.
+# `.cache/podman/inside COMMAND` runs a command with them in its path.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 folder=$PWD/.cache/podman
 
 if [[ -e $folder/.installed ]]; then exit 0; fi
 if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
-  echo 'the image is built and run by podman as root on Debian: neither root nor apt is here' >&2
+  echo 'podman requires root and apt: run this as root on Debian' >&2
   exit 1
 fi
 rm -rf "$folder"
 mkdir -p "$folder"/{archives/partial,root/etc,root/usr,work/etc,work/usr}
 apt-get -qq update
-# Locks are for whoever installs; this downloads into a folder of its own.
+# apt's locks are unnecessary, because this only downloads into its own folder.
 apt-get -qq --yes --download-only --no-install-recommends -o APT::Sandbox::User=root -o Debug::NoLocking=1 \
   -o Dir::Cache::archives="$folder/archives" install podman runc mmdebstrap
 for package in "$folder"/archives/*.deb; do dpkg-deb --extract "$package" "$folder/root"; done
 rm -r "$folder/archives"
 
-# Without systemd it has neither a journal nor slices.
+# Without systemd there is no journal and no cgroup slice.
 cat >"$folder/containers.conf" <<END
 [containers]
 log_driver = "k8s-file"
@@ -37,7 +37,7 @@ runroot = "$folder/run"
 END
 cat >"$folder/inside" <<END
 #!/usr/bin/env bash
-# In a mount namespace of its own, which goes with the command and takes podman's mounts along.
+# Runs in a new mount namespace, which disappears with the command and with podman's mounts.
 set -euo pipefail
 if [[ \${1:-} != --mounted ]]; then exec unshare --mount "\$0" --mounted "\$@"; fi
 for part in etc usr; do

@@ -3,12 +3,12 @@ import { chmod } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import type { Launch } from '../../harness/cambist-process.ts';
 
-/** What build.sh has built. */
+/** The image that build.sh builds. */
 const IMAGE = 'cambist:test';
 
 const MAX_OUTPUT_BYTES = 64 * 1024 * 1024;
 
-/** As `deploy/pod.yaml` has it: nothing may be written, and nothing that only root may do. */
+/** The restrictions of `deploy/pod.yaml`: a read-only root file system and no capabilities. */
 export const RESTRICTED = [
   '--read-only',
   '--read-only-tmpfs=false',
@@ -16,16 +16,16 @@ export const RESTRICTED = [
   '--security-opt=no-new-privileges',
 ];
 
-/** Enough for a flood; podman would ask for more than a machine need allow. */
+/** Sufficient for the flood test. podman's defaults can exceed the limits of the machine. */
 const LIMITS = ['--ulimit=nofile=8192:8192', '--ulimit=nproc=4096:4096'];
 
-/** Standard output of one podman command. @throws Error with what it printed where it fails */
+/** Runs a podman command. @returns its standard output @throws Error with the output if the command fails */
 export async function podman(...args: readonly string[]): Promise<string> {
   const { stdout } = await promisify(execFile)('podman', [...args], { maxBuffer: MAX_OUTPUT_BYTES });
   return stdout;
 }
 
-/** A shell command line whose standard input is the whole root of a container of the image, as a tar archive. */
+/** Runs a shell command whose standard input is the image's root file system as a tar archive. */
 export async function overRoot(commandLine: string): Promise<string> {
   const id = (await podman('create', ...LIMITS, IMAGE)).trim();
   try {
@@ -55,7 +55,7 @@ export async function imageConfig(): Promise<ImageConfig> {
 
 let containers = 0;
 
-/** A container of the image as a pod has it; cambist's own arguments are those of the image. */
+/** Launches cambist in a container with the restrictions of a pod, with the image's own arguments. */
 export function inContainer(
   memoryBytes: number,
   flags: readonly string[] = RESTRICTED,
@@ -65,16 +65,16 @@ export function inContainer(
   return {
     name,
     launch: async (_configFile, directory) => {
-      // The user in the container is another one than who runs the tests.
+      // The user in the container is not the user who runs the tests.
       await chmod(directory, 0o755);
       const mounts = ['/etc/cambist', directory].map((target) => `--volume=${directory}:${target}:ro`);
-      const where = [`--name=${name}`, '--rm', '--network=host', `--memory=${memoryBytes}`];
-      return ['podman', 'run', ...where, ...flags, ...LIMITS, ...mounts, IMAGE];
+      const options = [`--name=${name}`, '--rm', '--network=host', `--memory=${memoryBytes}`];
+      return ['podman', 'run', ...options, ...flags, ...LIMITS, ...mounts, IMAGE];
     },
   };
 }
 
-/** The process that a container runs, as this machine numbers it. */
+/** The process id of a container on this machine. */
 export async function pidOf(name: string): Promise<number> {
   return Number(await podman('inspect', '--format', '{{.State.Pid}}', name));
 }

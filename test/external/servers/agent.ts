@@ -5,15 +5,15 @@ function authorized(token: string) {
   return { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
 }
 
-/** Calls the backend's tool that says what the token claims that arrived there. */
+/** Calls the backend's tool that returns the claims of the received token. */
 export async function whoami(url: string, token: string): Promise<Record<string, unknown>> {
   const client = await connectMcpClient(url, { headers: authorized(token) });
-  const said = JSON.parse(await client.callTool('whoami')) as Record<string, unknown>;
+  const claims = JSON.parse(await client.callTool('whoami')) as Record<string, unknown>;
   await client.close();
-  return said;
+  return claims;
 }
 
-/** One request that would reach the backend if the token did. */
-export function ask(url: string, token: string): Promise<CallResponse> {
+/** Sends one request that the backend receives only if the exchange succeeds. */
+export function post(url: string, token: string): Promise<CallResponse> {
   return call(url, { method: 'POST', headers: authorized(token), body: '{}' });
 }

@@ -12,19 +12,19 @@ export interface DiagnosedFinding {
   claims?: Record<string, unknown>;
 }
 
-/** What `cambist doctor` found on one route and its servers. */
+/** The result of `cambist doctor` for one route. */
 export interface Diagnosis {
   code: number | null;
   findings: DiagnosedFinding[];
   errors: DiagnosedFinding[];
   warnings: DiagnosedFinding[];
-  /** Of the token that was issued, where one was. */
+  /** The claims of the issued token; undefined if no token was issued. */
   claims: Record<string, unknown> | undefined;
-  /** All that was printed, for a machine and for a person. */
+  /** The complete output, as JSON and as text. */
   text: string;
 }
 
-/** @param options.token of a caller, which is written into a file of `directory` */
+/** @param options.token a caller's token; it is written to a file in `directory` */
 export async function diagnose(options: {
   config: string;
   route: string;
@@ -34,15 +34,15 @@ export async function diagnose(options: {
   const file = join(options.directory, 'doctor-subject-token');
   await writeFile(file, options.token);
   const args = ['doctor', '--config', options.config, '--route', options.route, '--subject-token-file', file];
-  const machine = await runCommand([...args, '--json']);
-  const person = await runCommand(args);
-  const { findings } = JSON.parse(machine.stdout) as { findings: DiagnosedFinding[] };
+  const asJson = await runCommand([...args, '--json']);
+  const asText = await runCommand(args);
+  const { findings } = JSON.parse(asJson.stdout) as { findings: DiagnosedFinding[] };
   return {
-    code: machine.code,
+    code: asJson.code,
     findings,
     errors: findings.filter(({ severity }) => severity === 'error'),
     warnings: findings.filter(({ severity }) => severity === 'warning'),
     claims: findings.find(({ claims }) => claims !== undefined)?.claims,
-    text: [machine, person].map(({ stdout, stderr }) => stdout + stderr).join('\n'),
+    text: [asJson, asText].map(({ stdout, stderr }) => stdout + stderr).join('\n'),
   };
 }

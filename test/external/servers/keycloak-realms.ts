@@ -1,12 +1,12 @@
 import type { JWK } from 'jose';
 import type { Realm } from './keycloak.ts';
 
-/** What stands in `config/keycloak-realm.json`. */
+/** Names of `config/keycloak-realm.json`. */
 export const REALM = 'agents';
 export const USER = { name: 'alice', password: 'throwaway-password-of-alice' };
 export const SECRET = 'throwaway-secret-of-cambist';
 
-/** A realm with the clients of the committed one, and beside each the mistakes that people make with it. */
+/** A realm with the clients of the committed realm, and variants of them with common mistakes. */
 export const MISTAKEN_REALM = 'mistaken';
 
 interface Client {
@@ -17,11 +17,11 @@ interface Client {
 }
 
 export const MISTAKES = {
-  /** Its tokens do not name cambist in their audience. */
+  /** The audience of its tokens does not contain cambist. */
   bareAgent: 'agent-without-audience',
   withoutMapper: 'cambist-without-mapper',
   switchedOff: 'cambist-switched-off',
-  /** No mistake, but another way to authenticate. */
+  /** Correct, with another method of client authentication. */
   signing: 'cambist-signing',
 } as const;
 
@@ -59,7 +59,7 @@ function clientNamed(clients: readonly Client[], name: string): Client {
   return found;
 }
 
-/** Another like the one that the client has. */
+/** Copies the client's audience mapper for another audience. */
 function audienceMapper({ protocolMappers = [] }: Client, audience: string) {
   const [mapper] = protocolMappers;
   return {

@@ -8,7 +8,7 @@ import { type CambistProcess, startCambist } from '../../harness/cambist-process
 import { createLeakWatch } from '../../harness/leaks.ts';
 import { type McpBackend, startMcpBackend } from '../../harness/mcp-backend.ts';
 import { assertProblem } from '../../harness/problem.ts';
-import { ask, whoami } from './agent.ts';
+import { post, whoami } from './agent.ts';
 import { type Diagnosis, diagnose } from './diagnose.ts';
 import { committedRealm, type Keycloak, startKeycloak } from './keycloak.ts';
 import { MISTAKEN_REALM, MISTAKES, mistakenRealm, REALM, SECRET, USER } from './keycloak-realms.ts';
@@ -60,7 +60,7 @@ after(async () => {
   for (const part of running.reverse()) await part.close();
 });
 
-/** What `config/keycloak.yaml` tells users to write. */
+/** Reads `config/keycloak.yaml`. */
 async function readRecipe() {
   const text = await readFile(new URL('../../../config/keycloak.yaml', import.meta.url), 'utf8');
   const { authorization_servers: servers, routes } = parse(text) as {
@@ -70,7 +70,7 @@ async function readRecipe() {
   return { server: servers.keycloak, routes };
 }
 
-/** The recipe, and beside it one server and one route for each client that is tried. */
+/** The recipe, with another server and route for each tested client. */
 function config(directory: string, recipe: Awaited<ReturnType<typeof readRecipe>>) {
   const basic = (file: string) => ({
     method: 'client_secret_basic',
@@ -130,23 +130,23 @@ async function examine(route: string, token: string): Promise<Diagnosis> {
   return diagnosis;
 }
 
-test('each backend gets a token for itself alone, of the same caller', async () => {
+test('sends each backend a token only for itself, with the same subject', async () => {
   const token = await signIn(REALM);
   const github = await whoami(`${cambist.url}/github`, token);
   const docs = await whoami(`${cambist.url}/docs`, token);
   assert.deepEqual([github.server, github.aud], ['github-mcp', 'github-mcp']);
   assert.deepEqual([docs.server, docs.aud], ['docs-mcp', 'docs-mcp']);
   assert.equal(github.sub, docs.sub);
-  const direct = await ask(backends.get(`${REALM}/github-mcp`)?.url ?? '', token);
-  assert.equal(direct.status, 401, "the caller's own token is refused by the backend");
+  const direct = await post(backends.get(`${REALM}/github-mcp`)?.url ?? '', token);
+  assert.equal(direct.status, 401, "the backend refuses the caller's own token");
 });
 
-test('a client that signs its assertions gets tokens as one with a secret does', async () => {
+test('exchanges tokens with private_key_jwt', async () => {
   const { aud } = await whoami(`${cambist.url}/signing`, await signIn(MISTAKEN_REALM));
   assert.equal(aud, 'github-mcp');
 });
 
-test('doctor finds nothing wrong where nothing is, and shows the claims', async () => {
+test('doctor finds no problem in a correct setup, and shows the claims', async () => {
   const { code, errors, claims } = await examine('github', await signIn(REALM));
   assert.deepEqual([code, errors], [0, []]);
   assert.equal(claims?.aud, 'github-mcp');
@@ -154,60 +154,60 @@ test('doctor finds nothing wrong where nothing is, and shows the claims', async 
 
 const MISTAKES_MADE = [
   {
-    what: 'an audience that is no client',
+    mistake: 'an unknown audience',
     route: 'unknown',
     realm: REALM,
-    answer: 'ERR_EXCHANGE_REFUSED',
+    code: 'ERR_EXCHANGE_REFUSED',
     finding: 'audience_unknown',
     fix: /client named "nobody-mcp"/,
   },
   {
-    what: 'a caller whose token does not name the exchanging client',
+    mistake: 'a subject token without the exchanging client in its audience',
     route: 'mistaken',
     realm: MISTAKEN_REALM,
     client: MISTAKES.bareAgent,
-    answer: 'ERR_EXCHANGE_REFUSED',
+    code: 'ERR_EXCHANGE_REFUSED',
     finding: 'subject_audience_lacks_client',
     fix: /add "cambist" to the audience/,
   },
   {
-    what: 'a client without audience mappers',
+    mistake: 'a client without audience mappers',
     route: 'mapperless',
     realm: MISTAKEN_REALM,
-    answer: 'ERR_EXCHANGE_REFUSED',
+    code: 'ERR_EXCHANGE_REFUSED',
     finding: 'audience_mapper_missing',
     fix: /give client "cambist-without-mapper" an audience mapper/,
   },
   {
-    what: 'a client whose token exchange is switched off',
+    mistake: 'a client with disabled token exchange',
     route: 'off',
     realm: MISTAKEN_REALM,
-    answer: 'ERR_CLIENT_REFUSED',
+    code: 'ERR_CLIENT_REFUSED',
     finding: 'exchange_disabled',
     fix: /switch "Standard token exchange" on for client "cambist-switched-off"/,
   },
   {
-    what: 'a wrong client secret',
+    mistake: 'a wrong client secret',
     route: 'stranger',
     realm: MISTAKEN_REALM,
-    answer: 'ERR_CLIENT_REFUSED',
+    code: 'ERR_CLIENT_REFUSED',
     finding: 'client_refused',
     fix: /compare client_id and secret/,
   },
 ] as const;
-for (const { what, route, realm, answer, finding, fix, ...more } of MISTAKES_MADE) {
-  test(`${what}: the caller is told ${answer}, and doctor finds ${finding}`, async () => {
+for (const { mistake, route, realm, code, finding, fix, ...more } of MISTAKES_MADE) {
+  test(`returns ${code} for ${mistake}, and doctor finds ${finding}`, async () => {
     const token = await signIn(realm, 'client' in more ? more.client : 'agent');
-    assertProblem(await ask(`${cambist.url}/${route}`, token), answer);
-    const { code, errors } = await examine(route, token);
-    assert.deepEqual([code, errors.map((error) => error.code)], [1, [finding]]);
+    assertProblem(await post(`${cambist.url}/${route}`, token), code);
+    const { code: exitCode, errors } = await examine(route, token);
+    assert.deepEqual([exitCode, errors.map((error) => error.code)], [1, [finding]]);
     assert.match(errors[0]?.fix ?? '', fix);
   });
 }
 
-test('a token of another realm is the fault of the caller, and doctor names both issuers', async () => {
+test('rejects a token of another realm, and doctor names both issuers', async () => {
   const token = await signIn(MISTAKEN_REALM);
-  assertProblem(await ask(`${cambist.url}/github`, token), 'ERR_SUBJECT_TOKEN_INVALID');
+  assertProblem(await post(`${cambist.url}/github`, token), 'ERR_SUBJECT_TOKEN_INVALID');
   const { errors } = await examine('github', token);
   assert.deepEqual(
     errors.map((error) => error.code),
@@ -216,7 +216,7 @@ test('a token of another realm is the fault of the caller, and doctor names both
   assert.match(errors[0]?.why ?? '', /realms\/mistaken".*realms\/agents"/);
 });
 
-test('an actor token is taken by Keycloak without a word, and doctor says that it changed nothing', async () => {
+test('doctor reports that Keycloak ignores an actor token', async () => {
   const token = await signIn(REALM);
   await writeFile(join(cambist.directory, 'actor-token'), token);
   assert.equal((await whoami(`${cambist.url}/delegated`, token)).act, undefined);
@@ -224,6 +224,6 @@ test('an actor token is taken by Keycloak without a word, and doctor says that i
   assert.deepEqual([code, warnings.map((warning) => warning.code)], [0, ['actor_missing']]);
 });
 
-test('neither the log nor anything that doctor printed holds a token or a secret', () => {
+test('writes no token or secret to the log or the output of doctor', () => {
   leaks.assertNoLeak({ stdout: cambist.stdout(), stderr: cambist.stderr() });
 });

@@ -9,13 +9,13 @@ const VERSION = '26.7.3';
 const ARTIFACT = `org.keycloak:keycloak-quarkus-dist:${VERSION}:zip`;
 const UNPACK = 'org.apache.maven.plugins:maven-dependency-plugin:3.8.1:unpack';
 
-/** A cold start builds the server first; with both cores taken by others that is a matter of minutes. */
+/** The first start builds the server, which takes minutes on a busy machine. */
 const START_TIMEOUT_MS = 240_000;
 
-/** A short life of this process: what the compiler's last stage would gain, it would never earn back. */
+/** The process is short-lived, so the optimizing compiler would cost more time than it saves. */
 const JAVA_OPTIONS = '-XX:TieredStopAtLevel=1';
 
-/** A realm, as its file has it. */
+/** A realm with the keys of its file. */
 export type Realm = Readonly<Record<string, unknown>> & { readonly realm: string };
 
 export interface Keycloak {
@@ -24,24 +24,24 @@ export interface Keycloak {
   readonly bin: string;
   issuer(realm: string): string;
   jwksUri(realm: string): string;
-  /** Signs a user in by the direct grant. @returns the access token */
+  /** Signs in a user with the direct grant. @returns the access token */
   signIn(realm: string, client: string, user: { name: string; password: string }): Promise<string>;
   close(): Promise<void>;
 }
 
-/** The realm that is handed to users, and that tests start from. */
+/** Reads the realm of the documentation. */
 export async function committedRealm(): Promise<Realm> {
   const text = await readFile(new URL('../../../config/keycloak-realm.json', import.meta.url), 'utf8');
   return JSON.parse(text) as Realm;
 }
 
 /**
- * Keycloak from Maven Central, in development mode, with its database in memory and these realms imported.
+ * Starts Keycloak from Maven Central, in development mode, with an in-memory database and these realms.
  * @param env more environment variables, such as those of the first administrator
  */
 export async function startKeycloak(realms: readonly Realm[], env: Record<string, string> = {}): Promise<Keycloak> {
   const folder = await cachedFolder('keycloak', [ARTIFACT, UNPACK], (draft) =>
-    // -C: a wrong checksum is an error, and not only a warning.
+    // -C: a wrong checksum is an error instead of a warning.
     runTool('mvn', ['-q', '-B', '-C', UNPACK, `-Dartifact=${ARTIFACT}`, `-DoutputDirectory=${draft}`], draft),
   );
   const home = join(folder, `keycloak-${VERSION}`);
@@ -82,6 +82,6 @@ async function signIn(endpoint: string, client: string, user: { name: string; pa
   const form = { grant_type: 'password', client_id: client, username: user.name, password: user.password };
   const response = await fetch(endpoint, { method: 'POST', body: new URLSearchParams(form) });
   const { access_token: token } = (await response.json()) as { access_token?: string };
-  if (token === undefined) throw new Error(`signing in was answered with ${response.status}`);
+  if (token === undefined) throw new Error(`sign-in failed with status ${response.status}`);
   return token;
 }

@@ -5,7 +5,7 @@ import { type CambistProcess, startCambist } from '../../harness/cambist-process
 import { createLeakWatch } from '../../harness/leaks.ts';
 import { type McpBackend, startMcpBackend } from '../../harness/mcp-backend.ts';
 import { assertProblem } from '../../harness/problem.ts';
-import { ask, whoami } from './agent.ts';
+import { post, whoami } from './agent.ts';
 import { type Diagnosis, diagnose } from './diagnose.ts';
 import { SPRING_SECRETS, type SpringServer, startSpring } from './spring.ts';
 
@@ -71,7 +71,7 @@ async function examine(route: string, token: string): Promise<Diagnosis> {
   return diagnosis;
 }
 
-test('each backend gets a token for itself alone, by audience and by resource', async () => {
+test('sends each backend a token only for itself, by audience and by resource', async () => {
   const token = await signIn();
   const first = await whoami(`${cambist.url}/github`, token);
   const second = await whoami(`${cambist.url}/docs`, token);
@@ -80,10 +80,10 @@ test('each backend gets a token for itself alone, by audience and by resource', 
   assert.deepEqual((await examine('docs', token)).errors, []);
 });
 
-test('as Spring comes, the token is for ourselves: no backend ever sees it, and doctor says why', async () => {
+test('rejects a token that Spring issues for cambist itself, and doctor names the reason', async () => {
   const token = await signIn();
   const before = github.requests.length;
-  assertProblem(await ask(`${cambist.url}/plain`, token), 'ERR_ISSUED_TOKEN_AUDIENCE');
+  assertProblem(await post(`${cambist.url}/plain`, token), 'ERR_ISSUED_TOKEN_AUDIENCE');
   assert.equal(github.requests.length, before);
   const { code, errors, claims } = await examine('plain', token);
   assert.deepEqual([code, errors.map((error) => error.code)], [1, ['token_for_client']]);
@@ -91,9 +91,9 @@ test('as Spring comes, the token is for ourselves: no backend ever sees it, and 
   assert.match(errors[0]?.fix ?? '', /OAuth2TokenCustomizer/);
 });
 
-test('a scope that the client may not have is refused, and doctor names it', async () => {
+test('returns an error for a scope that the client may not request, and doctor names the scope', async () => {
   const token = await signIn();
-  assertProblem(await ask(`${cambist.url}/scoped`, token), 'ERR_EXCHANGE_REFUSED');
+  assertProblem(await post(`${cambist.url}/scoped`, token), 'ERR_EXCHANGE_REFUSED');
   const { errors } = await examine('scoped', token);
   assert.deepEqual(
     errors.map((error) => error.code),
@@ -102,10 +102,10 @@ test('a scope that the client may not have is refused, and doctor names it', asy
   assert.match(errors[0]?.what ?? '', /"repo:admin"/);
 });
 
-test('a token of nobody is the fault of the caller', async () => {
-  assertProblem(await ask(`${cambist.url}/github`, 'nobody-has-issued-this'), 'ERR_SUBJECT_TOKEN_INVALID');
+test('rejects an invalid subject token', async () => {
+  assertProblem(await post(`${cambist.url}/github`, 'not-an-issued-token'), 'ERR_SUBJECT_TOKEN_INVALID');
   assert.deepEqual(
-    (await examine('github', 'nobody-has-issued-this')).errors.map((error) => error.code),
+    (await examine('github', 'not-an-issued-token')).errors.map((error) => error.code),
     ['subject_token_refused'],
   );
 });

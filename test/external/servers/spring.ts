@@ -9,7 +9,7 @@ import { cachedFolder } from './cache.ts';
 const SOURCES = fileURLToPath(new URL('spring/', import.meta.url));
 const START_TIMEOUT_MS = 60_000;
 
-/** As in `spring/src/main/resources/application.yaml`. */
+/** Must match `spring/src/main/resources/application.yaml`. */
 const AGENT = 'agent:throwaway-secret-of-agent';
 const USER = { username: 'alice', password: 'throwaway-password-of-alice' };
 const CALLBACK = 'http://127.0.0.1:9/callback';
@@ -21,7 +21,7 @@ export const SPRING_SECRETS = {
 export interface SpringServer {
   issuer: string;
   jwksUri: string;
-  /** A user signs in at the agent. @returns the access token */
+  /** Signs in a user at the agent. @returns the access token */
   signIn(): Promise<string>;
   close(): Promise<void>;
 }
@@ -30,7 +30,7 @@ export interface SpringServer {
 export async function startSpring(): Promise<SpringServer> {
   const folder = await cachedFolder('spring', await contentsOf(SOURCES), async (draft) => {
     await cp(SOURCES, draft, { recursive: true });
-    // -C: a wrong checksum is an error, and not only a warning.
+    // -C: a wrong checksum is an error instead of a warning.
     await runTool('mvn', ['-q', '-B', '-C', 'package'], draft);
   });
   const port = await freePort();
@@ -57,7 +57,7 @@ async function contentsOf(folder: string): Promise<string[]> {
   return Promise.all(files.sort().map((file) => readFile(file, 'utf8')));
 }
 
-/** What a browser does: authorize, log in by the form, authorize again, and the agent trades the code. */
+/** Signs in like a browser: authorize, submit the login form, authorize again. Then redeems the code. */
 async function signIn(issuer: string): Promise<string> {
   const visit = browser();
   const query = new URLSearchParams({
@@ -73,18 +73,18 @@ async function signIn(issuer: string): Promise<string> {
   await visit(`${issuer}/login`, new URLSearchParams({ ...USER, _csrf: csrf }));
   const back = (await visit(authorize)).headers.get('location') ?? '';
   const code = URL.canParse(back) ? new URL(back).searchParams.get('code') : null;
-  if (code === null) throw new Error('signing in gave no code');
+  if (code === null) throw new Error('sign-in returned no code');
   const response = await fetch(`${issuer}/oauth2/token`, {
     method: 'POST',
     headers: { authorization: `Basic ${Buffer.from(AGENT).toString('base64')}` },
     body: new URLSearchParams({ grant_type: 'authorization_code', code, redirect_uri: CALLBACK }),
   });
   const { access_token: token } = (await response.json()) as { access_token?: string };
-  if (token === undefined) throw new Error(`the code was answered with ${response.status}`);
+  if (token === undefined) throw new Error(`redeeming the code failed with status ${response.status}`);
   return token;
 }
 
-/** Keeps cookies and follows no redirect. */
+/** A client that keeps cookies and does not follow redirects. */
 function browser() {
   const cookies = new Map<string, string>();
   return async (url: string, form?: URLSearchParams): Promise<Response> => {

@@ -5,7 +5,7 @@ import { type CambistProcess, startCambist } from '../../harness/cambist-process
 import { createLeakWatch } from '../../harness/leaks.ts';
 import { type McpBackend, startMcpBackend } from '../../harness/mcp-backend.ts';
 import { assertProblem } from '../../harness/problem.ts';
-import { ask, whoami } from './agent.ts';
+import { post, whoami } from './agent.ts';
 import { diagnose } from './diagnose.ts';
 import { startZitadelOidc, ZITADEL_SECRET, type ZitadelOidc } from './zitadel-oidc.ts';
 
@@ -71,7 +71,7 @@ async function signIn(): Promise<string> {
   return token;
 }
 
-test('each backend gets a token for itself alone', async () => {
+test('sends each backend a token only for itself', async () => {
   const token = await signIn();
   for (const audience of AUDIENCES) {
     const { server: name, aud } = await whoami(`${cambist.url}/${audience}`, token);
@@ -80,23 +80,23 @@ test('each backend gets a token for itself alone', async () => {
 });
 
 const MISTAKES = [
-  { route: 'resource', answer: 'ERR_EXCHANGE_REFUSED', finding: 'resource_refused', fix: /set resource: \[\]/ },
-  { route: 'unknown', answer: 'ERR_EXCHANGE_REFUSED', finding: 'target_refused', fix: /route's audience/ },
-  { route: 'typed', answer: 'ERR_CLIENT_REFUSED', finding: 'requested_token_type_refused', fix: /leave .* out/ },
+  { route: 'resource', code: 'ERR_EXCHANGE_REFUSED', finding: 'resource_refused', fix: /set resource: \[\]/ },
+  { route: 'unknown', code: 'ERR_EXCHANGE_REFUSED', finding: 'target_refused', fix: /route's audience/ },
+  { route: 'typed', code: 'ERR_CLIENT_REFUSED', finding: 'requested_token_type_refused', fix: /leave .* out/ },
   {
     route: 'undecoded',
-    answer: 'ERR_CLIENT_REFUSED',
+    code: 'ERR_CLIENT_REFUSED',
     finding: 'client_basic_encoding',
     fix: /basic_encoding: form/,
   },
 ] as const;
-for (const { route, answer, finding, fix } of MISTAKES) {
-  test(`route ${route}: the caller is told ${answer}, and doctor finds ${finding}`, async () => {
+for (const { route, code, finding, fix } of MISTAKES) {
+  test(`returns ${code} for route ${route}, and doctor finds ${finding}`, async () => {
     const token = await signIn();
-    assertProblem(await ask(`${cambist.url}/${route}`, token), answer);
+    assertProblem(await post(`${cambist.url}/${route}`, token), code);
     const { directory, configFile } = cambist;
-    const { code, errors, text } = await diagnose({ config: configFile, route, token, directory });
-    assert.deepEqual([code, errors.map((error) => error.code)], [1, [finding]]);
+    const { code: exitCode, errors, text } = await diagnose({ config: configFile, route, token, directory });
+    assert.deepEqual([exitCode, errors.map((error) => error.code)], [1, [finding]]);
     assert.match(errors[0]?.fix ?? '', fix);
     leaks.assertNoLeak({ text, stdout: cambist.stdout(), stderr: cambist.stderr() });
   });

@@ -9,7 +9,7 @@ import { cachedFolder } from './cache.ts';
 const SOURCES = ['go.mod', 'go.sum', 'main.go'];
 const START_TIMEOUT_MS = 30_000;
 
-/** As in `zitadel-oidc/main.go`. */
+/** Must match `zitadel-oidc/main.go`. */
 export const ZITADEL_SECRET = 'throwaway+secret%2Fof cambist';
 /** The service user of zitadel/oidc's example. */
 const SERVICE_USER = { name: 'sid1', secret: 'verysecret' };
@@ -17,7 +17,7 @@ const SERVICE_USER = { name: 'sid1', secret: 'verysecret' };
 export interface ZitadelOidc {
   issuer: string;
   jwksUri: string;
-  /** A token of the one who calls. */
+  /** Returns a caller's token. */
   signIn(): Promise<string>;
   close(): Promise<void>;
 }
@@ -50,6 +50,6 @@ async function signIn(endpoint: string): Promise<string> {
     body: new URLSearchParams({ grant_type: 'client_credentials', scope: 'openid' }),
   });
   const { access_token: token } = (await response.json()) as { access_token?: string };
-  if (token === undefined) throw new Error(`signing in was answered with ${response.status}`);
+  if (token === undefined) throw new Error(`sign-in failed with status ${response.status}`);
   return token;
 }

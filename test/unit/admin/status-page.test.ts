@@ -42,7 +42,7 @@ test('what is wrong stands at the top, with what to do about it', () => {
     config: { ...SAMPLE_STATUS.config, last_reload: { at: SAMPLE_STATUS.started_at, result: 'failure' } },
   });
   const text = readable(page);
-  const attention = text.slice(text.indexOf('What needs attention'), text.indexOf('Requests'));
+  const attention = text.slice(text.indexOf('Needs attention'), text.indexOf('Requests'));
   for (const words of [
     'routes.docs.tls is not ready yet: ERR_CREDENTIAL_UNAVAILABLE . Put the file there.',
     'Authorization server keycloak is down. Check that',
@@ -60,7 +60,7 @@ test('a reload of which some keys wait for a restart is taken in part, and they 
   const text = readable(
     statusPage({ ...SAMPLE_STATUS, config: { ...waiting, last_reload: { at, result: 'success' } } }),
   );
-  const attention = text.slice(text.indexOf('What needs attention'), text.indexOf('Requests'));
+  const attention = text.slice(text.indexOf('Needs attention'), text.indexOf('Requests'));
   assert.ok(attention.includes('served as before: listen , limits.max_header_size . It takes effect when'), attention);
   assert.match(text, /Last reload 2026-11-24 12:00:00 UTC ○ taken in part/);
   assert.match(text, /Wait for a restart listen , limits\.max_header_size/);

@@ -22,7 +22,7 @@ type command struct {
 	Mode   string         `json:"mode"`
 	URL    string         `json:"url"`
 	Token  string         `json:"token"`
-	Answer string         `json:"answer"`
+	Reply  string         `json:"reply"`
 	Name   string         `json:"name"`
 	Args   map[string]any `json:"args"`
 	URI    string         `json:"uri"`
@@ -35,7 +35,7 @@ type driver struct {
 	calls    map[int]context.CancelFunc
 }
 
-// How long a session that the server lost may take to be given up.
+// The time limit for closing a session that the server lost.
 const closeTimeout = 3 * time.Second
 
 func main() {
@@ -47,17 +47,17 @@ func main() {
 			panic(err)
 		}
 		go func() {
-			result, err := d.obey(c)
+			result, err := d.execute(c)
 			if err != nil {
-				d.say(map[string]any{"id": c.ID, "error": err.Error()})
+				d.send(map[string]any{"id": c.ID, "error": err.Error()})
 			} else {
-				d.say(map[string]any{"id": c.ID, "result": result})
+				d.send(map[string]any{"id": c.ID, "result": result})
 			}
 		}()
 	}
 }
 
-func (d *driver) say(message map[string]any) {
+func (d *driver) send(message map[string]any) {
 	text, err := json.Marshal(message)
 	if err != nil {
 		panic(err)
@@ -73,7 +73,7 @@ func (d *driver) session(client int) *mcp.ClientSession {
 	return d.sessions[client]
 }
 
-func (d *driver) obey(c command) (any, error) {
+func (d *driver) execute(c command) (any, error) {
 	ctx := context.Background()
 	if c.Op == "connect" {
 		return nil, d.connect(ctx, c)
@@ -98,7 +98,7 @@ func (d *driver) obey(c command) (any, error) {
 	case "watch":
 		return nil, session.Subscribe(ctx, &mcp.SubscribeParams{URI: c.URI})
 	case "close":
-		return nil, end(session)
+		return nil, closeSession(session)
 	}
 	return nil, fmt.Errorf("unknown op %q", c.Op)
 }
@@ -106,20 +106,20 @@ func (d *driver) obey(c command) (any, error) {
 func (d *driver) connect(ctx context.Context, c command) error {
 	client := mcp.NewClient(&mcp.Implementation{Name: "agent", Version: "1.0.0"}, &mcp.ClientOptions{
 		CreateMessageHandler: func(context.Context, *mcp.CreateMessageRequest) (*mcp.CreateMessageResult, error) {
-			content := &mcp.TextContent{Text: c.Answer}
+			content := &mcp.TextContent{Text: c.Reply}
 			return &mcp.CreateMessageResult{Role: "assistant", Model: "none", Content: content}, nil
 		},
 		ElicitationHandler: func(_ context.Context, request *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
-			return &mcp.ElicitResult{Action: "accept", Content: fill(request.Params.RequestedSchema, c.Answer)}, nil
+			return &mcp.ElicitResult{Action: "accept", Content: fill(request.Params.RequestedSchema, c.Reply)}, nil
 		},
 		ResourceUpdatedHandler: func(_ context.Context, request *mcp.ResourceUpdatedNotificationRequest) {
-			d.say(map[string]any{"client": c.Client, "updated": request.Params.URI})
+			d.send(map[string]any{"client": c.Client, "updated": request.Params.URI})
 		},
 		ProgressNotificationHandler: func(_ context.Context, request *mcp.ProgressNotificationClientRequest) {
-			d.say(map[string]any{"id": request.Params.ProgressToken, "progress": request.Params.Progress})
+			d.send(map[string]any{"id": request.Params.ProgressToken, "progress": request.Params.Progress})
 		},
 	})
-	// The newest that is spoken with `initialize`; the SDK's own default asks the server first.
+	// The latest revision with `initialize`. The SDK's default negotiates the revision with the server.
 	options := &mcp.ClientSessionOptions{}
 	if c.Mode == "legacy" {
 		options.ProtocolVersion = "2025-11-25"
@@ -171,27 +171,27 @@ func (d *driver) call(ctx context.Context, session *mcp.ClientSession, c command
 	return text.String(), nil
 }
 
-func end(session *mcp.ClientSession) error {
+func closeSession(session *mcp.ClientSession) error {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		// A session that the server lost says so here.
+		// Fails for a session that the server lost.
 		_ = session.Close()
 	}()
 	select {
 	case <-done:
 		return nil
 	case <-time.After(closeTimeout):
-		return fmt.Errorf("the session does not close")
+		return fmt.Errorf("timeout while closing the session")
 	}
 }
 
-func fill(schema any, answer string) map[string]any {
+func fill(schema any, reply string) map[string]any {
 	content := map[string]any{}
 	object, _ := schema.(map[string]any)
 	properties, _ := object["properties"].(map[string]any)
 	for name := range properties {
-		content[name] = answer
+		content[name] = reply
 	}
 	return content
 }

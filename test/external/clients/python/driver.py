@@ -15,17 +15,17 @@ from mcp.client.subscriptions import SubscriptionLost
 
 Message = dict[str, Any]
 
-# What the SDK gives to a client of its own making: a stream may be silent for long.
+# The SDK's own default: streams can be idle for long.
 TIMEOUT = httpx2.Timeout(30, read=300)
 
 
-def say(message: Message) -> None:
+def send(message: Message) -> None:
     sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()
 
 
 class Agent:
-    """One client, and what it needs to be closed."""
+    """One client, and the events that close it."""
 
     def __init__(self) -> None:
         self.client: Client
@@ -40,46 +40,46 @@ class Driver:
         self.agents: dict[int, Agent] = {}
         self.calls: dict[int, anyio.CancelScope] = {}
 
-    async def obey(self, command: Message) -> None:
+    async def execute(self, command: Message) -> None:
         try:
             result = await getattr(self, command["op"])(command)
-            say({"id": command["id"], "result": result})
+            send({"id": command["id"], "result": result})
         except Exception as error:
-            say({"id": command["id"], "error": describe(error)})
+            send({"id": command["id"], "error": describe(error)})
 
     async def connect(self, command: Message) -> None:
         agent = Agent()
-        # A client is to be entered and left in one task.
-        await self.tasks.start(self.hold, agent, command)
+        # A client must be opened and closed in one task.
+        await self.tasks.start(self.run_agent, agent, command)
         self.agents[command["client"]] = agent
 
-    async def hold(self, agent: Agent, command: Message, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-        async def answer_model(_context: Any, _params: Any) -> types.CreateMessageResult:
-            content = types.TextContent(type="text", text=command["answer"])
+    async def run_agent(self, agent: Agent, command: Message, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+        async def sampling(_context: Any, _params: Any) -> types.CreateMessageResult:
+            content = types.TextContent(type="text", text=command["reply"])
             return types.CreateMessageResult(role="assistant", model="none", content=content)
 
-        async def answer_user(_context: Any, params: types.ElicitRequestFormParams) -> types.ElicitResult:
+        async def elicitation(_context: Any, params: types.ElicitRequestFormParams) -> types.ElicitResult:
             properties = params.requested_schema.get("properties", {})
-            return types.ElicitResult(action="accept", content={name: command["answer"] for name in properties})
+            return types.ElicitResult(action="accept", content={name: command["reply"] for name in properties})
 
-        async def hear(message: Any) -> None:
+        async def on_message(message: Any) -> None:
             if isinstance(message, types.ResourceUpdatedNotification):
-                say({"client": command["client"], "updated": str(message.params.uri)})
+                send({"client": command["client"], "updated": str(message.params.uri)})
 
-        async def note_session(response: Any) -> None:
+        async def record_session(response: Any) -> None:
             agent.session = response.headers.get("mcp-session-id", agent.session)
 
         async with httpx2.AsyncClient(
             headers={"authorization": f"Bearer {command['token']}"},
             timeout=TIMEOUT,
-            event_hooks={"response": [note_session]},
+            event_hooks={"response": [record_session]},
         ) as http:
             async with Client(
                 streamable_http_client(command["url"], http_client=http),
                 mode=command["mode"],
-                sampling_callback=answer_model,
-                elicitation_callback=answer_user,
-                message_handler=hear,
+                sampling_callback=sampling,
+                elicitation_callback=elicitation,
+                message_handler=on_message,
             ) as client:
                 agent.client = client
                 task_status.started()
@@ -95,7 +95,7 @@ class Driver:
 
     async def call(self, command: Message) -> str:
         async def progress(value: float, _total: float | None, _message: str | None) -> None:
-            say({"id": command["id"], "progress": value})
+            send({"id": command["id"], "progress": value})
 
         client = self.agents[command["client"]].client
         with anyio.CancelScope() as scope:
@@ -117,9 +117,9 @@ class Driver:
     async def listen(self, agent: Agent, command: Message, *, task_status: anyio.abc.TaskStatus[None]) -> None:
         async with agent.client.listen(resource_subscriptions=[command["uri"]]) as subscription:
             task_status.started()
-            # It is lost when its client is closed.
+            # Closing the client ends the subscription with this error.
             with contextlib.suppress(SubscriptionLost):
-                # The client's own handler hears of each, too.
+                # The message handler also receives each event.
                 async for _event in subscription:
                     pass
 
@@ -139,10 +139,10 @@ async def main() -> None:
     async with anyio.create_task_group() as tasks:
         driver = Driver(tasks)
         async for line in anyio.wrap_file(sys.stdin):
-            tasks.start_soon(driver.obey, json.loads(line))
+            tasks.start_soon(driver.execute, json.loads(line))
         tasks.cancel_scope.cancel()
 
 
-# Half of what is tried here is of revisions that the SDK calls deprecated.
+# The tests also use revisions that the SDK considers deprecated.
 warnings.simplefilter("ignore")
 anyio.run(main)

@@ -1,5 +1,5 @@
-// An OpenID provider made of zitadel/oidc and the storage of its example, with the two rules of ZITADEL itself that the
-// example leaves out: an audience has to be known, and no resource is.
+// An OpenID provider of zitadel/oidc with the storage of its example. It adds two rules of ZITADEL: it refuses unknown audiences,
+// and it refuses the resource parameter.
 package main
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/op"
 )
 
-// Throwaway, and with characters that a client has to percent-encode.
+// Not confidential. Contains characters that a client must percent-encode.
 const clientSecret = "throwaway+secret%2Fof cambist"
 
 var audiences = []string{"github-mcp", "docs-mcp"}
@@ -25,7 +25,7 @@ type rules struct {
 	*storage.Storage
 }
 
-// The example's clients get opaque tokens, in which no backend could see its audience.
+// Issues JWTs. The clients of the example get opaque tokens, whose audience backends cannot read.
 type jwtClient struct {
 	op.Client
 }

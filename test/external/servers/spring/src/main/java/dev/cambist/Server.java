@@ -9,10 +9,10 @@ import org.springframework.security.oauth2.server.authorization.authentication.O
 import org.springframework.security.oauth2.server.authorization.token.JwtEncodingContext;
 import org.springframework.security.oauth2.server.authorization.token.OAuth2TokenCustomizer;
 
-/** Spring Authorization Server as it comes, and for one client with the customizer that makes an exchange mean something. */
+/** Spring Authorization Server. For one client, a customizer sets the audience of exchanged tokens. */
 @SpringBootApplication
 public class Server {
-  /** The one client whose tokens are for whom the request names; the rules for who may ask for whom are a deployment's own. */
+  /** The client with the customizer. A real deployment also needs rules for allowed audiences. */
   private static final String CUSTOMIZED = "cambist-customized";
 
   public static void main(String[] args) {
@@ -20,7 +20,7 @@ public class Server {
   }
 
   @Bean
-  OAuth2TokenCustomizer<JwtEncodingContext> audienceOfTheRequest() {
+  OAuth2TokenCustomizer<JwtEncodingContext> requestedAudience() {
     return context -> {
       if (!context.getRegisteredClient().getClientId().equals(CUSTOMIZED)) return;
       if (context.getAuthorizationGrant() instanceof OAuth2TokenExchangeAuthenticationToken exchange) {

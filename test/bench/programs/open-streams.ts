@@ -2,11 +2,11 @@ import { type Connection, openConnections } from './connection.ts';
 import type { Target } from './protocol.ts';
 import { requestsTo } from './requests.ts';
 
-/** Connections at a time, so that the listener's backlog is not what is measured. */
+/** The number of concurrent connection attempts. It must not exceed the listener's backlog. */
 const BATCH = 100;
 
-/** Streams that are opened and left alone. */
-export function createHeldStreams(): { open(target: Target, count: number): Promise<void>; release(): void } {
+/** Streams that stay open. */
+export function createOpenStreams(): { open(target: Target, count: number): Promise<void>; release(): void } {
   const held: Connection[] = [];
   return {
     async open(target, count) {
@@ -14,7 +14,7 @@ export function createHeldStreams(): { open(target: Target, count: number): Prom
       while (count > held.length) {
         const connections = await openConnections(target.port, Math.min(BATCH, count - held.length));
         held.push(...connections);
-        await Promise.all(connections.map((connection) => begun(connection, requests.next())));
+        await Promise.all(connections.map((connection) => waitForHeaders(connection, requests.next())));
       }
     },
     release() {
@@ -23,8 +23,8 @@ export function createHeldStreams(): { open(target: Target, count: number): Prom
   };
 }
 
-function begun(connection: Connection, request: Buffer): Promise<void> {
+function waitForHeaders(connection: Connection, request: Buffer): Promise<void> {
   return new Promise((resolve, reject) => {
-    connection.send(request, (status) => reject(new Error(`a stream ended with ${status}`)), resolve);
+    connection.send(request, (status) => reject(new Error(`a stream closed with status ${status}`)), resolve);
   });
 }

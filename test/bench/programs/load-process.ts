@@ -1,15 +1,15 @@
 import { runClosedLoop, sendEach } from './closed-loop.ts';
-import { createHeldStreams } from './held-streams.ts';
 import { runOpenLoop } from './open-loop.ts';
+import { createOpenStreams } from './open-streams.ts';
 import type { Command, Reply } from './protocol.ts';
 import { startTokenServer, type TokenServer } from './token-server.ts';
 import { startUpstream } from './upstream.ts';
 
-/** All that is not the proxy, in one process: callers, upstream and authorization server, told by its parent what to do. */
-const streams = createHeldStreams();
+/** The load process: callers, upstream and authorization server. It executes the commands of its parent. */
+const streams = createOpenStreams();
 let tokenServer: TokenServer | undefined;
 
-async function obey(command: Command): Promise<unknown> {
+async function execute(command: Command): Promise<unknown> {
   switch (command.do) {
     case 'listen': {
       const { port, tlsPort } = await startUpstream(command.tls);
@@ -38,7 +38,7 @@ process.on('message', (command: Command) => {
   const reply = (outcome: { result: unknown } | { error: string }): void => {
     process.send?.({ id: command.id, ...outcome } satisfies Reply);
   };
-  obey(command).then(
+  execute(command).then(
     (result) => reply({ result }),
     (error: unknown) => reply({ error: error instanceof Error ? error.message : String(error) }),
   );
