@@ -30,7 +30,7 @@ export interface Counts {
   readonly recentFailures: RecentFailures;
   /** Whether each authorization server responds. */
   readonly available: ReadonlyMap<string, boolean>;
-  /** Expiry of our own credentials, in epoch seconds. */
+  /** Expiry of the credentials of cambist, in epoch seconds. */
   readonly credentials: ReadonlyMap<string, number>;
   readonly reloads: Readonly<Reloads>;
   /** Adds everything that can occur under a config, with the count 0. */

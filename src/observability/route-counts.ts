@@ -18,7 +18,7 @@ export interface RouteCounts {
   readonly responses: ResponseCount[];
   /** Seconds from the arrival of a request to its response headers. */
   readonly durations: Histogram;
-  /** Responses with an error of our own. */
+  /** Responses with an error from cambist itself. */
   readonly failures: Tally<ErrorCode>;
   readonly aborted: Tally<AbortedBy>;
   readonly retries: Tally<RetryReason>;

@@ -40,15 +40,15 @@ export async function provokeProblem(
   const forwarded = setup.upstream.requests.length;
   const before = await setup.cambist.metrics();
 
-  const answer = await setup.call(call);
+  const response = await setup.call(call);
 
   const after = await setup.cambist.metrics();
   const increase = (name: string, labels: Record<string, string>) =>
     sumSamples(after, name, labels) - sumSamples(before, name, labels);
-  assertProblemResponse(answer, expected);
-  assertRevealsNothing(setup, answer);
+  assertProblemResponse(response, expected);
+  assertRevealsNothing(setup, response);
   const line = await setup.cambist.waitForLog(
-    ({ msg, request_id }) => msg === 'request' && request_id === answer.requestId,
+    ({ msg, request_id }) => msg === 'request' && request_id === response.requestId,
   );
   assert.deepEqual(
     { route: line.route, status: line.status, outcome: line.outcome, error: line.error },
@@ -62,30 +62,30 @@ export async function provokeProblem(
   assert.equal(setup.authorizationServer.requests.length - asked, tokenRequests, 'token requests');
   assert.equal(setup.upstream.requests.length - forwarded, upstreamRequests, 'upstream requests');
   setup.leaks.assertNoLeak({ stdout: setup.cambist.stdout(), stderr: setup.cambist.stderr(), metrics: after });
-  return answer;
+  return response;
 }
 
 /** Checks the problem document (RFC 9457) and the headers that depend on the status. */
 export function assertProblemResponse(
-  answer: SetupResponse,
+  response: SetupResponse,
   expected: Pick<ExpectedProblem, 'code' | 'challenge' | 'retryAfter'>,
 ): void {
   const { code, challenge, retryAfter } = expected;
   const { status } = describeError(code);
-  assertProblem(answer, code);
-  assert.equal(answer.headers['x-request-id'], answer.requestId);
-  assert.equal(withoutMetadata(answer.headers['www-authenticate']), challenge);
+  assertProblem(response, code);
+  assert.equal(response.headers['x-request-id'], response.requestId);
+  assert.equal(withoutMetadata(response.headers['www-authenticate']), challenge);
   assert.equal(status === 401, challenge !== undefined, 'a test of a 401 must state the challenge');
-  if (status !== 503) assert.equal(answer.headers['retry-after'], undefined);
-  else if (retryAfter !== undefined) assert.equal(answer.headers['retry-after'], retryAfter);
-  else assert.match(answer.headers['retry-after'] ?? '', /^[1-9]\d*$/);
+  if (status !== 503) assert.equal(response.headers['retry-after'], undefined);
+  else if (retryAfter !== undefined) assert.equal(response.headers['retry-after'], retryAfter);
+  else assert.match(response.headers['retry-after'] ?? '', /^[1-9]\d*$/);
 }
 
 /** Checks that a response contains no address, no token, and no text of another server. */
-export function assertRevealsNothing(setup: FakeSetup, answer: SetupResponse): void {
-  const { date: _date, 'www-authenticate': challenge, ...others } = answer.headers;
+export function assertRevealsNothing(setup: FakeSetup, response: SetupResponse): void {
+  const { date: _date, 'www-authenticate': challenge, ...others } = response.headers;
   const headers = { ...others, challenge: withoutMetadata(challenge) };
-  const content = `${JSON.stringify(headers)}\n${answer.text}`;
+  const content = `${JSON.stringify(headers)}\n${response.text}`;
   const ports = [setup.authorizationServer, setup.upstream].map(({ port }) => `:${port}`);
   for (const forbidden of ['127.0.0.1', 'localhost', '/mcp', '/token', 'ECONN', 'canary', ...ports]) {
     assert.ok(!content.includes(forbidden), `the response contains "${forbidden}": ${content}`);

@@ -34,7 +34,7 @@ export function ask(message: string, property: string, type: 'string' | 'boolean
 }
 
 /** The user's reply to a question, in a repeated call. */
-export function answerTo({ mcpReq }: ServerContext, question: string): Record<string, unknown> | undefined {
+export function replyTo({ mcpReq }: ServerContext, question: string): Record<string, unknown> | undefined {
   return acceptedContent<Record<string, unknown>>(mcpReq.inputResponses, question);
 }
 
@@ -48,7 +48,7 @@ export function registerInputTools(server: McpServer): void {
     );
 
   register('elicitation', (context) => {
-    const name = answerTo(context, 'user_name')?.name;
+    const name = replyTo(context, 'user_name')?.name;
     return typeof name === 'string'
       ? text(`Hello, ${name}!`)
       : inputRequired({ inputRequests: { user_name: askName() } });
@@ -64,16 +64,16 @@ export function registerInputTools(server: McpServer): void {
     return inputRequired({ inputRequests: { client_roots: inputRequired.listRoots() } });
   });
   register('request_state', async (context) => {
-    const confirmed = answerTo(context, 'confirm') !== undefined && context.mcpReq.requestState() !== undefined;
+    const confirmed = replyTo(context, 'confirm') !== undefined && context.mcpReq.requestState() !== undefined;
     return confirmed ? text('state-ok') : confirm();
   });
   register('tampered_state', async (context) => {
-    const confirmed = answerTo(context, 'confirm') !== undefined && context.mcpReq.requestState() !== undefined;
+    const confirmed = replyTo(context, 'confirm') !== undefined && context.mcpReq.requestState() !== undefined;
     return confirmed ? text('integrity-ok') : confirm();
   });
   register('multiple_inputs', async (context) => {
     const { inputResponses: given } = context.mcpReq;
-    const [name, greeting] = [answerTo(context, 'user_name')?.name, textOf(given?.greeting)];
+    const [name, greeting] = [replyTo(context, 'user_name')?.name, textOf(given?.greeting)];
     const roots = rootsOf(given?.client_roots);
     if (name !== undefined && greeting !== undefined && roots !== undefined) {
       return text(`${greeting} ${name}, with ${roots.length} roots`);
@@ -92,10 +92,10 @@ export function registerInputTools(server: McpServer): void {
       return inputRequired({ inputRequests: { step1: askName() }, requestState });
     }
     if (round === 1) {
-      const requestState = await stateCodec.mint({ round: 2, name: String(answerTo(context, 'step1')?.name) });
+      const requestState = await stateCodec.mint({ round: 2, name: String(replyTo(context, 'step1')?.name) });
       return inputRequired({ inputRequests: { step2: ask('Which colour?', 'color') }, requestState });
     }
-    return text(`${name} likes ${answerTo(context, 'step2')?.color}`);
+    return text(`${name} likes ${replyTo(context, 'step2')?.color}`);
   });
   register('capabilities', ({ mcpReq }) => {
     if (mcpReq.inputResponses !== undefined) return text('all inputs received');

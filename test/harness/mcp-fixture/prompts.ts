@@ -1,7 +1,7 @@
 import { inputRequired, type McpServer, type ServerContext } from '@modelcontextprotocol/server';
 import { z } from 'zod';
 import { IMAGE } from './content.ts';
-import { answerTo, ask } from './input-tools.ts';
+import { ask, replyTo } from './input-tools.ts';
 
 type Message = ReturnType<typeof say>;
 
@@ -47,7 +47,7 @@ export function registerPrompts(server: McpServer): void {
     { description: 'Requests input before it returns.' },
     (given) => {
       // Without a schema of arguments, the first parameter is the context. The SDK's types do not declare this.
-      const context = answerTo(given as ServerContext, 'user_context')?.context;
+      const context = replyTo(given as ServerContext, 'user_context')?.context;
       if (typeof context !== 'string') {
         return inputRequired({ inputRequests: { user_context: ask('Which context?', 'context') } });
       }

@@ -7,7 +7,6 @@ const PENDING = [
   'deploy/incident.md',
   'src/admin',
   'src/commands',
-  'test/harness',
   'test/e2e',
   'test/unit/admin',
   'test/unit/commands',
