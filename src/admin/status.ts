@@ -1,13 +1,12 @@
 import { createHash } from 'node:crypto';
 import type { Config, Credential } from '../config/config.ts';
 import { usedServerNames } from '../config/used-servers.ts';
+import { countOf, total } from '../observability/counters.ts';
 import type { Counts, ReloadResult } from '../observability/counts.ts';
 import { UNMATCHED } from '../observability/expected.ts';
-import { countOf } from '../observability/histogram.ts';
 import type { Readiness } from '../observability/readiness.ts';
 import { fixOf } from '../observability/recent-failures.ts';
 import type { RouteCounts } from '../observability/route-counts.ts';
-import { total } from '../observability/tally.ts';
 
 /** What the status page shows, as `/status.json` has it: names, codes and figures, as on `/metrics`. */
 export interface StatusReport {

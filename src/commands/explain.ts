@@ -4,9 +4,8 @@ import { needsCaller } from '../config/needs-caller.ts';
 import { metadataUrl } from '../proxy/resource-metadata.ts';
 import { decodeName } from '../routing/mcp-message.ts';
 import type { KnownFacts } from '../routing/request-facts.ts';
-import { parseRequestTarget, type RequestTarget } from '../routing/request-target.ts';
+import { parseRequestTarget, type RequestTarget, upstreamPath } from '../routing/request-target.ts';
 import { createRouteTable } from '../routing/route-table.ts';
-import { upstreamPath } from '../routing/upstream-path.ts';
 import { whyNot } from '../routing/why-not.ts';
 import { type Command, configFile, EXIT, UsageError } from './command.ts';
 import {

@@ -2,12 +2,11 @@ import type { Config, Route } from '../config/config.ts';
 import { expiringCredentials } from '../config/expiring-credentials.ts';
 import { usedServerNames } from '../config/used-servers.ts';
 import { ERROR_CODES } from '../errors.ts';
+import { add, createHistogram, expect, type Histogram, observe, type Tally } from './counters.ts';
 import { EXCHANGE_RESULTS, EXPECTED_RESPONSES, PLAIN_ERRORS, UNMATCHED, UNMATCHED_ERRORS } from './expected.ts';
-import { createHistogram, type Histogram, observe } from './histogram.ts';
 import type { Outcome, ProxyObserver } from './proxy-observer.ts';
 import { createRecentFailures, type RecentFailures } from './recent-failures.ts';
 import { codeLabel, createRouteCounts, methodLabel, type ResponseCount, type RouteCounts } from './route-counts.ts';
-import { add, expect, type Tally } from './tally.ts';
 import { EVICTION_REASONS, type EvictionReason, type TokenObserver } from './token-observer.ts';
 
 /**

@@ -1,5 +1,4 @@
-import type { Histogram } from './histogram.ts';
-import type { Tally } from './tally.ts';
+import type { Histogram, Tally } from './counters.ts';
 
 /** A metric with all its series. */
 export interface MetricFamily {

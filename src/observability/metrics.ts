@@ -1,9 +1,9 @@
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { Config } from '../config/config.ts';
+import { countOf } from './counters.ts';
 import type { Counts } from './counts.ts';
 import { UNMATCHED } from './expected.ts';
 import { createExposition, type Exposition } from './exposition.ts';
-import { countOf } from './histogram.ts';
 import { counter, gauge, histogram, type MetricFamily, sample, samplesOf } from './metric-families.ts';
 import type { ReadinessReport } from './readiness.ts';
 import type { RouteCounts } from './route-counts.ts';

@@ -1,9 +1,8 @@
 import { STATUS_CODES } from 'node:http';
 import type { ErrorCode } from '../errors.ts';
+import { createHistogram, expect, type Histogram, type Tally } from './counters.ts';
 import type { ExchangeResult } from './expected.ts';
-import { createHistogram, type Histogram } from './histogram.ts';
 import { ABORTED_BY, type AbortedBy, CALLER_GONE, type Outcome, type RetryReason } from './proxy-observer.ts';
-import { expect, type Tally } from './tally.ts';
 import { CACHE_RESULTS, type CacheResult } from './token-observer.ts';
 
 /** Counts of the requests of one route since the process started. */

@@ -1,9 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import type { Route } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
-import { parseRequestTarget, type RequestTarget } from '../routing/request-target.ts';
+import { parseRequestTarget, type RequestTarget, upstreamPath } from '../routing/request-target.ts';
 import type { RouteTable } from '../routing/route-table.ts';
-import { upstreamPath } from '../routing/upstream-path.ts';
 import { whyNoRoute } from '../routing/why-no-route.ts';
 import { headerValues } from './headers.ts';
 import type { ProxyRequest } from './proxy-request.ts';

@@ -5,7 +5,7 @@ import type { Broker } from '../tokens/broker.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
 import type { Session } from '../tokens/session.ts';
 import type { Subject } from '../tokens/subject.ts';
-import { callerTraceId } from './caller-ids.ts';
+import { callerTraceId } from './caller-tokens.ts';
 import { headerValues } from './headers.ts';
 import type { ProxyRequest } from './proxy-request.ts';
 import type { Admitted, Routed } from './steps.ts';

@@ -4,8 +4,7 @@ import type { CambistError, ErrorCode } from '../errors.ts';
 import type { LogFields } from '../observability/log-fields.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { Span, Tracing } from '../observability/tracing.ts';
-import { callerTraceContext, callerTraceId } from './caller-ids.ts';
-import type { CredentialHeaders } from './caller-tokens.ts';
+import { type CredentialHeaders, callerTraceContext, callerTraceId } from './caller-tokens.ts';
 import type { RequestRecord } from './proxy-request.ts';
 
 /** Errors that need no action: a rollout causes one and a burst the other, and a retry succeeds. */

@@ -9,7 +9,7 @@ import type { CacheResult } from '../observability/token-observer.ts';
 import type { Span, Tracing } from '../observability/tracing.ts';
 import type { RequestTarget } from '../routing/request-target.ts';
 import type { ActiveConfig } from './active-config.ts';
-import { callerRequestId } from './caller-ids.ts';
+import { callerRequestId } from './caller-tokens.ts';
 import { asCambistError, errorResponse, type OwnResponse } from './own-response.ts';
 import { createPipelining, type Pipelined, type Pipelining } from './pipelining.ts';
 import type { ProxyRequest, RequestRecord, ResponseStart } from './proxy-request.ts';

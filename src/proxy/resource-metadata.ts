@@ -1,7 +1,6 @@
 import type { Route } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
-import type { RequestTarget } from '../routing/request-target.ts';
-import { upstreamPath } from '../routing/upstream-path.ts';
+import { type RequestTarget, upstreamPath } from '../routing/request-target.ts';
 import { type CredentialHeaders, containsToken, headerTokens } from './caller-tokens.ts';
 import { headerValues, type RawHeaders } from './headers.ts';
 import type { OwnResponse } from './own-response.ts';

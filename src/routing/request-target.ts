@@ -1,3 +1,5 @@
+import type { Route } from '../config/config.ts';
+
 /** The target of a request: the host that it was sent to, and the path and query that it requests. */
 export interface RequestTarget {
   /** Lower case, without port and trailing dot. Undefined if the request names no host, or more than one. */
@@ -118,4 +120,18 @@ export function readHost(authority: string | undefined): string | undefined {
   if (authority === undefined || authority.length > MAX_AUTHORITY_LENGTH || authority.includes('@')) return undefined;
   const host = authority.trim().toLowerCase().replace(/:\d*$/, '').replace(/\.$/, '');
   return host === '' ? undefined : host;
+}
+
+/**
+ * Returns the path and query for the upstream. The upstream's path replaces the matched prefix, and the rest stays as received.
+ * Scheme and host come from the route, never from the request.
+ */
+export function upstreamPath(route: Route, target: RequestTarget): string {
+  const { match, upstream } = route;
+  const path = target.path ?? '/';
+  // A route for all paths maps its own root to the upstream's path, without the request's slash at the end.
+  const rest = match.path === '/' ? (path === '/' ? '' : path) : path.slice(match.path.length);
+  const base = rest.startsWith('/') && upstream.path.endsWith('/') ? upstream.path.slice(0, -1) : upstream.path;
+  const joined = base + rest;
+  return (joined === '' ? '/' : joined) + target.query;
 }

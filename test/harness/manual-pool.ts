@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import { type Dispatcher, errors } from 'undici';
 import type { Connect } from '../../src/transport/connector.ts';
-import { createHttp1Pool, type Http1Pool } from '../../src/transport/http1/pool.ts';
+import { createHttp1Pool, type Http1Pool } from '../../src/transport/http1/dispatcher.ts';
 import type { Sockets } from '../../src/transport/http1/sockets.ts';
 
 /** A connection whose upstream end is played by the test. */

@@ -1,12 +1,10 @@
 import type { Socket } from 'node:net';
 import { errors } from 'undici';
 import type { Content } from '../pump.ts';
-import { type EncodedRequest, encodeRequest } from './encode-request.ts';
-import { keepAliveMs } from './keep-alive.ts';
 import { createResponseParser, type ResponseEvents } from './response-parser.ts';
-import { sendBuffered, sendStreamed } from './send-request.ts';
-import { createSocketReader } from './socket-reader.ts';
+import { createSocketReader } from './sockets.ts';
 import type { UpstreamRequest } from './upstream-request.ts';
+import { type EncodedRequest, encodeRequest, isHeader, sendBuffered, sendStreamed } from './write-request.ts';
 
 /** One connection to an upstream. It carries one request at a time. */
 export interface Connection {
@@ -202,4 +200,45 @@ export function createConnection(socket: Socket, host: string, { onIdle, onClose
     isOpen: () => !socket.destroyed && socket.writableLength === 0,
     destroy: fail,
   };
+}
+
+/** How long an idle connection is kept if the upstream does not say. */
+const DEFAULT_MS = 4_000;
+
+/** The upstream may start to count earlier, and its response takes time to arrive. */
+const MARGIN_MS = 2_000;
+
+const MAX_MS = 600_000;
+
+const NO_CONTENT = 204;
+const NOT_MODIFIED = 304;
+
+/**
+ * How long a connection may stay idle after a response with these headers. 0: the connection is not reused.
+ * @see RFC 9112 section 9.3
+ */
+export function keepAliveMs(status: number, headers: readonly string[]): number {
+  let idleMs = DEFAULT_MS;
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] as string;
+    const value = headers[i + 1] as string;
+    if (isHeader(name, 'keep-alive')) idleMs = hintedMs(value) ?? idleMs;
+    else if (hasNoBody(status) && announcesBody(name, value)) return 0;
+  }
+  return idleMs;
+}
+
+function hasNoBody(status: number): boolean {
+  return status === NO_CONTENT || status === NOT_MODIFIED;
+}
+
+/** An upstream that announces a body may still send it, and it would be read as the next response. */
+function announcesBody(name: string, value: string): boolean {
+  return isHeader(name, 'transfer-encoding') || (isHeader(name, 'content-length') && value !== '0');
+}
+
+/** The timeout in a `Keep-Alive` header, less the margin. */
+function hintedMs(value: string): number | undefined {
+  const seconds = /\btimeout=(\d+)/i.exec(value)?.[1];
+  return seconds === undefined ? undefined : Math.max(0, Math.min(Number(seconds) * 1000, MAX_MS) - MARGIN_MS);
 }

@@ -1,7 +1,158 @@
 import { type buildConnector, Dispatcher, errors } from 'undici';
-import { createHttp1Pool, type Http1Pool } from './pool.ts';
+import type { Connection } from './connection.ts';
+import { createConnections, createIdleConnections } from './connections.ts';
 import { createSockets, type Sockets } from './sockets.ts';
 import { UpstreamRequest } from './upstream-request.ts';
+
+/** The connections to one origin: as many as there are concurrent requests. */
+export interface Http1Pool {
+  /** Sends a request on an idle connection, or on a new one. */
+  dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void;
+  /** Lets requests in flight finish. Settles when all connections are closed. */
+  close(): Promise<void>;
+  /** Fails all requests. Sockets that are still connecting are closed by their owner. */
+  destroy(reason: Error): void;
+}
+
+export interface Http1PoolOptions {
+  readonly sockets: Sockets;
+  /** A connection failed to open. */
+  readonly onConnectionError: (error: Error) => void;
+  /** The pool has neither a request nor a connection. */
+  readonly onEmpty: () => void;
+}
+
+/** How long a new connection is kept whose request went out on another one. */
+const UNUSED_MS = 4_000;
+
+/** A request that is sent on the next available connection. */
+interface Waiting {
+  readonly request: UpstreamRequest;
+  /** A connection is being opened for this request. */
+  isConnecting: boolean;
+}
+
+export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmpty }: Http1PoolOptions): Http1Pool {
+  const connections = createConnections(origin, {
+    sockets,
+    onIdle(connection, idleMs) {
+      becomingIdle.push({ connection, idleMs });
+      schedule();
+    },
+    onError: onConnectionError,
+    onRemoved: checkEmpty,
+  });
+  const idle = createIdleConnections();
+  /** Idle from the next turn of the event loop on. */
+  const becomingIdle: { connection: Connection; idleMs: number }[] = [];
+  const waiting: Waiting[] = [];
+  /** Requests that wait for a connection of their own. */
+  const exclusive = new Set<UpstreamRequest>();
+  let isScheduled = false;
+  /** No connection is kept any longer. */
+  let isClosing = false;
+  let closed: Promise<void> | undefined;
+  let onClosed: (() => void) | undefined;
+
+  /**
+   * Sends requests at the end of this turn of the event loop, after all input was read. Unexpected bytes on an idle connection
+   * have closed it by then. Otherwise they would be read as the response to the next request.
+   */
+  function schedule(): void {
+    if (isScheduled) return;
+    isScheduled = true;
+    setImmediate(serve);
+  }
+
+  function serve(): void {
+    isScheduled = false;
+    const nowMs = performance.now();
+    while (waiting.length > 0) {
+      const connection = idle.take(nowMs);
+      if (connection === undefined) break;
+      use(connection);
+    }
+    if (waiting.length > 0) serveLater();
+    for (const { connection, idleMs } of becomingIdle.splice(0)) keep(connection, nowMs + idleMs);
+  }
+
+  /** Connections that become idle in the next turn serve as many requests. Opens one for each other request. */
+  function serveLater(): void {
+    if (becomingIdle.length > 0) schedule();
+    for (const each of waiting.slice(becomingIdle.length)) if (!each.isConnecting) connectFor(each);
+  }
+
+  /** Sends the first waiting request that was not aborted. */
+  function use(connection: Connection): void {
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+      if (connection.send(next.request)) return;
+    }
+    keep(connection, performance.now() + UNUSED_MS);
+  }
+
+  function keep(connection: Connection, untilMs: number): void {
+    if (isClosing) connection.destroy(new errors.ClientClosedError());
+    else idle.add(connection, untilMs);
+  }
+
+  function connectFor(first: Waiting): void {
+    first.isConnecting = true;
+    connections.open((error, connection) => {
+      const index = waiting.indexOf(first);
+      // If its request went out on another connection, this one serves the next waiting request, or is kept.
+      const still = index === -1 ? [] : waiting.splice(index, 1);
+      if (connection === null) {
+        for (const { request } of still) request.fail(error);
+        return;
+      }
+      waiting.unshift(...still);
+      use(connection);
+    });
+  }
+
+  /** For a request by which the connection may switch to another protocol. */
+  function openExclusive(request: UpstreamRequest): void {
+    exclusive.add(request);
+    connections.openExclusive((error, connection) => {
+      exclusive.delete(request);
+      if (connection === null) request.fail(error);
+      else if (!connection.send(request)) connection.destroy(new errors.InformationalError('the request was aborted'));
+    });
+  }
+
+  function checkEmpty(): void {
+    if (connections.count() + waiting.length > 0) return;
+    onEmpty();
+    onClosed?.();
+  }
+
+  return {
+    dispatch(options, handler) {
+      const request = new UpstreamRequest(options, handler);
+      if (options.upgrade) {
+        openExclusive(request);
+        return;
+      }
+      waiting.push({ request, isConnecting: false });
+      schedule();
+    },
+    close() {
+      isClosing = true;
+      idle.closeAll();
+      closed ??= new Promise((resolve) => {
+        onClosed = resolve;
+        checkEmpty();
+      });
+      return closed;
+    },
+    destroy(reason) {
+      for (const { request } of waiting.splice(0)) request.fail(reason);
+      for (const request of exclusive) request.fail(reason);
+      connections.destroy(reason);
+      checkEmpty();
+    },
+  };
+}
 
 /**
  * Speaks HTTP/1.1 on connections of its own, with undici's handlers, parser and connector. With undici's connections, an

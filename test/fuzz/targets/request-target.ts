@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
-import { parseRequestTarget } from '../../../src/routing/request-target.ts';
+import { parseRequestTarget, upstreamPath } from '../../../src/routing/request-target.ts';
 import { createRouteTable } from '../../../src/routing/route-table.ts';
-import { upstreamPath } from '../../../src/routing/upstream-path.ts';
 import { routeOf } from '../../unit/routing/sample-routes.ts';
 
 const OPEN = routeOf('open', { path: '/open' }, { path: '/base' });

@@ -4,9 +4,8 @@ import { test } from 'node:test';
 import { z } from 'zod';
 import { DEFAULTS } from '../../../src/config/defaults.ts';
 import { configSchema } from '../../../src/config/schema.ts';
-import { parseRequestTarget } from '../../../src/routing/request-target.ts';
+import { parseRequestTarget, upstreamPath } from '../../../src/routing/request-target.ts';
 import { createRouteTable } from '../../../src/routing/route-table.ts';
-import { upstreamPath } from '../../../src/routing/upstream-path.ts';
 import { readPagesIn } from '../../harness/pages.ts';
 import { configOf, problemsOf, ROUTE, SERVER } from './sample.ts';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { countOf, createHistogram, observe } from '../../../src/observability/histogram.ts';
+import { countOf, createHistogram, observe } from '../../../src/observability/counters.ts';
 
 const BOUNDS = [0.005, 0.1, 1, 10];
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
-import { createHistogram, observe } from '../../../src/observability/histogram.ts';
+import { createHistogram, observe } from '../../../src/observability/counters.ts';
 import { counter, gauge, histogram, sample } from '../../../src/observability/metric-families.ts';
 
 const BOUNDS = [0.005, 0.1, 1, 10];

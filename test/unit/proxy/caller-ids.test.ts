@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { callerRequestId, callerTraceContext, callerTraceId } from '../../../src/proxy/caller-ids.ts';
+import { callerRequestId, callerTraceContext, callerTraceId } from '../../../src/proxy/caller-tokens.ts';
 
 const CREDENTIALS = new Set(['authorization', 'x-user-token']);
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';

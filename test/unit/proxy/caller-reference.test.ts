@@ -2,8 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { callerReference } from '../../../src/proxy/caller-reference.ts';
-import { parseRequestTarget } from '../../../src/routing/request-target.ts';
-import { upstreamPath } from '../../../src/routing/upstream-path.ts';
+import { parseRequestTarget, upstreamPath } from '../../../src/routing/request-target.ts';
 import { routeOf } from '../routing/sample-routes.ts';
 
 const ORIGIN = 'https://backend.example.com';

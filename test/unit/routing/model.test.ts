@@ -4,9 +4,8 @@ import fc from 'fast-check';
 import type { Route } from '../../../src/config/config.ts';
 import { combinationsOf } from '../../../src/config/resolve-match.ts';
 import type { KnownFacts } from '../../../src/routing/request-facts.ts';
-import { parseRequestTarget, type RequestTarget } from '../../../src/routing/request-target.ts';
+import { parseRequestTarget, type RequestTarget, upstreamPath } from '../../../src/routing/request-target.ts';
 import { createRouteTable } from '../../../src/routing/route-table.ts';
-import { upstreamPath } from '../../../src/routing/upstream-path.ts';
 import { whyNot } from '../../../src/routing/why-not.ts';
 import { routeOf } from './sample-routes.ts';
 

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseRequestTarget } from '../../../src/routing/request-target.ts';
-import { upstreamPath } from '../../../src/routing/upstream-path.ts';
+import { parseRequestTarget, upstreamPath } from '../../../src/routing/request-target.ts';
 import { routeOf } from './sample-routes.ts';
 
 /** The upstream path for a match, an upstream and a request. */

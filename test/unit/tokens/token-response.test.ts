@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import type { ErrorCode } from '../../../src/errors.ts';
-import { CambistError } from '../../../src/errors.ts';
+import { CambistError, type ErrorCode } from '../../../src/errors.ts';
 import { asksForNonce, type ExpectedResponse, processTokenResponse } from '../../../src/tokens/token-response.ts';
 import { ACCESS_TOKEN, expectedResponse, failsWith, JWT } from './sample.ts';
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { type Dispatcher, errors } from 'undici';
-import { encodeRequest } from '../../../../src/transport/http1/encode-request.ts';
+import { encodeRequest } from '../../../../src/transport/http1/write-request.ts';
 
 const HOST = 'mcp.example.com:8443';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Dispatcher, errors } from 'undici';
-import { type EncodedRequest, encodeRequest } from '../../../../src/transport/http1/encode-request.ts';
+import { type EncodedRequest, encodeRequest } from '../../../../src/transport/http1/write-request.ts';
 
 function encode(options: Partial<Dispatcher.DispatchOptions>): EncodedRequest {
   return encodeRequest({ method: 'GET', path: '/mcp', ...options } as Dispatcher.DispatchOptions, 'a.example');

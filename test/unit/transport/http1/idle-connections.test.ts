@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import type { Connection } from '../../../../src/transport/http1/connection.ts';
-import { createIdleConnections, type IdleConnections } from '../../../../src/transport/http1/idle-connections.ts';
+import { createIdleConnections, type IdleConnections } from '../../../../src/transport/http1/connections.ts';
 
 interface FakeConnection extends Connection {
   isBroken: boolean;

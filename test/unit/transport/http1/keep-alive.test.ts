@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { keepAliveMs } from '../../../../src/transport/http1/keep-alive.ts';
+import { keepAliveMs } from '../../../../src/transport/http1/connection.ts';
 
 for (const [headers, ms] of [
   [[], 4_000],

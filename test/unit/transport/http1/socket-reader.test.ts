@@ -2,11 +2,7 @@ import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import { test } from 'node:test';
-import {
-  createSocketReader,
-  type SocketConsumer,
-  type SocketReader,
-} from '../../../../src/transport/http1/socket-reader.ts';
+import { createSocketReader, type SocketConsumer, type SocketReader } from '../../../../src/transport/http1/sockets.ts';
 import { settled } from '../../../harness/manual-pool.ts';
 
 /** A socket reader, and the calls of its consumer. */
