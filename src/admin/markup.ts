@@ -1,11 +1,11 @@
-/** HTML that is safe to send: whatever was put into it is escaped. */
+/** HTML in which every inserted text is escaped. */
 export interface Markup {
   readonly text: string;
 }
 
 type Part = string | number | undefined | Markup | readonly Markup[];
 
-/** A template of HTML. Texts that are put into it are escaped, for elements and for quoted attributes alike. */
+/** A template of HTML. Inserted texts are escaped for elements and for quoted attributes. */
 export function html(parts: TemplateStringsArray, ...values: readonly Part[]): Markup {
   const text = parts.map((part, index) => part + rendered(values[index])).join('');
   return { text };

@@ -1,4 +1,4 @@
-/** What the status page loads, all of it from here: it works without a network. */
+/** Everything that the status page loads. It needs no other server. */
 
 export const PAGE_ICON = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><circle cx="16" cy="16" r="15" fill="#0f766e"/>
 <path d="M8 13h14l-4-4M24 19H10l4 4" fill="none" stroke="#fff" stroke-width="2.5" stroke-linecap="round" stroke-linejoin="round"/></svg>
@@ -74,13 +74,13 @@ footer { font-size: 0.8125rem; }
 }
 `;
 
-/** Runs in the browser. What it writes it writes as text, never as HTML of its own. */
+/** Runs in the browser. It inserts text, never HTML. */
 export const PAGE_SCRIPT = `'use strict';
 const POLL_MS = 2000;
 const KEPT = 60;
 const history = new Map();
 let shape;
-let before;
+let previous;
 
 const at = (report, path) => path.split('.').reduce((value, key) => value?.[key], report);
 const count = (value) => (value === undefined ? '\\u2013' : value.toLocaleString('en'));
@@ -88,16 +88,16 @@ const clock = (date) => date.toLocaleTimeString([], { hour: '2-digit', minute: '
 const exchanges = (report) => report.authorization_servers.reduce((sum, server) => sum + server.exchanges, 0);
 const rated = (report, name) => (name === 'exchanges' ? exchanges(report) : at(report, name));
 
-/** Whatever changes more than a figure: then the page is asked for anew. */
+/** Everything that changes more than a number. If it changes, the page is loaded again. */
 function shapeOf({ version, started_at, ready, missing, config, authorization_servers, failures, credentials }) {
   const states = authorization_servers.map(({ state }) => state);
   const kinds = failures.map(({ route, error }) => [route, error]);
   return JSON.stringify([version, started_at, ready, missing, config, states, kinds, credentials]);
 }
 
-async function renew() {
-  const answer = await fetch('./', { cache: 'no-store' });
-  const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
+async function reload() {
+  const response = await fetch('./', { cache: 'no-store' });
+  const page = new DOMParser().parseFromString(await response.text(), 'text/html');
   document.querySelector('main').replaceWith(page.querySelector('main'));
   document.querySelector('header .pill').replaceWith(page.querySelector('header .pill'));
   document.querySelector('footer').replaceWith(page.querySelector('footer'));
@@ -127,14 +127,14 @@ function write(report) {
   }
 }
 
-/** So many a second, and how it was in the last two minutes. */
+/** Shows the current rate and a line of the last two minutes. */
 function draw(report, nowMs) {
   for (const element of document.querySelectorAll('[data-rate]')) {
     const name = element.dataset.rate;
     const rates = history.get(name) ?? [];
     history.set(name, rates);
-    if (before !== undefined && before.nowMs !== nowMs) {
-      const rate = (1000 * (rated(report, name) - rated(before.report, name))) / (nowMs - before.nowMs);
+    if (previous !== undefined && previous.nowMs !== nowMs) {
+      const rate = (1000 * (rated(report, name) - rated(previous.report, name))) / (nowMs - previous.nowMs);
       rates.push(Math.max(0, rate));
       if (rates.length > KEPT) rates.shift();
     }
@@ -162,7 +162,7 @@ function line(rates) {
   return svg;
 }
 
-function say(text, lost) {
+function showState(text, lost) {
   const live = document.getElementById('live');
   live.textContent = text;
   live.className = lost ? 'lost' : '';
@@ -170,27 +170,27 @@ function say(text, lost) {
 
 async function poll() {
   try {
-    const answer = await fetch('status.json', { cache: 'no-store' });
-    if (!answer.ok) throw new Error(String(answer.status));
-    const report = await answer.json();
+    const response = await fetch('status.json', { cache: 'no-store' });
+    if (!response.ok) throw new Error(String(response.status));
+    const report = await response.json();
     const nowMs = performance.now();
     const next = shapeOf(report);
-    if (next !== shape) await renew();
+    if (next !== shape) await reload();
     shape = next;
-    if (before?.report.started_at !== report.started_at) {
-      before = undefined;
+    if (previous?.report.started_at !== report.started_at) {
+      previous = undefined;
       history.clear();
     }
     write(report);
     draw(report, nowMs);
-    before = { report, nowMs };
-    say('live, ' + clock(new Date()), false);
+    previous = { report, nowMs };
+    showState('live, ' + clock(new Date()), false);
   } catch {
-    say('no answer from cambist since ' + (before === undefined ? 'this page was loaded' : clock(new Date(performance.timeOrigin + before.nowMs))), true);
+    showState('no response from cambist since ' + (previous === undefined ? 'this page was loaded' : clock(new Date(performance.timeOrigin + previous.nowMs))), true);
   }
 }
 
-/** Nobody looks at a hidden page. */
+/** Does not poll while the page is hidden. */
 async function loop() {
   if (!document.hidden) await poll();
   setTimeout(loop, POLL_MS);

@@ -9,7 +9,7 @@ import { PAGE_ICON, PAGE_SCRIPT, PAGE_STYLE } from './page-assets.ts';
 import type { StatusReport } from './status.ts';
 import { statusPage } from './status-page.ts';
 
-/** The page has nothing to load from elsewhere, to send anywhere, or to be shown in. */
+/** The page loads nothing from elsewhere, sends nothing, and cannot be shown in a frame. */
 const PAGE_HEADERS = {
   'content-security-policy':
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; " +
@@ -20,7 +20,7 @@ const PAGE_HEADERS = {
   'cache-control': 'no-store',
 };
 
-/** What the admin listener shows. */
+/** The sources of the admin listener. */
 export interface AdminSources {
   readonly metrics: Exposition;
   readonly readiness: Readiness;
@@ -30,12 +30,12 @@ export interface AdminSources {
   readonly hosts: () => readonly string[];
 }
 
-/** Health checks, which load balancers send with a Host of their own. They tell nothing but the readiness of named parts. */
+/** Health checks, which load balancers call with their own Host. They show only which parts are ready. */
 const FOR_ANY_HOST = ['/livez', '/readyz'];
 
 /**
- * The second listener: `/metrics`, `/livez`, `/readyz`, `/cache`, and at `/` the status page. It has no authentication, so
- * nothing on it is worth having: names and figures, no token, digest, user or address.
+ * Creates the admin listener: `/metrics`, `/livez`, `/readyz`, `/cache`, and the status page at `/`. It has no authentication
+ * and therefore shows only names and numbers: no token, digest, user or address.
  */
 export function createAdminServer({ metrics, readiness, cacheReport, status, hosts }: AdminSources): FastifyInstance {
   const app = fastify({ logger: false, schemaController: NO_SCHEMAS, forceCloseConnections: true });
@@ -56,9 +56,10 @@ export function createAdminServer({ metrics, readiness, cacheReport, status, hos
     return reply.type(metrics.contentType).send(text);
   });
   app.get('/cache', (request, reply) => {
-    // When tokens of which route were got, and when they end, tells of single callers, as the counts of /metrics and
-    // /status.json do not: that stays in the pod, even where the port is open.
-    if (!isLoopback(request.socket.remoteAddress)) return reply.code(403).send({ error: 'from loopback only' });
+    // Unlike the counts in /metrics and /status.json, the ages and expiries of tokens reveal single callers. They stay in the
+    // pod even if the port is open.
+    if (!isLoopback(request.socket.remoteAddress))
+      return reply.code(403).send({ error: '/cache is available from loopback only' });
     return reply.send({ routes: cacheReport() });
   });
   const page = (type: string, content: () => string) => (_request: unknown, reply: FastifyReply) =>
@@ -86,7 +87,7 @@ export function createAdminServer({ metrics, readiness, cacheReport, status, hos
   return app;
 }
 
-/** A unix socket has no address, and only this machine can reach it. */
+/** A Unix socket has no address, and only this machine can reach it. */
 function isLoopback(address: string | undefined): boolean {
   if (address === undefined) return true;
   return address === '::1' || address.replace(/^::ffff:/, '').startsWith('127.');

@@ -8,12 +8,12 @@ import type { Readiness } from '../observability/readiness.ts';
 import { fixOf } from '../observability/recent-failures.ts';
 import type { RouteCounts } from '../observability/route-counts.ts';
 
-/** What the status page shows, as `/status.json` has it: names, codes and figures, as on `/metrics`. */
+/** The content of the status page and of `/status.json`: names, codes and numbers, as in `/metrics`. */
 export interface StatusReport {
   readonly version: string;
   readonly started_at: string;
   readonly ready: boolean;
-  /** What is still missing. */
+  /** Readiness checks that have not passed yet. */
   readonly missing: readonly { readonly check: string; readonly status: string; readonly fix?: string | undefined }[];
   readonly config: ConfigStatus;
   readonly totals: Figures;
@@ -21,16 +21,16 @@ export interface StatusReport {
   readonly authorization_servers: readonly ServerStatus[];
   readonly routes: readonly RouteStatus[];
   readonly failures: readonly FailureStatus[];
-  readonly credentials: readonly { readonly name: string; readonly ends_at: string }[];
+  readonly credentials: readonly { readonly name: string; readonly expires_at: string }[];
 }
 
 export interface ConfigStatus {
-  /** Tells one config from another. */
+  /** Differs between configs. */
   readonly version: string;
   readonly loaded_at: string;
-  /** Keys whose value in the file is another than the one that is served, which was fixed at the start. */
+  /** Keys that changed in the file and keep their value until a restart. */
   readonly waits_for_restart: readonly string[];
-  /** Undefined before the first. */
+  /** Undefined before the first reload. */
   readonly last_reload?: { readonly at: string; readonly result: ReloadResult } | undefined;
 }
 
@@ -40,8 +40,8 @@ export interface Figures {
   readonly backend_errors: number;
   readonly in_flight: number;
   readonly open_streams: number;
-  /** Requests that wanted a token, and those among them that cost no exchange. */
-  readonly wanted_token: number;
+  /** Requests that needed a token, and those of them without an exchange. */
+  readonly needed_token: number;
   readonly served_from_cache: number;
 }
 
@@ -76,9 +76,9 @@ export interface StatusSources {
   readonly nowMs: () => number;
 }
 
-/** Knows which config is served, and puts together what the status page shows. */
+/** Builds the report for the active config. */
 export interface Status {
-  /** @param waiting keys of it whose change waits for a restart */
+  /** @param waiting keys whose change needs a restart */
   serve(config: Config, waiting: readonly string[]): void;
   report(): StatusReport;
 }
@@ -146,10 +146,10 @@ export function createStatus({ version, counts, readiness, cacheEntries, nowMs }
           last_at: isoTime(lastMs),
         })),
         credentials: [...counts.credentials]
-          // Beyond that there are no dates.
+          // JavaScript has no later dates.
           .filter(([, seconds]) => Math.abs(seconds) <= MAX_DATE_SECONDS)
           .sort(([, one], [, other]) => one - other)
-          .map(([name, seconds]) => ({ name, ends_at: isoTime(seconds * 1000) })),
+          .map(([name, seconds]) => ({ name, expires_at: isoTime(seconds * 1000) })),
       };
     },
   };
@@ -163,7 +163,7 @@ function figures(routes: readonly Readonly<RouteCounts>[]): Figures {
     backend_errors: sum(({ backendErrors }) => backendErrors),
     in_flight: sum(({ inFlight }) => inFlight),
     open_streams: sum(({ openStreams }) => openStreams),
-    wanted_token: sum(({ cache }) => total(cache) - (cache.bypass ?? 0)),
+    needed_token: sum(({ cache }) => total(cache) - (cache.bypass ?? 0)),
     served_from_cache: sum(({ cache: { hit = 0, joined = 0 } }) => hit + joined),
   };
 }
@@ -173,7 +173,7 @@ function fix(status: string): { fix?: string } {
   return sentence === undefined ? {} : { fix: sentence };
 }
 
-/** Short enough to be compared by eye; it is of what the file means, which holds no secret. */
+/** A digest that is short enough to compare by eye. It covers the parsed config, which contains no secrets. */
 function versionOf(config: Config): string {
   return createHash('sha256').update(JSON.stringify(config)).digest('hex').slice(0, 8);
 }

@@ -6,21 +6,21 @@ import type { Logger } from '../observability/logger.ts';
 import { watchFiles } from '../secrets/watch.ts';
 import { logLevelOf } from './log-level.ts';
 
-/** Takes changes of the config to the app that serves it. */
+/** Applies changes of the config file to the running app. */
 export interface Reloads {
-  /** From now on changes reach the app, which serves this config; one that came before does so at once. */
+  /** Applies changes from now on to the app, which serves this config. An earlier change is applied at once. */
   begin(app: App, config: Config): void;
   close(): void;
 }
 
-/** Watches the config from before it is first read, so that no change falls between reading and watching. */
+/** Watches the config file. Call it before the first read, so that no change is missed. */
 export function createReloads(file: string, logger: Logger): Reloads {
   let current: Config | undefined;
   let running: Promise<void> | undefined;
   let app: App | undefined;
   let changedBefore = false;
 
-  // One after the other, so that the last change is the last to be served.
+  // One after the other, so that the last change wins.
   const onChange = (): void => {
     if (app === undefined) {
       changedBefore = true;
@@ -34,7 +34,7 @@ export function createReloads(file: string, logger: Logger): Reloads {
       })
       .catch((error: unknown) => {
         served.reloadFailed();
-        logger.error({ config: file, err: error }, 'config not reloaded: the one before serves on');
+        logger.error({ config: file, err: error }, 'config reload failed; keeping the previous config');
       });
   };
   const watcher = watchFiles({ files: () => [file, ...tlsFiles(current)], onChange, logger });
@@ -43,7 +43,7 @@ export function createReloads(file: string, logger: Logger): Reloads {
     begin(started, config) {
       app = started;
       current = config;
-      // So that files which the config names are known before they change.
+      // Takes note of the files in the config before they change.
       void watcher.check();
       if (changedBefore) onChange();
     },
@@ -54,7 +54,7 @@ export function createReloads(file: string, logger: Logger): Reloads {
   };
 }
 
-/** @returns the config that is served now, undefined where it is still the one before */
+/** @returns the new config, or undefined if the previous one stays active */
 async function reload(file: string, app: App, logger: Logger): Promise<Config | undefined> {
   const { config, problems } = await loadConfig(file, { needsVariables: true });
   app.rereadTls();
@@ -62,17 +62,17 @@ async function reload(file: string, app: App, logger: Logger): Promise<Config | 
   if (config === undefined) {
     app.reloadFailed();
     const errors = problems.filter(({ severity }) => severity === 'error').length;
-    logger.error({ config: file, errors }, 'config not reloaded: the one before serves on');
+    logger.error({ config: file, errors }, 'config reload failed; keeping the previous config');
     return undefined;
   }
   logger.level = logLevelOf(config);
   const waiting = app.reload(config);
-  if (waiting.length > 0) logger.warn({ keys: waiting }, 'these keys change with a restart only');
+  if (waiting.length > 0) logger.warn({ keys: waiting }, 'config reloaded in part; these keys need a restart');
   logger.info({ config: file, routes: config.routes.length }, 'config reloaded');
   return config;
 }
 
-/** Secrets, keys and tokens are read when they are used; TLS files belong to connections and are watched. */
+/** TLS files belong to connections and are watched. Secrets, keys and tokens are read at each use. */
 function tlsFiles(config: Config | undefined): string[] {
   if (config === undefined) return [];
   const all: readonly (TlsFiles | undefined)[] = [...config.routes, ...config.authorizationServers].map(
@@ -81,7 +81,7 @@ function tlsFiles(config: Config | undefined): string[] {
   return all.flatMap((tls) => [tls?.ca, tls?.certificate, tls?.privateKey]).filter((path) => path !== undefined);
 }
 
-/** A line for each problem, as severe as it is, with its place where it has one. */
+/** Logs each problem at its severity, with its position if it has one. */
 export function logProblems(logger: Logger, problems: readonly Problem[]): void {
   for (const problem of problems) {
     const { severity, line, column, path } = problem;

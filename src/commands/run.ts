@@ -11,7 +11,7 @@ import { stopSignals } from './stop-signals.ts';
 import { holdTickShape } from './tick-shape.ts';
 import { USAGES } from './usages.ts';
 
-/** Runs the proxy until SIGTERM or SIGINT; SIGHUP, and a change of the file, load the config anew. */
+/** Runs the proxy until SIGTERM or SIGINT. SIGHUP and a change of the config file reload the config. */
 export const run: Command = async (args) => {
   holdTickShape();
   const { values } = parseArgs({ args: [...args], options: USAGES.run.flags });
@@ -28,7 +28,7 @@ export const run: Command = async (args) => {
   logger.level = logLevelOf(config);
   logProblems(logger, problems);
   const signals = stopSignals();
-  endOnFault(logger);
+  exitOnUncaughtError(logger);
 
   const tracing = await startTracing(process.env, version, logger);
   let app: App;
@@ -50,11 +50,11 @@ export const run: Command = async (args) => {
   await app.stop(signals.second);
   if (!signals.second.aborted) await tracing?.shutdown();
   logger.info('cambist has stopped');
-  // Not by itself: an exporter of spans whose collector is away would hold the process until its last retry.
+  // Exits explicitly, because an exporter whose collector is down keeps the process alive until its last retry.
   return process.exit(signals.second.aborted ? EXIT.failed : EXIT.done);
 };
 
-/** @param format `auto`: lines for a person on a terminal, JSON elsewhere */
+/** @param format `auto` means text on a terminal and JSON elsewhere */
 function logDestination(format: string): ReturnType<typeof jsonLog> {
   const { stdout } = process;
   switch (format) {
@@ -65,16 +65,16 @@ function logDestination(format: string): ReturnType<typeof jsonLog> {
     case 'text':
       return textLog(showsColour(stdout));
     default:
-      throw new UsageError(`--log-format is auto, json or text, and not "${format}"`);
+      throw new UsageError(`invalid --log-format "${format}": use auto, json or text`);
   }
 }
 
-/** A fault that nobody caught: said in the log, redacted, and the end, since nothing can be relied on after it. */
-function endOnFault(logger: Logger): void {
-  const end = (error: unknown): void => {
-    logger.fatal({ err: error }, 'cambist ends: a fault of its own');
+/** Logs an uncaught error, redacted, and exits, because the state of the process is unknown after it. */
+function exitOnUncaughtError(logger: Logger): void {
+  const exit = (error: unknown): void => {
+    logger.fatal({ err: error }, 'unexpected error; exiting');
     process.exit(EXIT.failed);
   };
-  process.on('uncaughtException', end);
-  process.on('unhandledRejection', end);
+  process.on('uncaughtException', exit);
+  process.on('unhandledRejection', exit);
 }

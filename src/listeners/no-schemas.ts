@@ -1,7 +1,7 @@
 import type { FastifyServerOptions } from 'fastify';
 
 function refuse(): never {
-  throw new Error('a route of Fastify has a schema, and there is nothing to compile it');
+  throw new Error('a Fastify route has a schema, but no schema compiler is loaded');
 }
 
 /**

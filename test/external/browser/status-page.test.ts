@@ -71,8 +71,8 @@ test('shows the keys of a change that requires a restart without a reload', asyn
   await page.getByText(/^live, /).waitFor();
   const text = await readFile(setup.cambist.configFile, 'utf8');
   await setup.cambist.rewriteConfig(`${text}limits: { max_header_size: 64KiB }\n`);
-  await page.getByText('Changed in the config file, and served as before: limits.max_header_size.').waitFor();
-  await page.getByText('taken in part').waitFor();
+  await page.getByText('Changed in the config file, but not in effect: limits.max_header_size.').waitFor();
+  await page.getByText('applied in part').waitFor();
   await setup.cambist.rewriteConfig(text);
   await page.getByText('Needs attention').waitFor({ state: 'detached' });
   assert.deepEqual(complaints, []);
@@ -83,7 +83,7 @@ test('reports that cambist does not respond', async (t) => {
   const { page } = await openPage(t, `${setup.cambist.adminUrl}/`);
   await page.getByText(/^live, /).waitFor();
   setup.cambist.signal('SIGKILL');
-  await page.getByText(/^no answer from cambist since /).waitFor();
+  await page.getByText(/^no response from cambist since /).waitFor();
 });
 
 test('is readable without JavaScript', async (t) => {

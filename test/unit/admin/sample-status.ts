@@ -6,7 +6,7 @@ const FIGURES = {
   backend_errors: 2,
   in_flight: 3,
   open_streams: 4,
-  wanted_token: 200,
+  needed_token: 200,
   served_from_cache: 199,
 };
 
@@ -23,5 +23,5 @@ export const SAMPLE_STATUS: StatusReport = {
   failures: [
     { route: 'github', error: 'ERR_UPSTREAM_TLS', fix: 'Do this.', count: 3, last_at: '2026-11-24T12:05:00.000Z' },
   ],
-  credentials: [{ name: 'actor token of route "github"', ends_at: '2026-11-24T13:00:00.000Z' }],
+  credentials: [{ name: 'actor token of route "github"', expires_at: '2026-11-24T13:00:00.000Z' }],
 };

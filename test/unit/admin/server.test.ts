@@ -27,31 +27,31 @@ function serverOf(t: TestContext, checks: [string, ReadinessCheck][] = []) {
 
 const waiting: ReadinessCheck = { name: 'authorization_servers.keycloak', run: () => new Promise(() => {}) };
 
-test('the process that turns is live, ready or not', async (t) => {
+test('is live, ready or not', async (t) => {
   const answer = await serverOf(t, [['k', waiting]]).app.inject('/livez');
   assert.deepEqual([answer.statusCode, answer.json()], [200, { live: true }]);
 });
 
-test('what waits is answered 503, with the name of what is waited for', async (t) => {
+test('returns 503 with the waiting readiness checks', async (t) => {
   const answer = await serverOf(t, [['k', waiting]]).app.inject('/readyz');
   assert.equal(answer.statusCode, 503);
   assert.deepEqual(answer.json(), { ready: false, checks: { 'authorization_servers.keycloak': 'waiting' } });
 });
 
-test('what is ready is answered 200, until it stops', async (t) => {
+test('returns 200 when ready, until it stops', async (t) => {
   const { app, readiness } = serverOf(t);
   assert.equal((await app.inject('/readyz')).statusCode, 200);
   readiness.stop();
   assert.equal((await app.inject('/readyz')).statusCode, 503);
 });
 
-test('the metrics are text of format 0.0.4', async (t) => {
+test('serves metrics as text of format 0.0.4', async (t) => {
   const answer = await serverOf(t).app.inject('/metrics');
   assert.equal(answer.statusCode, 200);
   assert.match(String(answer.headers['content-type']), /^text\/plain; version=0\.0\.4/);
 });
 
-test('what the cache holds is shown to loopback, and to nobody else', async (t) => {
+test('shows the cache report to loopback only', async (t) => {
   const { app } = serverOf(t);
   for (const remoteAddress of ['127.0.0.1', '127.8.9.10', '::1', '::ffff:127.0.0.1']) {
     const answer = await app.inject({ url: '/cache', remoteAddress });
@@ -65,7 +65,7 @@ test('what the cache holds is shown to loopback, and to nobody else', async (t) 
   }
 });
 
-test('the status page loads nothing from elsewhere, and can be put into no other page', async (t) => {
+test('serves a status page that loads nothing from elsewhere and cannot be framed', async (t) => {
   const { app } = serverOf(t);
   for (const [path, type] of [
     ['/', 'text/html; charset=utf-8'],
@@ -86,7 +86,7 @@ test('the status page loads nothing from elsewhere, and can be put into no other
   }
 });
 
-test('the status page can be looked at and nothing else', async (t) => {
+test('serves nothing but GET and HEAD on the status page', async (t) => {
   const { app } = serverOf(t);
   for (const method of ['POST', 'PUT', 'DELETE'] as const) {
     assert.equal((await app.inject({ method, url: '/' })).statusCode, 404, method);

@@ -6,7 +6,7 @@ import { PAGE_SCRIPT } from '../../../src/admin/page-assets.ts';
 import { statusPage } from '../../../src/admin/status-page.ts';
 import { SAMPLE_STATUS } from './sample-status.ts';
 
-/** What a person reads of a page. */
+/** The visible text of a page. */
 function readable(page: string): string {
   return page
     .replace(/<[^>]*>/g, ' ')
@@ -14,26 +14,26 @@ function readable(page: string): string {
     .replace(/\s+/g, ' ');
 }
 
-test('all that there is to know can be read without a script', () => {
+test('shows everything without a script', () => {
   const text = readable(statusPage(SAMPLE_STATUS));
   for (const words of [
     'cambist 1.2.3 ● ready',
-    'Requests 12,345 3 under way',
+    'Requests 12,345 3 in flight',
     'Served from cache 99 % of 200',
     'Tokens in the cache 7 of at most 10,000',
     'keycloak ● available 20 1 12.5 ms',
     'github exchange at keycloak 12,345 1 2 3 4 99 %',
     'github ERR_UPSTREAM_TLS 2026-11-24 12:05:00 UTC 3 Do this.',
-    'Version served 0a1b2c3d',
+    'Active version 0a1b2c3d',
     'Last reload none yet',
-    'The actor token of route "github" ends 2026-11-24 13:00:00 UTC',
+    'Expiry of the actor token of route "github" 2026-11-24 13:00:00 UTC',
   ]) {
     assert.ok(text.includes(words), words);
   }
   assert.doesNotMatch(text, /attention/);
 });
 
-test('what is wrong stands at the top, with what to do about it', () => {
+test('shows problems at the top, with their fixes', () => {
   const page = statusPage({
     ...SAMPLE_STATUS,
     ready: false,
@@ -46,7 +46,7 @@ test('what is wrong stands at the top, with what to do about it', () => {
   for (const words of [
     'routes.docs.tls is not ready yet: ERR_CREDENTIAL_UNAVAILABLE . Put the file there.',
     'Authorization server keycloak is down. Check that',
-    'The newest config file is wrong',
+    'The last config reload failed.',
   ]) {
     assert.ok(attention.includes(words), words);
   }
@@ -54,30 +54,30 @@ test('what is wrong stands at the top, with what to do about it', () => {
   assert.ok(text.includes('keycloak ▲ down 1 1 –'));
 });
 
-test('a reload of which some keys wait for a restart is taken in part, and they are named until then', () => {
+test('shows a reload as applied in part, and names the keys that need a restart', () => {
   const waiting = { ...SAMPLE_STATUS.config, waits_for_restart: ['listen', 'limits.max_header_size'] };
   const at = SAMPLE_STATUS.started_at;
   const text = readable(
     statusPage({ ...SAMPLE_STATUS, config: { ...waiting, last_reload: { at, result: 'success' } } }),
   );
   const attention = text.slice(text.indexOf('Needs attention'), text.indexOf('Requests'));
-  assert.ok(attention.includes('served as before: listen , limits.max_header_size . It takes effect when'), attention);
-  assert.match(text, /Last reload 2026-11-24 12:00:00 UTC ○ taken in part/);
-  assert.match(text, /Wait for a restart listen , limits\.max_header_size/);
-  const refused = readable(
+  assert.ok(attention.includes('but not in effect: listen , limits.max_header_size . Restart cambist'), attention);
+  assert.match(text, /Last reload 2026-11-24 12:00:00 UTC ○ applied in part/);
+  assert.match(text, /Needs a restart listen , limits\.max_header_size/);
+  const failed = readable(
     statusPage({ ...SAMPLE_STATUS, config: { ...waiting, last_reload: { at, result: 'failure' } } }),
   );
-  assert.match(refused, /▲ refused[\s\S]+Wait for a restart listen/);
+  assert.match(failed, /▲ failed[\s\S]+Needs a restart listen/);
 });
 
-test('where there is nothing it says so', () => {
+test('says that there are no routes, servers and failures', () => {
   const text = readable(statusPage({ ...SAMPLE_STATUS, routes: [], authorization_servers: [], failures: [] }));
-  for (const words of ['There is none.', 'No route asks one.', 'None since the process began.']) {
+  for (const words of ['No routes.', 'No route uses one.', 'None since the process started.']) {
     assert.ok(text.includes(words), words);
   }
 });
 
-test('nothing that a name holds becomes markup', () => {
+test('escapes markup in names', () => {
   fc.assert(
     fc.property(fc.string({ unit: fc.constantFrom('<', '>', '"', "'", '&', 'a', ' ', '/', '=') }), (text) => {
       const { text: element } = html`<p title="${text}">${text}</p>`;
@@ -93,16 +93,16 @@ test('nothing that a name holds becomes markup', () => {
   );
 });
 
-test('the page has no script or style of its own in it, so that the policy can forbid all', () => {
+test('contains no inline script or style, which the policy forbids', () => {
   const page = statusPage(SAMPLE_STATUS);
   assert.doesNotMatch(page, /<script(?! src="status\.js" defer><\/script>)|<style|\sstyle=|\son\w+=/);
 });
 
-test('the script writes text and never HTML', () => {
+test('inserts text and never HTML by its script', () => {
   assert.doesNotMatch(PAGE_SCRIPT, /innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function/);
 });
 
-test('every figure names a place that the report has', () => {
+test('names an existing path of the report in each number', () => {
   const page = statusPage(SAMPLE_STATUS);
   const paths = [...page.matchAll(/data-(?:figure|part|whole|rate)="([^"]+)"/g)].map(([, path = '']) => path);
   assert.ok(paths.length > 15);

@@ -35,7 +35,7 @@ function setUp(t: TestContext) {
   return { clock, readiness, counts, status, serve };
 }
 
-function answer(error?: ErrorCode): StartedResponse {
+function response(error?: ErrorCode): StartedResponse {
   return {
     method: 'POST',
     status: error === undefined ? 200 : 503,
@@ -45,13 +45,13 @@ function answer(error?: ErrorCode): StartedResponse {
   };
 }
 
-test('requests, their answers and what the cache did are told by route, and in all', (t) => {
+test('reports requests, responses and cache hits, by route and in total', (t) => {
   const { counts, status, serve } = setUp(t);
   serve(config);
   counts.proxy.requestRouted(github);
-  counts.proxy.responseStarted(github, answer());
-  counts.proxy.responseStarted(docs, { ...answer(), status: 500 });
-  counts.proxy.responseStarted(undefined, answer('ERR_ROUTE_NOT_FOUND'));
+  counts.proxy.responseStarted(github, response());
+  counts.proxy.responseStarted(docs, { ...response(), status: 500 });
+  counts.proxy.responseStarted(undefined, response('ERR_ROUTE_NOT_FOUND'));
   counts.proxy.streamOpened(docs);
   for (const result of ['hit', 'miss', 'joined', 'negative'] as const) counts.tokens.cacheLookedUp('github', result);
   counts.tokens.cacheLookedUp('docs', 'bypass');
@@ -71,23 +71,23 @@ test('requests, their answers and what the cache did are told by route, and in a
       ['docs', 'none', [], 1, 0, 1, 1],
     ],
   );
-  assert.deepEqual([totals.requests, totals.failures, totals.wanted_token, totals.served_from_cache], [3, 1, 4, 2]);
+  assert.deepEqual([totals.requests, totals.failures, totals.needed_token, totals.served_from_cache], [3, 1, 4, 2]);
   assert.deepEqual(cache, { entries: 7, max_entries: 10_000 });
   counts.proxy.requestFinished(github);
   counts.proxy.streamClosed(docs);
   assert.deepEqual([status.report().totals.in_flight, status.report().totals.open_streams], [0, 0]);
 });
 
-test('a backend error is one whatever its status, and no failure of ours', (t) => {
+test('counts 5xx of a backend, whatever the status, and not as own errors', (t) => {
   const { counts, status, serve } = setUp(t);
   serve(config);
-  for (const code of [500, 520, 777]) counts.proxy.responseStarted(github, { ...answer(), status: code });
-  counts.proxy.responseStarted(github, answer('ERR_UPSTREAM_TLS'));
+  for (const code of [500, 520, 777]) counts.proxy.responseStarted(github, { ...response(), status: code });
+  counts.proxy.responseStarted(github, response('ERR_UPSTREAM_TLS'));
   const { requests, backend_errors, failures } = status.report().totals;
   assert.deepEqual([requests, backend_errors, failures], [4, 3, 1]);
 });
 
-test('an authorization server is available, down, or was never found', async (t) => {
+test('reports an authorization server as available, down or not found', async (t) => {
   const { counts, readiness, status, serve } = setUp(t);
   serve(config);
   const state = () => status.report().authorization_servers[0]?.state;
@@ -103,7 +103,7 @@ test('an authorization server is available, down, or was never found', async (t)
   assert.equal(state(), 'down');
 });
 
-test('exchanges are told by authorization server, with their mean time', (t) => {
+test('reports exchanges by authorization server, with their mean duration', (t) => {
   const { counts, status, serve } = setUp(t);
   serve(config);
   assert.ok(!('mean_ms' in (status.report().authorization_servers[0] ?? {})));
@@ -115,14 +115,14 @@ test('exchanges are told by authorization server, with their mean time', (t) => 
   assert.deepEqual([server?.exchanges, server?.failures, server?.mean_ms], [2, 1, 12.5]);
 });
 
-test('failures of a kind are one entry, the last first, and no more than fifty', (t) => {
+test('reports at most fifty kinds of failure, the most recent first', (t) => {
   const { clock, counts, status } = setUp(t);
   for (let i = 0; i < 60; i += 1) counts.recentFailures.note(`route-${i}`, 'ERR_UPSTREAM_TLS');
-  counts.proxy.responseStarted(github, answer('ERR_UPSTREAM_TLS'));
+  counts.proxy.responseStarted(github, response('ERR_UPSTREAM_TLS'));
   clock.nowMs += 1000;
-  counts.proxy.responseStarted(undefined, answer('ERR_ROUTE_NOT_FOUND'));
+  counts.proxy.responseStarted(undefined, response('ERR_ROUTE_NOT_FOUND'));
   clock.nowMs += 1000;
-  counts.proxy.responseStarted(github, answer('ERR_UPSTREAM_TLS'));
+  counts.proxy.responseStarted(github, response('ERR_UPSTREAM_TLS'));
   const { failures } = status.report();
   assert.equal(failures.length, 50);
   assert.deepEqual(
@@ -134,7 +134,7 @@ test('failures of a kind are one entry, the last first, and no more than fifty',
   );
 });
 
-test('the version of the config changes with what it says, and the reloads are told', (t) => {
+test('reports the reloads, and a config version that changes with the config', (t) => {
   const { clock, counts, status, serve } = setUp(t);
   serve(config);
   const before = status.report().config;
@@ -155,7 +155,7 @@ test('the version of the config changes with what it says, and the reloads are t
   });
 });
 
-test('our credentials are told in the order in which they end, and forgotten with the config that named them', (t) => {
+test('reports credentials by expiry, and forgets those that the config no longer names', (t) => {
   const { counts, status, serve } = setUp(t);
   const route = (name: string) => ({
     name,
