@@ -14,7 +14,7 @@ import { echo, eventStream, neverRespond, respond } from '../harness/upstream-ha
 
 const SHUTTING_DOWN = 'cambist is shutting down';
 
-test('cambist starts while its authorization server is away, says that it is not ready, and is when it comes', async (t) => {
+test('starts without its authorization server, and is ready once the server is available', async (t) => {
   const setup = await startFakeSetup({
     ready: false,
     prepare: ({ authorizationServer }) => authorizationServer.close(),
@@ -34,10 +34,10 @@ test('cambist starts while its authorization server is away, says that it is not
   assert.deepEqual(ready, { ready: true, checks: { [`authorization_servers.${SETUP_SERVER}`]: 'ready' } });
   assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);
   const notReady = setup.cambist.logs().filter(({ msg }) => msg === 'not ready');
-  assert.equal(notReady.length, 1, 'it says so once, not at each try');
+  assert.equal(notReady.length, 1, 'the log reports it once');
 });
 
-test('a token_endpoint in the file is neither discovered nor waited for', async (t) => {
+test('uses a configured token_endpoint without discovery', async (t) => {
   const setup = await startFakeSetup({
     prepare: ({ authorizationServer }) => {
       authorizationServer.metadataBehaviour = { kind: 'reset' };
@@ -53,14 +53,14 @@ test('a token_endpoint in the file is neither discovered nor waited for', async 
   assert.deepEqual(setup.authorizationServer.metadataRequests, []);
 });
 
-test('one line says what is served where, and every line is JSON', async (t) => {
+test('logs one line with the addresses and routes, and only JSON lines', async (t) => {
   const setup = await startFakeSetup();
   t.after(setup.close);
   await setup.call({ headers: await setup.bearer() });
   setup.cambist.signal('SIGTERM');
   await setup.cambist.exit;
   const lines = setup.cambist.stdout().split('\n');
-  assert.equal(lines.length, setup.cambist.logs().length, 'all of standard output is log lines');
+  assert.equal(lines.length, setup.cambist.logs().length, 'standard output contains only log lines');
   for (const { level, time, msg } of setup.cambist.logs()) {
     assert.ok(typeof level === 'string' && typeof msg === 'string' && !Number.isNaN(Date.parse(String(time))));
   }
@@ -74,7 +74,7 @@ test('one line says what is served where, and every line is JSON', async (t) => 
 });
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-  test(`${signal} lets the request under way come to its end, and then ends well`, async (t) => {
+  test(`${signal} finishes the request in flight, and exits with 0`, async (t) => {
     let release = () => {};
     const held = new Promise<void>((resolve) => {
       release = resolve;
@@ -86,7 +86,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       await respond(200, 'late but whole')(request, response);
     };
     const pending = setup.call({ headers: await setup.bearer() });
-    await eventually('the request is with the upstream', () => setup.upstream.requests.length === 1);
+    await eventually('the request has reached the upstream', () => setup.upstream.requests.length === 1);
     setup.cambist.signal(signal);
     const { grace_ms } = await setup.cambist.waitForLog(({ msg }) => msg === SHUTTING_DOWN);
     assert.equal(grace_ms, 25_000);
@@ -99,9 +99,9 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   });
 }
 
-const UNDER_WAY = 'requests are under way: a second signal cuts them';
+const IN_FLIGHT = 'requests are under way: a second signal cuts them';
 
-/** Both of what a shutdown may find: a stream that is open, and a request that has no answer. */
+/** An open stream, and a request without a response. */
 async function startBusy(t: TestContext, grace: string) {
   const stream = eventStream();
   const setup = await startFakeSetup({ change: (config) => ({ ...config, limits: { shutdown_grace: grace } }) });
@@ -111,11 +111,11 @@ async function startBusy(t: TestContext, grace: string) {
   const broken = assert.rejects(open.toArray(), { code: 'ECONNRESET' });
   setup.upstream.handler = neverRespond;
   const refused = assert.rejects(setup.call({ headers: await setup.bearer() }));
-  await eventually('both are with the upstream', () => setup.upstream.requests.length === 2);
+  await eventually('both have reached the upstream', () => setup.upstream.requests.length === 2);
   return { setup, stream, cut: () => Promise.all([broken, refused]) };
 }
 
-/** The lines of both, which nobody but cambist has cut. */
+/** Both requests were aborted by the shutdown. */
 function assertCutByShutdown(lines: readonly LogLine[]): void {
   const requests = lines.filter(({ msg }) => msg === 'request');
   assert.deepEqual(requests.map(({ aborted_by, outcome }) => [aborted_by, outcome]).sort(), [
@@ -125,50 +125,50 @@ function assertCutByShutdown(lines: readonly LogLine[]): void {
   assert.equal(lines.at(-1)?.msg, 'cambist has stopped');
 }
 
-test('what does not end is cut when shutdown_grace is over, which the log says, and cambist ends well', async (t) => {
+test('aborts requests when shutdown_grace elapses, logs it, and exits with 0', async (t) => {
   const { setup, stream, cut } = await startBusy(t, '500ms');
   const before = Date.now();
   setup.cambist.signal('SIGTERM');
-  const waits = await setup.cambist.waitForLog(({ msg }) => msg === UNDER_WAY);
+  const waits = await setup.cambist.waitForLog(({ msg }) => msg === IN_FLIGHT);
   assert.deepEqual([waits.in_flight, waits.open_streams], [2, 1]);
   assert.ok(Date.parse(String(waits.until)) >= before + 500);
   await cut();
-  await soon('the upstream feels it', stream.gone);
-  assert.deepEqual(await soon('the end', setup.cambist.exit), { code: 0, signal: null });
+  await soon('the upstream sees the stream close', stream.gone);
+  assert.deepEqual(await soon('the exit', setup.cambist.exit), { code: 0, signal: null });
   assertCutByShutdown(setup.cambist.logs());
 });
 
-test('an idle connection does not hold up the end', async (t) => {
+test('does not wait for idle connections during shutdown', async (t) => {
   const setup = await startFakeSetup();
   t.after(setup.close);
   const idle = await connectRaw(setup.cambist.url);
   idle.send('GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n');
   await idle.until('ERR_ROUTE_NOT_FOUND');
   setup.cambist.signal('SIGTERM');
-  assert.deepEqual(await soon('the end', setup.cambist.exit), { code: 0, signal: null });
+  assert.deepEqual(await soon('the exit', setup.cambist.exit), { code: 0, signal: null });
   await idle.closed();
 });
 
-test('a second signal cuts at once what the first one lets finish, and every line of it is written', async (t) => {
+test('aborts requests on a second signal, and writes every log line', async (t) => {
   const { setup, stream, cut } = await startBusy(t, '1h');
   setup.cambist.signal('SIGINT');
-  await setup.cambist.waitForLog(({ msg }) => msg === UNDER_WAY);
+  await setup.cambist.waitForLog(({ msg }) => msg === IN_FLIGHT);
   setup.cambist.signal('SIGINT');
   await cut();
-  await soon('the upstream feels it', stream.gone);
-  assert.deepEqual(await soon('the end', setup.cambist.exit), { code: 1, signal: null });
+  await soon('the upstream sees the stream close', stream.gone);
+  assert.deepEqual(await soon('the exit', setup.cambist.exit), { code: 1, signal: null });
   assertCutByShutdown(setup.cambist.logs());
 });
 
-test('with nothing under way a signal ends it without a word of waiting', async (t) => {
+test('exits at once on a signal if no request is in flight', async (t) => {
   const setup = await startFakeSetup();
   t.after(setup.close);
   setup.cambist.signal('SIGINT');
-  assert.deepEqual(await soon('the end', setup.cambist.exit), { code: 0, signal: null });
-  assert.ok(!setup.cambist.logs().some(({ msg }) => msg === UNDER_WAY));
+  assert.deepEqual(await soon('the exit', setup.cambist.exit), { code: 0, signal: null });
+  assert.ok(!setup.cambist.logs().some(({ msg }) => msg === IN_FLIGHT));
 });
 
-test('cambist listens on a unix socket, and takes over one that a killed process left behind', async (t) => {
+test('listens on a unix socket, and replaces one of a killed process', async (t) => {
   const upstream = await startFakeUpstream(echo);
   t.after(upstream.close);
   const folder = await mkdtemp(join(tmpdir(), 'cambist-socket-'));

@@ -33,7 +33,7 @@ function folder(t: TestContext): string {
   return made;
 }
 
-/** Runs the program; its standard output is a file that is open, and `taken` gives what is known to be in it. */
+/** Runs the program with an open file as standard output. `taken` returns the content that has arrived there. */
 async function start(t: TestContext, stdout: number, taken: () => string, format: string, shell = '') {
   const file = join(folder(t), 'cambist.yaml');
   writeFileSync(file, CONFIG);
@@ -45,7 +45,7 @@ async function start(t: TestContext, stdout: number, taken: () => string, format
     child.kill('SIGKILL');
     await closed;
   });
-  await eventually('it listens', () => taken().includes('cambist is listening'));
+  await eventually('the program listens', () => taken().includes('cambist is listening'));
   const [url = '', admin = ''] = taken().match(/http:\/\/[\d.:]+/g) ?? [];
   return {
     pid: child.pid ?? 0,
@@ -60,11 +60,11 @@ async function start(t: TestContext, stdout: number, taken: () => string, format
   };
 }
 
-/** A pipe, what was taken out of it, and a reader that comes and goes. */
+/** A pipe with a reader that the test starts and stops, and the text that it has read. */
 function createPipe(t: TestContext) {
   const path = join(folder(t), 'pipe');
   execFileSync('mkfifo', [path]);
-  // So that nobody finds the pipe without a reader.
+  // A writer needs a reader at all times.
   const held = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   const pipe = openSync(path, 'w');
   const taken = openSync(`${path}.taken`, 'a');
@@ -72,7 +72,7 @@ function createPipe(t: TestContext) {
   return {
     pipe,
     taken: () => readFileSync(`${path}.taken`, 'utf8'),
-    /** @returns what takes the reader away */
+    /** Starts a reader. @returns a function that stops it */
     read() {
       const reader = spawn('cat', [path], { stdio: ['ignore', taken, 'inherit'] });
       const ended = once(reader, 'exit');
@@ -85,11 +85,11 @@ function createPipe(t: TestContext) {
   };
 }
 
-/** Each is a line of the log: together they are more than the 16 MiB that wait for a reader. */
+/** Each mistake causes a log line. Together they exceed the 16 MiB that wait for a reader. */
 const MISTAKES = 90_000;
 
 for (const format of ['json', 'text']) {
-  test(`lines that a slow reader never gets are counted, and the log says how many where they are missing: ${format}`, async (t) => {
+  test(`counts lost lines, and logs their number in their place: ${format}`, async (t) => {
     const { pipe, taken, read } = createPipe(t);
     const leave = read();
     const cambist = await start(t, pipe, taken, format);
@@ -102,12 +102,12 @@ for (const format of ['json', 'text']) {
     assert.ok(lost > 0);
     read();
     const said = format === 'json' ? `"lines_lost":${lost},"msg":"log lines lost here"` : `lines_lost=${lost}`;
-    await eventually('it says so', () => taken().includes(said), 60_000);
+    await eventually('the log reports the lost lines', () => taken().includes(said), 60_000);
     cambist.signal('SIGTERM');
     await cambist.closed;
-    await eventually('all is read', () => taken().includes('cambist has stopped'));
+    await eventually('everything is read', () => taken().includes('cambist has stopped'));
     const lines = taken().split('\n').slice(0, -1);
-    // The start, the reload that failed, the request, what says so, and two of the end; as text a request has its reasons below.
+    // Start, failed reload, request, lost lines, and two lines of the shutdown. In text format, a request has two more lines.
     const all = MISTAKES + 6 + (format === 'text' ? 2 : 0);
     assert.equal(lines.length + lost, all);
     assert.equal(lines.filter((line) => line.includes('log lines lost here')).length, 1);
@@ -117,19 +117,19 @@ for (const format of ['json', 'text']) {
   });
 }
 
-test('a file that takes no more gets all that was not written yet when it does again', async (t) => {
+test('writes all pending lines once a full file accepts data again', async (t) => {
   const path = join(folder(t), 'log');
   const file = openSync(path, 'a');
   t.after(() => closeSync(file));
   const taken = () => readFileSync(path, 'utf8');
-  // In units of 512 bytes. It fails a write as a full disk does, and needs no disk of its own.
+  // The unit is 512 bytes. A write beyond the limit fails as on a full disk.
   const cambist = await start(t, file, taken, 'json', 'ulimit -S -f 4; ');
   for (let i = 0; i < 20; i += 1) assert.equal((await cambist.call()).status, 502);
   await eventually('the file is full', () => statSync(path).size === 4 * 512);
   assert.equal((await cambist.call()).status, 502);
   execFileSync('prlimit', [`--pid=${cambist.pid}`, '--fsize=unlimited:']);
   const requests = () => taken().split('"msg":"request"').length - 1;
-  await eventually('all is there', () => requests() === 21);
+  await eventually('every line has arrived', () => requests() === 21);
   for (const line of taken().trimEnd().split('\n')) JSON.parse(line);
   assert.equal(await cambist.metric('cambist_log_lines_lost_total'), 0);
   cambist.signal('SIGTERM');

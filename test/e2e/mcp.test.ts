@@ -16,7 +16,7 @@ async function whoAmI(client: McpClient): Promise<WhoAmI> {
   return JSON.parse(await client.callTool('whoami')) as WhoAmI;
 }
 
-/** Held to all that reached the backends: one bearer each, never the caller's, made for this backend. */
+/** Checks that every backend request has one issued token for this backend, and no token of a caller. */
 function assertScoped(setup: McpSetup, callerTokens: readonly string[]) {
   for (const backend of Object.values(setup.backends)) {
     for (const { rawHeaders, authorization, claims } of backend.requests) {
@@ -27,7 +27,7 @@ function assertScoped(setup: McpSetup, callerTokens: readonly string[]) {
   }
 }
 
-test('an MCP client lists, calls, hears progress and notifications, and ends its session, with one exchange a backend', async (t) => {
+test('serves all features of an MCP client with one exchange for each backend', async (t) => {
   const setup = await startMcpSetup();
   t.after(setup.close);
   const token = await setup.subjectToken();
@@ -53,7 +53,7 @@ test('an MCP client lists, calls, hears progress and notifications, and ends its
       setup.cambist.metric('cambist_open_streams', { route }).then((streams) => streams === 1),
     );
     await client.callTool('announce', { message: 'something happened' });
-    await eventually('the notification comes', () => client.announcements.length === 1);
+    await eventually('the notification arrives', () => client.announcements.length === 1);
     assert.deepEqual(client.announcements, ['something happened']);
 
     assert.equal(backend.openSessions(), 1);
@@ -73,7 +73,7 @@ test('an MCP client lists, calls, hears progress and notifications, and ends its
   setup.leaks.assertNoLeak({ stdout: setup.cambist.stdout(), metrics: await setup.cambist.metrics() });
 });
 
-test("clients of several users at once never meet each other's token", async (t) => {
+test('keeps the tokens of concurrent users apart', async (t) => {
   const setup = await startMcpSetup();
   t.after(setup.close);
   const tokens: string[] = [];
@@ -96,7 +96,7 @@ test("clients of several users at once never meet each other's token", async (t)
   assertScoped(setup, tokens);
 });
 
-test("somebody else's session id leads to nobody's token but one's own", async (t) => {
+test("uses the caller's own token, also with the session id of another user", async (t) => {
   const setup = await startMcpSetup();
   t.after(setup.close);
   const alice = await setup.subjectToken({ sub: 'alice' });
@@ -116,7 +116,7 @@ test("somebody else's session id leads to nobody's token but one's own", async (
     body: JSON.stringify({ jsonrpc: '2.0', id: 7, method: 'tools/call', params: { name: 'whoami', arguments: {} } }),
   });
   assert.equal(response.status, 200);
-  assert.match(await response.text(), /mallory/, 'the backend is told who asks, whatever the session');
+  assert.match(await response.text(), /mallory/, 'the backend sees the caller of the request');
   assert.equal(setup.authorizationServer.requests.length, exchanges + 1);
   assert.equal((await whoAmI(client)).sub, 'alice');
   assert.equal(setup.authorizationServer.requests.length, exchanges + 1, 'her token is still cached');
@@ -131,7 +131,7 @@ test("somebody else's session id leads to nobody's token but one's own", async (
   await client.close();
 });
 
-test('a backend that refuses a token gets another, and the client notices nothing', async (t) => {
+test('replaces a token that a backend refuses, invisibly to the client', async (t) => {
   const setup = await startMcpSetup();
   t.after(setup.close);
   const token = await setup.subjectToken();

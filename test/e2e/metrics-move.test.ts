@@ -13,7 +13,7 @@ const ACTOR_TOKEN = [{ alg: 'ES256' }, { sub: 'cambist', exp: ACTOR_END_SECONDS 
   .map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'))
   .join('.');
 
-test('every metric moves with what it counts', async (t) => {
+test('updates every metric', async (t) => {
   const authority = createCertificateAuthority();
   const { cert, key } = authority.issueClient();
   const setup = await startFakeSetup({
@@ -82,7 +82,7 @@ test('every metric moves with what it counts', async (t) => {
   upstream.handler = echo;
   authorizationServer.queue.push({ kind: 'issue', ttlSeconds: 1 });
   await setup.call({ headers: await setup.bearer() });
-  await eventually('a dead token leaves the cache', async () => {
+  await eventually('an expired token is evicted', async () => {
     return (await cambist.metric('cambist_cache_evictions_total', { reason: 'expired' })) === 1;
   });
 
@@ -93,7 +93,7 @@ test('every metric moves with what it counts', async (t) => {
   await is(1, 'cambist_requests_in_flight');
   stream.end();
   open.resume();
-  await eventually('the stream is over', async () => (await cambist.metric('cambist_open_streams', ROUTE)) === 0);
+  await eventually('the stream is closed', async () => (await cambist.metric('cambist_open_streams', ROUTE)) === 0);
   await is(0, 'cambist_requests_in_flight');
 
   upstream.handler = (_request, response) => {
@@ -101,14 +101,14 @@ test('every metric moves with what it counts', async (t) => {
     response.write('half of it', () => setTimeout(() => response.socket?.resetAndDestroy(), 50));
   };
   await assert.rejects(setup.call({ headers }), { code: 'ECONNRESET' });
-  await eventually('an answer that broke off is counted', async () => {
+  await eventually('a response that broke off is counted', async () => {
     return (await cambist.metric('cambist_requests_aborted_total', { ...ROUTE, aborted_by: 'upstream' })) === 1;
   });
 
   upstream.handler = neverRespond;
   const leaving = AbortSignal.timeout(200);
   await assert.rejects(setup.call({ headers, signal: leaving }));
-  await eventually('a caller who went away is counted', async () => {
+  await eventually('a caller that disconnected is counted', async () => {
     return (await cambist.metric('cambist_requests_total', { ...ROUTE, code: '499', outcome: 'cancelled' })) === 1;
   });
 
@@ -122,7 +122,7 @@ test('every metric moves with what it counts', async (t) => {
   assert.ok(Math.abs(certificateEnd - (Date.now() / 1000 + 3600)) < 120);
 
   await cambist.rewriteConfig('version: 2');
-  await eventually('a bad config is counted', async () => {
+  await eventually('an invalid config is counted', async () => {
     return (await cambist.metric('cambist_config_reloads_total', { result: 'failure' })) === 1;
   });
   await is(0, 'cambist_config_last_reload_successful', {});

@@ -7,7 +7,7 @@ import { sumSamples } from '../harness/metric-samples.ts';
 const ROUTE = { route: SETUP_ROUTE };
 const EXCHANGE = { ...ROUTE, authorization_server: SETUP_SERVER };
 
-/** All that product and README promise, and the labels of the series that are there before the first request. */
+/** The metrics that the docs promise, with labels of series that exist before the first request. */
 const AT_ZERO: [name: string, labels: Record<string, string>][] = [
   ['cambist_requests_total', { ...ROUTE, method: 'POST', code: '200', outcome: 'forwarded' }],
   ['cambist_requests_total', { ...ROUTE, method: 'POST', code: '401', outcome: 'refused' }],
@@ -57,13 +57,13 @@ function seriesOf(text: string): Map<string, string> {
   return new Map(lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), line.slice(line.lastIndexOf(' ') + 1)]));
 }
 
-test('every metric is there at 0 before the first request, in text format 0.0.4', async (t) => {
+test('exposes every metric at 0 before the first request, in text format 0.0.4', async (t) => {
   const setup = await startFakeSetup();
   t.after(setup.close);
   const response = await fetch(`${setup.cambist.adminUrl}/metrics`);
   assert.match(response.headers.get('content-type') ?? '', /^text\/plain; version=0\.0\.4/);
   const text = await response.text();
-  assert.doesNotMatch(text, /# EOF|_created/, 'nothing of OpenMetrics in it');
+  assert.doesNotMatch(text, /# EOF|_created/, 'the format is not OpenMetrics');
   const series = [...seriesOf(text)];
   for (const [name, labels] of AT_ZERO) {
     const wanted = Object.entries(labels).map(([label, value]) => `${label}="${value}"`);
@@ -88,12 +88,12 @@ test('every metric is there at 0 before the first request, in text format 0.0.4'
   }
 });
 
-test('a caller chooses no label value and makes no series without end', async (t) => {
+test('lets no caller choose a label value or create series', async (t) => {
   const setup = await startFakeSetup();
   t.after(setup.close);
   const { cambist } = setup;
   const authorization = `Bearer ${await setup.subjectToken()}`;
-  // CONNECT asks for a tunnel, and is another matter.
+  // CONNECT opens a tunnel, which other tests cover.
   const methods = METHODS.filter((method) => method !== 'CONNECT');
   const round = async (mark: string) => {
     for (const method of methods) {
@@ -106,7 +106,7 @@ test('a caller chooses no label value and makes no series without end', async (t
       await setup.call({ method, path: `/tools/path-${mark}?query-${mark}`, headers });
       await setup.call({ method, path: `/elsewhere-${mark}`, headers });
     }
-    // Node's own come and go with its handles.
+    // Metrics of Node.js change with its handles.
     return [...seriesOf(await cambist.metrics()).keys()].filter((key) => key.startsWith('cambist_')).sort();
   };
   const first = await round('canary-one');

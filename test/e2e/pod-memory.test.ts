@@ -7,7 +7,7 @@ import { BUILT_PROGRAM } from '../harness/run-command.ts';
 
 const PERCENTAGE = '--max-old-space-size-percentage';
 
-/** The image's flags; where Node is older than the image's, or has no cgroup to go by, with the figure in place of the share. */
+/** The image's flags. Without a cgroup or with an older Node.js, the heap limit is a size instead of a percentage. */
 function nodeFlags(isLimited: boolean): string[] {
   return IMAGE_NODE_FLAGS.map((flag) => {
     const [name, share] = flag.split('=');
@@ -16,9 +16,11 @@ function nodeFlags(isLimited: boolean): string[] {
   });
 }
 
-test('a flood of callers does not make it outgrow the memory limit of the example pod', async (t) => {
+test('stays within the memory limit of the example pod during a flood of callers', async (t) => {
   const cgroup = await createMemoryCgroup(POD_MEMORY_BYTES);
-  t.diagnostic(cgroup === undefined ? 'as a process: no cgroup can be made here' : `in a cgroup: ${cgroup.procsFile}`);
+  t.diagnostic(
+    cgroup === undefined ? 'as a process, because no cgroup can be created here' : `in a cgroup: ${cgroup.procsFile}`,
+  );
   const flags = nodeFlags(cgroup !== undefined);
   const launch: Launch = async (configFile) => {
     const program = [process.execPath, ...flags, BUILT_PROGRAM, 'run', '--config', configFile] as const;

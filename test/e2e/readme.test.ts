@@ -8,7 +8,7 @@ import { runCommand } from '../harness/run-command.ts';
 
 const readme = readFileSync('README.md', 'utf8');
 
-test('the checks that the README tells a new user to make succeed on the config that it shows', async (t) => {
+test('accepts the config of the README in the checks that it recommends', async (t) => {
   const directory = mkdtempSync(join(tmpdir(), 'readme-'));
   t.after(() => rmSync(directory, { recursive: true }));
   writeFileSync(join(directory, 'cambist.yaml'), fencedBlocks(readme, 'yaml')[0] ?? '');

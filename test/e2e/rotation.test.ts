@@ -11,7 +11,7 @@ import { type FakeSetup, startFakeSetup } from '../harness/fake-setup.ts';
 import { type FakeUpstream, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { echo } from '../harness/upstream-handlers.ts';
 
-/** Makes cambist ask for a token, and says what it asked with. */
+/** Makes cambist exchange a token. @returns the token request */
 async function exchange(setup: FakeSetup) {
   assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);
   const request = setup.authorizationServer.requests.at(-1);
@@ -28,7 +28,7 @@ function newKey(): { pem: string; publicKey: KeyObject } {
   return { pem: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), publicKey };
 }
 
-test('a client secret that rotates is used from the next exchange on', async (t) => {
+test('uses a rotated client secret from the next exchange on', async (t) => {
   const setup = await startFakeSetup();
   t.after(setup.close);
   const basic = (secret: string) => `Basic ${Buffer.from(`cambist:${secret}`).toString('base64')}`;
@@ -37,7 +37,7 @@ test('a client secret that rotates is used from the next exchange on', async (t)
   assert.equal((await exchange(setup)).headers.authorization, basic('rotated-secret-2'));
 });
 
-test('a private key that rotates signs the next assertion', async (t) => {
+test('signs the next assertion with a rotated private key', async (t) => {
   const [first, second] = [newKey(), newKey()];
   const setup = await startFakeSetup({
     files: { key: first.pem },
@@ -61,7 +61,7 @@ test('a private key that rotates signs the next assertion', async (t) => {
   }
 });
 
-test('an actor token that rotates goes with the next exchange', async (t) => {
+test('sends a rotated actor token with the next exchange', async (t) => {
   const setup = await startFakeSetup({
     files: { actor: 'actor-token-1' },
     change: (config) => ({
@@ -78,7 +78,7 @@ test('an actor token that rotates goes with the next exchange', async (t) => {
   }
 });
 
-test('an upstream whose certificate authority rotates is trusted again when the CA file has the new one', async (t) => {
+test('trusts a rotated CA once the CA file contains it', async (t) => {
   const [first, second] = [createCertificateAuthority('one'), createCertificateAuthority('two')];
   let upstream = await startFakeUpstream(echo, { tls: first.issueServer() });
   t.after(() => upstream.close());
@@ -98,18 +98,18 @@ test('an upstream whose certificate authority rotates is trusted again when the 
   upstream = await startFakeUpstream(echo, { tls: second.issueServer(), port });
   assert.match((await setup.call({ headers })).text, /ERR_UPSTREAM_TLS/);
   await replace(setup, 'ca.pem', second.cert);
-  await eventually('the new CA counts', async () => (await setup.call({ headers })).status === 200);
+  await eventually('the new CA is trusted', async () => (await setup.call({ headers })).status === 200);
   assert.equal(setup.authorizationServer.requests.length, 1, 'the token stays cached');
 });
 
-test('a client certificate that rotates is shown to the upstream from the next connection on', async (t) => {
+test('presents a rotated client certificate from the next connection on', async (t) => {
   const authority = createCertificateAuthority();
   const [first, second] = ['client one', 'client two'].map((commonName) => authority.issueClient({ commonName }));
   assert.ok(first && second);
   const upstream: FakeUpstream = await startFakeUpstream(
     (request, response) => {
       const { subject } = (request.message.socket as TLSSocket).getPeerCertificate();
-      response.end(subject?.CN ?? 'nobody');
+      response.end(subject?.CN ?? 'no certificate');
     },
     { tls: { ...authority.issueServer(), clientCa: authority.cert } },
   );
@@ -130,5 +130,8 @@ test('a client certificate that rotates is shown to the upstream from the next c
   assert.equal((await setup.call({ headers })).text, 'client one');
   await replace(setup, 'key.pem', second.key);
   await replace(setup, 'cert.pem', second.cert);
-  await eventually('the new one is shown', async () => (await setup.call({ headers })).text === 'client two');
+  await eventually(
+    'the new certificate is presented',
+    async () => (await setup.call({ headers })).text === 'client two',
+  );
 });

@@ -17,7 +17,7 @@ const verifying: NonNullable<FakeSetupOptions['change']> = (config, { authorizat
   defaults: { subject_token: { verify: { issuer: authorizationServer.issuer, audience: 'any' } } },
 });
 
-test('a start with a plain config loads those packages that the table of what ships says, and no other', async (t) => {
+test('loads at start exactly the packages that deploy/image.md lists', async (t) => {
   const { packages } = await loadedBy(t);
   const shipped = tableRows(await readFile('deploy/image.md', 'utf8'), 'with dependencies').map(([name, , , when]) => ({
     name: codeWords(name ?? '')[0] ?? '',
@@ -31,7 +31,7 @@ test('a start with a plain config loads those packages that the table of what sh
   );
 });
 
-test('a start loads no part of another command', async (t) => {
+test('loads no part of another command', async (t) => {
   const { own } = await loadedBy(t);
   assert.ok(own.includes('commands/run.ts'));
   const ofOthers = own.filter((file) =>
@@ -42,18 +42,18 @@ test('a start loads no part of another command', async (t) => {
   assert.deepEqual(ofOthers, []);
 });
 
-test('the SDK of OpenTelemetry is loaded where its variables ask for spans', async (t) => {
+test('loads the OpenTelemetry SDK if its variables enable tracing', async (t) => {
   const { packages } = await loadedBy(t, { env: WITH_SPANS });
   assert.ok(packages.has('@opentelemetry/sdk-trace-base'));
 });
 
-test('what verifies subject tokens is loaded where a route verifies them', async (t) => {
+test('loads the verification of subject tokens only if a route uses it', async (t) => {
   const file = 'tokens/subject-check.ts';
   assert.ok(!(await loadedBy(t)).own.includes(file));
   assert.ok((await loadedBy(t, { change: verifying })).own.includes(file));
 });
 
-test('the build is all of cambist: it serves where there is no package, and spans and verifies, too', async (t) => {
+test('serves, traces and verifies tokens from the build alone, without node_modules', async (t) => {
   const elsewhere = await mkdtemp(join(tmpdir(), 'cambist-alone-'));
   t.after(() => rm(elsewhere, { recursive: true, force: true }));
   for (const name of ['dist', 'package.json']) await cp(name, join(elsewhere, name), { recursive: true });
@@ -64,7 +64,7 @@ test('the build is all of cambist: it serves where there is no package, and span
   assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);
 });
 
-test('the build leaves out what nothing asks for: what compiles schemas for Fastify, and the languages of zod', async () => {
+test('excludes the schema compilers of Fastify and the languages of zod from the build', async () => {
   const maps = (await readdir('dist')).filter((name) => name.endsWith('.map'));
   const texts = await Promise.all(maps.map((name) => readFile(join('dist', name), 'utf8')));
   const sources = texts.flatMap((text) => (JSON.parse(text) as { sources: string[] }).sources);
@@ -76,27 +76,27 @@ test('the build leaves out what nothing asks for: what compiles schemas for Fast
   );
 });
 
-test('bytes that a package exports are taken as they are: a getter for each would be twenty MiB of a start', async () => {
+test('imports exported bytes without a getter for each, which would cost 20 MiB at start', async () => {
   const scripts = (await readdir('dist')).filter((name) => name.endsWith('.js'));
   const text = (await Promise.all(scripts.map((name) => readFile(join('dist', name), 'utf8')))).join('');
   assert.match(text, /=require_llhttp_simd_wasm\(\)/);
   assert.doesNotMatch(text, /__toESM\(require_llhttp/);
 });
 
-test('every file of the build is ASCII: V8 keeps the text of what it has loaded, and others in twice the memory', async () => {
+test('builds ASCII files only, because V8 keeps other sources in twice the memory', async () => {
   const scripts = (await readdir('dist')).filter((name) => name.endsWith('.js'));
   assert.ok(scripts.length > 10);
   for (const name of scripts) assert.ok(isAscii(await readFile(join('dist', name))), name);
 });
 
-test('where Node is asked for it, a stack trace names file and line of the source', async () => {
+test('maps stack traces to the sources with --enable-source-maps', async () => {
   const fault = `data:text/javascript,${encodeURIComponent("process.stdout.write = () => { throw new Error('x'); };")}`;
   const program = [...['--enable-source-maps', '--import', fault], BUILT_PROGRAM, '--help'];
   const { stderr } = await runProgram(process.execPath, program);
   assert.match(stderr, /^ {4}at help \(.*\bsrc\/main\.ts:\d+:\d+\)$/m);
 });
 
-/** What the built program loads for one call. */
+/** The modules that the built program loads for one call. */
 async function loadedBy(t: TestContext, { env, ...options }: FakeSetupOptions = {}): Promise<Loaded> {
   const directory = await mkdtemp(join(tmpdir(), 'cambist-loaded-'));
   t.after(() => rm(directory, { recursive: true, force: true }));

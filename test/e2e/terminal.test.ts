@@ -26,7 +26,7 @@ function configFile(t: TestContext): string {
   return file;
 }
 
-/** Runs the program, on a terminal where util-linux's `script` makes one; gives what it has printed so far. */
+/** Runs the program, optionally on a terminal that `script` of util-linux creates. `printed` returns the output so far. */
 function start(
   t: TestContext,
   args: readonly string[],
@@ -47,7 +47,7 @@ function start(
   });
   const closed = once(child, 'close');
   t.after(async () => {
-    // To the program a hang-up is a reload: it would outlive a terminal that was killed. This is Ctrl-C.
+    // Sends Ctrl-C. A killed terminal would send SIGHUP, which only reloads the config.
     if (options.terminal) child.stdin.write('\u0003');
     else child.kill('SIGKILL');
     await closed;
@@ -55,36 +55,36 @@ function start(
   return { child, closed, printed: () => printed };
 }
 
-/** How many lines of its log a program says that nobody got. */
+/** The number of lost log lines that the program reports. */
 async function linesLost(adminUrl: string): Promise<number> {
   return sumSamples(await (await fetch(`${adminUrl}/metrics`)).text(), 'cambist_log_lines_lost_total');
 }
 
-/** Also of one whose parent has not asked yet how it ended. */
-function hasEnded(pid: number): boolean {
+/** Has the process exited? A zombie counts as exited. */
+function hasExited(pid: number): boolean {
   const stat = `/proc/${pid}/stat`;
   return !existsSync(stat) || readFileSync(stat, 'utf8').includes(') Z ');
 }
 
-const isLinux = process.platform === 'linux' ? false : 'needs the "script" of util-linux';
+const notLinux = process.platform === 'linux' ? false : 'needs the "script" of util-linux';
 
-test('on a terminal the log is text in colours', { skip: isLinux }, async (t) => {
+test('logs coloured text on a terminal', { skip: notLinux }, async (t) => {
   const { printed } = start(t, [], { terminal: true });
-  await eventually('it listens', () => /cambist is listening/.test(printed()));
+  await eventually('the program listens', () => /cambist is listening/.test(printed()));
   assert.ok(printed().includes('\u001b[0m \u001b[32minfo \u001b[0m cambist is listening'));
 });
 
 for (const env of [{ NO_COLOR: '1' }, { TERM: 'dumb' }]) {
-  test(`with ${JSON.stringify(env)} there is no colour on a terminal either`, { skip: isLinux }, async (t) => {
+  test(`logs without colours on a terminal with ${JSON.stringify(env)}`, { skip: notLinux }, async (t) => {
     const { printed } = start(t, [], { terminal: true, env });
-    await eventually('it listens', () => /info {2}cambist is listening/.test(printed()));
+    await eventually('the program listens', () => /info {2}cambist is listening/.test(printed()));
     assert.ok(!printed().includes('\u001b'));
   });
 }
 
-test('on a terminal JSON can be had', { skip: isLinux }, async (t) => {
+test('logs JSON on a terminal with --log-format json', { skip: notLinux }, async (t) => {
   const { printed } = start(t, ['--log-format', 'json'], { terminal: true });
-  await eventually('it listens', () => /"msg":"cambist is listening"/.test(printed()));
+  await eventually('the program listens', () => /"msg":"cambist is listening"/.test(printed()));
 });
 
 for (const [state, signal] of [
@@ -92,8 +92,8 @@ for (const [state, signal] of [
   ['is stopped', 'SIGSTOP'],
 ] as const) {
   for (const format of ['json', 'text']) {
-    const title = `a terminal that ${state} keeps the program neither from serving nor from ending: log in ${format}`;
-    test(title, { skip: isLinux }, async (t) => {
+    const title = `serves and exits although its terminal ${state}: log in ${format}`;
+    test(title, { skip: notLinux }, async (t) => {
       const run = `${process.execPath} ${BUILT_PROGRAM} run --log-format ${format} --config ${configFile(t)}`;
       const command = `echo pid=$$; exec env NO_COLOR=1 ${run}`;
       const child = spawn('script', ['-qec', command, '/dev/null'], { stdio: ['pipe', 'pipe', 'inherit'] });
@@ -102,39 +102,39 @@ for (const [state, signal] of [
       child.stdout.on('data', (chunk: Buffer) => {
         printed += chunk;
       });
-      await eventually('it listens', () => /listen\W+http/.test(printed));
+      await eventually('the program listens', () => /listen\W+http/.test(printed));
       const pid = Number(/pid=(\d+)/.exec(printed)?.[1]);
       t.after(async () => {
-        if (!hasEnded(pid)) process.kill(pid, 'SIGKILL');
+        if (!hasExited(pid)) process.kill(pid, 'SIGKILL');
         child.kill('SIGKILL');
         await closed;
       });
       const [, url = ''] = /listen\W+?(http:[\w.:/]+)/.exec(printed) ?? [];
       child.kill(signal);
       if (signal === 'SIGKILL') await closed;
-      // More lines than a terminal holds.
+      // More lines than a terminal buffers.
       for (let i = 0; i < 10; i += 1) {
         const answers = await Promise.all(Array.from({ length: 50 }, () => call(`${url}/away`)));
         assert.deepEqual(new Set(answers.map(({ status }) => status)), new Set([502]));
       }
-      // One that is stopped may go on: its lines wait.
+      // A stopped terminal may continue, so its lines are kept.
       const [, admin = ''] = /admin\W+?(http:[\w.:/]+)/.exec(printed) ?? [];
-      await eventually('lines that nobody will ever read are counted, and no other', async () => {
+      await eventually('only lost lines are counted', async () => {
         return (await linesLost(admin)) > 0 === (state === 'is gone');
       });
       process.kill(pid, 'SIGTERM');
-      await eventually('it has ended', () => hasEnded(pid));
+      await eventually('the program has exited', () => hasExited(pid));
     });
   }
 }
 
-/** Throws where nobody catches it, on SIGUSR2. */
+/** Throws an uncaught error on SIGUSR2. */
 const FAULT = `data:text/javascript,${encodeURIComponent("process.on('SIGUSR2', () => { throw new Error('a fault of a test'); });")}`;
 
-/** What becomes of the reader of a pipe when it has read the first line. */
+/** The behaviour of a pipe's reader after the first line. */
 const READERS = { leaves: 'head -n 1', 'reads no more': '{ read -r line; echo "$line"; exec sleep 60; }' };
 
-/** Starts the program with such a reader. Node's own pipes are sockets, which tell when their reader leaves. */
+/** Starts the program with a reader on a real pipe. Node's own pipes are sockets, which report when the reader leaves. */
 async function startPiped(t: TestContext, reader: keyof typeof READERS, format: string) {
   const file = configFile(t);
   const program = `exec ${process.execPath} ${BUILT_PROGRAM} run --config ${file} --log-format ${format}`;
@@ -152,25 +152,28 @@ async function startPiped(t: TestContext, reader: keyof typeof READERS, format: 
     url,
     admin,
     signal: (signal: NodeJS.Signals) => process.kill(Number(readFileSync(`${file}.pid`, 'utf8')), signal),
-    /** Of the exit. */
+    /** The exit code. */
     async code() {
-      await eventually('it has ended', () => existsSync(`${file}.code`) && readFileSync(`${file}.code`, 'utf8') !== '');
+      await eventually(
+        'the program has exited',
+        () => existsSync(`${file}.code`) && readFileSync(`${file}.code`, 'utf8') !== '',
+      );
       return Number(readFileSync(`${file}.code`, 'utf8'));
     },
   };
 }
 
 for (const format of ['json', 'text']) {
-  test(`a reader that leaves right before a fatal line does not keep the program from ending, ${format}`, async (t) => {
+  test(`exits although its reader leaves right before a fatal line, ${format}`, async (t) => {
     const { signal, code } = await startPiped(t, 'leaves', format);
     signal('SIGUSR2');
     assert.equal(await code(), 1);
   });
 
-  test(`a reader that leaves keeps the program neither from serving nor from ending, ${format}`, async (t) => {
+  test(`serves and exits although its reader leaves, ${format}`, async (t) => {
     const { url, admin, signal, code } = await startPiped(t, 'leaves', format);
     for (let i = 0; i < 3; i += 1) assert.equal((await call(`${url}/away`)).status, 502);
-    await eventually('the lines are counted that nobody got', async () => (await linesLost(admin)) > 0);
+    await eventually('the lost lines are counted', async () => (await linesLost(admin)) > 0);
     signal('SIGTERM');
     assert.equal(await code(), 0);
   });
@@ -180,41 +183,41 @@ for (const [name, expected] of [
   ['SIGTERM', 0],
   ['SIGUSR2', 1],
 ] as const) {
-  test(`a reader that reads no more does not keep the program from ending by ${name}`, async (t) => {
+  test(`exits on ${name} although its reader stops reading`, async (t) => {
     const { url, signal, code } = await startPiped(t, 'reads no more', 'json');
-    // More than the pipe holds.
+    // More than the pipe buffers.
     for (let i = 0; i < 10; i += 1) await Promise.all(Array.from({ length: 50 }, () => call(`${url}/away`)));
     signal(name);
     assert.equal(await code(), expected);
   });
 }
 
-test('elsewhere the log is JSON, and text without colours can be had', async (t) => {
+test('logs JSON without a terminal, and text without colours on request', async (t) => {
   const json = start(t, []);
-  await eventually('it listens', () => /^\{.*"msg":"cambist is listening"\}$/m.test(json.printed()));
+  await eventually('the program listens', () => /^\{.*"msg":"cambist is listening"\}$/m.test(json.printed()));
   const text = start(t, ['--log-format=text']);
-  await eventually('it listens', () => /info {2}cambist is listening/.test(text.printed()));
+  await eventually('the program listens', () => /info {2}cambist is listening/.test(text.printed()));
   const [, url = ''] = /listen=(\S+)/.exec(text.printed()) ?? [];
   await call(`${url}/away`);
-  await eventually('the request is told', () => /error GET away 502 ERR_UPSTREAM_UNREACHABLE/.test(text.printed()));
+  await eventually('the request is logged', () => /error GET away 502 ERR_UPSTREAM_UNREACHABLE/.test(text.printed()));
   assert.match(text.printed(), /^ {19}route "away": the upstream cannot be reached/m);
   assert.ok(!text.printed().includes('\u001b'));
 });
 
-test('a format that there is not is wrong usage', async () => {
+test('exits with 2 for an unknown log format', async () => {
   const { code, stderr } = await runCommand(['run', '--log-format', 'xml']);
   assert.equal(code, 2);
   assert.match(stderr, /invalid --log-format "xml": use auto, json or text/);
 });
 
-test('a single line is written at once, though lines are written in batches', async (t) => {
+test('writes a single line at once', async (t) => {
   const setup = await startFakeSetup();
   t.after(setup.close);
   const { requestId } = await setup.call();
   await setup.cambist.waitForLog(({ request_id }) => request_id === requestId, 2000);
 });
 
-test('every line is written before the process ends, also where a signal cuts the end short', async (t) => {
+test('writes every line before it exits', async (t) => {
   const setup = await startFakeSetup();
   t.after(setup.close);
   const sent: string[] = [];
@@ -226,7 +229,7 @@ test('every line is written before the process ends, also where a signal cuts th
   assert.equal(setup.cambist.logs().at(-1)?.msg, 'cambist has stopped');
 });
 
-test('a fault that nobody caught is written, with all that was waiting', async (t) => {
+test('writes an uncaught error and all pending lines', async (t) => {
   const setup = await startFakeSetup({ env: { NODE_OPTIONS: `--import ${FAULT}` } });
   t.after(setup.close);
   const { requestId } = await setup.call();

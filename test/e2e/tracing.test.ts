@@ -30,7 +30,7 @@ async function startTraced(t: TestContext, env: Record<string, string> = {}) {
 }
 
 async function spansOf(receiver: OtlpReceiver, count: number): Promise<readonly ReceivedSpan[]> {
-  await eventually(`${count} spans came in`, () => receiver.spans.length >= count);
+  await eventually(`${count} spans have arrived`, () => receiver.spans.length >= count);
   return receiver.spans;
 }
 
@@ -38,12 +38,12 @@ function named(spans: readonly ReceivedSpan[], kind: ReceivedSpan['kind'], name:
   return spans.find((span) => span.kind === kind && span.name === name) ?? assert.fail(`no ${kind} span "${name}"`);
 }
 
-async function endOf({ cambist }: FakeSetup): Promise<void> {
+async function stop({ cambist }: FakeSetup): Promise<void> {
   cambist.signal('SIGTERM');
   await cambist.exit;
 }
 
-test('a request, its exchange and its way upstream are spans of the caller’s trace, one below the other', async (t) => {
+test('creates nested spans of the request, its exchange and the upstream call in the caller’s trace', async (t) => {
   const { receiver, setup } = await startTraced(t, {
     OTEL_SERVICE_NAME: 'my-agent',
     OTEL_RESOURCE_ATTRIBUTES: 'a.b=c',
@@ -95,7 +95,7 @@ test('a request, its exchange and its way upstream are spans of the caller’s t
   assert.equal(line.trace_id, TRACE_ID);
 });
 
-test('a request that takes part in no trace begins one, and the log has its id', async (t) => {
+test('starts a trace for a request without one, and logs its id', async (t) => {
   const { receiver, setup } = await startTraced(t);
   await setup.call({ headers: await setup.bearer(), body: '{}' });
   const spans = await spansOf(receiver, 3);
@@ -108,7 +108,7 @@ test('a request that takes part in no trace begins one, and the log has its id',
   }
 });
 
-test('each attempt upstream is a span, and what failed bears its code', async (t) => {
+test('creates a span for each upstream attempt, with the code of a failure', async (t) => {
   const { receiver, setup } = await startTraced(t);
   setup.upstream.handler = refuseBearer(() => true);
   await setup.call({ headers: await setup.bearer(), body: '{}' });
@@ -133,7 +133,7 @@ test('each attempt upstream is a span, and what failed bears its code', async (t
   assert.equal(spans.filter(({ name }) => name === 'exchange').length, 2);
 });
 
-test('an exchange that fails is an error of its span; a caller who is refused is none of the request’s', async (t) => {
+test('marks the span of a failed exchange as an error, but not the request of a refused caller', async (t) => {
   const { receiver, setup } = await startTraced(t);
   setup.authorizationServer.behaviour = { kind: 'response', status: 400, body: { error: 'invalid_grant' } };
   await setup.call({ headers: await setup.bearer(), body: '{}' });
@@ -144,23 +144,23 @@ test('an exchange that fails is an error of its span; a caller who is refused is
   assert.deepEqual([request.isError, request.attributes['http.response.status_code']], [false, 401]);
 });
 
-test('what the caller has decided not to record is not recorded, and says so upstream', async (t) => {
+test('records no span if the caller did not sample the trace, and forwards this decision', async (t) => {
   const { receiver, setup } = await startTraced(t);
   const unsampled = traceparent.replace(/01$/, '00');
   await setup.call({ headers: { ...(await setup.bearer()), traceparent: unsampled }, body: '{}' });
   assert.match(String(setup.upstream.requests[0]?.headers.traceparent), new RegExp(`^00-${TRACE_ID}-[0-9a-f]{16}-00$`));
-  await endOf(setup);
+  await stop(setup);
   assert.equal(receiver.spans.length, 0);
 });
 
-test('spans that wait are sent when the process ends', async (t) => {
+test('sends pending spans on exit', async (t) => {
   const { receiver, setup } = await startTraced(t, { OTEL_BSP_SCHEDULE_DELAY: '60000' });
   await setup.call({ headers: await setup.bearer(), body: '{}' });
-  await endOf(setup);
+  await stop(setup);
   assert.equal(receiver.spans.length, 3);
 });
 
-test('no token, query, session or user is in any span', async (t) => {
+test('puts no token, query, session or user into a span', async (t) => {
   const { receiver, setup } = await startTraced(t);
   const subject = await setup.subjectToken();
   const headers = {
@@ -177,7 +177,7 @@ test('no token, query, session or user is in any span', async (t) => {
   assert.ok(!('tracestate' in (setup.upstream.requests[0]?.headers ?? {})));
 });
 
-test('a collector that is away harms nobody, and is a line of the log', async (t) => {
+test('serves requests while the collector is unreachable, and logs it', async (t) => {
   const { setup } = await startTraced(t, {
     OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:1',
     OTEL_EXPORTER_OTLP_TIMEOUT: '200',
@@ -189,13 +189,10 @@ test('a collector that is away harms nobody, and is a line of the log', async (t
 });
 
 for (const [collector, listener] of [
-  ['never answers', () => {}],
-  [
-    'is to be asked again in ten minutes',
-    (_request, response) => response.writeHead(503, { 'retry-after': '600' }).end(),
-  ],
+  ['never responds', () => {}],
+  ['asks for a retry in ten minutes', (_request, response) => response.writeHead(503, { 'retry-after': '600' }).end()],
 ] as const satisfies [string, RequestListener][]) {
-  test(`a collector that ${collector} does not hold up the end, and the log says once that spans are lost`, async (t) => {
+  test(`exits although the collector ${collector}, and logs once that spans are lost`, async (t) => {
     const silent = await startHttpServer(listener);
     t.after(silent.close);
     const { setup } = await startTraced(t, {
@@ -219,16 +216,16 @@ for (const env of [
   { OTEL_SDK_DISABLED: 'true' },
   { OTEL_TRACES_EXPORTER: 'none' },
 ]) {
-  test(`with ${JSON.stringify(env)} no SDK is loaded, and trace context passes as it came`, async (t) => {
+  test(`loads no SDK and forwards trace context unchanged with ${JSON.stringify(env)}`, async (t) => {
     const coverage = await mkdtemp(join(tmpdir(), 'cambist-loaded-'));
     t.after(() => rm(coverage, { recursive: true, force: true }));
     const { receiver, setup } = await startTraced(t, { ...env, NODE_V8_COVERAGE: coverage });
     await setup.call({ headers: { ...(await setup.bearer()), traceparent, tracestate: 'a=b' }, body: '{}' });
     const [received] = setup.upstream.requests;
     assert.deepEqual([received?.headers.traceparent, received?.headers.tracestate], [traceparent, 'a=b']);
-    await endOf(setup);
+    await stop(setup);
     const { packages } = await readLoaded(coverage);
-    // prom-client asks for the API, whoever wants spans.
+    // prom-client always loads the API.
     assert.deepEqual(
       [...packages].filter((name) => name.startsWith('@opentelemetry/')),
       ['@opentelemetry/api'],

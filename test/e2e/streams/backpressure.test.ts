@@ -8,9 +8,9 @@ import { flood, respond } from '../../harness/upstream-handlers.ts';
 
 const MIB = 1024 * 1024;
 const TOTAL_BYTES = 256 * MIB;
-/** What sockets between three processes may hold: far more than they do, far less than the whole. */
+/** Limit for the bytes in the sockets between three processes: far below the total. */
 const HELD_BYTES = 32 * MIB;
-/** What has passed and is not collected yet comes to it; a body that was kept would be all of it. */
+/** Limit for the growth of memory. It includes garbage, but is far below the total. */
 const GROWN_BYTES = 96 * MIB;
 const CHUNK = Buffer.alloc(64 * 1024, 'x');
 const STALL_MS = 1_000;
@@ -35,7 +35,7 @@ async function stalled(figure: () => number): Promise<number> {
   return before;
 }
 
-test('a download that is not read stops at the upstream, and takes no memory here', async (t) => {
+test('pauses the upstream of an unread download, and uses no memory for it', async (t) => {
   const setup = await startFakeSetup();
   t.after(setup.close);
   const headers = await setup.bearer();
@@ -46,12 +46,12 @@ test('a download that is not read stops at the upstream, and takes no memory her
   const grown = await watchMemory(t, setup);
   const download = await setup.open({ headers });
   const written = await stalled(writtenBytes);
-  assert.ok(written < HELD_BYTES, `${written} bytes were taken though nobody reads`);
+  assert.ok(written < HELD_BYTES, `${written} bytes were accepted without a reader`);
   assert.equal(await drain(download), TOTAL_BYTES);
   assert.ok(grown() < GROWN_BYTES, `${grown()} bytes of memory for ${TOTAL_BYTES} bytes of body`);
 });
 
-test('an upload that is not read stops at the client, and takes no memory here', async (t) => {
+test('pauses the client of an unread upload, and uses no memory for it', async (t) => {
   const setup = await startFakeSetup();
   t.after(setup.close);
   const headers = await setup.bearer();
@@ -83,7 +83,7 @@ test('an upload that is not read stops at the client, and takes no memory here',
   };
   send();
   const taken = await stalled(() => sent);
-  assert.ok(taken < HELD_BYTES, `${taken} bytes were taken though nobody reads`);
+  assert.ok(taken < HELD_BYTES, `${taken} bytes were accepted without a reader`);
   read();
   let text = '';
   for await (const chunk of await answered) text += String(chunk);

@@ -20,12 +20,12 @@ const openStream: UpstreamHandler = (_request, response) => {
 };
 
 for (const [when, handler, lines, heard] of [
-  ['before there is an answer', neverRespond, '', undefined],
+  ['before the response', neverRespond, '', undefined],
   ['in the middle of an event stream', openStream, '', EVENT],
   ['in the middle of its own body', neverRespond, 'Content-Length: 1000000\r\n', undefined],
 ] as const) {
   for (const how of ['closes', 'resets'] as const) {
-    test(`a client that ${how} its connection ${when} is gone from the upstream within a second`, async (t) => {
+    test(`a client that ${how} its connection ${when} causes the upstream request to close within a second`, async (t) => {
       const setup = await startFakeSetup();
       t.after(setup.close);
       setup.upstream.handler = handler;
@@ -43,13 +43,13 @@ for (const [when, handler, lines, heard] of [
   }
 }
 
-test('a client that goes away during the exchange reaches no upstream', async (t) => {
+test('sends nothing upstream when the client disconnects during the exchange', async (t) => {
   const setup = await startFakeSetup();
   t.after(setup.close);
   setup.authorizationServer.behaviour = { kind: 'issue', delayMs: 300 };
   const client = await connectRaw(setup.cambist.url);
   client.send(request((await setup.bearer()).authorization));
-  await eventually('the exchange is under way', () => setup.authorizationServer.requests.length === 1);
+  await eventually('the exchange is in flight', () => setup.authorizationServer.requests.length === 1);
   client.socket.destroy();
   await setup.cambist.waitForLog(({ outcome }) => outcome === 'cancelled');
   await delay(600);
@@ -60,7 +60,7 @@ for (const [framing, headers] of [
   ['chunked', {}],
   ['with a length', { 'content-length': '1000' }],
 ] as const) {
-  test(`an upstream that dies in the middle of an answer, ${framing}, is never a clean end`, async (t) => {
+  test(`never completes a response that breaks off, ${framing}`, async (t) => {
     const setup = await startFakeSetup();
     t.after(setup.close);
     setup.upstream.handler = (_request, response) => {

@@ -4,7 +4,7 @@ import { eventually } from '../../harness/eventually.ts';
 import { startFakeSetup } from '../../harness/fake-setup.ts';
 import { sseUpstream } from '../../harness/sse-upstream.ts';
 
-/** Each is a thing that somebody who reads a stream and writes it anew would change. */
+/** Parts of a stream that a proxy would change if it parsed and rewrote the stream. */
 const PIECES = [
   'retry: 1500\n\n',
   ': keep-alive\n\n',
@@ -21,7 +21,7 @@ const PIECES = [
 ];
 
 for (const method of ['GET', 'POST']) {
-  test(`an event stream that answers ${method} passes piece by piece, byte by byte`, async (t) => {
+  test(`relays an event stream in response to ${method} unchanged and without delay`, async (t) => {
     const setup = await startFakeSetup();
     t.after(setup.close);
     const upstream = sseUpstream();
@@ -41,8 +41,8 @@ for (const method of ['GET', 'POST']) {
     for (const piece of PIECES) {
       upstream.write(piece);
       sent += piece;
-      // The next is not written before this one has come, so nothing waits for more.
-      await eventually(`"${piece}" comes`, () => received.length >= Buffer.byteLength(sent));
+      // The upstream writes the next part only after this one has arrived.
+      await eventually(`"${piece}" has arrived`, () => received.length >= Buffer.byteLength(sent));
       assert.equal(received.toString('utf8'), sent);
     }
     const ended = new Promise((resolve) => answer.once('end', resolve));

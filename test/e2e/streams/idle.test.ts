@@ -8,13 +8,13 @@ import { type FakeSetupConfig, SETUP_ROUTE, startFakeSetup } from '../../harness
 import { sseUpstream } from '../../harness/sse-upstream.ts';
 import { respond } from '../../harness/upstream-handlers.ts';
 
-/** A hundred times as long to the program's own timers: a quarter of an hour. */
+/** The program's timers run a hundred times faster, so this is a quarter of an hour for them. */
 const IDLE_MS = 9_000;
 
 const FAST_TIMERS = new URL('../../harness/fast-timers.ts', import.meta.url).href;
 
-/** Limits that would else be over too soon, since they are hurried, too. */
-function patient(config: FakeSetupConfig): FakeSetupConfig {
+/** Raises the timeouts, because they elapse a hundred times faster, too. */
+function withLongTimeouts(config: FakeSetupConfig): FakeSetupConfig {
   return {
     ...config,
     authorization_servers: { local: { ...config.authorization_servers.local, timeout: '10m' } },
@@ -22,9 +22,9 @@ function patient(config: FakeSetupConfig): FakeSetupConfig {
   };
 }
 
-test('nothing ends a stream, a slow answer or a slow upload that are silent for long', async (t) => {
+test('keeps a stream, a slow response and a slow upload open while they are silent', async (t) => {
   const setup = await startFakeSetup({
-    change: patient,
+    change: withLongTimeouts,
     env: { NODE_OPTIONS: `--import ${import.meta.resolve('tsx')} --import ${FAST_TIMERS}` },
   });
   t.after(setup.close);
@@ -57,7 +57,7 @@ test('nothing ends a stream, a slow answer or a slow upload that are silent for 
   upload.end('second half');
   for (const open of stream.streams) open.end('data: after all\n\n');
   assert.equal(await soon('the upload is answered', uploaded), 'first half, second half');
-  assert.equal((await soon('the slow answer', late)).text, 'late');
+  assert.equal((await soon('the slow response', late)).text, 'late');
   assert.equal(await soon('the event', heard), 'data: after all\n\n');
 
   const limits = setup.cambist
@@ -68,7 +68,7 @@ test('nothing ends a stream, a slow answer or a slow upload that are silent for 
   for (const line of limits) {
     const { timeout, requestTimeout, headersTimeout } = JSON.parse(line) as Record<string, number>;
     assert.deepEqual({ timeout, requestTimeout }, { timeout: 0, requestTimeout: 0 });
-    // A request's head, unlike its body, is to come soon.
+    // Headers have a timeout, unlike the body.
     assert.ok(headersTimeout !== undefined && headersTimeout > 0 && headersTimeout <= 60_000, `${headersTimeout}`);
   }
 });

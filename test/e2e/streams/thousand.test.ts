@@ -9,12 +9,12 @@ import { echo } from '../../harness/upstream-handlers.ts';
 
 const STREAMS = 1_000;
 const CALLS = 200;
-/** At a time: a listener's backlog is shorter than a thousand. */
+/** Streams that open at the same time, because a listener's backlog is shorter than a thousand. */
 const BATCH = 100;
-/** Listeners, log, timers, and connections that are kept for the next request. */
+/** Files of listeners, log, timers and idle connections. */
 const SPARE_FILES = 60;
 
-test('a thousand streams are open at once, hear every event, and leave nothing behind, while requests go on', async (t) => {
+test('relays every event of a thousand streams, serves other requests, and frees all resources', async (t) => {
   const setup = await startFakeSetup();
   t.after(setup.close);
   const { pid } = setup.cambist;
@@ -39,7 +39,7 @@ test('a thousand streams are open at once, hear every event, and leave nothing b
   assert.equal(upstream.streams.size, STREAMS);
   assert.equal(await setup.cambist.metric('cambist_open_streams'), STREAMS);
   const during = await openFiles(pid);
-  // Two connections each, and not one more.
+  // Each stream has two connections.
   assert.ok(during - before <= 2 * STREAMS + SPARE_FILES, `${during - before} more files are open`);
 
   for (const data of ['one', 'two']) {
@@ -49,11 +49,11 @@ test('a thousand streams are open at once, hear every event, and leave nothing b
     );
     assert.ok(calls.every(({ status }) => status === 200));
   }
-  await eventually('all have heard', () => heard.every((text) => text === 'data: one\n\ndata: two\n\n'));
+  await eventually('every stream has both events', () => heard.every((text) => text === 'data: one\n\ndata: two\n\n'));
   assert.equal(setup.authorizationServer.requests.length, 1);
 
   for (const answer of answers) answer.destroy();
-  await eventually('all are gone from the upstream', () => upstream.streams.size === 0);
-  await eventually('none is counted', async () => (await setup.cambist.metric('cambist_open_streams')) === 0);
+  await eventually('the upstream sees every stream close', () => upstream.streams.size === 0);
+  await eventually('the metric is 0', async () => (await setup.cambist.metric('cambist_open_streams')) === 0);
   await eventually('their connections are closed', async () => (await openFiles(pid)) <= before + SPARE_FILES);
 });
