@@ -123,9 +123,9 @@ for (const [flaw, fields] of Object.entries(INVALID_METADATA)) {
     assert.equal(readiness.status, 503);
     assert.deepEqual(await readiness.json(), {
       ready: false,
-      needs: { [`authorization_servers.${SETUP_SERVER}`]: 'ERR_STS_METADATA_INVALID' },
+      checks: { [`authorization_servers.${SETUP_SERVER}`]: 'ERR_STS_METADATA_INVALID' },
     });
-    await setup.cambist.waitForLog(({ msg, need }) => msg === 'not ready' && need === 'authorization_servers.local');
+    await setup.cambist.waitForLog(({ msg, check }) => msg === 'not ready' && check === 'authorization_servers.local');
     assert.match(setup.cambist.stdout(), /\/\.well-known\/oauth-authorization-server/);
   });
 }

@@ -99,7 +99,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   });
 }
 
-const IN_FLIGHT = 'requests are under way: a second signal cuts them';
+const DRAINING = 'draining requests in flight; a second signal aborts them';
 
 /** An open stream, and a request without a response. */
 async function startBusy(t: TestContext, grace: string) {
@@ -129,7 +129,7 @@ test('aborts requests when shutdown_grace elapses, logs it, and exits with 0', a
   const { setup, stream, cut } = await startBusy(t, '500ms');
   const before = Date.now();
   setup.cambist.signal('SIGTERM');
-  const waits = await setup.cambist.waitForLog(({ msg }) => msg === IN_FLIGHT);
+  const waits = await setup.cambist.waitForLog(({ msg }) => msg === DRAINING);
   assert.deepEqual([waits.in_flight, waits.open_streams], [2, 1]);
   assert.ok(Date.parse(String(waits.until)) >= before + 500);
   await cut();
@@ -152,7 +152,7 @@ test('does not wait for idle connections during shutdown', async (t) => {
 test('aborts requests on a second signal, and writes every log line', async (t) => {
   const { setup, stream, cut } = await startBusy(t, '1h');
   setup.cambist.signal('SIGINT');
-  await setup.cambist.waitForLog(({ msg }) => msg === IN_FLIGHT);
+  await setup.cambist.waitForLog(({ msg }) => msg === DRAINING);
   setup.cambist.signal('SIGINT');
   await cut();
   await soon('the upstream sees the stream close', stream.gone);
@@ -165,7 +165,7 @@ test('exits at once on a signal if no request is in flight', async (t) => {
   t.after(setup.close);
   setup.cambist.signal('SIGINT');
   assert.deepEqual(await soon('the exit', setup.cambist.exit), { code: 0, signal: null });
-  assert.ok(!setup.cambist.logs().some(({ msg }) => msg === IN_FLIGHT));
+  assert.ok(!setup.cambist.logs().some(({ msg }) => msg === DRAINING));
 });
 
 test('listens on a unix socket, and replaces one of a killed process', async (t) => {
