@@ -119,7 +119,7 @@ function filesBelow(path: string): string[] {
 }
 
 /** Is the file one of these paths, or in one of these folders? */
-export function isBelow(file: string, paths: readonly string[]): boolean {
+function isBelow(file: string, paths: readonly string[]): boolean {
   return paths.some((path) => file === path || file.startsWith(`${path}/`));
 }
 

@@ -25,7 +25,7 @@ test('returns 504 for an upload that stalls, and closes its request upstream', a
   await assertAllFinished(app);
 });
 
-test('aborts a response that stalls together with its upload, and reports cut_by "stall"', async (t) => {
+test('aborts a response that stalls together with its upload, and reports aborted_by "stall"', async (t) => {
   const { app } = await startPlainGateway(t, {
     handler({ message }, response) {
       message.pause();

@@ -198,7 +198,7 @@ describe('explain', () => {
     assert.equal(explanation.cache_key.length, 1);
   });
 
-  test('shows no token request if there is none', async (t) => {
+  test('shows no token request on a route that needs no token', async (t) => {
     const { code, explanation } = await json(t, 'http://127.0.0.1:8180/docs');
     assert.equal(code, 0);
     assert.equal(explanation.credential, 'none');
