@@ -46,7 +46,6 @@ export function responseOn(request: IncomingMessage, socket: Duplex): ServerResp
   const response = new ServerResponse(request);
   response.shouldKeepAlive = false;
   response.assignSocket(socket as Parameters<ServerResponse['assignSocket']>[0]);
-  socket.on('drain', () => response.emit('drain'));
   // After `end` alone the client would decide when the connection closes.
   response.once('finish', () => (socket as Socket).destroySoon());
   return response;

@@ -48,7 +48,8 @@ export function createResponseRelay(
     if (isPaused) return;
     isPaused = true;
     controller.pause();
-    to.once('drain', () => {
+    // On a connection that the HTTP server has released, only the socket reports `drain`.
+    (to.socket ?? to).once('drain', () => {
       isPaused = false;
       controller.resume();
     });

@@ -44,7 +44,10 @@ export interface Dispatchers {
 
 /** @param onCertificate called when a client certificate was read, with its expiry in epoch seconds */
 export function createDispatchers(onCertificate: (peer: string, expiresAtSeconds: number) => void): Dispatchers {
-  const byPeer = new Map<string, Dispatcher>();
+  /** By peers without TLS files. */
+  const plain = new Map<string, Dispatcher>();
+  /** By peers with TLS files, which may change. */
+  const withFiles = new Map<string, Dispatcher>();
   const byMaterial = new Map<string, Dispatcher>();
   /** Peers whose TLS files may have changed since they were read. */
   const stale = new Set<string>();
@@ -59,7 +62,7 @@ export function createDispatchers(onCertificate: (peer: string, expiresAtSeconds
     const pool = poolFor(peer, material);
     // Material read before the last change serves only the request that waits for it.
     if (startedAt !== rereads) return pool;
-    byPeer.set(key, pool);
+    withFiles.set(key, pool);
     stale.delete(key);
     retireUnused();
     return pool;
@@ -67,7 +70,7 @@ export function createDispatchers(onCertificate: (peer: string, expiresAtSeconds
 
   /** Certificates may rotate every hour, and the keys of previous ones must not stay in memory. */
   function retireUnused(): void {
-    const inUse = new Set(byPeer.values());
+    const inUse = new Set([...plain.values(), ...withFiles.values()]);
     for (const [digest, pool] of byMaterial) {
       if (inUse.has(pool)) continue;
       byMaterial.delete(digest);
@@ -88,21 +91,23 @@ export function createDispatchers(onCertificate: (peer: string, expiresAtSeconds
   return {
     for(peer) {
       const { connectMs, http2 = false, tls } = peer;
-      const key = tls === undefined ? `${connectMs} ${http2}` : JSON.stringify([connectMs, http2, tls]);
-      const known = byPeer.get(key);
-      if (known !== undefined && !stale.has(key)) return known;
-      if (peer.tls !== undefined) return read(peer, peer.tls, key);
-      const pool = poolFor(peer, {});
-      byPeer.set(key, pool);
+      if (tls !== undefined) {
+        const key = JSON.stringify([connectMs, http2, tls]);
+        const known = withFiles.get(key);
+        return known === undefined || stale.has(key) ? read(peer, tls, key) : known;
+      }
+      const key = `${connectMs} ${http2}`;
+      const pool = plain.get(key) ?? poolFor(peer, {});
+      plain.set(key, pool);
       return pool;
     },
     rereadTls() {
       rereads += 1;
       // A peer that made no request since the last reread belongs to a previous config, or will read its files again.
-      for (const key of stale) byPeer.delete(key);
+      for (const key of stale) withFiles.delete(key);
       stale.clear();
       retireUnused();
-      for (const key of byPeer.keys()) if (key.startsWith('[')) stale.add(key);
+      for (const key of withFiles.keys()) stale.add(key);
     },
     async destroy() {
       await Promise.all([...byMaterial.values(), ...retired].map((pool) => pool.destroy()));

@@ -74,7 +74,7 @@ async function startVerifyingBackend(
 
 const accepted: Handler = (_request, response) => sendResponse(response, 200, { jsonrpc: '2.0', id: 1, result: {} });
 
-test('the backend accepts the issued token: a server with sessions, up to MCP 2025-11-25', async (t) => {
+test('the backend accepts the issued token: a server for MCP 2025-11-25 and 2026-07-28', async (t) => {
   const server = await startServer(t);
   const backend = await startMcpBackend({
     name: 'github',
@@ -85,7 +85,7 @@ test('the backend accepts the issued token: a server with sessions, up to MCP 20
   t.after(backend.close);
   const { problems, finding } = await runCall(t, { server, upstream: backend.url });
   assert.deepEqual(problems, []);
-  assert.match(finding('call_accepted').what, /initialize returns 200; server\/discover returns 400/);
+  assert.match(finding('call_accepted').what, /initialize returns 200; server\/discover returns 200/);
   assert.equal(backend.openSessions(), 0, 'the session is ended');
 });
 

@@ -70,7 +70,7 @@ test('names the URL of the metadata in every 401', async (t) => {
   const expired = await authorizationServer.mint({ ttlSeconds: -600 });
   assert.equal(
     await challenge({ authorization: `Bearer ${expired}` }),
-    `Bearer error="invalid_token", resource_metadata="${url}"`,
+    `Bearer error="invalid_token", error_description="The access token expired", resource_metadata="${url}"`,
   );
   authorizationServer.behaviour = {
     kind: 'response',

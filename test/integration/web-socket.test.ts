@@ -1,11 +1,16 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { WebSocket } from 'undici';
 import { eventually, soon } from '../harness/eventually.ts';
 import { startGateway } from '../harness/gateway.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { startWebSocketServer } from '../harness/web-socket-server.ts';
+
+const LONG_BYTES = 16 * 1024 * 1024;
 
 async function startWebSockets(t: TestContext, keys: Record<string, unknown> = {}, top: Record<string, unknown> = {}) {
   const backend = await startWebSocketServer();
@@ -111,6 +116,25 @@ test('relays a refusal of the handshake, and closes the connection', async (t) =
   assert.match(all, /^HTTP\/1\.1 403 /);
   assert.match(all, /\r\nX-Why: because\r\n/);
   assert.ok(all.replace(/\r\n[0-9a-f]+\r\n/g, '').includes(body.slice(0, 1000)) && all.endsWith('0\r\n\r\n'));
+});
+
+test('relays a long refusal of the handshake to a caller that reads slowly', async (t) => {
+  const { app, authorization } = await startGateway(t, {
+    handler(_received, response) {
+      response.writeHead(200).end(Buffer.alloc(LONG_BYTES));
+    },
+  });
+  const { hostname, port } = new URL(app.url);
+  const socket = connect(Number(port), hostname);
+  t.after(() => socket.destroy());
+  const upgrade = 'Connection: Upgrade\r\nUpgrade: websocket\r\n';
+  socket.write(`GET /github HTTP/1.1\r\nHost: ${hostname}\r\nAuthorization: ${authorization}\r\n${upgrade}\r\n`);
+  await once(socket, 'readable');
+  // Long enough for every buffer on the way to fill up.
+  await delay(200);
+  let received = 0;
+  for await (const chunk of socket) received += (chunk as Buffer).length;
+  assert.ok(received > LONG_BYTES);
 });
 
 test('returns 502 when the backend switches to another protocol', async (t) => {

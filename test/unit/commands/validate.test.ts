@@ -93,13 +93,14 @@ test('shows the source line of a problem with a caret, in colour on a terminal',
   const plain = (await run(t, text)).lines[0]?.split('\n') ?? [];
   assert.ok(plain[0]?.startsWith(sentence));
   assert.deepEqual(plain.slice(1), ['  1 | version: 2', '    |          ^']);
-  const terminal = process.stdout.isTTY;
+  const { isTTY } = process.stdout;
+  const { env } = process;
   t.after(() => {
-    process.stdout.isTTY = terminal;
-    delete process.env.NO_COLOR;
+    process.stdout.isTTY = isTTY;
+    process.env = env;
   });
   process.stdout.isTTY = true;
-  process.env.TERM = 'xterm';
+  process.env = { ...env, TERM: 'xterm', NO_COLOR: '' };
   const coloured = (await run(t, text)).lines[0]?.split('\n') ?? [];
   assert.deepEqual(coloured.slice(1), [
     '\u001b[2m  1 | \u001b[0mversion: 2',
