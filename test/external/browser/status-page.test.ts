@@ -48,17 +48,22 @@ test('shows a problem and its recovery without a reload', async (t) => {
   const { page, complaints } = await openPage(t, `${setup.cambist.adminUrl}/`);
   await page.getByText(/^live, /).waitFor();
   assert.equal(await page.getByText('Needs attention').count(), 0);
+  // Only failures for a caller that the authorization server accepted before count as an outage.
+  const accepted = await setup.bearer();
+  await setup.call({ headers: accepted, body: '{}' });
   setup.authorizationServer.behaviour = { kind: 'response', status: 500 };
-  for (let i = 0; i < 4; i += 1) await setup.call({ headers: await setup.bearer(), body: '{}' });
+  for (let i = 0; i < 4; i += 1) {
+    await setup.call({ headers: { ...accepted, 'mcp-session-id': `s-${i}` }, body: '{}' });
+  }
   await page.getByText('Authorization server local is down.').waitFor();
   const failures = page.locator('//section[h2="Recent failures"]//tbody/tr');
   assert.match(
     (await failures.first().textContent()) ?? '',
-    /tools\s+ERR_STS_UNAVAILABLE[\s\S]+It is asked again by itself\./,
+    /tools\s+ERR_STS_UNAVAILABLE[\s\S]+cambist retries on its own\./,
   );
   setup.authorizationServer.behaviour = { kind: 'issue' };
   const untilMs = performance.now() + 10_000;
-  while ((await setup.call({ headers: await setup.bearer(), body: '{}' })).status !== 200) {
+  while ((await setup.call({ headers: { ...accepted, 'mcp-session-id': 's-0' }, body: '{}' })).status !== 200) {
     assert.ok(performance.now() < untilMs);
   }
   await page.getByText('Needs attention').waitFor({ state: 'detached' });
