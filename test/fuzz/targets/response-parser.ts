@@ -28,6 +28,7 @@ export function fuzz(data: Buffer): void {
 function read(chunks: readonly Buffer[]): Reading {
   const events: unknown[] = [];
   let body = '';
+  let isSwitched = false;
   const endBody = (): void => {
     if (body !== '') events.push(body);
     body = '';
@@ -42,7 +43,8 @@ function read(chunks: readonly Buffer[]): Reading {
         'a header contains a line break',
       );
       events.push([status, ...headers]);
-      if (status === 101) return 'another protocol';
+      isSwitched = status === 101;
+      if (isSwitched) return 'another protocol';
       return status === 204 || status === 304 ? 'no body' : 'body';
     },
     body(part) {
@@ -58,8 +60,8 @@ function read(chunks: readonly Buffer[]): Reading {
     for (const chunk of chunks) {
       const length = parser.read(chunk);
       assert.ok(length >= 0 && length <= chunk.length);
-      // Another protocol begins.
-      if (length < chunk.length) break;
+      // The rest belongs to another protocol. The connection hands over its socket and reads no more responses.
+      if (isSwitched) break;
     }
     endBody();
     return { events, error: undefined };
