@@ -161,8 +161,13 @@ export const defaults = z
   .strictObject(routeKeys)
   .meta({ description: 'Route keys for all routes that do not set them.' });
 
-/** HTTP methods that agents may use. */
-const HTTP_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'QUERY'] as const;
+/** The HTTP methods that a route may require: those of MCP, REST and browsers first, then the others that Node parses. */
+const HTTP_METHODS = [
+  ...['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'QUERY'],
+  ...['ACL', 'BIND', 'CHECKOUT', 'COPY', 'LINK', 'LOCK', 'M-SEARCH', 'MERGE', 'MKACTIVITY', 'MKCALENDAR', 'MKCOL'],
+  ...['MOVE', 'NOTIFY', 'PROPFIND', 'PROPPATCH', 'PURGE', 'REBIND', 'REPORT', 'SEARCH', 'SOURCE', 'SUBSCRIBE'],
+  ...['UNBIND', 'UNLINK', 'UNLOCK', 'UNSUBSCRIBE'],
+] as const;
 
 const match = z
   .strictObject({
@@ -178,7 +183,7 @@ const match = z
     methods: z
       .array(z.enum(HTTP_METHODS))
       .min(1)
-      .meta({ description: 'HTTP methods. By default, all.', examples: [['GET', 'HEAD']] })
+      .meta({ description: 'HTTP methods. By default, all except CONNECT and TRACE.', examples: [['GET', 'HEAD']] })
       .optional(),
     mcp_method: patterns({
       description: 'JSON-RPC method of the message in the body: an exact name, or a prefix followed by `*`.',

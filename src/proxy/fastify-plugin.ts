@@ -3,10 +3,11 @@ import httpProxy from '@fastify/http-proxy';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { CambistError } from '../errors.ts';
 import type { Pipeline } from './pipeline.ts';
+import type { ProxyRequest } from './proxy-request.ts';
 import type { RequestTracker } from './request-tracker.ts';
 
-/** The methods that MCP, REST and browsers use. A request with another method has no route. */
-const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'QUERY'].filter((method) =>
+/** The methods that MCP, REST and browsers use. Each route of the plugin costs start time, so it gets no others. */
+const PLUGIN_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'QUERY'].filter((method) =>
   // QUERY is unknown to older versions of Node.
   NODE_METHODS.includes(method),
 );
@@ -22,21 +23,25 @@ export function toRoot(): string {
  */
 export async function registerProxy(app: FastifyInstance, tracker: RequestTracker, pipeline: Pipeline): Promise<void> {
   // Bodies are forwarded as bytes. Fastify parses none of them, whatever their type.
-  for (const method of METHODS) app.addHttpMethod(method, { hasBody: false, overrideExisting: true });
+  for (const method of PLUGIN_METHODS) app.addHttpMethod(method, { hasBody: false, overrideExisting: true });
 
-  // Methods unknown to the router.
-  app.setNotFoundHandler((request, reply) => {
-    const unknown = tracker.begin(request.raw, reply.raw, request.originalUrl);
+  function begin(request: FastifyRequest, reply: FastifyReply): ProxyRequest {
     reply.hijack();
-    unknown.fail(new CambistError('ERR_ROUTE_NOT_FOUND', 'no route takes a request with this method'));
+    return tracker.begin(request.raw, reply.raw, request.originalUrl);
+  }
+
+  // Gets every other method that Node parses, except CONNECT.
+  app.setNotFoundHandler((request, reply) => {
+    const received = begin(request, reply);
+    if (request.method === 'TRACE') received.fail(refusedTrace());
+    else void pipeline(received);
   });
   await app.register(httpProxy, {
     upstream: '',
-    httpMethods: METHODS,
+    httpMethods: PLUGIN_METHODS,
     preHandler(request: FastifyRequest, reply: FastifyReply): void {
       // The plugin's own handler never runs, because `done` is not called.
-      reply.hijack();
-      void pipeline(tracker.begin(request.raw, reply.raw, request.originalUrl));
+      void pipeline(begin(request, reply));
     },
     // Fails closed: the plugin's forwarder has no upstream.
     replyOptions: {
@@ -45,4 +50,9 @@ export async function registerProxy(app: FastifyInstance, tracker: RequestTracke
       },
     },
   });
+}
+
+/** The response to TRACE repeats the request, and with it the issued token (RFC 9110 section 9.3.8). */
+function refusedTrace(): CambistError {
+  return new CambistError('ERR_ROUTE_NOT_FOUND', 'no route takes TRACE, whose response would contain the issued token');
 }

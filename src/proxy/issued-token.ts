@@ -6,9 +6,11 @@ import type { IssuedToken } from '../tokens/issued-token.ts';
 import type { Session } from '../tokens/session.ts';
 import type { Subject } from '../tokens/subject.ts';
 import { callerTraceId } from './caller-tokens.ts';
+import type { Rewriter } from './endpoint-event.ts';
 import { headerValues } from './headers.ts';
 import type { ProxyRequest } from './proxy-request.ts';
 import type { Admitted, Routed } from './steps.ts';
+import { createUnknownMethodReader } from './unknown-method.ts';
 
 export interface ObtainTokenOptions {
   readonly broker: Broker;
@@ -65,6 +67,7 @@ export function causeOf({ id, span, incoming, active }: ProxyRequest): Cause {
 /**
  * Tells the broker of a response that opens or ends an MCP session.
  * @param header returns the value of a response header, by lower-case name
+ * @returns a reader of the body, where the body decides
  */
 export function followSession(
   admitted: Admitted,
@@ -72,17 +75,31 @@ export function followSession(
   status: number,
   header: (name: string) => string | undefined,
   broker: Broker,
-): void {
+): Rewriter | undefined {
   const { request, route, session } = admitted;
   const { method } = request.incoming;
   const isSuccess = status >= 200 && status < 300;
   if (session.id === undefined) {
     const opened = method === 'POST' && isSuccess ? header(request.active.config.session.header) : undefined;
     if (opened !== undefined) broker.openSession(route, session, opened, token);
-  } else if (status === 404 || (method === 'DELETE' && isSuccess)) {
-    const routes = session.subject === undefined ? [route] : routesOfBackend(admitted);
-    for (const ended of routes) broker.endSession(ended, session, isSuccess ? 'client' : 'upstream');
+  } else if (method === 'DELETE' && isSuccess) {
+    endSession(admitted, 'client', broker);
+  } else if (status === 404) {
+    const ended = (): void => endSession(admitted, 'upstream', broker);
+    if (isPlainJson(header)) return createUnknownMethodReader(ended);
+    ended();
   }
+  return undefined;
+}
+
+function isPlainJson(header: (name: string) => string | undefined): boolean {
+  return /^application\/json\b/i.test(header('content-type') ?? '') && header('content-encoding') === undefined;
+}
+
+function endSession(admitted: Admitted, by: 'client' | 'upstream', broker: Broker): void {
+  const { route, session } = admitted;
+  const routes = session.subject === undefined ? [route] : routesOfBackend(admitted);
+  for (const ended of routes) broker.endSession(ended, session, by);
 }
 
 /** The routes that share the backend's sessions: this one, and those that other messages to the same target would take. */

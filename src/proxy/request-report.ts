@@ -71,7 +71,7 @@ export function beginSpan(tracing: Tracing, request: IncomingMessage, credential
 /** Names the span by method and route. @see OpenTelemetry semantic conventions, HTTP server spans */
 export function nameSpan({ span, incoming }: RequestRecord, route: Route): void {
   if (span === undefined) return;
-  span.rename(`${incoming.method} ${route.match.path}`);
+  span.rename(`${METHODS.has(incoming.method ?? '') ? incoming.method : 'HTTP'} ${route.match.path}`);
   span.set({ 'http.route': route.match.path, 'cambist.route': route.name });
 }
 

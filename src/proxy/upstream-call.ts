@@ -8,6 +8,7 @@ import { isExpired } from '../tokens/lifetime.ts';
 import type { Dispatchers } from '../transport/dispatchers.ts';
 import type { RawHandler } from '../transport/http1/upstream-request.ts';
 import { asksForNonce, insufficientScope } from './challenges.ts';
+import type { Rewriter } from './endpoint-event.ts';
 import { headerValues, isChunkedOrPlain, type RawHeaders } from './headers.ts';
 import { causeOf, followSession, type ObtainTokenOptions, obtainToken, timed } from './issued-token.ts';
 import { callerHeaders, responseHeaders, streamRewriter } from './response-headers.ts';
@@ -155,9 +156,9 @@ class UpstreamCall {
     );
   }
 
-  relay(relay: ResponseRelay, status: number, header: (name: string) => string | undefined): void {
-    if (this.#token !== undefined) followSession(this.admitted, this.#token, status, header, this.#options.broker);
-    this.admitted.request.relay(relay);
+  followSession(status: number, header: (name: string) => string | undefined): Rewriter | undefined {
+    if (this.#token === undefined) return undefined;
+    return followSession(this.admitted, this.#token, status, header, this.#options.broker);
   }
 
   fail(error: unknown): void {
@@ -260,10 +261,10 @@ class Attempt implements RawHandler {
     const { admitted } = this.#call;
     const headers = responseHeaders(rawHeaders(controller), status, this.#plan.token, admitted);
     const header = (name: string): string | undefined => headerValues(headers, name)[0];
-    const rewriter = streamRewriter(admitted, status, header);
+    const rewriter = this.#call.followSession(status, header) ?? streamRewriter(admitted, status, header);
     const { incoming } = admitted.request;
     this.#relay = createResponseRelay(controller, status, headers, () => incoming.complete, rewriter);
-    this.#call.relay(this.#relay, status, header);
+    admitted.request.relay(this.#relay);
   }
 
   #learnNonce(token: IssuedToken, headers: RawHeaders): boolean {

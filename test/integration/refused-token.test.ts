@@ -185,3 +185,19 @@ test('makes no exchange for each request when the upstream returns 404 or starts
   for (let i = 0; i < 5; i += 1) await send({});
   assert.equal(authorizationServer.requests.length, 4);
 });
+
+for (const [what, keeps, error, headers] of [
+  ['keeps the token of a session after a 404 for an unknown method', true, -32601, {}],
+  ['keeps it at an earlier revision', true, -32601, { 'mcp-protocol-version': '2025-06-18' }],
+  ['drops the token of a session after a 404 for an unknown session', false, -32001, {}],
+] as const) {
+  test(what, async (t) => {
+    const { app, authorizationServer, authorization, upstream } = await startGateway(t);
+    const body = `{"jsonrpc":"2.0","id":1,"error":{"code":${error},"message":"not found"}}`;
+    upstream.handler = respond(404, body, { 'content-type': 'application/json; charset=utf-8' });
+    const send = () =>
+      call(`${app.url}/github`, { headers: { authorization, 'mcp-session-id': 'one', ...headers }, body: 'hello' });
+    for (let i = 0; i < 2; i += 1) assert.deepEqual((await send()).text, body);
+    assert.equal(authorizationServer.requests.length, keeps ? 1 : 2);
+  });
+}

@@ -6,30 +6,38 @@ import { startPlainGateway } from '../harness/gateway.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
 import { assertProblem } from '../harness/problem.ts';
 
-/** The methods that routes accept, as far as this Node.js version knows them. */
-const ROUTED = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'QUERY'].filter((method) =>
-  METHODS.includes(method),
-);
+const FORWARDED = METHODS.filter((method) => method !== 'CONNECT' && method !== 'TRACE');
 
-test('forwards every method that a route may accept', async (t) => {
+test('forwards every method except CONNECT and TRACE on a route without methods', async (t) => {
   const { app, upstream } = await startPlainGateway(t);
-  for (const method of ROUTED) {
-    const { status } = await call(`${app.url}/plain`, { method });
-    assert.equal(status, 200, method);
+  for (const method of FORWARDED) {
+    assert.equal((await call(`${app.url}/plain`, { method })).status, 200, method);
   }
   assert.deepEqual(
     upstream.requests.map(({ method }) => method),
-    ROUTED,
+    FORWARDED,
   );
+  const { text } = await call(`${app.url}/plain`, { method: 'PROPFIND', body: '<propfind/>' });
+  assert.equal(JSON.parse(text).body, '<propfind/>');
 });
 
-test('returns 403 for any other method', async (t) => {
-  const { app, upstream } = await startPlainGateway(t);
-  for (const method of METHODS.filter((name) => !ROUTED.includes(name) && name !== 'CONNECT')) {
+test('returns 403 for TRACE, and for every other method without a route', async (t) => {
+  const { app, upstream } = await startPlainGateway(t, { route: { match: { path: '/plain', methods: ['PROPFIND'] } } });
+  assertProblem(await call(`${app.url}/plain`, { method: 'TRACE' }), 'ERR_ROUTE_NOT_FOUND');
+  assert.ok(app.logs.some(({ err }) => /TRACE/.test(JSON.stringify(err ?? ''))));
+  for (const method of FORWARDED.filter((name) => name !== 'HEAD' && name !== 'PROPFIND')) {
     assertProblem(await call(`${app.url}/plain`, { method }), 'ERR_ROUTE_NOT_FOUND');
   }
-  for (const method of ROUTED.filter((name) => name !== 'HEAD')) {
-    assertProblem(await call(`${app.url}/other`, { method }), 'ERR_ROUTE_NOT_FOUND');
+  assert.equal(upstream.requests.length, 0);
+  assert.equal((await call(`${app.url}/plain`, { method: 'PROPFIND' })).status, 200);
+});
+
+test("returns 400 for a method that Node's parser does not know", async (t) => {
+  const { app, upstream } = await startPlainGateway(t);
+  for (const method of ['BREW', 'get', 'PRI']) {
+    const connection = await connectRaw(app.url);
+    connection.send(`${method} /plain HTTP/1.1\r\nhost: x\r\n\r\n`);
+    assert.match(await connection.closed(), /^HTTP\/1\.1 400 /, method);
   }
   assert.equal(upstream.requests.length, 0);
 });

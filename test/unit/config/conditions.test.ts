@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { METHODS } from 'node:http';
 import { test } from 'node:test';
 import { configOf, problemsOf, SERVER } from './sample.ts';
 
@@ -20,6 +21,12 @@ test('reads methods and MCP names, one or many, without duplicates', () => {
     mcpNames: ['a', 'b*'],
   });
   assert.equal(configOf(withMatches('host: h')).routes[0]?.match.conditions, undefined);
+});
+
+test('accepts every method that Node parses, except CONNECT and TRACE', () => {
+  const parsed = METHODS.filter((method) => method !== 'CONNECT' && method !== 'TRACE');
+  const { routes } = configOf(withMatches(`methods: [${parsed.join(', ')}]`));
+  assert.deepEqual(routes[0]?.match.conditions?.methods, parsed);
 });
 
 test('refuses unknown methods and ambiguous patterns', () => {
