@@ -1,22 +1,26 @@
-import type { LogFields } from './log-fields.ts';
+import { LOG_FIELDS, type LogFields } from './log-fields.ts';
 import { loggedError } from './logged-error.ts';
 
+/** The text before each value. Made once, because a request has eight fields. */
+const KEYS: Readonly<Record<string, string>> = Object.fromEntries(LOG_FIELDS.map((name) => [name, `,"${name}":`]));
+
 /**
- * Writes a log line as JSON. It costs 0.7 µs for the line of a request, which pino needs 1.5 µs for.
+ * Writes a log line as JSON. It costs 0.8 µs for the line of a request, for which pino needs 1.5 µs.
  * @param fields undefined ones are left out; a fraction gets three digits
  */
 export function logLine(level: string, fields: LogFields, message: string): string {
   let line = `{"level":"${level}"${isoTime()}`;
   for (const name in fields) {
-    const json = toJson(name, fields[name as keyof LogFields]);
-    if (json !== undefined) line += `,"${name}":${json}`;
+    const value = fields[name as keyof LogFields];
+    if (value === undefined) continue;
+    const json = toJson(name, value);
+    if (json !== undefined) line += `${KEYS[name]}${json}`;
   }
   return `${line},"msg":${quoted(message)}}\n`;
 }
 
 /** Undefined where JSON has no such value. */
 function toJson(name: string, value: unknown): string | undefined {
-  if (value === undefined) return undefined;
   if (name === 'err') return JSON.stringify(loggedError(value));
   switch (typeof value) {
     case 'string':
@@ -44,7 +48,8 @@ function rounded(value: number): string {
   if (!(value > 0 && value < MAX_FRACTION)) return JSON.stringify(value);
   const thousandths = Math.round(value * 1000);
   const fraction = thousandths % 1000;
-  return `${(thousandths - fraction) / 1000}.${String(fraction).padStart(3, '0')}`;
+  const zeros = fraction < 10 ? '00' : fraction < 100 ? '0' : '';
+  return `${(thousandths - fraction) / 1000}.${zeros}${fraction}`;
 }
 
 let lastSecond = { startMs: 0, text: '' };
