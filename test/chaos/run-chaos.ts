@@ -55,8 +55,8 @@ const RECOVERY_MS = 60_000;
 export async function runChaos({ seed, ms, progress = () => {} }: ChaosOptions): Promise<ChaosResult> {
   const random = createRandom(seed);
   const ledger = createLedger(random, () => performance.now());
-  const world = await startWorld(random, ledger);
-  const { app, backends, authorizationServer, parts, clock } = world;
+  const participants = await startParticipants(random, ledger);
+  const { app, backends, authorizationServer, parts, clock } = participants;
   const outcomes = new Map<string, number>();
   const count = (outcome: string): void => void outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
   const callers = createCallers({ url: app.listen, random, ledger, tunnel: parts.tunnel, count });
@@ -105,7 +105,7 @@ export async function runChaos({ seed, ms, progress = () => {} }: ChaosOptions):
     await checkEnds(app, ledger);
   } finally {
     clearInterval(reporting);
-    await world.close();
+    await participants.close();
     process.off('uncaughtException', onError);
     process.off('unhandledRejection', onError);
   }
@@ -152,7 +152,7 @@ async function checkEnds(app: App, ledger: Ledger): Promise<void> {
   await soon('the stop', app.stop(), DRAIN_MS).catch((error: Error) => ledger.report(error.message));
 }
 
-interface ChaosWorld {
+interface Participants {
   readonly app: App;
   readonly backends: readonly HostileBackend[];
   readonly authorizationServer: Awaited<ReturnType<typeof startHostileAuthorizationServer>>;
@@ -161,7 +161,7 @@ interface ChaosWorld {
   close(): Promise<void>;
 }
 
-async function startWorld(random: Random, ledger: Ledger): Promise<ChaosWorld> {
+async function startParticipants(random: Random, ledger: Ledger): Promise<Participants> {
   const directory = await mkdtemp(join(tmpdir(), 'cambist-chaos-'));
   const authority = createCertificateAuthority();
   const caFile = join(directory, 'ca.pem');
