@@ -27,6 +27,9 @@ const SWEEP_MS = 60_000;
 /** How long aborted requests may take to end after the shutdown grace. */
 const ABORT_MS = 1000;
 
+/** Loaded at the first failure. */
+const diagnoses = () => import('./doctor/diagnoses.ts');
+
 /** For scrapes, probes and people. */
 const MAX_ADMIN_CONNECTIONS = 256;
 
@@ -120,7 +123,7 @@ function createParts(
   const observer = createTokenLog(logger, counts.tokens);
   const dispatchers = createDispatchers(observer.credentialRead);
   const serverBegun = (name: string): void => counts.tokens.availabilityChanged(name, true);
-  const tokens = createTokenService(first, { dispatchers, clock, observer, serverBegun });
+  const tokens = createTokenService(first, { dispatchers, clock, observer, serverBegun, diagnoses });
   const readiness = createReadiness(logger);
   const status = createStatus({ version, counts, readiness, cacheEntries: tokens.cacheSize, nowMs: clock.wallMs });
   const keepLine = (): boolean => {

@@ -175,6 +175,15 @@ export function errorCodesOf(phase: ErrorPhase): ErrorCode[] {
   return ERROR_CODES.filter((code) => CATALOGUE[code].phase === phase);
 }
 
+/** The probable cause of an error and its fix, from the catalogue of `cambist doctor`. Contains no secret and nothing unredacted. */
+export interface Diagnosis {
+  /** Code of the doctor's finding. */
+  readonly finding: string;
+  /** The event and its reason, as far as they are known. */
+  readonly cause: string;
+  readonly fix?: string | undefined;
+}
+
 export interface CambistErrorOptions {
   /** The caught error. It goes to the log only, redacted. */
   cause?: unknown;
@@ -202,6 +211,8 @@ export class CambistError extends Error {
   readonly expired: boolean;
   readonly oauthError: string | undefined;
   readonly serverStatus: number | undefined;
+  /** Added by the part that knows the request and response, for the log and the status page. */
+  diagnosis: Diagnosis | undefined;
 
   constructor(code: ErrorCode, message: string, options: CambistErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -213,5 +224,6 @@ export class CambistError extends Error {
     this.expired = options.expired ?? false;
     this.oauthError = options.oauthError;
     this.serverStatus = options.serverStatus;
+    this.diagnosis = undefined;
   }
 }

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Config, Credential } from '../config/config.ts';
 import { usedServerNames } from '../config/used-servers.ts';
+import type { Diagnosis } from '../errors.ts';
 import { countOf, total } from '../observability/counters.ts';
 import type { Counts, ReloadResult } from '../observability/counts.ts';
 import { UNMATCHED } from '../observability/expected.ts';
@@ -14,7 +15,12 @@ export interface StatusReport {
   readonly started_at: string;
   readonly ready: boolean;
   /** Readiness checks that have not passed yet. */
-  readonly missing: readonly { readonly check: string; readonly status: string; readonly fix?: string | undefined }[];
+  readonly missing: readonly {
+    readonly check: string;
+    readonly status: string;
+    readonly cause?: string;
+    readonly fix?: string;
+  }[];
   readonly config: ConfigStatus;
   readonly totals: Figures;
   readonly cache: { readonly entries: number; readonly max_entries: number };
@@ -63,6 +69,9 @@ export interface RouteStatus extends Figures {
 export interface FailureStatus {
   readonly route?: string | undefined;
   readonly error: string;
+  /** Code of the finding of `cambist doctor`. Undefined if the cause is unknown. */
+  readonly finding?: string | undefined;
+  readonly cause?: string | undefined;
   readonly fix: string;
   readonly count: number;
   readonly last_at: string;
@@ -122,7 +131,7 @@ export function createStatus({ version, counts, readiness, cacheEntries, nowMs }
         ready,
         missing: Object.entries(checks)
           .filter(([, status]) => status !== 'ready')
-          .map(([check, status]) => ({ check, status, ...fix(status) })),
+          .map(([check, status]) => ({ check, status, ...explained(status, readiness.diagnosisOf(check)) })),
         config: {
           version: served?.version ?? '',
           loaded_at: isoTime(loadedAtMs),
@@ -138,10 +147,11 @@ export function createStatus({ version, counts, readiness, cacheEntries, nowMs }
           authorization_servers: usedServerNames(route.credential),
           ...figures([counts.route(route.name)]),
         })),
-        failures: counts.recentFailures.list().map(({ route, error, count, lastMs }) => ({
+        failures: counts.recentFailures.list().map(({ route, error, count, lastMs, diagnosis }) => ({
           ...(route !== undefined && { route }),
           error,
-          fix: fixOf(error) ?? '',
+          ...(diagnosis !== undefined && { finding: diagnosis.finding, cause: diagnosis.cause }),
+          fix: diagnosis?.fix ?? fixOf(error) ?? '',
           count,
           last_at: isoTime(lastMs),
         })),
@@ -168,9 +178,10 @@ function figures(routes: readonly Readonly<RouteCounts>[]): Figures {
   };
 }
 
-function fix(status: string): { fix?: string } {
-  const sentence = fixOf(status);
-  return sentence === undefined ? {} : { fix: sentence };
+/** The cause and fix of a failed readiness check. */
+function explained(status: string, diagnosis: Diagnosis | undefined): { cause?: string; fix?: string } {
+  const fix = diagnosis?.fix ?? fixOf(status);
+  return { ...(diagnosis !== undefined && { cause: diagnosis.cause }), ...(fix !== undefined && { fix }) };
 }
 
 /** A digest that is short enough to compare by eye. It covers the parsed config, which contains no secrets. */

@@ -5,7 +5,8 @@ import { upstreamPeer } from '../transport/dispatchers.ts';
 import { readPeerCertificate } from './certificate.ts';
 import type { Pool } from './check-context.ts';
 import { credentialFinding } from './check-server.ts';
-import { type ConfigPaths, codeOf, tlsRequired, unreachable } from './connection.ts';
+import { type ConfigPaths, pathsOfUpstream } from './config-paths.ts';
+import { codeOf, tlsRequired, unreachable } from './connection.ts';
 import { type Finding, fine, printable, problem, warning } from './finding.ts';
 import {
   DISCOVER,
@@ -28,7 +29,7 @@ const PATIENCE_MS = 3000;
 export async function checkBackend(route: Route, pool: Pool): Promise<Finding[]> {
   const { origin, path } = route.upstream;
   const peer = upstreamPeer(route);
-  const paths = configPathsOf(route);
+  const paths = pathsOfUpstream(route);
   try {
     const dispatcher = await pool(peer);
     const target = { dispatcher, origin, path: path || '/', connectMs: peer.connectMs, patienceMs: PATIENCE_MS };
@@ -135,14 +136,4 @@ function silent(origin: string, { address }: ConfigPaths): Finding {
     why: 'it may be slow, or a gateway in front of it accepts connections but forwards nothing',
     fix: `check the port of ${address}, and call the backend from this machine or pod`,
   });
-}
-
-function configPathsOf({ name }: Route): ConfigPaths {
-  const route = `routes.${name}`;
-  return {
-    address: `${route}.upstream`,
-    timeout: `${route}.timeouts.connect`,
-    ca: `${route}.tls.ca`,
-    certificate: `${route}.tls.certificate and private_key`,
-  };
 }

@@ -3,10 +3,11 @@ import { KEYS_TIMEOUT_MS } from '../tokens/jwks.ts';
 import { metadataUrls } from '../tokens/metadata.ts';
 import type { CheckContext } from './check-context.ts';
 import { credentialFinding, failureOf } from './check-server.ts';
-import { type ConfigPaths, unreachable } from './connection.ts';
+import { type ConfigPaths, serverPath } from './config-paths.ts';
+import { unreachable } from './connection.ts';
 import type { Finding } from './finding.ts';
 import { readKeySet, type UsableKey } from './key-set.ts';
-import { serverPath, unusableMetadata } from './metadata.ts';
+import { unusableMetadata } from './metadata.ts';
 import type { RecordedRequest } from './recorded-request.ts';
 
 /**

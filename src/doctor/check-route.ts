@@ -13,7 +13,7 @@ import { type KeysBySource, readRouteSubject, usesCallerToken, verifySubject } f
 import { unavailableFinding } from './client-auth.ts';
 import { clockFinding, skewByIssue } from './clocks.ts';
 import { exchangeErrorFinding } from './exchange-errors.ts';
-import { type Finding, fine, problem, warning } from './finding.ts';
+import { type Finding, fine, problem, showPrintable, warning } from './finding.ts';
 import { issuedFindings } from './issued-token.ts';
 import { oauthErrorOf } from './oauth-error.ts';
 import { issuedTokenOf, type RecordedRequest, sentIn } from './recorded-request.ts';
@@ -121,7 +121,7 @@ async function judge(
   const secondLeg = chain !== undefined && server === credential.authorizationServer;
   const refusal = oauthErrorOf(last);
   if (refusal !== undefined)
-    return [exchangeErrorFinding({ server, request: last, refusal, subject: claims, secondLeg })];
+    return [exchangeErrorFinding({ server, request: last, refusal, subject: claims, secondLeg, show: showPrintable })];
   const token = issuedTokenOf(last);
   if (token === undefined)
     return [failure === undefined || last.status >= 500 ? unavailableFinding(last) : unusableResponse(failure)];
@@ -132,6 +132,7 @@ async function judge(
     claims: readClaims(token),
     subject: claims,
     repeated: findRepeated(token, [...requests.flatMap(sentIn), ...sentByCaller(subject)]),
+    show: showPrintable,
   });
   const explained = failure === undefined || findings.some(({ severity }) => severity === 'error');
   return explained ? findings : [...findings, unusableResponse(failure)];

@@ -5,9 +5,10 @@ import type { Grant } from '../tokens/token-request.ts';
 import type { CheckContext } from './check-context.ts';
 import { clientFinding, encodingFinding, encodingMatters, INVALID_TOKEN, unusedFinding } from './client-auth.ts';
 import { clockFinding, skewOf } from './clocks.ts';
+import { pathsOfServer } from './config-paths.ts';
 import { unreachable } from './connection.ts';
 import { type Finding, problem } from './finding.ts';
-import { type MetadataUse, metadataFindings, serverPath, unusableMetadata } from './metadata.ts';
+import { lookupOf, type MetadataUse, metadataFindings, unusableMetadata } from './metadata.ts';
 import type { RecordedRequest } from './recorded-request.ts';
 
 /** The token request that the first route sends to an authorization server. */
@@ -105,28 +106,13 @@ async function locate(
   if (first !== undefined && requests.every(({ status }) => status === undefined)) {
     return [await unreachableServer(server, first)];
   }
-  const path = serverPath(server);
-  const lookup = {
-    issuer: server.issuer ?? '',
-    path,
-    endpoint: 'token_endpoint',
-    allowInsecure: `${path}.allow_insecure_http: true`,
-    allowInsecureHttp: server.allowInsecureHttp,
-  } as const;
-  return [unusableMetadata(lookup, requests, failure.message)];
+  return [unusableMetadata(lookupOf(server), requests, failure.message)];
 }
 
 /** Explains why a server returned no response. */
 export function unreachableServer(server: AuthorizationServer, { url, error }: RecordedRequest): Promise<Finding> {
   const { tls, timeoutMs } = server;
-  const at = serverPath(server);
-  const paths = {
-    address: `${at}.issuer or token_endpoint`,
-    timeout: `${at}.timeout`,
-    ca: `${at}.tls.ca`,
-    certificate: `${at}.tls.certificate and private_key`,
-  };
-  return unreachable({ url, error, paths, ca: tls?.ca, timeoutMs });
+  return unreachable({ url, error, paths: pathsOfServer(server), ca: tls?.ca, timeoutMs });
 }
 
 export function credentialFinding(failure: CambistError): Finding {

@@ -1,7 +1,7 @@
 import type { AuthorizationServer } from '../config/config.ts';
+import { serverPath } from './config-paths.ts';
 import { type Finding, fine, problem, warning } from './finding.ts';
-import { serverPath } from './metadata.ts';
-import { type OAuthError, oauthErrorOf } from './oauth-error.ts';
+import { type OAuthError, oauthErrorOf, quoting } from './oauth-error.ts';
 import { issuedTokenOf, type RecordedRequest } from './recorded-request.ts';
 
 /** Sent as the subject token. A server that refuses it for itself has accepted the client that sent it. */
@@ -12,7 +12,6 @@ export const INVALID_TOKEN = 'cambist-doctor-sends-no-token';
  * @see RFC 6749 section 5.2
  */
 export function clientFinding(server: AuthorizationServer, request: RecordedRequest): Finding {
-  const client = `client "${server.clientId ?? ''}" (${server.clientAuth.method})`;
   if (issuedTokenOf(request) !== undefined) {
     return problem('any_subject_accepted', 'the server accepted an invalid subject token', {
       why: 'it does not verify subject tokens, so every caller gets the token of a genuine one',
@@ -21,12 +20,23 @@ export function clientFinding(server: AuthorizationServer, request: RecordedRequ
   }
   const refusal = oauthErrorOf(request);
   if (refusal === undefined) return unavailableFinding(request);
-  if (isClientUnsupported(refusal)) return unsupported(server, refusal);
-  if (isClientRefused(refusal)) return refused(server, client, refusal);
-  if (isExchangeDisabled(refusal)) return disabled(server, refusal);
+  const cause = clientRefusal(server, refusal);
+  if (cause !== undefined) return quoting(cause, refusal);
   // Not a token endpoint, or one behind a gateway that refuses everything.
   if (refusal.error === '') return unavailableFinding(request);
-  return fine('client_accepted', `${client} is accepted`);
+  return fine('client_accepted', `${labelOf(server)} is accepted`);
+}
+
+/** Explains a refusal of cambist's client, without the server's words. Undefined if the server refused something else. */
+export function clientRefusal(server: AuthorizationServer, refusal: OAuthError): Finding | undefined {
+  if (isClientUnsupported(refusal)) return unsupported(server);
+  if (isClientRefused(refusal)) return refused(server, refusal);
+  if (isExchangeDisabled(refusal)) return disabled(server, refusal);
+  return undefined;
+}
+
+function labelOf({ clientId, clientAuth }: AuthorizationServer): string {
+  return `client "${clientId ?? ''}" (${clientAuth.method})`;
 }
 
 /** The response says nothing about client or token. */
@@ -47,12 +57,12 @@ const ENTRA_CLIENT = /AADSTS(700016|7000215|7000222|700027)\b/;
 const ABOUT_ASSERTION = /client[_ ]assertion|^token verification failed: \S+$/i;
 
 /** Whether the server supports no clients. Google's API refuses any `Authorization` header and any unknown field. */
-export function isClientUnsupported({ error, description }: OAuthError): boolean {
+function isClientUnsupported({ error, description }: OAuthError): boolean {
   return error === 'UNAUTHENTICATED' || /unknown (name|parameter)\W+client_/i.test(description);
 }
 
 /** Whether the server refused the client, not the token. Keycloak returns `invalid_client` for an unknown audience, too. */
-export function isClientRefused({ status, error, description }: OAuthError): boolean {
+function isClientRefused({ status, error, description }: OAuthError): boolean {
   if (/audience not found/i.test(description)) return false;
   if (error === 'invalid_client' || ENTRA_CLIENT.test(description)) return true;
   if (error === 'invalid_request' && ABOUT_ASSERTION.test(description)) return true;
@@ -62,17 +72,17 @@ export function isClientRefused({ status, error, description }: OAuthError): boo
 }
 
 /** Whether the server knows the client but does not let it exchange tokens. */
-export function isExchangeDisabled({ status, error, description }: OAuthError): boolean {
+function isExchangeDisabled({ status, error, description }: OAuthError): boolean {
   if (error === 'unsupported_grant_type') return true;
   if (/exchange.*(not|n't).*(enabled|allowed|supported)|not allowed to exchange/i.test(description)) return true;
   return error === 'unauthorized_client' && status !== 401;
 }
 
-function disabled(server: AuthorizationServer, { shown, error, description }: OAuthError): Finding {
+function disabled(server: AuthorizationServer, { error, description }: OAuthError): Finding {
   const keycloak = /standard token exchange/i.test(description) || server.issuer?.includes('/realms/') === true;
   const entra = /AADSTS\d/.test(description) && server.grant === 'token_exchange';
   const grant = server.grant === 'jwt_bearer' ? 'the jwt-bearer grant' : 'token exchange';
-  return problem('exchange_disabled', `client "${server.clientId ?? ''}" may not use ${grant}: ${shown}`, {
+  return problem('exchange_disabled', `client "${server.clientId ?? ''}" may not use ${grant}`, {
     why:
       error === 'unsupported_grant_type'
         ? 'the server does not support this grant, or not at this endpoint'
@@ -85,17 +95,17 @@ function disabled(server: AuthorizationServer, { shown, error, description }: OA
   });
 }
 
-function unsupported(server: AuthorizationServer, { shown }: OAuthError): Finding {
-  return problem('client_not_supported', `the server does not accept client authentication: ${shown}`, {
+function unsupported(server: AuthorizationServer): Finding {
+  return problem('client_not_supported', 'the server does not accept client authentication', {
     why: 'Google identifies callers by their token only, and reads an Authorization header as a token of its own',
     fix: `set ${serverPath(server)}.client_auth: { method: none }, and leave client_id out`,
   });
 }
 
-function refused(server: AuthorizationServer, client: string, { shown, description }: OAuthError): Finding {
+function refused(server: AuthorizationServer, { description }: OAuthError): Finding {
   const { method } = server.clientAuth;
   const signed = method === 'private_key_jwt' || method === 'client_secret_jwt';
-  const what = `${client} is refused: ${shown}`;
+  const what = `${labelOf(server)} is refused`;
   const at = `${serverPath(server)}.client_auth`;
   if (signed && /lifetime/i.test(description)) {
     return problem('client_refused', what, {

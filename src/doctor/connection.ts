@@ -1,17 +1,6 @@
 import { type PeerCertificate, readPeerCertificate } from './certificate.ts';
+import type { ConfigPaths } from './config-paths.ts';
 import { type Finding, printable, problem } from './finding.ts';
-
-/** Where the config sets how a peer is reached. */
-export interface ConfigPaths {
-  /** As in `routes.github.upstream`. */
-  readonly address: string;
-  /** Undefined if the config has no timeout for this peer. */
-  readonly timeout: string | undefined;
-  /** Path of the trusted CA. */
-  readonly ca: string;
-  /** Path of cambist's client certificate. Undefined if cambist presents none to this peer. */
-  readonly certificate: string | undefined;
-}
 
 export interface FailedConnection {
   readonly url: string;

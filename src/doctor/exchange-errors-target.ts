@@ -5,7 +5,7 @@ import { type FailedExchange, isEntra } from './oauth-error.ts';
 export function keycloakMapper({ server, refusal, request }: FailedExchange): Finding | undefined {
   if (!/requested audience not available/i.test(refusal.description)) return undefined;
   const asked = listed(request.form.getAll('audience'));
-  return problem('audience_mapper_missing', `this client may not request the audience: ${refusal.shown}`, {
+  return problem('audience_mapper_missing', 'this client may not request the audience', {
     why: `Keycloak only selects from the audiences that the client's own mappers would add, and no mapper adds ${asked}`,
     fix: `give client "${server.clientId}" an audience mapper (oidc-audience-mapper) for ${asked}, or a client scope that has one`,
   });
@@ -89,14 +89,14 @@ function knownError(
   if (match === undefined) return undefined;
   const asked = listed(request.form.getAll('audience'));
   const { why, fix } = match;
-  return problem(code, `${what(asked)}: ${refusal.shown}`, { why, fix: fix(asked, `client "${server.clientId}"`) });
+  return problem(code, `${what(asked)}`, { why, fix: fix(asked, `client "${server.clientId}"`) });
 }
 
 /** At Google the audience names the identity provider, not a backend. */
 export function audienceFormat({ refusal, request }: FailedExchange): Finding | undefined {
   if (!/invalid value for "?audience/i.test(refusal.description)) return undefined;
   const asked = listed(request.form.getAll('audience'));
-  return problem('audience_format', `the audience ${asked} has an invalid format: ${refusal.shown}`, {
+  return problem('audience_format', `the audience ${asked} has an invalid format`, {
     why: 'Google requires the full resource name of the provider in the workload identity pool',
     fix: "set the route's audience: //iam.googleapis.com/projects/<number>/locations/global/workloadIdentityPools/<pool>/providers/<provider>",
   });
@@ -108,7 +108,7 @@ export function resourceRefused({ request, refusal }: FailedExchange): Finding |
   const named =
     /\bresource\b/i.test(refusal.description) && /invalid_request|invalid_target|INVALID_ARGUMENT/.test(refusal.error);
   if (refusal.error !== 'invalid_target' && !named && !/AADSTS901002/.test(refusal.description)) return undefined;
-  return problem('resource_refused', `the resource ${listed(sent)} is refused: ${refusal.shown}`, {
+  return problem('resource_refused', `the resource ${listed(sent)} is refused`, {
     why: 'the server does not know this resource; some servers (ZITADEL, authentik, Entra, Google) refuse any resource',
     fix: "name the backend by the route's audience or scope and set resource: [], or register the resource at the server (PingFederate: among the resource URIs of its access token manager)",
   });
@@ -121,7 +121,7 @@ export function audienceCount({ request, refusal }: FailedExchange): Finding | u
   const asked = request.form.getAll('audience');
   if (asked.length === 1 || !COUNTED.test(refusal.description)) return undefined;
   const sent = asked.length === 0 ? 'none was sent' : `${listed(asked)} were sent`;
-  return problem('audience_count', `the server requires one audience, but ${sent}: ${refusal.shown}`, {
+  return problem('audience_count', `the server requires one audience, but ${sent}`, {
     why: 'Okta, tokendings and LemonLDAP::NG accept exactly one',
     fix: "set the route's audience to one name, and use a separate route for each backend",
   });
@@ -130,7 +130,7 @@ export function audienceCount({ request, refusal }: FailedExchange): Finding | u
 export function target({ request, refusal }: FailedExchange): Finding | undefined {
   if (refusal.error !== 'invalid_target') return undefined;
   const asked = request.form.getAll('audience');
-  return problem('target_refused', `the audience ${listed(asked)} is refused: ${refusal.shown}`, {
+  return problem('target_refused', `the audience ${listed(asked)} is refused`, {
     why:
       asked.length > 1
         ? 'many servers accept one audience at a time'
@@ -145,27 +145,23 @@ export function scopeFormat(failed: FailedExchange): Finding | undefined {
   const stated = /AADSTS(70011|1002012|28003|500011|900144)\b/.test(refusal.description);
   if (!stated && !(isEntra(failed) && refusal.error === 'invalid_scope')) return undefined;
   const sent = request.form.get('scope');
-  return problem(
-    'scope_format',
-    `the scope ${sent === null ? 'is missing' : `"${printable(sent)}" is refused`}: ${refusal.shown}`,
-    {
-      why: 'Entra names the backend by its scope only: the application id URI, a slash, and .default or one scope',
-      fix: "set the route's scope: api://<application id of the backend>/.default",
-    },
-  );
+  return problem('scope_format', `the scope ${sent === null ? 'is missing' : `"${printable(sent)}" is refused`}`, {
+    why: 'Entra names the backend by its scope only: the application id URI, a slash, and .default or one scope',
+    fix: "set the route's scope: api://<application id of the backend>/.default",
+  });
 }
 
 export function scope({ request, refusal }: FailedExchange): Finding | undefined {
   const sent = request.form.get('scope');
   if (sent === null) {
     if (refusal.error !== 'invalid_scope' && !/\bscopes?\b/i.test(refusal.description)) return undefined;
-    return problem('scope_missing', `the server requires a scope, but none was sent: ${refusal.shown}`, {
+    return problem('scope_missing', 'the server requires a scope, but none was sent', {
       why: 'some servers (Okta, Google) issue no token without one',
       fix: "set the route's scope to one that the server has for this backend (Google: https://www.googleapis.com/auth/cloud-platform)",
     });
   }
   if (refusal.error !== 'invalid_scope') return undefined;
-  return problem('scope_refused', `the scope "${printable(sent)}" is refused: ${refusal.shown}`, {
+  return problem('scope_refused', `the scope "${printable(sent)}" is refused`, {
     fix: "allow this client these scopes at the server, or remove unknown scopes from the route's scope (Dex: list this client in trustedPeers of the backend's client)",
   });
 }

@@ -1,12 +1,12 @@
-import { type Finding, listed, printable, problem } from './finding.ts';
-import { serverPath } from './metadata.ts';
+import { serverPath } from './config-paths.ts';
+import { type Finding, listed, problem } from './finding.ts';
 import { type FailedExchange, isEntra } from './oauth-error.ts';
 
 /** The caller's token is not for the client that exchanges it. */
 export function subjectAudience(failed: FailedExchange): Finding | undefined {
-  const { server, subject, refusal } = failed;
-  const aud = subject?.aud === undefined ? 'has no readable "aud"' : `is for ${listed([subject.aud].flat())}`;
-  const what = `cambist may not exchange the caller's token because of its audience: ${refusal.shown}`;
+  const { server, subject, refusal, show } = failed;
+  const aud = subject?.aud === undefined ? 'has no readable "aud"' : `is for ${listed([subject.aud].flat(), show)}`;
+  const what = `cambist may not exchange the caller's token because of its audience`;
   if (/audience in (the )?ID token/i.test(refusal.description)) {
     return problem('subject_audience_refused', what, {
       why: `it ${aud}, but the provider in the workload identity pool allows other audiences`,
@@ -32,12 +32,12 @@ export function subjectAudience(failed: FailedExchange): Finding | undefined {
 }
 
 /** ZITADEL only issues audiences and scopes that the caller's token has. */
-export function subjectLacksTarget({ request, subject, refusal }: FailedExchange): Finding | undefined {
+export function subjectLacksTarget({ request, subject, refusal, show }: FailedExchange): Finding | undefined {
   if (!/not found in (the )?subject/i.test(refusal.description)) return undefined;
   const scoped = refusal.error === 'invalid_scope';
   const asked = scoped ? (request.form.get('scope')?.split(' ') ?? []) : request.form.getAll('audience');
-  const has = scoped || subject?.aud === undefined ? '' : `: it is for ${listed([subject.aud].flat())}`;
-  return problem('subject_lacks_target', `the caller's token lacks the requested ${listed(asked)}: ${refusal.shown}`, {
+  const has = scoped || subject?.aud === undefined ? '' : `: it is for ${listed([subject.aud].flat(), show)}`;
+  return problem('subject_lacks_target', `the caller's token lacks the requested ${listed(asked)}`, {
     why: `ZITADEL issues no more than the caller's token has${has}`,
     fix: scoped
       ? "let the agent sign in with these scopes, or remove them from the route's scope"
@@ -47,10 +47,10 @@ export function subjectLacksTarget({ request, subject, refusal }: FailedExchange
 
 /** The server does not accept tokens of the caller's issuer. */
 export function subjectIssuer(failed: FailedExchange): Finding | undefined {
-  const { server, subject, refusal, request } = failed;
+  const { server, subject, refusal, request, show } = failed;
   const iss = subject?.iss;
-  const of = iss === undefined ? 'an issuer that cannot be read' : `issuer "${printable(iss)}"`;
-  const what = `the server refused the caller's token: ${refusal.shown}`;
+  const of = iss === undefined ? 'an issuer that cannot be read' : `issuer "${show(iss)}"`;
+  const what = `the server refused the caller's token`;
   if (/connecting to .*issuer/i.test(refusal.description)) {
     return problem('subject_issuer_unreachable', what, {
       why: `the server cannot fetch the metadata or keys of ${of}, or they lack the key that signed the token`,
@@ -71,12 +71,12 @@ export function subjectIssuer(failed: FailedExchange): Finding | undefined {
 }
 
 /** LemonLDAP::NG exchanges only tokens that it issued to the same client, without saying so. */
-export function subjectOfOtherClient({ server, subject, refusal }: FailedExchange): Finding | undefined {
+export function subjectOfOtherClient({ server, subject, refusal, show }: FailedExchange): Finding | undefined {
   const client = subject?.client_id ?? subject?.azp;
   if (refusal.error !== 'invalid_request' || refusal.description !== '') return undefined;
   if (typeof client !== 'string' || client === server.clientId) return undefined;
-  return problem('subject_of_other_client', `the server refused without a reason: ${refusal.shown}`, {
-    why: `the caller's token was issued to client "${printable(client)}"; LemonLDAP::NG exchanges only tokens of the requesting client, "${server.clientId}"`,
+  return problem('subject_of_other_client', 'the server refused without a reason', {
+    why: `the caller's token was issued to client "${show(client)}"; LemonLDAP::NG exchanges only tokens of the requesting client, "${server.clientId}"`,
     fix: `let the agent sign its users in with client "${server.clientId}"`,
   });
 }
@@ -84,23 +84,19 @@ export function subjectOfOtherClient({ server, subject, refusal }: FailedExchang
 /** In a chain the first server has just issued the assertion, so a new caller's token does not help. */
 export function assertionRefused(failed: FailedExchange): Finding | undefined {
   if (!failed.secondLeg || !isTokenBlamed(failed)) return undefined;
-  const { server, refusal } = failed;
-  return problem(
-    'assertion_refused',
-    `the server refused the assertion of the chain's first server: ${refusal.shown}`,
-    {
-      why: 'it does not trust that server, has another audience, another name for the client or user, or another clock',
-      fix: `let "${server.name}" trust the first server as an issuer of assertions for client "${server.clientId}", and check that its issuer is the server's own name and that it knows the user`,
-    },
-  );
+  const { server } = failed;
+  return problem('assertion_refused', "the server refused the assertion of the chain's first server", {
+    why: 'it does not trust that server, has another audience, another name for the client or user, or another clock',
+    fix: `let "${server.name}" trust the first server as an issuer of assertions for client "${server.clientId}", and check that its issuer is the server's own name and that it knows the user`,
+  });
 }
 
 /** The server refused the subject token itself. */
 export function subjectRefused(failed: FailedExchange): Finding | undefined {
   if (!isTokenBlamed(failed)) return undefined;
-  const { server, subject, refusal } = failed;
-  const aud = subject?.aud === undefined ? '' : ` (its "aud" is ${printable(JSON.stringify(subject.aud))})`;
-  return problem('subject_token_refused', `the server refused the caller's token: ${refusal.shown}`, {
+  const { server, subject, show } = failed;
+  const aud = subject?.aud === undefined ? '' : ` (its "aud" is ${listed([subject.aud].flat(), show)})`;
+  return problem('subject_token_refused', "the server refused the caller's token", {
     why: `it may be expired or revoked, its session may be over, it may have another type than subject_token.type, or it may not be for "${server.clientId}"${aud}`,
     fix: isDexOnToken(failed)
       ? 'use an ID token of the issuer behind the connector of connector_id, for the client that this connector has there'
@@ -112,12 +108,12 @@ export function subjectRefused(failed: FailedExchange): Finding | undefined {
 export function actorToken({ request, refusal }: FailedExchange): Finding | undefined {
   if (!/actor[_ ]token/i.test(refusal.description)) return undefined;
   if (!request.form.has('actor_token')) {
-    return problem('actor_token_required', `the server requires an actor token, but none was sent: ${refusal.shown}`, {
+    return problem('actor_token_required', 'the server requires an actor token, but none was sent', {
       why: 'its policy requires the name of the actor that acts for the user',
       fix: "set the route's actor_token.file to a token of this workload that the server trusts, or change the policy (PingFederate: Actor Token Required; ZITADEL: only if subject_token.type is jwt)",
     });
   }
-  return problem('actor_token_refused', `the actor token is refused: ${refusal.shown}`, {
+  return problem('actor_token_refused', 'the actor token is refused', {
     why: 'it has another issuer, audience or type than the server accepts; the default service-account token of a pod has none of them right',
     fix: "set actor_token.file to a projected service-account token whose audience is the server, and check the route's actor_token.type",
   });
@@ -125,9 +121,9 @@ export function actorToken({ request, refusal }: FailedExchange): Finding | unde
 
 /** Without requested_token_use, Entra takes the assertion for something else. */
 export function onBehalfOf(failed: FailedExchange): Finding | undefined {
-  const { server, request, refusal } = failed;
+  const { server, request } = failed;
   if (!isEntra(failed) || !request.form.has('assertion') || request.form.has('requested_token_use')) return undefined;
-  return problem('on_behalf_of_missing', `the request lacks requested_token_use: ${refusal.shown}`, {
+  return problem('on_behalf_of_missing', 'the request lacks requested_token_use', {
     why: 'Entra requires requested_token_use beside the assertion',
     fix: `set ${serverPath(server)}.extra_params: { requested_token_use: on_behalf_of }`,
   });

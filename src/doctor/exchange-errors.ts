@@ -1,4 +1,5 @@
-import { clientFinding, isClientRefused, isClientUnsupported, isExchangeDisabled } from './client-auth.ts';
+import { clientRefusal, unavailableFinding } from './client-auth.ts';
+import { serverPath } from './config-paths.ts';
 import {
   audienceCount,
   audienceFormat,
@@ -21,22 +22,30 @@ import {
   subjectRefused,
 } from './exchange-errors-token.ts';
 import { type Finding, listed, printable, problem } from './finding.ts';
-import { serverPath } from './metadata.ts';
-import type { Cause, FailedExchange } from './oauth-error.ts';
+import { type Cause, type FailedExchange, quoting } from './oauth-error.ts';
 
-/** Explains why a server refused an exchange, and how to fix it. Error messages of real servers are cases of its tests. */
-export function exchangeErrorFinding(failed: FailedExchange): Finding {
+/**
+ * Explains why a server refused an exchange, and how to fix it, without the server's words. Error messages of real servers are
+ * cases of its tests.
+ */
+export function exchangeRefusal(failed: FailedExchange): Finding {
   for (const cause of CAUSES) {
     const finding = cause(failed);
     if (finding !== undefined) return finding;
   }
-  return problem('request_refused', `the server refused the exchange: ${failed.refusal.shown}`, {
+  return problem('request_refused', 'the server refused the exchange', {
     fix: "check the server's log for this moment: it often says more than the response",
   });
 }
 
+/** The same, with the server's words. */
+export function exchangeErrorFinding(failed: FailedExchange): Finding {
+  return quoting(exchangeRefusal(failed), failed.refusal);
+}
+
 /** In order of precedence: the most specific first. */
 const CAUSES: readonly Cause[] = [
+  noOAuthError,
   keycloakMapper,
   audienceUnknown,
   audienceFormat,
@@ -64,9 +73,15 @@ const CAUSES: readonly Cause[] = [
   denied,
 ];
 
+/** A refusal by a gateway, or an address without a token endpoint. Some servers refuse the client without a body. */
+function noOAuthError({ request, refusal }: FailedExchange): Finding | undefined {
+  const isEmpty = refusal.error === '' && refusal.description === '' && refusal.status !== 401;
+  return isEmpty ? unavailableFinding(request) : undefined;
+}
+
 function consent({ server, refusal }: FailedExchange): Finding | undefined {
   if (refusal.error !== 'consent_required' && !/AADSTS65001|consent/i.test(refusal.description)) return undefined;
-  return problem('consent_missing', `consent to this exchange is missing: ${refusal.shown}`, {
+  return problem('consent_missing', 'consent to this exchange is missing', {
     fix: `grant admin consent for client "${server.clientId}" on the backend's scope, or list it there as a known client (Auth0: let the API skip user consent)`,
   });
 }
@@ -77,7 +92,7 @@ function connectorId({ server, refusal }: FailedExchange): Finding | undefined {
   const sent = new Map(server.extraParams).get('connector_id');
   return problem(
     'connector_id_missing',
-    `${sent === undefined ? 'no connector_id was sent' : `the connector_id "${printable(sent)}" is refused`}: ${refusal.shown}`,
+    sent === undefined ? 'no connector_id was sent' : `the connector_id "${printable(sent)}" is refused`,
     {
       why: 'Dex verifies the subject token with the connector that it comes from',
       fix: `set ${serverPath(server)}.extra_params: { connector_id: <id of a connector that supports token exchange> }`,
@@ -89,40 +104,31 @@ function requestedTokenType({ request, refusal }: FailedExchange): Finding | und
   if (!/requested_token_type/i.test(refusal.description)) return undefined;
   const sent = request.form.get('requested_token_type');
   if (sent === null) {
-    return problem('requested_token_type_required', `the server requires a requested_token_type: ${refusal.shown}`, {
+    return problem('requested_token_type_required', 'the server requires a requested_token_type', {
       fix: "set the route's requested_token_type, for example to access_token (Google) or jwt (ZITADEL)",
     });
   }
-  return problem(
-    'requested_token_type_refused',
-    `the requested_token_type "${printable(sent)}" is refused: ${refusal.shown}`,
-    {
-      why: 'some servers (Auth0) refuse the parameter, some (Keycloak) know access_token only',
-      fix: "leave the route's requested_token_type out, or set a type that the server issues",
-    },
-  );
+  return problem('requested_token_type_refused', `the requested_token_type "${printable(sent)}" is refused`, {
+    why: 'some servers (Auth0) refuse the parameter, some (Keycloak) know access_token only',
+    fix: "leave the route's requested_token_type out, or set a type that the server issues",
+  });
 }
 
 function subjectTokenType({ request, refusal }: FailedExchange): Finding | undefined {
   if (!/subject_token_type|subject token type/i.test(refusal.description)) return undefined;
   const sent = request.form.get('subject_token_type') ?? '';
-  return problem(
-    'subject_token_type_refused',
-    `the subject_token_type "${printable(sent)}" is refused: ${refusal.shown}`,
-    {
-      fix: "set the route's subject_token.type to a type that the server accepts: access_token (Keycloak, Okta), id_token (Dex), jwt (tokendings, Google), the custom URN of a token exchange profile (Auth0), one that a processor policy maps (PingFederate)",
-    },
-  );
+  return problem('subject_token_type_refused', `the subject_token_type "${printable(sent)}" is refused`, {
+    fix: "set the route's subject_token.type to a type that the server accepts: access_token (Keycloak, Okta), id_token (Dex), jwt (tokendings, Google), the custom URN of a token exchange profile (Auth0), one that a processor policy maps (PingFederate)",
+  });
 }
 
-function clientAuthentication({ server, request, refusal }: FailedExchange): Finding | undefined {
-  const concernsClient = isClientUnsupported(refusal) || isClientRefused(refusal) || isExchangeDisabled(refusal);
-  return concernsClient ? clientFinding(server, request) : undefined;
+function clientAuthentication({ server, refusal }: FailedExchange): Finding | undefined {
+  return clientRefusal(server, refusal);
 }
 
 function interaction({ refusal }: FailedExchange): Finding | undefined {
   if (refusal.error !== 'interaction_required') return undefined;
-  return problem('interaction_required', `the user has to act first: ${refusal.shown}`, {
+  return problem('interaction_required', 'the user has to act first', {
     why: 'a policy of the server requires, for example, a second factor; callers get a 401 with the claims',
     fix: 'sign in again with the claims of the challenge, and use the token of that sign-in',
   });
@@ -132,7 +138,7 @@ function interaction({ refusal }: FailedExchange): Finding | undefined {
 function withoutReason({ server, request, refusal }: FailedExchange): Finding | undefined {
   if (refusal.error !== 'invalid_request' || refusal.description !== '') return undefined;
   const asked = request.form.getAll('audience');
-  return problem('refused_without_reason', `the server refused without a reason: ${refusal.shown}`, {
+  return problem('refused_without_reason', 'the server refused without a reason', {
     why: 'LemonLDAP::NG does so if the backend is unknown or does not list this client, and for types other than access_token',
     fix: `list "${server.clientId}" among the clients that may exchange for the relying party whose client id is ${asked.length === 0 ? "the route's audience" : listed(asked)}; name one audience; the server's log says which it was`,
   });
@@ -140,7 +146,7 @@ function withoutReason({ server, request, refusal }: FailedExchange): Finding | 
 
 function denied({ server, refusal }: FailedExchange): Finding | undefined {
   if (refusal.error !== 'access_denied') return undefined;
-  return problem('access_denied', `a policy of the server does not allow this exchange: ${refusal.shown}`, {
+  return problem('access_denied', 'a policy of the server does not allow this exchange', {
     why: 'the client may not act for this user, or not towards this backend',
     fix: `check the server's exchange policies or permissions for the client of ${serverPath(server)}, the user and the backend`,
   });

@@ -182,7 +182,22 @@ export function printable(text: string): string {
   return text.slice(0, MAX_SHOWN_LENGTH).replace(/[^\x20-\x7e]/g, '?');
 }
 
+/** Writes the value of a claim, which may have any type, without quotes. */
+export type ShowClaim = (value: unknown) => string;
+
+/** For a terminal, where an operator compares names character by character. */
+export const showPrintable: ShowClaim = (value) =>
+  printable(typeof value === 'string' ? value : (JSON.stringify(value) ?? ''));
+
+/** A sentence names no more. A token may have thousands of audiences. */
+const MAX_LISTED = 8;
+
 /** Quotes names from outside for use in a sentence. Names in token claims may have any type. */
-export function listed(names: readonly unknown[]): string {
-  return names.length === 0 ? 'none' : names.map((name) => `"${printable(String(name))}"`).join(', ');
+export function listed(names: readonly unknown[], show: ShowClaim = showPrintable): string {
+  if (names.length === 0) return 'none';
+  const more = names.length > MAX_LISTED ? `, and ${names.length - MAX_LISTED} more` : '';
+  return `${names
+    .slice(0, MAX_LISTED)
+    .map((name) => `"${show(name)}"`)
+    .join(', ')}${more}`;
 }

@@ -1,6 +1,6 @@
 import type { JWTPayload } from 'jose';
 import type { AuthorizationServer, TokenTarget } from '../config/config.ts';
-import { type Finding, fine, listed, printable, problem, warning } from './finding.ts';
+import { type Finding, fine, listed, printable, problem, type ShowClaim, warning } from './finding.ts';
 import { jsonBodyOf, type RecordedRequest } from './recorded-request.ts';
 
 /** An issued token, and the exchange that it comes from. */
@@ -13,6 +13,8 @@ export interface IssuedExchange {
   readonly subject: JWTPayload | undefined;
   /** Name of the request's value that the token contains. */
   readonly repeated: string | undefined;
+  /** Writes a claim of the issued token for the place where it is shown. */
+  readonly show: ShowClaim;
 }
 
 /** Tokens with a shorter lifetime are of little use to a cache. */
@@ -56,11 +58,11 @@ function unchangedFinding(repeated: string): Finding {
   });
 }
 
-function audienceFindings({ claims, target, server, request }: IssuedExchange): Finding[] {
+function audienceFindings({ claims, target, server, request, show }: IssuedExchange): Finding[] {
   const { expectAudience } = target;
   if (claims === undefined) return [];
   const named = [claims.aud ?? []].flat();
-  const said = named.length === 0 ? 'it has no "aud"' : `its "aud" is ${listed(named)}`;
+  const said = named.length === 0 ? 'it has no "aud"' : `its "aud" is ${listed(named, show)}`;
   if (expectAudience === 'any') {
     return [
       warning('audience_not_checked', `${said}, which is not checked`, {
@@ -72,9 +74,9 @@ function audienceFindings({ claims, target, server, request }: IssuedExchange): 
   const accepted = 'only' in expectAudience ? expectAudience.only : expectAudience;
   const others = named.filter((name) => !accepted.includes(name));
   if (others.length < named.length) {
-    if ('only' in expectAudience && others.length > 0) return [notOnlyFinding(others)];
+    if ('only' in expectAudience && others.length > 0) return [notOnlyFinding(listed(others, show))];
     const matches = fine('audience_matches', `${said}, which includes the backend's audience`);
-    return others.length === 0 ? [matches] : [matches, broadFinding(others)];
+    return others.length === 0 ? [matches] : [matches, broadFinding(listed(others, show))];
   }
   const wanted = listed(accepted);
   if (named.every((name) => name === server.clientId) && named.length > 0) {
@@ -98,22 +100,18 @@ function audienceFindings({ claims, target, server, request }: IssuedExchange): 
 const ONE_AUDIENCE =
   "configure the server to issue it for this backend alone (Keycloak: by the route's audience; for client_credentials it adds the audience of every mapper, so use a separate client for that route)";
 
-function broadFinding(others: readonly string[]): Finding {
-  return warning('audience_broad', `the token is also valid at ${listed(others)}`, {
+function broadFinding(others: string): Finding {
+  return warning('audience_broad', `the token is also valid at ${others}`, {
     why: 'the backend could use the token there',
     fix: `${ONE_AUDIENCE}; then refuse other tokens by expect_audience: { only: … }`,
   });
 }
 
-function notOnlyFinding(others: readonly string[]): Finding {
-  return problem(
-    'audience_not_only',
-    `the token is also valid at ${listed(others)}, which expect_audience.only excludes`,
-    {
-      why: 'the route returns 502 ERR_ISSUED_TOKEN_AUDIENCE and forwards nothing',
-      fix: `${ONE_AUDIENCE}; or add these names to expect_audience.only, if they all belong to this backend`,
-    },
-  );
+function notOnlyFinding(others: string): Finding {
+  return problem('audience_not_only', `the token is also valid at ${others}, which expect_audience.only excludes`, {
+    why: 'the route returns 502 ERR_ISSUED_TOKEN_AUDIENCE and forwards nothing',
+    fix: `${ONE_AUDIENCE}; or add these names to expect_audience.only, if they all belong to this backend`,
+  });
 }
 
 function timeFindings({ claims, request, subject }: IssuedExchange): Finding[] {

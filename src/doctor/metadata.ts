@@ -1,5 +1,6 @@
 import type { AuthorizationServer } from '../config/config.ts';
 import { endpointProblem } from '../tokens/metadata.ts';
+import { serverPath } from './config-paths.ts';
 import { type Finding, fine, printable, problem, warning } from './finding.ts';
 import { jsonBodyOf, type RecordedRequest } from './recorded-request.ts';
 
@@ -41,9 +42,16 @@ const ID_JAG = {
 
 const JWT_SPIFFE = 'urn:ietf:params:oauth:client-assertion-type:jwt-spiffe';
 
-/** Path of a server in the config. */
-export function serverPath(server: AuthorizationServer): string {
-  return `authorization_servers.${server.name}`;
+/** The lookup of a server's token endpoint. */
+export function lookupOf(server: AuthorizationServer): MetadataLookup {
+  const path = serverPath(server);
+  return {
+    issuer: server.issuer ?? '',
+    path,
+    endpoint: 'token_endpoint',
+    allowInsecure: `${path}.allow_insecure_http: true`,
+    allowInsecureHttp: server.allowInsecureHttp,
+  };
 }
 
 /**
@@ -134,6 +142,13 @@ export function unusableMetadata(
     return problem('metadata_unusable', `${html.url} returns 200, but not JSON`, {
       why: 'some servers return a web page for every address',
       fix,
+    });
+  }
+  const busy = requests.find(({ status }) => status !== undefined && (status >= 500 || status === 429));
+  if (busy !== undefined) {
+    return problem('server_unavailable', `the request for metadata at ${busy.url} returns ${busy.status}`, {
+      why: 'the server is faulty or still starting, or a gateway in front of it cannot reach it',
+      fix: "check the server's log for this moment",
     });
   }
   const places = requests.map(({ url, status }) => `${url} (${status ?? 'no response'})`).join(', ');

@@ -1,8 +1,8 @@
 import type { JWTPayload } from 'jose';
 import type { AuthorizationServer } from '../config/config.ts';
 import { redact } from '../observability/logged-error.ts';
-import { hideCredentials } from '../tokens/sent-values.ts';
-import type { Finding } from './finding.ts';
+import { hideCredentials, type SentValue } from '../tokens/sent-values.ts';
+import type { Finding, ShowClaim } from './finding.ts';
 import { jsonBodyOf, type RecordedRequest, sentIn } from './recorded-request.ts';
 
 /** An OAuth error response (RFC 6749 section 5.2). */
@@ -24,6 +24,13 @@ export interface FailedExchange {
   readonly subject: JWTPayload | undefined;
   /** True for the second exchange of a chain. Its assertion comes from the first. */
   readonly secondLeg: boolean;
+  /** Writes a claim of the subject token, which any caller may have made up, for the place where it is shown. */
+  readonly show: ShowClaim;
+}
+
+/** Adds the server's words to a finding. */
+export function quoting(finding: Finding, { shown }: OAuthError): Finding {
+  return { ...finding, what: `${finding.what}: ${shown}` };
 }
 
 /** Recognizes one cause of a failed exchange. Undefined if it is another cause. */
@@ -32,13 +39,19 @@ export type Cause = (failed: FailedExchange) => Finding | undefined;
 /** These statuses describe the state of the server, not a fault of the request. */
 const BUSY: ReadonlySet<number> = new Set([408, 429]);
 
-/** @returns undefined if the response is not a refusal */
-export function oauthErrorOf(request: RecordedRequest): OAuthError | undefined {
+/**
+ * @param sent the values of the request, which are hidden
+ * @returns undefined if the response is not a refusal
+ */
+export function oauthErrorOf(
+  request: RecordedRequest,
+  sent: readonly SentValue[] = sentIn(request),
+): OAuthError | undefined {
   const { status } = request;
   if (status === undefined || status < 400 || status >= 500 || BUSY.has(status)) return undefined;
   const { error, error_description: described } = errorFields(jsonBodyOf(request));
   const text = (value: unknown) => (typeof value === 'string' ? value : '');
-  const hidden = (part: string) => redact(hideCredentials(part, sentIn(request)));
+  const hidden = (part: string) => redact(hideCredentials(part, sent));
   const shown = [text(error), text(described)].filter((part) => part !== '').map(hidden);
   return {
     status,

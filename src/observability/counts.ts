@@ -135,14 +135,14 @@ export function createCounts(nowMs: () => number): Counts {
       requestRouted({ name }) {
         route(name).inFlight += 1;
       },
-      responseStarted(routed, { method, status, outcome, error, durationMs }) {
+      responseStarted(routed, { method, status, outcome, error, diagnosis, durationMs }) {
         const counts = route(routed?.name ?? UNMATCHED);
         responsesOf(counts, methodLabel(method), codeLabel(status), outcome).count += 1;
         observe(counts.durations, durationMs / 1000);
         if (outcome === 'forwarded' && status >= 500) counts.backendErrors += 1;
         if (error === undefined) return;
         add(counts.failures, error);
-        recentFailures.note(routed?.name, error);
+        recentFailures.note(routed?.name, error, diagnosis);
       },
       requestFinished({ name }) {
         route(name).inFlight -= 1;

@@ -6,7 +6,7 @@ const DIM = 2;
 const INDENT = ' '.repeat(19);
 
 /** Fields with a place of their own in every line. */
-const PLACED = ['time', 'level', 'msg', 'err'];
+const PLACED = ['time', 'level', 'msg', 'err', 'finding', 'cause', 'fix'];
 const PLACED_OF_REQUEST = [...PLACED, 'method', 'route', 'status', 'outcome', 'cache', 'duration_ms', 'error'];
 const PLACED_OF_EXCHANGE = [...PLACED, 'route', 'authorization_server', 'result', 'refresh', 'duration_ms', 'error'];
 
@@ -25,7 +25,7 @@ export function textLines(colour: boolean): (json: string) => string {
     const level = String(line.level);
     const [sentence, rest] = describe(line);
     const fields = rest.length === 0 ? '' : `  ${painted(DIM, rest.join(' '))}`;
-    const errors = reasons(line.err).map((reason) => `${INDENT}${reason}\n`);
+    const errors = [...reasons(line.err), ...diagnosis(line)].map((reason) => `${INDENT}${reason}\n`);
     const first = `${painted(DIM, clockTime(line.time))} ${painted(COLOURS[level], level.padEnd(5))} ${sentence}${fields}`;
     return `${first}\n${errors.join('')}`;
   };
@@ -70,6 +70,12 @@ function reasons(error: unknown): string[] {
   if (typeof error !== 'object' || error === null || !('message' in error)) return [];
   const cause = 'cause' in error ? reasons(error.cause) : [];
   return [printable(String(error.message)), ...cause.map((reason) => `because: ${reason.replace(/^because: /, '')}`)];
+}
+
+/** The probable cause and its fix. */
+function diagnosis({ cause, fix }: Line): string[] {
+  const lines = Object.entries({ cause, fix }).filter(([, text]) => text !== undefined);
+  return lines.map(([name, text]) => `${name}: ${printable(String(text))}`);
 }
 
 /** Replaces control characters, which a terminal would interpret. */

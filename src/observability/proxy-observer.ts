@@ -1,5 +1,5 @@
 import type { Route } from '../config/config.ts';
-import type { ErrorCode } from '../errors.ts';
+import type { Diagnosis, ErrorCode } from '../errors.ts';
 
 /** nginx's status for a caller that disconnects before the response. */
 export const CALLER_GONE = 499;
@@ -37,6 +37,7 @@ export interface StartedResponse {
   readonly outcome: Outcome;
   /** Undefined unless the response is an error of cambist's own. */
   readonly error: ErrorCode | undefined;
+  readonly diagnosis?: Diagnosis | undefined;
   /** From the arrival of the request to the response headers. */
   readonly durationMs: number;
 }

@@ -1,4 +1,4 @@
-import { CambistError, type ErrorCode } from '../errors.ts';
+import { CambistError, type Diagnosis, type ErrorCode } from '../errors.ts';
 import type { Logger } from './logger.ts';
 
 /** Something that must succeed once before requests can be served. */
@@ -21,6 +21,8 @@ export interface Readiness {
   /** Replaces the checks. A check that succeeded under the same key stays ready. */
   require(checks: ReadonlyMap<string, ReadinessCheck>): void;
   report(): ReadinessReport;
+  /** Why a check fails. Undefined if the cause is unknown. @param check its name */
+  diagnosisOf(check: string): Diagnosis | undefined;
   /** Reports not ready from now on, because the process is shutting down. */
   stop(): void;
 }
@@ -31,6 +33,8 @@ const MAX_RETRY_MS = 5000;
 interface CheckState {
   readonly check: ReadinessCheck;
   status: CheckStatus;
+  /** Of the last failure whose cause is known. */
+  diagnosis: Diagnosis | undefined;
   /** A later config no longer has this check. */
   isAbandoned: boolean;
   /** For the next retry. */
@@ -64,9 +68,12 @@ export function createReadiness(logger: Logger): Readiness {
 
   /** Logs each cause once, not once for every retry. */
   function noteFailure(state: CheckState, error: unknown): void {
-    const status = error instanceof CambistError ? error.code : 'ERR_INTERNAL';
-    if (state.status !== status) logger.warn({ check: state.check.name, error: status, err: error }, 'not ready');
+    const [status, diagnosis] =
+      error instanceof CambistError ? [error.code, error.diagnosis] : (['ERR_INTERNAL', undefined] as const);
+    if (state.status !== status)
+      logger.warn({ check: state.check.name, error: status, err: error, ...diagnosis }, 'not ready');
     state.status = status;
+    state.diagnosis = diagnosis;
   }
 
   return {
@@ -77,7 +84,7 @@ export function createReadiness(logger: Logger): Readiness {
       states = new Map();
       for (const [key, check] of checks) {
         const known = before.get(key);
-        const state = known ?? { check, status: 'waiting', isAbandoned: false, timer: undefined };
+        const state = known ?? { check, status: 'waiting', diagnosis: undefined, isAbandoned: false, timer: undefined };
         states.set(key, state);
         if (known === undefined) void attempt(state, FIRST_RETRY_MS);
       }
@@ -86,6 +93,9 @@ export function createReadiness(logger: Logger): Readiness {
       const entries = [...(states?.values() ?? [])].map(({ check, status }) => [check.name, status] as const);
       const ready = states !== undefined && !stopped && entries.every(([, status]) => status === 'ready');
       return { ready, checks: Object.fromEntries(entries) };
+    },
+    diagnosisOf(name) {
+      return [...(states?.values() ?? [])].find(({ check }) => check.name === name)?.diagnosis;
     },
     stop() {
       stopped = true;

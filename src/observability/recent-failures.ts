@@ -1,6 +1,6 @@
-import { describeError, type ErrorCode } from '../errors.ts';
+import { type Diagnosis, describeError, type ErrorCode } from '../errors.ts';
 
-/** Failures with one code on one route, as the status page shows them. Contains nothing of callers or requests. */
+/** Failures with one code on one route, as the status page shows them. Contains nothing of requests, and of callers only redacted names. */
 export interface RecentFailure {
   /** Undefined if no route matched. */
   readonly route: string | undefined;
@@ -8,10 +8,12 @@ export interface RecentFailure {
   readonly count: number;
   /** Epoch milliseconds of the last failure. */
   readonly lastMs: number;
+  /** Of the last failure whose cause is known. */
+  readonly diagnosis: Diagnosis | undefined;
 }
 
 export interface RecentFailures {
-  note(route: string | undefined, error: ErrorCode): void;
+  note(route: string | undefined, error: ErrorCode, diagnosis?: Diagnosis): void;
   /** The most recent first. */
   list(): RecentFailure[];
 }
@@ -23,12 +25,13 @@ const MAX_KINDS = 50;
 export function createRecentFailures(nowMs: () => number): RecentFailures {
   const kinds = new Map<string, RecentFailure>();
   return {
-    note(route, error) {
+    note(route, error, diagnosis) {
       const key = `${error} ${route}`;
-      const count = (kinds.get(key)?.count ?? 0) + 1;
+      const before = kinds.get(key);
+      const count = (before?.count ?? 0) + 1;
       // Deleted first, so that it moves to the end.
       kinds.delete(key);
-      kinds.set(key, { route, error, count, lastMs: nowMs() });
+      kinds.set(key, { route, error, count, lastMs: nowMs(), diagnosis: diagnosis ?? before?.diagnosis });
       for (const oldest of kinds.keys()) {
         if (kinds.size <= MAX_KINDS) break;
         kinds.delete(oldest);

@@ -63,5 +63,6 @@ function fieldsOf({ route, authorizationServer, refresh, cause, error, durationM
     error: error?.code,
     oauth_error: error?.oauthError,
     err: error,
+    ...error?.diagnosis,
   };
 }

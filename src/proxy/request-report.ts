@@ -36,7 +36,7 @@ function levelOf(error: CambistError | undefined): 'info' | 'warn' | 'error' {
 function fieldsOf(record: RequestRecord, totalMs: number): LogFields {
   const { id, incoming, active, span, route, cacheResult, responseStart, error, exchangeMs, stepUp, abortedBy } =
     record;
-  return {
+  const fields = {
     request_id: id,
     total_ms: totalMs,
     trace_id: span?.traceId ?? callerTraceId(incoming.rawHeaders, active.credentialHeaders),
@@ -52,6 +52,7 @@ function fieldsOf(record: RequestRecord, totalMs: number): LogFields {
     error: error?.code,
     err: error,
   };
+  return error?.diagnosis === undefined ? fields : { ...fields, ...error.diagnosis };
 }
 
 /** Other methods share one name in spans, because callers could invent any number of them. */

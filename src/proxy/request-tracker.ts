@@ -264,7 +264,14 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
     const { incoming, error } = this;
     this.responseStart = { status, outcome, durationMs };
     const method = incoming.method ?? '';
-    observer.responseStarted(this.route, { method, status, outcome, error: error?.code, durationMs });
+    observer.responseStarted(this.route, {
+      method,
+      status,
+      outcome,
+      error: error?.code,
+      diagnosis: error?.diagnosis,
+      durationMs,
+    });
   }
 
   /** Counts an open stream until the request ends. */

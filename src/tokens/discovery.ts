@@ -2,11 +2,13 @@ import type { Dispatcher } from 'undici';
 import type { AuthorizationServer } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
 import { boundedRequest, type HttpResponse, toRequestUrl } from './bounded-request.ts';
+import type { MetadataAttempt } from './diagnosis.ts';
 import { metadataUrls, readJwksUri, readMetadata, type ServerMetadata, serverLabel } from './metadata.ts';
 
 /**
  * Fetches the metadata of an authorization server.
  * @param untilMs deadline of a bounded request, for all URLs together
+ * @param seen receives each request, so that a failure can be explained
  * @throws {CambistError} ERR_STS_METADATA_INVALID if no URL has a usable document of this issuer, ERR_STS_UNAVAILABLE if a later
  *   attempt may succeed
  */
@@ -15,9 +17,10 @@ export function discover(
   issuer: string,
   dispatcher: Dispatcher,
   untilMs: number,
+  seen?: MetadataAttempt[],
 ): Promise<ServerMetadata> {
   const read = (response: HttpResponse) => readMetadata(response, server, issuer);
-  return fetchMetadata(serverLabel(server), issuer, dispatcher, untilMs, read);
+  return fetchMetadata(serverLabel(server), issuer, dispatcher, untilMs, read, seen);
 }
 
 /**
@@ -45,6 +48,7 @@ async function fetchMetadata<T>(
   dispatcher: Dispatcher,
   untilMs: number,
   read: (response: HttpResponse) => T,
+  seen?: MetadataAttempt[],
 ): Promise<T> {
   const missing: string[] = [];
   let invalid: CambistError | undefined;
@@ -55,9 +59,11 @@ async function fetchMetadata<T>(
       const headers = { accept: 'application/json' };
       response = await boundedRequest(dispatcher, { method: 'GET', url: toRequestUrl(url), headers, untilMs });
     } catch (cause) {
+      seen?.push({ url, response: undefined, error: cause });
       passing ??= unavailable(name, `its metadata at ${url} cannot be fetched`, cause);
       continue;
     }
+    seen?.push({ url, response, error: undefined });
     const { status } = response;
     if (status === 200) {
       try {

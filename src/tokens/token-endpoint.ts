@@ -11,6 +11,7 @@ import {
   ResponseTooLargeError,
 } from './bounded-request.ts';
 import { authenticateClient, type ClientAuthentication } from './client-auth.ts';
+import { addDiagnosis, type FailedTokenRequest, type LoadDiagnoses } from './diagnosis.ts';
 import type { DpopProver } from './dpop.ts';
 import type { EndpointClaims } from './endpoint-claims.ts';
 import { createEndpointLocator } from './endpoint-locator.ts';
@@ -47,6 +48,8 @@ export interface TokenEndpointContext extends LifetimeSettings {
   readonly dpop: DpopProver;
   readonly claims: EndpointClaims;
   readonly observer: TokenObserver;
+  /** Explain failures. Undefined: nothing does. */
+  readonly diagnoses?: LoadDiagnoses | undefined;
 }
 
 interface Reply {
@@ -56,17 +59,20 @@ interface Reply {
   readonly sent: SentValue[];
 }
 
+/** The last request that was sent, and its response. Filled in while an exchange proceeds. */
+type Evidence = { -readonly [Key in 'url' | 'form' | 'sent' | 'response']?: FailedTokenRequest[Key] };
+
 /** @param dispatcher gives the connection pool, which may have to read TLS files first */
 export function createTokenEndpoint(
   server: AuthorizationServer,
   dispatcher: () => Dispatcher | Promise<Dispatcher>,
   context: TokenEndpointContext,
 ): TokenEndpoint {
-  const { clock, dpop, claims, observer } = context;
+  const { clock, dpop, claims, observer, diagnoses } = context;
   const queue = createExchangeQueue(server.name, server.timeoutMs, clock, (available) =>
     observer.availabilityChanged(server.name, available),
   );
-  const locate = createEndpointLocator(server, dispatcher, claims, clock);
+  const locate = createEndpointLocator(server, dispatcher, claims, clock, diagnoses);
   const nonceFrom = `authorization server ${server.name}`;
 
   function authenticate(url: RequestUrl): Promise<ClientAuthentication> {
@@ -78,23 +84,57 @@ export function createTokenEndpoint(
     const untilMs = performance.now() + server.timeoutMs;
     const url = await locate();
     const fields = buildTokenRequest(grant, request.target, server);
-    const { response, sentAtMs, sent } = await send(url, fields, untilMs);
-    const expected = expectedResponse(server, grant, request, sent);
-    const token = processTokenResponse(response, expected, clock.wallMs());
-    const { accessToken, tokenType } = token;
-    return { accessToken, tokenType, sent, ...acceptToken(token, sentAtMs, request, context) };
+    const evidence: Evidence = {};
+    try {
+      const { response, sentAtMs, sent } = await send(url, fields, untilMs, evidence);
+      const expected = expectedResponse(server, grant, request, sent);
+      const token = processTokenResponse(response, expected, clock.wallMs());
+      const { accessToken, tokenType } = token;
+      return { accessToken, tokenType, sent, ...acceptToken(token, sentAtMs, request, context) };
+    } catch (error) {
+      await explain(error, request, grant, evidence);
+      throw error;
+    }
   }
 
-  async function send(url: RequestUrl, fields: readonly FormField[], untilMs: number): Promise<Reply> {
-    const first = await sendOnce(url, fields, untilMs);
+  async function explain(error: unknown, request: TokenRequest, grant: Grant, evidence: Evidence): Promise<void> {
+    const { url, form, sent, response } = evidence;
+    if (url === undefined || form === undefined || sent === undefined) return;
+    await addDiagnosis(error, diagnoses, (catalogue, failure) =>
+      catalogue.tokenRequest({
+        server,
+        request,
+        grant,
+        url,
+        form,
+        sent,
+        response,
+        failure,
+        failedAtMs: clock.wallMs(),
+      }),
+    );
+  }
+
+  async function send(
+    url: RequestUrl,
+    fields: readonly FormField[],
+    untilMs: number,
+    evidence: Evidence,
+  ): Promise<Reply> {
+    const first = await sendOnce(url, fields, untilMs, evidence);
     if (!server.dpop || !dpop.learn(nonceFrom, first.response.dpopNonce) || !asksForNonce(first.response)) return first;
-    const second = await sendOnce(url, fields, untilMs);
+    const second = await sendOnce(url, fields, untilMs, evidence);
     dpop.learn(nonceFrom, second.response.dpopNonce);
     return { ...second, sent: [...first.sent, ...second.sent] };
   }
 
   /** Each attempt has its own client assertion and proof, because the server accepts each of them once. */
-  async function sendOnce(url: RequestUrl, fields: readonly FormField[], untilMs: number): Promise<Reply> {
+  async function sendOnce(
+    url: RequestUrl,
+    fields: readonly FormField[],
+    untilMs: number,
+    evidence: Evidence,
+  ): Promise<Reply> {
     const client = await authenticate(url);
     const all = [...fields, ...client.fields];
     const sent = [...sentInForm(all), ...client.sent];
@@ -110,7 +150,9 @@ export function createTokenEndpoint(
       sent.push({ name: 'DPoP', value: headers.dpop, isCredential: true });
     }
     const sentAtMs = clock.monotonicMs();
+    Object.assign(evidence, { url: url.text, form, sent, response: undefined });
     const response = await post({ method: 'POST', url, headers, body: form.toString(), untilMs });
+    evidence.response = response;
     return { response, sentAtMs, sent };
   }
 

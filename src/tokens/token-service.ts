@@ -7,6 +7,7 @@ import { type Broker, createBroker } from './broker.ts';
 import { createTokenCache, type RouteCacheReport } from './cache.ts';
 import { type Assertion, createAssertions } from './chain.ts';
 import { readExpiries } from './credential-expiry.ts';
+import type { LoadDiagnoses } from './diagnosis.ts';
 import { createDpopProver } from './dpop.ts';
 import { createExchange } from './exchange.ts';
 import { createSubjectReader } from './subject.ts';
@@ -20,6 +21,7 @@ export interface TokenServiceOptions {
   readonly observer: TokenObserver;
   /** Called for each authorization server at its first use: it counts as available until it fails. */
   readonly serverBegun: (name: string) => void;
+  readonly diagnoses?: LoadDiagnoses | undefined;
 }
 
 /** Everything between a caller's token and an issued token, for the config in force. */
@@ -42,7 +44,7 @@ const KEYS_CONNECT_MS = 5000;
 
 export function createTokenService(
   first: Config,
-  { dispatchers, clock, observer, serverBegun }: TokenServiceOptions,
+  { dispatchers, clock, observer, serverBegun, diagnoses }: TokenServiceOptions,
 ): TokenService {
   let config = first;
   const cache = createTokenCache(first.cache.maxEntries, clock, observer.tokenEvicted);
@@ -59,6 +61,7 @@ export function createTokenService(
       maxAgeMs: () => config.cache.maxAgeMs,
       random: Math.random,
       serverBegun,
+      diagnoses,
       servers: () => config.authorizationServers,
     },
   );

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type ConfigPaths, codeOf, concernsCertificate, connectionFinding } from '../../../src/doctor/connection.ts';
+import type { ConfigPaths } from '../../../src/doctor/config-paths.ts';
+import { codeOf, concernsCertificate, connectionFinding } from '../../../src/doctor/connection.ts';
 
 const CERTIFICATE = {
   names: 'DNS:idp.internal',

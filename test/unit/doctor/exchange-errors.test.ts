@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { JWTPayload } from 'jose';
 import { exchangeErrorFinding } from '../../../src/doctor/exchange-errors.ts';
+import { showPrintable } from '../../../src/doctor/finding.ts';
 import { oauthErrorOf } from '../../../src/doctor/oauth-error.ts';
 import { response, server } from './samples.ts';
 
@@ -253,7 +254,14 @@ for (const {
     const request = response(status, body, { form: new URLSearchParams(sent) });
     const refusal = oauthErrorOf(request);
     assert.ok(refusal);
-    const found = exchangeErrorFinding({ server: server(more.server), request, refusal, subject, secondLeg });
+    const found = exchangeErrorFinding({
+      server: server(more.server),
+      request,
+      refusal,
+      subject,
+      secondLeg,
+      show: showPrintable,
+    });
     assert.deepEqual([found.severity, found.code], ['error', finding]);
     assert.match(found.fix ?? '', fix);
     if (why !== undefined) assert.match(found.why ?? '', why);

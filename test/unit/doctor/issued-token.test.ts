@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { JWTPayload } from 'jose';
 import type { TokenTarget } from '../../../src/config/config.ts';
+import { showPrintable } from '../../../src/doctor/finding.ts';
 import { issuedFindings } from '../../../src/doctor/issued-token.ts';
 import { NOW_MS, response, server, target } from './samples.ts';
 
@@ -90,6 +91,7 @@ for (const { when, body = {}, subject, sent, repeated, finds, fix, ...more } of 
       claims: 'claims' in more ? more.claims : GOOD,
       subject,
       repeated,
+      show: showPrintable,
     });
     const wrong = findings.filter(({ severity }) => severity !== 'ok');
     assert.deepEqual(
@@ -108,6 +110,7 @@ test('shows the claims of the token and its client, but none of the user', () =>
     claims: { ...GOOD, sub: 'alice', name: 'Alice', email: 'alice@example.com', azp: 'cambist' },
     subject: undefined,
     repeated: undefined,
+    show: showPrintable,
   });
   assert.deepEqual(
     findings.filter(({ claims }) => claims !== undefined).map(({ code, claims }) => [code, claims]),

@@ -1,0 +1,117 @@
+import type { Diagnosis } from '../errors.ts';
+import { redact } from '../observability/logged-error.ts';
+import { readClaims } from '../tokens/claims.ts';
+import type { FailedDiscovery, FailedTokenRequest, MetadataAttempt } from '../tokens/diagnosis.ts';
+import { findRepeated, hideCredentials, type SentValue } from '../tokens/sent-values.ts';
+import type { Grant } from '../tokens/token-request.ts';
+import { unavailableFinding } from './client-auth.ts';
+import { pathsOfServer } from './config-paths.ts';
+import { connectionFinding } from './connection.ts';
+import { exchangeRefusal } from './exchange-errors.ts';
+import type { Finding, ShowClaim } from './finding.ts';
+import { issuedFindings } from './issued-token.ts';
+import { lookupOf, unusableMetadata } from './metadata.ts';
+import { oauthErrorOf } from './oauth-error.ts';
+import { issuedTokenOf, type RecordedRequest } from './recorded-request.ts';
+
+/** Explains a token request that produced no token, as the doctor does. */
+export function tokenRequest(failed: FailedTokenRequest): Diagnosis | undefined {
+  return diagnosisOf(tokenRequestFinding(failed));
+}
+
+/** Explains why a server has no usable metadata, as the doctor does. */
+export function discovery({ server, attempts, message }: FailedDiscovery): Diagnosis | undefined {
+  const [first] = attempts;
+  if (first === undefined) return undefined;
+  if (attempts.every(({ response }) => response === undefined)) {
+    const { tls, timeoutMs } = server;
+    const paths = pathsOfServer(server);
+    const { url, error } = first;
+    return diagnosisOf(connectionFinding({ url, error, paths, ca: tls?.ca, timeoutMs, certificate: undefined }));
+  }
+  return diagnosisOf(unusableMetadata(lookupOf(server), attempts.map(toRecorded), message));
+}
+
+function tokenRequestFinding(failed: FailedTokenRequest): Finding | undefined {
+  const { server, request, grant, url, sent, response, failure } = failed;
+  const { tls, timeoutMs } = server;
+  if (response === undefined) {
+    if (failure.code !== 'ERR_STS_UNAVAILABLE') return undefined;
+    const { cause: error } = failure;
+    return connectionFinding({
+      url,
+      error,
+      paths: pathsOfServer(server),
+      ca: tls?.ca,
+      timeoutMs,
+      certificate: undefined,
+    });
+  }
+  const recorded = recordedOf(failed);
+  const subject = readClaims(tokenIn(grant) ?? '');
+  const show = showRedacted(sent);
+  const refusal = oauthErrorOf(recorded, sent);
+  if (refusal !== undefined) {
+    const secondLeg = grant.kind === 'jwt_bearer' && grant.from === 'chain';
+    return exchangeRefusal({ server, request: recorded, refusal, subject, secondLeg, show });
+  }
+  const token = issuedTokenOf(recorded);
+  if (token === undefined) return failure.code === 'ERR_STS_UNAVAILABLE' ? unavailableFinding(recorded) : undefined;
+  const { target, earlier } = request;
+  const repeated = findRepeated(token, [...sent, ...(earlier?.values ?? [])], earlier?.digests);
+  const issued = { server, target, request: recorded, claims: readClaims(token), subject, repeated, show };
+  return issuedFindings(issued).find(({ severity }) => severity === 'error');
+}
+
+/** The caller's token in a grant. */
+function tokenIn(grant: Grant): string | undefined {
+  if (grant.kind === 'token_exchange') return grant.subjectToken;
+  return grant.kind === 'jwt_bearer' && grant.from === 'caller' ? grant.assertion : undefined;
+}
+
+function recordedOf({ url, form, response, failedAtMs }: FailedTokenRequest): RecordedRequest {
+  return {
+    method: 'POST',
+    url,
+    form,
+    authorization: undefined,
+    sentAtMs: failedAtMs,
+    respondedAtMs: failedAtMs,
+    status: response?.status,
+    headers: {},
+    text: response?.text ?? '',
+    error: undefined,
+  };
+}
+
+function toRecorded({ url, response, error }: MetadataAttempt): RecordedRequest {
+  return {
+    method: 'GET',
+    url,
+    form: new URLSearchParams(),
+    authorization: undefined,
+    sentAtMs: 0,
+    respondedAtMs: undefined,
+    status: response?.status,
+    headers: {},
+    text: response?.text ?? '',
+    error,
+  };
+}
+
+function diagnosisOf(finding: Finding | undefined): Diagnosis | undefined {
+  if (finding === undefined) return undefined;
+  const { code, what, why, fix } = finding;
+  return { finding: code, cause: why === undefined ? what : `${what}: ${why}`, fix };
+}
+
+/** A name in the log is no longer. */
+const MAX_NAME_LENGTH = 120;
+
+/** For the log: hides everything that may be a token. The segments of a URL are judged one by one. */
+function showRedacted(sent: readonly SentValue[]): ShowClaim {
+  return (value) => {
+    const text = typeof value === 'string' ? value : (JSON.stringify(value) ?? '');
+    return hideCredentials(text.slice(0, MAX_NAME_LENGTH), sent).split('/').map(redact).join('/');
+  };
+}

@@ -1,0 +1,60 @@
+import type { AuthorizationServer } from '../config/config.ts';
+import { CambistError, type Diagnosis } from '../errors.ts';
+import type { HttpResponse } from './bounded-request.ts';
+import type { SentValue } from './sent-values.ts';
+import type { Grant, TokenRequest } from './token-request.ts';
+
+/** A token request that produced no token. Contains tokens, and is never shown. */
+export interface FailedTokenRequest {
+  readonly server: AuthorizationServer;
+  readonly request: TokenRequest;
+  readonly grant: Grant;
+  readonly url: string;
+  readonly form: URLSearchParams;
+  readonly sent: readonly SentValue[];
+  /** Epoch milliseconds. */
+  readonly failedAtMs: number;
+  /** Undefined if there was no response. */
+  readonly response: HttpResponse | undefined;
+  /** The error that the caller gets. */
+  readonly failure: CambistError;
+}
+
+/** A request for metadata. */
+export interface MetadataAttempt {
+  readonly url: string;
+  readonly response: HttpResponse | undefined;
+  /** Undefined if there was a response. */
+  readonly error: unknown;
+}
+
+/** Metadata that could not be found or used. */
+export interface FailedDiscovery {
+  readonly server: AuthorizationServer;
+  readonly attempts: readonly MetadataAttempt[];
+  /** Message of the error. */
+  readonly message: string;
+}
+
+/** Explains failures of authorization servers. Returns undefined where the error itself says everything. */
+export interface TokenDiagnoses {
+  tokenRequest(failed: FailedTokenRequest): Diagnosis | undefined;
+  discovery(failed: FailedDiscovery): Diagnosis | undefined;
+}
+
+/** Loads the catalogue at the first failure, because a healthy proxy never needs it. */
+export type LoadDiagnoses = () => Promise<TokenDiagnoses>;
+
+/** Adds the diagnosis to an error. Never throws: the error itself matters more than its explanation. */
+export async function addDiagnosis<Catalogue>(
+  error: unknown,
+  load: (() => Promise<Catalogue>) | undefined,
+  diagnose: (catalogue: Catalogue, error: CambistError) => Diagnosis | undefined,
+): Promise<void> {
+  if (load === undefined || !(error instanceof CambistError) || error.diagnosis !== undefined) return;
+  try {
+    error.diagnosis = diagnose(await load(), error);
+  } catch {
+    // A response that the catalogue cannot read stays unexplained.
+  }
+}

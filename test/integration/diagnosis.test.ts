@@ -1,0 +1,150 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { eventually } from '../harness/eventually.ts';
+import type { Behaviour } from '../harness/fake-authorization-server.ts';
+import { freePort } from '../harness/free-port.ts';
+import { type Gateway, startGateway } from '../harness/gateway.ts';
+import { call } from '../harness/http-call.ts';
+
+interface Told {
+  readonly finding?: string;
+  readonly cause?: string;
+  readonly fix?: string;
+}
+
+interface StatusJson {
+  readonly failures: readonly Told[];
+  readonly missing: readonly ({ readonly check: string } & Told)[];
+}
+
+const statusOf = async ({ app }: Gateway): Promise<StatusJson> =>
+  (await (await fetch(`${app.admin}/status.json`)).json()) as StatusJson;
+
+/** Reads the diagnosis from the log lines of a failed request and from /status.json, which must agree. */
+async function told(gateway: Gateway, lines: readonly string[] = ['exchange', 'request']): Promise<Told> {
+  const { app } = gateway;
+  const lineOf = (message: string) => app.logs.find(({ msg }) => msg === message);
+  await eventually('the request is logged', () => lineOf('request') !== undefined);
+  const logged = lines.map((message) => {
+    const { finding, cause, fix } = lineOf(message) ?? {};
+    return { finding, cause, fix } as Told;
+  });
+  const [first = {}] = logged;
+  for (const one of logged) assert.deepEqual(one, first);
+  const [failure = {}] = (await statusOf(gateway)).failures;
+  assert.deepEqual({ finding: failure.finding, cause: failure.cause, fix: failure.fix }, first);
+  return first;
+}
+
+const refusal = (error: string, error_description: string, status = 400): Behaviour => ({
+  kind: 'response',
+  status,
+  body: { error, error_description },
+});
+
+const REFUSALS: [when: string, behaviour: Behaviour, finding: string, cause: RegExp, fix: RegExp][] = [
+  [
+    'a missing audience mapper at Keycloak',
+    refusal('invalid_request', 'Requested audience not available: github-mcp'),
+    'audience_mapper_missing',
+    /Keycloak only selects .* no mapper adds "github-mcp"/,
+    /give client "cambist" an audience mapper/,
+  ],
+  [
+    'a refused client',
+    refusal('invalid_client', 'Invalid client', 401),
+    'client_refused',
+    /client "cambist" \(none\) is refused/,
+    /authorization_servers\.local\.client_auth\.method/,
+  ],
+  [
+    'an issued token for another backend',
+    { kind: 'issue', audience: 'https://other.example.com' },
+    'audience_wrong',
+    /its "aud" is "https:\/\/other\.example\.com", which does not include/,
+    /audience mapper/,
+  ],
+  [
+    'a server without a token endpoint',
+    { kind: 'response', status: 404, body: '<html>' },
+    'server_unavailable',
+    /the token endpoint returned 404, without an OAuth error/,
+    /token_endpoint/,
+  ],
+];
+for (const [when, behaviour, finding, cause, fix] of REFUSALS) {
+  test(`tells the cause and fix in the log and in /status.json: ${when}`, async (t) => {
+    const gateway = await startGateway(t, { route: { audience: 'github-mcp' } });
+    gateway.authorizationServer.behaviour = behaviour;
+    await call(`${gateway.app.url}/github`, { headers: { authorization: gateway.authorization } });
+    const { finding: code, cause: why, fix: how } = await told(gateway);
+    assert.equal(code, finding);
+    assert.match(why ?? '', cause);
+    assert.match(how ?? '', fix);
+  });
+}
+
+test('tells that nothing listens at the address of the authorization server', async (t) => {
+  const gateway = await startGateway(t);
+  const port = await freePort();
+  const { local } = gateway.config.authorization_servers;
+  gateway.app.reloadTo({
+    ...gateway.config,
+    authorization_servers: { local: { ...local, token_endpoint: `http://127.0.0.1:${port}/token` } },
+  });
+  await call(`${gateway.app.url}/github`, { headers: { authorization: gateway.authorization } });
+  const { finding, cause } = await told(gateway);
+  assert.equal(finding, 'connection_refused');
+  assert.match(cause ?? '', new RegExp(`nothing listens at 127.0.0.1:${port}`));
+});
+
+test('tells why the metadata is unusable, before the first request too', async (t) => {
+  const gateway = await startGateway(t);
+  const { authorizationServer, config, app } = gateway;
+  authorizationServer.metadataBehaviour = { kind: 'document', fields: { issuer: 'https://idp.example.com/realms/a' } };
+  const issuer = { issuer: authorizationServer.issuer, client_id: 'cambist', client_auth: { method: 'none' } };
+  app.reloadTo({ ...config, authorization_servers: { local: issuer } });
+  await eventually('the readiness check fails', () => app.logs.some(({ msg }) => msg === 'not ready'));
+  const line = app.logs.find(({ msg }) => msg === 'not ready');
+  assert.equal(line?.finding, 'issuer_mismatch');
+  const [missing] = (await statusOf(gateway)).missing;
+  assert.equal(missing?.check, 'authorization_servers.local');
+  assert.match(
+    missing?.fix ?? '',
+    /set authorization_servers\.local\.issuer to "https:\/\/idp\.example\.com\/realms\/a"/,
+  );
+  await call(`${app.url}/github`, { headers: { authorization: gateway.authorization } });
+  assert.equal((await told(gateway)).finding, 'issuer_mismatch');
+});
+
+test('tells the cause of a remembered refusal as well', async (t) => {
+  const gateway = await startGateway(t);
+  gateway.authorizationServer.behaviour = refusal('invalid_target', 'unknown');
+  const headers = { authorization: gateway.authorization };
+  await call(`${gateway.app.url}/github`, { headers });
+  await call(`${gateway.app.url}/github`, { headers });
+  const requests = () => gateway.app.logs.filter(({ msg }) => msg === 'request');
+  await eventually('both requests are logged', () => requests().length === 2);
+  assert.deepEqual(
+    requests().map(({ cache, finding }) => [cache, finding]),
+    [
+      ['miss', 'resource_refused'],
+      ['negative', 'resource_refused'],
+    ],
+  );
+});
+
+test('shows the names in a token, and neither tokens within them nor names without end', async (t) => {
+  const gateway = await startGateway(t);
+  const { authorizationServer, app } = gateway;
+  const hidden = await authorizationServer.mint();
+  const names = Array.from({ length: 500 }, (_, index) => `name-${index}`);
+  const subject = await authorizationServer.mint({ audience: ['account', hidden, ...names] });
+  authorizationServer.behaviour = refusal('access_denied', 'Client is not within the token audience', 403);
+  await call(`${app.url}/github`, { headers: { authorization: `Bearer ${subject}` } });
+  const { finding, cause = '' } = await told(gateway);
+  assert.equal(finding, 'subject_audience_lacks_client');
+  assert.match(cause, /it is for "account", "\[redacted\]", "name-0"/);
+  assert.match(cause, /and 494 more/);
+  assert.ok(!app.logText().includes(hidden.slice(0, 40)));
+});
