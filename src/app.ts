@@ -2,7 +2,8 @@ import type { FastifyInstance } from 'fastify';
 import { createAdminServer } from './admin/server.ts';
 import { createStatus, type Status } from './admin/status.ts';
 import { systemClock } from './clock/clock.ts';
-import type { Config } from './config/config.ts';
+import type { Config, Intercept } from './config/config.ts';
+import type { Interception } from './intercept/interception.ts';
 import { type ConnectionLimit, limitConnections } from './listeners/limit-connections.ts';
 import { openListener } from './listeners/listen.ts';
 import { type Counts, createCounts } from './observability/counts.ts';
@@ -63,6 +64,7 @@ interface Parts {
   readonly status: Status;
   readonly tracker: RequestTracker;
   readonly sockets: DetachedSockets;
+  readonly interception: Interception | undefined;
 }
 
 /**
@@ -73,7 +75,8 @@ interface Parts {
 export async function startApp(first: Config, version: string, logger: Logger, tracing?: Tracing): Promise<App> {
   let active = activate(first);
   const activeConfig = (): ActiveConfig => active;
-  const parts = createParts(first, activeConfig, version, logger, tracing);
+  const interception = first.intercept && (await intercept(first.intercept, first, logger));
+  const parts = createParts({ first, activeConfig, version, logger, tracing, interception });
   const { counts, dispatchers, tokens, tracker, sockets } = parts;
   const pipeline = createPipeline({ ...tokens, clock: systemClock, dispatchers, observer: counts.proxy });
   const proxy = await createProxyServer({ activeConfig, tracker, pipeline, sockets, logger });
@@ -83,12 +86,12 @@ export async function startApp(first: Config, version: string, logger: Logger, t
   });
   const adminServer = createAdmin(parts, activeConfig, version, connections);
   const listen = await openListener(proxy, first.listen, 'listen', first.socketMode);
-  const admin = await openListener(adminServer, first.admin, 'admin', first.socketMode).catch(
-    async (error: unknown) => {
-      await proxy.close();
-      throw error;
-    },
-  );
+  const closeOnError = async (error: unknown): Promise<never> => {
+    await proxy.close();
+    throw error;
+  };
+  await interception?.announce(listen).catch(closeOnError);
+  const admin = await openListener(adminServer, first.admin, 'admin', first.socketMode).catch(closeOnError);
   serve(parts, first);
   const sweeping = setInterval(tokens.sweep, SWEEP_MS);
 
@@ -111,13 +114,19 @@ export async function startApp(first: Config, version: string, logger: Logger, t
   };
 }
 
-function createParts(
-  first: Config,
-  activeConfig: () => ActiveConfig,
-  version: string,
-  logger: Logger,
-  tracing: Tracing | undefined,
-): Parts {
+/** Its modules are loaded only where they are used. */
+async function intercept(config: Intercept, { routes }: Config, logger: Logger): Promise<Interception> {
+  const { startInterception } = await import('./intercept/interception.ts');
+  return startInterception(config, routes, logger);
+}
+
+interface PartOptions extends Pick<Parts, 'first' | 'logger' | 'interception'> {
+  readonly activeConfig: () => ActiveConfig;
+  readonly version: string;
+  readonly tracing: Tracing | undefined;
+}
+
+function createParts({ first, activeConfig, version, logger, tracing, interception }: PartOptions): Parts {
   const clock = systemClock;
   const counts = createCounts(clock.wallMs);
   const observer = createTokenLog(logger, counts.tokens);
@@ -132,7 +141,8 @@ function createParts(
   };
   const watch = createStallWatch(clock);
   const tracker = new RequestTracker({ activeConfig, clock, observer: counts.proxy, logger, keepLine, tracing, watch });
-  return { first, logger, counts, dispatchers, tokens, readiness, status, tracker, sockets: createDetachedSockets() };
+  const sockets = createDetachedSockets();
+  return { first, logger, counts, dispatchers, tokens, readiness, status, tracker, sockets, interception };
 }
 
 function createAdmin(
@@ -165,7 +175,7 @@ function createAdmin(
 
 /** Applies a config to every part that follows a reload. @returns the keys whose change needs a restart */
 function serve(parts: Parts, config: Config): string[] {
-  const waiting = restartKeys(parts.first, config);
+  const waiting = [...restartKeys(parts.first, config), ...(parts.interception?.serve(config.routes) ?? [])];
   parts.counts.serve(config);
   parts.tokens.serve(config);
   parts.readiness.require(checksOf(config, parts));
@@ -234,6 +244,7 @@ function restartKeys(before: Config, after: Config): string[] {
   if (JSON.stringify(before.listen) !== JSON.stringify(after.listen)) changed.push('listen');
   if (JSON.stringify(before.admin) !== JSON.stringify(after.admin)) changed.push('admin');
   if (before.socketMode !== after.socketMode) changed.push('socket_mode');
+  if (JSON.stringify(before.intercept) !== JSON.stringify(after.intercept)) changed.push('intercept');
   if (before.limits.maxHeaderBytes !== after.limits.maxHeaderBytes) changed.push('limits.max_header_size');
   return changed;
 }

@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
 import type { Config } from '../config/config.ts';
 import { type ConfigMapEntry, configMapEntries } from '../config/config-map.ts';
+import { byPosition } from '../config/config-node.ts';
 import { checkConfig, type LoadedConfig, readConfigText } from '../config/load.ts';
 import type { Problem } from '../config/problem.ts';
 import { type Command, configFile, EXIT } from './command.ts';
@@ -38,7 +39,7 @@ export const validate: Command = async (args) => {
 
 async function validateText(text: string, file: string): Promise<Validated[]> {
   const entries = configMapEntries(text);
-  if (entries === undefined) return [{ ...(await checkConfig(text, file)), entry: undefined }];
+  if (entries === undefined) return [{ ...(await check(text, file)), entry: undefined }];
   if (entries.length === 0) {
     return [
       { ...failed(file, 'a manifest without a config: expected a ConfigMap with "cambist.yaml"'), entry: undefined },
@@ -46,10 +47,19 @@ async function validateText(text: string, file: string): Promise<Validated[]> {
   }
   return Promise.all(
     entries.map(async (entry) => {
-      const { config, problems } = await checkConfig(entry.text, file);
+      const { config, problems } = await check(entry.text, file);
       return { config, problems: problems.map(entry.locate), entry };
     }),
   );
+}
+
+/** Checks a config, and its hosts by the certificate authority that agents trust, if it is on this machine. */
+async function check(text: string, file: string): Promise<LoadedConfig> {
+  const loaded = await checkConfig(text, file);
+  if (loaded.config?.intercept === undefined) return loaded;
+  const { excludedHostProblems } = await import('../intercept/excluded-host-problems.ts');
+  const excluded = await excludedHostProblems(loaded.config, loaded.config.intercept, text, file);
+  return { ...loaded, problems: [...loaded.problems, ...excluded].toSorted(byPosition) };
 }
 
 function failed(file: string, message: string): LoadedConfig {

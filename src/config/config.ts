@@ -206,6 +206,22 @@ export interface Route {
   readonly tls: TlsFiles | undefined;
 }
 
+/** The source of the certificate authority whose certificates intercepted connections get. */
+export type InterceptAuthority =
+  /** Made at start and kept in memory. */
+  | { readonly kind: 'ephemeral' }
+  /** Made once in this folder, and found again after a restart. */
+  | { readonly kind: 'dir'; readonly dir: string }
+  /** PEM files of an authority that another program made. */
+  | { readonly kind: 'files'; readonly certificate: string; readonly privateKey: string };
+
+/** Termination of TLS from agents, for the hosts of routes. */
+export interface Intercept {
+  readonly ca: InterceptAuthority;
+  /** Folder for the files that make agents trust the authority. */
+  readonly trustDir: string;
+}
+
 export interface Config {
   readonly listen: Listen;
   readonly admin: Listen;
@@ -234,4 +250,6 @@ export interface Config {
   };
   /** Authorities that CONNECT may tunnel to unread: `host:port`, lower-case. */
   readonly forwardProxy: { readonly connect: readonly string[] };
+  /** Undefined: TLS from agents is refused. */
+  readonly intercept: Intercept | undefined;
 }

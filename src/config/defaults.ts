@@ -28,5 +28,7 @@ export const DEFAULTS = {
   connectTimeout: '5s',
   responseHeadersTimeout: 0,
   stallTimeout: '60s',
+  interceptCa: 'ephemeral',
+  trustDir: '/run/cambist/trust',
   retryBodyLimit: '64KiB',
 } as const;

@@ -10,7 +10,7 @@ export interface ExpiringCredential {
 }
 
 /** Lists the credentials in a config that may have an expiry, used or not. */
-export function expiringCredentials({ routes, authorizationServers }: Config): ExpiringCredential[] {
+export function expiringCredentials({ routes, authorizationServers, intercept }: Config): ExpiringCredential[] {
   const ofRoutes = routes.flatMap(({ name, credential, subjectToken, tls }) => {
     const actor = credential.kind === 'exchange' ? credential.actorToken?.source : undefined;
     const own = credential.kind === 'exchange' ? subjectToken.file : undefined;
@@ -20,7 +20,8 @@ export function expiringCredentials({ routes, authorizationServers }: Config): E
       ...tlsCertificate(`route "${name}"`, tls),
     ];
   });
-  return [...ofRoutes, ...authorizationServers.flatMap(ofServer)];
+  const ca = intercept?.ca.kind === 'files' ? { file: intercept.ca.certificate } : undefined;
+  return [...ofRoutes, ...authorizationServers.flatMap(ofServer), ...certificate('certificate of intercept.ca', ca)];
 }
 
 function ofServer({ name, clientAuth, tls }: AuthorizationServer): ExpiringCredential[] {

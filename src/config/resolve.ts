@@ -6,6 +6,7 @@ import { type NamedHeader, readHeaderName, refuseSharedHeaders } from './header-
 import { readConnectAuthority, readHostPattern } from './matching.ts';
 import { readDuration, readSize } from './quantities.ts';
 import { resolveAuthorizationServer } from './resolve-authorization-server.ts';
+import { resolveIntercept } from './resolve-intercept.ts';
 import { combinationsOf } from './resolve-match.ts';
 import { type RouteDraft, resolveRoute } from './resolve-route.ts';
 import { readRouteKeys } from './resolve-route-keys.ts';
@@ -36,6 +37,7 @@ export function resolveConfig(file: Loose<ConfigFile>, root: ConfigNode, sources
       }),
     },
     forwardProxy: resolveForwardProxy(file, drafts, root),
+    intercept: resolveIntercept(file.intercept, listen, drafts, root.at('intercept'), sources),
   };
   warnOfUnusedServers(servers, drafts, root);
   warnOfLoops(listen, drafts);

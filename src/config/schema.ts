@@ -3,7 +3,7 @@ import { LISTEN_FORM } from './addresses.ts';
 import { DEFAULTS } from './defaults.ts';
 import { authorizationServer } from './schema-authorization-server.ts';
 import { defaults, route } from './schema-route.ts';
-import { duration, headerName, size, text } from './schema-values.ts';
+import { duration, fileSource, headerName, size, text } from './schema-values.ts';
 
 const log = z
   .strictObject({
@@ -94,6 +94,41 @@ const forwardProxy = z
   })
   .meta({ description: 'Destinations beside the routes, for agents whose HTTP_PROXY is cambist.' });
 
+const folder = (about: { description: string; default?: string }) =>
+  z
+    .string()
+    .regex(/^[^\0]+$/, { error: 'must be the path of a folder' })
+    .meta(about);
+
+const CA_FORM = 'must be ephemeral, { dir: /path }, or { certificate: { file: … }, private_key: { file: … } }';
+
+const intercept = z
+  .strictObject({
+    ca: z
+      .union(
+        [
+          z.literal('ephemeral'),
+          z.strictObject({ dir: folder({ description: 'Folder of the authority, for cambist alone.' }) }),
+          z.strictObject({
+            certificate: fileSource({ description: 'PEM: certificate of the authority.' }),
+            private_key: fileSource({ description: 'PEM: private key of `certificate`.' }),
+          }),
+        ],
+        { error: CA_FORM },
+      )
+      .meta({
+        description:
+          'Certificate authority: made at each start, made once in a folder (`dir`), or read from files (`certificate`, `private_key`).',
+        default: DEFAULTS.interceptCa,
+      })
+      .optional(),
+    trust_dir: folder({
+      description: 'Folder for the files that make agents trust the authority.',
+      default: DEFAULTS.trustDir,
+    }).optional(),
+  })
+  .meta({ description: 'Terminates TLS from agents, for the hosts of routes.' });
+
 const SOCKET_MODE_FORM = 'must be octal permissions in quotes, as in "0660" or "0600"';
 
 /** Schema of the config file. `resolve.ts` checks what a JSON Schema cannot express. */
@@ -147,6 +182,7 @@ export const configSchema = z
     cache: cache.optional(),
     limits: limits.optional(),
     forward_proxy: forwardProxy.optional(),
+    intercept: intercept.optional(),
     defaults: defaults.optional(),
     routes: z.array(route).min(1).meta({ description: 'Backends, in any order.' }),
   })

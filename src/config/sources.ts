@@ -22,6 +22,8 @@ interface WrittenTls {
 export interface Sources {
   /** Resolves the path of a file, relative to the folder of the config file. */
   file(path: string, node: ConfigNode): string;
+  /** Resolves the path of a folder that cambist makes. */
+  folder(path: string): string;
   /** Reads `{ file }` or `{ env }`. */
   credential(written: WrittenSource | undefined, node: ConfigNode): CredentialSource | undefined;
   tls(written: WrittenTls | undefined, node: ConfigNode): TlsFiles | undefined;
@@ -33,12 +35,14 @@ export interface Sources {
 }
 
 export function createSources(configFile: string): Sources {
-  const folder = dirname(configFile);
+  const base = dirname(configFile);
   const found: { full: string; written: string; node: ConfigNode }[] = [];
   const variables: { name: string; node: ConfigNode }[] = [];
 
+  const resolved = (path: string): string => (isAbsolute(path) ? path : join(base, path));
+
   function file(path: string, node: ConfigNode): string {
-    const full = isAbsolute(path) ? path : join(folder, path);
+    const full = resolved(path);
     found.push({ full, written: path, node });
     return full;
   }
@@ -94,5 +98,5 @@ export function createSources(configFile: string): Sources {
     }
   }
 
-  return { file, credential, tls, reportMissing };
+  return { file, folder: resolved, credential, tls, reportMissing };
 }

@@ -1,13 +1,11 @@
 import type { EnvVar } from 'kubernetes-types/core/v1.js';
+import { NO_PROXY } from '../config/agent-variables.ts';
 import { getIn, isArray, isEmpty, type Json, type JsonObject, objectsOf, textOf } from './json.ts';
 import { toPointer } from './json-patch.ts';
 import type { PodLayout } from './pod-layout.ts';
 import { quote } from './quote.ts';
 import { SIDECAR_NAME } from './sidecar.ts';
 import { emptyBefore, type InjectionStatus } from './status.ts';
-
-/** Calls within the pod bypass the proxy. */
-const NO_PROXY = 'localhost,127.0.0.1,::1';
 
 /** The number of variables that an injection sets on a container: HTTP_PROXY and NO_PROXY, in both spellings. */
 export const PROXY_VARIABLES = 4;

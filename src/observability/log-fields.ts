@@ -36,6 +36,7 @@ export const LOG_FIELDS = [
   'errors',
   'routes',
   'keys',
+  'hosts',
   'version',
   'listen',
   'admin',

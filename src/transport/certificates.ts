@@ -1,4 +1,12 @@
-import { createHash, generateKeyPairSync, type KeyObject, randomBytes, sign, X509Certificate } from 'node:crypto';
+import {
+  createHash,
+  createPrivateKey,
+  generateKeyPairSync,
+  type KeyObject,
+  randomBytes,
+  sign,
+  X509Certificate,
+} from 'node:crypto';
 import { isIP } from 'node:net';
 import { AsnConvert, OctetString } from '@peculiar/asn1-schema';
 import {
@@ -25,6 +33,7 @@ import {
   KeyUsage,
   KeyUsageFlags,
   Name,
+  NameConstraints,
   RelativeDistinguishedName,
   SubjectAlternativeName,
   SubjectKeyIdentifier,
@@ -42,8 +51,7 @@ export interface Lifetime {
 
 /** A certificate authority with its own key. It signs certificates of servers and clients, and no other authority. */
 export interface CertificateAuthority {
-  readonly commonName: string;
-  /** PEM, for the trust store of a client. */
+  /** PEM, for the trust store of a client. The chain of an intermediate authority follows its own certificate. */
   readonly cert: string;
   readonly privateKey: KeyObject;
 }
@@ -56,7 +64,9 @@ export interface CertificateRequest extends Lifetime {
   readonly publicKey: KeyObject;
 }
 
-const ECDSA_WITH_SHA256 = '1.2.840.10045.4.3.2';
+const ECDSA_WITH_SHA256 = new AlgorithmIdentifier({ algorithm: '1.2.840.10045.4.3.2' });
+/** Its parameters are NULL (RFC 4055 section 5). */
+const RSA_WITH_SHA256 = new AlgorithmIdentifier({ algorithm: '1.2.840.113549.1.1.11', parameters: null });
 const COMMON_NAME = '2.5.4.3';
 
 /** A P-256 key pair. */
@@ -78,15 +88,33 @@ export function createAuthority(
     critical(id_ce_keyUsage, new KeyUsage(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign)),
     ...(hosts === undefined ? [] : [critical(id_ce_nameConstraints, nameConstraints(hosts))]),
   ];
-  const content = { subject: commonName, issuer: commonName, publicKey, ...lifetime };
-  return { commonName, privateKey, cert: issue(content, privateKey, extensions) };
+  const name = distinguishedName(commonName);
+  return { privateKey, cert: issue({ subject: name, issuer: name, publicKey, ...lifetime }, privateKey, extensions) };
+}
+
+/**
+ * Opens an authority whose certificate and key another program made.
+ * @param cert PEM, the authority's own certificate first
+ * @throws {Error} with the reason why it cannot sign certificates of servers
+ */
+export function openAuthority(cert: string, key: string): CertificateAuthority {
+  const certificate = parsed(() => new X509Certificate(cert), 'the certificate is not PEM');
+  const privateKey = parsed(() => createPrivateKey(key), 'the private key is not PEM, or is encrypted');
+  if (!certificate.ca) throw new Error('the certificate is not that of a certificate authority');
+  if (!certificate.checkPrivateKey(privateKey)) throw new Error('the private key does not belong to the certificate');
+  if (!['ec', 'rsa'].includes(privateKey.asymmetricKeyType ?? ''))
+    throw new Error('the private key is neither EC nor RSA');
+  return { cert, privateKey };
 }
 
 /** Issues a certificate, as PEM. */
 export function issueCertificate(authority: CertificateAuthority, request: CertificateRequest): string {
   const { commonName, hosts, purpose, ...rest } = request;
   const names = new SubjectAlternativeName(hosts.map(generalName));
-  const keyIdentifier = keyIdentifierOf(new X509Certificate(authority.cert).publicKey);
+  const { tbsCertificate: issuer } = parseCertificate(authority.cert);
+  const keyIdentifier =
+    extensionOf(issuer, id_ce_subjectKeyIdentifier, SubjectKeyIdentifier) ??
+    keyIdentifierOf(new X509Certificate(authority.cert).publicKey);
   const extensions = [
     critical(id_ce_basicConstraints, new BasicConstraints()),
     critical(id_ce_keyUsage, new KeyUsage(KeyUsageFlags.digitalSignature)),
@@ -94,7 +122,13 @@ export function issueCertificate(authority: CertificateAuthority, request: Certi
     ...(hosts.length === 0 ? [] : [extension(id_ce_subjectAltName, names)]),
     extension(id_ce_authorityKeyIdentifier, new AuthorityKeyIdentifier({ keyIdentifier })),
   ];
-  return issue({ subject: commonName, issuer: authority.commonName, ...rest }, authority.privateKey, extensions);
+  const subject = distinguishedName(commonName);
+  return issue({ subject, issuer: issuer.subject, ...rest }, authority.privateKey, extensions);
+}
+
+/** The name constraints of a certificate. Undefined: it may name every host. @param cert PEM */
+export function nameConstraintsOf(cert: string): NameConstraints | undefined {
+  return extensionOf(parseCertificate(cert).tbsCertificate, id_ce_nameConstraints, NameConstraints);
 }
 
 /** A private key as PEM. */
@@ -103,23 +137,23 @@ export function exportKey(privateKey: KeyObject): string {
 }
 
 interface Content extends Lifetime {
-  readonly subject: string;
-  readonly issuer: string;
+  readonly subject: Name;
+  readonly issuer: Name;
   readonly publicKey: KeyObject;
 }
 
 /** @see https://www.rfc-editor.org/rfc/rfc5280#section-4.1 */
 function issue(content: Content, signer: KeyObject, extensions: Extension[]): string {
   const { subject, issuer, publicKey, notBefore, notAfter } = content;
-  const algorithm = new AlgorithmIdentifier({ algorithm: ECDSA_WITH_SHA256 });
+  const algorithm = signer.asymmetricKeyType === 'rsa' ? RSA_WITH_SHA256 : ECDSA_WITH_SHA256;
   const tbsCertificate = new TBSCertificate({
     version: Version.v3,
     // Positive, with more than the 64 random bits that authorities must use.
     serialNumber: bytes([0x40, ...randomBytes(15)]),
     signature: algorithm,
-    issuer: distinguishedName(issuer),
+    issuer,
     validity: new Validity({ notBefore, notAfter }),
-    subject: distinguishedName(subject),
+    subject,
     subjectPublicKeyInfo: publicKeyInfo(publicKey),
     extensions: new Extensions([
       ...extensions,
@@ -133,6 +167,27 @@ function issue(content: Content, signer: KeyObject, extensions: Extension[]): st
     signatureValue: bytes(signature),
   });
   return new X509Certificate(Buffer.from(AsnConvert.serialize(certificate))).toString();
+}
+
+function parseCertificate(pem: string): Certificate {
+  return AsnConvert.parse(new X509Certificate(pem).raw, Certificate);
+}
+
+function extensionOf<Value>(
+  { extensions = [] }: { readonly extensions?: readonly Extension[] },
+  id: string,
+  type: new () => Value,
+): Value | undefined {
+  const found = extensions.find(({ extnID }) => extnID === id);
+  return found === undefined ? undefined : AsnConvert.parse(found.extnValue, type);
+}
+
+function parsed<Value>(parse: () => Value, problem: string): Value {
+  try {
+    return parse();
+  } catch (cause) {
+    throw new Error(problem, { cause });
+  }
 }
 
 function generalName(host: string): GeneralName {

@@ -1,4 +1,4 @@
-import { isIP } from 'node:net';
+import { BlockList, isIP } from 'node:net';
 import { GeneralName, GeneralSubtree, GeneralSubtrees, NameConstraints } from '@peculiar/asn1-x509';
 
 /** Every DNS name: the empty suffix. */
@@ -25,6 +25,37 @@ export function nameConstraints(hosts: readonly string[]): NameConstraints {
     ...(permitted.length === 0 ? {} : { permittedSubtrees: subtrees(permitted) }),
     ...(excluded.length === 0 ? {} : { excludedSubtrees: subtrees(excluded) }),
   });
+}
+
+/**
+ * Returns whether constraints permit a host.
+ * @param host a name, `*.` and a name for all names below it, or an address
+ */
+export function permitsHost({ permittedSubtrees, excludedSubtrees }: NameConstraints, host: string): boolean {
+  const isName = isIP(host) === 0;
+  const ofKind = (all: GeneralSubtrees | undefined): GeneralName[] =>
+    [...(all ?? [])].map(({ base }) => base).filter(({ dNSName }) => (dNSName !== undefined) === isName);
+  const contains = (base: GeneralName): boolean =>
+    isName ? isBelow(host, base.dNSName ?? '') : isWithin(host, base.iPAddress ?? '');
+  const permitted = ofKind(permittedSubtrees).filter(({ dNSName, iPAddress }) => (dNSName ?? iPAddress) !== undefined);
+  return (permitted.length === 0 || permitted.some(contains)) && !ofKind(excludedSubtrees).some(contains);
+}
+
+/** @param host all names below `*.` are meant @param suffix of a constraint; empty for every name */
+function isBelow(host: string, suffix: string): boolean {
+  const name = host.replace(/^\*/, '');
+  if (suffix === '' || name === suffix) return true;
+  return name.endsWith(suffix.startsWith('.') ? suffix : `.${suffix}`);
+}
+
+/** @param range an address and its prefix length, or its mask */
+function isWithin(address: string, range: string): boolean {
+  const [network = '', prefix] = range.split('/');
+  const family = isIP(address) === 4 ? 'ipv4' : 'ipv6';
+  if (isIP(network) !== isIP(address) || !/^\d+$/.test(prefix ?? '')) return false;
+  const list = new BlockList();
+  list.addSubnet(network, Number(prefix), family);
+  return list.check(address, family);
 }
 
 function subtrees(names: readonly Partial<GeneralName>[]): GeneralSubtrees {

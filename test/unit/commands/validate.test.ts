@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { validate } from '../../../src/commands/validate.ts';
+import { createAuthority } from '../../../src/transport/certificates.ts';
 import { VALID } from '../config/sample.ts';
 
 /** A ConfigMap that contains a config in a literal block. */
@@ -157,4 +158,24 @@ test('reports a manifest without a config', async (t) => {
 test('throws on wrong usage', async () => {
   await assert.rejects(validate(['--confg', 'x']), { code: 'ERR_PARSE_ARGS_UNKNOWN_OPTION' });
   await assert.rejects(validate(['c.yaml']), { code: 'ERR_PARSE_ARGS_UNEXPECTED_POSITIONAL' });
+});
+
+test('warns of a host that the authority in the trust folder excludes', async (t) => {
+  const trust = await mkdtemp(join(tmpdir(), 'validate-trust-'));
+  t.after(() => rm(trust, { recursive: true }));
+  const lifetime = { notBefore: new Date(), notAfter: new Date(Date.now() + 60_000) };
+  const { cert } = createAuthority({ commonName: 'CA', hosts: ['a.example.com'], ...lifetime });
+  const route = (host: string) =>
+    `  - { name: ${host[0]}, match: { host: ${host} }, upstream: "https://x.example.com", credential: none }\n`;
+  const text = `version: 1\nintercept: { trust_dir: ${trust} }\nroutes:\n${route('a.example.com')}${route('b.example.com')}`;
+  const withoutFolder = await run(t, text);
+  assert.deepEqual(withoutFolder.lines, ['c.yaml: valid: 2 routes, 0 authorization servers']);
+  await writeFile(join(trust, 'ca.pem'), cert);
+  const { code, lines } = await run(t, text);
+  assert.equal(code, 0);
+  assert.match(
+    lines[0] ?? '',
+    /^c\.yaml:5:31: warning: routes\[1\]\.match\.host: is excluded by the name constraints .* restart the pod\n/,
+  );
+  assert.equal(lines.length, 2);
 });

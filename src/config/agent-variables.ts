@@ -1,0 +1,58 @@
+/** Calls within the pod bypass the proxy. */
+export const NO_PROXY = 'localhost,127.0.0.1,::1';
+
+/** The files of the trust folder. */
+export const TRUST_FILES = {
+  /** The certificate authority of cambist alone. */
+  authority: 'ca.pem',
+  /** The roots of the system, and the certificate authority of cambist. */
+  bundle: 'bundle.pem',
+  /** The same for Java, as PKCS#12 without a password. */
+  truststore: 'truststore.p12',
+  /** The proxy and trust variables for a shell. */
+  variables: 'env',
+} as const;
+
+/** The variables by which clients find an HTTP proxy. Clients differ in which spelling they read. */
+export function proxyVariables(proxyUrl: string): Record<string, string> {
+  const upper = { HTTP_PROXY: proxyUrl, HTTPS_PROXY: proxyUrl, NO_PROXY };
+  const lower = Object.entries(upper).map(([name, value]) => [name.toLowerCase(), value]);
+  // Node's own client reads the others only with this one.
+  return { ...upper, ...Object.fromEntries(lower), NODE_USE_ENV_PROXY: '1' };
+}
+
+/** The variables by which clients find certificates to trust. Those that replace the roots of a client name the bundle. */
+export function trustVariables(trustDir: string): Record<string, string> {
+  const bundle = `${trustDir}/${TRUST_FILES.bundle}`;
+  return {
+    NODE_EXTRA_CA_CERTS: `${trustDir}/${TRUST_FILES.authority}`,
+    SSL_CERT_FILE: bundle,
+    REQUESTS_CA_BUNDLE: bundle,
+    CURL_CA_BUNDLE: bundle,
+    GIT_SSL_CAINFO: bundle,
+    AWS_CA_BUNDLE: bundle,
+    DENO_CERT: bundle,
+  };
+}
+
+/**
+ * The variable with the options of Java, which reads no other. A path with white space is quoted, as the JVM reads it.
+ * @param proxyUrl undefined: connections arrive without a proxy
+ */
+export function javaOptions(trustDir: string, proxyUrl?: string): Record<string, string> {
+  const proxy = proxyUrl === undefined ? undefined : new URL(proxyUrl);
+  const host = proxy?.hostname.replace(/^\[|\]$/g, '');
+  const properties = [
+    ['javax.net.ssl.trustStore', `${trustDir}/${TRUST_FILES.truststore}`],
+    ['javax.net.ssl.trustStoreType', 'PKCS12'],
+    ...(proxy === undefined
+      ? []
+      : ['https', 'http'].flatMap((scheme) => [
+          [`${scheme}.proxyHost`, host],
+          [`${scheme}.proxyPort`, proxy.port],
+        ])),
+  ];
+  const options = properties.map(([name, value]) => `-D${name}=${value}`);
+  const quoted = options.map((option) => (/\s/.test(option) ? `'${option}'` : option));
+  return { JAVA_TOOL_OPTIONS: quoted.join(' ') };
+}

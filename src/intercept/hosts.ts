@@ -1,0 +1,38 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { TRUST_FILES } from '../config/agent-variables.ts';
+import type { Intercept, Route } from '../config/config.ts';
+import { nameConstraintsOf } from '../transport/certificates.ts';
+import { permitsHost } from '../transport/name-constraints.ts';
+
+/** The hosts that routes match, as certificates name them: addresses without brackets. */
+export function interceptedHosts(routes: readonly Route[]): string[] {
+  const hosts = routes.map(({ match }) => match.host).filter((host) => host !== undefined);
+  return [...new Set(hosts.map(certificateHost))];
+}
+
+/** Only URLs and authorities put brackets around an IPv6 address. */
+export function certificateHost(host: string): string {
+  return host.startsWith('[') ? host.slice(1, -1) : host;
+}
+
+/**
+ * The routes whose host an authority may not sign for.
+ * @param authority PEM
+ */
+export function excludedRoutes(authority: string, routes: readonly Route[]): Route[] {
+  const constraints = nameConstraintsOf(authority);
+  if (constraints === undefined) return [];
+  return routes.filter(
+    ({ match }) => match.host !== undefined && !permitsHost(constraints, certificateHost(match.host)),
+  );
+}
+
+/**
+ * The authority that agents of this machine trust now.
+ * @returns PEM, or undefined if the file cannot be read
+ */
+export async function trustedAuthority({ ca, trustDir }: Intercept): Promise<string | undefined> {
+  const file = ca.kind === 'files' ? ca.certificate : join(trustDir, TRUST_FILES.authority);
+  return readFile(file, 'utf8').catch(() => undefined);
+}

@@ -1,0 +1,52 @@
+import { X509Certificate } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { rootCertificates } from 'node:tls';
+
+/** Where distributions keep the bundle of their roots. */
+const BUNDLES = [
+  '/etc/ssl/certs/ca-certificates.crt',
+  '/etc/pki/tls/certs/ca-bundle.crt',
+  '/etc/ssl/ca-bundle.pem',
+  '/etc/ssl/cert.pem',
+];
+
+const CERTIFICATE = /-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g;
+
+/**
+ * The roots that programs on this machine trust: those of the system, else those of Node. The files of `SSL_CERT_FILE` and
+ * `NODE_EXTRA_CA_CERTS` are included.
+ * @returns each in PEM, without duplicates
+ */
+export async function systemRoots(env: Readonly<Record<string, string | undefined>>): Promise<string[]> {
+  const own = await certificatesIn(env.SSL_CERT_FILE);
+  const roots = own.length > 0 ? own : await bundledRoots();
+  return [...new Set([...roots, ...(await certificatesIn(env.NODE_EXTRA_CA_CERTS))])];
+}
+
+async function bundledRoots(): Promise<readonly string[]> {
+  for (const bundle of BUNDLES) {
+    const found = await certificatesIn(bundle);
+    if (found.length > 0) return found;
+  }
+  return rootCertificates;
+}
+
+/** The usable certificates of a file. None if it cannot be read. */
+async function certificatesIn(file: string | undefined): Promise<string[]> {
+  if (file === undefined || file === '') return [];
+  const text = await readFile(file, 'utf8').catch(() => '');
+  return splitCertificates(text).filter(isCertificate);
+}
+
+/** Each certificate of a PEM text. */
+export function splitCertificates(pem: string): string[] {
+  return [...pem.matchAll(CERTIFICATE)].map(([certificate]) => certificate.replaceAll('\r', ''));
+}
+
+function isCertificate(pem: string): boolean {
+  try {
+    return new X509Certificate(pem).raw.length > 0;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,61 @@
+import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import type { StatusReport } from '../../src/admin/status.ts';
+import { startTestApp } from '../harness/app.ts';
+
+async function temporaryFolder(t: TestContext): Promise<string> {
+  const dir = await mkdtemp(join(tmpdir(), 'cambist-trust-'));
+  t.after(() => rm(dir, { recursive: true }));
+  return dir;
+}
+
+function configFor(hosts: readonly string[], intercept: Record<string, unknown>) {
+  const route = { upstream: 'http://127.0.0.1:1', credential: 'none' };
+  return { intercept, routes: hosts.map((host) => ({ name: host.replaceAll('.', '-'), match: { host }, ...route })) };
+}
+
+test('writes the trust folder before it is ready, with the address of the listener', async (t) => {
+  const trust = join(await temporaryFolder(t), 'trust');
+  const app = await startTestApp(t, configFor(['a.example.com'], { trust_dir: trust }));
+  assert.match(await readFile(join(trust, 'env'), 'utf8'), new RegExp(`^HTTPS_PROXY='${app.url}'$`, 'm'));
+  const { ca } = new X509Certificate(await readFile(join(trust, 'ca.pem')));
+  assert.ok(ca);
+});
+
+test('keeps the authority of a folder over a restart', async (t) => {
+  const folder = await temporaryFolder(t);
+  const trust = join(folder, 'trust');
+  const config = configFor(['a.example.com'], { ca: { dir: join(folder, 'ca') }, trust_dir: trust });
+  const first = await startTestApp(t, config);
+  const before = await readFile(join(trust, 'ca.pem'), 'utf8');
+  await first.stop();
+  await startTestApp(t, config);
+  assert.equal(await readFile(join(trust, 'ca.pem'), 'utf8'), before);
+});
+
+test('reports a host that a reload adds and the authority excludes', async (t) => {
+  const trust = await temporaryFolder(t);
+  const app = await startTestApp(t, configFor(['a.example.com'], { trust_dir: trust }));
+  const waiting = app.reloadTo(configFor(['a.example.com', 'b.example.com'], { trust_dir: trust }));
+  assert.deepEqual(waiting, ['routes.b-example-com.match.host']);
+  const line = app.logs.find(({ msg }) => String(msg).includes('excludes these hosts'));
+  assert.deepEqual(line?.hosts, ['b.example.com']);
+  const status = (await (await fetch(`${app.admin}/status.json`)).json()) as StatusReport;
+  assert.deepEqual(status.config.waits_for_restart, ['routes.b-example-com.match.host']);
+  assert.deepEqual(app.reloadTo(configFor(['a.example.com'], { trust_dir: trust })), []);
+});
+
+test('reports a change of intercept as waiting for a restart', async (t) => {
+  const trust = await temporaryFolder(t);
+  const app = await startTestApp(t, configFor(['a.example.com'], { trust_dir: trust }));
+  assert.deepEqual(app.reloadTo(configFor(['a.example.com'], { trust_dir: join(trust, 'other') })), ['intercept']);
+});
+
+test('does not start when the trust folder cannot be written', async (t) => {
+  const config = configFor(['a.example.com'], { trust_dir: '/dev/null/trust' });
+  await assert.rejects(startTestApp(t, config), /intercept\.trust_dir: cannot write/);
+});
