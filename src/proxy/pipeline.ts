@@ -1,5 +1,6 @@
 import type { SubjectSource } from '../tokens/subject-source.ts';
 import { readCallerToken } from './caller-tokens.ts';
+import { followsClose } from './closing.ts';
 import { refuseCrossSite } from './cross-site.ts';
 import { findRoute, receive } from './find-route.ts';
 import { obtainToken, sessionOf } from './issued-token.ts';
@@ -26,6 +27,8 @@ export type Pipeline = (request: ProxyRequest, switched?: Switched) => Promise<v
  */
 export function createPipeline(options: PipelineOptions): Pipeline {
   return async (request, switched) => {
+    // Ended by the close of its connection.
+    if (followsClose(request.incoming)) return;
     try {
       // Receive: read the target, and refuse what cannot be forwarded as it is.
       const received = receive(request);

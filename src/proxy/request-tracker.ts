@@ -10,6 +10,7 @@ import type { Span, Tracing } from '../observability/tracing.ts';
 import type { RequestTarget } from '../routing/request-target.ts';
 import type { ActiveConfig } from './active-config.ts';
 import { callerRequestId } from './caller-tokens.ts';
+import { announceClose } from './closing.ts';
 import { asCambistError, errorResponse, type OwnResponse } from './own-response.ts';
 import { createPipelining, type Pipelined, type Pipelining } from './pipelining.ts';
 import type { ProxyRequest, RequestRecord, ResponseStart } from './proxy-request.ts';
@@ -290,6 +291,7 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
   #write({ status, headers, body }: OwnResponse): void {
     // The rest of an incomplete request is dropped, and a proxy that drains wants no further requests.
     const keepsConnection = this.incoming.complete && !this.#tracker.isDraining;
+    if (!keepsConnection) announceClose(this.incoming);
     const connection = keepsConnection ? {} : { connection: 'close' };
     this.response.writeHead(status, { ...headers, ...connection, 'content-length': Buffer.byteLength(body) });
     this.response.end(body);

@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
 import { MAX_TEXT_BYTES } from '../transport/pump.ts';
+import { announceClose } from './closing.ts';
 import type { Rewriter } from './endpoint-event.ts';
 import { headerValues } from './headers.ts';
 
@@ -85,7 +86,10 @@ export function createResponseRelay(
     header: (name) => headerValues(headers, name)[0],
     start(to) {
       response = to;
-      if (!isRequestComplete()) headers.push('connection', 'close');
+      if (!isRequestComplete()) {
+        announceClose(to.req);
+        headers.push('connection', 'close');
+      }
       to.writeHead(status, headers);
       // The headers of a stream must not wait for its first event. A short body is worth waiting one tick for.
       process.nextTick(() => {

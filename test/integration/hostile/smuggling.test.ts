@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { soon } from '../../harness/eventually.ts';
+import { eventually, soon } from '../../harness/eventually.ts';
 import { startPlainGateway } from '../../harness/gateway.ts';
-import { connectRaw } from '../../harness/http-call.ts';
+import { call, connectRaw } from '../../harness/http-call.ts';
+import { sumSamples } from '../../harness/metric-samples.ts';
 
 /** The request that an attacker hides in another one. */
 const SMUGGLED = 'GET /plain/smuggled HTTP/1.1\r\nHost: h\r\n\r\n';
 const HEAD = 'POST /plain HTTP/1.1\r\nHost: h\r\n';
+
+const inFlight = (metrics: string): number => sumSamples(metrics, 'cambist_requests_in_flight');
 
 /** Sends bytes on a new connection. Settles with everything received when the connection closes. */
 async function exchange(t: TestContext, bytes: string) {
@@ -113,6 +116,26 @@ for (const coding of [
     assert.deepEqual(statuses, [403]);
     assert.match(text, /"code":"ERR_ROUTE_NOT_FOUND"/);
     assert.deepEqual(seen, []);
+  });
+}
+
+for (const framing of [
+  `Transfer-Encoding:\r\nContent-Length: 5\r\n\r\nhello`,
+  `Transfer-Encoding: gzip, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n`,
+  `Transfer-Encoding: xchunked\r\n\r\n`,
+]) {
+  test(`serves no request behind a refused framing: ${JSON.stringify(framing)}`, async (t) => {
+    const { app, upstream } = await startPlainGateway(t);
+    // From here on, an upstream connection is open, and a request would be sent at once.
+    assert.equal((await call(`${app.url}/plain`)).status, 200);
+    const connection = await connectRaw(app.url);
+    connection.send(`${HEAD}${framing}${SMUGGLED}${SMUGGLED}`);
+    const text = await soon('the connection closes', connection.closed());
+    // Some versions of Node refuse it themselves.
+    assert.match(text, /^HTTP\/1\.1 40[03] /);
+    assert.equal(text.match(/HTTP\/1\.1/g)?.length, 1);
+    await eventually('all requests are logged', async () => inFlight(await app.metrics()) === 0);
+    assert.equal(upstream.requests.length, 1);
   });
 }
 
