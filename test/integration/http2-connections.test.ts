@@ -150,6 +150,8 @@ test('uses HTTP/2 with an upstream that had only HTTP/1.1 before it restarted', 
   connection.send('GET /github HTTP/1.1\r\nHost: h\r\n\r\n');
   await soon('the response headers', connection.until('HTTP/1.1 200'));
   assert.equal(state.requests.length, 0);
+  // The upstream never ends its response.
+  connection.socket.destroy();
 });
 
 test('fails a request without a retry when the upstream allows no streams', async (t) => {

@@ -1,5 +1,5 @@
-import { execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -7,6 +7,8 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { buffer } from 'node:stream/consumers';
 import type { TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { cachedInstall, runTool } from '../../harness/cached-install.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { freePort } from '../../harness/free-port.ts';
 
@@ -23,10 +25,22 @@ export interface Reader {
   readonly requests: Read[];
 }
 
+const COPY_DEPENDENCIES = 'org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies';
+
+/** Java compiles its program first. */
+const START_MS = 30_000;
+
+const here = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
+
 export const READERS: Record<string, (t: TestContext) => Promise<Reader>> = {
   node: startNode,
   go: startGo,
   nginx: startNginx,
+  gunicorn: startPython('gunicorn', '-'),
+  // uvicorn has two parsers.
+  'uvicorn-h11': startPython('uvicorn', 'h11'),
+  'uvicorn-httptools': startPython('uvicorn', 'httptools'),
+  tomcat: startTomcat,
 };
 
 async function startNode(t: TestContext): Promise<Reader> {
@@ -36,6 +50,7 @@ async function startNode(t: TestContext): Promise<Reader> {
     if (body === undefined) return;
     const { method = '', url = '' } = request;
     requests.push({ method, url, body: body.toString('latin1') });
+    response.setHeader('content-length', 2);
     response.end('ok');
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -47,19 +62,53 @@ async function startNode(t: TestContext): Promise<Reader> {
 }
 
 async function startGo(t: TestContext): Promise<Reader> {
-  const cache = join(import.meta.dirname, '../../../.cache/framing');
-  mkdirSync(cache, { recursive: true });
-  const program = join(cache, 'reader');
-  execFileSync('go', ['build', '-o', program, '.'], { cwd: join(import.meta.dirname, 'go'), stdio: 'inherit' });
-  const child = spawn(program, { stdio: ['ignore', 'pipe', 'inherit'] });
-  t.after(() => child.kill());
+  const sources = ['go/go.mod', 'go/main.go'].map(here);
+  const folder = await cachedInstall('framing-go', sources, (draft) =>
+    runTool('go', ['build', '-o', 'reader', '.'], draft),
+  );
+  return startProgram(t, join(folder, 'reader'), []);
+}
+
+function startPython(...server: string[]): (t: TestContext) => Promise<Reader> {
+  return async (t) => {
+    const folder = await python();
+    return startProgram(t, join(folder, 'venv/bin/python'), [here('python/reader.py'), ...server]);
+  };
+}
+
+/** One installation for all servers in Python, which start at the same time. */
+let installed: Promise<string> | undefined;
+function python(): Promise<string> {
+  installed ??= cachedInstall('framing-python', [here('python/requirements.txt')], async (folder) => {
+    await runTool('python3', ['-m', 'venv', 'venv'], folder);
+    await runTool(join(folder, 'venv/bin/pip'), ['install', '--quiet', '--no-deps', '-r', 'requirements.txt'], folder);
+  });
+  return installed;
+}
+
+async function startTomcat(t: TestContext): Promise<Reader> {
+  const folder = await cachedInstall('framing-tomcat', [here('tomcat/pom.xml')], (draft) =>
+    // -C: a wrong checksum is an error instead of a warning.
+    runTool('mvn', ['-q', '-B', '-C', COPY_DEPENDENCIES, `-DoutputDirectory=${draft}`], draft),
+  );
+  return startProgram(t, 'java', ['-XX:TieredStopAtLevel=1', '-cp', join(folder, '*'), here('tomcat/Reader.java')]);
+}
+
+/** Starts a program that prints its port on the first line, and each request that it reads on a further line. */
+async function startProgram(t: TestContext, command: string, args: readonly string[]): Promise<Reader> {
+  const directory = mkdtempSync(join(tmpdir(), 'cambist-reader-'));
+  const child = spawn(command, args, { cwd: directory, stdio: ['ignore', 'pipe', 'inherit'] });
+  t.after(() => {
+    child.kill();
+    rmSync(directory, { recursive: true, force: true });
+  });
   const requests: Read[] = [];
   let port = 0;
   createInterface(child.stdout).on('line', (line) => {
     if (port === 0) port = Number(line);
     else requests.push(JSON.parse(line) as Read);
   });
-  await eventually('the Go server listens', () => port !== 0);
+  await eventually(`${command} listens`, () => port !== 0, START_MS);
   return { url: `http://127.0.0.1:${port}`, requests };
 }
 
