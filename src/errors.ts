@@ -197,6 +197,8 @@ export interface CambistErrorOptions {
   oauthError?: string;
   /** HTTP status of the authorization server's failed response. Undefined without a response. */
   serverStatus?: number;
+  /** The `id` of a JSON-RPC response to the request, where the message was read. It is not logged. */
+  responseId?: { readonly id?: string | number | null };
 }
 
 /**
@@ -213,6 +215,7 @@ export class CambistError extends Error {
   readonly serverStatus: number | undefined;
   /** Added by the part that knows the request and response, for the log and the status page. */
   diagnosis: Diagnosis | undefined;
+  readonly responseId: CambistErrorOptions['responseId'] | undefined;
 
   constructor(code: ErrorCode, message: string, options: CambistErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -225,5 +228,6 @@ export class CambistError extends Error {
     this.oauthError = options.oauthError;
     this.serverStatus = options.serverStatus;
     this.diagnosis = undefined;
+    this.responseId = options.responseId;
   }
 }

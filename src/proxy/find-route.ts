@@ -5,6 +5,7 @@ import { parseRequestTarget, type RequestTarget, upstreamPath } from '../routing
 import type { RouteTable } from '../routing/route-table.ts';
 import { whyNoRoute } from '../routing/why-no-route.ts';
 import { headerValues } from './headers.ts';
+import { responseIdOf } from './mcp-error.ts';
 import type { ProxyRequest } from './proxy-request.ts';
 import { readMessage } from './read-message.ts';
 import { describedResource, isMetadataRoute, upstreamMetadataPath } from './resource-metadata.ts';
@@ -49,7 +50,7 @@ export function findRoute(received: Received): Routed | Promise<Routed> {
   request.assertCapacity();
   return readMessage(request.incoming, found.bodyLimitBytes).then(({ message, body }) => {
     const route = table.match(target, { method, message });
-    if (route === undefined) throw noRoute(target, table);
+    if (route === undefined) throw noRoute(target, table, body);
     return routed(received, route, upstreamPath(route, target), body);
   });
 }
@@ -76,6 +77,8 @@ function upstreamMetadata(received: Received): Routed | undefined {
   return routed(received, route, upstreamMetadataPath(route, resource), undefined);
 }
 
-function noRoute(target: RequestTarget, table: RouteTable): CambistError {
-  return new CambistError('ERR_ROUTE_NOT_FOUND', `no route takes the request: ${whyNoRoute(target, table)}`);
+function noRoute(target: RequestTarget, table: RouteTable, body?: Buffer): CambistError {
+  return new CambistError('ERR_ROUTE_NOT_FOUND', `no route takes the request: ${whyNoRoute(target, table)}`, {
+    ...(body !== undefined && { responseId: responseIdOf(body) }),
+  });
 }

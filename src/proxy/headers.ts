@@ -19,7 +19,7 @@ export function headerValues(raw: RawHeaders, name: string): readonly string[] {
 /** Carries the request id in requests and responses. */
 export const REQUEST_ID = 'x-request-id';
 
-/** Does a response have no transfer coding but chunked? cambist offers no other. */
+/** Does a message have no transfer coding but chunked? cambist offers no other. */
 export function isChunkedOrPlain(headers: RawHeaders): boolean {
   const codings = headerValues(headers, 'transfer-encoding');
   return codings.length === 0 || (codings.length === 1 && codings[0]?.toLowerCase() === 'chunked');

@@ -5,7 +5,7 @@ import { refuseCrossSite } from './cross-site.ts';
 import { findRoute, receive } from './find-route.ts';
 import { obtainToken, sessionOf } from './issued-token.ts';
 import type { ProxyRequest } from './proxy-request.ts';
-import { isStreamed, readBody } from './request-body.ts';
+import { isStreamed, type RequestBody, readBody } from './request-body.ts';
 import { upstreamHeaders } from './request-headers.ts';
 import { ownMetadata } from './resource-metadata.ts';
 import type { Routed, Switched } from './steps.ts';
@@ -29,6 +29,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
   return async (request, switched) => {
     // Ended by the close of its connection.
     if (followsClose(request.incoming)) return;
+    let body: RequestBody | undefined;
     try {
       // Receive: read the target, and refuse what cannot be forwarded as it is.
       const received = receive(request);
@@ -51,7 +52,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
 
       // Read the body: a small one as a whole, so that it can be sent again; a large one streams.
       const taking = readBody(routed);
-      const body = taking instanceof Promise ? await taking : taking;
+      body = taking instanceof Promise ? await taking : taking;
 
       // Obtain the issued token. This follows the body, because a slow body may outlast a token.
       const session = sessionOf(request, subject);
@@ -66,7 +67,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       callUpstream({ request, target, route, path, wholeBody, session, body, headers, token }, options, switched);
     } catch (error) {
       // Finish with an error of cambist's own. Every other end is seen by the request's tracker.
-      request.fail(error);
+      request.fail(error, body);
     }
   };
 }

@@ -7,6 +7,7 @@ import type { Span } from '../observability/tracing.ts';
 import type { RequestTarget } from '../routing/request-target.ts';
 import type { ActiveConfig } from './active-config.ts';
 import type { OwnResponse } from './own-response.ts';
+import type { RequestBody } from './request-body.ts';
 import type { ResponseRelay } from './response-relay.ts';
 
 /** One request from its receipt to its end. Only `request-tracker.ts` writes its progress, through these methods. */
@@ -49,8 +50,11 @@ export interface ProxyRequest {
   switched(headers: readonly string[]): void;
   /** The connection becomes a tunnel. */
   tunnelled(authority: string): void;
-  /** Responds with an error of cambist's own, unless a response has begun. */
-  fail(error: unknown): void;
+  /**
+   * Responds with an error of cambist's own, unless a response has begun.
+   * @param body as far as it was read, for the id of a JSON-RPC response
+   */
+  fail(error: unknown, body?: RequestBody): void;
 }
 
 /** The status of a response and when it began. */

@@ -3,6 +3,7 @@ import { CambistError } from '../errors.ts';
 import { headerDisagreement, readMcpMessage } from '../routing/mcp-message.ts';
 import type { McpMessage } from '../routing/request-facts.ts';
 import { headerValues, type RawHeaders } from './headers.ts';
+import { responseIdOf } from './mcp-error.ts';
 import { readWhole } from './request-body.ts';
 
 /** A message that a route depends on, and the body that contained it. The body goes upstream unchanged. */
@@ -23,13 +24,13 @@ export async function readMessage(request: IncomingMessage, limitBytes: number):
   const body = await readWhole(request, limitBytes);
   if (body === undefined) throw tooLarge(limitBytes);
   const reading = readMcpMessage(body);
-  if ('wrong' in reading) throw noRoute(reading.wrong);
+  if ('wrong' in reading) throw noRoute(reading.wrong, body);
   const disagreement = headerDisagreement(
     reading.message,
     headerValues(raw, 'mcp-method'),
     headerValues(raw, 'mcp-name'),
   );
-  if (disagreement !== undefined) throw noRoute(disagreement);
+  if (disagreement !== undefined) throw noRoute(disagreement, body);
   return { message: reading.message, body };
 }
 
@@ -59,6 +60,8 @@ function tooLarge(limitBytes: number): CambistError {
   );
 }
 
-function noRoute(why: string): CambistError {
-  return new CambistError('ERR_ROUTE_NOT_FOUND', `the route depends on the message, and this one is refused: ${why}`);
+function noRoute(why: string, body?: Buffer): CambistError {
+  return new CambistError('ERR_ROUTE_NOT_FOUND', `the route depends on the message, and this one is refused: ${why}`, {
+    ...(body !== undefined && { responseId: responseIdOf(body) }),
+  });
 }

@@ -11,13 +11,14 @@ import type { RequestTarget } from '../routing/request-target.ts';
 import type { ActiveConfig } from './active-config.ts';
 import { callerRequestId } from './caller-tokens.ts';
 import { announceClose } from './closing.ts';
+import { idForError, isMcpPost, type ResponseId, toJsonRpc } from './mcp-error.ts';
 import { asCambistError, errorResponse, type OwnResponse } from './own-response.ts';
 import { createPipelining, type Pipelined, type Pipelining } from './pipelining.ts';
 import type { ProxyRequest, RequestRecord, ResponseStart } from './proxy-request.ts';
-import { discardRest, isReadingPaused } from './request-body.ts';
+import { discardRest, isReadingPaused, type RequestBody } from './request-body.ts';
 import { beginSpan, endSpan, logRequest, nameSpan } from './request-report.ts';
 import { clientOf, metadataUrl } from './resource-metadata.ts';
-import type { ResponseRelay } from './response-relay.ts';
+import { isEventStream, type ResponseRelay } from './response-relay.ts';
 import { DEFAULT_STALL_MS, type StallWatch } from './stall-watch.ts';
 import { assertShare, type UpstreamShare, UpstreamShares } from './upstream-share.ts';
 
@@ -106,6 +107,8 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
   #relay: ResponseRelay | undefined;
   #closeListeners: (() => void)[] | undefined;
   #share: UpstreamShare | undefined;
+  /** An error waits for the rest of the body. */
+  #isFailing = false;
 
   constructor(tracker: RequestTracker, incoming: IncomingMessage, response: ServerResponse, url: string) {
     const { activeConfig, clock, tracing } = tracker.options;
@@ -202,16 +205,25 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
     this.onClosed(() => observer.tunnelClosed(authority));
   }
 
-  fail(caught: unknown): void {
-    if (this.isClosed || this.response.headersSent) return;
+  fail(caught: unknown, body?: RequestBody): void {
+    if (this.isClosed || this.response.headersSent || this.#isFailing) return;
     const error = asCambistError(caught);
+    const id = isMcpPost(this.incoming, this.route, error) ? idForError(error, this.incoming, body) : undefined;
+    this.#isFailing = id instanceof Promise;
+    if (id instanceof Promise) void id.then((known) => this.#failWith(error, known));
+    else this.#failWith(error, id);
+  }
+
+  /** @param id given where an MCP client reads the response */
+  #failWith(error: CambistError, id?: ResponseId): void {
+    if (this.isClosed || this.response.headersSent) return;
     this.error = error;
     const { route, target } = this;
     const isChallenge = error.status === 401 && route !== undefined;
     const metadata = isChallenge ? metadataUrl(route, target?.path, clientOf(this)) : undefined;
-    const response = errorResponse(error, this.id, metadata);
-    this.#responded(response.status, response.status < 500 ? 'refused' : 'failed');
-    this.#write(response);
+    const problem = errorResponse(error, this.id, metadata);
+    this.#responded(problem.status, problem.status < 500 ? 'refused' : 'failed');
+    this.#write(id === undefined ? problem : toJsonRpc(problem, id));
   }
 
   onClosed(listener: () => void): void {
@@ -297,8 +309,4 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
     this.response.end(body);
     discardRest(this.incoming);
   }
-}
-
-function isEventStream(relay: ResponseRelay): boolean {
-  return relay.header('content-type')?.toLowerCase().startsWith('text/event-stream') === true;
 }

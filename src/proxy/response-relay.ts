@@ -119,3 +119,7 @@ export function createResponseRelay(
     },
   };
 }
+
+export function isEventStream(relay: Pick<ResponseRelay, 'header'>): boolean {
+  return relay.header('content-type')?.toLowerCase().startsWith('text/event-stream') === true;
+}

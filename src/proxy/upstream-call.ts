@@ -162,8 +162,8 @@ class UpstreamCall {
   }
 
   fail(error: unknown): void {
-    const { request, route } = this.admitted;
-    request.fail(error instanceof CambistError ? error : upstreamError(error as Error, route.name));
+    const { request, route, body } = this.admitted;
+    request.fail(error instanceof CambistError ? error : upstreamError(error as Error, route.name), body);
   }
 }
 

@@ -119,17 +119,23 @@ for (const coding of [
   });
 }
 
-for (const framing of [
+const REFUSED_FRAMINGS = [
   `Transfer-Encoding:\r\nContent-Length: 5\r\n\r\nhello`,
   `Transfer-Encoding: gzip, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n`,
   `Transfer-Encoding: xchunked\r\n\r\n`,
-]) {
-  test(`serves no request behind a refused framing: ${JSON.stringify(framing)}`, async (t) => {
+];
+
+for (const [headers, framing] of REFUSED_FRAMINGS.flatMap((one) => [
+  ['', one],
+  // The response to an MCP message has the id in its body, which must not delay the close.
+  ['Content-Type: application/json\r\nMcp-Method: ping\r\n', one],
+])) {
+  test(`serves no request behind a refused framing: ${JSON.stringify(`${headers}${framing}`)}`, async (t) => {
     const { app, upstream } = await startPlainGateway(t);
     // From here on, an upstream connection is open, and a request would be sent at once.
     assert.equal((await call(`${app.url}/plain`)).status, 200);
     const connection = await connectRaw(app.url);
-    connection.send(`${HEAD}${framing}${SMUGGLED}${SMUGGLED}`);
+    connection.send(`${HEAD}${headers}${framing}${SMUGGLED}${SMUGGLED}`);
     const text = await soon('the connection closes', connection.closed());
     // Some versions of Node refuse it themselves.
     assert.match(text, /^HTTP\/1\.1 40[03] /);
