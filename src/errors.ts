@@ -21,6 +21,13 @@ const CATALOGUE = {
     detail: 'The route depends on the message in the body, and this body is larger than the proxy reads.',
     fix: 'Raise retry_body_limit of the routes with this host and path, up to 1MiB. Larger messages need a route without mcp_method and mcp_name.',
   },
+  ERR_HEADER_MISMATCH: {
+    status: 400,
+    phase: 'route',
+    title: 'Headers disagree with the message',
+    detail: 'Mcp-Method or Mcp-Name is missing, or is not the method or name of the message in the body.',
+    fix: 'Update the MCP client: its headers must repeat its message. If a gateway in front of cambist changes either, correct the gateway.',
+  },
   ERR_SUBJECT_TOKEN_MISSING: {
     status: 401,
     phase: 'subject',

@@ -36,7 +36,7 @@ function assertForwardable({ httpVersionMajor, headers }: IncomingMessage): void
 
 /**
  * Finds the route of a request. Asynchronous only where the route depends on the message in the body.
- * @throws {CambistError} ERR_ROUTE_NOT_FOUND, ERR_OVERLOADED, ERR_SHUTTING_DOWN
+ * @throws {CambistError} ERR_ROUTE_NOT_FOUND, ERR_HEADER_MISMATCH, ERR_MESSAGE_TOO_LARGE, ERR_OVERLOADED, ERR_SHUTTING_DOWN
  */
 export function findRoute(received: Received): Routed | Promise<Routed> {
   const { request, target } = received;

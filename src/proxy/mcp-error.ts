@@ -14,6 +14,8 @@ const UNKNOWN: ResponseId = { id: null };
 
 /** Within the range that MCP leaves to implementations. `data.code` tells cambist's errors apart. */
 const ERROR_CODE = -32010;
+/** MCP's own code for headers that disagree with the message. */
+const HEADER_MISMATCH = -32020;
 
 /** Largest body that is read only for its `id`. */
 const MAX_BODY_BYTES = 64 * 1024;
@@ -48,7 +50,8 @@ export function isMcpPost(
  */
 export function toJsonRpc({ status, headers, body }: OwnResponse, id: ResponseId): OwnResponse {
   const data = JSON.parse(body) as { readonly code: string; readonly detail: string };
-  const error = { code: ERROR_CODE, message: `${data.code}: ${data.detail}`, data };
+  const number = data.code === 'ERR_HEADER_MISMATCH' ? HEADER_MISMATCH : ERROR_CODE;
+  const error = { code: number, message: `${data.code}: ${data.detail}`, data };
   return {
     status,
     headers: { ...headers, 'content-type': 'application/json' },

@@ -15,7 +15,8 @@ export interface ReadMessage {
 /**
  * Reads the message that the route of a request depends on.
  * @param limitBytes size of the largest body to read
- * @throws {CambistError} ERR_MESSAGE_TOO_LARGE, and ERR_ROUTE_NOT_FOUND for a body that the backend may read differently
+ * @throws {CambistError} ERR_MESSAGE_TOO_LARGE, ERR_HEADER_MISMATCH, and ERR_ROUTE_NOT_FOUND for a body that the backend may read
+ *   differently
  */
 export async function readMessage(request: IncomingMessage, limitBytes: number): Promise<ReadMessage> {
   const raw = request.rawHeaders;
@@ -25,12 +26,12 @@ export async function readMessage(request: IncomingMessage, limitBytes: number):
   if (body === undefined) throw tooLarge(limitBytes);
   const reading = readMcpMessage(body);
   if ('wrong' in reading) throw noRoute(reading.wrong, body);
-  const disagreement = headerDisagreement(
-    reading.message,
-    headerValues(raw, 'mcp-method'),
-    headerValues(raw, 'mcp-name'),
-  );
-  if (disagreement !== undefined) throw noRoute(disagreement, body);
+  const disagreement = headerDisagreement(reading, {
+    versions: headerValues(raw, 'mcp-protocol-version'),
+    methods: headerValues(raw, 'mcp-method'),
+    names: headerValues(raw, 'mcp-name'),
+  });
+  if (disagreement !== undefined) throw mismatch(disagreement, body);
   return { message: reading.message, body };
 }
 
@@ -63,5 +64,11 @@ function tooLarge(limitBytes: number): CambistError {
 function noRoute(why: string, body?: Buffer): CambistError {
   return new CambistError('ERR_ROUTE_NOT_FOUND', `the route depends on the message, and this one is refused: ${why}`, {
     ...(body !== undefined && { responseId: responseIdOf(body) }),
+  });
+}
+
+function mismatch(why: string, body: Buffer): CambistError {
+  return new CambistError('ERR_HEADER_MISMATCH', `the route depends on the message, and the request is refused: ${why}`, {
+    responseId: responseIdOf(body),
   });
 }

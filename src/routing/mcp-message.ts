@@ -1,9 +1,9 @@
 import type { McpMessage } from './request-facts.ts';
 
-/** The parts of a message that routes depend on, or why it is refused. */
-export type MessageReading = { readonly message: McpMessage } | { readonly wrong: string };
+/** The parts of a message that routes depend on, or why it is refused. `isRequest`: the message wants a response. */
+export type MessageReading = { readonly message: McpMessage; readonly isRequest: boolean } | { readonly wrong: string };
 
-/** The field of `params` that `Mcp-Name` repeats, by method. */
+/** The field of `params` that is the name of a message, by method. `Mcp-Name` repeats it. */
 const NAME_FIELDS: ReadonlyMap<string, string> = new Map([
   ['tools/call', 'name'],
   ['prompts/get', 'name'],
@@ -11,7 +11,15 @@ const NAME_FIELDS: ReadonlyMap<string, string> = new Map([
   ['tasks/get', 'taskId'],
   ['tasks/update', 'taskId'],
   ['tasks/cancel', 'taskId'],
+  ['tasks/result', 'taskId'],
 ]);
+
+/** Belongs to the tasks of MCP 2025-11-25, which knows no `Mcp-Name`. */
+const WITHOUT_NAME_HEADER = 'tasks/result';
+
+/** The first revision of MCP that requires `Mcp-Method` and `Mcp-Name`. Revisions are dates, so their order is that of texts. */
+const FIRST_WITH_HEADERS = '2026-07-28';
+const REVISION = /^\d{4}-\d{2}-\d{2}$/;
 
 /**
  * Reads the JSON-RPC message of a body. Refuses everything that a backend might read differently, because the backend would
@@ -31,14 +39,15 @@ export function readMcpMessage(body: Uint8Array): MessageReading {
   const problem = keyProblem(text);
   if (problem !== undefined) return { wrong: problem };
   const { method, params } = value;
-  if (method === undefined) return { message: { method: undefined, name: undefined } };
+  const isRequest = method !== undefined && value.id !== undefined;
+  if (method === undefined) return { message: { method: undefined, name: undefined }, isRequest };
   if (typeof method !== 'string') return { wrong: 'the method of its message is not a string' };
   if (isPadded(method)) return { wrong: `the method of its message ${PADDED}` };
   const field = NAME_FIELDS.get(method);
   const name = field !== undefined && isMap(params) ? params[field] : undefined;
   if (name !== undefined && typeof name !== 'string') return { wrong: `the "${field}" of its message is not a string` };
   if (name !== undefined && isPadded(name)) return { wrong: `the "${field}" of its message ${PADDED}` };
-  return { message: { method, name } };
+  return { message: { method, name }, isRequest };
 }
 
 const PADDED = 'has control characters, or white space at an end';
@@ -48,25 +57,43 @@ function isPadded(value: string): boolean {
   return /^\s|\s$|\p{Cc}/u.test(value);
 }
 
+/** Every line of the headers that repeat parts of a message. */
+export interface MessageHeaders {
+  /** `MCP-Protocol-Version` */
+  readonly versions: readonly string[];
+  /** `Mcp-Method` */
+  readonly methods: readonly string[];
+  /** `Mcp-Name` */
+  readonly names: readonly string[];
+}
+
 /**
- * Compares `Mcp-Method` and `Mcp-Name` with the message, because a gateway or the backend may rely on the headers.
- * @param methods every line of `Mcp-Method`
- * @param names every line of `Mcp-Name`
+ * Compares `Mcp-Method` and `Mcp-Name` with the message, because a gateway or the backend may rely on the headers. Both may be
+ * missing in notifications, and in requests of revisions before 2026-07-28.
  * @returns the disagreement, if any
+ * @see MCP 2026-07-28, Streamable HTTP, "Standard Request Headers"
  */
 export function headerDisagreement(
-  message: McpMessage | undefined,
-  methods: readonly string[],
-  names: readonly string[],
+  { message, isRequest }: Exclude<MessageReading, { wrong: string }>,
+  { versions, methods, names }: MessageHeaders,
 ): string | undefined {
   if (methods.length > 1 || names.length > 1) return 'it has Mcp-Method or Mcp-Name more than once';
+  const isRequired = isRequest && versions.some(requiresHeaders);
   const [method] = methods;
-  if (method !== undefined && method.trim() !== message?.method)
+  if (method === undefined && isRequired) return 'it has no Mcp-Method, which its MCP revision requires';
+  if (method !== undefined && method.trim() !== message.method)
     return 'its Mcp-Method is not the method of the message';
   const [name] = names;
-  if (name !== undefined && decodeName(name.trim()) !== message?.name)
+  const isNameRequired = isRequired && message.name !== undefined && message.method !== WITHOUT_NAME_HEADER;
+  if (name === undefined && isNameRequired) return 'it has no Mcp-Name, which its MCP revision requires';
+  if (name !== undefined && decodeName(name.trim()) !== message.name)
     return 'its Mcp-Name is not the name in the message';
   return undefined;
+}
+
+function requiresHeaders(version: string): boolean {
+  const revision = version.trim();
+  return REVISION.test(revision) && revision >= FIRST_WITH_HEADERS;
 }
 
 const BASE64 = /^=\?base64\?((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?)\?=$/;

@@ -68,3 +68,17 @@ test('returns 413 for a message that is too large to be read for its route', asy
   await provokeProblem(setup, { headers, body: message(1025) }, { code: 'ERR_MESSAGE_TOO_LARGE', route: undefined });
   assert.equal((await setup.call({ headers, body: message(1024) })).status, 200);
 });
+
+test('returns 400 for a message without the headers that its revision requires', async (t) => {
+  const setup = await startFakeSetup({
+    change: (config) => ({
+      ...config,
+      routes: config.routes.map((route) => ({ ...route, match: { path: '/tools', mcp_method: 'tools/*' } })),
+    }),
+  });
+  t.after(setup.close);
+  const headers = { ...(await setup.bearer()), 'mcp-protocol-version': '2026-07-28' };
+  const body = '{"jsonrpc":"2.0","id":1,"method":"tools/list"}';
+  await provokeProblem(setup, { headers, body }, { code: 'ERR_HEADER_MISMATCH', route: undefined });
+  assert.equal((await setup.call({ headers: { ...headers, 'mcp-method': 'tools/list' }, body })).status, 200);
+});

@@ -75,11 +75,33 @@ test('accepts headers that match the message, and refuses others before any exch
     { 'mcp-name': '=?base64?bGlzdA==?=' },
     { 'mcp-name': '' },
   ] as Record<string, string>[]) {
-    assertProblem(await send(callOf('drop'), headers), 'ERR_ROUTE_NOT_FOUND');
+    assertProblem(await send(callOf('drop'), headers), 'ERR_HEADER_MISMATCH');
   }
   assert.equal(upstream.requests.length, 0);
   assert.equal(authorizationServer.requests.length, exchanges);
   assert.match(app.logText(), /Mcp-Name is not the name in the message/);
+});
+
+test('refuses a request of revision 2026-07-28 without Mcp-Method or Mcp-Name, and no other request', async (t) => {
+  const { send, scopes, upstream } = await startTools(t);
+  const method = { 'mcp-method': 'tools/call' };
+  for (const headers of [{}, method, { 'mcp-name': 'drop' }] as Record<string, string>[]) {
+    const version = { 'mcp-protocol-version': '2026-07-28' };
+    assertProblem(await send(callOf('drop'), { ...headers, ...version }), 'ERR_HEADER_MISMATCH');
+    assert.equal((await send(callOf('drop'), { ...headers, 'mcp-protocol-version': '2025-11-25' })).status, 200);
+  }
+  assert.equal(upstream.requests.length, 3);
+  const headers = { ...method, 'mcp-name': 'drop', 'mcp-protocol-version': '2026-07-28' };
+  assert.equal((await send(callOf('drop'), headers)).status, 200);
+  assert.deepEqual(scopes(), ['delete']);
+});
+
+test('chooses the route of tasks/result by its task', async (t) => {
+  const { send, scopes } = await startTools(t, {
+    match: { path: '/github', mcp_method: 'tasks/*', mcp_name: 'delete_*' },
+  });
+  for (const taskId of ['delete_1', 'list_1']) await send(message('tasks/result', { taskId }));
+  assert.deepEqual(scopes(), ['delete', 'read']);
 });
 
 test('refuses a body that the backend may read differently: batches, other encodings, ambiguous keys', async (t) => {

@@ -6,6 +6,7 @@ test('the error codes and their statuses are stable', () => {
   assert.deepEqual(Object.fromEntries(ERROR_CODES.map((code) => [code, describeError(code).status])), {
     ERR_ROUTE_NOT_FOUND: 403,
     ERR_MESSAGE_TOO_LARGE: 413,
+    ERR_HEADER_MISMATCH: 400,
     ERR_SUBJECT_TOKEN_MISSING: 401,
     ERR_SUBJECT_TOKEN_INVALID: 401,
     ERR_INTERACTION_REQUIRED: 401,

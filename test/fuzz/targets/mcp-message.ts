@@ -18,8 +18,9 @@ export function fuzz(data: Buffer): void {
   assert.deepEqual(readMcpMessage(Buffer.from(JSON.stringify(value))), reading);
   if (message.method === undefined) return;
   const encoded = message.name === undefined ? [] : [`=?base64?${Buffer.from(message.name).toString('base64')}?=`];
-  assert.equal(headerDisagreement(message, [message.method], encoded), undefined);
-  assert.notEqual(headerDisagreement(message, [`${message.method}x`], encoded), undefined);
+  const headers = { versions: ['2026-07-28'], methods: [message.method], names: encoded };
+  assert.equal(headerDisagreement(reading, headers), undefined);
+  assert.notEqual(headerDisagreement(reading, { ...headers, methods: [`${message.method}x`] }), undefined);
 }
 
 /** Takes the members of the outermost object one by one, by a parser that keeps the first of two. */

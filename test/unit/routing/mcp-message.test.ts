@@ -4,7 +4,10 @@ import fc from 'fast-check';
 import { decodeName, headerDisagreement, readMcpMessage } from '../../../src/routing/mcp-message.ts';
 
 const read = (text: string) => readMcpMessage(Buffer.from(text));
-const message = (method: string | undefined, name?: string) => ({ message: { method, name } });
+const message = (method: string | undefined, name?: string, isRequest = false) => ({
+  message: { method, name },
+  isRequest,
+});
 
 test('reads the method of a message and the name of its tool, prompt, resource or task', () => {
   for (const [params, method, name] of [
@@ -12,12 +15,14 @@ test('reads the method of a message and the name of its tool, prompt, resource o
     [{ name: 'greet' }, 'prompts/get', 'greet'],
     [{ uri: 'file:///ä' }, 'resources/read', 'file:///ä'],
     [{ taskId: 't-1' }, 'tasks/get', 't-1'],
+    [{ taskId: 't-1' }, 'tasks/result', 't-1'],
+    [{ taskId: 't-1' }, 'tasks/list', undefined],
     [{ name: 'x', uri: 'y' }, 'tools/list', undefined],
     [{ uri: 'y' }, 'tools/call', undefined],
     [undefined, 'ping', undefined],
     [['delete_repo'], 'tools/call', undefined],
   ] as const) {
-    assert.deepEqual(read(JSON.stringify({ jsonrpc: '2.0', id: 1, method, params })), message(method, name));
+    assert.deepEqual(read(JSON.stringify({ jsonrpc: '2.0', id: 1, method, params })), message(method, name, true));
   }
 });
 
@@ -116,7 +121,7 @@ test('accepts any other key, and any key of a nested object', () => {
     '{"method":"tools/call","params":{"arguments":{"method":1,"method":2,"s":"\\"}{"},"name":"read"},"x":[{"method":1}]}',
     ' { "x" : "a,b:{" , "method" : "tools/call" , "params" : { "n" : [ 1 , { "name" : 2 } ] , "name" : "read" } } ',
   ]) {
-    assert.deepEqual(read(text), message('tools/call', 'read'), text);
+    assert.deepEqual(read(text), message('tools/call', 'read', text.startsWith('{"id"')), text);
   }
 });
 
@@ -139,31 +144,68 @@ test('reads every JSON text as JSON.parse does, or refuses it', () => {
   );
 });
 
+interface Headers {
+  version?: string;
+  methods?: readonly string[];
+  names?: readonly string[];
+}
+
+/** Compares headers with a request, or with a notification. */
+function compare(method: string | undefined, name: string | undefined, headers: Headers, isRequest = true) {
+  const { version, methods = [], names = [] } = headers;
+  return headerDisagreement(message(method, name, isRequest), {
+    versions: version === undefined ? [] : [version],
+    methods,
+    names,
+  });
+}
+
 test('accepts headers that agree with the message, and missing ones', () => {
-  const call = { method: 'tools/call', name: 'löschen' };
-  const encoded = `=?base64?${Buffer.from('löschen').toString('base64')}?=`;
-  assert.equal(headerDisagreement(call, [], []), undefined);
-  assert.equal(headerDisagreement(call, [' tools/call\t'], [encoded]), undefined);
-  assert.equal(headerDisagreement(call, [], [Buffer.from('löschen').toString('latin1')]), undefined);
-  assert.equal(headerDisagreement({ method: 'ping', name: undefined }, ['ping'], []), undefined);
+  const name = 'löschen';
+  const encoded = `=?base64?${Buffer.from(name).toString('base64')}?=`;
+  const plain = Buffer.from(name).toString('latin1');
+  for (const headers of [{}, { methods: [' tools/call\t'], names: [encoded] }, { names: [plain] }] as Headers[]) {
+    assert.equal(compare('tools/call', name, headers), undefined);
+  }
+  assert.equal(compare('ping', undefined, { methods: ['ping'] }), undefined);
 });
 
 test('reports a header that disagrees with the message', () => {
-  const call = { method: 'tools/call', name: 'read' };
-  for (const [methods, names] of [
-    [['tools/list'], []],
-    [['Tools/Call'], []],
-    [['tools/call', 'tools/call'], []],
-    [[''], []],
-    [[], ['delete']],
-    [[], ['read', 'read']],
-    [[], ['=?base64?cmVhZA?=']],
-    [[], ['=?BASE64?cmVhZA==?=']],
-  ]) {
-    assert.match(headerDisagreement(call, methods as string[], names as string[]) ?? '', /Mcp-/);
+  for (const headers of [
+    { methods: ['tools/list'] },
+    { methods: ['Tools/Call'] },
+    { methods: ['tools/call', 'tools/call'] },
+    { methods: [''] },
+    { names: ['delete'] },
+    { names: ['read', 'read'] },
+    { names: ['=?base64?cmVhZA?='] },
+    { names: ['=?BASE64?cmVhZA==?='] },
+  ] as Headers[]) {
+    assert.match(compare('tools/call', 'read', headers) ?? '', /Mcp-/);
   }
-  assert.match(headerDisagreement({ method: 'ping', name: undefined }, [], ['x']) ?? '', /Mcp-Name/);
-  assert.match(headerDisagreement({ method: undefined, name: undefined }, ['ping'], []) ?? '', /Mcp-Method/);
+  assert.match(compare('ping', undefined, { names: ['x'] }) ?? '', /Mcp-Name/);
+  assert.match(compare(undefined, undefined, { methods: ['ping'] }) ?? '', /Mcp-Method/);
+});
+
+test('requires both headers in requests of revision 2026-07-28 and later', () => {
+  for (const version of ['2026-07-28', ' 2026-07-28 ', '2027-01-01']) {
+    const methods = ['tools/call'];
+    assert.match(compare('tools/call', 'read', { version, names: ['read'] }) ?? '', /has no Mcp-Method/);
+    assert.match(compare('tools/call', 'read', { version, methods }) ?? '', /has no Mcp-Name/);
+    assert.equal(compare('tools/call', 'read', { version, methods, names: ['read'] }), undefined);
+    assert.match(compare('server/discover', undefined, { version }) ?? '', /has no Mcp-Method/);
+    assert.equal(compare('server/discover', undefined, { version, methods: ['server/discover'] }), undefined);
+    assert.match(compare('tasks/get', 't-1', { version, methods: ['tasks/get'] }) ?? '', /has no Mcp-Name/);
+    assert.equal(compare('tasks/result', 't-1', { version, methods: ['tasks/result'] }), undefined);
+    assert.equal(compare('notifications/cancelled', undefined, { version }, false), undefined);
+    assert.equal(compare(undefined, undefined, { version }, false), undefined);
+  }
+});
+
+test('requires neither header in earlier revisions, and without a revision', () => {
+  for (const version of [undefined, '2025-11-25', '', 'latest', '2026-07-28x']) {
+    assert.equal(compare('tools/call', 'read', version === undefined ? {} : { version }), undefined);
+  }
 });
 
 test('decodes a name that has the Base64 form of the protocol and leaves every other name', () => {
