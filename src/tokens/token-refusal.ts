@@ -13,12 +13,12 @@ const MAX_CLAIMS_LENGTH = 4096;
  */
 export function toRefusal(
   status: number,
-  body: JsonObject | undefined,
+  body: JsonObject,
   { serverName, credentialOwner, sent }: ExpectedResponse,
 ): CambistError {
-  const error = textOf(body?.error);
-  const description = textOf(body?.error_description);
-  const challenge = textOf(body?.claims);
+  const error = textOf(body.error);
+  const description = textOf(body.error_description);
+  const challenge = textOf(body.claims);
   const isUsable = challenge.length <= MAX_CLAIMS_LENGTH && parseJsonObject(challenge) !== undefined;
   const claims = isUsable ? challenge : '';
   const code = codeOf(error, description, claims, credentialOwner);

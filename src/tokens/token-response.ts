@@ -64,7 +64,11 @@ export function processTokenResponse(
     });
   }
   const body = parseJsonObject(response.text);
-  if (status >= 400) throw toRefusal(status, body, expected);
+  if (status >= 400) {
+    // Without the error of OAuth it is unknown what was refused, and whether the authorization server was reached at all.
+    if (body === undefined || textOf(body.error) === '') throw notOAuth(serverName, status);
+    throw toRefusal(status, body, expected);
+  }
   if (status !== 200) throw unusable(serverName, `it returned status ${status}`);
   if (body === undefined) throw unusable(serverName, 'its response is not a JSON object');
   return readToken(body, expected);
@@ -124,5 +128,13 @@ function unusable(serverName: string, why: string): CambistError {
   return new CambistError(
     'ERR_STS_RESPONSE_INVALID',
     `authorization server "${serverName}" issued no usable token: ${why}: check the tokens that it issues to this client`,
+  );
+}
+
+function notOAuth(serverName: string, status: number): CambistError {
+  return new CambistError(
+    'ERR_STS_RESPONSE_INVALID',
+    `authorization server "${serverName}" returned status ${status} without an OAuth error: check the URL of the token ` +
+      'endpoint, and gateways and firewalls in front of it',
   );
 }

@@ -41,7 +41,8 @@ const RESPONSES: readonly (readonly [problem: string, behaviour: Behaviour, code
   ],
   ['our client is refused', refusal(401, 'invalid_client'), 'ERR_CLIENT_REFUSED'],
   ['our client is unauthorized', refusal(400, 'unauthorized_client'), 'ERR_CLIENT_REFUSED'],
-  ['the server returns another 4xx', { kind: 'response', status: 418, body: 'no tea' }, 'ERR_CLIENT_REFUSED'],
+  ['a 400 is HTML', { kind: 'response', status: 400, body: '<html></html>' }, 'ERR_STS_RESPONSE_INVALID'],
+  ['a 4xx has no OAuth error', { kind: 'response', status: 418, body: '{}' }, 'ERR_STS_RESPONSE_INVALID'],
   ['the token is empty', { kind: 'issue', accessToken: '' }, 'ERR_STS_RESPONSE_INVALID'],
   ['the response is HTML', { kind: 'response', status: 200, body: '<html></html>' }, 'ERR_STS_RESPONSE_INVALID'],
   [

@@ -112,6 +112,14 @@ for (const status of [408, 429, 500, 502, 503, 504, 599]) {
   });
 }
 
+for (const status of [400, 401, 403, 404]) {
+  for (const text of ['', '<html>', '{}', '[]', '{"error":{"code":400}}', '{"error":""}', '{"message":"Forbidden"}']) {
+    test(`treats status ${status} with the body ${JSON.stringify(text)} as a response of no authorization server`, () => {
+      assert.throws(() => read(text, { status }), failsWith('ERR_STS_RESPONSE_INVALID', /"main" returned status 4/));
+    });
+  }
+}
+
 const refusals: [status: number, error: string, description: string | undefined, code: ErrorCode, own?: ErrorCode][] = [
   [400, 'invalid_grant', undefined, 'ERR_SUBJECT_TOKEN_INVALID', 'ERR_CLIENT_REFUSED'],
   [400, 'invalid_token', 'Invalid token', 'ERR_SUBJECT_TOKEN_INVALID', 'ERR_CLIENT_REFUSED'],
@@ -165,18 +173,6 @@ for (const [status, error, description, code, own = code] of refusals) {
   test(`maps ${status} ${said} to ${code}, or to ${own} when the credential is cambist's`, () => {
     assert.throws(() => read(body, { status }), failsWith(code));
     assert.throws(() => read(body, { status, credentialOwner: 'cambist' }), failsWith(own));
-  });
-}
-
-for (const [what, body] of [
-  ['an empty body', ''],
-  ['HTML', '<h1>Not Found</h1>'],
-  ['an error that is an object', { error: { code: 1 }, error_description: ['x'] }],
-] as const) {
-  test(`treats a 404 with ${what} as a refusal of the client`, () => {
-    const error = errorOf(() => read(body, { status: 404 }));
-    assert.equal(error.code, 'ERR_CLIENT_REFUSED');
-    assert.equal(error.message, 'authorization server "main" refused with 404');
   });
 }
 
