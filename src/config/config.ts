@@ -104,6 +104,8 @@ export interface SubjectTokenSource {
   readonly type: string;
   /** A token for work that has no caller, instead of a header. Read at each use. */
   readonly file: CredentialSource | undefined;
+  /** Scopes that clients should request for the token, joined by single spaces. Safe in a quoted string, and never empty. */
+  readonly scope: string | undefined;
   /** Undefined: only the authorization server checks the token. */
   readonly verify: SubjectVerification | undefined;
 }

@@ -110,7 +110,7 @@ function warnOfUnusedKeys(kind: Credential['kind'], written: Loose<DefaultsFile>
     node.at(key).warn(`has no effect with credential "${kind}": remove it`, 'key');
   }
   if (kind === 'exchange') return;
-  for (const key of ['file', 'verify'] as const) {
+  for (const key of ['file', 'scope', 'verify'] as const) {
     if (written.subject_token?.[key] === undefined) continue;
     node.at('subject_token', key).warn(`has no effect with credential "${kind}": remove it`, 'key');
   }

@@ -7,6 +7,7 @@ import { readHeaderName } from './header-names.ts';
 import type { Loose } from './schema.ts';
 import type { DefaultsFile } from './schema-route.ts';
 import type { Sources } from './sources.ts';
+import { readScope } from './targets.ts';
 import { tokenTypeUrn } from './units.ts';
 import { readHttpUrl } from './urls.ts';
 
@@ -16,6 +17,7 @@ export interface SubjectKeys {
   /** Full URN. */
   readonly type: string | undefined;
   readonly file: CredentialSource | undefined;
+  readonly scope: string | undefined;
   readonly verify: VerifyKeys | undefined;
 }
 
@@ -36,9 +38,15 @@ export function readSubjectToken(
   if (written.header !== undefined && written.file !== undefined) {
     node.error('has both "header" and "file": keep "header" for the caller\'s token, or "file" for cambist\'s own');
   }
+  if (written.scope !== undefined && written.file !== undefined) {
+    node
+      .at('scope')
+      .warn('has no effect with "file": remove it, because the callers of this route need no token', 'key');
+  }
   return {
     header: readHeaderName(written.header ?? DEFAULTS.subjectTokenHeader, node.at('header')),
     type: written.type === undefined ? undefined : tokenTypeUrn(written.type),
+    scope: readScope(written.scope, node.at('scope')),
     file: written.file === undefined ? undefined : { file: sources.file(written.file, node.at('file')) },
     verify: readVerify(written.verify, allowInsecureHttp, node.at('verify')),
   };
@@ -76,11 +84,12 @@ export function resolveSubject(
   servers: Iterable<AuthorizationServer | undefined>,
   node: ConfigNode,
 ): SubjectTokenSource {
-  const { header, type, file, verify } = keys ?? { header: DEFAULTS.subjectTokenHeader };
+  const { header, type, file, scope, verify } = keys ?? { header: DEFAULTS.subjectTokenHeader };
   return {
     header,
     type: type ?? tokenTypeUrn(defaultType) ?? '',
     file,
+    scope: scope === '' ? undefined : scope,
     verify: verify && exchangedAt && resolveVerify(verify, exchangedAt, servers, node),
   };
 }

@@ -25,6 +25,14 @@ const subjectToken = z
       default: DEFAULTS.subjectTokenType,
     }).optional(),
     file: text({ description: 'File with a token instead of a header, for work that has no caller.' }).optional(),
+    scope: z
+      .string('must be one string, with a space between scopes')
+      .meta({
+        description:
+          'Scopes that a caller’s token should have, separated by spaces. Named in 401 responses and in the metadata of the resource. Not checked.',
+        examples: ['api://cambist/.default'],
+      })
+      .optional(),
     verify: verify.optional(),
   })
   .meta({ description: 'Source of the caller’s token.' });

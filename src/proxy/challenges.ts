@@ -14,6 +14,8 @@ export interface ChallengeParameter {
 export interface Challenge {
   /** Lower case. */
   readonly scheme: string;
+  /** Offset of the scheme. */
+  readonly begin: number;
   readonly parameters: readonly ChallengeParameter[];
 }
 
@@ -33,7 +35,7 @@ const SEPARATOR = /[ \t]*(?:,[ \t]*)+/y;
  */
 export function parseChallenges(text: string): readonly Challenge[] | undefined {
   if (text.length > MAX_LENGTH) return undefined;
-  const challenges: { scheme: string; parameters: ChallengeParameter[] }[] = [];
+  const challenges: { scheme: string; begin: number; parameters: ChallengeParameter[] }[] = [];
   let at = 0;
   const take = (pattern: RegExp): RegExpExecArray | null => {
     pattern.lastIndex = at;
@@ -68,9 +70,10 @@ export function parseChallenges(text: string): readonly Challenge[] | undefined 
       if (current === undefined) return undefined;
       current.parameters.push(parameter);
     } else {
+      const begin = at;
       const scheme = take(TOKEN)?.[0];
       if (scheme === undefined) return undefined;
-      challenges.push({ scheme: scheme.toLowerCase(), parameters: [] });
+      challenges.push({ scheme: scheme.toLowerCase(), begin, parameters: [] });
       if (take(/[ \t]+/y) !== null && at < text.length && text[at] !== ',') {
         if (take(TOKEN_68) === null) {
           const first = takeParameter();
@@ -100,10 +103,35 @@ export function insufficientScope(values: readonly string[]): readonly string[] 
     );
   const [only, ...more] = found;
   if (only === undefined || more.length > 0) return undefined;
-  const scopes = parameterOf(only.parameters, 'scope')
-    ?.split(' ')
-    .filter((scope) => scope !== '');
-  return scopes === undefined || scopes.length === 0 ? undefined : [...new Set(scopes)];
+  const scopes = scopesOf(parameterOf(only.parameters, 'scope'));
+  return scopes.length === 0 ? undefined : scopes;
+}
+
+/**
+ * Removes the challenges that ask for more scopes.
+ * @param mayKeep decides by the scopes that a challenge names
+ * @returns undefined where no challenge is left, or where the value is malformed and must not be passed on
+ */
+export function withoutScopeChallenges(
+  value: string,
+  mayKeep: (scopes: readonly string[]) => boolean,
+): string | undefined {
+  if (!/insufficient_scope/i.test(value)) return value;
+  const challenges = parseChallenges(value);
+  if (challenges === undefined) return undefined;
+  const texts = challenges.map(({ begin }, index) => value.slice(begin, challenges[index + 1]?.begin));
+  const kept = texts.filter((_, index) => {
+    const parameters = challenges[index]?.parameters ?? [];
+    const errors = parameters.filter(({ name }) => name === 'error');
+    if (!errors.some((error) => /^insufficient_scope$/i.test(error.value))) return true;
+    return mayKeep(scopesOf(parameterOf(parameters, 'scope')));
+  });
+  if (kept.length === texts.length) return value;
+  return kept.length === 0 ? undefined : kept.map((text) => text.replace(/[ \t,]+$/, '')).join(', ');
+}
+
+function scopesOf(text: string | undefined): readonly string[] {
+  return [...new Set(text?.split(' ').filter((scope) => scope !== ''))];
 }
 
 /** Undefined where the parameter is missing or repeated. */

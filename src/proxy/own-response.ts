@@ -20,22 +20,30 @@ export function asCambistError(error: unknown): CambistError {
 /**
  * The response to a failed request. It contains only texts of the error catalogue: no message, address or response of another
  * server.
- * @param resourceMetadata URL of the metadata that says where a caller gets its token; safe in a quoted string
+ * @param wanted the token that a 401 asks for
  * @see RFC 9457 section 3, RFC 6750 section 3, RFC 9728 section 5.1
  */
-export function errorResponse(error: CambistError, requestId: string, resourceMetadata?: string): OwnResponse {
+export function errorResponse(error: CambistError, requestId: string, wanted: WantedToken = {}): OwnResponse {
   const { status, title, detail } = describeError(error.code);
   const headers: Record<string, string> = { 'content-type': 'application/problem+json', 'x-request-id': requestId };
-  if (status === 401) headers['www-authenticate'] = challenge(error, resourceMetadata);
+  if (status === 401) headers['www-authenticate'] = challenge(error, wanted);
   if (status === 503) headers['retry-after'] = String(error.retryAfterSeconds ?? DEFAULT_RETRY_AFTER_SECONDS);
   const type = `urn:cambist:error:${error.code}`;
   const body = JSON.stringify({ type, title, status, detail, code: error.code, request_id: requestId });
   return { status, headers, body };
 }
 
-function challenge(error: CambistError, resourceMetadata: string | undefined): string {
+/** Where a caller gets its token, and for what. Both are safe in a quoted string. */
+export interface WantedToken {
+  readonly scope?: string | undefined;
+  /** URL of the metadata that names the authorization server. */
+  readonly resourceMetadata?: string | undefined;
+}
+
+function challenge(error: CambistError, { scope, resourceMetadata }: WantedToken): string {
   const parameters = [
     ...errorParameters(error),
+    ...(scope === undefined ? [] : [['scope', scope]]),
     ...(resourceMetadata === undefined ? [] : [['resource_metadata', resourceMetadata]]),
   ];
   return `Bearer ${parameters.map(([name, value]) => `${name}="${value}"`).join(', ')}`.trimEnd();

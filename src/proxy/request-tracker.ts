@@ -17,7 +17,7 @@ import { createPipelining, type Pipelined, type Pipelining } from './pipelining.
 import type { ProxyRequest, RequestRecord, ResponseStart } from './proxy-request.ts';
 import { discardRest, isReadingPaused, type RequestBody } from './request-body.ts';
 import { beginSpan, endSpan, logRequest, nameSpan } from './request-report.ts';
-import { clientOf, metadataUrl } from './resource-metadata.ts';
+import { clientOf, wantedToken } from './resource-metadata.ts';
 import { isEventStream, type ResponseRelay } from './response-relay.ts';
 import { DEFAULT_STALL_MS, type StallWatch } from './stall-watch.ts';
 import { assertShare, type UpstreamShare, UpstreamShares } from './upstream-share.ts';
@@ -220,8 +220,8 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
     this.error = error;
     const { route, target } = this;
     const isChallenge = error.status === 401 && route !== undefined;
-    const metadata = isChallenge ? metadataUrl(route, target?.path, clientOf(this)) : undefined;
-    const problem = errorResponse(error, this.id, metadata);
+    const wanted = isChallenge ? wantedToken(route, target?.path, clientOf(this)) : undefined;
+    const problem = errorResponse(error, this.id, wanted);
     this.#responded(problem.status, problem.status < 500 ? 'refused' : 'failed');
     this.#write(id === undefined ? problem : toJsonRpc(problem, id));
   }

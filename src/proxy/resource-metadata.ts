@@ -3,7 +3,7 @@ import { CambistError } from '../errors.ts';
 import { type RequestTarget, upstreamPath } from '../routing/request-target.ts';
 import { type CredentialHeaders, containsToken, headerTokens } from './caller-tokens.ts';
 import { headerValues, type RawHeaders } from './headers.ts';
-import type { OwnResponse } from './own-response.ts';
+import type { OwnResponse, WantedToken } from './own-response.ts';
 import type { ProxyRequest } from './proxy-request.ts';
 import type { Received } from './steps.ts';
 
@@ -80,7 +80,7 @@ export function isMetadataRoute(route: Route | undefined): boolean {
 }
 
 /** The issuer of the subject tokens that a route accepts, where the config names it. */
-function issuerOf({ credential, subjectToken }: Route): string | undefined {
+export function issuerOf({ credential, subjectToken }: Route): string | undefined {
   if (credential.kind === 'client_credentials') return credential.authorizationServer.issuer;
   if (credential.kind !== 'exchange') return undefined;
   const { authorizationServer } = credential.chain ?? credential;
@@ -103,11 +103,23 @@ export function resourceMetadata(routes: readonly Route[], path: string, client:
   const issuers = new Set(routes.map(issuerOf).filter((issuer) => issuer !== undefined));
   const resource = issuers.size === 0 ? undefined : clientUrl(path, path === '/' ? '' : path, client);
   if (resource === undefined) return undefined;
+  const scopes = new Set(routes.flatMap((route) => scopeOf(route)?.split(' ') ?? []));
   return JSON.stringify({
     resource,
     authorization_servers: [...issuers],
     bearer_methods_supported: ['header'],
+    ...(scopes.size > 0 && { scopes_supported: [...scopes] }),
   });
+}
+
+/** The scopes that a caller's token should have at a route that exchanges it. */
+function scopeOf({ credential, subjectToken }: Route): string | undefined {
+  return credential.kind === 'exchange' && subjectToken.file === undefined ? subjectToken.scope : undefined;
+}
+
+/** The token that a caller of a route needs. @param path of the resource */
+export function wantedToken(route: Route, path: string | undefined, client: ClientRequest): WantedToken {
+  return { scope: scopeOf(route), resourceMetadata: metadataUrl(route, path, client) };
 }
 
 /**

@@ -1,10 +1,10 @@
 import { HOP_BY_HOP } from '../config/header-names.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
 import { callerReference } from './caller-reference.ts';
-import { withResourceMetadata } from './challenges.ts';
+import { withoutScopeChallenges, withResourceMetadata } from './challenges.ts';
 import { createEndpointRewriter, type Rewriter } from './endpoint-event.ts';
 import { connectionOptions, type RawHeaders } from './headers.ts';
-import { clientOf, describesItself, metadataUrl } from './resource-metadata.ts';
+import { clientOf, describesItself, issuerOf, metadataUrl } from './resource-metadata.ts';
 import type { Admitted } from './steps.ts';
 
 const NO_CONTENT = 204;
@@ -34,7 +34,8 @@ export function responseHeaders(
     if (name.length === LOCATION.length && name.toLowerCase() === LOCATION) {
       headers[i + 1] = referenceFor(value, admitted) ?? value;
     } else if (name.length === CHALLENGE.length && name.toLowerCase() === CHALLENGE && describesItself(route)) {
-      const rewritten = withResourceMetadata(value, metadataUrl(route, target.path, clientOf(request)));
+      const kept = withoutScopeChallenges(value, (scopes) => helpsToSignIn(admitted, scopes));
+      const rewritten = kept && withResourceMetadata(kept, metadataUrl(route, target.path, clientOf(request)));
       if (rewritten !== undefined) headers[i + 1] = rewritten;
       else {
         headers.splice(i, 2);
@@ -43,6 +44,26 @@ export function responseHeaders(
     }
   }
   return headers;
+}
+
+/**
+ * Could a caller get what the backend asks for by signing in again with these scopes? MCP clients do that at the server of
+ * cambist's metadata whenever a challenge has `insufficient_scope`. Scopes that mean nothing there would send the user to a
+ * sign-in that fails, or that changes nothing.
+ */
+function helpsToSignIn({ route, session }: Admitted, scopes: readonly string[]): boolean {
+  const { credential, subjectToken } = route;
+  // The issued token is not made from a token that the caller could replace.
+  if (credential.kind !== 'exchange' || session.subject === undefined || subjectToken.file !== undefined) return false;
+  if (subjectToken.scope !== undefined) {
+    const known = subjectToken.scope.split(' ');
+    return scopes.every((scope) => known.includes(scope));
+  }
+  const { authorizationServer, chain } = credential;
+  // Two legs, or an assertion grant: the caller's token is for cambist, and its scopes are others than those of the backend.
+  if (chain !== undefined || authorizationServer.grant !== 'token_exchange') return false;
+  const issuer = issuerOf(route);
+  return issuer !== undefined && issuer === authorizationServer.issuer;
 }
 
 const LOCATION = 'location';

@@ -115,14 +115,12 @@ test('relays a 403 unchanged, without an exchange', async (t) => {
   const { app, authorizationServer, authorization } = await startGateway(t, {
     handler: async (received, response) => {
       await received.body();
-      sendResponse(response, 403, 'no', {
-        'www-authenticate': 'Bearer error="insufficient_scope", scope="repo:write"',
-      });
+      sendResponse(response, 403, 'no', { 'www-authenticate': 'Bearer realm="github"' });
     },
   });
   const response = await call(`${app.url}/github`, { headers: { authorization } });
   assert.deepEqual([response.status, response.text], [403, 'no']);
-  assert.match(String(response.headers['www-authenticate']), /insufficient_scope/);
+  assert.equal(response.headers['www-authenticate'], 'Bearer realm="github"');
   assert.equal(authorizationServer.requests.length, 1);
 });
 

@@ -207,3 +207,32 @@ test("forwards a request for an upstream's own metadata on the route that a GET 
     [`${WELL_KNOWN}/rest/github/x`],
   );
 });
+
+test('names the scopes that a caller needs in 401 responses and in the metadata', async (t) => {
+  const { app, config } = await startWithIssuer(t);
+  const route = (name: string, scope: string, keys: Record<string, unknown> = {}) => ({
+    ...config.routes[0],
+    name,
+    subject_token: { scope },
+    ...keys,
+  });
+  app.reloadTo({
+    ...config,
+    routes: [
+      route('github', ' openid  api://cambist/.default'),
+      route('reading', 'openid read', { match: { path: '/github', methods: ['GET'] } }),
+      route('docs', '', { match: { path: '/docs' } }),
+    ],
+  });
+  const challenge = async (url: string, method: string) =>
+    (await call(url, { method })).headers['www-authenticate']?.toString().replace(app.url, '');
+  const metadata = `resource_metadata="${WELL_KNOWN}`;
+  const scope = 'scope="openid api://cambist/.default"';
+  assert.equal(await challenge(`${app.url}/github`, 'POST'), `Bearer ${scope}, ${metadata}/github"`);
+  assert.equal(await challenge(`${app.url}/github`, 'GET'), `Bearer scope="openid read", ${metadata}/github"`);
+  assert.equal(await challenge(`${app.url}/docs`, 'POST'), `Bearer ${metadata}/docs"`);
+  const scopes = async (path: string) =>
+    JSON.parse((await call(`${app.url}${WELL_KNOWN}${path}`)).text).scopes_supported;
+  assert.deepEqual(await scopes('/github'), ['openid', 'read', 'api://cambist/.default']);
+  assert.equal(await scopes('/docs'), undefined);
+});

@@ -2,11 +2,13 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { decodeJwt } from 'jose';
 import { eventually, soon } from '../harness/eventually.ts';
+import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import type { UpstreamHandler } from '../harness/fake-upstream.ts';
 import { sendResponse } from '../harness/faults.ts';
-import { startGateway } from '../harness/gateway.ts';
+import { type GatewayConfig, startGateway } from '../harness/gateway.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
+import { respond } from '../harness/upstream-handlers.ts';
 
 const CHALLENGE = 'Bearer error="insufficient_scope", scope="repo:write"';
 
@@ -27,10 +29,17 @@ async function startStepUp(t: TestContext, keys: Record<string, unknown> = {}, h
     route: { scope: 'repo:read', step_up: ['repo:write', 'x'], ...keys },
   });
   const { app, authorization, authorizationServer } = gateway;
+  // Callers can get more scopes at this issuer, so challenges that ask for them pass.
+  const config = withIssuer(gateway.config, authorizationServer.issuer);
+  app.reloadTo(config);
   const send = (headers: Record<string, string | number> = {}, body: string | Buffer = 'hello') =>
     call(`${app.url}/github`, { body, headers: { authorization, ...headers } });
   const scopes = () => authorizationServer.requests.map(({ form }) => form.get('scope'));
-  return { ...gateway, send, scopes };
+  return { ...gateway, config, send, scopes };
+}
+
+function withIssuer(config: GatewayConfig, issuer: string): GatewayConfig {
+  return { ...config, authorization_servers: { local: { ...config.authorization_servers.local, issuer } } };
 }
 
 test('exchanges for a token with a scope that the upstream requires and the route allows, and retries', async (t) => {
@@ -80,7 +89,6 @@ for (const [condition, keys, challenge] of [
   ['the token has the scope already', {}, 'Bearer error="insufficient_scope", scope="repo:read"'],
   ['the challenge names no scope', {}, 'Bearer error="insufficient_scope"'],
   ['the challenge has another error', {}, 'Bearer error="invalid_token", scope="repo:write"'],
-  ['the challenge is malformed', {}, 'Bearer error="insufficient_scope", scope="repo:write'],
 ] as const) {
   test(`relays a 403 unchanged if ${condition}`, async (t) => {
     const { send, scopes, upstream } = await startStepUp(t, keys, requireScope('repo:write', challenge));
@@ -155,4 +163,45 @@ test('keeps the connection usable after a 403 to a HEAD whose step-up fails', as
   );
   connection.send(`GET /github ${head}`);
   await soon('the response to the GET', connection.until('more, please'));
+});
+
+for (const [condition, serverKeys, subjectKeys] of [
+  ['the issuer of the caller is unknown', { issuer: undefined }, {}],
+  ['the caller needs other scopes', {}, { scope: 'openid cambist' }],
+  ['the caller sends an assertion', { grant: 'jwt_bearer' }, {}],
+] as const) {
+  test(`relays a 403 without its challenge for scopes if ${condition}`, async (t) => {
+    const { app, config, upstream, send } = await startStepUp(t, { step_up: [], resource: [], expect_audience: 'any' });
+    const server = { ...config.authorization_servers.local, ...serverKeys };
+    app.reloadTo({
+      ...config,
+      authorization_servers: { local: server },
+      routes: [{ ...config.routes[0], subject_token: subjectKeys }],
+    });
+    upstream.handler = respond(403, 'more, please', { 'www-authenticate': CHALLENGE });
+    const response = await send();
+    assert.deepEqual([response.status, response.text], [403, 'more, please']);
+    assert.equal(response.headers['www-authenticate'], undefined);
+  });
+}
+
+test('relays a 403 without its challenge for scopes if the caller signs in elsewhere', async (t) => {
+  const { app, config, upstream } = await startStepUp(t, { step_up: [] });
+  const company = await startFakeAuthorizationServer();
+  t.after(company.close);
+  const verify = { issuer: company.issuer };
+  app.reloadTo({ ...config, routes: [{ ...config.routes[0], subject_token: { verify } }] });
+  upstream.handler = respond(403, '', { 'www-authenticate': `${CHALLENGE}, Basic realm="x"` });
+  const authorization = `Bearer ${await company.mint()}`;
+  const response = await call(`${app.url}/github`, { body: 'hello', headers: { authorization } });
+  assert.deepEqual([response.status, response.headers['www-authenticate']], [403, 'Basic realm="x"']);
+});
+
+test('relays the challenge for scopes that the caller is told to have', async (t) => {
+  const { app, config, upstream, authorization } = await startStepUp(t, { step_up: [] });
+  const [route] = config.routes;
+  app.reloadTo({ ...config, routes: [{ ...route, subject_token: { scope: 'repo:read repo:write' } }] });
+  upstream.handler = respond(403, 'more, please', { 'www-authenticate': CHALLENGE });
+  const response = await call(`${app.url}/github`, { body: 'hello', headers: { authorization } });
+  assert.equal(response.headers['www-authenticate'], CHALLENGE);
 });

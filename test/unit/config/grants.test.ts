@@ -143,6 +143,7 @@ test('reads a subject token from a file instead of a header', () => {
     header: 'authorization',
     type: `${TOKEN_TYPE}jwt`,
     file: { file: 'token' },
+    scope: undefined,
     verify: undefined,
   });
   assert.deepEqual(messages(routeProblems(`${UPSTREAM}subject_token: { file: token, header: x-token }\n`)), [

@@ -86,6 +86,7 @@ test('fills in the defaults of a route', () => {
     header: 'authorization',
     type: 'urn:ietf:params:oauth:token-type:access_token',
     file: undefined,
+    scope: undefined,
     verify: undefined,
   });
   assert.deepEqual(timeouts, { connectMs: 5000, responseHeadersMs: 0, stallMs: 60_000 });
@@ -141,6 +142,7 @@ audience: own
     header: 'authorization',
     type: 'urn:ietf:params:oauth:token-type:id_token',
     file: undefined,
+    scope: undefined,
     verify: undefined,
   });
   assert.deepEqual(overridden.timeouts, { connectMs: 1000, responseHeadersMs: 0, stallMs: 5000 });

@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { insufficientScope, parseChallenges, withResourceMetadata } from '../../../src/proxy/challenges.ts';
+import {
+  insufficientScope,
+  parseChallenges,
+  withoutScopeChallenges,
+  withResourceMetadata,
+} from '../../../src/proxy/challenges.ts';
 
 /** Schemes with their parameters, without positions. */
 function parsed(text: string) {
@@ -144,4 +149,38 @@ test('drops a malformed challenge that names metadata', () => {
   ]) {
     assert.equal(withResourceMetadata(value, OURS), undefined, value.slice(0, 60));
   }
+});
+
+test('removes the challenges that ask for scopes, and no others', () => {
+  const scoped = 'Bearer error="insufficient_scope", scope="a b"';
+  for (const [value, rest] of [
+    [scoped, undefined],
+    ['DPoP scope=a, error=insufficient_scope', undefined],
+    ['Bearer error="Insufficient_Scope"', undefined],
+    [`Basic realm="x", ${scoped}`, 'Basic realm="x"'],
+    [`${scoped}, Basic realm="x" ,`, 'Basic realm="x"'],
+    [`Negotiate YWJj==, ${scoped}, Basic realm="x"`, 'Negotiate YWJj==, Basic realm="x"'],
+    ['Bearer error="insufficient_scope', undefined],
+    ['Bearer error="invalid_token", scope="a"', 'Bearer error="invalid_token", scope="a"'],
+    ['Bearer error_description="insufficient_scope"', 'Bearer error_description="insufficient_scope"'],
+    ['malformed "', 'malformed "'],
+  ] as const) {
+    assert.equal(
+      withoutScopeChallenges(value, () => false),
+      rest,
+      value,
+    );
+  }
+});
+
+test('keeps a challenge for scopes that the caller may request', () => {
+  const asked: (readonly string[])[] = [];
+  const mayKeep = (scopes: readonly string[]): boolean => {
+    asked.push(scopes);
+    return true;
+  };
+  for (const value of ['Bearer error="insufficient_scope", scope="a b a"', 'Bearer error="insufficient_scope"']) {
+    assert.equal(withoutScopeChallenges(value, mayKeep), value);
+  }
+  assert.deepEqual(asked, [['a', 'b'], []]);
 });

@@ -25,8 +25,9 @@ test('returns exactly the six fields of the code and nothing of message or cause
   }
 });
 
-test('never uses 400, 404 or 405, which have other meanings for MCP clients', () => {
-  for (const code of ERROR_CODES) assert.ok(![400, 404, 405].includes(describeError(code).status), code);
+test('never uses 404 or 405, which have other meanings for MCP clients, and 400 as MCP defines it', () => {
+  const codes = ERROR_CODES.filter((code) => [400, 404, 405].includes(describeError(code).status));
+  assert.deepEqual(codes, ['ERR_HEADER_MISMATCH']);
 });
 
 test('sends a challenge with every 401 and with no other status', () => {
@@ -54,13 +55,19 @@ test('says in the challenge that the token is expired', () => {
   assert.equal(headers['www-authenticate'], challenge);
 });
 
-test('names the metadata in the challenge', () => {
-  const url = 'http://127.0.0.1:8180/.well-known/oauth-protected-resource/github';
-  for (const [code, challenge] of [
-    ['ERR_SUBJECT_TOKEN_MISSING', `Bearer resource_metadata="${url}"`],
-    ['ERR_SUBJECT_TOKEN_INVALID', `Bearer error="invalid_token", resource_metadata="${url}"`],
+test('names the scope and the metadata in the challenge', () => {
+  const resourceMetadata = 'http://127.0.0.1:8180/.well-known/oauth-protected-resource/github';
+  const scope = 'openid api://cambist/.default';
+  for (const [code, wanted, challenge] of [
+    ['ERR_SUBJECT_TOKEN_MISSING', { resourceMetadata }, `Bearer resource_metadata="${resourceMetadata}"`],
+    ['ERR_SUBJECT_TOKEN_MISSING', { scope }, `Bearer scope="${scope}"`],
+    [
+      'ERR_SUBJECT_TOKEN_INVALID',
+      { scope, resourceMetadata },
+      `Bearer error="invalid_token", scope="${scope}", resource_metadata="${resourceMetadata}"`,
+    ],
   ] as const) {
-    assert.equal(errorResponse(new CambistError(code, ''), 'r', url).headers['www-authenticate'], challenge);
+    assert.equal(errorResponse(new CambistError(code, ''), 'r', wanted).headers['www-authenticate'], challenge);
   }
 });
 

@@ -10,6 +10,7 @@ export function routeOf(name: string, match: Partial<Match>, upstream: Partial<U
       header: 'authorization',
       type: 'urn:ietf:params:oauth:token-type:access_token',
       file: undefined,
+      scope: undefined,
       verify: undefined,
     },
     credential: { kind: 'none' },

@@ -76,7 +76,14 @@ export function chainOf(fields: Partial<Chain> = {}): Chain {
 }
 
 export function subjectTokenOf(fields: Partial<SubjectTokenSource> = {}): SubjectTokenSource {
-  return { header: 'authorization', type: ACCESS_TOKEN, file: undefined, verify: undefined, ...fields };
+  return {
+    header: 'authorization',
+    type: ACCESS_TOKEN,
+    file: undefined,
+    scope: undefined,
+    verify: undefined,
+    ...fields,
+  };
 }
 
 export function routeOf(fields: Partial<Route> = {}): Route {
