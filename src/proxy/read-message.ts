@@ -68,7 +68,11 @@ function noRoute(why: string, body?: Buffer): CambistError {
 }
 
 function mismatch(why: string, body: Buffer): CambistError {
-  return new CambistError('ERR_HEADER_MISMATCH', `the route depends on the message, and the request is refused: ${why}`, {
-    responseId: responseIdOf(body),
-  });
+  return new CambistError(
+    'ERR_HEADER_MISMATCH',
+    `the route depends on the message, and the request is refused: ${why}`,
+    {
+      responseId: responseIdOf(body),
+    },
+  );
 }

@@ -87,7 +87,10 @@ test('refuses a request of revision 2026-07-28 without Mcp-Method or Mcp-Name, a
   const method = { 'mcp-method': 'tools/call' };
   for (const headers of [{}, method, { 'mcp-name': 'drop' }] as Record<string, string>[]) {
     const version = { 'mcp-protocol-version': '2026-07-28' };
-    assertProblem(await send(callOf('drop'), { ...headers, ...version }), 'ERR_HEADER_MISMATCH');
+    const refused = await send(callOf('drop'), { ...headers, ...version });
+    assertProblem(refused, 'ERR_HEADER_MISMATCH');
+    const { id, error } = JSON.parse(refused.text);
+    assert.deepEqual([id, error.code], [1, -32020]);
     assert.equal((await send(callOf('drop'), { ...headers, 'mcp-protocol-version': '2025-11-25' })).status, 200);
   }
   assert.equal(upstream.requests.length, 3);

@@ -32,7 +32,9 @@ test('does not recognize other requests as MCP', () => {
 });
 
 test('keeps status and headers, and puts the problem into data', () => {
-  const problem = errorResponse(new CambistError('ERR_SUBJECT_TOKEN_MISSING', 'x'), 'r-1', 'http://a/b');
+  const problem = errorResponse(new CambistError('ERR_SUBJECT_TOKEN_MISSING', 'x'), 'r-1', {
+    resourceMetadata: 'http://a/b',
+  });
   const { status, headers, body } = toJsonRpc(problem, { id: 7 });
   assert.equal(status, 401);
   assert.deepEqual(headers, { ...problem.headers, 'content-type': 'application/json' });
