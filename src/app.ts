@@ -78,7 +78,7 @@ export async function startApp(first: Config, version: string, logger: Logger, t
   const interception = first.intercept && (await intercept(first.intercept, first, logger));
   const parts = createParts({ first, activeConfig, version, logger, tracing, interception });
   const { counts, dispatchers, tokens, tracker, sockets } = parts;
-  const pipeline = createPipeline({ ...tokens, clock: systemClock, dispatchers, observer: counts.proxy });
+  const pipeline = createPipeline({ ...tokens, clock: systemClock, dispatchers, observer: counts.proxy, diagnoses });
   const proxy = await createProxyServer({ activeConfig, tracker, pipeline, sockets, logger });
   const { limits } = first;
   const connections = limitConnections(proxy.server, limits.maxConnections, (count) => {

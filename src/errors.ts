@@ -126,7 +126,7 @@ const CATALOGUE = {
     phase: 'upstream',
     title: 'Backend refused the issued token',
     detail: 'The backend of this route refused a token that was issued for it: its operator has to act.',
-    fix: 'Compare the issuer, audience and scope that the backend requires with the issued token that "cambist doctor" shows.',
+    fix: 'Compare the issuer, audience, scope, signing key and algorithm that the backend requires with the issued token that "cambist doctor --call" shows. Compare the clocks.',
   },
   ERR_UPSTREAM_TIMEOUT: {
     status: 504,
@@ -191,6 +191,11 @@ export interface Diagnosis {
   readonly fix?: string | undefined;
 }
 
+/** The text for the caller of an error. */
+export function detailOf({ code, expired }: CambistError): string {
+  return expired ? "The caller's token is expired: obtain a new one." : CATALOGUE[code].detail;
+}
+
 export interface CambistErrorOptions {
   /** The caught error. It goes to the log only, redacted. */
   cause?: unknown;
@@ -198,7 +203,7 @@ export interface CambistErrorOptions {
   retryAfterSeconds?: number;
   /** The claims challenge of the authorization server, as JSON; becomes `claims` of the 401 challenge. */
   claims?: string;
-  /** The caller's token is expired; becomes `error_description` of the 401 challenge. */
+  /** The caller's token is expired; becomes `detail` of the error, and `error_description` of the 401 challenge. */
   expired?: boolean;
   /** The `error` of an OAuth error response (RFC 6749 section 5.2), for the log. */
   oauthError?: string;

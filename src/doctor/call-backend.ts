@@ -1,14 +1,12 @@
-import { decodeProtectedHeader } from 'jose';
 import type { Route } from '../config/config.ts';
 import { redact } from '../observability/logged-error.ts';
-import { parseChallenges } from '../proxy/challenges.ts';
-import { readClaims } from '../tokens/claims.ts';
+import { reasonInChallenges } from '../proxy/challenges.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
-import { hideCredentials, type SentValue } from '../tokens/sent-values.ts';
+import { hideCredentials, sentInAuthorization } from '../tokens/sent-values.ts';
 import { upstreamPeer } from '../transport/dispatchers.ts';
 import type { Pool } from './check-context.ts';
 import { codeOf } from './connection.ts';
-import { type Finding, type FindingCode, fine, printable, problem } from './finding.ts';
+import { type Finding, fine, printable, problem, showPrintable } from './finding.ts';
 import {
   DISCOVER,
   INITIALIZE,
@@ -17,6 +15,7 @@ import {
   type ProbeTarget,
   sendMessage,
 } from './mcp-probe.ts';
+import { tokenRefusal } from './token-refusal.ts';
 
 /** Backends may start a session or call their own servers before they respond. */
 const PATIENCE_MS = 10_000;
@@ -65,7 +64,7 @@ async function call(
 
 /** Method, status, challenge and body of a response, without anything that may be a token. */
 function describe({ method, status, header, text }: CallResponse, { authorization }: IssuedToken): string {
-  const sent = sentValues(authorization.reveal());
+  const sent = sentInAuthorization(authorization.reveal());
   const hidden = (part: string) => redact(hideCredentials(part, sent));
   const challenge = header('www-authenticate');
   const parts = [`${method} returns ${status}`];
@@ -73,14 +72,6 @@ function describe({ method, status, header, text }: CallResponse, { authorizatio
   const isError = status >= 400 && text.trim() !== '' && !/^\s*</.test(text);
   if (isError) parts.push(`body: ${hidden(text.trim())}`);
   return parts.join(', ');
-}
-
-function sentValues(authorization: string): SentValue[] {
-  return [authorization, bearerIn(authorization)].map((value) => ({
-    name: 'Authorization',
-    value,
-    isCredential: true,
-  }));
 }
 
 function bearerIn(authorization: string): string {
@@ -93,77 +84,21 @@ function failed(said: readonly string[]): Finding {
   });
 }
 
-/** A reason for which a backend refuses a token, recognized by the backend's words. */
-interface Reason {
-  readonly code: FindingCode;
-  readonly pattern: RegExp;
-  readonly what: string;
-  readonly fix: string;
-}
-
-/** In order of precedence. */
-const REASONS: readonly Reason[] = [
-  {
-    code: 'backend_refuses_scope',
-    pattern: /insufficient_scope|\bscopes?\b/i,
-    what: 'the scope of the issued token',
-    fix: "set the route's scope, or step_up, to the scope that the backend requires",
-  },
-  {
-    code: 'backend_refuses_algorithm',
-    pattern: /\balg(orithm)?s?\b/i,
-    what: 'the signature algorithm of the issued token',
-    fix: 'configure the authorization server to sign access tokens for this backend with an algorithm that the backend accepts',
-  },
-  {
-    code: 'backend_refuses_audience',
-    pattern: /\baud(ience)?s?\b/i,
-    what: 'the audience of the issued token',
-    fix: 'set the route\'s resource or audience to the backend\'s own name, and expect_audience to its "aud"',
-  },
-  {
-    code: 'backend_refuses_issuer',
-    pattern: /\biss(uer)?s?\b/i,
-    what: 'the issuer of the issued token',
-    fix: 'configure the backend to trust this issuer, exactly as written, or use the authorization server that it trusts',
-  },
-  {
-    code: 'backend_refuses_key',
-    pattern: /\bkid\b|\bjwks?\b|\bkeys?\b|\bsignature\b/i,
-    what: 'the signing key of the issued token',
-    fix: "check that the backend reads the keys of this issuer's jwks_uri, and can reach it",
-  },
-];
-
 function refusedFinding(refused: CallResponse, said: readonly string[], token: IssuedToken): Finding {
-  const words = wordsOf(refused);
-  const reason = REASONS.find(({ pattern }) => pattern.test(words));
-  return problem(
-    reason?.code ?? 'backend_refuses_token',
-    `the backend refuses ${reason?.what ?? 'the issued token'}: ${said.join('; ')}`,
-    {
-      why: describeToken(bearerIn(token.authorization.reveal())),
-      fix:
-        reason?.fix ??
-        "compare issuer, audience and key with the backend's settings, and check its log for this moment",
-    },
-  );
+  const finding = tokenRefusal({
+    words: wordsOf(refused),
+    token: bearerIn(token.authorization.reveal()),
+    show: showPrintable,
+    aheadSeconds: undefined,
+  });
+  return { ...finding, what: `${finding.what}: ${said.join('; ')}` };
 }
 
-/** The backend's error code and explanation. URLs in the challenge are left out, because they may contain any word. */
+/** The backend's error code and explanation. */
 function wordsOf({ header, text }: CallResponse): string {
-  const challenges = parseChallenges(header('www-authenticate') ?? '') ?? [];
-  const parameters = challenges.flatMap((challenge) => challenge.parameters);
-  const named = parameters.filter(({ name }) => name === 'error' || name === 'error_description');
-  return [...named.map(({ value }) => value), text].join(' ').replace(/https?:\/\/\S+/g, '');
-}
-
-/** The properties of the token that a backend may refuse. */
-function describeToken(token: string): string {
-  const claims = readClaims(token);
-  if (claims === undefined) return 'the token is opaque, and the backend may require a JWT';
-  const { alg, kid } = decodeProtectedHeader(token);
-  const properties = { iss: claims.iss, aud: claims.aud, scope: claims.scope, alg, kid };
-  const shown = Object.entries(properties).map(([name, value]) => `${name} ${JSON.stringify(value) ?? '(none)'}`);
-  return printable(`the token has ${shown.join(', ')}`);
+  const { error, description } = reasonInChallenges([header('www-authenticate') ?? '']) ?? {
+    error: '',
+    description: '',
+  };
+  return [error, description, text].join(' ');
 }

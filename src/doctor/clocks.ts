@@ -22,6 +22,12 @@ export function skewOf({ sentAtMs, respondedAtMs, date }: TimedResponse): number
   return outside(statedMs, sentAtMs, respondedAtMs);
 }
 
+/** Whole seconds that a server's clock is ahead of this machine's. Undefined if unknown, or too small to matter to tokens. */
+export function clockDifference(response: TimedResponse): number | undefined {
+  const skewMs = skewOf(response);
+  return skewMs === undefined || Math.abs(skewMs) <= MAX_SKEW_MS ? undefined : Math.round(skewMs / 1000);
+}
+
 /** The same as `skewOf`, from the `iat` of a token that was issued between request and response (RFC 7519 section 4.1.6). */
 export function skewByIssue({ iat }: JWTPayload, { sentAtMs, respondedAtMs }: TimedResponse): number | undefined {
   if (typeof iat !== 'number' || respondedAtMs === undefined) return undefined;

@@ -1,11 +1,15 @@
+import type { Route } from '../config/config.ts';
 import type { Diagnosis } from '../errors.ts';
 import { redact } from '../observability/logged-error.ts';
+import type { RefusedToken } from '../proxy/backend-failure.ts';
 import { readClaims } from '../tokens/claims.ts';
 import type { FailedDiscovery, FailedTokenRequest, MetadataAttempt } from '../tokens/diagnosis.ts';
-import { findRepeated, hideCredentials, type SentValue } from '../tokens/sent-values.ts';
+import { findRepeated, hideCredentials, type SentValue, sentInAuthorization } from '../tokens/sent-values.ts';
 import type { Grant } from '../tokens/token-request.ts';
+import { upstreamPeer } from '../transport/dispatchers.ts';
 import { unavailableFinding } from './client-auth.ts';
-import { pathsOfServer } from './config-paths.ts';
+import { clockDifference } from './clocks.ts';
+import { pathsOfServer, pathsOfUpstream } from './config-paths.ts';
 import { connectionFinding } from './connection.ts';
 import { exchangeRefusal } from './exchange-errors.ts';
 import type { Finding, ShowClaim } from './finding.ts';
@@ -13,6 +17,7 @@ import { issuedFindings } from './issued-token.ts';
 import { lookupOf, unusableMetadata } from './metadata.ts';
 import { oauthErrorOf } from './oauth-error.ts';
 import { issuedTokenOf, type RecordedRequest } from './recorded-request.ts';
+import { tokenRefusal } from './token-refusal.ts';
 
 /** Explains a token request that produced no token, as the doctor does. */
 export function tokenRequest(failed: FailedTokenRequest): Diagnosis | undefined {
@@ -30,6 +35,32 @@ export function discovery({ server, attempts, message }: FailedDiscovery): Diagn
     return diagnosisOf(connectionFinding({ url, error, paths, ca: tls?.ca, timeoutMs, certificate: undefined }));
   }
   return diagnosisOf(unusableMetadata(lookupOf(server), attempts.map(toRecorded), message));
+}
+
+/** Explains why a backend refuses an issued token, as `doctor --call` does. */
+export function refusedToken({
+  authorization,
+  error,
+  description,
+  date,
+  receivedAtMs,
+}: RefusedToken): Diagnosis | undefined {
+  return diagnosisOf(
+    tokenRefusal({
+      words: `${error} ${description}`,
+      token: authorization.replace(/^\S+ /, ''),
+      show: showRedacted(sentInAuthorization(authorization)),
+      aheadSeconds: clockDifference({ sentAtMs: receivedAtMs, respondedAtMs: receivedAtMs, date }),
+    }),
+  );
+}
+
+/** Explains why a backend cannot be reached, as the doctor does. */
+export function unreachable(route: Route, error: Error): Diagnosis | undefined {
+  const { connectMs: timeoutMs, tls } = upstreamPeer(route);
+  const { origin: url } = route.upstream;
+  const failed = { url, error, paths: pathsOfUpstream(route), ca: tls?.ca, timeoutMs, certificate: undefined };
+  return diagnosisOf(connectionFinding(failed));
 }
 
 function tokenRequestFinding(failed: FailedTokenRequest): Finding | undefined {

@@ -124,9 +124,11 @@ export const FINDING_CODES = [
   'call_failed',
   'backend_refuses_audience',
   'backend_refuses_issuer',
+  'backend_refuses_type',
   'backend_refuses_algorithm',
   'backend_refuses_key',
   'backend_refuses_scope',
+  'backend_refuses_lifetime',
   'backend_refuses_token',
   // routes
   'route_needs_no_token',

@@ -175,3 +175,26 @@ function cut(parameters: readonly ChallengeParameter[], one: ChallengeParameter)
 export function asksForNonce(challenges: readonly string[]): boolean {
   return challenges.some((challenge) => /\buse_dpop_nonce\b/.test(challenge));
 }
+
+/** The reason that a backend gives for a 401. Unredacted. */
+export interface BackendReason {
+  readonly error: string;
+  readonly description: string;
+}
+
+/**
+ * The reason that a challenge gives for a refused token.
+ * @see RFC 6750 section 3.1
+ */
+export function reasonInChallenges(values: readonly string[]): BackendReason | undefined {
+  const parameters = values
+    .flatMap((value) => parseChallenges(value) ?? [])
+    .flatMap((challenge) => challenge.parameters);
+  const named = (name: string) => parameters.find((parameter) => parameter.name === name)?.value ?? '';
+  return reasonOf(named('error'), named('error_description'));
+}
+
+/** Undefined where nothing is said. */
+export function reasonOf(error: string, description: string): BackendReason | undefined {
+  return error === '' && description === '' ? undefined : { error, description };
+}

@@ -1,4 +1,4 @@
-import { CambistError, describeError } from '../errors.ts';
+import { CambistError, describeError, detailOf } from '../errors.ts';
 
 /** A response that cambist makes itself. */
 export interface OwnResponse {
@@ -24,7 +24,8 @@ export function asCambistError(error: unknown): CambistError {
  * @see RFC 9457 section 3, RFC 6750 section 3, RFC 9728 section 5.1
  */
 export function errorResponse(error: CambistError, requestId: string, wanted: WantedToken = {}): OwnResponse {
-  const { status, title, detail } = describeError(error.code);
+  const { status, title } = describeError(error.code);
+  const detail = detailOf(error);
   const headers: Record<string, string> = { 'content-type': 'application/problem+json', 'x-request-id': requestId };
   if (status === 401) headers['www-authenticate'] = challenge(error, wanted);
   if (status === 503) headers['retry-after'] = String(error.retryAfterSeconds ?? DEFAULT_RETRY_AFTER_SECONDS);

@@ -52,7 +52,7 @@ function fieldsOf(record: RequestRecord, totalMs: number): LogFields {
     error: error?.code,
     err: error,
   };
-  return error?.diagnosis === undefined ? fields : { ...fields, ...error.diagnosis };
+  return error?.diagnosis === undefined ? fields : { ...fields, oauth_error: error.oauthError, ...error.diagnosis };
 }
 
 /** Other methods share one name in spans, because callers could invent any number of them. */

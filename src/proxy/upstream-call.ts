@@ -1,31 +1,23 @@
-import type { IncomingHttpHeaders } from 'node:http';
-import type { Duplex } from 'node:stream';
-import type { Dispatcher } from 'undici';
 import { CambistError } from '../errors.ts';
 import type { ProxyObserver } from '../observability/proxy-observer.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
 import { isExpired } from '../tokens/lifetime.ts';
 import type { Dispatchers } from '../transport/dispatchers.ts';
-import type { RawHandler } from '../transport/http1/upstream-request.ts';
-import { asksForNonce, insufficientScope } from './challenges.ts';
+import { Attempt, type AttemptOwner } from './attempt.ts';
+import { type DiagnosisOptions, explainRefusal, explainUnreachable } from './backend-failure.ts';
+import { insufficientScope } from './challenges.ts';
 import type { Rewriter } from './endpoint-event.ts';
-import { headerValues, isChunkedOrPlain, type RawHeaders } from './headers.ts';
+import { headerValues, type RawHeaders } from './headers.ts';
 import { causeOf, followSession, type ObtainTokenOptions, obtainToken, timed } from './issued-token.ts';
-import { callerHeaders, responseHeaders, streamRewriter } from './response-headers.ts';
-import { createResponseRelay, type ResponseRelay } from './response-relay.ts';
+import type { RefusedResponse } from './refused-response.ts';
 import { type AttemptPlan, sendAttempt } from './send.ts';
 import type { Admitted, Switched } from './steps.ts';
-import { expiredTwice, refusedToken, upstreamError } from './upstream-error.ts';
+import { expiredTwice } from './upstream-error.ts';
 
-export interface UpstreamCallOptions extends ObtainTokenOptions {
+export interface UpstreamCallOptions extends ObtainTokenOptions, DiagnosisOptions {
   readonly dispatchers: Dispatchers;
   readonly observer: ProxyObserver;
 }
-
-/** Limit for reading the response to a refused token, which lets its connection be reused. */
-const MAX_DISCARDED_BYTES = 64 * 1024;
-
-type Controller = Dispatcher.DispatchController;
 
 /**
  * Sends an admitted request upstream and relays the response. Retries once with another token after a 401, once with a
@@ -39,7 +31,7 @@ export function callUpstream(admitted: Admitted, options: UpstreamCallOptions, s
 }
 
 /** All attempts of one request. A class, because every request makes one: closures would be allocated for each. */
-class UpstreamCall {
+class UpstreamCall implements AttemptOwner {
   readonly admitted: Admitted;
   readonly switched: Switched | undefined;
   readonly #options: UpstreamCallOptions;
@@ -61,7 +53,6 @@ class UpstreamCall {
     sendAttempt(this.admitted, plan, isWebSocket, this.#options.dispatchers, new Attempt(this, plan), failed);
   }
 
-  /** Asked right before the first byte is sent. @returns false where another attempt replaces this one */
   mayStart(plan: AttemptPlan): boolean {
     const { route } = this.admitted;
     if (this.#token === undefined || !isExpired(this.#token, this.#options.clock)) {
@@ -77,47 +68,48 @@ class UpstreamCall {
     return false;
   }
 
-  /** The upstream said that it did not process the attempt, which is sent again as it is (RFC 9113 section 8.7). */
   resent(): void {
     this.#options.observer.upstreamRetried(this.admitted.route, 'unprocessed');
   }
 
-  /**
-   * Follows a 401, whose response is dropped.
-   * @param wantsNonce the proof was refused, not the token: it lacked the nonce of this response
-   */
-  unauthorized(plan: AttemptPlan, wantsNonce: boolean): void {
-    if (wantsNonce && !plan.hasNonce) this.#retryWithNonce(plan);
-    else if (plan.hasNewToken) this.fail(refusedToken(this.admitted.route, 'and the next one as well'));
-    else this.#retryWithNewToken();
+  unauthorized(plan: AttemptPlan, wantsNonce: boolean, refused: RefusedResponse): void {
+    if (wantsNonce && !plan.hasNonce) this.#retryWithNonce(plan, refused);
+    else if (plan.hasNewToken) this.#refuse(refused, 'and the next one as well');
+    else this.#retryWithNewToken(refused);
   }
 
   /** Retries with the same token. The prover knows the nonce by now. */
-  #retryWithNonce(plan: AttemptPlan): void {
+  #retryWithNonce(plan: AttemptPlan, refused: RefusedResponse): void {
     const { route, body } = this.admitted;
     const content = body.replay();
     if (content === undefined) {
-      this.fail(refusedToken(route, 'because its proof lacked a nonce, and the request is too large to be sent again'));
+      this.#refuse(refused, 'because its proof lacked a nonce, and the request is too large to be sent again');
       return;
     }
     this.#options.observer.upstreamRetried(route, 'token');
     this.attempt({ ...plan, content, isRetry: true, hasNonce: true });
   }
 
-  #retryWithNewToken(): void {
+  #retryWithNewToken(refused: RefusedResponse): void {
     const { route, session, body } = this.admitted;
     if (this.#token === undefined) return;
     const content = body.replay();
     const isNewTokenWorthwhile = this.#options.broker.refuse(route, session, this.#token);
     if (content === undefined) {
-      this.fail(refusedToken(route, 'and the request is too large to be sent again'));
+      this.#refuse(refused, 'and the request is too large to be sent again');
     } else if (!isNewTokenWorthwhile) {
-      this.fail(refusedToken(route, 'as it refused the previous one a moment ago'));
+      this.#refuse(refused, 'as it refused the previous one a moment ago');
     } else {
       this.#options.observer.upstreamRetried(route, 'token');
       const plan = { token: undefined, content, isRetry: true, hasNewToken: true, hasNonce: false };
       void this.#attemptWithNewToken(plan);
     }
+  }
+
+  #refuse(refused: RefusedResponse, more: string): void {
+    if (this.#token === undefined) return;
+    const { route } = this.admitted;
+    void explainRefusal(route, more, refused, this.#token, this.#options).then((error) => this.fail(error));
   }
 
   async #attemptWithNewToken(plan: AttemptPlan): Promise<void> {
@@ -129,10 +121,6 @@ class UpstreamCall {
     }
   }
 
-  /**
-   * Follows a 403 that asks for scopes, whose response waits.
-   * @returns undefined where the response goes to the caller; otherwise whether a retry replaces it
-   */
   stepUp(headers: RawHeaders): Promise<boolean> | undefined {
     const { request, route, session, body } = this.admitted;
     const { broker, clock, observer } = this.#options;
@@ -163,140 +151,7 @@ class UpstreamCall {
 
   fail(error: unknown): void {
     const { request, route, body } = this.admitted;
-    request.fail(error instanceof CambistError ? error : upstreamError(error as Error, route.name), body);
+    if (error instanceof CambistError) request.fail(error, body);
+    else void explainUnreachable(error as Error, route, this.#options).then((told) => request.fail(told, body));
   }
-}
-
-/** Handles the response to one attempt: relays it, or leaves it to the call whether another attempt replaces it. */
-class Attempt implements RawHandler {
-  readonly readsRawHeaders = true;
-  readonly #call: UpstreamCall;
-  readonly #plan: AttemptPlan;
-  #relay: ResponseRelay | undefined;
-  /** `waiting`: for a step-up that decides whether the caller gets this response. */
-  #state: 'relaying' | 'waiting' | 'discarding' = 'relaying';
-  #discardedBytes = 0;
-  #abort: (() => void) | undefined;
-  /** Came while waiting. */
-  #failure: Error | undefined;
-  #isComplete = false;
-
-  constructor(call: UpstreamCall, plan: AttemptPlan) {
-    this.#call = call;
-    this.#plan = plan;
-  }
-
-  onRequestStart(controller: Controller): void {
-    const { request } = this.#call.admitted;
-    const isResent = this.#abort !== undefined;
-    const abort = (): void => controller.abort(new Error('the caller left'));
-    this.#abort = abort;
-    if (request.isClosed) {
-      abort();
-    } else if (this.#call.mayStart(this.#plan)) {
-      request.abortUpstream = abort;
-      if (isResent) this.#call.resent();
-    } else {
-      this.#state = 'discarding';
-      controller.abort(new Error('the token has expired'));
-    }
-  }
-
-  onRequestUpgrade(controller: Controller, _status: number, headers: IncomingHttpHeaders, socket: Duplex): void {
-    this.#call.admitted.request.abortUpstream = undefined;
-    const isExpected = this.#call.switched?.(
-      headers.upgrade?.toString(),
-      callerHeaders(rawHeaders(controller)),
-      socket,
-    );
-    if (isExpected === false) this.#call.fail(new Error('the upstream switched to another protocol'));
-  }
-
-  onResponseStart(controller: Controller, status: number): void {
-    const headers = rawHeaders(controller);
-    if (!isChunkedOrPlain(headers)) {
-      // Only chunked was offered, and the caller would receive the body still encoded.
-      controller.abort(new Error('the response has a transfer coding other than chunked'));
-      return;
-    }
-    const { token, hasNewToken } = this.#plan;
-    const hasNonce = token?.dpop !== undefined && this.#learnNonce(token, headers);
-    if (status === 401 && token !== undefined) {
-      this.#discard(controller);
-      this.#call.unauthorized(this.#plan, hasNonce && asksForNonce(headerValues(headers, 'www-authenticate')));
-      return;
-    }
-    const pending = status === 403 && !hasNewToken ? this.#call.stepUp(headers) : undefined;
-    if (pending === undefined) this.#begin(controller, status);
-    else void this.#wait(controller, status, pending);
-  }
-
-  onResponseData(controller: Controller, chunk: Buffer): void {
-    if (this.#state === 'relaying') {
-      this.#relay?.data(chunk);
-      return;
-    }
-    this.#discardedBytes += chunk.length;
-    if (this.#discardedBytes > MAX_DISCARDED_BYTES) {
-      controller.abort(new Error('the response to a refused request is too long'));
-    }
-  }
-
-  onResponseEnd(): void {
-    const { request } = this.#call.admitted;
-    if (this.#state === 'waiting') this.#isComplete = true;
-    // Nothing is left to abort. Making an error for it would cost more than admitting the request.
-    if (request.abortUpstream === this.#abort) request.abortUpstream = undefined;
-    this.#relay?.end();
-  }
-
-  onResponseError(_controller: Controller, error: Error): void {
-    if (this.#state === 'waiting') this.#failure = error;
-    if (this.#state !== 'relaying') return;
-    if (this.#relay === undefined) this.#call.fail(error);
-    else this.#relay.fail();
-  }
-
-  #begin(controller: Controller, status: number): void {
-    const { admitted } = this.#call;
-    const headers = responseHeaders(rawHeaders(controller), status, this.#plan.token, admitted);
-    const header = (name: string): string | undefined => headerValues(headers, name)[0];
-    const rewriter = this.#call.followSession(status, header) ?? streamRewriter(admitted, status, header);
-    const { incoming } = admitted.request;
-    this.#relay = createResponseRelay(controller, status, headers, () => incoming.complete, rewriter);
-    admitted.request.relay(this.#relay);
-  }
-
-  #learnNonce(token: IssuedToken, headers: RawHeaders): boolean {
-    const { origin } = this.#call.admitted.route.upstream;
-    return token.dpop?.learn(origin, headerValues(headers, 'dpop-nonce').join()) ?? false;
-  }
-
-  #discard(controller: Controller): void {
-    this.#state = 'discarding';
-    // The next attempt takes over `abortUpstream`, and this response may never end.
-    this.#call.admitted.request.onClosed(() => controller.abort(new Error('the request is complete')));
-  }
-
-  async #wait(controller: Controller, status: number, pending: Promise<boolean>): Promise<void> {
-    this.#state = 'waiting';
-    controller.pause();
-    try {
-      if (await pending) {
-        this.#discard(controller);
-      } else {
-        this.#state = 'relaying';
-        if (this.#failure !== undefined) throw this.#failure;
-        this.#begin(controller, status);
-        if (this.#isComplete) this.#relay?.end();
-      }
-      controller.resume();
-    } catch (error) {
-      this.#call.fail(error);
-    }
-  }
-}
-
-function rawHeaders({ rawHeaders: raw }: Controller): RawHeaders {
-  return (raw ?? []) as string[];
 }

@@ -1,5 +1,8 @@
 import type { Route } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
+import { redact } from '../observability/logged-error.ts';
+import { hideCredentials, sentInAuthorization } from '../tokens/sent-values.ts';
+import type { RefusedToken } from './backend-failure.ts';
 
 /** Node's and OpenSSL's codes for an untrusted certificate. */
 const CERTIFICATE_CODE =
@@ -56,10 +59,20 @@ export function expiredTwice(route: Route): CambistError {
   );
 }
 
-export function refusedToken(route: Route, more: string): CambistError {
+/** @param refused the backend's reason and the token, which is hidden in it */
+export function refusedToken(
+  route: Route,
+  more: string,
+  { error, description, authorization }: RefusedToken,
+): CambistError {
+  const sent = sentInAuthorization(authorization);
+  const hidden = (part: string) => redact(hideCredentials(part, sent));
+  const said = [error, description].filter((part) => part !== '').map(hidden);
+  const reason = said.length === 0 ? 'it gave no reason' : `it says ${said.join(': ')}`;
   return new CambistError(
     'ERR_UPSTREAM_REFUSED_TOKEN',
-    `route "${route.name}": the upstream refused a token that was issued for it, ${more}: check which issuer, audience and ` +
-      'scope it expects',
+    `route "${route.name}": the upstream refused a token that was issued for it, ${more}; ${reason}: check which issuer, ` +
+      'audience, scope, signing key and algorithm it expects, and its clock',
+    error === '' ? {} : { oauthError: hidden(error) },
   );
 }

@@ -45,6 +45,12 @@ export function sentInBasic(credentials: string): SentValue[] {
   ];
 }
 
+/** The values of an `Authorization` header with a token. */
+export function sentInAuthorization(authorization: string): SentValue[] {
+  const token = authorization.replace(/^\S+ /, '');
+  return [authorization, token].map((value) => ({ name: 'Authorization', value, isCredential: true }));
+}
+
 function spellings(text: string): Set<string> {
   return new Set([text, formDecode(text), formEncode(text)]);
 }

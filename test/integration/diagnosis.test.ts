@@ -2,9 +2,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { eventually } from '../harness/eventually.ts';
 import type { Behaviour } from '../harness/fake-authorization-server.ts';
+import type { UpstreamHandler } from '../harness/fake-upstream.ts';
 import { freePort } from '../harness/free-port.ts';
 import { type Gateway, startGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
+import { assertProblem } from '../harness/problem.ts';
+import { respond } from '../harness/upstream-handlers.ts';
 
 interface Told {
   readonly finding?: string;
@@ -147,4 +150,91 @@ test('shows the names in a token, and neither tokens within them nor names witho
   assert.match(cause, /it is for "account", "\[redacted\]", "name-0"/);
   assert.match(cause, /and 494 more/);
   assert.ok(!app.logText().includes(hidden.slice(0, 40)));
+});
+
+const challenge = (text: string) => ({ 'www-authenticate': `Bearer ${text}` });
+const JSON_TYPE = { 'content-type': 'application/json; charset=utf-8' };
+
+const BACKENDS: [when: string, handler: UpstreamHandler, finding: string, says: RegExp, cause: RegExp][] = [
+  [
+    'Spring refuses the type of a token',
+    respond(
+      401,
+      '',
+      challenge(
+        'error="invalid_token", error_description="An error occurred while attempting to decode the Jwt: JOSE header typ (type) at+jwt not allowed", error_uri="https://tools.ietf.org/html/rfc6750#section-3.1"',
+      ),
+    ),
+    'backend_refuses_type',
+    /it says invalid_token: An error occurred while attempting to decode the Jwt: JOSE header typ \(type\) at\+jwt not allowed/,
+    /alg "ES256", kid "fake"/,
+  ],
+  [
+    'a reason in a JSON body',
+    respond(401, JSON.stringify({ error: 'invalid_token', error_description: 'unexpected "aud" claim' }), JSON_TYPE),
+    'backend_refuses_audience',
+    /it says invalid_token: unexpected "aud" claim/,
+    /aud "http:\/\/127\.0\.0\.1:\d+\/mcp"/,
+  ],
+  [
+    'a clock that is behind, and no reason',
+    respond(401, 'no', { date: 'Tue, 01 Jan 2019 00:00:00 GMT' }),
+    'backend_refuses_lifetime',
+    /it gave no reason: check which issuer, audience, scope, signing key and algorithm it expects, and its clock/,
+    /clock is \d+ s behind this machine's/,
+  ],
+  ['no reason', respond(401, 'no'), 'backend_refuses_token', /it gave no reason/, /iss "http:\/\/127\.0\.0\.1:\d+"/],
+];
+for (const [when, handler, finding, says, cause] of BACKENDS) {
+  test(`tells why a backend refuses an issued token: ${when}`, async (t) => {
+    const gateway = await startGateway(t, { handler });
+    const response = await call(`${gateway.app.url}/github`, { headers: { authorization: gateway.authorization } });
+    assertProblem(response, 'ERR_UPSTREAM_REFUSED_TOKEN');
+    const { finding: code, cause: why } = await told(gateway, ['request']);
+    assert.equal(code, finding);
+    assert.match(why ?? '', cause);
+    const line = gateway.app.logs.find(({ msg }) => msg === 'request');
+    assert.match(JSON.parse(JSON.stringify(line?.err ?? {})).message, says);
+    assert.equal(
+      line?.oauth_error,
+      finding === 'backend_refuses_token' || when.includes('clock') ? undefined : 'invalid_token',
+    );
+  });
+}
+
+test('keeps the token that a backend repeats out of the log', async (t) => {
+  const gateway = await startGateway(t, {
+    handler: (received, response) => {
+      const token = received.authorization ?? '';
+      return respond(
+        401,
+        '',
+        challenge(`error="${token.slice(7, 30)}", error_description="bad ${token}"`),
+      )(received, response);
+    },
+  });
+  await call(`${gateway.app.url}/github`, { headers: { authorization: gateway.authorization } });
+  await told(gateway, ['request']);
+  for (const { issued = '' } of gateway.authorizationServer.requests) {
+    assert.ok(!gateway.app.logText().includes(issued.slice(0, 23)));
+  }
+});
+
+test('does not wait for the end of a refusal', async (t) => {
+  const gateway = await startGateway(t, {
+    handler: (_received, response) => {
+      response.writeHead(401, { ...JSON_TYPE, 'content-length': 100 });
+      response.write('{');
+    },
+  });
+  const response = await call(`${gateway.app.url}/github`, { headers: { authorization: gateway.authorization } });
+  assertProblem(response, 'ERR_UPSTREAM_REFUSED_TOKEN');
+});
+
+test('tells that nothing listens at the upstream', async (t) => {
+  const gateway = await startGateway(t, { route: { upstream: `http://127.0.0.1:${await freePort()}/mcp` } });
+  await call(`${gateway.app.url}/github`, { headers: { authorization: gateway.authorization } });
+  const { finding, fix } = await told(gateway, ['request']);
+  assert.equal(finding, 'connection_refused');
+  assert.match(fix ?? '', /routes\.github\.upstream/);
 });

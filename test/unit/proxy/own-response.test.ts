@@ -49,10 +49,11 @@ test('names the fault of the token in the challenge', () => {
   assert.equal(Buffer.from(claims, 'base64').toString(), '{"access_token":{"acr":"2\u20ac"}}');
 });
 
-test('says in the challenge that the token is expired', () => {
-  const { headers } = errorResponse(new CambistError('ERR_SUBJECT_TOKEN_INVALID', '', { expired: true }), 'r');
+test('says in the challenge and in the error that the token is expired', () => {
+  const { headers, body } = errorResponse(new CambistError('ERR_SUBJECT_TOKEN_INVALID', '', { expired: true }), 'r');
   const challenge = 'Bearer error="invalid_token", error_description="The access token expired"';
   assert.equal(headers['www-authenticate'], challenge);
+  assert.equal(JSON.parse(body).detail, "The caller's token is expired: obtain a new one.");
 });
 
 test('names the scope and the metadata in the challenge', () => {

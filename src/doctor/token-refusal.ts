@@ -1,0 +1,105 @@
+import { decodeProtectedHeader } from 'jose';
+import { readClaims } from '../tokens/claims.ts';
+import { type Finding, type FindingCode, listed, problem, type ShowClaim } from './finding.ts';
+
+/** An issued token that a backend refuses. */
+export interface TokenRefusal {
+  /** The backend's error code and explanation. */
+  readonly words: string;
+  readonly token: string;
+  /** Writes a claim of the token for the place where it is shown. */
+  readonly show: ShowClaim;
+  /** How far the backend's clock is ahead of this machine's, if the difference matters. */
+  readonly aheadSeconds: number | undefined;
+}
+
+/** A reason for which a backend refuses a token, recognized by the backend's words. */
+interface Reason {
+  readonly code: FindingCode;
+  readonly pattern: RegExp;
+  readonly what: string;
+  readonly fix: string;
+}
+
+const LIFETIME: Reason = {
+  code: 'backend_refuses_lifetime',
+  pattern: /\bexpired?\b|\bexp\b|\bnbf\b|\biat\b|not yet valid|not active|in the future|\bclocks?\b/i,
+  what: 'the lifetime of the issued token',
+  fix: 'synchronize the clocks of backend, authorization server and cambist with NTP; find the wrong one with `date -u`',
+};
+
+/** In order of precedence. */
+const REASONS: readonly Reason[] = [
+  {
+    code: 'backend_refuses_scope',
+    pattern: /insufficient_scope|\bscopes?\b/i,
+    what: 'the scope of the issued token',
+    fix: "set the route's scope, or step_up, to the scope that the backend requires",
+  },
+  {
+    code: 'backend_refuses_type',
+    pattern: /\btyp\b|\bat\+jwt\b/i,
+    what: 'the type ("typ") of the issued token',
+    fix: 'configure the backend to accept this type (RFC 9068: at+jwt), or the authorization server to issue tokens with another',
+  },
+  {
+    code: 'backend_refuses_algorithm',
+    pattern: /\balg(orithm)?s?\b/i,
+    what: 'the signature algorithm of the issued token',
+    fix: 'configure the authorization server to sign access tokens for this backend with an algorithm that the backend accepts',
+  },
+  {
+    code: 'backend_refuses_audience',
+    pattern: /\baud(ience)?s?\b/i,
+    what: 'the audience of the issued token',
+    fix: 'set the route\'s resource or audience to the backend\'s own name, and expect_audience to its "aud"',
+  },
+  {
+    code: 'backend_refuses_issuer',
+    pattern: /\biss(uer)?s?\b/i,
+    what: 'the issuer of the issued token',
+    fix: 'configure the backend to trust this issuer, exactly as written, or use the authorization server that it trusts',
+  },
+  {
+    code: 'backend_refuses_key',
+    pattern: /\bkid\b|\bjwks?\b|\bkeys?\b|\bsignature\b/i,
+    what: 'the signing key of the issued token',
+    fix: "check that the backend reads the keys of this issuer's jwks_uri, and can reach it",
+  },
+  LIFETIME,
+];
+
+/** Explains why a backend refuses an issued token, without the backend's words. */
+export function tokenRefusal({ words, token, show, aheadSeconds }: TokenRefusal): Finding {
+  // URLs may contain any word.
+  const plain = words.replace(/https?:\/\/\S+/g, '');
+  const stated = REASONS.find(({ pattern }) => pattern.test(plain));
+  const reason = stated ?? (aheadSeconds === undefined ? undefined : LIFETIME);
+  return problem(reason?.code ?? 'backend_refuses_token', `the backend refuses ${reason?.what ?? 'the issued token'}`, {
+    why: [describeToken(token, show), ...describeClock(aheadSeconds)].join('; '),
+    fix:
+      reason?.fix ??
+      "compare issuer, audience, key, algorithm and clock with the backend's, and check its log for this moment",
+  });
+}
+
+/** The properties of the token that a backend may refuse. */
+function describeToken(token: string, show: ShowClaim): string {
+  const claims = readClaims(token);
+  if (claims === undefined) return 'the token is opaque, and the backend may require a JWT';
+  const { alg, kid, typ } = decodeProtectedHeader(token);
+  const properties = { iss: claims.iss, aud: claims.aud, scope: claims.scope, alg, kid, typ };
+  const shown = Object.entries(properties).map(([name, value]) => `${name} ${described(value, show)}`);
+  return `the token has ${shown.join(', ')}`;
+}
+
+function described(value: unknown, show: ShowClaim): string {
+  if (value === undefined) return '(none)';
+  return Array.isArray(value) ? `[${listed(value, show)}]` : `"${show(value)}"`;
+}
+
+function describeClock(aheadSeconds: number | undefined): string[] {
+  if (aheadSeconds === undefined) return [];
+  const side = aheadSeconds > 0 ? 'ahead of' : 'behind';
+  return [`the backend's clock is ${Math.abs(aheadSeconds)} s ${side} this machine's, by its Date header`];
+}

@@ -1,0 +1,180 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { Dispatcher } from 'undici';
+import type { IssuedToken } from '../tokens/issued-token.ts';
+import type { RawHandler } from '../transport/http1/upstream-request.ts';
+import { asksForNonce } from './challenges.ts';
+import type { Rewriter } from './endpoint-event.ts';
+import { headerValues, isChunkedOrPlain, type RawHeaders } from './headers.ts';
+import { RefusedResponse } from './refused-response.ts';
+import { callerHeaders, responseHeaders, streamRewriter } from './response-headers.ts';
+import { createResponseRelay, type ResponseRelay } from './response-relay.ts';
+import type { AttemptPlan } from './send.ts';
+import type { Admitted, Switched } from './steps.ts';
+
+/** Limit for reading the response to a refused token, which lets its connection be reused. */
+const MAX_DISCARDED_BYTES = 64 * 1024;
+
+type Controller = Dispatcher.DispatchController;
+
+/** The request that an attempt is made for. It decides what follows a response. */
+export interface AttemptOwner {
+  readonly admitted: Admitted;
+  readonly switched: Switched | undefined;
+  /** Asked right before the first byte is sent. @returns false where another attempt replaces this one */
+  mayStart(plan: AttemptPlan): boolean;
+  /** The upstream said that it did not process the attempt, which is sent again as it is (RFC 9113 section 8.7). */
+  resent(): void;
+  /**
+   * Follows a 401, whose response is dropped.
+   * @param wantsNonce the proof was refused, not the token: it lacked the nonce of this response
+   */
+  unauthorized(plan: AttemptPlan, wantsNonce: boolean, refused: RefusedResponse): void;
+  /**
+   * Follows a 403 that asks for scopes, whose response waits.
+   * @returns undefined where the response goes to the caller; otherwise whether a retry replaces it
+   */
+  stepUp(headers: RawHeaders): Promise<boolean> | undefined;
+  followSession(status: number, header: (name: string) => string | undefined): Rewriter | undefined;
+  fail(error: unknown): void;
+}
+
+/** Handles the response to one attempt: relays it, or leaves it to the call whether another attempt replaces it. */
+export class Attempt implements RawHandler {
+  readonly readsRawHeaders = true;
+  readonly #call: AttemptOwner;
+  readonly #plan: AttemptPlan;
+  #relay: ResponseRelay | undefined;
+  /** `waiting`: for a step-up that decides whether the caller gets this response. */
+  #state: 'relaying' | 'waiting' | 'discarding' = 'relaying';
+  #discardedBytes = 0;
+  #refused: RefusedResponse | undefined;
+  #abort: (() => void) | undefined;
+  /** Came while waiting. */
+  #failure: Error | undefined;
+  #isComplete = false;
+
+  constructor(call: AttemptOwner, plan: AttemptPlan) {
+    this.#call = call;
+    this.#plan = plan;
+  }
+
+  onRequestStart(controller: Controller): void {
+    const { request } = this.#call.admitted;
+    const isResent = this.#abort !== undefined;
+    const abort = (): void => controller.abort(new Error('the caller left'));
+    this.#abort = abort;
+    if (request.isClosed) {
+      abort();
+    } else if (this.#call.mayStart(this.#plan)) {
+      request.abortUpstream = abort;
+      if (isResent) this.#call.resent();
+    } else {
+      this.#state = 'discarding';
+      controller.abort(new Error('the token has expired'));
+    }
+  }
+
+  onRequestUpgrade(controller: Controller, _status: number, headers: IncomingHttpHeaders, socket: Duplex): void {
+    this.#call.admitted.request.abortUpstream = undefined;
+    const isExpected = this.#call.switched?.(
+      headers.upgrade?.toString(),
+      callerHeaders(rawHeaders(controller)),
+      socket,
+    );
+    if (isExpected === false) this.#call.fail(new Error('the upstream switched to another protocol'));
+  }
+
+  onResponseStart(controller: Controller, status: number): void {
+    const headers = rawHeaders(controller);
+    if (!isChunkedOrPlain(headers)) {
+      // Only chunked was offered, and the caller would receive the body still encoded.
+      controller.abort(new Error('the response has a transfer coding other than chunked'));
+      return;
+    }
+    const { token, hasNewToken } = this.#plan;
+    const hasNonce = token?.dpop !== undefined && this.#learnNonce(token, headers);
+    if (status === 401 && token !== undefined) {
+      this.#discard(controller);
+      this.#refused = new RefusedResponse(headers);
+      const wantsNonce = hasNonce && asksForNonce(headerValues(headers, 'www-authenticate'));
+      this.#call.unauthorized(this.#plan, wantsNonce, this.#refused);
+      return;
+    }
+    const pending = status === 403 && !hasNewToken ? this.#call.stepUp(headers) : undefined;
+    if (pending === undefined) this.#begin(controller, status);
+    else void this.#wait(controller, status, pending);
+  }
+
+  onResponseData(controller: Controller, chunk: Buffer): void {
+    if (this.#state === 'relaying') {
+      this.#relay?.data(chunk);
+      return;
+    }
+    this.#refused?.data(chunk);
+    this.#discardedBytes += chunk.length;
+    if (this.#discardedBytes > MAX_DISCARDED_BYTES) {
+      controller.abort(new Error('the response to a refused request is too long'));
+    }
+  }
+
+  onResponseEnd(): void {
+    const { request } = this.#call.admitted;
+    if (this.#state === 'waiting') this.#isComplete = true;
+    // Nothing is left to abort. Making an error for it would cost more than admitting the request.
+    if (request.abortUpstream === this.#abort) request.abortUpstream = undefined;
+    this.#refused?.end();
+    this.#relay?.end();
+  }
+
+  onResponseError(_controller: Controller, error: Error): void {
+    if (this.#state === 'waiting') this.#failure = error;
+    this.#refused?.end();
+    if (this.#state !== 'relaying') return;
+    if (this.#relay === undefined) this.#call.fail(error);
+    else this.#relay.fail();
+  }
+
+  #begin(controller: Controller, status: number): void {
+    const { admitted } = this.#call;
+    const headers = responseHeaders(rawHeaders(controller), status, this.#plan.token, admitted);
+    const header = (name: string): string | undefined => headerValues(headers, name)[0];
+    const rewriter = this.#call.followSession(status, header) ?? streamRewriter(admitted, status, header);
+    const { incoming } = admitted.request;
+    this.#relay = createResponseRelay(controller, status, headers, () => incoming.complete, rewriter);
+    admitted.request.relay(this.#relay);
+  }
+
+  #learnNonce(token: IssuedToken, headers: RawHeaders): boolean {
+    const { origin } = this.#call.admitted.route.upstream;
+    return token.dpop?.learn(origin, headerValues(headers, 'dpop-nonce').join()) ?? false;
+  }
+
+  #discard(controller: Controller): void {
+    this.#state = 'discarding';
+    // The next attempt takes over `abortUpstream`, and this response may never end.
+    this.#call.admitted.request.onClosed(() => controller.abort(new Error('the request is complete')));
+  }
+
+  async #wait(controller: Controller, status: number, pending: Promise<boolean>): Promise<void> {
+    this.#state = 'waiting';
+    controller.pause();
+    try {
+      if (await pending) {
+        this.#discard(controller);
+      } else {
+        this.#state = 'relaying';
+        if (this.#failure !== undefined) throw this.#failure;
+        this.#begin(controller, status);
+        if (this.#isComplete) this.#relay?.end();
+      }
+      controller.resume();
+    } catch (error) {
+      this.#call.fail(error);
+    }
+  }
+}
+
+function rawHeaders({ rawHeaders: raw }: Controller): RawHeaders {
+  return (raw ?? []) as string[];
+}
