@@ -180,6 +180,8 @@ export interface Upstream {
   readonly origin: string;
   /** `host[:port]`: the `Host` header of upstream requests. */
   readonly host: string;
+  /** Path of the Unix socket to connect to, in place of the origin's host. */
+  readonly socketPath?: string;
   /** Replaces the matched prefix: `''` or `/…`, as written in the file. */
   readonly path: string;
 }

@@ -16,11 +16,14 @@ export interface PeerOptions {
   readonly connectMs: number;
   /** Offer HTTP/2 as well as HTTP/1.1, if the peer uses TLS. */
   readonly http2?: boolean;
+  /** Unix socket to connect to, whatever the origin. */
+  readonly socketPath?: string | undefined;
 }
 
 /** How to connect to a route's upstream. @param upgrades the request is a WebSocket handshake, which HTTP/2 does differently */
-export function upstreamPeer({ name, tls, timeouts, http2 }: Route, upgrades = false): PeerOptions {
-  return { name: `route "${name}"`, tls, connectMs: timeouts.connectMs, http2: http2 && !upgrades };
+export function upstreamPeer({ name, tls, timeouts, http2, upstream }: Route, upgrades = false): PeerOptions {
+  const { socketPath } = upstream;
+  return { name: `route "${name}"`, tls, connectMs: timeouts.connectMs, http2: http2 && !upgrades, socketPath };
 }
 
 interface TlsMaterial {
@@ -79,24 +82,25 @@ export function createDispatchers(onCertificate: (peer: string, expiresAtSeconds
     }
   }
 
-  function poolFor({ connectMs, http2 = false }: PeerOptions, material: TlsMaterial): Dispatcher {
+  function poolFor(peer: PeerOptions, material: TlsMaterial): Dispatcher {
+    const { connectMs, http2 = false, socketPath } = peer;
     const digest = createHash('sha256')
-      .update(JSON.stringify([connectMs, http2, material]))
+      .update(JSON.stringify([connectMs, http2, material, socketPath]))
       .digest('base64url');
-    const pool = byMaterial.get(digest) ?? createPool(connectMs, http2, material);
+    const pool = byMaterial.get(digest) ?? createPool(peer, material);
     byMaterial.set(digest, pool);
     return pool;
   }
 
   return {
     for(peer) {
-      const { connectMs, http2 = false, tls } = peer;
+      const { connectMs, http2 = false, tls, socketPath } = peer;
       if (tls !== undefined) {
         const key = JSON.stringify([connectMs, http2, tls]);
         const known = withFiles.get(key);
         return known === undefined || stale.has(key) ? read(peer, tls, key) : known;
       }
-      const key = `${connectMs} ${http2}`;
+      const key = socketPath === undefined ? `${connectMs} ${http2}` : `${connectMs} ${http2} ${socketPath}`;
       const pool = plain.get(key) ?? poolFor(peer, {});
       plain.set(key, pool);
       return pool;
@@ -115,8 +119,8 @@ export function createDispatchers(onCertificate: (peer: string, expiresAtSeconds
   };
 }
 
-function createPool(connectMs: number, http2: boolean, material: TlsMaterial): Dispatcher {
-  const connect = { ...material, timeout: connectMs };
+function createPool({ connectMs, http2 = false, socketPath }: PeerOptions, material: TlsMaterial): Dispatcher {
+  const connect = { ...material, timeout: connectMs, ...(socketPath !== undefined && { socketPath }) };
   const http1 = new Http1Dispatcher(connect);
   return http2 ? new Http2Dispatcher({ connect }, http1) : http1;
 }
