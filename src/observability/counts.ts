@@ -4,9 +4,15 @@ import { usedServerNames } from '../config/used-servers.ts';
 import { ERROR_CODES } from '../errors.ts';
 import { add, createHistogram, expect, type Histogram, observe, type Tally } from './counters.ts';
 import { EXCHANGE_RESULTS, EXPECTED_RESPONSES, PLAIN_ERRORS, UNMATCHED, UNMATCHED_ERRORS } from './expected.ts';
-import type { Outcome, ProxyObserver } from './proxy-observer.ts';
+import type { ProxyObserver } from './proxy-observer.ts';
 import { createRecentFailures, type RecentFailures } from './recent-failures.ts';
-import { codeLabel, createRouteCounts, methodLabel, type ResponseCount, type RouteCounts } from './route-counts.ts';
+import {
+  countResponse,
+  createRouteCounts,
+  type ResponseCount,
+  type RouteCounts,
+  responseCount,
+} from './route-counts.ts';
 import { EVICTION_REASONS, type EvictionReason, type TokenObserver } from './token-observer.ts';
 
 /**
@@ -74,26 +80,12 @@ export function createCounts(nowMs: () => number): Counts {
     entry(exchangeDurations, server, () => createHistogram(EXCHANGE_BOUNDS));
   const tunnel = (authority: string): TunnelCounts => entry(tunnels, authority, () => ({ opened: 0, open: 0 }));
 
-  /** A linear search, because frequent kinds come early. */
-  function responsesOf(
-    counts: RouteCounts,
-    method: string,
-    code: ResponseCount['code'],
-    outcome: Outcome,
-  ): ResponseCount {
-    for (const kind of counts.responses) {
-      if (kind.code === code && kind.method === method && kind.outcome === outcome) return kind;
-    }
-    const kind = { route: counts.route, method, code, outcome, count: 0 };
-    counts.responses.push(kind);
-    responses.push(kind);
-    return kind;
-  }
+  const noteKind = (kind: ResponseCount): void => void responses.push(kind);
 
   function expectRoute({ name, credential, http2 }: Route): void {
     const counts = route(name);
     if (http2) expect(counts.retries, ['unprocessed']);
-    for (const [code, outcome] of EXPECTED_RESPONSES) responsesOf(counts, 'POST', code, outcome);
+    for (const [code, outcome] of EXPECTED_RESPONSES) responseCount(counts, 'POST', code, outcome, noteKind);
     const asked = usedServerNames(credential);
     expect(counts.failures, asked.length === 0 ? PLAIN_ERRORS : ERROR_CODES);
     for (const server of asked) {
@@ -116,7 +108,7 @@ export function createCounts(nowMs: () => number): Counts {
     serve(config) {
       for (const served of config.routes) expectRoute(served);
       const unmatched = route(UNMATCHED);
-      responsesOf(unmatched, 'POST', 403, 'refused');
+      responseCount(unmatched, 'POST', 403, 'refused', noteKind);
       expect(unmatched.failures, UNMATCHED_ERRORS);
       for (const authority of config.forwardProxy.connect) tunnel(authority);
       const asked = new Set(config.routes.flatMap(({ credential }) => usedServerNames(credential)));
@@ -135,14 +127,10 @@ export function createCounts(nowMs: () => number): Counts {
       requestRouted({ name }) {
         route(name).inFlight += 1;
       },
-      responseStarted(routed, { method, status, outcome, error, diagnosis, durationMs }) {
-        const counts = route(routed?.name ?? UNMATCHED);
-        responsesOf(counts, methodLabel(method), codeLabel(status), outcome).count += 1;
-        observe(counts.durations, durationMs / 1000);
-        if (outcome === 'forwarded' && status >= 500) counts.backendErrors += 1;
-        if (error === undefined) return;
-        add(counts.failures, error);
-        recentFailures.note(routed?.name, error, diagnosis);
+      responseStarted(routed, response) {
+        countResponse(route(routed?.name ?? UNMATCHED), response, noteKind);
+        const { error, diagnosis } = response;
+        if (error !== undefined) recentFailures.note(routed?.name, error, diagnosis);
       },
       requestFinished({ name }) {
         route(name).inFlight -= 1;

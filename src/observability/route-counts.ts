@@ -1,8 +1,15 @@
 import { STATUS_CODES } from 'node:http';
 import type { ErrorCode } from '../errors.ts';
-import { createHistogram, expect, type Histogram, type Tally } from './counters.ts';
+import { add, createHistogram, expect, type Histogram, observe, type Tally } from './counters.ts';
 import type { ExchangeResult } from './expected.ts';
-import { ABORTED_BY, type AbortedBy, CALLER_GONE, type Outcome, type RetryReason } from './proxy-observer.ts';
+import {
+  ABORTED_BY,
+  type AbortedBy,
+  CALLER_GONE,
+  type Outcome,
+  type RetryReason,
+  type StartedResponse,
+} from './proxy-observer.ts';
 import { CACHE_RESULTS, type CacheResult } from './token-observer.ts';
 
 /** Counts of the requests of one route since the process started. */
@@ -58,11 +65,43 @@ export function createRouteCounts(route: string): RouteCounts {
 /** Methods with a label of their own. Others share one, because callers could invent any number of them. */
 const METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'CONNECT']);
 
-export function methodLabel(method: string): string {
+function methodLabel(method: string): string {
   return METHODS.has(method) ? method : 'other';
 }
 
 /** An upstream may return any number. Only statuses with a meaning get a label of their own. */
-export function codeLabel(status: number): number | 'other' {
+function codeLabel(status: number): number | 'other' {
   return status === CALLER_GONE || STATUS_CODES[status] !== undefined ? status : 'other';
+}
+
+/**
+ * The count of one kind of response, added if it is missing. A linear search, because frequent kinds come early.
+ * @param added called with a new count
+ */
+export function responseCount(
+  { route, responses }: RouteCounts,
+  method: string,
+  code: ResponseCount['code'],
+  outcome: Outcome,
+  added?: (kind: ResponseCount) => void,
+): ResponseCount {
+  for (const kind of responses) {
+    if (kind.code === code && kind.method === method && kind.outcome === outcome) return kind;
+  }
+  const kind = { route, method, code, outcome, count: 0 };
+  responses.push(kind);
+  added?.(kind);
+  return kind;
+}
+
+/** @param added called with the count of a kind that did not occur before */
+export function countResponse(
+  counts: RouteCounts,
+  { method, status, outcome, error, durationMs }: StartedResponse,
+  added?: (kind: ResponseCount) => void,
+): void {
+  responseCount(counts, methodLabel(method), codeLabel(status), outcome, added).count += 1;
+  observe(counts.durations, durationMs / 1000);
+  if (outcome === 'forwarded' && status >= 500) counts.backendErrors += 1;
+  if (error !== undefined) add(counts.failures, error);
 }
