@@ -13,6 +13,7 @@ import { createReadiness, type Readiness, type ReadinessCheck } from './observab
 import { createTokenLog } from './observability/token-log.ts';
 import type { Tracing } from './observability/tracing.ts';
 import { type ActiveConfig, activate } from './proxy/active-config.ts';
+import { readCallerToken } from './proxy/caller-tokens.ts';
 import { createDetachedSockets, type DetachedSockets } from './proxy/detached.ts';
 import { createPipeline } from './proxy/pipeline.ts';
 import { createProxyServer } from './proxy/proxy-server.ts';
@@ -78,7 +79,14 @@ export async function startApp(first: Config, version: string, logger: Logger, t
   const interception = first.intercept && (await intercept(first.intercept, first, logger));
   const parts = createParts({ first, activeConfig, version, logger, tracing, interception });
   const { counts, dispatchers, tokens, tracker, sockets } = parts;
-  const pipeline = createPipeline({ ...tokens, clock: systemClock, dispatchers, observer: counts.proxy, diagnoses });
+  const pipeline = createPipeline({
+    ...tokens,
+    clock: systemClock,
+    dispatchers,
+    observer: counts.proxy,
+    diagnoses,
+    readCaller: readCallerToken,
+  });
   const proxy = await createProxyServer({ activeConfig, tracker, pipeline, sockets, logger });
   const { limits } = first;
   const connections = limitConnections(proxy.server, limits.maxConnections, (count) => {

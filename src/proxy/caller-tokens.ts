@@ -71,17 +71,24 @@ export interface CallerToken {
   readonly subject: Subject | undefined;
   /** Every token of the caller. None of them may reach the upstream; empty on a passthrough route. */
   readonly withheldTokens: readonly string[];
+  /** The headers of the request, with its token. */
+  readonly rawHeaders: RawHeaders;
 }
+
+/** Reads the caller's token of a request. */
+export type ReadCaller = (routed: Routed, subjects: SubjectSource) => CallerToken | Promise<CallerToken>;
 
 /**
  * Reads the caller's token. Synchronous where the token is known to be valid.
+ * @param rawHeaders of the request, with a token in place of what stands for it
  * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID, ERR_CREDENTIAL_UNAVAILABLE, ERR_STS_UNAVAILABLE
  */
 export function readCallerToken(
   { request, route, path }: Routed,
   subjects: SubjectSource,
+  rawHeaders: RawHeaders = request.incoming.rawHeaders,
 ): CallerToken | Promise<CallerToken> {
-  const { socket, rawHeaders } = request.incoming;
+  const { socket } = request.incoming;
   const { header } = route.subjectToken;
   const authorization = headerValues(rawHeaders, 'authorization');
   if (authorization.length > 1) throw ambiguous('more than one Authorization header');
@@ -89,11 +96,11 @@ export function readCallerToken(
   if (sent.length > MAX_TOKENS) throw ambiguous(`more than ${MAX_TOKENS} tokens`);
   const withheldTokens = route.credential.kind === 'passthrough' ? NONE : sent;
   if (containsToken(path, withheldTokens)) throw ambiguous("the caller's token in the URL as well");
-  if (route.credential.kind !== 'exchange') return { subject: undefined, withheldTokens };
+  if (route.credential.kind !== 'exchange') return { subject: undefined, withheldTokens, rawHeaders };
   const values = header === 'authorization' ? authorization : headerValues(rawHeaders, header);
   const subject = subjects(route, socket, values);
-  if (subject instanceof Promise) return subject.then((found) => ({ subject: found, withheldTokens }));
-  return { subject, withheldTokens };
+  if (subject instanceof Promise) return subject.then((found) => ({ subject: found, withheldTokens, rawHeaders }));
+  return { subject, withheldTokens, rawHeaders };
 }
 
 function ambiguous(what: string): CambistError {
@@ -103,13 +110,16 @@ function ambiguous(what: string): CambistError {
 /** A UUID has 36 characters and a SHA-256 in hex has 64. Longer text is more likely a token than an id. */
 const REQUEST_ID_SYNTAX = /^[A-Za-z0-9._:-]{1,64}$/;
 
-/** base64url of the start of a JSON object: `{"`, or `{` and white space, then a second part. */
-const LIKE_A_JWT = /eyJ[\w-]{8}|e[wy][\w-]{10,}\.[\w-]{8}/;
+/**
+ * base64url of the start of a JSON object: `{"`, or `{` and white space, then a second part. Or a handle, which stands for a
+ * token.
+ */
+const LIKE_A_TOKEN = /eyJ[\w-]{8}|e[wy][\w-]{10,}\.[\w-]{8}|cbh_/;
 
 /** The caller's request id; undefined where it is missing, malformed or could be a credential. */
 export function callerRequestId(raw: RawHeaders, credentialHeaders: CredentialHeaders): string | undefined {
   const [id, ...more] = headerValues(raw, REQUEST_ID);
-  if (id === undefined || more.length > 0 || !REQUEST_ID_SYNTAX.test(id) || LIKE_A_JWT.test(id)) return undefined;
+  if (id === undefined || more.length > 0 || !REQUEST_ID_SYNTAX.test(id) || LIKE_A_TOKEN.test(id)) return undefined;
   return repeatsCredential(id, raw, headerTokens(raw, credentialHeaders)) ? undefined : id;
 }
 
@@ -142,6 +152,7 @@ export function callerTraceContext(raw: RawHeaders, credentialHeaders: Credentia
   if (traceparent === undefined) return {};
   const tracestate = headerValues(raw, 'tracestate').join(',');
   if (tracestate === '' || tracestate.length > MAX_TRACESTATE) return { traceparent };
+  if (LIKE_A_TOKEN.test(tracestate)) return { traceparent };
   const tokens = headerTokens(raw, credentialHeaders);
   const repeats = [tracestate, ...tracestate.split(/[,=]/)].some((part) => repeatsCredential(part, raw, tokens));
   return repeats ? { traceparent } : { traceparent, tracestate };

@@ -1,5 +1,5 @@
 import type { SubjectSource } from '../tokens/subject-source.ts';
-import { readCallerToken } from './caller-tokens.ts';
+import type { CallerToken, ReadCaller } from './caller-tokens.ts';
 import { followsClose } from './closing.ts';
 import { refuseCrossSite } from './cross-site.ts';
 import { findRoute, receive } from './find-route.ts';
@@ -13,6 +13,7 @@ import { callUpstream, type UpstreamCallOptions } from './upstream-call.ts';
 
 export interface PipelineOptions extends UpstreamCallOptions {
   readonly subjects: SubjectSource;
+  readonly readCaller: ReadCaller;
 }
 
 /**
@@ -44,8 +45,9 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       request.admit(routed);
 
       // Read the caller's token, which never goes upstream except on a passthrough route.
-      const reading = readCallerToken(routed, options.subjects);
-      const { subject, withheldTokens } = reading instanceof Promise ? await reading : reading;
+      const reading = options.readCaller(routed, options.subjects);
+      const caller = reading instanceof Promise ? await reading : reading;
+      const { subject } = caller;
 
       // Refuse what a web page made a browser send, where no token of the caller is required.
       refuseCrossSite(routed, subject);
@@ -58,7 +60,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       const session = sessionOf(request, subject);
       const obtaining = obtainToken(routed, session, options);
       const token = obtaining instanceof Promise ? await obtaining : obtaining;
-      const headers = headersOf(routed, withheldTokens);
+      const headers = headersOf(routed, caller);
 
       // Send, retry where the upstream refuses the token, and relay the response.
       if (request.isClosed) return;
@@ -73,12 +75,12 @@ export function createPipeline(options: PipelineOptions): Pipeline {
 }
 
 /** The request's headers as the upstream gets them, without the issued token. */
-function headersOf({ request, route }: Routed, callerTokens: readonly string[]): string[] {
+function headersOf({ request, route }: Routed, { rawHeaders, withheldTokens }: CallerToken): string[] {
   const { common, onPassthrough } = request.active.withheld;
-  return upstreamHeaders(request.incoming.rawHeaders, {
+  return upstreamHeaders(rawHeaders, {
     host: route.upstream.host,
     withheld: onPassthrough.get(route) ?? common,
-    callerTokens,
+    callerTokens: withheldTokens,
     requestId: request.id,
   });
 }

@@ -81,15 +81,16 @@ export function isMetadataRoute(route: Route | undefined): boolean {
 
 /** The issuer of the subject tokens that a route accepts, where the config names it. */
 export function issuerOf({ credential, subjectToken }: Route): string | undefined {
+  if (subjectToken.verify !== undefined) return subjectToken.verify.issuer;
   if (credential.kind === 'client_credentials') return credential.authorizationServer.issuer;
   if (credential.kind !== 'exchange') return undefined;
-  const { authorizationServer } = credential.chain ?? credential;
-  return subjectToken.verify?.issuer ?? authorizationServer.issuer;
+  return (credential.chain ?? credential).authorizationServer.issuer;
 }
 
 /** Does cambist itself publish the metadata of this route? */
-export function describesItself({ credential }: Route): boolean {
-  return credential.kind === 'exchange' || credential.kind === 'client_credentials';
+export function describesItself({ credential, subjectToken }: Route): boolean {
+  const { kind } = credential;
+  return kind === 'exchange' || kind === 'client_credentials' || subjectToken.verify !== undefined;
 }
 
 /**
