@@ -1,6 +1,7 @@
 import type { Route } from '../config/config.ts';
 import { redact } from '../observability/logged-error.ts';
 import { reasonInChallenges } from '../proxy/challenges.ts';
+import { readClaims } from '../tokens/claims.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
 import { hideCredentials, sentInAuthorization } from '../tokens/sent-values.ts';
 import { upstreamPeer } from '../transport/dispatchers.ts';
@@ -15,6 +16,7 @@ import {
   type ProbeTarget,
   sendMessage,
 } from './mcp-probe.ts';
+import { personalValues } from './personal-claims.ts';
 import { tokenRefusal } from './token-refusal.ts';
 
 /** Backends may start a session or call their own servers before they respond. */
@@ -64,7 +66,8 @@ async function call(
 
 /** Method, status, challenge and body of a response, without anything that may be a token. */
 function describe({ method, status, header, text }: CallResponse, { authorization }: IssuedToken): string {
-  const sent = sentInAuthorization(authorization.reveal());
+  const value = authorization.reveal();
+  const sent = [...sentInAuthorization(value), ...personalValues(readClaims(bearerIn(value)))];
   const hidden = (part: string) => redact(hideCredentials(part, sent));
   const challenge = header('www-authenticate');
   const parts = [`${method} returns ${status}`];

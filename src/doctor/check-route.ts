@@ -16,6 +16,7 @@ import { exchangeErrorFinding } from './exchange-errors.ts';
 import { type Finding, fine, problem, showPrintable, warning } from './finding.ts';
 import { issuedFindings } from './issued-token.ts';
 import { oauthErrorOf } from './oauth-error.ts';
+import { personalValues } from './personal-claims.ts';
 import { issuedTokenOf, type RecordedRequest, sentIn } from './recorded-request.ts';
 
 /** The results of the checks that routes depend on. */
@@ -119,7 +120,7 @@ async function judge(
   const claims = subject && readClaims(subject.token.reveal());
   const chain = credential.kind === 'exchange' ? credential.chain : undefined;
   const secondLeg = chain !== undefined && server === credential.authorizationServer;
-  const refusal = oauthErrorOf(last);
+  const refusal = oauthErrorOf(last, [...sentIn(last), ...personalValues(claims)]);
   if (refusal !== undefined)
     return [exchangeErrorFinding({ server, request: last, refusal, subject: claims, secondLeg, show: showPrintable })];
   const token = issuedTokenOf(last);

@@ -1,6 +1,7 @@
 import type { JWTPayload } from 'jose';
 import type { AuthorizationServer, TokenTarget } from '../config/config.ts';
 import { type Finding, fine, listed, printable, problem, type ShowClaim, warning } from './finding.ts';
+import { withoutPersonal } from './personal-claims.ts';
 import { jsonBodyOf, type RecordedRequest } from './recorded-request.ts';
 
 /** An issued token, and the exchange that it comes from. */
@@ -48,7 +49,8 @@ export function issuedFindings(issued: IssuedExchange): Finding[] {
 }
 
 function shownClaims(claims: JWTPayload): JWTPayload {
-  return Object.fromEntries(Object.entries(claims).filter(([name]) => SHOWN_CLAIMS.includes(name)));
+  const shown = Object.entries(claims).filter(([name]) => SHOWN_CLAIMS.includes(name));
+  return Object.fromEntries(shown.map(([name, value]) => [name, withoutPersonal(value)]));
 }
 
 function unchangedFinding(repeated: string): Finding {
@@ -167,7 +169,7 @@ function lifetimeFinding(seconds: number, subjectSeconds: number | undefined): F
 function actorFindings({ request, claims }: IssuedExchange): Finding[] {
   if (!request.form.has('actor_token') || claims === undefined) return [];
   if (claims.act !== undefined)
-    return [fine('actor_named', `it names the actor: act ${printable(JSON.stringify(claims.act))}`)];
+    return [fine('actor_named', `it names the actor: act ${printable(JSON.stringify(withoutPersonal(claims.act)))}`)];
   return [
     warning('actor_missing', 'an actor token was sent, but the issued token names no actor ("act")', {
       why: "some servers (Keycloak's standard exchange) ignore actor_token",

@@ -6,6 +6,8 @@ const MAX_TEXT_LENGTH = 300;
 /** Runs of token characters that are longer than any word: a JWT, an opaque token, a secret or a digest, percent-encoded or not. */
 const TOKEN_LIKE = /(?:[A-Za-z0-9_~+/=-]|%[0-9A-Fa-f]{2}){20,}(?:\.(?:[A-Za-z0-9_~+/=-]|%[0-9A-Fa-f]{2})+)*/g;
 
+const EMAIL = /[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+/g;
+
 /** Words of OAuth that are as long as a token. */
 const LONG_WORDS: ReadonlySet<string> = new Set([
   'client_assertion_type',
@@ -15,10 +17,11 @@ const LONG_WORDS: ReadonlySet<string> = new Set([
   'unsupported_grant_type',
 ]);
 
-/** Shortens a text from outside, replaces control characters, and hides everything that could be a token. */
+/** Shortens a text from outside, replaces control characters, and hides e-mail addresses and everything that could be a token. */
 export function redact(text: string): string {
   const printable = text.slice(0, 4 * MAX_TEXT_LENGTH).replace(/[^\x20-\x7e]+/g, ' ');
-  const hidden = printable.replace(TOKEN_LIKE, (run) => (LONG_WORDS.has(run) ? run : '[redacted]'));
+  const anonymous = printable.replace(EMAIL, '[redacted]');
+  const hidden = anonymous.replace(TOKEN_LIKE, (run) => (LONG_WORDS.has(run) ? run : '[redacted]'));
   return hidden.length > MAX_TEXT_LENGTH ? `${hidden.slice(0, MAX_TEXT_LENGTH)}…` : hidden;
 }
 

@@ -123,6 +123,20 @@ for (const [what, options, code, says] of REFUSALS) {
   });
 }
 
+test('keeps the name and e-mail address of the user out of its output', async (t) => {
+  const claims = { name: 'Alice Example', email: 'alice@example.com', preferred_username: 'alice-ex' };
+  const server = await startServer(t, { kind: 'issue', claims });
+  const said = `Alice Example (alice-ex, alice@example.com) may not use this`;
+  const upstream = await startFakeUpstream(
+    respond(403, JSON.stringify({ error: said }), { 'www-authenticate': `Bearer error_description="${said}"` }),
+  );
+  t.after(upstream.close);
+  const { findings } = await runCall(t, { server, upstream: upstream.url });
+  const text = JSON.stringify(findings);
+  assert.match(text, /may not use this/);
+  for (const value of Object.values(claims)) assert.ok(!text.includes(value), value);
+});
+
 test('reports backend_refuses_key if the backend has the keys of another server', async (t) => {
   const [server, other] = [await startServer(t), await startServer(t)];
   await other.rotateKey();

@@ -107,13 +107,20 @@ test('shows the claims of the token and its client, but none of the user', () =>
     server: server(),
     target: target(),
     request: response(200, {}),
-    claims: { ...GOOD, sub: 'alice', name: 'Alice', email: 'alice@example.com', azp: 'cambist' },
+    claims: {
+      ...GOOD,
+      sub: 'alice',
+      name: 'Alice',
+      email: 'alice@example.com',
+      azp: 'cambist',
+      act: { sub: 'agent', email: 'agent@example.com', act: { sub: 'first', name: 'Bob' } },
+    },
     subject: undefined,
     repeated: undefined,
     show: showPrintable,
   });
   assert.deepEqual(
     findings.filter(({ claims }) => claims !== undefined).map(({ code, claims }) => [code, claims]),
-    [['token_issued', { ...GOOD, azp: 'cambist' }]],
+    [['token_issued', { ...GOOD, azp: 'cambist', act: { sub: 'agent', act: { sub: 'first' } } }]],
   );
 });

@@ -18,6 +18,10 @@ const jwt = fc
 const prose = fc.string({ unit: fc.constantFrom(...'ab ,:"{}'), maxLength: 400 });
 
 describe('redact', () => {
+  test('hides e-mail addresses', () => {
+    assert.equal(redact('user alice.b+c@mail.example.com is not allowed'), 'user [redacted] is not allowed');
+  });
+
   test('hides a token anywhere in a text', () => {
     fc.assert(
       fc.property(prose, fc.oneof(opaque, jwt), prose, (before, token, after) => {
