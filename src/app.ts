@@ -20,6 +20,7 @@ import { createProxyServer } from './proxy/proxy-server.ts';
 import { RequestTracker } from './proxy/request-tracker.ts';
 import { createStallWatch } from './proxy/stall-watch.ts';
 import { readCredential } from './secrets/credential.ts';
+import { secretName } from './tokens/route-secret.ts';
 import { createTokenService, neededServers, type TokenService } from './tokens/token-service.ts';
 import { createDispatchers, type Dispatchers, upstreamPeer } from './transport/dispatchers.ts';
 
@@ -206,6 +207,9 @@ function checksOf(config: Config, { tokens, dispatchers }: Parts): Map<string, R
     if (tls !== undefined) check(`routes.${name}.tls`, tls, async () => dispatchers.for(upstreamPeer(route)));
     if (verify !== undefined)
       check(`routes.${name}.subject_token.verify`, verify, () => tokens.verifier.prepare(verify));
+    if (credential.kind === 'secret') {
+      check(`routes.${name}.secret`, credential.source, () => readCredential(credential.source, secretName(route)));
+    }
     if (credential.kind !== 'exchange') continue;
     const actor = credential.actorToken?.source;
     if (actor !== undefined) {

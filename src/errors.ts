@@ -124,9 +124,9 @@ const CATALOGUE = {
   ERR_UPSTREAM_REFUSED_TOKEN: {
     status: 502,
     phase: 'upstream',
-    title: 'Backend refused the issued token',
-    detail: 'The backend of this route refused a token that was issued for it: its operator has to act.',
-    fix: 'Compare the issuer, audience, scope, signing key and algorithm that the backend requires with the issued token that "cambist doctor --call" shows. Compare the clocks.',
+    title: 'Backend refused the credential',
+    detail: 'The backend of this route refused the credential that the proxy sent: its operator has to act.',
+    fix: 'Compare the issuer, audience, scope, signing key and algorithm that the backend requires with the issued token that "cambist doctor --call" shows. Compare the clocks. With credential: secret, write a valid secret into its file.',
   },
   ERR_UPSTREAM_TIMEOUT: {
     status: 504,

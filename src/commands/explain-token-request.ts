@@ -1,4 +1,5 @@
 import type { AuthorizationServer, Config, ExpectedAudience, Route, TokenTarget } from '../config/config.ts';
+import type { CredentialSource } from '../secrets/credential.ts';
 import { firstLegTarget } from '../tokens/chain.ts';
 import { buildTokenRequest, type FormField, type Grant } from '../tokens/token-request.ts';
 
@@ -24,9 +25,9 @@ export interface TokenRequests {
 
 export function explainTokenRequests(route: Route): TokenRequests {
   const { credential, subjectToken } = route;
-  if (credential.kind === 'passthrough' || credential.kind === 'none') {
+  if (!('authorizationServer' in credential)) {
     return {
-      subject_token_check: undefined,
+      subject_token_check: explainCheck(route),
       assertion_request: undefined,
       token_request: undefined,
       issued_token_check: undefined,
@@ -66,11 +67,24 @@ function explainAudience(expected: ExpectedAudience): string {
   return `aud contains ${expected.length > 1 ? 'one of ' : ''}${expected.join(', ')}`;
 }
 
+/** The header that carries the secret of a route, or an issued token in an unusual place, with a placeholder. */
+export function explainSent({ credential, send }: Route): string | undefined {
+  if (credential.kind !== 'secret' && send === undefined) return undefined;
+  const value = credential.kind === 'secret' ? `<secret from ${placeOf(credential.source)}>` : '<issued token>';
+  const { header, scheme } = send ?? { header: 'Authorization', scheme: 'Bearer' };
+  return `${header}: ${scheme === '' ? '' : `${scheme} `}${value}`;
+}
+
+function placeOf(source: CredentialSource): string {
+  return 'file' in source ? source.file : source.env;
+}
+
 /** The parts of the cache key of a route's issued token. */
 export function explainCacheKey(route: Route, config: Config): string[] | undefined {
   switch (route.credential.kind) {
     case 'none':
     case 'passthrough':
+    case 'secret':
       return undefined;
     case 'client_credentials':
       return [

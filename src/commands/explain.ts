@@ -10,6 +10,7 @@ import { whyNot } from '../routing/why-not.ts';
 import { type Command, configFile, EXIT, UsageError } from './command.ts';
 import {
   explainCacheKey,
+  explainSent,
   explainTokenRequests,
   type TokenRequestExplanation,
   type TokenRequests,
@@ -32,6 +33,8 @@ interface Explanation extends TokenRequests {
   /** Whether the upstream is offered HTTP/2. Undefined: HTTP/1.1 only. */
   readonly http2: true | undefined;
   readonly credential: Route['credential']['kind'] | undefined;
+  /** The header that carries the credential. Undefined for a token in its usual place, and for no credential of cambist's own. */
+  readonly sent_as: string | undefined;
   /** The reaction to a request without a subject token. Undefined if the route needs none. */
   readonly on_missing_subject: 'deny' | 'client_credentials' | undefined;
   /** Web pages that may call the route without a caller's token. Undefined if the route requires that token. */
@@ -104,6 +107,7 @@ function explainRequest(config: Config, method: string, url: string, headers: re
     upstream: route && route.upstream.origin + upstreamPath(route, target),
     http2: route?.http2 === true ? true : undefined,
     credential: route?.credential.kind,
+    sent_as: route && explainSent(route),
     on_missing_subject: route?.credential.kind === 'exchange' ? route.credential.onMissingSubject : undefined,
     allowed_origins: route === undefined || needsCaller(route) ? undefined : route.allowedOrigins,
     step_up: route === undefined || route.stepUp.length === 0 ? undefined : route.stepUp,
@@ -140,6 +144,7 @@ function describe(explanation: Explanation): string {
   const lines = [`${request.method} host ${request.host ?? '(none)'}, path ${path}${message}`, ''];
   lines.push(route === undefined ? 'No route: the request gets 403 ERR_ROUTE_NOT_FOUND.' : `Route "${route}"`);
   if (upstream !== undefined) lines.push(`  upstream     ${upstream}`, `  credential   ${credential}`);
+  if (explanation.sent_as !== undefined) lines.push(`  sent as      ${explanation.sent_as}`);
   if (explanation.on_missing_subject === 'client_credentials') {
     lines.push("  no token     cambist's own token (client_credentials)");
   }

@@ -52,3 +52,8 @@ export function reaches(listen: Listen, origin: string): boolean {
   const host = hostname.replace(/^\[|\]$/g, '');
   return collide(listen, { kind: 'tcp', host, port: Number(port || 80) });
 }
+
+/** Can only this machine or pod connect to the listener? */
+export function isLocal(listen: Listen): boolean {
+  return listen.kind === 'unix' || /^(?:127\.|::1$|localhost$)/.test(listen.host);
+}

@@ -153,8 +153,18 @@ export type Credential =
       readonly authorizationServer: AuthorizationServer;
       readonly target: TokenTarget;
     }
+  /** An API key, or a personal token that another company issued. */
+  | { readonly kind: 'secret'; readonly source: CredentialSource }
   | { readonly kind: 'passthrough' }
   | { readonly kind: 'none' };
+
+/** Where the credential of a route goes. */
+export interface SendTo {
+  /** As written in the file. */
+  readonly header: string;
+  /** `''`: the bare value. */
+  readonly scheme: string;
+}
 
 export interface Match {
   /** Lower-case. `*.suffix` matches one or more labels. Undefined: any host. */
@@ -193,6 +203,8 @@ export interface Route {
   /** Source of the caller's token. Set on every route, because no route may forward it by accident. */
   readonly subjectToken: SubjectTokenSource;
   readonly credential: Credential;
+  /** Undefined: `Authorization`, with the scheme of the token. */
+  readonly send: SendTo | undefined;
   /** 0 turns the first two off. */
   readonly timeouts: {
     readonly connectMs: number;

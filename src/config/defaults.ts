@@ -23,6 +23,7 @@ export const DEFAULTS = {
   subjectTokenType: 'access_token',
   actorTokenType: 'jwt',
   credential: 'exchange',
+  sendHeader: 'Authorization',
   onMissingSubject: 'deny',
   chainAssertion: 'id_jag',
   connectTimeout: '5s',

@@ -17,6 +17,7 @@ export function expiringCredentials({ routes, authorizationServers, intercept }:
     return [
       ...token(`actor token of route "${name}"`, actor),
       ...token(`subject token of route "${name}"`, own),
+      ...token(`secret of route "${name}"`, credential.kind === 'secret' ? credential.source : undefined),
       ...tlsCertificate(`route "${name}"`, tls),
     ];
   });

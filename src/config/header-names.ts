@@ -25,6 +25,16 @@ export function readHeaderName(written: string, node: ConfigNode): string {
   return name;
 }
 
+/** Headers that cambist writes itself, or that say what kind of response the caller wants. */
+const NOT_FOR_CREDENTIALS = new Set(['accept', 'dpop', 'x-request-id', 'traceparent', 'tracestate', 'baggage']);
+
+/** Checks the header that a credential goes into. Other parts of HTTP and MCP need the refused ones. */
+export function checkCredentialHeader(written: string, node: ConfigNode): void {
+  const name = readHeaderName(written, node);
+  if (NOT_FOR_CREDENTIALS.has(name)) node.error(`"${name}" has another purpose: use another header`);
+  if (/^mcp[-_]/.test(name)) node.error('headers that begin with "mcp-" belong to MCP: use another header');
+}
+
 export interface NamedHeader {
   readonly name: string;
   readonly node: ConfigNode;

@@ -26,6 +26,7 @@ export function resolveCredential(
   const kind = keys.credential ?? DEFAULTS.credential;
   warnOfUnusedKeys(kind, written, node);
   if (kind === 'none' || kind === 'passthrough') return { kind };
+  if (kind === 'secret') return secretOf(keys, node);
   const authorizationServer = findServer(keys.authorizationServer, kind, node, servers);
   if (upstream === undefined) return undefined;
   const uri = canonicalUri(upstream);
@@ -45,6 +46,14 @@ export function resolveCredential(
   if (chainKeys !== undefined && chain === undefined) return undefined;
   warnOfUnsent(written, authorizationServer, chain, node);
   return { kind, authorizationServer, target, actorToken: keys.actorToken, chain, onMissingSubject };
+}
+
+function secretOf({ secret }: RouteKeys, node: ConfigNode): Credential | undefined {
+  if (secret !== undefined) return { kind: 'secret', source: secret };
+  if (!node.at('secret').broken) {
+    node.error('missing key "secret": credential "secret" needs the file of its secret, as in { file: /path/to/it }');
+  }
+  return undefined;
 }
 
 function targetOf(
@@ -86,22 +95,17 @@ function warnOfUnsent(
   }
 }
 
-const FOR_ISSUED_TOKENS = [
-  'authorization_server',
-  'resource',
-  'audience',
-  'scope',
-  'expect_audience',
-  'retry_body_limit',
-];
+const FOR_ISSUED_TOKENS = ['authorization_server', 'resource', 'audience', 'scope', 'expect_audience'];
+const FOR_OWN_CREDENTIALS = ['retry_body_limit', 'send'];
 const FOR_EXCHANGES = ['requested_token_type', 'actor_token', 'on_missing_subject', 'step_up', 'chain'];
 
 /** Keys without effect for each kind of credential. In `defaults` they are for other routes. */
 const UNUSED_KEYS: Record<Credential['kind'], readonly string[]> = {
-  exchange: [],
-  client_credentials: FOR_EXCHANGES,
-  passthrough: [...FOR_ISSUED_TOKENS, ...FOR_EXCHANGES],
-  none: [...FOR_ISSUED_TOKENS, ...FOR_EXCHANGES],
+  exchange: ['secret'],
+  client_credentials: [...FOR_EXCHANGES, 'secret'],
+  secret: [...FOR_ISSUED_TOKENS, ...FOR_EXCHANGES],
+  passthrough: [...FOR_ISSUED_TOKENS, ...FOR_EXCHANGES, ...FOR_OWN_CREDENTIALS, 'secret'],
+  none: [...FOR_ISSUED_TOKENS, ...FOR_EXCHANGES, ...FOR_OWN_CREDENTIALS, 'secret'],
 };
 
 function warnOfUnusedKeys(kind: Credential['kind'], written: Loose<DefaultsFile>, node: ConfigNode) {
@@ -111,7 +115,7 @@ function warnOfUnusedKeys(kind: Credential['kind'], written: Loose<DefaultsFile>
   }
   if (kind === 'exchange') return;
   for (const key of ['file', 'scope', 'verify'] as const) {
-    if (written.subject_token?.[key] === undefined) continue;
+    if (written.subject_token?.[key] === undefined || (kind === 'secret' && key !== 'file')) continue;
     node.at('subject_token', key).warn(`has no effect with credential "${kind}": remove it`, 'key');
   }
 }

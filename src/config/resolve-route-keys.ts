@@ -1,7 +1,9 @@
-import type { ActorTokenSource, Credential, ExpectedAudience, TlsFiles } from './config.ts';
+import type { CredentialSource } from '../secrets/credential.ts';
+import type { ActorTokenSource, Credential, ExpectedAudience, SendTo, TlsFiles } from './config.ts';
 import type { ConfigNode } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { readExpectAudience } from './expect-audience.ts';
+import { checkCredentialHeader } from './header-names.ts';
 import { nearest } from './nearest.ts';
 import { readOrigins } from './origins.ts';
 import { readDuration, readSize } from './quantities.ts';
@@ -17,6 +19,8 @@ import { tokenTypeUrn } from './units.ts';
 export interface RouteKeys {
   readonly authorizationServer?: string | undefined;
   readonly credential?: Credential['kind'] | undefined;
+  readonly secret?: CredentialSource | undefined;
+  readonly send?: SendTo | undefined;
   readonly resource?: readonly string[] | undefined;
   readonly audience?: readonly string[] | undefined;
   /** `''`: not sent. */
@@ -61,6 +65,11 @@ export function readRouteKeys(
   return {
     authorizationServer: written.authorization_server,
     credential: written.credential,
+    secret:
+      written.secret?.file === undefined
+        ? undefined
+        : { file: sources.file(written.secret.file, node.at('secret', 'file')) },
+    send: readSend(written.send, node.at('send')),
     resource: readResource(written.resource, node.at('resource')),
     audience: readAudience(written.audience),
     scope: readScope(written.scope, node.at('scope')),
@@ -96,6 +105,14 @@ function refuseServer(written: string | undefined, node: ConfigNode, servers: re
     servers.length === 0 ? 'define it under authorization_servers' : `known servers are ${servers.join(', ')}`;
   const fix = meant === undefined ? known : `did you mean "${meant}"?`;
   if (!node.broken) node.error(`unknown authorization server: ${fix}`);
+}
+
+function readSend(written: Loose<DefaultsFile>['send'], node: ConfigNode): SendTo | undefined {
+  if (written === undefined) return undefined;
+  const header = written.header ?? DEFAULTS.sendHeader;
+  checkCredentialHeader(header, node.at('header'));
+  const isDefault = header.toLowerCase() === DEFAULTS.sendHeader.toLowerCase();
+  return { header, scheme: written.scheme ?? (isDefault ? 'Bearer' : '') };
 }
 
 function readActorToken(

@@ -5,7 +5,7 @@ import { needsCaller } from './needs-caller.ts';
 import { resolveCredential } from './resolve-credential.ts';
 import { resolveMatch } from './resolve-match.ts';
 import { type RouteKeys, readRouteKeys } from './resolve-route-keys.ts';
-import { resolveSubject } from './resolve-subject.ts';
+import { resolveSubject, type SubjectUse } from './resolve-subject.ts';
 import type { Loose } from './schema.ts';
 import type { RouteFile } from './schema-route.ts';
 import type { Sources } from './sources.ts';
@@ -49,8 +49,10 @@ export function resolveRoute(written: Loose<RouteFile>, node: ConfigNode, contex
   if (name === undefined || match === undefined || upstream === undefined || credential === undefined) {
     return { ...draft, route: undefined };
   }
-  const { defaultType, exchangedAt } = subjectOf(credential);
-  const subjectToken = resolveSubject(keys.subjectToken, defaultType, exchangedAt, context.servers.values(), node);
+  const subjectToken = resolveSubject(keys.subjectToken, subjectUse(credential), context.servers.values(), node);
+  if (keys.send !== undefined && 'authorizationServer' in credential && credential.authorizationServer.dpop) {
+    node.at('send').error('has no effect on tokens that are bound to a key: remove it, or dpop of the server');
+  }
   const route = assemble({ name, match, upstream, subjectToken, credential }, keys);
   if (own.allowedOrigins !== undefined && needsCaller(route)) {
     node.at('allowed_origins').warn("has no effect, because the route needs a caller's token anyway: remove it", 'key');
@@ -88,18 +90,17 @@ function resolveUpstream(url: string, keys: RouteKeys, node: ConfigNode): Upstre
   return read === undefined ? undefined : toUpstream(read);
 }
 
-/** Default type of the subject token, and the server that gets it. An ID-JAG is issued for an ID token. */
-function subjectOf(credential: Route['credential']): {
-  defaultType: string;
-  exchangedAt: AuthorizationServer | undefined;
-} {
+/** An ID-JAG is issued for an ID token. */
+function subjectUse(credential: Route['credential']): SubjectUse {
   const defaultType = DEFAULTS.subjectTokenType;
-  if (credential.kind !== 'exchange') return { defaultType, exchangedAt: undefined };
+  if (credential.kind === 'secret') return { defaultType, isRead: true, clientId: undefined };
+  if (credential.kind !== 'exchange') return { defaultType, isRead: false, clientId: undefined };
   const { chain, authorizationServer } = credential;
-  if (chain === undefined) return { defaultType, exchangedAt: authorizationServer };
+  if (chain === undefined) return { defaultType, isRead: true, clientId: authorizationServer.clientId };
   return {
     defaultType: chain.assertion === 'id_jag' ? 'id_token' : defaultType,
-    exchangedAt: chain.authorizationServer,
+    isRead: true,
+    clientId: chain.authorizationServer.clientId,
   };
 }
 
@@ -108,6 +109,7 @@ type Parts = Pick<Route, 'name' | 'match' | 'upstream' | 'subjectToken' | 'crede
 function assemble(parts: Parts, keys: RouteKeys): Route {
   return {
     ...parts,
+    send: parts.credential.kind === 'passthrough' || parts.credential.kind === 'none' ? undefined : keys.send,
     timeouts: {
       connectMs: keys.connectMs ?? parseDuration(DEFAULTS.connectTimeout) ?? 0,
       responseHeadersMs: keys.responseHeadersMs ?? parseDuration(DEFAULTS.responseHeadersTimeout) ?? 0,

@@ -72,15 +72,20 @@ function readVerify(
   };
 }
 
-/**
- * Reads the subject token of a route.
- * @param exchangedAt the server that gets the token; undefined if no server does
- * @param defaultType short name, for a file without a type
- */
+/** How a route uses the subject token. */
+export interface SubjectUse {
+  /** Short name, for a file without a type. */
+  readonly defaultType: string;
+  /** Otherwise the token is neither exchanged nor verified. */
+  readonly isRead: boolean;
+  /** cambist's client at the server that gets the token: the default audience. */
+  readonly clientId: string | undefined;
+}
+
+/** Reads the subject token of a route. */
 export function resolveSubject(
   keys: SubjectKeys | undefined,
-  defaultType: string,
-  exchangedAt: AuthorizationServer | undefined,
+  { defaultType, isRead, clientId }: SubjectUse,
   servers: Iterable<AuthorizationServer | undefined>,
   node: ConfigNode,
 ): SubjectTokenSource {
@@ -90,17 +95,16 @@ export function resolveSubject(
     type: type ?? tokenTypeUrn(defaultType) ?? '',
     file,
     scope: scope === '' ? undefined : scope,
-    verify: verify && exchangedAt && resolveVerify(verify, exchangedAt, servers, node),
+    verify: verify && isRead ? resolveVerify(verify, clientId, servers, node) : undefined,
   };
 }
 
 function resolveVerify(
   keys: VerifyKeys,
-  exchangedAt: AuthorizationServer,
+  clientId: string | undefined,
   servers: Iterable<AuthorizationServer | undefined>,
   node: ConfigNode,
 ): SubjectVerification {
-  const { clientId } = exchangedAt;
   if (keys.audience === undefined && clientId === undefined && !node.at('subject_token').broken) {
     node.error(
       'verifies subject tokens without an expected audience: set subject_token.verify.audience to a value or to any',

@@ -1,9 +1,10 @@
-import { collide, reaches, readListen } from './addresses.ts';
+import { collide, isLocal, reaches, readListen } from './addresses.ts';
 import type { AuthorizationServer, Config, Listen } from './config.ts';
 import { type ConfigNode, formatPath, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { type NamedHeader, readHeaderName, refuseSharedHeaders } from './header-names.ts';
 import { readConnectAuthority, readHostPattern } from './matching.ts';
+import { needsCaller } from './needs-caller.ts';
 import { readDuration, readSize } from './quantities.ts';
 import { resolveAuthorizationServer } from './resolve-authorization-server.ts';
 import { resolveIntercept } from './resolve-intercept.ts';
@@ -41,6 +42,7 @@ export function resolveConfig(file: Loose<ConfigFile>, root: ConfigNode, sources
   };
   warnOfUnusedServers(servers, drafts, root);
   warnOfLoops(listen, drafts);
+  warnOfOpenSecrets(listen, drafts);
   const authorizationServers = [...servers.values()].filter((server) => server !== undefined);
   const routes = drafts.map(({ route }) => route).filter((route) => route !== undefined);
   const origins = new Set(routes.map(({ upstream }) => upstream.origin));
@@ -142,6 +144,13 @@ function resolveHeaders(
     }
   }
   refuseSharedHeaders(session, host, subjects);
+  for (const { route, node } of drafts) {
+    const sent = route?.send?.header.toLowerCase();
+    if (node.at('send').broken) continue;
+    if (sent === session.name || (sent !== undefined && sent === host?.name)) {
+      node.at('send').error('puts the credential into the session header or the host header: use another header');
+    }
+  }
   return { session: { header: session.name }, hostHeader: host?.name };
 }
 
@@ -227,5 +236,19 @@ function warnOfLoops(listen: Listen | undefined, drafts: readonly RouteDraft[]) 
   for (const { route, node } of drafts) {
     if (listen === undefined || route === undefined || !reaches(listen, route.upstream.origin)) continue;
     node.at('upstream').warn('is the address of cambist itself, so requests would loop: set the URL of the backend');
+  }
+}
+
+/** Such a route uses its secret for every client that can connect. */
+function warnOfOpenSecrets(listen: Listen | undefined, drafts: readonly RouteDraft[]) {
+  if (listen === undefined || isLocal(listen)) return;
+  for (const { route, node } of drafts) {
+    if (route?.credential.kind !== 'secret' || needsCaller(route)) continue;
+    node
+      .at('credential')
+      .warn(
+        'every client that reaches listen can use the secret, and listen is not on loopback: set subject_token.verify, ' +
+          'or listen on 127.0.0.1',
+      );
   }
 }

@@ -1,6 +1,17 @@
 import * as z from 'zod';
 import { DEFAULTS } from './defaults.ts';
-import { duration, headerName, oneManyOr, oneOrMany, patterns, size, text, tls, tokenType } from './schema-values.ts';
+import {
+  duration,
+  fileSource,
+  headerName,
+  oneManyOr,
+  oneOrMany,
+  patterns,
+  size,
+  text,
+  tls,
+  tokenType,
+} from './schema-values.ts';
 
 const verify = z
   .strictObject({
@@ -93,19 +104,42 @@ const expectAudience = oneManyOr(
   },
 );
 
+const send = z
+  .strictObject({
+    header: headerName({
+      description: 'Header that carries the credential to the upstream.',
+      default: DEFAULTS.sendHeader,
+      examples: ['X-API-Key'],
+    }).optional(),
+    scheme: z
+      .string()
+      .regex(/^[!#$%&'*+.^_`|~0-9A-Za-z-]*$/, { error: 'must be one word, such as Bearer, or an empty text for none' })
+      .meta({
+        description:
+          'Word before the credential. By default, `Bearer` in `Authorization`, and none in another header. An empty text sends none.',
+        examples: ['Bearer', ''],
+      })
+      .optional(),
+  })
+  .meta({ description: 'Where the credential goes: an issued token, or the secret of `credential: secret`.' });
+
 /** Keys for a route and for `defaults`. */
 export const routeKeys = {
   authorization_server: text({
     description: 'Name of the authorization server that issues the token. Optional if there is only one.',
   }).optional(),
   credential: z
-    .enum(['exchange', 'client_credentials', 'passthrough', 'none'])
+    .enum(['exchange', 'client_credentials', 'secret', 'passthrough', 'none'])
     .meta({
       description:
-        'Token for the upstream: one exchanged for the caller’s, one of cambist’s own client, the caller’s own, or none.',
+        'Credential for the upstream: a token exchanged for the caller’s, one of cambist’s own client, a secret from a file, the caller’s own token, or none.',
       default: DEFAULTS.credential,
     })
     .optional(),
+  secret: fileSource({
+    description: 'File of an API key or a personal token, for `credential: secret`. Read again when it rotates.',
+  }).optional(),
+  send: send.optional(),
   resource: oneOrMany({
     description:
       'RFC 8707 `resource`: absolute URIs, sent as written. By default, the URI of the upstream, unless `audience` is set. `[]` sends none.',

@@ -2,7 +2,7 @@ import type { Route } from '../config/config.ts';
 import { redact } from '../observability/logged-error.ts';
 import { reasonInChallenges } from '../proxy/challenges.ts';
 import { readClaims } from '../tokens/claims.ts';
-import type { IssuedToken } from '../tokens/issued-token.ts';
+import { type IssuedToken, valueFor } from '../tokens/issued-token.ts';
 import { hideCredentials, sentInAuthorization } from '../tokens/sent-values.ts';
 import { upstreamPeer } from '../transport/dispatchers.ts';
 import type { Pool } from './check-context.ts';
@@ -29,19 +29,31 @@ export async function callBackend(route: Route, token: IssuedToken, pool: Pool):
   try {
     const dispatcher = await pool(peer);
     const target = { dispatcher, origin, path: path || '/', connectMs: peer.connectMs, patienceMs: PATIENCE_MS };
-    const responses = [await call(target, INITIALIZE, token), await call(target, DISCOVER, token)];
+    const responses = [await call(target, INITIALIZE, token, route), await call(target, DISCOVER, token, route)];
     if (responses.some(({ status }) => status >= 200 && status < 300)) {
       const statuses = responses.map(({ method, status }) => `${method} returns ${status}`);
-      return fine('call_accepted', `the backend accepts the issued token: ${statuses.join('; ')}`);
+      return fine('call_accepted', `the backend accepts the ${nounOf(route)}: ${statuses.join('; ')}`);
     }
     const said = responses.map((response) => describe(response, token));
     const refused = responses.find(({ status }) => status === 401 || status === 403);
-    return refused === undefined ? failed(said) : refusedFinding(refused, said, token);
+    if (refused === undefined) return failed(said);
+    return route.credential.kind === 'secret' ? refusedSecret(said) : refusedFinding(refused, said, token);
   } catch (error) {
-    return problem('call_failed', `the call with the issued token failed (${printable(codeOf(error))})`, {
+    return problem('call_failed', `the call with the ${nounOf(route)} failed (${printable(codeOf(error))})`, {
       fix: "check the backend's log for this moment",
     });
   }
+}
+
+function nounOf({ credential }: Route): string {
+  return credential.kind === 'secret' ? 'secret' : 'issued token';
+}
+
+function refusedSecret(said: readonly string[]): Finding {
+  return problem('backend_refuses_secret', `the backend refuses the secret: ${said.join('; ')}`, {
+    why: 'the secret is wrong, revoked or expired, or belongs into another header',
+    fix: "write a valid secret into the file of the route, and compare send with the backend's documentation",
+  });
 }
 
 interface CallResponse extends ProbeResponse {
@@ -52,12 +64,18 @@ interface CallResponse extends ProbeResponse {
 async function call(
   target: ProbeTarget,
   message: McpMessage,
-  { authorization, dpop }: IssuedToken,
+  token: IssuedToken,
+  { send: sendTo }: Route,
 ): Promise<CallResponse> {
+  const { authorization, dpop } = token;
   const { origin, path } = target;
   const send = async () => {
     const proof = dpop === undefined ? {} : { dpop: await dpop.prove('POST', origin, path) };
-    return sendMessage(target, message, { authorization: authorization.reveal(), ...proof });
+    const credential =
+      sendTo === undefined
+        ? { authorization: authorization.reveal() }
+        : { [sendTo.header.toLowerCase()]: valueFor(sendTo, token) };
+    return sendMessage(target, message, { ...credential, ...proof });
   };
   let response = await send();
   if (response.status === 401 && dpop?.learn(origin, response.header('dpop-nonce')) === true) response = await send();

@@ -4,7 +4,9 @@ import { firstLegTarget } from '../tokens/chain.ts';
 import { readClaims } from '../tokens/claims.ts';
 import type { TokenCredential } from '../tokens/exchange.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
+import { obtainSecret } from '../tokens/route-secret.ts';
 import { findRepeated, type SentValue } from '../tokens/sent-values.ts';
+import type { Session } from '../tokens/session.ts';
 import type { Subject } from '../tokens/subject.ts';
 import { callBackend } from './call-backend.ts';
 import type { CheckContext } from './check-context.ts';
@@ -43,6 +45,7 @@ export async function checkRoute(
   if (credential.kind === 'passthrough' || credential.kind === 'none') {
     return found(fine('route_needs_no_token', `credential: ${credential.kind}, so there is nothing to exchange`));
   }
+  if (credential.kind === 'secret') return checkSecret(route, prerequisites.call, context, found);
   const { servers } = prerequisites;
   const unusable = serversOf(credential).find((server) => servers.get(server)?.usable !== true);
   if (unusable !== undefined) {
@@ -64,6 +67,22 @@ export async function checkRoute(
   if (!prerequisites.call || token === undefined) return;
   found(await callBackend(route, token, context.pool));
 }
+
+/** Reads the secret of a route, and calls the backend with it. */
+async function checkSecret(route: Route, call: boolean, context: CheckContext, found: Found): Promise<void> {
+  let token: IssuedToken | undefined;
+  const failure = await failureOf(async () => {
+    token = await obtainSecret({ ...route, subjectToken: { ...route.subjectToken, verify: undefined } }, NOBODY);
+  });
+  if (failure !== undefined) return found(credentialFinding(failure));
+  found(
+    fine('secret_read', `the secret can be read; it is sent in the header "${route.send?.header ?? 'Authorization'}"`),
+  );
+  if (call && token !== undefined) found(await callBackend(route, token, context.pool));
+}
+
+/** A secret needs no caller here. */
+const NOBODY: Session = { subject: undefined, id: undefined };
 
 /** @returns undefined if the exchange uses no subject token, `none` if there must be one and it is not usable */
 async function subjectOf(
@@ -155,7 +174,7 @@ function unusableResponse(failure: CambistError): Finding {
 
 /** The authorization servers of a credential, in the order of its requests. */
 export function serversOf(credential: Route['credential']): AuthorizationServer[] {
-  if (credential.kind === 'passthrough' || credential.kind === 'none') return [];
+  if (!('authorizationServer' in credential)) return [];
   const chain = credential.kind === 'exchange' ? credential.chain : undefined;
   return chain === undefined
     ? [credential.authorizationServer]

@@ -131,6 +131,8 @@ export const FINDING_CODES = [
   'backend_refuses_lifetime',
   'backend_refuses_token',
   // routes
+  'secret_read',
+  'backend_refuses_secret',
   'route_needs_no_token',
   'route_not_checked',
 ] as const;

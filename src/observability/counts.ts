@@ -3,7 +3,14 @@ import { expiringCredentials } from '../config/expiring-credentials.ts';
 import { usedServerNames } from '../config/used-servers.ts';
 import { ERROR_CODES } from '../errors.ts';
 import { add, createHistogram, expect, type Histogram, observe, type Tally } from './counters.ts';
-import { EXCHANGE_RESULTS, EXPECTED_RESPONSES, PLAIN_ERRORS, UNMATCHED, UNMATCHED_ERRORS } from './expected.ts';
+import {
+  EXCHANGE_RESULTS,
+  EXPECTED_RESPONSES,
+  PLAIN_ERRORS,
+  SECRET_ERRORS,
+  UNMATCHED,
+  UNMATCHED_ERRORS,
+} from './expected.ts';
 import type { ProxyObserver } from './proxy-observer.ts';
 import { createRecentFailures, type RecentFailures } from './recent-failures.ts';
 import {
@@ -87,7 +94,8 @@ export function createCounts(nowMs: () => number): Counts {
     if (http2) expect(counts.retries, ['unprocessed']);
     for (const [code, outcome] of EXPECTED_RESPONSES) responseCount(counts, 'POST', code, outcome, noteKind);
     const asked = usedServerNames(credential);
-    expect(counts.failures, asked.length === 0 ? PLAIN_ERRORS : ERROR_CODES);
+    const plain = credential.kind === 'secret' ? SECRET_ERRORS : PLAIN_ERRORS;
+    expect(counts.failures, asked.length === 0 ? plain : ERROR_CODES);
     for (const server of asked) {
       expect(exchangesOf(counts, server), EXCHANGE_RESULTS);
       durationsOf(server);

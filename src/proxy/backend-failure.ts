@@ -43,7 +43,10 @@ export async function explainRefusal(
   const reason = await response.reason();
   const refused = { ...reason, date: response.date, receivedAtMs, authorization: authorization.reveal() };
   const error = refusedToken(route, more, refused);
-  await addDiagnosis(error, diagnoses, (catalogue) => catalogue.refusedToken(refused));
+  // The catalogue knows issued tokens only.
+  if (route.credential.kind !== 'secret') {
+    await addDiagnosis(error, diagnoses, (catalogue) => catalogue.refusedToken(refused));
+  }
   return error;
 }
 

@@ -1,3 +1,4 @@
+import { needsCaller } from '../config/needs-caller.ts';
 import { CambistError } from '../errors.ts';
 import type { Subject } from '../tokens/subject.ts';
 import type { SubjectSource } from '../tokens/subject-source.ts';
@@ -96,7 +97,9 @@ export function readCallerToken(
   if (sent.length > MAX_TOKENS) throw ambiguous(`more than ${MAX_TOKENS} tokens`);
   const withheldTokens = route.credential.kind === 'passthrough' ? NONE : sent;
   if (containsToken(path, withheldTokens)) throw ambiguous("the caller's token in the URL as well");
-  if (route.credential.kind !== 'exchange') return { subject: undefined, withheldTokens, rawHeaders };
+  if (route.credential.kind !== 'exchange' && !needsCaller(route)) {
+    return { subject: undefined, withheldTokens, rawHeaders };
+  }
   const values = header === 'authorization' ? authorization : headerValues(rawHeaders, header);
   const subject = subjects(route, socket, values);
   if (subject instanceof Promise) return subject.then((found) => ({ subject: found, withheldTokens, rawHeaders }));

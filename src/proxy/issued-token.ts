@@ -3,6 +3,7 @@ import type { Route } from '../config/config.ts';
 import type { Cause } from '../observability/token-observer.ts';
 import type { Broker } from '../tokens/broker.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
+import { obtainSecret } from '../tokens/route-secret.ts';
 import type { Session } from '../tokens/session.ts';
 import type { Subject } from '../tokens/subject.ts';
 import { callerTraceId } from './caller-tokens.ts';
@@ -37,7 +38,7 @@ export function obtainToken(
   request.tokenLookedUp(lookup.result);
   switch (lookup.result) {
     case 'bypass':
-      return undefined;
+      return route.credential.kind === 'secret' ? obtainSecret(route, session) : undefined;
     case 'hit':
       return lookup.token;
     case 'negative':

@@ -76,10 +76,10 @@ export function createPipeline(options: PipelineOptions): Pipeline {
 
 /** The request's headers as the upstream gets them, without the issued token. */
 function headersOf({ request, route }: Routed, { rawHeaders, withheldTokens }: CallerToken): string[] {
-  const { common, onPassthrough } = request.active.withheld;
+  const { common, onRoute } = request.active.withheld;
   return upstreamHeaders(rawHeaders, {
     host: route.upstream.host,
-    withheld: onPassthrough.get(route) ?? common,
+    withheld: onRoute.get(route) ?? common,
     callerTokens: withheldTokens,
     requestId: request.id,
   });

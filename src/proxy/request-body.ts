@@ -21,7 +21,9 @@ export function isStreamed({ content }: RequestBody): boolean {
 /** Reads the body of a routed request, unless it was read to find the route. */
 export function readBody({ request, route, wholeBody: content }: Routed): RequestBody | Promise<RequestBody> {
   if (content !== undefined) return wholeBody(content);
-  return takeBody(request.incoming, 'authorizationServer' in route.credential ? route.retryBodyLimitBytes : 0);
+  const { kind } = route.credential;
+  const mayRetry = kind !== 'passthrough' && kind !== 'none';
+  return takeBody(request.incoming, mayRetry ? route.retryBodyLimitBytes : 0);
 }
 
 /**

@@ -36,9 +36,10 @@ export function upstreamHeaders(raw: RawHeaders, rules: RequestHeaderRules): str
 
 /** Names of headers that are not sent upstream, in lower case and with dashes for underscores. */
 export interface WithheldHeaders {
-  /** One set for all routes but the passthrough ones, so that it stays in the processor's cache with a thousand routes. */
+  /** One set for most routes, so that it stays in the processor's cache with a thousand routes. */
   readonly common: ReadonlySet<string>;
-  readonly onPassthrough: ReadonlyMap<Route, ReadonlySet<string>>;
+  /** For passthrough routes, and those with a credential in another header than `Authorization`. */
+  readonly onRoute: ReadonlyMap<Route, ReadonlySet<string>>;
 }
 
 /** Frameworks and gateways take the method or path of a request from these headers. */
@@ -60,11 +61,15 @@ export function withheldHeaders(config: Config, tokenHeaders: ReadonlySet<string
     ...(routes.some(matchesMoreThanHost) ? OVERRIDES : []),
   ];
   const credentials = [...tokenHeaders, 'dpop'].map(withDashes);
-  const passthrough = routes.filter(({ credential }) => credential.kind === 'passthrough');
-  return {
-    common: new Set([...credentials, ...always]),
-    onPassthrough: new Map(passthrough.map((route) => [route, new Set([...foreign(credentials, route), ...always])])),
-  };
+  const common = new Set([...credentials, ...always]);
+  const onRoute = new Map<Route, ReadonlySet<string>>();
+  for (const route of routes) {
+    const { credential, send } = route;
+    if (credential.kind === 'passthrough') onRoute.set(route, new Set([...foreign(credentials, route), ...always]));
+    // The agent must not send a second value of the header.
+    else if (send !== undefined) onRoute.set(route, new Set([...common, withDashes(send.header.toLowerCase())]));
+  }
+  return { common, onRoute };
 }
 
 /** With an override header a request could take one route and reach what another route is for. */

@@ -87,10 +87,9 @@ export function issuerOf({ credential, subjectToken }: Route): string | undefine
   return (credential.chain ?? credential).authorizationServer.issuer;
 }
 
-/** Does cambist itself publish the metadata of this route? */
+/** Does cambist itself publish the metadata of this route? The metadata of a backend with a secret is of no use to callers. */
 export function describesItself({ credential, subjectToken }: Route): boolean {
-  const { kind } = credential;
-  return kind === 'exchange' || kind === 'client_credentials' || subjectToken.verify !== undefined;
+  return (credential.kind !== 'passthrough' && credential.kind !== 'none') || subjectToken.verify !== undefined;
 }
 
 /**

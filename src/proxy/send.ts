@@ -1,5 +1,5 @@
 import type { Dispatcher } from 'undici';
-import type { IssuedToken } from '../tokens/issued-token.ts';
+import { type IssuedToken, valueFor } from '../tokens/issued-token.ts';
 import { type Dispatchers, upstreamPeer } from '../transport/dispatchers.ts';
 import type { RequestBody } from './request-body.ts';
 import type { Admitted } from './steps.ts';
@@ -64,7 +64,10 @@ export function sendAttempt(
     transmit(headers);
     return;
   }
-  const withToken = [...headers, 'authorization', token.authorization.reveal()];
+  const withToken =
+    route.send === undefined
+      ? [...headers, 'authorization', token.authorization.reveal()]
+      : [...headers, route.send.header, valueFor(route.send, token)];
   if (token.dpop === undefined) {
     transmit(withToken);
     return;

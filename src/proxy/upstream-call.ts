@@ -2,6 +2,7 @@ import { CambistError } from '../errors.ts';
 import type { ProxyObserver } from '../observability/proxy-observer.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
 import { isExpired } from '../tokens/lifetime.ts';
+import { obtainSecret } from '../tokens/route-secret.ts';
 import type { Dispatchers } from '../transport/dispatchers.ts';
 import { Attempt, type AttemptOwner } from './attempt.ts';
 import { type DiagnosisOptions, explainRefusal, explainUnreachable } from './backend-failure.ts';
@@ -75,6 +76,7 @@ class UpstreamCall implements AttemptOwner {
   unauthorized(plan: AttemptPlan, wantsNonce: boolean, refused: RefusedResponse): void {
     if (wantsNonce && !plan.hasNonce) this.#retryWithNonce(plan, refused);
     else if (plan.hasNewToken) this.#refuse(refused, 'and the next one as well');
+    else if (this.admitted.route.credential.kind === 'secret') void this.#retryWithNewSecret(refused);
     else this.#retryWithNewToken(refused);
   }
 
@@ -103,6 +105,25 @@ class UpstreamCall implements AttemptOwner {
       this.#options.observer.upstreamRetried(route, 'token');
       const plan = { token: undefined, content, isRetry: true, hasNewToken: true, hasNonce: false };
       void this.#attemptWithNewToken(plan);
+    }
+  }
+
+  /** Reads the file again, which may have a new secret by now. */
+  async #retryWithNewSecret(refused: RefusedResponse): Promise<void> {
+    const { route, session, body } = this.admitted;
+    try {
+      const token = await obtainSecret(route, session);
+      const content = body.replay();
+      if (token.authorization.reveal() === this.#token?.authorization.reveal()) {
+        this.#refuse(refused, 'and its file has no other');
+      } else if (content === undefined) {
+        this.#refuse(refused, 'and the request is too large to be sent again');
+      } else {
+        this.#options.observer.upstreamRetried(route, 'token');
+        this.attempt({ token, content, isRetry: true, hasNewToken: true, hasNonce: false });
+      }
+    } catch (error) {
+      this.fail(error);
     }
   }
 

@@ -69,10 +69,16 @@ export function refusedToken(
   const hidden = (part: string) => redact(hideCredentials(part, sent));
   const said = [error, description].filter((part) => part !== '').map(hidden);
   const reason = said.length === 0 ? 'it gave no reason' : `it says ${said.join(': ')}`;
+  const [what, fix] =
+    route.credential.kind === 'secret'
+      ? ['the secret', 'write a valid one into the file, and check "send"']
+      : [
+          'a token that was issued for it',
+          'check which issuer, audience, scope, signing key and algorithm it expects, and its clock',
+        ];
   return new CambistError(
     'ERR_UPSTREAM_REFUSED_TOKEN',
-    `route "${route.name}": the upstream refused a token that was issued for it, ${more}; ${reason}: check which issuer, ` +
-      'audience, scope, signing key and algorithm it expects, and its clock',
+    `route "${route.name}": the upstream refused ${what}, ${more}; ${reason}: ${fix}`,
     error === '' ? {} : { oauthError: hidden(error) },
   );
 }

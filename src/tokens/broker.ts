@@ -126,7 +126,7 @@ export function createBroker({ cache, exchange, clock, observer }: BrokerOptions
   /** Undefined when the route sends no issued token. */
   function requestFor(route: Route, session: Session, cause?: () => Cause): KeyedRequest | undefined {
     const { credential } = route;
-    if (credential.kind === 'passthrough' || credential.kind === 'none') return undefined;
+    if (!('authorizationServer' in credential)) return undefined;
     const owner = sessionFor(credential, session, route);
     const resource = digestOf(route);
     return { route, credential, session: owner, resource, key: keyOf(owner, resource), cause, added: [] };

@@ -1,3 +1,4 @@
+import type { SendTo } from '../config/config.ts';
 import { Secret } from '../secrets/secret.ts';
 import type { DpopProver } from './dpop.ts';
 import type { HasLifetime } from './lifetime.ts';
@@ -20,6 +21,13 @@ export interface DpopBinding {
   prove(method: string, origin: string, path: string): Promise<string>;
   /** Keeps the `DPoP-Nonce` of a response for the next proof. @returns whether there was a usable nonce */
   learn(origin: string, nonce: string | undefined): boolean;
+}
+
+/** The value of the header that the route's `send` names. */
+export function valueFor({ scheme }: SendTo, { authorization }: IssuedToken): string {
+  const value = authorization.reveal();
+  const bare = value.slice(value.indexOf(' ') + 1);
+  return scheme === '' ? bare : `${scheme} ${bare}`;
 }
 
 /** Turns an accepted token into the credential for the backend. */

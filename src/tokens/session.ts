@@ -20,7 +20,7 @@ export type ResourceDigest = string;
  */
 export function resourceDigest(route: Route): ResourceDigest {
   const { credential } = route;
-  if (credential.kind === 'passthrough' || credential.kind === 'none') return '';
+  if (!('authorizationServer' in credential)) return '';
   const { authorizationServer: server, target } = credential;
   return digest([
     server.name,

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { json } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import { type NodeMcpRequestHandler, toNodeHandler } from '@modelcontextprotocol/node';
@@ -219,4 +222,32 @@ test('calls no backend without --call, or without an issued token', async (t) =>
   await runDoctor(t, written, { call: true });
   assert.ok(backend.requests.length > 0);
   assert.ok(backend.requests.every(({ authorization }) => authorization.length === 0));
+});
+
+test('calls the backend with the secret of a route, in the header of send', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'cambist-doctor-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, 'key');
+  writeFileSync(file, 'key-4f2a9c1e7b8d');
+  const upstream = await startFakeUpstream((request, response) =>
+    request.headers['x-api-key'] === 'key-4f2a9c1e7b8d'
+      ? respond(200, { jsonrpc: '2.0', id: 1, result: {} })(request, response)
+      : respond(401, 'no', {})(request, response),
+  );
+  t.after(upstream.close);
+  const keys = { upstream: upstream.url, credential: 'secret', secret: { file }, send: { header: 'X-API-Key' } };
+  const check = async () => runDoctor(t, { routes: [route('weather', keys)] }, { call: true });
+
+  const good = await check();
+  assert.deepEqual(good.problems, []);
+  assert.match(good.finding('secret_read').what, /sent in the header "X-API-Key"/);
+  assert.match(good.finding('call_accepted').what, /accepts the secret/);
+
+  writeFileSync(file, 'key-that-is-wrong');
+  const refused = await check();
+  assert.deepEqual(refused.problems, ['error backend_refuses_secret']);
+  assert.ok(!JSON.stringify(refused.findings).includes('key-that-is-wrong'));
+
+  rmSync(file);
+  assert.deepEqual((await check()).problems, ['error credential_unavailable']);
 });

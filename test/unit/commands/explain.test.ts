@@ -95,6 +95,18 @@ async function json(t: TestContext, ...args: string[]) {
 }
 
 describe('explain', () => {
+  test('shows where a secret goes, and not what it is', async (t) => {
+    const keys = join(folder, 'secret.yaml');
+    const secret = join(folder, 'api-key');
+    await writeFile(secret, SECRET);
+    const route = `{ name: weather, match: { path: / }, upstream: "https://w.example.com", credential: secret, secret: { file: "${secret}" }`;
+    await writeFile(keys, `version: 1\nroutes:\n  - ${route}, send: { header: X-API-Key, scheme: Key } }\n`);
+    const { text } = await run(t, '--config', keys, '/a');
+    assert.match(text, /credential {3}secret/);
+    assert.ok(text.includes(`  sent as      X-API-Key: Key <secret from ${secret}>`), text);
+    assert.ok(!text.includes(SECRET));
+  });
+
   test('shows the route of a request, its upstream, and why no other route matches', async (t) => {
     const { code, explanation } = await json(t, 'http://github-mcp.tools.svc/mcp/x?a=%2F');
     assert.equal(code, 0);

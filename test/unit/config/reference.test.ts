@@ -95,7 +95,8 @@ test('accepts every YAML block in the reference', () => {
 });
 
 function complete(fragment: string): string {
-  const parts = [fragment.includes('authorization_servers:') ? '' : SERVER, fragment.includes('routes:') ? '' : ROUTE];
+  const needsServer = !fragment.includes('authorization_servers:') && !fragment.includes('credential: secret');
+  const parts = [needsServer ? SERVER : '', fragment.includes('routes:') ? '' : ROUTE];
   return `version: 1\n${fragment}${parts.join('')}`;
 }
 

@@ -157,7 +157,7 @@ test('withholds override headers if a route matches by path, method or message',
 });
 
 test('treats names that are configured with underscores like those with dashes', () => {
-  const { onPassthrough, common } = withheldHeaders(
+  const { onRoute, common } = withheldHeaders(
     configOf({
       host_header: 'x_kagent_host',
       routes: [
@@ -174,15 +174,15 @@ test('treats names that are configured with underscores like those with dashes',
   );
   assert.deepEqual([...common], ['authorization', 'x-own-token', 'dpop', 'x-kagent-host']);
   assert.deepEqual(
-    [...onPassthrough.values()].map((names) => [...names]),
+    [...onRoute.values()].map((names) => [...names]),
     [['x-kagent-host']],
   );
 });
 
 test('lets the token header of a passthrough route pass on that route, but no other withheld header', () => {
   const own = { credential: 'passthrough', header: 'x-own-token', path: '/own' };
-  const { onPassthrough } = withheldWith({ host_header: 'x-kagent-host' }, { path: '/x' }, own);
-  const [withheld] = onPassthrough.values();
+  const { onRoute } = withheldWith({ host_header: 'x-kagent-host' }, { path: '/x' }, own);
+  const [withheld] = onRoute.values();
   for (const name of ['authorization', 'dpop', 'x-own-token'])
     assert.ok(withheld?.has(withDashes(name)) === false, name);
   for (const name of ['x-user-token', 'x_user_token', 'x-kagent-host', ...OVERRIDES]) {

@@ -93,6 +93,7 @@ export function routeOf(fields: Partial<Route> = {}): Route {
     upstream: { origin: 'https://github.example.com', host: 'github.example.com', path: '/mcp' },
     subjectToken: subjectTokenOf(),
     credential: exchangeOf(),
+    send: undefined,
     timeouts: { connectMs: 5000, responseHeadersMs: 0, stallMs: 60_000 },
     retryBodyLimitBytes: 65_536,
     stepUp: [],
