@@ -1,8 +1,9 @@
 import type { FastifyInstance } from 'fastify';
 import { createAdminServer } from './admin/server.ts';
 import { createStatus, type Status } from './admin/status.ts';
+import type { AuditTrail } from './audit/audit-trail.ts';
 import { systemClock } from './clock/clock.ts';
-import type { Config, Intercept } from './config/config.ts';
+import type { Audit, Config, Intercept } from './config/config.ts';
 import type { Interception } from './intercept/interception.ts';
 import { type ConnectionLimit, limitConnections } from './listeners/limit-connections.ts';
 import { openListener } from './listeners/listen.ts';
@@ -11,6 +12,7 @@ import type { Logger } from './observability/logger.ts';
 import { createMetrics } from './observability/metrics.ts';
 import { createReadiness, type Readiness, type ReadinessCheck } from './observability/readiness.ts';
 import { createTokenLog } from './observability/token-log.ts';
+import type { TokenObserver } from './observability/token-observer.ts';
 import type { Tracing } from './observability/tracing.ts';
 import { type ActiveConfig, activate } from './proxy/active-config.ts';
 import { readCallerToken } from './proxy/caller-tokens.ts';
@@ -46,8 +48,8 @@ export interface App {
   reload(config: Config): readonly string[];
   /** Counts a config that was rejected. */
   reloadFailed(): void;
-  /** Reads TLS files again for the next connections. */
-  rereadTls(): void;
+  /** Reads TLS files again for the next connections, and opens the audit file again. */
+  reopenFiles(): void;
   /**
    * Refuses new requests, waits up to `limits.shutdown_grace` for those in flight, then closes everything.
    * @param hurry ends the wait
@@ -67,6 +69,8 @@ interface Parts {
   readonly tracker: RequestTracker;
   readonly sockets: DetachedSockets;
   readonly interception: Interception | undefined;
+  /** Undefined where it is off. */
+  readonly audit: AuditTrail | undefined;
 }
 
 /**
@@ -78,7 +82,8 @@ export async function startApp(first: Config, version: string, logger: Logger, t
   let active = activate(first);
   const activeConfig = (): ActiveConfig => active;
   const interception = first.intercept && (await intercept(first.intercept, first, logger));
-  const parts = createParts({ first, activeConfig, version, logger, tracing, interception });
+  const audit = first.audit && (await startAudit(first.audit, version, logger));
+  const parts = createParts({ first, activeConfig, version, logger, tracing, interception, audit });
   const { counts, dispatchers, tokens, tracker, sockets } = parts;
   const pipeline = createPipeline({
     ...tokens,
@@ -102,7 +107,10 @@ export async function startApp(first: Config, version: string, logger: Logger, t
   await interception?.announce(listen).catch(closeOnError);
   const admin = await openListener(adminServer, first.admin, 'admin', first.socketMode).catch(closeOnError);
   serve(parts, first);
-  const sweeping = setInterval(tokens.sweep, SWEEP_MS);
+  const sweeping = setInterval(() => {
+    tokens.sweep();
+    audit?.sweep();
+  }, SWEEP_MS);
 
   return {
     listen,
@@ -115,7 +123,10 @@ export async function startApp(first: Config, version: string, logger: Logger, t
       return waiting;
     },
     reloadFailed: () => counts.reloaded('failure'),
-    rereadTls: () => dispatchers.rereadTls(),
+    reopenFiles() {
+      dispatchers.rereadTls();
+      audit?.reopen();
+    },
     async stop(hurry) {
       clearInterval(sweeping);
       await shutDown(parts, active.config.limits.shutdownGraceMs, [proxy, adminServer], hurry);
@@ -129,16 +140,26 @@ async function intercept(config: Intercept, { routes }: Config, logger: Logger):
   return startInterception(config, routes, logger);
 }
 
-interface PartOptions extends Pick<Parts, 'first' | 'logger' | 'interception'> {
+/** Loads the audit trail, which most configs do not use. A destination that fails at first is tried again later. */
+async function startAudit(config: Audit, version: string, logger: Logger): Promise<AuditTrail> {
+  const { createAuditTrail } = await import('./audit/audit-trail.ts');
+  const audit = await createAuditTrail(config, version, logger);
+  await audit.prepare().catch((error: unknown) => {
+    logger.error({ err: error }, 'audit trail is not ready');
+  });
+  return audit;
+}
+
+interface PartOptions extends Pick<Parts, 'first' | 'logger' | 'interception' | 'audit'> {
   readonly activeConfig: () => ActiveConfig;
   readonly version: string;
   readonly tracing: Tracing | undefined;
 }
 
-function createParts({ first, activeConfig, version, logger, tracing, interception }: PartOptions): Parts {
+function createParts({ first, activeConfig, version, logger, tracing, interception, audit }: PartOptions): Parts {
   const clock = systemClock;
   const counts = createCounts(clock.wallMs);
-  const observer = createTokenLog(logger, counts.tokens);
+  const observer = withAudit(createTokenLog(logger, counts.tokens), audit);
   const dispatchers = createDispatchers(observer.credentialRead);
   const serverBegun = (name: string): void => counts.tokens.availabilityChanged(name, true);
   const tokens = createTokenService(first, { dispatchers, clock, observer, serverBegun, diagnoses });
@@ -149,13 +170,26 @@ function createParts({ first, activeConfig, version, logger, tracing, intercepti
     return sample === 1 || Math.random() < sample;
   };
   const watch = createStallWatch(clock);
-  const tracker = new RequestTracker({ activeConfig, clock, observer: counts.proxy, logger, keepLine, tracing, watch });
+  const observers = { observer: counts.proxy, logger, keepLine, tracing, audit };
+  const tracker = new RequestTracker({ activeConfig, clock, watch, ...observers });
   const sockets = createDetachedSockets();
-  return { first, logger, counts, dispatchers, tokens, readiness, status, tracker, sockets, interception };
+  return { first, logger, counts, dispatchers, tokens, readiness, status, tracker, sockets, interception, audit };
+}
+
+/** Records each exchange as well. */
+function withAudit(observer: TokenObserver, audit: AuditTrail | undefined): TokenObserver {
+  if (audit === undefined) return observer;
+  return {
+    ...observer,
+    exchangeFinished(outcome) {
+      observer.exchangeFinished(outcome);
+      audit.exchangeFinished(outcome);
+    },
+  };
 }
 
 function createAdmin(
-  { counts, readiness, tokens, status, logger }: Parts,
+  { counts, readiness, tokens, status, logger, audit }: Parts,
   activeConfig: () => ActiveConfig,
   version: string,
   proxyConnections: ConnectionLimit,
@@ -166,6 +200,7 @@ function createAdmin(
     cacheMaxEntries: () => activeConfig().config.cache.maxEntries,
     readiness: readiness.report,
     logLinesLost: logger.linesLost,
+    audit: () => audit?.counts(),
     limits: () => activeConfig().config.limits,
     connections: { listen: () => proxyConnections.counts, admin: () => connections.counts },
   });
@@ -193,11 +228,13 @@ function serve(parts: Parts, config: Config): string[] {
 }
 
 /** The readiness checks of a config. The key of a check changes with its subject. */
-function checksOf(config: Config, { tokens, dispatchers }: Parts): Map<string, ReadinessCheck> {
+function checksOf(config: Config, { first, tokens, dispatchers, audit }: Parts): Map<string, ReadinessCheck> {
   const checks = new Map<string, ReadinessCheck>();
   const check = (name: string, subject: unknown, run: ReadinessCheck['run']): void => {
     checks.set(JSON.stringify([name, subject]), { name, run });
   };
+  // Without it, requests are served and records are dropped.
+  if (audit !== undefined && first.audit?.onFull === 'refuse') check('audit', first.audit, audit.prepare);
   for (const server of neededServers(config)) {
     check(`authorization_servers.${server.name}`, server, () => tokens.prepare(server));
   }
@@ -224,7 +261,7 @@ function checksOf(config: Config, { tokens, dispatchers }: Parts): Map<string, R
 
 /** Refuses new requests, waits for those in flight, then closes everything. */
 async function shutDown(
-  { readiness, tracker, sockets, dispatchers, logger }: Parts,
+  { readiness, tracker, sockets, dispatchers, logger, audit }: Parts,
   graceMs: number,
   [proxy, admin]: readonly [FastifyInstance, FastifyInstance],
   hurry: AbortSignal | undefined,
@@ -244,6 +281,7 @@ async function shutDown(
   await settledWithin(drained, ABORT_MS, undefined);
   await admin.close();
   await dispatchers.destroy();
+  await audit?.close(hurry);
 }
 
 function inFlightFields({ inFlight, openStreams }: RequestTracker): { in_flight: number; open_streams: number } {
@@ -257,6 +295,7 @@ function restartKeys(before: Config, after: Config): string[] {
   if (JSON.stringify(before.admin) !== JSON.stringify(after.admin)) changed.push('admin');
   if (before.socketMode !== after.socketMode) changed.push('socket_mode');
   if (JSON.stringify(before.intercept) !== JSON.stringify(after.intercept)) changed.push('intercept');
+  if (JSON.stringify(before.audit) !== JSON.stringify(after.audit)) changed.push('audit');
   if (before.limits.maxHeaderBytes !== after.limits.maxHeaderBytes) changed.push('limits.max_header_size');
   return changed;
 }

@@ -149,6 +149,13 @@ const CATALOGUE = {
     detail: 'This proxy has reached its limit of requests in flight, in total or for this backend: try again later.',
     fix: 'If one route has most requests in flight, find out why its backend is slow. Otherwise, raise limits.max_in_flight, or run more proxies. If streams pile up, find the client that does not close them.',
   },
+  ERR_AUDIT_UNAVAILABLE: {
+    status: 503,
+    phase: 'any',
+    title: 'Audit trail unavailable',
+    detail: 'The proxy must record every request and cannot write its records: try again later.',
+    fix: 'Check the destination in audit.to: free disk space, or start the collector. The log has the error. With on_full: drop, cambist serves without records.',
+  },
   ERR_INTERNAL: {
     status: 500,
     phase: 'any',

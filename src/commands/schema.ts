@@ -3,9 +3,18 @@ import { jsonSchema } from '../config/schema.ts';
 import { type Command, EXIT } from './command.ts';
 import { USAGES } from './usages.ts';
 
-/** Prints the JSON Schema of the config file; `config/cambist.schema.json` is the same text. */
+/**
+ * Prints the JSON Schema of the config file, or of audit records. `config/cambist.schema.json` and `config/audit.schema.json` are
+ * the same texts.
+ */
 export const schema: Command = async (args) => {
-  parseArgs({ args: [...args], options: USAGES.schema.flags });
-  console.log(JSON.stringify(jsonSchema(), null, 2));
+  const { values } = parseArgs({ args: [...args], options: USAGES.schema.flags });
+  const printed = values.audit === true ? await auditSchema() : jsonSchema();
+  console.log(JSON.stringify(printed, null, 2));
   return EXIT.done;
 };
+
+async function auditSchema(): Promise<Record<string, unknown>> {
+  const { recordJsonSchema } = await import('../audit/record-schema.ts');
+  return recordJsonSchema();
+}

@@ -191,9 +191,9 @@ ca.crt. Without a file it prints only the Secret. The authority's own key is dis
     example: 'cambist gen-certs webhook.yaml | kubectl apply -f -',
   },
   schema: {
-    synopsis: '',
+    synopsis: '[--audit]',
     does: 'prints the JSON Schema of the config file',
-    flags: {},
+    flags: { audit: { type: 'boolean', help: 'the schema of audit records instead' } },
     exits: ['the output is complete'],
     example: 'cambist schema > cambist.schema.json',
   },

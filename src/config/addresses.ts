@@ -9,7 +9,10 @@ export const LISTEN_FORM = 'must be host:port, as in 127.0.0.1:8180, [::1]:8180 
 
 /** Reads `host:port`, `[::1]:8180` or `unix:/path`. Port 0 means any free port. */
 export function readListen(text: string): Reading<Listen> {
-  if (text.startsWith('unix:')) return readUnix(text.slice('unix:'.length));
+  if (text.startsWith('unix:')) {
+    const reading = readUnixSocket(text.slice('unix:'.length));
+    return 'problem' in reading ? reading : { value: { kind: 'unix', path: reading.value } };
+  }
   const [, host, digits] = /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(\d{1,5})$/.exec(text) ?? [];
   if (host === undefined || digits === undefined) return { problem: LISTEN_FORM };
   const port = Number(digits);
@@ -21,14 +24,15 @@ export function readListen(text: string): Reading<Listen> {
   return { value: { kind: 'tcp', host: bare, port } };
 }
 
-function readUnix(path: string): Reading<Listen> {
+/** Reads the path of a Unix socket. */
+export function readUnixSocket(path: string): Reading<string> {
   if (!path.startsWith('/') || path.endsWith('/') || path.includes('\0')) {
     return { problem: 'must be "unix:" and the absolute path of a socket, as in unix:/run/cambist/proxy.sock' };
   }
   if (Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES) {
     return { problem: `the socket path must be at most ${MAX_SOCKET_PATH_BYTES} bytes long` };
   }
-  return { value: { kind: 'unix', path } };
+  return { value: path };
 }
 
 /** Tells whether two listeners cannot both open their addresses. */

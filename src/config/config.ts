@@ -238,6 +238,21 @@ export interface Intercept {
   readonly trustDir: string;
 }
 
+/** The audit trail. */
+export interface Audit {
+  readonly to:
+    | { readonly kind: 'stdout' | 'otlp' }
+    | { readonly kind: 'file'; readonly path: string }
+    | { readonly kind: 'unix'; readonly path: string };
+  /** Claims that identify subjects and actors. */
+  readonly claims: readonly string[];
+  /** Record MCP methods and the names of tools. */
+  readonly tools: boolean;
+  readonly onFull: 'drop' | 'refuse';
+  /** Undefined: claims are recorded as they are. */
+  readonly pseudonyms: { readonly key: CredentialSource; readonly claims: readonly string[] } | undefined;
+}
+
 export interface Config {
   readonly listen: Listen;
   readonly admin: Listen;
@@ -249,6 +264,12 @@ export interface Config {
     readonly level: LogLevel;
     /** From 0 to 1: the share of successful requests that are logged. */
     readonly sample: number;
+  };
+  /** Undefined: off. */
+  readonly audit: Audit | undefined;
+  readonly tracing: {
+    /** Spans have the attributes of MCP messages. */
+    readonly mcp: boolean;
   };
   /** Lower-case name of a header whose host replaces the request's own host. */
   readonly hostHeader: string | undefined;

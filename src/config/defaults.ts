@@ -32,4 +32,9 @@ export const DEFAULTS = {
   interceptCa: 'ephemeral',
   trustDir: '/run/cambist/trust',
   retryBodyLimit: '64KiB',
+  auditClaims: ['iss', 'sub', 'azp', 'client_id', 'act'],
+  auditTools: true,
+  auditOnFull: 'drop',
+  pseudonymizedClaims: ['sub', 'email', 'preferred_username'],
+  tracingMcp: false,
 } as const;

@@ -6,6 +6,7 @@ import { type NamedHeader, readHeaderName, refuseSharedHeaders } from './header-
 import { readConnectAuthority, readHostPattern } from './matching.ts';
 import { needsCaller } from './needs-caller.ts';
 import { readDuration, readSize } from './quantities.ts';
+import { resolveAudit } from './resolve-audit.ts';
 import { resolveAuthorizationServer } from './resolve-authorization-server.ts';
 import { resolveIntercept } from './resolve-intercept.ts';
 import { combinationsOf } from './resolve-match.ts';
@@ -27,6 +28,8 @@ export function resolveConfig(file: Loose<ConfigFile>, root: ConfigNode, sources
   refuseTies(drafts);
   const config = {
     log: { level: file.log?.level ?? DEFAULTS.logLevel, sample: file.log?.sample ?? DEFAULTS.logSample },
+    audit: resolveAudit(file.audit, root.at('audit'), sources),
+    tracing: { mcp: file.tracing?.mcp ?? DEFAULTS.tracingMcp },
     socketMode: resolveSocketMode(file, listen, admin, root),
     adminHosts: resolveAdminHosts(file, root),
     ...resolveHeaders(file, drafts, defaults.subjectToken?.header, root),

@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { LISTEN_FORM } from './addresses.ts';
 import { DEFAULTS } from './defaults.ts';
+import { audit } from './schema-audit.ts';
 import { authorizationServer } from './schema-authorization-server.ts';
 import { defaults, route } from './schema-route.ts';
 import { duration, fileSource, headerName, size, text } from './schema-values.ts';
@@ -22,6 +23,18 @@ const log = z
       .optional(),
   })
   .meta({ description: 'Log on standard output.' });
+
+const tracing = z
+  .strictObject({
+    mcp: z
+      .boolean()
+      .meta({
+        description: 'Add `mcp.method.name`, `gen_ai.tool.name` and other names from MCP messages to spans.',
+        default: DEFAULTS.tracingMcp,
+      })
+      .optional(),
+  })
+  .meta({ description: 'Content of spans. The standard variables of OpenTelemetry turn tracing on.' });
 
 const session = z
   .strictObject({
@@ -165,6 +178,8 @@ export const configSchema = z
       })
       .optional(),
     log: log.optional(),
+    audit: audit.optional(),
+    tracing: tracing.optional(),
     host_header: headerName({
       description: 'Header whose host replaces that of the request, if present.',
       examples: ['x-kagent-host'],

@@ -1,4 +1,4 @@
-import { access } from 'node:fs/promises';
+import { access, constants } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
 import type { CredentialSource } from '../secrets/credential.ts';
 import type { TlsFiles } from './config.ts';
@@ -24,6 +24,8 @@ export interface Sources {
   file(path: string, node: ConfigNode): string;
   /** Resolves the path of a folder that cambist makes. */
   folder(path: string): string;
+  /** Resolves the path of a file that cambist writes. Its folder must exist. */
+  output(path: string, node: ConfigNode): string;
   /** Reads `{ file }` or `{ env }`. */
   credential(written: WrittenSource | undefined, node: ConfigNode): CredentialSource | undefined;
   tls(written: WrittenTls | undefined, node: ConfigNode): TlsFiles | undefined;
@@ -36,6 +38,7 @@ export interface Sources {
 
 export function createSources(configFile: string): Sources {
   const base = dirname(configFile);
+  const outputs: { full: string; node: ConfigNode }[] = [];
   const found: { full: string; written: string; node: ConfigNode }[] = [];
   const variables: { name: string; node: ConfigNode }[] = [];
 
@@ -44,6 +47,12 @@ export function createSources(configFile: string): Sources {
   function file(path: string, node: ConfigNode): string {
     const full = resolved(path);
     found.push({ full, written: path, node });
+    return full;
+  }
+
+  function output(path: string, node: ConfigNode): string {
+    const full = resolved(path);
+    outputs.push({ full, node });
     return full;
   }
 
@@ -88,15 +97,25 @@ export function createSources(configFile: string): Sources {
       else node.warn(`${named} is not set here: set it where cambist runs`);
     }
     for (const { full, written, node } of found) {
-      const there = await access(full).then(
-        () => true,
-        () => false,
-      );
+      const there = await isAccessible(full, constants.F_OK);
       // A path without a slash could be the secret itself, written in the wrong place.
       const named = written.includes('/') ? `file "${full}"` : 'the file';
       if (!there) node.warn(`${named} cannot be read here: mount it where cambist runs`);
     }
+    for (const { full, node } of outputs) {
+      const parent = dirname(full);
+      if (!(await isAccessible(parent, constants.W_OK))) {
+        node.warn(`folder "${parent}" cannot be written here: create it where cambist runs, writable for its user`);
+      }
+    }
   }
 
-  return { file, folder: resolved, credential, tls, reportMissing };
+  return { file, output, folder: resolved, credential, tls, reportMissing };
+}
+
+function isAccessible(path: string, mode: number): Promise<boolean> {
+  return access(path, mode).then(
+    () => true,
+    () => false,
+  );
 }

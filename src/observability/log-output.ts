@@ -5,6 +5,12 @@ import { isatty } from 'node:tty';
 export interface LogOutput {
   /** @param lines complete lines */
   write(lines: string): void;
+  /**
+   * Writes complete lines at once, after those of the log.
+   * @returns false where the reader is slow. They are then not accepted, and the caller may offer them again
+   * @throws {Error} where nothing can be written
+   */
+  offer(lines: string): boolean;
   /** Writes the pending lines before it returns, for the end of a process. Drops them after a second. */
   flushSync(): void;
   /** Number of lines dropped since the start. */
@@ -141,6 +147,18 @@ export function createLogOutput(fd: number, batchLength: number, lossLine: LossL
           writeOrRetry();
         }, BATCH_INTERVAL_MS).unref();
       }
+    },
+    offer(text) {
+      closeBatch();
+      writeOrRetry();
+      if (isBroken) throw new Error('the reader of standard output is gone');
+      if (fault !== undefined) throw fault;
+      if (pendingLength > 0 || rest !== undefined) return false;
+      lines += text;
+      pendingLength += text.length;
+      closeBatch();
+      writeOrRetry();
+      return true;
     },
     flushSync() {
       closeBatch();

@@ -19,6 +19,12 @@ export interface Logger extends Record<'fatal' | 'error' | 'warn' | 'info' | 'de
   isLevelEnabled(level: LogLevel): boolean;
   /** Number of lines that standard output did not accept since the start. */
   linesLost(): number;
+  /**
+   * Writes complete lines that are not of the log, to the same place.
+   * @returns false where it is slow and does not accept them now
+   * @throws {Error} where nothing can be written
+   */
+  offer(lines: string): boolean;
   /** Writes the same line as the method of that level, at half the cost. For lines of every request. */
   writeLine(level: 'error' | 'warn' | 'info', fields: LogFields, message: string): void;
 }
@@ -29,7 +35,7 @@ const BATCH_LENGTH = 8 * 1024;
 const EACH_LINE = 1;
 
 /** The destination of log lines, which end in a line feed. */
-export type LogDestination = DestinationStream & Partial<Pick<LogOutput, 'linesLost'>>;
+export type LogDestination = DestinationStream & Partial<Pick<LogOutput, 'linesLost' | 'offer'>>;
 
 /** JSON lines on standard output, in batches. The rest is written with a fatal line, and when the process exits. */
 export function jsonLog(): LogDestination {
@@ -83,6 +89,11 @@ export function createLogger(level: LogLevel, destination: LogDestination = json
   );
   return Object.assign(logger, {
     linesLost: () => destination.linesLost?.() ?? 0,
+    offer(lines: string) {
+      if (destination.offer !== undefined) return destination.offer(lines);
+      destination.write(lines);
+      return true;
+    },
     writeLine(of: LogLevel, fields: LogFields, message: string) {
       if (logger.isLevelEnabled(of)) destination.write(logLine(of, fields, message));
     },

@@ -1,5 +1,6 @@
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { Config } from '../config/config.ts';
+import type { AuditCounts } from './audit-counts.ts';
 import { countOf } from './counters.ts';
 import type { Counts } from './counts.ts';
 import { UNMATCHED } from './expected.ts';
@@ -21,6 +22,8 @@ export interface MetricSources {
   readonly cacheMaxEntries: () => number;
   readonly readiness: () => ReadinessReport;
   readonly logLinesLost: () => number;
+  /** Undefined where the audit trail is off. */
+  readonly audit: () => AuditCounts | undefined;
   readonly limits: () => Config['limits'];
   readonly connections: Readonly<Record<'listen' | 'admin', () => ConnectionCounts>>;
 }
@@ -123,7 +126,7 @@ function tokenFamilies({ counts, cacheEntries, cacheMaxEntries }: MetricSources)
   ];
 }
 
-function ownFamilies({ counts: { reloads }, readiness, logLinesLost }: MetricSources): MetricFamily[] {
+function ownFamilies({ counts: { reloads }, readiness, logLinesLost, audit }: MetricSources): MetricFamily[] {
   return [
     gauge('cambist_ready', '1 if /readyz returns 200, else 0.', () => [sample({}, Number(readiness().ready))]),
     gauge('cambist_readiness_check', '1 if the readiness check has passed once, else 0.', () =>
@@ -141,6 +144,15 @@ function ownFamilies({ counts: { reloads }, readiness, logLinesLost }: MetricSou
     counter('cambist_log_lines_lost_total', 'Log lines that standard output did not accept.', () => [
       sample({}, logLinesLost()),
     ]),
+    counter('cambist_audit_records_total', 'Audit records, by result.', () => {
+      const counts = audit();
+      if (counts === undefined) return [];
+      return [sample({ result: 'written' }, counts.written), sample({ result: 'dropped' }, counts.dropped)];
+    }),
+    gauge('cambist_audit_writable', '1, or 0 while audit records cannot be written.', () => {
+      const counts = audit();
+      return counts === undefined ? [] : [sample({}, Number(counts.writable))];
+    }),
   ];
 }
 

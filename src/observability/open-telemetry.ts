@@ -2,8 +2,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type Context, ROOT_CONTEXT, type Span as SdkSpan, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
 import { setGlobalErrorHandler, W3CTraceContextPropagator } from '@opentelemetry/core';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto';
-import { defaultResource, detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources';
 import { BasicTracerProvider, BatchSpanProcessor } from '@opentelemetry/sdk-trace-base';
+import { telemetryResource } from './telemetry-resource.ts';
 import type { Attributes, Span, Tracing, TracingFaults } from './tracing.ts';
 
 /** Longest wait for the last spans at shutdown. A running collector needs less, and there is no retry. */
@@ -30,9 +30,7 @@ const FROM_RECORD = {
 export function startOpenTelemetry(version: string, faults: TracingFaults): Tracing {
   setGlobalErrorHandler(faults.notSent);
   const provider = new BasicTracerProvider({
-    resource: defaultResource()
-      .merge(resourceFromAttributes({ 'service.name': 'cambist', 'service.version': version }))
-      .merge(detectResources({ detectors: [envDetector] })),
+    resource: telemetryResource(version),
     spanProcessors: [new BatchSpanProcessor(new OTLPTraceExporter())],
   });
   const tracer = provider.getTracer('cambist', version);

@@ -65,7 +65,8 @@ export function createRouteCounts(route: string): RouteCounts {
 /** Methods with a label of their own. Others share one, because callers could invent any number of them. */
 const METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'CONNECT']);
 
-function methodLabel(method: string): string {
+/** Other methods share one name, because callers could invent any number of them. */
+export function methodLabel(method: string): string {
   return METHODS.has(method) ? method : 'other';
 }
 

@@ -1,4 +1,6 @@
+import type { TokenTarget } from '../config/config.ts';
 import type { CambistError } from '../errors.ts';
+import type { Secret } from '../secrets/secret.ts';
 import type { Span } from './tracing.ts';
 
 /** Result of a cache lookup. `bypass` on a route that needs no token. */
@@ -34,6 +36,23 @@ export interface ExchangeOutcome {
   /** The token is also valid at audiences that the route does not expect. */
   readonly isForOthers?: boolean;
   readonly durationMs: number;
+  /** The target that a token was requested for. */
+  readonly target?: TokenTarget;
+  readonly subject?: ExchangedSubject | undefined;
+  /** Claims of the actor token, unless it is opaque. */
+  readonly actor?: TokenClaims | undefined;
+  /** Claims of the issued token. Undefined if none was issued, or it is opaque. */
+  readonly issued?: TokenClaims | undefined;
+}
+
+/** The claims of a JWT as it states them. */
+export type TokenClaims = Readonly<Record<string, unknown>>;
+
+/** The subject token of an exchange. */
+export interface ExchangedSubject {
+  readonly token: Secret;
+  readonly digest: string;
+  readonly isVerified: boolean;
 }
 
 /** Receives the events of tokens. */

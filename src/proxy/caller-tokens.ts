@@ -117,7 +117,7 @@ const REQUEST_ID_SYNTAX = /^[A-Za-z0-9._:-]{1,64}$/;
  * base64url of the start of a JSON object: `{"`, or `{` and white space, then a second part. Or a handle, which stands for a
  * token.
  */
-const LIKE_A_TOKEN = /eyJ[\w-]{8}|e[wy][\w-]{10,}\.[\w-]{8}|cbh_/;
+export const LIKE_A_TOKEN = /eyJ[\w-]{8}|e[wy][\w-]{10,}\.[\w-]{8}|cbh_/;
 
 /** The caller's request id; undefined where it is missing, malformed or could be a credential. */
 export function callerRequestId(raw: RawHeaders, credentialHeaders: CredentialHeaders): string | undefined {

@@ -55,9 +55,11 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       // Read the body: a small one as a whole, so that it can be sent again; a large one streams.
       const taking = readBody(routed);
       body = taking instanceof Promise ? await taking : taking;
+      request.body = body;
 
       // Obtain the issued token. This follows the body, because a slow body may outlast a token.
       const session = sessionOf(request, subject);
+      request.session = session;
       const obtaining = obtainToken(routed, session, options);
       const token = obtaining instanceof Promise ? await obtaining : obtaining;
       const headers = headersOf(routed, caller);

@@ -5,6 +5,8 @@ import type { AbortedBy, Outcome } from '../observability/proxy-observer.ts';
 import type { CacheResult } from '../observability/token-observer.ts';
 import type { Span } from '../observability/tracing.ts';
 import type { RequestTarget } from '../routing/request-target.ts';
+import type { IssuedToken } from '../tokens/issued-token.ts';
+import type { Session } from '../tokens/session.ts';
 import type { ActiveConfig } from './active-config.ts';
 import type { OwnResponse } from './own-response.ts';
 import type { RequestBody } from './request-body.ts';
@@ -23,6 +25,12 @@ export interface ProxyRequest {
   readonly span: Span | undefined;
   /** The response is complete, or the caller has left. */
   readonly isClosed: boolean;
+  /** For reports: the session that a token was looked up for. */
+  session: Session | undefined;
+  /** For reports: the body, as far as it was read. */
+  body: RequestBody | undefined;
+  /** For reports: the issued token of the last attempt. */
+  token: IssuedToken | undefined;
   /** Aborts the upstream request, while there is one. */
   abortUpstream: (() => void) | undefined;
 
@@ -65,7 +73,7 @@ export interface ResponseStart {
   readonly durationMs: number;
 }
 
-/** The facts in the log line and the span of a request. */
+/** The facts in the log line, the span and the audit record of a request. */
 export interface RequestRecord {
   readonly id: string;
   readonly incoming: IncomingMessage;
@@ -73,6 +81,11 @@ export interface RequestRecord {
   readonly span: Span | undefined;
   /** Undefined until one matched. */
   readonly route: Route | undefined;
+  /** The destination of a tunnel. */
+  readonly authority: string | undefined;
+  readonly session: Session | undefined;
+  readonly body: RequestBody | undefined;
+  readonly token: IssuedToken | undefined;
   readonly cacheResult: CacheResult | undefined;
   /** Time spent waiting for tokens that were not cached. */
   readonly exchangeMs: number | undefined;

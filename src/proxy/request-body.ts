@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import type { Config } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
 import type { Routed } from './steps.ts';
 
@@ -23,7 +24,13 @@ export function readBody({ request, route, wholeBody: content }: Routed): Reques
   if (content !== undefined) return wholeBody(content);
   const { kind } = route.credential;
   const mayRetry = kind !== 'passthrough' && kind !== 'none';
-  return takeBody(request.incoming, mayRetry ? route.retryBodyLimitBytes : 0);
+  const isKept = mayRetry || namesMessages(request.active.config);
+  return takeBody(request.incoming, isKept ? route.retryBodyLimitBytes : 0);
+}
+
+/** Are MCP messages named in audit records or spans? */
+function namesMessages({ audit, tracing }: Config): boolean {
+  return audit?.tools === true || tracing.mcp;
 }
 
 /**

@@ -3,8 +3,9 @@ import type { Route } from '../config/config.ts';
 import type { CambistError, ErrorCode } from '../errors.ts';
 import type { LogFields } from '../observability/log-fields.ts';
 import type { Logger } from '../observability/logger.ts';
-import type { Span, Tracing } from '../observability/tracing.ts';
+import type { Attributes, Span, Tracing } from '../observability/tracing.ts';
 import { type CredentialHeaders, callerTraceContext, callerTraceId } from './caller-tokens.ts';
+import { readMcpCall } from './mcp-call.ts';
 import type { RequestRecord } from './proxy-request.ts';
 
 /** Errors that need no action: a rollout causes one and a burst the other, and a retry succeeds. */
@@ -77,8 +78,10 @@ export function nameSpan({ span, incoming }: RequestRecord, route: Route): void 
 }
 
 /** A 5xx response makes the span an error, a 4xx does not. */
-export function endSpan({ span, responseStart, error, cacheResult, id, stepUp, abortedBy }: RequestRecord): void {
+export function endSpan(record: RequestRecord): void {
+  const { span, responseStart, error, cacheResult, id, stepUp, abortedBy, active } = record;
   if (span === undefined) return;
+  if (active.config.tracing.mcp) span.set(mcpAttributes(record));
   const status = responseStart?.status;
   const failed = status !== undefined && status >= 500 ? (error?.code ?? String(status)) : abortedBy;
   span.end(
@@ -92,4 +95,27 @@ export function endSpan({ span, responseStart, error, cacheResult, id, stepUp, a
     },
     failed,
   );
+}
+
+/** The attribute for the name in a message, by MCP method. */
+const NAME_ATTRIBUTES: Readonly<Record<string, string>> = {
+  'tools/call': 'gen_ai.tool.name',
+  'prompts/get': 'gen_ai.prompt.name',
+  'resources/read': 'mcp.resource.uri',
+};
+
+/**
+ * The MCP message of a request. `mcp.session.id` is recommended, not required, and left out: the id identifies a user's session.
+ * @see OpenTelemetry semantic conventions, Model Context Protocol
+ */
+function mcpAttributes({ incoming, body, active }: RequestRecord): Attributes {
+  const call = readMcpCall(incoming, body, active.credentialHeaders);
+  if (call?.method === undefined) return {};
+  const nameAttribute = NAME_ATTRIBUTES[call.method];
+  return {
+    'mcp.method.name': call.method,
+    'mcp.protocol.version': call.protocol_version,
+    'gen_ai.operation.name': call.method === 'tools/call' ? 'execute_tool' : undefined,
+    ...(nameAttribute !== undefined && { [nameAttribute]: call.name }),
+  };
 }

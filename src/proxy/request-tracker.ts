@@ -8,6 +8,8 @@ import { type AbortedBy, CALLER_GONE, type Outcome, type ProxyObserver } from '.
 import type { CacheResult } from '../observability/token-observer.ts';
 import type { Span, Tracing } from '../observability/tracing.ts';
 import type { RequestTarget } from '../routing/request-target.ts';
+import type { IssuedToken } from '../tokens/issued-token.ts';
+import type { Session } from '../tokens/session.ts';
 import type { ActiveConfig } from './active-config.ts';
 import { callerRequestId } from './caller-tokens.ts';
 import { announceClose } from './closing.ts';
@@ -15,6 +17,7 @@ import { idForError, isMcpPost, type ResponseId, toJsonRpc } from './mcp-error.t
 import { asCambistError, errorResponse, type OwnResponse } from './own-response.ts';
 import { createPipelining, type Pipelined, type Pipelining } from './pipelining.ts';
 import type { ProxyRequest, RequestRecord, ResponseStart } from './proxy-request.ts';
+import type { RequestAudit } from './request-audit.ts';
 import { discardRest, isReadingPaused, type RequestBody } from './request-body.ts';
 import { beginSpan, endSpan, logRequest, nameSpan } from './request-report.ts';
 import { clientOf, wantedToken } from './resource-metadata.ts';
@@ -32,6 +35,8 @@ export interface RequestTrackerOptions {
   /** Undefined where tracing is off. */
   readonly tracing: Tracing | undefined;
   readonly watch: StallWatch;
+  /** Undefined where the audit trail is off. */
+  readonly audit: RequestAudit | undefined;
 }
 
 /** All requests in flight. Each end is told once: in a metric, a log line and a span. */
@@ -59,8 +64,9 @@ export class RequestTracker {
     return request;
   }
 
-  /** @throws {CambistError} ERR_SHUTTING_DOWN, ERR_OVERLOADED */
+  /** @throws {CambistError} ERR_SHUTTING_DOWN, ERR_OVERLOADED, ERR_AUDIT_UNAVAILABLE */
   assertCapacity(maxInFlight: number): void {
+    this.options.audit?.assertWritable();
     if (this.isDraining) throw new CambistError('ERR_SHUTTING_DOWN', 'the proxy is shutting down');
     if (this.inFlight > maxInFlight) {
       throw new CambistError('ERR_OVERLOADED', 'limits.max_in_flight is reached: raise it, or run more proxies');
@@ -98,6 +104,10 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
   abortUpstream: (() => void) | undefined;
   target: RequestTarget | undefined;
   route: Route | undefined;
+  authority: string | undefined;
+  session: Session | undefined;
+  body: RequestBody | undefined;
+  token: IssuedToken | undefined;
   cacheResult: CacheResult | undefined;
   exchangeMs: number | undefined;
   stepUp: readonly string[] | undefined;
@@ -137,6 +147,7 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
   }
 
   admitTunnel(authority: string): void {
+    this.authority = authority;
     this.assertCapacity();
     this.#join(authority, `tunnel to "${authority}"`);
   }
@@ -272,7 +283,7 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
   }
 
   #responded(status: number, outcome: Outcome): void {
-    const { clock, observer } = this.#tracker.options;
+    const { clock, observer, audit } = this.#tracker.options;
     const durationMs = clock.monotonicMs() - this.#startedMs;
     const { incoming, error } = this;
     this.responseStart = { status, outcome, durationMs };
@@ -285,6 +296,7 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
       diagnosis: error?.diagnosis,
       durationMs,
     });
+    audit?.requestDecided(this);
   }
 
   /** Counts an open stream until the request ends. */

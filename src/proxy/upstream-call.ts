@@ -49,6 +49,7 @@ class UpstreamCall implements AttemptOwner {
 
   attempt(plan: AttemptPlan): void {
     this.#token = plan.token;
+    this.admitted.request.token = plan.token;
     const isWebSocket = this.switched !== undefined;
     const failed = (error: unknown): void => this.fail(error);
     sendAttempt(this.admitted, plan, isWebSocket, this.#options.dispatchers, new Attempt(this, plan), failed);

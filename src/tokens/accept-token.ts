@@ -1,7 +1,8 @@
 import type { Clock } from '../clock/clock.ts';
 import { CambistError } from '../errors.ts';
 import { checkAudience, isFor, isForOthers } from './audience.ts';
-import { EXPIRY_LEEWAY_MS, readClaims } from './claims.ts';
+import { type Claims, EXPIRY_LEEWAY_MS, readClaims } from './claims.ts';
+import { type Granted, grantedBy } from './granted.ts';
 import { computeLifetime, expiryOf, type HasLifetime } from './lifetime.ts';
 import type { TokenRequest } from './token-request.ts';
 import type { TokenResponse } from './token-response.ts';
@@ -17,6 +18,8 @@ export interface LifetimeSettings {
 export interface AcceptedClaims extends HasLifetime {
   /** The token is also valid at audiences that the route does not expect. */
   readonly isForOthers: boolean;
+  readonly claims: Claims;
+  readonly granted: Granted;
 }
 
 /**
@@ -26,7 +29,7 @@ export interface AcceptedClaims extends HasLifetime {
  * @throws {CambistError} ERR_ISSUED_TOKEN_AUDIENCE, or ERR_STS_RESPONSE_INVALID when the token is expired
  */
 export function acceptToken(
-  { accessToken, expiresInSeconds }: TokenResponse,
+  { accessToken, expiresInSeconds, scope }: TokenResponse,
   sentAtMs: number,
   request: TokenRequest,
   { clock, maxAgeMs, random }: LifetimeSettings,
@@ -47,6 +50,8 @@ export function acceptToken(
   return {
     lifetime: computeLifetime(claims, bounds, clock, random()),
     isForOthers: request.expect === 'token' && isForOthers(claims, expectAudience),
+    claims,
+    granted: grantedBy(claims, scope),
   };
 }
 

@@ -128,12 +128,13 @@ export function createExchange({ endpoint, assertions, dpop, credentialRead }: E
   async function readActor(
     routeName: string,
     { source, type }: ActorTokenSource,
-  ): Promise<{ token: string; type: string }> {
+  ): Promise<NonNullable<Extract<Grant, { kind: 'token_exchange' }>['actor']>> {
     const name = `actor token of route "${routeName}"`;
     const token = await readCredential(source, name);
-    const exp: unknown = actorClaims(token)?.exp;
+    const claims = actorClaims(token);
+    const exp: unknown = claims?.exp;
     if (typeof exp === 'number') credentialRead(name, exp);
-    return { token: token.reveal(), type };
+    return { token: token.reveal(), type, claims };
   }
 
   return async (request) => toIssuedToken(await obtainToken(request), dpop);
@@ -145,6 +146,8 @@ function commonTo({ route, subject, refresh, cause }: ExchangeRequest) {
     routeName: route.name,
     requester: requesterOf(route, subject, cause?.peer),
     subjectExpiresAtMs: subject?.expiresAtMs,
+    subject,
+    isSubjectVerified: route.subjectToken.verify !== undefined,
     refresh,
     cause,
   };

@@ -1,6 +1,7 @@
 import type { SendTo } from '../config/config.ts';
 import { Secret } from '../secrets/secret.ts';
 import type { DpopProver } from './dpop.ts';
+import type { Granted } from './granted.ts';
 import type { HasLifetime } from './lifetime.ts';
 import type { AcceptedToken } from './token-endpoint.ts';
 
@@ -8,6 +9,7 @@ import type { AcceptedToken } from './token-endpoint.ts';
 export interface IssuedToken extends HasLifetime {
   /** The whole `Authorization` value for the backend. */
   readonly authorization: Secret;
+  readonly granted: Granted;
   /** Present when the token is bound to our key: each request with it then needs a proof. */
   readonly dpop?: DpopBinding;
 }
@@ -31,9 +33,12 @@ export function valueFor({ scheme }: SendTo, { authorization }: IssuedToken): st
 }
 
 /** Turns an accepted token into the credential for the backend. */
-export function toIssuedToken({ accessToken, tokenType, lifetime }: AcceptedToken, prover: DpopProver): IssuedToken {
-  if (tokenType !== 'DPoP') return { authorization: new Secret(`Bearer ${accessToken}`), lifetime };
-  return { authorization: new Secret(`DPoP ${accessToken}`), lifetime, dpop: bindToken(accessToken, prover) };
+export function toIssuedToken(
+  { accessToken, tokenType, lifetime, granted }: AcceptedToken,
+  prover: DpopProver,
+): IssuedToken {
+  if (tokenType !== 'DPoP') return { authorization: new Secret(`Bearer ${accessToken}`), granted, lifetime };
+  return { authorization: new Secret(`DPoP ${accessToken}`), granted, lifetime, dpop: bindToken(accessToken, prover) };
 }
 
 function bindToken(accessToken: string, prover: DpopProver): DpopBinding {

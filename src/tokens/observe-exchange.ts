@@ -2,15 +2,19 @@ import type { Clock } from '../clock/clock.ts';
 import { CambistError } from '../errors.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
 import type { AcceptedClaims } from './accept-token.ts';
+import type { Claims } from './claims.ts';
 import type { TokenRequest } from './token-request.ts';
+
+/** The parts of an accepted token that reports use. */
+type ObservedToken = Pick<AcceptedClaims, 'isForOthers' | 'claims'> & { readonly actor?: Claims };
 
 /**
  * Runs an exchange in a span, and reports its outcome.
  * @throws {CambistError} the error of the exchange; ERR_INTERNAL for any other error
  */
-export async function observeExchange<T extends AcceptedClaims>(
+export async function observeExchange<T extends ObservedToken>(
   serverName: string,
-  { routeName, refresh, cause }: TokenRequest,
+  { routeName, refresh, cause, target, subject, isSubjectVerified = false }: TokenRequest,
   observer: TokenObserver,
   clock: Clock,
   exchange: () => Promise<T>,
@@ -40,6 +44,10 @@ export async function observeExchange<T extends AcceptedClaims>(
       error: failure,
       isForOthers: token?.isForOthers === true,
       durationMs: clock.monotonicMs() - startedMs,
+      target,
+      subject: subject && { ...subject, isVerified: isSubjectVerified },
+      actor: token?.actor,
+      issued: token?.claims,
     });
   }
 }

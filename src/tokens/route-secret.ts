@@ -17,12 +17,16 @@ const UNLIMITED: Lifetime = {
   expiredOnArrival: false,
 };
 
+/** Only its owner knows what a secret permits. */
+const UNKNOWN = { audience: [], scope: undefined };
+
 /** The value of a header (RFC 9110 section 5.5), without bytes beyond ASCII. */
 const HEADER_VALUE = /^[\x20-\x7e]+$/;
 
 const tokenOf = oncePerSecret((text): IssuedToken | undefined => {
   const value = text.trim();
-  return HEADER_VALUE.test(value) ? { authorization: new Secret(`Bearer ${value}`), lifetime: UNLIMITED } : undefined;
+  if (!HEADER_VALUE.test(value)) return undefined;
+  return { authorization: new Secret(`Bearer ${value}`), granted: UNKNOWN, lifetime: UNLIMITED };
 });
 
 /**

@@ -10,6 +10,7 @@ import {
   type RequestUrl,
   ResponseTooLargeError,
 } from './bounded-request.ts';
+import type { Claims } from './claims.ts';
 import { authenticateClient, type ClientAuthentication } from './client-auth.ts';
 import { addDiagnosis, type FailedTokenRequest, type LoadDiagnoses } from './diagnosis.ts';
 import type { DpopProver } from './dpop.ts';
@@ -41,6 +42,8 @@ export interface TokenEndpoint {
 export interface AcceptedToken extends Pick<TokenResponse, 'accessToken' | 'tokenType'>, AcceptedClaims {
   /** All values of the request. */
   readonly sent: readonly SentValue[];
+  /** Claims of the actor token in the request, unless it is opaque. */
+  readonly actor?: Claims;
 }
 
 /** The part that all token endpoints share. */
@@ -90,7 +93,8 @@ export function createTokenEndpoint(
       const expected = expectedResponse(server, grant, request, sent);
       const token = processTokenResponse(response, expected, clock.wallMs());
       const { accessToken, tokenType } = token;
-      return { accessToken, tokenType, sent, ...acceptToken(token, sentAtMs, request, context) };
+      const actor = grant.kind === 'token_exchange' ? grant.actor?.claims : undefined;
+      return { accessToken, tokenType, sent, actor, ...acceptToken(token, sentAtMs, request, context) };
     } catch (error) {
       await explain(error, request, grant, evidence);
       throw error;

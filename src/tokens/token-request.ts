@@ -1,7 +1,9 @@
 import type { AuthorizationServer, TokenTarget } from '../config/config.ts';
 import type { Cause } from '../observability/token-observer.ts';
+import type { Claims } from './claims.ts';
 import type { Requester } from './requester.ts';
 import type { SentValue } from './sent-values.ts';
+import type { Subject } from './subject.ts';
 
 /** A request for one token, or for the assertion of a chain. */
 export interface TokenRequest {
@@ -15,6 +17,10 @@ export interface TokenRequest {
   readonly earlier?: EarlierValues;
   /** Epoch milliseconds; undefined when the subject token does not state it, or there is no subject token. */
   readonly subjectExpiresAtMs: number | undefined;
+  /** Undefined when the token is for cambist itself. Only reports use it. */
+  readonly subject?: Subject | undefined;
+  /** `subject_token.verify` of the route has checked the subject token. */
+  readonly isSubjectVerified?: boolean;
   /** True for a request in the background, while the current token is still valid. */
   readonly refresh: boolean;
   readonly cause?: Cause | undefined;
@@ -33,7 +39,7 @@ export type Grant =
       readonly kind: 'token_exchange';
       readonly subjectToken: string;
       readonly subjectTokenType: string;
-      readonly actor: { readonly token: string; readonly type: string } | undefined;
+      readonly actor: { readonly token: string; readonly type: string; readonly claims?: Claims } | undefined;
     }
   | {
       readonly kind: 'jwt_bearer';

@@ -12,6 +12,8 @@ export interface TokenResponse {
   readonly tokenType: TokenType;
   /** Seconds; undefined when the response lacks it, 0 or less when the token is expired already. */
   readonly expiresInSeconds: number | undefined;
+  /** Undefined when the response lacks it: it may be left out when it equals the scope of the request. */
+  readonly scope?: string | undefined;
 }
 
 /** How a token is sent: with a scheme, or not in an `Authorization` header (RFC 6749 section 7.1, RFC 9449 section 5, RFC 8693 section 2.2.1). */
@@ -98,7 +100,8 @@ function readToken(body: JsonObject, expected: ExpectedResponse): TokenResponse 
     const reason = expected.kind === 'assertion' ? 'was not requested' : 'is not a bearer token';
     throw unusable(serverName, `its "issued_token_type" ${reason}`);
   }
-  return { accessToken, tokenType, expiresInSeconds: readExpiresIn(body.expires_in, serverName) };
+  const scope = typeof body.scope === 'string' ? body.scope : undefined;
+  return { accessToken, tokenType, expiresInSeconds: readExpiresIn(body.expires_in, serverName), scope };
 }
 
 function isAcceptedType(issuedType: unknown, { kind, requestedTokenType }: ExpectedResponse): boolean {

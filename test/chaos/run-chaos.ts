@@ -85,7 +85,7 @@ export async function runChaos({ seed, ms, progress = () => {} }: ChaosOptions):
       await delay(random.int(1500));
       app.reload(createConfig(parts, random));
       reloads += 1;
-      if (random.chance(0.1)) app.rereadTls();
+      if (random.chance(0.1)) app.reopenFiles();
     }
   };
   const acting = async (): Promise<void> => {

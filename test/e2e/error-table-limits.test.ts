@@ -51,6 +51,20 @@ test('refuses a new request while cambist drains, and finishes an open one', asy
   assert.equal(text, 'data: the end\n\n');
 });
 
+test('refuses requests while audit records cannot be written, if audit.on_full is refuse', async (t) => {
+  const audit = { to: { file: '/dev/full' }, on_full: 'refuse' };
+  const setup = await startFakeSetup({ change: (config) => ({ ...config, audit }) });
+  t.after(setup.close);
+  const headers = await setup.bearer();
+  // The destination opens. It fails with the records of the first request.
+  await setup.call({ headers });
+  await setup.cambist.waitForLog(({ msg }) => msg === 'audit records cannot be written; refusing requests');
+  const { length } = setup.upstream.requests;
+  await provokeProblem(setup, { headers }, { code: 'ERR_AUDIT_UNAVAILABLE' });
+  assert.equal(setup.upstream.requests.length, length);
+  assert.equal(await setup.cambist.metric('cambist_audit_writable', {}), 0);
+});
+
 test('returns 413 for a message that is too large to be read for its route', async (t) => {
   const setup = await startFakeSetup({
     change: (config) => ({

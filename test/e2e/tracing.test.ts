@@ -38,6 +38,29 @@ function named(spans: readonly ReceivedSpan[], kind: ReceivedSpan['kind'], name:
   return spans.find((span) => span.kind === kind && span.name === name) ?? assert.fail(`no ${kind} span "${name}"`);
 }
 
+test('adds the MCP message to the span of a request, but not the session id, if tracing.mcp is on', async (t) => {
+  const receiver = await startOtlpReceiver();
+  t.after(receiver.close);
+  const setup = await startFakeSetup({
+    env: { OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url, OTEL_BSP_SCHEDULE_DELAY: '50' },
+    change: (config) => ({ ...config, tracing: { mcp: true } }),
+  });
+  t.after(setup.close);
+  const { authorization } = await setup.bearer();
+  const headers = { authorization, 'mcp-session-id': 'session-7f3a', 'mcp-protocol-version': '2025-11-25' };
+  const message = { jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'search', arguments: { q: 'x' } } };
+  await setup.call({ headers, body: JSON.stringify(message) });
+  const { attributes } = named(await spansOf(receiver, 3), 'server', 'POST /tools');
+  const ofMessage = Object.entries(attributes).filter(([name]) => /^(?:mcp|gen_ai)\./.test(name));
+  assert.deepEqual(Object.fromEntries(ofMessage), {
+    'mcp.method.name': 'tools/call',
+    'gen_ai.tool.name': 'search',
+    'gen_ai.operation.name': 'execute_tool',
+    'mcp.protocol.version': '2025-11-25',
+  });
+  assert.ok(!receiver.received().includes('session-7f3a'));
+});
+
 async function stop({ cambist }: FakeSetup): Promise<void> {
   cambist.signal('SIGTERM');
   await cambist.exit;

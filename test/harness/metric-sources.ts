@@ -8,6 +8,7 @@ export const EMPTY_SOURCES: MetricSources = {
   cacheMaxEntries: () => 0,
   readiness: () => ({ ready: false, checks: {} }),
   logLinesLost: () => 0,
+  audit: () => undefined,
   limits: () => ({
     maxInFlight: 0,
     maxInFlightPerUpstream: 0,

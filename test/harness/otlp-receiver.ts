@@ -16,10 +16,18 @@ export interface ReceivedSpan {
   readonly resource: Readonly<Record<string, unknown>>;
 }
 
+/** A received log record. */
+export interface ReceivedLog {
+  readonly event: string;
+  readonly body: unknown;
+  readonly resource: Readonly<Record<string, unknown>>;
+}
+
 export interface OtlpReceiver {
   /** For `OTEL_EXPORTER_OTLP_ENDPOINT`. */
   readonly url: string;
   readonly spans: readonly ReceivedSpan[];
+  readonly logs: readonly ReceivedLog[];
   /** All received bytes, as latin1. */
   received(): string;
   close(): Promise<void>;
@@ -30,25 +38,29 @@ type Fields = ReturnType<typeof readMessage>;
 const KINDS = ['other', 'internal', 'server', 'client', 'other', 'other'] as const;
 const STATUS_ERROR = 2n;
 
-/** Receives traces over OTLP/HTTP in protobuf, like a collector. */
+/** Receives traces and logs over OTLP/HTTP in protobuf, like a collector. */
 export async function startOtlpReceiver(): Promise<OtlpReceiver> {
   const spans: ReceivedSpan[] = [];
+  const logs: ReceivedLog[] = [];
   const bodies: Buffer[] = [];
   const server = await startHttpServer(async (request, response) => {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const body = Buffer.concat(chunks);
-    if (request.url !== '/v1/traces' || request.headers['content-type'] !== 'application/x-protobuf') {
+    const isKnown = request.url === '/v1/traces' || request.url === '/v1/logs';
+    if (!isKnown || request.headers['content-type'] !== 'application/x-protobuf') {
       response.writeHead(404).end();
       return;
     }
     bodies.push(body);
-    spans.push(...readRequest(body));
+    if (request.url === '/v1/traces') spans.push(...readRequest(body));
+    else logs.push(...readLogs(body));
     response.writeHead(200, { 'content-type': 'application/x-protobuf' }).end();
   });
   return {
     url: server.url,
     spans,
+    logs,
     received: () => Buffer.concat(bodies).toString('latin1'),
     close: server.close,
   };
@@ -60,6 +72,20 @@ function readRequest(body: Buffer): ReceivedSpan[] {
     const resource = messages(resourceSpans, 1)[0];
     const attributes = resource === undefined ? {} : readAttributes(resource, 1);
     return messages(resourceSpans, 2).flatMap((scope) => messages(scope, 2).map((span) => readSpan(span, attributes)));
+  });
+}
+
+/** @see opentelemetry-proto, ExportLogsServiceRequest */
+function readLogs(body: Buffer): ReceivedLog[] {
+  return messages(readMessage(body), 1).flatMap((resourceLogs) => {
+    const [resource] = messages(resourceLogs, 1);
+    const attributes = resource === undefined ? {} : readAttributes(resource, 1);
+    return messages(resourceLogs, 2).flatMap((scope) =>
+      messages(scope, 2).map((record) => {
+        const [value] = messages(record, 5);
+        return { event: String(record.get(12)?.[0]), body: value && readValue(value), resource: attributes };
+      }),
+    );
   });
 }
 

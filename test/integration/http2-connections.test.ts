@@ -253,7 +253,7 @@ for (const http2 of [true, false]) {
     state.handler = async (_request, response) => {
       state.handler = mirror;
       await writeFile(ca, `${authority.cert}\n${authority.cert}`);
-      app.rereadTls();
+      app.reopenFiles();
       other = (await send()).status;
       response.writeHead(401).end();
     };
@@ -267,7 +267,7 @@ test('keeps the connection of a request in flight when the TLS files change', as
   const { app, state } = await startHttp2Gateway(t, handler, PLAIN);
   const streaming = call(`${app.url}/github`);
   await eventually('the request is in flight', () => held.length === 1);
-  app.rereadTls();
+  app.reopenFiles();
   state.handler = mirror;
   assert.equal((await soon('the second response', call(`${app.url}/github`))).status, 200);
   held[0]?.end('data: 2\n\n');

@@ -80,7 +80,7 @@ test('uses a renewed certificate for the next connection', async (t) => {
   const renewed = authority.issueClient();
   write('tls.crt', renewed.cert);
   write('tls.key', renewed.key);
-  app.rereadTls();
+  app.reopenFiles();
   assert.equal((await send()).status, 200);
   assert.equal(guarded.requests.length, 1);
 });

@@ -117,7 +117,7 @@ test('returns ERR_CREDENTIAL_UNAVAILABLE when our own TLS file is missing or mal
   const { app, folder } = await start(t, { server: authority.issueServer(), ca: authority.cert });
   for (const spoil of [() => rm(join(folder, 'ca.pem')), () => writeFile(join(folder, 'ca.pem'), 'no PEM')]) {
     await spoil();
-    app.rereadTls();
+    app.reopenFiles();
     const response = await call(`${app.url}/x`);
     assertProblem(response, 'ERR_CREDENTIAL_UNAVAILABLE');
     assert.equal(response.headers['retry-after'], '1');
@@ -129,6 +129,6 @@ test('trusts a changed CA from the next connection on', async (t) => {
   const { app, folder } = await start(t, { server: authority.issueServer(), ca: stranger.cert });
   assertProblem(await call(`${app.url}/x`), 'ERR_UPSTREAM_TLS');
   await writeFile(join(folder, 'ca.pem'), authority.cert);
-  app.rereadTls();
+  app.reopenFiles();
   assert.equal((await call(`${app.url}/x`)).status, 200);
 });

@@ -24,6 +24,7 @@ test('the error codes and their statuses are stable', () => {
     ERR_UPSTREAM_TIMEOUT: 504,
     ERR_SHUTTING_DOWN: 503,
     ERR_OVERLOADED: 503,
+    ERR_AUDIT_UNAVAILABLE: 503,
     ERR_INTERNAL: 500,
   });
 });
@@ -38,7 +39,12 @@ test('every code has a title, a detail for the caller and a fix for the operator
 });
 
 test('lists the errors of a phase in the order of the catalogue', () => {
-  assert.deepEqual(errorCodesOf('any'), ['ERR_SHUTTING_DOWN', 'ERR_OVERLOADED', 'ERR_INTERNAL']);
+  assert.deepEqual(errorCodesOf('any'), [
+    'ERR_SHUTTING_DOWN',
+    'ERR_OVERLOADED',
+    'ERR_AUDIT_UNAVAILABLE',
+    'ERR_INTERNAL',
+  ]);
   assert.deepEqual(errorCodesOf('upstream'), [
     'ERR_UPSTREAM_UNREACHABLE',
     'ERR_UPSTREAM_TLS',

@@ -37,7 +37,7 @@ async function startReloads(t: TestContext, serve: (config: Config) => void) {
     reloadFailed() {
       failures += 1;
     },
-    rereadTls() {},
+    reopenFiles() {},
     stop: async () => {},
   };
   const reloads = createReloads(file, createLogger('info', { write: (line) => void lines.push(line) }));

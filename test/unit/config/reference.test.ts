@@ -40,6 +40,14 @@ function keysOf(schema: unknown, path: string): Key[] {
   return [{ path, fallback: (schema as z.ZodType).meta()?.default }];
 }
 
+/** The values of a default, which may be a list. */
+function valuesOf(fallback: unknown): string[] {
+  return [fallback]
+    .flat()
+    .filter((value) => value !== undefined)
+    .map(String);
+}
+
 /** The rows of the tables of keys, by the path of the key. */
 function documentedKeys(): Map<string, string> {
   const index = readFileSync(new URL('README.md', FOLDER), 'utf8');
@@ -60,7 +68,7 @@ test('finds every key of the schema in the index, with its default', () => {
   assert.ok(keys.length > 60);
   for (const { path, fallback } of keys) {
     assert.ok(documented.has(path), path);
-    if (fallback !== undefined) assert.match(documented.get(path) ?? '', new RegExp(`\`${fallback}\``), path);
+    for (const value of valuesOf(fallback)) assert.match(documented.get(path) ?? '', new RegExp(`\`${value}\``), path);
   }
   const paths = new Set(keys.map(({ path }) => path));
   for (const path of documented.keys()) assert.ok(paths.has(path) || CONTAINERS.has(path), path);
@@ -70,7 +78,7 @@ test('finds every key of the schema in the index, with its default', () => {
 const CONTAINERS = new Set(['authorization_servers', 'authorization_servers.*.client_auth', 'defaults', 'routes']);
 
 test('finds every default in the reference', () => {
-  for (const value of Object.values(DEFAULTS)) assert.ok(reference.includes(`\`${value}\``), String(value));
+  for (const value of Object.values(DEFAULTS).flatMap(valuesOf)) assert.ok(reference.includes(`\`${value}\``), value);
 });
 
 test('finds every example in the reference', () => {

@@ -33,6 +33,7 @@ function served(cacheSize = 0, report: ReadinessReport = { ready: true, checks: 
     cacheMaxEntries: () => config.cache.maxEntries,
     readiness: () => report,
     logLinesLost: () => 7,
+    audit: () => undefined,
     limits: () => config.limits,
     connections: { listen: () => ({ open: 3, dropped: 4 }), admin: () => ({ open: 5, dropped: 6 }) },
   });

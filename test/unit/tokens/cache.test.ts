@@ -16,6 +16,7 @@ function setUp(maxEntries = 10) {
   const cache = createTokenCache(maxEntries, clock, (reason) => evicted.push(reason));
   const tokenFor = (ms: number, lifetime: Partial<Lifetime> = {}): IssuedToken => ({
     authorization: secretOf('Bearer x'),
+    granted: { audience: [], scope: undefined },
     lifetime: {
       sentAtMs: clock.monotonicMs(),
       reusableUntilMs: clock.monotonicMs() + ms,

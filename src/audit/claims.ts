@@ -1,0 +1,83 @@
+import type { TokenClaims } from '../observability/token-observer.ts';
+import { LIKE_A_TOKEN } from '../proxy/caller-tokens.ts';
+
+/** A claim as a record has it. */
+export type ClaimValue = string | number | boolean | readonly (string | number | boolean)[] | ActorClaims;
+
+/** An actor, and the actor that it acted for: the outermost is the current one (RFC 8693 section 4.1). */
+export interface ActorClaims {
+  readonly [claim: string]: ClaimValue;
+}
+
+/** Replaces the value of a claim by its pseudonym, where it has one. Undefined where there is no key for it. */
+export type Pseudonymize = (claim: string, value: string) => string | undefined;
+
+/** Issuers write what they like into claims, and records must stay short. */
+const MAX_TEXT_LENGTH = 256;
+const MAX_LIST_LENGTH = 16;
+/** Longest chain of actors. */
+const MAX_ACTORS = 8;
+/** Claims that identify an actor even where they are not configured. */
+const ACTOR_CLAIMS = ['iss', 'sub'];
+
+/** Picks the configured claims of a token. Objects other than `act`, and values that look like tokens, are left out. */
+export function pickClaims(
+  claims: TokenClaims | undefined,
+  names: readonly string[],
+  pseudonymize: Pseudonymize,
+): ActorClaims {
+  return pick(claims ?? {}, names, pseudonymize, MAX_ACTORS);
+}
+
+/** The chain of actors of a token, or undefined where it has none. */
+export function pickActors(
+  claims: TokenClaims | undefined,
+  names: readonly string[],
+  pseudonymize: Pseudonymize,
+): ActorClaims | undefined {
+  const { act } = pick(claims ?? {}, ['act', ...names], pseudonymize, MAX_ACTORS);
+  return act as ActorClaims | undefined;
+}
+
+function pick(claims: TokenClaims, names: readonly string[], pseudonymize: Pseudonymize, depth: number): ActorClaims {
+  const entries = names.flatMap((name): [string, ClaimValue][] => {
+    if (!Object.hasOwn(claims, name)) return [];
+    const value =
+      name === 'act' ? actors(claims[name], names, pseudonymize, depth) : plain(name, claims[name], pseudonymize);
+    return value === undefined ? [] : [[name, value]];
+  });
+  // Defines each as a property of its own, whatever its name.
+  return Object.fromEntries(entries);
+}
+
+function actors(
+  act: unknown,
+  names: readonly string[],
+  pseudonymize: Pseudonymize,
+  depth: number,
+): ActorClaims | undefined {
+  if (typeof act !== 'object' || act === null || Array.isArray(act)) return undefined;
+  if (depth === 0) return { truncated: true };
+  const all = new Set([...ACTOR_CLAIMS, ...names, 'act']);
+  return pick(act as TokenClaims, [...all], pseudonymize, depth - 1);
+}
+
+function plain(name: string, value: unknown, pseudonymize: Pseudonymize): ClaimValue | undefined {
+  if (!Array.isArray(value)) return scalar(name, value, pseudonymize);
+  const list = value.slice(0, MAX_LIST_LENGTH).map((item: unknown) => scalar(name, item, pseudonymize));
+  return list.filter((item) => item !== undefined);
+}
+
+function scalar(name: string, value: unknown, pseudonymize: Pseudonymize): string | number | boolean | undefined {
+  if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean') return undefined;
+  const shown = pseudonymize(name, String(value));
+  if (shown === undefined) return undefined;
+  if (shown !== String(value) || typeof value !== 'string') return shown === String(value) ? value : shown;
+  return boundedText(value);
+}
+
+/** Shortens a long text. Undefined for one that looks like a token. */
+export function boundedText(text: string): string | undefined {
+  if (LIKE_A_TOKEN.test(text)) return undefined;
+  return text.length <= MAX_TEXT_LENGTH ? text : `${text.slice(0, MAX_TEXT_LENGTH)}…`;
+}

@@ -1,0 +1,51 @@
+import { createHmac } from 'node:crypto';
+import type { Audit } from '../config/config.ts';
+import { CambistError } from '../errors.ts';
+import { readCredential } from '../secrets/credential.ts';
+import type { Secret } from '../secrets/secret.ts';
+import type { Pseudonymize } from './claims.ts';
+
+/** Replaces claims by an HMAC of their values. */
+export interface Pseudonyms {
+  readonly pseudonymize: Pseudonymize;
+  /** False while there is no key. Claims that need one are then left out. */
+  readonly isReady: boolean;
+  /**
+   * Reads the key. An unreadable key leaves the previous one in use.
+   * @returns whether the key has changed
+   * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE
+   */
+  readKey(): Promise<boolean>;
+}
+
+/** A shorter key could be found by trying, and with it the value behind every pseudonym. */
+const MIN_KEY_LENGTH = 32;
+
+/** @param config undefined: every claim is recorded as it is */
+export function createPseudonyms(config: Audit['pseudonyms']): Pseudonyms {
+  const claims = new Set(config?.claims);
+  let key: Secret | undefined;
+
+  return {
+    pseudonymize(claim, value) {
+      if (!claims.has(claim)) return value;
+      return key && `hmac:${createHmac('sha256', key.reveal()).update(value).digest('base64url')}`;
+    },
+    get isReady() {
+      return config === undefined || key !== undefined;
+    },
+    async readKey() {
+      if (config === undefined) return false;
+      const read = await readCredential(config.key, 'audit.pseudonymize.key');
+      if (read.reveal().length < MIN_KEY_LENGTH) {
+        throw new CambistError(
+          'ERR_CREDENTIAL_UNAVAILABLE',
+          `audit.pseudonymize.key: the key is shorter than ${MIN_KEY_LENGTH} characters: use a long random key`,
+        );
+      }
+      const hasChanged = read.reveal() !== key?.reveal();
+      key = read;
+      return hasChanged;
+    },
+  };
+}

@@ -1,0 +1,87 @@
+import type { Audit } from '../config/config.ts';
+import { methodLabel } from '../observability/route-counts.ts';
+import type { ExchangeOutcome } from '../observability/token-observer.ts';
+import { callerTraceId } from '../proxy/caller-tokens.ts';
+import { readMcpCall } from '../proxy/mcp-call.ts';
+import type { RequestRecord } from '../proxy/proxy-request.ts';
+import type { ExchangeAuditRecord, Identity, IssuedTokenRecord, RequestAuditRecord } from './record-schema.ts';
+import { type TokenFacts, type Witnesses, witnesses } from './token-facts.ts';
+
+/** The record of a request at the beginning of its response. */
+export function requestRecord(record: RequestRecord, { tools }: Audit, facts: TokenFacts): RequestAuditRecord {
+  const { id, incoming, active, span, route, authority, responseStart, error, cacheResult, stepUp, body } = record;
+  const { credentialHeaders } = active;
+  const traceId = span?.traceId ?? callerTraceId(incoming.rawHeaders, credentialHeaders);
+  const mcp = tools ? readMcpCall(incoming, body, credentialHeaders) : undefined;
+  return {
+    kind: 'audit',
+    event: 'request',
+    time: new Date().toISOString(),
+    request_id: id,
+    ...(traceId !== undefined && { trace_id: traceId }),
+    ...(route !== undefined && { route: route.name }),
+    ...(authority !== undefined && { tunnel: authority }),
+    http_method: methodLabel(incoming.method ?? ''),
+    decision: responseStart?.outcome ?? 'cancelled',
+    status: responseStart?.status ?? 0,
+    ...(error !== undefined && { error: error.code }),
+    duration_ms: rounded(responseStart?.durationMs ?? 0),
+    ...whoOf(record, facts),
+    ...(mcp !== undefined && { mcp }),
+    ...(cacheResult !== undefined && { cache: cacheResult }),
+    ...(stepUp !== undefined && { step_up: [...stepUp] }),
+  };
+}
+
+function whoOf({ route, session, token }: RequestRecord, facts: TokenFacts): Witnesses & { token?: IssuedTokenRecord } {
+  const subject = session?.subject;
+  const isVerified = route?.subjectToken.verify !== undefined;
+  const caller = subject && { facts: facts.subject(subject), isVerified };
+  const credential = route?.credential;
+  const server = credential && 'authorizationServer' in credential ? credential.authorizationServer.name : undefined;
+  // A secret from a file is not an issued token, whatever its form.
+  const issued = token !== undefined && server !== undefined ? facts.issued(token) : undefined;
+  return {
+    ...witnesses(caller, issued),
+    ...(issued !== undefined && server !== undefined && { token: { authorization_server: server, ...issued.token } }),
+  };
+}
+
+/** The record of a finished token request. */
+export function exchangeRecord(outcome: ExchangeOutcome, facts: TokenFacts): ExchangeAuditRecord {
+  const { route, authorizationServer, refresh, cause, error, durationMs, target, subject, actor } = outcome;
+  const issued = error === undefined ? facts.fromClaims(outcome.issued) : undefined;
+  const caller = subject && { facts: facts.subject(subject), isVerified: subject.isVerified };
+  const who = witnesses(caller, issued);
+  // The server accepted the actor token, even if the issued token does not name the actor.
+  const ownActor: Identity | undefined =
+    actor && who.actor?.from !== 'issued_token'
+      ? { verified: issued !== undefined, from: 'actor_token', claims: facts.actor(actor) }
+      : undefined;
+  return {
+    kind: 'audit',
+    event: 'exchange',
+    time: new Date().toISOString(),
+    ...(cause !== undefined && { request_id: cause.requestId }),
+    ...(cause?.traceId !== undefined && { trace_id: cause.traceId }),
+    route,
+    authorization_server: authorizationServer,
+    refresh,
+    result: error === undefined ? 'issued' : 'refused',
+    ...(error !== undefined && { error: error.code }),
+    ...(error?.oauthError !== undefined && { oauth_error: error.oauthError }),
+    duration_ms: rounded(durationMs),
+    ...who,
+    ...(ownActor !== undefined && { actor: ownActor }),
+    requested: {
+      ...(target !== undefined && target.resource.length > 0 && { resource: [...target.resource] }),
+      ...(target !== undefined && target.audience.length > 0 && { audience: [...target.audience] }),
+      ...(target?.scope !== undefined && { scope: target.scope }),
+    },
+    ...(issued !== undefined && { token: issued.token }),
+  };
+}
+
+function rounded(ms: number): number {
+  return Math.round(ms * 1000) / 1000;
+}

@@ -1,0 +1,132 @@
+import { LRUCache } from 'lru-cache';
+import type { TokenClaims } from '../observability/token-observer.ts';
+import type { Secret } from '../secrets/secret.ts';
+import { readClaims } from '../tokens/claims.ts';
+import { grantedBy } from '../tokens/granted.ts';
+import type { IssuedToken } from '../tokens/issued-token.ts';
+import { type ActorClaims, boundedText, pickActors, pickClaims } from './claims.ts';
+import type { Pseudonyms } from './pseudonyms.ts';
+import type { Identity, IssuedTokenRecord } from './record-schema.ts';
+
+/** The facts about a subject token. */
+export interface SubjectFacts {
+  /** Undefined for an opaque token. */
+  readonly claims: ActorClaims | undefined;
+  readonly actors: ActorClaims | undefined;
+}
+
+/** The facts about an issued token, beside its authorization server. */
+export interface IssuedFacts extends SubjectFacts {
+  readonly token: Omit<IssuedTokenRecord, 'authorization_server'>;
+  /** The token says who its subject is. */
+  readonly namesSubject: boolean;
+}
+
+/** The parts of tokens that records have. Each token is decoded once. */
+export interface TokenFacts {
+  subject(token: { readonly token: Secret; readonly digest: string }): SubjectFacts;
+  issued(token: IssuedToken): IssuedFacts;
+  fromClaims(claims: TokenClaims | undefined): IssuedFacts;
+  actor(claims: TokenClaims): ActorClaims;
+  /** Decodes every token again, for another key. */
+  forget(): void;
+}
+
+/** Callers whose requests alternate. */
+const MAX_SUBJECTS = 10_000;
+
+export function createTokenFacts(names: readonly string[], { pseudonymize }: Pseudonyms): TokenFacts {
+  const subjects = new LRUCache<string, SubjectFacts>({ max: MAX_SUBJECTS });
+  let issued = new WeakMap<IssuedToken, IssuedFacts>();
+
+  function factsOf(claims: TokenClaims | undefined): SubjectFacts {
+    if (claims === undefined) return { claims: undefined, actors: undefined };
+    return { claims: pickClaims(claims, names, pseudonymize), actors: pickActors(claims, names, pseudonymize) };
+  }
+
+  function fromClaims(claims: TokenClaims | undefined): IssuedFacts {
+    const facts = factsOf(claims);
+    if (claims === undefined) return { ...facts, token: { opaque: true }, namesSubject: false };
+    const { audience, scope } = grantedBy(claims, undefined);
+    const { jti, exp, sub } = claims;
+    const id = typeof jti === 'string' ? boundedText(jti) : undefined;
+    const token = {
+      ...(id !== undefined && { jti: id }),
+      ...(audience.length > 0 && { aud: [...audience] }),
+      ...(scope !== undefined && { scope }),
+      ...(typeof exp === 'number' && Number.isFinite(exp) && { exp }),
+      ...(facts.actors !== undefined && { act: facts.actors }),
+    };
+    return { ...facts, token, namesSubject: typeof sub === 'string' };
+  }
+
+  return {
+    subject({ token, digest }) {
+      let facts = subjects.get(digest);
+      if (facts === undefined) {
+        facts = factsOf(readClaims(token.reveal()));
+        subjects.set(digest, facts);
+      }
+      return facts;
+    },
+    issued(token) {
+      let facts = issued.get(token);
+      if (facts === undefined) {
+        facts = fromClaims(readClaims(bare(token.authorization.reveal())));
+        if (facts.token.opaque === true && token.granted.scope !== undefined) {
+          facts = { ...facts, token: { ...facts.token, scope: token.granted.scope } };
+        }
+        issued.set(token, facts);
+      }
+      return facts;
+    },
+    fromClaims,
+    actor: (claims) => pickClaims(claims, names, pseudonymize),
+    forget() {
+      subjects.clear();
+      issued = new WeakMap();
+    },
+  };
+}
+
+/** The token of an `Authorization` value, without its scheme. */
+function bare(authorization: string): string {
+  return authorization.slice(authorization.indexOf(' ') + 1);
+}
+
+/** The best witness of who the subject is, and the caller's own claims beside it. */
+export interface Witnesses {
+  readonly subject?: Identity;
+  /** The caller's unverified claims, beside those of the issued token. */
+  readonly caller?: Identity;
+  readonly actor?: Identity;
+}
+
+/**
+ * Chooses between the claims of the caller's token and of the issued token. An unverified token is hearsay. The authorization
+ * server has verified it before it issued another, so that token's claims count then.
+ */
+export function witnesses(
+  caller: { readonly facts: SubjectFacts; readonly isVerified: boolean } | undefined,
+  issued: IssuedFacts | undefined,
+): Witnesses {
+  const fromCaller = caller?.facts.claims && identity(caller.isVerified, 'caller_token', caller.facts.claims);
+  const fromIssued =
+    caller !== undefined && issued?.namesSubject === true && issued.claims !== undefined
+      ? identity(true, 'issued_token', issued.claims)
+      : undefined;
+  const actor =
+    issued?.actors !== undefined
+      ? identity(true, 'issued_token', issued.actors)
+      : caller?.facts.actors && identity(caller.isVerified, 'caller_token', caller.facts.actors);
+  const subject = caller?.isVerified === true ? fromCaller : (fromIssued ?? fromCaller);
+  return {
+    ...(subject !== undefined && { subject }),
+    ...(fromCaller !== undefined && subject !== fromCaller && { caller: fromCaller }),
+    ...(actor !== undefined && { actor }),
+  };
+}
+
+function identity(verified: boolean, from: Identity['from'], claims: ActorClaims): Identity {
+  return { verified, from, claims };
+}

@@ -1,0 +1,43 @@
+import { LRUCache } from 'lru-cache';
+import type { Claims } from './claims.ts';
+
+/** The audience and scope of an issued token, for reports. They name backends and permissions, and no user. */
+export interface Granted {
+  /** Empty where the token does not state it. */
+  readonly audience: readonly string[];
+  /** Undefined where neither the token nor the response states it. */
+  readonly scope: string | undefined;
+}
+
+const MAX_AUDIENCES = 16;
+const MAX_AUDIENCE_LENGTH = 256;
+const MAX_SCOPE_LENGTH = 1024;
+
+/** Thousands of tokens have the same audience and scope, and share one object. */
+const known = new LRUCache<string, Granted>({ max: 256 });
+
+/** @param responseScope the `scope` of the token response, if any (RFC 6749 section 5.1) */
+export function grantedBy(claims: Claims, responseScope: string | undefined): Granted {
+  const audience = textsOf(claims?.aud);
+  const scope = scopeOf(claims) ?? responseScope?.slice(0, MAX_SCOPE_LENGTH);
+  const key = JSON.stringify([audience, scope]);
+  let granted = known.get(key);
+  if (granted === undefined) {
+    granted = { audience, scope };
+    known.set(key, granted);
+  }
+  return granted;
+}
+
+/** The `scope` of a token (RFC 9068 section 2.2.3), or `scp` as Entra and Okta name it. */
+function scopeOf(claims: Claims): string | undefined {
+  const scope: unknown = claims?.scope ?? claims?.scp;
+  const text = Array.isArray(scope) ? scope.filter((part) => typeof part === 'string').join(' ') : scope;
+  return typeof text === 'string' ? text.slice(0, MAX_SCOPE_LENGTH) : undefined;
+}
+
+function textsOf(audience: unknown): string[] {
+  const list: unknown[] = Array.isArray(audience) ? audience : [audience];
+  const texts = list.filter((name) => typeof name === 'string');
+  return texts.slice(0, MAX_AUDIENCES).map((name) => name.slice(0, MAX_AUDIENCE_LENGTH));
+}

@@ -1,0 +1,146 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, renameSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import type { AuditRecord } from '../../src/audit/record-schema.ts';
+import { parseRecords, readRecords, recordsOf } from '../harness/audit-records.ts';
+import { eventually } from '../harness/eventually.ts';
+import { type FakeSetup, type FakeSetupOptions, startFakeSetup } from '../harness/fake-setup.ts';
+import { startOtlpReceiver } from '../harness/otlp-receiver.ts';
+import { eventStream } from '../harness/upstream-handlers.ts';
+
+const TOOL_CALL = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'search' } });
+
+async function startAudited(t: TestContext, audit: Record<string, unknown>, options: FakeSetupOptions = {}) {
+  const setup = await startFakeSetup({ ...options, change: (config) => ({ ...config, audit }) });
+  t.after(setup.close);
+  return setup;
+}
+
+const fileOf = ({ cambist }: FakeSetup): string => join(cambist.directory, 'audit.jsonl');
+
+function idsOf(records: readonly AuditRecord[]): string[] {
+  return recordsOf('request', records).map((record) => record.request_id);
+}
+
+/** Calls until a call fails. @returns the request ids of the answered calls */
+async function callUntilGone(setup: FakeSetup, headers: Record<string, string>, answered: string[]): Promise<void> {
+  for (;;) {
+    const response = await setup.call({ headers, body: TOOL_CALL }).catch(() => undefined);
+    if (response === undefined) return;
+    answered.push(response.requestId);
+  }
+}
+
+test('loses no record of an answered request at SIGTERM', async (t) => {
+  const setup = await startAudited(t, { to: { file: 'audit.jsonl' } });
+  const stream = eventStream();
+  const headers = await setup.bearer();
+  const answered: string[] = [];
+  const callers = Array.from({ length: 8 }, () => callUntilGone(setup, headers, answered));
+  await eventually('some calls are answered', () => answered.length > 50);
+  setup.upstream.handler = stream.handler;
+  const open = await setup.open({ headers: { ...headers, 'x-request-id': 'stream' }, body: TOOL_CALL });
+  open.resume();
+  setup.cambist.signal('SIGTERM');
+  await setup.cambist.waitForLog(({ msg }) => msg === 'cambist is shutting down');
+  stream.end();
+  const exit = await setup.cambist.exit;
+  await Promise.all(callers);
+  assert.equal(exit.code, 0);
+  const recorded = new Set(idsOf(readRecords(fileOf(setup))));
+  assert.deepEqual(
+    [...answered, 'stream'].filter((id) => !recorded.has(id)),
+    [],
+  );
+});
+
+test('loses at most the records of the last turn at SIGKILL', async (t) => {
+  const setup = await startAudited(t, { to: { file: 'audit.jsonl' } });
+  const headers = await setup.bearer();
+  const answered: string[] = [];
+  const callers = Array.from({ length: 8 }, () => callUntilGone(setup, headers, answered));
+  await eventually('some calls are answered', () => answered.length > 50);
+  setup.cambist.signal('SIGKILL');
+  await setup.cambist.exit;
+  await Promise.all(callers);
+  const text = readFileSync(fileOf(setup), 'utf8');
+  // A record is written whole or not at all.
+  assert.ok(text.endsWith('\n'));
+  const recorded = new Set(idsOf(parseRecords(text)));
+  const missing = answered.filter((id) => !recorded.has(id));
+  assert.ok(missing.length <= callers.length, `${missing.length} of ${answered.length} are missing`);
+});
+
+test('writes records with their own kind to standard output', async (t) => {
+  const setup = await startAudited(t, { to: 'stdout' });
+  const { requestId } = await setup.call({ headers: await setup.bearer(), body: TOOL_CALL });
+  await setup.cambist.waitForLog(({ event, request_id }) => event === 'request' && request_id === requestId);
+  const audited = setup.cambist.logs().filter(({ kind }) => kind === 'audit');
+  assert.equal(parseRecords(audited.map((line) => JSON.stringify(line)).join('\n')).length, 2);
+  await setup.cambist.waitForLog(({ kind, msg }) => kind === undefined && msg === 'request');
+});
+
+test('continues in a new file at SIGHUP', async (t) => {
+  const setup = await startAudited(t, { to: { file: 'audit.jsonl' } });
+  const headers = await setup.bearer();
+  const before = await setup.call({ headers });
+  const file = fileOf(setup);
+  await eventually('the request is recorded', () => idsOf(readRecords(file)).includes(before.requestId));
+  renameSync(file, `${file}.1`);
+  setup.cambist.signal('SIGHUP');
+  await setup.cambist.waitForLog(({ msg }) => msg === 'config reloaded');
+  const after = await setup.call({ headers });
+  await eventually('the next request is recorded', () => existsSync(file));
+  assert.deepEqual(idsOf(readRecords(`${file}.1`)), [before.requestId]);
+  assert.deepEqual(idsOf(readRecords(file)), [after.requestId]);
+});
+
+test('refuses requests while the reader of its socket is away, and serves again when it is back', async (t) => {
+  const audit = (directory: string) => ({ to: `unix:${join(directory, 'audit.sock')}`, on_full: 'refuse' });
+  const setup = await startFakeSetup({
+    change: (config, { directory }) => ({ ...config, audit: audit(directory) }),
+    ready: false,
+  });
+  t.after(setup.close);
+  const headers = await setup.bearer();
+  assert.equal((await setup.call({ headers })).status, 503);
+  const received: string[] = [];
+  const reader = createServer((socket) => {
+    socket.setEncoding('utf8').on('data', (text: string) => received.push(text));
+    t.after(() => socket.destroy());
+  });
+  reader.listen(join(setup.cambist.directory, 'audit.sock'));
+  t.after(() => reader.close());
+  await setup.cambist.ready();
+  const { status, requestId } = await setup.call({ headers });
+  assert.equal(status, 200);
+  await eventually('the record has arrived', () => idsOf(parseRecords(received.join(''))).includes(requestId));
+  assert.deepEqual(idsOf(parseRecords(received.join(''))), [requestId]);
+});
+
+test('serves requests and counts dropped records on a full disk, if audit.on_full is drop', async (t) => {
+  const setup = await startAudited(t, { to: { file: '/dev/full' } });
+  const { status } = await setup.call({ headers: await setup.bearer() });
+  assert.equal(status, 200);
+  await setup.cambist.waitForLog(({ msg }) => String(msg).startsWith('audit records cannot be written; keeping'));
+  assert.equal(await setup.cambist.metric('cambist_audit_writable'), 0);
+  assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);
+});
+
+test('sends records as OpenTelemetry logs', async (t) => {
+  const receiver = await startOtlpReceiver();
+  t.after(receiver.close);
+  const env = { OTEL_EXPORTER_OTLP_LOGS_ENDPOINT: `${receiver.url}/v1/logs`, OTEL_SERVICE_NAME: 'my-agent' };
+  const setup = await startAudited(t, { to: 'otlp' }, { env });
+  const { requestId } = await setup.call({ headers: await setup.bearer(), body: TOOL_CALL });
+  await eventually('both records have arrived', () => receiver.logs.length === 2);
+  const records = parseRecords(receiver.logs.map(({ body }) => String(body)).join('\n'));
+  assert.deepEqual(idsOf(records), [requestId]);
+  for (const { event, resource } of receiver.logs) {
+    assert.match(event, /^cambist\.audit\.(?:request|exchange)$/);
+    assert.equal(resource['service.name'], 'my-agent');
+  }
+  assert.equal(receiver.spans.length, 0);
+});

@@ -1,0 +1,218 @@
+import assert from 'node:assert/strict';
+import { createHmac, randomBytes } from 'node:crypto';
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { readRecords, recordsOf } from '../harness/audit-records.ts';
+import { eventually } from '../harness/eventually.ts';
+import { type GatewayOptions, startGateway } from '../harness/gateway.ts';
+import { call } from '../harness/http-call.ts';
+import { recordSecret } from '../harness/suite-record.ts';
+
+const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
+const TOOL_CALL = {
+  jsonrpc: '2.0',
+  id: 1,
+  method: 'tools/call',
+  params: { name: 'search', arguments: { q: 'salary' } },
+};
+
+function folderFor(t: TestContext): string {
+  const folder = mkdtempSync(join(tmpdir(), 'cambist-audit-'));
+  t.after(() => rm(folder, { recursive: true }));
+  return folder;
+}
+
+/** A gateway with an audit trail in a file. */
+async function startAudited(t: TestContext, audit: Record<string, unknown> = {}, options: GatewayOptions = {}) {
+  const file = join(folderFor(t), 'audit.jsonl');
+  const gateway = await startGateway(t, { ...options, top: { audit: { to: { file }, ...audit }, ...options.top } });
+  const requests = async (count = 1) => {
+    await eventually(`${count} requests are requests`, () => recordsOf('request', readRecords(file)).length >= count);
+    return recordsOf('request', readRecords(file));
+  };
+  return { ...gateway, file, requests };
+}
+
+function first<T>([item]: readonly T[]): T {
+  assert.ok(item !== undefined);
+  return item;
+}
+
+function exchangeIn(file: string) {
+  return first(recordsOf('exchange', readRecords(file)));
+}
+
+test('records a request and its exchange with the same request id and trace id', async (t) => {
+  const { app, authorizationServer, file, requests } = await startAudited(t);
+  const token = await authorizationServer.mint({ subject: 'alice', claims: { azp: 'agent' } });
+  authorizationServer.behaviour = { kind: 'issue', claims: { jti: 'j-1', scope: 'read', azp: 'cambist' } };
+  const headers = {
+    authorization: `Bearer ${token}`,
+    'x-request-id': 'r-1',
+    traceparent: `00-${TRACE_ID}-b7ad6b7169203331-01`,
+    'mcp-protocol-version': '2025-11-25',
+  };
+  const response = await call(`${app.url}/github`, { headers, body: JSON.stringify(TOOL_CALL) });
+  assert.equal(response.status, 200);
+  const request = first(await requests());
+  const exchange = exchangeIn(file);
+  for (const record of [request, exchange]) {
+    assert.deepEqual([record.request_id, record.trace_id, record.route], ['r-1', TRACE_ID, 'github']);
+  }
+  assert.deepEqual([request.decision, request.status, request.cache], ['forwarded', 200, 'miss']);
+  assert.deepEqual(request.mcp, {
+    from: 'body',
+    method: 'tools/call',
+    name: 'search',
+    protocol_version: '2025-11-25',
+  });
+  assert.equal(exchange.result, 'issued');
+  const { token: issued } = request;
+  assert.deepEqual([issued?.authorization_server, issued?.jti, issued?.scope], ['local', 'j-1', 'read']);
+  assert.equal(typeof issued?.exp, 'number');
+  assert.deepEqual([exchange.token?.aud, exchange.requested.resource], [issued?.aud, issued?.aud]);
+});
+
+test("takes the issued token's claims as verified where the caller's token is not verified", async (t) => {
+  const { app, authorizationServer, requests } = await startAudited(t);
+  const token = await authorizationServer.mint({ subject: 'mallory', claims: { azp: 'agent' } });
+  authorizationServer.behaviour = { kind: 'issue', subject: 'alice' };
+  await call(`${app.url}/github`, { headers: { authorization: `Bearer ${token}` }, body: '{}' });
+  const request = first(await requests());
+  const { subject, caller } = request;
+  assert.deepEqual([subject?.verified, subject?.from, subject?.claims.sub], [true, 'issued_token', 'alice']);
+  assert.deepEqual([caller?.verified, caller?.from, caller?.claims.sub], [false, 'caller_token', 'mallory']);
+  assert.equal(caller?.claims.azp, 'agent');
+});
+
+test("marks the caller's claims as unverified when the exchange is refused", async (t) => {
+  const { app, authorizationServer, authorization, file, requests } = await startAudited(t);
+  authorizationServer.behaviour = { kind: 'response', status: 400, body: { error: 'invalid_target' } };
+  assert.equal((await call(`${app.url}/github`, { headers: { authorization }, body: '{}' })).status, 403);
+  const request = first(await requests());
+  const exchange = exchangeIn(file);
+  assert.deepEqual([request.decision, request.error, request.token], ['refused', 'ERR_EXCHANGE_REFUSED', undefined]);
+  assert.deepEqual([exchange.result, exchange.oauth_error], ['refused', 'invalid_target']);
+  for (const record of [request, exchange]) assert.equal(record.subject?.verified, false);
+});
+
+test("takes the caller's claims as verified on a route that verifies them", async (t) => {
+  const gateway = await startAudited(t, {}, {});
+  const { app, authorizationServer, config, requests } = gateway;
+  const verify = { issuer: authorizationServer.issuer, audience: 'any' };
+  app.reloadTo({ ...config, routes: [{ ...config.routes[0], subject_token: { verify } }] });
+  const token = await authorizationServer.mint({ subject: 'alice', claims: { azp: 'agent' } });
+  authorizationServer.behaviour = { kind: 'issue', subject: 'pairwise-1' };
+  const response = await call(`${app.url}/github`, { headers: { authorization: `Bearer ${token}` }, body: '{}' });
+  assert.equal(response.status, 200, response.text);
+  const request = first(await requests());
+  const { subject } = request;
+  assert.deepEqual([subject?.verified, subject?.from, subject?.claims.sub], [true, 'caller_token', 'alice']);
+  assert.equal(request.caller, undefined);
+});
+
+test('nests the chain of actors as RFC 8693 does, the current actor outermost', async (t) => {
+  const { app, authorizationServer, authorization, requests } = await startAudited(t);
+  const act = { iss: 'https://idp', sub: 'agent-2', act: { sub: 'agent-1', email: 'a@example.com' } };
+  authorizationServer.behaviour = { kind: 'issue', claims: { act } };
+  await call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
+  const request = first(await requests());
+  const shown = { iss: 'https://idp', sub: 'agent-2', act: { sub: 'agent-1' } };
+  assert.deepEqual(request.token?.act, shown);
+  assert.deepEqual(request.actor, { verified: true, from: 'issued_token', claims: shown });
+});
+
+test('records pseudonyms that the key reproduces, also within act', async (t) => {
+  const folder = folderFor(t);
+  const key = randomBytes(32).toString('hex');
+  writeFileSync(join(folder, 'key'), `${key}\n`);
+  const { app, authorizationServer, authorization, file, requests } = await startAudited(t, {
+    pseudonymize: { key: { file: join(folder, 'key') } },
+  });
+  authorizationServer.behaviour = { kind: 'issue', subject: 'alice', claims: { act: { sub: 'agent' } } };
+  await call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
+  const request = first(await requests());
+  const { claims } = request.subject ?? {};
+  const pseudonym = (value: string) => `hmac:${createHmac('sha256', key).update(value).digest('base64url')}`;
+  assert.equal(claims?.sub, pseudonym('alice'));
+  assert.deepEqual(claims?.act, { sub: pseudonym('agent') });
+  assert.ok(!JSON.stringify(readRecords(file)).includes('alice'));
+});
+
+test('never records tokens, arguments, results, queries or the session id', async (t) => {
+  const { app, authorizationServer, subjectToken, file, requests } = await startAudited(t, {
+    claims: ['iss', 'sub', 'act', 'id_token', 'realm_access'],
+  });
+  const inner = await authorizationServer.mint();
+  authorizationServer.behaviour = { kind: 'issue', claims: { id_token: inner, realm_access: { roles: ['salary'] } } };
+  const headers = { authorization: `Bearer ${subjectToken}`, 'mcp-session-id': 'session-7f3a' };
+  const messages = [TOOL_CALL, { ...TOOL_CALL, params: { name: subjectToken } }, { ...TOOL_CALL, method: inner }];
+  for (const message of messages) {
+    await call(`${app.url}/github?q=salary`, { headers, body: JSON.stringify(message) });
+  }
+  await requests(3);
+  const text = JSON.stringify(readRecords(file));
+  const issued = authorizationServer.requests.map((request) => request.issued ?? '');
+  for (const secret of [subjectToken, inner, ...issued, 'salary', 'session-7f3a']) assert.ok(!text.includes(secret));
+  for (const secret of issued) recordSecret(secret);
+});
+
+test('names the body where the headers name another tool', async (t) => {
+  const { app, authorization, requests } = await startAudited(t);
+  const headers = { authorization, 'mcp-method': 'tools/call', 'mcp-name': 'harmless' };
+  await call(`${app.url}/github`, { headers, body: JSON.stringify(TOOL_CALL) });
+  const request = first(await requests());
+  assert.deepEqual(request.mcp, { from: 'body', method: 'tools/call', name: 'search', disagrees: true });
+});
+
+test('names the tool of a chunked body, and of each message of a batch', async (t) => {
+  const { app, authorization, requests } = await startAudited(t);
+  const headers = { authorization, 'transfer-encoding': 'chunked' };
+  await call(`${app.url}/github`, { headers, body: JSON.stringify(TOOL_CALL) });
+  await call(`${app.url}/github`, { headers, body: JSON.stringify([TOOL_CALL, { jsonrpc: '2.0', method: 'ping' }]) });
+  const [chunked, batch] = await requests(2);
+  assert.deepEqual(chunked?.mcp, { from: 'body', method: 'tools/call', name: 'search' });
+  assert.deepEqual(batch?.mcp, {
+    from: 'body',
+    batch: [{ method: 'tools/call', name: 'search' }, { method: 'ping' }],
+  });
+});
+
+test('names the tool of the headers where the body is too large to be kept', async (t) => {
+  const { app, authorization, requests } = await startAudited(t);
+  const large = JSON.stringify({ ...TOOL_CALL, padding: 'x'.repeat(70_000) });
+  await call(`${app.url}/github`, { headers: { authorization }, body: large });
+  const announced = { authorization, 'mcp-method': 'tools/call', 'mcp-name': '=?base64?c8O2ZWs=?=' };
+  await call(`${app.url}/github`, { headers: announced, body: large });
+  const [unread, header] = await requests(2);
+  assert.deepEqual(unread?.mcp, { from: 'unread' });
+  assert.deepEqual(header?.mcp, { from: 'header', method: 'tools/call', name: 'söek' });
+});
+
+test('names no tool if audit.tools is false', async (t) => {
+  const { app, authorization, requests } = await startAudited(t, { tools: false });
+  await call(`${app.url}/github`, {
+    headers: { authorization, 'mcp-name': 'search' },
+    body: JSON.stringify(TOOL_CALL),
+  });
+  assert.equal(first(await requests()).mcp, undefined);
+});
+
+test('records a request without a route and one without a token', async (t) => {
+  const { app, requests } = await startAudited(t);
+  await call(`${app.url}/nowhere`);
+  await call(`${app.url}/github`);
+  const [unmatched, missing] = await requests(2);
+  assert.deepEqual([unmatched?.error, unmatched?.route], ['ERR_ROUTE_NOT_FOUND', undefined]);
+  assert.deepEqual([missing?.error, missing?.decision, missing?.status], ['ERR_SUBJECT_TOKEN_MISSING', 'refused', 401]);
+});
+
+test('writes no audit record to the log', async (t) => {
+  const { app, authorization, requests } = await startAudited(t);
+  await call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
+  await requests();
+  assert.ok(!app.logText().includes('"kind":"audit"'));
+});

@@ -1,0 +1,120 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createRecordQueue, type QueueOptions } from '../../../src/audit/record-queue.ts';
+import type { RecordSink } from '../../../src/audit/sink.ts';
+import { eventually } from '../../harness/eventually.ts';
+
+/** A destination that takes what `take` says. */
+function createFakeSink() {
+  const sent: string[] = [];
+  const fake = {
+    sent,
+    text: () => sent.join(''),
+    take: (lines: Buffer): number | Promise<number> => lines.length,
+    isClosed: false,
+  };
+  const sink: RecordSink = {
+    async open() {},
+    send(lines) {
+      const taken = fake.take(lines);
+      if (typeof taken === 'number') sent.push(lines.subarray(0, taken).toString());
+      return taken;
+    },
+    reopen() {},
+    async close() {
+      fake.isClosed = true;
+    },
+  };
+  return { fake, sink };
+}
+
+function setUp(options: Partial<QueueOptions> = {}) {
+  const { fake, sink } = createFakeSink();
+  const faults: unknown[] = [];
+  const queue = createRecordQueue(sink, {
+    keepsAll: false,
+    lossLine: (count) => `lost ${count}\n`,
+    onFault: (error) => void faults.push(error),
+    onRecovered: () => void faults.push('recovered'),
+    ...options,
+  });
+  return { fake, queue, faults };
+}
+
+const failing = (): never => {
+  throw new Error('no space');
+};
+
+test('sends the records of one turn in one write', async () => {
+  const { fake, queue } = setUp();
+  for (const line of ['a\n', 'b\n', 'c\n']) queue.push(line);
+  assert.deepEqual(fake.sent, []);
+  await eventually('three records are written', () => queue.written === 3);
+  assert.deepEqual(fake.sent, ['a\nb\nc\n']);
+});
+
+test('sends the rest of a record that was taken in part', async () => {
+  const { fake, queue } = setUp();
+  fake.take = (lines) => Math.min(2, lines.length);
+  queue.push('first record\n');
+  await eventually('the record is written', () => queue.written === 1);
+  assert.equal(fake.text(), 'first record\n');
+});
+
+test('keeps records in order while the destination fails, and reports the fault once', async () => {
+  const { fake, queue, faults } = setUp();
+  const { take } = fake;
+  fake.take = failing;
+  queue.push('a\n');
+  await eventually('the queue is blocked', () => queue.isBlocked);
+  queue.push('b\n');
+  fake.take = take;
+  await eventually('both are written', () => queue.written === 2);
+  assert.equal(fake.text(), 'a\nb\n');
+  assert.equal(queue.isBlocked, false);
+  assert.deepEqual(faults.map(String), ['Error: no space', 'recovered']);
+});
+
+test('drops records above its bound, and puts a line in their place', async () => {
+  const { fake, queue } = setUp();
+  const { take } = fake;
+  const large = `${'x'.repeat(1024 * 1024)}\n`;
+  fake.take = failing;
+  for (let i = 0; i < 20; i += 1) queue.push(large);
+  assert.equal(queue.dropped, 4);
+  fake.take = take;
+  await eventually('the loss is written', () => fake.text().endsWith('lost 4\n'));
+  queue.push('next\n');
+  await eventually('the next record is written', () => fake.text().endsWith('lost 4\nnext\n'));
+});
+
+test('drops no record if it keeps all', async () => {
+  const { fake, queue } = setUp({ keepsAll: true });
+  const { take } = fake;
+  fake.take = failing;
+  for (let i = 0; i < 20; i += 1) queue.push(`${'x'.repeat(1024 * 1024)}\n`);
+  await eventually('the queue is blocked', () => queue.isBlocked);
+  fake.take = take;
+  await eventually('all are written', () => queue.written === 20);
+  assert.equal(queue.dropped, 0);
+});
+
+test('waits at its end for a destination that fails, and counts the records that it never took', async () => {
+  const { fake, queue } = setUp();
+  fake.take = failing;
+  queue.push('a\n');
+  queue.push('b\n');
+  await queue.close(20, undefined);
+  assert.deepEqual([queue.written, queue.dropped, fake.isClosed], [0, 2, true]);
+});
+
+test('writes the last records before it closes', async () => {
+  const { fake, queue } = setUp();
+  fake.take = async (lines) => {
+    fake.sent.push(lines.toString());
+    return lines.length;
+  };
+  queue.push('a\n');
+  await queue.close(5000, undefined);
+  assert.deepEqual([queue.written, queue.dropped], [1, 0]);
+});

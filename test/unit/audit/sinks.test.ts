@@ -1,0 +1,129 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { appendFileSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, truncateSync } from 'node:fs';
+import { createServer, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { createFileSink } from '../../../src/audit/file-sink.ts';
+import { createSocketSink } from '../../../src/audit/socket-sink.ts';
+import { createStdoutSink } from '../../../src/audit/stdout-sink.ts';
+import { createLogger } from '../../../src/observability/logger.ts';
+import { eventually } from '../../harness/eventually.ts';
+
+function folderFor(t: TestContext): string {
+  const folder = mkdtempSync(join(tmpdir(), 'cambist-sink-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  return folder;
+}
+
+const lines = (text: string): Buffer => Buffer.from(`${text}\n`);
+
+test('appends to a file', async (t) => {
+  const path = join(folderFor(t), 'audit.jsonl');
+  appendFileSync(path, 'before\n');
+  const sink = createFileSink(path);
+  t.after(() => sink.close());
+  assert.equal(await sink.send(lines('after')), 6);
+  assert.equal(readFileSync(path, 'utf8'), 'before\nafter\n');
+});
+
+test('creates a file without permissions for others', async (t) => {
+  const path = join(folderFor(t), 'audit.jsonl');
+  const sink = createFileSink(path);
+  t.after(() => sink.close());
+  await sink.open();
+  assert.equal(statSync(path).mode & 0o027, 0);
+});
+
+test('continues in the new file after a rotation and a call to reopen', async (t) => {
+  const path = join(folderFor(t), 'audit.jsonl');
+  const sink = createFileSink(path);
+  t.after(() => sink.close());
+  await sink.send(lines('one'));
+  renameSync(path, `${path}.1`);
+  await sink.send(lines('two'));
+  sink.reopen();
+  await sink.send(lines('three'));
+  assert.equal(readFileSync(`${path}.1`, 'utf8'), 'one\ntwo\n');
+  assert.equal(readFileSync(path, 'utf8'), 'three\n');
+});
+
+test('notices a rotated file without a signal', async (t) => {
+  const path = join(folderFor(t), 'audit.jsonl');
+  const sink = createFileSink(path);
+  t.after(() => sink.close());
+  await sink.send(lines('one'));
+  renameSync(path, `${path}.1`);
+  await eventually('the new file has a record', async () => {
+    await sink.send(lines('two'));
+    return statSync(path, { throwIfNoEntry: false }) !== undefined;
+  });
+  assert.match(readFileSync(`${path}.1`, 'utf8') + readFileSync(path, 'utf8'), /^one\n(?:two\n)+$/);
+});
+
+test('continues at the end of a truncated file', async (t) => {
+  const path = join(folderFor(t), 'audit.jsonl');
+  const sink = createFileSink(path);
+  t.after(() => sink.close());
+  await sink.send(lines('one'));
+  truncateSync(path);
+  await sink.send(lines('two'));
+  assert.equal(readFileSync(path, 'utf8'), 'two\n');
+});
+
+test('fails for a full disk and for a named pipe without a reader', async (t) => {
+  const full = createFileSink('/dev/full');
+  t.after(() => full.close());
+  await full.open();
+  assert.throws(() => void full.send(lines('lost')), { code: 'ENOSPC' });
+  const pipe = join(folderFor(t), 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  await assert.rejects(createFileSink(pipe).open(), { code: 'ENXIO' });
+});
+
+/** A reader of lines on a Unix socket. */
+async function startReader(t: TestContext, path: string) {
+  const received: string[] = [];
+  const server: Server = createServer((socket) => {
+    socket.setEncoding('utf8').on('data', (text: string) => received.push(text));
+    t.after(() => socket.destroy());
+  });
+  await new Promise<void>((resolve) => {
+    server.listen(path, resolve);
+  });
+  return {
+    text: () => received.join(''),
+    close: () => new Promise((resolve) => server.close(resolve)),
+    server,
+  };
+}
+
+test('sends lines to a Unix socket, and connects again after the reader restarted', async (t) => {
+  const path = join(folderFor(t), 'audit.sock');
+  const sink = createSocketSink(path);
+  t.after(() => sink.close());
+  await assert.rejects(sink.open(), { code: 'ENOENT' });
+  const first = await startReader(t, path);
+  const sockets: { destroy(): void }[] = [];
+  first.server.on('connection', (socket) => void sockets.push(socket));
+  await sink.send(lines('one'));
+  await eventually('the first line has arrived', () => first.text() === 'one\n');
+  for (const socket of sockets) socket.destroy();
+  await first.close();
+  const second = await startReader(t, path);
+  t.after(second.close);
+  await eventually('a line has arrived at the new reader', async () => {
+    await Promise.resolve(sink.send(lines('two'))).catch(() => {});
+    return second.text().includes('two\n');
+  });
+});
+
+test('writes records between the lines of the log', async () => {
+  const written: string[] = [];
+  const logger = createLogger('info', { write: (text: string) => void written.push(text) });
+  const sink = createStdoutSink(logger);
+  logger.info('before');
+  assert.equal(await sink.send(lines('{"kind":"audit"}')), 17);
+  assert.match(written.join(''), /"msg":"before"\}\n\{"kind":"audit"\}\n$/);
+});
