@@ -20,6 +20,8 @@ export type Behaviour =
       /** Lifetime of the issued JWT. If negative, the JWT is expired. */
       ttlSeconds?: number;
       claims?: Record<string, unknown>;
+      /** `typ` of the issued JWT. The default is that of an access token. */
+      type?: string;
       /** Replaces the JWT: an opaque or empty token. */
       accessToken?: string;
       /** Override fields of the response. `undefined` removes a field. */
@@ -49,6 +51,7 @@ export interface MintFields {
   audience?: string | string[];
   ttlSeconds?: number;
   claims?: Record<string, unknown>;
+  type?: string;
 }
 
 export interface FakeAuthorizationServerOptions extends HttpServerOptions {
@@ -180,6 +183,7 @@ export async function startFakeAuthorizationServer(
         subject: behaviour.subject ?? subjectOf(form.get('subject_token')) ?? form.get('client_id') ?? 'unknown',
         ttlSeconds,
         claims: { ...(scope === null ? {} : { scope }), ...behaviour.claims },
+        ...(behaviour.type !== undefined && { type: behaviour.type }),
       }));
     received.issued = accessToken;
     return {
@@ -192,10 +196,10 @@ export async function startFakeAuthorizationServer(
   }
 
   async function mint(fields: MintFields = {}): Promise<string> {
-    const { subject = 'alice', audience = 'cambist', ttlSeconds = 600, claims = {} } = fields;
+    const { subject = 'alice', audience = 'cambist', ttlSeconds = 600, claims = {}, type = 'at+jwt' } = fields;
     const nowSeconds = Math.floor(Date.now() / 1000);
     const token = await new SignJWT({ jti: randomUUID(), ...claims })
-      .setProtectedHeader({ alg: SIGNING_ALG, typ: 'at+jwt', kid })
+      .setProtectedHeader({ alg: SIGNING_ALG, typ: type, kid })
       .setIssuer(issuer)
       .setSubject(subject)
       .setAudience(audience)

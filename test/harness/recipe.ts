@@ -61,7 +61,10 @@ export async function startRecipe(t: TestContext, name: string, rules: Simulatio
     const [first = {}, ...others] = config.routes;
     return {
       ...config,
-      authorization_servers: { [serverName]: { ...config.authorization_servers[serverName], ...keys } },
+      authorization_servers: {
+        ...config.authorization_servers,
+        [serverName]: { ...config.authorization_servers[serverName], ...keys },
+      },
       routes: [{ ...first, ...route }, ...others],
     };
   };

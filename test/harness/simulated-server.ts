@@ -8,6 +8,7 @@ import { startHttpServer } from './http-server.ts';
 /** A token request, as received. */
 export interface SimulatedRequest {
   readonly form: URLSearchParams;
+  readonly path: string;
   /** The value of `Authorization`; undefined if it is missing. */
   readonly authorization: string | undefined;
 }
@@ -21,12 +22,14 @@ export interface SimulatedResponse {
 export interface SimulationRules {
   /** Path of the token endpoint. */
   readonly tokenPath: string;
+  /** Path of the token endpoint of a second issuer on the same host. */
+  readonly secondTokenPath?: string;
   /** Handles a token request. @throws OAuthError */
   token(request: SimulatedRequest, server: SimulatedServer): Promise<Record<string, unknown>>;
   /** Secret of the client. The default is random. */
   readonly clientSecret?: string;
   /** Overrides the response of a metadata path. */
-  metadata?(path: string): SimulatedResponse | undefined;
+  metadata?(path: string, origin: string): SimulatedResponse | undefined;
 }
 
 export interface SimulatedServer {
@@ -37,8 +40,8 @@ export interface SimulatedServer {
   /** The public key for assertions that cambist signs. */
   clientKey: KeyObject | undefined;
   readonly requests: readonly SimulatedRequest[];
-  /** Issues a token. */
-  mint(claims: JWTPayload): Promise<string>;
+  /** Issues a token. @param type `typ` of its header */
+  mint(claims: JWTPayload, type?: string): Promise<string>;
   /** Returns the claims of a token with any audience; undefined if it is invalid or expired. */
   read(token: string | null): Promise<JWTPayload | undefined>;
   close(): Promise<void>;
@@ -78,10 +81,10 @@ export async function startSimulatedServer(rules: SimulationRules, issuerPath: s
     clientSecret: rules.clientSecret ?? randomBytes(24).toString('base64url'),
     clientKey: undefined,
     requests,
-    mint: (claims) =>
+    mint: (claims, type) =>
       new SignJWT({ jti: randomUUID(), sub: 'alice', ...claims })
-        .setProtectedHeader({ alg: ALG, kid: 'imitated' })
-        .setIssuer(issuer)
+        .setProtectedHeader({ alg: ALG, kid: 'imitated', ...(type !== undefined && { typ: type }) })
+        .setIssuer(claims.iss ?? issuer)
         .setIssuedAt()
         .setExpirationTime(`${LIFE_SECONDS}s`)
         .sign(keys.privateKey),
@@ -96,16 +99,17 @@ export async function startSimulatedServer(rules: SimulationRules, issuerPath: s
 
   async function respond(message: IncomingMessage): Promise<SimulatedResponse> {
     const { pathname } = new URL(message.url ?? '/', http.url);
-    if (message.method === 'POST' && pathname === rules.tokenPath) return respondToToken(message);
+    const isTokenPath = pathname === rules.tokenPath || pathname === rules.secondTokenPath;
+    if (message.method === 'POST' && isTokenPath) return respondToToken(message, pathname);
     if (pathname.endsWith('/jwks')) return { status: 200, body: { keys: [jwk] } };
     if (!pathname.includes('/.well-known/')) return { status: 404, body: '' };
     const document = { issuer, token_endpoint: server.tokenEndpoint, jwks_uri: `${http.url}/jwks` };
-    return rules.metadata?.(pathname) ?? { status: 200, body: document };
+    return rules.metadata?.(pathname, http.url) ?? { status: 200, body: document };
   }
 
-  async function respondToToken(message: IncomingMessage): Promise<SimulatedResponse> {
+  async function respondToToken(message: IncomingMessage, path: string): Promise<SimulatedResponse> {
     const { authorization } = message.headers;
-    const request = { form: new URLSearchParams(await text(message)), authorization };
+    const request = { form: new URLSearchParams(await text(message)), path, authorization };
     requests.push(request);
     try {
       return { status: 200, body: await rules.token(request, server) };

@@ -53,6 +53,14 @@ export function mistakenRealm(committed: Realm, publicKey: JWK): Realm {
   };
 }
 
+/** The realm, in which a client is a backend with this URL. */
+export function withResourceUrl(realm: Realm, clientId: string, url: string): Realm {
+  const clients = realm.clients as Client[];
+  const backend = clientNamed(clients, clientId);
+  const changed = { ...backend, attributes: { ...backend.attributes, resource_url: url } };
+  return { ...realm, clients: clients.map((client) => (client === backend ? changed : client)) };
+}
+
 function clientNamed(clients: readonly Client[], name: string): Client {
   const found = clients.find(({ clientId }) => clientId === name);
   if (found === undefined) throw new Error(`the realm has no client "${name}"`);

@@ -3,9 +3,15 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { parse } from 'yaml';
+import { startCambist } from '../../harness/cambist-process.ts';
+import { type FakeAuthorizationServer, startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
+import { startFakeUpstream } from '../../harness/fake-upstream.ts';
+import { call } from '../../harness/http-call.ts';
 import { fencedBlocks } from '../../harness/markdown.ts';
 import { type McpBackend, startMcpBackend } from '../../harness/mcp-backend.ts';
 import { BUILT_PROGRAM, runCommand, runProgram } from '../../harness/run-command.ts';
+import { echo } from '../../harness/upstream-handlers.ts';
 import { type Keycloak, startKeycloak } from './keycloak.ts';
 
 const ADMIN_PASSWORD = 'throwaway-password-of-admin';
@@ -20,6 +26,7 @@ before(async () => {
   keycloak = await startKeycloak([], {
     KC_BOOTSTRAP_ADMIN_USERNAME: 'admin',
     KC_BOOTSTRAP_ADMIN_PASSWORD: ADMIN_PASSWORD,
+    KC_FEATURES: 'identity-assertion-jwt',
   });
   for (const name of ['github-mcp', 'warehouse-mcp']) {
     const trust = { issuer: keycloak.issuer('agents'), jwksUri: keycloak.jwksUri('agents') };
@@ -33,10 +40,13 @@ after(async () => {
   await rm(folder, { recursive: true });
 });
 
-/** Runs the shell blocks of a page that call Keycloak or cambist, one after the other. */
-async function follow(page: string): Promise<string> {
+/** Matches the shell blocks that call Keycloak or cambist, or that make a key. */
+const RUNNABLE = /kcadm\.sh|--subject-token-file|add_audience|openssl/;
+
+/** Runs the runnable blocks of a page, one after the other. */
+async function follow(page: string, local = atTestServers): Promise<string> {
   const text = await readFile(`config/recipes/${page}`, 'utf8');
-  const blocks = fencedBlocks(text, 'sh').filter((block) => /kcadm\.sh|--subject-token-file|add_audience/.test(block));
+  const blocks = fencedBlocks(text, 'sh').filter((block) => RUNNABLE.test(block));
   const script = [`cambist() { node ${BUILT_PROGRAM} "$@"; }`, ...blocks].join('\n');
   const { code, stdout, stderr } = await runProgram('bash', ['-euo', 'pipefail', '-c', local(script)], {
     cwd: folder,
@@ -52,7 +62,7 @@ async function follow(page: string): Promise<string> {
 }
 
 /** Points a text of the docs to the servers and files of this test. */
-function local(text: string): string {
+function atTestServers(text: string): string {
   const urls = text.replaceAll('https://idp.example.com', keycloak.url).replaceAll('/var/run/secrets/cambist', folder);
   return [...backends].reduce(
     (result, [name, { url }]) => result.replaceAll(`https://${name}.example.com/mcp`, url),
@@ -62,7 +72,7 @@ function local(text: string): string {
 
 /** Writes a recipe with its changes as the config of the next command. */
 async function writeRecipe(name: string, change = (text: string) => text): Promise<void> {
-  await writeFile(join(folder, 'cambist.yaml'), local(change(await readFile(`config/${name}`, 'utf8'))));
+  await writeFile(join(folder, 'cambist.yaml'), atTestServers(change(await readFile(`config/${name}`, 'utf8'))));
 }
 
 async function doctor(...args: string[]): Promise<string> {
@@ -90,4 +100,64 @@ test('the commands of the workloads page set up client credentials and a signed 
     text.replace('scope: warehouse:read', 'audience: warehouse-mcp'),
   );
   assert.match(await doctor(), /aud: .*"warehouse-mcp"/);
+});
+
+/** The company's identity provider: it issues an ID-JAG for the client of the second server. */
+async function startCompany(): Promise<FakeAuthorizationServer> {
+  const company = await startFakeAuthorizationServer();
+  company.behaviour = ({ form }) =>
+    isJwt(form.get('subject_token'))
+      ? {
+          kind: 'issue',
+          audience: form.get('audience') ?? '',
+          type: 'oauth-id-jag+jwt',
+          claims: { client_id: 'cambist-of-example', resource: form.get('resource') },
+          fields: { token_type: 'N_A', issued_token_type: form.get('requested_token_type') },
+        }
+      : { kind: 'response', status: 400, body: { error: 'invalid_grant' } };
+  return company;
+}
+
+/** False for the token with which doctor tries whether a server verifies tokens. */
+function isJwt(token: string | null): boolean {
+  return token?.split('.').length === 3;
+}
+
+test('the commands of the ID-JAG page make Keycloak accept ID-JAGs, each of them once', async (t) => {
+  const company = await startCompany();
+  const backend = await startFakeUpstream(echo);
+  t.after(async () => {
+    await company.close();
+    await backend.close();
+  });
+  const local = (text: string) =>
+    text
+      .replaceAll('https://idp.example.com/jwks', company.jwksUri)
+      .replaceAll('https://idp.example.com', company.issuer)
+      .replaceAll('https://auth.github-mcp.example.com', keycloak.url)
+      .replaceAll('https://github-mcp.example.com/mcp', `${backend.url}/mcp`)
+      .replaceAll('/var/run/secrets/cambist', folder);
+  const recipe = local(await readFile('config/id-jag.yaml', 'utf8'))
+    .replace(`issuer: ${keycloak.url}\n`, `issuer: ${keycloak.issuer('github')}\n`)
+    .concat('\nlisten: 127.0.0.1:0\nadmin: 127.0.0.1:0\n');
+  await writeFile(join(folder, 'cambist.yaml'), recipe);
+  await writeFile(join(folder, 'company-secret'), 'throwaway');
+  await writeFile(join(folder, 'token'), await company.mint({ subject: 'alice-at-company' }));
+  assert.match(await follow('id-jag.md', local), new RegExp(`aud: "${backend.url}/mcp"`));
+
+  const cambist = await startCambist({ config: () => parse(recipe) as Record<string, unknown> });
+  t.after(cambist.close);
+  await cambist.ready();
+  company.requests.length = 0;
+  const authorization = `Bearer ${await company.mint({ subject: 'alice-at-company' })}`;
+  for (const session of ['one', 'two']) {
+    const headers = { authorization, 'mcp-session-id': session };
+    assert.equal((await call(`${cambist.url}/github`, { headers, body: '{}' })).status, 200);
+  }
+  assert.equal(company.requests.length, 2, 'Keycloak refuses the cached assertion, and accepts a new one');
+
+  await writeFile(join(folder, 'token'), await company.mint({ subject: 'bob-at-company' }));
+  const args = ['doctor', '--config', 'cambist.yaml', '--subject-token-file', 'token', '--json'];
+  const { stdout } = await runCommand(args, { cwd: folder });
+  assert.match(stdout, /"code": *"assertion_refused"/, 'Keycloak does not know this user');
 });

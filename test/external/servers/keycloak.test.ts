@@ -11,9 +11,11 @@ import { assertProblem } from '../../harness/problem.ts';
 import { post, whoami } from './agent.ts';
 import { type Diagnosis, diagnose } from './diagnose.ts';
 import { committedRealm, type Keycloak, startKeycloak } from './keycloak.ts';
-import { MISTAKEN_REALM, MISTAKES, mistakenRealm, REALM, SECRET, USER } from './keycloak-realms.ts';
+import { MISTAKEN_REALM, MISTAKES, mistakenRealm, REALM, SECRET, USER, withResourceUrl } from './keycloak-realms.ts';
 
 const AUDIENCES = ['github-mcp', 'docs-mcp'];
+/** The URL of a backend, by which Keycloak's feature "resource-indicators" knows it. */
+const RESOURCE = 'https://github-mcp.example.com/mcp';
 
 let keycloak: Keycloak;
 let cambist: CambistProcess;
@@ -30,7 +32,8 @@ before(async () => {
   const { publicKey, privateKey } = await generateKeyPair('ES256', { extractable: true });
   const jwk = { ...(await exportJWK(publicKey)), alg: 'ES256', use: 'sig', kid: 'throwaway' };
   const committed = await committedRealm();
-  keycloak = keep(await startKeycloak([committed, mistakenRealm(committed, jwk)]));
+  const realms = [withResourceUrl(committed, 'github-mcp', RESOURCE), mistakenRealm(committed, jwk)];
+  keycloak = keep(await startKeycloak(realms, { KC_FEATURES: 'resource-indicators' }));
   for (const realm of [REALM, MISTAKEN_REALM]) {
     for (const audience of AUDIENCES) {
       const trust = { issuer: keycloak.issuer(realm), jwksUri: keycloak.jwksUri(realm) };
@@ -114,6 +117,12 @@ function config(directory: string, recipe: Awaited<ReturnType<typeof readRecipe>
       route('off', 'off', MISTAKEN_REALM, 'github-mcp'),
       route('signing', 'signing', MISTAKEN_REALM, 'github-mcp'),
       route('stranger', 'stranger', MISTAKEN_REALM, 'github-mcp'),
+      route('by-resource', 'keycloak', REALM, 'github-mcp', { audience: undefined, resource: RESOURCE }),
+      route('by-unknown-resource', 'keycloak', REALM, 'docs-mcp', {
+        credential: 'client_credentials',
+        audience: undefined,
+        resource: 'https://nobody-mcp.example.com/mcp',
+      }),
     ],
   };
 }
@@ -222,6 +231,36 @@ test('doctor reports that Keycloak ignores an actor token', async () => {
   assert.equal((await whoami(`${cambist.url}/delegated`, token)).act, undefined);
   const { code, warnings } = await examine('delegated', token);
   assert.deepEqual([code, warnings.map((warning) => warning.code)], [0, ['actor_missing']]);
+});
+
+test('token exchange ignores resource, with the feature resource-indicators as well', async () => {
+  const token = await signIn(REALM);
+  assertProblem(await post(`${cambist.url}/by-resource`, token), 'ERR_ISSUED_TOKEN_AUDIENCE');
+  const { errors } = await examine('by-resource', token);
+  assert.deepEqual(
+    errors.map(({ code }) => code),
+    ['audience_wrong'],
+  );
+  assert.match(errors[0]?.what ?? '', /its "aud" is .*"docs-mcp"/);
+  assert.match(errors[0]?.fix ?? '', /set the route's audience/);
+});
+
+test('with that feature, client credentials are refused for an unknown resource', async () => {
+  const token = await signIn(REALM);
+  assertProblem(await post(`${cambist.url}/by-unknown-resource`, token), 'ERR_EXCHANGE_REFUSED');
+  const { errors } = await examine('by-unknown-resource', token);
+  assert.deepEqual(
+    errors.map(({ code }) => code),
+    ['resource_refused'],
+  );
+});
+
+test('with that feature, client credentials fail for a known resource', async () => {
+  const form = new URLSearchParams({ grant_type: 'client_credentials', resource: RESOURCE });
+  const authorization = `Basic ${Buffer.from(`cambist:${SECRET}`).toString('base64')}`;
+  const endpoint = `${keycloak.issuer(REALM)}/protocol/openid-connect/token`;
+  const { status } = await fetch(endpoint, { method: 'POST', body: form, headers: { authorization } });
+  assert.equal(status, 500);
 });
 
 test('writes no token or secret to the log or the output of doctor', () => {
