@@ -56,6 +56,8 @@ export interface MintFields {
 
 export interface FakeAuthorizationServerOptions extends HttpServerOptions {
   issuerPath?: string;
+  /** Handles further paths. @returns whether it responds */
+  respond?: (url: URL, request: IncomingMessage, response: ServerResponse) => boolean;
 }
 
 export interface FakeAuthorizationServer {
@@ -127,6 +129,7 @@ export async function startFakeAuthorizationServer(
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? '/', server.url);
+    if (options.respond?.(url, request, response) === true) return undefined;
     if (url.pathname.includes('/.well-known/')) return respondWithMetadata(url.pathname, response);
     if (url.pathname === `${path}/jwks`) return sendResponse(response, 200, { keys: jwks });
     if (url.pathname === `${path}/token`) return respondWithToken(request, response);
