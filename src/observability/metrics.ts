@@ -90,7 +90,9 @@ function trafficFamilies({ responses, routes, tunnels }: Counts): MetricFamily[]
 function tokenFamilies({ counts, cacheEntries, cacheMaxEntries }: MetricSources): MetricFamily[] {
   const { routes, evictions, exchangeDurations, available, credentials } = counts;
   return [
-    gauge('cambist_cache_entries', 'Issued tokens in the cache.', () => [sample({}, cacheEntries())]),
+    gauge('cambist_cache_entries', 'Entries of the cache, one for each session and resource.', () => [
+      sample({}, cacheEntries()),
+    ]),
     gauge('cambist_cache_max_entries', 'Maximum number of issued tokens in the cache.', () => [
       sample({}, cacheMaxEntries()),
     ]),

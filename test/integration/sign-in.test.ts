@@ -49,7 +49,7 @@ function connectV1(url: string): Promise<SignedIn> {
   return signIn(provider, connect, (code) => transport().finishAuth(code));
 }
 
-/** What the user of a client sees when a call fails. */
+/** The error that the user of a client sees when a call fails. */
 async function shown(client: SignedIn, tool: string): Promise<string> {
   return client.call(tool).then(
     (result) => `no error: ${result}`,

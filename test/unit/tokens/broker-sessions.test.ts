@@ -195,6 +195,19 @@ test('an upstream that opens a session with each response costs one exchange in 
   assert.equal(requests.length, 3);
 });
 
+test('each of ten sessions that share a token has a cache entry, because each can end first', async () => {
+  const { broker, token, request, cache } = await setUpToken();
+  broker.openSession(route, alice, 'session-0', token);
+  const second = broker.lookUp(route, alice);
+  await (await request(2)).issue('second');
+  const ids = Array.from({ length: 10 }, (_, index) => `session-${index + 1}`);
+  for (const id of ids) broker.openSession(route, alice, id, await tokenOf(second));
+  assert.equal(cache.size, 1 + 1 + ids.length);
+  broker.endSession(route, { ...alice, id: 'session-1' }, 'client');
+  assert.equal(await bearerOf(broker.lookUp(route, { ...alice, id: 'session-2' })), 'Bearer second');
+  assert.equal(cache.size, 1 + ids.length);
+});
+
 test('an upstream that ends sessions costs one exchange in ten seconds, and a client may end its session at any time', async () => {
   const { broker, request, clock } = await setUpToken(one);
   broker.endSession(route, one, 'upstream');
