@@ -1,16 +1,39 @@
 import { createServer, type TLSSocket } from 'node:tls';
 import { closeServer, listen, type ServerTls } from './http-server.ts';
 
-const HEADERS = 1;
-const RST_STREAM = 3;
-const SETTINGS = 4;
+/** Types of frames (RFC 9113 section 6, and `ALTSVC` and `ORIGIN` from RFC 7838 and RFC 8336). */
+export const FRAME = {
+  DATA: 0,
+  HEADERS: 1,
+  PRIORITY: 2,
+  RST_STREAM: 3,
+  SETTINGS: 4,
+  PUSH_PROMISE: 5,
+  PING: 6,
+  GOAWAY: 7,
+  WINDOW_UPDATE: 8,
+  CONTINUATION: 9,
+  ALTSVC: 10,
+  ORIGIN: 12,
+} as const;
+
+/** Flags of frames. */
+export const FLAG = { NONE: 0, ACK: 1, END_STREAM: 1, END_HEADERS: 4, PADDED: 8 } as const;
+
+/** `:status: 200`, from the static table (RFC 7541 appendix A). */
+export const STATUS_200 = Buffer.from([0x88]);
+
+/** Encodes a header with a literal name and value that enters no table (RFC 7541 section 6.2.2). Both are shorter than 127 bytes. */
+export function literal(name: string, value: string): Buffer {
+  const [nameBytes, valueBytes] = [Buffer.from(name, 'latin1'), Buffer.from(value, 'latin1')];
+  return Buffer.concat([Buffer.from([0, nameBytes.length]), nameBytes, Buffer.from([valueBytes.length]), valueBytes]);
+}
+
 const PREFACE_BYTES = 24;
 const FRAME_HEADER_BYTES = 9;
 
-const END_HEADERS = 4;
-
 /** Encodes a frame (RFC 9113 section 4.1). */
-function frame(type: number, flags: number, stream: number, payload: Buffer): Buffer {
+export function frame(type: number, flags: number, stream: number, payload: Buffer): Buffer {
   const header = Buffer.alloc(FRAME_HEADER_BYTES);
   header.writeUIntBE(payload.length, 0, 3);
   header.writeUInt8(type, 3);
@@ -21,6 +44,8 @@ function frame(type: number, flags: number, stream: number, payload: Buffer): Bu
 
 /** Sends the frames of one stream. */
 export interface RawStream {
+  readonly id: number;
+  readonly socket: TLSSocket;
   /** Sends the headers of a response with status 200. @param contentLength the value of `content-length` */
   head(contentLength?: number): void;
   /** Sends an encoded header block (RFC 7541). */
@@ -28,6 +53,8 @@ export interface RawStream {
   data(part: string | Buffer): void;
   /** Resets the stream. @param code RFC 9113 section 7 */
   reset(code: number): void;
+  /** Sends a frame. @param id the stream; this one by default */
+  frame(type: number, flags: number, payload: Buffer, id?: number): void;
 }
 
 export interface RawHttp2Server {
@@ -49,7 +76,7 @@ export async function startRawHttp2(
     const connection = streams.push(0) - 1;
     sockets.add(socket);
     socket.on('error', () => socket.destroy());
-    socket.write(frame(SETTINGS, 0, 0, Buffer.alloc(0)));
+    socket.write(frame(FRAME.SETTINGS, FLAG.NONE, 0, Buffer.alloc(0)));
     let received = Buffer.alloc(0);
     let skipped = false;
     socket.on('data', (chunk) => {
@@ -64,7 +91,7 @@ export async function startRawHttp2(
         const stream = received.readUInt32BE(5);
         const type = received.readUInt8(3);
         received = received.subarray(FRAME_HEADER_BYTES + received.readUIntBE(0, 3));
-        if (type !== HEADERS) continue;
+        if (type !== FRAME.HEADERS) continue;
         streams[connection] = (streams[connection] ?? 0) + 1;
         respond(streamOn(socket, stream));
       }
@@ -82,22 +109,23 @@ export async function startRawHttp2(
 }
 
 function streamOn(socket: TLSSocket, id: number): RawStream {
-  const send = (type: number, flags: number, payload: Buffer): void => {
-    if (socket.writable) socket.write(frame(type, flags, id, payload));
+  const send = (type: number, flags: number, payload: Buffer, on = id): void => {
+    if (socket.writable) socket.write(frame(type, flags, on, payload));
   };
   return {
+    id,
+    socket,
+    frame: send,
     head(contentLength) {
-      // `:status: 200`, and `content-length` with a literal value, from the static table (RFC 7541 appendix A).
-      const digits = String(contentLength);
-      const length = contentLength === undefined ? [] : [Buffer.from([0x0f, 0x0d, digits.length]), Buffer.from(digits)];
-      send(HEADERS, END_HEADERS, Buffer.concat([Buffer.from([0x88]), ...length]));
+      const length = contentLength === undefined ? [] : [literal('content-length', String(contentLength))];
+      send(FRAME.HEADERS, FLAG.END_HEADERS, Buffer.concat([STATUS_200, ...length]));
     },
-    block: (bytes) => send(HEADERS, END_HEADERS, bytes),
-    data: (part) => send(0, 0, Buffer.from(part as string)),
+    block: (bytes) => send(FRAME.HEADERS, FLAG.END_HEADERS, bytes),
+    data: (part) => send(FRAME.DATA, FLAG.NONE, Buffer.from(part as string)),
     reset(code) {
       const reason = Buffer.alloc(4);
       reason.writeUInt32BE(code);
-      send(RST_STREAM, 0, reason);
+      send(FRAME.RST_STREAM, FLAG.NONE, reason);
     },
   };
 }

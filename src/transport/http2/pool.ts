@@ -3,15 +3,13 @@ import type { Dispatcher } from 'undici';
 import type { Connect } from '../connector.ts';
 import { failUnsent, sendHttp2 } from './request.ts';
 import { openSession } from './session.ts';
+import { type WatchedConnection, watchConnection } from './watch.ts';
 
 /** Limit for the streams of one connection, because they share its throughput. The upstream may allow fewer. */
 const MAX_STREAMS = 100;
 
 /** An idle connection is closed after this time, before machines in between forget it. */
 const IDLE_MS = 30_000;
-
-/** Interval of pings on a connection with streams. Without them, a connection that died silently would stay in use. */
-const PING_MS = 30_000;
 
 /** The connections to one origin. */
 export interface Http2Pool {
@@ -27,7 +25,7 @@ export interface Http2PoolOptions {
   /** Offers HTTP/2 by ALPN. */
   readonly connect: Connect;
   readonly connectMs: number;
-  /** Interval of pings, and timeout for their responses. Default: 30 s. */
+  /** Interval of pings, for tests. */
   readonly pingMs?: number | undefined;
   /** The upstream does not offer HTTP/2. Called with all waiting requests. */
   readonly onWithoutHttp2: (waiting: readonly Waiting[]) => void;
@@ -41,16 +39,18 @@ export interface Waiting {
   readonly refusedBy?: Connection;
 }
 
-interface Connection {
-  readonly session: ClientHttp2Session;
+interface Connection extends WatchedConnection {
   streams: number;
+  uploads: number;
+  requests: number;
+  bodyBytes: number;
   /** From GOAWAY: the upstream has not processed later streams. */
   lastStreamId: number;
 }
 
 export function createHttp2Pool(
   origin: URL,
-  { connect, connectMs, pingMs = PING_MS, onWithoutHttp2 }: Http2PoolOptions,
+  { connect, connectMs, pingMs, onWithoutHttp2 }: Http2PoolOptions,
 ): Http2Pool {
   const connections = new Set<Connection>();
   const destroying = new AbortController();
@@ -81,8 +81,17 @@ export function createHttp2Pool(
 
   function send(connection: Connection, taken: Waiting): void {
     const { options, handler } = taken;
+    const uploads = isReplayable(options.body) ? 0 : 1;
     connection.streams += 1;
+    connection.uploads += uploads;
+    connection.requests += 1;
     sendHttp2(connection.session, options, handler, {
+      onBody(bytes) {
+        connection.bodyBytes += bytes;
+      },
+      onSent() {
+        connection.uploads -= uploads;
+      },
       onNoResponse(stream) {
         if (destroying.signal.aborted || taken.refusedBy !== undefined) return false;
         if (!isUnprocessed(stream, connection) || !isReplayable(options.body)) return false;
@@ -121,7 +130,8 @@ export function createHttp2Pool(
       session.destroy();
       return;
     }
-    const connection = { session, streams: 0, lastStreamId: Number.POSITIVE_INFINITY };
+    const lastStreamId = Number.POSITIVE_INFINITY;
+    const connection = { session, streams: 0, uploads: 0, requests: 0, bodyBytes: 0, lastStreamId };
     session.on('goaway', (_code: number, lastStreamId: number) => {
       connection.lastStreamId = lastStreamId;
     });
@@ -132,12 +142,11 @@ export function createHttp2Pool(
       return;
     }
     connections.add(connection);
-    const pinging = setInterval(createPing(connection), pingMs).unref();
+    watchConnection(connection, pingMs);
     session.setTimeout(IDLE_MS, () => {
       if (connection.streams === 0) session.close();
     });
     session.once('close', () => {
-      clearInterval(pinging);
       connections.delete(connection);
       serve();
     });
@@ -177,25 +186,6 @@ export function createHttp2Pool(
       for (const { session } of connections) session.destroy();
       failWaiting(reason);
     },
-  };
-}
-
-/** Pings the upstream. Destroys the connection if the previous ping got no response. */
-function createPing(connection: Connection): () => void {
-  const { session } = connection;
-  let hasResponded = true;
-  return () => {
-    if (session.destroyed) return;
-    if (connection.streams === 0) {
-      hasResponded = true;
-    } else if (hasResponded) {
-      hasResponded = false;
-      session.ping(() => {
-        hasResponded = true;
-      });
-    } else {
-      session.destroy(new Error('HTTP/2: the connection is dead: a ping got no response'));
-    }
   };
 }
 

@@ -15,6 +15,10 @@ type Controller = { -readonly [Key in keyof Dispatcher.DispatchController]: Disp
 export interface StreamEvents {
   /** The stream has closed without a response. @returns true where the request is sent again, so that the handler is not told */
   readonly onNoResponse: (stream: ClientHttp2Stream) => boolean;
+  /** A part of the response body has arrived. */
+  readonly onBody: (bytes: number) => void;
+  /** The request body is completely sent, or never will be. Called once. */
+  readonly onSent: () => void;
   /** The stream no longer counts against the limit of its session. Called once. */
   readonly onEnd: () => void;
 }
@@ -29,7 +33,7 @@ export function sendHttp2(
   session: ClientHttp2Session,
   options: Dispatcher.DispatchOptions,
   handler: Dispatcher.DispatchHandler,
-  { onNoResponse, onEnd }: StreamEvents,
+  { onNoResponse, onBody, onSent, onEnd }: StreamEvents,
 ): void {
   const { headersTimeout } = options;
   const body = (options.body ?? null) as Content;
@@ -100,6 +104,7 @@ export function sendHttp2(
     let failure = new Error('HTTP/2: the stream closed before the response was complete');
     opened.once('response', startResponse);
     opened.on('data', (chunk: Buffer) => {
+      onBody(chunk.length);
       if (!hasEnded) handler.onResponseData?.(controller, chunk);
     });
     opened.once('end', () => {
@@ -113,9 +118,11 @@ export function sendHttp2(
         hasEnded = true;
         clearTimeout(timer);
       }
+      if (!opened.writableFinished) onSent();
       onEnd();
       fail(failure);
     });
+    opened.once('finish', onSent);
   }
 
   handler.onRequestStart?.(controller, {});
@@ -125,6 +132,7 @@ export function sendHttp2(
     fail(error as Error);
   }
   if (stream === undefined) {
+    onSent();
     onEnd();
     return;
   }
