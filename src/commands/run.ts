@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util';
 import { type App, startApp } from '../app.ts';
+import { describeRoute } from '../config/describe-route.ts';
 import { createLogger, jsonLog, type Logger, textLog } from '../observability/logger.ts';
 import { startTracing } from '../observability/start-tracing.ts';
 import { readVersion } from '../version.ts';
@@ -40,7 +41,7 @@ export const run: Command = async (args) => {
     return EXIT.failed;
   }
   const { listen, admin } = app;
-  const routes = config.routes.map((route) => `${route.name} ${route.match.host ?? '*'}${route.match.path}`);
+  const routes = config.routes.map((route) => describeRoute(route, listen));
   logger.info({ version, listen, admin, config: file, routes }, 'cambist is listening');
 
   reloads.begin(app, config);

@@ -5,8 +5,12 @@ const COLOURS: Readonly<Record<string, number>> = { fatal: 31, error: 31, warn: 
 const DIM = 2;
 const INDENT = ' '.repeat(19);
 
+/** The message of the line about the start, whose routes come one to a line. */
+const START = 'cambist is listening';
+
 /** Fields with a place of their own in every line. */
 const PLACED = ['time', 'level', 'msg', 'err', 'finding', 'cause', 'fix'];
+const PLACED_OF_START = [...PLACED, 'routes', 'listen', 'admin'];
 const PLACED_OF_REQUEST = [...PLACED, 'method', 'route', 'status', 'outcome', 'cache', 'duration_ms', 'error'];
 const PLACED_OF_EXCHANGE = [...PLACED, 'route', 'authorization_server', 'result', 'refresh', 'duration_ms', 'error'];
 
@@ -25,9 +29,9 @@ export function textLines(colour: boolean): (json: string) => string {
     const level = String(line.level);
     const [sentence, rest] = describe(line);
     const fields = rest.length === 0 ? '' : `  ${painted(DIM, rest.join(' '))}`;
-    const errors = [...reasons(line.err), ...diagnosis(line)].map((reason) => `${INDENT}${reason}\n`);
+    const below = [...reasons(line.err), ...diagnosis(line), ...addresses(line)].map((text) => `${INDENT}${text}\n`);
     const first = `${painted(DIM, clockTime(line.time))} ${painted(COLOURS[level], level.padEnd(5))} ${sentence}${fields}`;
-    return `${first}\n${errors.join('')}`;
+    return `${first}\n${below.join('')}`;
   };
 }
 
@@ -46,6 +50,8 @@ function describe(line: Line): [sentence: string, rest: string[]] {
       const action = refresh === true ? 'refresh' : 'exchange';
       return [words(action, 'for', route, 'at', server, error ?? result, ms(line)), fieldsOf(line, PLACED_OF_EXCHANGE)];
     }
+    case START:
+      return [START, fieldsOf(line, PLACED_OF_START)];
     default:
       return [printable(String(line.msg ?? '')), fieldsOf(line, PLACED)];
   }
@@ -70,6 +76,13 @@ function reasons(error: unknown): string[] {
   if (typeof error !== 'object' || error === null || !('message' in error)) return [];
   const cause = 'cause' in error ? reasons(error.cause) : [];
   return [printable(String(error.message)), ...cause.map((reason) => `because: ${reason.replace(/^because: /, '')}`)];
+}
+
+/** The routes and the status page of a line about the start. */
+function addresses({ msg, routes, admin }: Line): string[] {
+  if (msg !== START) return [];
+  const page = `status page: ${String(admin).replace('//0.0.0.0:', '//127.0.0.1:').replace('//[::]:', '//[::1]:')}/`;
+  return [...(Array.isArray(routes) ? routes : []), page].map((text) => printable(String(text)));
 }
 
 /** The probable cause and its fix. */

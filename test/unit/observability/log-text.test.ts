@@ -25,6 +25,32 @@ test('writes a request as one sentence: method, route and result', () => {
   assert.equal(told(line), '09:05:07.042 info  POST github 200 forwarded hit 1.2 ms  request_id=r-1 total_ms=2\n');
 });
 
+test('writes the routes and the URL of the status page below the line about the start', () => {
+  const line = {
+    msg: 'cambist is listening',
+    version: '0.1.0',
+    listen: 'http://127.0.0.1:8180',
+    admin: 'http://0.0.0.0:9180',
+    config: 'cambist.yaml',
+    routes: ['github: http://127.0.0.1:8180/github → https://github-mcp.example.com/mcp (aud github-mcp)'],
+  };
+  assert.deepEqual(told(line).split('\n'), [
+    '09:05:07.042 info  cambist is listening  version=0.1.0 config=cambist.yaml',
+    '                   github: http://127.0.0.1:8180/github → https://github-mcp.example.com/mcp (aud github-mcp)',
+    '                   status page: http://127.0.0.1:9180/',
+    '',
+  ]);
+});
+
+test('writes the cause of an error and its fix below the line', () => {
+  const line = { level: 'warn', msg: 'not ready', finding: 'x', cause: 'the secret is wrong', fix: 'correct it' };
+  assert.deepEqual(told(line).split('\n').slice(1), [
+    '                   cause: the secret is wrong',
+    '                   fix: correct it',
+    '',
+  ]);
+});
+
 test('writes an error and its causes below the line', () => {
   const line = {
     level: 'error',

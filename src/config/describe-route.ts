@@ -1,0 +1,43 @@
+import type { Credential, ExpectedAudience, Match, Route } from './config.ts';
+import { isLoopback } from './loopback.ts';
+
+/**
+ * A route in one line: its name, the URL that the agent calls, the upstream, and the token that the upstream gets.
+ * @param listen the proxy's address, as in `http://127.0.0.1:8180` or `unix:/path`
+ */
+export function describeRoute({ name, match, upstream, credential }: Route, listen: string): string {
+  const conditions = describeConditions(match);
+  const to = `${upstream.origin}${upstream.path} (${describeToken(credential)})`;
+  return `${name}: ${agentUrl(match, listen)}${conditions} → ${to}`;
+}
+
+/** A host that is not on this machine is that of the backend: the agent uses cambist as its proxy. */
+function agentUrl({ host, path }: Match, listen: string): string {
+  const isOwn = host === undefined || isLoopback(host);
+  return isOwn ? `${listen}${path}` : `http://${host}${path}`;
+}
+
+function describeConditions({ conditions }: Match): string {
+  const { methods, mcpMethods, mcpNames } = conditions ?? {};
+  const parts = [methods, mcpMethods, mcpNames].filter((part) => part !== undefined);
+  return parts.length === 0 ? '' : ` [${parts.map((part) => part.join(' ')).join(', ')}]`;
+}
+
+function describeToken(credential: Credential): string {
+  switch (credential.kind) {
+    case 'passthrough':
+      return "the caller's own token";
+    case 'none':
+      return 'no token';
+    case 'client_credentials':
+      return `cambist's own token, ${describeAudience(credential.target.expectAudience)}`;
+    case 'exchange':
+      return describeAudience(credential.target.expectAudience);
+  }
+}
+
+function describeAudience(expected: ExpectedAudience): string {
+  if (expected === 'any') return 'aud not checked';
+  const names = 'only' in expected ? expected.only : expected;
+  return `aud ${names.join(' or ')}`;
+}
