@@ -4,6 +4,7 @@ import type { CommandName } from './commands/usages.ts';
 
 /** A command is loaded when it is called, so it does not wait for the modules of the others. */
 const COMMANDS: Readonly<Record<CommandName, () => Promise<Command>>> = {
+  init: async () => (await import('./commands/init.ts')).init,
   run: async () => (await import('./commands/run.ts')).run,
   validate: async () => (await import('./commands/validate.ts')).validate,
   explain: async () => (await import('./commands/explain.ts')).explain,

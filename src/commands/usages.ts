@@ -36,6 +36,39 @@ const MANIFESTS = { 'FILE...': 'manifests in YAML or JSON; - is standard input' 
 
 /** Every command by its name, in the order of `cambist --help`. */
 export const USAGES = {
+  init: {
+    synopsis: '[--config FILE] [--backend URL] [--issuer URL] [--client-id ID] [--audience NAME] [options]',
+    does: 'writes a config file, after a few questions or from flags',
+    about: `On a terminal, it asks for what the flags leave out. It never overwrites a file, checks what it writes, and names the
+next command. Sends nothing.`,
+    flags: {
+      config: { type: 'string', placeholder: 'FILE', default: 'cambist.yaml', help: 'the file to write' },
+      backend: { type: 'string', placeholder: 'URL', help: 'the URL of the backend, an MCP server' },
+      issuer: { type: 'string', placeholder: 'URL', help: 'the issuer of the authorization server' },
+      'client-id': { type: 'string', placeholder: 'ID', help: "the id of cambist's client there; otherwise cambist" },
+      audience: {
+        type: 'string',
+        placeholder: 'NAME',
+        help: "the server's name of the backend (Keycloak, Okta, Auth0); otherwise its URL",
+      },
+      scope: { type: 'string', placeholder: 'SCOPES', help: 'the scopes that the token needs, in one argument' },
+      route: {
+        type: 'string',
+        placeholder: 'NAME',
+        default: 'mine',
+        help: 'the route, and the path that the agent calls',
+      },
+      'secret-env': {
+        type: 'string',
+        placeholder: 'NAME',
+        help: 'the variable with the client secret; otherwise CAMBIST_CLIENT_SECRET',
+      },
+      'secret-file': { type: 'string', placeholder: 'FILE', help: 'the file with the client secret' },
+      pod: { type: 'boolean', help: 'for a pod: a secret from a file, and an admin port that probes can reach' },
+    },
+    exits: ['the file is written', 'the file exists, a value is invalid, or the questions were not answered'],
+    example: 'cambist init --backend https://mcp.example.com/mcp --issuer https://idp.example.com/realms/agents',
+  },
   run: {
     synopsis: '[--config FILE] [--log-format FORMAT]',
     does: 'runs the proxy; the default',

@@ -10,7 +10,7 @@ const START = 'cambist is listening';
 
 /** Fields with a place of their own in every line. */
 const PLACED = ['time', 'level', 'msg', 'err', 'finding', 'cause', 'fix'];
-const PLACED_OF_START = [...PLACED, 'routes', 'listen', 'admin'];
+const PLACED_OF_START = [...PLACED, 'routes'];
 const PLACED_OF_REQUEST = [...PLACED, 'method', 'route', 'status', 'outcome', 'cache', 'duration_ms', 'error'];
 const PLACED_OF_EXCHANGE = [...PLACED, 'route', 'authorization_server', 'result', 'refresh', 'duration_ms', 'error'];
 

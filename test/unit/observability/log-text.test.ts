@@ -35,7 +35,7 @@ test('writes the routes and the URL of the status page below the line about the 
     routes: ['github: http://127.0.0.1:8180/github → https://github-mcp.example.com/mcp (aud github-mcp)'],
   };
   assert.deepEqual(told(line).split('\n'), [
-    '09:05:07.042 info  cambist is listening  version=0.1.0 config=cambist.yaml',
+    '09:05:07.042 info  cambist is listening  version=0.1.0 listen=http://127.0.0.1:8180 admin=http://0.0.0.0:9180 config=cambist.yaml',
     '                   github: http://127.0.0.1:8180/github → https://github-mcp.example.com/mcp (aud github-mcp)',
     '                   status page: http://127.0.0.1:9180/',
     '',

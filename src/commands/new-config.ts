@@ -1,0 +1,65 @@
+import { stringify } from 'yaml';
+
+/** The choices of `cambist init`. */
+export interface ConfigChoices {
+  /** Name and path of the route. */
+  readonly route: string;
+  /** URL of the backend. */
+  readonly backend: string;
+  readonly issuer: string;
+  readonly clientId: string;
+  /** The server's name of the backend. Undefined: the backend is named by its URL. */
+  readonly audience: string | undefined;
+  readonly scope: string | undefined;
+  readonly secret: { readonly env: string } | { readonly file: string };
+  /** For the sidecar of a pod. */
+  readonly pod: boolean;
+}
+
+/** Where `cambist inject --secret` mounts the Secret. */
+export const SECRET_IN_POD = '/var/run/secrets/cambist/client-secret';
+
+/** Writes a config file with comments. The values are quoted as YAML needs it, and not checked. */
+export function newConfig({ route, backend, issuer, clientId, audience, scope, secret, pod }: ConfigChoices): string {
+  const admin = pod
+    ? '# Metrics, health checks and the status page. The kubelet and Prometheus connect from outside the pod.\nadmin: 0.0.0.0:9180'
+    : '# Metrics, health checks and the status page.\nadmin: 127.0.0.1:9180';
+  const limits = pod
+    ? '\nlimits:\n  # Fits into the memory limit that "cambist inject" sets, 256 MiB.\n  max_in_flight: 1000\n'
+    : '';
+  const named =
+    audience === undefined
+      ? ['# The token is requested for the URL of the upstream (RFC 8707). For another name: resource or audience.']
+      : ["# The authorization server's name of the backend.", `audience: ${inline(audience)}`];
+  const scoped = scope === undefined ? [] : [`scope: ${inline(scope)}`];
+  return `# Made by "cambist init". config/README.md explains every key.
+version: 1
+
+# Where the agent connects. On loopback, only ${pod ? 'containers of this pod' : 'this machine'} can.
+listen: 127.0.0.1:8180
+${admin}
+
+authorization_servers:
+  # Any name: it is a label in the log and in metrics.
+  main:
+    # cambist reads the server's metadata here. The metadata must name exactly this issuer.
+    issuer: ${inline(issuer)}
+    # cambist's client at this server. The server must allow it to exchange tokens.
+    client_id: ${inline(clientId)}
+    client_auth:
+      method: client_secret_basic
+      # Never inline. A file may change while cambist runs.
+      client_secret: ${inline(secret)}
+${limits}
+routes:
+  # The agent calls http://127.0.0.1:8180/${route} in place of the backend's URL.
+  - name: ${inline(route)}
+    match: { path: ${inline(`/${route}`)} }
+    upstream: ${inline(backend)}
+${[...named, ...scoped].map((line) => `    ${line}\n`).join('')}`;
+}
+
+/** A value in one line of YAML. */
+function inline(value: unknown): string {
+  return stringify(value, { collectionStyle: 'flow', lineWidth: 0 }).trimEnd();
+}

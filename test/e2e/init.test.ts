@@ -1,0 +1,76 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { type TestContext, test } from 'node:test';
+import { stripVTControlCharacters } from 'node:util';
+import { BUILT_PROGRAM, runCommand } from '../harness/run-command.ts';
+
+const FLAGS = ['--backend', 'https://mcp.example.com/mcp', '--issuer', 'https://idp.example.com/realms/agents'];
+
+async function folderOf(t: TestContext): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'cambist-init-'));
+  t.after(() => rm(folder, { recursive: true }));
+  return folder;
+}
+
+test('init writes a valid config from flags, and names the next commands', async (t) => {
+  const cwd = await folderOf(t);
+  const { code, stdout, stderr } = await runCommand(['init', ...FLAGS, '--audience', 'mcp'], { cwd });
+  assert.deepEqual([code, stderr], [0, '']);
+  const [, doctor = ''] = /^ {2}node \S+main\.js (doctor .*)$/m.exec(stdout) ?? [];
+  assert.equal(doctor, 'doctor --config cambist.yaml --subject-token-file token');
+  assert.match(stdout, /^ {2}node \S+main\.js run --config cambist\.yaml$/m);
+  const valid = await runCommand(['validate', '--config', 'cambist.yaml'], { cwd });
+  assert.equal(valid.code, 0);
+  assert.match(valid.stdout, /valid: 1 route, 1 authorization server/);
+});
+
+test('init overwrites nothing', async (t) => {
+  const cwd = await folderOf(t);
+  await writeFile(join(cwd, 'cambist.yaml'), 'mine');
+  const { code, stderr } = await runCommand(['init', ...FLAGS], { cwd });
+  assert.equal(code, 1);
+  assert.match(stderr, /cambist\.yaml exists and is left unchanged/);
+  assert.equal(await readFile(join(cwd, 'cambist.yaml'), 'utf8'), 'mine');
+});
+
+test('init writes no invalid file, and shows what is wrong', async (t) => {
+  const cwd = await folderOf(t);
+  const invalid = ['--backend', 'http://mcp.example.com/mcp', ...FLAGS.slice(2)];
+  const { code, stderr } = await runCommand(['init', ...invalid], { cwd });
+  assert.equal(code, 1);
+  assert.match(stderr, /upstream: must be https/);
+  assert.match(stderr, /cambist\.yaml is not written/);
+  await assert.rejects(readFile(join(cwd, 'cambist.yaml')), { code: 'ENOENT' });
+});
+
+test('init names the missing flags where it cannot ask', async (t) => {
+  const { code, stderr } = await runCommand(['init'], { cwd: await folderOf(t) });
+  assert.equal(code, 2);
+  assert.match(stderr, /init needs --backend, --issuer/);
+});
+
+const notLinux = process.platform === 'linux' ? false : 'needs the "script" of util-linux';
+
+test('init asks on a terminal, and asks again for an invalid URL', { skip: notLinux }, async (t) => {
+  const cwd = await folderOf(t);
+  const child = spawn('script', ['-qec', `${process.execPath} ${BUILT_PROGRAM} init`, '/dev/null'], { cwd });
+  const answers = ['not a URL', FLAGS[1], FLAGS[3], '', 'mcp'];
+  let printed = '';
+  child.stdout.on('data', (chunk: Buffer) => {
+    printed += chunk;
+    if (/: $/.test(stripVTControlCharacters(printed)) && answers.length > 0) {
+      child.stdin.write(`${answers.shift()}\n`);
+    }
+  });
+  await text(child.stdout);
+  assert.deepEqual(answers, [], printed);
+  assert.match(printed, /Write a URL/);
+  assert.match(printed, /is written and valid/);
+  const written = await readFile(join(cwd, 'cambist.yaml'), 'utf8');
+  assert.match(written, /client_id: cambist\n/);
+  assert.match(written, /audience: mcp\n/);
+});
