@@ -13,7 +13,7 @@ type Answers = Partial<Record<keyof typeof QUESTIONS, string>>;
 
 interface Question {
   readonly text: string;
-  /** Used for an empty answer. Undefined: an answer is required. */
+  /** Used for empty input. Undefined: input is required. */
   readonly fallback?: string;
   readonly isUrl?: true;
 }
@@ -28,7 +28,7 @@ const QUESTIONS = {
 
 const NAMES = Object.keys(QUESTIONS) as (keyof typeof QUESTIONS)[];
 
-/** Writes a config file from flags, and from answers on a terminal. Never overwrites a file. */
+/** Writes a config file from flags, and from what is typed on a terminal. Never overwrites a file. */
 export const init: Command = async (args) => {
   const { values } = parseArgs({ args: [...args], options: USAGES.init.flags });
   const { config: file } = values;

@@ -25,6 +25,8 @@ function describeConditions({ conditions }: Match): string {
 
 function describeToken(credential: Credential): string {
   switch (credential.kind) {
+    case 'secret':
+      return 'a secret';
     case 'passthrough':
       return "the caller's own token";
     case 'none':

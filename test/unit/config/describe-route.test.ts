@@ -18,6 +18,7 @@ for (const [route, text] of [
   [{ expect_audience: { only: ['a', 'b'] } }, /\(aud a or b\)$/],
   [{ expect_audience: 'any' }, /\(aud not checked\)$/],
   [{ credential: 'none' }, /\(no token\)$/],
+  [{ credential: 'secret', secret: { file: '/key' } }, /\(a secret\)$/],
   [{ credential: 'passthrough' }, /\(the caller's own token\)$/],
   [{ credential: 'client_credentials', audience: 'mcp' }, /\(cambist's own token, aud mcp\)$/],
   [{ match: { host: '127.0.0.1', path: '/r' } }, /^r: http:\/\/127\.0\.0\.1:8180\/r →/],
