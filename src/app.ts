@@ -93,7 +93,8 @@ export async function startApp(first: Config, version: string, logger: Logger, t
     diagnoses,
     readCaller: readCallerToken,
   });
-  const proxy = await createProxyServer({ activeConfig, tracker, pipeline, sockets, logger });
+  const tlsBridge = interception?.createTlsBridge(counts.proxy);
+  const proxy = await createProxyServer({ activeConfig, tracker, pipeline, sockets, logger, tlsBridge });
   const { limits } = first;
   const connections = limitConnections(proxy.server, limits.maxConnections, (count) => {
     logger.warn({}, `limits.max_connections is reached; dropped ${count} connections`);

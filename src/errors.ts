@@ -14,6 +14,13 @@ const CATALOGUE = {
     detail: 'No route of this proxy matches the host, path, method and message of this request.',
     fix: 'Run "cambist explain" to see why no route matches. Then add a route, or correct the URL that the agent calls.',
   },
+  ERR_MISDIRECTED_REQUEST: {
+    status: 421,
+    phase: 'route',
+    title: 'Misdirected request',
+    detail: 'The request is for another host than its TLS connection: send it on a connection to its own host.',
+    fix: 'Make the agent use one connection for each host, and remove any Host header that it sets itself. If no agent should send this, treat it as an attempt to get the token of another backend.',
+  },
   ERR_MESSAGE_TOO_LARGE: {
     status: 413,
     phase: 'route',

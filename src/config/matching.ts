@@ -33,14 +33,14 @@ function readIpv6(host: string): Reading<string> {
   return { value: new URL(`http://${host}`).hostname };
 }
 
-/** Reads an entry of `forward_proxy.connect`: an exact host and a port. */
+/** Reads an entry of `forward_proxy.connect`: a port, and an exact host, `*.suffix`, or `*` for any public name. */
 export function readConnectAuthority(text: string): Reading<string> {
   const [, name = '', digits = ''] = /^(.*):(\d{1,5})$/.exec(text) ?? [];
   const port = Number(digits);
   if (name === '' || port < 1 || port > 65_535) return { problem: 'must be host:port, as in api.example.com:443' };
+  if (name === '*') return { value: `*:${port}` };
   const host = readHostPattern(name);
   if ('problem' in host) return host;
-  if (host.value.startsWith('*.')) return { problem: 'must be one host: a wildcard would let tokens go anywhere' };
   return { value: `${host.value}:${port}` };
 }
 

@@ -190,7 +190,7 @@ function refuseTies(drafts: readonly RouteDraft[]) {
   }
 }
 
-/** Reads the allowed tunnels. A tunnel to the host of a route would bypass the route. */
+/** Reads the allowed tunnels. None leads to the host of a route, whatever the list says. */
 function resolveForwardProxy(
   file: Loose<ConfigFile>,
   drafts: readonly RouteDraft[],
@@ -206,7 +206,7 @@ function resolveForwardProxy(
     const route = drafts.find(({ match }) => match?.host === host);
     if (route !== undefined) {
       const other = formatPath(route.node.at('match').path);
-      node.at(index).warn(`is also the host of ${other}, which requests in the tunnel bypass: remove one of them`);
+      node.at(index).warn(`is also the host of ${other}, which never gets a tunnel: remove one of them`);
     }
   }
   return { connect: [...new Set(connect)] };

@@ -100,8 +100,9 @@ const forwardProxy = z
       .array(z.string())
       .max(100)
       .meta({
-        description: 'Authorities, `host:port`, that CONNECT may open an opaque tunnel to, without any token.',
-        examples: [['api.example.com:443']],
+        description:
+          'Authorities, `host:port`, that CONNECT may open an opaque tunnel to, without any token. The host may be `*.suffix`, or `*` for any public name.',
+        examples: [['api.example.com:443', '*.example.org:443']],
       })
       .optional(),
   })

@@ -1,14 +1,18 @@
 import type { Intercept, Route } from '../config/config.ts';
 import type { Logger } from '../observability/logger.ts';
-import type { CertificateAuthority } from '../transport/certificates.ts';
+import type { ProxyObserver } from '../observability/proxy-observer.ts';
+import type { TlsBridge } from '../proxy/tls-bridge.ts';
 import { nameConstraintsOf } from '../transport/certificates.ts';
+import { permitsHost } from '../transport/name-constraints.ts';
 import { openInterceptAuthority } from './authority.ts';
+import { createHostCertificates } from './host-certificates.ts';
 import { excludedRoutes, interceptedHosts } from './hosts.ts';
+import { createTlsBridge } from './terminate-tls.ts';
 import { writeCertificates, writeVariables } from './trust-folder.ts';
 
 /** Interception of TLS from agents, for the life of the process. */
 export interface Interception {
-  readonly authority: CertificateAuthority;
+  createTlsBridge(observer: ProxyObserver): TlsBridge;
   /**
    * Logs the routes of a config whose hosts the authority may not sign for.
    * @returns the keys that take effect with another authority
@@ -28,12 +32,16 @@ export async function startInterception(
   logger: Logger,
 ): Promise<Interception> {
   const authority = await openInterceptAuthority(ca, interceptedHosts(routes));
-  if (nameConstraintsOf(authority.cert) === undefined) {
+  const constraints = nameConstraintsOf(authority.cert);
+  if (constraints === undefined) {
     logger.warn({}, 'the certificate of intercept.ca has no name constraints; its key can impersonate every host');
   }
   await writeCertificates(trustDir, authority.cert, process.env);
+  const permits = (host: string): boolean => constraints === undefined || permitsHost(constraints, host);
   return {
-    authority,
+    createTlsBridge(observer) {
+      return createTlsBridge({ certificates: createHostCertificates(authority), permits, observer, logger });
+    },
     serve(served) {
       const excluded = excludedRoutes(authority.cert, served);
       if (excluded.length === 0) return [];

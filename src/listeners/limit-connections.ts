@@ -20,8 +20,8 @@ export function limitConnections(server: Server, max: number, onDropped: (count:
   let nextReportMs = 0;
   server.maxConnections = max;
   server.on('connection', (socket) => {
-    // The server gets a connection again when CONNECT leads back into it.
-    if (counted.has(socket)) return;
+    // The server gets a connection again when CONNECT leads back into it, or once its TLS is terminated.
+    if (counted.has(socket) || 'encrypted' in socket) return;
     counted.add(socket);
     counts.open += 1;
     socket.once('close', () => {

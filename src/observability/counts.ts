@@ -11,7 +11,7 @@ import {
   UNMATCHED,
   UNMATCHED_ERRORS,
 } from './expected.ts';
-import type { ProxyObserver } from './proxy-observer.ts';
+import { HANDSHAKE_FAILURES, type HandshakeFailure, type ProxyObserver } from './proxy-observer.ts';
 import { createRecentFailures, type RecentFailures } from './recent-failures.ts';
 import {
   countResponse,
@@ -37,8 +37,10 @@ export interface Counts {
   /** Seconds per token request, by authorization server. */
   readonly exchangeDurations: ReadonlyMap<string, Histogram>;
   readonly evictions: Tally<EvictionReason>;
-  /** By authority. */
+  /** By entry of `forward_proxy.connect`. */
   readonly tunnels: ReadonlyMap<string, Readonly<TunnelCounts>>;
+  /** TLS handshakes with agents that failed. Empty without `intercept`. */
+  readonly handshakeFailures: Tally<HandshakeFailure>;
   readonly recentFailures: RecentFailures;
   /** Whether each authorization server responds. */
   readonly available: ReadonlyMap<string, boolean>;
@@ -74,6 +76,7 @@ export function createCounts(nowMs: () => number): Counts {
   const exchangeDurations = new Map<string, Histogram>();
   const evictions = expect({}, EVICTION_REASONS);
   const tunnels = new Map<string, TunnelCounts>();
+  const handshakeFailures: Tally<HandshakeFailure> = {};
   const recentFailures = createRecentFailures(nowMs);
   const available = new Map<string, boolean>();
   const credentials = new Map<string, number>();
@@ -109,6 +112,7 @@ export function createCounts(nowMs: () => number): Counts {
     exchangeDurations,
     evictions,
     tunnels,
+    handshakeFailures,
     recentFailures,
     available,
     credentials,
@@ -119,6 +123,7 @@ export function createCounts(nowMs: () => number): Counts {
       responseCount(unmatched, 'POST', 403, 'refused', noteKind);
       expect(unmatched.failures, UNMATCHED_ERRORS);
       for (const authority of config.forwardProxy.connect) tunnel(authority);
+      if (config.intercept !== undefined) expect(handshakeFailures, HANDSHAKE_FAILURES);
       const asked = new Set(config.routes.flatMap(({ credential }) => usedServerNames(credential)));
       for (const name of available.keys()) if (!asked.has(name)) available.delete(name);
       for (const name of asked) entry(available, name, () => true);
@@ -158,6 +163,7 @@ export function createCounts(nowMs: () => number): Counts {
       tunnelClosed(authority) {
         tunnel(authority).open -= 1;
       },
+      handshakeFailed: (cause) => add(handshakeFailures, cause),
     },
     tokens: {
       cacheLookedUp: (name, result) => add(route(name).cache, result),

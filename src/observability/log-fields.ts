@@ -7,6 +7,7 @@ export const LOG_FIELDS = [
   'trace_id',
   'route',
   'method',
+  'way_in',
   'status',
   'outcome',
   'error',

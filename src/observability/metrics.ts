@@ -45,10 +45,13 @@ export function createMetrics(version: string, sources: MetricSources): Expositi
   ]);
 }
 
-function trafficFamilies({ responses, routes, tunnels }: Counts): MetricFamily[] {
+function trafficFamilies({ responses, routes, tunnels, handshakeFailures }: Counts): MetricFamily[] {
   return [
     counter('cambist_requests_total', 'Requests, by route, method, HTTP status and outcome.', () =>
       responses.map(({ count, route, method, code, outcome }) => sample({ route, method, code, outcome }, count)),
+    ),
+    counter('cambist_arrivals_total', 'Requests, by route and the way that they got here.', () =>
+      routes().flatMap(({ route, arrivals }) => samplesOf(arrivals, (way) => ({ route, way_in: way }))),
     ),
     counter('cambist_failures_total', 'Error responses of cambist itself, by route and error code.', () =>
       routes().flatMap(({ route, failures }) => samplesOf(failures, (error) => ({ route, error }))),
@@ -83,6 +86,9 @@ function trafficFamilies({ responses, routes, tunnels }: Counts): MetricFamily[]
     ),
     gauge('cambist_open_tunnels', 'Open tunnels.', () =>
       [...tunnels].map(([authority, { open }]) => sample({ authority }, open)),
+    ),
+    counter('cambist_handshake_failures_total', 'TLS handshakes with agents that failed, by cause.', () =>
+      samplesOf(handshakeFailures, (cause) => ({ cause })),
     ),
   ];
 }

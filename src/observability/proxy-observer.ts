@@ -29,9 +29,39 @@ export type RetryReason =
   /** Over HTTP/2, the upstream declared the request unprocessed. It goes out on another connection. */
   | 'unprocessed';
 
+/** The ways by which a request gets here. */
+export const WAYS_IN = ['base_url', 'proxy', 'redirect'] as const;
+
+/**
+ * `base_url`: the agent's URLs name cambist. `proxy`: cambist is the agent's HTTP proxy. `redirect`: the agent connected to the
+ * host itself, and names or packets led it here.
+ */
+export type WayIn = (typeof WAYS_IN)[number];
+
+/** The causes of a TLS handshake with an agent that failed. */
+export const HANDSHAKE_FAILURES = [
+  /** The agent sent an alert about the certificate. */
+  'untrusted',
+  /** The agent left without an alert, during the handshake or before its first request. */
+  'closed',
+  /** The agent named another host, or none. */
+  'server_name',
+  /** The handshake took too long. */
+  'timeout',
+  /** The name constraints of the authority exclude the host. */
+  'excluded',
+  /** Malformed bytes, or no common version, cipher or protocol. */
+  'protocol',
+  /** cambist could not sign a certificate. */
+  'internal',
+] as const;
+
+export type HandshakeFailure = (typeof HANDSHAKE_FAILURES)[number];
+
 /** A response as it is counted. */
 export interface StartedResponse {
   readonly method: string;
+  readonly wayIn: WayIn;
   /** HTTP status, or 499 if the caller disconnected before the response. */
   readonly status: number;
   readonly outcome: Outcome;
@@ -52,7 +82,8 @@ export interface ProxyObserver {
   streamOpened(route: Route): void;
   streamClosed(route: Route): void;
   upstreamRetried(route: Route, reason: RetryReason): void;
-  /** @param authority as written in the config */
-  tunnelOpened(authority: string): void;
-  tunnelClosed(authority: string): void;
+  /** @param entry of `forward_proxy.connect` */
+  tunnelOpened(entry: string): void;
+  tunnelClosed(entry: string): void;
+  handshakeFailed(cause: HandshakeFailure): void;
 }

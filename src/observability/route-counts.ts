@@ -9,6 +9,8 @@ import {
   type Outcome,
   type RetryReason,
   type StartedResponse,
+  WAYS_IN,
+  type WayIn,
 } from './proxy-observer.ts';
 import { CACHE_RESULTS, type CacheResult } from './token-observer.ts';
 
@@ -26,6 +28,8 @@ export interface RouteCounts {
   readonly durations: Histogram;
   /** Responses with an error from cambist itself. */
   readonly failures: Tally<ErrorCode>;
+  /** Requests by the way that they got here. */
+  readonly arrivals: Tally<WayIn>;
   readonly aborted: Tally<AbortedBy>;
   readonly retries: Tally<RetryReason>;
   readonly cache: Tally<CacheResult>;
@@ -55,6 +59,7 @@ export function createRouteCounts(route: string): RouteCounts {
     responses: [],
     durations: createHistogram(DURATION_BOUNDS),
     failures: {},
+    arrivals: expect({}, WAYS_IN),
     aborted: expect({}, ABORTED_BY),
     retries: expect({}, ['token']),
     cache: expect({}, CACHE_RESULTS),
@@ -98,10 +103,11 @@ export function responseCount(
 /** @param added called with the count of a kind that did not occur before */
 export function countResponse(
   counts: RouteCounts,
-  { method, status, outcome, error, durationMs }: StartedResponse,
+  { method, wayIn, status, outcome, error, durationMs }: StartedResponse,
   added?: (kind: ResponseCount) => void,
 ): void {
   responseCount(counts, methodLabel(method), codeLabel(status), outcome, added).count += 1;
+  add(counts.arrivals, wayIn);
   observe(counts.durations, durationMs / 1000);
   if (outcome === 'forwarded' && status >= 500) counts.backendErrors += 1;
   if (error !== undefined) add(counts.failures, error);

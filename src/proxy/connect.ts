@@ -4,18 +4,23 @@ import type { Duplex } from 'node:stream';
 import { CambistError } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { ActiveConfig } from './active-config.ts';
+import { setArrival } from './arrival.ts';
 import { TLS_HANDSHAKE } from './client-error.ts';
+import { type AllowedTunnel, type Authority, allowedTunnel, readAuthority } from './connect-authority.ts';
 import { type DetachedSockets, isResponding, responseOn } from './detached.ts';
 import { readEarlyBytes } from './early-bytes.ts';
 import { join } from './join.ts';
 import type { ProxyRequest } from './proxy-request.ts';
 import type { RequestTracker } from './request-tracker.ts';
+import type { TlsBridge } from './tls-bridge.ts';
 
 export interface ConnectOptions {
   readonly activeConfig: () => ActiveConfig;
   readonly tracker: RequestTracker;
   readonly logger: Logger;
   readonly sockets: DetachedSockets;
+  /** Undefined: TLS inside CONNECT is refused. */
+  readonly tlsBridge: TlsBridge | undefined;
 }
 
 /** As long as Node waits for the headers of a request. */
@@ -29,11 +34,15 @@ const ESTABLISHED = 'HTTP/1.1 200 Connection Established\r\n\r\n';
 const TLS_REFUSAL = Buffer.from([0x15, 3, 1, 0, 2, 2, 40]);
 
 /**
- * Serves CONNECT. For the host of a route, HTTP is served inside as if it had come directly. An authority that
- * `forward_proxy.connect` lists gets an opaque tunnel. Any other gets 403.
+ * Serves CONNECT. For the host of a route, HTTP is served inside as if it had come directly, after TLS is terminated. Whatever
+ * fails, the route's host never gets a tunnel. An authority that `forward_proxy.connect` lists gets an opaque one. Any
+ * other gets 403.
  * @see RFC 9110 section 9.3.6
  */
-export function serveConnect(server: Server, { activeConfig, tracker, logger, sockets }: ConnectOptions): void {
+export function serveConnect(
+  server: Server,
+  { activeConfig, tracker, logger, sockets, tlsBridge }: ConnectOptions,
+): void {
   const inside = new WeakSet<Duplex>();
 
   server.on('connect', (request: IncomingMessage, socket: Socket, head: Buffer) => {
@@ -44,9 +53,12 @@ export function serveConnect(server: Server, { activeConfig, tracker, logger, so
     }
     const { config, table } = activeConfig();
     const authority = readAuthority(request.url ?? '');
-    if (authority !== undefined && config.forwardProxy.connect.includes(authority)) {
-      tunnel(begin(request, socket), socket, head, authority);
-    } else if (authority !== undefined && table.namesHost(hostOf(authority)) && !inside.has(socket)) {
+    const isRouted = authority !== undefined && table.namesHost(authority.host);
+    const allowed =
+      authority === undefined || isRouted ? undefined : allowedTunnel(config.forwardProxy.connect, authority);
+    if (allowed !== undefined && authority !== undefined) {
+      tunnel(begin(request, socket), socket, head, authority, allowed);
+    } else if (isRouted && !inside.has(socket)) {
       serveInside(request, socket, head, authority, config.limits.maxInFlight);
     } else {
       refuse(request, socket, notAllowed());
@@ -61,7 +73,7 @@ export function serveConnect(server: Server, { activeConfig, tracker, logger, so
     begin(request, socket).fail(error);
   }
 
-  function serveInside(request: IncomingMessage, socket: Duplex, head: Buffer, authority: string, max: number): void {
+  function serveInside(request: IncomingMessage, socket: Socket, head: Buffer, to: Authority, max: number): void {
     try {
       tracker.assertCapacity(max);
     } catch (error) {
@@ -70,23 +82,30 @@ export function serveConnect(server: Server, { activeConfig, tracker, logger, so
     }
     socket.write(ESTABLISHED);
     if (head.length > 0) socket.unshift(head);
-    onFirstBytes(socket as Socket, (bytes) => {
-      if (bytes[0] === TLS_HANDSHAKE) {
-        logger.warn(
-          { authority },
-          'TLS inside a tunnel to a route is refused: let the agent call an http:// URL, or list the authority in ' +
-            'forward_proxy.connect if it needs no token',
-        );
-        socket.end(TLS_REFUSAL, () => socket.destroy());
-        return;
-      }
-      inside.add(socket);
+    onFirstBytes(socket, (bytes) => {
       socket.unshift(bytes);
-      server.emit('connection', socket);
+      if (bytes[0] !== TLS_HANDSHAKE) {
+        enter(socket, undefined);
+      } else if (tlsBridge === undefined) {
+        logger.warn({ authority: to.host }, 'TLS to the host of a route is refused; set intercept to terminate it');
+        socket.end(TLS_REFUSAL, () => socket.destroy());
+      } else {
+        const userAgent = request.headers['user-agent'];
+        const arrival = { host: to.host, wayIn: 'proxy', userAgent } as const;
+        tlsBridge.accept(socket, arrival, (secure) => enter(secure, to.host));
+      }
     });
   }
 
-  function tunnel(request: ProxyRequest, socket: Socket, head: Buffer, authority: string): void {
+  /** @param host that the certificate of the connection names */
+  function enter(socket: Socket, host: string | undefined): void {
+    inside.add(socket);
+    setArrival(socket, 'proxy', host);
+    server.emit('connection', socket);
+  }
+
+  function tunnel(request: ProxyRequest, socket: Socket, head: Buffer, to: Authority, allowed: AllowedTunnel): void {
+    const authority = `${to.host}:${to.port}`;
     try {
       request.admitTunnel(authority);
     } catch (error) {
@@ -94,9 +113,7 @@ export function serveConnect(server: Server, { activeConfig, tracker, logger, so
       return;
     }
     const putBack = readEarlyBytes(socket, head);
-    const host = hostOf(authority).replace(/^\[|\]$/g, '');
-    const port = Number(authority.slice(authority.lastIndexOf(':') + 1));
-    const far = connect({ host, port, allowHalfOpen: true });
+    const far = connect({ host: allowed.host, port: to.port, allowHalfOpen: true });
     sockets.add(far);
     request.abortUpstream = () => far.destroy();
     const fail = (cause: Error): void => {
@@ -112,7 +129,7 @@ export function serveConnect(server: Server, { activeConfig, tracker, logger, so
       clearTimeout(timer);
       far.off('error', fail);
       request.abortUpstream = undefined;
-      request.tunnelled(authority);
+      request.tunnelled(allowed.entry);
       socket.write(ESTABLISHED);
       putBack();
       join(socket, far, { watch: tracker.options.watch, stallMs: request.stallMs() });
@@ -134,17 +151,6 @@ function onFirstBytes(socket: Socket, take: (bytes: Buffer) => void): void {
   };
   socket.on('readable', look);
   socket.once('end', giveUp);
-}
-
-/** A host and a port, in the form in which the config has them; undefined for all else. */
-function readAuthority(target: string): string | undefined {
-  const [, host, port] = /^([A-Za-z0-9._-]{1,254}|\[[0-9A-Fa-f:.]{2,45}\]):(\d{1,5})$/.exec(target) ?? [];
-  if (host === undefined || port === undefined) return undefined;
-  return `${host.toLowerCase().replace(/\.$/, '')}:${Number(port)}`;
-}
-
-function hostOf(authority: string): string {
-  return authority.slice(0, authority.lastIndexOf(':'));
 }
 
 function notAllowed(): CambistError {

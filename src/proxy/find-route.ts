@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Route } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
-import { parseRequestTarget, type RequestTarget, upstreamPath } from '../routing/request-target.ts';
+import { parseRequestTarget, type RequestTarget, readHost, upstreamPath } from '../routing/request-target.ts';
 import type { RouteTable } from '../routing/route-table.ts';
 import { whyNoRoute } from '../routing/why-no-route.ts';
 import { headerValues } from './headers.ts';
@@ -19,8 +19,24 @@ export function receive(request: ProxyRequest): Received {
   assertForwardable(request.incoming);
   const { config } = request.active;
   const raw = request.incoming.rawHeaders;
+  const hosts = headerValues(raw, 'host');
+  const certified = request.arrival?.host;
+  if (certified !== undefined) return { request, target: certifiedTarget(request.url, hosts, certified) };
   const named = config.hostHeader === undefined ? [] : headerValues(raw, config.hostHeader);
-  return { request, target: parseRequestTarget(request.url, headerValues(raw, 'host'), named) };
+  return { request, target: parseRequestTarget(request.url, hosts, named) };
+}
+
+/**
+ * The target of a request on a connection whose certificate names one host. `host_header` has no effect there.
+ * @throws {CambistError} ERR_MISDIRECTED_REQUEST where the request names another host anywhere
+ */
+function certifiedTarget(url: string, hosts: readonly string[], certified: string): RequestTarget {
+  const target = parseRequestTarget(url, hosts);
+  if (target.host !== certified || hosts.length !== 1 || readHost(hosts[0]) !== certified) {
+    const message = `a request on a TLS connection to "${certified}" is for another host, or names no host`;
+    throw new CambistError('ERR_MISDIRECTED_REQUEST', message);
+  }
+  return target;
 }
 
 function assertForwardable({ httpVersionMajor, headers }: IncomingMessage): void {

@@ -1,13 +1,14 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Route } from '../config/config.ts';
 import type { CambistError } from '../errors.ts';
-import type { AbortedBy, Outcome } from '../observability/proxy-observer.ts';
+import type { AbortedBy, Outcome, WayIn } from '../observability/proxy-observer.ts';
 import type { CacheResult } from '../observability/token-observer.ts';
 import type { Span } from '../observability/tracing.ts';
 import type { RequestTarget } from '../routing/request-target.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
 import type { Session } from '../tokens/session.ts';
 import type { ActiveConfig } from './active-config.ts';
+import type { Arrival } from './arrival.ts';
 import type { OwnResponse } from './own-response.ts';
 import type { RequestBody } from './request-body.ts';
 import type { ResponseRelay } from './response-relay.ts';
@@ -19,6 +20,8 @@ export interface ProxyRequest {
   readonly url: string;
   readonly incoming: IncomingMessage;
   readonly response: ServerResponse;
+  /** How its connection got here. Undefined: the agent's URL names cambist, or it sends cambist plain HTTP as a proxy. */
+  readonly arrival: Arrival | undefined;
   /** The config that was active when the request arrived. It serves the request to its end. */
   readonly active: ActiveConfig;
   /** Undefined where tracing is off. */
@@ -56,8 +59,8 @@ export interface ProxyRequest {
   respond(response: OwnResponse): void;
   /** The connection becomes a WebSocket. @param headers of the upstream's 101 response, as the caller gets them */
   switched(headers: readonly string[]): void;
-  /** The connection becomes a tunnel. */
-  tunnelled(authority: string): void;
+  /** The connection becomes a tunnel. @param entry of `forward_proxy.connect` that allows it */
+  tunnelled(entry: string): void;
   /**
    * Responds with an error of cambist's own, unless a response has begun.
    * @param body as far as it was read, for the id of a JSON-RPC response
@@ -77,6 +80,7 @@ export interface ResponseStart {
 export interface RequestRecord {
   readonly id: string;
   readonly incoming: IncomingMessage;
+  readonly wayIn: WayIn;
   readonly active: ActiveConfig;
   readonly span: Span | undefined;
   /** Undefined until one matched. */

@@ -8,6 +8,7 @@ import { closeUnansweredAtEnd, type DetachedSockets } from './detached.ts';
 import { registerProxy, toRoot } from './fastify-plugin.ts';
 import type { Pipeline } from './pipeline.ts';
 import type { RequestTracker } from './request-tracker.ts';
+import type { TlsBridge } from './tls-bridge.ts';
 import { serveUpgrades } from './upgrade.ts';
 
 export interface ProxyServerOptions {
@@ -16,6 +17,8 @@ export interface ProxyServerOptions {
   readonly pipeline: Pipeline;
   readonly sockets: DetachedSockets;
   readonly logger: Logger;
+  /** Undefined without `intercept`. */
+  readonly tlsBridge: TlsBridge | undefined;
 }
 
 /** A caller whose host disappears sends no end. Probes of TCP find its connection dead after about a minute of silence. */

@@ -35,7 +35,7 @@ function levelOf(error: CambistError | undefined): 'info' | 'warn' | 'error' {
 
 /** The fields of the line; `config/log.md` has their table. */
 function fieldsOf(record: RequestRecord, totalMs: number): LogFields {
-  const { id, incoming, active, span, route, cacheResult, responseStart, error, exchangeMs, stepUp, abortedBy } =
+  const { id, incoming, wayIn, active, span, route, cacheResult, responseStart, error, exchangeMs, stepUp, abortedBy } =
     record;
   const fields = {
     request_id: id,
@@ -43,6 +43,7 @@ function fieldsOf(record: RequestRecord, totalMs: number): LogFields {
     trace_id: span?.traceId ?? callerTraceId(incoming.rawHeaders, active.credentialHeaders),
     route: route?.name,
     method: incoming.method,
+    way_in: wayIn === 'base_url' ? undefined : wayIn,
     status: responseStart?.status,
     outcome: responseStart?.outcome,
     duration_ms: responseStart?.durationMs,

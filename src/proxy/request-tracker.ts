@@ -4,13 +4,20 @@ import type { Clock } from '../clock/clock.ts';
 import type { Route } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
-import { type AbortedBy, CALLER_GONE, type Outcome, type ProxyObserver } from '../observability/proxy-observer.ts';
+import {
+  type AbortedBy,
+  CALLER_GONE,
+  type Outcome,
+  type ProxyObserver,
+  type WayIn,
+} from '../observability/proxy-observer.ts';
 import type { CacheResult } from '../observability/token-observer.ts';
 import type { Span, Tracing } from '../observability/tracing.ts';
 import type { RequestTarget } from '../routing/request-target.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
 import type { Session } from '../tokens/session.ts';
 import type { ActiveConfig } from './active-config.ts';
+import { ARRIVAL, type Arrival, type Arrived } from './arrival.ts';
 import { callerRequestId } from './caller-tokens.ts';
 import { announceClose } from './closing.ts';
 import { idForError, isMcpPost, type ResponseId, toJsonRpc } from './mcp-error.ts';
@@ -95,6 +102,8 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
   readonly url: string;
   readonly incoming: IncomingMessage;
   readonly response: ServerResponse;
+  readonly arrival: Arrival | undefined;
+  readonly wayIn: WayIn;
   readonly active: ActiveConfig;
   readonly span: Span | undefined;
   readonly #tracker: RequestTracker;
@@ -129,6 +138,9 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
     this.url = url;
     this.incoming = incoming;
     this.response = response;
+    this.arrival = (incoming.socket as Arrived)[ARRIVAL];
+    if (this.arrival !== undefined) this.arrival.isUsed = true;
+    this.wayIn = this.arrival?.wayIn ?? (url.startsWith('/') ? 'base_url' : 'proxy');
     this.active = active;
     this.span = tracing && beginSpan(tracing, incoming, active.credentialHeaders);
   }
@@ -150,6 +162,7 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
     this.authority = authority;
     this.assertCapacity();
     this.#join(authority, `tunnel to "${authority}"`);
+    this.onClosed(() => this.#tracker.shares.forget(authority));
   }
 
   #join(upstream: string, from: string): void {
@@ -209,11 +222,11 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
     this.response.flushHeaders();
   }
 
-  tunnelled(authority: string): void {
+  tunnelled(entry: string): void {
     const { observer } = this.#tracker.options;
     this.#responded(200, 'forwarded');
-    observer.tunnelOpened(authority);
-    this.onClosed(() => observer.tunnelClosed(authority));
+    observer.tunnelOpened(entry);
+    this.onClosed(() => observer.tunnelClosed(entry));
   }
 
   fail(caught: unknown, body?: RequestBody): void {
@@ -285,11 +298,12 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
   #responded(status: number, outcome: Outcome): void {
     const { clock, observer, audit } = this.#tracker.options;
     const durationMs = clock.monotonicMs() - this.#startedMs;
-    const { incoming, error } = this;
+    const { incoming, error, wayIn } = this;
     this.responseStart = { status, outcome, durationMs };
     const method = incoming.method ?? '';
     observer.responseStarted(this.route, {
       method,
+      wayIn,
       status,
       outcome,
       error: error?.code,

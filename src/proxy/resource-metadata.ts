@@ -16,10 +16,18 @@ export interface ClientRequest {
   readonly url: string;
   readonly rawHeaders: RawHeaders;
   readonly credentialHeaders: CredentialHeaders;
+  /** Set if the client's connection is TLS that cambist terminates. */
+  readonly secure?: boolean;
 }
 
-export function clientOf({ url, incoming, active }: Pick<ProxyRequest, 'url' | 'incoming' | 'active'>): ClientRequest {
-  return { url, rawHeaders: incoming.rawHeaders, credentialHeaders: active.credentialHeaders };
+export function clientOf({
+  url,
+  incoming,
+  active,
+  arrival,
+}: Pick<ProxyRequest, 'url' | 'incoming' | 'active' | 'arrival'>): ClientRequest {
+  const secure = arrival?.host !== undefined;
+  return { url, rawHeaders: incoming.rawHeaders, credentialHeaders: active.credentialHeaders, secure };
 }
 
 /**
@@ -148,8 +156,9 @@ function clientUrl(asked: string, path: string, client: ClientRequest): string |
 }
 
 /** Scheme and authority of the URL that the client used. */
-function clientOrigin({ url, rawHeaders }: ClientRequest): string | undefined {
-  const [, scheme = forwardedScheme(rawHeaders), named] = ABSOLUTE_FORM.exec(url) ?? [];
+function clientOrigin({ url, rawHeaders, secure = false }: ClientRequest): string | undefined {
+  const [, written = forwardedScheme(rawHeaders), named] = ABSOLUTE_FORM.exec(url) ?? [];
+  const scheme = secure ? 'https' : written;
   const hosts = headerValues(rawHeaders, 'host');
   const authority = named ?? (hosts.length === 1 ? hosts[0] : undefined);
   if (authority === undefined || !AUTHORITY.test(authority)) return undefined;

@@ -20,6 +20,11 @@ export class UpstreamShares {
     share.inFlight += 1;
     return share;
   }
+
+  /** Frees the entry of a tunnel's authority, which an agent chose, once no request is in flight. */
+  forget(authority: string): void {
+    if (this.#shares.get(authority)?.inFlight === 0) this.#shares.delete(authority);
+  }
 }
 
 /**

@@ -43,6 +43,7 @@ test('updates every metric', async (t) => {
   await setup.call({ headers });
   await setup.call({ headers });
   await is(2, 'cambist_requests_total', { ...ROUTE, method: 'POST', code: '200', outcome: 'forwarded' });
+  await is(2, 'cambist_arrivals_total', { ...ROUTE, way_in: 'base_url' });
   await is(2, 'cambist_request_duration_seconds_count');
   await is(1, 'cambist_exchanges_total', { ...EXCHANGE, result: 'success' });
   await is(1, 'cambist_exchange_duration_seconds_count', { authorization_server: SETUP_SERVER });

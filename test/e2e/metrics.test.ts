@@ -15,6 +15,10 @@ const AT_ZERO: [name: string, labels: Record<string, string>][] = [
   ['cambist_requests_total', { ...ROUTE, method: 'POST', code: '502', outcome: 'failed' }],
   ['cambist_requests_total', { ...ROUTE, method: 'POST', code: '503', outcome: 'failed' }],
   ['cambist_requests_total', { ...ROUTE, method: 'POST', code: '504', outcome: 'failed' }],
+  ...['base_url', 'proxy', 'redirect'].map((way): [string, Record<string, string>] => [
+    'cambist_arrivals_total',
+    { ...ROUTE, way_in: way },
+  ]),
   ['cambist_request_duration_seconds_count', ROUTE],
   ['cambist_requests_in_flight', ROUTE],
   ['cambist_open_streams', ROUTE],

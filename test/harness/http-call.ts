@@ -69,6 +69,16 @@ export interface RawConnection {
 export async function connectRaw(url: string): Promise<RawConnection> {
   const { hostname, port } = new URL(url);
   const socket = connect(Number(port), hostname);
+  const connection = rawConnection(socket);
+  await new Promise<void>((resolve, reject) => {
+    socket.once('connect', resolve);
+    socket.once('error', reject);
+  });
+  return connection;
+}
+
+/** Reads everything from a connection. */
+export function rawConnection(socket: Socket): RawConnection {
   let text = '';
   let isClosed = false;
   const waiting = new Set<() => void>();
@@ -80,10 +90,6 @@ export async function connectRaw(url: string): Promise<RawConnection> {
   socket.on('close', () => {
     isClosed = true;
     for (const check of waiting) check();
-  });
-  await new Promise<void>((resolve, reject) => {
-    socket.once('connect', resolve);
-    socket.once('error', reject);
   });
   const wait = (isDone: () => boolean, failed: () => boolean): Promise<string> =>
     new Promise((resolve, reject) => {

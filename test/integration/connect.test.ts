@@ -128,7 +128,7 @@ test('refuses TLS inside a tunnel to a route with a TLS alert and a log line', a
   connection.send(Buffer.from([0x16, 3, 1, 0, 5, 1, 0, 0, 1, 0]));
   const all = await soon('the connection closes', connection.closed());
   assert.deepEqual(Buffer.from(all.slice(ESTABLISHED.length), 'latin1'), Buffer.from([0x15, 3, 1, 0, 2, 2, 40]));
-  assert.match(app.logText(), /TLS inside a tunnel to a route is refused/);
+  assert.match(app.logText(), /TLS to the host of a route is refused; set intercept/);
 });
 
 test('refuses a tunnel inside a tunnel', async (t) => {

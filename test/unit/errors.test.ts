@@ -5,6 +5,7 @@ import { CambistError, describeError, ERROR_CODES, errorCodesOf } from '../../sr
 test('the error codes and their statuses are stable', () => {
   assert.deepEqual(Object.fromEntries(ERROR_CODES.map((code) => [code, describeError(code).status])), {
     ERR_ROUTE_NOT_FOUND: 403,
+    ERR_MISDIRECTED_REQUEST: 421,
     ERR_MESSAGE_TOO_LARGE: 413,
     ERR_HEADER_MISMATCH: 400,
     ERR_SUBJECT_TOKEN_MISSING: 401,

@@ -38,7 +38,11 @@ async function scrape(t: TestContext): Promise<ReadonlyMap<string, LabelValues>>
   writeFileSync(file, await token.sign(new Uint8Array(32)));
   const gateway = await startGateway(t, {
     route: { actor_token: { file, type: 'jwt' } },
-    top: { forward_proxy: { connect: ['api.example.com:443'] }, audit: { to: { file: join(folder, 'audit.jsonl') } } },
+    top: {
+      forward_proxy: { connect: ['api.example.com:443'] },
+      audit: { to: { file: join(folder, 'audit.jsonl') } },
+      intercept: { trust_dir: folder },
+    },
   });
   const { authorization } = gateway;
   const { status } = await call(`${gateway.app.url}/github`, { method: 'POST', headers: { authorization } });

@@ -35,6 +35,7 @@ test('config/metrics.md lists every metric with its labels', async () => {
       authorization_servers: { idp: { token_endpoint: 'https://idp/token', client_auth: { method: 'none' } } },
       routes: [{ name: 'tools', match: { path: '/' }, upstream: 'https://tools/mcp', actor_token: { file: '/actor' } }],
       forward_proxy: { connect: ['api.example.com:443'] },
+      intercept: {},
     }),
   );
   counts.tokens.credentialRead('actor token of route "tools"', 1);

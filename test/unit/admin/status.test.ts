@@ -38,6 +38,7 @@ function setUp(t: TestContext) {
 function response(error?: ErrorCode): StartedResponse {
   return {
     method: 'POST',
+    wayIn: 'base_url',
     status: error === undefined ? 200 : 503,
     outcome: error === undefined ? 'forwarded' : 'failed',
     error,

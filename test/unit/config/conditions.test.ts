@@ -122,18 +122,23 @@ test('turns HTTP/2 on by http2 only, and warns of it for a plain http upstream',
   );
 });
 
-test('requires an exact host and port for a tunnel', () => {
+test('requires a port and a host for a tunnel, exact or with a leading wildcard', () => {
   const withTunnels = (list: string) => `${withMatches('host: h')}forward_proxy: { connect: ${list} }\n`;
   assert.deepEqual(configOf(withMatches('host: h')).forwardProxy, { connect: [] });
   assert.deepEqual(configOf(withTunnels('["API.example.com:443", "[::1]:8443", "api.example.com:443"]')).forwardProxy, {
     connect: ['api.example.com:443', '[::1]:8443'],
+  });
+  assert.deepEqual(configOf(withTunnels('["*.OpenAI.com:443", "*:0443"]')).forwardProxy, {
+    connect: ['*.openai.com:443', '*:443'],
   });
   for (const [authority, problem] of [
     ['api.example.com', /connect\[0\]: must be host:port/],
     ['api.example.com:0', /must be host:port/],
     ['api.example.com:65536', /must be host:port/],
     ['https://api.example.com:443', /must be only a host/],
-    ['*.example.com:443', /must be one host/],
+    ['*', /must be host:port/],
+    ['a*.example.com:443', /"\*" must be the first label/],
+    ['**:443', /"\*" must be the first label/],
     ['user@api.example.com:443', /must be a host name/],
   ] as const) {
     assert.match(problemsOf(withTunnels(`["${authority}"]`))[0] ?? '', problem, authority);

@@ -158,6 +158,7 @@ describe('counts', () => {
     const during = await metrics.write();
     metrics.proxy.responseStarted(github, {
       method: 'GET',
+      wayIn: 'base_url',
       status: 200,
       outcome: 'forwarded',
       error: undefined,
@@ -177,6 +178,7 @@ describe('counts', () => {
     const durationMs = 20;
     metrics.proxy.responseStarted(github, {
       method: 'GET',
+      wayIn: 'base_url',
       status: 200,
       outcome: 'forwarded',
       error: undefined,
@@ -214,6 +216,7 @@ describe('counts', () => {
     const before = seriesOf(await metrics.write());
     metrics.proxy.responseStarted(undefined, {
       method: 'POST',
+      wayIn: 'base_url',
       status: 403,
       outcome: 'refused',
       error: 'ERR_ROUTE_NOT_FOUND',
@@ -222,7 +225,10 @@ describe('counts', () => {
     const after = seriesOf(await metrics.write());
     const namesOf = (series: string[]) =>
       new Set(series.filter((line) => line.includes('route="_unmatched"')).map((line) => line.replace(/\{.*/, '')));
-    assert.deepEqual([...namesOf(before)], ['cambist_requests_total', 'cambist_failures_total']);
+    assert.deepEqual(
+      [...namesOf(before)],
+      ['cambist_requests_total', 'cambist_arrivals_total', 'cambist_failures_total'],
+    );
     const time = ['bucket', 'sum', 'count'].map((part) => `cambist_request_duration_seconds_${part}`);
     assert.deepEqual([...namesOf(after)], [...namesOf(before), ...time]);
   });
@@ -232,6 +238,7 @@ describe('counts', () => {
     for (const method of ['BREW', 'WHEN']) {
       metrics.proxy.responseStarted(undefined, {
         method,
+        wayIn: 'base_url',
         status: 403,
         outcome: 'refused',
         error: 'ERR_ROUTE_NOT_FOUND',
@@ -250,6 +257,7 @@ describe('counts', () => {
     const answered = (status: number) =>
       metrics.proxy.responseStarted(github, {
         method: 'GET',
+        wayIn: 'base_url',
         status,
         outcome: 'forwarded',
         error: undefined,

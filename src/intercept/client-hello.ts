@@ -1,0 +1,127 @@
+/** The meaning of the first bytes of a TLS connection. */
+export type ClientHello =
+  | { readonly kind: 'incomplete' }
+  | { readonly kind: 'malformed' }
+  /** @see RFC 6066 section 3 */
+  | { readonly kind: 'hello'; readonly serverName: string | undefined };
+
+/** Bytes that a ClientHello may take with its record headers. Those of common clients have at most 2 KiB. */
+export const MAX_HELLO_BYTES = 16 * 1024;
+
+const HANDSHAKE_RECORD = 0x16;
+const CLIENT_HELLO = 1;
+const RECORD_HEADER = 5;
+const MESSAGE_HEADER = 4;
+const MAX_FRAGMENT = 16 * 1024;
+const SERVER_NAME = 0;
+const HOST_NAME = 0;
+
+/** The form of a host name in TLS: letters, digits, hyphens and underscores. An address is not allowed there. */
+const NAME = /^[a-z0-9_-]+(?:\.[a-z0-9_-]+)*$/;
+
+const MALFORMED: ClientHello = { kind: 'malformed' };
+const INCOMPLETE: ClientHello = { kind: 'incomplete' };
+
+/**
+ * Reads the server name of a ClientHello, which may take several records.
+ * @see RFC 8446 sections 4.1.2 and 5.1
+ */
+export function readClientHello(bytes: Buffer): ClientHello {
+  const fragments: Buffer[] = [];
+  let length = 0;
+  let wanted = MESSAGE_HEADER;
+  for (let at = 0; length < wanted; ) {
+    if (at < bytes.length && bytes[at] !== HANDSHAKE_RECORD) return MALFORMED;
+    if (at + 1 < bytes.length && bytes[at + 1] !== 3) return MALFORMED;
+    if (at + RECORD_HEADER > bytes.length) return incomplete(bytes);
+    const size = bytes.readUInt16BE(at + 3);
+    if (size === 0 || size > MAX_FRAGMENT) return MALFORMED;
+    const end = at + RECORD_HEADER + size;
+    if (end > bytes.length) return incomplete(bytes);
+    fragments.push(bytes.subarray(at + RECORD_HEADER, end));
+    length += size;
+    at = end;
+    if (length >= MESSAGE_HEADER) {
+      const header = Buffer.concat(fragments).readUInt32BE();
+      if (header >>> 24 !== CLIENT_HELLO) return MALFORMED;
+      wanted = MESSAGE_HEADER + (header & 0xffffff);
+      if (wanted > MAX_HELLO_BYTES) return MALFORMED;
+    }
+  }
+  try {
+    return { kind: 'hello', serverName: serverNameOf(Buffer.concat(fragments).subarray(MESSAGE_HEADER, wanted)) };
+  } catch {
+    // A length leads past the end, or the name is ambiguous.
+    return MALFORMED;
+  }
+}
+
+function incomplete({ length }: Buffer): ClientHello {
+  return length < MAX_HELLO_BYTES ? INCOMPLETE : MALFORMED;
+}
+
+/** Reads fields one after the other. @throws {RangeError} past the end */
+class Fields {
+  readonly #bytes: Buffer;
+  #at = 0;
+
+  constructor(bytes: Buffer) {
+    this.#bytes = bytes;
+  }
+
+  get isEmpty(): boolean {
+    return this.#at === this.#bytes.length;
+  }
+
+  skip(length: number): void {
+    this.#take(length);
+  }
+
+  number(size: 1 | 2): number {
+    return this.#take(size).readUIntBE(0, size);
+  }
+
+  /** A field that begins with its length. */
+  vector(size: 1 | 2): Fields {
+    return new Fields(this.#take(this.number(size)));
+  }
+
+  text(): string {
+    return this.#bytes.toString('latin1', this.#at);
+  }
+
+  #take(length: number): Buffer {
+    const end = this.#at + length;
+    if (end > this.#bytes.length) throw new RangeError('a length leads past the end');
+    const taken = this.#bytes.subarray(this.#at, end);
+    this.#at = end;
+    return taken;
+  }
+}
+
+/** @returns the name in lower case, or undefined without one */
+function serverNameOf(hello: Buffer): string | undefined {
+  const fields = new Fields(hello);
+  // Version and random.
+  fields.skip(34);
+  // Session id, cipher suites, compression methods.
+  for (const size of [1, 2, 1] as const) fields.vector(size);
+  if (fields.isEmpty) return undefined;
+  const extensions = fields.vector(2);
+  let found: string | undefined;
+  while (!extensions.isEmpty) {
+    const type = extensions.number(2);
+    const content = extensions.vector(2);
+    if (type !== SERVER_NAME) continue;
+    if (found !== undefined) throw new RangeError('two server name extensions');
+    found = onlyName(content.vector(2));
+  }
+  return found;
+}
+
+function onlyName(list: Fields): string {
+  if (list.number(1) !== HOST_NAME) throw new RangeError('unknown type of name');
+  const name = list.vector(2).text().toLowerCase();
+  if (!list.isEmpty || !NAME.test(name)) throw new RangeError('several names, or a malformed one');
+  return name;
+}

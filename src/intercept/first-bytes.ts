@@ -1,0 +1,31 @@
+import type { Socket } from 'node:net';
+import { type ClientHello, MAX_HELLO_BYTES, readClientHello } from './client-hello.ts';
+
+/** A ClientHello that has arrived, or bytes that cannot become one. */
+export type FirstBytes = Exclude<ClientHello, { readonly kind: 'incomplete' }>;
+
+/**
+ * Waits for a whole ClientHello, which may arrive byte by byte, and puts its bytes back in front of what the connection has yet to
+ * read. Closes the connection of a client that ends it before.
+ */
+export function readFirstBytes(socket: Socket, take: (hello: FirstBytes) => void): void {
+  const read: Buffer[] = [];
+  const start = Buffer.allocUnsafe(MAX_HELLO_BYTES);
+  let length = 0;
+  const look = (): void => {
+    const bytes = socket.read() as Buffer | null;
+    if (bytes === null) return;
+    read.push(bytes);
+    length += bytes.copy(start, length);
+    const hello = readClientHello(start.subarray(0, length));
+    if (hello.kind === 'incomplete') return;
+    socket.off('readable', look);
+    socket.off('end', close);
+    socket.unshift(Buffer.concat(read));
+    take(hello);
+  };
+  const close = (): void => void socket.destroy();
+  socket.on('readable', look);
+  socket.once('end', close);
+  look();
+}

@@ -1,0 +1,61 @@
+import { X509Certificate } from 'node:crypto';
+import { createSecureContext, type SecureContext } from 'node:tls';
+import { LRUCache } from 'lru-cache';
+import { type CertificateAuthority, exportKey, generateKeys, issueCertificate } from '../transport/certificates.ts';
+
+const HOUR_MS = 3_600_000;
+const LIFETIME_MS = 24 * HOUR_MS;
+/** Clocks differ a little. */
+const BACKDATED_MS = HOUR_MS;
+/** A connection that begins with a certificate may outlive it, but an agent must not get one that expires soon. */
+const REUSED_MS = LIFETIME_MS / 2;
+/** A wildcard permits any number of hosts. */
+const MAX_HOSTS = 1000;
+/** OpenSSL applies the constraints for names to a common name that could be one, so this one has spaces. */
+const COMMON_NAME = 'intercepted by cambist';
+
+/** Certificates for hosts, made when they are first needed. */
+export interface HostCertificates {
+  /** @param host a name, or an address without brackets @throws {Error} where the key cannot sign */
+  contextFor(host: string): SecureContext;
+}
+
+/** One key serves all hosts, because only their names differ. Signing is synchronous, so a host gets one certificate at a time. */
+export function createHostCertificates(
+  authority: CertificateAuthority,
+  { nowMs }: { readonly nowMs: () => number } = { nowMs: Date.now },
+): HostCertificates {
+  const { publicKey, privateKey } = generateKeys();
+  const key = exportKey(privateKey);
+  const chain = isRoot(authority.cert) ? '' : authority.cert;
+  const contexts = new LRUCache<string, SecureContext>({ max: MAX_HOSTS, ttl: REUSED_MS });
+
+  function issue(host: string): string {
+    const now = nowMs();
+    return issueCertificate(authority, {
+      commonName: COMMON_NAME,
+      hosts: [host],
+      purpose: 'server',
+      publicKey,
+      notBefore: new Date(now - BACKDATED_MS),
+      notAfter: new Date(now - BACKDATED_MS + LIFETIME_MS),
+    });
+  }
+
+  return {
+    contextFor(host) {
+      let context = contexts.get(host);
+      if (context === undefined) {
+        context = createSecureContext({ key, cert: issue(host) + chain, minVersion: 'TLSv1.2' });
+        contexts.set(host, context);
+      }
+      return context;
+    },
+  };
+}
+
+/** Agents have the root themselves. They need the chain of an intermediate authority. */
+function isRoot(pem: string): boolean {
+  const certificate = new X509Certificate(pem);
+  return certificate.checkIssued(certificate);
+}

@@ -1,0 +1,116 @@
+import { isIP, type Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
+import type { Logger } from '../observability/logger.ts';
+import type { HandshakeFailure, ProxyObserver } from '../observability/proxy-observer.ts';
+import { ARRIVAL, type Arrived } from '../proxy/arrival.ts';
+import type { TlsArrival, TlsBridge } from '../proxy/tls-bridge.ts';
+import { readFirstBytes } from './first-bytes.ts';
+import { causeOf, describeFailure } from './handshake-failure.ts';
+import type { HostCertificates } from './host-certificates.ts';
+import { certificateHost } from './hosts.ts';
+
+export interface TerminationOptions {
+  readonly certificates: HostCertificates;
+  /** May the authority sign for a host? */
+  readonly permits: (host: string) => boolean;
+  readonly observer: Pick<ProxyObserver, 'handshakeFailed'>;
+  readonly logger: Pick<Logger, 'warn' | 'error'>;
+}
+
+/** For a whole handshake, from its first byte. */
+const HANDSHAKE_MS = 10_000;
+
+/** Descriptions of fatal alerts (RFC 8446 section 6.2). */
+const ALERTS: Readonly<Partial<Record<HandshakeFailure, number>>> = {
+  server_name: 112,
+  excluded: 49,
+  protocol: 50,
+  internal: 80,
+};
+
+/** Terminates TLS with certificates of the authority. The host of a connection is decided before OpenSSL reads its first byte. */
+export function createTlsBridge({ certificates, permits, observer, logger }: TerminationOptions): TlsBridge {
+  return {
+    accept(socket, arrival, serve) {
+      const { host } = arrival;
+      const name = certificateHost(host);
+      let settled = false;
+      const fail = (cause: HandshakeFailure, error?: unknown): void => {
+        if (settled) return;
+        settled = true;
+        clearTimeout(timer);
+        observer.handshakeFailed(cause);
+        const fields = { authority: host, reason: cause, ...(error === undefined ? {} : { err: error }) };
+        logger[cause === 'internal' ? 'error' : 'warn'](fields, describeFailure(cause, arrival.userAgent));
+        close(socket, ALERTS[cause]);
+      };
+      const timer = setTimeout(() => fail('timeout'), HANDSHAKE_MS);
+      const leave = (): void => fail('closed');
+      socket.once('close', leave);
+
+      readFirstBytes(socket, (hello) => {
+        if (hello.kind === 'malformed') fail('protocol');
+        else if (!namesHost(hello.serverName, name)) fail('server_name');
+        else if (!permits(name)) fail('excluded');
+        else shake();
+      });
+
+      function shake(): void {
+        if (settled) return;
+        let secure: TLSSocket;
+        try {
+          const secureContext = certificates.contextFor(name);
+          secure = new TLSSocket(socket, { isServer: true, secureContext, ALPNProtocols: ['http/1.1'] });
+        } catch (error) {
+          fail('internal', error);
+          return;
+        }
+        const failed = (error: Error): void => fail(causeOf(error), error);
+        secure.once('error', failed);
+        // The connection may be half-open: it stays open when the agent ends its side.
+        secure.once('end', leave);
+        secure.once('secure', () => {
+          if (settled) return;
+          // A second ClientHello must not name another host. A resumed session of TLS 1.2 has no name here: its ticket is bound to the
+          // certificate.
+          const serverName = serverNameOf(secure);
+          if (serverName !== undefined && serverName !== name) {
+            fail('server_name');
+            return;
+          }
+          settled = true;
+          clearTimeout(timer);
+          socket.off('close', leave);
+          secure.off('error', failed);
+          secure.off('end', leave);
+          watchFirstRequest(secure, arrival);
+          serve(secure);
+        });
+      }
+    },
+  };
+
+  /** Clients that verify a certificate after the handshake close without a request. */
+  function watchFirstRequest(secure: TLSSocket, { host, userAgent }: TlsArrival): void {
+    secure.once('close', () => {
+      if ((secure as Arrived)[ARRIVAL]?.isUsed === true) return;
+      observer.handshakeFailed('closed');
+      logger.warn({ authority: host, reason: 'closed' }, describeFailure('closed', userAgent));
+    });
+  }
+}
+
+/** An address has no server name (RFC 6066 section 3). */
+function namesHost(serverName: string | undefined, host: string): boolean {
+  return isIP(host) === 0 ? serverName === host : serverName === undefined;
+}
+
+function serverNameOf({ servername }: TLSSocket & { readonly servername?: string | false | null }): string | undefined {
+  return servername === false || servername === null ? undefined : servername?.toLowerCase();
+}
+
+/** @param alert undefined: the connection is over, or OpenSSL has sent its own alert */
+function close(socket: Socket, alert: number | undefined): void {
+  if (alert === undefined || !socket.writable) socket.destroy();
+  else socket.end(Buffer.from([0x15, 3, 3, 0, 2, 2, alert]), () => socket.destroy());
+}

@@ -1,0 +1,122 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { connect as connectTcp, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
+import { soon } from './eventually.ts';
+import { type Gateway, type GatewayOptions, startGateway } from './gateway.ts';
+import { connectRaw, type RawConnection, rawConnection } from './http-call.ts';
+import { listen } from './http-server.ts';
+
+/** The host of the intercepted route `github`. */
+export const INTERCEPTED = 'mcp.example.com';
+
+export const ESTABLISHED = 'HTTP/1.1 200 Connection Established\r\n\r\n';
+
+export interface InterceptedGateway extends Gateway {
+  readonly trustDir: string;
+  /** PEM of the authority. */
+  readonly ca: string;
+  /** Opens a tunnel. @param authority `mcp.example.com:443` by default */
+  tunnel(authority?: string, headers?: string): Promise<RawConnection>;
+  /**
+   * Opens a TLS connection to the intercepted host inside a tunnel.
+   * @throws {Error} where the handshake fails
+   */
+  connectTls(options?: TlsOptions): Promise<SecureConnection>;
+}
+
+export interface TlsOptions extends ConnectionOptions {
+  readonly authority?: string;
+  /** Headers of the CONNECT, as lines. */
+  readonly headers?: string;
+  /** URL of a relay to the app. */
+  readonly via?: string;
+}
+
+export interface SecureConnection extends RawConnection {
+  readonly socket: TLSSocket;
+}
+
+/** A gateway with `intercept`, whose route `github` has a host. */
+export async function startIntercepted(t: TestContext, options: GatewayOptions = {}): Promise<InterceptedGateway> {
+  const trustDir = await mkdtemp(join(tmpdir(), 'cambist-trust-'));
+  t.after(() => rm(trustDir, { recursive: true }));
+  const gateway = await startGateway(t, {
+    ...options,
+    route: { match: { host: INTERCEPTED, path: '/mcp' }, ...options.route },
+    top: { intercept: { trust_dir: trustDir }, ...options.top },
+  });
+  const ca = await readFile(join(trustDir, 'ca.pem'), 'utf8');
+  return {
+    ...gateway,
+    trustDir,
+    ca,
+    tunnel: (authority, headers) => openTunnel(gateway.app.url, authority, headers),
+    connectTls: ({ via = gateway.app.url, ...more } = {}) => connectIntercepted(via, ca, more),
+  };
+}
+
+/** Opens a tunnel through a proxy, whatever its response. */
+export async function openTunnel(url: string, authority = `${INTERCEPTED}:443`, headers = ''): Promise<RawConnection> {
+  const connection = await connectRaw(url);
+  connection.send(`CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n${headers}\r\n`);
+  await soon('the tunnel opens', connection.until('\r\n\r\n'));
+  return connection;
+}
+
+/**
+ * Opens a TLS connection inside a tunnel.
+ * @param ca PEM
+ * @throws {Error} where the handshake fails
+ */
+export async function connectIntercepted(
+  url: string,
+  ca: string,
+  { authority, headers, ...more }: Omit<TlsOptions, 'via'> = {},
+): Promise<SecureConnection> {
+  const { socket } = await openTunnel(url, authority, headers);
+  socket.removeAllListeners('data');
+  return secured(connect({ socket, ca, servername: INTERCEPTED, ...more })).catch((error: unknown) => {
+    // Node leaves a connection open that it did not open itself.
+    socket.destroy();
+    throw error;
+  });
+}
+
+/** Waits for the handshake of a client. */
+export async function secured(socket: TLSSocket): Promise<SecureConnection> {
+  const connection = rawConnection(socket);
+  await soon(
+    'the handshake',
+    new Promise<void>((resolve, reject) => {
+      socket.once('secureConnect', resolve);
+      socket.once('error', reject);
+      socket.once('close', () => reject(new Error('closed during the handshake')));
+    }),
+  );
+  return { ...connection, socket };
+}
+
+/** Relays a connection, and sends each byte of the client in a packet of its own. @returns its URL */
+export async function startByteRelay(t: TestContext, url: string): Promise<string> {
+  const target = new URL(url);
+  const server = createServer({ noDelay: true }, (client) => {
+    const far = connectTcp({ host: target.hostname, port: Number(target.port), noDelay: true });
+    for (const socket of [client, far]) socket.on('error', () => socket.destroy());
+    far.pipe(client);
+    void (async () => {
+      for await (const chunk of client as AsyncIterable<Buffer>) {
+        for (const byte of chunk) {
+          far.write(Buffer.of(byte));
+          await new Promise((resolve) => setImmediate(resolve));
+        }
+      }
+      far.end();
+    })().catch(() => far.destroy());
+  });
+  const { port } = await listen(server);
+  t.after(() => server.close());
+  return `http://127.0.0.1:${port}`;
+}
