@@ -53,8 +53,24 @@ const CATALOGUE = {
     status: 401,
     phase: 'exchange',
     title: 'Interaction required',
-    detail: 'The authorization server requires the user to act: obtain a new token with the claims of the challenge.',
-    fix: 'The user must sign in again with the claims of the challenge.',
+    detail: 'The authorization server requires the user to act: obtain a new token as the challenge says.',
+    fix: 'The user must sign in again as the challenge says: with its claims, or with its acr_values and max_age.',
+  },
+  ERR_CONSENT_REQUIRED: {
+    status: 403,
+    phase: 'exchange',
+    title: 'Consent required',
+    detail:
+      'The user must consent before this proxy can get a token for this backend, at interaction_uri if it is given.',
+    fix: "The user must open the URL and consent. If callers get no URL, add its host to interaction.hosts, or set the route's consent_url.",
+  },
+  ERR_REQUEST_STATE_INVALID: {
+    status: 403,
+    phase: 'subject',
+    title: 'Request state invalid',
+    detail:
+      'The requestState of this request is not from this proxy, is of another request or caller, or is too old: send the request without it.',
+    fix: 'Nothing to fix for a single request. If it happens after every consent, requests of one caller reach proxies with different keys, or cambist restarts meanwhile.',
   },
   ERR_CROSS_SITE_REQUEST: {
     status: 403,
@@ -217,6 +233,10 @@ export interface CambistErrorOptions {
   retryAfterSeconds?: number;
   /** The claims challenge of the authorization server, as JSON; becomes `claims` of the 401 challenge. */
   claims?: string;
+  /** The sign-in that the authorization server wants (RFC 9470 section 3); becomes parameters of the 401 challenge. */
+  authentication?: AuthenticationRequirements;
+  /** Returns the URL where the user consents. A function, so that it never prints. Only the caller concerned may see it. */
+  consentUrl?: () => string;
   /** The caller's token is expired; becomes `detail` of the error, and `error_description` of the 401 challenge. */
   expired?: boolean;
   /** The `error` of an OAuth error response (RFC 6749 section 5.2), for the log. */
@@ -225,6 +245,14 @@ export interface CambistErrorOptions {
   serverStatus?: number;
   /** The `id` of a JSON-RPC response to the request, where the message was read. It is not logged. */
   responseId?: { readonly id?: string | number | null };
+}
+
+/** @see RFC 9470 section 3 */
+export interface AuthenticationRequirements {
+  /** Safe in a quoted string. */
+  readonly acrValues?: string;
+  /** Seconds. */
+  readonly maxAge?: number;
 }
 
 /**
@@ -236,6 +264,8 @@ export class CambistError extends Error {
   readonly status: number;
   readonly retryAfterSeconds: number | undefined;
   readonly claims: string | undefined;
+  readonly authentication: AuthenticationRequirements | undefined;
+  readonly consentUrl: (() => string) | undefined;
   readonly expired: boolean;
   readonly oauthError: string | undefined;
   readonly serverStatus: number | undefined;
@@ -250,6 +280,8 @@ export class CambistError extends Error {
     this.status = CATALOGUE[code].status;
     this.retryAfterSeconds = options.retryAfterSeconds;
     this.claims = options.claims;
+    this.authentication = options.authentication;
+    this.consentUrl = options.consentUrl;
     this.expired = options.expired ?? false;
     this.oauthError = options.oauthError;
     this.serverStatus = options.serverStatus;

@@ -35,6 +35,8 @@ interface Explanation extends TokenRequests {
   readonly credential: Route['credential']['kind'] | undefined;
   /** The header that carries the credential. Undefined for a token in its usual place, and for no credential of cambist's own. */
   readonly sent_as: string | undefined;
+  /** The URLs at which users may be told to consent. Undefined: none. */
+  readonly consent: Route['consent'];
   /** The reaction to a request without a subject token. Undefined if the route needs none. */
   readonly on_missing_subject: 'deny' | 'client_credentials' | undefined;
   /** Web pages that may call the route without a caller's token. Undefined if the route requires that token. */
@@ -108,6 +110,7 @@ function explainRequest(config: Config, method: string, url: string, headers: re
     http2: route?.http2 === true ? true : undefined,
     credential: route?.credential.kind,
     sent_as: route && explainSent(route),
+    consent: route?.consent,
     on_missing_subject: route?.credential.kind === 'exchange' ? route.credential.onMissingSubject : undefined,
     allowed_origins: route === undefined || needsCaller(route) ? undefined : route.allowedOrigins,
     step_up: route === undefined || route.stepUp.length === 0 ? undefined : route.stepUp,
@@ -145,6 +148,11 @@ function describe(explanation: Explanation): string {
   lines.push(route === undefined ? 'No route: the request gets 403 ERR_ROUTE_NOT_FOUND.' : `Route "${route}"`);
   if (upstream !== undefined) lines.push(`  upstream     ${upstream}`, `  credential   ${credential}`);
   if (explanation.sent_as !== undefined) lines.push(`  sent as      ${explanation.sent_as}`);
+  if (explanation.consent !== undefined) {
+    const { hosts, url } = explanation.consent;
+    const named = hosts.length === 0 ? [] : [`https URLs of ${hosts.join(', ')}`];
+    lines.push(`  consent at   ${[...named, ...(url === undefined ? [] : [url])].join(', else ')}`);
+  }
   if (explanation.on_missing_subject === 'client_credentials') {
     lines.push("  no token     cambist's own token (client_credentials)");
   }

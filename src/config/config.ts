@@ -158,6 +158,14 @@ export type Credential =
   | { readonly kind: 'passthrough' }
   | { readonly kind: 'none' };
 
+/** The URLs at which users consent. Hosts beside those of the operator's list may be part of a phishing attempt. */
+export interface ConsentRules {
+  /** Lower case, with a port unless it is 443. The authorization server may name URLs of these hosts. */
+  readonly hosts: readonly string[];
+  /** Used where the authorization server names none. */
+  readonly url: string | undefined;
+}
+
 /** Where the credential of a route goes. */
 export interface SendTo {
   /** As written in the file. */
@@ -203,6 +211,8 @@ export interface Route {
   /** Source of the caller's token. Set on every route, because no route may forward it by accident. */
   readonly subjectToken: SubjectTokenSource;
   readonly credential: Credential;
+  /** Undefined: callers never learn where to consent. */
+  readonly consent: ConsentRules | undefined;
   /** Undefined: `Authorization`, with the scheme of the token. */
   readonly send: SendTo | undefined;
   /** 0 turns the first two off. */

@@ -44,6 +44,15 @@ export function readConnectAuthority(text: string): Reading<string> {
   return { value: `${host.value}:${port}` };
 }
 
+/** Reads an entry of `interaction.hosts`: an exact host, with a port unless it is 443. */
+export function readInteractionHost(text: string): Reading<string> {
+  const [, name = '', digits = '443'] = /^(\[[^\]]*\]|[^:]*)(?::(\d{1,5}))?$/.exec(text) ?? [];
+  const authority = readConnectAuthority(`${name}:${digits}`);
+  return 'value' in authority
+    ? { value: authority.value.replace(/:443$/, '') }
+    : { problem: 'must be a host or host:port, as in example.okta.com, without a scheme and without "*"' };
+}
+
 const PATH_CHARACTERS = /^(?:[A-Za-z0-9\-._~:/@!$&'()*+,;=]|%[0-9A-Fa-f]{2})*$/;
 
 /** Reads `match.path`: a prefix of whole segments, without a trailing slash. */

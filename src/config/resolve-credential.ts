@@ -97,7 +97,7 @@ function warnOfUnsent(
 
 const FOR_ISSUED_TOKENS = ['authorization_server', 'resource', 'audience', 'scope', 'expect_audience'];
 const FOR_OWN_CREDENTIALS = ['retry_body_limit', 'send'];
-const FOR_EXCHANGES = ['requested_token_type', 'actor_token', 'on_missing_subject', 'step_up', 'chain'];
+const FOR_EXCHANGES = ['requested_token_type', 'actor_token', 'on_missing_subject', 'step_up', 'chain', 'consent_url'];
 
 /** Keys without effect for each kind of credential. In `defaults` they are for other routes. */
 const UNUSED_KEYS: Record<Credential['kind'], readonly string[]> = {

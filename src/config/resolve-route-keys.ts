@@ -1,6 +1,6 @@
 import type { CredentialSource } from '../secrets/credential.ts';
 import type { ActorTokenSource, Credential, ExpectedAudience, SendTo, TlsFiles } from './config.ts';
-import type { ConfigNode } from './config-node.ts';
+import { type ConfigNode, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { readExpectAudience } from './expect-audience.ts';
 import { checkCredentialHeader } from './header-names.ts';
@@ -14,6 +14,7 @@ import type { DefaultsFile } from './schema-route.ts';
 import type { Sources } from './sources.ts';
 import { readAudience, readResource, readScope, readScopes } from './targets.ts';
 import { tokenTypeUrn } from './units.ts';
+import { readHttpUrl } from './urls.ts';
 
 /** The keys of a route that `defaults` may also set. Undefined: not set, or reported as an error. */
 export interface RouteKeys {
@@ -30,6 +31,7 @@ export interface RouteKeys {
   readonly subjectToken?: SubjectKeys | undefined;
   readonly actorToken?: ActorTokenSource | undefined;
   readonly chain?: ChainKeys | undefined;
+  readonly consentUrl?: string | undefined;
   readonly onMissingSubject?: 'deny' | 'client_credentials' | undefined;
   readonly connectMs?: number | undefined;
   readonly responseHeadersMs?: number | undefined;
@@ -83,6 +85,7 @@ export function readRouteKeys(
     ),
     actorToken: readActorToken(written.actor_token, node.at('actor_token'), sources),
     chain: readChain(written.chain),
+    consentUrl: readConsentUrl(written.consent_url, node.at('consent_url')),
     onMissingSubject: written.on_missing_subject,
     connectMs: duration('connect'),
     responseHeadersMs: duration('response_headers'),
@@ -105,6 +108,13 @@ function refuseServer(written: string | undefined, node: ConfigNode, servers: re
     servers.length === 0 ? 'define it under authorization_servers' : `known servers are ${servers.join(', ')}`;
   const fix = meant === undefined ? known : `did you mean "${meant}"?`;
   if (!node.broken) node.error(`unknown authorization server: ${fix}`);
+}
+
+function readConsentUrl(written: string | undefined, node: ConfigNode): string | undefined {
+  if (written === undefined) return undefined;
+  const url = valueOrReport(readHttpUrl(written, { allowInsecureHttp: true, allowQuery: true }), node);
+  if (url !== undefined && !url.origin.startsWith('https:')) node.error('must be https, because users open it');
+  return written;
 }
 
 function readSend(written: Loose<DefaultsFile>['send'], node: ConfigNode): SendTo | undefined {

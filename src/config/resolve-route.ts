@@ -1,4 +1,4 @@
-import type { AuthorizationServer, Match, Route, Upstream } from './config.ts';
+import type { AuthorizationServer, ConsentRules, Match, Route, Upstream } from './config.ts';
 import { type ConfigNode, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { needsCaller } from './needs-caller.ts';
@@ -18,6 +18,8 @@ export interface RouteContext {
   /** By name, in the order of the file. Undefined after an error. */
   readonly servers: ReadonlyMap<string, AuthorizationServer | undefined>;
   readonly sources: Sources;
+  /** From `interaction.hosts`. */
+  readonly interactionHosts: readonly string[];
 }
 
 /** The parts of a route that could be read. */
@@ -53,7 +55,11 @@ export function resolveRoute(written: Loose<RouteFile>, node: ConfigNode, contex
   if (keys.send !== undefined && 'authorizationServer' in credential && credential.authorizationServer.dpop) {
     node.at('send').error('has no effect on tokens that are bound to a key: remove it, or dpop of the server');
   }
-  const route = assemble({ name, match, upstream, subjectToken, credential }, keys);
+  const consent = consentOf(credential, subjectToken, keys, context.interactionHosts);
+  if (own.consentUrl !== undefined && credential.kind === 'exchange' && consent === undefined) {
+    node.at('consent_url').warn("has no effect with a subject token of cambist's own: remove it", 'key');
+  }
+  const route = assemble({ name, match, upstream, subjectToken, credential, consent }, keys);
   if (own.allowedOrigins !== undefined && needsCaller(route)) {
     node.at('allowed_origins').warn("has no effect, because the route needs a caller's token anyway: remove it", 'key');
   }
@@ -104,7 +110,18 @@ function subjectUse(credential: Route['credential']): SubjectUse {
   };
 }
 
-type Parts = Pick<Route, 'name' | 'match' | 'upstream' | 'subjectToken' | 'credential'>;
+/** A URL is for one caller. With a subject token from a file, all callers share the token. */
+function consentOf(
+  credential: Route['credential'],
+  { file }: Route['subjectToken'],
+  { consentUrl }: RouteKeys,
+  hosts: readonly string[],
+): ConsentRules | undefined {
+  if (credential.kind !== 'exchange' || file !== undefined) return undefined;
+  return consentUrl === undefined && hosts.length === 0 ? undefined : { hosts, url: consentUrl };
+}
+
+type Parts = Pick<Route, 'name' | 'match' | 'upstream' | 'subjectToken' | 'credential' | 'consent'>;
 
 function assemble(parts: Parts, keys: RouteKeys): Route {
   return {

@@ -3,7 +3,7 @@ import type { AuthorizationServer, Config, Listen } from './config.ts';
 import { type ConfigNode, formatPath, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { type NamedHeader, readHeaderName, refuseSharedHeaders } from './header-names.ts';
-import { readConnectAuthority, readHostPattern } from './matching.ts';
+import { readConnectAuthority, readHostPattern, readInteractionHost } from './matching.ts';
 import { needsCaller } from './needs-caller.ts';
 import { readDuration, readSize } from './quantities.ts';
 import { resolveAudit } from './resolve-audit.ts';
@@ -21,8 +21,11 @@ export function resolveConfig(file: Loose<ConfigFile>, root: ConfigNode, sources
   const servers = resolveServers(file, root, sources);
   const defaultsNode = root.at('defaults');
   const defaults = readRouteKeys(file.defaults ?? {}, defaultsNode, [...servers.keys()], sources);
+  const interactionHosts = resolveInteractionHosts(file, root);
   const drafts = (file.routes ?? []).flatMap((route, index) =>
-    route === undefined ? [] : [resolveRoute(route, root.at('routes', index), { defaults, servers, sources })],
+    route === undefined
+      ? []
+      : [resolveRoute(route, root.at('routes', index), { defaults, servers, sources, interactionHosts })],
   );
   refuseSameNames(drafts);
   refuseTies(drafts);
@@ -82,6 +85,14 @@ function resolveAdminHosts(file: Loose<ConfigFile>, root: ConfigNode): readonly 
     if (host?.startsWith('*.')) node.at(index).error('must be one host name, without a wildcard');
     return host;
   });
+  return [...new Set(hosts.filter((host) => host !== undefined))];
+}
+
+function resolveInteractionHosts(file: Loose<ConfigFile>, root: ConfigNode): readonly string[] {
+  const node = root.at('interaction', 'hosts');
+  const hosts = (file.interaction?.hosts ?? []).map((written, index) =>
+    written === undefined ? undefined : valueOrReport(readInteractionHost(written), node.at(index)),
+  );
   return [...new Set(hosts.filter((host) => host !== undefined))];
 }
 

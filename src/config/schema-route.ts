@@ -165,6 +165,11 @@ export const routeKeys = {
     })
     .optional(),
   chain: chain.optional(),
+  consent_url: text({
+    description:
+      'https URL where a user consents or connects an account, if the authorization server requires it without naming a URL.',
+    examples: ['https://app.example.com/connect/github'],
+  }).optional(),
   timeouts: timeouts.optional(),
   retry_body_limit: size({
     description:

@@ -108,6 +108,20 @@ const forwardProxy = z
   })
   .meta({ description: 'Destinations beside the routes, for agents whose HTTP_PROXY is cambist.' });
 
+const interaction = z
+  .strictObject({
+    hosts: z
+      .array(z.string())
+      .min(1)
+      .max(100)
+      .meta({
+        description:
+          'Hosts, or `host:port`, whose https URLs an authorization server may send a user to for consent. Other URLs never reach a caller.',
+        examples: [['example.okta.com']],
+      }),
+  })
+  .meta({ description: 'Consent of users at authorization servers.' });
+
 const folder = (about: { description: string; default?: string }) =>
   z
     .string()
@@ -181,6 +195,7 @@ export const configSchema = z
     log: log.optional(),
     audit: audit.optional(),
     tracing: tracing.optional(),
+    interaction: interaction.optional(),
     host_header: headerName({
       description: 'Header whose host replaces that of the request, if present.',
       examples: ['x-kagent-host'],

@@ -159,6 +159,7 @@ async function probe(
       grant: () => grant,
       target: role.target,
       expect: role.expect,
+      consent: undefined,
       subjectExpiresAtMs: undefined,
       refresh: false,
     }),

@@ -23,6 +23,7 @@ import {
 } from './exchange-errors-token.ts';
 import { type Finding, listed, printable, problem } from './finding.ts';
 import { type Cause, type FailedExchange, quoting } from './oauth-error.ts';
+import { jsonBodyOf } from './recorded-request.ts';
 
 /**
  * Explains why a server refused an exchange, and how to fix it, without the server's words. Error messages of real servers are
@@ -56,6 +57,7 @@ const CAUSES: readonly Cause[] = [
   onBehalfOf,
   scopeFormat,
   resourceRefused,
+  userConsent,
   consent,
   connectorId,
   actorToken,
@@ -77,6 +79,25 @@ const CAUSES: readonly Cause[] = [
 function noOAuthError({ request, refusal }: FailedExchange): Finding | undefined {
   const isEmpty = refusal.error === '' && refusal.description === '' && refusal.status !== 401;
   return isEmpty ? unavailableFinding(request) : undefined;
+}
+
+/** Okta names the page of the consent. Auth0's vault has no token before the user connected the account. */
+function userConsent({ server, request, refusal }: FailedExchange): Finding | undefined {
+  const { interaction_uri: uri } = jsonBodyOf(request);
+  const isVault = /^federated_connection_refresh_token_not_found$|^tokenset_not_found$/.test(refusal.error);
+  if (refusal.error !== 'interaction_required' && !isVault) return undefined;
+  if (typeof uri === 'string' && URL.canParse(uri)) {
+    const host = printable(new URL(uri).host);
+    return problem('user_consent_missing', 'this user must consent first', {
+      why: `the server names a page at "${host}"; callers are told its URL if interaction.hosts lists the host`,
+      fix: `list "${host}" in interaction.hosts, then let the user call the backend through cambist and open the URL`,
+    });
+  }
+  if (!isVault) return undefined;
+  return problem('user_consent_missing', 'this user has not connected the account', {
+    why: `the vault of ${serverPath(server)} has no token of this user for the connection "${printable(request.form.get('connection') ?? '')}"`,
+    fix: "set the route's consent_url to the page where users connect their account, and let the user open it",
+  });
 }
 
 function consent({ server, refusal }: FailedExchange): Finding | undefined {
@@ -127,6 +148,12 @@ function clientAuthentication({ server, refusal }: FailedExchange): Finding | un
 }
 
 function interaction({ refusal }: FailedExchange): Finding | undefined {
+  if (refusal.error === 'insufficient_user_authentication') {
+    return problem('interaction_required', 'the user has to sign in again first', {
+      why: 'a policy of the server requires a fresher or stronger sign-in; callers get a 401 with acr_values and max_age',
+      fix: 'sign in again with the acr_values and max_age of the challenge, and use the token of that sign-in',
+    });
+  }
   if (refusal.error !== 'interaction_required') return undefined;
   return problem('interaction_required', 'the user has to act first', {
     why: 'a policy of the server requires, for example, a second factor; callers get a 401 with the claims',

@@ -96,6 +96,7 @@ export const FINDING_CODES = [
   'actor_token_refused',
   'on_behalf_of_missing',
   'consent_missing',
+  'user_consent_missing',
   'interaction_required',
   'access_denied',
   'refused_without_reason',

@@ -11,6 +11,8 @@ const EMAIL = /[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+/g;
 /** Words of OAuth that are as long as a token. */
 const LONG_WORDS: ReadonlySet<string> = new Set([
   'client_assertion_type',
+  'federated_connection_refresh_token_not_found',
+  'insufficient_user_authentication',
   'interaction_required',
   'requested_token_type',
   'temporarily_unavailable',

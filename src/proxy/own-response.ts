@@ -1,4 +1,4 @@
-import { CambistError, describeError, detailOf } from '../errors.ts';
+import { type AuthenticationRequirements, CambistError, describeError, detailOf } from '../errors.ts';
 
 /** A response that cambist makes itself. */
 export interface OwnResponse {
@@ -30,7 +30,10 @@ export function errorResponse(error: CambistError, requestId: string, wanted: Wa
   if (status === 401) headers['www-authenticate'] = challenge(error, wanted);
   if (status === 503) headers['retry-after'] = String(error.retryAfterSeconds ?? DEFAULT_RETRY_AFTER_SECONDS);
   const type = `urn:cambist:error:${error.code}`;
-  const body = JSON.stringify({ type, title, status, detail, code: error.code, request_id: requestId });
+  const interaction = error.consentUrl === undefined ? {} : { interaction_uri: error.consentUrl() };
+  // A browser may keep a 403, and the URL is for this caller alone.
+  if (error.consentUrl !== undefined) headers['cache-control'] = 'no-store';
+  const body = JSON.stringify({ type, title, status, detail, code: error.code, request_id: requestId, ...interaction });
   return { status, headers, body };
 }
 
@@ -50,6 +53,15 @@ function challenge(error: CambistError, { scope, resourceMetadata }: WantedToken
   return `Bearer ${parameters.map(([name, value]) => `${name}="${value}"`).join(', ')}`.trimEnd();
 }
 
+/** @see RFC 9470 section 3 */
+function authenticationParameters({ acrValues, maxAge }: AuthenticationRequirements): [name: string, value: string][] {
+  return [
+    ['error', 'insufficient_user_authentication'],
+    ...(acrValues === undefined ? [] : [['acr_values', acrValues] as [string, string]]),
+    ...(maxAge === undefined ? [] : [['max_age', String(maxAge)] as [string, string]]),
+  ];
+}
+
 /** The words of RFC 6750 section 3. */
 const EXPIRED: [name: string, value: string] = ['error_description', 'The access token expired'];
 
@@ -58,6 +70,7 @@ function errorParameters(error: CambistError): [name: string, value: string][] {
     case 'ERR_SUBJECT_TOKEN_MISSING':
       return [];
     case 'ERR_INTERACTION_REQUIRED':
+      if (error.authentication !== undefined) return authenticationParameters(error.authentication);
       return [
         ['error', 'insufficient_claims'],
         ['claims', Buffer.from(error.claims ?? '').toString('base64')],

@@ -1,11 +1,12 @@
 import type { SubjectSource } from '../tokens/subject-source.ts';
 import type { CallerToken, ReadCaller } from './caller-tokens.ts';
 import { followsClose } from './closing.ts';
+import { failRequest, mayCarryState, resumeAfterConsent } from './consent.ts';
 import { refuseCrossSite } from './cross-site.ts';
 import { findRoute, receive } from './find-route.ts';
 import { obtainToken, sessionOf } from './issued-token.ts';
 import type { ProxyRequest } from './proxy-request.ts';
-import { isStreamed, type RequestBody, readBody } from './request-body.ts';
+import { isStreamed, readBody } from './request-body.ts';
 import { upstreamHeaders } from './request-headers.ts';
 import { ownMetadata } from './resource-metadata.ts';
 import type { Routed, Switched } from './steps.ts';
@@ -30,7 +31,6 @@ export function createPipeline(options: PipelineOptions): Pipeline {
   return async (request, switched) => {
     // Ended by the close of its connection.
     if (followsClose(request.incoming)) return;
-    let body: RequestBody | undefined;
     try {
       // Receive: read the target, and refuse what cannot be forwarded as it is.
       const received = receive(request);
@@ -54,15 +54,21 @@ export function createPipeline(options: PipelineOptions): Pipeline {
 
       // Read the body: a small one as a whole, so that it can be sent again; a large one streams.
       const taking = readBody(routed);
-      body = taking instanceof Promise ? await taking : taking;
+      let body = taking instanceof Promise ? await taking : taking;
       request.body = body;
-
-      // Obtain the issued token. This follows the body, because a slow body may outlast a token.
       const session = sessionOf(request, subject);
       request.session = session;
+      const headers = headersOf(routed, caller);
+
+      // Take the state of a consent out of a retry, which is not for the backend.
+      if (routed.route.consent !== undefined && mayCarryState(body)) {
+        body = await resumeAfterConsent(routed, session, body, headers, options);
+        request.body = body;
+      }
+
+      // Obtain the issued token. This follows the body, because a slow body may outlast a token.
       const obtaining = obtainToken(routed, session, options);
       const token = obtaining instanceof Promise ? await obtaining : obtaining;
-      const headers = headersOf(routed, caller);
 
       // Send, retry where the upstream refuses the token, and relay the response.
       if (request.isClosed) return;
@@ -71,7 +77,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       callUpstream({ request, target, route, path, wholeBody, session, body, headers, token }, options, switched);
     } catch (error) {
       // Finish with an error of cambist's own. Every other end is seen by the request's tracker.
-      request.fail(error, body);
+      failRequest(error, request, options);
     }
   };
 }

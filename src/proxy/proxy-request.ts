@@ -28,9 +28,11 @@ export interface ProxyRequest {
   readonly span: Span | undefined;
   /** The response is complete, or the caller has left. */
   readonly isClosed: boolean;
-  /** For reports: the session that a token was looked up for. */
+  /** Undefined until one matched. */
+  readonly route: Route | undefined;
+  /** For reports and errors: the session that a token was looked up for. */
   session: Session | undefined;
-  /** For reports: the body, as far as it was read. */
+  /** For reports and errors: the body, as far as it was read. */
   body: RequestBody | undefined;
   /** For reports: the issued token of the last attempt. */
   token: IssuedToken | undefined;
@@ -63,9 +65,9 @@ export interface ProxyRequest {
   tunnelled(entry: string): void;
   /**
    * Responds with an error of cambist's own, unless a response has begun.
-   * @param body as far as it was read, for the id of a JSON-RPC response
+   * @param instead the response in the client's own protocol
    */
-  fail(error: unknown, body?: RequestBody): void;
+  fail(error: unknown, instead?: OwnResponse): void;
 }
 
 /** The status of a response and when it began. */

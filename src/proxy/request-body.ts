@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { Config } from '../config/config.ts';
+import { addedStateBytes } from '../config/consent.ts';
 import { CambistError } from '../errors.ts';
 import type { Routed } from './steps.ts';
 
@@ -25,7 +26,9 @@ export function readBody({ request, route, wholeBody: content }: Routed): Reques
   const { kind } = route.credential;
   const mayRetry = kind !== 'passthrough' && kind !== 'none';
   const isKept = mayRetry || namesMessages(request.active.config);
-  return takeBody(request.incoming, isKept ? route.retryBodyLimitBytes : 0);
+  const keepBytes = isKept ? route.retryBodyLimitBytes : 0;
+  if (route.consent === undefined || request.incoming.method !== 'POST') return takeBody(request.incoming, keepBytes);
+  return takeWhole(request.incoming, keepBytes + addedStateBytes(route));
 }
 
 /** Are MCP messages named in audit records or spans? */
@@ -47,6 +50,36 @@ export function takeBody(request: IncomingMessage, keepBytes: number): RequestBo
   }
   if (length === '0') return NO_BODY;
   return Number(length) <= keepBytes ? readWhole(request, keepBytes).then(wholeBody) : streamFromFirst(request, 0);
+}
+
+/**
+ * Reads a body whole, even if it has no Content-Length, unless it is larger than the limit. A retry after a consent may have
+ * any framing.
+ */
+async function takeWhole(request: IncomingMessage, limitBytes: number): Promise<RequestBody> {
+  if (request.headers['transfer-encoding'] === undefined) return takeBody(request, limitBytes);
+  const rest = (request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
+  const chunks: Buffer[] = [];
+  let size = 0;
+  try {
+    while (size <= limitBytes) {
+      const { value, done } = await rest.next();
+      if (done === true) return wholeBody(Buffer.concat(chunks));
+      chunks.push(value);
+      size += value.length;
+    }
+  } catch (cause) {
+    throw callerGone(cause);
+  }
+  async function* pass(): AsyncGenerator<Buffer> {
+    try {
+      yield* chunks.splice(0);
+      yield* { [Symbol.asyncIterator]: () => rest };
+    } finally {
+      discardRest(request);
+    }
+  }
+  return { content: pass(), replay: () => undefined };
 }
 
 /**

@@ -20,6 +20,7 @@ export function logRequest(logger: Logger, record: RequestRecord, totalMs: numbe
   if (
     responseStart !== undefined &&
     responseStart.status < 400 &&
+    error === undefined &&
     abortedBy === undefined &&
     (!logger.isLevelEnabled('info') || !keep())
   ) {

@@ -229,25 +229,31 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
     this.onClosed(() => observer.tunnelClosed(entry));
   }
 
-  fail(caught: unknown, body?: RequestBody): void {
+  fail(caught: unknown, instead?: OwnResponse): void {
     if (this.isClosed || this.response.headersSent || this.#isFailing) return;
     const error = asCambistError(caught);
-    const id = isMcpPost(this.incoming, this.route, error) ? idForError(error, this.incoming, body) : undefined;
+    const isMcp = instead === undefined && isMcpPost(this.incoming, this.route, error);
+    const id = isMcp ? idForError(error, this.incoming, this.body) : undefined;
     this.#isFailing = id instanceof Promise;
-    if (id instanceof Promise) void id.then((known) => this.#failWith(error, known));
+    if (instead !== undefined) this.#failAs(error, instead);
+    else if (id instanceof Promise) void id.then((known) => this.#failWith(error, known));
     else this.#failWith(error, id);
   }
 
   /** @param id given where an MCP client reads the response */
   #failWith(error: CambistError, id?: ResponseId): void {
     if (this.isClosed || this.response.headersSent) return;
-    this.error = error;
     const { route, target } = this;
     const isChallenge = error.status === 401 && route !== undefined;
     const wanted = isChallenge ? wantedToken(route, target?.path, clientOf(this)) : undefined;
     const problem = errorResponse(error, this.id, wanted);
-    this.#responded(problem.status, problem.status < 500 ? 'refused' : 'failed');
-    this.#write(id === undefined ? problem : toJsonRpc(problem, id));
+    this.#failAs(error, id === undefined ? problem : toJsonRpc(problem, id));
+  }
+
+  #failAs(error: CambistError, response: OwnResponse): void {
+    this.error = error;
+    this.#responded(response.status, response.status < 500 ? 'refused' : 'failed');
+    this.#write(response);
   }
 
   onClosed(listener: () => void): void {

@@ -7,6 +7,8 @@ import type { Dispatchers } from '../transport/dispatchers.ts';
 import { Attempt, type AttemptOwner } from './attempt.ts';
 import { type DiagnosisOptions, explainRefusal, explainUnreachable } from './backend-failure.ts';
 import { insufficientScope } from './challenges.ts';
+import { failRequest } from './consent.ts';
+import type { ElicitationOptions } from './elicitation.ts';
 import type { Rewriter } from './endpoint-event.ts';
 import { headerValues, type RawHeaders } from './headers.ts';
 import { causeOf, followSession, type ObtainTokenOptions, obtainToken, timed } from './issued-token.ts';
@@ -15,7 +17,7 @@ import { type AttemptPlan, sendAttempt } from './send.ts';
 import type { Admitted, Switched } from './steps.ts';
 import { expiredTwice } from './upstream-error.ts';
 
-export interface UpstreamCallOptions extends ObtainTokenOptions, DiagnosisOptions {
+export interface UpstreamCallOptions extends ObtainTokenOptions, DiagnosisOptions, ElicitationOptions {
   readonly dispatchers: Dispatchers;
   readonly observer: ProxyObserver;
 }
@@ -172,8 +174,8 @@ class UpstreamCall implements AttemptOwner {
   }
 
   fail(error: unknown): void {
-    const { request, route, body } = this.admitted;
-    if (error instanceof CambistError) request.fail(error, body);
-    else void explainUnreachable(error as Error, route, this.#options).then((told) => request.fail(told, body));
+    const { request, route } = this.admitted;
+    if (error instanceof CambistError) failRequest(error, request, this.#options);
+    else void explainUnreachable(error as Error, route, this.#options).then((told) => request.fail(told));
   }
 }

@@ -1,4 +1,5 @@
 import type { Route } from '../config/config.ts';
+import { addedStateBytes } from '../config/consent.ts';
 import type { KnownFacts, RequestFacts } from './request-facts.ts';
 
 /** The routes with conditions of one host and one path. */
@@ -37,7 +38,7 @@ export function createConditionalRoutes(): ConditionalRoutes {
       const { methods, mcpMethods, mcpNames } = route.match.conditions ?? {};
       routes.push(route);
       if (mcpMethods !== undefined || mcpNames !== undefined) {
-        bodyLimitBytes = Math.max(bodyLimitBytes ?? 0, route.retryBodyLimitBytes);
+        bodyLimitBytes = Math.max(bodyLimitBytes ?? 0, route.retryBodyLimitBytes + addedStateBytes(route));
       }
       for (const name of mcpNames ?? [undefined]) {
         const byMcpMethod = entry(byName, name, () => ranked<ByHttpMethod>());

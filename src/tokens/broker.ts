@@ -47,6 +47,8 @@ export interface Broker {
    * token also stays available to requests without a session id, because each of them may open a session.
    */
   openSession(route: Route, session: Session, id: string, token: IssuedToken): void;
+  /** Reports that the caller has consented, so that its next lookup asks again. */
+  consented(route: Route, session: Session): void;
   /**
    * Reports that a session is over. Tokens that only this session used are dropped.
    * @param by the client, or the upstream, whose reports have a cooldown because it may repeat them for every request
@@ -70,6 +72,7 @@ export interface BrokerOptions {
 const CACHED_ERRORS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'ERR_SUBJECT_TOKEN_INVALID',
   'ERR_INTERACTION_REQUIRED',
+  'ERR_CONSENT_REQUIRED',
   'ERR_EXCHANGE_REFUSED',
 ]);
 
@@ -223,6 +226,11 @@ export function createBroker({ cache, exchange, clock, observer }: BrokerOptions
       if (request?.session.subject === undefined || hasOwnSubject(route) || refused.has(token)) return;
       if (cache.find(request.key)?.token === token && mayOpen(request.key)) cache.release(request.key, token);
       cache.give(keyOf({ subject: request.session.subject, id }, request.resource), token, ownerOf(request));
+    },
+    consented(route, session) {
+      const request = requestFor(route, session);
+      const subject = request?.session.subject;
+      if (request !== undefined && subject !== undefined) cache.dropRefusal(subjectKey(subject, request.resource));
     },
     endSession(route, session, by) {
       const request = requestFor(route, session);

@@ -8,6 +8,8 @@ import { createShares, type Shares } from './shares.ts';
 
 /** How long a refusal of the caller's token, or of the target, is returned from the cache. */
 const REFUSAL_LIFETIME_MS = 10_000;
+/** A user who has just consented must not be held off, and cannot consent faster. */
+const CONSENT_REFUSAL_LIFETIME_MS = 1000;
 /** A token with a shorter lifetime is not cached. */
 const MIN_LIFETIME_MS = 1;
 /** A token is idle when it is not used for this time. */
@@ -53,6 +55,7 @@ export interface TokenCache<Token extends HasLifetime = IssuedToken> {
   drop(key: string, reason: EvictionReason, token?: Token): void;
   refusal(key: string): CambistError | undefined;
   keepRefusal(key: string, error: CambistError): void;
+  dropRefusal(key: string): void;
   /** Evicts expired and idle tokens. Called regularly, so that they do not stay until the cache is full. */
   sweep(): void;
   /** The number of cached tokens that are not expired. */
@@ -179,7 +182,11 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
     drop,
     refusal: (key) => refusals.get(key),
     keepRefusal(key, error) {
-      refusals.set(key, error);
+      const ttl = error.code === 'ERR_CONSENT_REQUIRED' ? CONSENT_REFUSAL_LIFETIME_MS : REFUSAL_LIFETIME_MS;
+      refusals.set(key, error, { ttl });
+    },
+    dropRefusal(key) {
+      refusals.delete(key);
     },
     sweep,
     get size() {

@@ -144,6 +144,7 @@ export function createExchange({ endpoint, assertions, dpop, credentialRead }: E
 function commonTo({ route, subject, refresh, cause }: ExchangeRequest) {
   return {
     routeName: route.name,
+    consent: subject === undefined ? undefined : route.consent,
     requester: requesterOf(route, subject, cause?.peer),
     subjectExpiresAtMs: subject?.expiresAtMs,
     subject,

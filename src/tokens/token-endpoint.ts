@@ -189,13 +189,15 @@ export function createTokenEndpoint(
 function expectedResponse(
   server: AuthorizationServer,
   grant: Grant,
-  { target, expect, earlier }: TokenRequest,
+  { target, expect, earlier, consent }: TokenRequest,
   sent: readonly SentValue[],
 ): ExpectedResponse {
   const isOurs = grant.kind === 'client_credentials' || (grant.kind === 'jwt_bearer' && grant.from === 'chain');
   return {
     serverName: server.name,
     credentialOwner: isOurs ? 'cambist' : 'caller',
+    actsForUser: grant.kind !== 'client_credentials',
+    consent,
     requestedTokenType: target.requestedTokenType,
     kind: expect === 'assertion' ? expect : server.dpop ? 'bearer_or_dpop' : 'bearer',
     sent: earlier === undefined ? sent : [...sent, ...earlier.values],

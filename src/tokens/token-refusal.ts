@@ -1,41 +1,36 @@
 import { CambistError, type ErrorCode } from '../errors.ts';
 import { redact } from '../observability/logged-error.ts';
-import { type JsonObject, parseJsonObject, textOf } from './json-object.ts';
+import { interactionOf, urlsIn } from './interaction.ts';
+import { type JsonObject, textOf } from './json-object.ts';
 import { hideCredentials } from './sent-values.ts';
 import type { ExpectedResponse } from './token-response.ts';
-
-/** Longest claims challenge that is passed on. It goes into a header, and is kept with the refusal. */
-const MAX_CLAIMS_LENGTH = 4096;
 
 /**
  * Maps a 4xx of a token endpoint to an error, by whose credential or configuration is at fault.
  * @see RFC 6749 section 5.2
  */
-export function toRefusal(
-  status: number,
-  body: JsonObject,
-  { serverName, credentialOwner, sent }: ExpectedResponse,
-): CambistError {
-  const error = textOf(body.error);
-  const description = textOf(body.error_description);
-  const challenge = textOf(body.claims);
-  const isUsable = challenge.length <= MAX_CLAIMS_LENGTH && parseJsonObject(challenge) !== undefined;
-  const claims = isUsable ? challenge : '';
-  const code = codeOf(error, description, claims, credentialOwner);
+export function toRefusal(status: number, body: JsonObject | undefined, expected: ExpectedResponse): CambistError {
+  const { serverName, credentialOwner } = expected;
+  const error = textOf(body?.error);
+  const description = textOf(body?.error_description);
+  const interaction = body === undefined ? undefined : interactionOf(body, expected);
+  const code = interaction?.code ?? codeOf(error, description, credentialOwner);
+  const sent = [...expected.sent, ...urlsIn(body)];
   const reason = [error, description]
     .filter((part) => part !== '')
     .map((part) => redact(hideCredentials(part, sent)))
     .join(': ');
+  const note = interaction?.note === undefined ? '' : `; ${interaction.note}`;
   return new CambistError(
     code,
-    `authorization server "${serverName}" refused with ${status}${reason === '' ? '' : `, ${reason}`}`,
-    { oauthError: redact(hideCredentials(error, sent)), ...(code === 'ERR_INTERACTION_REQUIRED' && { claims }) },
+    `authorization server "${serverName}" refused with ${status}${reason === '' ? '' : `, ${reason}`}${note}`,
+    { oauthError: redact(hideCredentials(error, sent)), ...interaction?.options },
   );
 }
 
 type CredentialOwner = ExpectedResponse['credentialOwner'];
 
-function codeOf(error: string, description: string, claims: string, owner: CredentialOwner): ErrorCode {
+function codeOf(error: string, description: string, owner: CredentialOwner): ErrorCode {
   switch (error) {
     case 'invalid_grant':
     // Token endpoints do not define this error, but Keycloak's legacy exchange uses it for the subject token.
@@ -44,9 +39,9 @@ function codeOf(error: string, description: string, claims: string, owner: Crede
     case 'invalid_request':
       if (UNKNOWN_TARGET.test(description)) return 'ERR_EXCHANGE_REFUSED';
       return description === '' || namesSubject(description) ? credentialRefused(owner) : 'ERR_CLIENT_REFUSED';
+    // Without a claim or a URL the user can only sign in again.
     case 'interaction_required':
-      // Without claims the user can only sign in again.
-      return claims === '' ? credentialRefused(owner) : 'ERR_INTERACTION_REQUIRED';
+      return credentialRefused(owner);
     case 'invalid_target':
     case 'invalid_scope':
     case 'access_denied':

@@ -1,4 +1,4 @@
-import type { AuthorizationServer, TokenTarget } from '../config/config.ts';
+import type { AuthorizationServer, ConsentRules, TokenTarget } from '../config/config.ts';
 import type { Cause } from '../observability/token-observer.ts';
 import type { Claims } from './claims.ts';
 import type { Requester } from './requester.ts';
@@ -15,6 +15,8 @@ export interface TokenRequest {
   readonly expect: 'token' | 'assertion';
   /** Values that an issued token must not repeat, beside those of the request itself. */
   readonly earlier?: EarlierValues;
+  /** The URLs at which the caller may be told to consent. Undefined: none. */
+  readonly consent: ConsentRules | undefined;
   /** Epoch milliseconds; undefined when the subject token does not state it, or there is no subject token. */
   readonly subjectExpiresAtMs: number | undefined;
   /** Undefined when the token is for cambist itself. Only reports use it. */

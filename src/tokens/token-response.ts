@@ -1,3 +1,4 @@
+import type { ConsentRules } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
 import { isB64Token } from './b64-token.ts';
 import type { HttpResponse } from './bounded-request.ts';
@@ -25,6 +26,10 @@ export interface ExpectedResponse {
   readonly serverName: string;
   /** Owner of the token or assertion in the request: cambist owns the assertion of a chain. */
   readonly credentialOwner: 'caller' | 'cambist';
+  /** Can a user change the response, by signing in again or by consent? False for a token of cambist's own client. */
+  readonly actsForUser: boolean;
+  /** The URLs at which the caller may be told to consent. Undefined: none. */
+  readonly consent: ConsentRules | undefined;
   readonly requestedTokenType: string | undefined;
   /** `bearer_or_dpop` also accepts a token that is bound to our key. `assertion` is the result of a chain's first leg. */
   readonly kind: 'bearer' | 'bearer_or_dpop' | 'assertion';

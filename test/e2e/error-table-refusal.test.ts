@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ErrorCode } from '../../src/errors.ts';
+import { CONSENT_REFUSAL, INTERACTION, modernCall } from '../harness/consent.ts';
 import { CANARY, provokeProblem } from '../harness/expected-problem.ts';
 import { startFakeSetup } from '../harness/fake-setup.ts';
 import type { Fault } from '../harness/faults.ts';
@@ -69,6 +70,12 @@ const REFUSALS: Refusal[] = [
     body: { error: 'interaction_required', claims: JSON.stringify({ access_token: { acrs: 'x'.repeat(100_000) } }) },
     code: 'ERR_SUBJECT_TOKEN_INVALID',
     challenge: INVALID_TOKEN,
+  },
+  {
+    when: 'insufficient_user_authentication',
+    body: { error: 'insufficient_user_authentication', error_description: CANARY, acr_values: 'mfa', max_age: 5 },
+    code: 'ERR_INTERACTION_REQUIRED',
+    challenge: 'Bearer error="insufficient_user_authentication", acr_values="mfa", max_age="5"',
   },
   {
     when: 'invalid_target',
@@ -142,4 +149,22 @@ test('maps each refusal of an authorization server to an error code', async (t) 
       assert.equal(others.status, 200, 'the refusal does not affect another token');
     });
   }
+});
+
+test('returns ERR_CONSENT_REQUIRED when the user must consent, and no URL of a host that is not listed', async (t) => {
+  const setup = await startFakeSetup();
+  t.after(setup.close);
+  setup.authorizationServer.behaviour = CONSENT_REFUSAL;
+  const headers = await setup.bearer();
+  const response = await provokeProblem(setup, { headers }, { code: 'ERR_CONSENT_REQUIRED', failedExchanges: 1 });
+  assert.ok(!response.text.includes('interaction_uri'));
+  assert.ok(!setup.cambist.stdout().includes('opaque/path'));
+});
+
+test('returns ERR_REQUEST_STATE_INVALID for a request state that cambist did not seal', async (t) => {
+  const setup = await startFakeSetup({ change: (config) => ({ ...config, interaction: INTERACTION }) });
+  t.after(setup.close);
+  const { headers, body } = modernCall({ params: { name: 'list', requestState: 'cambist-consent.1.AAAA' } });
+  const call = { headers: { ...headers, ...(await setup.bearer()) }, body };
+  await provokeProblem(setup, call, { code: 'ERR_REQUEST_STATE_INVALID' });
 });

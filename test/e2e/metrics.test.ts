@@ -26,6 +26,7 @@ const AT_ZERO: [name: string, labels: Record<string, string>][] = [
   ...[
     'ERR_SUBJECT_TOKEN_INVALID',
     'ERR_INTERACTION_REQUIRED',
+    'ERR_CONSENT_REQUIRED',
     'ERR_EXCHANGE_REFUSED',
     'ERR_CLIENT_REFUSED',
     'ERR_STS_RESPONSE_INVALID',

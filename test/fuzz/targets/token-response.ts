@@ -27,6 +27,8 @@ export function fuzz(data: Buffer): void {
   const expected = {
     serverName: 'main',
     credentialOwner: second % 2 === 0 ? 'caller' : 'cambist',
+    actsForUser: true,
+    consent: undefined,
     requestedTokenType: undefined,
     kind: KINDS[second % 3] ?? 'bearer',
     sent: SENT,

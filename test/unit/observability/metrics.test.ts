@@ -136,6 +136,7 @@ describe('from the start', () => {
     for (const error of [
       'ERR_SUBJECT_TOKEN_INVALID',
       'ERR_INTERACTION_REQUIRED',
+      'ERR_CONSENT_REQUIRED',
       'ERR_EXCHANGE_REFUSED',
       'ERR_CLIENT_REFUSED',
       'ERR_STS_RESPONSE_INVALID',
@@ -146,7 +147,7 @@ describe('from the start', () => {
     ]) {
       assert.ok(of('github').includes(`${start},result="failure",error="${error}"}`), error);
     }
-    assert.equal(of('github').length, 10);
+    assert.equal(of('github').length, 11);
     assert.deepEqual(of('docs'), []);
   });
 });

@@ -14,6 +14,7 @@ export function routeOf(name: string, match: Partial<Match>, upstream: Partial<U
       verify: undefined,
     },
     credential: { kind: 'none' },
+    consent: undefined,
     send: undefined,
     timeouts: { connectMs: 5000, responseHeadersMs: 0, stallMs: 60_000 },
     retryBodyLimitBytes: 65_536,

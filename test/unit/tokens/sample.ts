@@ -93,6 +93,7 @@ export function routeOf(fields: Partial<Route> = {}): Route {
     upstream: { origin: 'https://github.example.com', host: 'github.example.com', path: '/mcp' },
     subjectToken: subjectTokenOf(),
     credential: exchangeOf(),
+    consent: undefined,
     send: undefined,
     timeouts: { connectMs: 5000, responseHeadersMs: 0, stallMs: 60_000 },
     retryBodyLimitBytes: 65_536,
@@ -108,6 +109,8 @@ export function expectedResponse(fields: Partial<ExpectedResponse> = {}): Expect
   return {
     serverName: 'main',
     credentialOwner: 'caller',
+    actsForUser: true,
+    consent: undefined,
     requestedTokenType: undefined,
     kind: 'bearer',
     sent: [],
@@ -120,6 +123,7 @@ export function tokenRequestOf(fields: Partial<TokenRequest> = {}): TokenRequest
   return {
     routeName: 'github',
     requester: { caller: 'alice', peer: undefined },
+    consent: undefined,
     grant: () => ({
       kind: 'token_exchange',
       subjectToken: 'subject',

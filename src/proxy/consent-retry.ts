@@ -1,0 +1,79 @@
+import { STATE_PREFIX } from '../config/consent.ts';
+import { CambistError } from '../errors.ts';
+import { parseJsonObject } from '../tokens/json-object.ts';
+import type { Session } from '../tokens/session.ts';
+import { openState, ownStateKeys } from './consent-state.ts';
+import { CONSENT_INPUT, type ElicitationOptions } from './elicitation.ts';
+import { editMembers, jsonMembers, skipSpace } from './json-members.ts';
+import { responseIdOf } from './mcp-error.ts';
+import { type RequestBody, wholeBody } from './request-body.ts';
+import type { Routed } from './steps.ts';
+
+type Json = Readonly<Record<string, unknown>>;
+
+/**
+ * Takes cambist's fields out of a retry after a consent, and gives the backend its own ones back. All other bytes stay.
+ * @returns undefined if the body has no state of cambist
+ * @throws {CambistError} ERR_REQUEST_STATE_INVALID, ERR_CONSENT_REQUIRED if the user declined
+ */
+export function withoutConsentState(
+  { route }: Routed,
+  { subject }: Session,
+  body: RequestBody,
+  { clock, stateKeys = ownStateKeys }: ElicitationOptions,
+): RequestBody | undefined {
+  const content = body.replay();
+  const text = content?.toString('utf8') ?? '';
+  const message = parseJsonObject(text);
+  const params = Object(message?.params) as Json;
+  const { method } = message ?? {};
+  const { requestState, inputResponses } = params;
+  if (!Buffer.isBuffer(content) || typeof requestState !== 'string' || !requestState.startsWith(STATE_PREFIX)) {
+    return undefined;
+  }
+  const at = onlyParams(text);
+  const refuse = (why: string): CambistError =>
+    new CambistError('ERR_REQUEST_STATE_INVALID', `route "${route.name}": the requestState of the request ${why}`, {
+      responseId: responseIdOf(content),
+    });
+  if (at === undefined || subject === undefined || typeof method !== 'string') throw refuse('cannot be read');
+  const bound = { subject, route: route.name, method, params };
+  const nested = openState(requestState, bound, stateKeys, clock.wallMs());
+  if (nested === undefined) throw refuse('is altered, too old, or of another request or caller');
+  if (isDeclined(inputResponses)) {
+    throw new CambistError('ERR_CONSENT_REQUIRED', `route "${route.name}": the user declined to open the URL`, {
+      responseId: responseIdOf(content),
+    });
+  }
+  const edited = editMembers(
+    text,
+    at,
+    new Map([
+      ['requestState', nested.requestState],
+      ['inputResponses', nested.inputResponses],
+    ]),
+  );
+  const restored = withMissing(edited, at, nested);
+  return wholeBody(Buffer.from(restored, 'utf8'));
+}
+
+/** Offset of the only `params`. Undefined where it, or a field that is edited, occurs twice: servers may read either. */
+function onlyParams(text: string): number | undefined {
+  const [params, ...more] = jsonMembers(text, skipSpace(text, 0)).filter(({ key }) => key === 'params');
+  if (params === undefined || more.length > 0) return undefined;
+  const keys = jsonMembers(text, params.valueStart).map(({ key }) => key);
+  const isUnique = ['requestState', 'inputResponses'].every((name) => keys.filter((key) => key === name).length <= 1);
+  return isUnique ? params.valueStart : undefined;
+}
+
+/** A client need not send `inputResponses`, in whose place the backend's would go. */
+function withMissing(text: string, at: number, { inputResponses }: { readonly inputResponses?: string }): string {
+  if (inputResponses === undefined || jsonMembers(text, at).some(({ key }) => key === 'inputResponses')) return text;
+  const separator = jsonMembers(text, at).length === 0 ? '' : ',';
+  return `${text.slice(0, at + 1)}"inputResponses":${inputResponses}${separator}${text.slice(at + 1)}`;
+}
+
+function isDeclined(inputResponses: unknown): boolean {
+  const { action } = Object((Object(inputResponses) as Json)[CONSENT_INPUT]) as Json;
+  return action === 'decline' || action === 'cancel';
+}

@@ -1,0 +1,119 @@
+import { randomUUID } from 'node:crypto';
+import type { Clock } from '../clock/clock.ts';
+import { MAX_NESTED_BYTES } from '../config/consent.ts';
+import { type CambistError, describeError } from '../errors.ts';
+import { parseJsonObject } from '../tokens/json-object.ts';
+import { type NestedState, ownStateKeys, type StateKeys, sealState } from './consent-state.ts';
+import { headerValues } from './headers.ts';
+import { jsonMembers, skipSpace } from './json-members.ts';
+import { isMcpPost, responseIdOf } from './mcp-error.ts';
+import type { OwnResponse } from './own-response.ts';
+import type { ProxyRequest } from './proxy-request.ts';
+
+export interface ElicitationOptions {
+  readonly clock: Clock;
+  /** By default, a key of this process. */
+  readonly stateKeys?: StateKeys | undefined;
+}
+
+/** Names cambist's request for input among those of a backend. */
+export const CONSENT_INPUT = 'cambist-consent';
+
+/** URLElicitationRequired of MCP 2025-11-25. */
+const URL_REQUIRED = -32042;
+const WITH_URL_ERROR = '2025-11-25';
+const WITH_INPUT_REQUIRED = '2026-07-28';
+
+/** Only these requests may get an input-required result (MCP 2026-07-28). */
+const MAY_REQUIRE_INPUT: ReadonlySet<string> = new Set(['tools/call', 'prompts/get', 'resources/read']);
+
+type Json = Readonly<Record<string, unknown>>;
+
+/**
+ * Tells an MCP client to open the URL of a consent, in the client's own protocol. Undefined for all other requests, and for a client
+ * that did not declare that it can: they get a problem document with the URL.
+ * @see MCP 2026-07-28 "Multi Round-Trip Requests", MCP 2025-11-25 "Elicitation"
+ */
+export function elicitationOf(
+  error: CambistError,
+  { id: requestId, incoming, route, session, body }: ProxyRequest,
+  options: ElicitationOptions,
+): OwnResponse | undefined {
+  const content = body?.replay();
+  if (!Buffer.isBuffer(content) || error.consentUrl === undefined || route === undefined) return undefined;
+  if (!isMcpPost(incoming, route)) return undefined;
+  const text = content.toString('utf8');
+  const message = parseJsonObject(text);
+  const { id } = responseIdOf(content);
+  if (message === undefined || id === undefined || id === null || typeof message.method !== 'string') return undefined;
+  const url = error.consentUrl();
+  const elicitation = { mode: 'url', url, message: `Your consent is needed before "${route.name}" can be used.` };
+  const params = Object(message.params) as Json;
+  const versions = headerValues(incoming.rawHeaders, 'mcp-protocol-version');
+  const version = message.method === 'initialize' ? params.protocolVersion : versions.join();
+  if (version === WITH_URL_ERROR) {
+    if (message.method === 'initialize' && !declaresUrls(params.capabilities)) return undefined;
+    const { detail } = describeError(error.code);
+    return respond(requestId, id, {
+      error: {
+        code: URL_REQUIRED,
+        message: `${error.code}: ${detail}`,
+        data: {
+          elicitations: [{ ...elicitation, elicitationId: randomUUID() }],
+          code: error.code,
+          request_id: requestId,
+        },
+      },
+    });
+  }
+  const subject = session?.subject;
+  const meta = Object(params._meta) as Json;
+  const isModern = typeof version === 'string' && /^\d{4}-\d\d-\d\d$/.test(version) && version >= WITH_INPUT_REQUIRED;
+  if (!isModern || subject === undefined || !MAY_REQUIRE_INPUT.has(message.method)) return undefined;
+  if (!declaresUrls(meta['io.modelcontextprotocol/clientCapabilities'])) return undefined;
+  const nested = nestedState(text);
+  if (nested === undefined) return undefined;
+  const { clock, stateKeys = ownStateKeys } = options;
+  const bound = { subject, route: route.name, method: message.method, params };
+  return respond(requestId, id, {
+    result: {
+      resultType: 'input_required',
+      inputRequests: { [CONSENT_INPUT]: { method: 'elicitation/create', params: elicitation } },
+      requestState: sealState(nested, bound, stateKeys, clock.wallMs()),
+    },
+  });
+}
+
+/** A client without this capability must get no URL elicitation. */
+function declaresUrls(capabilities: unknown): boolean {
+  const { elicitation } = Object(capabilities) as Json;
+  const { url } = Object(elicitation) as Json;
+  return typeof url === 'object' && url !== null;
+}
+
+/** The backend's own fields, which the retry must give back. Undefined if they are too large to be kept. */
+function nestedState(text: string): NestedState | undefined {
+  const params = jsonMembers(text, skipSpace(text, 0)).findLast(({ key }) => key === 'params');
+  if (params === undefined || text[params.valueStart] !== '{') return {};
+  const members = jsonMembers(text, params.valueStart);
+  const textOf = (name: string): string | undefined => {
+    const member = members.findLast(({ key }) => key === name);
+    return member === undefined ? undefined : text.slice(member.valueStart, member.end);
+  };
+  const requestState = textOf('requestState');
+  const inputResponses = textOf('inputResponses');
+  if (Buffer.byteLength((requestState ?? '') + (inputResponses ?? '')) > MAX_NESTED_BYTES) return undefined;
+  return {
+    ...(requestState !== undefined && { requestState }),
+    ...(inputResponses !== undefined && { inputResponses }),
+  };
+}
+
+function respond(requestId: string, id: string | number, more: Json): OwnResponse {
+  return {
+    // SDKs read any other status as a fault of the transport.
+    status: 200,
+    headers: { 'content-type': 'application/json', 'cache-control': 'no-store', 'x-request-id': requestId },
+    body: JSON.stringify({ jsonrpc: '2.0', id, ...more }),
+  };
+}

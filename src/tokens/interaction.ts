@@ -1,0 +1,72 @@
+import type { AuthenticationRequirements, CambistErrorOptions } from '../errors.ts';
+import { readConsentUrl } from './consent-url.ts';
+import { type JsonObject, parseJsonObject, textOf } from './json-object.ts';
+import type { SentValue } from './sent-values.ts';
+import type { ExpectedResponse } from './token-response.ts';
+
+/** The user has to act before the server issues a token. */
+export interface Interaction {
+  readonly code: 'ERR_INTERACTION_REQUIRED' | 'ERR_CONSENT_REQUIRED';
+  readonly options: Pick<CambistErrorOptions, 'authentication' | 'claims' | 'consentUrl'>;
+  /** For the log: why the caller learns of no URL. */
+  readonly note?: string;
+}
+
+/** Longest claims challenge that is passed on. It goes into a header, and is kept with the refusal. */
+const MAX_CLAIMS_LENGTH = 4096;
+
+/** Errors of vaults that have no token of the user yet (Auth0 Token Vault). */
+const NOT_CONNECTED = /^(?:federated_connection_refresh_token_not_found|tokenset_not_found)$/;
+
+/**
+ * Recognizes the dialects in which servers ask for the user: Entra's claims, RFC 9470 as in the ID-JAG draft, Okta's
+ * `interaction_uri`, and vaults without a connected account. Undefined for every other refusal.
+ * @see RFC 9470, draft-ietf-oauth-identity-assertion-authz-grant section 4.4.3
+ */
+export function interactionOf(body: JsonObject, expected: ExpectedResponse): Interaction | undefined {
+  if (!expected.actsForUser) return undefined;
+  const error = textOf(body.error);
+  if (error === 'insufficient_user_authentication') {
+    return { code: 'ERR_INTERACTION_REQUIRED', options: { authentication: authenticationOf(body) } };
+  }
+  if (NOT_CONNECTED.test(error)) return consent('', expected);
+  const isConsent = error === 'consent_required' || textOf(body.suberror) === 'consent_required';
+  if (error !== 'interaction_required' && !isConsent) return undefined;
+  const claims = textOf(body.claims);
+  if (claims.length <= MAX_CLAIMS_LENGTH && parseJsonObject(claims) !== undefined) {
+    return { code: 'ERR_INTERACTION_REQUIRED', options: { claims } };
+  }
+  const url = textOf(body.interaction_uri);
+  return url !== '' || expected.consent?.url !== undefined ? consent(url, expected) : undefined;
+}
+
+/** @param named URL of the server's response; empty if it names none */
+function consent(named: string, { consent: rules, sent }: ExpectedResponse): Interaction {
+  const read = named === '' ? undefined : readConsentUrl(named, rules?.hosts ?? [], sent);
+  const url = read !== undefined && 'url' in read ? read.url : rules?.url;
+  const options = url === undefined ? {} : { consentUrl: () => url };
+  if (read !== undefined && 'problem' in read) {
+    return { code: 'ERR_CONSENT_REQUIRED', options, note: `its interaction_uri is not passed on: ${read.problem}` };
+  }
+  const note = "it names no interaction_uri: set the route's consent_url";
+  return { code: 'ERR_CONSENT_REQUIRED', options, ...(url === undefined && { note }) };
+}
+
+/** Space-separated names, safe in a quoted string. */
+const ACR_VALUES = /^[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*$/;
+const MAX_ACR_LENGTH = 1024;
+
+function authenticationOf({ acr_values: acr, max_age: age }: JsonObject): AuthenticationRequirements {
+  const acrValues = textOf(acr);
+  const maxAge = typeof age === 'string' && /^\d{1,10}$/.test(age) ? Number(age) : age;
+  return {
+    ...(acrValues.length <= MAX_ACR_LENGTH && ACR_VALUES.test(acrValues) && { acrValues }),
+    ...(typeof maxAge === 'number' && Number.isSafeInteger(maxAge) && maxAge >= 0 && { maxAge }),
+  };
+}
+
+/** The URL of a response, which a description may repeat, and which the log must not contain. */
+export function urlsIn(body: JsonObject | undefined): SentValue[] {
+  const value = textOf(body?.interaction_uri);
+  return value === '' ? [] : [{ name: 'interaction_uri', value, isCredential: true }];
+}

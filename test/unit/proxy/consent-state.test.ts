@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { test } from 'node:test';
+import { STATE_PREFIX } from '../../../src/config/consent.ts';
+import { type BoundRequest, openState, ownStateKeys, sealState } from '../../../src/proxy/consent-state.ts';
+import { toSubject } from '../../../src/tokens/subject.ts';
+
+const unsigned = (claims: object) => {
+  const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  return `${part({ alg: 'none' })}.${part(claims)}.x`;
+};
+const tokenOf = (sub: string, jti = '1') => toSubject(unsigned({ iss: 'https://idp.example.com', sub, jti }));
+
+const BOUND: BoundRequest = {
+  subject: tokenOf('alice'),
+  route: 'github',
+  method: 'tools/call',
+  params: { name: 'list', arguments: { a: 1, b: [2] }, _meta: { progressToken: 1 } },
+};
+const NOW = 1_800_000_000_000;
+const keys = () => [Buffer.alloc(32, 1)];
+const seal = () => sealState({ requestState: '"x"' }, BOUND, keys, NOW);
+
+test('opens for the same request of the same caller, also with a renewed token and new metadata', () => {
+  const state = seal();
+  assert.ok(state.startsWith(STATE_PREFIX));
+  assert.deepEqual(openState(state, BOUND, keys, NOW), { requestState: '"x"' });
+  const { name, arguments: written } = BOUND.params as { name: string; arguments: object };
+  const params = {
+    arguments: Object.fromEntries(Object.entries(written).reverse()),
+    name,
+    _meta: { progressToken: 2 },
+    requestState: state,
+    inputResponses: {},
+  };
+  const retry = { ...BOUND, subject: tokenOf('alice', '2'), params };
+  assert.deepEqual(openState(state, retry, keys, NOW + 60_000), { requestState: '"x"' });
+});
+
+test('does not open for another caller, route, method or request', () => {
+  const others: Partial<BoundRequest>[] = [
+    { subject: tokenOf('mallory') },
+    { subject: toSubject('opaque-token') },
+    { route: 'docs' },
+    { method: 'prompts/get' },
+    { params: { name: 'delete', arguments: { a: 1, b: [2] } } },
+    { params: { name: 'list', arguments: { a: 1, b: [3] } } },
+    { params: { name: 'list', arguments: { a: 1, b: [2] }, more: 1 } },
+    { params: undefined },
+  ];
+  for (const other of others) assert.equal(openState(seal(), { ...BOUND, ...other }, keys, NOW), undefined);
+});
+
+test('does not open after fifteen minutes, or from the future', () => {
+  assert.ok(openState(seal(), BOUND, keys, NOW + 15 * 60_000) !== undefined);
+  assert.equal(openState(seal(), BOUND, keys, NOW + 15 * 60_000 + 1), undefined);
+  assert.equal(openState(seal(), BOUND, keys, NOW - 15 * 60_000 - 1), undefined);
+});
+
+test('does not open when a character changes or another key sealed it', () => {
+  const state = seal();
+  for (let at = STATE_PREFIX.length; at < state.length; at += 1) {
+    const other = state[at] === 'A' ? 'B' : 'A';
+    const altered = state.slice(0, at) + other + state.slice(at + 1);
+    assert.equal(openState(altered, BOUND, keys, NOW), undefined, `at ${at}`);
+  }
+  for (const altered of [STATE_PREFIX, `${state}A`, `${state}=`, state.slice(0, -1)]) {
+    assert.equal(openState(altered, BOUND, keys, NOW), undefined);
+  }
+  assert.equal(
+    openState(state, BOUND, () => [randomBytes(32)], NOW),
+    undefined,
+  );
+});
+
+test('opens with an earlier key, and seals with the first', () => {
+  const rotated = () => [Buffer.alloc(32, 2), Buffer.alloc(32, 1)];
+  assert.ok(openState(seal(), BOUND, rotated, NOW) !== undefined);
+  assert.equal(openState(sealState({}, BOUND, rotated, NOW), BOUND, keys, NOW), undefined);
+});
+
+test('has one random key in a process, and seals the same request differently each time', () => {
+  assert.equal(ownStateKeys()[0], ownStateKeys()[0]);
+  assert.notEqual(seal(), seal());
+  const state = sealState({ requestState: '"secret-of-the-backend"' }, BOUND, ownStateKeys, NOW);
+  assert.ok(!Buffer.from(state.slice(STATE_PREFIX.length), 'base64url').toString('latin1').includes('secret-of'));
+});
