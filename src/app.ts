@@ -4,27 +4,28 @@ import { createStatus, type Status } from './admin/status.ts';
 import type { AuditTrail } from './audit/audit-trail.ts';
 import { systemClock } from './clock/clock.ts';
 import type { Audit, Config, Intercept } from './config/config.ts';
+import type { InboundSide } from './inbound/inbound.ts';
 import type { Interception } from './intercept/interception.ts';
 import { type ConnectionLimit, limitConnections } from './listeners/limit-connections.ts';
 import { openListener } from './listeners/listen.ts';
 import { type Counts, createCounts } from './observability/counts.ts';
 import type { Logger } from './observability/logger.ts';
 import { createMetrics } from './observability/metrics.ts';
-import { createReadiness, type Readiness, type ReadinessCheck } from './observability/readiness.ts';
+import { createReadiness, type Readiness } from './observability/readiness.ts';
 import { createTokenLog } from './observability/token-log.ts';
 import type { TokenObserver } from './observability/token-observer.ts';
 import type { Tracing } from './observability/tracing.ts';
 import { type ActiveConfig, activate } from './proxy/active-config.ts';
 import { readCallerToken } from './proxy/caller-tokens.ts';
 import { createDetachedSockets, type DetachedSockets } from './proxy/detached.ts';
+import { drain, settledWithin } from './proxy/drain.ts';
 import { createPipeline } from './proxy/pipeline.ts';
 import { createProxyServer } from './proxy/proxy-server.ts';
+import { readinessChecks } from './proxy/readiness-checks.ts';
 import { RequestTracker } from './proxy/request-tracker.ts';
 import { createStallWatch } from './proxy/stall-watch.ts';
-import { readCredential } from './secrets/credential.ts';
-import { secretName } from './tokens/route-secret.ts';
-import { createTokenService, neededServers, type TokenService } from './tokens/token-service.ts';
-import { createDispatchers, type Dispatchers, upstreamPeer } from './transport/dispatchers.ts';
+import { createTokenService, type TokenService } from './tokens/token-service.ts';
+import { createDispatchers, type Dispatchers } from './transport/dispatchers.ts';
 
 /** Interval for evicting expired and idle tokens and for reading credential expiry again. */
 const SWEEP_MS = 60_000;
@@ -44,6 +45,8 @@ export interface App {
   readonly listen: string;
   /** The address of the admin listener. */
   readonly admin: string;
+  /** The address that callers of the agent connect to. Undefined: they connect to the agent itself. */
+  readonly inbound: string | undefined;
   /** Serves another config from the next request on. @returns the keys whose change needs a restart */
   reload(config: Config): readonly string[];
   /** Counts a config that was rejected. */
@@ -71,6 +74,12 @@ interface Parts {
   readonly interception: Interception | undefined;
   /** Undefined where it is off. */
   readonly audit: AuditTrail | undefined;
+  readonly inbound: InboundSide | undefined;
+}
+
+interface Servers {
+  readonly proxy: FastifyInstance;
+  readonly admin: FastifyInstance;
 }
 
 /**
@@ -83,15 +92,15 @@ export async function startApp(first: Config, version: string, logger: Logger, t
   const activeConfig = (): ActiveConfig => active;
   const interception = first.intercept && (await intercept(first.intercept, first, logger));
   const audit = first.audit && (await startAudit(first.audit, version, logger));
-  const parts = createParts({ first, activeConfig, version, logger, tracing, interception, audit });
-  const { counts, dispatchers, tokens, tracker, sockets } = parts;
+  const parts = await createParts({ first, activeConfig, version, logger, tracing, interception, audit });
+  const { counts, dispatchers, tokens, tracker, sockets, inbound } = parts;
   const pipeline = createPipeline({
     ...tokens,
     clock: systemClock,
     dispatchers,
     observer: counts.proxy,
     diagnoses,
-    readCaller: readCallerToken,
+    readCaller: inbound?.readCaller ?? readCallerToken,
   });
   const tlsBridge = interception?.createTlsBridge(counts.proxy);
   const proxy = await createProxyServer({ activeConfig, tracker, pipeline, sockets, logger, tlsBridge });
@@ -102,20 +111,23 @@ export async function startApp(first: Config, version: string, logger: Logger, t
   const adminServer = createAdmin(parts, activeConfig, version, connections);
   const listen = await openListener(proxy, first.listen, 'listen', first.socketMode);
   const closeOnError = async (error: unknown): Promise<never> => {
-    await proxy.close();
+    await Promise.all([proxy.close(), adminServer.close()]);
     throw error;
   };
   await interception?.announce(listen).catch(closeOnError);
   const admin = await openListener(adminServer, first.admin, 'admin', first.socketMode).catch(closeOnError);
+  const callers = await inbound?.open().catch(closeOnError);
   serve(parts, first);
   const sweeping = setInterval(() => {
     tokens.sweep();
     audit?.sweep();
+    inbound?.sweep();
   }, SWEEP_MS);
 
   return {
     listen,
     admin,
+    inbound: callers,
     reload(config) {
       active = activate(config);
       connections.set(config.limits.maxConnections);
@@ -130,7 +142,7 @@ export async function startApp(first: Config, version: string, logger: Logger, t
     },
     async stop(hurry) {
       clearInterval(sweeping);
-      await shutDown(parts, active.config.limits.shutdownGraceMs, [proxy, adminServer], hurry);
+      await shutDown(parts, active.config.limits.shutdownGraceMs, { proxy, admin: adminServer }, hurry);
     },
   };
 }
@@ -157,7 +169,8 @@ interface PartOptions extends Pick<Parts, 'first' | 'logger' | 'interception' | 
   readonly tracing: Tracing | undefined;
 }
 
-function createParts({ first, activeConfig, version, logger, tracing, interception, audit }: PartOptions): Parts {
+async function createParts(options: PartOptions): Promise<Parts> {
+  const { first, activeConfig, version, logger, tracing, interception, audit } = options;
   const clock = systemClock;
   const counts = createCounts(clock.wallMs);
   const observer = withAudit(createTokenLog(logger, counts.tokens), audit);
@@ -174,7 +187,10 @@ function createParts({ first, activeConfig, version, logger, tracing, intercepti
   const observers = { observer: counts.proxy, logger, keepLine, tracing, audit };
   const tracker = new RequestTracker({ activeConfig, clock, watch, ...observers });
   const sockets = createDetachedSockets();
-  return { first, logger, counts, dispatchers, tokens, readiness, status, tracker, sockets, interception, audit };
+  const shared = { clock, dispatchers, sockets, watch, ...observers, ...tokens };
+  const inbound = first.inbound && (await (await import('./inbound/inbound.ts')).createInbound(first, shared));
+  const running = { tracker, sockets, interception, audit, inbound };
+  return { first, logger, counts, dispatchers, tokens, readiness, status, ...running };
 }
 
 /** Records each exchange as well. */
@@ -190,7 +206,7 @@ function withAudit(observer: TokenObserver, audit: AuditTrail | undefined): Toke
 }
 
 function createAdmin(
-  { counts, readiness, tokens, status, logger, audit }: Parts,
+  { counts, readiness, tokens, status, logger, audit, inbound }: Parts,
   activeConfig: () => ActiveConfig,
   version: string,
   proxyConnections: ConnectionLimit,
@@ -203,7 +219,12 @@ function createAdmin(
     logLinesLost: logger.linesLost,
     audit: () => audit?.counts(),
     limits: () => activeConfig().config.limits,
-    connections: { listen: () => proxyConnections.counts, admin: () => connections.counts },
+    connections: {
+      listen: () => proxyConnections.counts,
+      admin: () => connections.counts,
+      ...(inbound !== undefined && { inbound: inbound.connections }),
+    },
+    more: inbound?.families ?? [],
   });
   const server = createAdminServer({
     metrics,
@@ -223,70 +244,28 @@ function serve(parts: Parts, config: Config): string[] {
   const waiting = [...restartKeys(parts.first, config), ...(parts.interception?.serve(config.routes) ?? [])];
   parts.counts.serve(config);
   parts.tokens.serve(config);
-  parts.readiness.require(checksOf(config, parts));
+  parts.inbound?.serve(config);
+  parts.readiness.require(readinessChecks(config, parts.first.audit, parts));
   parts.status.serve(config, waiting);
   return waiting;
 }
 
-/** The readiness checks of a config. The key of a check changes with its subject. */
-function checksOf(config: Config, { first, tokens, dispatchers, audit }: Parts): Map<string, ReadinessCheck> {
-  const checks = new Map<string, ReadinessCheck>();
-  const check = (name: string, subject: unknown, run: ReadinessCheck['run']): void => {
-    checks.set(JSON.stringify([name, subject]), { name, run });
-  };
-  // Without it, requests are served and records are dropped.
-  if (audit !== undefined && first.audit?.onFull === 'refuse') check('audit', first.audit, audit.prepare);
-  for (const server of neededServers(config)) {
-    check(`authorization_servers.${server.name}`, server, () => tokens.prepare(server));
-  }
-  for (const route of config.routes) {
-    const { name, tls, credential } = route;
-    const { verify, file } = route.subjectToken;
-    if (tls !== undefined) check(`routes.${name}.tls`, tls, async () => dispatchers.for(upstreamPeer(route)));
-    if (verify !== undefined)
-      check(`routes.${name}.subject_token.verify`, verify, () => tokens.verifier.prepare(verify));
-    if (credential.kind === 'secret') {
-      check(`routes.${name}.secret`, credential.source, () => readCredential(credential.source, secretName(route)));
-    }
-    if (credential.kind !== 'exchange') continue;
-    const actor = credential.actorToken?.source;
-    if (actor !== undefined) {
-      check(`routes.${name}.actor_token`, actor, () => readCredential(actor, `actor token of route "${name}"`));
-    }
-    if (file !== undefined) {
-      check(`routes.${name}.subject_token`, file, () => readCredential(file, `subject token of route "${name}"`));
-    }
-  }
-  return checks;
-}
-
 /** Refuses new requests, waits for those in flight, then closes everything. */
-async function shutDown(
-  { readiness, tracker, sockets, dispatchers, logger, audit }: Parts,
-  graceMs: number,
-  [proxy, admin]: readonly [FastifyInstance, FastifyInstance],
-  hurry: AbortSignal | undefined,
-): Promise<void> {
+async function shutDown(parts: Parts, graceMs: number, servers: Servers, hurry: AbortSignal | undefined) {
+  const { readiness, tracker, inbound, sockets, dispatchers, logger, audit } = parts;
+  const { proxy, admin } = servers;
   readiness.stop();
-  const drained = tracker.drain();
-  if (tracker.inFlight > 0) {
-    const until = new Date(systemClock.wallMs() + graceMs).toISOString();
-    logger.info({ ...inFlightFields(tracker), until }, 'draining requests in flight; a second signal aborts them');
-  }
-  await settledWithin(drained, graceMs, hurry);
-  if (tracker.inFlight > 0) logger.warn(inFlightFields(tracker), 'shutdown grace elapsed; closing requests in flight');
-  tracker.isClosing = true;
+  // While the agent serves its callers, it needs its backends.
+  const trackers = inbound === undefined ? [tracker] : [inbound.tracker, tracker];
+  await drain(trackers, { clock: systemClock, graceMs, hurry, logger });
+  for (const each of trackers) each.isClosing = true;
   sockets.destroyAll();
-  await proxy.close();
+  await Promise.all([inbound?.close(), proxy.close()]);
   // An aborted request ends with its connection, before its upstream connection is destroyed.
-  await settledWithin(drained, ABORT_MS, undefined);
+  await settledWithin(Promise.all(trackers.map((each) => each.drain())), ABORT_MS, undefined);
   await admin.close();
   await dispatchers.destroy();
   await audit?.close(hurry);
-}
-
-function inFlightFields({ inFlight, openStreams }: RequestTracker): { in_flight: number; open_streams: number } {
-  return { in_flight: inFlight, open_streams: openStreams };
 }
 
 /** The changed keys that are fixed once a listener is open. */
@@ -295,21 +274,12 @@ function restartKeys(before: Config, after: Config): string[] {
   if (JSON.stringify(before.listen) !== JSON.stringify(after.listen)) changed.push('listen');
   if (JSON.stringify(before.admin) !== JSON.stringify(after.admin)) changed.push('admin');
   if (before.socketMode !== after.socketMode) changed.push('socket_mode');
+  if ((before.inbound === undefined) !== (after.inbound === undefined)) changed.push('inbound');
+  else if (JSON.stringify(before.inbound?.listen) !== JSON.stringify(after.inbound?.listen)) {
+    changed.push('inbound.listen');
+  }
   if (JSON.stringify(before.intercept) !== JSON.stringify(after.intercept)) changed.push('intercept');
   if (JSON.stringify(before.audit) !== JSON.stringify(after.audit)) changed.push('audit');
   if (before.limits.maxHeaderBytes !== after.limits.maxHeaderBytes) changed.push('limits.max_header_size');
   return changed;
-}
-
-async function settledWithin(work: Promise<void>, ms: number, hurry: AbortSignal | undefined): Promise<void> {
-  if (hurry?.aborted === true) return;
-  let timer: NodeJS.Timeout | undefined;
-  await Promise.race([
-    work,
-    new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, ms);
-      hurry?.addEventListener('abort', () => resolve(), { once: true });
-    }),
-  ]);
-  clearTimeout(timer);
 }

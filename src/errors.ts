@@ -49,6 +49,14 @@ const CATALOGUE = {
     detail: "The caller's token is malformed, expired, or was refused by the authorization server: obtain a new one.",
     fix: "The caller must obtain a new token. If every token is refused, check that its audience includes cambist's client, and check signing keys and clocks.",
   },
+  ERR_HANDLE_INVALID: {
+    status: 401,
+    phase: 'subject',
+    title: 'Handle invalid',
+    detail:
+      'This proxy gives the agent a handle in place of each token. This request has another token, or a handle that is unknown or expired.',
+    fix: 'Make the agent forward the Authorization header or the baggage of the request that it is serving. The log says what is wrong with the handle.',
+  },
   ERR_INTERACTION_REQUIRED: {
     status: 401,
     phase: 'exchange',

@@ -40,9 +40,9 @@ export const run: Command = async (args) => {
     console.error(error instanceof Error ? error.message : String(error));
     return EXIT.failed;
   }
-  const { listen, admin } = app;
+  const { listen, admin, inbound } = app;
   const routes = config.routes.map((route) => describeRoute(route, listen));
-  logger.info({ version, listen, admin, config: file, routes }, 'cambist is listening');
+  logger.info({ version, listen, admin, inbound, config: file, routes }, 'cambist is listening');
 
   reloads.begin(app, config);
   const signal = await signals.first;

@@ -263,6 +263,25 @@ export interface Audit {
   readonly pseudonyms: { readonly key: CredentialSource; readonly claims: readonly string[] } | undefined;
 }
 
+/** A path that needs no token. */
+export interface OpenPath {
+  readonly path: string;
+  /** Also every path that begins with it. */
+  readonly isPrefix: boolean;
+}
+
+/** The way of callers to the agent, which gets handles in place of their tokens. */
+export interface Inbound {
+  readonly listen: Listen;
+  readonly agent: Upstream;
+  readonly verify: SubjectVerification;
+  readonly open: readonly OpenPath[];
+  /** Lower-case header names, and the claims that they get. */
+  readonly claims: readonly (readonly [header: string, claim: string])[];
+  /** May the agent send tokens as well as handles? */
+  readonly allowRawTokens: boolean;
+}
+
 export interface Config {
   readonly listen: Listen;
   readonly admin: Listen;
@@ -297,6 +316,8 @@ export interface Config {
   };
   /** Authorities that CONNECT may tunnel to unread: `host:port`, lower-case. */
   readonly forwardProxy: { readonly connect: readonly string[] };
+  /** Undefined: callers connect to the agent itself. */
+  readonly inbound: Inbound | undefined;
   /** Undefined: TLS from agents is refused. */
   readonly intercept: Intercept | undefined;
 }

@@ -37,4 +37,5 @@ export const DEFAULTS = {
   auditOnFull: 'drop',
   pseudonymizedClaims: ['sub', 'email', 'preferred_username'],
   tracingMcp: false,
+  allowRawTokens: false,
 } as const;

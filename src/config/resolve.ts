@@ -8,6 +8,7 @@ import { needsCaller } from './needs-caller.ts';
 import { readDuration, readSize } from './quantities.ts';
 import { resolveAudit } from './resolve-audit.ts';
 import { resolveAuthorizationServer } from './resolve-authorization-server.ts';
+import { resolveInbound } from './resolve-inbound.ts';
 import { resolveIntercept } from './resolve-intercept.ts';
 import { combinationsOf } from './resolve-match.ts';
 import { type RouteDraft, resolveRoute } from './resolve-route.ts';
@@ -29,11 +30,12 @@ export function resolveConfig(file: Loose<ConfigFile>, root: ConfigNode, sources
   );
   refuseSameNames(drafts);
   refuseTies(drafts);
+  const inbound = resolveInbound(file.inbound, { listen, admin }, servers.values(), root.at('inbound'));
   const config = {
     log: { level: file.log?.level ?? DEFAULTS.logLevel, sample: file.log?.sample ?? DEFAULTS.logSample },
     audit: resolveAudit(file.audit, root.at('audit'), sources),
     tracing: { mcp: file.tracing?.mcp ?? DEFAULTS.tracingMcp },
-    socketMode: resolveSocketMode(file, listen, admin, root),
+    socketMode: resolveSocketMode(file, [listen, admin, inbound?.listen], root),
     adminHosts: resolveAdminHosts(file, root),
     ...resolveHeaders(file, drafts, defaults.subjectToken?.header, root),
     cache: {
@@ -44,6 +46,7 @@ export function resolveConfig(file: Loose<ConfigFile>, root: ConfigNode, sources
       }),
     },
     forwardProxy: resolveForwardProxy(file, drafts, root),
+    inbound,
     intercept: resolveIntercept(file.intercept, listen, drafts, root.at('intercept'), sources),
   };
   warnOfUnusedServers(servers, drafts, root);
@@ -68,12 +71,11 @@ function resolveAddresses(file: Loose<ConfigFile>, root: ConfigNode): Record<'li
 
 function resolveSocketMode(
   file: Loose<ConfigFile>,
-  listen: Listen | undefined,
-  admin: Listen | undefined,
+  listeners: readonly (Listen | undefined)[],
   root: ConfigNode,
 ): number {
-  if (file.socket_mode !== undefined && listen?.kind === 'tcp' && admin?.kind === 'tcp') {
-    root.at('socket_mode').warn('has no effect: neither listen nor admin is a Unix socket', 'key');
+  if (file.socket_mode !== undefined && !root.broken && listeners.every((listen) => listen?.kind !== 'unix')) {
+    root.at('socket_mode').warn('has no effect: no listener is a Unix socket', 'key');
   }
   return Number.parseInt(file.socket_mode ?? DEFAULTS.socketMode, 8);
 }

@@ -3,6 +3,7 @@ import { LISTEN_FORM } from './addresses.ts';
 import { DEFAULTS } from './defaults.ts';
 import { audit } from './schema-audit.ts';
 import { authorizationServer } from './schema-authorization-server.ts';
+import { inbound } from './schema-inbound.ts';
 import { defaults, route } from './schema-route.ts';
 import { duration, fileSource, headerName, size, text } from './schema-values.ts';
 
@@ -179,7 +180,7 @@ export const configSchema = z
       .string({ error: SOCKET_MODE_FORM })
       .regex(/^0?[67][0-7]{2}$/, { error: SOCKET_MODE_FORM })
       .meta({
-        description: 'Permissions of the Unix sockets of `listen` and `admin`, octal, in quotes.',
+        description: 'Permissions of the Unix sockets of all listeners, octal, in quotes.',
         default: DEFAULTS.socketMode,
         examples: ['0600'],
       })
@@ -213,6 +214,7 @@ export const configSchema = z
     cache: cache.optional(),
     limits: limits.optional(),
     forward_proxy: forwardProxy.optional(),
+    inbound: inbound.optional(),
     intercept: intercept.optional(),
     defaults: defaults.optional(),
     routes: z.array(route).min(1).meta({ description: 'Backends, in any order.' }),

@@ -41,6 +41,7 @@ export const LOG_FIELDS = [
   'version',
   'listen',
   'admin',
+  'inbound',
   'signal',
   'grace_ms',
   'in_flight',

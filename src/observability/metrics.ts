@@ -25,7 +25,10 @@ export interface MetricSources {
   /** Undefined where the audit trail is off. */
   readonly audit: () => AuditCounts | undefined;
   readonly limits: () => Config['limits'];
-  readonly connections: Readonly<Record<'listen' | 'admin', () => ConnectionCounts>>;
+  /** By listener. */
+  readonly connections: Readonly<Record<string, () => ConnectionCounts>>;
+  /** Of parts that are not always in use. */
+  readonly more?: readonly MetricFamily[];
 }
 
 /** Node's gauges that `promtool check metrics` reports, because their names end like those of counters. */
@@ -41,6 +44,7 @@ export function createMetrics(version: string, sources: MetricSources): Expositi
     ...tokenFamilies(sources),
     ...ownFamilies(sources),
     ...limitFamilies(sources),
+    ...(sources.more ?? []),
     gauge('cambist_build_info', 'Always 1. The label has the version.', () => [sample({ version }, 1)]),
   ]);
 }

@@ -62,7 +62,7 @@ export function containsToken(text: string, tokens: readonly string[]): boolean 
   return false;
 }
 
-function percentDecoded(text: string): string {
+export function percentDecoded(text: string): string {
   return text.replace(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
 }
 

@@ -57,6 +57,7 @@ export class RequestTracker {
   /** Requests that end from now on were aborted by the shutdown. */
   isClosing = false;
   #onDrained: (() => void) | undefined;
+  #drained: Promise<void> | undefined;
 
   constructor(options: RequestTrackerOptions) {
     this.options = options;
@@ -88,10 +89,11 @@ export class RequestTracker {
   /** Accepts no new request from now on. Settles when none is in flight. */
   drain(): Promise<void> {
     this.isDraining = true;
-    return new Promise((resolve) => {
+    this.#drained ??= new Promise((resolve) => {
       this.#onDrained = resolve;
       if (this.inFlight === 0) resolve();
     });
+    return this.#drained;
   }
 }
 

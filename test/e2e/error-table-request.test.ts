@@ -114,6 +114,23 @@ test('refuses an invalid request without a token request', async (t) => {
   });
 });
 
+test('refuses a token of the agent, and a handle that cambist does not know', async (t) => {
+  const setup = await startFakeSetup({
+    change: (config, { authorizationServer, upstream }) => ({
+      ...config,
+      inbound: {
+        listen: '127.0.0.1:0',
+        agent: upstream.url,
+        verify: { issuer: authorizationServer.issuer, audience: 'agent' },
+      },
+    }),
+  });
+  t.after(setup.close);
+  for (const headers of [await setup.bearer(), { baggage: `cambist=cbh_${'a'.repeat(43)}` }]) {
+    await provokeProblem(setup, { headers }, { code: 'ERR_HANDLE_INVALID', challenge: INVALID_TOKEN });
+  }
+});
+
 test('refuses a cross-site request to a route that requires no token of the caller', async (t) => {
   const setup = await startFakeSetup({
     change: (config) => ({ ...config, routes: config.routes.map((route) => ({ ...route, credential: 'none' })) }),

@@ -49,6 +49,7 @@ export interface TokenRequest {
 export interface MintFields {
   subject?: string;
   audience?: string | string[];
+  /** Infinite: the token has no `exp`. */
   ttlSeconds?: number;
   claims?: Record<string, unknown>;
   type?: string;
@@ -201,13 +202,13 @@ export async function startFakeAuthorizationServer(
   async function mint(fields: MintFields = {}): Promise<string> {
     const { subject = 'alice', audience = 'cambist', ttlSeconds = 600, claims = {}, type = 'at+jwt' } = fields;
     const nowSeconds = Math.floor(Date.now() / 1000);
-    const token = await new SignJWT({ jti: randomUUID(), ...claims })
+    const expiry = Number.isFinite(ttlSeconds) ? { exp: nowSeconds + ttlSeconds } : {};
+    const token = await new SignJWT({ jti: randomUUID(), ...claims, ...expiry })
       .setProtectedHeader({ alg: SIGNING_ALG, typ: type, kid })
       .setIssuer(issuer)
       .setSubject(subject)
       .setAudience(audience)
       .setIssuedAt(nowSeconds)
-      .setExpirationTime(nowSeconds + ttlSeconds)
       .sign(keys.privateKey);
     recordSecret(token);
     return token;

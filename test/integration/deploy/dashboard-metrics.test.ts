@@ -36,9 +36,16 @@ async function scrape(t: TestContext): Promise<ReadonlyMap<string, LabelValues>>
   const file = join(folder, 'actor');
   const token = new SignJWT({}).setProtectedHeader({ alg: 'HS256' }).setExpirationTime('1h');
   writeFileSync(file, await token.sign(new Uint8Array(32)));
+  const inbound = {
+    listen: '127.0.0.1:0',
+    agent: 'http://127.0.0.1:9',
+    verify: { issuer: 'https://idp.example.com', audience: 'agent' },
+    allow_raw_tokens: true,
+  };
   const gateway = await startGateway(t, {
     route: { actor_token: { file, type: 'jwt' } },
     top: {
+      inbound,
       forward_proxy: { connect: ['api.example.com:443'] },
       audit: { to: { file: join(folder, 'audit.jsonl') } },
       intercept: { trust_dir: folder },

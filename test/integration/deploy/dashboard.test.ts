@@ -10,9 +10,14 @@ const GRID_COLUMNS = 24;
 
 const withQueries = panels.filter(({ type }) => type !== 'row');
 
-test('the rows check cambist, the authorization server and a backend, in that order', () => {
+test('the rows check cambist, the authorization server, a backend and the callers, in that order', () => {
   const rows = panels.filter(({ type }) => type === 'row');
-  const titles = ['Is cambist the cause?', 'Is the authorization server the cause?', 'Is a backend the cause?'];
+  const titles = [
+    'Is cambist the cause?',
+    'Is the authorization server the cause?',
+    'Is a backend the cause?',
+    'Do callers reach the agent?',
+  ];
   assert.deepEqual(
     rows.map(({ title }) => title),
     titles,

@@ -29,6 +29,7 @@ async function startReloads(t: TestContext, serve: (config: Config) => void) {
   const app: App = {
     listen: '',
     admin: '',
+    inbound: undefined,
     reload(config) {
       serve(config);
       served.push(config.routes[0]?.name);

@@ -1,0 +1,161 @@
+import { collide, reaches, readListen } from './addresses.ts';
+import type { AuthorizationServer, Inbound, Listen, OpenPath, SubjectVerification, Upstream } from './config.ts';
+import { type ConfigNode, type Reading, valueOrReport } from './config-node.ts';
+import { DEFAULTS } from './defaults.ts';
+import { readHeaderName } from './header-names.ts';
+import { isLoopback } from './loopback.ts';
+import { readPathPrefix } from './matching.ts';
+import type { Loose } from './schema.ts';
+import type { InboundFile } from './schema-inbound.ts';
+import { toList } from './targets.ts';
+import { readHttpUrl } from './urls.ts';
+
+/** The other listeners, where they could be read. */
+export interface Listeners {
+  readonly listen: Listen | undefined;
+  readonly admin: Listen | undefined;
+}
+
+/** Reads `inbound`. Undefined where it is missing or has an error, which is reported to `node`. */
+export function resolveInbound(
+  written: Loose<InboundFile> | undefined,
+  listeners: Listeners,
+  servers: Iterable<AuthorizationServer | undefined>,
+  node: ConfigNode,
+): Inbound | undefined {
+  if (written === undefined) return undefined;
+  const listen = written.listen === undefined ? undefined : resolveListen(written.listen, listeners, node.at('listen'));
+  const agent = written.agent === undefined ? undefined : resolveAgent(written.agent, listen, listeners, node);
+  const verify = resolveVerify(written.verify, servers, node.at('verify'));
+  const open = (written.open ?? []).flatMap((path, index) =>
+    path === undefined ? [] : readOpenPath(path, node.at('open', index)),
+  );
+  const claims = resolveClaims(written.claims, node.at('claims'));
+  warnOfReach(listeners.listen, node);
+  if (listen === undefined || agent === undefined || verify === undefined) return undefined;
+  return { listen, agent, verify, open, claims, allowRawTokens: written.allow_raw_tokens ?? DEFAULTS.allowRawTokens };
+}
+
+function resolveListen(written: string, { listen, admin }: Listeners, node: ConfigNode): Listen | undefined {
+  const own = valueOrReport(readListen(written), node);
+  for (const [key, other] of Object.entries({ listen, admin })) {
+    if (own !== undefined && other !== undefined && collide(own, other)) {
+      node.error(`has the same address as ${key}: change one`);
+    }
+  }
+  return own;
+}
+
+/** A host that no request reaches by its name: a Unix socket has no address. */
+const SOCKET_ORIGIN = 'http://localhost';
+
+function resolveAgent(
+  written: string,
+  own: Listen | undefined,
+  { listen, admin }: Listeners,
+  inbound: ConfigNode,
+): Upstream | undefined {
+  const node = inbound.at('agent');
+  const agent = valueOrReport(written.startsWith('unix:') ? readSocket(written) : readAgentUrl(written), node);
+  if (agent === undefined) return undefined;
+  for (const [key, other] of Object.entries({ 'inbound.listen': own, listen, admin })) {
+    if (other !== undefined && isAddressOf(other, agent)) {
+      node.error(`is the address of ${key}, so requests would loop: set the address of the agent`);
+    }
+  }
+  if (agent.socketPath === undefined && !isLoopback(new URL(agent.origin).hostname)) {
+    node.warn('is not loopback, so handles cross the network: let cambist run beside the agent');
+  }
+  return agent;
+}
+
+function readSocket(written: string): Reading<Upstream> {
+  const read = readListen(written);
+  if ('problem' in read) return read;
+  if (read.value.kind !== 'unix') return { problem: 'must be http://host:port or unix:/path' };
+  return { value: { origin: SOCKET_ORIGIN, host: 'localhost', path: '', socketPath: read.value.path } };
+}
+
+function readAgentUrl(written: string): Reading<Upstream> {
+  if (!/^http:\/\//i.test(written)) return { problem: 'must be http://host:port or unix:/path' };
+  const read = readHttpUrl(written, { allowInsecureHttp: true, allowQuery: false });
+  if ('problem' in read) return read;
+  const { origin, host, path } = read.value;
+  if (path !== '' && path !== '/') return { problem: 'must have no path, because paths pass unchanged: remove it' };
+  return { value: { origin, host, path: '' } };
+}
+
+function isAddressOf(listen: Listen, { origin, socketPath }: Upstream): boolean {
+  if (socketPath === undefined) return reaches(listen, origin);
+  return listen.kind === 'unix' && listen.path === socketPath;
+}
+
+function resolveVerify(
+  written: Loose<InboundFile['verify']> | undefined,
+  servers: Iterable<AuthorizationServer | undefined>,
+  node: ConfigNode,
+): SubjectVerification | undefined {
+  const issuer = written?.issuer;
+  if (written?.audience === undefined || issuer === undefined) return undefined;
+  const audience = toList(written.audience);
+  if (audience?.length === 0) node.at('audience').error('must not be empty: name the audience of the agent');
+  if (audience?.includes('any')) {
+    node.at('audience').error('must name the agent: "any" would accept tokens for every other service');
+  }
+  const { jwks_uri: jwksUri } = written;
+  const [key, url] = jwksUri === undefined ? ['issuer', issuer] : ['jwks_uri', jwksUri];
+  const rules = { allowInsecureHttp: false, allowQuery: jwksUri !== undefined };
+  const read = valueOrReport(readHttpUrl(url, rules), node.at(key));
+  if (audience === undefined || read === undefined) return undefined;
+  const ca = [...servers].find((server) => server?.issuer === issuer)?.tls?.ca;
+  return { issuer, audience, jwksUri, ca, allowInsecureHttp: false };
+}
+
+/** Reads an exact path, or a prefix followed by `*`. Only plain spellings match later, so only those can be written. */
+function readOpenPath(written: string, node: ConfigNode): OpenPath[] {
+  const isPrefix = written.endsWith('*');
+  const path = isPrefix ? written.slice(0, -1) : written;
+  if (path.includes('*')) {
+    node.error('may contain "*" only at its end');
+    return [];
+  }
+  if (path.includes('%') || path.includes(';')) {
+    node.error('must contain neither "%" nor ";", because servers read them differently');
+    return [];
+  }
+  if (valueOrReport(readPathPrefix(path), node) === undefined) return [];
+  if (isPrefix && path === '/') node.warn('opens every path, so the agent gets no handle at all: list single paths');
+  return [{ path, isPrefix }];
+}
+
+/** Headers that the agent gets from cambist or from HTTP, or that frameworks read as something else. */
+const TAKEN: ReadonlySet<string> = new Set([
+  ...['authorization', 'baggage', 'cookie', 'date', 'forwarded', 'range', 'traceparent', 'tracestate', 'x-request-id'],
+]);
+
+function resolveClaims(
+  written: Loose<InboundFile['claims']> | undefined,
+  node: ConfigNode,
+): readonly (readonly [header: string, claim: string])[] {
+  const claims = new Map<string, readonly [string, string]>();
+  for (const [header, claim] of Object.entries(written ?? {})) {
+    if (claim === undefined) continue;
+    const name = readHeaderName(header, node.at(header));
+    const key = name.replaceAll('_', '-');
+    if (TAKEN.has(key)) node.at(header).error(`"${name}" has another use: choose another header`);
+    if (claims.has(key)) node.at(header).error('names the same header as an earlier key: remove one of them');
+    claims.set(key, [name, claim]);
+  }
+  return [...claims.values()];
+}
+
+function warnOfReach(listen: Listen | undefined, inbound: ConfigNode) {
+  if (listen?.kind !== 'tcp' || isLoopbackAddress(listen.host)) return;
+  inbound.warn('handles work for every host that reaches listen: set listen to loopback or to a Unix socket', 'key');
+}
+
+/** An unspecified address accepts connections from everywhere. @param host as in `Listen` */
+function isLoopbackAddress(host: string): boolean {
+  if (host === '0.0.0.0' || host === '::') return false;
+  return isLoopback(host.includes(':') ? `[${host}]` : host);
+}

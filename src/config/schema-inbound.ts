@@ -1,0 +1,49 @@
+import * as z from 'zod';
+import { DEFAULTS } from './defaults.ts';
+import { headerName, oneOrMany, text } from './schema-values.ts';
+
+const verify = z
+  .strictObject({
+    issuer: text({ description: 'Expected `iss`.' }),
+    audience: oneOrMany({ description: 'The `aud` must contain one of these.' }),
+    jwks_uri: text({ description: "URL of the issuer's keys. By default, from the issuer's metadata." }).optional(),
+  })
+  .meta({ description: 'Check of the caller’s token: signature, algorithm, `iss`, `aud` and `exp`.' });
+
+export const inbound = z
+  .strictObject({
+    listen: text({
+      description: 'Address that callers connect to: `host:port` or `unix:/path`.',
+      examples: ['0.0.0.0:8080'],
+    }),
+    agent: text({
+      description: 'Address of the agent: `http://host:port` or `unix:/path`.',
+      examples: ['http://127.0.0.1:8081'],
+    }),
+    verify,
+    open: z
+      .array(z.string())
+      .max(100)
+      .meta({
+        description: 'Paths that need no token: exact, or a prefix followed by `*`.',
+        examples: [['/healthz', '/.well-known/agent-card.json']],
+      })
+      .optional(),
+    claims: z
+      .record(headerName({ description: 'Header for the claim.' }), z.string().min(1, { error: 'must not be empty' }))
+      .meta({
+        description: 'Claims of the caller’s token that the agent gets as headers, by header.',
+        examples: [{ 'x-user-id': 'sub' }],
+      })
+      .optional(),
+    allow_raw_tokens: z
+      .boolean()
+      .meta({
+        description: 'Accept tokens from the agent as well as handles.',
+        default: DEFAULTS.allowRawTokens,
+      })
+      .optional(),
+  })
+  .meta({ description: 'The agent gets handles in place of its callers’ tokens.' });
+
+export type InboundFile = z.infer<typeof inbound>;

@@ -1,0 +1,42 @@
+import type { Config, Inbound, Route } from '../config/config.ts';
+import { DEFAULTS } from '../config/defaults.ts';
+import { parseDuration } from '../config/units.ts';
+import { type ActiveConfig, activate } from '../proxy/active-config.ts';
+
+/** Stands for the agent in the log and in spans. No route of a config can have this name. */
+export const INBOUND = '_inbound';
+
+/** The agent as the only route of a config. It sends no issued token, and its callers are verified. */
+export function activateInbound(config: Config, inbound: Inbound): ActiveConfig {
+  const { maxInFlight } = config.limits;
+  return activate({
+    ...config,
+    hostHeader: undefined,
+    forwardProxy: { connect: [] },
+    intercept: undefined,
+    limits: { ...config.limits, maxInFlightPerUpstream: maxInFlight },
+    routes: [agentRoute(inbound)],
+  });
+}
+
+function agentRoute({ agent, verify }: Inbound): Route {
+  return {
+    name: INBOUND,
+    match: { host: undefined, path: '/', conditions: undefined },
+    upstream: agent,
+    subjectToken: { header: DEFAULTS.subjectTokenHeader, type: '', file: undefined, verify, scope: undefined },
+    credential: { kind: 'none' },
+    send: undefined,
+    consent: undefined,
+    timeouts: {
+      connectMs: parseDuration(DEFAULTS.connectTimeout) ?? 0,
+      responseHeadersMs: 0,
+      stallMs: parseDuration(DEFAULTS.stallTimeout) ?? 0,
+    },
+    retryBodyLimitBytes: 0,
+    stepUp: [],
+    allowedOrigins: [],
+    http2: false,
+    tls: undefined,
+  };
+}

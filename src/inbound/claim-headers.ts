@@ -1,0 +1,26 @@
+import type { Inbound } from '../config/config.ts';
+import type { Claims } from '../tokens/claims.ts';
+
+/** Not possible in a header. */
+const CONTROL = /\p{Cc}/u;
+
+/** The claims that the agent gets, as alternating header names and values. A claim that no header can carry is left out. */
+export function claimHeaders(claims: Claims, wanted: Inbound['claims']): string[] {
+  return wanted.flatMap(([header, name]) => {
+    const value = claims !== undefined && Object.hasOwn(claims, name) ? headerValue(claims[name]) : undefined;
+    return value === undefined ? [] : [header, value];
+  });
+}
+
+/** Text as UTF-8. A list of texts is joined by commas. */
+function headerValue(claim: unknown): string | undefined {
+  const parts: unknown[] = Array.isArray(claim) ? claim : [claim];
+  if (parts.length === 0 || !parts.every((part) => ['string', 'number', 'boolean'].includes(typeof part))) {
+    return undefined;
+  }
+  const text = parts.map(String);
+  // A comma inside a part would make two of it.
+  if (text.length > 1 && text.some((part) => part.includes(','))) return undefined;
+  const value = text.join(',');
+  return CONTROL.test(value) ? undefined : Buffer.from(value, 'utf8').toString('latin1');
+}

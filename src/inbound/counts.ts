@@ -1,0 +1,90 @@
+import { type ErrorCode, errorCodesOf } from '../errors.ts';
+import { add, expect, type Tally } from '../observability/counters.ts';
+import { EXPECTED_RESPONSES } from '../observability/expected.ts';
+import { counter, gauge, histogram, type MetricFamily, sample, samplesOf } from '../observability/metric-families.ts';
+import type { ProxyObserver } from '../observability/proxy-observer.ts';
+import { countResponse, createRouteCounts, responseCount } from '../observability/route-counts.ts';
+import { INBOUND } from './agent-route.ts';
+import { REMOVAL_REASONS, type RemovalReason } from './handles.ts';
+
+/** Everything that `inbound` counts. */
+export interface InboundCounts {
+  readonly proxy: ProxyObserver;
+  handleRemoved(reason: RemovalReason): void;
+  /** @param handles returns the current number of handles */
+  families(handles: () => number): MetricFamily[];
+}
+
+/** Errors of a request to the agent. */
+const ERRORS: readonly ErrorCode[] = [
+  ...errorCodesOf('route').filter((code) => code === 'ERR_ROUTE_NOT_FOUND'),
+  'ERR_SUBJECT_TOKEN_MISSING',
+  'ERR_SUBJECT_TOKEN_INVALID',
+  'ERR_STS_METADATA_INVALID',
+  'ERR_STS_UNAVAILABLE',
+  'ERR_CREDENTIAL_UNAVAILABLE',
+  'ERR_UPSTREAM_UNREACHABLE',
+  'ERR_UPSTREAM_TIMEOUT',
+  ...errorCodesOf('any'),
+];
+
+export function createInboundCounts(): InboundCounts {
+  const counts = createRouteCounts(INBOUND);
+  const removals: Tally<RemovalReason> = expect({}, REMOVAL_REASONS);
+  for (const [code, outcome] of EXPECTED_RESPONSES) responseCount(counts, 'POST', code, outcome);
+  expect(counts.failures, ERRORS);
+  const proxy: ProxyObserver = {
+    requestRouted() {
+      counts.inFlight += 1;
+    },
+    responseStarted: (_route, response) => countResponse(counts, response),
+    requestFinished() {
+      counts.inFlight -= 1;
+    },
+    requestAborted: (_route, by) => add(counts.aborted, by),
+    streamOpened() {
+      counts.openStreams += 1;
+    },
+    streamClosed() {
+      counts.openStreams -= 1;
+    },
+    upstreamRetried: (_route, reason) => add(counts.retries, reason),
+    // The config of callers allows no tunnels, and terminates no TLS.
+    tunnelOpened() {},
+    tunnelClosed() {},
+    handshakeFailed() {},
+  };
+
+  return {
+    proxy,
+    handleRemoved: (reason) => add(removals, reason),
+    families: (handles) => [
+      counter('cambist_inbound_requests_total', 'Requests from callers, by method, HTTP status and outcome.', () =>
+        counts.responses.map(({ count, method, code, outcome }) => sample({ method, code, outcome }, count)),
+      ),
+      counter('cambist_inbound_failures_total', 'Error responses of cambist itself to callers, by error code.', () =>
+        samplesOf(counts.failures, (error) => ({ error })),
+      ),
+      histogram(
+        'cambist_inbound_request_duration_seconds',
+        'Time from the arrival of a request from a caller to its response headers.',
+        () => [[{}, counts.durations]],
+      ),
+      gauge('cambist_inbound_requests_in_flight', 'Requests from callers in flight, open streams included.', () => [
+        sample({}, counts.inFlight),
+      ]),
+      gauge('cambist_inbound_open_streams', 'Open streams of server-sent events, and WebSockets, to callers.', () => [
+        sample({}, counts.openStreams),
+      ]),
+      counter(
+        'cambist_inbound_requests_aborted_total',
+        'Requests from callers that ended before their response was complete, by the party that ended them.',
+        () => samplesOf(counts.aborted, (by) => ({ aborted_by: by })),
+      ),
+      gauge('cambist_inbound_handles', 'Handles in memory.', () => [sample({}, handles())]),
+      counter('cambist_inbound_handle_removals_total', 'Handles that were removed, by reason.', () =>
+        samplesOf(removals, (reason) => ({ reason })),
+      ),
+    ],
+  };
+}

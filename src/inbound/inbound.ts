@@ -1,0 +1,85 @@
+import type { Clock } from '../clock/clock.ts';
+import type { Config, Inbound } from '../config/config.ts';
+import { limitConnections } from '../listeners/limit-connections.ts';
+import { openListener } from '../listeners/listen.ts';
+import type { Logger } from '../observability/logger.ts';
+import type { MetricFamily } from '../observability/metric-families.ts';
+import type { ConnectionCounts } from '../observability/metrics.ts';
+import type { Tracing } from '../observability/tracing.ts';
+import type { ReadCaller } from '../proxy/caller-tokens.ts';
+import type { DetachedSockets } from '../proxy/detached.ts';
+import { createProxyServer } from '../proxy/proxy-server.ts';
+import type { RequestAudit } from '../proxy/request-audit.ts';
+import { RequestTracker } from '../proxy/request-tracker.ts';
+import type { StallWatch } from '../proxy/stall-watch.ts';
+import { createSubjectReader } from '../tokens/subject.ts';
+import type { TokenService } from '../tokens/token-service.ts';
+import type { Dispatchers } from '../transport/dispatchers.ts';
+import { activateInbound } from './agent-route.ts';
+import { createInboundCounts } from './counts.ts';
+import { createHandles } from './handles.ts';
+import { createInboundPipeline } from './pipeline.ts';
+import { createHandleReader } from './read-caller.ts';
+
+/** The way of callers to the agent, and the handles that it gets. */
+export interface InboundSide {
+  /** Opens the listener. @returns its address */
+  open(): Promise<string>;
+  close(): Promise<void>;
+  readonly tracker: RequestTracker;
+  /** For the requests of the agent. */
+  readonly readCaller: ReadCaller;
+  readonly families: readonly MetricFamily[];
+  readonly connections: () => ConnectionCounts;
+  /** Applies a config to the next requests. Another `inbound.verify` invalidates all handles. */
+  serve(config: Config): void;
+  /** Removes expired handles. */
+  sweep(): void;
+}
+
+export interface InboundOptions extends Pick<TokenService, 'broker' | 'verifier'> {
+  readonly clock: Clock;
+  readonly dispatchers: Dispatchers;
+  readonly logger: Logger;
+  readonly sockets: DetachedSockets;
+  readonly watch: StallWatch;
+  readonly keepLine: () => boolean;
+  readonly tracing: Tracing | undefined;
+  readonly audit: RequestAudit | undefined;
+}
+
+/** @param first has an `inbound` section. A config without one, after a reload, leaves the previous section in force */
+export async function createInbound(first: Config, options: InboundOptions): Promise<InboundSide> {
+  const { clock, dispatchers, logger, sockets, broker, verifier } = options;
+  let { inbound } = first as Config & { readonly inbound: Inbound };
+  let active = activateInbound(first, inbound);
+  const activeConfig = () => active;
+  const counts = createInboundCounts();
+  const handles = createHandles(first.cache.maxEntries, clock, counts.handleRemoved);
+  const observer = counts.proxy;
+  const tracker = new RequestTracker({ ...options, activeConfig, observer });
+  const reader = createSubjectReader();
+  const pipeline = createInboundPipeline({ broker, verifier, clock, dispatchers, observer, reader, handles });
+  const server = await createProxyServer({ activeConfig, tracker, pipeline, sockets, logger, tlsBridge: undefined });
+  const connections = limitConnections(server.server, first.limits.maxConnections, (count) => {
+    logger.warn({}, `limits.max_connections is reached; dropped ${count} connections of callers`);
+  });
+
+  return {
+    open: () => openListener(server, inbound.listen, 'inbound.listen', first.socketMode),
+    close: async () => server.close(),
+    tracker,
+    connections: () => connections.counts,
+    readCaller: createHandleReader(handles, () => inbound),
+    families: counts.families(() => handles.size),
+    serve(config) {
+      const before = JSON.stringify(inbound.verify);
+      inbound = config.inbound ?? inbound;
+      active = activateInbound({ ...config, inbound }, inbound);
+      connections.set(config.limits.maxConnections);
+      handles.resize(config.cache.maxEntries);
+      if (JSON.stringify(inbound.verify) !== before) handles.clear();
+    },
+    sweep: () => handles.sweep(),
+  };
+}

@@ -1,0 +1,79 @@
+import { followsClose } from '../proxy/closing.ts';
+import { findRoute, receive } from '../proxy/find-route.ts';
+import type { Pipeline } from '../proxy/pipeline.ts';
+import type { ProxyRequest } from '../proxy/proxy-request.ts';
+import { isStreamed, readBody } from '../proxy/request-body.ts';
+import { ownMetadata } from '../proxy/resource-metadata.ts';
+import { callUpstream, type UpstreamCallOptions } from '../proxy/upstream-call.ts';
+import { readClaims } from '../tokens/claims.ts';
+import type { Subject } from '../tokens/subject.ts';
+import { agentHeaders } from './agent-headers.ts';
+import type { Handle, Handles } from './handles.ts';
+import { isOpen } from './open-paths.ts';
+import { createInboundRules, type InboundRules } from './rules.ts';
+import { type VerifyCallerOptions, verifyCaller } from './verify-caller.ts';
+
+export interface InboundPipelineOptions extends UpstreamCallOptions, VerifyCallerOptions {
+  readonly handles: Handles;
+}
+
+/** The life of a request from a caller to the agent, step by step. It never rejects: an error becomes the response. */
+export function createInboundPipeline(options: InboundPipelineOptions): Pipeline {
+  const rulesUnder = createInboundRules();
+  return async (request, switched) => {
+    // Ended by the close of its connection.
+    if (followsClose(request.incoming)) return;
+    try {
+      // Receive: read the target, and refuse what cannot be forwarded as it is.
+      const received = receive(request);
+      const rules = rulesUnder(request.active);
+      const needsToken = !isOpen(received.target, rules.inbound.open);
+
+      // Respond to requests for the metadata that says where callers get their tokens.
+      const metadata = needsToken ? ownMetadata(received) : undefined;
+      if (metadata !== undefined) return request.respond(metadata);
+
+      // Find the route: all lead to the agent.
+      const finding = findRoute(received);
+      const routed = finding instanceof Promise ? await finding : finding;
+      request.admit(routed);
+
+      // Verify the caller's token, and hold its handle until the request is complete.
+      const verifying = needsToken ? verifyCaller(routed, rules.inbound, options) : undefined;
+      const subject = verifying instanceof Promise ? await verifying : verifying;
+      const session = { subject, id: undefined };
+      request.session = session;
+      const handle = subject && hold(request, subject, options.handles);
+
+      // Read the body. It streams.
+      const taking = readBody(routed);
+      const body = taking instanceof Promise ? await taking : taking;
+      request.body = body;
+
+      // Send with the handle in place of the token, and relay the response.
+      if (request.isClosed) return;
+      if (isStreamed(body)) request.watchUpload();
+      const headers = agentHeaders(routed, rules.reserved, handle && replacementOf(handle, rules));
+      callUpstream({ ...routed, session, body, headers, token: undefined }, options, switched);
+    } catch (error) {
+      // Finish with an error of cambist's own. Every other end is seen by the request's tracker.
+      request.fail(error);
+    }
+  };
+}
+
+function hold(request: ProxyRequest, subject: Subject, handles: Handles): Handle {
+  const handle = handles.hold(subject, callerOf);
+  request.onClosed(() => handles.release(handle));
+  return handle;
+}
+
+/** Tokens of one caller share an issuer and a subject. */
+function callerOf({ token }: Subject): string {
+  const claims = readClaims(token.reveal());
+  return JSON.stringify([claims?.iss, claims?.sub]);
+}
+
+function replacementOf(handle: Handle, rules: InboundRules) {
+  return { handle: handle.text, claims: rules.claimsFor(handle) };
+}

@@ -1,0 +1,47 @@
+import type { Inbound } from '../config/config.ts';
+import type { ActiveConfig } from '../proxy/active-config.ts';
+import { withDashes } from '../proxy/request-headers.ts';
+import { readClaims } from '../tokens/claims.ts';
+import { BAGGAGE } from './baggage.ts';
+import { claimHeaders } from './claim-headers.ts';
+import type { Handle } from './handles.ts';
+
+/** The rules of `inbound` under one config. */
+export interface InboundRules {
+  readonly inbound: Inbound;
+  /** Lower-case names, with dashes for underscores, of the headers that no caller can send. */
+  readonly reserved: ReadonlySet<string>;
+  /** The claims that the agent gets, as alternating header names and values. */
+  claimsFor(handle: Handle): readonly string[];
+}
+
+/** Makes the rules of a config once. */
+export function createInboundRules(): (active: ActiveConfig) => InboundRules {
+  const known = new WeakMap<ActiveConfig, InboundRules>();
+  return (active) => {
+    let rules = known.get(active);
+    if (rules === undefined) {
+      rules = rulesOf(active);
+      known.set(active, rules);
+    }
+    return rules;
+  };
+}
+
+function rulesOf({ config: { inbound }, withheld }: ActiveConfig): InboundRules {
+  if (inbound === undefined) throw new Error('the config has no inbound section');
+  const claims = new WeakMap<Handle, readonly string[]>();
+  const names = inbound.claims.map(([header]) => withDashes(header));
+  return {
+    inbound,
+    reserved: new Set([...withheld.common, BAGGAGE, ...names]),
+    claimsFor(handle) {
+      let headers = claims.get(handle);
+      if (headers === undefined) {
+        headers = claimHeaders(readClaims(handle.subject.token.reveal()), inbound.claims);
+        claims.set(handle, headers);
+      }
+      return headers;
+    },
+  };
+}

@@ -1,0 +1,42 @@
+import type { Clock } from '../clock/clock.ts';
+import type { Inbound } from '../config/config.ts';
+import { CambistError } from '../errors.ts';
+import { containsToken } from '../proxy/caller-tokens.ts';
+import { headerValues } from '../proxy/headers.ts';
+import type { Routed } from '../proxy/steps.ts';
+import type { Subject, SubjectReader } from '../tokens/subject.ts';
+import type { SubjectVerifier } from '../tokens/subject-verifier.ts';
+
+export interface VerifyCallerOptions {
+  readonly reader: SubjectReader;
+  readonly verifier: SubjectVerifier;
+  readonly clock: Clock;
+}
+
+/**
+ * Verifies the token of a caller. Synchronous for a token that was verified recently.
+ * @throws {CambistError} ERR_SUBJECT_TOKEN_MISSING, ERR_SUBJECT_TOKEN_INVALID, ERR_STS_UNAVAILABLE
+ */
+export function verifyCaller(
+  { request, path }: Routed,
+  { verify }: Inbound,
+  { reader, verifier, clock }: VerifyCallerOptions,
+): Subject | Promise<Subject> {
+  const { socket, rawHeaders } = request.incoming;
+  const subject = reader(socket, 'authorization', headerValues(rawHeaders, 'authorization'));
+  if (subject === undefined) {
+    throw new CambistError('ERR_SUBJECT_TOKEN_MISSING', 'inbound: the request has no Authorization header');
+  }
+  if (containsToken(path, [subject.token.reveal()])) {
+    throw new CambistError('ERR_SUBJECT_TOKEN_INVALID', "inbound: the URL repeats the caller's token: send it once");
+  }
+  const verifying = verifier.verify(subject, verify);
+  if (verifying !== undefined) return verifying.then(() => notExpired(subject, clock));
+  return notExpired(subject, clock);
+}
+
+/** Without leeway, which a handle would not have either. */
+function notExpired(subject: Subject, clock: Clock): Subject {
+  if ((subject.expiresAtMs ?? 0) > clock.wallMs()) return subject;
+  throw new CambistError('ERR_SUBJECT_TOKEN_INVALID', 'inbound: the token is expired', { expired: true });
+}

@@ -1,0 +1,50 @@
+import type { Clock } from '../clock/clock.ts';
+import type { Logger } from '../observability/logger.ts';
+import type { RequestTracker } from './request-tracker.ts';
+
+export interface DrainOptions {
+  readonly clock: Clock;
+  /** For all trackers together. */
+  readonly graceMs: number;
+  /** Ends the wait. */
+  readonly hurry: AbortSignal | undefined;
+  readonly logger: Logger;
+}
+
+/** Refuses new requests and waits for those in flight, one tracker after another. */
+export async function drain(
+  trackers: readonly RequestTracker[],
+  { clock, graceMs, hurry, logger }: DrainOptions,
+): Promise<void> {
+  const untilMs = clock.monotonicMs() + graceMs;
+  for (const tracker of trackers) {
+    const leftMs = Math.max(0, untilMs - clock.monotonicMs());
+    const drained = tracker.drain();
+    if (tracker.inFlight > 0) {
+      const until = new Date(clock.wallMs() + leftMs).toISOString();
+      logger.info({ ...inFlightFields(tracker), until }, 'draining requests in flight; a second signal aborts them');
+    }
+    await settledWithin(drained, leftMs, hurry);
+    if (tracker.inFlight > 0) {
+      logger.warn(inFlightFields(tracker), 'shutdown grace elapsed; closing requests in flight');
+    }
+  }
+}
+
+function inFlightFields({ inFlight, openStreams }: RequestTracker): { in_flight: number; open_streams: number } {
+  return { in_flight: inFlight, open_streams: openStreams };
+}
+
+/** Settles with the work, or earlier: after some time, or where it has to hurry. */
+export async function settledWithin(work: Promise<unknown>, ms: number, hurry: AbortSignal | undefined): Promise<void> {
+  if (hurry?.aborted === true) return;
+  let timer: NodeJS.Timeout | undefined;
+  await Promise.race([
+    work,
+    new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, ms);
+      hurry?.addEventListener('abort', () => resolve(), { once: true });
+    }),
+  ]);
+  clearTimeout(timer);
+}

@@ -1,0 +1,55 @@
+import type { Audit, Config } from '../config/config.ts';
+import type { ReadinessCheck } from '../observability/readiness.ts';
+import { readCredential } from '../secrets/credential.ts';
+import { secretName } from '../tokens/route-secret.ts';
+import { neededServers, type TokenService } from '../tokens/token-service.ts';
+import { type Dispatchers, upstreamPeer } from '../transport/dispatchers.ts';
+
+export interface CheckedParts {
+  readonly tokens: Pick<TokenService, 'prepare' | 'verifier'>;
+  readonly dispatchers: Dispatchers;
+  /** Undefined where it is off. */
+  readonly audit: { prepare(): Promise<void> } | undefined;
+}
+
+/**
+ * The readiness checks of a config. The key of a check changes with its subject.
+ * @param audit the section that is in force
+ */
+export function readinessChecks(
+  config: Config,
+  audit: Audit | undefined,
+  parts: CheckedParts,
+): Map<string, ReadinessCheck> {
+  const { tokens, dispatchers } = parts;
+  const checks = new Map<string, ReadinessCheck>();
+  const check = (name: string, subject: unknown, run: ReadinessCheck['run']): void => {
+    checks.set(JSON.stringify([name, subject]), { name, run });
+  };
+  // Without it, requests are served and records are dropped.
+  if (parts.audit !== undefined && audit?.onFull === 'refuse') check('audit', audit, parts.audit.prepare);
+  for (const server of neededServers(config)) {
+    check(`authorization_servers.${server.name}`, server, () => tokens.prepare(server));
+  }
+  const callers = config.inbound?.verify;
+  if (callers !== undefined) check('inbound.verify', callers, () => tokens.verifier.prepare(callers));
+  for (const route of config.routes) {
+    const { name, tls, credential } = route;
+    const { verify, file } = route.subjectToken;
+    if (tls !== undefined) check(`routes.${name}.tls`, tls, async () => dispatchers.for(upstreamPeer(route)));
+    if (verify !== undefined)
+      check(`routes.${name}.subject_token.verify`, verify, () => tokens.verifier.prepare(verify));
+    if (credential.kind === 'secret') {
+      check(`routes.${name}.secret`, credential.source, () => readCredential(credential.source, secretName(route)));
+    }
+    if (credential.kind !== 'exchange') continue;
+    const actor = credential.actorToken?.source;
+    if (actor !== undefined) {
+      check(`routes.${name}.actor_token`, actor, () => readCredential(actor, `actor token of route "${name}"`));
+    }
+    if (file !== undefined) {
+      check(`routes.${name}.subject_token`, file, () => readCredential(file, `subject token of route "${name}"`));
+    }
+  }
+  return checks;
+}

@@ -1,0 +1,83 @@
+import type { TestContext } from 'node:test';
+import { type RunningApp, startTestApp, type WrittenConfig } from './app.ts';
+import { type FakeAuthorizationServer, startFakeAuthorizationServer } from './fake-authorization-server.ts';
+import { type FakeUpstream, startFakeUpstream, type UpstreamHandler } from './fake-upstream.ts';
+import { echo } from './upstream-handlers.ts';
+
+/** cambist on both sides of an agent: callers reach it, and it reaches its backend, through cambist. */
+export interface InboundGateway {
+  readonly app: RunningApp;
+  /** The URL that callers use. */
+  readonly url: string;
+  readonly authorizationServer: FakeAuthorizationServer;
+  readonly agent: FakeUpstream;
+  readonly backend: FakeUpstream;
+  /** A token for the agent. */
+  mint(fields?: Parameters<FakeAuthorizationServer['mint']>[0]): Promise<string>;
+  /** The current config, for tests that change and reload it. */
+  readonly config: Record<string, unknown> & { inbound: Record<string, unknown> };
+}
+
+export interface InboundGatewayOptions {
+  /** Behaviour of the agent. By default, it echoes. */
+  readonly agent?: UpstreamHandler;
+  readonly backend?: UpstreamHandler;
+  /** Overrides keys of `inbound`. */
+  readonly inbound?: Record<string, unknown>;
+  /** Overrides keys of the route `github`. */
+  readonly route?: Record<string, unknown>;
+  readonly moreRoutes?: (backend: FakeUpstream) => Record<string, unknown>[];
+  readonly top?: WrittenConfig;
+}
+
+/** The audience of callers' tokens. */
+export const AGENT = 'agent';
+
+/** Starts everything, and stops it after the test. */
+export async function startInboundGateway(
+  t: TestContext,
+  options: InboundGatewayOptions = {},
+): Promise<InboundGateway> {
+  const authorizationServer = await startFakeAuthorizationServer();
+  t.after(authorizationServer.close);
+  const agent = await startFakeUpstream(options.agent ?? echo);
+  t.after(agent.close);
+  const backend = await startFakeUpstream(options.backend ?? echo);
+  t.after(backend.close);
+  const config = {
+    authorization_servers: {
+      local: {
+        token_endpoint: authorizationServer.tokenEndpoint,
+        client_id: 'cambist',
+        client_auth: { method: 'none' },
+      },
+    },
+    routes: [
+      { name: 'github', match: { path: '/github' }, upstream: `${backend.url}/mcp`, ...options.route },
+      ...(options.moreRoutes?.(backend) ?? []),
+    ],
+    ...options.top,
+    inbound: {
+      listen: '127.0.0.1:0',
+      agent: agent.url,
+      verify: { issuer: authorizationServer.issuer, audience: AGENT },
+      ...options.inbound,
+    },
+  };
+  const app = await startTestApp(t, config);
+  return {
+    app,
+    url: app.inbound ?? '',
+    authorizationServer,
+    agent,
+    backend,
+    mint: (fields) => authorizationServer.mint({ audience: AGENT, ...fields }),
+    config,
+  };
+}
+
+/** The handle that the agent got with its last request. */
+export function lastHandle({ agent }: Pick<InboundGateway, 'agent'>): string {
+  const [authorization = ''] = agent.requests.at(-1)?.authorization ?? [];
+  return authorization.replace('Bearer ', '');
+}

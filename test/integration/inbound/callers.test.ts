@@ -1,0 +1,196 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { generateKeyPair, SignJWT, UnsecuredJWT } from 'jose';
+import { call } from '../../harness/http-call.ts';
+import { startHttpServer } from '../../harness/http-server.ts';
+import { lastHandle, startInboundGateway } from '../../harness/inbound.ts';
+
+const HANDLE = /^cbh_[\w-]{43}$/;
+
+test('gives the agent a handle in place of the token, in Authorization and as first baggage member', async (t) => {
+  const gateway = await startInboundGateway(t);
+  const token = await gateway.mint();
+  const headers = { authorization: `Bearer ${token}`, baggage: 'tenant=blue', 'x-custom': 'kept' };
+  const response = await call(`${gateway.url}/chat?q=1`, { headers, body: 'hello' });
+  assert.equal(response.status, 200);
+  const [request] = gateway.agent.requests;
+  const handle = lastHandle(gateway);
+  assert.match(handle, HANDLE);
+  assert.deepEqual(request?.authorization, [`Bearer ${handle}`]);
+  assert.equal(request?.headers.baggage, `cambist=${handle},tenant=blue`);
+  assert.equal(request?.headers['x-custom'], 'kept');
+  assert.equal(request?.headers.host, new URL(gateway.url).host);
+  assert.equal(request?.url, '/chat?q=1');
+  assert.ok(!response.text.includes(token));
+});
+
+test('gives the same handle for the same token, and another for another', async (t) => {
+  const gateway = await startInboundGateway(t);
+  const handles: string[] = [];
+  const [one, other] = [await gateway.mint(), await gateway.mint()];
+  for (const token of [one, one, other]) {
+    await call(gateway.url, { headers: { authorization: `Bearer ${token}` } });
+    handles.push(lastHandle(gateway));
+  }
+  assert.equal(handles[0], handles[1]);
+  assert.notEqual(handles[0], handles[2]);
+});
+
+test('drops copies of the token, the caller’s claim headers and its cambist baggage', async (t) => {
+  const gateway = await startInboundGateway(t, { inbound: { claims: { 'x-user-id': 'sub', 'x-groups': 'groups' } } });
+  const token = await gateway.mint({ subject: 'alice', claims: { groups: ['a', 'b'] } });
+  const headers = [
+    ...['Authorization', `Bearer ${token}`],
+    ...['X-Forwarded-Access-Token', token],
+    ...['Cookie', `session=${encodeURIComponent(token)}`],
+    ...['X-User-Id', 'mallory', 'X_User_Id', 'mallory', 'x-groups', 'admin'],
+    ...['baggage', `c%61mbist=cbh_x,%20cambist+=y;p=1,copy=${token},tenant=blue`],
+  ];
+  await call(gateway.url, { headers });
+  const [request] = gateway.agent.requests;
+  assert.ok(!JSON.stringify(request?.rawHeaders).includes(token));
+  assert.ok(!JSON.stringify(request?.rawHeaders).includes('mallory'));
+  assert.equal(request?.headers['x-user-id'], 'alice');
+  assert.equal(request?.headers['x-groups'], 'a,b');
+  assert.equal(request?.headers.baggage, `cambist=${lastHandle(gateway)},tenant=blue`);
+});
+
+test('returns 401 with the challenge and the metadata of the agent without a valid token', async (t) => {
+  const gateway = await startInboundGateway(t);
+  const { issuer } = gateway.authorizationServer;
+  const claims = { iss: issuer, aud: 'agent', sub: 'alice' };
+  const { privateKey } = await generateKeyPair('ES256');
+  const now = Math.floor(Date.now() / 1000);
+  const forged = await new SignJWT(claims)
+    .setProtectedHeader({ alg: 'ES256', kid: 'fake' })
+    .setExpirationTime('1h')
+    .sign(privateKey);
+  const symmetric = await new SignJWT(claims)
+    .setProtectedHeader({ alg: 'HS256' })
+    .setExpirationTime('1h')
+    .sign(Buffer.alloc(32));
+  const invalid = {
+    forged,
+    symmetric,
+    unsigned: new UnsecuredJWT({ ...claims, exp: now + 60 }).encode(),
+    'for another audience': await gateway.mint({ audience: 'other' }),
+    expired: await gateway.mint({ ttlSeconds: -1 }),
+    'without exp': await gateway.mint({ ttlSeconds: Number.POSITIVE_INFINITY }),
+    opaque: 'opaque-token',
+    'a handle': `cbh_${'a'.repeat(43)}`,
+  };
+  const resource = `${gateway.url}/.well-known/oauth-protected-resource/chat`;
+  for (const [name, token] of Object.entries(invalid)) {
+    const response = await call(`${gateway.url}/chat`, { headers: { authorization: `Bearer ${token}` } });
+    assert.equal(response.status, 401, name);
+    const challenge = response.headers['www-authenticate'] ?? '';
+    assert.match(challenge, /^Bearer error="invalid_token"/, name);
+    assert.ok(challenge.includes(`resource_metadata="${resource}"`), name);
+  }
+  const missing = await call(`${gateway.url}/chat`);
+  assert.equal(missing.status, 401);
+  assert.equal(missing.headers['www-authenticate'], `Bearer resource_metadata="${resource}"`);
+  const metadata = await call(resource);
+  assert.deepEqual(JSON.parse(metadata.text), {
+    resource: `${gateway.url}/chat`,
+    authorization_servers: [issuer],
+    bearer_methods_supported: ['header'],
+  });
+  assert.equal(gateway.agent.requests.length, 0);
+});
+
+test('refuses a token in the URL as well, a repeated token and another scheme', async (t) => {
+  const gateway = await startInboundGateway(t);
+  const token = await gateway.mint();
+  const requests = [
+    { path: `/?access_token=${token}`, headers: { authorization: `Bearer ${token}` } },
+    { headers: ['authorization', `Bearer ${token}`, 'authorization', `Bearer ${token}`] },
+    { headers: { authorization: `DPoP ${token}` } },
+    { headers: { authorization: `Basic ${token}` } },
+  ];
+  for (const request of requests) assert.equal((await call(gateway.url, request)).status, 401);
+  assert.equal(gateway.agent.requests.length, 0);
+});
+
+test('verifies a known token without the keys of the issuer', async (t) => {
+  const gateway = await startInboundGateway(t);
+  const token = await gateway.mint();
+  const send = () => call(gateway.url, { headers: { authorization: `Bearer ${token}` } });
+  assert.equal((await send()).status, 200);
+  await gateway.authorizationServer.close();
+  assert.equal((await send()).status, 200);
+});
+
+test('opens only the plain spelling of open paths, and gives the agent no handle there', async (t) => {
+  const gateway = await startInboundGateway(t, { inbound: { open: ['/healthz', '/public/*'] } });
+  const token = await gateway.mint();
+  for (const path of ['/healthz', '/healthz?full=1', '/public/', '/public/a/b', `http://other.example/healthz`]) {
+    assert.equal((await call(gateway.url, { path })).status, 200, path);
+  }
+  await call(`${gateway.url}/healthz`, {
+    headers: { authorization: `Bearer ${token}`, 'x-copy': token, baggage: 'cambist=x,a=b' },
+  });
+  const request = gateway.agent.requests.at(-1);
+  assert.deepEqual(request?.authorization, []);
+  assert.equal(request?.headers['x-copy'], undefined);
+  assert.equal(request?.headers.baggage, 'a=b');
+  const count = gateway.agent.requests.length;
+  const closed = [
+    ...['/healthz/', '//healthz', '/healthz/x', '/HEALTHZ', '/healthz;x', '/%68ealthz', '/healthz%20', '/healthz%00'],
+    ...[
+      '/public',
+      '/publicity',
+      '/public//x',
+      '/public/%61',
+      '/public/;x',
+      '/public/x;y',
+      '/public/\\x',
+      '/public/%2e%2e/x',
+    ],
+    ...['/public/../x', '/public/..;/x', '/public/%2fx', '/x/../healthz', '/./healthz', '/x?/healthz', '/x#/healthz'],
+    ...['http://other.example//healthz', 'http://other.example', '*', '/public/..\t/x', '/public/.%2e/'],
+  ];
+  for (const path of closed) {
+    const { status } = await call(gateway.url, { path, method: path === '*' ? 'OPTIONS' : 'GET' }).catch(() => ({
+      // Node sends no path with white space.
+      status: 400,
+    }));
+    assert.ok([400, 401, 403].includes(status), `${path}: ${status}`);
+  }
+  assert.equal(gateway.agent.requests.length, count);
+});
+
+test('reaches an agent on a Unix socket, and listens on one', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'inbound-'));
+  t.after(() => rm(folder, { recursive: true }));
+  const socketPath = join(folder, 'agent.sock');
+  const seen: (string | undefined)[] = [];
+  const agent = createServer((request, response) => {
+    seen.push(request.headers.authorization);
+    response.end('from the socket');
+  }).listen(socketPath);
+  await once(agent, 'listening');
+  t.after(() => agent.close());
+  const listen = join(folder, 'callers.sock');
+  const gateway = await startInboundGateway(t, { inbound: { agent: `unix:${socketPath}`, listen: `unix:${listen}` } });
+  const response = await call('http://localhost/chat', {
+    socketPath: listen,
+    headers: { authorization: `Bearer ${await gateway.mint()}` },
+  });
+  assert.equal(response.text, 'from the socket');
+  assert.match(seen[0] ?? '', /^Bearer cbh_/);
+});
+
+test('returns 502 if the agent does not listen', async (t) => {
+  const closed = await startHttpServer(() => {});
+  await closed.close();
+  const gateway = await startInboundGateway(t, { inbound: { agent: closed.url } });
+  const response = await call(gateway.url, { headers: { authorization: `Bearer ${await gateway.mint()}` } });
+  assert.equal(response.status, 502);
+  assert.equal(JSON.parse(response.text).code, 'ERR_UPSTREAM_UNREACHABLE');
+});

@@ -1,0 +1,184 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { decodeJwt } from 'jose';
+import { call } from '../../harness/http-call.ts';
+import { AGENT, type InboundGateway, lastHandle, startInboundGateway } from '../../harness/inbound.ts';
+
+/** A handle of a caller, as the agent has it after a call. */
+async function handleOf(gateway: InboundGateway, fields?: Parameters<InboundGateway['mint']>[0]): Promise<string> {
+  const response = await call(gateway.url, { headers: { authorization: `Bearer ${await gateway.mint(fields)}` } });
+  assert.equal(response.status, 200);
+  return lastHandle(gateway);
+}
+
+const codeOf = (text: string): unknown => (JSON.parse(text) as { code?: unknown }).code;
+
+/** Tokens that the backend got, by their subject. */
+function lastSubject({ backend }: InboundGateway): string | undefined {
+  const [authorization = ''] = backend.requests.at(-1)?.authorization ?? [];
+  return decodeJwt(authorization.replace('Bearer ', '')).sub;
+}
+
+test('exchanges the token of a handle in Authorization or in baggage', async (t) => {
+  const gateway = await startInboundGateway(t);
+  const handle = await handleOf(gateway, { subject: 'alice' });
+  const sent: Record<string, string>[] = [
+    { authorization: `Bearer ${handle}` },
+    { baggage: `cambist=${handle}` },
+    { baggage: `tenant=blue, cambist = ${handle};p=1` },
+    { baggage: `c%61mbist=${handle.replace('_', '%5F')}` },
+    { authorization: `Bearer ${handle}`, baggage: `cambist=${handle}` },
+    { authorization: '', baggage: `cambist=${handle}` },
+  ];
+  for (const headers of sent) {
+    const response = await call(`${gateway.app.url}/github`, { headers, body: '{}' });
+    assert.equal(response.status, 200, `${JSON.stringify(headers)} ${response.text}`);
+    assert.equal(lastSubject(gateway), 'alice');
+    assert.ok(!response.text.includes('cbh_'), response.text);
+  }
+  assert.equal(gateway.authorizationServer.requests.length, 1);
+});
+
+test('keeps the other members of the baggage, and drops copies of the handle', async (t) => {
+  const gateway = await startInboundGateway(t);
+  const handle = await handleOf(gateway);
+  const encoded = handle.replace('cbh', '%63bh');
+  await call(`${gateway.app.url}/github`, {
+    headers: {
+      authorization: `Bearer ${handle}`,
+      baggage: `tenant=blue,cambist=${handle}`,
+      'x-copy': `a${handle}b`,
+      'x-encoded': encoded,
+      cookie: `x=1; h=${handle}`,
+      'x-request-id': handle,
+      tracestate: `v=${handle}`,
+      'x-kept': 'yes',
+    },
+  });
+  const request = gateway.backend.requests.at(-1);
+  assert.equal(request?.headers.baggage, 'tenant=blue');
+  assert.equal(request?.headers['x-kept'], 'yes');
+  const text = JSON.stringify(request?.rawHeaders);
+  assert.ok(!text.includes('cbh') && !text.includes(encoded), text);
+  assert.ok(!gateway.app.logText().includes('cbh_'));
+});
+
+test('returns 401 for an unknown, expired or second handle, a raw token and a handle in the URL', async (t) => {
+  const gateway = await startInboundGateway(t, {
+    moreRoutes: ({ url }) => [
+      { name: 'open', match: { path: '/open' }, upstream: url, credential: 'none' },
+      { name: 'own', match: { path: '/own' }, upstream: url, credential: 'client_credentials' },
+      { name: 'pass', match: { path: '/pass' }, upstream: url, credential: 'passthrough' },
+    ],
+  });
+  const [one, other] = [await handleOf(gateway), await handleOf(gateway)];
+  const unknown = `cbh_${'A'.repeat(43)}`;
+  const everywhere: [string, Record<string, string>][] = [
+    ['', { authorization: `Bearer ${unknown}` }],
+    ['', { 'x-anything': unknown }],
+    ['', { baggage: 'cambist=no-handle' }],
+    ['', { authorization: `Bearer ${one}`, baggage: `cambist=${other}` }],
+    ['', { baggage: `cambist=${one},cambist=${other}` }],
+    [`?h=${one}`, { authorization: `Bearer ${one}` }],
+    [`?h=${one.replace('_', '%5f')}`, {}],
+  ];
+  for (const path of ['/github', '/open', '/own', '/pass']) {
+    for (const [query, headers] of everywhere) {
+      const response = await call(`${gateway.app.url}${path}${query}`, { headers });
+      assert.equal(response.status, 401, `${path} ${JSON.stringify(headers)}`);
+      assert.equal(codeOf(response.text), 'ERR_HANDLE_INVALID');
+    }
+  }
+  const raw = await gateway.authorizationServer.mint();
+  for (const path of ['/github', '/pass']) {
+    for (const headers of [
+      { authorization: `Bearer ${raw}` },
+      { authorization: `Bearer ${raw}`, baggage: `cambist=${one}` },
+    ]) {
+      assert.equal(codeOf((await call(`${gateway.app.url}${path}`, { headers })).text), 'ERR_HANDLE_INVALID', path);
+    }
+  }
+  assert.equal(codeOf((await call(`${gateway.app.url}/github`)).text), 'ERR_SUBJECT_TOKEN_MISSING');
+  assert.equal(gateway.backend.requests.length, 0);
+});
+
+test('drops whatever Authorization comes on routes that need no caller', async (t) => {
+  const gateway = await startInboundGateway(t, {
+    moreRoutes: ({ url }) => [{ name: 'open', match: { path: '/open' }, upstream: url, credential: 'none' }],
+  });
+  const handle = await handleOf(gateway);
+  for (const authorization of [`Bearer ${handle}`, 'Bearer raw-token-of-the-agent']) {
+    const response = await call(`${gateway.app.url}/open`, {
+      headers: { authorization, baggage: `cambist=${handle}` },
+    });
+    assert.equal(response.status, 200);
+    const request = gateway.backend.requests.at(-1);
+    assert.deepEqual([request?.authorization, request?.headers.baggage], [[], undefined]);
+  }
+});
+
+test('sends the token of a handle on a passthrough route, in the header of the route', async (t) => {
+  const gateway = await startInboundGateway(t, { route: { credential: 'passthrough' } });
+  const token = await gateway.mint();
+  await call(gateway.url, { headers: { authorization: `Bearer ${token}` } });
+  const handle = lastHandle(gateway);
+  for (const headers of [{ authorization: `Bearer ${handle}` }, { baggage: `cambist=${handle}` }]) {
+    await call(`${gateway.app.url}/github`, { headers });
+    assert.deepEqual(gateway.backend.requests.at(-1)?.authorization, [`Bearer ${token}`]);
+    assert.equal(gateway.backend.requests.at(-1)?.headers.baggage, undefined);
+  }
+});
+
+test('puts the token of a handle into another header of the route', async (t) => {
+  const gateway = await startInboundGateway(t, { route: { subject_token: { header: 'x-user-token' } } });
+  const handle = await handleOf(gateway, { subject: 'alice' });
+  for (const headers of [
+    { 'x-user-token': handle },
+    { authorization: `Bearer ${handle}` },
+    { baggage: `cambist=${handle}` },
+  ]) {
+    assert.equal((await call(`${gateway.app.url}/github`, { headers })).status, 200);
+    assert.equal(lastSubject(gateway), 'alice');
+  }
+});
+
+test('accepts raw tokens with allow_raw_tokens, but not beside another caller’s handle', async (t) => {
+  const gateway = await startInboundGateway(t, { inbound: { allow_raw_tokens: true } });
+  const handle = await handleOf(gateway, { subject: 'alice' });
+  const raw = await gateway.authorizationServer.mint({ subject: 'bob' });
+  const authorization = `Bearer ${raw}`;
+  assert.equal((await call(`${gateway.app.url}/github`, { headers: { authorization } })).status, 200);
+  assert.equal(lastSubject(gateway), 'bob');
+  const both = await call(`${gateway.app.url}/github`, { headers: { authorization, baggage: `cambist=${handle}` } });
+  assert.equal(codeOf(both.text), 'ERR_HANDLE_INVALID');
+});
+
+test('refuses a handle after the exp of its token', async (t) => {
+  const gateway = await startInboundGateway(t);
+  const handle = await handleOf(gateway, { ttlSeconds: 2 });
+  const headers = { authorization: `Bearer ${handle}` };
+  assert.equal((await call(`${gateway.app.url}/github`, { headers })).status, 200);
+  const { exp = 0 } = decodeJwt(await gateway.authorizationServer.mint({ ttlSeconds: 1 }));
+  while (Date.now() / 1000 < exp + 1) await new Promise((resolve) => setTimeout(resolve, 50));
+  const response = await call(`${gateway.app.url}/github`, { headers });
+  assert.equal(codeOf(response.text), 'ERR_HANDLE_INVALID');
+});
+
+test('invalidates all handles when inbound.verify changes, and keeps them otherwise', async (t) => {
+  const gateway = await startInboundGateway(t);
+  const headers = { authorization: `Bearer ${await handleOf(gateway)}` };
+  const { inbound } = gateway.config;
+  gateway.app.reloadTo({ ...gateway.config, inbound: { ...inbound, claims: { 'x-user': 'sub' } } });
+  assert.equal((await call(`${gateway.app.url}/github`, { headers })).status, 200);
+  const verify = { issuer: gateway.authorizationServer.issuer, audience: [AGENT, 'other'] };
+  gateway.app.reloadTo({ ...gateway.config, inbound: { ...inbound, verify } });
+  assert.equal((await call(`${gateway.app.url}/github`, { headers })).status, 401);
+});
+
+test('keeps the handles in force when a reload removes inbound, and says that it needs a restart', async (t) => {
+  const gateway = await startInboundGateway(t);
+  const { inbound: _, ...without } = gateway.config;
+  assert.deepEqual(gateway.app.reloadTo(without), ['inbound']);
+  const authorization = `Bearer ${await gateway.authorizationServer.mint()}`;
+  assert.equal((await call(`${gateway.app.url}/github`, { headers: { authorization } })).status, 401);
+});

@@ -1,0 +1,115 @@
+import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
+import { test } from 'node:test';
+import { createHandles } from '../../../src/inbound/handles.ts';
+import { Secret } from '../../../src/secrets/secret.ts';
+import { createFakeClock } from '../../harness/fake-clock.ts';
+
+function start(maxEntries = 10) {
+  const clock = createFakeClock();
+  const removed: string[] = [];
+  const handles = createHandles(maxEntries, clock, (reason) => removed.push(reason));
+  const subject = (token: string, lifetimeMs = 60_000) => ({
+    token: new Secret(token),
+    digest: hash('sha256', token, 'base64url'),
+    expiresAtMs: clock.wallMs() + lifetimeMs,
+  });
+  /** A handle without a request in flight. */
+  const idle = (token: string, caller = token, lifetimeMs?: number) => {
+    const handle = handles.hold(subject(token, lifetimeMs), () => caller);
+    handles.release(handle);
+    return handle.text;
+  };
+  return { clock, handles, removed, subject, idle };
+}
+
+test('makes a handle of 256 bits that another process cannot know', () => {
+  const [one, other] = [start().idle('token'), start().idle('token')];
+  assert.match(one, /^cbh_[\w-]{43}$/);
+  assert.notEqual(one, other);
+});
+
+test('finds a handle until its token expires, by either clock', () => {
+  const { clock, handles, idle } = start();
+  const text = idle('token');
+  assert.equal(handles.find(text)?.subject.token.reveal(), 'token');
+  assert.equal(handles.find('cbh_unknown'), undefined);
+  clock.advance(60_000);
+  assert.equal(handles.find(text), undefined);
+});
+
+test('does not let an expired handle live on when the wall clock is set back', () => {
+  const { clock, handles, idle } = start();
+  const text = idle('token');
+  clock.advance(60_000);
+  clock.jumpWall(-120_000);
+  assert.equal(handles.find(text), undefined);
+});
+
+test('evicts the least recently used handle, and counts a lookup as a use', () => {
+  const { handles, idle, removed } = start(2);
+  const [a, b] = [idle('a'), idle('b')];
+  handles.find(a);
+  idle('c');
+  assert.equal(handles.find(b), undefined);
+  assert.ok(handles.find(a));
+  assert.deepEqual(removed, ['capacity']);
+});
+
+test('evicts the handles of a caller with many tokens before those of others', () => {
+  const { handles, idle } = start(20);
+  const quiet = idle('quiet');
+  for (let i = 0; i < 200; i += 1) idle(`greedy-${i}`, 'greedy');
+  assert.ok(handles.find(quiet));
+  assert.equal(handles.size, 20);
+});
+
+test('does not evict a handle while its request is in flight, and refuses new ones then', () => {
+  const { handles, subject, removed } = start(2);
+  const held = ['a', 'b'].map((token) => handles.hold(subject(token), () => token));
+  assert.throws(() => handles.hold(subject('c'), () => 'c'), { code: 'ERR_OVERLOADED' });
+  assert.equal(
+    handles.hold(subject('a'), () => 'a'),
+    held[0],
+  );
+  const [a] = held;
+  assert.ok(a);
+  handles.release(a);
+  assert.throws(() => handles.hold(subject('c'), () => 'c'), { code: 'ERR_OVERLOADED' });
+  handles.release(a);
+  handles.hold(subject('c'), () => 'c');
+  assert.deepEqual(removed, ['capacity']);
+});
+
+test('removes expired handles by a sweep, and one in flight when its request ends', () => {
+  const { clock, handles, idle, subject, removed } = start();
+  idle('a');
+  const held = handles.hold(subject('b'), () => 'b');
+  clock.advance(60_000);
+  handles.sweep();
+  assert.equal(handles.size, 1);
+  handles.release(held);
+  assert.equal(handles.size, 0);
+  assert.deepEqual(removed, ['expired', 'expired']);
+});
+
+test('keeps the most recently used handles when the bound shrinks', () => {
+  const { handles, idle } = start(3);
+  const [a, b, c] = [idle('a'), idle('b'), idle('c')];
+  handles.resize(1);
+  assert.deepEqual(
+    [a, b, c].map((text) => handles.find(text) !== undefined),
+    [false, false, true],
+  );
+});
+
+test('does not release a handle that was made after all were removed', () => {
+  const { handles, subject } = start(1);
+  const before = handles.hold(subject('a'), () => 'a');
+  handles.clear();
+  assert.equal(handles.find(before.text), undefined);
+  const after = handles.hold(subject('a'), () => 'a');
+  handles.release(before);
+  assert.throws(() => handles.hold(subject('b'), () => 'b'), { code: 'ERR_OVERLOADED' });
+  handles.release(after);
+});
