@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
 import { startGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { assertProblem } from '../harness/problem.ts';
+import { startRefusingSetup } from '../harness/refusing-setup.ts';
 
 /** One backend with three routes: `deleting` and `listening` have their own scopes, `github` takes all other requests. */
 async function startTools(t: TestContext, keys: Record<string, unknown> = {}) {
@@ -97,6 +99,29 @@ test('refuses a request of revision 2026-07-28 without Mcp-Method or Mcp-Name, a
   const headers = { ...method, 'mcp-name': 'drop', 'mcp-protocol-version': '2026-07-28' };
   assert.equal((await send(callOf('drop'), headers)).status, 200);
   assert.deepEqual(scopes(), ['delete']);
+});
+
+test('the official client shows the error of MCP if a gateway removes its headers', async (t) => {
+  const { url, server } = await startRefusingSetup(t);
+  const authorization = `Bearer ${await server.mint()}`;
+  let removed = 'x-none';
+  const transport = new StreamableHTTPClientTransport(new URL(url), {
+    fetch: (target, init) => {
+      const headers = new Headers(init?.headers);
+      headers.set('authorization', authorization);
+      headers.delete(removed);
+      return fetch(target, { ...init, headers });
+    },
+  });
+  const client = new Client({ name: 'agent', version: '1.0.0' }, { versionNegotiation: { mode: 'auto' } });
+  await client.connect(transport);
+  t.after(() => client.close());
+  const echo = () => client.callTool({ name: 'echo', arguments: { message: 'hi' } });
+  await echo();
+  for (const name of ['mcp-name', 'mcp-method']) {
+    removed = name;
+    await assert.rejects(echo(), { code: -32020, message: /^ERR_HEADER_MISMATCH: Mcp-Method or Mcp-Name is missing/ });
+  }
 });
 
 test('chooses the route of tasks/result by its task', async (t) => {

@@ -64,6 +64,18 @@ test('caches the wider token for its session only', async (t) => {
   assert.deepEqual(scopes().slice(2), ['repo:read', 'repo:read repo:write']);
 });
 
+test('uses the wider token for every request of a caller without session ids, and for no other caller', async (t) => {
+  const { send, scopes, upstream, authorizationServer } = await startStepUp(t);
+  const revision = { 'mcp-protocol-version': '2026-07-28' };
+  await send(revision);
+  upstream.requests.length = 0;
+  for (const body of ['one', 'two']) assert.equal((await send(revision, body)).status, 200);
+  assert.deepEqual([upstream.requests.length, scopes()], [2, ['repo:read', 'repo:read repo:write']]);
+  const authorization = `Bearer ${await authorizationServer.mint({ subject: 'bob' })}`;
+  await send({ ...revision, authorization });
+  assert.deepEqual(scopes().slice(2), ['repo:read', 'repo:read repo:write']);
+});
+
 test('drops the wider token when the session is deleted', async (t) => {
   const { send, scopes, app, authorization, upstream } = await startStepUp(t);
   const session = { 'mcp-session-id': 's-1' };

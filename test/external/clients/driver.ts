@@ -10,6 +10,8 @@ import { type AgentClient, type AgentSdk, REPLY } from '../../harness/agent-clie
  */
 export interface Driver {
   sdk(name: string, mode: Mode, traits?: Pick<AgentSdk, 'progressMayLag'>): AgentSdk;
+  /** A client that gets its token by the OAuth flow of its SDK. The token that it is given is not used. */
+  signingIn(name: string, mode: Mode): AgentSdk;
   close(): Promise<void>;
 }
 
@@ -61,18 +63,19 @@ export function startDriver(program: string, args: readonly string[] = []): Driv
     child.stdin.write(`${JSON.stringify({ id, ...command })}\n`);
     return { id, reply };
   };
+  const agentSdk = (name: string, mode: Mode, signsIn: boolean): AgentSdk => ({
+    name,
+    sessions: mode === 'legacy',
+    connect: (url, token) => {
+      count += 1;
+      const updated: string[] = [];
+      updates.set(count, updated);
+      return connect(send, { client: count, mode }, { url, token: signsIn ? null : token }, updated);
+    },
+  });
   return {
-    sdk: (name, mode, traits = {}) => ({
-      ...traits,
-      name,
-      sessions: mode === 'legacy',
-      connect: (url, token) => {
-        count += 1;
-        const updated: string[] = [];
-        updates.set(count, updated);
-        return connect(send, { client: count, mode }, { url, token }, updated);
-      },
-    }),
+    sdk: (name, mode, traits = {}) => ({ ...agentSdk(name, mode, false), ...traits }),
+    signingIn: (name, mode) => agentSdk(name, mode, true),
     close: () => close(child),
   };
 }
@@ -93,7 +96,7 @@ function receive(message: Message, waiting: Map<number, Waiting>, updates: Map<n
 async function connect(
   send: Send,
   self: { client: number; mode: Mode },
-  to: { url: string; token: string },
+  to: { url: string; token: string | null },
   updated: string[],
 ): Promise<AgentClient> {
   const execute = (op: string, more: object = {}) => send({ op, ...self, ...more }).reply;

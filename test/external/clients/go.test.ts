@@ -1,6 +1,7 @@
 import { after } from 'node:test';
 import { declareCallTests } from '../../harness/client-calls.ts';
 import { declareInterruptionTests } from '../../harness/client-interruptions.ts';
+import { declareErrorTests, declareSignInTests, whole } from './errors.ts';
 import { startGoDriver } from './install.ts';
 
 const driver = await startGoDriver();
@@ -12,4 +13,9 @@ const traits = { progressMayLag: true };
 for (const sdk of [driver.sdk('Go SDK, legacy', 'legacy', traits), driver.sdk('Go SDK, negotiated', 'auto', traits)]) {
   declareCallTests(sdk);
   declareInterruptionTests(sdk);
+  // The SDK shows the body of a status only if the status is not 502, 503 or 504, and the body is JSON-RPC.
+  declareErrorTests(sdk, { forbidden: whole, unreachable: () => 'Bad Gateway', signedOut: whole, scoped: 'Forbidden' });
+}
+for (const mode of ['legacy', 'auto'] as const) {
+  declareSignInTests(driver.signingIn(`Go SDK, ${mode}, OAuth`, mode), whole);
 }

@@ -12,8 +12,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+	"github.com/modelcontextprotocol/go-sdk/oauthex"
 )
+
+const callback = "http://127.0.0.1/callback"
+
 
 type command struct {
 	ID     int            `json:"id"`
@@ -124,9 +129,15 @@ func (d *driver) connect(ctx context.Context, c command) error {
 	if c.Mode == "legacy" {
 		options.ProtocolVersion = "2025-11-25"
 	}
-	transport := &mcp.StreamableClientTransport{
-		Endpoint:   c.URL,
-		HTTPClient: &http.Client{Transport: bearer(c.Token)},
+	transport := &mcp.StreamableClientTransport{Endpoint: c.URL}
+	if c.Token != "" {
+		transport.HTTPClient = &http.Client{Transport: bearer(c.Token)}
+	} else {
+		handler, err := signIn()
+		if err != nil {
+			return err
+		}
+		transport.OAuthHandler = handler
 	}
 	session, err := client.Connect(ctx, transport, options)
 	if err != nil {
@@ -203,4 +214,38 @@ func (b bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 	request = request.Clone(request.Context())
 	request.Header.Set("Authorization", "Bearer "+string(b))
 	return http.DefaultTransport.RoundTrip(request)
+}
+
+// signIn is the SDK's OAuth flow, with a user who has no browser.
+func signIn() (auth.OAuthHandler, error) {
+	return auth.NewAuthorizationCodeHandler(&auth.AuthorizationCodeHandlerConfig{
+		DynamicClientRegistrationConfig: &auth.DynamicClientRegistrationConfig{
+			Metadata: &oauthex.ClientRegistrationMetadata{ClientName: "agent", RedirectURIs: []string{callback}},
+		},
+		RedirectURL:              callback,
+		AuthorizationCodeFetcher: visit,
+	})
+}
+
+// visit opens the authorization endpoint, which redirects back at once.
+func visit(_ context.Context, args *auth.AuthorizationArgs) (*auth.AuthorizationResult, error) {
+	response, err := http.DefaultTransport.RoundTrip(mustGet(args.URL))
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	back, err := response.Location()
+	if err != nil {
+		return nil, err
+	}
+	query := back.Query()
+	return &auth.AuthorizationResult{Code: query.Get("code"), State: query.Get("state"), Iss: query.Get("iss")}, nil
+}
+
+func mustGet(url string) *http.Request {
+	request, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		panic(err)
+	}
+	return request
 }

@@ -10,8 +10,13 @@ import anyio
 import httpx2
 import mcp_types as types
 from mcp import Client
+from mcp.client.auth import OAuthClientProvider
 from mcp.client.streamable_http import streamable_http_client
 from mcp.client.subscriptions import SubscriptionLost
+from mcp.shared.auth import OAuthClientMetadata
+from pydantic import AnyUrl
+
+from sign_in import BrowserlessUser
 
 Message = dict[str, Any]
 
@@ -22,6 +27,39 @@ TIMEOUT = httpx2.Timeout(30, read=300)
 def send(message: Message) -> None:
     sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()
+
+
+class Memory:
+    """Keeps the tokens and the registration of one client."""
+
+    def __init__(self) -> None:
+        self.tokens: Any = None
+        self.client: Any = None
+
+    async def get_tokens(self) -> Any:
+        return self.tokens
+
+    async def set_tokens(self, tokens: Any) -> None:
+        self.tokens = tokens
+
+    async def get_client_info(self) -> Any:
+        return self.client
+
+    async def set_client_info(self, client_info: Any) -> None:
+        self.client = client_info
+
+
+class SignIn(OAuthClientProvider):
+    """The SDK's OAuth flow."""
+
+    def __init__(self, url: str) -> None:
+        user = BrowserlessUser()
+        metadata = OAuthClientMetadata(
+            client_name="agent",
+            redirect_uris=[AnyUrl("http://127.0.0.1/callback")],
+            token_endpoint_auth_method="none",
+        )
+        super().__init__(url, metadata, Memory(), user.redirect, user.callback)
 
 
 class Agent:
@@ -69,8 +107,10 @@ class Driver:
         async def record_session(response: Any) -> None:
             agent.session = response.headers.get("mcp-session-id", agent.session)
 
+        token = command["token"]
         async with httpx2.AsyncClient(
-            headers={"authorization": f"Bearer {command['token']}"},
+            headers={} if token is None else {"authorization": f"Bearer {token}"},
+            auth=SignIn(command["url"]) if token is None else None,
             timeout=TIMEOUT,
             event_hooks={"response": [record_session]},
         ) as http:

@@ -1,0 +1,88 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { describeError, type ErrorCode } from '../../../src/errors.ts';
+import type { AgentClient, AgentSdk } from '../../harness/agent-client.ts';
+import { type RefusingSetup, SCOPE, startRefusingSetup } from '../../harness/refusing-setup.ts';
+
+/** The part that a client shows its user of each error. The message of cambist's own errors begins with their code. */
+export interface Shown {
+  /** 403 `ERR_EXCHANGE_REFUSED` */
+  forbidden(message: string): string;
+  /** 502 `ERR_UPSTREAM_UNREACHABLE` */
+  unreachable(message: string): string;
+  /** 401 `ERR_SUBJECT_TOKEN_INVALID`, without an OAuth flow */
+  signedOut(message: string): string;
+  /** A 403 of the backend that asks for a scope, whose body is text. */
+  scoped: string;
+}
+
+/** For clients that show the message of a JSON-RPC error. */
+export const whole = (message: string): string => message;
+
+/** Declares tests of the errors that a client shows for cambist's refusals. */
+export function declareErrorTests(sdk: AgentSdk, shown: Shown): void {
+  for (const [tool, text] of [
+    ['forbidden', shown.forbidden(messageOf('ERR_EXCHANGE_REFUSED'))],
+    ['unreachable', shown.unreachable(messageOf('ERR_UPSTREAM_UNREACHABLE'))],
+    ['signed_out', shown.signedOut(messageOf('ERR_SUBJECT_TOKEN_INVALID'))],
+    ['scoped', shown.scoped],
+  ] as const) {
+    test(`${sdk.name}: shows the error of the tool "${tool}"`, async (t) => {
+      const { client } = await connect(t, sdk);
+      assertShows(await errorOf(client.call(tool)), text);
+    });
+  }
+
+  test(`${sdk.name}: shows a 401 to its first request`, async (t) => {
+    const { server, url } = await startRefusingSetup(t);
+    server.exchange = () => ({ kind: 'response', status: 400, body: { error: 'invalid_grant' } });
+    const text = shown.signedOut(messageOf('ERR_SUBJECT_TOKEN_INVALID'));
+    assertShows(await errorOf(sdk.connect(url, await server.mint())), text);
+  });
+}
+
+/** Declares tests of the OAuth flow of a client. @param signedOut shown if a new sign-in does not help */
+export function declareSignInTests(sdk: AgentSdk, signedOut: (message: string) => string): void {
+  test(`${sdk.name}: signs the user in for the scopes that cambist names`, async (t) => {
+    const { client, server, url } = await connect(t, sdk);
+    assert.deepEqual(server.signIns, [{ clientId: 'agent', scope: SCOPE, resource: url }]);
+    assert.equal(await client.call('echo', { message: 'hi' }), 'hi');
+  });
+
+  test(`${sdk.name}: signs the user in again after a 401`, async (t) => {
+    const { client, server } = await connect(t, sdk);
+    assertShows(await errorOf(client.call('signed_out')), signedOut(messageOf('ERR_SUBJECT_TOKEN_INVALID')));
+    assert.deepEqual(
+      server.signIns.map(({ scope }) => scope),
+      [SCOPE, SCOPE],
+    );
+  });
+
+  test(`${sdk.name}: does not sign the user in for a scope that only the backend knows`, async (t) => {
+    const { client, server } = await connect(t, sdk);
+    await errorOf(client.call('scoped'));
+    assert.equal(server.signIns.length, 1);
+  });
+}
+
+function messageOf(code: ErrorCode): string {
+  return `${code}: ${describeError(code).detail}`;
+}
+
+function assertShows(error: string, text: string): void {
+  assert.ok(error.includes(text), `shown: ${error}\nexpected: ${text}`);
+}
+
+async function errorOf(calling: Promise<unknown>): Promise<string> {
+  return calling.then(
+    (result) => `no error: ${JSON.stringify(result)}`,
+    (error: unknown) => (error as Error).message,
+  );
+}
+
+async function connect(t: TestContext, sdk: AgentSdk): Promise<RefusingSetup & { client: AgentClient }> {
+  const setup = await startRefusingSetup(t);
+  const client = await sdk.connect(setup.url, await setup.server.mint());
+  t.after(() => client.close().catch(() => {}));
+  return { ...setup, client };
+}
