@@ -7,6 +7,7 @@ import {
   requireTokenExchange,
   singleValue,
 } from '../../harness/client-authentication.ts';
+import { eventually } from '../../harness/eventually.ts';
 import { assertProblem } from '../../harness/problem.ts';
 import { startRecipe } from '../../harness/recipe.ts';
 import {
@@ -23,6 +24,7 @@ const ORG_PATH = '/oauth2/v1/token';
 const CUSTOM_PATH = '/oauth2/aus1github';
 const ID_JAG = 'urn:ietf:params:oauth:token-type:id-jag';
 const STS = 'urn:okta:params:oauth:token-type:oauth-sts';
+const CONSENT_PAGE = 'https://example.okta.com/some/opaque/path';
 const RESOURCE = 'https://github-mcp.example.com/mcp';
 
 /** Authenticates the agent by its key. The assertion must be for the endpoint that it is sent to. */
@@ -173,8 +175,7 @@ const brokeredConsent = ({ consent = true } = {}): SimulationRules => ({
     }
     if (!consent) {
       const description = 'The user must authenticate with the authorization server for the request to proceed';
-      const uri = `${server.origin}/some/opaque/path`;
-      throw new OAuthError(400, 'interaction_required', description, { interaction_uri: uri });
+      throw new OAuthError(400, 'interaction_required', description, { interaction_uri: CONSENT_PAGE });
     }
     return issued('gho_of-alice', { issued_token_type: STS, refresh_token: 'ghr_of-alice', scope: 'repo profile' });
   },
@@ -186,6 +187,24 @@ test('gets the token of a third party from Okta with its recipe', async (t) => {
   assert.equal(received(), 'gho_of-alice');
 });
 
+test('tells the caller where to consent, and gets the token afterwards', async (t) => {
+  let consent = false;
+  const rules: SimulationRules = {
+    tokenPath: ORG_PATH,
+    token: (request, server) => brokeredConsent({ consent }).token(request, server),
+  };
+  const { server, call, received, app } = await startRecipe(t, 'okta-sts', rules);
+  const idToken = await server.mint(ID_TOKEN);
+  const refused = await call(idToken);
+  const { code, interaction_uri: uri } = JSON.parse(refused.text);
+  assert.deepEqual([refused.status, code, uri], [403, 'ERR_CONSENT_REQUIRED', CONSENT_PAGE]);
+  assert.ok(!app.logText().includes('opaque/path'));
+  consent = true;
+  // The refusal is remembered for a second.
+  await eventually('the exchange succeeds', async () => (await call(idToken)).status === 200);
+  assert.equal(received(), 'gho_of-alice');
+});
+
 testMisconfigurations(
   { name: 'Okta brokered consent', recipe: 'okta-sts', rules: brokeredConsent(), claims: ID_TOKEN },
   [
@@ -194,6 +213,12 @@ testMisconfigurations(
       route: { resource: 'https://gitlab.com' },
       finding: 'resource_refused',
       fix: /register the resource at the server/,
+    },
+    {
+      when: 'the user has not consented',
+      rules: brokeredConsent({ consent: false }),
+      finding: 'user_consent_missing',
+      fix: /list "example\.okta\.com" in interaction\.hosts, then let the user .* open the URL/,
     },
   ],
 );
