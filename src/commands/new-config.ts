@@ -1,4 +1,5 @@
 import { stringify } from 'yaml';
+import { POD_FOLDERS } from '../config/check-pod.ts';
 
 /** The choices of `cambist init`. */
 export interface ConfigChoices {
@@ -17,7 +18,7 @@ export interface ConfigChoices {
 }
 
 /** Where `cambist inject --secret` mounts the Secret. */
-export const SECRET_IN_POD = '/var/run/secrets/cambist/client-secret';
+export const SECRET_IN_POD = `${POD_FOLDERS.secret}/client-secret`;
 
 /** Writes a config file with comments. The values are quoted as YAML needs it, and not checked. */
 export function newConfig({ route, backend, issuer, clientId, audience, scope, secret, pod }: ConfigChoices): string {
@@ -31,6 +32,7 @@ export function newConfig({ route, backend, issuer, clientId, audience, scope, s
     audience === undefined
       ? ['# The token is requested for the URL of the upstream (RFC 8707). For another name: resource or audience.']
       : ["# The authorization server's name of the backend.", `audience: ${inline(audience)}`];
+  const source = 'env' in secret ? `{ env: ${inline(secret.env)} }` : `{ file: ${inline(secret.file)} }`;
   const scoped = scope === undefined ? [] : [`scope: ${inline(scope)}`];
   return `# Made by "cambist init". config/README.md explains every key.
 version: 1
@@ -49,7 +51,7 @@ authorization_servers:
     client_auth:
       method: client_secret_basic
       # Never inline. A file may change while cambist runs.
-      client_secret: ${inline(secret)}
+      client_secret: ${source}
 ${limits}
 routes:
   # The agent calls http://127.0.0.1:8180/${route} in place of the backend's URL.
@@ -59,7 +61,10 @@ routes:
 ${[...named, ...scoped].map((line) => `    ${line}\n`).join('')}`;
 }
 
-/** A value in one line of YAML. */
-function inline(value: unknown): string {
-  return stringify(value, { collectionStyle: 'flow', lineWidth: 0 }).trimEnd();
+/** Characters that have no meaning in YAML within a word, in block and flow style. */
+const WORD = /^[\w./:?=&%+~@-]+$/;
+
+/** A string in one line of YAML, plain if it may be. Every string of JSON is one of YAML. */
+function inline(text: string): string {
+  return WORD.test(text) && stringify(text, { lineWidth: 0 }).trimEnd() === text ? text : JSON.stringify(text);
 }

@@ -152,15 +152,23 @@ secrets as run. Without a caller's token it skips the exchanges that need one.`,
     example: 'cambist doctor --config cambist.yaml --subject-token-file token',
   },
   inject: {
-    synopsis: '[options] FILE...',
+    synopsis: '[--config FILE] [options] FILE...',
     does: 'adds cambist to the pods of Kubernetes manifests',
     about: `Changes every pod and pod template: Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job, CronJob, and kagent's
 Agent (v1alpha2). Reads YAML with any number of documents, JSON and Lists. Everything else is printed unchanged. A pod
-that was injected before is updated. Standard error has a line for each object.`,
+that was injected before is updated. Standard error has a line for each object. With --config, it also checks
+the config for these pods and prints its ConfigMap.`,
     positionals: MANIFESTS,
-    flags: {},
+    flags: {
+      config: {
+        type: 'string',
+        placeholder: 'FILE',
+        help: 'the config of these pods; its ports are the defaults of --port and --admin-port',
+      },
+    },
     exits: ['the manifests are on standard output', 'an object was refused or cannot be read; nothing is printed'],
-    example: 'cambist inject --image registry.example.com/cambist:0.1.0 agent.yaml',
+    example:
+      'cambist inject --image registry.example.com/cambist:0.1.0 --config cambist.yaml --secret cambist agent.yaml',
   },
   uninject: {
     synopsis: 'FILE...',

@@ -1,4 +1,5 @@
 import { createReadStream } from 'node:fs';
+import { type PodSettings, reportForPod } from './check-pod.ts';
 import type { Config } from './config.ts';
 import { byPosition } from './config-node.ts';
 import { type ConfigDocument, readDocument } from './document.ts';
@@ -24,6 +25,13 @@ const MAX_FILE_BYTES = 4 * 1024 * 1024;
  */
 export function parseConfig(text: string, file: string): LoadedConfig {
   return finish(parse(text, file));
+}
+
+/** Parses a config for a pod: what would fail there is an error, although the file is valid elsewhere. */
+export function parseConfigForPod(text: string, file: string, pod: PodSettings): LoadedConfig {
+  const parsed = parse(text, file);
+  parsed.reportForPod(pod);
+  return finish(parsed);
 }
 
 /** A config with the text of its file, for source excerpts. The text is empty if the file is unreadable. */
@@ -63,6 +71,7 @@ interface Parsed {
   readonly isReadable: boolean;
   problems(): readonly Problem[];
   reportMissing(needsVariables: boolean): Promise<void>;
+  reportForPod(pod: PodSettings): void;
 }
 
 /** Most repairs of one text. Each parses the whole text again. */
@@ -75,7 +84,15 @@ function parse(text: string, file: string, repairs = 0): Parsed {
   const shape = value === undefined ? undefined : checkShape(value, list.root);
   const config = shape === undefined ? undefined : resolveConfig(shape, list.root, sources);
   warnOfPlaceholders(shape, list.root);
-  return { config, isReadable: value !== undefined, problems: list.sorted, reportMissing: sources.reportMissing };
+  return {
+    config,
+    isReadable: value !== undefined,
+    problems: list.sorted,
+    reportMissing: sources.reportMissing,
+    reportForPod(pod) {
+      if (config !== undefined) reportForPod(config, list.root, sources.used, pod);
+    },
+  };
 }
 
 /** The problem that was repaired, and those of the repaired text. */
@@ -87,7 +104,13 @@ function parseRepaired(file: string, repair: NonNullable<ConfigDocument['repair'
     .map(({ text, restore }) => ({ parsed: parse(text, file, repairs), restore }))
     .sort((a, b) => cost(a.parsed) - cost(b.parsed));
   if (best === undefined || (repair.isGuess && !best.parsed.isReadable)) {
-    return { config: undefined, isReadable: false, problems: () => [repaired], reportMissing: async () => {} };
+    return {
+      config: undefined,
+      isReadable: false,
+      problems: () => [repaired],
+      reportMissing: async () => {},
+      reportForPod() {},
+    };
   }
   const { parsed, restore } = best;
   return {
@@ -95,6 +118,7 @@ function parseRepaired(file: string, repair: NonNullable<ConfigDocument['repair'
     isReadable: parsed.isReadable,
     problems: () => [repaired, ...parsed.problems().flatMap((problem) => restore(problem) ?? [])],
     reportMissing: parsed.reportMissing,
+    reportForPod: parsed.reportForPod,
   };
 }
 

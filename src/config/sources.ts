@@ -18,6 +18,14 @@ interface WrittenTls {
   private_key?: WrittenFile | undefined;
 }
 
+/** The files and environment variables that a config names. */
+export interface UsedSources {
+  readonly files: readonly { readonly full: string; readonly node: ConfigNode }[];
+  /** Files that cambist writes. */
+  readonly outputs: readonly { readonly full: string; readonly node: ConfigNode }[];
+  readonly variables: readonly { readonly name: string; readonly node: ConfigNode }[];
+}
+
 /** Reads the sources of secrets, keys and certificates, and remembers them for `reportMissing`. */
 export interface Sources {
   /** Resolves the path of a file, relative to the folder of the config file. */
@@ -34,6 +42,7 @@ export interface Sources {
    * @param needsVariables reports missing variables as errors, because a running process never gets them
    */
   reportMissing(needsVariables: boolean): Promise<void>;
+  readonly used: UsedSources;
 }
 
 export function createSources(configFile: string): Sources {
@@ -110,7 +119,8 @@ export function createSources(configFile: string): Sources {
     }
   }
 
-  return { file, output, folder: resolved, credential, tls, reportMissing };
+  const used = { files: found, outputs, variables };
+  return { file, output, folder: resolved, credential, tls, reportMissing, used };
 }
 
 function isAccessible(path: string, mode: number): Promise<boolean> {

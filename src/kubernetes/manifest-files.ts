@@ -18,7 +18,7 @@ export async function changeFiles(
     changed.push(changeStream(await read(file, name), name, change));
   }
   return {
-    text: changed.map(({ text }) => text).reduce(join, ''),
+    text: changed.map(({ text }) => text).reduce(joinManifests, ''),
     notes: changed.flatMap(({ notes }) => notes),
   };
 }
@@ -32,7 +32,8 @@ async function read(file: string, name: string): Promise<string> {
   }
 }
 
-function join(before: string, next: string): string {
+/** Joins two streams of documents. */
+export function joinManifests(before: string, next: string): string {
   if (before === '') return next;
   const ended = before.endsWith('\n') ? before : `${before}\n`;
   return next.startsWith('---') ? ended + next : `${ended}---\n${next}`;

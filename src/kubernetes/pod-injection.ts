@@ -21,6 +21,8 @@ export interface InjectionRequest {
   readonly optIn: boolean;
   /** Updates an existing sidecar; otherwise it stays unchanged. */
   readonly update: boolean;
+  /** Tells why the config does not suit the pod. */
+  readonly check?: (options: InjectionOptions) => readonly string[];
 }
 
 export interface Injection {
@@ -29,6 +31,8 @@ export interface Injection {
   /** The given template, unless the outcome is `injected`. */
   readonly template: JsonObject;
   readonly reasons: readonly string[];
+  /** The ConfigMap that the pod mounts, where the config was checked. */
+  readonly configMap?: string;
 }
 
 /** The grace period of Kubernetes for a pod without its own. */
@@ -39,7 +43,7 @@ const KAGENT_GRACE_SECONDS = DEFAULT_GRACE_SECONDS;
 
 /** Injects cambist into a pod or a pod template. The given template is not changed. */
 export function injectPod(template: JsonObject, request: InjectionRequest): Injection {
-  const { layout, optIn, update } = request;
+  const { layout, optIn, update, check } = request;
   const leave = (outcome: 'unchanged' | 'skipped' | 'refused', ...reasons: string[]): Injection => {
     return { outcome, template, reasons };
   };
@@ -62,6 +66,8 @@ export function injectPod(template: JsonObject, request: InjectionRequest): Inje
     if (error instanceof OptionError) return leave('refused', error.message);
     throw error;
   }
+  const unsuited = check?.(options) ?? [];
+  if (unsuited.length > 0) return leave('refused', ...unsuited);
   if (status !== undefined && !update && hasSidecar(template, layout)) {
     return completeInjection(template, status, options, layout);
   }
@@ -69,9 +75,10 @@ export function injectPod(template: JsonObject, request: InjectionRequest): Inje
   const found = conflicts(original, options, layout);
   if (found.length > 0) return leave('refused', ...found);
   const { result, notes } = addSidecar(original, template, options, request);
+  const mounted = check === undefined ? {} : { configMap: options.configMap };
   return sameJson(result, template)
-    ? leave('unchanged', 'already injected')
-    : { outcome: 'injected', template: result, reasons: notes };
+    ? { ...leave('unchanged', 'already injected'), ...mounted }
+    : { outcome: 'injected', template: result, reasons: notes, ...mounted };
 }
 
 function optionsFor(template: JsonObject, { flags, layout }: InjectionRequest): InjectionOptions {

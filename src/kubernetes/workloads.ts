@@ -8,13 +8,27 @@ export interface Note {
   readonly object: string;
   readonly outcome: 'injected' | 'restored' | 'unchanged' | 'skipped' | 'refused';
   readonly reasons: readonly string[];
+  /** The ConfigMap that the changed pod mounts, where the change tells it. */
+  readonly configMap?: ConfigMapName;
+}
+
+export interface ConfigMapName {
+  /** Undefined: the namespace that the manifest is applied to. */
+  readonly namespace: string | undefined;
+  readonly name: string;
 }
 
 /** Changes a pod or a pod template. */
 export type PodChange = (
   template: JsonObject,
   layout: PodLayout,
-) => { readonly template: JsonObject; readonly outcome: Note['outcome']; readonly reasons: readonly string[] };
+) => {
+  readonly template: JsonObject;
+  readonly outcome: Note['outcome'];
+  readonly reasons: readonly string[];
+  /** Name of the ConfigMap that the pod mounts. */
+  readonly configMap?: string;
+};
 
 interface PodLocation {
   readonly path: Path;
@@ -53,10 +67,13 @@ export function changeManifest(manifest: Json, change: PodChange): { manifest: J
     return { manifest, notes: [note(manifest, 'skipped', `opted out: ${INJECT_LABEL} is "disabled"`)] };
   }
   const found = getIn(manifest, path);
-  const { template, outcome, reasons } = change(isObject(found) ? found : {}, layout);
+  const { template, outcome, reasons, configMap } = change(isObject(found) ? found : {}, layout);
   const changed = outcome === 'injected' || outcome === 'restored';
   const next = path.length === 0 ? template : setIn(manifest, path, template);
-  return { manifest: changed ? next : manifest, notes: [note(manifest, outcome, ...reasons)] };
+  const told = note(manifest, outcome, ...reasons);
+  const namespace = textOf(getIn(manifest, ['metadata', 'namespace']));
+  const notes = [configMap === undefined ? told : { ...told, configMap: { namespace, name: configMap } }];
+  return { manifest: changed ? next : manifest, notes };
 }
 
 /** @returns the location of the pod, or why the manifest has no pod to change */

@@ -105,3 +105,52 @@ test('inject --help and webhook --help list every flag and every annotation', as
     }
   }
 });
+
+const POD_CONFIG = `version: 1
+listen: 127.0.0.1:8000
+admin: 0.0.0.0:9180
+authorization_servers:
+  main:
+    issuer: https://idp.example.com
+    client_id: cambist
+    client_auth:
+      method: client_secret_basic
+      client_secret: { file: /var/run/secrets/cambist/client-secret }
+limits: { max_in_flight: 1000 }
+routes:
+  - { name: mine, match: { path: /mine }, upstream: "https://mcp.example.com/mcp" } # the backend
+`;
+
+test('with --config, prints the ConfigMap and the manifest in one stream, with the ports of the config', async (t) => {
+  const config = await file(t, POD_CONFIG);
+  const args = ['inject', '--image', 'cambist:1', '--secret', 'cambist', '--config', config, '-'];
+  const { code, stdout, stderr } = await runCommand(args, { input: DEPLOYMENT });
+  assert.deepEqual([code, stderr], [0, 'deployment/agent: injected\n']);
+  const [configMap, deployment] = parseAllDocuments(stdout).map((document) => document.toJS());
+  assert.deepEqual(configMap, {
+    apiVersion: 'v1',
+    kind: 'ConfigMap',
+    metadata: { name: 'cambist' },
+    data: { 'cambist.yaml': POD_CONFIG },
+  });
+  assert.match(deployment.spec.template.metadata.annotations['cambist.dev/status'], /"port":8000/);
+});
+
+test('with --config, names every problem of the config in the pod, and prints no manifest', async (t) => {
+  const config = await file(t, POD_CONFIG.replace('0.0.0.0:9180', '127.0.0.1:9180'));
+  const args = ['inject', '--image', 'cambist:1', '--config', config, '-'];
+  const { code, stdout, stderr } = await runCommand(args, { input: DEPLOYMENT });
+  assert.deepEqual([code, stdout], [1, '']);
+  assert.match(stderr, /f\.yaml:3:8: admin: the kubelet and Prometheus cannot connect/);
+  assert.match(stderr, / {2}3 \| admin: …/);
+  assert.match(stderr, /client_secret\.file: is in a Secret, but none is mounted: name it with --secret/);
+  assert.match(stderr, /deployment\/agent: refused: \S+f\.yaml has 2 problems in this pod/);
+});
+
+test('with --config, refuses a stream that has the ConfigMap already', async (t) => {
+  const config = await file(t, POD_CONFIG);
+  const args = ['inject', '--image', 'cambist:1', '--secret', 'cambist', '--config', config, '-'];
+  const { code, stderr } = await runCommand(args, { input: `${DEPLOYMENT}---\n${CONFIG_MAP}` });
+  assert.equal(code, 1);
+  assert.match(stderr, /already have a ConfigMap "cambist"/);
+});

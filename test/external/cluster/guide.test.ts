@@ -44,6 +44,18 @@ test('the steps of the guide create the example pod', async () => {
   assert.deepEqual(namesOf(pod.spec.initContainers), ['cambist']);
 });
 
+test('the shortest way creates the Secret, the ConfigMap and the injected agent', async () => {
+  succeeded(await cluster.shell('kubectl create namespace short'));
+  await write('agent.yaml', stringify(agentDeployment({ name: 'agent' })));
+  // The first command needs a registry and the last one a node: test/e2e/shortest-way.test.ts runs both with stand-ins.
+  const commands = guideScript('cambist init --pod').trim().split('\n').slice(1, -1).join('\n');
+  succeeded(await cluster.shell(`rm -f cambist.yaml\n${commands.replaceAll('-n agents', '-n short')}`));
+  const { data } = await readObject<{ data: Record<string, string> }>(cluster, ['-n', 'short', 'configmap', 'cambist']);
+  assert.match(data['cambist.yaml'] ?? '', /audience: github-mcp/);
+  const { spec } = await readObject<Deployment>(cluster, ['-n', 'short', 'deployment', 'agent']);
+  assert.deepEqual(namesOf(spec.template.spec.initContainers), ['cambist']);
+});
+
 test('the guide injects from a file and from the cluster, and uninjects', async () => {
   const deployment = agentDeployment({ name: 'agent' });
   await write('agent.yaml', stringify(deployment));
@@ -58,7 +70,7 @@ test('the guide injects from a file and from the cluster, and uninjects', async 
 
 test('the command of the guide replaces a client secret', async () => {
   await write('client-secret', 'another\n');
-  await follow('--dry-run=client -o yaml | kubectl apply -f -');
+  await follow('patch secret cambist');
   const secret = await readObject<{ data: object }>(cluster, ['-n', 'agents', 'secret', 'cambist']);
   assert.deepEqual(secret.data, { 'client-secret': Buffer.from('another\n').toString('base64') });
 });

@@ -47,9 +47,9 @@ test('for a pod, opens the admin port for probes and takes the secret from a fil
 
 test('quotes values so that none adds a key or a line', () => {
   fc.assert(
-    fc.property(fc.string({ minLength: 1, unit: 'binary' }), (audience) => {
-      const { config, problems } = parseConfig(newConfig({ ...CHOICES, audience }), 'cambist.yaml');
-      for (const { path } of problems) assert.ok(path.startsWith('routes[0].audience'), path);
+    fc.property(fc.string({ minLength: 1, unit: 'binary' }), fc.string(), (audience, file) => {
+      const { config, problems } = parseConfig(newConfig({ ...CHOICES, audience, secret: { file } }), 'cambist.yaml');
+      for (const { path } of problems) assert.match(path, /^routes\[0\]\.audience|client_secret/);
       const credential = config?.routes[0]?.credential;
       if (credential?.kind === 'exchange') assert.deepEqual(credential.target.audience, [audience]);
     }),

@@ -1,0 +1,91 @@
+import type { Config, Listen } from './config.ts';
+import type { ConfigNode } from './config-node.ts';
+import { isLoopback } from './loopback.ts';
+import type { UsedSources } from './sources.ts';
+
+/** The pod that a config is for, as `cambist inject` makes it. */
+export interface PodSettings {
+  /** The Secret is mounted. */
+  readonly hasSecret: boolean;
+  /** The projected service account token is mounted. */
+  readonly hasToken: boolean;
+  readonly port: number;
+  readonly adminPort: number;
+  readonly gracePeriodSeconds: number;
+  /** Undefined: no limit. */
+  readonly memoryLimitBytes: number | undefined;
+}
+
+/** The folders of the sidecar's volumes. */
+export const POD_FOLDERS = {
+  secret: '/var/run/secrets/cambist',
+  token: '/var/run/secrets/tokens',
+  /** Mounted by Kubernetes. */
+  serviceAccount: '/var/run/secrets/kubernetes.io/serviceaccount',
+} as const;
+
+/** A memory limit below this one needs fewer requests in flight than the default. */
+const ROOMY_BYTES = 512 * 1024 * 1024;
+const MAX_IN_FLIGHT_OF_SMALL_POD = 1000;
+
+/** Reports what would fail in the pod although the config is valid. */
+export function reportForPod(config: Config, root: ConfigNode, used: UsedSources, pod: PodSettings): void {
+  checkListen(config.listen, root.at('listen'), pod.port);
+  checkAdmin(config.admin, root.at('admin'), pod.adminPort);
+  for (const { name, node } of used.variables) {
+    // An unusual name could be the secret itself, written in the wrong place.
+    const named = /^[A-Z][A-Z0-9_]*$/.test(name) ? `environment variable "${name}"` : 'the environment variable';
+    const file = `${POD_FOLDERS.secret}/${node.path.includes('client_secret') ? 'client-secret' : 'KEY'}`;
+    node.error(`${named} is not set in the sidecar: write { file: ${file} }, and name the Secret with --secret`);
+  }
+  for (const { full, node } of used.files) checkFile(full, node, pod);
+  for (const { node } of used.outputs) node.error('the file system of the sidecar is read-only: write stdout');
+  const { maxInFlight, shutdownGraceMs } = config.limits;
+  const { memoryLimitBytes, gracePeriodSeconds } = pod;
+  if (memoryLimitBytes !== undefined && memoryLimitBytes < ROOMY_BYTES && maxInFlight > MAX_IN_FLIGHT_OF_SMALL_POD) {
+    root
+      .at('limits', 'max_in_flight')
+      .warn(`${maxInFlight} requests may need more than the memory limit: set 1000, or set --memory-limit to 512Mi`);
+  }
+  if (shutdownGraceMs >= 1000 * gracePeriodSeconds) {
+    root
+      .at('limits', 'shutdown_grace')
+      .error("leaves the agent no time within the pod's grace period: shorten it, or raise --termination-grace-period");
+  }
+}
+
+function checkListen(listen: Listen, node: ConfigNode, port: number): void {
+  if (listen.kind === 'unix') {
+    node.error("is a Unix socket, which the agent's container does not have: write 127.0.0.1:8180");
+  } else if (listen.port !== port) {
+    node.error(`has port ${listen.port}, but the sidecar is injected with port ${port}: use the same port`);
+  } else if (isEveryAddress(listen.host) || !isLoopback(listen.host)) {
+    node.warn(`other pods can connect here: write 127.0.0.1:${listen.port}, unless they should`);
+  }
+}
+
+function checkAdmin(admin: Listen, node: ConfigNode, port: number): void {
+  if (admin.kind === 'unix') {
+    node.error('is a Unix socket, but the probes of the kubelet need a port: write 0.0.0.0:9180');
+  } else if (admin.port !== port) {
+    node.error(`has port ${admin.port}, but the sidecar is injected with admin port ${port}: use the same port`);
+  } else if (!isEveryAddress(admin.host)) {
+    node.error(`the kubelet and Prometheus cannot connect to ${admin.host}: write 0.0.0.0:${admin.port}`);
+  }
+}
+
+function isEveryAddress(host: string): boolean {
+  return host === '0.0.0.0' || host === '::' || host === '[::]';
+}
+
+function checkFile(full: string, node: ConfigNode, { hasSecret, hasToken }: PodSettings): void {
+  const isIn = (folder: string): boolean => full.startsWith(`${folder}/`);
+  if (isIn(POD_FOLDERS.serviceAccount)) return;
+  if (isIn(POD_FOLDERS.secret)) {
+    if (!hasSecret) node.error('is in a Secret, but none is mounted: name it with --secret');
+  } else if (isIn(POD_FOLDERS.token)) {
+    if (!hasToken) node.error('is a projected token, but none is mounted: name its audience with --token-audience');
+  } else {
+    node.error(`is not mounted in the sidecar: put it into the Secret, and write ${POD_FOLDERS.secret}/KEY`);
+  }
+}

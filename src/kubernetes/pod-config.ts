@@ -1,0 +1,74 @@
+import { stringify } from 'yaml';
+import type { PodSettings } from '../config/check-pod.ts';
+import type { Config } from '../config/config.ts';
+import { parseConfig, parseConfigForPod } from '../config/load.ts';
+import type { Problem } from '../config/problem.ts';
+import type { InjectionOptions, RawOptions } from './options.ts';
+import { quantityOf } from './quantity.ts';
+import type { ConfigMapName, Note } from './workloads.ts';
+
+/** The config file that pods are injected with. */
+export interface PodConfig {
+  /** The ports of the config, for flags that are not given. */
+  readonly ports: RawOptions;
+  /** Notes the problems of the config in a pod with these options. @returns the reason to refuse the pod, if there is one */
+  check(options: InjectionOptions): readonly string[];
+  /** All problems so far, each once. */
+  problems(): readonly Problem[];
+  /** The ConfigMaps that injected pods mount, as manifests. May be empty. */
+  configMaps(notes: readonly Note[]): string;
+}
+
+/** Kubernetes allows a ConfigMap 1 MiB, with its metadata. */
+const MAX_BYTES = 1_000_000;
+
+/** @param file its name, for messages */
+export function createPodConfig(text: string, file: string): PodConfig {
+  const problems = new Map<string, Problem>();
+  return {
+    ports: portsOf(parseConfig(text, file).config),
+    check(options) {
+      const found = parseConfigForPod(text, file, settingsOf(options)).problems;
+      for (const problem of found) problems.set(JSON.stringify(problem), problem);
+      const errors = found.filter(({ severity }) => severity === 'error').length;
+      if (errors > 0) return [`${file} has ${errors === 1 ? 'a problem' : `${errors} problems`} in this pod`];
+      return Buffer.byteLength(text) > MAX_BYTES ? [`${file} is larger than a ConfigMap may be, 1 MiB`] : [];
+    },
+    problems: () => [...problems.values()],
+    configMaps: (notes) =>
+      namesIn(notes)
+        .map((name) => configMap(name, text))
+        .join('---\n'),
+  };
+}
+
+function portsOf(config: Config | undefined): RawOptions {
+  const { listen, admin } = config ?? {};
+  return {
+    ...(listen?.kind === 'tcp' && { port: String(listen.port) }),
+    ...(admin?.kind === 'tcp' && { 'admin-port': String(admin.port) }),
+  };
+}
+
+function settingsOf(options: InjectionOptions): PodSettings {
+  const { secret, tokenAudience, port, adminPort, terminationGracePeriodSeconds, memoryLimit } = options;
+  return {
+    hasSecret: secret !== undefined,
+    hasToken: tokenAudience !== undefined,
+    port,
+    adminPort,
+    gracePeriodSeconds: terminationGracePeriodSeconds,
+    memoryLimitBytes: memoryLimit === undefined ? undefined : quantityOf(memoryLimit),
+  };
+}
+
+function namesIn(notes: readonly Note[]): ConfigMapName[] {
+  const names = notes.flatMap(({ configMap: name }) => (name === undefined ? [] : [name]));
+  return [...new Map(names.map((name) => [JSON.stringify(name), name])).values()];
+}
+
+function configMap({ namespace, name }: ConfigMapName, text: string): string {
+  const metadata = { name, ...(namespace !== undefined && { namespace }) };
+  const manifest = { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { 'cambist.yaml': text } };
+  return stringify(manifest, { lineWidth: 0 });
+}
