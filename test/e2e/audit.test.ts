@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, renameSync } from 'node:fs';
+import { readFileSync, renameSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -92,7 +92,7 @@ test('continues in a new file at SIGHUP', async (t) => {
   setup.cambist.signal('SIGHUP');
   await setup.cambist.waitForLog(({ msg }) => msg === 'config reloaded');
   const after = await setup.call({ headers });
-  await eventually('the next request is recorded', () => existsSync(file));
+  await eventually('the next request is recorded', () => idsOf(readRecords(file)).includes(after.requestId));
   assert.deepEqual(idsOf(readRecords(`${file}.1`)), [before.requestId]);
   assert.deepEqual(idsOf(readRecords(file)), [after.requestId]);
 });
