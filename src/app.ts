@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify';
+import { reportDecisions } from './admin/decisions.ts';
 import { createAdminServer } from './admin/server.ts';
 import { createStatus, type Status } from './admin/status.ts';
 import type { AuditTrail } from './audit/audit-trail.ts';
@@ -22,6 +23,7 @@ import { drain, settledWithin } from './proxy/drain.ts';
 import { createPipeline } from './proxy/pipeline.ts';
 import { createProxyServer } from './proxy/proxy-server.ts';
 import { readinessChecks } from './proxy/readiness-checks.ts';
+import { RecentDecisions } from './proxy/recent-decisions.ts';
 import { RequestTracker } from './proxy/request-tracker.ts';
 import { createStallWatch } from './proxy/stall-watch.ts';
 import { createTokenService, type TokenService } from './tokens/token-service.ts';
@@ -75,6 +77,7 @@ interface Parts {
   /** Undefined where it is off. */
   readonly audit: AuditTrail | undefined;
   readonly inbound: InboundSide | undefined;
+  readonly decisions: RecentDecisions;
 }
 
 interface Servers {
@@ -184,12 +187,13 @@ async function createParts(options: PartOptions): Promise<Parts> {
     return sample === 1 || Math.random() < sample;
   };
   const watch = createStallWatch(clock);
-  const observers = { observer: counts.proxy, logger, keepLine, tracing, audit };
+  const decisions = new RecentDecisions();
+  const observers = { observer: counts.proxy, logger, keepLine, tracing, audit, decisions };
   const tracker = new RequestTracker({ activeConfig, clock, watch, ...observers });
   const sockets = createDetachedSockets();
   const shared = { clock, dispatchers, sockets, watch, ...observers, ...tokens };
   const inbound = first.inbound && (await (await import('./inbound/inbound.ts')).createInbound(first, shared));
-  const running = { tracker, sockets, interception, audit, inbound };
+  const running = { tracker, sockets, interception, audit, inbound, decisions };
   return { first, logger, counts, dispatchers, tokens, readiness, status, ...running };
 }
 
@@ -206,7 +210,7 @@ function withAudit(observer: TokenObserver, audit: AuditTrail | undefined): Toke
 }
 
 function createAdmin(
-  { counts, readiness, tokens, status, logger, audit, inbound }: Parts,
+  { counts, readiness, tokens, status, logger, audit, inbound, decisions }: Parts,
   activeConfig: () => ActiveConfig,
   version: string,
   proxyConnections: ConnectionLimit,
@@ -231,6 +235,7 @@ function createAdmin(
     readiness,
     cacheReport: tokens.cacheReport,
     status: status.report,
+    decisions: (after) => reportDecisions(decisions, after, systemClock),
     hosts: () => activeConfig().config.adminHosts,
   });
   const connections = limitConnections(server.server, MAX_ADMIN_CONNECTIONS, (count) => {

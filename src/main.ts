@@ -9,6 +9,7 @@ const COMMANDS: Readonly<Record<CommandName, () => Promise<Command>>> = {
   validate: async () => (await import('./commands/validate.ts')).validate,
   explain: async () => (await import('./commands/explain.ts')).explain,
   doctor: async () => (await import('./commands/doctor.ts')).doctor,
+  tail: async () => (await import('./commands/tail.ts')).tail,
   inject: async () => (await import('./commands/inject.ts')).inject,
   uninject: async () => (await import('./commands/uninject.ts')).uninject,
   webhook: async () => (await import('./commands/webhook.ts')).webhook,

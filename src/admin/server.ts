@@ -5,6 +5,7 @@ import type { Exposition } from '../observability/exposition.ts';
 import type { Readiness } from '../observability/readiness.ts';
 import { readHost } from '../routing/request-target.ts';
 import type { RouteCacheReport } from '../tokens/cache.ts';
+import type { DecisionReport } from './decisions.ts';
 import { PAGE_ICON, PAGE_SCRIPT, PAGE_STYLE } from './page-assets.ts';
 import type { StatusReport } from './status.ts';
 import { statusPage } from './status-page.ts';
@@ -26,6 +27,8 @@ export interface AdminSources {
   readonly readiness: Readiness;
   readonly cacheReport: () => Record<string, RouteCacheReport>;
   readonly status: () => StatusReport;
+  /** @param after number of the last decision that the reader knows */
+  readonly decisions: (after: number) => DecisionReport;
   /** Public names of this listener, in lower case. */
   readonly hosts: () => readonly string[];
 }
@@ -34,10 +37,17 @@ export interface AdminSources {
 const FOR_ANY_HOST = ['/livez', '/readyz'];
 
 /**
- * Creates the admin listener: `/metrics`, `/livez`, `/readyz`, `/cache`, and the status page at `/`. It has no authentication
+ * Creates the admin listener: `/metrics`, `/livez`, `/readyz`, `/cache`, `/decisions`, and the status page at `/`. It has no authentication
  * and therefore shows only names and numbers: no token, digest, user or address.
  */
-export function createAdminServer({ metrics, readiness, cacheReport, status, hosts }: AdminSources): FastifyInstance {
+export function createAdminServer({
+  metrics,
+  readiness,
+  cacheReport,
+  status,
+  decisions,
+  hosts,
+}: AdminSources): FastifyInstance {
   const app = fastify({ logger: false, schemaController: NO_SCHEMAS, forceCloseConnections: true });
   // A web page can point its own host name at our address (DNS rebinding) and then read what its browser reads.
   app.addHook('onRequest', async (request, reply) => {
@@ -61,6 +71,15 @@ export function createAdminServer({ metrics, readiness, cacheReport, status, hos
     if (!isLoopback(request.socket.remoteAddress))
       return reply.code(403).send({ error: '/cache is available from loopback only' });
     return reply.send({ routes: cacheReport() });
+  });
+  app.get('/decisions', (request, reply) => {
+    // They reveal what single callers do, as /cache does.
+    if (!isLoopback(request.socket.remoteAddress))
+      return reply.code(403).send({ error: '/decisions is available from loopback only' });
+    const { after = '0' } = request.query as { readonly after?: unknown };
+    if (typeof after !== 'string' || !/^\d{1,15}$/.test(after))
+      return reply.code(400).send({ error: 'after must be the number of a decision' });
+    return reply.header('cache-control', 'no-store').send(decisions(Number(after)));
   });
   const page = (type: string, content: () => string) => (_request: unknown, reply: FastifyReply) =>
     reply.headers(PAGE_HEADERS).type(type).send(content());

@@ -151,6 +151,26 @@ secrets as run. Without a caller's token it skips the exchanges that need one.`,
     ],
     example: 'cambist doctor --config cambist.yaml --subject-token-file token',
   },
+  tail: {
+    synopsis: '[--config FILE] [--route NAME] [--code CODE] [--follow] [--json]',
+    does: 'shows the last decisions of a running cambist',
+    about: `Shows the last requests: their status, their route and why it took them, the result in the cache, the time of the
+exchange, and audience and scope as requested and as issued. Names no caller. Reads the admin listener of the config,
+from the same machine or pod.`,
+    flags: {
+      config: CONFIG,
+      route: { type: 'string', placeholder: 'NAME', help: 'shows only this route' },
+      code: {
+        type: 'string',
+        placeholder: 'CODE',
+        help: 'shows only this status (403), class (5xx) or error code (ERR_STS_UNAVAILABLE)',
+      },
+      follow: { type: 'boolean', short: 'f', help: 'also shows further requests, until it is interrupted' },
+      json: JSON_OUTPUT,
+    },
+    exits: ['the decisions were printed', 'the config is invalid, or the admin listener cannot be reached'],
+    example: 'cambist tail --config cambist.yaml --code 5xx --follow',
+  },
   inject: {
     synopsis: '[--config FILE] [options] FILE...',
     does: 'adds cambist to the pods of Kubernetes manifests',

@@ -9,6 +9,7 @@ import type { Tracing } from '../observability/tracing.ts';
 import type { ReadCaller } from '../proxy/caller-tokens.ts';
 import type { DetachedSockets } from '../proxy/detached.ts';
 import { createProxyServer } from '../proxy/proxy-server.ts';
+import type { RecentDecisions } from '../proxy/recent-decisions.ts';
 import type { RequestAudit } from '../proxy/request-audit.ts';
 import { RequestTracker } from '../proxy/request-tracker.ts';
 import type { StallWatch } from '../proxy/stall-watch.ts';
@@ -46,6 +47,7 @@ export interface InboundOptions extends Pick<TokenService, 'broker' | 'verifier'
   readonly keepLine: () => boolean;
   readonly tracing: Tracing | undefined;
   readonly audit: RequestAudit | undefined;
+  readonly decisions: RecentDecisions;
 }
 
 /** @param first has an `inbound` section. A config without one, after a reload, leaves the previous section in force */

@@ -24,6 +24,7 @@ import { idForError, isMcpPost, type ResponseId, toJsonRpc } from './mcp-error.t
 import { asCambistError, errorResponse, type OwnResponse } from './own-response.ts';
 import { createPipelining, type Pipelined, type Pipelining } from './pipelining.ts';
 import type { ProxyRequest, RequestRecord, ResponseStart } from './proxy-request.ts';
+import type { RecentDecisions } from './recent-decisions.ts';
 import type { RequestAudit } from './request-audit.ts';
 import { discardRest, isReadingPaused, type RequestBody } from './request-body.ts';
 import { beginSpan, endSpan, logRequest, nameSpan } from './request-report.ts';
@@ -42,6 +43,7 @@ export interface RequestTrackerOptions {
   /** Undefined where tracing is off. */
   readonly tracing: Tracing | undefined;
   readonly watch: StallWatch;
+  readonly decisions: RecentDecisions;
   /** Undefined where the audit trail is off. */
   readonly audit: RequestAudit | undefined;
 }
@@ -304,10 +306,12 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
   }
 
   #responded(status: number, outcome: Outcome): void {
-    const { clock, observer, audit } = this.#tracker.options;
-    const durationMs = clock.monotonicMs() - this.#startedMs;
+    const { clock, observer, audit, decisions } = this.#tracker.options;
+    const nowMs = clock.monotonicMs();
+    const durationMs = nowMs - this.#startedMs;
     const { incoming, error, wayIn } = this;
     this.responseStart = { status, outcome, durationMs };
+    decisions.note(this, this.responseStart, nowMs);
     const method = incoming.method ?? '';
     observer.responseStarted(this.route, {
       method,

@@ -16,6 +16,7 @@ function serverOf(t: TestContext, checks: [string, ReadinessCheck][] = []) {
     readiness,
     cacheReport: () => report,
     status: () => SAMPLE_STATUS,
+    decisions: (after) => ({ last: after, missed: 0, decisions: [] }),
     hosts: () => ['cambist.example.com'],
   });
   t.after(async () => {
@@ -49,6 +50,13 @@ test('serves metrics as text of format 0.0.4', async (t) => {
   const answer = await serverOf(t).app.inject('/metrics');
   assert.equal(answer.statusCode, 200);
   assert.match(String(answer.headers['content-type']), /^text\/plain; version=0\.0\.4/);
+});
+
+test('shows the last decisions to loopback only', async (t) => {
+  const { app } = serverOf(t);
+  const answer = await app.inject({ url: '/decisions?after=7', remoteAddress: '::1' });
+  assert.deepEqual([answer.statusCode, answer.json()], [200, { last: 7, missed: 0, decisions: [] }]);
+  assert.equal((await app.inject({ url: '/decisions', remoteAddress: '10.0.0.7' })).statusCode, 403);
 });
 
 test('shows the cache report to loopback only', async (t) => {

@@ -1,0 +1,89 @@
+import type { Clock } from '../clock/clock.ts';
+import type { Route } from '../config/config.ts';
+import type { ErrorCode } from '../errors.ts';
+import type { Outcome } from '../observability/proxy-observer.ts';
+import type { CacheResult } from '../observability/token-observer.ts';
+import type { Decision, RecentDecisions } from '../proxy/recent-decisions.ts';
+import { whyMatched } from '../routing/why-matched.ts';
+
+/** The body of `/decisions`: names and values from the config, codes and numbers. No text from a caller, and no subject. */
+export interface DecisionReport {
+  /** Number of the last decision; 0 before the first. */
+  readonly last: number;
+  /** Number of decisions that were asked for and are no longer remembered. */
+  readonly missed: number;
+  /** The earliest first. */
+  readonly decisions: readonly DecisionRow[];
+}
+
+export interface DecisionRow {
+  readonly number: number;
+  /** The beginning of the response. */
+  readonly time: string;
+  readonly status: number;
+  readonly outcome: Outcome;
+  readonly error?: ErrorCode;
+  readonly duration_ms: number;
+  readonly route?: string;
+  /** Why the route took the request. */
+  readonly matched?: string;
+  readonly cache?: CacheResult;
+  readonly exchange_ms?: number;
+  readonly requested?: {
+    readonly resource?: readonly string[];
+    readonly audience?: readonly string[];
+    readonly scope?: string;
+  };
+  /** Audience and scope of the issued token. */
+  readonly granted?: { readonly audience?: readonly string[]; readonly scope?: string };
+}
+
+/** @param after number of the last decision that the reader knows; 0 for none */
+export function reportDecisions(recent: RecentDecisions, after: number, clock: Clock): DecisionReport {
+  // A reader that knows a later one knows it from an earlier process.
+  const known = after > recent.last ? 0 : after;
+  const decisions = recent.after(known);
+  const wallOffsetMs = clock.wallMs() - clock.monotonicMs();
+  return {
+    last: recent.last,
+    missed: recent.last - known - decisions.length,
+    decisions: decisions.map((decision) => toRow(decision, wallOffsetMs)),
+  };
+}
+
+function toRow(decision: Decision, wallOffsetMs: number): DecisionRow {
+  const { number, atMs, route, status, outcome, durationMs, error, cacheResult, exchangeMs, granted } = decision;
+  return {
+    number,
+    time: new Date(atMs + wallOffsetMs).toISOString(),
+    status,
+    outcome,
+    ...(error !== undefined && { error }),
+    duration_ms: rounded(durationMs),
+    ...(route !== undefined && { route: route.name, matched: whyMatched(route.match) }),
+    ...(cacheResult !== undefined && { cache: cacheResult }),
+    ...(exchangeMs !== undefined && { exchange_ms: rounded(exchangeMs) }),
+    ...(cacheResult !== undefined && cacheResult !== 'bypass' && { requested: requestedBy(route, decision.stepUp) }),
+    ...(granted !== undefined && {
+      granted: {
+        ...(granted.audience.length > 0 && { audience: granted.audience }),
+        ...(granted.scope !== undefined && { scope: granted.scope }),
+      },
+    }),
+  };
+}
+
+function requestedBy(route: Route | undefined, stepUp: readonly string[] = []): NonNullable<DecisionRow['requested']> {
+  if (route === undefined || !('target' in route.credential)) return {};
+  const { resource, audience, scope } = route.credential.target;
+  const scopes = [...(scope === undefined ? [] : [scope]), ...stepUp].join(' ');
+  return {
+    ...(resource.length > 0 && { resource }),
+    ...(audience.length > 0 && { audience }),
+    ...(scopes !== '' && { scope: scopes }),
+  };
+}
+
+function rounded(ms: number): number {
+  return Math.round(ms * 1000) / 1000;
+}

@@ -1,0 +1,99 @@
+import { request } from 'node:http';
+import { json } from 'node:stream/consumers';
+import { setTimeout as delay } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import type { DecisionReport, DecisionRow } from '../admin/decisions.ts';
+import type { Listen } from '../config/config.ts';
+import { type Command, configFile, EXIT, UsageError } from './command.ts';
+import { loadOrReport } from './print-problems.ts';
+import { USAGES } from './usages.ts';
+
+const POLL_INTERVAL_MS = 300;
+const TIMEOUT_MS = 5000;
+
+/** Shows the last decisions of a running cambist, and follows them. */
+export const tail: Command = async (args) => {
+  const { values } = parseArgs({ args: [...args], options: USAGES.tail.flags });
+  const wanted = wantedBy(values.route, values.code);
+  const loaded = await loadOrReport(configFile(values.config));
+  if (loaded === undefined) return EXIT.failed;
+  const print = (row: DecisionRow): void => console.log(values.json === true ? JSON.stringify(row) : toText(row));
+  let known = 0;
+  try {
+    do {
+      const { last, missed, decisions } = await fetchDecisions(loaded.config.admin, known);
+      if (known > 0 && missed > 0)
+        console.error(`${missed} decisions are missing: they came faster than they were read`);
+      for (const row of decisions.filter(wanted)) print(row);
+      known = last;
+      if (values.follow === true) await delay(POLL_INTERVAL_MS);
+    } while (values.follow === true);
+  } catch (error) {
+    console.error(`cambist tail: ${error instanceof Error ? error.message : String(error)}`);
+    return EXIT.failed;
+  }
+  return EXIT.done;
+};
+
+/** @param code a status as 502, a class as 5xx, or an error code */
+function wantedBy(route: string | undefined, code: string | undefined): (row: DecisionRow) => boolean {
+  if (code !== undefined && !/^(?:[1-5](?:\d\d|xx)|ERR_[A-Z_]+)$/.test(code)) {
+    throw new UsageError('--code takes a status (403), a class of statuses (5xx) or an error code (ERR_…)');
+  }
+  const status = code?.startsWith('ERR_') === false ? code.replace('xx', '') : undefined;
+  return (row) =>
+    (route === undefined || row.route === route) &&
+    (code === undefined || row.error === code || (status !== undefined && String(row.status).startsWith(status)));
+}
+
+async function fetchDecisions(admin: Listen, after: number): Promise<DecisionReport> {
+  const path = `/decisions?after=${after}`;
+  const name = admin.kind === 'unix' ? `unix:${admin.path}` : `${admin.host}:${admin.port}`;
+  if (admin.kind === 'tcp' && admin.port === 0) throw new Error('admin has port 0: set the port in the config');
+  const target = admin.kind === 'unix' ? { socketPath: admin.path } : { host: reachable(admin.host), port: admin.port };
+  return new Promise((resolve, reject) => {
+    const sent = request({ ...target, path, agent: false, timeout: TIMEOUT_MS }, (response) => {
+      const isDone = response.statusCode === 200;
+      if (!isDone) reject(new Error(`the admin listener at ${name} returned status ${response.statusCode}`));
+      json(response).then((report) => isDone && resolve(report as DecisionReport), reject);
+    });
+    sent.once('timeout', () => sent.destroy(new Error('no response in time')));
+    sent.once('error', ({ message }) => reject(new Error(`cannot reach the admin listener at ${name}: ${message}`)));
+    sent.end();
+  });
+}
+
+/** A listener on all addresses listens on loopback as well. */
+function reachable(host: string): string {
+  if (host === '0.0.0.0') return '127.0.0.1';
+  return host === '::' ? '::1' : host;
+}
+
+function toText(row: DecisionRow): string {
+  const { time, status, outcome, error, route = '(no route)', matched, cache, exchange_ms, requested, granted } = row;
+  const parts = [
+    time,
+    String(status),
+    error ?? outcome,
+    route,
+    ...(matched === undefined ? [] : [`(${matched})`]),
+    ...(cache === undefined ? [] : [`cache=${cache}`]),
+    ...(exchange_ms === undefined ? [] : [`exchange=${Math.round(exchange_ms)}ms`]),
+    ...describe('asked', requested && [...(requested.resource ?? []), ...(requested.audience ?? [])], requested?.scope),
+    ...describe('got', granted?.audience, granted?.scope),
+  ];
+  return parts.map(printable).join(' ');
+}
+
+function describe(what: string, audience: readonly string[] | undefined, scope: string | undefined): string[] {
+  const parts = [
+    ...(audience === undefined || audience.length === 0 ? [] : [`audience ${audience.join(' ')}`]),
+    ...(scope === undefined ? [] : [`scope ${scope}`]),
+  ];
+  return parts.length === 0 ? [] : [`${what}=[${parts.join(', ')}]`];
+}
+
+/** An authorization server chooses audiences and scopes, and must not control the terminal. */
+function printable(text: string): string {
+  return text.replace(/\p{Cc}/gu, '?');
+}

@@ -1,0 +1,73 @@
+import type { Route } from '../config/config.ts';
+import type { ErrorCode } from '../errors.ts';
+import type { Outcome } from '../observability/proxy-observer.ts';
+import type { CacheResult } from '../observability/token-observer.ts';
+import type { Granted } from '../tokens/granted.ts';
+import type { RequestRecord, ResponseStart } from './proxy-request.ts';
+
+/** The facts about a request that no caller chose. */
+export interface Decision {
+  /** Consecutive numbers from 1. */
+  readonly number: number;
+  /** Monotonic milliseconds at the beginning of the response. */
+  readonly atMs: number;
+  readonly route: Route | undefined;
+  readonly status: number;
+  readonly outcome: Outcome;
+  readonly durationMs: number;
+  readonly error: ErrorCode | undefined;
+  readonly cacheResult: CacheResult | undefined;
+  readonly exchangeMs: number | undefined;
+  readonly stepUp: readonly string[] | undefined;
+  /** Of the issued token that was sent. */
+  readonly granted: Granted | undefined;
+}
+
+/** Number of requests that are remembered. A power of two. */
+export const REMEMBERED_DECISIONS = 1024;
+
+/**
+ * A place for one decision. It is filled again and again with numbers and with references to old objects, so that a request neither
+ * allocates memory for it nor gives the garbage collector work. The numbers with a fraction begin as one, which V8 stores in place.
+ */
+class Slot implements Decision {
+  number = 0;
+  atMs = 0.5;
+  route: Route | undefined;
+  status = 0;
+  outcome: Outcome = 'cancelled';
+  durationMs = 0.5;
+  error: ErrorCode | undefined;
+  cacheResult: CacheResult | undefined;
+  exchangeMs: number | undefined;
+  stepUp: readonly string[] | undefined;
+  granted: Granted | undefined;
+}
+
+/** The last decisions, which show what just happened. Written for every request. */
+export class RecentDecisions {
+  readonly #slots: readonly Slot[] = Array.from({ length: REMEMBERED_DECISIONS }, () => new Slot());
+  /** Number of the last decision; 0 before the first. */
+  last = 0;
+
+  note(record: RequestRecord, { status, outcome, durationMs }: ResponseStart, atMs: number): void {
+    this.last += 1;
+    const slot = this.#slots[this.last & (REMEMBERED_DECISIONS - 1)] as Slot;
+    slot.number = this.last;
+    slot.atMs = atMs;
+    slot.route = record.route;
+    slot.status = status;
+    slot.outcome = outcome;
+    slot.durationMs = durationMs;
+    slot.error = record.error?.code;
+    slot.cacheResult = record.cacheResult;
+    slot.exchangeMs = record.exchangeMs;
+    slot.stepUp = record.stepUp;
+    slot.granted = record.token?.granted;
+  }
+
+  /** The remembered decisions after a number, the earliest first. */
+  after(number: number): Decision[] {
+    return this.#slots.filter((slot) => slot.number > number).sort((one, other) => one.number - other.number);
+  }
+}

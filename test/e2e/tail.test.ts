@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { type TestContext, test } from 'node:test';
+import type { DecisionRow } from '../../src/admin/decisions.ts';
+import { eventually } from '../harness/eventually.ts';
+import { startFakeSetup } from '../harness/fake-setup.ts';
+import { freePort } from '../harness/free-port.ts';
+import { BUILT_PROGRAM, runCommand } from '../harness/run-command.ts';
+
+async function start(t: TestContext) {
+  const admin = `127.0.0.1:${await freePort()}`;
+  const setup = await startFakeSetup({ change: (config) => ({ ...config, admin }) });
+  t.after(setup.close);
+  return setup;
+}
+
+test('prints the last decisions as text and as JSON, filtered by route and code', async (t) => {
+  const setup = await start(t);
+  await setup.call({ headers: await setup.bearer() });
+  await setup.call();
+  await setup.call({ path: '/nowhere' });
+  const config = ['--config', setup.cambist.configFile];
+  const all = await runCommand(['tail', ...config]);
+  assert.deepEqual([all.code, all.stderr], [0, '']);
+  const [forwarded = '', refused = '', unmatched = ''] = all.stdout.trimEnd().split('\n');
+  assert.match(
+    forwarded,
+    /^\S+Z 200 forwarded tools \(any host, path \/tools\) cache=miss exchange=\d+ms asked=\[audience /,
+  );
+  assert.match(refused, / 401 ERR_SUBJECT_TOKEN_MISSING tools /);
+  assert.match(unmatched, / 403 ERR_ROUTE_NOT_FOUND \(no route\)$/);
+  const errorsOf = async (...flags: string[]): Promise<unknown[]> => {
+    const { stdout } = await runCommand(['tail', ...config, '--json', ...flags]);
+    const lines = stdout.split('\n').filter((line) => line !== '');
+    return lines.map((line) => (JSON.parse(line) as DecisionRow).error);
+  };
+  assert.deepEqual(await errorsOf('--route', 'tools', '--code', '4xx'), ['ERR_SUBJECT_TOKEN_MISSING']);
+  assert.deepEqual(await errorsOf('--code', '403'), ['ERR_ROUTE_NOT_FOUND']);
+  assert.deepEqual(await errorsOf('--code', 'ERR_SUBJECT_TOKEN_MISSING'), ['ERR_SUBJECT_TOKEN_MISSING']);
+  assert.deepEqual(await errorsOf('--route', 'other'), []);
+  const wrong = await runCommand(['tail', ...config, '--code', 'teapot']);
+  assert.equal(wrong.code, 2);
+  assert.match(wrong.stderr, /--code takes a status/);
+});
+
+test('follows further decisions until cambist is gone', async (t) => {
+  const setup = await start(t);
+  const child = spawn(process.execPath, [BUILT_PROGRAM, 'tail', '-f', '--config', setup.cambist.configFile]);
+  t.after(() => child.kill('SIGKILL'));
+  const output: string[] = [];
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => output.push(text));
+  const closed = once(child, 'close');
+  await setup.call({ path: '/first' });
+  await eventually('the first decision is printed', () => output.join('').split('ERR_ROUTE_NOT_FOUND').length === 2);
+  await setup.call({ path: '/second' });
+  await eventually('the second decision is printed', () => output.join('').split('ERR_ROUTE_NOT_FOUND').length === 3);
+  setup.cambist.signal('SIGTERM');
+  const [code] = (await closed) as [number];
+  assert.equal(code, 1);
+  assert.match(output.join(''), /cambist tail: cannot reach the admin listener at 127\.0\.0\.1:\d+/);
+});
