@@ -1,0 +1,217 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { z } from 'zod';
+import type { Config } from '../../../src/config/config.ts';
+import { HIDDEN } from '../../../src/config/hide-keys.ts';
+import { parseConfig } from '../../../src/config/load.ts';
+import { formatProblem } from '../../../src/config/problem.ts';
+import { configSchema } from '../../../src/config/schema.ts';
+import { type ShowSource, writtenConfig } from '../../../src/config/written-config.ts';
+import { FULL } from './mutations.ts';
+
+const FOLDER = new URL('../../../config/', import.meta.url);
+const examples = readdirSync(FOLDER).filter((file) => /\.yaml$|^cambist\.json$/.test(file));
+
+/** Keys that neither an example nor FULL has. */
+const RARE = {
+  version: 1,
+  listen: 'unix:/run/cambist.sock',
+  admin: '[::1]:9180',
+  socket_mode: '0600',
+  admin_hosts: ['cambist.example.com'],
+  log: { sample: 0.5 },
+  forward_proxy: { connect: ['api.example.com:443'] },
+  authorization_servers: {
+    signed: {
+      issuer: 'https://idp.example.com',
+      client_id: 'cambist',
+      client_auth: {
+        method: 'private_key_jwt',
+        private_key: { file: '/key' },
+        alg: 'PS256',
+        key_id: 'k',
+        certificate: { file: '/cert' },
+        assertion_audience: 'https://idp.example.com',
+        assertion_lifetime: '1500ms',
+      },
+      dpop: true,
+    },
+    asserted: {
+      issuer: 'http://second.example.com',
+      client_auth: {
+        method: 'client_assertion',
+        client_assertion: { file: '/jwt' },
+        client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-spiffe',
+      },
+      client_id: 'cambist',
+      grant: 'jwt_bearer',
+      allow_insecure_http: true,
+    },
+    hmac: {
+      token_endpoint: 'https://hmac.example.com/token',
+      client_id: 'cambist',
+      client_auth: { method: 'client_secret_jwt', client_secret: { env: 'SECRET' }, alg: 'HS512' },
+    },
+    posted: {
+      token_endpoint: 'https://posted.example.com/token',
+      client_id: 'cambist',
+      client_auth: { method: 'client_secret_post', client_secret: { env: 'SECRET' } },
+    },
+    mutual: {
+      token_endpoint: 'https://mutual.example.com/token',
+      client_id: 'cambist',
+      client_auth: { method: 'tls_client_auth' },
+      tls: { ca: { file: '/ca' }, certificate: { file: '/c' }, private_key: { file: '/k' } },
+    },
+    open: { token_endpoint: 'https://open.example.com/token', client_auth: { method: 'none' } },
+  },
+  defaults: { allow_insecure_http: true, timeouts: { connect: 0 } },
+  routes: [
+    {
+      name: 'chained',
+      match: { path: '/a' },
+      upstream: 'https://a.example.com/mcp/',
+      authorization_server: 'asserted',
+      chain: { authorization_server: 'signed', assertion: 'jwt' },
+      step_up: ['write'],
+      allow_insecure_http: true,
+      subject_token: {
+        header: 'x-token',
+        verify: {
+          issuer: 'http://issuer.example.com',
+          audience: ['one', 'two'],
+          jwks_uri: 'http://issuer.example.com/keys',
+        },
+      },
+    },
+    {
+      name: 'mine',
+      match: { host: '*.tools.svc', path: '/b', methods: ['GET', 'POST'], mcp_method: 'tools/call', mcp_name: ['w_*'] },
+      upstream: 'http://b.example.com',
+      authorization_server: 'mutual',
+      expect_audience: { only: 'b' },
+      resource: [],
+      audience: ['b'],
+      subject_token: { file: '/subject' },
+      http2: true,
+    },
+    {
+      name: 'own',
+      match: { host: 'own' },
+      upstream: 'https://own.example.com',
+      authorization_server: 'hmac',
+      credential: 'client_credentials',
+      expect_audience: 'any',
+      retry_body_limit: 1000,
+      tls: { ca: { file: '/ca' } },
+    },
+    {
+      name: 'page',
+      match: { host: 'page' },
+      upstream: 'https://page.example.com',
+      credential: 'none',
+      allowed_origins: ['https://app.example.com'],
+    },
+    {
+      name: 'through',
+      match: { host: 'through' },
+      upstream: 'https://t.example.com',
+      credential: 'passthrough',
+    },
+  ],
+};
+
+const TEXTS: readonly (readonly [name: string, text: string])[] = [
+  ...examples.map((file) => [file, readFileSync(new URL(file, FOLDER), 'utf8')] as const),
+  ['a config with nearly every key', JSON.stringify(FULL)],
+  ['a config with the other keys', JSON.stringify(RARE)],
+];
+
+const showAll: ShowSource = (source) => ('file' in source ? source.file : source.env);
+
+function load(text: string): Config {
+  const { config, problems } = parseConfig(text, '/etc/cambist/cambist.yaml');
+  assert.ok(config, problems.map(formatProblem).join('\n'));
+  return config;
+}
+
+/** Values that a file cannot have after they were hidden. */
+function withoutHidden(config: Config): unknown {
+  return JSON.parse(
+    JSON.stringify(config, (key, value) => {
+      if (key === 'extraParams') return value.map(([name]: [string]) => [name, HIDDEN]);
+      if (key === 'tokenEndpoint' || key === 'jwksUri') return value?.replace(/\?.*/, '');
+      return value;
+    }),
+  );
+}
+
+for (const [name, text] of TEXTS) {
+  test(`loads as the same config: ${name}`, () => {
+    const config = load(text);
+    const written = JSON.stringify(writtenConfig(config, showAll)).replaceAll(`?${HIDDEN}`, '');
+    assert.deepEqual(withoutHidden(load(written)), withoutHidden(config));
+  });
+}
+
+/** The keys of a schema as paths. Entries of lists and maps are `*`. */
+function keysOf(schema: unknown, path = ''): string[] {
+  if (schema instanceof z.ZodOptional) return keysOf(schema.unwrap(), path);
+  if (schema instanceof z.ZodArray) return keysOf(schema.element, `${path}.*`);
+  if (schema instanceof z.ZodRecord) return keysOf(schema.valueType, `${path}.*`);
+  if (!(schema instanceof z.ZodObject)) return [path.replace(/(\.\*)+$/, '')];
+  return Object.entries(schema.shape).flatMap(([key, part]) => keysOf(part, path === '' ? key : `${path}.${key}`));
+}
+
+/** The paths of a value that are in the schema. */
+function pathsOf(value: unknown, path = ''): string[] {
+  if (typeof value !== 'object' || value === null) return [path];
+  const entries = Array.isArray(value) ? value.map((part) => ['*', part] as const) : Object.entries(value);
+  return [
+    path,
+    ...entries.flatMap(([key, part]) => {
+      const isNamed = path === 'authorization_servers';
+      return pathsOf(part, path === '' ? key : `${path}.${isNamed ? '*' : key}`);
+    }),
+  ];
+}
+
+/** `defaults` are merged into the routes. */
+const LEFT_OUT = /^(\$schema|defaults\..*)$/;
+
+test('writes every key of the schema', () => {
+  const written = new Set(TEXTS.flatMap(([, text]) => pathsOf(writtenConfig(load(text), showAll))));
+  const missing = keysOf(configSchema).filter((path) => !LEFT_OUT.test(path) && !written.has(path));
+  assert.deepEqual(missing, [], 'add the key to src/config/written-config.ts, and to this test or an example');
+});
+
+test('hides parameters, queries and parts of paths that could be a secret', () => {
+  const secret = 's3cretPathSegment0123456789';
+  const config = load(
+    JSON.stringify({
+      version: 1,
+      authorization_servers: {
+        main: {
+          token_endpoint: `https://idp.example.com/token?key=${secret}`,
+          client_id: 'c',
+          client_auth: { method: 'none' },
+          extra_params: { api_key: secret },
+        },
+      },
+      routes: [
+        {
+          name: 'a',
+          match: { path: '/a' },
+          upstream: `https://mcp.example.com/api/${secret}/mcp`,
+          subject_token: {
+            verify: { issuer: 'https://i.example.com', jwks_uri: `https://i.example.com/k?a=${secret}` },
+          },
+        },
+      ],
+    }),
+  );
+  const text = JSON.stringify(writtenConfig(config, showAll));
+  assert.ok(!text.includes(secret), text);
+  assert.match(text, /https:\/\/mcp\.example\.com\/api\/\[hidden\]\/mcp/);
+});
