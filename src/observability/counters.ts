@@ -43,3 +43,26 @@ export function observe(histogram: Histogram, size: number): void {
 export function countOf({ buckets }: Histogram): number {
   return buckets.reduce((count, bucket) => count + bucket, 0);
 }
+
+/**
+ * Estimates a quantile, as Prometheus' `histogram_quantile` does: evenly spread sizes within a bucket. Above all bounds, it is the
+ * last bound.
+ * @param rank from 0 to 1
+ * @returns undefined before the first size
+ */
+export function quantileOf(histogram: Histogram, rank: number): number | undefined {
+  const { bounds, buckets } = histogram;
+  const count = countOf(histogram);
+  if (count === 0) return undefined;
+  let below = 0;
+  for (const [at, bucket] of buckets.entries()) {
+    const bound = bounds[at];
+    if (bound === undefined) break;
+    if (bucket > 0 && below + bucket >= rank * count) {
+      const previous = bounds[at - 1] ?? 0;
+      return previous + (bound - previous) * ((rank * count - below) / bucket);
+    }
+    below += bucket;
+  }
+  return bounds.at(-1);
+}

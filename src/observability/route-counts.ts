@@ -1,6 +1,6 @@
 import { STATUS_CODES } from 'node:http';
 import type { ErrorCode } from '../errors.ts';
-import { add, createHistogram, expect, type Histogram, observe, type Tally } from './counters.ts';
+import { add, createHistogram, expect, type Histogram, observe, type Tally, total } from './counters.ts';
 import type { ExchangeResult } from './expected.ts';
 import {
   ABORTED_BY,
@@ -65,6 +65,16 @@ export function createRouteCounts(route: string): RouteCounts {
     cache: expect({}, CACHE_RESULTS),
     exchanges: new Map(),
   };
+}
+
+/** Number of requests that needed a token. */
+export function neededToken({ cache }: RouteCounts): number {
+  return total(cache) - (cache.bypass ?? 0);
+}
+
+/** Number of requests that got their token without an exchange. */
+export function servedFromCache({ cache: { hit = 0, joined = 0 } }: RouteCounts): number {
+  return hit + joined;
 }
 
 /** Methods with a label of their own. Others share one, because callers could invent any number of them. */

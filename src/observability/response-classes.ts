@@ -1,0 +1,35 @@
+import type { RouteCounts } from './route-counts.ts';
+
+/**
+ * Responses by who caused their status. A backend's by its status: `other` is a number without a meaning below 500, such as 299.
+ * `refused`: 4xx of cambist, because the caller has to act. `failed`: 5xx of cambist. `cancelled`: the caller left before.
+ */
+export const RESPONSE_CLASSES = ['2xx', '3xx', '4xx', '5xx', 'other', 'refused', 'failed', 'cancelled'] as const;
+export type ResponseClass = (typeof RESPONSE_CLASSES)[number];
+export type ResponseClasses = Readonly<Record<ResponseClass, number>>;
+
+/** The responses of a route by class. Metadata that cambist returned is left out. */
+export function classify({ responses, backendErrors }: RouteCounts): Record<ResponseClass, number> {
+  const classes = noResponses();
+  for (const { code, outcome, count } of responses) {
+    if (outcome === 'forwarded') classes[classOf(code)] += count;
+    else if (outcome !== 'responded') classes[outcome] += count;
+  }
+  // Unknown numbers from 500 share the code `other` with those below.
+  const unknownErrors = backendErrors - classes['5xx'];
+  classes['5xx'] += unknownErrors;
+  classes.other -= unknownErrors;
+  return classes;
+}
+
+/** `1xx` is the success of a WebSocket handshake. */
+function classOf(code: number | 'other'): ResponseClass {
+  if (code === 'other') return 'other';
+  if (code < 300) return '2xx';
+  if (code < 400) return '3xx';
+  return code < 500 ? '4xx' : '5xx';
+}
+
+export function noResponses(): Record<ResponseClass, number> {
+  return { '2xx': 0, '3xx': 0, '4xx': 0, '5xx': 0, other: 0, refused: 0, failed: 0, cancelled: 0 };
+}

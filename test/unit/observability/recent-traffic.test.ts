@@ -1,0 +1,132 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { countOf, quantileOf } from '../../../src/observability/counters.ts';
+import { createCounts } from '../../../src/observability/counts.ts';
+import type { StartedResponse } from '../../../src/observability/proxy-observer.ts';
+import { createRecentTraffic, SAMPLE_MS } from '../../../src/observability/recent-traffic.ts';
+import { configOf } from '../../harness/app.ts';
+
+const [github] = configOf({
+  routes: [{ name: 'github', match: { path: '/github' }, upstream: 'http://127.0.0.1:1', credential: 'none' }],
+}).routes;
+assert.ok(github);
+const route = github;
+
+const OK: StartedResponse = { method: 'POST', status: 200, outcome: 'forwarded', error: undefined, durationMs: 4 };
+
+function setUp() {
+  const clock = { nowMs: 1_000_000 };
+  const counts = createCounts(() => clock.nowMs);
+  const recent = createRecentTraffic(counts, () => clock.nowMs);
+  recent.serve(['github']);
+  return {
+    recent,
+    counts,
+    respond(times: number, response: Partial<StartedResponse> = {}) {
+      for (let i = 0; i < times; i += 1) counts.proxy.responseStarted(route, { ...OK, ...response });
+    },
+    pass(intervals: number) {
+      clock.nowMs += intervals * SAMPLE_MS;
+      recent.sample();
+    },
+  };
+}
+
+test('shows the current interval before the first sample', () => {
+  const { recent, respond } = setUp();
+  respond(3);
+  respond(1, { status: 404 });
+  respond(1, { status: 777 });
+  respond(1, { status: 299 });
+  respond(1, { status: 101 });
+  respond(1, { status: 503, outcome: 'failed', error: 'ERR_STS_UNAVAILABLE' });
+  respond(1, { status: 401, outcome: 'refused', error: 'ERR_SUBJECT_TOKEN_MISSING' });
+  respond(1, { status: 499, outcome: 'cancelled' });
+  const { responses, durations, intervals } = recent.of(['github']);
+  const expected = { '2xx': 4, '3xx': 0, '4xx': 1, '5xx': 1, other: 1, refused: 1, failed: 1, cancelled: 1 };
+  assert.deepEqual(responses, expected);
+  assert.deepEqual(intervals.at(-1), expected);
+  assert.equal(countOf(durations), 10);
+});
+
+test('keeps each interval in its place, the oldest first', () => {
+  const { recent, respond, pass } = setUp();
+  for (const times of [1, 2, 3]) {
+    respond(times);
+    pass(1);
+  }
+  respond(4);
+  const { intervals } = recent.of(['github']);
+  assert.equal(intervals.length, 61);
+  assert.deepEqual(
+    intervals.slice(-5).map((interval) => interval['2xx']),
+    [0, 1, 2, 3, 4],
+  );
+});
+
+test('forgets traffic after a quarter of an hour', () => {
+  const { recent, respond, pass } = setUp();
+  respond(5, { durationMs: 40_000 });
+  pass(1);
+  for (let i = 0; i < 59; i += 1) pass(1);
+  assert.equal(recent.of(['github']).responses['2xx'], 5);
+  pass(1);
+  const { responses, durations } = recent.of(['github']);
+  assert.equal(responses['2xx'], 0);
+  assert.equal(quantileOf(durations, 0.5), undefined);
+});
+
+test('leaves gaps for samples that were skipped', () => {
+  const { recent, respond, pass } = setUp();
+  respond(1);
+  pass(1);
+  respond(2);
+  pass(3);
+  respond(3);
+  const tail = recent.of(['github']).intervals.slice(-5);
+  assert.deepEqual(
+    tail.map((interval) => interval['2xx']),
+    [1, 2, 0, 0, 3],
+  );
+  pass(10_000);
+  assert.equal(recent.of(['github']).responses['2xx'], 3);
+});
+
+test('survives a clock that was set back', () => {
+  const { recent, respond, pass } = setUp();
+  respond(1);
+  pass(-1000);
+  respond(2);
+  pass(1);
+  assert.equal(recent.of(['github']).responses['2xx'], 3);
+});
+
+test('forgets a route that the config no longer has, and its old traffic when it returns', () => {
+  const { recent, respond, pass } = setUp();
+  respond(5);
+  pass(1);
+  recent.serve([]);
+  respond(2);
+  recent.serve(['github']);
+  assert.equal(recent.of(['github']).responses['2xx'], 0);
+  respond(1);
+  pass(1);
+  assert.equal(recent.of(['github']).responses['2xx'], 1);
+});
+
+test('adds up several routes', () => {
+  const { recent, counts, respond } = setUp();
+  recent.serve(['github', '_unmatched']);
+  respond(2);
+  counts.proxy.responseStarted(undefined, { ...OK, status: 403, outcome: 'refused', error: 'ERR_ROUTE_NOT_FOUND' });
+  const { responses } = recent.of(['github', '_unmatched']);
+  assert.deepEqual([responses['2xx'], responses.refused], [2, 1]);
+});
+
+test('estimates a quantile for each interval', () => {
+  const { recent, respond, pass } = setUp();
+  respond(10, { durationMs: 0.5 });
+  pass(2);
+  respond(10, { durationMs: 90_000 });
+  assert.deepEqual(recent.quantiles(['github'], 0.5).slice(-4), [undefined, 0.0005, undefined, 60]);
+});
