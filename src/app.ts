@@ -1,18 +1,18 @@
 import type { FastifyInstance } from 'fastify';
-import { reportDecisions } from './admin/decisions.ts';
-import { createAdminServer } from './admin/server.ts';
+import { createAdminListener } from './admin/admin-listener.ts';
 import { createStatus, type Status } from './admin/status.ts';
 import type { AuditTrail } from './audit/audit-trail.ts';
 import { systemClock } from './clock/clock.ts';
 import type { Audit, Config, Intercept } from './config/config.ts';
 import type { InboundSide } from './inbound/inbound.ts';
 import type { Interception } from './intercept/interception.ts';
-import { type ConnectionLimit, limitConnections } from './listeners/limit-connections.ts';
+import { limitConnections } from './listeners/limit-connections.ts';
 import { openListener } from './listeners/listen.ts';
 import { type Counts, createCounts } from './observability/counts.ts';
+import { createLogLevelControl, type LogLevelControl } from './observability/log-level.ts';
 import type { Logger } from './observability/logger.ts';
-import { createMetrics } from './observability/metrics.ts';
 import { createReadiness, type Readiness } from './observability/readiness.ts';
+import { createRecentTraffic, type RecentTraffic, SAMPLE_MS } from './observability/recent-traffic.ts';
 import { createTokenLog } from './observability/token-log.ts';
 import type { TokenObserver } from './observability/token-observer.ts';
 import type { Tracing } from './observability/tracing.ts';
@@ -38,9 +38,6 @@ const ABORT_MS = 1000;
 /** Loaded at the first failure. */
 const diagnoses = () => import('./doctor/diagnoses.ts');
 
-/** For scrapes, probes and people. */
-const MAX_ADMIN_CONNECTIONS = 256;
-
 /** Running servers. */
 export interface App {
   /** The address that the agent connects to. */
@@ -53,6 +50,8 @@ export interface App {
   reload(config: Config): readonly string[];
   /** Counts a config that was rejected. */
   reloadFailed(): void;
+  /** Follows a change of the configured level. */
+  readonly logLevel: Pick<LogLevelControl, 'configure'>;
   /** Reads TLS files again for the next connections, and opens the audit file again. */
   reopenFiles(): void;
   /**
@@ -70,7 +69,9 @@ interface Parts {
   readonly dispatchers: Dispatchers;
   readonly tokens: TokenService;
   readonly readiness: Readiness;
+  readonly traffic: RecentTraffic;
   readonly status: Status;
+  readonly logLevel: LogLevelControl;
   readonly tracker: RequestTracker;
   readonly sockets: DetachedSockets;
   readonly interception: Interception | undefined;
@@ -111,7 +112,7 @@ export async function startApp(first: Config, version: string, logger: Logger, t
   const connections = limitConnections(proxy.server, limits.maxConnections, (count) => {
     logger.warn({}, `limits.max_connections is reached; dropped ${count} connections`);
   });
-  const adminServer = createAdmin(parts, activeConfig, version, connections);
+  const adminServer = createAdminListener(parts, () => active.config, version, connections);
   const listen = await openListener(proxy, first.listen, 'listen', first.socketMode);
   const closeOnError = async (error: unknown): Promise<never> => {
     await Promise.all([proxy.close(), adminServer.close()]);
@@ -126,6 +127,7 @@ export async function startApp(first: Config, version: string, logger: Logger, t
     audit?.sweep();
     inbound?.sweep();
   }, SWEEP_MS);
+  const sampling = setInterval(parts.traffic.sample, SAMPLE_MS).unref();
 
   return {
     listen,
@@ -139,12 +141,14 @@ export async function startApp(first: Config, version: string, logger: Logger, t
       return waiting;
     },
     reloadFailed: () => counts.reloaded('failure'),
+    logLevel: parts.logLevel,
     reopenFiles() {
       dispatchers.rereadTls();
       audit?.reopen();
     },
     async stop(hurry) {
       clearInterval(sweeping);
+      clearInterval(sampling);
       await shutDown(parts, active.config.limits.shutdownGraceMs, { proxy, admin: adminServer }, hurry);
     },
   };
@@ -181,10 +185,13 @@ async function createParts(options: PartOptions): Promise<Parts> {
   const serverBegun = (name: string): void => counts.tokens.availabilityChanged(name, true);
   const tokens = createTokenService(first, { dispatchers, clock, observer, serverBegun, diagnoses });
   const readiness = createReadiness(logger);
-  const status = createStatus({ version, counts, readiness, cacheEntries: tokens.cacheSize, nowMs: clock.wallMs });
+  const traffic = createRecentTraffic(counts, clock.wallMs);
+  const cacheEntries = tokens.cacheSize;
+  const status = createStatus({ version, counts, traffic, readiness, cacheEntries, nowMs: clock.wallMs });
+  const logLevel = createLogLevelControl(logger);
   const keepLine = (): boolean => {
     const { sample } = activeConfig().config.log;
-    return sample === 1 || Math.random() < sample;
+    return sample === 1 || logger.isLevelEnabled('debug') || Math.random() < sample;
   };
   const watch = createStallWatch(clock);
   const decisions = new RecentDecisions();
@@ -194,7 +201,8 @@ async function createParts(options: PartOptions): Promise<Parts> {
   const shared = { clock, dispatchers, sockets, watch, ...observers, ...tokens };
   const inbound = first.inbound && (await (await import('./inbound/inbound.ts')).createInbound(first, shared));
   const running = { tracker, sockets, interception, audit, inbound, decisions };
-  return { first, logger, counts, dispatchers, tokens, readiness, status, ...running };
+  const shown = { counts, readiness, traffic, status, logLevel };
+  return { first, logger, dispatchers, tokens, ...running, ...shown };
 }
 
 /** Records each exchange as well. */
@@ -207,41 +215,6 @@ function withAudit(observer: TokenObserver, audit: AuditTrail | undefined): Toke
       audit.exchangeFinished(outcome);
     },
   };
-}
-
-function createAdmin(
-  { counts, readiness, tokens, status, logger, audit, inbound, decisions }: Parts,
-  activeConfig: () => ActiveConfig,
-  version: string,
-  proxyConnections: ConnectionLimit,
-): FastifyInstance {
-  const metrics = createMetrics(version, {
-    counts,
-    cacheEntries: tokens.cacheSize,
-    cacheMaxEntries: () => activeConfig().config.cache.maxEntries,
-    readiness: readiness.report,
-    logLinesLost: logger.linesLost,
-    audit: () => audit?.counts(),
-    limits: () => activeConfig().config.limits,
-    connections: {
-      listen: () => proxyConnections.counts,
-      admin: () => connections.counts,
-      ...(inbound !== undefined && { inbound: inbound.connections }),
-    },
-    more: inbound?.families ?? [],
-  });
-  const server = createAdminServer({
-    metrics,
-    readiness,
-    cacheReport: tokens.cacheReport,
-    status: status.report,
-    decisions: (after) => reportDecisions(decisions, after, systemClock),
-    hosts: () => activeConfig().config.adminHosts,
-  });
-  const connections = limitConnections(server.server, MAX_ADMIN_CONNECTIONS, (count) => {
-    logger.warn({}, `too many connections to the admin listener; dropped ${count}`);
-  });
-  return server;
 }
 
 /** Applies a config to every part that follows a reload. @returns the keys whose change needs a restart */

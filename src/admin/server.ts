@@ -1,13 +1,18 @@
-import fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
+import fastify, { type FastifyInstance } from 'fastify';
 import { isPublicName } from '../config/plain-http.ts';
 import { NO_SCHEMAS } from '../listeners/no-schemas.ts';
 import type { Exposition } from '../observability/exposition.ts';
+import type { LogLevelControl } from '../observability/log-level.ts';
 import type { Readiness } from '../observability/readiness.ts';
 import { readHost } from '../routing/request-target.ts';
 import type { RouteCacheReport } from '../tokens/cache.ts';
 import type { DecisionReport } from './decisions.ts';
-import { PAGE_ICON, PAGE_SCRIPT, PAGE_STYLE } from './page-assets.ts';
-import type { StatusReport } from './status.ts';
+import type { EffectiveConfig } from './effective-config.ts';
+import { addLogLevel } from './log-level.ts';
+import { isLoopback } from './loopback.ts';
+import { PAGE_ICON, PAGE_STYLE } from './page-assets.ts';
+import { PAGE_SCRIPT } from './page-script.ts';
+import type { Status } from './status.ts';
 import { statusPage } from './status-page.ts';
 
 /** The page loads nothing from elsewhere, sends nothing, and cannot be shown in a frame. */
@@ -26,7 +31,9 @@ export interface AdminSources {
   readonly metrics: Exposition;
   readonly readiness: Readiness;
   readonly cacheReport: () => Record<string, RouteCacheReport>;
-  readonly status: () => StatusReport;
+  readonly status: Pick<Status, 'report' | 'charts'>;
+  readonly config: EffectiveConfig;
+  readonly logLevel: LogLevelControl;
   /** @param after number of the last decision that the reader knows */
   readonly decisions: (after: number) => DecisionReport;
   /** Public names of this listener, in lower case. */
@@ -37,17 +44,13 @@ export interface AdminSources {
 const FOR_ANY_HOST = ['/livez', '/readyz'];
 
 /**
- * Creates the admin listener: `/metrics`, `/livez`, `/readyz`, `/cache`, `/decisions`, and the status page at `/`. It has no authentication
- * and therefore shows only names and numbers: no token, digest, user or address.
+ * Creates the admin listener: `/metrics`, `/livez`, `/readyz`, `/cache`, `/decisions`, `/config.yaml`, `/log-level`, and the status
+ * page at `/`. It has no authentication and therefore shows names and numbers, and for each route its match, upstream and audience.
+ * It shows no token, digest, secret, user or caller's address. Other machines neither see config, cache and decisions, nor change
+ * the log level.
  */
-export function createAdminServer({
-  metrics,
-  readiness,
-  cacheReport,
-  status,
-  decisions,
-  hosts,
-}: AdminSources): FastifyInstance {
+export function createAdminServer(sources: AdminSources): FastifyInstance {
+  const { metrics, readiness, cacheReport, status, decisions, config, logLevel, hosts } = sources;
   const app = fastify({ logger: false, schemaController: NO_SCHEMAS, forceCloseConnections: true });
   // A web page can point its own host name at our address (DNS rebinding) and then read what its browser reads.
   app.addHook('onRequest', async (request, reply) => {
@@ -81,33 +84,32 @@ export function createAdminServer({
       return reply.code(400).send({ error: 'after must be the number of a decision' });
     return reply.header('cache-control', 'no-store').send(decisions(Number(after)));
   });
-  const page = (type: string, content: () => string) => (_request: unknown, reply: FastifyReply) =>
-    reply.headers(PAGE_HEADERS).type(type).send(content());
-  app.get(
-    '/',
-    page('text/html; charset=utf-8', () => statusPage(status())),
-  );
-  app.get(
-    '/status.json',
-    page('application/json', () => JSON.stringify(status())),
-  );
-  app.get(
-    '/status.css',
-    page('text/css; charset=utf-8', () => PAGE_STYLE),
-  );
-  app.get(
-    '/status.js',
-    page('text/javascript; charset=utf-8', () => PAGE_SCRIPT),
-  );
-  app.get(
-    '/icon.svg',
-    page('image/svg+xml', () => PAGE_ICON),
-  );
+  for (const [path, type, write] of [
+    ['/config.yaml', 'text/plain; charset=utf-8', config.yaml],
+    ['/config.json', 'application/json', config.json],
+  ] as const) {
+    app.get(path, async (request, reply) => {
+      if (!isLoopback(request.socket.remoteAddress))
+        return reply.code(403).send({ error: `${path} is available from loopback only` });
+      return reply
+        .headers(PAGE_HEADERS)
+        .type(type)
+        .send(await write());
+    });
+  }
+  addLogLevel(app, logLevel, hosts);
+  app.get('/', async (request, reply) => {
+    const local = isLoopback(request.socket.remoteAddress) ? { config: await config.short() } : undefined;
+    const content = { report: status.report(), charts: status.charts(), logLevel, local };
+    return reply.headers(PAGE_HEADERS).type('text/html; charset=utf-8').send(statusPage(content));
+  });
+  for (const [path, type, content] of [
+    ['/status.json', 'application/json', () => JSON.stringify(status.report())],
+    ['/status.css', 'text/css; charset=utf-8', () => PAGE_STYLE],
+    ['/status.js', 'text/javascript; charset=utf-8', () => PAGE_SCRIPT],
+    ['/icon.svg', 'image/svg+xml', () => PAGE_ICON],
+  ] as const) {
+    app.get(path, (_request, reply) => reply.headers(PAGE_HEADERS).type(type).send(content()));
+  }
   return app;
-}
-
-/** A Unix socket has no address, and only this machine can reach it. */
-function isLoopback(address: string | undefined): boolean {
-  if (address === undefined) return true;
-  return address === '::1' || address.replace(/^::ffff:/, '').startsWith('127.');
 }

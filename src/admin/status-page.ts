@@ -1,121 +1,127 @@
-import { fixOf } from '../observability/recent-failures.ts';
+import { LOG_LEVELS } from '../config/log-levels.ts';
+import type { LogLevelControl } from '../observability/log-level.ts';
+import { bars, responseBars } from './charts.ts';
 import { html, type Markup } from './markup.ts';
-import type { FailureStatus, Figures, RouteStatus, ServerStatus, StatusReport } from './status.ts';
+import { codes, count, duration, type Mood, percent, pill, table, time } from './page-parts.ts';
+import { routesTable } from './page-routes.ts';
+import { type Problem, problemsOf } from './problems.ts';
+import type { Charts, FailureStatus, ServerStatus, StatusReport } from './status.ts';
 
-/**
- * Renders the status page. It is complete without its script. The script updates the numbers: the element of each names its
- * path in `/status.json` and its format.
- */
-export function statusPage(report: StatusReport): string {
-  const { version, ready } = report;
+export interface PageContent {
+  readonly report: StatusReport;
+  readonly charts: Charts;
+  readonly logLevel: Pick<LogLevelControl, 'level' | 'configured'>;
+  /** Undefined for readers on other machines, who see no config and cannot change the log level. */
+  readonly local: { readonly config: string | undefined } | undefined;
+}
+
+/** Renders the status page. It is complete without its script, which fetches it again and applies what changed. */
+export function statusPage(content: PageContent): string {
+  const { report, charts } = content;
+  const problems = problemsOf(report);
   return html`<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>cambist: ${ready ? 'ready' : 'not ready'}</title>
+<title>cambist: ${headline(report, problems)}</title>
 <link rel="icon" href="icon.svg">
 <link rel="stylesheet" href="status.css">
 <script src="status.js" defer></script>
 </head>
 <body>
 <header>
-<h1><img src="icon.svg" alt="" width="28" height="28">cambist <small>${version}</small></h1>
-${pill(ready ? 'good' : 'bad', ready ? 'ready' : 'not ready')}
-<p id="live" role="status">as of the time when this page was loaded</p>
+<h1><img src="icon.svg" alt="" width="28" height="28">cambist <small>${report.version}</small></h1>
+<p id="summary">${pill(mood(report, problems), headline(report, problems))}</p>
+<p id="live"><span id="connection" role="status">as of</span> <span id="clock">${time(report.at)}</span></p>
 </header>
 <main>
-${attention(report)}
-${tiles(report)}
+${attention(problems)}
+${tiles(report, charts)}
+${routesTable(report.routes, charts.routes, report.failures)}
 ${authorizationServers(report.authorization_servers)}
-${routes(report.routes)}
 ${failures(report.failures)}
-${config(report)}
+${config(content)}
 </main>
-<footer>Numbers since the process started at ${time(report.started_at)}. More at <a href="metrics">/metrics</a>,
-<a href="readyz">/readyz</a> and <a href="status.json">/status.json</a>.</footer>
+<footer>Started at ${time(report.started_at)}. More at <a href="metrics">/metrics</a>, <a href="readyz">/readyz</a> and
+<a href="status.json">/status.json</a>.</footer>
 </body>
 </html>
 `.text;
 }
 
-type Mood = 'good' | 'bad' | 'idle';
-
-/** Shows a state by a sign and a word as well as by colour. */
-function pill(mood: Mood, word: string): Markup {
-  const sign = { good: '●', bad: '▲', idle: '○' }[mood];
-  return html`<span class="pill ${mood}"><span aria-hidden="true">${sign}</span> ${word}</span>`;
+function headline({ ready }: StatusReport, problems: readonly Problem[]): string {
+  if (!ready) return 'not ready';
+  if (problems.length === 0) return 'ready';
+  return `ready, but ${problems.length === 1 ? 'one problem' : `${problems.length} problems`}`;
 }
 
-function figure(path: string, value: number | undefined, as: 'count' | 'ms' = 'count'): Markup {
-  return html`<span data-figure="${path}" data-as="${as}">${written(value, as)}</span>`;
+function mood({ ready }: StatusReport, problems: readonly Problem[]): Mood {
+  if (!ready) return 'bad';
+  return problems.length === 0 ? 'good' : 'warn';
 }
 
-function written(value: number | undefined, as: 'count' | 'ms'): string {
-  if (value === undefined) return '–';
-  return as === 'ms' ? `${value.toLocaleString('en')} ms` : value.toLocaleString('en');
+/** A person fixes these first, and then sees the others. */
+const MAX_PROBLEMS = 10;
+
+function attention(problems: readonly Problem[]): Markup | undefined {
+  if (problems.length === 0) return undefined;
+  const more = problems.length - MAX_PROBLEMS;
+  return html`<section id="attention" class="attention" aria-labelledby="attention-title"><h2 id="attention-title">Needs attention</h2><ul>
+${problems.slice(0, MAX_PROBLEMS).map(({ text, fix }) => html`<li>${text} ${fix}</li>\n`)}</ul>${
+    more > 0 ? html`<p class="more">and ${count(more)} more</p>` : undefined
+  }</section>`;
 }
 
-function ratio(path: string, part: string, whole: string, figures: Figures): Markup {
-  const { served_from_cache: served, needed_token: needed } = figures;
-  return html`<span data-part="${path}.${part}" data-whole="${path}.${whole}">${percent(served, needed)}</span>`;
-}
-
-function percent(part: number, whole: number): string {
-  return whole === 0 ? '–' : `${Math.floor((100 * part) / whole)} %`;
-}
-
-function time(iso: string): Markup {
-  return html`<time datetime="${iso}">${iso.slice(0, 19).replace('T', ' ')} UTC</time>`;
-}
-
-function codes(names: readonly string[]): Markup {
-  return html`${names.map((name, index) => html`${index === 0 ? '' : ', '}<code>${name}</code>`)}`;
-}
-
-/** The current problems and their fixes. */
-function attention({ missing, authorization_servers: servers, config: served }: StatusReport): Markup | undefined {
-  const item = (problem: Markup, fix: string | undefined): Markup => html`<li>${problem} ${fix}</li>\n`;
-  const items = [
-    ...missing.map(({ check, status, fix }) =>
-      item(html`<code>${check}</code> is not ready yet: <code>${status}</code>.`, fix),
-    ),
-    ...servers
-      .filter(({ state }) => state === 'down')
-      .map(({ name }) =>
-        item(html`Authorization server <strong>${name}</strong> is down.`, fixOf('ERR_STS_UNAVAILABLE')),
-      ),
-    ...(served.last_reload?.result === 'failure'
-      ? [item(html`The last config reload failed. The previous config stays in use.`, RELOAD_FIX)]
-      : []),
-    ...(served.waits_for_restart.length > 0
-      ? [item(html`Changed in the config file, but not in effect: ${codes(served.waits_for_restart)}.`, RESTART_FIX)]
-      : []),
-  ];
-  if (items.length === 0) return undefined;
-  return html`<section class="attention"><h2>Needs attention</h2><ul>${items}</ul></section>`;
-}
-
-const RESTART_FIX = 'Restart cambist to apply the change.';
-
-const RELOAD_FIX = 'The log has each problem with its line. Run "cambist validate" before the next attempt.';
-
-function tiles({ totals, cache, authorization_servers: servers }: StatusReport): Markup {
-  const exchanges = servers.reduce((sum, server) => sum + server.exchanges, 0);
-  const tile = (name: string, value: Markup, more: Markup, rate?: string): Markup => html`<div class="tile">
+function tiles({ totals, recent, cache }: StatusReport, { responses, p95Ms }: Charts): Markup {
+  const { '4xx': clientErrors, '5xx': serverErrors, refused, failed } = recent.responses;
+  const tile = (name: string, value: string, more: string, chart: Markup): Markup => html`<div class="tile">
 <h3>${name}</h3><p class="value">${value}</p><p class="more">${more}</p>
-${rate === undefined ? undefined : html`<p class="rate" data-rate="${rate}"></p>`}
-</div>
+${chart}</div>
 `;
-  return html`<section class="tiles" aria-label="Numbers">
-${tile('Requests', figure('totals.requests', totals.requests), html`${figure('totals.in_flight', totals.in_flight)} in flight`, 'totals.requests')}
-${tile('Own errors', figure('totals.failures', totals.failures), html`and ${figure('totals.backend_errors', totals.backend_errors)} of backends`, 'totals.failures')}
-${tile('Exchanges', html`<span data-sum="authorization_servers.exchanges">${written(exchanges, 'count')}</span>`, html`token requests`, 'exchanges')}
-${tile('Served from cache', ratio('totals', 'served_from_cache', 'needed_token', totals), html`of ${figure('totals.needed_token', totals.needed_token)} that needed a token`)}
-${tile('Tokens in the cache', figure('cache.entries', cache.entries), html`of at most ${figure('cache.max_entries', cache.max_entries)}`)}
-${tile('Open streams', figure('totals.open_streams', totals.open_streams), html`of server-sent events`)}
-</section>`;
+  const inTotal = (name: keyof typeof totals): string => `${count(totals[name])} since the start`;
+  const streams = `, ${count(totals.open_streams)} ${totals.open_streams === 1 ? 'stream' : 'streams'}`;
+  return html`<section id="tiles" aria-labelledby="tiles-title"><h2 id="tiles-title">Last 15 minutes</h2><div class="tiles">
+${tile('Requests', count(recent.requests), `${count(totals.in_flight)} in flight${streams}`, responseBars(responses))}
+${tile(
+  'Errors of cambist',
+  count(failed),
+  `5xx; ${inTotal('failed')}`,
+  bars(
+    'server',
+    responses.map((one) => one.failed),
+  ),
+)}
+${tile(
+  'Errors of backends',
+  count(serverErrors),
+  `5xx; and ${count(clientErrors)} with 4xx`,
+  bars(
+    'server',
+    responses.map((one) => one['5xx']),
+  ),
+)}
+${tile(
+  'Refused to callers',
+  count(refused),
+  `4xx; ${inTotal('refused')}`,
+  bars(
+    'refused',
+    responses.map((one) => one.refused),
+  ),
+)}
+${tile(
+  'Response time, p95',
+  duration(recent.p95_ms),
+  `p50 ${duration(recent.p50_ms)}, p99 ${duration(recent.p99_ms)}`,
+  bars(
+    'time',
+    p95Ms.map((ms) => ms ?? 0),
+  ),
+)}
+${tile('Served from cache', percent(recent.served_from_cache, recent.needed_token), `of ${count(recent.needed_token)} requests`, html`<p class="more">${count(cache.entries)} of ${count(cache.max_entries)} tokens</p>`)}
+</div></section>`;
 }
 
 const SERVER_MOOD: Readonly<Record<ServerStatus['state'], Mood>> = {
@@ -126,68 +132,40 @@ const SERVER_MOOD: Readonly<Record<ServerStatus['state'], Mood>> = {
 
 function authorizationServers(servers: readonly ServerStatus[]): Markup {
   const rows = servers.map(
-    ({ name, state, exchanges, failures: failed, mean_ms: mean }, index) => html`<tr>
+    ({ name, state, exchanges, failures: failed, p50_ms: p50, p95_ms: p95, p99_ms: p99 }) => html`<tr>
 <th scope="row">${name}</th>
 <td data-label="State">${pill(SERVER_MOOD[state], state)}</td>
-<td data-label="Exchanges" class="figure">${figure(`authorization_servers.${index}.exchanges`, exchanges)}</td>
-<td data-label="Failed" class="figure">${figure(`authorization_servers.${index}.failures`, failed)}</td>
-<td data-label="Mean time" class="figure">${figure(`authorization_servers.${index}.mean_ms`, mean, 'ms')}</td>
+<td data-label="Exchanges" class="figure">${count(exchanges)}</td>
+<td data-label="Failed" class="figure${failed > 0 ? ' bad' : ''}">${count(failed)}</td>
+<td data-label="p50" class="figure">${duration(p50)}</td>
+<td data-label="p95" class="figure">${duration(p95)}</td>
+<td data-label="p99" class="figure">${duration(p99)}</td>
 </tr>
 `,
   );
-  const columns = ['Name', 'State', '#Exchanges', '#Failed', '#Mean time'];
-  return table('Authorization servers', columns, rows, 'No route uses one.');
-}
-
-function routes(all: readonly RouteStatus[]): Markup {
-  const rows = all.map((route, index) => {
-    const cell = (label: string, field: Exclude<keyof Figures, 'served_from_cache' | 'needed_token'>): Markup =>
-      html`<td data-label="${label}" class="figure">${figure(`routes.${index}.${field}`, route[field])}</td>`;
-    const servers =
-      route.authorization_servers.length === 0 ? '' : ` at ${route.authorization_servers.join(', then ')}`;
-    return html`<tr>
-<th scope="row">${route.name}</th>
-<td data-label="Credential" class="whole"><span><code>${route.credential}</code>${servers}</span></td>
-${cell('Requests', 'requests')}
-${cell('Own errors', 'failures')}
-${cell('Backend errors', 'backend_errors')}
-${cell('In flight', 'in_flight')}
-${cell('Streams', 'open_streams')}
-<td data-label="From cache" class="figure">${ratio(`routes.${index}`, 'served_from_cache', 'needed_token', route)}</td>
-</tr>
-`;
-  });
-  const columns = [
-    'Name',
-    'Credential',
-    '#Requests',
-    '#Own errors',
-    '#Backend errors',
-    '#In flight',
-    '#Streams',
-    '#From cache',
-  ];
-  return table('Routes', columns, rows, 'No routes.');
+  const columns = ['Name', 'State', '#Exchanges since the start', '#Failed', '#p50', '#p95', '#p99'];
+  return table('servers', 'Authorization servers', columns, rows, 'No route uses one.');
 }
 
 function failures(all: readonly FailureStatus[]): Markup {
   const rows = all.map(
-    ({ route, error, fix, count, last_at: lastAt }, index) => html`<tr>
+    ({ route, error, status, title, cause, fix, count: times, last_at: lastAt }) => html`<tr>
 <th scope="row">${route ?? 'no route'}</th>
-<td data-label="Error" class="whole"><code>${error}</code></td>
+<td data-label="Response" class="whole"><span class="response">${status < 500 ? pill('warn', String(status)) : pill('bad', String(status))} <code>${error}</code></span></td>
 <td data-label="Last" class="whole">${time(lastAt)}</td>
-<td data-label="Times" class="figure whole">${figure(`failures.${index}.count`, count)}</td>
-<td data-label="Fix" class="prose">${fix}</td>
+<td data-label="Times" class="figure whole">${count(times)}</td>
+<td data-label="Fix" class="prose"><strong>${title}.</strong> ${cause} ${fix}</td>
 </tr>
 `,
   );
-  const columns = ['Route', 'Error', 'Last', '#Times', 'Fix'];
-  return table('Recent failures', columns, rows, 'None since the process started.');
+  const columns = ['Route', 'Response of cambist', 'Last', '#Times', 'Reason and fix'];
+  return table('failures', 'Recent failures and refusals', columns, rows, 'None since the process started.');
 }
 
-function config({ config: served, credentials }: StatusReport): Markup {
+function config({ report, logLevel, local }: PageContent): Markup {
+  const { config: served, credentials } = report;
   const { version, loaded_at: loadedAt, waits_for_restart: waiting, last_reload: reload } = served;
-  const applied = waiting.length === 0 ? pill('good', 'applied') : pill('idle', 'applied in part');
+  const applied = waiting.length === 0 ? pill('good', 'applied') : pill('warn', 'applied in part');
   const last =
     reload === undefined
       ? html`none yet`
@@ -195,20 +173,31 @@ function config({ config: served, credentials }: StatusReport): Markup {
   const expiries = credentials.map(
     ({ name, expires_at: expiresAt }) => html`<div><dt>Expiry of the ${name}</dt><dd>${time(expiresAt)}</dd></div>\n`,
   );
-  return html`<section><h2>Config</h2><dl>
+  return html`<section id="config" aria-labelledby="config-title"><h2 id="config-title">Config and log</h2><dl>
 <div><dt>Active version</dt><dd><code>${version}</code></dd></div>
 <div><dt>Loaded</dt><dd>${time(loadedAt)}</dd></div>
 <div><dt>Last reload</dt><dd>${last}</dd></div>
-${waiting.length === 0 ? undefined : html`<div><dt>Needs a restart</dt><dd>${codes(waiting)}</dd></div>\n`}${expiries}</dl></section>`;
+<div><dt>${local === undefined ? 'Log level' : html`<label for="level">Log level</label>`}</dt><dd>${logLevelControl(logLevel, local !== undefined)}</dd></div>
+${waiting.length === 0 ? undefined : html`<div><dt>Needs a restart</dt><dd>${codes(waiting)}</dd></div>\n`}${expiries}</dl>
+${effectiveConfig(local)}</section>`;
 }
 
-/** @param columns names of number columns begin with `#` */
-function table(title: string, columns: readonly string[], rows: readonly Markup[], empty: string): Markup {
-  if (rows.length === 0) return html`<section><h2>${title}</h2><p class="empty">${empty}</p></section>`;
-  const headers = columns.map((column) =>
-    column.startsWith('#') ? html`<th class="figure">${column.slice(1)}</th>` : html`<th>${column}</th>`,
-  );
-  return html`<section><h2>${title}</h2>
-<table><thead><tr>${headers}</tr></thead><tbody>
-${rows}</tbody></table></section>`;
+/** Without the script, the page shows the level only. */
+function logLevelControl({ level, configured }: PageContent['logLevel'], isLocal: boolean): Markup {
+  const note = level === configured ? '' : ` until the next restart; configured: ${configured}`;
+  const text = html`<span id="level-text">${level}</span><span id="level-note" role="status">${note}</span>`;
+  if (!isLocal) return text;
+  const choices = LOG_LEVELS.slice(LOG_LEVELS.indexOf(configured));
+  return html`<select id="level" hidden>${choices.map((name) =>
+    name === level ? html`<option selected>${name}</option>` : html`<option>${name}</option>`,
+  )}</select>${text}`;
+}
+
+function effectiveConfig(local: PageContent['local']): Markup {
+  if (local === undefined) {
+    return html`<p class="more">The config is shown on this machine only, for example through kubectl port-forward.</p>`;
+  }
+  const links = html`<p class="more">The active config with all defaults, without secrets: <a href="config.yaml">/config.yaml</a>, <a href="config.json">/config.json</a></p>`;
+  if (local.config === undefined) return links;
+  return html`${links}<details id="effective"><summary>Show it here</summary><pre tabindex="0" aria-label="Active config"><code>${local.config}</code></pre></details>`;
 }

@@ -1,17 +1,30 @@
 import { createHash } from 'node:crypto';
-import type { Config, Credential } from '../config/config.ts';
+import type { Config } from '../config/config.ts';
 import { usedServerNames } from '../config/used-servers.ts';
-import type { Diagnosis } from '../errors.ts';
-import { countOf, total } from '../observability/counters.ts';
+import { type Diagnosis, describeError, type ErrorCode } from '../errors.ts';
+import { countOf } from '../observability/counters.ts';
 import type { Counts, ReloadResult } from '../observability/counts.ts';
 import { UNMATCHED } from '../observability/expected.ts';
 import type { Readiness } from '../observability/readiness.ts';
 import { fixOf } from '../observability/recent-failures.ts';
-import type { RouteCounts } from '../observability/route-counts.ts';
+import type { RecentTraffic } from '../observability/recent-traffic.ts';
+import type { ResponseClasses } from '../observability/response-classes.ts';
+import {
+  type Figures,
+  figures,
+  percentiles,
+  type RecentFigures,
+  type RouteStatus,
+  recentFigures,
+  routeNames,
+  routeStatus,
+} from './route-status.ts';
 
 /** The content of the status page and of `/status.json`: names, codes and numbers, as in `/metrics`. */
 export interface StatusReport {
   readonly version: string;
+  /** Time of this report. */
+  readonly at: string;
   readonly started_at: string;
   readonly ready: boolean;
   /** Readiness checks that have not passed yet. */
@@ -23,6 +36,8 @@ export interface StatusReport {
   }[];
   readonly config: ConfigStatus;
   readonly totals: Figures;
+  /** Totals of the last quarter of an hour. */
+  readonly recent: RecentFigures;
   readonly cache: { readonly entries: number; readonly max_entries: number };
   readonly authorization_servers: readonly ServerStatus[];
   readonly routes: readonly RouteStatus[];
@@ -40,35 +55,24 @@ export interface ConfigStatus {
   readonly last_reload?: { readonly at: string; readonly result: ReloadResult } | undefined;
 }
 
-export interface Figures {
-  readonly requests: number;
-  readonly failures: number;
-  readonly backend_errors: number;
-  readonly in_flight: number;
-  readonly open_streams: number;
-  /** Requests that needed a token, and those of them without an exchange. */
-  readonly needed_token: number;
-  readonly served_from_cache: number;
-}
-
 export interface ServerStatus {
   readonly name: string;
   readonly state: 'available' | 'down' | 'not found';
   readonly exchanges: number;
   readonly failures: number;
-  /** Undefined before the first exchange. */
+  /** Of all exchanges so far. Undefined before the first. */
   readonly mean_ms?: number | undefined;
-}
-
-export interface RouteStatus extends Figures {
-  readonly name: string;
-  readonly credential: Credential['kind'];
-  readonly authorization_servers: readonly string[];
+  readonly p50_ms?: number | undefined;
+  readonly p95_ms?: number | undefined;
+  readonly p99_ms?: number | undefined;
 }
 
 export interface FailureStatus {
   readonly route?: string | undefined;
-  readonly error: string;
+  readonly error: ErrorCode;
+  /** HTTP status of the responses: 4xx if the caller has to act. */
+  readonly status: number;
+  readonly title: string;
   /** Code of the finding of `cambist doctor`. Undefined if the cause is unknown. */
   readonly finding?: string | undefined;
   readonly cause?: string | undefined;
@@ -80,6 +84,7 @@ export interface FailureStatus {
 export interface StatusSources {
   readonly version: string;
   readonly counts: Counts;
+  readonly traffic: RecentTraffic;
   readonly readiness: Readiness;
   readonly cacheEntries: () => number;
   readonly nowMs: () => number;
@@ -90,11 +95,21 @@ export interface Status {
   /** @param waiting keys whose change needs a restart */
   serve(config: Config, waiting: readonly string[]): void;
   report(): StatusReport;
+  charts(): Charts;
+}
+
+/** The last quarter of an hour, one entry for each interval. The last interval is the current one. */
+export interface Charts {
+  readonly responses: readonly ResponseClasses[];
+  /** Milliseconds. Undefined in an interval without responses. */
+  readonly p95Ms: readonly (number | undefined)[];
+  readonly routes: readonly (readonly ResponseClasses[])[];
 }
 
 const MAX_DATE_SECONDS = 8.64e12;
 
-export function createStatus({ version, counts, readiness, cacheEntries, nowMs }: StatusSources): Status {
+export function createStatus(sources: StatusSources): Status {
+  const { version, counts, traffic, readiness, cacheEntries, nowMs } = sources;
   const startedAt = isoTime(nowMs());
   let served: { config: Config; version: string; waiting: readonly string[] } | undefined;
 
@@ -111,7 +126,10 @@ export function createStatus({ version, counts, readiness, cacheEntries, nowMs }
         exchanges,
         failures: exchanges - successes,
         ...(durations !== undefined &&
-          exchanges > 0 && { mean_ms: Math.round((10_000 * durations.sum) / exchanges) / 10 }),
+          exchanges > 0 && {
+            mean_ms: Math.round((10_000 * durations.sum) / exchanges) / 10,
+            ...percentiles(durations),
+          }),
       };
     });
   }
@@ -119,6 +137,16 @@ export function createStatus({ version, counts, readiness, cacheEntries, nowMs }
   return {
     serve(config, waiting) {
       served = { config, version: versionOf(config), waiting };
+      traffic.serve([...routeNames(config), UNMATCHED]);
+    },
+    charts() {
+      const names = routeNames(served?.config);
+      const all = [...names, UNMATCHED];
+      return {
+        responses: traffic.of(all).intervals,
+        p95Ms: traffic.quantiles(all, 0.95).map((seconds) => seconds && 1000 * seconds),
+        routes: names.map((name) => traffic.of([name]).intervals),
+      };
     },
     report() {
       const { ready, checks } = readiness.report();
@@ -127,6 +155,7 @@ export function createStatus({ version, counts, readiness, cacheEntries, nowMs }
       const { loadedAtMs, last } = counts.reloads;
       return {
         version,
+        at: isoTime(nowMs()),
         started_at: startedAt,
         ready,
         missing: Object.entries(checks)
@@ -139,17 +168,15 @@ export function createStatus({ version, counts, readiness, cacheEntries, nowMs }
           ...(last !== undefined && { last_reload: { at: isoTime(last.atMs), result: last.result } }),
         },
         totals: figures([...routes.map(({ name }) => counts.route(name)), counts.route(UNMATCHED)]),
+        recent: recentFigures(traffic.of([...routeNames(config), UNMATCHED])),
         cache: { entries: cacheEntries(), max_entries: config?.cache.maxEntries ?? 0 },
         authorization_servers: config === undefined ? [] : servers(config, checks),
-        routes: routes.map((route) => ({
-          name: route.name,
-          credential: route.credential.kind,
-          authorization_servers: usedServerNames(route.credential),
-          ...figures([counts.route(route.name)]),
-        })),
+        routes: routes.map((route) => routeStatus(route, counts.route(route.name), traffic.of([route.name]))),
         failures: counts.recentFailures.list().map(({ route, error, count, lastMs, diagnosis }) => ({
           ...(route !== undefined && { route }),
           error,
+          status: describeError(error).status,
+          title: describeError(error).title,
           ...(diagnosis !== undefined && { finding: diagnosis.finding, cause: diagnosis.cause }),
           fix: diagnosis?.fix ?? fixOf(error) ?? '',
           count,
@@ -162,19 +189,6 @@ export function createStatus({ version, counts, readiness, cacheEntries, nowMs }
           .map(([name, seconds]) => ({ name, expires_at: isoTime(seconds * 1000) })),
       };
     },
-  };
-}
-
-function figures(routes: readonly Readonly<RouteCounts>[]): Figures {
-  const sum = (of: (counts: RouteCounts) => number): number => routes.reduce((all, counts) => all + of(counts), 0);
-  return {
-    requests: sum(({ durations }) => countOf(durations)),
-    failures: sum(({ failures }) => total(failures)),
-    backend_errors: sum(({ backendErrors }) => backendErrors),
-    in_flight: sum(({ inFlight }) => inFlight),
-    open_streams: sum(({ openStreams }) => openStreams),
-    needed_token: sum(({ cache }) => total(cache) - (cache.bypass ?? 0)),
-    served_from_cache: sum(({ cache: { hit = 0, joined = 0 } }) => hit + joined),
   };
 }
 

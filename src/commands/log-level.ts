@@ -1,7 +1,6 @@
-import type { Config, LogLevel } from '../config/config.ts';
+import type { Config } from '../config/config.ts';
+import { isLogLevel, LOG_LEVELS, type LogLevel } from '../config/log-levels.ts';
 import { UsageError } from './command.ts';
-
-const LEVELS: readonly string[] = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
 
 /**
  * The log level: `CAMBIST_LOG_LEVEL`, which an injected pod can set, else that of the config.
@@ -10,10 +9,6 @@ const LEVELS: readonly string[] = ['fatal', 'error', 'warn', 'info', 'debug', 't
 export function logLevelOf(config: Config): LogLevel {
   const level = process.env.CAMBIST_LOG_LEVEL;
   if (level === undefined) return config.log.level;
-  if (!isLevel(level)) throw new UsageError(`invalid CAMBIST_LOG_LEVEL: must be one of ${LEVELS.join(', ')}`);
+  if (!isLogLevel(level)) throw new UsageError(`invalid CAMBIST_LOG_LEVEL: must be one of ${LOG_LEVELS.join(', ')}`);
   return level;
-}
-
-function isLevel(text: string): text is LogLevel {
-  return LEVELS.includes(text);
 }

@@ -65,7 +65,7 @@ async function reload(file: string, app: App, logger: Logger): Promise<Config | 
     logger.error({ config: file, errors }, 'config reload failed; keeping the previous config');
     return undefined;
   }
-  logger.level = logLevelOf(config);
+  app.logLevel.configure(logLevelOf(config));
   const waiting = app.reload(config);
   if (waiting.length > 0) logger.warn({ keys: waiting }, 'config reloaded in part; these keys need a restart');
   logger.info({ config: file, routes: config.routes.length }, 'config reloaded');

@@ -1,4 +1,5 @@
 import type { CredentialSource } from '../secrets/credential.ts';
+import type { LogLevel } from './log-levels.ts';
 
 /**
  * The config as the rest of cambist uses it: defaults merged, durations in milliseconds, sizes in bytes, URLs split,
@@ -8,8 +9,6 @@ import type { CredentialSource } from '../secrets/credential.ts';
 export type Listen =
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
   | { readonly kind: 'unix'; readonly path: string };
-
-export type LogLevel = 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent';
 
 /** Client authentication at a token endpoint (RFC 6749 section 2.3, RFC 7523 section 2.2). */
 export type ClientAuth =

@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { LISTEN_FORM } from './addresses.ts';
 import { DEFAULTS } from './defaults.ts';
+import { LOG_LEVELS } from './log-levels.ts';
 import { audit } from './schema-audit.ts';
 import { authorizationServer } from './schema-authorization-server.ts';
 import { inbound } from './schema-inbound.ts';
@@ -10,7 +11,7 @@ import { duration, fileSource, headerName, size, text } from './schema-values.ts
 const log = z
   .strictObject({
     level: z
-      .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
+      .enum(LOG_LEVELS)
       .meta({ description: 'Lowest level that is written.', default: DEFAULTS.logLevel })
       .optional(),
     sample: z

@@ -1,4 +1,4 @@
-import type { LogLevel } from '../config/config.ts';
+import { LOG_LEVELS, type LogLevel } from '../config/log-levels.ts';
 import { parseDuration } from '../config/units.ts';
 import { quantityOf } from './quantity.ts';
 import { quote } from './quote.ts';
@@ -77,8 +77,6 @@ export type RawOptions = Readonly<Partial<Record<OptionName, string>>>;
 
 /** An invalid option. The message names the option, and says what is valid. */
 export class OptionError extends Error {}
-
-const LOG_LEVELS: readonly LogLevel[] = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
 
 /** A DNS subdomain, the form of most object names. */
 const OBJECT_NAME = /^(?=.{1,253}$)[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*$/;

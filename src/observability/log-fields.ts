@@ -38,6 +38,8 @@ export const LOG_FIELDS = [
   'routes',
   'keys',
   'hosts',
+  'from',
+  'to',
   'version',
   'listen',
   'admin',

@@ -36,7 +36,7 @@ export function configOf(written: WrittenConfig): Config {
 /** Starts the app, and stops it after the test. */
 export async function startTestApp(t: TestContext, written: WrittenConfig): Promise<RunningApp> {
   const lines: string[] = [];
-  const logger = createLogger('debug', { write: (line: string) => void lines.push(line) });
+  const logger = createLogger('info', { write: (line: string) => void lines.push(line) });
   const app = await startApp(configOf(written), 'test', logger);
   let stopping: Promise<void> | undefined;
   const stop = (): Promise<void> => {

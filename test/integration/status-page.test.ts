@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { parse } from 'yaml';
 import type { StatusReport } from '../../src/admin/status.ts';
+import { startTestApp } from '../harness/app.ts';
+import { eventually } from '../harness/eventually.ts';
 import { startGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
 import { createLeakWatch } from '../harness/leaks.ts';
@@ -14,8 +21,8 @@ test('shows requests, failures and the state of the authorization server', async
   assert.equal(report.ready, true);
   const [route] = report.routes;
   assert.deepEqual(
-    [route?.name, route?.requests, route?.failures, route?.needed_token, route?.served_from_cache],
-    ['github', 3, 1, 2, 1],
+    [route?.name, route?.requests, route?.refused, route?.failed, route?.needed_token, route?.served_from_cache],
+    ['github', 3, 1, 0, 2, 1],
   );
   assert.deepEqual(
     report.failures.map(({ error, count }) => [error, count]),
@@ -58,7 +65,9 @@ test('shows the keys that wait for a restart until the file has the active value
   assert.deepEqual(await waiting(), []);
 });
 
-test('shows no token, session, user or address', async (t) => {
+const PAGES = ['/', '/status.json', '/config.yaml', '/config.json', '/log-level'];
+
+test('shows no token, session, user or query', async (t) => {
   const { app, authorization, subjectToken, authorizationServer } = await startGateway(t);
   const leaks = createLeakWatch();
   leaks.remember(subjectToken);
@@ -71,9 +80,110 @@ test('shows no token, session, user or address', async (t) => {
   };
   await call(`${app.url}/github`, { headers: { ...headers, 'mcp-session-id': 'another' } });
   for (const { issued } of authorizationServer.requests) if (issued !== undefined) leaks.remember(issued);
-  for (const path of ['/', '/status.json']) {
-    const { text } = await call(`${app.admin}${path}`);
+  for (const path of PAGES) {
+    const { status, text } = await call(`${app.admin}${path}`);
+    assert.equal(status, 200);
     leaks.assertNoLeak({ [path]: text });
-    assert.doesNotMatch(text, /of-alice|127\.0\.0\.1/, path);
+    assert.doesNotMatch(text, /of-alice/, path);
   }
+});
+
+test('shows the active config without any secret: values, misplaced names, parameters and parts of URLs', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'cambist-config-'));
+  const secrets = Array.from({ length: 9 }, () => randomBytes(18).toString('base64url').replaceAll(/[-_]/g, 'x1'));
+  const [fromFile, fromVariable, asFile, asVariable, parameter, query, key, apiKey, keysQuery] = secrets;
+  const file = join(folder, 'client-secret');
+  await writeFile(file, `${fromFile}\n`);
+  await writeFile(join(folder, 'api-key'), `${apiKey}\n`);
+  process.env.CAMBIST_TEST_SECRET = fromVariable;
+  t.after(async () => {
+    delete process.env.CAMBIST_TEST_SECRET;
+    await rm(folder, { recursive: true });
+  });
+  const server = (source: object) => ({
+    token_endpoint: `https://idp.example.com/token?key=${query}`,
+    client_id: 'cambist',
+    client_auth: { method: 'client_secret_basic', client_secret: source },
+    extra_params: { api_key: parameter },
+  });
+  const route = (name: string, keys: object) => ({
+    name,
+    match: { path: `/${name}` },
+    upstream: `https://mcp.example.com/${key}/mcp`,
+    ...keys,
+  });
+  const app = await startTestApp(t, {
+    authorization_servers: {
+      'by-file': server({ file }),
+      'by-variable': server({ env: 'CAMBIST_TEST_SECRET' }),
+      'misplaced-in-file': server({ file: asFile }),
+      'misplaced-in-variable': server({ env: `A${asVariable}` }),
+    },
+    routes: [
+      route('one', { authorization_server: 'by-file' }),
+      route('two', {
+        authorization_server: 'by-variable',
+        subject_token: {
+          verify: { issuer: 'https://idp.example.com', jwks_uri: `https://idp.example.com/k?a=${keysQuery}` },
+        },
+      }),
+      route('three', { authorization_server: 'misplaced-in-file' }),
+      route('four', { authorization_server: 'misplaced-in-variable' }),
+      route('five', { credential: 'secret', secret: { file: join(folder, 'api-key') } }),
+    ],
+  });
+  for (const path of [...PAGES, '/metrics', '/readyz', '/cache']) {
+    const { text } = await call(`${app.admin}${path}`);
+    for (const [index, secret] of secrets.entries()) assert.ok(!text.includes(secret), `${path} shows secret ${index}`);
+  }
+  const yaml = (await call(`${app.admin}/config.yaml`)).text;
+  for (const words of [
+    `file: ${file}`,
+    'env: CAMBIST_TEST_SECRET',
+    'file: "[no such file]"',
+    'env: "[variable not set]"',
+    'api_key: "[hidden]"',
+    'token_endpoint: https://idp.example.com/token?[hidden]',
+    'upstream: https://mcp.example.com/[hidden]/mcp',
+    'max_in_flight: 10000',
+  ]) {
+    assert.ok(yaml.includes(words), `${words}: ${yaml}`);
+  }
+  assert.deepEqual(parse(yaml), JSON.parse((await call(`${app.admin}/config.json`)).text));
+});
+
+test('shows the config that a reload applied', async (t) => {
+  const { app, config } = await startGateway(t);
+  app.reloadTo({ ...config, cache: { max_entries: 5 } });
+  assert.match((await call(`${app.admin}/config.yaml`)).text, /max_entries: 5\n/);
+});
+
+test('changes the log level, also over a reload, until the config changes it', async (t) => {
+  const { app, config } = await startGateway(t);
+  const put = (level: string) =>
+    call(`${app.admin}/log-level`, {
+      method: 'PUT',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ level }),
+    });
+  assert.deepEqual(JSON.parse((await put('debug')).text), { level: 'debug', configured: 'info' });
+  assert.ok(
+    app.logs.some(({ msg, from, to }) => /^log level changed/.test(String(msg)) && from === 'info' && to === 'debug'),
+  );
+  app.reloadTo(config);
+  assert.match((await call(`${app.admin}/log-level`)).text, /"level":"debug"/);
+  app.logLevel.configure('warn');
+  assert.deepEqual(JSON.parse((await call(`${app.admin}/log-level`)).text), { level: 'warn', configured: 'warn' });
+});
+
+test('logs every successful request at debug, whatever log.sample is', async (t) => {
+  const { app, authorization, config } = await startGateway(t);
+  app.reloadTo({ ...config, log: { sample: 0 } });
+  const requests = () => app.logs.filter(({ msg }) => msg === 'request').length;
+  await call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
+  assert.equal(requests(), 0);
+  const headers = { 'content-type': 'application/json' };
+  await call(`${app.admin}/log-level`, { method: 'PUT', headers, body: '{"level":"debug"}' });
+  await call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
+  await eventually('the line is written', () => requests() === 1);
 });

@@ -1,7 +1,7 @@
 /** Scripts for the page. They are strings, because this project has no types of the browser. */
 
-/** The elements that overflow on the right, as the beginning of their HTML. */
-export const OVERFLOWING = `[...document.querySelectorAll('body *')]
+/** The elements that overflow on the right, as the beginning of their HTML. The content of `pre` scrolls. */
+export const OVERFLOWING = `[...document.querySelectorAll('body *:not(pre *)')]
   .filter((element) => element.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
   .map((element) => element.outerHTML.slice(0, 80))`;
 

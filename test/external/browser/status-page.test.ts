@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type FakeSetup, startFakeSetup } from '../../harness/fake-setup.ts';
-import { openPage } from './browser.ts';
+import { respond } from '../../harness/upstream-handlers.ts';
+import { type OpenPage, openPage } from './browser.ts';
 import { OVERFLOWING, TEXTS_AND_BACKGROUNDS } from './in-page.ts';
+import { startBusyScene, startQuietScene } from './scenes.ts';
 
 async function startBusySetup(t: TestContext): Promise<FakeSetup> {
   const setup = await startFakeSetup({
@@ -39,7 +42,8 @@ test('updates figures without replacing the elements', async (t) => {
   await setup.call({ headers: await setup.bearer(), body: '{}' });
   await page.locator(`${cell('tools', 'Requests')}[normalize-space()="2"]`).waitFor();
   assert.equal(await page.evaluate('globalThis.seen.isConnected'), true);
-  await page.locator('[data-rate="totals.requests"] polyline').waitFor();
+  await page.locator('[id="route-tools"] .state >> text=ok').waitFor();
+  await page.locator('#tiles svg path.passed').first().waitFor({ state: 'attached' });
   assert.deepEqual(complaints, []);
 });
 
@@ -56,17 +60,18 @@ test('shows a problem and its recovery without a reload', async (t) => {
     await setup.call({ headers: { ...accepted, 'mcp-session-id': `s-${i}` }, body: '{}' });
   }
   await page.getByText('Authorization server local is down.').waitFor();
-  const failures = page.locator('//section[h2="Recent failures"]//tbody/tr');
+  assert.match((await page.locator('#summary').textContent()) ?? '', /◆ ready, but /);
+  const failures = page.locator('//section[h2="Recent failures and refusals"]//tbody/tr');
   assert.match(
     (await failures.first().textContent()) ?? '',
-    /tools\s+ERR_STS_UNAVAILABLE[\s\S]+cambist retries on its own\./,
+    /tools\s+▲ 503 ERR_STS_UNAVAILABLE[\s\S]+cambist retries on its own\./,
   );
   setup.authorizationServer.behaviour = { kind: 'issue' };
   const untilMs = performance.now() + 10_000;
   while ((await setup.call({ headers: { ...accepted, 'mcp-session-id': 's-0' }, body: '{}' })).status !== 200) {
     assert.ok(performance.now() < untilMs);
   }
-  await page.getByText('Needs attention').waitFor({ state: 'detached' });
+  await page.getByText('Authorization server local is down.').waitFor({ state: 'detached' });
   assert.deepEqual(complaints, []);
 });
 
@@ -80,6 +85,51 @@ test('shows the keys of a change that requires a restart without a reload', asyn
   await page.getByText('applied in part').waitFor();
   await setup.cambist.rewriteConfig(text);
   await page.getByText('Needs attention').waitFor({ state: 'detached' });
+  assert.deepEqual(complaints, []);
+});
+
+test('shows a backend that returns 404 to everything as a problem, and its recovery', async (t) => {
+  const setup = await startQuietScene(t);
+  const { page, complaints } = await openPage(t, `${setup.cambist.adminUrl}/`);
+  await page.getByText(/^live, /).waitFor();
+  setup.upstream.handler = respond(404);
+  const headers = await setup.bearer();
+  for (let i = 0; i < 4; i += 1) await setup.call({ headers, body: '{}' });
+  await page.getByText('its backend returned 404 to all of the last 4 requests.').waitFor();
+  await page.locator('#route-tools .state >> text=only 404').waitFor();
+  assert.match((await page.locator('#summary').textContent()) ?? '', /◆ ready, but one problem/);
+  setup.upstream.handler = respond(200);
+  await setup.call({ headers, body: '{}' });
+  await page.locator('#route-tools .state >> text=ok').waitFor();
+  await page.getByText('Needs attention').waitFor({ state: 'detached' });
+  assert.deepEqual(complaints, []);
+});
+
+test('keeps focus and opened details while it updates', async (t) => {
+  const setup = await startBusySetup(t);
+  const { page, complaints } = await openPage(t, `${setup.cambist.adminUrl}/`);
+  await page.getByText(/^live, /).waitFor();
+  await page.locator('summary').press('Enter');
+  await page.locator('pre').focus();
+  await setup.call({ headers: await setup.bearer(), body: '{}' });
+  await page.locator(`${cell('tools', 'Requests')}[normalize-space()="2"]`).waitFor();
+  assert.equal(await page.evaluate('document.activeElement.tagName'), 'PRE');
+  assert.match((await page.locator('pre').textContent()) ?? '', /^version: 1\n[\s\S]+name: tools/);
+  assert.deepEqual(complaints, []);
+});
+
+test('changes the log level by keyboard', async (t) => {
+  const setup = await startBusySetup(t);
+  const { page, complaints } = await openPage(t, `${setup.cambist.adminUrl}/`);
+  await page.getByText(/^live, /).waitFor();
+  await page.getByLabel('Log level').focus();
+  await page.keyboard.press('ArrowDown');
+  await page.getByText('until the next restart; configured: info').waitFor();
+  const shown = (await (await fetch(`${setup.cambist.adminUrl}/log-level`)).json()) as { level: string };
+  assert.equal(shown.level, 'debug');
+  assert.ok(
+    setup.cambist.logs().some(({ msg, to }) => msg === 'log level changed on the admin port' && to === 'debug'),
+  );
   assert.deepEqual(complaints, []);
 });
 
@@ -101,24 +151,37 @@ test('is readable without JavaScript', async (t) => {
   assert.deepEqual(complaints, []);
 });
 
-for (const width of [320, 390, 820, 1280, 2200]) {
-  test(`has no overflow at ${width} pixels`, async (t) => {
-    const setup = await startBusySetup(t);
-    const { page } = await openPage(t, `${setup.cambist.adminUrl}/`, { width });
-    await page.getByText(/^live, /).waitFor();
-    const overflowing = await page.evaluate<string[]>(OVERFLOWING);
-    assert.deepEqual(overflowing, []);
-  });
+/** Saves a picture for a person to look at, if the variable names a folder. */
+async function takePicture(page: OpenPage['page'], name: string): Promise<void> {
+  const folder = process.env.CAMBIST_SCREENSHOTS;
+  if (folder !== undefined) await page.screenshot({ path: join(folder, `${name}.png`), fullPage: true });
 }
 
-for (const colorScheme of ['light', 'dark'] as const) {
-  test(`has sufficient contrast in ${colorScheme} mode`, async (t) => {
-    const setup = await startBusySetup(t);
-    const { page } = await openPage(t, `${setup.cambist.adminUrl}/`, { colorScheme });
-    const pairs = await page.evaluate<[element: string, text: string, background: string][]>(TEXTS_AND_BACKGROUNDS);
-    assert.ok(pairs.length > 40);
-    for (const [element, text, background] of pairs) {
-      assert.ok(contrast(text, background) >= 4.5, `${element} ${text} on ${background}`);
+async function assertReadable({ page, complaints }: OpenPage): Promise<void> {
+  assert.deepEqual(await page.evaluate<string[]>(OVERFLOWING), []);
+  const pairs = await page.evaluate<[element: string, text: string, background: string][]>(TEXTS_AND_BACKGROUNDS);
+  assert.ok(pairs.length > 40);
+  for (const [element, text, background] of pairs) {
+    assert.ok(contrast(text, background) >= 4.5, `${element} ${text} on ${background}`);
+  }
+  assert.deepEqual(complaints, []);
+}
+
+for (const [scene, start] of [
+  ['busy', startBusyScene],
+  ['quiet', startQuietScene],
+] as const) {
+  test(`has no overflow and sufficient contrast at every width, light and dark: ${scene}`, async (t) => {
+    const setup = await start(t);
+    for (const colorScheme of ['light', 'dark'] as const) {
+      const open = await openPage(t, `${setup.cambist.adminUrl}/`, { colorScheme });
+      const { page } = open;
+      await page.getByText(/^live, /).waitFor();
+      for (const width of [320, 390, 820, 1280, 2200]) {
+        await page.setViewportSize({ width, height: 900 });
+        await assertReadable(open);
+        if (width === 390 || width === 1280) await takePicture(page, `${scene}-${width}-${colorScheme}`);
+      }
     }
   });
 }

@@ -3,19 +3,24 @@ import { type TestContext, test } from 'node:test';
 import { Registry } from 'prom-client';
 import { createAdminServer } from '../../../src/admin/server.ts';
 import { createExposition } from '../../../src/observability/exposition.ts';
+import { createLogLevelControl } from '../../../src/observability/log-level.ts';
 import { createReadiness, type ReadinessCheck } from '../../../src/observability/readiness.ts';
 import { loggerWithLines } from '../observability/log-lines.ts';
-import { SAMPLE_STATUS } from './sample-status.ts';
+import { SAMPLE_CHARTS, SAMPLE_STATUS } from './sample-status.ts';
 
 function serverOf(t: TestContext, checks: [string, ReadinessCheck][] = []) {
   const readiness = createReadiness(loggerWithLines().logger);
   readiness.require(new Map(checks));
   const report = { github: { entries: 2, oldest_age_seconds: 3, next_expiry_seconds: 4 } };
+  const { logger } = loggerWithLines();
+  const yaml = async () => 'version: 1\n';
   const app = createAdminServer({
     metrics: createExposition(new Registry(), []),
     readiness,
     cacheReport: () => report,
-    status: () => SAMPLE_STATUS,
+    status: { report: () => SAMPLE_STATUS, charts: () => SAMPLE_CHARTS },
+    config: { yaml, short: yaml, json: async () => '{"version":1}\n' },
+    logLevel: createLogLevelControl(logger),
     decisions: (after) => ({ last: after, missed: 0, decisions: [] }),
     hosts: () => ['cambist.example.com'],
   });
@@ -81,6 +86,8 @@ test('serves a status page that loads nothing from elsewhere and cannot be frame
     ['/status.css', 'text/css; charset=utf-8'],
     ['/status.js', 'text/javascript; charset=utf-8'],
     ['/icon.svg', 'image/svg+xml'],
+    ['/config.yaml', 'text/plain; charset=utf-8'],
+    ['/config.json', 'application/json; charset=utf-8'],
   ] as const) {
     const { statusCode, headers, body } = await app.inject(path);
     assert.deepEqual([statusCode, headers['content-type']], [200, type], path);
@@ -90,7 +97,7 @@ test('serves a status page that loads nothing from elsewhere and cannot be frame
     assert.doesNotMatch(policy, /unsafe|https?:|\*/, path);
     assert.equal(headers['x-content-type-options'], 'nosniff', path);
     assert.equal(headers['cache-control'], 'no-store', path);
-    assert.doesNotMatch(body.replaceAll('http://www.w3.org/2000/svg', ''), /https?:\/\/|@import|url\(/, path);
+    assert.doesNotMatch(body, /(?:src|href|action)="?(?:https?:)?\/\/|@import|url\(|fetch\('(?:https?:)?\/\//, path);
   }
 });
 
@@ -104,7 +111,18 @@ test('serves nothing but GET and HEAD on the status page', async (t) => {
 test('refuses a public host name on every endpoint but the health checks', async (t) => {
   const { app } = serverOf(t);
   const statusOf = async (url: string, host: string) => (await app.inject({ url, headers: { host } })).statusCode;
-  const guarded = ['/', '/metrics', '/cache', '/status.json', '/status.css', '/status.js', '/icon.svg'];
+  const guarded = [
+    '/',
+    '/metrics',
+    '/cache',
+    '/config.yaml',
+    '/config.json',
+    '/log-level',
+    '/status.json',
+    '/status.css',
+    '/status.js',
+    '/icon.svg',
+  ];
   for (const host of ['evil.example.org', 'EVIL.example.org:9180', 'evil.example.org.', '127.0.0.1.example.org']) {
     for (const url of [...guarded, '/metrics?x', '//cache', '/no-such-page']) {
       assert.equal(await statusOf(url, host), 403, `${url} ${host}`);
@@ -130,4 +148,14 @@ test('serves addresses, internal names and the names of admin_hosts', async (t) 
       assert.equal((await app.inject({ url, headers: { host } })).statusCode, 200, `${url} ${host}`);
     }
   }
+});
+
+test('shows the config to loopback only, also on the page', async (t) => {
+  const { app } = serverOf(t);
+  for (const url of ['/config.yaml', '/config.json']) {
+    assert.equal((await app.inject({ url, remoteAddress: '::1' })).statusCode, 200, url);
+    assert.equal((await app.inject({ url, remoteAddress: '10.0.0.7' })).statusCode, 403, url);
+  }
+  assert.match((await app.inject({ url: '/', remoteAddress: '127.0.0.1' })).body, /version: 1/);
+  assert.doesNotMatch((await app.inject({ url: '/', remoteAddress: '10.0.0.7' })).body, /version: 1|<select/);
 });

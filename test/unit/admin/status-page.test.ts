@@ -2,9 +2,16 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { html } from '../../../src/admin/markup.ts';
-import { PAGE_SCRIPT } from '../../../src/admin/page-assets.ts';
+import { PAGE_SCRIPT } from '../../../src/admin/page-script.ts';
+import type { RouteStatus } from '../../../src/admin/route-status.ts';
+import type { StatusReport } from '../../../src/admin/status.ts';
 import { statusPage } from '../../../src/admin/status-page.ts';
-import { SAMPLE_STATUS } from './sample-status.ts';
+import { noResponses } from '../../../src/observability/response-classes.ts';
+import { SAMPLE_PAGE, SAMPLE_ROUTE, SAMPLE_STATUS } from './sample-status.ts';
+
+function pageOf(report: StatusReport): string {
+  return statusPage({ ...SAMPLE_PAGE, report });
+}
 
 /** The visible text of a page. */
 function readable(page: string): string {
@@ -15,26 +22,33 @@ function readable(page: string): string {
 }
 
 test('shows everything without a script', () => {
-  const text = readable(statusPage(SAMPLE_STATUS));
+  const text = readable(pageOf(SAMPLE_STATUS));
   for (const words of [
     'cambist 1.2.3 ● ready',
-    'Requests 12,345 3 in flight',
-    'Served from cache 99 % of 200',
-    'Tokens in the cache 7 of at most 10,000',
-    'keycloak ● available 20 1 12.5 ms',
-    'github exchange at keycloak 12,345 1 2 3 4 99 %',
-    'github ERR_UPSTREAM_TLS 2026-11-24 12:05:00 UTC 3 Do this.',
+    'Requests 345 3 in flight, 4 streams',
+    'Errors of cambist 1 5xx; 1 since the start',
+    'Errors of backends 2 5xx; and 5 with 4xx',
+    'Refused to callers 7 4xx; 7 since the start',
+    'Response time, p95 120 ms p50 1.2 ms, p99 2.5 s',
+    'Served from cache 99 % of 100 requests 7 of 10,000 tokens',
+    'github ● ok 345 99 % 3 4 330 0 5 2 7 1 1.2 ms 120 ms 2.5 s',
+    'github.tools.svc /mcp POST · write_* → https://github-mcp.example.com/mcp audience the same, token from keycloak',
+    'Last failure 2026-11-24 12:05:00 UTC ERR_UPSTREAM_TLS Backend not trusted (3 times)',
+    'keycloak ● available 20 1 11 ms 40 ms 45 ms',
+    'github ▲ 502 ERR_UPSTREAM_TLS 2026-11-24 12:05:00 UTC 3 Backend not trusted. Do this.',
     'Active version 0a1b2c3d',
     'Last reload none yet',
+    'Log level',
     'Expiry of the actor token of route "github" 2026-11-24 13:00:00 UTC',
+    'Show it here version: 1',
   ]) {
-    assert.ok(text.includes(words), words);
+    assert.ok(text.includes(words), `${words}: ${text}`);
   }
   assert.doesNotMatch(text, /attention/);
 });
 
 test('shows problems at the top, with their fixes', () => {
-  const page = statusPage({
+  const page = pageOf({
     ...SAMPLE_STATUS,
     ready: false,
     missing: [{ check: 'routes.docs.tls', status: 'ERR_CREDENTIAL_UNAVAILABLE', fix: 'Put the file there.' }],
@@ -42,7 +56,7 @@ test('shows problems at the top, with their fixes', () => {
     config: { ...SAMPLE_STATUS.config, last_reload: { at: SAMPLE_STATUS.started_at, result: 'failure' } },
   });
   const text = readable(page);
-  const attention = text.slice(text.indexOf('Needs attention'), text.indexOf('Requests'));
+  const attention = text.slice(text.indexOf('Needs attention'), text.indexOf('Last 15 minutes'));
   for (const words of [
     'routes.docs.tls is not ready yet: ERR_CREDENTIAL_UNAVAILABLE . Put the file there.',
     'Authorization server keycloak is down. Check that',
@@ -51,27 +65,23 @@ test('shows problems at the top, with their fixes', () => {
     assert.ok(attention.includes(words), words);
   }
   assert.ok(text.includes('▲ not ready'));
-  assert.ok(text.includes('keycloak ▲ down 1 1 –'));
+  assert.ok(text.includes('keycloak ▲ down 1 1 – – –'));
 });
 
 test('shows a reload as applied in part, and names the keys that need a restart', () => {
   const waiting = { ...SAMPLE_STATUS.config, waits_for_restart: ['listen', 'limits.max_header_size'] };
   const at = SAMPLE_STATUS.started_at;
-  const text = readable(
-    statusPage({ ...SAMPLE_STATUS, config: { ...waiting, last_reload: { at, result: 'success' } } }),
-  );
-  const attention = text.slice(text.indexOf('Needs attention'), text.indexOf('Requests'));
+  const text = readable(pageOf({ ...SAMPLE_STATUS, config: { ...waiting, last_reload: { at, result: 'success' } } }));
+  const attention = text.slice(text.indexOf('Needs attention'), text.indexOf('Last 15 minutes'));
   assert.ok(attention.includes('but not in effect: listen , limits.max_header_size . Restart cambist'), attention);
-  assert.match(text, /Last reload 2026-11-24 12:00:00 UTC ○ applied in part/);
+  assert.match(text, /Last reload 2026-11-24 12:00:00 UTC ◆ applied in part/);
   assert.match(text, /Needs a restart listen , limits\.max_header_size/);
-  const failed = readable(
-    statusPage({ ...SAMPLE_STATUS, config: { ...waiting, last_reload: { at, result: 'failure' } } }),
-  );
+  const failed = readable(pageOf({ ...SAMPLE_STATUS, config: { ...waiting, last_reload: { at, result: 'failure' } } }));
   assert.match(failed, /▲ failed[\s\S]+Needs a restart listen/);
 });
 
 test('says that there are no routes, servers and failures', () => {
-  const text = readable(statusPage({ ...SAMPLE_STATUS, routes: [], authorization_servers: [], failures: [] }));
+  const text = readable(pageOf({ ...SAMPLE_STATUS, routes: [], authorization_servers: [], failures: [] }));
   for (const words of ['No routes.', 'No route uses one.', 'None since the process started.']) {
     assert.ok(text.includes(words), words);
   }
@@ -94,7 +104,7 @@ test('escapes markup in names', () => {
 });
 
 test('contains no inline script or style, which the policy forbids', () => {
-  const page = statusPage(SAMPLE_STATUS);
+  const page = pageOf(SAMPLE_STATUS);
   assert.doesNotMatch(page, /<script(?! src="status\.js" defer><\/script>)|<style|\sstyle=|\son\w+=/);
 });
 
@@ -102,14 +112,97 @@ test('inserts text and never HTML by its script', () => {
   assert.doesNotMatch(PAGE_SCRIPT, /innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function/);
 });
 
-test('names an existing path of the report in each number', () => {
-  const page = statusPage(SAMPLE_STATUS);
-  const paths = [...page.matchAll(/data-(?:figure|part|whole|rate)="([^"]+)"/g)].map(([, path = '']) => path);
-  assert.ok(paths.length > 15);
-  for (const path of paths.filter((name) => name !== 'exchanges')) {
-    const value = path
-      .split('.')
-      .reduce<unknown>((part, key) => (part as Record<string, unknown> | undefined)?.[key], SAMPLE_STATUS);
-    assert.equal(typeof value, 'number', path);
-  }
+function problemsAbove(report: StatusReport): string {
+  const text = readable(pageOf(report));
+  return text.includes('Needs attention')
+    ? text.slice(text.indexOf('Needs attention'), text.indexOf('Last 15 minutes'))
+    : '';
+}
+
+test('is not green while an authorization server is down', () => {
+  const [server] = SAMPLE_STATUS.authorization_servers;
+  assert.ok(server);
+  const page = pageOf({ ...SAMPLE_STATUS, authorization_servers: [{ ...server, state: 'down' }] });
+  assert.match(readable(page), /◆ ready, but one problem/);
+  assert.match(page, /<title>cambist: ready, but one problem<\/title>/);
+  assert.doesNotMatch(page, /pill good[^>]*>[^<]*<span[^>]*>●<\/span> ready/);
+});
+
+test('shows a route whose backend returned 404 to everything as a problem', () => {
+  const route: RouteStatus = {
+    ...SAMPLE_ROUTE,
+    state: 'only_4xx',
+    status: 404,
+    latest: { ...noResponses(), '4xx': 12 },
+  };
+  const report = { ...SAMPLE_STATUS, routes: [route] };
+  assert.match(readable(pageOf(report)), /github ▲ only 404/);
+  assert.match(
+    problemsAbove(report),
+    /its backend returned 404 to all of the last 12 requests. Compare the path of upstream/,
+  );
+  const few = { ...route, latest: { ...noResponses(), '4xx': 2 } };
+  assert.equal(problemsAbove({ ...SAMPLE_STATUS, routes: [few] }), '');
+  const { status: _, ...mixed } = route;
+  assert.match(readable(pageOf({ ...SAMPLE_STATUS, routes: [mixed] })), /github ▲ only 4xx/);
+});
+
+test('names the reason of a failing route', () => {
+  const route: RouteStatus = {
+    ...SAMPLE_ROUTE,
+    state: 'failing',
+    latest: { ...noResponses(), '2xx': 1, failed: 3 },
+  };
+  const report = { ...SAMPLE_STATUS, routes: [route] };
+  assert.match(problemsAbove(report), /3 of the last 4 requests failed, the last with ERR_UPSTREAM_TLS . Do this\./);
+  const byBackend = { ...route, latest: { ...noResponses(), '5xx': 4 } };
+  assert.match(
+    problemsAbove({ ...report, routes: [byBackend] }),
+    /4 of the last 4 requests failed with 5xx of the backend/,
+  );
+});
+
+test('shows the last refusal of a caller apart from failures', () => {
+  const [failure] = SAMPLE_STATUS.failures;
+  assert.ok(failure);
+  const refusal = {
+    ...failure,
+    error: 'ERR_SUBJECT_TOKEN_MISSING' as const,
+    status: 401,
+    title: 'Subject token missing',
+  };
+  const newer = readable(pageOf({ ...SAMPLE_STATUS, failures: [refusal, failure] }));
+  assert.match(newer, /Last failure [^·]*Last refusal 2026-11-24 12:05:00 UTC ERR_SUBJECT_TOKEN_MISSING/);
+  assert.match(newer, /github ◆ 401 ERR_SUBJECT_TOKEN_MISSING/);
+  const older = readable(pageOf({ ...SAMPLE_STATUS, failures: [failure, refusal] }));
+  assert.doesNotMatch(older, /Last refusal/);
+});
+
+test('lists ten problems at most, and counts the others', () => {
+  const missing = Array.from({ length: 12 }, (_, i) => ({ check: `routes.r${i}.tls`, status: 'waiting' }));
+  const text = problemsAbove({ ...SAMPLE_STATUS, ready: false, missing });
+  assert.match(text, /routes\.r9\.tls/);
+  assert.doesNotMatch(text, /routes\.r10\.tls/);
+  assert.match(text, /and 2 more/);
+});
+
+test('shows neither the config nor a control to other machines', () => {
+  const page = statusPage({ ...SAMPLE_PAGE, local: undefined });
+  assert.doesNotMatch(page, /<select|version: 1|config\.yaml/);
+  assert.match(readable(page), /Log level info/);
+});
+
+test('offers no log level with fewer lines than configured', () => {
+  const page = statusPage({ ...SAMPLE_PAGE, logLevel: { level: 'debug', configured: 'warn' } });
+  assert.match(page, /<option>warn<\/option><option>info<\/option><option selected>debug<\/option><option>trace/);
+  assert.doesNotMatch(page, /<option>error/);
+  assert.match(readable(page), /until the next restart; configured: warn/);
+});
+
+test('labels every column for screen readers, and every section by its heading', () => {
+  const page = pageOf(SAMPLE_STATUS);
+  assert.doesNotMatch(page, /<th(?![^>]*scope=)[ >]/);
+  for (const [, id = ''] of page.matchAll(/aria-labelledby="([^"]+)"/g)) assert.ok(page.includes(`id="${id}"`), id);
+  assert.equal([...page.matchAll(/<section /g)].length, [...page.matchAll(/<section [^>]*aria-labelledby/g)].length);
+  for (const [svg] of page.matchAll(/<svg[^>]*>/g)) assert.match(svg, /aria-hidden="true"/);
 });

@@ -6,6 +6,7 @@ import { CambistError, type ErrorCode } from '../../../src/errors.ts';
 import { createCounts } from '../../../src/observability/counts.ts';
 import type { StartedResponse } from '../../../src/observability/proxy-observer.ts';
 import { createReadiness } from '../../../src/observability/readiness.ts';
+import { createRecentTraffic } from '../../../src/observability/recent-traffic.ts';
 import { configOf } from '../../harness/app.ts';
 import { loggerWithLines } from '../observability/log-lines.ts';
 
@@ -27,12 +28,13 @@ function setUp(t: TestContext) {
   const readiness = createReadiness(loggerWithLines().logger);
   t.after(() => readiness.stop());
   const counts = createCounts(nowMs);
-  const status = createStatus({ version: '1.2.3', counts, readiness, cacheEntries: () => 7, nowMs });
+  const traffic = createRecentTraffic(counts, nowMs);
+  const status = createStatus({ version: '1.2.3', counts, traffic, readiness, cacheEntries: () => 7, nowMs });
   const serve = (served: Config, waiting: readonly string[] = []): void => {
     counts.serve(served);
     status.serve(served, waiting);
   };
-  return { clock, readiness, counts, status, serve };
+  return { clock, readiness, counts, traffic, status, serve };
 }
 
 function response(error?: ErrorCode): StartedResponse {
@@ -46,13 +48,20 @@ function response(error?: ErrorCode): StartedResponse {
   };
 }
 
+const REFUSED: StartedResponse = {
+  ...response(),
+  status: 401,
+  outcome: 'refused',
+  error: 'ERR_SUBJECT_TOKEN_MISSING',
+};
+
 test('reports requests, responses and cache hits, by route and in total', (t) => {
   const { counts, status, serve } = setUp(t);
   serve(config);
   counts.proxy.requestRouted(github);
   counts.proxy.responseStarted(github, response());
   counts.proxy.responseStarted(docs, { ...response(), status: 500 });
-  counts.proxy.responseStarted(undefined, response('ERR_ROUTE_NOT_FOUND'));
+  counts.proxy.responseStarted(undefined, REFUSED);
   counts.proxy.streamOpened(docs);
   for (const result of ['hit', 'miss', 'joined', 'negative'] as const) counts.tokens.cacheLookedUp('github', result);
   counts.tokens.cacheLookedUp('docs', 'bypass');
@@ -72,7 +81,10 @@ test('reports requests, responses and cache hits, by route and in total', (t) =>
       ['docs', 'none', [], 1, 0, 1, 1],
     ],
   );
-  assert.deepEqual([totals.requests, totals.failures, totals.needed_token, totals.served_from_cache], [3, 1, 4, 2]);
+  assert.deepEqual(
+    [totals.requests, totals.refused, totals.failed, totals.needed_token, totals.served_from_cache],
+    [3, 1, 0, 4, 2],
+  );
   assert.deepEqual(cache, { entries: 7, max_entries: 10_000 });
   counts.proxy.requestFinished(github);
   counts.proxy.streamClosed(docs);
@@ -84,8 +96,8 @@ test('counts 5xx of a backend, whatever the status, and not as own errors', (t) 
   serve(config);
   for (const code of [500, 520, 777]) counts.proxy.responseStarted(github, { ...response(), status: code });
   counts.proxy.responseStarted(github, response('ERR_UPSTREAM_TLS'));
-  const { requests, backend_errors, failures } = status.report().totals;
-  assert.deepEqual([requests, backend_errors, failures], [4, 3, 1]);
+  const { requests, backend_errors, failed } = status.report().totals;
+  assert.deepEqual([requests, backend_errors, failed], [4, 3, 1]);
 });
 
 test('reports an authorization server as available, down or not found', async (t) => {
@@ -181,4 +193,105 @@ test('reports credentials by expiry, and forgets those that the config no longer
   );
   serve(config);
   assert.deepEqual(status.report().credentials, []);
+});
+
+test('counts the refusals of callers apart from errors of cambist', (t) => {
+  const { counts, status, serve } = setUp(t);
+  serve(config);
+  for (let i = 0; i < 3; i += 1) counts.proxy.responseStarted(github, REFUSED);
+  counts.proxy.responseStarted(github, response('ERR_STS_UNAVAILABLE'));
+  const { totals, recent, failures } = status.report();
+  assert.deepEqual([totals.refused, totals.failed, recent.responses.refused, recent.responses.failed], [3, 1, 3, 1]);
+  assert.deepEqual(
+    failures.map(({ error, status: code, title }) => [error, code, title]),
+    [
+      ['ERR_STS_UNAVAILABLE', 503, 'Authorization server unavailable'],
+      ['ERR_SUBJECT_TOKEN_MISSING', 401, 'Subject token missing'],
+    ],
+  );
+});
+
+test('reports where the requests of a route go, without keys in the URL', (t) => {
+  const { status, serve } = setUp(t);
+  const key = 'OTE1YzE5MjgtNTI3MC00YmQ4';
+  serve(
+    configOf({
+      authorization_servers: {
+        keycloak: { token_endpoint: 'https://idp.example.com/token', client_id: 'c', client_auth: { method: 'none' } },
+      },
+      routes: [
+        { name: 'a', match: { host: 'a.svc', path: '/a' }, upstream: `https://mcp.example.com/${key}/mcp` },
+        {
+          name: 'b',
+          match: { path: '/b', methods: ['POST'], mcp_method: 'tools/call', mcp_name: ['w_*'] },
+          upstream: 'http://b/mcp',
+          audience: ['b', 'c'],
+        },
+        { name: 'c', match: { path: '/c' }, upstream: 'http://c', audience: [], resource: [], expect_audience: 'c' },
+        { name: 'd', match: { path: '/d' }, upstream: 'http://d', credential: 'passthrough' },
+      ],
+    }),
+  );
+  const { routes } = status.report();
+  assert.deepEqual(
+    routes.map(({ match, upstream, audience }) => [match, upstream, audience]),
+    [
+      [{ host: 'a.svc', path: '/a' }, 'https://mcp.example.com/[hidden]/mcp', ['https://mcp.example.com/[hidden]/mcp']],
+      [{ path: '/b', methods: ['POST'], mcp_method: ['tools/call'], mcp_name: ['w_*'] }, 'http://b/mcp', ['b', 'c']],
+      [{ path: '/c' }, 'http://c', ['c']],
+      [{ path: '/d' }, 'http://d', []],
+    ],
+  );
+  assert.ok(!JSON.stringify(status.report()).includes(key));
+});
+
+test('reports the state of a route by its latest requests', (t) => {
+  const { clock, counts, traffic, status, serve } = setUp(t);
+  serve(config);
+  const pass = (seconds: number) => {
+    for (let i = 0; i < seconds; i += 15) {
+      clock.nowMs += 15_000;
+      traffic.sample();
+    }
+  };
+  const respond = (times: number, kind: Partial<StartedResponse>) => {
+    for (let i = 0; i < times; i += 1) counts.proxy.responseStarted(github, { ...response(), ...kind });
+  };
+  const state = () => status.report().routes[0]?.state;
+  assert.equal(state(), 'idle');
+  respond(3, { status: 404 });
+  assert.deepEqual([state(), status.report().routes[0]?.status], ['only_4xx', 404]);
+  respond(1, { status: 400 });
+  assert.deepEqual([state(), status.report().routes[0]?.status], ['only_4xx', undefined]);
+  respond(1, {});
+  assert.equal(state(), 'ok');
+  respond(2, { status: 500 });
+  assert.equal(state(), 'errors');
+  respond(9, response('ERR_STS_UNAVAILABLE'));
+  assert.equal(state(), 'failing');
+  pass(600);
+  assert.equal(state(), 'failing');
+  respond(1, { status: 499, outcome: 'cancelled' });
+  assert.equal(state(), 'failing');
+  respond(5, REFUSED);
+  assert.equal(state(), 'refused');
+  respond(1, {});
+  assert.equal(state(), 'ok');
+  pass(930);
+  assert.equal(state(), 'idle');
+});
+
+test('reports percentiles of the last quarter of an hour', (t) => {
+  const { clock, counts, traffic, status, serve } = setUp(t);
+  serve(config);
+  assert.ok(!('p50_ms' in (status.report().routes[0]?.recent ?? {})));
+  for (let i = 0; i < 100; i += 1) counts.proxy.responseStarted(github, { ...response(), durationMs: i < 90 ? 4 : 90 });
+  const { requests, p50_ms, p95_ms, p99_ms } = status.report().routes[0]?.recent ?? assert.fail();
+  assert.deepEqual([requests, p50_ms, p95_ms, p99_ms], [100, 3.9, 75, 95]);
+  for (let i = 0; i < 62; i += 1) {
+    clock.nowMs += 15_000;
+    traffic.sample();
+  }
+  assert.equal(status.report().routes[0]?.recent.requests, 0);
+  assert.equal(status.report().totals.requests, 100);
 });

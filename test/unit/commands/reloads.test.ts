@@ -39,6 +39,7 @@ async function startReloads(t: TestContext, serve: (config: Config) => void) {
       failures += 1;
     },
     reopenFiles() {},
+    logLevel: { configure() {} },
     stop: async () => {},
   };
   const reloads = createReloads(file, createLogger('info', { write: (line) => void lines.push(line) }));

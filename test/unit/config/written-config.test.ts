@@ -7,7 +7,8 @@ import { HIDDEN } from '../../../src/config/hide-keys.ts';
 import { parseConfig } from '../../../src/config/load.ts';
 import { formatProblem } from '../../../src/config/problem.ts';
 import { configSchema } from '../../../src/config/schema.ts';
-import { type ShowSource, writtenConfig } from '../../../src/config/written-config.ts';
+import { writtenConfig } from '../../../src/config/written-config.ts';
+import type { ShowSource } from '../../../src/config/written-values.ts';
 import { FULL } from './mutations.ts';
 
 const FOLDER = new URL('../../../config/', import.meta.url);
@@ -21,6 +22,24 @@ const RARE = {
   socket_mode: '0600',
   admin_hosts: ['cambist.example.com'],
   log: { sample: 0.5 },
+  audit: {
+    to: { file: '/var/log/audit.jsonl' },
+    claims: ['iss', 'sub'],
+    tools: false,
+    on_full: 'refuse',
+    pseudonymize: { key: { file: '/audit-key' }, claims: ['sub'] },
+  },
+  tracing: { mcp: true },
+  inbound: {
+    listen: '0.0.0.0:8080',
+    agent: 'unix:/run/agent.sock',
+    verify: { issuer: 'https://idp.example.com', audience: 'agent', jwks_uri: 'https://idp.example.com/keys' },
+    open: ['/healthz', '/public/*'],
+    claims: { 'x-user-id': 'sub' },
+    allow_raw_tokens: true,
+  },
+  interaction: { hosts: ['consent.example.com'] },
+  intercept: { ca: { certificate: { file: '/ca.pem' }, private_key: { file: '/ca.key' } }, trust_dir: '/trust' },
   forward_proxy: { connect: ['api.example.com:443'] },
   authorization_servers: {
     signed: {
@@ -75,9 +94,11 @@ const RARE = {
       authorization_server: 'asserted',
       chain: { authorization_server: 'signed', assertion: 'jwt' },
       step_up: ['write'],
+      consent_url: 'https://consent.example.com/start',
       allow_insecure_http: true,
       subject_token: {
         header: 'x-token',
+        scope: 'read write',
         verify: {
           issuer: 'http://issuer.example.com',
           audience: ['one', 'two'],
@@ -105,6 +126,14 @@ const RARE = {
       expect_audience: 'any',
       retry_body_limit: 1000,
       tls: { ca: { file: '/ca' } },
+    },
+    {
+      name: 'key',
+      match: { host: 'key' },
+      upstream: 'https://key.example.com',
+      credential: 'secret',
+      secret: { file: '/api-key' },
+      send: { header: 'X-API-Key', scheme: 'Key' },
     },
     {
       name: 'page',
@@ -155,12 +184,17 @@ for (const [name, text] of TEXTS) {
   });
 }
 
+/** Keys of a map that is one value. */
+const SOURCES = new Set(['file', 'file env']);
+
 /** The keys of a schema as paths. Entries of lists and maps are `*`. */
 function keysOf(schema: unknown, path = ''): string[] {
   if (schema instanceof z.ZodOptional) return keysOf(schema.unwrap(), path);
   if (schema instanceof z.ZodArray) return keysOf(schema.element, `${path}.*`);
   if (schema instanceof z.ZodRecord) return keysOf(schema.valueType, `${path}.*`);
-  if (!(schema instanceof z.ZodObject)) return [path.replace(/(\.\*)+$/, '')];
+  if (!(schema instanceof z.ZodObject) || SOURCES.has(Object.keys(schema.shape).join(' '))) {
+    return [path.replace(/(\.\*)+$/, '')];
+  }
   return Object.entries(schema.shape).flatMap(([key, part]) => keysOf(part, path === '' ? key : `${path}.${key}`));
 }
 

@@ -46,7 +46,7 @@ const WRONG: Readonly<Record<string, [RawOptions, string]>> = {
   'the same port for both': [{ port: '9180' }, '--admin-port is "9180": port and admin-port must differ'],
   'an unknown log level': [
     { 'log-level': 'verbose' },
-    '--log-level is "verbose": must be one of fatal, error, warn, info, debug, trace, silent',
+    '--log-level is "verbose": must be one of silent, fatal, error, warn, info, debug, trace',
   ],
   'an unknown form of the sidecar': [{ sidecar: 'new' }, '--sidecar is "new": must be one of native, classic'],
   'an invalid quantity': [

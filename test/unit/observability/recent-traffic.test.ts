@@ -12,7 +12,14 @@ const [github] = configOf({
 assert.ok(github);
 const route = github;
 
-const OK: StartedResponse = { method: 'POST', status: 200, outcome: 'forwarded', error: undefined, durationMs: 4 };
+const OK: StartedResponse = {
+  method: 'POST',
+  wayIn: 'base_url',
+  status: 200,
+  outcome: 'forwarded',
+  error: undefined,
+  durationMs: 4,
+};
 
 function setUp() {
   const clock = { nowMs: 1_000_000 };

@@ -1,0 +1,71 @@
+import type { FastifyInstance } from 'fastify';
+import type { AuditTrail } from '../audit/audit-trail.ts';
+import { systemClock } from '../clock/clock.ts';
+import type { Config } from '../config/config.ts';
+import type { InboundSide } from '../inbound/inbound.ts';
+import { type ConnectionLimit, limitConnections } from '../listeners/limit-connections.ts';
+import type { Counts } from '../observability/counts.ts';
+import type { LogLevelControl } from '../observability/log-level.ts';
+import type { Logger } from '../observability/logger.ts';
+import { createMetrics } from '../observability/metrics.ts';
+import type { Readiness } from '../observability/readiness.ts';
+import type { RecentDecisions } from '../proxy/recent-decisions.ts';
+import type { TokenService } from '../tokens/token-service.ts';
+import { reportDecisions } from './decisions.ts';
+import { createEffectiveConfig } from './effective-config.ts';
+import { createAdminServer } from './server.ts';
+import type { Status } from './status.ts';
+
+/** The parts of the app that the admin listener shows. */
+interface AdminParts {
+  readonly counts: Counts;
+  readonly readiness: Readiness;
+  readonly tokens: Pick<TokenService, 'cacheSize' | 'cacheReport'>;
+  readonly status: Status;
+  readonly logLevel: LogLevelControl;
+  readonly logger: Logger;
+  readonly audit: AuditTrail | undefined;
+  readonly decisions: RecentDecisions;
+  readonly inbound: Pick<InboundSide, 'connections' | 'families'> | undefined;
+}
+
+/** For scrapes, probes and people. */
+const MAX_ADMIN_CONNECTIONS = 256;
+
+/** Creates the admin listener with its metrics. */
+export function createAdminListener(
+  { counts, readiness, tokens, status, logLevel, logger, audit, inbound, decisions }: AdminParts,
+  activeConfig: () => Config,
+  version: string,
+  proxyConnections: ConnectionLimit,
+): FastifyInstance {
+  const metrics = createMetrics(version, {
+    counts,
+    cacheEntries: tokens.cacheSize,
+    cacheMaxEntries: () => activeConfig().cache.maxEntries,
+    readiness: readiness.report,
+    logLinesLost: logger.linesLost,
+    audit: () => audit?.counts(),
+    limits: () => activeConfig().limits,
+    connections: {
+      listen: () => proxyConnections.counts,
+      admin: () => connections.counts,
+      ...(inbound !== undefined && { inbound: inbound.connections }),
+    },
+    more: inbound?.families ?? [],
+  });
+  const server = createAdminServer({
+    metrics,
+    readiness,
+    cacheReport: tokens.cacheReport,
+    status,
+    decisions: (after) => reportDecisions(decisions, after, systemClock),
+    config: createEffectiveConfig(activeConfig),
+    logLevel,
+    hosts: () => activeConfig().adminHosts,
+  });
+  const connections = limitConnections(server.server, MAX_ADMIN_CONNECTIONS, (count) => {
+    logger.warn({}, `too many connections to the admin listener; dropped ${count}`);
+  });
+  return server;
+}

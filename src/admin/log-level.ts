@@ -1,0 +1,72 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { isLogLevel, LOG_LEVELS } from '../config/log-levels.ts';
+import type { LogLevelControl } from '../observability/log-level.ts';
+import { readHost } from '../routing/request-target.ts';
+import { isLoopback } from './loopback.ts';
+
+/** `{"level":"debug"}` with room for spaces. */
+const MAX_BODY_BYTES = 256;
+
+/**
+ * Adds `GET /log-level` and `PUT /log-level`. The latter is the only request to the admin listener that changes something. It is
+ * for programs on this machine and for the status page, never for other web pages.
+ * @param hosts public names of the admin listener, in lower case
+ */
+export function addLogLevel(app: FastifyInstance, control: LogLevelControl, hosts: () => readonly string[]): void {
+  const shown = () => ({ level: control.level, configured: control.configured });
+  app.get('/log-level', shown);
+  // Only application/json: a web page cannot send it to another origin without a preflight, which gets no permission here.
+  app.removeContentTypeParser('text/plain');
+  app.put('/log-level', {
+    bodyLimit: MAX_BODY_BYTES,
+    onRequest: async (request, reply) => {
+      const problem = whyRefused(request, hosts());
+      if (problem !== undefined) await reply.code(403).send({ error: problem });
+    },
+    errorHandler: (error, _request, reply) => {
+      const status = error instanceof Error && 'statusCode' in error ? Number(error.statusCode) : 500;
+      const hint = status === 415 ? 'the content type must be application/json' : INVALID;
+      return reply.code(status).send({ error: hint });
+    },
+    handler: (request, reply) => {
+      const level = readLevel(request.body);
+      if (level === undefined) return reply.code(400).send({ error: INVALID });
+      if (!control.change(level)) {
+        return reply.code(400).send({
+          error: `the configured level is ${control.configured}, and fewer lines are not allowed: set log.level in the config`,
+        });
+      }
+      return shown();
+    },
+  });
+}
+
+const INVALID = `the body must be {"level":"…"} with one of ${LOG_LEVELS.join(', ')}`;
+
+function readLevel(body: unknown) {
+  if (typeof body !== 'object' || body === null || !('level' in body) || Object.keys(body).length > 1) return undefined;
+  return isLogLevel(body.level) ? body.level : undefined;
+}
+
+/** Refuses other machines, and web pages of another origin, also after DNS rebinding. */
+function whyRefused({ socket, headers }: FastifyRequest, hosts: readonly string[]): string | undefined {
+  if (!isLoopback(socket.remoteAddress)) return 'the log level can be changed from loopback only';
+  const host = readHost(headers.host);
+  if (host === undefined || !(isLoopbackHost(host) || hosts.includes(host))) {
+    return 'the Host of the request must be a loopback address, localhost, or a name in admin_hosts';
+  }
+  const { origin } = headers;
+  const site = headers['sec-fetch-site'];
+  const isOwn = origin === undefined || originHost(origin) === headers.host?.toLowerCase();
+  if (!isOwn || !(site === undefined || site === 'same-origin')) return 'the request comes from another origin';
+  return undefined;
+}
+
+/** `host[:port]`. Undefined for an opaque origin. */
+function originHost(origin: string): string | undefined {
+  return /^https?:\/\/([^/?#@]+)$/.exec(origin.toLowerCase())?.[1];
+}
+
+function isLoopbackHost(host: string): boolean {
+  return host === 'localhost' || host === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(host);
+}

@@ -1,0 +1,65 @@
+import { html, type Markup } from './markup.ts';
+
+/** `warn`: not as it should be, but served. */
+export type Mood = 'good' | 'warn' | 'bad' | 'idle';
+
+const SIGNS: Readonly<Record<Mood, string>> = { good: '●', warn: '◆', bad: '▲', idle: '○' };
+
+/** Shows a state by a sign and a word as well as by colour. */
+export function pill(mood: Mood, word: string): Markup {
+  return html`<span class="pill ${mood}"><span aria-hidden="true">${SIGNS[mood]}</span> ${word}</span>`;
+}
+
+const COMPACT = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 });
+const EXACT = new Intl.NumberFormat('en');
+
+/** A number of five digits at most. */
+export function count(value: number): string {
+  return value > 99_999 ? COMPACT.format(value) : EXACT.format(value);
+}
+
+/** Stands for a number that does not exist. */
+export const NONE = '–';
+
+export function percent(part: number, whole: number): string {
+  return whole === 0 ? NONE : `${Math.floor((100 * part) / whole)} %`;
+}
+
+/** The last bound of the histograms. Longer durations are not told apart. */
+const LONGEST_MS = 60_000;
+
+export function duration(ms: number | undefined): string {
+  if (ms === undefined) return NONE;
+  if (ms >= LONGEST_MS) return '≥ 60 s';
+  return ms >= 1000 ? `${EXACT.format(Number((ms / 1000).toPrecision(2)))} s` : `${EXACT.format(ms)} ms`;
+}
+
+/** In UTC. The script shows it in the zone of the browser. */
+export function time(iso: string): Markup {
+  return html`<time datetime="${iso}">${iso.slice(0, 19).replace('T', ' ')} UTC</time>`;
+}
+
+export function codes(names: readonly string[]): Markup {
+  return html`${names.map((name, index) => html`${index === 0 ? '' : ', '}<code>${name}</code>`)}`;
+}
+
+/** @param columns names of number columns begin with `#` */
+export function table(
+  id: string,
+  title: string,
+  columns: readonly string[],
+  rows: readonly Markup[],
+  empty: string,
+): Markup {
+  if (rows.length === 0) {
+    return html`<section id="${id}" aria-labelledby="${id}-title"><h2 id="${id}-title">${title}</h2><p class="empty">${empty}</p></section>`;
+  }
+  const headers = columns.map((column) =>
+    column.startsWith('#')
+      ? html`<th scope="col" class="figure">${column.slice(1)}</th>`
+      : html`<th scope="col">${column}</th>`,
+  );
+  return html`<section id="${id}" aria-labelledby="${id}-title"><h2 id="${id}-title">${title}</h2>
+<table><thead><tr>${headers}</tr></thead><tbody>
+${rows}</tbody></table></section>`;
+}

@@ -1,0 +1,143 @@
+import { paired, responseBars } from './charts.ts';
+import { html, type Markup } from './markup.ts';
+import { codes, count, duration, type Mood, NONE, percent, pill, time } from './page-parts.ts';
+import type { RouteState, RouteStatus } from './route-status.ts';
+import type { Charts, FailureStatus } from './status.ts';
+
+const MOODS: Readonly<Record<RouteState, Mood>> = {
+  idle: 'idle',
+  ok: 'good',
+  refused: 'warn',
+  errors: 'warn',
+  only_4xx: 'bad',
+  failing: 'bad',
+};
+
+const WORDS: Readonly<Record<RouteState, string>> = {
+  idle: 'no requests',
+  ok: 'ok',
+  refused: 'callers refused',
+  errors: 'some errors',
+  only_4xx: 'only 4xx',
+  failing: 'failing',
+};
+
+/** Columns under their groups. */
+const GROUPS: readonly (readonly [group: string, ...columns: string[]])[] = [
+  ['Requests', 'All', 'Cached', 'In flight', 'Streams'],
+  ['Backend', '2xx', '3xx', '4xx', '5xx'],
+  ['cambist', '4xx', '5xx'],
+  ['Response time', 'p50', 'p95', 'p99'],
+];
+/** Name, state and chart come first. */
+const COLUMNS = 3 + GROUPS.reduce((sum, [, ...columns]) => sum + columns.length, 0);
+
+/** The routes in the order of the config: figures of the last quarter of an hour, and below them where requests go. */
+export function routesTable(
+  routes: readonly RouteStatus[],
+  charts: Charts['routes'],
+  failures: readonly FailureStatus[],
+): Markup {
+  const heading = html`<h2 id="routes-title">Routes</h2>`;
+  if (routes.length === 0) {
+    return html`<section id="routes" aria-labelledby="routes-title">${heading}<p class="empty">No routes.</p></section>`;
+  }
+  return html`<section id="routes" aria-labelledby="routes-title">${heading}
+<p class="legend">Last 15 minutes. A bar is half a minute: <span class="key passed">up, below 400</span>
+<span class="key client">down, 4xx of the backend</span> <span class="key server">5xx</span>
+<span class="key refused">4xx of cambist</span></p>
+<table class="routes"><thead>
+<tr><th rowspan="2" scope="col">Route</th><th rowspan="2" scope="col">State</th><th rowspan="2" scope="col"><span class="unseen">Chart</span></th>
+${GROUPS.map(([group, ...columns]) => html`<th colspan="${columns.length}" scope="colgroup" class="group">${group}</th>`)}</tr>
+<tr>${GROUPS.map(
+    ([, ...columns]) =>
+      html`${columns.map((column, at) => html`<th scope="col" class="figure${at === 0 ? ' first' : ''}">${column}</th>`)}`,
+  )}</tr>
+</thead>
+${routes.map((route, index) => routeRows(route, charts[index] ?? [], failures))}</table></section>`;
+}
+
+function routeRows(route: RouteStatus, chart: Charts['responses'], failures: readonly FailureStatus[]): Markup {
+  const { name, state, status, recent, in_flight: inFlight, open_streams: streams } = route;
+  const { responses } = recent;
+  const word = state === 'only_4xx' && status !== undefined ? `only ${status}` : WORDS[state];
+  const other = responses.other === 0 ? '' : ` +${count(responses.other)} other`;
+  const cells = [
+    cell('Requests', count(recent.requests), 'first'),
+    cell('Cached', percent(recent.served_from_cache, recent.needed_token)),
+    cell('In flight', inFlight),
+    cell('Streams', streams),
+    cell('2xx', `${count(responses['2xx'])}${other}`, 'first'),
+    cell('3xx', responses['3xx']),
+    cell('4xx', responses['4xx'], responses['4xx'] > 0 ? 'warn' : ''),
+    cell('5xx', responses['5xx'], responses['5xx'] > 0 ? 'bad' : ''),
+    cell('own 4xx', responses.refused, 'first'),
+    cell('own 5xx', responses.failed, responses.failed > 0 ? 'bad' : ''),
+    cell('p50', duration(recent.p50_ms), 'first'),
+    cell('p95', duration(recent.p95_ms)),
+    cell('p99', duration(recent.p99_ms)),
+  ];
+  return html`<tbody id="route-${name}">
+<tr class="figures"><th scope="rowgroup">${name}</th><td class="state">${pill(MOODS[state], word)}</td><td class="chart">${responseBars(paired(chart))}</td>
+${cells}</tr>
+<tr class="about"><td colspan="${COLUMNS}">${where(route)}${lastFailure(name, failures)}</td></tr>
+</tbody>
+`;
+}
+
+/** @param value a zero is dimmed, because a column of zeros hides the others */
+function cell(label: string, value: string | number, kind = ''): Markup {
+  const isNothing = value === 0 || value === '0' || value === NONE;
+  const text = typeof value === 'number' ? count(value) : value;
+  return html`<td data-label="${label}" class="figure ${kind}${isNothing ? ' nothing' : ''}">${text}</td>`;
+}
+
+/** From the match to the upstream, and the token for it. */
+function where({ match, upstream, audience, credential, authorization_servers: servers }: RouteStatus): Markup {
+  const conditions = [match.methods, match.mcp_method, match.mcp_name].filter((part) => part !== undefined);
+  const conditionText = conditions.map((part) => part.join(', ')).join(' · ');
+  const host = match.host ?? 'any host';
+  return html`<p class="where"><code><span class="dim">${match.host === undefined ? '' : host}</span>${match.path}</code>${
+    match.host === undefined ? html` <span class="dim">on any host</span>` : undefined
+  }${conditionText === '' ? undefined : html` <code>${conditionText}</code>`}
+<span class="arrow" role="img" aria-label="goes to">→</span> <code>${upstream}</code>
+<span class="token">${tokenText(credential, audience, servers, upstream)}</span></p>`;
+}
+
+function tokenText(
+  credential: RouteStatus['credential'],
+  audience: readonly string[],
+  servers: readonly string[],
+  upstream: string,
+): Markup {
+  if (credential === 'none') return html`<span class="dim">no token</span>`;
+  if (credential === 'passthrough') return html`<span class="dim">the caller's own token</span>`;
+  const token = credential === 'exchange' ? 'token' : "cambist's own token";
+  const from = html`<span class="dim">${token} from ${servers.join(', then ')}</span>`;
+  const [only, ...others] = audience;
+  if (only === undefined) return html`<span class="dim">any audience,</span> ${from}`;
+  if (others.length === 0 && only === upstream) return html`<span class="dim">audience the same,</span> ${from}`;
+  return html`<span class="dim">audience</span> ${codes(audience)}<span class="dim">,</span> ${from}`;
+}
+
+/** The last 5xx of cambist on the route, and the last refusal of a caller if that is more recent. */
+function lastFailure(name: string, failures: readonly FailureStatus[]): Markup | undefined {
+  const own = failures.filter(({ route }) => route === name);
+  const failed = own.findIndex(({ status }) => status >= 500);
+  const refused = own.findIndex(({ status }) => status < 500);
+  const lines = [
+    failed === -1 ? undefined : failureLine('Last failure', 'bad', own[failed]),
+    refused === -1 || (failed !== -1 && refused > failed)
+      ? undefined
+      : failureLine('Last refusal', 'warn', own[refused]),
+  ];
+  return html`${lines.filter((line) => line !== undefined)}`;
+}
+
+function failureLine(label: string, kind: Mood, failure: FailureStatus | undefined): Markup | undefined {
+  if (failure === undefined) return undefined;
+  const { error, title, cause, count: times, last_at: lastAt } = failure;
+  return html`<p class="last"><span class="${kind}">${label}</span> ${time(lastAt)} <code>${error}</code> ${cause ?? title}${
+    times === 1 ? '' : html` <span class="dim">(${count(times)} times)</span>`
+  }</p>`;
+}

@@ -1,0 +1,77 @@
+import { fixOf } from '../observability/recent-failures.ts';
+import { html, type Markup } from './markup.ts';
+import { codes, count } from './page-parts.ts';
+import type { RouteStatus } from './route-status.ts';
+import type { FailureStatus, StatusReport } from './status.ts';
+
+/** Something that an operator should look at. */
+export interface Problem {
+  readonly text: Markup;
+  readonly fix: string | undefined;
+}
+
+const RESTART_FIX = 'Restart cambist to apply the change.';
+const RELOAD_FIX = 'The log has each problem with its line. Run "cambist validate" before the next attempt.';
+const CLIENT_ERROR_FIX = 'Compare the path of upstream with the URL of the backend.';
+const BACKEND_FIX = "See the backend's own log.";
+
+/** The first requests of a client may ask for documents that do not exist. */
+const FEW_RESPONSES = 3;
+
+/** The current problems and their fixes. */
+export function problemsOf({
+  missing,
+  authorization_servers: servers,
+  config,
+  routes,
+  failures,
+}: StatusReport): Problem[] {
+  return [
+    ...missing.map(({ check, status, cause, fix }) => ({
+      text: html`<code>${check}</code> is not ready yet: <code>${status}</code>. ${cause}`,
+      fix,
+    })),
+    ...servers
+      .filter(({ state }) => state === 'down')
+      .map(({ name }) => ({
+        text: html`Authorization server <strong>${name}</strong> is down.`,
+        fix: fixOf('ERR_STS_UNAVAILABLE'),
+      })),
+    ...routes.flatMap((route) => routeProblem(route, failures)),
+    ...(config.last_reload?.result === 'failure'
+      ? [{ text: html`The last config reload failed. The previous config stays in use.`, fix: RELOAD_FIX }]
+      : []),
+    ...(config.waits_for_restart.length > 0
+      ? [
+          {
+            text: html`Changed in the config file, but not in effect: ${codes(config.waits_for_restart)}.`,
+            fix: RESTART_FIX,
+          },
+        ]
+      : []),
+  ];
+}
+
+function routeProblem(route: RouteStatus, failures: StatusReport['failures']): Problem[] {
+  const { name, state, status, latest } = route;
+  const errors = latest['5xx'] + latest.failed;
+  const passed = latest['2xx'] + latest['3xx'] + latest['4xx'] + latest.other + errors;
+  if (passed < FEW_RESPONSES) return [];
+  const link = html`Route <a href="#route-${name}"><strong>${name}</strong></a>`;
+  if (state === 'only_4xx') {
+    const text = html`${link}: its backend returned ${status ?? '4xx'} to all of the last ${count(passed)} requests.`;
+    return [{ text, fix: CLIENT_ERROR_FIX }];
+  }
+  if (state !== 'failing') return [];
+  const last = failures.find((failure) => failure.route === name && failure.status >= 500);
+  const isOwn = latest.failed > 0 && last !== undefined;
+  const text = html`${link}: ${count(errors)} of the last ${count(passed)} requests failed${
+    isOwn ? html`, the last with <code>${last.error}</code>` : html` with 5xx of the backend`
+  }.`;
+  return [{ text, fix: isOwn ? reasonOf(last) : BACKEND_FIX }];
+}
+
+/** The cause, if it is known, and the fix. */
+export function reasonOf({ cause, fix }: FailureStatus): string {
+  return cause === undefined ? fix : `${cause} ${fix}`;
+}

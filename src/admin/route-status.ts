@@ -1,0 +1,194 @@
+import type { Config, Credential, Route } from '../config/config.ts';
+import { hideKeys } from '../config/hide-keys.ts';
+import { usedServerNames } from '../config/used-servers.ts';
+import { countOf, type Histogram, quantileOf } from '../observability/counters.ts';
+import type { Recent } from '../observability/recent-traffic.ts';
+import {
+  classify,
+  noResponses,
+  RESPONSE_CLASSES,
+  type ResponseClass,
+  type ResponseClasses,
+} from '../observability/response-classes.ts';
+import { neededToken, type RouteCounts, servedFromCache } from '../observability/route-counts.ts';
+
+/** Numbers since the process started. */
+export interface Figures {
+  readonly requests: number;
+  /** 4xx of cambist: a caller has to act. */
+  readonly refused: number;
+  /** 5xx of cambist. */
+  readonly failed: number;
+  /** 5xx of backends. */
+  readonly backend_errors: number;
+  readonly in_flight: number;
+  readonly open_streams: number;
+  /** Requests that needed a token, and those of them without an exchange. */
+  readonly needed_token: number;
+  readonly served_from_cache: number;
+}
+
+/** Numbers of the last quarter of an hour. */
+export interface RecentFigures {
+  readonly requests: number;
+  readonly responses: ResponseClasses;
+  readonly needed_token: number;
+  readonly served_from_cache: number;
+  /** Until the response headers. Undefined without requests. */
+  readonly p50_ms?: number | undefined;
+  readonly p95_ms?: number | undefined;
+  readonly p99_ms?: number | undefined;
+}
+
+/**
+ * How a route did with its latest requests: of the last 15 seconds with any, or of up to a minute if there were few. `idle`: no request in the last quarter of an hour. `refused`: cambist refused
+ * every caller. `only_4xx`: the backend returned nothing else. `errors`: some 5xx of the backend or of cambist. `failing`: half of
+ * the responses or more.
+ */
+export type RouteState = 'idle' | 'ok' | 'refused' | 'errors' | 'only_4xx' | 'failing';
+
+export interface RouteStatus extends Figures {
+  readonly name: string;
+  /** As in the config. A missing part matches everything. */
+  readonly match: {
+    readonly host?: string | undefined;
+    readonly path: string;
+    readonly methods?: readonly string[] | undefined;
+    readonly mcp_method?: readonly string[] | undefined;
+    readonly mcp_name?: readonly string[] | undefined;
+  };
+  /** Without parts that look like a key. */
+  readonly upstream: string;
+  readonly credential: Credential['kind'];
+  /** The requested `resource` and `audience`. */
+  readonly audience: readonly string[];
+  readonly authorization_servers: readonly string[];
+  readonly state: RouteState;
+  /** The responses that `state` is about. */
+  readonly latest: ResponseClasses;
+  /** The only status of the backend, if `state` is `only_4xx` and it has returned no other 4xx. */
+  readonly status?: number | undefined;
+  readonly recent: RecentFigures;
+}
+
+export function routeStatus(route: Route, counts: Readonly<RouteCounts>, recent: Recent): RouteStatus {
+  const { name, match, upstream, credential } = route;
+  const latest = latestOf(recent);
+  const state = stateOf(latest);
+  const status = state === 'only_4xx' ? onlyClientError(counts) : undefined;
+  return {
+    name,
+    match: {
+      ...(match.host !== undefined && { host: match.host }),
+      path: match.path,
+      ...(match.conditions?.methods !== undefined && { methods: match.conditions.methods }),
+      ...(match.conditions?.mcpMethods !== undefined && { mcp_method: match.conditions.mcpMethods }),
+      ...(match.conditions?.mcpNames !== undefined && { mcp_name: match.conditions.mcpNames }),
+    },
+    upstream: hideKeys(upstream.origin + upstream.path),
+    credential: credential.kind,
+    audience: audienceOf(credential),
+    authorization_servers: usedServerNames(credential),
+    state,
+    latest,
+    ...(status !== undefined && { status }),
+    recent: recentFigures(recent),
+    ...figures([counts]),
+  };
+}
+
+/** The audience that a route requests its token for. Empty if it requests none. */
+function audienceOf(credential: Route['credential']): string[] {
+  if (!('target' in credential)) return [];
+  const { resource, audience, expectAudience } = credential.target;
+  const requested = [...resource, ...audience];
+  if (requested.length > 0 || expectAudience === 'any') return requested.map(hideKeys);
+  return ('only' in expectAudience ? expectAudience.only : expectAudience).map(hideKeys);
+}
+
+export function figures(routes: readonly Readonly<RouteCounts>[]): Figures {
+  const sum = (of: (counts: RouteCounts) => number): number => routes.reduce((all, counts) => all + of(counts), 0);
+  const classes = routes.map(classify);
+  const responses = (name: ResponseClass): number => classes.reduce((all, one) => all + one[name], 0);
+  return {
+    requests: sum(({ durations }) => countOf(durations)),
+    refused: responses('refused'),
+    failed: responses('failed'),
+    backend_errors: responses('5xx'),
+    in_flight: sum(({ inFlight }) => inFlight),
+    open_streams: sum(({ openStreams }) => openStreams),
+    needed_token: sum(neededToken),
+    served_from_cache: sum(servedFromCache),
+  };
+}
+
+export function recentFigures({
+  responses,
+  durations,
+  neededToken: needed,
+  servedFromCache: served,
+}: Recent): RecentFigures {
+  return {
+    requests: countOf(durations),
+    responses,
+    needed_token: needed,
+    served_from_cache: served,
+    ...percentiles(durations),
+  };
+}
+
+/** p50, p95 and p99 in milliseconds. Nothing without durations. */
+export function percentiles(durations: Histogram): Pick<RecentFigures, 'p50_ms' | 'p95_ms' | 'p99_ms'> {
+  const ms = (rank: number): number => twoDigits(1000 * (quantileOf(durations, rank) ?? 0));
+  return quantileOf(durations, 0) === undefined ? {} : { p50_ms: ms(0.5), p95_ms: ms(0.95), p99_ms: ms(0.99) };
+}
+
+/** More digits would pretend to a precision that the buckets do not have. */
+export function twoDigits(ms: number): number {
+  return Number(ms.toPrecision(ms >= 1000 ? 3 : 2));
+}
+
+/** Intervals of a minute. */
+const MINUTE = 4;
+/** So many responses are enough, so that a recovery shows soon. */
+const ENOUGH = 5;
+
+/** The latest responses, from the last interval that has any. */
+function latestOf({ intervals }: Recent): ResponseClasses {
+  const last = intervals.findLastIndex((classes) => answered(classes) > 0);
+  const sum = noResponses();
+  for (let at = last; at >= 0 && at > last - MINUTE && answered(sum) < ENOUGH; at -= 1) {
+    for (const name of RESPONSE_CLASSES) sum[name] += intervals[at]?.[name] ?? 0;
+  }
+  return sum;
+}
+
+/** A caller that left before the response says nothing about the route. */
+function answered(classes: ResponseClasses): number {
+  return RESPONSE_CLASSES.reduce((sum, name) => sum + (name === 'cancelled' ? 0 : classes[name]), 0);
+}
+
+function stateOf(latest: ResponseClasses): RouteState {
+  const all = answered(latest);
+  const passed = all - latest.refused;
+  const errors = latest['5xx'] + latest.failed;
+  if (all === 0) return 'idle';
+  if (passed === 0) return 'refused';
+  if (2 * errors >= passed) return 'failing';
+  if (latest['4xx'] + errors === passed) return 'only_4xx';
+  return errors > 0 ? 'errors' : 'ok';
+}
+
+function onlyClientError({ responses }: Readonly<RouteCounts>): number | undefined {
+  const codes = new Set<number>();
+  for (const { code, outcome, count } of responses) {
+    if (outcome === 'forwarded' && count > 0 && code !== 'other' && code >= 400 && code < 500) codes.add(code);
+  }
+  const [code, ...others] = codes;
+  return others.length === 0 ? code : undefined;
+}
+
+/** Names of the routes of a config. */
+export function routeNames(config: Config | undefined): string[] {
+  return config?.routes.map(({ name }) => name) ?? [];
+}

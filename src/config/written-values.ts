@@ -1,0 +1,53 @@
+import type { CredentialSource } from '../secrets/credential.ts';
+import type { Listen, SubjectVerification, TlsFiles } from './config.ts';
+import { HIDDEN } from './hide-keys.ts';
+
+/** Returns the path of a file or the name of a variable as it may be shown. */
+export type ShowSource = (source: CredentialSource) => string;
+
+export function writtenTls({ ca, certificate, privateKey }: TlsFiles, show: ShowSource) {
+  const file = (path: string) => ({ file: show({ file: path }) });
+  return {
+    ...(ca !== undefined && { ca: file(ca) }),
+    ...(certificate !== undefined && { certificate: file(certificate) }),
+    ...(privateKey !== undefined && { private_key: file(privateKey) }),
+  };
+}
+
+export function source(from: CredentialSource, show: ShowSource): { file: string } | { env: string } {
+  return 'file' in from ? { file: show(from) } : { env: show(from) };
+}
+
+export function writtenVerification({ issuer, audience, jwksUri }: SubjectVerification) {
+  return {
+    issuer,
+    audience: audience === 'any' ? audience : [...audience],
+    ...(jwksUri !== undefined && { jwks_uri: withoutQuery(jwksUri) }),
+  };
+}
+
+export function address(listen: Listen): string {
+  if (listen.kind === 'unix') return `unix:${listen.path}`;
+  return `${listen.host.includes(':') ? `[${listen.host}]` : listen.host}:${listen.port}`;
+}
+
+export function withoutQuery(url: string): string {
+  return url.replace(/\?.*$/s, `?${HIDDEN}`);
+}
+
+const UNITS = [
+  ['h', 3_600_000],
+  ['m', 60_000],
+  ['s', 1000],
+] as const;
+
+export function duration(ms: number): 0 | string {
+  if (ms === 0) return 0;
+  const [unit, length] = UNITS.find(([, each]) => ms % each === 0) ?? ['ms', 1];
+  return `${ms / length}${unit}`;
+}
+
+export function size(bytes: number): number | string {
+  const [unit, length] = bytes % 1024 ** 2 === 0 ? ['MiB', 1024 ** 2] : ['KiB', 1024];
+  return bytes > 0 && bytes % length === 0 ? `${bytes / length}${unit}` : bytes;
+}

@@ -1,0 +1,43 @@
+import { LOG_LEVELS, type LogLevel } from '../config/log-levels.ts';
+import type { Logger } from './logger.ts';
+
+/** The level of the log, which can change while the process runs. */
+export interface LogLevelControl {
+  readonly level: LogLevel;
+  /** From the config or the environment. */
+  readonly configured: LogLevel;
+  /**
+   * Changes the level until a restart, or until the configured level changes. Logs the change.
+   * @returns false if fewer lines than configured would be written. The agent can reach the admin port of its sidecar, and must not
+   * be able to hide its requests
+   */
+  change(level: LogLevel): boolean;
+  /** Applies the configured level, if it differs from the previous one. */
+  configure(level: LogLevel): void;
+}
+
+/** @param logger its level is the configured one */
+export function createLogLevelControl(logger: Logger): LogLevelControl {
+  let configured = logger.level as LogLevel;
+  return {
+    get level() {
+      return logger.level as LogLevel;
+    },
+    get configured() {
+      return configured;
+    },
+    change(level) {
+      if (LOG_LEVELS.indexOf(level) < LOG_LEVELS.indexOf(configured)) return false;
+      const from = logger.level;
+      // The line is written at any level.
+      logger.level = 'info';
+      logger.info({ from, to: level }, 'log level changed on the admin port');
+      logger.level = level;
+      return true;
+    },
+    configure(level) {
+      if (level !== configured) logger.level = level;
+      configured = level;
+    },
+  };
+}
