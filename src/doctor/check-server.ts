@@ -156,6 +156,7 @@ async function probe(
     endpoint(server).exchange({
       routeName: 'doctor',
       requester: { caller: undefined, peer: undefined },
+      grantKind: grant.kind,
       grant: () => grant,
       target: role.target,
       expect: role.expect,

@@ -49,6 +49,7 @@ export function createInboundCounts(): InboundCounts {
       counts.openStreams -= 1;
     },
     upstreamRetried: (_route, reason) => add(counts.retries, reason),
+    ownTokenUsed() {},
     // The config of callers allows no tunnels, and terminates no TLS.
     tunnelOpened() {},
     tunnelClosed() {},

@@ -95,6 +95,7 @@ export function createCounts(nowMs: () => number): Counts {
   function expectRoute({ name, credential, http2 }: Route): void {
     const counts = route(name);
     if (http2) expect(counts.retries, ['unprocessed']);
+    if (credential.kind === 'exchange' && credential.onMissingSubject === 'client_credentials') counts.ownTokens ??= 0;
     for (const [code, outcome] of EXPECTED_RESPONSES) responseCount(counts, 'POST', code, outcome, noteKind);
     const asked = usedServerNames(credential);
     const plain = credential.kind === 'secret' ? SECRET_ERRORS : PLAIN_ERRORS;
@@ -154,6 +155,10 @@ export function createCounts(nowMs: () => number): Counts {
       },
       streamClosed({ name }) {
         route(name).openStreams -= 1;
+      },
+      ownTokenUsed({ name }) {
+        const counts = route(name);
+        counts.ownTokens = (counts.ownTokens ?? 0) + 1;
       },
       upstreamRetried: ({ name }, reason) => add(route(name).retries, reason),
       tunnelOpened(authority) {

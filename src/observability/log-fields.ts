@@ -22,6 +22,7 @@ export const LOG_FIELDS = [
   'step_up',
   'aborted_by',
   'authorization_server',
+  'grant',
   'result',
   'refresh',
   'oauth_error',

@@ -130,6 +130,14 @@ function tokenFamilies({ counts, cacheEntries, cacheMaxEntries }: MetricSources)
     counter('cambist_cache_requests_total', 'Lookups in the token cache, by result.', () =>
       matched(routes()).flatMap(({ route, cache }) => samplesOf(cache, (result) => ({ route, result }))),
     ),
+    counter(
+      'cambist_own_token_requests_total',
+      "Requests without a caller's token that ran with a token of cambist itself, by on_missing_subject.",
+      () =>
+        matched(routes()).flatMap(({ route, ownTokens }) =>
+          ownTokens === undefined ? [] : [sample({ route }, ownTokens)],
+        ),
+    ),
     gauge(
       'cambist_credential_expiry_timestamp_seconds',
       'Expiry of the credentials of cambist itself that state one.',

@@ -81,6 +81,8 @@ export interface ProxyObserver {
   requestAborted(route: Route, by: AbortedBy): void;
   streamOpened(route: Route): void;
   streamClosed(route: Route): void;
+  /** A request without a caller's token ran with a token of cambist itself. */
+  ownTokenUsed(route: Route): void;
   upstreamRetried(route: Route, reason: RetryReason): void;
   /** @param entry of `forward_proxy.connect` */
   tunnelOpened(entry: string): void;

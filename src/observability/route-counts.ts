@@ -33,6 +33,8 @@ export interface RouteCounts {
   readonly aborted: Tally<AbortedBy>;
   readonly retries: Tally<RetryReason>;
   readonly cache: Tally<CacheResult>;
+  /** Requests without a caller's token that ran with a token of cambist itself. Undefined on routes that need a caller's token. */
+  ownTokens: number | undefined;
   /** Token requests by authorization server and result. */
   readonly exchanges: Map<string, Tally<ExchangeResult>>;
 }
@@ -63,6 +65,7 @@ export function createRouteCounts(route: string): RouteCounts {
     aborted: expect({}, ABORTED_BY),
     retries: expect({}, ['token']),
     cache: expect({}, CACHE_RESULTS),
+    ownTokens: undefined,
     exchanges: new Map(),
   };
 }

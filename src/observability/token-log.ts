@@ -51,12 +51,21 @@ export function createTokenLog(logger: Logger, counts: TokenObserver): TokenObse
   };
 }
 
-function fieldsOf({ route, authorizationServer, refresh, cause, error, durationMs }: ExchangeOutcome): LogFields {
+function fieldsOf({
+  route,
+  authorizationServer,
+  grant,
+  refresh,
+  cause,
+  error,
+  durationMs,
+}: ExchangeOutcome): LogFields {
   return {
     request_id: cause?.requestId,
     trace_id: cause?.traceId,
     route,
     authorization_server: authorizationServer,
+    grant,
     result: error === undefined ? 'success' : 'failure',
     refresh,
     duration_ms: durationMs,

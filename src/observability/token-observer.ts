@@ -28,6 +28,8 @@ export interface Cause {
 export interface ExchangeOutcome {
   readonly route: string;
   readonly authorizationServer: string;
+  /** `client_credentials` if the token is for cambist itself. */
+  readonly grant?: 'token_exchange' | 'jwt_bearer' | 'client_credentials';
   /** Whether this replaces a token that is still valid. */
   readonly refresh: boolean;
   readonly cause?: Cause | undefined;

@@ -36,6 +36,7 @@ export function obtainToken(
 ): IssuedToken | undefined | Promise<IssuedToken> {
   const lookup = broker.lookUp(route, session, () => causeOf(request));
   request.tokenLookedUp(lookup.result);
+  if (session.subject === undefined && route.credential.kind === 'exchange') request.usesOwnToken();
   switch (lookup.result) {
     case 'bypass':
       return route.credential.kind === 'secret' ? obtainSecret(route, session) : undefined;

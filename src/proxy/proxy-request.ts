@@ -52,6 +52,8 @@ export interface ProxyRequest {
   /** How long the connection may stay paused without a byte in either direction, in milliseconds. */
   stallMs(): number;
   tokenLookedUp(result: CacheResult): void;
+  /** The request has no caller's token, so it gets one that is issued to cambist itself. */
+  usesOwnToken(): void;
   waitedForToken(ms: number): void;
   /** @param scopes which the upstream asked for and got */
   steppedUp(scopes: readonly string[]): void;
@@ -93,6 +95,8 @@ export interface RequestRecord {
   readonly body: RequestBody | undefined;
   readonly token: IssuedToken | undefined;
   readonly cacheResult: CacheResult | undefined;
+  /** The route expects a caller's token, and the request ran without one. */
+  readonly hasOwnToken: boolean;
   /** Time spent waiting for tokens that were not cached. */
   readonly exchangeMs: number | undefined;
   readonly stepUp: readonly string[] | undefined;

@@ -49,6 +49,7 @@ function fieldsOf(record: RequestRecord, totalMs: number): LogFields {
     outcome: responseStart?.outcome,
     duration_ms: responseStart?.durationMs,
     cache: cacheResult,
+    grant: record.hasOwnToken ? 'client_credentials' : undefined,
     exchange_ms: exchangeMs,
     step_up: stepUp?.join(' '),
     aborted_by: abortedBy,

@@ -122,6 +122,7 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
   body: RequestBody | undefined;
   token: IssuedToken | undefined;
   cacheResult: CacheResult | undefined;
+  hasOwnToken = false;
   exchangeMs: number | undefined;
   stepUp: readonly string[] | undefined;
   error: CambistError | undefined;
@@ -196,6 +197,14 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
 
   tokenLookedUp(result: CacheResult): void {
     this.cacheResult = result;
+  }
+
+  usesOwnToken(): void {
+    const { route } = this;
+    // A retry looks up a token again.
+    if (this.hasOwnToken || route === undefined) return;
+    this.hasOwnToken = true;
+    this.#tracker.options.observer.ownTokenUsed(route);
   }
 
   waitedForToken(ms: number): void {

@@ -54,24 +54,27 @@ export function createExchange({ endpoint, assertions, dpop, credentialRead }: E
   function obtainToken(request: ExchangeRequest): Promise<AcceptedToken> {
     const { credential, subject } = request;
     if (credential.kind === 'client_credentials' || subject === undefined) {
-      return requestToken(request, () => ({ kind: 'client_credentials' }));
+      return requestToken(request, 'client_credentials', () => ({ kind: 'client_credentials' }));
     }
     if (credential.chain !== undefined) return runChain({ ...request, chain: credential.chain, subject });
     if (credential.authorizationServer.grant === 'jwt_bearer') {
-      return requestToken(request, () => ({ kind: 'jwt_bearer', assertion: subject.token.reveal(), from: 'caller' }));
+      const grant = { kind: 'jwt_bearer', from: 'caller' } as const;
+      return requestToken(request, 'jwt_bearer', () => ({ ...grant, assertion: subject.token.reveal() }));
     }
-    return requestToken(request, () => exchangeGrant(request.route, subject));
+    return requestToken(request, 'token_exchange', () => exchangeGrant(request.route, subject));
   }
 
   /** Requests the token for the backend. */
   function requestToken(
     request: ExchangeRequest,
+    grantKind: Grant['kind'],
     grant: TokenRequest['grant'],
     earlier?: TokenRequest['earlier'],
   ): Promise<AcceptedToken> {
     const { authorizationServer, target } = request.credential;
     return endpoint(authorizationServer).exchange({
       ...commonTo(request),
+      grantKind,
       grant,
       target,
       expect: 'token',
@@ -99,6 +102,7 @@ export function createExchange({ endpoint, assertions, dpop, credentialRead }: E
     const { route, credential, subject, chain } = request;
     const { accessToken, lifetime, sent } = await endpoint(chain.authorizationServer).exchange({
       ...commonTo(request),
+      grantKind: 'token_exchange',
       grant: () => exchangeGrant(route, subject),
       target: firstLegTarget(chain, credential.target),
       expect: 'assertion',
@@ -110,7 +114,7 @@ export function createExchange({ endpoint, assertions, dpop, credentialRead }: E
   function secondLeg(request: ChainRequest, { assertion, sent }: Assertion): Promise<AcceptedToken> {
     const subjectToken = { name: 'subject_token', value: request.subject.token.reveal(), isCredential: true };
     const grant: Grant = { kind: 'jwt_bearer', assertion: assertion.reveal(), from: 'chain' };
-    return requestToken(request, () => grant, { values: [subjectToken], digests: sent });
+    return requestToken(request, grant.kind, () => grant, { values: [subjectToken], digests: sent });
   }
 
   function exchangeGrant(route: Route, subject: Subject): Grant | Promise<Grant> {

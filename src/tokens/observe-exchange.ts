@@ -14,7 +14,7 @@ type ObservedToken = Pick<AcceptedClaims, 'isForOthers' | 'claims'> & { readonly
  */
 export async function observeExchange<T extends ObservedToken>(
   serverName: string,
-  { routeName, refresh, cause, target, subject, isSubjectVerified = false }: TokenRequest,
+  { routeName, grantKind, refresh, cause, target, subject, isSubjectVerified = false }: TokenRequest,
   observer: TokenObserver,
   clock: Clock,
   exchange: () => Promise<T>,
@@ -23,6 +23,7 @@ export async function observeExchange<T extends ObservedToken>(
   const span = cause?.span?.child('exchange', {
     'cambist.route': routeName,
     'cambist.authorization_server': serverName,
+    'cambist.grant': grantKind,
     'cambist.refresh': refresh,
   });
   let failure: CambistError | undefined;
@@ -39,6 +40,7 @@ export async function observeExchange<T extends ObservedToken>(
     observer.exchangeFinished({
       route: routeName,
       authorizationServer: serverName,
+      grant: grantKind,
       refresh,
       cause,
       error: failure,

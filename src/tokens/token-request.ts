@@ -9,6 +9,8 @@ import type { Subject } from './subject.ts';
 export interface TokenRequest {
   readonly routeName: string;
   readonly requester: Requester;
+  /** Only reports use it. */
+  readonly grantKind: Grant['kind'];
   /** Called when the request has its turn, so that a credential file is read just before use. */
   readonly grant: () => Grant | Promise<Grant>;
   readonly target: TokenTarget;

@@ -4,6 +4,7 @@ import { eventually } from '../harness/eventually.ts';
 import type { UpstreamHandler } from '../harness/fake-upstream.ts';
 import { startGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
+import { sumSamples } from '../harness/metric-samples.ts';
 import { echo, refuseBearer, respond } from '../harness/upstream-handlers.ts';
 
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
@@ -101,4 +102,29 @@ test('logs once when an authorization server becomes unavailable, and once when 
     .filter(({ msg }) => String(msg).startsWith('authorization server '))
     .map(({ level }) => level);
   assert.deepEqual(levels, ['warn', 'info']);
+});
+
+test('names the grant of requests that run as cambist itself, and counts them, cached or not', async (t) => {
+  const { app, authorization } = await startGateway(t, { route: { on_missing_subject: 'client_credentials' } });
+  for (const headers of [{}, {}, { authorization }]) await call(`${app.url}/github`, { headers, body: '{}' });
+  const linesOf = (message: string) => app.logs.filter(({ msg }) => msg === message);
+  await eventually('the requests are logged', () => linesOf('request').length === 3);
+  assert.deepEqual(
+    linesOf('request').map(({ cache, grant }) => [cache, grant]),
+    [
+      ['miss', 'client_credentials'],
+      ['hit', 'client_credentials'],
+      ['miss', undefined],
+    ],
+  );
+  assert.deepEqual(
+    linesOf('exchange').map(({ grant }) => grant),
+    ['client_credentials', 'token_exchange'],
+  );
+  assert.equal(sumSamples(await app.metrics(), 'cambist_own_token_requests_total', { route: 'github' }), 2);
+});
+
+test('has no series for requests as cambist itself on a route that needs a caller', async (t) => {
+  const { app } = await startGateway(t);
+  assert.doesNotMatch(await app.metrics(), /^cambist_own_token_requests_total\{/m);
 });

@@ -43,7 +43,7 @@ async function scrape(t: TestContext): Promise<ReadonlyMap<string, LabelValues>>
     allow_raw_tokens: true,
   };
   const gateway = await startGateway(t, {
-    route: { actor_token: { file, type: 'jwt' } },
+    route: { actor_token: { file, type: 'jwt' }, on_missing_subject: 'client_credentials' },
     top: {
       inbound,
       forward_proxy: { connect: ['api.example.com:443'] },

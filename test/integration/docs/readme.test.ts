@@ -33,7 +33,15 @@ test('config/metrics.md lists every metric with its labels', async () => {
   counts.serve(
     configOf({
       authorization_servers: { idp: { token_endpoint: 'https://idp/token', client_auth: { method: 'none' } } },
-      routes: [{ name: 'tools', match: { path: '/' }, upstream: 'https://tools/mcp', actor_token: { file: '/actor' } }],
+      routes: [
+        {
+          name: 'tools',
+          match: { path: '/' },
+          upstream: 'https://tools/mcp',
+          actor_token: { file: '/actor' },
+          on_missing_subject: 'client_credentials',
+        },
+      ],
       forward_proxy: { connect: ['api.example.com:443'] },
       intercept: {},
     }),

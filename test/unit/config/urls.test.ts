@@ -125,3 +125,11 @@ test('treats a single slash as an empty path', () => {
     path: '',
   });
 });
+
+for (const credential of ['exchange', 'none', 'passthrough']) {
+  test(`says that plain http shows tokens to the network on a route with credential: ${credential}`, () => {
+    const [problem, ...more] = routeProblems(`upstream: http://mcp.example.com/mcp\ncredential: ${credential}\n`);
+    assert.deepEqual(more, []);
+    assert.match(problem ?? '', /upstream: must be https, because plain http would show tokens to the network/);
+  });
+}

@@ -64,6 +64,7 @@ describe('from the start', () => {
       ['cambist_cache_entries', 'gauge'],
       ['cambist_cache_evictions_total', 'counter'],
       ['cambist_upstream_retries_total', 'counter'],
+      ['cambist_own_token_requests_total', 'counter'],
       ['cambist_tunnels_total', 'counter'],
       ['cambist_open_tunnels', 'gauge'],
       ['cambist_failures_total', 'counter'],

@@ -124,6 +124,7 @@ export function tokenRequestOf(fields: Partial<TokenRequest> = {}): TokenRequest
     routeName: 'github',
     requester: { caller: 'alice', peer: undefined },
     consent: undefined,
+    grantKind: 'token_exchange',
     grant: () => ({
       kind: 'token_exchange',
       subjectToken: 'subject',
