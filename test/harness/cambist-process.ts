@@ -34,6 +34,8 @@ export interface CambistProcess extends OutputRecord {
   /** The listening address: `http://127.0.0.1:…` or `unix:/path`. */
   url: string;
   adminUrl: string;
+  /** The address for callers of the agent. Empty without `inbound`. */
+  inboundUrl: string;
   pid: number;
   /** Contains the config and `files`. Removed by `close`. */
   directory: string;
@@ -100,6 +102,7 @@ export async function startCambist(options: CambistOptions): Promise<CambistProc
     ...output,
     url: String(started.listen),
     adminUrl,
+    inboundUrl: String(started.inbound ?? ''),
     pid: child.pid ?? 0,
     directory,
     configFile,

@@ -1,0 +1,52 @@
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { cachedInstall, runTool } from '../../harness/cached-install.ts';
+import { type ServerProcess, startServer } from '../../harness/server-process.ts';
+
+const here = (name: string) => fileURLToPath(new URL(name, import.meta.url));
+
+export interface PythonAgent extends ServerProcess {
+  readonly url: string;
+}
+
+const START_TIMEOUT_MS = 60_000;
+
+/**
+ * Starts an agent under OpenTelemetry's zero-code instrumentation.
+ * @param port of 127.0.0.1 where it listens
+ * @param module `app` of which is the agent
+ * @throws Error if Python is missing or the package index is unreachable
+ */
+export async function startPythonAgent(module: string, port: number, backendUrl: string): Promise<PythonAgent> {
+  const directory = await cachedInstall('inbound-agents', [here('python/requirements.txt')], async (folder) => {
+    await runTool('python3', ['-m', 'venv', 'venv'], folder);
+    await runTool(join(folder, 'venv/bin/pip'), ['install', '--quiet', '--no-deps', '-r', 'requirements.txt'], folder);
+  });
+  const bin = join(directory, 'venv/bin');
+  const url = `http://127.0.0.1:${port}`;
+  const server = await startServer({
+    command: join(bin, 'opentelemetry-instrument'),
+    args: [
+      join(bin, 'uvicorn'),
+      '--host',
+      '127.0.0.1',
+      '--port',
+      String(port),
+      '--log-level',
+      'warning',
+      `${module}:app`,
+    ],
+    cwd: here('python'),
+    env: {
+      BACKEND_URL: backendUrl,
+      AGENT_URL: url,
+      PYTHONDONTWRITEBYTECODE: '1',
+      OTEL_TRACES_EXPORTER: 'none',
+      OTEL_METRICS_EXPORTER: 'none',
+      OTEL_LOGS_EXPORTER: 'none',
+    },
+    readyUrl: `${url}/healthz`,
+    startTimeoutMs: START_TIMEOUT_MS,
+  });
+  return { ...server, url };
+}
