@@ -3,8 +3,9 @@ import { readConfigText } from '../config/load.ts';
 import { INJECTION_FLAGS, optionsFromFlags } from '../kubernetes/flags.ts';
 import { changeFiles, joinManifests } from '../kubernetes/manifest-files.ts';
 import { ManifestError } from '../kubernetes/manifest-stream.ts';
+import { closingAdvice } from '../kubernetes/network-policy.ts';
 import { createPodConfig, type PodConfig } from '../kubernetes/pod-config.ts';
-import { injectPod } from '../kubernetes/pod-injection.ts';
+import { type InjectionRequest, injectPod } from '../kubernetes/pod-injection.ts';
 import { changeManifest, type Note, type PodChange } from '../kubernetes/workloads.ts';
 import { readVersion } from '../version.ts';
 import { type Command, EXIT, UsageError } from './command.ts';
@@ -23,7 +24,7 @@ export const inject: Command = async (args) => {
   const { config: file } = values;
   if (file === undefined) {
     const settings = { flags, version, optIn: false, update: true };
-    return changeAll(positionals, (template, layout) => injectPod(template, { ...settings, layout }));
+    return withAdvice(positionals, settings);
   }
   const read = await readConfigText(file);
   if ('problem' in read) {
@@ -32,9 +33,29 @@ export const inject: Command = async (args) => {
   }
   const config = createPodConfig(read.text, file);
   const settings = { flags: { ...config.ports, ...flags }, version, optIn: false, update: true, check: config.check };
-  const change: PodChange = (template, layout) => injectPod(template, { ...settings, layout });
-  return changeAll(positionals, change, { config, text: read.text });
+  return withAdvice(positionals, settings, { config, text: read.text });
 };
+
+/** Injects cambist, and then says how to close the ports to which agents were moved. */
+async function withAdvice(
+  files: readonly string[],
+  settings: Omit<InjectionRequest, 'layout'>,
+  printed?: Parameters<typeof changeAll>[2],
+): Promise<number> {
+  const advice: string[] = [];
+  const code = await changeAll(
+    files,
+    (template, layout) => {
+      const injection = injectPod(template, { ...settings, layout });
+      const text = injection.outcome === 'injected' ? closingAdvice(injection.template, layout) : undefined;
+      if (text !== undefined) advice.push(text);
+      return injection;
+    },
+    printed,
+  );
+  if (code === EXIT.done) for (const text of advice) console.error(`cambist: ${text}`);
+  return code;
+}
 
 /** Changes the manifests of all files and prints them. If one object is refused, no manifest is printed. */
 export async function changeAll(

@@ -11,6 +11,8 @@ export interface PodSettings {
   readonly hasToken: boolean;
   readonly port: number;
   readonly adminPort: number;
+  /** The port that callers use, and the one that the agent moves to. Undefined: the agent is not moved. */
+  readonly inbound: { readonly inbound: number; readonly agent: number } | undefined;
   readonly gracePeriodSeconds: number;
   /** Undefined: no limit. */
   readonly memoryLimitBytes: number | undefined;
@@ -32,6 +34,7 @@ const MAX_IN_FLIGHT_OF_SMALL_POD = 1000;
 export function reportForPod(config: Config, root: ConfigNode, used: UsedSources, pod: PodSettings): void {
   checkListen(config.listen, root.at('listen'), pod.port);
   checkAdmin(config.admin, root.at('admin'), pod.adminPort);
+  checkInbound(config.inbound, root, pod.inbound);
   for (const { name, node } of used.variables) {
     // An unusual name could be the secret itself, written in the wrong place.
     const named = /^[A-Z][A-Z0-9_]*$/.test(name) ? `environment variable "${name}"` : 'the environment variable';
@@ -71,6 +74,30 @@ function checkAdmin(admin: Listen, node: ConfigNode, port: number): void {
     node.error(`has port ${admin.port}, but the sidecar is injected with admin port ${port}: use the same port`);
   } else if (!isEveryAddress(admin.host)) {
     node.error(`the kubelet and Prometheus cannot connect to ${admin.host}: write 0.0.0.0:${admin.port}`);
+  }
+}
+
+function checkInbound(inbound: Config['inbound'], root: ConfigNode, ports: PodSettings['inbound']): void {
+  const node = root.at('inbound');
+  if (inbound === undefined) {
+    if (ports !== undefined)
+      root.error('the config has no inbound, but the sidecar is injected with --inbound: add inbound');
+    return;
+  }
+  if (ports === undefined) {
+    node.error('needs --inbound with its port, so that the agent moves to another one', 'key');
+    return;
+  }
+  const { listen, agent } = inbound;
+  if (listen.kind === 'unix') node.at('listen').error('is a Unix socket, which callers cannot reach');
+  else if (listen.port !== ports.inbound) {
+    node.at('listen').error(`has port ${listen.port}, but the sidecar takes over port ${ports.inbound}: use the same`);
+  } else if (!isEveryAddress(listen.host)) {
+    node.at('listen').error(`callers cannot connect to ${listen.host}: write 0.0.0.0:${listen.port}`);
+  }
+  const port = agent.socketPath === undefined ? Number(new URL(agent.origin).port || 80) : undefined;
+  if (port !== ports.agent) {
+    node.at('agent').error(`must be http://127.0.0.1:${ports.agent}, because the agent moves to this port`);
   }
 }
 

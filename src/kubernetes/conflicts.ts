@@ -1,3 +1,4 @@
+import type { InboundPorts } from './agent-port.ts';
 import { annotationOf } from './annotations.ts';
 import { getIn, isArray, type JsonObject, objectsOf, textOf } from './json.ts';
 import type { InjectionOptions } from './options.ts';
@@ -24,7 +25,11 @@ export function conflicts(template: JsonObject, options: InjectionOptions, layou
 /** @returns which other containers use cambist's ports, or the name of its admin port */
 export function portConflicts(
   template: JsonObject,
-  { port, adminPort }: Pick<InjectionOptions, 'port' | 'adminPort'>,
+  {
+    port,
+    adminPort,
+    inbound,
+  }: Pick<InjectionOptions, 'port' | 'adminPort'> & { readonly inbound?: InboundPorts | undefined },
   layout: PodLayout,
 ): string[] {
   const others = allContainers(template, layout).filter(({ name }) => name !== SIDECAR_NAME);
@@ -34,6 +39,11 @@ export function portConflicts(
       if ((containerPort === port || containerPort === adminPort) && (protocol ?? 'TCP') === 'TCP') {
         const option = annotationOf(containerPort === port ? 'port' : 'admin-port');
         return [`container ${name} uses port ${containerPort}: choose another port with ${option} and the config`];
+      }
+      if (containerPort === inbound?.agent && (protocol ?? 'TCP') === 'TCP') {
+        return [
+          `container ${name} uses port ${containerPort}: choose another with ${annotationOf('agent-port')} and the config`,
+        ];
       }
       return portName === ADMIN_PORT_NAME ? [`container ${name} has a port "${ADMIN_PORT_NAME}": rename the port`] : [];
     });

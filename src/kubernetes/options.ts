@@ -1,5 +1,6 @@
 import { LOG_LEVELS, type LogLevel } from '../config/log-levels.ts';
 import { parseDuration } from '../config/units.ts';
+import type { InboundPorts } from './agent-port.ts';
 import { quantityOf } from './quantity.ts';
 import { quote } from './quote.ts';
 
@@ -24,6 +25,8 @@ export interface InjectionOptions {
   readonly memoryLimit: string | undefined;
   readonly terminationGracePeriodSeconds: number;
   readonly proxyEnv: boolean;
+  /** The port that callers use, and the one that the agent moves to. Undefined: callers connect to the agent itself. */
+  readonly inbound: InboundPorts | undefined;
 }
 
 interface OptionText {
@@ -51,6 +54,12 @@ export const OPTIONS = {
   },
   port: { placeholder: 'PORT', fallback: '8180', help: 'the port of listen in the config' },
   'admin-port': { placeholder: 'PORT', fallback: '9180', help: 'the port of admin in the config' },
+  inbound: {
+    placeholder: 'PORT',
+    fallback: 'none',
+    help: 'the port where callers reach the agent; cambist takes it over',
+  },
+  'agent-port': { placeholder: 'PORT', help: 'the port that the agent moves to; by default, the one after inbound' },
   'log-level': { placeholder: 'LEVEL', help: 'overrides log.level of the config' },
   sidecar: { placeholder: 'FORM', fallback: 'native', help: 'native (Kubernetes 1.29 or later) or classic' },
   'cpu-request': { placeholder: 'CPU', fallback: '50m', help: 'the CPU request' },
@@ -142,8 +151,23 @@ export function parseOptions(raw: RawOptions, nameOf = (name: OptionName): strin
     memoryLimit,
     terminationGracePeriodSeconds: graceMs > 0 ? Math.ceil(graceMs / 1000) : fail('termination-grace-period', TIME),
     proxyEnv: oneOf('proxy-env', ['enabled', 'disabled']) === 'enabled',
+    inbound: optional('inbound', () => inboundPorts(port('inbound'), raw['agent-port'] && port('agent-port'))),
   };
-  return options.port === options.adminPort ? fail('admin-port', 'port and admin-port must differ') : options;
+  if (options.port === options.adminPort) return fail('admin-port', 'port and admin-port must differ');
+  const { inbound } = options;
+  if (inbound === undefined) {
+    return raw['agent-port'] === undefined ? options : fail('agent-port', 'has no effect without inbound: remove it');
+  }
+  const own = [options.port, options.adminPort];
+  if (own.includes(inbound.inbound)) fail('inbound', 'must differ from port and admin-port');
+  if (own.includes(inbound.agent) || inbound.agent === inbound.inbound || inbound.agent > 65535) {
+    throw new OptionError(`${nameOf('agent-port')} is ${inbound.agent}: must be a port other than those of cambist`);
+  }
+  return options;
+}
+
+function inboundPorts(inbound: number, agent: number | '' | undefined): InboundPorts {
+  return { inbound, agent: agent || inbound + 1 };
 }
 
 const TIME = 'must be a duration such as 60s or 2m';

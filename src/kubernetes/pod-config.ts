@@ -1,6 +1,6 @@
 import { stringify } from 'yaml';
 import type { PodSettings } from '../config/check-pod.ts';
-import type { Config } from '../config/config.ts';
+import type { Config, Inbound } from '../config/config.ts';
 import { parseConfig, parseConfigForPod } from '../config/load.ts';
 import type { Problem } from '../config/problem.ts';
 import type { InjectionOptions, RawOptions } from './options.ts';
@@ -43,20 +43,28 @@ export function createPodConfig(text: string, file: string): PodConfig {
 }
 
 function portsOf(config: Config | undefined): RawOptions {
-  const { listen, admin } = config ?? {};
+  const { listen, admin, inbound } = config ?? {};
   return {
+    ...(inbound !== undefined && inboundPorts(inbound)),
     ...(listen?.kind === 'tcp' && { port: String(listen.port) }),
     ...(admin?.kind === 'tcp' && { 'admin-port': String(admin.port) }),
   };
 }
 
+/** Without them, the check of the config says what is wrong. */
+function inboundPorts({ listen, agent }: Inbound): RawOptions {
+  if (listen.kind === 'unix' || agent.socketPath !== undefined) return {};
+  return { inbound: String(listen.port), 'agent-port': new URL(agent.origin).port || '80' };
+}
+
 function settingsOf(options: InjectionOptions): PodSettings {
-  const { secret, tokenAudience, port, adminPort, terminationGracePeriodSeconds, memoryLimit } = options;
+  const { secret, tokenAudience, port, adminPort, inbound, terminationGracePeriodSeconds, memoryLimit } = options;
   return {
     hasSecret: secret !== undefined,
     hasToken: tokenAudience !== undefined,
     port,
     adminPort,
+    inbound,
     gracePeriodSeconds: terminationGracePeriodSeconds,
     memoryLimitBytes: memoryLimit === undefined ? undefined : quantityOf(memoryLimit),
   };

@@ -1,3 +1,4 @@
+import { type Move, moveAgent } from './agent-port.ts';
 import { annotationOf, INJECT_LABEL, optionsFromAnnotations, readConsent } from './annotations.ts';
 import { conflicts, invalidSidecar, portConflicts, unsupported } from './conflicts.ts';
 import { getIn, isArray, isEmpty, isObject, type Json, type JsonObject, type Path, sameJson, setIn } from './json.ts';
@@ -74,11 +75,17 @@ export function injectPod(template: JsonObject, request: InjectionRequest): Inje
   const original = status === undefined ? template : uninjectPod(template, layout).template;
   const found = conflicts(original, options, layout);
   if (found.length > 0) return leave('refused', ...found);
-  const { result, notes } = addSidecar(original, template, options, request);
+  const move = options.inbound && moveAgent(original, layout, options.inbound);
+  if (isRefusal(move)) return leave('refused', ...move);
+  const { result, notes } = addSidecar(original, template, options, request, move);
   const mounted = check === undefined ? {} : { configMap: options.configMap };
   return sameJson(result, template)
     ? { ...leave('unchanged', 'already injected'), ...mounted }
     : { outcome: 'injected', template: result, reasons: notes, ...mounted };
+}
+
+function isRefusal(move: Move | readonly string[] | undefined): move is readonly string[] {
+  return isArray(move as Json | undefined);
 }
 
 function optionsFor(template: JsonObject, { flags, layout }: InjectionRequest): InjectionOptions {
@@ -94,13 +101,19 @@ function hasSidecar(template: JsonObject, layout: PodLayout): boolean {
 }
 
 /** @param current the pod as it is now: a sidecar or volume that it already has keeps its position */
-function addSidecar(original: JsonObject, current: JsonObject, options: InjectionOptions, request: InjectionRequest) {
-  const { layout, version } = request;
+function addSidecar(
+  original: JsonObject,
+  current: JsonObject,
+  options: InjectionOptions,
+  { layout, version }: InjectionRequest,
+  move: Move | undefined,
+) {
   const grace = gracePeriod(original, options, layout);
   const initContainers = options.sidecar === 'native' ? layout.initContainers : undefined;
   const container = sidecarContainer(options, grace?.after ?? graceOf(original, layout));
-  const proxied = options.proxyEnv ? addProxyEnv(original, layout, options.port) : undefined;
-  let result = proxied?.template ?? original;
+  const moved = move?.template ?? original;
+  const proxied = options.proxyEnv ? addProxyEnv(moved, layout, options.port) : undefined;
+  let result = proxied?.template ?? moved;
   // First among the init containers, because those may call cambist; last among the containers, where the first is the main one.
   result =
     initContainers === undefined
@@ -115,9 +128,13 @@ function addSidecar(original: JsonObject, current: JsonObject, options: Injectio
     adminPort: options.adminPort,
     ...(grace === undefined ? {} : { gracePeriod: grace }),
     ...(Object.keys(set).length === 0 ? {} : { proxyEnv: set }),
+    ...(move === undefined ? {} : { inbound: move.record }),
   };
   const empty = { ...proxied?.empty, ...formerlyEmpty(original, writeStatus(result, layout, status), layout) };
-  return { result: writeStatus(result, layout, withEmpty(status, empty)), notes: proxied?.notes ?? [] };
+  return {
+    result: writeStatus(result, layout, withEmpty(status, empty)),
+    notes: [...(move?.notes ?? []), ...(proxied?.notes ?? [])],
+  };
 }
 
 /**

@@ -1,3 +1,4 @@
+import { moveAgentBack } from './agent-port.ts';
 import { getIn, isArray, isEmpty, isObject, type JsonObject, type Path, sameJson, setIn } from './json.ts';
 import { toPointer } from './json-patch.ts';
 import type { PodLayout } from './pod-layout.ts';
@@ -29,6 +30,7 @@ function withoutSidecar(template: JsonObject, layout: PodLayout, status: Injecti
   const { initContainers, containers, volumes, gracePeriod, annotations } = layout;
   const lists = [initContainers, containers].filter((path) => path !== undefined);
   let result = removeProxyEnv(template, layout, status);
+  if (status.inbound !== undefined) result = moveAgentBack(result, layout, status.inbound);
   for (const path of lists) result = withoutNames(result, path, [SIDECAR_NAME]);
   result = withoutNames(result, volumes, VOLUME_NAMES);
   // A grace period that has changed since the injection is kept.

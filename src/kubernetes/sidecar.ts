@@ -8,6 +8,9 @@ export const SIDECAR_NAME = 'cambist';
 /** The name of the admin port. PodMonitors select it by name. */
 export const ADMIN_PORT_NAME = 'cambist-admin';
 
+/** The name of the port for callers. Services keep the agent's own name for it. */
+export const INBOUND_PORT_NAME = 'cambist-inbound';
+
 export const VOLUME_NAMES = ['cambist-config', 'cambist-secret', 'cambist-token'] as const;
 
 /** The user of the Dockerfile. */
@@ -29,7 +32,7 @@ const MIN_WAIT_SECONDS = 5;
  * @param gracePeriodSeconds the grace period of the pod; a classic sidecar leaves all of it to the agent, except its own drain
  */
 export function sidecarContainer(options: InjectionOptions, gracePeriodSeconds: number): JsonObject {
-  const { image, imagePullPolicy, sidecar, logLevel, adminPort, secret, tokenAudience } = options;
+  const { image, imagePullPolicy, sidecar, logLevel, adminPort, secret, tokenAudience, inbound } = options;
   const probe = <T extends Probe>(path: string, more: T) => ({ httpGet: { path, port: ADMIN_PORT_NAME }, ...more });
   return {
     name: SIDECAR_NAME,
@@ -41,7 +44,10 @@ export function sidecarContainer(options: InjectionOptions, gracePeriodSeconds: 
       { name: 'CAMBIST_CONFIG', value: '/etc/cambist/cambist.yaml' },
       ...(logLevel === undefined ? [] : [{ name: 'CAMBIST_LOG_LEVEL', value: logLevel }]),
     ],
-    ports: [{ name: ADMIN_PORT_NAME, containerPort: adminPort }],
+    ports: [
+      { name: ADMIN_PORT_NAME, containerPort: adminPort },
+      ...(inbound === undefined ? [] : [{ name: INBOUND_PORT_NAME, containerPort: inbound.inbound }]),
+    ],
     startupProbe: probe('/readyz', { periodSeconds: 1, failureThreshold: 600 }),
     readinessProbe: probe('/readyz', { periodSeconds: 5, timeoutSeconds: 2 }),
     livenessProbe: probe('/livez', { periodSeconds: 10, timeoutSeconds: 2, failureThreshold: 3 }),

@@ -18,6 +18,19 @@ const STATUS = z.strictObject({
   gracePeriod: z.strictObject({ before: z.number().nullable(), after: z.number() }).optional(),
   /** The names of the variables that were set, by container. */
   proxyEnv: z.record(z.string(), z.array(z.string())).optional(),
+  /** How the agent was moved to another port. */
+  inbound: z
+    .strictObject({
+      container: z.string(),
+      inbound: z.number(),
+      agent: z.number(),
+      portBefore: z.string().nullable(),
+      envBefore: z.custom<Json>().optional(),
+      probes: z
+        .array(z.strictObject({ path: z.array(z.string()).readonly(), before: z.union([z.string(), z.number()]) }))
+        .readonly(),
+    })
+    .optional(),
   /** The values that were empty or null before, by JSON Pointer. */
   empty: z.record(z.string(), z.custom<Json>()).optional(),
 });

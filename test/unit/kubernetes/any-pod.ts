@@ -19,7 +19,7 @@ const NAME = fc.constantFrom('agent', 'other', 'third', 'loader');
 
 const VARIABLE = fc.record(
   {
-    name: fc.constantFrom('FOO', 'HTTP_PROXY', 'http_proxy', 'No_Proxy', 'NO_PROXY'),
+    name: fc.constantFrom('FOO', 'PORT', 'HTTP_PROXY', 'http_proxy', 'No_Proxy', 'NO_PROXY'),
     value: TEXT,
   },
   { noNullPrototype: true },

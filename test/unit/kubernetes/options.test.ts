@@ -22,6 +22,7 @@ test('every option has its default', () => {
     memoryLimit: '256Mi',
     terminationGracePeriodSeconds: 60,
     proxyEnv: false,
+    inbound: undefined,
   });
 });
 
@@ -60,6 +61,19 @@ const WRONG: Readonly<Record<string, [RawOptions, string]>> = {
   'a duration without a unit': [
     { 'termination-grace-period': '60' },
     '--termination-grace-period is "60": must be a duration such as 60s or 2m',
+  ],
+  'an agent port without inbound': [
+    { 'agent-port': '8081' },
+    '--agent-port is "8081": has no effect without inbound: remove it',
+  ],
+  'a port of cambist for callers': [{ inbound: '8180' }, '--inbound is "8180": must differ from port and admin-port'],
+  'a port of cambist for the agent': [
+    { inbound: '8179' },
+    '--agent-port is 8180: must be a port other than those of cambist',
+  ],
+  'the port of callers for the agent': [
+    { inbound: '8080', 'agent-port': '8080' },
+    '--agent-port is 8080: must be a port other than those of cambist',
   ],
   'another value of proxy-env': [{ 'proxy-env': 'yes' }, '--proxy-env is "yes": must be one of enabled, disabled'],
 };

@@ -46,6 +46,18 @@ test('accepts a config for a sidecar, and takes the ports from it', () => {
   assert.deepEqual(problemsOf({ listen: '127.0.0.1:8000', admin: '0.0.0.0:9000' }), []);
 });
 
+const inbound = (listen: string, agent: string) => ({
+  more: {
+    inbound: { listen, agent, verify: { issuer: 'https://idp.example.com', audience: 'agent' } },
+  },
+});
+
+test('takes the ports of the callers and of the agent from the config', () => {
+  assert.deepEqual(problemsOf(inbound('0.0.0.0:8080', 'http://127.0.0.1:9000')), []);
+  const config = createPodConfig(written(inbound('0.0.0.0:8080', 'http://127.0.0.1:9000')), 'cambist.yaml');
+  assert.deepEqual(parseOptions({ image: 'cambist:1', ...config.ports }).inbound, { inbound: 8080, agent: 9000 });
+});
+
 const CLIENT_SECRET = 'authorization_servers.main.client_auth.client_secret';
 const CASES: [what: string, parts: Parts, options: RawOptions | undefined, problem: RegExp][] = [
   [
@@ -54,6 +66,31 @@ const CASES: [what: string, parts: Parts, options: RawOptions | undefined, probl
     undefined,
     /^admin: the kubelet and Prometheus cannot connect to 127\.0\.0\.1: write 0\.0\.0\.0:9180$/,
   ],
+  [
+    'inbound without a port for callers',
+    inbound('unix:/run/a', 'http://127.0.0.1:8081'),
+    undefined,
+    /^inbound: needs --inbound with its port/,
+  ],
+  [
+    'another port for callers',
+    inbound('0.0.0.0:8080', 'http://127.0.0.1:9001'),
+    { secret: 'cambist', inbound: '9000', 'agent-port': '9001' },
+    /^inbound\.listen: has port 8080, but the sidecar takes over port 9000/,
+  ],
+  [
+    'callers on loopback',
+    inbound('127.0.0.1:8080', 'http://127.0.0.1:8081'),
+    undefined,
+    /^inbound\.listen: callers cannot connect to 127\.0\.0\.1: write 0\.0\.0\.0:8080$/,
+  ],
+  [
+    'another port of the agent',
+    inbound('0.0.0.0:8080', 'http://127.0.0.1:8081'),
+    { secret: 'cambist', inbound: '8080', 'agent-port': '9000' },
+    /^inbound\.agent: must be http:\/\/127\.0\.0\.1:9000/,
+  ],
+  ['no inbound', {}, { secret: 'cambist', inbound: '8080' }, /^the config has no inbound/],
   ['an admin socket', { admin: 'unix:/run/a' }, undefined, /^admin: is a Unix socket, but the probes/],
   ['a socket for the agent', { listen: 'unix:/run/a' }, undefined, /^listen: is a Unix socket/],
   [
