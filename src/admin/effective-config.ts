@@ -59,16 +59,26 @@ async function writeYaml(config: Config, show: ShowSource): Promise<string> {
  * @see `reportMissing` of `config/sources.ts`
  */
 async function readableSources(config: Config): Promise<{ show: ShowSource; missing: string }> {
-  const files = new Set<string>();
-  writtenConfig(config, (source) => {
-    if ('file' in source) files.add(source.file);
-    return '';
-  });
   const missing = new Set<string>();
-  await Promise.all([...files].map((file) => access(file).catch(() => missing.add(file))));
+  await Promise.all([...filesOf(config)].map((file) => access(file).catch(() => missing.add(file))));
   const show = (source: CredentialSource): string => {
     if ('file' in source) return missing.has(source.file) ? '[no such file]' : source.file;
     return (process.env[source.env] ?? '') === '' ? '[variable not set]' : source.env;
   };
   return { show, missing: [...missing].join('\0') };
+}
+
+const filesOfConfigs = new WeakMap<Config, ReadonlySet<string>>();
+
+/** The files that the written config names. */
+function filesOf(config: Config): ReadonlySet<string> {
+  const known = filesOfConfigs.get(config);
+  if (known !== undefined) return known;
+  const files = new Set<string>();
+  writtenConfig(config, (source) => {
+    if ('file' in source) files.add(source.file);
+    return '';
+  });
+  filesOfConfigs.set(config, files);
+  return files;
 }

@@ -22,6 +22,19 @@ const WORDS: Readonly<Record<RouteState, string>> = {
   failing: 'failing',
 };
 
+/** Rendering more would keep requests waiting, and a person looks through no more. */
+const MAX_ROUTES = 200;
+
+const RANK: readonly Mood[] = ['bad', 'warn', 'good', 'idle'];
+
+/** Of many routes, those with problems first, then those with the most requests. */
+function mostNotable(routes: readonly RouteStatus[]): readonly RouteStatus[] {
+  const rank = ({ state }: RouteStatus): number => RANK.indexOf(MOODS[state]);
+  return routes
+    .toSorted((one, other) => rank(one) - rank(other) || other.recent.requests - one.recent.requests)
+    .slice(0, MAX_ROUTES);
+}
+
 /** Columns under their groups. */
 const GROUPS: readonly (readonly [group: string, ...columns: string[]])[] = [
   ['Requests', 'All', 'Cached', 'In flight', 'Streams'],
@@ -35,13 +48,18 @@ const COLUMNS = 3 + GROUPS.reduce((sum, [, ...columns]) => sum + columns.length,
 /** The routes in the order of the config: figures of the last quarter of an hour, and below them where requests go. */
 export function routesTable(
   routes: readonly RouteStatus[],
-  charts: Charts['routes'],
+  chartOf: Charts['route'],
   failures: readonly FailureStatus[],
 ): Markup {
   const heading = html`<h2 id="routes-title">Routes</h2>`;
   if (routes.length === 0) {
     return html`<section id="routes" aria-labelledby="routes-title">${heading}<p class="empty">No routes.</p></section>`;
   }
+  const shown = routes.length > MAX_ROUTES ? mostNotable(routes) : routes;
+  const rest =
+    shown.length === routes.length
+      ? undefined
+      : html`<p class="more">and ${count(routes.length - shown.length)} more in <a href="status.json">/status.json</a>. Those with problems and with the most requests come first.</p>`;
   return html`<section id="routes" aria-labelledby="routes-title">${heading}
 <p class="legend">Last 15 minutes. A bar is half a minute: <span class="key passed">up, below 400</span>
 <span class="key client">down, 4xx of the backend</span> <span class="key server">5xx</span>
@@ -54,7 +72,7 @@ ${GROUPS.map(([group, ...columns]) => html`<th colspan="${columns.length}" scope
       html`${columns.map((column, at) => html`<th scope="col" class="figure${at === 0 ? ' first' : ''}">${column}</th>`)}`,
   )}</tr>
 </thead>
-${routes.map((route, index) => routeRows(route, charts[index] ?? [], failures))}</table></section>`;
+${shown.map((route) => routeRows(route, chartOf(route.name), failures))}</table>${rest}</section>`;
 }
 
 function routeRows(route: RouteStatus, chart: Charts['responses'], failures: readonly FailureStatus[]): Markup {

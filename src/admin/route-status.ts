@@ -3,13 +3,7 @@ import { hideKeys } from '../config/hide-keys.ts';
 import { usedServerNames } from '../config/used-servers.ts';
 import { countOf, type Histogram, quantileOf } from '../observability/counters.ts';
 import type { Recent } from '../observability/recent-traffic.ts';
-import {
-  classify,
-  noResponses,
-  RESPONSE_CLASSES,
-  type ResponseClass,
-  type ResponseClasses,
-} from '../observability/response-classes.ts';
+import { answered, classify, type ResponseClass, type ResponseClasses } from '../observability/response-classes.ts';
 import { neededToken, type RouteCounts, servedFromCache } from '../observability/route-counts.ts';
 
 /** Numbers since the process started. */
@@ -72,11 +66,32 @@ export interface RouteStatus extends Figures {
 }
 
 export function routeStatus(route: Route, counts: Readonly<RouteCounts>, recent: Recent): RouteStatus {
-  const { name, match, upstream, credential } = route;
-  const latest = latestOf(recent);
+  const { latest } = recent;
   const state = stateOf(latest);
   const status = state === 'only_4xx' ? onlyClientError(counts) : undefined;
   return {
+    ...destinationOf(route),
+    state,
+    latest,
+    ...(status !== undefined && { status }),
+    recent: recentFigures(recent),
+    ...figures([counts]),
+  };
+}
+
+type Destination = Pick<
+  RouteStatus,
+  'name' | 'match' | 'upstream' | 'credential' | 'audience' | 'authorization_servers'
+>;
+
+/** A route never changes. */
+const destinations = new WeakMap<Route, Destination>();
+
+function destinationOf(route: Route): Destination {
+  const known = destinations.get(route);
+  if (known !== undefined) return known;
+  const { name, match, upstream, credential } = route;
+  const destination = {
     name,
     match: {
       ...(match.host !== undefined && { host: match.host }),
@@ -89,12 +104,9 @@ export function routeStatus(route: Route, counts: Readonly<RouteCounts>, recent:
     credential: credential.kind,
     audience: audienceOf(credential),
     authorization_servers: usedServerNames(credential),
-    state,
-    latest,
-    ...(status !== undefined && { status }),
-    recent: recentFigures(recent),
-    ...figures([counts]),
   };
+  destinations.set(route, destination);
+  return destination;
 }
 
 /** The audience that a route requests its token for. Empty if it requests none. */
@@ -146,26 +158,6 @@ export function percentiles(durations: Histogram): Pick<RecentFigures, 'p50_ms' 
 /** More digits would pretend to a precision that the buckets do not have. */
 export function twoDigits(ms: number): number {
   return Number(ms.toPrecision(ms >= 1000 ? 3 : 2));
-}
-
-/** Intervals of a minute. */
-const MINUTE = 4;
-/** So many responses are enough, so that a recovery shows soon. */
-const ENOUGH = 5;
-
-/** The latest responses, from the last interval that has any. */
-function latestOf({ intervals }: Recent): ResponseClasses {
-  const last = intervals.findLastIndex((classes) => answered(classes) > 0);
-  const sum = noResponses();
-  for (let at = last; at >= 0 && at > last - MINUTE && answered(sum) < ENOUGH; at -= 1) {
-    for (const name of RESPONSE_CLASSES) sum[name] += intervals[at]?.[name] ?? 0;
-  }
-  return sum;
-}
-
-/** A caller that left before the response says nothing about the route. */
-function answered(classes: ResponseClasses): number {
-  return RESPONSE_CLASSES.reduce((sum, name) => sum + (name === 'cancelled' ? 0 : classes[name]), 0);
 }
 
 function stateOf(latest: ResponseClasses): RouteState {

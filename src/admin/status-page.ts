@@ -39,7 +39,7 @@ export function statusPage(content: PageContent): string {
 <main>
 ${attention(problems)}
 ${tiles(report, charts)}
-${routesTable(report.routes, charts.routes, report.failures)}
+${routesTable(report.routes, charts.route, report.failures)}
 ${authorizationServers(report.authorization_servers)}
 ${failures(report.failures)}
 ${config(content)}

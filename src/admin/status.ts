@@ -103,7 +103,8 @@ export interface Charts {
   readonly responses: readonly ResponseClasses[];
   /** Milliseconds. Undefined in an interval without responses. */
   readonly p95Ms: readonly (number | undefined)[];
-  readonly routes: readonly (readonly ResponseClasses[])[];
+  /** Of one route. */
+  readonly route: (name: string) => readonly ResponseClasses[];
 }
 
 const MAX_DATE_SECONDS = 8.64e12;
@@ -140,12 +141,11 @@ export function createStatus(sources: StatusSources): Status {
       traffic.serve([...routeNames(config), UNMATCHED]);
     },
     charts() {
-      const names = routeNames(served?.config);
-      const all = [...names, UNMATCHED];
+      const all = [...routeNames(served?.config), UNMATCHED];
       return {
-        responses: traffic.of(all).intervals,
+        responses: traffic.intervals(all),
         p95Ms: traffic.quantiles(all, 0.95).map((seconds) => seconds && 1000 * seconds),
-        routes: names.map((name) => traffic.of([name]).intervals),
+        route: (name) => traffic.intervals([name]),
       };
     },
     report() {

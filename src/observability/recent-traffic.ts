@@ -1,6 +1,13 @@
 import { createHistogram, type Histogram, quantileOf } from './counters.ts';
 import type { Counts } from './counts.ts';
-import { classify, noResponses, RESPONSE_CLASSES, type ResponseClasses } from './response-classes.ts';
+import {
+  answered,
+  classify,
+  noResponses,
+  RESPONSE_CLASSES,
+  type ResponseClass,
+  type ResponseClasses,
+} from './response-classes.ts';
 import { createRouteCounts, neededToken, type RouteCounts, servedFromCache } from './route-counts.ts';
 
 /** Interval between samples. */
@@ -11,13 +18,13 @@ const INTERVALS = 60;
 /** The traffic of the last quarter of an hour, up to now. */
 export interface Recent {
   readonly responses: ResponseClasses;
+  /** Of the last 15 seconds with responses, or of up to a minute if there were few. */
+  readonly latest: ResponseClasses;
   /** Seconds until the response headers. Its `sum` is 0. */
   readonly durations: Histogram;
   /** Requests that needed a token, and those of them without an exchange. */
   readonly neededToken: number;
   readonly servedFromCache: number;
-  /** Responses of each interval, the oldest first. The last interval is the current one. */
-  readonly intervals: readonly ResponseClasses[];
 }
 
 /**
@@ -31,6 +38,8 @@ export interface RecentTraffic {
   serve(routes: readonly string[]): void;
   /** @param routes names; several are added up */
   of(routes: readonly string[]): Recent;
+  /** Responses of each interval, the oldest first. The last interval is the current one. */
+  intervals(routes: readonly string[]): ResponseClasses[];
   /** A quantile of the durations in each interval, in seconds. Undefined in an interval without responses. */
   quantiles(routes: readonly string[], rank: number): (number | undefined)[];
 }
@@ -53,6 +62,7 @@ interface History {
 export function createRecentTraffic(counts: Pick<Counts, 'route' | 'routes'>, wallMs: () => number): RecentTraffic {
   const histories = new Map<string, History>();
   const current = new Float64Array(WIDTH);
+  const window = new Float64Array((INTERVALS + 1) * WIDTH);
   /** The interval that the next sample ends, as its place in the ring. */
   let at = 0;
   let served: ReadonlySet<string> = new Set();
@@ -98,54 +108,88 @@ export function createRecentTraffic(counts: Pick<Counts, 'route' | 'routes'>, wa
       }
     },
     of(names) {
-      const active = names.filter((name) => histories.has(name) || hasResponses(counts.route(name)));
-      if (active.length === 0) return NOTHING;
-      const intervals = Array.from({ length: INTERVALS + 1 }, noResponses);
-      const durations = createHistogram(BOUNDS);
-      let neededToken = 0;
-      let servedFromCache = 0;
-      eachInterval(active, (numbers, interval) => {
-        const classes = intervals[interval];
-        for (const [i, name] of RESPONSE_CLASSES.entries()) if (classes !== undefined) classes[name] += numbers[i] ?? 0;
-        neededToken += numbers[NEEDED_AT] ?? 0;
-        servedFromCache += numbers[SERVED_AT] ?? 0;
-        addBuckets(durations, numbers);
-      });
-      return { responses: sumOf(intervals), durations, neededToken, servedFromCache, intervals };
+      if (!fillWindow(names)) return NOTHING;
+      const sums = new Float64Array(WIDTH);
+      for (let from = 0; from < window.length; from += WIDTH) addTo(sums, 0, window.subarray(from, from + WIDTH));
+      return {
+        responses: classesAt(sums, 0),
+        latest: latestOf(window),
+        durations: { bounds: BOUNDS, buckets: [...sums.subarray(BUCKETS_AT)], sum: 0 },
+        neededToken: sums[NEEDED_AT] ?? 0,
+        servedFromCache: sums[SERVED_AT] ?? 0,
+      };
+    },
+    intervals(names) {
+      fillWindow(names);
+      return Array.from({ length: INTERVALS + 1 }, (_, at) => classesAt(window, at));
     },
     quantiles(names, rank) {
-      const intervals = Array.from({ length: INTERVALS + 1 }, () => createHistogram(BOUNDS));
-      eachInterval(names, (numbers, interval) => addBuckets(intervals[interval], numbers));
-      return intervals.map((durations) => quantileOf(durations, rank));
+      fillWindow(names);
+      return Array.from({ length: INTERVALS + 1 }, (_, at) => {
+        const buckets = [...window.subarray(at * WIDTH + BUCKETS_AT, (at + 1) * WIDTH)];
+        return quantileOf({ bounds: BOUNDS, buckets, sum: 0 }, rank);
+      });
     },
   };
 
-  /** Visits the numbers of each interval, the oldest first. */
-  function eachInterval(names: readonly string[], visit: (numbers: NumberList, interval: number) => void): void {
+  /** Adds up the numbers of all intervals in `window`. @returns false if there are none */
+  function fillWindow(names: readonly string[]): boolean {
+    window.fill(0);
+    let isFilled = false;
     for (const name of names) {
+      const route = counts.route(name);
       const history = histories.get(name);
-      for (let i = 0; history !== undefined && i < INTERVALS; i += 1) {
-        const from = ((at + i) % INTERVALS) * WIDTH;
-        visit(history.ring.subarray(from, from + WIDTH), i);
-      }
-      read(counts.route(name), current);
+      if (history === undefined && !hasResponses(route)) continue;
+      isFilled = true;
+      read(route, current);
       // Without a history, everything of a route is from the current interval.
-      for (let i = 0; history !== undefined && i < WIDTH; i += 1)
-        current[i] = (current[i] ?? 0) - (history.last[i] ?? 0);
-      visit(current, INTERVALS);
+      if (history !== undefined) {
+        for (let i = 0; i < WIDTH; i += 1) current[i] = (current[i] ?? 0) - (history.last[i] ?? 0);
+        addTo(window, 0, history.ring.subarray(at * WIDTH));
+        addTo(window, (INTERVALS - at) * WIDTH, history.ring.subarray(0, at * WIDTH));
+      }
+      addTo(window, INTERVALS * WIDTH, current);
     }
+    return isFilled;
   }
 }
 
-type NumberList = Uint32Array | Float64Array;
+function addTo(target: Float64Array, from: number, numbers: Uint32Array | Float64Array): void {
+  for (let i = 0; i < numbers.length; i += 1) target[from + i] = (target[from + i] ?? 0) + (numbers[i] ?? 0);
+}
 
 const NOTHING: Recent = {
   responses: noResponses(),
+  latest: noResponses(),
   durations: createHistogram(BOUNDS),
   neededToken: 0,
   servedFromCache: 0,
-  intervals: Array.from({ length: INTERVALS + 1 }, noResponses),
 };
+
+function classesAt(numbers: Float64Array, interval: number): Record<ResponseClass, number> {
+  const classes = noResponses();
+  for (let i = 0; i < RESPONSE_CLASSES.length; i += 1) {
+    const name = RESPONSE_CLASSES[i];
+    if (name !== undefined) classes[name] = numbers[interval * WIDTH + i] ?? 0;
+  }
+  return classes;
+}
+
+/** Intervals of a minute. */
+const MINUTE = 4;
+/** So many responses are enough, so that a recovery shows soon. */
+const ENOUGH = 5;
+
+function latestOf(window: Float64Array): ResponseClasses {
+  const sum = noResponses();
+  let oldest = 0;
+  for (let at = INTERVALS; at >= oldest && answered(sum) < ENOUGH; at -= 1) {
+    const classes = classesAt(window, at);
+    if (answered(sum) === 0 && answered(classes) > 0) oldest = at - MINUTE + 1;
+    for (const name of RESPONSE_CLASSES) sum[name] += classes[name];
+  }
+  return sum;
+}
 
 function hasResponses({ responses }: RouteCounts): boolean {
   return responses.some(({ count }) => count > 0);
@@ -153,20 +197,11 @@ function hasResponses({ responses }: RouteCounts): boolean {
 
 function read(route: RouteCounts, numbers: Float64Array): void {
   const classes = classify(route);
-  for (const [i, name] of RESPONSE_CLASSES.entries()) numbers[i] = classes[name];
+  for (let i = 0; i < RESPONSE_CLASSES.length; i += 1) {
+    const name = RESPONSE_CLASSES[i];
+    if (name !== undefined) numbers[i] = classes[name];
+  }
   numbers[NEEDED_AT] = neededToken(route);
   numbers[SERVED_AT] = servedFromCache(route);
   numbers.set(route.durations.buckets, BUCKETS_AT);
-}
-
-function addBuckets(durations: Histogram | undefined, numbers: NumberList): void {
-  for (let i = 0; durations !== undefined && i < NO_BUCKETS.length; i += 1) {
-    durations.buckets[i] = (durations.buckets[i] ?? 0) + (numbers[BUCKETS_AT + i] ?? 0);
-  }
-}
-
-function sumOf(intervals: readonly ResponseClasses[]): ResponseClasses {
-  const sum = noResponses();
-  for (const interval of intervals) for (const name of RESPONSE_CLASSES) sum[name] += interval[name];
-  return sum;
 }

@@ -33,3 +33,8 @@ function classOf(code: number | 'other'): ResponseClass {
 export function noResponses(): Record<ResponseClass, number> {
   return { '2xx': 0, '3xx': 0, '4xx': 0, '5xx': 0, other: 0, refused: 0, failed: 0, cancelled: 0 };
 }
+
+/** The number of responses that callers waited for. A caller that left before the response says nothing about a route. */
+export function answered(classes: ResponseClasses): number {
+  return RESPONSE_CLASSES.reduce((sum, name) => sum + (name === 'cancelled' ? 0 : classes[name]), 0);
+}

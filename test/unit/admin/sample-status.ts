@@ -78,7 +78,7 @@ export const SAMPLE_STATUS: StatusReport = {
 export const SAMPLE_CHARTS = {
   responses: Array.from({ length: 61 }, noResponses),
   p95Ms: Array.from({ length: 61 }, () => undefined),
-  routes: [Array.from({ length: 61 }, noResponses)],
+  route: () => Array.from({ length: 61 }, noResponses),
 };
 
 export const SAMPLE_PAGE: PageContent = {

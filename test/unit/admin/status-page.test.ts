@@ -206,3 +206,25 @@ test('labels every column for screen readers, and every section by its heading',
   assert.equal([...page.matchAll(/<section /g)].length, [...page.matchAll(/<section [^>]*aria-labelledby/g)].length);
   for (const [svg] of page.matchAll(/<svg[^>]*>/g)) assert.match(svg, /aria-hidden="true"/);
 });
+
+test('shows 200 routes of many: those with problems first, then those with the most requests', () => {
+  const routes = Array.from({ length: 300 }, (_, i) => ({
+    ...SAMPLE_ROUTE,
+    name: `r-${i}`,
+    state: i === 299 ? ('failing' as const) : ('ok' as const),
+    recent: { ...SAMPLE_ROUTE.recent, requests: i },
+  }));
+  const page = pageOf({ ...SAMPLE_STATUS, routes });
+  const shown = [...page.matchAll(/<tbody id="route-([^"]+)"/g)].map(([, name]) => name);
+  assert.deepEqual([shown.length, shown[0], shown[1], shown.at(-1)], [200, 'r-299', 'r-298', 'r-100']);
+  assert.match(readable(page), /and 100 more in \/status\.json/);
+});
+
+test('shows the cause of a failure', () => {
+  const [failure] = SAMPLE_STATUS.failures;
+  assert.ok(failure);
+  const failures = [{ ...failure, finding: 'expired', cause: 'The certificate has expired.' }];
+  const text = readable(pageOf({ ...SAMPLE_STATUS, failures }));
+  assert.match(text, /Last failure [^(]*ERR_UPSTREAM_TLS The certificate has expired\. \(3 times\)/);
+  assert.match(text, /Backend not trusted\. The certificate has expired\. Do this\./);
+});

@@ -49,7 +49,8 @@ test('shows the current interval before the first sample', () => {
   respond(1, { status: 503, outcome: 'failed', error: 'ERR_STS_UNAVAILABLE' });
   respond(1, { status: 401, outcome: 'refused', error: 'ERR_SUBJECT_TOKEN_MISSING' });
   respond(1, { status: 499, outcome: 'cancelled' });
-  const { responses, durations, intervals } = recent.of(['github']);
+  const { responses, durations } = recent.of(['github']);
+  const intervals = recent.intervals(['github']);
   const expected = { '2xx': 4, '3xx': 0, '4xx': 1, '5xx': 1, other: 1, refused: 1, failed: 1, cancelled: 1 };
   assert.deepEqual(responses, expected);
   assert.deepEqual(intervals.at(-1), expected);
@@ -63,7 +64,7 @@ test('keeps each interval in its place, the oldest first', () => {
     pass(1);
   }
   respond(4);
-  const { intervals } = recent.of(['github']);
+  const intervals = recent.intervals(['github']);
   assert.equal(intervals.length, 61);
   assert.deepEqual(
     intervals.slice(-5).map((interval) => interval['2xx']),
@@ -90,7 +91,7 @@ test('leaves gaps for samples that were skipped', () => {
   respond(2);
   pass(3);
   respond(3);
-  const tail = recent.of(['github']).intervals.slice(-5);
+  const tail = recent.intervals(['github']).slice(-5);
   assert.deepEqual(
     tail.map((interval) => interval['2xx']),
     [1, 2, 0, 0, 3],
