@@ -6,6 +6,7 @@ import { systemClock } from './clock/clock.ts';
 import type { Audit, Config, Intercept } from './config/config.ts';
 import type { InboundSide } from './inbound/inbound.ts';
 import type { Interception } from './intercept/interception.ts';
+import type { InterceptListeners } from './intercept/listeners.ts';
 import { limitConnections } from './listeners/limit-connections.ts';
 import { openListener } from './listeners/listen.ts';
 import { type Counts, createCounts } from './observability/counts.ts';
@@ -42,6 +43,8 @@ const diagnoses = () => import('./doctor/diagnoses.ts');
 export interface App {
   /** The address that the agent connects to. */
   readonly listen: string;
+  /** The addresses of `intercept.listen`. */
+  readonly intercepting: readonly string[];
   /** The address of the admin listener. */
   readonly admin: string;
   /** The address that callers of the agent connect to. Undefined: they connect to the agent itself. */
@@ -107,18 +110,31 @@ export async function startApp(first: Config, version: string, logger: Logger, t
     readCaller: inbound?.readCaller ?? readCallerToken,
   });
   const tlsBridge = interception?.createTlsBridge(counts.proxy);
-  const proxy = await createProxyServer({ activeConfig, tracker, pipeline, sockets, logger, tlsBridge });
+  const { app: proxy, enter } = await createProxyServer({
+    activeConfig,
+    tracker,
+    pipeline,
+    sockets,
+    logger,
+    tlsBridge,
+  });
   const { limits } = first;
   const connections = limitConnections(proxy.server, limits.maxConnections, (count) => {
     logger.warn({}, `limits.max_connections is reached; dropped ${count} connections`);
   });
   const adminServer = createAdminListener(parts, () => active.config, version, connections);
   const listen = await openListener(proxy, first.listen, 'listen', first.socketMode);
+  let redirected: InterceptListeners | undefined;
   const closeOnError = async (error: unknown): Promise<never> => {
+    await redirected?.close();
     await Promise.all([proxy.close(), adminServer.close()]);
     throw error;
   };
   await interception?.announce(listen).catch(closeOnError);
+  if (interception !== undefined && tlsBridge !== undefined) {
+    const options = { activeConfig, tracker, sockets, observer: counts.proxy, enter, tlsBridge };
+    redirected = await interception.open(options).catch(closeOnError);
+  }
   const admin = await openListener(adminServer, first.admin, 'admin', first.socketMode).catch(closeOnError);
   const callers = await inbound?.open().catch(closeOnError);
   serve(parts, first);
@@ -131,6 +147,7 @@ export async function startApp(first: Config, version: string, logger: Logger, t
 
   return {
     listen,
+    intercepting: redirected?.addresses ?? [],
     admin,
     inbound: callers,
     reload(config) {
@@ -149,6 +166,7 @@ export async function startApp(first: Config, version: string, logger: Logger, t
     async stop(hurry) {
       clearInterval(sweeping);
       clearInterval(sampling);
+      void redirected?.close();
       await shutDown(parts, active.config.limits.shutdownGraceMs, { proxy, admin: adminServer }, hurry);
     },
   };
@@ -181,7 +199,7 @@ async function createParts(options: PartOptions): Promise<Parts> {
   const clock = systemClock;
   const counts = createCounts(clock.wallMs);
   const observer = withAudit(createTokenLog(logger, counts.tokens), audit);
-  const dispatchers = createDispatchers(observer.credentialRead);
+  const dispatchers = createDispatchers(observer.credentialRead, interception?.reach);
   const serverBegun = (name: string): void => counts.tokens.availabilityChanged(name, true);
   const tokens = createTokenService(first, { dispatchers, clock, observer, serverBegun, diagnoses });
   const readiness = createReadiness(logger);

@@ -6,6 +6,7 @@ import type { CommandName } from './commands/usages.ts';
 const COMMANDS: Readonly<Record<CommandName, () => Promise<Command>>> = {
   init: async () => (await import('./commands/init.ts')).init,
   run: async () => (await import('./commands/run.ts')).run,
+  exec: async () => (await import('./commands/exec.ts')).exec,
   validate: async () => (await import('./commands/validate.ts')).validate,
   explain: async () => (await import('./commands/explain.ts')).explain,
   doctor: async () => (await import('./commands/doctor.ts')).doctor,
@@ -23,7 +24,9 @@ async function main(args: readonly string[]): Promise<number> {
   if (first === '--version') return (await import('./commands/version.ts')).version([]);
   if (first === 'help') return help(args[1]);
   const named = first === undefined || first.startsWith('-') ? undefined : first;
-  if (args.includes('--help') || args.includes('-h')) return help(named);
+  // Arguments after "--" belong to another program.
+  const own = args.includes('--') ? args.slice(0, args.indexOf('--')) : args;
+  if (own.includes('--help') || own.includes('-h')) return help(named);
   const command = await COMMANDS[await commandName(named ?? 'run')]();
   return command(named === undefined ? args : args.slice(1));
 }

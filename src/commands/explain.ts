@@ -4,7 +4,13 @@ import { needsCaller } from '../config/needs-caller.ts';
 import { metadataUrl } from '../proxy/resource-metadata.ts';
 import { decodeName } from '../routing/mcp-message.ts';
 import type { KnownFacts } from '../routing/request-facts.ts';
-import { parseRequestTarget, type RequestTarget, upstreamPath } from '../routing/request-target.ts';
+import {
+  addressedAuthority,
+  parseRequestTarget,
+  type RequestTarget,
+  readHost,
+  upstreamPath,
+} from '../routing/request-target.ts';
 import { createRouteTable } from '../routing/route-table.ts';
 import { whyNot } from '../routing/why-not.ts';
 import { type Command, configFile, EXIT, UsageError } from './command.ts';
@@ -15,6 +21,7 @@ import {
   type TokenRequestExplanation,
   type TokenRequests,
 } from './explain-token-request.ts';
+import { type WayExplanation, waysIn, whyNoWay } from './explain-ways.ts';
 import { loadOrReport } from './print-problems.ts';
 import { USAGES } from './usages.ts';
 
@@ -27,6 +34,12 @@ interface Explanation extends TokenRequests {
     readonly mcp_method: string | undefined;
     readonly mcp_name: string | undefined;
   };
+  /** The ways by which the request could arrive. */
+  readonly ways_in: readonly WayExplanation[];
+  /** Reason why an https URL cannot be called. */
+  readonly why_no_way: string | undefined;
+  /** The `Host` of an https request is that of its connection, so another one is refused. */
+  readonly misdirected: true | undefined;
   readonly route: string | undefined;
   readonly others: readonly { readonly route: string; readonly why: string }[];
   readonly upstream: string | undefined;
@@ -95,15 +108,20 @@ const NO_REQUESTS: TokenRequests = {
 };
 
 function explainRequest(config: Config, method: string, url: string, headers: readonly Header[]): Explanation {
-  const target = readTarget(url, headers, config.hostHeader);
+  const isSecure = /^https:/i.test(url);
+  const target = readTarget(url, headers, isSecure ? undefined : config.hostHeader);
   const facts = readFacts(method, headers);
-  const route = createRouteTable(config.routes).match(target, facts);
+  const misdirected = isSecure && target.host !== readHost(addressedAuthority(url, [])) ? true : undefined;
+  const route = misdirected ? undefined : createRouteTable(config.routes).match(target, facts);
   const others = config.routes
     .filter((other) => other !== route)
     .map((other) => ({ route: other.name, why: whyNot(other, target, route, facts) }));
   const { message } = facts;
   return {
     request: { method, host: target.host, path: target.path, mcp_method: message?.method, mcp_name: message?.name },
+    ways_in: waysIn(config, url),
+    why_no_way: whyNoWay(config, url),
+    misdirected,
     route: route?.name,
     others,
     upstream: route && route.upstream.origin + upstreamPath(route, target),
@@ -120,6 +138,7 @@ function explainRequest(config: Config, method: string, url: string, headers: re
         url,
         rawHeaders: headers.flat(),
         credentialHeaders: new Set(['authorization', route.subjectToken.header]),
+        secure: isSecure,
       }),
     ...(route === undefined ? NO_REQUESTS : explainTokenRequests(route)),
     cache_key: route && explainCacheKey(route, config),
@@ -145,7 +164,11 @@ function describe(explanation: Explanation): string {
   const message = request.mcp_method === undefined ? '' : `, ${request.mcp_method} ${request.mcp_name ?? ''}`.trimEnd();
   const path = request.path ?? '(not usable)';
   const lines = [`${request.method} host ${request.host ?? '(none)'}, path ${path}${message}`, ''];
-  lines.push(route === undefined ? 'No route: the request gets 403 ERR_ROUTE_NOT_FOUND.' : `Route "${route}"`);
+  const { ways_in: ways, why_no_way: whyNot, misdirected } = explanation;
+  const found = misdirected
+    ? 'Misdirected: the request gets 421 ERR_MISDIRECTED_REQUEST, because its Host is not that of its TLS connection.'
+    : 'No route: the request gets 403 ERR_ROUTE_NOT_FOUND.';
+  lines.push(route === undefined ? found : `Route "${route}"`);
   if (upstream !== undefined) lines.push(`  upstream     ${upstream}`, `  credential   ${credential}`);
   if (explanation.sent_as !== undefined) lines.push(`  sent as      ${explanation.sent_as}`);
   if (explanation.consent !== undefined) {
@@ -172,6 +195,10 @@ function describe(explanation: Explanation): string {
   }
   if (cache_key !== undefined)
     lines.push('', 'The issued token is cached under', ...cache_key.map((part) => `  ${part}`));
+  if (ways.length > 0 || whyNot !== undefined) {
+    const refused = whyNot === undefined ? [] : [`  ${ways.length > 0 ? 'no other way' : 'no way'}: ${whyNot}`];
+    lines.push('', 'How the request arrives', ...ways.map(({ way, how }) => `  ${way}: ${how}`), ...refused);
+  }
   if (others.length > 0)
     lines.push('', 'Why no other route matches', ...others.map((other) => `  ${other.route}: ${other.why}`));
   return lines.join('\n');

@@ -40,9 +40,10 @@ export const run: Command = async (args) => {
     console.error(error instanceof Error ? error.message : String(error));
     return EXIT.failed;
   }
-  const { listen, admin, inbound } = app;
+  const { listen, admin, inbound, intercepting } = app;
   const routes = config.routes.map((route) => describeRoute(route, listen));
-  logger.info({ version, listen, admin, inbound, config: file, routes }, 'cambist is listening');
+  const more = intercepting.length === 0 ? {} : { intercepting };
+  logger.info({ version, listen, ...more, admin, inbound, config: file, routes }, 'cambist is listening');
 
   reloads.begin(app, config);
   const signal = await signals.first;

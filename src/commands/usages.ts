@@ -89,6 +89,25 @@ them. The config is reloaded when its file changes and on SIGHUP. $CAMBIST_LOG_L
     ],
     example: 'cambist run --config cambist.yaml',
   },
+  exec: {
+    synopsis: '[--config FILE] [--log FILE] -- COMMAND...',
+    does: 'runs a command whose calls go through cambist',
+    about: `Starts the proxy on available ports and runs the command with proxy and trust variables set, so that its calls to the
+hosts of routes get their tokens. The config needs no intercept. Streams, terminal and signals are those of the command.
+The exit code is that of the command, or 128 and the number of the signal that ended it. Variables with secrets of
+cambist are removed from its environment. $CAMBIST_LOG_LEVEL overrides the level of the log.`,
+    positionals: { 'COMMAND...': 'the program and its arguments' },
+    flags: {
+      config: CONFIG,
+      log: {
+        type: 'string',
+        placeholder: 'FILE',
+        help: 'appends the whole log to this file; else warnings go to standard error',
+      },
+    },
+    exits: ['the command exited with 0', 'the command exited with 1, the config is invalid, or the proxy cannot start'],
+    example: 'cambist exec --config cambist.yaml -- python agent.py',
+  },
   validate: {
     synopsis: '[--config FILE] [--json]',
     does: 'reports every problem in the config file at once',
@@ -101,8 +120,8 @@ are masked. The file may be a Kubernetes manifest with the config in a ConfigMap
   explain: {
     synopsis: "[--config FILE] [--json] [-X METHOD] [-H 'NAME: VALUE']... URL",
     does: 'shows which route a request takes, and its token request',
-    about: `Also shows why no other route takes it, the upstream URL, and the parts of the cache key. Sends nothing and shows no
-secret.`,
+    about: `Also shows why no other route takes it, by which ways it could arrive, the upstream URL, and the parts of the cache key.
+Sends nothing and shows no secret.`,
     positionals: { URL: 'the URL that the agent calls; a path is enough' },
     flags: {
       config: CONFIG,

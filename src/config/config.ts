@@ -6,9 +6,13 @@ import type { LogLevel } from './log-levels.ts';
  * references resolved. `load.ts` makes it from a file. It never changes afterwards.
  */
 
-export type Listen =
-  | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
-  | { readonly kind: 'unix'; readonly path: string };
+export interface TcpListen {
+  readonly kind: 'tcp';
+  readonly host: string;
+  readonly port: number;
+}
+
+export type Listen = TcpListen | { readonly kind: 'unix'; readonly path: string };
 
 /** Client authentication at a token endpoint (RFC 6749 section 2.3, RFC 7523 section 2.2). */
 export type ClientAuth =
@@ -245,6 +249,8 @@ export interface Intercept {
   readonly ca: InterceptAuthority;
   /** Folder for the files that make agents trust the authority. */
   readonly trustDir: string;
+  /** Where connections arrive that were not sent to a proxy. With any, names are resolved by DNS alone. */
+  readonly listen: readonly TcpListen[];
 }
 
 /** The audit trail. */

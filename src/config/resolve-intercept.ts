@@ -1,6 +1,7 @@
 import { relative } from 'node:path';
-import type { Intercept, InterceptAuthority, Listen } from './config.ts';
-import type { ConfigNode } from './config-node.ts';
+import { collide, readListen } from './addresses.ts';
+import type { Intercept, InterceptAuthority, Listen, TcpListen } from './config.ts';
+import { type ConfigNode, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import type { RouteDraft } from './resolve-route.ts';
 import type { ConfigFile, Loose } from './schema.ts';
@@ -8,10 +9,13 @@ import type { Sources } from './sources.ts';
 
 type InterceptFile = NonNullable<Loose<ConfigFile>['intercept']>;
 
-/** Reads `intercept`. Undefined without it, and after an error, which is reported to `node`. */
+/**
+ * Reads `intercept`. Undefined without it, and after an error, which is reported to `node`.
+ * @param others the addresses of `listen` and `admin`
+ */
 export function resolveIntercept(
   written: InterceptFile | undefined,
-  listen: Listen | undefined,
+  others: Readonly<Record<'listen' | 'admin', Listen | undefined>>,
   drafts: readonly RouteDraft[],
   node: ConfigNode,
   sources: Sources,
@@ -20,7 +24,8 @@ export function resolveIntercept(
   if (!drafts.some(({ match }) => match === undefined || match.host !== undefined)) {
     node.warn('has no effect: no route has match.host, and only the hosts of routes are intercepted', 'key');
   }
-  if (listen?.kind === 'unix') {
+  const listen = resolveListen(written.listen ?? [], others, node.at('listen'));
+  if (others.listen?.kind === 'unix' && listen.length === 0) {
     node.warn('has no effect: listen is a Unix socket, which no proxy variable can name', 'key');
   }
   const ca = resolveAuthority(written.ca, node.at('ca'), sources);
@@ -30,7 +35,7 @@ export function resolveIntercept(
       .at('trust_dir')
       .error('contains the folder of the private key, which agents must not read: use another folder');
   }
-  return ca === undefined ? undefined : { ca, trustDir };
+  return ca === undefined ? undefined : { ca, trustDir, listen };
 }
 
 function resolveAuthority(
@@ -52,4 +57,25 @@ function resolveAuthority(
     certificate: sources.file(certificate.file, node.at('certificate', 'file')),
     privateKey: sources.file(key.file, node.at('private_key', 'file')),
   };
+}
+
+function resolveListen(
+  written: readonly (string | undefined)[],
+  others: Readonly<Record<'listen' | 'admin', Listen | undefined>>,
+  node: ConfigNode,
+): TcpListen[] {
+  const found: TcpListen[] = [];
+  for (const [index, text] of written.entries()) {
+    const address = text === undefined ? undefined : valueOrReport(readListen(text), node.at(index));
+    if (address === undefined) continue;
+    if (address.kind === 'unix') {
+      node.at(index).error('must be host:port: names and packets lead to no Unix socket');
+      continue;
+    }
+    const taken = Object.entries(others).find(([, other]) => other !== undefined && collide(address, other));
+    if (taken !== undefined) node.at(index).error(`is also the address of ${taken[0]}: change one`);
+    else if (found.some((other) => collide(address, other))) node.at(index).error('is in the list twice: remove one');
+    else found.push(address);
+  }
+  return found;
 }

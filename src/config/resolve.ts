@@ -47,7 +47,7 @@ export function resolveConfig(file: Loose<ConfigFile>, root: ConfigNode, sources
     },
     forwardProxy: resolveForwardProxy(file, drafts, root),
     inbound,
-    intercept: resolveIntercept(file.intercept, listen, drafts, root.at('intercept'), sources),
+    intercept: resolveIntercept(file.intercept, { listen, admin }, drafts, root.at('intercept'), sources),
   };
   warnOfUnusedServers(servers, drafts, root);
   warnOfLoops(listen, drafts);

@@ -156,6 +156,14 @@ const intercept = z
       description: 'Folder for the files that make agents trust the authority.',
       default: DEFAULTS.trustDir,
     }).optional(),
+    listen: z
+      .array(text({ description: 'Address: `host:port`.' }, LISTEN_FORM))
+      .max(100)
+      .meta({
+        description: 'Addresses where connections arrive that names or packets lead here, instead of a proxy variable.',
+        examples: [['127.0.0.1:443', '127.0.0.1:80']],
+      })
+      .optional(),
   })
   .meta({ description: 'Terminates TLS from agents, for the hosts of routes.' });
 

@@ -62,7 +62,14 @@ export async function createInbound(first: Config, options: InboundOptions): Pro
   const tracker = new RequestTracker({ ...options, activeConfig, observer });
   const reader = createSubjectReader();
   const pipeline = createInboundPipeline({ broker, verifier, clock, dispatchers, observer, reader, handles });
-  const server = await createProxyServer({ activeConfig, tracker, pipeline, sockets, logger, tlsBridge: undefined });
+  const { app: server } = await createProxyServer({
+    activeConfig,
+    tracker,
+    pipeline,
+    sockets,
+    logger,
+    tlsBridge: undefined,
+  });
   const connections = limitConnections(server.server, first.limits.maxConnections, (count) => {
     logger.warn({}, `limits.max_connections is reached; dropped ${count} connections of callers`);
   });

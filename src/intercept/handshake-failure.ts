@@ -1,4 +1,6 @@
-import type { HandshakeFailure } from '../observability/proxy-observer.ts';
+import type { Socket } from 'node:net';
+import type { Logger } from '../observability/logger.ts';
+import type { HandshakeFailure, ProxyObserver } from '../observability/proxy-observer.ts';
 
 /** Alerts of an agent that verified the certificate and rejected it. OpenSSL names them differently from version to version. */
 const REJECTED = /ALERT_(?:UNKNOWN_CA|BAD_CERTIFICATE|CERTIFICATE_|UNSUPPORTED_CERTIFICATE|ACCESS_DENIED)/;
@@ -36,6 +38,8 @@ export function describeFailure(cause: HandshakeFailure, userAgent: string | und
       return `the agent closed a TLS connection before its first request; it may lack ${variable ?? WITHOUT_ALERT}`;
     case 'server_name':
       return 'the agent named another host in its TLS handshake, or none; the connection was closed';
+    case 'unrouted':
+      return 'no route names this host, and forward_proxy.connect does not allow it; the connection was closed';
     case 'timeout':
       return 'the TLS handshake with the agent timed out; the connection was closed';
     case 'excluded':
@@ -45,4 +49,38 @@ export function describeFailure(cause: HandshakeFailure, userAgent: string | und
     case 'internal':
       return 'no certificate could be signed for this host; the connection was closed';
   }
+}
+
+/** Descriptions of fatal alerts (RFC 8446 section 6.2). OpenSSL sends its own for the other causes. */
+const ALERTS: Readonly<Partial<Record<HandshakeFailure, number>>> = {
+  server_name: 112,
+  unrouted: 112,
+  excluded: 49,
+  protocol: 50,
+  internal: 80,
+};
+
+/**
+ * Counts and logs a failed handshake, and closes the connection.
+ * @param host that the agent connected to, if it is known
+ */
+export type ReportFailure = (
+  socket: Socket,
+  host: string | undefined,
+  cause: HandshakeFailure,
+  more?: { readonly userAgent?: string | undefined; readonly error?: unknown },
+) => void;
+
+export function createReportFailure(
+  observer: Pick<ProxyObserver, 'handshakeFailed'>,
+  logger: Pick<Logger, 'warn' | 'error'>,
+): ReportFailure {
+  return (socket, host, cause, { userAgent, error } = {}) => {
+    observer.handshakeFailed(cause);
+    const fields = { authority: host, reason: cause, ...(error === undefined ? {} : { err: error }) };
+    logger[cause === 'internal' ? 'error' : 'warn'](fields, describeFailure(cause, userAgent));
+    const alert = ALERTS[cause];
+    if (alert === undefined || !socket.writable) socket.destroy();
+    else socket.end(Buffer.from([0x15, 3, 3, 0, 2, 2, alert]), () => socket.destroy());
+  };
 }

@@ -3,22 +3,32 @@ import type { Logger } from '../observability/logger.ts';
 import type { ProxyObserver } from '../observability/proxy-observer.ts';
 import type { TlsBridge } from '../proxy/tls-bridge.ts';
 import { nameConstraintsOf } from '../transport/certificates.ts';
+import type { Reach } from '../transport/dispatchers.ts';
+import { createDnsLookup } from '../transport/dns-lookup.ts';
 import { permitsHost } from '../transport/name-constraints.ts';
 import { openInterceptAuthority } from './authority.ts';
+import { createReportFailure } from './handshake-failure.ts';
 import { createHostCertificates } from './host-certificates.ts';
 import { excludedRoutes, interceptedHosts } from './hosts.ts';
+import { type InterceptListeners, openInterceptListeners } from './listeners.ts';
+import { createOwnAddresses } from './own-addresses.ts';
+import type { RedirectedOptions } from './redirected.ts';
 import { createTlsBridge } from './terminate-tls.ts';
 import { writeCertificates, writeVariables } from './trust-folder.ts';
 
 /** Interception of TLS from agents, for the life of the process. */
 export interface Interception {
+  /** How upstreams and authorization servers are found: by DNS alone where connections arrive by name, and never here. */
+  readonly reach: Reach;
   createTlsBridge(observer: ProxyObserver): TlsBridge;
+  /** Opens `intercept.listen`. @throws {Error} with the address and the reason */
+  open(options: Omit<RedirectedOptions, 'failed' | 'lookup' | 'refuse'>): Promise<InterceptListeners>;
   /**
    * Logs the routes of a config whose hosts the authority may not sign for.
    * @returns the keys that take effect with another authority
    */
   serve(routes: readonly Route[]): string[];
-  /** Tells agents where the proxy listens. @param listen `http://` and an address, or a Unix socket */
+  /** Tells agents where the proxy listens, and upstream connections where not to go. @param listen as `openListener` returns it */
   announce(listen: string): Promise<void>;
 }
 
@@ -27,7 +37,7 @@ export interface Interception {
  * @throws {Error} for the operator
  */
 export async function startInterception(
-  { ca, trustDir }: Intercept,
+  { ca, trustDir, listen: addresses }: Intercept,
   routes: readonly Route[],
   logger: Logger,
 ): Promise<Interception> {
@@ -38,9 +48,23 @@ export async function startInterception(
   }
   await writeCertificates(trustDir, authority.cert, process.env);
   const permits = (host: string): boolean => constraints === undefined || permitsHost(constraints, host);
+  const own = createOwnAddresses();
+  const lookup = createDnsLookup();
   return {
+    reach: { refuse: own.refuse, ...(addresses.length > 0 && { lookup }) },
     createTlsBridge(observer) {
-      return createTlsBridge({ certificates: createHostCertificates(authority), permits, observer, logger });
+      const failed = createReportFailure(observer, logger);
+      return createTlsBridge({ certificates: createHostCertificates(authority), permits, failed });
+    },
+    async open(options) {
+      const failed = createReportFailure(options.observer, logger);
+      const listeners = await openInterceptListeners(
+        addresses,
+        { ...options, failed, lookup, refuse: own.refuse },
+        logger,
+      );
+      for (const address of listeners.addresses) own.add(address);
+      return listeners;
     },
     serve(served) {
       const excluded = excludedRoutes(authority.cert, served);
@@ -49,7 +73,10 @@ export async function startInterception(
       logger.warn({ hosts }, 'the certificate of intercept.ca excludes these hosts; restart the pod to intercept them');
       return excluded.map(({ name }) => `routes.${name}.match.host`);
     },
-    announce: (listen) => writeVariables(trustDir, agentUrl(listen)),
+    announce(listen) {
+      own.add(listen);
+      return writeVariables(trustDir, agentUrl(listen));
+    },
   };
 }
 

@@ -1,11 +1,10 @@
-import { isIP, type Socket } from 'node:net';
+import { isIP } from 'node:net';
 import { TLSSocket } from 'node:tls';
-import type { Logger } from '../observability/logger.ts';
-import type { HandshakeFailure, ProxyObserver } from '../observability/proxy-observer.ts';
+import type { HandshakeFailure } from '../observability/proxy-observer.ts';
 import { ARRIVAL, type Arrived } from '../proxy/arrival.ts';
 import type { TlsArrival, TlsBridge } from '../proxy/tls-bridge.ts';
 import { readFirstBytes } from './first-bytes.ts';
-import { causeOf, describeFailure } from './handshake-failure.ts';
+import { causeOf, type ReportFailure } from './handshake-failure.ts';
 import type { HostCertificates } from './host-certificates.ts';
 import { certificateHost } from './hosts.ts';
 
@@ -13,23 +12,14 @@ export interface TerminationOptions {
   readonly certificates: HostCertificates;
   /** May the authority sign for a host? */
   readonly permits: (host: string) => boolean;
-  readonly observer: Pick<ProxyObserver, 'handshakeFailed'>;
-  readonly logger: Pick<Logger, 'warn' | 'error'>;
+  readonly failed: ReportFailure;
 }
 
 /** For a whole handshake, from its first byte. */
 const HANDSHAKE_MS = 10_000;
 
-/** Descriptions of fatal alerts (RFC 8446 section 6.2). */
-const ALERTS: Readonly<Partial<Record<HandshakeFailure, number>>> = {
-  server_name: 112,
-  excluded: 49,
-  protocol: 50,
-  internal: 80,
-};
-
 /** Terminates TLS with certificates of the authority. The host of a connection is decided before OpenSSL reads its first byte. */
-export function createTlsBridge({ certificates, permits, observer, logger }: TerminationOptions): TlsBridge {
+export function createTlsBridge({ certificates, permits, failed }: TerminationOptions): TlsBridge {
   return {
     accept(socket, arrival, serve) {
       const { host } = arrival;
@@ -39,10 +29,7 @@ export function createTlsBridge({ certificates, permits, observer, logger }: Ter
         if (settled) return;
         settled = true;
         clearTimeout(timer);
-        observer.handshakeFailed(cause);
-        const fields = { authority: host, reason: cause, ...(error === undefined ? {} : { err: error }) };
-        logger[cause === 'internal' ? 'error' : 'warn'](fields, describeFailure(cause, arrival.userAgent));
-        close(socket, ALERTS[cause]);
+        failed(socket, host, cause, { userAgent: arrival.userAgent, error });
       };
       const timer = setTimeout(() => fail('timeout'), HANDSHAKE_MS);
       const leave = (): void => fail('closed');
@@ -65,8 +52,8 @@ export function createTlsBridge({ certificates, permits, observer, logger }: Ter
           fail('internal', error);
           return;
         }
-        const failed = (error: Error): void => fail(causeOf(error), error);
-        secure.once('error', failed);
+        const broken = (error: Error): void => fail(causeOf(error), error);
+        secure.once('error', broken);
         // The connection may be half-open: it stays open when the agent ends its side.
         secure.once('end', leave);
         secure.once('secure', () => {
@@ -81,7 +68,7 @@ export function createTlsBridge({ certificates, permits, observer, logger }: Ter
           settled = true;
           clearTimeout(timer);
           socket.off('close', leave);
-          secure.off('error', failed);
+          secure.off('error', broken);
           secure.off('end', leave);
           watchFirstRequest(secure, arrival);
           serve(secure);
@@ -94,8 +81,7 @@ export function createTlsBridge({ certificates, permits, observer, logger }: Ter
   function watchFirstRequest(secure: TLSSocket, { host, userAgent }: TlsArrival): void {
     secure.once('close', () => {
       if ((secure as Arrived)[ARRIVAL]?.isUsed === true) return;
-      observer.handshakeFailed('closed');
-      logger.warn({ authority: host, reason: 'closed' }, describeFailure('closed', userAgent));
+      failed(secure, host, 'closed', { userAgent });
     });
   }
 }
@@ -107,10 +93,4 @@ function namesHost(serverName: string | undefined, host: string): boolean {
 
 function serverNameOf({ servername }: TLSSocket & { readonly servername?: string | false | null }): string | undefined {
   return servername === false || servername === null ? undefined : servername?.toLowerCase();
-}
-
-/** @param alert undefined: the connection is over, or OpenSSL has sent its own alert */
-function close(socket: Socket, alert: number | undefined): void {
-  if (alert === undefined || !socket.writable) socket.destroy();
-  else socket.end(Buffer.from([0x15, 3, 3, 0, 2, 2, alert]), () => socket.destroy());
 }

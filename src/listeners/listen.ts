@@ -31,7 +31,7 @@ export async function openListener(
     return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
   } catch (cause) {
     const address = listen.kind === 'unix' ? listen.path : `${listen.host}:${listen.port}`;
-    throw new Error(`${what}: cannot listen on ${address}: ${reason(cause)}`, { cause });
+    throw new Error(`${what}: cannot listen on ${address}: ${whyNotListening(cause)}`, { cause });
   }
 }
 
@@ -54,7 +54,8 @@ async function openSocket(app: FastifyInstance, path: string, mode: number): Pro
   await listening;
 }
 
-function reason(cause: unknown): string {
+/** Why an address cannot be listened on, and how to fix it. */
+export function whyNotListening(cause: unknown): string {
   const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
   switch (code) {
     case 'EADDRINUSE':

@@ -43,6 +43,7 @@ export const LOG_FIELDS = [
   'to',
   'version',
   'listen',
+  'intercepting',
   'admin',
   'inbound',
   'signal',

@@ -46,6 +46,8 @@ export const HANDSHAKE_FAILURES = [
   'closed',
   /** The agent named another host, or none. */
   'server_name',
+  /** No route names the host, and no entry of `forward_proxy.connect` allows it. */
+  'unrouted',
   /** The handshake took too long. */
   'timeout',
   /** The name constraints of the authority exclude the host. */

@@ -3,6 +3,7 @@ import { connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { CambistError } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
+import type { WayIn } from '../observability/proxy-observer.ts';
 import type { ActiveConfig } from './active-config.ts';
 import { setArrival } from './arrival.ts';
 import { TLS_HANDSHAKE } from './client-error.ts';
@@ -42,7 +43,7 @@ const TLS_REFUSAL = Buffer.from([0x15, 3, 1, 0, 2, 2, 40]);
 export function serveConnect(
   server: Server,
   { activeConfig, tracker, logger, sockets, tlsBridge }: ConnectOptions,
-): void {
+): EnterServer {
   const inside = new WeakSet<Duplex>();
 
   server.on('connect', (request: IncomingMessage, socket: Socket, head: Buffer) => {
@@ -85,22 +86,21 @@ export function serveConnect(
     onFirstBytes(socket, (bytes) => {
       socket.unshift(bytes);
       if (bytes[0] !== TLS_HANDSHAKE) {
-        enter(socket, undefined);
+        enter(socket, 'proxy', undefined);
       } else if (tlsBridge === undefined) {
         logger.warn({ authority: to.host }, 'TLS to the host of a route is refused; set intercept to terminate it');
         socket.end(TLS_REFUSAL, () => socket.destroy());
       } else {
         const userAgent = request.headers['user-agent'];
         const arrival = { host: to.host, wayIn: 'proxy', userAgent } as const;
-        tlsBridge.accept(socket, arrival, (secure) => enter(secure, to.host));
+        tlsBridge.accept(socket, arrival, (secure) => enter(secure, 'proxy', to.host));
       }
     });
   }
 
-  /** @param host that the certificate of the connection names */
-  function enter(socket: Socket, host: string | undefined): void {
+  function enter(socket: Socket, wayIn: WayIn, host: string | undefined): void {
     inside.add(socket);
-    setArrival(socket, 'proxy', host);
+    setArrival(socket, wayIn, host);
     server.emit('connection', socket);
   }
 
@@ -135,10 +135,18 @@ export function serveConnect(
       join(socket, far, { watch: tracker.options.watch, stallMs: request.stallMs() });
     });
   }
+
+  return enter;
 }
 
+/**
+ * Hands a connection to the HTTP server, which serves no CONNECT on it.
+ * @param host that the certificate of the connection names; undefined without TLS
+ */
+export type EnterServer = (socket: Socket, wayIn: WayIn, host: string | undefined) => void;
+
 /** Waits for what the client says first, and gives up on one that says nothing. */
-function onFirstBytes(socket: Socket, take: (bytes: Buffer) => void): void {
+export function onFirstBytes(socket: Socket, take: (bytes: Buffer) => void): void {
   const giveUp = (): void => void socket.destroy();
   socket.setTimeout(FIRST_BYTES_MS, giveUp);
   const look = (): void => {

@@ -3,7 +3,7 @@ import { NO_SCHEMAS } from '../listeners/no-schemas.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { ActiveConfig } from './active-config.ts';
 import { createClientErrorHandler } from './client-error.ts';
-import { serveConnect } from './connect.ts';
+import { type EnterServer, serveConnect } from './connect.ts';
 import { closeUnansweredAtEnd, type DetachedSockets } from './detached.ts';
 import { registerProxy, toRoot } from './fastify-plugin.ts';
 import type { Pipeline } from './pipeline.ts';
@@ -21,11 +21,17 @@ export interface ProxyServerOptions {
   readonly tlsBridge: TlsBridge | undefined;
 }
 
+export interface ProxyServer {
+  readonly app: FastifyInstance;
+  /** Takes a connection of another listener. */
+  readonly enter: EnterServer;
+}
+
 /** A caller whose host disappears sends no end. Probes of TCP find its connection dead after about a minute of silence. */
 const KEEP_ALIVE_PROBES = { keepAlive: true, keepAliveInitialDelay: 60_000 };
 
 /** The server that the agent connects to. Requests, WebSocket handshakes and CONNECT lead into one pipeline. */
-export async function createProxyServer(options: ProxyServerOptions): Promise<FastifyInstance> {
+export async function createProxyServer(options: ProxyServerOptions): Promise<ProxyServer> {
   const { activeConfig, tracker, pipeline, logger } = options;
   const app = fastify({
     logger: false,
@@ -43,7 +49,7 @@ export async function createProxyServer(options: ProxyServerOptions): Promise<Fa
   // Node would respond with 417 to an unknown expectation, which the backend may know.
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response));
   closeUnansweredAtEnd(app.server);
-  serveConnect(app.server, options);
+  const enter = serveConnect(app.server, options);
   serveUpgrades(app.server, options);
-  return app;
+  return { app, enter };
 }

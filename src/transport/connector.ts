@@ -10,11 +10,16 @@ export interface Connector {
   destroy(error: Error): void;
 }
 
+export type ConnectorOptions = buildConnector.BuildOptions & {
+  /** Returns why a connection that has just opened must not be used. Asked before TLS. Undefined: it may be used. */
+  readonly refuse?: ((socket: Socket) => Error | undefined) | undefined;
+};
+
 /** The connector returns its socket at once, although undici's types do not say so. `undici-internals.test.ts` checks it. */
 type SocketConnector = (...options: Parameters<buildConnector.connector>) => Socket;
 
 /** @param options for TLS and sockets, and the timeout for connecting */
-export function createConnector(options: buildConnector.BuildOptions): Connector {
+export function createConnector({ refuse, ...options }: ConnectorOptions): Connector {
   const connectSocket = buildConnector(options) as SocketConnector;
   const connecting = new Set<Socket>();
   return {
@@ -27,6 +32,12 @@ export function createConnector(options: buildConnector.BuildOptions): Connector
           connected(...result);
         });
         connecting.add(socket);
+        if (refuse !== undefined) {
+          socket.prependOnceListener('connect', () => {
+            const error = refuse(socket);
+            if (error !== undefined) socket.destroy(error);
+          });
+        }
       } catch (error) {
         // Thrown for invalid TLS options.
         connected(error as Error, null);

@@ -1,9 +1,11 @@
 import { createHash, X509Certificate } from 'node:crypto';
+import type { LookupFunction } from 'node:net';
 import { createSecureContext } from 'node:tls';
 import type { Dispatcher } from 'undici';
 import type { Route, TlsFiles } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
 import { readCredential } from '../secrets/credential.ts';
+import type { ConnectorOptions } from './connector.ts';
 import { Http1Dispatcher } from './http1/dispatcher.ts';
 import { Http2Dispatcher } from './http2/dispatcher.ts';
 
@@ -45,8 +47,17 @@ export interface Dispatchers {
   destroy(): Promise<void>;
 }
 
-/** @param onCertificate called when a client certificate was read, with its expiry in epoch seconds */
-export function createDispatchers(onCertificate: (peer: string, expiresAtSeconds: number) => void): Dispatchers {
+/** How all peers are found and connected to. */
+export type Reach = Pick<ConnectorOptions, 'refuse'> & { readonly lookup?: LookupFunction };
+
+/**
+ * @param onCertificate called when a client certificate was read, with its expiry in epoch seconds
+ * @param reach by default, the system resolves names
+ */
+export function createDispatchers(
+  onCertificate: (peer: string, expiresAtSeconds: number) => void,
+  reach: Reach = {},
+): Dispatchers {
   /** By peers without TLS files. */
   const plain = new Map<string, Dispatcher>();
   /** By peers with TLS files, which may change. */
@@ -87,7 +98,7 @@ export function createDispatchers(onCertificate: (peer: string, expiresAtSeconds
     const digest = createHash('sha256')
       .update(JSON.stringify([connectMs, http2, material, socketPath]))
       .digest('base64url');
-    const pool = byMaterial.get(digest) ?? createPool(peer, material);
+    const pool = byMaterial.get(digest) ?? createPool(peer, { ...material, ...reach });
     byMaterial.set(digest, pool);
     return pool;
   }
@@ -119,8 +130,8 @@ export function createDispatchers(onCertificate: (peer: string, expiresAtSeconds
   };
 }
 
-function createPool({ connectMs, http2 = false, socketPath }: PeerOptions, material: TlsMaterial): Dispatcher {
-  const connect = { ...material, timeout: connectMs, ...(socketPath !== undefined && { socketPath }) };
+function createPool({ connectMs, http2 = false, socketPath }: PeerOptions, options: TlsMaterial & Reach): Dispatcher {
+  const connect = { ...options, timeout: connectMs, ...(socketPath !== undefined && { socketPath }) };
   const http1 = new Http1Dispatcher(connect);
   return http2 ? new Http2Dispatcher({ connect }, http1) : http1;
 }

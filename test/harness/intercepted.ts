@@ -39,14 +39,22 @@ export interface SecureConnection extends RawConnection {
   readonly socket: TLSSocket;
 }
 
+export interface InterceptedOptions extends GatewayOptions {
+  /** `intercept.listen`. */
+  readonly listen?: readonly string[];
+}
+
 /** A gateway with `intercept`, whose route `github` has a host. */
-export async function startIntercepted(t: TestContext, options: GatewayOptions = {}): Promise<InterceptedGateway> {
+export async function startIntercepted(
+  t: TestContext,
+  { listen: addresses = [], ...options }: InterceptedOptions = {},
+): Promise<InterceptedGateway> {
   const trustDir = await mkdtemp(join(tmpdir(), 'cambist-trust-'));
   t.after(() => rm(trustDir, { recursive: true }));
   const gateway = await startGateway(t, {
     ...options,
     route: { match: { host: INTERCEPTED, path: '/mcp' }, ...options.route },
-    top: { intercept: { trust_dir: trustDir }, ...options.top },
+    top: { intercept: { trust_dir: trustDir, listen: addresses }, ...options.top },
   });
   const ca = await readFile(join(trustDir, 'ca.pem'), 'utf8');
   return {

@@ -1,4 +1,5 @@
-import { type buildConnector, Dispatcher, errors } from 'undici';
+import { Dispatcher, errors } from 'undici';
+import type { ConnectorOptions } from '../connector.ts';
 import type { Connection } from './connection.ts';
 import { createConnections, createIdleConnections } from './connections.ts';
 import { createSockets, type Sockets } from './sockets.ts';
@@ -167,7 +168,7 @@ export class Http1Dispatcher extends Dispatcher {
   readonly #pools = new Map<string, Http1Pool>();
   #refusal: Error | undefined;
 
-  constructor(connect: buildConnector.BuildOptions) {
+  constructor(connect: ConnectorOptions) {
     super();
     this.#sockets = createSockets(connect);
   }

@@ -1,6 +1,5 @@
 import type { Socket } from 'node:net';
-import type { buildConnector } from 'undici';
-import { type Connect, createConnector } from '../connector.ts';
+import { type Connect, type ConnectorOptions, createConnector } from '../connector.ts';
 
 export interface Sockets {
   /** Connects a socket that passes what it reads to the function set by `readFrom`. It emits no `data`. */
@@ -30,7 +29,7 @@ const ONREAD = {
 };
 
 /** @param options for TLS, and the timeout for connecting */
-export function createSockets(options: buildConnector.BuildOptions): Sockets {
+export function createSockets(options: ConnectorOptions): Sockets {
   // Without this, a socket closes as soon as its upstream ends, before buffered bytes are read. TLS sees the end even while paused.
   const halfOpen: object = { allowHalfOpen: true };
   const sharedBuffer: object = { onread: ONREAD };

@@ -1,10 +1,10 @@
-import { type buildConnector, Dispatcher, errors } from 'undici';
-import { type Connector, createConnector } from '../connector.ts';
+import { Dispatcher, errors } from 'undici';
+import { type Connector, type ConnectorOptions, createConnector } from '../connector.ts';
 import { createHttp2Pool, type Http2Pool } from './pool.ts';
 import { failUnsent } from './request.ts';
 
 export interface Http2DispatcherOptions {
-  readonly connect: buildConnector.BuildOptions & { readonly timeout: number };
+  readonly connect: ConnectorOptions & { readonly timeout: number };
   /** See `Http2PoolOptions`. */
   readonly pingMs?: number;
 }

@@ -28,6 +28,7 @@ async function startReloads(t: TestContext, serve: (config: Config) => void) {
   let failures = 0;
   const app: App = {
     listen: '',
+    intercepting: [],
     admin: '',
     inbound: undefined,
     reload(config) {

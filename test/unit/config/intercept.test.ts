@@ -23,7 +23,7 @@ test('reads the authority and the trust folder, relative to the folder of the co
       '/run/cambist/trust',
     ],
   ] as const) {
-    assert.deepEqual(configOf(withIntercept(lines)).intercept, { ca, trustDir }, lines);
+    assert.deepEqual(configOf(withIntercept(lines)).intercept, { ca, trustDir, listen: [] }, lines);
   }
 });
 
@@ -35,6 +35,11 @@ for (const [lines, problem] of [
   ['intercept: { trust: x }', /unknown key "trust"/],
   ['intercept: { ca: { dir: /run/x/ca }, trust_dir: /run/x }', /trust_dir: contains the folder of the private key/],
   ['intercept: { ca: { dir: /run/x }, trust_dir: /run/x }', /trust_dir: contains the folder of the private key/],
+  ['intercept: { listen: [unix:/run/x.sock] }', /listen\[0\]: must be host:port: names and packets/],
+  ['intercept: { listen: ["127.0.0.1:8180"] }', /listen\[0\]: is also the address of listen: change one/],
+  ['intercept: { listen: ["0.0.0.0:9180"] }', /listen\[0\]: is also the address of admin: change one/],
+  ['intercept: { listen: ["127.0.0.1:443", "0.0.0.0:443"] }', /listen\[1\]: is in the list twice/],
+  ['intercept: { listen: ["443"] }', /listen\[0\]: must be host:port/],
   ['listen: unix:/run/c.sock\nintercept: {}', /warning: intercept: has no effect: listen is a Unix socket/],
 ] as const) {
   test(`reports ${JSON.stringify(lines)}`, () => {
@@ -43,6 +48,14 @@ for (const [lines, problem] of [
     assert.match(problems[0] ?? '', problem);
   });
 }
+
+test('reads where connections arrive that were not sent to a proxy', () => {
+  const { intercept } = configOf(withIntercept('intercept: { listen: ["127.0.0.1:443", "[::1]:443"] }'));
+  assert.deepEqual(intercept?.listen, [
+    { kind: 'tcp', host: '127.0.0.1', port: 443 },
+    { kind: 'tcp', host: '::1', port: 443 },
+  ]);
+});
 
 test('warns where no route has a host', () => {
   const [problem] = problemsOf(withIntercept('intercept: {}', 'methods: [GET]'));

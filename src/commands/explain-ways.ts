@@ -1,0 +1,84 @@
+import type { Config, TcpListen } from '../config/config.ts';
+import { addressedAuthority, readHost } from '../routing/request-target.ts';
+import { createRouteTable } from '../routing/route-table.ts';
+
+/** A way by which a request to a URL can get to cambist. */
+export interface WayExplanation {
+  /** As an agent's setting has it. */
+  readonly way: 'base_url' | 'proxy' | 'names' | 'packets' | 'exec';
+  readonly how: string;
+}
+
+/**
+ * The ways by which a request to a URL could arrive. For an https URL, cambist must terminate TLS, so its host needs a route.
+ * @param url a path is that of a URL of cambist
+ */
+export function waysIn({ listen, intercept, routes }: Config, url: string): WayExplanation[] {
+  const address = listen.kind === 'unix' ? `unix:${listen.path}` : `http://${hostOf(listen.host)}:${listen.port}`;
+  const isTcp = listen.kind === 'tcp';
+  const { scheme, host } = partsOf(url);
+  if (scheme === undefined) return [{ way: 'base_url', how: `the agent calls ${address}` }];
+  const isRouted = host !== undefined && createRouteTable(routes).namesHost(host);
+  const redirected = isRouted ? redirects(intercept?.listen ?? [], url) : [];
+  if (scheme === 'http') {
+    return [
+      {
+        way: 'base_url',
+        how: `the agent connects to ${address}${isTcp && address === originOf(url) ? '' : ' and sends this Host'}`,
+      },
+      ...(isTcp ? [{ way: 'proxy', how: `HTTP_PROXY=${address}` } as const] : []),
+      ...redirected,
+    ];
+  }
+  if (!isRouted) return [];
+  return [
+    ...(isTcp && intercept !== undefined
+      ? [{ way: 'proxy', how: `HTTPS_PROXY=${address}, and the agent trusts ${intercept.trustDir}` } as const]
+      : []),
+    ...redirected,
+    { way: 'exec', how: 'cambist exec -- COMMAND' },
+  ];
+}
+
+/** Names lead to a listener with the port of the URL, packets to any. */
+function redirects(addresses: readonly TcpListen[], url: string): WayExplanation[] {
+  if (addresses.length === 0) return [];
+  const { port, protocol } = new URL(url);
+  const wanted = Number(port || (protocol === 'https:' ? 443 : 80));
+  const named = addresses.find((address) => address.port === wanted);
+  const all = addresses.map((address) => `${hostOf(address.host)}:${address.port}`).join(' or ');
+  return [
+    ...(named === undefined
+      ? []
+      : [{ way: 'names', how: `hostAliases point the host at ${hostOf(named.host)}` } as const]),
+    { way: 'packets', how: `port ${wanted} is redirected to ${all}` },
+  ];
+}
+
+/** Reason why a request to an https URL cannot arrive, other than by `exec`. Undefined where it can. */
+export function whyNoWay({ listen, intercept, routes }: Config, url: string): string | undefined {
+  const { scheme, host } = partsOf(url);
+  if (scheme !== 'https') return undefined;
+  if (host === undefined || !createRouteTable(routes).namesHost(host)) {
+    return 'no match.host names this host, and cambist terminates TLS only for those';
+  }
+  if (intercept === undefined) return 'the config has no intercept, so TLS to this host is refused';
+  return listen.kind === 'unix' && intercept.listen.length === 0
+    ? 'listen is a Unix socket, which no proxy variable can name'
+    : undefined;
+}
+
+function partsOf(url: string): { scheme: string | undefined; host: string | undefined } {
+  const scheme = /^(https?):\/\//i.exec(url)?.[1]?.toLowerCase();
+  return { scheme, host: scheme === undefined ? undefined : readHost(addressedAuthority(url, [])) };
+}
+
+function originOf(url: string): string | undefined {
+  return /^http:\/\/[^/?#]*/i.exec(url)?.[0].toLowerCase();
+}
+
+/** The address by which an agent of the same machine connects. */
+function hostOf(host: string): string {
+  const loopback = { '0.0.0.0': '127.0.0.1', '::': '::1', localhost: '127.0.0.1' }[host] ?? host;
+  return loopback.includes(':') ? `[${loopback}]` : loopback;
+}

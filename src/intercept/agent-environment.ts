@@ -1,0 +1,30 @@
+import { join } from 'node:path';
+import { javaOptions, proxyVariables, TRUST_FILES, trustVariables } from '../config/agent-variables.ts';
+import type { Config } from '../config/config.ts';
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/**
+ * The environment of a command whose calls go through the proxy. It does not contain the secrets of cambist itself.
+ * @param own the environment without cambist
+ */
+export function agentEnvironment(own: Environment, config: Config, trustDir: string, proxyUrl: string): Environment {
+  const secrets = new Set(secretVariables(config));
+  const kept = Object.entries(own).filter(([name]) => !secrets.has(name));
+  const java = [own.JAVA_TOOL_OPTIONS ?? '', javaOptions(trustDir, proxyUrl).JAVA_TOOL_OPTIONS ?? ''].join(' ').trim();
+  return {
+    ...Object.fromEntries(kept),
+    ...proxyVariables(proxyUrl),
+    ...trustVariables(trustDir),
+    // The bundle contains the certificates that this variable named before.
+    NODE_EXTRA_CA_CERTS: join(trustDir, TRUST_FILES.bundle),
+    JAVA_TOOL_OPTIONS: java,
+  };
+}
+
+/** The environment variables that contain credentials of cambist. */
+function secretVariables(value: unknown): string[] {
+  if (typeof value !== 'object' || value === null) return [];
+  const own = 'env' in value && typeof value.env === 'string' ? [value.env] : [];
+  return [...own, ...Object.values(value).flatMap(secretVariables)];
+}

@@ -1,0 +1,57 @@
+import { once } from 'node:events';
+import { type AddressInfo, createServer, type Server } from 'node:net';
+import type { TcpListen } from '../config/config.ts';
+import { limitConnections } from '../listeners/limit-connections.ts';
+import { whyNotListening } from '../listeners/listen.ts';
+import type { Logger } from '../observability/logger.ts';
+import { type RedirectedOptions, serveRedirected } from './redirected.ts';
+
+/** The open listeners of `intercept.listen`. */
+export interface InterceptListeners {
+  /** `http://host:port` each. */
+  readonly addresses: readonly string[];
+  close(): Promise<void>;
+}
+
+/** A caller whose host disappears sends no end. */
+const KEEP_ALIVE_PROBES = { keepAlive: true, keepAliveInitialDelay: 60_000 };
+
+/** @throws {Error} with the address and the reason */
+export async function openInterceptListeners(
+  addresses: readonly TcpListen[],
+  options: RedirectedOptions,
+  logger: Logger,
+): Promise<InterceptListeners> {
+  const { maxConnections } = options.activeConfig().config.limits;
+  const serve = serveRedirected(options);
+  const servers: Server[] = [];
+  const close = async (): Promise<void> => {
+    for (const server of servers) server.close();
+  };
+  try {
+    const opened: string[] = [];
+    for (const address of addresses) {
+      const server = createServer({ allowHalfOpen: true, noDelay: true, ...KEEP_ALIVE_PROBES }, serve);
+      limitConnections(server, maxConnections, (count) => {
+        logger.warn({}, `limits.max_connections is reached at intercept.listen; dropped ${count} connections`);
+      });
+      servers.push(server);
+      opened.push(await open(server, address));
+    }
+    return { addresses: opened, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function open(server: Server, { host, port }: TcpListen): Promise<string> {
+  try {
+    server.listen({ host, port });
+    await once(server, 'listening');
+  } catch (cause) {
+    throw new Error(`intercept.listen: cannot listen on ${host}:${port}: ${whyNotListening(cause)}`, { cause });
+  }
+  const { address, family, port: actual } = server.address() as AddressInfo;
+  return `http://${family === 'IPv6' ? `[${address}]` : address}:${actual}`;
+}

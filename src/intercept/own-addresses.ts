@@ -1,0 +1,45 @@
+import type { Socket } from 'node:net';
+
+/** The addresses where cambist listens itself. A request to one of them would come back. */
+export interface OwnAddresses {
+  /** @param address `http://host:port`; a Unix socket is ignored */
+  add(address: string): void;
+  /** Returns why a new connection leads back to cambist. */
+  refuse(socket: Socket): Error | undefined;
+}
+
+interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+export function createOwnAddresses(): OwnAddresses {
+  const own: Address[] = [];
+  return {
+    add(address) {
+      if (!address.startsWith('http:')) return;
+      const { hostname, port } = new URL(address);
+      own.push({ host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || 80) });
+    },
+    refuse({ localAddress, remoteAddress = '', remotePort }) {
+      const remote = plain(remoteAddress);
+      const isOwn = own.some(({ host, port }) => {
+        if (port !== remotePort) return false;
+        if (host === '0.0.0.0' || host === '::') return isLoopback(remote) || remoteAddress === localAddress;
+        return host === remote;
+      });
+      if (!isOwn) return undefined;
+      const message = `${remoteAddress}:${remotePort} is cambist itself: its name must lead to the backend in DNS`;
+      return Object.assign(new Error(message), { code: 'ERR_LOOP' });
+    },
+  };
+}
+
+/** An IPv4 address that a dual-stack socket maps to IPv6. */
+function plain(address: string): string {
+  return address.replace(/^::ffff:(?=\d+\.)/, '');
+}
+
+function isLoopback(address: string): boolean {
+  return address === '::1' || address.startsWith('127.');
+}

@@ -1,0 +1,183 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { constants, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { soon } from '../harness/eventually.ts';
+import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import { startFakeUpstream } from '../harness/fake-upstream.ts';
+import { createLeakWatch } from '../harness/leaks.ts';
+import { BUILT_PROGRAM } from '../harness/run-command.ts';
+import { echo } from '../harness/upstream-handlers.ts';
+
+const AGENT = fileURLToPath(new URL('clients/proxied-agent.mjs', import.meta.url));
+const LIMIT_MS = 20_000;
+
+const ROUTES = `routes:
+  - { name: away, match: { host: mcp.example.com }, upstream: 'http://127.0.0.1:1', credential: none }
+`;
+
+function folderWith(t: TestContext, config: string): string {
+  const folder = mkdtempSync(join(tmpdir(), 'cambist-exec-test-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  writeFileSync(join(folder, 'cambist.yaml'), config);
+  return folder;
+}
+
+interface ExecOptions {
+  readonly config?: string;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly log?: boolean;
+}
+
+/** Starts `cambist exec -- COMMAND` with pipes. */
+function startExec(t: TestContext, command: readonly string[], { config = ROUTES, env = {}, log }: ExecOptions = {}) {
+  const folder = folderWith(t, `version: 1\n${config}`);
+  const logFile = join(folder, 'log');
+  const args = ['exec', '--config', join(folder, 'cambist.yaml'), ...(log ? ['--log', logFile] : []), '--', ...command];
+  const child = spawn(process.execPath, [BUILT_PROGRAM, ...args], { env: { ...process.env, ...env }, stdio: 'pipe' });
+  t.after(() => child.kill('SIGKILL'));
+  const output = Promise.all([text(child.stdout), text(child.stderr), exitOf(child)]);
+  const finished = (): Promise<{ stdout: string; stderr: string; code: number | null; log: string }> =>
+    soon(
+      'the command has finished',
+      output.then(([stdout, stderr, code]) => ({
+        stdout,
+        stderr,
+        code,
+        log: existsSync(logFile) ? readFileSync(logFile, 'utf8') : '',
+      })),
+      LIMIT_MS,
+    );
+  return { child, finished };
+}
+
+function exitOf(child: ChildProcess): Promise<number | null> {
+  return new Promise((resolve) => child.once('exit', resolve));
+}
+
+const node = (script: string): string[] => [process.execPath, '-e', script];
+
+for (const [what, script, code] of [
+  ['the exit code of the command', 'process.exit(7)', 7],
+  ['0', '', 0],
+  [
+    '128 and the number of the signal that ended it',
+    "process.kill(process.pid, 'SIGKILL')",
+    128 + constants.signals.SIGKILL,
+  ],
+] as const) {
+  test(`exec exits with ${what}`, async (t) => {
+    const { finished } = startExec(t, node(script));
+    assert.deepEqual(await finished(), { stdout: '', stderr: '', code, log: '' });
+  });
+}
+
+test('exec exits with 127 and a message if there is no such program', async (t) => {
+  const { code, stderr } = await startExec(t, ['/nowhere/agent']).finished();
+  assert.equal(code, 127);
+  assert.equal(stderr, 'cambist: cannot run "/nowhere/agent": no such program\n');
+});
+
+test('exec without a command, and with an invalid config, says why', async (t) => {
+  const none = await startExec(t, []).finished();
+  assert.equal(none.code, 2);
+  assert.match(none.stderr, /exec takes a command after "--"/);
+  const invalid = await startExec(t, node(''), { config: 'routes: []\n' }).finished();
+  assert.equal(invalid.code, 1);
+  assert.match(invalid.stderr, /routes/);
+});
+
+test('exec passes arguments, standard input and both outputs unchanged', async (t) => {
+  const script =
+    'process.stderr.write("to stderr"); console.log(JSON.stringify(process.argv.slice(1))); process.stdin.pipe(process.stdout)';
+  const { child, finished } = startExec(t, [...node(script), '--', '--help', '-h', "a 'b'"]);
+  child.stdin?.end('from stdin');
+  const { stdout, stderr, code } = await finished();
+  assert.equal(stdout, `["--help","-h","a 'b'"]\nfrom stdin`);
+  assert.equal(stderr, 'to stderr');
+  assert.equal(code, 0);
+});
+
+test('exec leaves the pipes of the command blocking', async (t) => {
+  const script =
+    'const fs = require("fs"); for (let i = 0; i < 40; i++) fs.writeSync(1, Buffer.alloc(64 * 1024, "x"));';
+  const { stdout, code } = await startExec(t, node(script)).finished();
+  assert.deepEqual([stdout.length, code], [40 * 64 * 1024, 0]);
+});
+
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR2'] as const) {
+  test(`exec forwards ${signal}, and waits for the command to finish`, async (t) => {
+    const script = `process.once('${signal}', () => setTimeout(() => { console.log('cleaned up'); process.exit(3) }, 50)); setInterval(() => {}, 1000); console.log('ready')`;
+    const { child, finished } = startExec(t, node(script));
+    await new Promise((resolve) => child.stdout?.once('data', resolve));
+    child.kill(signal);
+    assert.deepEqual(await finished(), { stdout: 'ready\ncleaned up\n', stderr: '', code: 3, log: '' });
+  });
+}
+
+test('exec sends Ctrl-C of a terminal to the command once, and keeps the terminal', async (t) => {
+  const folder = folderWith(t, `version: 1\n${ROUTES}`);
+  const script = join(folder, 'agent.cjs');
+  writeFileSync(
+    script,
+    `let count = 0;
+process.on('SIGINT', () => { count += 1; setTimeout(() => { console.log('signals: ' + count); process.exit(5) }, 300) });
+setInterval(() => {}, 1000);
+console.log('terminals: ' + [0, 1, 2].map((fd) => require('node:tty').isatty(fd)));`,
+  );
+  const command = `${process.execPath} ${BUILT_PROGRAM} exec --config ${join(folder, 'cambist.yaml')} -- ${process.execPath} ${script}`;
+  const terminal = spawn('script', ['-qec', `exec ${command}`, '/dev/null'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  t.after(() => terminal.kill('SIGKILL'));
+  let printed = '';
+  const ready = new Promise<void>((resolve) =>
+    terminal.stdout.on('data', (chunk: Buffer) => {
+      printed += chunk;
+      if (printed.includes('terminals')) resolve();
+    }),
+  );
+  await soon('the command is ready', ready, LIMIT_MS);
+  terminal.stdin.write('\u0003');
+  const code = await soon('the command has finished', exitOf(terminal), LIMIT_MS);
+  assert.match(printed, /terminals: true,true,true/);
+  assert.match(printed, /signals: 1\r?\n/);
+  assert.equal(code, 5);
+});
+
+test('exec exchanges the token of calls to https URLs, and shows the command none of its own secrets', async (t) => {
+  const authorizationServer = await startFakeAuthorizationServer();
+  t.after(authorizationServer.close);
+  const upstream = await startFakeUpstream(echo);
+  t.after(upstream.close);
+  const leaks = createLeakWatch();
+  const token = await authorizationServer.mint();
+  leaks.remember(token);
+  leaks.remember('the-secret-of-cambist');
+  const config = `authorization_servers:
+  local:
+    token_endpoint: ${authorizationServer.tokenEndpoint}
+    client_id: cambist
+    client_auth: { method: client_secret_post, client_secret: { env: CAMBIST_CLIENT_SECRET } }
+routes:
+  - { name: tools, match: { host: mcp.example.com }, upstream: '${upstream.url}' }
+`;
+  const env = { AGENT_TOKEN: token, CAMBIST_CLIENT_SECRET: 'the-secret-of-cambist' };
+  const { finished } = startExec(t, [process.execPath, AGENT, 'https://mcp.example.com/mcp'], {
+    config,
+    env,
+    log: true,
+  });
+  const { stdout, stderr, code, log } = await finished();
+  assert.equal(code, 0, stderr);
+  const { status, environment } = JSON.parse(stdout);
+  assert.equal(status, 200);
+  assert.deepEqual(upstream.requests[0]?.authorization, [`Bearer ${authorizationServer.requests[0]?.issued}`]);
+  assert.equal(environment.CAMBIST_CLIENT_SECRET, undefined);
+  assert.match(environment.HTTPS_PROXY, /^http:\/\/127\.0\.0\.1:\d+$/);
+  assert.ok(!existsSync(environment.SSL_CERT_FILE), 'the trust folder is removed');
+  assert.match(log, /"way_in":"proxy","status":200/);
+  leaks.assertNoLeak({ log, stderr });
+});

@@ -1,0 +1,140 @@
+import assert from 'node:assert/strict';
+import { connect as connectTcp } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { connect, createServer } from 'node:tls';
+import { createCertificateAuthority } from '../harness/certificates.ts';
+import { eventually, soon } from '../harness/eventually.ts';
+import { freePort } from '../harness/free-port.ts';
+import type { GatewayOptions } from '../harness/gateway.ts';
+import { connectRaw } from '../harness/http-call.ts';
+import { listen } from '../harness/http-server.ts';
+import { INTERCEPTED, secured, startIntercepted } from '../harness/intercepted.ts';
+import { sumSamples } from '../harness/metric-samples.ts';
+
+/** A gateway that also listens where names and packets lead. */
+async function startRedirected(t: TestContext, options: GatewayOptions = {}) {
+  const gateway = await startIntercepted(t, { ...options, listen: ['127.0.0.1:0'] });
+  const [address = ''] = gateway.app.intercepting;
+  const port = Number(new URL(address).port);
+  const secure = (servername: string, more: object = {}) =>
+    secured(connect({ host: '127.0.0.1', port, servername, ca: gateway.ca, ...more }));
+  return { ...gateway, address, port, secure };
+}
+
+test('serves TLS for a routed host that was led here, without a proxy', async (t) => {
+  const { secure, authorization, upstream, authorizationServer, app } = await startRedirected(t);
+  const connection = await secure(INTERCEPTED);
+  connection.send(
+    `GET /mcp HTTP/1.1\r\nHost: ${INTERCEPTED}\r\nAuthorization: ${authorization}\r\nConnection: close\r\n\r\n`,
+  );
+  assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 200 /);
+  assert.deepEqual(upstream.requests[0]?.authorization, [`Bearer ${authorizationServer.requests[0]?.issued}`]);
+  assert.equal(sumSamples(await app.metrics(), 'cambist_arrivals_total', { way_in: 'redirect', route: 'github' }), 1);
+  assert.ok(app.logs.some(({ msg, way_in: way }) => msg === 'request' && way === 'redirect'));
+});
+
+test('serves plain HTTP by its Host, and no CONNECT', async (t) => {
+  const { address, authorization } = await startRedirected(t);
+  for (const [sent, status] of [
+    [
+      `GET /mcp HTTP/1.1\r\nHost: ${INTERCEPTED}\r\nAuthorization: ${authorization}\r\nConnection: close\r\n\r\n`,
+      '200',
+    ],
+    ['GET / HTTP/1.1\r\nHost: elsewhere.example.com\r\nConnection: close\r\n\r\n', '403'],
+    [`CONNECT ${INTERCEPTED}:443 HTTP/1.1\r\nHost: ${INTERCEPTED}\r\n\r\n`, '403'],
+  ] as const) {
+    const connection = await connectRaw(address);
+    connection.send(sent);
+    assert.equal((await soon('the response', connection.closed())).slice(9, 12), status);
+  }
+});
+
+for (const [what, servername, cause] of [
+  ['a host of no route', 'elsewhere.example.com', 'unrouted'],
+  ['a host below that of a route', `x.${INTERCEPTED}`, 'unrouted'],
+  ['no host', '', 'server_name'],
+] as const) {
+  test(`closes a TLS connection for ${what} by an alert, and sends nothing`, async (t) => {
+    const { secure, app, upstream, authorizationServer } = await startRedirected(t);
+    await assert.rejects(secure(servername), /unrecognized name/);
+    await eventually('the failure is counted', async () => {
+      return sumSamples(await app.metrics(), 'cambist_handshake_failures_total', { cause }) === 1;
+    });
+    assert.equal(upstream.requests.length + authorizationServer.requests.length, 0);
+  });
+}
+
+test('returns 421 to a request for another host than that of the handshake', async (t) => {
+  const { secure, upstream } = await startRedirected(t);
+  const connection = await secure(INTERCEPTED);
+  connection.send('GET /mcp HTTP/1.1\r\nHost: elsewhere.example.com\r\nConnection: close\r\n\r\n');
+  assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 421 /);
+  assert.equal(upstream.requests.length, 0);
+});
+
+test('passes the bytes of a host that forward_proxy.connect allows untouched', async (t) => {
+  const authority = createCertificateAuthority('of the server');
+  const { cert, key } = authority.issueServer({ hosts: ['localhost'] });
+  const server = createServer({ cert, key }, (socket) => socket.end(`served ${socket.servername}`));
+  const { port } = await listen(server);
+  t.after(() => server.close());
+  const { app } = await startIntercepted(t, {
+    // The same port, on another address than the server.
+    listen: [`[::1]:${port}`],
+    top: { forward_proxy: { connect: [`localhost:${port}`] } },
+  });
+  const connection = await secured(connect({ host: '::1', port, servername: 'localhost', ca: authority.cert }));
+  assert.equal(await soon('the response', connection.closed()), 'served localhost');
+  assert.equal(sumSamples(await app.metrics(), 'cambist_tunnels_total', { authority: `localhost:${port}` }), 1);
+  await eventually(
+    'the tunnel is closed',
+    async () => sumSamples(await app.metrics(), 'cambist_open_tunnels', {}) === 0,
+  );
+});
+
+test('closes the connection to an allowed host that leads back to cambist, or is unreachable', async (t) => {
+  const port = await freePort();
+  const { app } = await startIntercepted(t, {
+    listen: [`127.0.0.1:${port}`],
+    top: { forward_proxy: { connect: [`localhost:${port}`, 'x.localhost:443'] } },
+  });
+  for (const servername of ['localhost', 'x.localhost']) {
+    await assert.rejects(secured(connect({ host: '127.0.0.1', port, servername })), /ECONNRESET|closed|disconnected/);
+  }
+  assert.equal(sumSamples(await app.metrics(), 'cambist_tunnels_total', {}), 0);
+});
+
+test('refuses an upstream whose name leads back to cambist', async (t) => {
+  const gateway = await startRedirected(t);
+  const { port, app, config, authorization } = gateway;
+  app.reloadTo({
+    ...config,
+    routes: config.routes.map((route) => ({ ...route, upstream: `http://localhost:${port}` })),
+  });
+  const connection = await connectRaw(gateway.address);
+  connection.send(
+    `GET /mcp HTTP/1.1\r\nHost: ${INTERCEPTED}\r\nAuthorization: ${authorization}\r\nConnection: close\r\n\r\n`,
+  );
+  assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 502 [\s\S]*ERR_UPSTREAM_UNREACHABLE/);
+  assert.match(app.logText(), /127\.0\.0\.1:\d+ is cambist itself: its name must lead to the backend in DNS/);
+  const requests = app.logs.filter(({ msg }) => msg === 'request');
+  assert.equal(requests.length, 1, 'the request went around no loop');
+});
+
+test('closes connections that say nothing, at shutdown', async (t) => {
+  const { app, port } = await startRedirected(t);
+  const silent = connectTcp(port, '127.0.0.1');
+  await new Promise((resolve) => silent.once('connect', resolve));
+  const closed = new Promise((resolve) => silent.once('close', resolve));
+  silent.on('error', () => {});
+  await soon('the app has stopped', app.stop());
+  await soon('the connection is closed', closed);
+});
+
+test('does not start on an address that is taken', async (t) => {
+  const { port } = await startRedirected(t);
+  await assert.rejects(
+    startIntercepted(t, { listen: [`127.0.0.1:${port}`] }),
+    /intercept\.listen: cannot listen on .*another process/,
+  );
+});

@@ -1,0 +1,97 @@
+import assert from 'node:assert/strict';
+import type { LookupAddress, LookupOptions } from 'node:dns';
+import { test } from 'node:test';
+import { createDnsLookup, parseResolverConfig, searchedNames } from '../../../src/transport/dns-lookup.ts';
+
+const failure = (code: string): Error => Object.assign(new Error(code), { code });
+
+/** A resolver that knows these names. An error is the code of a failure. */
+function resolverOf(names: Readonly<Record<string, readonly string[] | string>>) {
+  const asked: string[] = [];
+  const resolve = (family: 4 | 6) => async (name: string) => {
+    if (family === 4) asked.push(name);
+    const found = names[name] ?? 'ENOTFOUND';
+    if (typeof found === 'string') throw failure(found);
+    const addresses = found.filter((address) => address.includes(':') === (family === 6));
+    if (addresses.length === 0) throw failure('ENODATA');
+    return addresses;
+  };
+  return { asked, resolver: { resolve4: resolve(4), resolve6: resolve(6) } };
+}
+
+const KUBERNETES = { search: ['agents.svc.cluster.local', 'svc.cluster.local', 'cluster.local'], ndots: 5 };
+const PLAIN = { search: [], ndots: 1 };
+
+function lookUp(
+  names: Readonly<Record<string, readonly string[] | string>>,
+  hostname: string,
+  { config = PLAIN, ...options }: LookupOptions & { readonly config?: typeof KUBERNETES | typeof PLAIN } = {},
+) {
+  const { asked, resolver } = resolverOf(names);
+  const lookup = createDnsLookup(config, resolver);
+  const result = new Promise<{ found: string | LookupAddress[]; family: number | undefined }>((resolve, reject) => {
+    lookup(hostname, options, (error, found, family) => (error ? reject(error) : resolve({ found, family })));
+  });
+  return { asked, result };
+}
+
+test('finds a name below the first search domain that has it', async () => {
+  const names = { 'mcp.tools.svc.cluster.local': ['10.0.0.7'] };
+  const { asked, result } = lookUp(names, 'mcp.tools', { config: KUBERNETES });
+  assert.deepEqual(await result, { found: '10.0.0.7', family: 4 });
+  assert.deepEqual(asked, ['mcp.tools.agents.svc.cluster.local', 'mcp.tools.svc.cluster.local']);
+});
+
+test('returns all addresses, IPv4 first, or those of one family', async () => {
+  const names = { 'a.example.com': ['2001:db8::1', '192.0.2.1'] };
+  const all = await lookUp(names, 'a.example.com', { all: true }).result;
+  assert.deepEqual(all.found, [
+    { address: '192.0.2.1', family: 4 },
+    { address: '2001:db8::1', family: 6 },
+  ]);
+  assert.deepEqual(await lookUp(names, 'a.example.com', { family: 6 }).result, { found: '2001:db8::1', family: 6 });
+  const onlyFour = lookUp({ 'a.example.com': ['192.0.2.1'] }, 'a.example.com', { family: 6 }).result;
+  await assert.rejects(onlyFour, { code: 'ENOTFOUND' });
+});
+
+test('does not try another name after a failure other than a missing name', async () => {
+  const names = { 'mcp.agents.svc.cluster.local': 'ESERVFAIL', mcp: ['192.0.2.66'] };
+  const { result } = lookUp(names, 'mcp', { config: KUBERNETES });
+  await assert.rejects(result, { code: 'ESERVFAIL' });
+});
+
+test('asks no server for localhost', async () => {
+  for (const name of ['localhost', 'x.localhost']) {
+    const { asked, result } = lookUp({}, name);
+    assert.equal((await result).found, '127.0.0.1');
+    assert.deepEqual(asked, []);
+  }
+});
+
+test('reports an unknown name', async () => {
+  await assert.rejects(lookUp({}, 'x.example.com').result, { code: 'ENOTFOUND', message: /x\.example\.com/ });
+});
+
+for (const [hostname, config, names] of [
+  ['mcp', KUBERNETES, ['mcp.agents.svc.cluster.local', 'mcp.svc.cluster.local', 'mcp.cluster.local', 'mcp']],
+  ['a.b.c.d.e.f', KUBERNETES, ['a.b.c.d.e.f', ...KUBERNETES.search.map((domain) => `a.b.c.d.e.f.${domain}`)]],
+  ['mcp.example.com.', KUBERNETES, ['mcp.example.com']],
+  ['a.example.com', PLAIN, ['a.example.com']],
+] as const) {
+  test(`tries the names for ${hostname} with ndots ${config.ndots} in the order of resolv.conf(5)`, () => {
+    assert.deepEqual(searchedNames(hostname, config), names);
+  });
+}
+
+test('reads search domains and ndots', () => {
+  for (const [text, search, ndots] of [
+    ['nameserver 10.96.0.10\nsearch a.svc b.local.\noptions ndots:5 timeout:1\n', ['a.svc', 'b.local'], 5],
+    ['domain example.com\n', ['example.com'], 1],
+    ['domain example.com\nsearch a b\n', ['a', 'b'], 1],
+    ['search .\noptions ndots:99\n', [], 15],
+    ['# search x\n; search y\n', [], 1],
+    ['', [], 1],
+  ] as const) {
+    assert.deepEqual(parseResolverConfig(text), { search: [...search], ndots }, text);
+  }
+});
