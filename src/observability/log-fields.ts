@@ -20,6 +20,7 @@ export const LOG_FIELDS = [
   'exchange_ms',
   'total_ms',
   'step_up',
+  'scopes_missing',
   'aborted_by',
   'authorization_server',
   'grant',

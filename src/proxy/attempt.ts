@@ -11,6 +11,7 @@ import { callerHeaders, responseHeaders, streamRewriter } from './response-heade
 import { createResponseRelay, type ResponseRelay } from './response-relay.ts';
 import type { AttemptPlan } from './send.ts';
 import type { Admitted, Switched } from './steps.ts';
+import { missingScopes } from './upstream-error.ts';
 
 /** Limit for reading the response to a refused token, which lets its connection be reused. */
 const MAX_DISCARDED_BYTES = 64 * 1024;
@@ -137,12 +138,18 @@ export class Attempt implements RawHandler {
 
   #begin(controller: Controller, status: number): void {
     const { admitted } = this.#call;
+    if (status === 403) this.#noteMissingScopes(rawHeaders(controller));
     const headers = responseHeaders(rawHeaders(controller), status, this.#plan.token, admitted);
     const header = (name: string): string | undefined => headerValues(headers, name)[0];
     const rewriter = this.#call.followSession(status, header) ?? streamRewriter(admitted, status, header);
     const { incoming } = admitted.request;
     this.#relay = createResponseRelay(controller, status, headers, () => incoming.complete, rewriter);
     admitted.request.relay(this.#relay);
+  }
+
+  #noteMissingScopes(headers: RawHeaders): void {
+    const missing = missingScopes(headerValues(headers, 'www-authenticate'), this.#plan.token);
+    if (missing !== undefined) this.#call.admitted.request.lacksScopes(missing);
   }
 
   #learnNonce(token: IssuedToken, headers: RawHeaders): boolean {

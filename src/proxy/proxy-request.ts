@@ -57,6 +57,8 @@ export interface ProxyRequest {
   waitedForToken(ms: number): void;
   /** @param scopes which the upstream asked for and got */
   steppedUp(scopes: readonly string[]): void;
+  /** @param scopes that the upstream asked for and did not get; redacted */
+  lacksScopes(scopes: string): void;
   /** Relays the upstream's response. */
   relay(relay: ResponseRelay): void;
   /** Responds without an upstream, and not with an error. */
@@ -100,6 +102,7 @@ export interface RequestRecord {
   /** Time spent waiting for tokens that were not cached. */
   readonly exchangeMs: number | undefined;
   readonly stepUp: readonly string[] | undefined;
+  readonly scopesMissing: string | undefined;
   /** Set where cambist responded with an error of its own. */
   readonly error: CambistError | undefined;
   readonly responseStart: ResponseStart | undefined;

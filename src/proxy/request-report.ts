@@ -56,6 +56,7 @@ function fieldsOf(record: RequestRecord, totalMs: number): LogFields {
     error: error?.code,
     err: error,
   };
+  if (record.scopesMissing !== undefined) return { ...fields, scopes_missing: record.scopesMissing };
   return error?.diagnosis === undefined ? fields : { ...fields, oauth_error: error.oauthError, ...error.diagnosis };
 }
 

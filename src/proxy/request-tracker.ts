@@ -125,6 +125,7 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
   hasOwnToken = false;
   exchangeMs: number | undefined;
   stepUp: readonly string[] | undefined;
+  scopesMissing: string | undefined;
   error: CambistError | undefined;
   responseStart: ResponseStart | undefined;
   abortedBy: AbortedBy | undefined;
@@ -213,6 +214,10 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
 
   steppedUp(scopes: readonly string[]): void {
     this.stepUp = scopes;
+  }
+
+  lacksScopes(scopes: string): void {
+    this.scopesMissing = scopes;
   }
 
   relay(relay: ResponseRelay): void {

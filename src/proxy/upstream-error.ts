@@ -1,8 +1,10 @@
 import type { Route } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
 import { redact } from '../observability/logged-error.ts';
+import type { IssuedToken } from '../tokens/issued-token.ts';
 import { hideCredentials, sentInAuthorization } from '../tokens/sent-values.ts';
 import type { RefusedToken } from './backend-failure.ts';
+import { insufficientScope } from './challenges.ts';
 
 /** Node's and OpenSSL's codes for an untrusted certificate. */
 const CERTIFICATE_CODE =
@@ -57,6 +59,20 @@ export function expiredTwice(route: Route): CambistError {
     'ERR_UPSTREAM_UNREACHABLE',
     `route "${route.name}": connecting to the upstream took longer than a token lives, twice: find out why it takes so long`,
   );
+}
+
+/** Enough for the scopes of one tool. */
+const MAX_SCOPES_LENGTH = 200;
+
+/**
+ * The scopes that a backend asks for in a 403, for the log.
+ * @param challenges all values of `WWW-Authenticate`
+ * @param token the token that the backend refused, which is hidden in them
+ */
+export function missingScopes(challenges: readonly string[], token: IssuedToken | undefined): string | undefined {
+  const scopes = insufficientScope(challenges)?.join(' ');
+  if (scopes === undefined || token === undefined) return undefined;
+  return redact(hideCredentials(scopes, sentInAuthorization(token.authorization.reveal()))).slice(0, MAX_SCOPES_LENGTH);
 }
 
 /** @param refused the backend's reason and the token, which is hidden in it */

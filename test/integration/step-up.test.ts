@@ -209,6 +209,22 @@ test('relays a 403 without its challenge for scopes if the caller signs in elsew
   assert.deepEqual([response.status, response.headers['www-authenticate']], [403, 'Basic realm="x"']);
 });
 
+test('names the missing scopes in the log line, without the token', async (t) => {
+  const { app, upstream, send } = await startStepUp(t, { step_up: [] });
+  upstream.handler = async (request, response) => {
+    await request.body();
+    const scope = `repo:write ${request.authorization[0]?.replace('Bearer ', '')} ${Array.from({ length: 50 }, (_, index) => `tool:${index}`).join(' ')}`;
+    const challenge = `Bearer error="insufficient_scope", scope="${scope}"`;
+    sendResponse(response, 403, '', { 'www-authenticate': challenge });
+  };
+  await send({ 'x-request-id': 'wants-more' });
+  await eventually('the request is logged', () => app.logs.some(({ request_id: id }) => id === 'wants-more'));
+  const { scopes_missing: missing } =
+    app.logs.find(({ request_id: id, msg }) => id === 'wants-more' && msg === 'request') ?? {};
+  assert.match(String(missing), /^repo:write \[redacted\] tool:0 tool:1 /);
+  assert.equal(String(missing).length, 200);
+});
+
 test('relays the challenge for scopes that the caller is told to have', async (t) => {
   const { app, config, upstream, authorization } = await startStepUp(t, { step_up: [] });
   const [route] = config.routes;
