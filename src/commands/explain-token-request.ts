@@ -1,5 +1,7 @@
 import type { AuthorizationServer, Config, ExpectedAudience, Route, TokenTarget } from '../config/config.ts';
+import { assertionFrom } from '../config/used-servers.ts';
 import type { CredentialSource } from '../secrets/credential.ts';
+import { targetOf } from '../tokens/asserted-client.ts';
 import { firstLegTarget } from '../tokens/chain.ts';
 import { buildTokenRequest, type FormField, type Grant } from '../tokens/token-request.ts';
 
@@ -47,15 +49,23 @@ export function explainTokenRequests(route: Route): TokenRequests {
     subjectTokenType: subjectToken.type,
     actor: actorToken && { token: '<actor token>', type: actorToken.type },
   };
+  const issuer = assertionFrom(server);
   const assertion = chain === undefined ? subject : '<assertion from the previous request>';
   const isBearer = chain !== undefined || server.grant === 'jwt_bearer';
+  const vault: Grant = { kind: 'token_vault', subjectToken: subject, subjectTokenType: subjectToken.type };
   return {
     subject_token_check: explainCheck(route),
-    assertion_request: chain && explainRequest(chain.authorizationServer, firstLegTarget(chain, target), exchange),
+    assertion_request: chain
+      ? explainRequest(chain.authorizationServer, firstLegTarget(chain, target), exchange)
+      : issuer && explainRequest(issuer.authorizationServer, targetOf(issuer), { kind: 'client_credentials' }),
     token_request: explainRequest(
       server,
       target,
-      isBearer ? { kind: 'jwt_bearer', assertion, from: chain === undefined ? 'caller' : 'chain' } : exchange,
+      isBearer
+        ? { kind: 'jwt_bearer', assertion, from: chain === undefined ? 'caller' : 'chain' }
+        : server.grant === 'token_vault'
+          ? vault
+          : exchange,
     ),
     issued_token_check,
   };
@@ -140,6 +150,10 @@ function explainClientAuth(server: AuthorizationServer): string {
     case 'private_key_jwt':
       return `client_id=${clientId} and client_assertion=<JWT signed now> in the form`;
     case 'client_assertion':
+      if ('authorizationServer' in auth.clientAssertion) {
+        const { authorizationServer, scope } = auth.clientAssertion;
+        return `client_id=${clientId} and client_assertion=<token of authorization server "${authorizationServer.name}" for ${scope}> in the form`;
+      }
       return `client_id=${clientId} and client_assertion=<from the file>, of type ${auth.clientAssertionType}, in the form`;
     case 'tls_client_auth':
       return `client_id=${clientId} in the form, and the client certificate of the connection`;

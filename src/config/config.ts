@@ -41,13 +41,19 @@ export type ClientAuth =
     } & AssertionRules)
   | {
       readonly method: 'client_assertion';
-      /** A JWT that another program writes and renews. */
-      readonly clientAssertion: CredentialSource;
+      /** A JWT that another program writes and renews, or that another authorization server issues. */
+      readonly clientAssertion: CredentialSource | AssertionFrom;
       /** Full URN, the `client_assertion_type`. */
       readonly clientAssertionType: string;
     }
   /** Uses the certificate in the server's `tls` (RFC 8705 section 2). */
   | { readonly method: 'tls_client_auth' };
+
+/** Another authorization server issues the client assertion, for cambist's client there. */
+export interface AssertionFrom {
+  readonly authorizationServer: AuthorizationServer;
+  readonly scope: string;
+}
 
 /** Claims of an assertion that cambist signs. */
 export interface AssertionRules {
@@ -73,8 +79,8 @@ export interface AuthorizationServer {
   readonly allowInsecureHttp: boolean;
   readonly clientId: string | undefined;
   readonly clientAuth: ClientAuth;
-  /** Grant for the subject token: RFC 8693, or RFC 7523 with the token as `assertion`. */
-  readonly grant: 'token_exchange' | 'jwt_bearer';
+  /** Grant for the subject token: RFC 8693, RFC 7523 with the token as `assertion`, or that of Auth0 Token Vault. */
+  readonly grant: 'token_exchange' | 'jwt_bearer' | 'token_vault';
   readonly extraParams: readonly (readonly [name: string, value: string])[];
   readonly timeoutMs: number;
   readonly tls: TlsFiles | undefined;
@@ -97,6 +103,8 @@ export interface TokenTarget {
   readonly scope: string | undefined;
   /** Full URN. Undefined: not sent. */
   readonly requestedTokenType: string | undefined;
+  /** Name of the account provider at a token vault. */
+  readonly connection?: string;
   readonly expectAudience: ExpectedAudience;
 }
 

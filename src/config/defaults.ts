@@ -18,6 +18,8 @@ export const DEFAULTS = {
   /** HMAC with the client secret. Every server supports this one. */
   secretAlgorithm: 'HS256',
   clientAssertionType: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+  /** Entra's audience for tokens that vouch for another identity. */
+  assertionScope: 'api://AzureADTokenExchange/.default',
   authorizationServerTimeout: '5s',
   subjectTokenHeader: 'authorization',
   subjectTokenType: 'access_token',

@@ -30,14 +30,19 @@ const PROTOCOL_PARAMS = new Set([
   'refresh_token',
   'username',
   'password',
+  'connection',
 ]);
 
-/** Reads an authorization server. Undefined after an error, which is reported to `node`. */
+/**
+ * Reads an authorization server. Undefined after an error, which is reported to `node`.
+ * @param servers those that may issue its client assertion
+ */
 export function resolveAuthorizationServer(
   name: string,
   written: Loose<AuthorizationServerFile>,
   node: ConfigNode,
   sources: Sources,
+  servers: ReadonlyMap<string, AuthorizationServer | undefined>,
 ): AuthorizationServer | undefined {
   const allowInsecureHttp = written.allow_insecure_http ?? false;
   checkUrl(written.issuer, node.at('issuer'), { allowInsecureHttp, allowQuery: false });
@@ -55,7 +60,7 @@ export function resolveAuthorizationServer(
   const clientAuth =
     written.client_auth === undefined
       ? undefined
-      : resolveClientAuth(written.client_auth, node.at('client_auth'), sources);
+      : resolveClientAuth(written.client_auth, node.at('client_auth'), sources, servers);
   const method = written.client_auth?.method;
   if (written.client_id === undefined && method !== undefined && method !== 'none' && !node.at('client_id').broken) {
     node.error(`missing key "client_id": method "${method}" needs it`);

@@ -1,4 +1,4 @@
-import type { ClientAuth } from './config.ts';
+import type { AssertionFrom, AuthorizationServer, ClientAuth } from './config.ts';
 import type { ConfigNode } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { readDuration } from './quantities.ts';
@@ -24,7 +24,7 @@ const KEYS: Record<Method, Partial<Record<Key, boolean>>> = {
     assertion_audience: false,
     assertion_lifetime: false,
   },
-  client_assertion: { client_assertion: true, client_assertion_type: false },
+  client_assertion: { client_assertion: false, from: false, client_assertion_type: false },
   tls_client_auth: {},
 };
 
@@ -36,6 +36,7 @@ export function resolveClientAuth(
   written: Loose<ClientAuthFile>,
   node: ConfigNode,
   sources: Sources,
+  servers: ReadonlyMap<string, AuthorizationServer | undefined>,
 ): ClientAuth | undefined {
   const { method } = written;
   const clientSecret = sources.credential(written.client_secret, node.at('client_secret'));
@@ -75,12 +76,31 @@ export function resolveClientAuth(
       if (!ABSOLUTE_URI.test(clientAssertionType)) {
         node.at('client_assertion_type').error(`must be a full URN, as in ${DEFAULTS.clientAssertionType}`);
       }
-      if (clientAssertion === undefined) return undefined;
-      return { method, clientAssertion, clientAssertionType };
+      const from = written.from === undefined ? undefined : readFrom(written.from, node.at('from'), servers);
+      if ((written.client_assertion === undefined) === (written.from === undefined) && !node.broken) {
+        node.error('method "client_assertion" needs one of "client_assertion" and "from": set one of them');
+      }
+      const source = clientAssertion ?? from;
+      return source && { method, clientAssertion: source, clientAssertionType };
     }
     default:
       return method satisfies never;
   }
+}
+
+function readFrom(
+  { authorization_server: name, scope }: NonNullable<Loose<ClientAuthFile>['from']>,
+  node: ConfigNode,
+  servers: ReadonlyMap<string, AuthorizationServer | undefined>,
+): AssertionFrom | undefined {
+  if (name === undefined) return undefined;
+  const authorizationServer = servers.get(name);
+  if (!servers.has(name)) {
+    node
+      .at('authorization_server')
+      .error('must name another authorization server whose own client_auth has no "from": check the name');
+  }
+  return authorizationServer && { authorizationServer, scope: scope ?? DEFAULTS.assertionScope };
 }
 
 function readFile(

@@ -67,14 +67,49 @@ function targetOf(
   if (chain !== undefined) {
     return resolveTarget({ ...keys, audience: undefined, requestedTokenType: undefined }, uri, node);
   }
+  if (server?.grant === 'token_vault') return vaultTarget(keys, node);
   // Servers that accept assertions, such as Entra ID, refuse a `resource`.
   return resolveTarget(keys, server?.grant === 'jwt_bearer' ? undefined : uri, node);
+}
+
+/** Token type of Auth0 for the token of another company. */
+const VAULT_TOKEN_TYPE = 'http://auth0.com/oauth/token-type/federated-connection-access-token';
+
+/** A vault names the backend by its connection. The token is of another company, so its audience is unknown. */
+function vaultTarget({ connection, expectAudience = 'any' }: RouteKeys, node: ConfigNode): TokenTarget {
+  if (connection === undefined && !node.at('connection').broken) {
+    node.error('missing key "connection": the grant "token_vault" needs the name of the account provider');
+  }
+  return {
+    resource: [],
+    audience: [],
+    scope: undefined,
+    requestedTokenType: VAULT_TOKEN_TYPE,
+    ...(connection !== undefined && { connection }),
+    expectAudience,
+  };
 }
 
 function chainOf(keys: ChainKeys, server: AuthorizationServer, node: ConfigNode, servers: Servers): Chain | undefined {
   const first = servers.get(keys.authorizationServer);
   return first && resolveChain(keys, first, server, node.at('chain'));
 }
+
+/** Keys that a grant does not send. */
+const UNSENT = {
+  chain: ['requested_token_type', 'audience', 'connection'],
+  token_exchange: ['connection'],
+  jwt_bearer: ['requested_token_type', 'actor_token', 'connection'],
+  token_vault: [
+    'requested_token_type',
+    'actor_token',
+    'resource',
+    'audience',
+    'scope',
+    'step_up',
+    'on_missing_subject',
+  ],
+} as const;
 
 /** Warns of keys that only a token exchange sends. In `defaults` they are for other routes. */
 function warnOfUnsent(
@@ -83,13 +118,8 @@ function warnOfUnsent(
   chain: Chain | undefined,
   node: ConfigNode,
 ): void {
-  const because = chain === undefined ? 'with grant "jwt_bearer"' : 'in a chain';
-  const unsent =
-    chain !== undefined
-      ? (['requested_token_type', 'audience'] as const)
-      : server.grant === 'jwt_bearer'
-        ? (['requested_token_type', 'actor_token'] as const)
-        : [];
+  const because = chain === undefined ? `with grant "${server.grant}"` : 'in a chain';
+  const unsent = chain === undefined ? UNSENT[server.grant] : UNSENT.chain;
   for (const key of unsent) {
     if (written[key] !== undefined) node.at(key).warn(`is not sent ${because}: remove it`, 'key');
   }
@@ -97,7 +127,15 @@ function warnOfUnsent(
 
 const FOR_ISSUED_TOKENS = ['authorization_server', 'resource', 'audience', 'scope', 'expect_audience'];
 const FOR_OWN_CREDENTIALS = ['retry_body_limit', 'send'];
-const FOR_EXCHANGES = ['requested_token_type', 'actor_token', 'on_missing_subject', 'step_up', 'chain', 'consent_url'];
+const FOR_EXCHANGES = [
+  'connection',
+  'requested_token_type',
+  'actor_token',
+  'on_missing_subject',
+  'step_up',
+  'chain',
+  'consent_url',
+];
 
 /** Keys without effect for each kind of credential. In `defaults` they are for other routes. */
 const UNUSED_KEYS: Record<Credential['kind'], readonly string[]> = {

@@ -27,6 +27,7 @@ export interface RouteKeys {
   /** `''`: not sent. */
   readonly scope?: string | undefined;
   readonly requestedTokenType?: string | undefined;
+  readonly connection?: string | undefined;
   readonly expectAudience?: ExpectedAudience | undefined;
   readonly subjectToken?: SubjectKeys | undefined;
   readonly actorToken?: ActorTokenSource | undefined;
@@ -76,6 +77,7 @@ export function readRouteKeys(
     audience: readAudience(written.audience),
     scope: readScope(written.scope, node.at('scope')),
     requestedTokenType: urn(written.requested_token_type),
+    connection: written.connection,
     expectAudience: readExpectAudience(written.expect_audience, node.at('expect_audience')),
     subjectToken: readSubjectToken(
       written.subject_token,

@@ -15,6 +15,7 @@ import { type RouteDraft, resolveRoute } from './resolve-route.ts';
 import { readRouteKeys } from './resolve-route-keys.ts';
 import type { ConfigFile, Loose } from './schema.ts';
 import type { Sources } from './sources.ts';
+import { usedServerNames } from './used-servers.ts';
 
 /** Makes the config from a file whose shape has been checked. Undefined after an error, which is reported to `root`. */
 export function resolveConfig(file: Loose<ConfigFile>, root: ConfigNode, sources: Sources): Config | undefined {
@@ -98,15 +99,19 @@ function resolveInteractionHosts(file: Loose<ConfigFile>, root: ConfigNode): rea
   return [...new Set(hosts.filter((host) => host !== undefined))];
 }
 
+/** In the order of the file. Servers that others issue client assertions for are read after the others. */
 function resolveServers(file: Loose<ConfigFile>, root: ConfigNode, sources: Sources) {
-  const servers = new Map<string, AuthorizationServer | undefined>();
   const node = root.at('authorization_servers');
-  for (const [name, written] of Object.entries(file.authorization_servers ?? {})) {
-    const server =
-      written === undefined ? undefined : resolveAuthorizationServer(name, written, node.at(name), sources);
-    servers.set(name, server);
+  const entries = Object.entries(file.authorization_servers ?? {});
+  const issuers = new Map<string, AuthorizationServer | undefined>();
+  const read = ([name, written]: (typeof entries)[number], from: typeof issuers) =>
+    written === undefined ? undefined : resolveAuthorizationServer(name, written, node.at(name), sources, from);
+  for (const entry of entries) {
+    if (entry[1]?.client_auth?.from === undefined) issuers.set(entry[0], read(entry, new Map()));
   }
-  return servers;
+  return new Map(
+    entries.map((entry) => [entry[0], issuers.has(entry[0]) ? issuers.get(entry[0]) : read(entry, issuers)]),
+  );
 }
 
 /** With this much of `max_in_flight`, one backend that hangs leaves room for the others. */
@@ -235,9 +240,7 @@ function warnOfUnusedServers(
   const used = new Set<string>();
   for (const { route } of drafts) {
     if (route === undefined || !('authorizationServer' in route.credential)) continue;
-    used.add(route.credential.authorizationServer.name);
-    const chain = route.credential.kind === 'exchange' ? route.credential.chain : undefined;
-    if (chain !== undefined) used.add(chain.authorizationServer.name);
+    for (const name of usedServerNames(route.credential)) used.add(name);
   }
   for (const name of servers.keys()) {
     if (!used.has(name))

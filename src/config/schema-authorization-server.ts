@@ -68,6 +68,21 @@ const clientAuth = z
       description:
         'JWT for `client_assertion` that another program renews, such as a projected token or a SPIFFE JWT-SVID.',
     }).optional(),
+    from: z
+      .strictObject({
+        authorization_server: text({
+          description: 'Name of the server that issues the assertion by client credentials.',
+        }),
+        scope: text({
+          description: 'Scope of the assertion.',
+          default: DEFAULTS.assertionScope,
+        }).optional(),
+      })
+      .meta({
+        description:
+          'For `client_assertion`: another authorization server issues the assertion, as for agent identities of Entra.',
+      })
+      .optional(),
     client_assertion_type: text({
       description: 'Type URN of the client assertion. By default, RFC 7523 `jwt-bearer`.',
     }).optional(),
@@ -89,8 +104,11 @@ export const authorizationServer = z
     }).optional(),
     client_auth: clientAuth,
     grant: z
-      .enum(['token_exchange', 'jwt_bearer'])
-      .meta({ description: 'Grant for the subject token: RFC 8693 or RFC 7523.', default: DEFAULTS.grant })
+      .enum(['token_exchange', 'jwt_bearer', 'token_vault'])
+      .meta({
+        description: 'Grant for the subject token: RFC 8693, RFC 7523, or that of Auth0 Token Vault.',
+        default: DEFAULTS.grant,
+      })
       .optional(),
     extra_params: z
       .record(z.string(), z.string())

@@ -154,6 +154,10 @@ export const routeKeys = {
   requested_token_type: tokenType({
     description: 'RFC 8693 `requested_token_type`: a short name or a full URN. Not sent by default.',
   }).optional(),
+  connection: text({
+    description: 'Account provider whose token a vault holds, for the grant `token_vault`.',
+    examples: ['google-oauth2'],
+  }).optional(),
   expect_audience: expectAudience.optional(),
   subject_token: subjectToken.optional(),
   actor_token: actorToken.optional(),

@@ -1,11 +1,23 @@
-import type { AuthorizationServer, Credential } from './config.ts';
+import type { AssertionFrom, AuthorizationServer, Credential } from './config.ts';
 
 /** The authorization servers that a credential uses, in the order of their requests. */
 export function usedServers(credential: Credential): AuthorizationServer[] {
-  if (credential.kind === 'client_credentials') return [credential.authorizationServer];
+  if (credential.kind === 'client_credentials') return withIssuer(credential.authorizationServer);
   if (credential.kind !== 'exchange') return [];
   const { authorizationServer, chain } = credential;
-  return chain === undefined ? [authorizationServer] : [chain.authorizationServer, authorizationServer];
+  return [...(chain === undefined ? [] : withIssuer(chain.authorizationServer)), ...withIssuer(authorizationServer)];
+}
+
+/** A server, after the one that issues the client assertion for it. */
+function withIssuer(server: AuthorizationServer): AuthorizationServer[] {
+  const from = assertionFrom(server);
+  return from === undefined ? [server] : [from.authorizationServer, server];
+}
+
+/** The issuer of the client assertion for a server. Undefined if cambist authenticates itself by other means. */
+export function assertionFrom({ clientAuth }: AuthorizationServer): AssertionFrom | undefined {
+  if (clientAuth.method !== 'client_assertion') return undefined;
+  return 'authorizationServer' in clientAuth.clientAssertion ? clientAuth.clientAssertion : undefined;
 }
 
 /** Names of the authorization servers that a credential uses. */

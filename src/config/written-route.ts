@@ -51,7 +51,14 @@ function writtenMatch({ host, path, conditions }: Match): MatchFile {
 function writtenCredential(credential: Credential, show: ShowSource): Partial<RouteFile> {
   if (credential.kind === 'secret') return { secret: { file: show(credential.source) } };
   if (credential.kind === 'passthrough' || credential.kind === 'none') return {};
-  const { resource, audience, scope, requestedTokenType, expectAudience } = credential.target;
+  const { resource, audience, scope, requestedTokenType, connection, expectAudience } = credential.target;
+  if (connection !== undefined) {
+    return {
+      authorization_server: credential.authorizationServer.name,
+      connection,
+      expect_audience: writtenExpectation(expectAudience),
+    };
+  }
   return {
     authorization_server: credential.authorizationServer.name,
     resource: resource.map(hideKeys),

@@ -1,4 +1,4 @@
-import type { AuthorizationServer, ClientAuth } from './config.ts';
+import type { AssertionFrom, AuthorizationServer, ClientAuth } from './config.ts';
 import { HIDDEN } from './hide-keys.ts';
 import type { AuthorizationServerFile, ClientAuthFile } from './schema-authorization-server.ts';
 import { duration, type ShowSource, source, withoutQuery, writtenTls } from './written-values.ts';
@@ -43,12 +43,18 @@ function writtenClientAuth(auth: ClientAuth, show: ShowSource): ClientAuthFile {
     case 'client_assertion':
       return {
         method,
-        client_assertion: { file: show(auth.clientAssertion) },
+        ...('authorizationServer' in auth.clientAssertion
+          ? { from: writtenFrom(auth.clientAssertion) }
+          : { client_assertion: { file: show(auth.clientAssertion) } }),
         client_assertion_type: auth.clientAssertionType,
       };
     default:
       return method satisfies never;
   }
+}
+
+function writtenFrom({ authorizationServer, scope }: AssertionFrom): ClientAuthFile['from'] {
+  return { authorization_server: authorizationServer.name, scope };
 }
 
 function algorithm(alg: string | undefined): Pick<ClientAuthFile, 'alg'> {

@@ -2,8 +2,9 @@ import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
 import type { AuthorizationServer } from '../config/config.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
+import { createClientAssertions } from '../tokens/asserted-client.ts';
 import { createTokenCache } from '../tokens/cache.ts';
-import { type Assertion, createAssertions } from '../tokens/chain.ts';
+import { type Assertion, type Assertions, createAssertions } from '../tokens/chain.ts';
 import { createDpopProver } from '../tokens/dpop.ts';
 import { createEndpointClaims } from '../tokens/endpoint-claims.ts';
 import { createExchange, type Exchange } from '../tokens/exchange.ts';
@@ -47,6 +48,7 @@ export function createCheckContext(pool: Pool, servers: readonly AuthorizationSe
     clock,
     dpop,
     claims,
+    clientAssertions: createClientAssertions((server) => endpoint(server), assertionsOfOne(clock)),
     observer: NO_OBSERVER,
     maxAgeMs: () => Number.POSITIVE_INFINITY,
     random: () => 0,
@@ -69,8 +71,7 @@ export function createCheckContext(pool: Pool, servers: readonly AuthorizationSe
 
   const exchange = createExchange({
     endpoint,
-    // One entry at most: each route must request its own assertion.
-    assertions: createAssertions(createTokenCache<Assertion>(1, clock, () => {})),
+    assertions: assertionsOfOne(clock),
     dpop,
     credentialRead: NO_OBSERVER.credentialRead,
   });
@@ -86,4 +87,9 @@ export function createCheckContext(pool: Pool, servers: readonly AuthorizationSe
     credentialRead: NO_OBSERVER.credentialRead,
   });
   return { requests, clock, pool, endpoint, exchange, subjects, verifier };
+}
+
+/** One entry at most: each route must request its own assertion. */
+function assertionsOfOne(clock: Clock): Assertions {
+  return createAssertions(createTokenCache<Assertion>(1, clock, () => {}));
 }

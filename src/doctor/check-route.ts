@@ -1,4 +1,5 @@
 import type { AuthorizationServer, Route } from '../config/config.ts';
+import { usedServers } from '../config/used-servers.ts';
 import type { CambistError } from '../errors.ts';
 import { firstLegTarget } from '../tokens/chain.ts';
 import { readClaims } from '../tokens/claims.ts';
@@ -174,16 +175,18 @@ function unusableResponse(failure: CambistError): Finding {
 
 /** The authorization servers of a credential, in the order of its requests. */
 export function serversOf(credential: Route['credential']): AuthorizationServer[] {
-  if (!('authorizationServer' in credential)) return [];
-  const chain = credential.kind === 'exchange' ? credential.chain : undefined;
-  return chain === undefined
-    ? [credential.authorizationServer]
-    : [chain.authorizationServer, credential.authorizationServer];
+  return usedServers(credential);
 }
 
 /** The server that a request was sent to. In a chain, only the first request is a token exchange. */
 function serverOf(credential: TokenCredential, { form }: RecordedRequest): AuthorizationServer {
-  const [first, second] = serversOf(credential);
-  const isFirst = second === undefined || form.get('grant_type')?.endsWith(':token-exchange') === true;
-  return isFirst ? (first ?? credential.authorizationServer) : second;
+  const { authorizationServer } = credential;
+  const chain = credential.kind === 'exchange' ? credential.chain : undefined;
+  const isFirst = chain !== undefined && form.get('grant_type')?.endsWith(':token-exchange') === true;
+  const leg = isFirst ? chain.authorizationServer : authorizationServer;
+  // A request to the issuer of a client assertion has another client, or names the client in a header.
+  const issuers = serversOf(credential).filter(
+    (server) => server !== authorizationServer && server !== chain?.authorizationServer,
+  );
+  return form.get('client_id') === leg.clientId ? leg : (issuers[0] ?? leg);
 }

@@ -1,4 +1,5 @@
 import type { AuthorizationServer, Route, TokenTarget } from '../config/config.ts';
+import { assertionFrom, usedServers } from '../config/used-servers.ts';
 import { CambistError } from '../errors.ts';
 import { firstLegTarget } from '../tokens/chain.ts';
 import type { Grant } from '../tokens/token-request.ts';
@@ -25,6 +26,10 @@ export function rolesOf(routes: readonly Route[]): ReadonlyMap<AuthorizationServ
     if ((roles.get(server) ?? 'client_credentials') === 'client_credentials') roles.set(server, role);
   };
   for (const { credential, subjectToken } of routes) {
+    for (const server of usedServers(credential)) {
+      const issuer = assertionFrom(server)?.authorizationServer;
+      if (issuer !== undefined) add(issuer, 'client_credentials');
+    }
     if (credential.kind === 'client_credentials') add(credential.authorizationServer, 'client_credentials');
     if (credential.kind !== 'exchange') continue;
     const { authorizationServer: server, chain, target } = credential;
@@ -145,12 +150,14 @@ async function probe(
   const grant: Grant =
     role.grant === 'jwt_bearer'
       ? { kind: 'jwt_bearer', assertion: INVALID_TOKEN, from: 'caller' }
-      : {
-          kind: 'token_exchange',
-          subjectToken: INVALID_TOKEN,
-          subjectTokenType: role.subjectTokenType,
-          actor: undefined,
-        };
+      : role.grant === 'token_vault'
+        ? { kind: 'token_vault', subjectToken: INVALID_TOKEN, subjectTokenType: role.subjectTokenType }
+        : {
+            kind: 'token_exchange',
+            subjectToken: INVALID_TOKEN,
+            subjectTokenType: role.subjectTokenType,
+            actor: undefined,
+          };
   const from = requests.length;
   const failure = await failureOf(() =>
     endpoint(server).exchange({

@@ -51,7 +51,7 @@ export function unavailableFinding({ status }: RecordedRequest): Finding {
 }
 
 /** Entra's numbers for an unknown client, a wrong or expired secret, a wrong assertion. It calls the first `unauthorized_client`. */
-const ENTRA_CLIENT = /AADSTS(700016|7000215|7000222|700027)\b/;
+const ENTRA_CLIENT = /AADSTS(700016|7000215|7000222|700027|700211|700213)\b/;
 
 /** An `invalid_request` about the client's assertion. tokendings verifies it before the subject token. */
 const ABOUT_ASSERTION = /client[_ ]assertion|^token verification failed: \S+$/i;
@@ -117,6 +117,12 @@ function refused(server: AuthorizationServer, { description }: OAuthError): Find
     return problem('client_refused', what, {
       why: "the audience of cambist's assertion is not the name that this server has for itself",
       fix: `set ${at}.assertion_audience to the token endpoint or to the issuer, as the server requires`,
+    });
+  }
+  if (/AADSTS700211\b/.test(description)) {
+    return problem('client_refused', what, {
+      why: 'the server does not know the issuer of the client assertion',
+      fix: `let ${at}.from name a server at the tenant of the agent identity, not at the home of its blueprint`,
     });
   }
   return problem('client_refused', what, { fix: clientFix(server) });

@@ -96,7 +96,7 @@ function tokenRequestFinding(failed: FailedTokenRequest): Finding | undefined {
 
 /** The caller's token in a grant. */
 function tokenIn(grant: Grant): string | undefined {
-  if (grant.kind === 'token_exchange') return grant.subjectToken;
+  if (grant.kind === 'token_exchange' || grant.kind === 'token_vault') return grant.subjectToken;
   return grant.kind === 'jwt_bearer' && grant.from === 'caller' ? grant.assertion : undefined;
 }
 

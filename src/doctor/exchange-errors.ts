@@ -57,6 +57,7 @@ const CAUSES: readonly Cause[] = [
   onBehalfOf,
   scopeFormat,
   resourceRefused,
+  vaultConnection,
   userConsent,
   consent,
   connectorId,
@@ -79,6 +80,16 @@ const CAUSES: readonly Cause[] = [
 function noOAuthError({ request, refusal }: FailedExchange): Finding | undefined {
   const isEmpty = refusal.error === '' && refusal.description === '' && refusal.status !== 401;
   return isEmpty ? unavailableFinding(request) : undefined;
+}
+
+function vaultConnection({ server, request, refusal }: FailedExchange): Finding | undefined {
+  if (server.grant !== 'token_vault' || !/token vault is not enabled|connection/i.test(refusal.description))
+    return undefined;
+  if (refusal.error !== 'invalid_request') return undefined;
+  const connection = printable(request.form.get('connection') ?? '');
+  return problem('connection_refused_by_vault', `the vault does not serve the connection "${connection}"`, {
+    fix: "enable Connected Accounts for Token Vault on the connection, or correct the route's connection",
+  });
 }
 
 /** Okta names the page of the consent. Auth0's vault has no token before the user connected the account. */

@@ -97,6 +97,7 @@ export const FINDING_CODES = [
   'on_behalf_of_missing',
   'consent_missing',
   'user_consent_missing',
+  'connection_refused_by_vault',
   'interaction_required',
   'access_denied',
   'refused_without_reason',

@@ -17,7 +17,7 @@ export interface MetadataLookup {
 
 /** The use that routes make of an authorization server. */
 export interface MetadataUse {
-  readonly grant: 'token_exchange' | 'jwt_bearer';
+  readonly grant: AuthorizationServer['grant'];
   /** Its part in a chain with an ID-JAG: it issues the assertion, or accepts it. Undefined outside of such a chain. */
   readonly idJag: 'issuer' | 'receiver' | undefined;
 }
@@ -25,6 +25,7 @@ export interface MetadataUse {
 const GRANT_TYPES = {
   token_exchange: 'urn:ietf:params:oauth:grant-type:token-exchange',
   jwt_bearer: 'urn:ietf:params:oauth:grant-type:jwt-bearer',
+  token_vault: 'urn:auth0:params:oauth:grant-type:token-exchange:federated-connection-access-token',
 } as const;
 
 const ID_JAG = {

@@ -29,7 +29,7 @@ export interface ExchangeOutcome {
   readonly route: string;
   readonly authorizationServer: string;
   /** `client_credentials` if the token is for cambist itself. */
-  readonly grant?: 'token_exchange' | 'jwt_bearer' | 'client_credentials';
+  readonly grant?: 'token_exchange' | 'jwt_bearer' | 'token_vault' | 'client_credentials';
   /** Whether this replaces a token that is still valid. */
   readonly refresh: boolean;
   readonly cause?: Cause | undefined;

@@ -22,6 +22,7 @@ const JWT_BEARER = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
  * Authenticates cambist's client to the token endpoint. Reads secrets, keys and assertions at each call, so that they can rotate.
  * @param audience default `aud` of an assertion: the issuer, or else the token endpoint
  * @param credentialRead is called with the expiry of a credential that states it
+ * @param issuedAssertion the assertion of another server, where the config names one
  * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE
  * @see RFC 6749 section 2.3.1, RFC 7523 section 2.2, RFC 8705 section 2
  */
@@ -30,6 +31,7 @@ export async function authenticateClient(
   audience: string,
   clock: Clock,
   credentialRead: TokenObserver['credentialRead'] = () => {},
+  issuedAssertion?: Secret,
 ): Promise<ClientAuthentication> {
   const { clientAuth: auth } = server;
   const clientId = server.clientId ?? '';
@@ -53,7 +55,11 @@ export async function authenticateClient(
     case 'private_key_jwt':
       return asserted(clientId, JWT_BEARER, await signWithKey(auth, server, audience, clock, credentialRead));
     case 'client_assertion':
-      return asserted(clientId, auth.clientAssertionType, await readAssertion(auth, server, clock, credentialRead));
+      return asserted(
+        clientId,
+        auth.clientAssertionType,
+        issuedAssertion?.reveal() ?? (await readAssertion(auth, server, clock, credentialRead)),
+      );
   }
 }
 

@@ -61,6 +61,10 @@ export function createExchange({ endpoint, assertions, dpop, credentialRead }: E
       const grant = { kind: 'jwt_bearer', from: 'caller' } as const;
       return requestToken(request, 'jwt_bearer', () => ({ ...grant, assertion: subject.token.reveal() }));
     }
+    if (credential.authorizationServer.grant === 'token_vault') {
+      const grant = { kind: 'token_vault', subjectTokenType: request.route.subjectToken.type } as const;
+      return requestToken(request, 'token_vault', () => ({ ...grant, subjectToken: subject.token.reveal() }));
+    }
     return requestToken(request, 'token_exchange', () => exchangeGrant(request.route, subject));
   }
 

@@ -40,6 +40,7 @@ export function resourceDigest(route: Route): ResourceDigest {
     target.scope,
     target.requestedTokenType,
     target.expectAudience,
+    ...(target.connection === undefined ? [] : [{ connection: target.connection }]),
     // A refusal that is remembered contains the URL.
     ...(route.consent?.url === undefined ? [] : [{ consent: route.consent.url }]),
     // Otherwise a route could get a token with scopes that only another route may add.

@@ -1,8 +1,10 @@
 import type { Dispatcher } from 'undici';
-import type { AuthorizationServer } from '../config/config.ts';
+import type { AssertionFrom, AuthorizationServer } from '../config/config.ts';
+import { assertionFrom } from '../config/used-servers.ts';
 import { CambistError } from '../errors.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
 import { type AcceptedClaims, acceptToken, type LifetimeSettings } from './accept-token.ts';
+import type { ClientAssertions } from './asserted-client.ts';
 import {
   type BoundedRequest,
   boundedRequest,
@@ -10,6 +12,7 @@ import {
   type RequestUrl,
   ResponseTooLargeError,
 } from './bounded-request.ts';
+import type { Assertion } from './chain.ts';
 import type { Claims } from './claims.ts';
 import { authenticateClient, type ClientAuthentication } from './client-auth.ts';
 import { addDiagnosis, type FailedTokenRequest, type LoadDiagnoses } from './diagnosis.ts';
@@ -17,6 +20,7 @@ import type { DpopProver } from './dpop.ts';
 import type { EndpointClaims } from './endpoint-claims.ts';
 import { createEndpointLocator } from './endpoint-locator.ts';
 import { createExchangeQueue } from './exchange-queue.ts';
+import { parseJsonObject } from './json-object.ts';
 import { serverLabel } from './metadata.ts';
 import { observeExchange } from './observe-exchange.ts';
 import { type SentValue, sentInForm } from './sent-values.ts';
@@ -50,6 +54,8 @@ export interface AcceptedToken extends Pick<TokenResponse, 'accessToken' | 'toke
 export interface TokenEndpointContext extends LifetimeSettings {
   readonly dpop: DpopProver;
   readonly claims: EndpointClaims;
+  /** Needed where another server issues the client assertion. */
+  readonly clientAssertions: ClientAssertions;
   readonly observer: TokenObserver;
   /** Explain failures. Undefined: nothing does. */
   readonly diagnoses?: LoadDiagnoses | undefined;
@@ -71,15 +77,17 @@ export function createTokenEndpoint(
   dispatcher: () => Dispatcher | Promise<Dispatcher>,
   context: TokenEndpointContext,
 ): TokenEndpoint {
-  const { clock, dpop, claims, observer, diagnoses } = context;
+  const { clock, dpop, claims, observer, diagnoses, clientAssertions } = context;
+  const from = assertionFrom(server);
   const queue = createExchangeQueue(server.name, server.timeoutMs, clock, (available) =>
     observer.availabilityChanged(server.name, available),
   );
   const locate = createEndpointLocator(server, dispatcher, claims, clock, diagnoses);
   const nonceFrom = `authorization server ${server.name}`;
 
-  function authenticate(url: RequestUrl): Promise<ClientAuthentication> {
-    return authenticateClient(server, server.issuer ?? url.text, clock, observer.credentialRead);
+  function authenticate(url: RequestUrl, assertion?: Assertion): Promise<ClientAuthentication> {
+    const audience = server.issuer ?? url.text;
+    return authenticateClient(server, audience, clock, observer.credentialRead, assertion?.assertion);
   }
 
   async function exchangeNow(request: TokenRequest): Promise<AcceptedToken> {
@@ -88,8 +96,9 @@ export function createTokenEndpoint(
     const url = await locate();
     const fields = buildTokenRequest(grant, request.target, server);
     const evidence: Evidence = {};
+    const post = (assertion?: Assertion): Promise<Reply> => send(url, fields, untilMs, evidence, assertion);
     try {
-      const { response, sentAtMs, sent } = await send(url, fields, untilMs, evidence);
+      const { response, sentAtMs, sent } = from === undefined ? await post() : await assertedBy(from, request, post);
       const expected = expectedResponse(server, grant, request, sent);
       const token = processTokenResponse(response, expected, clock.wallMs());
       const { accessToken, tokenType } = token;
@@ -99,6 +108,19 @@ export function createTokenEndpoint(
       await explain(error, request, grant, evidence);
       throw error;
     }
+  }
+
+  /** Sends the request with an assertion of another server. A cached one may be revoked, and is then replaced once. */
+  async function assertedBy(
+    issuer: AssertionFrom,
+    { routeName }: TokenRequest,
+    post: (assertion: Assertion) => Promise<Reply>,
+  ): Promise<Reply> {
+    const { assertion, reused } = await clientAssertions.obtain(server, issuer, routeName);
+    const reply = await post(assertion);
+    if (!refusesClient(reply.response)) return reply;
+    clientAssertions.drop(server, assertion);
+    return reused ? post((await clientAssertions.obtain(server, issuer, routeName)).assertion) : reply;
   }
 
   async function explain(error: unknown, request: TokenRequest, grant: Grant, evidence: Evidence): Promise<void> {
@@ -124,10 +146,11 @@ export function createTokenEndpoint(
     fields: readonly FormField[],
     untilMs: number,
     evidence: Evidence,
+    assertion: Assertion | undefined,
   ): Promise<Reply> {
-    const first = await sendOnce(url, fields, untilMs, evidence);
+    const first = await sendOnce(url, fields, untilMs, evidence, assertion);
     if (!server.dpop || !dpop.learn(nonceFrom, first.response.dpopNonce) || !asksForNonce(first.response)) return first;
-    const second = await sendOnce(url, fields, untilMs, evidence);
+    const second = await sendOnce(url, fields, untilMs, evidence, assertion);
     dpop.learn(nonceFrom, second.response.dpopNonce);
     return { ...second, sent: [...first.sent, ...second.sent] };
   }
@@ -138,8 +161,9 @@ export function createTokenEndpoint(
     fields: readonly FormField[],
     untilMs: number,
     evidence: Evidence,
+    assertion: Assertion | undefined,
   ): Promise<Reply> {
-    const client = await authenticate(url);
+    const client = await authenticate(url, assertion);
     const all = [...fields, ...client.fields];
     const sent = [...sentInForm(all), ...client.sent];
     const form = new URLSearchParams();
@@ -176,7 +200,8 @@ export function createTokenEndpoint(
 
   return {
     async prepare() {
-      await authenticate(await locate());
+      const url = await locate();
+      await (from === undefined ? authenticate(url) : clientAssertions.prepare(from));
       await dispatcher();
     },
     exchange: (request) =>
@@ -184,6 +209,11 @@ export function createTokenEndpoint(
         observeExchange(server.name, request, observer, clock, () => exchangeNow(request)),
       ),
   };
+}
+
+/** Did the server refuse the client, and not the subject token? */
+function refusesClient({ status, text }: HttpResponse): boolean {
+  return (status === 400 || status === 401) && parseJsonObject(text)?.error === 'invalid_client';
 }
 
 function expectedResponse(

@@ -45,6 +45,7 @@ export type Grant =
       readonly subjectTokenType: string;
       readonly actor: { readonly token: string; readonly type: string; readonly claims?: Claims } | undefined;
     }
+  | { readonly kind: 'token_vault'; readonly subjectToken: string; readonly subjectTokenType: string }
   | {
       readonly kind: 'jwt_bearer';
       readonly assertion: string;
@@ -65,7 +66,8 @@ export function buildTokenRequest(grant: Grant, target: TokenTarget, server: Aut
   for (const resource of target.resource) fields.push(['resource', resource]);
   for (const audience of target.audience) fields.push(['audience', audience]);
   if (target.scope !== undefined) fields.push(['scope', target.scope]);
-  if (target.requestedTokenType !== undefined && grant.kind === 'token_exchange') {
+  if (target.connection !== undefined && grant.kind === 'token_vault') fields.push(['connection', target.connection]);
+  if (target.requestedTokenType !== undefined && (grant.kind === 'token_exchange' || grant.kind === 'token_vault')) {
     fields.push(['requested_token_type', target.requestedTokenType]);
   }
   return [...fields, ...server.extraParams];
@@ -84,6 +86,12 @@ function grantFields(grant: Grant): FormField[] {
       }
       return fields;
     }
+    case 'token_vault':
+      return [
+        ['grant_type', 'urn:auth0:params:oauth:grant-type:token-exchange:federated-connection-access-token'],
+        ['subject_token', grant.subjectToken],
+        ['subject_token_type', grant.subjectTokenType],
+      ];
     case 'jwt_bearer':
       return [
         ['grant_type', 'urn:ietf:params:oauth:grant-type:jwt-bearer'],

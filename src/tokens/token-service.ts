@@ -3,6 +3,7 @@ import type { AuthorizationServer, Config } from '../config/config.ts';
 import { usedServers } from '../config/used-servers.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
 import type { Dispatchers } from '../transport/dispatchers.ts';
+import { createClientAssertions } from './asserted-client.ts';
 import { type Broker, createBroker } from './broker.ts';
 import { createTokenCache, type RouteCacheReport } from './cache.ts';
 import { type Assertion, createAssertions } from './chain.ts';
@@ -13,7 +14,7 @@ import { createExchange } from './exchange.ts';
 import { createSubjectReader } from './subject.ts';
 import { createSubjectSource, type SubjectSource } from './subject-source.ts';
 import { createSubjectVerifier, type SubjectVerifier } from './subject-verifier.ts';
-import { createTokenEndpoints } from './token-endpoints.ts';
+import { createTokenEndpoints, type TokenEndpoints } from './token-endpoints.ts';
 
 export interface TokenServiceOptions {
   readonly dispatchers: Dispatchers;
@@ -51,12 +52,15 @@ export function createTokenService(
   /** The results of the first legs of chains. They never reach a backend, so they do not count as issued tokens. */
   const assertions = createTokenCache<Assertion>(first.cache.maxEntries, clock, () => {});
   const dpop = createDpopProver(clock);
-  const endpoints = createTokenEndpoints(
+  const chainAssertions = createAssertions(assertions);
+  const clientAssertions = createClientAssertions((server) => endpoints.of(server), chainAssertions);
+  const endpoints: TokenEndpoints = createTokenEndpoints(
     ({ name, tls, timeoutMs }) =>
       dispatchers.for({ name: `authorization server "${name}"`, tls, connectMs: timeoutMs }),
     {
       clock,
       dpop,
+      clientAssertions,
       observer,
       maxAgeMs: () => config.cache.maxAgeMs,
       random: Math.random,
@@ -78,7 +82,7 @@ export function createTokenService(
   );
   const exchange = createExchange({
     endpoint: endpoints.of,
-    assertions: createAssertions(assertions),
+    assertions: chainAssertions,
     dpop,
     credentialRead: observer.credentialRead,
   });

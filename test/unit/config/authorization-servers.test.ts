@@ -284,7 +284,7 @@ test('requires an algorithm that fits the method, and a URN as assertion type', 
       'method: client_assertion\nclient_assertion: { file: /a }\nclient_assertion_type: spiffe\n',
       /client_assertion_type: must be a full URN, as in urn:ietf/,
     ],
-    ['method: client_assertion\n', /missing key "client_assertion"/],
+    ['method: client_assertion\n', /needs one of "client_assertion" and "from"/],
   ];
   for (const [lines, message] of cases) {
     const [problem, ...more] = problemsOf(withServer(clientAuth(lines)));

@@ -13,6 +13,7 @@ import type {
 import type { CambistError, ErrorCode } from '../../../src/errors.ts';
 import type { TokenObserver } from '../../../src/observability/token-observer.ts';
 import { Secret } from '../../../src/secrets/secret.ts';
+import type { ClientAssertions } from '../../../src/tokens/asserted-client.ts';
 import { createDpopProver } from '../../../src/tokens/dpop.ts';
 import { createEndpointClaims } from '../../../src/tokens/endpoint-claims.ts';
 import { readSubject, type Subject } from '../../../src/tokens/subject.ts';
@@ -155,6 +156,7 @@ export function endpointContext(clock = createFakeClock()): TokenEndpointContext
     dpop: createDpopProver(clock),
     claims: createEndpointClaims(() => []),
     observer: NO_OBSERVER,
+    clientAssertions: NO_CLIENT_ASSERTIONS,
     maxAgeMs: () => 300_000,
     random: () => 0,
   };
@@ -217,3 +219,10 @@ export function deferred<T>(): { promise: Promise<T>; resolve(value: T): void; r
 export function settle(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
+
+/** For servers whose client authenticates itself. */
+const NO_CLIENT_ASSERTIONS: ClientAssertions = {
+  obtain: () => Promise.reject(new Error('no assertion')),
+  drop() {},
+  prepare: () => Promise.reject(new Error('no assertion')),
+};
