@@ -142,8 +142,9 @@ export class Attempt implements RawHandler {
     const headers = responseHeaders(rawHeaders(controller), status, this.#plan.token, admitted);
     const header = (name: string): string | undefined => headerValues(headers, name)[0];
     const rewriter = this.#call.followSession(status, header) ?? streamRewriter(admitted, status, header);
-    const { incoming } = admitted.request;
-    this.#relay = createResponseRelay(controller, status, headers, () => incoming.complete, rewriter);
+    const { request } = admitted;
+    const keepsConnection = (): boolean => request.incoming.complete && !request.isLastOfConnection;
+    this.#relay = createResponseRelay(controller, status, headers, keepsConnection, rewriter);
     admitted.request.relay(this.#relay);
   }
 

@@ -28,6 +28,8 @@ export interface ProxyRequest {
   readonly span: Span | undefined;
   /** The response is complete, or the caller has left. */
   readonly isClosed: boolean;
+  /** The proxy shuts down, so the connection closes after the response. */
+  readonly isLastOfConnection: boolean;
   /** Undefined until one matched. */
   readonly route: Route | undefined;
   /** For reports and errors: the session that a token was looked up for. */

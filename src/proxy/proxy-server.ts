@@ -1,4 +1,5 @@
 import fastify, { type FastifyInstance } from 'fastify';
+import { createIdleCloser } from '../listeners/close-idle.ts';
 import { NO_SCHEMAS } from '../listeners/no-schemas.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { ActiveConfig } from './active-config.ts';
@@ -45,6 +46,7 @@ export async function createProxyServer(options: ProxyServerOptions): Promise<Pr
   });
   // Node would silently drop headers beyond a count, and with them parts of the request. Their total size is bounded.
   app.server.maxHeadersCount = 0;
+  tracker.closeIdle = createIdleCloser(app.server);
   await registerProxy(app, tracker, pipeline);
   // Node would respond with 417 to an unknown expectation, which the backend may know.
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response));

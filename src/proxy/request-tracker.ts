@@ -56,6 +56,8 @@ export class RequestTracker {
   inFlight = 0;
   openStreams = 0;
   isDraining = false;
+  /** Closes the connections that have no request. Undefined before the listener is created. */
+  closeIdle: (() => void) | undefined;
   /** Requests that end from now on were aborted by the shutdown. */
   isClosing = false;
   #onDrained: (() => void) | undefined;
@@ -86,11 +88,13 @@ export class RequestTracker {
   ended(): void {
     this.inFlight -= 1;
     if (this.inFlight === 0) this.#onDrained?.();
+    if (this.isDraining) this.closeIdle?.();
   }
 
-  /** Accepts no new request from now on. Settles when none is in flight. */
+  /** Accepts no new request from now on, and closes idle connections. Settles when no request is in flight. */
   drain(): Promise<void> {
     this.isDraining = true;
+    this.closeIdle?.();
     this.#drained ??= new Promise((resolve) => {
       this.#onDrained = resolve;
       if (this.inFlight === 0) resolve();
@@ -218,6 +222,10 @@ class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
 
   lacksScopes(scopes: string): void {
     this.scopesMissing = scopes;
+  }
+
+  get isLastOfConnection(): boolean {
+    return this.#tracker.isDraining;
   }
 
   relay(relay: ResponseRelay): void {

@@ -26,14 +26,14 @@ type Controller = Dispatcher.DispatchController;
 
 /**
  * @param headers alternating names and values, as the caller gets them
- * @param isRequestComplete false where the upstream responded before it had the whole request: the connection then closes
+ * @param keepsConnection false where the upstream responded before it had the whole request, and during a shutdown
  * @param rewriter changes the body
  */
 export function createResponseRelay(
   controller: Controller,
   status: number,
   headers: string[],
-  isRequestComplete: () => boolean,
+  keepsConnection: () => boolean,
   rewriter?: Rewriter,
 ): ResponseRelay {
   let response: ServerResponse | undefined;
@@ -86,7 +86,7 @@ export function createResponseRelay(
     header: (name) => headerValues(headers, name)[0],
     start(to) {
       response = to;
-      if (!isRequestComplete()) {
+      if (!keepsConnection()) {
         announceClose(to.req);
         headers.push('connection', 'close');
       }

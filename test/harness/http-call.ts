@@ -1,8 +1,16 @@
-import { type IncomingHttpHeaders, type IncomingMessage, type OutgoingHttpHeaders, request } from 'node:http';
+import {
+  type Agent,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  type OutgoingHttpHeaders,
+  request,
+} from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 
 export interface CallOptions {
+  /** Keeps connections. Without one, each call has its own. */
+  agent?: Agent;
   readonly method?: string;
   /** An array of alternating names and values keeps duplicates and letter case. */
   readonly headers?: OutgoingHttpHeaders | readonly string[];
@@ -36,7 +44,7 @@ export function open(url: string, options: CallOptions = {}): Promise<IncomingMe
   const { body, headers, method = body === undefined ? 'GET' : 'POST', ...rest } = options;
   return new Promise((resolve, reject) => {
     const sent = request(url, {
-      agent: false,
+      agent: options.agent ?? false,
       method,
       ...rest,
       ...(headers !== undefined && { headers: withHost(headers, url) as OutgoingHttpHeaders }),

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { Agent } from 'node:http';
 import { test } from 'node:test';
 import { eventually, soon } from '../harness/eventually.ts';
 import { sendResponse } from '../harness/faults.ts';
@@ -94,4 +95,40 @@ test('refuses requests beyond max_in_flight, which includes open streams', async
   const third = await open(`${app.url}/plain`);
   assert.equal(third.statusCode, 200);
   for (const response of [second, third]) response.on('error', () => {}).destroy();
+});
+
+test('closes idle kept-alive connections at the start of a shutdown, and the others after their response', async (t) => {
+  const { respond, handler } = manualUpstream();
+  const { app, upstream } = await startPlainGateway(t, {
+    handler: async (received, response) => {
+      if (received.url.endsWith('/held')) await handler(received, response);
+      else sendResponse(response, 200, 'ok');
+    },
+  });
+  const agent = new Agent({ keepAlive: true });
+  t.after(() => agent.destroy());
+  const kept = () => Object.values(agent.freeSockets).flat().length;
+  const held = call(`${app.url}/plain/held`, { agent });
+  await eventually('the upstream has the request', () => upstream.requests.length === 1);
+  assert.equal((await call(`${app.url}/plain`, { agent })).status, 200);
+  await eventually('the client keeps its connection', () => kept() === 1);
+  const stopped = app.stop();
+  await eventually('the idle connection is closed', () => kept() === 0);
+  respond();
+  const response = await held;
+  assert.deepEqual([response.status, response.text, response.headers.connection], [200, 'done', 'close']);
+  await soon('the proxy has stopped', stopped);
+  assert.equal(kept(), 0);
+});
+
+test('does not cut off a response that its caller has not read yet, when it closes idle connections', async (t) => {
+  const body = Buffer.alloc(8 * 1024 * 1024, 'x');
+  const { app } = await startPlainGateway(t, { handler: (_received, response) => sendResponse(response, 200, body) });
+  const slow = await open(`${app.url}/plain`);
+  slow.pause();
+  const stopped = app.stop();
+  let size = 0;
+  for await (const chunk of slow) size += (chunk as Buffer).length;
+  assert.equal(size, body.length);
+  await soon('the proxy has stopped', stopped);
 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { request } from 'node:http';
+import { Agent, request } from 'node:http';
 import { test } from 'node:test';
 import { WebSocket } from 'undici';
 import { eventually, soon } from '../../harness/eventually.ts';
@@ -73,16 +73,23 @@ test('lets the agent reach its backends while requests of its callers are draine
   });
   const gateway = await startInboundGateway(t, {
     agent: async (request, response) => {
-      await finished;
       const authorization = request.authorization[0] ?? '';
+      if (request.url === '/held') await finished;
       const { status } = await call(`${gateway.app.url}/github`, { headers: { authorization } });
       response.end(String(status));
     },
   });
-  const calling = call(gateway.url, { headers: { authorization: `Bearer ${await gateway.mint()}` } });
-  await eventually('the agent has the request', () => gateway.agent.requests.length === 1);
+  const headers = { authorization: `Bearer ${await gateway.mint()}` };
+  const idle = new Agent({ keepAlive: true });
+  t.after(() => idle.destroy());
+  const kept = () => Object.values(idle.freeSockets).flat().length;
+  assert.equal((await call(gateway.url, { headers, agent: idle })).text, '200');
+  await eventually('the caller keeps its connection', () => kept() === 1);
+  const calling = call(`${gateway.url}/held`, { headers });
+  await eventually('the agent has the request', () => gateway.agent.requests.length === 2);
   const stopping = gateway.app.stop();
   await eventually('the drain is logged', () => gateway.app.logText().includes('draining requests'));
+  await eventually('the idle connection of a caller is closed', () => kept() === 0);
   finish?.();
   assert.equal((await calling).text, '200');
   await stopping;
