@@ -244,7 +244,7 @@ test('neither logs nor echoes a token that is repeated as an id, even if the req
   ];
   const refused = [
     ['GET', '/no-route'],
-    ['REPORT', '/github'],
+    ['TRACE', '/github'],
     ['GET', `/github/${token}`],
     ['GET', '/github/../x'],
     ['GET', '/.well-known/oauth-protected-resource/github'],
