@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
 import type { Config, Route } from '../config/config.ts';
-import { needsCaller } from '../config/needs-caller.ts';
+import { needsCaller, readsCaller } from '../config/needs-caller.ts';
 import { metadataUrl } from '../proxy/resource-metadata.ts';
 import { decodeName } from '../routing/mcp-message.ts';
 import type { KnownFacts } from '../routing/request-facts.ts';
@@ -52,6 +52,8 @@ interface Explanation extends TokenRequests {
   readonly consent: Route['consent'];
   /** The reaction to a request without a subject token. Undefined if the route needs none. */
   readonly on_missing_subject: 'deny' | 'client_credentials' | undefined;
+  /** `handle`: the agent sends the handle that it got in place of the caller's token. Undefined if the route needs no caller. */
+  readonly caller: 'handle' | 'handle or token' | 'token' | undefined;
   /** Web pages that may call the route without a caller's token. Undefined if the route requires that token. */
   readonly allowed_origins: readonly string[] | undefined;
   /** Scopes that the upstream may request later. */
@@ -130,6 +132,7 @@ function explainRequest(config: Config, method: string, url: string, headers: re
     sent_as: route && explainSent(route),
     consent: route?.consent,
     on_missing_subject: route?.credential.kind === 'exchange' ? route.credential.onMissingSubject : undefined,
+    caller: route === undefined ? undefined : callerOf(route, config),
     allowed_origins: route === undefined || needsCaller(route) ? undefined : route.allowedOrigins,
     step_up: route === undefined || route.stepUp.length === 0 ? undefined : route.stepUp,
     protected_resource_metadata:
@@ -143,6 +146,12 @@ function explainRequest(config: Config, method: string, url: string, headers: re
     ...(route === undefined ? NO_REQUESTS : explainTokenRequests(route)),
     cache_key: route && explainCacheKey(route, config),
   };
+}
+
+function callerOf(route: Route, { inbound }: Config): Explanation['caller'] {
+  if (!readsCaller(route)) return undefined;
+  if (inbound === undefined) return 'token';
+  return inbound.allowRawTokens ? 'handle or token' : 'handle';
 }
 
 /** Reads the MCP message from `Mcp-Method` and `Mcp-Name`. */
@@ -178,6 +187,9 @@ function describe(explanation: Explanation): string {
   }
   if (explanation.on_missing_subject === 'client_credentials') {
     lines.push("  no token     cambist's own token (client_credentials)");
+  }
+  if (explanation.caller?.startsWith('handle') === true) {
+    lines.push(`  caller       ${explanation.caller}, in Authorization or baggage`);
   }
   if (explanation.allowed_origins !== undefined) {
     lines.push(`  web pages    ${explanation.allowed_origins.join(', ') || "none without a caller's token"}`);

@@ -47,7 +47,8 @@ export async function runChecks({ config, only, input, call, context, reporter }
     servers.set(server, await checkServer(server, roles.get(server), context, found));
   }
   const keys = new Map<string, readonly UsableKey[]>();
-  for (const [source, rules] of verificationsOf(routes)) {
+  const callers = only === undefined ? config.inbound?.verify : undefined;
+  for (const [source, rules] of verificationsOf(routes, callers)) {
     const { issuer } = rules;
     const found = begin({ kind: 'issuer', name: issuer }, `keys of issuer "${issuer}", which verify subject tokens`);
     const usable = await checkKeys(rules, config.authorizationServers, context, found);
@@ -86,8 +87,12 @@ async function checkCallerToken(
   return 'missing';
 }
 
-/** The rules for subject tokens, once for all routes that share their keys. */
-function verificationsOf(routes: readonly Route[]): ReadonlyMap<string, SubjectVerification> {
-  const rules = routes.flatMap(({ subjectToken: { verify } }) => (verify === undefined ? [] : [verify]));
+/** The rules for callers of the agent and for subject tokens, once for all that share their keys. */
+function verificationsOf(
+  routes: readonly Route[],
+  callers: SubjectVerification | undefined,
+): ReadonlyMap<string, SubjectVerification> {
+  const ofRoutes = routes.map(({ subjectToken: { verify } }) => verify);
+  const rules = [callers, ...ofRoutes].filter((verify) => verify !== undefined);
   return new Map(rules.map((verify) => [keySourceOf(verify), verify]));
 }

@@ -1,5 +1,5 @@
 import type { Inbound, Route } from '../config/config.ts';
-import { needsCaller } from '../config/needs-caller.ts';
+import { readsCaller } from '../config/needs-caller.ts';
 import { CambistError } from '../errors.ts';
 import { containsToken, type ReadCaller, readCallerToken } from '../proxy/caller-tokens.ts';
 import { headerValues, type RawHeaders } from '../proxy/headers.ts';
@@ -92,13 +92,6 @@ function resolved({ request, route }: Routed, { text, subject }: Handle): string
 function ownToken(headers: RawHeaders, name: string): string | undefined {
   const [value, ...more] = headerValues(headers, name);
   return value === undefined || more.length > 0 ? undefined : bareToken(value);
-}
-
-/** Routes that need a caller, and those that would use one. */
-function readsCaller(route: Route): boolean {
-  const { credential, subjectToken } = route;
-  if (credential.kind === 'exchange') return subjectToken.file === undefined;
-  return credential.kind === 'passthrough' || needsCaller(route);
 }
 
 /** The headers whose token the route exchanges or forwards. */

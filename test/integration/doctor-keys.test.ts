@@ -54,6 +54,27 @@ function runWithVerify(t: TestContext, server: RunningAuthorizationServer, optio
 const goodToken = (server: RunningAuthorizationServer) =>
   server.issueSubjectToken({ sub: 'alice', audience: 'cambist' });
 
+test('checks the keys that verify the callers of the agent', async (t) => {
+  const server = await startServer(t);
+  const inbound = (issuer: string) => ({
+    listen: '127.0.0.1:0',
+    agent: 'http://127.0.0.1:1',
+    verify: { issuer, audience: 'agent' },
+  });
+  const run = (issuer: string) =>
+    runDoctor(t, {
+      authorization_servers: { main: publicServer(server.issuer) },
+      routes: [route('github')],
+      inbound: inbound(issuer),
+    });
+  assert.deepEqual((await run(server.issuer)).finding('keys_found').about, { kind: 'issuer', name: server.issuer });
+  const { problems } = await run('http://127.0.0.1:9/none');
+  assert.ok(
+    problems.some((problem) => /^error /.test(problem)),
+    problems.join(),
+  );
+});
+
 test('finds the keys, verifies the token and exchanges it', async (t) => {
   const server = await startServer(t);
   const { findings, problems, finding } = await runWithVerify(t, server, { token: await goodToken(server) });

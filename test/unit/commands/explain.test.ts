@@ -154,6 +154,17 @@ describe('explain', () => {
     assert.doesNotMatch(denied.text, /no token/);
   });
 
+  test('says that the caller is a handle with inbound, on routes that need one', async (t) => {
+    const inbound =
+      "inbound: { listen: 0.0.0.0:80, agent: 'http://127.0.0.1:81', verify: { issuer: 'https://i.example', audience: a } }";
+    await writeFile(tools, `${TOOLS}${inbound}\n`);
+    t.after(() => writeFile(tools, TOOLS));
+    const { text } = await run(t, '--config', tools, 'http://127.0.0.1:8180/tools');
+    assert.match(text, /^ {2}caller {7}handle, in Authorization or baggage$/m);
+    const none = await run(t, '--config', tools, 'http://127.0.0.1:8180/docs');
+    assert.doesNotMatch(none.text, /^ {2}caller/m);
+  });
+
   test('shows every parameter of the token request', async (t) => {
     const { explanation } = await json(t, 'http://github-mcp.tools.svc/mcp');
     assert.deepEqual(explanation.token_request, {
