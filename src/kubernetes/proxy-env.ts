@@ -10,8 +10,11 @@ import { emptyBefore, type InjectionStatus } from './status.ts';
 /** The number of variables that an injection sets on a container: HTTP_PROXY and NO_PROXY, in both spellings. */
 export const PROXY_VARIABLES = 4;
 
-/** Told with each injection, because such calls leave no other trace. */
-const BYPASS = "only HTTP_PROXY is set: calls to https URLs bypass cambist, with the caller's own token";
+/** Told with each injection, because such calls leave no other trace. `deploy/inject.md` has the table of runtimes. */
+const BYPASS = [
+  "only HTTP_PROXY is set: calls to https URLs bypass cambist, with the caller's own token",
+  'Node.js without NODE_USE_ENV_PROXY=1, Java, aiohttp and Go clients with a transport of their own ignore it',
+];
 
 const PROXY = /^http:\/\/127\.0\.0\.1:\d+$/;
 
@@ -51,7 +54,7 @@ export function addProxyEnv(template: JsonObject, layout: PodLayout, port: numbe
     if (env !== undefined && isEmpty(env)) empty.set(toPointer(path), env);
     return [...(isArray(env) ? env : []), ...added];
   });
-  if (set.size > 0) notes.push(BYPASS);
+  if (set.size > 0) notes.push(...BYPASS);
   return { template: result, set: Object.fromEntries(set), empty: Object.fromEntries(empty), notes };
 }
 

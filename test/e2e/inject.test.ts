@@ -23,7 +23,8 @@ spec:
 `;
 const CONFIG_MAP = 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cambist}\n';
 const TAKEN = 'apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: cambist, image: x}]}\n';
-const BYPASS = "only HTTP_PROXY is set: calls to https URLs bypass cambist, with the caller's own token";
+const BYPASS =
+  "only HTTP_PROXY is set: calls to https URLs bypass cambist, with the caller's own token; Node.js without NODE_USE_ENV_PROXY=1, Java, aiohttp and Go clients with a transport of their own ignore it";
 const FLAGS = ['--image', 'registry.example.com/cambist:0.1.0', '--secret', 'cambist', '--proxy-env'];
 
 async function file(t: TestContext, content: string): Promise<string> {

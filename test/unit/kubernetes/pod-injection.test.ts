@@ -148,6 +148,7 @@ test('--proxy-env sets both spellings, and keeps a variable that the container s
   assert.deepEqual(reasons, [
     'container "other" already sets HTTP_PROXY: left unchanged',
     "only HTTP_PROXY is set: calls to https URLs bypass cambist, with the caller's own token",
+    'Node.js without NODE_USE_ENV_PROXY=1, Java, aiohttp and Go clients with a transport of their own ignore it',
   ]);
   assert.deepEqual(Object.keys(environment(template, 'cambist')), ['CAMBIST_CONFIG']);
 });
