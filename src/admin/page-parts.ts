@@ -34,6 +34,13 @@ export function duration(ms: number | undefined): string {
   return ms >= 1000 ? `${EXACT.format(Number((ms / 1000).toPrecision(2)))} s` : `${EXACT.format(ms)} ms`;
 }
 
+/** A cause or fix of the doctor, which begins in lower case and has no full stop. Undefined if there is none. */
+export function sentence(text: string | undefined): string | undefined {
+  if (text === undefined || text === '') return undefined;
+  const end = /[.:!?]$/.test(text) ? '' : '.';
+  return text.charAt(0).toUpperCase() + text.slice(1) + end;
+}
+
 /** In UTC. The script shows it in the zone of the browser. */
 export function time(iso: string): Markup {
   return html`<time datetime="${iso}">${iso.slice(0, 19).replace('T', ' ')} UTC</time>`;

@@ -1,6 +1,6 @@
 import { paired, responseBars } from './charts.ts';
 import { html, type Markup } from './markup.ts';
-import { codes, count, duration, type Mood, NONE, percent, pill, time } from './page-parts.ts';
+import { codes, count, duration, type Mood, NONE, percent, pill, sentence, time } from './page-parts.ts';
 import type { RouteState, RouteStatus } from './route-status.ts';
 import type { Charts, FailureStatus } from './status.ts';
 
@@ -155,7 +155,7 @@ function lastFailure(name: string, failures: readonly FailureStatus[]): Markup |
 function failureLine(label: string, kind: Mood, failure: FailureStatus | undefined): Markup | undefined {
   if (failure === undefined) return undefined;
   const { error, title, cause, count: times, last_at: lastAt } = failure;
-  return html`<p class="last"><span class="${kind}">${label}</span> ${time(lastAt)} <code>${error}</code> ${cause ?? title}${
+  return html`<p class="last"><span class="${kind}">${label}</span> ${time(lastAt)} <code>${error}</code> ${sentence(cause) ?? `${title}.`}${
     times === 1 ? '' : html` <span class="dim">(${count(times)} times)</span>`
   }</p>`;
 }

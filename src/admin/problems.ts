@@ -1,6 +1,6 @@
 import { fixOf } from '../observability/recent-failures.ts';
 import { html, type Markup } from './markup.ts';
-import { codes, count } from './page-parts.ts';
+import { codes, count, sentence } from './page-parts.ts';
 import type { RouteStatus } from './route-status.ts';
 import type { FailureStatus, StatusReport } from './status.ts';
 
@@ -28,8 +28,8 @@ export function problemsOf({
 }: StatusReport): Problem[] {
   return [
     ...missing.map(({ check, status, cause, fix }) => ({
-      text: html`<code>${check}</code> is not ready yet: <code>${status}</code>. ${cause}`,
-      fix,
+      text: html`<code>${check}</code> is not ready yet: <code>${status}</code>. ${sentence(cause)}`,
+      fix: sentence(fix),
     })),
     ...servers
       .filter(({ state }) => state === 'down')
@@ -73,5 +73,5 @@ function routeProblem(route: RouteStatus, failures: StatusReport['failures']): P
 
 /** The cause, if it is known, and the fix. */
 export function reasonOf({ cause, fix }: FailureStatus): string {
-  return cause === undefined ? fix : `${cause} ${fix}`;
+  return [cause, fix].map(sentence).join(' ').trim();
 }

@@ -4,7 +4,7 @@ import { bars, responseBars } from './charts.ts';
 import { html, type Markup } from './markup.ts';
 import { codes, count, duration, type Mood, percent, pill, table, time } from './page-parts.ts';
 import { routesTable } from './page-routes.ts';
-import { type Problem, problemsOf } from './problems.ts';
+import { type Problem, problemsOf, reasonOf } from './problems.ts';
 import type { Charts, FailureStatus, ServerStatus, StatusReport } from './status.ts';
 
 export interface PageContent {
@@ -148,16 +148,17 @@ function authorizationServers(servers: readonly ServerStatus[]): Markup {
 }
 
 function failures(all: readonly FailureStatus[]): Markup {
-  const rows = all.map(
-    ({ route, error, status, title, cause, fix, count: times, last_at: lastAt }) => html`<tr>
+  const rows = all.map((failure) => {
+    const { route, error, status, title, count: times, last_at: lastAt } = failure;
+    return html`<tr>
 <th scope="row">${route ?? 'no route'}</th>
 <td data-label="Response" class="whole"><span class="response">${status < 500 ? pill('warn', String(status)) : pill('bad', String(status))} <code>${error}</code></span></td>
 <td data-label="Last" class="whole">${time(lastAt)}</td>
 <td data-label="Times" class="figure whole">${count(times)}</td>
-<td data-label="Fix" class="prose"><strong>${title}.</strong> ${cause} ${fix}</td>
+<td data-label="Fix" class="prose"><strong>${title}.</strong> ${reasonOf(failure)}</td>
 </tr>
-`,
-  );
+`;
+  });
   const columns = ['Route', 'Response of cambist', 'Last', '#Times', 'Reason and fix'];
   return table('failures', 'Recent failures and refusals', columns, rows, 'None since the process started.');
 }

@@ -33,7 +33,7 @@ test('shows everything without a script', () => {
     'Served from cache 99 % of 100 requests 7 of 10,000 tokens',
     'github ● ok 345 99 % 3 4 330 0 5 2 7 1 1.2 ms 120 ms 2.5 s',
     'github.tools.svc /mcp POST · write_* → https://github-mcp.example.com/mcp audience the same, token from keycloak',
-    'Last failure 2026-11-24 12:05:00 UTC ERR_UPSTREAM_TLS Backend not trusted (3 times)',
+    'Last failure 2026-11-24 12:05:00 UTC ERR_UPSTREAM_TLS Backend not trusted. (3 times)',
     'keycloak ● available 20 1 11 ms 40 ms 45 ms',
     'github ▲ 502 ERR_UPSTREAM_TLS 2026-11-24 12:05:00 UTC 3 Backend not trusted. Do this.',
     'Active version 0a1b2c3d',
@@ -223,8 +223,8 @@ test('shows 200 routes of many: those with problems first, then those with the m
 test('shows the cause of a failure', () => {
   const [failure] = SAMPLE_STATUS.failures;
   assert.ok(failure);
-  const failures = [{ ...failure, finding: 'expired', cause: 'The certificate has expired.' }];
+  const failures = [{ ...failure, finding: 'expired', cause: 'the certificate has expired', fix: 'renew it' }];
   const text = readable(pageOf({ ...SAMPLE_STATUS, failures }));
   assert.match(text, /Last failure [^(]*ERR_UPSTREAM_TLS The certificate has expired\. \(3 times\)/);
-  assert.match(text, /Backend not trusted\. The certificate has expired\. Do this\./);
+  assert.match(text, /Backend not trusted\. The certificate has expired\. Renew it\./);
 });
