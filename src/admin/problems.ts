@@ -54,21 +54,33 @@ export function problemsOf({
 
 function routeProblem(route: RouteStatus, failures: StatusReport['failures']): Problem[] {
   const { name, state, status, latest } = route;
+  const link = html`Route <a href="#route-${name}"><strong>${name}</strong></a>`;
   const errors = latest['5xx'] + latest.failed;
   const passed = latest['2xx'] + latest['3xx'] + latest['4xx'] + latest.other + errors;
-  if (passed < FEW_RESPONSES) return [];
-  const link = html`Route <a href="#route-${name}"><strong>${name}</strong></a>`;
-  if (state === 'only_4xx') {
-    const text = html`${link}: its backend returned ${status ?? '4xx'} to all of the last ${count(passed)} requests.`;
-    return [{ text, fix: CLIENT_ERROR_FIX }];
+  const last = (from: number) => failures.find((one) => one.route === name && Math.floor(one.status / 100) === from);
+  if (passed + latest.refused < FEW_RESPONSES) return [];
+  switch (state) {
+    case 'only_4xx': {
+      const text = html`${link}: its backend returned ${status ?? '4xx'} to all of the last ${count(passed)} requests.`;
+      return [{ text, fix: CLIENT_ERROR_FIX }];
+    }
+    case 'failing': {
+      const failure = latest.failed > 0 ? last(5) : undefined;
+      const by =
+        failure === undefined ? html` with 5xx of the backend` : html`, the last with <code>${failure.error}</code>`;
+      const text = html`${link}: ${count(errors)} of the last ${count(passed)} requests failed${by}.`;
+      return [{ text, fix: failure === undefined ? BACKEND_FIX : reasonOf(failure) }];
+    }
+    case 'refused': {
+      // Other refusals are about the callers.
+      const refusal = last(4);
+      if (refusal?.error !== 'ERR_EXCHANGE_REFUSED') return [];
+      const text = html`${link}: the authorization server refuses it every token.`;
+      return [{ text, fix: reasonOf(refusal) }];
+    }
+    default:
+      return [];
   }
-  if (state !== 'failing') return [];
-  const last = failures.find((failure) => failure.route === name && failure.status >= 500);
-  const isOwn = latest.failed > 0 && last !== undefined;
-  const text = html`${link}: ${count(errors)} of the last ${count(passed)} requests failed${
-    isOwn ? html`, the last with <code>${last.error}</code>` : html` with 5xx of the backend`
-  }.`;
-  return [{ text, fix: isOwn ? reasonOf(last) : BACKEND_FIX }];
 }
 
 /** The cause, if it is known, and the fix. */

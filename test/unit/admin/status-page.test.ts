@@ -228,3 +228,16 @@ test('shows the cause of a failure', () => {
   assert.match(text, /Last failure [^(]*ERR_UPSTREAM_TLS The certificate has expired\. \(3 times\)/);
   assert.match(text, /Backend not trusted\. The certificate has expired\. Renew it\./);
 });
+
+test('shows a route that gets no token at all as a problem, but not callers without a token', () => {
+  const [failure] = SAMPLE_STATUS.failures;
+  assert.ok(failure);
+  const route: RouteStatus = { ...SAMPLE_ROUTE, state: 'refused', latest: { ...noResponses(), refused: 9 } };
+  const refusedWith = (error: 'ERR_EXCHANGE_REFUSED' | 'ERR_SUBJECT_TOKEN_MISSING', status: number) =>
+    problemsAbove({ ...SAMPLE_STATUS, routes: [route], failures: [{ ...failure, error, status }] });
+  assert.match(
+    refusedWith('ERR_EXCHANGE_REFUSED', 403),
+    /github : the authorization server refuses it every token\. Do this\./,
+  );
+  assert.equal(refusedWith('ERR_SUBJECT_TOKEN_MISSING', 401), '');
+});
