@@ -116,9 +116,9 @@ export function withoutScopeChallenges(
   value: string,
   mayKeep: (scopes: readonly string[]) => boolean,
 ): string | undefined {
-  if (!/insufficient_scope/i.test(value)) return value;
+  if (!/error/i.test(value)) return value;
   const challenges = parseChallenges(value);
-  if (challenges === undefined) return undefined;
+  if (challenges === undefined) return /insufficient/i.test(value) ? undefined : value;
   const texts = challenges.map(({ begin }, index) => value.slice(begin, challenges[index + 1]?.begin));
   const kept = texts.filter((_, index) => {
     const parameters = challenges[index]?.parameters ?? [];

@@ -161,6 +161,8 @@ test('removes the challenges that ask for scopes, and no others', () => {
     [`${scoped}, Basic realm="x" ,`, 'Basic realm="x"'],
     [`Negotiate YWJj==, ${scoped}, Basic realm="x"`, 'Negotiate YWJj==, Basic realm="x"'],
     ['Bearer error="insufficient_scope', undefined],
+    ['Bearer error="insufficient\\_scope"', undefined],
+    ['Bearer error="invalid_token', 'Bearer error="invalid_token'],
     ['Bearer error="invalid_token", scope="a"', 'Bearer error="invalid_token", scope="a"'],
     ['Bearer error_description="insufficient_scope"', 'Bearer error_description="insufficient_scope"'],
     ['malformed "', 'malformed "'],
