@@ -7,7 +7,7 @@ import { FLAG, FRAME, type RawStream, STATUS_200, startRawHttp2 } from './raw-ht
 
 export type Respond = (stream: RawStream) => void;
 
-/** What a caller gets. `end` means that the response is complete. */
+/** The response as a caller gets it. `end` means that the response is complete. */
 export interface Http2Outcome {
   readonly status: number | undefined;
   /** Names and values in turn. */

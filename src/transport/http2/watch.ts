@@ -20,7 +20,7 @@ const PING_MS = 5_000;
 const MAX_UNANSWERED = 6;
 
 /**
- * What an upstream may send in an interval apart from bodies that were read: a fixed part, which also covers the windows of
+ * Limit for the frames of an interval, apart from bodies that were read: a fixed part, which also covers the windows of
  * `session.ts`, and a part for each response and each byte of a body.
  */
 const FRAMES_BYTES = 2 * 1024 * 1024;

@@ -94,7 +94,7 @@ for (const [name, value] of [
 
 for (const [what, respond] of [
   [
-    '100 that nobody asked for',
+    '100 for a request without a body',
     (stream) => {
       stream.block(status(100));
       complete(stream);
