@@ -46,12 +46,13 @@ export async function openConnection(app: RunningApp): Promise<RawConnection> {
   return connection;
 }
 
-/** Checks that the gauges of requests, streams and tunnels return to 0, and that the app stops without delay. */
+/** Checks that the gauges of requests, streams, tunnels and callers' connections return to 0, and that the app stops without delay. */
 export async function assertAllFinished(app: RunningApp): Promise<void> {
   const gauges = ['cambist_requests_in_flight', 'cambist_open_streams', 'cambist_open_tunnels'];
   await eventually('every gauge is 0', async () => {
     const text = await app.metrics();
-    return gauges.every((gauge) => sumSamples(text, gauge) === 0);
+    const connections = sumSamples(text, 'cambist_connections', { listener: 'listen' });
+    return connections === 0 && gauges.every((gauge) => sumSamples(text, gauge) === 0);
   });
   await soon('the app stops', app.stop());
 }

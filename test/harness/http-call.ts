@@ -74,9 +74,10 @@ export interface RawConnection {
   closed(): Promise<string>;
 }
 
+/** @param url of a TCP listener, or `unix:` and a path */
 export async function connectRaw(url: string): Promise<RawConnection> {
-  const { hostname, port } = new URL(url);
-  const socket = connect(Number(port), hostname);
+  const { protocol, pathname, hostname, port } = new URL(url);
+  const socket = protocol === 'unix:' ? connect(pathname) : connect(Number(port), hostname);
   const connection = rawConnection(socket);
   await new Promise<void>((resolve, reject) => {
     socket.once('connect', resolve);

@@ -9,7 +9,8 @@ const here = (name: string): string => fileURLToPath(new URL(name, import.meta.u
 const TESTS = here('../../');
 
 /** The tests of the bytes on the wire. How Node parses and closes connections differs between its versions. */
-const FILES = /^(integration\/(hostile\/|http2|disconnects|unusual-requests)|external\/framing\/).*\.test\.ts$/;
+const FILES =
+  /^(integration\/(hostile\/|http2|disconnects\.|disconnects-upgraded|unusual-requests)|external\/framing\/).*\.test\.ts$/;
 
 const folder = await cachedInstall(
   'node24',

@@ -1,0 +1,162 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createSecureServer } from 'node:http2';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
+import { type TestContext, test } from 'node:test';
+import { type RunningApp, startTestApp } from '../harness/app.ts';
+import { behave, behaveUpgraded, type LeavingCaller, POINTS, UPGRADE_POINTS } from '../harness/disconnect-points.ts';
+import { assertAllFinished, DISCONNECTS, get, openConnection, post } from '../harness/disconnects.ts';
+import { eventually } from '../harness/eventually.ts';
+import { listen } from '../harness/http-server.ts';
+import { authority, authorityFile } from '../harness/http2-gateway.ts';
+
+const KINDS = ['HTTP/1.1', 'HTTP/1.1 over TLS', 'HTTP/2'] as const;
+/** Callers that leave at the same time. Several of them flood their connection. */
+const CONCURRENCY = 4;
+const HOST = 'agent.svc';
+
+/** A way in: prepares a connection, and writes the target of a request. */
+interface WayIn {
+  readonly isUnix?: boolean;
+  readonly prepare?: (caller: LeavingCaller['connection']) => Promise<void>;
+  readonly target: (path: string) => string;
+}
+
+const WAYS_IN: Record<string, WayIn> = {
+  'a base URL': { target: (path) => path },
+  'a forward proxy': { target: (path) => `http://${HOST}${path}` },
+  'a tunnel to the route': {
+    async prepare({ send, until }) {
+      send(`CONNECT ${HOST}:80 HTTP/1.1\r\nHost: ${HOST}:80\r\n\r\n`);
+      await until('Established\r\n\r\n');
+    },
+    target: (path) => path,
+  },
+  'a Unix socket': { isUnix: true, target: (path) => path },
+};
+
+/** A backend that remembers which requests are open. */
+async function startBackend(t: TestContext, kind: (typeof KINDS)[number]) {
+  const sockets = new Set<Duplex>();
+  const requests: { url: string; resume(): unknown }[] = [];
+  const open = new Set<string>();
+  const begin = (request: IncomingMessage, ending: Duplex | ServerResponse): void => {
+    const { url = '' } = request;
+    const name = `${requests.push({ url, resume: () => request.resume() })} ${url}`;
+    open.add(name);
+    for (const stream of [request, ending]) stream.on('error', () => {});
+    ending.once('close', () => open.delete(name));
+  };
+  const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
+    begin(request, response);
+    behave(request, response);
+  };
+  const onUpgrade = (request: IncomingMessage, socket: Duplex): void => {
+    begin(request, socket);
+    requests.push({ url: '', resume: () => socket.resume() });
+    // A backend that keeps its side open after the caller has closed its own.
+    socket.on('end', () => socket.end());
+    behaveUpgraded(request, socket);
+  };
+  const isPlain = kind === 'HTTP/1.1';
+  const server = isPlain
+    ? createServer(onRequest)
+    : createSecureServer({ ...authority.issueServer(), allowHTTP1: true }, (request, response) =>
+        onRequest(request as unknown as IncomingMessage, response as unknown as ServerResponse),
+      );
+  server.on('upgrade', onUpgrade);
+  server.on('sessionError', () => {});
+  server.on(isPlain ? 'connection' : 'secureConnection', (socket: Duplex) => {
+    sockets.add(socket);
+    socket.on('error', () => socket.destroy());
+  });
+  const { port } = await listen(server);
+  t.after(() => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  });
+  return { url: isPlain ? `http://127.0.0.1:${port}` : `https://localhost:${port}`, requests, open };
+}
+
+async function startApp(t: TestContext, kind: (typeof KINDS)[number], url: string, isUnix = false) {
+  const folder = await mkdtemp(join(tmpdir(), 'cambist-leaving-'));
+  t.after(() => rm(folder, { recursive: true }));
+  const route = {
+    credential: 'none',
+    ...(kind !== 'HTTP/1.1' && { tls: { ca: { file: await authorityFile(t) } }, http2: kind === 'HTTP/2' }),
+  };
+  return startTestApp(t, {
+    ...(isUnix && { listen: `unix:${join(folder, 'proxy.sock')}` }),
+    limits: { shutdown_grace: '15s' },
+    routes: [
+      {
+        ...route,
+        name: 'seen',
+        match: { host: HOST, path: '/seen' },
+        upstream: `${url}/seen`,
+        timeouts: { stall: '1h' },
+      },
+      {
+        ...route,
+        name: 'hidden',
+        match: { host: HOST, path: '/hidden' },
+        upstream: `${url}/hidden`,
+        timeouts: { stall: '1s' },
+      },
+    ],
+  });
+}
+
+for (const kind of KINDS) {
+  for (const [wayIn, { isUnix = false, prepare, target }] of Object.entries(WAYS_IN)) {
+    test(`keeps nothing in flight for callers that leave through ${wayIn}, with ${kind} to the backend`, async (t) => {
+      const backend = await startBackend(t, kind);
+      const app: RunningApp = await startApp(t, kind, backend.url, isUnix);
+      const leaving: (() => Promise<void>)[] = [];
+      const leaveAt = async (id: string, [, reach, hidden]: (typeof POINTS)[number], way: number): Promise<void> => {
+        const [name, leave] = DISCONNECTS[way] as (typeof DISCONNECTS)[number];
+        const isHidden = hidden !== undefined && !name.includes('resets');
+        const prefix = `/${isHidden ? 'hidden' : 'seen'}/${id}`;
+        const connection = await openConnection(app);
+        t.after(() => connection.socket.destroy());
+        await prepare?.(connection);
+        const host = (text: string): string => text.replace('Host: h', `Host: ${HOST}`);
+        await reach({
+          connection,
+          send: connection.send,
+          get: (path = '', more = '') => host(get(target(`${prefix}${path}`), more)),
+          post: (path, bytes, body) => host(post(target(`${prefix}${path}`), bytes, body)),
+          refused: (bytes) => host(post(target('/elsewhere'), bytes)),
+          arrived: (count = 1) =>
+            eventually(
+              `the backend has it: ${id}`,
+              () => backend.requests.filter(({ url }) => url.startsWith(prefix)).length === count,
+              20_000,
+            ),
+        });
+        leave(connection.socket);
+      };
+      for (const [way, [name]] of DISCONNECTS.entries()) {
+        // A Unix socket has no reset.
+        if (isUnix && name.includes('resets')) continue;
+        for (const [index, point] of [...POINTS, ...UPGRADE_POINTS].entries()) {
+          leaving.push(() => leaveAt(`p${index}-w${way}-`, point, way));
+        }
+      }
+      const next = leaving.values();
+      await Promise.all(
+        Array.from({ length: CONCURRENCY }, async () => {
+          for (const leave of next) await leave();
+        }),
+      );
+      await assertAllFinished(app);
+      // A connection whose reading is paused does not show the disconnect to the backend.
+      for (const request of backend.requests) request.resume();
+      await eventually('the backend sees each request close', () => backend.open.size === 0).catch(() => {});
+      assert.deepEqual([...backend.open], []);
+    });
+  }
+}
