@@ -22,8 +22,8 @@ export interface HostileAuthorizationServerOptions {
   /** The backend with this resource. */
   readonly backendOf: (resource: string) => string | undefined;
   readonly resources: () => readonly string[];
-  /** The client secret and other values that must never come back as a token. */
-  readonly secrets: readonly string[];
+  /** Checks the client secret of a token request. */
+  readonly checkSecret: (secret: string) => void;
 }
 
 /** Received requests that the fake keeps. A long run must not fill the memory with them. */
@@ -39,7 +39,7 @@ const wallMs = Date.now;
 export async function startHostileAuthorizationServer(
   options: HostileAuthorizationServerOptions,
 ): Promise<HostileAuthorizationServer> {
-  const { random, ledger, backendOf, resources, secrets } = options;
+  const { random, ledger, backendOf, resources, checkSecret } = options;
   const fake: FakeAuthorizationServer = await startFakeAuthorizationServer();
   const server = {
     tokenEndpoint: fake.tokenEndpoint,
@@ -73,8 +73,9 @@ export async function startHostileAuthorizationServer(
     };
   };
 
-  const repeat = ({ form }: TokenRequest): Behaviour => {
-    const sent = [form.get('subject_token'), form.get('client_secret'), ...secrets].filter((value) => value !== null);
+  /** Issues something that the request contains. */
+  const repeat = (request: TokenRequest): Behaviour => {
+    const sent = [request.form.get('subject_token'), secretOf(request)].filter((value) => value !== null);
     const value = random.pick(sent as [string, ...string[]]);
     return { kind: 'issue', accessToken: random.chance(0.5) ? value : `Bearer ${value}` };
   };
@@ -117,9 +118,16 @@ export async function startHostileAuthorizationServer(
 
   fake.behaviour = (request) => {
     if (fake.requests.length > MAX_KEPT_REQUESTS) fake.requests.length = 0;
+    checkSecret(secretOf(request));
     return server.misbehaves && random.chance(0.25) ? misbehave(request) : issue(request);
   };
   return server;
+}
+
+/** The client secret, sent as `client_secret_basic`. */
+function secretOf({ headers }: TokenRequest): string {
+  const [, basic = ''] = (headers.authorization ?? '').split(' ');
+  return Buffer.from(basic, 'base64').toString().split(':')[1] ?? '';
 }
 
 function refuse(error: string): Behaviour {

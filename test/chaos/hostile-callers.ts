@@ -80,7 +80,9 @@ export function createCallers({ url, random, ledger, tunnel, count }: CallersOpt
   const ask = (caller: Caller, path: string, tricky = false, body = 'x'.repeat(random.int(3000))): Promise<number> =>
     new Promise((resolve) => {
       const headers = tricky ? addTricks(headersOf(caller)) : headersOf(caller);
-      const sent = request(`${url}${path}`, { agent, method: 'POST', headers, timeout: ACTION_MS });
+      // In the form of a base URL, or of a forward proxy.
+      const target = random.chance(0.2) ? `http://agent${path}` : path;
+      const sent = request(url, { agent, path: target, method: 'POST', headers, timeout: ACTION_MS });
       sent.once('timeout', () => sent.destroy());
       sent.once('error', () => resolve(0));
       sent.once('response', (response: IncomingMessage) => {

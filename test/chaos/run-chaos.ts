@@ -14,8 +14,9 @@ import { type ConfigParts, createConfig, PATHS } from './configs.ts';
 import { startHostileAuthorizationServer } from './hostile-authorization-server.ts';
 import { type HostileBackend, startHostileBackend } from './hostile-backend.ts';
 import { type Callers, createCallers } from './hostile-callers.ts';
-import { type Credential, createLedger, type Ledger, OWN_CLIENT } from './ledger.ts';
+import { type Credential, createLedger, type Ledger } from './ledger.ts';
 import { createRandom, type Random } from './random.ts';
+import { createRotatedSecret } from './rotated-secret.ts';
 
 export interface ChaosOptions {
   readonly seed: number;
@@ -56,7 +57,7 @@ export async function runChaos({ seed, ms, progress = () => {} }: ChaosOptions):
   const random = createRandom(seed);
   const ledger = createLedger(random, () => performance.now());
   const participants = await startParticipants(random, ledger);
-  const { app, backends, authorizationServer, parts, clock } = participants;
+  const { app, backends, authorizationServer, parts, clock, rotateSecret } = participants;
   const outcomes = new Map<string, number>();
   const count = (outcome: string): void => void outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
   const callers = createCallers({ url: app.listen, random, ledger, tunnel: parts.tunnel, count });
@@ -85,6 +86,7 @@ export async function runChaos({ seed, ms, progress = () => {} }: ChaosOptions):
       await delay(random.int(1500));
       app.reload(createConfig(parts, random));
       reloads += 1;
+      if (random.chance(0.1)) await rotateSecret();
       if (random.chance(0.1)) app.reopenFiles();
     }
   };
@@ -158,6 +160,7 @@ interface Participants {
   readonly authorizationServer: Awaited<ReturnType<typeof startHostileAuthorizationServer>>;
   readonly parts: ConfigParts;
   readonly clock: ReturnType<typeof skewClock>;
+  rotateSecret(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -166,9 +169,9 @@ async function startParticipants(random: Random, ledger: Ledger): Promise<Partic
   const authority = createCertificateAuthority();
   const caFile = join(directory, 'ca.pem');
   await writeFile(caFile, authority.cert);
-  const secret = ledger.create({ kind: 'secret', owner: OWN_CLIENT });
   const clientSecret = join(directory, 'client-secret');
-  await writeFile(clientSecret, secret);
+  const secrets = createRotatedSecret(clientSecret, ledger);
+  await secrets.rotate();
   const backends = await Promise.all(
     BACKENDS.map(([name, credential, isHttp2]) =>
       startHostileBackend({ name, credential, random, ledger, ...(isHttp2 && { tls: authority }) }),
@@ -179,21 +182,23 @@ async function startParticipants(random: Random, ledger: Ledger): Promise<Partic
     ledger,
     backendOf: (resource) => backends.find(({ url }) => url === resource)?.name,
     resources: () => backends.map(({ url }) => url),
-    secrets: [secret],
+    checkSecret: secrets.check,
   });
   const tunnelEnd = await startTunnelEnd(random);
   const { port } = tunnelEnd.address() as { port: number };
   const { tokenEndpoint } = authorizationServer;
   const parts = { tokenEndpoint, clientSecret, backends, caFile, tunnel: `localhost:${port}` };
+  // Before the start, so that no part of the app keeps a clock that does not jump.
+  const clock = skewClock();
   const logger = createLogger('debug', { write: (line: string) => ledger.checkText('the log', line) });
   const app = await startApp(createConfig(parts, random), 'chaos', logger);
-  const clock = skewClock();
   return {
     app,
     backends,
     authorizationServer,
     parts,
     clock,
+    rotateSecret: secrets.rotate,
     async close() {
       clock.restore();
       await app.stop(AbortSignal.abort());
