@@ -1,9 +1,10 @@
 import { headerTokens } from '../proxy/caller-tokens.ts';
-import { headerValues } from '../proxy/headers.ts';
+import { headerValues, type RawHeaders } from '../proxy/headers.ts';
 import { upstreamHeaders } from '../proxy/request-headers.ts';
 import type { Routed } from '../proxy/steps.ts';
 import { addressedAuthority } from '../routing/request-target.ts';
 import { BAGGAGE, withHandle, withoutHandle } from './baggage.ts';
+import { handlesIn } from './handle-text.ts';
 
 /** Stands for the caller's token in the headers for the agent. */
 export interface Replacement {
@@ -14,7 +15,7 @@ export interface Replacement {
 }
 
 /**
- * Builds the headers that the agent gets. No header contains the caller's token.
+ * Builds the headers that the agent gets. No header contains the caller's token, or a handle that the caller sent.
  * @param reserved names of headers that no caller can send, in lower case and with dashes for underscores
  * @param replacement undefined on an open path
  */
@@ -23,7 +24,7 @@ export function agentHeaders(
   reserved: ReadonlySet<string>,
   replacement: Replacement | undefined,
 ): string[] {
-  const { rawHeaders } = request.incoming;
+  const rawHeaders = withoutHandles(request.incoming.rawHeaders);
   const tokens = headerTokens(rawHeaders, request.active.credentialHeaders);
   const baggage = headerValues(rawHeaders, BAGGAGE);
   const headers = upstreamHeaders(rawHeaders, {
@@ -39,4 +40,15 @@ export function agentHeaders(
   }
   const { handle, claims } = replacement;
   return [...headers, 'authorization', `Bearer ${handle}`, BAGGAGE, withHandle(baggage, handle, tokens), ...claims];
+}
+
+/** A caller that stole a handle must not make the agent use it. Most requests have none. */
+function withoutHandles(raw: RawHeaders): RawHeaders {
+  if (!raw.some((text) => handlesIn(text).length > 0)) return raw;
+  const kept: string[] = [];
+  for (let i = 0; i < raw.length; i += 2) {
+    const [name, value] = [raw[i] as string, raw[i + 1] as string];
+    if (handlesIn(value).length === 0) kept.push(name, value);
+  }
+  return kept;
 }

@@ -48,6 +48,7 @@ test('drops copies of the token, the caller’s claim headers and its cambist ba
     ...['Authorization', `Bearer ${token}`],
     ...['X-Forwarded-Access-Token', token],
     ...['Cookie', `session=${encodeURIComponent(token)}`],
+    ...['Connection', 'authorization, baggage, x-user-id', 'x-stolen', `cbh_${'s'.repeat(43)}`],
     ...['X-User-Id', 'mallory', 'X_User_Id', 'mallory', 'x-groups', 'admin'],
     ...['baggage', `c%61mbist=cbh_x,%20cambist+=y;p=1,copy=${token},tenant=blue`],
   ];
@@ -55,6 +56,8 @@ test('drops copies of the token, the caller’s claim headers and its cambist ba
   const [request] = gateway.agent.requests;
   assert.ok(!JSON.stringify(request?.rawHeaders).includes(token));
   assert.ok(!JSON.stringify(request?.rawHeaders).includes('mallory'));
+  assert.equal(request?.headers['x-stolen'], undefined);
+  assert.deepEqual(request?.authorization, [`Bearer ${lastHandle(gateway)}`]);
   assert.equal(request?.headers['x-user-id'], 'alice');
   assert.equal(request?.headers['x-groups'], 'a,b');
   assert.equal(request?.headers.baggage, `cambist=${lastHandle(gateway)},tenant=blue`);
