@@ -88,6 +88,12 @@ test('shows the refusal of the broad token, a token for each backend and the cac
   assert.equal(new Set(issued.slice(3)).size, 1, 'one audience for docs');
   assert.equal(new Set(issued).size, 2, 'each backend has its own audience');
   assert.match(out, /^2 token exchanges for 6 requests through cambist/m);
+  const agent = out.slice(out.indexOf('This is everything that the agent was given'));
+  assert.match(agent, /^ {2}authorization: Bearer cbh_[\w-]{43}$/m);
+  assert.match(agent, /^ {2}x-user-id: alice$/m);
+  assert.match(agent, /^ {2}Which user am I\?$/m);
+  assert.doesNotMatch(out, /eyJ[\w-]{8}/);
+  assert.match(agent, /The backend then sees: alice\nWithout it, .* 401\.$/m);
 });
 
 test('prints requests that succeed on the port of --port with --keep, and exits on Ctrl-C', async (t) => {

@@ -1,5 +1,13 @@
 import { existsSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import {
+  brokenPromisesToAgent,
+  callAgent,
+  type DemoAgent,
+  describeAgent,
+  inboundFor,
+  startDemoAgent,
+} from './demo-agent.ts';
 import { brokenPromises, makeCalls } from './demo-calls.ts';
 import { keepRunning } from './demo-keep.ts';
 import { createPainter, describeFindings } from './demo-report.ts';
@@ -77,12 +85,17 @@ function checkOptions({ port, keep, backend }: DemoOptions): void {
 }
 
 async function runDemo({ port, keep, backend }: DemoOptions): Promise<number> {
-  const setup = await startMcpSetup({ change: (config) => changeConfig(config, port, backend) });
+  const agent = await startDemoAgent();
+  const setup = await startMcpSetup({ change: (config) => withAgent(changeConfig(config, port, backend), agent) });
+  agent.backendUrl = setup.url('docs');
   try {
     const token = await setup.subjectToken(keep ? { ttlSeconds: KEPT_TOKEN_TTL_SECONDS } : {});
     const findings = await makeCalls(setup, token);
     console.log(describeFindings(findings, createPainter(process.stdout)));
     const broken = brokenPromises(setup, findings, token);
+    const report = await callAgent(setup, token);
+    console.log(describeAgent(report, createPainter(process.stdout)));
+    broken.push(...brokenPromisesToAgent(report, token));
     for (const promise of broken) console.error(`Unexpected: ${promise}.`);
     if (broken.length > 0) return EXIT.failed;
     if (backend !== undefined) setup.authorizationServer.resources.set(backend, { scopes: [] });
@@ -91,7 +104,13 @@ async function runDemo({ port, keep, backend }: DemoOptions): Promise<number> {
     return EXIT.done;
   } finally {
     await setup.close();
+    await agent.close();
   }
+}
+
+function withAgent(config: McpSetupConfig, agent: DemoAgent): McpSetupConfig {
+  const servers = config.authorization_servers as { readonly local: { readonly issuer: string } };
+  return { ...config, inbound: inboundFor(agent, servers.local.issuer, 'my-agent') };
 }
 
 function changeConfig(config: McpSetupConfig, port: string | undefined, backend: string | undefined): McpSetupConfig {
