@@ -48,6 +48,7 @@ export function mistakenRealm(committed: Realm, publicKey: JWK): Realm {
           'use.jwks.string': 'true',
           'jwks.string': JSON.stringify({ keys: [publicKey] }),
         },
+        protocolMappers: [...(cambist.protocolMappers ?? []), actorMapper],
       },
     ],
   };
@@ -66,6 +67,20 @@ function clientNamed(clients: readonly Client[], name: string): Client {
   if (found === undefined) throw new Error(`the realm has no client "${name}"`);
   return found;
 }
+
+/** Keycloak 26.7 ignores actor tokens, so a mapper of the client says which party acts. */
+export const ACTOR = { sub: 'service-account-agent', act: { sub: 'agent' } };
+const actorMapper = {
+  name: 'actor',
+  protocol: 'openid-connect',
+  protocolMapper: 'oidc-hardcoded-claim-mapper',
+  config: {
+    'claim.name': 'act',
+    'claim.value': JSON.stringify(ACTOR),
+    'jsonType.label': 'JSON',
+    'access.token.claim': 'true',
+  },
+};
 
 /** Copies the client's audience mapper for another audience. */
 function audienceMapper({ protocolMappers = [] }: Client, audience: string) {

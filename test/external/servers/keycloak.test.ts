@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { exportJWK, exportPKCS8, generateKeyPair } from 'jose';
 import { parse } from 'yaml';
+import { readRecords, recordsOf } from '../../harness/audit-records.ts';
 import { type CambistProcess, startCambist } from '../../harness/cambist-process.ts';
 import { createLeakWatch } from '../../harness/leaks.ts';
 import { type McpBackend, startMcpBackend } from '../../harness/mcp-backend.ts';
@@ -11,7 +12,16 @@ import { assertProblem } from '../../harness/problem.ts';
 import { post, whoami } from './agent.ts';
 import { type Diagnosis, diagnose } from './diagnose.ts';
 import { committedRealm, type Keycloak, startKeycloak } from './keycloak.ts';
-import { MISTAKEN_REALM, MISTAKES, mistakenRealm, REALM, SECRET, USER, withResourceUrl } from './keycloak-realms.ts';
+import {
+  ACTOR,
+  MISTAKEN_REALM,
+  MISTAKES,
+  mistakenRealm,
+  REALM,
+  SECRET,
+  USER,
+  withResourceUrl,
+} from './keycloak-realms.ts';
 
 const AUDIENCES = ['github-mcp', 'docs-mcp'];
 /** The URL of a backend, by which Keycloak's feature "resource-indicators" knows it. */
@@ -94,6 +104,7 @@ function config(directory: string, recipe: Awaited<ReturnType<typeof readRecipe>
     ...more,
   });
   return {
+    audit: { to: { file: 'audit.jsonl' }, claims: ['sub', 'preferred_username', 'azp', 'act'] },
     authorization_servers: {
       keycloak: { ...recipe.server, ...server(REALM, 'cambist') },
       mistaken: server(MISTAKEN_REALM, 'cambist'),
@@ -223,6 +234,21 @@ test('rejects a token of another realm, and doctor names both issuers', async ()
     ['subject_issuer_differs'],
   );
   assert.match(errors[0]?.why ?? '', /realms\/mistaken".*realms\/agents"/);
+});
+
+test('records the user and the chain of actors of a token from Keycloak', async () => {
+  const token = await signIn(MISTAKEN_REALM);
+  const claims = await whoami(`${cambist.url}/signing`, token);
+  assert.deepEqual(claims.act, ACTOR);
+  const all = readRecords(join(cambist.directory, 'audit.jsonl'));
+  const call = recordsOf('request', all).findLast(({ route, mcp }) => route === 'signing' && mcp?.name === 'whoami');
+  assert.deepEqual(call?.actor, { verified: true, from: 'issued_token', claims: ACTOR });
+  const { subject, caller } = call ?? {};
+  assert.deepEqual([subject?.verified, subject?.claims.preferred_username], [true, USER.name]);
+  assert.deepEqual([caller?.verified, caller?.claims.azp], [false, 'agent']);
+  const issued = recordsOf('exchange', all).find(({ token: { jti } = {} }) => jti === call?.token?.jti);
+  assert.deepEqual([issued?.result, issued?.requested.audience], ['issued', ['github-mcp']]);
+  leaks.assertNoLeak({ audit: JSON.stringify(all) });
 });
 
 test('doctor reports that Keycloak ignores an actor token', async () => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { readRecords, recordsOf } from '../../harness/audit-records.ts';
 import { type CambistProcess, startCambist } from '../../harness/cambist-process.ts';
 import { createLeakWatch } from '../../harness/leaks.ts';
 import { type McpBackend, startMcpBackend } from '../../harness/mcp-backend.ts';
@@ -26,7 +27,9 @@ before(async () => {
   github = keep(await startMcpBackend({ ...server, name: 'github', resource: 'github-mcp' }));
   docs = keep(await startMcpBackend({ ...server, name: 'docs' }));
   for (const secret of Object.values(SPRING_SECRETS)) leaks.remember(secret);
-  cambist = keep(await startCambist({ files: SPRING_SECRETS, config }));
+  const actorToken = await server.workloadToken();
+  leaks.remember(actorToken);
+  cambist = keep(await startCambist({ files: { ...SPRING_SECRETS, 'actor-token': actorToken }, config }));
   await cambist.ready();
 });
 
@@ -48,11 +51,13 @@ function config(directory: string) {
     ...more,
   });
   return {
+    audit: { to: { file: 'audit.jsonl' } },
     authorization_servers: { plain: client('cambist'), customized: client('cambist-customized') },
     routes: [
       route('github', github, { audience: 'github-mcp' }),
       route('docs', docs, {}),
       route('plain', github, { authorization_server: 'plain', audience: 'github-mcp' }),
+      route('delegated', github, { audience: 'github-mcp', actor_token: { file: join(directory, 'actor-token') } }),
       route('scoped', github, { audience: 'github-mcp', scope: 'repo:admin' }),
     ],
   };
@@ -89,6 +94,20 @@ test('rejects a token that Spring issues for cambist itself, and doctor names th
   assert.deepEqual([code, errors.map((error) => error.code)], [1, ['token_for_client']]);
   assert.equal(claims?.aud, 'cambist');
   assert.match(errors[0]?.fix ?? '', /OAuth2TokenCustomizer/);
+});
+
+test('records the chain of actors that Spring puts into an issued token', async () => {
+  const token = await signIn();
+  const claims = await whoami(`${cambist.url}/delegated`, token);
+  const act = { iss: server.issuer, sub: 'workload' };
+  assert.deepEqual(claims.act, act);
+  const all = readRecords(join(cambist.directory, 'audit.jsonl'));
+  const calls = recordsOf('request', all).filter(({ route, mcp }) => route === 'delegated' && mcp?.name === 'whoami');
+  assert.equal(calls.length, 1);
+  assert.deepEqual(calls[0]?.actor, { verified: true, from: 'issued_token', claims: act });
+  assert.deepEqual([calls[0]?.subject?.verified, calls[0]?.subject?.claims.sub], [true, 'alice']);
+  assert.deepEqual([calls[0]?.token?.aud, calls[0]?.token?.act], [['github-mcp'], act]);
+  leaks.assertNoLeak({ audit: JSON.stringify(all) });
 });
 
 test('returns an error for a scope that the client may not request, and doctor names the scope', async () => {

@@ -10,6 +10,7 @@ const SOURCES = fileURLToPath(new URL('spring/', import.meta.url));
 const START_TIMEOUT_MS = 60_000;
 
 /** Must match `spring/src/main/resources/application.yaml`. */
+const WORKLOAD = 'workload:throwaway-secret-of-workload';
 const AGENT = 'agent:throwaway-secret-of-agent';
 const USER = { username: 'alice', password: 'throwaway-password-of-alice' };
 const CALLBACK = 'http://127.0.0.1:9/callback';
@@ -23,6 +24,8 @@ export interface SpringServer {
   jwksUri: string;
   /** Signs in a user at the agent. @returns the access token */
   signIn(): Promise<string>;
+  /** Gets a token for a client that acts for users. */
+  workloadToken(): Promise<string>;
   close(): Promise<void>;
 }
 
@@ -48,7 +51,13 @@ export async function startSpring(): Promise<SpringServer> {
     readyUrl: `${issuer}/.well-known/openid-configuration`,
     startTimeoutMs: START_TIMEOUT_MS,
   });
-  return { issuer, jwksUri: `${issuer}/oauth2/jwks`, signIn: () => signIn(issuer), close: server.close };
+  return {
+    issuer,
+    jwksUri: `${issuer}/oauth2/jwks`,
+    signIn: () => signIn(issuer),
+    workloadToken: () => requestToken(issuer, WORKLOAD, { grant_type: 'client_credentials' }),
+    close: server.close,
+  };
 }
 
 async function contentsOf(folder: string): Promise<string[]> {
@@ -74,13 +83,18 @@ async function signIn(issuer: string): Promise<string> {
   const back = (await visit(authorize)).headers.get('location') ?? '';
   const code = URL.canParse(back) ? new URL(back).searchParams.get('code') : null;
   if (code === null) throw new Error('sign-in returned no code');
+  return requestToken(issuer, AGENT, { grant_type: 'authorization_code', code, redirect_uri: CALLBACK });
+}
+
+/** @param client its id and secret, joined by a colon */
+async function requestToken(issuer: string, client: string, form: Record<string, string>): Promise<string> {
   const response = await fetch(`${issuer}/oauth2/token`, {
     method: 'POST',
-    headers: { authorization: `Basic ${Buffer.from(AGENT).toString('base64')}` },
-    body: new URLSearchParams({ grant_type: 'authorization_code', code, redirect_uri: CALLBACK }),
+    headers: { authorization: `Basic ${Buffer.from(client).toString('base64')}` },
+    body: new URLSearchParams(form),
   });
   const { access_token: token } = (await response.json()) as { access_token?: string };
-  if (token === undefined) throw new Error(`redeeming the code failed with status ${response.status}`);
+  if (token === undefined) throw new Error(`the token request failed with status ${response.status}`);
   return token;
 }
 
