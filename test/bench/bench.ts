@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { createCertificateAuthority } from '../harness/certificates.ts';
+import { type CertificateAuthority, createCertificateAuthority } from '../harness/certificates.ts';
 import { type Bounds, type Case, listCases } from './cases.ts';
 import { startLoadProcess } from './load-process.ts';
 import { createCambist } from './peers/cambist.ts';
@@ -10,6 +10,7 @@ import { bareFastify } from './peers/fastify-http-proxy.ts';
 import { haproxy } from './peers/haproxy.ts';
 import { httpProxy } from './peers/http-proxy.ts';
 import { nginx } from './peers/nginx.ts';
+import type { InterceptedHost } from './peers/peer.ts';
 import { bareExchange, bareUndici, bareUndiciWhole } from './peers/undici.ts';
 import { describeMachine, type Machine, pinSelf } from './processes.ts';
 import { buildPrograms } from './programs.ts';
@@ -118,17 +119,28 @@ async function run({ cases, bounds, node, machine }: Settings): Promise<BenchRes
   const load = await startLoadProcess(authority.issueServer());
   const caFile = join(directory, 'ca.pem');
   writeFileSync(caFile, authority.cert);
+  const intercepted = writeCertificate(authority, directory, caFile);
   const results: CaseResult[] = [];
   try {
     for (const benchCase of cases) {
       process.stderr.write(`${benchCase.name}: ${benchCase.about}\n`);
-      results.push(await runCase(benchCase, { load, directory, caFile, node }, bounds));
+      results.push(await runCase(benchCase, { load, directory, caFile, node, intercepted }, bounds));
     }
   } finally {
     load.close();
     rmSync(directory, { recursive: true, force: true });
   }
   return { machine, versions: versions(), cases: results };
+}
+
+/** The certificate of proxies that terminate TLS without an authority of their own. */
+function writeCertificate(authority: CertificateAuthority, directory: string, caFile: string): InterceptedHost {
+  const host = 'mcp.example.com';
+  const { cert, key } = authority.issueServer({ hosts: [host] });
+  const [certFile, keyFile] = [join(directory, 'callers.crt'), join(directory, 'callers.key')];
+  writeFileSync(certFile, cert);
+  writeFileSync(keyFile, key);
+  return { host, certFile, keyFile, caFile };
 }
 
 function versions(): Record<string, string> {

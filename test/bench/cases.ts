@@ -72,6 +72,24 @@ export function listCases(peers: Peers): Case[] {
       take: closed,
     },
     {
+      name: 'intercepted',
+      about:
+        "the same, with the callers' TLS terminated as well: on open connections, and with a handshake for each call",
+      contestants: [
+        ...withAll({ intercepted: true }, plain(cambist, nginx)),
+        ...[cambist, nginx].map(
+          (peer): Contestant => ({
+            label: `${peer.name}, handshake each time`,
+            peer,
+            intercepted: true,
+            newConnections: true,
+          }),
+        ),
+        ...withAll({ tls: true }, [{ label: `${cambist.name}, callers without TLS`, peer: cambist }]),
+      ],
+      take: closed,
+    },
+    {
       name: 'latency',
       about: 'the same call at 1,000 requests a second; latency counts from the scheduled time',
       contestants: plain(cambist, other, undici, fastify, nginx, haproxy),

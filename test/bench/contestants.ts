@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { LoadProcess } from './load-process.ts';
-import type { Peer, RunningProxy } from './peers/peer.ts';
+import type { InterceptedHost, Peer, RunningProxy } from './peers/peer.ts';
 import type { ResponseKind, Target } from './programs/protocol.ts';
 
 /** A proxy with the settings of a case. */
@@ -17,6 +17,10 @@ export interface Contestant {
   /** The number of called routes. The default is all. */
   readonly called?: number;
   readonly tls?: true;
+  /** The proxy terminates the callers' TLS and connects by TLS. */
+  readonly intercepted?: true;
+  /** Each call has a connection of its own. */
+  readonly newConnections?: true;
   /** Streams that stay open during the measurement. The default is 0. */
   readonly openStreams?: number;
 }
@@ -27,6 +31,8 @@ export interface Environment {
   /** For files of proxies. */
   readonly directory: string;
   readonly caFile: string;
+  /** The host whose TLS proxies terminate, with a certificate for those that have no authority. */
+  readonly intercepted: InterceptedHost;
   /** The Node that runs the proxies. */
   readonly node: string;
 }
@@ -42,9 +48,10 @@ let started = 0;
 /** Starts a contestant. */
 export async function startContestant(
   contestant: Contestant,
-  { load, directory, caFile, node }: Environment,
+  { load, directory, caFile, node, intercepted }: Environment,
 ): Promise<StartedContestant> {
-  const { peer, responseKind = 'json', subjects = 1, routes = 1, called = routes, tls = false } = contestant;
+  const { peer, responseKind = 'json', subjects = 1, routes = 1, called = routes } = contestant;
+  const tls = contestant.tls ?? contestant.intercepted ?? false;
   started += 1;
   const own = join(directory, String(started));
   mkdirSync(own);
@@ -55,9 +62,17 @@ export async function startContestant(
     routes,
     directory: own,
     node,
+    intercepted: contestant.intercepted && intercepted,
   });
   const paths = Array.from({ length: called }, (_, i) => `/r${i}`);
-  return { contestant, proxy, target: { port: proxy.port, paths, subjects, responseKind } };
+  const { callerCa } = proxy;
+  const callerTls = callerCa === undefined ? undefined : { host: intercepted.host, ca: callerCa };
+  const { newConnections = false } = contestant;
+  return {
+    contestant,
+    proxy,
+    target: { port: proxy.port, paths, subjects, responseKind, tls: callerTls, newConnections },
+  };
 }
 
 /** An uncached case is warmed up longer: it has fewer calls per second, and the cache must be full so that entries are evicted. */

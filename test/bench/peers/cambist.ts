@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
@@ -20,8 +20,11 @@ export function createCambist({ name, logLevel, program = BUILT_PROGRAM }: Cambi
     missing: () => undefined,
     async start(setup) {
       const config = join(setup.directory, 'cambist.yaml');
-      const [port, adminPort] = [await freePort(), await freePort()];
-      writeFileSync(config, stringify({ ...configFor(setup, logLevel), ...addresses(port, adminPort) }));
+      const [port, adminPort, tlsPort] = [await freePort(), await freePort(), await freePort()];
+      const trustDir = join(setup.directory, 'trust');
+      const intercept = { trust_dir: trustDir, listen: [`127.0.0.1:${tlsPort}`] };
+      const more = setup.intercepted === undefined ? {} : { intercept };
+      writeFileSync(config, stringify({ ...configFor(setup, logLevel), ...addresses(port, adminPort), ...more }));
       writeFileSync(join(setup.directory, 'client-secret'), 'a secret for the bench');
       const startedMs = performance.now();
       const child = startPinned('proxy', setup.node, [program, 'run', '--config', config], {
@@ -29,12 +32,14 @@ export function createCambist({ name, logLevel, program = BUILT_PROGRAM }: Cambi
       });
       child.stdout?.resume();
       await until(child, () => isReady(adminPort));
-      return running(child, port, performance.now() - startedMs);
+      const readyMs = performance.now() - startedMs;
+      if (setup.intercepted === undefined) return running(child, port, readyMs);
+      return { ...running(child, tlsPort, readyMs), callerCa: readFileSync(join(trustDir, 'ca.pem'), 'utf8') };
     },
   };
 }
 
-function configFor({ origin, caFile, issuer, routes, directory }: Setup, level: string): object {
+function configFor({ origin, caFile, issuer, routes, directory, intercepted }: Setup, level: string): object {
   return {
     version: 1,
     log: { level },
@@ -49,7 +54,7 @@ function configFor({ origin, caFile, issuer, routes, directory }: Setup, level: 
     },
     routes: Array.from({ length: routes }, (_, i) => ({
       name: `r${i}`,
-      match: { path: `/r${i}` },
+      match: { path: `/r${i}`, ...(intercepted && { host: intercepted.host }) },
       upstream: `${origin}/mcp/${i}`,
       ...(caFile === undefined ? {} : { tls: { ca: { file: caFile } } }),
     })),

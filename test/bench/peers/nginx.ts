@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { has, startPinned } from '../processes.ts';
 import { accepts, freePort, type Peer, running, type Setup, until } from './peer.ts';
@@ -16,13 +16,18 @@ export const nginx: Peer = {
       stdio: ['ignore', 'ignore', 'inherit'],
     });
     await until(child, () => accepts(port));
-    return running(child, port, performance.now() - startedMs);
+    const { intercepted } = setup;
+    const callerCa = intercepted && { callerCa: readFileSync(intercepted.caFile, 'utf8') };
+    return { ...running(child, port, performance.now() - startedMs), ...callerCa };
   },
 };
 
-function configFor({ origin, caFile, directory }: Setup, port: number): string {
+function configFor({ origin, caFile, directory, intercepted }: Setup, port: number): string {
   const { protocol, host } = new URL(origin);
   const verify = caFile === undefined ? '' : `proxy_ssl_verify on; proxy_ssl_trusted_certificate ${caFile};`;
+  const terminate =
+    intercepted &&
+    `ssl_certificate ${intercepted.certFile}; ssl_certificate_key ${intercepted.keyFile}; ssl_session_tickets off;`;
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
     (kind) => `${kind}_temp_path ${join(directory, kind)};`,
   );
@@ -32,7 +37,7 @@ http {
   access_log off; keepalive_requests 100000000; ${temporary.join(' ')}
   upstream backend { server ${host}; keepalive 2048; keepalive_requests 100000000; }
   server {
-    listen 127.0.0.1:${port} backlog=1024;
+    listen 127.0.0.1:${port} ${intercepted === undefined ? '' : 'ssl '}backlog=1024; ${terminate ?? ''}
     location / {
       proxy_pass ${protocol}//backend; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host ${host};
       proxy_buffering off; proxy_request_buffering off; proxy_read_timeout 1h; proxy_ssl_name localhost; ${verify}

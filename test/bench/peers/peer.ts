@@ -20,6 +20,16 @@ export interface Setup {
   readonly directory: string;
   /** The Node that runs the proxy. */
   readonly node: string;
+  /** The proxy terminates TLS of its callers for this host. */
+  readonly intercepted: InterceptedHost | undefined;
+}
+
+export interface InterceptedHost {
+  readonly host: string;
+  /** PEM files, for a proxy without an authority of its own. */
+  readonly certFile: string;
+  readonly keyFile: string;
+  readonly caFile: string;
 }
 
 export interface RunningProxy {
@@ -27,6 +37,8 @@ export interface RunningProxy {
   readonly pid: number;
   /** The time from the start of the process until it serves. */
   readonly readyMs: number;
+  /** PEM: the authority of the certificate that callers get, if the proxy terminates their TLS. */
+  readonly callerCa?: string;
   close(): Promise<void>;
 }
 

@@ -1,4 +1,4 @@
-import { type Connection, openConnections } from './connection.ts';
+import { type Connection, openConnection, openConnections } from './connection.ts';
 import type { ClosedResult, Target } from './protocol.ts';
 import { requestsTo } from './requests.ts';
 
@@ -9,11 +9,14 @@ export async function runClosedLoop(
   seconds: number,
 ): Promise<Omit<ClosedResult, 'exchanges'>> {
   const requests = requestsTo(target);
-  const connections = await openConnections(target.port, connectionCount);
+  const connections = target.newConnections ? [] : await openConnections(target, connectionCount);
   const cpuBefore = process.cpuUsage();
   const startedMs = performance.now();
   const endMs = startedMs + 1000 * seconds;
-  const { count, errors } = await driveAll(connections, requests.next, () => performance.now() < endMs);
+  const shouldContinue = (): boolean => performance.now() < endMs;
+  const { count, errors } = target.newConnections
+    ? await driveNew(target, connectionCount, requests.next, shouldContinue)
+    : await driveAll(connections, requests.next, shouldContinue);
   const elapsedSeconds = (performance.now() - startedMs) / 1000;
   const cpu = process.cpuUsage(cpuBefore);
   return { requests: count, errors, seconds: elapsedSeconds, cpuSeconds: (cpu.user + cpu.system) / 1e6 };
@@ -23,12 +26,34 @@ export async function runClosedLoop(
 export async function sendEach(target: Target, connectionCount: number): Promise<{ requests: number; errors: number }> {
   const requests = requestsTo(target);
   let left = requests.distinct;
-  const connections = await openConnections(target.port, connectionCount);
+  const connections = await openConnections(target, connectionCount);
   const { count, errors } = await driveAll(connections, requests.next, () => {
     left -= 1;
     return left >= 0;
   });
   return { requests: count, errors };
+}
+
+/** A new connection for each request, with a handshake of its own. */
+async function driveNew(
+  target: Target,
+  connectionCount: number,
+  next: () => Buffer,
+  shouldContinue: () => boolean,
+): Promise<{ count: number; errors: number }> {
+  let count = 0;
+  let errors = 0;
+  const drive = async (): Promise<void> => {
+    while (shouldContinue()) {
+      const connection = await openConnection(target);
+      const status = await new Promise<number>((resolve) => connection.send(next(), resolve));
+      connection.close();
+      count += 1;
+      if (status !== 200) errors += 1;
+    }
+  };
+  await Promise.all(Array.from({ length: connectionCount }, drive));
+  return { count, errors };
 }
 
 async function driveAll(

@@ -1,5 +1,7 @@
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
 import { createMessageReader } from './message-reader.ts';
+import type { Target } from './protocol.ts';
 
 /** A connection to a proxy, for one request at a time. */
 export interface Connection {
@@ -9,9 +11,10 @@ export interface Connection {
 }
 
 /** Resolves with an open connection. */
-export function openConnection(port: number): Promise<Connection> {
+export function openConnection({ port, tls }: Pick<Target, 'port' | 'tls'>): Promise<Connection> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ port, host: '127.0.0.1', noDelay: true });
+    const to = { port, host: '127.0.0.1', noDelay: true };
+    const socket: Socket = tls === undefined ? connect(to) : connectTls({ ...to, ca: tls.ca, servername: tls.host });
     let finished: ((status: number) => void) | undefined;
     let started: (() => void) | undefined;
     const end = (status: number): void => {
@@ -26,7 +29,7 @@ export function openConnection(port: number): Promise<Connection> {
     socket.on('data', read);
     socket.once('error', reject);
     socket.on('close', () => end(0));
-    socket.once('connect', () => {
+    socket.once(tls === undefined ? 'connect' : 'secureConnect', () => {
       resolve({
         send(request, onEnd, onHeaders) {
           finished = onEnd;
@@ -42,6 +45,6 @@ export function openConnection(port: number): Promise<Connection> {
   });
 }
 
-export function openConnections(port: number, count: number): Promise<Connection[]> {
-  return Promise.all(Array.from({ length: count }, () => openConnection(port)));
+export function openConnections(target: Pick<Target, 'port' | 'tls'>, count: number): Promise<Connection[]> {
+  return Promise.all(Array.from({ length: count }, () => openConnection(target)));
 }

@@ -13,7 +13,7 @@ const MAX_CONNECTIONS = 1000;
  */
 export async function runOpenLoop(target: Target, perSecond: number, seconds: number): Promise<OpenResult> {
   const requests = requestsTo(target);
-  const idle: Connection[] = await openConnections(target.port, FIRST_CONNECTIONS);
+  const idle: Connection[] = await openConnections(target, FIRST_CONNECTIONS);
   const all = new Set(idle);
   const due = arrivals(perSecond, seconds);
   const latencies = new Float64Array(due.length);
@@ -35,7 +35,7 @@ export async function runOpenLoop(target: Target, perSecond: number, seconds: nu
 
   async function openAnother(): Promise<Connection> {
     if (all.size >= MAX_CONNECTIONS) throw new Error(`the proxy has ${MAX_CONNECTIONS} requests waiting`);
-    const connection = await openConnection(target.port);
+    const connection = await openConnection(target);
     all.add(connection);
     return connection;
   }

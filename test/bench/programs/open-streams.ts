@@ -12,7 +12,7 @@ export function createOpenStreams(): { open(target: Target, count: number): Prom
     async open(target, count) {
       const requests = requestsTo(target);
       while (count > held.length) {
-        const connections = await openConnections(target.port, Math.min(BATCH, count - held.length));
+        const connections = await openConnections(target, Math.min(BATCH, count - held.length));
         held.push(...connections);
         await Promise.all(connections.map((connection) => waitForHeaders(connection, requests.next())));
       }

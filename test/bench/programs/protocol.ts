@@ -16,6 +16,16 @@ export interface Target {
   /** The number of callers, each with its own token. `fresh` is a new caller for each request. */
   readonly subjects: number | 'fresh';
   readonly responseKind: ResponseKind;
+  /** The proxy terminates TLS for this host. */
+  readonly tls?: CallerTls | undefined;
+  /** Each request has a connection of its own. */
+  readonly newConnections?: boolean;
+}
+
+export interface CallerTls {
+  readonly host: string;
+  /** PEM: the authority of the proxy's certificate. */
+  readonly ca: string;
 }
 
 export interface TlsKeys {

@@ -56,7 +56,7 @@ function createRequests(target: Target): Requests {
 function requestBytes(target: Target, path: string, caller: string, token = fabricateToken(caller, 'cambist')): Buffer {
   const lines = [
     `POST ${path}?${target.responseKind} HTTP/1.1`,
-    `Host: 127.0.0.1:${target.port}`,
+    `Host: ${target.tls?.host ?? `127.0.0.1:${target.port}`}`,
     'Connection: keep-alive',
     'Accept: application/json, text/event-stream',
     'Content-Type: application/json',

@@ -1,0 +1,55 @@
+/**
+ * Runs in a network and mount namespace of its own, as a pod does. `/etc/hosts` points the route's host at cambist, and DNS knows where
+ * the backend is. Prints the result of the agent, which gets only the trust variables.
+ */
+import { readFileSync } from 'node:fs';
+import { startDnsServer } from '../../harness/dns-server.ts';
+import { runClient } from './run-program.ts';
+import { HOST, startInterceptSetup } from './setup.ts';
+
+const BACKEND_ADDRESS = '127.0.0.9';
+const PROXY_VARIABLES = ['HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY'].flatMap((name) => [name, name.toLowerCase()]);
+
+const dns = await startDnsServer({
+  // A name below the search domain of this namespace.
+  'mcp.example.com.search.test': BACKEND_ADDRESS,
+  'passed.example.com': BACKEND_ADDRESS,
+});
+const setup = await startInterceptSetup({
+  intercept: { listen: ['127.0.0.1:443', '127.0.0.1:80'] },
+  top: { forward_proxy: { connect: ['passed.example.com:443'] } },
+  upstream: { host: HOST, address: BACKEND_ADDRESS, port: 443 },
+});
+try {
+  const curl = (url: string, ...more: string[]) => [
+    ...['curl', '-sS', '-o', '/dev/null', '-w', '%{http_code}', '-X', 'POST', url, '--data', '{}', ...more],
+    ...['-H', `Authorization: Bearer ${setup.token}`, '-H', 'Content-Type: application/json'],
+  ];
+  const run = async (...args: Parameters<typeof curl>) => {
+    const { code, stdout } = await runClient(setup, curl(...args), { without: PROXY_VARIABLES });
+    return { code, stdout };
+  };
+  const routed = await run(`https://${HOST}/elsewhere`);
+  const called = await run(`https://${HOST}/mcp`);
+  const verified = setup.backend.requests.length;
+  const unrouted = await run('https://unrouted.example.com/mcp');
+  // Its bytes pass untouched: curl sees the certificate of the backend.
+  const passed = await run('https://passed.example.com/mcp', '--cacert', `${setup.cambist.directory}/upstream-ca.pem`);
+  console.log(
+    JSON.stringify({
+      hosts: readFileSync('/etc/hosts', 'utf8').includes(`127.0.0.1 ${HOST}`),
+      routed,
+      called,
+      verified,
+      unrouted,
+      passed,
+      arrivals: await setup.arrivals('redirect'),
+      tunnels: await setup.cambist.metric('cambist_tunnels_total'),
+      asked: dns.asked,
+      leaked: setup.cambist.stdout().includes(setup.token),
+    }),
+  );
+} finally {
+  await setup.close();
+  dns.close();
+}

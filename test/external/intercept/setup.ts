@@ -1,0 +1,131 @@
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import { type AddressInfo, connect } from 'node:net';
+import { join } from 'node:path';
+import { createServer } from 'node:tls';
+import { startAuthorizationServer } from '../../harness/authorization-server.ts';
+import { type CambistProcess, startCambist } from '../../harness/cambist-process.ts';
+import { createCertificateAuthority } from '../../harness/certificates.ts';
+import { createLeakWatch, type LeakWatch } from '../../harness/leaks.ts';
+import { type McpBackend, startMcpBackend } from '../../harness/mcp-backend.ts';
+
+/** The host of the route, which DNS does not know. */
+export const HOST = 'mcp.example.com';
+export const MCP_URL = `https://${HOST}/mcp`;
+
+/** cambist with `intercept`, between an authorization server and an MCP backend with TLS that verifies its tokens. */
+export interface InterceptSetup {
+  readonly cambist: CambistProcess;
+  readonly backend: McpBackend;
+  readonly trustDir: string;
+  /** The variables in the trust folder: all that an agent gets. */
+  readonly variables: Readonly<Record<string, string>>;
+  /** Watches for the client secret and the caller's token. */
+  readonly leaks: LeakWatch;
+  /** A caller's token, which the backend refuses. */
+  readonly token: string;
+  /** How the requests of a test got here. */
+  arrivals(way: string): Promise<number>;
+  close(): Promise<void>;
+}
+
+export interface InterceptSetupOptions {
+  /** Further keys of `intercept`. */
+  readonly intercept?: Readonly<Record<string, unknown>>;
+  /** Further keys of the config. */
+  readonly top?: Readonly<Record<string, unknown>>;
+  /** The upstream's certificate is of an authority that the route does not trust. */
+  readonly untrusted?: boolean;
+  /** Where the backend's TLS listens, and the name of its certificate. The default is `localhost` and an available port. */
+  readonly upstream?: { readonly host: string; readonly address: string; readonly port: number };
+}
+
+const AUTHORITY = createCertificateAuthority('Example Corp CA');
+
+export async function startInterceptSetup(options: InterceptSetupOptions = {}): Promise<InterceptSetup> {
+  const running: { close(): unknown }[] = [];
+  const close = async (): Promise<void> => {
+    for (const part of running.reverse()) await part.close();
+  };
+  try {
+    const secret = randomBytes(24).toString('base64url');
+    const leaks = createLeakWatch();
+    leaks.remember(secret);
+    const server = await startAuthorizationServer({ clients: { cambist: { method: 'client_secret_basic', secret } } });
+    running.push(server);
+    const backend = await startMcpBackend({ name: 'mcp', issuer: server.issuer, jwksUri: server.jwksUri });
+    running.push(backend);
+    server.resources.set(backend.resource, { scopes: ['read'], audience: 'mcp' });
+    const { host = 'localhost', ...at } = options.upstream ?? {};
+    const front = await startTlsFront(new URL(backend.url), host, at);
+    running.push(front);
+    const cambist = await startCambist({
+      config: (directory) => ({
+        authorization_servers: {
+          local: {
+            issuer: server.issuer,
+            client_id: 'cambist',
+            client_auth: { method: 'client_secret_basic', client_secret: { file: join(directory, 'secret') } },
+          },
+        },
+        intercept: { ca: { dir: join(directory, 'ca') }, trust_dir: join(directory, 'trust'), ...options.intercept },
+        routes: [
+          {
+            name: 'mcp',
+            match: { host: HOST, path: '/mcp' },
+            upstream: `https://${host}:${front.port}${new URL(backend.url).pathname}`,
+            resource: backend.resource,
+            ...(options.untrusted ? {} : { tls: { ca: { file: join(directory, 'upstream-ca.pem') } } }),
+          },
+          { name: 'other', match: { host: 'other.example.com' }, upstream: `https://${host}:${front.port}` },
+        ],
+        ...options.top,
+      }),
+      files: { secret, 'upstream-ca.pem': AUTHORITY.cert },
+    });
+    running.push(cambist);
+    await cambist.ready();
+    const token = await server.issueSubjectToken({ sub: 'alice', audience: ['agent', 'cambist'] });
+    leaks.remember(token);
+    const trustDir = join(cambist.directory, 'trust');
+    return {
+      cambist,
+      backend,
+      trustDir,
+      variables: variablesIn(await readFile(join(trustDir, 'env'), 'utf8')),
+      leaks,
+      token,
+      arrivals: (way) => cambist.metric('cambist_arrivals_total', { route: 'mcp', way_in: way }),
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** Terminates TLS before a backend. */
+async function startTlsFront(
+  backendUrl: URL,
+  host: string,
+  { address = '127.0.0.1', port = 0 }: { readonly address?: string; readonly port?: number },
+): Promise<{ port: number; close(): void }> {
+  const { cert, key } = AUTHORITY.issueServer({ hosts: [host] });
+  const server = createServer({ cert, key }, (client) => {
+    const backend = connect({ host: backendUrl.hostname, port: Number(backendUrl.port) });
+    client.on('error', () => backend.destroy()).on('close', () => backend.destroy());
+    backend.on('error', () => client.destroy()).on('close', () => client.destroy());
+    client.pipe(backend).pipe(client);
+  });
+  server.listen(port, address);
+  await once(server, 'listening');
+  return { port: (server.address() as AddressInfo).port, close: () => server.close() };
+}
+
+/** Reads `NAME='value'` lines. No value of a test contains a quote. */
+function variablesIn(text: string): Record<string, string> {
+  return Object.fromEntries(
+    [...text.matchAll(/^([A-Za-z_]+)='([^']*)'$/gm)].map(([, name = '', value = '']) => [name, value]),
+  );
+}
