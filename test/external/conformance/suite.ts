@@ -43,18 +43,29 @@ async function suiteNode(directory: string): Promise<string> {
   return join(modules, found, 'bin', 'node');
 }
 
-/** Runs the checks that a revision requires of a server, with this bearer token. */
+/**
+ * Runs the checks that a revision requires of a server, with this bearer token.
+ * @param variables of the environment, for a proxy
+ */
 export async function runSuite(
   directory: string,
   url: string,
   revision: Revision,
   bearer: string,
+  variables: Readonly<Record<string, string>> = {},
 ): Promise<SuiteResult> {
   const reports = await mkdtemp(join(tmpdir(), 'conformance-'));
   const program = join(directory, 'node_modules/@modelcontextprotocol/conformance/dist/index.js');
   const args = ['server', '--url', url, '--requirements', revision, '-o', reports];
   const child = spawn(await suiteNode(directory), ['--import', here('add-bearer.ts'), program, ...args], {
-    env: { ...process.env, NODE_OPTIONS: '', NODE_V8_COVERAGE: '', NO_COLOR: '1', CONFORMANCE_BEARER: bearer },
+    env: {
+      ...process.env,
+      NODE_OPTIONS: '',
+      NODE_V8_COVERAGE: '',
+      NO_COLOR: '1',
+      CONFORMANCE_BEARER: bearer,
+      ...variables,
+    },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   try {
