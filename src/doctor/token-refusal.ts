@@ -50,7 +50,7 @@ const REASONS: readonly Reason[] = [
   },
   {
     code: 'backend_refuses_audience',
-    pattern: /\baud(ience)?s?\b/i,
+    pattern: /\baud(ience)?s?\b|\bnot (?:\w+ )?for (?:this|the) (?:resource|server|service|api)\b/i,
     what: 'the audience of the issued token',
     fix: 'set the route\'s resource or audience to the backend\'s own name, and expect_audience to its "aud"',
   },
@@ -88,9 +88,18 @@ function describeToken(token: string, show: ShowClaim): string {
   const claims = readClaims(token);
   if (claims === undefined) return 'the token is opaque, and the backend may require a JWT';
   const { alg, kid, typ } = decodeProtectedHeader(token);
+  const key = (value: unknown): string => shortened(value, show);
   const properties = { iss: claims.iss, aud: claims.aud, scope: claims.scope, alg, kid, typ };
-  const shown = Object.entries(properties).map(([name, value]) => `${name} ${described(value, show)}`);
+  const shown = Object.entries(properties).map(
+    ([name, value]) => `${name} ${described(value, name === 'kid' ? key : show)}`,
+  );
   return `the token has ${shown.join(', ')}`;
+}
+
+/** A key id is often a digest, which looks like a token. Its beginning tells keys apart. */
+function shortened(value: unknown, show: ShowClaim): string {
+  const shown = show(value);
+  return shown.includes('[redacted]') && typeof value === 'string' ? `${show(value.slice(0, 8))}…` : shown;
 }
 
 function described(value: unknown, show: ShowClaim): string {

@@ -25,6 +25,8 @@ const WORDS: [says: string, finding: string][] = [
   ],
   ['invalid_token Another algorithm expected, or no matching key(s) found', 'backend_refuses_algorithm'],
   ['invalid_token The aud claim is not valid', 'backend_refuses_audience'],
+  ['invalid_token token is not for this resource', 'backend_refuses_audience'],
+  ['Token was not issued for this server', 'backend_refuses_audience'],
   ['invalid_token The iss claim is not valid', 'backend_refuses_issuer'],
   ['invalid_token Failed to verify: signature mismatch', 'backend_refuses_key'],
   ['invalid_token Jwt expired at 2026-11-27T06:00:00Z', 'backend_refuses_lifetime'],
@@ -42,6 +44,13 @@ test('names issuer, audience, scope, algorithm, key and type of the token', () =
     refusal('').why,
     'the token has iss "https://idp.example.com", aud ["a", "b"], scope (none), alg "ES256", kid "k1", typ "at+jwt"',
   );
+});
+
+test('shows the beginning of a key id that looks like a token', () => {
+  const show = (value: unknown) => (String(value).length > 20 ? '[redacted]' : String(value));
+  const kid = 'cc34c0a0-bd5a-4a3c-a50d-a2a7db7643df';
+  const token = [part({ alg: 'ES256', kid }), part({}), 'x'].join('.');
+  assert.match(tokenRefusal({ words: '', token, show, aheadSeconds: undefined }).why ?? '', /kid "cc34c0a0…"/);
 });
 
 test('blames the clocks only if the backend gives no other reason', () => {
