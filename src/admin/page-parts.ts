@@ -34,7 +34,7 @@ export function duration(ms: number | undefined): string {
   return ms >= 1000 ? `${EXACT.format(Number((ms / 1000).toPrecision(2)))} s` : `${EXACT.format(ms)} ms`;
 }
 
-/** A cause or fix of the doctor, which begins in lower case and has no full stop. Undefined if there is none. */
+/** A cause or fix of the doctor, which begins in lower case and has no full stop. Undefined without a text. */
 export function sentence(text: string | undefined): string | undefined {
   if (text === undefined || text === '') return undefined;
   const end = /[.:!?]$/.test(text) ? '' : '.';

@@ -132,7 +132,7 @@ export function createRecentTraffic(counts: Pick<Counts, 'route' | 'routes'>, wa
     },
   };
 
-  /** Adds up the numbers of all intervals in `window`. @returns false if there are none */
+  /** Adds up the numbers of all intervals in `window`. @returns false without any numbers */
   function fillWindow(names: readonly string[]): boolean {
     window.fill(0);
     let isFilled = false;
