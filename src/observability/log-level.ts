@@ -29,6 +29,7 @@ export function createLogLevelControl(logger: Logger): LogLevelControl {
     change(level) {
       if (LOG_LEVELS.indexOf(level) < LOG_LEVELS.indexOf(configured)) return false;
       const from = logger.level;
+      if (level === from) return true;
       // The line is written at any level.
       logger.level = 'info';
       logger.info({ from, to: level }, 'log level changed on the admin port');

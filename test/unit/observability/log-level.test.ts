@@ -19,6 +19,7 @@ test('logs the change even where no other line is written', () => {
   logger.level = 'silent';
   const control = createLogLevelControl(logger);
   control.change('error');
+  control.change('error');
   control.change('silent');
   logger.error({}, 'unseen');
   assert.deepEqual(
