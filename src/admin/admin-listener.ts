@@ -12,7 +12,7 @@ import type { Readiness } from '../observability/readiness.ts';
 import type { RecentDecisions } from '../proxy/recent-decisions.ts';
 import type { TokenService } from '../tokens/token-service.ts';
 import { reportDecisions } from './decisions.ts';
-import { createEffectiveConfig } from './effective-config.ts';
+import type { EffectiveConfig } from './effective-config.ts';
 import { createAdminServer } from './server.ts';
 import type { Status } from './status.ts';
 
@@ -60,7 +60,7 @@ export function createAdminListener(
     cacheReport: tokens.cacheReport,
     status,
     decisions: (after) => reportDecisions(decisions, after, systemClock),
-    config: createEffectiveConfig(activeConfig),
+    config: effectiveConfig(activeConfig),
     logLevel,
     hosts: () => activeConfig().adminHosts,
   });
@@ -68,4 +68,18 @@ export function createAdminListener(
     logger.warn({}, `too many connections to the admin listener; dropped ${count}`);
   });
   return server;
+}
+
+/** Loaded when it is shown. */
+function effectiveConfig(active: () => Config): EffectiveConfig {
+  let loading: Promise<EffectiveConfig> | undefined;
+  const loaded = (): Promise<EffectiveConfig> => {
+    loading ??= import('./effective-config.ts').then(({ createEffectiveConfig }) => createEffectiveConfig(active));
+    return loading;
+  };
+  return {
+    yaml: async () => (await loaded()).yaml(),
+    json: async () => (await loaded()).json(),
+    short: async () => (await loaded()).short(),
+  };
 }

@@ -11,10 +11,7 @@ import type { DecisionReport } from './decisions.ts';
 import type { EffectiveConfig } from './effective-config.ts';
 import { addLogLevel } from './log-level.ts';
 import { isLoopback } from './loopback.ts';
-import { PAGE_ICON, PAGE_STYLE } from './page-assets.ts';
-import { PAGE_SCRIPT } from './page-script.ts';
 import type { Status } from './status.ts';
-import { statusPage } from './status-page.ts';
 
 /** The page loads nothing from elsewhere, sends nothing, and cannot be shown in a frame. */
 const PAGE_HEADERS = {
@@ -48,7 +45,7 @@ const FOR_ANY_HOST = ['/livez', '/readyz'];
  * Creates the admin listener: `/metrics`, `/livez`, `/readyz`, `/cache`, `/decisions`, `/config.yaml`, `/log-level`, and the status
  * page at `/`. It has no authentication and therefore shows names and numbers, and for each route its match, upstream and audience.
  * It shows no token, digest, secret, user or caller's address. Other machines neither see config, cache and decisions, nor change
- * the log level.
+ * the log level. The modules of the page are loaded when it is opened, because most processes never show it.
  */
 export function createAdminServer(sources: AdminSources): FastifyInstance {
   const { metrics, readiness, cacheReport, status, decisions, config, logLevel, hosts } = sources;
@@ -104,16 +101,22 @@ export function createAdminServer(sources: AdminSources): FastifyInstance {
     const report = status.report();
     // With a thousand routes, each half takes as long as many requests, which get their turn.
     await setImmediate();
+    const { statusPage } = await import('./status-page.ts');
     const content = { report, charts: status.charts(), logLevel, local };
     return reply.headers(PAGE_HEADERS).type('text/html; charset=utf-8').send(statusPage(content));
   });
   for (const [path, type, content] of [
     ['/status.json', 'application/json', () => JSON.stringify(status.report())],
-    ['/status.css', 'text/css; charset=utf-8', () => PAGE_STYLE],
-    ['/status.js', 'text/javascript; charset=utf-8', () => PAGE_SCRIPT],
-    ['/icon.svg', 'image/svg+xml', () => PAGE_ICON],
+    ['/status.css', 'text/css; charset=utf-8', async () => (await import('./page-assets.ts')).PAGE_STYLE],
+    ['/status.js', 'text/javascript; charset=utf-8', async () => (await import('./page-script.ts')).PAGE_SCRIPT],
+    ['/icon.svg', 'image/svg+xml', async () => (await import('./page-assets.ts')).PAGE_ICON],
   ] as const) {
-    app.get(path, (_request, reply) => reply.headers(PAGE_HEADERS).type(type).send(content()));
+    app.get(path, async (_request, reply) =>
+      reply
+        .headers(PAGE_HEADERS)
+        .type(type)
+        .send(await content()),
+    );
   }
   return app;
 }
