@@ -114,8 +114,7 @@ function cell(label: string, value: string | number, kind = ''): Markup {
 function where({ match, upstream, audience, credential, authorization_servers: servers }: RouteStatus): Markup {
   const conditions = [match.methods, match.mcp_method, match.mcp_name].filter((part) => part !== undefined);
   const conditionText = conditions.map((part) => part.join(', ')).join(' · ');
-  const host = match.host ?? 'any host';
-  return html`<p class="where"><code><span class="dim">${match.host === undefined ? '' : host}</span>${match.path}</code>${
+  return html`<p class="where"><code><span class="dim">${match.host}</span>${match.path}</code>${
     match.host === undefined ? html` <span class="dim">on any host</span>` : undefined
   }${conditionText === '' ? undefined : html` <code>${conditionText}</code>`}
 <span class="arrow" role="img" aria-label="goes to">→</span> <code>${upstream}</code>
@@ -130,6 +129,7 @@ function tokenText(
 ): Markup {
   if (credential === 'none') return html`<span class="dim">no token</span>`;
   if (credential === 'passthrough') return html`<span class="dim">the caller's own token</span>`;
+  if (credential === 'secret') return html`<span class="dim">a secret from a file</span>`;
   const token = credential === 'exchange' ? 'token' : "cambist's own token";
   const from = html`<span class="dim">${token} from ${servers.join(', then ')}</span>`;
   const [only, ...others] = audience;

@@ -18,6 +18,7 @@ function readable(page: string): string {
   return page
     .replace(/<[^>]*>/g, ' ')
     .replace(/&quot;/g, '"')
+    .replace(/&#39;/g, "'")
     .replace(/\s+/g, ' ');
 }
 
@@ -240,4 +241,19 @@ test('shows a route that gets no token at all as a problem, but not callers with
     /github : the authorization server refuses it every token\. Do this\./,
   );
   assert.equal(refusedWith('ERR_SUBJECT_TOKEN_MISSING', 401), '');
+});
+
+test('says which credential the backend gets', () => {
+  for (const [change, words] of [
+    [{ credential: 'none', audience: [], authorization_servers: [] }, '→ https://github-mcp.example.com/mcp no token'],
+    [{ credential: 'passthrough', audience: [], authorization_servers: [] }, "the caller's own token"],
+    [{ credential: 'secret', audience: [], authorization_servers: [] }, 'a secret from a file'],
+    [{ credential: 'client_credentials' }, "audience the same, cambist's own token from keycloak"],
+    [{ audience: ['a', 'b'] }, 'audience a , b , token from keycloak'],
+    [{ audience: [] }, 'any audience, token from keycloak'],
+    [{ match: { path: '/github' } }, '/github on any host →'],
+  ] as const) {
+    const text = readable(pageOf({ ...SAMPLE_STATUS, routes: [{ ...SAMPLE_ROUTE, ...change }] }));
+    assert.ok(text.includes(words), `${words}: ${text}`);
+  }
 });
