@@ -8,6 +8,8 @@ export interface PageOptions {
   readonly colorScheme?: 'light' | 'dark';
   readonly width?: number;
   readonly script?: boolean;
+  /** Trusts every certificate. */
+  readonly trustAll?: boolean;
 }
 
 /** A page of a real browser, and its errors. */
@@ -32,13 +34,14 @@ const HEIGHT = 900;
 
 /** Opens a URL in a new browser with an empty profile, and closes the browser after the test. */
 export async function openPage(t: TestContext, url: string, options: PageOptions = {}): Promise<OpenPage> {
-  const { colorScheme = 'light', width = 1280, script = true } = options;
+  const { colorScheme = 'light', width = 1280, script = true, trustAll = false } = options;
   const profile = await mkdtemp(join(tmpdir(), 'cambist-browser-'));
   const context: BrowserContext = await chromium.launchPersistentContext(profile, {
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     args: FLAGS,
     colorScheme,
     javaScriptEnabled: script,
+    ignoreHTTPSErrors: trustAll,
     viewport: { width, height: HEIGHT },
   });
   t.after(async () => {
