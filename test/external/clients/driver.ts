@@ -12,7 +12,14 @@ export interface Driver {
   sdk(name: string, mode: Mode, traits?: Pick<AgentSdk, 'progressMayLag'>): AgentSdk;
   /** A client that gets its token by the OAuth flow of its SDK. The token that it is given is not used. */
   signingIn(name: string, mode: Mode): AgentSdk;
+  /** A client that lets its user open URLs, and waits until the user is done. */
+  visiting(name: string, mode: Mode): VisitingSdk;
   close(): Promise<void>;
+}
+
+export interface VisitingSdk {
+  readonly name: string;
+  connect(url: string, token: string, visit: (url: string) => Promise<void>): Promise<AgentClient>;
 }
 
 export type Mode = 'legacy' | 'auto';
@@ -24,6 +31,8 @@ interface Message {
   progress?: number;
   client?: number;
   updated?: string;
+  /** A URL that the user must open. */
+  opened?: string;
 }
 
 interface Waiting {
@@ -46,8 +55,17 @@ export function startDriver(program: string, args: readonly string[] = []): Driv
   const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'] });
   const waiting = new Map<number, Waiting>();
   const updates = new Map<number, string[]>();
+  const visits = new Map<number, (url: string) => Promise<void>>();
   let count = 0;
-  createInterface({ input: child.stdout }).on('line', (line) => receive(JSON.parse(line) as Message, waiting, updates));
+  createInterface({ input: child.stdout }).on('line', (line) => {
+    const message = JSON.parse(line) as Message;
+    const { client = 0, opened } = message;
+    if (opened === undefined) receive(message, waiting, updates);
+    else
+      void visits
+        .get(client)?.(opened)
+        .finally(() => send({ op: 'visited', client }).reply);
+  });
   let hasExited = false;
   child.once('exit', () => {
     hasExited = true;
@@ -76,6 +94,14 @@ export function startDriver(program: string, args: readonly string[] = []): Driv
   return {
     sdk: (name, mode, traits = {}) => ({ ...agentSdk(name, mode, false), ...traits }),
     signingIn: (name, mode) => agentSdk(name, mode, true),
+    visiting: (name, mode) => ({
+      name,
+      connect: (url, token, visit) => {
+        count += 1;
+        visits.set(count, visit);
+        return connect(send, { client: count, mode }, { url, token, visits: true }, []);
+      },
+    }),
     close: () => close(child),
   };
 }
@@ -96,7 +122,7 @@ function receive(message: Message, waiting: Map<number, Waiting>, updates: Map<n
 async function connect(
   send: Send,
   self: { client: number; mode: Mode },
-  to: { url: string; token: string | null },
+  to: { url: string; token: string | null; visits?: boolean },
   updated: string[],
 ): Promise<AgentClient> {
   const execute = (op: string, more: object = {}) => send({ op, ...self, ...more }).reply;

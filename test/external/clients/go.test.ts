@@ -1,6 +1,7 @@
 import { after } from 'node:test';
 import { declareCallTests } from '../../harness/client-calls.ts';
 import { declareInterruptionTests } from '../../harness/client-interruptions.ts';
+import { declareUrlErrorTest, declareVisitTest } from './consent.ts';
 import { declareErrorTests, declareSignInTests, whole } from './errors.ts';
 import { startGoDriver } from './install.ts';
 
@@ -19,3 +20,7 @@ for (const sdk of [driver.sdk('Go SDK, legacy', 'legacy', traits), driver.sdk('G
 for (const mode of ['legacy', 'auto'] as const) {
   declareSignInTests(driver.signingIn(`Go SDK, ${mode}, OAuth`, mode), whole);
 }
+
+declareVisitTest(driver.visiting('Go SDK, negotiated', 'auto'));
+// With a handler for elicitations, this SDK would wait for a notification after the error, which only the backend could send.
+declareUrlErrorTest(driver.visiting('Go SDK, legacy, without a handler', 'legacy'));

@@ -2,6 +2,7 @@ import { after } from 'node:test';
 import { declareCallTests } from '../../harness/client-calls.ts';
 import { declareInterruptionTests } from '../../harness/client-interruptions.ts';
 import { declareBasicTests } from './basics.ts';
+import { declareUrlErrorTest, declareVisitTest } from './consent.ts';
 import { declareErrorTests, declareSignInTests, whole } from './errors.ts';
 import { startFastMcpDriver, startPythonDriver } from './install.ts';
 
@@ -28,3 +29,7 @@ for (const mode of ['legacy', 'auto'] as const) {
 declareBasicTests(fastMcp.sdk('FastMCP', 'auto'));
 declareErrorTests(fastMcp.sdk('FastMCP', 'auto'), shown);
 declareSignInTests(fastMcp.signingIn('FastMCP, OAuth', 'auto'), whole);
+
+declareVisitTest(driver.visiting('Python SDK, negotiated', 'auto'));
+declareUrlErrorTest(driver.visiting('Python SDK, legacy', 'legacy'));
+declareVisitTest(fastMcp.visiting('FastMCP', 'auto'));

@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/auth"
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
 )
@@ -32,19 +34,21 @@ type command struct {
 	Args   map[string]any `json:"args"`
 	URI    string         `json:"uri"`
 	Call   int            `json:"call"`
+	Visits bool           `json:"visits"`
 }
 
 type driver struct {
 	mu       sync.Mutex
 	sessions map[int]*mcp.ClientSession
 	calls    map[int]context.CancelFunc
+	visits   map[int]chan struct{}
 }
 
 // The time limit for closing a session that the server lost.
 const closeTimeout = 3 * time.Second
 
 func main() {
-	d := &driver{sessions: map[int]*mcp.ClientSession{}, calls: map[int]context.CancelFunc{}}
+	d := &driver{sessions: map[int]*mcp.ClientSession{}, calls: map[int]context.CancelFunc{}, visits: map[int]chan struct{}{}}
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
 		var c command
@@ -54,7 +58,7 @@ func main() {
 		go func() {
 			result, err := d.execute(c)
 			if err != nil {
-				d.send(map[string]any{"id": c.ID, "error": err.Error()})
+				d.send(map[string]any{"id": c.ID, "error": describe(err)})
 			} else {
 				d.send(map[string]any{"id": c.ID, "result": result})
 			}
@@ -89,6 +93,12 @@ func (d *driver) execute(c command) (any, error) {
 		d.calls[c.Call]()
 		return nil, nil
 	}
+	if c.Op == "visited" {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		close(d.visits[c.Client])
+		return nil, nil
+	}
 	session := d.session(c.Client)
 	switch c.Op {
 	case "session":
@@ -109,12 +119,16 @@ func (d *driver) execute(c command) (any, error) {
 }
 
 func (d *driver) connect(ctx context.Context, c command) error {
-	client := mcp.NewClient(&mcp.Implementation{Name: "agent", Version: "1.0.0"}, &mcp.ClientOptions{
+	clientOptions := &mcp.ClientOptions{
 		CreateMessageHandler: func(context.Context, *mcp.CreateMessageRequest) (*mcp.CreateMessageResult, error) {
 			content := &mcp.TextContent{Text: c.Reply}
 			return &mcp.CreateMessageResult{Role: "assistant", Model: "none", Content: content}, nil
 		},
 		ElicitationHandler: func(_ context.Context, request *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
+			if request.Params.Mode == "url" {
+				d.visit(c.Client, request.Params.URL)
+				return &mcp.ElicitResult{Action: "accept"}, nil
+			}
 			return &mcp.ElicitResult{Action: "accept", Content: fill(request.Params.RequestedSchema, c.Reply)}, nil
 		},
 		ResourceUpdatedHandler: func(_ context.Context, request *mcp.ResourceUpdatedNotificationRequest) {
@@ -123,7 +137,16 @@ func (d *driver) connect(ctx context.Context, c command) error {
 		ProgressNotificationHandler: func(_ context.Context, request *mcp.ProgressNotificationClientRequest) {
 			d.send(map[string]any{"id": request.Params.ProgressToken, "progress": request.Params.Progress})
 		},
-	})
+	}
+	if c.Visits {
+		elicitation := &mcp.ElicitationCapabilities{URL: &mcp.URLElicitationCapabilities{}}
+		clientOptions.Capabilities = &mcp.ClientCapabilities{Elicitation: elicitation}
+	}
+	if c.Visits && c.Mode == "legacy" {
+		clientOptions.ElicitationHandler = nil
+		clientOptions.Capabilities = nil
+	}
+	client := mcp.NewClient(&mcp.Implementation{Name: "agent", Version: "1.0.0"}, clientOptions)
 	// The latest revision with `initialize`. The SDK's default negotiates the revision with the server.
 	options := &mcp.ClientSessionOptions{}
 	if c.Mode == "legacy" {
@@ -147,6 +170,25 @@ func (d *driver) connect(ctx context.Context, c command) error {
 	defer d.mu.Unlock()
 	d.sessions[c.Client] = session
 	return nil
+}
+
+// visit lets the user open a URL, and waits until the user is done.
+func (d *driver) visit(client int, url string) {
+	done := make(chan struct{})
+	d.mu.Lock()
+	d.visits[client] = done
+	d.mu.Unlock()
+	d.send(map[string]any{"client": client, "opened": url})
+	<-done
+}
+
+// describe adds the data of a JSON-RPC error, which has the URLs that the user must open.
+func describe(err error) string {
+	var rpcErr *jsonrpc.Error
+	if errors.As(err, &rpcErr) {
+		return err.Error() + " " + string(rpcErr.Data)
+	}
+	return err.Error()
 }
 
 func list(ctx context.Context, session *mcp.ClientSession) ([]string, error) {

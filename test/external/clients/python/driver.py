@@ -68,6 +68,7 @@ class Agent:
     def __init__(self) -> None:
         self.client: Client
         self.session: str | None = None
+        self.visited = anyio.Event()
         self.stop = anyio.Event()
         self.stopped = anyio.Event()
 
@@ -96,7 +97,12 @@ class Driver:
             content = types.TextContent(type="text", text=command["reply"])
             return types.CreateMessageResult(role="assistant", model="none", content=content)
 
-        async def elicitation(_context: Any, params: types.ElicitRequestFormParams) -> types.ElicitResult:
+        async def elicitation(_context: Any, params: types.ElicitRequestParams) -> types.ElicitResult:
+            if isinstance(params, types.ElicitRequestURLParams):
+                agent.visited = anyio.Event()
+                send({"client": command["client"], "opened": params.url})
+                await agent.visited.wait()
+                return types.ElicitResult(action="accept")
             properties = params.requested_schema.get("properties", {})
             return types.ElicitResult(action="accept", content={name: command["reply"] for name in properties})
 
@@ -128,6 +134,9 @@ class Driver:
 
     async def session(self, command: Message) -> str | None:
         return self.agents[command["client"]].session
+
+    async def visited(self, command: Message) -> None:
+        self.agents[command["client"]].visited.set()
 
     async def list(self, command: Message) -> list[str]:
         tools = await self.agents[command["client"]].client.list_tools(cache_mode="bypass")
@@ -172,7 +181,10 @@ class Driver:
 def describe(error: BaseException) -> str:
     if isinstance(error, BaseExceptionGroup):
         return "; ".join(describe(inner) for inner in error.exceptions)
-    return f"{type(error).__name__}: {error}"
+    data = getattr(getattr(error, "error", None), "data", None)
+    elicitations = data.get("elicitations", []) if isinstance(data, dict) else []
+    urls = [str(elicitation.get("url")) for elicitation in elicitations]
+    return " ".join([f"{type(error).__name__}: {error}", *urls])
 
 
 async def main() -> None:

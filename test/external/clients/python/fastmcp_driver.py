@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 from fastmcp import Client
 from fastmcp.client.auth import BearerAuth, OAuth
+from fastmcp.client.elicitation import ElicitResult
 from sign_in import BrowserlessUser
 
 Message = dict[str, Any]
@@ -27,24 +28,51 @@ class SignIn(OAuth):
         return await self.user.callback()
 
 
+def send(message: Message) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+class Visit:
+    """The user's visit to a URL."""
+
+    def __init__(self) -> None:
+        self.done = anyio.Event()
+
+    async def open(self, client: int, url: str) -> ElicitResult:
+        self.done = anyio.Event()
+        send({"client": client, "opened": url})
+        await self.done.wait()
+        return ElicitResult(action="accept")
+
+
 class Driver:
     def __init__(self) -> None:
         self.clients: dict[int, Client[Any]] = {}
+        self.visits: dict[int, Visit] = {}
 
     async def execute(self, command: Message) -> None:
         try:
             reply: Message = {"result": await getattr(self, command["op"])(command)}
         except Exception as error:
             reply = {"error": describe(error)}
-        sys.stdout.write(json.dumps({"id": command["id"], **reply}) + "\n")
-        sys.stdout.flush()
+        send({"id": command["id"], **reply})
 
     async def connect(self, command: Message) -> None:
         token = command["token"]
         auth = SignIn() if token is None else BearerAuth(token)
-        client = Client(command["url"], auth=auth)
+        visited = self.visits.setdefault(command["client"], Visit())
+
+        async def elicitation(_message: str, _type: Any, params: Any, _context: Any) -> Any:
+            return await visited.open(command["client"], params.url)
+
+        handler = elicitation if command.get("visits") else None
+        client = Client(command["url"], auth=auth, elicitation_handler=handler)
         await client.__aenter__()
         self.clients[command["client"]] = client
+
+    async def visited(self, command: Message) -> None:
+        self.visits[command["client"]].done.set()
 
     async def session(self, _command: Message) -> None:
         return None
