@@ -73,7 +73,7 @@ function writtenAudit({ to, claims, tools, onFull, pseudonyms }: Audit, show: Sh
   };
 }
 
-function writtenIntercept({ ca, trustDir }: Intercept, show: ShowSource): ConfigFile['intercept'] {
+function writtenIntercept({ ca, trustDir, listen }: Intercept, show: ShowSource): ConfigFile['intercept'] {
   const file = (path: string) => ({ file: show({ file: path }) });
   const authority =
     ca.kind === 'files'
@@ -81,7 +81,7 @@ function writtenIntercept({ ca, trustDir }: Intercept, show: ShowSource): Config
       : ca.kind === 'dir'
         ? { dir: ca.dir }
         : ca.kind;
-  return { ca: authority, trust_dir: trustDir };
+  return { ca: authority, trust_dir: trustDir, ...(listen.length > 0 && { listen: listen.map(address) }) };
 }
 
 function writtenInbound({ listen, agent, verify, open, claims, allowRawTokens }: Inbound): ConfigFile['inbound'] {

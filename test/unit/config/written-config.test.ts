@@ -39,7 +39,11 @@ const RARE = {
     allow_raw_tokens: true,
   },
   interaction: { hosts: ['consent.example.com'] },
-  intercept: { ca: { certificate: { file: '/ca.pem' }, private_key: { file: '/ca.key' } }, trust_dir: '/trust' },
+  intercept: {
+    ca: { certificate: { file: '/ca.pem' }, private_key: { file: '/ca.key' } },
+    trust_dir: '/trust',
+    listen: ['127.0.0.1:15001'],
+  },
   forward_proxy: { connect: ['api.example.com:443'] },
   authorization_servers: {
     signed: {
