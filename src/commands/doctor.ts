@@ -5,6 +5,7 @@ import { createCheckContext } from '../doctor/check-context.ts';
 import { createTextReport, type ReportedFinding, summary } from '../doctor/report.ts';
 import { type CheckOptions, type Reporter, runChecks } from '../doctor/run-checks.ts';
 import { createDispatchers } from '../transport/dispatchers.ts';
+import { createDnsLookup } from '../transport/dns-lookup.ts';
 import { type Command, configFile, EXIT, UsageError } from './command.ts';
 import { loadOrReport, showsColour } from './print-problems.ts';
 import { readSubjectTokenFile } from './subject-token-file.ts';
@@ -45,7 +46,9 @@ export const doctor: Command = async (args) => {
 };
 
 async function check(options: Omit<CheckOptions, 'context' | 'reporter'>, reporter: Reporter): Promise<void> {
-  const dispatchers = createDispatchers(() => {});
+  // Where names lead agents to cambist, /etc/hosts would lead its own checks there as well.
+  const byName = (options.config.intercept?.listen.length ?? 0) > 0;
+  const dispatchers = createDispatchers(() => {}, byName ? { lookup: createDnsLookup() } : {});
   const context = createCheckContext(dispatchers.for, options.config.authorizationServers, systemClock);
   try {
     await runChecks({ ...options, context, reporter });

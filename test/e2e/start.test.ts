@@ -53,6 +53,21 @@ test('loads the verification of subject tokens only if a route uses it', async (
   assert.ok((await loadedBy(t, { change: verifying })).own.includes(file));
 });
 
+test('loads interception, and the packages for certificates, only if the config has it', async (t) => {
+  const without = await loadedBy(t);
+  assert.deepEqual(
+    without.own.filter((file) => file.startsWith('intercept/') || file === 'transport/certificates.ts'),
+    [],
+  );
+  assert.ok(!without.packages.has('asn1js'));
+  const folder = await mkdtemp(join(tmpdir(), 'cambist-trust-'));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  const { own, packages } = await loadedBy(t, {
+    change: (config) => ({ ...config, intercept: { trust_dir: folder } }),
+  });
+  assert.ok(own.includes('intercept/interception.ts') && packages.has('asn1js'));
+});
+
 test('serves, traces and verifies tokens from the build alone, without node_modules', async (t) => {
   const elsewhere = await mkdtemp(join(tmpdir(), 'cambist-alone-'));
   t.after(() => rm(elsewhere, { recursive: true, force: true }));

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { StatusReport } from '../../src/admin/status.ts';
 import { startTestApp } from '../harness/app.ts';
+import { connectIntercepted } from '../harness/intercepted.ts';
 
 async function temporaryFolder(t: TestContext): Promise<string> {
   const dir = await mkdtemp(join(tmpdir(), 'cambist-trust-'));
@@ -33,8 +34,13 @@ test('keeps the authority of a folder over a restart', async (t) => {
   const first = await startTestApp(t, config);
   const before = await readFile(join(trust, 'ca.pem'), 'utf8');
   await first.stop();
-  await startTestApp(t, config);
+  const { url } = await startTestApp(t, config);
   assert.equal(await readFile(join(trust, 'ca.pem'), 'utf8'), before);
+  // An agent that has run since before the restart.
+  const running = { authority: 'a.example.com:443', servername: 'a.example.com' };
+  const connection = await connectIntercepted(url, before, running);
+  assert.equal(connection.socket.authorized, true);
+  connection.socket.destroy();
 });
 
 test('reports a host that a reload adds and the authority excludes', async (t) => {

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { startDnsServer } from '../../harness/dns-server.ts';
+import { runCommand } from '../../harness/run-command.ts';
 import { runClient } from './run-program.ts';
 import { HOST, startInterceptSetup } from './setup.ts';
 
@@ -35,8 +36,10 @@ try {
   const unrouted = await run('https://unrouted.example.com/mcp');
   // Its bytes pass untouched: curl sees the certificate of the backend.
   const passed = await run('https://passed.example.com/mcp', '--cacert', `${setup.cambist.directory}/upstream-ca.pem`);
+  const doctor = await runCommand(['doctor', '--json', '--route', 'mcp', '--config', setup.cambist.configFile]);
   console.log(
     JSON.stringify({
+      doctor: JSON.parse(doctor.stdout),
       hosts: readFileSync('/etc/hosts', 'utf8').includes(`127.0.0.1 ${HOST}`),
       routed,
       called,

@@ -37,5 +37,6 @@ test('an agent without proxy variables reaches cambist by name, and cambist the 
   assert.equal(result.tunnels, 1);
   assert.ok(result.arrivals >= 1);
   assert.equal(result.leaked, false);
+  assert.equal(result.doctor.healthy, true, JSON.stringify(result.doctor));
   assert.ok(result.asked.includes('mcp.example.com.search.test'), 'a search domain was applied');
 });
