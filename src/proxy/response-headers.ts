@@ -53,7 +53,9 @@ export function responseHeaders(
  */
 function helpsToSignIn({ route, session }: Admitted, scopes: readonly string[]): boolean {
   const { credential, subjectToken } = route;
-  // The issued token is not made from a token that the caller could replace.
+  // The backend judges the caller's own token.
+  if (credential.kind === 'passthrough') return true;
+  // The backend's token is not made from one that the caller could replace.
   if (credential.kind !== 'exchange' || session.subject === undefined || subjectToken.file !== undefined) return false;
   if (subjectToken.scope !== undefined) {
     const known = subjectToken.scope.split(' ');

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { startTestApp } from '../harness/app.ts';
+import { eventually } from '../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { startFakeUpstream, type UpstreamHandler } from '../harness/fake-upstream.ts';
 import { startGateway } from '../harness/gateway.ts';
@@ -156,4 +157,20 @@ test('requires a valid token of the caller where subject_token.verify is set', a
   const authorization = `Bearer ${await issuer.mint()}`;
   assert.equal((await send({ authorization, origin: 'https://app.example.com' })).status, 200);
   assert.deepEqual(seen('authorization'), [`Bearer ${KEY}`]);
+});
+
+test('names the scopes of a verified token in a 401, and keeps a scope of the backend from the caller', async (t) => {
+  const issuer = await startFakeAuthorizationServer();
+  t.after(issuer.close);
+  const subjectToken = { scope: 'openid agent', verify: { issuer: issuer.issuer, audience: 'cambist' } };
+  const challenge = `Bearer error="insufficient_scope", scope="repo:write ${KEY}"`;
+  const { send, app } = await startSecret(t, {
+    handler: respond(403, 'no', { 'www-authenticate': challenge }),
+    route: { subject_token: subjectToken },
+  });
+  assert.match((await send()).headers['www-authenticate'] ?? '', /^Bearer scope="openid agent", resource_metadata=/);
+  const response = await send({ authorization: `Bearer ${await issuer.mint()}` });
+  assert.deepEqual([response.status, response.text, response.headers['www-authenticate']], [403, 'no', undefined]);
+  await eventually('the scope is logged', () => app.logText().includes('"scopes_missing":"repo:write [redacted]"'));
+  assert.ok(!app.logText().includes(KEY));
 });
