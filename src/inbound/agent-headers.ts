@@ -36,10 +36,12 @@ export function agentHeaders(
   });
   if (replacement === undefined) {
     const kept = baggage.map(withoutHandle).filter((value) => value !== '');
-    return [...headers, ...kept.flatMap((value) => [BAGGAGE, value])];
+    headers.push(...kept.flatMap((value) => [BAGGAGE, value]));
+  } else {
+    const { handle, claims } = replacement;
+    headers.push('authorization', `Bearer ${handle}`, BAGGAGE, withHandle(baggage, handle, tokens), ...claims);
   }
-  const { handle, claims } = replacement;
-  return [...headers, 'authorization', `Bearer ${handle}`, BAGGAGE, withHandle(baggage, handle, tokens), ...claims];
+  return headers;
 }
 
 /** A caller that stole a handle must not make the agent use it. Most requests have none. */

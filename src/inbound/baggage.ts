@@ -14,6 +14,7 @@ const WELL_FORMED = /^[!#$%&'*+.^_`|~\w-]+[ \t]*=[ \t]*[!#-+\--:<-[\]-~]*[ \t]*(
 /** The caller's baggage with the handle as its first member. @param tokens of the caller, which no member may repeat */
 export function withHandle(values: readonly string[], handle: string, tokens: readonly string[]): string {
   const own = `${MEMBER}=${handle}`;
+  if (values.length === 0) return own;
   const kept = [own];
   let length = own.length;
   for (const member of membersOf(values)) {

@@ -1,7 +1,7 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import type { Clock } from '../clock/clock.ts';
 import { CambistError } from '../errors.ts';
-import { createShares } from '../tokens/shares.ts';
+import { createShares, type Shares } from '../tokens/shares.ts';
 import type { Subject } from '../tokens/subject.ts';
 import { handleText } from './handle-text.ts';
 
@@ -51,12 +51,12 @@ interface Entry extends Handle {
 export function createHandles(maxEntries: number, clock: Clock, onRemoved: (reason: RemovalReason) => void): Handles {
   /** Of this process alone, so that a handle is worthless anywhere else. */
   const key = randomBytes(32);
+  /** The least recently used first. */
   const byText = new Map<string, Entry>();
   const byToken = new Map<string, Entry>();
-  /** Handles without a request in flight, the least recently used first. */
-  const idle = new Map<string, Entry>();
   let max = maxEntries;
-  let shares = createShares(max);
+  /** Exists while there is no room. With room, nothing is evicted, and each use would cost a second list. */
+  let shares: Shares | undefined;
 
   const isExpired = ({ expiresAtMs, expiresAtMonotonicMs }: Entry): boolean =>
     expiresAtMs <= clock.wallMs() || expiresAtMonotonicMs <= clock.monotonicMs();
@@ -69,38 +69,49 @@ export function createHandles(maxEntries: number, clock: Clock, onRemoved: (reas
     const entry = { text: handleText(digest), subject, expiresAtMs, expiresAtMonotonicMs, caller, holders: 0 };
     byText.set(entry.text, entry);
     byToken.set(subject.digest, entry);
+    shares?.add(caller, entry.text);
     return entry;
   }
 
-  /** Evicts a handle of the caller that exceeds its share, or else the least recently used one. */
+  /** Evicts the least recently used handle of the caller that exceeds its share, or else of any caller. */
   function evictFor(caller: string | undefined): boolean {
-    const [oldest] = idle.keys();
-    const entry = idle.get(shares.firstToGiveWay(caller) ?? oldest ?? '');
+    shares ??= sharesOf();
+    const greedy = byText.get(shares.firstToGiveWay(caller) ?? '')?.caller;
+    const isFree = ({ holders }: Entry): boolean => holders === 0;
+    const entry = find((each) => isFree(each) && each.caller === greedy) ?? find(isFree);
     if (entry === undefined) return false;
     remove(entry, isExpired(entry) ? 'expired' : 'capacity');
     return true;
   }
 
+  function sharesOf(): Shares {
+    const all = createShares(max);
+    for (const { caller, text } of byText.values()) all.add(caller, text);
+    return all;
+  }
+
+  function find(isWanted: (entry: Entry) => boolean): Entry | undefined {
+    for (const entry of byText.values()) if (isWanted(entry)) return entry;
+    return undefined;
+  }
+
   function remove(entry: Entry, reason: RemovalReason): void {
     byText.delete(entry.text);
     byToken.delete(entry.subject.digest);
-    stopIdling(entry);
+    shares?.remove(entry.caller, entry.text);
     onRemoved(reason);
   }
 
-  function idleFrom(entry: Entry): void {
-    idle.set(entry.text, entry);
-    shares.add(entry.caller, entry.text);
-  }
-
-  function stopIdling({ text, caller }: Entry): void {
-    if (idle.delete(text)) shares.remove(caller, text);
+  function use(entry: Entry): void {
+    byText.delete(entry.text);
+    byText.set(entry.text, entry);
+    shares?.use(entry.caller, entry.text);
   }
 
   return {
     hold(subject, callerOf) {
       const entry = byToken.get(subject.digest) ?? create(subject, callerOf(subject));
-      stopIdling(entry);
+      use(entry);
       entry.holders += 1;
       return entry;
     },
@@ -109,34 +120,32 @@ export function createHandles(maxEntries: number, clock: Clock, onRemoved: (reas
       // After `clear` the same text may belong to another entry.
       if (entry !== handle) return;
       entry.holders -= 1;
-      if (entry.holders > 0) return;
-      if (isExpired(entry)) remove(entry, 'expired');
-      else idleFrom(entry);
+      if (entry.holders === 0 && isExpired(entry)) remove(entry, 'expired');
     },
     find(text) {
       const entry = byText.get(text);
       if (entry === undefined || isExpired(entry)) return undefined;
-      if (idle.delete(text)) {
-        idle.set(text, entry);
-        shares.use(entry.caller, text);
-      }
+      use(entry);
       return entry;
     },
     sweep() {
-      for (const entry of [...idle.values()].filter(isExpired)) remove(entry, 'expired');
+      const done = [...byText.values()].filter((entry) => entry.holders === 0 && isExpired(entry));
+      for (const entry of done) remove(entry, 'expired');
+      if (byText.size < max) shares = undefined;
     },
     get size() {
       return byText.size;
     },
     resize(next) {
+      if (next === max) return;
       max = next;
-      shares = createShares(max);
-      for (const { caller, text } of idle.values()) shares.add(caller, text);
+      shares = undefined;
       while (byText.size > max && evictFor(undefined));
     },
     clear() {
-      for (const map of [byText, byToken, idle]) map.clear();
-      shares = createShares(max);
+      byText.clear();
+      byToken.clear();
+      shares = undefined;
     },
   };
 }

@@ -2,7 +2,7 @@ import { followsClose } from '../proxy/closing.ts';
 import { findRoute, receive } from '../proxy/find-route.ts';
 import type { Pipeline } from '../proxy/pipeline.ts';
 import type { ProxyRequest } from '../proxy/proxy-request.ts';
-import { isStreamed, readBody } from '../proxy/request-body.ts';
+import { isStreamed, takeBody } from '../proxy/request-body.ts';
 import { ownMetadata } from '../proxy/resource-metadata.ts';
 import { callUpstream, type UpstreamCallOptions } from '../proxy/upstream-call.ts';
 import { readClaims } from '../tokens/claims.ts';
@@ -16,6 +16,9 @@ import { type VerifyCallerOptions, verifyCaller } from './verify-caller.ts';
 export interface InboundPipelineOptions extends UpstreamCallOptions, VerifyCallerOptions {
   readonly handles: Handles;
 }
+
+/** Larger than any message of a person, or of MCP without a file. */
+const MAX_WHOLE_BODY_BYTES = 64 * 1024;
 
 /** The life of a request from a caller to the agent, step by step. It never rejects: an error becomes the response. */
 export function createInboundPipeline(options: InboundPipelineOptions): Pipeline {
@@ -45,8 +48,8 @@ export function createInboundPipeline(options: InboundPipelineOptions): Pipeline
       request.session = session;
       const handle = subject && hold(request, subject, options.handles);
 
-      // Read the body. It streams.
-      const taking = readBody(routed);
+      // Read the body: a small one as a whole, which is faster; a large one streams.
+      const taking = takeBody(request.incoming, MAX_WHOLE_BODY_BYTES);
       const body = taking instanceof Promise ? await taking : taking;
       request.body = body;
 
@@ -54,7 +57,9 @@ export function createInboundPipeline(options: InboundPipelineOptions): Pipeline
       if (request.isClosed) return;
       if (isStreamed(body)) request.watchUpload();
       const headers = agentHeaders(routed, rules.reserved, handle && replacementOf(handle, rules));
-      callUpstream({ ...routed, session, body, headers, token: undefined }, options, switched);
+      const { target, route, path, wholeBody } = routed;
+      const admitted = { request, target, route, path, wholeBody, session, body, headers, token: undefined };
+      callUpstream(admitted, options, switched);
     } catch (error) {
       // Finish with an error of cambist's own. Every other end is seen by the request's tracker.
       request.fail(error);

@@ -15,6 +15,8 @@ export interface InboundRules {
   claimsFor(handle: Handle): readonly string[];
 }
 
+const NONE: readonly string[] = [];
+
 /** Makes the rules of a config once. */
 export function createInboundRules(): (active: ActiveConfig) => InboundRules {
   const known = new WeakMap<ActiveConfig, InboundRules>();
@@ -36,6 +38,7 @@ function rulesOf({ config: { inbound }, withheld }: ActiveConfig): InboundRules 
     inbound,
     reserved: new Set([...withheld.common, BAGGAGE, ...names]),
     claimsFor(handle) {
+      if (names.length === 0) return NONE;
       let headers = claims.get(handle);
       if (headers === undefined) {
         headers = claimHeaders(readClaims(handle.subject.token.reveal()), inbound.claims);

@@ -131,7 +131,8 @@ function notesOn(container: JsonObject, name: string, { inbound, agent }: Inboun
     return variable.name !== VARIABLE && text !== undefined && literal.test(text) ? [textOf(variable.name) ?? ''] : [];
   });
   return [
-    `container ${quote(name)} must listen on port ${agent}, which ${VARIABLE} tells it, and ${probes} probes ask it there`,
+    `container ${quote(name)} must listen on port ${agent}, which ${VARIABLE} tells it`,
+    ...(probes === 0 ? [] : [`its probes and hooks on port ${inbound} now use port ${agent}`]),
     ...others.map((other) => `its variable ${quote(other)} contains ${inbound}: check that it means cambist`),
     `the config needs inbound with listen 0.0.0.0:${inbound} and agent http://127.0.0.1:${agent}`,
   ];

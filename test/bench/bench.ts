@@ -87,6 +87,7 @@ function chosenCases(names: readonly string[] | undefined, against: string | und
   const cases = listCases({
     cambist: createCambist({ name: 'cambist', logLevel: 'info' }),
     quiet: createCambist({ name: 'cambist, log: warn', logLevel: 'warn' }),
+    inbound: createCambist({ name: 'cambist, inbound', logLevel: 'info', inbound: true }),
     other:
       against === undefined
         ? undefined

@@ -5,6 +5,8 @@ import { type Sample, sampleClosed, sampleMemory, sampleOpen, sampleStart } from
 export interface Peers {
   readonly cambist: Peer;
   readonly quiet: Peer;
+  /** The way of callers to the agent. */
+  readonly inbound: Peer;
   /** Another build for comparison. */
   readonly other: Peer | undefined;
   readonly undici: Peer;
@@ -53,7 +55,7 @@ const closed: Take = { of: 'warm', sample: (started, { load }, { seconds }) => s
 const open: Take = { of: 'warm', sample: (started, { load }, { seconds }) => sampleOpen(started, load, seconds) };
 
 export function listCases(peers: Peers): Case[] {
-  const { cambist, quiet, other, undici, undiciWhole, exchange, fastify, httpProxy, nginx, haproxy } = peers;
+  const { cambist, quiet, inbound, other, undici, undiciWhole, exchange, fastify, httpProxy, nginx, haproxy } = peers;
   const plain = (...some: (Peer | undefined)[]): Contestant[] =>
     some.filter((peer) => peer !== undefined).map((peer) => ({ label: peer.name, peer }));
   const withAll = (added: Partial<Contestant>, contestants: Contestant[]): Contestant[] =>
@@ -143,6 +145,23 @@ export function listCases(peers: Peers): Case[] {
         ...plain(cambist, undici),
       ],
       take: closed,
+    },
+    {
+      name: 'inbound',
+      about: 'a call from a caller to the agent, with a known token of 1 KB that the agent gets a handle for',
+      contestants: withAll({ signed: true }, plain(inbound, undici)),
+      take: closed,
+    },
+    {
+      name: 'handles',
+      about: 'resident memory under load, with 10,000 handles',
+      contestants: [{ label: inbound.name, peer: inbound, subjects: MANY_SUBJECTS, signed: true }],
+      rounds: 1,
+      take: {
+        of: 'new',
+        sample: (contestant, environment, { seconds, memoryRequests }) =>
+          sampleMemory(contestant, environment, seconds, memoryRequests),
+      },
     },
     {
       name: 'start',

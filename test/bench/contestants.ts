@@ -21,6 +21,8 @@ export interface Contestant {
   readonly intercepted?: true;
   /** Each call has a connection of its own. */
   readonly newConnections?: true;
+  /** The tokens of the callers have valid signatures. */
+  readonly signed?: true;
   /** Streams that stay open during the measurement. The default is 0. */
   readonly openStreams?: number;
 }
@@ -50,7 +52,7 @@ export async function startContestant(
   contestant: Contestant,
   { load, directory, caFile, node, intercepted }: Environment,
 ): Promise<StartedContestant> {
-  const { peer, responseKind = 'json', subjects = 1, routes = 1, called = routes } = contestant;
+  const { peer, responseKind = 'json', subjects = 1, routes = 1, called = routes, signed = false } = contestant;
   const tls = contestant.tls ?? contestant.intercepted ?? false;
   started += 1;
   const own = join(directory, String(started));
@@ -71,7 +73,15 @@ export async function startContestant(
   return {
     contestant,
     proxy,
-    target: { port: proxy.port, paths, subjects, responseKind, tls: callerTls, newConnections },
+    target: {
+      port: proxy.port,
+      paths,
+      subjects,
+      responseKind,
+      tls: callerTls,
+      newConnections,
+      ...(signed && { signedBy: load.issuer }),
+    },
   };
 }
 

@@ -34,6 +34,22 @@ async function file(t: TestContext, content: string): Promise<string> {
   return join(folder, 'f.yaml');
 }
 
+test('moves the agent to another port, and prints the policy that closes it on standard error', async () => {
+  const flags = [...FLAGS.slice(0, 2), '--inbound', '8080'];
+  const injected = await runCommand(['inject', ...flags, '-'], { input: DEPLOYMENT });
+  assert.equal(injected.code, 0);
+  const [deployment] = parseAllDocuments(injected.stdout).map((document) => document.toJS());
+  assert.deepEqual(deployment.spec.template.spec.containers[0].env, [{ name: 'PORT', value: '8081' }]);
+  assert.match(injected.stderr, /^cambist: every client that knows the pod's address can call the agent on port 8081/m);
+  const [policy] = parseAllDocuments(injected.stderr.slice(injected.stderr.indexOf('apiVersion'))).map((one) =>
+    one.toJS(),
+  );
+  assert.equal(policy.kind, 'NetworkPolicy');
+  assert.deepEqual(policy.spec.podSelector, { matchLabels: { app: 'agent' } });
+  const back = await runCommand(['uninject', '-'], { input: injected.stdout });
+  assert.equal(back.stdout, DEPLOYMENT);
+});
+
 test('injects and uninjects from standard input, with a line for each object on standard error', async () => {
   const stream = `${DEPLOYMENT}---\n${CONFIG_MAP}`;
   const injected = await runCommand(['inject', ...FLAGS, '-'], { input: stream });

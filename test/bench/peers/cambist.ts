@@ -11,10 +11,12 @@ export interface CambistVariant {
   readonly logLevel: 'info' | 'warn';
   /** `main.js` of a build. The default is that in `dist`. */
   readonly program?: string;
+  /** Measures the way of callers to the agent. */
+  readonly inbound?: true;
 }
 
 /** cambist as shipped. The bench reads its log through a pipe, like a container runtime. */
-export function createCambist({ name, logLevel, program = BUILT_PROGRAM }: CambistVariant): Peer {
+export function createCambist({ name, logLevel, program = BUILT_PROGRAM, inbound }: CambistVariant): Peer {
   return {
     name,
     missing: () => undefined,
@@ -24,7 +26,10 @@ export function createCambist({ name, logLevel, program = BUILT_PROGRAM }: Cambi
       const trustDir = join(setup.directory, 'trust');
       const intercept = { trust_dir: trustDir, listen: [`127.0.0.1:${tlsPort}`] };
       const more = setup.intercepted === undefined ? {} : { intercept };
-      writeFileSync(config, stringify({ ...configFor(setup, logLevel), ...addresses(port, adminPort), ...more }));
+      const callers = inbound === true ? inboundFor(setup, port) : {};
+      const listen = inbound === true ? await freePort() : port;
+      const listeners = addresses(listen, adminPort);
+      writeFileSync(config, stringify({ ...configFor(setup, logLevel), ...listeners, ...more, ...callers }));
       writeFileSync(join(setup.directory, 'client-secret'), 'a secret for the bench');
       const startedMs = performance.now();
       const child = startPinned('proxy', setup.node, [program, 'run', '--config', config], {
@@ -59,6 +64,10 @@ function configFor({ origin, caFile, issuer, routes, directory, intercepted }: S
       ...(caFile === undefined ? {} : { tls: { ca: { file: caFile } } }),
     })),
   };
+}
+
+function inboundFor({ origin, issuer }: Setup, port: number): object {
+  return { inbound: { listen: `127.0.0.1:${port}`, agent: origin, verify: { issuer, audience: 'cambist' } } };
 }
 
 function addresses(port: number, adminPort: number): object {

@@ -16,6 +16,8 @@ export interface Target {
   /** The number of callers, each with its own token. `fresh` is a new caller for each request. */
   readonly subjects: number | 'fresh';
   readonly responseKind: ResponseKind;
+  /** The issuer of the callers' tokens, if their signatures must be valid. Not with `fresh` callers. */
+  readonly signedBy?: string;
   /** The proxy terminates TLS for this host. */
   readonly tls?: CallerTls | undefined;
   /** Each request has a connection of its own. */

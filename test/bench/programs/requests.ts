@@ -1,5 +1,5 @@
 import type { Target } from './protocol.ts';
-import { fabricateToken } from './tokens.ts';
+import { fabricateToken, signToken } from './tokens.ts';
 
 const BODY = JSON.stringify({
   jsonrpc: '2.0',
@@ -38,7 +38,7 @@ function createRequests(target: Target): Requests {
   }
   const distinct = Math.max(paths.length, subjects);
   const prepared: Buffer[] = [];
-  const tokens = Array.from({ length: subjects }, (_, n) => fabricateToken(`caller-${n}`, 'cambist'));
+  const tokens = Array.from({ length: subjects }, (_, n) => tokenOf(`caller-${n}`, target));
   for (let n = 0; n < distinct; n += 1) {
     const caller = n % subjects;
     prepared.push(requestBytes(target, paths[n % paths.length] as string, `caller-${caller}`, tokens[caller]));
@@ -50,6 +50,10 @@ function createRequests(target: Target): Requests {
       return prepared[i] as Buffer;
     },
   };
+}
+
+function tokenOf(caller: string, { signedBy }: Target): string {
+  return signedBy === undefined ? fabricateToken(caller, 'cambist') : signToken(caller, 'cambist', signedBy);
 }
 
 /** A tool call of an MCP client with a session. */

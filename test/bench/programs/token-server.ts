@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
-import { fabricateToken } from './tokens.ts';
+import { fabricateToken, JWKS } from './tokens.ts';
 
 const LIFETIME_SECONDS = 3600;
 
@@ -20,7 +20,9 @@ export async function startTokenServer(): Promise<TokenServer> {
       response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(body));
     };
     if (request.method === 'GET') {
-      respond({ issuer, token_endpoint: `${issuer}/token` });
+      respond(
+        request.url === '/jwks' ? JWKS : { issuer, token_endpoint: `${issuer}/token`, jwks_uri: `${issuer}/jwks` },
+      );
       return;
     }
     void text(request).then((body) => {

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { generateKeyPairSync, randomBytes, sign } from 'node:crypto';
 
 /** A typical size for access tokens with a few groups and scopes. */
 const TOKEN_BYTES = 1024;
@@ -7,10 +7,22 @@ const LIFETIME_SECONDS = 2 * 60 * 60;
 
 const HEADER = encode({ alg: 'ES256', typ: 'at+jwt', kid: 'bench' });
 
+const KEYS = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+
+/** The keys of the authorization server. */
+export const JWKS = { keys: [{ ...KEYS.publicKey.export({ format: 'jwk' }), alg: 'ES256', use: 'sig', kid: 'bench' }] };
+
+/** Creates a JWT of about 1 KB with a valid signature. */
+export function signToken(subject: string, audience: string, issuer: string): string {
+  const unsigned = fabricateToken(subject, audience, issuer).split('.').slice(0, 2).join('.');
+  const signature = sign('sha256', Buffer.from(unsigned), { key: KEYS.privateKey, dsaEncoding: 'ieee-p1363' });
+  return `${unsigned}.${signature.toString('base64url')}`;
+}
+
 /** Creates a JWT of about 1 KB without a valid signature, because signing is the authorization server's cost. */
-export function fabricateToken(subject: string, audience: string): string {
+export function fabricateToken(subject: string, audience: string, issuer = 'https://idp.example.com'): string {
   const nowSeconds = Math.floor(Date.now() / 1000);
-  const claims = { iss: 'https://idp.example.com', sub: subject, aud: audience, iat: nowSeconds };
+  const claims = { iss: issuer, sub: subject, aud: audience, iat: nowSeconds };
   const expiry = { exp: nowSeconds + LIFETIME_SECONDS, jti: randomBytes(16).toString('base64url') };
   const bare = encode({ ...claims, ...expiry, groups: '' });
   const signature = randomBytes(SIGNATURE_BYTES).toString('base64url');

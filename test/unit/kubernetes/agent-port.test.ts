@@ -7,6 +7,7 @@ import { closingAdvice } from '../../../src/kubernetes/network-policy.ts';
 import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
 import { KAGENT, POD } from '../../../src/kubernetes/pod-layout.ts';
 import { uninjectPod } from '../../../src/kubernetes/pod-restoration.ts';
+import { problemsOfManifest } from '../../harness/kubernetes-schema.ts';
 import { ANY_FLAGS, ANY_POD } from './any-pod.ts';
 import { container, environment, IMAGE, inject, pod, request } from './samples.ts';
 
@@ -19,6 +20,7 @@ const move = (template: JsonObject, flags = {}) => inject(template, { inbound: '
 test('cambist listens on the port of the callers, and PORT moves the agent to the next one', () => {
   const { template, outcome, reasons } = move(agentPod());
   assert.equal(outcome, 'injected');
+  assert.deepEqual(problemsOfManifest(template), []);
   assert.deepEqual(environment(template, 'agent'), { PORT: '8081' });
   assert.deepEqual(getIn(container(template), ['ports', 1]), { name: 'cambist-inbound', containerPort: 8080 });
   // A Service that names the port finds it on every version of Kubernetes.
@@ -145,6 +147,7 @@ test('whatever can be moved is restored, and moving it again changes nothing', (
 test('prints a policy that closes exactly the agent’s port, for pods that a label selects', () => {
   const advice = closingAdvice(move(agentPod()).template, POD) ?? '';
   const policy = parse(advice.slice(advice.indexOf('\n\n'))) as JsonObject;
+  assert.deepEqual(problemsOfManifest(policy), []);
   assert.deepEqual(getIn(policy, ['spec', 'podSelector']), { matchLabels: { app: 'a' } });
   assert.deepEqual(getIn(policy, ['spec', 'ingress']), [
     {
