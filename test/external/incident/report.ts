@@ -30,9 +30,9 @@ export function formatObservation(observation: Observation): string {
 
 /** The fields of a log line that are the same in every run. */
 export function condense(line: LogLine, directory: string): string {
-  const { level, msg, route, authorization_server, error, oauth_error, err } = line;
+  const { level, msg, route, authorization_server, error, oauth_error, err, cause, fix } = line;
   const message = typeof err === 'object' && err !== null && 'message' in err ? err.message : undefined;
-  const fields = { level, msg, route, authorization_server, error, oauth_error, err: message };
+  const fields = { level, msg, route, authorization_server, error, oauth_error, err: message, cause, fix };
   return JSON.stringify(fields).replaceAll(`${directory}/`, '/etc/cambist/');
 }
 
