@@ -46,11 +46,11 @@ test('sends the form and the client authentication to the discovered endpoint', 
   const { fake, exchange, clock } = await setUp(t, {
     clientAuth: { method: 'client_secret_basic', clientSecret: { file }, basicEncoding: 'form' },
   });
-  const { sent, lifetime, ...token } = await exchange();
+  const { sent, lifetime, accessToken, tokenType, isForOthers } = await exchange();
   const [request] = fake.requests;
   assert.ok(['subject', 's3cret'].every((value) => sent.some((one) => one.value === value)));
   assert.equal(lifetime.sentAtMs, clock.monotonicMs());
-  assert.deepEqual(token, { accessToken: request?.issued, tokenType: 'Bearer', isForOthers: false });
+  assert.deepEqual([accessToken, tokenType, isForOthers], [request?.issued, 'Bearer', false]);
   assert.equal(request?.headers.authorization, `Basic ${Buffer.from('cambist:s3cret').toString('base64')}`);
   assert.equal(request?.headers['content-type'], 'application/x-www-form-urlencoded');
   assert.equal(request?.headers.accept, 'application/json');
