@@ -11,6 +11,8 @@ import { REMOVAL_REASONS, type RemovalReason } from './handles.ts';
 export interface InboundCounts {
   readonly proxy: ProxyObserver;
   handleRemoved(reason: RemovalReason): void;
+  /** The agent used a handle whose caller has no request in flight. */
+  detachedUse(): void;
   /** @param handles returns the current number of handles */
   families(handles: () => number): MetricFamily[];
 }
@@ -33,6 +35,7 @@ export function createInboundCounts(): InboundCounts {
   const removals: Tally<RemovalReason> = expect({}, REMOVAL_REASONS);
   for (const [code, outcome] of EXPECTED_RESPONSES) responseCount(counts, 'POST', code, outcome);
   expect(counts.failures, ERRORS);
+  let detached = 0;
   const proxy: ProxyObserver = {
     requestRouted() {
       counts.inFlight += 1;
@@ -59,6 +62,9 @@ export function createInboundCounts(): InboundCounts {
   return {
     proxy,
     handleRemoved: (reason) => add(removals, reason),
+    detachedUse() {
+      detached += 1;
+    },
     families: (handles) => [
       counter('cambist_inbound_requests_total', 'Requests from callers, by method, HTTP status and outcome.', () =>
         counts.responses.map(({ count, method, code, outcome }) => sample({ method, code, outcome }, count)),
@@ -83,6 +89,11 @@ export function createInboundCounts(): InboundCounts {
         () => samplesOf(counts.aborted, (by) => ({ aborted_by: by })),
       ),
       gauge('cambist_inbound_handles', 'Handles in memory.', () => [sample({}, handles())]),
+      counter(
+        'cambist_inbound_detached_requests_total',
+        'Requests of the agent with a handle whose caller has no request in flight.',
+        () => [sample({}, detached)],
+      ),
       counter('cambist_inbound_handle_removals_total', 'Handles that were removed, by reason.', () =>
         samplesOf(removals, (reason) => ({ reason })),
       ),

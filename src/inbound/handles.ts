@@ -9,6 +9,8 @@ import { handleText } from './handle-text.ts';
 export interface Handle {
   readonly text: string;
   readonly subject: Subject;
+  /** Requests in flight with this handle. */
+  readonly holders: number;
 }
 
 /** The reason why a handle was removed. */
@@ -43,7 +45,6 @@ interface Entry extends Handle {
   readonly expiresAtMs: number;
   /** Monotonic milliseconds, because the wall clock may be set back. */
   readonly expiresAtMonotonicMs: number;
-  /** Requests in flight with this handle. */
   holders: number;
 }
 

@@ -79,7 +79,7 @@ export async function createInbound(first: Config, options: InboundOptions): Pro
     close: async () => server.close(),
     tracker,
     connections: () => connections.counts,
-    readCaller: createHandleReader(handles, () => inbound),
+    readCaller: createHandleReader(handles, () => inbound, counts.detachedUse),
     families: counts.families(() => handles.size),
     serve(config) {
       const before = JSON.stringify(inbound.verify);

@@ -12,14 +12,16 @@ import type { Handle, Handles } from './handles.ts';
  * Reads the caller of an outbound request by its handle. The route then works as with the token itself, and no handle is
  * forwarded. A value that looks like a handle is resolved or refused on every route.
  * @param inbound returns the active config
+ * @param onDetached called for a handle whose caller has no request in flight
  */
-export function createHandleReader(handles: Handles, inbound: () => Inbound): ReadCaller {
+export function createHandleReader(handles: Handles, inbound: () => Inbound, onDetached: () => void): ReadCaller {
   return (routed, subjects) => {
     const { rawHeaders } = routed.request.incoming;
     const [text, ...others] = new Set(handleTexts(rawHeaders));
     if (others.length > 0) throw invalid('has two different handles');
     const handle = text === undefined ? undefined : handles.find(text);
     if (text !== undefined && handle === undefined) throw invalid('has a handle that is unknown or expired');
+    if (handle?.holders === 0) onDetached();
     if (handlesIn(routed.path).length > 0) throw invalid('has a handle in its URL');
     if (!inbound().allowRawTokens) refuseRawTokens(routed, handle);
     return readCallerToken(routed, subjects, handle === undefined ? rawHeaders : resolved(routed, handle));
