@@ -38,6 +38,7 @@ export function createFileSink(path: string): RecordSink {
   }
 
   return {
+    isSynchronous: true,
     async open() {
       current();
     },

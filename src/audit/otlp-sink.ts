@@ -41,6 +41,7 @@ export function createOtlpSink(version: string): RecordSink {
   }
 
   return {
+    isSynchronous: false,
     async open() {},
     send(lines) {
       const records = lines.toString().trimEnd().split('\n').map(toLogRecord);

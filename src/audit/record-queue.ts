@@ -35,8 +35,8 @@ const SLOW_DELAY_MS = 10;
 const FAULT_DELAY_MS = 500;
 
 /**
- * Sends records in the order in which they came, once each turn of the event loop: a busy proxy sends many with one write. A
- * record that the destination has not taken is sent again.
+ * Sends records in the order in which they came: at once to a destination that takes them without waiting, else those of a turn of
+ * the event loop together. A record that the destination has not taken is sent again.
  */
 export function createRecordQueue(sink: RecordSink, options: QueueOptions): RecordQueue {
   let lines: string[] = [];
@@ -51,6 +51,24 @@ export function createRecordQueue(sink: RecordSink, options: QueueOptions): Reco
   let isSending = false;
   let hasFault = false;
   let isClosed = false;
+
+  /** Sends a record before anything else happens, so that not even SIGKILL loses it. */
+  function sendAtOnce(line: string): void {
+    const rest = Buffer.from(line);
+    try {
+      const bytes = sink.send(rest) as number;
+      if (bytes === rest.length) {
+        written += 1;
+        return;
+      }
+      sending = { rest: rest.subarray(bytes), count: 1, length: line.length };
+    } catch (error) {
+      failed(error);
+      sending = { rest, count: 1, length: line.length };
+    }
+    pendingLength += line.length;
+    schedule();
+  }
 
   function schedule(): void {
     if (isScheduled || isSending) return;
@@ -84,10 +102,14 @@ export function createRecordQueue(sink: RecordSink, options: QueueOptions): Reco
       written += batch.count;
       return 0;
     } catch (error) {
-      if (!hasFault) options.onFault(error);
-      hasFault = true;
+      failed(error);
       return FAULT_DELAY_MS;
     }
+  }
+
+  function failed(error: unknown): void {
+    if (!hasFault) options.onFault(error);
+    hasFault = true;
   }
 
   function recovered(): void {
@@ -124,6 +146,10 @@ export function createRecordQueue(sink: RecordSink, options: QueueOptions): Reco
       if (isClosed || (!options.keepsAll && pendingLength > MAX_PENDING_LENGTH)) {
         dropped += 1;
         unreported += 1;
+        return;
+      }
+      if (sink.isSynchronous && pendingLength === 0 && unreported === 0) {
+        sendAtOnce(line);
         return;
       }
       add(line);

@@ -11,6 +11,8 @@ export interface RecordSink {
    * @throws {Error} where it took nothing more
    */
   send(lines: Buffer): number | Promise<number>;
+  /** `send` returns without waiting, so a record can be on its way before its response is. */
+  readonly isSynchronous: boolean;
   /** Opens the destination again before the next record, because it may have been rotated. */
   reopen(): void;
   close(): Promise<void>;

@@ -36,6 +36,7 @@ export function createSocketSink(path: string): RecordSink {
   }
 
   return {
+    isSynchronous: false,
     async open() {
       await connected();
     },

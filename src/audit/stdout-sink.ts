@@ -7,6 +7,7 @@ import type { RecordSink } from './sink.ts';
  */
 export function createStdoutSink(logger: Logger): RecordSink {
   return {
+    isSynchronous: true,
     async open() {},
     send: (lines) => (logger.offer(lines.toString()) ? lines.length : 0),
     reopen() {},

@@ -21,6 +21,9 @@ const WITHOUT_NAME_HEADER = 'tasks/result';
 const FIRST_WITH_HEADERS = '2026-07-28';
 const REVISION = /^\d{4}-\d{2}-\d{2}$/;
 
+/** Fails for other encodings. It keeps no state between messages. */
+const UTF_8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
 /**
  * Reads the JSON-RPC message of a body. Refuses everything that a backend might read differently, because the backend would
  * then do something other than the route allows: another character set, a duplicate key, or a variant spelling of a key.
@@ -29,7 +32,7 @@ export function readMcpMessage(body: Uint8Array): MessageReading {
   let text: string;
   let value: unknown;
   try {
-    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(body);
+    text = UTF_8.decode(body);
     value = JSON.parse(text);
   } catch {
     return { wrong: 'its body is not valid JSON in UTF-8' };
@@ -115,8 +118,12 @@ const MAX_KEYS = 1000;
 /** Not part of any routing key, but dropped by lenient parsers: control characters, white space and invisible ones. */
 const INVISIBLE = /[\p{Cc}\p{Cf}\p{Z}]+/gu;
 
+/** Most keys, which only differ by case. */
+const ASCII_LETTERS = /^[A-Za-z]+$/;
+
 /** A key as the most lenient parser compares it: up to a NUL, without invisible characters, ignoring case and width. */
 function fold(key: string): string {
+  if (ASCII_LETTERS.test(key)) return key.toLowerCase();
   const nul = key.indexOf('\0');
   const text = nul === -1 ? key : key.slice(0, nul);
   return text.normalize('NFKC').replace(INVISIBLE, '').toUpperCase().toLowerCase();

@@ -5,7 +5,7 @@ import type { RecordSink } from '../../../src/audit/sink.ts';
 import { eventually } from '../../harness/eventually.ts';
 
 /** A destination that takes what `take` says. */
-function createFakeSink() {
+function createFakeSink(isSynchronous: boolean) {
   const sent: string[] = [];
   const fake = {
     sent,
@@ -14,6 +14,7 @@ function createFakeSink() {
     isClosed: false,
   };
   const sink: RecordSink = {
+    isSynchronous,
     async open() {},
     send(lines) {
       const taken = fake.take(lines);
@@ -28,8 +29,8 @@ function createFakeSink() {
   return { fake, sink };
 }
 
-function setUp(options: Partial<QueueOptions> = {}) {
-  const { fake, sink } = createFakeSink();
+function setUp(options: Partial<QueueOptions> = {}, isSynchronous = false) {
+  const { fake, sink } = createFakeSink(isSynchronous);
   const faults: unknown[] = [];
   const queue = createRecordQueue(sink, {
     keepsAll: false,
@@ -51,6 +52,30 @@ test('sends the records of one turn in one write', async () => {
   assert.deepEqual(fake.sent, []);
   await eventually('three records are written', () => queue.written === 3);
   assert.deepEqual(fake.sent, ['a\nb\nc\n']);
+});
+
+test('sends each record at once to a synchronous destination', () => {
+  const { fake, queue } = setUp({}, true);
+  queue.push('a\n');
+  queue.push('b\n');
+  assert.deepEqual([fake.sent, queue.written], [['a\n', 'b\n'], 2]);
+});
+
+test('keeps records in order when a synchronous destination fails or takes a part', async () => {
+  const { fake, queue, faults } = setUp({}, true);
+  const { take } = fake;
+  fake.take = failing;
+  queue.push('first\n');
+  assert.equal(queue.isBlocked, true);
+  queue.push('second\n');
+  fake.take = (lines) => Math.min(3, lines.length);
+  await eventually('both are written', () => queue.written === 2);
+  queue.push('third\n');
+  fake.take = take;
+  queue.push('fourth\n');
+  await eventually('all are written', () => queue.written === 4);
+  assert.equal(fake.text(), 'first\nsecond\nthird\nfourth\n');
+  assert.deepEqual(faults.map(String), ['Error: no space', 'recovered']);
 });
 
 test('sends the rest of a record that was taken in part', async () => {
