@@ -59,7 +59,7 @@ export function createAdminListener(
     readiness,
     cacheReport: tokens.cacheReport,
     status,
-    decisions: (after) => reportDecisions(decisions, after, systemClock),
+    decisions: (after, most) => reportDecisions(decisions, after, systemClock, most),
     config: effectiveConfig(activeConfig),
     logLevel,
     hosts: () => activeConfig().adminHosts,

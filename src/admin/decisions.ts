@@ -3,7 +3,7 @@ import type { Route } from '../config/config.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { Outcome } from '../observability/proxy-observer.ts';
 import type { CacheResult } from '../observability/token-observer.ts';
-import type { Decision, RecentDecisions } from '../proxy/recent-decisions.ts';
+import { type Decision, REMEMBERED_DECISIONS, type RecentDecisions } from '../proxy/recent-decisions.ts';
 import { whyMatched } from '../routing/why-matched.ts';
 
 /** The body of `/decisions`: names and values from the config, codes and numbers. No text from a caller, and no subject. */
@@ -15,6 +15,9 @@ export interface DecisionReport {
   /** The earliest first. */
   readonly decisions: readonly DecisionRow[];
 }
+
+/** Number of decisions on the status page. `cambist tail` shows more. */
+export const SHOWN_DECISIONS = 20;
 
 export interface DecisionRow {
   readonly number: number;
@@ -38,11 +41,19 @@ export interface DecisionRow {
   readonly granted?: { readonly audience?: readonly string[]; readonly scope?: string };
 }
 
-/** @param after number of the last decision that the reader knows; 0 for none */
-export function reportDecisions(recent: RecentDecisions, after: number, clock: Clock): DecisionReport {
+/**
+ * @param after number of the last decision that the reader knows; 0 for none
+ * @param most number of the last decisions to report
+ */
+export function reportDecisions(
+  recent: RecentDecisions,
+  after: number,
+  clock: Clock,
+  most: number = REMEMBERED_DECISIONS,
+): DecisionReport {
   // A reader that knows a later one knows it from an earlier process.
   const known = after > recent.last ? 0 : after;
-  const decisions = recent.after(known);
+  const decisions = recent.after(Math.max(known, recent.last - most));
   const wallOffsetMs = clock.wallMs() - clock.monotonicMs();
   return {
     last: recent.last,

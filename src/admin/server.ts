@@ -7,7 +7,7 @@ import type { LogLevelControl } from '../observability/log-level.ts';
 import type { Readiness } from '../observability/readiness.ts';
 import { readHost } from '../routing/request-target.ts';
 import type { RouteCacheReport } from '../tokens/cache.ts';
-import type { DecisionReport } from './decisions.ts';
+import { type DecisionReport, SHOWN_DECISIONS } from './decisions.ts';
 import type { EffectiveConfig } from './effective-config.ts';
 import { addLogLevel } from './log-level.ts';
 import { isLoopback } from './loopback.ts';
@@ -32,8 +32,11 @@ export interface AdminSources {
   readonly status: Pick<Status, 'report' | 'charts'>;
   readonly config: EffectiveConfig;
   readonly logLevel: LogLevelControl;
-  /** @param after number of the last decision that the reader knows */
-  readonly decisions: (after: number) => DecisionReport;
+  /**
+   * @param after number of the last decision that the reader knows
+   * @param most number of the last decisions to report
+   */
+  readonly decisions: (after: number, most?: number) => DecisionReport;
   /** Public names of this listener, in lower case. */
   readonly hosts: () => readonly string[];
 }
@@ -97,7 +100,9 @@ export function createAdminServer(sources: AdminSources): FastifyInstance {
   }
   addLogLevel(app, logLevel, hosts);
   app.get('/', async (request, reply) => {
-    const local = isLoopback(request.socket.remoteAddress) ? { config: await config.short() } : undefined;
+    const local = isLoopback(request.socket.remoteAddress)
+      ? { config: await config.short(), decisions: decisions(0, SHOWN_DECISIONS).decisions }
+      : undefined;
     const report = status.report();
     // With a thousand routes, each half takes as long as many requests, which get their turn.
     await setImmediate();

@@ -1,7 +1,9 @@
 import { LOG_LEVELS } from '../config/log-levels.ts';
 import type { LogLevelControl } from '../observability/log-level.ts';
 import { bars, responseBars } from './charts.ts';
+import type { DecisionRow } from './decisions.ts';
 import { html, type Markup } from './markup.ts';
+import { decisionsTable } from './page-decisions.ts';
 import { codes, count, duration, type Mood, percent, pill, table, time } from './page-parts.ts';
 import { routesTable } from './page-routes.ts';
 import { type Problem, problemsOf, reasonOf } from './problems.ts';
@@ -11,8 +13,8 @@ export interface PageContent {
   readonly report: StatusReport;
   readonly charts: Charts;
   readonly logLevel: Pick<LogLevelControl, 'level' | 'configured'>;
-  /** Undefined for readers on other machines, who see no config and cannot change the log level. */
-  readonly local: { readonly config: string | undefined } | undefined;
+  /** Undefined for readers on other machines, who see neither config nor single requests, and cannot change the log level. */
+  readonly local: { readonly config: string | undefined; readonly decisions: readonly DecisionRow[] } | undefined;
 }
 
 /** Renders the status page. It is complete without its script, which fetches it again and applies what changed. */
@@ -42,6 +44,7 @@ ${tiles(report, charts)}
 ${routesTable(report.routes, charts.route, report.failures)}
 ${authorizationServers(report.authorization_servers)}
 ${failures(report.failures)}
+${decisionsTable(content.local?.decisions)}
 ${config(content)}
 </main>
 <footer>Started at ${time(report.started_at)}. More at <a href="metrics">/metrics</a>, <a href="readyz">/readyz</a> and

@@ -85,5 +85,30 @@ export const SAMPLE_PAGE: PageContent = {
   report: SAMPLE_STATUS,
   charts: SAMPLE_CHARTS,
   logLevel: { level: 'info', configured: 'info' },
-  local: { config: 'version: 1\n' },
+  local: {
+    config: 'version: 1\n',
+    decisions: [
+      {
+        number: 7,
+        time: '2026-11-24T12:05:01.000Z',
+        status: 200,
+        outcome: 'forwarded',
+        duration_ms: 12,
+        route: 'github',
+        matched: 'any host, path /github',
+        cache: 'miss',
+        exchange_ms: 8,
+        requested: { resource: ['https://github.example.com/mcp'], scope: 'read write' },
+        granted: { audience: ['https://github.example.com/mcp'], scope: 'read' },
+      },
+      {
+        number: 8,
+        time: '2026-11-24T12:05:02.000Z',
+        status: 403,
+        outcome: 'refused',
+        error: 'ERR_ROUTE_NOT_FOUND',
+        duration_ms: 1,
+      },
+    ],
+  },
 };

@@ -187,6 +187,20 @@ test('lists ten problems at most, and counts the others', () => {
   assert.match(text, /and 2 more/);
 });
 
+test('shows the last requests, the latest first', () => {
+  const text = readable(statusPage(SAMPLE_PAGE));
+  assert.match(
+    text,
+    /no route ◆ 403 ERR_ROUTE_NOT_FOUND .* github any host, path \/github ● 200 forwarded .* miss 8 ms https:\/\/github\.example\.com\/mcp scope read write https:\/\/github\.example\.com\/mcp scope read/,
+  );
+});
+
+test('shows no single requests to other machines', () => {
+  const page = statusPage({ ...SAMPLE_PAGE, local: undefined });
+  assert.match(readable(page), /Last requests Shown on this machine only\./);
+  assert.doesNotMatch(page, /ERR_ROUTE_NOT_FOUND/);
+});
+
 test('shows neither the config nor a control to other machines', () => {
   const page = statusPage({ ...SAMPLE_PAGE, local: undefined });
   assert.doesNotMatch(page, /<select|version: 1|config\.yaml/);

@@ -1,0 +1,34 @@
+import type { DecisionRow } from './decisions.ts';
+import { html, type Markup } from './markup.ts';
+import { codes, duration, NONE, pill, table, time } from './page-parts.ts';
+
+const COLUMNS = ['Route', 'Response', 'Time', 'Cache', '#Exchange', 'Requested', 'Issued'];
+
+/** @param rows the earliest first; undefined for readers on other machines */
+export function decisionsTable(rows: readonly DecisionRow[] | undefined): Markup {
+  if (rows === undefined) {
+    return table('decisions', 'Last requests', COLUMNS, [], 'Shown on this machine only.');
+  }
+  return table('decisions', 'Last requests', COLUMNS, rows.toReversed().map(decisionRow), 'None yet.');
+}
+
+function decisionRow(row: DecisionRow): Markup {
+  const { route, matched, status, error, outcome, cache, exchange_ms: exchangeMs, requested, granted } = row;
+  const mood = status >= 500 ? 'bad' : status >= 400 ? 'warn' : 'good';
+  return html`<tr>
+<th scope="row">${route ?? 'no route'}${matched === undefined ? undefined : html`<p class="more">${matched}</p>`}</th>
+<td data-label="Response" class="whole"><span class="response">${pill(mood, String(status))} <code>${error ?? outcome}</code></span></td>
+<td data-label="Time" class="whole">${time(row.time)}</td>
+<td data-label="Cache">${cache ?? NONE}</td>
+<td data-label="Exchange" class="figure">${duration(exchangeMs)}</td>
+<td data-label="Requested" class="prose">${target([...(requested?.resource ?? []), ...(requested?.audience ?? [])], requested?.scope)}</td>
+<td data-label="Issued" class="prose">${target(granted?.audience ?? [], granted?.scope)}</td>
+</tr>
+`;
+}
+
+function target(audience: readonly string[], scope: string | undefined): Markup {
+  const isEmpty = audience.length === 0 && scope === undefined;
+  if (isEmpty) return html`${NONE}`;
+  return html`${codes(audience)}${scope === undefined ? undefined : html` scope <code>${scope}</code>`}`;
+}
