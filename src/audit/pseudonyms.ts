@@ -1,7 +1,6 @@
 import { createHmac } from 'node:crypto';
 import type { Audit } from '../config/config.ts';
-import { CambistError } from '../errors.ts';
-import { readCredential } from '../secrets/credential.ts';
+import { readPseudonymKey } from '../secrets/pseudonym-key.ts';
 import type { Secret } from '../secrets/secret.ts';
 import type { Pseudonymize } from './claims.ts';
 
@@ -18,9 +17,6 @@ export interface Pseudonyms {
   readKey(): Promise<boolean>;
 }
 
-/** A shorter key could be found by trying, and with it the value behind every pseudonym. */
-const MIN_KEY_LENGTH = 32;
-
 /** @param config undefined: every claim is recorded as it is */
 export function createPseudonyms(config: Audit['pseudonyms']): Pseudonyms {
   const claims = new Set(config?.claims);
@@ -36,13 +32,7 @@ export function createPseudonyms(config: Audit['pseudonyms']): Pseudonyms {
     },
     async readKey() {
       if (config === undefined) return false;
-      const read = await readCredential(config.key, 'audit.pseudonymize.key');
-      if (read.reveal().length < MIN_KEY_LENGTH) {
-        throw new CambistError(
-          'ERR_CREDENTIAL_UNAVAILABLE',
-          `audit.pseudonymize.key: the key is shorter than ${MIN_KEY_LENGTH} characters: use a long random key`,
-        );
-      }
+      const read = await readPseudonymKey(config.key);
       const hasChanged = read.reveal() !== key?.reveal();
       key = read;
       return hasChanged;

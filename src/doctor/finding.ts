@@ -132,6 +132,9 @@ export const FINDING_CODES = [
   'backend_refuses_scope',
   'backend_refuses_lifetime',
   'backend_refuses_token',
+  // audit trail
+  'audit_reached',
+  'audit_unreachable',
   // routes
   'secret_read',
   'backend_refuses_secret',
@@ -159,7 +162,7 @@ export interface Finding {
 
 /** The part of the config that a finding is about. */
 export interface Component {
-  readonly kind: 'authorization_server' | 'issuer' | 'subject_token' | 'route';
+  readonly kind: 'authorization_server' | 'issuer' | 'subject_token' | 'route' | 'audit';
   readonly name: string;
 }
 

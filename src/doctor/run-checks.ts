@@ -1,5 +1,6 @@
 import type { AuthorizationServer, Config, Route, SubjectVerification } from '../config/config.ts';
 import { keySourceOf } from '../tokens/subject-check.ts';
+import { checkAudit } from './check-audit.ts';
 import { checkBackend } from './check-backend.ts';
 import type { CheckContext } from './check-context.ts';
 import { checkKeys } from './check-keys.ts';
@@ -64,6 +65,9 @@ export async function runChecks({ config, only, input, call, context, reporter }
     const found = begin({ kind: 'route', name: route.name }, title);
     for (const finding of await backend) found(finding);
     await checkRoute(route, { servers, keys, subject, call }, context, found);
+  }
+  if (config.audit !== undefined && only === undefined) {
+    await checkAudit(config.audit, begin({ kind: 'audit', name: '' }, 'audit trail'));
   }
 }
 

@@ -1,0 +1,71 @@
+import { access, constants } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { dirname } from 'node:path';
+import type { Audit } from '../config/config.ts';
+import { readPseudonymKey } from '../secrets/pseudonym-key.ts';
+import { credentialFinding, failureOf } from './check-server.ts';
+import { type Finding, fine, problem } from './finding.ts';
+
+/** How long the reader of a socket may take to accept a connection. */
+const CONNECT_TIMEOUT_MS = 2000;
+
+/** Checks the key and the destination of the audit trail. Writes no record. */
+export async function checkAudit({ to, pseudonyms }: Audit, found: (finding: Finding) => void): Promise<void> {
+  if (pseudonyms !== undefined) {
+    const failure = await failureOf(() => readPseudonymKey(pseudonyms.key));
+    if (failure !== undefined) found(credentialFinding(failure));
+  }
+  switch (to.kind) {
+    case 'file':
+      found(await checkFile(to.path));
+      break;
+    case 'unix':
+      found(await checkSocket(to.path));
+      break;
+    default:
+      found(
+        fine(
+          'audit_reached',
+          `records go to ${to.kind === 'otlp' ? 'the OpenTelemetry collector' : 'standard output'}`,
+        ),
+      );
+  }
+}
+
+async function checkFile(path: string): Promise<Finding> {
+  const isWritable =
+    (await may(path, constants.W_OK)) ||
+    (!(await may(path, constants.F_OK)) && (await may(dirname(path), constants.W_OK)));
+  if (isWritable) return fine('audit_reached', `records can be written to "${path}"`);
+  return problem('audit_unreachable', `records cannot be written to "${path}"`, {
+    why: 'the folder is missing, or this user may not write there',
+    fix: 'create or mount the folder of audit.to.file, writable for the user of cambist',
+  });
+}
+
+function may(path: string, mode: number): Promise<boolean> {
+  return access(path, mode).then(
+    () => true,
+    () => false,
+  );
+}
+
+function checkSocket(path: string): Promise<Finding> {
+  return new Promise((resolve) => {
+    const socket = connect({ path, timeout: CONNECT_TIMEOUT_MS });
+    const settle = (finding: Finding): void => {
+      socket.destroy();
+      resolve(finding);
+    };
+    const refused = (why: string): void =>
+      settle(
+        problem('audit_unreachable', `the Unix socket "${path}" of audit.to accepts no connection`, {
+          why,
+          fix: 'start the program that reads the records, and mount its socket where cambist runs',
+        }),
+      );
+    socket.once('connect', () => settle(fine('audit_reached', `the Unix socket "${path}" accepts records`)));
+    socket.once('timeout', () => refused('it did not respond in time'));
+    socket.once('error', (error: NodeJS.ErrnoException) => refused(error.code ?? 'the connection failed'));
+  });
+}

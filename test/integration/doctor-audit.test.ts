@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { route, runDoctor } from './doctor-run.ts';
+
+function folderFor(t: TestContext): string {
+  const folder = mkdtempSync(join(tmpdir(), 'cambist-doctor-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  return folder;
+}
+
+const audited = (audit: Record<string, unknown>) => ({
+  audit,
+  routes: [route('open', { audience: undefined, credential: 'none' })],
+});
+
+test('finds a folder that is missing, and a key that is missing or too short', async (t) => {
+  const folder = folderFor(t);
+  writeFileSync(join(folder, 'key'), 'short');
+  const pseudonymize = (key: string) => ({ key: { file: join(folder, key) } });
+  const missing = await runDoctor(t, audited({ to: { file: join(folder, 'none/audit.jsonl') } }));
+  assert.deepEqual(missing.problems, ['error audit_unreachable']);
+  assert.deepEqual(missing.finding('audit_unreachable').about, { kind: 'audit', name: '' });
+  for (const key of ['absent', 'key']) {
+    const { problems } = await runDoctor(t, audited({ to: 'stdout', pseudonymize: pseudonymize(key) }));
+    assert.deepEqual(problems, ['error credential_unavailable'], key);
+  }
+});
+
+test('connects to the socket of the reader, and creates no file', async (t) => {
+  const folder = folderFor(t);
+  const path = join(folder, 'audit.sock');
+  const to = `unix:${path}`;
+  const away = await runDoctor(t, audited({ to }));
+  assert.equal(away.finding('audit_unreachable').why, 'ENOENT');
+  const reader = createServer();
+  await new Promise<void>((resolve) => {
+    reader.listen(path, resolve);
+  });
+  t.after(() => reader.close());
+  assert.deepEqual((await runDoctor(t, audited({ to }))).problems, []);
+  const file = await runDoctor(t, audited({ to: { file: join(folder, 'audit.jsonl') } }));
+  assert.match(file.finding('audit_reached').what, /can be written/);
+});
