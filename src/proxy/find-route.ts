@@ -4,6 +4,7 @@ import { CambistError } from '../errors.ts';
 import { parseRequestTarget, type RequestTarget, readHost, upstreamPath } from '../routing/request-target.ts';
 import type { RouteTable } from '../routing/route-table.ts';
 import { whyNoRoute } from '../routing/why-no-route.ts';
+import type { Arrival } from './arrival.ts';
 import { headerValues } from './headers.ts';
 import { responseIdOf } from './mcp-error.ts';
 import type { ProxyRequest } from './proxy-request.ts';
@@ -20,21 +21,27 @@ export function receive(request: ProxyRequest): Received {
   const { config } = request.active;
   const raw = request.incoming.rawHeaders;
   const hosts = headerValues(raw, 'host');
-  const certified = request.arrival?.host;
-  if (certified !== undefined) return { request, target: certifiedTarget(request.url, hosts, certified) };
+  const { arrival } = request;
+  if (arrival !== undefined && (arrival.host !== undefined || arrival.wayIn === 'redirect')) {
+    return { request, target: interceptedTarget(request, arrival, hosts) };
+  }
   const named = config.hostHeader === undefined ? [] : headerValues(raw, config.hostHeader);
   return { request, target: parseRequestTarget(request.url, hosts, named) };
 }
 
 /**
- * The target of a request on a connection whose certificate names one host. `host_header` has no effect there.
- * @throws {CambistError} ERR_MISDIRECTED_REQUEST where the request names another host anywhere
+ * The target of a request that was not sent to cambist. `host_header` has no effect, and a route without a host takes no request for
+ * a host that no route names.
+ * @throws {CambistError} ERR_MISDIRECTED_REQUEST where the certificate of the connection names another host; ERR_ROUTE_NOT_FOUND
  */
-function certifiedTarget(url: string, hosts: readonly string[], certified: string): RequestTarget {
+function interceptedTarget({ url, active }: ProxyRequest, { host }: Arrival, hosts: readonly string[]): RequestTarget {
   const target = parseRequestTarget(url, hosts);
-  if (target.host !== certified || hosts.length !== 1 || readHost(hosts[0]) !== certified) {
-    const message = `a request on a TLS connection to "${certified}" is for another host, or names no host`;
+  if (host !== undefined && (target.host !== host || hosts.length !== 1 || readHost(hosts[0]) !== host)) {
+    const message = `a request on a TLS connection to "${host}" is for another host, or names no host`;
     throw new CambistError('ERR_MISDIRECTED_REQUEST', message);
+  }
+  if (target.host === undefined || !active.table.namesHost(target.host)) {
+    throw new CambistError('ERR_ROUTE_NOT_FOUND', 'no match.host names the host of the intercepted request');
   }
   return target;
 }

@@ -49,6 +49,23 @@ test('serves plain HTTP by its Host, and no CONNECT', async (t) => {
   }
 });
 
+test('a route without a host takes no request for a host that no route names', async (t) => {
+  const gateway = await startRedirected(t, {
+    top: { host_header: 'x-kagent-host' },
+    moreRoutes: [{ name: 'any', match: { path: '/' }, upstream: 'http://127.0.0.1:1', credential: 'none' }],
+  });
+  const { address, app, secure, config } = gateway;
+  for (const more of ['', `X-Kagent-Host: ${INTERCEPTED}\r\n`]) {
+    const plain = await connectRaw(address);
+    plain.send(`GET /mcp HTTP/1.1\r\nHost: elsewhere.example.com\r\n${more}Connection: close\r\n\r\n`);
+    assert.match(await soon('the response', plain.closed()), /^HTTP\/1\.1 403 [\s\S]*ERR_ROUTE_NOT_FOUND/);
+  }
+  const connection = await secure(INTERCEPTED);
+  app.reloadTo({ ...config, routes: config.routes.slice(1) });
+  connection.send(`GET /mcp HTTP/1.1\r\nHost: ${INTERCEPTED}\r\nConnection: close\r\n\r\n`);
+  assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 403 [\s\S]*ERR_ROUTE_NOT_FOUND/);
+});
+
 for (const [what, servername, cause] of [
   ['a host of no route', 'elsewhere.example.com', 'unrouted'],
   ['a host below that of a route', `x.${INTERCEPTED}`, 'unrouted'],
