@@ -50,7 +50,10 @@ export function codes(names: readonly string[]): Markup {
   return html`${names.map((name, index) => html`${index === 0 ? '' : ', '}<code>${name}</code>`)}`;
 }
 
-/** @param columns names of number columns begin with `#` */
+/**
+ * The roles keep it a table for screen readers where a narrow page shows it as cards.
+ * @param columns names of number columns begin with `#`
+ */
 export function table(
   id: string,
   title: string,
@@ -63,10 +66,10 @@ export function table(
   }
   const headers = columns.map((column) =>
     column.startsWith('#')
-      ? html`<th scope="col" class="figure">${column.slice(1)}</th>`
-      : html`<th scope="col">${column}</th>`,
+      ? html`<th role="columnheader" scope="col" class="figure">${column.slice(1)}</th>`
+      : html`<th role="columnheader" scope="col">${column}</th>`,
   );
   return html`<section id="${id}" aria-labelledby="${id}-title"><h2 id="${id}-title">${title}</h2>
-<table><thead><tr>${headers}</tr></thead><tbody>
+<table role="table"><thead role="rowgroup"><tr role="row">${headers}</tr></thead><tbody role="rowgroup">
 ${rows}</tbody></table></section>`;
 }

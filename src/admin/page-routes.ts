@@ -64,12 +64,12 @@ export function routesTable(
 <p class="legend">Last 15 minutes. A bar is half a minute: <span class="key passed">up, below 400</span>
 <span class="key client">down, 4xx of the backend</span> <span class="key server">5xx</span>
 <span class="key refused">4xx of cambist</span></p>
-<table class="routes"><thead>
-<tr><th rowspan="2" scope="col">Route</th><th rowspan="2" scope="col">State</th><th rowspan="2" scope="col"><span class="unseen">Chart</span></th>
-${GROUPS.map(([group, ...columns]) => html`<th colspan="${columns.length}" scope="colgroup" class="group">${group}</th>`)}</tr>
-<tr>${GROUPS.map(
+<table class="routes" role="table"><thead role="rowgroup">
+<tr role="row"><th role="columnheader" rowspan="2" scope="col">Route</th><th role="columnheader" rowspan="2" scope="col">State</th><th role="columnheader" rowspan="2" scope="col"><span class="unseen">Chart</span></th>
+${GROUPS.map(([group, ...columns]) => html`<th role="columnheader" colspan="${columns.length}" scope="colgroup" class="group">${group}</th>`)}</tr>
+<tr role="row">${GROUPS.map(
     ([, ...columns]) =>
-      html`${columns.map((column, at) => html`<th scope="col" class="figure${at === 0 ? ' first' : ''}">${column}</th>`)}`,
+      html`${columns.map((column, at) => html`<th role="columnheader" scope="col" class="figure${at === 0 ? ' first' : ''}">${column}</th>`)}`,
   )}</tr>
 </thead>
 ${shown.map((route) => routeRows(route, chartOf(route.name), failures))}</table>${rest}</section>`;
@@ -95,10 +95,10 @@ function routeRows(route: RouteStatus, chart: Charts['responses'], failures: rea
     cell('p95', duration(recent.p95_ms)),
     cell('p99', duration(recent.p99_ms)),
   ];
-  return html`<tbody id="route-${name}">
-<tr class="figures"><th scope="rowgroup">${name}</th><td class="state">${pill(MOODS[state], word)}</td><td class="chart">${responseBars(paired(chart))}</td>
+  return html`<tbody role="rowgroup" id="route-${name}">
+<tr role="row" class="figures"><th role="rowheader" scope="rowgroup">${name}</th><td role="cell" class="state">${pill(MOODS[state], word)}</td><td role="cell" class="chart">${responseBars(paired(chart))}</td>
 ${cells}</tr>
-<tr class="about"><td colspan="${COLUMNS}">${where(route)}${lastFailure(name, failures)}</td></tr>
+<tr role="row" class="about"><td role="cell" colspan="${COLUMNS}">${where(route)}${lastFailure(name, failures)}</td></tr>
 </tbody>
 `;
 }
@@ -107,7 +107,7 @@ ${cells}</tr>
 function cell(label: string, value: string | number, kind = ''): Markup {
   const isNothing = value === 0 || value === '0' || value === NONE;
   const text = typeof value === 'number' ? count(value) : value;
-  return html`<td data-label="${label}" class="figure ${kind}${isNothing ? ' nothing' : ''}">${text}</td>`;
+  return html`<td role="cell" data-label="${label}" class="figure ${kind}${isNothing ? ' nothing' : ''}">${text}</td>`;
 }
 
 /** From the match to the upstream, and the token for it. */

@@ -135,14 +135,14 @@ const SERVER_MOOD: Readonly<Record<ServerStatus['state'], Mood>> = {
 
 function authorizationServers(servers: readonly ServerStatus[]): Markup {
   const rows = servers.map(
-    ({ name, state, exchanges, failures: failed, p50_ms: p50, p95_ms: p95, p99_ms: p99 }) => html`<tr>
-<th scope="row">${name}</th>
-<td data-label="State">${pill(SERVER_MOOD[state], state)}</td>
-<td data-label="Exchanges" class="figure">${count(exchanges)}</td>
-<td data-label="Failed" class="figure${failed > 0 ? ' bad' : ''}">${count(failed)}</td>
-<td data-label="p50" class="figure">${duration(p50)}</td>
-<td data-label="p95" class="figure">${duration(p95)}</td>
-<td data-label="p99" class="figure">${duration(p99)}</td>
+    ({ name, state, exchanges, failures: failed, p50_ms: p50, p95_ms: p95, p99_ms: p99 }) => html`<tr role="row">
+<th role="rowheader" scope="row">${name}</th>
+<td role="cell" data-label="State">${pill(SERVER_MOOD[state], state)}</td>
+<td role="cell" data-label="Exchanges" class="figure">${count(exchanges)}</td>
+<td role="cell" data-label="Failed" class="figure${failed > 0 ? ' bad' : ''}">${count(failed)}</td>
+<td role="cell" data-label="p50" class="figure">${duration(p50)}</td>
+<td role="cell" data-label="p95" class="figure">${duration(p95)}</td>
+<td role="cell" data-label="p99" class="figure">${duration(p99)}</td>
 </tr>
 `,
   );
@@ -153,12 +153,12 @@ function authorizationServers(servers: readonly ServerStatus[]): Markup {
 function failures(all: readonly FailureStatus[]): Markup {
   const rows = all.map((failure) => {
     const { route, error, status, title, count: times, last_at: lastAt } = failure;
-    return html`<tr>
-<th scope="row">${route ?? 'no route'}</th>
-<td data-label="Response" class="whole"><span class="response">${status < 500 ? pill('warn', String(status)) : pill('bad', String(status))} <code>${error}</code></span></td>
-<td data-label="Last" class="whole">${time(lastAt)}</td>
-<td data-label="Times" class="figure whole">${count(times)}</td>
-<td data-label="Fix" class="prose"><strong>${title}.</strong> ${reasonOf(failure)}</td>
+    return html`<tr role="row">
+<th role="rowheader" scope="row">${route ?? 'no route'}</th>
+<td role="cell" data-label="Response" class="whole"><span class="response">${status < 500 ? pill('warn', String(status)) : pill('bad', String(status))} <code>${error}</code></span></td>
+<td role="cell" data-label="Last" class="whole">${time(lastAt)}</td>
+<td role="cell" data-label="Times" class="figure whole">${count(times)}</td>
+<td role="cell" data-label="Fix" class="prose"><strong>${title}.</strong> ${reasonOf(failure)}</td>
 </tr>
 `;
   });

@@ -217,6 +217,7 @@ test('offers no log level with fewer lines than configured', () => {
 test('labels every column for screen readers, and every section by its heading', () => {
   const page = pageOf(SAMPLE_STATUS);
   assert.doesNotMatch(page, /<th(?![^>]*scope=)[ >]/);
+  assert.doesNotMatch(page, /<(?:table|thead|tbody|tr|th|td)(?![^>]*role=)[ >]/);
   for (const [, id = ''] of page.matchAll(/aria-labelledby="([^"]+)"/g)) assert.ok(page.includes(`id="${id}"`), id);
   assert.equal([...page.matchAll(/<section /g)].length, [...page.matchAll(/<section [^>]*aria-labelledby/g)].length);
   for (const [svg] of page.matchAll(/<svg[^>]*>/g)) assert.match(svg, /aria-hidden="true"/);
@@ -230,7 +231,7 @@ test('shows 200 routes of many: those with problems first, then those with the m
     recent: { ...SAMPLE_ROUTE.recent, requests: i },
   }));
   const page = pageOf({ ...SAMPLE_STATUS, routes });
-  const shown = [...page.matchAll(/<tbody id="route-([^"]+)"/g)].map(([, name]) => name);
+  const shown = [...page.matchAll(/<tbody role="rowgroup" id="route-([^"]+)"/g)].map(([, name]) => name);
   assert.deepEqual([shown.length, shown[0], shown[1], shown.at(-1)], [200, 'r-299', 'r-298', 'r-100']);
   assert.match(readable(page), /and 100 more in \/status\.json/);
 });
