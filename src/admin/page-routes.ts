@@ -134,7 +134,7 @@ function tokenText(
   const from = html`<span class="dim">${token} from ${servers.join(', then ')}</span>`;
   const [only, ...others] = audience;
   if (only === undefined) return html`<span class="dim">any audience,</span> ${from}`;
-  if (others.length === 0 && only === upstream) return html`<span class="dim">audience the same,</span> ${from}`;
+  if (others.length === 0 && only === upstream) return html`<span class="dim">same audience,</span> ${from}`;
   return html`<span class="dim">audience</span> ${codes(audience)}<span class="dim">,</span> ${from}`;
 }
 
