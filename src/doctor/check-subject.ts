@@ -6,7 +6,7 @@ import type { Subject } from '../tokens/subject.ts';
 import { keySourceOf } from '../tokens/subject-check.ts';
 import type { CheckContext } from './check-context.ts';
 import { failureOf } from './check-server.ts';
-import { type Finding, fine, listed, printable, problem, warning } from './finding.ts';
+import { type Finding, fine, listed, printable, problem, showPrintable, warning } from './finding.ts';
 import type { UsableKey } from './key-set.ts';
 import { verificationFindings } from './verification.ts';
 
@@ -114,7 +114,14 @@ export async function verifySubject(
   const failure = await failureOf(async () => verifier.verify(subject, rules));
   if (failure !== undefined) {
     const token = subject.token.reveal();
-    const findings = verificationFindings({ rules, token, claims: readClaims(token), keys, verdict: failure.message });
+    const findings = verificationFindings({
+      rules,
+      token,
+      claims: readClaims(token),
+      keys,
+      verdict: failure.message,
+      show: showPrintable,
+    });
     for (const finding of findings) found(finding);
     return false;
   }

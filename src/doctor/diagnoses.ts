@@ -3,7 +3,7 @@ import type { Diagnosis } from '../errors.ts';
 import { redact } from '../observability/logged-error.ts';
 import type { RefusedToken } from '../proxy/backend-failure.ts';
 import { readClaims } from '../tokens/claims.ts';
-import type { FailedDiscovery, FailedTokenRequest, MetadataAttempt } from '../tokens/diagnosis.ts';
+import type { FailedDiscovery, FailedTokenRequest, FailedVerification, MetadataAttempt } from '../tokens/diagnosis.ts';
 import { findRepeated, hideCredentials, type SentValue, sentInAuthorization } from '../tokens/sent-values.ts';
 import type { Grant } from '../tokens/token-request.ts';
 import { upstreamPeer } from '../transport/dispatchers.ts';
@@ -18,6 +18,7 @@ import { lookupOf, unusableMetadata } from './metadata.ts';
 import { oauthErrorOf } from './oauth-error.ts';
 import { issuedTokenOf, type RecordedRequest } from './recorded-request.ts';
 import { tokenRefusal } from './token-refusal.ts';
+import { verificationFindings } from './verification.ts';
 
 /** Explains a token request that produced no token, as the doctor does. */
 export function tokenRequest(failed: FailedTokenRequest): Diagnosis | undefined {
@@ -35,6 +36,15 @@ export function discovery({ server, attempts, message }: FailedDiscovery): Diagn
     return diagnosisOf(connectionFinding({ url, error, paths, ca: tls?.ca, timeoutMs, certificate: undefined }));
   }
   return diagnosisOf(unusableMetadata(lookupOf(server), attempts.map(toRecorded), message));
+}
+
+/** Explains why the rules of a route refuse a subject token, as the doctor does. */
+export function verification({ rules, token, failure }: FailedVerification): Diagnosis | undefined {
+  if (failure.code !== 'ERR_SUBJECT_TOKEN_INVALID' || failure.expired) return undefined;
+  const claims = readClaims(token);
+  const show = showRedacted([{ name: 'subject_token', value: token, isCredential: true }]);
+  const [finding] = verificationFindings({ rules, token, claims, keys: undefined, verdict: failure.message, show });
+  return diagnosisOf(finding);
 }
 
 /** Explains why a backend refuses an issued token, as `doctor --call` does. */

@@ -2,7 +2,7 @@ import { decodeProtectedHeader, type JWTPayload } from 'jose';
 import type { SubjectVerification } from '../config/config.ts';
 import { ASYMMETRIC_ALGORITHMS } from '../config/schema-authorization-server.ts';
 import { isFor } from '../tokens/audience.ts';
-import { type Finding, listed, printable, problem } from './finding.ts';
+import { type Finding, listed, printable, problem, type ShowClaim } from './finding.ts';
 import { describeKeys, type UsableKey } from './key-set.ts';
 import { differInSlash } from './metadata.ts';
 
@@ -12,15 +12,17 @@ export interface UnverifiedToken {
   readonly token: string;
   /** Undefined if the token is not a JWT. */
   readonly claims: JWTPayload | undefined;
-  /** The issuer's keys. */
-  readonly keys: readonly UsableKey[];
+  /** The issuer's keys. Undefined if they are unknown here. */
+  readonly keys: readonly UsableKey[] | undefined;
+  /** Writes a claim of the token for the place where it is shown. */
+  readonly show: ShowClaim;
   /** The proxy's own error message. */
   readonly verdict: string;
 }
 
 /** Explains why a subject token is refused before the exchange. Reports every reason. */
 export function verificationFindings(unverified: UnverifiedToken): Finding[] {
-  const { rules, claims, verdict } = unverified;
+  const { rules, claims, verdict, show } = unverified;
   if (claims === undefined) {
     return [
       problem('verify_refused', 'the subject token is not a JWT, and only a JWT can be verified here', {
@@ -28,8 +30,11 @@ export function verificationFindings(unverified: UnverifiedToken): Finding[] {
       }),
     ];
   }
-  if (claims.iss !== rules.issuer) return [issuerDiffers(rules, claims)];
-  const findings = [keyFinding(unverified), isFor(claims, rules.audience) ? undefined : audienceDiffers(rules, claims)];
+  if (claims.iss !== rules.issuer) return [issuerDiffers(rules, claims, show)];
+  const findings = [
+    keyFinding(unverified),
+    isFor(claims, rules.audience) ? undefined : audienceDiffers(rules, claims, show),
+  ];
   const reasons = findings.filter((finding) => finding !== undefined);
   if (reasons.length > 0) return reasons;
   return [
@@ -39,25 +44,26 @@ export function verificationFindings(unverified: UnverifiedToken): Finding[] {
   ];
 }
 
-function issuerDiffers({ issuer }: SubjectVerification, claims: JWTPayload): Finding {
+function issuerDiffers({ issuer }: SubjectVerification, claims: JWTPayload, show: ShowClaim): Finding {
   const iss = stringOf(claims.iss);
+  const shown = show(iss);
   return problem(
     'verify_issuer_differs',
-    `the subject token has the issuer "${printable(iss)}", but subject_token.verify requires "${issuer}"`,
+    `the subject token has the issuer "${shown}", but subject_token.verify requires "${issuer}"`,
     {
       why: differInSlash(iss, issuer)
         ? 'they differ in the trailing slash; the comparison is exact'
         : 'it is from another server, or from the same server under another name',
-      fix: `obtain one of that issuer, or set subject_token.verify.issuer to "${printable(iss)}" if callers have its tokens`,
+      fix: `obtain one of that issuer, or set subject_token.verify.issuer to "${shown}" if callers have its tokens`,
     },
   );
 }
 
-function audienceDiffers({ audience }: SubjectVerification, { aud }: JWTPayload): Finding {
+function audienceDiffers({ audience }: SubjectVerification, { aud }: JWTPayload, show: ShowClaim): Finding {
   const wanted = audience === 'any' ? [] : audience;
   return problem(
     'verify_audience_differs',
-    `the audience of the subject token is ${listed([aud ?? []].flat())}, but subject_token.verify requires ${listed(wanted)}`,
+    `the audience of the subject token is ${listed([aud ?? []].flat(), show)}, but subject_token.verify requires ${listed(wanted)}`,
     {
       why: "the default of verify.audience is the client_id at the route's authorization server",
       fix: "configure the issuer to add it to the callers' tokens (Keycloak: an audience mapper), or set subject_token.verify.audience to their audience",
@@ -66,16 +72,17 @@ function audienceDiffers({ audience }: SubjectVerification, { aud }: JWTPayload)
 }
 
 /** Reports that none of the keys can have signed the token. */
-function keyFinding({ rules, token, keys }: UnverifiedToken): Finding | undefined {
+function keyFinding({ rules, token, keys, show }: UnverifiedToken): Finding | undefined {
   const header = decodeProtectedHeader(token);
   const alg = stringOf(header.alg);
   const kid = header.kid === undefined ? undefined : stringOf(header.kid);
   if (!ASYMMETRIC_ALGORITHMS.some((known) => known === alg)) {
-    return problem('verify_algorithm_refused', `the subject token has the signature algorithm "${printable(alg)}"`, {
+    return problem('verify_algorithm_refused', `the subject token has the signature algorithm "${show(alg)}"`, {
       why: 'no public key can verify it: it has no signature, or one made with a secret that the issuer shares',
       fix: 'configure the issuer to sign access tokens with RS256 or ES256, or remove subject_token.verify, so that only the authorization server checks the token',
     });
   }
+  if (keys === undefined) return undefined;
   if (keys.some(({ name, algorithms }) => (kid === undefined || kid === name) && algorithms.includes(alg))) {
     return undefined;
   }

@@ -1,4 +1,4 @@
-import type { AuthorizationServer } from '../config/config.ts';
+import type { AuthorizationServer, SubjectVerification } from '../config/config.ts';
 import { CambistError, type Diagnosis } from '../errors.ts';
 import type { HttpResponse } from './bounded-request.ts';
 import type { SentValue } from './sent-values.ts';
@@ -36,10 +36,18 @@ export interface FailedDiscovery {
   readonly message: string;
 }
 
-/** Explains failures of authorization servers. Returns undefined where the error itself says everything. */
+/** A subject token that the rules of its route refuse. Contains the token, and is never shown. */
+export interface FailedVerification {
+  readonly rules: SubjectVerification;
+  readonly token: string;
+  readonly failure: CambistError;
+}
+
+/** Explains failures of authorization servers, and of callers' tokens. Returns undefined where the error itself says everything. */
 export interface TokenDiagnoses {
   tokenRequest(failed: FailedTokenRequest): Diagnosis | undefined;
   discovery(failed: FailedDiscovery): Diagnosis | undefined;
+  verification(failed: FailedVerification): Diagnosis | undefined;
 }
 
 /** Loads the catalogue at the first failure, because a healthy proxy never needs it. */

@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
 import type { SubjectVerification } from '../config/config.ts';
+import { addDiagnosis, type LoadDiagnoses } from './diagnosis.ts';
 import type { Subject } from './subject.ts';
 import type { SubjectCheck } from './subject-check.ts';
 
@@ -30,11 +31,13 @@ const loadCheck = () => import('./subject-check.ts');
  * @param dispatcher gives the connection pool for the keys; `ca` is a PEM file
  * @param load may fail, for example without free file descriptors; the next use then tries again. Node 20 itself caches a failed
  *   import, Node 24 does not
+ * @param diagnoses explain why a token is refused
  */
 export function createSubjectVerifier(
   dispatcher: (rules: SubjectVerification) => Dispatcher | Promise<Dispatcher>,
   clock: Clock,
   load: () => Promise<Pick<typeof import('./subject-check.ts'), 'createSubjectCheck'>> = loadCheck,
+  diagnoses?: LoadDiagnoses,
 ): SubjectVerifier {
   let checking: SubjectCheck | undefined;
   /** Created at first use, because it allocates all its entries at once. */
@@ -59,7 +62,11 @@ export function createSubjectVerifier(
   }
 
   async function check(subject: Subject, rules: SubjectVerification, key: string): Promise<void> {
-    await (await loaded()).check(subject, rules);
+    await (await loaded()).check(subject, rules).catch(async (error: unknown) => {
+      const token = subject.token.reveal();
+      await addDiagnosis(error, diagnoses, (catalogue, failure) => catalogue.verification({ rules, token, failure }));
+      throw error;
+    });
     verified ??= new LRUCache({
       max: MAX_VERIFIED,
       ttl: VERIFIED_LIFETIME_MS,

@@ -79,6 +79,8 @@ export function createTokenService(
         connectMs: KEYS_CONNECT_MS,
       }),
     clock,
+    undefined,
+    diagnoses,
   );
   const exchange = createExchange({
     endpoint: endpoints.of,

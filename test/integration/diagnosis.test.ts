@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { eventually } from '../harness/eventually.ts';
-import type { Behaviour } from '../harness/fake-authorization-server.ts';
+import { type Behaviour, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import type { UpstreamHandler } from '../harness/fake-upstream.ts';
 import { freePort } from '../harness/free-port.ts';
 import { type Gateway, startGateway } from '../harness/gateway.ts';
@@ -237,4 +237,17 @@ test('tells that nothing listens at the upstream', async (t) => {
   const { finding, fix } = await told(gateway, ['request']);
   assert.equal(finding, 'connection_refused');
   assert.match(fix ?? '', /routes\.github\.upstream/);
+});
+
+test('tells which claim of a subject token the rules of the route refuse', async (t) => {
+  const authorizationServer = await startFakeAuthorizationServer();
+  t.after(authorizationServer.close);
+  const verify = { issuer: authorizationServer.issuer, audience: 'agents' };
+  const gateway = await startGateway(t, { route: { subject_token: { verify } } });
+  const token = await authorizationServer.mint({ audience: ['account', 'my-agent'] });
+  await call(`${gateway.app.url}/github`, { headers: { authorization: `Bearer ${token}` } });
+  const { finding, cause, fix } = await told(gateway, ['request']);
+  assert.equal(finding, 'verify_audience_differs');
+  assert.match(cause ?? '', /is "account", "my-agent", but subject_token\.verify requires "agents"/);
+  assert.match(fix ?? '', /subject_token\.verify\.audience/);
 });
