@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { generateKeyPair, SignJWT, UnsecuredJWT } from 'jose';
-import { call } from '../../harness/http-call.ts';
+import { call, connectRaw } from '../../harness/http-call.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
 import { lastHandle, startInboundGateway } from '../../harness/inbound.ts';
 
@@ -187,6 +187,22 @@ test('reaches an agent on a Unix socket, and listens on one', async (t) => {
   });
   assert.equal(response.text, 'from the socket');
   assert.match(seen[0] ?? '', /^Bearer cbh_/);
+});
+
+test('opens no tunnel and forwards no TRACE, whatever the config allows the agent', async (t) => {
+  const gateway = await startInboundGateway(t, { top: { forward_proxy: { connect: ['127.0.0.1:9'] } } });
+  for (const [method, target] of [
+    ['CONNECT', '127.0.0.1:9'],
+    ['TRACE', '/'],
+  ]) {
+    const connection = await connectRaw(gateway.url);
+    t.after(() => connection.socket.destroy());
+    connection.send(
+      `${method} ${target} HTTP/1.1\r\nHost: agent\r\nAuthorization: Bearer ${await gateway.mint()}\r\n\r\n`,
+    );
+    assert.match(await connection.until(/\r\n\r\n/), /^HTTP\/1\.1 403 /, method);
+  }
+  assert.equal(gateway.agent.requests.length, 0);
 });
 
 test('returns 502 if the agent does not listen', async (t) => {

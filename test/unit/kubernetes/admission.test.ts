@@ -36,6 +36,14 @@ test('allows a pod that opted in, with the uid of the request and a patch that i
   assert.deepEqual(applyPatch(sent, patchOf(review)), injectPod(sent, injection).template);
 });
 
+test('the patch moves the agent of a pod with the annotation to another port', () => {
+  const annotations = { 'cambist.dev/inbound': '8080' };
+  const sent = pod({ containers: [{ name: 'agent', ports: [{ containerPort: 8080 }] }] }, { ...ENABLED, annotations });
+  const { review } = send(reviewOf(sent));
+  const patched = applyPatch(sent, patchOf(review));
+  assert.deepEqual(getIn(patched, ['spec', 'containers', 0, 'env']), [{ name: 'PORT', value: '8081' }]);
+});
+
 test('the patch applies to any pod, and has the result of the injection', () => {
   fc.assert(
     fc.property(ANY_POD, ANY_FLAGS, (given, flags) => {

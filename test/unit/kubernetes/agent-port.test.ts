@@ -3,13 +3,14 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { parse } from 'yaml';
 import { getIn, type JsonObject } from '../../../src/kubernetes/json.ts';
+import { diffJson } from '../../../src/kubernetes/json-patch.ts';
 import { closingAdvice } from '../../../src/kubernetes/network-policy.ts';
 import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
 import { KAGENT, POD } from '../../../src/kubernetes/pod-layout.ts';
 import { uninjectPod } from '../../../src/kubernetes/pod-restoration.ts';
 import { problemsOfManifest } from '../../harness/kubernetes-schema.ts';
 import { ANY_FLAGS, ANY_POD } from './any-pod.ts';
-import { container, environment, IMAGE, inject, pod, request } from './samples.ts';
+import { applyPatch, container, environment, IMAGE, inject, pod, request } from './samples.ts';
 
 const PORTS = [{ name: 'http', containerPort: 8080 }];
 const agentPod = (keys: JsonObject = {}, more: JsonObject[] = []) =>
@@ -140,6 +141,7 @@ test('whatever can be moved is restored, and moving it again changes nothing', (
       if (injected.outcome === 'refused') return;
       assert.deepEqual(uninjectPod(injected.template, POD).template, template);
       assert.equal(move(injected.template, flags).outcome, 'unchanged');
+      assert.deepEqual(applyPatch(template, diffJson(template, injected.template)), injected.template);
     }),
   );
 });
