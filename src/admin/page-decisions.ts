@@ -15,14 +15,14 @@ export function decisionsTable(rows: readonly DecisionRow[] | undefined): Markup
 function decisionRow(row: DecisionRow): Markup {
   const { route, matched, status, error, outcome, cache, exchange_ms: exchangeMs, requested, granted } = row;
   const mood = status >= 500 ? 'bad' : status >= 400 ? 'warn' : 'good';
-  return html`<tr>
-<th scope="row">${route ?? 'no route'}${matched === undefined ? undefined : html`<p class="more">${matched}</p>`}</th>
-<td data-label="Response" class="whole"><span class="response">${pill(mood, String(status))} <code>${error ?? outcome}</code></span></td>
-<td data-label="Time" class="whole">${time(row.time)}</td>
-<td data-label="Cache">${cache ?? NONE}</td>
-<td data-label="Exchange" class="figure">${duration(exchangeMs)}</td>
-<td data-label="Requested" class="prose">${target([...(requested?.resource ?? []), ...(requested?.audience ?? [])], requested?.scope)}</td>
-<td data-label="Issued" class="prose">${target(granted?.audience ?? [], granted?.scope)}</td>
+  return html`<tr role="row">
+<th role="rowheader" scope="row">${route ?? 'no route'}${matched === undefined ? undefined : html`<p class="more">${matched}</p>`}</th>
+<td role="cell" data-label="Response" class="whole"><span class="response">${pill(mood, String(status))} <code>${error ?? outcome}</code></span></td>
+<td role="cell" data-label="Time" class="whole">${time(row.time)}</td>
+<td role="cell" data-label="Cache">${cache ?? NONE}</td>
+<td role="cell" data-label="Exchange" class="figure">${duration(exchangeMs)}</td>
+<td role="cell" data-label="Requested" class="prose">${target([...(requested?.resource ?? []), ...(requested?.audience ?? [])], requested?.scope)}</td>
+<td role="cell" data-label="Issued" class="prose">${target(granted?.audience ?? [], granted?.scope)}</td>
 </tr>
 `;
 }
