@@ -71,11 +71,11 @@ test('reports a value of the wrong type with the right type', () => {
     [`version: "1"\n${SERVER}${ROUTE}`, '1:10: version: must be 1, without quotes'],
     [
       `${VALID}log: { level: warning }\n`,
-      '13:15: log.level: must be one of fatal, error, warn, info, debug, trace, silent',
+      '13:15: log.level: must be one of silent, fatal, error, warn, info, debug, trace',
     ],
     [
       `${VALID}log: { level: inof }\n`,
-      '13:15: log.level: must be one of fatal, error, warn, info, debug, trace, silent: did you mean "info"?',
+      '13:15: log.level: must be one of silent, fatal, error, warn, info, debug, trace: did you mean "info"?',
     ],
     [
       `${VALID}cache: { max_age: 5 }\n`,

@@ -70,7 +70,7 @@ test('points at the column in the file in a line with tabs', () => {
   const text = `version: 1\nlog:\n\tlevel: 5\n${ROUTE}    credential: none\n`;
   assert.deepEqual(problemsOf(text), [
     `3:1: ${TAB}`,
-    '3:9: log.level: must be one of fatal, error, warn, info, debug, trace, silent',
+    '3:9: log.level: must be one of silent, fatal, error, warn, info, debug, trace',
   ]);
 });
 
