@@ -71,6 +71,7 @@ thead th { color: var(--dim); font-size: 0.8125rem; font-weight: 500; }
 tbody tr > * { border-top: 1px solid var(--line); }
 .figure { text-align: right; white-space: nowrap; }
 td time, td code { white-space: nowrap; }
+.target code, .prose code { white-space: normal; }
 .prose { min-width: 14rem; }
 .response { white-space: nowrap; }
 .nothing { color: var(--dim); font-weight: 400; }

@@ -21,8 +21,8 @@ function decisionRow(row: DecisionRow): Markup {
 <td role="cell" data-label="Time" class="whole">${time(row.time)}</td>
 <td role="cell" data-label="Cache">${cache ?? NONE}</td>
 <td role="cell" data-label="Exchange" class="figure">${duration(exchangeMs)}</td>
-<td role="cell" data-label="Requested" class="prose">${target([...(requested?.resource ?? []), ...(requested?.audience ?? [])], requested?.scope)}</td>
-<td role="cell" data-label="Issued" class="prose">${target(granted?.audience ?? [], granted?.scope)}</td>
+<td role="cell" data-label="Requested" class="whole target">${target([...(requested?.resource ?? []), ...(requested?.audience ?? [])], requested?.scope)}</td>
+<td role="cell" data-label="Issued" class="whole target">${target(granted?.audience ?? [], granted?.scope)}</td>
 </tr>
 `;
 }
