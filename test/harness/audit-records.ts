@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import type { AuditRecord } from '../../src/audit/record-schema.ts';
+import { recordLogged } from './suite-record.ts';
 
 type Event = AuditRecord['event'];
 type RecordOf<E extends Event> = Extract<AuditRecord, { event: E }>;
@@ -11,6 +12,7 @@ const isRecord = ajv.compile(JSON.parse(readFileSync('config/audit.schema.json',
 
 /** Parses lines of the audit trail, and checks each against the published schema. */
 export function parseRecords(text: string): AuditRecord[] {
+  recordLogged(text);
   return text
     .split('\n')
     .filter((line) => line !== '')
