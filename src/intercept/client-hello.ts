@@ -18,6 +18,8 @@ const HOST_NAME = 0;
 
 /** The form of a host name in TLS: letters, digits, hyphens and underscores. An address is not allowed there. */
 const NAME = /^[a-z0-9_-]+(?:\.[a-z0-9_-]+)*$/;
+/** Of a host name (RFC 1035 section 2.3.4). The log shows it. */
+const MAX_NAME_LENGTH = 253;
 
 const MALFORMED: ClientHello = { kind: 'malformed' };
 const INCOMPLETE: ClientHello = { kind: 'incomplete' };
@@ -29,8 +31,9 @@ const INCOMPLETE: ClientHello = { kind: 'incomplete' };
 export function readClientHello(bytes: Buffer): ClientHello {
   const fragments: Buffer[] = [];
   let length = 0;
-  let wanted = MESSAGE_HEADER;
-  for (let at = 0; length < wanted; ) {
+  /** Undefined until the header of the message is read. It is read once, because a record may have a single byte. */
+  let wanted: number | undefined;
+  for (let at = 0; wanted === undefined || length < wanted; ) {
     if (at < bytes.length && bytes[at] !== HANDSHAKE_RECORD) return MALFORMED;
     if (at + 1 < bytes.length && bytes[at + 1] !== 3) return MALFORMED;
     if (at + RECORD_HEADER > bytes.length) return incomplete(bytes);
@@ -41,7 +44,7 @@ export function readClientHello(bytes: Buffer): ClientHello {
     fragments.push(bytes.subarray(at + RECORD_HEADER, end));
     length += size;
     at = end;
-    if (length >= MESSAGE_HEADER) {
+    if (wanted === undefined && length >= MESSAGE_HEADER) {
       const header = Buffer.concat(fragments).readUInt32BE();
       if (header >>> 24 !== CLIENT_HELLO) return MALFORMED;
       wanted = MESSAGE_HEADER + (header & 0xffffff);
@@ -122,6 +125,6 @@ function serverNameOf(hello: Buffer): string | undefined {
 function onlyName(list: Fields): string {
   if (list.number(1) !== HOST_NAME) throw new RangeError('unknown type of name');
   const name = list.vector(2).text().toLowerCase();
-  if (!list.isEmpty || !NAME.test(name)) throw new RangeError('several names, or a malformed one');
+  if (!list.isEmpty || name.length > MAX_NAME_LENGTH || !NAME.test(name)) throw new RangeError('several names, or a malformed one');
   return name;
 }

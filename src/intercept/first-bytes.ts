@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { type ClientHello, MAX_HELLO_BYTES, readClientHello } from './client-hello.ts';
+import { type ClientHello, readClientHello } from './client-hello.ts';
 
 /** A ClientHello that has arrived, or bytes that cannot become one. */
 export type FirstBytes = Exclude<ClientHello, { readonly kind: 'incomplete' }>;
@@ -9,19 +9,17 @@ export type FirstBytes = Exclude<ClientHello, { readonly kind: 'incomplete' }>;
  * read. Closes the connection of a client that ends it before.
  */
 export function readFirstBytes(socket: Socket, take: (hello: FirstBytes) => void): void {
-  const read: Buffer[] = [];
-  const start = Buffer.allocUnsafe(MAX_HELLO_BYTES);
-  let length = 0;
+  // One buffer, and no larger than what arrived: thousands of connections may wait, and a chunk may be a single byte.
+  let read: Buffer = Buffer.alloc(0);
   const look = (): void => {
     const bytes = socket.read() as Buffer | null;
     if (bytes === null) return;
-    read.push(bytes);
-    length += bytes.copy(start, length);
-    const hello = readClientHello(start.subarray(0, length));
+    read = read.length === 0 ? bytes : Buffer.concat([read, bytes]);
+    const hello = readClientHello(read);
     if (hello.kind === 'incomplete') return;
     socket.off('readable', look);
     socket.off('end', close);
-    socket.unshift(Buffer.concat(read));
+    socket.unshift(read);
     take(hello);
   };
   const close = (): void => void socket.destroy();

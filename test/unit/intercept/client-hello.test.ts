@@ -100,6 +100,7 @@ for (const [what, bytes] of [
   ['an empty server name', helloWith(serverNames(''))],
   ['a server name with a NUL', helloWith(serverNames('a.example.com\0.b'))],
   ['a server name with a trailing dot', helloWith(serverNames('a.example.com.'))],
+  ['a server name that is too long', helloWith(serverNames(`${'a.'.repeat(126)}aa`))],
   ['a server name in Unicode', helloWith(serverNames('bücher.example'))],
   ['another type of name', helloWith(OTHER_TYPE)],
   ['a length past the end', helloWith(Buffer.from('00000008', 'hex'))],
@@ -110,6 +111,13 @@ for (const [what, bytes] of [
 test('gives up on a ClientHello that does not end', () => {
   const endless = split(Buffer.concat([Buffer.alloc(5), Buffer.of(1, 0, 0x3f, 0xf0), Buffer.alloc(0x3fe0)]), 1);
   assert.deepEqual(readClientHello(endless.subarray(0, MAX_HELLO_BYTES)), { kind: 'malformed' });
+});
+
+test('copies each byte of a ClientHello in records of one byte a bounded number of times', async (t) => {
+  const records = split(await clientHello('mcp.example.com'), 1);
+  const concat = t.mock.method(Buffer, 'concat');
+  assert.equal(readClientHello(records).kind, 'hello');
+  assert.ok(concat.mock.callCount() <= 2, `${concat.mock.callCount()} copies`);
 });
 
 test('never throws, whatever the bytes are', async () => {
