@@ -33,6 +33,7 @@ function handleTexts(raw: RawHeaders): string[] {
   const texts: string[] = [];
   for (let i = 0; i < raw.length; i += 2) {
     const value = raw[i + 1] as string;
+    if (handlesIn(raw[i] as string).length > 0) throw invalid('has a handle in the name of a header');
     texts.push(...handlesIn(value));
     if (isNamed(raw[i], BAGGAGE)) texts.push(...handleMembers(value));
   }

@@ -1,6 +1,6 @@
 import type { Inbound } from '../config/config.ts';
 import type { ActiveConfig } from '../proxy/active-config.ts';
-import { withDashes } from '../proxy/request-headers.ts';
+import { OVERRIDES, withDashes } from '../proxy/request-headers.ts';
 import { readClaims } from '../tokens/claims.ts';
 import { BAGGAGE } from './baggage.ts';
 import { claimHeaders } from './claim-headers.ts';
@@ -36,7 +36,8 @@ function rulesOf({ config: { inbound }, withheld }: ActiveConfig): InboundRules 
   const names = inbound.claims.map(([header]) => withDashes(header));
   return {
     inbound,
-    reserved: new Set([...withheld.common, BAGGAGE, ...names]),
+    // With an override header, a request could take an open path and reach what another path is for.
+    reserved: new Set([...withheld.common, BAGGAGE, ...names, ...(inbound.open.length > 0 ? OVERRIDES : [])]),
     claimsFor(handle) {
       if (names.length === 0) return NONE;
       let headers = claims.get(handle);

@@ -43,7 +43,7 @@ export interface WithheldHeaders {
 }
 
 /** Frameworks and gateways take the method or path of a request from these headers. */
-const OVERRIDES = [
+export const OVERRIDES: readonly string[] = [
   'x-http-method-override',
   'x-http-method',
   'x-method-override',

@@ -129,6 +129,24 @@ test('verifies a known token without the keys of the issuer', async (t) => {
   assert.equal((await send()).status, 200);
 });
 
+test('drops headers that override method or path, if a path is open', async (t) => {
+  const overrides = ['X-Original-URL', 'X-Rewrite-URL', 'X_Original_URL', 'X-HTTP-Method-Override'];
+  for (const [open, expected] of [
+    [['/healthz'], []],
+    [[], overrides],
+  ]) {
+    const gateway = await startInboundGateway(t, { inbound: { open } });
+    const headers = overrides.flatMap((name) => [name, '/admin']);
+    const authorization = `Bearer ${await gateway.mint()}`;
+    await call(`${gateway.url}/healthz`, { headers: ['authorization', authorization, ...headers] });
+    const { rawHeaders = [] } = gateway.agent.requests.at(-1) ?? {};
+    assert.deepEqual(
+      rawHeaders.filter((_, index) => rawHeaders[index + 1] === '/admin'),
+      expected,
+    );
+  }
+});
+
 test('opens only the plain spelling of open paths, and gives the agent no handle there', async (t) => {
   const gateway = await startInboundGateway(t, { inbound: { open: ['/healthz', '/public/*'] } });
   const token = await gateway.mint();

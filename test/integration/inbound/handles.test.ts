@@ -63,7 +63,7 @@ test('keeps the other members of the baggage, and drops copies of the handle', a
   assert.ok(!gateway.app.logText().includes('cbh_'));
 });
 
-test('returns 401 for an unknown, expired or second handle, a raw token and a handle in the URL', async (t) => {
+test('returns 401 for an unknown, expired or second handle, a raw token and a handle in the URL or a name', async (t) => {
   const gateway = await startInboundGateway(t, {
     moreRoutes: ({ url }) => [
       { name: 'open', match: { path: '/open' }, upstream: url, credential: 'none' },
@@ -76,6 +76,7 @@ test('returns 401 for an unknown, expired or second handle, a raw token and a ha
   const everywhere: [string, Record<string, string>][] = [
     ['', { authorization: `Bearer ${unknown}` }],
     ['', { 'x-anything': unknown }],
+    ['', { [one]: 'x' }],
     ['', { baggage: 'cambist=no-handle' }],
     ['', { authorization: `Bearer ${one}`, baggage: `cambist=${other}` }],
     ['', { baggage: `cambist=${one},cambist=${other}` }],
