@@ -125,6 +125,7 @@ function serverNameOf(hello: Buffer): string | undefined {
 function onlyName(list: Fields): string {
   if (list.number(1) !== HOST_NAME) throw new RangeError('unknown type of name');
   const name = list.vector(2).text().toLowerCase();
-  if (!list.isEmpty || name.length > MAX_NAME_LENGTH || !NAME.test(name)) throw new RangeError('several names, or a malformed one');
+  if (!list.isEmpty || name.length > MAX_NAME_LENGTH || !NAME.test(name))
+    throw new RangeError('several names, or a malformed one');
   return name;
 }

@@ -37,14 +37,17 @@ const LIFETIME_MS = 15 * 60_000;
 /**
  * Seals the state of a request with AES-256-GCM. The client cannot read or change it, and it opens for the same request of the same
  * caller only.
+ * @returns undefined for a request that nests too deeply to be compared with its retry
  * @see MCP 2026-07-28, "Multi Round-Trip Requests", security considerations
  */
-export function sealState(nested: NestedState, bound: BoundRequest, keys: StateKeys, wallMs: number): string {
+export function sealState(nested: NestedState, bound: BoundRequest, keys: StateKeys, wallMs: number) {
   const [key] = keys();
   if (key === undefined) throw new Error('no key seals the state');
+  const binding = bindingOf(bound);
+  if (binding === undefined) return undefined;
   const iv = randomBytes(IV_BYTES);
   const cipher = createCipheriv('aes-256-gcm', key, iv);
-  cipher.setAAD(bindingOf(bound));
+  cipher.setAAD(binding);
   const sealed = Buffer.concat([cipher.update(JSON.stringify({ at: wallMs, ...nested }), 'utf8'), cipher.final()]);
   return STATE_PREFIX + Buffer.concat([iv, sealed, cipher.getAuthTag()]).toString('base64url');
 }
@@ -59,8 +62,10 @@ export function openState(
   const bytes = Buffer.from(state.slice(STATE_PREFIX.length), 'base64url');
   // Base64 has several spellings of the same bytes, and only one was given out.
   if (bytes.length <= IV_BYTES + TAG_BYTES || STATE_PREFIX + bytes.toString('base64url') !== state) return undefined;
+  const binding = bindingOf(bound);
+  if (binding === undefined) return undefined;
   for (const key of keys()) {
-    const opened = parseJsonObject(decrypt(bytes, key, bindingOf(bound)) ?? '');
+    const opened = parseJsonObject(decrypt(bytes, key, binding) ?? '');
     if (opened === undefined) continue;
     const { at, requestState, inputResponses } = opened;
     if (typeof at !== 'number' || Math.abs(wallMs - at) > LIFETIME_MS) return undefined;
@@ -87,7 +92,11 @@ function decrypt(bytes: Buffer, key: Buffer, binding: Buffer): string | undefine
 /** The fields of a retry that its original request lacks or may have with other values. */
 const CHANGING: ReadonlySet<string> = new Set(['requestState', 'inputResponses', '_meta']);
 
-function bindingOf({ subject, route, method, params }: BoundRequest): Buffer {
+/** Deeper than any arguments of a tool. Going much deeper would exhaust the stack. */
+const MAX_DEPTH = 256;
+
+function bindingOf({ subject, route, method, params }: BoundRequest): Buffer | undefined {
+  if (!isWithin(params, MAX_DEPTH)) return undefined;
   const fields = Object.entries(Object(params) as Record<string, unknown>).filter(([key]) => !CHANGING.has(key));
   const text = JSON.stringify([callerOf(subject), route, method, sorted(Object.fromEntries(fields))]);
   return Buffer.from(hash('sha256', text, 'base64url'));
@@ -100,6 +109,11 @@ function bindingOf({ subject, route, method, params }: BoundRequest): Buffer {
 function callerOf(subject: Subject): unknown {
   const { iss, sub } = readClaims(subject.token.reveal()) ?? {};
   return typeof iss === 'string' && typeof sub === 'string' ? [iss, sub] : subject.digest;
+}
+
+function isWithin(value: unknown, depth: number): boolean {
+  if (typeof value !== 'object' || value === null) return true;
+  return depth > 0 && Object.values(value).every((part) => isWithin(part, depth - 1));
 }
 
 /** Clients may write the members of an object in another order. */

@@ -14,10 +14,12 @@ export function failRequest(error: unknown, request: ProxyRequest, options: Elic
     return;
   }
   // Loaded at first use, because few configs have routes that need consent.
-  import('./elicitation.ts').then(
-    ({ elicitationOf }) => request.fail(error, elicitationOf(error, request, options)),
-    () => request.fail(error),
-  );
+  import('./elicitation.ts')
+    .then(({ elicitationOf }) => elicitationOf(error, request, options))
+    .then(
+      (instead) => request.fail(error, instead),
+      () => request.fail(error),
+    );
 }
 
 /** May the body be a retry after a consent? A body that streams is larger than any of them. */

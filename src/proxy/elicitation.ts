@@ -75,11 +75,13 @@ export function elicitationOf(
   if (nested === undefined) return undefined;
   const { clock, stateKeys = ownStateKeys } = options;
   const bound = { subject, route: route.name, method: message.method, params };
+  const requestState = sealState(nested, bound, stateKeys, clock.wallMs());
+  if (requestState === undefined) return undefined;
   return respond(requestId, id, {
     result: {
       resultType: 'input_required',
       inputRequests: { [CONSENT_INPUT]: { method: 'elicitation/create', params: elicitation } },
-      requestState: sealState(nested, bound, stateKeys, clock.wallMs()),
+      requestState,
     },
   });
 }

@@ -92,11 +92,19 @@ function readBatch(content: Buffer): McpMessage[] | undefined {
   } catch {
     return undefined;
   }
-  if (!Array.isArray(messages)) return undefined;
-  return messages.slice(0, MAX_BATCH).map((message: unknown) => {
+  return Array.isArray(messages) ? messages.slice(0, MAX_BATCH).map(readPart) : undefined;
+}
+
+/** Without method and name where the message cannot be read. */
+function readPart(message: unknown): McpMessage {
+  const nothing = { method: undefined, name: undefined };
+  try {
     const reading = readMcpMessage(Buffer.from(JSON.stringify(message)));
-    return 'message' in reading ? reading.message : { method: undefined, name: undefined };
-  });
+    return 'message' in reading ? reading.message : nothing;
+  } catch {
+    // It nests so deeply that writing it exhausts the stack.
+    return nothing;
+  }
 }
 
 /** Fails towards less text: a caller could put a credential into a name. */

@@ -319,6 +319,15 @@ test('shows the URL to the caller that it concerns, and to no other', async (t) 
   );
 });
 
+test('refuses a request that nests too deeply to be bound to a state, and one with a state', async (t) => {
+  const setup = await startConsent(t);
+  const deep = `${'['.repeat(20_000)}${']'.repeat(20_000)}`;
+  const deeper = ({ headers, body }: Message) => ({ headers, body: body.replace('"count":1', `"count":${deep}`) });
+  assertConsentProblem(await setup.send(deeper(modernCall())));
+  const state = await stateOf(setup, modernCall());
+  assertProblem(await setup.send(deeper(retryOf(modernCall(), state))), 'ERR_REQUEST_STATE_INVALID');
+});
+
 test('challenges the caller to sign in again as RFC 9470 says', async (t) => {
   const setup = await startConsent(t);
   setup.authorizationServer.behaviour = {

@@ -2,7 +2,13 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { STATE_PREFIX } from '../../../src/config/consent.ts';
-import { type BoundRequest, openState, ownStateKeys, sealState } from '../../../src/proxy/consent-state.ts';
+import {
+  type BoundRequest,
+  openState,
+  ownStateKeys,
+  type StateKeys,
+  sealState,
+} from '../../../src/proxy/consent-state.ts';
 import { toSubject } from '../../../src/tokens/subject.ts';
 
 const unsigned = (claims: object) => {
@@ -19,7 +25,8 @@ const BOUND: BoundRequest = {
 };
 const NOW = 1_800_000_000_000;
 const keys = () => [Buffer.alloc(32, 1)];
-const seal = () => sealState({ requestState: '"x"' }, BOUND, keys, NOW);
+const seal = (nested = { requestState: '"x"' }, sealing: StateKeys = keys) =>
+  sealState(nested, BOUND, sealing, NOW) ?? assert.fail('not sealed');
 
 test('opens for the same request of the same caller, also with a renewed token and new metadata', () => {
   const state = seal();
@@ -76,12 +83,19 @@ test('does not open when a character changes or another key sealed it', () => {
 test('opens with an earlier key, and seals with the first', () => {
   const rotated = () => [Buffer.alloc(32, 2), Buffer.alloc(32, 1)];
   assert.ok(openState(seal(), BOUND, rotated, NOW) !== undefined);
-  assert.equal(openState(sealState({}, BOUND, rotated, NOW), BOUND, keys, NOW), undefined);
+  assert.equal(openState(seal(undefined, rotated), BOUND, keys, NOW), undefined);
+});
+
+test('seals no state for a request that nests too deeply to be compared', () => {
+  const deep = JSON.parse(`${'['.repeat(30_000)}${']'.repeat(30_000)}`);
+  const bound = { ...BOUND, params: { name: 'list', arguments: deep } };
+  assert.equal(sealState({}, bound, keys, NOW), undefined);
+  assert.equal(openState(seal(), bound, keys, NOW), undefined);
 });
 
 test('has one random key in a process, and seals the same request differently each time', () => {
   assert.equal(ownStateKeys()[0], ownStateKeys()[0]);
   assert.notEqual(seal(), seal());
-  const state = sealState({ requestState: '"secret-of-the-backend"' }, BOUND, ownStateKeys, NOW);
+  const state = seal({ requestState: '"secret-of-the-backend"' }, ownStateKeys);
   assert.ok(!Buffer.from(state.slice(STATE_PREFIX.length), 'base64url').toString('latin1').includes('secret-of'));
 });

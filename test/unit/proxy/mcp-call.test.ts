@@ -80,6 +80,12 @@ test('reads the first 32 messages of a batch', () => {
   assert.equal(batch?.length, 32);
 });
 
+test('reads a batch whose messages nest too deeply to be written again', () => {
+  const deep = `${'['.repeat(30_000)}${']'.repeat(30_000)}`;
+  const body = `[{"jsonrpc":"2.0","method":"ping","params":${deep}},{"jsonrpc":"2.0","method":"ping"}]`;
+  assert.deepEqual(callOf(body)?.batch, [{}, { method: 'ping' }]);
+});
+
 test('shortens a long name', () => {
   assert.equal(callOf(message('tools/call', { name: 'n'.repeat(1000) }))?.name?.length, 257);
 });
