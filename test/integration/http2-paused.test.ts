@@ -3,8 +3,9 @@ import { constants } from 'node:http2';
 import { test } from 'node:test';
 import { Http1Dispatcher } from '../../src/transport/http1/dispatcher.ts';
 import { Http2Dispatcher } from '../../src/transport/http2/dispatcher.ts';
-import { soon } from '../harness/eventually.ts';
-import { authority } from '../harness/http2-gateway.ts';
+import { eventually, soon } from '../harness/eventually.ts';
+import { call, connectRaw } from '../harness/http-call.ts';
+import { authority, mirror, startHttp2Gateway } from '../harness/http2-gateway.ts';
 import { startRawHttp2 } from '../harness/raw-http2.ts';
 
 for (const name of ['NO_ERROR', 'INTERNAL_ERROR', 'REFUSED_STREAM', 'CANCEL'] as const) {
@@ -44,3 +45,30 @@ for (const name of ['NO_ERROR', 'INTERNAL_ERROR', 'REFUSED_STREAM', 'CANCEL'] as
     assert.equal(event, 'error');
   });
 }
+
+test('frees the stream of a caller that disconnects without reading its response', async (t) => {
+  const { app, state } = await startHttp2Gateway(
+    t,
+    (request, response) => {
+      if (!request.url.includes('endless')) return void mirror(request, response);
+      const write = (): void => {
+        while (!response.stream?.destroyed && response.write(Buffer.alloc(64 * 1024)));
+      };
+      response.on('drain', write);
+      write();
+    },
+    { http2: true, credential: 'none' },
+    { settings: { maxConcurrentStreams: 2 } },
+  );
+  for (let count = 1; count <= 4; count += 1) {
+    const caller = await connectRaw(app.url);
+    caller.socket.pause();
+    caller.send('GET /github/endless HTTP/1.1\r\nHost: h\r\n\r\n');
+    await eventually('the upstream has the request', () => state.requests.length === count);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    caller.socket.destroy();
+    await eventually('the stream is closed', () => state.requests.at(-1)?.stream.closed === true);
+  }
+  assert.equal((await soon('the response', call(`${app.url}/github`))).status, 200);
+  assert.equal(state.connections, 1);
+});

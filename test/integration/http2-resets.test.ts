@@ -60,6 +60,7 @@ for (const name of CODES) {
     const { app, upstream } = await startBroken(t, (stream) => stream.reset(code(name)));
     assertProblem(await soon('the response', call(`${app.url}/`, { body: '{}' })), 'ERR_UPSTREAM_UNREACHABLE');
     assert.deepEqual(upstream.streams, [1]);
+    assert.match(app.logText(), new RegExp(`the stream closed with error code ${code(name)} `));
   });
 
   test(`never completes a response that is reset with ${name} while its caller does not read`, async (t) => {

@@ -101,7 +101,7 @@ export function sendHttp2(
 
   function follow(opened: ClientHttp2Stream): void {
     const isComplete = watchEnd(opened);
-    let failure = new Error('HTTP/2: the stream closed before the response was complete');
+    let failure: NodeJS.ErrnoException | undefined;
     opened.once('response', startResponse);
     opened.on('data', (chunk: Buffer) => {
       onBody(chunk.length);
@@ -110,8 +110,9 @@ export function sendHttp2(
     opened.once('end', () => {
       if (isComplete()) end();
     });
-    opened.once('error', (error: Error) => {
-      failure = error;
+    opened.once('error', (error: NodeJS.ErrnoException) => {
+      // Its message has the name of the code, which the log would redact.
+      if (error.code !== 'ERR_HTTP2_STREAM_ERROR') failure = error;
     });
     opened.once('close', () => {
       if (!hasEnded && controller.rawHeaders === null && onNoResponse(opened)) {
@@ -120,7 +121,10 @@ export function sendHttp2(
       }
       if (!opened.writableFinished) onSent();
       onEnd();
-      fail(failure);
+      fail(
+        failure ??
+          new Error(`HTTP/2: the stream closed with error code ${opened.rstCode} before the response was complete`),
+      );
     });
     opened.once('finish', onSent);
   }
