@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { RunningApp } from './app.ts';
 import { eventually, soon } from './eventually.ts';
 import { connectRaw, type RawConnection } from './http-call.ts';
@@ -14,22 +15,31 @@ export const DISCONNECTS: readonly (readonly [way: string, leave: (socket: Socke
 /** Exceeds the capacity of all sockets and buffers between a caller and a backend. */
 export const FLOOD_BYTES = 64 * 1024 * 1024;
 
+/** Buffers fill slowly on a busy machine, above all with TLS. */
+const FLOOD_MS = 20_000;
+
 const CHUNK = Buffer.alloc(64 * 1024, 'x');
 
 /** Sends bytes until backpressure stops the connection. */
 export async function flood({ socket }: RawConnection): Promise<void> {
   let sent = 0;
-  let last = -1;
-  await eventually('backpressure stops the flood', async () => {
+  const write = (): void => {
     while (sent < FLOOD_BYTES && socket.writableLength < CHUNK.length) {
       socket.write(CHUNK);
       sent += CHUNK.length;
     }
-    const isStuck = sent === last;
+  };
+  socket.on('drain', write);
+  write();
+  let last = -1;
+  const isStuck = async (): Promise<boolean> => {
+    const hasStopped = sent === last && socket.writableLength > 0;
     last = sent;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    return isStuck && sent === last && socket.writableLength > 0;
-  });
+    if (!hasStopped) await delay(200);
+    return hasStopped;
+  };
+  await eventually('backpressure stops the flood', isStuck, FLOOD_MS);
+  socket.off('drain', write);
 }
 
 export function get(path: string, more = ''): string {
@@ -47,12 +57,16 @@ export async function openConnection(app: RunningApp): Promise<RawConnection> {
 }
 
 /** Checks that the gauges of requests, streams, tunnels and callers' connections return to 0, and that the app stops without delay. */
-export async function assertAllFinished(app: RunningApp): Promise<void> {
+export async function assertAllFinished(app: RunningApp, limitMs?: number): Promise<void> {
   const gauges = ['cambist_requests_in_flight', 'cambist_open_streams', 'cambist_open_tunnels'];
-  await eventually('every gauge is 0', async () => {
-    const text = await app.metrics();
-    const connections = sumSamples(text, 'cambist_connections', { listener: 'listen' });
-    return connections === 0 && gauges.every((gauge) => sumSamples(text, gauge) === 0);
-  });
+  await eventually(
+    'every gauge is 0',
+    async () => {
+      const text = await app.metrics();
+      const connections = sumSamples(text, 'cambist_connections', { listener: 'listen' });
+      return connections === 0 && gauges.every((gauge) => sumSamples(text, gauge) === 0);
+    },
+    limitMs,
+  );
   await soon('the app stops', app.stop());
 }

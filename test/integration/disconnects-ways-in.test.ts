@@ -6,22 +6,25 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { type TestContext, test } from 'node:test';
-import { type RunningApp, startTestApp } from '../harness/app.ts';
-import { behave, behaveUpgraded, type LeavingCaller, POINTS, UPGRADE_POINTS } from '../harness/disconnect-points.ts';
+import { startTestApp } from '../harness/app.ts';
+import { behave, behaveUpgraded, POINTS, UPGRADE_POINTS } from '../harness/disconnect-points.ts';
 import { assertAllFinished, DISCONNECTS, get, openConnection, post } from '../harness/disconnects.ts';
 import { eventually } from '../harness/eventually.ts';
+import type { RawConnection } from '../harness/http-call.ts';
 import { listen } from '../harness/http-server.ts';
 import { authority, authorityFile } from '../harness/http2-gateway.ts';
 
 const KINDS = ['HTTP/1.1', 'HTTP/1.1 over TLS', 'HTTP/2'] as const;
 /** Callers that leave at the same time. Several of them flood their connection. */
 const CONCURRENCY = 4;
+/** The stall timeouts of several callers pass at the same time, on a busy machine. */
+const FINISHED_MS = 20_000;
 const HOST = 'agent.svc';
 
 /** A way in: prepares a connection, and writes the target of a request. */
 interface WayIn {
   readonly isUnix?: boolean;
-  readonly prepare?: (caller: LeavingCaller['connection']) => Promise<void>;
+  readonly enter?: (connection: RawConnection) => Promise<void>;
   readonly target: (path: string) => string;
 }
 
@@ -29,7 +32,7 @@ const WAYS_IN: Record<string, WayIn> = {
   'a base URL': { target: (path) => path },
   'a forward proxy': { target: (path) => `http://${HOST}${path}` },
   'a tunnel to the route': {
-    async prepare({ send, until }) {
+    async enter({ send, until }) {
       send(`CONNECT ${HOST}:80 HTTP/1.1\r\nHost: ${HOST}:80\r\n\r\n`);
       await until('Established\r\n\r\n');
     },
@@ -111,10 +114,10 @@ async function startApp(t: TestContext, kind: (typeof KINDS)[number], url: strin
 }
 
 for (const kind of KINDS) {
-  for (const [wayIn, { isUnix = false, prepare, target }] of Object.entries(WAYS_IN)) {
+  for (const [wayIn, { isUnix = false, enter, target }] of Object.entries(WAYS_IN)) {
     test(`keeps nothing in flight for callers that leave through ${wayIn}, with ${kind} to the backend`, async (t) => {
       const backend = await startBackend(t, kind);
-      const app: RunningApp = await startApp(t, kind, backend.url, isUnix);
+      const app = await startApp(t, kind, backend.url, isUnix);
       const leaving: (() => Promise<void>)[] = [];
       const leaveAt = async (id: string, [, reach, hidden]: (typeof POINTS)[number], way: number): Promise<void> => {
         const [name, leave] = DISCONNECTS[way] as (typeof DISCONNECTS)[number];
@@ -122,7 +125,7 @@ for (const kind of KINDS) {
         const prefix = `/${isHidden ? 'hidden' : 'seen'}/${id}`;
         const connection = await openConnection(app);
         t.after(() => connection.socket.destroy());
-        await prepare?.(connection);
+        await enter?.(connection);
         const host = (text: string): string => text.replace('Host: h', `Host: ${HOST}`);
         await reach({
           connection,
@@ -152,7 +155,7 @@ for (const kind of KINDS) {
           for (const leave of next) await leave();
         }),
       );
-      await assertAllFinished(app);
+      await assertAllFinished(app, FINISHED_MS);
       // A connection whose reading is paused does not show the disconnect to the backend.
       for (const request of backend.requests) request.resume();
       await eventually('the backend sees each request close', () => backend.open.size === 0).catch(() => {});
