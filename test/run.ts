@@ -7,9 +7,9 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { RECORD_VARIABLE } from './harness/suite-record.ts';
 
-const KINDS = ['unit', 'integration', 'e2e', 'harness', 'bench', 'chaos', 'fuzz'];
+const KINDS = ['unit', 'integration', 'e2e', 'harness', 'bench', 'chaos', 'soak', 'fuzz'];
 
-const USAGE = `Usage: tsx test/run.ts [unit|integration|e2e|harness|bench|chaos|fuzz]… [--only PATH] [--name PATTERN]
+const USAGE = `Usage: tsx test/run.ts [unit|integration|e2e|harness|bench|chaos|soak|fuzz]… [--only PATH] [--name PATTERN]
 
 Runs the tests in the named folders, or in all of them. A full run then searches everything that was logged for every secret used.
   --only PATH      only files whose path contains this text

@@ -1,0 +1,69 @@
+import { type Panel, plot } from './plot.ts';
+import type { SoakResult, SoakSample } from './run-soak.ts';
+import { type Trend, trendOf } from './trend.ts';
+
+type Figure = Exclude<keyof SoakSample, 'hours'>;
+
+/** The figures, and how much each may rise per hour. A latency depends on the machine, so it has no bound. */
+const FIGURES: readonly (readonly [figure: Figure, name: string, bound: number])[] = [
+  ['rssMiB', 'resident memory, MiB', 16],
+  ['heapMiB', 'heap and buffers, MiB', 8],
+  ['handles', 'open files and sockets', 20],
+  ['connections', 'connections of callers and backends', 20],
+  ['p50Ms', 'cached call, p50 ms', Number.POSITIVE_INFINITY],
+  ['p99Ms', 'cached call, p99 ms', Number.POSITIVE_INFINITY],
+];
+
+/** Caches fill and code is compiled in the first third. */
+const WARM_UP = 1 / 3;
+
+/** A shorter run shows only that the soak works: its slopes say nothing about an hour. */
+const MIN_HOURS = 10 / 60;
+
+export interface SoakReport {
+  readonly rows: readonly { readonly name: string; readonly trend: Trend }[];
+  readonly problems: readonly string[];
+  /** A picture in SVG. */
+  readonly picture: string;
+}
+
+export function reportSoak({ samples, leftovers }: SoakResult, title: string): SoakReport {
+  const hours = samples.map((sample) => sample.hours);
+  const steady = samples.slice(Math.floor(samples.length * WARM_UP));
+  const trends = new Map<Figure, Trend>();
+  const problems = [...leftovers];
+  for (const [figure, name, bound] of FIGURES) {
+    const trend = trendOf(steady.map((sample) => ({ hours: sample.hours, value: sample[figure] })));
+    trends.set(figure, trend);
+    if ((hours.at(-1) ?? 0) >= MIN_HOURS && trend.slope - trend.error > bound) {
+      problems.push(`${name}: rises by ${trend.slope.toFixed(1)} an hour, more than ${bound}`);
+    }
+  }
+  const series = (figure: Figure, name: string) => {
+    const trend = trends.get(figure);
+    return { name, values: samples.map((sample) => sample[figure]), ...(trend && { trend }) };
+  };
+  const panels: Panel[] = [
+    { title: 'memory, MiB', series: [series('rssMiB', 'resident'), series('heapMiB', 'heap and buffers')] },
+    { title: 'open', series: [series('handles', 'files and sockets'), series('connections', 'connections')] },
+    { title: 'cached call, ms', series: [series('p50Ms', 'p50'), series('p99Ms', 'p99')] },
+  ];
+  return {
+    rows: FIGURES.map(([figure, name]) => ({ name, trend: trends.get(figure) as Trend })),
+    problems,
+    picture: plot(title, hours, panels),
+  };
+}
+
+/** The trends as a Markdown table. */
+export function formatRows(rows: SoakReport['rows']): string {
+  const number = (value: number): string => String(Number(value.toPrecision(3)));
+  return [
+    '| figure | mean | slope per hour | 95 % |',
+    '| --- | ---: | ---: | ---: |',
+    ...rows.map(
+      ({ name, trend: { mean, slope, error } }) =>
+        `| ${name} | ${number(mean)} | ${slope >= 0 ? '+' : ''}${number(slope)} | ± ${number(error)} |`,
+    ),
+  ].join('\n');
+}

@@ -1,0 +1,172 @@
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { createRandom } from '../chaos/random.ts';
+import { type CambistProcess, startCambist } from '../harness/cambist-process.ts';
+import { createCertificateAuthority } from '../harness/certificates.ts';
+import { eventually } from '../harness/eventually.ts';
+import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import { sumSamples } from '../harness/metric-samples.ts';
+import { openFiles, residentBytes } from '../harness/process-figures.ts';
+import { BUILT_PROGRAM } from '../harness/run-command.ts';
+import { type SoakBackends, startBackends } from './backends.ts';
+import { startLoad } from './load.ts';
+import { percentile } from './trend.ts';
+
+export interface SoakOptions {
+  readonly seed: number;
+  readonly ms: number;
+  /** Actions a second. */
+  readonly rate: number;
+  /** The Node that runs cambist. */
+  readonly node: string;
+  readonly progress: (line: string) => void;
+}
+
+export interface SoakSample {
+  readonly hours: number;
+  readonly rssMiB: number;
+  readonly heapMiB: number;
+  /** Open files and sockets. */
+  readonly handles: number;
+  readonly connections: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+}
+
+export interface SoakResult {
+  readonly samples: readonly SoakSample[];
+  readonly outcomes: ReadonlyMap<string, number>;
+  readonly reloads: number;
+  /** Anything that is still open after the last caller has left. */
+  readonly leftovers: readonly string[];
+}
+
+const MIB = 1024 * 1024;
+/** As the image in the example pod. */
+const NODE_FLAGS = ['--max-old-space-size=128', '--max-semi-space-size=8', '--no-allocation-site-pretenuring'];
+const ENVIRONMENT = { NODE_ENV: 'production', MALLOC_ARENA_MAX: '1' };
+/** Enough for a trend, whatever the length of the run. */
+const SAMPLES = 60;
+/** A sample has the lowest heap of its readings: the one right after a collection. */
+const READINGS = 10;
+const TOKEN_SECONDS = 60;
+const RELOAD_MS = 10_000;
+const DRAIN_MS = 20_000;
+const GAUGES = ['cambist_requests_in_flight', 'cambist_open_streams', 'cambist_open_tunnels'];
+
+/** Runs the built program under a mixed load at a moderate rate, and samples it. */
+export async function runSoak({ seed, ms, rate, node, progress }: SoakOptions): Promise<SoakResult> {
+  const authority = createCertificateAuthority();
+  const backends = await startBackends(authority);
+  const server = await startFakeAuthorizationServer();
+  server.behaviour = () => {
+    server.requests.length = 0;
+    return { kind: 'issue', ttlSeconds: TOKEN_SECONDS, fields: { expires_in: TOKEN_SECONDS } };
+  };
+  let reloads = 0;
+  const configOf = (directory: string) => soakConfig(server.issuer, backends, directory, reloads);
+  const cambist = await startCambist({
+    config: configOf,
+    files: { 'client-secret': 'throwaway-secret', 'ca.pem': authority.cert },
+    env: ENVIRONMENT,
+    launch: async (configFile) => [node, ...NODE_FLAGS, BUILT_PROGRAM, 'run', '--config', configFile],
+  });
+  const reloading = setInterval(() => {
+    reloads += 1;
+    void cambist.rewriteConfig(configOf(cambist.directory));
+  }, RELOAD_MS);
+  try {
+    await cambist.ready();
+    const idleHandles = await openFiles(cambist.pid);
+    const mint = (subject: string): Promise<string> => server.mint({ subject, ttlSeconds: 7200 });
+    const load = await startLoad({ url: cambist.url, random: createRandom(seed), rate, mint });
+    const samples: SoakSample[] = [];
+    const startedMs = performance.now();
+    for (let i = 0; i < SAMPLES; i += 1) {
+      const sample = await takeSample(cambist, ms / SAMPLES, load.takeLatencies);
+      samples.push({ ...sample, hours: (performance.now() - startedMs) / 3_600_000 });
+      if ((i + 1) % 10 === 0) progress(`${i + 1} of ${SAMPLES} samples: ${JSON.stringify(samples.at(-1))}`);
+    }
+    await load.stop();
+    clearInterval(reloading);
+    return { samples, outcomes: load.outcomes, reloads, leftovers: await findLeftovers(cambist, idleHandles) };
+  } finally {
+    clearInterval(reloading);
+    await cambist.close();
+    await server.close();
+    backends.close();
+  }
+}
+
+/** Reads several times, evenly over the interval. */
+async function takeSample(
+  cambist: CambistProcess,
+  intervalMs: number,
+  takeLatencies: () => number[],
+): Promise<Omit<SoakSample, 'hours'>> {
+  const readings: { rss: number; heap: number; handles: number; connections: number }[] = [];
+  for (let i = 0; i < READINGS; i += 1) {
+    await delay(intervalMs / READINGS);
+    const text = await cambist.metrics();
+    readings.push({
+      rss: await residentBytes(cambist.pid),
+      heap: sumSamples(text, 'nodejs_heap_size_used_bytes') + sumSamples(text, 'nodejs_external_memory_bytes'),
+      handles: await openFiles(cambist.pid),
+      connections: sumSamples(text, 'cambist_connections'),
+    });
+  }
+  const median = (values: number[]): number => percentile(values, 0.5);
+  const latencies = takeLatencies();
+  return {
+    rssMiB: median(readings.map(({ rss }) => rss)) / MIB,
+    heapMiB: Math.min(...readings.map(({ heap }) => heap)) / MIB,
+    handles: median(readings.map(({ handles }) => handles)),
+    connections: median(readings.map(({ connections }) => connections)),
+    p50Ms: percentile(latencies, 0.5),
+    p99Ms: percentile(latencies, 0.99),
+  };
+}
+
+/** With no caller left, every gauge is 0, and no connection of a caller is open. */
+async function findLeftovers(cambist: CambistProcess, idleHandles: number): Promise<string[]> {
+  const left: string[] = [];
+  const isQuiet = async (): Promise<boolean> => {
+    left.length = 0;
+    const text = await cambist.metrics();
+    for (const gauge of GAUGES) {
+      const value = sumSamples(text, gauge);
+      if (value !== 0) left.push(`${gauge} is ${value}`);
+    }
+    const callers = sumSamples(text, 'cambist_connections', { listener: 'listen' });
+    if (callers !== 0) left.push(`${callers} connections of callers`);
+    return left.length === 0;
+  };
+  await eventually('nothing is left', isQuiet, DRAIN_MS).catch(() => {});
+  // Idle connections to backends stay open for a while.
+  const allowed = idleHandles + 256;
+  const handles = await openFiles(cambist.pid);
+  if (handles > allowed) left.push(`${handles} open files`);
+  return left;
+}
+
+/** Each reload changes a key that keeps the cached tokens valid. */
+function soakConfig(issuer: string, { url, http2Url }: SoakBackends, directory: string, reloads: number) {
+  const timeouts = { connect: '5s', stall: reloads % 2 === 0 ? '2s' : '3s' };
+  const ca = { file: join(directory, 'ca.pem') };
+  return {
+    authorization_servers: {
+      main: {
+        issuer,
+        client_id: 'soak',
+        client_auth: { method: 'client_secret_basic', client_secret: { file: join(directory, 'client-secret') } },
+      },
+    },
+    // The lines would only cost time of the process that reads them.
+    log: { sample: 0 },
+    cache: { max_entries: 1000 },
+    routes: [
+      { name: 'one', match: { path: '/one' }, upstream: `${url}/one`, timeouts },
+      { name: 'two', match: { path: '/two' }, upstream: `${http2Url}/two`, http2: true, tls: { ca }, timeouts },
+    ],
+  };
+}
