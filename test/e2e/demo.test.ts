@@ -158,3 +158,21 @@ for (const [args, message] of WRONG_USAGE) {
     assert.match(err, /Usage: npm run demo/);
   });
 }
+
+test('shows a call that needs consent with --consent, and exits', async (t) => {
+  const child = startDemo('--consent');
+  t.after(() => child.kill('SIGKILL'));
+  const [out, err, code] = await soon(
+    'the demo exits',
+    Promise.all([text(child.stdout), text(child.stderr), exitOf(child)]),
+    60_000,
+  );
+  assert.equal(code, 0, `${out}\n${err}`);
+  assert.equal(err, '');
+  assert.match(out, /consent needed {3}Your consent is needed before "call" can be used\.$/m);
+  assert.match(out, /open +https:\/\/localhost:\d+\/connect\?ticket=\S+$/m);
+  assert.match(
+    out,
+    /alice signed in there and consented\n {2}tools\/call echo +200 +hello\n {2}tools\/call echo +200 +hello again$/m,
+  );
+});

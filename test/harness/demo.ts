@@ -14,17 +14,19 @@ import { createPainter, describeFindings } from './demo-report.ts';
 import { type McpSetupConfig, startMcpSetup } from './mcp-setup.ts';
 import { BUILT_PROGRAM } from './run-command.ts';
 
-const USAGE = `Usage: npm run demo [-- [--port PORT] [--keep [--backend URL]]]
+const USAGE = `Usage: npm run demo [-- [--port PORT] [--consent] [--keep [--backend URL]]]
 
 Starts an authorization server, two MCP backends, and cambist between them. Calls the backends with official MCP clients and
 prints the result.
   --port PORT    port of 127.0.0.1 where cambist listens; the default is any available port
+  --consent      shows a call that needs the user's consent instead; with --keep, you consent in a browser
   --keep         keeps everything running until Ctrl-C, and prints requests to try
   --backend URL  with --keep: adds your own MCP backend as the route "mine"
 `;
 
 const OPTIONS = {
   port: { type: 'string' },
+  consent: { type: 'boolean', default: false },
   keep: { type: 'boolean', default: false },
   backend: { type: 'string' },
   help: { type: 'boolean', short: 'h', default: false },
@@ -32,6 +34,7 @@ const OPTIONS = {
 
 interface DemoOptions {
   readonly port?: string;
+  readonly consent: boolean;
   readonly keep: boolean;
   readonly backend?: string;
   readonly help: boolean;
@@ -67,7 +70,7 @@ async function main(args: string[]): Promise<number> {
     return EXIT.failed;
   }
   try {
-    return await runDemo(options);
+    return options.consent ? await runConsentDemo(options) : await runDemo(options);
   } catch (error) {
     console.error(`The demo failed: ${messageOf(error)}`);
     return EXIT.failed;
@@ -75,12 +78,13 @@ async function main(args: string[]): Promise<number> {
 }
 
 /** @throws Error for an invalid combination or value */
-function checkOptions({ port, keep, backend }: DemoOptions): void {
+function checkOptions({ port, keep, backend, consent }: DemoOptions): void {
   if (port !== undefined && !(/^\d+$/.test(port) && Number(port) <= MAX_PORT)) {
     throw new Error(`Invalid --port "${port}": use a number from 0 to ${MAX_PORT}.`);
   }
   if (backend === undefined) return;
   if (!keep) throw new Error('--backend requires --keep.');
+  if (consent) throw new Error('--backend has no effect with --consent.');
   if (!URL.canParse(backend)) throw new Error(`Invalid --backend "${backend}": use the URL of an MCP server.`);
 }
 
@@ -111,6 +115,13 @@ async function runDemo({ port, keep, backend }: DemoOptions): Promise<number> {
 function withAgent(config: McpSetupConfig, agent: DemoAgent): McpSetupConfig {
   const servers = config.authorization_servers as { readonly local: { readonly issuer: string } };
   return { ...config, inbound: inboundFor(agent, servers.local.issuer, 'my-agent') };
+}
+
+async function runConsentDemo({ port, keep }: DemoOptions): Promise<number> {
+  const { demonstrateConsent } = await import('./demo-consent.ts');
+  const broken = await demonstrateConsent(keep, port);
+  for (const promise of broken) console.error(`Unexpected: ${promise}.`);
+  return broken.length > 0 ? EXIT.failed : EXIT.done;
 }
 
 function changeConfig(config: McpSetupConfig, port: string | undefined, backend: string | undefined): McpSetupConfig {

@@ -21,7 +21,6 @@ import (
 
 const callback = "http://127.0.0.1/callback"
 
-
 type command struct {
 	ID     int            `json:"id"`
 	Op     string         `json:"op"`
