@@ -4,7 +4,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 folder=$PWD/.cache/podman
-base=$(sed -n 's/^ARG NODE_IMAGE=//p' Dockerfile)
+# Without a digest: it would be that of the real image.
+base=$(sed -n 's/^ARG NODE_IMAGE=\([^@]*\).*/\1/p' Dockerfile)
 [[ $base =~ ^node:([0-9.]+)-([a-z]+)-slim$ ]] || { echo "cannot build a replacement for the base image $base" >&2; exit 1; }
 node_version=${BASH_REMATCH[1]}
 suite=${BASH_REMATCH[2]}
@@ -49,4 +50,4 @@ if [[ -f $cafile ]]; then
   mounts+=(--volume "$cafile:$cafile:ro")
 fi
 podman build --quiet --pull=never --layers=false --format=docker --network=host "${mounts[@]}" \
-  --build-arg REVISION=test --tag cambist:test .
+  --build-arg "NODE_IMAGE=$base" --build-arg REVISION=test --tag cambist:test .

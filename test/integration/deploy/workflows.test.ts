@@ -11,24 +11,46 @@ interface Step {
 }
 
 interface Workflow {
+  readonly on: string | Record<string, unknown>;
   readonly permissions: Record<string, string>;
   readonly jobs: Record<string, { readonly permissions?: Record<string, string>; readonly steps: readonly Step[] }>;
 }
 
 const FOLDER = '.github/workflows';
-const workflows = new Map(
-  readdirSync(FOLDER).map((name) => [name, parse(readFileSync(join(FOLDER, name), 'utf8')) as Workflow]),
-);
+const texts = new Map(readdirSync(FOLDER).map((name) => [name, readFileSync(join(FOLDER, name), 'utf8')]));
+const workflows = new Map([...texts].map(([name, text]) => [name, parse(text, { strict: true }) as Workflow]));
 
-for (const [name, { permissions, jobs }] of workflows) {
+/** Everything that a workflow may write. Each job has what its steps need, and no more. */
+const WRITES: Record<string, readonly string[]> = {
+  'codeql.yml': ['analyze: security-events'],
+  'dependencies.yml': [],
+  'release.yml': ['image: contents', 'image: id-token', 'image: packages', 'package: id-token'],
+};
+
+const writable = (permissions: Record<string, string> = {}): string[] =>
+  Object.keys(permissions).filter((scope) => permissions[scope] === 'write');
+
+for (const [name, { on, permissions, jobs }] of workflows) {
   const steps = Object.values(jobs).flatMap((job) => job.steps);
 
-  test(`${name} pins every action to a commit`, () => {
-    for (const { uses } of steps) if (uses !== undefined) assert.match(uses, /^[\w./-]+@[0-9a-f]{40}$/);
+  test(`${name} pins every action to a commit, and names its version`, () => {
+    const actions = steps.flatMap(({ uses }) => uses ?? []);
+    for (const uses of actions) assert.match(uses, /^[\w./-]+@[0-9a-f]{40}$/);
+    const named = [...(texts.get(name) ?? '').matchAll(/uses: ([\w./-]+@[0-9a-f]{40}) # v\d/g)].map(([, uses]) => uses);
+    assert.deepEqual(named, actions);
+  });
+
+  test(`${name} does not run code of a pull request with the rights of the repository`, () => {
+    const events = typeof on === 'string' ? [on] : Object.keys(on);
+    for (const event of events) assert.ok(['pull_request', 'push', 'schedule'].includes(event), event);
   });
 
   test(`${name} grants writing only to the jobs that need it, and leaves no credentials in the checkout`, () => {
-    assert.ok(!Object.values(permissions).includes('write'));
+    assert.deepEqual(writable(permissions), []);
+    const writes = Object.entries(jobs).flatMap(([job, { permissions: own }]) => {
+      return writable(own).map((scope) => `${job}: ${scope}`);
+    });
+    assert.deepEqual(writes.sort(), WRITES[name]);
     for (const step of steps) {
       if (step.uses?.startsWith('actions/checkout@')) assert.equal(step.with?.['persist-credentials'], false);
     }
