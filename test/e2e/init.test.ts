@@ -55,20 +55,30 @@ test('init names the missing flags where it cannot ask', async (t) => {
 
 const notLinux = process.platform === 'linux' ? false : 'needs the "script" of util-linux';
 
+/** Prompts and what is typed after each. A terminal may print a prompt more than once, so each is told by its own text. */
+const DIALOG: [prompt: RegExp, typed: string][] = [
+  [/URL of the backend.*: $/, 'not a URL'],
+  [/Write a URL[\s\S]*URL of the backend.*: $/, FLAGS[1] ?? ''],
+  [/Issuer of your authorization server.*: $/, FLAGS[3] ?? ''],
+  [/Id of cambist's client.*: $/, ''],
+  [/The server's name of the backend.*: $/, 'mcp'],
+];
+
 test('init asks on a terminal, and asks again for an invalid URL', { skip: notLinux }, async (t) => {
   const cwd = await folderOf(t);
-  const child = spawn('script', ['-qec', `${process.execPath} ${BUILT_PROGRAM} init`, '/dev/null'], { cwd });
-  const answers = ['not a URL', FLAGS[1], FLAGS[3], '', 'mcp'];
+  const command = `${process.execPath} ${BUILT_PROGRAM} init`;
+  const child = spawn('script', ['-qec', command, '/dev/null'], { cwd, timeout: 60_000 });
+  const steps = [...DIALOG];
   let printed = '';
   child.stdout.on('data', (chunk: Buffer) => {
     printed += chunk;
-    if (/: $/.test(stripVTControlCharacters(printed)) && answers.length > 0) {
-      child.stdin.write(`${answers.shift()}\n`);
-    }
+    const [step] = steps;
+    if (step === undefined || !step[0].test(stripVTControlCharacters(printed))) return;
+    steps.shift();
+    child.stdin.write(`${step[1]}\n`);
   });
   await text(child.stdout);
-  assert.deepEqual(answers, [], printed);
-  assert.match(printed, /Write a URL/);
+  assert.deepEqual(steps, [], printed);
   assert.match(printed, /is written and valid/);
   const written = await readFile(join(cwd, 'cambist.yaml'), 'utf8');
   assert.match(written, /client_id: cambist\n/);
