@@ -13,7 +13,7 @@ import type { OwnResponse } from './own-response.ts';
 import type { RequestBody } from './request-body.ts';
 import type { ResponseRelay } from './response-relay.ts';
 
-/** One request from its receipt to its end. Only `request-tracker.ts` writes its progress, through these methods. */
+/** One request from its receipt to its end. Only `tracked-request.ts` writes its progress, through these methods. */
 export interface ProxyRequest {
   readonly id: string;
   /** The request target as it was received. */

@@ -1,0 +1,294 @@
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Route } from '../config/config.ts';
+import { CambistError } from '../errors.ts';
+import { type AbortedBy, CALLER_GONE, type Outcome, type WayIn } from '../observability/proxy-observer.ts';
+import type { CacheResult } from '../observability/token-observer.ts';
+import type { Span } from '../observability/tracing.ts';
+import type { RequestTarget } from '../routing/request-target.ts';
+import type { IssuedToken } from '../tokens/issued-token.ts';
+import type { Session } from '../tokens/session.ts';
+import type { ActiveConfig } from './active-config.ts';
+import { ARRIVAL, type Arrival, type Arrived } from './arrival.ts';
+import { callerRequestId } from './caller-tokens.ts';
+import { announceClose } from './closing.ts';
+import { idForError, isMcpPost, type ResponseId, toJsonRpc } from './mcp-error.ts';
+import { asCambistError, errorResponse, type OwnResponse } from './own-response.ts';
+import type { Pipelined } from './pipelining.ts';
+import type { ProxyRequest, RequestRecord, ResponseStart } from './proxy-request.ts';
+import { discardRest, isReadingPaused, type RequestBody } from './request-body.ts';
+import { beginSpan, endSpan, logRequest, nameSpan } from './request-report.ts';
+import type { RequestTracker } from './request-tracker.ts';
+import { clientOf, wantedToken } from './resource-metadata.ts';
+import { isEventStream, type ResponseRelay } from './response-relay.ts';
+import { DEFAULT_STALL_MS } from './stall-watch.ts';
+import { assertShare, type UpstreamShare } from './upstream-share.ts';
+
+const SWITCHING_PROTOCOLS = 101;
+
+/** One request from its receipt to its end. It alone writes its progress. */
+export class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
+  readonly id: string;
+  readonly url: string;
+  readonly incoming: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly arrival: Arrival | undefined;
+  readonly wayIn: WayIn;
+  readonly active: ActiveConfig;
+  readonly span: Span | undefined;
+  readonly #tracker: RequestTracker;
+  /** Monotonic milliseconds. */
+  readonly #startedMs: number;
+  isClosed = false;
+  abortUpstream: (() => void) | undefined;
+  target: RequestTarget | undefined;
+  route: Route | undefined;
+  authority: string | undefined;
+  session: Session | undefined;
+  body: RequestBody | undefined;
+  token: IssuedToken | undefined;
+  cacheResult: CacheResult | undefined;
+  hasOwnToken = false;
+  exchangeMs: number | undefined;
+  stepUp: readonly string[] | undefined;
+  scopesMissing: string | undefined;
+  error: CambistError | undefined;
+  responseStart: ResponseStart | undefined;
+  abortedBy: AbortedBy | undefined;
+  #relay: ResponseRelay | undefined;
+  #closeListeners: (() => void)[] | undefined;
+  #share: UpstreamShare | undefined;
+  /** An error waits for the rest of the body. */
+  #isFailing = false;
+
+  constructor(tracker: RequestTracker, incoming: IncomingMessage, response: ServerResponse, url: string) {
+    const { activeConfig, clock, tracing } = tracker.options;
+    const active = activeConfig();
+    this.#tracker = tracker;
+    this.#startedMs = clock.monotonicMs();
+    this.id = callerRequestId(incoming.rawHeaders, active.credentialHeaders) ?? randomUUID();
+    this.url = url;
+    this.incoming = incoming;
+    this.response = response;
+    this.arrival = (incoming.socket as Arrived)[ARRIVAL];
+    if (this.arrival !== undefined) this.arrival.isUsed = true;
+    this.wayIn = this.arrival?.wayIn ?? (url.startsWith('/') ? 'base_url' : 'proxy');
+    this.active = active;
+    this.span = tracing && beginSpan(tracing, incoming, active.credentialHeaders);
+  }
+
+  assertCapacity(): void {
+    this.#tracker.assertCapacity(this.active.config.limits.maxInFlight);
+  }
+
+  admit({ route, target }: { readonly route: Route; readonly target: RequestTarget }): void {
+    this.route = route;
+    this.target = target;
+    nameSpan(this, route);
+    this.#tracker.options.observer.requestRouted(route);
+    this.assertCapacity();
+    this.#join(route.upstream.origin, `route "${route.name}"`);
+  }
+
+  admitTunnel(authority: string): void {
+    this.authority = authority;
+    this.assertCapacity();
+    this.#join(authority, `tunnel to "${authority}"`);
+    this.onClosed(() => this.#tracker.shares.forget(authority));
+  }
+
+  #join(upstream: string, from: string): void {
+    this.#share = this.#tracker.shares.join(upstream);
+    assertShare(this.#share, this.active.config.limits, from);
+  }
+
+  watchUpload(): void {
+    const { incoming, response } = this;
+    this.#tracker.options.watch.add({
+      socket: incoming.socket,
+      isPaused: () => isReadingPaused(incoming),
+      isOver: () => this.isClosed || incoming.complete || response.writableEnded,
+      stallMs: () => this.stallMs(),
+      onStall: () => this.#endStalledUpload(),
+    });
+  }
+
+  stallMs(): number {
+    return this.route?.timeouts.stallMs ?? DEFAULT_STALL_MS;
+  }
+
+  closeStalled(): void {
+    this.abortedBy = 'stall';
+    this.incoming.socket.destroy();
+  }
+
+  tokenLookedUp(result: CacheResult): void {
+    this.cacheResult = result;
+  }
+
+  usesOwnToken(): void {
+    const { route } = this;
+    // A retry looks up a token again.
+    if (this.hasOwnToken || route === undefined) return;
+    this.hasOwnToken = true;
+    this.#tracker.options.observer.ownTokenUsed(route);
+  }
+
+  waitedForToken(ms: number): void {
+    this.exchangeMs = (this.exchangeMs ?? 0) + ms;
+  }
+
+  steppedUp(scopes: readonly string[]): void {
+    this.stepUp = scopes;
+  }
+
+  lacksScopes(scopes: string): void {
+    this.scopesMissing = scopes;
+  }
+
+  get isLastOfConnection(): boolean {
+    return this.#tracker.isDraining;
+  }
+
+  relay(relay: ResponseRelay): void {
+    this.#relay = relay;
+    this.#responded(relay.status, 'forwarded');
+    if (isEventStream(relay)) this.#countStream();
+    relay.start(this.response);
+  }
+
+  respond(response: OwnResponse): void {
+    if (this.isClosed || this.response.headersSent) return;
+    this.#responded(response.status, 'responded');
+    this.#write(response);
+  }
+
+  switched(headers: readonly string[]): void {
+    this.#responded(SWITCHING_PROTOCOLS, 'forwarded');
+    this.#countStream();
+    this.response.writeHead(SWITCHING_PROTOCOLS, [...headers, 'connection', 'upgrade', 'upgrade', 'websocket']);
+    this.response.flushHeaders();
+  }
+
+  tunnelled(entry: string): void {
+    const { observer } = this.#tracker.options;
+    this.#responded(200, 'forwarded');
+    observer.tunnelOpened(entry);
+    this.onClosed(() => observer.tunnelClosed(entry));
+  }
+
+  fail(caught: unknown, instead?: OwnResponse): void {
+    if (this.isClosed || this.response.headersSent || this.#isFailing) return;
+    const error = asCambistError(caught);
+    const isMcp = instead === undefined && isMcpPost(this.incoming, this.route, error);
+    const id = isMcp ? idForError(error, this.incoming, this.body) : undefined;
+    this.#isFailing = id instanceof Promise;
+    if (instead !== undefined) this.#failAs(error, instead);
+    else if (id instanceof Promise) void id.then((known) => this.#failWith(error, known));
+    else this.#failWith(error, id);
+  }
+
+  /** @param id given where an MCP client reads the response */
+  #failWith(error: CambistError, id?: ResponseId): void {
+    if (this.isClosed || this.response.headersSent) return;
+    const { route, target } = this;
+    const isChallenge = error.status === 401 && route !== undefined;
+    const wanted = isChallenge ? wantedToken(route, target?.path, clientOf(this)) : undefined;
+    const problem = errorResponse(error, this.id, wanted);
+    this.#failAs(error, id === undefined ? problem : toJsonRpc(problem, id));
+  }
+
+  #failAs(error: CambistError, response: OwnResponse): void {
+    this.error = error;
+    this.#responded(response.status, response.status < 500 ? 'refused' : 'failed');
+    this.#write(response);
+  }
+
+  onClosed(listener: () => void): void {
+    if (this.isClosed) listener();
+    else if (this.#closeListeners === undefined) this.#closeListeners = [listener];
+    else this.#closeListeners.push(listener);
+  }
+
+  /** Called when the response or its connection has closed. */
+  end(): void {
+    if (this.isClosed) return;
+    const { clock, observer, logger, keepLine } = this.#tracker.options;
+    this.isClosed = true;
+    // Before the upstream request is aborted: the relay could not tell that from an upstream that breaks off.
+    this.abortedBy ??= this.#whoAborted();
+    this.abortUpstream?.();
+    if (this.responseStart === undefined) this.#responded(CALLER_GONE, 'cancelled');
+    if (this.route !== undefined) {
+      observer.requestFinished(this.route);
+      if (this.abortedBy !== undefined) observer.requestAborted(this.route, this.abortedBy);
+    }
+    logRequest(logger, this, clock.monotonicMs() - this.#startedMs, keepLine);
+    endSpan(this);
+    if (this.#share !== undefined) this.#share.inFlight -= 1;
+    for (const listener of this.#closeListeners ?? []) listener();
+    this.#tracker.ended();
+  }
+
+  #whoAborted(): AbortedBy | undefined {
+    if (this.response.writableFinished) return undefined;
+    if (this.#tracker.isClosing) return 'shutdown';
+    if (this.#relay === undefined) return undefined;
+    return this.#relay.hasFailed() ? 'upstream' : 'caller';
+  }
+
+  #endStalledUpload(): void {
+    if (this.response.headersSent) {
+      this.abortedBy = 'stall';
+      this.response.destroy();
+    } else {
+      const message = `route "${this.route?.name}": no byte moved for timeouts.stall while the upload waited for the backend`;
+      this.fail(new CambistError('ERR_UPSTREAM_TIMEOUT', message));
+    }
+    this.abortUpstream?.();
+    discardRest(this.incoming);
+  }
+
+  #responded(status: number, outcome: Outcome): void {
+    const { clock, observer, audit, decisions } = this.#tracker.options;
+    const nowMs = clock.monotonicMs();
+    const durationMs = nowMs - this.#startedMs;
+    const { incoming, error, wayIn } = this;
+    this.responseStart = { status, outcome, durationMs };
+    decisions.note(this, this.responseStart, nowMs);
+    const method = incoming.method ?? '';
+    observer.responseStarted(this.route, {
+      method,
+      wayIn,
+      status,
+      outcome,
+      error: error?.code,
+      diagnosis: error?.diagnosis,
+      durationMs,
+    });
+    audit?.requestDecided(this);
+  }
+
+  /** Counts an open stream until the request ends. */
+  #countStream(): void {
+    const { route } = this;
+    if (route === undefined) return;
+    const { observer } = this.#tracker.options;
+    this.#tracker.openStreams += 1;
+    observer.streamOpened(route);
+    this.onClosed(() => {
+      this.#tracker.openStreams -= 1;
+      observer.streamClosed(route);
+    });
+  }
+
+  #write({ status, headers, body }: OwnResponse): void {
+    // The rest of an incomplete request is dropped, and a proxy that drains wants no further requests.
+    const keepsConnection = this.incoming.complete && !this.#tracker.isDraining;
+    if (!keepsConnection) announceClose(this.incoming);
+    const connection = keepsConnection ? {} : { connection: 'close' };
+    this.response.writeHead(status, { ...headers, ...connection, 'content-length': Buffer.byteLength(body) });
+    this.response.end(body);
+    discardRest(this.incoming);
+  }
+}
