@@ -52,7 +52,7 @@ export function resolveConfig(file: Loose<ConfigFile>, root: ConfigNode, sources
   };
   warnOfUnusedServers(servers, drafts, root);
   warnOfLoops(listen, drafts);
-  warnOfOpenSecrets(listen, drafts);
+  warnOfOpenSecrets([...(listen === undefined ? [] : [listen]), ...(config.intercept?.listen ?? [])], drafts);
   const authorizationServers = [...servers.values()].filter((server) => server !== undefined);
   const routes = drafts.map(({ route }) => route).filter((route) => route !== undefined);
   const origins = new Set(routes.map(({ upstream }) => upstream.origin));
@@ -259,14 +259,14 @@ function warnOfLoops(listen: Listen | undefined, drafts: readonly RouteDraft[]) 
 }
 
 /** Such a route uses its secret for every client that can connect. */
-function warnOfOpenSecrets(listen: Listen | undefined, drafts: readonly RouteDraft[]) {
-  if (listen === undefined || isLocal(listen)) return;
+function warnOfOpenSecrets(listeners: readonly Listen[], drafts: readonly RouteDraft[]) {
+  if (listeners.every(isLocal)) return;
   for (const { route, node } of drafts) {
     if (route?.credential.kind !== 'secret' || needsCaller(route)) continue;
     node
       .at('credential')
       .warn(
-        'every client that reaches listen can use the secret, and listen is not on loopback: set subject_token.verify, ' +
+        'every client that reaches cambist can use the secret, and it does not listen on loopback alone: set subject_token.verify, ' +
           'or listen on 127.0.0.1',
       );
   }

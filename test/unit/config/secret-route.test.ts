@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { routeOf, routeProblems, SERVER } from './sample.ts';
+import { problemsOf, routeOf, routeProblems, SERVER } from './sample.ts';
 
 const LINES = 'upstream: https://mcp.example.com/mcp\ncredential: secret\nsecret: { file: /run/key }\n';
 
@@ -62,9 +62,16 @@ test('verifies callers only with an audience, because the route has no authoriza
 });
 
 test('warns of a secret that other machines can use', () => {
-  const warning = /routes\[0\]\.credential: every client that reaches listen can use the secret/;
+  const warning = /routes\[0\]\.credential: every client that reaches cambist can use the secret/;
   assert.match(problemOf(LINES, 'listen: 0.0.0.0:8180\n'), warning);
   assert.match(problemOf(LINES, 'listen: "[::]:8180"\n'), warning);
+  const hosts = LINES.replace('upstream', 'match: { host: mcp.example.com }\nupstream');
+  const intercepted = (address: string) =>
+    problemsOf(
+      `version: 1\nintercept: { listen: ["${address}"] }\nroutes:\n  - name: only\n${hosts.replaceAll(/^(?=.)/gm, '    ')}`,
+    );
+  assert.match(intercepted('0.0.0.0:443').join(), warning);
+  assert.ok(!intercepted('127.0.0.1:443').some((text) => warning.test(text)));
   for (const listen of ['127.0.0.1:8180', 'localhost:8180', '"[::1]:8180"', 'unix:/run/cambist.sock']) {
     assert.equal(problemOf(LINES, `listen: ${listen}\n`), '');
   }
