@@ -1,4 +1,4 @@
-import { headerTokens } from '../proxy/caller-tokens.ts';
+import { containsToken, headerTokens } from '../proxy/caller-tokens.ts';
 import { headerValues, type RawHeaders } from '../proxy/headers.ts';
 import { upstreamHeaders } from '../proxy/request-headers.ts';
 import type { Routed } from '../proxy/steps.ts';
@@ -35,7 +35,7 @@ export function agentHeaders(
     requestId: request.id,
   });
   if (replacement === undefined) {
-    const kept = baggage.map(withoutHandle).filter((value) => value !== '');
+    const kept = baggage.map(withoutHandle).filter((value) => value !== '' && !containsToken(value, tokens));
     headers.push(...kept.flatMap((value) => [BAGGAGE, value]));
   } else {
     const { handle, claims } = replacement;

@@ -160,6 +160,10 @@ test('opens only the plain spelling of open paths, and gives the agent no handle
   assert.deepEqual(request?.authorization, []);
   assert.equal(request?.headers['x-copy'], undefined);
   assert.equal(request?.headers.baggage, 'a=b');
+  await call(`${gateway.url}/healthz`, {
+    headers: ['authorization', `Bearer ${token}`, 'baggage', `copy=${token}`, 'baggage', 'a=b'],
+  });
+  assert.equal(gateway.agent.requests.at(-1)?.headers.baggage, 'a=b');
   const count = gateway.agent.requests.length;
   const closed = [
     ...['/healthz/', '//healthz', '/healthz/x', '/HEALTHZ', '/healthz;x', '/%68ealthz', '/healthz%20', '/healthz%00'],
