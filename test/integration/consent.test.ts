@@ -275,6 +275,19 @@ test('responds with 403 and interaction_uri to every other request', async (t) =
   }
 });
 
+test('survives parameters that are nested too deeply to be compared', async (t) => {
+  const { send, app } = await startConsent(t);
+  const { headers, body } = modernCall();
+  const depth = 25_000;
+  const nested = body.replace('"count":1', `"count":${'['.repeat(depth)}${']'.repeat(depth)}`);
+  assertConsentProblem(await send({ headers, body: nested }));
+  assert.equal(JSON.parse((await send(modernCall())).text).result.resultType, 'input_required');
+  const retry = retryOf({ headers, body }, 'cambist-consent.1.AAAA').body;
+  const deep = retry.replace('"count":1', `"count":${'['.repeat(depth)}${']'.repeat(depth)}`);
+  assertProblem(await send({ headers, body: deep }), 'ERR_REQUEST_STATE_INVALID');
+  assert.ok(!app.logText().includes('ERR_INTERNAL'));
+});
+
 test('keeps a large request to the problem, because its state would be lost', async (t) => {
   const { send } = await startConsent(t, { route: { retry_body_limit: '1KiB' } });
   const large = modernCall({ params: { name: 'list', arguments: { text: 'x'.repeat(60_000) } } });
