@@ -2,13 +2,14 @@ import { connect, type LookupFunction, type Socket } from 'node:net';
 import type { HandshakeFailure, ProxyObserver } from '../observability/proxy-observer.ts';
 import type { ActiveConfig } from '../proxy/active-config.ts';
 import { TLS_HANDSHAKE } from '../proxy/client-error.ts';
-import { type EnterServer, onFirstBytes } from '../proxy/connect.ts';
-import { type AllowedTunnel, allowedTunnel } from '../proxy/connect-authority.ts';
+import { type EnterServer, onFirstBytes, TUNNEL_CONNECT_MS } from '../proxy/connect.ts';
+import { type AllowedTunnel, type Authority, allowedTunnel } from '../proxy/connect-authority.ts';
 import type { DetachedSockets } from '../proxy/detached.ts';
 import { join } from '../proxy/join.ts';
 import type { RequestTracker } from '../proxy/request-tracker.ts';
 import { DEFAULT_STALL_MS } from '../proxy/stall-watch.ts';
 import type { TlsBridge } from '../proxy/tls-bridge.ts';
+import { assertShare } from '../proxy/upstream-share.ts';
 import { readFirstBytes } from './first-bytes.ts';
 import type { ReportFailure } from './handshake-failure.ts';
 
@@ -28,14 +29,12 @@ export interface RedirectedOptions {
 
 /** For a whole ClientHello, from its first byte. */
 const HELLO_MS = 10_000;
-/** Until the far end of a tunnel is connected to. */
-const TUNNEL_CONNECT_MS = 5000;
 /** The port of https, where packets of any port may have been redirected to one listener. */
 const HTTPS_PORT = 443;
 
 /**
- * Takes connections that were meant for another host. The name in the TLS handshake says for which: that of a route is terminated,
- * one that `forward_proxy.connect` allows passes untouched, any other is closed. Plain HTTP is routed by its `Host`.
+ * Serves connections that were meant for another host, which the TLS handshake names. TLS for the host of a route is terminated. A
+ * connection to a host that `forward_proxy.connect` allows passes untouched. Any other is closed. Plain HTTP is routed by its `Host`.
  */
 export function serveRedirected(options: RedirectedOptions): (socket: Socket) => void {
   const { activeConfig, sockets, enter, tlsBridge, failed } = options;
@@ -50,9 +49,10 @@ export function serveRedirected(options: RedirectedOptions): (socket: Socket) =>
     const port = socket.localPort ?? HTTPS_PORT;
     const entries = config.forwardProxy.connect;
     for (const each of new Set([port, HTTPS_PORT])) {
-      const allowed = allowedTunnel(entries, { host, port: each });
+      const authority = { host, port: each };
+      const allowed = allowedTunnel(entries, authority);
       if (allowed !== undefined) {
-        passThrough(socket, each, allowed, options);
+        passThrough(socket, authority, allowed, options);
         return;
       }
     }
@@ -80,36 +80,45 @@ export function serveRedirected(options: RedirectedOptions): (socket: Socket) =>
   };
 }
 
-/** Passes bytes unread, the ClientHello first. */
+/** Passes bytes unread, the ClientHello first. Logs a failure, because TLS has no response for it. */
 function passThrough(
   socket: Socket,
-  port: number,
+  to: Authority,
   { entry, host }: AllowedTunnel,
   { activeConfig, tracker, sockets, observer, lookup, refuse }: RedirectedOptions,
 ): void {
-  try {
-    tracker.assertCapacity(activeConfig().config.limits.maxInFlight);
-  } catch {
-    // TLS has no response for an overload. The metrics and the log of other requests show it.
-    socket.destroy();
-    return;
-  }
-  const far = connect({ host, port, lookup, allowHalfOpen: true });
-  sockets.add(far);
+  const authority = `${to.host}:${to.port}`;
+  const { limits } = activeConfig().config;
+  const share = tracker.shares.join(authority);
   tracker.inFlight += 1;
   socket.once('close', () => {
-    far.destroy();
+    share.inFlight -= 1;
+    tracker.shares.forget(authority);
     tracker.ended();
   });
-  const timer = setTimeout(() => far.destroy(), TUNNEL_CONNECT_MS);
-  far.once('close', () => {
-    clearTimeout(timer);
-    if (far.bytesRead === 0) socket.destroy();
-  });
+  const fail = (err: unknown): void => {
+    tracker.options.logger.warn({ authority, err }, 'redirected connection cannot be passed on; closing it');
+    socket.destroy();
+  };
+  try {
+    tracker.assertCapacity(limits.maxInFlight);
+    assertShare(share, limits, `tunnel to "${authority}"`);
+  } catch (error) {
+    fail(error);
+    return;
+  }
+  const far = connect({ host, port: to.port, lookup, allowHalfOpen: true });
+  sockets.add(far);
+  socket.once('close', () => far.destroy());
+  const timer = setTimeout(() => far.destroy(new Error('not connected in time')), TUNNEL_CONNECT_MS);
+  far.once('error', fail);
+  far.once('close', () => clearTimeout(timer));
   far.once('connect', () => {
     clearTimeout(timer);
-    if (refuse(far) !== undefined) {
-      far.destroy();
+    far.off('error', fail);
+    const loop = refuse(far);
+    if (loop !== undefined) {
+      fail(loop);
       return;
     }
     observer.tunnelOpened(entry);

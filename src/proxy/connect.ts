@@ -26,8 +26,8 @@ export interface ConnectOptions {
 
 /** As long as Node waits for the headers of a request. */
 const FIRST_BYTES_MS = 60_000;
-/** Until a tunnel's far end is connected to. */
-const TUNNEL_CONNECT_MS = 5000;
+/** Limit for connecting to the far end of a tunnel. */
+export const TUNNEL_CONNECT_MS = 5000;
 
 const ESTABLISHED = 'HTTP/1.1 200 Connection Established\r\n\r\n';
 
@@ -145,7 +145,7 @@ export function serveConnect(
  */
 export type EnterServer = (socket: Socket, wayIn: WayIn, host: string | undefined) => void;
 
-/** Waits for what the client says first, and gives up on one that says nothing. */
+/** Waits for the first bytes of a client. Closes a connection that stays silent. */
 export function onFirstBytes(socket: Socket, take: (bytes: Buffer) => void): void {
   const giveUp = (): void => void socket.destroy();
   socket.setTimeout(FIRST_BYTES_MS, giveUp);

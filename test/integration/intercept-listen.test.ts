@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { connect as connectTcp } from 'node:net';
+import { connect as connectTcp, createServer as createTcpServer } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { connect, createServer } from 'node:tls';
 import { createCertificateAuthority } from '../harness/certificates.ts';
@@ -119,6 +119,44 @@ test('closes the connection to an allowed host that leads back to cambist, or is
     await assert.rejects(secured(connect({ host: '127.0.0.1', port, servername })), /ECONNRESET|closed|disconnected/);
   }
   assert.equal(sumSamples(await app.metrics(), 'cambist_tunnels_total', {}), 0);
+  const failed = app.logs.filter(({ msg }) => msg === 'redirected connection cannot be passed on; closing it');
+  assert.deepEqual(
+    failed.map(({ authority }) => authority),
+    [`localhost:${port}`, 'x.localhost:443'],
+  );
+  assert.match(app.logText(), /127\.0\.0\.1:\d+ is cambist itself/);
+});
+
+test('limits the connections that pass to one host, and frees their share when they close', async (t) => {
+  const server = createTcpServer((socket) => socket.on('error', () => {}).resume());
+  const { port } = await listen(server);
+  t.after(() => server.close());
+  const { app } = await startIntercepted(t, {
+    listen: [`[::1]:${port}`],
+    top: {
+      forward_proxy: { connect: [`localhost:${port}`] },
+      limits: { max_in_flight: 10, max_in_flight_per_upstream: 1 },
+    },
+  });
+  const begin = () => {
+    const socket = connect({ host: '::1', port, servername: 'localhost' });
+    socket.on('error', () => {});
+    return { socket, closed: new Promise((resolve) => socket.once('close', resolve)) };
+  };
+  const opened = async (count: number): Promise<boolean> =>
+    sumSamples(await app.metrics(), 'cambist_tunnels_total', {}) === count;
+  const first = begin();
+  await eventually('the first tunnel is open', () => opened(1));
+  await soon('the second connection is closed', begin().closed);
+  assert.match(app.logText(), /limits\.max_in_flight_per_upstream/);
+  first.socket.destroy();
+  await eventually(
+    'the first tunnel is closed',
+    async () => sumSamples(await app.metrics(), 'cambist_open_tunnels', {}) === 0,
+  );
+  const third = begin();
+  await eventually('another tunnel is open', () => opened(2));
+  third.socket.destroy();
 });
 
 test('refuses an upstream whose name leads back to cambist', async (t) => {
