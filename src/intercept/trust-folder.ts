@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, rename, writeFile } from 'node:fs/promises';
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { javaOptions, proxyVariables, TRUST_FILES, trustVariables } from '../config/agent-variables.ts';
 import { splitCertificates, systemRoots } from './system-roots.ts';
@@ -50,6 +50,7 @@ async function write(dir: string, name: string, content: string | Buffer): Promi
     await writeFile(temporary, content, { mode: 0o644, flag: 'wx' });
     await rename(temporary, join(dir, name));
   } catch (cause) {
+    await rm(temporary, { force: true }).catch(() => {});
     const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
     throw new Error(`intercept.trust_dir: cannot write "${join(dir, name)}" (${code}): let this user write there`, {
       cause,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -44,6 +44,13 @@ test('keeps the roots that the variables of the machine name, and skips what is 
   await writeCertificates(trust, ours, { NODE_EXTRA_CA_CERTS: file, SSL_CERT_FILE: join(dir, 'missing') });
   const bundle = splitCertificates(await readFile(join(trust, 'bundle.pem'), 'utf8'));
   assert.ok(bundle.length > 50 && bundle.includes(corporate.trim()));
+});
+
+test('leaves no temporary file behind when a file cannot be replaced', async (t) => {
+  const dir = await temporaryFolder(t);
+  await mkdir(join(dir, 'ca.pem'));
+  await assert.rejects(writeCertificates(dir, ours, {}), /intercept\.trust_dir: cannot write .*ca\.pem/);
+  assert.deepEqual(await readdir(dir), ['ca.pem']);
 });
 
 test('says which file cannot be written', async (t) => {
