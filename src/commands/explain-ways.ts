@@ -1,4 +1,5 @@
 import type { Config, TcpListen } from '../config/config.ts';
+import { reachableHost } from '../config/loopback.ts';
 import { addressedAuthority, readHost } from '../routing/request-target.ts';
 import { createRouteTable } from '../routing/route-table.ts';
 
@@ -79,6 +80,6 @@ function originOf(url: string): string | undefined {
 
 /** The address by which an agent of the same machine connects. */
 function hostOf(host: string): string {
-  const loopback = { '0.0.0.0': '127.0.0.1', '::': '::1', localhost: '127.0.0.1' }[host] ?? host;
-  return loopback.includes(':') ? `[${loopback}]` : loopback;
+  const reachable = reachableHost(host);
+  return reachable.includes(':') ? `[${reachable}]` : reachable;
 }

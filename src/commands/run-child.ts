@@ -26,7 +26,7 @@ const SIGNALLED = 128;
 
 /**
  * Runs a program with the streams and the terminal of this process, and forwards signals to it.
- * @returns its exit code, or 128 and the number of the signal that ended it, as a shell has it
+ * @returns its exit code, or 128 and the number of the signal that ended it, as in a shell
  */
 export function runChild(program: string, args: readonly string[], env: Environment): Promise<number> {
   return new Promise((resolve) => {

@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import type { DecisionReport, DecisionRow } from '../admin/decisions.ts';
 import type { Listen } from '../config/config.ts';
+import { reachableHost } from '../config/loopback.ts';
 import { type Command, configFile, EXIT, UsageError } from './command.ts';
 import { loadOrReport } from './print-problems.ts';
 import { USAGES } from './usages.ts';
@@ -50,7 +51,8 @@ async function fetchDecisions(admin: Listen, after: number): Promise<DecisionRep
   const path = `/decisions?after=${after}`;
   const name = admin.kind === 'unix' ? `unix:${admin.path}` : `${admin.host}:${admin.port}`;
   if (admin.kind === 'tcp' && admin.port === 0) throw new Error('admin has port 0: set the port in the config');
-  const target = admin.kind === 'unix' ? { socketPath: admin.path } : { host: reachable(admin.host), port: admin.port };
+  const target =
+    admin.kind === 'unix' ? { socketPath: admin.path } : { host: reachableHost(admin.host), port: admin.port };
   return new Promise((resolve, reject) => {
     const sent = request({ ...target, path, agent: false, timeout: TIMEOUT_MS }, (response) => {
       const isDone = response.statusCode === 200;
@@ -61,12 +63,6 @@ async function fetchDecisions(admin: Listen, after: number): Promise<DecisionRep
     sent.once('error', ({ message }) => reject(new Error(`cannot reach the admin listener at ${name}: ${message}`)));
     sent.end();
   });
-}
-
-/** A listener on all addresses listens on loopback as well. */
-function reachable(host: string): string {
-  if (host === '0.0.0.0') return '127.0.0.1';
-  return host === '::' ? '::1' : host;
 }
 
 function toText(row: DecisionRow): string {

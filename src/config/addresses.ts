@@ -1,6 +1,7 @@
 import { isIPv4 } from 'node:net';
 import type { Listen } from './config.ts';
 import type { Reading } from './config-node.ts';
+import { isEveryAddress } from './loopback.ts';
 
 /** Longest path of a Unix socket on Linux, in bytes without the terminator. */
 const MAX_SOCKET_PATH_BYTES = 107;
@@ -41,9 +42,8 @@ export function collide(one: Listen, other: Listen): boolean {
     return one.kind === 'unix' && other.kind === 'unix' && one.path === other.path;
   }
   if (one.port === 0 || one.port !== other.port) return false;
-  const wildcard = (host: string) => host === '0.0.0.0' || host === '::';
   const plain = (host: string) => (host === 'localhost' ? '127.0.0.1' : host);
-  return wildcard(one.host) || wildcard(other.host) || plain(one.host) === plain(other.host);
+  return isEveryAddress(one.host) || isEveryAddress(other.host) || plain(one.host) === plain(other.host);
 }
 
 /** Names of loopback in a URL. Other names of this machine are unknown here. */

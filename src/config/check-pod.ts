@@ -1,6 +1,6 @@
 import type { Config, Listen } from './config.ts';
 import type { ConfigNode } from './config-node.ts';
-import { isLoopback } from './loopback.ts';
+import { isEveryAddress, isLoopback } from './loopback.ts';
 import type { UsedSources } from './sources.ts';
 
 /** The pod that a config is for, as `cambist inject` makes it. */
@@ -99,10 +99,6 @@ function checkInbound(inbound: Config['inbound'], root: ConfigNode, ports: PodSe
   if (port !== ports.agent) {
     node.at('agent').error(`must be http://127.0.0.1:${ports.agent}, because the agent moves to this port`);
   }
-}
-
-function isEveryAddress(host: string): boolean {
-  return host === '0.0.0.0' || host === '::' || host === '[::]';
 }
 
 function checkFile(full: string, node: ConfigNode, { hasSecret, hasToken }: PodSettings): void {

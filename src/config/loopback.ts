@@ -29,3 +29,19 @@ export function isLoopback(hostname: string): boolean {
   if (/^\d+\.\d+\.\d+\.\d+$/.test(name)) return ADDRESSES.check(name, 'ipv4');
   return NAMES.has(name) || name.endsWith('.localhost');
 }
+
+/** Does a listener on this host accept connections on all addresses? @param host as in `Listen` */
+export function isEveryAddress(host: string): boolean {
+  return host === '0.0.0.0' || host === '::';
+}
+
+const REACHABLE: ReadonlyMap<string, string> = new Map([
+  ['0.0.0.0', '127.0.0.1'],
+  ['::', '::1'],
+  ['localhost', '127.0.0.1'],
+]);
+
+/** The host at which this machine reaches a listener. @param host as in `Listen` */
+export function reachableHost(host: string): string {
+  return REACHABLE.get(host) ?? host;
+}

@@ -3,7 +3,7 @@ import type { AuthorizationServer, Inbound, Listen, OpenPath, SubjectVerificatio
 import { type ConfigNode, type Reading, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { readHeaderName } from './header-names.ts';
-import { isLoopback } from './loopback.ts';
+import { isEveryAddress, isLoopback } from './loopback.ts';
 import { readPathPrefix } from './matching.ts';
 import type { Loose } from './schema.ts';
 import type { InboundFile } from './schema-inbound.ts';
@@ -156,6 +156,6 @@ function warnOfReach(listen: Listen | undefined, inbound: ConfigNode) {
 
 /** An unspecified address accepts connections from everywhere. @param host as in `Listen` */
 function isLoopbackAddress(host: string): boolean {
-  if (host === '0.0.0.0' || host === '::') return false;
+  if (isEveryAddress(host)) return false;
   return isLoopback(host.includes(':') ? `[${host}]` : host);
 }

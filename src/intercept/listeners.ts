@@ -1,8 +1,8 @@
 import { once } from 'node:events';
-import { type AddressInfo, createServer, type Server } from 'node:net';
+import { createServer, type Server } from 'node:net';
 import type { TcpListen } from '../config/config.ts';
 import { limitConnections } from '../listeners/limit-connections.ts';
-import { whyNotListening } from '../listeners/listen.ts';
+import { KEEP_ALIVE_PROBES, listenUrl, whyNotListening } from '../listeners/listen.ts';
 import type { Logger } from '../observability/logger.ts';
 import { type RedirectedOptions, serveRedirected } from './redirected.ts';
 
@@ -12,9 +12,6 @@ export interface InterceptListeners {
   readonly addresses: readonly string[];
   close(): Promise<void>;
 }
-
-/** A caller whose host disappears sends no end. */
-const KEEP_ALIVE_PROBES = { keepAlive: true, keepAliveInitialDelay: 60_000 };
 
 /** @throws {Error} with the address and the reason */
 export async function openInterceptListeners(
@@ -52,6 +49,5 @@ async function open(server: Server, { host, port }: TcpListen): Promise<string> 
   } catch (cause) {
     throw new Error(`intercept.listen: cannot listen on ${host}:${port}: ${whyNotListening(cause)}`, { cause });
   }
-  const { address, family, port: actual } = server.address() as AddressInfo;
-  return `http://${family === 'IPv6' ? `[${address}]` : address}:${actual}`;
+  return listenUrl(server);
 }

@@ -1,10 +1,11 @@
 import type { Socket } from 'node:net';
+import { isEveryAddress } from '../config/loopback.ts';
 
-/** The addresses where cambist listens itself. A request to one of them would come back. */
+/** The addresses of cambist's own listeners. A request to one of them would come back. */
 export interface OwnAddresses {
   /** @param address `http://host:port`; a Unix socket is ignored */
   add(address: string): void;
-  /** Returns why a new connection leads back to cambist. */
+  /** Returns the reason to refuse a new connection: it leads back to cambist. */
   refuse(socket: Socket): Error | undefined;
 }
 
@@ -25,7 +26,7 @@ export function createOwnAddresses(): OwnAddresses {
       const remote = plain(remoteAddress);
       const isOwn = own.some(({ host, port }) => {
         if (port !== remotePort) return false;
-        if (host === '0.0.0.0' || host === '::') return isLoopback(remote) || remoteAddress === localAddress;
+        if (isEveryAddress(host)) return isLoopback(remote) || remoteAddress === localAddress;
         return host === remote;
       });
       if (!isOwn) return undefined;

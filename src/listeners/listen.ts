@@ -1,9 +1,12 @@
 import { once } from 'node:events';
 import { lstat, rm, stat } from 'node:fs/promises';
-import { type AddressInfo, connect } from 'node:net';
+import { type AddressInfo, connect, type Server } from 'node:net';
 import { dirname } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { Listen } from '../config/config.ts';
+
+/** A caller whose host disappears sends no end. TCP probes find its connection dead after about a minute of silence. */
+export const KEEP_ALIVE_PROBES = { keepAlive: true, keepAliveInitialDelay: 60_000 };
 
 /**
  * Opens a listener.
@@ -27,12 +30,17 @@ export async function openListener(
     // Fastify would open a second server for the other address of localhost, without the limits and handlers of this one.
     const host = listen.host === 'localhost' ? '127.0.0.1' : listen.host;
     await app.listen({ host, port: listen.port });
-    const { address, family, port } = app.server.address() as AddressInfo;
-    return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
+    return listenUrl(app.server);
   } catch (cause) {
     const address = listen.kind === 'unix' ? listen.path : `${listen.host}:${listen.port}`;
     throw new Error(`${what}: cannot listen on ${address}: ${whyNotListening(cause)}`, { cause });
   }
+}
+
+/** The URL of an open TCP listener, with the actual port in place of port 0. */
+export function listenUrl(server: Server): string {
+  const { address, family, port } = server.address() as AddressInfo;
+  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
 }
 
 /** Opens a Unix socket that has its permissions from the start, so that no other process connects before they are set. */

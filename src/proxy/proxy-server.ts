@@ -1,5 +1,6 @@
 import fastify, { type FastifyInstance } from 'fastify';
 import { createIdleCloser } from '../listeners/close-idle.ts';
+import { KEEP_ALIVE_PROBES } from '../listeners/listen.ts';
 import { NO_SCHEMAS } from '../listeners/no-schemas.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { ActiveConfig } from './active-config.ts';
@@ -27,9 +28,6 @@ export interface ProxyServer {
   /** Takes a connection of another listener. */
   readonly enter: EnterServer;
 }
-
-/** A caller whose host disappears sends no end. Probes of TCP find its connection dead after about a minute of silence. */
-const KEEP_ALIVE_PROBES = { keepAlive: true, keepAliveInitialDelay: 60_000 };
 
 /** The server that the agent connects to. Requests, WebSocket handshakes and CONNECT lead into one pipeline. */
 export async function createProxyServer(options: ProxyServerOptions): Promise<ProxyServer> {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { isLoopback } from '../../../src/config/loopback.ts';
+import { isLoopback, reachableHost } from '../../../src/config/loopback.ts';
 
 const LOOPBACK = [
   'localhost',
@@ -51,3 +51,8 @@ for (const host of [
     assert.equal(isLoopback(new URL(`http://${host}:8080/`).hostname), false);
   });
 }
+
+test('names the loopback address at which this machine reaches a listener', () => {
+  const hosts = ['0.0.0.0', '::', 'localhost', '10.0.0.7', 'constructor'];
+  assert.deepEqual(hosts.map(reachableHost), ['127.0.0.1', '::1', '127.0.0.1', '10.0.0.7', 'constructor']);
+});
