@@ -35,8 +35,8 @@ export interface RecentFigures {
 }
 
 /**
- * How a route did with its latest requests: of the last 15 seconds with any, or of up to a minute if there were few. `idle`: no request in the last quarter of an hour. `refused`: cambist refused
- * every caller. `only_4xx`: the backend returned nothing else. `errors`: some 5xx of the backend or of cambist. `failing`: half of
+ * How a route did with its latest requests: of the last 15 seconds with any, or of up to a minute if there were few. `idle`: no
+ * request in the last quarter of an hour. `refused`: cambist refused every caller. `only_4xx`: the backend returned nothing else. `errors`: some 5xx of the backend or of cambist. `failing`: half of
  * the responses or more.
  */
 export type RouteState = 'idle' | 'ok' | 'refused' | 'errors' | 'only_4xx' | 'failing';

@@ -9,8 +9,8 @@ const OPEN_FLAGS = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT |
 const CHECK_INTERVAL_MS = 1000;
 
 /**
- * Appends to a file that another program may rotate: after `reopen`, and when the path is another file or none, it opens the
- * path again. Truncation works as well, because every write goes to the end of the file. Writes are synchronous: one in flight
+ * Appends to a file that another program may rotate: it opens the path again after `reopen`, and when the path
+ * names another file or no file. Truncation works as well, because every write goes to the end of the file. Writes are synchronous: one in flight
  * when the process is killed would be lost.
  */
 export function createFileSink(path: string): RecordSink {

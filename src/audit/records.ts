@@ -26,14 +26,17 @@ export function requestRecord(record: RequestRecord, { tools }: Audit, facts: To
     status: responseStart?.status ?? 0,
     ...(error !== undefined && { error: error.code }),
     duration_ms: rounded(responseStart?.durationMs ?? 0),
-    ...whoOf(record, facts),
+    ...identitiesOf(record, facts),
     ...(mcp !== undefined && { mcp }),
     ...(cacheResult !== undefined && { cache: cacheResult }),
     ...(stepUp !== undefined && { step_up: [...stepUp] }),
   };
 }
 
-function whoOf({ route, session, token }: RequestRecord, facts: TokenFacts): Witnesses & { token?: IssuedTokenRecord } {
+function identitiesOf(
+  { route, session, token }: RequestRecord,
+  facts: TokenFacts,
+): Witnesses & { token?: IssuedTokenRecord } {
   const subject = session?.subject;
   const isVerified = route?.subjectToken.verify !== undefined;
   const caller = subject && { facts: facts.subject(subject), isVerified };

@@ -22,7 +22,7 @@ export interface Handles {
   /**
    * The handle of a token, which is not evicted before `release`. The same token has the same handle.
    * @param subject verified, and not expired
-   * @param callerOf asked for a new handle: identifies the caller. A caller with many tokens loses its own handles first
+   * @param callerOf identifies the caller of a new handle. A caller with many tokens loses its own handles first
    * @throws {CambistError} ERR_OVERLOADED where every handle belongs to a request in flight
    */
   hold(subject: Subject, callerOf: (subject: Subject) => string): Handle;

@@ -22,7 +22,7 @@ import { createHandles } from './handles.ts';
 import { createInboundPipeline } from './pipeline.ts';
 import { createHandleReader } from './read-caller.ts';
 
-/** The way of callers to the agent, and the handles that it gets. */
+/** The listener for callers of the agent, and the handles that the agent gets. */
 export interface InboundSide {
   /** Opens the listener. @returns its address */
   open(): Promise<string>;

@@ -2,8 +2,8 @@ import type { OpenPath } from '../config/config.ts';
 import type { RequestTarget } from '../routing/request-target.ts';
 
 /**
- * Tells whether a request needs no token. Only the plain spelling of a path is open: a spelling that some server reads as another
- * path is not.
+ * Tells whether a request needs no token. Only the plain spelling of a path is open, because servers may read another spelling as
+ * another path.
  */
 export function isOpen({ path, plainPath }: RequestTarget, open: readonly OpenPath[]): boolean {
   if (path === undefined || plainPath !== undefined) return false;

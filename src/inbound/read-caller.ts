@@ -71,7 +71,7 @@ function resolved({ request, route }: Routed, { text, subject }: Handle): string
     if (names.has(key) && bareToken(value) === text) {
       isSent = true;
       if (key !== own) continue;
-      value = value.replace(text, subject.token.reveal());
+      value = value.replace(text, () => subject.token.reveal());
     } else if (key === BAGGAGE) {
       isSent ||= handleMembers(value).includes(text);
       value = withoutHandle(value);

@@ -82,19 +82,20 @@ async function readPrivate(file: string): Promise<string> {
   }
 }
 
-function openValid(cert: string, key: string, what: string): CertificateAuthority {
+function openValid(cert: string, key: string, source: string): CertificateAuthority {
   let authority: CertificateAuthority;
   try {
     authority = openAuthority(cert, key);
   } catch (cause) {
-    throw new Error(`${what}: ${cause instanceof Error ? cause.message : cause}`, { cause });
+    throw new Error(`${source}: ${cause instanceof Error ? cause.message : cause}`, { cause });
   }
   const { validTo } = new X509Certificate(authority.cert);
-  if (Date.parse(validTo) <= Date.now()) throw new Error(`${what}: the certificate expired on ${validTo}: replace it`);
+  if (Date.parse(validTo) <= Date.now())
+    throw new Error(`${source}: the certificate expired on ${validTo}: replace it`);
   return authority;
 }
 
-/** Stores an authority, unless another process has stored its own meanwhile, which is then used. */
+/** Stores an authority. Uses that of another process instead, if it was stored first. */
 async function storeAuthority(dir: string, authority: CertificateAuthority): Promise<CertificateAuthority> {
   const temporary = join(dir, `.${FILE}.${randomUUID()}`);
   try {

@@ -18,7 +18,7 @@ import { writeCertificates, writeVariables } from './trust-folder.ts';
 
 /** Interception of TLS from agents, for the life of the process. */
 export interface Interception {
-  /** How upstreams and authorization servers are found: by DNS alone where connections arrive by name, and never here. */
+  /** Keeps connections to upstreams and authorization servers from leading back to cambist. With `listen`, DNS alone resolves them. */
   readonly reach: Reach;
   createTlsBridge(observer: ProxyObserver): TlsBridge;
   /** Opens `intercept.listen`. @throws {Error} with the address and the reason */
@@ -28,7 +28,7 @@ export interface Interception {
    * @returns the keys that take effect with another authority
    */
   serve(routes: readonly Route[]): string[];
-  /** Tells agents where the proxy listens, and upstream connections where not to go. @param listen as `openListener` returns it */
+  /** Writes the URL of the proxy for agents, and refuses upstream connections to it. @param listen as `openListener` returns it */
   announce(listen: string): Promise<void>;
 }
 

@@ -30,7 +30,7 @@ export interface DiagnosisOptions {
 
 /**
  * Makes the error for a token that the backend refuses, with the backend's reason.
- * @param more the end of the sentence: why there is no further attempt
+ * @param more completes the sentence: why there is no further attempt
  */
 export async function explainRefusal(
   route: Route,

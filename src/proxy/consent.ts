@@ -7,7 +7,7 @@ import type { ProxyRequest } from './proxy-request.ts';
 import type { RequestBody } from './request-body.ts';
 import type { Routed } from './steps.ts';
 
-/** Responds with an error. A request for the user's consent is told in the client's own protocol. */
+/** Responds with an error. An MCP client gets a request for the user's consent in its own protocol. */
 export function failRequest(error: unknown, request: ProxyRequest, options: ElicitationOptions): void {
   if (!(error instanceof CambistError) || error.consentUrl === undefined) {
     request.fail(error);
@@ -22,7 +22,7 @@ export function failRequest(error: unknown, request: ProxyRequest, options: Elic
     );
 }
 
-/** May the body be a retry after a consent? A body that streams is larger than any of them. */
+/** May the body be a retry after a consent? A streamed body is larger than any such retry. */
 export function mayCarryState({ content }: RequestBody): boolean {
   return Buffer.isBuffer(content) && content.includes(STATE_PREFIX);
 }

@@ -35,7 +35,7 @@ function inFlightFields({ inFlight, openStreams }: RequestTracker): { in_flight:
   return { in_flight: inFlight, open_streams: openStreams };
 }
 
-/** Settles with the work, or earlier: after some time, or where it has to hurry. */
+/** Waits for the work, but not longer than a time limit or until `hurry` aborts. */
 export async function settledWithin(work: Promise<unknown>, ms: number, hurry: AbortSignal | undefined): Promise<void> {
   if (hurry?.aborted === true) return;
   let timer: NodeJS.Timeout | undefined;

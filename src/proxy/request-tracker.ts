@@ -28,7 +28,7 @@ export interface RequestTrackerOptions {
   readonly audit: RequestAudit | undefined;
 }
 
-/** All requests in flight. Each end is told once: in a metric, a log line and a span. */
+/** All requests in flight. Reports the end of each request once: in a metric, a log line and a span. */
 export class RequestTracker {
   readonly options: RequestTrackerOptions;
   readonly #pipelining: Pipelining;
