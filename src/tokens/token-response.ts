@@ -72,13 +72,17 @@ export function processTokenResponse(
   }
   const body = parseJsonObject(response.text);
   if (status >= 400) {
-    // Without the error of OAuth it is unknown what was refused, and whether the authorization server was reached at all.
-    if (body === undefined || textOf(body.error) === '') throw notOAuth(serverName, status);
+    // Without an error it is unknown what was refused, and whether the authorization server was reached at all. Google's is an object.
+    if (body === undefined || !hasError(body)) throw notOAuth(serverName, status);
     throw toRefusal(status, body, expected);
   }
   if (status !== 200) throw unusable(serverName, `it returned status ${status}`);
   if (body === undefined) throw unusable(serverName, 'its response is not a JSON object');
   return readToken(body, expected);
+}
+
+function hasError({ error }: JsonObject): boolean {
+  return textOf(error) !== '' || (typeof error === 'object' && error !== null);
 }
 
 /** Does a token endpoint want the same request again, with a nonce (RFC 9449 section 8)? */

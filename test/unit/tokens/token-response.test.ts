@@ -114,12 +114,17 @@ for (const status of [408, 429, 500, 502, 503, 504, 599]) {
 }
 
 for (const status of [400, 401, 403, 404]) {
-  for (const text of ['', '<html>', '{}', '[]', '{"error":{"code":400}}', '{"error":""}', '{"message":"Forbidden"}']) {
+  for (const text of ['', '<html>', '{}', '[]', '{"error":""}', '{"message":"Forbidden"}']) {
     test(`treats status ${status} with the body ${JSON.stringify(text)} as a response of no authorization server`, () => {
       assert.throws(() => read(text, { status }), failsWith('ERR_STS_RESPONSE_INVALID', /"main" returned status 4/));
     });
   }
 }
+
+test("treats Google's errors, which are objects, as a refusal of cambist's request", () => {
+  const error = { code: 400, message: 'Unknown name "client_id"', status: 'INVALID_ARGUMENT' };
+  assert.throws(() => read({ error }, { status: 400 }), failsWith('ERR_CLIENT_REFUSED'));
+});
 
 const refusals: [status: number, error: string, description: string | undefined, code: ErrorCode, own?: ErrorCode][] = [
   [400, 'invalid_grant', undefined, 'ERR_SUBJECT_TOKEN_INVALID', 'ERR_CLIENT_REFUSED'],
