@@ -2,7 +2,7 @@ import { STATE_PREFIX } from '../config/consent.ts';
 import { CambistError } from '../errors.ts';
 import { parseJsonObject } from '../tokens/json-object.ts';
 import type { Session } from '../tokens/session.ts';
-import { type NestedState, openState, ownStateKeys } from './consent-state.ts';
+import { openState, ownStateKeys } from './consent-state.ts';
 import { CONSENT_INPUT, type ElicitationOptions } from './elicitation.ts';
 import { editMembers, jsonMembers, skipSpace } from './json-members.ts';
 import { responseIdOf } from './mcp-error.ts';
@@ -38,13 +38,8 @@ export function withoutConsentState(
     });
   if (at === undefined || subject === undefined || typeof method !== 'string') throw refuse('cannot be read');
   const bound = { subject, route: route.name, method, params };
-  let nested: NestedState | undefined;
-  try {
-    nested = openState(requestState, bound, stateKeys, clock.wallMs());
-  } catch {
-    throw refuse('is in a message that is nested too deeply');
-  }
-  if (nested === undefined) throw refuse('is altered, too old, or of another request or caller');
+  const nested = openState(requestState, bound, stateKeys, clock.wallMs());
+  if (nested === undefined) throw refuse('is altered, too old, of another request or caller, or nested too deeply');
   if (isDeclined(inputResponses)) {
     throw new CambistError('ERR_CONSENT_REQUIRED', `route "${route.name}": the user declined to open the URL`, {
       responseId: responseIdOf(content),

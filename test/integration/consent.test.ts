@@ -276,13 +276,13 @@ test('responds with 403 and interaction_uri to every other request', async (t) =
 });
 
 test('survives parameters that are nested too deeply to be compared', async (t) => {
-  const { send, app } = await startConsent(t);
+  const setup = await startConsent(t);
+  const { send, app } = setup;
   const { headers, body } = modernCall();
   const depth = 25_000;
   const nested = body.replace('"count":1', `"count":${'['.repeat(depth)}${']'.repeat(depth)}`);
   assertConsentProblem(await send({ headers, body: nested }));
-  assert.equal(JSON.parse((await send(modernCall())).text).result.resultType, 'input_required');
-  const retry = retryOf({ headers, body }, 'cambist-consent.1.AAAA').body;
+  const retry = retryOf({ headers, body }, await stateOf(setup, modernCall())).body;
   const deep = retry.replace('"count":1', `"count":${'['.repeat(depth)}${']'.repeat(depth)}`);
   assertProblem(await send({ headers, body: deep }), 'ERR_REQUEST_STATE_INVALID');
   assert.ok(!app.logText().includes('ERR_INTERNAL'));
@@ -357,15 +357,6 @@ test('shows the URL to the caller that it concerns, and to no other', async (t) 
     responses.map(({ text }) => text.includes(CONSENT_URL)),
     [true, false, true, false],
   );
-});
-
-test('refuses a request that nests too deeply to be bound to a state, and one with a state', async (t) => {
-  const setup = await startConsent(t);
-  const deep = `${'['.repeat(20_000)}${']'.repeat(20_000)}`;
-  const deeper = ({ headers, body }: Message) => ({ headers, body: body.replace('"count":1', `"count":${deep}`) });
-  assertConsentProblem(await setup.send(deeper(modernCall())));
-  const state = await stateOf(setup, modernCall());
-  assertProblem(await setup.send(deeper(retryOf(modernCall(), state))), 'ERR_REQUEST_STATE_INVALID');
 });
 
 test('challenges the caller to sign in again as RFC 9470 says', async (t) => {
