@@ -96,6 +96,7 @@ test('creates nested spans of the request, its exchange and the upstream call in
   assert.deepEqual(exchange.attributes, {
     'cambist.route': 'tools',
     'cambist.authorization_server': 'local',
+    'cambist.grant': 'token_exchange',
     'cambist.refresh': false,
   });
   assert.deepEqual(upstream.attributes, {
