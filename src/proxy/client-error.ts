@@ -33,6 +33,9 @@ const TLS = {
 /** The connection closed in the middle of a message. */
 const CLOSED = 'HPE_INVALID_EOF_STATE';
 
+/** For the few bytes of the response. */
+const RESPONSE_MS = 1000;
+
 /** The first byte of a TLS handshake (RFC 8446 section 5.1). */
 export const TLS_HANDSHAKE = 0x16;
 
@@ -50,6 +53,9 @@ export function createClientErrorHandler(logger: Pick<Logger, 'warn'>) {
     if (error.code !== CLOSED) logger.warn({ status }, message);
     const response = `HTTP/1.1 ${status} ${reason}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`;
     socket.end(response, () => socket.destroy());
+    // Over TLS, a write to a connection that was reset may neither finish nor fail.
+    const giveUp = setTimeout(() => socket.destroy(), RESPONSE_MS);
+    socket.once('close', () => clearTimeout(giveUp));
   };
 }
 

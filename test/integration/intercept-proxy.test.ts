@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { connect } from 'node:tls';
 import { ProxyAgent, request, WebSocket } from 'undici';
 import { startTestApp } from '../harness/app.ts';
 import { createCertificateAuthority } from '../harness/certificates.ts';
@@ -9,6 +10,7 @@ import {
   ESTABLISHED,
   INTERCEPTED,
   type InterceptedGateway,
+  secured,
   startByteRelay,
   startIntercepted,
 } from '../harness/intercepted.ts';
@@ -299,3 +301,22 @@ test('tunnels to public names that a wildcard allows, and to no address, interna
     assert.equal(await statusOf(target), '200', target);
   assert.equal(sumSamples(await app.metrics(), 'cambist_tunnels_total', {}), 0);
 });
+
+for (const [what, text] of [
+  ['the beginning of a request', `GET /mcp HTTP/1.1\r\nHost: ${INTERCEPTED}`],
+  ['a refused request', 'GET / HTTP/1.1\r\nHost: elsewhere.example.com\r\n\r\n'],
+] as const) {
+  test(`closes the connection of an agent that sends ${what} and resets it at once`, async (t) => {
+    const gateway = await startIntercepted(t);
+    const { socket } = await gateway.tunnel();
+    socket.removeAllListeners('data');
+    const { send } = await secured(connect({ socket, ca: gateway.ca, servername: INTERCEPTED }));
+    send(text);
+    socket.resetAndDestroy();
+    await eventually('the connection is closed', async () => {
+      const metrics = await gateway.app.metrics();
+      const requests = sumSamples(metrics, 'cambist_requests_in_flight');
+      return requests + sumSamples(metrics, 'cambist_connections', { listener: 'listen' }) === 0;
+    });
+  });
+}
