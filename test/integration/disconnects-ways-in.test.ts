@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createSecureServer } from 'node:http2';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { type TestContext, test } from 'node:test';
+import { connect } from 'node:tls';
 import { startTestApp } from '../harness/app.ts';
 import { behave, behaveUpgraded, POINTS, UPGRADE_POINTS } from '../harness/disconnect-points.ts';
 import { assertAllFinished, DISCONNECTS, get, openConnection, post } from '../harness/disconnects.ts';
@@ -13,6 +14,7 @@ import { eventually } from '../harness/eventually.ts';
 import type { RawConnection } from '../harness/http-call.ts';
 import { listen } from '../harness/http-server.ts';
 import { authority, authorityFile } from '../harness/http2-gateway.ts';
+import { secured } from '../harness/intercepted.ts';
 
 const KINDS = ['HTTP/1.1', 'HTTP/1.1 over TLS', 'HTTP/2'] as const;
 /** Callers that leave at the same time. Several of them flood their connection. */
@@ -21,20 +23,36 @@ const CONCURRENCY = 4;
 const FINISHED_MS = 20_000;
 const HOST = 'agent.svc';
 
-/** A way in: prepares a connection, and writes the target of a request. */
+/** A way in: opens what carries requests on a new connection, and writes the target of a request. */
 interface WayIn {
   readonly isUnix?: boolean;
-  readonly enter?: (connection: RawConnection) => Promise<void>;
+  /** Bytes that cambist does not read hide a reset too. */
+  readonly hidesResets?: boolean;
+  readonly enter?: (outer: RawConnection, ca: () => Promise<string>) => Promise<RawConnection>;
   readonly target: (path: string) => string;
+}
+
+async function openTunnel({ send, until }: RawConnection, port: number): Promise<void> {
+  send(`CONNECT ${HOST}:${port} HTTP/1.1\r\nHost: ${HOST}:${port}\r\n\r\n`);
+  await until('Established\r\n\r\n');
 }
 
 const WAYS_IN: Record<string, WayIn> = {
   'a base URL': { target: (path) => path },
   'a forward proxy': { target: (path) => `http://${HOST}${path}` },
   'a tunnel to the route': {
-    async enter({ send, until }) {
-      send(`CONNECT ${HOST}:80 HTTP/1.1\r\nHost: ${HOST}:80\r\n\r\n`);
-      await until('Established\r\n\r\n');
+    async enter(outer) {
+      await openTunnel(outer, 80);
+      return outer;
+    },
+    target: (path) => path,
+  },
+  'TLS in a tunnel to the route': {
+    hidesResets: true,
+    async enter(outer, ca) {
+      await openTunnel(outer, 443);
+      outer.socket.removeAllListeners('data');
+      return secured(connect({ socket: outer.socket, ca: await ca(), servername: HOST }));
     },
     target: (path) => path,
   },
@@ -91,7 +109,8 @@ async function startApp(t: TestContext, kind: (typeof KINDS)[number], url: strin
     credential: 'none',
     ...(kind !== 'HTTP/1.1' && { tls: { ca: { file: await authorityFile(t) } }, http2: kind === 'HTTP/2' }),
   };
-  return startTestApp(t, {
+  const app = await startTestApp(t, {
+    intercept: { trust_dir: folder },
     ...(isUnix && { listen: `unix:${join(folder, 'proxy.sock')}` }),
     limits: { shutdown_grace: '15s' },
     routes: [
@@ -111,21 +130,22 @@ async function startApp(t: TestContext, kind: (typeof KINDS)[number], url: strin
       },
     ],
   });
+  return { app, ca: () => readFile(join(folder, 'ca.pem'), 'utf8') };
 }
 
 for (const kind of KINDS) {
-  for (const [wayIn, { isUnix = false, enter, target }] of Object.entries(WAYS_IN)) {
+  for (const [wayIn, { isUnix = false, hidesResets = false, enter, target }] of Object.entries(WAYS_IN)) {
     test(`keeps nothing in flight for callers that leave through ${wayIn}, with ${kind} to the backend`, async (t) => {
       const backend = await startBackend(t, kind);
-      const app = await startApp(t, kind, backend.url, isUnix);
+      const { app, ca } = await startApp(t, kind, backend.url, isUnix);
       const leaving: (() => Promise<void>)[] = [];
       const leaveAt = async (id: string, [, reach, hidden]: (typeof POINTS)[number], way: number): Promise<void> => {
         const [name, leave] = DISCONNECTS[way] as (typeof DISCONNECTS)[number];
-        const isHidden = hidden !== undefined && !name.includes('resets');
+        const isHidden = hidden !== undefined && (hidesResets || !name.includes('resets'));
         const prefix = `/${isHidden ? 'hidden' : 'seen'}/${id}`;
-        const connection = await openConnection(app);
-        t.after(() => connection.socket.destroy());
-        await enter?.(connection);
+        const outer = await openConnection(app);
+        t.after(() => outer.socket.destroy());
+        const connection = enter === undefined ? outer : await enter(outer, ca);
         const host = (text: string): string => text.replace('Host: h', `Host: ${HOST}`);
         await reach({
           connection,
@@ -140,7 +160,8 @@ for (const kind of KINDS) {
               20_000,
             ),
         });
-        leave(connection.socket);
+        // Only a TCP connection has a reset.
+        leave(name.includes('resets') ? outer.socket : connection.socket);
       };
       for (const [way, [name]] of DISCONNECTS.entries()) {
         // A Unix socket has no reset.
