@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import type { Clock } from '../clock/clock.ts';
 import { MAX_NESTED_BYTES } from '../config/consent.ts';
-import { type CambistError, describeError } from '../errors.ts';
+import { type CambistError, describeError, type ErrorCode } from '../errors.ts';
 import { parseJsonObject } from '../tokens/json-object.ts';
-import { type NestedState, ownStateKeys, type StateKeys, sealState } from './consent-state.ts';
+import { type BoundRequest, type NestedState, ownStateKeys, type StateKeys, sealState } from './consent-state.ts';
 import { headerValues } from './headers.ts';
 import { jsonMembers, skipSpace } from './json-members.ts';
 import { isMcpPost, responseIdOf } from './mcp-error.ts';
@@ -36,9 +36,10 @@ type Json = Readonly<Record<string, unknown>>;
  */
 export function elicitationOf(
   error: CambistError,
-  { id: requestId, incoming, route, session, body }: ProxyRequest,
+  request: ProxyRequest,
   options: ElicitationOptions,
 ): OwnResponse | undefined {
+  const { incoming, route, body } = request;
   const content = body?.replay();
   if (!Buffer.isBuffer(content) || error.consentUrl === undefined || route === undefined) return undefined;
   if (!isMcpPost(incoming, route)) return undefined;
@@ -53,37 +54,43 @@ export function elicitationOf(
   const version = message.method === 'initialize' ? params.protocolVersion : versions.join();
   if (version === WITH_URL_ERROR) {
     if (message.method === 'initialize' && !declaresUrls(params.capabilities)) return undefined;
-    const { detail } = describeError(error.code);
-    return respond(requestId, id, {
-      error: {
-        code: URL_REQUIRED,
-        message: `${error.code}: ${detail}`,
-        data: {
-          elicitations: [{ ...elicitation, elicitationId: randomUUID() }],
-          code: error.code,
-          request_id: requestId,
-        },
-      },
-    });
+    return respond(request.id, id, { error: urlRequired(error.code, elicitation, request.id) });
   }
-  const subject = session?.subject;
-  const meta = Object(params._meta) as Json;
   const isModern = typeof version === 'string' && /^\d{4}-\d\d-\d\d$/.test(version) && version >= WITH_INPUT_REQUIRED;
-  if (!isModern || subject === undefined || !MAY_REQUIRE_INPUT.has(message.method)) return undefined;
+  const subject = request.session?.subject;
+  if (!isModern || subject === undefined) return undefined;
+  const bound = { subject, route: route.name, method: message.method, params };
+  const result = inputRequired(bound, text, elicitation, options);
+  return result && respond(request.id, id, { result });
+}
+
+/** @see MCP 2025-11-25 "URL Elicitation Required Error" */
+function urlRequired(code: ErrorCode, elicitation: Json, requestId: string): Json {
+  return {
+    code: URL_REQUIRED,
+    message: `${code}: ${describeError(code).detail}`,
+    data: { elicitations: [{ ...elicitation, elicitationId: randomUUID() }], code, request_id: requestId },
+  };
+}
+
+/** Undefined for a request that may not get such a result, or whose retry cambist could not recognize. */
+function inputRequired(
+  bound: BoundRequest & { readonly params: Json },
+  text: string,
+  elicitation: Json,
+  { clock, stateKeys = ownStateKeys }: ElicitationOptions,
+): Json | undefined {
+  const meta = Object(bound.params._meta) as Json;
+  if (!MAY_REQUIRE_INPUT.has(bound.method)) return undefined;
   if (!declaresUrls(meta['io.modelcontextprotocol/clientCapabilities'])) return undefined;
   const nested = nestedState(text);
-  if (nested === undefined) return undefined;
-  const { clock, stateKeys = ownStateKeys } = options;
-  const bound = { subject, route: route.name, method: message.method, params };
-  const requestState = sealState(nested, bound, stateKeys, clock.wallMs());
+  const requestState = nested && sealState(nested, bound, stateKeys, clock.wallMs());
   if (requestState === undefined) return undefined;
-  return respond(requestId, id, {
-    result: {
-      resultType: 'input_required',
-      inputRequests: { [CONSENT_INPUT]: { method: 'elicitation/create', params: elicitation } },
-      requestState,
-    },
-  });
+  return {
+    resultType: 'input_required',
+    inputRequests: { [CONSENT_INPUT]: { method: 'elicitation/create', params: elicitation } },
+    requestState,
+  };
 }
 
 /** A client without this capability must get no URL elicitation. */
