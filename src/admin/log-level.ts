@@ -1,8 +1,8 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { isLogLevel, LOG_LEVELS } from '../config/log-levels.ts';
+import { isLoopbackPeer } from '../config/loopback.ts';
 import type { LogLevelControl } from '../observability/log-level.ts';
 import { readHost } from '../routing/request-target.ts';
-import { isLoopback } from './loopback.ts';
 
 /** `{"level":"debug"}` with room for spaces. */
 const MAX_BODY_BYTES = 256;
@@ -50,7 +50,7 @@ function readLevel(body: unknown) {
 
 /** Refuses other machines, and web pages of another origin, also after DNS rebinding. */
 function whyRefused({ socket, headers }: FastifyRequest, hosts: readonly string[]): string | undefined {
-  if (!isLoopback(socket.remoteAddress)) return 'the log level can be changed from loopback only';
+  if (!isLoopbackPeer(socket.remoteAddress)) return 'the log level can be changed from loopback only';
   const host = readHost(headers.host);
   if (host === undefined || !(isLoopbackHost(host) || hosts.includes(host))) {
     return 'the Host of the request must be a loopback address, localhost, or a name in admin_hosts';

@@ -1,5 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import fastify, { type FastifyInstance } from 'fastify';
+import { isLoopbackPeer } from '../config/loopback.ts';
 import { isPublicName } from '../config/plain-http.ts';
 import { NO_SCHEMAS } from '../listeners/no-schemas.ts';
 import type { Exposition } from '../observability/exposition.ts';
@@ -10,7 +11,6 @@ import type { RouteCacheReport } from '../tokens/cache.ts';
 import { type DecisionReport, SHOWN_DECISIONS } from './decisions.ts';
 import type { EffectiveConfig } from './effective-config.ts';
 import { addLogLevel } from './log-level.ts';
-import { isLoopback } from './loopback.ts';
 import type { Status } from './status.ts';
 
 /** The page loads nothing from elsewhere, sends nothing, and cannot be shown in a frame. */
@@ -72,13 +72,13 @@ export function createAdminServer(sources: AdminSources): FastifyInstance {
   app.get('/cache', (request, reply) => {
     // Unlike the counts in /metrics and /status.json, the ages and expiries of tokens reveal single callers. They stay in the
     // pod even if the port is open.
-    if (!isLoopback(request.socket.remoteAddress))
+    if (!isLoopbackPeer(request.socket.remoteAddress))
       return reply.code(403).send({ error: '/cache is available from loopback only' });
     return reply.send({ routes: cacheReport() });
   });
   app.get('/decisions', (request, reply) => {
     // They reveal what single callers do, as /cache does.
-    if (!isLoopback(request.socket.remoteAddress))
+    if (!isLoopbackPeer(request.socket.remoteAddress))
       return reply.code(403).send({ error: '/decisions is available from loopback only' });
     const { after = '0' } = request.query as { readonly after?: unknown };
     if (typeof after !== 'string' || !/^\d{1,15}$/.test(after))
@@ -90,7 +90,7 @@ export function createAdminServer(sources: AdminSources): FastifyInstance {
     ['/config.json', 'application/json', config.json],
   ] as const) {
     app.get(path, async (request, reply) => {
-      if (!isLoopback(request.socket.remoteAddress))
+      if (!isLoopbackPeer(request.socket.remoteAddress))
         return reply.code(403).send({ error: `${path} is available from loopback only` });
       return reply
         .headers(PAGE_HEADERS)
@@ -100,7 +100,7 @@ export function createAdminServer(sources: AdminSources): FastifyInstance {
   }
   addLogLevel(app, logLevel, hosts);
   app.get('/', async (request, reply) => {
-    const local = isLoopback(request.socket.remoteAddress)
+    const local = isLoopbackPeer(request.socket.remoteAddress)
       ? { config: await config.short(), decisions: decisions(0, SHOWN_DECISIONS).decisions }
       : undefined;
     const report = status.report();

@@ -30,6 +30,15 @@ export function isLoopback(hostname: string): boolean {
   return NAMES.has(name) || name.endsWith('.localhost');
 }
 
+/**
+ * Is the peer of a connection on this machine or pod? Only this machine can reach a Unix socket, which has no address.
+ * @param address `remoteAddress` of a socket
+ */
+export function isLoopbackPeer(address: string | undefined): boolean {
+  if (address === undefined) return true;
+  return address === '::1' || address.replace(/^::ffff:/, '').startsWith('127.');
+}
+
 /** Does a listener on this host accept connections on all addresses? @param host as in `Listen` */
 export function isEveryAddress(host: string): boolean {
   return host === '0.0.0.0' || host === '::';

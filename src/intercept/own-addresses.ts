@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { isEveryAddress } from '../config/loopback.ts';
+import { isEveryAddress, isLoopbackPeer } from '../config/loopback.ts';
 
 /** The addresses of cambist's own listeners. A request to one of them would come back. */
 export interface OwnAddresses {
@@ -26,7 +26,7 @@ export function createOwnAddresses(): OwnAddresses {
       const remote = plain(remoteAddress);
       const isOwn = own.some(({ host, port }) => {
         if (port !== remotePort) return false;
-        if (isEveryAddress(host)) return isLoopback(remote) || remoteAddress === localAddress;
+        if (isEveryAddress(host)) return isLoopbackPeer(remote) || remoteAddress === localAddress;
         return host === remote;
       });
       if (!isOwn) return undefined;
@@ -39,8 +39,4 @@ export function createOwnAddresses(): OwnAddresses {
 /** An IPv4 address that a dual-stack socket maps to IPv6. */
 function plain(address: string): string {
   return address.replace(/^::ffff:(?=\d+\.)/, '');
-}
-
-function isLoopback(address: string): boolean {
-  return address === '::1' || address.startsWith('127.');
 }

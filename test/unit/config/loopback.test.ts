@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { isLoopback, reachableHost } from '../../../src/config/loopback.ts';
+import { isLoopback, isLoopbackPeer, reachableHost } from '../../../src/config/loopback.ts';
 
 const LOOPBACK = [
   'localhost',
@@ -55,4 +55,9 @@ for (const host of [
 test('names the loopback address at which this machine reaches a listener', () => {
   const hosts = ['0.0.0.0', '::', 'localhost', '10.0.0.7', 'constructor'];
   assert.deepEqual(hosts.map(reachableHost), ['127.0.0.1', '::1', '127.0.0.1', '10.0.0.7', 'constructor']);
+});
+
+test('recognizes a peer on this machine by its address, and a Unix socket by the lack of one', () => {
+  const addresses = [undefined, '127.0.0.9', '::1', '::ffff:127.0.0.1', '::ffff:10.0.0.7', '10.127.0.1', '::2'];
+  assert.deepEqual(addresses.map(isLoopbackPeer), [true, true, true, true, false, false, false]);
 });
