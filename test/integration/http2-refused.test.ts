@@ -106,3 +106,11 @@ test('does not retry when the caller disconnects while another connection opens'
   assert.equal((await send()).status, 200);
   assert.deepEqual([state.requests.length, await retries()], [3, 0]);
 });
+
+test('opens another connection for the next request after a reset with ENHANCE_YOUR_CALM, and does not retry', async (t) => {
+  const { send, state } = await startRefusing(t, ({ stream }) => stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM), 1);
+  assertProblem(await send(), 'ERR_UPSTREAM_UNREACHABLE');
+  assert.deepEqual([state.requests.length, state.connections], [2, 1]);
+  assert.equal((await send()).status, 200);
+  assert.equal(state.connections, 2);
+});

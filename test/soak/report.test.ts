@@ -37,6 +37,15 @@ test('fails an hour in which memory grows, and anything that is left over', () =
   assert.equal(problems.length, 2);
 });
 
+test('fails a run in which calls fail', () => {
+  const outcomes = new Map([
+    ['cached: 200', 900],
+    ['cached: 502', 90],
+    ['left: stream, resets its connection', 10],
+  ]);
+  assert.deepEqual(reportSoak({ ...resultOf(samples(0)), outcomes }, 'an hour').problems, ['90 of 990 calls failed']);
+});
+
 test('judges no slope of a short run', () => {
   assert.deepEqual(reportSoak(resultOf(samples(400, 0.1)), 'six minutes').problems, []);
 });

@@ -14,6 +14,9 @@ const FIGURES: readonly (readonly [figure: Figure, name: string, bound: number])
   ['p99Ms', 'cached call, p99 ms', Number.POSITIVE_INFINITY],
 ];
 
+/** A busy machine may delay a call beyond a timeout. */
+const MAX_FAILED = 0.01;
+
 /** Caches fill and code is compiled in the first third. */
 const WARM_UP = 1 / 3;
 
@@ -27,11 +30,11 @@ export interface SoakReport {
   readonly picture: string;
 }
 
-export function reportSoak({ samples, leftovers }: SoakResult, title: string): SoakReport {
+export function reportSoak({ samples, outcomes, leftovers }: SoakResult, title: string): SoakReport {
   const hours = samples.map((sample) => sample.hours);
   const steady = samples.slice(Math.floor(samples.length * WARM_UP));
   const trends = new Map<Figure, Trend>();
-  const problems = [...leftovers];
+  const problems = [...leftovers, ...failedCalls(outcomes)];
   for (const [figure, name, bound] of FIGURES) {
     const trend = trendOf(steady.map((sample) => ({ hours: sample.hours, value: sample[figure] })));
     trends.set(figure, trend);
@@ -53,6 +56,14 @@ export function reportSoak({ samples, leftovers }: SoakResult, title: string): S
     problems,
     picture: plot(title, hours, panels),
   };
+}
+
+/** Calls without a response, or with a status of 5xx. */
+function failedCalls(outcomes: SoakResult['outcomes']): string[] {
+  const sum = (wanted: RegExp): number =>
+    [...outcomes].reduce((total, [outcome, count]) => (wanted.test(outcome) ? total + count : total), 0);
+  const [failed, all] = [sum(/: (0|5\d\d)$/), sum(/: \d+$/)];
+  return failed > all * MAX_FAILED ? [`${failed} of ${all} calls failed`] : [];
 }
 
 /** The trends as a Markdown table. */

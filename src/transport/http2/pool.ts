@@ -93,6 +93,8 @@ export function createHttp2Pool(
         connection.uploads -= uploads;
       },
       onNoResponse(stream) {
+        // The upstream has had enough of this connection, and would reset the next streams on it too. Another one may do.
+        if (stream.rstCode === constants.NGHTTP2_ENHANCE_YOUR_CALM) connection.session.close();
         if (destroying.signal.aborted || taken.refusedBy !== undefined) return false;
         if (!isUnprocessed(stream, connection) || !isReplayable(options.body)) return false;
         waiting.push({ options, handler, refusedBy: connection });
