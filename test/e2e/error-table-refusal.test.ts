@@ -113,7 +113,7 @@ const REFUSALS: Refusal[] = [
   { when: 'unsupported_grant_type', body: { error: 'unsupported_grant_type' }, code: 'ERR_CLIENT_REFUSED' },
   { when: 'a 404 in HTML', status: 404, body: `<h1>${CANARY}</h1>`, code: 'ERR_STS_RESPONSE_INVALID' },
   { when: 'an empty 405', status: 405, body: '', code: 'ERR_STS_RESPONSE_INVALID' },
-  { when: 'an error of an unknown kind', body: { error: { code: CANARY } }, code: 'ERR_STS_RESPONSE_INVALID' },
+  { when: "Google's kind of error", body: { error: { code: CANARY } }, code: 'ERR_CLIENT_REFUSED' },
 ];
 
 /** Refusals that are cached for the subject token. The others concern our client and are not cached. */

@@ -107,12 +107,13 @@ for (const format of ['json', 'text']) {
     await cambist.closed;
     await eventually('everything is read', () => taken().includes('cambist has stopped'));
     const lines = taken().split('\n').slice(0, -1);
-    // Start, failed reload, request, lost lines, and two lines of the shutdown. In text format, a request has two more lines.
-    const all = MISTAKES + 6 + (format === 'text' ? 2 : 0);
+    // Start, failed reload, request, lost lines, and two lines of the shutdown. In text format, the start has two more lines and
+    // the request four.
+    const all = MISTAKES + 6 + (format === 'text' ? 6 : 0);
     assert.equal(lines.length + lost, all);
     assert.equal(lines.filter((line) => line.includes('log lines lost here')).length, 1);
     const place = lines.findIndex((line) => line.includes(said));
-    assert.ok(lines.slice(1, place).every((line) => line.includes('unknown key')));
+    assert.ok(lines.slice(format === 'text' ? 3 : 1, place).every((line) => line.includes('unknown key')));
     assert.match(lines.slice(place + 1).join('\n'), /^.*shutting down.*\n.*has stopped.*$/);
   });
 }
