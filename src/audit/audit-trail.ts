@@ -1,4 +1,4 @@
-import type { Audit } from '../config/config.ts';
+import type { Audit } from '../config/optional-sections.ts';
 import { CambistError } from '../errors.ts';
 import type { AuditCounts } from '../observability/audit-counts.ts';
 import type { Logger } from '../observability/logger.ts';

@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto';
-import type { Audit } from '../config/config.ts';
+import type { Audit } from '../config/optional-sections.ts';
 import { readPseudonymKey } from '../secrets/pseudonym-key.ts';
 import type { Secret } from '../secrets/secret.ts';
 import type { Pseudonymize } from './claims.ts';

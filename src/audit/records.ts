@@ -1,4 +1,4 @@
-import type { Audit } from '../config/config.ts';
+import type { Audit } from '../config/optional-sections.ts';
 import { methodLabel } from '../observability/route-counts.ts';
 import type { ExchangeOutcome } from '../observability/token-observer.ts';
 import { callerTraceId } from '../proxy/caller-tokens.ts';

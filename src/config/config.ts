@@ -1,5 +1,6 @@
 import type { CredentialSource } from '../secrets/credential.ts';
 import type { LogLevel } from './log-levels.ts';
+import type { Audit, Inbound, Intercept } from './optional-sections.ts';
 
 /**
  * The config as the rest of cambist uses it: defaults merged, durations in milliseconds, sizes in bytes, URLs split,
@@ -241,58 +242,6 @@ export interface Route {
   /** Offer HTTP/2 to the upstream. */
   readonly http2: boolean;
   readonly tls: TlsFiles | undefined;
-}
-
-/** The source of the certificate authority whose certificates intercepted connections get. */
-export type InterceptAuthority =
-  /** Made at start and kept in memory. */
-  | { readonly kind: 'ephemeral' }
-  /** Made once in this folder, and found again after a restart. */
-  | { readonly kind: 'dir'; readonly dir: string }
-  /** PEM files of an authority that another program made. */
-  | { readonly kind: 'files'; readonly certificate: string; readonly privateKey: string };
-
-/** Termination of TLS from agents, for the hosts of routes. */
-export interface Intercept {
-  readonly ca: InterceptAuthority;
-  /** Folder for the files that make agents trust the authority. */
-  readonly trustDir: string;
-  /** Where connections arrive that were not sent to a proxy. With any, names are resolved by DNS alone. */
-  readonly listen: readonly TcpListen[];
-}
-
-/** The audit trail. */
-export interface Audit {
-  readonly to:
-    | { readonly kind: 'stdout' | 'otlp' }
-    | { readonly kind: 'file'; readonly path: string }
-    | { readonly kind: 'unix'; readonly path: string };
-  /** Claims that identify subjects and actors. */
-  readonly claims: readonly string[];
-  /** Record MCP methods and the names of tools. */
-  readonly tools: boolean;
-  readonly onFull: 'drop' | 'refuse';
-  /** Undefined: claims are recorded as they are. */
-  readonly pseudonyms: { readonly key: CredentialSource; readonly claims: readonly string[] } | undefined;
-}
-
-/** A path that needs no token. */
-export interface OpenPath {
-  readonly path: string;
-  /** Also every path that begins with it. */
-  readonly isPrefix: boolean;
-}
-
-/** The way of callers to the agent, which gets handles in place of their tokens. */
-export interface Inbound {
-  readonly listen: Listen;
-  readonly agent: Upstream;
-  readonly verify: SubjectVerification;
-  readonly open: readonly OpenPath[];
-  /** Lower-case header names, and the claims that they get. */
-  readonly claims: readonly (readonly [header: string, claim: string])[];
-  /** May the agent send tokens as well as handles? */
-  readonly allowRawTokens: boolean;
 }
 
 export interface Config {

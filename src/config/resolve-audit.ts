@@ -1,7 +1,7 @@
 import { readUnixSocket } from './addresses.ts';
-import type { Audit } from './config.ts';
 import { type ConfigNode, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
+import type { Audit } from './optional-sections.ts';
 import type { ConfigFile, Loose } from './schema.ts';
 import type { Sources } from './sources.ts';
 

@@ -1,10 +1,11 @@
 import { collide, reaches, readListen } from './addresses.ts';
-import type { AuthorizationServer, Inbound, Listen, OpenPath, SubjectVerification, Upstream } from './config.ts';
+import type { AuthorizationServer, Listen, SubjectVerification, Upstream } from './config.ts';
 import { type ConfigNode, type Reading, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { readHeaderName } from './header-names.ts';
 import { isEveryAddress, isLoopback } from './loopback.ts';
 import { readPathPrefix } from './matching.ts';
+import type { Inbound, OpenPath } from './optional-sections.ts';
 import type { Loose } from './schema.ts';
 import type { InboundFile } from './schema-inbound.ts';
 import { toList } from './targets.ts';

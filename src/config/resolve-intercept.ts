@@ -1,8 +1,9 @@
 import { relative } from 'node:path';
 import { collide, readListen } from './addresses.ts';
-import type { Intercept, InterceptAuthority, Listen, TcpListen } from './config.ts';
+import type { Listen, TcpListen } from './config.ts';
 import { type ConfigNode, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
+import type { Intercept, InterceptAuthority } from './optional-sections.ts';
 import type { RouteDraft } from './resolve-route.ts';
 import type { ConfigFile, Loose } from './schema.ts';
 import type { Sources } from './sources.ts';

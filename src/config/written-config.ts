@@ -1,4 +1,5 @@
-import type { Audit, Config, Inbound, Intercept } from './config.ts';
+import type { Config } from './config.ts';
+import type { Audit, Inbound, Intercept } from './optional-sections.ts';
 import type { ConfigFile } from './schema.ts';
 import { writtenRoute } from './written-route.ts';
 import { writtenServer } from './written-server.ts';

@@ -1,7 +1,7 @@
 import { access, constants } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
-import type { Audit } from '../config/config.ts';
+import type { Audit } from '../config/optional-sections.ts';
 import { readPseudonymKey } from '../secrets/pseudonym-key.ts';
 import { credentialFinding, failureOf } from './check-server.ts';
 import { type Finding, fine, problem } from './finding.ts';

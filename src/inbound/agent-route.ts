@@ -1,5 +1,6 @@
-import type { Config, Inbound, Route } from '../config/config.ts';
+import type { Config, Route } from '../config/config.ts';
 import { DEFAULTS } from '../config/defaults.ts';
+import type { Inbound } from '../config/optional-sections.ts';
 import { parseDuration } from '../config/units.ts';
 import { type ActiveConfig, activate } from '../proxy/active-config.ts';
 

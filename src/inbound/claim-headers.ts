@@ -1,4 +1,4 @@
-import type { Inbound } from '../config/config.ts';
+import type { Inbound } from '../config/optional-sections.ts';
 import type { Claims } from '../tokens/claims.ts';
 
 /** Not possible in a header. */

@@ -1,4 +1,4 @@
-import type { Inbound } from '../config/config.ts';
+import type { Inbound } from '../config/optional-sections.ts';
 import type { ActiveConfig } from '../proxy/active-config.ts';
 import { OVERRIDES, withDashes } from '../proxy/request-headers.ts';
 import { readClaims } from '../tokens/claims.ts';

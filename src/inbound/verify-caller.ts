@@ -1,5 +1,5 @@
 import type { Clock } from '../clock/clock.ts';
-import type { Inbound } from '../config/config.ts';
+import type { Inbound } from '../config/optional-sections.ts';
 import { CambistError } from '../errors.ts';
 import { containsToken } from '../proxy/caller-tokens.ts';
 import { headerValues } from '../proxy/headers.ts';

@@ -1,4 +1,5 @@
-import type { Intercept, Route } from '../config/config.ts';
+import type { Route } from '../config/config.ts';
+import type { Intercept } from '../config/optional-sections.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { ProxyObserver } from '../observability/proxy-observer.ts';
 import type { TlsBridge } from '../proxy/tls-bridge.ts';

@@ -1,7 +1,8 @@
 import { stringify } from 'yaml';
 import type { PodSettings } from '../config/check-pod.ts';
-import type { Config, Inbound } from '../config/config.ts';
+import type { Config } from '../config/config.ts';
 import { parseConfig, parseConfigForPod } from '../config/load.ts';
+import type { Inbound } from '../config/optional-sections.ts';
 import type { Problem } from '../config/problem.ts';
 import type { InjectionOptions, RawOptions } from './options.ts';
 import { quantityOf } from './quantity.ts';

@@ -1,4 +1,5 @@
-import type { Audit, Config } from '../config/config.ts';
+import type { Config } from '../config/config.ts';
+import type { Audit } from '../config/optional-sections.ts';
 import type { ReadinessCheck } from '../observability/readiness.ts';
 import { readCredential } from '../secrets/credential.ts';
 import { secretName } from '../tokens/route-secret.ts';
