@@ -77,6 +77,7 @@ function readFirstEvent(text: string): FirstEvent {
         return { state: 'ended', passable, data: name === 'endpoint' && !hasMoreData ? data : undefined };
       }
       name = '';
+      lines = 0;
     }
     const [, field, space = ''] = /^([^:]+)(?::( ?))?/.exec(line) ?? [];
     if (field === 'event') {

@@ -96,6 +96,14 @@ test('produces the same stream for any division into pieces', () => {
   );
 });
 
+test('counts the lines of each event without data apart, however the stream is divided', () => {
+  const start = `event: endpoint\n${'id: 1\n'.repeat(20)}\n`;
+  const event = `event: endpoint\n${'id: 1\n'.repeat(20)}data: /mcp/m\n\n`;
+  const expected = start + event.replace('/mcp/', '/github/');
+  assert.equal(passed(start + event), expected);
+  assert.equal(passed(start, event), expected);
+});
+
 test('reads a first event of at most 32 lines and forwards a longer one unchanged', () => {
   const lines = (comments: number) => `event: endpoint\n${':\n'.repeat(comments)}data: /mcp/m\n\n`;
   const one = [...lines(30)];
