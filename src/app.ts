@@ -118,6 +118,7 @@ export async function startApp(first: Config, version: string, logger: Logger, t
     sockets,
     logger,
     tlsBridge,
+    reach: interception?.reach ?? {},
   });
   const { limits } = first;
   const connections = limitConnections(proxy.server, limits.maxConnections, (count) => {

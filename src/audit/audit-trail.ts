@@ -6,7 +6,7 @@ import type { ExchangeOutcome } from '../observability/token-observer.ts';
 import type { RequestAudit } from '../proxy/request-audit.ts';
 import { createFileSink } from './file-sink.ts';
 import { createPseudonyms } from './pseudonyms.ts';
-import { createRecordQueue } from './record-queue.ts';
+import { createRecordQueue, MAX_PENDING_LENGTH } from './record-queue.ts';
 import type { AuditRecord } from './record-schema.ts';
 import { exchangeRecord, requestRecord } from './records.ts';
 import type { RecordSink } from './sink.ts';
@@ -44,7 +44,9 @@ export async function createAuditTrail(config: Audit, version: string, logger: L
     keepsAll: refuses,
     lossLine: (records) => toLine({ kind: 'audit', event: 'lost', time: new Date().toISOString(), records }),
     onFault: (error) => {
-      const consequence = refuses ? 'refusing requests' : 'keeping 16 MiB of them, then dropping';
+      const consequence = refuses
+        ? 'refusing requests'
+        : `keeping ${MAX_PENDING_LENGTH / 2 ** 20} MiB of them, then dropping`;
       logger.error({ err: error }, `audit records cannot be written; ${consequence}`);
     },
     onRecovered: () => logger.info('audit records are written again'),

@@ -9,7 +9,7 @@ export interface ActorClaims {
   readonly [claim: string]: ClaimValue;
 }
 
-/** Replaces the value of a claim by its pseudonym, where it has one. Undefined where there is no key for it. */
+/** Replaces the value of a claim by its pseudonym, if it has one. Undefined until the key for it is read. */
 export type Pseudonymize = (claim: string, value: string) => string | undefined;
 
 /** Issuers write what they like into claims, and records must stay short. */

@@ -7,7 +7,7 @@ import type { Pseudonymize } from './claims.ts';
 /** Replaces claims by an HMAC of their values. */
 export interface Pseudonyms {
   readonly pseudonymize: Pseudonymize;
-  /** False while there is no key. Claims that need one are then left out. */
+  /** False until the key is read. Claims that need it are left out until then. */
   readonly isReady: boolean;
   /**
    * Reads the key. An unreadable key leaves the previous one in use.

@@ -26,7 +26,7 @@ export interface QueueOptions {
 }
 
 /** Bound of the records that wait, in characters. Further records are dropped, unless all are kept. */
-const MAX_PENDING_LENGTH = 16 * 1024 * 1024;
+export const MAX_PENDING_LENGTH = 16 * 1024 * 1024;
 /** With more than this waiting, the destination counts as too slow. */
 const BLOCKED_LENGTH = 1024 * 1024;
 /** Largest write. A pipe holds no more. */

@@ -1,5 +1,5 @@
 import type { Config, TcpListen } from '../config/config.ts';
-import { reachableHost } from '../config/loopback.ts';
+import { reachableUrlHost } from '../config/loopback.ts';
 import { addressedAuthority, readHost } from '../routing/request-target.ts';
 import { createRouteTable } from '../routing/route-table.ts';
 
@@ -15,7 +15,8 @@ export interface WayExplanation {
  * @param url a path is that of a URL of cambist
  */
 export function waysIn({ listen, intercept, routes }: Config, url: string): WayExplanation[] {
-  const address = listen.kind === 'unix' ? `unix:${listen.path}` : `http://${hostOf(listen.host)}:${listen.port}`;
+  const address =
+    listen.kind === 'unix' ? `unix:${listen.path}` : `http://${reachableUrlHost(listen.host)}:${listen.port}`;
   const isTcp = listen.kind === 'tcp';
   const { scheme, host } = partsOf(url);
   if (scheme === undefined) return [{ way: 'base_url', how: `the agent calls ${address}` }];
@@ -47,11 +48,11 @@ function redirects(addresses: readonly TcpListen[], url: string): WayExplanation
   const { port, protocol } = new URL(url);
   const wanted = Number(port || (protocol === 'https:' ? 443 : 80));
   const named = addresses.find((address) => address.port === wanted);
-  const all = addresses.map((address) => `${hostOf(address.host)}:${address.port}`).join(' or ');
+  const all = addresses.map((address) => `${reachableUrlHost(address.host)}:${address.port}`).join(' or ');
   return [
     ...(named === undefined
       ? []
-      : [{ way: 'names', how: `hostAliases point the host at ${hostOf(named.host)}` } as const]),
+      : [{ way: 'names', how: `hostAliases point the host at ${reachableUrlHost(named.host)}` } as const]),
     { way: 'packets', how: `port ${wanted} is redirected to ${all}` },
   ];
 }
@@ -79,7 +80,3 @@ function originOf(url: string): string | undefined {
 }
 
 /** The address by which an agent of the same machine connects. */
-function hostOf(host: string): string {
-  const reachable = reachableHost(host);
-  return reachable.includes(':') ? `[${reachable}]` : reachable;
-}

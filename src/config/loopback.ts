@@ -54,3 +54,9 @@ const REACHABLE: ReadonlyMap<string, string> = new Map([
 export function reachableHost(host: string): string {
   return REACHABLE.get(host) ?? host;
 }
+
+/** The same as a URL has it: an IPv6 address in brackets. @param host as in `Listen` */
+export function reachableUrlHost(host: string): string {
+  const reachable = reachableHost(host);
+  return reachable.includes(':') ? `[${reachable}]` : reachable;
+}

@@ -9,7 +9,7 @@ import { resolveSubject, type SubjectUse } from './resolve-subject.ts';
 import type { Loose } from './schema.ts';
 import type { RouteFile } from './schema-route.ts';
 import type { Sources } from './sources.ts';
-import { parseDuration, parseSize } from './units.ts';
+import { defaultDuration, parseSize } from './units.ts';
 import { readHttpUrl, toUpstream } from './urls.ts';
 
 /** Parts of the config that a route refers to. */
@@ -128,9 +128,9 @@ function assemble(parts: Parts, keys: RouteKeys): Route {
     ...parts,
     send: parts.credential.kind === 'passthrough' || parts.credential.kind === 'none' ? undefined : keys.send,
     timeouts: {
-      connectMs: keys.connectMs ?? parseDuration(DEFAULTS.connectTimeout) ?? 0,
-      responseHeadersMs: keys.responseHeadersMs ?? parseDuration(DEFAULTS.responseHeadersTimeout) ?? 0,
-      stallMs: keys.stallMs ?? parseDuration(DEFAULTS.stallTimeout) ?? 0,
+      connectMs: keys.connectMs ?? defaultDuration(DEFAULTS.connectTimeout),
+      responseHeadersMs: keys.responseHeadersMs ?? defaultDuration(DEFAULTS.responseHeadersTimeout),
+      stallMs: keys.stallMs ?? defaultDuration(DEFAULTS.stallTimeout),
     },
     retryBodyLimitBytes: keys.retryBodyLimitBytes ?? parseSize(DEFAULTS.retryBodyLimit) ?? 0,
     stepUp: keys.stepUp ?? [],

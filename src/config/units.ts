@@ -14,6 +14,13 @@ export function parseDuration(text: string | number): number | undefined {
   return Number(count) * MS[(unit ?? 'ms') as keyof typeof MS];
 }
 
+/** Milliseconds of a default. @throws {TypeError} where it is malformed */
+export function defaultDuration(text: string | number): number {
+  const ms = parseDuration(text);
+  if (ms === undefined) throw new TypeError(`malformed default: ${text}`);
+  return ms;
+}
+
 /** Bytes of a size in the config file. Undefined if it is malformed. */
 export function parseSize(text: string | number): number | undefined {
   if (!SIZE.test(String(text))) return undefined;

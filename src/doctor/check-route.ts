@@ -73,7 +73,7 @@ export async function checkRoute(
 async function checkSecret(route: Route, call: boolean, context: CheckContext, found: Found): Promise<void> {
   let token: IssuedToken | undefined;
   const failure = await failureOf(async () => {
-    token = await obtainSecret({ ...route, subjectToken: { ...route.subjectToken, verify: undefined } }, NOBODY);
+    token = await obtainSecret({ ...route, subjectToken: { ...route.subjectToken, verify: undefined } }, NO_CALLER);
   });
   if (failure !== undefined) return found(credentialFinding(failure));
   found(
@@ -83,7 +83,7 @@ async function checkSecret(route: Route, call: boolean, context: CheckContext, f
 }
 
 /** A secret needs no caller here. */
-const NOBODY: Session = { subject: undefined, id: undefined };
+const NO_CALLER: Session = { subject: undefined, id: undefined };
 
 /** @returns undefined if the exchange uses no subject token, `none` if there must be one and it is not usable */
 async function subjectOf(

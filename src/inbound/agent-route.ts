@@ -1,7 +1,7 @@
 import type { Config, Route } from '../config/config.ts';
 import { DEFAULTS } from '../config/defaults.ts';
 import type { Inbound } from '../config/optional-sections.ts';
-import { parseDuration } from '../config/units.ts';
+import { defaultDuration } from '../config/units.ts';
 import { type ActiveConfig, activate } from '../proxy/active-config.ts';
 
 /** Stands for the agent in the log and in spans. No route of a config can have this name. */
@@ -30,9 +30,9 @@ function agentRoute({ agent, verify }: Inbound): Route {
     send: undefined,
     consent: undefined,
     timeouts: {
-      connectMs: parseDuration(DEFAULTS.connectTimeout) ?? 0,
+      connectMs: defaultDuration(DEFAULTS.connectTimeout),
       responseHeadersMs: 0,
-      stallMs: parseDuration(DEFAULTS.stallTimeout) ?? 0,
+      stallMs: defaultDuration(DEFAULTS.stallTimeout),
     },
     retryBodyLimitBytes: 0,
     stepUp: [],

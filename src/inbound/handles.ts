@@ -56,7 +56,7 @@ export function createHandles(maxEntries: number, clock: Clock, onRemoved: (reas
   const byText = new Map<string, Entry>();
   const byToken = new Map<string, Entry>();
   let max = maxEntries;
-  /** Exists while there is no room. With room, nothing is evicted, and each use would cost a second list. */
+  /** Kept only at the bound. Below it nothing is evicted, and each use would cost a second list. */
   let shares: Shares | undefined;
 
   const isExpired = ({ expiresAtMs, expiresAtMonotonicMs }: Entry): boolean =>

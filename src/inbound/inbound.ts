@@ -70,6 +70,7 @@ export async function createInbound(first: Config, options: InboundOptions): Pro
     sockets,
     logger,
     tlsBridge: undefined,
+    reach: {},
   });
   const connections = limitConnections(server.server, first.limits.maxConnections, (count) => {
     logger.warn({}, `limits.max_connections is reached; dropped ${count} connections of callers`);

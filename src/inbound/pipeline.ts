@@ -45,13 +45,13 @@ export function createInboundPipeline(options: InboundPipelineOptions): Pipeline
       const verifying = needsToken ? verifyCaller(routed, rules.inbound, options) : undefined;
       const subject = verifying instanceof Promise ? await verifying : verifying;
       const session = { subject, id: undefined };
-      request.session = session;
+      request.sessionFound(session);
       const handle = subject && hold(request, subject, options.handles);
 
       // Read the body: a small one as a whole, which is faster; a large one streams.
       const taking = takeBody(request.incoming, MAX_WHOLE_BODY_BYTES);
       const body = taking instanceof Promise ? await taking : taking;
-      request.body = body;
+      request.bodyTaken(body);
 
       // Send with the handle in place of the token, and relay the response.
       if (request.isClosed) return;

@@ -76,7 +76,7 @@ class Fields {
     return this.#at === this.#bytes.length;
   }
 
-  skip(length: number): void {
+  advance(length: number): void {
     this.#take(length);
   }
 
@@ -106,7 +106,7 @@ class Fields {
 function serverNameOf(hello: Buffer): string | undefined {
   const fields = new Fields(hello);
   // Version and random.
-  fields.skip(34);
+  fields.advance(34);
   // Session id, cipher suites, compression methods.
   for (const size of [1, 2, 1] as const) fields.vector(size);
   if (fields.isEmpty) return undefined;

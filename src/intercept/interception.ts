@@ -1,4 +1,5 @@
 import type { Route } from '../config/config.ts';
+import { reachableUrlHost } from '../config/loopback.ts';
 import type { Intercept } from '../config/optional-sections.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { ProxyObserver } from '../observability/proxy-observer.ts';
@@ -23,7 +24,7 @@ export interface Interception {
   readonly reach: Reach;
   createTlsBridge(observer: ProxyObserver): TlsBridge;
   /** Opens `intercept.listen`. @throws {Error} with the address and the reason */
-  open(options: Omit<RedirectedOptions, 'failed' | 'lookup' | 'refuse'>): Promise<InterceptListeners>;
+  open(options: Omit<RedirectedOptions, 'failed' | 'reach'>): Promise<InterceptListeners>;
   /**
    * Logs the routes of a config whose hosts the authority may not sign for.
    * @returns the keys that take effect with another authority
@@ -47,23 +48,21 @@ export async function startInterception(
   if (constraints === undefined) {
     logger.warn({}, 'the certificate of intercept.ca has no name constraints; its key can impersonate every host');
   }
-  await writeCertificates(trustDir, authority.cert, process.env);
+  await writeCertificates(trustDir, authority.cert, process.env, (variable) => {
+    logger.warn({}, `the file of ${variable} has no usable certificate; the trust folder goes without it`);
+  });
   const permits = (host: string): boolean => constraints === undefined || permitsHost(constraints, host);
   const own = createOwnAddresses();
-  const lookup = createDnsLookup();
+  const reach = { refuse: own.refuse, ...(addresses.length > 0 && { lookup: createDnsLookup() }) };
   return {
-    reach: { refuse: own.refuse, ...(addresses.length > 0 && { lookup }) },
+    reach,
     createTlsBridge(observer) {
       const failed = createReportFailure(observer, logger);
       return createTlsBridge({ certificates: createHostCertificates(authority), permits, failed });
     },
     async open(options) {
       const failed = createReportFailure(options.observer, logger);
-      const listeners = await openInterceptListeners(
-        addresses,
-        { ...options, failed, lookup, refuse: own.refuse },
-        logger,
-      );
+      const listeners = await openInterceptListeners(addresses, { ...options, failed, reach }, logger);
       for (const address of listeners.addresses) own.add(address);
       return listeners;
     },
@@ -84,7 +83,6 @@ export async function startInterception(
 /** The URL by which agents of the same pod reach a listener. Undefined for a Unix socket. */
 function agentUrl(listen: string): string | undefined {
   if (!listen.startsWith('http:')) return undefined;
-  const { hostname, port } = new URL(listen);
-  const loopback = { '0.0.0.0': '127.0.0.1', '[::]': '[::1]' }[hostname] ?? hostname;
-  return `http://${loopback}:${port || 80}`;
+  const url = new URL(listen);
+  return `http://${reachableUrlHost(url.hostname.replace(/^\[|\]$/g, ''))}:${url.port || 80}`;
 }

@@ -1,15 +1,17 @@
-import { connect, type LookupFunction, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import type { HandshakeFailure, ProxyObserver } from '../observability/proxy-observer.ts';
 import type { ActiveConfig } from '../proxy/active-config.ts';
 import { TLS_HANDSHAKE } from '../proxy/client-error.ts';
-import { type EnterServer, onFirstBytes, TUNNEL_CONNECT_MS } from '../proxy/connect.ts';
+import { type EnterServer, onFirstBytes } from '../proxy/connect.ts';
 import { type AllowedTunnel, type Authority, allowedTunnel } from '../proxy/connect-authority.ts';
 import type { DetachedSockets } from '../proxy/detached.ts';
+import { connectFarEnd } from '../proxy/far-end.ts';
 import { join } from '../proxy/join.ts';
 import type { RequestTracker } from '../proxy/request-tracker.ts';
 import { DEFAULT_STALL_MS } from '../proxy/stall-watch.ts';
 import type { TlsBridge } from '../proxy/tls-bridge.ts';
 import { assertShare } from '../proxy/upstream-share.ts';
+import type { Reach } from '../transport/dispatchers.ts';
 import { readFirstBytes } from './first-bytes.ts';
 import type { ReportFailure } from './handshake-failure.ts';
 
@@ -21,10 +23,8 @@ export interface RedirectedOptions {
   readonly enter: EnterServer;
   readonly tlsBridge: TlsBridge;
   readonly failed: ReportFailure;
-  /** Resolves names by DNS alone. */
-  readonly lookup: LookupFunction;
-  /** Returns why a new connection leads back to cambist. */
-  readonly refuse: (socket: Socket) => Error | undefined;
+  /** Resolves names by DNS alone, and refuses a connection that leads back to cambist. */
+  readonly reach: Reach;
 }
 
 /** For a whole ClientHello, from its first byte. */
@@ -85,7 +85,7 @@ function passThrough(
   socket: Socket,
   to: Authority,
   { entry, host }: AllowedTunnel,
-  { activeConfig, tracker, sockets, observer, lookup, refuse }: RedirectedOptions,
+  { activeConfig, tracker, sockets, observer, reach }: RedirectedOptions,
 ): void {
   const authority = `${to.host}:${to.port}`;
   const { limits } = activeConfig().config;
@@ -107,22 +107,16 @@ function passThrough(
     fail(error);
     return;
   }
-  const far = connect({ host, port: to.port, lookup, allowHalfOpen: true });
+  const far = connectFarEnd(
+    { host, port: to.port },
+    reach,
+    () => {
+      observer.tunnelOpened(entry);
+      socket.once('close', () => observer.tunnelClosed(entry));
+      join(socket, far, { watch: tracker.options.watch, stallMs: DEFAULT_STALL_MS });
+    },
+    fail,
+  );
   sockets.add(far);
   socket.once('close', () => far.destroy());
-  const timer = setTimeout(() => far.destroy(new Error('not connected in time')), TUNNEL_CONNECT_MS);
-  far.once('error', fail);
-  far.once('close', () => clearTimeout(timer));
-  far.once('connect', () => {
-    clearTimeout(timer);
-    far.off('error', fail);
-    const loop = refuse(far);
-    if (loop !== undefined) {
-      fail(loop);
-      return;
-    }
-    observer.tunnelOpened(entry);
-    socket.once('close', () => observer.tunnelClosed(entry));
-    join(socket, far, { watch: tracker.options.watch, stallMs: DEFAULT_STALL_MS });
-  });
 }

@@ -10,17 +10,20 @@ const BUNDLES = [
   '/etc/ssl/cert.pem',
 ];
 
+type Environment = Readonly<Record<string, string | undefined>>;
+
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g;
 
 /**
  * The roots that programs on this machine trust: those of the system, else those of Node. The files of `SSL_CERT_FILE` and
  * `NODE_EXTRA_CA_CERTS` are included.
+ * @param unusable called with a variable whose file has no usable certificate
  * @returns each in PEM, without duplicates
  */
-export async function systemRoots(env: Readonly<Record<string, string | undefined>>): Promise<string[]> {
-  const own = await certificatesIn(env.SSL_CERT_FILE);
+export async function systemRoots(env: Environment, unusable: (variable: string) => void): Promise<string[]> {
+  const own = await certificatesIn(env, 'SSL_CERT_FILE', unusable);
   const roots = own.length > 0 ? own : await bundledRoots();
-  return [...new Set([...roots, ...(await certificatesIn(env.NODE_EXTRA_CA_CERTS))])];
+  return [...new Set([...roots, ...(await certificatesIn(env, 'NODE_EXTRA_CA_CERTS', unusable))])];
 }
 
 async function bundledRoots(): Promise<readonly string[]> {
@@ -32,10 +35,17 @@ async function bundledRoots(): Promise<readonly string[]> {
   return rootCertificates;
 }
 
-/** The usable certificates of a file. None if it cannot be read. */
-async function certificatesIn(file: string | undefined): Promise<string[]> {
+/** The usable certificates of the file that a variable names. */
+async function certificatesIn(
+  env: Environment,
+  variable: string,
+  unusable: (variable: string) => void,
+): Promise<string[]> {
+  const file = env[variable];
   if (file === undefined || file === '') return [];
-  return splitCertificates(await textOf(file)).filter(isCertificate);
+  const found = splitCertificates(await textOf(file)).filter(isCertificate);
+  if (found.length === 0) unusable(variable);
+  return found;
 }
 
 /** Empty if the file cannot be read. */

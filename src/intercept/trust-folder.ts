@@ -9,14 +9,16 @@ import { encodeTruststore } from './truststore.ts';
  * Writes the certificates that an agent trusts.
  * @param authority PEM
  * @param env names the roots of the machine
+ * @param unusable called with a variable whose file has no usable certificate
  * @throws {Error} for the operator
  */
 export async function writeCertificates(
   dir: string,
   authority: string,
   env: Readonly<Record<string, string | undefined>>,
+  unusable: (variable: string) => void,
 ): Promise<void> {
-  const all = [...(await systemRoots(env)), ...splitCertificates(authority)];
+  const all = [...(await systemRoots(env, unusable)), ...splitCertificates(authority)];
   await write(dir, TRUST_FILES.authority, authority);
   await write(dir, TRUST_FILES.bundle, `${all.join('\n')}\n`);
   await write(dir, TRUST_FILES.truststore, encodeTruststore(all));

@@ -97,7 +97,7 @@ export class Attempt implements RawHandler {
     const hasNonce = token?.dpop !== undefined && this.#learnNonce(token, headers);
     if (status === 401 && token !== undefined) {
       this.#discard(controller);
-      this.#refused = new RefusedResponse(headers);
+      this.#refused = new RefusedResponse(token, headers);
       const wantsNonce = hasNonce && asksForNonce(headerValues(headers, 'www-authenticate'));
       this.#call.unauthorized(this.#plan, wantsNonce, this.#refused);
       return;

@@ -2,7 +2,6 @@ import type { Clock } from '../clock/clock.ts';
 import type { Route } from '../config/config.ts';
 import type { CambistError, Diagnosis } from '../errors.ts';
 import { addDiagnosis } from '../tokens/diagnosis.ts';
-import type { IssuedToken } from '../tokens/issued-token.ts';
 import type { BackendReason } from './challenges.ts';
 import type { RefusedResponse } from './refused-response.ts';
 import { refusedToken, upstreamError } from './upstream-error.ts';
@@ -30,19 +29,19 @@ export interface DiagnosisOptions {
 
 /**
  * Makes the error for a token that the backend refuses, with the backend's reason.
- * @param more completes the sentence: why there is no further attempt
+ * @param ending of the sentence: the reason for making no further attempt
  */
 export async function explainRefusal(
   route: Route,
-  more: string,
+  ending: string,
   response: RefusedResponse,
-  { authorization }: IssuedToken,
   { clock, diagnoses }: DiagnosisOptions,
 ): Promise<CambistError> {
   const receivedAtMs = clock.wallMs();
   const reason = await response.reason();
-  const refused = { ...reason, date: response.date, receivedAtMs, authorization: authorization.reveal() };
-  const error = refusedToken(route, more, refused);
+  const authorization = response.token.authorization.reveal();
+  const refused = { ...reason, date: response.date, receivedAtMs, authorization };
+  const error = refusedToken(route, ending, refused);
   // The catalogue knows issued tokens only.
   if (route.credential.kind !== 'secret') {
     await addDiagnosis(error, diagnoses, (catalogue) => catalogue.refusedToken(refused));

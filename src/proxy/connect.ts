@@ -1,15 +1,17 @@
 import type { IncomingMessage, Server } from 'node:http';
-import { connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { CambistError } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { WayIn } from '../observability/proxy-observer.ts';
+import type { Reach } from '../transport/dispatchers.ts';
 import type { ActiveConfig } from './active-config.ts';
 import { setArrival } from './arrival.ts';
 import { TLS_HANDSHAKE } from './client-error.ts';
 import { type AllowedTunnel, type Authority, allowedTunnel, readAuthority } from './connect-authority.ts';
 import { type DetachedSockets, isResponding, responseOn } from './detached.ts';
 import { readEarlyBytes } from './early-bytes.ts';
+import { connectFarEnd } from './far-end.ts';
 import { join } from './join.ts';
 import type { ProxyRequest } from './proxy-request.ts';
 import type { RequestTracker } from './request-tracker.ts';
@@ -22,12 +24,12 @@ export interface ConnectOptions {
   readonly sockets: DetachedSockets;
   /** Undefined: TLS inside CONNECT is refused. */
   readonly tlsBridge: TlsBridge | undefined;
+  /** How the far ends of tunnels are found and connected to. */
+  readonly reach: Reach;
 }
 
 /** As long as Node waits for the headers of a request. */
 const FIRST_BYTES_MS = 60_000;
-/** Limit for connecting to the far end of a tunnel. */
-export const TUNNEL_CONNECT_MS = 5000;
 
 const ESTABLISHED = 'HTTP/1.1 200 Connection Established\r\n\r\n';
 
@@ -42,7 +44,7 @@ const TLS_REFUSAL = Buffer.from([0x15, 3, 1, 0, 2, 2, 40]);
  */
 export function serveConnect(
   server: Server,
-  { activeConfig, tracker, logger, sockets, tlsBridge }: ConnectOptions,
+  { activeConfig, tracker, logger, sockets, tlsBridge, reach }: ConnectOptions,
 ): EnterServer {
   const inside = new WeakSet<Duplex>();
 
@@ -113,27 +115,23 @@ export function serveConnect(
       return;
     }
     const putBack = readEarlyBytes(socket, head);
-    const far = connect({ host: allowed.host, port: to.port, allowHalfOpen: true });
+    const far = connectFarEnd(
+      { host: allowed.host, port: to.port },
+      reach,
+      () => {
+        request.abortUpstream = undefined;
+        request.tunnelled(allowed.entry);
+        socket.write(ESTABLISHED);
+        putBack();
+        join(socket, far, { watch: tracker.options.watch, stallMs: request.stallMs() });
+      },
+      (cause) => {
+        const message = `forward_proxy: "${authority}" cannot be reached`;
+        request.fail(new CambistError('ERR_UPSTREAM_UNREACHABLE', message, { cause }));
+      },
+    );
     sockets.add(far);
     request.abortUpstream = () => far.destroy();
-    const fail = (cause: Error): void => {
-      far.destroy();
-      request.fail(
-        new CambistError('ERR_UPSTREAM_UNREACHABLE', `forward_proxy: "${authority}" cannot be reached`, { cause }),
-      );
-    };
-    const timer = setTimeout(() => fail(new Error('not connected in time')), TUNNEL_CONNECT_MS);
-    far.once('error', fail);
-    far.once('close', () => clearTimeout(timer));
-    far.once('connect', () => {
-      clearTimeout(timer);
-      far.off('error', fail);
-      request.abortUpstream = undefined;
-      request.tunnelled(allowed.entry);
-      socket.write(ESTABLISHED);
-      putBack();
-      join(socket, far, { watch: tracker.options.watch, stallMs: request.stallMs() });
-    });
   }
 
   return enter;

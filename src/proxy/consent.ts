@@ -18,7 +18,7 @@ export function failRequest(error: unknown, request: ProxyRequest, options: Elic
     .then(({ elicitationOf }) => elicitationOf(error, request, options))
     .then(
       (instead) => request.fail(error, instead),
-      () => request.fail(error),
+      (fault: unknown) => request.fail(fault),
     );
 }
 

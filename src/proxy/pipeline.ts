@@ -55,15 +55,15 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       // Read the body: a small one as a whole, so that it can be sent again; a large one streams.
       const taking = readBody(routed);
       let body = taking instanceof Promise ? await taking : taking;
-      request.body = body;
+      request.bodyTaken(body);
       const session = sessionOf(request, subject);
-      request.session = session;
+      request.sessionFound(session);
       const headers = headersOf(routed, caller);
 
       // Take the state of a consent out of a retry, which is not for the backend.
       if (routed.route.consent !== undefined && mayCarryState(body)) {
         body = await resumeAfterConsent(routed, session, body, headers, options);
-        request.body = body;
+        request.bodyTaken(body);
       }
 
       // Obtain the issued token. This follows the body, because a slow body may outlast a token.

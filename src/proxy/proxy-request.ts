@@ -33,11 +33,9 @@ export interface ProxyRequest {
   /** Undefined until one matched. */
   readonly route: Route | undefined;
   /** For reports and errors: the session that a token was looked up for. */
-  session: Session | undefined;
+  readonly session: Session | undefined;
   /** For reports and errors: the body, as far as it was read. */
-  body: RequestBody | undefined;
-  /** For reports: the issued token of the last attempt. */
-  token: IssuedToken | undefined;
+  readonly body: RequestBody | undefined;
   /** Aborts the upstream request, while there is one. */
   abortUpstream: (() => void) | undefined;
 
@@ -49,6 +47,8 @@ export interface ProxyRequest {
   admit(routed: { readonly route: Route; readonly target: RequestTarget }): void;
   /** Counts the tunnel to its authority. @throws {CambistError} ERR_SHUTTING_DOWN, ERR_OVERLOADED */
   admitTunnel(authority: string): void;
+  bodyTaken(body: RequestBody): void;
+  sessionFound(session: Session): void;
   /** Ends the request when its streamed body stands still. */
   watchUpload(): void;
   /** How long the connection may stay paused without a byte in either direction, in milliseconds. */
@@ -57,6 +57,8 @@ export interface ProxyRequest {
   /** The request has no caller's token, so it gets one that is issued to cambist itself. */
   usesOwnToken(): void;
   waitedForToken(ms: number): void;
+  /** @param token of the current attempt; undefined where the route sends none */
+  tokenSent(token: IssuedToken | undefined): void;
   /** @param scopes which the upstream asked for and got */
   steppedUp(scopes: readonly string[]): void;
   /** @param scopes that the upstream asked for and did not get; redacted */
@@ -97,6 +99,7 @@ export interface RequestRecord {
   readonly authority: string | undefined;
   readonly session: Session | undefined;
   readonly body: RequestBody | undefined;
+  /** The issued token of the last attempt. */
   readonly token: IssuedToken | undefined;
   readonly cacheResult: CacheResult | undefined;
   /** The route expects a caller's token, and the request ran without one. */

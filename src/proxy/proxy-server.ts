@@ -3,6 +3,7 @@ import { createIdleCloser } from '../listeners/close-idle.ts';
 import { KEEP_ALIVE_PROBES } from '../listeners/listen.ts';
 import { NO_SCHEMAS } from '../listeners/no-schemas.ts';
 import type { Logger } from '../observability/logger.ts';
+import type { Reach } from '../transport/dispatchers.ts';
 import type { ActiveConfig } from './active-config.ts';
 import { createClientErrorHandler } from './client-error.ts';
 import { type EnterServer, serveConnect } from './connect.ts';
@@ -21,6 +22,8 @@ export interface ProxyServerOptions {
   readonly logger: Logger;
   /** Undefined without `intercept`. */
   readonly tlsBridge: TlsBridge | undefined;
+  /** How the far ends of tunnels are found and connected to. */
+  readonly reach: Reach;
 }
 
 export interface ProxyServer {

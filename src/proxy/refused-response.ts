@@ -1,3 +1,4 @@
+import type { IssuedToken } from '../tokens/issued-token.ts';
 import { parseJsonObject, textOf } from '../tokens/json-object.ts';
 import { type BackendReason, reasonInChallenges, reasonOf } from './challenges.ts';
 import { headerValues, type RawHeaders } from './headers.ts';
@@ -12,6 +13,7 @@ const BODY_TIMEOUT_MS = 500;
 
 /** The 401 of a backend to an issued token: keeps its reason, which is usually in the challenge, else in a short JSON body. */
 export class RefusedResponse {
+  readonly token: IssuedToken;
   /** The `Date` header. */
   readonly date: string | undefined;
   readonly #fromChallenge: BackendReason | undefined;
@@ -20,7 +22,8 @@ export class RefusedResponse {
   #size = 0;
   #settle: ((text: string) => void) | undefined;
 
-  constructor(headers: RawHeaders) {
+  constructor(token: IssuedToken, headers: RawHeaders) {
+    this.token = token;
     this.date = headerValues(headers, 'date')[0];
     this.#fromChallenge = reasonInChallenges(headerValues(headers, 'www-authenticate'));
     const isJson = /[/+]json\b/i.test(headerValues(headers, 'content-type')[0] ?? '');

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import type { Clock } from '../clock/clock.ts';
 import { DEFAULTS } from '../config/defaults.ts';
-import { parseDuration } from '../config/units.ts';
+import { defaultDuration } from '../config/units.ts';
 
 /**
  * A connection whose caller may have left unseen. Node reports that only while it reads, and backpressure stops the reading.
@@ -24,7 +24,7 @@ export interface StallWatch {
 }
 
 /** For connections that belong to no route. */
-export const DEFAULT_STALL_MS = parseDuration(DEFAULTS.stallTimeout) ?? 0;
+export const DEFAULT_STALL_MS = defaultDuration(DEFAULTS.stallTimeout);
 
 /** A reset is seen within this time. */
 const CHECK_MS = 1000;

@@ -102,6 +102,14 @@ export class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
     assertShare(this.#share, this.active.config.limits, from);
   }
 
+  bodyTaken(body: RequestBody): void {
+    this.body = body;
+  }
+
+  sessionFound(session: Session): void {
+    this.session = session;
+  }
+
   watchUpload(): void {
     const { incoming, response } = this;
     this.#tracker.options.watch.add({
@@ -136,6 +144,10 @@ export class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
 
   waitedForToken(ms: number): void {
     this.exchangeMs = (this.exchangeMs ?? 0) + ms;
+  }
+
+  tokenSent(token: IssuedToken | undefined): void {
+    this.token = token;
   }
 
   steppedUp(scopes: readonly string[]): void {

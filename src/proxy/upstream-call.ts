@@ -51,7 +51,7 @@ class UpstreamCall implements AttemptOwner {
 
   attempt(plan: AttemptPlan): void {
     this.#token = plan.token;
-    this.admitted.request.token = plan.token;
+    this.admitted.request.tokenSent(plan.token);
     const isWebSocket = this.switched !== undefined;
     const failed = (error: unknown): void => this.fail(error);
     sendAttempt(this.admitted, plan, isWebSocket, this.#options.dispatchers, new Attempt(this, plan), failed);
@@ -97,9 +97,8 @@ class UpstreamCall implements AttemptOwner {
 
   #retryWithNewToken(refused: RefusedResponse): void {
     const { route, session, body } = this.admitted;
-    if (this.#token === undefined) return;
     const content = body.replay();
-    const isNewTokenWorthwhile = this.#options.broker.refuse(route, session, this.#token);
+    const isNewTokenWorthwhile = this.#options.broker.refuse(route, session, refused.token);
     if (content === undefined) {
       this.#refuse(refused, 'and the request is too large to be sent again');
     } else if (!isNewTokenWorthwhile) {
@@ -117,7 +116,7 @@ class UpstreamCall implements AttemptOwner {
     try {
       const token = await obtainSecret(route, session);
       const content = body.replay();
-      if (token.authorization.reveal() === this.#token?.authorization.reveal()) {
+      if (token.authorization.reveal() === refused.token.authorization.reveal()) {
         this.#refuse(refused, 'and its file has no other');
       } else if (content === undefined) {
         this.#refuse(refused, 'and the request is too large to be sent again');
@@ -130,10 +129,9 @@ class UpstreamCall implements AttemptOwner {
     }
   }
 
-  #refuse(refused: RefusedResponse, more: string): void {
-    if (this.#token === undefined) return;
+  #refuse(refused: RefusedResponse, ending: string): void {
     const { route } = this.admitted;
-    void explainRefusal(route, more, refused, this.#token, this.#options).then((error) => this.fail(error));
+    void explainRefusal(route, ending, refused, this.#options).then((error) => this.fail(error));
   }
 
   async #attemptWithNewToken(plan: AttemptPlan): Promise<void> {

@@ -75,10 +75,13 @@ export function missingScopes(challenges: readonly string[], token: IssuedToken 
   return redact(hideCredentials(scopes, sentInAuthorization(token.authorization.reveal()))).slice(0, MAX_SCOPES_LENGTH);
 }
 
-/** @param refused the backend's reason and the token, which is hidden in it */
+/**
+ * @param ending of the sentence: the reason for making no further attempt
+ * @param refused the backend's reason and the token, which is hidden in it
+ */
 export function refusedToken(
   route: Route,
-  more: string,
+  ending: string,
   { error, description, authorization }: RefusedToken,
 ): CambistError {
   const sent = sentInAuthorization(authorization);
@@ -94,7 +97,7 @@ export function refusedToken(
         ];
   return new CambistError(
     'ERR_UPSTREAM_REFUSED_TOKEN',
-    `route "${route.name}": the upstream refused ${what}, ${more}; ${reason}: ${fix}`,
+    `route "${route.name}": the upstream refused ${what}, ${ending}; ${reason}: ${fix}`,
     error === '' ? {} : { oauthError: hidden(error) },
   );
 }

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import type { IncomingHttpHeaders } from 'node:http';
 import { text } from 'node:stream/consumers';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { soon } from '../harness/eventually.ts';
 import { freePort } from '../harness/free-port.ts';
@@ -56,16 +56,19 @@ function readCalls(out: string): Promise<PrintedCall[]> {
   );
 }
 
-test('shows the refusal of the broad token, a token for each backend and the cache, and exits', async (t) => {
-  const child = startDemo();
+/** Runs the demo to its end, which must be a success. */
+async function successfulOutput(t: TestContext, ...args: string[]): Promise<string> {
+  const child = startDemo(...args);
   t.after(() => child.kill('SIGKILL'));
-  const [out, err, code] = await soon(
-    'the demo exits',
-    Promise.all([text(child.stdout), text(child.stderr), exitOf(child)]),
-    60_000,
-  );
+  const ended = Promise.all([text(child.stdout), text(child.stderr), exitOf(child)]);
+  const [out, err, code] = await soon('the demo exits', ended, 60_000);
   assert.equal(code, 0, `${out}\n${err}`);
   assert.equal(err, '');
+  return out;
+}
+
+test('shows the refusal of the broad token, a token for each backend and the cache, and exits', async (t) => {
+  const out = await successfulOutput(t);
   assert.match(out, /one token, signed with ES256\. Its audience \(aud\) is: my-agent, cambist$/m);
   const rows = out.split('\n').filter((line) => /^ {2}(?:github|docs) /.test(line));
   const cells = rows.map((line) => line.trim().split(/ {2,}/));
@@ -160,15 +163,7 @@ for (const [args, message] of WRONG_USAGE) {
 }
 
 test('shows a call that needs consent with --consent, and exits', async (t) => {
-  const child = startDemo('--consent');
-  t.after(() => child.kill('SIGKILL'));
-  const [out, err, code] = await soon(
-    'the demo exits',
-    Promise.all([text(child.stdout), text(child.stderr), exitOf(child)]),
-    60_000,
-  );
-  assert.equal(code, 0, `${out}\n${err}`);
-  assert.equal(err, '');
+  const out = await successfulOutput(t, '--consent');
   assert.match(out, /consent needed {3}Your consent is needed before "call" can be used\.$/m);
   assert.match(out, /open +https:\/\/localhost:\d+\/connect\?ticket=\S+$/m);
   assert.match(

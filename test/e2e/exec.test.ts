@@ -76,7 +76,7 @@ for (const [what, script, code] of [
   });
 }
 
-test('exec exits with 127 and a message if there is no such program', async (t) => {
+test('exec exits with 127 and a message if the program does not exist', async (t) => {
   const { code, stderr } = await startExec(t, ['/nowhere/agent']).finished();
   assert.equal(code, 127);
   assert.equal(stderr, 'cambist: cannot run "/nowhere/agent": no such program\n');

@@ -23,7 +23,7 @@ async function temporaryFolder(t: TestContext): Promise<string> {
 
 test('writes the authority alone, and with the roots of the system', async (t) => {
   const dir = await temporaryFolder(t);
-  await writeCertificates(dir, ours, {});
+  await writeCertificates(dir, ours, {}, assert.fail);
   assert.equal(await readFile(join(dir, 'ca.pem'), 'utf8'), ours);
   const bundle = splitCertificates(await readFile(join(dir, 'bundle.pem'), 'utf8'));
   assert.ok(bundle.length > 50);
@@ -39,9 +39,12 @@ test('keeps the roots that the variables of the machine name, and skips what is 
   const broken = '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----';
   await writeFile(file, `# corporate\r\n${broken}\r\n${corporate.replaceAll('\n', '\r\n')}`);
   const trust = join(dir, 'trust');
-  await writeCertificates(trust, ours, { SSL_CERT_FILE: file, NODE_EXTRA_CA_CERTS: file });
+  await writeCertificates(trust, ours, { SSL_CERT_FILE: file, NODE_EXTRA_CA_CERTS: file }, assert.fail);
   assert.equal(await readFile(join(trust, 'bundle.pem'), 'utf8'), corporate + ours);
-  await writeCertificates(trust, ours, { NODE_EXTRA_CA_CERTS: file, SSL_CERT_FILE: join(dir, 'missing') });
+  const unusable: string[] = [];
+  const variables = { NODE_EXTRA_CA_CERTS: file, SSL_CERT_FILE: join(dir, 'missing') };
+  await writeCertificates(trust, ours, variables, (variable) => void unusable.push(variable));
+  assert.deepEqual(unusable, ['SSL_CERT_FILE']);
   const bundle = splitCertificates(await readFile(join(trust, 'bundle.pem'), 'utf8'));
   assert.ok(bundle.length > 50 && bundle.includes(corporate.trim()));
 });
@@ -49,14 +52,17 @@ test('keeps the roots that the variables of the machine name, and skips what is 
 test('leaves no temporary file behind when a file cannot be replaced', async (t) => {
   const dir = await temporaryFolder(t);
   await mkdir(join(dir, 'ca.pem'));
-  await assert.rejects(writeCertificates(dir, ours, {}), /intercept\.trust_dir: cannot write .*ca\.pem/);
+  await assert.rejects(writeCertificates(dir, ours, {}, assert.fail), /intercept\.trust_dir: cannot write .*ca\.pem/);
   assert.deepEqual(await readdir(dir), ['ca.pem']);
 });
 
 test('says which file cannot be written', async (t) => {
   const dir = await temporaryFolder(t);
   await writeFile(join(dir, 'file'), '');
-  await assert.rejects(writeCertificates(join(dir, 'file'), ours, {}), /intercept\.trust_dir: cannot write .*ca\.pem/);
+  await assert.rejects(
+    writeCertificates(join(dir, 'file'), ours, {}, assert.fail),
+    /intercept\.trust_dir: cannot write .*ca\.pem/,
+  );
 });
 
 test('writes variables that a shell reads unchanged, whatever the path contains', async (t) => {

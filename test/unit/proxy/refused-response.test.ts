@@ -1,12 +1,26 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { RefusedResponse } from '../../../src/proxy/refused-response.ts';
+import { Secret } from '../../../src/secrets/secret.ts';
+import type { IssuedToken } from '../../../src/tokens/issued-token.ts';
 
+const TOKEN: IssuedToken = {
+  authorization: new Secret('Bearer issued'),
+  granted: { audience: [], scope: undefined },
+  lifetime: {
+    sentAtMs: 0,
+    reusableUntilMs: 1,
+    refreshAtMs: 1,
+    expiresAtMs: 1,
+    expiresAtMonotonicMs: 1,
+    expiredOnArrival: false,
+  },
+};
 const JSON_TYPE = ['content-type', 'application/problem+json'];
 
 /** The reason in a response with these headers and body. */
 function reasonOf(headers: string[], body = '') {
-  const response = new RefusedResponse(headers);
+  const response = new RefusedResponse(TOKEN, headers);
   for (const byte of Buffer.from(body)) response.data(Buffer.from([byte]));
   response.end();
   return response.reason();
