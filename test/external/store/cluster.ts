@@ -1,0 +1,74 @@
+import { eventually } from '../../harness/eventually.ts';
+import { freePort } from '../../harness/free-port.ts';
+import { type StoreOptions, type StoreProcess, startStore } from './store-process.ts';
+
+/** Three servers that share the slots. */
+export interface ClusterStore {
+  readonly servers: readonly StoreProcess[];
+  /** Moves slots from the first server to the second while the cluster serves. */
+  moveSlots(count: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+const SERVERS = 3;
+const SLOTS = 16_384;
+const START_MS = 30_000;
+
+export async function startCluster(options: StoreOptions): Promise<ClusterStore> {
+  const servers: StoreProcess[] = [];
+  const close = async (): Promise<void> => {
+    await Promise.all(servers.map((server) => server.close()));
+  };
+  try {
+    for (let index = 0; index < SERVERS; index += 1) servers.push(await startMember(options));
+    await join(servers);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return { servers, moveSlots: (count) => moveSlots(servers, count), close };
+}
+
+async function startMember(options: StoreOptions): Promise<StoreProcess> {
+  const config = [
+    'cluster-enabled yes',
+    'cluster-config-file nodes.conf',
+    'cluster-node-timeout 2000',
+    // The default, ten thousand above the port, is often no port.
+    `cluster-port ${await freePort()}`,
+  ];
+  return startStore({ ...options, config: [...(options.config ?? []), ...config] });
+}
+
+async function join(servers: readonly StoreProcess[]): Promise<void> {
+  const [first, ...others] = servers as [StoreProcess, ...StoreProcess[]];
+  for (const [index, server] of servers.entries()) {
+    const [from, to] = [index, index + 1].map((part) => Math.floor((SLOTS * part) / SERVERS)) as [number, number];
+    await server.ask('CLUSTER', 'ADDSLOTSRANGE', String(from), String(to - 1));
+    await server.ask('CLUSTER', 'SET-CONFIG-EPOCH', String(index + 1));
+  }
+  for (const server of others)
+    await first.ask('CLUSTER', 'MEET', '127.0.0.1', String(server.port), await busPort(server));
+  await eventually('every server knows all slots', () => agree(servers), START_MS);
+}
+
+async function busPort(server: StoreProcess): Promise<string> {
+  return (await server.ask('CONFIG', 'GET', 'cluster-port')).split('\n')[1] ?? '';
+}
+
+async function agree(servers: readonly StoreProcess[]): Promise<boolean> {
+  const states = await Promise.all(servers.map((server) => server.ask('CLUSTER', 'INFO')));
+  return states.every(
+    (state) =>
+      state.includes('cluster_state:ok') &&
+      state.includes(`cluster_slots_assigned:${SLOTS}`) &&
+      state.includes(`cluster_known_nodes:${SERVERS}`),
+  );
+}
+
+async function moveSlots(servers: readonly StoreProcess[], count: number): Promise<void> {
+  const [first, second] = servers as [StoreProcess, StoreProcess];
+  const [from, to] = await Promise.all([first, second].map((server) => server.ask('CLUSTER', 'MYID')));
+  const args = ['--cluster-from', from, '--cluster-to', to, '--cluster-slots', String(count), '--cluster-yes'];
+  await first.cli('--cluster', 'reshard', `127.0.0.1:${first.port}`, ...(args as string[]));
+}

@@ -1,0 +1,89 @@
+import { eventually } from '../../harness/eventually.ts';
+import { ADMIN_USER, type StoreOptions, type StoreProcess, startStore } from './store-process.ts';
+
+/** Two servers, one of which is the other's replica, and sentinels that watch them. */
+export interface SentinelStore {
+  readonly name: string;
+  readonly servers: readonly StoreProcess[];
+  readonly sentinels: readonly StoreProcess[];
+  /** The server to which the sentinels send clients. */
+  primary(): Promise<StoreProcess>;
+  /** Ends the primary by SIGKILL, and waits until the other server has taken over. */
+  failOver(): Promise<void>;
+  close(): Promise<void>;
+}
+
+const NAME = 'cambist';
+const SENTINELS = 3;
+const QUORUM = 2;
+/** Short: a test waits for it. */
+const DOWN_AFTER_MS = 500;
+const FAILOVER_MS = 20_000;
+
+export async function startSentinel(options: StoreOptions): Promise<SentinelStore> {
+  const started: StoreProcess[] = [];
+  const close = async (): Promise<void> => {
+    await Promise.all(started.map((process) => process.close()));
+  };
+  const start = async (more: Partial<StoreOptions>): Promise<StoreProcess> => {
+    const process = await startStore({ ...options, ...more });
+    started.push(process);
+    return process;
+  };
+  try {
+    const first = await start({});
+    const second = await start({ config: [...(options.config ?? []), `replicaof 127.0.0.1 ${first.port}`] });
+    const servers = [first, second];
+    await eventually('the replica follows', () => isFollowed(first), FAILOVER_MS);
+    const sentinels = await Promise.all(
+      Array.from({ length: SENTINELS }, () =>
+        start({ isSentinel: true, config: sentinelConfig(first.port, options.user !== undefined) }),
+      ),
+    );
+    const primaryPort = async (sentinel: StoreProcess): Promise<number> =>
+      Number((await sentinel.ask('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', NAME)).split('\n')[1]);
+    const primary = async (): Promise<StoreProcess> => {
+      const port = await primaryPort(sentinels[0] as StoreProcess);
+      return servers.find((server) => server.port === port) ?? first;
+    };
+    await eventually('the sentinels know each other', () => areReady(sentinels), FAILOVER_MS);
+    const failOver = async (): Promise<void> => {
+      const old = await primary();
+      await old.kill();
+      await eventually(
+        'every sentinel names the other server',
+        async () => (await Promise.all(sentinels.map(primaryPort))).every((port) => port !== old.port),
+        FAILOVER_MS,
+      );
+    };
+    return { name: NAME, servers, sentinels, primary, failOver, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+function sentinelConfig(primaryPort: number, hasUser: boolean): string[] {
+  const lines = [
+    `sentinel monitor ${NAME} 127.0.0.1 ${primaryPort} ${QUORUM}`,
+    `sentinel down-after-milliseconds ${NAME} ${DOWN_AFTER_MS}`,
+    `sentinel failover-timeout ${NAME} 3000`,
+  ];
+  if (hasUser) {
+    const { username, password } = ADMIN_USER;
+    // The sentinels ask each other as this user too.
+    lines.push(`sentinel auth-user ${NAME} ${username}`, `sentinel auth-pass ${NAME} ${password}`);
+    lines.push(`sentinel sentinel-user ${username}`, `sentinel sentinel-pass ${password}`);
+  }
+  return lines;
+}
+
+async function isFollowed(primary: StoreProcess): Promise<boolean> {
+  return (await primary.ask('INFO', 'replication')).includes('state=online');
+}
+
+/** Without the others and the replica, no failover succeeds. */
+async function areReady(sentinels: readonly StoreProcess[]): Promise<boolean> {
+  const states = await Promise.all(sentinels.map((sentinel) => sentinel.ask('INFO', 'sentinel')));
+  return states.every((state) => state.includes(`slaves=1,sentinels=${SENTINELS}`));
+}

@@ -1,0 +1,195 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type { CertificateAuthority } from '../../harness/certificates.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { freePort } from '../../harness/free-port.ts';
+import type { StorePrograms } from './programs.ts';
+
+/** The user of cambist. The default user is off where there are users. */
+export interface StoreUser {
+  readonly username: string;
+  readonly password: string;
+}
+
+export interface StoreOptions {
+  readonly programs: StorePrograms;
+  /** Given: the server speaks TLS alone. */
+  readonly tls?: CertificateAuthority;
+  /** Given: the rules of an ACL user, as `~cambist:* +@all`. */
+  readonly user?: StoreUser & { readonly rules: string };
+  /** Lines of its config. */
+  readonly config?: readonly string[];
+  /** The port of an earlier server. */
+  readonly port?: number;
+  readonly isSentinel?: boolean;
+}
+
+export interface StoreProcess {
+  readonly port: number;
+  readonly pid: number;
+  /** Contains its config and its data. */
+  readonly directory: string;
+  /** Runs a command as an administrator. @throws Error with the error of the store */
+  ask(...command: readonly string[]): Promise<string>;
+  /** Runs `valkey-cli` or `redis-cli` with these arguments. */
+  cli(...args: readonly string[]): Promise<string>;
+  /** SIGSTOP: its connections stay open, and nothing responds. */
+  pause(): void;
+  resume(): void;
+  /** SIGKILL. */
+  kill(): Promise<void>;
+  /** Starts it again on the same port, without its data. */
+  restartEmpty(): Promise<void>;
+  output(): string;
+  close(): Promise<void>;
+}
+
+const run = promisify(execFile);
+
+/** A password of the harness alone. */
+const ADMIN: StoreUser = { username: 'harness', password: 'harness-admin-password' };
+
+const START_MS = 15_000;
+const CLI_MS = 20_000;
+/** Another process may take a port between the choice and the start. */
+const PORT_TRIES = 3;
+
+/** Starts one server, which keeps nothing on disk. @throws Error with its output, if it exits */
+export async function startStore(options: StoreOptions): Promise<StoreProcess> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await startOnce(options);
+    } catch (error) {
+      const isTaken = error instanceof Error && error.message.includes('Address already in use');
+      if (!isTaken || options.port !== undefined || tries === PORT_TRIES) throw error;
+    }
+  }
+}
+
+async function startOnce(options: StoreOptions): Promise<StoreProcess> {
+  const { programs, tls, user } = options;
+  const port = options.port ?? (await freePort());
+  const directory = await mkdtemp(join(tmpdir(), 'cambist-store-'));
+  const lines = [...(await baseConfig(options, port, directory)), ...(options.config ?? [])];
+  const file = join(directory, 'store.conf');
+  await writeFile(file, `${lines.join('\n')}\n`, { mode: 0o600 });
+  const env: NodeJS.ProcessEnv = { ...process.env, ...programs.env };
+  if (user !== undefined) env.REDISCLI_AUTH = ADMIN.password;
+  let child: ChildProcess;
+  let output = '';
+  const launch = async (): Promise<void> => {
+    output = '';
+    child = spawn(programs.server, [file, ...(options.isSentinel ? ['--sentinel'] : [])], {
+      env,
+      cwd: directory,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    for (const stream of [child.stdout, child.stderr])
+      stream?.setEncoding('utf8').on('data', (text: string) => {
+        output += text;
+      });
+    child.once('error', (error) => {
+      output += error.message;
+    });
+    await eventually(
+      `${programs.kind} is up: ${output}`,
+      async () => {
+        if (hasExited(child)) throw new Error(`${programs.kind} exited:\n${output}`);
+        return (await ask('PING').catch(() => '')) === 'PONG';
+      },
+      START_MS,
+    );
+  };
+  const cliArgs = ['-p', String(port), ...(tls === undefined ? [] : ['--tls', '--cacert', join(directory, 'ca.pem')])];
+  if (user !== undefined) cliArgs.push('--user', ADMIN.username);
+  const cli = async (...args: readonly string[]): Promise<string> => {
+    const { stdout } = await run(programs.cli, ['--no-auth-warning', ...cliArgs, ...args], {
+      env,
+      timeout: CLI_MS,
+      maxBuffer: 64 * 1024 * 1024,
+    });
+    return stdout.trimEnd();
+  };
+  const ask = (...command: readonly string[]): Promise<string> => cli('-e', ...command);
+  const kill = (): Promise<void> => killed(child);
+  const close = async (): Promise<void> => {
+    await kill();
+    await rm(directory, { recursive: true, force: true });
+  };
+  try {
+    await launch();
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return {
+    port,
+    get pid() {
+      return child.pid ?? 0;
+    },
+    directory,
+    ask,
+    cli,
+    pause: () => void child.kill('SIGSTOP'),
+    resume: () => void child.kill('SIGCONT'),
+    kill,
+    restartEmpty: async () => {
+      await kill();
+      await launch();
+    },
+    output: () => output,
+    close,
+  };
+}
+
+async function baseConfig(options: StoreOptions, port: number, directory: string): Promise<string[]> {
+  const { tls, user, isSentinel = false } = options;
+  const lines = ['bind 127.0.0.1', `dir ${directory}`, 'protected-mode no', 'daemonize no', 'loglevel notice'];
+  if (!isSentinel) lines.push('save ""', 'appendonly no', 'repl-diskless-sync-delay 0');
+  if (tls === undefined) lines.push(`port ${port}`);
+  else lines.push('port 0', ...(await tlsConfig(tls, port, directory)));
+  if (user !== undefined) {
+    lines.push(
+      'user default off',
+      `user ${ADMIN.username} on >${ADMIN.password} ~* &* +@all`,
+      `user ${user.username} on >${user.password} ${user.rules}`,
+    );
+    if (!isSentinel) lines.push(`masteruser ${ADMIN.username}`, `masterauth ${ADMIN.password}`);
+  }
+  return lines;
+}
+
+async function tlsConfig(authority: CertificateAuthority, port: number, directory: string): Promise<string[]> {
+  const { cert, key } = authority.issueServer();
+  await writeFile(join(directory, 'ca.pem'), authority.cert);
+  await writeFile(join(directory, 'cert.pem'), cert);
+  await writeFile(join(directory, 'key.pem'), key, { mode: 0o600 });
+  return [
+    `tls-port ${port}`,
+    'tls-cert-file cert.pem',
+    'tls-key-file key.pem',
+    'tls-ca-cert-file ca.pem',
+    'tls-auth-clients no',
+    'tls-replication yes',
+    'tls-cluster yes',
+  ];
+}
+
+function hasExited(child: ChildProcess): boolean {
+  return child.exitCode !== null || child.signalCode !== null || child.pid === undefined;
+}
+
+/** SIGKILL also ends a process that SIGSTOP has stopped. */
+async function killed(child: ChildProcess): Promise<void> {
+  if (hasExited(child)) return;
+  const exited = once(child, 'exit');
+  child.kill('SIGKILL');
+  await exited;
+}
+
+/** Sentinel asks the servers as this user. */
+export const ADMIN_USER = ADMIN;
