@@ -1,9 +1,9 @@
 import { LRUCache } from 'lru-cache';
 import type { TokenClaims } from '../observability/token-observer.ts';
-import type { Secret } from '../secrets/secret.ts';
 import { readClaims } from '../tokens/claims.ts';
 import { grantedBy } from '../tokens/granted.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
+import { claimsOf, type Subject } from '../tokens/subject.ts';
 import { type ActorClaims, boundedText, pickActors, pickClaims } from './claims.ts';
 import type { Pseudonyms } from './pseudonyms.ts';
 import type { Identity, IssuedTokenRecord } from './record-schema.ts';
@@ -22,9 +22,12 @@ export interface IssuedFacts extends SubjectFacts {
   readonly namesSubject: boolean;
 }
 
+/** A caller's token, and what its authorization server said about it. */
+type AuditedSubject = Pick<Subject, 'token' | 'digest' | 'introspected'>;
+
 /** The parts of tokens that records have. Each token is decoded once. */
 export interface TokenFacts {
-  subject(token: { readonly token: Secret; readonly digest: string }): SubjectFacts;
+  subject(token: AuditedSubject): SubjectFacts;
   issued(token: IssuedToken): IssuedFacts;
   fromClaims(claims: TokenClaims | undefined): IssuedFacts;
   actor(claims: TokenClaims): ActorClaims;
@@ -61,10 +64,12 @@ export function createTokenFacts(names: readonly string[], { pseudonymize }: Pse
   }
 
   return {
-    subject({ token, digest }) {
+    subject(subject) {
+      // The same token may be known before and after an introspection.
+      const digest = subject.introspected === undefined ? subject.digest : `${subject.digest} introspected`;
       let facts = subjects.get(digest);
       if (facts === undefined) {
-        facts = factsOf(readClaims(token.reveal()));
+        facts = factsOf(claimsOf(subject));
         subjects.set(digest, facts);
       }
       return facts;

@@ -131,8 +131,14 @@ function subjectName({ subjectToken: { header, file } }: Route): string {
 
 function explainCheck({ subjectToken: { verify } }: Route): string | undefined {
   if (verify === undefined) return undefined;
-  const keys = verify.jwksUri ?? 'the jwks_uri of its metadata';
   const audience = verify.audience === 'any' ? 'any aud' : `aud one of ${verify.audience.join(', ')}`;
+  const { introspection } = verify;
+  if (introspection !== undefined) {
+    const { authorizationServer, endpoint = 'the introspection_endpoint of its metadata' } = introspection;
+    const signed = verify.jwksUri === undefined ? '' : `signed (keys from ${verify.jwksUri}), and `;
+    return `${signed}active according to authorization server "${authorizationServer.name}" (${endpoint}), of ${verify.issuer}, ${audience}, exp and nbf`;
+  }
+  const keys = verify.jwksUri ?? 'the jwks_uri of its metadata';
   return `signed by ${verify.issuer} (keys from ${keys}), ${audience}, exp and nbf`;
 }
 

@@ -132,6 +132,18 @@ export interface SubjectVerification {
   /** PEM file of the CA for metadata and keys: the one of the authorization server with the same issuer. */
   readonly ca: string | undefined;
   readonly allowInsecureHttp: boolean;
+  /** Undefined: the token must be a JWT, which is verified by the keys. With it, keys count only where `jwksUri` is set. */
+  readonly introspection?: Introspection | undefined;
+}
+
+/** The authorization server says whether a token is active, and whose it is (RFC 7662). */
+export interface Introspection {
+  /** The server that is asked, as its client. */
+  readonly authorizationServer: AuthorizationServer;
+  /** Undefined: from the metadata of the server. */
+  readonly endpoint: string | undefined;
+  /** Longest use of one result. */
+  readonly cacheMs: number;
 }
 
 /** The first of two requests: it gets the assertion for the route's own authorization server. */

@@ -23,6 +23,7 @@ export const DEFAULTS = {
   authorizationServerTimeout: '5s',
   subjectTokenHeader: 'authorization',
   subjectTokenType: 'access_token',
+  introspectionCache: '10s',
   actorTokenType: 'jwt',
   credential: 'exchange',
   sendHeader: 'Authorization',

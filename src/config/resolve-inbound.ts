@@ -6,6 +6,7 @@ import { readHeaderName } from './header-names.ts';
 import { isEveryAddress, isLoopback } from './loopback.ts';
 import { readPathPrefix } from './matching.ts';
 import type { Inbound, OpenPath } from './optional-sections.ts';
+import { resolveIntrospection } from './resolve-introspection.ts';
 import type { Loose } from './schema.ts';
 import type { InboundFile } from './schema-inbound.ts';
 import { toList } from './targets.ts';
@@ -104,12 +105,16 @@ function resolveVerify(
     node.at('audience').error('must name the agent: "any" would accept tokens for every other service');
   }
   const { jwks_uri: jwksUri } = written;
+  const all = [...servers];
+  const introspection =
+    written.introspection && resolveIntrospection(written.introspection, issuer, all, node.at('introspection'));
   const [key, url] = jwksUri === undefined ? ['issuer', issuer] : ['jwks_uri', jwksUri];
   const rules = { allowInsecureHttp: false, allowQuery: jwksUri !== undefined };
-  const read = valueOrReport(readHttpUrl(url, rules), node.at(key));
-  if (audience === undefined || read === undefined) return undefined;
-  const ca = [...servers].find((server) => server?.issuer === issuer)?.tls?.ca;
-  return { issuer, audience, jwksUri, ca, allowInsecureHttp: false };
+  const isRead = introspection !== undefined && jwksUri === undefined;
+  if (!isRead && valueOrReport(readHttpUrl(url, rules), node.at(key)) === undefined) return undefined;
+  if (audience === undefined) return undefined;
+  const ca = all.find((server) => server?.issuer === issuer)?.tls?.ca;
+  return { issuer, audience, jwksUri, ca, allowInsecureHttp: false, ...(introspection && { introspection }) };
 }
 
 /** Reads an exact path, or a prefix followed by `*`. Only plain spellings match later, so only those can be written. */

@@ -4,6 +4,7 @@ import { type ConfigNode, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { readAudiences } from './expect-audience.ts';
 import { readHeaderName } from './header-names.ts';
+import { type IntrospectionKeys, resolveIntrospection } from './resolve-introspection.ts';
 import type { Loose } from './schema.ts';
 import type { DefaultsFile } from './schema-route.ts';
 import type { Sources } from './sources.ts';
@@ -21,8 +22,9 @@ export interface SubjectKeys {
   readonly verify: VerifyKeys | undefined;
 }
 
-interface VerifyKeys extends Omit<SubjectVerification, 'audience' | 'ca'> {
+interface VerifyKeys extends Omit<SubjectVerification, 'audience' | 'ca' | 'introspection'> {
   readonly audience: readonly string[] | 'any' | undefined;
+  readonly introspection: IntrospectionKeys | undefined;
 }
 
 type SubjectTokenFile = NonNullable<Loose<DefaultsFile>['subject_token']>;
@@ -58,9 +60,10 @@ function readVerify(
   node: ConfigNode,
 ): VerifyKeys | undefined {
   if (written?.issuer === undefined) return undefined;
-  // With `jwks_uri`, cambist compares the issuer but never connects to it.
+  // With `jwks_uri` or `introspection`, cambist compares the issuer but never connects to it.
   if (written.jwks_uri === undefined) {
-    valueOrReport(readHttpUrl(written.issuer, { allowInsecureHttp, allowQuery: false }), node.at('issuer'));
+    if (written.introspection === undefined)
+      valueOrReport(readHttpUrl(written.issuer, { allowInsecureHttp, allowQuery: false }), node.at('issuer'));
   } else {
     valueOrReport(readHttpUrl(written.jwks_uri, { allowInsecureHttp, allowQuery: true }), node.at('jwks_uri'));
   }
@@ -69,6 +72,7 @@ function readVerify(
     audience: readAudiences(written.audience, node.at('audience')),
     jwksUri: written.jwks_uri,
     allowInsecureHttp,
+    introspection: written.introspection,
   };
 }
 
@@ -110,6 +114,15 @@ function resolveVerify(
       'verifies subject tokens without an expected audience: set subject_token.verify.audience to a value or to any',
     );
   }
-  const issuer = [...servers].find((server) => server?.issuer === keys.issuer);
-  return { ...keys, audience: keys.audience ?? [clientId ?? ''], ca: issuer?.tls?.ca };
+  const all = [...servers];
+  const issuer = all.find((server) => server?.issuer === keys.issuer);
+  const asked = node.at('subject_token', 'verify', 'introspection');
+  const { introspection: written, ...rest } = keys;
+  const introspection = written && resolveIntrospection(written, keys.issuer, all, asked);
+  return {
+    ...rest,
+    audience: keys.audience ?? [clientId ?? ''],
+    ca: issuer?.tls?.ca,
+    ...(introspection !== undefined && { introspection }),
+  };
 }

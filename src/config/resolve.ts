@@ -15,7 +15,7 @@ import { type RouteDraft, resolveRoute } from './resolve-route.ts';
 import { readRouteKeys } from './resolve-route-keys.ts';
 import type { ConfigFile, Loose } from './schema.ts';
 import type { Sources } from './sources.ts';
-import { usedServerNames } from './used-servers.ts';
+import { introspectingServers, usedServerNames } from './used-servers.ts';
 
 /** Makes the config from a file whose shape has been checked. Undefined after an error, which is reported to `root`. */
 export function resolveConfig(file: Loose<ConfigFile>, root: ConfigNode, sources: Sources): Config | undefined {
@@ -50,7 +50,7 @@ export function resolveConfig(file: Loose<ConfigFile>, root: ConfigNode, sources
     inbound,
     intercept: resolveIntercept(file.intercept, { listen, admin }, drafts, root.at('intercept'), sources),
   };
-  warnOfUnusedServers(servers, drafts, root);
+  warnOfUnusedServers(servers, drafts, inbound, root);
   warnOfLoops(listen, drafts);
   warnOfOpenSecrets([...(listen === undefined ? [] : [listen]), ...(config.intercept?.listen ?? [])], drafts);
   const authorizationServers = [...servers.values()].filter((server) => server !== undefined);
@@ -233,15 +233,15 @@ function resolveForwardProxy(
 function warnOfUnusedServers(
   servers: ReadonlyMap<string, AuthorizationServer | undefined>,
   drafts: readonly RouteDraft[],
+  inbound: Config['inbound'],
   root: ConfigNode,
 ) {
   // A route with an error may use the server.
   if (root.broken) return;
   const used = new Set<string>();
-  for (const { route } of drafts) {
-    if (route === undefined || !('authorizationServer' in route.credential)) continue;
-    for (const name of usedServerNames(route.credential)) used.add(name);
-  }
+  const routes = drafts.map(({ route }) => route).filter((route) => route !== undefined);
+  for (const { credential } of routes) for (const name of usedServerNames(credential)) used.add(name);
+  for (const { name } of introspectingServers({ routes, inbound })) used.add(name);
   for (const name of servers.keys()) {
     if (!used.has(name))
       root

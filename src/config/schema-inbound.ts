@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { DEFAULTS } from './defaults.ts';
+import { introspection } from './schema-introspection.ts';
 import { headerName, oneOrMany, text } from './schema-values.ts';
 
 const verify = z
@@ -7,6 +8,7 @@ const verify = z
     issuer: text({ description: 'Expected `iss`.' }),
     audience: oneOrMany({ description: 'The `aud` must contain one of these.' }),
     jwks_uri: text({ description: "URL of the issuer's keys. By default, from the issuer's metadata." }).optional(),
+    introspection: introspection.optional(),
   })
   .meta({ description: 'Check of the caller’s token: signature, algorithm, `iss`, `aud` and `exp`.' });
 

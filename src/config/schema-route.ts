@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { DEFAULTS } from './defaults.ts';
+import { introspection } from './schema-introspection.ts';
 import {
   duration,
   fileSource,
@@ -21,6 +22,7 @@ const verify = z
         'The `aud` must contain one of these. By default, the `client_id` at the authorization server. `any` turns the check off.',
     }).optional(),
     jwks_uri: text({ description: "URL of the issuer's keys. By default, from the issuer's metadata." }).optional(),
+    introspection: introspection.optional(),
   })
   .meta({ description: 'Check of the subject token before any exchange: signature, `iss`, `aud` and `exp`.' });
 

@@ -1,4 +1,4 @@
-import type { AssertionFrom, AuthorizationServer, Credential } from './config.ts';
+import type { AssertionFrom, AuthorizationServer, Config, Credential, SubjectVerification } from './config.ts';
 
 /** The authorization servers that a credential uses, in the order of their requests. */
 export function usedServers(credential: Credential): AuthorizationServer[] {
@@ -18,6 +18,15 @@ function withIssuer(server: AuthorizationServer): AuthorizationServer[] {
 export function assertionFrom({ clientAuth }: AuthorizationServer): AssertionFrom | undefined {
   if (clientAuth.method !== 'client_assertion') return undefined;
   return 'authorizationServer' in clientAuth.clientAssertion ? clientAuth.clientAssertion : undefined;
+}
+
+/** The authorization servers that are asked about subject tokens. */
+export function introspectingServers({ routes, inbound }: Pick<Config, 'routes' | 'inbound'>): AuthorizationServer[] {
+  const rules: (SubjectVerification | undefined)[] = [
+    ...routes.map(({ subjectToken }) => subjectToken.verify),
+    inbound?.verify,
+  ];
+  return rules.flatMap((verify) => verify?.introspection?.authorizationServer ?? []);
 }
 
 /** Names of the authorization servers that a credential uses. */

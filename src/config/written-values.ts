@@ -1,5 +1,5 @@
 import type { CredentialSource } from '../secrets/credential.ts';
-import type { Listen, SubjectVerification, TlsFiles } from './config.ts';
+import type { Introspection, Listen, SubjectVerification, TlsFiles } from './config.ts';
 import { HIDDEN } from './hide-keys.ts';
 
 /** Returns the path of a file or the name of a variable as it may be shown. */
@@ -18,11 +18,20 @@ export function source(from: CredentialSource, show: ShowSource): { file: string
   return 'file' in from ? { file: show(from) } : { env: show(from) };
 }
 
-export function writtenVerification({ issuer, audience, jwksUri }: SubjectVerification) {
+export function writtenVerification({ issuer, audience, jwksUri, introspection }: SubjectVerification) {
   return {
     issuer,
     audience: audience === 'any' ? audience : [...audience],
     ...(jwksUri !== undefined && { jwks_uri: withoutQuery(jwksUri) }),
+    ...(introspection !== undefined && { introspection: writtenIntrospection(introspection) }),
+  };
+}
+
+function writtenIntrospection({ authorizationServer, endpoint, cacheMs }: Introspection) {
+  return {
+    authorization_server: authorizationServer.name,
+    ...(endpoint !== undefined && { endpoint: withoutQuery(endpoint) }),
+    cache: duration(cacheMs),
   };
 }
 

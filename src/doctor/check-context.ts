@@ -8,6 +8,7 @@ import { type Assertion, type Assertions, createAssertions } from '../tokens/cha
 import { createDpopProver } from '../tokens/dpop.ts';
 import { createEndpointClaims } from '../tokens/endpoint-claims.ts';
 import { createExchange, type Exchange } from '../tokens/exchange.ts';
+import { createIntrospector } from '../tokens/introspection.ts';
 import { KEYS_TIMEOUT_MS } from '../tokens/jwks.ts';
 import { createSubjectReader } from '../tokens/subject.ts';
 import { createSubjectSource, type SubjectSource } from '../tokens/subject-source.ts';
@@ -37,6 +38,7 @@ const NO_OBSERVER: TokenObserver = {
   tokenEvicted() {},
   availabilityChanged() {},
   credentialRead() {},
+  introspected() {},
 };
 
 /** @param servers all servers of the config; the metadata of one must not lead to another */
@@ -55,15 +57,15 @@ export function createCheckContext(pool: Pool, servers: readonly AuthorizationSe
   };
   const endpoints = new Map<AuthorizationServer, TokenEndpoint>();
 
+  async function recordedPool({ name, tls, timeoutMs }: AuthorizationServer): Promise<Dispatcher> {
+    const plain = await pool({ name: `authorization server "${name}"`, tls, connectMs: timeoutMs });
+    return recordRequests(plain, requests, clock.wallMs);
+  }
+
   function endpoint(server: AuthorizationServer): TokenEndpoint {
     let known = endpoints.get(server);
     if (known === undefined) {
-      const recorded = async () => {
-        const { name, tls, timeoutMs } = server;
-        const plain = await pool({ name: `authorization server "${name}"`, tls, connectMs: timeoutMs });
-        return recordRequests(plain, requests, clock.wallMs);
-      };
-      known = createTokenEndpoint(server, recorded, context);
+      known = createTokenEndpoint(server, () => recordedPool(server), context);
       endpoints.set(server, known);
     }
     return known;
@@ -75,11 +77,24 @@ export function createCheckContext(pool: Pool, servers: readonly AuthorizationSe
     dpop,
     credentialRead: NO_OBSERVER.credentialRead,
   });
-  const verifier = createSubjectVerifier(async ({ issuer, ca }) => {
-    const tls = ca === undefined ? undefined : { ca, certificate: undefined, privateKey: undefined };
-    const plain = await pool({ name: `issuer "${issuer}"`, tls, connectMs: KEYS_TIMEOUT_MS });
-    return recordRequests(plain, requests, clock.wallMs);
-  }, clock);
+  const introspector = createIntrospector({
+    dispatcher: recordedPool,
+    clock,
+    clientAssertions: context.clientAssertions,
+    observer: NO_OBSERVER,
+    servers: () => servers,
+  });
+  const verifier = createSubjectVerifier(
+    async ({ issuer, ca }) => {
+      const tls = ca === undefined ? undefined : { ca, certificate: undefined, privateKey: undefined };
+      const plain = await pool({ name: `issuer "${issuer}"`, tls, connectMs: KEYS_TIMEOUT_MS });
+      return recordRequests(plain, requests, clock.wallMs);
+    },
+    clock,
+    undefined,
+    undefined,
+    async () => introspector,
+  );
   const subjects = createSubjectSource({
     reader: createSubjectReader(),
     verifier,

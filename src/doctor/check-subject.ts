@@ -106,12 +106,20 @@ export async function verifySubject(
   if (keys === undefined) {
     found(
       warning('route_not_checked', 'no exchange was tried', {
-        why: `the keys of issuer "${issuer}" are unavailable, so the subject token cannot be verified`,
+        why: `${rules.introspection === undefined ? 'the keys' : 'keys or introspection'} of issuer "${issuer}" are unavailable, so the subject token cannot be verified`,
       }),
     );
     return false;
   }
   const failure = await failureOf(async () => verifier.verify(subject, rules));
+  if (failure !== undefined && rules.introspection !== undefined) {
+    found(
+      problem('introspection_refused', failure.message, {
+        fix: 'obtain a new token, and compare its issuer and audience with subject_token.verify',
+      }),
+    );
+    return false;
+  }
   if (failure !== undefined) {
     const token = subject.token.reveal();
     const findings = verificationFindings({
@@ -126,6 +134,7 @@ export async function verifySubject(
     return false;
   }
   const audiences = audience === 'any' ? '' : `, for ${listed(audience)}`;
-  found(fine('subject_token_verified', `the subject token is signed by issuer "${issuer}"${audiences}`));
+  const how = rules.introspection === undefined ? 'signed by' : 'active, of';
+  found(fine('subject_token_verified', `the subject token is ${how} issuer "${issuer}"${audiences}`));
   return true;
 }

@@ -56,6 +56,8 @@ export const FINDING_CODES = [
   'keys_found',
   'keys_unavailable',
   'keys_unusable',
+  'introspection_works',
+  'introspection_unusable',
   // subject token
   'subject_token_read',
   'subject_token_missing',
@@ -67,6 +69,7 @@ export const FINDING_CODES = [
   'verify_algorithm_refused',
   'verify_key_unknown',
   'verify_refused',
+  'introspection_refused',
   // refused exchange: subject token
   'subject_audience_lacks_client',
   'subject_audience_refused',

@@ -1,8 +1,9 @@
-import type { AuthorizationServer, Config, Route, SubjectVerification } from '../config/config.ts';
+import type { AuthorizationServer, Config, Introspection, Route, SubjectVerification } from '../config/config.ts';
 import { keySourceOf } from '../tokens/subject-check.ts';
 import { checkAudit } from './check-audit.ts';
 import { checkBackend } from './check-backend.ts';
 import type { CheckContext } from './check-context.ts';
+import { checkIntrospection } from './check-introspection.ts';
 import { checkKeys } from './check-keys.ts';
 import { checkRoute, type Prerequisites, serversOf } from './check-route.ts';
 import { checkServer, rolesOf, type ServerHealth } from './check-server.ts';
@@ -55,6 +56,13 @@ export async function runChecks({ config, only, input, call, context, reporter }
     const usable = await checkKeys(rules, config.authorizationServers, context, found);
     if (usable !== undefined) keys.set(source, usable);
   }
+  for (const [source, rules, introspection] of introspectionsOf(routes, callers)) {
+    const { name } = introspection.authorizationServer;
+    const found = begin({ kind: 'issuer', name: rules.issuer }, `introspection at authorization server "${name}"`);
+    const works = await checkIntrospection(rules, introspection, context, found);
+    if (!works) keys.delete(source);
+    else if (rules.jwksUri === undefined) keys.set(source, []);
+  }
   const exchanging = routes.filter(
     (route) =>
       usesCallerToken(route) && serversOf(route.credential).every((server) => servers.get(server)?.usable === true),
@@ -96,7 +104,27 @@ function verificationsOf(
   routes: readonly Route[],
   callers: SubjectVerification | undefined,
 ): ReadonlyMap<string, SubjectVerification> {
+  const byKeys = rulesOf(routes, callers).filter(
+    ({ introspection, jwksUri }) => introspection === undefined || jwksUri !== undefined,
+  );
+  return new Map(byKeys.map((verify) => [keySourceOf(verify), verify]));
+}
+
+/** The rules by which authorization servers are asked, once for all that share their source. */
+function introspectionsOf(
+  routes: readonly Route[],
+  callers: SubjectVerification | undefined,
+): (readonly [source: string, SubjectVerification, Introspection])[] {
+  const found = new Map<string, readonly [string, SubjectVerification, Introspection]>();
+  for (const rules of rulesOf(routes, callers)) {
+    const { introspection } = rules;
+    const source = keySourceOf(rules);
+    if (introspection !== undefined) found.set(source, [source, rules, introspection]);
+  }
+  return [...found.values()];
+}
+
+function rulesOf(routes: readonly Route[], callers: SubjectVerification | undefined): SubjectVerification[] {
   const ofRoutes = routes.map(({ subjectToken: { verify } }) => verify);
-  const rules = [callers, ...ofRoutes].filter((verify) => verify !== undefined);
-  return new Map(rules.map((verify) => [keySourceOf(verify), verify]));
+  return [callers, ...ofRoutes].filter((verify) => verify !== undefined);
 }

@@ -5,8 +5,7 @@ import type { ProxyRequest } from '../proxy/proxy-request.ts';
 import { isStreamed, takeBody } from '../proxy/request-body.ts';
 import { ownMetadata } from '../proxy/resource-metadata.ts';
 import { callUpstream, type UpstreamCallOptions } from '../proxy/upstream-call.ts';
-import { readClaims } from '../tokens/claims.ts';
-import type { Subject } from '../tokens/subject.ts';
+import { claimsOf, type Subject } from '../tokens/subject.ts';
 import { agentHeaders } from './agent-headers.ts';
 import type { Handle, Handles } from './handles.ts';
 import { isOpen } from './open-paths.ts';
@@ -74,8 +73,8 @@ function hold(request: ProxyRequest, subject: Subject, handles: Handles): Handle
 }
 
 /** Tokens of one caller share an issuer and a subject. */
-function callerOf({ token }: Subject): string {
-  const claims = readClaims(token.reveal());
+function callerOf(subject: Subject): string {
+  const claims = claimsOf(subject);
   return JSON.stringify([claims?.iss, claims?.sub]);
 }
 

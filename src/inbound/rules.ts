@@ -1,7 +1,7 @@
 import type { Inbound } from '../config/optional-sections.ts';
 import type { ActiveConfig } from '../proxy/active-config.ts';
 import { OVERRIDES, withDashes } from '../proxy/request-headers.ts';
-import { readClaims } from '../tokens/claims.ts';
+import { claimsOf } from '../tokens/subject.ts';
 import { BAGGAGE } from './baggage.ts';
 import { claimHeaders } from './claim-headers.ts';
 import type { Handle } from './handles.ts';
@@ -42,7 +42,7 @@ function rulesOf({ config: { inbound }, withheld }: ActiveConfig): InboundRules 
       if (names.length === 0) return NONE;
       let headers = claims.get(handle);
       if (headers === undefined) {
-        headers = claimHeaders(readClaims(handle.subject.token.reveal()), inbound.claims);
+        headers = claimHeaders(claimsOf(handle.subject), inbound.claims);
         claims.set(handle, headers);
       }
       return headers;

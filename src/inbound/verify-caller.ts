@@ -30,7 +30,7 @@ export function verifyCaller(
   if (containsToken(path, [subject.token.reveal()])) {
     throw new CambistError('ERR_SUBJECT_TOKEN_INVALID', "inbound: the URL repeats the caller's token: send it once");
   }
-  const verifying = verifier.verify(subject, verify);
+  const verifying = verifier.verify(subject, verify, () => socket.remoteAddress);
   if (verifying !== undefined) return verifying.then(() => notExpired(subject, clock));
   return notExpired(subject, clock);
 }

@@ -1,6 +1,6 @@
 import type { Config, Route } from '../config/config.ts';
 import { expiringCredentials } from '../config/expiring-credentials.ts';
-import { usedServerNames } from '../config/used-servers.ts';
+import { introspectingServers, usedServerNames } from '../config/used-servers.ts';
 import { ERROR_CODES } from '../errors.ts';
 import { add, createHistogram, expect, type Histogram, observe, type Tally } from './counters.ts';
 import {
@@ -20,7 +20,13 @@ import {
   type RouteCounts,
   responseCount,
 } from './route-counts.ts';
-import { EVICTION_REASONS, type EvictionReason, type TokenObserver } from './token-observer.ts';
+import {
+  EVICTION_REASONS,
+  type EvictionReason,
+  INTROSPECTION_RESULTS,
+  type IntrospectionResult,
+  type TokenObserver,
+} from './token-observer.ts';
 
 /**
  * Everything that cambist counts. A request adds to plain numbers, which the metrics and the status page read on demand. Counts
@@ -37,6 +43,8 @@ export interface Counts {
   /** Seconds per token request, by authorization server. */
   readonly exchangeDurations: ReadonlyMap<string, Histogram>;
   readonly evictions: Tally<EvictionReason>;
+  /** Introspections of subject tokens, by authorization server. */
+  readonly introspections: ReadonlyMap<string, Tally<IntrospectionResult>>;
   /** By entry of `forward_proxy.connect`. */
   readonly tunnels: ReadonlyMap<string, Readonly<TunnelCounts>>;
   /** TLS handshakes with agents that failed. Empty without `intercept`. */
@@ -75,6 +83,7 @@ export function createCounts(nowMs: () => number): Counts {
   const responses: ResponseCount[] = [];
   const exchangeDurations = new Map<string, Histogram>();
   const evictions = expect({}, EVICTION_REASONS);
+  const introspections = new Map<string, Tally<IntrospectionResult>>();
   const tunnels = new Map<string, TunnelCounts>();
   const handshakeFailures: Tally<HandshakeFailure> = {};
   const recentFailures = createRecentFailures(nowMs);
@@ -112,6 +121,7 @@ export function createCounts(nowMs: () => number): Counts {
     responses,
     exchangeDurations,
     evictions,
+    introspections,
     tunnels,
     handshakeFailures,
     recentFailures,
@@ -125,6 +135,12 @@ export function createCounts(nowMs: () => number): Counts {
       expect(unmatched.failures, UNMATCHED_ERRORS);
       for (const authority of config.forwardProxy.connect) tunnel(authority);
       if (config.intercept !== undefined) expect(handshakeFailures, HANDSHAKE_FAILURES);
+      for (const { name } of introspectingServers(config)) {
+        expect(
+          entry(introspections, name, () => ({})),
+          INTROSPECTION_RESULTS,
+        );
+      }
       const asked = new Set(config.routes.flatMap(({ credential }) => usedServerNames(credential)));
       for (const name of available.keys()) if (!asked.has(name)) available.delete(name);
       for (const name of asked) entry(available, name, () => true);
@@ -176,6 +192,11 @@ export function createCounts(nowMs: () => number): Counts {
         add(exchangesOf(route(name), authorizationServer), error?.code ?? '');
         observe(durationsOf(authorizationServer), durationMs / 1000);
       },
+      introspected: (server, result) =>
+        add(
+          entry(introspections, server, () => ({})),
+          result,
+        ),
       tokenEvicted: (reason) => add(evictions, reason),
       availabilityChanged: (server, isUp) => available.set(server, isUp),
       credentialRead(credential, endsAtSeconds) {

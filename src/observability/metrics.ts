@@ -98,7 +98,7 @@ function trafficFamilies({ responses, routes, tunnels, handshakeFailures }: Coun
 }
 
 function tokenFamilies({ counts, cacheEntries, cacheMaxEntries }: MetricSources): MetricFamily[] {
-  const { routes, evictions, exchangeDurations, available, credentials } = counts;
+  const { routes, evictions, introspections, exchangeDurations, available, credentials } = counts;
   return [
     gauge('cambist_cache_entries', 'Entries of the cache, one for each session and resource.', () => [
       sample({}, cacheEntries()),
@@ -108,6 +108,11 @@ function tokenFamilies({ counts, cacheEntries, cacheMaxEntries }: MetricSources)
     ]),
     counter('cambist_cache_evictions_total', 'Issued tokens that left the cache, by reason.', () =>
       samplesOf(evictions, (reason) => ({ reason })),
+    ),
+    counter('cambist_introspections_total', 'Questions to authorization servers about subject tokens, by result.', () =>
+      [...introspections].flatMap(([server, results]) =>
+        samplesOf(results, (result) => ({ authorization_server: server, result })),
+      ),
     ),
     counter('cambist_exchanges_total', 'Token requests to authorization servers, by result.', () =>
       routes().flatMap(({ route, exchanges }) =>

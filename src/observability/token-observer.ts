@@ -14,6 +14,10 @@ export const CACHE_RESULTS: readonly CacheResult[] = ['hit', 'miss', 'joined', '
 export type EvictionReason = 'capacity' | 'expired' | 'refused' | 'session_ended' | 'idle';
 export const EVICTION_REASONS: readonly EvictionReason[] = ['capacity', 'expired', 'refused', 'session_ended', 'idle'];
 
+/** `refused`: the token is inactive, or breaks the rules of `verify`. `failure`: the server gave no usable response. */
+export type IntrospectionResult = 'active' | 'refused' | 'failure';
+export const INTROSPECTION_RESULTS: readonly IntrospectionResult[] = ['active', 'refused', 'failure'];
+
 /** The request that an exchange was made for. The issued token does not depend on it. */
 export interface Cause {
   /** Address of the client. Undefined on a Unix socket. */
@@ -54,6 +58,8 @@ export type TokenClaims = Readonly<Record<string, unknown>>;
 export interface ExchangedSubject {
   readonly token: Secret;
   readonly digest: string;
+  /** What its authorization server said about it. */
+  readonly introspected: TokenClaims | undefined;
   readonly isVerified: boolean;
 }
 
@@ -64,6 +70,8 @@ export interface TokenObserver {
   tokenEvicted(reason: EvictionReason): void;
   /** An authorization server is considered down, or responded again. */
   availabilityChanged(authorizationServer: string, available: boolean): void;
+  /** An authorization server was asked about a subject token. */
+  introspected(authorizationServer: string, result: IntrospectionResult): void;
   /** One of our credentials was read, and states its expiry in epoch seconds. */
   credentialRead(credential: string, expiresAtSeconds: number): void;
 }

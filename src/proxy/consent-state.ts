@@ -1,8 +1,7 @@
 import { createCipheriv, createDecipheriv, hash, randomBytes } from 'node:crypto';
 import { STATE_PREFIX } from '../config/consent.ts';
-import { readClaims } from '../tokens/claims.ts';
 import { parseJsonObject } from '../tokens/json-object.ts';
-import type { Subject } from '../tokens/subject.ts';
+import { claimsOf, type Subject } from '../tokens/subject.ts';
 
 /** The backend's own fields of the original request, as JSON texts. A retry after a consent gives them back. */
 export interface NestedState {
@@ -107,7 +106,7 @@ function bindingOf({ subject, route, method, params }: BoundRequest): Buffer | u
  * the state, which gains nothing: no token is issued for it.
  */
 function callerOf(subject: Subject): unknown {
-  const { iss, sub } = readClaims(subject.token.reveal()) ?? {};
+  const { iss, sub } = claimsOf(subject) ?? {};
   return typeof iss === 'string' && typeof sub === 'string' ? [iss, sub] : subject.digest;
 }
 

@@ -3,7 +3,14 @@ import type { AuthorizationServer } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
 import { boundedRequest, type HttpResponse, toRequestUrl } from './bounded-request.ts';
 import type { MetadataAttempt } from './diagnosis.ts';
-import { metadataUrls, readJwksUri, readMetadata, type ServerMetadata, serverLabel } from './metadata.ts';
+import {
+  metadataUrls,
+  readIntrospectionEndpoint,
+  readJwksUri,
+  readMetadata,
+  type ServerMetadata,
+  serverLabel,
+} from './metadata.ts';
 
 /**
  * Fetches the metadata of an authorization server.
@@ -37,6 +44,20 @@ export function discoverJwksUri(
 ): Promise<string> {
   const read = (response: HttpResponse) => readJwksUri(response, name, issuer, allowInsecureHttp);
   return fetchMetadata(name, issuer, dispatcher, untilMs, read);
+}
+
+/**
+ * Finds the introspection endpoint of a server.
+ * @throws {CambistError} ERR_STS_METADATA_INVALID, ERR_STS_UNAVAILABLE
+ */
+export function discoverIntrospection(
+  server: AuthorizationServer,
+  issuer: string,
+  dispatcher: Dispatcher,
+  untilMs: number,
+): Promise<string> {
+  const read = (response: HttpResponse) => readIntrospectionEndpoint(response, server, issuer);
+  return fetchMetadata(serverLabel(server), issuer, dispatcher, untilMs, read);
 }
 
 /** These statuses may pass, as 5xx may. Every other status means that there is no metadata at the URL. */

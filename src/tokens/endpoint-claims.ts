@@ -22,8 +22,16 @@ interface Claim {
   checked: { readonly version: number; readonly servers: readonly AuthorizationServer[]; readonly holds: boolean };
 }
 
-/** @param servers all servers of the config */
-export function createEndpointClaims(servers: () => readonly AuthorizationServer[]): EndpointClaims {
+/**
+ * @param servers all servers of the config
+ * @param what kind of endpoint, for messages
+ * @param key of the config that sets it
+ */
+export function createEndpointClaims(
+  servers: () => readonly AuthorizationServer[],
+  what = 'token endpoint',
+  key = 'token_endpoint',
+): EndpointClaims {
   /** By the server's name. */
   const claims = new Map<string, Claim>();
   let version = 0;
@@ -41,7 +49,7 @@ export function createEndpointClaims(servers: () => readonly AuthorizationServer
       [rival.issuer, rival.tokenEndpoint].some((url) => originOf(url) === endpoint.origin);
     const host = onOwnHost ? undefined : rivals.find(hosts);
     if (host !== undefined) {
-      return `its metadata names a token endpoint on the host of authorization server "${host.name}": if that is correct, set "token_endpoint"`;
+      return `its metadata names ${withArticle(what)} on the host of authorization server "${host.name}": if that is correct, set "${key}"`;
     }
     const owner = rivals.find(
       (rival) =>
@@ -50,7 +58,7 @@ export function createEndpointClaims(servers: () => readonly AuthorizationServer
         (!onOwnHost || rival.tokenEndpoint !== undefined || originOf(rival.issuer) === endpoint.origin),
     );
     if (owner === undefined) return undefined;
-    return `its metadata names the token endpoint of authorization server "${owner.name}": for the server that owns it, set "token_endpoint"`;
+    return `its metadata names the ${what} of authorization server "${owner.name}": for the server that owns it, set "${key}"`;
   }
 
   function namedBy(server: AuthorizationServer): readonly URL[] {
@@ -85,6 +93,10 @@ export function createEndpointClaims(servers: () => readonly AuthorizationServer
       return claim !== undefined && check(server, claim);
     },
   };
+}
+
+function withArticle(what: string): string {
+  return `${/^[aeiou]/.test(what) ? 'an' : 'a'} ${what}`;
 }
 
 function originOf(url: string | undefined): string | undefined {

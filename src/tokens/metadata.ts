@@ -11,7 +11,7 @@ export interface ServerMetadata {
   readonly mtlsTokenEndpoint?: string;
 }
 
-type EndpointField = 'token_endpoint' | 'jwks_uri';
+type EndpointField = 'token_endpoint' | 'jwks_uri' | 'introspection_endpoint';
 
 /**
  * The URLs of an issuer's metadata, in order of preference.
@@ -40,6 +40,25 @@ export function readMetadata(response: HttpResponse, server: AuthorizationServer
   const aliases = objectOf(document.mtls_endpoint_aliases);
   if (server.tls?.certificate === undefined || aliases.token_endpoint === undefined) return { tokenEndpoint };
   return { tokenEndpoint, mtlsTokenEndpoint: endpoint(aliases) };
+}
+
+/**
+ * Reads the introspection endpoint of a server from its metadata, for clients with a certificate the separate one. Pure.
+ * @throws {CambistError} ERR_STS_METADATA_INVALID
+ * @see RFC 8414 section 2
+ */
+export function readIntrospectionEndpoint(response: HttpResponse, server: AuthorizationServer, issuer: string): string {
+  const name = serverLabel(server);
+  const document = readDocument(response, name, issuer);
+  const aliases = objectOf(document.mtls_endpoint_aliases);
+  const isSeparate = server.tls?.certificate !== undefined && aliases.introspection_endpoint !== undefined;
+  return readEndpoint(
+    isSeparate ? aliases : document,
+    'introspection_endpoint',
+    name,
+    issuer,
+    server.allowInsecureHttp,
+  );
 }
 
 /**

@@ -1,7 +1,6 @@
 import { hash } from 'node:crypto';
 import type { Route } from '../config/config.ts';
-import { readClaims } from './claims.ts';
-import type { Subject } from './subject.ts';
+import { claimsOf, type Subject } from './subject.ts';
 
 /** The party that a token request is for. It decides where the request waits, and never which token is issued. */
 export interface Requester {
@@ -34,7 +33,7 @@ export function requesterOf(route: Route, subject: Subject | undefined, peer: st
 
 /** Digest of the user that a verified token names. JSON starts with a bracket, so it never equals the digest of a token. */
 function verifiedIdentity(subject: Subject): string | undefined {
-  const { iss, sub } = readClaims(subject.token.reveal()) ?? {};
+  const { iss, sub } = claimsOf(subject) ?? {};
   if (typeof iss !== 'string' || typeof sub !== 'string') return undefined;
   return hash('sha256', JSON.stringify([iss, sub]), 'base64url');
 }

@@ -65,9 +65,10 @@ export function createSubjectCheck(
   return { prepare: (rules) => keysFor(rules).prepare(), check };
 }
 
-/** Identifies the keys of some rules. Rules that differ in other ways share their keys. */
-export function keySourceOf({ issuer, jwksUri, ca, allowInsecureHttp }: SubjectVerification): string {
-  return JSON.stringify([issuer, jwksUri, ca, allowInsecureHttp]);
+/** Identifies the keys of some rules, and the server that is asked. Rules that differ in other ways share their keys. */
+export function keySourceOf({ issuer, jwksUri, ca, allowInsecureHttp, introspection }: SubjectVerification): string {
+  const asked = introspection && [introspection.authorizationServer.name, introspection.endpoint];
+  return JSON.stringify([issuer, jwksUri, ca, allowInsecureHttp, asked]);
 }
 
 /** For a token without a key id, when several keys of the issuer match. */

@@ -51,9 +51,15 @@ export function createSubjectSource({ reader, verifier, clock, credentialRead }:
     const subject = reader(connection, header, values);
     if (subject === undefined) return undefined;
     checkExpiry(subject, clock);
-    const verifying = verify && verifier.verify(subject, verify);
+    const verifying = verify && verifier.verify(subject, verify, () => addressOf(connection));
     return verifying === undefined ? subject : verifying.then(() => subject);
   };
+}
+
+/** A connection is a socket, or stands for one in a test. */
+function addressOf(connection: object): string | undefined {
+  const { remoteAddress } = connection as { readonly remoteAddress?: string };
+  return remoteAddress;
 }
 
 async function readSubjectFile(source: CredentialSource, name: string, known: Map<string, Subject>): Promise<Subject> {

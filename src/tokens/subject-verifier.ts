@@ -1,28 +1,42 @@
 import { LRUCache } from 'lru-cache';
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
-import type { SubjectVerification } from '../config/config.ts';
+import type { Introspection, SubjectVerification } from '../config/config.ts';
+import { CambistError } from '../errors.ts';
 import { addDiagnosis, type LoadDiagnoses } from './diagnosis.ts';
+import type { Introspector } from './introspection.ts';
+import type { Introspected } from './introspection-response.ts';
 import type { Subject } from './subject.ts';
 import type { SubjectCheck } from './subject-check.ts';
 
 /** A valid token is verified again after this time, so that a withdrawn key takes effect soon. */
 const VERIFIED_LIFETIME_MS = 5 * 60 * 1000;
+/** A token that an introspection refused is not asked about again for this time. It hardly ever becomes active. */
+const REFUSED_LIFETIME_MS = 10_000;
 const MAX_VERIFIED = 10_000;
+/** Of introspection results, in characters. Other entries count as one. */
+const MAX_VERIFIED_LENGTH = 32 * 1024 * 1024;
 
-/** Verifies subject tokens by the rules of a route, and remembers valid ones. */
+/** Verifies subject tokens by the rules of a route, and remembers the results. */
 export interface SubjectVerifier {
   /**
-   * Fetches the keys that a route needs, unless they are cached.
+   * Fetches what a route needs, unless it is cached: keys, or the introspection endpoint.
    * @throws {CambistError} ERR_STS_UNAVAILABLE, or ERR_CREDENTIAL_UNAVAILABLE when the CA file cannot be read
    */
   prepare(rules: SubjectVerification): Promise<void>;
   /**
-   * Returns undefined at once for a token that was verified recently.
-   * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID, or ERR_STS_UNAVAILABLE when the keys are unavailable
+   * Returns undefined at once for a token that was verified recently. With introspection, the subject then has the claims that
+   * the authorization server stated.
+   * @param peer returns the address that the caller connects from
+   * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID, or ERR_STS_UNAVAILABLE when keys or introspection are unavailable
    */
-  verify(subject: Subject, rules: SubjectVerification): undefined | Promise<void>;
+  verify(subject: Subject, rules: SubjectVerification, peer?: () => string | undefined): undefined | Promise<void>;
+  /** Forgets the results for the subjects that a function chooses. */
+  forget(isChosen: (claims: Introspected['claims'] | undefined, digest: string) => boolean): void;
 }
+
+/** `true` for a token that was verified by keys alone. */
+type Result = true | Introspected | { readonly refusal: CambistError };
 
 /** Loaded at first use, because most configs verify no tokens. */
 const loadCheck = () => import('./subject-check.ts');
@@ -32,16 +46,18 @@ const loadCheck = () => import('./subject-check.ts');
  * @param load may fail, for example without free file descriptors; the next use then tries again. Node 20 itself caches a failed
  *   import, Node 24 does not
  * @param diagnoses explain why a token is refused
+ * @param introspector loads the part that asks authorization servers
  */
 export function createSubjectVerifier(
   dispatcher: (rules: SubjectVerification) => Dispatcher | Promise<Dispatcher>,
   clock: Clock,
   load: () => Promise<Pick<typeof import('./subject-check.ts'), 'createSubjectCheck'>> = loadCheck,
   diagnoses?: LoadDiagnoses,
+  introspector?: () => Promise<Introspector>,
 ): SubjectVerifier {
   let checking: SubjectCheck | undefined;
   /** Created at first use, because it allocates all its entries at once. */
-  let verified: LRUCache<string, true> | undefined;
+  let verified: LRUCache<string, Result> | undefined;
   const names = new WeakMap<SubjectVerification, string>();
 
   /** Routes with equal rules share results. */
@@ -61,26 +77,94 @@ export function createSubjectVerifier(
     return checking;
   }
 
-  async function check(subject: Subject, rules: SubjectVerification, key: string): Promise<void> {
+  async function loadIntrospector(): Promise<Introspector> {
+    if (introspector === undefined) throw new Error('no introspection here');
+    return introspector();
+  }
+
+  function remember(key: string, result: Result, ttl = VERIFIED_LIFETIME_MS): void {
+    // The library takes 0 for a lifetime without end.
+    if (ttl < 1) return;
+    verified ??= new LRUCache({
+      max: MAX_VERIFIED,
+      maxSize: MAX_VERIFIED_LENGTH,
+      sizeCalculation: (value) => (value !== true && 'length' in value ? Math.max(1, value.length) : 1),
+      ttl: VERIFIED_LIFETIME_MS,
+      ttlResolution: 0,
+      perf: { now: () => clock.monotonicMs() },
+    });
+    verified.set(key, result, { ttl: Math.floor(ttl) });
+  }
+
+  async function checkKeys(subject: Subject, rules: SubjectVerification): Promise<void> {
     await (await loaded()).check(subject, rules).catch(async (error: unknown) => {
       const token = subject.token.reveal();
       await addDiagnosis(error, diagnoses, (catalogue, failure) => catalogue.verification({ rules, token, failure }));
       throw error;
     });
-    verified ??= new LRUCache({
-      max: MAX_VERIFIED,
-      ttl: VERIFIED_LIFETIME_MS,
-      ttlResolution: 0,
-      perf: { now: () => clock.monotonicMs() },
-    });
-    verified.set(key, true);
+  }
+
+  async function introspect(
+    subject: Subject,
+    rules: SubjectVerification,
+    introspection: Introspection,
+    peer: (() => string | undefined) | undefined,
+    key: string,
+  ): Promise<void> {
+    try {
+      const result = await (await loadIntrospector()).introspect(subject, rules, introspection, peer?.());
+      const { expiresAtMs = Number.POSITIVE_INFINITY } = result;
+      remember(key, result, Math.min(introspection.cacheMs, expiresAtMs - clock.wallMs()));
+      learn(subject, result);
+    } catch (error) {
+      if (error instanceof CambistError && error.code === 'ERR_SUBJECT_TOKEN_INVALID') {
+        remember(key, { refusal: error }, REFUSED_LIFETIME_MS);
+      }
+      throw error;
+    }
+  }
+
+  async function check(
+    subject: Subject,
+    rules: SubjectVerification,
+    peer: (() => string | undefined) | undefined,
+    key: string,
+  ): Promise<void> {
+    const { introspection, jwksUri } = rules;
+    // Keys are cheaper than a request: with both, made-up tokens never get to the authorization server.
+    if (introspection === undefined || jwksUri !== undefined) await checkKeys(subject, rules);
+    if (introspection === undefined) remember(key, true);
+    else await introspect(subject, rules, introspection, peer, key);
   }
 
   return {
-    prepare: async (rules) => (await loaded()).prepare(rules),
-    verify(subject, rules) {
+    async prepare(rules) {
+      const { introspection, jwksUri } = rules;
+      if (introspection === undefined || jwksUri !== undefined) await (await loaded()).prepare(rules);
+      if (introspection !== undefined) await (await loadIntrospector()).prepare(introspection);
+    },
+    verify(subject, rules, peer) {
       const key = `${subject.digest}:${nameOf(rules)}`;
-      return verified?.get(key) === true ? undefined : check(subject, rules, key);
+      const known = verified?.get(key);
+      if (known === true) return undefined;
+      if (known === undefined) return check(subject, rules, peer, key);
+      if ('refusal' in known) throw known.refusal;
+      learn(subject, known);
+      return undefined;
+    },
+    forget(isChosen) {
+      for (const [key, result] of [...(verified?.entries() ?? [])]) {
+        const claims = result !== true && 'claims' in result ? result.claims : undefined;
+        if (isChosen(claims, key.slice(0, key.indexOf(':')))) verified?.delete(key);
+      }
     },
   };
+}
+
+/** The token may also state an expiry itself, and the earlier one counts. */
+function learn(subject: Subject, { claims, expiresAtMs }: Introspected): void {
+  if (subject.introspected === claims) return;
+  subject.introspected = claims;
+  if (expiresAtMs === undefined) return;
+  subject.expiresAtMs = Math.min(subject.expiresAtMs ?? Number.POSITIVE_INFINITY, expiresAtMs);
 }

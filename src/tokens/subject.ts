@@ -5,15 +5,17 @@ import type { Clock } from '../clock/clock.ts';
 import { CambistError } from '../errors.ts';
 import { Secret } from '../secrets/secret.ts';
 import { isB64Token } from './b64-token.ts';
-import { EXPIRY_LEEWAY_MS, readClaims } from './claims.ts';
+import { type Claims, EXPIRY_LEEWAY_MS, readClaims } from './claims.ts';
 
 /** The caller's token of one request. */
 export interface Subject {
   readonly token: Secret;
   /** SHA-256, base64url. It identifies the token everywhere in cambist. */
   readonly digest: string;
-  /** Epoch milliseconds; undefined when the token does not state it. */
-  readonly expiresAtMs: number | undefined;
+  /** Epoch milliseconds; undefined while it is unknown. An introspection may state it, or an earlier one. */
+  expiresAtMs: number | undefined;
+  /** What the authorization server said about the token. Undefined without introspection. */
+  introspected: Claims;
 }
 
 /** The expiry of known tokens by digest: about 100 bytes each, without the token. */
@@ -60,7 +62,12 @@ export function toSubject(token: string, known?: ExpiryCache): Subject {
     expiry = { expiresAtMs: readUsableExpiry(token) };
     known?.set(digest, expiry);
   }
-  return { token: new Secret(token), digest, expiresAtMs: expiry.expiresAtMs };
+  return { token: new Secret(token), digest, expiresAtMs: expiry.expiresAtMs, introspected: undefined };
+}
+
+/** The claims of a subject: what its authorization server says, or else what the token states itself. */
+export function claimsOf({ introspected, token }: Pick<Subject, 'introspected' | 'token'>): Claims {
+  return introspected ?? readClaims(token.reveal());
 }
 
 function readUsableExpiry(token: string): number | undefined {

@@ -11,6 +11,7 @@ import { readExpiries } from './credential-expiry.ts';
 import type { LoadDiagnoses } from './diagnosis.ts';
 import { createDpopProver } from './dpop.ts';
 import { createExchange } from './exchange.ts';
+import type { Introspector } from './introspection.ts';
 import { createSubjectReader } from './subject.ts';
 import { createSubjectSource, type SubjectSource } from './subject-source.ts';
 import { createSubjectVerifier, type SubjectVerifier } from './subject-verifier.ts';
@@ -51,25 +52,25 @@ export function createTokenService(
   const cache = createTokenCache(first.cache.maxEntries, clock, observer.tokenEvicted);
   /** The results of the first legs of chains. They never reach a backend, so they do not count as issued tokens. */
   const assertions = createTokenCache<Assertion>(first.cache.maxEntries, clock, () => {});
+  const forServer = ({ name, tls, timeoutMs }: AuthorizationServer) =>
+    dispatchers.for({ name: `authorization server "${name}"`, tls, connectMs: timeoutMs });
   const dpop = createDpopProver(clock);
   const chainAssertions = createAssertions(assertions);
   const clientAssertions = createClientAssertions((server) => endpoints.of(server), chainAssertions);
-  const endpoints: TokenEndpoints = createTokenEndpoints(
-    ({ name, tls, timeoutMs }) =>
-      dispatchers.for({ name: `authorization server "${name}"`, tls, connectMs: timeoutMs }),
-    {
-      clock,
-      dpop,
-      clientAssertions,
-      observer,
-      maxAgeMs: () => config.cache.maxAgeMs,
-      random: Math.random,
-      serverBegun,
-      diagnoses,
-      servers: () => config.authorizationServers,
-    },
-  );
+  const endpoints: TokenEndpoints = createTokenEndpoints(forServer, {
+    clock,
+    dpop,
+    clientAssertions,
+    observer,
+    maxAgeMs: () => config.cache.maxAgeMs,
+    random: Math.random,
+    serverBegun,
+    diagnoses,
+    servers: () => config.authorizationServers,
+  });
   endpoints.serve(neededServers(first));
+  /** Loaded at first use, because most configs need none. */
+  let introspector: Introspector | undefined;
   const verifier = createSubjectVerifier(
     // The client certificate is for the token endpoint. The server of the keys does not need it.
     ({ issuer, ca }) =>
@@ -81,6 +82,16 @@ export function createTokenService(
     clock,
     undefined,
     diagnoses,
+    async () => {
+      introspector ??= (await import('./introspection.ts')).createIntrospector({
+        dispatcher: forServer,
+        clock,
+        clientAssertions,
+        observer,
+        servers: () => config.authorizationServers,
+      });
+      return introspector;
+    },
   );
   const exchange = createExchange({
     endpoint: endpoints.of,

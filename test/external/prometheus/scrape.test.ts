@@ -16,6 +16,8 @@ const EMPTY_IN_HEALTH = [
   'panel "Firing alerts"',
   `panel "cambist's own error responses"`,
   'panel "Failing readiness checks"',
+  // Off without `introspection`.
+  'panel "Introspected tokens"',
   // Off without `audit`.
   'panel "Audit records"',
   // Its second query shows dropped connections.

@@ -25,6 +25,8 @@ test('config/errors.md lists every error code with its status', () => {
   assert.deepEqual(documented.sort(), ERROR_CODES.map((code) => `${code} ${describeError(code).status}`).sort());
 });
 
+const INTROSPECTION = { authorization_server: 'idp', endpoint: 'https://idp/introspect' };
+
 test('config/metrics.md lists every metric with its labels', async () => {
   const documented = ['request metric', 'exchange metric', 'metric of the process']
     .flatMap((head) => tableRows(metrics, `| ${head}`))
@@ -32,13 +34,20 @@ test('config/metrics.md lists every metric with its labels', async () => {
   const counts = createCounts(Date.now);
   counts.serve(
     configOf({
-      authorization_servers: { idp: { token_endpoint: 'https://idp/token', client_auth: { method: 'none' } } },
+      authorization_servers: {
+        idp: {
+          token_endpoint: 'https://idp/token',
+          client_id: 'cambist',
+          client_auth: { method: 'client_secret_post', client_secret: { file: '/secret' } },
+        },
+      },
       routes: [
         {
           name: 'tools',
           match: { path: '/' },
           upstream: 'https://tools/mcp',
           actor_token: { file: '/actor' },
+          subject_token: { verify: { issuer: 'https://idp', audience: 'any', introspection: INTROSPECTION } },
           on_missing_subject: 'client_credentials',
         },
       ],

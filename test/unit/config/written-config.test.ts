@@ -33,7 +33,12 @@ const RARE = {
   inbound: {
     listen: '0.0.0.0:8080',
     agent: 'unix:/run/agent.sock',
-    verify: { issuer: 'https://idp.example.com', audience: 'agent', jwks_uri: 'https://idp.example.com/keys' },
+    verify: {
+      issuer: 'https://idp.example.com',
+      audience: 'agent',
+      jwks_uri: 'https://idp.example.com/keys',
+      introspection: { authorization_server: 'signed', endpoint: 'https://idp.example.com/introspect', cache: '5s' },
+    },
     open: ['/healthz', '/public/*'],
     claims: { 'x-user-id': 'sub' },
     allow_raw_tokens: true,
@@ -107,6 +112,11 @@ const RARE = {
           issuer: 'http://issuer.example.com',
           audience: ['one', 'two'],
           jwks_uri: 'http://issuer.example.com/keys',
+          introspection: {
+            authorization_server: 'signed',
+            endpoint: 'https://idp.example.com/introspect',
+            cache: '1m',
+          },
         },
       },
     },

@@ -13,6 +13,7 @@ function start(maxEntries = 10) {
     token: new Secret(token),
     digest: hash('sha256', token, 'base64url'),
     expiresAtMs: clock.wallMs() + lifetimeMs,
+    introspected: undefined,
   });
   /** A handle without a request in flight. */
   const idle = (token: string, caller = token, lifetimeMs?: number) => {

@@ -17,6 +17,7 @@ function setUp() {
   const { logger, lines } = loggerWithLines();
   const passed: unknown[][] = [];
   const log = createTokenLog(logger, {
+    introspected: (...args) => void passed.push(['introspected', ...args]),
     cacheLookedUp: (...args) => void passed.push(['cacheLookedUp', ...args]),
     exchangeFinished: (...args) => void passed.push(['exchangeFinished', ...args]),
     tokenEvicted: (...args) => void passed.push(['tokenEvicted', ...args]),

@@ -147,6 +147,7 @@ export const NO_OBSERVER: TokenObserver = {
   tokenEvicted() {},
   availabilityChanged() {},
   credentialRead() {},
+  introspected() {},
 };
 
 /** The shared part of all token endpoints. */

@@ -57,6 +57,7 @@ export function setUpBroker({ maxEntries = 100, maxAgeMs = 300_000 } = {}): Brok
     tokenEvicted: (reason) => evictions.push(reason),
     credentialRead: (name, seconds) => credentials.push([name, seconds]),
     availabilityChanged: () => {},
+    introspected: () => {},
   };
   const cache = createTokenCache(maxEntries, clock, observer.tokenEvicted);
   let issued = 0;

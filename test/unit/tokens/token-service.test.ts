@@ -34,6 +34,7 @@ test('reads the expiry of a rotated credential at the next sweep', async (t) => 
     exchangeFinished: () => {},
     tokenEvicted: () => {},
     availabilityChanged: () => {},
+    introspected: () => {},
     credentialRead: (_credential, expirySeconds) => void expiries.push(expirySeconds),
   };
   const dispatchers = createDispatchers(() => {});

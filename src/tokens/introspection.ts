@@ -1,0 +1,193 @@
+import type { Dispatcher } from 'undici';
+import type { Clock } from '../clock/clock.ts';
+import type { AuthorizationServer, Introspection, SubjectVerification } from '../config/config.ts';
+import { assertionFrom } from '../config/used-servers.ts';
+import { CambistError } from '../errors.ts';
+import type { TokenObserver } from '../observability/token-observer.ts';
+import type { ClientAssertions } from './asserted-client.ts';
+import { boundedRequest, type RequestUrl, ResponseTooLargeError, toRequestUrl } from './bounded-request.ts';
+import { authenticateClient } from './client-auth.ts';
+import { discoverIntrospection } from './discovery.ts';
+import { createEndpointClaims, type EndpointClaims } from './endpoint-claims.ts';
+import { createExchangeQueue, type ExchangeQueue } from './exchange-queue.ts';
+import { type Introspected, processIntrospection } from './introspection-response.ts';
+import { serverLabel } from './metadata.ts';
+import type { Subject } from './subject.ts';
+
+/** Asks authorization servers about subject tokens. */
+export interface Introspector {
+  /**
+   * Finds the endpoint, and reads the client credential.
+   * @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_STS_METADATA_INVALID, ERR_CREDENTIAL_UNAVAILABLE
+   */
+  prepare(introspection: Introspection): Promise<void>;
+  /**
+   * Asks about a token. Concurrent callers with the same token and rules share one request.
+   * @param peer address that the caller connects from
+   * @throws {CambistError} the codes of `prepare` and of `processIntrospection`
+   */
+  introspect(
+    subject: Subject,
+    rules: SubjectVerification,
+    introspection: Introspection,
+    peer: string | undefined,
+  ): Promise<Introspected>;
+}
+
+export interface IntrospectorOptions {
+  /** Gives the connection pool of a server. */
+  readonly dispatcher: (server: AuthorizationServer) => Dispatcher | Promise<Dispatcher>;
+  readonly clock: Clock;
+  readonly clientAssertions: ClientAssertions;
+  readonly observer: Pick<TokenObserver, 'credentialRead' | 'introspected'>;
+  /** All servers of the config. */
+  readonly servers: () => readonly AuthorizationServer[];
+}
+
+/** The endpoint of a server is read again after this time. The known endpoint stays in use while that fails. */
+const METADATA_LIFETIME_MS = 60 * 60 * 1000;
+/** Minimum delay before reading the metadata again after a failure. */
+const METADATA_COOLDOWN_MS = 60 * 1000;
+
+/** One introspection endpoint, with the requests that wait for it. */
+interface Endpoint {
+  readonly queue: ExchangeQueue;
+  readonly locate: () => RequestUrl | Promise<RequestUrl>;
+}
+
+export function createIntrospector(options: IntrospectorOptions): Introspector {
+  const { clock, dispatcher, clientAssertions, observer, servers } = options;
+  const endpoints = new Map<string, Endpoint>();
+  const inFlight = new Map<string, Promise<Introspected>>();
+  const claims = createEndpointClaims(servers, 'introspection endpoint', 'introspection.endpoint');
+
+  function endpointOf(introspection: Introspection): Endpoint {
+    const { authorizationServer: server, endpoint } = introspection;
+    const key = JSON.stringify([server, endpoint]);
+    const known = endpoints.get(key) ?? {
+      queue: createExchangeQueue(server.name, server.timeoutMs, clock, () => {}),
+      locate: createLocator(introspection, dispatcher, claims, clock),
+    };
+    endpoints.set(key, known);
+    return known;
+  }
+
+  async function ask(
+    subject: Subject,
+    rules: SubjectVerification,
+    { authorizationServer: server }: Introspection,
+    locate: Endpoint['locate'],
+  ): Promise<Introspected> {
+    const untilMs = performance.now() + server.timeoutMs;
+    const url = await locate();
+    const from = assertionFrom(server);
+    const issued = from && (await clientAssertions.obtain(server, from, 'introspection')).assertion;
+    const audience = server.issuer ?? url.text;
+    const client = await authenticateClient(server, audience, clock, observer.credentialRead, issued?.assertion);
+    const form = new URLSearchParams({ token: subject.token.reveal(), token_type_hint: 'access_token' });
+    for (const [name, value] of client.fields) form.append(name, value);
+    const headers: Record<string, string> = {
+      accept: 'application/json',
+      'content-type': 'application/x-www-form-urlencoded',
+    };
+    if (client.authorization !== undefined) headers.authorization = client.authorization;
+    try {
+      const request = { method: 'POST', url, headers, body: form.toString(), untilMs } as const;
+      const response = await boundedRequest(await dispatcher(server), request);
+      if (issued !== undefined && response.status === 401) clientAssertions.drop(server, issued);
+      return processIntrospection(response, server.name, rules, clock.wallMs());
+    } catch (cause) {
+      if (cause instanceof CambistError) throw cause;
+      if (cause instanceof ResponseTooLargeError) {
+        throw new CambistError('ERR_STS_RESPONSE_INVALID', `${serverLabel(server)}: ${cause.message}`);
+      }
+      const message = `${serverLabel(server)}: the introspection endpoint is unreachable, or its response is broken or late`;
+      throw new CambistError('ERR_STS_UNAVAILABLE', message, { cause });
+    }
+  }
+
+  async function askOnce(
+    subject: Subject,
+    rules: SubjectVerification,
+    introspection: Introspection,
+    peer: string | undefined,
+  ): Promise<Introspected> {
+    const { name } = introspection.authorizationServer;
+    const { queue, locate } = endpointOf(introspection);
+    try {
+      const result = await queue.run({ caller: subject.digest, peer }, () =>
+        ask(subject, rules, introspection, locate),
+      );
+      observer.introspected(name, 'active');
+      return result;
+    } catch (error) {
+      const isInactive = error instanceof CambistError && error.code === 'ERR_SUBJECT_TOKEN_INVALID';
+      observer.introspected(name, isInactive ? 'refused' : 'failure');
+      throw error;
+    }
+  }
+
+  return {
+    async prepare(introspection) {
+      const { authorizationServer: server } = introspection;
+      const url = await endpointOf(introspection).locate();
+      const from = assertionFrom(server);
+      if (from === undefined)
+        await authenticateClient(server, server.issuer ?? url.text, clock, observer.credentialRead);
+      else await clientAssertions.prepare(from);
+      await dispatcher(server);
+    },
+    introspect(subject, rules, introspection, peer) {
+      const key = `${subject.digest}:${JSON.stringify(rules)}`;
+      let pending = inFlight.get(key);
+      if (pending === undefined) {
+        pending = askOnce(subject, rules, introspection, peer).finally(() => inFlight.delete(key));
+        inFlight.set(key, pending);
+      }
+      return pending;
+    },
+  };
+}
+
+/** Finds the introspection endpoint of a server: in the config, or in its metadata. Synchronous while it is known. */
+function createLocator(
+  { authorizationServer: server, endpoint }: Introspection,
+  dispatcher: IntrospectorOptions['dispatcher'],
+  claims: EndpointClaims,
+  clock: Clock,
+): Endpoint['locate'] {
+  const configured = endpoint === undefined ? undefined : toRequestUrl(endpoint);
+  let discovered: RequestUrl | undefined;
+  let renewAtMs = 0;
+  let discovering: Promise<RequestUrl> | undefined;
+
+  async function readMetadata(): Promise<RequestUrl> {
+    const pool = await dispatcher(server);
+    const untilMs = performance.now() + server.timeoutMs;
+    const found = await discoverIntrospection(server, server.issuer ?? '', pool, untilMs);
+    claims.claim(server, [found]);
+    discovered = toRequestUrl(found);
+    renewAtMs = clock.monotonicMs() + METADATA_LIFETIME_MS;
+    return discovered;
+  }
+
+  /** Concurrent requests share one discovery. */
+  function discoverOnce(): Promise<RequestUrl> {
+    discovering ??= readMetadata().finally(() => {
+      discovering = undefined;
+    });
+    return discovering;
+  }
+
+  return () => {
+    if (configured !== undefined) return configured;
+    if (discovered === undefined || !claims.holds(server)) return discoverOnce();
+    if (clock.monotonicMs() >= renewAtMs) {
+      renewAtMs = clock.monotonicMs() + METADATA_COOLDOWN_MS;
+      discoverOnce().catch(() => {
+        // No request waits for this, and the known endpoint stays in use.
+      });
+    }
+    return discovered;
+  };
+}

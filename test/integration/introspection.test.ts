@@ -1,0 +1,111 @@
+import assert from 'node:assert/strict';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { text } from 'node:stream/consumers';
+import { type TestContext, test } from 'node:test';
+import { startTestApp } from '../harness/app.ts';
+import { eventually } from '../harness/eventually.ts';
+import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import { startFakeUpstream } from '../harness/fake-upstream.ts';
+import { sendResponse } from '../harness/faults.ts';
+import { call } from '../harness/http-call.ts';
+import { sumSamples } from '../harness/metric-samples.ts';
+import { echo } from '../harness/upstream-handlers.ts';
+
+const OPAQUE = 'opaque-caller-token-1';
+const SECRET = 'introspection-client-secret';
+
+/** cambist with callers whose tokens are opaque, on both sides of an agent. */
+async function start(t: TestContext) {
+  process.env.CAMBIST_TEST_INTROSPECTION = SECRET;
+  const state = { response: {} as Record<string, unknown>, asked: 0 };
+  const authorizationServer = await startFakeAuthorizationServer({
+    respond(url: URL, request: IncomingMessage, response: ServerResponse) {
+      if (url.pathname !== '/introspect') return false;
+      void text(request).then((form) => {
+        state.asked += 1;
+        const isKnown = new URLSearchParams(form).get('token') === OPAQUE;
+        sendResponse(response, 200, isKnown ? state.response : { active: false });
+      });
+      return true;
+    },
+  });
+  t.after(authorizationServer.close);
+  const { issuer } = authorizationServer;
+  const exp = Math.floor(Date.now() / 1000) + 300;
+  state.response = { active: true, iss: issuer, sub: 'alice', aud: ['cambist', 'agent'], exp };
+  authorizationServer.behaviour = { kind: 'issue', subject: 'alice' };
+  const agent = await startFakeUpstream(echo);
+  t.after(agent.close);
+  const backend = await startFakeUpstream(echo);
+  t.after(backend.close);
+  const introspection = { endpoint: `${issuer}/introspect`, cache: '1s' };
+  const app = await startTestApp(t, {
+    authorization_servers: {
+      local: {
+        issuer,
+        token_endpoint: authorizationServer.tokenEndpoint,
+        client_id: 'cambist',
+        client_auth: { method: 'client_secret_post', client_secret: { env: 'CAMBIST_TEST_INTROSPECTION' } },
+      },
+    },
+    inbound: {
+      listen: '127.0.0.1:0',
+      agent: agent.url,
+      verify: { issuer, audience: 'agent', introspection },
+      claims: { 'x-user-id': 'sub' },
+      allow_raw_tokens: true,
+    },
+    routes: [
+      {
+        name: 'tools',
+        match: { path: '/tools' },
+        upstream: `${backend.url}/mcp`,
+        subject_token: { verify: { issuer, audience: 'cambist', introspection } },
+      },
+    ],
+  });
+  return { app, state, authorizationServer, agent, backend };
+}
+
+const headers = { authorization: `Bearer ${OPAQUE}` };
+
+test('serves an opaque caller while its token is active, and refuses it within the cache time after', async (t) => {
+  const { app, state, authorizationServer, backend } = await start(t);
+  const first = await call(`${app.url}/tools`, { headers });
+  assert.equal(first.status, 200);
+  assert.equal((await call(`${app.url}/tools`, { headers })).status, 200);
+  assert.equal(state.asked, 1);
+  assert.equal(authorizationServer.requests[0]?.form.get('subject_token'), OPAQUE);
+  state.response = { active: false };
+  await eventually('the refusal', async () => (await call(`${app.url}/tools`, { headers })).status === 401, 30_000);
+  assert.ok(backend.requests.every(({ authorization }) => !authorization.join().includes(OPAQUE)));
+  const metrics = await app.metrics();
+  assert.equal(
+    sumSamples(metrics, 'cambist_introspections_total', { authorization_server: 'local', result: 'refused' }),
+    1,
+  );
+  assert.ok(!app.logText().includes(OPAQUE));
+  assert.ok(!app.logText().includes(SECRET));
+});
+
+test('gives the agent a handle and the claims of an opaque caller', async (t) => {
+  const { app, agent } = await start(t);
+  assert.equal((await call(app.inbound ?? '', { headers })).status, 200);
+  const [request] = agent.requests;
+  assert.match(request?.authorization[0] ?? '', /^Bearer cbh_/);
+  assert.equal(request?.headers['x-user-id'], 'alice');
+});
+
+test('refuses an opaque caller of the agent without a stated expiry', async (t) => {
+  const { app, state } = await start(t);
+  delete state.response.exp;
+  assert.equal((await call(app.inbound ?? '', { headers })).status, 401);
+});
+
+test('returns 503 while the introspection endpoint fails, and forwards nothing', async (t) => {
+  const { app, authorizationServer, backend } = await start(t);
+  await authorizationServer.close();
+  const response = await call(`${app.url}/tools`, { headers });
+  assert.equal(response.status, 503);
+  assert.equal(backend.requests.length, 0);
+});

@@ -1,0 +1,193 @@
+import assert from 'node:assert/strict';
+import type { IncomingMessage } from 'node:http';
+import { text } from 'node:stream/consumers';
+import { type TestContext, test } from 'node:test';
+import { Agent } from 'undici';
+import type { SubjectVerification } from '../../../src/config/config.ts';
+import { createIntrospector } from '../../../src/tokens/introspection.ts';
+import { createSubjectVerifier } from '../../../src/tokens/subject-verifier.ts';
+import { configOf } from '../../harness/app.ts';
+import { createFakeClock } from '../../harness/fake-clock.ts';
+import { sendResponse } from '../../harness/faults.ts';
+import { startHttpServer } from '../../harness/http-server.ts';
+import { subjectFrom } from './issuer.ts';
+import { failsWith } from './sample.ts';
+
+interface Asked {
+  readonly form: URLSearchParams;
+  readonly authorization: string | undefined;
+}
+
+const never = () => assert.fail('no other server issues an assertion');
+
+/** An introspection endpoint with a settable response, and a verifier that asks it. */
+async function start(t: TestContext, { endpoint = true } = {}) {
+  const clock = createFakeClock();
+  const asked: Asked[] = [];
+  const paths: string[] = [];
+  const results: string[] = [];
+  const now = () => Math.floor(clock.wallMs() / 1000);
+  const state: { respond: () => unknown; status: number } = {
+    respond: () => ({ active: true, sub: 'alice', aud: 'cambist', exp: now() + 60 }),
+    status: 200,
+  };
+  const server = await startHttpServer(async (request: IncomingMessage, response) => {
+    paths.push(request.url ?? '');
+    if (request.url?.startsWith('/.well-known/') === true) {
+      const { url } = server;
+      sendResponse(response, 200, {
+        issuer: url,
+        token_endpoint: `${url}/token`,
+        introspection_endpoint: `${url}/ask`,
+      });
+      return;
+    }
+    asked.push({ form: new URLSearchParams(await text(request)), authorization: request.headers.authorization });
+    sendResponse(response, state.status, state.respond());
+  });
+  const agent = new Agent();
+  t.after(async () => {
+    await agent.destroy();
+    await server.close();
+  });
+  process.env.INTROSPECTION_SECRET = 's3cret';
+  const config = configOf({
+    authorization_servers: {
+      idp: {
+        issuer: server.url,
+        client_id: 'gateway',
+        client_auth: { method: 'client_secret_basic', client_secret: { env: 'INTROSPECTION_SECRET' } },
+      },
+    },
+    routes: [
+      {
+        name: 'r',
+        match: { path: '/' },
+        upstream: 'https://mcp.example.com',
+        subject_token: {
+          verify: {
+            issuer: server.url,
+            audience: 'cambist',
+            introspection: endpoint ? { endpoint: `${server.url}/ask` } : {},
+          },
+        },
+      },
+    ],
+  });
+  const rules = config.routes[0]?.subjectToken.verify as SubjectVerification;
+  const introspector = createIntrospector({
+    dispatcher: () => agent,
+    clock,
+    clientAssertions: { obtain: never, drop: never, prepare: never },
+    observer: { credentialRead() {}, introspected: (_server, result) => results.push(result) },
+    servers: () => config.authorizationServers,
+  });
+  const verifier = createSubjectVerifier(
+    () => agent,
+    clock,
+    undefined,
+    undefined,
+    async () => introspector,
+  );
+  return { clock, asked, paths, results, state, rules, verifier, server, now };
+}
+
+test('asks as its client about an opaque token, and learns who the caller is', async (t) => {
+  const { asked, rules, verifier, server, clock, results } = await start(t);
+  const subject = subjectFrom('opaque-token');
+  await verifier.verify(subject, rules);
+  assert.deepEqual(Object.fromEntries(asked[0]?.form ?? []), {
+    token: 'opaque-token',
+    token_type_hint: 'access_token',
+  });
+  assert.equal(asked[0]?.authorization, `Basic ${Buffer.from('gateway:s3cret').toString('base64')}`);
+  assert.equal(subject.introspected?.sub, 'alice');
+  assert.equal(subject.introspected?.iss, server.url);
+  assert.equal(subject.expiresAtMs, Math.floor(clock.wallMs() / 1000) * 1000 + 60_000);
+  assert.deepEqual(results, ['active']);
+});
+
+test('finds the endpoint in the metadata', async (t) => {
+  const { paths, rules, verifier } = await start(t, { endpoint: false });
+  await verifier.prepare(rules);
+  await verifier.verify(subjectFrom('opaque-token'), rules);
+  assert.deepEqual(paths, ['/.well-known/oauth-authorization-server', '/ask']);
+});
+
+test('shares one question among concurrent callers, and reuses the result for ten seconds', async (t) => {
+  const { asked, rules, verifier, clock } = await start(t);
+  await Promise.all(Array.from({ length: 8 }, async () => verifier.verify(subjectFrom('opaque-token'), rules)));
+  const later = subjectFrom('opaque-token');
+  assert.equal(verifier.verify(later, rules), undefined);
+  assert.equal(later.introspected?.sub, 'alice');
+  assert.equal(asked.length, 1);
+  clock.advance(10_001);
+  await verifier.verify(later, rules);
+  assert.equal(asked.length, 2);
+});
+
+test('uses no result beyond the expiry of the token', async (t) => {
+  const { rules, verifier, clock, state, now } = await start(t);
+  const exp = now() + 2;
+  state.respond = () => ({ active: true, aud: 'cambist', exp });
+  await verifier.verify(subjectFrom('opaque-token'), rules);
+  clock.advance(8000);
+  await assert.rejects(
+    async () => verifier.verify(subjectFrom('opaque-token'), rules),
+    failsWith('ERR_SUBJECT_TOKEN_INVALID', /is expired/),
+  );
+});
+
+test('keeps an earlier expiry that the token itself states', async (t) => {
+  const { rules, verifier, clock } = await start(t);
+  const subject = subjectFrom('opaque-token');
+  subject.expiresAtMs = clock.wallMs() + 5000;
+  await verifier.verify(subject, rules);
+  assert.equal(subject.expiresAtMs, clock.wallMs() + 5000);
+});
+
+test('refuses a revoked token, and does not ask again for ten seconds', async (t) => {
+  const { asked, rules, verifier, state, clock, results } = await start(t);
+  state.respond = () => ({ active: false });
+  const refused = failsWith('ERR_SUBJECT_TOKEN_INVALID', /not active/);
+  await assert.rejects(async () => verifier.verify(subjectFrom('revoked'), rules), refused);
+  assert.throws(() => verifier.verify(subjectFrom('revoked'), rules), refused);
+  assert.equal(asked.length, 1);
+  clock.advance(10_001);
+  await assert.rejects(async () => verifier.verify(subjectFrom('revoked'), rules), refused);
+  assert.deepEqual(results, ['refused', 'refused']);
+});
+
+test('uses no earlier result while the server fails, and opens the breaker', async (t) => {
+  const { asked, rules, verifier, state, clock, results } = await start(t);
+  await verifier.verify(subjectFrom('opaque-token'), rules);
+  state.status = 500;
+  clock.advance(10_001);
+  for (let i = 0; i < 6; i += 1) {
+    await assert.rejects(
+      async () => verifier.verify(subjectFrom('opaque-token'), rules),
+      failsWith('ERR_STS_UNAVAILABLE'),
+    );
+  }
+  assert.ok(asked.length < 7, String(asked.length));
+  assert.equal(results.filter((result) => result === 'failure').length, 6);
+});
+
+test('asks about a JWT only after its signature, where the keys are configured', async (t) => {
+  const { asked, rules, verifier, server } = await start(t);
+  const withKeys = { ...rules, jwksUri: `${server.url}/jwks` };
+  await assert.rejects(
+    async () => verifier.verify(subjectFrom('made-up'), withKeys),
+    failsWith('ERR_SUBJECT_TOKEN_INVALID'),
+  );
+  assert.equal(asked.length, 0);
+});
+
+test('never says the token in an error', async (t) => {
+  const { rules, verifier, server } = await start(t);
+  await server.close();
+  await assert.rejects(
+    async () => verifier.verify(subjectFrom('opaque-token-value'), rules),
+    (error: Error) => !JSON.stringify([error.message, String(error.cause)]).includes('opaque-token-value'),
+  );
+});
