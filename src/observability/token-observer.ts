@@ -58,7 +58,7 @@ export type TokenClaims = Readonly<Record<string, unknown>>;
 export interface ExchangedSubject {
   readonly token: Secret;
   readonly digest: string;
-  /** What its authorization server said about it. */
+  /** Claims that its authorization server stated. */
   readonly introspected: TokenClaims | undefined;
   readonly isVerified: boolean;
 }

@@ -6,7 +6,7 @@ import { EXPIRY_LEEWAY_MS } from './claims.ts';
 import { type JsonObject, parseJsonObject } from './json-object.ts';
 import { readRetryAfter } from './retry-after.ts';
 
-/** What an authorization server says about an active token. */
+/** An active token, as its authorization server describes it. */
 export interface Introspected {
   /** `iss` is always set, because the server that was asked vouches for its issuer. */
   readonly claims: JsonObject;

@@ -14,7 +14,7 @@ export interface Subject {
   readonly digest: string;
   /** Epoch milliseconds; undefined while it is unknown. An introspection may state it, or an earlier one. */
   expiresAtMs: number | undefined;
-  /** What the authorization server said about the token. Undefined without introspection. */
+  /** Claims that the authorization server stated. Undefined without introspection. */
   introspected: Claims;
 }
 
