@@ -22,17 +22,31 @@ RUN npm ci --omit=dev --ignore-scripts && \
     chmod -R a+rX,go-w .
 
 # Node, the libraries that it links to, and the files that libc needs to resolve names. No shell, no package manager.
-# Includes the libraries' licences and their dpkg status, from which scanners list the content of an image.
 FROM ${NODE_IMAGE} AS system
-WORKDIR /system
-RUN libraries=$(ldd /usr/local/bin/node | grep -o '/[^ ]*') && \
-    packages=$(dpkg-query --search $(realpath $libraries) | cut -d: -f1 | sort -u) && \
-    cp --parents --dereference /usr/local/bin/node /usr/local/LICENSE /etc/nsswitch.conf /etc/os-release $libraries . && \
-    mkdir -p var/lib/dpkg/status.d && \
-    for package in $packages; do \
-      dpkg-query --status $package > var/lib/dpkg/status.d/$package && \
-      cp --parents --dereference /usr/share/doc/$package/copyright . || exit 1; \
-    done
+COPY deploy/copy-programs.sh /
+RUN sh /copy-programs.sh /system /usr/local/bin/node && \
+    cp --parents /usr/local/LICENSE /etc/nsswitch.conf /system
+
+# nft, and the shell that runs the script.
+FROM ${NODE_IMAGE} AS nftables
+RUN apt-get update && apt-get install --yes --no-install-recommends nftables
+COPY deploy/copy-programs.sh /
+RUN sh /copy-programs.sh /system /usr/sbin/nft /usr/bin/dash && \
+    ln -s dash /system/usr/bin/sh
+
+# The init container of `inject --intercept packets`: docker build --target redirect
+FROM scratch AS redirect
+LABEL org.opencontainers.image.title="cambist-redirect" \
+      org.opencontainers.image.description="Redirects the connections of a pod to cambist." \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="0.1.0"
+ENV PATH=/usr/sbin:/usr/bin
+COPY --from=nftables /system /
+COPY LICENSE /
+COPY deploy/redirect/redirect.sh /usr/bin/cambist-redirect
+# Loads rules into the kernel, with the capability NET_ADMIN alone.
+USER 0:0
+ENTRYPOINT ["sh", "/usr/bin/cambist-redirect"]
 
 FROM scratch
 ARG REVISION=unknown

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Builds the Dockerfile unchanged, and tags the image cambist:test. Builds the base image first, if it is missing, under its real
-# name. It consists of Debian's essential packages, Node from its npm package, and npm, like the real base image.
+# Builds the Dockerfile unchanged, and tags its images cambist:test and cambist-redirect:test. Builds the base image first, if it is
+# missing, under its real name. It consists of Debian's essential packages, apt, Node from its npm package, and npm, like the real
+# base image.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 folder=$PWD/.cache/podman
@@ -26,7 +27,7 @@ make_base() {
   # The mirror that this machine uses for its own packages.
   mirror=$(apt-get indextargets --format '$(SITE) $(RELEASE)' | awk -v own="$(. /etc/os-release && echo "$VERSION_CODENAME")" \
     '$2 == own { print $1; exit }')
-  mmdebstrap --quiet --mode=root --variant=essential --include=libstdc++6 \
+  mmdebstrap --quiet --mode=root --variant=essential --include=libstdc++6,apt \
     --dpkgopt=force-unsafe-io --keyring=/usr/share/keyrings "$suite" "$root" "deb $mirror $suite main"
   unpack "node-linux-$(node -p process.arch)@$node_version" "$folder/node"
   cp "$folder/node/bin/node" "$root/usr/local/bin/"
@@ -49,5 +50,9 @@ if [[ -f $cafile ]]; then
   echo "cafile=$cafile" >>"$npmrc"
   mounts+=(--volume "$cafile:$cafile:ro")
 fi
-podman build --quiet --pull=never --layers=false --format=docker --network=host "${mounts[@]}" \
-  --build-arg "NODE_IMAGE=$base" --build-arg REVISION=test --tag cambist:test .
+build() {
+  podman build --quiet --pull=never --layers=false --format=docker --network=host "${mounts[@]}" \
+    --build-arg "NODE_IMAGE=$base" --build-arg REVISION=test "$@" .
+}
+build --tag cambist:test
+build --target redirect --tag cambist-redirect:test

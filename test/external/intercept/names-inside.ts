@@ -5,11 +5,10 @@
 import { readFileSync } from 'node:fs';
 import { startDnsServer } from '../../harness/dns-server.ts';
 import { runCommand } from '../../harness/run-command.ts';
-import { runClient } from './run-program.ts';
+import { PROXY_VARIABLES, runClient } from './run-program.ts';
 import { HOST, startInterceptSetup } from './setup.ts';
 
 const BACKEND_ADDRESS = '127.0.0.9';
-const PROXY_VARIABLES = ['HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY'].flatMap((name) => [name, name.toLowerCase()]);
 
 const dns = await startDnsServer({
   // A name below the search domain of this namespace.

@@ -13,6 +13,9 @@ export const BODY = JSON.stringify({
   params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'agent', version: '1' } },
 });
 
+/** The variables that lead to a proxy, in both spellings. */
+export const PROXY_VARIABLES = ['HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY'].flatMap((name) => [name, name.toLowerCase()]);
+
 export interface ProgramResult {
   readonly code: number | null;
   readonly stdout: string;

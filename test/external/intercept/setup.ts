@@ -5,7 +5,7 @@ import { type AddressInfo, connect } from 'node:net';
 import { join } from 'node:path';
 import { createServer } from 'node:tls';
 import { startAuthorizationServer } from '../../harness/authorization-server.ts';
-import { type CambistProcess, startCambist } from '../../harness/cambist-process.ts';
+import { type CambistProcess, type Launch, startCambist } from '../../harness/cambist-process.ts';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
 import { createLeakWatch, type LeakWatch } from '../../harness/leaks.ts';
 import { type McpBackend, startMcpBackend } from '../../harness/mcp-backend.ts';
@@ -37,8 +37,15 @@ export interface InterceptSetupOptions {
   readonly top?: Readonly<Record<string, unknown>>;
   /** The upstream's certificate is of an authority that the route does not trust. */
   readonly untrusted?: boolean;
-  /** Where the backend's TLS listens, and the name of its certificate. The default is `localhost` and an available port. */
-  readonly upstream?: { readonly host: string; readonly address: string; readonly port: number };
+  /**
+   * Where the backend's TLS listens, and the name of its certificate. The default is `localhost` and an available port.
+   * `socket`: a Unix socket, to which something else passes the connections to `port`.
+   */
+  readonly upstream?: { readonly host: string; readonly port: number } & (
+    | { readonly address: string }
+    | { readonly socket: string }
+  );
+  readonly launch?: Launch;
 }
 
 const AUTHORITY = createCertificateAuthority('Example Corp CA');
@@ -59,6 +66,7 @@ export async function startInterceptSetup(options: InterceptSetupOptions = {}): 
     server.resources.set(backend.resource, { scopes: ['read'], audience: 'mcp' });
     const { host = 'localhost', ...at } = options.upstream ?? {};
     const front = await startTlsFront(new URL(backend.url), host, at);
+    const port = options.upstream?.port ?? front.port;
     running.push(front);
     const cambist = await startCambist({
       config: (directory) => ({
@@ -74,15 +82,16 @@ export async function startInterceptSetup(options: InterceptSetupOptions = {}): 
           {
             name: 'mcp',
             match: { host: HOST, path: '/mcp' },
-            upstream: `https://${host}:${front.port}${new URL(backend.url).pathname}`,
+            upstream: `https://${host}:${port}${new URL(backend.url).pathname}`,
             resource: backend.resource,
             ...(options.untrusted ? {} : { tls: { ca: { file: join(directory, 'upstream-ca.pem') } } }),
           },
-          { name: 'other', match: { host: 'other.example.com' }, upstream: `https://${host}:${front.port}` },
+          { name: 'other', match: { host: 'other.example.com' }, upstream: `https://${host}:${port}` },
         ],
         ...options.top,
       }),
       files: { secret, 'upstream-ca.pem': AUTHORITY.cert },
+      ...(options.launch && { launch: options.launch }),
     });
     running.push(cambist);
     await cambist.ready();
@@ -109,7 +118,7 @@ export async function startInterceptSetup(options: InterceptSetupOptions = {}): 
 async function startTlsFront(
   backendUrl: URL,
   host: string,
-  { address = '127.0.0.1', port = 0 }: { readonly address?: string; readonly port?: number },
+  { address = '127.0.0.1', port = 0, socket }: { address?: string; port?: number; socket?: string },
 ): Promise<{ port: number; close(): void }> {
   const { cert, key } = AUTHORITY.issueServer({ hosts: [host] });
   const server = createServer({ cert, key }, (client) => {
@@ -118,7 +127,7 @@ async function startTlsFront(
     backend.on('error', () => client.destroy()).on('close', () => client.destroy());
     client.pipe(backend).pipe(client);
   });
-  server.listen(port, address);
+  server.listen(socket === undefined ? { port, host: address } : { path: socket });
   await once(server, 'listening');
   return { port: (server.address() as AddressInfo).port, close: () => server.close() };
 }

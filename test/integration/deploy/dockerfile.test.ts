@@ -33,6 +33,19 @@ test('the last stage only copies what runs', () => {
   for (const name of ['RUN', 'ADD', 'HEALTHCHECK', 'SHELL']) assert.deepEqual(valuesOf(runtime, name), [], name);
 });
 
+test('the image of the init container has one script, and none of cambist', () => {
+  const redirect = stages.find(({ alias }) => alias === 'redirect') as Stage;
+  assert.equal(redirect.base, 'scratch');
+  const sources = valuesOf(redirect, 'COPY').flatMap((copy) => parseCopy(copy).sources);
+  assert.deepEqual(sources.sort(), ['/system', 'LICENSE', 'deploy/redirect/redirect.sh']);
+  assert.deepEqual(valuesOf(redirect, 'USER'), ['0:0']);
+  assert.deepEqual(JSON.parse(valuesOf(redirect, 'ENTRYPOINT')[0] ?? ''), ['sh', '/usr/bin/cambist-redirect']);
+  const versions = [redirect, runtime].map(
+    (stage) => /image\.version="[^"]+"/.exec(valuesOf(stage, 'LABEL').join())?.[0],
+  );
+  assert.equal(versions[0], versions[1]);
+});
+
 test('the entrypoint runs the program without a shell', () => {
   const entrypoint = JSON.parse(valuesOf(runtime, 'ENTRYPOINT')[0] ?? '') as string[];
   const [program, ...rest] = entrypoint;

@@ -1,0 +1,116 @@
+import assert from 'node:assert/strict';
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { runProgram } from '../../harness/run-command.ts';
+
+const here = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
+const REDIRECT = here('../../../deploy/redirect/redirect.sh');
+const PATH = `${here('../../../.cache/nftables/bin')}:${process.env.PATH}`;
+const RULES = ['--uid', '65532', '--redirect', '443:15443'];
+
+async function temporaryFolder(t: TestContext): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'cambist-packets-'));
+  t.after(() => rm(folder, { recursive: true }));
+  return folder;
+}
+
+/** Runs the init container's program with a kernel of its own rules. */
+function redirect(args: readonly string[], { path = PATH, as = [] as readonly string[] } = {}) {
+  return runProgram('unshare', ['-n', ...as, REDIRECT, ...args], { env: { PATH: path } });
+}
+
+test('an agent without any variable for a proxy is redirected to cambist, and none of its packets pass by', async (t) => {
+  const folder = await temporaryFolder(t);
+  await writeFile(join(folder, 'resolv.conf'), 'nameserver 127.0.0.1\n');
+  const script = [
+    'ip link set lo up',
+    `mount --bind ${folder}/resolv.conf /etc/resolv.conf`,
+    `exec ${process.execPath} --import tsx ${here('packets-inside.ts')} ${folder}`,
+  ].join(' && ');
+  const { code, stdout, stderr } = await runProgram('unshare', ['-mn', 'bash', '-c', script], { env: { PATH } });
+  assert.equal(code, 0, stderr);
+  const result = JSON.parse(stdout);
+  const { before, agents } = result;
+  assert.deepEqual(
+    before.curl,
+    { code: 60, stdout: '000', redirected: 0, outside: 1 },
+    'without rules it goes outside',
+  );
+  assert.equal(before.nested.outside, 1);
+  assert.equal(before.datagram, 'sent');
+  assert.deepEqual([result.loaded.code, result.again.code], [0, 0]);
+  assert.equal(result.listed.stdout.match(/redirect to/g).length, 2, 'the second run replaced the rules of the first');
+  for (const [name, calls] of [
+    ...['ipv4', 'ipv6', 'plain', 'python'].map((each) => [each, 1] as const),
+    ['node', 2] as const,
+  ]) {
+    const { code, stdout, redirected } = agents[name];
+    assert.deepEqual(
+      { code, stdout, redirected },
+      { code: 0, stdout: Array(calls).fill('200').join(' '), redirected: calls },
+    );
+  }
+  assert.equal(result.verified, 6, 'the backend verified the token of each call');
+  assert.equal(result.unrouted.code, 35, 'the handshake is refused');
+  assert.equal(result.otherPort.redirected, 0);
+  assert.deepEqual(result.cambistItself, { code: 60, stdout: '000', redirected: 0, outside: 1 }, 'its user is exempt');
+  assert.match(result.datagrams.ipv4, /EPERM|ECONNREFUSED/);
+  assert.match(result.datagrams.ipv6, /EPERM|ECONNREFUSED/);
+  assert.equal(result.datagrams.outside, 1, 'only that of before the rules');
+  assert.deepEqual(result.nested, { code: 7, stdout: '000', redirected: 0, outside: 0 }, 'not forwarded either');
+  assert.deepEqual(result.untracked, { code: 7, stdout: '000', redirected: 0, outside: 0 }, 'nor does it go outside');
+  assert.deepEqual(result.stopped, { code: 7, stdout: '000', redirected: 0, outside: 0 }, 'no cambist, no call');
+  assert.equal(result.leaked, false);
+});
+
+test('fails without NET_ADMIN', async () => {
+  const { code, stdout, stderr } = await redirect(RULES, { as: ['setpriv', '--bounding-set=-net_admin'] });
+  assert.deepEqual([code, stdout], [1, '']);
+  assert.match(stderr, /the kernel refused the rules; this container needs NET_ADMIN.*Operation not permitted/s);
+});
+
+test('fails if the kernel has other rules than those that it loaded', async (t) => {
+  const folder = await temporaryFolder(t);
+  await writeFile(
+    join(folder, 'nft'),
+    `#!/bin/sh\ncase $1 in -f) exit 0 ;; *) exec ${PATH.split(':')[0]}/nft "$@" ;; esac\n`,
+  );
+  await chmod(join(folder, 'nft'), 0o755);
+  const missing = await redirect(RULES, { path: `${folder}:${PATH}` });
+  assert.equal(missing.code, 1);
+  assert.match(missing.stderr, /the rules cannot be read back.*No such file/s);
+  await writeFile(
+    join(folder, 'nft'),
+    `#!/bin/sh\ncase $1 in -f) sed s/:15443/:1/ | ${PATH.split(':')[0]}/nft -f - ;; *) exec ${PATH.split(':')[0]}/nft "$@" ;; esac\n`,
+  );
+  const other = await redirect(RULES, { path: `${folder}:${PATH}` });
+  assert.equal(other.code, 1);
+  assert.match(other.stderr, /the kernel has other rules than those that were loaded:.*redirect to :1\n/s);
+});
+
+for (const [what, args, message] of [
+  ['no user', ['--redirect', '443:15443'], /missing --uid/],
+  [
+    'root as the user of cambist',
+    ['--uid', '0', '--redirect', '443:15443'],
+    /--uid 0: let cambist run as another user/,
+  ],
+  ['a name as the user', ['--uid', 'cambist', '--redirect', '443:15443'], /invalid --uid "cambist"/],
+  ['no port', ['--uid', '65532'], /missing --redirect/],
+  ['one port alone', ['--uid', '65532', '--redirect', '443'], /invalid --redirect "443"/],
+  ['a third port', ['--uid', '65532', '--redirect', '443:15443:1'], /invalid --redirect/],
+  ['a port above 65535', ['--uid', '65532', '--redirect', '443:65536'], /invalid --redirect/],
+  ['nftables syntax', ['--uid', '65532', '--redirect', '443:1; flush ruleset'], /invalid --redirect/],
+  ['a port twice', [...RULES, '--redirect', '443:15444'], /port 443 is redirected twice/],
+  ['another option', [...RULES, '--port', '1'], /unknown option "--port"/],
+  ['an option without value', [...RULES, '--redirect'], /missing value of --redirect/],
+] as const) {
+  test(`refuses ${what}, and loads no rule`, async () => {
+    const { code, stderr } = await redirect(args, { path: '/usr/bin:/bin' });
+    assert.equal(code, 1);
+    assert.match(stderr, message);
+  });
+}
