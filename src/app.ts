@@ -138,6 +138,7 @@ export async function startApp(first: Config, version: string, logger: Logger, t
     redirected = await interception.open(options).catch(closeOnError);
   }
   const admin = await openListener(adminServer, first.admin, 'admin', first.socketMode).catch(closeOnError);
+  interception?.refuse(admin);
   const callers = await inbound?.open().catch(closeOnError);
   serve(parts, first);
   const sweeping = setInterval(() => {
@@ -155,6 +156,8 @@ export async function startApp(first: Config, version: string, logger: Logger, t
     reload(config) {
       active = activate(config);
       connections.set(config.limits.maxConnections);
+      const closed = tracker.tunnels.closeRouted(active.table);
+      if (closed > 0) logger.warn({}, `closed ${closed} tunnels to hosts that have a route now`);
       const waiting = serve(parts, config);
       counts.reloaded('success');
       return waiting;

@@ -32,6 +32,8 @@ export interface Interception {
   serve(routes: readonly Route[]): string[];
   /** Writes the URL of the proxy for agents, and refuses upstream connections to it. @param listen as `openListener` returns it */
   announce(listen: string): Promise<void>;
+  /** Refuses connections to another listener of cambist. @param address as `openListener` returns it */
+  refuse(address: string): void;
 }
 
 /**
@@ -73,6 +75,7 @@ export async function startInterception(
       logger.warn({ hosts }, 'the certificate of intercept.ca excludes these hosts; restart the pod to intercept them');
       return excluded.map(({ name }) => `routes.${name}.match.host`);
     },
+    refuse: own.add,
     announce(listen) {
       own.add(listen);
       return writeVariables(trustDir, agentUrl(listen));

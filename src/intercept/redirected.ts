@@ -107,6 +107,7 @@ function passThrough(
     fail(error);
     return;
   }
+  tracker.tunnels.add(to.host, socket);
   const far = connectFarEnd(
     { host, port: to.port },
     reach,

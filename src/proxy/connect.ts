@@ -114,6 +114,7 @@ export function serveConnect(
       request.fail(error);
       return;
     }
+    tracker.tunnels.add(to.host, socket);
     const putBack = readEarlyBytes(socket, head);
     const far = connectFarEnd(
       { host: allowed.host, port: to.port },

@@ -11,6 +11,7 @@ import type { RecentDecisions } from './recent-decisions.ts';
 import type { RequestAudit } from './request-audit.ts';
 import type { StallWatch } from './stall-watch.ts';
 import { TrackedRequest } from './tracked-request.ts';
+import { Tunnels } from './tunnels.ts';
 import { UpstreamShares } from './upstream-share.ts';
 
 export interface RequestTrackerOptions {
@@ -33,6 +34,7 @@ export class RequestTracker {
   readonly options: RequestTrackerOptions;
   readonly #pipelining: Pipelining;
   readonly shares = new UpstreamShares();
+  readonly tunnels = new Tunnels();
   inFlight = 0;
   openStreams = 0;
   isDraining = false;

@@ -127,6 +127,46 @@ test('closes the connection to an allowed host that leads back to cambist, or is
   assert.match(app.logText(), /127\.0\.0\.1:\d+ is cambist itself/);
 });
 
+test('opens no tunnel to a listener of cambist, by CONNECT or by redirection', async (t) => {
+  const [listen, admin, redirected] = [await freePort(), await freePort(), await freePort()];
+  const ports = [listen, admin, redirected];
+  const { app, tunnel } = await startIntercepted(t, {
+    // Redirected connections to the ports of the other listeners arrive at another address.
+    listen: [`127.0.0.1:${redirected}`, `[::1]:${listen}`, `[::1]:${admin}`],
+    top: {
+      ...{ listen: `127.0.0.1:${listen}`, admin: `127.0.0.1:${admin}` },
+      forward_proxy: { connect: ports.map((port) => `localhost:${port}`) },
+    },
+  });
+  for (const port of ports) {
+    const connection = await tunnel(`localhost:${port}`);
+    assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 502 [\s\S]*ERR_UPSTREAM_UNREACHABLE/);
+    const host = port === redirected ? '127.0.0.1' : '::1';
+    await assert.rejects(secured(connect({ host, port, servername: 'localhost' })), /ECONNRESET|closed|disconnected/);
+  }
+  assert.equal(app.logText().match(/:\d+ is cambist itself/g)?.length, 2 * ports.length);
+  assert.equal(sumSamples(await app.metrics(), 'cambist_tunnels_total', {}), 0);
+});
+
+test('closes the connection that passes to a host, when a reload gives the host a route', async (t) => {
+  const server = createTcpServer((socket) => socket.on('error', () => {}).resume());
+  const { port } = await listen(server);
+  t.after(() => server.close());
+  const { app, config } = await startIntercepted(t, {
+    listen: [`[::1]:${port}`],
+    top: { forward_proxy: { connect: [`localhost:${port}`] } },
+  });
+  const socket = connect({ host: '::1', port, servername: 'localhost' });
+  socket.on('error', () => {});
+  const closed = new Promise((resolve) => socket.once('close', resolve));
+  const open = async (): Promise<number> => sumSamples(await app.metrics(), 'cambist_open_tunnels', {});
+  await eventually('the tunnel is open', async () => (await open()) === 1);
+  const routes = config.routes.map((route) => ({ ...route, match: { host: 'localhost' } }));
+  app.reloadTo({ ...config, routes });
+  await soon('the connection is closed', closed);
+  await eventually('no tunnel is counted', async () => (await open()) === 0);
+});
+
 test('limits the connections that pass to one host, and frees their share when they close', async (t) => {
   const server = createTcpServer((socket) => socket.on('error', () => {}).resume());
   const { port } = await listen(server);

@@ -5,6 +5,7 @@ import { startTestApp } from '../harness/app.ts';
 import { eventually, soon } from '../harness/eventually.ts';
 import { connectRaw } from '../harness/http-call.ts';
 import { listen } from '../harness/http-server.ts';
+import { sumSamples } from '../harness/metric-samples.ts';
 
 /** A tunnel to a server with the given behaviour, and the client at its other side. */
 async function startTunnel(t: TestContext, serve: (socket: Socket) => void, top: Record<string, unknown> = {}) {
@@ -89,6 +90,23 @@ test('pauses the client while the server does not read', async (t) => {
     }
   }
   assert.ok(sent < 60_000_000, `${sent} bytes went into a tunnel that the server does not read`);
+});
+
+test('closes the tunnel to a host that gets a route in a reload, and no other', async (t) => {
+  const { app, client, authority, server } = await startTunnel(t, (socket) => socket.pipe(socket));
+  const route = { name: 'r', upstream: 'http://127.0.0.1:1', credential: 'none' };
+  const allowed = { forward_proxy: { connect: [authority] } };
+  app.reloadTo({ ...allowed, routes: [{ ...route, match: { host: '127.0.0.2' } }] });
+  client.send('still open');
+  await soon('data passes', client.until('still open'));
+  app.reloadTo({ ...allowed, routes: [{ ...route, match: { host: '127.0.0.1' } }] });
+  await soon('the client sees the connection close', client.closed());
+  await eventually('the server sees the connection close', () => server.destroyed);
+  assert.match(app.logText(), /closed 1 tunnels to hosts that have a route now/);
+  await eventually(
+    'no tunnel is counted',
+    async () => sumSamples(await app.metrics(), 'cambist_open_tunnels', {}) === 0,
+  );
 });
 
 test('keeps an open tunnel during shutdown, and closes it when the grace elapses', async (t) => {

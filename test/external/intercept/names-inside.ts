@@ -35,6 +35,13 @@ try {
   const unrouted = await run('https://unrouted.example.com/mcp');
   // Its bytes pass untouched: curl sees the certificate of the backend.
   const passed = await run('https://passed.example.com/mcp', '--cacert', `${setup.cambist.directory}/upstream-ca.pem`);
+  const connected = await run(
+    'https://passed.example.com/mcp',
+    '--cacert',
+    `${setup.cambist.directory}/upstream-ca.pem`,
+    '--proxy',
+    setup.cambist.url,
+  );
   const doctor = await runCommand(['doctor', '--json', '--route', 'mcp', '--config', setup.cambist.configFile]);
   console.log(
     JSON.stringify({
@@ -45,6 +52,7 @@ try {
       verified,
       unrouted,
       passed,
+      connected,
       arrivals: await setup.arrivals('redirect'),
       tunnels: await setup.cambist.metric('cambist_tunnels_total'),
       asked: dns.asked,

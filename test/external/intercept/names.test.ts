@@ -34,7 +34,8 @@ test('an agent without proxy variables reaches cambist by name, and cambist the 
   assert.equal(result.verified, 1);
   assert.equal(result.unrouted.code, 35, 'the handshake is refused');
   assert.equal(result.passed.code, 60, "curl sees the backend's certificate, which names another host");
-  assert.equal(result.tunnels, 1);
+  assert.equal(result.connected.code, 60, 'a tunnel by CONNECT finds the backend by DNS as well');
+  assert.equal(result.tunnels, 2);
   assert.ok(result.arrivals >= 1);
   assert.equal(result.leaked, false);
   assert.equal(result.doctor.healthy, true, JSON.stringify(result.doctor));
