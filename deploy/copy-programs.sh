@@ -14,7 +14,7 @@ cp --parents --dereference /etc/os-release "$@" $libraries "$root"
 packages=$(dpkg-query --search $(realpath $libraries))
 # Node is not a package of Debian.
 packages="$packages
-$(dpkg-query --search "$@" || true)"
+$(dpkg-query --search "$@" 2>/dev/null || true)"
 for package in $(echo "$packages" | cut -d: -f1 | sort -u); do
   dpkg-query --status "$package" >"$root/var/lib/dpkg/status.d/$package"
   cp --parents --dereference "/usr/share/doc/$package/copyright" "$root"

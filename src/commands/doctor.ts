@@ -13,11 +13,13 @@ import { USAGES } from './usages.ts';
 
 /**
  * Checks the authorization servers and backends of a config, and performs one exchange for each route. With `--call` it also
- * calls each backend with the issued token.
+ * calls each backend with the issued token. With `--trust` it checks nothing but the trust folder of `intercept`.
  * The exit code is 1 if a check fails. A check that cannot be performed is a warning.
  */
 export const doctor: Command = async (args) => {
   const { values } = parseArgs({ args: [...args], options: USAGES.doctor.flags });
+  const other = (['route', 'subject-token-file', 'call'] as const).find((name) => values[name] !== undefined);
+  if (values.trust === true && other !== undefined) throw new UsageError(`--trust takes no --${other}`);
   const file = configFile(values.config);
   const loaded = await loadOrReport(file);
   if (loaded === undefined) return EXIT.failed;
@@ -28,22 +30,27 @@ export const doctor: Command = async (args) => {
   const findings: ReportedFinding[] = [];
   const report =
     values.json === true ? undefined : createTextReport((line) => console.log(line), showsColour(process.stdout));
-  await check(
-    { config, only, input, call: values.call === true },
-    {
-      section: (component, title) => report?.section(component, title),
-      finding(component, finding) {
-        findings.push({ about: component, ...finding });
-        report?.finding(component, finding);
-      },
+  const reporter: Reporter = {
+    section: (component, title) => report?.section(component, title),
+    finding(component, finding) {
+      findings.push({ about: component, ...finding });
+      report?.finding(component, finding);
     },
-  );
+  };
+  if (values.trust === true) await checkTrust(config, reporter);
+  else await check({ config, only, input, call: values.call === true }, reporter);
   const healthy = findings.every(({ severity }) => severity !== 'error');
   console.log(
     values.json === true ? JSON.stringify({ file, healthy, findings }, null, 2) : `\n${file}: ${summary(findings)}`,
   );
   return healthy ? EXIT.done : EXIT.failed;
 };
+
+/** Its modules are loaded only where they are used. */
+async function checkTrust(config: Config, reporter: Reporter): Promise<void> {
+  const trust = await import('../doctor/check-trust.ts');
+  await trust.checkTrust(config, reporter);
+}
 
 async function check(options: Omit<CheckOptions, 'context' | 'reporter'>, reporter: Reporter): Promise<void> {
   // Where names lead agents to cambist, /etc/hosts would lead its own checks there as well.

@@ -145,7 +145,7 @@ Sends nothing and shows no secret.`,
     example: 'cambist explain --config cambist.yaml http://127.0.0.1:8180/mine',
   },
   doctor: {
-    synopsis: '[--config FILE] [--subject-token-file FILE] [--route NAME] [--call] [--json]',
+    synopsis: '[--config FILE] [--subject-token-file FILE] [--route NAME] [--call] [--trust] [--json]',
     does: 'checks authorization servers and backends and explains failures',
     about: `Checks TLS, metadata, clock, client authentication and the keys for subject_token.verify. For each route it checks the
 backend without a token, performs one exchange, and checks that the issued token is for the backend. Needs the same
@@ -161,6 +161,10 @@ secrets as run. Without a caller's token it skips the exchanges that need one.`,
       call: {
         type: 'boolean',
         help: 'also calls each backend with the issued token: MCP initialize and server/discover',
+      },
+      trust: {
+        type: 'boolean',
+        help: 'checks only whether Node, Python, Go, Java, curl and Rust would trust the certificates of intercept',
       },
       json: JSON_OUTPUT,
     },

@@ -138,6 +138,14 @@ export const FINDING_CODES = [
   // audit trail
   'audit_reached',
   'audit_unreachable',
+  // trust folder of `intercept`, and the programs that read it
+  'trust_folder_read',
+  'trust_folder_missing',
+  'trust_folder_broken',
+  'trust_believed',
+  'trust_refused',
+  'trust_expected',
+  'trust_not_checked',
   // routes
   'secret_read',
   'backend_refuses_secret',
@@ -165,7 +173,7 @@ export interface Finding {
 
 /** The part of the config that a finding is about. */
 export interface Component {
-  readonly kind: 'authorization_server' | 'issuer' | 'subject_token' | 'route' | 'audit';
+  readonly kind: 'authorization_server' | 'issuer' | 'subject_token' | 'route' | 'audit' | 'trust';
   readonly name: string;
 }
 

@@ -27,11 +27,23 @@ export async function openInterceptAuthority(
   ca: InterceptAuthority,
   hosts: readonly string[],
 ): Promise<CertificateAuthority> {
+  const found = await findInterceptAuthority(ca);
+  if (found !== undefined) return found;
+  const made = makeAuthority(hosts);
+  return ca.kind === 'dir' ? storeAuthority(ca.dir, made) : made;
+}
+
+/**
+ * Opens the certificate authority of `intercept.ca` if it is stored.
+ * @returns undefined if it is not made yet, or only another process has it
+ * @throws {Error} for the operator
+ */
+export async function findInterceptAuthority(ca: InterceptAuthority): Promise<CertificateAuthority | undefined> {
   switch (ca.kind) {
     case 'ephemeral':
-      return makeAuthority(hosts);
+      return undefined;
     case 'dir':
-      return (await findAuthority(ca.dir)) ?? storeAuthority(ca.dir, makeAuthority(hosts));
+      return findAuthority(ca.dir);
     case 'files': {
       const cert = await readCredential({ file: ca.certificate }, 'intercept.ca.certificate');
       const key = await readCredential({ file: ca.privateKey }, 'intercept.ca.private_key');

@@ -17,7 +17,7 @@ export const RESTRICTED = [
 ];
 
 /** Sufficient for the flood test. podman's defaults can exceed the limits of the machine. */
-const LIMITS = ['--ulimit=nofile=8192:8192', '--ulimit=nproc=4096:4096'];
+export const LIMITS = ['--ulimit=nofile=8192:8192', '--ulimit=nproc=4096:4096'];
 
 /** Runs a podman command. @returns its standard output @throws Error with the output if the command fails */
 export async function podman(...args: readonly string[]): Promise<string> {
@@ -26,8 +26,8 @@ export async function podman(...args: readonly string[]): Promise<string> {
 }
 
 /** Runs a shell command whose standard input is the image's root file system as a tar archive. */
-export async function overRoot(commandLine: string): Promise<string> {
-  const id = (await podman('create', ...LIMITS, IMAGE)).trim();
+export async function overRoot(commandLine: string, image = IMAGE): Promise<string> {
+  const id = (await podman('create', ...LIMITS, image)).trim();
   try {
     const exported = 'set -o pipefail; podman export "$0" | ';
     const { stdout } = await promisify(execFile)('bash', ['-c', exported + commandLine, id], {

@@ -9,7 +9,7 @@ import { startInterceptSetup } from '../intercept/setup.ts';
 
 const here = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 
-/** Half a minute of compiling on two cores. */
+/** 40 seconds of compiling on two cores. */
 async function buildClient(): Promise<string> {
   const sources = ['Cargo.toml', 'Cargo.lock', 'src/main.rs'].map(here);
   const directory = await cachedInstall('rust-client', sources, async (folder) => {

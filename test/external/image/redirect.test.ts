@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { type TestContext, test } from 'node:test';
+import { runProgram } from '../../harness/run-command.ts';
+import { LIMITS, overRoot } from './podman.ts';
+
+const IMAGE = 'cambist-redirect:test';
+const MIB = 1024 * 1024;
+
+/** The restrictions of the init container in `deploy/packets.md`. */
+const RESTRICTED = ['--read-only', '--read-only-tmpfs=false', '--cap-drop=ALL', '--security-opt=no-new-privileges'];
+const ADMIN = [...RESTRICTED, '--cap-add=NET_ADMIN'];
+const RULES = ['--uid', '65532', '--redirect', '443:15443', '--redirect', '80:15080'];
+
+/** The network of a pod, which its containers share. */
+async function startPod(t: TestContext) {
+  const pod = spawn('unshare', ['-n', process.execPath, '-e', 'console.log("ready"); setInterval(() => {}, 1e6)']);
+  t.after(() => pod.kill());
+  await once(pod.stdout, 'data');
+  return (flags: readonly string[], ...args: readonly string[]) =>
+    runProgram('podman', ['run', '--rm', `--network=ns:/proc/${pod.pid}/ns/net`, ...LIMITS, ...flags, ...args]);
+}
+
+test('redirects with no capability but NET_ADMIN, and gives the same rules a second time', async (t) => {
+  const run = await startPod(t);
+  const list = () => run([...ADMIN, '--entrypoint=nft'], IMAGE, '-y', 'list', 'ruleset');
+  const first = await run(ADMIN, IMAGE, ...RULES);
+  assert.equal(first.code, 0, first.stderr);
+  assert.match(first.stdout, /^cambist-redirect: redirected TCP to ports 443 80 except that of user 65532/);
+  const { stdout: rules } = await list();
+  assert.match(rules, /tcp dport 443 redirect to :15443\n\t\ttcp dport 80 redirect to :15080/);
+  assert.equal((await run(ADMIN, IMAGE, ...RULES)).code, 0);
+  assert.equal((await list()).stdout, rules);
+});
+
+test('fails without NET_ADMIN, as any user but root, and without arguments', async (t) => {
+  const run = await startPod(t);
+  for (const flags of [RESTRICTED, [...ADMIN, '--user=65532']]) {
+    const { code, stderr } = await run(flags, IMAGE, ...RULES);
+    assert.equal(code, 1);
+    assert.match(stderr, /^cambist-redirect: the kernel refused the rules; this container needs NET_ADMIN/);
+  }
+  assert.match((await run(ADMIN, IMAGE)).stderr, /^cambist-redirect: missing --uid/);
+});
+
+test('contains nft, a shell, their libraries and one script', async (t) => {
+  const lines = (await overRoot('tar --list --verbose --numeric-owner', IMAGE)).split('\n');
+  const files = lines.flatMap((line) => {
+    const [, bytes, path] = /^-\S{9}\s+\S+\s+(\d+)\s+\S+ \S+ (.*)$/.exec(line) ?? [];
+    return path === undefined ? [] : [{ path, bytes: Number(bytes) }];
+  });
+  const programs = files.map(({ path }) => path).filter((path) => /^(?:usr\/)?s?bin\//.test(path));
+  assert.deepEqual(programs.sort(), ['usr/bin/cambist-redirect', 'usr/bin/dash', 'usr/sbin/nft']);
+  const total = files.reduce((sum, { bytes }) => sum + bytes, 0);
+  t.diagnostic(`${(total / MIB).toFixed(1)} MiB in ${files.length} files`);
+  assert.ok(total < 12 * MIB, `${total} bytes`);
+});

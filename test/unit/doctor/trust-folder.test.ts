@@ -1,0 +1,115 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { parseConfig } from '../../../src/config/load.ts';
+import type { Finding } from '../../../src/doctor/finding.ts';
+import { fileOf, findTrustFolder, makeTrustFolder, whyNotTrusted } from '../../../src/doctor/trust-folder.ts';
+import { openInterceptAuthority } from '../../../src/intercept/authority.ts';
+import { writeCertificates, writeVariables } from '../../../src/intercept/trust-folder.ts';
+import { createCertificateAuthority } from '../../harness/certificates.ts';
+
+const VARIABLES = ['NODE_EXTRA_CA_CERTS', 'SSL_CERT_FILE', 'CURL_CA_BUNDLE', 'JAVA_TOOL_OPTIONS'];
+
+async function startFolder(t: TestContext, name = 'cambist-trust-') {
+  const dir = await mkdtemp(join(tmpdir(), name));
+  t.after(() => rm(dir, { recursive: true }));
+  return dir;
+}
+
+function configWith(intercept: object | undefined) {
+  const routes = [{ name: 'r', match: { host: 'r.example.com' }, upstream: 'http://127.0.0.1:1', credential: 'none' }];
+  const { config } = parseConfig(JSON.stringify({ version: 1, routes, ...(intercept && { intercept }) }), 'test');
+  assert.ok(config !== undefined);
+  return config;
+}
+
+/** A folder as cambist writes it, with its authority in a folder of its own. */
+async function startWritten(t: TestContext) {
+  const [dir, trustDir] = [await startFolder(t), await startFolder(t)];
+  const config = configWith({ ca: { dir }, trust_dir: trustDir });
+  const authority = await openInterceptAuthority({ kind: 'dir', dir }, ['r.example.com']);
+  await writeCertificates(trustDir, authority.cert, {}, () => {});
+  await writeVariables(trustDir, 'http://127.0.0.1:8180');
+  const find = async () => {
+    const findings: Finding[] = [];
+    const folder = await findTrustFolder(config, (finding) => findings.push(finding));
+    return { folder, codes: findings.map(({ code }) => code), findings };
+  };
+  return { dir, trustDir, authority, find };
+}
+
+test('finds a folder whose authority can sign here, and which every client would trust', async (t) => {
+  const { trustDir, authority, find } = await startWritten(t);
+  const { folder, codes } = await find();
+  assert.deepEqual(codes, ['trust_folder_read']);
+  assert.ok(folder !== undefined && 'authority' in folder);
+  assert.equal(folder.authority.cert, authority.cert);
+  for (const variable of VARIABLES) assert.equal(await whyNotTrusted(variable, folder), undefined, variable);
+  assert.equal(fileOf('JAVA_TOOL_OPTIONS', folder), join(trustDir, 'truststore.p12'));
+});
+
+test('a folder whose key is not at hand cannot sign', async (t) => {
+  const { dir, find } = await startWritten(t);
+  await rm(join(dir, 'authority.pem'));
+  const { folder, codes } = await find();
+  assert.deepEqual(codes, ['trust_folder_read']);
+  assert.ok(folder !== undefined && !('authority' in folder));
+  assert.deepEqual(await readFile(join(dir, 'authority.pem')).catch(() => 'none'), 'none', 'and none is made');
+});
+
+test('reports a folder of another authority, and one that has expired', async (t) => {
+  const { trustDir, find } = await startWritten(t);
+  const other = createCertificateAuthority('another');
+  await writeFile(join(trustDir, 'ca.pem'), other.cert);
+  const differing = await find();
+  assert.deepEqual(differing.codes, ['trust_folder_read', 'trust_folder_broken']);
+  assert.ok(differing.folder !== undefined && !('authority' in differing.folder));
+  t.mock.timers.enable({ apis: ['Date'], now: Date.now() + 100 * 365 * 24 * 3_600_000 });
+  assert.equal((await find()).codes[0], 'trust_folder_broken');
+});
+
+test('says what a client would miss', async (t) => {
+  const { trustDir, find } = await startWritten(t);
+  const without = async (file: string, content: string) => {
+    await writeFile(join(trustDir, file), content);
+    const { folder } = await find();
+    assert.ok(folder !== undefined);
+    return Promise.all(VARIABLES.map((variable) => whyNotTrusted(variable, folder)));
+  };
+  const [node, ssl, curl, java] = await without('bundle.pem', createCertificateAuthority('another').cert);
+  assert.deepEqual([node, java], [undefined, undefined]);
+  for (const reason of [ssl, curl]) assert.match(reason ?? '', /names ".*bundle\.pem", which lacks the authority/);
+  assert.match(
+    (await without('truststore.p12', 'x'))[3] ?? '',
+    /JAVA_TOOL_OPTIONS names ".*", which lacks the authority/,
+  );
+  const missing = await without('env', "NODE_EXTRA_CA_CERTS='/nowhere/ca.pem'\n");
+  assert.match(missing[0] ?? '', /NODE_EXTRA_CA_CERTS names "\/nowhere\/ca\.pem", which cannot be read/);
+  assert.match(missing[1] ?? '', /do not set SSL_CERT_FILE/);
+});
+
+test('reads paths with spaces and quotes', async (t) => {
+  const dir = await startFolder(t, "cambist 'trust ");
+  const folder = await makeTrustFolder(dir, configWith(undefined));
+  assert.equal(folder.variables.SSL_CERT_FILE, join(dir, 'bundle.pem'));
+  assert.equal(await whyNotTrusted('SSL_CERT_FILE', folder), undefined);
+  const spaced = await startFolder(t, 'cambist trust ');
+  const second = await makeTrustFolder(spaced, configWith(undefined));
+  assert.equal(fileOf('JAVA_TOOL_OPTIONS', second), join(spaced, 'truststore.p12'));
+});
+
+test('says where the config has no folder, or the folder is not written', async (t) => {
+  const findings: Finding[] = [];
+  const found = (finding: Finding) => findings.push(finding);
+  assert.equal(await findTrustFolder(configWith(undefined), found), undefined);
+  assert.equal(await findTrustFolder(configWith({ trust_dir: join(await startFolder(t), 'none') }), found), undefined);
+  assert.deepEqual(
+    findings.map(({ code, severity }) => [code, severity]),
+    [
+      ['trust_folder_missing', 'ok'],
+      ['trust_folder_missing', 'warning'],
+    ],
+  );
+});
