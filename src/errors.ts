@@ -54,7 +54,7 @@ const CATALOGUE = {
     phase: 'subject',
     title: 'Handle invalid',
     detail:
-      'This proxy gives the agent a handle in place of each token. This request has another token, or a handle that is unknown or expired.',
+      'This proxy gives the agent a handle in place of each token. This request has another token, or a handle that is unknown, expired, or of a request that is over.',
     fix: 'Make the agent forward the Authorization header or the baggage of the request that it is serving. The log says what is wrong with the handle.',
   },
   ERR_INTERACTION_REQUIRED: {

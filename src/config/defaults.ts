@@ -41,4 +41,6 @@ export const DEFAULTS = {
   pseudonymizedClaims: ['sub', 'email', 'preferred_username'],
   tracingMcp: false,
   allowRawTokens: false,
+  inboundBaggage: true,
+  detached: 'refuse',
 } as const;

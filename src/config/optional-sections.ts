@@ -51,4 +51,8 @@ export interface Inbound {
   readonly claims: readonly (readonly [header: string, claim: string])[];
   /** May the agent send tokens as well as handles? */
   readonly allowRawTokens: boolean;
+  /** Does the agent get its handles in baggage as well, and may they name the caller there? */
+  readonly baggage: boolean;
+  /** May the agent use a handle after the request that it got the handle with? */
+  readonly detached: 'refuse' | 'allow';
 }

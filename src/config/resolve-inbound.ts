@@ -34,8 +34,26 @@ export function resolveInbound(
   );
   const claims = resolveClaims(written.claims, node.at('claims'));
   warnOfReach(listeners.listen, node);
+  const { baggage = DEFAULTS.inboundBaggage, detached = DEFAULTS.detached } = written;
+  if (baggage && detached === 'allow') {
+    node
+      .at('detached')
+      .warn(
+        'with baggage, an agent whose users share a connection can send one user’s request with the token of another: ' +
+          'set baggage to false, and let the agent forward Authorization',
+      );
+  }
   if (listen === undefined || agent === undefined || verify === undefined) return undefined;
-  return { listen, agent, verify, open, claims, allowRawTokens: written.allow_raw_tokens ?? DEFAULTS.allowRawTokens };
+  return {
+    listen,
+    agent,
+    verify,
+    open,
+    claims,
+    allowRawTokens: written.allow_raw_tokens ?? DEFAULTS.allowRawTokens,
+    baggage,
+    detached,
+  };
 }
 
 function resolveListen(written: string, { listen, admin }: Listeners, node: ConfigNode): Listen | undefined {

@@ -45,6 +45,20 @@ export const inbound = z
         default: DEFAULTS.allowRawTokens,
       })
       .optional(),
+    baggage: z
+      .boolean()
+      .meta({
+        description: 'Give the agent its handle in `baggage` as well, and accept it there.',
+        default: DEFAULTS.inboundBaggage,
+      })
+      .optional(),
+    detached: z
+      .enum(['refuse', 'allow'])
+      .meta({
+        description: 'Requests of the agent with a handle whose request from the caller is over.',
+        default: DEFAULTS.detached,
+      })
+      .optional(),
   })
   .meta({ description: 'The agent gets handles in place of its callers’ tokens.' });
 

@@ -85,7 +85,16 @@ function writtenIntercept({ ca, trustDir, listen }: Intercept, show: ShowSource)
   return { ca: authority, trust_dir: trustDir, ...(listen.length > 0 && { listen: listen.map(address) }) };
 }
 
-function writtenInbound({ listen, agent, verify, open, claims, allowRawTokens }: Inbound): ConfigFile['inbound'] {
+function writtenInbound({
+  listen,
+  agent,
+  verify,
+  open,
+  claims,
+  allowRawTokens,
+  baggage,
+  detached,
+}: Inbound): ConfigFile['inbound'] {
   return {
     listen: address(listen),
     agent: agent.socketPath === undefined ? agent.origin : `unix:${agent.socketPath}`,
@@ -93,5 +102,7 @@ function writtenInbound({ listen, agent, verify, open, claims, allowRawTokens }:
     ...(open.length > 0 && { open: open.map(({ path, isPrefix }) => (isPrefix ? `${path}*` : path)) }),
     ...(claims.length > 0 && { claims: Object.fromEntries(claims) }),
     allow_raw_tokens: allowRawTokens,
+    baggage,
+    detached,
   };
 }

@@ -10,6 +10,8 @@ import { handlesIn } from './handle-text.ts';
 export interface Replacement {
   /** Text of the handle. */
   readonly handle: string;
+  /** The handle in baggage. Undefined: baggage has none. */
+  readonly inBaggage: string | undefined;
   /** Alternating names and values. */
   readonly claims: readonly string[];
 }
@@ -34,12 +36,12 @@ export function agentHeaders(
     callerTokens: tokens,
     requestId: request.id,
   });
-  if (replacement === undefined) {
+  if (replacement !== undefined) headers.push('authorization', `Bearer ${replacement.handle}`, ...replacement.claims);
+  if (replacement?.inBaggage === undefined) {
     const kept = baggage.map(withoutHandle).filter((value) => value !== '' && !containsToken(value, tokens));
     headers.push(...kept.flatMap((value) => [BAGGAGE, value]));
   } else {
-    const { handle, claims } = replacement;
-    headers.push('authorization', `Bearer ${handle}`, BAGGAGE, withHandle(baggage, handle, tokens), ...claims);
+    headers.push(BAGGAGE, withHandle(baggage, replacement.inBaggage, tokens));
   }
   return headers;
 }

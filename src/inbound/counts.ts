@@ -11,11 +11,15 @@ import { REMOVAL_REASONS, type RemovalReason } from './handles.ts';
 export interface InboundCounts {
   readonly proxy: ProxyObserver;
   handleRemoved(reason: RemovalReason): void;
-  /** The agent used a handle whose caller has no request in flight. */
-  detachedUse(): void;
+  /** The agent used a handle whose request is over. */
+  detachedUse(result: DetachedResult): void;
   /** @param handles returns the current number of handles */
   families(handles: () => number): MetricFamily[];
 }
+
+/** Whether a request with a handle whose request is over was served. */
+export type DetachedResult = (typeof DETACHED_RESULTS)[number];
+const DETACHED_RESULTS = ['allowed', 'refused'] as const;
 
 /** Errors of a request to the agent. */
 const ERRORS: readonly ErrorCode[] = [
@@ -35,7 +39,7 @@ export function createInboundCounts(): InboundCounts {
   const removals: Tally<RemovalReason> = expect({}, REMOVAL_REASONS);
   for (const [code, outcome] of EXPECTED_RESPONSES) responseCount(counts, 'POST', code, outcome);
   expect(counts.failures, ERRORS);
-  let detached = 0;
+  const detached: Tally<DetachedResult> = expect({}, DETACHED_RESULTS);
   const proxy: ProxyObserver = {
     requestRouted() {
       counts.inFlight += 1;
@@ -62,9 +66,7 @@ export function createInboundCounts(): InboundCounts {
   return {
     proxy,
     handleRemoved: (reason) => add(removals, reason),
-    detachedUse() {
-      detached += 1;
-    },
+    detachedUse: (result) => add(detached, result),
     families: (handles) => [
       counter('cambist_inbound_requests_total', 'Requests from callers, by method, HTTP status and outcome.', () =>
         counts.responses.map(({ count, method, code, outcome }) => sample({ method, code, outcome }, count)),
@@ -91,8 +93,8 @@ export function createInboundCounts(): InboundCounts {
       gauge('cambist_inbound_handles', 'Handles in memory.', () => [sample({}, handles())]),
       counter(
         'cambist_inbound_detached_requests_total',
-        'Requests of the agent with a handle whose caller has no request in flight.',
-        () => [sample({}, detached)],
+        'Requests of the agent with a handle whose request from the caller is over, by result.',
+        () => samplesOf(detached, (result) => ({ result })),
       ),
       counter('cambist_inbound_handle_removals_total', 'Handles that were removed, by reason.', () =>
         samplesOf(removals, (reason) => ({ reason })),

@@ -1,16 +1,23 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import type { Clock } from '../clock/clock.ts';
 import { CambistError } from '../errors.ts';
-import { createShares, type Shares } from '../tokens/shares.ts';
 import type { Subject } from '../tokens/subject.ts';
+import { createEvictionOrder, type EvictionOrder } from './eviction-order.ts';
 import { handleText } from './handle-text.ts';
 
 /** Stands for a caller's token. It is a secret as well: the agent can use it here while it lives. */
 export interface Handle {
   readonly text: string;
   readonly subject: Subject;
-  /** Requests in flight with this handle. */
-  readonly holders: number;
+  /** Numbers of the requests of its caller that are in flight. */
+  readonly requests: ReadonlySet<number>;
+}
+
+/** A handle, and a request of its caller that is in flight. */
+export interface HeldHandle {
+  readonly handle: Handle;
+  /** Differs from that of every other request. */
+  readonly request: number;
 }
 
 /** The reason why a handle was removed. */
@@ -25,9 +32,9 @@ export interface Handles {
    * @param callerOf identifies the caller of a new handle. A caller with many tokens loses its own handles first
    * @throws {CambistError} ERR_OVERLOADED where every handle belongs to a request in flight
    */
-  hold(subject: Subject, callerOf: (subject: Subject) => string): Handle;
+  hold(subject: Subject, callerOf: (subject: Subject) => string): HeldHandle;
   /** Called once for each `hold`, when its request is complete. */
-  release(handle: Handle): void;
+  release(held: HeldHandle): void;
   /** The handle with a text, unless it is unknown or expired. Counts as a use. */
   find(text: string): Handle | undefined;
   /** Removes expired handles. Called regularly. */
@@ -45,7 +52,7 @@ interface Entry extends Handle {
   readonly expiresAtMs: number;
   /** Monotonic milliseconds, because the wall clock may be set back. */
   readonly expiresAtMonotonicMs: number;
-  holders: number;
+  readonly requests: Set<number>;
 }
 
 /** @param onRemoved called for each handle that is removed, except by `clear` */
@@ -56,8 +63,9 @@ export function createHandles(maxEntries: number, clock: Clock, onRemoved: (reas
   const byText = new Map<string, Entry>();
   const byToken = new Map<string, Entry>();
   let max = maxEntries;
+  let lastRequest = 0;
   /** Kept only at the bound. Below it nothing is evicted, and each use would cost a second list. */
-  let shares: Shares | undefined;
+  let order: EvictionOrder<Entry> | undefined;
 
   const isExpired = ({ expiresAtMs, expiresAtMonotonicMs }: Entry): boolean =>
     expiresAtMs <= clock.wallMs() || expiresAtMonotonicMs <= clock.monotonicMs();
@@ -67,72 +75,64 @@ export function createHandles(maxEntries: number, clock: Clock, onRemoved: (reas
     const digest = createHmac('sha256', key).update(subject.token.reveal()).digest('base64url');
     const { expiresAtMs = 0 } = subject;
     const expiresAtMonotonicMs = clock.monotonicMs() + expiresAtMs - clock.wallMs();
-    const entry = { text: handleText(digest), subject, expiresAtMs, expiresAtMonotonicMs, caller, holders: 0 };
+    const text = handleText(digest);
+    const entry: Entry = { text, subject, expiresAtMs, expiresAtMonotonicMs, caller, requests: new Set() };
     byText.set(entry.text, entry);
     byToken.set(subject.digest, entry);
-    shares?.add(caller, entry.text);
+    order?.add(entry);
     return entry;
   }
 
   /** Evicts the least recently used handle of the caller that exceeds its share, or else of any caller. */
   function evictFor(caller: string | undefined): boolean {
-    shares ??= sharesOf();
-    const greedy = byText.get(shares.firstToGiveWay(caller) ?? '')?.caller;
-    const isFree = ({ holders }: Entry): boolean => holders === 0;
-    const entry = find((each) => isFree(each) && each.caller === greedy) ?? find(isFree);
+    order ??= createEvictionOrder(byText.values(), max);
+    const entry = order.next(caller);
     if (entry === undefined) return false;
     remove(entry, isExpired(entry) ? 'expired' : 'capacity');
     return true;
   }
 
-  function sharesOf(): Shares {
-    const all = createShares(max);
-    for (const { caller, text } of byText.values()) all.add(caller, text);
-    return all;
-  }
-
-  function find(isWanted: (entry: Entry) => boolean): Entry | undefined {
-    for (const entry of byText.values()) if (isWanted(entry)) return entry;
-    return undefined;
-  }
-
   function remove(entry: Entry, reason: RemovalReason): void {
     byText.delete(entry.text);
     byToken.delete(entry.subject.digest);
-    shares?.remove(entry.caller, entry.text);
+    order?.remove(entry);
     onRemoved(reason);
   }
 
   function use(entry: Entry): void {
     byText.delete(entry.text);
     byText.set(entry.text, entry);
-    shares?.use(entry.caller, entry.text);
+    order?.use(entry);
   }
 
   return {
     hold(subject, callerOf) {
       const entry = byToken.get(subject.digest) ?? create(subject, callerOf(subject));
+      lastRequest += 1;
+      entry.requests.add(lastRequest);
       use(entry);
-      entry.holders += 1;
-      return entry;
+      return { handle: entry, request: lastRequest };
     },
-    release(handle) {
+    release({ handle, request }) {
       const entry = byText.get(handle.text);
       // After `clear` the same text may belong to another entry.
       if (entry !== handle) return;
-      entry.holders -= 1;
-      if (entry.holders === 0 && isExpired(entry)) remove(entry, 'expired');
+      entry.requests.delete(request);
+      if (entry.requests.size > 0) return;
+      if (isExpired(entry)) remove(entry, 'expired');
+      else use(entry);
     },
     find(text) {
       const entry = byText.get(text);
       if (entry === undefined || isExpired(entry)) return undefined;
-      use(entry);
+      // One in flight is used again when it is released.
+      if (entry.requests.size === 0) use(entry);
       return entry;
     },
     sweep() {
-      const done = [...byText.values()].filter((entry) => entry.holders === 0 && isExpired(entry));
+      const done = [...byText.values()].filter((entry) => entry.requests.size === 0 && isExpired(entry));
       for (const entry of done) remove(entry, 'expired');
-      if (byText.size < max) shares = undefined;
+      if (byText.size < max) order = undefined;
     },
     get size() {
       return byText.size;
@@ -140,13 +140,13 @@ export function createHandles(maxEntries: number, clock: Clock, onRemoved: (reas
     resize(next) {
       if (next === max) return;
       max = next;
-      shares = undefined;
+      order = undefined;
       while (byText.size > max && evictFor(undefined));
     },
     clear() {
       byText.clear();
       byToken.clear();
-      shares = undefined;
+      order = undefined;
     },
   };
 }

@@ -7,7 +7,8 @@ import { ownMetadata } from '../proxy/resource-metadata.ts';
 import { callUpstream, type UpstreamCallOptions } from '../proxy/upstream-call.ts';
 import { claimsOf, type Subject } from '../tokens/subject.ts';
 import { agentHeaders } from './agent-headers.ts';
-import type { Handle, Handles } from './handles.ts';
+import { handleOfRequest } from './handle-text.ts';
+import type { Handles, HeldHandle } from './handles.ts';
 import { isOpen } from './open-paths.ts';
 import { createInboundRules, type InboundRules } from './rules.ts';
 import { type VerifyCallerOptions, verifyCaller } from './verify-caller.ts';
@@ -45,7 +46,7 @@ export function createInboundPipeline(options: InboundPipelineOptions): Pipeline
       const subject = verifying instanceof Promise ? await verifying : verifying;
       const session = { subject, id: undefined };
       request.sessionFound(session);
-      const handle = subject && hold(request, subject, options.handles);
+      const held = subject && hold(request, subject, options.handles);
 
       // Read the body: a small one as a whole, which is faster; a large one streams.
       const taking = takeBody(request.incoming, MAX_WHOLE_BODY_BYTES);
@@ -55,7 +56,7 @@ export function createInboundPipeline(options: InboundPipelineOptions): Pipeline
       // Send with the handle in place of the token, and relay the response.
       if (request.isClosed) return;
       if (isStreamed(body)) request.watchUpload();
-      const headers = agentHeaders(routed, rules.reserved, handle && replacementOf(handle, rules));
+      const headers = agentHeaders(routed, rules.reserved, held && replacementOf(held, rules));
       const { target, route, path, wholeBody } = routed;
       const admitted = { request, target, route, path, wholeBody, session, body, headers, token: undefined };
       callUpstream(admitted, options, switched);
@@ -66,10 +67,10 @@ export function createInboundPipeline(options: InboundPipelineOptions): Pipeline
   };
 }
 
-function hold(request: ProxyRequest, subject: Subject, handles: Handles): Handle {
-  const handle = handles.hold(subject, callerOf);
-  request.onClosed(() => handles.release(handle));
-  return handle;
+function hold(request: ProxyRequest, subject: Subject, handles: Handles): HeldHandle {
+  const held = handles.hold(subject, callerOf);
+  request.onClosed(() => handles.release(held));
+  return held;
 }
 
 /** Tokens of one caller share an issuer and a subject. */
@@ -78,6 +79,7 @@ function callerOf(subject: Subject): string {
   return JSON.stringify([claims?.iss, claims?.sub]);
 }
 
-function replacementOf(handle: Handle, rules: InboundRules) {
-  return { handle: handle.text, claims: rules.claimsFor(handle) };
+function replacementOf({ handle, request }: HeldHandle, rules: InboundRules) {
+  const inBaggage = rules.inbound.baggage ? handleOfRequest(handle.text, request) : undefined;
+  return { handle: handle.text, inBaggage, claims: rules.claimsFor(handle) };
 }

@@ -6,28 +6,42 @@ import { containsToken, type ReadCaller, readCallerToken } from '../proxy/caller
 import { headerValues, type RawHeaders } from '../proxy/headers.ts';
 import type { Routed } from '../proxy/steps.ts';
 import { BAGGAGE, handleMembers, withoutHandle } from './baggage.ts';
-import { handlesIn } from './handle-text.ts';
+import type { DetachedResult } from './counts.ts';
+import { handlesIn, type ReadHandle, readHandle } from './handle-text.ts';
 import type { Handle, Handles } from './handles.ts';
 
 /**
  * Reads the caller of an outbound request by its handle. The route then works as with the token itself, and no handle is
  * forwarded. A value that looks like a handle is resolved or refused on every route.
  * @param inbound returns the active config
- * @param onDetached called for a handle whose caller has no request in flight
+ * @param onDetached called for a handle whose request is over, on a route that reads its caller
  */
-export function createHandleReader(handles: Handles, inbound: () => Inbound, onDetached: () => void): ReadCaller {
+export function createHandleReader(
+  handles: Handles,
+  inbound: () => Inbound,
+  onDetached: (result: DetachedResult) => void,
+): ReadCaller {
   return (routed, subjects) => {
     const { rawHeaders } = routed.request.incoming;
     const [text, ...others] = new Set(handleTexts(rawHeaders));
     if (others.length > 0) throw invalid('has two different handles');
     const handle = text === undefined ? undefined : handles.find(text);
     if (text !== undefined && handle === undefined) throw invalid('has a handle that is unknown or expired');
-    if (handle?.holders === 0) onDetached();
     if (handlesIn(routed.path).length > 0) throw invalid('has a handle in its URL');
-    if (!inbound().allowRawTokens) refuseRawTokens(routed, handle);
-    return readCallerToken(routed, subjects, handle === undefined ? rawHeaders : resolved(routed, handle));
+    const rules = inbound();
+    if (!rules.allowRawTokens) refuseRawTokens(routed, handle);
+    if (handle === undefined) return readCallerToken(routed, subjects, rawHeaders);
+    const uses = usesOf(routed, handle, rules);
+    if (uses.length > 0 && isDetached(handle, uses)) {
+      onDetached(rules.detached === 'allow' ? 'allowed' : 'refused');
+      if (rules.detached === 'refuse') throw invalid(DETACHED);
+    }
+    return readCallerToken(routed, subjects, resolved(routed, handle, uses.length > 0));
   };
 }
+
+const DETACHED =
+  'has a handle whose request is over: a connection that users share, or work in the background, which inbound.detached can allow';
 
 /** Everything that looks like a handle in any header. A baggage member for a handle must have one. */
 function handleTexts(raw: RawHeaders): string[] {
@@ -36,7 +50,8 @@ function handleTexts(raw: RawHeaders): string[] {
     const value = raw[i + 1] as string;
     if (handlesIn(raw[i] as string).length > 0) throw invalid('has a handle in the name of a header');
     texts.push(...handlesIn(value));
-    if (isNamed(raw[i], BAGGAGE)) texts.push(...handleMembers(value));
+    if (isNamed(raw[i], BAGGAGE))
+      texts.push(...handleMembers(value).map((member) => readHandle(member)?.text ?? member));
   }
   return texts;
 }
@@ -47,7 +62,7 @@ function refuseRawTokens({ request, route }: Routed, handle: Handle | undefined)
   const { rawHeaders } = request.incoming;
   for (const name of credentialHeaders(route)) {
     for (const value of headerValues(rawHeaders, name)) {
-      if (value.trim() === '' || (handle !== undefined && bareToken(value) === handle.text)) continue;
+      if (value.trim() === '' || (handle !== undefined && standsFor(bareToken(value), handle))) continue;
       throw invalid(
         `has a token in the header "${name}": set inbound.allow_raw_tokens if the agent has tokens of its own`,
       );
@@ -55,26 +70,57 @@ function refuseRawTokens({ request, route }: Routed, handle: Handle | undefined)
   }
 }
 
-/** The headers with the caller's token in the header of the route, and without the handle. */
-function resolved({ request, route }: Routed, { text, subject }: Handle): string[] {
+/**
+ * The places where the handle stands for its token, and not only in a copy. A header that the code of the agent set counts more than
+ * baggage, which instrumentation sends. Empty on a route that reads no caller.
+ */
+function usesOf({ request, route }: Routed, handle: Handle, { baggage }: Inbound): readonly ReadHandle[] {
+  if (!readsCaller(route)) return [];
+  const { rawHeaders } = request.incoming;
+  const { credentialHeaders: names } = request.active;
+  const direct: (ReadHandle | undefined)[] = [];
+  const indirect: (ReadHandle | undefined)[] = [];
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const [name, value] = [rawHeaders[i] as string, rawHeaders[i + 1] as string];
+    if (names.has(name.toLowerCase())) direct.push(standsFor(bareToken(value), handle));
+    else if (baggage && isNamed(name, BAGGAGE)) {
+      indirect.push(...handleMembers(value).map((member) => standsFor(member, handle)));
+    }
+  }
+  const uses = direct.filter((use) => use !== undefined);
+  return uses.length > 0 ? uses : indirect.filter((use) => use !== undefined);
+}
+
+/**
+ * Is the request over that the handle was given with? Clients that share a connection among users send the baggage of the user who
+ * opened it. A handle without a number is used while any request of its caller is in flight.
+ */
+function isDetached({ requests }: Handle, uses: readonly ReadHandle[]): boolean {
+  return requests.size === 0 || uses.some(({ request }) => request !== undefined && !requests.has(request));
+}
+
+function standsFor(value: string, { text }: Handle): ReadHandle | undefined {
+  const read = readHandle(value);
+  return read?.text === text ? read : undefined;
+}
+
+/** The headers with the caller's token in the header of the route, and without the handle. @param isUsed it stands for the token */
+function resolved({ request, route }: Routed, handle: Handle, isUsed: boolean): string[] {
+  const { text, subject } = handle;
   const { rawHeaders } = request.incoming;
   const { credentialHeaders: names } = request.active;
   const own = route.subjectToken.header;
   const headers: string[] = [];
-  /** Whether the handle is where it stands for its token, and not only in a copy. */
-  let isSent = false;
   /** The route's own header has a value. */
   let hasOwn = false;
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i] as string;
     let value = rawHeaders[i + 1] as string;
     const key = name.toLowerCase();
-    if (names.has(key) && bareToken(value) === text) {
-      isSent = true;
-      if (key !== own) continue;
-      value = value.replace(text, () => subject.token.reveal());
+    if (names.has(key) && standsFor(bareToken(value), handle)) {
+      if (key !== own || !isUsed) continue;
+      value = value.replace(bareToken(value), () => subject.token.reveal());
     } else if (key === BAGGAGE) {
-      isSent ||= handleMembers(value).includes(text);
       value = withoutHandle(value);
       if (value === '') continue;
     }
@@ -84,7 +130,7 @@ function resolved({ request, route }: Routed, { text, subject }: Handle): string
     }
     if (!containsToken(value, [text])) headers.push(name, value);
   }
-  if (!isSent || !readsCaller(route)) return headers;
+  if (!isUsed) return headers;
   if (!hasOwn) return [...headers, own, `Bearer ${subject.token.reveal()}`];
   if (route.credential.kind !== 'passthrough' && ownToken(headers, own) !== subject.token.reveal()) {
     throw invalid('has a handle and a token that differ');

@@ -2,6 +2,7 @@ import type { TestContext } from 'node:test';
 import { type RunningApp, startTestApp, type WrittenConfig } from './app.ts';
 import { type FakeAuthorizationServer, startFakeAuthorizationServer } from './fake-authorization-server.ts';
 import { type FakeUpstream, startFakeUpstream, type UpstreamHandler } from './fake-upstream.ts';
+import { open } from './http-call.ts';
 import { echo } from './upstream-handlers.ts';
 
 /** cambist on both sides of an agent: callers reach it, and it reaches its backend, through cambist. */
@@ -19,7 +20,7 @@ export interface InboundGateway {
 }
 
 export interface InboundGatewayOptions {
-  /** Behaviour of the agent. By default, it echoes. */
+  /** Behaviour of the agent. By default, it echoes, and leaves requests of `openHandle` open. */
   readonly agent?: UpstreamHandler;
   readonly backend?: UpstreamHandler;
   /** Overrides keys of `inbound`. */
@@ -40,7 +41,7 @@ export async function startInboundGateway(
 ): Promise<InboundGateway> {
   const authorizationServer = await startFakeAuthorizationServer();
   t.after(authorizationServer.close);
-  const agent = await startFakeUpstream(options.agent ?? echo);
+  const agent = await startFakeUpstream(options.agent ?? echoOrStayOpen);
   t.after(agent.close);
   const backend = await startFakeUpstream(options.backend ?? echo);
   t.after(backend.close);
@@ -74,6 +75,40 @@ export async function startInboundGateway(
     mint: (fields) => authorizationServer.mint({ audience: AGENT, ...fields }),
     config,
   };
+}
+
+const HELD = '/held';
+
+const echoOrStayOpen: UpstreamHandler = (request, response) => {
+  if (request.url !== HELD) return echo(request, response);
+  response.writeHead(200).flushHeaders();
+};
+
+/** A handle, and the request of its caller that is in flight until `close` or the end of the test. */
+export interface OpenHandle {
+  readonly handle: string;
+  /** The handle as the agent got it in baggage. Empty if it got none. */
+  readonly inBaggage: string;
+  close(): void;
+}
+
+/** Sends a request of a caller that the agent leaves open. */
+export async function openHandle(
+  t: TestContext,
+  gateway: InboundGateway,
+  fields?: Parameters<InboundGateway['mint']>[0],
+): Promise<OpenHandle> {
+  const token = await gateway.mint(fields);
+  return openHandleOf(t, gateway, token);
+}
+
+/** The same for a token. */
+export async function openHandleOf(t: TestContext, gateway: InboundGateway, token: string): Promise<OpenHandle> {
+  const response = await open(`${gateway.url}${HELD}`, { headers: { authorization: `Bearer ${token}` } });
+  const close = () => void response.destroy();
+  t.after(close);
+  const [, inBaggage = ''] = /^cambist=([^,]*)/.exec(String(gateway.agent.requests.at(-1)?.headers.baggage)) ?? [];
+  return { handle: lastHandle(gateway), inBaggage, close };
 }
 
 /** The handle that the agent got with its last request. */

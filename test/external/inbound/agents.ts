@@ -1,7 +1,7 @@
 import type { TestContext } from 'node:test';
 import { freePort } from '../../harness/free-port.ts';
 import { type McpSetup, startMcpSetup } from '../../harness/mcp-setup.ts';
-import { type PythonAgent, startPythonAgent } from './install.ts';
+import { type PythonAgent, type PythonAgentOptions, startPythonAgent } from './install.ts';
 
 export interface AgentSetup extends McpSetup {
   readonly agent: PythonAgent;
@@ -13,7 +13,11 @@ export interface AgentSetup extends McpSetup {
 const AUDIENCE = 'my-agent';
 
 /** Starts an authorization server, MCP backends, cambist, and an agent that is reached, and reaches `github`, through cambist. */
-export async function startAgentSetup(t: TestContext, module: string): Promise<AgentSetup> {
+export async function startAgentSetup(
+  t: TestContext,
+  module: string,
+  options: PythonAgentOptions & { readonly inbound?: Readonly<Record<string, unknown>> } = {},
+): Promise<AgentSetup> {
   const port = await freePort();
   const setup = await startMcpSetup({
     change: (config) => ({
@@ -24,11 +28,12 @@ export async function startAgentSetup(t: TestContext, module: string): Promise<A
         verify: { issuer: issuerOf(config), audience: AUDIENCE },
         open: ['/.well-known/agent-card.json'],
         claims: { 'x-user-id': 'sub' },
+        ...options.inbound,
       },
     }),
   });
   t.after(setup.close);
-  const agent = await startPythonAgent(module, port, setup.url('github'));
+  const agent = await startPythonAgent(module, port, setup.url('github'), options);
   t.after(agent.close);
   return { ...setup, agent, inboundUrl: setup.cambist.inboundUrl };
 }

@@ -9,6 +9,12 @@ export interface PythonAgent extends ServerProcess {
   readonly url: string;
 }
 
+export interface PythonAgentOptions {
+  /** File of pinned packages. */
+  readonly requirements?: string;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
 const START_TIMEOUT_MS = 60_000;
 
 /**
@@ -17,10 +23,15 @@ const START_TIMEOUT_MS = 60_000;
  * @param module `app` of which is the agent
  * @throws Error if Python is missing or the package index is unreachable
  */
-export async function startPythonAgent(module: string, port: number, backendUrl: string): Promise<PythonAgent> {
-  const directory = await cachedInstall('inbound-agents', [here('python/requirements.txt')], async (folder) => {
+export async function startPythonAgent(
+  module: string,
+  port: number,
+  backendUrl: string,
+  { requirements = 'requirements.txt', env = {} }: PythonAgentOptions = {},
+): Promise<PythonAgent> {
+  const directory = await cachedInstall('inbound-agents', [here(`python/${requirements}`)], async (folder) => {
     await runTool('python3', ['-m', 'venv', 'venv'], folder);
-    await runTool(join(folder, 'venv/bin/pip'), ['install', '--quiet', '--no-deps', '-r', 'requirements.txt'], folder);
+    await runTool(join(folder, 'venv/bin/pip'), ['install', '--quiet', '--no-deps', '-r', requirements], folder);
   });
   const bin = join(directory, 'venv/bin');
   const url = `http://127.0.0.1:${port}`;
@@ -44,6 +55,7 @@ export async function startPythonAgent(module: string, port: number, backendUrl:
       OTEL_TRACES_EXPORTER: 'none',
       OTEL_METRICS_EXPORTER: 'none',
       OTEL_LOGS_EXPORTER: 'none',
+      ...env,
     },
     readyUrl: `${url}/healthz`,
     startTimeoutMs: START_TIMEOUT_MS,

@@ -22,7 +22,7 @@ test('gives the agent a handle in place of the token, in Authorization and as fi
   const handle = lastHandle(gateway);
   assert.match(handle, HANDLE);
   assert.deepEqual(request?.authorization, [`Bearer ${handle}`]);
-  assert.equal(request?.headers.baggage, `cambist=${handle},tenant=blue`);
+  assert.equal(request?.headers.baggage, `cambist=${handle}.1,tenant=blue`);
   assert.equal(request?.headers['x-custom'], 'kept');
   assert.equal(request?.headers.host, new URL(gateway.url).host);
   assert.equal(request?.url, '/chat?q=1');
@@ -60,7 +60,7 @@ test('drops copies of the token, the caller’s claim headers and its cambist ba
   assert.deepEqual(request?.authorization, [`Bearer ${lastHandle(gateway)}`]);
   assert.equal(request?.headers['x-user-id'], 'alice');
   assert.equal(request?.headers['x-groups'], 'a,b');
-  assert.equal(request?.headers.baggage, `cambist=${lastHandle(gateway)},tenant=blue`);
+  assert.equal(request?.headers.baggage, `cambist=${lastHandle(gateway)}.1,tenant=blue`);
 });
 
 test('returns 401 with the challenge and the metadata of the agent without a valid token', async (t) => {

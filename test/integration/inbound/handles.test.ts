@@ -2,14 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { decodeJwt } from 'jose';
 import { call } from '../../harness/http-call.ts';
-import { AGENT, type InboundGateway, lastHandle, startInboundGateway } from '../../harness/inbound.ts';
-
-/** A handle of a caller, as the agent has it after a call. */
-async function handleOf(gateway: InboundGateway, fields?: Parameters<InboundGateway['mint']>[0]): Promise<string> {
-  const response = await call(gateway.url, { headers: { authorization: `Bearer ${await gateway.mint(fields)}` } });
-  assert.equal(response.status, 200);
-  return lastHandle(gateway);
-}
+import { AGENT, type InboundGateway, openHandle, openHandleOf, startInboundGateway } from '../../harness/inbound.ts';
 
 const codeOf = (text: string): unknown => (JSON.parse(text) as { code?: unknown }).code;
 
@@ -21,7 +14,7 @@ function lastSubject({ backend }: InboundGateway): string | undefined {
 
 test('exchanges the token of a handle in Authorization or in baggage', async (t) => {
   const gateway = await startInboundGateway(t);
-  const handle = await handleOf(gateway, { subject: 'alice' });
+  const handle = (await openHandle(t, gateway, { subject: 'alice' })).handle;
   const sent: Record<string, string>[] = [
     { authorization: `Bearer ${handle}` },
     { baggage: `cambist=${handle}` },
@@ -41,7 +34,7 @@ test('exchanges the token of a handle in Authorization or in baggage', async (t)
 
 test('keeps the other members of the baggage, and drops copies of the handle', async (t) => {
   const gateway = await startInboundGateway(t);
-  const handle = await handleOf(gateway);
+  const handle = (await openHandle(t, gateway)).handle;
   const encoded = handle.replace('cbh', '%63bh');
   await call(`${gateway.app.url}/github`, {
     headers: {
@@ -71,7 +64,7 @@ test('returns 401 for an unknown, expired or second handle, a raw token and a ha
       { name: 'pass', match: { path: '/pass' }, upstream: url, credential: 'passthrough' },
     ],
   });
-  const [one, other] = [await handleOf(gateway), await handleOf(gateway)];
+  const [one, other] = [(await openHandle(t, gateway)).handle, (await openHandle(t, gateway)).handle];
   const unknown = `cbh_${'A'.repeat(43)}`;
   const everywhere: [string, Record<string, string>][] = [
     ['', { authorization: `Bearer ${unknown}` }],
@@ -107,7 +100,7 @@ test('drops whatever Authorization comes on routes that need no caller', async (
   const gateway = await startInboundGateway(t, {
     moreRoutes: ({ url }) => [{ name: 'open', match: { path: '/open' }, upstream: url, credential: 'none' }],
   });
-  const handle = await handleOf(gateway);
+  const handle = (await openHandle(t, gateway)).handle;
   for (const authorization of [`Bearer ${handle}`, 'Bearer raw-token-of-the-agent']) {
     const response = await call(`${gateway.app.url}/open`, {
       headers: { authorization, baggage: `cambist=${handle}` },
@@ -121,8 +114,7 @@ test('drops whatever Authorization comes on routes that need no caller', async (
 test('sends the token of a handle on a passthrough route, in the header of the route', async (t) => {
   const gateway = await startInboundGateway(t, { route: { credential: 'passthrough' } });
   const token = await gateway.mint();
-  await call(gateway.url, { headers: { authorization: `Bearer ${token}` } });
-  const handle = lastHandle(gateway);
+  const { handle } = await openHandleOf(t, gateway, token);
   for (const headers of [{ authorization: `Bearer ${handle}` }, { baggage: `cambist=${handle}` }]) {
     await call(`${gateway.app.url}/github`, { headers });
     assert.deepEqual(gateway.backend.requests.at(-1)?.authorization, [`Bearer ${token}`]);
@@ -132,7 +124,7 @@ test('sends the token of a handle on a passthrough route, in the header of the r
 
 test('puts the token of a handle into another header of the route', async (t) => {
   const gateway = await startInboundGateway(t, { route: { subject_token: { header: 'x-user-token' } } });
-  const handle = await handleOf(gateway, { subject: 'alice' });
+  const handle = (await openHandle(t, gateway, { subject: 'alice' })).handle;
   for (const headers of [
     { 'x-user-token': handle },
     { authorization: `Bearer ${handle}` },
@@ -145,7 +137,7 @@ test('puts the token of a handle into another header of the route', async (t) =>
 
 test('accepts raw tokens with allow_raw_tokens, but not beside another caller’s handle', async (t) => {
   const gateway = await startInboundGateway(t, { inbound: { allow_raw_tokens: true } });
-  const handle = await handleOf(gateway, { subject: 'alice' });
+  const handle = (await openHandle(t, gateway, { subject: 'alice' })).handle;
   const raw = await gateway.authorizationServer.mint({ subject: 'bob' });
   const authorization = `Bearer ${raw}`;
   assert.equal((await call(`${gateway.app.url}/github`, { headers: { authorization } })).status, 200);
@@ -156,7 +148,7 @@ test('accepts raw tokens with allow_raw_tokens, but not beside another caller’
 
 test('refuses a handle after the exp of its token', async (t) => {
   const gateway = await startInboundGateway(t);
-  const handle = await handleOf(gateway, { ttlSeconds: 2 });
+  const handle = (await openHandle(t, gateway, { ttlSeconds: 2 })).handle;
   const headers = { authorization: `Bearer ${handle}` };
   assert.equal((await call(`${gateway.app.url}/github`, { headers })).status, 200);
   const { exp = 0 } = decodeJwt(await gateway.authorizationServer.mint({ ttlSeconds: 1 }));
@@ -167,7 +159,7 @@ test('refuses a handle after the exp of its token', async (t) => {
 
 test('invalidates all handles when inbound.verify changes, and keeps them otherwise', async (t) => {
   const gateway = await startInboundGateway(t);
-  const headers = { authorization: `Bearer ${await handleOf(gateway)}` };
+  const headers = { authorization: `Bearer ${(await openHandle(t, gateway)).handle}` };
   const { inbound } = gateway.config;
   gateway.app.reloadTo({ ...gateway.config, inbound: { ...inbound, claims: { 'x-user': 'sub' } } });
   assert.equal((await call(`${gateway.app.url}/github`, { headers })).status, 200);

@@ -8,7 +8,7 @@ import { createLogger } from '../../../src/observability/logger.ts';
 import type { Attributes, Span } from '../../../src/observability/tracing.ts';
 import { configOf } from '../../harness/app.ts';
 import { call } from '../../harness/http-call.ts';
-import { lastHandle, startInboundGateway } from '../../harness/inbound.ts';
+import { openHandleOf, startInboundGateway } from '../../harness/inbound.ts';
 
 interface AuditRecord {
   readonly event: string;
@@ -25,7 +25,7 @@ test('the audit trail names the verified caller of the agent, and of each call t
   const gateway = await startInboundGateway(t, { top: { audit: { to: { file } } } });
   const token = await gateway.mint({ subject: 'alice' });
   await call(gateway.url, { headers: { authorization: `Bearer ${token}`, 'x-request-id': 'inbound' } });
-  const authorization = `Bearer ${lastHandle(gateway)}`;
+  const authorization = `Bearer ${(await openHandleOf(t, gateway, token)).handle}`;
   await call(`${gateway.app.url}/github`, { headers: { authorization, 'x-request-id': 'outbound' } });
   await call(gateway.url, { headers: { 'x-request-id': 'refused' } });
   await gateway.app.stop();

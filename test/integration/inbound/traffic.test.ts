@@ -124,7 +124,7 @@ test('writes a log line, and counts requests, failures and handles, without any 
   const authorization = `Bearer ${lastHandle(gateway)}`;
   await call(`${gateway.app.url}/github`, { headers: { authorization } });
   const text = await gateway.app.metrics();
-  assert.match(text, /cambist_inbound_detached_requests_total 1/);
+  assert.match(text, /cambist_inbound_detached_requests_total\{result="refused"\} 1/);
   assert.match(text, /cambist_inbound_requests_total\{method="POST",code="200",outcome="forwarded"\} 1/);
   assert.match(text, /cambist_inbound_failures_total\{error="ERR_SUBJECT_TOKEN_MISSING"\} 1/);
   assert.match(text, /cambist_inbound_request_duration_seconds_count 2/);

@@ -11,7 +11,8 @@ const messages = (keys: string, top = ''): string[] =>
   problemsOf(fileOf(keys, top)).map((problem) => problem.replace(/^\d+:\d+: /, ''));
 
 test('reads all keys', () => {
-  const more = "open: [/healthz, '/docs/*'], claims: { X-User-Id: sub }, allow_raw_tokens: true";
+  const more =
+    "open: [/healthz, '/docs/*'], claims: { X-User-Id: sub }, allow_raw_tokens: true, baggage: false, detached: allow";
   assert.deepEqual(configOf(fileOf(`${BASE}, ${more}`)).inbound, {
     listen: { kind: 'tcp', host: '0.0.0.0', port: 8080 },
     agent: { origin: 'http://127.0.0.1:8081', host: '127.0.0.1:8081', path: '' },
@@ -22,8 +23,11 @@ test('reads all keys', () => {
     ],
     claims: [['x-user-id', 'sub']],
     allowRawTokens: true,
+    baggage: false,
+    detached: 'allow',
   });
-  assert.equal(configOf(fileOf(BASE)).inbound?.allowRawTokens, false);
+  const { allowRawTokens, baggage, detached } = configOf(fileOf(BASE)).inbound ?? {};
+  assert.deepEqual([allowRawTokens, baggage, detached], [false, true, 'refuse']);
 });
 
 test('reads an agent on a Unix socket, and takes the CA of the server with the same issuer', () => {
@@ -92,6 +96,13 @@ test('refuses claim headers that HTTP or cambist needs, and two spellings of one
     assert.match(claims(`${header}: sub`), /^inbound\.claims/, header);
   }
   assert.match(claims('x-user: sub, X_User: email'), /names the same header as an earlier key/);
+});
+
+test('warns if a handle in baggage could name a caller whose request is over', () => {
+  assert.match(messages(`${BASE}, detached: allow`).join(), /^warning: inbound\.detached: with baggage, /);
+  for (const keys of ['detached: allow, baggage: false', 'detached: refuse', 'baggage: false']) {
+    assert.deepEqual(messages(`${BASE}, ${keys}`), []);
+  }
 });
 
 test('warns if hosts outside the pod could use handles', () => {

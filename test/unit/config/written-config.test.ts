@@ -42,6 +42,8 @@ const RARE = {
     open: ['/healthz', '/public/*'],
     claims: { 'x-user-id': 'sub' },
     allow_raw_tokens: true,
+    baggage: false,
+    detached: 'allow',
   },
   interaction: { hosts: ['consent.example.com'] },
   intercept: {

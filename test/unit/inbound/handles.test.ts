@@ -17,9 +17,9 @@ function start(maxEntries = 10) {
   });
   /** A handle without a request in flight. */
   const idle = (token: string, caller = token, lifetimeMs?: number) => {
-    const handle = handles.hold(subject(token, lifetimeMs), () => caller);
-    handles.release(handle);
-    return handle.text;
+    const held = handles.hold(subject(token, lifetimeMs), () => caller);
+    handles.release(held);
+    return held.handle.text;
   };
   return { clock, handles, removed, subject, idle };
 }
@@ -108,7 +108,7 @@ test('does not release a handle that was made after all were removed', () => {
   const { handles, subject } = start(1);
   const before = handles.hold(subject('a'), () => 'a');
   handles.clear();
-  assert.equal(handles.find(before.text), undefined);
+  assert.equal(handles.find(before.handle.text), undefined);
   const after = handles.hold(subject('a'), () => 'a');
   handles.release(before);
   assert.throws(() => handles.hold(subject('b'), () => 'b'), { code: 'ERR_OVERLOADED' });
