@@ -133,6 +133,9 @@ test('exits with 2 on an unknown route or a missing token file', async (t) => {
   const route = await doctor('--route', 'gihtub');
   assert.deepEqual([route.code, route.stdout], [2, '']);
   assert.match(route.stderr, /unknown route "gihtub": the config has github, docs/);
+  const trust = await doctor('--trust', '--route', 'github');
+  assert.deepEqual([trust.code, trust.stdout], [2, '']);
+  assert.match(trust.stderr, /--trust takes no --route/);
   const file = await doctor('--subject-token-file', '/nowhere/token');
   assert.equal(file.code, 2);
   assert.match(file.stderr, /"\/nowhere\/token" cannot be read/);

@@ -50,7 +50,7 @@ export function post(path: string, bytes: number, body = ''): string {
   return `POST ${path} HTTP/1.1\r\nHost: h\r\nContent-Length: ${bytes}\r\n\r\n${body}`;
 }
 
-export async function openConnection(app: RunningApp): Promise<RawConnection> {
+export async function openConnection(app: Pick<RunningApp, 'url'>): Promise<RawConnection> {
   const connection = await connectRaw(app.url);
   connection.socket.allowHalfOpen = true;
   return connection;

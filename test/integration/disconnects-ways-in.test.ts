@@ -26,6 +26,10 @@ const HOST = 'agent.svc';
 /** A way in: opens what carries requests on a new connection, and writes the target of a request. */
 interface WayIn {
   readonly isUnix?: boolean;
+  /** Connections arrive at `intercept.listen`. */
+  readonly isRedirected?: boolean;
+  /** The only backend. After their first bytes, these ways lead to the same code as another one. */
+  readonly kind?: (typeof KINDS)[number];
   /** Bytes that cambist does not read hide a reset too. */
   readonly hidesResets?: boolean;
   readonly enter?: (outer: RawConnection, ca: () => Promise<string>) => Promise<RawConnection>;
@@ -35,6 +39,11 @@ interface WayIn {
 async function openTunnel({ send, until }: RawConnection, port: number): Promise<void> {
   send(`CONNECT ${HOST}:${port} HTTP/1.1\r\nHost: ${HOST}:${port}\r\n\r\n`);
   await until('Established\r\n\r\n');
+}
+
+async function secureIn({ socket }: RawConnection, ca: () => Promise<string>): Promise<RawConnection> {
+  socket.removeAllListeners('data');
+  return secured(connect({ socket, ca: await ca(), servername: HOST }));
 }
 
 const WAYS_IN: Record<string, WayIn> = {
@@ -51,9 +60,16 @@ const WAYS_IN: Record<string, WayIn> = {
     hidesResets: true,
     async enter(outer, ca) {
       await openTunnel(outer, 443);
-      outer.socket.removeAllListeners('data');
-      return secured(connect({ socket: outer.socket, ca: await ca(), servername: HOST }));
+      return secureIn(outer, ca);
     },
+    target: (path) => path,
+  },
+  'a redirected connection': { isRedirected: true, kind: 'HTTP/1.1', target: (path) => path },
+  'redirected TLS': {
+    isRedirected: true,
+    kind: 'HTTP/2',
+    hidesResets: true,
+    enter: (outer, ca) => secureIn(outer, ca),
     target: (path) => path,
   },
   'a Unix socket': { isUnix: true, target: (path) => path },
@@ -102,7 +118,12 @@ async function startBackend(t: TestContext, kind: (typeof KINDS)[number]) {
   return { url: isPlain ? `http://127.0.0.1:${port}` : `https://localhost:${port}`, requests, open };
 }
 
-async function startApp(t: TestContext, kind: (typeof KINDS)[number], url: string, isUnix = false) {
+async function startApp(
+  t: TestContext,
+  kind: (typeof KINDS)[number],
+  url: string,
+  { isUnix = false, isRedirected = false }: WayIn,
+) {
   const folder = await mkdtemp(join(tmpdir(), 'cambist-leaving-'));
   t.after(() => rm(folder, { recursive: true }));
   const route = {
@@ -110,7 +131,7 @@ async function startApp(t: TestContext, kind: (typeof KINDS)[number], url: strin
     ...(kind !== 'HTTP/1.1' && { tls: { ca: { file: await authorityFile(t) } }, http2: kind === 'HTTP/2' }),
   };
   const app = await startTestApp(t, {
-    intercept: { trust_dir: folder },
+    intercept: { trust_dir: folder, ...(isRedirected && { listen: ['127.0.0.1:0'] }) },
     ...(isUnix && { listen: `unix:${join(folder, 'proxy.sock')}` }),
     limits: { shutdown_grace: '15s' },
     routes: [
@@ -134,16 +155,18 @@ async function startApp(t: TestContext, kind: (typeof KINDS)[number], url: strin
 }
 
 for (const kind of KINDS) {
-  for (const [wayIn, { isUnix = false, hidesResets = false, enter, target }] of Object.entries(WAYS_IN)) {
-    test(`keeps nothing in flight for callers that leave through ${wayIn}, with ${kind} to the backend`, async (t) => {
+  for (const [name, wayIn] of Object.entries(WAYS_IN)) {
+    const { isUnix = false, hidesResets = false, enter, target } = wayIn;
+    if ((wayIn.kind ?? kind) !== kind) continue;
+    test(`keeps nothing in flight for callers that leave through ${name}, with ${kind} to the backend`, async (t) => {
       const backend = await startBackend(t, kind);
-      const { app, ca } = await startApp(t, kind, backend.url, isUnix);
+      const { app, ca } = await startApp(t, kind, backend.url, wayIn);
       const leaving: (() => Promise<void>)[] = [];
       const leaveAt = async (id: string, [, reach, hidden]: (typeof POINTS)[number], way: number): Promise<void> => {
         const [name, leave] = DISCONNECTS[way] as (typeof DISCONNECTS)[number];
         const isHidden = hidden !== undefined && (hidesResets || !name.includes('resets'));
         const prefix = `/${isHidden ? 'hidden' : 'seen'}/${id}`;
-        const outer = await openConnection(app);
+        const outer = await openConnection(wayIn.isRedirected ? { url: app.intercepting[0] ?? '' } : app);
         t.after(() => outer.socket.destroy());
         const connection = enter === undefined ? outer : await enter(outer, ca);
         const host = (text: string): string => text.replace('Host: h', `Host: ${HOST}`);
