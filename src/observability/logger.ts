@@ -25,8 +25,8 @@ export interface Logger extends Record<'fatal' | 'error' | 'warn' | 'info' | 'de
    * @throws {Error} where nothing can be written
    */
   offer(lines: string): boolean;
-  /** Writes the same line as the method of that level, at half the cost. For lines of every request. */
-  writeLine(level: 'error' | 'warn' | 'info', fields: LogFields, message: string): void;
+  /** Writes a line of `log-line.ts`, at half the cost of the method of its level. The caller has checked the level. */
+  writeLine(line: string): void;
 }
 
 /** Characters in a batch of lines. A write for every line would cost a busy proxy more than the line itself. */
@@ -94,8 +94,6 @@ export function createLogger(level: LogLevel, destination: LogDestination = json
       destination.write(lines);
       return true;
     },
-    writeLine(of: LogLevel, fields: LogFields, message: string) {
-      if (logger.isLevelEnabled(of)) destination.write(logLine(of, fields, message));
-    },
+    writeLine: (line: string) => destination.write(line),
   });
 }

@@ -1,4 +1,5 @@
 import type { LogFields } from './log-fields.ts';
+import { logLine } from './log-line.ts';
 import type { Logger } from './logger.ts';
 import type { ExchangeOutcome, TokenObserver } from './token-observer.ts';
 
@@ -26,7 +27,8 @@ export function createTokenLog(logger: Logger, counts: TokenObserver): TokenObse
     ...counts,
     exchangeFinished(outcome) {
       counts.exchangeFinished(outcome);
-      logger.writeLine(outcome.error === undefined ? 'info' : 'warn', fieldsOf(outcome), 'exchange');
+      const level = outcome.error === undefined ? 'info' : 'warn';
+      if (logger.isLevelEnabled(level)) logger.writeLine(logLine(level, fieldsOf(outcome), 'exchange'));
       if (outcome.isForOthers === true) logForOthers(outcome);
     },
     tokenEvicted(reason) {

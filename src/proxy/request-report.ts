@@ -1,12 +1,13 @@
 import type { IncomingMessage } from 'node:http';
 import type { Route } from '../config/config.ts';
 import type { CambistError, ErrorCode } from '../errors.ts';
-import type { LogFields } from '../observability/log-fields.ts';
+import type { LineLevel } from '../observability/log-line.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { Attributes, Span, Tracing } from '../observability/tracing.ts';
-import { type CredentialHeaders, callerTraceContext, callerTraceId } from './caller-tokens.ts';
+import { type CredentialHeaders, callerTraceContext } from './caller-tokens.ts';
 import { readMcpCall } from './mcp-call.ts';
 import type { RequestRecord } from './proxy-request.ts';
+import { requestLine } from './request-line.ts';
 
 /** Errors that need no action: a rollout causes one and a burst the other, and a retry succeeds. */
 const TRANSIENT: ReadonlySet<ErrorCode> = new Set(['ERR_SHUTTING_DOWN', 'ERR_OVERLOADED']);
@@ -26,38 +27,13 @@ export function logRequest(logger: Logger, record: RequestRecord, totalMs: numbe
   ) {
     return;
   }
-  logger.writeLine(levelOf(error), fieldsOf(record, totalMs), 'request');
+  const level = levelOf(error);
+  if (logger.isLevelEnabled(level)) logger.writeLine(requestLine(level, record, totalMs));
 }
 
-function levelOf(error: CambistError | undefined): 'info' | 'warn' | 'error' {
+function levelOf(error: CambistError | undefined): LineLevel {
   if (error === undefined) return 'info';
   return error.status < 500 || TRANSIENT.has(error.code) ? 'warn' : 'error';
-}
-
-/** The fields of the line; `config/log.md` has their table. */
-function fieldsOf(record: RequestRecord, totalMs: number): LogFields {
-  const { id, incoming, wayIn, active, span, route, cacheResult, responseStart, error, exchangeMs, stepUp, abortedBy } =
-    record;
-  const fields = {
-    request_id: id,
-    total_ms: totalMs,
-    trace_id: span?.traceId ?? callerTraceId(incoming.rawHeaders, active.credentialHeaders),
-    route: route?.name,
-    method: incoming.method,
-    way_in: wayIn === 'base_url' ? undefined : wayIn,
-    status: responseStart?.status,
-    outcome: responseStart?.outcome,
-    duration_ms: responseStart?.durationMs,
-    cache: cacheResult,
-    grant: record.hasOwnToken ? 'client_credentials' : undefined,
-    exchange_ms: exchangeMs,
-    step_up: stepUp?.join(' '),
-    aborted_by: abortedBy,
-    error: error?.code,
-    err: error,
-  };
-  if (record.scopesMissing !== undefined) return { ...fields, scopes_missing: record.scopesMissing };
-  return error?.diagnosis === undefined ? fields : { ...fields, oauth_error: error.oauthError, ...error.diagnosis };
 }
 
 /** Other methods share one name in spans, because callers could invent any number of them. */

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { logLine } from '../../../src/observability/log-line.ts';
 import { createLogger } from '../../../src/observability/logger.ts';
 
 /** The lines that a logger of this level writes. */
@@ -13,7 +14,7 @@ test('writes JSON lines with the name of the level and an ISO time, without proc
   for (const write of ['info', 'writeLine'] as const) {
     const [line] = linesOf('info', (logger) => {
       if (write === 'info') logger.info({ route: 'github' }, 'request');
-      else logger.writeLine('info', { route: 'github' }, 'request');
+      else logger.writeLine(logLine('info', { route: 'github' }, 'request'));
     });
     assert.match(String(line?.time), /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
     assert.deepEqual({ ...line, time: '' }, { level: 'info', time: '', route: 'github', msg: 'request' });
@@ -23,8 +24,7 @@ test('writes JSON lines with the name of the level and an ISO time, without proc
 test('writes nothing below its level', () => {
   const lines = linesOf('warn', (logger) => {
     logger.info('below');
-    logger.writeLine('info', {}, 'below');
-    logger.writeLine('warn', {}, 'at its level');
+    logger.warn('at its level');
   });
   assert.deepEqual(
     lines.map(({ msg }) => msg),
@@ -36,7 +36,7 @@ test('reduces an error to its code, message and causes', () => {
   const error = Object.assign(new Error('m'), { body: 'secret' });
   const lines = linesOf('info', (logger) => {
     logger.warn({ err: error }, 'x');
-    logger.writeLine('warn', { err: error }, 'x');
+    logger.writeLine(logLine('warn', { err: error }, 'x'));
   });
   for (const line of lines) assert.deepEqual(line.err, { code: 'Error', message: 'm' });
 });

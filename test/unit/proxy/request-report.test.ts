@@ -46,6 +46,15 @@ test('writes no line for a successful request that is not sampled', () => {
   assert.equal(lineOf(record({ status: 304 }), false), undefined);
 });
 
+test('writes no line below the level of the log', () => {
+  const { logger, lines } = loggerWithLines();
+  logger.level = 'error';
+  logRequest(logger, record({}), 2, () => true);
+  const error = new CambistError('ERR_OVERLOADED', 'full');
+  logRequest(logger, record({ status: 503, outcome: 'failed' }, [], { error }), 2, () => true);
+  assert.deepEqual(lines, []);
+});
+
 test('always writes the line of a request that failed', () => {
   assert.equal(lineOf(record({ status: 404 }), false)?.status, 404);
   assert.equal(lineOf(record({ status: 499, outcome: 'cancelled' }), false)?.status, 499);

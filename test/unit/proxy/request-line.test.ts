@@ -1,0 +1,94 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { CambistError } from '../../../src/errors.ts';
+import { LOG_FIELDS } from '../../../src/observability/log-fields.ts';
+import { logLine } from '../../../src/observability/log-line.ts';
+import type { RequestRecord } from '../../../src/proxy/proxy-request.ts';
+import { requestLine } from '../../../src/proxy/request-line.ts';
+
+const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
+const active = { credentialHeaders: new Set(['authorization']) };
+/** The same objects again and again, so that lines follow others of their route. */
+const ROUTES = ['github', 'with "quotes"', 'größe', '\u2028'].map((name) => ({ name }));
+
+const optional = <Value>(value: fc.Arbitrary<Value>) => fc.option(value, { nil: undefined });
+const ms = fc.oneof(
+  fc.integer({ min: 0, max: 1e6 }),
+  fc.integer({ min: 1, max: 1e9 }).map((n) => n / 1000),
+);
+const text = fc.oneof(fc.string({ unit: 'binary', maxLength: 20 }), fc.constantFrom('a"b', 'a\\b', 'plain'));
+const failure = fc.tuple(fc.boolean(), text).map(([isDiagnosed, why]) => {
+  if (!isDiagnosed) return new CambistError('ERR_UPSTREAM_TIMEOUT', why);
+  const error = new CambistError('ERR_EXCHANGE_REFUSED', why, { oauthError: 'invalid_target' });
+  error.diagnosis = { finding: 'audience_wrong', cause: why, fix: 'a fix' };
+  return error;
+});
+
+const record = fc
+  .record({
+    id: text,
+    method: fc.constantFrom('GET', 'POST', undefined),
+    wayIn: fc.constantFrom('base_url', 'proxy', 'redirect'),
+    route: optional(fc.constantFrom(...ROUTES)),
+    trace: fc.boolean(),
+    responseStart: optional(
+      fc.record({
+        status: fc.constantFrom(200, 404, 503),
+        outcome: fc.constantFrom('forwarded', 'failed'),
+        durationMs: ms,
+      }),
+    ),
+    cacheResult: optional(fc.constantFrom('hit', 'miss')),
+    hasOwnToken: fc.boolean(),
+    exchangeMs: optional(ms),
+    stepUp: optional(fc.array(text, { maxLength: 3 })),
+    abortedBy: optional(fc.constantFrom('caller', 'stall')),
+    scopesMissing: optional(text),
+    error: optional(failure),
+  })
+  .map(({ method, trace, ...rest }) => {
+    const rawHeaders = trace ? ['traceparent', `00-${TRACE_ID}-b7ad6b7169203331-01`] : [];
+    return { ...rest, incoming: { method, rawHeaders }, active, span: undefined } as unknown as RequestRecord;
+  });
+
+/** The fields of the line as an object, in their order. */
+function fieldsOf({ id, incoming, wayIn, route, responseStart, error, ...rest }: RequestRecord, totalMs: number) {
+  return {
+    request_id: id,
+    total_ms: totalMs,
+    trace_id: incoming.rawHeaders.length > 0 ? TRACE_ID : undefined,
+    route: route?.name,
+    method: incoming.method,
+    way_in: wayIn === 'base_url' ? undefined : wayIn,
+    status: responseStart?.status,
+    outcome: responseStart?.outcome,
+    duration_ms: responseStart?.durationMs,
+    cache: rest.cacheResult,
+    grant: rest.hasOwnToken ? 'client_credentials' : undefined,
+    exchange_ms: rest.exchangeMs,
+    step_up: rest.stepUp?.join(' '),
+    aborted_by: rest.abortedBy,
+    error: error?.code,
+    err: error,
+    ...(rest.scopesMissing === undefined && error?.diagnosis && { oauth_error: error.oauthError, ...error.diagnosis }),
+    scopes_missing: rest.scopesMissing,
+  };
+}
+
+const withoutTime = (line: string): string => line.replace(/"time":"[^"]*"/, '');
+
+test('writes the same line as from an object of its fields, whatever the request', () => {
+  fc.assert(
+    fc.property(fc.constantFrom('error', 'warn', 'info'), record, ms, (level, request, totalMs) => {
+      const line = requestLine(level, request, totalMs);
+      assert.equal(withoutTime(line), withoutTime(logLine(level, fieldsOf(request, totalMs), 'request')));
+      const names = Object.keys(JSON.parse(line) as object);
+      assert.deepEqual(
+        names.filter((name) => !(LOG_FIELDS as readonly string[]).includes(name)),
+        [],
+      );
+    }),
+    { numRuns: 2000 },
+  );
+});
