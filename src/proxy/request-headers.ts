@@ -1,5 +1,6 @@
 import type { Config, Route } from '../config/config.ts';
 import { HOP_BY_HOP } from '../config/header-names.ts';
+import { type KnownName, rememberNames } from '../transport/known-names.ts';
 import { containsToken } from './caller-tokens.ts';
 import { connectionOptions, headerValues, type RawHeaders, REQUEST_ID } from './headers.ts';
 
@@ -24,15 +25,30 @@ export function upstreamHeaders(raw: RawHeaders, rules: RequestHeaderRules): str
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] as string;
     const value = raw[i + 1] as string;
-    const key = name.toLowerCase();
-    if (key === 'host' || key === REQUEST_ID || HOP_BY_HOP.has(key)) continue;
-    if (rules.withheld.has(withDashes(key)) || listed?.has(key) === true) continue;
+    const { isReplaced, key, dashed } = nameAt(i, name);
+    if (isReplaced || rules.withheld.has(dashed) || listed?.has(key) === true) continue;
     if (containsToken(value, rules.callerTokens)) continue;
     headers.push(name, value);
   }
   headers.push(REQUEST_ID, rules.requestId);
   return headers;
 }
+
+/** The name of a header that a caller sent. */
+interface CallerName extends KnownName {
+  /** Lower case. */
+  readonly key: string;
+  /** The key with dashes for underscores. */
+  readonly dashed: string;
+  /** The upstream never gets the caller's header: it belongs to the connection, or cambist sets its own. */
+  readonly isReplaced: boolean;
+}
+
+const nameAt = rememberNames((name): CallerName => {
+  const key = name.toLowerCase();
+  const isReplaced = key === 'host' || key === REQUEST_ID || HOP_BY_HOP.has(key);
+  return { name, key, dashed: withDashes(key), isReplaced };
+});
 
 /** Names of headers that are not sent upstream, in lower case and with dashes for underscores. */
 export interface WithheldHeaders {

@@ -138,7 +138,8 @@ export function createBroker({ cache, exchange, clock, observer }: BrokerOptions
   function find(request: KeyedRequest): Lookup {
     const cached = cache.find(request.key);
     if (cached !== undefined) {
-      if (clock.monotonicMs() >= cached.refreshAtMs) refresh(request, cached);
+      // This use is its last: the cache has just read the clock.
+      if (cached.usedAtMs >= cached.refreshAtMs) refresh(request, cached);
       return { result: 'hit', token: cached.token };
     }
     const flight = inFlight.get(request.key);

@@ -112,8 +112,11 @@ export function createDispatchers(
         return known === undefined || stale.has(key) ? read(peer, tls, key) : known;
       }
       const key = socketPath === undefined ? `${connectMs} ${http2}` : `${connectMs} ${http2} ${socketPath}`;
-      const pool = plain.get(key) ?? poolFor(peer, {});
-      plain.set(key, pool);
+      let pool = plain.get(key);
+      if (pool === undefined) {
+        pool = poolFor(peer, {});
+        plain.set(key, pool);
+      }
       return pool;
     },
     rereadTls() {
