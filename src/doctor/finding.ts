@@ -135,6 +135,12 @@ export const FINDING_CODES = [
   'backend_refuses_scope',
   'backend_refuses_lifetime',
   'backend_refuses_token',
+  // agent of `inbound`
+  'agent_reached',
+  'agent_unreachable',
+  'agent_silent',
+  'agent_error',
+  'agent_not_http',
   // audit trail
   'audit_reached',
   'audit_unreachable',
@@ -173,7 +179,7 @@ export interface Finding {
 
 /** The part of the config that a finding is about. */
 export interface Component {
-  readonly kind: 'authorization_server' | 'issuer' | 'subject_token' | 'route' | 'audit' | 'trust';
+  readonly kind: 'authorization_server' | 'issuer' | 'subject_token' | 'route' | 'agent' | 'audit' | 'trust';
   readonly name: string;
 }
 

@@ -1,5 +1,6 @@
 import type { AuthorizationServer, Config, Introspection, Route, SubjectVerification } from '../config/config.ts';
 import { keySourceOf } from '../tokens/subject-check.ts';
+import { checkAgent } from './check-agent.ts';
 import { checkAudit } from './check-audit.ts';
 import { checkBackend } from './check-backend.ts';
 import type { CheckContext } from './check-context.ts';
@@ -73,6 +74,12 @@ export async function runChecks({ config, only, input, call, context, reporter }
     const found = begin({ kind: 'route', name: route.name }, title);
     for (const finding of await backend) found(finding);
     await checkRoute(route, { servers, keys, subject, call }, context, found);
+  }
+  if (config.inbound !== undefined && only === undefined) {
+    await checkAgent(
+      config.inbound,
+      begin({ kind: 'agent', name: '' }, 'agent, which callers reach through inbound.listen'),
+    );
   }
   if (config.audit !== undefined && only === undefined) {
     await checkAudit(config.audit, begin({ kind: 'audit', name: '' }, 'audit trail'));
