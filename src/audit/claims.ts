@@ -1,5 +1,5 @@
 import type { TokenClaims } from '../observability/token-observer.ts';
-import { LIKE_A_TOKEN } from '../proxy/caller-tokens.ts';
+import { LIKE_A_TOKEN } from '../secrets/like-a-token.ts';
 
 /** A claim as a record has it. */
 export type ClaimValue = string | number | boolean | readonly (string | number | boolean)[] | ActorClaims;

@@ -1,5 +1,6 @@
 import { needsCaller } from '../config/needs-caller.ts';
 import { CambistError } from '../errors.ts';
+import { LIKE_A_TOKEN } from '../secrets/like-a-token.ts';
 import type { Subject } from '../tokens/subject.ts';
 import type { SubjectSource } from '../tokens/subject-source.ts';
 import { headerValues, type RawHeaders, REQUEST_ID } from './headers.ts';
@@ -112,12 +113,6 @@ function ambiguous(what: string): CambistError {
 
 /** A UUID has 36 characters and a SHA-256 in hex has 64. Longer text is more likely a token than an id. */
 const REQUEST_ID_SYNTAX = /^[A-Za-z0-9._:-]{1,64}$/;
-
-/**
- * base64url of the start of a JSON object: `{"`, or `{` and white space, then a second part. Or a handle, which stands for a
- * token.
- */
-export const LIKE_A_TOKEN = /eyJ[\w-]{8}|e[wy][\w-]{10,}\.[\w-]{8}|cbh_/;
 
 /** The caller's request id; undefined where it is missing, malformed or could be a credential. */
 export function callerRequestId(raw: RawHeaders, credentialHeaders: CredentialHeaders): string | undefined {

@@ -1,7 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import { decodeName, readMcpMessage } from '../routing/mcp-message.ts';
 import type { McpMessage } from '../routing/request-facts.ts';
-import { type CredentialHeaders, headerTokens, LIKE_A_TOKEN, sharesText } from './caller-tokens.ts';
+import { LIKE_A_TOKEN } from '../secrets/like-a-token.ts';
+import { type CredentialHeaders, headerTokens, sharesText } from './caller-tokens.ts';
 import { headerValues, type RawHeaders } from './headers.ts';
 import type { RequestBody } from './request-body.ts';
 

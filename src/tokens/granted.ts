@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { LIKE_A_TOKEN } from '../secrets/like-a-token.ts';
 import type { Claims } from './claims.ts';
 
 /** The audience and scope of an issued token, for reports. They name backends and permissions, and no user. */
@@ -16,10 +17,13 @@ const MAX_SCOPE_LENGTH = 1024;
 /** Thousands of tokens have the same audience and scope, and share one object. */
 const known = new LRUCache<string, Granted>({ max: 256 });
 
-/** @param responseScope the `scope` of the token response, if any (RFC 6749 section 5.1) */
+/**
+ * Names are left out that look like tokens: a server may write into them what it was sent.
+ * @param responseScope the `scope` of the token response, if any (RFC 6749 section 5.1)
+ */
 export function grantedBy(claims: Claims, responseScope: string | undefined): Granted {
   const audience = textsOf(claims?.aud);
-  const scope = scopeOf(claims) ?? responseScope?.slice(0, MAX_SCOPE_LENGTH);
+  const scope = withoutToken(scopeOf(claims) ?? responseScope);
   const key = JSON.stringify([audience, scope]);
   let granted = known.get(key);
   if (granted === undefined) {
@@ -33,11 +37,15 @@ export function grantedBy(claims: Claims, responseScope: string | undefined): Gr
 function scopeOf(claims: Claims): string | undefined {
   const scope: unknown = claims?.scope ?? claims?.scp;
   const text = Array.isArray(scope) ? scope.filter((part) => typeof part === 'string').join(' ') : scope;
-  return typeof text === 'string' ? text.slice(0, MAX_SCOPE_LENGTH) : undefined;
+  return typeof text === 'string' ? text : undefined;
+}
+
+function withoutToken(scope: string | undefined): string | undefined {
+  return scope === undefined || LIKE_A_TOKEN.test(scope) ? undefined : scope.slice(0, MAX_SCOPE_LENGTH);
 }
 
 function textsOf(audience: unknown): string[] {
   const list: unknown[] = Array.isArray(audience) ? audience : [audience];
-  const texts = list.filter((name) => typeof name === 'string');
+  const texts = list.filter((name) => typeof name === 'string').filter((name) => !LIKE_A_TOKEN.test(name));
   return texts.slice(0, MAX_AUDIENCES).map((name) => name.slice(0, MAX_AUDIENCE_LENGTH));
 }

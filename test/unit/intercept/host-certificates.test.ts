@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
+import { createServer } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { connect, type SecureContext, TLSSocket } from 'node:tls';
+import { createHostCertificates } from '../../../src/intercept/host-certificates.ts';
+import { createAuthority } from '../../../src/transport/certificates.ts';
+import { listen } from '../../harness/http-server.ts';
+
+const HOUR_MS = 3_600_000;
+const NOW_MS = Date.now();
+
+const lifetime = { notBefore: new Date(NOW_MS - HOUR_MS), notAfter: new Date(NOW_MS + 48 * HOUR_MS) };
+const authority = createAuthority({ commonName: 'root', ...lifetime });
+
+/** The certificate that a client with this authority accepts for a host. @throws {Error} where it refuses it */
+async function certificateFor(t: TestContext, secureContext: SecureContext, host: string) {
+  const server = createServer((socket) => {
+    new TLSSocket(socket, { isServer: true, secureContext }).on('error', () => {});
+  });
+  const { port } = await listen(server);
+  t.after(() => server.close());
+  const servername = host.includes(':') ? '' : host;
+  const client = connect({
+    port,
+    host: '127.0.0.1',
+    ca: authority.cert,
+    servername,
+    checkServerIdentity: () => undefined,
+  });
+  try {
+    await new Promise((resolve, reject) => client.once('secureConnect', resolve).once('error', reject));
+    return new X509Certificate(client.getPeerCertificate().raw);
+  } finally {
+    client.destroy();
+  }
+}
+
+test('makes a certificate for a name, valid for a day that began an hour ago', async (t) => {
+  const { contextFor } = createHostCertificates(authority, { nowMs: () => NOW_MS });
+  const certificate = await certificateFor(t, contextFor('mcp.example.com'), 'mcp.example.com');
+  assert.equal(certificate.subjectAltName, 'DNS:mcp.example.com');
+  assert.equal(certificate.checkHost('other.example.com'), undefined);
+  const [from, until] = [Date.parse(certificate.validFrom), Date.parse(certificate.validTo)];
+  assert.equal(until - from, 24 * HOUR_MS);
+  assert.equal(Math.floor((NOW_MS - from) / 60_000), 60);
+  assert.equal(certificate.ca, false);
+});
+
+test('makes a certificate for an address, as such', async (t) => {
+  const { contextFor } = createHostCertificates(authority);
+  const certificate = await certificateFor(t, contextFor('2001:db8::1'), '2001:db8::1');
+  assert.equal(certificate.checkIP('2001:db8::1'), '2001:db8::1');
+  assert.match(certificate.subjectAltName ?? '', /^IP Address:/);
+});
+
+test('makes the certificate of a host once, and of each host its own', () => {
+  const { contextFor } = createHostCertificates(authority);
+  assert.equal(contextFor('a.example.com'), contextFor('a.example.com'));
+  assert.notEqual(contextFor('a.example.com'), contextFor('b.example.com'));
+});
+
+test('makes another certificate after half a lifetime', async (t) => {
+  let elapsedMs = 0;
+  const now = performance.now.bind(performance);
+  t.mock.method(performance, 'now', () => now() + elapsedMs);
+  const { contextFor } = createHostCertificates(authority);
+  const first = contextFor('a.example.com');
+  elapsedMs = 11 * HOUR_MS;
+  // The cache reads the clock once in a millisecond.
+  await delay(5);
+  assert.equal(contextFor('a.example.com'), first);
+  elapsedMs = 12 * HOUR_MS + 1000;
+  await delay(5);
+  assert.notEqual(contextFor('a.example.com'), first);
+});

@@ -1,0 +1,177 @@
+import assert from 'node:assert/strict';
+import { connect, createServer, type Socket } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
+import { createHostCertificates, type HostCertificates } from '../../../src/intercept/host-certificates.ts';
+import { createTlsBridge } from '../../../src/intercept/terminate-tls.ts';
+import type { HandshakeFailure } from '../../../src/observability/proxy-observer.ts';
+import { ARRIVAL, type Arrived, setArrival } from '../../../src/proxy/arrival.ts';
+import { createAuthority } from '../../../src/transport/certificates.ts';
+import { eventually, soon } from '../../harness/eventually.ts';
+import { listen } from '../../harness/http-server.ts';
+
+const HOST = 'mcp.example.com';
+const HOUR_MS = 3_600_000;
+const lifetime = { notBefore: new Date(Date.now() - HOUR_MS), notAfter: new Date(Date.now() + 48 * HOUR_MS) };
+const authority = createAuthority({ commonName: 'root', ...lifetime });
+
+interface Options {
+  readonly host?: string;
+  readonly permits?: (host: string) => boolean;
+  readonly certificates?: HostCertificates;
+}
+
+/** A bridge in front of a server that echoes. */
+async function startBridge(
+  t: TestContext,
+  { host = HOST, permits = () => true, certificates = createHostCertificates(authority) }: Options = {},
+) {
+  const failures: { host: string | undefined; cause: HandshakeFailure; userAgent?: string | undefined }[] = [];
+  const served: TLSSocket[] = [];
+  const bridge = createTlsBridge({
+    certificates,
+    permits,
+    failed(socket, of, cause, more) {
+      failures.push({ host: of, cause, userAgent: more?.userAgent });
+      socket.destroy();
+    },
+  });
+  const sockets = new Set<Socket>();
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    sockets.add(socket);
+    socket.on('error', () => socket.destroy());
+    bridge.accept(socket, { host, wayIn: 'proxy', userAgent: 'agent/1' }, (secure) => {
+      served.push(secure);
+      secure.on('error', () => {});
+      secure.on('data', (bytes) => secure.write(bytes));
+      secure.on('end', () => secure.end());
+    });
+  });
+  const { port } = await listen(server);
+  t.after(() => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  });
+  return { port, failures, served, sockets };
+}
+
+/** @throws {Error} where the handshake fails */
+async function shake(t: TestContext, port: number, servername: string, more = {}): Promise<TLSSocket> {
+  const client = connectTls({ port, host: '127.0.0.1', ca: authority.cert, servername, ...more });
+  t.after(() => client.destroy());
+  await soon(
+    'the handshake',
+    new Promise<void>((resolve, reject) => {
+      client.once('secureConnect', resolve);
+      client.once('error', reject);
+      client.once('close', () => reject(new Error('closed')));
+    }),
+  );
+  return client;
+}
+
+const causesOf = ({ failures }: { failures: readonly { cause: HandshakeFailure }[] }) =>
+  failures.map(({ cause }) => cause);
+
+test('serves a connection whose handshake names the host', async (t) => {
+  const bridge = await startBridge(t);
+  const client = await shake(t, bridge.port, HOST, { ALPNProtocols: ['h2', 'http/1.1'] });
+  assert.equal(client.alpnProtocol, 'http/1.1');
+  const echoed = new Promise<Buffer>((resolve) => client.once('data', resolve));
+  client.write('hello');
+  assert.equal(String(await soon('the echo', echoed)), 'hello');
+  assert.deepEqual(bridge.failures, []);
+});
+
+test('serves an address without brackets to a client that names no server', async (t) => {
+  const bridge = await startBridge(t, { host: '[2001:db8::1]' });
+  await shake(t, bridge.port, '', { checkServerIdentity: () => undefined });
+  await eventually('it is served', () => bridge.served.length === 1);
+});
+
+for (const [what, servername, options, cause] of [
+  ['names another host', 'other.example.com', {}, 'server_name'],
+  ['names no host', '', {}, 'server_name'],
+  ['names a host where an address is expected', HOST, { host: '10.0.0.1' }, 'server_name'],
+  ['names a host that the authority may not sign for', HOST, { permits: () => false }, 'excluded'],
+] as const) {
+  test(`refuses a handshake that ${what}, before a certificate is made`, async (t) => {
+    const certificates = { contextFor: () => assert.fail('a certificate is made') };
+    const bridge = await startBridge(t, { ...options, certificates });
+    await assert.rejects(shake(t, bridge.port, servername, { checkServerIdentity: () => undefined }));
+    const { host } = { host: HOST, ...options };
+    assert.deepEqual(bridge.failures, [{ host, cause, userAgent: 'agent/1' }]);
+    assert.equal(bridge.served.length, 0);
+  });
+}
+
+test('refuses bytes that are not a ClientHello', async (t) => {
+  const bridge = await startBridge(t);
+  const client = connect({ port: bridge.port, host: '127.0.0.1' }).on('error', () => {});
+  t.after(() => client.destroy());
+  client.write('GET / HTTP/1.1\r\n\r\n');
+  await eventually('it is refused', () => bridge.failures.length === 1);
+  assert.deepEqual(causesOf(bridge), ['protocol']);
+});
+
+test('reports a certificate that cannot be signed', async (t) => {
+  const certificates = {
+    contextFor: () => {
+      throw new Error('the key cannot sign');
+    },
+  };
+  const bridge = await startBridge(t, { certificates });
+  await assert.rejects(shake(t, bridge.port, HOST));
+  assert.deepEqual(causesOf(bridge), ['internal']);
+});
+
+test('reports a client that rejects the certificate after the handshake', async (t) => {
+  const bridge = await startBridge(t);
+  // Node's client sends no alert.
+  await assert.rejects(shake(t, bridge.port, HOST, { ca: [] }));
+  await eventually('the failure is reported', () => bridge.failures.length === 1);
+  assert.deepEqual(causesOf(bridge), ['closed']);
+});
+
+for (const [when, bytes] of [
+  ['before its first byte', ''],
+  ['inside its ClientHello', '\x16\x03\x01\x01\x00\x01'],
+] as const) {
+  test(`reports a client that leaves ${when}, once`, async (t) => {
+    const bridge = await startBridge(t);
+    const client = connect({ port: bridge.port, host: '127.0.0.1' }).on('error', () => {});
+    client.end(Buffer.from(bytes, 'latin1'));
+    await eventually('it is reported', () => bridge.failures.length > 0);
+    await eventually('the connection is closed', () => [...bridge.sockets].every(({ destroyed }) => destroyed));
+    assert.deepEqual(causesOf(bridge), ['closed']);
+  });
+}
+
+test('reports a client that leaves after the handshake without a request, and none that had one', async (t) => {
+  const bridge = await startBridge(t);
+  for (const isUsed of [false, true]) {
+    const client = await shake(t, bridge.port, HOST);
+    await eventually('it is served', () => bridge.served.length === (isUsed ? 2 : 1));
+    const secure = bridge.served.at(-1) as TLSSocket;
+    setArrival(secure, 'proxy', HOST);
+    const { [ARRIVAL]: arrival } = secure as Arrived;
+    if (arrival !== undefined) arrival.isUsed = isUsed;
+    client.destroy();
+    await eventually('the connection is closed', () => secure.destroyed);
+  }
+  await eventually('one is reported', () => bridge.failures.length > 0);
+  assert.deepEqual(causesOf(bridge), ['closed']);
+});
+
+test('gives up a client that never finishes its handshake', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const bridge = await startBridge(t);
+  const client = connect({ port: bridge.port, host: '127.0.0.1' }).on('error', () => {});
+  t.after(() => client.destroy());
+  client.write(Buffer.of(0x16, 3, 1));
+  while (bridge.sockets.size === 0) await new Promise((resolve) => setImmediate(resolve));
+  t.mock.timers.tick(9_999);
+  assert.deepEqual(causesOf(bridge), []);
+  t.mock.timers.tick(1);
+  assert.deepEqual(causesOf(bridge), ['timeout']);
+});

@@ -1,0 +1,43 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { grantedBy } from '../../../src/tokens/granted.ts';
+
+const JWT = 'eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSJ9.c2ln';
+
+test('reads audience and scope as servers write them', () => {
+  assert.deepEqual(grantedBy({ aud: 'github', scope: 'repo user' }, 'other'), {
+    audience: ['github'],
+    scope: 'repo user',
+  });
+  assert.deepEqual(grantedBy({ aud: ['a', 'b'], scp: ['x', 'y'] }, undefined), {
+    audience: ['a', 'b'],
+    scope: 'x y',
+  });
+  assert.deepEqual(grantedBy(undefined, 'repo'), { audience: [], scope: 'repo' });
+  assert.deepEqual(grantedBy(undefined, undefined), { audience: [], scope: undefined });
+});
+
+test('leaves out names that look like tokens', () => {
+  assert.deepEqual(grantedBy({ aud: ['github', JWT, `x ${JWT}`], scope: `repo ${JWT}` }, undefined), {
+    audience: ['github'],
+    scope: undefined,
+  });
+  assert.deepEqual(grantedBy(undefined, JWT), { audience: [], scope: undefined });
+  assert.deepEqual(grantedBy({ aud: `cbh_${'x'.repeat(43)}` }, undefined), { audience: [], scope: undefined });
+});
+
+test('gives the same object for equal names', () => {
+  assert.equal(grantedBy({ aud: 'github', iat: 1 }, undefined), grantedBy({ aud: 'github', iat: 2 }, undefined));
+});
+
+test('stays short and never throws, whatever the claims are', () => {
+  fc.assert(
+    fc.property(fc.dictionary(fc.constantFrom('aud', 'scope', 'scp'), fc.jsonValue()), fc.string(), (claims, more) => {
+      const { audience, scope = '' } = grantedBy(claims, more.repeat(1000));
+      assert.ok(audience.length <= 16);
+      for (const name of audience) assert.ok(typeof name === 'string' && name.length <= 256);
+      assert.ok(scope.length <= 1024);
+    }),
+  );
+});
