@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { test } from 'node:test';
 import { codeWords, tableRows } from '../../harness/markdown.ts';
 
@@ -29,6 +30,16 @@ test('src/README.md lists the folders of src', () => {
     .filter((entry) => entry.isDirectory())
     .map(({ name }) => name);
   assert.deepEqual([...listed].sort(), folders.sort());
+});
+
+/** Folders with files of this kind, relative to `root`. */
+function foldersWith(root: string, ending: string): string[] {
+  const files = readdirSync(root, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith(ending));
+  return [...new Set(files.map((name) => dirname(name)))].sort();
+}
+
+test('the folders of test/unit are those of src', () => {
+  assert.deepEqual(foldersWith('test/unit', '.test.ts'), foldersWith('src', '.ts'));
 });
 
 test('Biome forbids every folder of src to import a later one in src/README.md', () => {

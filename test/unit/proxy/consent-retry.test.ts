@@ -1,0 +1,171 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { STATE_PREFIX } from '../../../src/config/consent.ts';
+import { CambistError } from '../../../src/errors.ts';
+import { withoutConsentState } from '../../../src/proxy/consent-retry.ts';
+import { type NestedState, sealState } from '../../../src/proxy/consent-state.ts';
+import { CONSENT_INPUT } from '../../../src/proxy/elicitation.ts';
+import { wholeBody } from '../../../src/proxy/request-body.ts';
+import type { Routed } from '../../../src/proxy/steps.ts';
+import type { Session } from '../../../src/tokens/session.ts';
+import { toSubject } from '../../../src/tokens/subject.ts';
+import { createFakeClock } from '../../harness/fake-clock.ts';
+
+const clock = createFakeClock();
+const stateKeys = () => [Buffer.alloc(32, 1)];
+const subject = toSubject('opaque-token-of-alice');
+const ROUTED = { route: { name: 'github' } } as Routed;
+const ACCEPTED = JSON.stringify({ [CONSENT_INPUT]: { action: 'accept' } });
+
+const messageOf = (params: string): string => `{"jsonrpc":"2.0","id":7,"method":"tools/call","params":${params}}`;
+
+/** Our state for a call with these params. */
+function sealed(params: unknown, nested: NestedState = {}): string {
+  const bound = { subject, route: 'github', method: 'tools/call', params };
+  return sealState(nested, bound, stateKeys, clock.wallMs()) ?? assert.fail('not sealed');
+}
+
+/** The body that the backend gets, or undefined where nothing is changed. */
+function restored(text: string, session = { subject } as Session): string | undefined {
+  const body = withoutConsentState(ROUTED, session, wholeBody(Buffer.from(text)), { clock, stateKeys });
+  return body?.replay()?.toString();
+}
+
+function refusal(text: string): CambistError {
+  try {
+    restored(text);
+  } catch (error) {
+    if (error instanceof CambistError) return error;
+    throw error;
+  }
+  return assert.fail('it is not refused');
+}
+
+test('changes no body without a state of cambist', () => {
+  const bodies = [
+    '',
+    '{',
+    '[]',
+    '7',
+    '{"params":7}',
+    messageOf('{"requestState":7}'),
+    messageOf('{"requestState":"x"}'),
+  ];
+  for (const text of bodies) assert.equal(restored(text), undefined, text);
+  fc.assert(
+    fc.property(fc.oneof(fc.string(), fc.json(), fc.json().map(messageOf)), (text) => {
+      assert.equal(restored(text), undefined);
+    }),
+  );
+});
+
+test('takes its own fields out and leaves all other bytes', () => {
+  const state = sealed({ name: 'list', arguments: { ratio: 1, big: 2 } });
+  const rest = '"name":"list","arguments":{"big":2.0,"ratio":1e0}';
+  const fields = `"requestState":"${state}","inputResponses":${ACCEPTED}`;
+  for (const params of [`{${rest},${fields}}`, `{${fields},${rest}}`, `{ ${rest} , ${fields} }`]) {
+    assert.equal(
+      restored(messageOf(params))?.replace(/\{ | \}| ,/g, (text) => text.trim()),
+      messageOf(`{${rest}}`),
+    );
+  }
+  assert.equal(restored(messageOf(`{"requestState":"${sealed({})}"}`)), messageOf('{}'));
+});
+
+test('gives the backend its own state and responses back, as they were written', () => {
+  const nested = { requestState: '"of the backend"', inputResponses: '{"own":{"n":1.0}}' };
+  const state = sealed({ name: 'list' }, nested);
+  const own = `"requestState":${nested.requestState},"inputResponses":${nested.inputResponses}`;
+  assert.equal(
+    restored(messageOf(`{"name":"list","requestState":"${state}","inputResponses":${ACCEPTED}}`)),
+    messageOf(`{"name":"list",${own}}`),
+  );
+  const without = restored(messageOf(`{"name":"list","requestState":"${state}"}`));
+  assert.deepEqual(JSON.parse(String(without)), JSON.parse(messageOf(`{"name":"list",${own}}`)));
+  const nothing = restored(messageOf(`{"requestState":"${sealed({}, { inputResponses: '[]' })}"}`));
+  assert.equal(nothing, messageOf('{"inputResponses":[]}'));
+});
+
+test('restores any call of any client', () => {
+  const params = fc.dictionary(
+    fc.string().filter((key) => !['requestState', 'inputResponses', '_meta', '__proto__'].includes(key)),
+    fc.jsonValue(),
+    { maxKeys: 5 },
+  );
+  const own = fc.record({ requestState: fc.json(), inputResponses: fc.json() }, { requiredKeys: [] });
+  fc.assert(
+    fc.property(params, own, fc.constantFrom(undefined, 2, '\t'), (fields, nested, indent) => {
+      const retry = { ...fields, requestState: sealed(fields, nested), inputResponses: JSON.parse(ACCEPTED) };
+      const sent = JSON.stringify({ jsonrpc: '2.0', id: 7, method: 'tools/call', params: retry }, null, indent);
+      const given = Object.entries(nested).map(([key, text]) => [key, JSON.parse(text)]);
+      const expected = { ...fields, ...Object.fromEntries(given) };
+      assert.deepEqual(JSON.parse(String(restored(sent))).params, JSON.parse(JSON.stringify(expected)));
+    }),
+  );
+});
+
+test('refuses a state of another call, caller or time, and an altered one', () => {
+  const state = sealed({ name: 'list' });
+  const last = state.endsWith('A') ? 'B' : 'A';
+  const calls = [
+    messageOf(`{"name":"delete","requestState":"${state}"}`),
+    messageOf(`{"name":"list","requestState":"${state.slice(0, -1)}${last}"}`),
+    messageOf(`{"name":"list","requestState":"${STATE_PREFIX}"}`),
+    `{"id":7,"method":7,"params":{"name":"list","requestState":"${state}"}}`,
+    `{"id":7,"params":{"name":"list","requestState":"${state}"}}`,
+  ];
+  for (const text of calls) {
+    const { code, responseId } = refusal(text);
+    assert.equal(code, 'ERR_REQUEST_STATE_INVALID', text);
+    if (text.includes('tools/call')) assert.deepEqual(responseId, { id: 7 });
+  }
+  const text = messageOf(`{"name":"list","requestState":"${state}"}`);
+  assert.throws(() => restored(text, { subject: toSubject('opaque-token-of-mallory') } as Session), {
+    code: 'ERR_REQUEST_STATE_INVALID',
+  });
+  assert.throws(() => restored(text, { subject: undefined } as Session), { code: 'ERR_REQUEST_STATE_INVALID' });
+});
+
+test('refuses a message that servers may read differently', () => {
+  const state = sealed({ name: 'list' });
+  const call = `{"name":"list","requestState":"${state}"}`;
+  for (const text of [
+    `{"id":7,"method":"tools/call","params":{"name":"delete"},"params":${call}}`,
+    messageOf(`{"name":"list","requestState":"other","requestState":"${state}"}`),
+    messageOf(`{"name":"list","inputResponses":1,"inputResponses":2,"requestState":"${state}"}`),
+    messageOf(`{"name":"list","request\\u0053tate":"other","requestState":"${state}"}`),
+  ]) {
+    assert.equal(refusal(text).code, 'ERR_REQUEST_STATE_INVALID', text);
+  }
+});
+
+test('says that consent is required where the user declined', () => {
+  const state = sealed({ name: 'list' });
+  for (const action of ['decline', 'cancel']) {
+    const responses = JSON.stringify({ [CONSENT_INPUT]: { action } });
+    const { code, responseId } = refusal(
+      messageOf(`{"name":"list","requestState":"${state}","inputResponses":${responses}}`),
+    );
+    assert.deepEqual([code, responseId], ['ERR_CONSENT_REQUIRED', { id: 7 }]);
+  }
+});
+
+test('never leaves a state of cambist in what it sends on, whatever the body is', () => {
+  const state = sealed({ name: 'list' });
+  const piece = fc.oneof(
+    fc.constantFrom('"name":"list"', `"requestState":"${state}"`, '"inputResponses":{}', '"params":{', '}', '{', ','),
+    fc.json(),
+  );
+  fc.assert(
+    fc.property(fc.array(piece, { maxLength: 8 }), (pieces) => {
+      const text = messageOf(`{${pieces.join(',')}}`);
+      try {
+        const sent = restored(text);
+        if (sent !== undefined) assert.equal(JSON.parse(sent).params.requestState, undefined);
+      } catch (error) {
+        assert.ok(error instanceof CambistError, String(error));
+      }
+    }),
+  );
+});
