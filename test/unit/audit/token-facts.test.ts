@@ -17,7 +17,7 @@ function factsWith(pseudonymize: Pseudonyms['pseudonymize'] = (_claim, value) =>
   return createTokenFacts(names, { pseudonymize, isReady: true, readKey: async () => false });
 }
 
-const subjectOf = (token: string, digest = token) => ({ token: new Secret(token), digest });
+const subjectOf = (token: string, digest = token) => ({ token: new Secret(token), digest, introspected: undefined });
 
 function issuedOf(token: string, scope?: string): IssuedToken {
   const lifetime = {} as IssuedToken['lifetime'];

@@ -149,7 +149,7 @@ test('relays a 401 where it sent no token', () => {
   assert.deepEqual(told, ['relay 401']);
 });
 
-test('reads at most 64 KiB of a response that it drops, and none once its request has ended', () => {
+test('reads at most 64 KiB of a response that it drops, and none once its request is complete', () => {
   const { attempt, controller, told, leave } = setUp();
   attempt.onRequestStart(controller);
   attempt.onResponseStart(controller, 401);
