@@ -25,7 +25,7 @@ import { findProgram, TRUST_CLIENTS, type TrustClient } from './trust-programs.t
 export async function checkTrust(config: Config, reporter: Reporter): Promise<void> {
   const component = { kind: 'trust', name: '' } as const;
   reporter.section(component, 'trust folder');
-  const temporary = await mkdtemp(join(tmpdir(), 'cambist-doctor-'));
+  const temporary = await makeTemporaryFolder(config);
   try {
     const folder = await findTrustFolder(config, (finding) => reporter.finding(component, finding));
     const signing = folder !== undefined && 'authority' in folder ? folder : await makeTrustFolder(temporary, config);
@@ -40,6 +40,16 @@ export async function checkTrust(config: Config, reporter: Reporter): Promise<vo
     for (const [name, finding] of checks) reporter.finding({ kind: 'trust', name }, finding);
   } finally {
     await rm(temporary, { recursive: true, force: true });
+  }
+}
+
+/** A container with a read-only root file system has no other place than the trust folder, which cambist itself writes. */
+async function makeTemporaryFolder({ intercept }: Config): Promise<string> {
+  try {
+    return await mkdtemp(join(tmpdir(), 'cambist-doctor-'));
+  } catch (error) {
+    if (intercept === undefined) throw error;
+    return mkdtemp(join(intercept.trustDir, '.doctor-'));
   }
 }
 

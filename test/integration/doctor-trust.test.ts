@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -8,6 +8,9 @@ import type { ReportedFinding } from '../../src/doctor/report.ts';
 import { configOf, startTestApp } from '../harness/app.ts';
 
 const route = { name: 'r', match: { host: 'r.example.com' }, upstream: 'http://127.0.0.1:1', credential: 'none' };
+
+/** A test changes where temporary files go. */
+const TMP = tmpdir();
 
 /** Opens a tunnel through its proxy, and leaves. */
 const LEAVES = `
@@ -19,7 +22,7 @@ socket.once('data', () => { console.error('the certificate \\x1b[31mis not trust
 
 /** Checks the trust folder where only Node and these programs are on the path. */
 async function check(t: TestContext, written: object, programs: Readonly<Record<string, string>> = {}) {
-  const bin = await mkdtemp(join(tmpdir(), 'cambist-bin-'));
+  const bin = await mkdtemp(join(TMP, 'cambist-bin-'));
   t.after(() => rm(bin, { recursive: true }));
   await symlink(process.execPath, join(bin, 'node'));
   for (const [name, text] of Object.entries(programs)) {
@@ -56,6 +59,13 @@ test('tries Node with the folder and the authority of a running cambist', async 
   const { findings, of } = await check(t, config);
   assert.equal(findings[0]?.code, 'trust_folder_read');
   assert.equal(of('Node')?.code, 'trust_believed');
+  const { TMPDIR } = process.env;
+  process.env.TMPDIR = join(folder, 'none');
+  const elsewhere = await check(t, { ...config, intercept: { ...config.intercept, ca: 'ephemeral' } });
+  assert.equal(elsewhere.of('Node')?.code, 'trust_believed', 'a container may have no folder for temporary files');
+  if (TMPDIR === undefined) delete process.env.TMPDIR;
+  else process.env.TMPDIR = TMPDIR;
+  assert.deepEqual((await readdir(join(folder, 'trust'))).sort(), ['bundle.pem', 'ca.pem', 'env', 'truststore.p12']);
   await writeFile(join(folder, 'trust/ca.pem'), 'not a certificate');
   assert.equal((await check(t, config)).findings[0]?.code, 'trust_folder_missing');
 });

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
+import { startCambist } from '../../harness/cambist-process.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { startFakeSetup } from '../../harness/fake-setup.ts';
 import { floodPod } from '../../harness/flood.ts';
@@ -85,6 +86,25 @@ test('contains the parts that load on demand: tracing, token verification, signi
   assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);
   assert.ok(setup.authorizationServer.requests.at(-1)?.headers.dpop !== undefined);
   await eventually('the spans arrive', () => receiver.spans.length === 3);
+});
+
+test('tries the trust folder in its own container, where only Node is', async (t) => {
+  const { name, launch } = inContainer(POD_MEMORY_BYTES, [...RESTRICTED, '--tmpfs=/run/cambist:rw,mode=0777']);
+  const intercept = { ca: { dir: '/run/cambist/ca' }, trust_dir: '/run/cambist/trust' };
+  const route = { name: 'r', match: { host: 'r.example.com' }, upstream: 'https://r.example.com', credential: 'none' };
+  const ephemeral = { version: 1, intercept: { ...intercept, ca: 'ephemeral' }, routes: [route] };
+  const config = { intercept, routes: [route] };
+  const cambist = await startCambist({ launch, config, files: { 'ephemeral.yaml': JSON.stringify(ephemeral) } });
+  t.after(cambist.close);
+  await cambist.ready();
+  for (const file of ['cambist.yaml', 'ephemeral.yaml']) {
+    const args = ['doctor', '--trust', '--json', '--config', `/etc/cambist/${file}`];
+    const { findings } = JSON.parse(await podman('exec', name, 'node', '/app/dist/main.js', ...args));
+    const codes = findings.map(({ code }: { code: string }) => code);
+    assert.deepEqual(codes, ['trust_folder_read', 'trust_believed', ...Array(5).fill('trust_expected')], file);
+  }
+  const left = await podman('exec', name, 'node', '-p', 'fs.readdirSync("/run/cambist/trust").join()');
+  assert.equal(left.trim(), 'bundle.pem,ca.pem,env,truststore.p12');
 });
 
 test('writes no file, even as root', async (t) => {
