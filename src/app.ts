@@ -28,6 +28,7 @@ import { readinessChecks } from './proxy/readiness-checks.ts';
 import { RecentDecisions } from './proxy/recent-decisions.ts';
 import { RequestTracker } from './proxy/request-tracker.ts';
 import { createStallWatch } from './proxy/stall-watch.ts';
+import type { SharedCacheSide } from './shared-cache/shared-cache.ts';
 import { createTokenService, type TokenService } from './tokens/token-service.ts';
 import { createDispatchers, type Dispatchers } from './transport/dispatchers.ts';
 
@@ -82,6 +83,7 @@ interface Parts {
   /** Undefined where it is off. */
   readonly audit: AuditTrail | undefined;
   readonly inbound: InboundSide | undefined;
+  readonly sharedCache: SharedCacheSide | undefined;
   readonly decisions: RecentDecisions;
 }
 
@@ -206,11 +208,18 @@ async function createParts(options: PartOptions): Promise<Parts> {
   const observer = withAudit(createTokenLog(logger, counts.tokens), audit);
   const dispatchers = createDispatchers(observer.credentialRead, interception?.reach);
   const serverBegun = (name: string): void => counts.tokens.availabilityChanged(name, true);
-  const tokens = createTokenService(first, { dispatchers, clock, observer, serverBegun, diagnoses });
+  const maxAgeMs = (): number => activeConfig().config.cache.maxAgeMs;
+  const store = first.cache.shared;
+  const module = store && (await import('./shared-cache/shared-cache.ts'));
+  const sharedCache = store && (await module?.openSharedCache(store, { clock, logger, maxAgeMs }));
+  const second = sharedCache?.secondLevel;
+  const tokens = createTokenService(first, { dispatchers, clock, observer, serverBegun, diagnoses, second });
   const readiness = createReadiness(logger);
   const traffic = createRecentTraffic(counts, clock.wallMs);
   const cacheEntries = tokens.cacheSize;
-  const status = createStatus({ version, counts, traffic, readiness, cacheEntries, nowMs: clock.wallMs });
+  const sharedStatus = sharedCache?.status;
+  const nowMs = clock.wallMs;
+  const status = createStatus({ version, counts, traffic, readiness, cacheEntries, nowMs, sharedCache: sharedStatus });
   const logLevel = createLogLevelControl(logger);
   const keepLine = (): boolean => {
     const { sample } = activeConfig().config.log;
@@ -223,7 +232,7 @@ async function createParts(options: PartOptions): Promise<Parts> {
   const sockets = createDetachedSockets();
   const shared = { clock, dispatchers, sockets, watch, ...observers, ...tokens };
   const inbound = first.inbound && (await (await import('./inbound/inbound.ts')).createInbound(first, shared));
-  const running = { tracker, sockets, interception, audit, inbound, decisions };
+  const running = { tracker, sockets, interception, audit, inbound, sharedCache, decisions };
   const shown = { counts, readiness, traffic, status, logLevel };
   return { first, logger, dispatchers, tokens, ...running, ...shown };
 }
@@ -253,7 +262,7 @@ function serve(parts: Parts, config: Config): string[] {
 
 /** Refuses new requests, waits for those in flight, then closes everything. */
 async function shutDown(parts: Parts, graceMs: number, servers: Servers, hurry: AbortSignal | undefined) {
-  const { readiness, tracker, inbound, sockets, dispatchers, logger, audit } = parts;
+  const { readiness, tracker, inbound, sockets, dispatchers, logger, audit, sharedCache } = parts;
   const { proxy, admin } = servers;
   readiness.stop();
   // While the agent serves its callers, it needs its backends.
@@ -266,6 +275,7 @@ async function shutDown(parts: Parts, graceMs: number, servers: Servers, hurry: 
   await settledWithin(Promise.all(trackers.map((each) => each.drain())), ABORT_MS, undefined);
   await admin.close();
   await dispatchers.destroy();
+  sharedCache?.close();
   await audit?.close(hurry);
 }
 
@@ -281,6 +291,7 @@ function restartKeys(before: Config, after: Config): string[] {
   }
   if (JSON.stringify(before.intercept) !== JSON.stringify(after.intercept)) changed.push('intercept');
   if (JSON.stringify(before.audit) !== JSON.stringify(after.audit)) changed.push('audit');
+  if (JSON.stringify(before.cache.shared) !== JSON.stringify(after.cache.shared)) changed.push('cache.shared');
   if (before.limits.maxHeaderBytes !== after.limits.maxHeaderBytes) changed.push('limits.max_header_size');
   return changed;
 }

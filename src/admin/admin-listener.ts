@@ -10,6 +10,7 @@ import type { Logger } from '../observability/logger.ts';
 import { createMetrics } from '../observability/metrics.ts';
 import type { Readiness } from '../observability/readiness.ts';
 import type { RecentDecisions } from '../proxy/recent-decisions.ts';
+import type { SharedCacheSide } from '../shared-cache/shared-cache.ts';
 import type { TokenService } from '../tokens/token-service.ts';
 import { reportDecisions } from './decisions.ts';
 import type { EffectiveConfig } from './effective-config.ts';
@@ -27,6 +28,7 @@ interface AdminParts {
   readonly audit: AuditTrail | undefined;
   readonly decisions: RecentDecisions;
   readonly inbound: Pick<InboundSide, 'connections' | 'families'> | undefined;
+  readonly sharedCache: Pick<SharedCacheSide, 'families'> | undefined;
 }
 
 /** For scrapes, probes and people. */
@@ -34,7 +36,7 @@ const MAX_ADMIN_CONNECTIONS = 256;
 
 /** Creates the admin listener with its metrics. */
 export function createAdminListener(
-  { counts, readiness, tokens, status, logLevel, logger, audit, inbound, decisions }: AdminParts,
+  { counts, readiness, tokens, status, logLevel, logger, audit, inbound, decisions, sharedCache }: AdminParts,
   activeConfig: () => Config,
   version: string,
   proxyConnections: ConnectionLimit,
@@ -52,7 +54,7 @@ export function createAdminListener(
       admin: () => connections.counts,
       ...(inbound !== undefined && { inbound: inbound.connections }),
     },
-    more: inbound?.families ?? [],
+    more: [...(inbound?.families ?? []), ...(sharedCache?.families ?? [])],
   });
   const server = createAdminServer({
     metrics,

@@ -21,6 +21,7 @@ const FEW_RESPONSES = 3;
 /** The current problems and their fixes. */
 export function problemsOf({
   missing,
+  shared_cache: shared,
   authorization_servers: servers,
   config,
   routes,
@@ -37,6 +38,14 @@ export function problemsOf({
         text: html`Authorization server <strong>${name}</strong> is down.`,
         fix: fixOf('ERR_STS_UNAVAILABLE'),
       })),
+    ...(shared?.problem === undefined
+      ? []
+      : [
+          {
+            text: html`The shared cache is unavailable: <code>${shared.problem}</code>. Each replica exchanges for itself.`,
+            fix: sentence(shared.fix),
+          },
+        ]),
     ...routes.flatMap((route) => routeProblem(route, failures)),
     ...(config.last_reload?.result === 'failure'
       ? [{ text: html`The last config reload failed. The previous config stays in use.`, fix: RELOAD_FIX }]

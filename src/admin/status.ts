@@ -9,6 +9,7 @@ import type { Readiness } from '../observability/readiness.ts';
 import { fixOf } from '../observability/recent-failures.ts';
 import type { RecentTraffic } from '../observability/recent-traffic.ts';
 import type { ResponseClasses } from '../observability/response-classes.ts';
+import type { SharedCacheStatus } from '../shared-cache/shared-cache.ts';
 import {
   type Figures,
   figures,
@@ -39,6 +40,8 @@ export interface StatusReport {
   /** Totals of the last quarter of an hour. */
   readonly recent: RecentFigures;
   readonly cache: { readonly entries: number; readonly max_entries: number };
+  /** Undefined where replicas share nothing. */
+  readonly shared_cache?: SharedCacheStatus;
   readonly authorization_servers: readonly ServerStatus[];
   readonly routes: readonly RouteStatus[];
   readonly failures: readonly FailureStatus[];
@@ -87,6 +90,7 @@ export interface StatusSources {
   readonly traffic: RecentTraffic;
   readonly readiness: Readiness;
   readonly cacheEntries: () => number;
+  readonly sharedCache?: (() => SharedCacheStatus) | undefined;
   readonly nowMs: () => number;
 }
 
@@ -110,7 +114,7 @@ export interface Charts {
 const MAX_DATE_SECONDS = 8.64e12;
 
 export function createStatus(sources: StatusSources): Status {
-  const { version, counts, traffic, readiness, cacheEntries, nowMs } = sources;
+  const { version, counts, traffic, readiness, cacheEntries, nowMs, sharedCache } = sources;
   const startedAt = isoTime(nowMs());
   let served: { config: Config; version: string; waiting: readonly string[] } | undefined;
 
@@ -170,6 +174,7 @@ export function createStatus(sources: StatusSources): Status {
         totals: figures([...routes.map(({ name }) => counts.route(name)), counts.route(UNMATCHED)]),
         recent: recentFigures(traffic.of([...routeNames(config), UNMATCHED])),
         cache: { entries: cacheEntries(), max_entries: config?.cache.maxEntries ?? 0 },
+        ...(sharedCache !== undefined && { shared_cache: sharedCache() }),
         authorization_servers: config === undefined ? [] : servers(config, checks),
         routes: routes.map((route) => routeStatus(route, counts.route(route.name), traffic.of([route.name]))),
         failures: counts.recentFailures.list().map(({ route, error, count, lastMs, diagnosis }) => ({

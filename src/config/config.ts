@@ -1,6 +1,6 @@
 import type { CredentialSource } from '../secrets/credential.ts';
 import type { LogLevel } from './log-levels.ts';
-import type { Audit, Inbound, Intercept } from './optional-sections.ts';
+import type { Audit, Inbound, Intercept, SharedCache } from './optional-sections.ts';
 
 /**
  * The config as the rest of cambist uses it: defaults merged, durations in milliseconds, sizes in bytes, URLs split,
@@ -277,7 +277,12 @@ export interface Config {
   /** Lower-case name of a header whose host replaces the request's own host. */
   readonly hostHeader: string | undefined;
   readonly session: { readonly header: string };
-  readonly cache: { readonly maxEntries: number; readonly maxAgeMs: number };
+  readonly cache: {
+    readonly maxEntries: number;
+    readonly maxAgeMs: number;
+    /** Undefined: each replica has its own cache alone. */
+    readonly shared: SharedCache | undefined;
+  };
   readonly authorizationServers: readonly AuthorizationServer[];
   readonly routes: readonly Route[];
   readonly limits: {

@@ -43,4 +43,7 @@ export const DEFAULTS = {
   allowRawTokens: false,
   inboundBaggage: true,
   detached: 'refuse',
+  allowInsecureTcp: false,
+  sharedCachePrefix: 'cambist',
+  sharedCacheTimeout: '100ms',
 } as const;

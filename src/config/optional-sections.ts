@@ -1,5 +1,5 @@
 import type { CredentialSource } from '../secrets/credential.ts';
-import type { Listen, SubjectVerification, TcpListen, Upstream } from './config.ts';
+import type { Listen, SubjectVerification, TcpListen, TlsFiles, Upstream } from './config.ts';
 
 /** The source of the certificate authority whose certificates intercepted connections get. */
 export type InterceptAuthority =
@@ -55,4 +55,37 @@ export interface Inbound {
   readonly baggage: boolean;
   /** May the agent use a handle after the request that it got the handle with? */
   readonly detached: 'refuse' | 'allow';
+}
+
+/** Address of a server of the shared cache, or of a sentinel. */
+export interface StoreNode {
+  /** IPv6 without brackets. */
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Where the server of the shared cache is found. */
+export type StoreServer =
+  | { readonly kind: 'standalone'; readonly node: StoreNode }
+  | {
+      readonly kind: 'sentinel';
+      readonly name: string;
+      readonly nodes: readonly StoreNode[];
+      readonly username: string | undefined;
+      readonly password: CredentialSource | undefined;
+    }
+  | { readonly kind: 'cluster'; readonly nodes: readonly StoreNode[] };
+
+/** The second level of the cache, which replicas share. */
+export interface SharedCache {
+  readonly server: StoreServer;
+  readonly username: string | undefined;
+  readonly password: CredentialSource | undefined;
+  /** Undefined: connections without TLS. */
+  readonly tls: TlsFiles | undefined;
+  readonly allowInsecureTcp: boolean;
+  /** The first one seals, all of them open. Never empty. */
+  readonly keys: readonly CredentialSource[];
+  readonly prefix: string;
+  readonly timeoutMs: number;
 }

@@ -13,6 +13,7 @@ import { resolveIntercept } from './resolve-intercept.ts';
 import { combinationsOf } from './resolve-match.ts';
 import { type RouteDraft, resolveRoute } from './resolve-route.ts';
 import { readRouteKeys } from './resolve-route-keys.ts';
+import { resolveSharedCache } from './resolve-shared-cache.ts';
 import type { ConfigFile, Loose } from './schema.ts';
 import type { Sources } from './sources.ts';
 import { introspectingServers, usedServerNames } from './used-servers.ts';
@@ -45,6 +46,7 @@ export function resolveConfig(file: Loose<ConfigFile>, root: ConfigNode, sources
         min: '1s',
         max: '24h',
       }),
+      shared: resolveSharedCache(file.cache?.shared, root.at('cache', 'shared'), sources),
     },
     forwardProxy: resolveForwardProxy(file, drafts, root),
     inbound,

@@ -6,6 +6,7 @@ import { audit } from './schema-audit.ts';
 import { authorizationServer } from './schema-authorization-server.ts';
 import { inbound } from './schema-inbound.ts';
 import { defaults, route } from './schema-route.ts';
+import { sharedCache } from './schema-shared-cache.ts';
 import { duration, fileSource, headerName, size, text } from './schema-values.ts';
 
 const log = z
@@ -59,6 +60,7 @@ const cache = z
       description: 'Longest time that an issued token is reused, whatever its own expiry.',
       default: DEFAULTS.maxAge,
     }).optional(),
+    shared: sharedCache.optional(),
   })
   .meta({ description: 'Cache of issued tokens.' });
 

@@ -3,6 +3,7 @@ import type { Audit, Inbound, Intercept } from './optional-sections.ts';
 import type { ConfigFile } from './schema.ts';
 import { writtenRoute } from './written-route.ts';
 import { writtenServer } from './written-server.ts';
+import { writtenSharedCache } from './written-shared-cache.ts';
 import { address, duration, type ShowSource, size, source, writtenVerification } from './written-values.ts';
 
 /**
@@ -47,7 +48,11 @@ export function writtenTop(config: Config, show: ShowSource): Omit<ConfigFile, '
     ...(consentHosts.length > 0 && { interaction: { hosts: [...consentHosts] } }),
     ...(hostHeader !== undefined && { host_header: hostHeader }),
     session: { ...session },
-    cache: { max_entries: cache.maxEntries, max_age: duration(cache.maxAgeMs) },
+    cache: {
+      max_entries: cache.maxEntries,
+      max_age: duration(cache.maxAgeMs),
+      ...(cache.shared !== undefined && { shared: writtenSharedCache(cache.shared, show) }),
+    },
     limits: {
       max_in_flight: limits.maxInFlight,
       max_in_flight_per_upstream: limits.maxInFlightPerUpstream,

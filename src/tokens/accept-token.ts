@@ -15,6 +15,9 @@ export interface LifetimeSettings {
   readonly random: () => number;
 }
 
+/** The part of a token request that decides which token is accepted. */
+type AcceptedFor = Pick<TokenRequest, 'target' | 'routeName' | 'subjectExpiresAtMs' | 'expect'>;
+
 export interface AcceptedClaims extends HasLifetime {
   /** The token is also valid at audiences that the route does not expect. */
   readonly isForOthers: boolean;
@@ -31,7 +34,7 @@ export interface AcceptedClaims extends HasLifetime {
 export function acceptToken(
   { accessToken, expiresInSeconds, scope }: TokenResponse,
   sentAtMs: number,
-  request: TokenRequest,
+  request: AcceptedFor,
   { clock, maxAgeMs, random }: LifetimeSettings,
 ): AcceptedClaims {
   const { target, routeName, subjectExpiresAtMs } = request;
@@ -55,7 +58,7 @@ export function acceptToken(
   };
 }
 
-function wrongAssertion({ target, routeName }: TokenRequest): CambistError {
+function wrongAssertion({ target, routeName }: AcceptedFor): CambistError {
   return new CambistError(
     'ERR_ISSUED_TOKEN_AUDIENCE',
     `route "${routeName}": the assertion of its chain is for another server: its "aud" contains none of ` +

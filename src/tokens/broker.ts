@@ -1,13 +1,15 @@
 import type { Clock } from '../clock/clock.ts';
 import type { Route } from '../config/config.ts';
-import { CambistError, type ErrorCode } from '../errors.ts';
+import { CambistError } from '../errors.ts';
 import type { Cause, TokenObserver } from '../observability/token-observer.ts';
 import type { CachedToken, CacheOwner, TokenCache } from './cache.ts';
 import { createCooldown } from './cooldown.ts';
 import type { Exchange, TokenCredential } from './exchange.ts';
 import type { IssuedToken } from './issued-token.ts';
+import { flightKey, isCachedError, type KeyedRequest, withAddedScopes } from './keyed-request.ts';
+import type { SecondLevel, SharedEntry, SharedToken } from './second-level.ts';
 import { createTokenKeys, type ResourceDigest, resourceDigest, type Session, subjectKey } from './session.ts';
-import { scopesToAdd, withScopes } from './step-up.ts';
+import { scopesToAdd } from './step-up.ts';
 
 /** The result for a request: no token needed, a cached token, a token in flight, or a cached refusal. */
 export type Lookup =
@@ -66,15 +68,9 @@ export interface BrokerOptions {
   readonly exchange: Exchange;
   readonly clock: Clock;
   readonly observer: TokenObserver;
+  /** Undefined: this process has its own cache alone. */
+  readonly second?: SecondLevel | undefined;
 }
-
-/** Errors that concern the caller alone and last for seconds. Faults, and refusals of cambist's own client, may pass at any time. */
-const CACHED_ERRORS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-  'ERR_SUBJECT_TOKEN_INVALID',
-  'ERR_INTERACTION_REQUIRED',
-  'ERR_CONSENT_REQUIRED',
-  'ERR_EXCHANGE_REFUSED',
-]);
 
 /**
  * Minimum time between two reports of an upstream that take a token from the same key. An upstream that responds with 401 or 404,
@@ -85,18 +81,6 @@ const UPSTREAM_COOLDOWN_MS = 10_000;
 /** Minimum delay before retrying a failed refresh. */
 const REFRESH_COOLDOWN_MS = 3000;
 
-/** A request for a token, and the key that its token is cached under. */
-interface KeyedRequest {
-  readonly route: Route;
-  readonly credential: TokenCredential;
-  readonly session: Session;
-  readonly resource: ResourceDigest;
-  readonly key: string;
-  readonly cause: (() => Cause) | undefined;
-  /** Scopes beside the route's own, sorted. */
-  readonly added: readonly string[];
-}
-
 /** An exchange in flight. */
 interface Flight {
   /** The key for its token. */
@@ -106,7 +90,7 @@ interface Flight {
   keepToken: boolean;
 }
 
-export function createBroker({ cache, exchange, clock, observer }: BrokerOptions): Broker {
+export function createBroker({ cache, exchange, clock, observer, second }: BrokerOptions): Broker {
   const inFlight = new Map<string, Flight>();
   const refused = new WeakSet<IssuedToken>();
   /** The scopes that were added to a token. */
@@ -150,7 +134,7 @@ export function createBroker({ cache, exchange, clock, observer }: BrokerOptions
     const { subject } = request.session;
     const refusal = subject && cache.refusal(subjectKey(subject, request.resource));
     if (refusal !== undefined) return { result: 'negative', error: refusal };
-    return { result: 'miss', pending: startExchange(request, false) };
+    return { result: 'miss', pending: startExchange(request) };
   }
 
   /** Requests the next token while the current one is valid. No request waits for it, and a fault affects none. */
@@ -158,15 +142,20 @@ export function createBroker({ cache, exchange, clock, observer }: BrokerOptions
     const next = withAddedScopes(request, addedTo.get(cached.token) ?? []);
     if (inFlight.has(flightKey(next))) return;
     cached.refreshAtMs = clock.monotonicMs() + REFRESH_COOLDOWN_MS;
-    startExchange(next, true).catch((error: unknown) => {
-      if (isCachedError(error)) cache.drop(request.key, 'refused', cached.token);
+    startExchange(next, cached.token).catch((error: unknown) => {
+      if (!isCachedError(error)) return;
+      cache.drop(request.key, 'refused', cached.token);
+      second?.refuse(entryOf(request), cached.token);
     });
   }
 
-  /** Starts one exchange for all requests that arrive meanwhile. It belongs to none of them, so none can cancel it. */
-  function startExchange(request: KeyedRequest, refresh: boolean): Promise<IssuedToken> {
+  /**
+   * Starts one exchange for all requests that arrive meanwhile. It belongs to none of them, so none can cancel it.
+   * @param replaced the token that is refreshed
+   */
+  function startExchange(request: KeyedRequest, replaced?: IssuedToken): Promise<IssuedToken> {
     const key = flightKey(request);
-    const pending = obtain(request, refresh, key);
+    const pending = obtain(request, replaced, key);
     inFlight.set(key, { key: request.key, pending, keepToken: true });
     // Runs before any waiting request continues, also when the exchange fails at once. The first request may be gone by then.
     const land = () => inFlight.delete(key);
@@ -175,19 +164,43 @@ export function createBroker({ cache, exchange, clock, observer }: BrokerOptions
   }
 
   /** @param key of its flight */
-  async function obtain(request: KeyedRequest, refresh: boolean, key: string): Promise<IssuedToken> {
-    const { route, credential, session, resource } = request;
+  async function obtain(request: KeyedRequest, replaced: IssuedToken | undefined, key: string): Promise<IssuedToken> {
+    const { session, resource } = request;
     const { subject } = session;
     try {
-      const token = await exchange({ route, credential, subject, resource, refresh, cause: request.cause?.() });
-      if (request.added.length > 0) addedTo.set(token, request.added);
+      const { token, added } = await obtainShared(request, replaced);
+      if (added.length > 0) addedTo.set(token, added);
       if (inFlight.get(key)?.keepToken) cache.keep(request.key, token, ownerOf(request));
       return token;
     } catch (error) {
-      if (subject !== undefined && isCachedError(error)) cache.keepRefusal(subjectKey(subject, resource), error);
+      if (subject !== undefined && isCachedError(error) && second?.isShared(error) !== true) {
+        cache.keepRefusal(subjectKey(subject, resource), error);
+      }
       throw error;
     }
   }
+
+  /** From the second level, if there is one, or by an exchange. */
+  async function obtainShared(request: KeyedRequest, replaced: IssuedToken | undefined): Promise<SharedToken> {
+    const { route, credential, resource, added } = request;
+    const { subject } = request.session;
+    const run = () =>
+      exchange({ route, credential, subject, resource, refresh: replaced !== undefined, cause: request.cause?.() });
+    return second === undefined ? { token: await run(), added } : second.obtain(entryOf(request), run, replaced);
+  }
+
+  /** The token of a request, as the second level sees it. Its keys do not contain the added scopes. */
+  function entryOf({ route, credential, session: { subject }, key, added }: KeyedRequest): SharedEntry {
+    const group = subject === undefined ? key : subjectKey(subject, digestOf(route));
+    return { route, credential, subject, key, group, added };
+  }
+
+  function endAt(key: string): void {
+    cache.drop(key, 'session_ended');
+    for (const flight of inFlight.values()) if (flight.key === key) flight.keepToken = false;
+  }
+
+  second?.onSessionEnded(endAt);
 
   return {
     lookUp(route, session, cause) {
@@ -203,6 +216,7 @@ export function createBroker({ cache, exchange, clock, observer }: BrokerOptions
         cache.drop(request.key, 'refused', token);
       }
       refused.add(token);
+      if (request !== undefined) second?.refuse(entryOf(request), token);
       return true;
     },
     stepUp(route, session, token, wanted, cause) {
@@ -219,50 +233,41 @@ export function createBroker({ cache, exchange, clock, observer }: BrokerOptions
       }
       const request = withAddedScopes(plain, [...new Set([...present, ...presentInCache, ...added])].sort());
       if (cache.refusal(subjectKey(plain.session.subject, request.resource)) !== undefined) return undefined;
-      const pending = inFlight.get(flightKey(request))?.pending ?? startExchange(request, false);
+      const pending = inFlight.get(flightKey(request))?.pending ?? startExchange(request);
       return pending.then((wider) => ({ token: wider, added }));
     },
     openSession(route, session, id, token) {
       const request = requestFor(route, session);
       if (request?.session.subject === undefined || hasOwnSubject(route) || refused.has(token)) return;
-      if (cache.find(request.key)?.token === token && mayOpen(request.key)) cache.release(request.key, token);
-      cache.give(keyOf({ subject: request.session.subject, id }, request.resource), token, ownerOf(request));
+      if (cache.find(request.key)?.token === token && mayOpen(request.key)) {
+        cache.release(request.key, token);
+        second?.release(entryOf(request), token);
+      }
+      const key = keyOf({ subject: request.session.subject, id }, request.resource);
+      cache.give(key, token, ownerOf(request));
+      second?.give(entryOf({ ...request, key, added: addedTo.get(token) ?? [] }), token);
     },
     consented(route, session) {
       const request = requestFor(route, session);
       const subject = request?.session.subject;
-      if (request !== undefined && subject !== undefined) cache.dropRefusal(subjectKey(subject, request.resource));
+      if (request === undefined || subject === undefined) return;
+      cache.dropRefusal(subjectKey(subject, request.resource));
+      second?.consented(entryOf(request));
     },
     endSession(route, session, by) {
       const request = requestFor(route, session);
       if (request?.session.id === undefined) return;
-      const flights = [...inFlight.values()].filter(({ key }) => key === request.key);
-      if (flights.length === 0 && cache.find(request.key) === undefined) return;
+      const isInFlight = [...inFlight.values()].some(({ key }) => key === request.key);
+      if (!isInFlight && cache.find(request.key) === undefined) return;
       if (by === 'upstream' && !mayEnd(request.key)) return;
-      cache.drop(request.key, 'session_ended');
-      for (const flight of flights) flight.keepToken = false;
+      endAt(request.key);
+      second?.endSession(entryOf(request));
     },
   };
 }
 
-/** The same request with more scopes. Its token replaces the token with fewer scopes. */
-function withAddedScopes(request: KeyedRequest, added: readonly string[]): KeyedRequest {
-  if (added.length === 0) return request;
-  const resource = `${request.resource} ${added.join(' ')}`;
-  return { ...request, credential: withScopes(request.credential, added), resource, added };
-}
-
 function ownerOf({ route, session }: KeyedRequest): CacheOwner {
   return { route: route.name, subject: session.subject?.digest };
-}
-
-/** A session id comes from a header and contains no line break, so it cannot be confused with added scopes. */
-function flightKey({ key, added }: KeyedRequest): string {
-  return added.length === 0 ? key : `${key}\n${added.join(' ')}`;
-}
-
-function isCachedError(error: unknown): error is CambistError {
-  return error instanceof CambistError && CACHED_ERRORS.has(error.code);
 }
 
 /** All callers share one session when the token is for cambist itself. */

@@ -4,12 +4,9 @@ import type { CambistError } from '../errors.ts';
 import type { EvictionReason } from '../observability/token-observer.ts';
 import type { IssuedToken } from './issued-token.ts';
 import { type HasLifetime, shortenLifetime } from './lifetime.ts';
+import { refusalLifetimeMs } from './second-level.ts';
 import { createShares, type Shares } from './shares.ts';
 
-/** How long a refusal of the caller's token, or of the target, is returned from the cache. */
-const REFUSAL_LIFETIME_MS = 10_000;
-/** A user who has just consented must not be held off, and cannot consent faster. */
-const CONSENT_REFUSAL_LIFETIME_MS = 1000;
 /** A token with a shorter lifetime is not cached. */
 const MIN_LIFETIME_MS = 1;
 /** A token is idle when it is not used for this time. */
@@ -92,7 +89,8 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
   const createRefusals = (max: number) =>
     new LRUCache<string, CambistError>({
       max,
-      ttl: REFUSAL_LIFETIME_MS,
+      // Each refusal has its own.
+      ttl: MIN_LIFETIME_MS,
       ttlResolution: 0,
       perf: { now: () => clock.monotonicMs() },
     });
@@ -182,8 +180,7 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
     drop,
     refusal: (key) => refusals.get(key),
     keepRefusal(key, error) {
-      const ttl = error.code === 'ERR_CONSENT_REQUIRED' ? CONSENT_REFUSAL_LIFETIME_MS : REFUSAL_LIFETIME_MS;
-      refusals.set(key, error, { ttl });
+      refusals.set(key, error, { ttl: refusalLifetimeMs(error) });
     },
     dropRefusal(key) {
       refusals.delete(key);

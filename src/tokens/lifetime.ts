@@ -77,7 +77,11 @@ export function computeLifetime(claims: Claims, bounds: LifetimeBounds, clock: C
 
 /** The lifetime of a token under another `cache.max_age`; the same object when that shortens nothing. */
 export function shortenLifetime(lifetime: Lifetime, maxAgeMs: number, clock: Clock, random: number): Lifetime {
-  const reusableUntilMs = lifetime.sentAtMs + maxAgeMs - marginOf(maxAgeMs);
+  return limitReuse(lifetime, lifetime.sentAtMs + maxAgeMs - marginOf(maxAgeMs), clock, random);
+}
+
+/** The lifetime with an earlier end of its reuse; the same object when that shortens nothing. */
+export function limitReuse(lifetime: Lifetime, reusableUntilMs: number, clock: Clock, random: number): Lifetime {
   if (reusableUntilMs >= lifetime.reusableUntilMs) return lifetime;
   return { ...lifetime, reusableUntilMs, refreshAtMs: refreshAt(clock.monotonicMs(), reusableUntilMs, random) };
 }

@@ -12,6 +12,7 @@ import type { LoadDiagnoses } from './diagnosis.ts';
 import { createDpopProver } from './dpop.ts';
 import { createExchange } from './exchange.ts';
 import type { Introspector } from './introspection.ts';
+import type { SecondLevel } from './second-level.ts';
 import { createSubjectReader } from './subject.ts';
 import { createSubjectSource, type SubjectSource } from './subject-source.ts';
 import { createSubjectVerifier, type SubjectVerifier } from './subject-verifier.ts';
@@ -24,6 +25,8 @@ export interface TokenServiceOptions {
   /** Called for each authorization server at its first use: it counts as available until it fails. */
   readonly serverBegun: (name: string) => void;
   readonly diagnoses?: LoadDiagnoses | undefined;
+  /** The level of the cache that replicas share. */
+  readonly second?: SecondLevel | undefined;
 }
 
 /** Everything between a caller's token and an issued token, for the config in force. */
@@ -46,7 +49,7 @@ const KEYS_CONNECT_MS = 5000;
 
 export function createTokenService(
   first: Config,
-  { dispatchers, clock, observer, serverBegun, diagnoses }: TokenServiceOptions,
+  { dispatchers, clock, observer, serverBegun, diagnoses, second }: TokenServiceOptions,
 ): TokenService {
   let config = first;
   const cache = createTokenCache(first.cache.maxEntries, clock, observer.tokenEvicted);
@@ -110,7 +113,7 @@ export function createTokenService(
   }
 
   return {
-    broker: createBroker({ cache, exchange, clock, observer }),
+    broker: createBroker({ cache, exchange, clock, observer, second }),
     subjects: createSubjectSource({ reader, verifier, clock, credentialRead: observer.credentialRead }),
     verifier,
     cacheSize: () => cache.size,

@@ -34,6 +34,10 @@ const EMPTY_IN_HEALTH = [
   'panel "Callers in flight"',
   'panel "Aborted responses to callers"',
   'panel "Handles"',
+  // Off without `cache.shared`.
+  'panel "Available shared cache"',
+  'panel "Operations at the shared cache"',
+  'panel "Time of operations at the shared cache"',
   'an annotation',
 ];
 

@@ -204,7 +204,7 @@ test('bounds durations and sizes of a route', () => {
 
 test('bounds the other values, and fills in their defaults', () => {
   const { cache, limits, log, session, hostHeader } = configOf(VALID);
-  assert.deepEqual(cache, { maxEntries: 10_000, maxAgeMs: 300_000 });
+  assert.deepEqual(cache, { maxEntries: 10_000, maxAgeMs: 300_000, shared: undefined });
   assert.deepEqual(limits, {
     maxInFlight: 10_000,
     maxInFlightPerUpstream: 10_000,
@@ -223,7 +223,7 @@ host_header: X-Kagent-Host
 cache: { max_entries: 1, max_age: 1s }
 limits: { max_in_flight: 2, max_in_flight_per_upstream: 1, max_connections: 5, max_header_size: 1024, shutdown_grace: 0 }
 ${SERVER}${ROUTE}`);
-  assert.deepEqual(set.cache, { maxEntries: 1, maxAgeMs: 1000 });
+  assert.deepEqual(set.cache, { maxEntries: 1, maxAgeMs: 1000, shared: undefined });
   assert.deepEqual(set.limits, {
     maxInFlight: 2,
     maxInFlightPerUpstream: 1,

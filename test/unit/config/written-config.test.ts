@@ -14,6 +14,24 @@ import { FULL } from './mutations.ts';
 const FOLDER = new URL('../../../config/', import.meta.url);
 const examples = readdirSync(FOLDER).filter((file) => /\.yaml$|^cambist\.json$/.test(file));
 
+/** The servers of a shared cache that `RARE` has no place for. */
+const SHARED = [
+  {
+    sentinel: {
+      name: 'main',
+      hosts: ['a.example.com:26379', '[::1]:26379'],
+      username: 'watcher',
+      password: { file: '/watcher' },
+    },
+    allow_insecure_tcp: true,
+  },
+  { cluster: ['valkey-0.svc:6379', '127.0.0.1:6380'] },
+].map((server) => ({
+  version: 1,
+  cache: { shared: { ...server, key: { file: '/shared-key' } } },
+  routes: [{ name: 'a', match: { path: '/' }, upstream: 'http://a.svc', credential: 'none' }],
+}));
+
 /** Keys that neither an example nor FULL has. */
 const RARE = {
   version: 1,
@@ -52,6 +70,17 @@ const RARE = {
     listen: ['127.0.0.1:15001'],
   },
   forward_proxy: { connect: ['api.example.com:443'] },
+  cache: {
+    shared: {
+      url: 'rediss://valkey.example.com',
+      username: 'cambist',
+      password: { env: 'STORE_PASSWORD' },
+      tls: { ca: { file: '/store-ca' }, certificate: { file: '/store-cert' }, private_key: { file: '/store-key' } },
+      key: [{ file: '/shared-key' }, { file: '/old-shared-key' }],
+      prefix: 'agents',
+      timeout: '50ms',
+    },
+  },
   authorization_servers: {
     signed: {
       issuer: 'https://idp.example.com',
@@ -171,6 +200,7 @@ const TEXTS: readonly (readonly [name: string, text: string])[] = [
   ...examples.map((file) => [file, readFileSync(new URL(file, FOLDER), 'utf8')] as const),
   ['a config with nearly every key', JSON.stringify(FULL)],
   ['a config with the other keys', JSON.stringify(RARE)],
+  ...SHARED.map((config, index) => [`shared cache ${index + 1}`, JSON.stringify(config)] as const),
 ];
 
 const showAll: ShowSource = (source) => ('file' in source ? source.file : source.env);

@@ -9,6 +9,7 @@ import { createDpopProver } from '../../../src/tokens/dpop.ts';
 import { createExchange } from '../../../src/tokens/exchange.ts';
 import type { IssuedToken } from '../../../src/tokens/issued-token.ts';
 import { observeExchange } from '../../../src/tokens/observe-exchange.ts';
+import type { SecondLevel } from '../../../src/tokens/second-level.ts';
 import type { TokenEndpoint } from '../../../src/tokens/token-endpoint.ts';
 import type { Grant, TokenRequest } from '../../../src/tokens/token-request.ts';
 import type { TokenResponse, TokenType } from '../../../src/tokens/token-response.ts';
@@ -43,8 +44,14 @@ export interface BrokerSetup {
   random: number;
 }
 
+interface BrokerSettings {
+  readonly maxEntries?: number;
+  readonly maxAgeMs?: number;
+  readonly second?: SecondLevel;
+}
+
 /** A broker whose authorization servers respond as the test tells them. */
-export function setUpBroker({ maxEntries = 100, maxAgeMs = 300_000 } = {}): BrokerSetup {
+export function setUpBroker({ maxEntries = 100, maxAgeMs = 300_000, second }: BrokerSettings = {}): BrokerSetup {
   const clock = createFakeClock();
   const requests: ScriptedRequest[] = [];
   const lookups: string[] = [];
@@ -113,6 +120,7 @@ export function setUpBroker({ maxEntries = 100, maxAgeMs = 300_000 } = {}): Brok
       }),
       clock,
       observer,
+      second,
     }),
     cache,
     clock,

@@ -1,0 +1,217 @@
+import {
+  type CommandParser,
+  createClient,
+  createCluster,
+  createSentinel,
+  defineScript,
+  type RedisClientOptions,
+} from '@redis/client';
+import type { SharedCache, StoreNode } from '../config/optional-sections.ts';
+import { type CredentialSource, readCredential } from '../secrets/credential.ts';
+import { ACQUIRE, FINISH, FORGET, KEEP, RECALL, RENEW, type Script } from './scripts.ts';
+
+/** A connection to the server, or to the servers of a cluster. After a fault it is replaced. */
+export interface StoreConnection {
+  run(script: Script, keys: readonly string[], args: readonly string[]): Promise<unknown>;
+  get(key: string): Promise<unknown>;
+  set(key: string, value: string, lifetimeMs: number): Promise<unknown>;
+  /** Sets a value where the key has none. */
+  add(key: string, value: string, lifetimeMs: number): Promise<unknown>;
+  delete(keys: readonly string[]): Promise<unknown>;
+  publish(channel: string, message: string): Promise<unknown>;
+  /** Settles when the server has confirmed it. */
+  subscribe(channel: string, listener: (message: string) => void): Promise<unknown>;
+  /** Forgets what is in flight. Never throws. */
+  destroy(): void;
+}
+
+/** @param onLost is called when a connection is lost, at most once. The caller then destroys it */
+export type ConnectStore = (shared: SharedCache, onLost: (error: unknown) => void) => Promise<StoreConnection>;
+
+type ScriptCall = (keys: readonly string[], args: readonly string[]) => Promise<unknown>;
+
+/** The common part of the library's three clients. */
+interface Client {
+  readonly connect: () => Promise<unknown>;
+  readonly destroy: () => unknown;
+  readonly on: (event: string, listener: (error: unknown) => void) => unknown;
+  readonly get: (key: string) => Promise<unknown>;
+  readonly set: (key: string, value: string, options: { PX: number; NX?: true }) => Promise<unknown>;
+  readonly del: (key: string) => Promise<unknown>;
+  readonly publish: (channel: string, message: string) => Promise<unknown>;
+  readonly subscribe: (channel: string, listener: (message: string) => void) => Promise<unknown>;
+}
+
+/** Time limit for a connection. A server that needs longer is asked again later. */
+const CONNECT_MS = 2000;
+/** How often sentinels are asked for the primary, beside their own messages. */
+const SENTINEL_SCAN_MS = 2000;
+/** Commands that may wait. The time limit of each is much shorter. */
+const MAX_QUEUED = 10_000;
+
+/** Each runs by its digest, and is sent in full where the server does not know it. */
+const SCRIPTS = Object.fromEntries(
+  [ACQUIRE, RENEW, FINISH, FORGET, KEEP, RECALL].map(({ name, text, keys }) => [
+    name,
+    defineScript({
+      SCRIPT: text,
+      NUMBER_OF_KEYS: keys,
+      parseCommand(parser: CommandParser, names: string[], args: string[]) {
+        parser.pushKeys(names);
+        parser.push(...args);
+      },
+      transformReply: (reply: unknown) => reply,
+    } as unknown as Parameters<typeof defineScript>[0]),
+  ]),
+);
+
+/** Connects with credentials and certificates as the files have them now. @throws {Error} if that fails */
+export const connectStore: ConnectStore = async (shared, onLost) => {
+  const options = await clientOptions(shared);
+  const { client, subscriber } = createClients(shared, options);
+  let isOver = false;
+  const lose = (error: unknown): void => {
+    if (isOver) return;
+    isOver = true;
+    onLost(error);
+  };
+  const all = subscriber === client ? [client] : [client, subscriber];
+  for (const each of all) {
+    // Without a listener, an error would end the process. The clients of clusters and sentinels repair most of them.
+    each.on('error', shared.server.kind === 'standalone' ? lose : () => {});
+    each.on('end', () => lose(new Error('the connection was closed')));
+  }
+  const destroy = (): void => {
+    isOver = true;
+    for (const each of all) destroyQuietly(each);
+  };
+  try {
+    await within(CONNECT_MS, Promise.all(all.map((each) => each.connect())));
+  } catch (error) {
+    destroy();
+    throw error;
+  }
+  const calls = client as unknown as Readonly<Record<string, ScriptCall>>;
+  return {
+    run: ({ name }, keys, args) => (calls[name] as ScriptCall)(keys, args),
+    get: (key) => client.get(key),
+    set: (key, value, lifetimeMs) => client.set(key, value, { PX: lifetimeMs }),
+    add: (key, value, lifetimeMs) => client.set(key, value, { PX: lifetimeMs, NX: true }),
+    delete: (keys) => Promise.all(keys.map((key) => client.del(key))),
+    publish: (channel, message) => client.publish(channel, message),
+    subscribe: (channel, listener) => subscriber.subscribe(channel, listener),
+    destroy,
+  };
+};
+
+/** A subscribed connection of one server takes no other commands. The other two clients open a connection of their own for it. */
+function createClients({ server }: SharedCache, options: RedisClientOptions): { client: Client; subscriber: Client } {
+  const { sentinelCredentials, ...node } = options as typeof options & WithSentinel;
+  const { scripts, RESP, ...connection } = node;
+  switch (server.kind) {
+    case 'standalone': {
+      const own = { ...node, socket: { ...node.socket, ...addressOf(server.node) } } as RedisClientOptions;
+      const create = () => createClient(own) as unknown as Client;
+      return { client: create(), subscriber: create() };
+    }
+    case 'cluster': {
+      const rootNodes = server.nodes.map((root) => ({ socket: { ...node.socket, ...addressOf(root) } }));
+      const cluster = { rootNodes, defaults: connection, scripts, RESP };
+      const client = createCluster(cluster as Parameters<typeof createCluster>[0]) as unknown as Client;
+      return { client, subscriber: client };
+    }
+    case 'sentinel': {
+      const sentinel = {
+        name: server.name,
+        sentinelRootNodes: server.nodes.map((root) => ({ ...root })),
+        nodeClientOptions: connection,
+        sentinelClientOptions: { ...connection, ...NO_CREDENTIALS, ...sentinelCredentials },
+        scanInterval: SENTINEL_SCAN_MS,
+        maxCommandRediscovers: 1,
+        scripts,
+        RESP,
+      };
+      const client = createSentinel(sentinel as Parameters<typeof createSentinel>[0]) as unknown as Client;
+      return { client, subscriber: client };
+    }
+  }
+}
+
+interface Credentials {
+  username?: string | undefined;
+  password?: string | undefined;
+}
+
+interface WithSentinel {
+  readonly sentinelCredentials?: Credentials;
+}
+
+const NO_CREDENTIALS: Credentials = { username: undefined, password: undefined };
+
+async function clientOptions(shared: SharedCache): Promise<RedisClientOptions> {
+  const { server, username, password, tls } = shared;
+  const isStandalone = server.kind === 'standalone';
+  const files = tls && {
+    tls: true,
+    ...(tls.ca !== undefined && { ca: await textOf({ file: tls.ca }, 'tls.ca') }),
+    ...(tls.certificate !== undefined && { cert: await textOf({ file: tls.certificate }, 'tls.certificate') }),
+    ...(tls.privateKey !== undefined && { key: await textOf({ file: tls.privateKey }, 'tls.private_key') }),
+  };
+  return {
+    // The older protocol, which every server and proxy has. Nothing here needs the newer one.
+    RESP: 2,
+    ...(await credentials(username, password, 'password')),
+    disableOfflineQueue: true,
+    disableClientInfo: true,
+    commandsQueueMaxLength: MAX_QUEUED,
+    // Otherwise a server could send the connection elsewhere.
+    maintNotifications: 'disabled',
+    socket: { connectTimeout: CONNECT_MS, ...(isStandalone && { reconnectStrategy: false }), ...files },
+    scripts: SCRIPTS,
+    ...(server.kind === 'sentinel' && {
+      sentinelCredentials: await credentials(server.username, server.password, 'sentinel.password'),
+    }),
+  } as unknown as RedisClientOptions;
+}
+
+async function credentials(
+  username: string | undefined,
+  password: CredentialSource | undefined,
+  name: string,
+): Promise<Credentials> {
+  return {
+    ...(username !== undefined && { username }),
+    ...(password !== undefined && { password: await textOf(password, name) }),
+  };
+}
+
+async function textOf(source: CredentialSource, name: string): Promise<string> {
+  return (await readCredential(source, `cache.shared.${name}`)).reveal();
+}
+
+function addressOf({ host, port }: StoreNode) {
+  return { host, port };
+}
+
+/** A client that was never connected throws. */
+function destroyQuietly(client: Client): void {
+  try {
+    void Promise.resolve(client.destroy()).catch(() => {});
+  } catch {
+    // It is gone either way.
+  }
+}
+
+/** @throws {Error} after `ms`. The promise may still settle later, which is then ignored */
+async function within<T>(ms: number, promise: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new Error('connecting took too long: timeout')), ms);
+  });
+  promise.catch(() => {});
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,68 @@
+import { add, createHistogram, expect, observe, type Tally } from '../observability/counters.ts';
+import { counter, gauge, histogram, type MetricFamily, sample } from '../observability/metric-families.ts';
+
+/** A use of the shared cache. */
+export type Operation = (typeof OPERATIONS)[number];
+const OPERATIONS = [
+  'lookup',
+  'wait',
+  'keep',
+  'drop',
+  'handle',
+  'publish',
+  'receive',
+  'record',
+  'recall',
+  'heartbeat',
+] as const;
+
+/**
+ * `hit`: a token, a refusal or a handle. `invalid`: a value that cannot be opened, is over, or fails a check. `locked`: another
+ * replica exchanges. `skipped`: not asked, because the server is considered down.
+ */
+export type OperationResult = (typeof RESULTS)[number];
+const RESULTS = ['hit', 'miss', 'locked', 'invalid', 'ok', 'timeout', 'error', 'skipped'] as const;
+
+/** Everything that the shared cache counts. */
+export interface StoreCounts {
+  operation(operation: Operation, result: OperationResult): void;
+  /** The duration of an operation that was not late. */
+  duration(ms: number): void;
+  available: boolean;
+  readonly families: readonly MetricFamily[];
+}
+
+/** Seconds. The server is near, and a request waits 100 ms at most unless `timeout` says otherwise. */
+const BOUNDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1];
+
+export function createStoreCounts(): StoreCounts {
+  const byOperation = new Map<Operation, Tally<OperationResult>>(
+    OPERATIONS.map((operation) => [operation, expect({}, RESULTS)]),
+  );
+  const durations = createHistogram(BOUNDS);
+  const counts: StoreCounts = {
+    available: false,
+    operation(operation, result) {
+      add(byOperation.get(operation) as Tally<OperationResult>, result);
+    },
+    duration: (ms) => observe(durations, ms / 1000),
+    families: [
+      counter('cambist_shared_cache_operations_total', 'Operations at the shared cache, by result.', () =>
+        [...byOperation].flatMap(([operation, results]) =>
+          Object.entries<number>(results as Record<string, number>).map(([result, times]) =>
+            sample({ operation, result }, times),
+          ),
+        ),
+      ),
+      histogram('cambist_shared_cache_duration_seconds', 'Time of operations at the shared cache.', () => [
+        [{}, durations],
+      ]),
+      gauge(
+        'cambist_shared_cache_available',
+        'Whether the shared cache is used: 0 while its server is considered down.',
+        () => [sample({}, counts.available ? 1 : 0)],
+      ),
+    ],
+  };
+  return counts;
+}

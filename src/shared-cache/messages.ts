@@ -1,0 +1,87 @@
+import { randomBytes } from 'node:crypto';
+import type { Clock } from '../clock/clock.ts';
+import { parseJsonObject } from '../tokens/json-object.ts';
+import { CLOCK_SKEW_MS } from '../tokens/restored-token.ts';
+import type { StoreCounts } from './counts.ts';
+import type { StoreKeys } from './keys.ts';
+import { open, seal } from './seal.ts';
+import type { Store } from './store.ts';
+
+/** `session_ended`: an MCP session. `revoked`: tokens of a subject or session. */
+export type MessageTopic = 'session_ended' | 'revoked';
+
+/** Messages between replicas, sealed under the shared key. One that was altered, forged or kept for long is dropped. */
+export interface SharedMessages {
+  /**
+   * Tells the other replicas. Never rejects.
+   * @param payload anything that JSON can express, at most 8 KiB
+   * @returns false if the server did not take it. The sender decides whether to repeat it
+   */
+  publish(topic: MessageTopic, payload: unknown): Promise<boolean>;
+  /** Receives the messages of other replicas, at most once each. Listeners must accept a repeated message. */
+  on(topic: MessageTopic, listener: (payload: unknown) => void): void;
+  /** Called each time that messages arrive again: at the first connection, and after each fault. Earlier ones were lost. */
+  onSubscribed(listener: () => void): void;
+}
+
+export interface MessagesOptions {
+  readonly store: Store;
+  readonly keys: StoreKeys;
+  readonly counts: StoreCounts;
+  readonly clock: Clock;
+  readonly prefix: string;
+}
+
+/** Longest message in characters, sealed. */
+const MAX_LENGTH = 16 * 1024;
+/** A replayed message is dropped after this time. Its effects can be repeated without harm before. */
+const MAX_AGE_MS = 60_000;
+/** Time limit, because no request waits for a message. */
+const PUBLISH_MS = 1000;
+
+export function createMessages({ store, keys, counts, clock, prefix }: MessagesOptions): SharedMessages {
+  const channel = `${prefix}:messages`;
+  const self = randomBytes(12).toString('base64url');
+  const listeners = new Map<string, ((payload: unknown) => void)[]>();
+
+  function receive(message: string): void {
+    const { from, topic, atMs, payload } = parseJsonObject(opened(message) ?? '') ?? {};
+    if (from === self) return;
+    const isFresh = typeof atMs === 'number' && Math.abs(clock.wallMs() - atMs) <= MAX_AGE_MS + CLOCK_SKEW_MS;
+    const known = typeof topic === 'string' && isFresh ? listeners.get(topic) : undefined;
+    counts.operation('receive', known === undefined ? 'invalid' : 'ok');
+    for (const listener of known ?? []) listener(payload);
+  }
+
+  function opened(message: string): string | undefined {
+    if (message.length > MAX_LENGTH) return undefined;
+    for (const key of keys.current ?? []) {
+      const text = open(message, undefined, key, ['message', channel]);
+      if (text !== undefined) return text;
+    }
+    return undefined;
+  }
+
+  store.subscribe(channel, receive);
+
+  return {
+    async publish(topic, payload) {
+      try {
+        const [key] = await keys.read();
+        const text = JSON.stringify({ from: self, topic, atMs: clock.wallMs(), payload });
+        const message = seal(text, undefined, key, ['message', channel]);
+        if (message.length > MAX_LENGTH) return false;
+        const sent = await store.use('publish', (server) => server.publish(channel, message), PUBLISH_MS);
+        if (sent !== undefined) counts.operation('publish', 'ok');
+        return sent !== undefined;
+      } catch {
+        counts.operation('publish', 'error');
+        return false;
+      }
+    },
+    on(topic, listener) {
+      listeners.set(topic, [...(listeners.get(topic) ?? []), listener]);
+    },
+    onSubscribed: store.onUp,
+  };
+}

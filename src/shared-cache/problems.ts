@@ -1,0 +1,75 @@
+import { CambistError } from '../errors.ts';
+
+/** Why the shared cache is not used. */
+export type StoreProblem = (typeof STORE_PROBLEMS)[number];
+export const STORE_PROBLEMS = [
+  'unreachable',
+  'slow',
+  'tls',
+  'wrong_password',
+  'no_permission',
+  'read_only',
+  'full',
+  'not_ready',
+  'credential',
+  'other',
+] as const;
+
+/** How to fix each problem. */
+export const FIXES: Readonly<Record<StoreProblem, string>> = {
+  unreachable: 'start the server, and check the address in cache.shared and network policies between here and there',
+  slow: 'check the load of the server and the network to it, or raise cache.shared.timeout',
+  tls: 'check tls.ca in cache.shared, and the certificate and the name of the server',
+  wrong_password: 'check username and password in cache.shared',
+  no_permission: 'give the user these commands, keys and channels: see config/shared-cache.md',
+  read_only: 'connect to the primary, not to a replica',
+  full: 'raise maxmemory at the server, or set a maxmemory-policy that evicts',
+  not_ready: 'wait until the server has loaded its data or elected a primary',
+  credential: 'mount the files that cache.shared names, and let this user read them',
+  other: 'see the message of the server',
+};
+
+/** The server did not reply within the time limit. */
+export class StoreTimeoutError extends Error {
+  constructor() {
+    super('the server did not reply in time');
+    this.name = 'StoreTimeoutError';
+  }
+}
+
+/** Error replies of servers, by their first words. */
+const REPLIES: readonly (readonly [RegExp, StoreProblem])[] = [
+  [/^(?:WRONGPASS|NOAUTH)\b|invalid password|without any password configured/i, 'wrong_password'],
+  [/^NOPERM\b/, 'no_permission'],
+  [/^READONLY\b|can't write against a read only/i, 'read_only'],
+  [/^(?:OOM|MISCONF|NOREPLICAS)\b|maxmemory/i, 'full'],
+  [/^(?:LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY)\b/, 'not_ready'],
+];
+
+const TLS_CODES =
+  /^(?:ERR_TLS|ERR_SSL|CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|HOSTNAME_MISMATCH|EPROTO|INVALID_CA|ERR_OSSL)/;
+
+/** The problem behind an error of the client. */
+export function problemOf(error: unknown): StoreProblem {
+  if (error instanceof StoreTimeoutError) return 'slow';
+  if (error instanceof CambistError) return 'credential';
+  const { message = '', code = '', cause, errors } = Object(error) as Record<string, unknown>;
+  const reply = REPLIES.find(([pattern]) => pattern.test(String(message)));
+  if (reply !== undefined) return reply[1];
+  if (TLS_CODES.test(String(code))) return 'tls';
+  const inner = Array.isArray(errors) ? errors[0] : cause;
+  if (inner !== undefined) return problemOf(inner);
+  if (/^(?:E[A-Z]+|ENOTFOUND)$/.test(String(code)) || /socket|connect|closed|timeout/i.test(String(message))) {
+    return 'unreachable';
+  }
+  return 'other';
+}
+
+/** The code of an error, for the log. Its message may repeat a command, and with it a password. */
+export function labelOf(error: unknown): string {
+  const { message = '', code, name = 'Error', errors } = Object(error) as Record<string, unknown>;
+  if (typeof code === 'string') return code;
+  if (Array.isArray(errors)) return labelOf(errors[0]);
+  const [reply] = /^[A-Z]{3,20}(?= )/.exec(String(message)) ?? [];
+  return reply ?? String(name);
+}

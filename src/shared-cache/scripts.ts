@@ -1,0 +1,105 @@
+/**
+ * The scripts that run at the server, where several commands must be one step. All keys of a call have the same hash tag, as a
+ * cluster requires. Replies are integers and texts, which every version of the protocol has.
+ */
+export interface Script {
+  readonly name: string;
+  /** Number of keys. */
+  readonly keys: number;
+  readonly text: string;
+}
+
+/**
+ * Finds a token or a refusal, or else takes the lock. A value that begins with an unwanted text counts as missing.
+ * KEYS token, refusal, lock. ARGV value of the lock (empty: only look), its lifetime in ms, longest value, unwanted token,
+ * unwanted refusal. Replies token, refusal, and the lock that is held now.
+ */
+export const ACQUIRE: Script = {
+  name: 'acquire',
+  keys: 3,
+  text: `
+local function read(key, unwanted)
+  if redis.call('STRLEN', key) > tonumber(ARGV[3]) then return '' end
+  local value = redis.call('GET', key) or ''
+  if unwanted ~= '' and string.sub(value, 1, #unwanted) == unwanted then return '' end
+  return value
+end
+local token = read(KEYS[1], ARGV[4])
+if token ~= '' then return {token, '', ''} end
+local refusal = read(KEYS[2], ARGV[5])
+if refusal ~= '' then return {'', refusal, ''} end
+if ARGV[1] == '' then return {'', '', ''} end
+if redis.call('SET', KEYS[3], ARGV[1], 'NX', 'PX', ARGV[2]) then return {'', '', ARGV[1]} end
+return {'', '', read(KEYS[3], '')}
+`,
+};
+
+/** Renews a lock that is still ours. KEYS lock. ARGV holder, new value, lifetime in ms. Replies 1 if it was ours. */
+export const RENEW: Script = {
+  name: 'renew',
+  keys: 1,
+  text: `
+if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return 1
+`,
+};
+
+/**
+ * Writes the result of an exchange and frees the lock, unless another replica holds it by now.
+ * KEYS place of the result, lock. ARGV holder, result (empty: none), its lifetime in ms. Replies 1 if no other replica holds it.
+ */
+export const FINISH: Script = {
+  name: 'finish',
+  keys: 2,
+  text: `
+local lock = redis.call('GETRANGE', KEYS[2], 0, #ARGV[1] - 1)
+if lock ~= '' and lock ~= ARGV[1] then return 0 end
+if ARGV[2] ~= '' then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
+if lock ~= '' then redis.call('DEL', KEYS[2]) end
+return 1
+`,
+};
+
+/** Removes a value that begins with a tag. KEYS value. ARGV tag. Replies 1 if it removed. */
+export const FORGET: Script = {
+  name: 'forget',
+  keys: 1,
+  text: `
+if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+`,
+};
+
+/**
+ * Keeps a record until it expires, and forgets those that have. KEYS set. ARGV record, its expiry, now, lifetime of the set in ms,
+ * most records. Replies 1, or 0 if there is no room.
+ */
+export const KEEP: Script = {
+  name: 'keep',
+  keys: 1,
+  text: `
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[3])
+if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[5]) then return 0 end
+redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[4]) then redis.call('PEXPIRE', KEYS[1], ARGV[4]) end
+return 1
+`,
+};
+
+/**
+ * Reads a page of records that are not expired. KEYS set. ARGV now, offset, most records, longest record.
+ * Replies the number of records of the page, and those that are not too long.
+ */
+export const RECALL: Script = {
+  name: 'recall',
+  keys: 1,
+  text: `
+local page = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[1], '+inf', 'LIMIT', ARGV[2], ARGV[3])
+local kept = {tostring(#page)}
+for _, record in ipairs(page) do
+  if #record <= tonumber(ARGV[4]) then kept[#kept + 1] = record end
+end
+return kept
+`,
+};

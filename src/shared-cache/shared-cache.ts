@@ -1,0 +1,79 @@
+import type { Clock } from '../clock/clock.ts';
+import type { SharedCache } from '../config/optional-sections.ts';
+import type { Logger } from '../observability/logger.ts';
+import type { MetricFamily } from '../observability/metric-families.ts';
+import type { SecondLevel } from '../tokens/second-level.ts';
+import { type ConnectStore, connectStore } from './connection.ts';
+import { createStoreCounts } from './counts.ts';
+import { createStoreKeys } from './keys.ts';
+import { createMessages, type SharedMessages } from './messages.ts';
+import { FIXES, labelOf, type StoreProblem } from './problems.ts';
+import { createRecords, type SharedRecords } from './records.ts';
+import { createSecondLevel } from './second-level.ts';
+import { createStore, type StoreState } from './store.ts';
+
+/** The shared cache in `/status.json`. */
+export interface SharedCacheStatus {
+  readonly available: boolean;
+  /** Missing while it is available. */
+  readonly problem?: StoreProblem;
+  readonly fix?: string;
+  readonly since: string;
+}
+
+/** Everything that replicas share. */
+export interface SharedCacheSide {
+  readonly secondLevel: SecondLevel;
+  readonly messages: SharedMessages;
+  readonly records: SharedRecords;
+  readonly families: readonly MetricFamily[];
+  status(): SharedCacheStatus;
+  close(): void;
+}
+
+export interface SharedCacheOptions {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly maxAgeMs: () => number;
+  /** Connects to the server. Tests replace it. */
+  readonly connect?: ConnectStore;
+}
+
+/** Connects to the shared cache. A server that is down delays the start by a second at most, and is tried again and again. */
+export async function openSharedCache(shared: SharedCache, options: SharedCacheOptions): Promise<SharedCacheSide> {
+  const { clock, logger, maxAgeMs, connect = connectStore } = options;
+  const { prefix } = shared;
+  const counts = createStoreCounts();
+  const keys = createStoreKeys(shared.keys);
+  const onChange = (state: StoreState): void => logChange(state, logger);
+  const store = createStore({ shared, connect, clock, counts, prepare: keys.read, onChange });
+  const parts = { store, keys, counts, clock, prefix };
+  const messages = createMessages(parts);
+  const secondLevel = createSecondLevel({ ...parts, messages, maxAgeMs, random: Math.random });
+  const records = createRecords(parts);
+  await store.start();
+  return {
+    secondLevel,
+    messages,
+    records,
+    families: counts.families,
+    status: () => statusOf(store.state),
+    close: store.close,
+  };
+}
+
+function logChange({ isAvailable, problem, error }: StoreState, logger: Logger): void {
+  if (isAvailable) logger.info({}, 'shared cache is available');
+  else if (problem !== undefined) {
+    const fields = { reason: problem, cause: labelOf(error), fix: FIXES[problem] };
+    logger.warn(fields, 'shared cache is unavailable; exchanging without it');
+  }
+}
+
+function statusOf({ isAvailable, problem, sinceMs }: StoreState): SharedCacheStatus {
+  return {
+    available: isAvailable,
+    ...(problem !== undefined && { problem, fix: FIXES[problem] }),
+    since: new Date(sinceMs).toISOString(),
+  };
+}

@@ -1,0 +1,206 @@
+import { randomBytes } from 'node:crypto';
+import type { Clock } from '../clock/clock.ts';
+import type { SharedCache } from '../config/optional-sections.ts';
+import type { ConnectStore, StoreConnection } from './connection.ts';
+import type { Operation, StoreCounts } from './counts.ts';
+import { problemOf, type StoreProblem, StoreTimeoutError } from './problems.ts';
+
+/** The state of the shared cache, for the status page and `doctor`. */
+export interface StoreState {
+  readonly isAvailable: boolean;
+  /** Undefined while it is available, and before the first failure. */
+  readonly problem: StoreProblem | undefined;
+  /** The last error of the client. */
+  readonly error: unknown;
+  /** Epoch milliseconds when this state began. */
+  readonly sinceMs: number;
+}
+
+/** The server of the shared cache. Every fault of it is an undefined result. */
+export interface Store {
+  /**
+   * Runs an operation within the time limit of a request. Never rejects.
+   * @param limitMs for work that no request waits for
+   * @returns undefined if it failed, if it was late, and at once while the server is considered down
+   */
+  use<T>(
+    operation: Operation,
+    work: (connection: StoreConnection) => Promise<T>,
+    limitMs?: number,
+  ): Promise<{ readonly value: T } | undefined>;
+  /** Counts a failure on our side, as of a key file, and tells it as the reason. */
+  failed(operation: Operation, error: unknown): void;
+  /** Receives the messages of a channel. Called before `start`. */
+  subscribe(channel: string, listener: (message: string) => void): void;
+  /** Called each time that the subscriptions are in force again. Messages before that were lost. */
+  onUp(listener: () => void): void;
+  readonly state: StoreState;
+  /** Connects, and again after each fault. Settles after the first attempt, or a second. */
+  start(): Promise<void>;
+  close(): void;
+}
+
+export interface StoreOptions {
+  readonly shared: SharedCache;
+  readonly connect: ConnectStore;
+  readonly clock: Clock;
+  readonly counts: StoreCounts;
+  /** Reads the keys. @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE */
+  readonly prepare: () => Promise<unknown>;
+  /** Called when the state changes. */
+  readonly onChange: (state: StoreState) => void;
+}
+
+/** The server is considered down at this number of faults in a row. */
+const TOLERATED_FAULTS = 3;
+const FIRST_PAUSE_MS = 100;
+const MAX_PAUSE_MS = 3000;
+/** Longest wait of a start for the first connection. */
+const START_MS = 1000;
+/** Time limit for the steps of a new connection that no request waits for. */
+const SETUP_MS = 2000;
+/** How often the way to the server and back by a message is checked. */
+const HEARTBEAT_MS = 5000;
+
+export function createStore({ shared, connect, clock, counts, prepare, onChange }: StoreOptions): Store {
+  const { prefix, timeoutMs } = shared;
+  /** Of this process: for its probe, and for messages to itself. */
+  const own = `${prefix}:self:${randomBytes(12).toString('base64url')}`;
+  const channels = new Map<string, (message: string) => void>();
+  const upListeners: (() => void)[] = [];
+  let connection: StoreConnection | undefined;
+  let faults = 0;
+  let attempts = 0;
+  let isClosed = false;
+  let retry: NodeJS.Timeout | undefined;
+  let beats = { sent: 0, received: 0 };
+  let state: StoreState = { isAvailable: false, problem: undefined, error: undefined, sinceMs: clock.wallMs() };
+  channels.set(own, () => {
+    beats.received += 1;
+  });
+
+  function change(next: Omit<StoreState, 'sinceMs'>): void {
+    const isSame = next.isAvailable === state.isAvailable && next.problem === state.problem;
+    state = { ...next, sinceMs: isSame ? state.sinceMs : clock.wallMs() };
+    counts.available = next.isAvailable;
+    if (!isSame) onChange(state);
+  }
+
+  /** The connection is useless: makes another one soon. */
+  function lose(lost: StoreConnection | undefined, error: unknown): void {
+    if (lost !== connection || isClosed) return;
+    lost?.destroy();
+    connection = undefined;
+    faults = 0;
+    change({ isAvailable: false, problem: problemOf(error), error });
+    attempts += 1;
+    clearTimeout(retry);
+    retry = setTimeout(() => void attempt(), pauseMs(attempts)).unref();
+  }
+
+  async function attempt(): Promise<void> {
+    let made: StoreConnection | undefined;
+    // Until its checks are done, its loss is an error of the check.
+    const onLost = (error: unknown): void => {
+      if (made !== undefined && connection === made) lose(made, error);
+    };
+    try {
+      await prepare();
+      made = await connect(shared, onLost);
+      for (const [channel, listener] of channels) await inTime(made.subscribe(channel, listener), SETUP_MS);
+      await inTime(made.set(own, '1', MAX_PAUSE_MS), SETUP_MS);
+      // As fast as a request needs it, so that a slow server is not tried by requests again and again.
+      await inTime(made.get(own), timeoutMs);
+    } catch (error) {
+      made?.destroy();
+      lose(connection, error);
+      return;
+    }
+    if (isClosed) return made.destroy();
+    connection = made;
+    attempts = 0;
+    beats = { sent: 0, received: 0 };
+    change({ isAvailable: true, problem: undefined, error: undefined });
+    for (const listener of upListeners) listener();
+  }
+
+  async function use<T>(
+    operation: Operation,
+    work: (connection: StoreConnection) => Promise<T>,
+    limitMs = timeoutMs,
+  ): Promise<{ readonly value: T } | undefined> {
+    const used = connection;
+    if (used === undefined) {
+      counts.operation(operation, 'skipped');
+      return undefined;
+    }
+    const startedMs = clock.monotonicMs();
+    try {
+      const value = await inTime(work(used), limitMs);
+      if (used === connection) faults = 0;
+      counts.duration(clock.monotonicMs() - startedMs);
+      return { value };
+    } catch (error) {
+      counts.operation(operation, error instanceof StoreTimeoutError ? 'timeout' : 'error');
+      if (used === connection) {
+        faults += 1;
+        if (faults >= TOLERATED_FAULTS) lose(used, error);
+      }
+      return undefined;
+    }
+  }
+
+  async function beat(): Promise<void> {
+    const used = connection;
+    if (used === undefined) return;
+    if (beats.received < beats.sent) return lose(used, new Error('the connection delivers no messages: closed'));
+    const { value } = (await use('heartbeat', (each) => each.publish(own, '1'))) ?? {};
+    if (value === undefined || used !== connection) return;
+    beats.sent += 1;
+    counts.operation('heartbeat', 'ok');
+  }
+
+  const heart = setInterval(() => void beat(), HEARTBEAT_MS).unref();
+
+  return {
+    use,
+    failed(operation, error) {
+      counts.operation(operation, 'error');
+      if (connection !== undefined) lose(connection, error);
+    },
+    subscribe: (channel, listener) => void channels.set(channel, listener),
+    onUp: (listener) => void upListeners.push(listener),
+    get state() {
+      return state;
+    },
+    async start() {
+      await inTime(attempt(), START_MS).catch(() => {});
+    },
+    close() {
+      isClosed = true;
+      clearInterval(heart);
+      clearTimeout(retry);
+      connection?.destroy();
+      connection = undefined;
+    },
+  };
+}
+
+/** Grows with each attempt, and differs between replicas. */
+function pauseMs(attempts: number): number {
+  return Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (attempts - 1)) * (0.5 + Math.random() / 2);
+}
+
+/** @throws {StoreTimeoutError} after `ms`. The promise may still settle later, which is then ignored */
+async function inTime<T>(promise: Promise<T>, ms: number): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new StoreTimeoutError()), ms);
+  });
+  promise.catch(() => {});
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,35 @@
+import type { Route } from '../config/config.ts';
+import { CambistError } from '../errors.ts';
+import type { Cause } from '../observability/token-observer.ts';
+import type { TokenCredential } from './exchange.ts';
+import { CACHED_ERRORS } from './second-level.ts';
+import type { ResourceDigest, Session } from './session.ts';
+import { withScopes } from './step-up.ts';
+
+/** A request for a token, and the key that its token is cached under. */
+export interface KeyedRequest {
+  readonly route: Route;
+  readonly credential: TokenCredential;
+  readonly session: Session;
+  readonly resource: ResourceDigest;
+  readonly key: string;
+  readonly cause: (() => Cause) | undefined;
+  /** Scopes beside the route's own, sorted. */
+  readonly added: readonly string[];
+}
+
+/** The same request with more scopes. Its token replaces the token with fewer scopes. */
+export function withAddedScopes(request: KeyedRequest, added: readonly string[]): KeyedRequest {
+  if (added.length === 0) return request;
+  const resource = `${request.resource} ${added.join(' ')}`;
+  return { ...request, credential: withScopes(request.credential, added), resource, added };
+}
+
+/** A session id comes from a header and contains no line break, so it cannot be confused with added scopes. */
+export function flightKey({ key, added }: KeyedRequest): string {
+  return added.length === 0 ? key : `${key}\n${added.join(' ')}`;
+}
+
+export function isCachedError(error: unknown): error is CambistError {
+  return error instanceof CambistError && CACHED_ERRORS.has(error.code);
+}

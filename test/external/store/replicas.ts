@@ -1,0 +1,73 @@
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+import { type RunningApp, startTestApp } from '../../harness/app.ts';
+import { type FakeAuthorizationServer, startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
+import { startFakeUpstream, type UpstreamHandler } from '../../harness/fake-upstream.ts';
+import { echo } from '../../harness/upstream-handlers.ts';
+
+/** Several cambist that share one cache, in this process. */
+export interface Replicas {
+  readonly apps: readonly RunningApp[];
+  readonly authorizationServer: FakeAuthorizationServer;
+  /** Calls a replica, and returns the status. */
+  call(replica: number, token: string, headers?: Readonly<Record<string, string>>): Promise<number>;
+  /** Starts one more. */
+  add(): Promise<RunningApp>;
+  /** Folder of the key. */
+  readonly directory: string;
+}
+
+export interface ReplicaOptions {
+  readonly count: number;
+  /** `cache.shared`, without its key. */
+  readonly shared: Readonly<Record<string, unknown>>;
+  readonly handler?: UpstreamHandler;
+  /** Overrides keys of the route. */
+  readonly route?: Readonly<Record<string, unknown>>;
+}
+
+export async function startReplicas(t: TestContext, options: ReplicaOptions): Promise<Replicas> {
+  const directory = await mkdtemp(join(tmpdir(), 'cambist-replicas-'));
+  t.after(() => rm(directory, { recursive: true, force: true }));
+  await writeFile(join(directory, 'key'), randomBytes(32).toString('base64url'));
+  const authorizationServer = await startFakeAuthorizationServer();
+  t.after(authorizationServer.close);
+  const upstream = await startFakeUpstream(options.handler ?? echo);
+  t.after(upstream.close);
+  const config = {
+    cache: { shared: { key: { file: join(directory, 'key') }, ...options.shared } },
+    authorization_servers: {
+      local: {
+        token_endpoint: authorizationServer.tokenEndpoint,
+        client_id: 'cambist',
+        client_auth: { method: 'none' },
+      },
+    },
+    routes: [{ name: 'github', match: { path: '/github' }, upstream: `${upstream.url}/mcp`, ...options.route }],
+  };
+  const apps: RunningApp[] = [];
+  const add = async (): Promise<RunningApp> => {
+    const app = await startTestApp(t, config);
+    apps.push(app);
+    return app;
+  };
+  for (let i = 0; i < options.count; i += 1) await add();
+  return {
+    apps,
+    authorizationServer,
+    add,
+    directory,
+    async call(replica, token, headers = {}) {
+      const response = await fetch(`${apps[replica]?.url}/github`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${token}`, ...headers },
+        body: '{}',
+      });
+      await response.arrayBuffer();
+      return response.status;
+    },
+  };
+}

@@ -1,0 +1,134 @@
+import type { ConnectStore, StoreConnection } from '../../src/shared-cache/connection.ts';
+import { ACQUIRE, FINISH, FORGET, KEEP, RECALL, RENEW } from '../../src/shared-cache/scripts.ts';
+
+/**
+ * A store in this process, with faults. It does what the scripts do at a real server, on which test/external/store runs them. Values
+ * do not expire by themselves: readers must not depend on it.
+ */
+export interface MemoryStore {
+  readonly connect: ConnectStore;
+  readonly values: Map<string, string>;
+  /** Records by set, with their expiry. */
+  readonly sets: Map<string, Map<string, number>>;
+  /** Every published message. */
+  readonly messages: { readonly channel: string; readonly message: string }[];
+  /** The fault of each operation and connection from now on. `silent`: no reply. */
+  fault: Error | 'silent' | undefined;
+  /** Number of operations so far. */
+  operations: number;
+  /** Number of connections so far. */
+  connections: number;
+  /** Ends every open connection with an error. */
+  drop(error: Error): void;
+  /** Delivers a message as the server does. */
+  deliver(channel: string, message: string): void;
+}
+
+type Reply = string | number | string[];
+type Run = (keys: readonly string[], args: readonly string[]) => Reply;
+
+export function createMemoryStore(): MemoryStore {
+  const values = new Map<string, string>();
+  const sets = new Map<string, Map<string, number>>();
+  const listeners = new Set<{ channel: string; listener: (message: string) => void }>();
+  const losers = new Set<(error: unknown) => void>();
+
+  const read = (key: string, longest: string, unwanted: string): string => {
+    const value = values.get(key) ?? '';
+    return value.length > Number(longest) || (unwanted !== '' && value.startsWith(unwanted)) ? '' : value;
+  };
+
+  const scripts: Readonly<Record<string, Run>> = {
+    [ACQUIRE.name]([token = '', refusal = '', lock = ''], [value = '', , longest = '', noToken = '', noRefusal = '']) {
+      const found = read(token, longest, noToken);
+      if (found !== '') return [found, '', ''];
+      const refused = read(refusal, longest, noRefusal);
+      if (refused !== '') return ['', refused, ''];
+      if (value === '') return ['', '', ''];
+      if (!values.has(lock)) values.set(lock, value);
+      return ['', '', read(lock, longest, '')];
+    },
+    [RENEW.name]([lock = ''], [holder = '', value = '']) {
+      if (!values.get(lock)?.startsWith(holder)) return 0;
+      values.set(lock, value);
+      return 1;
+    },
+    [FINISH.name]([place = '', lock = ''], [holder = '', result = '']) {
+      const held = values.get(lock);
+      if (held !== undefined && !held.startsWith(holder)) return 0;
+      if (result !== '') values.set(place, result);
+      values.delete(lock);
+      return 1;
+    },
+    [FORGET.name]([name = ''], [tag = '']) {
+      return values.get(name)?.startsWith(tag) === true && values.delete(name) ? 1 : 0;
+    },
+    [KEEP.name]([name = ''], [record = '', expiry = '', now = '', , most = '']) {
+      const set = sets.get(name) ?? new Map<string, number>();
+      sets.set(name, set);
+      for (const [old, until] of set) if (until <= Number(now)) set.delete(old);
+      if (set.size >= Number(most)) return 0;
+      set.set(record, Number(expiry));
+      return 1;
+    },
+    [RECALL.name]([name = ''], [now = '', offset = '', most = '', longest = '']) {
+      const current = [...(sets.get(name) ?? [])].filter(([, until]) => until > Number(now));
+      const page = current.slice(Number(offset), Number(offset) + Number(most));
+      return [String(page.length), ...page.map(([record]) => record).filter(({ length }) => length <= Number(longest))];
+    },
+  };
+
+  const store: MemoryStore = {
+    values,
+    sets,
+    messages: [],
+    fault: undefined,
+    operations: 0,
+    connections: 0,
+    drop(error) {
+      for (const lose of [...losers]) lose(error);
+    },
+    deliver(channel, message) {
+      for (const each of [...listeners]) if (each.channel === channel) each.listener(message);
+    },
+    async connect(_shared, onLost) {
+      store.connections += 1;
+      await reply(() => undefined);
+      const own = new Set<{ channel: string; listener: (message: string) => void }>();
+      const connection: StoreConnection = {
+        run: ({ name }, keys, args) => reply(() => (scripts[name] as Run)(keys, args)),
+        get: (key) => reply(() => values.get(key)),
+        set: (key, value) => reply(() => values.set(key, value)),
+        add: (key, value) => reply(() => values.has(key) || values.set(key, value)),
+        delete: (keys) => reply(() => keys.map((key) => values.delete(key))),
+        publish: (channel, message) =>
+          reply(() => {
+            store.messages.push({ channel, message });
+            store.deliver(channel, message);
+          }),
+        subscribe: (channel, listener) =>
+          reply(() => {
+            const each = { channel, listener };
+            own.add(each);
+            listeners.add(each);
+          }),
+        destroy() {
+          losers.delete(onLost);
+          for (const each of own) listeners.delete(each);
+        },
+      };
+      losers.add(onLost);
+      return connection;
+    },
+  };
+
+  async function reply<T>(work: () => T): Promise<T> {
+    store.operations += 1;
+    const { fault } = store;
+    if (fault === 'silent') return new Promise<T>(() => {});
+    if (fault !== undefined) throw fault;
+    return work();
+  }
+
+  return store;
+}

@@ -1,0 +1,144 @@
+import type { TestContext } from 'node:test';
+import { type Clock, systemClock } from '../../../src/clock/clock.ts';
+import type { Route } from '../../../src/config/config.ts';
+import type { SharedCache } from '../../../src/config/optional-sections.ts';
+import { Secret } from '../../../src/secrets/secret.ts';
+import { createStoreCounts, type StoreCounts } from '../../../src/shared-cache/counts.ts';
+import { deriveStoreKey, type StoreKeyList, type StoreKeys } from '../../../src/shared-cache/keys.ts';
+import { createMessages, type SharedMessages } from '../../../src/shared-cache/messages.ts';
+import { createRecords, type SharedRecords } from '../../../src/shared-cache/records.ts';
+import { createSecondLevel } from '../../../src/shared-cache/second-level.ts';
+import { createStore, type Store, type StoreState } from '../../../src/shared-cache/store.ts';
+import type { TokenCredential } from '../../../src/tokens/exchange.ts';
+import type { IssuedToken } from '../../../src/tokens/issued-token.ts';
+import { computeLifetime } from '../../../src/tokens/lifetime.ts';
+import type { SecondLevel, SharedEntry } from '../../../src/tokens/second-level.ts';
+import { resourceDigest, tokenKey } from '../../../src/tokens/session.ts';
+import type { MemoryStore } from '../../harness/memory-store.ts';
+import { routeOf, subjectOf } from '../tokens/sample.ts';
+
+export const NEW_KEY = deriveStoreKey('the key that all replicas of the tests share');
+export const OLD_KEY = deriveStoreKey('a key that all replicas of the tests had before');
+
+export const SHARED: SharedCache = {
+  server: { kind: 'standalone', node: { host: '127.0.0.1', port: 6379 } },
+  username: undefined,
+  password: undefined,
+  tls: undefined,
+  allowInsecureTcp: false,
+  keys: [{ env: 'UNUSED' }],
+  prefix: 'cambist',
+  // Long enough for a busy machine. A silent server is waited for as long.
+  timeoutMs: 2000,
+};
+
+/** One replica of a test. */
+export interface Replica {
+  readonly second: SecondLevel;
+  readonly messages: SharedMessages;
+  readonly records: SharedRecords;
+  readonly store: Store;
+  readonly counts: StoreCounts;
+  readonly states: StoreState[];
+  /** The number of operations with a result. */
+  counted(operation: string, result: string): number;
+}
+
+export interface ReplicaOptions {
+  readonly keys?: StoreKeyList;
+  readonly clock?: Clock;
+  readonly timeoutMs?: number;
+  readonly readKeys?: StoreKeys['read'];
+  readonly maxAgeMs?: number;
+}
+
+export async function startReplica(
+  t: TestContext,
+  server: MemoryStore,
+  options: ReplicaOptions = {},
+): Promise<Replica> {
+  const { clock = systemClock, keys: list = [NEW_KEY], maxAgeMs = 300_000 } = options;
+  const counts = createStoreCounts();
+  const states: StoreState[] = [];
+  const keys: StoreKeys = { read: options.readKeys ?? (async () => list), current: list };
+  const store = createStore({
+    shared: { ...SHARED, timeoutMs: options.timeoutMs ?? SHARED.timeoutMs },
+    connect: server.connect,
+    clock,
+    counts,
+    prepare: keys.read,
+    onChange: (state) => void states.push(state),
+  });
+  t.after(store.close);
+  const parts = { store, keys, counts, clock, prefix: SHARED.prefix };
+  const messages = createMessages(parts);
+  const second = createSecondLevel({ ...parts, messages, maxAgeMs: () => maxAgeMs, random: () => 0.5 });
+  const records = createRecords(parts);
+  await store.start();
+  return {
+    second,
+    messages,
+    records,
+    store,
+    counts,
+    states,
+    counted(operation, result) {
+      const text = counts.families[0]?.text() ?? '';
+      return Number(text.split(`operation="${operation}",result="${result}"} `)[1]?.split('\n')[0] ?? 0);
+    },
+  };
+}
+
+export interface EntryOptions {
+  readonly route?: Route;
+  readonly token?: string;
+  readonly session?: string;
+  readonly added?: readonly string[];
+}
+
+/** The entry of a caller on a route. */
+export function entryOf({ route = routeOf(), token = 'alice', session, added = [] }: EntryOptions = {}): SharedEntry {
+  const subject = subjectOf(token);
+  const resource = resourceDigest(route);
+  return {
+    route,
+    credential: route.credential as TokenCredential,
+    subject,
+    key: tokenKey({ subject, id: session }, resource),
+    group: tokenKey({ subject, id: undefined }, resource),
+    added,
+  };
+}
+
+/** A token that was just issued, and lives for 100 seconds. */
+export function issued(token: string, clock: Clock = systemClock): IssuedToken {
+  const bounds = {
+    sentAtMs: clock.monotonicMs(),
+    expiresInSeconds: 100,
+    subjectExpiresAtMs: undefined,
+    maxAgeMs: 300_000,
+  };
+  return {
+    authorization: new Secret(`Bearer ${token}`),
+    granted: { audience: [], scope: undefined },
+    lifetime: computeLifetime(undefined, bounds, clock, 0.5),
+  };
+}
+
+/** An exchange that counts its calls. */
+export function exchangeOf(token: string | Error, clock?: Clock) {
+  const exchange = Object.assign(
+    async (): Promise<IssuedToken> => {
+      exchange.calls += 1;
+      await exchange.until;
+      if (token instanceof Error) throw token;
+      return issued(`${token}-${exchange.calls}`, clock);
+    },
+    { calls: 0, until: Promise.resolve() as Promise<unknown> },
+  );
+  return exchange;
+}
+
+export function bearer({ token }: { readonly token: IssuedToken }): string {
+  return token.authorization.reveal();
+}

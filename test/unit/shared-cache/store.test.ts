@@ -1,0 +1,121 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { CambistError } from '../../../src/errors.ts';
+import { labelOf, problemOf, StoreTimeoutError } from '../../../src/shared-cache/problems.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { createMemoryStore } from '../../harness/memory-store.ts';
+import { startReplica } from './replica.ts';
+
+const codeError = (code: string) => Object.assign(new Error('failed'), { code });
+
+test('tells the problem behind each error of the client', () => {
+  const errors: readonly [unknown, string][] = [
+    [new StoreTimeoutError(), 'slow'],
+    [new CambistError('ERR_CREDENTIAL_UNAVAILABLE', 'missing'), 'credential'],
+    [new Error('WRONGPASS invalid username-password pair or user is disabled.'), 'wrong_password'],
+    [new Error('NOAUTH Authentication required.'), 'wrong_password'],
+    [new Error("NOPERM User cambist has no permissions to run the 'evalsha' command"), 'no_permission'],
+    [new Error("READONLY You can't write against a read only replica."), 'read_only'],
+    [new Error("OOM command not allowed when used memory > 'maxmemory'."), 'full'],
+    [new Error('MISCONF Redis is configured to save RDB snapshots'), 'full'],
+    [new Error('LOADING Redis is loading the dataset in memory'), 'not_ready'],
+    [new Error('CLUSTERDOWN The cluster is down'), 'not_ready'],
+    [codeError('UNABLE_TO_VERIFY_LEAF_SIGNATURE'), 'tls'],
+    [codeError('ERR_TLS_CERT_ALTNAME_INVALID'), 'tls'],
+    [codeError('ECONNREFUSED'), 'unreachable'],
+    [codeError('ENOTFOUND'), 'unreachable'],
+    [new Error('Socket closed unexpectedly'), 'unreachable'],
+    [new Error('outer', { cause: codeError('CERT_HAS_EXPIRED') }), 'tls'],
+    [Object.assign(new Error(''), { errors: [codeError('ECONNREFUSED')] }), 'unreachable'],
+    [new Error('ERR unknown'), 'other'],
+    [undefined, 'other'],
+  ];
+  for (const [error, problem] of errors) assert.equal(problemOf(error), problem, String(error));
+});
+
+test('the log shows the code of an error, and never its text', () => {
+  assert.equal(labelOf(new Error('ERR unknown command `AUTH`, with args beginning with: `user`, `pa55word`')), 'ERR');
+  assert.equal(labelOf(new Error('WRONGPASS invalid')), 'WRONGPASS');
+  assert.equal(labelOf(codeError('ECONNREFUSED')), 'ECONNREFUSED');
+  assert.equal(labelOf(Object.assign(new Error(''), { errors: [codeError('EPIPE')] })), 'EPIPE');
+  assert.equal(labelOf(new StoreTimeoutError()), 'StoreTimeoutError');
+  assert.equal(labelOf(undefined), 'Error');
+});
+
+test('starts without its server, and uses it once it is there', async (t) => {
+  const server = createMemoryStore();
+  server.fault = codeError('ECONNREFUSED');
+  const { store, states, counted } = await startReplica(t, server);
+  assert.deepEqual([store.state.isAvailable, store.state.problem], [false, 'unreachable']);
+  assert.equal(await store.use('lookup', (connection) => connection.get('a')), undefined);
+  assert.equal(counted('lookup', 'skipped'), 1);
+  server.fault = undefined;
+  await eventually('it is available', () => store.state.isAvailable);
+  assert.deepEqual(
+    states.map(({ isAvailable, problem }) => [isAvailable, problem]),
+    [
+      [false, 'unreachable'],
+      [true, undefined],
+    ],
+  );
+});
+
+test('is down after three faults in a row, and not after two', async (t) => {
+  const server = createMemoryStore();
+  const { store, counted } = await startReplica(t, server);
+  const ask = () => store.use('lookup', (connection) => connection.get('a'));
+  for (let round = 0; round < 3; round += 1) {
+    server.fault = new Error('OOM command not allowed');
+    await ask();
+    await ask();
+    server.fault = undefined;
+    assert.notEqual(await ask(), undefined);
+  }
+  assert.equal(store.state.isAvailable, true);
+  server.fault = new Error('OOM command not allowed');
+  for (let call = 0; call < 3; call += 1) await ask();
+  assert.deepEqual([store.state.isAvailable, store.state.problem], [false, 'full']);
+  const { operations } = server;
+  await ask();
+  assert.equal(counted('lookup', 'skipped'), 1);
+  server.fault = undefined;
+  await eventually('it is available', () => store.state.isAvailable);
+  assert.ok(server.operations > operations);
+});
+
+test('connects again after the connection was lost, and tells that messages arrive again', async (t) => {
+  const server = createMemoryStore();
+  const { store, messages } = await startReplica(t, server);
+  let times = 0;
+  messages.onSubscribed(() => {
+    times += 1;
+  });
+  server.drop(codeError('ECONNRESET'));
+  assert.deepEqual([store.state.isAvailable, store.state.problem], [false, 'unreachable']);
+  await eventually('it is available', () => store.state.isAvailable);
+  assert.equal(times, 1);
+  assert.equal(server.connections, 2);
+});
+
+test('a key that cannot be read keeps the server out of use', async (t) => {
+  const server = createMemoryStore();
+  let isReadable = false;
+  const readKeys = async () => {
+    if (!isReadable) throw new CambistError('ERR_CREDENTIAL_UNAVAILABLE', 'cache.shared.key: file is missing');
+    return [(await import('./replica.ts')).NEW_KEY] as const;
+  };
+  const { store } = await startReplica(t, server, { readKeys });
+  assert.equal(store.state.problem, 'credential');
+  assert.equal(server.connections, 0);
+  isReadable = true;
+  await eventually('it is available', () => store.state.isAvailable);
+});
+
+test('uses no server that is slower than a request may wait', async (t) => {
+  const server = createMemoryStore();
+  const replica = await startReplica(t, server, { timeoutMs: 30 });
+  server.fault = 'silent';
+  for (let call = 0; call < 3; call += 1) await replica.store.use('lookup', (connection) => connection.get('a'));
+  assert.deepEqual([replica.store.state.isAvailable, replica.store.state.problem], [false, 'slow']);
+  assert.equal(replica.counted('lookup', 'timeout'), 3);
+});

@@ -1,0 +1,133 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { CambistError } from '../../../src/errors.ts';
+import type { IssuedToken } from '../../../src/tokens/issued-token.ts';
+import type { SecondLevel, SharedEntry } from '../../../src/tokens/second-level.ts';
+import type { Session } from '../../../src/tokens/session.ts';
+import { routeOf, settle, subjectOf } from './sample.ts';
+import { bearerOf, refusalOf, setUpBroker } from './scripted-endpoint.ts';
+
+const route = routeOf({ stepUp: ['write'] });
+const alice: Session = { subject: subjectOf('alice'), id: 'one' };
+const initial: Session = { ...alice, id: undefined };
+
+/** A second level that records its calls, and passes each exchange on. */
+function recordingLevel() {
+  const calls: string[] = [];
+  const entries: SharedEntry[] = [];
+  let ended: (key: string) => void = () => {};
+  const shared = new Set<CambistError>();
+  const note = (name: string) => (entry: SharedEntry, token?: IssuedToken) => {
+    entries.push(entry);
+    const bearer = token === undefined ? '' : ` ${token.authorization.reveal()}`;
+    calls.push(`${name}${bearer}${entry.added.map((scope) => ` +${scope}`).join('')}`);
+  };
+  const level: SecondLevel = {
+    async obtain(entry, exchange, replaced) {
+      note(replaced === undefined ? 'obtain' : 'refresh')(entry, replaced);
+      return { token: await exchange(), added: entry.added };
+    },
+    isShared: (error) => shared.has(error),
+    refuse: note('refuse'),
+    give: note('give'),
+    release: note('release'),
+    endSession: note('end'),
+    onSessionEnded(listener) {
+      ended = listener;
+    },
+    consented: note('consented'),
+  };
+  return { level, calls, entries, shared, end: (key: string) => ended(key) };
+}
+
+test('asks the second level on a miss, and never on a hit', async () => {
+  const { level, calls, entries } = recordingLevel();
+  const { broker, request } = setUpBroker({ second: level });
+  const first = broker.lookUp(route, alice);
+  await (await request(1)).issue('token');
+  assert.equal(await bearerOf(first), 'Bearer token');
+  for (let call = 0; call < 3; call += 1) assert.equal(broker.lookUp(route, alice).result, 'hit');
+  assert.deepEqual(calls, ['obtain']);
+  const [entry] = entries;
+  assert.equal(entry?.subject, alice.subject);
+  assert.equal(entry?.key, `${entry?.group}:one`);
+});
+
+test('a refresh names the token that it replaces', async () => {
+  const { level, calls } = recordingLevel();
+  const { broker, clock, request } = setUpBroker({ second: level });
+  broker.lookUp(route, alice);
+  await (await request(1)).issue('old', 100);
+  clock.advance(80_000);
+  assert.equal(broker.lookUp(route, alice).result, 'hit');
+  await (await request(2)).fail(refusalOf('ERR_SUBJECT_TOKEN_INVALID'));
+  await settle();
+  assert.deepEqual(calls, ['obtain', 'refresh Bearer old', 'refuse Bearer old']);
+});
+
+test('tells the second level of refused tokens, sessions and consents', async () => {
+  const { level, calls } = recordingLevel();
+  const { broker, request } = setUpBroker({ second: level });
+  const looked = broker.lookUp(route, initial);
+  await (await request(1)).issue('token');
+  const token = await ('pending' in looked ? looked.pending : undefined);
+  assert.ok(token);
+  broker.openSession(route, initial, 'one', token);
+  broker.refuse(route, alice, token);
+  broker.consented(route, alice);
+  broker.lookUp(route, alice);
+  await (await request(2)).issue('next');
+  broker.endSession(route, alice, 'client');
+  assert.deepEqual(calls, [
+    'obtain',
+    'release Bearer token',
+    'give Bearer token',
+    'refuse Bearer token',
+    'consented',
+    'obtain',
+    'end',
+  ]);
+});
+
+test('a step-up asks for a token with the scopes, in the group of the plain token', async () => {
+  const { level, calls, entries } = recordingLevel();
+  const { broker, request } = setUpBroker({ second: level });
+  const looked = broker.lookUp(route, alice);
+  await (await request(1)).issue('narrow');
+  const token = await ('pending' in looked ? looked.pending : undefined);
+  assert.ok(token);
+  const wider = broker.stepUp(route, alice, token, ['write']);
+  await (await request(2)).issue('wide');
+  assert.equal((await wider)?.token.authorization.reveal(), 'Bearer wide');
+  assert.deepEqual(calls, ['obtain', 'obtain +write']);
+  assert.equal(entries[1]?.key, entries[0]?.key);
+  assert.equal(entries[1]?.group, entries[0]?.group);
+});
+
+test('drops the token of a session that another replica ended, and keeps none that is in flight', async () => {
+  const { level, entries, end } = recordingLevel();
+  const { broker, request, evictions } = setUpBroker({ second: level });
+  broker.lookUp(route, alice);
+  await (await request(1)).issue('token');
+  end(entries[0]?.key ?? '');
+  assert.deepEqual(evictions, ['session_ended']);
+  const again = broker.lookUp(route, alice);
+  assert.equal(again.result, 'miss');
+  end(entries[0]?.key ?? '');
+  await (await request(2)).issue('late');
+  assert.equal(await bearerOf(again), 'Bearer late');
+  assert.equal(broker.lookUp(route, alice).result, 'miss');
+});
+
+test('asks again for a refusal of another replica, which knows how long it lasts', async () => {
+  const recording = recordingLevel();
+  const refusal = new CambistError('ERR_EXCHANGE_REFUSED', 'refused elsewhere');
+  recording.shared.add(refusal);
+  const level: SecondLevel = { ...recording.level, obtain: () => Promise.reject(refusal) };
+  const { broker } = setUpBroker({ second: level });
+  for (let call = 0; call < 2; call += 1) {
+    const looked = broker.lookUp(route, alice);
+    assert.equal(looked.result, 'miss');
+    await assert.rejects('pending' in looked ? looked.pending : Promise.resolve(), refusal);
+  }
+});
