@@ -1,13 +1,13 @@
 import type { AssertionFrom, AuthorizationServer, ClientAuth } from './config.ts';
-import { HIDDEN } from './hide-keys.ts';
+import { HIDDEN, hideKeys } from './hide-keys.ts';
 import type { AuthorizationServerFile, ClientAuthFile } from './schema-authorization-server.ts';
-import { duration, type ShowSource, source, withoutQuery, writtenTls } from './written-values.ts';
+import { duration, type ShowSource, source, writtenTls } from './written-values.ts';
 
 export function writtenServer(server: AuthorizationServer, show: ShowSource): AuthorizationServerFile {
   const { issuer, tokenEndpoint, clientId, clientAuth, grant, extraParams, timeoutMs, tls, dpop } = server;
   return {
     ...(issuer !== undefined && { issuer }),
-    ...(tokenEndpoint !== undefined && { token_endpoint: withoutQuery(tokenEndpoint) }),
+    ...(tokenEndpoint !== undefined && { token_endpoint: hideKeys(tokenEndpoint) }),
     ...(clientId !== undefined && { client_id: clientId }),
     client_auth: writtenClientAuth(clientAuth, show),
     grant,

@@ -1,6 +1,6 @@
 import type { CredentialSource } from '../secrets/credential.ts';
 import type { Introspection, Listen, SubjectVerification, TlsFiles } from './config.ts';
-import { HIDDEN } from './hide-keys.ts';
+import { hideKeys } from './hide-keys.ts';
 
 /** Returns the path of a file or the name of a variable as it may be shown. */
 export type ShowSource = (source: CredentialSource) => string;
@@ -22,7 +22,7 @@ export function writtenVerification({ issuer, audience, jwksUri, introspection }
   return {
     issuer,
     audience: audience === 'any' ? audience : [...audience],
-    ...(jwksUri !== undefined && { jwks_uri: withoutQuery(jwksUri) }),
+    ...(jwksUri !== undefined && { jwks_uri: hideKeys(jwksUri) }),
     ...(introspection !== undefined && { introspection: writtenIntrospection(introspection) }),
   };
 }
@@ -30,7 +30,7 @@ export function writtenVerification({ issuer, audience, jwksUri, introspection }
 function writtenIntrospection({ authorizationServer, endpoint, cacheMs }: Introspection) {
   return {
     authorization_server: authorizationServer.name,
-    ...(endpoint !== undefined && { endpoint: withoutQuery(endpoint) }),
+    ...(endpoint !== undefined && { endpoint: hideKeys(endpoint) }),
     cache: duration(cacheMs),
   };
 }
@@ -38,10 +38,6 @@ function writtenIntrospection({ authorizationServer, endpoint, cacheMs }: Intros
 export function address(listen: Listen): string {
   if (listen.kind === 'unix') return `unix:${listen.path}`;
   return `${listen.host.includes(':') ? `[${listen.host}]` : listen.host}:${listen.port}`;
-}
-
-export function withoutQuery(url: string): string {
-  return url.replace(/\?.*$/s, `?${HIDDEN}`);
 }
 
 const UNITS = [

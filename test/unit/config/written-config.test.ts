@@ -273,9 +273,9 @@ test('hides parameters, queries and parts of paths that could be a secret', () =
       version: 1,
       authorization_servers: {
         main: {
-          token_endpoint: `https://idp.example.com/token?key=${secret}`,
+          token_endpoint: `https://idp.example.com/${secret}/token?key=${secret}`,
           client_id: 'c',
-          client_auth: { method: 'none' },
+          client_auth: { method: 'client_secret_basic', client_secret: { file: '/secret' } },
           extra_params: { api_key: secret },
         },
       },
@@ -285,7 +285,11 @@ test('hides parameters, queries and parts of paths that could be a secret', () =
           match: { path: '/a' },
           upstream: `https://mcp.example.com/api/${secret}/mcp`,
           subject_token: {
-            verify: { issuer: 'https://i.example.com', jwks_uri: `https://i.example.com/k?a=${secret}` },
+            verify: {
+              issuer: 'https://i.example.com',
+              jwks_uri: `https://i.example.com/${secret}/k?a=${secret}`,
+              introspection: { authorization_server: 'main', endpoint: `https://i.example.com/${secret}/i?${secret}` },
+            },
           },
         },
       ],
@@ -294,4 +298,5 @@ test('hides parameters, queries and parts of paths that could be a secret', () =
   const text = JSON.stringify(writtenConfig(config, showAll));
   assert.ok(!text.includes(secret), text);
   assert.match(text, /https:\/\/mcp\.example\.com\/api\/\[hidden\]\/mcp/);
+  assert.match(text, /https:\/\/idp\.example\.com\/\[hidden\]\/token\?\[hidden\]/);
 });
