@@ -1,5 +1,5 @@
-# A digest may follow the tag (name:tag@sha256:…). deploy/image.md says how to look it up.
-ARG NODE_IMAGE=node:24.21.0-trixie-slim
+# The digest decides, and the tag tells which version it is. Renovate updates both; deploy/image.md says how to by hand.
+ARG NODE_IMAGE=node:24.21.0-trixie-slim@sha256:173f125896c3b47ddf056734c7ea789d04595a6a08769a8f78e0df642781fb66
 
 FROM ${NODE_IMAGE} AS build
 WORKDIR /src

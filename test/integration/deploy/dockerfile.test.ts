@@ -11,12 +11,18 @@ const runtime = stages.at(-1) as Stage;
 const valuesOf = (stage: Stage, name: string): string[] =>
   stage.instructions.filter((instruction) => instruction.name === name).map(({ value }) => value);
 
-test('one base image builds, pinned by its full version; the runtime stage has none', () => {
+test('one base image builds, pinned by its full version and digest; the runtime stage has none', () => {
   const bases = new Set(stages.map(({ base }) => base));
   assert.equal(bases.size, 2);
   const [base = ''] = bases;
-  assert.match(base, /^node:\d+\.\d+\.\d+-[a-z]+-slim(?:@sha256:[0-9a-f]{64})?$/);
+  assert.match(base, /^node:\d+\.\d+\.\d+-[a-z]+-slim@sha256:[0-9a-f]{64}$/);
   assert.equal(runtime.base, 'scratch');
+});
+
+test('the release builds on the base image of the Dockerfile, which Renovate updates', () => {
+  assert.doesNotMatch(readText('.github/workflows/release.yml'), /NODE_IMAGE/);
+  const { enabledManagers, extends: presets } = JSON.parse(readText('renovate.json'));
+  assert.deepEqual([enabledManagers, presets], [['dockerfile'], ['docker:pinDigests']]);
 });
 
 test('the image runs as a numeric user, not as root', () => {
