@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Unpacks Debian's nftables and its libraries into .cache/nftables. Does not install them on the machine.
-# `.cache/nftables/bin/nft` is the program.
+# Unpacks Debian's nftables and iptables into .cache/nftables. Does not install them on the machine. The programs are in
+# `.cache/nftables/bin`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 folder=$PWD/.cache/nftables
@@ -15,12 +15,18 @@ mkdir -p "$folder"/{archives/partial,root,bin}
 apt-get -qq update
 # apt's locks are unnecessary, because this only downloads into its own folder.
 apt-get -qq --yes --download-only --no-install-recommends -o APT::Sandbox::User=root -o Debug::NoLocking=1 \
-  -o Dir::Cache::archives="$folder/archives" install nftables
+  -o Dir::Cache::archives="$folder/archives" install nftables iptables
 for package in "$folder"/archives/*.deb; do dpkg-deb --extract "$package" "$folder/root"; done
 rm -r "$folder/archives"
-cat >"$folder/nft" <<END
+wrap() { # NAME PROGRAM
+  cat >"$folder/bin/$1" <<END
 #!/bin/sh
-LD_LIBRARY_PATH=\$(echo "$folder"/root/usr/lib/*-linux-gnu*) exec "$folder/root/usr/sbin/nft" "\$@"
+export LD_LIBRARY_PATH=\$(echo "$folder"/root/usr/lib/*-linux-gnu*) XTABLES_LIBDIR=\$(echo "$folder"/root/usr/lib/*/xtables)
+exec "$folder/root/usr/sbin/$2" "\$@"
 END
-chmod +x "$folder/nft"
-mv "$folder/nft" "$folder/bin/nft"
+  chmod +x "$folder/bin/$1"
+}
+wrap iptables-nft iptables-nft
+wrap iptables-legacy iptables-legacy
+# The last one: it marks a complete installation.
+wrap nft nft

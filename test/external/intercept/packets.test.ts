@@ -66,6 +66,30 @@ test('an agent without any variable for a proxy is redirected to cambist, and no
   assert.equal(result.leaked, false);
 });
 
+test('redirects beside rules of iptables, of both kinds, and leaves them as they are', async (t) => {
+  const folder = await temporaryFolder(t);
+  const server = "createServer((socket) => socket.end()).listen(15443, '127.0.0.1', () => ";
+  const client = "connect(443, '192.0.2.1').once('connect', () => { console.log('redirected'); process.exit(); })";
+  await writeFile(
+    join(folder, 'call.cjs'),
+    `const { connect, createServer } = require('node:net'); ${server}${client})`,
+  );
+  const kinds = ['iptables-nft', 'iptables-legacy'];
+  const script = [
+    'ip link set lo up && ip link add name pod type veth peer name out && ip link set pod up && ip link set out up',
+    'ip address add 192.0.2.2/24 dev pod',
+    // As a mesh has it for its own proxy. The first rule of a chain decides for that chain alone.
+    ...kinds.map((kind) => `${kind} -t nat -A OUTPUT -p tcp --dport 443 -j ACCEPT`),
+    `${REDIRECT} ${RULES.join(' ')}`,
+    `${process.execPath} ${folder}/call.cjs`,
+    ...kinds.map((kind) => `${kind} -t nat -S OUTPUT`),
+  ].join(' && ');
+  const { code, stdout, stderr } = await runProgram('unshare', ['-n', 'bash', '-c', script], { env: { PATH } });
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /^redirected$/m);
+  assert.equal(stdout.match(/^-A OUTPUT -p tcp -m tcp --dport 443 -j ACCEPT$/gm)?.length, kinds.length);
+});
+
 test('fails without NET_ADMIN', async () => {
   const { code, stdout, stderr } = await redirect(RULES, { as: ['setpriv', '--bounding-set=-net_admin'] });
   assert.deepEqual([code, stdout], [1, '']);
