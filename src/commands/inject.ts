@@ -1,12 +1,16 @@
 import { parseArgs } from 'node:util';
 import { readConfigText } from '../config/load.ts';
 import { INJECTION_FLAGS, optionsFromFlags } from '../kubernetes/flags.ts';
+import type { Json } from '../kubernetes/json.ts';
 import { changeFiles, joinManifests } from '../kubernetes/manifest-files.ts';
 import { ManifestError } from '../kubernetes/manifest-stream.ts';
 import { closingAdvice } from '../kubernetes/network-policy.ts';
-import { createPodConfig, type PodConfig } from '../kubernetes/pod-config.ts';
+import { type Covers, createPodConfig, type PodConfig } from '../kubernetes/pod-config.ts';
 import { type InjectionRequest, injectPod } from '../kubernetes/pod-injection.ts';
+import { configsIn, findConfig } from '../kubernetes/stream-configs.ts';
 import { changeManifest, type Note, type PodChange } from '../kubernetes/workloads.ts';
+import { allowedTunnel, readAuthority } from '../proxy/connect-authority.ts';
+import { createRouteTable } from '../routing/route-table.ts';
 import { readVersion } from '../version.ts';
 import { type Command, EXIT, UsageError } from './command.ts';
 import { describeProblem, showsColour } from './print-problems.ts';
@@ -21,54 +25,82 @@ export const inject: Command = async (args) => {
   const { values, positionals } = parseArgs({ args: [...args], allowPositionals: true, options });
   const version = readVersion();
   const flags = optionsFromFlags(values);
+  const settings = { flags, version, optIn: false, update: true };
   const { config: file } = values;
-  if (file === undefined) {
-    const settings = { flags, version, optIn: false, update: true };
-    return withAdvice(positionals, settings);
-  }
+  if (file === undefined) return withAdvice(positionals, settings);
   const read = await readConfigText(file);
   if ('problem' in read) {
     console.error(`${file}: ${read.problem}`);
     return EXIT.failed;
   }
-  const config = createPodConfig(read.text, file);
-  const settings = { flags: { ...config.ports, ...flags }, version, optIn: false, update: true, check: config.check };
-  return withAdvice(positionals, settings, { config, text: read.text });
+  return withAdvice(positionals, settings, { config: createPodConfig(read.text, file, covers), text: read.text });
 };
 
-/** Injects cambist, and then says how to close the ports to which agents were moved. */
+const covers: Covers = ({ routes, forwardProxy }, destination) => {
+  const authority = readAuthority(destination);
+  if (authority === undefined || createRouteTable(routes).namesHost(authority.host)) return true;
+  return allowedTunnel(forwardProxy.connect, authority) !== undefined;
+};
+
+/** A config with its text, for source excerpts. */
+interface KnownConfig {
+  readonly config: PodConfig;
+  readonly text: string;
+}
+
+/** How the pods of a stream change, and the configs by which they are checked. */
+interface Changes {
+  readonly change: PodChange;
+  readonly configs?: readonly KnownConfig[];
+}
+
+/**
+ * Injects cambist, and then says how to close the ports to which agents were moved.
+ * @param given the config of all pods. Otherwise the ConfigMaps of the stream have it
+ */
 async function withAdvice(
   files: readonly string[],
   settings: Omit<InjectionRequest, 'layout'>,
-  printed?: Parameters<typeof changeAll>[2],
+  given?: KnownConfig,
 ): Promise<number> {
   const advice: string[] = [];
-  const code = await changeAll(
-    files,
-    (template, layout) => {
-      const injection = injectPod(template, { ...settings, layout });
+  const start = (manifests: readonly Json[]): Changes => {
+    const configs = given === undefined ? configsIn(manifests, covers) : [];
+    const change: PodChange = (template, layout, namespace) => {
+      const configOf = (name: string) => given?.config ?? findConfig(configs, name, namespace);
+      const injection = injectPod(template, { ...settings, layout, configOf });
       const text = injection.outcome === 'injected' ? closingAdvice(injection.template, layout) : undefined;
       if (text !== undefined) advice.push(text);
       return injection;
-    },
-    printed,
-  );
+    };
+    return { change, configs: given === undefined ? configs : [given] };
+  };
+  const code = await changeAll(files, start, given?.config);
   if (code === EXIT.done) for (const text of advice) console.error(`cambist: ${text}`);
   return code;
 }
 
-/** Changes the manifests of all files and prints them. If one object is refused, no manifest is printed. */
+/**
+ * Changes the manifests of all files and prints them. If one object is refused, no manifest is printed.
+ * @param start called with all manifests
+ * @param printed printed as the ConfigMaps that the pods mount
+ */
 export async function changeAll(
   files: readonly string[],
-  change: PodChange,
-  added?: { readonly config: PodConfig; readonly text: string },
+  start: (manifests: readonly Json[]) => Changes,
+  printed?: PodConfig,
 ): Promise<number> {
   if (files.length === 0) throw new UsageError('name at least one manifest file, or - for standard input');
+  let known: readonly KnownConfig[] = [];
   try {
-    const { text, notes } = await changeFiles(files, (manifest) => changeManifest(manifest, change));
+    const { text, notes } = await changeFiles(files, (manifests) => {
+      const { change, configs = [] } = start(manifests);
+      known = configs;
+      return (manifest) => changeManifest(manifest, change);
+    });
     const colour = showsColour(process.stderr);
-    for (const problem of added?.config.problems() ?? []) {
-      console.error(describeProblem(problem, added?.text ?? '', colour));
+    for (const one of known) {
+      for (const problem of one.config.problems()) console.error(describeProblem(problem, one.text, colour));
     }
     for (const note of notes) console.error(describe(note));
     const refused = notes.filter(({ outcome }) => outcome === 'refused').length;
@@ -76,7 +108,7 @@ export async function changeAll(
       console.error(`cambist: ${refused} of ${notes.length} objects refused: no manifest is printed`);
       return EXIT.failed;
     }
-    process.stdout.write(added === undefined ? text : joinManifests(configMapsFor(added.config, notes), text));
+    process.stdout.write(printed === undefined ? text : joinManifests(configMapsFor(printed, notes), text));
     return EXIT.done;
   } catch (error) {
     if (!(error instanceof ManifestError)) throw error;

@@ -8,5 +8,5 @@ import { USAGES } from './usages.ts';
 export const uninject: Command = async (args) => {
   const options = USAGES.uninject.flags;
   const { positionals } = parseArgs({ args: [...args], allowPositionals: true, options });
-  return changeAll(positionals, uninjectPod);
+  return changeAll(positionals, () => ({ change: uninjectPod }));
 };

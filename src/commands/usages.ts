@@ -200,13 +200,13 @@ from the same machine or pod.`,
     about: `Changes every pod and pod template: Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job, CronJob, and kagent's
 Agent (v1alpha2). Reads YAML with any number of documents, JSON and Lists. Everything else is printed unchanged. A pod
 that was injected before is updated. Standard error has a line for each object. With --config, it also checks
-the config for these pods and prints its ConfigMap.`,
+the config for these pods and prints its ConfigMap. A ConfigMap of the stream is checked too.`,
     positionals: MANIFESTS,
     flags: {
       config: {
         type: 'string',
         placeholder: 'FILE',
-        help: 'the config of these pods; its ports are the defaults of --port and --admin-port',
+        help: 'the config of these pods; its ports are the defaults of --port, --admin-port and --inbound',
       },
     },
     exits: ['the manifests are on standard output', 'an object was refused or cannot be read; nothing is printed'],

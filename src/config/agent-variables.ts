@@ -13,9 +13,16 @@ export const TRUST_FILES = {
   variables: 'env',
 } as const;
 
-/** The variables by which clients find an HTTP proxy. Clients differ in which spelling they read. */
-export function proxyVariables(proxyUrl: string): Record<string, string> {
-  const upper = { HTTP_PROXY: proxyUrl, HTTPS_PROXY: proxyUrl, NO_PROXY };
+type Scheme = 'http' | 'https';
+const SCHEMES: readonly Scheme[] = ['http', 'https'];
+
+/**
+ * The variables by which clients find an HTTP proxy. Clients differ in which spelling they read.
+ * @param schemes of the URLs that go through the proxy
+ */
+export function proxyVariables(proxyUrl: string, schemes = SCHEMES): Record<string, string> {
+  const proxies = schemes.map((scheme) => [`${scheme.toUpperCase()}_PROXY`, proxyUrl]);
+  const upper: Record<string, string> = { ...Object.fromEntries(proxies), NO_PROXY };
   const lower = Object.entries(upper).map(([name, value]) => [name.toLowerCase(), value]);
   // Node's own client reads the others only with this one.
   return { ...upper, ...Object.fromEntries(lower), NODE_USE_ENV_PROXY: '1' };
@@ -39,7 +46,7 @@ export function trustVariables(trustDir: string): Record<string, string> {
  * The variable with the options of Java, which reads no other. A path with white space is quoted, as the JVM reads it.
  * @param proxyUrl undefined: connections arrive without a proxy
  */
-export function javaOptions(trustDir: string, proxyUrl?: string): Record<string, string> {
+export function javaOptions(trustDir: string, proxyUrl?: string, schemes = SCHEMES): Record<string, string> {
   const proxy = proxyUrl === undefined ? undefined : new URL(proxyUrl);
   const host = proxy?.hostname.replace(/^\[|\]$/g, '');
   const properties = [
@@ -47,7 +54,7 @@ export function javaOptions(trustDir: string, proxyUrl?: string): Record<string,
     ['javax.net.ssl.trustStoreType', 'PKCS12'],
     ...(proxy === undefined
       ? []
-      : ['https', 'http'].flatMap((scheme) => [
+      : schemes.flatMap((scheme) => [
           [`${scheme}.proxyHost`, host],
           [`${scheme}.proxyPort`, proxy.port],
         ])),

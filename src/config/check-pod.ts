@@ -1,3 +1,4 @@
+import { checkIntercept, type InterceptWay } from './check-pod-intercept.ts';
 import type { Config, Listen } from './config.ts';
 import type { ConfigNode } from './config-node.ts';
 import { isEveryAddress, isLoopback } from './loopback.ts';
@@ -13,6 +14,8 @@ export interface PodSettings {
   readonly adminPort: number;
   /** The port that callers use, and the one that the agent moves to. Undefined: the agent is not moved. */
   readonly inbound: { readonly inbound: number; readonly agent: number } | undefined;
+  /** Undefined: the agent's connections are not intercepted. */
+  readonly intercept: InterceptWay | undefined;
   readonly gracePeriodSeconds: number;
   /** Undefined: no limit. */
   readonly memoryLimitBytes: number | undefined;
@@ -35,6 +38,7 @@ export function reportForPod(config: Config, root: ConfigNode, used: UsedSources
   checkListen(config.listen, root.at('listen'), pod.port);
   checkAdmin(config.admin, root.at('admin'), pod.adminPort);
   checkInbound(config.inbound, root, pod.inbound);
+  checkIntercept(config, root, pod.intercept);
   for (const { name, node } of used.variables) {
     // An unusual name could be the secret itself, written in the wrong place.
     const named = /^[A-Z][A-Z0-9_]*$/.test(name) ? `environment variable "${name}"` : 'the environment variable';

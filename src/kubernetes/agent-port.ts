@@ -1,8 +1,7 @@
 import type { EnvVar } from 'kubernetes-types/core/v1.js';
 import { getIn, isArray, isEmpty, type Json, type JsonObject, objectsOf, type Path, setIn, textOf } from './json.ts';
-import type { PodLayout } from './pod-layout.ts';
+import { type PodLayout, SIDECAR_NAME } from './pod-layout.ts';
 import { quote } from './quote.ts';
-import { SIDECAR_NAME } from './sidecar.ts';
 
 /** The port that callers use, which cambist takes over, and the port that the agent moves to. */
 export interface InboundPorts {

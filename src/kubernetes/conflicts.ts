@@ -1,20 +1,29 @@
 import type { InboundPorts } from './agent-port.ts';
 import { annotationOf } from './annotations.ts';
+import { type InterceptPlan, interceptConflicts } from './intercept-plan.ts';
 import { getIn, isArray, type JsonObject, objectsOf, textOf } from './json.ts';
 import type { InjectionOptions } from './options.ts';
-import { allContainers, initContainersOf, type PodLayout } from './pod-layout.ts';
+import { allContainers, initContainersOf, OWN_CONTAINERS, type PodLayout, SIDECAR_NAME } from './pod-layout.ts';
 import { quote } from './quote.ts';
-import { ADMIN_PORT_NAME, SIDECAR_NAME, SIDECAR_USER, VOLUME_NAMES } from './sidecar.ts';
+import { ADMIN_PORT_NAME, SIDECAR_USER, VOLUME_NAMES } from './sidecar.ts';
 import { STATUS_ANNOTATION } from './status.ts';
 
 /** @returns why the sidecar conflicts with a pod that has none, each with a remedy */
-export function conflicts(template: JsonObject, options: InjectionOptions, layout: PodLayout): string[] {
-  const hasContainer = allContainers(template, layout).some(({ name }) => name === SIDECAR_NAME);
+export function conflicts(
+  template: JsonObject,
+  options: InjectionOptions,
+  layout: PodLayout,
+  plan: InterceptPlan | undefined,
+): string[] {
+  const present = new Set(allContainers(template, layout).map(({ name }) => textOf(name)));
   const volumes = new Set(objectsOf(getIn(template, layout.volumes)).map(({ name }) => textOf(name)));
   const cannotComplete = options.sidecar === 'classic' && runsToCompletion(template);
   return [
-    ...(hasContainer ? [`a container "${SIDECAR_NAME}" exists and was not injected: remove or rename it`] : []),
-    ...portConflicts(template, options, layout),
+    ...OWN_CONTAINERS.filter((name) => present.has(name)).map(
+      (name) => `a container "${name}" exists and was not injected: remove or rename it`,
+    ),
+    ...portConflicts(template, options, layout, plan?.ports ?? []),
+    ...(plan === undefined ? [] : interceptConflicts(template, layout, plan, options)),
     ...VOLUME_NAMES.filter((name) => volumes.has(name)).map(
       (name) => `a volume "${name}" exists and was not injected: rename it`,
     ),
@@ -31,6 +40,7 @@ export function portConflicts(
     inbound,
   }: Pick<InjectionOptions, 'port' | 'adminPort'> & { readonly inbound?: InboundPorts | undefined },
   layout: PodLayout,
+  interceptPorts: readonly number[],
 ): string[] {
   const others = allContainers(template, layout).filter(({ name }) => name !== SIDECAR_NAME);
   return others.flatMap((container) => {
@@ -43,6 +53,15 @@ export function portConflicts(
       if (containerPort === inbound?.agent && (protocol ?? 'TCP') === 'TCP') {
         return [
           `container ${name} uses port ${containerPort}: choose another with ${annotationOf('agent-port')} and the config`,
+        ];
+      }
+      if (
+        typeof containerPort === 'number' &&
+        interceptPorts.includes(containerPort) &&
+        (protocol ?? 'TCP') === 'TCP'
+      ) {
+        return [
+          `container ${name} uses port ${containerPort}, which intercept.listen has: use another port in one of them`,
         ];
       }
       return portName === ADMIN_PORT_NAME ? [`container ${name} has a port "${ADMIN_PORT_NAME}": rename the port`] : [];

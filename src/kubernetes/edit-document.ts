@@ -3,6 +3,7 @@ import {
   type DocumentOptions,
   isCollection,
   isNode,
+  isPair,
   isScalar,
   isSeq,
   type Node,
@@ -106,7 +107,7 @@ function applyOperation(document: Document, operation: PatchOperation): boolean 
   if (!isCollection(parent)) return false;
   const wasEmpty = parent.items.length === 0;
   if (operation.op === 'remove') {
-    if (!parent.delete(key)) return false;
+    if (!removeEntry(parent, key)) return false;
   } else if (isSeq(parent) && operation.op === 'add') {
     insertItem(parent, Number(key), createNode(operation.value));
   } else {
@@ -117,11 +118,14 @@ function applyOperation(document: Document, operation: PatchOperation): boolean 
   return true;
 }
 
-/** Quotes a string that YAML 1.1 reads as a boolean or a timestamp. */
+/**
+ * Quotes a string that YAML 1.1 reads as a boolean or a timestamp. The value is not at the root, where the yaml package drops the
+ * indentation of a text whose first line is blank.
+ */
 function createNode(value: Json): Node {
-  const { contents } = parseDocument(stringify(value, { compat: 'yaml-1.1', lineWidth: 0 }), READING);
-  if (contents === null) throw new TypeError('a value has no node');
-  return contents;
+  const node = parseDocument(stringify({ value }, { compat: 'yaml-1.1', lineWidth: 0 }), READING).get('value', true);
+  if (!isNode(node)) throw new TypeError('a value has no node');
+  return node;
 }
 
 function insertItem(list: YAMLSeq, index: number, node: Node): void {
@@ -132,6 +136,19 @@ function insertItem(list: YAMLSeq, index: number, node: Node): void {
     list.commentBefore = null;
   }
   list.items.splice(index, 0, node);
+}
+
+/** Keeps a comment that follows the value. In a list that is not indented, a comment of the next key or of the parent looks the same. */
+function removeEntry(parent: YAMLMap | YAMLSeq, key: string): boolean {
+  const index = isSeq(parent) ? Number(key) : parent.items.findIndex((pair) => String(pair.key) === key);
+  const next: unknown = parent.items[index + 1];
+  const following = isPair(next) ? next.key : next;
+  const gone = parent.get(key, true);
+  if (!parent.delete(key)) return false;
+  if (!isCollection(gone) || !gone.comment) return true;
+  if (isNode(following)) following.commentBefore = joinComments(gone.comment, following.commentBefore);
+  else parent.comment = joinComments(gone.comment, parent.comment);
+  return true;
 }
 
 function setEntry(parent: YAMLMap | YAMLSeq, key: string, node: Node): void {

@@ -1,4 +1,4 @@
-import { isArray, isObject, type Json, type Path, sameJson } from './json.ts';
+import { getIn, isArray, isObject, type Json, type Path, sameJson, textOf } from './json.ts';
 
 /** The operations of RFC 6902 that describe a difference. */
 export type PatchOperation =
@@ -44,7 +44,7 @@ function difference(before: Json, after: Json, path: Path): PatchOperation[] {
   return [{ op: 'replace', path: toPointer(path), value: after }];
 }
 
-/** Keeps the items that both lists begin and end with. The items between are changed in pairs; the rest is removed or added. */
+/** Keeps the items that both lists begin and end with. Named items between are matched by name, others changed in pairs. */
 function differenceOfLists(before: readonly Json[], after: readonly Json[], path: Path): PatchOperation[] {
   const shorter = Math.min(before.length, after.length);
   let start = 0;
@@ -53,6 +53,8 @@ function differenceOfLists(before: readonly Json[], after: readonly Json[], path
   while (tail < shorter - start && sameJson(before.at(-1 - tail), after.at(-1 - tail))) tail += 1;
   const oldItems = before.slice(start, before.length - tail);
   const newItems = after.slice(start, after.length - tail);
+  const matched = matchNames(oldItems, newItems);
+  if (matched !== undefined) return differenceOfNamed(oldItems, newItems, matched, [...path, start]);
   const paired = Math.min(oldItems.length, newItems.length);
   return [
     ...newItems
@@ -65,6 +67,51 @@ function differenceOfLists(before: readonly Json[], after: readonly Json[], path
       .reverse(),
     ...newItems.slice(paired).map((item, index) => add([...path, start + paired + index], item)),
   ];
+}
+
+/** @returns the names in both lists, if every item has a name of its own, and those in both are in the same order */
+function matchNames(before: readonly Json[], after: readonly Json[]): ReadonlySet<string> | undefined {
+  const oldNames = new Set(namesIn(before));
+  const newNames = new Set(namesIn(after));
+  if (oldNames.size !== before.length || newNames.size !== after.length) return undefined;
+  const kept = [...oldNames].filter((name) => newNames.has(name));
+  const found = [...newNames].filter((name) => oldNames.has(name));
+  return kept.every((name, index) => name === found[index]) ? new Set(kept) : undefined;
+}
+
+/** Adds, changes and removes items in the order of the lists. @param path ends with the index of the first item */
+function differenceOfNamed(
+  before: readonly Json[],
+  after: readonly Json[],
+  kept: ReadonlySet<string>,
+  path: Path,
+): PatchOperation[] {
+  const at = (index: number): Path => [...path.slice(0, -1), Number(path.at(-1)) + index];
+  const operations: PatchOperation[] = [];
+  let old = 0;
+  const removeGone = (position: number): void => {
+    for (; old < before.length && !kept.has(nameOf(before[old])); old += 1) operations.push(remove(at(position)));
+  };
+  for (const [position, item] of after.entries()) {
+    if (!kept.has(nameOf(item))) {
+      operations.push(add(at(position), item));
+      continue;
+    }
+    removeGone(position);
+    // In a loop, because a list may have more changes than a call has arguments.
+    for (const operation of difference(before[old] ?? null, item, at(position))) operations.push(operation);
+    old += 1;
+  }
+  removeGone(after.length);
+  return operations;
+}
+
+function namesIn(items: readonly Json[]): string[] {
+  return items.flatMap((item) => textOf(getIn(item, ['name'])) ?? []);
+}
+
+function nameOf(item: Json | undefined): string {
+  return textOf(getIn(item, ['name'])) ?? '';
 }
 
 function add(path: Path, value: Json): PatchOperation {

@@ -1,22 +1,25 @@
 import { readFile } from 'node:fs/promises';
 import { text as textOfStream } from 'node:stream/consumers';
 import type { Json } from './json.ts';
-import { changeStream, ManifestError } from './manifest-stream.ts';
+import { type ManifestChange, ManifestError, type ManifestStream, readStream } from './manifest-stream.ts';
 import type { Note } from './workloads.ts';
 
 /**
  * Changes the manifests in files and joins them into one text. The file `-` is standard input.
+ * @param prepare called with all manifests, before the first is changed
  * @throws {ManifestError}
  */
 export async function changeFiles(
   files: readonly string[],
-  change: (manifest: Json) => { manifest: Json; notes: Note[] },
+  prepare: (manifests: readonly Json[]) => ManifestChange,
 ): Promise<{ text: string; notes: Note[] }> {
-  const changed: { text: string; notes: Note[] }[] = [];
+  const streams: ManifestStream[] = [];
   for (const file of files) {
     const name = file === '-' ? 'standard input' : file;
-    changed.push(changeStream(await read(file, name), name, change));
+    streams.push(readStream(await read(file, name), name));
   }
+  const change = prepare(streams.flatMap(({ manifests }) => manifests));
+  const changed = streams.map((stream) => stream.change(change));
   return {
     text: changed.map(({ text }) => text).reduce(joinManifests, ''),
     notes: changed.flatMap(({ notes }) => notes),

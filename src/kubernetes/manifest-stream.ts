@@ -10,26 +10,52 @@ export class ManifestError extends Error {}
 /** More aliases than any manifest has, and fewer than it takes to exhaust the memory. */
 const MAX_ALIASES = 1000;
 
+export type ManifestChange = (manifest: Json) => { manifest: Json; notes: Note[] };
+
+/** The manifests of a text. */
+export interface ManifestStream {
+  readonly manifests: readonly Json[];
+  /** Changes each manifest. A document that does not change keeps every byte. @throws {ManifestError} */
+  change(change: ManifestChange): { text: string; notes: Note[] };
+}
+
 /**
- * Changes the documents of a YAML or JSON text. A document that does not change keeps every byte.
+ * Reads the documents of a YAML or JSON text.
  * @param name the file's name, for messages
  * @throws {ManifestError}
  */
-export function changeStream(
-  text: string,
-  name: string,
-  change: (manifest: Json) => { manifest: Json; notes: Note[] },
-): { text: string; notes: Note[] } {
+export function readStream(text: string, name: string): ManifestStream {
   const lineCounter = new LineCounter();
   const documents: Document.Parsed[] = parseAllDocuments(text, { ...READING, lineCounter });
+  const read = documents.map((document) => {
+    const place = `${name}:${lineCounter.linePos(document.range[0]).line}`;
+    return { document, place, manifest: readDocument(document, name, place) };
+  });
+  return {
+    manifests: read.flatMap(({ manifest }) => manifest ?? []),
+    change: (change) => changeDocuments(text, read, change),
+  };
+}
+
+/** Changes the documents of a text. @throws {ManifestError} */
+export function changeStream(text: string, name: string, change: ManifestChange): { text: string; notes: Note[] } {
+  return readStream(text, name).change(change);
+}
+
+interface ReadDocument {
+  readonly document: Document.Parsed;
+  readonly place: string;
+  /** Undefined for an empty document. */
+  readonly manifest: Json | undefined;
+}
+
+function changeDocuments(text: string, documents: readonly ReadDocument[], change: ManifestChange) {
   const notes: Note[] = [];
   let position = 0;
-  const changed = documents.map((document, index) => {
-    const [start, , end] = document.range;
+  const changed = documents.map(({ document, place, manifest: before }, index) => {
+    const [, , end] = document.range;
     const source = text.slice(position, index === documents.length - 1 ? text.length : end);
     position = end;
-    const place = `${name}:${lineCounter.linePos(start).line}`;
-    const before = readDocument(document, name, place);
     if (before === undefined) return source;
     const { manifest, notes: more } = change(before);
     notes.push(...more);

@@ -1,6 +1,8 @@
+import { INTERCEPT_WAYS } from '../config/check-pod-intercept.ts';
 import { LOG_LEVELS, type LogLevel } from '../config/log-levels.ts';
 import { parseDuration } from '../config/units.ts';
 import type { InboundPorts } from './agent-port.ts';
+import { type InterceptOptions, readInterceptHosts } from './intercept-options.ts';
 import { quantityOf } from './quantity.ts';
 import { quote } from './quote.ts';
 
@@ -27,6 +29,8 @@ export interface InjectionOptions {
   readonly proxyEnv: boolean;
   /** The port that callers use, and the one that the agent moves to. Undefined: callers connect to the agent itself. */
   readonly inbound: InboundPorts | undefined;
+  /** Undefined: the agent calls cambist's URLs itself. */
+  readonly intercept: InterceptOptions | undefined;
 }
 
 interface OptionText {
@@ -71,6 +75,17 @@ export const OPTIONS = {
     fallback: '60s',
     help: "raises the pod's grace period; must cover agent and shutdown_grace",
   },
+  intercept: {
+    placeholder: 'WAY',
+    fallback: 'none',
+    help: 'intercepts calls to https URLs, by proxy, names or packets',
+  },
+  'intercept-hosts': {
+    placeholder: 'HOSTS',
+    fallback: 'none',
+    help: 'the hosts of the routes, with commas, if the config is unknown',
+  },
+  'redirect-image': { placeholder: 'IMAGE', help: 'the image that redirects packets; required for packets' },
   'proxy-env': { fallback: 'disabled', help: "sets HTTP_PROXY and NO_PROXY on the pod's other containers" },
 } as const satisfies Record<string, OptionText>;
 
@@ -114,6 +129,21 @@ export function parseOptions(raw: RawOptions, nameOf = (name: OptionName): strin
     const value = Number(match(name, /^[1-9]\d{0,4}$/, 'must be a port from 1 to 65535'));
     return value <= 65535 ? value : fail(name, 'must be a port from 1 to 65535');
   };
+  const image = (name: OptionName): string =>
+    match(name, /^[a-z0-9][\w.:/@-]{0,511}$/i, 'must be the name of an image');
+  const intercept = (): InterceptOptions => {
+    const way = oneOf('intercept', INTERCEPT_WAYS);
+    const hosts = readInterceptHosts(
+      optional('intercept-hosts', () => text('intercept-hosts')),
+      way,
+    );
+    if (typeof hosts === 'string') return fail('intercept-hosts', hosts);
+    if (way !== 'packets') return { way, hosts, redirectImage: undefined };
+    if (raw['redirect-image'] === undefined) {
+      throw new OptionError(`${nameOf('redirect-image')} is missing: set it to the image cambist-redirect`);
+    }
+    return { way, hosts, redirectImage: image('redirect-image') };
+  };
   const quantity = (name: OptionName): string => {
     const value = text(name) ?? '';
     return quantityOf(value) === undefined ? fail(name, 'must be a quantity such as 50m or 128Mi') : value;
@@ -132,7 +162,7 @@ export function parseOptions(raw: RawOptions, nameOf = (name: OptionName): strin
   const cpuLimit = optional('cpu-limit', () => quantity('cpu-limit'));
   const memoryLimit = optional('memory-limit', () => quantity('memory-limit'));
   const options: InjectionOptions = {
-    image: match('image', /^[a-z0-9][\w.:/@-]{0,511}$/i, 'must be the name of an image'),
+    image: image('image'),
     imagePullPolicy: optional('image-pull-policy', () =>
       oneOf('image-pull-policy', ['Always', 'IfNotPresent', 'Never']),
     ),
@@ -152,6 +182,7 @@ export function parseOptions(raw: RawOptions, nameOf = (name: OptionName): strin
     terminationGracePeriodSeconds: graceMs > 0 ? Math.ceil(graceMs / 1000) : fail('termination-grace-period', TIME),
     proxyEnv: oneOf('proxy-env', ['enabled', 'disabled']) === 'enabled',
     inbound: optional('inbound', () => inboundPorts(port('inbound'), raw['agent-port'] && port('agent-port'))),
+    intercept: optional('intercept', intercept),
   };
   if (options.port === options.adminPort) return fail('admin-port', 'port and admin-port must differ');
   const { inbound } = options;

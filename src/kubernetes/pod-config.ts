@@ -1,17 +1,21 @@
 import { stringify } from 'yaml';
 import type { PodSettings } from '../config/check-pod.ts';
-import type { Config } from '../config/config.ts';
+import { REDIRECTED } from '../config/check-pod-intercept.ts';
+import type { Config, Route, TcpListen } from '../config/config.ts';
 import { parseConfig, parseConfigForPod } from '../config/load.ts';
 import type { Inbound } from '../config/optional-sections.ts';
 import type { Problem } from '../config/problem.ts';
 import type { InjectionOptions, RawOptions } from './options.ts';
 import { quantityOf } from './quantity.ts';
+import type { Redirect } from './redirect.ts';
 import type { ConfigMapName, Note } from './workloads.ts';
 
 /** The config file that pods are injected with. */
 export interface PodConfig {
   /** The ports of the config, for flags that are not given. */
   readonly ports: RawOptions;
+  /** Undefined if the config is invalid. */
+  readonly intercept: InterceptFacts | undefined;
   /** Notes the problems of the config in a pod with these options. @returns the reason to refuse the pod, if there is one */
   check(options: InjectionOptions): readonly string[];
   /** All problems so far, each once. */
@@ -20,14 +24,32 @@ export interface PodConfig {
   configMaps(notes: readonly Note[]): string;
 }
 
+/** The parts of a config on which the interception of a pod depends. */
+export interface InterceptFacts {
+  /** Of the routes. */
+  readonly hosts: readonly string[];
+  readonly listen: readonly TcpListen[];
+  /** Does `forward_proxy.connect` have any entry? */
+  readonly hasConnect: boolean;
+  /** Does a route take this `host:port`, or does an entry allow it? */
+  readonly covers: (destination: string) => boolean;
+  /** For ports of the routes' hosts beside the default ones. */
+  readonly redirects: readonly Redirect[];
+}
+
 /** Kubernetes allows a ConfigMap 1 MiB, with its metadata. */
 const MAX_BYTES = 1_000_000;
 
+/** Does a config route a `host:port`, or allow it in `forward_proxy.connect`? */
+export type Covers = (config: Config, destination: string) => boolean;
+
 /** @param file its name, for messages */
-export function createPodConfig(text: string, file: string): PodConfig {
+export function createPodConfig(text: string, file: string, covers: Covers): PodConfig {
   const problems = new Map<string, Problem>();
+  const { config } = parseConfig(text, file);
   return {
-    ports: portsOf(parseConfig(text, file).config),
+    ports: portsOf(config),
+    intercept: config === undefined ? undefined : factsOf(config, covers),
     check(options) {
       const found = parseConfigForPod(text, file, settingsOf(options)).problems;
       for (const problem of found) problems.set(JSON.stringify(problem), problem);
@@ -52,6 +74,25 @@ function portsOf(config: Config | undefined): RawOptions {
   };
 }
 
+function factsOf(config: Config, covers: Covers): InterceptFacts {
+  const { routes, intercept, forwardProxy } = config;
+  return {
+    hosts: [...new Set(routes.flatMap(({ match }) => match.host ?? []))],
+    listen: intercept?.listen ?? [],
+    hasConnect: forwardProxy.connect.length > 0,
+    covers: (destination) => covers(config, destination),
+    redirects: routes.flatMap(redirectFor),
+  };
+}
+
+/** A route whose upstream is its own host tells the port that the agent calls there. */
+function redirectFor({ match, upstream }: Route): Redirect[] {
+  if (match.host === undefined || upstream.socketPath !== undefined) return [];
+  const { hostname, port, protocol } = new URL(upstream.origin);
+  const to = protocol === 'https:' ? REDIRECTED.https : REDIRECTED.http;
+  return hostname === match.host && port !== '' ? [{ from: Number(port), to }] : [];
+}
+
 /** Without them, the check of the config says what is wrong. */
 function inboundPorts({ listen, agent }: Inbound): RawOptions {
   if (listen.kind === 'unix' || agent.socketPath !== undefined) return {};
@@ -59,14 +100,15 @@ function inboundPorts({ listen, agent }: Inbound): RawOptions {
 }
 
 function settingsOf(options: InjectionOptions): PodSettings {
-  const { secret, tokenAudience, port, adminPort, inbound, terminationGracePeriodSeconds, memoryLimit } = options;
+  const { secret, tokenAudience, port, adminPort, inbound, intercept, memoryLimit } = options;
   return {
     hasSecret: secret !== undefined,
     hasToken: tokenAudience !== undefined,
     port,
     adminPort,
     inbound,
-    gracePeriodSeconds: terminationGracePeriodSeconds,
+    intercept: intercept?.way,
+    gracePeriodSeconds: options.terminationGracePeriodSeconds,
     memoryLimitBytes: memoryLimit === undefined ? undefined : quantityOf(memoryLimit),
   };
 }

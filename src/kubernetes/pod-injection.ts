@@ -1,15 +1,18 @@
+import { addAgentEnv, agentEnv, joinEnvRecords } from './agent-env.ts';
 import { type Move, moveAgent } from './agent-port.ts';
 import { annotationOf, INJECT_LABEL, optionsFromAnnotations, readConsent } from './annotations.ts';
 import { conflicts, invalidSidecar, portConflicts, unsupported } from './conflicts.ts';
-import { getIn, isArray, isEmpty, isObject, type Json, type JsonObject, type Path, sameJson, setIn } from './json.ts';
+import { applyIntercept, type InterceptPlan, interceptNotes, planIntercept } from './intercept-plan.ts';
+import { addTrustMounts } from './intercept-volumes.ts';
+import { getIn, isArray, isEmpty, type Json, type JsonObject, type Path, sameJson, setIn, textOf } from './json.ts';
 import { toPointer } from './json-patch.ts';
-import { type InjectionOptions, OptionError, parseOptions, type RawOptions } from './options.ts';
-import { allContainers, type PodLayout } from './pod-layout.ts';
+import { type InjectionOptions, OPTIONS, OptionError, parseOptions, type RawOptions } from './options.ts';
+import type { PodConfig } from './pod-config.ts';
+import { allContainers, OWN_CONTAINERS, type PodLayout, SIDECAR_NAME } from './pod-layout.ts';
 import { exceededLimits } from './pod-limits.ts';
 import { collectionsOf, uninjectPod } from './pod-restoration.ts';
-import { addProxyEnv } from './proxy-env.ts';
 import { quote } from './quote.ts';
-import { SIDECAR_NAME, sidecarContainer, sidecarVolumes } from './sidecar.ts';
+import { sidecarContainer, sidecarVolumes, VOLUME_NAMES } from './sidecar.ts';
 import { INVALID_STATUS, type InjectionStatus, readStatus, writeStatus } from './status.ts';
 
 export interface InjectionRequest {
@@ -22,8 +25,8 @@ export interface InjectionRequest {
   readonly optIn: boolean;
   /** Updates an existing sidecar; otherwise it stays unchanged. */
   readonly update: boolean;
-  /** Tells why the config does not suit the pod. */
-  readonly check?: (options: InjectionOptions) => readonly string[];
+  /** The config in a ConfigMap, by its name. Undefined where it is unknown. */
+  readonly configOf?: (configMap: string) => PodConfig | undefined;
 }
 
 export interface Injection {
@@ -32,7 +35,7 @@ export interface Injection {
   /** The given template, unless the outcome is `injected`. */
   readonly template: JsonObject;
   readonly reasons: readonly string[];
-  /** The ConfigMap that the pod mounts, where the config was checked. */
+  /** The ConfigMap that the pod mounts, where its config is known. */
   readonly configMap?: string;
 }
 
@@ -44,7 +47,7 @@ const KAGENT_GRACE_SECONDS = DEFAULT_GRACE_SECONDS;
 
 /** Injects cambist into a pod or a pod template. The given template is not changed. */
 export function injectPod(template: JsonObject, request: InjectionRequest): Injection {
-  const { layout, optIn, update, check } = request;
+  const { layout, optIn, update } = request;
   const leave = (outcome: 'unchanged' | 'skipped' | 'refused', ...reasons: string[]): Injection => {
     return { outcome, template, reasons };
   };
@@ -61,24 +64,28 @@ export function injectPod(template: JsonObject, request: InjectionRequest): Inje
   const exceeded = exceededLimits(template, layout, status !== undefined);
   if (exceeded.length > 0) return leave('refused', ...exceeded);
   let options: InjectionOptions;
+  let config: PodConfig | undefined;
   try {
-    options = optionsFor(template, request);
+    ({ options, config } = optionsFor(template, request));
   } catch (error) {
     if (error instanceof OptionError) return leave('refused', error.message);
     throw error;
   }
-  const unsuited = check?.(options) ?? [];
+  const unsuited = config?.check(options) ?? [];
   if (unsuited.length > 0) return leave('refused', ...unsuited);
   if (status !== undefined && !update && hasSidecar(template, layout)) {
     return completeInjection(template, status, options, layout);
   }
   const original = status === undefined ? template : uninjectPod(template, layout).template;
-  const found = conflicts(original, options, layout);
+  const plan = planIntercept(options, config?.intercept);
+  const found = conflicts(original, options, layout, plan);
   if (found.length > 0) return leave('refused', ...found);
   const move = options.inbound && moveAgent(original, layout, options.inbound);
   if (isRefusal(move)) return leave('refused', ...move);
-  const { result, notes } = addSidecar(original, template, options, request, move);
-  const mounted = check === undefined ? {} : { configMap: options.configMap };
+  const { result, notes: told } = addSidecar(original, template, { options, plan, move }, request);
+  const limits = plan === undefined ? [] : interceptNotes(original, layout, plan, options.sidecar, config?.intercept);
+  const notes = [...told, ...limits];
+  const mounted = config === undefined ? {} : { configMap: options.configMap };
   return sameJson(result, template)
     ? { ...leave('unchanged', 'already injected'), ...mounted }
     : { outcome: 'injected', template: result, reasons: notes, ...mounted };
@@ -88,12 +95,15 @@ function isRefusal(move: Move | readonly string[] | undefined): move is readonly
   return isArray(move as Json | undefined);
 }
 
-function optionsFor(template: JsonObject, { flags, layout }: InjectionRequest): InjectionOptions {
+function optionsFor(template: JsonObject, { flags, layout, configOf }: InjectionRequest) {
   const annotated = optionsFromAnnotations(template, layout);
-  const options = parseOptions({ ...flags, ...annotated }, (name) =>
+  const configMap = { ...flags, ...annotated }['config-map'] ?? OPTIONS['config-map'].fallback;
+  const config = configOf?.(configMap);
+  const options = parseOptions({ ...config?.ports, ...flags, ...annotated }, (name) =>
     name in annotated ? `annotation ${annotationOf(name)}` : `--${name}`,
   );
-  return layout.initContainers === undefined ? { ...options, sidecar: 'classic' } : options;
+  const isNative = layout.initContainers !== undefined;
+  return { config, options: isNative ? options : { ...options, sidecar: 'classic' as const } };
 }
 
 function hasSidecar(template: JsonObject, layout: PodLayout): boolean {
@@ -104,57 +114,73 @@ function hasSidecar(template: JsonObject, layout: PodLayout): boolean {
 function addSidecar(
   original: JsonObject,
   current: JsonObject,
-  options: InjectionOptions,
+  { options, plan, move }: { options: InjectionOptions; plan: InterceptPlan | undefined; move: Move | undefined },
   { layout, version }: InjectionRequest,
-  move: Move | undefined,
 ) {
   const grace = gracePeriod(original, options, layout);
-  const initContainers = options.sidecar === 'native' ? layout.initContainers : undefined;
   const container = sidecarContainer(options, grace?.after ?? graceOf(original, layout));
-  const moved = move?.template ?? original;
-  const proxied = options.proxyEnv ? addProxyEnv(moved, layout, options.port) : undefined;
-  let result = proxied?.template ?? moved;
+  const isNative = options.sidecar === 'native' && layout.initContainers !== undefined;
   // First among the init containers, because those may call cambist; last among the containers, where the first is the main one.
-  result =
-    initContainers === undefined
-      ? insert(result, layout.containers, [container], current, 'last')
-      : insert(result, initContainers, [container], current, 'first');
+  const early = [...(plan?.redirect === undefined ? [] : [plan.redirect]), ...(isNative ? [container] : [])];
+  let result = move?.template ?? original;
+  if (early.length > 0 && layout.initContainers !== undefined) {
+    // An init container before the redirection bypasses it, so the redirection is always the first.
+    result = insert(result, layout.initContainers, early, plan?.redirect === undefined ? current : {}, 'first');
+  }
+  if (!isNative) result = insert(result, layout.containers, [container], current, 'last');
   result = insert(result, layout.volumes, sidecarVolumes(options), current, 'last');
   if (grace !== undefined && layout.gracePeriod !== undefined) result = setIn(result, layout.gracePeriod, grace.after);
-  const set = proxied?.set ?? {};
+  const applied = plan === undefined ? undefined : applyIntercept(result, layout, plan);
+  const prepared = prepareAgent(applied?.template ?? result, options, layout);
   const status: InjectionStatus = {
     version,
     port: options.port,
     adminPort: options.adminPort,
     ...(grace === undefined ? {} : { gracePeriod: grace }),
-    ...(Object.keys(set).length === 0 ? {} : { proxyEnv: set }),
+    ...prepared.record,
+    ...(applied === undefined ? {} : { intercept: applied.record }),
     ...(move === undefined ? {} : { inbound: move.record }),
   };
-  const empty = { ...proxied?.empty, ...formerlyEmpty(original, writeStatus(result, layout, status), layout) };
+  const after = writeStatus(prepared.template, layout, status);
+  const empty = { ...prepared.empty, ...formerlyEmpty(original, after, layout) };
   return {
-    result: writeStatus(result, layout, withEmpty(status, empty)),
-    notes: [...(move?.notes ?? []), ...(proxied?.notes ?? [])],
+    result: writeStatus(prepared.template, layout, withEmpty(status, empty)),
+    notes: [...(move?.notes ?? []), ...prepared.notes],
   };
+}
+
+/** Gives the agent's containers their variables, and the trust folder. Those that have them already stay unchanged. */
+function prepareAgent(template: JsonObject, options: InjectionOptions, layout: PodLayout) {
+  const { template: result, record, empty, notes } = addAgentEnv(template, layout, agentEnv(options));
+  const mounted = options.intercept === undefined ? { template: result } : addTrustMounts(result, layout);
+  return { notes, record, ...mounted, empty: { ...empty, ...('empty' in mounted ? mounted.empty : {}) } };
 }
 
 /**
  * Completes a pod that the webhook injected and sees again, because other webhooks have changed it since. New containers get
- * the proxy variables, and must not use cambist's ports. The sidecar stays as the other webhooks left it.
+ * their variables and the trust folder, and must not use cambist's ports. The sidecar stays as the other webhooks left it.
  */
 function completeInjection(
   template: JsonObject,
   status: InjectionStatus,
-  { proxyEnv }: InjectionOptions,
+  options: InjectionOptions,
   layout: PodLayout,
 ): Injection {
-  const problems = [...invalidSidecar(template, layout), ...portConflicts(template, status, layout)];
+  const problems = [
+    ...invalidSidecar(template, layout),
+    ...portConflicts(template, status, layout, status.intercept?.ports ?? []),
+  ];
   if (problems.length > 0) return { outcome: 'refused', template, reasons: problems };
-  const { template: proxied, set, empty } = addProxyEnv(template, layout, status.port);
-  if (!proxyEnv || Object.keys(set).length === 0) {
+  const intercept = status.intercept === undefined ? undefined : options.intercept;
+  const prepared = prepareAgent(template, { ...options, port: status.port, intercept }, layout);
+  if (prepared.template === template) {
     return { outcome: 'unchanged', template, reasons: ['already injected: left unchanged'] };
   }
-  const completed = withEmpty({ ...status, proxyEnv: { ...status.proxyEnv, ...set } }, { ...status.empty, ...empty });
-  return { outcome: 'injected', template: writeStatus(proxied, layout, completed), reasons: [] };
+  const completed = withEmpty(
+    { ...status, ...joinEnvRecords(status, prepared.record) },
+    { ...status.empty, ...prepared.empty },
+  );
+  return { outcome: 'injected', template: writeStatus(prepared.template, layout, completed), reasons: [] };
 }
 
 function withEmpty(status: InjectionStatus, empty: Readonly<Record<string, Json>>): InjectionStatus {
@@ -174,7 +200,7 @@ function graceOf(template: JsonObject, layout: PodLayout): number {
   return typeof own === 'number' ? own : DEFAULT_GRACE_SECONDS;
 }
 
-/** Inserts items into a list: at the position of the first of them in `current`, otherwise first or last. */
+/** Inserts items into a list: where `current` has the first of the containers or volumes that cambist adds, otherwise first or last. */
 function insert(
   template: JsonObject,
   path: Path,
@@ -185,9 +211,14 @@ function insert(
   const list = getIn(template, path);
   const others = isArray(list) ? list : [];
   const existing = getIn(current, path);
-  const found = isArray(existing) ? existing.findIndex((item) => isObject(item) && item.name === items[0]?.name) : -1;
+  const found = isArray(existing) ? existing.findIndex(isOwn) : -1;
   const position = found < 0 ? (otherwise === 'first' ? 0 : others.length) : Math.min(found, others.length);
   return setIn(template, path, [...others.slice(0, position), ...items, ...others.slice(position)]);
+}
+
+function isOwn(item: Json): boolean {
+  const name = textOf(getIn(item, ['name'])) ?? '';
+  return OWN_CONTAINERS.includes(name) || VOLUME_NAMES.some((volume) => volume === name);
 }
 
 /** The lists and maps that were empty, or null, before the injection filled them. */

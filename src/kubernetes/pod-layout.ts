@@ -1,5 +1,14 @@
 import { getIn, isArray, isObject, type Json, type JsonObject, objectsOf, type Path, setIn, textOf } from './json.ts';
 
+/** The name of the container. It tells the sidecar from other containers. */
+export const SIDECAR_NAME = 'cambist';
+
+/** The name of the init container that redirects the agent's connections. */
+export const REDIRECT_NAME = 'cambist-redirect';
+
+/** The containers that an injection adds. */
+export const OWN_CONTAINERS: readonly string[] = [SIDECAR_NAME, REDIRECT_NAME];
+
 /** The paths of a pod's parts in the object that describes the pod. */
 export interface PodLayout {
   readonly labels: Path;
@@ -9,17 +18,29 @@ export interface PodLayout {
   readonly containers: Path;
   readonly volumes: Path;
   readonly gracePeriod: Path | undefined;
-  /** Replaces the environment of each of the agent's containers. A list that `change` returns unchanged is kept. */
-  readonly changeEnvironments: (template: JsonObject, change: EnvironmentChange) => JsonObject;
+  /** Undefined if the object has no field for them. */
+  readonly hostAliases: Path | undefined;
+  readonly sysctls: Path | undefined;
+  /** Replaces a list of each of the agent's containers. A list that `change` returns unchanged is kept. */
+  readonly changeContainers: (template: JsonObject, key: ContainerList, change: ListChange) => JsonObject;
 }
 
+/** A list in a container that an injection adds to. */
+export type ContainerList = 'env' | 'volumeMounts';
+
 /**
- * @param container the container's name
- * @param env its list of variables; undefined if it has none
+ * @param container the container's name and kind
+ * @param list undefined if the container has none
  * @param path the path of the list
  * @returns the new list; undefined removes it
  */
-export type EnvironmentChange = (container: string, env: Json | undefined, path: Path) => Json | undefined;
+export type ListChange = (container: AgentContainer, list: Json | undefined, path: Path) => Json | undefined;
+
+export interface AgentContainer {
+  readonly name: string;
+  /** `early`: an init container that runs before cambist. `init`: another init container. */
+  readonly kind: 'main' | 'init' | 'early';
+}
 
 /** A Pod, and the pod template of a workload. */
 export const POD: PodLayout = {
@@ -29,7 +50,15 @@ export const POD: PodLayout = {
   containers: ['spec', 'containers'],
   volumes: ['spec', 'volumes'],
   gracePeriod: ['spec', 'terminationGracePeriodSeconds'],
-  changeEnvironments: (template, change) => changeContainers(template, ['spec', 'containers'], change),
+  hostAliases: ['spec', 'hostAliases'],
+  sysctls: ['spec', 'securityContext', 'sysctls'],
+  changeContainers(template, key, change) {
+    const list = getIn(template, ['spec', 'initContainers']);
+    const own = isArray(list) ? list.findIndex((one) => getIn(one, ['name']) === SIDECAR_NAME) : -1;
+    const kindOf = (index: number) => (own >= 0 && index > own ? 'init' : 'early');
+    const changed = changeLists(template, ['spec', 'initContainers'], key, change, kindOf);
+    return changeLists(changed, ['spec', 'containers'], key, change, () => 'main');
+  },
 };
 
 /** kagent's Agent, below `spec.declarative` or `spec.byo`. The controller creates the pod, with its own container "kagent". */
@@ -40,11 +69,13 @@ export const KAGENT: PodLayout = {
   containers: ['deployment', 'extraContainers'],
   volumes: ['deployment', 'volumes'],
   gracePeriod: undefined,
-  changeEnvironments: (template, change) => {
-    const path = ['deployment', 'env'];
-    const env = getIn(template, path);
-    const next = change('kagent', env, path);
-    return next === env ? template : setIn(template, path, next);
+  hostAliases: undefined,
+  sysctls: undefined,
+  changeContainers(template, key, change) {
+    const path = ['deployment', key];
+    const list = getIn(template, path);
+    const next = change({ name: 'kagent', kind: 'main' }, list, path);
+    return next === list ? template : setIn(template, path, next);
   },
 };
 
@@ -58,15 +89,21 @@ export function initContainersOf(template: JsonObject, { initContainers }: PodLa
 }
 
 /** Copies the list of containers once. A copy for each container would take time with the square of their number. */
-function changeContainers(template: JsonObject, path: Path, change: EnvironmentChange): JsonObject {
+function changeLists(
+  template: JsonObject,
+  path: Path,
+  key: ContainerList,
+  change: ListChange,
+  kindOf: (index: number) => AgentContainer['kind'],
+): JsonObject {
   const containers = getIn(template, path);
   if (!isArray(containers)) return template;
   const changed = containers.map((container, index) => {
     const name = isObject(container) ? textOf(container.name) : undefined;
-    if (name === undefined) return container;
-    const env = getIn(container, ['env']);
-    const next = change(name, env, [...path, index, 'env']);
-    return next === env ? container : setIn(container, ['env'], next);
+    if (name === undefined || OWN_CONTAINERS.includes(name)) return container;
+    const list = getIn(container, [key]);
+    const next = change({ name, kind: kindOf(index) }, list, [...path, index, key]);
+    return next === list ? container : setIn(container, [key], next);
   });
   return changed.every((container, index) => container === containers[index])
     ? template

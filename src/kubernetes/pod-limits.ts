@@ -1,6 +1,6 @@
+import { MAX_AGENT_VARIABLES } from './agent-env.ts';
 import { getIn, isArray, type JsonObject, type Path } from './json.ts';
 import { allContainers, type PodLayout } from './pod-layout.ts';
-import { PROXY_VARIABLES } from './proxy-env.ts';
 import { VOLUME_NAMES } from './sidecar.ts';
 
 /**
@@ -13,7 +13,7 @@ const MAX_VARIABLES = 10_000;
 const MAX_PORTS = 1_000;
 
 /** The most entries that an injection adds, so that an injected pod at the limit can be injected again. */
-const ADDED_VARIABLES = MAX_CONTAINERS * PROXY_VARIABLES + 2;
+const ADDED_VARIABLES = MAX_CONTAINERS * MAX_AGENT_VARIABLES + 2;
 
 /** @returns why the pod is too large to process; empty if it is not */
 export function exceededLimits(template: JsonObject, layout: PodLayout, isInjected: boolean): string[] {

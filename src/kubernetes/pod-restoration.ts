@@ -1,9 +1,11 @@
+import { removeAgentEnv } from './agent-env.ts';
 import { moveAgentBack } from './agent-port.ts';
+import { releaseNames } from './host-aliases.ts';
+import { removeTrustMounts } from './intercept-volumes.ts';
 import { getIn, isArray, isEmpty, isObject, type JsonObject, type Path, sameJson, setIn } from './json.ts';
 import { toPointer } from './json-patch.ts';
-import type { PodLayout } from './pod-layout.ts';
-import { removeProxyEnv } from './proxy-env.ts';
-import { SIDECAR_NAME, VOLUME_NAMES } from './sidecar.ts';
+import { OWN_CONTAINERS, type PodLayout } from './pod-layout.ts';
+import { VOLUME_NAMES } from './sidecar.ts';
 import { emptyBefore, INVALID_STATUS, type InjectionStatus, readStatus, STATUS_ANNOTATION } from './status.ts';
 
 export interface Restoration {
@@ -29,9 +31,12 @@ export function uninjectPod(template: JsonObject, layout: PodLayout): Restoratio
 function withoutSidecar(template: JsonObject, layout: PodLayout, status: InjectionStatus): JsonObject {
   const { initContainers, containers, volumes, gracePeriod, annotations } = layout;
   const lists = [initContainers, containers].filter((path) => path !== undefined);
-  let result = removeProxyEnv(template, layout, status);
+  let result = removeAgentEnv(template, layout, status);
+  if (status.intercept !== undefined) {
+    result = releaseNames(removeTrustMounts(result, layout, status), layout, status.intercept);
+  }
   if (status.inbound !== undefined) result = moveAgentBack(result, layout, status.inbound);
-  for (const path of lists) result = withoutNames(result, path, [SIDECAR_NAME]);
+  for (const path of lists) result = withoutNames(result, path, OWN_CONTAINERS);
   result = withoutNames(result, volumes, VOLUME_NAMES);
   // A grace period that has changed since the injection is kept.
   if (status.gracePeriod !== undefined && gracePeriod !== undefined) {
@@ -65,8 +70,11 @@ function prune(
 }
 
 /** The lists and maps that an injection can add to, except the environments; inner ones first. */
-export function collectionsOf({ initContainers, containers, volumes, annotations }: PodLayout): Path[] {
-  const lists = [initContainers, containers, volumes, annotations].filter((path) => path !== undefined);
+export function collectionsOf(layout: PodLayout): Path[] {
+  const { initContainers, containers, volumes, annotations, hostAliases, sysctls } = layout;
+  const lists = [initContainers, containers, volumes, annotations, hostAliases, sysctls].filter(
+    (path) => path !== undefined,
+  );
   const parents = lists.map((path) => path.slice(0, -1)).filter((path) => path.length > 0);
   const distinct = new Map(parents.map((path) => [toPointer(path), path]));
   return [...lists, ...distinct.values()];

@@ -1,9 +1,8 @@
 import type { Container, Probe, ResourceRequirements, Volume } from 'kubernetes-types/core/v1.js';
+import { AUTHORITY_VOLUME, interceptVolumes, sidecarMounts, TRUST_VOLUME } from './intercept-volumes.ts';
 import type { JsonObject } from './json.ts';
 import type { InjectionOptions } from './options.ts';
-
-/** The name of the container. It tells the sidecar from other containers. */
-export const SIDECAR_NAME = 'cambist';
+import { SIDECAR_NAME } from './pod-layout.ts';
 
 /** The name of the admin port. PodMonitors select it by name. */
 export const ADMIN_PORT_NAME = 'cambist-admin';
@@ -11,10 +10,22 @@ export const ADMIN_PORT_NAME = 'cambist-admin';
 /** The name of the port for callers. Services keep the agent's own name for it. */
 export const INBOUND_PORT_NAME = 'cambist-inbound';
 
-export const VOLUME_NAMES = ['cambist-config', 'cambist-secret', 'cambist-token'] as const;
+export const VOLUME_NAMES = [
+  'cambist-config',
+  'cambist-secret',
+  'cambist-token',
+  TRUST_VOLUME,
+  AUTHORITY_VOLUME,
+] as const;
 
 /** The user of the Dockerfile. */
 export const SIDECAR_USER = 65532;
+
+/**
+ * The user of a sidecar whose own packets are not redirected. Users of images are seldom this one, while agents in distroless images
+ * run as 65532 as well, and their packets would pass.
+ */
+export const EXEMPT_USER = 61_532;
 
 /** Readable for every user, because root owns the files and cambist is not root. */
 const READ_ALL = 0o444;
@@ -32,7 +43,8 @@ const MIN_WAIT_SECONDS = 5;
  * @param gracePeriodSeconds the grace period of the pod; a classic sidecar leaves all of it to the agent, except its own drain
  */
 export function sidecarContainer(options: InjectionOptions, gracePeriodSeconds: number): JsonObject {
-  const { image, imagePullPolicy, sidecar, logLevel, adminPort, secret, tokenAudience, inbound } = options;
+  const { image, imagePullPolicy, sidecar, logLevel, adminPort, secret, tokenAudience, inbound, intercept } = options;
+  const user = intercept?.way === 'packets' ? EXEMPT_USER : SIDECAR_USER;
   const probe = <T extends Probe>(path: string, more: T) => ({ httpGet: { path, port: ADMIN_PORT_NAME }, ...more });
   return {
     name: SIDECAR_NAME,
@@ -58,8 +70,8 @@ export function sidecarContainer(options: InjectionOptions, gracePeriodSeconds: 
     resources: resourcesOf(options),
     securityContext: {
       runAsNonRoot: true,
-      runAsUser: SIDECAR_USER,
-      runAsGroup: SIDECAR_USER,
+      runAsUser: user,
+      runAsGroup: user,
       readOnlyRootFilesystem: true,
       allowPrivilegeEscalation: false,
       privileged: false,
@@ -75,6 +87,7 @@ export function sidecarContainer(options: InjectionOptions, gracePeriodSeconds: 
       ...(tokenAudience === undefined
         ? []
         : [{ name: 'cambist-token', mountPath: '/var/run/secrets/tokens', readOnly: true }]),
+      ...(intercept === undefined ? [] : sidecarMounts()),
     ],
   } satisfies Container;
 }
@@ -85,7 +98,7 @@ function waitFor(seconds: number): JsonObject {
 }
 
 /** Returns the volumes that the container mounts. */
-export function sidecarVolumes({ configMap, secret, tokenAudience }: InjectionOptions): JsonObject[] {
+export function sidecarVolumes({ configMap, secret, tokenAudience, intercept }: InjectionOptions): JsonObject[] {
   const token = { audience: tokenAudience ?? '', expirationSeconds: TOKEN_LIFE_SECONDS, path: 'cambist' };
   return [
     { name: 'cambist-config', configMap: { name: configMap } },
@@ -95,6 +108,7 @@ export function sidecarVolumes({ configMap, secret, tokenAudience }: InjectionOp
     ...(tokenAudience === undefined
       ? []
       : [{ name: 'cambist-token', projected: { sources: [{ serviceAccountToken: token }] } }]),
+    ...(intercept === undefined ? [] : interceptVolumes()),
   ] satisfies Volume[];
 }
 

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { INTERCEPT_WAYS } from '../config/check-pod-intercept.ts';
 import { getIn, type Json, type JsonObject, type Path, setIn, textOf } from './json.ts';
 import { toPointer } from './json-patch.ts';
 import type { PodLayout } from './pod-layout.ts';
@@ -17,7 +18,31 @@ const STATUS = z.strictObject({
   /** The pod's grace period before and after; null if it had none. */
   gracePeriod: z.strictObject({ before: z.number().nullable(), after: z.number() }).optional(),
   /** The names of the variables that were set, by container. */
-  proxyEnv: z.record(z.string(), z.array(z.string())).optional(),
+  env: z.record(z.string(), z.array(z.string())).optional(),
+  /** The options of Java in these variables, and the containers whose own variable got them added. */
+  java: z.strictObject({ options: z.string(), merged: z.array(z.string()).readonly() }).optional(),
+  /** How the agent's connections get to cambist. */
+  intercept: z
+    .strictObject({
+      way: z.enum(INTERCEPT_WAYS),
+      /** The ports that cambist listens on beside those above. */
+      ports: z.array(z.number()).readonly(),
+      /** The names that were added to `hostAliases`; into an entry that the pod had, unless it is new. */
+      aliases: z
+        .array(
+          z.strictObject({
+            ip: z.string(),
+            hostnames: z.array(z.string()),
+            isNew: z.boolean(),
+            emptyBefore: z.custom<Json>().optional(),
+          }),
+        )
+        .readonly()
+        .optional(),
+      /** The value of `net.ipv4.ip_unprivileged_port_start`, where it was added. */
+      sysctl: z.string().optional(),
+    })
+    .optional(),
   /** How the agent was moved to another port. */
   inbound: z
     .strictObject({

@@ -22,6 +22,8 @@ export interface ConfigMapName {
 export type PodChange = (
   template: JsonObject,
   layout: PodLayout,
+  /** The namespace in the manifest. */
+  namespace: string | undefined,
 ) => {
   readonly template: JsonObject;
   readonly outcome: Note['outcome'];
@@ -67,11 +69,11 @@ export function changeManifest(manifest: Json, change: PodChange): { manifest: J
     return { manifest, notes: [note(manifest, 'skipped', `opted out: ${INJECT_LABEL} is "disabled"`)] };
   }
   const found = getIn(manifest, path);
-  const { template, outcome, reasons, configMap } = change(isObject(found) ? found : {}, layout);
+  const namespace = textOf(getIn(manifest, ['metadata', 'namespace']));
+  const { template, outcome, reasons, configMap } = change(isObject(found) ? found : {}, layout, namespace);
   const changed = outcome === 'injected' || outcome === 'restored';
   const next = path.length === 0 ? template : setIn(manifest, path, template);
   const told = note(manifest, outcome, ...reasons);
-  const namespace = textOf(getIn(manifest, ['metadata', 'namespace']));
   const notes = [configMap === undefined ? told : { ...told, configMap: { namespace, name: configMap } }];
   return { manifest: changed ? next : manifest, notes };
 }

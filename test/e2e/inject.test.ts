@@ -164,6 +164,75 @@ test('with --config, names every problem of the config in the pod, and prints no
   assert.match(stderr, /deployment\/agent: refused: \S+f\.yaml has 2 problems in this pod/);
 });
 
+const INTERCEPTING = POD_CONFIG.replace('match: { path: /mine }', 'match: { host: mcp.example.com }').replace(
+  'limits:',
+  'intercept: { ca: { dir: /run/cambist/ca }, listen: ["127.0.0.1:443", "127.0.0.1:80"] }\nlimits:',
+);
+const NAMES = ['--image', 'cambist:1', '--secret', 'cambist', '--intercept', 'names'];
+
+/** The document of a ConfigMap with a config. */
+const mapOf = (config: string) => `${CONFIG_MAP}data:\n  cambist.yaml: |\n${config.replace(/^/gm, '    ').trimEnd()}\n`;
+
+test('takes the hosts of an interception from --config, and uninject restores the manifest', async (t) => {
+  const args = ['inject', ...NAMES, '--config', await file(t, INTERCEPTING), '-'];
+  const { code, stdout, stderr } = await runCommand(args, { input: DEPLOYMENT });
+  assert.deepEqual([code, stderr], [0, 'deployment/agent: injected\n']);
+  const [, deployment] = parseAllDocuments(stdout).map((document) => document.toJS());
+  const { hostAliases, containers } = deployment.spec.template.spec;
+  assert.deepEqual(hostAliases, [{ ip: '127.0.0.1', hostnames: ['mcp.example.com'] }]);
+  assert.equal(containers[0].volumeMounts[0].mountPath, '/run/cambist/trust');
+  const own = stdout.slice(stdout.indexOf('# the agent'));
+  assert.equal((await runCommand(['uninject', '-'], { input: own })).stdout, DEPLOYMENT);
+});
+
+test('takes the hosts and the ports from a ConfigMap of the stream that the pod mounts, and prints it once', async () => {
+  const input = `${DEPLOYMENT}---\n${mapOf(INTERCEPTING)}`;
+  const { code, stdout, stderr } = await runCommand(['inject', ...NAMES, '-'], { input });
+  assert.equal(code, 0, stderr);
+  const [deployment, ...others] = parseAllDocuments(stdout).map((document) => document.toJS());
+  assert.deepEqual(deployment.spec.template.spec.hostAliases[0].hostnames, ['mcp.example.com']);
+  assert.match(deployment.spec.template.metadata.annotations['cambist.dev/status'], /"port":8000/);
+  assert.equal(others.length, 1);
+  const elsewhere = await runCommand(['inject', ...NAMES, '--config-map', 'other', '-'], { input });
+  assert.match(elsewhere.stderr, /names need the hosts of the routes: give --config/);
+});
+
+test('refuses a ConfigMap of the stream without intercept, and says which lines to add', async () => {
+  const input = `${mapOf(POD_CONFIG)}---\n${DEPLOYMENT}`;
+  const { code, stdout, stderr } = await runCommand(['inject', ...NAMES, '-'], { input });
+  assert.deepEqual([code, stdout], [1, '']);
+  assert.match(
+    stderr,
+    /^ConfigMap cambist, cambist\.yaml:1:1: the config has no intercept, but .*: add intercept: \{ ca: /m,
+  );
+  assert.match(stderr, /deployment\/agent: refused: ConfigMap cambist, cambist\.yaml has a problem in this pod/);
+});
+
+test('names no entry of forward_proxy.connect that the config has, or whose host has a route', async (t) => {
+  const config = INTERCEPTING.replace('limits:', 'forward_proxy: { connect: ["*.openai.com:443"] }\nlimits:');
+  const pod = {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: 'p' },
+    spec: {
+      containers: [
+        {
+          name: 'agent',
+          env: [
+            { name: 'OPENAI_API_KEY', value: 'x' },
+            { name: 'MCP', value: 'https://mcp.example.com/mcp' },
+            { name: 'OTHER', value: 'https://files.example.com/' },
+          ],
+        },
+      ],
+    },
+  };
+  const args = ['inject', ...NAMES.slice(0, -1), 'proxy', '--config', await file(t, config), '-'];
+  const { code, stderr } = await runCommand(args, { input: JSON.stringify(pod) });
+  assert.equal(code, 0);
+  assert.match(stderr, /forward_proxy\.connect needs "files\.example\.com:443", unless a route has the host/);
+});
+
 test('with --config, refuses a stream that has the ConfigMap already', async (t) => {
   const config = await file(t, POD_CONFIG);
   const args = ['inject', '--image', 'cambist:1', '--secret', 'cambist', '--config', config, '-'];

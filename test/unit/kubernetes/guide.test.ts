@@ -5,6 +5,7 @@ import { parse, stringify } from 'yaml';
 import { parseConfig } from '../../../src/config/load.ts';
 import { getIn, type Json, type JsonObject, objectsOf } from '../../../src/kubernetes/json.ts';
 import { OPTION_TEXTS, parseOptions } from '../../../src/kubernetes/options.ts';
+import { createPodConfig } from '../../../src/kubernetes/pod-config.ts';
 import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
 import { createWebhookMetrics } from '../../../src/kubernetes/webhook-metrics.ts';
 import { changeManifest } from '../../../src/kubernetes/workloads.ts';
@@ -15,7 +16,8 @@ import { request } from './samples.ts';
 
 const guide = readPagesIn('deploy');
 const kagent = fencedBlocks(guide, 'yaml kagent').map((block) => parse(block, { version: '1.1' }) as JsonObject);
-const agent = kagent.find(({ kind }) => kind === 'Agent') as JsonObject;
+const agents = kagent.filter(({ kind }) => kind === 'Agent');
+const [agent = {}, intercepted = {}] = agents;
 const servers = kagent.filter(({ kind }) => kind === 'RemoteMCPServer');
 const config = parse(readFileSync('config/kagent.yaml', 'utf8')) as JsonObject;
 const routes = objectsOf(config.routes);
@@ -42,7 +44,7 @@ test('the guide lists every metric of the webhook with its labels', () => {
 });
 
 test('every manifest of the kagent page is valid by the schemas of kagent', () => {
-  assert.equal(kagent.length, 3);
+  assert.equal(kagent.length, 4);
   for (const manifest of kagent) assert.deepEqual(problemsOfManifest(manifest), [], String(manifest.kind));
 });
 
@@ -88,6 +90,27 @@ test('every tool server of the page matches a route, by the host that kagent nam
     assert.ok([...routes, ...more].some(meets), url.href);
   }
   assert.equal(config.host_header, 'x-kagent-host');
+});
+
+test('the intercepted Agent names the host of its route in the annotation, and the config listens for names', () => {
+  const annotations = getIn(intercepted, ['spec', 'declarative', 'deployment', 'annotations']) as Record<
+    string,
+    string
+  >;
+  const block = fencedBlocks(guide, 'yaml cambist').find((text) => text.includes('name: releases-list')) ?? '';
+  const keys = parse(block) as JsonObject;
+  const labels = { 'cambist.dev/inject': 'enabled' };
+  const { template, outcome, reasons } = injectPod(
+    { metadata: { labels, annotations }, spec: { containers: [{ name: 'kagent' }] } },
+    request({ optIn: true }),
+  );
+  assert.equal(outcome, 'injected', reasons.join());
+  const hosts = objectsOf(keys.routes).map(({ match }) => getIn(match, ['host']));
+  assert.deepEqual(getIn(template, ['spec', 'hostAliases', 0, 'hostnames']), [...new Set(hosts)]);
+  const text = stringify({ ...config, ...keys });
+  const known = createPodConfig(text, 'f', () => false);
+  const flags = { image: 'i', secret: 'cambist', intercept: 'names' };
+  assert.deepEqual(known.check(parseOptions({ ...known.ports, ...flags })), []);
 });
 
 test("the Agent passes the caller's token to each of its tools, and lists their names", () => {

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { reviewAdmission } from '../../../src/kubernetes/admission.ts';
+import { addAgentEnv, agentEnv } from '../../../src/kubernetes/agent-env.ts';
 import { getIn, type JsonObject } from '../../../src/kubernetes/json.ts';
 import { diffJson } from '../../../src/kubernetes/json-patch.ts';
 import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
 import { POD } from '../../../src/kubernetes/pod-layout.ts';
 import { uninjectPod } from '../../../src/kubernetes/pod-restoration.ts';
-import { addProxyEnv } from '../../../src/kubernetes/proxy-env.ts';
 import { pod, request } from './samples.ts';
 
 const LABELS = { 'cambist.dev/inject': 'enabled' };
@@ -29,10 +29,10 @@ function send(object: JsonObject) {
 // Work that grows with the square of the containers takes minutes here and exceeds the time limit of a test file.
 test('work on a pod grows in proportion to its containers', () => {
   const given = pod({ containers: containers(100_000) });
-  const { template, set } = addProxyEnv(given, POD, 8180);
-  assert.equal(Object.keys(set).length, 100_000);
+  const { template, record } = addAgentEnv(given, POD, agentEnv({ proxyEnv: true, intercept: undefined, port: 8180 }));
+  assert.equal(Object.keys(record.env ?? {}).length, 100_000);
   assert.equal(diffJson(given, template).length, 400_000);
-  const status = JSON.stringify({ version: '0.1.0', port: 8180, adminPort: 9180, proxyEnv: set });
+  const status = JSON.stringify({ version: '0.1.0', port: 8180, adminPort: 9180, env: record.env });
   const injected = { ...template, metadata: { name: 'agent', annotations: { 'cambist.dev/status': status } } };
   const restored = uninjectPod(injected, POD).template;
   assert.deepEqual(getIn(restored, ['spec', 'containers', 99_999]), { name: 'c99999', image: 'i' });
@@ -78,6 +78,24 @@ test('injects a pod that is as large as the limits allow, and leaves it unchange
   assert.equal(injectPod(template, request({ flags })).outcome, 'unchanged');
 });
 
+const NAMES = { 'cambist.dev/intercept': 'names', 'cambist.dev/intercept-hosts': 'a.test,b.test' };
+
+test('intercepts a pod that is as large as the limits allow, leaves it unchanged the second time, and restores it', () => {
+  const env = many(19, (number) => ({ name: `V${number}` }));
+  const java = { name: 'JAVA_TOOL_OPTIONS', value: '-Xmx1g' };
+  const spec = {
+    containers: many(500, (index) => ({ name: `c${index}`, env: [...env, java] })),
+    volumes: many(1000, (index) => ({ name: `v${index}`, emptyDir: {} })),
+  };
+  const given = pod(spec, { labels: LABELS, annotations: NAMES });
+  const { template, outcome } = injectPod(given, request());
+  assert.equal(outcome, 'injected');
+  assert.equal(injectPod(template, request()).outcome, 'unchanged');
+  assert.deepEqual(uninjectPod(template, POD).template, given);
+  // The API server allows 256 KiB for all annotations.
+  assert.ok(JSON.stringify(getIn(template, ['metadata', 'annotations'])).length < 200_000);
+});
+
 const LONG = 'x'.repeat(100_000);
 
 const HOSTILE: Readonly<Record<string, JsonObject>> = {
@@ -88,6 +106,29 @@ const HOSTILE: Readonly<Record<string, JsonObject>> = {
   'a long container name that warnings quote': pod(
     { containers: [{ name: LONG, env: [{ name: 'HTTP_PROXY' }] }] },
     PROXIED,
+  ),
+  'many URLs, hosts and names that an interception quotes': pod(
+    {
+      hostAliases: [{ ip: '10.0.0.1', hostnames: many(200, (index) => `${index}.test`) }],
+      containers: [
+        { name: LONG, env: many(1000, (index) => ({ name: 'U', value: `https://${index}.${'x'.repeat(200)}` })) },
+      ],
+    },
+    {
+      labels: LABELS,
+      annotations: {
+        'cambist.dev/intercept': 'names',
+        'cambist.dev/intercept-hosts': many(200, (index) => `${index}.test`).join(),
+      },
+    },
+  ),
+  'many URLs that an interception by proxy quotes': pod(
+    {
+      containers: [
+        { name: LONG, env: many(1000, (index) => ({ name: 'U', value: `https://${index}.${'x'.repeat(200)}` })) },
+      ],
+    },
+    { labels: LABELS, annotations: { 'cambist.dev/intercept': 'proxy' } },
   ),
   'a long value of the label': pod({}, { labels: { 'cambist.dev/inject': `${LONG}` } }),
   'a long value of an option': pod({}, { labels: LABELS, annotations: { 'cambist.dev/port': LONG } }),

@@ -81,6 +81,31 @@ test('keeps a comment above the first init container', () => {
   assert.match(injected(STREAM).text, /- name: cambist\n[^#]* {6}# loads the model\n {6}- name: loader/);
 });
 
+test('writes a text whose first line is blank, and whose second is indented', () => {
+  for (const value of ['\n -a', ' \n -a', '\n  a\n b']) {
+    const { text } = changeStream('a: b\n', 'f', () => ({ manifest: { a: 'b', c: value }, notes: [] }));
+    assert.deepEqual(parse(text), { a: 'b', c: value });
+  }
+});
+
+test('keeps the comments of init containers that an interception changes', () => {
+  const { text } = injected(STREAM, { intercept: 'packets', 'redirect-image': 'r:1' });
+  assert.match(
+    text,
+    /- name: cambist-redirect\n[^#]*- name: cambist\n[^#]* {6}# loads the model\n {6}- name: loader\n/,
+  );
+  assert.match(text, /# loads the model\n {6}- name: loader\n {8}image: 'loader:1'\n {8}env:\n/);
+});
+
+for (const intercept of ['proxy', 'names', 'packets']) {
+  test(`${intercept}: uninject restores every byte of a document that has comments`, () => {
+    const flags = { intercept, 'intercept-hosts': 'mcp.example.com', 'redirect-image': 'r:1' };
+    // `inject` writes no blank line at the end of an indented list, and removes white space at the end of a line.
+    const given = STREAM.replace("image: 'loader:1'\n\n", "image: 'loader:1'\n");
+    assert.equal(uninjected(injected(given, flags).text).text, given);
+  });
+}
+
 test('keeps the comment of an empty list that becomes a block, and restores both', () => {
   const given = 'apiVersion: v1\nkind: Pod\nspec:\n  volumes: [] # none yet\n  containers:\n    - name: a\n';
   const { text } = injected(given);

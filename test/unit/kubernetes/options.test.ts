@@ -22,6 +22,7 @@ test('every option has its default', () => {
     memoryLimit: '256Mi',
     terminationGracePeriodSeconds: 60,
     proxyEnv: false,
+    intercept: undefined,
     inbound: undefined,
   });
 });

@@ -3,8 +3,11 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { parse } from 'yaml';
 import { formatProblem } from '../../../src/config/problem.ts';
+import { getIn } from '../../../src/kubernetes/json.ts';
 import { parseOptions, type RawOptions } from '../../../src/kubernetes/options.ts';
 import { createPodConfig } from '../../../src/kubernetes/pod-config.ts';
+import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
+import { container, pod, request } from './samples.ts';
 
 const SECRET = '/var/run/secrets/cambist/client-secret';
 
@@ -36,7 +39,7 @@ function written({ listen = '127.0.0.1:8180', admin = '0.0.0.0:9180', secret = {
 
 /** The problems of a config in a pod with these options. */
 function problemsOf(parts: Parts, raw: RawOptions = { secret: 'cambist' }): string[] {
-  const config = createPodConfig(written(parts), 'cambist.yaml');
+  const config = createPodConfig(written(parts), 'cambist.yaml', () => false);
   config.check(parseOptions({ image: 'cambist:1', ...config.ports, ...raw }));
   return config.problems().map((problem) => formatProblem(problem).replace(/^cambist\.yaml:\d+:\d+: /, ''));
 }
@@ -54,8 +57,50 @@ const inbound = (listen: string, agent: string) => ({
 
 test('takes the ports of the callers and of the agent from the config', () => {
   assert.deepEqual(problemsOf(inbound('0.0.0.0:8080', 'http://127.0.0.1:9000')), []);
-  const config = createPodConfig(written(inbound('0.0.0.0:8080', 'http://127.0.0.1:9000')), 'cambist.yaml');
+  const config = createPodConfig(
+    written(inbound('0.0.0.0:8080', 'http://127.0.0.1:9000')),
+    'cambist.yaml',
+    () => false,
+  );
   assert.deepEqual(parseOptions({ image: 'cambist:1', ...config.ports }).inbound, { inbound: 8080, agent: 9000 });
+});
+
+const HOST = { match: { host: 'mcp.example.com' }, upstream: 'https://mcp.example.com' };
+const CA = { dir: '/run/cambist/ca' };
+
+/** A config with `intercept`, and a pod whose connections get to cambist in this way. */
+function intercepted(way: string | undefined, intercept?: object, route: Record<string, unknown> = HOST) {
+  const parts: Parts = { route, ...(intercept && { more: { intercept: { ca: CA, ...intercept } } }) };
+  const raw: RawOptions = { secret: 'cambist', 'redirect-image': 'r', ...(way && { intercept: way }) };
+  return [parts, raw] as const;
+}
+
+test('accepts a config with the volumes and listeners that each way needs', () => {
+  assert.deepEqual(problemsOf(...intercepted('proxy', {})), []);
+  assert.deepEqual(problemsOf(...intercepted('proxy', { trust_dir: '/run/cambist/trust' })), []);
+  assert.deepEqual(problemsOf(...intercepted('names', { listen: ['127.0.0.1:443', '127.0.0.1:80', '[::1]:443'] })), []);
+  assert.deepEqual(problemsOf(...intercepted('packets', { listen: ['127.0.0.1:15443', '127.0.0.1:15080'] })), []);
+});
+
+test('takes the hosts, the addresses and the ports of an interception from the config', () => {
+  const route = { match: { host: 'mcp.tools.svc' }, upstream: 'http://mcp.tools.svc:8080' };
+  const [parts] = intercepted('names', { listen: ['127.0.0.1:8080', '[::1]:8080'] }, route);
+  const config = createPodConfig(written(parts), 'cambist.yaml', () => false);
+  const injectAs = (flags: RawOptions) =>
+    injectPod(pod(), request({ flags: { image: 'i', secret: 's', ...flags }, configOf: () => config })).template;
+  const named = injectAs({ intercept: 'names', 'intercept-hosts': 'other.test' });
+  assert.deepEqual(getIn(named, ['spec', 'hostAliases']), [
+    { ip: '127.0.0.1', hostnames: ['mcp.tools.svc', 'other.test'] },
+    { ip: '::1', hostnames: ['mcp.tools.svc', 'other.test'] },
+  ]);
+  assert.equal(getIn(named, ['spec', 'securityContext']), undefined, 'the ports need no sysctl');
+  const [moved] = intercepted('packets', { listen: ['127.0.0.1:15443', '127.0.0.1:15080'] }, route);
+  const other = createPodConfig(written(moved), 'cambist.yaml', () => false);
+  const flags = { image: 'i', secret: 's', intercept: 'packets', 'redirect-image': 'r' };
+  const redirected = injectPod(pod(), request({ flags, configOf: () => other })).template;
+  assert.deepEqual(container(redirected, 'cambist-redirect')?.args, [
+    ...['--uid', '61532', '--redirect', '443:15443', '--redirect', '80:15080', '--redirect', '8080:15080'],
+  ]);
 });
 
 const CLIENT_SECRET = 'authorization_servers.main.client_auth.client_secret';
@@ -89,6 +134,65 @@ const CASES: [what: string, parts: Parts, options: RawOptions | undefined, probl
     inbound('0.0.0.0:8080', 'http://127.0.0.1:8081'),
     { secret: 'cambist', inbound: '8080', 'agent-port': '9000' },
     /^inbound\.agent: must be http:\/\/127\.0\.0\.1:9000/,
+  ],
+  [
+    'no intercept for proxy',
+    ...intercepted('proxy'),
+    /^the config has no intercept, but .* --intercept proxy: add intercept: \{ ca: \{ dir: \/run\/cambist\/ca \} \}$/,
+  ],
+  [
+    'no intercept for names',
+    ...intercepted('names'),
+    /--intercept names: add intercept: .*listen: \['127\.0\.0\.1:443', '127\.0\.0\.1:80'\] \}$/,
+  ],
+  [
+    'no intercept for packets',
+    ...intercepted('packets'),
+    /--intercept packets: add intercept: .*listen: \['127\.0\.0\.1:15443', '127\.0\.0\.1:15080'\] \}$/,
+  ],
+  ['intercept without a way', ...intercepted(undefined, {}), /^intercept: needs --intercept with the way of the agent/],
+  [
+    'a trust folder that the agent cannot read',
+    ...intercepted('proxy', { trust_dir: '/tmp/trust' }),
+    /^intercept\.trust_dir: must be \/run\/cambist\/trust/,
+  ],
+  [
+    'a folder for the key outside the volumes',
+    ...intercepted('proxy', { ca: { dir: '/tmp/ca' } }),
+    /^intercept\.ca\.dir: is not a volume of the sidecar: write \/run\/cambist\/ca$/,
+  ],
+  [
+    'an authority that a restart replaces',
+    ...intercepted('proxy', { ca: 'ephemeral' }),
+    /^warning: intercept: a restart of cambist's container replaces the authority.*write ca: \{ dir: \/run\/cambist\/ca \}$/,
+  ],
+  [
+    'the files of an authority outside the Secret',
+    ...intercepted('proxy', {
+      ca: { certificate: { file: '/c' }, private_key: { file: '/var/run/secrets/cambist/k' } },
+    }),
+    /^intercept\.ca\.certificate\.file: is not mounted in the sidecar/,
+  ],
+  ['no listener for names', ...intercepted('names', {}), /^intercept\.listen: names lead to 127\.0\.0\.1: add listen:/],
+  [
+    'no listener of https for names',
+    ...intercepted('names', { listen: ['127.0.0.1:80'] }),
+    /^warning: intercept\.listen: calls to https URLs without a port fail: add 127\.0\.0\.1:443$/,
+  ],
+  [
+    'a wildcard for names',
+    ...intercepted('names', { listen: ['127.0.0.1:443'] }, { ...HOST, match: { host: '*.example.com' } }),
+    /^routes\[0\]\.match\.host: is a wildcard, and hostAliases takes whole names only: name each host, or use --intercept proxy$/,
+  ],
+  [
+    'other listeners for packets',
+    ...intercepted('packets', { listen: ['127.0.0.1:15443'] }),
+    /^intercept\.listen: packets are redirected to other ports: add listen: \['127\.0\.0\.1:15443', '127\.0\.0\.1:15080'\]$/,
+  ],
+  [
+    'a listener for other pods',
+    ...intercepted('names', { listen: ['0.0.0.0:443'] }),
+    /^warning: intercept\.listen\[0\]: other pods can connect here: write 127\.0\.0\.1:443$/,
   ],
   ['no inbound', {}, { secret: 'cambist', inbound: '8080' }, /^the config has no inbound/],
   ['an admin socket', { admin: 'unix:/run/a' }, undefined, /^admin: is a Unix socket, but the probes/],
@@ -154,7 +258,7 @@ test('accepts a projected token with its audience', () => {
 });
 
 test('refuses a config that a ConfigMap cannot hold', () => {
-  const config = createPodConfig(`${written({})}${' '.repeat(1_000_000)}`, 'cambist.yaml');
+  const config = createPodConfig(`${written({})}${' '.repeat(1_000_000)}`, 'cambist.yaml', () => false);
   const [reason] = config.check(parseOptions({ image: 'cambist:1', secret: 'cambist' }));
   assert.match(reason ?? '', /larger than a ConfigMap/);
 });
@@ -162,7 +266,7 @@ test('refuses a config that a ConfigMap cannot hold', () => {
 test('the ConfigMap has the config byte for byte, once for each name and namespace', () => {
   fc.assert(
     fc.property(fc.string({ unit: 'binary' }), (text) => {
-      const config = createPodConfig(text, 'cambist.yaml');
+      const config = createPodConfig(text, 'cambist.yaml', () => false);
       const note = (namespace: string | undefined) =>
         ({ object: 'pod/p', outcome: 'injected', reasons: [], configMap: { namespace, name: 'cambist' } }) as const;
       const manifests = config.configMaps([note('a'), note('a'), note(undefined)]).split(/^---\n/m);

@@ -1,0 +1,163 @@
+import type { EnvVar } from 'kubernetes-types/core/v1.js';
+import { javaOptions, NO_PROXY, proxyVariables, trustVariables } from '../config/agent-variables.ts';
+import { INTERCEPT_FOLDERS } from '../config/check-pod-intercept.ts';
+import { addJavaOptions, removeJavaOptions } from './java-options.ts';
+import { getIn, isArray, isEmpty, type Json, type JsonObject, objectsOf, textOf } from './json.ts';
+import { toPointer } from './json-patch.ts';
+import type { InjectionOptions } from './options.ts';
+import type { PodLayout } from './pod-layout.ts';
+import { quote } from './quote.ts';
+import { emptyBefore, type InjectionStatus } from './status.ts';
+
+/** The variables of `--proxy-env`, in both spellings because clients differ in which they read. */
+const PLAIN = ['HTTP_PROXY', 'http_proxy', 'NO_PROXY', 'no_proxy'];
+
+/** Told with each `--proxy-env` alone, because such calls leave no other trace. `deploy/inject.md` has the table of runtimes. */
+const BYPASS = [
+  "only HTTP_PROXY is set: calls to https URLs bypass cambist, with the caller's own token",
+  'Node.js without NODE_USE_ENV_PROXY=1, Java, aiohttp and Go clients with a transport of their own ignore it',
+];
+
+/** Told with the way proxy alone, likewise. */
+const PLAIN_BYPASS = 'only HTTPS_PROXY is set: calls to http URLs bypass cambist, unless proxy-env is enabled as well';
+
+const PROXY = /^http:\/\/127\.0\.0\.1:\d+$/;
+
+/** The variables that an injection sets on the agent's containers. */
+export interface AgentEnv {
+  readonly variables: Readonly<Record<string, string>>;
+  /** Options for Java, which its variable may contain beside others. */
+  readonly java: string | undefined;
+  /** On init containers as well, if they run after cambist has started. */
+  readonly initContainers: boolean;
+}
+
+/** The variables for a pod with these options. */
+export function agentEnv({
+  proxyEnv,
+  intercept,
+  port,
+}: Pick<InjectionOptions, 'proxyEnv' | 'intercept' | 'port'>): AgentEnv {
+  const proxyUrl = `http://127.0.0.1:${port}`;
+  const trust = INTERCEPT_FOLDERS.trust;
+  const plain = proxyEnv ? Object.entries(proxyVariables(proxyUrl)).filter(([name]) => PLAIN.includes(name)) : [];
+  const isProxy = intercept?.way === 'proxy';
+  const schemes = proxyEnv ? (['http', 'https'] as const) : (['https'] as const);
+  return {
+    variables: {
+      ...(isProxy ? proxyVariables(proxyUrl, schemes) : Object.fromEntries(plain)),
+      ...(intercept === undefined ? {} : trustVariables(trust)),
+    },
+    java:
+      intercept === undefined
+        ? undefined
+        : javaOptions(trust, isProxy ? proxyUrl : undefined, schemes).JAVA_TOOL_OPTIONS,
+    initContainers: intercept !== undefined,
+  };
+}
+
+/** The most variables that an injection sets on one container. */
+export const MAX_AGENT_VARIABLES =
+  Object.keys({ ...proxyVariables('http://127.0.0.1:1'), ...trustVariables(INTERCEPT_FOLDERS.trust) }).length + 1;
+
+/** The variables that were set, so that this can be undone. */
+export type EnvRecord = Pick<InjectionStatus, 'env' | 'java'>;
+
+export interface EnvChange {
+  readonly template: JsonObject;
+  readonly record: EnvRecord;
+  /** The lists that were empty or null before, by JSON Pointer. */
+  readonly empty: Readonly<Record<string, Json>>;
+  /** The limits of these variables, and which were left unchanged. */
+  readonly notes: readonly string[];
+}
+
+/** Sets variables on the agent's containers. A variable that is present in either spelling is left unchanged. */
+export function addAgentEnv(template: JsonObject, layout: PodLayout, wanted: AgentEnv): EnvChange {
+  const set = new Map<string, string[]>();
+  const merged: string[] = [];
+  const empty = new Map<string, Json>();
+  const notes: string[] = [];
+  const result = layout.changeContainers(template, 'env', ({ name: container, kind }, env, path) => {
+    if (kind === 'early' || (kind === 'init' && !wanted.initContainers)) return env;
+    const { list, kept, added, isMerged } = addTo(env, wanted);
+    notes.push(...kept.map((what) => `container ${quote(container)} already sets ${what}: left unchanged`));
+    if (isMerged) merged.push(container);
+    if (added.length > 0) {
+      set.set(container, [...(set.get(container) ?? []), ...added]);
+      if (env !== undefined && isEmpty(env)) empty.set(toPointer(path), env);
+    }
+    return list;
+  });
+  if (set.size > 0) notes.push(...bypassNotes(wanted.variables));
+  const isChanged = set.size > 0 || merged.length > 0;
+  const java = wanted.java !== undefined && isChanged ? { options: wanted.java, merged } : undefined;
+  const record = { ...(set.size > 0 && { env: Object.fromEntries(set) }), ...(java !== undefined && { java }) };
+  return { template: result, record, empty: Object.fromEntries(empty), notes };
+}
+
+function bypassNotes({ HTTP_PROXY, HTTPS_PROXY }: AgentEnv['variables']): readonly string[] {
+  if (HTTP_PROXY !== undefined) return HTTPS_PROXY === undefined ? BYPASS : [];
+  return HTTPS_PROXY === undefined ? [] : [PLAIN_BYPASS];
+}
+
+/** @returns the given list if nothing was added */
+function addTo(env: Json | undefined, { variables, java }: AgentEnv) {
+  const present = new Set(objectsOf(env).map(({ name }) => textOf(name)?.toUpperCase()));
+  const added = Object.entries(variables).filter(([name]) => !present.has(name.toUpperCase()));
+  const kept = Object.keys(variables).filter((name) => name === name.toUpperCase() && present.has(name));
+  const forJava = java === undefined ? undefined : addJavaOptions(env, java);
+  if (forJava?.kept !== undefined) kept.push(forJava.kept);
+  const before = isArray(env) ? env : [];
+  const list = [
+    ...(forJava?.merged ?? before),
+    ...added.map(([name, value]) => ({ name, value }) satisfies EnvVar),
+    ...(forJava?.variable === undefined ? [] : [forJava.variable]),
+  ];
+  const names = [...added.map(([name]) => name), ...(forJava?.variable === undefined ? [] : [forJava.variable.name])];
+  const isMerged = forJava?.merged !== undefined;
+  return { list: names.length > 0 || isMerged ? list : env, kept, added: names, isMerged };
+}
+
+/** Adds what was set later, on other containers. */
+export function joinEnvRecords(before: EnvRecord, { env = {}, java }: EnvRecord): EnvRecord {
+  const names = new Set(Object.keys({ ...before.env, ...env }));
+  const all = [...names].map((name) => [name, [...ownList(before.env, name), ...ownList(env, name)]]);
+  const options = before.java?.options ?? java?.options;
+  return {
+    ...(all.length > 0 && { env: Object.fromEntries(all) }),
+    ...(options !== undefined && {
+      java: { options, merged: [...(before.java?.merged ?? []), ...(java?.merged ?? [])] },
+    }),
+  };
+}
+
+/** A container may have the name of a property that every object has. */
+function ownList(record: Readonly<Record<string, string[]>> | undefined, name: string): readonly string[] {
+  return record !== undefined && Object.hasOwn(record, name) ? (record[name] ?? []) : [];
+}
+
+/** Removes the variables that an injection set, unless their value has changed since. */
+export function removeAgentEnv(
+  template: JsonObject,
+  layout: PodLayout,
+  { env: set = {}, java, empty = {} }: EnvRecord & Pick<InjectionStatus, 'empty'>,
+): JsonObject {
+  const merged = new Set(java?.merged);
+  return layout.changeContainers(template, 'env', ({ name: container }, env, path) => {
+    if (!isArray(env)) return env;
+    const names = new Set(ownList(set, container));
+    const kept = env.filter((variable) => {
+      const name = textOf(getIn(variable, ['name'])) ?? '';
+      return !(names.has(name) && isOurs(name, textOf(getIn(variable, ['value'])) ?? '', java?.options));
+    });
+    const restored = java !== undefined && merged.has(container) ? removeJavaOptions(kept, java.options) : kept;
+    if (restored.length === env.length && restored.every((one, index) => one === env[index])) return env;
+    return restored.length > 0 ? restored : emptyBefore(empty, path);
+  });
+}
+
+function isOurs(name: string, value: string, java: string | undefined): boolean {
+  if (name === 'NODE_USE_ENV_PROXY') return value === '1';
+  return value === NO_PROXY || value === java || PROXY.test(value) || value.startsWith(`${INTERCEPT_FOLDERS.trust}/`);
+}

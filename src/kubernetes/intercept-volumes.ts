@@ -1,0 +1,78 @@
+import type { Volume, VolumeMount } from 'kubernetes-types/core/v1.js';
+import { INTERCEPT_FOLDERS } from '../config/check-pod-intercept.ts';
+import { getIn, isArray, isEmpty, type Json, type JsonObject, objectsOf, textOf } from './json.ts';
+import { toPointer } from './json-patch.ts';
+import type { PodLayout } from './pod-layout.ts';
+import { quote } from './quote.ts';
+import { emptyBefore, type InjectionStatus } from './status.ts';
+
+/** The trust folder, which the agent's containers can read. */
+export const TRUST_VOLUME = 'cambist-trust';
+
+/** The private key of the certificate authority, for cambist alone. It outlives a restart of the container. */
+export const AUTHORITY_VOLUME = 'cambist-ca';
+
+/** Both are in memory: no disk of the node keeps the key. Bundle and truststore take half a megabyte, twice while they are replaced. */
+export function interceptVolumes() {
+  return [
+    { name: TRUST_VOLUME, emptyDir: { medium: 'Memory', sizeLimit: '8Mi' } },
+    { name: AUTHORITY_VOLUME, emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } },
+  ] satisfies Volume[];
+}
+
+/** The mounts of cambist's own container. */
+export function sidecarMounts() {
+  return [
+    { name: TRUST_VOLUME, mountPath: INTERCEPT_FOLDERS.trust },
+    { name: AUTHORITY_VOLUME, mountPath: INTERCEPT_FOLDERS.authority },
+  ] satisfies VolumeMount[];
+}
+
+const AGENT_MOUNT = { name: TRUST_VOLUME, mountPath: INTERCEPT_FOLDERS.trust, readOnly: true } satisfies VolumeMount;
+
+/** Lets the agent's containers read the trust folder, except those that run before cambist. */
+export function addTrustMounts(template: JsonObject, layout: PodLayout) {
+  const empty = new Map<string, Json>();
+  const result = layout.changeContainers(template, 'volumeMounts', ({ kind }, mounts, path) => {
+    if (kind === 'early' || objectsOf(mounts).some(isTrustMount)) return mounts;
+    if (mounts !== undefined && isEmpty(mounts)) empty.set(toPointer(path), mounts);
+    return [...(isArray(mounts) ? mounts : []), AGENT_MOUNT];
+  });
+  return { template: result, empty: Object.fromEntries(empty) };
+}
+
+export function removeTrustMounts(
+  template: JsonObject,
+  layout: PodLayout,
+  { empty = {} }: Pick<InjectionStatus, 'empty'>,
+): JsonObject {
+  return layout.changeContainers(template, 'volumeMounts', (_container, mounts, path) => {
+    if (!isArray(mounts)) return mounts;
+    const kept = mounts.filter((mount) => !isTrustMount(mount));
+    if (kept.length === mounts.length) return mounts;
+    return kept.length > 0 ? kept : emptyBefore(empty, path);
+  });
+}
+
+/** @returns which containers use the place of the trust folder, each with a remedy */
+export function mountConflicts(template: JsonObject, layout: PodLayout): string[] {
+  const problems: string[] = [];
+  layout.changeContainers(template, 'volumeMounts', ({ name }, mounts) => {
+    const taken = objectsOf(mounts).find(
+      (mount) => !isTrustMount(mount) && isInside(textOf(mount.mountPath) ?? '', INTERCEPT_FOLDERS.trust),
+    );
+    if (taken !== undefined) {
+      problems.push(`container ${quote(name)} mounts a volume at ${INTERCEPT_FOLDERS.trust}: use another folder`);
+    }
+    return mounts;
+  });
+  return problems;
+}
+
+function isTrustMount(mount: Json): boolean {
+  return getIn(mount, ['name']) === TRUST_VOLUME;
+}
+
+function isInside(path: string, folder: string): boolean {
+  return `${path.replace(/\/+$/, '')}/`.startsWith(`${folder}/`);
+}

@@ -1,0 +1,70 @@
+import type { Container } from 'kubernetes-types/core/v1.js';
+import { REDIRECTED } from '../config/check-pod-intercept.ts';
+import { getIn, isArray, isObject, type JsonObject, textOf } from './json.ts';
+import { allContainers, OWN_CONTAINERS, type PodLayout, REDIRECT_NAME } from './pod-layout.ts';
+import { quote } from './quote.ts';
+import { EXEMPT_USER } from './sidecar.ts';
+
+/** A port whose connections are redirected, and the port of cambist. */
+export interface Redirect {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** The ports of https and http. */
+export const DEFAULT_REDIRECTS: readonly Redirect[] = [
+  { from: 443, to: REDIRECTED.https },
+  { from: 80, to: REDIRECTED.http },
+];
+
+/** Capabilities that allow a container to change the rules of its pod's network. */
+const POWERFUL = ['NET_ADMIN', 'SYS_ADMIN', 'ALL'];
+
+/** The init container that redirects the pod's connections, before any other container runs. */
+export function redirectContainer(image: string, redirects: readonly Redirect[], imagePullPolicy?: string): JsonObject {
+  return {
+    name: REDIRECT_NAME,
+    image,
+    ...(imagePullPolicy === undefined ? {} : { imagePullPolicy }),
+    args: ['--uid', String(EXEMPT_USER), ...redirects.flatMap(({ from, to }) => ['--redirect', `${from}:${to}`])],
+    resources: { requests: { cpu: '10m', memory: '16Mi' }, limits: { memory: '64Mi' } },
+    securityContext: {
+      // The pod may say otherwise for its containers.
+      runAsNonRoot: false,
+      runAsUser: 0,
+      runAsGroup: 0,
+      readOnlyRootFilesystem: true,
+      allowPrivilegeEscalation: false,
+      privileged: false,
+      capabilities: { drop: ['ALL'], add: ['NET_ADMIN'] },
+      seccompProfile: { type: 'RuntimeDefault' },
+    },
+  } satisfies Container;
+}
+
+/** @returns why packets cannot be redirected, each with a remedy */
+export function redirectConflicts(template: JsonObject, layout: PodLayout): string[] {
+  if (layout.initContainers === undefined) {
+    return ["kagent's Agent has no field for init containers: use the webhook, or the way proxy"];
+  }
+  const ofPod = getIn(template, ['spec', 'securityContext', 'runAsUser']);
+  return allContainers(template, layout).flatMap((container) => {
+    const name = textOf(container.name) ?? '';
+    const { runAsUser = ofPod, privileged, capabilities } = securityOf(container);
+    if (OWN_CONTAINERS.includes(name)) return [];
+    const added = getIn(capabilities, ['add']);
+    const mayChange = isArray(added) && added.some((one) => POWERFUL.includes(String(one).replace(/^CAP_/, '')));
+    return [
+      ...(runAsUser === EXEMPT_USER
+        ? [`container ${quote(name)} runs as user ${EXEMPT_USER}, whose packets pass cambist: set another runAsUser`]
+        : []),
+      ...(privileged === true || mayChange
+        ? [`container ${quote(name)} may change the rules: remove privileged and NET_ADMIN`]
+        : []),
+    ];
+  });
+}
+
+function securityOf(container: JsonObject): JsonObject {
+  return isObject(container.securityContext) ? container.securityContext : {};
+}

@@ -1,0 +1,320 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { getIn, type JsonObject, objectsOf } from '../../../src/kubernetes/json.ts';
+import type { RawOptions } from '../../../src/kubernetes/options.ts';
+import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
+import { KAGENT, POD } from '../../../src/kubernetes/pod-layout.ts';
+import { uninjectPod } from '../../../src/kubernetes/pod-restoration.ts';
+import { problemsOfManifest } from '../../harness/kubernetes-schema.ts';
+import { container, environment, IMAGE, inject, namesIn, pod, request } from './samples.ts';
+
+const TRUST = '/run/cambist/trust';
+const BUNDLE = `${TRUST}/bundle.pem`;
+const TRUSTED = {
+  NODE_EXTRA_CA_CERTS: `${TRUST}/ca.pem`,
+  SSL_CERT_FILE: BUNDLE,
+  REQUESTS_CA_BUNDLE: BUNDLE,
+  CURL_CA_BUNDLE: BUNDLE,
+  GIT_SSL_CAINFO: BUNDLE,
+  AWS_CA_BUNDLE: BUNDLE,
+  DENO_CERT: BUNDLE,
+};
+const TRUSTSTORE = `-Djavax.net.ssl.trustStore=${TRUST}/truststore.p12 -Djavax.net.ssl.trustStoreType=PKCS12`;
+const PROXY = 'http://127.0.0.1:8180';
+const LOCAL = 'localhost,127.0.0.1,::1';
+const NAMES = { intercept: 'names', 'intercept-hosts': 'mcp.example.com, jira.example.com' };
+const PACKETS = { intercept: 'packets', 'redirect-image': 'r/cambist-redirect:1' };
+const WAYS: readonly RawOptions[] = [{ intercept: 'proxy' }, NAMES, PACKETS];
+
+const agent = (keys: JsonObject): JsonObject => pod({ containers: [{ name: 'agent', image: 'agent:1', ...keys }] });
+const spec = (template: JsonObject, ...path: (string | number)[]) => getIn(template, ['spec', ...path]);
+
+test('proxy: sets proxy and trust variables, and mounts the trust folder read-only', () => {
+  const { template } = inject(pod(), { intercept: 'proxy' });
+  const java = `${TRUSTSTORE} -Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=8180`;
+  assert.deepEqual(environment(template, 'agent'), {
+    HTTPS_PROXY: PROXY,
+    NO_PROXY: LOCAL,
+    https_proxy: PROXY,
+    no_proxy: LOCAL,
+    NODE_USE_ENV_PROXY: '1',
+    ...TRUSTED,
+    JAVA_TOOL_OPTIONS: java,
+  });
+  const mounts = container(template, 'agent')?.volumeMounts;
+  assert.deepEqual(mounts, [{ name: 'cambist-trust', mountPath: TRUST, readOnly: true }]);
+  assert.deepEqual(problemsOfManifest(template), []);
+});
+
+test('proxy with proxy-env: sets the variables of plain http as well', () => {
+  const flags = { intercept: 'proxy', 'proxy-env': 'enabled' };
+  const both = inject(pod(), flags);
+  const { HTTP_PROXY, http_proxy, JAVA_TOOL_OPTIONS } = environment(both.template, 'agent');
+  assert.deepEqual([HTTP_PROXY, http_proxy], [PROXY, PROXY]);
+  assert.match(String(JAVA_TOOL_OPTIONS), /-Dhttp\.proxyHost=127\.0\.0\.1 -Dhttp\.proxyPort=8180/);
+  assert.doesNotMatch(both.reasons.join(), /bypass/);
+  const alone = inject(pod(), { intercept: 'proxy' });
+  assert.match(alone.reasons.join(), /only HTTPS_PROXY is set: calls to http URLs bypass cambist, unless proxy-env/);
+});
+
+for (const flags of WAYS) {
+  test(`${flags.intercept}: both volumes are small and in memory, and cambist alone mounts the folder of the key`, () => {
+    const { template } = inject(pod(), flags);
+    assert.deepEqual(spec(template, 'volumes', 1), {
+      name: 'cambist-trust',
+      emptyDir: { medium: 'Memory', sizeLimit: '8Mi' },
+    });
+    assert.deepEqual(spec(template, 'volumes', 2), {
+      name: 'cambist-ca',
+      emptyDir: { medium: 'Memory', sizeLimit: '1Mi' },
+    });
+    const own = container(template)?.volumeMounts as JsonObject[];
+    assert.deepEqual(own.slice(1), [
+      { name: 'cambist-trust', mountPath: TRUST },
+      { name: 'cambist-ca', mountPath: '/run/cambist/ca' },
+    ]);
+    assert.doesNotMatch(JSON.stringify(container(template, 'agent')), /cambist-ca|\/run\/cambist\/ca/);
+  });
+
+  test(`${flags.intercept}: init containers after cambist get the trust folder, those before it do not`, () => {
+    const { template } = inject(pod({ initContainers: [{ name: 'loader', image: 'l' }] }), flags);
+    assert.equal(environment(template, 'loader').SSL_CERT_FILE, BUNDLE);
+    const early = { name: 'early', image: 'e' };
+    const list = [early, ...(spec(template, 'initContainers') as JsonObject[])];
+    const seen = { ...template, spec: { ...(template.spec as JsonObject), initContainers: list } };
+    const labelled = request({ flags: { image: IMAGE, ...flags }, update: false });
+    const again = injectPod(seen, labelled);
+    assert.equal(again.outcome, 'unchanged', again.reasons.join());
+    assert.deepEqual(container(again.template, 'early'), early);
+  });
+
+  test(`${flags.intercept}: the webhook completes a container that another webhook added later`, () => {
+    const first = inject(pod(), flags).template;
+    const late = { name: 'late', image: 'l', env: [{ name: 'JAVA_TOOL_OPTIONS', value: '-Xmx1g' }], volumeMounts: [] };
+    const containers = [...(spec(first, 'containers') as JsonObject[]), late];
+    const grown = { ...first, spec: { ...(first.spec as JsonObject), containers } };
+    const again = injectPod(grown, request({ flags: { image: IMAGE, ...flags }, update: false }));
+    assert.equal(again.outcome, 'injected');
+    assert.equal(environment(again.template, 'late').SSL_CERT_FILE, BUNDLE);
+    assert.match(
+      String(environment(again.template, 'late').JAVA_TOOL_OPTIONS),
+      /^-Xmx1g -Djavax\.net\.ssl\.trustStore=/,
+    );
+    const restored = uninjectPod(again.template, POD).template;
+    assert.deepEqual(restored, { ...pod(), spec: { containers: [{ name: 'agent', image: 'agent:1' }, late] } });
+  });
+
+  test(`${flags.intercept}: warns of each variable that the container sets, and keeps it`, () => {
+    const env = [
+      { name: 'https_proxy', value: 'http://corp:3128' },
+      { name: 'REQUESTS_CA_BUNDLE', value: '/own.pem' },
+      { name: 'JAVA_TOOL_OPTIONS', valueFrom: { configMapKeyRef: { name: 'c', key: 'k' } } },
+    ];
+    const { template, reasons } = inject(agent({ env }), flags);
+    assert.deepEqual(objectsOf(container(template, 'agent')?.env).slice(0, 3), env);
+    assert.deepEqual(
+      reasons.filter((reason) => reason.includes('already sets')),
+      [
+        ...(flags.intercept === 'proxy' ? ['container "agent" already sets HTTPS_PROXY: left unchanged'] : []),
+        'container "agent" already sets REQUESTS_CA_BUNDLE: left unchanged',
+        'container "agent" already sets JAVA_TOOL_OPTIONS: left unchanged',
+      ],
+    );
+  });
+
+  test(`${flags.intercept}: adds its options to those of Java, and removes exactly them`, () => {
+    for (const value of ['-Xmx1g', '', " -Da='b c' "]) {
+      const before = agent({ env: [{ name: 'JAVA_TOOL_OPTIONS', value }] });
+      const { template } = inject(before, flags);
+      assert.ok(String(environment(template, 'agent').JAVA_TOOL_OPTIONS).startsWith(`${value} ${TRUSTSTORE}`));
+      assert.deepEqual(uninjectPod(template, POD).template, before);
+      const edited = JSON.stringify(template.spec).replace('truststore.p12', 'truststore.p12 -Dlate=1');
+      const more = { ...template, spec: JSON.parse(edited) as JsonObject };
+      assert.match(JSON.stringify(uninjectPod(more, POD).template), /-Dlate=1/, 'a changed value is kept');
+    }
+    const own = agent({ env: [{ name: 'JAVA_TOOL_OPTIONS', value: '-Djavax.net.ssl.trustStore=/own.p12' }] });
+    const { template, reasons } = inject(own, flags);
+    assert.equal(environment(template, 'agent').JAVA_TOOL_OPTIONS, '-Djavax.net.ssl.trustStore=/own.p12');
+    assert.match(reasons.join(), /already sets javax\.net\.ssl\.trustStore in JAVA_TOOL_OPTIONS: left unchanged/);
+  });
+
+  test(`${flags.intercept}: is refused where a container uses the place of the trust folder`, () => {
+    for (const mountPath of [TRUST, `${TRUST}/`, `${TRUST}/more`]) {
+      const { outcome, reasons } = inject(agent({ volumeMounts: [{ name: 'v', mountPath }] }), flags);
+      assert.equal(outcome, 'refused');
+      assert.match(reasons.join(), /container "agent" mounts a volume at \/run\/cambist\/trust: use another folder/);
+    }
+  });
+
+  test(`${flags.intercept}: is refused with hostNetwork`, () => {
+    const { outcome, reasons } = inject(
+      pod({ hostNetwork: true }, { labels: { 'cambist.dev/inject': 'enabled' } }),
+      flags,
+    );
+    assert.equal(outcome, 'refused');
+    assert.match(reasons.join(), /hostNetwork is true/);
+  });
+}
+
+test('names: the hosts lead to loopback, and cambist may listen on their ports', () => {
+  const { template } = inject(pod(), NAMES);
+  assert.deepEqual(spec(template, 'hostAliases'), [
+    { ip: '127.0.0.1', hostnames: ['mcp.example.com', 'jira.example.com'] },
+  ]);
+  assert.deepEqual(spec(template, 'securityContext'), {
+    sysctls: [{ name: 'net.ipv4.ip_unprivileged_port_start', value: '80' }],
+  });
+  const { JAVA_TOOL_OPTIONS, ...variables } = environment(template, 'agent');
+  assert.deepEqual(variables, TRUSTED);
+  assert.equal(JAVA_TOOL_OPTIONS, TRUSTSTORE);
+  assert.deepEqual(problemsOfManifest(template), []);
+});
+
+test("names: join the pod's own entries and sysctls, and leave again", () => {
+  const own = {
+    hostAliases: [
+      { ip: '10.0.0.1', hostnames: ['db.example.com'] },
+      { ip: '127.0.0.1', hostnames: ['jira.example.com', 'own.example.com'] },
+    ],
+    securityContext: { sysctls: [{ name: 'kernel.shm_rmid_forced', value: '1' }], fsGroup: 1 },
+  };
+  const { template } = inject(pod(own), NAMES);
+  assert.deepEqual(spec(template, 'hostAliases'), [
+    own.hostAliases[0],
+    { ip: '127.0.0.1', hostnames: ['jira.example.com', 'own.example.com', 'mcp.example.com'] },
+  ]);
+  assert.deepEqual(spec(template, 'securityContext', 'sysctls', 0), own.securityContext.sysctls[0]);
+  assert.deepEqual(uninjectPod(template, POD).template, pod(own));
+});
+
+const REFUSED: Readonly<Record<string, [JsonObject, RawOptions, RegExp]>> = {
+  'names without hosts': [pod(), { intercept: 'names' }, /names need the hosts of the routes: give --config, or name/],
+  'a wildcard among the names': [
+    pod(),
+    { intercept: 'names', 'intercept-hosts': 'a.example.com,*.example.com' },
+    /--intercept-hosts is .*: "\*\.example\.com" is a wildcard, and hostAliases takes whole names only: name each host/,
+  ],
+  'an address among the names': [pod(), { intercept: 'names', 'intercept-hosts': '10.0.0.1' }, /is an address/],
+  'a name with an underscore': [pod(), { intercept: 'names', 'intercept-hosts': 'a_b.test' }, /contains "_"/],
+  'an invalid host': [pod(), { intercept: 'proxy', 'intercept-hosts': 'https://x' }, /must be only a host/],
+  'too many hosts': [pod(), { intercept: 'proxy', 'intercept-hosts': 'a,'.repeat(300) }, /must name 200 hosts at most/],
+  'a name that leads elsewhere': [
+    pod({ hostAliases: [{ ip: '10.0.0.1', hostnames: ['mcp.example.com'] }] }),
+    NAMES,
+    /hostAliases leads "mcp\.example\.com" elsewhere: remove it there/,
+  ],
+  'a sysctl that is too high': [
+    pod({ securityContext: { sysctls: [{ name: 'net.ipv4.ip_unprivileged_port_start', value: '1024' }] } }),
+    NAMES,
+    /ip_unprivileged_port_start is "1024": set it to "80" or less/,
+  ],
+  'another container on port 80': [
+    agent({ ports: [{ containerPort: 80 }] }),
+    NAMES,
+    /container "agent" uses port 80, which intercept\.listen has/,
+  ],
+  'a port of cambist': [pod(), { ...NAMES, port: '443' }, /port 443 is also in intercept\.listen: use another port/],
+  'an unknown way': [pod(), { intercept: 'tls' }, /--intercept is "tls": must be one of proxy, names, packets/],
+  'packets without an image': [pod(), { intercept: 'packets' }, /--redirect-image is missing: set it to/],
+  'packets of a user that is exempt': [
+    agent({ securityContext: { runAsUser: 61532 } }),
+    PACKETS,
+    /container "agent" runs as user 61532, whose packets pass cambist: set another runAsUser/,
+  ],
+  'packets of a pod whose user is exempt': [
+    pod({ securityContext: { runAsUser: 61532 } }),
+    PACKETS,
+    /container "agent" runs as user 61532/,
+  ],
+  'packets of a privileged container': [
+    agent({ securityContext: { privileged: true } }),
+    PACKETS,
+    /container "agent" may change the rules: remove privileged and NET_ADMIN/,
+  ],
+  'packets of a container that may change the rules': [
+    agent({ securityContext: { capabilities: { add: ['CAP_NET_ADMIN'] } } }),
+    PACKETS,
+    /container "agent" may change the rules/,
+  ],
+  'another container with the name of the redirection': [
+    pod({ initContainers: [{ name: 'cambist-redirect', image: 'x' }] }),
+    {},
+    /a container "cambist-redirect" exists and was not injected: remove or rename it/,
+  ],
+};
+
+for (const [what, [template, flags, reason]] of Object.entries(REFUSED)) {
+  test(`refuses ${what}, and says how to fix it`, () => {
+    const { outcome, reasons, template: result } = inject(template, flags);
+    assert.equal(outcome, 'refused');
+    assert.match(reasons.join('; '), reason);
+    assert.equal(result, template);
+  });
+}
+
+test('packets: an init container redirects before cambist starts, and cambist runs as the user that is exempt', () => {
+  const { template } = inject(pod({ initContainers: [{ name: 'loader', image: 'l' }] }), PACKETS);
+  assert.deepEqual(namesIn(template, 'initContainers'), ['cambist-redirect', 'cambist', 'loader']);
+  const redirect = container(template, 'cambist-redirect');
+  assert.equal(redirect?.image, 'r/cambist-redirect:1');
+  assert.deepEqual(redirect?.args, ['--uid', '61532', '--redirect', '443:15443', '--redirect', '80:15080']);
+  assert.deepEqual(redirect?.securityContext, {
+    runAsNonRoot: false,
+    runAsUser: 0,
+    runAsGroup: 0,
+    readOnlyRootFilesystem: true,
+    allowPrivilegeEscalation: false,
+    privileged: false,
+    capabilities: { drop: ['ALL'], add: ['NET_ADMIN'] },
+    seccompProfile: { type: 'RuntimeDefault' },
+  });
+  assert.equal(getIn(container(template), ['securityContext', 'runAsUser']), 61532);
+  assert.deepEqual(getIn(container(template), ['securityContext', 'capabilities']), { drop: ['ALL'] });
+  assert.equal(redirect?.env, undefined);
+  assert.deepEqual(problemsOfManifest(template), []);
+});
+
+test('packets: a classic sidecar has the redirection as an init container too', () => {
+  const { template, reasons } = inject(pod(), { ...PACKETS, sidecar: 'classic' });
+  assert.deepEqual(namesIn(template, 'initContainers'), ['cambist-redirect']);
+  assert.deepEqual(namesIn(template, 'containers'), ['agent', 'cambist']);
+  assert.match(reasons.join(), /a classic sidecar may start after the agent/);
+});
+
+test('proxy and packets: name the entries that forward_proxy.connect needs, as far as variables tell', () => {
+  const env = [
+    { name: 'OPENAI_API_KEY', valueFrom: { secretKeyRef: { name: 's', key: 'k' } } },
+    { name: 'ANTHROPIC_API_KEY', value: 'x' },
+    { name: 'ANTHROPIC_BASE_URL', value: 'https://someone:pw@llm.example.com:8443/v1' },
+  ];
+  for (const flags of [{ intercept: 'proxy' }, PACKETS]) {
+    const { reasons } = inject(agent({ env }), flags);
+    assert.match(reasons.join(), /forward_proxy\.connect needs "api\.openai\.com:443", "llm\.example\.com:8443"/);
+    assert.doesNotMatch(reasons.join(), /someone|anthropic/);
+    assert.match(
+      inject(pod(), flags).reasons.join(),
+      /such as the model's API, need an entry in forward_proxy\.connect/,
+    );
+  }
+  assert.doesNotMatch(inject(agent({ env }), NAMES).reasons.join(), /forward_proxy/);
+});
+
+test("kagent's Agent takes the way proxy alone, with its variables and its mount", () => {
+  const change = (flags: RawOptions) => injectPod({}, request({ flags: { image: IMAGE, ...flags }, layout: KAGENT }));
+  const { template } = change({ intercept: 'proxy' });
+  assert.deepEqual(getIn(template, ['deployment', 'volumeMounts']), [
+    { name: 'cambist-trust', mountPath: TRUST, readOnly: true },
+  ]);
+  assert.match(JSON.stringify(getIn(template, ['deployment', 'env'])), /HTTPS_PROXY/);
+  assert.deepEqual(uninjectPod(template, KAGENT).template, {});
+  assert.match(change(NAMES).reasons.join(), /kagent's Agent has no field for hostAliases: use the webhook/);
+  assert.match(change(PACKETS).reasons.join(), /kagent's Agent has no field for init containers: use the webhook/);
+});
+
+test('another way replaces the first without a trace', () => {
+  for (const first of WAYS) {
+    for (const second of WAYS) {
+      assert.deepEqual(inject(inject(pod(), first).template, second).template, inject(pod(), second).template);
+    }
+  }
+});
