@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { appendFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -23,6 +23,10 @@ export interface StoreOptions {
   readonly user?: StoreUser & { readonly rules: string };
   /** Lines of its config. */
   readonly config?: readonly string[];
+  /** Arguments, which override its config. */
+  readonly args?: readonly string[];
+  /** Its file of ACL users, to which the harness adds its own. */
+  readonly aclFile?: string;
   /** The port of an earlier server. */
   readonly port?: number;
   readonly isSentinel?: boolean;
@@ -53,6 +57,8 @@ const run = promisify(execFile);
 /** A password of the harness alone. */
 const ADMIN: StoreUser = { username: 'harness', password: 'harness-admin-password' };
 
+const ADMIN_LINE = `user ${ADMIN.username} on >${ADMIN.password} ~* &* +@all`;
+
 const START_MS = 15_000;
 const CLI_MS = 20_000;
 /** Another process may take a port between the choice and the start. */
@@ -71,19 +77,21 @@ export async function startStore(options: StoreOptions): Promise<StoreProcess> {
 }
 
 async function startOnce(options: StoreOptions): Promise<StoreProcess> {
-  const { programs, tls, user } = options;
+  const { programs, tls, user, aclFile, args = [] } = options;
+  const hasUsers = user !== undefined || aclFile !== undefined;
   const port = options.port ?? (await freePort());
   const directory = await mkdtemp(join(tmpdir(), 'cambist-store-'));
   const lines = [...(await baseConfig(options, port, directory)), ...(options.config ?? [])];
   const file = join(directory, 'store.conf');
   await writeFile(file, `${lines.join('\n')}\n`, { mode: 0o600 });
+  if (aclFile !== undefined) await appendFile(aclFile, `${ADMIN_LINE}\n`);
   const env: NodeJS.ProcessEnv = { ...process.env, ...programs.env };
-  if (user !== undefined) env.REDISCLI_AUTH = ADMIN.password;
+  if (hasUsers) env.REDISCLI_AUTH = ADMIN.password;
   let child: ChildProcess;
   let output = '';
   const launch = async (): Promise<void> => {
     output = '';
-    child = spawn(programs.server, [file, ...(options.isSentinel ? ['--sentinel'] : [])], {
+    child = spawn(programs.server, [file, ...args, ...(options.isSentinel ? ['--sentinel'] : [])], {
       env,
       cwd: directory,
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -105,7 +113,7 @@ async function startOnce(options: StoreOptions): Promise<StoreProcess> {
     );
   };
   const cliArgs = ['-p', String(port), ...(tls === undefined ? [] : ['--tls', '--cacert', join(directory, 'ca.pem')])];
-  if (user !== undefined) cliArgs.push('--user', ADMIN.username);
+  if (hasUsers) cliArgs.push('--user', ADMIN.username);
   const cli = async (...args: readonly string[]): Promise<string> => {
     const { stdout } = await run(programs.cli, ['--no-auth-warning', ...cliArgs, ...args], {
       env,
@@ -149,15 +157,11 @@ async function startOnce(options: StoreOptions): Promise<StoreProcess> {
 async function baseConfig(options: StoreOptions, port: number, directory: string): Promise<string[]> {
   const { tls, user, isSentinel = false } = options;
   const lines = ['bind 127.0.0.1', `dir ${directory}`, 'protected-mode no', 'daemonize no', 'loglevel notice'];
-  if (!isSentinel) lines.push('save ""', 'appendonly no', 'repl-diskless-sync-delay 0');
+  if (!isSentinel) lines.push('save ""', 'appendonly no', 'rdbcompression no', 'repl-diskless-sync-delay 0');
   if (tls === undefined) lines.push(`port ${port}`);
   else lines.push('port 0', ...(await tlsConfig(tls, port, directory)));
   if (user !== undefined) {
-    lines.push(
-      'user default off',
-      `user ${ADMIN.username} on >${ADMIN.password} ~* &* +@all`,
-      `user ${user.username} on >${user.password} ${user.rules}`,
-    );
+    lines.push('user default off', ADMIN_LINE, `user ${user.username} on >${user.password} ${user.rules}`);
     if (!isSentinel) lines.push(`masteruser ${ADMIN.username}`, `masterauth ${ADMIN.password}`);
   }
   return lines;
