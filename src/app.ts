@@ -148,7 +148,10 @@ export async function startApp(first: Config, version: string, logger: Logger, t
     audit?.sweep();
     inbound?.sweep();
   }, SWEEP_MS);
-  const sampling = setInterval(parts.traffic.sample, SAMPLE_MS).unref();
+  const sampling = setInterval(() => {
+    parts.traffic.sample();
+    inbound?.status.traffic.sample();
+  }, SAMPLE_MS).unref();
 
   return {
     listen,
@@ -217,9 +220,16 @@ async function createParts(options: PartOptions): Promise<Parts> {
   const readiness = createReadiness(logger);
   const traffic = createRecentTraffic(counts, clock.wallMs);
   const cacheEntries = tokens.cacheSize;
-  const sharedStatus = sharedCache?.status;
-  const nowMs = clock.wallMs;
-  const status = createStatus({ version, counts, traffic, readiness, cacheEntries, nowMs, sharedCache: sharedStatus });
+  const status = createStatus({
+    version,
+    counts,
+    traffic,
+    readiness,
+    cacheEntries,
+    nowMs: clock.wallMs,
+    inbound: () => inbound?.status,
+    sharedCache: sharedCache?.status,
+  });
   const logLevel = createLogLevelControl(logger);
   const keepLine = (): boolean => {
     const { sample } = activeConfig().config.log;
@@ -230,7 +240,8 @@ async function createParts(options: PartOptions): Promise<Parts> {
   const observers = { observer: counts.proxy, logger, keepLine, tracing, audit, decisions };
   const tracker = new RequestTracker({ activeConfig, clock, watch, ...observers });
   const sockets = createDetachedSockets();
-  const shared = { clock, dispatchers, sockets, watch, ...observers, ...tokens };
+  const { recentFailures } = counts;
+  const shared = { clock, dispatchers, sockets, watch, recentFailures, ...observers, ...tokens };
   const inbound = first.inbound && (await (await import('./inbound/inbound.ts')).createInbound(first, shared));
   const running = { tracker, sockets, interception, audit, inbound, sharedCache, decisions };
   const shown = { counts, readiness, traffic, status, logLevel };

@@ -4,7 +4,7 @@ import { codes, count, duration, type Mood, NONE, percent, pill, sentence, time 
 import type { RouteState, RouteStatus } from './route-status.ts';
 import type { Charts, FailureStatus } from './status.ts';
 
-const MOODS: Readonly<Record<RouteState, Mood>> = {
+export const MOODS: Readonly<Record<RouteState, Mood>> = {
   idle: 'idle',
   ok: 'good',
   refused: 'warn',
@@ -13,7 +13,7 @@ const MOODS: Readonly<Record<RouteState, Mood>> = {
   failing: 'bad',
 };
 
-const WORDS: Readonly<Record<RouteState, string>> = {
+export const WORDS: Readonly<Record<RouteState, string>> = {
   idle: 'no requests',
   ok: 'ok',
   refused: 'callers refused',
@@ -107,7 +107,7 @@ ${cells}</tr>
 }
 
 /** @param value a zero is dimmed, because a column of zeros hides the others */
-function cell(label: string, value: string | number, kind = ''): Markup {
+export function cell(label: string, value: string | number, kind = ''): Markup {
   const isNothing = value === 0 || value === '0' || value === NONE;
   const text = typeof value === 'number' ? count(value) : value;
   return html`<td role="cell" data-label="${label}" class="figure ${kind}${isNothing ? ' nothing' : ''}">${text}</td>`;

@@ -1,4 +1,5 @@
 import { fixOf } from '../observability/recent-failures.ts';
+import { answered } from '../observability/response-classes.ts';
 import { html, type Markup } from './markup.ts';
 import { codes, count, sentence } from './page-parts.ts';
 import type { RouteStatus } from './route-status.ts';
@@ -13,6 +14,9 @@ export interface Problem {
 const RESTART_FIX = 'Restart cambist to apply the change.';
 const RELOAD_FIX = 'The log has each problem with its line. Run "cambist validate" before the next attempt.';
 const CLIENT_ERROR_FIX = 'Compare the path of upstream with the URL of the backend.';
+/** Stands for the agent among the routes of failures. */
+const CALLERS = '_inbound';
+const AGENT_FIX = 'See the log of the agent.';
 const BACKEND_FIX = "See the backend's own log.";
 
 /** The first requests of a client may ask for documents that do not exist. */
@@ -26,6 +30,7 @@ export function problemsOf({
   config,
   routes,
   failures,
+  inbound,
 }: StatusReport): Problem[] {
   return [
     ...missing.map(({ check, status, cause, fix }) => ({
@@ -46,6 +51,7 @@ export function problemsOf({
             fix: sentence(shared.fix),
           },
         ]),
+    ...agentProblem(inbound, failures),
     ...routes.flatMap((route) => routeProblem(route, failures)),
     ...(config.last_reload?.result === 'failure'
       ? [{ text: html`The last config reload failed. The previous config stays in use.`, fix: RELOAD_FIX }]
@@ -59,6 +65,19 @@ export function problemsOf({
         ]
       : []),
   ];
+}
+
+/** Callers that cambist refuses do not count. */
+function agentProblem(inbound: StatusReport['inbound'], failures: StatusReport['failures']): Problem[] {
+  if (inbound?.state !== 'failing') return [];
+  const { latest } = inbound;
+  const errors = latest['5xx'] + latest.failed;
+  const all = answered(latest) - latest.refused;
+  if (all < FEW_RESPONSES) return [];
+  const failure = latest.failed > 0 ? failures.find((one) => one.route === CALLERS && one.status >= 500) : undefined;
+  const by = failure === undefined ? html` with 5xx of the agent` : html`, the last with <code>${failure.error}</code>`;
+  const text = html`<a href="#inbound">The agent</a>: ${count(errors)} of the last ${count(all)} requests of callers failed${by}.`;
+  return [{ text, fix: failure === undefined ? AGENT_FIX : reasonOf(failure) }];
 }
 
 function routeProblem(route: RouteStatus, failures: StatusReport['failures']): Problem[] {

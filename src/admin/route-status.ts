@@ -160,7 +160,7 @@ export function twoDigits(ms: number): number {
   return Number(ms.toPrecision(ms >= 1000 ? 3 : 2));
 }
 
-function stateOf(latest: ResponseClasses): RouteState {
+export function stateOf(latest: ResponseClasses): RouteState {
   const all = answered(latest);
   const passed = all - latest.refused;
   const errors = latest['5xx'] + latest.failed;

@@ -4,6 +4,7 @@ import { bars, responseBars } from './charts.ts';
 import type { DecisionRow } from './decisions.ts';
 import { html, type Markup } from './markup.ts';
 import { decisionsTable } from './page-decisions.ts';
+import { inboundTable } from './page-inbound.ts';
 import { codes, count, duration, type Mood, percent, pill, table, time } from './page-parts.ts';
 import { routesTable } from './page-routes.ts';
 import { type Problem, problemsOf, reasonOf } from './problems.ts';
@@ -42,6 +43,7 @@ export function statusPage(content: PageContent): string {
 ${attention(problems)}
 ${tiles(report, charts)}
 ${routesTable(report.routes, charts.route, report.failures)}
+${inboundTable(report.inbound, charts.inbound)}
 ${authorizationServers(report.authorization_servers)}
 ${failures(report.failures)}
 ${decisionsTable(content.local?.decisions)}

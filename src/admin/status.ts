@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Config } from '../config/config.ts';
 import { usedServerNames } from '../config/used-servers.ts';
 import { type Diagnosis, describeError, type ErrorCode } from '../errors.ts';
+import type { InboundSource } from '../inbound/inbound.ts';
 import { countOf } from '../observability/counters.ts';
 import type { Counts, ReloadResult } from '../observability/counts.ts';
 import { UNMATCHED } from '../observability/expected.ts';
@@ -15,10 +16,12 @@ import {
   figures,
   percentiles,
   type RecentFigures,
+  type RouteState,
   type RouteStatus,
   recentFigures,
   routeNames,
   routeStatus,
+  stateOf,
 } from './route-status.ts';
 
 /** The content of the status page and of `/status.json`: names, codes and numbers, as in `/metrics`. */
@@ -44,8 +47,21 @@ export interface StatusReport {
   readonly shared_cache?: SharedCacheStatus;
   readonly authorization_servers: readonly ServerStatus[];
   readonly routes: readonly RouteStatus[];
+  /** Undefined without `inbound`. */
+  readonly inbound?: InboundStatus | undefined;
   readonly failures: readonly FailureStatus[];
   readonly credentials: readonly { readonly name: string; readonly expires_at: string }[];
+}
+
+/** Requests of callers to the agent. */
+export interface InboundStatus extends Figures {
+  readonly agent: string;
+  readonly state: RouteState;
+  readonly latest: ResponseClasses;
+  readonly recent: RecentFigures;
+  readonly handles: { readonly entries: number; readonly max_entries: number };
+  /** Requests of the agent with a handle whose request was over. */
+  readonly detached: { readonly refused: number; readonly allowed: number };
 }
 
 export interface ConfigStatus {
@@ -91,6 +107,8 @@ export interface StatusSources {
   readonly readiness: Readiness;
   readonly cacheEntries: () => number;
   readonly sharedCache?: (() => SharedCacheStatus) | undefined;
+  /** Returns undefined without `inbound`. */
+  readonly inbound?: () => InboundSource | undefined;
   readonly nowMs: () => number;
 }
 
@@ -109,12 +127,14 @@ export interface Charts {
   readonly p95Ms: readonly (number | undefined)[];
   /** Of one route. */
   readonly route: (name: string) => readonly ResponseClasses[];
+  /** Of callers of the agent. */
+  readonly inbound: readonly ResponseClasses[];
 }
 
 const MAX_DATE_SECONDS = 8.64e12;
 
 export function createStatus(sources: StatusSources): Status {
-  const { version, counts, traffic, readiness, cacheEntries, nowMs, sharedCache } = sources;
+  const { version, counts, traffic, readiness, cacheEntries, inbound, nowMs, sharedCache } = sources;
   const startedAt = isoTime(nowMs());
   let served: { config: Config; version: string; waiting: readonly string[] } | undefined;
 
@@ -146,10 +166,12 @@ export function createStatus(sources: StatusSources): Status {
     },
     charts() {
       const all = [...routeNames(served?.config), UNMATCHED];
+      const callers = inbound?.();
       return {
         responses: traffic.intervals(all),
         p95Ms: traffic.quantiles(all, 0.95).map((seconds) => seconds && 1000 * seconds),
         route: (name) => traffic.intervals([name]),
+        inbound: callers === undefined ? [] : callers.traffic.intervals([callers.counts.route.route]),
       };
     },
     report() {
@@ -177,6 +199,7 @@ export function createStatus(sources: StatusSources): Status {
         ...(sharedCache !== undefined && { shared_cache: sharedCache() }),
         authorization_servers: config === undefined ? [] : servers(config, checks),
         routes: routes.map((route) => routeStatus(route, counts.route(route.name), traffic.of([route.name]))),
+        ...inboundStatus(inbound?.(), config),
         failures: counts.recentFailures.list().map(({ route, error, count, lastMs, diagnosis }) => ({
           ...(route !== undefined && { route }),
           error,
@@ -193,6 +216,25 @@ export function createStatus(sources: StatusSources): Status {
           .sort(([, one], [, other]) => one - other)
           .map(([name, seconds]) => ({ name, expires_at: isoTime(seconds * 1000) })),
       };
+    },
+  };
+}
+
+/** Nothing without `inbound`, whose modules are not loaded then. */
+function inboundStatus(source: InboundSource | undefined, config: Config | undefined): { inbound?: InboundStatus } {
+  if (source === undefined) return {};
+  const { counts, traffic, agent, handles } = source;
+  const recent = traffic.of([counts.route.route]);
+  const { origin, socketPath } = agent();
+  return {
+    inbound: {
+      agent: socketPath === undefined ? origin : `unix:${socketPath}`,
+      state: stateOf(recent.latest),
+      latest: recent.latest,
+      recent: recentFigures(recent),
+      handles: { entries: handles(), max_entries: config?.cache.maxEntries ?? 0 },
+      detached: { refused: counts.detached.refused ?? 0, allowed: counts.detached.allowed ?? 0 },
+      ...figures([counts.route]),
     },
   };
 }

@@ -3,7 +3,8 @@ import { add, expect, type Tally } from '../observability/counters.ts';
 import { EXPECTED_RESPONSES } from '../observability/expected.ts';
 import { counter, gauge, histogram, type MetricFamily, sample, samplesOf } from '../observability/metric-families.ts';
 import type { ProxyObserver } from '../observability/proxy-observer.ts';
-import { countResponse, createRouteCounts, responseCount } from '../observability/route-counts.ts';
+import type { RecentFailures } from '../observability/recent-failures.ts';
+import { countResponse, createRouteCounts, type RouteCounts, responseCount } from '../observability/route-counts.ts';
 import { INBOUND } from './agent-route.ts';
 import { REMOVAL_REASONS, type RemovalReason } from './handles.ts';
 
@@ -15,6 +16,9 @@ export interface InboundCounts {
   detachedUse(result: DetachedResult): void;
   /** @param handles returns the current number of handles */
   families(handles: () => number): MetricFamily[];
+  /** Of the requests of callers. */
+  readonly route: Readonly<RouteCounts>;
+  readonly detached: Readonly<Tally<DetachedResult>>;
 }
 
 /** Whether a request with a handle whose request is over was served. */
@@ -34,7 +38,8 @@ const ERRORS: readonly ErrorCode[] = [
   ...errorCodesOf('any'),
 ];
 
-export function createInboundCounts(): InboundCounts {
+/** @param recentFailures remembers errors for the status page */
+export function createInboundCounts(recentFailures: Pick<RecentFailures, 'note'>): InboundCounts {
   const counts = createRouteCounts(INBOUND);
   const removals: Tally<RemovalReason> = expect({}, REMOVAL_REASONS);
   for (const [code, outcome] of EXPECTED_RESPONSES) responseCount(counts, 'POST', code, outcome);
@@ -44,7 +49,11 @@ export function createInboundCounts(): InboundCounts {
     requestRouted() {
       counts.inFlight += 1;
     },
-    responseStarted: (_route, response) => countResponse(counts, response),
+    responseStarted(_route, response) {
+      countResponse(counts, response);
+      const { error, diagnosis } = response;
+      if (error !== undefined) recentFailures.note(INBOUND, error, diagnosis);
+    },
     requestFinished() {
       counts.inFlight -= 1;
     },
@@ -65,6 +74,8 @@ export function createInboundCounts(): InboundCounts {
 
   return {
     proxy,
+    route: counts,
+    detached,
     handleRemoved: (reason) => add(removals, reason),
     detachedUse: (result) => add(detached, result),
     families: (handles) => [

@@ -1,11 +1,13 @@
 import type { Clock } from '../clock/clock.ts';
-import type { Config } from '../config/config.ts';
+import type { Config, Upstream } from '../config/config.ts';
 import type { Inbound } from '../config/optional-sections.ts';
 import { limitConnections } from '../listeners/limit-connections.ts';
 import { openListener } from '../listeners/listen.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { MetricFamily } from '../observability/metric-families.ts';
 import type { ConnectionCounts } from '../observability/metrics.ts';
+import type { RecentFailures } from '../observability/recent-failures.ts';
+import { createRecentTraffic, type RecentTraffic } from '../observability/recent-traffic.ts';
 import type { Tracing } from '../observability/tracing.ts';
 import type { ReadCaller } from '../proxy/caller-tokens.ts';
 import type { DetachedSockets } from '../proxy/detached.ts';
@@ -17,8 +19,8 @@ import type { StallWatch } from '../proxy/stall-watch.ts';
 import { createSubjectReader } from '../tokens/subject.ts';
 import type { TokenService } from '../tokens/token-service.ts';
 import type { Dispatchers } from '../transport/dispatchers.ts';
-import { activateInbound } from './agent-route.ts';
-import { createInboundCounts } from './counts.ts';
+import { activateInbound, INBOUND } from './agent-route.ts';
+import { createInboundCounts, type InboundCounts } from './counts.ts';
 import { createHandles } from './handles.ts';
 import { createInboundPipeline } from './pipeline.ts';
 import { createHandleReader } from './read-caller.ts';
@@ -37,6 +39,19 @@ export interface InboundSide {
   serve(config: Config): void;
   /** Removes expired handles. */
   sweep(): void;
+  /** For the status page. */
+  readonly status: InboundSource;
+}
+
+/** The figures of the status page. */
+export interface InboundSource {
+  /** Of the requests of callers. Sampled like that of the routes. */
+  readonly traffic: Pick<RecentTraffic, 'sample' | 'of' | 'intervals'>;
+  readonly counts: Pick<InboundCounts, 'route' | 'detached'>;
+  /** The address of the agent. */
+  agent(): Upstream;
+  /** The current number of handles. */
+  handles(): number;
 }
 
 export interface InboundOptions extends Pick<TokenService, 'broker' | 'verifier'> {
@@ -49,6 +64,7 @@ export interface InboundOptions extends Pick<TokenService, 'broker' | 'verifier'
   readonly tracing: Tracing | undefined;
   readonly audit: RequestAudit | undefined;
   readonly decisions: RecentDecisions;
+  readonly recentFailures: RecentFailures;
 }
 
 /** @param first has an `inbound` section. A config without one, after a reload, leaves the previous section in force */
@@ -57,7 +73,9 @@ export async function createInbound(first: Config, options: InboundOptions): Pro
   let { inbound } = first as Config & { readonly inbound: Inbound };
   let active = activateInbound(first, inbound);
   const activeConfig = () => active;
-  const counts = createInboundCounts();
+  const counts = createInboundCounts(options.recentFailures);
+  const traffic = createRecentTraffic({ route: () => counts.route, routes: () => [counts.route] }, clock.wallMs);
+  traffic.serve([INBOUND]);
   const handles = createHandles(first.cache.maxEntries, clock, counts.handleRemoved);
   const observer = counts.proxy;
   const tracker = new RequestTracker({ ...options, activeConfig, observer });
@@ -92,5 +110,6 @@ export async function createInbound(first: Config, options: InboundOptions): Pro
       if (JSON.stringify(inbound.verify) !== before) handles.clear();
     },
     sweep: () => handles.sweep(),
+    status: { traffic, counts, agent: () => inbound.agent, handles: () => handles.size },
   };
 }

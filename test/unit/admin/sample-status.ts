@@ -78,6 +78,7 @@ export const SAMPLE_STATUS: StatusReport = {
 export const SAMPLE_CHARTS = {
   responses: Array.from({ length: 61 }, noResponses),
   p95Ms: Array.from({ length: 61 }, () => undefined),
+  inbound: [],
   route: () => Array.from({ length: 61 }, noResponses),
 };
 
