@@ -21,6 +21,8 @@ const HEADER_MISMATCH = -32020;
 const MAX_BODY_BYTES = 64 * 1024;
 /** How long the rest of such a body is waited for. */
 const BODY_WAIT_MS = 500;
+/** Such bodies that are read at the same time: 4 MiB. Requests without a route do not count to `limits.max_in_flight`. */
+const MAX_READING = 64;
 /** Real ids are counters or UUIDs. */
 const MAX_ID_LENGTH = 256;
 
@@ -96,8 +98,13 @@ export function responseIdOf(body: Buffer): ResponseId {
   return isUsable ? { id: id as string | number } : UNKNOWN;
 }
 
-/** Reads a body of which nothing was read, for its id. A body that is large or late has an unknown id. */
+/** Bodies that are being read for their id alone. */
+let reading = 0;
+
+/** Reads a body of which nothing was read, for its id. A body that is large or late, or one of too many, has an unknown id. */
 async function readResponseId(incoming: IncomingMessage): Promise<ResponseId> {
+  if (reading >= MAX_READING) return UNKNOWN;
+  reading += 1;
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<undefined>((resolve) => {
     timer = setTimeout(resolve, BODY_WAIT_MS, undefined);
@@ -109,5 +116,6 @@ async function readResponseId(incoming: IncomingMessage): Promise<ResponseId> {
     return UNKNOWN;
   } finally {
     clearTimeout(timer);
+    reading -= 1;
   }
 }

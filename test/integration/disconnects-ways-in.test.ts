@@ -18,7 +18,7 @@ import { secured } from '../harness/intercepted.ts';
 
 const KINDS = ['HTTP/1.1', 'HTTP/1.1 over TLS', 'HTTP/2'] as const;
 /** Callers that leave at the same time. Several of them flood their connection. */
-const CONCURRENCY = 4;
+const CONCURRENCY = 8;
 /** The stall timeouts of several callers pass at the same time, on a busy machine. */
 const FINISHED_MS = 20_000;
 const HOST = 'agent.svc';

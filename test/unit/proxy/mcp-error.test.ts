@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import type { IncomingMessage } from 'node:http';
+import { PassThrough } from 'node:stream';
 import { test } from 'node:test';
 import type { Route } from '../../../src/config/config.ts';
 import { CambistError } from '../../../src/errors.ts';
-import { isMcpPost, responseIdOf, toJsonRpc } from '../../../src/proxy/mcp-error.ts';
+import { idForError, isMcpPost, responseIdOf, toJsonRpc } from '../../../src/proxy/mcp-error.ts';
 import { errorResponse } from '../../../src/proxy/own-response.ts';
 
 const request = (headers: Record<string, string>, method = 'POST') =>
@@ -59,4 +60,27 @@ test('returns a null id for a batch, and for everything that cannot be read', ()
   for (const body of [...unusual, JSON.stringify([call]), long, '', '{', '7', '"x"', 'null', '{}']) {
     assert.deepEqual(responseIdOf(Buffer.from(body)), { id: null }, body.slice(0, 80));
   }
+});
+
+/** A request whose body has not arrived. */
+function incoming(): IncomingMessage & PassThrough {
+  const body = Object.assign(new PassThrough(), { headers: {}, rawHeaders: [], complete: false });
+  return body as unknown as IncomingMessage & PassThrough;
+}
+
+test('reads a limited number of bodies for their id at the same time', async () => {
+  const unrouted = new CambistError('ERR_ROUTE_NOT_FOUND', 'x');
+  const waiting = Array.from({ length: 64 }, incoming);
+  const ids = waiting.map((request) => idForError(unrouted, request, undefined));
+  const oneMore = incoming();
+  assert.deepEqual(await idForError(unrouted, oneMore, undefined), { id: null });
+  assert.equal(oneMore.listenerCount('data'), 0);
+  for (const [id, request] of waiting.entries()) request.end(JSON.stringify({ id, method: 'tools/list' }));
+  assert.deepEqual(
+    await Promise.all(ids),
+    waiting.map((_, id) => ({ id })),
+  );
+  const later = idForError(unrouted, oneMore, undefined);
+  oneMore.end('{"id":7,"method":"ping"}');
+  assert.deepEqual(await later, { id: 7 });
 });
