@@ -49,7 +49,7 @@ async function startWebhook(t: TestContext, flags: readonly string[], env: Reado
     admin: String(admin),
     ended,
     stop: () => child.kill('SIGTERM'),
-    call: () => callWebhook({ url, ca: authority.cert, body: podReview(OPTED_IN) }),
+    call: (pod: object = OPTED_IN) => callWebhook({ url, ca: authority.cert, body: podReview(pod) }),
   };
 }
 
@@ -65,6 +65,18 @@ test('injects over HTTPS, and after SIGTERM serves until it has drained, but is 
   assert.equal((await webhook.call()).status, 200);
   assert.deepEqual(await webhook.ended, [0, null]);
   assert.equal(webhook.stderr(), '');
+});
+
+test('intercepts as its flags say, and as an annotation overrides them', async (t) => {
+  const webhook = await startWebhook(t, ['--image', 'r/cambist:1', '--intercept', 'proxy', '--drain', '1ms']);
+  const patchOf = async (annotations: Readonly<Record<string, string>>): Promise<string> => {
+    const { body } = await webhook.call({ ...OPTED_IN, metadata: { ...OPTED_IN.metadata, annotations } });
+    return Buffer.from(JSON.parse(body).response.patch, 'base64').toString();
+  };
+  assert.match(await patchOf({}), /"HTTPS_PROXY","value":"http:\/\/127\.0\.0\.1:8180"/);
+  assert.doesNotMatch(await patchOf({ 'cambist.dev/intercept': 'none' }), /HTTPS_PROXY|cambist-trust/);
+  const names = { 'cambist.dev/intercept': 'names', 'cambist.dev/intercept-hosts': 'mcp.example.com' };
+  assert.match(await patchOf(names), /"ip":"127\.0\.0\.1","hostnames":\["mcp\.example\.com"\]/);
 });
 
 test('loads no schema compiler of Fastify', async (t) => {
@@ -96,6 +108,8 @@ test('prints the reason when the webhook cannot start', async (t) => {
     [pair, 1, /does not belong to certificate/],
     [[...pair, '--listen', 'x'], 2, /--listen must be host:port/],
     [[...pair, '--drain', 'x'], 2, /--drain is "x": must be a duration/],
+    [[...pair, '--intercept', 'packets'], 2, /--redirect-image is missing: set it to the image cambist-redirect/],
+    [[...pair, '--intercept', 'tls'], 2, /--intercept is "tls": must be one of proxy, names, packets/],
     [[...pair, '--port', '0'], 2, /--port is "0": must be a port/],
   ];
   for (const [flags, code, message] of cases) {

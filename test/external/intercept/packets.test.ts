@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { getIn } from '../../../src/kubernetes/json.ts';
 import { runProgram } from '../../harness/run-command.ts';
+import { container, inject, pod } from '../../unit/kubernetes/samples.ts';
 
 const here = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 const REDIRECT = here('../../../deploy/redirect/redirect.sh');
@@ -88,6 +90,22 @@ test('redirects beside rules of iptables, of both kinds, and leaves them as they
   assert.equal(code, 0, stderr);
   assert.match(stdout, /^redirected$/m);
   assert.equal(stdout.match(/^-A OUTPUT -p tcp -m tcp --dport 443 -j ACCEPT$/gm)?.length, kinds.length);
+});
+
+test('loads the rules for the ports and the user of cambist in a pod that inject makes', async () => {
+  const { template } = inject(pod(), { intercept: 'packets', 'redirect-image': 'r' });
+  const args = container(template, 'cambist-redirect')?.args as string[];
+  const user = getIn(container(template), ['securityContext', 'runAsUser']);
+  const list = ['sh', '-c', '"$@" && nft list table inet cambist', 'sh'];
+  const { code, stdout, stderr } = await redirect(args, { as: list });
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, new RegExp(`skuid ${user} `));
+  for (const [from, to] of [
+    [443, 15443],
+    [80, 15080],
+  ]) {
+    assert.match(stdout, new RegExp(`tcp dport ${from} .*redirect to :${to}`));
+  }
 });
 
 test('fails without NET_ADMIN', async () => {
