@@ -91,6 +91,56 @@ test('finds every spelling of any token, and none in an unrelated token', () => 
   );
 });
 
+/** Decodes every part of both texts, as the specification of `findRepeated`. */
+function isRepeated(token: string, { value, isCredential }: SentValue): boolean {
+  const [issued = '', own = ''] = [token, value].map((text) =>
+    text
+      .trim()
+      .replace(/^(?:(?:bearer|dpop|basic)\s+)+/i, '')
+      .split('.')
+      .map((part) => (/^[\w+/-]+=*$/.test(part) ? Buffer.from(part, 'base64').toString('base64url') : part))
+      .join('.'),
+  );
+  return value !== '' && (issued === own || (isCredential && own.length >= 16 && issued.includes(own)));
+}
+
+test('finds the same as a comparison of the decoded texts', () => {
+  const piece = fc.oneof(
+    fc.string({ unit: fc.constantFrom(...'abYZ09-_+/=.~: '), maxLength: 40 }),
+    fc.uint8Array({ minLength: 10, maxLength: 60 }).map((bytes) => Buffer.from(bytes).toString('base64url')),
+    fc.constantFrom('a', '.', '=', '==', 'Bearer ', 'dpop basic '),
+  );
+  const text = fc.array(piece, { maxLength: 5 }).map((pieces) => pieces.join(''));
+  const dotted = fc.array(piece, { maxLength: 5 }).map((pieces) => pieces.join('.'));
+  const spell = fc.constantFrom<(text: string) => string>(
+    (own) => own,
+    (own) => own.replaceAll('-', '+').replaceAll('_', '/'),
+    (own) => own.split('.').join('=.'),
+    (own) => `Bearer ${own}==`,
+    (own) => own.slice(0, -1),
+    (own) => `${own.slice(0, -1)}A`,
+    (own) => own.slice(1),
+    (own) => own.trim(),
+  );
+  const value = fc.oneof(text, dotted);
+  fc.assert(
+    fc.property(
+      value,
+      spell,
+      value,
+      value,
+      fc.boolean(),
+      fc.boolean(),
+      (own, spelled, before, after, bare, isCredential) => {
+        const token = bare ? spelled(own) : `${before}${spelled(own)}${after}`;
+        const sent = { name: 'x', value: own, isCredential };
+        assert.equal(findRepeated(token, [sent]) === 'x', isRepeated(token, sent));
+      },
+    ),
+    { numRuns: 20_000 },
+  );
+});
+
 test('marks the fields that hold credentials', () => {
   const names = ['subject_token', 'actor_token', 'assertion', 'client_secret', 'client_assertion'];
   const others = ['client_id', 'resource', 'audience', 'scope', 'subject_token_type', 'api_key'];
