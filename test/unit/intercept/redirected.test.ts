@@ -5,6 +5,7 @@ import { connect as connectTls } from 'node:tls';
 import { type RedirectedOptions, serveRedirected } from '../../../src/intercept/redirected.ts';
 import type { HandshakeFailure } from '../../../src/observability/proxy-observer.ts';
 import { createDetachedSockets } from '../../../src/proxy/detached.ts';
+import { Tunnels } from '../../../src/proxy/tunnels.ts';
 import { eventually, soon } from '../../harness/eventually.ts';
 import { listen } from '../../harness/http-server.ts';
 
@@ -43,6 +44,7 @@ async function startListener(
       },
       forget: () => {},
     },
+    tunnels: new Tunnels(),
     options: { logger: { warn: (_fields: object, message: string) => done.push(message) }, watch: { add: () => {} } },
   };
   const sockets = createDetachedSockets();
@@ -134,6 +136,20 @@ test('never passes a routed host through, even if forward_proxy.connect allows i
   send(t, listener.port, { hello: ROUTED });
   await eventually('it is terminated', () => listener.done.length > 0);
   assert.match(String(listener.done), /^terminated/);
+});
+
+test('closes a connection that passes to a host which a route names now', async (t) => {
+  const far = createServer((socket) => socket.on('error', () => {}).resume());
+  const { port: farPort } = await listen(far);
+  t.after(() => far.close());
+  const listener = await startListener(t, { farPort, allowed: (port) => [`allowed.example.com:${port}`] });
+  const client = send(t, listener.port, { hello: 'allowed.example.com' });
+  await eventually('it is open', () => listener.tunnels.open === 1);
+  const { tunnels } = listener.tracker;
+  assert.equal(tunnels.closeRouted({ namesHost: (host) => host === ROUTED }), 0);
+  assert.equal(tunnels.closeRouted({ namesHost: (host) => host === 'allowed.example.com' }), 1);
+  await eventually('it is closed', () => listener.tunnels.open === 0 && client.destroyed);
+  assert.equal(tunnels.closeRouted({ namesHost: () => true }), 0);
 });
 
 test('passes a connection to an allowed host untouched, and counts it until it closes', async (t) => {
