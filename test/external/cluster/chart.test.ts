@@ -14,13 +14,14 @@ import {
   namesOf,
   OPTED_IN,
   type Pod,
+  podOf,
   readObject,
   succeeded,
 } from './objects.ts';
 import { startWebhookPod } from './webhook-pod.ts';
 
 const { bin } = await installDeployTools();
-const [webhookValues = '', gatewayValues = ''] = guideManifests('yaml values');
+const [webhookValues = '', gatewayValues = '', replicasValues = ''] = guideManifests('yaml values');
 
 let cluster: Cluster;
 
@@ -78,4 +79,30 @@ test('the gateway of the chart is upgraded, rolled back and uninstalled as in th
   succeeded(await shell('helm uninstall cambist --namespace agents'));
   const left = ['-n', 'agents', 'get', 'deployment,service,configmap,networkpolicy,podmonitor', '-o', 'name'];
   assert.doesNotMatch(succeeded(await cluster.kubectl(left)), /cambist-gateway/);
+});
+
+test('three replicas and a Valkey are installed as in the guide, and moved to TLS', async () => {
+  await write('replicas.yaml', replicasValues);
+  const secret = ['-n', 'agents', 'create', 'secret', 'generic', 'cambist', '--from-literal=client-secret=known'];
+  succeeded(await cluster.kubectl(secret));
+  await follow('> users.acl');
+  const { data } = await readObject<{ data: Record<string, string> }>(cluster, ['-n', 'agents', 'secret', 'cambist']);
+  assert.deepEqual(Object.keys(data).sort(), ['client-secret', 'shared-cache-key', 'valkey-password']);
+  succeeded(await shell(guideScript('replicas.yaml\n')));
+  const read = (name: string) => readObject<Deployment>(cluster, ['-n', 'agents', 'deployment', name]);
+  const gateway = await read('cambist-gateway');
+  assert.equal(gateway.spec.replicas, 3);
+  for (const deployment of [gateway, await read('cambist-valkey')]) await create<Pod>(cluster, podOf(deployment));
+  await follow('valkey.certificateSecret');
+  const [container] = (await read('cambist-valkey')).spec.template.spec.containers;
+  assert.deepEqual(namesOf(container?.volumeMounts), ['users', 'certificate']);
+  const config = await readObject<{ data: Record<string, string> }>(cluster, [
+    '-n',
+    'agents',
+    'configmap',
+    'cambist-gateway',
+  ]);
+  assert.match(config.data['cambist.yaml'] ?? '', /url: rediss:/);
+  assert.match(config.data['valkey-ca.pem'] ?? '', /BEGIN CERTIFICATE/);
+  succeeded(await shell('helm uninstall cambist --namespace agents'));
 });

@@ -51,6 +51,7 @@ for (const [source, ...flags] of [
   ['deploy', '-n', 'agents', '-k'],
   ['deploy/podmonitor.yaml', '-n', 'agents', '-f'],
   ['deploy/prometheusrule.yaml', '-n', 'agents', '-f'],
+  ['deploy/gateway/shared-cache', '-n', 'agents', '-k'],
   ['deploy/webhook/base', '-k'],
   ['deploy/webhook/cert-manager', '-k'],
   ['deploy/webhook/required.yaml', '-f'],
@@ -67,6 +68,10 @@ test("pods of the webhook's Deployment meet the restricted standard that their n
     cluster,
     podOf(await readObject<Deployment>(cluster, ['-n', 'cambist-system', 'deployment', 'cambist-webhook'])),
   );
+});
+
+test("the store's pod meets the restricted standard of the agents' namespace", async () => {
+  await create(cluster, podOf(await readObject<Deployment>(cluster, ['-n', 'agents', 'deployment', 'cambist-valkey'])));
 });
 
 test('the API server accepts every manifest of the Kubernetes guide', async () => {

@@ -35,7 +35,7 @@ export interface Pod {
 
 export interface Deployment {
   readonly metadata: Metadata;
-  readonly spec: { readonly template: Pod };
+  readonly spec: { readonly replicas?: number; readonly template: Pod };
 }
 
 /** Asserts that a command succeeded. @returns its standard output */

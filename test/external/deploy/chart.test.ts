@@ -71,6 +71,21 @@ const MISTAKES: readonly [what: string, values: object, said: RegExp][] = [
   ['no list of clients', gateway({ networkPolicy: { clients: null } }), /networkPolicy': missing property 'clients'/],
   ['no certificate', webhook({ certManager: false }), /'\/webhook\/caBundle': minLength/],
   ['one replica', webhook({ replicas: 1 }), /'\/webhook\/replicas': minimum: got 1, want 2/],
+  [
+    'a store without a gateway',
+    { ...webhook({}), gateway: { enabled: false }, valkey: { enabled: true } },
+    /valkey\.enabled has no effect without the gateway/,
+  ],
+  [
+    'a store that no replica uses',
+    { ...VALUES.gateway, valkey: { enabled: true } },
+    /set gateway\.config\.cache\.shared .*, or remove valkey\.enabled/,
+  ],
+  [
+    'a wrong size of the store',
+    { ...VALUES['gateway with a shared cache'], valkey: { enabled: true, maxMemory: '1Gi' } },
+    /'\/valkey\/maxMemory'/,
+  ],
   ['an unknown option', webhook({ injection: { imag: 'x' } }), /injection': additional properties 'imag'/],
 ];
 for (const [what, values, said] of MISTAKES) {
@@ -118,6 +133,32 @@ test('the config is rendered unchanged, with large numbers and the default ports
   assert.equal(getIn(only(everything, 'ConfigMap'), ['data', 'ca.pem']), VALUES.everything.gateway.files['ca.pem']);
   const { listen, admin, version, ...rest } = GATEWAY_CONFIG;
   assert.deepEqual(written(await renderChart(tools, gateway({ config: rest }))), { ...rest, version, listen, admin });
+});
+
+test('only the store and the gateway know each other, also with TLS', async () => {
+  const rendered = await renderChart(tools, VALUES.everything);
+  const labels = (kind: string) => ({
+    'app.kubernetes.io/name': `cambist-${kind}`,
+    'app.kubernetes.io/instance': 'cambist',
+  });
+  const store = only(rendered, 'NetworkPolicy', 'exchange-valkey').spec;
+  assert.deepEqual(getIn(store, ['ingress']), [
+    { from: [{ podSelector: { matchLabels: labels('gateway') } }], ports: [{ port: 6379 }] },
+  ]);
+  assert.deepEqual(getIn(store, ['egress']), []);
+  const toStore = { to: [{ podSelector: { matchLabels: labels('valkey') } }], ports: [{ port: 6379 }] };
+  const { egress } = only(rendered, 'NetworkPolicy', 'exchange-gateway').spec as { egress: object[] };
+  assert.ok(egress.some((rule) => JSON.stringify(rule) === JSON.stringify(toStore)));
+  const container = getIn(only(rendered, 'Deployment', 'exchange-valkey'), [
+    'spec',
+    'template',
+    'spec',
+    'containers',
+    0,
+  ]);
+  const args = (getIn(container, ['args']) as string[]).join(' ');
+  assert.match(args, /--maxmemory 2gb .*--port 0 --tls-port 6379 --tls-cert-file \/etc\/valkey-tls\/tls\.crt/);
+  assert.deepEqual(getIn(container, ['command']), ['redis-server']);
 });
 
 test('a changed config changes only the ConfigMap, so no pod is rolled', async () => {

@@ -51,6 +51,8 @@ test('cambist accepts the config of every rendering', async (t) => {
     await renderChart(tools, VALUES.everything),
     await renderKustomization(tools, 'gateway/base'),
     await renderKustomization(tools, 'gateway/example'),
+    await renderKustomization(tools, 'gateway/shared-cache'),
+    await renderChart(tools, VALUES['gateway with a shared cache']),
   ]) {
     const file = join(folder, 'cambist.yaml');
     await writeFile(file, configOf(rendered));

@@ -45,17 +45,22 @@ test('without cert-manager both differ only in caBundle, which gen-certs fills i
   assert.deepEqual({ ...byChart, [key]: without }, byKustomize);
 });
 
-test('kustomize and the chart install the same gateway', async () => {
-  const byChart = byName(await renderChart(tools, VALUES.gateway, { namespace: 'agents' }));
-  const { manifests } = await renderKustomization(tools, 'gateway/base');
-  const placed = manifests.map((one) => ({ ...one, metadata: { ...(one.metadata as object), namespace: 'agents' } }));
-  const key = 'ConfigMap cambist-gateway';
-  const { [key]: mapOfChart, ...chart } = byChart;
-  const { [key]: map, ...base } = byName({ text: '', manifests: placed as JsonObject[] });
-  assert.deepEqual(chart, base);
-  // The config texts differ in comments and order. chart.test.ts compares their content.
-  assert.deepEqual(getIn(map, ['metadata']), getIn(mapOfChart, ['metadata']));
-});
+for (const [folder, values] of [
+  ['gateway/base', VALUES.gateway],
+  ['gateway/shared-cache', VALUES['gateway with a shared cache']],
+] as const) {
+  test(`the chart and deploy/${folder} install the same`, async () => {
+    const byChart = byName(await renderChart(tools, values, { namespace: 'agents' }));
+    const { manifests } = await renderKustomization(tools, folder);
+    const placed = manifests.map((one) => ({ ...one, metadata: { ...(one.metadata as object), namespace: 'agents' } }));
+    const key = 'ConfigMap cambist-gateway';
+    const { [key]: mapOfChart, ...chart } = byChart;
+    const { [key]: map, ...base } = byName({ text: '', manifests: placed as JsonObject[] });
+    assert.deepEqual(chart, base);
+    // The config texts differ in comments and order. chart.test.ts compares their content.
+    assert.deepEqual(getIn(map, ['metadata']), getIn(mapOfChart, ['metadata']));
+  });
+}
 
 test('the example overlays set image, replicas and more in one place each', async () => {
   const image = 'registry.internal.example/platform/cambist:0.1.0';

@@ -7,6 +7,11 @@ export const GATEWAY_CONFIG = parse(
   readFileSync(new URL('../../../deploy/gateway/base/cambist.yaml', import.meta.url), 'utf8'),
 ) as JsonObject;
 
+/** The config of three replicas with a Valkey. */
+export const SHARED_CONFIG = parse(
+  readFileSync(new URL('../../../deploy/gateway/shared-cache/cambist.yaml', import.meta.url), 'utf8'),
+) as JsonObject;
+
 const image = { repository: 'registry.example.com/cambist' };
 const CA_BUNDLE = Buffer.from('a certificate').toString('base64');
 
@@ -15,6 +20,11 @@ export const VALUES = {
   'webhook with cert-manager': { image, webhook: { enabled: true, certManager: true } },
   'webhook with a Secret': { image, webhook: { enabled: true, caBundle: CA_BUNDLE } },
   gateway: { image, gateway: { enabled: true, secret: 'cambist', config: GATEWAY_CONFIG } },
+  'gateway with a shared cache': {
+    image,
+    gateway: { enabled: true, secret: 'cambist', replicas: 3, config: SHARED_CONFIG },
+    valkey: { enabled: true },
+  },
   everything: {
     image: { ...image, tag: '0.1.0', digest: `sha256:${'0'.repeat(64)}`, pullPolicy: 'Always' },
     imagePullSecrets: [{ name: 'registry' }],
@@ -42,7 +52,23 @@ export const VALUES = {
       podAnnotations: { 'example.com/mesh': 'on' },
       tolerations: [{ key: 'agents', operator: 'Exists' }],
       affinity: { nodeAffinity: {} },
-      config: { ...GATEWAY_CONFIG, listen: '[::]:8180', admin: '[::]:9180', cache: { max_entries: 1_000_000 } },
+      config: {
+        ...GATEWAY_CONFIG,
+        listen: '[::]:8180',
+        admin: '[::]:9180',
+        cache: { ...(SHARED_CONFIG.cache as JsonObject), max_entries: 1_000_000 },
+      },
+    },
+    valkey: {
+      enabled: true,
+      image: 'registry.example.com/redis:7.4',
+      command: 'redis-server',
+      usersSecret: 'users-of-our-own',
+      certificateSecret: 'certificate-of-our-own',
+      maxMemory: '2gb',
+      resources: { requests: { cpu: 1, memory: '3Gi' } },
+      podAnnotations: { 'example.com/mesh': 'off' },
+      nodeSelector: { 'kubernetes.io/os': 'linux' },
     },
     monitoring: {
       podMonitor: { enabled: true, labels: { release: 'prometheus' } },

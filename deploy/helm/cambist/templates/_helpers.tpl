@@ -1,4 +1,4 @@
-{{/* Names and labels take a list: the root, and "webhook" or "gateway". */}}
+{{/* Names and labels take a list: the root, and "webhook", "gateway" or "valkey". */}}
 
 {{- define "cambist.name" -}}
 {{- $root := index . 0 }}
@@ -35,8 +35,7 @@ labels:
 
 {{/* The part of the pod spec that webhook and gateway share. */}}
 {{- define "cambist.pod" -}}
-{{- $root := index . 0 }}
-{{- $values := index $root.Values (index . 1) -}}
+{{- $root := index . 0 -}}
 serviceAccountName: {{ include "cambist.name" . }}
 automountServiceAccountToken: false
 enableServiceLinks: false
@@ -52,6 +51,13 @@ topologySpreadConstraints:
     labelSelector:
       matchLabels:
         {{- include "cambist.selector" . | nindent 8 }}
+{{- include "cambist.scheduling" . }}
+{{- end }}
+
+{{/* Where the pod runs, and with which Secrets its images are pulled. */}}
+{{- define "cambist.scheduling" -}}
+{{- $root := index . 0 }}
+{{- $values := index $root.Values (index . 1) -}}
 {{- with $root.Values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}

@@ -1,0 +1,68 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { promisify } from 'node:util';
+import { parse } from 'yaml';
+import { getIn, type JsonObject } from '../../../src/kubernetes/json.ts';
+import { freePort } from '../../harness/free-port.ts';
+import { fencedBlocks } from '../../harness/markdown.ts';
+import { startFleet, waitForStore } from './fleet.ts';
+import { findStore, STORE_KINDS } from './programs.ts';
+import { startStore } from './store-process.ts';
+
+const run = promisify(execFile);
+const DEPLOY = new URL('../../../deploy/', import.meta.url);
+
+async function readYaml(name: string): Promise<JsonObject> {
+  return parse(await readFile(new URL(`gateway/shared-cache/${name}`, DEPLOY), 'utf8')) as JsonObject;
+}
+
+/** Runs the commands of the guide that need no cluster. @returns the folder with the files that they make */
+async function makeSecrets(): Promise<string> {
+  const guide = await readFile(new URL('replicas.md', DEPLOY), 'utf8');
+  const block = fencedBlocks(guide, 'sh').find((text) => text.includes('> users.acl'));
+  const [script] = block?.split(/^kubectl/m) ?? [];
+  assert.ok(script);
+  const folder = await mkdtemp(join(tmpdir(), 'cambist-secrets-'));
+  await run('bash', ['-euc', script], { cwd: folder });
+  return folder;
+}
+
+for (const kind of STORE_KINDS) {
+  test(`${kind} with the arguments and the users of the deployment serves the config of the deployment`, async (t) => {
+    const folder = await makeSecrets();
+    t.after(() => rm(folder, { recursive: true }));
+    const container = getIn(await readYaml('valkey-deployment.yaml'), ['spec', 'template', 'spec', 'containers', 0]);
+    const port = await freePort();
+    const args = (getIn(container, ['args']) as string[]).map((arg) =>
+      arg === '6379' ? String(port) : arg.replace('/etc/valkey', folder),
+    );
+    const store = await startStore({ programs: findStore(kind), port, args, aclFile: join(folder, 'users.acl') });
+    t.after(store.close);
+    assert.match(await store.ask('CONFIG', 'GET', 'maxmemory-policy'), /volatile-ttl/);
+    const password = await readFile(join(folder, 'valkey-password'), 'utf8');
+    const shared = getIn(await readYaml('cambist.yaml'), ['cache', 'shared']) as JsonObject;
+    const fleet = await startFleet(t, {
+      shared: (directory) => ({
+        ...shared,
+        url: `redis://127.0.0.1:${port}`,
+        password: { file: join(directory, 'password') },
+        timeout: '5s',
+      }),
+      files: { password },
+    });
+    fleet.leaks.remember(password);
+    for (const replica of fleet.replicas) await waitForStore(replica);
+    const token = await fleet.newCaller();
+    for (const replica of [0, 1]) await fleet.assertServed(replica, token);
+    assert.equal(fleet.exchanges(), 1);
+    // Neither a default user nor another key.
+    await assert.rejects(run(findStore(kind).cli, ['-e', '-p', String(port), 'PING'], { env: findStore(kind).env }));
+    const denied = await store.ask('ACL', 'LOG');
+    assert.doesNotMatch(denied, /username\ncambist/);
+    fleet.leaks.assertNoLeak({ logs: fleet.replicas.map((replica) => replica.stdout()).join('\n') });
+  });
+}
