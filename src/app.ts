@@ -103,7 +103,7 @@ export async function startApp(first: Config, version: string, logger: Logger, t
   const interception = first.intercept && (await intercept(first.intercept, first, logger));
   const audit = first.audit && (await startAudit(first.audit, version, logger));
   const parts = await createParts({ first, activeConfig, version, logger, tracing, interception, audit });
-  const { counts, dispatchers, tokens, tracker, sockets, inbound } = parts;
+  const { counts, dispatchers, tokens, tracker, sockets, inbound, sharedCache } = parts;
   const pipeline = createPipeline({
     ...tokens,
     clock: systemClock,
@@ -111,6 +111,7 @@ export async function startApp(first: Config, version: string, logger: Logger, t
     observer: counts.proxy,
     diagnoses,
     readCaller: inbound?.readCaller ?? readCallerToken,
+    stateKeys: sharedCache?.stateKeys,
   });
   const tlsBridge = interception?.createTlsBridge(counts.proxy);
   const { app: proxy, enter } = await createProxyServer({
@@ -241,7 +242,8 @@ async function createParts(options: PartOptions): Promise<Parts> {
   const tracker = new RequestTracker({ activeConfig, clock, watch, ...observers });
   const sockets = createDetachedSockets();
   const { recentFailures } = counts;
-  const shared = { clock, dispatchers, sockets, watch, recentFailures, ...observers, ...tokens };
+  const sharedHandles = sharedCache?.handles;
+  const shared = { clock, dispatchers, sockets, watch, recentFailures, sharedHandles, ...observers, ...tokens };
   const inbound = first.inbound && (await (await import('./inbound/inbound.ts')).createInbound(first, shared));
   const running = { tracker, sockets, interception, audit, inbound, sharedCache, decisions };
   const shown = { counts, readiness, traffic, status, logLevel };

@@ -37,6 +37,12 @@ export interface Handles {
   release(held: HeldHandle): void;
   /** The handle with a text, unless it is unknown or expired. Counts as a use. */
   find(text: string): Handle | undefined;
+  /**
+   * Keeps a handle that another replica gave. No request is in flight with it here.
+   * @param subject verified, and not expired
+   * @throws {CambistError} ERR_OVERLOADED as `hold`
+   */
+  adopt(text: string, subject: Subject, callerOf: (subject: Subject) => string): Handle;
   /** Removes expired handles. Called regularly. */
   sweep(): void;
   readonly size: number;
@@ -55,8 +61,16 @@ interface Entry extends Handle {
   readonly requests: Set<number>;
 }
 
-/** @param onRemoved called for each handle that is removed, except by `clear` */
-export function createHandles(maxEntries: number, clock: Clock, onRemoved: (reason: RemovalReason) => void): Handles {
+/**
+ * @param onRemoved called for each handle that is removed, except by `clear`
+ * @param sharedDigest gives a token the same digest at all replicas. Undefined: replicas share nothing now
+ */
+export function createHandles(
+  maxEntries: number,
+  clock: Clock,
+  onRemoved: (reason: RemovalReason) => void,
+  sharedDigest: (token: string) => string | undefined = () => undefined,
+): Handles {
   /** Of this process alone, so that a handle is worthless anywhere else. */
   const key = randomBytes(32);
   /** The least recently used first. */
@@ -70,15 +84,19 @@ export function createHandles(maxEntries: number, clock: Clock, onRemoved: (reas
   const isExpired = ({ expiresAtMs, expiresAtMonotonicMs }: Entry): boolean =>
     expiresAtMs <= clock.wallMs() || expiresAtMonotonicMs <= clock.monotonicMs();
 
-  function create(subject: Subject, caller: string): Entry {
+  function textFor({ token }: Subject): string {
+    const value = token.reveal();
+    return handleText(sharedDigest(value) ?? createHmac('sha256', key).update(value).digest('base64url'));
+  }
+
+  function create(subject: Subject, caller: string, text: string): Entry {
     while (byText.size >= max) if (!evictFor(caller)) throw full();
-    const digest = createHmac('sha256', key).update(subject.token.reveal()).digest('base64url');
     const { expiresAtMs = 0 } = subject;
     const expiresAtMonotonicMs = clock.monotonicMs() + expiresAtMs - clock.wallMs();
-    const text = handleText(digest);
     const entry: Entry = { text, subject, expiresAtMs, expiresAtMonotonicMs, caller, requests: new Set() };
     byText.set(entry.text, entry);
-    byToken.set(subject.digest, entry);
+    // A handle of an earlier key does not take the place of the current one.
+    if (!byToken.has(subject.digest)) byToken.set(subject.digest, entry);
     order?.add(entry);
     return entry;
   }
@@ -94,7 +112,7 @@ export function createHandles(maxEntries: number, clock: Clock, onRemoved: (reas
 
   function remove(entry: Entry, reason: RemovalReason): void {
     byText.delete(entry.text);
-    byToken.delete(entry.subject.digest);
+    if (byToken.get(entry.subject.digest) === entry) byToken.delete(entry.subject.digest);
     order?.remove(entry);
     onRemoved(reason);
   }
@@ -107,7 +125,7 @@ export function createHandles(maxEntries: number, clock: Clock, onRemoved: (reas
 
   return {
     hold(subject, callerOf) {
-      const entry = byToken.get(subject.digest) ?? create(subject, callerOf(subject));
+      const entry = byToken.get(subject.digest) ?? create(subject, callerOf(subject), textFor(subject));
       lastRequest += 1;
       entry.requests.add(lastRequest);
       use(entry);
@@ -127,6 +145,11 @@ export function createHandles(maxEntries: number, clock: Clock, onRemoved: (reas
       if (entry === undefined || isExpired(entry)) return undefined;
       // One in flight is used again when it is released.
       if (entry.requests.size === 0) use(entry);
+      return entry;
+    },
+    adopt(text, subject, callerOf) {
+      const entry = byText.get(text) ?? create(subject, callerOf(subject), text);
+      use(entry);
       return entry;
     },
     sweep() {

@@ -16,13 +16,15 @@ import type { RecentDecisions } from '../proxy/recent-decisions.ts';
 import type { RequestAudit } from '../proxy/request-audit.ts';
 import { RequestTracker } from '../proxy/request-tracker.ts';
 import type { StallWatch } from '../proxy/stall-watch.ts';
+import type { SharedHandles } from '../shared-cache/handles.ts';
 import { createSubjectReader } from '../tokens/subject.ts';
 import type { TokenService } from '../tokens/token-service.ts';
 import type { Dispatchers } from '../transport/dispatchers.ts';
 import { activateInbound, INBOUND } from './agent-route.ts';
 import { createInboundCounts, type InboundCounts } from './counts.ts';
-import { createHandles } from './handles.ts';
-import { createInboundPipeline } from './pipeline.ts';
+import { createForeignHandles } from './foreign-handles.ts';
+import { createHandles, type Handle } from './handles.ts';
+import { callerOf, createInboundPipeline } from './pipeline.ts';
 import { createHandleReader } from './read-caller.ts';
 
 /** The listener for callers of the agent, and the handles that the agent gets. */
@@ -65,6 +67,8 @@ export interface InboundOptions extends Pick<TokenService, 'broker' | 'verifier'
   readonly audit: RequestAudit | undefined;
   readonly decisions: RecentDecisions;
   readonly recentFailures: RecentFailures;
+  /** Undefined where replicas share nothing. */
+  readonly sharedHandles: SharedHandles | undefined;
 }
 
 /** @param first has an `inbound` section. A config without one, after a reload, leaves the previous section in force */
@@ -76,11 +80,15 @@ export async function createInbound(first: Config, options: InboundOptions): Pro
   const counts = createInboundCounts(options.recentFailures);
   const traffic = createRecentTraffic({ route: () => counts.route, routes: () => [counts.route] }, clock.wallMs);
   traffic.serve([INBOUND]);
-  const handles = createHandles(first.cache.maxEntries, clock, counts.handleRemoved);
+  const { sharedHandles: shared } = options;
+  const handles = createHandles(first.cache.maxEntries, clock, counts.handleRemoved, shared?.digestOf);
+  const findForeign =
+    shared && createForeignHandles({ shared, handles, verifier, inbound: () => inbound, clock, callerOf });
+  const share = shared && (({ text, subject }: Handle) => shared.share(text, subject.token, subject.expiresAtMs ?? 0));
   const observer = counts.proxy;
   const tracker = new RequestTracker({ ...options, activeConfig, observer });
   const reader = createSubjectReader();
-  const pipeline = createInboundPipeline({ broker, verifier, clock, dispatchers, observer, reader, handles });
+  const pipeline = createInboundPipeline({ broker, verifier, clock, dispatchers, observer, reader, handles, share });
   const { app: server } = await createProxyServer({
     activeConfig,
     tracker,
@@ -99,7 +107,7 @@ export async function createInbound(first: Config, options: InboundOptions): Pro
     close: async () => server.close(),
     tracker,
     connections: () => connections.counts,
-    readCaller: createHandleReader(handles, () => inbound, counts.detachedUse),
+    readCaller: createHandleReader(handles, () => inbound, counts.detachedUse, findForeign),
     families: counts.families(() => handles.size),
     serve(config) {
       const before = JSON.stringify(inbound.verify);

@@ -8,13 +8,15 @@ import { callUpstream, type UpstreamCallOptions } from '../proxy/upstream-call.t
 import { claimsOf, type Subject } from '../tokens/subject.ts';
 import { agentHeaders } from './agent-headers.ts';
 import { handleOfRequest } from './handle-text.ts';
-import type { Handles, HeldHandle } from './handles.ts';
+import type { Handle, Handles, HeldHandle } from './handles.ts';
 import { isOpen } from './open-paths.ts';
 import { createInboundRules, type InboundRules } from './rules.ts';
 import { type VerifyCallerOptions, verifyCaller } from './verify-caller.ts';
 
 export interface InboundPipelineOptions extends UpstreamCallOptions, VerifyCallerOptions {
   readonly handles: Handles;
+  /** Undefined where replicas share nothing. Never rejects. */
+  readonly share?: ((handle: Handle) => Promise<void> | undefined) | undefined;
 }
 
 /** Larger than any message of a person, or of MCP without a file. */
@@ -48,6 +50,10 @@ export function createInboundPipeline(options: InboundPipelineOptions): Pipeline
       request.sessionFound(session);
       const held = subject && hold(request, subject, options.handles);
 
+      // Let other replicas resolve the handle, before the agent gets it.
+      const sharing = held && options.share?.(held.handle);
+      if (sharing !== undefined) await sharing;
+
       // Read the body: a small one as a whole, which is faster; a large one streams.
       const taking = takeBody(request.incoming, MAX_WHOLE_BODY_BYTES);
       const body = taking instanceof Promise ? await taking : taking;
@@ -74,7 +80,7 @@ function hold(request: ProxyRequest, subject: Subject, handles: Handles): HeldHa
 }
 
 /** Tokens of one caller share an issuer and a subject. */
-function callerOf(subject: Subject): string {
+export function callerOf(subject: Subject): string {
   const claims = claimsOf(subject);
   return JSON.stringify([claims?.iss, claims?.sub]);
 }

@@ -5,8 +5,10 @@ import { CambistError } from '../errors.ts';
 import { containsToken, type ReadCaller, readCallerToken } from '../proxy/caller-tokens.ts';
 import { headerValues, type RawHeaders } from '../proxy/headers.ts';
 import type { Routed } from '../proxy/steps.ts';
+import type { SubjectSource } from '../tokens/subject-source.ts';
 import { BAGGAGE, handleMembers, withoutHandle } from './baggage.ts';
 import type { DetachedResult } from './counts.ts';
+import type { FindForeignHandle } from './foreign-handles.ts';
 import { handlesIn, type ReadHandle, readHandle } from './handle-text.ts';
 import type { Handle, Handles } from './handles.ts';
 
@@ -14,18 +16,33 @@ import type { Handle, Handles } from './handles.ts';
  * Reads the caller of an outbound request by its handle. The route then works as with the token itself, and no handle is
  * forwarded. A value that looks like a handle is resolved or refused on every route.
  * @param inbound returns the active config
+ * @param findForeign resolves the handles of other replicas, where there are any
  * @param onDetached called for a handle whose request is over, on a route that reads its caller
  */
 export function createHandleReader(
   handles: Handles,
   inbound: () => Inbound,
   onDetached: (result: DetachedResult) => void,
+  findForeign?: FindForeignHandle,
 ): ReadCaller {
   return (routed, subjects) => {
-    const { rawHeaders } = routed.request.incoming;
+    const { rawHeaders, socket } = routed.request.incoming;
     const [text, ...others] = new Set(handleTexts(rawHeaders));
     if (others.length > 0) throw invalid('has two different handles');
     const handle = text === undefined ? undefined : handles.find(text);
+    if (text === undefined || handle !== undefined || findForeign === undefined) {
+      return read(routed, subjects, text, handle);
+    }
+    return findForeign(text, () => socket.remoteAddress).then((foreign) => read(routed, subjects, text, foreign));
+  };
+
+  function read(
+    routed: Routed,
+    subjects: SubjectSource,
+    text: string | undefined,
+    handle: Handle | undefined,
+  ): ReturnType<ReadCaller> {
+    const { rawHeaders } = routed.request.incoming;
     if (text !== undefined && handle === undefined) throw invalid('has a handle that is unknown or expired');
     if (handlesIn(routed.path).length > 0) throw invalid('has a handle in its URL');
     const rules = inbound();
@@ -37,7 +54,7 @@ export function createHandleReader(
       if (rules.detached === 'refuse') throw invalid(DETACHED);
     }
     return readCallerToken(routed, subjects, resolved(routed, handle, uses.length > 0));
-  };
+  }
 }
 
 const DETACHED =

@@ -36,7 +36,7 @@ export function verifyCaller(
 }
 
 /** Without leeway, which a handle would not have either. */
-function notExpired(subject: Subject, clock: Clock): Subject {
+export function notExpired(subject: Subject, clock: Clock): Subject {
   if ((subject.expiresAtMs ?? 0) > clock.wallMs()) return subject;
   throw new CambistError('ERR_SUBJECT_TOKEN_INVALID', 'inbound: the token is expired', { expired: true });
 }

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import type { Clock } from '../clock/clock.ts';
 import type { SharedCache } from '../config/optional-sections.ts';
 import type { Logger } from '../observability/logger.ts';
@@ -5,6 +6,7 @@ import type { MetricFamily } from '../observability/metric-families.ts';
 import type { SecondLevel } from '../tokens/second-level.ts';
 import { type ConnectStore, connectStore } from './connection.ts';
 import { createStoreCounts } from './counts.ts';
+import { createSharedHandles, type SharedHandles } from './handles.ts';
 import { createStoreKeys } from './keys.ts';
 import { createMessages, type SharedMessages } from './messages.ts';
 import { FIXES, labelOf, type StoreProblem } from './problems.ts';
@@ -26,6 +28,9 @@ export interface SharedCacheSide {
   readonly secondLevel: SecondLevel;
   readonly messages: SharedMessages;
   readonly records: SharedRecords;
+  readonly handles: SharedHandles;
+  /** AES-256 keys of the states of consent. The first one seals, all of them open. */
+  stateKeys(): readonly Buffer[];
   readonly families: readonly MetricFamily[];
   status(): SharedCacheStatus;
   close(): void;
@@ -51,11 +56,15 @@ export async function openSharedCache(shared: SharedCache, options: SharedCacheO
   const messages = createMessages(parts);
   const secondLevel = createSecondLevel({ ...parts, messages, maxAgeMs, random: Math.random });
   const records = createRecords(parts);
+  /** Until the key can be read, a state works at this replica alone. */
+  const ownKeys = [randomBytes(32)];
   await store.start();
   return {
     secondLevel,
     messages,
     records,
+    handles: createSharedHandles(parts),
+    stateKeys: () => keys.current?.map(({ states }) => states) ?? ownKeys,
     families: counts.families,
     status: () => statusOf(store.state),
     close: store.close,

@@ -153,6 +153,9 @@ export function createStore({ shared, connect, clock, counts, prepare, onChange 
   async function beat(): Promise<void> {
     const used = connection;
     if (used === undefined) return;
+    // Handles and states use the keys that were read last.
+    await prepare().catch(() => {});
+    if (used !== connection) return;
     if (beats.received < beats.sent) return lose(used, new Error('the connection delivers no messages: closed'));
     const { value } = (await use('heartbeat', (each) => each.publish(own, '1'))) ?? {};
     if (value === undefined || used !== connection) return;

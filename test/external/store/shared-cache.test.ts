@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { RunningApp } from '../../harness/app.ts';
+import { type RunningApp, startTestApp } from '../../harness/app.ts';
 import { eventually } from '../../harness/eventually.ts';
+import { call as callOnce } from '../../harness/http-call.ts';
+import { lastHandle, startInboundGateway } from '../../harness/inbound.ts';
 import { findStore, STORE_KINDS } from './programs.ts';
 import { startReplicas } from './replicas.ts';
 import { startStore } from './store-process.ts';
@@ -149,4 +151,28 @@ test('works for a user with exactly the documented permissions', async (t) => {
   const token = await authorizationServer.mint();
   assert.deepEqual([await call(0, token), await call(1, token)], [200, 200]);
   assert.equal(authorizationServer.requests.length, 1);
+});
+
+test('a handle works at every replica, also at one that started later', async (t) => {
+  const store = await startStore({ programs: findStore('valkey') });
+  t.after(store.close);
+  process.env.STORE_TEST_KEY = 'the key that all replicas of this test share';
+  t.after(() => {
+    delete process.env.STORE_TEST_KEY;
+  });
+  const shared = { url: `redis://127.0.0.1:${store.port}`, key: { env: 'STORE_TEST_KEY' }, ...PATIENT };
+  const gateway = await startInboundGateway(t, { top: { cache: { shared } }, inbound: { detached: 'allow' } });
+  const { authorizationServer, backend, config } = gateway;
+  const authorization = `Bearer ${await gateway.mint()}`;
+  assert.equal((await callOnce(`${gateway.url}/chat`, { headers: { authorization }, body: 'hello' })).status, 200);
+  const handle = lastHandle(gateway);
+  const other = await startTestApp(t, config);
+  const headers = { authorization: `Bearer ${handle}` };
+  assert.equal((await callOnce(`${other.url}/github`, { headers, body: '{}' })).status, 200);
+  assert.equal(authorizationServer.requests.length, 1);
+  assert.ok(!JSON.stringify(backend.requests.at(-1)?.headers).includes(handle));
+  const unknown = { authorization: `Bearer cbh_${'a'.repeat(43)}` };
+  assert.equal((await callOnce(`${other.url}/github`, { headers: unknown, body: '{}' })).status, 401);
+  const text = await store.ask('KEYS', '*');
+  assert.ok(!text.includes(handle.slice(4)));
 });

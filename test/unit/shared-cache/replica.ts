@@ -4,6 +4,7 @@ import type { Route } from '../../../src/config/config.ts';
 import type { SharedCache } from '../../../src/config/optional-sections.ts';
 import { Secret } from '../../../src/secrets/secret.ts';
 import { createStoreCounts, type StoreCounts } from '../../../src/shared-cache/counts.ts';
+import { createSharedHandles, type SharedHandles } from '../../../src/shared-cache/handles.ts';
 import { deriveStoreKey, type StoreKeyList, type StoreKeys } from '../../../src/shared-cache/keys.ts';
 import { createMessages, type SharedMessages } from '../../../src/shared-cache/messages.ts';
 import { createRecords, type SharedRecords } from '../../../src/shared-cache/records.ts';
@@ -37,6 +38,7 @@ export interface Replica {
   readonly second: SecondLevel;
   readonly messages: SharedMessages;
   readonly records: SharedRecords;
+  readonly handles: SharedHandles;
   readonly store: Store;
   readonly counts: StoreCounts;
   readonly states: StoreState[];
@@ -79,6 +81,7 @@ export async function startReplica(
     second,
     messages,
     records,
+    handles: createSharedHandles(parts),
     store,
     counts,
     states,
