@@ -164,7 +164,7 @@ secrets as run. Without a caller's token it skips the exchanges that need one.`,
       },
       trust: {
         type: 'boolean',
-        help: 'checks only whether Node, Python, Go, Java, curl and Rust would trust the certificates of intercept',
+        help: 'checks only whether common programs trust the certificates of intercept',
       },
       json: JSON_OUTPUT,
     },
