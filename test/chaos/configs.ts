@@ -14,6 +14,8 @@ export interface ConfigParts {
   /** The CA of the backends that speak TLS. */
   readonly caFile: string;
   readonly tunnel: string;
+  /** `cache.shared`. Undefined: each replica has a cache of its own. */
+  readonly shared: object | undefined;
 }
 
 /**
@@ -47,7 +49,11 @@ export function createConfig(parts: ConfigParts, random: Random, shuffled = true
       },
     },
     // A small cache evicts, and small limits refuse.
-    cache: { max_entries: shuffled ? random.pick([2, 10, 1000]) : 1000, max_age: '1m' },
+    cache: {
+      max_entries: shuffled ? random.pick([2, 10, 1000]) : 1000,
+      max_age: '1m',
+      ...(parts.shared && { shared: parts.shared }),
+    },
     limits: { max_in_flight: shuffled ? random.pick([20, 100, 1000]) : 1000, shutdown_grace: '5s' },
     forward_proxy: { connect: [parts.tunnel] },
     routes: shuffled ? random.shuffle(routes) : routes,

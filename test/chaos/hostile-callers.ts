@@ -13,8 +13,8 @@ export interface Caller {
 }
 
 export interface CallersOptions {
-  /** Address of cambist. */
-  readonly url: string;
+  /** Addresses of the replicas. */
+  readonly urls: readonly [string, ...string[]];
   readonly random: Random;
   readonly ledger: Ledger;
   /** Authority that a tunnel may lead to. */
@@ -27,7 +27,7 @@ export interface Callers {
   /** One thing that a caller does, chosen by chance. */
   act(): Promise<void>;
   /** A plain request. @returns its status; 0 without a response */
-  ask(caller: Caller, path: string): Promise<number>;
+  ask(caller: Caller, path: string, url?: string): Promise<number>;
   readonly all: readonly [Caller, ...Caller[]];
   close(): void;
 }
@@ -39,8 +39,7 @@ const ACTION_MS = 4000;
 const wallMs = Date.now;
 
 /** Callers that behave well, badly, or leave. Some share a connection, and all share session ids. */
-export function createCallers({ url, random, ledger, tunnel, count }: CallersOptions): Callers {
-  const { hostname, port } = new URL(url);
+export function createCallers({ urls, random, ledger, tunnel, count }: CallersOptions): Callers {
   const agent = new Agent({ keepAlive: true, maxSockets: 16 });
   const all = ['alice', 'bob', 'carol', 'dave', 'erin'].map((name) => createCaller(name, random, ledger)) as [
     Caller,
@@ -77,8 +76,9 @@ export function createCallers({ url, random, ledger, tunnel, count }: CallersOpt
     return { ...headers, ...tricks[random.int(tricks.length)] };
   };
 
-  const ask = (caller: Caller, path: string, tricky = false, body = 'x'.repeat(random.int(3000))): Promise<number> =>
+  const ask = (caller: Caller, path: string, url = random.pick(urls), tricky = false): Promise<number> =>
     new Promise((resolve) => {
+      const body = 'x'.repeat(random.int(3000));
       const headers = tricky ? addTricks(headersOf(caller)) : headersOf(caller);
       // In the form of a base URL, or of a forward proxy.
       const target = random.chance(0.2) ? `http://agent${path}` : path;
@@ -101,6 +101,7 @@ export function createCallers({ url, random, ledger, tunnel, count }: CallersOpt
 
   /** Sends bytes on a connection of its own, leaves at a random time in a random way, and returns all that came. */
   const sendRaw = async (pieces: readonly string[], stayMs: number): Promise<string> => {
+    const { hostname, port } = new URL(random.pick(urls));
     const socket = connect({ host: hostname, port: Number(port), allowHalfOpen: true });
     let received = '';
     socket.on('data', (chunk) => {
@@ -194,7 +195,7 @@ export function createCallers({ url, random, ledger, tunnel, count }: CallersOpt
     async act() {
       const kind = random.int(20);
       if (kind < 9) return count(String(await ask(random.pick(all), random.pick(PATHS))));
-      if (kind < 11) return count(String(await ask(random.pick(all), random.pick(PATHS), true)));
+      if (kind < 11) return count(String(await ask(random.pick(all), random.pick(PATHS), undefined, true)));
       const actions = [
         pipeline,
         pipeline,

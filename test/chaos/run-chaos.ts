@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type App, startApp } from '../../src/app.ts';
 import { createLogger } from '../../src/observability/logger.ts';
+import { anyStore } from '../external/store/programs.ts';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually, soon } from '../harness/eventually.ts';
 import { closeServer, listen } from '../harness/http-server.ts';
@@ -14,7 +15,8 @@ import { type ConfigParts, createConfig, PATHS } from './configs.ts';
 import { startHostileAuthorizationServer } from './hostile-authorization-server.ts';
 import { type HostileBackend, startHostileBackend } from './hostile-backend.ts';
 import { type Callers, createCallers } from './hostile-callers.ts';
-import { type Credential, createLedger, type Ledger } from './ledger.ts';
+import { type HostileStore, startHostileStore } from './hostile-store.ts';
+import { type Credential, createLedger, type Ledger, OWN_CLIENT } from './ledger.ts';
 import { createRandom, type Random } from './random.ts';
 import { createRotatedSecret } from './rotated-secret.ts';
 
@@ -31,6 +33,8 @@ export interface ChaosResult {
   readonly correct: number;
   readonly issued: number;
   readonly reloads: number;
+  /** Faults and forgeries of the store, and how often a replica found a token there. Undefined: this machine has none. */
+  readonly store: (Pick<HostileStore, 'faults' | 'forged'> & { readonly hits: number }) | undefined;
   /** Responses by status, and other ends. */
   readonly outcomes: ReadonlyMap<string, number>;
 }
@@ -57,10 +61,10 @@ export async function runChaos({ seed, ms, progress = () => {} }: ChaosOptions):
   const random = createRandom(seed);
   const ledger = createLedger(random, () => performance.now());
   const participants = await startParticipants(random, ledger);
-  const { app, backends, authorizationServer, parts, clock, rotateSecret } = participants;
+  const { apps, backends, authorizationServer, parts, clock, store, rotateSecret } = participants;
   const outcomes = new Map<string, number>();
   const count = (outcome: string): void => void outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
-  const callers = createCallers({ url: app.listen, random, ledger, tunnel: parts.tunnel, count });
+  const callers = createCallers({ urls: urlsOf(apps), random, ledger, tunnel: parts.tunnel, count });
   const onError = (error: unknown): void =>
     ledger.report(`unhandled: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
   process.on('uncaughtException', onError);
@@ -68,10 +72,12 @@ export async function runChaos({ seed, ms, progress = () => {} }: ChaosOptions):
   const endMs = performance.now() + ms;
   const isOver = (): boolean => performance.now() > endMs || ledger.violations.length > 0;
   let reloads = 0;
+  let hits = 0;
 
   const misbehave = (does: boolean): void => {
     authorizationServer.misbehaves = does;
     for (const backend of backends) backend.misbehaves = does;
+    if (store !== undefined) store.misbehaves = does;
   };
   /** Storms and calms take turns, so that breakers open and close. */
   const weather = async (): Promise<void> => {
@@ -84,10 +90,14 @@ export async function runChaos({ seed, ms, progress = () => {} }: ChaosOptions):
   const reloading = async (): Promise<void> => {
     while (!isOver()) {
       await delay(random.int(1500));
-      app.reload(createConfig(parts, random));
+      const config = createConfig(parts, random);
+      // Sometimes one replica has a new config before the other, or keeps it for itself.
+      for (const app of random.chance(0.7) ? apps : [random.pick(apps)]) {
+        app.reload(config);
+        if (random.chance(0.1)) app.reopenFiles();
+      }
       reloads += 1;
       if (random.chance(0.1)) await rotateSecret();
-      if (random.chance(0.1)) app.reopenFiles();
     }
   };
   const acting = async (): Promise<void> => {
@@ -101,10 +111,11 @@ export async function runChaos({ seed, ms, progress = () => {} }: ChaosOptions):
     await Promise.all([weather(), reloading(), ...Array.from({ length: CONCURRENT_ACTIONS }, acting)]);
     misbehave(false);
     clock.jump(0);
-    app.reload(createConfig(parts, random, false));
-    await checkRecovery(callers, ledger);
+    for (const app of apps) app.reload(createConfig(parts, random, false));
+    await checkRecovery(callers, urlsOf(apps), ledger);
     callers.close();
-    await checkEnds(app, ledger);
+    if (store !== undefined) hits = await countHits(apps);
+    for (const app of apps) await checkEnds(app, ledger);
   } finally {
     clearInterval(reporting);
     await participants.close();
@@ -116,25 +127,41 @@ export async function runChaos({ seed, ms, progress = () => {} }: ChaosOptions):
     correct: ledger.correct,
     issued: authorizationServer.issued,
     reloads,
+    store: store && { faults: store.faults, forged: store.forged, hits },
     outcomes,
   };
 }
 
-/** Every caller reaches every backend again, once breakers have closed. */
-async function checkRecovery(callers: Callers, ledger: Ledger): Promise<void> {
-  for (const path of PATHS) {
-    for (const caller of callers.all) {
-      let status = 0;
-      const isOk = async (): Promise<boolean> => {
-        status = await callers.ask(caller, path);
-        return status === 200;
-      };
-      await eventually('recovery', isOk, RECOVERY_MS).catch(() =>
-        ledger.report(`${caller.name} still gets ${status} on ${path} after all faults ended`),
-      );
+/** Every caller reaches every backend through every replica again, once breakers have closed. */
+async function checkRecovery(callers: Callers, urls: readonly string[], ledger: Ledger): Promise<void> {
+  for (const url of urls) {
+    for (const path of PATHS) {
+      for (const caller of callers.all) {
+        let status = 0;
+        const isOk = async (): Promise<boolean> => {
+          status = await callers.ask(caller, path, url);
+          return status === 200;
+        };
+        await eventually('recovery', isOk, RECOVERY_MS).catch(() =>
+          ledger.report(`${caller.name} still gets ${status} on ${path} after all faults ended`),
+        );
+      }
     }
   }
 }
+
+async function countHits(apps: Apps): Promise<number> {
+  const texts = await Promise.all(apps.map(async ({ admin }) => (await fetch(`${admin}/metrics`)).text()));
+  const found = texts.map((text) => sumSamples(text, 'cambist_shared_cache_operations_total', { result: 'hit' }));
+  return found.reduce((sum, hits) => sum + hits, 0);
+}
+
+type Apps = readonly [App, ...App[]];
+
+const urlsOf = ([first, ...others]: Apps): [string, ...string[]] => [
+  first.listen,
+  ...others.map(({ listen }) => listen),
+];
 
 const GAUGES = ['cambist_requests_in_flight', 'cambist_open_streams', 'cambist_open_tunnels'] as const;
 
@@ -155,7 +182,9 @@ async function checkEnds(app: App, ledger: Ledger): Promise<void> {
 }
 
 interface Participants {
-  readonly app: App;
+  /** Replicas, which share the store. */
+  readonly apps: Apps;
+  readonly store: HostileStore | undefined;
   readonly backends: readonly HostileBackend[];
   readonly authorizationServer: Awaited<ReturnType<typeof startHostileAuthorizationServer>>;
   readonly parts: ConfigParts;
@@ -187,13 +216,18 @@ async function startParticipants(random: Random, ledger: Ledger): Promise<Partic
   const tunnelEnd = await startTunnelEnd(random);
   const { port } = tunnelEnd.address() as { port: number };
   const { tokenEndpoint } = authorizationServer;
-  const parts = { tokenEndpoint, clientSecret, backends, caFile, tunnel: `localhost:${port}` };
+  const programs = anyStore();
+  const store = programs && (await startHostileStore(programs, random));
+  const shared = store && (await sharedCache(store, directory, ledger));
+  const parts = { tokenEndpoint, clientSecret, backends, caFile, tunnel: `localhost:${port}`, shared };
   // Before the start, so that no part of the app keeps a clock that does not jump.
   const clock = skewClock();
   const logger = createLogger('debug', { write: (line: string) => ledger.checkText('the log', line) });
-  const app = await startApp(createConfig(parts, random), 'chaos', logger);
+  const startReplica = (): Promise<App> => startApp(createConfig(parts, random), 'chaos', logger);
+  const apps: Apps = [await startReplica(), await startReplica()];
   return {
-    app,
+    apps,
+    store,
     backends,
     authorizationServer,
     parts,
@@ -201,13 +235,22 @@ async function startParticipants(random: Random, ledger: Ledger): Promise<Partic
     rotateSecret: secrets.rotate,
     async close() {
       clock.restore();
-      await app.stop(AbortSignal.abort());
+      for (const app of apps) await app.stop(AbortSignal.abort());
+      await store?.close();
       for (const backend of backends) backend.close();
       await authorizationServer.close();
       await closeServer(tunnelEnd);
       await rm(directory, { recursive: true });
     },
   };
+}
+
+/** `cache.shared` with a key, which no text may contain. */
+async function sharedCache({ port }: HostileStore, directory: string, ledger: Ledger): Promise<object> {
+  const key = join(directory, 'shared-cache-key');
+  await writeFile(key, ledger.create({ kind: 'secret', owner: OWN_CLIENT }));
+  // A busy machine must not make the store count as slow all the time.
+  return { url: `redis://127.0.0.1:${port}`, key: { file: key }, timeout: '500ms' };
 }
 
 /** Echoes, ends or breaks off. */
