@@ -88,6 +88,13 @@ function chosenCases(names: readonly string[] | undefined, against: string | und
     cambist: createCambist({ name: 'cambist', logLevel: 'info' }),
     quiet: createCambist({ name: 'cambist, log: warn', logLevel: 'warn' }),
     inbound: createCambist({ name: 'cambist, inbound', logLevel: 'info', inbound: true }),
+    shared: createCambist({ name: 'cambist, shared cache', logLevel: 'info', shared: true }),
+    secondLevel: createCambist({
+      name: 'cambist, shared cache, second level',
+      logLevel: 'info',
+      shared: true,
+      maxEntries: 1,
+    }),
     other:
       against === undefined
         ? undefined

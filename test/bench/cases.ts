@@ -7,6 +7,10 @@ export interface Peers {
   readonly quiet: Peer;
   /** The way of callers to the agent. */
   readonly inbound: Peer;
+  /** With a shared cache. */
+  readonly shared: Peer;
+  /** The same, with room for a single token in memory, so that the second level is asked. */
+  readonly secondLevel: Peer;
   /** Another build for comparison. */
   readonly other: Peer | undefined;
   readonly undici: Peer;
@@ -55,7 +59,8 @@ const closed: Take = { of: 'warm', sample: (started, { load }, { seconds }) => s
 const open: Take = { of: 'warm', sample: (started, { load }, { seconds }) => sampleOpen(started, load, seconds) };
 
 export function listCases(peers: Peers): Case[] {
-  const { cambist, quiet, inbound, other, undici, undiciWhole, exchange, fastify, httpProxy, nginx, haproxy } = peers;
+  const { cambist, quiet, inbound, shared, secondLevel, other } = peers;
+  const { undici, undiciWhole, exchange, fastify, httpProxy, nginx, haproxy } = peers;
   const plain = (...some: (Peer | undefined)[]): Contestant[] =>
     some.filter((peer) => peer !== undefined).map((peer) => ({ label: peer.name, peer }));
   const withAll = (added: Partial<Contestant>, contestants: Contestant[]): Contestant[] =>
@@ -143,6 +148,19 @@ export function listCases(peers: Peers): Case[] {
         { label: `${cambist.name}, exchange each time`, peer: cambist, subjects: 'fresh' },
         ...withAll({ subjects: 'fresh' }, plain(other, exchange)),
         ...plain(cambist, undici),
+      ],
+      take: closed,
+    },
+    {
+      name: 'shared',
+      about:
+        'a cached call with and without the shared cache; one whose token only the store has; one that needs an exchange',
+      contestants: [
+        { label: `${shared.name}, found in memory`, peer: shared },
+        ...plain(cambist),
+        { label: `${shared.name}, found in the store`, peer: secondLevel, subjects: MANY_SUBJECTS },
+        { label: `${shared.name}, exchange each time`, peer: shared, subjects: 'fresh' },
+        { label: `${cambist.name}, exchange each time`, peer: cambist, subjects: 'fresh' },
       ],
       take: closed,
     },

@@ -2,6 +2,8 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
+import { anyStore } from '../../external/store/programs.ts';
+import { type StoreProcess, startStore } from '../../external/store/store-process.ts';
 import { BUILT_PROGRAM } from '../../harness/run-command.ts';
 import { startPinned } from '../processes.ts';
 import { freePort, type Peer, running, type Setup, until } from './peer.ts';
@@ -13,14 +15,23 @@ export interface CambistVariant {
   readonly program?: string;
   /** Measures the way of callers to the agent. */
   readonly inbound?: true;
+  /** With the shared cache, on a store of its own. */
+  readonly shared?: true;
+  /** `cache.max_entries`. */
+  readonly maxEntries?: number;
 }
 
 /** cambist as shipped. The bench reads its log through a pipe, like a container runtime. */
-export function createCambist({ name, logLevel, program = BUILT_PROGRAM, inbound }: CambistVariant): Peer {
+export function createCambist(variant: CambistVariant): Peer {
+  const { name, program = BUILT_PROGRAM, inbound, shared } = variant;
   return {
     name,
-    missing: () => undefined,
+    missing: () =>
+      shared && anyStore() === undefined
+        ? 'no Valkey or Redis (bash test/external/store/install-stores.sh)'
+        : undefined,
     async start(setup) {
+      const store = shared && (await startOwnStore());
       const config = join(setup.directory, 'cambist.yaml');
       const [port, adminPort, tlsPort] = [await freePort(), await freePort(), await freePort()];
       const trustDir = join(setup.directory, 'trust');
@@ -29,8 +40,13 @@ export function createCambist({ name, logLevel, program = BUILT_PROGRAM, inbound
       const callers = inbound === true ? inboundFor(setup, port) : {};
       const listen = inbound === true ? await freePort() : port;
       const listeners = addresses(listen, adminPort);
-      writeFileSync(config, stringify({ ...configFor(setup, logLevel), ...listeners, ...more, ...callers }));
+      const cache = cacheFor(setup, variant, store);
+      writeFileSync(
+        config,
+        stringify({ ...configFor(setup, variant.logLevel), cache, ...listeners, ...more, ...callers }),
+      );
       writeFileSync(join(setup.directory, 'client-secret'), 'a secret for the bench');
+      writeFileSync(join(setup.directory, 'key'), 'a key of the bench, which is long enough for a key');
       const startedMs = performance.now();
       const child = startPinned('proxy', setup.node, [program, 'run', '--config', config], {
         stdio: ['ignore', 'pipe', 'inherit'],
@@ -38,9 +54,34 @@ export function createCambist({ name, logLevel, program = BUILT_PROGRAM, inbound
       child.stdout?.resume();
       await until(child, () => isReady(adminPort));
       const readyMs = performance.now() - startedMs;
-      if (setup.intercepted === undefined) return running(child, port, readyMs);
-      return { ...running(child, tlsPort, readyMs), callerCa: readFileSync(join(trustDir, 'ca.pem'), 'utf8') };
+      const isIntercepted = setup.intercepted !== undefined;
+      const proxy = running(child, isIntercepted ? tlsPort : port, readyMs);
+      return {
+        ...proxy,
+        ...(isIntercepted && { callerCa: readFileSync(join(trustDir, 'ca.pem'), 'utf8') }),
+        close: async () => {
+          await proxy.close();
+          await store?.close();
+        },
+      };
     },
+  };
+}
+
+async function startOwnStore(): Promise<StoreProcess> {
+  const programs = anyStore();
+  if (programs === undefined) throw new Error('no Valkey or Redis');
+  return startStore({ programs });
+}
+
+/** `max_age` is longer than a run, so that no cached token expires. */
+function cacheFor({ directory }: Setup, { maxEntries }: CambistVariant, store: StoreProcess | undefined): object {
+  return {
+    max_age: '2h',
+    ...(maxEntries !== undefined && { max_entries: maxEntries }),
+    ...(store && {
+      shared: { url: `redis://127.0.0.1:${store.port}`, key: { file: join(directory, 'key') }, timeout: '5s' },
+    }),
   };
 }
 
@@ -48,8 +89,6 @@ function configFor({ origin, caFile, issuer, routes, directory, intercepted }: S
   return {
     version: 1,
     log: { level },
-    // Longer than a run, so that no cached token expires.
-    cache: { max_age: '2h' },
     authorization_servers: {
       bench: {
         issuer,
