@@ -141,6 +141,10 @@ export const FINDING_CODES = [
   'agent_silent',
   'agent_error',
   'agent_not_http',
+  // shared cache
+  'shared_cache_reached',
+  'shared_cache_slow',
+  'shared_cache_unavailable',
   // audit trail
   'audit_reached',
   'audit_unreachable',
@@ -179,7 +183,15 @@ export interface Finding {
 
 /** The part of the config that a finding is about. */
 export interface Component {
-  readonly kind: 'authorization_server' | 'issuer' | 'subject_token' | 'route' | 'agent' | 'audit' | 'trust';
+  readonly kind:
+    | 'authorization_server'
+    | 'issuer'
+    | 'subject_token'
+    | 'route'
+    | 'agent'
+    | 'shared_cache'
+    | 'audit'
+    | 'trust';
   readonly name: string;
 }
 

@@ -8,6 +8,7 @@ import { checkIntrospection } from './check-introspection.ts';
 import { checkKeys } from './check-keys.ts';
 import { checkRoute, type Prerequisites, serversOf } from './check-route.ts';
 import { checkServer, rolesOf, type ServerHealth } from './check-server.ts';
+import { checkSharedCache, serversOf as storeServersOf } from './check-shared-cache.ts';
 import { missingSubject, readRouteSubject, type SubjectTokenInput, usesCallerToken } from './check-subject.ts';
 import type { Component, Finding } from './finding.ts';
 import type { UsableKey } from './key-set.ts';
@@ -80,6 +81,11 @@ export async function runChecks({ config, only, input, call, context, reporter }
       config.inbound,
       begin({ kind: 'agent', name: '' }, 'agent, which callers reach through inbound.listen'),
     );
+  }
+  const { shared } = config.cache;
+  if (shared !== undefined && only === undefined) {
+    const title = `shared cache: ${storeServersOf(shared)}`;
+    await checkSharedCache(shared, begin({ kind: 'shared_cache', name: '' }, title));
   }
   if (config.audit !== undefined && only === undefined) {
     await checkAudit(config.audit, begin({ kind: 'audit', name: '' }, 'audit trail'));

@@ -4,6 +4,7 @@ import { type RunningApp, startTestApp } from '../../harness/app.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { call as callOnce } from '../../harness/http-call.ts';
 import { lastHandle, startInboundGateway } from '../../harness/inbound.ts';
+import { route, runDoctor } from '../../integration/doctor-run.ts';
 import { findStore, STORE_KINDS } from './programs.ts';
 import { startReplicas } from './replicas.ts';
 import { startStore } from './store-process.ts';
@@ -175,4 +176,33 @@ test('a handle works at every replica, also at one that started later', async (t
   assert.equal((await callOnce(`${other.url}/github`, { headers: unknown, body: '{}' })).status, 401);
   const text = await store.ask('KEYS', '*');
   assert.ok(!text.includes(handle.slice(4)));
+});
+
+test('doctor finds that a store works, and what is wrong with one that does not', async (t) => {
+  const user = { username: 'cambist', password: 'a-password-of-the-test', rules: '~cambist:* &cambist:* +@all' };
+  const store = await startStore({ programs: findStore('valkey'), user });
+  t.after(store.close);
+  process.env.STORE_TEST_PASSWORD = user.password;
+  process.env.STORE_TEST_KEY = 'the key that all replicas of this test share';
+  t.after(() => {
+    delete process.env.STORE_TEST_PASSWORD;
+    delete process.env.STORE_TEST_KEY;
+  });
+  const shared = {
+    url: `redis://127.0.0.1:${store.port}`,
+    username: user.username,
+    password: { env: 'STORE_TEST_PASSWORD' },
+    key: { env: 'STORE_TEST_KEY' },
+    ...PATIENT,
+  };
+  const config = { cache: { shared }, routes: [route('open', { audience: undefined, credential: 'none' })] };
+  const works = await runDoctor(t, config);
+  assert.deepEqual(works.problems, []);
+  assert.equal(await store.ask('DBSIZE'), '0');
+  await store.ask('ACL', 'SETUSER', 'cambist', '-publish');
+  const mute = await runDoctor(t, config);
+  assert.equal(mute.finding('shared_cache_unavailable').why, 'no_permission: NOPERM');
+  process.env.STORE_TEST_PASSWORD = 'wrong';
+  const locked = await runDoctor(t, config);
+  assert.equal(locked.finding('shared_cache_unavailable').why, 'wrong_password: WRONGPASS');
 });
