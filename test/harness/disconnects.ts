@@ -58,13 +58,18 @@ export async function openConnection(app: Pick<RunningApp, 'url'>): Promise<RawC
 
 /** Checks that the gauges of requests, streams, tunnels and callers' connections return to 0, and that the app stops without delay. */
 export async function assertAllFinished(app: RunningApp, limitMs?: number): Promise<void> {
-  const gauges = ['cambist_requests_in_flight', 'cambist_open_streams', 'cambist_open_tunnels'];
+  const gauges = [
+    ...['cambist_requests_in_flight', 'cambist_open_streams', 'cambist_open_tunnels'],
+    ...['cambist_inbound_requests_in_flight', 'cambist_inbound_open_streams'],
+  ];
   await eventually(
     'every gauge is 0',
     async () => {
       const text = await app.metrics();
-      const connections = sumSamples(text, 'cambist_connections', { listener: 'listen' });
-      return connections === 0 && gauges.every((gauge) => sumSamples(text, gauge) === 0);
+      const connections = ['listen', 'inbound'].map((listener) =>
+        sumSamples(text, 'cambist_connections', { listener }),
+      );
+      return connections.every((count) => count === 0) && gauges.every((gauge) => sumSamples(text, gauge) === 0);
     },
     limitMs,
   );

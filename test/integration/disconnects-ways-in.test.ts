@@ -11,6 +11,7 @@ import { startTestApp } from '../harness/app.ts';
 import { behave, behaveUpgraded, POINTS, UPGRADE_POINTS } from '../harness/disconnect-points.ts';
 import { assertAllFinished, DISCONNECTS, get, openConnection, post } from '../harness/disconnects.ts';
 import { eventually } from '../harness/eventually.ts';
+import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import type { RawConnection } from '../harness/http-call.ts';
 import { listen } from '../harness/http-server.ts';
 import { authority, authorityFile } from '../harness/http2-gateway.ts';
@@ -28,6 +29,8 @@ interface WayIn {
   readonly isUnix?: boolean;
   /** Connections arrive at `intercept.listen`. */
   readonly isRedirected?: boolean;
+  /** Callers come to the agent, which is the backend here. Its stall timeout is fixed, so hidden disconnects are left out. */
+  readonly isInbound?: boolean;
   /** The only backend. After their first bytes, these ways lead to the same code as another one. */
   readonly kind?: (typeof KINDS)[number];
   /** Bytes that cambist does not read hide a reset too. */
@@ -73,6 +76,7 @@ const WAYS_IN: Record<string, WayIn> = {
     target: (path) => path,
   },
   'a Unix socket': { isUnix: true, target: (path) => path },
+  'the port of the agent': { isInbound: true, kind: 'HTTP/1.1', target: (path) => path },
 };
 
 /** A backend that remembers which requests are open. */
@@ -122,8 +126,11 @@ async function startApp(
   t: TestContext,
   kind: (typeof KINDS)[number],
   url: string,
-  { isUnix = false, isRedirected = false }: WayIn,
+  { isUnix = false, isRedirected = false, isInbound = false }: WayIn,
 ) {
+  const authorizationServer = await startFakeAuthorizationServer();
+  t.after(authorizationServer.close);
+  const verify = { issuer: authorizationServer.issuer, audience: 'agent' };
   const folder = await mkdtemp(join(tmpdir(), 'cambist-leaving-'));
   t.after(() => rm(folder, { recursive: true }));
   const route = {
@@ -133,6 +140,7 @@ async function startApp(
   const app = await startTestApp(t, {
     intercept: { trust_dir: folder, ...(isRedirected && { listen: ['127.0.0.1:0'] }) },
     ...(isUnix && { listen: `unix:${join(folder, 'proxy.sock')}` }),
+    ...(isInbound && { inbound: { listen: '127.0.0.1:0', agent: url, verify } }),
     limits: { shutdown_grace: '15s' },
     routes: [
       {
@@ -151,30 +159,35 @@ async function startApp(
       },
     ],
   });
-  return { app, ca: () => readFile(join(folder, 'ca.pem'), 'utf8') };
+  const token = isInbound ? await authorizationServer.mint({ audience: 'agent' }) : undefined;
+  return { app, token, ca: () => readFile(join(folder, 'ca.pem'), 'utf8') };
 }
 
 for (const kind of KINDS) {
   for (const [name, wayIn] of Object.entries(WAYS_IN)) {
-    const { isUnix = false, hidesResets = false, enter, target } = wayIn;
+    const { isUnix = false, isInbound = false, hidesResets = false, enter, target } = wayIn;
     if ((wayIn.kind ?? kind) !== kind) continue;
     test(`keeps nothing in flight for callers that leave through ${name}, with ${kind} to the backend`, async (t) => {
       const backend = await startBackend(t, kind);
-      const { app, ca } = await startApp(t, kind, backend.url, wayIn);
+      const { app, token, ca } = await startApp(t, kind, backend.url, wayIn);
       const leaving: (() => Promise<void>)[] = [];
       const leaveAt = async (id: string, [, reach, hidden]: (typeof POINTS)[number], way: number): Promise<void> => {
         const [name, leave] = DISCONNECTS[way] as (typeof DISCONNECTS)[number];
         const isHidden = hidden !== undefined && (hidesResets || !name.includes('resets'));
         const prefix = `/${isHidden ? 'hidden' : 'seen'}/${id}`;
-        const outer = await openConnection(wayIn.isRedirected ? { url: app.intercepting[0] ?? '' } : app);
+        if (isInbound && isHidden) return;
+        const url = (wayIn.isRedirected ? app.intercepting[0] : isInbound ? app.inbound : app.url) ?? '';
+        const outer = await openConnection({ url });
         t.after(() => outer.socket.destroy());
         const connection = enter === undefined ? outer : await enter(outer, ca);
         const host = (text: string): string => text.replace('Host: h', `Host: ${HOST}`);
+        const own = (text: string): string =>
+          token === undefined ? host(text) : host(text).replace('\r\n', `\r\nAuthorization: Bearer ${token}\r\n`);
         await reach({
           connection,
           send: connection.send,
-          get: (path = '', more = '') => host(get(target(`${prefix}${path}`), more)),
-          post: (path, bytes, body) => host(post(target(`${prefix}${path}`), bytes, body)),
+          get: (path = '', more = '') => own(get(target(`${prefix}${path}`), more)),
+          post: (path, bytes, body) => own(post(target(`${prefix}${path}`), bytes, body)),
           refused: (bytes) => host(post(target('/elsewhere'), bytes)),
           arrived: (count = 1) =>
             eventually(
