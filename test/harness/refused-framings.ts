@@ -2,7 +2,7 @@
 export const SMUGGLED = 'GET /plain/smuggled HTTP/1.1\r\nHost: h\r\n\r\n';
 export const HEAD = 'POST /plain HTTP/1.1\r\nHost: h\r\n';
 
-/** Requests whose end servers could see in different places, or that are invalid. */
+/** Requests that are invalid, or that servers could split in different places. */
 export const REFUSED_FRAMINGS: readonly (readonly [flaw: string, bytes: string])[] = [
   [
     'Content-Length and Transfer-Encoding together',
