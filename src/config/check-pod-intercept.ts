@@ -1,6 +1,7 @@
+import { isLocal } from './addresses.ts';
 import type { Config, Route, TcpListen } from './config.ts';
 import type { ConfigNode } from './config-node.ts';
-import { isEveryAddress, isLoopback } from './loopback.ts';
+import { isEveryAddress } from './loopback.ts';
 import type { Intercept } from './optional-sections.ts';
 
 /** How an agent's connections get to cambist. */
@@ -96,9 +97,9 @@ function isReached({ host }: TcpListen): boolean {
 }
 
 function warnOfOpen(listen: Intercept['listen'], node: ConfigNode): void {
-  for (const [index, { host, port }] of listen.entries()) {
-    if (isEveryAddress(host) || !isLoopback(host)) {
-      node.at('listen', index).warn(`other pods can connect here: write ${LOOPBACK}:${port}`);
+  for (const [index, address] of listen.entries()) {
+    if (!isLocal(address)) {
+      node.at('listen', index).warn(`other pods can connect here: write ${LOOPBACK}:${address.port}`);
     }
   }
 }

@@ -1,7 +1,8 @@
+import { isLocal } from './addresses.ts';
 import { checkIntercept, type InterceptWay } from './check-pod-intercept.ts';
 import type { Config, Listen } from './config.ts';
 import type { ConfigNode } from './config-node.ts';
-import { isEveryAddress, isLoopback } from './loopback.ts';
+import { isEveryAddress } from './loopback.ts';
 import type { UsedSources } from './sources.ts';
 
 /** The pod that a config is for, as `cambist inject` makes it. */
@@ -66,7 +67,7 @@ function checkListen(listen: Listen, node: ConfigNode, port: number): void {
     node.error("is a Unix socket, which the agent's container does not have: write 127.0.0.1:8180");
   } else if (listen.port !== port) {
     node.error(`has port ${listen.port}, but the sidecar is injected with port ${port}: use the same port`);
-  } else if (isEveryAddress(listen.host) || !isLoopback(listen.host)) {
+  } else if (!isLocal(listen)) {
     node.warn(`other pods can connect here: write 127.0.0.1:${listen.port}, unless they should`);
   }
 }

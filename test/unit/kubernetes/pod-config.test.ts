@@ -47,6 +47,7 @@ function problemsOf(parts: Parts, raw: RawOptions = { secret: 'cambist' }): stri
 test('accepts a config for a sidecar, and takes the ports from it', () => {
   assert.deepEqual(problemsOf({}), []);
   assert.deepEqual(problemsOf({ listen: '127.0.0.1:8000', admin: '0.0.0.0:9000' }), []);
+  assert.deepEqual(problemsOf({ listen: '[::1]:8000', admin: '[::]:9000' }), []);
 });
 
 const inbound = (listen: string, agent: string) => ({
@@ -173,7 +174,7 @@ const CASES: [what: string, parts: Parts, options: RawOptions | undefined, probl
     }),
     /^intercept\.ca\.certificate\.file: is not mounted in the sidecar/,
   ],
-  ['no listener for names', ...intercepted('names', {}), /^intercept\.listen: names lead to 127\.0\.0\.1: add listen:/],
+  ['no listener for names', ...intercepted('names', {}), /^intercept: names lead to 127\.0\.0\.1: add listen:/],
   [
     'no listener of https for names',
     ...intercepted('names', { listen: ['127.0.0.1:80'] }),
@@ -187,7 +188,7 @@ const CASES: [what: string, parts: Parts, options: RawOptions | undefined, probl
   [
     'other listeners for packets',
     ...intercepted('packets', { listen: ['127.0.0.1:15443'] }),
-    /^intercept\.listen: packets are redirected to other ports: add listen: \['127\.0\.0\.1:15443', '127\.0\.0\.1:15080'\]$/,
+    /^intercept: packets are redirected to other ports: add listen: \['127\.0\.0\.1:15443', '127\.0\.0\.1:15080'\]$/,
   ],
   [
     'a listener for other pods',
