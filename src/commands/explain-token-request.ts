@@ -1,6 +1,7 @@
 import type { AuthorizationServer, Config, ExpectedAudience, Route, TokenTarget } from '../config/config.ts';
 import { assertionFrom } from '../config/used-servers.ts';
 import type { CredentialSource } from '../secrets/credential.ts';
+import { lastingCredential } from '../shared-cache/sealing-secret.ts';
 import { targetOf } from '../tokens/asserted-client.ts';
 import { firstLegTarget } from '../tokens/chain.ts';
 import { buildTokenRequest, type FormField, type Grant } from '../tokens/token-request.ts';
@@ -113,6 +114,17 @@ export function explainCacheKey(route: Route, config: Config): string[] | undefi
       ];
     }
   }
+}
+
+/** How the issued token is shared with other replicas. Undefined without a shared cache, and for a route that has no such token. */
+export function explainSharing({ credential }: Route, { cache }: Config): string | undefined {
+  if (cache.shared === undefined || !('authorizationServer' in credential)) return undefined;
+  const { dpop } = credential.authorizationServer;
+  if (dpop) return 'not shared with other replicas if it is bound to a key, because each replica has its own';
+  if (credential.kind === 'exchange') return "shared with other replicas, sealed under the caller's token";
+  return lastingCredential(credential.authorizationServer) === undefined
+    ? 'not shared with other replicas, because its client has no lasting credential'
+    : 'shared with other replicas, sealed under the credential of its client';
 }
 
 function explainRequest(server: AuthorizationServer, target: TokenTarget, grant: Grant): TokenRequestExplanation {

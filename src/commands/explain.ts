@@ -17,6 +17,7 @@ import { type Command, configFile, EXIT, UsageError } from './command.ts';
 import {
   explainCacheKey,
   explainSent,
+  explainSharing,
   explainTokenRequests,
   type TokenRequestExplanation,
   type TokenRequests,
@@ -62,6 +63,8 @@ interface Explanation extends TokenRequests {
   readonly protected_resource_metadata: string | undefined;
   /** The parts of the cache key of the issued token. */
   readonly cache_key: readonly string[] | undefined;
+  /** How the issued token is shared with other replicas. Undefined without a shared cache. */
+  readonly sharing: string | undefined;
 }
 
 /** Shows which route a request takes, why it takes no other route, and the token request. */
@@ -145,6 +148,7 @@ function explainRequest(config: Config, method: string, url: string, headers: re
       }),
     ...(route === undefined ? NO_REQUESTS : explainTokenRequests(route)),
     cache_key: route && explainCacheKey(route, config),
+    sharing: route && explainSharing(route, config),
   };
 }
 
@@ -169,7 +173,8 @@ function readFacts(method: string, headers: readonly Header[]): KnownFacts {
 }
 
 function describe(explanation: Explanation): string {
-  const { request, route, others, upstream, credential, assertion_request, token_request, cache_key } = explanation;
+  const { request, route, others, upstream, credential, assertion_request, token_request, cache_key, sharing } =
+    explanation;
   const message = request.mcp_method === undefined ? '' : `, ${request.mcp_method} ${request.mcp_name ?? ''}`.trimEnd();
   const path = request.path ?? '(not usable)';
   const lines = [`${request.method} host ${request.host ?? '(none)'}, path ${path}${message}`, ''];
@@ -207,6 +212,7 @@ function describe(explanation: Explanation): string {
   }
   if (cache_key !== undefined)
     lines.push('', 'The issued token is cached under', ...cache_key.map((part) => `  ${part}`));
+  if (sharing !== undefined) lines.push(`It is ${sharing}.`);
   if (ways.length > 0 || whyNot !== undefined) {
     const refused = whyNot === undefined ? [] : [`  ${ways.length > 0 ? 'no other way' : 'no way'}: ${whyNot}`];
     lines.push('', 'How the request arrives', ...ways.map(({ way, how }) => `  ${way}: ${how}`), ...refused);

@@ -17,7 +17,7 @@ export async function sealingSecret({ subject, credential }: SharedEntry): Promi
 }
 
 /** Assertions from files and from other servers are replaced within minutes or hours, and differ between replicas. */
-function lastingCredential({ clientAuth, tls }: AuthorizationServer): CredentialSource | undefined {
+export function lastingCredential({ clientAuth, tls }: AuthorizationServer): CredentialSource | undefined {
   switch (clientAuth.method) {
     case 'client_secret_basic':
     case 'client_secret_post':
