@@ -11,6 +11,7 @@ import type { InterceptListeners } from './intercept/listeners.ts';
 import { limitConnections } from './listeners/limit-connections.ts';
 import { openListener } from './listeners/listen.ts';
 import { type Counts, createCounts } from './observability/counts.ts';
+import { logDiagnosisFaults } from './observability/diagnosis-faults.ts';
 import { createLogLevelControl, type LogLevelControl } from './observability/log-level.ts';
 import type { Logger } from './observability/logger.ts';
 import { createReadiness, type Readiness } from './observability/readiness.ts';
@@ -39,7 +40,7 @@ const SWEEP_MS = 60_000;
 const ABORT_MS = 1000;
 
 /** Loaded at the first failure. */
-const diagnoses = () => import('./doctor/diagnoses.ts');
+const loadDiagnoses = () => import('./doctor/diagnoses.ts');
 
 /** Running servers. */
 export interface App {
@@ -102,7 +103,8 @@ export async function startApp(first: Config, version: string, logger: Logger, t
   const activeConfig = (): ActiveConfig => active;
   const interception = first.intercept && (await intercept(first.intercept, first, logger));
   const audit = first.audit && (await startAudit(first.audit, version, logger));
-  const parts = await createParts({ first, activeConfig, version, logger, tracing, interception, audit });
+  const diagnoses = logDiagnosisFaults(loadDiagnoses, logger);
+  const parts = await createParts({ diagnoses, first, activeConfig, version, logger, tracing, interception, audit });
   const { counts, dispatchers, tokens, tracker, sockets, inbound, sharedCache } = parts;
   const pipeline = createPipeline({
     ...tokens,
@@ -203,10 +205,11 @@ interface PartOptions extends Pick<Parts, 'first' | 'logger' | 'interception' | 
   readonly activeConfig: () => ActiveConfig;
   readonly version: string;
   readonly tracing: Tracing | undefined;
+  readonly diagnoses: typeof loadDiagnoses;
 }
 
 async function createParts(options: PartOptions): Promise<Parts> {
-  const { first, activeConfig, version, logger, tracing, interception, audit } = options;
+  const { first, activeConfig, version, logger, tracing, interception, audit, diagnoses } = options;
   const clock = systemClock;
   const counts = createCounts(clock.wallMs);
   const observer = withAudit(createTokenLog(logger, counts.tokens), audit);
