@@ -23,6 +23,7 @@ import { type ActiveConfig, activate } from './proxy/active-config.ts';
 import { readCallerToken } from './proxy/caller-tokens.ts';
 import { createDetachedSockets, type DetachedSockets } from './proxy/detached.ts';
 import { drain, settledWithin } from './proxy/drain.ts';
+import { createOpenRequests } from './proxy/open-requests.ts';
 import { createPipeline } from './proxy/pipeline.ts';
 import { createProxyServer } from './proxy/proxy-server.ts';
 import { readinessChecks } from './proxy/readiness-checks.ts';
@@ -30,6 +31,7 @@ import { RecentDecisions } from './proxy/recent-decisions.ts';
 import { RequestTracker } from './proxy/request-tracker.ts';
 import { createStallWatch } from './proxy/stall-watch.ts';
 import type { SharedCacheSide } from './shared-cache/shared-cache.ts';
+import type { SignalsSide } from './signals/signals.ts';
 import { createTokenService, type TokenService } from './tokens/token-service.ts';
 import { createDispatchers, type Dispatchers } from './transport/dispatchers.ts';
 
@@ -52,6 +54,8 @@ export interface App {
   readonly admin: string;
   /** The address that callers of the agent connect to. Undefined: they connect to the agent itself. */
   readonly inbound: string | undefined;
+  /** The address that transmitters of signals connect to. Undefined: they do not. */
+  readonly signals: string | undefined;
   /** Serves another config from the next request on. @returns the keys whose change needs a restart */
   reload(config: Config): readonly string[];
   /** Counts a config that was rejected. */
@@ -85,6 +89,7 @@ interface Parts {
   readonly audit: AuditTrail | undefined;
   readonly inbound: InboundSide | undefined;
   readonly sharedCache: SharedCacheSide | undefined;
+  readonly signals: SignalsSide | undefined;
   readonly decisions: RecentDecisions;
 }
 
@@ -105,7 +110,7 @@ export async function startApp(first: Config, version: string, logger: Logger, t
   const audit = first.audit && (await startAudit(first.audit, version, logger));
   const diagnoses = logDiagnosisFaults(loadDiagnoses, logger);
   const parts = await createParts({ diagnoses, first, activeConfig, version, logger, tracing, interception, audit });
-  const { counts, dispatchers, tokens, tracker, sockets, inbound, sharedCache } = parts;
+  const { counts, dispatchers, tokens, tracker, sockets, inbound, signals, sharedCache } = parts;
   const pipeline = createPipeline({
     ...tokens,
     clock: systemClock,
@@ -145,11 +150,13 @@ export async function startApp(first: Config, version: string, logger: Logger, t
   const admin = await openListener(adminServer, first.admin, 'admin', first.socketMode).catch(closeOnError);
   interception?.refuse(admin);
   const callers = await inbound?.open().catch(closeOnError);
+  const transmitters = await signals?.open(first.socketMode).catch(closeOnError);
   serve(parts, first);
   const sweeping = setInterval(() => {
     tokens.sweep();
     audit?.sweep();
     inbound?.sweep();
+    signals?.revocations.sweep();
   }, SWEEP_MS);
   const sampling = setInterval(() => {
     parts.traffic.sample();
@@ -161,6 +168,7 @@ export async function startApp(first: Config, version: string, logger: Logger, t
     intercepting: redirected?.addresses ?? [],
     admin,
     inbound: callers,
+    signals: transmitters,
     reload(config) {
       active = activate(config);
       connections.set(config.limits.maxConnections);
@@ -220,7 +228,19 @@ async function createParts(options: PartOptions): Promise<Parts> {
   const module = store && (await import('./shared-cache/shared-cache.ts'));
   const sharedCache = store && (await module?.openSharedCache(store, { clock, logger, maxAgeMs }));
   const second = sharedCache?.secondLevel;
-  const tokens = createTokenService(first, { dispatchers, clock, observer, serverBegun, diagnoses, second });
+  const signals =
+    first.signals &&
+    (await import('./signals/signals.ts')).createSignals(first.signals, { clock, logger, dispatchers });
+  const revocations = signals?.revocations;
+  const tokens = createTokenService(first, {
+    dispatchers,
+    clock,
+    observer,
+    serverBegun,
+    diagnoses,
+    second,
+    revocations,
+  });
   const readiness = createReadiness(logger);
   const traffic = createRecentTraffic(counts, clock.wallMs);
   const cacheEntries = tokens.cacheSize;
@@ -241,14 +261,25 @@ async function createParts(options: PartOptions): Promise<Parts> {
   };
   const watch = createStallWatch(clock);
   const decisions = new RecentDecisions();
-  const observers = { observer: counts.proxy, logger, keepLine, tracing, audit, decisions };
+  const openRequests = revocations && createOpenRequests(revocations);
+  const observers = { observer: counts.proxy, logger, keepLine, tracing, audit, decisions, openRequests };
   const tracker = new RequestTracker({ activeConfig, clock, watch, ...observers });
   const sockets = createDetachedSockets();
   const { recentFailures } = counts;
   const sharedHandles = sharedCache?.handles;
-  const shared = { clock, dispatchers, sockets, watch, recentFailures, sharedHandles, ...observers, ...tokens };
+  const shared = {
+    clock,
+    dispatchers,
+    sockets,
+    watch,
+    recentFailures,
+    sharedHandles,
+    ...observers,
+    ...tokens,
+    revocations,
+  };
   const inbound = first.inbound && (await (await import('./inbound/inbound.ts')).createInbound(first, shared));
-  const running = { tracker, sockets, interception, audit, inbound, sharedCache, decisions };
+  const running = { tracker, sockets, interception, audit, inbound, signals, sharedCache, decisions };
   const shown = { counts, readiness, traffic, status, logLevel };
   return { first, logger, dispatchers, tokens, ...running, ...shown };
 }
@@ -271,14 +302,14 @@ function serve(parts: Parts, config: Config): string[] {
   parts.counts.serve(config);
   parts.tokens.serve(config);
   parts.inbound?.serve(config);
-  parts.readiness.require(readinessChecks(config, parts.first.audit, parts));
+  parts.readiness.require(readinessChecks(config, parts.first, parts));
   parts.status.serve(config, waiting);
   return waiting;
 }
 
 /** Refuses new requests, waits for those in flight, then closes everything. */
 async function shutDown(parts: Parts, graceMs: number, servers: Servers, hurry: AbortSignal | undefined) {
-  const { readiness, tracker, inbound, sockets, dispatchers, logger, audit, sharedCache } = parts;
+  const { readiness, tracker, inbound, signals, sockets, dispatchers, logger, audit, sharedCache } = parts;
   const { proxy, admin } = servers;
   readiness.stop();
   // While the agent serves its callers, it needs its backends.
@@ -286,7 +317,7 @@ async function shutDown(parts: Parts, graceMs: number, servers: Servers, hurry: 
   await drain(trackers, { clock: systemClock, graceMs, hurry, logger });
   for (const each of trackers) each.isClosing = true;
   sockets.destroyAll();
-  await Promise.all([inbound?.close(), proxy.close()]);
+  await Promise.all([inbound?.close(), signals?.close(), proxy.close()]);
   // An aborted request ends with its connection, before its upstream connection is destroyed.
   await settledWithin(Promise.all(trackers.map((each) => each.drain())), ABORT_MS, undefined);
   await admin.close();
@@ -305,6 +336,7 @@ function restartKeys(before: Config, after: Config): string[] {
   else if (JSON.stringify(before.inbound?.listen) !== JSON.stringify(after.inbound?.listen)) {
     changed.push('inbound.listen');
   }
+  if (JSON.stringify(before.signals) !== JSON.stringify(after.signals)) changed.push('signals');
   if (JSON.stringify(before.intercept) !== JSON.stringify(after.intercept)) changed.push('intercept');
   if (JSON.stringify(before.audit) !== JSON.stringify(after.audit)) changed.push('audit');
   if (JSON.stringify(before.cache.shared) !== JSON.stringify(after.cache.shared)) changed.push('cache.shared');

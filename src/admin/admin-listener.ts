@@ -11,6 +11,7 @@ import { createMetrics } from '../observability/metrics.ts';
 import type { Readiness } from '../observability/readiness.ts';
 import type { RecentDecisions } from '../proxy/recent-decisions.ts';
 import type { SharedCacheSide } from '../shared-cache/shared-cache.ts';
+import type { SignalsSide } from '../signals/signals.ts';
 import type { TokenService } from '../tokens/token-service.ts';
 import { reportDecisions } from './decisions.ts';
 import type { EffectiveConfig } from './effective-config.ts';
@@ -29,6 +30,7 @@ interface AdminParts {
   readonly decisions: RecentDecisions;
   readonly inbound: Pick<InboundSide, 'connections' | 'families'> | undefined;
   readonly sharedCache: Pick<SharedCacheSide, 'families'> | undefined;
+  readonly signals: Pick<SignalsSide, 'connections' | 'families'> | undefined;
 }
 
 /** For scrapes, probes and people. */
@@ -36,7 +38,7 @@ const MAX_ADMIN_CONNECTIONS = 256;
 
 /** Creates the admin listener with its metrics. */
 export function createAdminListener(
-  { counts, readiness, tokens, status, logLevel, logger, audit, inbound, decisions, sharedCache }: AdminParts,
+  { counts, readiness, tokens, status, logLevel, logger, audit, inbound, signals, decisions, sharedCache }: AdminParts,
   activeConfig: () => Config,
   version: string,
   proxyConnections: ConnectionLimit,
@@ -53,8 +55,9 @@ export function createAdminListener(
       listen: () => proxyConnections.counts,
       admin: () => connections.counts,
       ...(inbound !== undefined && { inbound: inbound.connections }),
+      ...(signals?.connections !== undefined && { signals: signals.connections }),
     },
-    more: [...(inbound?.families ?? []), ...(sharedCache?.families ?? [])],
+    more: [...(inbound?.families ?? []), ...(signals?.families ?? []), ...(sharedCache?.families ?? [])],
   });
   const server = createAdminServer({
     metrics,

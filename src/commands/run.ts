@@ -43,7 +43,10 @@ export const run: Command = async (args) => {
   const { listen, admin, inbound, intercepting } = app;
   const routes = config.routes.map((route) => describeRoute(route, listen));
   const more = intercepting.length === 0 ? {} : { intercepting };
-  logger.info({ version, listen, ...more, admin, inbound, config: file, routes }, 'cambist is listening');
+  logger.info(
+    { version, listen, ...more, admin, inbound, signals: app.signals, config: file, routes },
+    'cambist is listening',
+  );
 
   reloads.begin(app, config);
   const signal = await signals.first;

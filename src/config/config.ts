@@ -1,6 +1,6 @@
 import type { CredentialSource } from '../secrets/credential.ts';
 import type { LogLevel } from './log-levels.ts';
-import type { Audit, Inbound, Intercept, SharedCache } from './optional-sections.ts';
+import type { Audit, Inbound, Intercept, SharedCache, Signals } from './optional-sections.ts';
 
 /**
  * The config as the rest of cambist uses it: defaults merged, durations in milliseconds, sizes in bytes, URLs split,
@@ -297,6 +297,8 @@ export interface Config {
   readonly forwardProxy: { readonly connect: readonly string[] };
   /** Undefined: callers connect to the agent itself. */
   readonly inbound: Inbound | undefined;
+  /** Undefined: nothing is revoked before it expires, but by introspection. */
+  readonly signals: Signals | undefined;
   /** Undefined: TLS from agents is refused. */
   readonly intercept: Intercept | undefined;
 }

@@ -24,6 +24,7 @@ export const DEFAULTS = {
   subjectTokenHeader: 'authorization',
   subjectTokenType: 'access_token',
   introspectionCache: '10s',
+  remember: '24h',
   actorTokenType: 'jwt',
   credential: 'exchange',
   sendHeader: 'Authorization',

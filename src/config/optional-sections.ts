@@ -89,3 +89,31 @@ export interface SharedCache {
   readonly prefix: string;
   readonly timeoutMs: number;
 }
+
+/** An issuer that says whose tokens are revoked. */
+export interface Transmitter {
+  /** Its key in the file, and its label in metrics. */
+  readonly name: string;
+  readonly issuer: string;
+  /** One of these must be in the `aud` of its events. */
+  readonly audience: readonly string[];
+  /** Undefined: from the issuer's metadata. */
+  readonly jwksUri: string | undefined;
+  /** PEM file of the CA for metadata and keys: the one of the authorization server with the same issuer. */
+  readonly ca: string | undefined;
+  /** Undefined: no Shared Signals. */
+  readonly delivery: 'push' | undefined;
+  /** The value of its `Authorization` header. Undefined: its signature is enough. */
+  readonly authorization: CredentialSource | undefined;
+  /** OpenID Connect Back-Channel Logout 1.0. */
+  readonly backchannelLogout: boolean;
+}
+
+/** Revocation by Shared Signals and back-channel logout. */
+export interface Signals {
+  /** Undefined where no transmitter sends to cambist. */
+  readonly listen: Listen | undefined;
+  /** How long a revocation is kept. */
+  readonly rememberMs: number;
+  readonly transmitters: readonly Transmitter[];
+}

@@ -14,6 +14,7 @@ import { combinationsOf } from './resolve-match.ts';
 import { type RouteDraft, resolveRoute } from './resolve-route.ts';
 import { readRouteKeys } from './resolve-route-keys.ts';
 import { resolveSharedCache } from './resolve-shared-cache.ts';
+import { resolveSignals } from './resolve-signals.ts';
 import type { ConfigFile, Loose } from './schema.ts';
 import type { Sources } from './sources.ts';
 import { introspectingServers, usedServerNames } from './used-servers.ts';
@@ -33,11 +34,13 @@ export function resolveConfig(file: Loose<ConfigFile>, root: ConfigNode, sources
   refuseSameNames(drafts);
   refuseTies(drafts);
   const inbound = resolveInbound(file.inbound, { listen, admin }, servers.values(), root.at('inbound'));
+  const others = { listen, admin, 'inbound.listen': inbound?.listen };
+  const signals = resolveSignals(file.signals, others, servers.values(), root.at('signals'), sources);
   const config = {
     log: { level: file.log?.level ?? DEFAULTS.logLevel, sample: file.log?.sample ?? DEFAULTS.logSample },
     audit: resolveAudit(file.audit, root.at('audit'), sources),
     tracing: { mcp: file.tracing?.mcp ?? DEFAULTS.tracingMcp },
-    socketMode: resolveSocketMode(file, [listen, admin, inbound?.listen], root),
+    socketMode: resolveSocketMode(file, [listen, admin, inbound?.listen, signals?.listen], root),
     adminHosts: resolveAdminHosts(file, root),
     ...resolveHeaders(file, drafts, defaults.subjectToken?.header, root),
     cache: {
@@ -50,6 +53,7 @@ export function resolveConfig(file: Loose<ConfigFile>, root: ConfigNode, sources
     },
     forwardProxy: resolveForwardProxy(file, drafts, root),
     inbound,
+    signals,
     intercept: resolveIntercept(file.intercept, { listen, admin }, drafts, root.at('intercept'), sources),
   };
   warnOfUnusedServers(servers, drafts, inbound, root);

@@ -7,6 +7,7 @@ import { authorizationServer } from './schema-authorization-server.ts';
 import { inbound } from './schema-inbound.ts';
 import { defaults, route } from './schema-route.ts';
 import { sharedCache } from './schema-shared-cache.ts';
+import { signals } from './schema-signals.ts';
 import { duration, fileSource, headerName, size, text } from './schema-values.ts';
 
 const log = z
@@ -226,6 +227,7 @@ export const configSchema = z
     limits: limits.optional(),
     forward_proxy: forwardProxy.optional(),
     inbound: inbound.optional(),
+    signals: signals.optional(),
     intercept: intercept.optional(),
     defaults: defaults.optional(),
     routes: z.array(route).min(1).meta({ description: 'Backends, in any order.' }),

@@ -1,5 +1,6 @@
 import type { Config } from './config.ts';
-import type { Audit, Inbound, Intercept } from './optional-sections.ts';
+import { hideKeys } from './hide-keys.ts';
+import type { Audit, Inbound, Intercept, Signals } from './optional-sections.ts';
 import type { ConfigFile } from './schema.ts';
 import { writtenRoute } from './written-route.ts';
 import { writtenServer } from './written-server.ts';
@@ -25,6 +26,7 @@ export function writtenTop(config: Config, show: ShowSource): Omit<ConfigFile, '
     tracing,
     intercept,
     inbound,
+    signals,
     hostHeader,
     session,
     cache,
@@ -38,7 +40,7 @@ export function writtenTop(config: Config, show: ShowSource): Omit<ConfigFile, '
     version: 1,
     listen: address(listen),
     admin: address(admin),
-    ...([listen, admin, inbound?.listen].some((one) => one?.kind === 'unix') && {
+    ...([listen, admin, inbound?.listen, signals?.listen].some((one) => one?.kind === 'unix') && {
       socket_mode: socketMode.toString(8).padStart(4, '0'),
     }),
     ...(adminHosts.length > 0 && { admin_hosts: [...adminHosts] }),
@@ -63,6 +65,7 @@ export function writtenTop(config: Config, show: ShowSource): Omit<ConfigFile, '
     ...(forwardProxy.connect.length > 0 && { forward_proxy: { connect: [...forwardProxy.connect] } }),
     ...(intercept !== undefined && { intercept: writtenIntercept(intercept, show) }),
     ...(inbound !== undefined && { inbound: writtenInbound(inbound) }),
+    ...(signals !== undefined && { signals: writtenSignals(signals, show) }),
     ...(servers.length > 0 && { authorization_servers: Object.fromEntries(servers) }),
   };
 }
@@ -88,6 +91,26 @@ function writtenIntercept({ ca, trustDir, listen }: Intercept, show: ShowSource)
         ? { dir: ca.dir }
         : ca.kind;
   return { ca: authority, trust_dir: trustDir, ...(listen.length > 0 && { listen: listen.map(address) }) };
+}
+
+function writtenSignals({ listen, rememberMs, transmitters }: Signals, show: ShowSource): ConfigFile['signals'] {
+  return {
+    ...(listen !== undefined && { listen: address(listen) }),
+    remember: duration(rememberMs),
+    transmitters: Object.fromEntries(
+      transmitters.map(({ name, issuer, audience, jwksUri, delivery, authorization, backchannelLogout }) => [
+        name,
+        {
+          issuer,
+          audience: [...audience],
+          ...(jwksUri !== undefined && { jwks_uri: hideKeys(jwksUri) }),
+          ...(delivery !== undefined && { delivery }),
+          ...(authorization !== undefined && { authorization: { file: show(authorization) } }),
+          backchannel_logout: backchannelLogout,
+        },
+      ]),
+    ),
+  };
 }
 
 function writtenInbound({

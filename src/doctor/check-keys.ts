@@ -13,6 +13,7 @@ import type { RecordedRequest } from './recorded-request.ts';
 /**
  * Fetches the keys that verify the subject tokens of an issuer, as the proxy does before it is ready.
  * @param servers all servers of the config; the issuer shares its CA with the one of the same issuer
+ * @param at path of the rules in the config
  * @returns undefined if no token can be verified
  */
 export async function checkKeys(
@@ -20,6 +21,7 @@ export async function checkKeys(
   servers: readonly AuthorizationServer[],
   { verifier, requests: recorded }: CheckContext,
   found: (finding: Finding) => void,
+  at = 'subject_token.verify',
 ): Promise<readonly UsableKey[] | undefined> {
   const from = recorded.length;
   const failure = await failureOf(() => verifier.prepare(rules));
@@ -33,15 +35,14 @@ export async function checkKeys(
   const failed = failedRequest(forKeys, requests);
   if (failed !== undefined) {
     const { url, error } = failed;
-    const paths = configPathsOf(rules, servers, forKeys !== undefined);
+    const paths = configPathsOf(rules, servers, forKeys !== undefined, at);
     found(await unreachable({ url, error, paths, ca: rules.ca, timeoutMs: KEYS_TIMEOUT_MS }));
     return undefined;
   }
   if (forKeys === undefined) {
     const allowInsecure = 'allow_insecure_http: true beside subject_token';
     const { allowInsecureHttp } = rules;
-    const path = 'subject_token.verify';
-    const lookup = { issuer, path, endpoint: 'jwks_uri', allowInsecure, allowInsecureHttp } as const;
+    const lookup = { issuer, path: at, endpoint: 'jwks_uri', allowInsecure, allowInsecureHttp } as const;
     found(unusableMetadata(lookup, requests, failure?.message ?? ''));
     return undefined;
   }
@@ -64,8 +65,8 @@ function configPathsOf(
   { issuer, jwksUri }: SubjectVerification,
   servers: readonly AuthorizationServer[],
   located: boolean,
+  at: string,
 ): ConfigPaths {
-  const at = 'subject_token.verify';
   const discovered = located ? `${at}.jwks_uri or the issuer's metadata` : `${at}.issuer or jwks_uri`;
   const server = servers.find((candidate) => candidate.issuer === issuer);
   return {

@@ -58,6 +58,12 @@ export async function runChecks({ config, only, input, call, context, reporter }
     const usable = await checkKeys(rules, config.authorizationServers, context, found);
     if (usable !== undefined) keys.set(source, usable);
   }
+  for (const transmitter of only === undefined ? (config.signals?.transmitters ?? []) : []) {
+    const { name, issuer } = transmitter;
+    const found = begin({ kind: 'issuer', name: issuer }, `keys of transmitter "${name}", which verify its signals`);
+    const rules = { ...transmitter, allowInsecureHttp: false };
+    await checkKeys(rules, config.authorizationServers, context, found, `signals.transmitters.${name}`);
+  }
   for (const [source, rules, introspection] of introspectionsOf(routes, callers)) {
     const { name } = introspection.authorizationServer;
     const found = begin({ kind: 'issuer', name: rules.issuer }, `introspection at authorization server "${name}"`);

@@ -22,7 +22,7 @@ export interface HeldHandle {
 
 /** The reason why a handle was removed. */
 export type RemovalReason = (typeof REMOVAL_REASONS)[number];
-export const REMOVAL_REASONS = ['expired', 'capacity'] as const;
+export const REMOVAL_REASONS = ['expired', 'capacity', 'revoked'] as const;
 
 /** The handles of this process. Bounded, and fair among callers. */
 export interface Handles {
@@ -48,6 +48,8 @@ export interface Handles {
   readonly size: number;
   /** Changes the bound. The most recently used handles stay. */
   resize(maxEntries: number): void;
+  /** Removes the handles of revoked tokens, even those of requests in flight. */
+  removeRevoked(isRevoked: (subject: Subject) => boolean): void;
   /** Removes all handles. */
   clear(): void;
 }
@@ -165,6 +167,9 @@ export function createHandles(
       max = next;
       order = undefined;
       while (byText.size > max && evictFor(undefined));
+    },
+    removeRevoked(isRevoked) {
+      for (const entry of [...byText.values()]) if (isRevoked(entry.subject)) remove(entry, 'revoked');
     },
     clear() {
       byText.clear();

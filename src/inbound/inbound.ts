@@ -11,12 +11,14 @@ import { createRecentTraffic, type RecentTraffic } from '../observability/recent
 import type { Tracing } from '../observability/tracing.ts';
 import type { ReadCaller } from '../proxy/caller-tokens.ts';
 import type { DetachedSockets } from '../proxy/detached.ts';
+import type { OpenRequests } from '../proxy/open-requests.ts';
 import { createProxyServer } from '../proxy/proxy-server.ts';
 import type { RecentDecisions } from '../proxy/recent-decisions.ts';
 import type { RequestAudit } from '../proxy/request-audit.ts';
 import { RequestTracker } from '../proxy/request-tracker.ts';
 import type { StallWatch } from '../proxy/stall-watch.ts';
 import type { SharedHandles } from '../shared-cache/handles.ts';
+import type { Revocations } from '../tokens/revocations.ts';
 import { createSubjectReader } from '../tokens/subject.ts';
 import type { TokenService } from '../tokens/token-service.ts';
 import type { Dispatchers } from '../transport/dispatchers.ts';
@@ -69,11 +71,14 @@ export interface InboundOptions extends Pick<TokenService, 'broker' | 'verifier'
   readonly recentFailures: RecentFailures;
   /** Undefined where replicas share nothing. */
   readonly sharedHandles: SharedHandles | undefined;
+  readonly openRequests: OpenRequests | undefined;
+  /** Undefined without `signals`. */
+  readonly revocations: Revocations | undefined;
 }
 
 /** @param first has an `inbound` section. A config without one, after a reload, leaves the previous section in force */
 export async function createInbound(first: Config, options: InboundOptions): Promise<InboundSide> {
-  const { clock, dispatchers, logger, sockets, broker, verifier } = options;
+  const { clock, dispatchers, logger, sockets, broker, verifier, revocations } = options;
   let { inbound } = first as Config & { readonly inbound: Inbound };
   let active = activateInbound(first, inbound);
   const activeConfig = () => active;
@@ -88,7 +93,18 @@ export async function createInbound(first: Config, options: InboundOptions): Pro
   const observer = counts.proxy;
   const tracker = new RequestTracker({ ...options, activeConfig, observer });
   const reader = createSubjectReader();
-  const pipeline = createInboundPipeline({ broker, verifier, clock, dispatchers, observer, reader, handles, share });
+  const pipeline = createInboundPipeline({
+    broker,
+    verifier,
+    clock,
+    dispatchers,
+    observer,
+    reader,
+    handles,
+    share,
+    revocations,
+  });
+  revocations?.onRevoked(() => handles.removeRevoked(revocations.isRevoked));
   const { app: server } = await createProxyServer({
     activeConfig,
     tracker,

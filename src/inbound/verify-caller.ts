@@ -4,6 +4,7 @@ import { CambistError } from '../errors.ts';
 import { containsToken } from '../proxy/caller-tokens.ts';
 import { headerValues } from '../proxy/headers.ts';
 import type { Routed } from '../proxy/steps.ts';
+import type { Revocations } from '../tokens/revocations.ts';
 import type { Subject, SubjectReader } from '../tokens/subject.ts';
 import type { SubjectVerifier } from '../tokens/subject-verifier.ts';
 
@@ -11,6 +12,8 @@ export interface VerifyCallerOptions {
   readonly reader: SubjectReader;
   readonly verifier: SubjectVerifier;
   readonly clock: Clock;
+  /** Undefined without `signals`. */
+  readonly revocations?: Revocations | undefined;
 }
 
 /**
@@ -20,7 +23,7 @@ export interface VerifyCallerOptions {
 export function verifyCaller(
   { request, path }: Routed,
   { verify }: Inbound,
-  { reader, verifier, clock }: VerifyCallerOptions,
+  { reader, verifier, clock, revocations }: VerifyCallerOptions,
 ): Subject | Promise<Subject> {
   const { socket, rawHeaders } = request.incoming;
   const subject = reader(socket, 'authorization', headerValues(rawHeaders, 'authorization'));
@@ -31,7 +34,12 @@ export function verifyCaller(
     throw new CambistError('ERR_SUBJECT_TOKEN_INVALID', "inbound: the URL repeats the caller's token: send it once");
   }
   const verifying = verifier.verify(subject, verify, () => socket.remoteAddress);
-  if (verifying !== undefined) return verifying.then(() => notExpired(subject, clock));
+  if (verifying !== undefined) return verifying.then(() => inForce(subject, clock, revocations));
+  return inForce(subject, clock, revocations);
+}
+
+function inForce(subject: Subject, clock: Clock, revocations: Revocations | undefined): Subject {
+  revocations?.check(subject);
   return notExpired(subject, clock);
 }
 

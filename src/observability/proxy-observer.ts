@@ -19,8 +19,8 @@ export type Outcome =
 
 /** The party that ended a request before its response was complete. */
 export type AbortedBy = (typeof ABORTED_BY)[number];
-/** `stall`: no byte moved for `timeouts.stall`. `shutdown`: cambist shut down. */
-export const ABORTED_BY = ['upstream', 'caller', 'stall', 'shutdown'] as const;
+/** `stall`: no byte moved for `timeouts.stall`. `shutdown`: cambist shut down. `revoked`: the caller's token was revoked. */
+export const ABORTED_BY = ['upstream', 'caller', 'stall', 'shutdown', 'revoked'] as const;
 
 /** The reason for sending a request upstream again. */
 export type RetryReason =

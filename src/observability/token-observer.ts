@@ -9,10 +9,17 @@ export const CACHE_RESULTS: readonly CacheResult[] = ['hit', 'miss', 'joined', '
 
 /**
  * Why a token left the cache: the cache was full; the token expired; the upstream refused it, or the authorization server its
- * refresh; its session closed; it was unused for an hour.
+ * refresh; its session closed; it was unused for an hour; the caller's token was revoked.
  */
-export type EvictionReason = 'capacity' | 'expired' | 'refused' | 'session_ended' | 'idle';
-export const EVICTION_REASONS: readonly EvictionReason[] = ['capacity', 'expired', 'refused', 'session_ended', 'idle'];
+export type EvictionReason = 'capacity' | 'expired' | 'refused' | 'session_ended' | 'idle' | 'revoked';
+export const EVICTION_REASONS: readonly EvictionReason[] = [
+  'capacity',
+  'expired',
+  'refused',
+  'session_ended',
+  'idle',
+  'revoked',
+];
 
 /** `refused`: the token is inactive, or breaks the rules of `verify`. `failure`: the server gave no usable response. */
 export type IntrospectionResult = 'active' | 'refused' | 'failure';

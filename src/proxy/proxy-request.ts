@@ -7,6 +7,7 @@ import type { Span } from '../observability/tracing.ts';
 import type { RequestTarget } from '../routing/request-target.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
 import type { Session } from '../tokens/session.ts';
+import type { Subject } from '../tokens/subject.ts';
 import type { ActiveConfig } from './active-config.ts';
 import type { Arrival } from './arrival.ts';
 import type { OwnResponse } from './own-response.ts';
@@ -26,7 +27,7 @@ export interface ProxyRequest {
   readonly active: ActiveConfig;
   /** Undefined where tracing is off. */
   readonly span: Span | undefined;
-  /** The response is complete, or the caller has left. */
+  /** The response is complete, the caller has left, or its token was revoked. */
   readonly isClosed: boolean;
   /** The proxy shuts down, so the connection closes after the response. */
   readonly isLastOfConnection: boolean;
@@ -48,7 +49,12 @@ export interface ProxyRequest {
   /** Counts the tunnel to its authority. @throws {CambistError} ERR_SHUTTING_DOWN, ERR_OVERLOADED */
   admitTunnel(authority: string): void;
   bodyTaken(body: RequestBody): void;
+  /** @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID where its token was revoked meanwhile */
   sessionFound(session: Session): void;
+  /** Notes a caller whose token the route does not read itself. @throws {CambistError} as `sessionFound` */
+  callerFound(subject: Subject): void;
+  /** Ends the request, because its caller's token is revoked: with 401, or by closing its connection once a response began. */
+  revoke(): void;
   /** Ends the request when its streamed body stands still. */
   watchUpload(): void;
   /** How long the connection may stay paused without a byte in either direction, in milliseconds. */

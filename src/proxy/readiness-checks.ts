@@ -1,5 +1,5 @@
 import type { Config } from '../config/config.ts';
-import type { Audit } from '../config/optional-sections.ts';
+import type { Transmitter } from '../config/optional-sections.ts';
 import type { ReadinessCheck } from '../observability/readiness.ts';
 import { readCredential } from '../secrets/credential.ts';
 import { secretName } from '../tokens/route-secret.ts';
@@ -11,15 +11,17 @@ export interface CheckedParts {
   readonly dispatchers: Dispatchers;
   /** Undefined where it is off. */
   readonly audit: { prepare(): Promise<void> } | undefined;
+  /** Undefined where it is off. */
+  readonly signals?: { prepare(transmitter: Transmitter): Promise<void> } | undefined;
 }
 
 /**
  * The readiness checks of a config. The key of a check changes with its subject.
- * @param audit the section that is in force
+ * @param inForce the sections that change with a restart only
  */
 export function readinessChecks(
   config: Config,
-  audit: Audit | undefined,
+  inForce: Pick<Config, 'audit' | 'signals'>,
   parts: CheckedParts,
 ): Map<string, ReadinessCheck> {
   const { tokens, dispatchers } = parts;
@@ -28,9 +30,14 @@ export function readinessChecks(
     checks.set(JSON.stringify([name, subject]), { name, run });
   };
   // Without it, requests are served and records are dropped.
+  const { audit, signals } = inForce;
   if (parts.audit !== undefined && audit?.onFull === 'refuse') check('audit', audit, parts.audit.prepare);
   for (const server of neededServers(config)) {
     check(`authorization_servers.${server.name}`, server, () => tokens.prepare(server));
+  }
+  const { signals: receiver } = parts;
+  for (const transmitter of receiver === undefined ? [] : (signals?.transmitters ?? [])) {
+    check(`signals.transmitters.${transmitter.name}`, transmitter, async () => receiver?.prepare(transmitter));
   }
   const callers = config.inbound?.verify;
   if (callers !== undefined) check('inbound.verify', callers, () => tokens.verifier.prepare(callers));

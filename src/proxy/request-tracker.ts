@@ -5,6 +5,7 @@ import type { Logger } from '../observability/logger.ts';
 import type { ProxyObserver } from '../observability/proxy-observer.ts';
 import type { Tracing } from '../observability/tracing.ts';
 import type { ActiveConfig } from './active-config.ts';
+import type { OpenRequests } from './open-requests.ts';
 import { createPipelining, type Pipelining } from './pipelining.ts';
 import type { ProxyRequest } from './proxy-request.ts';
 import type { RecentDecisions } from './recent-decisions.ts';
@@ -25,6 +26,8 @@ export interface RequestTrackerOptions {
   readonly tracing: Tracing | undefined;
   readonly watch: StallWatch;
   readonly decisions: RecentDecisions;
+  /** Undefined without `signals`. */
+  readonly openRequests?: OpenRequests | undefined;
   /** Undefined where the audit trail is off. */
   readonly audit: RequestAudit | undefined;
 }

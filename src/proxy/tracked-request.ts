@@ -8,6 +8,7 @@ import type { Span } from '../observability/tracing.ts';
 import type { RequestTarget } from '../routing/request-target.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
 import type { Session } from '../tokens/session.ts';
+import type { Subject } from '../tokens/subject.ts';
 import type { ActiveConfig } from './active-config.ts';
 import { ARRIVAL, type Arrival, type Arrived } from './arrival.ts';
 import { callerRequestId } from './caller-tokens.ts';
@@ -39,7 +40,8 @@ export class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
   readonly #tracker: RequestTracker;
   /** Monotonic milliseconds. */
   readonly #startedMs: number;
-  isClosed = false;
+  #isOver = false;
+  #isRevoked = false;
   abortUpstream: (() => void) | undefined;
   target: RequestTarget | undefined;
   route: Route | undefined;
@@ -77,6 +79,10 @@ export class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
     this.span = tracing && beginSpan(tracing, incoming, active.credentialHeaders);
   }
 
+  get isClosed(): boolean {
+    return this.#isOver || this.#isRevoked;
+  }
+
   assertCapacity(): void {
     this.#tracker.assertCapacity(this.active.config.limits.maxInFlight);
   }
@@ -88,6 +94,7 @@ export class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
     this.#tracker.options.observer.requestRouted(route);
     this.assertCapacity();
     this.#join(route.upstream.origin, `route "${route.name}"`);
+    if (route.credential.kind === 'passthrough') this.#tracker.options.openRequests?.addForwarded(this);
   }
 
   admitTunnel(authority: string): void {
@@ -108,6 +115,21 @@ export class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
 
   sessionFound(session: Session): void {
     this.session = session;
+    if (session.subject !== undefined) this.callerFound(session.subject);
+  }
+
+  callerFound(subject: Subject): void {
+    this.#tracker.options.openRequests?.add(this, subject);
+  }
+
+  revoke(): void {
+    if (this.isClosed) return;
+    if (this.response.headersSent) {
+      this.abortedBy = 'revoked';
+      this.incoming.socket.destroy();
+    } else this.fail(new CambistError('ERR_SUBJECT_TOKEN_INVALID', 'the subject token was revoked during the request'));
+    this.#isRevoked = true;
+    this.abortUpstream?.();
   }
 
   watchUpload(): void {
@@ -115,7 +137,7 @@ export class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
     this.#tracker.options.watch.add({
       socket: incoming.socket,
       isPaused: () => isReadingPaused(incoming),
-      isOver: () => this.isClosed || incoming.complete || response.writableEnded,
+      isOver: () => this.#isOver || incoming.complete || response.writableEnded,
       stallMs: () => this.stallMs(),
       onStall: () => this.#endStalledUpload(),
     });
@@ -170,7 +192,7 @@ export class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
   }
 
   respond(response: OwnResponse): void {
-    if (this.isClosed || this.response.headersSent) return;
+    if (this.#isOver || this.response.headersSent) return;
     this.#responded(response.status, 'responded');
     this.#write(response);
   }
@@ -190,7 +212,7 @@ export class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
   }
 
   fail(caught: unknown, instead?: OwnResponse): void {
-    if (this.isClosed || this.response.headersSent || this.#isFailing) return;
+    if (this.#isOver || this.response.headersSent || this.#isFailing) return;
     const error = asCambistError(caught);
     const isMcp = instead === undefined && isMcpPost(this.incoming, this.route, error);
     const id = isMcp ? idForError(error, this.incoming, this.body) : undefined;
@@ -202,7 +224,7 @@ export class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
 
   /** @param id given where an MCP client reads the response */
   #failWith(error: CambistError, id?: ResponseId): void {
-    if (this.isClosed || this.response.headersSent) return;
+    if (this.#isOver || this.response.headersSent) return;
     const { route, target } = this;
     const isChallenge = error.status === 401 && route !== undefined;
     const wanted = isChallenge ? wantedToken(route, target?.path, clientOf(this)) : undefined;
@@ -217,16 +239,16 @@ export class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
   }
 
   onClosed(listener: () => void): void {
-    if (this.isClosed) listener();
+    if (this.#isOver) listener();
     else if (this.#closeListeners === undefined) this.#closeListeners = [listener];
     else this.#closeListeners.push(listener);
   }
 
   /** Called when the response or its connection has closed. */
   end(): void {
-    if (this.isClosed) return;
+    if (this.#isOver) return;
     const { clock, observer, logger, keepLine } = this.#tracker.options;
-    this.isClosed = true;
+    this.#isOver = true;
     // Before the upstream request is aborted: the relay could not tell that from an upstream that breaks off.
     this.abortedBy ??= this.#whoAborted();
     this.abortUpstream?.();

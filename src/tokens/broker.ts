@@ -2,7 +2,7 @@ import type { Clock } from '../clock/clock.ts';
 import type { Route } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
 import type { Cause, TokenObserver } from '../observability/token-observer.ts';
-import type { CachedToken, CacheOwner, TokenCache } from './cache.ts';
+import { type CachedToken, type CacheOwner, subjectOf, type TokenCache } from './cache.ts';
 import { createCooldown } from './cooldown.ts';
 import type { Exchange, TokenCredential } from './exchange.ts';
 import type { IssuedToken } from './issued-token.ts';
@@ -56,6 +56,8 @@ export interface Broker {
    * @param by the client, or the upstream, whose reports have a cooldown because it may repeat them for every request
    */
   endSession(route: Route, session: Session, by: 'client' | 'upstream'): void;
+  /** Drops everything of these subject tokens. Exchanges in flight for them leave nothing in the cache. */
+  dropSubjects(digests: ReadonlySet<string>): void;
 }
 
 export interface SteppedUp {
@@ -262,6 +264,10 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
       if (by === 'upstream' && !mayEnd(request.key)) return;
       endAt(request.key);
       second?.endSession(entryOf(request));
+    },
+    dropSubjects(digests) {
+      cache.dropSubjects(digests);
+      for (const flight of inFlight.values()) if (digests.has(subjectOf(flight.key))) flight.keepToken = false;
     },
   };
 }

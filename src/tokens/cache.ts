@@ -58,6 +58,8 @@ export interface TokenCache<Token extends HasLifetime = IssuedToken> {
   /** The number of cached tokens that are not expired. */
   readonly size: number;
   report(): Record<string, RouteCacheReport>;
+  /** Evicts everything of these subject tokens. */
+  dropSubjects(digests: ReadonlySet<string>): void;
   /** Changes the bound. The most recently used tokens stay. */
   resize(maxEntries: number): void;
   /**
@@ -185,6 +187,11 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
     dropRefusal(key) {
       refusals.delete(key);
     },
+    dropSubjects(digests) {
+      const isOf = (key: string): boolean => digests.has(subjectOf(key));
+      for (const key of [...tokens.keys()]) if (isOf(key)) evict(key, 'revoked');
+      for (const key of [...refusals.keys()]) if (isOf(key)) refusals.delete(key);
+    },
     sweep,
     get size() {
       return current().length;
@@ -213,6 +220,12 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
       sweep();
     },
   };
+}
+
+/** Every key begins with the digest of its subject token. */
+export function subjectOf(key: string): string {
+  const end = key.indexOf(':');
+  return end === -1 ? '' : key.slice(0, end);
 }
 
 /** The tokens of a full cache by caller, the least recently used first. */

@@ -1,4 +1,4 @@
-import { errors, jwtVerify } from 'jose';
+import { errors, type JWTVerifyGetKey, type JWTVerifyResult, jwtVerify } from 'jose';
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
 import type { SubjectVerification } from '../config/config.ts';
@@ -48,10 +48,7 @@ export function createSubjectCheck(
     const token = subject.token.reveal();
     const { find } = keysFor(rules);
     try {
-      await jwtVerify(token, find, options).catch(async (error: unknown) => {
-        if (!(error instanceof errors.JWKSMultipleMatchingKeys)) throw error;
-        await verifyWithAny(token, error, options);
-      });
+      await verifyJwt(token, find, options);
     } catch (error) {
       if (error instanceof CambistError) throw error;
       throw new CambistError(
@@ -71,17 +68,28 @@ export function keySourceOf({ issuer, jwksUri, ca, allowInsecureHttp, introspect
   return JSON.stringify([issuer, jwksUri, ca, allowInsecureHttp, asked]);
 }
 
+/** Verifies a JWT as jose's `jwtVerify`, also where several keys of the issuer match. */
+export function verifyJwt(
+  token: string,
+  find: JWTVerifyGetKey,
+  options: Parameters<typeof jwtVerify>[2],
+): Promise<JWTVerifyResult> {
+  return jwtVerify(token, find, options).catch((error: unknown) => {
+    if (!(error instanceof errors.JWKSMultipleMatchingKeys)) throw error;
+    return verifyWithAny(token, error, options);
+  });
+}
+
 /** For a token without a key id, when several keys of the issuer match. */
 async function verifyWithAny(
   token: string,
   candidates: InstanceType<typeof errors.JWKSMultipleMatchingKeys>,
   options: Parameters<typeof jwtVerify>[2],
-): Promise<void> {
+): Promise<JWTVerifyResult> {
   let failure: unknown = candidates;
   for await (const key of candidates) {
     try {
-      await jwtVerify(token, key, options);
-      return;
+      return await jwtVerify(token, key, options);
     } catch (error) {
       failure = error;
       if (!(error instanceof errors.JWSSignatureVerificationFailed)) break;
@@ -91,7 +99,7 @@ async function verifyWithAny(
 }
 
 /** The library's own messages may quote the token. */
-function reasonOf(error: unknown): string {
+export function reasonOf(error: unknown): string {
   if (error instanceof errors.JWTExpired) return 'it is expired';
   if (error instanceof errors.JWTClaimValidationFailed) return `its "${claimName(error.claim)}" does not match`;
   if (error instanceof errors.JOSEAlgNotAllowed) return 'its algorithm is not allowed';

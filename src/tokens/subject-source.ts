@@ -5,6 +5,7 @@ import type { TokenObserver } from '../observability/token-observer.ts';
 import { type CredentialSource, readCredential } from '../secrets/credential.ts';
 import { isB64Token } from './b64-token.ts';
 import { EXPIRY_LEEWAY_MS } from './claims.ts';
+import type { Revocations } from './revocations.ts';
 import { checkExpiry, type Subject, type SubjectReader, toSubject } from './subject.ts';
 import type { SubjectVerifier } from './subject-verifier.ts';
 
@@ -25,9 +26,17 @@ export interface SubjectSourceOptions {
   readonly verifier: SubjectVerifier;
   readonly clock: Clock;
   readonly credentialRead: TokenObserver['credentialRead'];
+  /** Undefined without `signals`. */
+  readonly revocations?: Revocations | undefined;
 }
 
-export function createSubjectSource({ reader, verifier, clock, credentialRead }: SubjectSourceOptions): SubjectSource {
+export function createSubjectSource({
+  reader,
+  verifier,
+  clock,
+  credentialRead,
+  revocations,
+}: SubjectSourceOptions): SubjectSource {
   /** By file. Unchanged content stays the same subject, so its lookups are as fast as those of a caller's token. */
   const fromFiles = new Map<string, Subject>();
 
@@ -52,7 +61,14 @@ export function createSubjectSource({ reader, verifier, clock, credentialRead }:
     if (subject === undefined) return undefined;
     checkExpiry(subject, clock);
     const verifying = verify && verifier.verify(subject, verify, () => addressOf(connection));
-    return verifying === undefined ? subject : verifying.then(() => subject);
+    if (verifying === undefined) {
+      revocations?.check(subject);
+      return subject;
+    }
+    return verifying.then(() => {
+      revocations?.check(subject);
+      return subject;
+    });
   };
 }
 

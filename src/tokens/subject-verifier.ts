@@ -31,8 +31,8 @@ export interface SubjectVerifier {
    * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID, or ERR_STS_UNAVAILABLE when keys or introspection are unavailable
    */
   verify(subject: Subject, rules: SubjectVerification, peer?: () => string | undefined): undefined | Promise<void>;
-  /** Forgets the results for the subjects that a function chooses. */
-  forget(isChosen: (claims: Introspected['claims'] | undefined, digest: string) => boolean): void;
+  /** Forgets the results for some tokens. */
+  forget(digests: ReadonlySet<string>): void;
 }
 
 /** `true` for a token that was verified by keys alone. */
@@ -152,10 +152,9 @@ export function createSubjectVerifier(
       learn(subject, known);
       return undefined;
     },
-    forget(isChosen) {
-      for (const [key, result] of [...(verified?.entries() ?? [])]) {
-        const claims = result !== true && 'claims' in result ? result.claims : undefined;
-        if (isChosen(claims, key.slice(0, key.indexOf(':')))) verified?.delete(key);
+    forget(digests) {
+      for (const key of [...(verified?.keys() ?? [])]) {
+        if (digests.has(key.slice(0, key.indexOf(':')))) verified?.delete(key);
       }
     },
   };

@@ -12,6 +12,7 @@ import type { LoadDiagnoses } from './diagnosis.ts';
 import { createDpopProver } from './dpop.ts';
 import { createExchange } from './exchange.ts';
 import type { Introspector } from './introspection.ts';
+import type { Revocations } from './revocations.ts';
 import type { SecondLevel } from './second-level.ts';
 import { createSubjectReader } from './subject.ts';
 import { createSubjectSource, type SubjectSource } from './subject-source.ts';
@@ -27,6 +28,8 @@ export interface TokenServiceOptions {
   readonly diagnoses?: LoadDiagnoses | undefined;
   /** The level of the cache that replicas share. */
   readonly second?: SecondLevel | undefined;
+  /** Undefined without `signals`. */
+  readonly revocations?: Revocations | undefined;
 }
 
 /** Everything between a caller's token and an issued token, for the config in force. */
@@ -49,7 +52,7 @@ const KEYS_CONNECT_MS = 5000;
 
 export function createTokenService(
   first: Config,
-  { dispatchers, clock, observer, serverBegun, diagnoses, second }: TokenServiceOptions,
+  { dispatchers, clock, observer, serverBegun, diagnoses, second, revocations }: TokenServiceOptions,
 ): TokenService {
   let config = first;
   const cache = createTokenCache(first.cache.maxEntries, clock, observer.tokenEvicted);
@@ -112,9 +115,16 @@ export function createTokenService(
     });
   }
 
+  const { credentialRead } = observer;
+  const broker = createBroker({ cache, exchange, clock, observer, second });
+  revocations?.onRevoked((digests) => {
+    broker.dropSubjects(digests);
+    assertions.dropSubjects(digests);
+    verifier.forget(digests);
+  });
   return {
-    broker: createBroker({ cache, exchange, clock, observer, second }),
-    subjects: createSubjectSource({ reader, verifier, clock, credentialRead: observer.credentialRead }),
+    broker,
+    subjects: createSubjectSource({ reader, verifier, clock, credentialRead, revocations }),
     verifier,
     cacheSize: () => cache.size,
     cacheReport: () => cache.report(),

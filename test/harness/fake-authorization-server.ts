@@ -205,10 +205,10 @@ export async function startFakeAuthorizationServer(
     const expiry = Number.isFinite(ttlSeconds) ? { exp: nowSeconds + ttlSeconds } : {};
     const token = await new SignJWT({ jti: randomUUID(), ...claims, ...expiry })
       .setProtectedHeader({ alg: SIGNING_ALG, typ: type, kid })
-      .setIssuer(issuer)
+      .setIssuer(typeof claims.iss === 'string' ? claims.iss : issuer)
       .setSubject(subject)
       .setAudience(audience)
-      .setIssuedAt(nowSeconds)
+      .setIssuedAt(typeof claims.iat === 'number' ? claims.iat : nowSeconds)
       .sign(keys.privateKey);
     recordSecret(token);
     return token;

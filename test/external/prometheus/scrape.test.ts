@@ -18,6 +18,9 @@ const EMPTY_IN_HEALTH = [
   'panel "Failing readiness checks"',
   // Off without `introspection`.
   'panel "Introspected tokens"',
+  // Off without `signals`.
+  'panel "Signals"',
+  'panel "Revocations in force"',
   // Off without `audit`.
   'panel "Audit records"',
   // Its second query shows dropped connections.

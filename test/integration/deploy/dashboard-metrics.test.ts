@@ -6,6 +6,7 @@ import { type TestContext, test } from 'node:test';
 import { SignJWT } from 'jose';
 import { ERROR_CODES } from '../../../src/errors.ts';
 import { readRuleGroups } from '../../external/prometheus/rules.ts';
+import { startTestApp } from '../../harness/app.ts';
 import { startGateway } from '../../harness/gateway.ts';
 import { call } from '../../harness/http-call.ts';
 import { listPagesIn } from '../../harness/pages.ts';
@@ -54,7 +55,36 @@ async function scrape(t: TestContext): Promise<ReadonlyMap<string, LabelValues>>
   const { authorization } = gateway;
   const { status } = await call(`${gateway.app.url}/github`, { method: 'POST', headers: { authorization } });
   assert.equal(status, 200);
-  return liveMetrics(await gateway.app.metrics());
+  const revoking = await startRevoking(t, file);
+  const live = new Map(liveMetrics(await gateway.app.metrics()));
+  for (const [name, labels] of liveMetrics(await revoking.metrics())) {
+    if ((live.get(name)?.size ?? 0) < labels.size || !live.has(name)) live.set(name, labels);
+  }
+  return live;
+}
+
+/** A cambist that learns of revocations. */
+function startRevoking(t: TestContext, secret: string) {
+  const issuer = 'https://127.0.0.1:9';
+  return startTestApp(t, {
+    authorization_servers: {
+      idp: {
+        issuer,
+        client_id: 'cambist',
+        client_auth: { method: 'client_secret_post', client_secret: { file: secret } },
+      },
+    },
+    inbound: {
+      listen: '127.0.0.1:0',
+      agent: 'http://127.0.0.1:9',
+      verify: { issuer, audience: 'agent', introspection: {} },
+    },
+    signals: {
+      listen: '127.0.0.1:0',
+      transmitters: { idp: { issuer, audience: 'cambist', delivery: 'push', backchannel_logout: true } },
+    },
+    routes: [{ name: 'tools', match: { path: '/tools' }, upstream: 'http://127.0.0.1:9/mcp' }],
+  });
 }
 
 /** Every file that users read or apply. */

@@ -13,10 +13,11 @@ const FOLDER = new URL('../../../config/', import.meta.url);
 const reference = readPagesIn('config');
 
 /** The section of the index with the keys of each part of the file. */
-const SECTIONS: readonly (readonly [path: string, section: string])[] = [
+const SECTIONS: readonly (readonly [path: string, section: string, page?: string])[] = [
   ['authorization_servers.*.client_auth.', 'Keys: client authentication'],
   ['authorization_servers.*.', 'Keys: authorization server'],
   ['routes.*.', 'Keys: route'],
+  ['signals.', 'Keys', 'signals.md'],
   ['', 'Keys: top level'],
 ];
 
@@ -50,9 +51,9 @@ function valuesOf(fallback: unknown): string[] {
 
 /** The rows of the tables of keys, by the path of the key. */
 function documentedKeys(): Map<string, string> {
-  const index = readFileSync(new URL('README.md', FOLDER), 'utf8');
   const documented = new Map<string, string>();
-  for (const [path, section] of SECTIONS) {
+  for (const [path, section, page = 'README.md'] of SECTIONS) {
+    const index = readFileSync(new URL(page, FOLDER), 'utf8');
     const text = index.split(`\n## ${section}\n`)[1]?.split('\n## ')[0] ?? '';
     for (const [, key, fallback = ''] of text.matchAll(/^\| `([^`]+)` +\|[^|]*\|([^|]*)\|/gm)) {
       documented.set(`${path}${key}`, fallback.trim());
@@ -75,7 +76,13 @@ test('finds every key of the schema in the index, with its default', () => {
 });
 
 /** Keys with keys of their own that have a row as well. */
-const CONTAINERS = new Set(['authorization_servers', 'authorization_servers.*.client_auth', 'defaults', 'routes']);
+const CONTAINERS = new Set([
+  'authorization_servers',
+  'authorization_servers.*.client_auth',
+  'defaults',
+  'routes',
+  'signals',
+]);
 
 test('finds every default in the reference', () => {
   for (const value of Object.values(DEFAULTS).flatMap(valuesOf)) assert.ok(reference.includes(`\`${value}\``), value);

@@ -63,6 +63,20 @@ const RARE = {
     baggage: false,
     detached: 'allow',
   },
+  signals: {
+    listen: '0.0.0.0:8190',
+    remember: '12h',
+    transmitters: {
+      idp: {
+        issuer: 'https://idp.example.com',
+        audience: 'cambist',
+        jwks_uri: 'https://idp.example.com/keys',
+        delivery: 'push',
+        authorization: { file: '/authorization' },
+        backchannel_logout: true,
+      },
+    },
+  },
   interaction: { hosts: ['consent.example.com'] },
   intercept: {
     ca: { certificate: { file: '/ca.pem' }, private_key: { file: '/ca.key' } },
@@ -251,7 +265,7 @@ function pathsOf(value: unknown, path = ''): string[] {
   return [
     path,
     ...entries.flatMap(([key, part]) => {
-      const isNamed = path === 'authorization_servers';
+      const isNamed = path === 'authorization_servers' || path === 'signals.transmitters';
       return pathsOf(part, path === '' ? key : `${path}.${isNamed ? '*' : key}`);
     }),
   ];

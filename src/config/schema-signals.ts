@@ -1,0 +1,45 @@
+import * as z from 'zod';
+import { DEFAULTS } from './defaults.ts';
+import { duration, fileSource, oneOrMany, text } from './schema-values.ts';
+
+const transmitter = z
+  .strictObject({
+    issuer: text({ description: 'Expected `iss` of its events, and of the tokens that they are about.' }),
+    audience: oneOrMany({ description: 'The `aud` of its events must contain one of these.' }),
+    jwks_uri: text({ description: "URL of its keys. By default, from the issuer's metadata." }).optional(),
+    delivery: z
+      .enum(['push'])
+      .meta({ description: 'How Shared Signals arrive: the transmitter sends each to `/events/NAME` (RFC 8935).' })
+      .optional(),
+    authorization: fileSource({
+      description: 'File of the value of the `Authorization` header that the transmitter sends with each event.',
+    }).optional(),
+    backchannel_logout: z
+      .boolean()
+      .meta({ description: 'Accept OpenID Connect back-channel logouts at `/logout/NAME`.', default: false })
+      .optional(),
+  })
+  .meta({ description: 'An issuer that says whose tokens are revoked.' });
+
+export const signals = z
+  .strictObject({
+    listen: text({
+      description: 'Address that transmitters connect to: `host:port` or `unix:/path`.',
+      examples: ['0.0.0.0:8190'],
+    }).optional(),
+    remember: duration({
+      description: 'How long a revocation is kept, from 1m to 30d: at least the longest lifetime of a token.',
+      default: DEFAULTS.remember,
+    }).optional(),
+    transmitters: z
+      .record(
+        z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, {
+          error: 'the name of a transmitter must consist of lower-case letters, digits and hyphens, at most 63',
+        }),
+        transmitter,
+      )
+      .meta({ description: 'Transmitters by name. Their URLs, metrics and logs use the name.' }),
+  })
+  .meta({ description: 'Revocation: Shared Signals and back-channel logout.' });
+
+export type SignalsFile = z.infer<typeof signals>;

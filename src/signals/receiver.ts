@@ -1,0 +1,117 @@
+import { hash, timingSafeEqual } from 'node:crypto';
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import type { Transmitter } from '../config/optional-sections.ts';
+import { CambistError } from '../errors.ts';
+import { NO_SCHEMAS } from '../listeners/no-schemas.ts';
+import { readCredential } from '../secrets/credential.ts';
+import { InvalidSignal } from './events.ts';
+
+/** Takes a token of a transmitter, and applies it. @throws {InvalidSignal} {CambistError} */
+export type TakeSignal = (transmitter: Transmitter, channel: 'push' | 'logout', token: string) => Promise<void>;
+
+/** A signal has one token of a few hundred bytes. */
+const MAX_BODY_BYTES = 64 * 1024;
+const REQUEST_TIMEOUT_MS = 10_000;
+
+const SET_TYPE = 'application/secevent+jwt';
+const FORM_TYPE = 'application/x-www-form-urlencoded';
+
+/**
+ * Creates the listener for transmitters: `POST /events/NAME` (RFC 8935) and `POST /logout/NAME` (OpenID Connect Back-Channel
+ * Logout 1.0). It says nothing about any caller.
+ * @param onRefused called for each request that is not accepted, with the reason
+ */
+export function createReceiver(
+  transmitters: readonly Transmitter[],
+  take: TakeSignal,
+  onRefused: (transmitter: Transmitter, channel: 'push' | 'logout', error: unknown) => void,
+): FastifyInstance {
+  const app = fastify({
+    logger: false,
+    schemaController: NO_SCHEMAS,
+    bodyLimit: MAX_BODY_BYTES,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    forceCloseConnections: true,
+  });
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser([SET_TYPE, FORM_TYPE], { parseAs: 'string' }, (_request, body, done) => done(null, body));
+  // Fastify's own responses name the versions and limits of its parsers.
+  app.setErrorHandler((_error, _request, reply) => refuse(reply, 400, 'invalid_request', 'the request is malformed'));
+  app.setNotFoundHandler((_request, reply) => reply.code(404).send());
+  for (const transmitter of transmitters) {
+    if (transmitter.delivery === 'push') {
+      app.post(`/events/${transmitter.name}`, (request, reply) => push(transmitter, request, reply));
+    }
+    if (transmitter.backchannelLogout) {
+      app.post(`/logout/${transmitter.name}`, (request, reply) => logout(transmitter, request, reply));
+    }
+  }
+
+  async function push(transmitter: Transmitter, request: FastifyRequest, reply: FastifyReply) {
+    try {
+      await authenticate(transmitter, request.headers.authorization);
+      if (!isType(request, SET_TYPE)) throw new InvalidSignal('invalid_request', `the content type is not ${SET_TYPE}`);
+      await take(transmitter, 'push', String(request.body).trim());
+      return reply.code(202).send();
+    } catch (error) {
+      onRefused(transmitter, 'push', error);
+      if (error instanceof InvalidSignal) {
+        return refuse(reply, error.err === 'authentication_failed' ? 401 : 400, error.err, error.message);
+      }
+      return unavailable(reply);
+    }
+  }
+
+  async function logout(transmitter: Transmitter, request: FastifyRequest, reply: FastifyReply) {
+    reply.header('cache-control', 'no-store');
+    try {
+      if (!isType(request, FORM_TYPE))
+        throw new InvalidSignal('invalid_request', `the content type is not ${FORM_TYPE}`);
+      const [token, ...more] = new URLSearchParams(String(request.body)).getAll('logout_token');
+      if (token === undefined || more.length > 0)
+        throw new InvalidSignal('invalid_request', 'the form has not one logout_token');
+      await take(transmitter, 'logout', token);
+      return reply.code(200).send();
+    } catch (error) {
+      onRefused(transmitter, 'logout', error);
+      if (!(error instanceof InvalidSignal)) return unavailable(reply);
+      return reply
+        .code(400)
+        .type('application/json')
+        .send({ error: 'invalid_request', error_description: error.message });
+    }
+  }
+
+  return app;
+}
+
+/** @throws {InvalidSignal} authentication_failed; {CambistError} ERR_CREDENTIAL_UNAVAILABLE */
+async function authenticate({ name, authorization }: Transmitter, sent: string | undefined): Promise<void> {
+  if (authorization === undefined) return;
+  const expected = await readCredential(authorization, `authorization of transmitter "${name}"`);
+  if (isSame(sent ?? '', expected.reveal().trim())) return;
+  throw new InvalidSignal('authentication_failed', 'the Authorization header is not the configured one');
+}
+
+/** In constant time: the digests have one length. */
+function isSame(one: string, other: string): boolean {
+  return timingSafeEqual(hash('sha256', one, 'buffer'), hash('sha256', other, 'buffer'));
+}
+
+function isType({ headers }: FastifyRequest, type: string): boolean {
+  return headers['content-type']?.split(';')[0]?.trim().toLowerCase() === type;
+}
+
+function refuse(reply: FastifyReply, status: number, err: string, description: string) {
+  return reply.code(status).type('application/json').send({ err, description });
+}
+
+/** The transmitter sends the signal again. */
+function unavailable(reply: FastifyReply) {
+  return reply.code(503).header('retry-after', '5').send();
+}
+
+/** Is the signal at fault, and not cambist or the keys of the transmitter? */
+export function isRefusal(error: unknown): boolean {
+  return error instanceof InvalidSignal && !(error instanceof CambistError);
+}

@@ -1,0 +1,219 @@
+import { hash } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
+import type { Clock } from '../clock/clock.ts';
+import { CambistError } from '../errors.ts';
+import type { Claims } from './claims.ts';
+import { claimsOf, type Subject } from './subject.ts';
+
+/** The end of what an issuer's subject, or one session of it, may do with the tokens that it has. */
+export interface Revocation {
+  readonly issuer: string;
+  /** `sub`, or `email` in lower case. Undefined where only the session is known. */
+  readonly subject: { readonly claim: 'sub' | 'email'; readonly value: string } | undefined;
+  /** `sid`. Undefined: all sessions of the subject. */
+  readonly session: string | undefined;
+  /** Epoch milliseconds. Tokens that were issued up to then are revoked. */
+  readonly atMs: number;
+}
+
+/** The revocations that are in force. */
+export interface Revocations {
+  /**
+   * Adds a revocation. A replayed one, and one that is older than all tokens that matter, changes nothing.
+   * @returns whether it changed something
+   */
+  revoke(revocation: Revocation): boolean;
+  /** Is a subject's token revoked? Its claims may be unverified, because they only make cambist stricter. */
+  isRevoked(subject: Subject): boolean;
+  /**
+   * Refuses a revoked token. A token that passed is checked again only after the next revocation.
+   * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID
+   */
+  check(subject: Subject): void;
+  /** @param listener gets the digests of revoked tokens that were in use, soon after they were revoked */
+  onRevoked(listener: (digests: ReadonlySet<string>) => void): void;
+  /** Drops revocations whose time has passed. Called regularly. */
+  sweep(): void;
+  /** Revocations in force. */
+  readonly size: number;
+  /** Issuers whose older tokens are all refused, because the list was full. */
+  readonly fullIssuers: number;
+}
+
+export interface RevocationsOptions {
+  readonly clock: Clock;
+  /** How long a revocation is kept, counted from the event. */
+  readonly rememberMs: number;
+  /** Most revocations. */
+  readonly max?: number;
+  /** Runs a function soon. Several revocations at once then cost one search. */
+  readonly soon?: (run: () => void) => void;
+  /** Called when the list is full, with the issuer whose older tokens are all refused from now on. */
+  readonly onFull?: (issuer: string) => void;
+}
+
+/** About 200 bytes each. */
+const MAX_REVOCATIONS = 100_000;
+/** Tokens whose claims are remembered, so that their cached tokens can be dropped. */
+const MAX_KNOWN_TOKENS = 20_000;
+/** An issuer's clock may be ahead of the clock here. A date beyond that would refuse tokens that do not exist yet. */
+const MAX_AHEAD_MS = 60_000;
+
+interface Entry {
+  readonly issuer: string;
+  readonly atMs: number;
+}
+
+/** The keys under which a token may be revoked. */
+interface Identity {
+  /** The claims that it was made of. */
+  readonly claims: Claims;
+  readonly issuer: string;
+  readonly keys: readonly string[];
+  /** Epoch milliseconds. A token without `iat` counts as older than every revocation. */
+  readonly issuedAtMs: number;
+}
+
+export function createRevocations(options: RevocationsOptions): Revocations {
+  const { clock, rememberMs, max = MAX_REVOCATIONS, soon = setImmediate, onFull = () => {} } = options;
+  /** The oldest addition first. */
+  const entries = new Map<string, Entry>();
+  /** By issuer: older tokens are all refused. One entry for each configured issuer at most. */
+  const floors = new Map<string, number>();
+  const known = new LRUCache<string, Identity>({ max: MAX_KNOWN_TOKENS });
+  const identities = new WeakMap<Subject, Identity | 'none'>();
+  const checkedAt = new WeakMap<Subject, number>();
+  const listeners: ((digests: ReadonlySet<string>) => void)[] = [];
+  let epoch = 0;
+  let isSearching = false;
+
+  const isOver = (atMs: number): boolean => atMs + rememberMs <= clock.wallMs();
+
+  function identityOf(subject: Subject): Identity | 'none' {
+    let identity = identities.get(subject);
+    // An introspection may have stated other claims since.
+    if (identity === undefined || (subject.introspected !== undefined && claimsIn(identity) !== subject.introspected)) {
+      identity = toIdentity(claimsOf(subject));
+      identities.set(subject, identity);
+      if (identity !== 'none') known.set(subject.digest, identity);
+    }
+    return identity;
+  }
+
+  function covers({ issuer, keys, issuedAtMs }: Identity): boolean {
+    if (issuedAtMs <= (floors.get(issuer) ?? Number.NEGATIVE_INFINITY)) return true;
+    return keys.some((key) => {
+      const entry = entries.get(key);
+      return entry !== undefined && issuedAtMs <= entry.atMs && !isOver(entry.atMs);
+    });
+  }
+
+  function add(key: string, entry: Entry): boolean {
+    const before = entries.get(key);
+    if (before !== undefined && before.atMs >= entry.atMs) return false;
+    entries.delete(key);
+    if (entries.size >= max) makeRoom();
+    entries.set(key, entry);
+    return true;
+  }
+
+  /** Forgetting a revocation would admit its tokens again, so all older tokens of its issuer are refused in its place. */
+  function makeRoom(): void {
+    sweep();
+    if (entries.size < max) return;
+    const oldest = [...entries].slice(0, Math.ceil(max / 2));
+    for (const [key, { issuer, atMs }] of oldest) {
+      entries.delete(key);
+      floors.set(issuer, Math.max(floors.get(issuer) ?? Number.NEGATIVE_INFINITY, atMs));
+    }
+    for (const issuer of new Set(oldest.map(([, entry]) => entry.issuer))) onFull(issuer);
+  }
+
+  function sweep(): void {
+    for (const [key, { atMs }] of entries) if (isOver(atMs)) entries.delete(key);
+    for (const [issuer, atMs] of floors) if (isOver(atMs)) floors.delete(issuer);
+  }
+
+  function searchSoon(): void {
+    if (isSearching) return;
+    isSearching = true;
+    soon(() => {
+      isSearching = false;
+      const revoked = [...known].filter(([, identity]) => covers(identity)).map(([digest]) => digest);
+      for (const digest of revoked) known.delete(digest);
+      for (const listener of listeners) listener(new Set(revoked));
+    });
+  }
+
+  function isRevoked(subject: Subject): boolean {
+    const identity = identityOf(subject);
+    return identity !== 'none' && covers(identity);
+  }
+
+  return {
+    revoke({ issuer, subject, session, atMs }) {
+      const entry = { issuer, atMs: Math.min(atMs, clock.wallMs() + MAX_AHEAD_MS) };
+      if (isOver(entry.atMs)) return false;
+      const keys = keysOfRevocation(issuer, subject, session);
+      const changed = keys.filter((key) => add(key, entry)).length > 0;
+      if (!changed) return false;
+      epoch += 1;
+      searchSoon();
+      return true;
+    },
+    isRevoked,
+    check(subject) {
+      if (checkedAt.get(subject) === epoch) return;
+      if (isRevoked(subject)) {
+        throw new CambistError(
+          'ERR_SUBJECT_TOKEN_INVALID',
+          'the subject token is revoked: its user or session was signed out',
+        );
+      }
+      checkedAt.set(subject, epoch);
+    },
+    onRevoked: (listener) => void listeners.push(listener),
+    sweep,
+    get size() {
+      return entries.size;
+    },
+    get fullIssuers() {
+      return floors.size;
+    },
+  };
+}
+
+function claimsIn(identity: Identity | 'none'): Claims {
+  return identity === 'none' ? undefined : identity.claims;
+}
+
+function toIdentity(claims: Claims): Identity | 'none' {
+  const { iss, sub, sid, iat } = claims ?? {};
+  if (claims === undefined || typeof iss !== 'string') return 'none';
+  const { email } = claims;
+  const users: [string, string][] = [];
+  if (typeof sub === 'string') users.push(['sub', sub]);
+  if (typeof email === 'string') users.push(['email', email.toLowerCase()]);
+  const keys = users.map(([claim, value]) => digest([iss, claim, value]));
+  if (typeof sid === 'string') keys.push(digest([iss, 'sid', sid]));
+  // The session of this token is unknown, so it ends with each of them.
+  else keys.push(...users.map(([claim, value]) => digest([iss, claim, value, 'any session'])));
+  const issuedAtMs = typeof iat === 'number' && Number.isFinite(iat) ? iat * 1000 : Number.NEGATIVE_INFINITY;
+  return { claims, issuer: iss, keys, issuedAtMs };
+}
+
+function keysOfRevocation(
+  issuer: string,
+  subject: Revocation['subject'],
+  session: Revocation['session'],
+): readonly string[] {
+  const user = subject === undefined ? [] : [subject.claim, subject.value];
+  if (session === undefined) return subject === undefined ? [] : [digest([issuer, ...user])];
+  const ofSession = digest([issuer, 'sid', session]);
+  return subject === undefined ? [ofSession] : [ofSession, digest([issuer, ...user, 'any session'])];
+}
+
+/** JSON is unambiguous, and a digest bounds the memory of long claims. */
+function digest(parts: readonly string[]): string {
+  return hash('sha256', JSON.stringify(parts), 'base64url');
+}

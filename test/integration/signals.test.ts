@@ -1,0 +1,227 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { startTestApp } from '../harness/app.ts';
+import { eventually } from '../harness/eventually.ts';
+import { type MintFields, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import { startFakeUpstream } from '../harness/fake-upstream.ts';
+import { call, open } from '../harness/http-call.ts';
+import { lastHandle } from '../harness/inbound.ts';
+import { sumSamples } from '../harness/metric-samples.ts';
+import { echo } from '../harness/upstream-handlers.ts';
+
+const CAEP = 'https://schemas.openid.net/secevent/caep/event-type/';
+const LOGOUT = { 'http://schemas.openid.net/event/backchannel-logout': {} };
+const AUTHORIZATION = 'Bearer of-the-transmitter';
+
+/** cambist with a transmitter that pushes events and logs sessions out. */
+async function start(t: TestContext) {
+  const folder = await mkdtemp(join(tmpdir(), 'cambist-signals-'));
+  t.after(() => rm(folder, { recursive: true }));
+  const file = join(folder, 'authorization');
+  await writeFile(file, `${AUTHORIZATION}\n`);
+  const idp = await startFakeAuthorizationServer();
+  t.after(idp.close);
+  const agent = await startFakeUpstream(echo);
+  t.after(agent.close);
+  const backend = await startFakeUpstream((request, response) => {
+    if (request.url?.endsWith('/stream') !== true) return echo(request, response);
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    response.write('data: 1\n\n');
+  });
+  t.after(backend.close);
+  const app = await startTestApp(t, {
+    authorization_servers: {
+      local: { token_endpoint: idp.tokenEndpoint, client_id: 'c', client_auth: { method: 'none' } },
+    },
+    inbound: {
+      listen: '127.0.0.1:0',
+      agent: agent.url,
+      verify: { issuer: idp.issuer, audience: 'agent' },
+      allow_raw_tokens: true,
+      detached: 'allow',
+    },
+    signals: {
+      listen: '127.0.0.1:0',
+      transmitters: {
+        idp: {
+          issuer: idp.issuer,
+          audience: 'cambist',
+          delivery: 'push',
+          authorization: { file },
+          backchannel_logout: true,
+        },
+      },
+    },
+    routes: [
+      { name: 'tools', match: { path: '/tools' }, upstream: `${backend.url}/mcp` },
+      { name: 'own', match: { path: '/own' }, upstream: `${backend.url}/own`, credential: 'passthrough' },
+    ],
+  });
+  const at = app.signals ?? '';
+  const nowSeconds = () => Math.floor(Date.now() / 1000);
+  const ago = (seconds: number) => nowSeconds() - seconds;
+  const caller = (sub: string, sid: string, claims: Record<string, unknown> = {}) =>
+    idp.mint({ subject: sub, audience: ['cambist', 'agent'], claims: { sid, iat: ago(60), ...claims } });
+  const status = async (token: string, path = '/tools') =>
+    (await call(app.url + path, { headers: { authorization: `Bearer ${token}` } })).status;
+  const signed = (type: string, claims: Record<string, unknown>, fields: MintFields = {}) =>
+    idp.mint({ audience: 'cambist', type, claims: { jti: Math.random().toString(36), ...claims }, ...fields });
+  const push = async (claims: Record<string, unknown>, headers: Record<string, string> = {}) =>
+    call(`${at}/events/idp`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/secevent+jwt', authorization: AUTHORIZATION, ...headers },
+      body: await signed('secevent+jwt', claims),
+    });
+  const postLogout = (token: string) =>
+    call(`${at}/logout/idp`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/x-www-form-urlencoded' },
+      body: new URLSearchParams({ logout_token: token }).toString(),
+    });
+  const logout = async (claims: Record<string, unknown>) =>
+    postLogout(await signed('logout+jwt', { events: LOGOUT, ...claims }));
+  const signals = async (labels: Record<string, string>) =>
+    sumSamples(await app.metrics(), 'cambist_signals_total', labels);
+  return { app, idp, backend, agent, caller, status, signed, push, postLogout, logout, signals, nowSeconds };
+}
+
+test('a back-channel logout ends one session, drops its tokens, and leaves the other session alone', async (t) => {
+  const { app, caller, status, logout, signals } = await start(t);
+  const [one, other] = [await caller('alice', 's1'), await caller('alice', 's2')];
+  assert.deepEqual([await status(one), await status(other)], [200, 200]);
+  assert.equal((await logout({ sub: 'alice', sid: 's1' })).status, 200);
+  assert.deepEqual([await status(one), await status(other)], [401, 200]);
+  await eventually('the drop', async () => {
+    const metrics = await app.metrics();
+    return sumSamples(metrics, 'cambist_cache_evictions_total', { reason: 'revoked' }) === 1;
+  });
+  assert.equal((await logout({ sub: 'alice', sid: 's1', iat: Math.floor(Date.now() / 1000) - 5 })).status, 200);
+  assert.equal(await signals({ channel: 'logout', result: 'applied' }), 1);
+  assert.equal(await signals({ channel: 'logout', result: 'unchanged' }), 1);
+  assert.equal(await status(other), 200);
+  assert.ok(!app.logText().includes('alice'));
+});
+
+test('a logout of a session also ends tokens of its user that name no session', async (t) => {
+  const { idp, status, logout } = await start(t);
+  const claims = { iat: Math.floor(Date.now() / 1000) - 60 };
+  const [alice, bob] = [await idp.mint({ subject: 'alice', claims }), await idp.mint({ subject: 'bob', claims })];
+  await logout({ sub: 'alice', sid: 's1' });
+  assert.deepEqual([await status(alice), await status(bob)], [401, 200]);
+});
+
+test('cuts the open stream of a revoked session and no other', async (t) => {
+  const { app, caller, logout } = await start(t);
+  const [one, other] = [await caller('alice', 's1'), await caller('alice', 's2')];
+  const streams = await Promise.all(
+    [one, other].map((token) => open(`${app.url}/tools/stream`, { headers: { authorization: `Bearer ${token}` } })),
+  );
+  for (const stream of streams) await once(stream, 'data');
+  const isClosed = streams.map((stream) => {
+    const state = { closed: false };
+    stream
+      .on('error', () => {})
+      .once('close', () => {
+        state.closed = true;
+      });
+    return state;
+  });
+  await logout({ sid: 's1' });
+  await eventually('the cut', () => isClosed[0]?.closed === true);
+  await eventually('the count', async () => {
+    return sumSamples(await app.metrics(), 'cambist_requests_aborted_total', { aborted_by: 'revoked' }) === 1;
+  });
+  assert.equal(isClosed[1]?.closed, false);
+  streams[1]?.destroy();
+});
+
+test('ends a request that waits for its token with 401, and never calls the backend for it', async (t) => {
+  const { app, idp, backend, caller, logout } = await start(t);
+  let issue = () => {};
+  idp.behaviour = { kind: 'issue', until: new Promise<void>((resolve) => (issue = resolve)) };
+  const authorization = `Bearer ${await caller('alice', 's1')}`;
+  const response = call(`${app.url}/tools`, { headers: { authorization } });
+  await eventually('the exchange', () => idp.requests.length === 1);
+  await logout({ sid: 's1' });
+  assert.equal((await response).status, 401);
+  issue();
+  await eventually('the exchange to end', () => idp.inFlight() === 0);
+  assert.equal((await call(`${app.url}/tools`, { headers: { authorization } })).status, 401);
+  assert.equal(backend.requests.length, 0);
+});
+
+test('a pushed event revokes all older tokens of its subject, and no newer one', async (t) => {
+  const { caller, status, push, signals, nowSeconds } = await start(t);
+  const [one, other, bob] = [await caller('alice', 's1'), await caller('alice', 's2'), await caller('bob', 's3')];
+  const { iss } = JSON.parse(Buffer.from(one.split('.')[1] ?? '', 'base64url').toString()) as { iss: string };
+  const event = { event_timestamp: nowSeconds() - 10 };
+  const subject = { format: 'iss_sub', iss, sub: 'alice' };
+  assert.equal((await push({ sub_id: subject, events: { [`${CAEP}credential-change`]: event } })).status, 202);
+  assert.deepEqual([await status(one), await status(other), await status(bob)], [401, 401, 200]);
+  assert.equal(await status(await caller('alice', 's1', { iat: nowSeconds() })), 200);
+  assert.equal((await push({ sub_id: subject, events: { [`${CAEP}credential-change`]: event } })).status, 202);
+  assert.equal((await push({ sub_id: subject, events: { 'https://example.com/unknown': {} } })).status, 202);
+  for (const result of ['applied', 'unchanged', 'ignored'])
+    assert.equal(await signals({ channel: 'push', result }), 1, result);
+});
+
+test('a revoked token is refused on a passthrough route too', async (t) => {
+  const { caller, status, logout, backend } = await start(t);
+  const token = await caller('alice', 's1');
+  assert.equal(await status(token, '/own'), 200);
+  await logout({ sid: 's1' });
+  assert.equal(await status(token, '/own'), 401);
+  assert.equal(backend.requests.length, 1);
+});
+
+test('a revoked caller of the agent is refused, and so is its handle', async (t) => {
+  const { app, agent, caller, logout } = await start(t);
+  const authorization = `Bearer ${await caller('alice', 's1')}`;
+  assert.equal((await call(app.inbound ?? '', { headers: { authorization } })).status, 200);
+  const handle = `Bearer ${lastHandle({ agent })}`;
+  assert.equal((await call(`${app.url}/tools`, { headers: { authorization: handle } })).status, 200);
+  await logout({ sid: 's1' });
+  assert.equal((await call(app.inbound ?? '', { headers: { authorization } })).status, 401);
+  assert.equal((await call(`${app.url}/tools`, { headers: { authorization: handle } })).status, 401);
+});
+
+test('refuses what is not a signal of the transmitter, and revokes nothing', async (t) => {
+  const { app, idp, caller, status, signed, push, postLogout, logout, signals } = await start(t);
+  const token = await caller('alice', 's1');
+  const events = { [`${CAEP}session-revoked`]: { event_timestamp: Math.floor(Date.now() / 1000) } };
+  const sub_id = { format: 'iss_sub', iss: idp.issuer, sub: 'alice' };
+  const wrong = await push({ sub_id, events }, { authorization: 'Bearer other' });
+  assert.deepEqual([wrong.status, JSON.parse(wrong.text).err], [401, 'authentication_failed']);
+  const plain = await push({ sub_id, events }, { 'content-type': 'application/json' });
+  assert.equal(plain.status, 400);
+  const send = async (text: string) => {
+    const headers = { 'content-type': 'application/secevent+jwt', authorization: AUTHORIZATION };
+    const response = await call(`${app.signals}/events/idp`, { method: 'POST', headers, body: text });
+    return `${response.status} ${JSON.parse(response.text).err}`;
+  };
+  assert.equal(
+    await send(await signed('secevent+jwt', { sub_id, events }, { audience: 'other' })),
+    '400 invalid_audience',
+  );
+  assert.equal(await send(await signed('secevent+jwt', { sub_id, events, iss: 'https://evil' })), '400 invalid_issuer');
+  assert.equal(await send(await signed('at+jwt', { sub_id, events })), '400 invalid_request');
+  assert.equal(
+    await send(await signed('secevent+jwt', { sub_id, events, iat: Math.floor(Date.now() / 1000) + 900 })),
+    '400 invalid_request',
+  );
+  assert.equal(await send(await signed('secevent+jwt', { sub_id })), '400 invalid_request');
+  assert.equal(await send('x'.repeat(70_000)), '400 invalid_request');
+  assert.equal((await logout({ sid: 's1', nonce: 'n' })).status, 400);
+  assert.equal((await logout({ sid: 's1', events: {} })).status, 400);
+  assert.equal((await postLogout(await signed('secevent+jwt', { events: LOGOUT, sid: 's1' }))).status, 400);
+  assert.equal((await postLogout('x')).status, 400);
+  assert.equal((await call(`${app.signals}/logout/other`, { method: 'POST' })).status, 404);
+  // Another issuer's subject.
+  assert.equal((await push({ sub_id: { ...sub_id, iss: 'https://other' }, events })).status, 202);
+  assert.equal(await signals({ result: 'applied' }), 0);
+  assert.equal(await status(token), 200);
+});

@@ -1,0 +1,118 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { InvalidSignal, LOGOUT_EVENT, REVOKING_EVENTS, readEvents, readLogout } from '../../../src/signals/events.ts';
+import { readSubjectId } from '../../../src/signals/subject-id.ts';
+
+const ISSUER = 'https://idp.example.com';
+const CAEP = 'https://schemas.openid.net/secevent/caep/event-type/';
+const ALICE = { claim: 'sub', value: 'alice' };
+const ISS_SUB = { format: 'iss_sub', iss: ISSUER, sub: 'alice' };
+
+const subjects: [what: string, written: unknown, expected: unknown][] = [
+  ['an issuer and a subject', ISS_SUB, [{ subject: ALICE, session: undefined }]],
+  ['a draft of it', { subject_type: 'iss-sub', iss: ISSUER, sub: 'alice' }, [{ subject: ALICE, session: undefined }]],
+  ['one without a format', { iss: ISSUER, sub: 'alice' }, [{ subject: ALICE, session: undefined }]],
+  ['an opaque id', { format: 'opaque', id: 'alice' }, [{ subject: ALICE, session: undefined }]],
+  [
+    'an email',
+    { format: 'email', email: 'A@b.c' },
+    [{ subject: { claim: 'email', value: 'a@b.c' }, session: undefined }],
+  ],
+  ['a user', { format: 'complex', user: ISS_SUB }, [{ subject: ALICE, session: undefined }]],
+  [
+    'a session of a user',
+    { format: 'complex', user: ISS_SUB, session: { format: 'opaque', id: 's1' } },
+    [{ subject: ALICE, session: 's1' }],
+  ],
+  [
+    'a session',
+    { format: 'complex', session: { format: 'opaque', id: 's1' } },
+    [{ subject: undefined, session: 's1' }],
+  ],
+  [
+    'a device of a user',
+    { format: 'complex', user: ISS_SUB, device: { format: 'opaque', id: 'd' } },
+    [{ subject: ALICE, session: undefined }],
+  ],
+  [
+    'aliases',
+    { format: 'aliases', identifiers: [ISS_SUB, { format: 'phone_number' }] },
+    [{ subject: ALICE, session: undefined }],
+  ],
+  ['another issuer', { ...ISS_SUB, iss: 'https://other' }, []],
+  ['a phone number', { format: 'phone_number', phone_number: '+1' }, []],
+  ['a tenant', { format: 'complex', tenant: { format: 'opaque', id: 't' } }, []],
+  ['an empty id', { format: 'opaque', id: '' }, []],
+  ['a long id', { format: 'opaque', id: 'x'.repeat(1025) }, []],
+  ['nothing', undefined, []],
+];
+for (const [what, written, expected] of subjects) {
+  test(`reads ${what} as the subject of an event`, () => {
+    assert.deepEqual(readSubjectId(written, ISSUER), expected);
+  });
+}
+
+test('takes the time of an event, else toe, else iat', () => {
+  const type = `${CAEP}session-revoked`;
+  const at = (claims: Record<string, unknown>, event = {}) =>
+    readEvents({ iat: 30, sub_id: ISS_SUB, events: { [type]: event }, ...claims }, ISSUER).revocations[0]?.atMs;
+  assert.equal(at({ toe: 20 }, { event_timestamp: 10 }), 10_000);
+  assert.equal(at({ toe: 20 }), 20_000);
+  assert.equal(at({}), 30_000);
+  assert.equal(at({}, { event_timestamp: 1_700_000_000_123 }), 1_700_000_000_123);
+  assert.equal(at({}, { event_timestamp: 'now' }), 30_000);
+});
+
+test('reads the subject in the event, as drafts have it', () => {
+  const events = { [`${CAEP}credential-change`]: { subject: ISS_SUB } };
+  assert.deepEqual(readEvents({ iat: 1, events }, ISSUER).revocations, [
+    { issuer: ISSUER, subject: ALICE, session: undefined, atMs: 1000 },
+  ]);
+});
+
+test('accepts an unknown event without an effect', () => {
+  const signal = readEvents({ sub_id: ISS_SUB, events: { 'https://example.com/x': {} } }, ISSUER);
+  assert.deepEqual(signal, { events: [], revocations: [], isVerification: false });
+});
+
+for (const [what, events] of [
+  ['none', undefined],
+  ['a list', []],
+  ['an empty object', {}],
+  ['an event that is not an object', { [`${CAEP}session-revoked`]: 'x' }],
+  ['too many', Object.fromEntries(Array.from({ length: 17 }, (_, i) => [`https://e/${i}`, {}]))],
+] as const) {
+  test(`refuses a token whose events are ${what}`, () => {
+    assert.throws(() => readEvents({ events } as never, ISSUER), InvalidSignal);
+  });
+}
+
+test('reads a logout by its session and its subject', () => {
+  const claims = { iat: 5, events: { [LOGOUT_EVENT]: {} } };
+  const of = (more: Record<string, unknown>) => readLogout({ ...claims, ...more } as never, ISSUER).revocations;
+  assert.deepEqual(of({ sub: 'alice' }), [{ issuer: ISSUER, subject: ALICE, session: undefined, atMs: 5000 }]);
+  assert.deepEqual(of({ sid: 's' }), [{ issuer: ISSUER, subject: undefined, session: 's', atMs: 5000 }]);
+  for (const more of [{}, { sub: 'a', nonce: 'n' }, { sub: 5 }, { sid: '' }, { sub: 'a', events: {} }]) {
+    assert.throws(() => of(more), InvalidSignal, JSON.stringify(more));
+  }
+});
+
+test('reads or refuses whatever a transmitter signs, and revokes its own subjects alone', () => {
+  const name = fc.constantFrom('format', 'iss', 'sub', 'user', 'session', 'id', 'identifiers', 'email');
+  const value = fc.oneof(fc.jsonValue(), fc.constantFrom('iss_sub', 'complex', 'opaque', 'aliases', ISSUER));
+  const subject = fc.dictionary(name, fc.oneof(value, fc.dictionary(name, value)));
+  const type = fc.constantFrom(...REVOKING_EVENTS, 'https://example.com/x');
+  fc.assert(
+    fc.property(fc.dictionary(type, fc.jsonValue()), subject, fc.jsonValue(), (events, sub_id, iat) => {
+      try {
+        for (const { issuer, atMs } of readEvents({ events, sub_id, iat } as never, ISSUER).revocations) {
+          assert.equal(issuer, ISSUER);
+          assert.ok(Number.isFinite(atMs));
+        }
+      } catch (error) {
+        assert.ok(error instanceof InvalidSignal, String(error));
+      }
+    }),
+  );
+});

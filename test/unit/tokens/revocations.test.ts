@@ -1,0 +1,171 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { createRevocations, type Revocation } from '../../../src/tokens/revocations.ts';
+import { toSubject } from '../../../src/tokens/subject.ts';
+import { createFakeClock } from '../../harness/fake-clock.ts';
+import { failsWith } from './sample.ts';
+
+const ISSUER = 'https://idp.example.com';
+const HOUR = 3_600_000;
+
+function start({ max = 100 } = {}) {
+  const clock = createFakeClock();
+  const full: string[] = [];
+  const pending: (() => void)[] = [];
+  const revocations = createRevocations({
+    clock,
+    rememberMs: 24 * HOUR,
+    max,
+    soon: (run) => pending.push(run),
+    onFull: (issuer) => full.push(issuer),
+  });
+  const nowSeconds = Math.floor(clock.wallMs() / 1000);
+  /** A token that was issued a minute ago. */
+  const token = (claims: Record<string, unknown>) => {
+    const all = { iss: ISSUER, sub: 'alice', iat: nowSeconds - 60, ...claims };
+    const parts = [{ alg: 'ES256' }, all].map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'));
+    return toSubject(`${parts.join('.')}.c2ln`);
+  };
+  const revoke = (fields: Partial<Revocation> = {}) =>
+    revocations.revoke({
+      issuer: ISSUER,
+      subject: { claim: 'sub', value: 'alice' },
+      session: undefined,
+      atMs: clock.wallMs(),
+      ...fields,
+    });
+  const runPending = () => {
+    for (const run of pending.splice(0)) run();
+  };
+  return { clock, revocations, token, revoke, full, pending, runPending, nowSeconds };
+}
+
+test('revokes the older tokens of a subject, and no newer one and none of another', () => {
+  const { revocations, token, revoke, nowSeconds } = start();
+  assert.equal(revoke(), true);
+  assert.ok(revocations.isRevoked(token({})));
+  assert.ok(revocations.isRevoked(token({ sid: 's1' })));
+  assert.ok(revocations.isRevoked(token({ iat: undefined })));
+  assert.ok(revocations.isRevoked(token({ iat: 'soon' })));
+  for (const claims of [{ iat: nowSeconds + 2 }, { sub: 'bob' }, { iss: 'https://other' }, { sub: undefined }]) {
+    assert.ok(!revocations.isRevoked(token(claims)), JSON.stringify(claims));
+  }
+  assert.ok(!revocations.isRevoked(toSubject('opaque')));
+});
+
+test('revokes one session, and tokens of its subject that name none', () => {
+  const { revocations, token, revoke } = start();
+  revoke({ session: 's1' });
+  assert.ok(revocations.isRevoked(token({ sid: 's1' })));
+  assert.ok(revocations.isRevoked(token({})));
+  assert.ok(!revocations.isRevoked(token({ sid: 's2' })));
+});
+
+test('revokes a session without a subject', () => {
+  const { revocations, token, revoke } = start();
+  revoke({ session: 's1', subject: undefined });
+  assert.ok(revocations.isRevoked(token({ sid: 's1' })));
+  assert.ok(!revocations.isRevoked(token({})));
+});
+
+test('revokes by email, whatever its case', () => {
+  const { revocations, token, revoke } = start();
+  revoke({ subject: { claim: 'email', value: 'alice@example.com' } });
+  assert.ok(revocations.isRevoked(token({ email: 'Alice@Example.com' })));
+  assert.ok(!revocations.isRevoked(token({ sub: 'alice@example.com' })));
+});
+
+test('uses the claims of an introspection, also where they come later', () => {
+  const { revocations, revoke } = start();
+  const subject = toSubject('opaque');
+  revocations.check(subject);
+  revoke();
+  subject.introspected = { iss: ISSUER, sub: 'alice', iat: 1 };
+  assert.ok(revocations.isRevoked(subject));
+});
+
+test('changes nothing at a replay, an older event, and one beyond the time to remember', () => {
+  const { revocations, revoke, clock } = start();
+  const atMs = clock.wallMs();
+  assert.equal(revoke({ atMs }), true);
+  assert.equal(revoke({ atMs }), false);
+  assert.equal(revoke({ atMs: atMs - HOUR }), false);
+  assert.equal(revoke({ atMs: atMs - 25 * HOUR, subject: { claim: 'sub', value: 'bob' } }), false);
+  assert.equal(revocations.size, 1);
+});
+
+test('bounds a date in the future', () => {
+  const { revocations, token, revoke, nowSeconds } = start();
+  revoke({ atMs: Number.MAX_VALUE });
+  assert.ok(revocations.isRevoked(token({ iat: nowSeconds + 59 })));
+  assert.ok(!revocations.isRevoked(token({ iat: nowSeconds + 62 })));
+});
+
+test('forgets a revocation after its time', () => {
+  const { revocations, token, revoke, clock } = start();
+  revoke();
+  clock.advance(24 * HOUR + 1);
+  assert.ok(!revocations.isRevoked(token({})));
+  revocations.sweep();
+  assert.equal(revocations.size, 0);
+});
+
+test('checks a token again only after the next revocation', () => {
+  const { revocations, token, revoke } = start();
+  const subject = token({});
+  revocations.check(subject);
+  revocations.check(subject);
+  revoke();
+  assert.throws(() => revocations.check(subject), failsWith('ERR_SUBJECT_TOKEN_INVALID', /revoked/));
+  assert.throws(() => revocations.check(subject), failsWith('ERR_SUBJECT_TOKEN_INVALID'));
+});
+
+test('tells which tokens in use were revoked, once for several revocations', () => {
+  const { revocations, token, revoke, pending, runPending } = start();
+  const told: string[][] = [];
+  revocations.onRevoked((digests) => told.push([...digests]));
+  const [alice, bob] = [token({}), token({ sub: 'bob' })];
+  for (const subject of [alice, bob]) revocations.check(subject);
+  revoke();
+  revoke({ subject: { claim: 'sub', value: 'carol' } });
+  assert.equal(pending.length, 1);
+  runPending();
+  assert.deepEqual(told, [[alice.digest]]);
+});
+
+test('refuses all older tokens of an issuer in place of revocations that it has no room for', () => {
+  const { revocations, token, revoke, full, clock, nowSeconds } = start({ max: 10 });
+  for (let i = 0; i < 11; i += 1) revoke({ subject: { claim: 'sub', value: `user-${i}` } });
+  assert.deepEqual(full, [ISSUER]);
+  assert.ok(revocations.size <= 10);
+  assert.ok(revocations.isRevoked(token({ sub: 'nobody' })));
+  assert.ok(!revocations.isRevoked(token({ sub: 'nobody', iat: nowSeconds + 2 })));
+  assert.ok(!revocations.isRevoked(token({ iss: 'https://other' })));
+  assert.equal(revocations.fullIssuers, 1);
+  clock.advance(24 * HOUR + 1);
+  revocations.sweep();
+  assert.ok(!revocations.isRevoked(token({ sub: 'nobody' })));
+});
+
+test('never admits what a revocation covers, however many follow', () => {
+  const names = fc.constantFrom('a', 'b', 'c', 'd');
+  const event = fc.record({
+    sub: names,
+    sid: fc.option(names, { nil: undefined }),
+    ago: fc.integer({ min: 0, max: 7200 }),
+  });
+  fc.assert(
+    fc.property(fc.array(event, { maxLength: 30 }), fc.integer({ min: 2, max: 6 }), (events, max) => {
+      const { revocations, token, revoke, clock, nowSeconds } = start({ max });
+      for (const { sub, sid, ago } of events) {
+        revoke({ subject: { claim: 'sub', value: sub }, session: sid, atMs: clock.wallMs() - ago * 1000 });
+      }
+      for (const { sub, sid, ago } of events) {
+        const iat = nowSeconds - ago - 1;
+        assert.ok(revocations.isRevoked(token({ sub, sid, iat })));
+      }
+      assert.ok(!revocations.isRevoked(token({ sub: 'a', sid: 'z', iat: nowSeconds + 1 })));
+    }),
+  );
+});
