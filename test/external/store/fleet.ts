@@ -58,6 +58,8 @@ export interface StoreStatus {
 /** The subject of all callers without another: no word of it may be in the store. */
 export const SUBJECT = 'somebody-with-a-long-name@example.com';
 
+/** A loaded machine starts several replicas slowly. */
+const START_MS = 60_000;
 /** A loaded machine detects a fault late. */
 const FAULT_MS = 20_000;
 
@@ -89,9 +91,12 @@ export async function startFleet(t: TestContext, options: FleetOptions): Promise
   };
   const replicas: CambistProcess[] = [];
   const add = async (): Promise<CambistProcess> => {
-    const replica = await startCambist({ config: change(config, { authorizationServer, backend }) });
+    const replica = await startCambist({
+      config: change(config, { authorizationServer, backend }),
+      startTimeoutMs: START_MS,
+    });
     t.after(replica.close);
-    await replica.ready();
+    await replica.ready(START_MS);
     replicas.push(replica);
     return replica;
   };
