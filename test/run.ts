@@ -1,9 +1,9 @@
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, relative } from 'node:path';
+import { dirname, join, relative, sep } from 'node:path';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { RECORD_VARIABLE } from './harness/suite-record.ts';
 
@@ -17,9 +17,29 @@ Runs the tests in the named folders, or in all of them. A full run then searches
 `;
 
 /** A test that hangs must not block the run. */
-const FILE_TIMEOUT_MS = 120_000;
-/** Concurrent test files. The number is low, because many tests start processes. */
+const PROCESS_TIMEOUT_MS = 300_000;
+/** Concurrent processes. The number is low, because many tests start processes of their own. */
 const CONCURRENCY = 2;
+/** Starting a process, loading the sources and writing its coverage takes longer than most files' tests. */
+const FILES_PER_PROCESS: Readonly<Record<string, number>> = { unit: 24 };
+/** A file with these words counts what its process holds, so it gets a process of its own. */
+const COUNTS_RESOURCES =
+  /\b(?:memoryUsage|getActiveResourcesInfo|countParsers|setFlagsFromString|startPreciseCoverage)\b/;
+/** Tests of these folders run code of `src` in their own process. Coverage slows all others down for nothing. */
+const COVERED = ['unit', 'integration', 'harness'];
+
+/** Keeps a process alive between the files: a test may wait for something that does not keep it alive itself. */
+const UNTIL_LAST_TEST = `import { test } from 'node:test';
+const alive = setInterval(() => {}, 1000);
+test('the last test of this process has finished', () => clearInterval(alive));
+`;
+
+interface Counts {
+  readonly ran: number;
+  readonly failed: number;
+}
+
+const NOTHING: Counts = { ran: 0, failed: 0 };
 
 const here = fileURLToPath(new URL('.', import.meta.url));
 
@@ -38,23 +58,29 @@ async function main(args: string[]): Promise<number> {
     process.stdout.write(USAGE);
     return 0;
   }
-  const files = (positionals.length === 0 ? KINDS : positionals)
-    .flatMap(testFiles)
-    .filter((file) => relative(here, file).includes(values.only ?? ''));
-  if (files.length === 0) {
+  const kinds = positionals.length === 0 ? KINDS : positionals;
+  const filesOf = (chosen: readonly string[]): string[] =>
+    chosen.flatMap(testFiles).filter((file) => relative(here, file).includes(values.only ?? ''));
+  if (filesOf(kinds).length === 0) {
     process.stderr.write('no test file matches\n');
     return 1;
   }
-  const record = mkdtempSync(join(tmpdir(), 'cambist-suite-'));
+  const folder = mkdtempSync(join(tmpdir(), 'cambist-suite-'));
   try {
+    const record = join(folder, 'record');
+    mkdirSync(record);
     process.env[RECORD_VARIABLE] = record;
-    const ok = await runFiles(files, values.name);
+    const isCovered = (kind: string): boolean => COVERED.includes(kind);
+    const covered = await runFiles(filesOf(kinds.filter(isCovered)), values.name, folder);
+    delete process.env.NODE_V8_COVERAGE;
+    const others = await runFiles(filesOf(kinds.filter((kind) => !isCovered(kind))), values.name, folder);
+    if (covered.ran + others.ran === 0) process.stderr.write('no test ran\n');
     // The search for leaks needs the logs of a full run.
     const isFullRun = positionals.length === 0 && values.only === undefined && values.name === undefined;
-    const hasNoLeak = !isFullRun || (await runFiles([join(here, 'nothing-leaked.test.ts')], undefined));
-    return ok && hasNoLeak ? 0 : 1;
+    const leaks = isFullRun ? await runFiles([join(here, 'nothing-leaked.test.ts')], undefined, folder) : NOTHING;
+    return covered.ran + others.ran > 0 && covered.failed + others.failed + leaks.failed === 0 ? 0 : 1;
   } finally {
-    rmSync(record, { recursive: true, force: true });
+    rmSync(folder, { recursive: true, force: true });
   }
 }
 
@@ -76,25 +102,54 @@ function testFiles(kind: string): string[] {
     .map((name) => join(here, kind, name));
 }
 
-/** Returns true if at least one test ran and all tests passed. */
-async function runFiles(files: string[], namePattern: string | undefined): Promise<boolean> {
+/** Files to run as processes: a file joins others of its folder, in a new file that imports them. */
+function programsOf(files: readonly string[], folder: string): string[] {
+  const programs: string[] = [];
+  const open = new Map<string, string[]>();
+  const close = (group: readonly string[]): void => {
+    const program = join(folder, `tests-${programs.length}.mts`);
+    const imports = group.map((file) => `import ${JSON.stringify(pathToFileURL(file))};\n`).join('');
+    writeFileSync(program, imports + UNTIL_LAST_TEST);
+    programs.push(program);
+  };
+  for (const file of files) {
+    const [kind = ''] = relative(here, file).split(sep);
+    const size = COUNTS_RESOURCES.test(readFileSync(file, 'utf8')) ? 1 : (FILES_PER_PROCESS[kind] ?? 1);
+    if (size === 1) {
+      programs.push(file);
+      continue;
+    }
+    const group = open.get(dirname(file)) ?? [];
+    open.set(dirname(file), group);
+    group.push(file);
+    if (group.length === size) close(group.splice(0));
+  }
+  for (const group of open.values()) if (group.length > 0) close(group);
+  return programs;
+}
+
+async function runFiles(files: readonly string[], namePattern: string | undefined, folder: string): Promise<Counts> {
+  if (files.length === 0) return NOTHING;
   let ran = 0;
   let failed = 0;
+  // The last test of joined files would not match a pattern.
+  const programs = namePattern === undefined ? programsOf(files, folder) : [...files];
   // Children inherit `process.execArgv` and thereby the TypeScript loader.
   const tests = run({
-    files,
+    files: programs,
     concurrency: CONCURRENCY,
-    timeout: FILE_TIMEOUT_MS,
+    timeout: PROCESS_TIMEOUT_MS,
     ...(namePattern === undefined ? {} : { testNamePatterns: [namePattern] }),
   });
-  tests.on('test:pass', ({ name, skip }) => {
+  tests.on('test:pass', ({ name, skip, file }) => {
     // node:test reports a file without tests as a passed test with the name of the file.
-    if (skip === undefined && !files.includes(name)) ran += 1;
+    // The last test of joined files does not count.
+    const isOwn = programs.includes(name) || (file?.startsWith(folder) ?? false);
+    if (skip === undefined && !isOwn) ran += 1;
   });
   tests.on('test:fail', () => {
     failed += 1;
   });
   for await (const text of tests.compose(new spec())) process.stdout.write(String(text));
-  if (ran === 0 && failed === 0) process.stderr.write('no test ran\n');
-  return ran > 0 && failed === 0;
+  return { ran, failed };
 }
