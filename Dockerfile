@@ -6,9 +6,11 @@ WORKDIR /src
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --ignore-scripts
 COPY tsconfig.json ./
-COPY deploy/build.mjs ./deploy/
+COPY deploy/build.mjs deploy/code-cache.mjs ./deploy/
 COPY src ./src
 RUN npm run build
+# V8 takes the code cache only with the flags of the entrypoint below.
+RUN node --max-old-space-size-percentage=50 --max-semi-space-size=8 --no-allocation-site-pretenuring deploy/code-cache.mjs
 
 FROM ${NODE_IMAGE} AS production
 WORKDIR /app

@@ -18,25 +18,14 @@ const parserAsOne = {
   },
 };
 
-// File names contain a digest of the content, so files of an older build would stay.
+// A code cache of an older build would stay.
 rmSync('dist', { recursive: true, force: true });
 
-/** `npm run build` bundles cambist and its packages into some fifty files. A start reads 24. See deploy/image.md. */
-await build({
-  entryPoints: ['src/main.ts'],
+const common = {
   outdir: 'dist',
   bundle: true,
-  // Dynamic imports stay in files of their own: other commands, OpenTelemetry, signing keys.
-  splitting: true,
-  // Fastify needs these only for routes with a schema and for `inject`. cambist uses neither: see src/listeners/no-schemas.ts.
-  external: ['@fastify/ajv-compiler', '@fastify/fast-json-stringify-compiler', 'light-my-request'],
-  format: 'esm',
   platform: 'node',
   target: 'node20.19',
-  // CommonJS packages load Node's modules by this name.
-  banner: {
-    js: "import { createRequire as requireFrom } from 'node:module'; const require = requireFrom(import.meta.url);",
-  },
   // V8 keeps the source text in memory, so whitespace goes. Names stay and lines are short, for readable stack traces.
   minifyWhitespace: true,
   lineLimit: 120,
@@ -44,6 +33,30 @@ await build({
   sourcemap: true,
   sourcesContent: false,
   legalComments: 'external',
-  plugins: [parserAsOne],
   logLevel: 'warning',
+};
+
+/**
+ * `npm run build` bundles cambist and its packages into one script, because finding and reading files is slow. A module that
+ * is imported dynamically runs only then: other commands, OpenTelemetry, signing keys. See deploy/image.md.
+ */
+await build({
+  ...common,
+  entryPoints: { cambist: 'src/main.ts' },
+  outExtension: { '.js': '.cjs' },
+  // CommonJS, because only for scripts does Node take a code cache that fits another processor.
+  format: 'cjs',
+  define: { 'import.meta.url': 'bundleUrl' },
+  banner: { js: "const bundleUrl = require('node:url').pathToFileURL(__filename).href;" },
+  // Fastify needs these only for routes with a schema and for `inject`. cambist uses neither: see src/listeners/no-schemas.ts.
+  external: ['@fastify/ajv-compiler', '@fastify/fast-json-stringify-compiler', 'light-my-request'],
+  plugins: [parserAsOne],
+});
+
+/** The few lines that load the bundle. */
+await build({
+  ...common,
+  entryPoints: { main: 'src/launch.ts', program: 'src/program.ts' },
+  splitting: true,
+  format: 'esm',
 });

@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 import { type Command, EXIT, UsageError } from './commands/command.ts';
 import type { CommandName } from './commands/usages.ts';
 
@@ -61,13 +60,16 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 });
 
 const [, , ...args] = process.argv;
-try {
-  process.exitCode = await main(args);
-} catch (error) {
-  if (!isUsageError(error)) throw error;
-  const [first] = args;
-  const { usageMessage } = await import('./commands/usage-message.ts');
-  const message = usageMessage(error, isCommand(first) ? first : 'run');
-  console.error(`cambist: ${message}\nTry "cambist ${isCommand(first) ? `${first} ` : ''}--help".`);
-  process.exitCode = EXIT.usage;
-}
+main(args).then(
+  (code) => {
+    process.exitCode = code;
+  },
+  async (error: unknown) => {
+    if (!isUsageError(error)) throw error;
+    const [first] = args;
+    const { usageMessage } = await import('./commands/usage-message.ts');
+    const message = usageMessage(error, isCommand(first) ? first : 'run');
+    console.error(`cambist: ${message}\nTry "cambist ${isCommand(first) ? `${first} ` : ''}--help".`);
+    process.exitCode = EXIT.usage;
+  },
+);

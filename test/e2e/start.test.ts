@@ -95,21 +95,23 @@ test('excludes the schema compilers of Fastify and the languages of zod from the
   assert.ok(sources.some((source) => source.includes('/node_modules/zod/')));
   const unwanted = [...SCHEMA_COMPILERS, 'zod/v4/locales'].map((name) => `/node_modules/${name}/`);
   assert.deepEqual(
-    sources.filter((source) => !source.endsWith('/locales/en.js') && unwanted.some((part) => source.includes(part))),
+    sources.filter(
+      (source) => !/\/locales\/(?:en|index)\.js$/.test(source) && unwanted.some((part) => source.includes(part)),
+    ),
     [],
   );
 });
 
 test('imports exported bytes without a getter for each, which would cost 20 MiB at start', async () => {
-  const scripts = (await readdir('dist')).filter((name) => name.endsWith('.js'));
+  const scripts = (await readdir('dist')).filter((name) => name.endsWith('js'));
   const text = (await Promise.all(scripts.map((name) => readFile(join('dist', name), 'utf8')))).join('');
-  assert.match(text, /=require_llhttp_simd_wasm\(\)/);
+  assert.match(text, /=\s*require_llhttp_simd_wasm\(\)/);
   assert.doesNotMatch(text, /__toESM\(require_llhttp/);
 });
 
 test('builds ASCII files only, because V8 keeps other sources in twice the memory', async () => {
-  const scripts = (await readdir('dist')).filter((name) => name.endsWith('.js'));
-  assert.ok(scripts.length > 10);
+  const scripts = (await readdir('dist')).filter((name) => name.endsWith('js'));
+  assert.ok(scripts.includes('cambist.cjs'));
   for (const name of scripts) assert.ok(isAscii(await readFile(join('dist', name))), name);
 });
 

@@ -1,8 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-const OWN = new URL('../../src/', import.meta.url).href;
-
 /** Packages that compile schemas for Fastify. Our servers have no schemas. */
 export const SCHEMA_COMPILERS = [
   'ajv',
@@ -19,28 +17,33 @@ export interface Loaded {
 
 /** The part of Node's coverage format that is read here. */
 interface Coverage {
-  readonly result: readonly { readonly url: string }[];
-  /** By the URL of a file with a source map. */
-  readonly 'source-map-cache'?: Readonly<Record<string, { readonly data: { readonly sources: readonly string[] } }>>;
+  readonly result: readonly {
+    readonly url: string;
+    readonly functions: readonly {
+      readonly functionName: string;
+      readonly ranges: readonly { readonly count: number }[];
+    }[];
+  }[];
 }
 
 /**
- * Reads the output of a process with NODE_V8_COVERAGE. Only Node's coverage lists both ES modules and CommonJS modules. The source
- * map of a built file lists its sources.
+ * Reads the output of a process with NODE_V8_COVERAGE. The bundle has a function for each module, with the path of its source as
+ * name, which runs when the module is first imported.
  */
 export async function readLoaded(directory: string): Promise<Loaded> {
   const [file = ''] = await readdir(directory);
-  const coverage = JSON.parse(await readFile(join(directory, file), 'utf8')) as Coverage;
-  const sources = coverage.result
-    .flatMap(({ url }) => coverage['source-map-cache']?.[url]?.data.sources ?? [url])
-    .filter((url) => url.startsWith('file:'));
+  const { result } = JSON.parse(await readFile(join(directory, file), 'utf8')) as Coverage;
+  const bundle = result.find(({ url }) => url.endsWith('/cambist.cjs'));
+  const sources = (bundle?.functions ?? [])
+    .filter(({ ranges }) => (ranges[0]?.count ?? 0) > 0)
+    .map(({ functionName }) => functionName);
   return {
     packages: new Set(sources.map(packageOf).filter((name) => name !== undefined)),
-    own: sources.filter((url) => url.startsWith(OWN)).map((url) => url.slice(OWN.length)),
+    own: sources.filter((path) => path.startsWith('src/')).map((path) => path.slice('src/'.length)),
   };
 }
 
-/** The package of a file, by its path or URL. */
+/** The package of a file, by its path. */
 function packageOf(path: string): string | undefined {
-  return /.*\/node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1];
+  return /^(?:.*\/)?node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1];
 }

@@ -9,7 +9,7 @@ import { connectMcpClient } from '../../harness/mcp-client.ts';
 import { startMcpSetup } from '../../harness/mcp-setup.ts';
 import { startOtlpReceiver } from '../../harness/otlp-receiver.ts';
 import { POD_MEMORY_BYTES } from '../../harness/pod-limits.ts';
-import { imageConfig, inContainer, pidOf, podman, RESTRICTED } from './podman.ts';
+import { IMAGE, imageConfig, inContainer, pidOf, podman, RESTRICTED } from './podman.ts';
 
 const MIB = 1024 * 1024;
 
@@ -64,6 +64,18 @@ test('contains every command', async (t) => {
   assert.equal(await cambist('schema'), await readFile('config/cambist.schema.json', 'utf8'));
   const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { version: string };
   assert.equal(await cambist('version'), `${version}\n`);
+});
+
+test('takes the code cache of the image', async () => {
+  const { Entrypoint } = await imageConfig();
+  const check = `
+    const { cacheFile, compileProgram } = await import('/app/dist/program.js');
+    const { readFileSync } = await import('node:fs');
+    const bundle = '/app/dist/cambist.cjs';
+    console.log(compileProgram(bundle, readFileSync(cacheFile(bundle))).cachedDataRejected);`;
+  const [node = '', ...flags] = Entrypoint.slice(0, -1);
+  const args = [...flags, '--input-type=module', '--eval', check];
+  assert.equal(await podman('run', '--rm', `--entrypoint=${node}`, IMAGE, ...args), 'false\n');
 });
 
 test('contains the parts that load on demand: tracing, token verification, signing', async (t) => {

@@ -4,7 +4,7 @@ import { promisify } from 'node:util';
 import type { Launch } from '../../harness/cambist-process.ts';
 
 /** The image that build.sh builds. */
-const IMAGE = 'cambist:test';
+export const IMAGE = 'cambist:test';
 
 const MAX_OUTPUT_BYTES = 64 * 1024 * 1024;
 

@@ -60,6 +60,12 @@ test('the entrypoint runs the program without a shell', () => {
   assert.deepEqual(JSON.parse(valuesOf(runtime, 'CMD')[0] ?? ''), ['run']);
 });
 
+test('the code cache is made with the flags of the entrypoint', () => {
+  const [, ...flags] = (JSON.parse(valuesOf(runtime, 'ENTRYPOINT')[0] ?? '') as string[]).slice(0, -1);
+  const runs = stages.flatMap((stage) => valuesOf(stage, 'RUN'));
+  assert.ok(runs.includes(['node', ...flags, 'deploy/code-cache.mjs'].join(' ')));
+});
+
 test('the image installs production dependencies from the lock file, without their scripts', () => {
   const installs = stages.flatMap((stage) => valuesOf(stage, 'RUN')).filter((run) => /\bnpm (?!run\b)/.test(run));
   assert.equal(installs.length, 2);
