@@ -50,6 +50,8 @@ async function scrape(t: TestContext): Promise<ReadonlyMap<string, LabelValues>>
       forward_proxy: { connect: ['api.example.com:443'] },
       audit: { to: { file: join(folder, 'audit.jsonl') } },
       intercept: { trust_dir: folder },
+      // A store that is down has all metrics.
+      cache: { shared: { url: 'redis://127.0.0.1:9', key: { file } } },
     },
   });
   const { authorization } = gateway;

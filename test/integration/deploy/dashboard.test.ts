@@ -10,13 +10,14 @@ const GRID_COLUMNS = 24;
 
 const withQueries = panels.filter(({ type }) => type !== 'row');
 
-test('the rows check cambist, the authorization server, a backend and the callers, in that order', () => {
+test('the rows check cambist, the authorization server, a backend, the callers and the store, in that order', () => {
   const rows = panels.filter(({ type }) => type === 'row');
   const titles = [
     'Is cambist the cause?',
     'Is the authorization server the cause?',
     'Is a backend the cause?',
     'Do callers reach the agent?',
+    'Does the shared cache work?',
   ];
   assert.deepEqual(
     rows.map(({ title }) => title),
