@@ -86,6 +86,11 @@ const MISTAKES: readonly [what: string, values: object, said: RegExp][] = [
     { ...VALUES['gateway with a shared cache'], valkey: { enabled: true, maxMemory: '1Gi' } },
     /'\/valkey\/maxMemory'/,
   ],
+  [
+    'an unknown way to intercept',
+    webhook({ injection: { intercept: 'tls' } }),
+    /injection\/intercept': value must be one/,
+  ],
   ['an unknown option', webhook({ injection: { imag: 'x' } }), /injection': additional properties 'imag'/],
 ];
 for (const [what, values, said] of MISTAKES) {
@@ -159,6 +164,20 @@ test('only the store and the gateway know each other, also with TLS', async () =
   const args = (getIn(container, ['args']) as string[]).join(' ');
   assert.match(args, /--maxmemory 2gb .*--port 0 --tls-port 6379 --tls-cert-file \/etc\/valkey-tls\/tls\.crt/);
   assert.deepEqual(getIn(container, ['command']), ['redis-server']);
+});
+
+test('the webhook intercepts as the values say', async () => {
+  const { manifests } = await renderChart(tools, VALUES.everything);
+  const deployment = manifests.find((one) => one.kind === 'Deployment' && nameOf(one).endsWith('webhook'));
+  const args = getIn(deployment, ['spec', 'template', 'spec', 'containers', 0, 'args']) as string[];
+  assert.deepEqual(
+    args.filter((arg) => /intercept|redirect/.test(arg)),
+    [
+      '--intercept=packets',
+      '--intercept-hosts=mcp.example.com,*.tools.svc',
+      '--redirect-image=registry.example.com/cambist-redirect:0.1.0',
+    ],
+  );
 });
 
 test('a changed config changes only the ConfigMap, so no pod is rolled', async () => {

@@ -1,0 +1,168 @@
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { type Cluster, startCluster } from './cluster.ts';
+import {
+  agentDeployment,
+  agentPod,
+  create,
+  createNamespace,
+  type Deployment,
+  failed,
+  namesOf,
+  OPTED_IN,
+  type Pod,
+  readObject,
+  succeeded,
+} from './objects.ts';
+import { installWebhook, startWebhookPod, type WebhookPod } from './webhook-pod.ts';
+
+let cluster: Cluster;
+let webhook: WebhookPod;
+
+before(async () => {
+  cluster = await startCluster();
+  const enforce = 'pod-security.kubernetes.io/enforce';
+  await createNamespace(cluster, 'agents', { [enforce]: 'restricted' });
+  await createNamespace(cluster, 'baseline', { [enforce]: 'baseline' });
+  await createNamespace(cluster, 'privileged', { [enforce]: 'privileged' });
+  await installWebhook(cluster);
+  webhook = await startWebhookPod(cluster);
+});
+
+after(async () => {
+  await webhook?.stop();
+  await cluster?.close();
+});
+
+/** The fields of an intercepted pod. */
+interface InterceptedSpec {
+  readonly hostAliases?: readonly { readonly ip: string; readonly hostnames: readonly string[] }[];
+  readonly securityContext?: { readonly sysctls?: readonly { readonly name: string; readonly value: string }[] };
+}
+
+const IMAGES =
+  '--image registry.example.com/cambist:0.1.0 --redirect-image registry.example.com/cambist-redirect:0.1.0';
+const HOSTS = 'mcp.example.com,jira.example.com';
+const OWN = { hostAliases: [{ ip: '127.0.0.1', hostnames: ['own.example.com'] }] };
+
+/** Injects an object and creates it. @returns standard error of kubectl and inject */
+async function injectAndCreate(object: object, flags: string) {
+  await writeFile(join(cluster.folder, 'work', 'object.json'), JSON.stringify(object));
+  const inject = `cambist inject ${IMAGES} --intercept-hosts ${HOSTS} ${flags} object.json`;
+  return cluster.shell(`${inject} | kubectl create --validate=strict -o json -f -`);
+}
+
+for (const way of ['proxy', 'names']) {
+  test(`${way}: the API server accepts the injected pod under the restricted standard`, async () => {
+    const result = await injectAndCreate(agentPod(way, {}, OWN), `--intercept ${way}`);
+    const { spec } = JSON.parse(succeeded(result)) as Pod;
+    assert.doesNotMatch(result.stderr, /Warning: /);
+    const mounts = spec.containers[0]?.volumeMounts ?? [];
+    assert.ok(mounts.some(({ mountPath }) => mountPath === '/run/cambist/trust'));
+    assert.deepEqual(namesOf(spec.volumes).slice(0, 3), ['cambist-config', 'cambist-trust', 'cambist-ca']);
+  });
+
+  test(`${way}: a running Deployment is the same after inject and uninject, by both ways of apply`, async () => {
+    for (const apply of ['kubectl apply', 'kubectl apply --server-side --force-conflicts']) {
+      const name = `${way}-${apply.length}`;
+      const deployment = agentDeployment({ name, namespace: 'agents' });
+      deployment.spec.template.spec = { ...deployment.spec.template.spec, ...OWN };
+      await writeFile(join(cluster.folder, 'work', 'before.json'), JSON.stringify(deployment));
+      succeeded(await cluster.shell(`${apply} -f before.json`));
+      const read = () => readObject<Deployment>(cluster, ['-n', 'agents', 'deployment', name]);
+      const before = await read();
+      const inject = `cambist inject ${IMAGES} --intercept-hosts ${HOSTS} --intercept ${way} before.json`;
+      succeeded(await cluster.shell(`${inject} > injected.json && ${apply} -f injected.json`));
+      assert.deepEqual(namesOf((await read()).spec.template.spec.initContainers), ['cambist']);
+      succeeded(await cluster.shell(`cambist uninject injected.json | ${apply} -f -`));
+      assert.deepEqual((await read()).spec, before.spec);
+    }
+  });
+}
+
+test('names: the names join those of the pod, and the sysctl is stored', async () => {
+  const pod = await readObject<{ spec: InterceptedSpec }>(cluster, ['-n', 'agents', 'pod', 'names']);
+  const { hostAliases, securityContext } = pod.spec;
+  assert.deepEqual(hostAliases, [
+    { ip: '127.0.0.1', hostnames: ['own.example.com', 'mcp.example.com', 'jira.example.com'] },
+  ]);
+  assert.deepEqual(securityContext?.sysctls, [{ name: 'net.ipv4.ip_unprivileged_port_start', value: '80' }]);
+});
+
+test('packets: the restricted and the baseline standard refuse the pod, a privileged namespace accepts it', async () => {
+  for (const [namespace, standard] of [
+    ['agents', 'restricted'],
+    ['baseline', 'baseline'],
+  ]) {
+    const refused = failed(
+      await injectAndCreate(agentPod('packets', { namespace: namespace ?? '' }), '--intercept packets'),
+    );
+    assert.match(refused, new RegExp(`violates PodSecurity "${standard}:latest".*"cambist-redirect".*NET_ADMIN`));
+  }
+  const pod = agentPod('packets', { namespace: 'privileged' });
+  const { spec } = JSON.parse(succeeded(await injectAndCreate(pod, '--intercept packets'))) as Pod;
+  assert.deepEqual(namesOf(spec.initContainers), ['cambist-redirect', 'cambist']);
+});
+
+test('the webhook intercepts by annotation, and the API server accepts the pod under the restricted standard', async () => {
+  for (const way of ['proxy', 'names']) {
+    const annotations = { 'cambist.dev/intercept': way, 'cambist.dev/intercept-hosts': HOSTS };
+    const pod = await create<Pod>(cluster, agentPod(`hook-${way}`, { labels: OPTED_IN, annotations }, OWN));
+    const { env = [], volumeMounts = [] } = pod.spec.containers[0] ?? {};
+    assert.ok(env.some(({ name }) => name === 'SSL_CERT_FILE'));
+    assert.equal(
+      env.some(({ name }) => name === 'HTTPS_PROXY'),
+      way === 'proxy',
+    );
+    assert.ok(namesOf(volumeMounts).includes('cambist-trust'));
+    const { hostAliases } = pod.spec as InterceptedSpec;
+    assert.equal(hostAliases?.[0]?.hostnames.length, way === 'names' ? 3 : 1);
+  }
+});
+
+test('the webhook refuses names without hosts, and names the annotation', async () => {
+  const annotations = { 'cambist.dev/intercept': 'names' };
+  const { code, stderr } = await cluster.kubectl(
+    ['create', '-f', '-'],
+    agentPod('nameless', { labels: OPTED_IN, annotations }),
+  );
+  assert.equal(code, 1);
+  assert.match(stderr, /cannot be injected: names need the hosts of the routes: .*cambist\.dev\/intercept-hosts/);
+});
+
+test("inbound: the API server accepts the moved agent, its Service's named port, and the printed NetworkPolicy", async () => {
+  const ports = [{ name: 'http', containerPort: 8080 }];
+  const probe = { httpGet: { path: '/healthz', port: 'http' } };
+  const pod = agentPod('inbound', { labels: { app: 'inbound' } });
+  const [container] = pod.spec.containers;
+  const agent = { ...container, ports, readinessProbe: probe, livenessProbe: { tcpSocket: { port: 8080 } } };
+  const service = {
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: { name: 'inbound', namespace: 'agents' },
+    spec: { selector: { app: 'inbound' }, ports: [{ name: 'http', port: 80, targetPort: 'http' }] },
+  };
+  const items = [service, { ...pod, spec: { ...pod.spec, containers: [agent] } }];
+  await writeFile(
+    join(cluster.folder, 'work', 'inbound.json'),
+    JSON.stringify({ apiVersion: 'v1', kind: 'List', items }),
+  );
+  const inject = `cambist inject ${IMAGES} --inbound 8080 inbound.json`;
+  const create = 'kubectl create --validate=strict -o name -f -';
+  const created = succeeded(await cluster.shell(`${inject} 2> advice | ${create}`));
+  assert.deepEqual(created.trim().split('\n'), ['service/inbound', 'pod/inbound']);
+  const policy = `sed -n '/^apiVersion/,$p' advice | kubectl -n agents create --validate=strict -o name -f -`;
+  assert.equal(succeeded(await cluster.shell(policy)), 'networkpolicy.networking.k8s.io/inbound-agent-port\n');
+  const { spec } = await readObject<Pod & { spec: { containers: readonly object[] } }>(cluster, [
+    ...['-n', 'agents', 'pod', 'inbound'],
+  ]);
+  const [moved] = spec.containers as readonly (typeof agent & { env: object[] })[];
+  assert.deepEqual(moved?.env, [{ name: 'PORT', value: '8081' }]);
+  assert.equal(moved?.readinessProbe.httpGet.port, 8081);
+  assert.equal(moved?.livenessProbe.tcpSocket.port, 8081);
+  assert.deepEqual(namesOf(moved?.ports), ['http'], 'a Service that names the port leads to cambist');
+  const [sidecar] = spec.initContainers ?? [];
+  assert.ok(sidecar?.ports?.some(({ containerPort }) => containerPort === 8080));
+});
