@@ -12,26 +12,36 @@ import { CHART, installDeployTools } from './tools.ts';
 
 const tools = await installDeployTools();
 const guide = readPagesIn('deploy');
-const commands = fencedBlocks(guide, 'sh').flatMap((block) => block.trim().split('\n'));
+const commands = fencedBlocks(guide, 'sh').flatMap((block) =>
+  block
+    .replaceAll(/ \\\n */g, ' ')
+    .trim()
+    .split('\n'),
+);
 
 test('every command of the pages that installs the chart renders, with the values of the pages', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'cambist-guide-'));
   t.after(() => rm(folder, { recursive: true }));
-  const [webhook = '', gateway = ''] = fencedBlocks(guide, 'yaml values');
+  const [webhook = '', gateway = '', replicas = ''] = fencedBlocks(guide, 'yaml values');
   const files = {
     'webhook.yaml': webhook,
     'gateway.yaml': gateway,
+    'replicas.yaml': replicas,
+    'valkey-ca.pem': 'a certificate',
     'ca.base64': Buffer.from('a certificate').toString('base64'),
   };
   for (const [name, text] of Object.entries(files)) await writeFile(join(folder, name), text);
   const installing = commands.filter((command) => command.includes(' deploy/helm/cambist '));
-  assert.equal(installing.length, 5);
+  assert.equal(installing.length, 7);
   for (const command of installing) {
     const args = command
       .replace(/^helm (?:template|upgrade(?: --install)?) /, 'template ')
+      .replaceAll("'", '')
       .split(' ')
       .map((word) =>
-        word === 'deploy/helm/cambist' ? CHART : word.replace(/^(?=\w+\.yaml$)|(?<==)(?=ca\.)/, `${folder}/`),
+        word === 'deploy/helm/cambist'
+          ? CHART
+          : word.replace(/^(?=\w+\.yaml$)|(?<==)(?=(?:valkey-)?ca\.)/, `${folder}/`),
       );
     const { code, stdout, stderr } = await tools.helm(...args);
     assert.equal(code, 0, `${command}\n${stderr}`);
