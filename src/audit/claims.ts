@@ -1,5 +1,5 @@
 import type { TokenClaims } from '../observability/token-observer.ts';
-import { LIKE_A_TOKEN } from '../secrets/like-a-token.ts';
+import { isLikeToken } from '../secrets/like-a-token.ts';
 
 /** A claim as a record has it. */
 export type ClaimValue = string | number | boolean | readonly (string | number | boolean)[] | ActorClaims;
@@ -78,6 +78,6 @@ function scalar(name: string, value: unknown, pseudonymize: Pseudonymize): strin
 
 /** Shortens a long text. Undefined for one that looks like a token. */
 export function boundedText(text: string): string | undefined {
-  if (LIKE_A_TOKEN.test(text)) return undefined;
+  if (isLikeToken(text)) return undefined;
   return text.length <= MAX_TEXT_LENGTH ? text : `${text.slice(0, MAX_TEXT_LENGTH)}…`;
 }

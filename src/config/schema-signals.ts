@@ -28,7 +28,7 @@ export const signals = z
       examples: ['0.0.0.0:8190'],
     }).optional(),
     remember: duration({
-      description: 'How long a revocation is kept, from 1m to 30d: at least the longest lifetime of a token.',
+      description: 'How long a revocation is kept, from 1m to 720h: at least the longest lifetime of a token.',
       default: DEFAULTS.remember,
     }).optional(),
     transmitters: z

@@ -25,9 +25,9 @@ export function runTrustProgram(
     ...inherited(),
     ...variables,
     ...proxyVariables(proxyUrl),
-    // A later option of the same name counts.
     // Go then compiles in a fraction of the time.
     CGO_ENABLED: '0',
+    // A later option of the same name counts.
     JAVA_TOOL_OPTIONS: [variables.JAVA_TOOL_OPTIONS, ...java].join(' '),
   };
   const child = spawn(program, args, {

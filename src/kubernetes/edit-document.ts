@@ -119,11 +119,13 @@ function applyOperation(document: Document, operation: PatchOperation): boolean 
 }
 
 /**
- * Quotes a string that YAML 1.1 reads as a boolean or a timestamp. The value is not at the root, where the yaml package drops the
- * indentation of a text whose first line is blank.
+ * Quotes a string that YAML 1.1 reads as a boolean or a timestamp, and one whose first line is blank: the yaml package loses the
+ * indentation of the lines that follow.
  */
 function createNode(value: Json): Node {
-  const node = parseDocument(stringify({ value }, { compat: 'yaml-1.1', lineWidth: 0 }), READING).get('value', true);
+  const blockQuote = !/"(?: |\\t)*\\n/.test(JSON.stringify(value));
+  const text = stringify({ value }, { compat: 'yaml-1.1', lineWidth: 0, blockQuote });
+  const node = parseDocument(text, READING).get('value', true);
   if (!isNode(node)) throw new TypeError('a value has no node');
   return node;
 }

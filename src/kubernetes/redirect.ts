@@ -59,7 +59,9 @@ export function redirectConflicts(template: JsonObject, layout: PodLayout): stri
         ? [`container ${quote(name)} runs as user ${EXEMPT_USER}, whose packets pass cambist: set another runAsUser`]
         : []),
       ...(privileged === true || mayChange
-        ? [`container ${quote(name)} may change the rules: remove privileged and NET_ADMIN`]
+        ? [
+            `container ${quote(name)} may change the rules: remove privileged, and the capabilities ${POWERFUL.join(', ')}`,
+          ]
         : []),
     ];
   });

@@ -1,6 +1,6 @@
 import { needsCaller } from '../config/needs-caller.ts';
 import { CambistError } from '../errors.ts';
-import { LIKE_A_TOKEN } from '../secrets/like-a-token.ts';
+import { isLikeToken } from '../secrets/like-a-token.ts';
 import type { Subject } from '../tokens/subject.ts';
 import type { SubjectSource } from '../tokens/subject-source.ts';
 import { headerValues, type RawHeaders, REQUEST_ID } from './headers.ts';
@@ -117,7 +117,7 @@ const REQUEST_ID_SYNTAX = /^[A-Za-z0-9._:-]{1,64}$/;
 /** The caller's request id; undefined where it is missing, malformed or could be a credential. */
 export function callerRequestId(raw: RawHeaders, credentialHeaders: CredentialHeaders): string | undefined {
   const [id, ...more] = headerValues(raw, REQUEST_ID);
-  if (id === undefined || more.length > 0 || !REQUEST_ID_SYNTAX.test(id) || LIKE_A_TOKEN.test(id)) return undefined;
+  if (id === undefined || more.length > 0 || !REQUEST_ID_SYNTAX.test(id) || isLikeToken(id)) return undefined;
   return repeatsCredential(id, raw, headerTokens(raw, credentialHeaders)) ? undefined : id;
 }
 
@@ -150,7 +150,7 @@ export function callerTraceContext(raw: RawHeaders, credentialHeaders: Credentia
   if (traceparent === undefined) return {};
   const tracestate = headerValues(raw, 'tracestate').join(',');
   if (tracestate === '' || tracestate.length > MAX_TRACESTATE) return { traceparent };
-  if (LIKE_A_TOKEN.test(tracestate)) return { traceparent };
+  if (isLikeToken(tracestate)) return { traceparent };
   const tokens = headerTokens(raw, credentialHeaders);
   const repeats = [tracestate, ...tracestate.split(/[,=]/)].some((part) => repeatsCredential(part, raw, tokens));
   return repeats ? { traceparent } : { traceparent, tracestate };

@@ -1,5 +1,21 @@
+/** base64url of `{"`, the start of a JSON object, or a handle, which stands for a token. */
+const START = /eyJ[\w-]{8}|cbh_/;
+/** base64url of `{` and white space. Counts only if a second part follows. */
+const LOOSE_START = /e[wy][\w-]{10}/;
+const SECOND_PART = /^\.[\w-]{8}/;
+/** Longer text is never shown whole, so it is not searched. */
+const MAX_LENGTH = 64 * 1024;
+
 /**
- * Text that could be a token: base64url of the start of a JSON object (`{"`, or `{` and white space, then a second part), or a
- * handle, which stands for a token. Such text is left out of everything that is logged or recorded.
+ * Could a text be a token, or contain one? Such text is left out of everything that is logged or recorded. Takes time in proportion
+ * to the length of the text, because others choose it.
  */
-export const LIKE_A_TOKEN = /eyJ[\w-]{8}|e[wy][\w-]{10,}\.[\w-]{8}|cbh_/;
+export function isLikeToken(text: string): boolean {
+  if (text.length > MAX_LENGTH || START.test(text)) return true;
+  if (!LOOSE_START.test(text)) return false;
+  for (const { 0: part, index } of text.matchAll(/[\w-]{12,}/g)) {
+    const end = index + part.length;
+    if (LOOSE_START.test(part) && SECOND_PART.test(text.slice(end, end + 9))) return true;
+  }
+  return false;
+}

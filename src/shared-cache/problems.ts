@@ -26,7 +26,7 @@ export const FIXES: Readonly<Record<StoreProblem, string>> = {
   full: 'raise maxmemory at the server, or set a maxmemory-policy that evicts',
   not_ready: 'wait until the server has loaded its data or elected a primary',
   credential: 'mount the files that cache.shared names, and let this user read them',
-  other: 'see the message of the server',
+  other: "see the server's own log",
 };
 
 /** The server did not reply within the time limit. */

@@ -34,7 +34,7 @@ return {'', '', read(KEYS[3], '')}
 `,
 };
 
-/** Renews a lock that is still ours. KEYS lock. ARGV holder, new value, lifetime in ms. Replies 1 if it was ours. */
+/** Renews a lock that the holder still has. KEYS lock. ARGV holder, new value, lifetime in ms. Replies 1 if the holder had it. */
 export const RENEW: Script = {
   name: 'renew',
   keys: 1,

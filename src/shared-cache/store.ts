@@ -5,7 +5,7 @@ import type { ConnectStore, StoreConnection } from './connection.ts';
 import type { Operation, StoreCounts } from './counts.ts';
 import { problemOf, type StoreProblem, StoreTimeoutError } from './problems.ts';
 
-/** The state of the shared cache, for the status page and `doctor`. */
+/** The state of the shared cache, for the log and the status page. */
 export interface StoreState {
   readonly isAvailable: boolean;
   /** Undefined while it is available, and before the first failure. */
@@ -28,8 +28,6 @@ export interface Store {
     work: (connection: StoreConnection) => Promise<T>,
     limitMs?: number,
   ): Promise<{ readonly value: T } | undefined>;
-  /** Counts a failure on our side, as of a key file, and tells it as the reason. */
-  failed(operation: Operation, error: unknown): void;
   /** Receives the messages of a channel. Called before `start`. */
   subscribe(channel: string, listener: (message: string) => void): void;
   /** Called each time that the subscriptions are in force again. Messages before that were lost. */
@@ -167,10 +165,6 @@ export function createStore({ shared, connect, clock, counts, prepare, onChange 
 
   return {
     use,
-    failed(operation, error) {
-      counts.operation(operation, 'error');
-      if (connection !== undefined) lose(connection, error);
-    },
     subscribe: (channel, listener) => void channels.set(channel, listener),
     onUp: (listener) => void upListeners.push(listener),
     get state() {

@@ -1,7 +1,6 @@
 import { hash, timingSafeEqual } from 'node:crypto';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Transmitter } from '../config/optional-sections.ts';
-import { CambistError } from '../errors.ts';
 import { NO_SCHEMAS } from '../listeners/no-schemas.ts';
 import { readCredential } from '../secrets/credential.ts';
 import { InvalidSignal } from './events.ts';
@@ -38,6 +37,8 @@ export function createReceiver(
   // Fastify's own responses name the versions and limits of its parsers.
   app.setErrorHandler((_error, _request, reply) => refuse(reply, 400, 'invalid_request', 'the request is malformed'));
   app.setNotFoundHandler((_request, reply) => reply.code(404).send());
+  // A connection that waits for a second signal could keep others out.
+  app.addHook('onSend', async (_request, reply) => void reply.header('connection', 'close'));
   for (const transmitter of transmitters) {
     if (transmitter.delivery === 'push') {
       app.post(`/events/${transmitter.name}`, (request, reply) => push(transmitter, request, reply));
@@ -109,9 +110,4 @@ function refuse(reply: FastifyReply, status: number, err: string, description: s
 /** The transmitter sends the signal again. */
 function unavailable(reply: FastifyReply) {
   return reply.code(503).header('retry-after', '5').send();
-}
-
-/** Is the signal at fault, and not cambist or the keys of the transmitter? */
-export function isRefusal(error: unknown): boolean {
-  return error instanceof InvalidSignal && !(error instanceof CambistError);
 }

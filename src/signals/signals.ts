@@ -9,7 +9,8 @@ import { createIssuerKeys, type IssuerKeys } from '../tokens/jwks.ts';
 import { createRevocations, type Revocations } from '../tokens/revocations.ts';
 import type { Dispatchers } from '../transport/dispatchers.ts';
 import { type Channel, createSignalCounts } from './counts.ts';
-import { createReceiver, isRefusal } from './receiver.ts';
+import { InvalidSignal } from './events.ts';
+import { createReceiver } from './receiver.ts';
 import { verifySignal } from './verify-signal.ts';
 
 /** The receiver of signals, and the revocations that they cause. */
@@ -54,12 +55,12 @@ export function createSignals(config: Signals, { clock, logger, dispatchers }: S
     const applied = signal.revocations.filter((revocation) => revocations.revoke(revocation)).length;
     const result = applied > 0 ? 'applied' : signal.revocations.length > 0 ? 'unchanged' : 'ignored';
     counts.received(name, channel, result);
-    logger.info({ transmitter: name, channel, events: signal.events, result }, 'signal');
+    logger.info({ transmitter: name, channel, events: signal.events, result }, 'signal received');
   }
 
   function refused(transmitter: Transmitter, channel: Channel, error: unknown): void {
     const { name } = transmitter;
-    const result = isRefusal(error) ? 'refused' : 'failed';
+    const result = error instanceof InvalidSignal ? 'refused' : 'failed';
     counts.received(name, channel, result);
     logger.warn({ transmitter: name, channel, result, err: error }, 'signal not accepted');
   }

@@ -30,7 +30,7 @@ export async function verifySignal(
     issuer,
     audience: [...audience],
     algorithms: [...ASYMMETRIC_ALGORITHMS],
-    // A logout token may be replayed later than its expiry, an event has none.
+    // A logout token must expire, so that it cannot be replayed for long. Events have no expiry.
     requiredClaims: kind === 'logout' ? ['iat', 'jti', 'exp'] : ['iat', 'jti'],
     clockTolerance: 5,
     currentDate: new Date(clock.wallMs()),

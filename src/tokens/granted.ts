@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import { LIKE_A_TOKEN } from '../secrets/like-a-token.ts';
+import { isLikeToken } from '../secrets/like-a-token.ts';
 import type { Claims } from './claims.ts';
 
 /** The audience and scope of an issued token, for reports. They name backends and permissions, and no user. */
@@ -41,11 +41,11 @@ function scopeOf(claims: Claims): string | undefined {
 }
 
 function withoutToken(scope: string | undefined): string | undefined {
-  return scope === undefined || LIKE_A_TOKEN.test(scope) ? undefined : scope.slice(0, MAX_SCOPE_LENGTH);
+  return scope === undefined || isLikeToken(scope) ? undefined : scope.slice(0, MAX_SCOPE_LENGTH);
 }
 
 function textsOf(audience: unknown): string[] {
   const list: unknown[] = Array.isArray(audience) ? audience : [audience];
-  const texts = list.filter((name) => typeof name === 'string').filter((name) => !LIKE_A_TOKEN.test(name));
+  const texts = list.filter((name) => typeof name === 'string').filter((name) => !isLikeToken(name));
   return texts.slice(0, MAX_AUDIENCES).map((name) => name.slice(0, MAX_AUDIENCE_LENGTH));
 }

@@ -82,7 +82,8 @@ export function createRevocations(options: RevocationsOptions): Revocations {
   const floors = new Map<string, number>();
   const known = new LRUCache<string, Identity>({ max: MAX_KNOWN_TOKENS });
   const identities = new WeakMap<Subject, Identity | 'none'>();
-  const checkedAt = new WeakMap<Subject, number>();
+  /** The epoch and the claims with which a token passed. */
+  const passed = new WeakMap<Subject, { readonly epoch: number; readonly introspected: Claims }>();
   const listeners: ((digests: ReadonlySet<string>) => void)[] = [];
   let epoch = 0;
   let isSearching = false;
@@ -101,7 +102,8 @@ export function createRevocations(options: RevocationsOptions): Revocations {
   }
 
   function covers({ issuer, keys, issuedAtMs }: Identity): boolean {
-    if (issuedAtMs <= (floors.get(issuer) ?? Number.NEGATIVE_INFINITY)) return true;
+    const floorMs = floors.get(issuer);
+    if (floorMs !== undefined && issuedAtMs <= floorMs) return true;
     return keys.some((key) => {
       const entry = entries.get(key);
       return entry !== undefined && issuedAtMs <= entry.atMs && !isOver(entry.atMs);
@@ -163,14 +165,16 @@ export function createRevocations(options: RevocationsOptions): Revocations {
     },
     isRevoked,
     check(subject) {
-      if (checkedAt.get(subject) === epoch) return;
+      const { introspected } = subject;
+      const before = passed.get(subject);
+      if (before?.epoch === epoch && before.introspected === introspected) return;
       if (isRevoked(subject)) {
         throw new CambistError(
           'ERR_SUBJECT_TOKEN_INVALID',
           'the subject token is revoked: its user or session was signed out',
         );
       }
-      checkedAt.set(subject, epoch);
+      passed.set(subject, { epoch, introspected });
     },
     onRevoked: (listener) => void listeners.push(listener),
     sweep,

@@ -63,20 +63,6 @@ const RARE = {
     baggage: false,
     detached: 'allow',
   },
-  signals: {
-    listen: '0.0.0.0:8190',
-    remember: '12h',
-    transmitters: {
-      idp: {
-        issuer: 'https://idp.example.com',
-        audience: 'cambist',
-        jwks_uri: 'https://idp.example.com/keys',
-        delivery: 'push',
-        authorization: { file: '/authorization' },
-        backchannel_logout: true,
-      },
-    },
-  },
   interaction: { hosts: ['consent.example.com'] },
   intercept: {
     ca: { certificate: { file: '/ca.pem' }, private_key: { file: '/ca.key' } },
@@ -210,10 +196,31 @@ const RARE = {
   ],
 };
 
+/** Signals cannot be used with a shared cache. */
+const WITH_SIGNALS = {
+  version: 1,
+  signals: {
+    listen: '0.0.0.0:8190',
+    remember: '12h',
+    transmitters: {
+      idp: {
+        issuer: 'https://idp.example.com',
+        audience: 'cambist',
+        jwks_uri: 'https://idp.example.com/keys',
+        delivery: 'push',
+        authorization: { file: '/authorization' },
+        backchannel_logout: true,
+      },
+    },
+  },
+  routes: [{ name: 'a', match: { path: '/' }, upstream: 'http://a.svc', credential: 'none' }],
+};
+
 const TEXTS: readonly (readonly [name: string, text: string])[] = [
   ...examples.map((file) => [file, readFileSync(new URL(file, FOLDER), 'utf8')] as const),
   ['a config with nearly every key', JSON.stringify(FULL)],
   ['a config with the other keys', JSON.stringify(RARE)],
+  ['a config with signals', JSON.stringify(WITH_SIGNALS)],
   ...SHARED.map((config, index) => [`shared cache ${index + 1}`, JSON.stringify(config)] as const),
 ];
 

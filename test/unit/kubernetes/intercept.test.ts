@@ -229,7 +229,7 @@ const REFUSED: Readonly<Record<string, [JsonObject, RawOptions, RegExp]>> = {
   'packets of a privileged container': [
     agent({ securityContext: { privileged: true } }),
     PACKETS,
-    /container "agent" may change the rules: remove privileged and NET_ADMIN/,
+    /container "agent" may change the rules: remove privileged, and the capabilities NET_ADMIN, SYS_ADMIN, ALL/,
   ],
   'packets of a container that may change the rules': [
     agent({ securityContext: { capabilities: { add: ['CAP_NET_ADMIN'] } } }),

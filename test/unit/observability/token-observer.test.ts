@@ -4,5 +4,8 @@ import { CACHE_RESULTS, EVICTION_REASONS } from '../../../src/observability/toke
 
 test('lists each label value once', () => {
   assert.deepEqual([...new Set(CACHE_RESULTS)], ['hit', 'miss', 'joined', 'negative', 'bypass']);
-  assert.deepEqual([...new Set(EVICTION_REASONS)], ['capacity', 'expired', 'refused', 'session_ended', 'idle']);
+  assert.deepEqual(
+    [...new Set(EVICTION_REASONS)],
+    ['capacity', 'expired', 'refused', 'session_ended', 'idle', 'revoked'],
+  );
 });

@@ -121,6 +121,25 @@ test('checks a token again only after the next revocation', () => {
   assert.throws(() => revocations.check(subject), failsWith('ERR_SUBJECT_TOKEN_INVALID'));
 });
 
+test('checks a token again when an introspection has stated its claims', () => {
+  const { revocations, token, revoke } = start();
+  const subject = token({ sub: 'an alias' });
+  revoke();
+  revocations.check(subject);
+  subject.introspected = { iss: ISSUER, sub: 'alice' };
+  assert.throws(() => revocations.check(subject), failsWith('ERR_SUBJECT_TOKEN_INVALID', /revoked/));
+});
+
+test('admits a token without the time of its issue until it is revoked', () => {
+  const { revocations, token, revoke } = start();
+  const subject = token({ iat: undefined });
+  revocations.check(subject);
+  revoke({ subject: { claim: 'sub', value: 'bob' } });
+  revocations.check(subject);
+  revoke();
+  assert.throws(() => revocations.check(subject), failsWith('ERR_SUBJECT_TOKEN_INVALID', /revoked/));
+});
+
 test('tells which tokens in use were revoked, once for several revocations', () => {
   const { revocations, token, revoke, pending, runPending } = start();
   const told: string[][] = [];
