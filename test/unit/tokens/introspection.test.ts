@@ -4,9 +4,12 @@ import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import { Agent } from 'undici';
 import type { SubjectVerification } from '../../../src/config/config.ts';
+import { Secret } from '../../../src/secrets/secret.ts';
 import { createIntrospector } from '../../../src/tokens/introspection.ts';
+import { digestsOf } from '../../../src/tokens/sent-values.ts';
 import { createSubjectVerifier } from '../../../src/tokens/subject-verifier.ts';
 import { configOf } from '../../harness/app.ts';
+import { eventually } from '../../harness/eventually.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { sendResponse } from '../../harness/faults.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
@@ -18,14 +21,17 @@ interface Asked {
   readonly authorization: string | undefined;
 }
 
+const OWN_SECRET = { method: 'client_secret_basic', client_secret: { env: 'INTROSPECTION_SECRET' } };
+
 const never = () => assert.fail('no other server issues an assertion');
 
 /** An introspection endpoint with a settable response, and a verifier that asks it. */
-async function start(t: TestContext, { endpoint = true } = {}) {
+async function start(t: TestContext, { endpoint = true, asserted = false } = {}) {
   const clock = createFakeClock();
   const asked: Asked[] = [];
   const paths: string[] = [];
   const results: string[] = [];
+  const assertions: string[] = [];
   const now = () => Math.floor(clock.wallMs() / 1000);
   const state: { respond: () => unknown; status: number } = {
     respond: () => ({ active: true, sub: 'alice', aud: 'cambist', exp: now() + 60 }),
@@ -56,19 +62,23 @@ async function start(t: TestContext, { endpoint = true } = {}) {
       idp: {
         issuer: server.url,
         client_id: 'gateway',
-        client_auth: { method: 'client_secret_basic', client_secret: { env: 'INTROSPECTION_SECRET' } },
+        client_auth: asserted
+          ? { method: 'client_assertion', from: { authorization_server: 'home' } }
+          : { method: 'client_secret_basic', client_secret: { env: 'INTROSPECTION_SECRET' } },
       },
+      ...(asserted && { home: { issuer: 'https://home.example.com', client_id: 'gateway', client_auth: OWN_SECRET } }),
     },
     routes: [
       {
         name: 'r',
         match: { path: '/' },
         upstream: 'https://mcp.example.com',
+        authorization_server: 'idp',
         subject_token: {
           verify: {
             issuer: server.url,
             audience: 'cambist',
-            introspection: endpoint ? { endpoint: `${server.url}/ask` } : {},
+            introspection: { authorization_server: 'idp', ...(endpoint && { endpoint: `${server.url}/ask` }) },
           },
         },
       },
@@ -78,7 +88,19 @@ async function start(t: TestContext, { endpoint = true } = {}) {
   const introspector = createIntrospector({
     dispatcher: () => agent,
     clock,
-    clientAssertions: { obtain: never, drop: never, prepare: never },
+    clientAssertions: asserted
+      ? {
+          async obtain() {
+            assertions.push('obtained');
+            return {
+              assertion: { assertion: new Secret('an.assertion.'), lifetime: {} as never, sent: digestsOf([]) },
+              reused: false,
+            };
+          },
+          drop: () => void assertions.push('dropped'),
+          prepare: async () => void assertions.push('prepared'),
+        }
+      : { obtain: never, drop: never, prepare: never },
     observer: { credentialRead() {}, introspected: (_server, result) => results.push(result) },
     servers: () => config.authorizationServers,
   });
@@ -89,7 +111,7 @@ async function start(t: TestContext, { endpoint = true } = {}) {
     undefined,
     async () => introspector,
   );
-  return { clock, asked, paths, results, state, rules, verifier, server, now };
+  return { clock, asked, paths, results, assertions, state, rules, verifier, server, now };
 }
 
 test('asks as its client about an opaque token, and learns who the caller is', async (t) => {
@@ -112,6 +134,34 @@ test('finds the endpoint in the metadata', async (t) => {
   await verifier.prepare(rules);
   await verifier.verify(subjectFrom('opaque-token'), rules);
   assert.deepEqual(paths, ['/.well-known/oauth-authorization-server', '/ask']);
+});
+
+test('reads the metadata again after an hour, and no caller waits for it', async (t) => {
+  const { paths, rules, verifier, clock } = await start(t, { endpoint: false });
+  await verifier.verify(subjectFrom('opaque-token'), rules);
+  clock.advance(3_600_000);
+  await verifier.verify(subjectFrom('another-token'), rules);
+  await eventually('the metadata is read again', () => paths.filter((path) => path !== '/ask').length === 2);
+});
+
+test('asks with an assertion of another server, and drops one that is refused', async (t) => {
+  const { asked, rules, verifier, state, assertions } = await start(t, { asserted: true });
+  await verifier.prepare(rules);
+  await verifier.verify(subjectFrom('opaque-token'), rules);
+  assert.equal(asked[0]?.form.get('client_assertion'), 'an.assertion.');
+  assert.deepEqual(assertions, ['prepared', 'obtained']);
+  state.status = 401;
+  await assert.rejects(async () => verifier.verify(subjectFrom('another-token'), rules));
+  assert.deepEqual(assertions, ['prepared', 'obtained', 'obtained', 'dropped']);
+});
+
+test('refuses a response that is too large', async (t) => {
+  const { rules, verifier, state } = await start(t);
+  state.respond = () => ({ active: true, sub: 'x'.repeat(256 * 1024) });
+  await assert.rejects(
+    async () => verifier.verify(subjectFrom('opaque-token'), rules),
+    failsWith('ERR_STS_RESPONSE_INVALID', /larger than/),
+  );
 });
 
 test('shares one question among concurrent callers, and reuses the result for ten seconds', async (t) => {
