@@ -1,6 +1,7 @@
+import { CambistError } from '../errors.ts';
 import type { Revocations } from '../tokens/revocations.ts';
-import { type Subject, toSubject } from '../tokens/subject.ts';
-import { headerTokens } from './caller-tokens.ts';
+import { type Subject, toForwardedSubject } from '../tokens/subject.ts';
+import { headerValues } from './headers.ts';
 import type { ProxyRequest } from './proxy-request.ts';
 
 /** The requests in flight by their callers' tokens, so that a revocation ends them. Exists only with `signals`. */
@@ -13,6 +14,9 @@ export interface OpenRequests {
   /** Notes the callers of a request whose tokens are forwarded as they are. @throws {CambistError} as `add` */
   addForwarded(request: ProxyRequest): void;
 }
+
+/** A credential has one word or two. */
+const MAX_WORDS = 16;
 
 export function createOpenRequests(revocations: Revocations): OpenRequests {
   const open = new Map<ProxyRequest, Subject[]>();
@@ -35,19 +39,20 @@ export function createOpenRequests(revocations: Revocations): OpenRequests {
   return {
     add,
     addForwarded(request) {
-      for (const token of headerTokens(request.incoming.rawHeaders, request.active.credentialHeaders)) {
-        const subject = readable(token);
-        if (subject !== undefined) add(request, subject);
+      const { incoming, active } = request;
+      for (const name of active.credentialHeaders) {
+        for (const value of headerValues(incoming.rawHeaders, name)) {
+          // A backend may separate scheme and token otherwise than cambist, so each word could be the token.
+          for (const word of wordsOf(name, value)) add(request, toForwardedSubject(word));
+        }
       }
     },
   };
 }
 
-/** The backend judges a token that is bound to its holder. */
-function readable(token: string): Subject | undefined {
-  try {
-    return toSubject(token);
-  } catch {
-    return undefined;
-  }
+/** @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID where there are too many to compare */
+function wordsOf(header: string, value: string): readonly string[] {
+  const words = value.split(/[\s,]+/, MAX_WORDS + 1);
+  if (words.length <= MAX_WORDS) return words;
+  throw new CambistError('ERR_SUBJECT_TOKEN_INVALID', `the header "${header}" has more than ${MAX_WORDS} words`);
 }

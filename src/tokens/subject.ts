@@ -65,6 +65,16 @@ export function toSubject(token: string, known?: ExpiryCache): Subject {
   return { token: new Secret(token), digest, expiresAtMs: expiry.expiresAtMs, introspected: undefined };
 }
 
+/** A subject whose token is forwarded as it is: the backend judges its expiry and its holder. */
+export function toForwardedSubject(token: string): Subject {
+  return {
+    token: new Secret(token),
+    digest: hash('sha256', token, 'base64url'),
+    expiresAtMs: undefined,
+    introspected: undefined,
+  };
+}
+
 /** The claims of a subject: what its authorization server says, or else what the token states itself. */
 export function claimsOf({ introspected, token }: Pick<Subject, 'introspected' | 'token'>): Claims {
   return introspected ?? readClaims(token.reveal());
