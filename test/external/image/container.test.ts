@@ -9,7 +9,7 @@ import { connectMcpClient } from '../../harness/mcp-client.ts';
 import { startMcpSetup } from '../../harness/mcp-setup.ts';
 import { startOtlpReceiver } from '../../harness/otlp-receiver.ts';
 import { POD_MEMORY_BYTES } from '../../harness/pod-limits.ts';
-import { IMAGE, imageConfig, inContainer, pidOf, podman, RESTRICTED } from './podman.ts';
+import { IMAGE, imageConfig, inContainer, LIMITS, pidOf, podman, RESTRICTED } from './podman.ts';
 
 const MIB = 1024 * 1024;
 
@@ -75,7 +75,10 @@ test('takes the code cache of the image', async () => {
     console.log(compileProgram(bundle, readFileSync(cacheFile(bundle))).cachedDataRejected);`;
   const [node = '', ...flags] = Entrypoint.slice(0, -1);
   const args = [...flags, '--input-type=module', '--eval', check];
-  assert.equal(await podman('run', '--rm', `--entrypoint=${node}`, IMAGE, ...args), 'false\n');
+  assert.equal(
+    await podman('run', '--rm', '--network=none', ...LIMITS, `--entrypoint=${node}`, IMAGE, ...args),
+    'false\n',
+  );
 });
 
 test('contains the parts that load on demand: tracing, token verification, signing', async (t) => {
