@@ -33,15 +33,16 @@ async function start(t: TestContext, { endpoint = true, asserted = false } = {})
   const results: string[] = [];
   const assertions: string[] = [];
   const now = () => Math.floor(clock.wallMs() / 1000);
-  const state: { respond: () => unknown; status: number } = {
+  const state: { respond: () => unknown; status: number; metadataStatus: number } = {
     respond: () => ({ active: true, sub: 'alice', aud: 'cambist', exp: now() + 60 }),
     status: 200,
+    metadataStatus: 200,
   };
   const server = await startHttpServer(async (request: IncomingMessage, response) => {
     paths.push(request.url ?? '');
     if (request.url?.startsWith('/.well-known/') === true) {
       const { url } = server;
-      sendResponse(response, 200, {
+      sendResponse(response, state.metadataStatus, {
         issuer: url,
         token_endpoint: `${url}/token`,
         introspection_endpoint: `${url}/ask`,
@@ -136,12 +137,15 @@ test('finds the endpoint in the metadata', async (t) => {
   assert.deepEqual(paths, ['/.well-known/oauth-authorization-server', '/ask']);
 });
 
-test('reads the metadata again after an hour, and no caller waits for it', async (t) => {
-  const { paths, rules, verifier, clock } = await start(t, { endpoint: false });
+test('reads the metadata again after an hour, and keeps the known endpoint if that fails', async (t) => {
+  const { paths, rules, verifier, clock, state } = await start(t, { endpoint: false });
   await verifier.verify(subjectFrom('opaque-token'), rules);
   clock.advance(3_600_000);
+  state.metadataStatus = 500;
   await verifier.verify(subjectFrom('another-token'), rules);
-  await eventually('the metadata is read again', () => paths.filter((path) => path !== '/ask').length === 2);
+  await eventually('the metadata is read again', () => paths.filter((path) => path !== '/ask').length >= 2);
+  await verifier.verify(subjectFrom('a-third-token'), rules);
+  assert.equal(paths.filter((path) => path === '/ask').length, 3);
 });
 
 test('asks with an assertion of another server, and drops one that is refused', async (t) => {
