@@ -34,7 +34,7 @@ export interface SecondLevelOptions extends LifetimeSettings {
 /** A lock lives this long after its last renewal. The replicas that wait for a replica that died go on after it. */
 const LOCK_MS = 800;
 const RENEW_MS = 250;
-/** A holder that is not done by then is no longer waited for. */
+/** Longest exchange that other replicas wait for. */
 const MAX_HOLD_MS = 10_000;
 /** A lock that is not renewed for this long has no holder, whatever its lifetime. */
 const DEAD_MS = 1000;

@@ -2,53 +2,47 @@ import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
 import type { AuthorizationServer } from '../config/config.ts';
 import { type RequestUrl, toRequestUrl } from './bounded-request.ts';
-import { addDiagnosis, type LoadDiagnoses, type MetadataAttempt } from './diagnosis.ts';
-import { discover } from './discovery.ts';
 import type { EndpointClaims } from './endpoint-claims.ts';
-import type { ServerMetadata } from './metadata.ts';
 
 /** The metadata is read again after this time. The known endpoint stays in use meanwhile, and if that fails. */
 const METADATA_LIFETIME_MS = 60 * 60 * 1000;
 /** Minimum delay before reading the metadata again after a failure. */
 const METADATA_COOLDOWN_MS = 60 * 1000;
 
+/** An endpoint of a server, and all endpoints of its metadata that belong to it alone. */
+export interface FoundEndpoint {
+  readonly endpoint: string;
+  readonly claimed: readonly string[];
+}
+
+export interface LocatorOptions {
+  readonly server: AuthorizationServer;
+  /** Undefined: `discover` finds it. */
+  readonly configured: string | undefined;
+  /** Gives the connection pool. */
+  readonly dispatcher: (server: AuthorizationServer) => Dispatcher | Promise<Dispatcher>;
+  readonly discover: (pool: Dispatcher, untilMs: number) => Promise<FoundEndpoint>;
+  readonly claims: EndpointClaims;
+  readonly clock: Clock;
+}
+
 /**
- * Finds the token endpoint of a server: in the config, or by discovery.
- * @param dispatcher gives the connection pool
- * @param diagnoses explain why there is no usable metadata
+ * Finds an endpoint of a server: in the config, or by discovery.
  * @returns a function that is synchronous while the endpoint is known
  * @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_STS_METADATA_INVALID
  */
-export function createEndpointLocator(
-  server: AuthorizationServer,
-  dispatcher: () => Dispatcher | Promise<Dispatcher>,
-  claims: EndpointClaims,
-  clock: Clock,
-  diagnoses?: LoadDiagnoses,
-): () => RequestUrl | Promise<RequestUrl> {
-  const configured = server.tokenEndpoint === undefined ? undefined : toRequestUrl(server.tokenEndpoint);
+export function createEndpointLocator(options: LocatorOptions): () => RequestUrl | Promise<RequestUrl> {
+  const { server, dispatcher, discover, claims, clock } = options;
+  const configured = options.configured === undefined ? undefined : toRequestUrl(options.configured);
   let discovered: RequestUrl | undefined;
   let renewAtMs = 0;
   let discovering: Promise<RequestUrl> | undefined;
 
-  async function discoverOrExplain(pool: Dispatcher): Promise<ServerMetadata> {
-    const attempts: MetadataAttempt[] = [];
-    try {
-      return await discover(server, server.issuer ?? '', pool, performance.now() + server.timeoutMs, attempts);
-    } catch (error) {
-      await addDiagnosis(error, diagnoses, (catalogue, { message }) =>
-        catalogue.discovery({ server, attempts, message }),
-      );
-      throw error;
-    }
-  }
-
   async function readMetadata(): Promise<RequestUrl> {
-    const pool = await dispatcher();
-    const metadata = await discoverOrExplain(pool);
-    const { tokenEndpoint, mtlsTokenEndpoint = tokenEndpoint } = metadata;
-    claims.claim(server, [tokenEndpoint, mtlsTokenEndpoint]);
-    discovered = toRequestUrl(mtlsTokenEndpoint);
+    const pool = await dispatcher(server);
+    const { endpoint, claimed } = await discover(pool, performance.now() + server.timeoutMs);
+    claims.claim(server, claimed);
+    discovered = toRequestUrl(endpoint);
     renewAtMs = clock.monotonicMs() + METADATA_LIFETIME_MS;
     return discovered;
   }

@@ -5,10 +5,11 @@ import { assertionFrom } from '../config/used-servers.ts';
 import { CambistError } from '../errors.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
 import type { ClientAssertions } from './asserted-client.ts';
-import { boundedRequest, type RequestUrl, ResponseTooLargeError, toRequestUrl } from './bounded-request.ts';
+import { boundedRequest, type RequestUrl, ResponseTooLargeError } from './bounded-request.ts';
 import { authenticateClient } from './client-auth.ts';
 import { discoverIntrospection } from './discovery.ts';
-import { createEndpointClaims, type EndpointClaims } from './endpoint-claims.ts';
+import { createEndpointClaims } from './endpoint-claims.ts';
+import { createEndpointLocator } from './endpoint-locator.ts';
 import { createExchangeQueue, type ExchangeQueue } from './exchange-queue.ts';
 import { type Introspected, processIntrospection } from './introspection-response.ts';
 import { serverLabel } from './metadata.ts';
@@ -44,11 +45,6 @@ export interface IntrospectorOptions {
   readonly servers: () => readonly AuthorizationServer[];
 }
 
-/** The endpoint of a server is read again after this time. The known endpoint stays in use while that fails. */
-const METADATA_LIFETIME_MS = 60 * 60 * 1000;
-/** Minimum delay before reading the metadata again after a failure. */
-const METADATA_COOLDOWN_MS = 60 * 1000;
-
 /** One introspection endpoint, with the requests that wait for it. */
 interface Endpoint {
   readonly queue: ExchangeQueue;
@@ -66,7 +62,17 @@ export function createIntrospector(options: IntrospectorOptions): Introspector {
     const key = JSON.stringify([server, endpoint]);
     const known = endpoints.get(key) ?? {
       queue: createExchangeQueue(server.name, server.timeoutMs, clock, () => {}),
-      locate: createLocator(introspection, dispatcher, claims, clock),
+      locate: createEndpointLocator({
+        server,
+        configured: endpoint,
+        dispatcher,
+        async discover(pool, untilMs) {
+          const found = await discoverIntrospection(server, server.issuer ?? '', pool, untilMs);
+          return { endpoint: found, claimed: [found] };
+        },
+        claims,
+        clock,
+      }),
     };
     endpoints.set(key, known);
     return known;
@@ -146,48 +152,5 @@ export function createIntrospector(options: IntrospectorOptions): Introspector {
       }
       return pending;
     },
-  };
-}
-
-/** Finds the introspection endpoint of a server: in the config, or in its metadata. Synchronous while it is known. */
-function createLocator(
-  { authorizationServer: server, endpoint }: Introspection,
-  dispatcher: IntrospectorOptions['dispatcher'],
-  claims: EndpointClaims,
-  clock: Clock,
-): Endpoint['locate'] {
-  const configured = endpoint === undefined ? undefined : toRequestUrl(endpoint);
-  let discovered: RequestUrl | undefined;
-  let renewAtMs = 0;
-  let discovering: Promise<RequestUrl> | undefined;
-
-  async function readMetadata(): Promise<RequestUrl> {
-    const pool = await dispatcher(server);
-    const untilMs = performance.now() + server.timeoutMs;
-    const found = await discoverIntrospection(server, server.issuer ?? '', pool, untilMs);
-    claims.claim(server, [found]);
-    discovered = toRequestUrl(found);
-    renewAtMs = clock.monotonicMs() + METADATA_LIFETIME_MS;
-    return discovered;
-  }
-
-  /** Concurrent requests share one discovery. */
-  function discoverOnce(): Promise<RequestUrl> {
-    discovering ??= readMetadata().finally(() => {
-      discovering = undefined;
-    });
-    return discovering;
-  }
-
-  return () => {
-    if (configured !== undefined) return configured;
-    if (discovered === undefined || !claims.holds(server)) return discoverOnce();
-    if (clock.monotonicMs() >= renewAtMs) {
-      renewAtMs = clock.monotonicMs() + METADATA_COOLDOWN_MS;
-      discoverOnce().catch(() => {
-        // No request waits for this, and the known endpoint stays in use.
-      });
-    }
-    return discovered;
   };
 }

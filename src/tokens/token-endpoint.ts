@@ -15,10 +15,11 @@ import {
 import type { Assertion } from './chain.ts';
 import type { Claims } from './claims.ts';
 import { authenticateClient, type ClientAuthentication } from './client-auth.ts';
-import { addDiagnosis, type FailedTokenRequest, type LoadDiagnoses } from './diagnosis.ts';
+import { addDiagnosis, type FailedTokenRequest, type LoadDiagnoses, type MetadataAttempt } from './diagnosis.ts';
+import { discover } from './discovery.ts';
 import type { DpopProver } from './dpop.ts';
 import type { EndpointClaims } from './endpoint-claims.ts';
-import { createEndpointLocator } from './endpoint-locator.ts';
+import { createEndpointLocator, type FoundEndpoint } from './endpoint-locator.ts';
 import { createExchangeQueue } from './exchange-queue.ts';
 import { parseJsonObject } from './json-object.ts';
 import { serverLabel } from './metadata.ts';
@@ -82,7 +83,14 @@ export function createTokenEndpoint(
   const queue = createExchangeQueue(server.name, server.timeoutMs, clock, (available) =>
     observer.availabilityChanged(server.name, available),
   );
-  const locate = createEndpointLocator(server, dispatcher, claims, clock, diagnoses);
+  const locate = createEndpointLocator({
+    server,
+    configured: server.tokenEndpoint,
+    dispatcher,
+    discover: (pool, untilMs) => discoverTokenEndpoint(server, pool, untilMs, diagnoses),
+    claims,
+    clock,
+  });
   const nonceFrom = `authorization server ${server.name}`;
 
   function authenticate(url: RequestUrl, assertion?: Assertion): Promise<ClientAuthentication> {
@@ -233,4 +241,24 @@ function expectedResponse(
     sent: earlier === undefined ? sent : [...sent, ...earlier.values],
     sentEarlier: earlier?.digests,
   };
+}
+
+/** @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_STS_METADATA_INVALID, with the cause where `diagnoses` find it */
+async function discoverTokenEndpoint(
+  server: AuthorizationServer,
+  pool: Dispatcher,
+  untilMs: number,
+  diagnoses: LoadDiagnoses | undefined,
+): Promise<FoundEndpoint> {
+  const attempts: MetadataAttempt[] = [];
+  try {
+    const metadata = await discover(server, server.issuer ?? '', pool, untilMs, attempts);
+    const { tokenEndpoint, mtlsTokenEndpoint = tokenEndpoint } = metadata;
+    return { endpoint: mtlsTokenEndpoint, claimed: [tokenEndpoint, mtlsTokenEndpoint] };
+  } catch (error) {
+    await addDiagnosis(error, diagnoses, (catalogue, { message }) =>
+      catalogue.discovery({ server, attempts, message }),
+    );
+    throw error;
+  }
 }
