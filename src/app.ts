@@ -5,6 +5,7 @@ import type { AuditTrail } from './audit/audit-trail.ts';
 import { systemClock } from './clock/clock.ts';
 import type { Config } from './config/config.ts';
 import type { Audit, Intercept } from './config/optional-sections.ts';
+import { restartKeys } from './config/restart-keys.ts';
 import type { InboundSide } from './inbound/inbound.ts';
 import type { Interception } from './intercept/interception.ts';
 import type { InterceptListeners } from './intercept/listeners.ts';
@@ -324,22 +325,4 @@ async function shutDown(parts: Parts, graceMs: number, servers: Servers, hurry: 
   await dispatchers.destroy();
   sharedCache?.close();
   await audit?.close(hurry);
-}
-
-/** The changed keys that are fixed once a listener is open. */
-function restartKeys(before: Config, after: Config): string[] {
-  const changed: string[] = [];
-  if (JSON.stringify(before.listen) !== JSON.stringify(after.listen)) changed.push('listen');
-  if (JSON.stringify(before.admin) !== JSON.stringify(after.admin)) changed.push('admin');
-  if (before.socketMode !== after.socketMode) changed.push('socket_mode');
-  if ((before.inbound === undefined) !== (after.inbound === undefined)) changed.push('inbound');
-  else if (JSON.stringify(before.inbound?.listen) !== JSON.stringify(after.inbound?.listen)) {
-    changed.push('inbound.listen');
-  }
-  if (JSON.stringify(before.signals) !== JSON.stringify(after.signals)) changed.push('signals');
-  if (JSON.stringify(before.intercept) !== JSON.stringify(after.intercept)) changed.push('intercept');
-  if (JSON.stringify(before.audit) !== JSON.stringify(after.audit)) changed.push('audit');
-  if (JSON.stringify(before.cache.shared) !== JSON.stringify(after.cache.shared)) changed.push('cache.shared');
-  if (before.limits.maxHeaderBytes !== after.limits.maxHeaderBytes) changed.push('limits.max_header_size');
-  return changed;
 }
