@@ -6,6 +6,6 @@ import type { RequestTarget } from '../routing/request-target.ts';
  * another path.
  */
 export function isOpen({ path, plainPath }: RequestTarget, open: readonly OpenPath[]): boolean {
-  if (path === undefined || plainPath !== undefined) return false;
+  if (path === undefined || plainPath !== undefined || path.includes('%')) return false;
   return open.some((one) => (one.isPrefix ? path.startsWith(one.path) : path === one.path));
 }

@@ -44,6 +44,10 @@ test('opens no spelling that a server could read as another path', () => {
   );
 });
 
+test('opens no path with an escape, which some servers decode twice', () => {
+  for (const url of ['/public/%', '/public/%25', '/public/%252e%252e/', '/public/%C3%A9']) assert.ok(!open(url), url);
+});
+
 test('opens exact paths and prefixes, with any query, in origin-form and absolute-form', () => {
   for (const url of ['/healthz', '/healthz?a=/../b', '/public/', '/public/a', 'http://other/healthz'])
     assert.ok(open(url), url);
