@@ -1,6 +1,5 @@
 import type { JWTPayload } from 'jose';
-import { decodeProtectedHeader } from 'jose/decode/protected_header';
-import { decodeJwt } from 'jose/jwt/decode';
+import { parseJsonObject } from './json-object.ts';
 
 /** Tolerated difference between our clock and the clock of the server that set an `exp`. */
 export const EXPIRY_LEEWAY_MS = 5000;
@@ -8,12 +7,14 @@ export const EXPIRY_LEEWAY_MS = 5000;
 /** The claims of a JWT, unverified. Undefined for an opaque or encrypted token. */
 export type Claims = JWTPayload | undefined;
 
-/** Reads the claims of a token. Unverified claims may only make cambist stricter: an earlier expiry, or a wrong audience. */
+/**
+ * Reads the claims of a token: the JSON object in the middle of three parts. Unverified claims may only make cambist stricter: an
+ * earlier expiry, or a wrong audience. So the header need not be read, and an unusual spelling of base64url is no way out.
+ * @see RFC 7519 section 3
+ */
 export function readClaims(token: string): Claims {
-  try {
-    if (decodeProtectedHeader(token).alg === undefined) return undefined;
-    return decodeJwt(token);
-  } catch {
-    return undefined;
-  }
+  const start = token.indexOf('.') + 1;
+  const end = token.indexOf('.', start);
+  if (start === 0 || end === -1 || token.includes('.', end + 1)) return undefined;
+  return parseJsonObject(Buffer.from(token.slice(start, end), 'base64url').toString());
 }
