@@ -1,4 +1,7 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type AuthenticationRequirements, CambistError, describeError, detailOf } from '../errors.ts';
+import { announceClose } from './closing.ts';
+import { discardRest } from './request-body.ts';
 
 /** A response that cambist makes itself. */
 export interface OwnResponse {
@@ -35,6 +38,21 @@ export function errorResponse(error: CambistError, requestId: string, wanted: Wa
   if (error.consentUrl !== undefined) headers['cache-control'] = 'no-store';
   const body = JSON.stringify({ type, title, status, detail, code: error.code, request_id: requestId, ...interaction });
   return { status, headers, body };
+}
+
+/** Writes a response whole. The rest of an incomplete request is dropped, and a proxy that drains wants no further requests. */
+export function writeResponse(
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
+  { status, headers, body }: OwnResponse,
+  isDraining: boolean,
+): void {
+  const keepsConnection = incoming.complete && !isDraining;
+  if (!keepsConnection) announceClose(incoming);
+  const connection = keepsConnection ? {} : { connection: 'close' };
+  outgoing.writeHead(status, { ...headers, ...connection, 'content-length': Buffer.byteLength(body) });
+  outgoing.end(body);
+  discardRest(incoming);
 }
 
 /** Where a caller gets its token, and for what. Both are safe in a quoted string. */

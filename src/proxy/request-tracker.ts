@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Clock } from '../clock/clock.ts';
+import type { Route } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { ProxyObserver } from '../observability/proxy-observer.ts';
@@ -68,6 +69,17 @@ export class RequestTracker {
     if (this.inFlight > maxInFlight) {
       throw new CambistError('ERR_OVERLOADED', 'limits.max_in_flight is reached: raise it, or run more proxies');
     }
+  }
+
+  /** Counts an open stream. @returns a function to call when the stream ends */
+  streamOpened(route: Route): () => void {
+    const { observer } = this.options;
+    this.openStreams += 1;
+    observer.streamOpened(route);
+    return () => {
+      this.openStreams -= 1;
+      observer.streamClosed(route);
+    };
   }
 
   ended(): void {

@@ -12,15 +12,13 @@ import type { Subject } from '../tokens/subject.ts';
 import type { ActiveConfig } from './active-config.ts';
 import { ARRIVAL, type Arrival, type Arrived } from './arrival.ts';
 import { callerRequestId } from './caller-tokens.ts';
-import { announceClose } from './closing.ts';
-import { idForError, isMcpPost, type ResponseId, toJsonRpc } from './mcp-error.ts';
-import { asCambistError, errorResponse, type OwnResponse } from './own-response.ts';
+import { failureResponse } from './failure-response.ts';
+import { asCambistError, type OwnResponse, writeResponse } from './own-response.ts';
 import type { Pipelined } from './pipelining.ts';
 import type { ProxyRequest, RequestRecord, ResponseStart } from './proxy-request.ts';
 import { discardRest, isReadingPaused, type RequestBody } from './request-body.ts';
 import { beginSpan, endSpan, logRequest, nameSpan } from './request-report.ts';
 import type { RequestTracker } from './request-tracker.ts';
-import { clientOf, wantedToken } from './resource-metadata.ts';
 import { isEventStream, type ResponseRelay } from './response-relay.ts';
 import { DEFAULT_STALL_MS } from './stall-watch.ts';
 import { assertShare, type UpstreamShare } from './upstream-share.ts';
@@ -214,25 +212,14 @@ export class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
   fail(caught: unknown, instead?: OwnResponse): void {
     if (this.#isOver || this.response.headersSent || this.#isFailing) return;
     const error = asCambistError(caught);
-    const isMcp = instead === undefined && isMcpPost(this.incoming, this.route, error);
-    const id = isMcp ? idForError(error, this.incoming, this.body) : undefined;
-    this.#isFailing = id instanceof Promise;
-    if (instead !== undefined) this.#failAs(error, instead);
-    else if (id instanceof Promise) void id.then((known) => this.#failWith(error, known));
-    else this.#failWith(error, id);
+    const response = instead ?? failureResponse(this, error);
+    this.#isFailing = response instanceof Promise;
+    if (response instanceof Promise) void response.then((known) => this.#failWith(error, known));
+    else this.#failWith(error, response);
   }
 
-  /** @param id given where an MCP client reads the response */
-  #failWith(error: CambistError, id?: ResponseId): void {
+  #failWith(error: CambistError, response: OwnResponse): void {
     if (this.#isOver || this.response.headersSent) return;
-    const { route, target } = this;
-    const isChallenge = error.status === 401 && route !== undefined;
-    const wanted = isChallenge ? wantedToken(route, target?.path, clientOf(this)) : undefined;
-    const problem = errorResponse(error, this.id, wanted);
-    this.#failAs(error, id === undefined ? problem : toJsonRpc(problem, id));
-  }
-
-  #failAs(error: CambistError, response: OwnResponse): void {
     this.error = error;
     this.#responded(response.status, response.status < 500 ? 'refused' : 'failed');
     this.#write(response);
@@ -305,24 +292,10 @@ export class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
 
   /** Counts an open stream until the request ends. */
   #countStream(): void {
-    const { route } = this;
-    if (route === undefined) return;
-    const { observer } = this.#tracker.options;
-    this.#tracker.openStreams += 1;
-    observer.streamOpened(route);
-    this.onClosed(() => {
-      this.#tracker.openStreams -= 1;
-      observer.streamClosed(route);
-    });
+    if (this.route !== undefined) this.onClosed(this.#tracker.streamOpened(this.route));
   }
 
-  #write({ status, headers, body }: OwnResponse): void {
-    // The rest of an incomplete request is dropped, and a proxy that drains wants no further requests.
-    const keepsConnection = this.incoming.complete && !this.#tracker.isDraining;
-    if (!keepsConnection) announceClose(this.incoming);
-    const connection = keepsConnection ? {} : { connection: 'close' };
-    this.response.writeHead(status, { ...headers, ...connection, 'content-length': Buffer.byteLength(body) });
-    this.response.end(body);
-    discardRest(this.incoming);
+  #write(response: OwnResponse): void {
+    writeResponse(this.incoming, this.response, response, this.#tracker.isDraining);
   }
 }

@@ -9,7 +9,7 @@ export type Claims = JWTPayload | undefined;
 
 /**
  * Reads the claims of a token: the JSON object in the middle of three parts. Unverified claims may only make cambist stricter: an
- * earlier expiry, or a wrong audience. So the header need not be read, and an unusual spelling of base64url is no way out.
+ * earlier expiry, or a wrong audience. So the header stays unread, and base64url is read leniently.
  * @see RFC 7519 section 3
  */
 export function readClaims(token: string): Claims {
