@@ -37,11 +37,6 @@ export function readStream(text: string, name: string): ManifestStream {
   };
 }
 
-/** Changes the documents of a text. @throws {ManifestError} */
-export function changeStream(text: string, name: string, change: ManifestChange): { text: string; notes: Note[] } {
-  return readStream(text, name).change(change);
-}
-
 interface ReadDocument {
   readonly document: Document.Parsed;
   readonly place: string;

@@ -2,8 +2,8 @@ import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../clock/clock.ts';
 import { CambistError } from '../errors.ts';
-import type { Claims } from './claims.ts';
-import { claimsOf, type Subject } from './subject.ts';
+import { type Claims, readClaims } from './claims.ts';
+import type { Subject } from './subject.ts';
 
 /** The end of what an issuer's subject, or one session of it, may do with the tokens that it has. */
 export interface Revocation {
@@ -64,14 +64,20 @@ interface Entry {
   readonly atMs: number;
 }
 
-/** The keys under which a token may be revoked. */
-interface Identity {
-  /** The claims that it was made of. */
-  readonly claims: Claims;
+/** The keys under which a token may be revoked, by one set of its claims. */
+interface Names {
   readonly issuer: string;
   readonly keys: readonly string[];
   /** Epoch milliseconds. A token without `iat` counts as older than every revocation. */
   readonly issuedAtMs: number;
+}
+
+/** Everything that a token is called. */
+interface Identity {
+  /** The claims of the introspection that it was made of. */
+  readonly introspected: Claims;
+  /** By its own claims, and by those of its introspection. Empty for a token without claims. */
+  readonly names: readonly Names[];
 }
 
 export function createRevocations(options: RevocationsOptions): Revocations {
@@ -81,7 +87,7 @@ export function createRevocations(options: RevocationsOptions): Revocations {
   /** By issuer: older tokens are all refused. One entry for each configured issuer at most. */
   const floors = new Map<string, number>();
   const known = new LRUCache<string, Identity>({ max: MAX_KNOWN_TOKENS });
-  const identities = new WeakMap<Subject, Identity | 'none'>();
+  const identities = new WeakMap<Subject, Identity>();
   /** The epoch and the claims with which a token passed. */
   const passed = new WeakMap<Subject, { readonly epoch: number; readonly introspected: Claims }>();
   const listeners: ((digests: ReadonlySet<string>) => void)[] = [];
@@ -90,23 +96,27 @@ export function createRevocations(options: RevocationsOptions): Revocations {
 
   const isOver = (atMs: number): boolean => atMs + rememberMs <= clock.wallMs();
 
-  function identityOf(subject: Subject): Identity | 'none' {
+  function identityOf(subject: Subject): Identity {
     let identity = identities.get(subject);
     // An introspection may have stated other claims since.
-    if (identity === undefined || (subject.introspected !== undefined && claimsIn(identity) !== subject.introspected)) {
-      identity = toIdentity(claimsOf(subject));
+    if (identity === undefined || identity.introspected !== subject.introspected) {
+      // Another route may have introspected the same token.
+      const earlier = subject.introspected === undefined ? known.get(subject.digest) : undefined;
+      identity = earlier ?? toIdentity(subject);
       identities.set(subject, identity);
-      if (identity !== 'none') known.set(subject.digest, identity);
+      if (identity.names.length > 0) known.set(subject.digest, identity);
     }
     return identity;
   }
 
-  function covers({ issuer, keys, issuedAtMs }: Identity): boolean {
-    const floorMs = floors.get(issuer);
-    if (floorMs !== undefined && issuedAtMs <= floorMs) return true;
-    return keys.some((key) => {
-      const entry = entries.get(key);
-      return entry !== undefined && issuedAtMs <= entry.atMs && !isOver(entry.atMs);
+  function covers({ names }: Identity): boolean {
+    return names.some(({ issuer, keys, issuedAtMs }) => {
+      const floorMs = floors.get(issuer);
+      if (floorMs !== undefined && issuedAtMs <= floorMs) return true;
+      return keys.some((key) => {
+        const entry = entries.get(key);
+        return entry !== undefined && issuedAtMs <= entry.atMs && !isOver(entry.atMs);
+      });
     });
   }
 
@@ -148,8 +158,7 @@ export function createRevocations(options: RevocationsOptions): Revocations {
   }
 
   function isRevoked(subject: Subject): boolean {
-    const identity = identityOf(subject);
-    return identity !== 'none' && covers(identity);
+    return covers(identityOf(subject));
   }
 
   return {
@@ -187,14 +196,16 @@ export function createRevocations(options: RevocationsOptions): Revocations {
   };
 }
 
-function claimsIn(identity: Identity | 'none'): Claims {
-  return identity === 'none' ? undefined : identity.claims;
+/** A revocation may name the token as it names itself, or as its introspection does. */
+function toIdentity({ introspected, token }: Subject): Identity {
+  const own = readClaims(token.reveal());
+  const sets: Claims[] = introspected === undefined ? [own] : [own, { ...own, ...introspected }];
+  return { introspected, names: sets.flatMap(namesOf) };
 }
 
-function toIdentity(claims: Claims): Identity | 'none' {
-  const { iss, sub, sid, iat } = claims ?? {};
-  if (claims === undefined || typeof iss !== 'string') return 'none';
-  const { email } = claims;
+function namesOf(claims: Claims): Names[] {
+  const { iss, sub, sid, iat, email } = claims ?? {};
+  if (typeof iss !== 'string') return [];
   const users: [string, string][] = [];
   if (typeof sub === 'string') users.push(['sub', sub]);
   if (typeof email === 'string') users.push(['email', email.toLowerCase()]);
@@ -203,7 +214,7 @@ function toIdentity(claims: Claims): Identity | 'none' {
   // The session of this token is unknown, so it ends with each of them.
   else keys.push(...users.map(([claim, value]) => digest([iss, claim, value, 'any session'])));
   const issuedAtMs = typeof iat === 'number' && Number.isFinite(iat) ? iat * 1000 : Number.NEGATIVE_INFINITY;
-  return { claims, issuer: iss, keys, issuedAtMs };
+  return [{ issuer: iss, keys, issuedAtMs }];
 }
 
 function keysOfRevocation(

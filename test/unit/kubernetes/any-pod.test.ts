@@ -5,12 +5,12 @@ import { parseDocument, stringify } from 'yaml';
 import { READING } from '../../../src/kubernetes/edit-document.ts';
 import type { Json, JsonObject } from '../../../src/kubernetes/json.ts';
 import { diffJson } from '../../../src/kubernetes/json-patch.ts';
-import { changeStream } from '../../../src/kubernetes/manifest-stream.ts';
 import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
 import { POD } from '../../../src/kubernetes/pod-layout.ts';
 import { uninjectPod } from '../../../src/kubernetes/pod-restoration.ts';
 import { changeManifest } from '../../../src/kubernetes/workloads.ts';
 import { ANY_FLAGS, ANY_POD } from './any-pod.ts';
+import { changeStream } from './change-stream.ts';
 import { applyPatch, IMAGE, inject, request } from './samples.ts';
 
 test('injecting twice has the result of injecting once', () => {

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parse, stringify } from 'yaml';
-import { changeStream, ManifestError } from '../../../src/kubernetes/manifest-stream.ts';
+import { ManifestError } from '../../../src/kubernetes/manifest-stream.ts';
 import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
 import { uninjectPod } from '../../../src/kubernetes/pod-restoration.ts';
 import { changeManifest } from '../../../src/kubernetes/workloads.ts';
+import { changeStream } from './change-stream.ts';
 import { request } from './samples.ts';
 
 const injected = (text: string, flags = {}) =>

@@ -85,6 +85,40 @@ test('uses the claims of an introspection, also where they come later', () => {
   assert.ok(revocations.isRevoked(subject));
 });
 
+test('takes a token by its own name and by that of its introspection', () => {
+  for (const sub of ['a pairwise name', 'alice']) {
+    const { revocations, token, revoke, pending, runPending } = start();
+    const told: string[][] = [];
+    revocations.onRevoked((digests) => told.push([...digests]));
+    const subject = token({ sub: 'alice', sid: 's1' });
+    subject.introspected = { iss: ISSUER, sub: 'a pairwise name' };
+    revocations.check(subject);
+    // The same token on a route without introspection.
+    const plain = token({ sub: 'alice', sid: 's1' });
+    revocations.check(plain);
+    revoke({ subject: { claim: 'sub', value: sub } });
+    assert.ok(revocations.isRevoked(subject), sub);
+    assert.ok(revocations.isRevoked(plain), sub);
+    assert.equal(pending.length, 1);
+    runPending();
+    assert.deepEqual(told, [[subject.digest]]);
+  }
+});
+
+test('keeps the session and the time of a token whose introspection states neither', () => {
+  const { revocations, token, revoke, nowSeconds } = start();
+  const later = token({ sub: 'alice', sid: 's2', iat: nowSeconds + 2 });
+  later.introspected = { iss: ISSUER, sub: 'alice' };
+  revoke();
+  assert.ok(!revocations.isRevoked(later));
+  const other = token({ sub: 'bob', sid: 's2' });
+  other.introspected = { iss: ISSUER, sub: 'bob' };
+  revoke({ subject: { claim: 'sub', value: 'bob' }, session: 's1' });
+  assert.ok(!revocations.isRevoked(other));
+  revoke({ subject: undefined, session: 's2' });
+  assert.ok(revocations.isRevoked(other));
+});
+
 test('changes nothing at a replay, an older event, and one beyond the time to remember', () => {
   const { revocations, revoke, clock } = start();
   const atMs = clock.wallMs();
