@@ -231,7 +231,13 @@ async function createParts(options: PartOptions): Promise<Parts> {
   const second = sharedCache?.secondLevel;
   const signals =
     first.signals &&
-    (await import('./signals/signals.ts')).createSignals(first.signals, { clock, logger, dispatchers });
+    (await import('./signals/signals.ts')).createSignals(first.signals, {
+      clock,
+      logger,
+      dispatchers,
+      ownTokens: () => tokens.ownTokens,
+      isAlone: sharedCache === undefined,
+    });
   const revocations = signals?.revocations;
   const tokens = createTokenService(first, {
     dispatchers,
@@ -254,6 +260,7 @@ async function createParts(options: PartOptions): Promise<Parts> {
     nowMs: clock.wallMs,
     inbound: () => inbound?.status,
     sharedCache: sharedCache?.status,
+    signals: signals?.status,
   });
   const logLevel = createLogLevelControl(logger);
   const keepLine = (): boolean => {

@@ -17,6 +17,7 @@ const CLIENT_ERROR_FIX = 'Compare the path of upstream with the URL of the backe
 /** Stands for the agent among the routes of failures. */
 const CALLERS = '_inbound';
 const AGENT_FIX = 'See the log of the agent.';
+const FULL_FIX = 'Lower signals.remember.';
 const BACKEND_FIX = "See the backend's own log.";
 
 /** The first requests of a client may ask for documents that do not exist. */
@@ -26,6 +27,7 @@ const FEW_RESPONSES = 3;
 export function problemsOf({
   missing,
   shared_cache: shared,
+  signals,
   authorization_servers: servers,
   config,
   routes,
@@ -51,6 +53,7 @@ export function problemsOf({
             fix: sentence(shared.fix),
           },
         ]),
+    ...signalProblems(signals),
     ...agentProblem(inbound, failures),
     ...routes.flatMap((route) => routeProblem(route, failures)),
     ...(config.last_reload?.result === 'failure'
@@ -61,6 +64,26 @@ export function problemsOf({
           {
             text: html`Changed in the config file, but not in effect: ${codes(config.waits_for_restart)}.`,
             fix: RESTART_FIX,
+          },
+        ]
+      : []),
+  ];
+}
+
+/** Transmitters whose signals do not arrive, and a list that is full. */
+function signalProblems(signals: StatusReport['signals']): Problem[] {
+  const failing = (signals?.transmitters ?? []).filter(({ available }) => !available);
+  const full = signals?.full_issuers ?? 0;
+  return [
+    ...failing.map(({ name, problem, cause, fix }) => ({
+      text: html`Signals of transmitter <strong>${name}</strong> may not arrive: <code>${problem ?? ''}</code>. ${sentence(cause)}`,
+      fix: sentence(fix),
+    })),
+    ...(full > 0
+      ? [
+          {
+            text: html`There are too many revocations. All older tokens of ${count(full)} issuers are refused.`,
+            fix: FULL_FIX,
           },
         ]
       : []),

@@ -7,6 +7,7 @@ import { decisionsTable } from './page-decisions.ts';
 import { inboundTable } from './page-inbound.ts';
 import { codes, count, duration, type Mood, percent, pill, table, time } from './page-parts.ts';
 import { routesTable } from './page-routes.ts';
+import { signalsTable } from './page-signals.ts';
 import { type Problem, problemsOf, reasonOf } from './problems.ts';
 import type { Charts, FailureStatus, ServerStatus, StatusReport } from './status.ts';
 
@@ -45,6 +46,7 @@ ${tiles(report, charts)}
 ${routesTable(report.routes, charts.route, report.failures)}
 ${inboundTable(report.inbound, charts.inbound)}
 ${authorizationServers(report.authorization_servers)}
+${signalsTable(report.signals)}
 ${failures(report.failures)}
 ${decisionsTable(content.local?.decisions)}
 ${config(content)}

@@ -11,6 +11,7 @@ import { fixOf } from '../observability/recent-failures.ts';
 import type { RecentTraffic } from '../observability/recent-traffic.ts';
 import type { ResponseClasses } from '../observability/response-classes.ts';
 import type { SharedCacheStatus } from '../shared-cache/shared-cache.ts';
+import type { SignalsStatus } from '../signals/signals.ts';
 import {
   type Figures,
   figures,
@@ -45,6 +46,8 @@ export interface StatusReport {
   readonly cache: { readonly entries: number; readonly max_entries: number };
   /** Undefined where replicas share nothing. */
   readonly shared_cache?: SharedCacheStatus;
+  /** Undefined without `signals`. */
+  readonly signals?: SignalsStatus;
   readonly authorization_servers: readonly ServerStatus[];
   readonly routes: readonly RouteStatus[];
   /** Undefined without `inbound`. */
@@ -107,6 +110,7 @@ export interface StatusSources {
   readonly readiness: Readiness;
   readonly cacheEntries: () => number;
   readonly sharedCache?: (() => SharedCacheStatus) | undefined;
+  readonly signals?: (() => SignalsStatus) | undefined;
   /** Returns undefined without `inbound`. */
   readonly inbound?: () => InboundSource | undefined;
   readonly nowMs: () => number;
@@ -134,7 +138,7 @@ export interface Charts {
 const MAX_DATE_SECONDS = 8.64e12;
 
 export function createStatus(sources: StatusSources): Status {
-  const { version, counts, traffic, readiness, cacheEntries, inbound, nowMs, sharedCache } = sources;
+  const { version, counts, traffic, readiness, cacheEntries, inbound, nowMs, sharedCache, signals } = sources;
   const startedAt = isoTime(nowMs());
   let served: { config: Config; version: string; waiting: readonly string[] } | undefined;
 
@@ -197,6 +201,7 @@ export function createStatus(sources: StatusSources): Status {
         recent: recentFigures(traffic.of([...routeNames(config), UNMATCHED])),
         cache: { entries: cacheEntries(), max_entries: config?.cache.maxEntries ?? 0 },
         ...(sharedCache !== undefined && { shared_cache: sharedCache() }),
+        ...(signals !== undefined && { signals: signals() }),
         authorization_servers: config === undefined ? [] : servers(config, checks),
         routes: routes.map((route) => routeStatus(route, counts.route(route.name), traffic.of([route.name]))),
         ...inboundStatus(inbound?.(), config),

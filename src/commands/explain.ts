@@ -65,6 +65,8 @@ interface Explanation extends TokenRequests {
   readonly cache_key: readonly string[] | undefined;
   /** How the issued token is shared with other replicas. Undefined without a shared cache. */
   readonly sharing: string | undefined;
+  /** How cambist learns that the caller's token is revoked. Undefined if it does not, or if there is no caller. */
+  readonly revoked_by: readonly string[] | undefined;
 }
 
 /** Shows which route a request takes, why it takes no other route, and the token request. */
@@ -149,7 +151,20 @@ function explainRequest(config: Config, method: string, url: string, headers: re
     ...(route === undefined ? NO_REQUESTS : explainTokenRequests(route)),
     cache_key: route && explainCacheKey(route, config),
     sharing: route && explainSharing(route, config),
+    revoked_by: route && revokedBy(route, config),
   };
+}
+
+function revokedBy(route: Route, { signals }: Config): string[] | undefined {
+  if (!readsCaller(route)) return undefined;
+  const { introspection } = route.subjectToken.verify ?? {};
+  const asked = introspection === undefined ? [] : [`introspection at ${introspection.authorizationServer.name}`];
+  const told = (signals?.transmitters ?? []).flatMap(({ name, delivery, backchannelLogout }) => [
+    ...(delivery === undefined ? [] : [`Shared Signals of ${name} (${delivery})`]),
+    ...(backchannelLogout ? [`back-channel logout of ${name}`] : []),
+  ]);
+  const ways = [...asked, ...told];
+  return ways.length === 0 ? undefined : ways;
 }
 
 function callerOf(route: Route, { inbound }: Config): Explanation['caller'] {
@@ -205,6 +220,7 @@ function describe(explanation: Explanation): string {
     lines.push(`  metadata     ${explanation.protected_resource_metadata}`);
   }
   if (explanation.subject_token_check !== undefined) lines.push(`  subject      ${explanation.subject_token_check}`);
+  if (explanation.revoked_by !== undefined) lines.push(`  revoked by   ${explanation.revoked_by.join(', ')}`);
   lines.push(...describeRequest('Assertion request', assertion_request));
   lines.push(...describeRequest('Token request', token_request));
   if (explanation.issued_token_check !== undefined) {

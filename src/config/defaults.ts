@@ -25,6 +25,7 @@ export const DEFAULTS = {
   subjectTokenType: 'access_token',
   introspectionCache: '10s',
   remember: '24h',
+  pollInterval: '5s',
   actorTokenType: 'jwt',
   credential: 'exchange',
   sendHeader: 'Authorization',

@@ -1,5 +1,5 @@
 import type { CredentialSource } from '../secrets/credential.ts';
-import type { Listen, SubjectVerification, TcpListen, TlsFiles, Upstream } from './config.ts';
+import type { AuthorizationServer, Listen, SubjectVerification, TcpListen, TlsFiles, Upstream } from './config.ts';
 
 /** The source of the certificate authority whose certificates intercepted connections get. */
 export type InterceptAuthority =
@@ -90,6 +90,11 @@ export interface SharedCache {
   readonly timeoutMs: number;
 }
 
+export interface TransmitterClientCredentials {
+  readonly authorizationServer: AuthorizationServer;
+  readonly scope: string | undefined;
+}
+
 /** An issuer that says whose tokens are revoked. */
 export interface Transmitter {
   /** Its key in the file, and its label in metrics. */
@@ -102,9 +107,14 @@ export interface Transmitter {
   /** PEM file of the CA for metadata and keys: the one of the authorization server with the same issuer. */
   readonly ca: string | undefined;
   /** Undefined: no Shared Signals. */
-  readonly delivery: 'push' | undefined;
-  /** The value of its `Authorization` header. Undefined: its signature is enough. */
+  readonly delivery: 'push' | 'poll' | undefined;
+  /** The value of the `Authorization` header of its events, or of our polls. Undefined: no such header. */
   readonly authorization: CredentialSource | undefined;
+  /** The client whose tokens our requests to the transmitter have. */
+  readonly client: TransmitterClientCredentials | undefined;
+  /** Undefined: from our stream at the transmitter. */
+  readonly pollEndpoint: string | undefined;
+  readonly pollIntervalMs: number;
   /** OpenID Connect Back-Channel Logout 1.0. */
   readonly backchannelLogout: boolean;
 }

@@ -7,7 +7,7 @@ import { readDuration } from './quantities.ts';
 import type { Loose } from './schema.ts';
 import type { SignalsFile } from './schema-signals.ts';
 import type { Sources } from './sources.ts';
-import { toList } from './targets.ts';
+import { readScope, toList } from './targets.ts';
 import { readHttpUrl } from './urls.ts';
 
 type TransmitterFile = NonNullable<NonNullable<Loose<SignalsFile>['transmitters']>[string]>;
@@ -70,7 +70,7 @@ function resolveTransmitter(
   node: ConfigNode,
   sources: Sources,
 ): Transmitter | undefined {
-  const { issuer, jwks_uri: jwksUri, delivery, authorization } = written;
+  const { issuer, jwks_uri: jwksUri, delivery, authorization, poll_endpoint: pollEndpoint } = written;
   const audience = toList(written.audience);
   if (issuer === undefined || audience === undefined) return undefined;
   if (audience.length === 0) node.at('audience').error('must not be empty: name the audience of the events');
@@ -83,6 +83,11 @@ function resolveTransmitter(
   if (authorization !== undefined && delivery === undefined) {
     node.at('authorization').warn('has no effect without delivery: a logout token is its own proof: remove it', 'key');
   }
+  checkRequests(written, node);
+  if (pollEndpoint !== undefined) {
+    const rules = { allowInsecureHttp: false, allowQuery: true };
+    valueOrReport(readHttpUrl(pollEndpoint, rules), node.at('poll_endpoint'));
+  }
   return {
     name,
     issuer,
@@ -91,6 +96,57 @@ function resolveTransmitter(
     ca: servers.find((server) => server?.issuer === issuer)?.tls?.ca,
     delivery,
     authorization: sources.credential(authorization, node.at('authorization')),
+    client: resolveClient(written, servers, node),
+    pollEndpoint,
+    pollIntervalMs: readDuration(written.poll_interval ?? DEFAULTS.pollInterval, node.at('poll_interval'), {
+      min: '1s',
+      max: '10m',
+    }),
     backchannelLogout,
   };
+}
+
+/** Reports keys that contradict each other, or have no effect, in the requests that cambist sends to a transmitter. */
+function checkRequests(written: TransmitterFile, node: ConfigNode): void {
+  const { delivery, authorization, authorization_server: server, scope } = written;
+  if (delivery === 'poll' && authorization === undefined && server === undefined && !node.broken) {
+    node.error(
+      'polls without a credential: set authorization to a file, or authorization_server to the server of a client',
+    );
+  }
+  if (delivery === 'poll' && authorization !== undefined && server !== undefined) {
+    node.at('authorization').error('is a second credential beside authorization_server: remove one of them', 'key');
+  }
+  if (server !== undefined && delivery === undefined) {
+    node.at('authorization_server').warn('has no effect without delivery: remove it', 'key');
+  }
+  if (scope !== undefined && server === undefined) {
+    node.at('scope').warn('has no effect without authorization_server: remove it', 'key');
+  }
+  for (const key of ['poll_endpoint', 'poll_interval'] as const) {
+    if (written[key] !== undefined && delivery !== 'poll') {
+      node.at(key).warn('has no effect without delivery: poll: remove it', 'key');
+    }
+  }
+}
+
+function resolveClient(
+  { authorization_server: name, scope }: TransmitterFile,
+  servers: readonly (AuthorizationServer | undefined)[],
+  node: ConfigNode,
+): Transmitter['client'] {
+  if (name === undefined) return undefined;
+  const authorizationServer = servers.find((server) => server?.name === name);
+  if (authorizationServer === undefined) {
+    // A server with an error of its own is undefined, and has its report.
+    if (servers.includes(undefined)) return undefined;
+    node.at('authorization_server').error(`"${name}" is not defined under authorization_servers: define it`);
+    return undefined;
+  }
+  const { clientAuth, dpop } = authorizationServer;
+  if (clientAuth.method === 'none') {
+    node.at('authorization_server').error(`"${name}" has no client_auth, which client credentials need: set it`);
+  }
+  if (dpop) node.at('authorization_server').error(`"${name}" has dpop, which transmitters do not know: name another`);
+  return { authorizationServer, scope: readScope(scope, node.at('scope')) || undefined };
 }

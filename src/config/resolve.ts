@@ -17,7 +17,7 @@ import { resolveSharedCache } from './resolve-shared-cache.ts';
 import { resolveSignals } from './resolve-signals.ts';
 import type { ConfigFile, Loose } from './schema.ts';
 import type { Sources } from './sources.ts';
-import { introspectingServers, usedServerNames } from './used-servers.ts';
+import { introspectingServers, signallingServers, usedServerNames } from './used-servers.ts';
 
 /** Makes the config from a file whose shape has been checked. Undefined after an error, which is reported to `root`. */
 export function resolveConfig(file: Loose<ConfigFile>, root: ConfigNode, sources: Sources): Config | undefined {
@@ -57,7 +57,7 @@ export function resolveConfig(file: Loose<ConfigFile>, root: ConfigNode, sources
     signals,
     intercept: resolveIntercept(file.intercept, { listen, admin }, drafts, root.at('intercept'), sources),
   };
-  warnOfUnusedServers(servers, drafts, inbound, root);
+  warnOfUnusedServers(servers, drafts, config, root);
   warnOfLoops(listen, drafts);
   warnOfOpenSecrets([...(listen === undefined ? [] : [listen]), ...(config.intercept?.listen ?? [])], drafts);
   const authorizationServers = [...servers.values()].filter((server) => server !== undefined);
@@ -251,7 +251,7 @@ function resolveForwardProxy(
 function warnOfUnusedServers(
   servers: ReadonlyMap<string, AuthorizationServer | undefined>,
   drafts: readonly RouteDraft[],
-  inbound: Config['inbound'],
+  config: Pick<Config, 'inbound' | 'signals'>,
   root: ConfigNode,
 ) {
   // A route with an error may use the server.
@@ -259,7 +259,8 @@ function warnOfUnusedServers(
   const used = new Set<string>();
   const routes = drafts.map(({ route }) => route).filter((route) => route !== undefined);
   for (const { credential } of routes) for (const name of usedServerNames(credential)) used.add(name);
-  for (const { name } of introspectingServers({ routes, inbound })) used.add(name);
+  for (const { name } of introspectingServers({ ...config, routes })) used.add(name);
+  for (const { name } of signallingServers(config)) used.add(name);
   for (const name of servers.keys()) {
     if (!used.has(name))
       root

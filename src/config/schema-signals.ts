@@ -8,11 +8,32 @@ const transmitter = z
     audience: oneOrMany({ description: 'The `aud` of its events must contain one of these.' }),
     jwks_uri: text({ description: "URL of its keys. By default, from the issuer's metadata." }).optional(),
     delivery: z
-      .enum(['push'])
-      .meta({ description: 'How Shared Signals arrive: the transmitter sends each to `/events/NAME` (RFC 8935).' })
+      .enum(['push', 'poll'])
+      .meta({
+        description:
+          'How Shared Signals arrive. `push`: the transmitter sends each to `/events/NAME` (RFC 8935). `poll`: cambist asks for them (RFC 8936).',
+      })
       .optional(),
     authorization: fileSource({
-      description: 'File of the value of the `Authorization` header that the transmitter sends with each event.',
+      description:
+        'File of the value of the `Authorization` header that the transmitter sends with each event, or that cambist sends with each poll.',
+    }).optional(),
+    authorization_server: text({
+      description:
+        "Server that issues the token of cambist's requests to the transmitter, by client credentials. In place of `authorization` for polls; with push, for checks of the stream.",
+    }).optional(),
+    scope: text({
+      description: 'Scopes of that token, with a space between them.',
+      examples: ['ssf.read ssf.manage'],
+    }).optional(),
+    poll_endpoint: text({
+      description:
+        "URL to poll. By default, from cambist's stream at the transmitter, which cambist creates if it is missing.",
+    }).optional(),
+    poll_interval: duration({
+      description:
+        'Pause between polls at a transmitter that does not delay its responses until there is an event, from 1s to 10m.',
+      default: DEFAULTS.pollInterval,
     }).optional(),
     backchannel_logout: z
       .boolean()

@@ -29,6 +29,11 @@ export function introspectingServers({ routes, inbound }: Pick<Config, 'routes' 
   return rules.flatMap((verify) => verify?.introspection?.authorizationServer ?? []);
 }
 
+/** The authorization servers whose tokens requests to transmitters have. */
+export function signallingServers({ signals }: Pick<Config, 'signals'>): AuthorizationServer[] {
+  return (signals?.transmitters ?? []).flatMap(({ client }) => client?.authorizationServer ?? []);
+}
+
 /** Names of the authorization servers that a credential uses. */
 export function usedServerNames(credential: Credential): string[] {
   return usedServers(credential).map(({ name }) => name);

@@ -1,6 +1,6 @@
 import type { Config } from './config.ts';
 import { hideKeys } from './hide-keys.ts';
-import type { Audit, Inbound, Intercept, Signals } from './optional-sections.ts';
+import type { Audit, Inbound, Intercept, Signals, Transmitter } from './optional-sections.ts';
 import type { ConfigFile } from './schema.ts';
 import { writtenRoute } from './written-route.ts';
 import { writtenServer } from './written-server.ts';
@@ -98,18 +98,24 @@ function writtenSignals({ listen, rememberMs, transmitters }: Signals, show: Sho
     ...(listen !== undefined && { listen: address(listen) }),
     remember: duration(rememberMs),
     transmitters: Object.fromEntries(
-      transmitters.map(({ name, issuer, audience, jwksUri, delivery, authorization, backchannelLogout }) => [
-        name,
-        {
-          issuer,
-          audience: [...audience],
-          ...(jwksUri !== undefined && { jwks_uri: hideKeys(jwksUri) }),
-          ...(delivery !== undefined && { delivery }),
-          ...(authorization !== undefined && { authorization: { file: show(authorization) } }),
-          backchannel_logout: backchannelLogout,
-        },
-      ]),
+      transmitters.map((transmitter) => [transmitter.name, writtenTransmitter(transmitter, show)]),
     ),
+  };
+}
+
+function writtenTransmitter(transmitter: Transmitter, show: ShowSource) {
+  const { issuer, audience, jwksUri, delivery, authorization, client, pollEndpoint, pollIntervalMs } = transmitter;
+  return {
+    issuer,
+    audience: [...audience],
+    ...(jwksUri !== undefined && { jwks_uri: hideKeys(jwksUri) }),
+    ...(delivery !== undefined && { delivery }),
+    ...(authorization !== undefined && { authorization: { file: show(authorization) } }),
+    ...(client !== undefined && { authorization_server: client.authorizationServer.name }),
+    ...(client?.scope !== undefined && { scope: client.scope }),
+    ...(pollEndpoint !== undefined && { poll_endpoint: hideKeys(pollEndpoint) }),
+    ...(delivery === 'poll' && { poll_interval: duration(pollIntervalMs) }),
+    backchannel_logout: transmitter.backchannelLogout,
   };
 }
 

@@ -58,6 +58,8 @@ export const FINDING_CODES = [
   'keys_unusable',
   'introspection_works',
   'introspection_unusable',
+  'transmitter_reached',
+  'transmitter_unavailable',
   // subject token
   'subject_token_read',
   'subject_token_missing',

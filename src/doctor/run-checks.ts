@@ -1,4 +1,5 @@
 import type { AuthorizationServer, Config, Introspection, Route, SubjectVerification } from '../config/config.ts';
+import { signallingServers } from '../config/used-servers.ts';
 import { keySourceOf } from '../tokens/subject-check.ts';
 import { checkAgent } from './check-agent.ts';
 import { checkAudit } from './check-audit.ts';
@@ -10,6 +11,7 @@ import { checkRoute, type Prerequisites, serversOf } from './check-route.ts';
 import { checkServer, rolesOf, type ServerHealth } from './check-server.ts';
 import { checkSharedCache, serversOf as storeServersOf } from './check-shared-cache.ts';
 import { missingSubject, readRouteSubject, type SubjectTokenInput, usesCallerToken } from './check-subject.ts';
+import { checkTransmitter } from './check-transmitter.ts';
 import type { Component, Finding } from './finding.ts';
 import type { UsableKey } from './key-set.ts';
 
@@ -48,7 +50,8 @@ export async function runChecks({ config, only, input, call, context, reporter }
   for (const server of only === undefined ? config.authorizationServers : roles.keys()) {
     const title = `authorization server "${server.name}": ${server.issuer ?? server.tokenEndpoint}`;
     const found = begin({ kind: 'authorization_server', name: server.name }, title);
-    servers.set(server, await checkServer(server, roles.get(server), context, found));
+    const ofSignals = signallingServers(config).includes(server) ? 'client_credentials' : undefined;
+    servers.set(server, await checkServer(server, roles.get(server) ?? ofSignals, context, found));
   }
   const keys = new Map<string, readonly UsableKey[]>();
   const callers = only === undefined ? config.inbound?.verify : undefined;
@@ -60,9 +63,13 @@ export async function runChecks({ config, only, input, call, context, reporter }
   }
   for (const transmitter of only === undefined ? (config.signals?.transmitters ?? []) : []) {
     const { name, issuer } = transmitter;
-    const found = begin({ kind: 'issuer', name: issuer }, `keys of transmitter "${name}", which verify its signals`);
+    const found = begin(
+      { kind: 'issuer', name: issuer },
+      `transmitter "${name}", and the keys that verify its signals`,
+    );
     const rules = { ...transmitter, allowInsecureHttp: false };
     await checkKeys(rules, config.authorizationServers, context, found, `signals.transmitters.${name}`);
+    await checkTransmitter(transmitter, context, found);
   }
   for (const [source, rules, introspection] of introspectionsOf(routes, callers)) {
     const { name } = introspection.authorizationServer;

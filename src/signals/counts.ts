@@ -2,7 +2,7 @@ import { add, expect, type Tally } from '../observability/counters.ts';
 import { counter, gauge, type MetricFamily, sample, samplesOf } from '../observability/metric-families.ts';
 
 /** The ways by which signals arrive. */
-export type Channel = 'push' | 'logout';
+export type Channel = 'push' | 'poll' | 'logout';
 
 /**
  * `applied`: something was revoked. `unchanged`: it was revoked before, or is too long ago. `ignored`: an event that revokes nothing.
@@ -11,16 +11,29 @@ export type Channel = 'push' | 'logout';
 export const SIGNAL_RESULTS = ['applied', 'unchanged', 'ignored', 'refused', 'failed'] as const;
 export type SignalResult = (typeof SIGNAL_RESULTS)[number];
 
+const POLL_RESULTS = ['success', 'failure'] as const;
+
 /** Everything that `signals` counts. */
 export interface SignalCounts {
   received(transmitter: string, channel: Channel, result: SignalResult): void;
-  families(revocations: () => number): MetricFamily[];
+  polled(transmitter: string, result: (typeof POLL_RESULTS)[number]): void;
+  families(revocations: () => number, transmitters: readonly ShownTransmitter[]): MetricFamily[];
+}
+
+/** The part of a transmitter's health that metrics show. */
+export interface ShownTransmitter {
+  readonly name: string;
+  readonly isAvailable: () => boolean;
+  /** Epoch milliseconds. Undefined before the first signal. */
+  readonly lastSignalMs: () => number | undefined;
 }
 
 /** @param channels of each transmitter */
 export function createSignalCounts(channels: Readonly<Record<string, readonly Channel[]>>): SignalCounts {
+  const polls = new Map<string, Tally<(typeof POLL_RESULTS)[number]>>();
   const results = new Map<string, { transmitter: string; channel: Channel; tally: Tally<SignalResult> }>();
   for (const [transmitter, used] of Object.entries(channels)) {
+    if (used.includes('poll')) polls.set(transmitter, expect({}, POLL_RESULTS));
     for (const channel of used) {
       results.set(`${channel} ${transmitter}`, { transmitter, channel, tally: expect({}, SIGNAL_RESULTS) });
     }
@@ -30,11 +43,24 @@ export function createSignalCounts(channels: Readonly<Record<string, readonly Ch
       const entry = results.get(`${channel} ${transmitter}`);
       if (entry !== undefined) add(entry.tally, result);
     },
-    families: (revocations) => [
+    polled(transmitter, result) {
+      const tally = polls.get(transmitter);
+      if (tally !== undefined) add(tally, result);
+    },
+    families: (revocations, transmitters) => [
       counter('cambist_signals_total', 'Signals of transmitters about revoked tokens, by result.', () =>
         [...results.values()].flatMap(({ transmitter, channel, tally }) =>
           samplesOf(tally, (result) => ({ transmitter, channel, result })),
         ),
+      ),
+      counter('cambist_signal_polls_total', 'Requests to transmitters for signals, by result.', () =>
+        [...polls].flatMap(([transmitter, tally]) => samplesOf(tally, (result) => ({ transmitter, result }))),
+      ),
+      gauge('cambist_transmitter_available', 'Whether signals of a transmitter can arrive, as far as known.', () =>
+        transmitters.map(({ name, isAvailable }) => sample({ transmitter: name }, isAvailable() ? 1 : 0)),
+      ),
+      gauge('cambist_signal_last_timestamp_seconds', 'Time of the last valid signal. 0 before the first.', () =>
+        transmitters.map(({ name, lastSignalMs }) => sample({ transmitter: name }, (lastSignalMs() ?? 0) / 1000)),
       ),
       gauge('cambist_revocations', 'Revocations in force.', () => [sample({}, revocations())]),
     ],

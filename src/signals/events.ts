@@ -40,8 +40,8 @@ export interface Signal {
   /** Short names of its known events. */
   readonly events: readonly string[];
   readonly revocations: readonly Revocation[];
-  /** It proves that the stream works. */
-  readonly isVerification: boolean;
+  /** The state of a verification event. Undefined for other signals. */
+  readonly verified: string | undefined;
 }
 
 /**
@@ -65,7 +65,7 @@ export function readEvents(claims: JWTPayload, issuer: string): Signal {
   return {
     events: entries.filter(([type]) => isKnown(type)).map(([type]) => type.slice(type.lastIndexOf('/') + 1)),
     revocations,
-    isVerification: entries.some(([type]) => type === VERIFICATION_EVENT),
+    verified: stateOf(entries.find(([type]) => type === VERIFICATION_EVENT)?.[1]),
   };
 }
 
@@ -82,7 +82,7 @@ export function readLogout(claims: JWTPayload, issuer: string): Signal {
   const session = sid === undefined ? undefined : nameOf(sid, 'sid');
   if (subject === undefined && session === undefined) throw invalid('it has neither sub nor sid');
   const atMs = instantOf(iat) ?? 0;
-  return { events: ['backchannel-logout'], revocations: [{ issuer, subject, session, atMs }], isVerification: false };
+  return { events: ['backchannel-logout'], revocations: [{ issuer, subject, session, atMs }], verified: undefined };
 }
 
 function eventEntries(events: unknown): [type: string, event: Record<string, unknown>][] {
@@ -93,6 +93,12 @@ function eventEntries(events: unknown): [type: string, event: Record<string, unk
     if (!isObject(event)) throw invalid('an event is not an object');
     return [type, event];
   });
+}
+
+/** @returns an empty text where the transmitter was not asked for the event */
+function stateOf(verification: Record<string, unknown> | undefined): string | undefined {
+  if (verification === undefined) return undefined;
+  return typeof verification.state === 'string' ? verification.state : '';
 }
 
 function isKnown(type: string): boolean {

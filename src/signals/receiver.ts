@@ -11,6 +11,7 @@ export type TakeSignal = (transmitter: Transmitter, channel: 'push' | 'logout', 
 /** A signal has one token of a few hundred bytes. */
 const MAX_BODY_BYTES = 64 * 1024;
 const REQUEST_TIMEOUT_MS = 10_000;
+const CHECK_INTERVAL_MS = 1000;
 
 const SET_TYPE = 'application/secevent+jwt';
 const FORM_TYPE = 'application/x-www-form-urlencoded';
@@ -29,6 +30,12 @@ export function createReceiver(
     logger: false,
     schemaController: NO_SCHEMAS,
     bodyLimit: MAX_BODY_BYTES,
+    // Node alone would look for slow requests every 30 seconds.
+    http: {
+      headersTimeout: REQUEST_TIMEOUT_MS,
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      connectionsCheckingInterval: CHECK_INTERVAL_MS,
+    },
     requestTimeout: REQUEST_TIMEOUT_MS,
     forceCloseConnections: true,
   });

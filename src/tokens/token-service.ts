@@ -12,6 +12,7 @@ import type { LoadDiagnoses } from './diagnosis.ts';
 import { createDpopProver } from './dpop.ts';
 import { createExchange } from './exchange.ts';
 import type { Introspector } from './introspection.ts';
+import { createOwnTokens, type OwnTokens } from './own-tokens.ts';
 import type { Revocations } from './revocations.ts';
 import type { SecondLevel } from './second-level.ts';
 import { createSubjectReader } from './subject.ts';
@@ -37,6 +38,7 @@ export interface TokenService {
   readonly broker: Broker;
   readonly subjects: SubjectSource;
   readonly verifier: SubjectVerifier;
+  readonly ownTokens: OwnTokens;
   cacheSize(): number;
   cacheReport(): Record<string, RouteCacheReport>;
   /** Discovers what the authorization server needs before its first exchange. */
@@ -126,6 +128,7 @@ export function createTokenService(
     broker,
     subjects: createSubjectSource({ reader, verifier, clock, credentialRead, revocations }),
     verifier,
+    ownTokens: createOwnTokens((server) => endpoints.of(server), clock),
     cacheSize: () => cache.size,
     cacheReport: () => cache.report(),
     prepare: (server) => endpoints.of(server).prepare(),

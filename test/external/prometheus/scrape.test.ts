@@ -21,6 +21,9 @@ const EMPTY_IN_HEALTH = [
   // Off without `signals`.
   'panel "Signals"',
   'panel "Revocations in force"',
+  'panel "Available transmitters"',
+  'panel "Polls"',
+  'panel "Time since the last signal"',
   // Off without `audit`.
   'panel "Audit records"',
   // Its second query shows dropped connections.

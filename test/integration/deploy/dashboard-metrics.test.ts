@@ -83,7 +83,10 @@ function startRevoking(t: TestContext, secret: string) {
     },
     signals: {
       listen: '127.0.0.1:0',
-      transmitters: { idp: { issuer, audience: 'cambist', delivery: 'push', backchannel_logout: true } },
+      transmitters: {
+        idp: { issuer, audience: 'cambist', delivery: 'push', backchannel_logout: true },
+        polled: { issuer, audience: 'cambist', delivery: 'poll', authorization: { file: secret } },
+      },
     },
     routes: [{ name: 'tools', match: { path: '/tools' }, upstream: 'http://127.0.0.1:9/mcp' }],
   });

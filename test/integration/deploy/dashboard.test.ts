@@ -10,7 +10,7 @@ const GRID_COLUMNS = 24;
 
 const withQueries = panels.filter(({ type }) => type !== 'row');
 
-test('the rows check cambist, the authorization server, a backend, the callers and the store, in that order', () => {
+test('the rows check cambist, the authorization server, a backend, the callers, the store and revocations, in that order', () => {
   const rows = panels.filter(({ type }) => type === 'row');
   const titles = [
     'Is cambist the cause?',
@@ -18,6 +18,7 @@ test('the rows check cambist, the authorization server, a backend, the callers a
     'Is a backend the cause?',
     'Do callers reach the agent?',
     'Does the shared cache work?',
+    'Do revocations arrive?',
   ];
   assert.deepEqual(
     rows.map(({ title }) => title),

@@ -211,6 +211,22 @@ const WITH_SIGNALS = {
         authorization: { file: '/authorization' },
         backchannel_logout: true,
       },
+      polled: {
+        issuer: 'https://polled.example.com',
+        audience: ['cambist', 'agents'],
+        delivery: 'poll',
+        authorization_server: 'polled',
+        scope: 'ssf.read ssf.manage',
+        poll_endpoint: 'https://polled.example.com/poll?tenant=1',
+        poll_interval: '30s',
+      },
+    },
+  },
+  authorization_servers: {
+    polled: {
+      issuer: 'https://polled.example.com',
+      client_id: 'cambist',
+      client_auth: { method: 'client_secret_basic', client_secret: { file: '/secret' } },
     },
   },
   routes: [{ name: 'a', match: { path: '/' }, upstream: 'http://a.svc', credential: 'none' }],
@@ -237,7 +253,7 @@ function withoutHidden(config: Config): unknown {
   return JSON.parse(
     JSON.stringify(config, (key, value) => {
       if (key === 'extraParams') return value.map(([name]: [string]) => [name, HIDDEN]);
-      if (key === 'tokenEndpoint' || key === 'jwksUri') return value?.replace(/\?.*/, '');
+      if (key === 'tokenEndpoint' || key === 'jwksUri' || key === 'pollEndpoint') return value?.replace(/\?.*/, '');
       return value;
     }),
   );

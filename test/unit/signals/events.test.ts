@@ -1,7 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { InvalidSignal, LOGOUT_EVENT, REVOKING_EVENTS, readEvents, readLogout } from '../../../src/signals/events.ts';
+import {
+  InvalidSignal,
+  LOGOUT_EVENT,
+  REVOKING_EVENTS,
+  readEvents,
+  readLogout,
+  VERIFICATION_EVENT,
+} from '../../../src/signals/events.ts';
 import { readSubjectId } from '../../../src/signals/subject-id.ts';
 
 const ISSUER = 'https://idp.example.com';
@@ -73,7 +80,14 @@ test('reads the subject in the event, as drafts have it', () => {
 
 test('accepts an unknown event without an effect', () => {
   const signal = readEvents({ sub_id: ISS_SUB, events: { 'https://example.com/x': {} } }, ISSUER);
-  assert.deepEqual(signal, { events: [], revocations: [], isVerification: false });
+  assert.deepEqual(signal, { events: [], revocations: [], verified: undefined });
+});
+
+test('reads the state of a verification event', () => {
+  const of = (event: object) => readEvents({ sub_id: ISS_SUB, events: { [VERIFICATION_EVENT]: event } }, ISSUER);
+  assert.deepEqual(of({ state: 's' }), { events: ['verification'], revocations: [], verified: 's' });
+  assert.equal(of({}).verified, '');
+  assert.equal(of({ state: 5 }).verified, '');
 });
 
 for (const [what, events] of [

@@ -1,0 +1,36 @@
+import type { Transmitter } from '../config/optional-sections.ts';
+import { KEYS_TIMEOUT_MS } from '../tokens/jwks.ts';
+import { createOwnTokens } from '../tokens/own-tokens.ts';
+import type { CheckContext } from './check-context.ts';
+import { type Finding, fine, problem } from './finding.ts';
+
+/**
+ * Sends the requests that the proxy sends to a transmitter: for its metadata, for cambist's stream, and for events. It
+ * acknowledges no event and creates no stream. Transmitters that only send are not asked.
+ */
+export async function checkTransmitter(
+  transmitter: Transmitter,
+  { pool, clock, endpoint }: CheckContext,
+  found: (finding: Finding) => void,
+): Promise<void> {
+  const { name, issuer, ca, delivery, client } = transmitter;
+  if (delivery === undefined || (delivery === 'push' && client === undefined)) return;
+  // Loaded here, because most configs have no transmitter.
+  const { probeTransmitter } = await import('../signals/probe.ts');
+  const tls = ca === undefined ? undefined : { ca, certificate: undefined, privateKey: undefined };
+  const result = await probeTransmitter(transmitter, {
+    dispatcher: () => pool({ name: `issuer "${issuer}"`, tls, connectMs: KEYS_TIMEOUT_MS }),
+    tokens: () => createOwnTokens(endpoint, clock),
+    clock,
+  });
+  if ('problem' in result) {
+    const { cause, fix } = result;
+    const why = `${result.problem}: ${cause}`;
+    found(problem('transmitter_unavailable', `signals of transmitter "${name}" do not arrive`, { why, fix }));
+    return;
+  }
+  const stream = result.hasStream ? `knows cambist's stream` : 'accepts cambist, which creates its stream at the start';
+  found(
+    fine('transmitter_reached', `transmitter "${name}" ${stream}${result.wasPolled ? ', and responds to polls' : ''}`),
+  );
+}

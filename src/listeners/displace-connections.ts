@@ -1,0 +1,50 @@
+import type { Server } from 'node:http';
+import type { Socket } from 'node:net';
+
+/** Shortest interval between two log lines about dropped connections. */
+const LOG_INTERVAL_MS = 10_000;
+
+/**
+ * Bounds the connections of a server whose requests are short. A new connection takes the place of the oldest one, so that
+ * clients which send nothing cannot keep others out.
+ * @param onDropped called at most every ten seconds, with the number of connections dropped since the last call
+ */
+export function displaceConnections(
+  server: Server,
+  max: number,
+  onDropped: (count: number) => void,
+): { readonly counts: { readonly open: number; readonly dropped: number } } {
+  /** The oldest first. */
+  const open = new Set<Socket>();
+  let dropped = 0;
+  let reported = 0;
+  let nextReportMs = 0;
+
+  function drop(socket: Socket): void {
+    open.delete(socket);
+    socket.destroy();
+    dropped += 1;
+    const nowMs = performance.now();
+    if (nowMs < nextReportMs) return;
+    nextReportMs = nowMs + LOG_INTERVAL_MS;
+    onDropped(dropped - reported);
+    reported = dropped;
+  }
+
+  server.on('connection', (socket) => {
+    open.add(socket);
+    socket.once('close', () => open.delete(socket));
+    const [oldest] = open;
+    if (open.size > max && oldest !== undefined) drop(oldest);
+  });
+  return {
+    counts: {
+      get open() {
+        return open.size;
+      },
+      get dropped() {
+        return dropped;
+      },
+    },
+  };
+}

@@ -1,0 +1,58 @@
+import { CambistError, type ErrorCode } from '../errors.ts';
+import type { HttpResponse } from '../tokens/bounded-request.ts';
+import { readRetryAfter } from '../tokens/retry-after.ts';
+
+/** Why a transmitter does not work. */
+export type TransmitterProblem =
+  | 'unreachable'
+  | 'unauthorized'
+  | 'credential'
+  | 'metadata'
+  | 'stream'
+  | 'audience'
+  | 'paused'
+  | 'response'
+  | 'keys'
+  | 'unverified';
+
+/** How to fix each problem. */
+export const FIXES: Readonly<Record<TransmitterProblem, string>> = {
+  unreachable: 'start the transmitter, and check network policies and its address between here and there',
+  unauthorized: "check the credential and the scope of the transmitter's requests in signals.transmitters",
+  credential: 'mount the file of authorization, or check the client of authorization_server',
+  metadata: 'check issuer, or set poll_endpoint: the transmitter must serve /.well-known/ssf-configuration',
+  stream: 'create a stream with this delivery at the transmitter',
+  audience: 'set audience to the "aud" of the stream',
+  paused: 'enable the stream at the transmitter',
+  response: 'check poll_endpoint, and gateways in front of the transmitter',
+  keys: 'check jwks_uri, and that the keys of the issuer can be fetched from here',
+  unverified:
+    'check that the transmitter can reach signals.listen, and that the keys and audience of its events are right',
+};
+
+const CODES: Readonly<Partial<Record<TransmitterProblem, ErrorCode>>> = {
+  unauthorized: 'ERR_CLIENT_REFUSED',
+  credential: 'ERR_CREDENTIAL_UNAVAILABLE',
+  metadata: 'ERR_STS_METADATA_INVALID',
+  response: 'ERR_STS_RESPONSE_INVALID',
+};
+
+/** A transmitter cannot be used. The message contains no credential. */
+export class TransmitterError extends CambistError {
+  readonly problem: TransmitterProblem;
+
+  constructor(problem: TransmitterProblem, message: string, options?: { cause?: unknown; retryAfterSeconds?: number }) {
+    super(CODES[problem] ?? 'ERR_STS_UNAVAILABLE', message, options);
+    this.problem = problem;
+  }
+}
+
+/** The error of a response whose status is not the expected one. */
+export function unexpectedStatus(what: string, { status, retryAfter }: HttpResponse, wallMs: number): TransmitterError {
+  const message = `${what} returned status ${status}`;
+  if (status === 401 || status === 403) return new TransmitterError('unauthorized', message);
+  if (status === 404 || status === 409) return new TransmitterError('stream', message);
+  if (status < 500 && status !== 429 && status !== 408) return new TransmitterError('response', message);
+  const retryAfterSeconds = readRetryAfter(retryAfter, wallMs);
+  return new TransmitterError('unreachable', message, retryAfterSeconds === undefined ? {} : { retryAfterSeconds });
+}

@@ -1,0 +1,100 @@
+import type { Dispatcher } from 'undici';
+import type { Transmitter } from '../config/optional-sections.ts';
+import { CambistError } from '../errors.ts';
+import { readCredential } from '../secrets/credential.ts';
+import {
+  type BoundedRequest,
+  boundedRequest,
+  type HttpResponse,
+  type RequestUrl,
+  ResponseTooLargeError,
+} from '../tokens/bounded-request.ts';
+import type { OwnTokens } from '../tokens/own-tokens.ts';
+import { TransmitterError } from './problems.ts';
+
+/** Sends cambist's requests to a transmitter, with its credential. */
+export interface TransmitterClient {
+  /** @throws {TransmitterError} */
+  get(url: RequestUrl, timeoutMs: number): Promise<HttpResponse>;
+  /** Sends JSON. @throws {TransmitterError} {TransmitterTimeout} {TransmitterTooLarge} */
+  post(url: RequestUrl, body: object, timeoutMs: number): Promise<HttpResponse>;
+  /** Without a credential, for metadata. @throws {TransmitterError} */
+  getOpen(url: RequestUrl, timeoutMs: number): Promise<HttpResponse>;
+}
+
+/** No complete response arrived in time. */
+export class TransmitterTimeout extends TransmitterError {}
+/** The response is larger than the limit. */
+export class TransmitterTooLarge extends TransmitterError {}
+
+/** Characters of a header value. */
+const HEADER_VALUE = /^[\t\x20-\x7e]+$/;
+
+export interface ClientOptions {
+  readonly dispatcher: () => Dispatcher | Promise<Dispatcher>;
+  readonly tokens: () => OwnTokens;
+}
+
+export function createTransmitterClient(
+  transmitter: Transmitter,
+  { dispatcher, tokens }: ClientOptions,
+): TransmitterClient {
+  const { name, client, delivery, authorization } = transmitter;
+  const label = `transmitter "${name}"`;
+
+  /** The pushed events have the other `authorization`. */
+  async function authorize(): Promise<string | undefined> {
+    try {
+      if (client !== undefined) return await tokens().obtain(client.authorizationServer, client.scope, 'signals');
+      if (authorization === undefined || delivery !== 'poll') return undefined;
+      const value = (await readCredential(authorization, `authorization of ${label}`)).reveal().trim();
+      if (HEADER_VALUE.test(value)) return value;
+    } catch (cause) {
+      throw new TransmitterError('credential', `${label}: the credential for requests to it is unavailable`, { cause });
+    }
+    throw new TransmitterError('credential', `${label}: its authorization file does not contain a header value`);
+  }
+
+  async function send(request: Omit<BoundedRequest, 'untilMs'>, timeoutMs: number): Promise<HttpResponse> {
+    try {
+      return await boundedRequest(await dispatcher(), { ...request, untilMs: performance.now() + timeoutMs });
+    } catch (cause) {
+      if (cause instanceof ResponseTooLargeError) {
+        throw new TransmitterTooLarge('response', `${label}: ${cause.message}`, { cause });
+      }
+      // The pool could not read the CA.
+      if (cause instanceof CambistError)
+        throw new TransmitterError('credential', `${label}: its CA is unavailable`, { cause });
+      const isTimeout = cause instanceof DOMException && cause.name === 'TimeoutError';
+      if (isTimeout) throw new TransmitterTimeout('unreachable', `${label}: it did not respond in time`, { cause });
+      throw new TransmitterError('unreachable', `${label}: it is unreachable, or its response is broken`, { cause });
+    }
+  }
+
+  /** A token may be revoked, so one that is refused is replaced once. */
+  async function sendAuthorized(request: Omit<BoundedRequest, 'untilMs'>, timeoutMs: number): Promise<HttpResponse> {
+    const value = await authorize();
+    const first = await send(withAuthorization(request, value), timeoutMs);
+    if (first.status !== 401 || client === undefined) return first;
+    tokens().drop(client.authorizationServer, client.scope);
+    const next = await authorize();
+    return next === value ? first : send(withAuthorization(request, next), timeoutMs);
+  }
+
+  const accept = { accept: 'application/json' };
+  return {
+    get: (url, timeoutMs) => sendAuthorized({ method: 'GET', url, headers: accept }, timeoutMs),
+    getOpen: (url, timeoutMs) => send({ method: 'GET', url, headers: accept }, timeoutMs),
+    post: (url, body, timeoutMs) => {
+      const headers = { ...accept, 'content-type': 'application/json' };
+      return sendAuthorized({ method: 'POST', url, headers, body: JSON.stringify(body) }, timeoutMs);
+    },
+  };
+}
+
+function withAuthorization<Request extends Pick<BoundedRequest, 'headers'>>(
+  request: Request,
+  authorization: string | undefined,
+): Request {
+  return authorization === undefined ? request : { ...request, headers: { ...request.headers, authorization } };
+}

@@ -1,0 +1,60 @@
+import type { Clock } from '../clock/clock.ts';
+import type { AuthorizationServer } from '../config/config.ts';
+import { Secret } from '../secrets/secret.ts';
+import type { Lifetime } from './lifetime.ts';
+import type { TokenEndpoint } from './token-endpoint.ts';
+
+/** Tokens for requests that cambist makes for itself, and for no route. */
+export interface OwnTokens {
+  /**
+   * Gets a token by client credentials, unless one is cached.
+   * @param purpose for the log and the metrics, in place of a route
+   * @returns the value of an `Authorization` header
+   * @throws {CambistError} the codes of `TokenEndpoint.exchange`
+   */
+  obtain(server: AuthorizationServer, scope: string | undefined, purpose: string): Promise<string>;
+  /** Drops a token that was refused. */
+  drop(server: AuthorizationServer, scope: string | undefined): void;
+}
+
+interface Entry {
+  readonly token: Secret;
+  readonly lifetime: Lifetime;
+}
+
+const CAMBIST = { caller: undefined, peer: undefined };
+
+export function createOwnTokens(endpoint: (server: AuthorizationServer) => TokenEndpoint, clock: Clock): OwnTokens {
+  /** One for each transmitter of the config at most. */
+  const cached = new Map<string, Entry>();
+
+  return {
+    async obtain(server, scope, purpose) {
+      const key = keyOf(server, scope);
+      const known = cached.get(key);
+      if (known !== undefined && isReusable(known.lifetime, clock)) return `Bearer ${known.token.reveal()}`;
+      const { accessToken, lifetime } = await endpoint(server).exchange({
+        routeName: purpose,
+        requester: CAMBIST,
+        grantKind: 'client_credentials',
+        grant: () => ({ kind: 'client_credentials' }),
+        target: { resource: [], audience: [], scope, requestedTokenType: undefined, expectAudience: 'any' },
+        expect: 'token',
+        consent: undefined,
+        subjectExpiresAtMs: undefined,
+        refresh: false,
+      });
+      cached.set(key, { token: new Secret(accessToken), lifetime });
+      return `Bearer ${accessToken}`;
+    },
+    drop: (server, scope) => void cached.delete(keyOf(server, scope)),
+  };
+}
+
+function isReusable({ reusableUntilMs, expiresAtMs }: Lifetime, clock: Clock): boolean {
+  return clock.monotonicMs() < reusableUntilMs && clock.wallMs() < expiresAtMs;
+}
+
+function keyOf(server: AuthorizationServer, scope: string | undefined): string {
+  return JSON.stringify([server, scope]);
+}

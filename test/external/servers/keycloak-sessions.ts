@@ -1,0 +1,126 @@
+import { decodeJwt } from 'jose';
+import type { Keycloak, Realm } from './keycloak.ts';
+import { REALM, SECRET, USER } from './keycloak-realms.ts';
+
+export const ADMIN = { name: 'throwaway-admin', password: 'throwaway-password-of-admin' };
+/** The clients of cambist at the transmitter, one for each stream. */
+export const RECEIVERS = { push: 'signals-by-push', poll: 'signals-by-poll' } as const;
+export const SIGNALS_AUDIENCE = 'cambist-signals';
+
+/** Turns Shared Signals on, with two receivers. The agent's client logs out at a URL. @param receiver URL of `signals.listen` */
+export function signallingRealm(committed: Realm, receiver: string): Realm {
+  const clients = committed.clients as readonly { clientId: string; attributes?: Record<string, string> }[];
+  const receiving = (clientId: string) => ({
+    clientId,
+    enabled: true,
+    protocol: 'openid-connect',
+    publicClient: false,
+    clientAuthenticatorType: 'client-secret',
+    secret: SECRET,
+    standardFlowEnabled: false,
+    serviceAccountsEnabled: true,
+    optionalClientScopes: ['ssf.read', 'ssf.manage'],
+    attributes: {
+      'ssf.enabled': 'true',
+      'ssf.defaultSubjects': 'ALL',
+      'ssf.streamAudience': SIGNALS_AUDIENCE,
+      'ssf.validPushUrls': `${receiver}/*`,
+    },
+  });
+  return {
+    ...committed,
+    attributes: { 'ssf.transmitterEnabled': 'true' },
+    eventsEnabled: true,
+    adminEventsEnabled: true,
+    eventsListeners: ['jboss-logging', 'ssf-events'],
+    clients: [
+      ...clients.map((client) =>
+        client.clientId === 'agent'
+          ? {
+              ...client,
+              attributes: {
+                'backchannel.logout.url': `${receiver}/logout/keycloak`,
+                'backchannel.logout.session.required': 'true',
+              },
+            }
+          : client,
+      ),
+      receiving(RECEIVERS.push),
+      receiving(RECEIVERS.poll),
+    ],
+  };
+}
+
+/** One sign-in of the user. */
+export interface Session {
+  readonly accessToken: string;
+  readonly refreshToken: string;
+  readonly idToken: string;
+  readonly sid: string;
+  readonly userId: string;
+}
+
+/** Requests of users, operators and administrators to Keycloak. */
+export function sessionsOf(keycloak: Keycloak) {
+  const openid = (realm: string) => `${keycloak.issuer(realm)}/protocol/openid-connect`;
+
+  async function requestToken(realm: string, form: Record<string, string>): Promise<Record<string, string>> {
+    const response = await fetch(`${openid(realm)}/token`, { method: 'POST', body: new URLSearchParams(form) });
+    const body = (await response.json()) as Record<string, string>;
+    if (response.status !== 200) throw new Error(`token request failed with ${response.status}: ${body.error}`);
+    return body;
+  }
+
+  async function signIn(): Promise<Session> {
+    const { name: username, password } = USER;
+    const form = { grant_type: 'password', client_id: 'agent', scope: 'openid', username, password };
+    const { access_token = '', refresh_token = '', id_token = '' } = await requestToken(REALM, form);
+    const { sid, sub: userId = '' } = decodeJwt<{ sid: string }>(access_token);
+    return { accessToken: access_token, refreshToken: refresh_token, idToken: id_token, sid, userId };
+  }
+
+  async function asAdmin(method: string, path: string, body?: object): Promise<unknown> {
+    const form = { grant_type: 'password', client_id: 'admin-cli', username: ADMIN.name, password: ADMIN.password };
+    const { access_token: token } = await requestToken('master', form);
+    return send(method, `${keycloak.url}/admin/realms/${REALM}${path}`, `Bearer ${token}`, body);
+  }
+
+  /** A request of a receiver of Shared Signals. */
+  async function asReceiver(clientId: string, method: string, path: string, body?: object): Promise<unknown> {
+    const form = { grant_type: 'client_credentials', client_id: clientId, client_secret: SECRET };
+    const { access_token: token } = await requestToken(REALM, { ...form, scope: 'ssf.read ssf.manage' });
+    return send(method, `${keycloak.issuer(REALM)}/ssf/transmitter${path}`, `Bearer ${token}`, body);
+  }
+
+  return {
+    signIn,
+    asReceiver,
+    /** Ends all sessions of a user, in the admin API. */
+    logOutUser: ({ userId }: Session) => asAdmin('POST', `/users/${userId}/logout`),
+    /** Ends one session, in the admin API. */
+    endSession: ({ sid }: Session) => asAdmin('DELETE', `/sessions/${sid}`),
+    /** The user signs out at the agent. */
+    async signOut({ refreshToken }: Session): Promise<void> {
+      const body = new URLSearchParams({ client_id: 'agent', refresh_token: refreshToken });
+      const response = await fetch(`${openid(REALM)}/logout`, { method: 'POST', body });
+      if (response.status !== 204) throw new Error(`sign-out failed with ${response.status}`);
+    },
+    /** The end-session endpoint (OpenID Connect RP-Initiated Logout). */
+    async endSessionByBrowser({ idToken }: Session): Promise<void> {
+      const query = new URLSearchParams({ id_token_hint: idToken });
+      const response = await fetch(`${openid(REALM)}/logout?${query}`, { redirect: 'manual' });
+      if (response.status >= 400) throw new Error(`end-session failed with ${response.status}`);
+    },
+  };
+}
+
+async function send(method: string, url: string, authorization: string, body?: object): Promise<unknown> {
+  const response = await fetch(url, {
+    method,
+    headers: { authorization, ...(body !== undefined && { 'content-type': 'application/json' }) },
+    ...(body !== undefined && { body: JSON.stringify(body) }),
+  });
+  const text = await response.text();
+  if (!response.ok) throw new Error(`${method} ${url} returned ${response.status}: ${text}`);
+  return text === '' ? undefined : JSON.parse(text);
+}

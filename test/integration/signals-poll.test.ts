@@ -1,0 +1,191 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import type { SignalsStatus } from '../../src/signals/signals.ts';
+import { startTestApp } from '../harness/app.ts';
+import { eventually } from '../harness/eventually.ts';
+import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import { createFakeTransmitter } from '../harness/fake-transmitter.ts';
+import { startFakeUpstream } from '../harness/fake-upstream.ts';
+import { call } from '../harness/http-call.ts';
+import { sumSamples } from '../harness/metric-samples.ts';
+import { echo } from '../harness/upstream-handlers.ts';
+import { runDoctor } from './doctor-run.ts';
+
+const REVOKED = 'https://schemas.openid.net/secevent/caep/event-type/session-revoked';
+const VERIFICATION = 'https://schemas.openid.net/secevent/ssf/event-type/verification';
+const SECRET = 'Bearer of-cambist-at-the-transmitter';
+
+/** The issuer, which is also the transmitter, and the parts of a config. */
+async function startIdp(t: TestContext, credential: 'file' | 'client') {
+  const folder = await mkdtemp(join(tmpdir(), 'cambist-poll-'));
+  t.after(() => rm(folder, { recursive: true }));
+  const file = join(folder, 'authorization');
+  await writeFile(file, `${SECRET}\n`);
+  const transmitter = createFakeTransmitter();
+  const idp = await startFakeAuthorizationServer({ respond: transmitter.respond });
+  t.after(idp.close);
+  process.env.SIGNALS_POLL_SECRET = 'a secret';
+  const client_auth = { method: 'client_secret_basic', client_secret: { env: 'SIGNALS_POLL_SECRET' } };
+  const config = {
+    authorization_servers: { local: { token_endpoint: idp.tokenEndpoint, client_id: 'c', client_auth } },
+    signals: {
+      transmitters: {
+        idp: {
+          issuer: idp.issuer,
+          audience: 'cambist',
+          delivery: 'poll',
+          poll_interval: '1s',
+          ...(credential === 'file'
+            ? { authorization: { file } }
+            : { authorization_server: 'local', scope: 'ssf.read ssf.manage' }),
+        },
+      },
+    },
+  };
+  return { folder, transmitter, idp, config };
+}
+
+/** cambist with a transmitter that it polls. */
+async function start(t: TestContext, credential: 'file' | 'client' = 'file') {
+  const { transmitter, idp, config } = await startIdp(t, credential);
+  const backend = await startFakeUpstream(echo);
+  t.after(backend.close);
+  const routes = [{ name: 'tools', match: { path: '/tools' }, upstream: `${backend.url}/mcp` }];
+  const app = await startTestApp(t, { ...config, routes });
+  const ago = (seconds: number) => Math.floor(Date.now() / 1000) - seconds;
+  const caller = (sub: string, sid: string) =>
+    idp.mint({ subject: sub, audience: ['cambist'], claims: { sid, iat: ago(60) } });
+  const status = async (token: string) =>
+    (await call(`${app.url}/tools`, { headers: { authorization: `Bearer ${token}` } })).status;
+  const offer = async (jti: string, claims: Record<string, unknown>, audience = 'cambist') =>
+    transmitter.offer(jti, await idp.mint({ audience, type: 'secevent+jwt', claims: { jti, ...claims } }));
+  const revoke = (jti: string, sub: string, sid: string) => {
+    const user = { format: 'iss_sub', iss: idp.issuer, sub };
+    return offer(jti, {
+      sub_id: { format: 'complex', user, session: { format: 'opaque', id: sid } },
+      events: { [REVOKED]: { event_timestamp: ago(0) } },
+    });
+  };
+  const signals = async (): Promise<SignalsStatus> => {
+    const response = await call(`${app.admin}/status.json`);
+    return (JSON.parse(response.text) as { signals: SignalsStatus }).signals;
+  };
+  const metric = async (name: string, labels: Record<string, string> = {}) =>
+    sumSamples(await app.metrics(), name, { transmitter: 'idp', ...labels });
+  return { app, idp, transmitter, caller, status, offer, revoke, signals, metric };
+}
+
+test('creates a stream, polls it, applies an event at once, and acknowledges it', async (t) => {
+  const { app, transmitter, caller, status, revoke, signals, metric } = await start(t);
+  const [one, other] = [await caller('alice', 's1'), await caller('alice', 's2')];
+  assert.deepEqual([await status(one), await status(other)], [200, 200]);
+  await eventually('a long poll', () => transmitter.polls.some(({ returnImmediately }) => !returnImmediately));
+  assert.equal(transmitter.streams.length, 1);
+  assert.equal(transmitter.authorization(), SECRET);
+  await revoke('event-1', 'alice', 's1');
+  await eventually('the revocation', async () => (await status(one)) === 401);
+  assert.equal(await status(other), 200);
+  await eventually('the acknowledgement', () => transmitter.pending.size === 0);
+  assert.equal(await metric('cambist_signals_total', { channel: 'poll', result: 'applied' }), 1);
+  assert.equal(await metric('cambist_transmitter_available'), 1);
+  assert.ok((await metric('cambist_signal_polls_total', { result: 'success' })) >= 2);
+  assert.ok((await metric('cambist_signal_last_timestamp_seconds')) > 0);
+  const [shown] = (await signals()).transmitters;
+  assert.equal(shown?.available, true);
+  assert.ok(shown?.last_poll_at !== undefined && shown.last_signal_at !== undefined);
+  assert.match((await call(`${app.admin}/`)).text, /Transmitters, with \d+ revocations in force/);
+  assert.ok(!app.logText().includes('alice') && !app.logText().includes('of-cambist-at-the-transmitter'));
+});
+
+test('polls with a token of its client, and gets another one where it is refused', async (t) => {
+  const { idp, transmitter, caller, status, revoke } = await start(t, 'client');
+  await eventually('a poll', () => transmitter.polls.length > 0);
+  const [request] = idp.requests;
+  assert.equal(request?.form.get('grant_type'), 'client_credentials');
+  assert.equal(request?.form.get('scope'), 'ssf.read ssf.manage');
+  assert.equal(transmitter.authorization(), `Bearer ${request?.issued}`);
+  const token = await caller('alice', 's1');
+  transmitter.fault = 401;
+  await revoke('event-1', 'alice', 's1');
+  await eventually('another token', () => idp.requests.length > 1);
+  transmitter.fault = undefined;
+  await eventually('the revocation', async () => (await status(token)) === 401);
+});
+
+test('tells the transmitter about an event that is not for cambist, and goes on', async (t) => {
+  const { transmitter, caller, status, offer, revoke, metric } = await start(t);
+  const token = await caller('alice', 's1');
+  await offer('wrong', { sub_id: {}, events: { [REVOKED]: {} } }, 'another receiver');
+  await revoke('right', 'alice', 's1');
+  await eventually('the revocation', async () => (await status(token)) === 401);
+  await eventually('the report', () => transmitter.pending.size === 0);
+  const report = transmitter.polls.map(({ setErrs }) => setErrs?.wrong?.err).find((err) => err !== undefined);
+  assert.equal(report, 'invalid_audience');
+  assert.equal(await metric('cambist_signals_total', { channel: 'poll', result: 'refused' }), 1);
+  assert.equal(await metric('cambist_transmitter_available'), 1);
+});
+
+test('pauses between polls at a transmitter that responds at once', async (t) => {
+  const { transmitter, caller, status, revoke } = await start(t);
+  transmitter.isHasty = true;
+  const token = await caller('alice', 's1');
+  await revoke('event-1', 'alice', 's1');
+  await eventually('the revocation', async () => (await status(token)) === 401);
+  await eventually('the acknowledgement', () => transmitter.pending.size === 0);
+  const before = transmitter.polls.length;
+  await eventually('another poll', () => transmitter.polls.length > before);
+});
+
+test('says that a transmitter is unavailable, why, and when it is back', async (t) => {
+  const { app, transmitter, signals, metric } = await start(t);
+  await eventually('a poll', () => transmitter.polls.length > 0);
+  transmitter.fault = 503;
+  transmitter.offer('wakes the poll that waits', 'x');
+  await eventually('the problem', async () => (await signals()).transmitters[0]?.available === false);
+  const [shown] = (await signals()).transmitters;
+  assert.equal(shown?.problem, 'unreachable');
+  assert.match(shown?.fix ?? '', /^start the transmitter/);
+  assert.equal(await metric('cambist_transmitter_available'), 0);
+  assert.ok((await metric('cambist_signal_polls_total', { result: 'failure' })) > 0);
+  const line = app.logs.find(({ reason }) => reason === 'unreachable');
+  assert.match(String(line?.msg), /^transmitter is unavailable/);
+  assert.equal(line?.fix, shown?.fix);
+  assert.match((await call(`${app.admin}/`)).text, /Signals of transmitter <strong>idp<\/strong> may not arrive/);
+  transmitter.fault = undefined;
+  await eventually('the recovery', async () => (await metric('cambist_transmitter_available')) === 1);
+  assert.ok(app.logs.some(({ msg }) => msg === 'transmitter is available'));
+});
+
+test('asks for a verification event, and takes it', async (t) => {
+  const { transmitter, offer, metric, signals } = await start(t);
+  transmitter.onVerify = ({ stream_id, state }) => {
+    assert.equal(stream_id, 'stream-1');
+    void offer('verification', { sub_id: { format: 'opaque', id: stream_id }, events: { [VERIFICATION]: { state } } });
+  };
+  const ignored = () => metric('cambist_signals_total', { channel: 'poll', result: 'ignored' });
+  await eventually('the verification', async () => (await ignored()) === 1);
+  assert.ok((await signals()).transmitters[0]?.last_signal_at !== undefined);
+});
+
+test('stops without waiting for a long poll', async (t) => {
+  const { app, transmitter } = await start(t);
+  await eventually('a long poll', () => transmitter.polls.some(({ returnImmediately }) => !returnImmediately));
+  await app.stop();
+});
+
+test('doctor asks the transmitter without creating a stream, and explains what is wrong', async (t) => {
+  const { transmitter, config } = await startIdp(t, 'file');
+  const routes = [{ name: 'open', match: { path: '/' }, upstream: 'http://127.0.0.1:9', credential: 'none' }];
+  const first = await runDoctor(t, { ...config, routes });
+  assert.match(first.finding('transmitter_reached').what, /creates its stream/);
+  assert.equal(transmitter.streams.length, 0);
+  transmitter.streams = [{ stream_id: 's', aud: 'another', delivery: { method: 'urn:ietf:rfc:8936' } }];
+  const other = await runDoctor(t, { ...config, routes });
+  assert.match(other.finding('transmitter_unavailable').why ?? '', /^audience: .*\["another"\]/);
+  transmitter.fault = 401;
+  const refused = await runDoctor(t, { ...config, routes });
+  assert.match(refused.finding('transmitter_unavailable').why ?? '', /^metadata: .*401/);
+});

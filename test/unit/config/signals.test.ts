@@ -1,0 +1,78 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseConfig } from '../../../src/config/load.ts';
+
+const ROUTE = { name: 'a', match: { path: '/' }, upstream: 'http://a.svc', credential: 'none' };
+const ISSUER = 'https://idp.example.com';
+const BASIC = { method: 'client_secret_basic', client_secret: { file: '/secret' } };
+const SERVERS = {
+  idp: { issuer: ISSUER, client_id: 'c', client_auth: BASIC },
+  public: { issuer: 'https://public.example.com', client_id: 'c', client_auth: { method: 'none' } },
+  proving: { issuer: 'https://proving.example.com', client_id: 'c', client_auth: BASIC, dpop: true },
+};
+
+function read(transmitter: object, more: object = {}) {
+  const idp = { issuer: ISSUER, audience: 'cambist', ...transmitter };
+  const signals = { transmitters: { idp }, ...more };
+  const text = JSON.stringify({ version: 1, authorization_servers: SERVERS, signals, routes: [ROUTE] });
+  const { config, problems } = parseConfig(text, 'test.yaml');
+  return {
+    transmitter: config?.signals?.transmitters[0],
+    listen: config?.signals?.listen,
+    problems: problems
+      .map(({ path, message }) => `${path}: ${message}`)
+      .filter((problem) => !problem.startsWith('authorization_servers.')),
+  };
+}
+
+test('reads a transmitter to poll, which needs no listener', () => {
+  const { transmitter, listen, problems } = read({ delivery: 'poll', authorization_server: 'idp', scope: 'ssf.read' });
+  assert.deepEqual(problems, []);
+  assert.equal(listen, undefined);
+  assert.equal(transmitter?.client?.authorizationServer.name, 'idp');
+  assert.equal(transmitter?.client?.scope, 'ssf.read');
+  assert.equal(transmitter?.pollIntervalMs, 5000);
+});
+
+const PROBLEMS: readonly (readonly [transmitter: object, RegExp, more?: object])[] = [
+  [{ delivery: 'poll' }, /idp: polls without a credential: set authorization to a file, or authorization_server/],
+  [
+    { delivery: 'poll', authorization: { file: '/a' }, authorization_server: 'idp' },
+    /authorization: is a second credential beside authorization_server: remove one/,
+  ],
+  [{ delivery: 'poll', authorization_server: 'other' }, /authorization_server: "other" is not defined under/],
+  [{ delivery: 'poll', authorization_server: 'public' }, /authorization_server: "public" has no client_auth/],
+  [{ delivery: 'poll', authorization_server: 'proving' }, /authorization_server: "proving" has dpop/],
+  [
+    { delivery: 'poll', authorization: { file: '/a' }, scope: 'x' },
+    /scope: has no effect without authorization_server/,
+  ],
+  [
+    { delivery: 'poll', authorization: { file: '/a' }, poll_endpoint: 'http://idp.example.com/poll' },
+    /poll_endpoint: must be https/,
+  ],
+  [{ delivery: 'poll', authorization: { file: '/a' }, poll_interval: '10ms' }, /poll_interval: must be at least 1s/],
+  [
+    { delivery: 'push', poll_interval: '10s' },
+    /poll_interval: has no effect without delivery: poll/,
+    { listen: '127.0.0.1:8190' },
+  ],
+  [
+    { backchannel_logout: true, authorization_server: 'idp' },
+    /authorization_server: has no effect without delivery/,
+    { listen: '127.0.0.1:8190' },
+  ],
+  [{ delivery: 'push' }, /missing key "listen": a transmitter sends to cambist, so set the address for it/],
+  [{ backchannel_logout: true }, /missing key "listen"/],
+  [
+    { delivery: 'poll', authorization: { file: '/a' } },
+    /signals\.listen: has no effect: no transmitter sends to cambist: remove it/,
+    { listen: '127.0.0.1:8190' },
+  ],
+  [{}, /idp: never gets an event: set delivery for Shared Signals, or backchannel_logout: true/],
+];
+for (const [transmitter, expected, more] of PROBLEMS) {
+  test(`reports ${expected.source.replaceAll('\\', '').slice(0, 60)} for ${JSON.stringify(transmitter)}`, () => {
+    assert.match(read(transmitter, more).problems.join('\n'), expected);
+  });
+}

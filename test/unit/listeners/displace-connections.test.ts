@@ -1,0 +1,41 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { type AddressInfo, connect, type Socket } from 'node:net';
+import { test } from 'node:test';
+import { displaceConnections } from '../../../src/listeners/displace-connections.ts';
+import { eventually } from '../../harness/eventually.ts';
+
+test('serves a new client while others hold all connections, and closes the oldest of theirs', async (t) => {
+  const server = createServer((_request, response) => response.end('served'));
+  const told: number[] = [];
+  const { counts } = displaceConnections(server, 3, (count) => told.push(count));
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const open: Socket[] = [];
+  t.after(() => {
+    for (const socket of open) socket.destroy();
+    server.closeAllConnections();
+    server.close();
+  });
+  const connected = async (): Promise<Socket> => {
+    const socket = connect(port, '127.0.0.1');
+    socket.on('error', () => {});
+    open.push(socket);
+    await once(socket, 'connect');
+    return socket;
+  };
+  const [oldest, ...others] = [await connected(), await connected(), await connected()];
+  await eventually('three connections', () => counts.open === 3);
+  const closed = once(oldest as Socket, 'close');
+  const response = await fetch(`http://127.0.0.1:${port}/`, { headers: { connection: 'close' } });
+  assert.equal(await response.text(), 'served');
+  await closed;
+  assert.ok(others.every((socket) => !socket.destroyed && socket.readable));
+  assert.equal(counts.dropped, 1);
+  assert.deepEqual(told, [1]);
+  for (let i = 0; i < 5; i += 1) await connected();
+  await eventually('no more than three', () => counts.open <= 3 && counts.dropped >= 4);
+  assert.deepEqual(told, [1]);
+});

@@ -1,0 +1,233 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { CambistError } from '../../../src/errors.ts';
+import { InvalidSignal } from '../../../src/signals/events.ts';
+import { createPoller, MAX_EVENTS } from '../../../src/signals/poller.ts';
+import { TransmitterError } from '../../../src/signals/problems.ts';
+import { TransmitterTimeout, TransmitterTooLarge } from '../../../src/signals/transmitter-client.ts';
+import type { HttpResponse } from '../../../src/tokens/bounded-request.ts';
+import { toRequestUrl } from '../../../src/tokens/bounded-request.ts';
+import { createFakeClock } from '../../harness/fake-clock.ts';
+
+const URL = toRequestUrl('https://idp.example.com/poll');
+
+interface Sent {
+  readonly maxEvents: number;
+  readonly returnImmediately: boolean;
+  readonly ack?: readonly string[];
+  readonly setErrs?: object;
+  readonly timeoutMs: number;
+}
+
+type Reply = object | string | number | Error;
+
+/** A poller whose transmitter gives these replies, and whose pauses end at once. It stops after the last reply. */
+async function run(
+  replies: readonly Reply[],
+  { take = async () => {}, delayMs = 0 }: { take?: (token: string) => Promise<void>; delayMs?: number } = {},
+) {
+  const clock = createFakeClock();
+  const sent: Sent[] = [];
+  const results: unknown[] = [];
+  const pauses: number[] = [];
+  let forgotten = 0;
+  let finish = () => {};
+  const finished = new Promise<void>((resolve) => (finish = resolve));
+  const left = [...replies];
+  const poller = createPoller({
+    name: 'idp',
+    client: {
+      async post(_url, body, timeoutMs) {
+        sent.push({ ...(body as Omit<Sent, 'timeoutMs'>), timeoutMs });
+        clock.advance(delayMs);
+        const reply = left.shift();
+        if (reply instanceof Error) throw reply;
+        return responseOf(reply ?? {});
+      },
+    },
+    locate: async () => URL,
+    forget: () => (forgotten += 1),
+    intervalMs: 5000,
+    take,
+    onResult: (error) => void results.push(error),
+    clock,
+    random: () => 1,
+    pause: {
+      async wait(ms) {
+        pauses.push(ms);
+        if (left.length > 0) return;
+        poller.stop();
+        finish();
+      },
+      end: () => {},
+    },
+  });
+  poller.start();
+  await finished;
+  return { sent, results, pauses, forgotten };
+}
+
+function responseOf(reply: Exclude<Reply, Error>): HttpResponse {
+  if (typeof reply === 'number') return { status: reply, retryAfter: '40', text: '' };
+  return { status: 200, retryAfter: undefined, text: typeof reply === 'string' ? reply : JSON.stringify(reply) };
+}
+
+const sets = (...names: string[]) => ({ sets: Object.fromEntries(names.map((name) => [name, `token of ${name}`])) });
+
+test('polls at once first, then waits for events, and acknowledges those it applied', async () => {
+  const taken: string[] = [];
+  const { sent, results } = await run([sets('a', 'b'), { sets: {} }, {}], {
+    take: async (token) => void taken.push(token),
+    delayMs: 2000,
+  });
+  assert.deepEqual(taken, ['token of a', 'token of b']);
+  assert.deepEqual(
+    sent.map(({ returnImmediately, ack }) => [returnImmediately, ack]),
+    [
+      [true, undefined],
+      [false, ['a', 'b']],
+      [false, undefined],
+    ],
+  );
+  assert.ok(sent.every(({ maxEvents }) => maxEvents === MAX_EVENTS));
+  assert.deepEqual(results, [undefined, undefined, undefined]);
+});
+
+test('asks again without a pause while there are events, and where responses are delayed', async () => {
+  const delayed = await run([sets('a'), {}, {}], { delayMs: 2000 });
+  assert.deepEqual(delayed.pauses, [0, 0, 0]);
+  const { pauses } = await run([{ ...sets('a'), moreAvailable: true }, sets('b'), {}, {}]);
+  assert.deepEqual(pauses, [0, 0, 5000, 5000]);
+});
+
+test('pauses where a transmitter sends settled events again', async () => {
+  const { pauses, sent } = await run([sets('a'), sets('a'), sets('a')]);
+  assert.deepEqual(pauses, [0, 5000, 5000]);
+  assert.deepEqual(sent[2]?.ack, ['a']);
+});
+
+test('tells the transmitter which events are invalid, and does not ask for them again', async () => {
+  const take = async (token: string) => {
+    if (token.endsWith('b')) throw new InvalidSignal('invalid_audience', 'not for cambist');
+  };
+  const { sent, results } = await run([sets('a', 'b'), {}], { take });
+  assert.deepEqual(sent[1]?.ack, ['a']);
+  assert.deepEqual(sent[1]?.setErrs, { b: { err: 'invalid_audience', description: 'not for cambist' } });
+  assert.deepEqual(results, [undefined, undefined]);
+});
+
+test('leaves events that it cannot verify yet, and asks for them again', async () => {
+  let tries = 0;
+  const take = async (token: string) => {
+    if (!token.endsWith('b')) return;
+    tries += 1;
+    if (tries === 1) throw new CambistError('ERR_STS_UNAVAILABLE', 'no keys');
+  };
+  const { sent, results, pauses } = await run([sets('a', 'b'), sets('b'), {}], { take });
+  assert.ok(results[0] instanceof TransmitterError && results[0].problem === 'keys');
+  assert.deepEqual(results.slice(1), [undefined, undefined]);
+  assert.equal(pauses[0], 1000);
+  assert.deepEqual(
+    sent.map(({ ack, setErrs }) => [ack, setErrs]),
+    [
+      [undefined, undefined],
+      [['a'], undefined],
+      [['b'], undefined],
+    ],
+  );
+});
+
+test('tries an unknown key three times before it calls an event invalid', async () => {
+  const take = async () => {
+    throw new InvalidSignal('invalid_key', 'unknown key');
+  };
+  const { sent, results } = await run([sets('a'), sets('a'), sets('a'), {}], { take });
+  assert.deepEqual(
+    sent.map(({ setErrs }) => setErrs),
+    [undefined, undefined, undefined, { a: { err: 'invalid_key', description: 'unknown key' } }],
+  );
+  assert.deepEqual(
+    results.map((error) => (error as TransmitterError | undefined)?.problem),
+    ['keys', 'keys', undefined, undefined],
+  );
+});
+
+test('repeats what it settled until a poll succeeds', async () => {
+  const lost = new TransmitterError('unreachable', 'gone');
+  const { sent, results, pauses } = await run([sets('a'), lost, {}, {}]);
+  assert.deepEqual(
+    sent.map(({ ack, returnImmediately }) => [ack, returnImmediately]),
+    [
+      [undefined, true],
+      [['a'], false],
+      [['a'], true],
+      [undefined, false],
+    ],
+  );
+  assert.deepEqual(results, [undefined, lost, undefined, undefined]);
+  assert.deepEqual(pauses, [0, 1000, 0, 5000]);
+});
+
+test('backs off after failures, up to a minute, and as long as the transmitter wants', async () => {
+  const lost = () => new TransmitterError('unreachable', 'gone');
+  const { pauses } = await run(Array.from({ length: 8 }, lost));
+  assert.deepEqual(pauses, [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000]);
+  const busy = await run([503, 401, {}]);
+  assert.deepEqual(busy.pauses, [40_000, 2000, 0]);
+  assert.deepEqual(
+    busy.results.map((error) => (error as TransmitterError | undefined)?.problem),
+    ['unreachable', 'unauthorized', undefined],
+  );
+});
+
+test('takes a long poll without a response for no failure, and looks whether the transmitter is there', async () => {
+  const late = new TransmitterTimeout('unreachable', 'late');
+  const { sent, results, pauses } = await run([{}, late, late, {}]);
+  assert.deepEqual(
+    sent.map(({ returnImmediately }) => returnImmediately),
+    [true, false, true, true],
+  );
+  assert.deepEqual(results, [undefined, late, undefined]);
+  assert.deepEqual(pauses, [0, 0, 1000, 0]);
+  assert.ok((sent[1]?.timeoutMs ?? 0) > (sent[0]?.timeoutMs ?? 0));
+});
+
+test('asks for fewer events after a response that is too large', async () => {
+  const large = new TransmitterTooLarge('response', 'too large');
+  const { sent } = await run([large, large, { ...sets('a'), moreAvailable: true }, {}, {}]);
+  assert.deepEqual(
+    sent.map(({ maxEvents }) => maxEvents),
+    [MAX_EVENTS, MAX_EVENTS / 2, Math.floor(MAX_EVENTS / 4), Math.floor(MAX_EVENTS / 4), MAX_EVENTS],
+  );
+});
+
+test('looks for its stream again where the transmitter does not know it', async () => {
+  const { forgotten, results } = await run([404, {}]);
+  assert.equal(forgotten, 1);
+  assert.equal((results[0] as TransmitterError).problem, 'stream');
+});
+
+test('survives every response, and takes no more events than it asked for', async () => {
+  const body = fc.oneof(
+    fc.jsonValue().map((value) => JSON.stringify(value)),
+    fc.string(),
+    fc
+      .record({ sets: fc.dictionary(fc.string(), fc.jsonValue()), moreAvailable: fc.jsonValue() })
+      .map((one) => JSON.stringify(one)),
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.array(body, { minLength: 1, maxLength: 4 }), async (bodies) => {
+      let taken = 0;
+      const take = async () => {
+        taken += 1;
+      };
+      const { results, sent } = await run(bodies, { take });
+      assert.equal(results.length, bodies.length);
+      assert.ok(taken <= bodies.length * MAX_EVENTS);
+      for (const error of results) assert.ok(error === undefined || error instanceof TransmitterError, String(error));
+      for (const { ack = [] } of sent) assert.ok(ack.length <= 2 * MAX_EVENTS);
+    }),
+    { numRuns: 100 },
+  );
+});
