@@ -236,7 +236,7 @@ async function createParts(options: PartOptions): Promise<Parts> {
       logger,
       dispatchers,
       ownTokens: () => tokens.ownTokens,
-      isAlone: sharedCache === undefined,
+      sharedCache,
     });
   const revocations = signals?.revocations;
   const tokens = createTokenService(first, {

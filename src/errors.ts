@@ -180,6 +180,13 @@ const CATALOGUE = {
     detail: 'This proxy has reached its limit of requests in flight, in total or for this backend: try again later.',
     fix: 'If one route has most requests in flight, find out why its backend is slow. Otherwise, raise limits.max_in_flight, or run more proxies. If streams pile up, find the client that does not close them.',
   },
+  ERR_REVOCATIONS_UNKNOWN: {
+    status: 503,
+    phase: 'subject',
+    title: 'Revocations unknown',
+    detail: 'The proxy has just started and does not know yet which tokens are revoked: try again later.',
+    fix: 'Start the server of cache.shared, or fix what /status.json says about it. Until then, send requests to replicas that are ready.',
+  },
   ERR_AUDIT_UNAVAILABLE: {
     status: 503,
     phase: 'any',

@@ -1,5 +1,6 @@
 import { fixOf } from '../observability/recent-failures.ts';
 import { answered } from '../observability/response-classes.ts';
+import type { ReplicaStatus } from '../signals/replicas.ts';
 import { html, type Markup } from './markup.ts';
 import { codes, count, sentence } from './page-parts.ts';
 import type { RouteStatus } from './route-status.ts';
@@ -17,7 +18,9 @@ const CLIENT_ERROR_FIX = 'Compare the path of upstream with the URL of the backe
 /** Stands for the agent among the routes of failures. */
 const CALLERS = '_inbound';
 const AGENT_FIX = 'See the log of the agent.';
-const FULL_FIX = 'Lower signals.remember.';
+const FULL_FIX = 'Lower signals.remember to the longest lifetime of a token.';
+const UNTOLD_FIX = 'Fix the shared cache. Revocations that wait are told when it is back.';
+const ALL_TOLD: ReplicaStatus = { untold: 0, current: true, full: false };
 const BACKEND_FIX = "See the backend's own log.";
 
 /** The first requests of a client may ask for documents that do not exist. */
@@ -87,6 +90,25 @@ function signalProblems(signals: StatusReport['signals']): Problem[] {
           },
         ]
       : []),
+    ...replicaProblems(signals?.replicas),
+  ];
+}
+
+/** Of replicas that tell each other of revocations. */
+function replicaProblems({ untold, current, full }: ReplicaStatus = ALL_TOLD): Problem[] {
+  return [
+    ...(untold === 0
+      ? []
+      : [
+          {
+            text: html`Other replicas do not know of ${count(untold)} revocations, and serve the callers until they do.`,
+            fix: UNTOLD_FIX,
+          },
+        ]),
+    ...(current
+      ? []
+      : [{ text: html`This replica does not learn of revocations that other replicas receive.`, fix: UNTOLD_FIX }]),
+    ...(full ? [{ text: html`The shared cache has no room for more revocations.`, fix: FULL_FIX }] : []),
   ];
 }
 

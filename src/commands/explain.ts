@@ -155,7 +155,7 @@ function explainRequest(config: Config, method: string, url: string, headers: re
   };
 }
 
-function revokedBy(route: Route, { signals }: Config): string[] | undefined {
+function revokedBy(route: Route, { signals, cache }: Config): string[] | undefined {
   if (!readsCaller(route)) return undefined;
   const { introspection } = route.subjectToken.verify ?? {};
   const asked = introspection === undefined ? [] : [`introspection at ${introspection.authorizationServer.name}`];
@@ -163,7 +163,8 @@ function revokedBy(route: Route, { signals }: Config): string[] | undefined {
     ...(delivery === undefined ? [] : [`Shared Signals of ${name} (${delivery})`]),
     ...(backchannelLogout ? [`back-channel logout of ${name}`] : []),
   ]);
-  const ways = [...asked, ...told];
+  const others = told.length > 0 && cache.shared !== undefined ? ['other replicas'] : [];
+  const ways = [...asked, ...told, ...others];
   return ways.length === 0 ? undefined : ways;
 }
 

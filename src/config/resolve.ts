@@ -36,7 +36,6 @@ export function resolveConfig(file: Loose<ConfigFile>, root: ConfigNode, sources
   const inbound = resolveInbound(file.inbound, { listen, admin }, servers.values(), root.at('inbound'));
   const others = { listen, admin, 'inbound.listen': inbound?.listen };
   const signals = resolveSignals(file.signals, others, servers.values(), root.at('signals'), sources);
-  refuseSharedSignals(file, root);
   const config = {
     log: { level: file.log?.level ?? DEFAULTS.logLevel, sample: file.log?.sample ?? DEFAULTS.logSample },
     audit: resolveAudit(file.audit, root.at('audit'), sources),
@@ -66,17 +65,6 @@ export function resolveConfig(file: Loose<ConfigFile>, root: ConfigNode, sources
   const limits = resolveLimits(file, origins.size + config.forwardProxy.connect.length, root);
   if (root.broken || listen === undefined || admin === undefined) return undefined;
   return { listen, admin, ...config, limits, authorizationServers, routes };
-}
-
-/** A revoked token could come back from the store at a replica that does not know of the revocation. */
-function refuseSharedSignals(file: Loose<ConfigFile>, root: ConfigNode): void {
-  if (file.signals === undefined || file.cache?.shared === undefined) return;
-  root
-    .at('signals')
-    .error(
-      'cannot be used with cache.shared, because replicas do not tell each other of revocations: remove one of them',
-      'key',
-    );
 }
 
 function resolveAddresses(file: Loose<ConfigFile>, root: ConfigNode): Record<'listen' | 'admin', Listen | undefined> {

@@ -147,6 +147,10 @@ export const FINDING_CODES = [
   'shared_cache_reached',
   'shared_cache_slow',
   'shared_cache_unavailable',
+  'revocations_shared',
+  'revocations_not_shared',
+  'revocations_unreadable',
+  'revocations_full',
   // audit trail
   'audit_reached',
   'audit_unreachable',

@@ -98,7 +98,7 @@ export async function runChecks({ config, only, input, call, context, reporter }
   const { shared } = config.cache;
   if (shared !== undefined && only === undefined) {
     const title = `shared cache: ${storeServersOf(shared)}`;
-    await checkSharedCache(shared, begin({ kind: 'shared_cache', name: '' }, title));
+    await checkSharedCache(shared, config.signals !== undefined, begin({ kind: 'shared_cache', name: '' }, title));
   }
   if (config.audit !== undefined && only === undefined) {
     await checkAudit(config.audit, begin({ kind: 'audit', name: '' }, 'audit trail'));

@@ -30,6 +30,7 @@ const ERRORS: readonly ErrorCode[] = [
   ...errorCodesOf('route').filter((code) => code === 'ERR_ROUTE_NOT_FOUND'),
   'ERR_SUBJECT_TOKEN_MISSING',
   'ERR_SUBJECT_TOKEN_INVALID',
+  'ERR_REVOCATIONS_UNKNOWN',
   'ERR_STS_METADATA_INVALID',
   'ERR_STS_UNAVAILABLE',
   'ERR_CREDENTIAL_UNAVAILABLE',

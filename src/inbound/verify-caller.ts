@@ -18,7 +18,7 @@ export interface VerifyCallerOptions {
 
 /**
  * Verifies the token of a caller. Synchronous for a token that was verified recently.
- * @throws {CambistError} ERR_SUBJECT_TOKEN_MISSING, ERR_SUBJECT_TOKEN_INVALID, ERR_STS_UNAVAILABLE
+ * @throws {CambistError} ERR_SUBJECT_TOKEN_MISSING, ERR_SUBJECT_TOKEN_INVALID, ERR_REVOCATIONS_UNKNOWN, ERR_STS_UNAVAILABLE
  */
 export function verifyCaller(
   { request, path }: Routed,

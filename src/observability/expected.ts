@@ -22,6 +22,7 @@ export const EXCHANGE_RESULTS: readonly ExchangeResult[] = ['', ...errorCodesOf(
 export const PLAIN_ERRORS: readonly ErrorCode[] = [
   'ERR_CROSS_SITE_REQUEST',
   'ERR_SUBJECT_TOKEN_INVALID',
+  'ERR_REVOCATIONS_UNKNOWN',
   'ERR_CREDENTIAL_UNAVAILABLE',
   ...errorCodesOf('upstream').filter((code) => code !== 'ERR_UPSTREAM_REFUSED_TOKEN'),
   ...errorCodesOf('any'),

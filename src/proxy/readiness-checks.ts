@@ -12,7 +12,9 @@ export interface CheckedParts {
   /** Undefined where it is off. */
   readonly audit: { prepare(): Promise<void> } | undefined;
   /** Undefined where it is off. */
-  readonly signals?: { prepare(transmitter: Transmitter): Promise<void> } | undefined;
+  readonly signals?:
+    | { prepare(transmitter: Transmitter): Promise<void>; readonly readKept?: (() => Promise<void>) | undefined }
+    | undefined;
 }
 
 /**
@@ -39,6 +41,8 @@ export function readinessChecks(
   for (const transmitter of receiver === undefined ? [] : (signals?.transmitters ?? [])) {
     check(`signals.transmitters.${transmitter.name}`, transmitter, async () => receiver?.prepare(transmitter));
   }
+  // A replica that does not know which tokens are revoked would serve them.
+  if (receiver?.readKept !== undefined) check('cache.shared', signals, receiver.readKept);
   const callers = config.inbound?.verify;
   if (callers !== undefined) check('inbound.verify', callers, () => tokens.verifier.prepare(callers));
   for (const route of config.routes) {

@@ -9,6 +9,7 @@ import {
 import type { SharedCache, StoreNode } from '../config/optional-sections.ts';
 import { type CredentialSource, readCredential } from '../secrets/credential.ts';
 import { ACQUIRE, FINISH, FORGET, KEEP, RECALL, RENEW, type Script } from './scripts.ts';
+import { inTime } from './time-limit.ts';
 
 /** A connection to the server, or to the servers of a cluster. After a fault it is replaced. */
 export interface StoreConnection {
@@ -86,7 +87,7 @@ export const connectStore: ConnectStore = async (shared, onLost) => {
     for (const each of all) destroyQuietly(each);
   };
   try {
-    await within(CONNECT_MS, Promise.all(all.map((each) => each.connect())));
+    await inTime(Promise.all(all.map((each) => each.connect())), CONNECT_MS, tooLong);
   } catch (error) {
     destroy();
     throw error;
@@ -103,6 +104,11 @@ export const connectStore: ConnectStore = async (shared, onLost) => {
     destroy,
   };
 };
+
+/** A server that accepts no connection in time counts as unreachable, not as slow. */
+function tooLong(): Error {
+  return new Error('connecting took too long: timeout');
+}
 
 /** A subscribed connection of one server takes no other commands. The other two clients open a connection of their own for it. */
 function createClients({ server }: SharedCache, options: RedisClientOptions): { client: Client; subscriber: Client } {
@@ -199,19 +205,5 @@ function destroyQuietly(client: Client): void {
     void Promise.resolve(client.destroy()).catch(() => {});
   } catch {
     // It is gone either way.
-  }
-}
-
-/** @throws {Error} after `ms`. The promise may still settle later, which is then ignored */
-async function within<T>(ms: number, promise: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error('connecting took too long: timeout')), ms);
-  });
-  promise.catch(() => {});
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
   }
 }

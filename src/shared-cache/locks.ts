@@ -7,6 +7,11 @@ export interface LockValue {
   readonly renewals: number;
 }
 
+/** A lock lives this long after its last renewal. The replicas that wait for a replica that died go on after it. */
+export const LOCK_MS = 800;
+/** How often its holder renews a lock. */
+export const RENEW_MS = 250;
+
 const LOCK = /^([\w-]{22})\.(\d{1,9})\.([\w-]{43})$/;
 
 /** The first value of a new lock. No two locks have the same. */

@@ -1,31 +1,48 @@
 import { randomBytes } from 'node:crypto';
+import { systemClock } from '../clock/clock.ts';
 import type { SharedCache } from '../config/optional-sections.ts';
-import { type ConnectStore, connectStore } from './connection.ts';
-import { FIXES, labelOf, problemOf, type StoreProblem, StoreTimeoutError } from './problems.ts';
-import { ACQUIRE } from './scripts.ts';
+import { type ConnectStore, connectStore, type StoreConnection } from './connection.ts';
+import { createStoreKeys } from './keys.ts';
+import { FIXES, labelOf, problemOf, type StoreProblem } from './problems.ts';
+import { createRecords, type RecordList } from './records.ts';
+import { ACQUIRE, KEEP } from './scripts.ts';
+import { inTime } from './time-limit.ts';
 
 /** The result of a try: the time of one operation, or the problem. */
 export type ProbeResult =
-  | { readonly durationMs: number }
+  | {
+      readonly durationMs: number;
+      /** Undefined where they were not asked for, or the key is missing. */
+      readonly records: RecordList | undefined;
+    }
   | { readonly problem: StoreProblem; readonly cause: string; readonly fix: string };
 
 /** Longest time that a step of a probe may take. */
 const STEP_MS = 5000;
 
-/** Connects as a replica does, and tries everything that it needs: a write, a script, a subscription and a message. */
-export async function probeStore(shared: SharedCache, connect: ConnectStore = connectStore): Promise<ProbeResult> {
+/**
+ * Connects as a replica does, and tries everything that it needs: a write, a script, a subscription and a message.
+ * @param withRecords tries to keep a record too, and reads those that replicas keep
+ */
+export async function probeStore(
+  shared: SharedCache,
+  withRecords: boolean,
+  connect: ConnectStore = connectStore,
+): Promise<ProbeResult> {
   const name = `${shared.prefix}:{doctor:${randomBytes(12).toString('base64url')}}`;
   try {
     const connection = await connect(shared, () => {});
     try {
-      await inTime(connection.set(name, '1', STEP_MS));
+      await step(connection.set(name, '1', STEP_MS));
       const startedMs = performance.now();
-      await inTime(connection.run(ACQUIRE, [name, `${name}r`, `${name}l`], ['', '0', '1', '', '']));
+      await step(connection.run(ACQUIRE, [name, `${name}r`, `${name}l`], ['', '0', '1', '', '']));
       const durationMs = performance.now() - startedMs;
-      await inTime(connection.subscribe(name, () => {}));
-      await inTime(connection.publish(name, '1'));
-      await inTime(connection.delete([name]));
-      return { durationMs };
+      await step(connection.subscribe(name, () => {}));
+      await step(connection.publish(name, '1'));
+      if (withRecords) await keepOne(connection, name);
+      const names = [name, ...(withRecords ? recordNames(name) : [])];
+      await step(connection.delete(names));
+      return { durationMs, records: withRecords ? await readRecords(connection, shared) : undefined };
     } finally {
       connection.destroy();
     }
@@ -35,14 +52,40 @@ export async function probeStore(shared: SharedCache, connect: ConnectStore = co
   }
 }
 
-async function inTime<T>(work: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new StoreTimeoutError()), STEP_MS);
+function step<T>(work: Promise<T>): Promise<T> {
+  return inTime(work, STEP_MS);
+}
+
+function recordNames(name: string): string[] {
+  return [`${name}e`, `${name}v`];
+}
+
+async function keepOne(connection: StoreConnection, name: string): Promise<void> {
+  const nowMs = systemClock.wallMs();
+  const args = ['1', '1', nowMs + STEP_MS, nowMs, STEP_MS, 1, 0].map(String);
+  await step(connection.run(KEEP, recordNames(name), args));
+}
+
+/** @throws {Error} of the server. A missing key is a finding of its own, and gives undefined */
+async function readRecords(connection: StoreConnection, shared: SharedCache): Promise<RecordList | undefined> {
+  let failure: unknown;
+  const records = createRecords({
+    store: {
+      use: async (_operation, work) => {
+        try {
+          return { value: await step(work(connection)) };
+        } catch (error) {
+          failure = error;
+          return undefined;
+        }
+      },
+    },
+    keys: createStoreKeys(shared.keys),
+    counts: { operation: () => {} },
+    clock: systemClock,
+    prefix: shared.prefix,
   });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
-  }
+  const list = await records.readAll();
+  if (failure !== undefined) throw failure;
+  return list;
 }

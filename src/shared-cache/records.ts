@@ -1,92 +1,139 @@
 import type { Clock } from '../clock/clock.ts';
-import { parseJsonObject } from '../tokens/json-object.ts';
+import { type JsonObject, parseJsonObject } from '../tokens/json-object.ts';
 import type { StoreCounts } from './counts.ts';
-import type { StoreKeys } from './keys.ts';
+import { nameOf, type StoreKeys } from './keys.ts';
 import { KEEP, RECALL } from './scripts.ts';
 import { open, seal } from './seal.ts';
 import type { Store } from './store.ts';
+
+/** `full`: the server has room for no other record. `failed`: the server did not take it. */
+export type KeepResult = 'kept' | 'full' | 'failed';
+
+/** The records that the server has. */
+export interface RecordList {
+  readonly payloads: readonly unknown[];
+  /** Records that do not open: altered, forged, or sealed under an unknown key. */
+  readonly unreadable: number;
+  /** The server has no room, so that records may be missing. */
+  readonly isFull: boolean;
+  /** A replica has said that nothing is missing. A server that lost its data has lost this as well. */
+  readonly isSeeded: boolean;
+}
 
 /** Records that replicas keep until they expire, such as revocations. Sealed under the shared key. */
 export interface SharedRecords {
   /**
    * Keeps a record. Never rejects.
+   * @param id a record with the same id is replaced, unless it expires later
    * @param payload anything that JSON can express, at most 8 KiB
    * @param expiresAtMs epoch milliseconds
-   * @returns false if the server did not take it, or has no room
+   * @param overwrites replaces a record that expires later too, because it does not open
    */
-  keep(payload: unknown, expiresAtMs: number): Promise<boolean>;
+  keep(id: string, payload: unknown, expiresAtMs: number, overwrites?: boolean): Promise<KeepResult>;
+  /** Says that the server has everything, until then. Never rejects. @param expiresAtMs epoch milliseconds */
+  seed(expiresAtMs: number): Promise<KeepResult>;
   /** All records that are not expired, in no order. Undefined while they cannot be read. */
-  readAll(): Promise<readonly unknown[] | undefined>;
+  readAll(): Promise<RecordList | undefined>;
 }
 
 export interface RecordsOptions {
-  readonly store: Store;
+  readonly store: Pick<Store, 'use'>;
   readonly keys: StoreKeys;
-  readonly counts: StoreCounts;
+  readonly counts: Pick<StoreCounts, 'operation'>;
   readonly clock: Clock;
   readonly prefix: string;
 }
 
-const MAX_RECORDS = 100_000;
+/** Most records. */
+export const MAX_RECORDS = 100_000;
 /** Longest record in characters, sealed. */
 const MAX_LENGTH = 16 * 1024;
 const PAGE = 500;
 /** Time limit, because no request waits for records. */
 const LIMIT_MS = 1000;
 
+/** The id of the record that says that nothing is missing. */
+const SEED = 'seed';
+
+interface Page {
+  readonly size: number;
+  readonly texts: readonly string[];
+  readonly unreadable: number;
+}
+
+/** The content of a sealed record. Its expiry is sealed as well, so that nothing at the server prolongs it. */
+interface Content {
+  readonly expiresAtMs: number;
+  readonly payload?: unknown;
+  readonly isSeed?: true;
+}
+
 export function createRecords({ store, keys, counts, clock, prefix }: RecordsOptions): SharedRecords {
-  /** One key, and so one slot of a cluster. */
+  /** Both are in one slot of a cluster. */
   const name = `${prefix}:{records}`;
-  const context = ['record', name] as const;
+  const names = [name, `${name}:values`];
+  const contextOf = (place: string) => ['record', name, place] as const;
 
   /** @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE */
-  async function readPage(offset: number): Promise<{ readonly size: number; readonly records: unknown[] } | undefined> {
+  async function readPage(offset: number): Promise<Page | undefined> {
     const list = await keys.read();
     const args = [clock.wallMs(), offset, PAGE, MAX_LENGTH].map(String);
-    const reply = await store.use('recall', (server) => server.run(RECALL, [name], args), LIMIT_MS);
+    const reply = await store.use('recall', (server) => server.run(RECALL, names, args), LIMIT_MS);
     if (reply === undefined || !Array.isArray(reply.value)) return undefined;
-    const [size, ...sealed] = reply.value as unknown[];
-    const records = sealed.flatMap((each) => {
-      for (const key of list) {
-        const text = open(each, undefined, key, context);
-        if (text !== undefined) return current(text);
-      }
-      counts.operation('recall', 'invalid');
-      return [];
-    });
-    return { size: Number(size), records };
+    const [size, ...texts] = (reply.value as unknown[]).slice(0, 1 + 2 * PAGE);
+    const opened: string[] = [];
+    let unreadable = 0;
+    for (let at = 0; at + 1 < texts.length; at += 2) {
+      const context = contextOf(String(texts[at]));
+      const text = firstOf(list, (key) => open(texts[at + 1], undefined, key, context));
+      if (text === undefined) {
+        unreadable += 1;
+        counts.operation('recall', 'invalid');
+      } else opened.push(text);
+    }
+    return { size: Number(size), texts: opened, unreadable };
   }
 
-  /** The expiry is sealed as well, so that nothing at the server prolongs a record. */
-  function current(text: string): unknown[] {
-    const { expiresAtMs, payload } = parseJsonObject(text) ?? {};
-    return typeof expiresAtMs === 'number' && expiresAtMs > clock.wallMs() ? [payload] : [];
+  async function keep(id: string, content: Content, overwrites: boolean): Promise<KeepResult> {
+    if (content.expiresAtMs <= clock.wallMs()) return 'kept';
+    try {
+      return await write(id, content, overwrites);
+    } catch {
+      counts.operation('record', 'error');
+      return 'failed';
+    }
+  }
+
+  /** @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE */
+  async function write(id: string, content: Content, overwrites: boolean): Promise<KeepResult> {
+    const { expiresAtMs } = content;
+    const nowMs = clock.wallMs();
+    const [key] = await keys.read();
+    const place = nameOf(key, 'record', id);
+    const record = seal(JSON.stringify(content), undefined, key, contextOf(place));
+    if (record.length > MAX_LENGTH) return 'failed';
+    const numbers = [expiresAtMs, nowMs, Math.ceil(expiresAtMs - nowMs), MAX_RECORDS, overwrites ? 1 : 0];
+    const args = [place, record, ...numbers.map(String)];
+    const kept = await store.use('record', (server) => server.run(KEEP, names, args), LIMIT_MS);
+    if (kept === undefined) return 'failed';
+    counts.operation('record', kept.value === 1 ? 'ok' : 'error');
+    return kept.value === 1 ? 'kept' : 'full';
   }
 
   return {
-    async keep(payload, expiresAtMs) {
-      const lifetimeMs = Math.ceil(expiresAtMs - clock.wallMs());
-      if (lifetimeMs <= 0) return true;
-      try {
-        const [key] = await keys.read();
-        const record = seal(JSON.stringify({ expiresAtMs, payload }), undefined, key, context);
-        if (record.length > MAX_LENGTH) return false;
-        const args = [record, String(expiresAtMs), ...[clock.wallMs(), lifetimeMs, MAX_RECORDS].map(String)];
-        const kept = await store.use('record', (server) => server.run(KEEP, [name], args), LIMIT_MS);
-        if (kept !== undefined) counts.operation('record', kept.value === 1 ? 'ok' : 'error');
-        return kept?.value === 1;
-      } catch {
-        counts.operation('record', 'error');
-        return false;
-      }
-    },
+    keep: (id, payload, expiresAtMs, overwrites = false) => keep(`record ${id}`, { expiresAtMs, payload }, overwrites),
+    seed: (expiresAtMs) => keep(SEED, { expiresAtMs, isSeed: true }, true),
     async readAll() {
-      const all: unknown[] = [];
+      const texts: string[] = [];
+      let unreadable = 0;
+      let size = 0;
       try {
         for (let offset = 0; offset < MAX_RECORDS; offset += PAGE) {
           const page = await readPage(offset);
           if (page === undefined) return undefined;
-          all.push(...page.records);
+          texts.push(...page.texts);
+          unreadable += page.unreadable;
+          size += page.size;
           if (page.size < PAGE) break;
         }
       } catch {
@@ -94,7 +141,25 @@ export function createRecords({ store, keys, counts, clock, prefix }: RecordsOpt
         return undefined;
       }
       counts.operation('recall', 'ok');
-      return all;
+      const contents = texts.map((text) => parseJsonObject(text) ?? {}).filter(isCurrent);
+      return {
+        payloads: contents.filter(({ isSeed }) => isSeed !== true).map(({ payload }) => payload),
+        unreadable,
+        isFull: size >= MAX_RECORDS,
+        isSeeded: contents.some(({ isSeed }) => isSeed === true),
+      };
     },
   };
+
+  function isCurrent({ expiresAtMs }: JsonObject): boolean {
+    return typeof expiresAtMs === 'number' && expiresAtMs > clock.wallMs();
+  }
+}
+
+function firstOf<Key>(list: readonly Key[], read: (key: Key) => string | undefined): string | undefined {
+  for (const each of list) {
+    const text = read(each);
+    if (text !== undefined) return text;
+  }
+  return undefined;
 }

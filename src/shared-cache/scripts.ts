@@ -72,34 +72,50 @@ return redis.call('DEL', KEYS[1])
 };
 
 /**
- * Keeps a record until it expires, and forgets those that have. KEYS set. ARGV record, its expiry, now, lifetime of the set in ms,
- * most records. Replies 1, or 0 if there is no room.
+ * Keeps a record until it expires, and forgets some that have expired. An earlier record of the same name is replaced, unless it
+ * expires later. KEYS names by expiry, values by name. ARGV name, record, its expiry, now, its lifetime in ms, most records,
+ * 1 to replace a later one as well. Replies 1, or 0 if there is no room.
  */
 export const KEEP: Script = {
   name: 'keep',
-  keys: 1,
+  keys: 2,
   text: `
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[3])
-if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[5]) then return 0 end
-redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
-if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[4]) then redis.call('PEXPIRE', KEYS[1], ARGV[4]) end
+local expired = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[4], 'LIMIT', 0, 500)
+if #expired > 0 then
+  redis.call('ZREM', KEYS[1], unpack(expired))
+  redis.call('HDEL', KEYS[2], unpack(expired))
+end
+local before = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if before and ARGV[7] ~= '1' and tonumber(before) > tonumber(ARGV[3]) then return 1 end
+if not before and redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[6]) then return 0 end
+redis.call('ZADD', KEYS[1], ARGV[3], ARGV[1])
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+for _, key in ipairs(KEYS) do
+  if redis.call('PTTL', key) < tonumber(ARGV[5]) then redis.call('PEXPIRE', key, ARGV[5]) end
+end
 return 1
 `,
 };
 
 /**
- * Reads a page of records that are not expired. KEYS set. ARGV now, offset, most records, longest record.
- * Replies the number of records of the page, and those that are not too long.
+ * Reads a page of records that are not expired. The last to expire are first, so that what expires meanwhile moves no other
+ * record to a page that was read. KEYS names by expiry, values by name. ARGV now, offset, most records, longest record.
+ * Replies the number of names of the page, and name and value of those that are not too long.
  */
 export const RECALL: Script = {
   name: 'recall',
-  keys: 1,
+  keys: 2,
   text: `
-local page = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[1], '+inf', 'LIMIT', ARGV[2], ARGV[3])
-local kept = {tostring(#page)}
-for _, record in ipairs(page) do
-  if #record <= tonumber(ARGV[4]) then kept[#kept + 1] = record end
+local names = redis.call('ZREVRANGEBYSCORE', KEYS[1], '+inf', '(' .. ARGV[1], 'LIMIT', ARGV[2], ARGV[3])
+local page = {tostring(#names)}
+if #names == 0 then return page end
+local values = redis.call('HMGET', KEYS[2], unpack(names))
+for i, name in ipairs(names) do
+  if values[i] and #values[i] <= tonumber(ARGV[4]) then
+    page[#page + 1] = name
+    page[#page + 1] = values[i]
+  end
 end
-return kept
+return page
 `,
 };

@@ -4,6 +4,7 @@ import type { SharedCache } from '../config/optional-sections.ts';
 import type { ConnectStore, StoreConnection } from './connection.ts';
 import type { Operation, StoreCounts } from './counts.ts';
 import { problemOf, type StoreProblem, StoreTimeoutError } from './problems.ts';
+import { inTime } from './time-limit.ts';
 
 /** The state of the shared cache, for the log and the status page. */
 export interface StoreState {
@@ -186,18 +187,4 @@ export function createStore({ shared, connect, clock, counts, prepare, onChange 
 /** Grows with each attempt, and differs between replicas. */
 function pauseMs(attempts: number): number {
   return Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (attempts - 1)) * (0.5 + Math.random() / 2);
-}
-
-/** @throws {StoreTimeoutError} after `ms`. The promise may still settle later, which is then ignored */
-async function inTime<T>(promise: Promise<T>, ms: number): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new StoreTimeoutError()), ms);
-  });
-  promise.catch(() => {});
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

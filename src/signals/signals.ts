@@ -6,6 +6,7 @@ import { openListener } from '../listeners/listen.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { MetricFamily } from '../observability/metric-families.ts';
 import type { ConnectionCounts } from '../observability/metrics.ts';
+import type { SharedCacheSide } from '../shared-cache/shared-cache.ts';
 import { createIssuerKeys, type IssuerKeys } from '../tokens/jwks.ts';
 import type { OwnTokens } from '../tokens/own-tokens.ts';
 import { createRevocations, type Revocations } from '../tokens/revocations.ts';
@@ -15,6 +16,7 @@ import { InvalidSignal } from './events.ts';
 import { createHealth, type TransmitterHealth, type TransmitterStatus } from './health.ts';
 import { TransmitterError } from './problems.ts';
 import { createReceiver } from './receiver.ts';
+import { createReplicas, type ReplicaStatus } from './replicas.ts';
 import { createSubscription, type Subscription } from './subscription.ts';
 import { verifySignal } from './verify-signal.ts';
 
@@ -28,6 +30,8 @@ export interface SignalsSide {
   readonly connections: (() => ConnectionCounts) | undefined;
   /** Fetches the keys of a transmitter. @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_STS_METADATA_INVALID */
   prepare(transmitter: Transmitter): Promise<void>;
+  /** Reads what replicas keep. Undefined without `cache.shared`. @throws {CambistError} ERR_REVOCATIONS_UNKNOWN */
+  readonly readKept: (() => Promise<void>) | undefined;
   status(): SignalsStatus;
 }
 
@@ -37,6 +41,8 @@ export interface SignalsStatus {
   /** Issuers whose older tokens are all refused, because there are too many revocations. */
   readonly full_issuers: number;
   readonly transmitters: readonly TransmitterStatus[];
+  /** Undefined without `cache.shared`. */
+  readonly replicas?: ReplicaStatus;
 }
 
 export interface SignalsOptions {
@@ -45,8 +51,8 @@ export interface SignalsOptions {
   readonly dispatchers: Dispatchers;
   /** Tokens for requests to transmitters. */
   readonly ownTokens: () => OwnTokens;
-  /** False where replicas share the signals. */
-  readonly isAlone: boolean;
+  /** Tells other replicas. Undefined without `cache.shared`. */
+  readonly sharedCache: SharedCacheSide | undefined;
 }
 
 /** One transmitter, with the parts that belong to it. */
@@ -65,14 +71,18 @@ const MAX_CONNECTIONS = 256;
 const CONNECT_MS = 5000;
 
 export function createSignals(config: Signals, options: SignalsOptions): SignalsSide {
-  const { clock, logger } = options;
+  const { clock, logger, sharedCache } = options;
   const { listen, rememberMs, transmitters } = config;
+  const issuers = transmitters.map(({ issuer }) => issuer);
+  const replicas = sharedCache && createReplicas({ shared: sharedCache, clock, logger, rememberMs, issuers });
   const revocations = createRevocations({
     clock,
     rememberMs,
     onFull: () =>
       logger.error({}, 'too many revocations; refusing all older tokens of their issuer: lower signals.remember'),
+    ...(replicas && { onAdded: replicas.tell, isComplete: () => replicas.isComplete }),
   });
+  replicas?.join(revocations);
   const counts = createSignalCounts(Object.fromEntries(transmitters.map((each) => [each.name, channelsOf(each)])));
   const sources = new Map(transmitters.map((each) => [each, createSource(each)]));
 
@@ -88,12 +98,13 @@ export function createSignals(config: Signals, options: SignalsOptions): Signals
         refused(transmitter, 'poll', error);
         throw error;
       });
-    const { ownTokens, isAlone } = options;
+    const { ownTokens } = options;
+    const isAlone = sharedCache === undefined;
     const parts = { dispatcher, ownTokens, take: takePolled, counts, health, isAlone, clock };
     return { transmitter, channels, keys, health, subscription: createSubscription(transmitter, parts) };
   }
 
-  /** Applies a signal. @throws {InvalidSignal} {CambistError} */
+  /** Applies a signal, and tells the other replicas. The transmitter may forget it afterwards. @throws {InvalidSignal} {CambistError} */
   async function take(transmitter: Transmitter, channel: Channel, token: string): Promise<void> {
     const { name } = transmitter;
     const { keys, health, subscription } = sourceOf(transmitter);
@@ -105,6 +116,8 @@ export function createSignals(config: Signals, options: SignalsOptions): Signals
     if (signal.verified !== undefined) subscription?.verified(signal.verified);
     counts.received(name, channel, result);
     logger.info({ transmitter: name, channel, events: signal.events, result }, 'signal received');
+    // From here on, other replicas do not depend on this process for it.
+    await replicas?.settled();
   }
 
   function refused(transmitter: Transmitter, channel: Channel, error: unknown): void {
@@ -149,15 +162,18 @@ export function createSignals(config: Signals, options: SignalsOptions): Signals
     },
     async close() {
       for (const { subscription } of sources.values()) subscription?.stop();
+      replicas?.close();
       await server?.close();
     },
-    families: counts.families(() => revocations.size, shown),
+    families: [...counts.families(() => revocations.size, shown), ...(replicas?.families ?? [])],
     connections: connections && (() => connections.counts),
     prepare: (transmitter) => sourceOf(transmitter).keys.prepare(),
+    readKept: replicas?.prepare,
     status: () => ({
       revocations: revocations.size,
       full_issuers: revocations.fullIssuers,
       transmitters: [...sources.values()].map(({ health }) => health.status()),
+      ...(replicas && { replicas: replicas.status() }),
     }),
   };
 }

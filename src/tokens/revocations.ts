@@ -16,6 +16,15 @@ export interface Revocation {
   readonly atMs: number;
 }
 
+/** A revocation in force, as replicas tell it to each other. It names no user. */
+export interface RevocationEntry {
+  /** Digest of the issuer with a subject, a session, or both. Empty: all tokens of the issuer. */
+  readonly key: string;
+  readonly issuer: string;
+  /** Epoch milliseconds. Tokens that were issued up to then are revoked. */
+  readonly atMs: number;
+}
+
 /** The revocations that are in force. */
 export interface Revocations {
   /**
@@ -27,9 +36,13 @@ export interface Revocations {
   isRevoked(subject: Subject): boolean;
   /**
    * Refuses a revoked token. A token that passed is checked again only after the next revocation.
-   * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID
+   * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID, ERR_REVOCATIONS_UNKNOWN
    */
   check(subject: Subject): void;
+  /** Adds revocations that other replicas told. @returns how many of them changed something */
+  restore(entries: Iterable<RevocationEntry>): number;
+  /** Everything in force, the oldest addition first. */
+  list(): RevocationEntry[];
   /** @param listener gets the digests of revoked tokens that were in use, soon after they were revoked */
   onRevoked(listener: (digests: ReadonlySet<string>) => void): void;
   /** Drops revocations whose time has passed. Called regularly. */
@@ -50,13 +63,17 @@ export interface RevocationsOptions {
   readonly soon?: (run: () => void) => void;
   /** Called when the list is full, with the issuer whose older tokens are all refused from now on. */
   readonly onFull?: (issuer: string) => void;
+  /** Called for each addition that no other replica told. */
+  readonly onAdded?: (entry: RevocationEntry) => void;
+  /** Has this replica read the revocations that the others keep? Until then, any token may be revoked. */
+  readonly isComplete?: () => boolean;
 }
 
 /** About 200 bytes each. */
 const MAX_REVOCATIONS = 100_000;
 /** Tokens whose claims are remembered, so that their cached tokens can be dropped. */
 const MAX_KNOWN_TOKENS = 20_000;
-/** An issuer's clock may be ahead of the clock here. A date beyond that would refuse tokens that do not exist yet. */
+/** An issuer's clock may be ahead of the clock here. */
 const MAX_AHEAD_MS = 60_000;
 
 interface Entry {
@@ -81,7 +98,8 @@ interface Identity {
 }
 
 export function createRevocations(options: RevocationsOptions): Revocations {
-  const { clock, rememberMs, max = MAX_REVOCATIONS, soon = setImmediate, onFull = () => {} } = options;
+  const { clock, rememberMs, max = MAX_REVOCATIONS, soon = setImmediate } = options;
+  const { onFull = () => {}, onAdded = () => {}, isComplete = () => true } = options;
   /** The oldest addition first. */
   const entries = new Map<string, Entry>();
   /** By issuer: older tokens are all refused. One entry for each configured issuer at most. */
@@ -136,9 +154,32 @@ export function createRevocations(options: RevocationsOptions): Revocations {
     const oldest = [...entries].slice(0, Math.ceil(max / 2));
     for (const [key, { issuer, atMs }] of oldest) {
       entries.delete(key);
-      floors.set(issuer, Math.max(floors.get(issuer) ?? Number.NEGATIVE_INFINITY, atMs));
+      raiseFloor(issuer, atMs);
     }
-    for (const issuer of new Set(oldest.map(([, entry]) => entry.issuer))) onFull(issuer);
+    for (const issuer of new Set(oldest.map(([, entry]) => entry.issuer))) {
+      onAdded({ key: '', issuer, atMs: floors.get(issuer) as number });
+      onFull(issuer);
+    }
+  }
+
+  function raiseFloor(issuer: string, atMs: number): boolean {
+    if ((floors.get(issuer) ?? Number.NEGATIVE_INFINITY) >= atMs) return false;
+    floors.set(issuer, atMs);
+    return true;
+  }
+
+  /** A date in the future would refuse tokens that do not exist yet. */
+  const datedBefore = (atMs: number): number => Math.min(atMs, clock.wallMs() + MAX_AHEAD_MS);
+
+  function changed(): void {
+    epoch += 1;
+    searchSoon();
+  }
+
+  function restoreOne({ key, issuer, atMs: toldMs }: RevocationEntry): boolean {
+    const atMs = datedBefore(toldMs);
+    if (isOver(atMs)) return false;
+    return key === '' ? raiseFloor(issuer, atMs) : add(key, { issuer, atMs });
   }
 
   function sweep(): void {
@@ -163,14 +204,23 @@ export function createRevocations(options: RevocationsOptions): Revocations {
 
   return {
     revoke({ issuer, subject, session, atMs }) {
-      const entry = { issuer, atMs: Math.min(atMs, clock.wallMs() + MAX_AHEAD_MS) };
+      const entry = { issuer, atMs: datedBefore(atMs) };
       if (isOver(entry.atMs)) return false;
-      const keys = keysOfRevocation(issuer, subject, session);
-      const changed = keys.filter((key) => add(key, entry)).length > 0;
-      if (!changed) return false;
-      epoch += 1;
-      searchSoon();
+      const added = keysOfRevocation(issuer, subject, session).filter((key) => add(key, entry));
+      if (added.length === 0) return false;
+      for (const key of added) onAdded({ key, ...entry });
+      changed();
       return true;
+    },
+    restore(told) {
+      const count = [...told].filter(restoreOne).length;
+      if (count > 0) changed();
+      return count;
+    },
+    list() {
+      const all = [...floors].map(([issuer, atMs]) => ({ key: '', issuer, atMs }));
+      for (const [key, { issuer, atMs }] of entries) all.push({ key, issuer, atMs });
+      return all.filter(({ atMs }) => !isOver(atMs));
     },
     isRevoked,
     check(subject) {
@@ -181,6 +231,12 @@ export function createRevocations(options: RevocationsOptions): Revocations {
         throw new CambistError(
           'ERR_SUBJECT_TOKEN_INVALID',
           'the subject token is revoked: its user or session was signed out',
+        );
+      }
+      if (!isComplete()) {
+        throw new CambistError(
+          'ERR_REVOCATIONS_UNKNOWN',
+          'the revocations that replicas keep were not read yet, so the subject token may be revoked: see cache.shared in /readyz',
         );
       }
       passed.set(subject, { epoch, introspected });

@@ -8,8 +8,10 @@ import { ACQUIRE, FINISH, FORGET, KEEP, RECALL, RENEW } from '../../src/shared-c
 export interface MemoryStore {
   readonly connect: ConnectStore;
   readonly values: Map<string, string>;
-  /** Records by set, with their expiry. */
+  /** Names of records by set, with their expiry. */
   readonly sets: Map<string, Map<string, number>>;
+  /** Records by name. */
+  readonly records: Map<string, Map<string, string>>;
   /** Every published message. */
   readonly messages: { readonly channel: string; readonly message: string }[];
   /** The fault of each operation and connection from now on. `silent`: no reply. */
@@ -30,6 +32,7 @@ type Run = (keys: readonly string[], args: readonly string[]) => Reply;
 export function createMemoryStore(): MemoryStore {
   const values = new Map<string, string>();
   const sets = new Map<string, Map<string, number>>();
+  const records = new Map<string, Map<string, string>>();
   const listeners = new Set<{ channel: string; listener: (message: string) => void }>();
   const losers = new Set<(error: unknown) => void>();
 
@@ -63,24 +66,36 @@ export function createMemoryStore(): MemoryStore {
     [FORGET.name]([name = ''], [tag = '']) {
       return values.get(name)?.startsWith(tag) === true && values.delete(name) ? 1 : 0;
     },
-    [KEEP.name]([name = ''], [record = '', expiry = '', now = '', , most = '']) {
-      const set = sets.get(name) ?? new Map<string, number>();
-      sets.set(name, set);
-      for (const [old, until] of set) if (until <= Number(now)) set.delete(old);
-      if (set.size >= Number(most)) return 0;
-      set.set(record, Number(expiry));
+    [KEEP.name]([set = '', name = ''], [id = '', record = '', expiry = '', now = '', , most = '', overwrites = '']) {
+      const expiries = sets.get(set) ?? new Map<string, number>();
+      const kept = records.get(name) ?? new Map<string, string>();
+      sets.set(set, expiries);
+      records.set(name, kept);
+      for (const [old, until] of expiries) {
+        if (until > Number(now)) continue;
+        expiries.delete(old);
+        kept.delete(old);
+      }
+      const before = expiries.get(id);
+      if (before !== undefined && overwrites !== '1' && before > Number(expiry)) return 1;
+      if (before === undefined && expiries.size >= Number(most)) return 0;
+      expiries.set(id, Number(expiry));
+      kept.set(id, record);
       return 1;
     },
-    [RECALL.name]([name = ''], [now = '', offset = '', most = '', longest = '']) {
-      const current = [...(sets.get(name) ?? [])].filter(([, until]) => until > Number(now));
+    [RECALL.name]([set = '', name = ''], [now = '', offset = '', most = '', longest = '']) {
+      const current = [...(sets.get(set) ?? [])].filter(([, until]) => until > Number(now));
+      current.sort(([, one], [, other]) => other - one);
       const page = current.slice(Number(offset), Number(offset) + Number(most));
-      return [String(page.length), ...page.map(([record]) => record).filter(({ length }) => length <= Number(longest))];
+      const found = page.map(([id]) => [id, records.get(name)?.get(id) ?? ''] as const);
+      return [String(page.length), ...found.filter(([, { length }]) => length > 0 && length <= Number(longest)).flat()];
     },
   };
 
   const store: MemoryStore = {
     values,
     sets,
+    records,
     messages: [],
     fault: undefined,
     operations: 0,
@@ -100,7 +115,7 @@ export function createMemoryStore(): MemoryStore {
         get: (key) => reply(() => values.get(key)),
         set: (key, value) => reply(() => values.set(key, value)),
         add: (key, value) => reply(() => values.has(key) || values.set(key, value)),
-        delete: (keys) => reply(() => keys.map((key) => values.delete(key))),
+        delete: (keys) => reply(() => keys.map((key) => [values, sets, records].some((each) => each.delete(key)))),
         publish: (channel, message) =>
           reply(() => {
             store.messages.push({ channel, message });

@@ -24,3 +24,18 @@ test('finds a server that is not there, and a key that is too short', async (t) 
   assert.equal(finding.why, 'unreachable: ECONNREFUSED');
   assert.match(finding.fix ?? '', /start the server/);
 });
+
+test('finds that replicas cannot tell each other of revocations', async (t) => {
+  process.env[VARIABLE] = 'a key that is long enough by any measure';
+  t.after(() => {
+    delete process.env[VARIABLE];
+  });
+  const transmitter = { issuer: 'http://127.0.0.1:9', audience: 'cambist', backchannel_logout: true };
+  const { findings } = await runDoctor(t, {
+    cache: { shared: { url: `redis://127.0.0.1:${await freePort()}`, key: { env: VARIABLE } } },
+    signals: { listen: '127.0.0.1:0', transmitters: { idp: transmitter } },
+    routes: [route('open', { audience: undefined, credential: 'none' })],
+  });
+  const codes = findings.filter(({ about }) => about.kind === 'shared_cache').map(({ code }) => code);
+  assert.deepEqual(codes, ['shared_cache_unavailable', 'revocations_not_shared']);
+});

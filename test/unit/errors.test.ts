@@ -28,6 +28,7 @@ test('the error codes and their statuses are stable', () => {
     ERR_UPSTREAM_TIMEOUT: 504,
     ERR_SHUTTING_DOWN: 503,
     ERR_OVERLOADED: 503,
+    ERR_REVOCATIONS_UNKNOWN: 503,
     ERR_AUDIT_UNAVAILABLE: 503,
     ERR_INTERNAL: 500,
   });

@@ -27,6 +27,11 @@ export interface ReplicaOptions {
   readonly handler?: UpstreamHandler;
   /** Overrides keys of the route. */
   readonly route?: Readonly<Record<string, unknown>>;
+  /** More routes, and keys of the config. */
+  readonly more?: (authorizationServer: FakeAuthorizationServer) => {
+    readonly routes?: readonly Readonly<Record<string, unknown>>[];
+    readonly [key: string]: unknown;
+  };
 }
 
 export async function startReplicas(t: TestContext, options: ReplicaOptions): Promise<Replicas> {
@@ -37,7 +42,9 @@ export async function startReplicas(t: TestContext, options: ReplicaOptions): Pr
   t.after(authorizationServer.close);
   const upstream = await startFakeUpstream(options.handler ?? echo);
   t.after(upstream.close);
+  const { routes = [], ...top } = options.more?.(authorizationServer) ?? {};
   const config = {
+    ...top,
     cache: { shared: { key: { file: join(directory, 'key') }, ...options.shared } },
     authorization_servers: {
       local: {
@@ -46,7 +53,10 @@ export async function startReplicas(t: TestContext, options: ReplicaOptions): Pr
         client_auth: { method: 'none' },
       },
     },
-    routes: [{ name: 'github', match: { path: '/github' }, upstream: `${upstream.url}/mcp`, ...options.route }],
+    routes: [
+      { name: 'github', match: { path: '/github' }, upstream: `${upstream.url}/mcp`, ...options.route },
+      ...routes,
+    ],
   };
   const apps: RunningApp[] = [];
   const add = async (): Promise<RunningApp> => {

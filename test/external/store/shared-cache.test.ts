@@ -134,7 +134,7 @@ test('says what is wrong with the store', async (t) => {
 test('works for a user with exactly the documented permissions', async (t) => {
   const rules =
     'resetkeys ~cambist:* resetchannels &cambist:* -@all +ping +get +set +del +getrange +strlen +eval +evalsha +publish ' +
-    '+subscribe +unsubscribe +zadd +zcard +zremrangebyscore +zrangebyscore +pttl +pexpire';
+    '+subscribe +unsubscribe +zadd +zrem +zcard +zscore +zrangebyscore +zrevrangebyscore +hset +hdel +hmget +pttl +pexpire';
   const user = { username: 'cambist', password: 'a-password-of-the-test', rules };
   const store = await startStore({ programs: findStore('valkey'), user });
   t.after(store.close);

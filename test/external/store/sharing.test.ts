@@ -10,7 +10,7 @@ import { startTcpProxy } from './tcp-proxy.ts';
 
 /** As in deploy/replicas.md. */
 const ACL_RULES =
-  '~cambist:* &cambist:* -@all +ping +get +set +del +getrange +strlen +eval +evalsha +publish +subscribe +unsubscribe +zadd +zcard +zremrangebyscore +zrangebyscore +pttl +pexpire';
+  '~cambist:* &cambist:* -@all +ping +get +set +del +getrange +strlen +eval +evalsha +publish +subscribe +unsubscribe +zadd +zrem +zcard +zscore +zrangebyscore +zrevrangebyscore +hset +hdel +hmget +pttl +pexpire';
 
 for (const kind of STORE_KINDS) {
   test(`${kind}: 64 callers' requests at 4 cold replicas make one exchange, over TLS as an ACL user`, async (t) => {

@@ -81,6 +81,7 @@ function startRevoking(t: TestContext, secret: string) {
       agent: 'http://127.0.0.1:9',
       verify: { issuer, audience: 'agent', introspection: {} },
     },
+    cache: { shared: { url: 'redis://127.0.0.1:9', key: { file: secret } } },
     signals: {
       listen: '127.0.0.1:0',
       transmitters: {

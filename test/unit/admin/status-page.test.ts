@@ -120,6 +120,20 @@ function problemsAbove(report: StatusReport): string {
     : '';
 }
 
+test('says that replicas do not know of revocations', () => {
+  const report = (replicas?: NonNullable<StatusReport['signals']>['replicas']) =>
+    problemsAbove({
+      ...SAMPLE_STATUS,
+      signals: { revocations: 3, full_issuers: 0, transmitters: [], ...(replicas && { replicas }) },
+    });
+  assert.equal(report(), '');
+  assert.equal(report({ untold: 0, current: true, full: false }), '');
+  const away = report({ untold: 2, current: false, full: false });
+  assert.match(away, /Other replicas do not know of 2 revocations, and serve the callers until they do/);
+  assert.match(away, /This replica does not learn of revocations that other replicas receive/);
+  assert.match(report({ untold: 0, current: true, full: true }), /no room for more revocations. Lower signals/);
+});
+
 test('is not green while an authorization server is down', () => {
   const [server] = SAMPLE_STATUS.authorization_servers;
   assert.ok(server);

@@ -120,6 +120,24 @@ describe('explain', () => {
     assert.match(text, /the request gets 421 ERR_MISDIRECTED_REQUEST/);
   });
 
+  test("says how cambist learns that a caller's token is revoked", async (t) => {
+    const revoking = join(folder, 'revoking.yaml');
+    const signals = `signals:
+  listen: 127.0.0.1:8190
+  transmitters:
+    idp: { issuer: https://idp.example.com, audience: cambist, delivery: push, backchannel_logout: true }
+`;
+    const told = ['Shared Signals of idp (push)', 'back-channel logout of idp'];
+    await writeFile(revoking, CONFIG + signals);
+    const url = 'http://github-mcp.tools.svc/mcp';
+    assert.deepEqual((await json(t, '--config', revoking, url)).explanation.revoked_by, told);
+    await writeFile(join(folder, 'shared-key'), 'a key that is long enough by any measure');
+    const shared = 'cache: { shared: { url: redis://127.0.0.1, key: { file: shared-key } } }\n';
+    await writeFile(revoking, CONFIG + signals + shared);
+    assert.deepEqual((await json(t, '--config', revoking, url)).explanation.revoked_by, [...told, 'other replicas']);
+    assert.equal((await json(t, '--config', revoking, 'http://x/docs')).explanation.revoked_by, undefined);
+  });
+
   test('shows where a secret goes, and not what it is', async (t) => {
     const keys = join(folder, 'secret.yaml');
     const secret = join(folder, 'api-key');

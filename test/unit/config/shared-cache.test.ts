@@ -79,14 +79,13 @@ test('allows plain TCP to internal names and loopback, and elsewhere if told', (
   assert.equal(read(shared).shared?.server.kind, 'sentinel');
 });
 
-test('refuses signals beside a shared cache, because replicas would not know of a revocation', () => {
+test('accepts signals beside a shared cache', () => {
   const signals = {
     listen: '127.0.0.1:8190',
     transmitters: { idp: { issuer: 'https://idp.example.com', audience: 'cambist', backchannel_logout: true } },
   };
   const cache = { shared: { url: 'rediss://valkey.example.com', ...KEY } };
   const text = JSON.stringify({ version: 1, cache, signals, routes: [ROUTE] });
-  const { config, problems } = parseConfig(text, 'test.yaml');
-  assert.equal(config, undefined);
-  assert.match(problems.map(({ message }) => message).join(), /cannot be used with cache\.shared/);
+  const { config } = parseConfig(text, 'test.yaml');
+  assert.ok(config?.signals && config.cache.shared);
 });

@@ -196,7 +196,6 @@ const RARE = {
   ],
 };
 
-/** Signals cannot be used with a shared cache. */
 const WITH_SIGNALS = {
   version: 1,
   signals: {

@@ -133,9 +133,9 @@ test('the store contains no token, digest, name or claim in clear', async (t) =>
   await written(server);
   second.endSession(entryOf({ session: 'the-session', token: 'bob' }));
   await messages.publish('revoked', { sub: 'the-user' });
-  await records.keep({ sub: 'the-user' }, Date.now() + 60_000);
+  await records.keep('the-id', { sub: 'the-user' }, Date.now() + 60_000);
   await eventually('both messages are sent', () => server.messages.length === 2);
-  const sets = [...server.sets].map(([name, set]) => [name, ...set.keys()]);
+  const sets = [...server.sets, ...server.records].map(([name, set]) => [name, ...set.entries()]);
   const dump = JSON.stringify([[...server.values], sets, server.messages]);
   const secrets = ['the-', 'github', entry.subject?.digest ?? '', entry.key, entry.group];
   for (const text of secrets) {
@@ -242,6 +242,30 @@ test('goes on without a holder that died, and waits for none that no replica is'
   server.values.set(lock, 'forged');
   assert.equal(bearer(await other.second.obtain(entryOf(), exchangeOf('next'), undefined)), 'Bearer next-1');
   assert.equal(other.counted('lookup', 'invalid'), 1);
+});
+
+test('when the holder dies, one replica takes its place, and the others wait for that one', async (t) => {
+  const server = createMemoryStore();
+  const clock = createFakeClock();
+  const [one, ...others] = await Promise.all(Array.from({ length: 4 }, () => startReplica(t, server, { clock })));
+  const never = exchangeOf('never', clock);
+  never.until = new Promise(() => {});
+  void one?.second.obtain(entryOf(), never, undefined);
+  await eventually('it holds the lock', () => never.calls === 1);
+  const exchange = exchangeOf('token', clock);
+  const waiting = others.map(({ second }) => second.obtain(entryOf(), exchange, undefined));
+  const polls = () => others.map(({ counted }) => counted('wait', 'locked'));
+  await eventually('they wait', () => polls().every((count) => count > 0));
+  one?.store.close();
+  // They have seen its last renewal by then.
+  const before = polls();
+  await eventually('they look again', () => polls().every((count, index) => count > (before[index] ?? 0)));
+  // The server expires its lock, which the memory store does not.
+  clock.advance(800);
+  server.values.delete([...server.values.keys()].find((name) => name.includes(':l:')) ?? '');
+  const tokens = await Promise.all(waiting);
+  assert.deepEqual(tokens.map(bearer), ['Bearer token-1', 'Bearer token-1', 'Bearer token-1']);
+  assert.equal(exchange.calls, 1);
 });
 
 test('a refused token is not returned again, even if the server brings it back', async (t) => {

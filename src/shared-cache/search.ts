@@ -1,0 +1,185 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { CambistError } from '../errors.ts';
+import type { LifetimeSettings } from '../tokens/accept-token.ts';
+import type { IssuedToken } from '../tokens/issued-token.ts';
+import { restoreToken } from '../tokens/restored-token.ts';
+import type { SharedToken } from '../tokens/second-level.ts';
+import type { Operation, StoreCounts } from './counts.ts';
+import { LOCK_MS, type LockValue, readLock, writeLock } from './locks.ts';
+import { bareToken, openRefusal, openToken, type Place, type Places, tagOf } from './places.ts';
+import { ACQUIRE } from './scripts.ts';
+import { MAX_SEALED_LENGTH } from './seal.ts';
+import type { Store } from './store.ts';
+import { readRefusal, readToken } from './stored.ts';
+
+/** The content of the store for an entry. `ours`: nothing, and this replica holds the lock. */
+export type Found =
+  | {
+      readonly kind: 'token';
+      readonly token: SharedToken /** This replica also took the lock. */;
+      readonly isLocked: boolean;
+    }
+  | { readonly kind: 'refusal'; readonly error: CambistError }
+  | { readonly kind: 'ours' };
+
+export interface SearcherOptions extends LifetimeSettings {
+  readonly store: Pick<Store, 'use'>;
+  readonly counts: Pick<StoreCounts, 'operation'>;
+  /** Was this token refused here, so that the store must not bring it back? */
+  readonly isRefused: (token: string) => boolean;
+}
+
+/** Looks for the token of an entry at the server, and waits for the exchange of another replica. */
+export interface Searcher {
+  /**
+   * @param lock the value that this replica's lock would have
+   * @param replaced the token that is to be replaced. It is not found
+   * @returns undefined where this replica exchanges for itself
+   */
+  search(places: Places, lock: LockValue, replaced: IssuedToken | undefined): Promise<Found | undefined>;
+  isShared(error: CambistError): boolean;
+}
+
+/** Without a renewal for this long, the holder of a lock has died, and did not just fail. It renews three times as often. */
+const SILENT_MS = 500;
+/** A lock that is not renewed for this long has no holder, whatever its lifetime. */
+const DEAD_MS = 1000;
+/** Longest wait for the exchange of another replica. */
+const MAX_WAIT_MS = 3000;
+const FIRST_POLL_MS = 10;
+const MAX_POLL_MS = 100;
+/** Values that cannot be used, and that are skipped one after the other, before the replica exchanges for itself. */
+const MAX_USELESS = 2;
+/** An unusable value is recognized by its beginning. */
+const UNWANTED_LENGTH = 64;
+
+/** One search. */
+interface Search {
+  readonly places: Places;
+  readonly lock: LockValue;
+  readonly replaced: IssuedToken | undefined;
+  unwantedToken: string;
+  unwantedRefusal: string;
+}
+
+type Seen = Found | { readonly kind: 'locked'; readonly lock: LockValue };
+
+export function createSearcher(options: SearcherOptions): Searcher {
+  const { store, counts, clock, isRefused } = options;
+  const shared = new WeakSet<CambistError>();
+
+  async function search(asked: Search): Promise<Found | undefined> {
+    const first = await Promise.all([ask(asked, 'lookup'), ...asked.places.others.map((place) => peek(asked, place))]);
+    const [now, ...older] = first;
+    const known = older.find((token) => token !== undefined);
+    if (known !== undefined && now?.kind !== 'token') {
+      return { kind: 'token', token: known, isLocked: now?.kind === 'ours' };
+    }
+    return now?.kind === 'locked' ? waitFor(asked, now.lock) : now;
+  }
+
+  /** Asks once, and again where a value is useless. */
+  async function ask(asked: Search, operation: Operation): Promise<Seen | undefined> {
+    const { places, lock } = asked;
+    const { token, refusal, lock: lockName, key } = places.first;
+    const value = writeLock(lock, lockName, key);
+    for (let useless = 0; useless <= MAX_USELESS; useless += 1) {
+      const { unwantedToken, unwantedRefusal } = asked;
+      const args = [value, String(LOCK_MS), String(MAX_SEALED_LENGTH), unwantedToken, unwantedRefusal];
+      const reply = await store.use(operation, (server) => server.run(ACQUIRE, [token, refusal, lockName], args));
+      if (reply === undefined) return undefined;
+      const [foundToken, foundRefusal, foundLock] = textsOf(reply.value);
+      if (foundToken !== '') {
+        const usable = usableToken(foundToken, places.first, asked);
+        counts.operation(operation, usable === undefined ? 'invalid' : 'hit');
+        if (usable !== undefined) return { kind: 'token', token: usable, isLocked: false };
+        asked.unwantedToken = foundToken.slice(0, UNWANTED_LENGTH);
+      } else if (foundRefusal !== '') {
+        const error = usableRefusal(foundRefusal, places);
+        counts.operation(operation, error === undefined ? 'invalid' : 'hit');
+        if (error !== undefined) return { kind: 'refusal', error };
+        asked.unwantedRefusal = foundRefusal.slice(0, UNWANTED_LENGTH);
+      } else if (foundLock === value) {
+        counts.operation(operation, 'miss');
+        return { kind: 'ours' };
+      } else {
+        const other = readLock(foundLock, lockName, key);
+        counts.operation(operation, other === undefined ? 'invalid' : 'locked');
+        return other && { kind: 'locked', lock: other };
+      }
+    }
+    return undefined;
+  }
+
+  /** Looks for a token under an older key. */
+  async function peek(asked: Search, place: Place): Promise<SharedToken | undefined> {
+    const args = ['', '0', String(MAX_SEALED_LENGTH), unwantedAt(place, asked.replaced), ''];
+    const names = [place.token, place.refusal, place.lock];
+    const reply = await store.use('lookup', (server) => server.run(ACQUIRE, names, args));
+    const [token] = textsOf(reply?.value);
+    return token === '' ? undefined : usableToken(token, place, asked);
+  }
+
+  /** Waits while a holder of the lock shows that it lives. */
+  async function waitFor(asked: Search, first: LockValue): Promise<Found | undefined> {
+    const startedMs = clock.monotonicMs();
+    let seen = first;
+    let aliveMs = startedMs;
+    for (let pollMs = FIRST_POLL_MS; ; pollMs = Math.min(MAX_POLL_MS, pollMs * 1.5)) {
+      await sleep(pollMs * (0.5 + options.random() / 2));
+      const found = await ask(asked, 'wait');
+      if (found?.kind !== 'locked') return found;
+      const nowMs = clock.monotonicMs();
+      const isOther = found.lock.holder !== seen.holder;
+      // The exchange of the holder failed. Every replica that waited for it now exchanges for itself, at the same time.
+      if (isOther && nowMs - aliveMs < SILENT_MS) return undefined;
+      // Else the holder died, and one replica that waited has taken its place.
+      if (isOther || found.lock.renewals > seen.renewals) {
+        seen = found.lock;
+        aliveMs = nowMs;
+      }
+      if (nowMs - aliveMs > DEAD_MS || nowMs - startedMs > MAX_WAIT_MS) return undefined;
+    }
+  }
+
+  /** Checks a token like one that was just issued. */
+  function usableToken(value: string, place: Place, { places, replaced }: Search): SharedToken | undefined {
+    const { entry } = places;
+    const { portable, added } = readToken(openToken(value, place, places) ?? '') ?? {};
+    if (portable === undefined || added === undefined || isRefused(portable.token)) return undefined;
+    if (!added.every((scope) => entry.route.stepUp.includes(scope))) return undefined;
+    if (!entry.added.every((scope) => added.includes(scope))) return undefined;
+    try {
+      const token = restoreToken(portable, entry, options);
+      // A token that is due for a refresh itself replaces nothing.
+      const isDue = replaced !== undefined && token.lifetime.refreshAtMs <= clock.monotonicMs();
+      return isDue ? undefined : { token, added };
+    } catch {
+      return undefined;
+    }
+  }
+
+  function usableRefusal(value: string, places: Places): CambistError | undefined {
+    const text = openRefusal(value, places.first, places);
+    const error = text === undefined ? undefined : readRefusal(text, places.entry, clock.wallMs());
+    if (error !== undefined) shared.add(error);
+    return error;
+  }
+
+  return {
+    search: (places, lock, replaced) =>
+      search({ places, lock, replaced, unwantedToken: unwantedAt(places.first, replaced), unwantedRefusal: '' }),
+    isShared: (error) => shared.has(error),
+  };
+}
+
+/** Three texts of a reply. A malformed reply has none. */
+function textsOf(reply: unknown): readonly [token: string, refusal: string, lock: string] {
+  const [token, refusal, lock] = Array.isArray(reply) ? (reply as unknown[]) : [];
+  const text = (value: unknown): string => (typeof value === 'string' ? value : '');
+  return [text(token), text(refusal), text(lock)];
+}
+
+function unwantedAt(place: Place, replaced: IssuedToken | undefined): string {
+  return replaced === undefined ? '' : tagOf(bareToken(replaced), place);
+}

@@ -1,0 +1,191 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
+import type { IncomingMessage } from 'node:http';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { WebSocket } from 'undici';
+import type { RunningApp } from '../../harness/app.ts';
+import { eventually, soon } from '../../harness/eventually.ts';
+import { call, open } from '../../harness/http-call.ts';
+import { sumSamples } from '../../harness/metric-samples.ts';
+import { echo } from '../../harness/upstream-handlers.ts';
+import { startWebSocketServer } from '../../harness/web-socket-server.ts';
+import { runDoctor } from '../../integration/doctor-run.ts';
+import { findStore, STORE_KINDS } from './programs.ts';
+import { startReplicas } from './replicas.ts';
+import { startStore } from './store-process.ts';
+
+const LOGOUT = { 'http://schemas.openid.net/event/backchannel-logout': {} };
+const CREDENTIAL_CHANGE = 'https://schemas.openid.net/secevent/caep/event-type/credential-change';
+/** A loaded machine reconnects late. */
+const RECONNECT_MS = 20_000;
+
+/** Replicas that accept signals, and share the store at a port. */
+async function start(t: TestContext, port: number, count: number) {
+  const sockets = await startWebSocketServer();
+  t.after(sockets.close);
+  const replicas = await startReplicas(t, {
+    count,
+    shared: { url: `redis://127.0.0.1:${port}`, timeout: '5s' },
+    handler(request, response) {
+      if (request.url?.endsWith('/stream') !== true) return echo(request, response);
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      response.write('data: 1\n\n');
+    },
+    more: ({ issuer }) => ({
+      signals: {
+        listen: '127.0.0.1:0',
+        transmitters: { idp: { issuer, audience: 'cambist', delivery: 'push', backchannel_logout: true } },
+      },
+      routes: [{ name: 'socket', match: { path: '/socket' }, upstream: sockets.url }],
+    }),
+  });
+  const { apps, authorizationServer: idp } = replicas;
+  for (const app of apps) await waitUntilReady(app);
+  const ago = (seconds: number) => Math.floor(Date.now() / 1000) - seconds;
+  const caller = (sub: string, sid: string) => idp.mint({ subject: sub, claims: { sid, iat: ago(60) } });
+  const signed = (type: string, subject: string, claims: Record<string, unknown>) =>
+    idp.mint({ subject, audience: 'cambist', type, claims: { jti: Math.random().toString(36), ...claims } });
+  return {
+    ...replicas,
+    caller,
+    /** Ends a session, by a signal to one replica: for the session, and for tokens of its user that name none. */
+    async logout(replica: number, sub: string, sid: string): Promise<number> {
+      const body = new URLSearchParams({
+        logout_token: await signed('logout+jwt', sub, { events: LOGOUT, sid }),
+      }).toString();
+      const headers = { 'content-type': 'application/x-www-form-urlencoded' };
+      return (await call(`${apps[replica]?.signals}/logout/idp`, { method: 'POST', headers, body })).status;
+    },
+    /** Revokes all tokens of a user, by a signal to one replica. */
+    async push(replica: number, sub: string): Promise<number> {
+      const subject = { format: 'iss_sub', iss: idp.issuer, sub };
+      const body = await signed('secevent+jwt', sub, { sub_id: subject, events: { [CREDENTIAL_CHANGE]: {} } });
+      const headers = { 'content-type': 'application/secevent+jwt' };
+      return (await call(`${apps[replica]?.signals}/events/idp`, { method: 'POST', headers, body })).status;
+    },
+  };
+}
+
+async function waitUntilReady(app: RunningApp): Promise<void> {
+  await eventually('it is ready', async () => (await fetch(`${app.admin}/readyz`)).ok, RECONNECT_MS);
+}
+
+async function revocationsOf(app: RunningApp | undefined): Promise<Record<string, unknown>> {
+  const status = await (await fetch(`${app?.admin}/status.json`)).json();
+  const { revocations, replicas } = (status as { signals: { revocations: number; replicas: object } }).signals;
+  return { in_force: revocations, ...replicas };
+}
+
+/** Resolves when a stream is closed, with or without an error. */
+function endOf(stream: IncomingMessage): Promise<void> {
+  return new Promise((resolve) => {
+    stream.on('error', () => {}).once('close', resolve);
+    stream.resume();
+  });
+}
+
+for (const kind of STORE_KINDS) {
+  test(`${kind}: a signal to one replica drops, refuses and cuts at the other`, async (t) => {
+    const store = await startStore({ programs: findStore(kind) });
+    t.after(store.close);
+    const { apps, caller, call: callReplica, logout, push } = await start(t, store.port, 2);
+    const other = apps[1];
+    assert.ok(other);
+    const [alice, bob, carol] = [await caller('alice', 's1'), await caller('bob', 's2'), await caller('carol', 's3')];
+    for (const token of [alice, bob, carol]) assert.equal(await callReplica(1, token), 200);
+    const headers = { authorization: `Bearer ${alice}` };
+    const stream = await open(`${other.url}/github/stream`, { headers });
+    await once(stream, 'data');
+    const untouched = await open(`${other.url}/github/stream`, { headers: { authorization: `Bearer ${carol}` } });
+    await once(untouched, 'data');
+    untouched.on('error', () => {});
+    const socket = new WebSocket(`${other.url.replace('http', 'ws')}/socket`, { headers });
+    await once(socket, 'open');
+    const ends = [endOf(stream), once(socket, 'close')];
+
+    assert.equal(await logout(0, 'alice', 's1'), 200);
+    await soon('the stream and the WebSocket are closed', Promise.all(ends));
+    assert.equal(await callReplica(1, alice), 401);
+    assert.equal(await push(0, 'bob'), 202);
+    await eventually('bob is refused', async () => (await callReplica(1, bob)) === 401);
+    assert.equal(await callReplica(1, carol), 200);
+    assert.equal(untouched.closed, false);
+    untouched.destroy();
+    await eventually('both tokens are dropped', async () => {
+      const dropped = sumSamples(await other.metrics(), 'cambist_cache_evictions_total', { reason: 'revoked' });
+      return dropped >= 2;
+    });
+    assert.equal(sumSamples(await other.metrics(), 'cambist_requests_aborted_total', { aborted_by: 'revoked' }), 2);
+    assert.deepEqual(await revocationsOf(other), { in_force: 3, untold: 0, current: true, full: false });
+
+    const dump = await store.cli('--rdb', '-').catch(() => '');
+    for (const name of ['alice', 'bob', 's1']) assert.ok(!dump.includes(`"${name}"`), name);
+  });
+}
+
+test('a replica that starts later refuses what was revoked before', async (t) => {
+  const store = await startStore({ programs: findStore('valkey') });
+  t.after(store.close);
+  const { caller, call: callReplica, logout, push, add } = await start(t, store.port, 1);
+  const [alice, bob, carol] = [await caller('alice', 's1'), await caller('bob', 's2'), await caller('carol', 's3')];
+  assert.deepEqual([await logout(0, 'alice', 's1'), await push(0, 'bob')], [200, 202]);
+  await waitUntilReady(await add());
+  const statuses = [await callReplica(1, alice), await callReplica(1, bob), await callReplica(1, carol)];
+  assert.deepEqual(statuses, [401, 401, 200]);
+});
+
+test('what is revoked while the store is away is told when it is back, and a new replica waits for it', async (t) => {
+  const store = await startStore({ programs: findStore('valkey') });
+  t.after(store.close);
+  const { apps, caller, call: callReplica, logout, add } = await start(t, store.port, 2);
+  const [alice, bob] = [await caller('alice', 's1'), await caller('bob', 's2')];
+  assert.equal(await logout(0, 'alice', 's1'), 200);
+  await eventually('alice is refused', async () => (await callReplica(1, alice)) === 401);
+
+  await store.kill();
+  await eventually('it is seen', async () => (await revocationsOf(apps[0])).current === false);
+  assert.equal(await logout(0, 'bob', 's2'), 200);
+  assert.deepEqual([await callReplica(0, bob), await callReplica(1, bob)], [401, 200]);
+  assert.deepEqual(await revocationsOf(apps[0]), { in_force: 4, untold: 2, current: false, full: false });
+  assert.equal(sumSamples((await apps[0]?.metrics()) ?? '', 'cambist_revocations_untold', {}), 2);
+  const late = await add();
+  assert.equal(await callReplica(2, await caller('carol', 's3')), 503);
+  await eventually('its readiness check says why', async () => {
+    const { checks } = (await (await fetch(`${late.admin}/readyz`)).json()) as { checks: Record<string, string> };
+    return checks['cache.shared'] === 'ERR_REVOCATIONS_UNKNOWN';
+  });
+
+  // Without its data: replicas write everything again.
+  await store.restartEmpty();
+  await eventually('bob is refused', async () => (await callReplica(1, bob)) === 401, RECONNECT_MS);
+  await waitUntilReady(late);
+  await eventually('the late one knows both', async () => (await revocationsOf(late)).in_force === 4, RECONNECT_MS);
+  assert.deepEqual([await callReplica(2, alice), await callReplica(2, bob)], [401, 401]);
+  // And one that says that none is missing.
+  const size = () => store.ask('ZCARD', 'cambist:{records}');
+  await eventually('all are kept', async () => (await size()) === '5', RECONNECT_MS);
+  for (const app of apps)
+    assert.deepEqual(await revocationsOf(app), { in_force: 4, untold: 0, current: true, full: false });
+});
+
+test('doctor counts the kept revocations, and finds those that do not open', async (t) => {
+  const store = await startStore({ programs: findStore('valkey') });
+  t.after(store.close);
+  const { directory, authorizationServer, logout } = await start(t, store.port, 1);
+  await logout(0, 'alice', 's1');
+  const config = (file: string) => ({
+    cache: { shared: { url: `redis://127.0.0.1:${store.port}`, timeout: '5s', key: { file } } },
+    signals: {
+      listen: '127.0.0.1:0',
+      transmitters: { idp: { issuer: authorizationServer.issuer, audience: 'cambist', backchannel_logout: true } },
+    },
+    routes: [{ name: 'open', match: { path: '/' }, upstream: 'http://127.0.0.1:9', credential: 'none' }],
+  });
+  const works = await runDoctor(t, config(join(directory, 'key')));
+  assert.match(works.finding('revocations_shared').what, /keep 2 revocations/);
+  await writeFile(join(directory, 'other'), 'another key, which no replica of this test has');
+  const other = await runDoctor(t, config(join(directory, 'other')));
+  assert.match(other.finding('revocations_unreadable').what, /3 records of revocations/);
+});

@@ -1,0 +1,214 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { readEntries, toWire } from '../../../src/signals/replica-wire.ts';
+import type { SharedEntry } from '../../../src/tokens/second-level.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { createFakeClock } from '../../harness/fake-clock.ts';
+import { createMemoryStore, type MemoryStore } from '../../harness/memory-store.ts';
+import { exchangeOf as exchangeCredential, routeOf, serverOf } from '../tokens/sample.ts';
+import { bearer, entryOf, issued, startReplica } from './replica.ts';
+
+/** An act of an attacker who owns the server. Numbers choose among what is there. */
+type Act =
+  | { readonly kind: 'alter'; readonly at: number; readonly char: number; readonly to: string }
+  | { readonly kind: 'swap' | 'copy'; readonly at: number; readonly other: number }
+  | { readonly kind: 'delete'; readonly at: number }
+  | { readonly kind: 'replay'; readonly at: number; readonly from: number }
+  | { readonly kind: 'flood'; readonly text: string }
+  | { readonly kind: 'restore' };
+
+const index = fc.nat({ max: 1000 });
+const act: fc.Arbitrary<Act> = fc.oneof(
+  fc.record({ kind: fc.constant('alter' as const), at: index, char: index, to: fc.constantFrom('A', '_', '', '=') }),
+  fc.record({ kind: fc.constantFrom('swap' as const, 'copy' as const), at: index, other: index }),
+  fc.record({ kind: fc.constant('delete' as const), at: index }),
+  fc.record({ kind: fc.constant('replay' as const), at: index, from: index }),
+  fc.record({ kind: fc.constant('flood' as const), text: fc.string({ maxLength: 60 }) }),
+  fc.constant({ kind: 'restore' as const }),
+);
+
+/** Everything that the attacker ever saw, and the map that it changes. */
+function attackerOf(values: () => Map<string, string>) {
+  const seen: string[] = [];
+  const first = new Map<string, string>();
+  return {
+    look() {
+      for (const [name, value] of values()) {
+        if (!first.has(name)) first.set(name, value);
+        if (!seen.includes(value)) seen.push(value);
+      }
+    },
+    do(what: Act) {
+      const map = values();
+      const names = [...map.keys()];
+      const pick = <T>(list: readonly T[], at: number): T | undefined => list[at % Math.max(1, list.length)];
+      const name = 'at' in what ? pick(names, what.at) : undefined;
+      const value = name === undefined ? '' : (map.get(name) ?? '');
+      switch (what.kind) {
+        case 'alter': {
+          const at = what.char % Math.max(1, value.length);
+          if (name !== undefined) map.set(name, value.slice(0, at) + what.to + value.slice(at + 1));
+          return;
+        }
+        case 'swap':
+        case 'copy': {
+          const other = pick(names, what.other);
+          if (name === undefined || other === undefined) return;
+          if (what.kind === 'swap') map.set(name, map.get(other) ?? '');
+          map.set(other, value);
+          return;
+        }
+        case 'delete':
+          if (name !== undefined) map.delete(name);
+          return;
+        case 'replay':
+          if (name !== undefined) map.set(name, pick(seen, what.from) ?? '');
+          return;
+        case 'flood':
+          for (const each of names) map.set(each, what.text);
+          return;
+        case 'restore':
+          for (const [each, old] of first) map.set(each, old);
+      }
+    },
+  };
+}
+
+const OTHER = routeOf({ credential: exchangeCredential({ authorizationServer: serverOf({ clientId: 'other' }) }) });
+const WHO = ['alice', 'bob', 'alice at another route', "alice's session"] as const;
+type Who = (typeof WHO)[number];
+const ENTRIES: Readonly<Record<Who, SharedEntry>> = {
+  alice: entryOf({ token: 'alice' }),
+  bob: entryOf({ token: 'bob' }),
+  'alice at another route': entryOf({ token: 'alice', route: OTHER }),
+  "alice's session": entryOf({ token: 'alice', session: 'one' }),
+};
+
+const step = fc.oneof(
+  { weight: 3, arbitrary: fc.record({ who: fc.constantFrom(...WHO), replica: fc.nat({ max: 1 }) }) },
+  { weight: 3, arbitrary: act },
+  { weight: 1, arbitrary: fc.record({ passMs: fc.integer({ min: 1000, max: 60_000 }) }) },
+);
+
+/** The locks are free, because an attacker who plants or replays them delays a token for seconds, and no more. */
+function freeLocks(server: MemoryStore): void {
+  for (const name of [...server.values.keys()]) if (name.includes(':l:')) server.values.delete(name);
+}
+
+test('an attacker at the server changes nothing but the number of exchanges', async (t) => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 25 }), async (steps) => {
+      const server = createMemoryStore();
+      const clock = createFakeClock();
+      const replicas = await Promise.all([0, 1].map(() => startReplica(t, server, { clock })));
+      const attacker = attackerOf(() => server.values);
+      /** When each token was issued, by its text. */
+      const issuedAt = new Map<string, { readonly who: Who; readonly atMs: number }>();
+      for (const each of steps) {
+        attacker.look();
+        if ('passMs' in each) clock.advance(each.passMs);
+        else if ('kind' in each) attacker.do(each);
+        else {
+          freeLocks(server);
+          const exchange = async () => {
+            const text = `token-${issuedAt.size}`;
+            issuedAt.set(`Bearer ${text}`, { who: each.who, atMs: clock.monotonicMs() });
+            return issued(text, clock);
+          };
+          const found = await replicas[each.replica]?.second.obtain(ENTRIES[each.who], exchange, undefined);
+          const of = issuedAt.get(found === undefined ? '' : bearer(found));
+          assert.equal(of?.who, each.who);
+          assert.ok(clock.monotonicMs() - (of?.atMs ?? 0) < 100_000, 'it is not expired');
+          // Its value is written in the background.
+          await eventually('the lock is free', () => ![...server.values.keys()].some((name) => name.includes(':l:')));
+        }
+      }
+      for (const { store } of replicas) store.close();
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test('a refused token never comes back, whatever the server does', async (t) => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(act, { maxLength: 10 }), async (acts) => {
+      const server = createMemoryStore();
+      const { second, store } = await startReplica(t, server);
+      const entry = ENTRIES.alice;
+      const refused = await second.obtain(entry, async () => issued('refused'), undefined);
+      const attacker = attackerOf(() => server.values);
+      await eventually('it is written', () => [...server.values.keys()].some((name) => name.includes(':t:')));
+      attacker.look();
+      second.refuse(entry, refused.token);
+      for (const each of acts) attacker.do(each);
+      attacker.do({ kind: 'restore' });
+      freeLocks(server);
+      assert.equal(bearer(await second.obtain(entry, async () => issued('next'), undefined)), 'Bearer next');
+      store.close();
+    }),
+    { numRuns: 40 },
+  );
+});
+
+const keyed = fc.constantFrom('a', 'b', 'c', 'd', 'e').map((letter) => letter.repeat(43));
+const told = fc.array(fc.record({ key: keyed, ago: fc.integer({ min: 0, max: 3600 }) }), { maxLength: 8 });
+
+test('an attacker at the server adds no revocation, prolongs none, and dates none later', async (t) => {
+  await fc.assert(
+    fc.asyncProperty(told, fc.array(act, { maxLength: 20 }), async (entries, acts) => {
+      const server = createMemoryStore();
+      const clock = createFakeClock();
+      const one = await startReplica(t, server, { clock });
+      const attacker = attackerOf(() => [...server.records.values()][0] ?? new Map<string, string>());
+      const latest = new Map<string, number>();
+      for (const { key, ago } of entries) {
+        const entry = { key, issuer: 'https://idp.example.com', atMs: clock.wallMs() - ago * 1000 };
+        await one.records.keep(key, toWire(entry), entry.atMs + 7_200_000);
+        latest.set(key, Math.max(latest.get(key) ?? 0, entry.atMs));
+        attacker.look();
+      }
+      const complete = readEntries((await one.records.readAll())?.payloads);
+      assert.deepEqual(new Map(complete.map(({ key, atMs }) => [key, atMs])), latest);
+      for (const each of acts) attacker.do(each);
+      const [set] = [...server.sets.values()];
+      for (const id of [...(set?.keys() ?? [])]) set?.set(id, Number.MAX_SAFE_INTEGER);
+      for (const { key, atMs } of readEntries((await one.records.readAll())?.payloads)) {
+        assert.ok(atMs <= (latest.get(key) ?? Number.NEGATIVE_INFINITY), key);
+      }
+      clock.advance(7_200_001);
+      assert.deepEqual((await one.records.readAll())?.payloads, []);
+      one.store.close();
+    }),
+    { numRuns: 100 },
+  );
+});
+
+test('an attacker at the channel delivers only what a replica said in the last minute', async (t) => {
+  await fc.assert(
+    fc.asyncProperty(told, fc.array(act, { maxLength: 20 }), async (entries, acts) => {
+      const server = createMemoryStore();
+      const clock = createFakeClock();
+      const [one, other] = await Promise.all([startReplica(t, server, { clock }), startReplica(t, server, { clock })]);
+      const said = entries.map(({ key, ago }) => [key, 'https://idp.example.com', ago]);
+      for (const entry of said) await one.messages.publish('revoked', [entry]);
+      const sent = server.messages.filter(({ channel }) => channel.endsWith(':messages'));
+      const [{ channel = '' } = {}] = sent;
+      const map = new Map(sent.map(({ message }, at) => [String(at), message]));
+      const attacker = attackerOf(() => map);
+      attacker.look();
+      const got: unknown[] = [];
+      other.messages.on('revoked', (payload) => got.push(payload));
+      for (const each of acts) attacker.do(each);
+      for (const message of map.values()) server.deliver(channel, message);
+      const known = new Set(said.map((entry) => JSON.stringify([entry])));
+      for (const payload of got) assert.ok(known.has(JSON.stringify(payload)));
+      got.length = 0;
+      clock.advance(66_000);
+      for (const message of map.values()) server.deliver(channel, message);
+      assert.deepEqual(got, []);
+      for (const { store } of [one, other]) store.close();
+    }),
+    { numRuns: 60 },
+  );
+});

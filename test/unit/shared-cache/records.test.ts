@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createFakeClock } from '../../harness/fake-clock.ts';
+import { createMemoryStore } from '../../harness/memory-store.ts';
+import { NEW_KEY, OLD_KEY, startReplica } from './replica.ts';
+
+test('keeps records until they expire, and reads all of them', async (t) => {
+  const server = createMemoryStore();
+  const clock = createFakeClock();
+  const one = await startReplica(t, server, { clock });
+  for (let i = 0; i < 1100; i += 1) {
+    assert.equal(await one.records.keep(String(i), i, clock.wallMs() + 10_000 + i), 'kept');
+  }
+  const other = await startReplica(t, server, { clock });
+  const list = await other.records.readAll();
+  assert.deepEqual(
+    [...(list?.payloads ?? [])].sort((a, b) => Number(a) - Number(b)),
+    Array.from({ length: 1100 }, (_, i) => i),
+  );
+  assert.deepEqual([list?.unreadable, list?.isFull], [0, false]);
+  clock.advance(10_500);
+  assert.equal((await other.records.readAll())?.payloads.length, 599);
+  assert.equal(await one.records.keep('over', 'over', clock.wallMs()), 'kept');
+});
+
+test('misses no record while others expire between two pages', async (t) => {
+  const server = createMemoryStore();
+  const clock = createFakeClock();
+  const { records } = await startReplica(t, server, { clock });
+  for (let i = 0; i < 300; i += 1) await records.keep(`short ${i}`, 'short', clock.wallMs() + 1000);
+  for (let i = 0; i < 600; i += 1) await records.keep(`long ${i}`, 'long', clock.wallMs() + 60_000 + i);
+  const reading = records.readAll();
+  // The first page is read by now, and the second one is not.
+  await new Promise(setImmediate);
+  clock.advance(2000);
+  await records.keep('another', 'long', clock.wallMs() + 1_000);
+  const list = await reading;
+  assert.ok((list?.payloads.filter((payload) => payload === 'long').length ?? 0) >= 600);
+});
+
+test('replaces a record of the same id, unless the earlier one expires later', async (t) => {
+  const server = createMemoryStore();
+  const clock = createFakeClock();
+  const { records } = await startReplica(t, server, { clock });
+  const at = clock.wallMs();
+  await records.keep('id', 'first', at + 10_000);
+  await records.keep('id', 'second', at + 20_000);
+  await records.keep('id', 'late', at + 15_000);
+  assert.deepEqual((await records.readAll())?.payloads, ['second']);
+  await records.keep('id', 'forced', at + 15_000, true);
+  assert.deepEqual((await records.readAll())?.payloads, ['forced']);
+});
+
+test('neither a forged record, nor a prolonged or moved one is read', async (t) => {
+  const server = createMemoryStore();
+  const clock = createFakeClock();
+  const { records, counted } = await startReplica(t, server, { clock });
+  await records.keep('short', 'short', clock.wallMs() + 1000);
+  await records.keep('long', 'long', clock.wallMs() + 60_000);
+  const [[set], [kept]] = [[...server.sets.values()], [...server.records.values()]];
+  assert.ok(set && kept);
+  for (const id of [...set.keys()]) set.set(id, clock.wallMs() + 1e9);
+  const plant = (id: string, value: string): void => {
+    set.set(id, clock.wallMs() + 1e9);
+    kept.set(id, value);
+  };
+  const [, long] = [...kept.values()];
+  plant('forged', 'forged');
+  plant('moved', long ?? '');
+  plant('too-long', 'x'.repeat(20_000));
+  clock.advance(2000);
+  const list = await records.readAll();
+  assert.deepEqual(list?.payloads, ['long']);
+  assert.equal(list?.unreadable, 2);
+  assert.equal(counted('recall', 'invalid'), 2);
+});
+
+test('opens records of an older key, and none of another', async (t) => {
+  const server = createMemoryStore();
+  const before = await startReplica(t, server, { keys: [OLD_KEY] });
+  await before.records.keep('id', 'kept', Date.now() + 60_000);
+  const during = await startReplica(t, server, { keys: [NEW_KEY, OLD_KEY] });
+  assert.deepEqual((await during.records.readAll())?.payloads, ['kept']);
+  const after = await startReplica(t, server, { keys: [NEW_KEY] });
+  assert.deepEqual(await after.records.readAll(), { payloads: [], unreadable: 1, isFull: false, isSeeded: false });
+});
+
+test('knows whether the server has lost its data', async (t) => {
+  const server = createMemoryStore();
+  const clock = createFakeClock();
+  const { records } = await startReplica(t, server, { clock });
+  assert.equal((await records.readAll())?.isSeeded, false);
+  await records.keep('seed', 'a record of this name is another one', clock.wallMs() + 60_000);
+  assert.equal((await records.readAll())?.isSeeded, false);
+  await records.seed(clock.wallMs() + 60_000);
+  const list = await records.readAll();
+  assert.deepEqual([list?.isSeeded, list?.payloads.length], [true, 1]);
+  clock.advance(60_001);
+  assert.equal((await records.readAll())?.isSeeded, false);
+});
+
+test('tells that records cannot be kept or read', async (t) => {
+  const server = createMemoryStore();
+  const { records } = await startReplica(t, server);
+  assert.equal(await records.keep('id', 'x'.repeat(20_000), Date.now() + 1000), 'failed');
+  server.fault = new Error('closed');
+  assert.equal(await records.keep('id', {}, Date.now() + 1000), 'failed');
+  assert.equal(await records.readAll(), undefined);
+});

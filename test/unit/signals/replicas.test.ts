@@ -1,0 +1,256 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { systemClock } from '../../../src/clock/clock.ts';
+import { createLogger } from '../../../src/observability/logger.ts';
+import type { SharedRecords } from '../../../src/shared-cache/records.ts';
+import { createReplicas } from '../../../src/signals/replicas.ts';
+import { createRevocations } from '../../../src/tokens/revocations.ts';
+import { toSubject } from '../../../src/tokens/subject.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { createMemoryStore, type MemoryStore } from '../../harness/memory-store.ts';
+import { startReplica } from '../shared-cache/replica.ts';
+import { failsWith } from '../tokens/sample.ts';
+
+const ISSUER = 'https://idp.example.com';
+const DAY = 24 * 3_600_000;
+
+/** A replica with the revocations that it knows. */
+async function start(t: TestContext, server: MemoryStore, change: Partial<SharedRecords> = {}, graceMs = 0) {
+  const { messages, records, store } = await startReplica(t, server);
+  const lines: string[] = [];
+  const link = createReplicas({
+    shared: {
+      messages,
+      records: { ...records, ...change },
+      status: () => ({ available: store.state.isAvailable, since: '' }),
+    },
+    clock: systemClock,
+    logger: createLogger('info', { write: (line: string) => void lines.push(JSON.parse(line).msg) }),
+    rememberMs: DAY,
+    issuers: [ISSUER],
+    graceMs,
+  });
+  t.after(link.close);
+  const revocations = createRevocations({
+    clock: systemClock,
+    rememberMs: DAY,
+    onAdded: link.tell,
+    isComplete: () => link.isComplete,
+  });
+  link.join(revocations);
+  return {
+    link,
+    lines,
+    messages,
+    revocations,
+    revoke: (sub: string) =>
+      revocations.revoke({
+        issuer: ISSUER,
+        subject: { claim: 'sub', value: sub },
+        session: undefined,
+        atMs: Date.now(),
+      }),
+    knows: (sub: string) => revocations.isRevoked(tokenOf(sub)),
+    metric: (name: string) =>
+      link.families
+        .find((family) => family.name === name)
+        ?.text()
+        .split(' ')
+        .at(-1),
+  };
+}
+
+function tokenOf(sub: string) {
+  const claims = { iss: ISSUER, sub, iat: Math.floor(Date.now() / 1000) - 60 };
+  const parts = [{ alg: 'ES256' }, claims].map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'));
+  return toSubject(`${parts.join('.')}.c2ln`);
+}
+
+const ready = ({ link }: { link: { readonly isComplete: boolean } }) =>
+  eventually('it has read', () => link.isComplete);
+
+/** Without the record that says that nothing is missing. */
+const numberKept = (server: MemoryStore) => [...server.records.values()].reduce((sum, { size }) => sum + size - 1, 0);
+
+test('a revocation takes effect at running replicas, and at those that start later', async (t) => {
+  const server = createMemoryStore();
+  const [one, other] = await Promise.all([start(t, server), start(t, server)]);
+  await Promise.all([one, other].map(ready));
+  one.revoke('alice');
+  await one.link.settled();
+  assert.deepEqual([one.knows('alice'), other.knows('alice'), other.knows('bob')], [true, true, false]);
+  assert.deepEqual(one.link.status(), { untold: 0, current: true, full: false });
+  const later = await start(t, server);
+  await later.link.prepare();
+  assert.ok(later.knows('alice'));
+  assert.ok(other.lines.some((line) => line === '1 revocations of another replica took effect'));
+  // It was told nothing new, so it tells nothing.
+  assert.equal(server.messages.filter(({ channel }) => channel.endsWith(':messages')).length, 1);
+});
+
+test('is kept before it is told, so that a replica that starts meanwhile cannot miss it', async (t) => {
+  const server = createMemoryStore();
+  const [one, other] = await Promise.all([start(t, server), start(t, server)]);
+  await Promise.all([one, other].map(ready));
+  let keptWhenTold = 0;
+  other.messages.on('revoked', () => {
+    keptWhenTold = numberKept(server);
+  });
+  one.revoke('alice');
+  await one.link.settled();
+  assert.equal(keptWhenTold, 1);
+});
+
+test('a revocation waits while the store is away, says so, and is told when it is back', async (t) => {
+  const server = createMemoryStore();
+  const [one, other] = await Promise.all([start(t, server), start(t, server)]);
+  await Promise.all([one, other].map(ready));
+  server.fault = new Error('closed');
+  server.drop(new Error('closed'));
+  one.revoke('alice');
+  one.revoke('bob');
+  await one.link.settled();
+  assert.deepEqual(one.link.status(), { untold: 2, current: false, full: false });
+  assert.deepEqual([one.metric('cambist_revocations_untold'), one.metric('cambist_revocations_current')], ['2', '0']);
+  assert.equal(other.knows('alice'), false);
+  server.fault = undefined;
+  await eventually('it is told', () => other.knows('alice') && other.knows('bob'));
+  await eventually('nothing waits', () => one.link.status().untold === 0);
+  await eventually('it is current', () => one.link.status().current && other.link.status().current);
+  assert.equal(one.lines.filter((line) => line.startsWith('other replicas could not be told')).length, 1);
+  assert.equal(one.lines.filter((line) => line.startsWith('other replicas were told')).length, 1);
+});
+
+test('a store that comes back empty gets all revocations again', async (t) => {
+  const server = createMemoryStore();
+  const [one, other] = await Promise.all([start(t, server), start(t, server)]);
+  await Promise.all([one, other].map(ready));
+  for (const sub of ['alice', 'bob', 'carol']) one.revoke(sub);
+  await one.link.settled();
+  one.link.close();
+  server.sets.clear();
+  server.records.clear();
+  server.drop(new Error('closed'));
+  await eventually('they are kept again', () => numberKept(server) === 3);
+  const later = await start(t, server);
+  await later.link.prepare();
+  assert.ok(later.knows('carol'));
+});
+
+test('a record that was altered is written again', async (t) => {
+  const server = createMemoryStore();
+  const one = await start(t, server);
+  await ready(one);
+  one.revoke('alice');
+  await one.link.settled();
+  const [set] = [...server.sets.values()];
+  const [kept] = [...server.records.values()];
+  for (const id of [...(kept?.keys() ?? [])]) {
+    kept?.set(id, 'altered');
+    set?.set(id, Number.MAX_SAFE_INTEGER);
+  }
+  server.drop(new Error('closed'));
+  await eventually('it is repaired', () => ![...(kept?.values() ?? [])].includes('altered'));
+  const later = await start(t, server);
+  await later.link.prepare();
+  assert.ok(later.knows('alice'));
+  assert.ok(one.lines.some((line) => line.startsWith('2 records of revocations do not open')));
+});
+
+test('a replica that has not read the kept revocations is not ready, and refuses every token', async (t) => {
+  const server = createMemoryStore();
+  const one = await start(t, server);
+  await ready(one);
+  one.revoke('alice');
+  await one.link.settled();
+  server.fault = new Error('closed');
+  const later = await start(t, server);
+  await assert.rejects(later.link.prepare(), failsWith('ERR_REVOCATIONS_UNKNOWN', /cache\.shared/));
+  assert.throws(() => later.revocations.check(tokenOf('bob')), failsWith('ERR_REVOCATIONS_UNKNOWN'));
+  assert.equal(later.link.status().current, false);
+  server.fault = undefined;
+  await eventually('it has read', () => later.link.isComplete);
+  await later.link.prepare();
+  later.revocations.check(tokenOf('bob'));
+  assert.throws(() => later.revocations.check(tokenOf('alice')), failsWith('ERR_SUBJECT_TOKEN_INVALID'));
+});
+
+test('waits for running replicas where the store has lost its data', async (t) => {
+  const server = createMemoryStore();
+  const one = await start(t, server);
+  await ready(one);
+  one.revoke('alice');
+  await one.link.settled();
+  server.fault = new Error('closed');
+  server.drop(new Error('closed'));
+  server.sets.clear();
+  server.records.clear();
+  const later = await start(t, server, {}, 3_600_000);
+  server.fault = undefined;
+  await eventually('the later one is ready', () => later.link.isComplete);
+  assert.ok(later.knows('alice'));
+});
+
+test('takes a store that stays empty for a new one', async (t) => {
+  const server = createMemoryStore();
+  const one = await start(t, server, {}, 50);
+  await assert.rejects(one.link.prepare(), failsWith('ERR_REVOCATIONS_UNKNOWN', /running replicas may still write/));
+  await ready(one);
+  // From then on, no replica waits.
+  const other = await start(t, server, {}, 3_600_000);
+  await other.link.prepare();
+});
+
+test('refuses all older tokens if the store was full when it read', async (t) => {
+  const server = createMemoryStore();
+  const full = await start(t, server, {
+    readAll: async () => ({ payloads: [], unreadable: 0, isFull: true, isSeeded: true }),
+    keep: async () => 'full',
+  });
+  const running = await start(t, server, { keep: async () => 'full' });
+  await Promise.all([full, running].map(ready));
+  assert.ok(full.knows('anybody'));
+  assert.ok(full.lines.some((line) => line.startsWith('the shared cache is full of revocations')));
+  running.revoke('alice');
+  await running.link.settled();
+  assert.deepEqual(running.link.status(), { untold: 0, current: true, full: true });
+  assert.ok(full.knows('alice'), 'running replicas are told all the same');
+  assert.equal(running.knows('anybody'), false);
+});
+
+test('tells many revocations in messages that fit', async (t) => {
+  const server = createMemoryStore();
+  const [one, other] = await Promise.all([start(t, server), start(t, server)]);
+  await Promise.all([one, other].map(ready));
+  for (let i = 0; i < 200; i += 1) one.revoke(`user-${i}`);
+  await one.link.settled();
+  assert.equal(other.revocations.size, 200);
+  assert.equal(numberKept(server), 200);
+  const sent = server.messages.filter(({ channel }) => channel.endsWith(':messages'));
+  assert.ok(sent.length >= 4 && sent.length <= 10, String(sent.length));
+});
+
+test('a malformed message or record of a replica changes nothing', async (t) => {
+  const server = createMemoryStore();
+  const [one, other] = await Promise.all([startReplica(t, server), start(t, server)]);
+  await ready(other);
+  const key = 'k'.repeat(43);
+  const malformed = [
+    null,
+    1,
+    'text',
+    [],
+    [key],
+    [key, 1, 1],
+    [key, ISSUER, 'now'],
+    ['short', ISSUER, 1],
+    [key, 'x'.repeat(3000), 1],
+  ];
+  await one.messages.publish('revoked', malformed);
+  await one.messages.publish('revoked', { length: 1 });
+  await one.messages.publish('revoked', null);
+  for (const [index, value] of malformed.entries()) await one.records.keep(String(index), value, Date.now() + 60_000);
+  const later = await start(t, server);
+  await later.link.prepare();
+  assert.deepEqual([other.revocations.size, later.revocations.size], [0, 0]);
+});
