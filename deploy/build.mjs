@@ -18,6 +18,31 @@ const parserAsOne = {
   },
 };
 
+/** The parts of undici that src imports. */
+const UNDICI_PARTS = {
+  Dispatcher: 'dispatcher/dispatcher.js',
+  buildConnector: 'core/connect.js',
+  errors: 'core/errors.js',
+};
+
+/**
+ * Replaces undici's index by these parts. The index also loads clients, `fetch` and cookies, and its cookies touch the global
+ * `Headers`, for which Node loads its own undici. esbuild reports a name that src imports and the parts lack. @fastify/reply-from
+ * uses undici only if it forwards, which src/proxy/fastify-plugin.ts prevents. test/e2e/start.test.ts compares the parts with the index.
+ */
+const undiciInParts = {
+  name: 'undici-in-parts',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^undici$/ }, ({ path }) => ({ path, namespace: 'parts' }));
+    onLoad({ filter: /./, namespace: 'parts' }, () => ({
+      contents: Object.entries(UNDICI_PARTS)
+        .map(([name, file]) => `export { default as ${name} } from 'undici/lib/${file}';`)
+        .join('\n'),
+      resolveDir: import.meta.dirname,
+    }));
+  },
+};
+
 // A code cache of an older build would stay.
 rmSync('dist', { recursive: true, force: true });
 
@@ -50,7 +75,7 @@ await build({
   banner: { js: "const bundleUrl = require('node:url').pathToFileURL(__filename).href;" },
   // Fastify needs these only for routes with a schema and for `inject`. cambist uses neither: see src/listeners/no-schemas.ts.
   external: ['@fastify/ajv-compiler', '@fastify/fast-json-stringify-compiler', 'light-my-request'],
-  plugins: [parserAsOne],
+  plugins: [parserAsOne, undiciInParts],
 });
 
 /** The few lines that load the bundle. */

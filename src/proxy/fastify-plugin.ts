@@ -43,7 +43,8 @@ export async function registerProxy(app: FastifyInstance, tracker: RequestTracke
       // The plugin's own handler never runs, because `done` is not called.
       void pipeline(begin(request, reply));
     },
-    // Fails closed: the plugin's forwarder has no upstream.
+    // Fails closed: the plugin's forwarder has no upstream. With `http` it creates no client of undici.
+    http: {},
     replyOptions: {
       getUpstream(): never {
         throw new CambistError('ERR_INTERNAL', 'a request bypassed the pipeline');

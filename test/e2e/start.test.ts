@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { isAscii } from 'node:buffer';
 import { cp, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -107,6 +108,22 @@ test('imports exported bytes without a getter for each, which would cost 20 MiB 
   const text = (await Promise.all(scripts.map((name) => readFile(join('dist', name), 'utf8')))).join('');
   assert.match(text, /=\s*require_llhttp_simd_wasm\(\)/);
   assert.doesNotMatch(text, /__toESM\(require_llhttp/);
+});
+
+test('bundles the parts of undici that its index exports, and no other part', async () => {
+  const build = await readFile('deploy/build.mjs', 'utf8');
+  const parts = [...build.matchAll(/^ {2}(\w+): '([\w/]+\.js)',$/gm)].map(([, name = '', file = '']) => ({
+    name,
+    file,
+  }));
+  assert.ok(parts.length > 0);
+  const load = createRequire(import.meta.url);
+  const index = load('undici') as Record<string, unknown>;
+  // If an update of undici breaks this, find the new file of the part, or drop the plugin from deploy/build.mjs.
+  for (const { name, file } of parts) assert.equal(load(`undici/lib/${file}`), index[name], name);
+  const { sources } = JSON.parse(await readFile('dist/cambist.cjs.map', 'utf8')) as { sources: string[] };
+  assert.ok(sources.some((source) => source.includes('/undici/lib/core/connect.js')));
+  assert.ok(!sources.some((source) => source.includes('/undici/lib/web/')));
 });
 
 test('builds ASCII files only, because V8 keeps other sources in twice the memory', async () => {
