@@ -1,13 +1,15 @@
 import { parseArgs } from 'node:util';
 import { readConfigText } from '../config/load.ts';
 import { INJECTION_FLAGS, optionsFromFlags } from '../kubernetes/flags.ts';
-import type { Json } from '../kubernetes/json.ts';
-import { changeFiles, joinManifests } from '../kubernetes/manifest-files.ts';
-import { ManifestError } from '../kubernetes/manifest-stream.ts';
+import { getIn, type Json } from '../kubernetes/json.ts';
+import { changeFiles } from '../kubernetes/manifest-files.ts';
+import { type ChangedStream, ManifestError, type ManifestStream } from '../kubernetes/manifest-stream.ts';
 import { closingAdvice } from '../kubernetes/network-policy.ts';
 import { type Covers, createPodConfig, type PodConfig } from '../kubernetes/pod-config.ts';
 import { type InjectionRequest, injectPod } from '../kubernetes/pod-injection.ts';
+import { joinPrinted } from '../kubernetes/printed-config.ts';
 import { configsIn, findConfig } from '../kubernetes/stream-configs.ts';
+import { injectStream } from '../kubernetes/stream-restoration.ts';
 import { changeManifest, type Note, type PodChange } from '../kubernetes/workloads.ts';
 import { allowedTunnel, readAuthority } from '../proxy/connect-authority.ts';
 import { createRouteTable } from '../routing/route-table.ts';
@@ -48,9 +50,9 @@ interface KnownConfig {
   readonly text: string;
 }
 
-/** How the pods of a stream change, and the configs by which they are checked. */
+/** How a stream changes, and the configs by which its pods are checked. */
 interface Changes {
-  readonly change: PodChange;
+  readonly change: (stream: ManifestStream) => ChangedStream;
   readonly configs?: readonly KnownConfig[];
 }
 
@@ -65,17 +67,21 @@ async function withAdvice(
 ): Promise<number> {
   const advice: string[] = [];
   const start = (manifests: readonly Json[]): Changes => {
+    if (given !== undefined && manifests.some((manifest) => getIn(manifest, ['kind']) === 'ResourceList')) {
+      throw new ManifestError('a ResourceList has the config in a ConfigMap: leave out --config');
+    }
     const configs = given === undefined ? configsIn(manifests, covers) : [];
-    const change: PodChange = (template, layout, namespace) => {
+    const changePod: PodChange = (template, layout, namespace) => {
       const configOf = (name: string) => given?.config ?? findConfig(configs, name, namespace);
       const injection = injectPod(template, { ...settings, layout, configOf });
       const text = injection.outcome === 'injected' ? closingAdvice(injection.template, layout) : undefined;
       if (text !== undefined) advice.push(text);
       return injection;
     };
+    const change = (stream: ManifestStream) => injectStream(stream, (manifest) => changeManifest(manifest, changePod));
     return { change, configs: given === undefined ? configs : [given] };
   };
-  const code = await changeAll(files, start, given?.config);
+  const code = await changeAll(files, start, { printed: given?.config, dropsPrinted: given !== undefined });
   if (code === EXIT.done) for (const text of advice) console.error(`cambist: ${text}`);
   return code;
 }
@@ -84,20 +90,25 @@ async function withAdvice(
  * Changes the manifests of all files and prints them. If one object is refused, no manifest is printed.
  * @param start called with all manifests
  * @param printed printed as the ConfigMaps that the pods mount
+ * @param dropsPrinted leaves out the ConfigMaps that were printed before
  */
 export async function changeAll(
   files: readonly string[],
   start: (manifests: readonly Json[]) => Changes,
-  printed?: PodConfig,
+  { printed, dropsPrinted }: { printed?: PodConfig | undefined; dropsPrinted: boolean },
 ): Promise<number> {
   if (files.length === 0) throw new UsageError('name at least one manifest file, or - for standard input');
   let known: readonly KnownConfig[] = [];
   try {
-    const { text, notes } = await changeFiles(files, (manifests) => {
-      const { change, configs = [] } = start(manifests);
-      known = configs;
-      return (manifest) => changeManifest(manifest, change);
-    });
+    const { text, notes } = await changeFiles(
+      files,
+      (manifests) => {
+        const { change, configs = [] } = start(manifests);
+        known = configs;
+        return change;
+      },
+      { dropsPrinted },
+    );
     const colour = showsColour(process.stderr);
     for (const one of known) {
       for (const problem of one.config.problems()) console.error(describeProblem(problem, one.text, colour));
@@ -108,7 +119,7 @@ export async function changeAll(
       console.error(`cambist: ${refused} of ${notes.length} objects refused: no manifest is printed`);
       return EXIT.failed;
     }
-    process.stdout.write(printed === undefined ? text : joinManifests(configMapsFor(printed, notes), text));
+    process.stdout.write(printed === undefined ? text : joinPrinted(configMapsFor(printed, notes), text));
     return EXIT.done;
   } catch (error) {
     if (!(error instanceof ManifestError)) throw error;
@@ -119,7 +130,7 @@ export async function changeAll(
 
 /** @throws {ManifestError} if the manifests have a ConfigMap of the same name */
 function configMapsFor(config: PodConfig, notes: readonly Note[]): string {
-  const objects = new Set(notes.map(({ object }) => object));
+  const objects = new Set(notes.filter(({ outcome }) => outcome !== 'removed').map(({ object }) => object));
   const twice = notes.find(({ configMap }) => configMap !== undefined && objects.has(`configmap/${configMap.name}`));
   if (twice === undefined) return config.configMaps(notes);
   const { name } = twice.configMap ?? {};

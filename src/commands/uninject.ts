@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { uninjectPod } from '../kubernetes/pod-restoration.ts';
+import { restoreStream } from '../kubernetes/stream-restoration.ts';
 import type { Command } from './command.ts';
 import { changeAll } from './inject.ts';
 import { USAGES } from './usages.ts';
@@ -8,5 +8,5 @@ import { USAGES } from './usages.ts';
 export const uninject: Command = async (args) => {
   const options = USAGES.uninject.flags;
   const { positionals } = parseArgs({ args: [...args], allowPositionals: true, options });
-  return changeAll(positionals, () => ({ change: uninjectPod }));
+  return changeAll(positionals, () => ({ change: restoreStream }), { dropsPrinted: true });
 };

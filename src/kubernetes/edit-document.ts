@@ -2,23 +2,24 @@ import {
   type Document,
   type DocumentOptions,
   isCollection,
+  isMap,
   isNode,
   isPair,
-  isScalar,
   isSeq,
   type Node,
   type ParseOptions,
   parseDocument,
   type SchemaOptions,
-  stringify,
   type Tags,
-  type ToStringOptions,
   visit,
-  type YAMLMap,
-  type YAMLSeq,
 } from 'yaml';
+import { blockEdits, expand, type Page, valueEdits } from './block-edits.ts';
+import { type Collection, type FormerCollection, isBlockMap, itemOf, itemsOf } from './collection-items.ts';
+import { flowEdits, flowValueEdits } from './flow-edits.ts';
 import { type Json, sameJson } from './json.ts';
 import { fromPointer, type PatchOperation } from './json-patch.ts';
+import { applyEdits, columnOf, type TextEdit } from './text-edits.ts';
+import { blockText, type Style } from './yaml-text.ts';
 
 /** Reads YAML 1.1 with merge keys, as kubectl does. A timestamp is a string, because JSON has no type for it. */
 export const READING = {
@@ -27,6 +28,7 @@ export const READING = {
   merge: true,
   uniqueKeys: true,
   logLevel: 'error',
+  keepSourceTokens: true,
   customTags: (tags: Tags) => tags.map(keepSource),
 } as const satisfies ParseOptions & SchemaOptions & DocumentOptions;
 
@@ -37,31 +39,94 @@ function keepSource(tag: Tags[number]): Tags[number] {
   return { ...tag, stringify: (scalar, ...rest) => scalar.source ?? write?.(scalar, ...rest) ?? String(scalar.value) };
 }
 
+/** A document, with the text of its stream, and the part of the text that is its own. */
+export interface DocumentSource {
+  readonly document: Document;
+  readonly text: string;
+  readonly start: number;
+  readonly end: number;
+}
+
 /**
- * Applies operations to a document and writes it. Comments, the order of keys, and quotes are kept; white space is not.
- * @param document is changed; `text` is the stream it was parsed from, and `source` its own part of that
+ * Applies operations to the text of a document. Only the lines of the changes are written, so every other byte stays.
+ * A document in an unusual form is written again by the yaml package: its comments stay, its white space does not.
+ * @param source its document is changed
  * @param expected the content of the document after the operations
  * @returns undefined if the document cannot be edited, because an alias or a merge key stands in the way
  */
 export function editDocument(
-  { document, text, source }: { document: Document; text: string; source: string },
+  { document, text, start, end }: DocumentSource,
   operations: readonly PatchOperation[],
   expected: Json,
 ): string | undefined {
-  if (isJson(source)) return writeJson(source, expected);
-  const style = styleOf(document, text);
-  if (!operations.every((operation) => applyOperation(document, operation))) return undefined;
-  const written = document.toString({ ...style, lineWidth: 0 });
-  if (!contains(written, expected)) return undefined;
-  const ended = source.endsWith('\n') ? written : written.trimEnd();
-  return source.includes('\r\n') ? ended.replaceAll('\n', '\r\n') : ended;
+  const part = text.slice(start, end);
+  const style = styleOf(document, text, part);
+  // Lines are added and removed whole, so the last one needs a line break meanwhile.
+  const ending = part.endsWith('\n') ? '' : style.lineBreak;
+  const page: Page = { text: text.slice(0, end) + ending, document, style };
+  const former = new Map<Collection, FormerCollection | undefined>();
+  if (!operations.every((operation) => applyOperation(document, operation, former))) return undefined;
+  const edits = [...former].flatMap(([collection, before]) => (before && editsOf(page, collection, before)) ?? [NONE]);
+  const edited = edits.includes(NONE) ? undefined : applyEdits(part + ending, start, edits);
+  const written = edited?.slice(0, edited.length - ending.length);
+  if (written !== undefined && contains(written, expected)) return written;
+  const again = document.toString({ lineWidth: 0, indent: style.indent, indentSeq: style.indentSeq });
+  if (!contains(again, expected)) return undefined;
+  return (ending === '' ? again : again.trimEnd()).replaceAll('\n', style.lineBreak);
 }
 
-/** A number that JavaScript rounds. YAML keeps it, so the document is edited as YAML. */
-const LONG_NUMBER = /\d{16}/;
+/** Stands for a change that edits cannot make. */
+const NONE: TextEdit = { start: -1, end: -1, text: '', depth: 0 };
+
+function editsOf(page: Page, collection: Collection, former: FormerCollection): TextEdit[] | undefined {
+  const isFlow = collection.flow === true;
+  const values = former.items.map((item) => {
+    const pair = item.item;
+    if (!isPair(pair) || (pair.value ?? pair.key) === item.value || !collection.items.includes(pair as never))
+      return [];
+    return isFlow ? flowValueEdits(page, pair, item) : valueEdits(page, pair, item);
+  });
+  const { holder } = former;
+  const expanded =
+    former.items.length === 0 && holder !== undefined && !former.isHeldInFlow && page.style.json === undefined;
+  const items = expanded
+    ? expand(page, holder, collection)
+    : isFlow
+      ? flowEdits(page, collection, former)
+      : blockEdits(page, collection, former);
+  return items === undefined || values.includes(undefined)
+    ? undefined
+    : [...items, ...values.flatMap((one) => one ?? [])];
+}
+
+function contains(text: string, expected: Json): boolean {
+  const document = parseDocument(text, READING);
+  return document.errors.length === 0 && sameJson(document.toJS() as Json, expected);
+}
+
+/** How a document is written: its first block map and its first block list tell. */
+function styleOf(document: Document, text: string, part: string): Style {
+  let indent: number | undefined;
+  let indentSeq: boolean | undefined;
+  visit(document, {
+    Pair(_, { key, value }) {
+      if (!isNode(key) || !isCollection(value) || value.flow === true || !key.range || !value.range) return undefined;
+      const depth = columnOf(text, value.range[0]) - columnOf(text, key.range[0]);
+      if (isSeq(value)) indentSeq ??= depth > 0;
+      else if (depth > 0) indent ??= depth;
+      return indent !== undefined && indentSeq !== undefined ? visit.BREAK : undefined;
+    },
+  });
+  return {
+    lineBreak: part.includes('\r\n') ? '\r\n' : '\n',
+    indent: indent ?? 2,
+    indentSeq: indentSeq ?? true,
+    json: isJson(part) ? (/(?<=\{\r?\n)[ \t]+(?=")/.exec(part)?.[0] ?? '') : undefined,
+  };
+}
 
 function isJson(text: string): boolean {
-  if (!text.trimStart().startsWith('{') || LONG_NUMBER.test(text)) return false;
+  if (!text.trimStart().startsWith('{')) return false;
   try {
     JSON.parse(text);
     return true;
@@ -70,106 +135,36 @@ function isJson(text: string): boolean {
   }
 }
 
-function writeJson(source: string, value: Json): string {
-  const [indent = ''] = /(?<=\{\r?\n)[ \t]+(?=")/.exec(source) ?? [];
-  const [before = ''] = /^\s*/.exec(source) ?? [];
-  const [after = ''] = /\s*$/.exec(source) ?? [];
-  return before + JSON.stringify(value, null, indent) + after;
-}
-
-function contains(text: string, expected: Json): boolean {
-  const document = parseDocument(text, READING);
-  return document.errors.length === 0 && sameJson(document.toJS() as Json, expected);
-}
-
-/** How a document is indented and padded: its first block map, block list and flow collection tell. */
-function styleOf(document: Document, text: string): ToStringOptions {
-  const style: { indent?: number; indentSeq?: boolean; flowCollectionPadding?: boolean } = {};
-  const columnOf = (offset: number): number => offset - (text.lastIndexOf('\n', offset - 1) + 1);
-  visit(document, {
-    Pair(_, { key, value }) {
-      if (!isNode(key) || !isCollection(value) || value.items.length === 0 || !key.range || !value.range) return;
-      const [start] = value.range;
-      const depth = columnOf(start) - columnOf(key.range[0]);
-      if (value.flow === true) style.flowCollectionPadding ??= /\s/.test(text.charAt(start + 1));
-      else if (isSeq(value)) style.indentSeq ??= depth > 0;
-      else if (depth > 0) style.indent ??= depth;
-    },
-  });
-  return style;
-}
-
 /** @returns false if the path leads through an alias, or nowhere */
-function applyOperation(document: Document, operation: PatchOperation): boolean {
+function applyOperation(
+  document: Document,
+  operation: PatchOperation,
+  former: Map<Collection, FormerCollection | undefined>,
+): boolean {
   const path = fromPointer(operation.path);
   const key = path.at(-1) ?? '';
   const parent = document.getIn(path.slice(0, -1), true);
-  if (!isCollection(parent)) return false;
-  const wasEmpty = parent.items.length === 0;
-  if (operation.op === 'remove') {
-    if (!removeEntry(parent, key)) return false;
-  } else if (isSeq(parent) && operation.op === 'add') {
-    insertItem(parent, Number(key), createNode(operation.value));
-  } else {
-    setEntry(parent, key, createNode(operation.value));
-  }
-  const isEmpty = parent.items.length === 0;
-  if (isEmpty !== wasEmpty) placeComments(parent);
+  if (!isMap(parent) && !isSeq(parent)) return false;
+  if (!former.has(parent)) former.set(parent, formerCollection(document, parent, path));
+  if (operation.op === 'remove') return parent.delete(key);
+  const node = createNode(operation.value);
+  if (isSeq(parent) && operation.op === 'add') parent.items.splice(Number(key), 0, node);
+  else parent.set(key, node);
   return true;
 }
 
-/**
- * Quotes a string that YAML 1.1 reads as a boolean or a timestamp, and one whose first line is blank: the yaml package loses the
- * indentation of the lines that follow.
- */
+/** A node for the yaml package, with the quotes that it would not write by itself. */
 function createNode(value: Json): Node {
-  const blockQuote = !/"(?: |\\t)*\\n/.test(JSON.stringify(value));
-  const text = stringify({ value }, { compat: 'yaml-1.1', lineWidth: 0, blockQuote });
+  const text = blockText({ value }, 0, { lineBreak: '\n', indent: 2, indentSeq: true, json: undefined });
   const node = parseDocument(text, READING).get('value', true);
   if (!isNode(node)) throw new TypeError('a value has no node');
   return node;
 }
 
-function insertItem(list: YAMLSeq, index: number, node: Node): void {
-  const [first] = list.items;
-  // A comment above the first item is parsed as the list's own.
-  if (index === 0 && isNode(first) && list.commentBefore) {
-    first.commentBefore = joinComments(list.commentBefore, first.commentBefore);
-    list.commentBefore = null;
-  }
-  list.items.splice(index, 0, node);
-}
-
-/** Keeps a comment that follows the value. In a list that is not indented, a comment of the next key or of the parent looks the same. */
-function removeEntry(parent: YAMLMap | YAMLSeq, key: string): boolean {
-  const index = isSeq(parent) ? Number(key) : parent.items.findIndex((pair) => String(pair.key) === key);
-  const next: unknown = parent.items[index + 1];
-  const following = isPair(next) ? next.key : next;
-  const gone = parent.get(key, true);
-  if (!parent.delete(key)) return false;
-  if (!isCollection(gone) || !gone.comment) return true;
-  if (isNode(following)) following.commentBefore = joinComments(gone.comment, following.commentBefore);
-  else parent.comment = joinComments(gone.comment, parent.comment);
-  return true;
-}
-
-function setEntry(parent: YAMLMap | YAMLSeq, key: string, node: Node): void {
-  const before = parent.get(key, true);
-  parent.set(key, node);
-  if (!isNode(before)) return;
-  Object.assign(node, { comment: before.comment, commentBefore: before.commentBefore });
-  placeComments(node);
-}
-
-/** Places comments after a value of one line, and before a longer one. A list that was `[]` becomes a block. */
-function placeComments(node: Node): void {
-  const isOneLine = isScalar(node) || (isCollection(node) && node.items.length === 0);
-  if (isCollection(node)) node.flow = isOneLine;
-  const comment = joinComments(node.commentBefore, node.comment);
-  node.comment = isOneLine ? comment : null;
-  node.commentBefore = isOneLine ? null : comment;
-}
-
-function joinComments(...comments: (string | null | undefined)[]): string {
-  return comments.filter(Boolean).join('\n');
+function formerCollection(document: Document, collection: Collection, path: readonly string[]) {
+  const items = itemsOf(collection);
+  if (items === undefined) return undefined;
+  const outer = path.length > 1 ? document.getIn(path.slice(0, -2), true) : undefined;
+  const pair = isMap(outer) ? outer.items.find(({ value }) => value === collection) : undefined;
+  return { items, holder: itemOf(pair), isHeldInFlow: !isBlockMap(outer) };
 }

@@ -1,34 +1,41 @@
 import { readFile } from 'node:fs/promises';
-import { text as textOfStream } from 'node:stream/consumers';
+import { text as readAll } from 'node:stream/consumers';
 import type { Json } from './json.ts';
-import { type ManifestChange, ManifestError, type ManifestStream, readStream } from './manifest-stream.ts';
+import { type ChangedStream, ManifestError, type ManifestStream, readStream, textOf } from './manifest-stream.ts';
+import { removePrinted } from './printed-config.ts';
 import type { Note } from './workloads.ts';
 
 /**
  * Changes the manifests in files and joins them into one text. The file `-` is standard input.
  * @param prepare called with all manifests, before the first is changed
+ * @param dropsPrinted leaves out the ConfigMaps that an earlier injection printed
  * @throws {ManifestError}
  */
 export async function changeFiles(
   files: readonly string[],
-  prepare: (manifests: readonly Json[]) => ManifestChange,
+  prepare: (manifests: readonly Json[]) => (stream: ManifestStream) => ChangedStream,
+  { dropsPrinted = false } = {},
 ): Promise<{ text: string; notes: Note[] }> {
   const streams: ManifestStream[] = [];
+  const dropped: Note[] = [];
   for (const file of files) {
     const name = file === '-' ? 'standard input' : file;
-    streams.push(readStream(await read(file, name), name));
+    const given = await read(file, name);
+    const { text, notes } = dropsPrinted ? removePrinted(given, name) : { text: given, notes: [] };
+    dropped.push(...notes);
+    streams.push(readStream(text, name));
   }
   const change = prepare(streams.flatMap(({ manifests }) => manifests));
-  const changed = streams.map((stream) => stream.change(change));
+  const changed = streams.map(change);
   return {
-    text: changed.map(({ text }) => text).reduce(joinManifests, ''),
-    notes: changed.flatMap(({ notes }) => notes),
+    text: changed.map(textOf).reduce(joinManifests, ''),
+    notes: [...dropped, ...changed.flatMap(({ notes }) => notes)],
   };
 }
 
 async function read(file: string, name: string): Promise<string> {
   try {
-    return file === '-' ? await textOfStream(process.stdin) : await readFile(file, 'utf8');
+    return file === '-' ? await readAll(process.stdin) : await readFile(file, 'utf8');
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown reason';
     throw new ManifestError(`${name}: ${code === 'ENOENT' ? 'no such file' : `cannot be read: ${code}`}`);
@@ -36,7 +43,7 @@ async function read(file: string, name: string): Promise<string> {
 }
 
 /** Joins two streams of documents. */
-export function joinManifests(before: string, next: string): string {
+function joinManifests(before: string, next: string): string {
   if (before === '') return next;
   const ended = before.endsWith('\n') ? before : `${before}\n`;
   return next.startsWith('---') ? ended + next : `${ended}---\n${next}`;

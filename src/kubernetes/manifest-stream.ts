@@ -2,6 +2,7 @@ import { type Document, LineCounter, parseAllDocuments } from 'yaml';
 import { editDocument, READING } from './edit-document.ts';
 import type { Json } from './json.ts';
 import { diffJson } from './json-patch.ts';
+import { nextLine } from './text-edits.ts';
 import type { Note } from './workloads.ts';
 
 /** A manifest that is not valid YAML or cannot be edited. The message names the file and the line. */
@@ -10,13 +11,34 @@ export class ManifestError extends Error {}
 /** More aliases than any manifest has, and fewer than it takes to exhaust the memory. */
 const MAX_ALIASES = 1000;
 
-export type ManifestChange = (manifest: Json) => { manifest: Json; notes: Note[] };
+/** @param index the position of the document in the stream */
+export type ManifestChange = (manifest: Json, index: number) => { manifest: Json; notes: Note[] };
 
 /** The manifests of a text. */
 export interface ManifestStream {
+  readonly name: string;
+  readonly text: string;
   readonly manifests: readonly Json[];
-  /** Changes each manifest. A document that does not change keeps every byte. @throws {ManifestError} */
-  change(change: ManifestChange): { text: string; notes: Note[] };
+  /** Changes each manifest, once. A document that does not change keeps every byte. @throws {ManifestError} */
+  change(change: ManifestChange): ChangedStream;
+}
+
+export interface ChangedStream {
+  readonly documents: readonly ChangedDocument[];
+  readonly notes: Note[];
+}
+
+export interface ChangedDocument {
+  /** The document's part of the stream, before and after the change. */
+  readonly source: string;
+  readonly text: string;
+  /** Before and after the change. Undefined for an empty document. */
+  readonly before: Json | undefined;
+  readonly after: Json | undefined;
+}
+
+export function textOf({ documents }: ChangedStream): string {
+  return documents.map(({ text }) => text).join('');
 }
 
 /**
@@ -28,10 +50,12 @@ export function readStream(text: string, name: string): ManifestStream {
   const lineCounter = new LineCounter();
   const documents: Document.Parsed[] = parseAllDocuments(text, { ...READING, lineCounter });
   const read = documents.map((document) => {
-    const place = `${name}:${lineCounter.linePos(document.range[0]).line}`;
-    return { document, place, manifest: readDocument(document, name, place) };
+    const line = `${name}:${lineCounter.linePos(document.range[0]).line}`;
+    return { document, line, manifest: readDocument(document, name, line) };
   });
   return {
+    name,
+    text,
     manifests: read.flatMap(({ manifest }) => manifest ?? []),
     change: (change) => changeDocuments(text, read, change),
   };
@@ -39,44 +63,51 @@ export function readStream(text: string, name: string): ManifestStream {
 
 interface ReadDocument {
   readonly document: Document.Parsed;
-  readonly place: string;
+  /** The file and the line, for messages. */
+  readonly line: string;
   /** Undefined for an empty document. */
   readonly manifest: Json | undefined;
 }
 
-function changeDocuments(text: string, documents: readonly ReadDocument[], change: ManifestChange) {
+function changeDocuments(text: string, documents: readonly ReadDocument[], change: ManifestChange): ChangedStream {
   const notes: Note[] = [];
-  let position = 0;
-  const changed = documents.map(({ document, place, manifest: before }, index) => {
-    const [, , end] = document.range;
-    const source = text.slice(position, index === documents.length - 1 ? text.length : end);
-    position = end;
-    if (before === undefined) return source;
-    const { manifest, notes: more } = change(before);
+  let start = 0;
+  const changed = documents.map(({ document, line, manifest: before }, index): ChangedDocument => {
+    const end = index === documents.length - 1 ? text.length : endOfDocument(text, document);
+    const source = text.slice(start, end);
+    const place = { document, text, start, end };
+    start = end;
+    if (before === undefined) return { source, text: source, before, after: undefined };
+    const { manifest, notes: more } = change(before, index);
     notes.push(...more);
     const operations = diffJson(before, manifest);
-    const edited = operations.length === 0 ? source : editDocument({ document, text, source }, operations, manifest);
+    const edited = operations.length === 0 ? source : editDocument(place, operations, manifest);
     if (edited === undefined) {
-      throw new ManifestError(
-        `${place}: this document cannot be changed: replace its aliases and merge keys by copies`,
-      );
+      throw new ManifestError(`${line}: this document cannot be changed: replace its aliases and merge keys by copies`);
     }
-    return edited;
+    return { source, text: edited, before, after: manifest };
   });
-  return { text: documents.length === 0 ? text : changed.join(''), notes };
+  const empty = { source: text, text, before: undefined, after: undefined };
+  return { documents: changed.length === 0 ? [empty] : changed, notes };
+}
+
+/** A document whose last value is empty ends before its line break. */
+function endOfDocument(text: string, { range: [, , end] }: Document.Parsed): number {
+  const next = nextLine(text, end);
+  return text[end - 1] !== '\n' && text.slice(end, next).trim() === '' ? next : end;
 }
 
 /** @returns undefined for an empty document */
-function readDocument(document: Document.Parsed, name: string, place: string): Json | undefined {
+function readDocument(document: Document.Parsed, name: string, line: string): Json | undefined {
   const [error] = document.errors;
   if (error !== undefined) {
-    const { line = 1, col = 1 } = error.linePos?.[0] ?? {};
+    const { line: row = 1, col = 1 } = error.linePos?.[0] ?? {};
     const [message = ''] = error.message.split('\n');
-    throw new ManifestError(`${name}:${line}:${col}: ${message.replace(/ at line \d+, column \d+:?$/, '')}`);
+    throw new ManifestError(`${name}:${row}:${col}: ${message.replace(/ at line \d+, column \d+:?$/, '')}`);
   }
   try {
     return (document.toJS({ maxAliasCount: MAX_ALIASES }) as Json) ?? undefined;
   } catch {
-    throw new ManifestError(`${place}: an alias in this document is unknown or expands to too much`);
+    throw new ManifestError(`${line}: an alias in this document is unknown or expands to too much`);
   }
 }

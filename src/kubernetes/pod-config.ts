@@ -6,6 +6,7 @@ import { parseConfig, parseConfigForPod } from '../config/load.ts';
 import type { Inbound } from '../config/optional-sections.ts';
 import type { Problem } from '../config/problem.ts';
 import type { InjectionOptions, RawOptions } from './options.ts';
+import { PRINTED } from './printed-config.ts';
 import { quantityOf } from './quantity.ts';
 import type { Redirect } from './redirect.ts';
 import type { ConfigMapName, Note } from './workloads.ts';
@@ -119,7 +120,7 @@ function namesIn(notes: readonly Note[]): ConfigMapName[] {
 }
 
 function configMap({ namespace, name }: ConfigMapName, text: string): string {
-  const metadata = { name, ...(namespace !== undefined && { namespace }) };
+  const metadata = { name, ...(namespace !== undefined && { namespace }), annotations: PRINTED };
   const manifest = { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { 'cambist.yaml': text } };
   return stringify(manifest, { lineWidth: 0 });
 }

@@ -82,7 +82,8 @@ export function injectPod(template: JsonObject, request: InjectionRequest): Inje
   if (found.length > 0) return leave('refused', ...found);
   const move = options.inbound && moveAgent(original, layout, options.inbound);
   if (isRefusal(move)) return leave('refused', ...move);
-  const { result, notes: told } = addSidecar(original, template, { options, plan, move }, request);
+  const changes = { options, plan, move, corrections: status?.corrections };
+  const { result, notes: told } = addSidecar(original, template, changes, request);
   const limits = plan === undefined ? [] : interceptNotes(original, layout, plan, options.sidecar, config?.intercept);
   const notes = [...told, ...limits];
   const mounted = config === undefined ? {} : { configMap: options.configMap };
@@ -110,11 +111,19 @@ function hasSidecar(template: JsonObject, layout: PodLayout): boolean {
   return allContainers(template, layout).some(({ name }) => name === SIDECAR_NAME);
 }
 
+interface SidecarChanges {
+  readonly options: InjectionOptions;
+  readonly plan: InterceptPlan | undefined;
+  readonly move: Move | undefined;
+  /** Those of the status that the pod has. */
+  readonly corrections: InjectionStatus['corrections'];
+}
+
 /** @param current the pod as it is now: a sidecar or volume that it already has keeps its position */
 function addSidecar(
   original: JsonObject,
   current: JsonObject,
-  { options, plan, move }: { options: InjectionOptions; plan: InterceptPlan | undefined; move: Move | undefined },
+  { options, plan, move, corrections }: SidecarChanges,
   { layout, version }: InjectionRequest,
 ) {
   const grace = gracePeriod(original, options, layout);
@@ -140,6 +149,7 @@ function addSidecar(
     ...prepared.record,
     ...(applied === undefined ? {} : { intercept: applied.record }),
     ...(move === undefined ? {} : { inbound: move.record }),
+    ...(corrections === undefined ? {} : { corrections }),
   };
   const after = writeStatus(prepared.template, layout, status);
   const empty = { ...prepared.empty, ...formerlyEmpty(original, after, layout) };

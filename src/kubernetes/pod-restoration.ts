@@ -76,6 +76,6 @@ export function collectionsOf(layout: PodLayout): Path[] {
     (path) => path !== undefined,
   );
   const parents = lists.map((path) => path.slice(0, -1)).filter((path) => path.length > 0);
-  const distinct = new Map(parents.map((path) => [toPointer(path), path]));
-  return [...lists, ...distinct.values()];
+  const distinct = [...new Map(parents.map((path) => [toPointer(path), path])).values()];
+  return [...lists, ...distinct.sort((a, b) => b.length - a.length)];
 }

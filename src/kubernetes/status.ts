@@ -58,6 +58,11 @@ const STATUS = z.strictObject({
     .optional(),
   /** The values that were empty or null before, by JSON Pointer. */
   empty: z.record(z.string(), z.custom<Json>()).optional(),
+  /** Turn the text without the injection into the original text: offset, characters that go, characters that come. */
+  corrections: z
+    .array(z.tuple([z.number(), z.number(), z.string()]))
+    .readonly()
+    .optional(),
 });
 
 export type InjectionStatus = z.infer<typeof STATUS>;

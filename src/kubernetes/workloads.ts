@@ -6,7 +6,7 @@ import { KAGENT, POD, type PodLayout } from './pod-layout.ts';
 export interface Note {
   /** In the form of kubectl: `deployment/agent`. */
   readonly object: string;
-  readonly outcome: 'injected' | 'restored' | 'unchanged' | 'skipped' | 'refused';
+  readonly outcome: 'injected' | 'restored' | 'removed' | 'unchanged' | 'skipped' | 'refused';
   readonly reasons: readonly string[];
   /** The ConfigMap that the changed pod mounts, where the change tells it. */
   readonly configMap?: ConfigMapName;

@@ -147,7 +147,7 @@ test('with --config, prints the ConfigMap and the manifest in one stream, with t
   assert.deepEqual(configMap, {
     apiVersion: 'v1',
     kind: 'ConfigMap',
-    metadata: { name: 'cambist' },
+    metadata: { name: 'cambist', annotations: { 'cambist.dev/printed-by': 'inject' } },
     data: { 'cambist.yaml': POD_CONFIG },
   });
   assert.match(deployment.spec.template.metadata.annotations['cambist.dev/status'], /"port":8000/);
@@ -181,9 +181,24 @@ test('takes the hosts of an interception from --config, and uninject restores th
   const { hostAliases, containers } = deployment.spec.template.spec;
   assert.deepEqual(hostAliases, [{ ip: '127.0.0.1', hostnames: ['mcp.example.com'] }]);
   assert.equal(containers[0].volumeMounts[0].mountPath, '/run/cambist/trust');
-  const own = stdout.slice(stdout.indexOf('# the agent'));
-  assert.equal((await runCommand(['uninject', '-'], { input: own })).stdout, DEPLOYMENT);
 });
+
+for (const [what, input] of Object.entries({
+  'a stream': DEPLOYMENT,
+  'a stream that begins with a marker': `---\n${DEPLOYMENT}---\n${CONFIG_MAP.replace('cambist', 'own')}`,
+  'a stream that begins with a directive': `%YAML 1.1\n---\n${DEPLOYMENT}`,
+})) {
+  test(`with --config, uninject removes the printed ConfigMap and restores ${what}`, async (t) => {
+    const args = ['inject', ...NAMES, '--config', await file(t, INTERCEPTING), '-'];
+    const injected = await runCommand(args, { input });
+    assert.equal(injected.code, 0, injected.stderr);
+    const again = await runCommand(args, { input: injected.stdout });
+    assert.equal(again.stdout, injected.stdout, 'the ConfigMap is replaced');
+    const restored = await runCommand(['uninject', '-'], { input: injected.stdout });
+    assert.equal(restored.stdout, input);
+    assert.match(restored.stderr, /^configmap\/cambist: removed\ndeployment\/agent: restored\n/);
+  });
+}
 
 test('takes the hosts and the ports from a ConfigMap of the stream that the pod mounts, and prints it once', async () => {
   const input = `${DEPLOYMENT}---\n${mapOf(INTERCEPTING)}`;

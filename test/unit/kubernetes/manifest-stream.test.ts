@@ -1,18 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parse, stringify } from 'yaml';
-import { ManifestError } from '../../../src/kubernetes/manifest-stream.ts';
-import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
-import { uninjectPod } from '../../../src/kubernetes/pod-restoration.ts';
-import { changeManifest } from '../../../src/kubernetes/workloads.ts';
-import { changeStream } from './change-stream.ts';
-import { request } from './samples.ts';
+import type { Json } from '../../../src/kubernetes/json.ts';
+import { ManifestError, readStream, textOf } from '../../../src/kubernetes/manifest-stream.ts';
+import type { RawOptions } from '../../../src/kubernetes/options.ts';
+import { injectText, request, restoreText } from './samples.ts';
 
-const injected = (text: string, flags = {}) =>
-  changeStream(text, 'f.yaml', (manifest) =>
-    changeManifest(manifest, (template) => injectPod(template, request({ flags: { ...request().flags, ...flags } }))),
-  );
-const uninjected = (text: string) => changeStream(text, 'f.yaml', (manifest) => changeManifest(manifest, uninjectPod));
+const injected = (text: string, flags: RawOptions = {}) =>
+  injectText(text, request({ flags: { ...request().flags, ...flags } }));
+const changed = (text: string, manifest: Json) => textOf(readStream(text, 'f').change(() => ({ manifest, notes: [] })));
 
 const UNTOUCHED = `# a ConfigMap
 apiVersion: v1
@@ -84,8 +80,7 @@ test('keeps a comment above the first init container', () => {
 
 test('writes a text whose first line is blank, and whose second is indented', () => {
   for (const value of ['\n -a', ' \n -a', '\n  a\n b']) {
-    const { text } = changeStream('a: b\n', 'f', () => ({ manifest: { a: 'b', c: value }, notes: [] }));
-    assert.deepEqual(parse(text), { a: 'b', c: value });
+    assert.deepEqual(parse(changed('a: b\n', { a: 'b', c: value })), { a: 'b', c: value });
   }
 });
 
@@ -101,20 +96,22 @@ test('keeps the comments of init containers that an interception changes', () =>
 for (const intercept of ['proxy', 'names', 'packets']) {
   test(`${intercept}: uninject restores every byte of a document that has comments`, () => {
     const flags = { intercept, 'intercept-hosts': 'mcp.example.com', 'redirect-image': 'r:1' };
-    // `inject` writes no blank line at the end of an indented list, and removes white space at the end of a line.
-    const given = STREAM.replace("image: 'loader:1'\n\n", "image: 'loader:1'\n");
-    assert.equal(uninjected(injected(given, flags).text).text, given);
+    assert.equal(restoreText(injected(STREAM, flags).text), STREAM);
   });
 }
 
 test('keeps the comment of an empty list that becomes a block, and restores both', () => {
   const given = 'apiVersion: v1\nkind: Pod\nspec:\n  volumes: [] # none yet\n  containers:\n    - name: a\n';
   const { text } = injected(given);
-  assert.match(text, /\n {2}volumes:\n {4}# none yet\n {4}- name: cambist-config\n/);
-  assert.equal(uninjected(text).text, given);
+  assert.match(text, /\n {2}volumes: # none yet\n {4}- name: cambist-config\n/);
+  assert.equal(restoreText(text), given);
 });
 
 const RESTORED: Readonly<Record<string, string>> = {
+  'a document that ends with an empty value':
+    'kind: Pod\napiVersion: v1\nspec:\n  containers:\n  - name: a\n  nodeSelector:\n---\nkind: Service\n',
+  'a byte order mark': '\uFEFFkind: Pod\napiVersion: v1\nspec:\n  containers:\n  - name: a\n',
+  'a tab in a block scalar, and a long line': `kind: Pod\napiVersion: v1\nspec:\n  containers:\n  - args:\n    - |+\n      a\tb\n\n    - "${'long '.repeat(50)}"   \n    name: a\n`,
   'a stream': STREAM,
   'a document without a final line break': DEPLOYMENT.trimEnd(),
   'lines that end in CRLF': DEPLOYMENT.replaceAll('\n', '\r\n'),
@@ -128,17 +125,67 @@ const RESTORED: Readonly<Record<string, string>> = {
 for (const [what, text] of Object.entries(RESTORED)) {
   for (const sidecar of ['native', 'classic']) {
     test(`restores ${what} to the byte after a ${sidecar} sidecar was injected`, () => {
-      const { text: changed } = injected(text, { sidecar });
-      assert.notEqual(changed, text);
-      assert.equal(uninjected(changed).text, text);
+      const { text: added } = injected(text, { sidecar });
+      assert.notEqual(added, text);
+      assert.equal(restoreText(added), text);
     });
   }
 }
 
-test('normalizes the white space of a document that changes, and nothing else', () => {
-  const odd = 'kind:   Pod\napiVersion: v1\n\n\nspec:\n   containers:\n     - {name:   a, args: ["x",  "y"]}   # one\n';
-  const even = 'kind: Pod\napiVersion: v1\n\nspec:\n   containers:\n      - {name: a, args: ["x", "y"]} # one\n';
-  assert.equal(uninjected(injected(odd).text).text, even);
+/** The lines that only one of two texts has, with their sign. */
+function difference(before: string, after: string): string[] {
+  const [old, now] = [before.split('\n'), after.split('\n')];
+  return [
+    ...old.filter((line) => !now.includes(line)).map((line) => `-${line}`),
+    ...now.filter((line) => !old.includes(line)).map((line) => `+${line}`),
+  ];
+}
+
+test('adds lines, and leaves the white space of all others', () => {
+  const odd =
+    'kind:   Pod\napiVersion: v1  \n\n\nspec:\n   containers:\n     - {name:   a, args: ["x",  "y"]}   # one\n';
+  const { text } = injected(odd);
+  assert.deepEqual(
+    difference(odd, text).filter((line) => line.startsWith('-')),
+    [],
+  );
+  assert.equal(restoreText(text), odd);
+});
+
+/** Where the removal of the added lines leaves a difference, the annotation records it. */
+const RECORDED: Readonly<Record<string, string>> = {
+  'an empty list with a space': 'spec:\n  volumes: [ ]\n  containers:\n  - name: a\n',
+  'a null without a word': 'spec:\n  volumes:\n  containers:\n  - name: a\n',
+  'a null as a tilde': 'metadata: ~ # none\nspec:\n  containers:\n  - name: a\n',
+  'a hexadecimal grace period': 'spec:\n  terminationGracePeriodSeconds: 0x10\n  containers:\n  - name: a\n',
+  'a block scalar with options of Java':
+    'spec:\n  containers:\n  - name: a\n    env:\n    - name: JAVA_TOOL_OPTIONS\n      value: >-\n        -Xmx1g\n        -Da=b\n',
+};
+
+for (const [what, rest] of Object.entries(RECORDED)) {
+  test(`records and restores ${what}`, () => {
+    const given = `kind: Pod\napiVersion: v1\n${rest}`;
+    const { text } = injected(given, { intercept: 'proxy' });
+    assert.match(text, /"corrections\\?":\[\[/);
+    assert.equal(restoreText(text), given);
+    assert.equal(restoreText(injected(text, { intercept: 'proxy', sidecar: 'classic' }).text), given);
+  });
+}
+
+test('a record in the annotation changes no content', () => {
+  const given = 'kind: Pod\napiVersion: v1\nspec:\n  volumes: [ ]\n  containers:\n  - name: a\n';
+  const { text } = injected(given);
+  const forged = text.replace(/"corrections":\[\[.*?\]\]/, '"corrections":[[0,0,"metadata: {name: other}\\n"]]');
+  assert.notEqual(forged, text);
+  assert.equal(restoreText(forged), given.replace('[ ]', '[]'));
+});
+
+test('no other document of the stream gets into the annotation', () => {
+  const secret = 'apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: { key:   "s3cret-value" }\n';
+  const given = `${secret}---\nkind: Pod\napiVersion: v1\nspec:\n  volumes: [ ]\n  containers:\n  - name: a\n---\n${secret}`;
+  const { text } = injected(given);
+  assert.equal(text.split('s3cret-value').length, 3);
+  assert.equal(restoreText(text), given);
 });
 
 test('keeps JSON as JSON, with its indentation', () => {
@@ -175,7 +222,7 @@ kind: List
     ['pod/one injected', 'service/two skipped'],
   );
   assert.equal(parse(text).items[0].spec.initContainers[0].name, 'cambist');
-  assert.equal(uninjected(text).text, list);
+  assert.equal(restoreText(text), list);
 });
 
 // Work that grows with the square of the pods takes minutes here and exceeds the time limit of a test file.
@@ -189,7 +236,7 @@ test('work on a List grows in proportion to its pods', () => {
   const list = stringify({ apiVersion: 'v1', kind: 'List', items }, { aliasDuplicateObjects: false });
   const { text, notes } = injected(list);
   assert.equal(notes.length, 300);
-  assert.equal(uninjected(text).text, list);
+  assert.equal(restoreText(text), list);
 });
 
 test('refuses to change a value that an alias or a merge key shares with another one', () => {
@@ -205,7 +252,7 @@ spec:
       containers:
       - name: a
 `;
-  assert.equal(uninjected(injected(shared).text).text, shared);
+  assert.equal(restoreText(injected(shared).text), shared);
   const inWay = `apiVersion: v1
 kind: List
 items:
@@ -226,8 +273,7 @@ items:
 
 test('quotes a string that YAML 1.1 reads as another type', () => {
   const values = ['yes', '2026-01-01', '0o7', '1_0', '~'];
-  const { text } = changeStream('a: b\n', 'f', () => ({ manifest: { a: 'b', c: values }, notes: [] }));
-  assert.deepEqual(parse(text, { version: '1.1' }).c, values);
+  assert.deepEqual(parse(changed('a: b\n', { a: 'b', c: values }), { version: '1.1' }).c, values);
 });
 
 test('refuses invalid YAML with file, line and column', () => {

@@ -274,8 +274,9 @@ test('the ConfigMap has the config byte for byte, once for each name and namespa
       assert.ok(manifests.length >= 2);
       const [first = '', last = ''] = [manifests[0], manifests.at(-1)];
       if (manifests.length > 2) return;
-      assert.deepEqual(parse(first).metadata, { name: 'cambist', namespace: 'a' });
-      assert.deepEqual(parse(last).metadata, { name: 'cambist' });
+      const annotations = { 'cambist.dev/printed-by': 'inject' };
+      assert.deepEqual(parse(first).metadata, { name: 'cambist', namespace: 'a', annotations });
+      assert.deepEqual(parse(last).metadata, { name: 'cambist', annotations });
       for (const manifest of manifests) assert.equal(parse(manifest).data['cambist.yaml'], text);
     }),
   );

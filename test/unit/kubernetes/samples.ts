@@ -1,8 +1,11 @@
 import { getIn, type Json, type JsonObject, objectsOf } from '../../../src/kubernetes/json.ts';
 import { fromPointer, type PatchOperation } from '../../../src/kubernetes/json-patch.ts';
+import { readStream, textOf } from '../../../src/kubernetes/manifest-stream.ts';
 import type { RawOptions } from '../../../src/kubernetes/options.ts';
 import { type Injection, type InjectionRequest, injectPod } from '../../../src/kubernetes/pod-injection.ts';
 import { POD } from '../../../src/kubernetes/pod-layout.ts';
+import { injectStream, restoreStream } from '../../../src/kubernetes/stream-restoration.ts';
+import { changeManifest, type Note } from '../../../src/kubernetes/workloads.ts';
 
 export const IMAGE = 'registry.example.com/cambist:0.1.0';
 
@@ -19,6 +22,20 @@ export function request(more: Partial<InjectionRequest> = {}): InjectionRequest 
 /** Injects with flags, as the command `inject` does. */
 export function inject(template: JsonObject, flags: RawOptions = {}): Injection {
   return injectPod(template, request({ flags: { image: IMAGE, ...flags } }));
+}
+
+/** Injects into the pods of a stream, as the command does. */
+export function injectText(text: string, options: InjectionRequest, name = 'f.yaml'): { text: string; notes: Note[] } {
+  const change = (manifest: Json) => {
+    return changeManifest(manifest, (template, layout) => injectPod(template, { ...options, layout }));
+  };
+  const changed = injectStream(readStream(text, name), change);
+  return { text: textOf(changed), notes: changed.notes };
+}
+
+/** Removes the injections of a stream, as the command does. */
+export function restoreText(text: string): string {
+  return textOf(restoreStream(readStream(text, 'f.yaml')));
 }
 
 /** The container with this name, among the init containers and the containers. */

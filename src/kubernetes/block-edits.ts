@@ -1,0 +1,128 @@
+import { type Document, isCollection, isNode, isPair, isScalar, isSeq, type Node, type Pair } from 'yaml';
+import {
+  type Collection,
+  type FormerCollection,
+  type Gap,
+  gapsBetween,
+  type Item,
+  itemColumn,
+  lineAfter,
+  lineAfterComments,
+  startOfComments,
+} from './collection-items.ts';
+import type { Json } from './json.ts';
+import { isFirstOnLine, lineStart, nextLine, type TextEdit } from './text-edits.ts';
+import { blockText, inlineText, type Style } from './yaml-text.ts';
+
+/** A document in a text, for which edits are made. */
+export interface Page {
+  readonly text: string;
+  readonly document: Document;
+  readonly style: Style;
+}
+
+/**
+ * The edits of a collection in block style: whole lines come and go.
+ * @returns undefined if the form of the collection does not allow that
+ */
+export function blockEdits(page: Page, collection: Collection, former: FormerCollection): TextEdit[] | undefined {
+  const { items, holder } = former;
+  if (collection.items.length === 0) return holder && collapse(page, holder, items, jsonOf(page, collection));
+  const gaps = gapsBetween(items, collection.items);
+  const first = items[0];
+  if (gaps === undefined || first === undefined) return undefined;
+  const column = itemColumn(page.text, first);
+  const edits = gaps.flatMap((gap) => gapEdits(page, gap, column, isSeq(collection)) ?? [undefined]);
+  return edits.every((edit) => edit !== undefined) ? edits : undefined;
+}
+
+function gapEdits(page: Page, gap: Gap, column: number, isList: boolean): TextEdit[] | undefined {
+  const { text, style } = page;
+  const { before, removed, added, after } = gap;
+  const edits = removed.map((item, index) => removal(text, item, removed[index + 1] ?? after));
+  if (added.length === 0) return edits;
+  const [gone] = removed;
+  const next = gone ?? after;
+  if (next !== undefined && !isFirstOnLine(text, next.start)) return undefined;
+  const place =
+    before !== undefined
+      ? lineAfterComments(text, before.value, column)
+      : lineStart(text, gone?.start ?? startOfComments(text, lineStart(text, after?.start ?? 0)));
+  const lines = blockText(contentOf(page, added), column, style);
+  // A list may be as deep as the key that it belongs to, and the rest of its own map follows it.
+  return [...edits, { start: place, end: place, text: lines, depth: 2 * column + (isList ? 1 : 0) }];
+}
+
+/** Removes the lines of an item. After a dash, the next item takes its place. */
+function removal(text: string, { start, value }: Item, next: Item | undefined): TextEdit {
+  const end = lineAfter(text, value);
+  if (isFirstOnLine(text, start)) return { start: lineStart(text, start), end, text: '', depth: 0 };
+  const [space = ''] = /^\s*/.exec(text.slice(end, next?.start ?? end)) ?? [];
+  return { start, end: end + space.length, text: '', depth: 0 };
+}
+
+/** The edits for a pair of a map in block style that has another value. */
+export function valueEdits(page: Page, pair: Pair, { value: former, start, colon }: Item): TextEdit[] | undefined {
+  const { value } = pair;
+  if (!isNode(value) || !former.range) return undefined;
+  const holder = { item: pair, value: former, start, colon };
+  const isBlock = isCollection(former) && former.flow !== true;
+  if (isCollection(value) && value.items.length > 0) return isBlock ? undefined : expand(page, holder, value);
+  if (isBlock) return collapse(page, holder, undefined, jsonOf(page, value));
+  const [from, to] = former.range;
+  const quote = page.text[from];
+  const written = inlineText(jsonOf(page, value), quote);
+  if (isScalar(former) && (former.type === 'BLOCK_LITERAL' || former.type === 'BLOCK_FOLDED')) {
+    return [{ start: from, end: to, text: written + page.style.lineBreak, depth: 0 }];
+  }
+  const space = page.text[from - 1] === ':' ? ' ' : '';
+  return [{ start: from, end: to, text: space + written, depth: 0 }];
+}
+
+/** Writes a block in place of a scalar, or of an empty list or map. */
+export function expand(page: Page, { value: former, start }: Item, value: Node): TextEdit[] | undefined {
+  const { text, style } = page;
+  if (!former.range || !isFirstOnLineOrDash(text, start)) return undefined;
+  const [from, to] = former.range;
+  const isEmptyText = from === to;
+  const space = isEmptyText ? 0 : (/[ \t]*$/.exec(text.slice(0, from).slice(-80))?.[0].length ?? 0);
+  const isBlock = isScalar(former) && (former.type === 'BLOCK_LITERAL' || former.type === 'BLOCK_FOLDED');
+  if (isBlock) return undefined;
+  const key = itemColumn(text, { item: undefined, value: former, start, colon: undefined });
+  const column = key + (isSeq(value) && !style.indentSeq ? 0 : style.indent);
+  const place = nextLine(text, to);
+  const lines = blockText(jsonOf(page, value), column, style);
+  return [
+    { start: from - space, end: to, text: '', depth: 0 },
+    { start: place, end: place, text: lines, depth: 2 * column + (isSeq(value) ? 1 : 0) },
+  ];
+}
+
+/** Writes a scalar, or an empty list or map, in place of a block. */
+function collapse(
+  { text }: Page,
+  { value: former, colon }: Item,
+  items: readonly Item[] | undefined,
+  value: Json,
+): TextEdit[] | undefined {
+  if (colon === undefined || !former.range) return undefined;
+  const written = { start: colon, end: colon, text: ` ${inlineText(value)}`, depth: 0 };
+  const lines = items?.map((item, index) => removal(text, item, items[index + 1])) ?? [
+    { start: lineStart(text, former.range[0]), end: lineAfter(text, former), text: '', depth: 0 },
+  ];
+  return lines.some(({ start }) => start < colon) ? undefined : [written, ...lines];
+}
+
+function isFirstOnLineOrDash(text: string, start: number): boolean {
+  return /^[\s\uFEFF-]*$/.test(text.slice(lineStart(text, start), start));
+}
+
+/** The content of nodes, or of pairs. */
+export function contentOf(page: Page, items: readonly unknown[]): Json {
+  if (!items.every((item) => isPair(item))) return items.map((item) => jsonOf(page, item));
+  return Object.fromEntries(items.map(({ key, value }) => [String(key), jsonOf(page, value)]));
+}
+
+export function jsonOf({ document }: Page, node: unknown): Json {
+  return isNode(node) ? (node.toJS(document) as Json) : null;
+}

@@ -1,0 +1,57 @@
+/** A replacement in a text: the offset, the number of characters that go, and those that come. */
+export type Correction = readonly [offset: number, removed: number, added: string];
+
+/** Texts agree again where this many characters are the same. */
+const AGREEMENT = 24;
+
+/** The bounds of what is recorded in an annotation. Differences of white space and quotes are far below. */
+const MAX_CHARACTERS = 400;
+const MAX_CORRECTIONS = 100;
+
+/** @returns the corrections that turn one text into another; undefined if the texts differ too much */
+export function findCorrections(from: string, to: string): Correction[] | undefined {
+  const found: Correction[] = [];
+  let left = 0;
+  let right = 0;
+  while (left < from.length || right < to.length) {
+    if (left < from.length && from[left] === to[right]) {
+      left += 1;
+      right += 1;
+      continue;
+    }
+    const next = findAgreement(from, left, to, right);
+    if (next === undefined || found.length === MAX_CORRECTIONS) return undefined;
+    found.push([left, next.removed, to.slice(right, right + next.added)]);
+    left += next.removed;
+    right += next.added;
+  }
+  return found;
+}
+
+function findAgreement(from: string, left: number, to: string, right: number) {
+  for (let total = 1; total <= MAX_CHARACTERS; total += 1) {
+    for (let removed = 0; removed <= total; removed += 1) {
+      const added = total - removed;
+      if (agree(from, left + removed, to, right + added)) return { removed, added };
+    }
+  }
+  return undefined;
+}
+
+function agree(from: string, left: number, to: string, right: number): boolean {
+  if (left > from.length || right > to.length) return false;
+  const ahead = to.slice(right, right + AGREEMENT);
+  return from.startsWith(ahead, left) && (ahead.length === AGREEMENT || from.length - left === ahead.length);
+}
+
+/** @returns undefined if the corrections do not fit the text */
+export function applyCorrections(text: string, corrections: readonly Correction[]): string | undefined {
+  const pieces: string[] = [];
+  let position = 0;
+  for (const [offset, removed, added] of corrections) {
+    if (offset < position || removed < 0 || offset + removed > text.length) return undefined;
+    pieces.push(text.slice(position, offset), added);
+    position = offset + removed;
+  }
+  return pieces.join('') + text.slice(position);
+}
