@@ -8,7 +8,7 @@ import type { JsonObject } from './json.ts';
 import type { InjectionOptions } from './options.ts';
 import type { InterceptFacts } from './pod-config.ts';
 import type { PodLayout } from './pod-layout.ts';
-import { DEFAULT_REDIRECTS, redirectConflicts, redirectContainer } from './redirect.ts';
+import { DEFAULT_REDIRECTS, rawSocketNotes, redirectConflicts, redirectContainer } from './redirect.ts';
 import type { InjectionStatus } from './status.ts';
 
 /** Where cambist listens for names, if its config is unknown. */
@@ -93,6 +93,7 @@ export function interceptNotes(
 ): string[] {
   return [
     ...(way === 'names' ? [] : connectNotes(template, layout, facts)),
+    ...(way === 'packets' ? rawSocketNotes(template, layout) : []),
     ...(sidecar === 'classic'
       ? ['a classic sidecar may start after the agent, which must wait for the trust folder and retry its calls']
       : []),

@@ -1,6 +1,6 @@
 import type { Container } from 'kubernetes-types/core/v1.js';
 import { REDIRECTED } from '../config/check-pod-intercept.ts';
-import { getIn, isArray, isObject, type JsonObject, textOf } from './json.ts';
+import { getIn, isArray, isObject, type Json, type JsonObject, textOf } from './json.ts';
 import { allContainers, OWN_CONTAINERS, type PodLayout, REDIRECT_NAME } from './pod-layout.ts';
 import { quote } from './quote.ts';
 import { EXEMPT_USER } from './sidecar.ts';
@@ -53,7 +53,7 @@ export function redirectConflicts(template: JsonObject, layout: PodLayout): stri
     const { runAsUser = ofPod, privileged, capabilities } = securityOf(container);
     if (OWN_CONTAINERS.includes(name)) return [];
     const added = getIn(capabilities, ['add']);
-    const mayChange = isArray(added) && added.some((one) => POWERFUL.includes(String(one).replace(/^CAP_/, '')));
+    const mayChange = POWERFUL.some((one) => has(added, one));
     return [
       ...(runAsUser === EXEMPT_USER
         ? [`container ${quote(name)} runs as user ${EXEMPT_USER}, whose packets pass cambist: set another runAsUser`]
@@ -65,6 +65,30 @@ export function redirectConflicts(template: JsonObject, layout: PodLayout): stri
         : []),
     ];
   });
+}
+
+/**
+ * Packet sockets bypass the rules of nftables, and need this capability. Container runtimes give it to root unless it is dropped.
+ * @returns which containers can open such a socket
+ */
+export function rawSocketNotes(template: JsonObject, layout: PodLayout): string[] {
+  const ofPod = getIn(template, ['spec', 'securityContext']);
+  const names = allContainers(template, layout).flatMap((container) => {
+    const own = securityOf(container);
+    const name = textOf(container.name) ?? '';
+    const [user, nonRoot] = ['runAsUser', 'runAsNonRoot'].map((key) => own[key] ?? getIn(ofPod, [key]));
+    const [added, dropped] = ['add', 'drop'].map((key) => getIn(own.capabilities, [key]));
+    const mayBeRoot = nonRoot !== true && (user === undefined || user === 0);
+    const isHeld = has(added, 'NET_RAW') || (mayBeRoot && !has(dropped, 'NET_RAW') && !has(dropped, 'ALL'));
+    return isHeld && !OWN_CONTAINERS.includes(name) ? [quote(name)] : [];
+  });
+  if (names.length === 0) return [];
+  const who = names.length === 1 ? `container ${names[0]} has` : `containers ${names.join(', ')} have`;
+  return [`${who} the capability NET_RAW, whose packet sockets bypass cambist: drop it`];
+}
+
+function has(list: Json | undefined, capability: string): boolean {
+  return isArray(list) && list.some((one) => String(one).replace(/^CAP_/, '') === capability);
 }
 
 function securityOf(container: JsonObject): JsonObject {

@@ -7,6 +7,8 @@ import { fileURLToPath } from 'node:url';
 import { getIn } from '../../../src/kubernetes/json.ts';
 import { runProgram } from '../../harness/run-command.ts';
 import { container, inject, pod } from '../../unit/kubernetes/samples.ts';
+import { findPython } from './installs.ts';
+import { program } from './run-program.ts';
 
 const here = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 const REDIRECT = here('../../../deploy/redirect/redirect.sh');
@@ -91,6 +93,23 @@ test('redirects beside rules of iptables, of both kinds, and leaves them as they
   assert.match(stdout, /^redirected$/m);
   assert.equal(stdout.match(/^-A OUTPUT -p tcp -m tcp --dport 443 -j ACCEPT$/gm)?.length, kinds.length);
 });
+
+for (const [kind, left] of [
+  ['raw', 0],
+  ['packet', 1],
+] as const) {
+  test(`of the packets of a ${kind} socket, ${left} get past the rules`, async () => {
+    const script = [
+      'ip link set lo up && ip link add name pod type veth peer name out && ip link set pod up && ip link set out up',
+      'ip address add 192.0.2.2/24 dev pod && ip neigh add 192.0.2.1 lladdr 02:00:00:00:00:01 dev pod',
+      `${REDIRECT} ${RULES.join(' ')}`,
+      `${findPython()} ${program('raw_packets.py')} ${kind}`,
+    ].join(' && ');
+    const { code, stdout, stderr } = await runProgram('unshare', ['-n', 'bash', '-c', script], { env: { PATH } });
+    assert.equal(code, 0, stderr);
+    assert.equal(stdout, `${left}\n`);
+  });
+}
 
 test('loads the rules for the ports and the user of cambist in a pod that inject makes', async () => {
   const { template } = inject(pod(), { intercept: 'packets', 'redirect-image': 'r' });

@@ -57,6 +57,31 @@ test('proxy with proxy-env: sets the variables of plain http as well', () => {
   assert.match(alone.reasons.join(), /only HTTPS_PROXY is set: calls to http URLs bypass cambist, unless proxy-env/);
 });
 
+test('packets: names the containers that can open packet sockets, which bypass the rules', () => {
+  const warned = (keys: JsonObject, ofPod: JsonObject = {}): string[] => {
+    const template = pod({ containers: [{ name: 'agent', image: 'a', ...keys }], securityContext: ofPod });
+    return inject(template, PACKETS).reasons.filter((reason) => reason.includes('NET_RAW'));
+  };
+  const warning = 'container "agent" has the capability NET_RAW, whose packet sockets bypass cambist: drop it';
+  assert.deepEqual(warned({}), [warning]);
+  assert.deepEqual(warned({ securityContext: { runAsUser: 0, runAsNonRoot: false } }, { runAsUser: 1000 }), [warning]);
+  assert.deepEqual(warned({ securityContext: { runAsUser: 1000, capabilities: { add: ['CAP_NET_RAW'] } } }), [warning]);
+  for (const capability of ['ALL', 'NET_RAW']) {
+    assert.deepEqual(warned({ securityContext: { capabilities: { drop: [capability] } } }), []);
+  }
+  assert.deepEqual(warned({}, { runAsUser: 1000 }), []);
+  assert.deepEqual(warned({ securityContext: { runAsNonRoot: true } }), []);
+  const two = pod({ initContainers: [{ name: 'loader', image: 'l' }] });
+  const both = 'containers "loader", "agent" have the capability NET_RAW, whose packet sockets bypass cambist: drop it';
+  assert.ok(inject(two, PACKETS).reasons.includes(both));
+  assert.doesNotMatch(inject(pod(), NAMES).reasons.join(), /NET_RAW/);
+});
+
+test('uninject leaves no spec in a pod that had none', () => {
+  const empty = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'p' } };
+  for (const flags of WAYS) assert.deepEqual(uninjectPod(inject(empty, flags).template, POD).template, empty);
+});
+
 for (const flags of WAYS) {
   test(`${flags.intercept}: both volumes are small and in memory, and cambist alone mounts the folder of the key`, () => {
     const { template } = inject(pod(), flags);
