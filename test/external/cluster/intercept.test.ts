@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { parse } from 'yaml';
 import { type Cluster, startCluster } from './cluster.ts';
+import { guideManifests } from './guide.ts';
 import {
   agentDeployment,
   agentPod,
@@ -121,6 +123,40 @@ test('the webhook intercepts by annotation, and the API server accepts the pod u
     assert.equal(hostAliases?.[0]?.hostnames.length, way === 'names' ? 3 : 1);
   }
 });
+
+/** The annotations of the Agent on the page, and what the other ways need in their place. */
+const planner = guideManifests('yaml kagent')
+  .map((text) => parse(text))
+  .find(({ metadata }) => metadata.name === 'planner');
+const KAGENT_WAYS = {
+  proxy: { 'cambist.dev/intercept': 'proxy' },
+  names: {},
+  packets: {
+    'cambist.dev/intercept': 'packets',
+    'cambist.dev/redirect-image': 'registry.example.com/cambist-redirect:0.1.0',
+  },
+} as const;
+
+for (const [way, more] of Object.entries(KAGENT_WAYS)) {
+  test(`${way}: the webhook intercepts the pod that kagent's controller makes of the Agent`, async () => {
+    const { labels, annotations } = planner.spec.declarative.deployment;
+    // The controller copies both to the pod, and names its container "kagent".
+    const metadata = { namespace: 'privileged', labels, annotations: { ...annotations, ...more } };
+    const { spec } = agentPod(`kagent-${way}`, metadata);
+    const containers = [{ ...spec.containers[0], name: 'kagent' }];
+    const pod = await create<Pod>(cluster, { ...agentPod(`kagent-${way}`, metadata), spec: { containers } });
+    const added = way === 'packets' ? ['cambist-redirect', 'cambist'] : ['cambist'];
+    assert.deepEqual(namesOf(pod.spec.initContainers), added);
+    const { env = [], volumeMounts = [] } = pod.spec.containers[0] ?? {};
+    assert.ok(namesOf(volumeMounts).includes('cambist-trust'));
+    assert.equal(
+      env.some(({ name }) => name === 'HTTPS_PROXY'),
+      way === 'proxy',
+    );
+    const aliases = (pod.spec as InterceptedSpec).hostAliases?.map(({ hostnames }) => hostnames);
+    assert.deepEqual(aliases, way === 'names' ? [['releases-mcp.example.com']] : undefined);
+  });
+}
 
 test('the webhook refuses names without hosts, and names the annotation', async () => {
   const annotations = { 'cambist.dev/intercept': 'names' };
