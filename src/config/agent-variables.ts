@@ -42,6 +42,17 @@ export function trustVariables(trustDir: string): Record<string, string> {
   };
 }
 
+/** Variables by which single clients find a bundle. Such a client does not read the others, so it needs the bundle here. */
+export const OWN_BUNDLE_VARIABLES = [
+  'CARGO_HTTP_CAINFO',
+  'CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE',
+  'GRPC_DEFAULT_SSL_ROOTS_FILE_PATH',
+  'HTTPLIB2_CA_CERTS',
+  'NIX_SSL_CERT_FILE',
+  'NPM_CONFIG_CAFILE',
+  'PIP_CERT',
+] as const;
+
 /**
  * The variable with the options of Java, which reads no other. A path with white space is quoted, as the JVM reads it.
  * @param proxyUrl undefined: connections arrive without a proxy

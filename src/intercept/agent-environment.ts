@@ -1,5 +1,11 @@
 import { join } from 'node:path';
-import { javaOptions, proxyVariables, TRUST_FILES, trustVariables } from '../config/agent-variables.ts';
+import {
+  javaOptions,
+  OWN_BUNDLE_VARIABLES,
+  proxyVariables,
+  TRUST_FILES,
+  trustVariables,
+} from '../config/agent-variables.ts';
 import type { Config } from '../config/config.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -10,14 +16,18 @@ export type Environment = Readonly<Record<string, string | undefined>>;
  */
 export function agentEnvironment(own: Environment, config: Config, trustDir: string, proxyUrl: string): Environment {
   const secrets = new Set(secretVariables(config));
-  const kept = Object.entries(own).filter(([name]) => !secrets.has(name));
+  const bundle = join(trustDir, TRUST_FILES.bundle);
+  const ofClients: readonly string[] = OWN_BUNDLE_VARIABLES;
+  const kept = Object.entries(own)
+    .filter(([name]) => !secrets.has(name))
+    .map(([name, value]) => [name, ofClients.includes(name.toUpperCase()) ? bundle : value]);
   const java = [own.JAVA_TOOL_OPTIONS ?? '', javaOptions(trustDir, proxyUrl).JAVA_TOOL_OPTIONS ?? ''].join(' ').trim();
   return {
     ...Object.fromEntries(kept),
     ...proxyVariables(proxyUrl),
     ...trustVariables(trustDir),
     // The bundle contains the certificates that this variable named before.
-    NODE_EXTRA_CA_CERTS: join(trustDir, TRUST_FILES.bundle),
+    NODE_EXTRA_CA_CERTS: bundle,
     JAVA_TOOL_OPTIONS: java,
   };
 }

@@ -1,5 +1,11 @@
 import type { EnvVar } from 'kubernetes-types/core/v1.js';
-import { javaOptions, NO_PROXY, proxyVariables, trustVariables } from '../config/agent-variables.ts';
+import {
+  javaOptions,
+  NO_PROXY,
+  OWN_BUNDLE_VARIABLES,
+  proxyVariables,
+  trustVariables,
+} from '../config/agent-variables.ts';
 import { INTERCEPT_FOLDERS } from '../config/check-pod-intercept.ts';
 import { addJavaOptions, removeJavaOptions } from './java-options.ts';
 import { getIn, isArray, isEmpty, type Json, type JsonObject, objectsOf, textOf } from './json.ts';
@@ -105,7 +111,10 @@ function bypassNotes({ HTTP_PROXY, HTTPS_PROXY }: AgentEnv['variables']): readon
 function addTo(env: Json | undefined, { variables, java }: AgentEnv) {
   const present = new Set(objectsOf(env).map(({ name }) => textOf(name)?.toUpperCase()));
   const added = Object.entries(variables).filter(([name]) => !present.has(name.toUpperCase()));
-  const kept = Object.keys(variables).filter((name) => name === name.toUpperCase() && present.has(name));
+  const trusting = variables.SSL_CERT_FILE === undefined ? [] : OWN_BUNDLE_VARIABLES;
+  const kept = [...Object.keys(variables), ...trusting].filter(
+    (name) => name === name.toUpperCase() && present.has(name),
+  );
   const forJava = java === undefined ? undefined : addJavaOptions(env, java);
   if (forJava?.kept !== undefined) kept.push(forJava.kept);
   const before = isArray(env) ? env : [];

@@ -147,6 +147,22 @@ for (const flags of WAYS) {
     );
   });
 
+  test(`${flags.intercept}: warns of a variable by which a single client finds a bundle of its own`, () => {
+    const env = [
+      { name: 'GRPC_DEFAULT_SSL_ROOTS_FILE_PATH', value: '/own.pem' },
+      { name: 'npm_config_cafile', value: '/own.pem' },
+    ];
+    const { template, reasons } = inject(agent({ env }), flags);
+    assert.deepEqual(
+      reasons.filter((reason) => reason.includes('already sets')),
+      ['GRPC_DEFAULT_SSL_ROOTS_FILE_PATH', 'NPM_CONFIG_CAFILE'].map(
+        (name) => `container "agent" already sets ${name}: left unchanged`,
+      ),
+    );
+    assert.equal(environment(template, 'agent').GRPC_DEFAULT_SSL_ROOTS_FILE_PATH, '/own.pem');
+    assert.deepEqual(inject(agent({ env })).reasons, [], 'without an interception, they do not matter');
+  });
+
   test(`${flags.intercept}: adds its options to those of Java, and removes exactly them`, () => {
     for (const value of ['-Xmx1g', '', " -Da='b c' "]) {
       const before = agent({ env: [{ name: 'JAVA_TOOL_OPTIONS', value }] });
