@@ -12,22 +12,32 @@ import { sumSamples } from '../../harness/metric-samples.ts';
 import { echo } from '../../harness/upstream-handlers.ts';
 import { startWebSocketServer } from '../../harness/web-socket-server.ts';
 import { runDoctor } from '../../integration/doctor-run.ts';
+import { startCluster } from './cluster.ts';
 import { findStore, STORE_KINDS } from './programs.ts';
 import { startReplicas } from './replicas.ts';
+import { startSentinel } from './sentinel.ts';
 import { startStore } from './store-process.ts';
 
 const LOGOUT = { 'http://schemas.openid.net/event/backchannel-logout': {} };
 const CREDENTIAL_CHANGE = 'https://schemas.openid.net/secevent/caep/event-type/credential-change';
 /** A loaded machine reconnects late. */
 const RECONNECT_MS = 20_000;
+/** Replicas read everything again once a minute, whatever was lost. */
+const FAILOVER_MS = 90_000;
 
-/** Replicas that accept signals, and share the store at a port. */
-async function start(t: TestContext, port: number, count: number) {
+/** As in config/shared-cache.md. */
+const ACL_RULES =
+  'resetkeys ~cambist:* resetchannels &cambist:* -@all +ping +get +set +del +getrange +strlen +eval +evalsha +publish ' +
+  '+subscribe +unsubscribe +zadd +zrem +zcard +zscore +zrangebyscore +zrevrangebyscore +hset +hdel +hmget +pttl +pexpire';
+const PASSWORD_VARIABLE = 'REVOCATION_TEST_PASSWORD';
+
+/** Replicas that accept signals. @param at the port of their store, or its keys in the config */
+async function start(t: TestContext, at: number | Readonly<Record<string, unknown>>, count: number) {
   const sockets = await startWebSocketServer();
   t.after(sockets.close);
   const replicas = await startReplicas(t, {
     count,
-    shared: { url: `redis://127.0.0.1:${port}`, timeout: '5s' },
+    shared: { ...(typeof at === 'number' ? { url: `redis://127.0.0.1:${at}` } : at), timeout: '5s' },
     handler(request, response) {
       if (request.url?.endsWith('/stream') !== true) return echo(request, response);
       response.writeHead(200, { 'content-type': 'text/event-stream' });
@@ -87,10 +97,20 @@ function endOf(stream: IncomingMessage): Promise<void> {
 }
 
 for (const kind of STORE_KINDS) {
-  test(`${kind}: a signal to one replica drops, refuses and cuts at the other`, async (t) => {
-    const store = await startStore({ programs: findStore(kind) });
+  test(`${kind}: a signal to one replica drops, refuses and cuts at the other, as an ACL user`, async (t) => {
+    const user = { username: 'cambist', password: 'a-password-of-the-test', rules: ACL_RULES };
+    const store = await startStore({ programs: findStore(kind), user });
     t.after(store.close);
-    const { apps, caller, call: callReplica, logout, push } = await start(t, store.port, 2);
+    process.env[PASSWORD_VARIABLE] = user.password;
+    t.after(() => {
+      delete process.env[PASSWORD_VARIABLE];
+    });
+    const at = {
+      url: `redis://127.0.0.1:${store.port}`,
+      username: user.username,
+      password: { env: PASSWORD_VARIABLE },
+    };
+    const { apps, caller, call: callReplica, logout, push } = await start(t, at, 2);
     const other = apps[1];
     assert.ok(other);
     const [alice, bob, carol] = [await caller('alice', 's1'), await caller('bob', 's2'), await caller('carol', 's3')];
@@ -168,6 +188,37 @@ test('what is revoked while the store is away is told when it is back, and a new
   await eventually('all are kept', async () => (await size()) === '5', RECONNECT_MS);
   for (const app of apps)
     assert.deepEqual(await revocationsOf(app), { in_force: 4, untold: 0, current: true, full: false });
+});
+
+test('replicas tell each other through a Cluster', async (t) => {
+  const store = await startCluster({ programs: findStore('valkey') });
+  t.after(store.close);
+  const cluster = store.servers.slice(0, 2).map(({ port }) => `127.0.0.1:${port}`);
+  const { caller, call: callReplica, logout, add } = await start(t, { cluster }, 2);
+  const alice = await caller('alice', 's1');
+  assert.equal(await callReplica(1, alice), 200);
+  assert.equal(await logout(0, 'alice', 's1'), 200);
+  await eventually('alice is refused', async () => (await callReplica(1, alice)) === 401);
+  await waitUntilReady(await add());
+  assert.equal(await callReplica(2, alice), 401);
+});
+
+test('replicas tell each other through Sentinel, before and after a failover', async (t) => {
+  const store = await startSentinel({ programs: findStore('valkey') });
+  t.after(store.close);
+  const hosts = store.sentinels.map(({ port }) => `127.0.0.1:${port}`);
+  const { apps, caller, call: callReplica, logout, add } = await start(t, { sentinel: { name: store.name, hosts } }, 2);
+  const [alice, bob] = [await caller('alice', 's1'), await caller('bob', 's2')];
+  assert.equal(await logout(0, 'alice', 's1'), 200);
+  await eventually('alice is refused', async () => (await callReplica(1, alice)) === 401);
+  await store.failOver();
+  assert.equal(await logout(0, 'bob', 's2'), 200);
+  await eventually('bob is refused', async () => (await callReplica(1, bob)) === 401, FAILOVER_MS);
+  for (const app of apps) {
+    await eventually('nothing waits', async () => (await revocationsOf(app)).untold === 0, FAILOVER_MS);
+  }
+  await waitUntilReady(await add());
+  assert.deepEqual([await callReplica(2, alice), await callReplica(2, bob)], [401, 401]);
 });
 
 test('doctor counts the kept revocations, and finds those that do not open', async (t) => {
