@@ -260,9 +260,18 @@ test('when the holder dies, one replica takes its place, and the others wait for
   // They have seen its last renewal by then.
   const before = polls();
   await eventually('they look again', () => polls().every((count, index) => count > (before[index] ?? 0)));
+  let issue = () => {};
+  exchange.until = new Promise<void>((resolve) => {
+    issue = resolve;
+  });
   // The server expires its lock, which the memory store does not.
   clock.advance(800);
   server.values.delete([...server.values.keys()].find((name) => name.includes(':l:')) ?? '');
+  await eventually('one replica exchanges', () => exchange.calls > 0);
+  const taken = polls();
+  const looked = () => polls().filter((count, index) => count > (taken[index] ?? 0)).length;
+  await eventually('the others look again', () => exchange.calls > 1 || looked() === 2);
+  issue();
   const tokens = await Promise.all(waiting);
   assert.deepEqual(tokens.map(bearer), ['Bearer token-1', 'Bearer token-1', 'Bearer token-1']);
   assert.equal(exchange.calls, 1);
