@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 folder=$PWD/.cache/nftables
 
-if [[ -e $folder/bin/nft ]]; then exit 0; fi
+if "$folder/bin/nft" --version >/dev/null 2>&1; then exit 0; fi
 if ! command -v apt-get >/dev/null; then
   echo 'nftables is installed by apt: run this on Debian' >&2
   exit 1
@@ -21,8 +21,10 @@ rm -r "$folder/archives"
 wrap() { # NAME PROGRAM
   cat >"$folder/bin/$1" <<END
 #!/bin/sh
-export LD_LIBRARY_PATH=\$(echo "$folder"/root/usr/lib/*-linux-gnu*) XTABLES_LIBDIR=\$(echo "$folder"/root/usr/lib/*/xtables)
-exec "$folder/root/usr/sbin/$2" "\$@"
+# By its own place, because the repository may be moved.
+root=\$(dirname "\$(readlink -f "\$0")")/../root
+export LD_LIBRARY_PATH=\$(echo "\$root"/usr/lib/*-linux-gnu*) XTABLES_LIBDIR=\$(echo "\$root"/usr/lib/*/xtables)
+exec "\$root/usr/sbin/$2" "\$@"
 END
   chmod +x "$folder/bin/$1"
 }
