@@ -8,6 +8,8 @@ export interface EventSubject {
 
 /** Longest identifier that is read. Longer ones are in no token that passes. */
 const MAX_LENGTH = 1024;
+/** Keycloak's id of all sessions of a user. */
+const ALL_SESSIONS = 'ALL';
 /** Most alternatives of one subject. */
 const MAX_ALIASES = 16;
 
@@ -39,6 +41,7 @@ export function readSubjectId(written: unknown, issuer: string): EventSubject[] 
 function complexSubject(written: Record<string, unknown>, issuer: string): EventSubject[] {
   const users = isObject(written.user) ? readSubjectId({ format: guessed(written.user), ...written.user }, issuer) : [];
   const session = written.session === undefined ? undefined : sessionOf(written.session);
+  if (session === ALL_SESSIONS) return users;
   if (session === undefined) {
     // A session that cannot be read may be any session of the user.
     return users;

@@ -19,7 +19,6 @@ export function signallingRealm(committed: Realm, receiver: string): Realm {
     secret: SECRET,
     standardFlowEnabled: false,
     serviceAccountsEnabled: true,
-    optionalClientScopes: ['ssf.read', 'ssf.manage'],
     attributes: {
       'ssf.enabled': 'true',
       'ssf.defaultSubjects': 'ALL',
@@ -95,6 +94,19 @@ export function sessionsOf(keycloak: Keycloak) {
   return {
     signIn,
     asReceiver,
+    /** Gives the receivers the scopes for their requests. Keycloak has them only after it imported the realm. */
+    async allowReceivers(): Promise<void> {
+      const scopes = (await asAdmin('GET', '/client-scopes')) as { id: string; name: string }[];
+      for (const clientId of Object.values(RECEIVERS)) {
+        const [client] = (await asAdmin('GET', `/clients?clientId=${clientId}`)) as { id: string }[];
+        for (const { id } of scopes.filter(({ name }) => name.startsWith('ssf.'))) {
+          await asAdmin('PUT', `/clients/${client?.id}/optional-client-scopes/${id}`);
+        }
+      }
+    },
+    /** An administrator sets the password of a user. It does not change. */
+    resetPassword: ({ userId }: Session) =>
+      asAdmin('PUT', `/users/${userId}/reset-password`, { type: 'password', value: USER.password, temporary: false }),
     /** Ends all sessions of a user, in the admin API. */
     logOutUser: ({ userId }: Session) => asAdmin('POST', `/users/${userId}/logout`),
     /** Ends one session, in the admin API. */

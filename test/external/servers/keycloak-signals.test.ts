@@ -59,6 +59,7 @@ before(async () => {
     }),
   );
   sessions = sessionsOf(keycloak);
+  await sessions.allowReceivers();
   for (const secret of [SECRET, PUSHED]) leaks.remember(secret);
 });
 
@@ -153,7 +154,8 @@ async function endsOneSession(
   await eventually('the cuts', () => !one.state.isStreamOpen && !one.state.isSocketOpen);
   const count = hitsAll ? 4 : 2;
   const cuts = () => cambist.metric('cambist_requests_aborted_total', { aborted_by: 'revoked' });
-  await eventually('the counts', async () => (await cuts()) === before + count);
+  // Open requests of earlier sessions may end as well.
+  await eventually('the counts', async () => (await cuts()) >= before + count);
   assert.ok((await cambist.metric('cambist_cache_evictions_total', { reason: 'revoked' })) > dropped);
   if (hitsAll) return assert.equal(await other.status(), 401);
   assert.equal(await other.status(), 200);
@@ -215,7 +217,8 @@ test('an event that cambist polls from Keycloak ends one session', async (t) => 
   assert.equal(streams.length, 1, JSON.stringify(streams));
   await endsOneSession(t, cambist, { end: sessions.signOut });
   await endsOneSession(t, cambist, { end: sessions.logOutUser, hitsAll: true });
-  assert.ok((await cambist.metric('cambist_signals_total', { channel: 'poll', result: 'applied' })) >= 2);
+  await endsOneSession(t, cambist, { end: sessions.resetPassword, hitsAll: true });
+  assert.ok((await cambist.metric('cambist_signals_total', { channel: 'poll', result: 'applied' })) >= 3);
   assert.equal(await cambist.metric('cambist_transmitter_available'), 1);
 
   await t.test('Keycloak sends no event about a single session that an administrator ends', async (t) => {

@@ -33,6 +33,11 @@ const subjects: [what: string, written: unknown, expected: unknown][] = [
     [{ subject: ALICE, session: 's1' }],
   ],
   [
+    "Keycloak's name for all sessions of a user",
+    { format: 'complex', user: ISS_SUB, session: { format: 'opaque', id: 'ALL' } },
+    [{ subject: ALICE, session: undefined }],
+  ],
+  [
     'a session',
     { format: 'complex', session: { format: 'opaque', id: 's1' } },
     [{ subject: undefined, session: 's1' }],
