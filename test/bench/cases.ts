@@ -11,8 +11,6 @@ export interface Peers {
   readonly shared: Peer;
   /** The same, with room for a single token in memory, so that the second level is asked. */
   readonly secondLevel: Peer;
-  /** Another build for comparison. */
-  readonly other: Peer | undefined;
   readonly undici: Peer;
   readonly undiciWhole: Peer;
   readonly exchange: Peer;
@@ -20,6 +18,10 @@ export interface Peers {
   readonly httpProxy: Peer;
   readonly nginx: Peer;
   readonly haproxy: Peer;
+  /** Only if its program is given. */
+  readonly authbridge: Peer | undefined;
+  /** Ways to use several cores. */
+  readonly cores: readonly Peer[];
 }
 
 /** The length of a run. */
@@ -59,23 +61,26 @@ const closed: Take = { of: 'warm', sample: (started, { load }, { seconds }) => s
 const open: Take = { of: 'warm', sample: (started, { load }, { seconds }) => sampleOpen(started, load, seconds) };
 
 export function listCases(peers: Peers): Case[] {
-  const { cambist, quiet, inbound, shared, secondLevel, other } = peers;
-  const { undici, undiciWhole, exchange, fastify, httpProxy, nginx, haproxy } = peers;
+  const { cambist, quiet, inbound, shared, secondLevel } = peers;
+  const { undici, undiciWhole, exchange, fastify, httpProxy, nginx, haproxy, authbridge, cores } = peers;
   const plain = (...some: (Peer | undefined)[]): Contestant[] =>
     some.filter((peer) => peer !== undefined).map((peer) => ({ label: peer.name, peer }));
   const withAll = (added: Partial<Contestant>, contestants: Contestant[]): Contestant[] =>
     contestants.map((contestant) => ({ ...contestant, ...added }));
+  const asImage = [cambist, undici].map(
+    (peer): Contestant => ({ label: `${peer.name}, as in the image`, peer, asImage: true }),
+  );
   return [
     {
       name: 'call',
       about: 'a small MCP call with a token of 1 KB, whose issued token is cached',
-      contestants: plain(cambist, other, quiet, undici, undiciWhole, fastify, httpProxy, nginx, haproxy),
+      contestants: plain(cambist, quiet, authbridge, undici, undiciWhole, fastify, httpProxy, nginx, haproxy),
       take: closed,
     },
     {
       name: 'tls',
       about: 'the same, with TLS to the upstream',
-      contestants: withAll({ tls: true }, plain(cambist, other, undici, fastify, nginx, haproxy)),
+      contestants: withAll({ tls: true }, plain(cambist, undici, fastify, nginx, haproxy)),
       take: closed,
     },
     {
@@ -99,13 +104,13 @@ export function listCases(peers: Peers): Case[] {
     {
       name: 'latency',
       about: 'the same call at 1,000 requests a second; latency counts from the scheduled time',
-      contestants: plain(cambist, other, undici, fastify, nginx, haproxy),
+      contestants: plain(cambist, authbridge, undici, fastify, nginx, haproxy),
       take: open,
     },
     {
       name: 'events',
       about: 'server-sent events of many short streams; the figures are for one event',
-      contestants: withAll({ responseKind: 'events' }, plain(cambist, other, undici, fastify, nginx)),
+      contestants: withAll({ responseKind: 'events' }, plain(cambist, undici, fastify, nginx)),
       take: closed,
     },
     {
@@ -146,7 +151,7 @@ export function listCases(peers: Peers): Case[] {
         'a new caller for each call, so each call has an exchange; for comparison a bare exchange, a cached call and bare undici',
       contestants: [
         { label: `${cambist.name}, exchange each time`, peer: cambist, subjects: 'fresh' },
-        ...withAll({ subjects: 'fresh' }, plain(other, exchange)),
+        ...withAll({ subjects: 'fresh' }, plain(authbridge, exchange)),
         ...plain(cambist, undici),
       ],
       take: closed,
@@ -162,6 +167,16 @@ export function listCases(peers: Peers): Case[] {
         { label: `${shared.name}, exchange each time`, peer: shared, subjects: 'fresh' },
         { label: `${cambist.name}, exchange each time`, peer: cambist, subjects: 'fresh' },
       ],
+      take: closed,
+    },
+    {
+      name: 'cores',
+      about:
+        'a gateway of two processes on two cores, in several ways: on open connections, and with a new one for each call',
+      contestants: withAll({ allCores: true }, [
+        ...plain(...cores),
+        ...cores.map((peer): Contestant => ({ label: `${peer.name}, new connections`, peer, newConnections: true })),
+      ]),
       take: closed,
     },
     {
@@ -184,13 +199,16 @@ export function listCases(peers: Peers): Case[] {
     {
       name: 'start',
       about: 'a new process: time until ready, idle memory, first call',
-      contestants: plain(cambist, other, undici, fastify, nginx, haproxy),
+      contestants: [...plain(cambist, authbridge, undici, fastify, nginx, haproxy), ...asImage],
       take: { of: 'new', sample: sampleStart },
     },
     {
       name: 'memory',
       about: 'resident memory under load, with 10,000 cached tokens',
-      contestants: [{ label: cambist.name, peer: cambist, subjects: MANY_SUBJECTS }],
+      contestants: [
+        { label: cambist.name, peer: cambist, subjects: MANY_SUBJECTS },
+        ...withAll({ subjects: MANY_SUBJECTS }, asImage),
+      ],
       rounds: 1,
       take: {
         of: 'new',

@@ -1,7 +1,9 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Image } from './image.ts';
 import type { LoadProcess } from './load-process.ts';
 import type { InterceptedHost, Peer, RunningProxy } from './peers/peer.ts';
+import { startPinned } from './processes.ts';
 import type { ResponseKind, Target } from './programs/protocol.ts';
 
 /** A proxy with the settings of a case. */
@@ -23,6 +25,10 @@ export interface Contestant {
   readonly newConnections?: true;
   /** The tokens of the callers have valid signatures. */
   readonly signed?: true;
+  /** Its processes run on all cores, and share one with the load process. */
+  readonly allCores?: true;
+  /** Runs as the image runs cambist: flags, variables, memory limit, code cache. */
+  readonly asImage?: true;
   /** Streams that stay open during the measurement. The default is 0. */
   readonly openStreams?: number;
 }
@@ -37,6 +43,7 @@ export interface Environment {
   readonly intercepted: InterceptedHost;
   /** The Node that runs the proxies. */
   readonly node: string;
+  readonly image: Image;
 }
 
 export interface StartedContestant {
@@ -50,20 +57,25 @@ let started = 0;
 /** Starts a contestant. */
 export async function startContestant(
   contestant: Contestant,
-  { load, directory, caFile, node, intercepted }: Environment,
+  { load, directory, caFile, node, image, intercepted }: Environment,
 ): Promise<StartedContestant> {
   const { peer, responseKind = 'json', subjects = 1, routes = 1, called = routes, signed = false } = contestant;
   const tls = contestant.tls ?? contestant.intercepted ?? false;
   started += 1;
   const own = join(directory, String(started));
   mkdirSync(own);
+  const origin = tls ? `https://localhost:${load.tlsPort}` : `http://127.0.0.1:${load.upstreamPort}`;
   const proxy = await peer.start({
-    origin: tls ? `https://localhost:${load.tlsPort}` : `http://127.0.0.1:${load.upstreamPort}`,
+    origin,
     caFile: tls ? caFile : undefined,
     issuer: load.issuer,
     routes,
     directory: own,
-    node,
+    launch: async (args, options) =>
+      contestant.asImage
+        ? image.launch(node, args, options)
+        : startPinned(contestant.allCores ? 'all' : 'proxy', node, args, options),
+    imageProgram: contestant.asImage && image.program(node),
     intercepted: contestant.intercepted && intercepted,
   });
   const paths = Array.from({ length: called }, (_, i) => `/r${i}`);
@@ -74,12 +86,13 @@ export async function startContestant(
     contestant,
     proxy,
     target: {
-      port: proxy.port,
+      ports: proxy.ports,
       paths,
       subjects,
       responseKind,
       tls: callerTls,
       newConnections,
+      ...(proxy.isForwardProxy && { origin }),
       ...(signed && { signedBy: load.issuer }),
     },
   };

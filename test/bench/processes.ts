@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 
 /** The proxy has the first core. The load process and the bench, which reads the proxy's output, have the second. */
-export type Side = 'proxy' | 'load';
+export type Side = 'proxy' | 'load' | 'all';
 
 const NANOSECONDS_PER_MICROSECOND = 1000;
 const KIB_PER_MIB = 1024;
@@ -11,12 +11,13 @@ const KIB_PER_MIB = 1024;
 const cores = hasTaskset() ? allowedCores() : [];
 
 /** Undefined without `taskset` or a second core. */
-export const pinning = cores.length < 2 ? undefined : { proxy: cores[0] as number, load: cores[1] as number };
+export const pinning =
+  cores.length < 2 ? undefined : { proxy: String(cores[0]), load: String(cores[1]), all: cores.slice(0, 2).join() };
 
 /** Moves this process to the core of the load process. It reads the proxies' output, and must not use their core. */
 export function pinSelf(): void {
   if (pinning === undefined) return;
-  spawnSync('taskset', ['-acp', String(pinning.load), String(process.pid)], { stdio: 'ignore' });
+  spawnSync('taskset', ['-acp', pinning.load, String(process.pid)], { stdio: 'ignore' });
 }
 
 export function startPinned(
@@ -26,29 +27,37 @@ export function startPinned(
   options: SpawnOptions = {},
 ): ChildProcess {
   if (pinning === undefined) return spawn(command, args, options);
-  return spawn('taskset', ['-c', String(pinning[side]), command, ...args], options);
+  return spawn('taskset', ['-c', pinning[side], command, ...args], options);
+}
+
+/** A process and its children, such as the workers of nginx or of Node's cluster. Without /proc, it alone. */
+export function processesOf(pid: number): number[] {
+  try {
+    return [pid, ...childrenOf(pid).flatMap(processesOf)];
+  } catch {
+    return [pid];
+  }
 }
 
 /**
- * CPU time of a process and its children since their start; undefined without /proc. `schedstat` is the kernel's most precise count.
- * It omits exited threads, but proxies have none.
+ * CPU time of a process since its start; undefined without /proc. `schedstat` is the kernel's most precise count. It omits exited
+ * threads, but proxies have none.
  */
 export function cpuMicroseconds(pid: number): number | undefined {
   try {
-    const own = readdirSync(`/proc/${pid}/task`)
+    return readdirSync(`/proc/${pid}/task`)
       .map((thread) => Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'latin1').split(' ')[0]))
       .reduce((sum, nanoseconds) => sum + nanoseconds / NANOSECONDS_PER_MICROSECOND, 0);
-    return childrenOf(pid).reduce((sum, child) => sum + (cpuMicroseconds(child) ?? 0), own);
   } catch {
     return undefined;
   }
 }
 
-/** Resident memory of a process and its children. Shared pages count more than once. */
+/** Resident memory of a process. Pages that it shares with others count for each. */
 export function residentMib(pid: number): number | undefined {
   try {
     const kib = /^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1];
-    return childrenOf(pid).reduce((sum, child) => sum + (residentMib(child) ?? 0), Number(kib) / KIB_PER_MIB);
+    return kib === undefined ? undefined : Number(kib) / KIB_PER_MIB;
   } catch {
     return undefined;
   }

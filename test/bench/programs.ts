@@ -22,7 +22,14 @@ export function buildPrograms(): void {
   });
 }
 
-const PROGRAMS = ['load-process', 'undici-proxy', 'fastify-proxy', 'http-proxy-proxy'] as const;
+const PROGRAMS = [
+  'load-process',
+  'undici-proxy',
+  'fastify-proxy',
+  'http-proxy-proxy',
+  'cluster-primary',
+  'reuse-port',
+] as const;
 
 export type ProgramName = (typeof PROGRAMS)[number];
 

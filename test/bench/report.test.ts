@@ -17,7 +17,7 @@ const RESULT: CaseResult = {
 test('compares each contestant with the first, round by round', () => {
   const [first, , third] = summarize(RESULT);
   assert.equal(first?.ratios.size, 0);
-  assert.deepEqual(third?.ratios.get('CPU µs each'), { median: 0.5, min: 0.5, max: 0.5 });
+  assert.deepEqual(third?.ratios.get('CPU µs each'), { median: 0.5, low: 0.5, high: 0.5 });
 });
 
 test('omits a figure that is missing in a round', () => {

@@ -1,6 +1,6 @@
 import type { Machine } from './processes.ts';
 import type { CaseResult } from './run-case.ts';
-import { pairedRatios, type Spread, spreadOf } from './statistics.ts';
+import { type Interval, medianInterval, pairedRatios, type Spread, spreadOf } from './statistics.ts';
 
 /** The result of a run. */
 export interface BenchResult {
@@ -11,6 +11,8 @@ export interface BenchResult {
 
 /** Figures that are compared with those of the first contestant. */
 const COMPARED: ReadonlySet<string> = new Set(['per second', 'CPU µs each', 'p50 ms', 'p99 ms', 'ready ms']);
+/** For the chart of latencies. */
+const ONLY_DRAWN: ReadonlySet<string> = new Set(['p75 ms', 'p90 ms', 'p95 ms', 'p99.9 ms']);
 /** Above this, the load process limits the throughput, not the proxy. */
 const LOAD_BUSY_PERCENT = 95;
 
@@ -18,7 +20,7 @@ interface Row {
   readonly label: string;
   readonly figures: ReadonlyMap<string, Spread>;
   /** The first contestant's figure divided by this one's. */
-  readonly ratios: ReadonlyMap<string, Spread>;
+  readonly ratios: ReadonlyMap<string, Interval>;
 }
 
 /** The rows of a case's table: medians of the rounds, and ratios paired by round. */
@@ -26,13 +28,13 @@ export function summarize({ contestants }: CaseResult): Row[] {
   const names = [...new Set(contestants.flatMap(({ samples }) => samples.flatMap((sample) => Object.keys(sample))))];
   return contestants.map(({ label, samples }, n) => {
     const figures = new Map<string, Spread>();
-    const ratios = new Map<string, Spread>();
+    const ratios = new Map<string, Interval>();
     for (const name of names) {
       const values = samples.map((sample) => sample[name]).filter((value) => value !== undefined);
       if (values.length === 0 || values.length < samples.length) continue;
       figures.set(name, spreadOf(values));
       const first = (contestants[0]?.samples ?? []).map((sample) => sample[name] ?? Number.NaN);
-      if (n > 0 && COMPARED.has(name)) ratios.set(name, pairedRatios(first, values));
+      if (n > 0 && COMPARED.has(name)) ratios.set(name, medianInterval(pairedRatios(first, values)));
     }
     return { label, figures, ratios };
   });
@@ -51,8 +53,8 @@ export function formatResult({ machine, versions, cases }: BenchResult): string 
 
 function formatCase(result: CaseResult): string {
   const rows = summarize(result);
-  const shown = [...new Set(rows.flatMap(({ figures }) => [...figures.keys()]))].filter((name) =>
-    rows.some(({ figures }) => figures.get(name)?.max !== 0),
+  const shown = [...new Set(rows.flatMap(({ figures }) => [...figures.keys()]))].filter(
+    (name) => !ONLY_DRAWN.has(name) && rows.some(({ figures }) => figures.get(name)?.max !== 0),
   );
   const first = rows[0]?.label ?? '';
   const lines = rows.map((row) => [row.label, ...shown.flatMap((name) => cells(row, name))]);
@@ -64,7 +66,7 @@ function formatCase(result: CaseResult): string {
     );
   }
   const count = Math.max(...result.contestants.map(({ samples }) => samples.length));
-  const caption = `**${result.name}**: ${result.about}. Medians of ${count} ${count === 1 ? 'round' : 'rounds'}, with minimum and maximum.`;
+  const caption = `**${result.name}**: ${result.about}. Medians of ${count} ${count === 1 ? 'round' : 'rounds'}, with minimum and maximum; ratios with their 95 % intervals.`;
   return [caption, formatTable(titles, lines), ...notes].join('\n\n');
 }
 
@@ -75,12 +77,12 @@ function cells({ figures, ratios }: Row, name: string): string[] {
   const ratio = ratios.get(name);
   return [
     text,
-    ratio === undefined ? '' : `${ratio.median.toFixed(2)} (${ratio.min.toFixed(2)}–${ratio.max.toFixed(2)})`,
+    ratio === undefined ? '' : `${ratio.median.toFixed(2)} (${ratio.low.toFixed(2)}–${ratio.high.toFixed(2)})`,
   ];
 }
 
 /** Three digits, because more would be noise. */
-function short(value: number): string {
+export function short(value: number): string {
   if (value >= 100) return Math.round(value).toLocaleString('en');
   return String(Number(value.toPrecision(3)));
 }

@@ -1,5 +1,6 @@
 import type { Bounds, Case, Take } from './cases.ts';
 import { type Contestant, type Environment, type StartedContestant, startContestant, warm } from './contestants.ts';
+import { whyNoImage } from './image.ts';
 import type { Sample } from './samples.ts';
 import { rotated } from './statistics.ts';
 
@@ -14,11 +15,12 @@ export interface CaseResult {
 /** Starts all contestants, and measures them in turn, round after round. */
 export async function runCase(benchCase: Case, environment: Environment, bounds: Bounds): Promise<CaseResult> {
   const { name, about, contestants, rounds = bounds.rounds, take } = benchCase;
-  const missing = contestants.flatMap(({ label, peer }) => {
-    const why = peer.missing();
+  const reasons = contestants.map((contestant) => whyMissing(contestant, environment));
+  const missing = contestants.flatMap(({ label }, i) => {
+    const why = reasons[i];
     return why === undefined ? [] : [{ label, why }];
   });
-  const present = contestants.filter(({ peer }) => peer.missing() === undefined);
+  const present = contestants.filter((_, i) => reasons[i] === undefined);
   const samplers = await prepare(present, take, environment, bounds);
   const samples = new Map<Contestant, Sample[]>(present.map((contestant) => [contestant, []]));
   try {
@@ -32,6 +34,10 @@ export async function runCase(benchCase: Case, environment: Environment, bounds:
   }
   const found = present.map((contestant) => ({ label: contestant.label, samples: samples.get(contestant) ?? [] }));
   return { name, about, contestants: found, missing };
+}
+
+function whyMissing({ peer, asImage }: Contestant, { node }: Environment): string | undefined {
+  return peer.missing(node) ?? (asImage && whyNoImage(node));
 }
 
 interface Samplers {

@@ -1,8 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Contestant, type Environment, type StartedContestant, startContestant } from './contestants.ts';
 import type { LoadProcess } from './load-process.ts';
-import { cpuMicroseconds, residentMib } from './processes.ts';
-import { EVENTS_PER_STREAM } from './programs/protocol.ts';
+import type { RunningProxy } from './peers/peer.ts';
+import { cpuMicroseconds, processesOf, residentMib } from './processes.ts';
+import { EVENTS_PER_STREAM, PERCENTILES } from './programs/protocol.ts';
 
 /** The figures of one contestant in one round, by their names in the report; undefined if unknown. */
 export type Sample = Readonly<Record<string, number | undefined>>;
@@ -15,42 +16,64 @@ const REST_MS = 500;
 
 /** Maximum throughput, and CPU time. */
 export async function sampleClosed(
-  { proxy, target }: StartedContestant,
+  { contestant, proxy, target }: StartedContestant,
   load: LoadProcess,
   seconds: number,
 ): Promise<Sample> {
-  const before = cpuMicroseconds(proxy.pid);
+  const before = cpuOfEach(proxy);
   const result = await load.closed(target, seconds);
-  const after = cpuMicroseconds(proxy.pid);
+  const after = cpuOfEach(proxy);
+  const cpu = after.map((value, i) => value - (before[i] ?? 0));
   const units = result.requests * (target.responseKind === 'events' ? EVENTS_PER_STREAM : 1);
   return {
     'per second': units / result.seconds,
-    'CPU µs each': before === undefined || after === undefined ? undefined : (after - before) / units,
+    'CPU µs each': cpu.length === 0 ? undefined : sumOf(cpu) / units,
     'load CPU %': (100 * result.cpuSeconds) / result.seconds,
     'exchanges per request': result.exchanges / result.requests,
-    'MiB at the end': residentMib(proxy.pid),
+    'MiB at the end': residentOf(proxy),
+    ...(contestant.allCores && { 'busiest process %': (100 * Math.max(...cpu)) / sumOf(cpu) }),
   };
+}
+
+/** CPU time of each process of a proxy; empty without /proc. */
+function cpuOfEach({ pids }: RunningProxy): number[] {
+  return pids.flatMap(processesOf).flatMap((pid) => cpuMicroseconds(pid) ?? []);
+}
+
+function residentOf({ pids }: RunningProxy): number | undefined {
+  const each = pids.flatMap(processesOf).map(residentMib);
+  return each.includes(undefined) ? undefined : sumOf(each as number[]);
+}
+
+function sumOf(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0);
+}
+
+/** The name of a percentile in the report. */
+export function percentileName(percent: number): string {
+  return `p${percent} ms`;
 }
 
 /** Latency at a rate that all proxies can serve. */
 export async function sampleOpen({ target }: StartedContestant, load: LoadProcess, seconds: number): Promise<Sample> {
-  const { p50Ms, p99Ms, maxMs } = await load.open(target, OPEN_RATE, seconds);
-  return { 'p50 ms': p50Ms, 'p99 ms': p99Ms, 'max ms': maxMs };
+  const { percentilesMs, maxMs } = await load.open(target, OPEN_RATE, seconds);
+  const named = PERCENTILES.map((percent, i) => [percentileName(percent), percentilesMs[i]] as const);
+  return { ...Object.fromEntries(named), 'max ms': maxMs };
 }
 
 /** A new process: time until ready, idle memory, and the first request, without a cache. */
 export async function sampleStart(contestant: Contestant, environment: Environment): Promise<Sample> {
   const { proxy, target } = await startContestant(contestant, environment);
-  const cpu = cpuMicroseconds(proxy.pid);
+  const cpu = cpuOfEach(proxy);
   await delay(REST_MS);
-  const idleMib = residentMib(proxy.pid);
+  const idleMib = residentOf(proxy);
   const startedMs = performance.now();
   await environment.load.each(target);
   const firstMs = performance.now() - startedMs;
   await proxy.close();
   return {
     'ready ms': proxy.readyMs,
-    'CPU ms until ready': cpu === undefined ? undefined : cpu / 1000,
+    'CPU ms until ready': cpu.length === 0 ? undefined : sumOf(cpu) / 1000,
     'idle MiB': idleMib,
     'first call ms': firstMs,
   };
@@ -69,18 +92,18 @@ export async function sampleMemory(
   const { load } = environment;
   const { proxy, target } = await startContestant(contestant, environment);
   await delay(REST_MS);
-  const idleMib = residentMib(proxy.pid);
+  const idleMib = residentOf(proxy);
   await load.each(target);
-  const filledMib = residentMib(proxy.pid);
+  const filledMib = residentOf(proxy);
   let sent = 0;
   let maxMib = 0;
   const endMs = performance.now() + MEMORY_LIMIT_MS;
   while (sent < requests && performance.now() < endMs) {
     sent += (await load.closed(target, seconds)).requests;
-    maxMib = Math.max(maxMib, residentMib(proxy.pid) ?? 0);
+    maxMib = Math.max(maxMib, residentOf(proxy) ?? 0);
   }
   await delay(REST_MS);
-  const afterMib = residentMib(proxy.pid);
+  const afterMib = residentOf(proxy);
   await proxy.close();
   return {
     'idle MiB': idleMib,

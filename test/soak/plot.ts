@@ -1,3 +1,4 @@
+import { escapeXml, niceCeiling } from '../harness/svg.ts';
 import type { Trend } from './trend.ts';
 
 /** A line of a panel. */
@@ -69,17 +70,6 @@ function drawPanel({ title, series }: Panel, hours: readonly number[], top: numb
   return parts.join('\n');
 }
 
-/** The next of 1, 2 and 5 times a power of ten. */
-function niceCeiling(value: number): number {
-  if (!(value > 0)) return 1;
-  const power = 10 ** Math.floor(Math.log10(value));
-  return ([1, 2, 5, 10].find((factor) => factor * power >= value) ?? 10) * power;
-}
-
 function format(value: number): string {
   return String(Number(value.toPrecision(3)));
-}
-
-function escapeXml(text: string): string {
-  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 }

@@ -1,29 +1,34 @@
 import { readFileSync, writeFileSync } from 'node:fs';
-import { get } from 'node:http';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { anyStore } from '../../external/store/programs.ts';
 import { type StoreProcess, startStore } from '../../external/store/store-process.ts';
 import { BUILT_PROGRAM } from '../../harness/run-command.ts';
-import { startPinned } from '../processes.ts';
-import { freePort, type Peer, running, type Setup, until } from './peer.ts';
+import { freePort, isReady, type Peer, running, type Setup, until } from './peer.ts';
 
 export interface CambistVariant {
   readonly name: string;
   readonly logLevel: 'info' | 'warn';
   /** `main.js` of a build. The default is that in `dist`. */
   readonly program?: string;
+  readonly nodeFlags?: readonly string[];
   /** Measures the way of callers to the agent. */
   readonly inbound?: true;
   /** With the shared cache, on a store of its own. */
   readonly shared?: true;
+  /** A store that is there already, for the shared cache. */
+  readonly store?: StoreProcess;
+  /** The port of its callers. The default is an available one. */
+  readonly port?: number;
+  /** A program of Node, with its arguments, that runs `main.js`. */
+  readonly runner?: readonly string[];
   /** `cache.max_entries`. */
   readonly maxEntries?: number;
 }
 
 /** cambist as shipped. The bench reads its log through a pipe, like a container runtime. */
 export function createCambist(variant: CambistVariant): Peer {
-  const { name, program = BUILT_PROGRAM, inbound, shared } = variant;
+  const { name, nodeFlags = [], runner = [], inbound, shared } = variant;
   return {
     name,
     missing: () =>
@@ -33,22 +38,23 @@ export function createCambist(variant: CambistVariant): Peer {
     async start(setup) {
       const store = shared && (await startOwnStore());
       const config = join(setup.directory, 'cambist.yaml');
-      const [port, adminPort, tlsPort] = [await freePort(), await freePort(), await freePort()];
+      const [port, adminPort, tlsPort] = [variant.port ?? (await freePort()), await freePort(), await freePort()];
       const trustDir = join(setup.directory, 'trust');
       const intercept = { trust_dir: trustDir, listen: [`127.0.0.1:${tlsPort}`] };
       const more = setup.intercepted === undefined ? {} : { intercept };
       const callers = inbound === true ? inboundFor(setup, port) : {};
       const listen = inbound === true ? await freePort() : port;
       const listeners = addresses(listen, adminPort);
-      const cache = cacheFor(setup, variant, store);
+      const cache = cacheFor(setup, variant, variant.store ?? store);
       writeFileSync(
         config,
         stringify({ ...configFor(setup, variant.logLevel), cache, ...listeners, ...more, ...callers }),
       );
       writeFileSync(join(setup.directory, 'client-secret'), 'a secret for the bench');
       writeFileSync(join(setup.directory, 'key'), 'a key of the bench, which is long enough for a key');
+      const program = variant.program ?? setup.imageProgram ?? BUILT_PROGRAM;
       const startedMs = performance.now();
-      const child = startPinned('proxy', setup.node, [program, 'run', '--config', config], {
+      const child = await setup.launch([...nodeFlags, ...runner, program, 'run', '--config', config], {
         stdio: ['ignore', 'pipe', 'inherit'],
       });
       child.stdout?.resume();
@@ -111,13 +117,4 @@ function inboundFor({ origin, issuer }: Setup, port: number): object {
 
 function addresses(port: number, adminPort: number): object {
   return { listen: `127.0.0.1:${port}`, admin: `127.0.0.1:${adminPort}` };
-}
-
-function isReady(adminPort: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    get({ host: '127.0.0.1', port: adminPort, path: '/readyz', agent: false }, (response) => {
-      response.resume();
-      resolve(response.statusCode === 200);
-    }).once('error', () => resolve(false));
-  });
 }

@@ -1,9 +1,9 @@
-import type { ChildProcess } from 'node:child_process';
+import type { ChildProcess, SpawnOptions } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { get } from 'node:http';
 import { connect, createServer } from 'node:net';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
-import { startPinned } from '../processes.ts';
 import type { ProxyOptions } from '../programs/proxy-options.ts';
 import { type ProgramName, programFile } from '../programs.ts';
 
@@ -18,8 +18,10 @@ export interface Setup {
   readonly routes: number;
   /** A new folder for the proxy's own files. */
   readonly directory: string;
-  /** The Node that runs the proxy. */
-  readonly node: string;
+  /** Runs a program on Node, on the proxy's core. */
+  launch(args: readonly string[], options: SpawnOptions): Promise<ChildProcess>;
+  /** `main.js` of cambist as in the image, if the proxy runs as in the image. */
+  readonly imageProgram: string | undefined;
   /** The proxy terminates TLS of its callers for this host. */
   readonly intercepted: InterceptedHost | undefined;
 }
@@ -33,10 +35,13 @@ export interface InterceptedHost {
 }
 
 export interface RunningProxy {
-  readonly port: number;
-  readonly pid: number;
+  /** Callers spread their connections over them. */
+  readonly ports: readonly number[];
+  readonly pids: readonly number[];
   /** The time from the start of the process until it serves. */
   readonly readyMs: number;
+  /** Callers name the upstream in the request line. */
+  readonly isForwardProxy?: true;
   /** PEM: the authority of the certificate that callers get, if the proxy terminates their TLS. */
   readonly callerCa?: string;
   close(): Promise<void>;
@@ -45,8 +50,8 @@ export interface RunningProxy {
 /** A proxy to measure, such as cambist. */
 export interface Peer {
   readonly name: string;
-  /** The reason why the proxy cannot be measured here; undefined if it can. */
-  missing(): string | undefined;
+  /** The reason why the proxy cannot be measured here, with this Node; undefined if it can. */
+  missing(node: string): string | undefined;
   start(setup: Setup): Promise<RunningProxy>;
 }
 
@@ -64,10 +69,10 @@ export function programPeer(
     name,
     missing: () => undefined,
     async start(setup) {
-      const { origin, caFile, node } = setup;
+      const { origin, caFile } = setup;
       const options: ProxyOptions = { origin, ...more(setup), ...(caFile && { ca: readFileSync(caFile, 'utf8') }) };
       const startedMs = performance.now();
-      const child = startPinned('proxy', node, [programFile(program), JSON.stringify(options)], {
+      const child = await setup.launch([programFile(program), JSON.stringify(options)], {
         stdio: ['ignore', 'pipe', 'inherit'],
       });
       const line = await firstLine(child);
@@ -77,7 +82,7 @@ export function programPeer(
 }
 
 export function running(child: ChildProcess, port: number, readyMs: number): RunningProxy {
-  return { port, pid: child.pid ?? 0, readyMs, close: () => terminate(child) };
+  return { ports: [port], pids: [child.pid ?? 0], readyMs, close: () => terminate(child) };
 }
 
 /** @throws Error if the process exits without a line */
@@ -107,6 +112,16 @@ export function accepts(port: number): Promise<boolean> {
       resolve(true);
     });
     socket.once('error', () => resolve(false));
+  });
+}
+
+/** Does the health check on this port succeed? */
+export function isReady(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    get({ host: '127.0.0.1', port, path: '/readyz', agent: false }, (response) => {
+      response.resume();
+      resolve(response.statusCode === 200);
+    }).once('error', () => resolve(false));
   });
 }
 

@@ -10,10 +10,13 @@ export interface Connection {
   close(): void;
 }
 
+let opened = 0;
+
 /** Resolves with an open connection. */
-export function openConnection({ port, tls }: Pick<Target, 'port' | 'tls'>): Promise<Connection> {
+export function openConnection({ ports, tls }: Pick<Target, 'ports' | 'tls'>): Promise<Connection> {
   return new Promise((resolve, reject) => {
-    const to = { port, host: '127.0.0.1', noDelay: true };
+    opened += 1;
+    const to = { port: ports[opened % ports.length] as number, host: '127.0.0.1', noDelay: true };
     const socket: Socket = tls === undefined ? connect(to) : connectTls({ ...to, ca: tls.ca, servername: tls.host });
     let finished: ((status: number) => void) | undefined;
     let started: (() => void) | undefined;
@@ -45,6 +48,6 @@ export function openConnection({ port, tls }: Pick<Target, 'port' | 'tls'>): Pro
   });
 }
 
-export function openConnections(target: Pick<Target, 'port' | 'tls'>, count: number): Promise<Connection[]> {
+export function openConnections(target: Pick<Target, 'ports' | 'tls'>, count: number): Promise<Connection[]> {
   return Promise.all(Array.from({ length: count }, () => openConnection(target)));
 }

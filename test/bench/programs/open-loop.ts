@@ -1,5 +1,5 @@
 import { type Connection, openConnection, openConnections } from './connection.ts';
-import type { OpenResult, Target } from './protocol.ts';
+import { type OpenResult, PERCENTILES, type Target } from './protocol.ts';
 import { createRandom } from './random.ts';
 import { requestsTo } from './requests.ts';
 
@@ -60,7 +60,7 @@ export async function runOpenLoop(target: Target, perSecond: number, seconds: nu
   for (const connection of all) connection.close();
   latencies.sort();
   const at = (share: number): number => latencies[Math.min(due.length - 1, Math.floor(share * due.length))] ?? 0;
-  return { requests: finished, errors, p50Ms: at(0.5), p99Ms: at(0.99), maxMs: at(1) };
+  return { requests: finished, errors, percentilesMs: PERCENTILES.map((percent) => at(percent / 100)), maxMs: at(1) };
 }
 
 /** Scheduled times in milliseconds, as of many independent callers. They are the same for every proxy. */

@@ -9,15 +9,21 @@ export type ResponseKind =
 
 export const EVENTS_PER_STREAM = 200;
 
+/** The measured percentiles of latency. */
+export const PERCENTILES = [50, 75, 90, 95, 99, 99.9] as const;
+
 /** The requests to send. Paths and subjects are used in turn. */
 export interface Target {
-  readonly port: number;
+  /** Connections are spread over them in turn. */
+  readonly ports: readonly number[];
   readonly paths: readonly string[];
   /** The number of callers, each with its own token. `fresh` is a new caller for each request. */
   readonly subjects: number | 'fresh';
   readonly responseKind: ResponseKind;
   /** The issuer of the callers' tokens, if their signatures must be valid. Not with `fresh` callers. */
   readonly signedBy?: string;
+  /** The origin of the upstream, if the request line names it. */
+  readonly origin?: string;
   /** The proxy terminates TLS for this host. */
   readonly tls?: CallerTls | undefined;
   /** Each request has a connection of its own. */
@@ -75,9 +81,8 @@ export interface ClosedResult {
 export interface OpenResult {
   readonly requests: number;
   readonly errors: number;
-  /** Measured from the scheduled time of a request, not from its sending. */
-  readonly p50Ms: number;
-  readonly p99Ms: number;
+  /** One for each of `PERCENTILES`. Measured from the scheduled time of a request, not from its sending. */
+  readonly percentilesMs: readonly number[];
   readonly maxMs: number;
 }
 
