@@ -1,7 +1,7 @@
 import { parseDocument } from 'yaml';
 import { applyCorrections, type Correction, findCorrections } from './corrections.ts';
 import { READING } from './edit-document.ts';
-import { type Json, sameJson } from './json.ts';
+import { getIn, type Json, objectsOf, sameJson } from './json.ts';
 import {
   type ChangedDocument,
   type ChangedStream,
@@ -33,7 +33,11 @@ export function injectStream(stream: ManifestStream, change: ManifestChange): Ch
     const [document, original] = [removed[index], originals[index]];
     if (after === undefined || document === undefined || original === undefined) return after;
     if (correctedText(document) === original) return after;
-    return recordCorrections(after, findCorrections(document.text, original));
+    const corrections = findCorrections(document.text, original);
+    return recordCorrections(
+      after,
+      corrections !== undefined && mayRecord(after, corrections) ? corrections : undefined,
+    );
   });
   if (recorded.every((manifest, index) => manifest === changed.documents[index]?.after)) return changed;
   const written = readStream(stream.text, name).change((manifest, index) => {
@@ -43,6 +47,14 @@ export function injectStream(stream: ManifestStream, change: ManifestChange): Ch
   const isExact =
     restored.length === originals.length && restored.every(({ text }, index) => text === originals[index]);
   return { ...written, notes: [...changed.notes, ...(isExact ? [] : [inexact(name)])] };
+}
+
+/** A List may contain Secrets beside the pods. No character of theirs gets into the annotation of a pod. */
+function mayRecord(manifest: Json, corrections: readonly Correction[]): boolean {
+  const items = objectsOf(getIn(manifest, ['items']));
+  return (
+    !items.some(({ kind }) => kind === 'Secret') || !corrections.some(([, , added]) => /[\p{L}\p{N}]/u.test(added))
+  );
 }
 
 function inexact(object: string): Note {
