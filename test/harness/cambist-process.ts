@@ -53,8 +53,9 @@ export interface CambistProcess extends OutputRecord {
   close(): Promise<void>;
 }
 
-const START_TIMEOUT_MS = 10_000;
-const READY_TIMEOUT_MS = 10_000;
+/** Only a failing test waits this long. A busy machine takes its time. */
+const START_TIMEOUT_MS = 30_000;
+const READY_TIMEOUT_MS = 30_000;
 const POLL_INTERVAL_MS = 20;
 /** A stream that a test left open keeps draining. The second SIGTERM closes it. SIGKILL would prevent writing coverage. */
 const DRAIN_TIMEOUT_MS = 2_000;

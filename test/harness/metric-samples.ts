@@ -13,6 +13,8 @@ export function sumSamples(text: string, name: string, labels: Labels = {}): num
   if (!known.test(text)) throw new Error(`no metric "${name}" in the response of /metrics`);
   let sum = 0;
   for (const line of text.split('\n')) {
+    // Most of the hundreds of lines are of other metrics.
+    if (!line.startsWith(name)) continue;
     const sample = /^(?<name>[a-zA-Z_:][\w:]*)(?:\{(?<labels>.*)\})? (?<value>\S+)/.exec(line)?.groups;
     if (sample?.name !== name || !hasLabels(sample.labels ?? '', labels)) continue;
     sum += Number(sample.value?.replace('Inf', 'Infinity'));

@@ -23,7 +23,7 @@ interface Waiter {
   fail(reason: string): void;
 }
 
-const LOG_TIMEOUT_MS = 5_000;
+const LOG_TIMEOUT_MS = 20_000;
 
 /** Records the output of a process. */
 export function recordOutput(child: ChildProcess): OutputRecord {

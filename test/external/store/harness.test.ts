@@ -5,14 +5,9 @@ import { connect } from 'node:net';
 import { describe, type TestContext, test } from 'node:test';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
 import { eventually, soon } from '../../harness/eventually.ts';
-import { startCluster } from './cluster.ts';
 import { findStore, STORE_KINDS } from './programs.ts';
-import { startSentinel } from './sentinel.ts';
 import { type StoreOptions, type StoreProcess, startStore } from './store-process.ts';
 import { startTcpProxy } from './tcp-proxy.ts';
-
-/** Its slot is 97. */
-const MOVED_KEY = 'key-5';
 
 async function started(t: TestContext, options: StoreOptions): Promise<StoreProcess> {
   const store = await startStore(options);
@@ -70,29 +65,6 @@ for (const kind of STORE_KINDS) {
       assert.equal(socket.bytesRead, 0);
       store.resume();
       assert.equal(String((await soon('the response', heard))[0]), '+PONG\r\n');
-    });
-
-    test('fails over from a killed primary to its replica', async (t) => {
-      const sentinel = await startSentinel({ programs });
-      t.after(sentinel.close);
-      const old = await sentinel.primary();
-      await sentinel.failOver();
-      const now = await sentinel.primary();
-      assert.notEqual(now.port, old.port);
-      await eventually('the other server takes writes', async () => {
-        return (await now.ask('SET', 'a', 'b').catch(() => '')) === 'OK';
-      });
-    });
-
-    test('moves slots of a cluster while it serves', async (t) => {
-      const cluster = await startCluster({ programs });
-      t.after(cluster.close);
-      const [first, second] = cluster.servers as [StoreProcess, StoreProcess];
-      // In one of the first slots, which the first server has.
-      assert.equal(await first.ask('SET', MOVED_KEY, 'b'), 'OK');
-      await cluster.moveSlots(200);
-      assert.equal(await second.ask('GET', MOVED_KEY), 'b');
-      assert.equal(await first.cli('-c', 'GET', MOVED_KEY), 'b');
     });
   });
 }

@@ -13,6 +13,7 @@ import { echo } from '../../harness/upstream-handlers.ts';
 import { startWebSocketServer } from '../../harness/web-socket-server.ts';
 import { runDoctor } from '../../integration/doctor-run.ts';
 import { startCluster } from './cluster.ts';
+import { documentedRules } from './documented-rules.ts';
 import { findStore, STORE_KINDS } from './programs.ts';
 import { startReplicas } from './replicas.ts';
 import { startSentinel } from './sentinel.ts';
@@ -25,10 +26,6 @@ const RECONNECT_MS = 20_000;
 /** Replicas read everything again once a minute, whatever was lost. */
 const FAILOVER_MS = 90_000;
 
-/** As in config/shared-cache.md. */
-const ACL_RULES =
-  'resetkeys ~cambist:* resetchannels &cambist:* -@all +ping +get +set +del +getrange +strlen +eval +evalsha +publish ' +
-  '+subscribe +unsubscribe +zadd +zrem +zcard +zscore +zrangebyscore +zrevrangebyscore +hset +hdel +hmget +pttl +pexpire';
 const PASSWORD_VARIABLE = 'REVOCATION_TEST_PASSWORD';
 
 /** Replicas that accept signals. @param at the port of their store, or its keys in the config */
@@ -98,7 +95,7 @@ function endOf(stream: IncomingMessage): Promise<void> {
 
 for (const kind of STORE_KINDS) {
   test(`${kind}: a signal to one replica drops, refuses and cuts at the other, as an ACL user`, async (t) => {
-    const user = { username: 'cambist', password: 'a-password-of-the-test', rules: ACL_RULES };
+    const user = { username: 'cambist', password: 'a-password-of-the-test', rules: documentedRules() };
     const store = await startStore({ programs: findStore(kind), user });
     t.after(store.close);
     process.env[PASSWORD_VARIABLE] = user.password;

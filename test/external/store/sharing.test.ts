@@ -3,19 +3,19 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
 import { eventually } from '../../harness/eventually.ts';
-import { SUBJECT, startFleet, waitForStore } from './fleet.ts';
+import { documentedRules } from './documented-rules.ts';
+import { type Fleet, SUBJECT, startFleet, waitForStore } from './fleet.ts';
 import { findStore, STORE_KINDS } from './programs.ts';
 import { startStore } from './store-process.ts';
 import { startTcpProxy } from './tcp-proxy.ts';
 
-/** As in deploy/replicas.md. */
-const ACL_RULES =
-  '~cambist:* &cambist:* -@all +ping +get +set +del +getrange +strlen +eval +evalsha +publish +subscribe +unsubscribe +zadd +zrem +zcard +zscore +zrangebyscore +zrevrangebyscore +hset +hdel +hmget +pttl +pexpire';
+/** An MCP session, which the store must not see either. */
+const SESSION = 'the-session-of-a-caller';
 
 for (const kind of STORE_KINDS) {
   test(`${kind}: 64 callers' requests at 4 cold replicas make one exchange, over TLS as an ACL user`, async (t) => {
     const authority = createCertificateAuthority();
-    const user = { username: 'cambist', password: 'the-password-of-an-acl-user', rules: ACL_RULES };
+    const user = { username: 'cambist', password: 'the-password-of-an-acl-user', rules: documentedRules() };
     const store = await startStore({ programs: findStore(kind), tls: authority, user });
     t.after(store.close);
     const fleet = await startFleet(t, {
@@ -77,37 +77,43 @@ test('a replica that starts later finds the tokens of the others, and a restarte
   assert.equal(fleet.exchanges(), 10);
 });
 
-test('nothing that reaches the store is a token, a secret or a subject in clear', async (t) => {
+test('what replicas exchange with their store', async (t) => {
   const store = await startStore({ programs: findStore('valkey') });
   t.after(store.close);
   const wire = await startTcpProxy(store.port);
   t.after(wire.close);
   const fleet = await startFleet(t, { shared: { url: `redis://127.0.0.1:${wire.port}`, timeout: '5s' } });
   for (const replica of fleet.replicas) await waitForStore(replica);
-  for (let index = 0; index < 5; index += 1) {
-    const token = await fleet.newCaller();
-    await fleet.assertServed(index % 2, token);
-    await fleet.assertServed((index + 1) % 2, token);
-  }
-  fleet.authorizationServer.behaviour = { kind: 'response', status: 400, body: { error: 'invalid_grant' } };
-  const refused = await fleet.newCaller();
-  assert.equal((await fleet.call(0, refused)).status, 401);
-  for (const { issued } of fleet.authorizationServer.requests) if (issued !== undefined) fleet.leaks.remember(issued);
-  const dump = await store.cli('--rdb', '-');
-  const keys = await store.ask('KEYS', '*');
-  assert.ok(keys.split('\n').length >= 5, keys);
-  for (const key of keys.split('\n')) assert.match(key, /^cambist:/);
-  const all = wire.recorded().toString('latin1');
-  assert.ok(all.includes('cambist:') && dump.includes('cambist:'));
-  fleet.leaks.assertNoLeak({ wire: all, keys, dump });
-  for (const word of [SUBJECT, fleet.backend.url, 'github', 'invalid_grant']) assert.ok(!all.includes(word), word);
+
+  await t.test('a token in memory costs no operation, one in the store costs one, and an exchange a second one', () =>
+    assertOperations(fleet),
+  );
+
+  await t.test('none of it is a token, a secret or a subject in clear', async () => {
+    for (let index = 0; index < 5; index += 1) {
+      const token = await fleet.newCaller();
+      for (const replica of [index % 2, (index + 1) % 2]) {
+        const { status, text } = await fleet.call(replica, token, { headers: { 'mcp-session-id': SESSION } });
+        assert.equal(status, 200, text);
+      }
+    }
+    fleet.authorizationServer.behaviour = { kind: 'response', status: 400, body: { error: 'invalid_grant' } };
+    const refused = await fleet.newCaller();
+    assert.equal((await fleet.call(0, refused)).status, 401);
+    for (const { issued } of fleet.authorizationServer.requests) if (issued !== undefined) fleet.leaks.remember(issued);
+    const dump = await store.cli('--rdb', '-');
+    const keys = await store.ask('KEYS', '*');
+    assert.ok(keys.split('\n').length >= 5, keys);
+    for (const key of keys.split('\n')) assert.match(key, /^cambist:/);
+    const all = wire.recorded().toString('latin1');
+    assert.ok(all.includes('cambist:') && dump.includes('cambist:'));
+    fleet.leaks.assertNoLeak({ wire: all, keys, dump });
+    for (const word of [SUBJECT, SESSION, fleet.backend.url, 'github', 'invalid_grant'])
+      assert.ok(!all.includes(word), word);
+  });
 });
 
-test('a token in memory costs no operation, one in the store costs one, and an exchange a second one', async (t) => {
-  const store = await startStore({ programs: findStore('valkey') });
-  t.after(store.close);
-  const fleet = await startFleet(t, { shared: { url: `redis://127.0.0.1:${store.port}`, timeout: '5s' } });
-  for (const replica of fleet.replicas) await waitForStore(replica);
+async function assertOperations(fleet: Fleet): Promise<void> {
   const used = (replica: number) =>
     fleet.replicas[replica]?.metric('cambist_shared_cache_operations_total') ?? Promise.resolve(0);
   const [first, second] = [await used(0), await used(1)];
@@ -120,4 +126,4 @@ test('a token in memory costs no operation, one in the store costs one, and an e
   for (let calls = 0; calls < 20; calls += 1) await fleet.assertServed(calls % 2, token);
   assert.deepEqual([await used(0), await used(1)], [first + 2, second + 1]);
   assert.equal(fleet.exchanges(), 1);
-});
+}

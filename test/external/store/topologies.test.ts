@@ -37,12 +37,14 @@ async function waitUntilShared(fleet: Fleet): Promise<void> {
 test('a failover of Sentinel costs exchanges, and the new primary is used', async (t) => {
   const store = await startSentinel({ programs: findStore('valkey') });
   t.after(store.close);
+  const old = await store.primary();
   const hosts = store.sentinels.map(({ port }) => `127.0.0.1:${port}`);
   const fleet = await startFleet(t, { shared: { sentinel: { name: store.name, hosts } } });
   await waitUntilShared(fleet);
   await callWhile(fleet, store.failOver());
   await waitUntilShared(fleet);
   const primary = await store.primary();
+  assert.notEqual(primary.port, old.port);
   assert.ok(Number(await primary.ask('DBSIZE')) > 0);
 });
 

@@ -80,9 +80,18 @@ const FLOODS: Record<string, Flood> = {
   },
   'interim responses': {
     next: ({ id }) =>
-      frame(FRAME.HEADERS, FLAG.END_HEADERS, id, Buffer.concat([literal(':status', '103'), literal('x', 'y')])),
+      frame(
+        FRAME.HEADERS,
+        FLAG.END_HEADERS,
+        id,
+        Buffer.concat([literal(':status', '103'), literal('x', 'y'.repeat(100))]),
+      ),
   },
-  trailers: { first: head, next: ({ id }) => frame(FRAME.HEADERS, FLAG.END_HEADERS, id, literal('x', 'y')) },
+  // Long ones, because the limit is for bytes in an interval, which a busy machine does not fill with short frames.
+  trailers: {
+    first: head,
+    next: ({ id }) => frame(FRAME.HEADERS, FLAG.END_HEADERS, id, literal('x', 'y'.repeat(100))),
+  },
 };
 
 setFlagsFromString('--expose-gc');

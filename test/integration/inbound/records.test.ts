@@ -25,9 +25,11 @@ test('the audit trail names the verified caller of the agent, and of each call t
   const gateway = await startInboundGateway(t, { top: { audit: { to: { file } } } });
   const token = await gateway.mint({ subject: 'alice' });
   await call(gateway.url, { headers: { authorization: `Bearer ${token}`, 'x-request-id': 'inbound' } });
-  const authorization = `Bearer ${(await openHandleOf(t, gateway, token)).handle}`;
+  const { handle, close } = await openHandleOf(t, gateway, token);
+  const authorization = `Bearer ${handle}`;
   await call(`${gateway.app.url}/github`, { headers: { authorization, 'x-request-id': 'outbound' } });
   await call(gateway.url, { headers: { 'x-request-id': 'refused' } });
+  close();
   await gateway.app.stop();
   const text = await readFile(file, 'utf8');
   const lines = text.trim().split('\n');
