@@ -37,7 +37,11 @@ interface Failure {
   readonly problem: TransmitterProblem;
   readonly cause: string;
   readonly sinceMs: number;
+  readonly lastMs: number;
 }
+
+/** A signal that could not be verified is sent again within minutes. If it is not, the next one may be hours away. */
+const KEYS_FAILURE_MS = 10 * 60_000;
 
 export function createHealth(
   name: string,
@@ -48,13 +52,21 @@ export function createHealth(
   let lastSignalMs: number | undefined;
   let lastPollMs: number | undefined;
 
+  function dropOld(): void {
+    const { lastMs = Number.POSITIVE_INFINITY } = failures.get('keys') ?? {};
+    if (lastMs + KEYS_FAILURE_MS <= clock.wallMs()) failures.delete('keys');
+  }
+
   return {
     failed(part, error) {
       const problem = error instanceof TransmitterError ? error.problem : 'unreachable';
+      dropOld();
       const before = failures.get(part);
       const cause = error instanceof Error ? error.message : 'unknown';
-      failures.set(part, { problem, cause, sinceMs: before?.problem === problem ? before.sinceMs : clock.wallMs() });
-      if (before?.problem === problem) return;
+      const nowMs = clock.wallMs();
+      const isSame = before?.problem === problem;
+      failures.set(part, { problem, cause, sinceMs: isSame ? before.sinceMs : nowMs, lastMs: nowMs });
+      if (isSame) return;
       const fields = { transmitter: name, reason: problem, err: error, fix: FIXES[problem] };
       logger.warn(fields, 'transmitter is unavailable; revocations may arrive late');
     },
@@ -72,9 +84,11 @@ export function createHealth(
       return lastSignalMs;
     },
     get isAvailable() {
+      dropOld();
       return failures.size === 0;
     },
     status() {
+      dropOld();
       const [first] = failures.values();
       return {
         name,

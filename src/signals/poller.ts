@@ -43,6 +43,8 @@ const SHORT_POLL_MS = 10_000;
 const LONG_POLL_MS = 30_000;
 /** A response without events within this time was not delayed. */
 const DELAYED_MS = 1000;
+/** Bounds the work that a transmitter can cause with new events. */
+const BUSY_PAUSE_MS = 50;
 /** The pause after a failure: at first, and at most. */
 const FIRST_RETRY_MS = 1000;
 const MAX_RETRY_MS = 60_000;
@@ -52,13 +54,14 @@ const KEY_ATTEMPTS = 3;
 /** The results of the events of earlier polls, for the transmitter. */
 interface Settled {
   readonly ack: string[];
-  readonly setErrs: Record<string, { readonly err: string; readonly description: string }>;
+  /** By the name of the event, which the transmitter chooses. */
+  readonly setErrs: Map<string, { readonly err: string; readonly description: string }>;
 }
 
 export function createPoller(options: PollerOptions): Poller {
   const { name, client, locate, forget, intervalMs, take, onResult, clock, random = Math.random } = options;
   const pause = options.pause ?? createPause();
-  let settled: Settled = { ack: [], setErrs: {} };
+  let settled = nothingSettled();
   /** The events of the last response that were settled. */
   let previous: ReadonlySet<string> = new Set();
   let attempts = new Map<string, number>();
@@ -113,13 +116,13 @@ export function createPoller(options: PollerOptions): Poller {
     }
     checkStatus(response);
     const { sets, moreAvailable } = readPollResponse(response, `transmitter "${name}"`, maxEvents);
-    settled = { ack: [], setErrs: {} };
+    settled = nothingSettled();
     isReachable = true;
     const isNew = sets.some(([jti]) => !previous.has(jti));
     await settle(sets);
     if (!moreAvailable) maxEvents = MAX_EVENTS;
     // A transmitter that sends settled events again would otherwise be asked without a pause.
-    if (sets.length > 0) return isNew ? 0 : intervalMs;
+    if (sets.length > 0) return isNew ? BUSY_PAUSE_MS : intervalMs;
     return isLong && clock.monotonicMs() - startedMs < DELAYED_MS ? intervalMs : 0;
   }
 
@@ -140,7 +143,7 @@ export function createPoller(options: PollerOptions): Poller {
         ack.push(jti);
       } catch (error) {
         const count = (attempts.get(jti) ?? 0) + 1;
-        if (isFinal(error, count)) setErrs[jti] = { err: error.err, description: error.message };
+        if (isFinal(error, count)) setErrs.set(jti, { err: error.err, description: error.message });
         else {
           tried.set(jti, count);
           failure ??= { error };
@@ -148,7 +151,7 @@ export function createPoller(options: PollerOptions): Poller {
       }
     }
     attempts = tried;
-    previous = new Set([...ack, ...Object.keys(setErrs)]);
+    previous = new Set([...ack, ...setErrs.keys()]);
     if (failure !== undefined) {
       const why = `transmitter "${name}": its events cannot be verified yet`;
       throw new TransmitterError('keys', why, { cause: failure.error });
@@ -164,13 +167,17 @@ export function createPoller(options: PollerOptions): Poller {
   };
 }
 
+function nothingSettled(): Settled {
+  return { ack: [], setErrs: new Map() };
+}
+
 function isFinal(error: unknown, attempts: number): error is InvalidSignal {
   return error instanceof InvalidSignal && (error.err !== 'invalid_key' || attempts >= KEY_ATTEMPTS);
 }
 
 /** @see RFC 8936 section 2.1 */
 function bodyOf({ ack, setErrs }: Settled): object {
-  return { ...(ack.length > 0 && { ack }), ...(Object.keys(setErrs).length > 0 && { setErrs }) };
+  return { ...(ack.length > 0 && { ack }), ...(setErrs.size > 0 && { setErrs: Object.fromEntries(setErrs) }) };
 }
 
 function backOff(failures: number, error: unknown, random: number): number {

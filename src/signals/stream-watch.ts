@@ -30,6 +30,8 @@ export interface StreamWatchOptions {
 
 /** Interval between two checks of a stream that works. */
 const CHECK_INTERVAL_MS = 10 * 60_000;
+/** Interval while the stream does not work. */
+const RETRY_MS = 60_000;
 /** Time for a verification event to arrive. Keycloak accepts one request a minute. */
 const VERIFICATION_MS = 2 * 60_000;
 
@@ -45,12 +47,13 @@ export function createStreamWatch(options: StreamWatchOptions): StreamWatch {
 
   async function run(): Promise<void> {
     while (!isStopped) {
-      await check();
-      await pause.wait(pending === undefined ? CHECK_INTERVAL_MS : VERIFICATION_MS);
+      const works = await check();
+      await pause.wait(!works ? RETRY_MS : pending === undefined ? CHECK_INTERVAL_MS : VERIFICATION_MS);
     }
   }
 
-  async function check(): Promise<void> {
+  /** @returns false if the stream does not work */
+  async function check(): Promise<boolean> {
     if (pending !== undefined && isAlone) {
       const why = `${label}: a verification event did not arrive in time`;
       health.failed('verification', new TransmitterError('unverified', why));
@@ -61,10 +64,11 @@ export function createStreamWatch(options: StreamWatchOptions): StreamWatch {
       await checkStatus(stream);
       if (!isStopped) health.worked('stream');
       await requestVerification(stream);
+      return true;
     } catch (error) {
       // Polls report their own failures.
-      if (isStopped || (delivery === 'poll' && !isPaused(error))) return;
-      health.failed('stream', error);
+      if (!isStopped && (delivery === 'push' || isPaused(error))) health.failed('stream', error);
+      return false;
     }
   }
 

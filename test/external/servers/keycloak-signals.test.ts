@@ -184,13 +184,6 @@ test('a back-channel logout of Keycloak ends one session', async (t) => {
 });
 
 test('an event that Keycloak pushes ends one session', async (t) => {
-  const cambist = await start(t, {
-    audience: SIGNALS_AUDIENCE,
-    delivery: 'push',
-    authorization: { file: 'pushed' },
-    authorization_server: 'by-push',
-    scope: 'ssf.read ssf.manage',
-  });
   await sessions.asReceiver(RECEIVERS.push, 'POST', '/streams', {
     delivery: {
       method: 'urn:ietf:rfc:8935',
@@ -199,6 +192,17 @@ test('an event that Keycloak pushes ends one session', async (t) => {
     },
     events_requested: REVOKING,
   });
+  const cambist = await start(t, {
+    audience: SIGNALS_AUDIENCE,
+    delivery: 'push',
+    authorization: { file: 'pushed' },
+    authorization_server: 'by-push',
+    scope: 'ssf.read ssf.manage',
+  });
+  // Keycloak sends a verification event when it is asked.
+  const ignored = () => cambist.metric('cambist_signals_total', { channel: 'push', result: 'ignored' });
+  await eventually('the verification', async () => (await ignored()) === 1, LIMIT_MS);
+  assert.equal(await cambist.metric('cambist_transmitter_available'), 1);
   await endsOneSession(t, cambist, { end: sessions.signOut });
   assert.ok((await cambist.metric('cambist_signals_total', { channel: 'push', result: 'applied' })) >= 1);
 });

@@ -39,7 +39,7 @@ async function run(
     name: 'idp',
     client: {
       async post(_url, body, timeoutMs) {
-        sent.push({ ...(body as Omit<Sent, 'timeoutMs'>), timeoutMs });
+        sent.push({ ...(JSON.parse(JSON.stringify(body)) as Omit<Sent, 'timeoutMs'>), timeoutMs });
         clock.advance(delayMs);
         const reply = left.shift();
         if (reply instanceof Error) throw reply;
@@ -94,16 +94,16 @@ test('polls at once first, then waits for events, and acknowledges those it appl
   assert.deepEqual(results, [undefined, undefined, undefined]);
 });
 
-test('asks again without a pause while there are events, and where responses are delayed', async () => {
+test('asks again soon while there are events, and where responses are delayed', async () => {
   const delayed = await run([sets('a'), {}, {}], { delayMs: 2000 });
-  assert.deepEqual(delayed.pauses, [0, 0, 0]);
+  assert.deepEqual(delayed.pauses, [50, 0, 0]);
   const { pauses } = await run([{ ...sets('a'), moreAvailable: true }, sets('b'), {}, {}]);
-  assert.deepEqual(pauses, [0, 0, 5000, 5000]);
+  assert.deepEqual(pauses, [50, 50, 5000, 5000]);
 });
 
 test('pauses where a transmitter sends settled events again', async () => {
   const { pauses, sent } = await run([sets('a'), sets('a'), sets('a')]);
-  assert.deepEqual(pauses, [0, 5000, 5000]);
+  assert.deepEqual(pauses, [50, 5000, 5000]);
   assert.deepEqual(sent[2]?.ack, ['a']);
 });
 
@@ -115,6 +115,15 @@ test('tells the transmitter which events are invalid, and does not ask for them 
   assert.deepEqual(sent[1]?.ack, ['a']);
   assert.deepEqual(sent[1]?.setErrs, { b: { err: 'invalid_audience', description: 'not for cambist' } });
   assert.deepEqual(results, [undefined, undefined]);
+});
+
+test('reports an event whatever its name is', async () => {
+  const take = async () => {
+    throw new InvalidSignal('invalid_request', 'malformed');
+  };
+  const { sent, pauses } = await run(['{"sets":{"__proto__":"x"}}', '{"sets":{"__proto__":"x"}}', {}], { take });
+  assert.deepEqual(Object.keys(sent[1]?.setErrs ?? {}), ['__proto__']);
+  assert.deepEqual(pauses, [50, 5000, 5000]);
 });
 
 test('leaves events that it cannot verify yet, and asks for them again', async () => {
@@ -166,7 +175,7 @@ test('repeats what it settled until a poll succeeds', async () => {
     ],
   );
   assert.deepEqual(results, [undefined, lost, undefined, undefined]);
-  assert.deepEqual(pauses, [0, 1000, 0, 5000]);
+  assert.deepEqual(pauses, [50, 1000, 0, 5000]);
 });
 
 test('backs off after failures, up to a minute, and as long as the transmitter wants', async () => {

@@ -107,7 +107,7 @@ test('reports no missing event where another replica may have it', async () => {
 test('reports a stream that is paused, until it is enabled', async () => {
   for (const delivery of ['push', 'poll'] as const) {
     let status = 'paused';
-    const { watch, check, events } = start({
+    const { watch, check, events, pauses } = start({
       delivery,
       status: () => status,
       stream: { ...STREAM, verificationUrl: undefined },
@@ -116,6 +116,7 @@ test('reports a stream that is paused, until it is enabled', async () => {
     status = 'enabled';
     await check();
     assert.deepEqual(events, ['stream paused', 'stream works']);
+    assert.deepEqual(pauses, [60_000, 600_000]);
     watch.stop();
   }
 });

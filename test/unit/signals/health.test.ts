@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createLogger } from '../../../src/observability/logger.ts';
+import { createHealth } from '../../../src/signals/health.ts';
+import { TransmitterError } from '../../../src/signals/problems.ts';
+import { createFakeClock } from '../../harness/fake-clock.ts';
+
+const MINUTE = 60_000;
+
+function start() {
+  const clock = createFakeClock();
+  const lines: string[] = [];
+  const logger = createLogger('info', { write: (line: string) => void lines.push(line) });
+  const health = createHealth('idp', ['poll'], { clock, logger });
+  const messages = () => lines.map((line) => (JSON.parse(line) as { msg: string; reason?: string }).reason ?? 'works');
+  return { clock, health, messages };
+}
+
+test('logs each change once, and is available when no part fails', () => {
+  const { clock, health, messages } = start();
+  const down = new TransmitterError('unreachable', 'it is down');
+  health.failed('poll', down);
+  clock.advance(MINUTE);
+  health.failed('poll', down);
+  health.failed('stream', new TransmitterError('paused', 'its stream is paused'));
+  assert.deepEqual(messages(), ['unreachable', 'paused']);
+  const { problem, cause, since, available } = health.status();
+  assert.deepEqual([problem, cause, available], ['unreachable', 'it is down', false]);
+  assert.equal(since, new Date(clock.wallMs() - MINUTE).toISOString());
+  health.worked('poll');
+  assert.equal(health.isAvailable, false);
+  health.worked('stream');
+  health.worked('stream');
+  assert.equal(health.isAvailable, true);
+  assert.deepEqual(messages(), ['unreachable', 'paused', 'works']);
+  assert.deepEqual(health.status(), { name: 'idp', channels: ['poll'], available: true });
+});
+
+test('forgets that signals could not be verified, because the next one may be hours away', () => {
+  const { clock, health } = start();
+  const failure = new TransmitterError('keys', 'no keys');
+  health.failed('keys', failure);
+  clock.advance(9 * MINUTE);
+  health.failed('keys', failure);
+  clock.advance(9 * MINUTE);
+  assert.equal(health.isAvailable, false);
+  clock.advance(MINUTE);
+  assert.equal(health.isAvailable, true);
+  health.failed('poll', failure);
+  clock.advance(60 * MINUTE);
+  assert.equal(health.isAvailable, false);
+});
+
+test('says when the last signal and the last poll were', () => {
+  const { clock, health } = start();
+  health.signalled();
+  clock.advance(MINUTE);
+  health.polled();
+  const { last_signal_at: signal, last_poll_at: poll } = health.status();
+  assert.equal(Date.parse(poll ?? '') - Date.parse(signal ?? ''), MINUTE);
+  assert.equal(health.lastSignalMs, clock.wallMs() - MINUTE);
+});
