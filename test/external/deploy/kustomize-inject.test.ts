@@ -101,6 +101,20 @@ test('inject after the build has the same result as in the build', async () => {
   assert.equal((await runCommand(['uninject', '-'], { input: injected.stdout })).stdout, build.stdout);
 });
 
+test('in the build, the pods mount a ConfigMap with a prefix and a hash in its name', async () => {
+  const text = generated.replace('disableNameSuffixHash: true', 'disableNameSuffixHash: false');
+  const place = await kustomization('names', `${text}namePrefix: prod-\ntransformers: [inject.yaml]\n`);
+  const fn = join(place, 'inject.yaml');
+  await writeFile(fn, (await readFile(fn, 'utf8')).replace('[inject,', '[inject, --config-map, prod-cambist,'));
+  const { code, stdout, stderr } = await tools.kustomize('build', ...FLAGS, place);
+  assert.equal(code, 0, stderr);
+  const manifests = parseDocuments<JsonObject>(stdout);
+  const name = getIn(manifests.find(({ kind }) => kind === 'ConfigMap') ?? {}, ['metadata', 'name']);
+  assert.match(String(name), /^prod-cambist-[a-z0-9]{10}$/);
+  const [volume] = objectsOf(getIn(podOf(manifests), ['spec', 'volumes']));
+  assert.deepEqual(volume, { name: 'cambist-config', configMap: { name } });
+});
+
 test('the build fails with the reason if a pod is refused', async () => {
   const taken = AGENT.replace('image: agent:1', 'image: agent:1\n        ports: [{ containerPort: 8180 }]');
   const place = await kustomization('proxy', `${generated}transformers: [inject.yaml]\n`, taken);
