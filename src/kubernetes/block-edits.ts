@@ -72,7 +72,7 @@ export function valueEdits(page: Page, pair: Pair, { value: former, start, colon
   const [from, to] = former.range;
   const quote = page.text[from];
   const written = inlineText(jsonOf(page, value), quote);
-  if (isScalar(former) && (former.type === 'BLOCK_LITERAL' || former.type === 'BLOCK_FOLDED')) {
+  if (isBlockScalar(former)) {
     return [{ start: from, end: to, text: written + page.style.lineBreak, depth: 0 }];
   }
   const space = page.text[from - 1] === ':' ? ' ' : '';
@@ -82,12 +82,10 @@ export function valueEdits(page: Page, pair: Pair, { value: former, start, colon
 /** Writes a block in place of a scalar, or of an empty list or map. */
 export function expand(page: Page, { value: former, start }: Item, value: Node): TextEdit[] | undefined {
   const { text, style } = page;
-  if (!former.range || !isFirstOnLineOrDash(text, start)) return undefined;
+  if (!former.range || isBlockScalar(former) || !isFirstOnLineOrDash(text, start)) return undefined;
   const [from, to] = former.range;
-  const isEmptyText = from === to;
-  const space = isEmptyText ? 0 : (/[ \t]*$/.exec(text.slice(0, from).slice(-80))?.[0].length ?? 0);
-  const isBlock = isScalar(former) && (former.type === 'BLOCK_LITERAL' || former.type === 'BLOCK_FOLDED');
-  if (isBlock) return undefined;
+  // The white space before the value goes with it, as far as there is a value.
+  const space = from === to ? 0 : (/[ \t]*$/.exec(text.slice(0, from).slice(-80))?.[0].length ?? 0);
   const key = itemColumn(text, { item: undefined, value: former, start, colon: undefined });
   const column = key + (isSeq(value) && !style.indentSeq ? 0 : style.indent);
   const place = nextLine(text, to);
@@ -111,6 +109,10 @@ function collapse(
     { start: lineStart(text, former.range[0]), end: lineAfter(text, former), text: '', depth: 0 },
   ];
   return lines.some(({ start }) => start < colon) ? undefined : [written, ...lines];
+}
+
+function isBlockScalar(node: Node): boolean {
+  return isScalar(node) && (node.type === 'BLOCK_LITERAL' || node.type === 'BLOCK_FOLDED');
 }
 
 function isFirstOnLineOrDash(text: string, start: number): boolean {
