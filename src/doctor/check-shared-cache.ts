@@ -1,5 +1,5 @@
 import type { SharedCache, StoreNode } from '../config/optional-sections.ts';
-import type { RecordList } from '../shared-cache/records.ts';
+import type { RecordSummary } from '../shared-cache/records.ts';
 import { credentialFinding, failureOf } from './check-server.ts';
 import { type Finding, fine, problem, warning } from './finding.ts';
 
@@ -44,10 +44,10 @@ function speedOf(durationMs: number, { timeoutMs }: SharedCache): Finding {
   });
 }
 
-function recordFinding({ payloads, unreadable, isFull }: RecordList): Finding {
+function recordFinding({ count, unreadable, isFull }: RecordSummary): Finding {
   if (isFull) {
     return problem('revocations_full', 'the server has no room for more revocations', {
-      why: `replicas keep ${payloads.length} there, and one that starts now refuses all older tokens`,
+      why: `replicas keep ${count} there, and one that starts now refuses all older tokens`,
       fix: 'lower signals.remember to the longest lifetime of a token',
     });
   }
@@ -57,7 +57,7 @@ function recordFinding({ payloads, unreadable, isFull }: RecordList): Finding {
       fix: 'give all replicas the same cache.shared.key; while it rotates, list both keys',
     });
   }
-  return fine('revocations_shared', `replicas keep ${payloads.length} revocations there, which new replicas read`);
+  return fine('revocations_shared', `replicas keep ${count} revocations there, which new replicas read`);
 }
 
 /** The servers as a title names them. */

@@ -4,7 +4,7 @@ import type { SharedCache } from '../config/optional-sections.ts';
 import { type ConnectStore, connectStore, type StoreConnection } from './connection.ts';
 import { createStoreKeys } from './keys.ts';
 import { FIXES, labelOf, problemOf, type StoreProblem } from './problems.ts';
-import { createRecords, type RecordList } from './records.ts';
+import { createRecords, type RecordSummary } from './records.ts';
 import { ACQUIRE, KEEP } from './scripts.ts';
 import { inTime } from './time-limit.ts';
 
@@ -13,7 +13,7 @@ export type ProbeResult =
   | {
       readonly durationMs: number;
       /** Undefined where they were not asked for, or the key is missing. */
-      readonly records: RecordList | undefined;
+      readonly records: RecordSummary | undefined;
     }
   | { readonly problem: StoreProblem; readonly cause: string; readonly fix: string };
 
@@ -67,7 +67,7 @@ async function keepOne(connection: StoreConnection, name: string): Promise<void>
 }
 
 /** @throws {Error} of the server. A missing key is a finding of its own, and gives undefined */
-async function readRecords(connection: StoreConnection, shared: SharedCache): Promise<RecordList | undefined> {
+async function readRecords(connection: StoreConnection, shared: SharedCache): Promise<RecordSummary | undefined> {
   let failure: unknown;
   const records = createRecords({
     store: {
@@ -85,7 +85,7 @@ async function readRecords(connection: StoreConnection, shared: SharedCache): Pr
     clock: systemClock,
     prefix: shared.prefix,
   });
-  const list = await records.readAll();
+  const list = await records.readAll(() => {});
   if (failure !== undefined) throw failure;
   return list;
 }

@@ -10,8 +10,8 @@ import type { Store } from './store.ts';
 export type KeepResult = 'kept' | 'full' | 'failed';
 
 /** The records that the server has. */
-export interface RecordList {
-  readonly payloads: readonly unknown[];
+export interface RecordSummary {
+  readonly count: number;
   /** Records that do not open: altered, forged, or sealed under an unknown key. */
   readonly unreadable: number;
   /** The server has no room, so that records may be missing. */
@@ -32,8 +32,12 @@ export interface SharedRecords {
   keep(id: string, payload: unknown, expiresAtMs: number, overwrites?: boolean): Promise<KeepResult>;
   /** Says that the server has everything, until then. Never rejects. @param expiresAtMs epoch milliseconds */
   seed(expiresAtMs: number): Promise<KeepResult>;
-  /** All records that are not expired, in no order. Undefined while they cannot be read. */
-  readAll(): Promise<RecordList | undefined>;
+  /**
+   * Reads all records that are not expired, in no order. Never rejects.
+   * @param onPage gets the payloads of a few records at a time, so that requests go on in between
+   * @returns undefined while they cannot be read
+   */
+  readAll(onPage: (payloads: readonly unknown[]) => void): Promise<RecordSummary | undefined>;
 }
 
 export interface RecordsOptions {
@@ -48,7 +52,8 @@ export interface RecordsOptions {
 export const MAX_RECORDS = 100_000;
 /** Longest record in characters, sealed. */
 const MAX_LENGTH = 16 * 1024;
-const PAGE = 500;
+/** To open a record takes about 100 µs, and a page must delay no request. */
+const PAGE = 100;
 /** Time limit, because no request waits for records. */
 const LIMIT_MS = 1000;
 
@@ -57,8 +62,9 @@ const SEED = 'seed';
 
 interface Page {
   readonly size: number;
-  readonly texts: readonly string[];
+  readonly payloads: readonly unknown[];
   readonly unreadable: number;
+  readonly isSeeded: boolean;
 }
 
 /** The content of a sealed record. Its expiry is sealed as well, so that nothing at the server prolongs it. */
@@ -91,7 +97,13 @@ export function createRecords({ store, keys, counts, clock, prefix }: RecordsOpt
         counts.operation('recall', 'invalid');
       } else opened.push(text);
     }
-    return { size: Number(size), texts: opened, unreadable };
+    const contents = opened.map((text) => parseJsonObject(text) ?? {}).filter(isCurrent);
+    return {
+      size: Number(size),
+      payloads: contents.filter(({ isSeed }) => isSeed !== true).map(({ payload }) => payload),
+      unreadable,
+      isSeeded: contents.some(({ isSeed }) => isSeed === true),
+    };
   }
 
   async function keep(id: string, content: Content, overwrites: boolean): Promise<KeepResult> {
@@ -123,17 +135,17 @@ export function createRecords({ store, keys, counts, clock, prefix }: RecordsOpt
   return {
     keep: (id, payload, expiresAtMs, overwrites = false) => keep(`record ${id}`, { expiresAtMs, payload }, overwrites),
     seed: (expiresAtMs) => keep(SEED, { expiresAtMs, isSeed: true }, true),
-    async readAll() {
-      const texts: string[] = [];
-      let unreadable = 0;
-      let size = 0;
+    async readAll(onPage) {
+      let [size, count, unreadable, isSeeded] = [0, 0, 0, false];
       try {
         for (let offset = 0; offset < MAX_RECORDS; offset += PAGE) {
           const page = await readPage(offset);
           if (page === undefined) return undefined;
-          texts.push(...page.texts);
-          unreadable += page.unreadable;
+          onPage(page.payloads);
           size += page.size;
+          count += page.payloads.length;
+          unreadable += page.unreadable;
+          isSeeded ||= page.isSeeded;
           if (page.size < PAGE) break;
         }
       } catch {
@@ -141,13 +153,7 @@ export function createRecords({ store, keys, counts, clock, prefix }: RecordsOpt
         return undefined;
       }
       counts.operation('recall', 'ok');
-      const contents = texts.map((text) => parseJsonObject(text) ?? {}).filter(isCurrent);
-      return {
-        payloads: contents.filter(({ isSeed }) => isSeed !== true).map(({ payload }) => payload),
-        unreadable,
-        isFull: size >= MAX_RECORDS,
-        isSeeded: contents.some(({ isSeed }) => isSeed === true),
-      };
+      return { count, unreadable, isFull: size >= MAX_RECORDS, isSeeded };
     },
   };
 

@@ -47,6 +47,8 @@ export interface ReplicasOptions {
 
 /** How often everything is read again. A failover at the server may have lost a message or a record without a trace. */
 const REFRESH_MS = 60_000;
+/** A replica reads for at most one part in so many of its time. 80,000 revocations take 10 seconds. */
+const RESTS = 50;
 const RETRY_MS = 500;
 const GRACE_MS = 4000;
 /** Others learn of the older ones when they read everything again. */
@@ -122,12 +124,17 @@ export function createReplicas(options: ReplicasOptions): Replicas {
   }
 
   async function read(): Promise<boolean> {
-    const list = await records.readAll();
-    if (list === undefined || revocations === undefined) return false;
-    const kept = readEntries(list.payloads);
-    revocations.restore(kept);
+    const known = revocations;
+    if (known === undefined) return false;
+    const kept = new Map<string, number>();
+    const list = await records.readAll((payloads) => {
+      const entries = readEntries(payloads);
+      known.restore(entries);
+      for (const entry of entries) kept.set(idOf(entry), entry.atMs);
+    });
+    if (list === undefined) return false;
     if (!isComplete && !list.isSeeded && isEarly()) return false;
-    if (list.isFull && isStale) refuseOlder(revocations);
+    if (list.isFull && isStale) refuseOlder(known);
     if (list.unreadable > unreadable) {
       logger.warn(
         {},
@@ -138,7 +145,7 @@ export function createReplicas(options: ReplicasOptions): Replicas {
     isFull = list.isFull;
     isComplete = true;
     complete();
-    await keepMissing(revocations.list(), kept);
+    await keepMissing(known.list(), kept);
     return true;
   }
 
@@ -159,9 +166,8 @@ export function createReplicas(options: ReplicasOptions): Replicas {
   }
 
   /** The server may have lost its data: it restarted empty, or another one took over. */
-  async function keepMissing(known: readonly RevocationEntry[], kept: readonly RevocationEntry[]): Promise<void> {
-    const there = new Map(kept.map((entry) => [idOf(entry), entry.atMs]));
-    const missing = known.filter((entry) => (there.get(idOf(entry)) ?? Number.NEGATIVE_INFINITY) < entry.atMs);
+  async function keepMissing(known: readonly RevocationEntry[], kept: ReadonlyMap<string, number>): Promise<void> {
+    const missing = known.filter((entry) => (kept.get(idOf(entry)) ?? Number.NEGATIVE_INFINITY) < entry.atMs);
     for (const batch of batchesOf(missing)) {
       const results = await Promise.all(batch.map((entry) => keep(entry, true)));
       if (results.includes('full')) isFull = true;
@@ -186,11 +192,13 @@ export function createReplicas(options: ReplicasOptions): Replicas {
       readsAgain = true;
       return reading;
     }
+    const startedMs = clock.monotonicMs();
     reading = readUntilCurrent().finally(() => {
       reading = undefined;
     });
     void reading.then((isRead) => {
-      refreshIn(isRead ? REFRESH_MS * (0.75 + random() / 2) : RETRY_MS);
+      const restMs = Math.max(REFRESH_MS, (clock.monotonicMs() - startedMs) * RESTS);
+      refreshIn(isRead ? restMs * (0.75 + random() / 2) : RETRY_MS);
       if (isRead && untold.size > 0) void tellSoon();
     });
     return reading;
@@ -208,7 +216,7 @@ export function createReplicas(options: ReplicasOptions): Replicas {
       revocations = joined;
       messages.on('revoked', (payload) => {
         const count = joined.restore(readEntries(payload));
-        if (count > 0) logger.info({}, `${count} revocations of another replica took effect`);
+        if (count > 0) logger.info({}, `revocations of another replica took effect: ${count}`);
       });
       messages.onSubscribed(() => {
         isStale = true;

@@ -7,7 +7,7 @@ import { eventually } from '../../harness/eventually.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { createMemoryStore, type MemoryStore } from '../../harness/memory-store.ts';
 import { exchangeOf as exchangeCredential, routeOf, serverOf } from '../tokens/sample.ts';
-import { bearer, entryOf, issued, startReplica } from './replica.ts';
+import { allRecords, bearer, entryOf, issued, startReplica } from './replica.ts';
 
 /** An act of an attacker who owns the server. Numbers choose among what is there. */
 type Act =
@@ -175,16 +175,16 @@ test('an attacker at the server adds no revocation, prolongs none, and dates non
         latest.set(key, Math.max(latest.get(key) ?? 0, entry.atMs));
         attacker.look();
       }
-      const complete = readEntries((await one.records.readAll())?.payloads);
+      const complete = readEntries((await allRecords(one.records))?.payloads);
       assert.deepEqual(new Map(complete.map(({ key, atMs }) => [key, atMs])), latest);
       for (const each of acts) attacker.do(each);
       const [set] = [...server.sets.values()];
       for (const id of [...(set?.keys() ?? [])]) set?.set(id, Number.MAX_SAFE_INTEGER);
-      for (const { key, atMs } of readEntries((await one.records.readAll())?.payloads)) {
+      for (const { key, atMs } of readEntries((await allRecords(one.records))?.payloads)) {
         assert.ok(atMs <= (latest.get(key) ?? Number.NEGATIVE_INFINITY), key);
       }
       clock.advance(7_200_001);
-      assert.deepEqual((await one.records.readAll())?.payloads, []);
+      assert.deepEqual((await allRecords(one.records))?.payloads, []);
       one.store.close();
     }),
     { numRuns: 100 },

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { createMemoryStore } from '../../harness/memory-store.ts';
-import { NEW_KEY, OLD_KEY, startReplica } from './replica.ts';
+import { allRecords, NEW_KEY, OLD_KEY, startReplica } from './replica.ts';
 
 test('keeps records until they expire, and reads all of them', async (t) => {
   const server = createMemoryStore();
@@ -12,14 +12,14 @@ test('keeps records until they expire, and reads all of them', async (t) => {
     assert.equal(await one.records.keep(String(i), i, clock.wallMs() + 10_000 + i), 'kept');
   }
   const other = await startReplica(t, server, { clock });
-  const list = await other.records.readAll();
+  const list = await allRecords(other.records);
   assert.deepEqual(
     [...(list?.payloads ?? [])].sort((a, b) => Number(a) - Number(b)),
     Array.from({ length: 1100 }, (_, i) => i),
   );
   assert.deepEqual([list?.unreadable, list?.isFull], [0, false]);
   clock.advance(10_500);
-  assert.equal((await other.records.readAll())?.payloads.length, 599);
+  assert.equal((await allRecords(other.records))?.payloads.length, 599);
   assert.equal(await one.records.keep('over', 'over', clock.wallMs()), 'kept');
 });
 
@@ -29,7 +29,7 @@ test('misses no record while others expire between two pages', async (t) => {
   const { records } = await startReplica(t, server, { clock });
   for (let i = 0; i < 300; i += 1) await records.keep(`short ${i}`, 'short', clock.wallMs() + 1000);
   for (let i = 0; i < 600; i += 1) await records.keep(`long ${i}`, 'long', clock.wallMs() + 60_000 + i);
-  const reading = records.readAll();
+  const reading = allRecords(records);
   // The first page is read by now, and the second one is not.
   await new Promise(setImmediate);
   clock.advance(2000);
@@ -46,9 +46,9 @@ test('replaces a record of the same id, unless the earlier one expires later', a
   await records.keep('id', 'first', at + 10_000);
   await records.keep('id', 'second', at + 20_000);
   await records.keep('id', 'late', at + 15_000);
-  assert.deepEqual((await records.readAll())?.payloads, ['second']);
+  assert.deepEqual((await allRecords(records))?.payloads, ['second']);
   await records.keep('id', 'forced', at + 15_000, true);
-  assert.deepEqual((await records.readAll())?.payloads, ['forced']);
+  assert.deepEqual((await allRecords(records))?.payloads, ['forced']);
 });
 
 test('neither a forged record, nor a prolonged or moved one is read', async (t) => {
@@ -69,7 +69,7 @@ test('neither a forged record, nor a prolonged or moved one is read', async (t) 
   plant('moved', long ?? '');
   plant('too-long', 'x'.repeat(20_000));
   clock.advance(2000);
-  const list = await records.readAll();
+  const list = await allRecords(records);
   assert.deepEqual(list?.payloads, ['long']);
   assert.equal(list?.unreadable, 2);
   assert.equal(counted('recall', 'invalid'), 2);
@@ -80,23 +80,29 @@ test('opens records of an older key, and none of another', async (t) => {
   const before = await startReplica(t, server, { keys: [OLD_KEY] });
   await before.records.keep('id', 'kept', Date.now() + 60_000);
   const during = await startReplica(t, server, { keys: [NEW_KEY, OLD_KEY] });
-  assert.deepEqual((await during.records.readAll())?.payloads, ['kept']);
+  assert.deepEqual((await allRecords(during.records))?.payloads, ['kept']);
   const after = await startReplica(t, server, { keys: [NEW_KEY] });
-  assert.deepEqual(await after.records.readAll(), { payloads: [], unreadable: 1, isFull: false, isSeeded: false });
+  assert.deepEqual(await allRecords(after.records), {
+    payloads: [],
+    count: 0,
+    unreadable: 1,
+    isFull: false,
+    isSeeded: false,
+  });
 });
 
 test('knows whether the server has lost its data', async (t) => {
   const server = createMemoryStore();
   const clock = createFakeClock();
   const { records } = await startReplica(t, server, { clock });
-  assert.equal((await records.readAll())?.isSeeded, false);
+  assert.equal((await allRecords(records))?.isSeeded, false);
   await records.keep('seed', 'a record of this name is another one', clock.wallMs() + 60_000);
-  assert.equal((await records.readAll())?.isSeeded, false);
+  assert.equal((await allRecords(records))?.isSeeded, false);
   await records.seed(clock.wallMs() + 60_000);
-  const list = await records.readAll();
+  const list = await allRecords(records);
   assert.deepEqual([list?.isSeeded, list?.payloads.length], [true, 1]);
   clock.advance(60_001);
-  assert.equal((await records.readAll())?.isSeeded, false);
+  assert.equal((await allRecords(records))?.isSeeded, false);
 });
 
 test('tells that records cannot be kept or read', async (t) => {
@@ -105,5 +111,5 @@ test('tells that records cannot be kept or read', async (t) => {
   assert.equal(await records.keep('id', 'x'.repeat(20_000), Date.now() + 1000), 'failed');
   server.fault = new Error('closed');
   assert.equal(await records.keep('id', {}, Date.now() + 1000), 'failed');
-  assert.equal(await records.readAll(), undefined);
+  assert.equal(await allRecords(records), undefined);
 });

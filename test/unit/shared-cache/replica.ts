@@ -46,6 +46,13 @@ export interface Replica {
   counted(operation: string, result: string): number;
 }
 
+/** All records, with the summary. */
+export async function allRecords(records: SharedRecords) {
+  const payloads: unknown[] = [];
+  const summary = await records.readAll((page) => void payloads.push(...page));
+  return summary && { ...summary, payloads };
+}
+
 export interface ReplicaOptions {
   readonly keys?: StoreKeyList;
   readonly clock?: Clock;

@@ -83,7 +83,7 @@ test('a revocation takes effect at running replicas, and at those that start lat
   const later = await start(t, server);
   await later.link.prepare();
   assert.ok(later.knows('alice'));
-  assert.ok(other.lines.some((line) => line === '1 revocations of another replica took effect'));
+  assert.ok(other.lines.some((line) => line === 'revocations of another replica took effect: 1'));
   // It was told nothing new, so it tells nothing.
   assert.equal(server.messages.filter(({ channel }) => channel.endsWith(':messages')).length, 1);
 });
@@ -204,7 +204,7 @@ test('takes a store that stays empty for a new one', async (t) => {
 test('refuses all older tokens if the store was full when it read', async (t) => {
   const server = createMemoryStore();
   const full = await start(t, server, {
-    readAll: async () => ({ payloads: [], unreadable: 0, isFull: true, isSeeded: true }),
+    readAll: async () => ({ count: 0, unreadable: 0, isFull: true, isSeeded: true }),
     keep: async () => 'full',
   });
   const running = await start(t, server, { keep: async () => 'full' });
