@@ -39,7 +39,7 @@ export function createPeers(build: Build = {}, authbridge?: string): Peers {
     httpProxy,
     nginx,
     haproxy,
-    authbridge: authbridge === undefined ? undefined : createAuthbridge(authbridge),
+    authbridge: authbridge === undefined ? [] : [createAuthbridge(authbridge)],
     cores: [replicas, sharingReplicas, balancedReplicas, clustered, samePort],
   };
 }

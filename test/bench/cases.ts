@@ -18,8 +18,8 @@ export interface Peers {
   readonly httpProxy: Peer;
   readonly nginx: Peer;
   readonly haproxy: Peer;
-  /** Only if its program is given. */
-  readonly authbridge: Peer | undefined;
+  /** Empty unless its program is given. Earlier versions have a fixed port, so that only one can run. */
+  readonly authbridge: readonly Peer[];
   /** Ways to use several cores. */
   readonly cores: readonly Peer[];
 }
@@ -63,8 +63,7 @@ const open: Take = { of: 'warm', sample: (started, { load }, { seconds }) => sam
 export function listCases(peers: Peers): Case[] {
   const { cambist, quiet, inbound, shared, secondLevel } = peers;
   const { undici, undiciWhole, exchange, fastify, httpProxy, nginx, haproxy, authbridge, cores } = peers;
-  const plain = (...some: (Peer | undefined)[]): Contestant[] =>
-    some.filter((peer) => peer !== undefined).map((peer) => ({ label: peer.name, peer }));
+  const plain = (...some: Peer[]): Contestant[] => some.map((peer) => ({ label: peer.name, peer }));
   const withAll = (added: Partial<Contestant>, contestants: Contestant[]): Contestant[] =>
     contestants.map((contestant) => ({ ...contestant, ...added }));
   const asImage = [cambist, undici].map(
@@ -74,7 +73,7 @@ export function listCases(peers: Peers): Case[] {
     {
       name: 'call',
       about: 'a small MCP call with a token of 1 KB, whose issued token is cached',
-      contestants: plain(cambist, quiet, authbridge, undici, undiciWhole, fastify, httpProxy, nginx, haproxy),
+      contestants: plain(cambist, quiet, ...authbridge, undici, undiciWhole, fastify, httpProxy, nginx, haproxy),
       take: closed,
     },
     {
@@ -104,7 +103,7 @@ export function listCases(peers: Peers): Case[] {
     {
       name: 'latency',
       about: 'the same call at 1,000 requests a second; latency counts from the scheduled time',
-      contestants: plain(cambist, authbridge, undici, fastify, nginx, haproxy),
+      contestants: plain(cambist, ...authbridge, undici, fastify, nginx, haproxy),
       take: open,
     },
     {
@@ -151,7 +150,7 @@ export function listCases(peers: Peers): Case[] {
         'a new caller for each call, so each call has an exchange; for comparison a bare exchange, a cached call and bare undici',
       contestants: [
         { label: `${cambist.name}, exchange each time`, peer: cambist, subjects: 'fresh' },
-        ...withAll({ subjects: 'fresh' }, plain(authbridge, exchange)),
+        ...withAll({ subjects: 'fresh' }, plain(...authbridge, exchange)),
         ...plain(cambist, undici),
       ],
       take: closed,
@@ -199,7 +198,7 @@ export function listCases(peers: Peers): Case[] {
     {
       name: 'start',
       about: 'a new process: time until ready, idle memory, first call',
-      contestants: [...plain(cambist, authbridge, undici, fastify, nginx, haproxy), ...asImage],
+      contestants: [...plain(cambist, ...authbridge, undici, fastify, nginx, haproxy), ...asImage],
       take: { of: 'new', sample: sampleStart },
     },
     {

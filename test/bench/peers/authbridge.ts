@@ -15,7 +15,7 @@ export function createAuthbridge(program: string): Peer {
     missing: () => (has(program) ? undefined : `"${program}" does not run`),
     async start({ directory, issuer, origin }) {
       const config = join(directory, 'authbridge.yaml');
-      const [port, health, stats, sessions, transparent] = await Promise.all(Array.from({ length: 5 }, freePort));
+      const [port, health, stats, sessionApi, transparent] = await Promise.all(Array.from({ length: 5 }, freePort));
       const at = (one: number | undefined): string => `127.0.0.1:${one}`;
       writeFileSync(
         config,
@@ -25,7 +25,7 @@ export function createAuthbridge(program: string): Peer {
             roles: ['forward'],
             forward_proxy_addr: at(port),
             health_addr: at(health),
-            session_api_addr: at(sessions),
+            session_api_addr: at(sessionApi),
             transparent_proxy_addr: at(transparent),
           },
           session: { enabled: false },
