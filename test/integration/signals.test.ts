@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -202,6 +203,19 @@ test('a revoked caller of the agent is refused, and so is its handle', async (t)
   await logout({ sid: 's1' });
   assert.equal((await call(app.inbound ?? '', { headers: { authorization } })).status, 401);
   assert.equal((await call(`${app.url}/tools`, { headers: { authorization: handle } })).status, 401);
+});
+
+test('serves a transmitter while silent connections use up the limit', async (t) => {
+  const { app, caller, status, logout } = await start(t);
+  const token = await caller('alice', 's1');
+  const { hostname, port } = new URL(app.signals ?? '');
+  const silent = Array.from({ length: 300 }, () => connect(Number(port), hostname).on('error', () => {}));
+  t.after(() => {
+    for (const socket of silent) socket.destroy();
+  });
+  await Promise.all(silent.map((socket) => once(socket, 'connect')));
+  assert.equal((await logout({ sid: 's1' })).status, 200);
+  assert.equal(await status(token), 401);
 });
 
 test('refuses what is not a signal of the transmitter, and revokes nothing', async (t) => {

@@ -1,0 +1,41 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { signalsTable } from '../../../src/admin/page-signals.ts';
+import { problemsOf } from '../../../src/admin/problems.ts';
+import type { StatusReport } from '../../../src/admin/status.ts';
+import { SAMPLE_STATUS } from './sample-status.ts';
+
+const AT = '2026-11-27T12:00:00.000Z';
+const FAILING = {
+  name: 'idp',
+  channels: ['poll', 'logout'],
+  available: false,
+  problem: 'audience',
+  cause: 'transmitter "idp": the audience of its stream is ["<other>"]',
+  fix: 'set audience to the "aud" of the stream',
+  since: AT,
+  last_signal_at: AT,
+} as const;
+
+const reportOf = (signals: StatusReport['signals']): StatusReport => ({
+  ...SAMPLE_STATUS,
+  ...(signals && { signals }),
+});
+
+test('shows each transmitter, and nothing without signals', () => {
+  assert.equal(signalsTable(undefined), undefined);
+  const working = { name: 'other', channels: ['push'], available: true, last_poll_at: AT };
+  const table = signalsTable({ revocations: 7, full_issuers: 0, transmitters: [FAILING, working] })?.text ?? '';
+  assert.match(table, /with 7 revocations in force/);
+  assert.match(table, /idp<\/th>.*unavailable.*poll, logout.*2026-11-27 12:00:00 UTC.*none<\/td>/s);
+  assert.match(table, /other<\/th>.*available.*none yet/s);
+});
+
+test('names the transmitters that fail, with cause and fix, and a list that is full', () => {
+  const problems = problemsOf(reportOf({ revocations: 1, full_issuers: 2, transmitters: [FAILING] }));
+  const text = problems.map((problem) => `${problem.text.text} ${problem.fix}`).join('\n');
+  assert.match(text, /transmitter <strong>idp<\/strong> may not arrive: <code>audience<\/code>/);
+  assert.match(text, /\[&quot;&lt;other&gt;&quot;\]\. Set audience to the "aud" of the stream\./);
+  assert.match(text, /All older tokens of 2 issuers are refused\. Lower signals\.remember/);
+  assert.deepEqual(problemsOf(reportOf({ revocations: 1, full_issuers: 0, transmitters: [] })), []);
+});
