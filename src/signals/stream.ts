@@ -50,8 +50,7 @@ export function createStreamLocator(
 
   async function find(): Promise<Stream> {
     const found = await findStream(transmitter, client, clock, { mayCreate: true });
-    if (found === undefined)
-      throw new TransmitterError('stream', `${labelOf(transmitter)}: it has no stream for cambist`);
+    if (found === undefined) throw noStream(transmitter);
     stream = found;
     return found;
   }
@@ -94,7 +93,9 @@ export async function findStream(
   const url = toRequestUrl(configurationEndpoint);
   const found = await existing(transmitter, client, url, clock);
   if (found !== undefined) return readStream(transmitter, found, metadata);
-  if (!mayCreate || delivery === 'push') return undefined;
+  // The transmitter must be told where to push to, which the operator does.
+  if (delivery === 'push') throw noStream(transmitter);
+  if (!mayCreate) return undefined;
   return readStream(transmitter, await create(transmitter, client, url, clock), metadata);
 }
 
@@ -167,9 +168,7 @@ async function existing(
   const streams = readStreams(response.text);
   if (streams === undefined) throw new TransmitterError('response', `${label}: its streams are not JSON objects`);
   const found = streams.find((stream) => METHODS[delivery ?? 'poll'].includes(methodOf(stream)));
-  if (found === undefined && streams.length > 0) {
-    throw new TransmitterError('stream', `${label}: cambist has no stream there with delivery "${delivery}"`);
-  }
+  if (found === undefined && streams.length > 0) throw noStream(transmitter);
   return found;
 }
 
@@ -216,6 +215,14 @@ function withQuery(endpoint: string, id: string): string {
   const url = new URL(endpoint);
   url.searchParams.set('stream_id', id);
   return url.href;
+}
+
+function noStream(transmitter: Transmitter): TransmitterError {
+  const { delivery } = transmitter;
+  return new TransmitterError(
+    'stream',
+    `${labelOf(transmitter)}: cambist has no stream there with delivery "${delivery}"`,
+  );
 }
 
 function labelOf({ name }: Transmitter): string {

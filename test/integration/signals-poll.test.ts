@@ -177,7 +177,7 @@ test('stops without waiting for a long poll', async (t) => {
 });
 
 test('doctor asks the transmitter without creating a stream, and explains what is wrong', async (t) => {
-  const { transmitter, config } = await startIdp(t, 'file');
+  const { transmitter, idp, config } = await startIdp(t, 'file');
   const routes = [{ name: 'open', match: { path: '/' }, upstream: 'http://127.0.0.1:9', credential: 'none' }];
   const first = await runDoctor(t, { ...config, routes });
   assert.match(first.finding('transmitter_reached').what, /creates its stream/);
@@ -185,6 +185,12 @@ test('doctor asks the transmitter without creating a stream, and explains what i
   transmitter.streams = [{ stream_id: 's', aud: 'another', delivery: { method: 'urn:ietf:rfc:8936' } }];
   const other = await runDoctor(t, { ...config, routes });
   assert.match(other.finding('transmitter_unavailable').why ?? '', /^audience: .*\["another"\]/);
+  transmitter.streams = [];
+  const push = { issuer: idp.issuer, audience: 'cambist', delivery: 'push', authorization_server: 'local' };
+  const { authorization_servers } = config;
+  const signals = { listen: '127.0.0.1:0', transmitters: { idp: push } };
+  const missing = await runDoctor(t, { authorization_servers, signals, routes });
+  assert.match(missing.finding('transmitter_unavailable').why ?? '', /^stream: /);
   transmitter.fault = 401;
   const refused = await runDoctor(t, { ...config, routes });
   assert.match(refused.finding('transmitter_unavailable').why ?? '', /^metadata: .*401/);

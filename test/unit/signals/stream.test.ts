@@ -92,7 +92,8 @@ test('creates a missing stream for polls, unless it only looks', async () => {
     assert.ok(created.startsWith(CREATE) && created.includes('"method":"urn:ietf:rfc:8936"'), created);
     assert.ok(created.includes('caep/event-type/session-revoked'), created);
     assert.equal(await find({ [APPENDED]: METADATA, [LIST]: none, [CREATE]: STREAM }, {}, false), undefined);
-    assert.equal(await find({ [APPENDED]: METADATA, [LIST]: none, [CREATE]: STREAM }, { delivery: 'push' }), undefined);
+    const pushed = find({ [APPENDED]: METADATA, [LIST]: none, [CREATE]: STREAM }, { delivery: 'push' });
+    await assert.rejects(pushed, /cambist has no stream there with delivery "push"/);
   }
 });
 
