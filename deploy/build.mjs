@@ -1,5 +1,18 @@
-import { rmSync } from 'node:fs';
+import { readdirSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { build } from 'esbuild';
+
+const BUILT = 'dist/main.js';
+
+/** `--if-changed`: builds only if a source is newer. Two suites can then run at the same time. */
+if (process.argv.includes('--if-changed') && isBuilt()) process.exit();
+
+function isBuilt() {
+  const builtMs = statSync(BUILT, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  const sources = readdirSync('src', { recursive: true }).map((name) => join('src', name));
+  // The folders tell of removed files.
+  return ['src', ...sources, 'deploy/build.mjs', 'package-lock.json'].every((path) => statSync(path).mtimeMs < builtMs);
+}
 
 /**
  * Imports undici's parser with `require`. A default import of CommonJS adds a getter for each exported property, and the parser

@@ -85,8 +85,16 @@ function createPipe(t: TestContext) {
   };
 }
 
-/** Each mistake causes a log line. Together they exceed the 16 MiB that wait for a reader. */
-const MISTAKES = 90_000;
+/** A route, to which mistakes are added. */
+const WRONG_ROUTE = `  - name: wrong
+    match: { path: /wrong }
+    upstream: 'http://127.0.0.1:1'
+    credential: none
+`;
+/** Each mistake causes a log line that lists the keys of a route. Together they exceed the 16 MiB that wait for a reader. */
+const MISTAKES = 45_000;
+/** Too long to be compared with the keys, which would take most of the time. */
+const LONG = 'mistake'.padEnd(70, '_');
 
 for (const format of ['json', 'text']) {
   test(`counts lost lines, and logs their number in their place: ${format}`, async (t) => {
@@ -94,7 +102,8 @@ for (const format of ['json', 'text']) {
     const leave = read();
     const cambist = await start(t, pipe, taken, format);
     await leave();
-    cambist.rewriteConfig(CONFIG + Array.from({ length: MISTAKES }, (_, i) => `mistake${i}: 1\n`).join(''));
+    const mistakes = Array.from({ length: MISTAKES }, (_, i) => `    ${LONG}${i}: 1\n`);
+    cambist.rewriteConfig(CONFIG + WRONG_ROUTE + mistakes.join(''));
     const reloaded = () => cambist.metric('cambist_config_last_reload_successful');
     await eventually('all mistakes are found', async () => (await reloaded()) === 0, 60_000);
     assert.equal((await cambist.call()).status, 502);

@@ -21,7 +21,7 @@ export async function cachedInstall(
   files: readonly string[],
   install: (directory: string) => Promise<void>,
 ): Promise<string> {
-  const hash = createHash('sha256').update(process.version);
+  const hash = createHash('sha256');
   for (const file of files) hash.update(await readFile(file));
   const directory = join(CACHE, `${name}-${hash.digest('hex').slice(0, 16)}`);
   const mark = join(directory, MARK);

@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { cachedInstall, runTool } from '../../harness/cached-install.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { freePort } from '../../harness/free-port.ts';
+import { installPythonPackages } from '../../harness/python-packages.ts';
 
 /** A request as a server has read it. */
 export interface Read {
@@ -62,36 +63,40 @@ async function startNode(t: TestContext): Promise<Reader> {
 }
 
 async function startGo(t: TestContext): Promise<Reader> {
+  return startProgram(t, join(await installGoReader(), 'reader'), []);
+}
+
+export function installGoReader(): Promise<string> {
   const sources = ['go/go.mod', 'go/main.go'].map(here);
-  const folder = await cachedInstall('framing-go', sources, (draft) =>
-    runTool('go', ['build', '-o', 'reader', '.'], draft),
-  );
-  return startProgram(t, join(folder, 'reader'), []);
+  return cachedInstall('framing-go', sources, (draft) => runTool('go', ['build', '-o', 'reader', '.'], draft));
 }
 
 function startPython(...server: string[]): (t: TestContext) => Promise<Reader> {
   return async (t) => {
-    const folder = await python();
+    const folder = await installPythonReaders();
     return startProgram(t, join(folder, 'venv/bin/python'), [here('python/reader.py'), ...server]);
   };
 }
 
 /** One installation for all servers in Python, which start at the same time. */
 let installed: Promise<string> | undefined;
-function python(): Promise<string> {
+export function installPythonReaders(): Promise<string> {
   installed ??= cachedInstall('framing-python', [here('python/requirements.txt')], async (folder) => {
-    await runTool('python3', ['-m', 'venv', 'venv'], folder);
-    await runTool(join(folder, 'venv/bin/pip'), ['install', '--quiet', '--no-deps', '-r', 'requirements.txt'], folder);
+    await installPythonPackages(folder, 'requirements.txt');
   });
   return installed;
 }
 
 async function startTomcat(t: TestContext): Promise<Reader> {
-  const folder = await cachedInstall('framing-tomcat', [here('tomcat/pom.xml')], (draft) =>
+  const folder = await installTomcat();
+  return startProgram(t, 'java', ['-XX:TieredStopAtLevel=1', '-cp', join(folder, '*'), here('tomcat/Reader.java')]);
+}
+
+export function installTomcat(): Promise<string> {
+  return cachedInstall('framing-tomcat', [here('tomcat/pom.xml')], (draft) =>
     // -C: a wrong checksum is an error instead of a warning.
     runTool('mvn', ['-q', '-B', '-C', COPY_DEPENDENCIES, `-DoutputDirectory=${draft}`], draft),
   );
-  return startProgram(t, 'java', ['-XX:TieredStopAtLevel=1', '-cp', join(folder, '*'), here('tomcat/Reader.java')]);
 }
 
 /** Starts a program that prints its port on the first line, and each request that it reads on a further line. */

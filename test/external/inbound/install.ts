@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { cachedInstall, runTool } from '../../harness/cached-install.ts';
+import { cachedInstall } from '../../harness/cached-install.ts';
+import { installPythonPackages } from '../../harness/python-packages.ts';
 import { type ServerProcess, startServer } from '../../harness/server-process.ts';
 
 const here = (name: string) => fileURLToPath(new URL(name, import.meta.url));
@@ -15,7 +16,17 @@ export interface PythonAgentOptions {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-const START_TIMEOUT_MS = 60_000;
+/** Python compiles the modules of an agent when it starts for the first time. */
+const START_TIMEOUT_MS = 180_000;
+
+export const DEFAULT_REQUIREMENTS = 'requirements.txt';
+export const KAGENT_REQUIREMENTS = 'requirements-kagent.txt';
+
+export function installAgents(requirements: string): Promise<string> {
+  return cachedInstall('inbound-agents', [here(`python/${requirements}`)], async (folder) => {
+    await installPythonPackages(folder, requirements);
+  });
+}
 
 /**
  * Starts an agent under OpenTelemetry's zero-code instrumentation.
@@ -27,12 +38,9 @@ export async function startPythonAgent(
   module: string,
   port: number,
   backendUrl: string,
-  { requirements = 'requirements.txt', env = {} }: PythonAgentOptions = {},
+  { requirements = DEFAULT_REQUIREMENTS, env = {} }: PythonAgentOptions = {},
 ): Promise<PythonAgent> {
-  const directory = await cachedInstall('inbound-agents', [here(`python/${requirements}`)], async (folder) => {
-    await runTool('python3', ['-m', 'venv', 'venv'], folder);
-    await runTool(join(folder, 'venv/bin/pip'), ['install', '--quiet', '--no-deps', '-r', requirements], folder);
-  });
+  const directory = await installAgents(requirements);
   const bin = join(directory, 'venv/bin');
   const url = `http://127.0.0.1:${port}`;
   const server = await startServer({
@@ -51,7 +59,7 @@ export async function startPythonAgent(
     env: {
       BACKEND_URL: backendUrl,
       AGENT_URL: url,
-      PYTHONDONTWRITEBYTECODE: '1',
+      PYTHONPYCACHEPREFIX: join(directory, 'compiled'),
       OTEL_TRACES_EXPORTER: 'none',
       OTEL_METRICS_EXPORTER: 'none',
       OTEL_LOGS_EXPORTER: 'none',

@@ -2,12 +2,13 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
 import { type AgentSetup, interleaved, startAgentSetup } from './agents.ts';
+import { KAGENT_REQUIREMENTS } from './install.ts';
 
 const USERS = ['alice', 'bob'];
 const CALLS = 100;
 /** kagent opens an MCP session for each request. */
 const WIDTH = 8;
-const requirements = 'requirements-kagent.txt';
+const requirements = KAGENT_REQUIREMENTS;
 
 /** One A2A message in JSON-RPC, protocol version 0.3. */
 function message(): string {

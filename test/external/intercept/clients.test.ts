@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { startFastMcpDriver, startGoDriver, startPythonDriver } from '../clients/install.ts';
-import { findPython, installNode24, installPythonLibraries } from './installs.ts';
+import { installNode24 } from '../node24/install.ts';
+import { findPython, installPythonLibraries } from './installs.ts';
 import { BODY, program, runClient } from './run-program.ts';
 import { MCP_URL, startInterceptSetup } from './setup.ts';
 

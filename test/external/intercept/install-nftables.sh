@@ -12,7 +12,7 @@ if ! command -v apt-get >/dev/null; then
 fi
 rm -rf "$folder"
 mkdir -p "$folder"/{archives/partial,root,bin}
-apt-get -qq update
+bash test/external/apt-update.sh
 # apt's locks are unnecessary, because this only downloads into its own folder.
 apt-get -qq --yes --download-only --no-install-recommends -o APT::Sandbox::User=root -o Debug::NoLocking=1 \
   -o Dir::Cache::archives="$folder/archives" install nftables iptables

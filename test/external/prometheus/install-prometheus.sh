@@ -16,7 +16,7 @@ fi
 mkdir -p "$folder"
 cd "$folder"
 # Without root the existing package lists must do.
-if ((EUID == 0)); then apt-get -qq update; fi
+if ((EUID == 0)); then bash ../../test/external/apt-update.sh; fi
 apt-get -qq -o APT::Sandbox::User=root download prometheus
 dpkg-deb --extract prometheus_*.deb .
 rm prometheus_*.deb

@@ -1,26 +1,11 @@
 import assert from 'node:assert/strict';
-import { cp } from 'node:fs/promises';
-import { join } from 'node:path';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
-import { cachedInstall, runTool } from '../../harness/cached-install.ts';
 import { runClient } from '../intercept/run-program.ts';
 import { startInterceptSetup } from '../intercept/setup.ts';
-
-const here = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
-
-/** 40 seconds of compiling on two cores. */
-async function buildClient(): Promise<string> {
-  const sources = ['Cargo.toml', 'Cargo.lock', 'src/main.rs'].map(here);
-  const directory = await cachedInstall('rust-client', sources, async (folder) => {
-    await cp(here('src'), join(folder, 'src'), { recursive: true });
-    await runTool('cargo', ['build', '--quiet', '--locked'], folder);
-  });
-  return join(directory, 'target/debug/call');
-}
+import { installRustClient } from './install.ts';
 
 test('reqwest with native roots is intercepted, and fails without its trust variable', async (t) => {
-  const client = await buildClient();
+  const client = await installRustClient();
   const setup = await startInterceptSetup();
   t.after(setup.close);
   const { code, stdout, stderr } = await runClient(setup, [client]);

@@ -12,7 +12,7 @@ import { fencedBlocks } from '../../harness/markdown.ts';
 import { type McpBackend, startMcpBackend } from '../../harness/mcp-backend.ts';
 import { BUILT_PROGRAM, runCommand, runProgram } from '../../harness/run-command.ts';
 import { echo } from '../../harness/upstream-handlers.ts';
-import { type Keycloak, startKeycloak } from './keycloak.ts';
+import { JAVA_OPTIONS, type Keycloak, startKeycloak } from './keycloak.ts';
 
 const ADMIN_PASSWORD = 'throwaway-password-of-admin';
 const USER_PASSWORD = 'throwaway-password-of-alice';
@@ -53,6 +53,8 @@ async function follow(page: string, local = atTestServers): Promise<string> {
     env: {
       PATH: `${keycloak.bin}:${process.env.PATH}`,
       HOME: folder,
+      // Of kcadm.sh, which starts Java for each command.
+      KC_OPTS: JAVA_OPTIONS,
       KC_CLI_PASSWORD: ADMIN_PASSWORD,
       ALICE_PASSWORD: USER_PASSWORD,
     },

@@ -12,8 +12,8 @@ const UNPACK = 'org.apache.maven.plugins:maven-dependency-plugin:3.8.1:unpack';
 /** The first start builds the server, which takes minutes on a busy machine. */
 const START_TIMEOUT_MS = 240_000;
 
-/** The process is short-lived, so the optimizing compiler would cost more time than it saves. */
-const JAVA_OPTIONS = '-XX:TieredStopAtLevel=1';
+/** The processes are short-lived, so the optimizing compiler would cost more time than it saves. */
+export const JAVA_OPTIONS = '-XX:TieredStopAtLevel=1';
 
 /** A realm with the keys of its file. */
 export type Realm = Readonly<Record<string, unknown>> & { readonly realm: string };
@@ -35,15 +35,19 @@ export async function committedRealm(): Promise<Realm> {
   return JSON.parse(text) as Realm;
 }
 
+export function installKeycloak(): Promise<string> {
+  return cachedFolder('keycloak', [ARTIFACT, UNPACK], (draft) =>
+    // -C: a wrong checksum is an error instead of a warning.
+    runTool('mvn', ['-q', '-B', '-C', UNPACK, `-Dartifact=${ARTIFACT}`, `-DoutputDirectory=${draft}`], draft),
+  );
+}
+
 /**
  * Starts Keycloak from Maven Central, in development mode, with an in-memory database and these realms.
  * @param env more environment variables, such as those of the first administrator
  */
 export async function startKeycloak(realms: readonly Realm[], env: Record<string, string> = {}): Promise<Keycloak> {
-  const folder = await cachedFolder('keycloak', [ARTIFACT, UNPACK], (draft) =>
-    // -C: a wrong checksum is an error instead of a warning.
-    runTool('mvn', ['-q', '-B', '-C', UNPACK, `-Dartifact=${ARTIFACT}`, `-DoutputDirectory=${draft}`], draft),
-  );
+  const folder = await installKeycloak();
   const home = join(folder, `keycloak-${VERSION}`);
   const imports = join(home, 'data/import');
   await rm(join(home, 'data'), { recursive: true, force: true });

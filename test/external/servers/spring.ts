@@ -29,13 +29,17 @@ export interface SpringServer {
   close(): Promise<void>;
 }
 
-/** Spring Authorization Server, built from Maven Central. */
-export async function startSpring(): Promise<SpringServer> {
-  const folder = await cachedFolder('spring', await contentsOf(SOURCES), async (draft) => {
+export async function installSpring(): Promise<string> {
+  return cachedFolder('spring', await contentsOf(SOURCES), async (draft) => {
     await cp(SOURCES, draft, { recursive: true });
     // -C: a wrong checksum is an error instead of a warning.
     await runTool('mvn', ['-q', '-B', '-C', 'package'], draft);
   });
+}
+
+/** Spring Authorization Server, built from Maven Central. */
+export async function startSpring(): Promise<SpringServer> {
+  const folder = await installSpring();
   const port = await freePort();
   const issuer = `http://127.0.0.1:${port}`;
   const server = await startServer({

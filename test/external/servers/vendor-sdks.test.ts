@@ -3,17 +3,14 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
 import { parseConfig } from '../../../src/config/load.ts';
 import { assertionFrom } from '../../../src/config/used-servers.ts';
 import { targetOf } from '../../../src/tokens/asserted-client.ts';
 import { buildTokenRequest } from '../../../src/tokens/token-request.ts';
-import { cachedInstall, runTool } from '../../harness/cached-install.ts';
+import { installVendorSdks } from './vendor-sdks.ts';
 
 /** Compares the token requests of recipes with those of the vendors' own SDKs, which send nothing: their transport is the test's. */
-
-const MANIFEST = fileURLToPath(new URL('vendor-sdks/package.json', import.meta.url));
 
 /** The parts of the SDKs that the test uses. Their own types are not installed with the project. */
 interface Auth0Sdk {
@@ -35,10 +32,7 @@ interface MsalSdk {
 let load: NodeJS.Require;
 
 before(async () => {
-  const directory = await cachedInstall('vendor-sdks', [MANIFEST], (folder) =>
-    runTool('npm', ['install', '--ignore-scripts', '--no-audit', '--no-fund', '--silent'], folder),
-  );
-  load = createRequire(join(directory, 'package.json'));
+  load = createRequire(join(await installVendorSdks(), 'package.json'));
 });
 
 const SUBJECT = 'eyJhbGciOiJub25lIn0.e30.of-the-caller';

@@ -22,14 +22,18 @@ export interface ZitadelOidc {
   close(): Promise<void>;
 }
 
-/** zitadel/oidc, built from Go modules. */
-export async function startZitadelOidc(): Promise<ZitadelOidc> {
+export async function installZitadelOidc(): Promise<string> {
   const paths = SOURCES.map((name) => fileURLToPath(new URL(`zitadel-oidc/${name}`, import.meta.url)));
   const pins = await Promise.all(paths.map((path) => readFile(path, 'utf8')));
-  const folder = await cachedFolder('zitadel-oidc', pins, async (draft) => {
+  return cachedFolder('zitadel-oidc', pins, async (draft) => {
     for (const [index, path] of paths.entries()) await copyFile(path, join(draft, SOURCES[index] ?? ''));
     await runTool('go', ['build', '-o', 'server', '.'], draft);
   });
+}
+
+/** zitadel/oidc, built from Go modules. */
+export async function startZitadelOidc(): Promise<ZitadelOidc> {
+  const folder = await installZitadelOidc();
   const address = `127.0.0.1:${await freePort()}`;
   const issuer = `http://${address}`;
   const server = await startServer({
