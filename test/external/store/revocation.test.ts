@@ -187,6 +187,21 @@ test('what is revoked while the store is away is told when it is back, and a new
     assert.deepEqual(await revocationsOf(app), { in_force: 4, untold: 0, current: true, full: false });
 });
 
+test('a signal is accepted while the store hangs, and told when it responds again', async (t) => {
+  const store = await startStore({ programs: findStore('valkey') });
+  t.after(store.close);
+  const { apps, caller, call: callReplica, logout } = await start(t, store.port, 2);
+  const alice = await caller('alice', 's1');
+  assert.equal(await callReplica(1, alice), 200);
+  store.pause();
+  assert.equal(await logout(0, 'alice', 's1'), 200);
+  assert.deepEqual([await callReplica(0, alice), await callReplica(1, alice)], [401, 200]);
+  assert.equal((await revocationsOf(apps[0])).untold, 2);
+  store.resume();
+  await eventually('alice is refused', async () => (await callReplica(1, alice)) === 401, RECONNECT_MS);
+  await eventually('nothing waits', async () => (await revocationsOf(apps[0])).untold === 0, RECONNECT_MS);
+});
+
 test('replicas tell each other through a Cluster', async (t) => {
   const store = await startCluster({ programs: findStore('valkey') });
   t.after(store.close);
