@@ -4,6 +4,7 @@ import type { CambistError, ErrorCode } from '../errors.ts';
 import type { LineLevel } from '../observability/log-line.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { Attributes, Span, Tracing } from '../observability/tracing.ts';
+import type { ActiveConfig } from './active-config.ts';
 import { type CredentialHeaders, callerTraceContext } from './caller-tokens.ts';
 import { readMcpCall } from './mcp-call.ts';
 import type { RequestRecord } from './proxy-request.ts';
@@ -97,5 +98,13 @@ function mcpAttributes({ incoming, body, active }: RequestRecord): Attributes {
     'mcp.protocol.version': call.protocol_version,
     'gen_ai.operation.name': call.method === 'tools/call' ? 'execute_tool' : undefined,
     ...(nameAttribute !== undefined && { [nameAttribute]: call.name }),
+  };
+}
+
+/** Decides for each successful request whether its line is written: all at level `debug`, otherwise the share in `log.sample`. */
+export function createLineFilter(logger: Logger, activeConfig: () => ActiveConfig): () => boolean {
+  return () => {
+    const { sample } = activeConfig().config.log;
+    return sample === 1 || logger.isLevelEnabled('debug') || Math.random() < sample;
   };
 }
