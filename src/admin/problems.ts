@@ -19,8 +19,8 @@ const CLIENT_ERROR_FIX = 'Compare the path of upstream with the URL of the backe
 const CALLERS = '_inbound';
 const AGENT_FIX = 'See the log of the agent.';
 const FULL_FIX = 'Lower signals.remember to the longest lifetime of a token.';
-const UNTOLD_FIX = 'Fix the shared cache. Revocations that wait are told when it is back.';
-const ALL_TOLD: ReplicaStatus = { untold: 0, current: true, full: false };
+const UNSHARED_FIX = 'Fix the shared cache. Revocations that wait are told when it is back.';
+const ALL_SHARED: ReplicaStatus = { unshared: 0, in_sync: true, full: false };
 const BACKEND_FIX = "See the backend's own log.";
 
 /** The first requests of a client may ask for documents that do not exist. */
@@ -95,19 +95,19 @@ function signalProblems(signals: StatusReport['signals']): Problem[] {
 }
 
 /** Of replicas that tell each other of revocations. */
-function replicaProblems({ untold, current, full }: ReplicaStatus = ALL_TOLD): Problem[] {
+function replicaProblems({ unshared, in_sync, full }: ReplicaStatus = ALL_SHARED): Problem[] {
   return [
-    ...(untold === 0
+    ...(unshared === 0
       ? []
       : [
           {
-            text: html`Other replicas do not know of ${count(untold)} revocations, and serve the callers until they do.`,
-            fix: UNTOLD_FIX,
+            text: html`Other replicas do not know of ${count(unshared)} revocations, and serve the callers until they do.`,
+            fix: UNSHARED_FIX,
           },
         ]),
-    ...(current
+    ...(in_sync
       ? []
-      : [{ text: html`This replica does not learn of revocations that other replicas receive.`, fix: UNTOLD_FIX }]),
+      : [{ text: html`This replica does not learn of revocations that other replicas receive.`, fix: UNSHARED_FIX }]),
     ...(full ? [{ text: html`The shared cache has no room for more revocations.`, fix: FULL_FIX }] : []),
   ];
 }

@@ -10,9 +10,9 @@ import { batchesOf, idOf, readEntries, toWire } from './replica-wire.ts';
 /** The revocations of replicas in `/status.json`. */
 export interface ReplicaStatus {
   /** Revocations that other replicas were not told of yet. */
-  readonly untold: number;
+  readonly unshared: number;
   /** Does this replica know the revocations of the others? */
-  readonly current: boolean;
+  readonly in_sync: boolean;
   /** The shared cache has no room for more revocations. */
   readonly full: boolean;
 }
@@ -52,12 +52,12 @@ const RESTS = 50;
 const RETRY_MS = 500;
 const GRACE_MS = 4000;
 /** Others learn of the older ones when they read everything again. */
-const MAX_UNTOLD = 10_000;
+const MAX_UNSHARED = 10_000;
 
 export function createReplicas(options: ReplicasOptions): Replicas {
   const { shared, clock, logger, rememberMs, issuers, random = Math.random, graceMs = GRACE_MS } = options;
   const { messages, records } = shared;
-  const untold = new Map<string, RevocationEntry>();
+  const unshared = new Map<string, RevocationEntry>();
   let revocations: Pick<Revocations, 'restore' | 'list'> | undefined;
   let isComplete = false;
   let complete = (): void => {};
@@ -69,7 +69,7 @@ export function createReplicas(options: ReplicasOptions): Replicas {
   let isStale = true;
   let isFull = false;
   let unreadable = 0;
-  let isUntoldLogged = false;
+  let isUnsharedLogged = false;
   /** When a server without revocations was found. */
   let emptySinceMs: number | undefined;
   let telling: Promise<void> | undefined;
@@ -88,7 +88,7 @@ export function createReplicas(options: ReplicasOptions): Replicas {
     if (kept.includes('full')) isFull = true;
     batch.forEach((entry, index) => {
       const isTold = isPublished && kept[index] !== 'failed';
-      if (isTold && untold.get(idOf(entry)) === entry) untold.delete(idOf(entry));
+      if (isTold && unshared.get(idOf(entry)) === entry) unshared.delete(idOf(entry));
     });
     return isPublished && !kept.includes('failed');
   }
@@ -100,19 +100,19 @@ export function createReplicas(options: ReplicasOptions): Replicas {
   async function tellAll(): Promise<void> {
     // One revocation adds up to two entries.
     await Promise.resolve();
-    while (untold.size > 0) {
-      for (const batch of batchesOf(untold.values())) {
+    while (unshared.size > 0) {
+      for (const batch of batchesOf(unshared.values())) {
         if (!(await tellBatch(batch))) return waitForStore();
       }
     }
-    if (isUntoldLogged) logger.info({}, 'other replicas were told of the revocations that waited');
-    isUntoldLogged = false;
+    if (isUnsharedLogged) logger.info({}, 'other replicas were told of the revocations that waited');
+    isUnsharedLogged = false;
   }
 
   function waitForStore(): void {
     refreshIn(RETRY_MS);
-    if (isUntoldLogged) return;
-    isUntoldLogged = true;
+    if (isUnsharedLogged) return;
+    isUnsharedLogged = true;
     logger.warn({}, 'other replicas could not be told of a revocation; it waits for the shared cache');
   }
 
@@ -199,7 +199,7 @@ export function createReplicas(options: ReplicasOptions): Replicas {
     void reading.then((isRead) => {
       const restMs = Math.max(REFRESH_MS, (clock.monotonicMs() - startedMs) * RESTS);
       refreshIn(isRead ? restMs * (0.75 + random() / 2) : RETRY_MS);
-      if (isRead && untold.size > 0) void tellSoon();
+      if (isRead && unshared.size > 0) void tellSoon();
     });
     return reading;
   }
@@ -209,7 +209,7 @@ export function createReplicas(options: ReplicasOptions): Replicas {
     if (!isClosed) timer = setTimeout(() => void refresh(), ms).unref();
   }
 
-  const isCurrent = (): boolean => !isStale && shared.status().available;
+  const isInSync = (): boolean => !isStale && shared.status().available;
 
   return {
     join(joined) {
@@ -227,9 +227,9 @@ export function createReplicas(options: ReplicasOptions): Replicas {
     },
     tell(entry) {
       const id = idOf(entry);
-      untold.delete(id);
-      untold.set(id, entry);
-      if (untold.size > MAX_UNTOLD) untold.delete(untold.keys().next().value as string);
+      unshared.delete(id);
+      unshared.set(id, entry);
+      if (unshared.size > MAX_UNSHARED) unshared.delete(unshared.keys().next().value as string);
       void tellSoon();
     },
     settled: async () => telling,
@@ -243,15 +243,15 @@ export function createReplicas(options: ReplicasOptions): Replicas {
       hasFailed = true;
       throw unknown(shared.status(), emptySinceMs !== undefined);
     },
-    status: () => ({ untold: untold.size, current: isCurrent(), full: isFull }),
+    status: () => ({ unshared: unshared.size, in_sync: isInSync(), full: isFull }),
     families: [
-      gauge('cambist_revocations_untold', 'Revocations that other replicas were not told of yet.', () => [
-        sample({}, untold.size),
+      gauge('cambist_revocations_unshared', 'Revocations that other replicas were not told of yet.', () => [
+        sample({}, unshared.size),
       ]),
       gauge(
-        'cambist_revocations_current',
+        'cambist_revocations_in_sync',
         'Whether this replica learns of the revocations of other replicas: 0 while the shared cache is unavailable.',
-        () => [sample({}, isCurrent() ? 1 : 0)],
+        () => [sample({}, isInSync() ? 1 : 0)],
       ),
     ],
     close() {

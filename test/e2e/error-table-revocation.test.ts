@@ -34,5 +34,5 @@ test('refuses callers, and is not ready, before it has read which tokens are rev
   const missing = status.missing.find(({ check }) => check === 'cache.shared');
   assert.match(missing?.cause ?? '', /which tokens are revoked: unreachable/);
   assert.match(missing?.fix ?? '', /start the server/);
-  assert.deepEqual(status.signals.replicas, { untold: 0, current: false, full: false });
+  assert.deepEqual(status.signals.replicas, { unshared: 0, in_sync: false, full: false });
 });

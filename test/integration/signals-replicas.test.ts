@@ -84,7 +84,7 @@ test('accepts a signal while the store is away, and tells it later', async (t) =
   server.drop(new Error('closed'));
   assert.equal(await logout(idp, one.url, 's1'), 200);
   assert.ok(one.revocations.isRevoked(await token('s1')));
-  assert.deepEqual(one.status().replicas, { untold: 2, current: false, full: false });
+  assert.deepEqual(one.status().replicas, { unshared: 2, in_sync: false, full: false });
   server.fault = undefined;
   const subject = await token('s1');
   await eventually('the other one knows', () => other.revocations.isRevoked(subject));

@@ -135,7 +135,7 @@ for (const kind of STORE_KINDS) {
       return dropped >= 2;
     });
     assert.equal(sumSamples(await other.metrics(), 'cambist_requests_aborted_total', { aborted_by: 'revoked' }), 2);
-    assert.deepEqual(await revocationsOf(other), { in_force: 3, untold: 0, current: true, full: false });
+    assert.deepEqual(await revocationsOf(other), { in_force: 3, unshared: 0, in_sync: true, full: false });
 
     const dump = await store.cli('--rdb', '-').catch(() => '');
     for (const name of ['alice', 'bob', 's1']) assert.ok(!dump.includes(`"${name}"`), name);
@@ -162,11 +162,11 @@ test('what is revoked while the store is away is told when it is back, and a new
   await eventually('alice is refused', async () => (await callReplica(1, alice)) === 401);
 
   await store.kill();
-  await eventually('it is seen', async () => (await revocationsOf(apps[0])).current === false);
+  await eventually('it is seen', async () => (await revocationsOf(apps[0])).in_sync === false);
   assert.equal(await logout(0, 'bob', 's2'), 200);
   assert.deepEqual([await callReplica(0, bob), await callReplica(1, bob)], [401, 200]);
-  assert.deepEqual(await revocationsOf(apps[0]), { in_force: 4, untold: 2, current: false, full: false });
-  assert.equal(sumSamples((await apps[0]?.metrics()) ?? '', 'cambist_revocations_untold', {}), 2);
+  assert.deepEqual(await revocationsOf(apps[0]), { in_force: 4, unshared: 2, in_sync: false, full: false });
+  assert.equal(sumSamples((await apps[0]?.metrics()) ?? '', 'cambist_revocations_unshared', {}), 2);
   const late = await add();
   assert.equal(await callReplica(2, await caller('carol', 's3')), 503);
   await eventually('its readiness check says why', async () => {
@@ -184,7 +184,7 @@ test('what is revoked while the store is away is told when it is back, and a new
   const size = () => store.ask('ZCARD', 'cambist:{records}');
   await eventually('all are kept', async () => (await size()) === '5', RECONNECT_MS);
   for (const app of apps)
-    assert.deepEqual(await revocationsOf(app), { in_force: 4, untold: 0, current: true, full: false });
+    assert.deepEqual(await revocationsOf(app), { in_force: 4, unshared: 0, in_sync: true, full: false });
 });
 
 test('a signal is accepted while the store hangs, and told when it responds again', async (t) => {
@@ -196,10 +196,10 @@ test('a signal is accepted while the store hangs, and told when it responds agai
   store.pause();
   assert.equal(await logout(0, 'alice', 's1'), 200);
   assert.deepEqual([await callReplica(0, alice), await callReplica(1, alice)], [401, 200]);
-  assert.equal((await revocationsOf(apps[0])).untold, 2);
+  assert.equal((await revocationsOf(apps[0])).unshared, 2);
   store.resume();
   await eventually('alice is refused', async () => (await callReplica(1, alice)) === 401, RECONNECT_MS);
-  await eventually('nothing waits', async () => (await revocationsOf(apps[0])).untold === 0, RECONNECT_MS);
+  await eventually('nothing waits', async () => (await revocationsOf(apps[0])).unshared === 0, RECONNECT_MS);
 });
 
 test('replicas tell each other through a Cluster', async (t) => {
@@ -227,7 +227,7 @@ test('replicas tell each other through Sentinel, before and after a failover', a
   assert.equal(await logout(0, 'bob', 's2'), 200);
   await eventually('bob is refused', async () => (await callReplica(1, bob)) === 401, FAILOVER_MS);
   for (const app of apps) {
-    await eventually('nothing waits', async () => (await revocationsOf(app)).untold === 0, FAILOVER_MS);
+    await eventually('nothing waits', async () => (await revocationsOf(app)).unshared === 0, FAILOVER_MS);
   }
   await waitUntilReady(await add());
   assert.deepEqual([await callReplica(2, alice), await callReplica(2, bob)], [401, 401]);

@@ -127,11 +127,11 @@ test('says that replicas do not know of revocations', () => {
       signals: { revocations: 3, full_issuers: 0, transmitters: [], ...(replicas && { replicas }) },
     });
   assert.equal(report(), '');
-  assert.equal(report({ untold: 0, current: true, full: false }), '');
-  const away = report({ untold: 2, current: false, full: false });
+  assert.equal(report({ unshared: 0, in_sync: true, full: false }), '');
+  const away = report({ unshared: 2, in_sync: false, full: false });
   assert.match(away, /Other replicas do not know of 2 revocations, and serve the callers until they do/);
   assert.match(away, /This replica does not learn of revocations that other replicas receive/);
-  assert.match(report({ untold: 0, current: true, full: true }), /no room for more revocations. Lower signals/);
+  assert.match(report({ unshared: 0, in_sync: true, full: true }), /no room for more revocations. Lower signals/);
 });
 
 test('is not green while an authorization server is down', () => {

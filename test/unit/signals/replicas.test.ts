@@ -79,7 +79,7 @@ test('a revocation takes effect at running replicas, and at those that start lat
   one.revoke('alice');
   await one.link.settled();
   assert.deepEqual([one.knows('alice'), other.knows('alice'), other.knows('bob')], [true, true, false]);
-  assert.deepEqual(one.link.status(), { untold: 0, current: true, full: false });
+  assert.deepEqual(one.link.status(), { unshared: 0, in_sync: true, full: false });
   const later = await start(t, server);
   await later.link.prepare();
   assert.ok(later.knows('alice'));
@@ -110,13 +110,13 @@ test('a revocation waits while the store is away, says so, and is told when it i
   one.revoke('alice');
   one.revoke('bob');
   await one.link.settled();
-  assert.deepEqual(one.link.status(), { untold: 2, current: false, full: false });
-  assert.deepEqual([one.metric('cambist_revocations_untold'), one.metric('cambist_revocations_current')], ['2', '0']);
+  assert.deepEqual(one.link.status(), { unshared: 2, in_sync: false, full: false });
+  assert.deepEqual([one.metric('cambist_revocations_unshared'), one.metric('cambist_revocations_in_sync')], ['2', '0']);
   assert.equal(other.knows('alice'), false);
   server.fault = undefined;
   await eventually('it is told', () => other.knows('alice') && other.knows('bob'));
-  await eventually('nothing waits', () => one.link.status().untold === 0);
-  await eventually('it is current', () => one.link.status().current && other.link.status().current);
+  await eventually('nothing waits', () => one.link.status().unshared === 0);
+  await eventually('both are in sync', () => one.link.status().in_sync && other.link.status().in_sync);
   assert.equal(one.lines.filter((line) => line.startsWith('other replicas could not be told')).length, 1);
   assert.equal(one.lines.filter((line) => line.startsWith('other replicas were told')).length, 1);
 });
@@ -167,7 +167,7 @@ test('a replica that has not read the kept revocations is not ready, and refuses
   const later = await start(t, server);
   await assert.rejects(later.link.prepare(), failsWith('ERR_REVOCATIONS_UNKNOWN', /cache\.shared/));
   assert.throws(() => later.revocations.check(tokenOf('bob')), failsWith('ERR_REVOCATIONS_UNKNOWN'));
-  assert.equal(later.link.status().current, false);
+  assert.equal(later.link.status().in_sync, false);
   server.fault = undefined;
   await eventually('it has read', () => later.link.isComplete);
   await later.link.prepare();
@@ -213,7 +213,7 @@ test('refuses all older tokens if the store was full when it read', async (t) =>
   assert.ok(full.lines.some((line) => line.startsWith('the shared cache is full of revocations')));
   running.revoke('alice');
   await running.link.settled();
-  assert.deepEqual(running.link.status(), { untold: 0, current: true, full: true });
+  assert.deepEqual(running.link.status(), { unshared: 0, in_sync: true, full: true });
   assert.ok(full.knows('alice'), 'running replicas are told all the same');
   assert.equal(running.knows('anybody'), false);
 });
