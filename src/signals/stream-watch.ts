@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import type { Clock } from '../clock/clock.ts';
 import { parseJsonObject } from '../tokens/json-object.ts';
 import type { TransmitterHealth } from './health.ts';
 import { createPause, type Pause } from './pause.ts';
@@ -24,7 +23,6 @@ export interface StreamWatchOptions {
   readonly health: Pick<TransmitterHealth, 'failed' | 'worked'>;
   /** False where the event may arrive at another replica. */
   readonly isAlone: boolean;
-  readonly clock: Pick<Clock, 'wallMs'>;
   readonly pause?: Pause;
 }
 
@@ -48,7 +46,13 @@ export function createStreamWatch(options: StreamWatchOptions): StreamWatch {
   async function run(): Promise<void> {
     while (!isStopped) {
       const works = await check();
-      await pause.wait(!works ? RETRY_MS : pending === undefined ? CHECK_INTERVAL_MS : VERIFICATION_MS);
+      if (!works) await pause.wait(RETRY_MS);
+      else if (pending === undefined) await pause.wait(CHECK_INTERVAL_MS);
+      else {
+        await pause.wait(VERIFICATION_MS);
+        // An event that is missing is asked for again at once. Another replica may have it.
+        if ((pending === undefined || !isAlone) && !isStopped) await pause.wait(CHECK_INTERVAL_MS - VERIFICATION_MS);
+      }
     }
   }
 

@@ -37,9 +37,7 @@ export function createSubscription(transmitter: Transmitter, options: Subscripti
   const client = createTransmitterClient(transmitter, { dispatcher, tokens: ownTokens });
   const { locate, forget } = createStreamLocator(transmitter, client, clock);
   const watch =
-    pollEndpoint === undefined
-      ? createStreamWatch({ name, delivery, client, locate, health, isAlone, clock })
-      : undefined;
+    pollEndpoint === undefined ? createStreamWatch({ name, delivery, client, locate, health, isAlone }) : undefined;
   const poller =
     delivery === 'push'
       ? undefined

@@ -4,7 +4,6 @@ import { TransmitterError } from '../../../src/signals/problems.ts';
 import type { Stream } from '../../../src/signals/stream.ts';
 import { createStreamWatch } from '../../../src/signals/stream-watch.ts';
 import { toRequestUrl } from '../../../src/tokens/bounded-request.ts';
-import { createFakeClock } from '../../harness/fake-clock.ts';
 
 const STREAM: Stream = {
   pollUrl: undefined,
@@ -48,7 +47,6 @@ function start({ delivery = 'push', isAlone = true, stream = STREAM, verified = 
       failed: (part, error) => void events.push(`${part} ${(error as TransmitterError).problem}`),
       worked: (part) => void events.push(`${part} works`),
     },
-    clock: createFakeClock(),
     pause: {
       wait(ms) {
         pauses.push(ms);
@@ -79,9 +77,26 @@ test('asks for a verification event, and reports that it did not arrive', async 
   watch.verified(states[1] ?? '');
   assert.deepEqual(events.slice(3), ['verification works']);
   await check();
+  await check();
   assert.deepEqual(events.slice(4), ['stream works']);
   assert.equal(new Set(states).size, 3);
-  assert.deepEqual(pauses, [120_000, 120_000, 120_000]);
+  assert.deepEqual(pauses, [120_000, 120_000, 480_000, 120_000]);
+  watch.stop();
+});
+
+test('asks every ten minutes while verification events arrive', async () => {
+  const { watch, check, events, states, pauses } = start();
+  await check(true);
+  for (const round of [0, 1]) {
+    watch.verified(states[round] ?? '');
+    await check();
+    // The first part of the pause is over. Nothing was asked at its end.
+    assert.equal(states.length, round + 1);
+    await check();
+    assert.equal(states.length, round + 2);
+  }
+  assert.deepEqual(pauses, [120_000, 480_000, 120_000, 480_000, 120_000]);
+  assert.ok(!events.includes('verification unverified'));
   watch.stop();
 });
 
@@ -97,10 +112,12 @@ test('waits longer where the transmitter sends no verification event', async () 
 });
 
 test('reports no missing event where another replica may have it', async () => {
-  const { watch, check, events } = start({ isAlone: false });
+  const { watch, check, events, pauses } = start({ isAlone: false });
   await check(true);
   await check();
+  await check();
   assert.deepEqual(events, ['stream works', 'stream works']);
+  assert.deepEqual(pauses, [120_000, 480_000, 120_000]);
   watch.stop();
 });
 
