@@ -111,7 +111,7 @@ export async function startApp(first: Config, version: string, logger: Logger, t
     tokens.sweep();
     audit?.sweep();
     inbound?.sweep();
-    signals?.revocations.sweep();
+    signals?.sweep();
   }, SWEEP_MS);
   const sampling = setInterval(() => {
     parts.traffic.sample();

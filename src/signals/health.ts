@@ -31,6 +31,8 @@ export interface TransmitterHealth {
   readonly lastSignalMs: number | undefined;
   readonly isAvailable: boolean;
   status(): TransmitterStatus;
+  /** Forgets failures that are too old to say anything. */
+  sweep(): void;
 }
 
 interface Failure {
@@ -52,27 +54,38 @@ export function createHealth(
   let lastSignalMs: number | undefined;
   let lastPollMs: number | undefined;
 
-  function dropOld(): void {
-    const { lastMs = Number.POSITIVE_INFINITY } = failures.get('keys') ?? {};
-    if (lastMs + KEYS_FAILURE_MS <= clock.wallMs()) failures.delete('keys');
+  const isOld = (part: Part, { lastMs }: Failure): boolean =>
+    part === 'keys' && lastMs + KEYS_FAILURE_MS <= clock.wallMs();
+  /** The first failure that counts. */
+  const first = (): Failure | undefined => [...failures].find(([part, failure]) => !isOld(part, failure))?.[1];
+
+  function drop(part: Part): void {
+    if (failures.delete(part) && failures.size === 0) logger.info({ transmitter: name }, 'transmitter is available');
+  }
+
+  function sweep(): void {
+    for (const [part, failure] of failures) if (isOld(part, failure)) drop(part);
   }
 
   return {
     failed(part, error) {
-      const problem = error instanceof TransmitterError ? error.problem : 'unreachable';
-      dropOld();
+      sweep();
+      const isExpected = error instanceof TransmitterError;
+      const problem = isExpected ? error.problem : 'internal';
       const before = failures.get(part);
-      const cause = error instanceof Error ? error.message : 'unknown';
+      // The message of an unexpected error may contain anything, so it is in the log alone, which redacts.
+      const cause = isExpected ? error.message : 'unexpected error: see the log';
       const nowMs = clock.wallMs();
       const isSame = before?.problem === problem;
       failures.set(part, { problem, cause, sinceMs: isSame ? before.sinceMs : nowMs, lastMs: nowMs });
       if (isSame) return;
       const fields = { transmitter: name, reason: problem, err: error, fix: FIXES[problem] };
-      logger.warn(fields, 'transmitter is unavailable; revocations may arrive late');
+      if (isExpected) logger.warn(fields, 'transmitter is unavailable; revocations may arrive late');
+      else logger.error(fields, 'unexpected error; revocations may arrive late');
     },
     worked(part) {
-      if (!failures.delete(part) || failures.size > 0) return;
-      logger.info({ transmitter: name }, 'transmitter is available');
+      sweep();
+      drop(part);
     },
     signalled() {
       lastSignalMs = clock.wallMs();
@@ -84,26 +97,25 @@ export function createHealth(
       return lastSignalMs;
     },
     get isAvailable() {
-      dropOld();
-      return failures.size === 0;
+      return first() === undefined;
     },
     status() {
-      dropOld();
-      const [first] = failures.values();
+      const failure = first();
       return {
         name,
         channels,
-        available: first === undefined,
-        ...(first !== undefined && {
-          problem: first.problem,
-          cause: first.cause,
-          fix: FIXES[first.problem],
-          since: isoTime(first.sinceMs),
+        available: failure === undefined,
+        ...(failure !== undefined && {
+          problem: failure.problem,
+          cause: failure.cause,
+          fix: FIXES[failure.problem],
+          since: isoTime(failure.sinceMs),
         }),
         ...(lastSignalMs !== undefined && { last_signal_at: isoTime(lastSignalMs) }),
         ...(lastPollMs !== undefined && { last_poll_at: isoTime(lastPollMs) }),
       };
     },
+    sweep,
   };
 }
 

@@ -13,7 +13,9 @@ export type TransmitterProblem =
   | 'paused'
   | 'response'
   | 'keys'
-  | 'unverified';
+  | 'unverified'
+  /** A defect of cambist. */
+  | 'internal';
 
 /** How to fix each problem. */
 export const FIXES: Readonly<Record<TransmitterProblem, string>> = {
@@ -28,9 +30,11 @@ export const FIXES: Readonly<Record<TransmitterProblem, string>> = {
   keys: 'check jwks_uri, and that the keys of the issuer can be fetched from here',
   unverified:
     'check that the transmitter can reach signals.listen, and that the keys and audience of its events are right',
+  internal: 'report it, with the log line',
 };
 
 const CODES: Readonly<Partial<Record<TransmitterProblem, ErrorCode>>> = {
+  internal: 'ERR_INTERNAL',
   unauthorized: 'ERR_CLIENT_REFUSED',
   credential: 'ERR_CREDENTIAL_UNAVAILABLE',
   metadata: 'ERR_STS_METADATA_INVALID',

@@ -26,6 +26,8 @@ export interface SignalsSide {
   /** Opens the listener, if there is one, and starts to ask transmitters. @returns the address of the listener */
   open(socketMode: number): Promise<string | undefined>;
   close(): Promise<void>;
+  /** Forgets revocations and failures that are too old. */
+  sweep(): void;
   readonly families: readonly MetricFamily[];
   readonly connections: (() => ConnectionCounts) | undefined;
   /** Fetches the keys of a transmitter. @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_STS_METADATA_INVALID */
@@ -164,6 +166,10 @@ export function createSignals(config: Signals, options: SignalsOptions): Signals
       for (const { subscription } of sources.values()) subscription?.stop();
       replicas?.close();
       await server?.close();
+    },
+    sweep() {
+      revocations.sweep();
+      for (const { health } of sources.values()) health.sweep();
     },
     families: [...counts.families(() => revocations.size, shown), ...(replicas?.families ?? [])],
     connections: connections && (() => connections.counts),

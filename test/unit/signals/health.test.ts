@@ -37,18 +37,33 @@ test('logs each change once, and is available when no part fails', () => {
 });
 
 test('forgets that signals could not be verified, because the next one may be hours away', () => {
-  const { clock, health } = start();
+  const { clock, health, messages } = start();
   const failure = new TransmitterError('keys', 'no keys');
   health.failed('keys', failure);
   clock.advance(9 * MINUTE);
   health.failed('keys', failure);
   clock.advance(9 * MINUTE);
   assert.equal(health.isAvailable, false);
+  assert.deepEqual(messages(), ['keys']);
   clock.advance(MINUTE);
+  health.sweep();
+  health.sweep();
   assert.equal(health.isAvailable, true);
+  assert.deepEqual(messages(), ['keys', 'works']);
   health.failed('poll', failure);
   clock.advance(60 * MINUTE);
   assert.equal(health.isAvailable, false);
+});
+
+test('tells an unexpected error from a failure of the transmitter, and shows none of its text', () => {
+  const { health, messages } = start();
+  health.failed('poll', new TypeError('at https://idp.example.com/poll'));
+  const { problem, cause, fix } = health.status();
+  assert.deepEqual(messages(), ['internal']);
+  assert.deepEqual(
+    [problem, cause, fix],
+    ['internal', 'unexpected error: see the log', 'report it, with the log line'],
+  );
 });
 
 test('says when the last signal and the last poll were', () => {
