@@ -29,9 +29,11 @@ export function introspectingServers({ routes, inbound }: Pick<Config, 'routes' 
   return rules.flatMap((verify) => verify?.introspection?.authorizationServer ?? []);
 }
 
-/** The authorization servers whose tokens requests to transmitters have. */
+/** The authorization servers whose tokens requests to transmitters have, and the issuers of their client assertions. */
 export function signallingServers({ signals }: Pick<Config, 'signals'>): AuthorizationServer[] {
-  return (signals?.transmitters ?? []).flatMap(({ client }) => client?.authorizationServer ?? []);
+  return (signals?.transmitters ?? []).flatMap(({ client }) =>
+    client === undefined ? [] : withIssuer(client.authorizationServer),
+  );
 }
 
 /** Names of the authorization servers that a credential uses. */

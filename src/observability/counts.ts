@@ -1,11 +1,12 @@
 import type { Config, Route } from '../config/config.ts';
 import { expiringCredentials } from '../config/expiring-credentials.ts';
-import { introspectingServers, usedServerNames } from '../config/used-servers.ts';
+import { introspectingServers, signallingServers, usedServerNames } from '../config/used-servers.ts';
 import { ERROR_CODES } from '../errors.ts';
 import { add, createHistogram, expect, type Histogram, observe, type Tally } from './counters.ts';
 import {
   EXCHANGE_RESULTS,
   EXPECTED_RESPONSES,
+  OF_SIGNALS,
   PLAIN_ERRORS,
   SECRET_ERRORS,
   UNMATCHED,
@@ -36,7 +37,7 @@ export interface Counts {
   readonly proxy: ProxyObserver;
   readonly tokens: TokenObserver;
   route(name: string): Readonly<RouteCounts>;
-  /** All routes so far, and `UNMATCHED`. */
+  /** All routes so far, `UNMATCHED`, and `OF_SIGNALS` where transmitters need tokens. */
   routes(): readonly Readonly<RouteCounts>[];
   /** Of all routes, in the order of their first occurrence. */
   readonly responses: readonly Readonly<ResponseCount>[];
@@ -91,6 +92,8 @@ export function createCounts(nowMs: () => number): Counts {
   const credentials = new Map<string, number>();
   /** Credentials of the active config. */
   let namedCredentials: ReadonlySet<string> = new Set();
+  /** A change of `signals` needs a restart, so these are the servers of the first config. */
+  let signalling: readonly string[] | undefined;
   const reloads: Reloads = { results: expect({}, ['success', 'failure']), loadedAtMs: nowMs(), last: undefined };
 
   const route = (name: string): RouteCounts => entry(routes, name, createRouteCounts);
@@ -109,7 +112,11 @@ export function createCounts(nowMs: () => number): Counts {
     const asked = usedServerNames(credential);
     const plain = credential.kind === 'secret' ? SECRET_ERRORS : PLAIN_ERRORS;
     expect(counts.failures, asked.length === 0 ? plain : ERROR_CODES);
-    for (const server of asked) {
+    expectExchanges(counts, asked);
+  }
+
+  function expectExchanges(counts: RouteCounts, servers: readonly string[]): void {
+    for (const server of servers) {
       expect(exchangesOf(counts, server), EXCHANGE_RESULTS);
       durationsOf(server);
     }
@@ -141,7 +148,9 @@ export function createCounts(nowMs: () => number): Counts {
           INTROSPECTION_RESULTS,
         );
       }
-      const asked = new Set(config.routes.flatMap(({ credential }) => usedServerNames(credential)));
+      signalling ??= signallingServers(config).map(({ name }) => name);
+      if (signalling.length > 0) expectExchanges(route(OF_SIGNALS), signalling);
+      const asked = new Set([...config.routes.flatMap(({ credential }) => usedServerNames(credential)), ...signalling]);
       for (const name of available.keys()) if (!asked.has(name)) available.delete(name);
       for (const name of asked) entry(available, name, () => true);
       // The credentials of the new config report their expiry again when they are read.

@@ -3,6 +3,8 @@ import type { Outcome } from './proxy-observer.ts';
 
 /** Route label of requests that match no route. The config allows no route of this name. */
 export const UNMATCHED = '_unmatched';
+/** Route label of token requests for cambist's own requests to transmitters. The config allows no route of this name. */
+export const OF_SIGNALS = '_signals';
 
 /** Responses that exist for every route from the start, so that rates can be computed at once. */
 export const EXPECTED_RESPONSES: readonly (readonly [status: number, outcome: Outcome])[] = [

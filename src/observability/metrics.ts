@@ -3,7 +3,7 @@ import type { Config } from '../config/config.ts';
 import type { AuditCounts } from './audit-counts.ts';
 import { countOf } from './counters.ts';
 import type { Counts } from './counts.ts';
-import { UNMATCHED } from './expected.ts';
+import { OF_SIGNALS, UNMATCHED } from './expected.ts';
 import { createExposition, type Exposition } from './exposition.ts';
 import { counter, gauge, histogram, type MetricFamily, sample, samplesOf } from './metric-families.ts';
 import type { ReadinessReport } from './readiness.ts';
@@ -55,17 +55,17 @@ function trafficFamilies({ responses, routes, tunnels, handshakeFailures }: Coun
       responses.map(({ count, route, method, code, outcome }) => sample({ route, method, code, outcome }, count)),
     ),
     counter('cambist_arrivals_total', 'Requests, by route and the way that they got here.', () =>
-      routes().flatMap(({ route, arrivals }) => samplesOf(arrivals, (way) => ({ route, way_in: way }))),
+      requested(routes()).flatMap(({ route, arrivals }) => samplesOf(arrivals, (way) => ({ route, way_in: way }))),
     ),
     counter('cambist_failures_total', 'Error responses of cambist itself, by route and error code.', () =>
-      routes().flatMap(({ route, failures }) => samplesOf(failures, (error) => ({ route, error }))),
+      requested(routes()).flatMap(({ route, failures }) => samplesOf(failures, (error) => ({ route, error }))),
     ),
     histogram(
       'cambist_request_duration_seconds',
       'Time from the arrival of a request to its response headers.',
       // Requests without a route are not expected, so they have no series before the first.
       () =>
-        routes()
+        requested(routes())
           .filter(({ route, durations }) => route !== UNMATCHED || countOf(durations) > 0)
           .map(({ route, durations }) => [{ route }, durations]),
     ),
@@ -206,7 +206,12 @@ function limitFamilies({ limits, connections }: MetricSources): MetricFamily[] {
   ];
 }
 
+/** Without the token requests for transmitters, which belong to no request. */
+function requested(routes: readonly RouteCounts[]): RouteCounts[] {
+  return routes.filter(({ route }) => route !== OF_SIGNALS);
+}
+
 /** Without the requests that match no route. */
 function matched(routes: readonly RouteCounts[]): RouteCounts[] {
-  return routes.filter(({ route }) => route !== UNMATCHED);
+  return requested(routes).filter(({ route }) => route !== UNMATCHED);
 }

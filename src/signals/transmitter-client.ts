@@ -1,6 +1,7 @@
 import type { Dispatcher } from 'undici';
 import type { Transmitter } from '../config/optional-sections.ts';
 import { CambistError } from '../errors.ts';
+import { OF_SIGNALS } from '../observability/expected.ts';
 import { readCredential } from '../secrets/credential.ts';
 import {
   type BoundedRequest,
@@ -45,7 +46,7 @@ export function createTransmitterClient(
   /** The pushed events have the other `authorization`. */
   async function authorize(): Promise<string | undefined> {
     try {
-      if (client !== undefined) return await tokens().obtain(client.authorizationServer, client.scope, 'signals');
+      if (client !== undefined) return await tokens().obtain(client.authorizationServer, client.scope, OF_SIGNALS);
       if (authorization === undefined || delivery !== 'poll') return undefined;
       const value = (await readCredential(authorization, `authorization of ${label}`)).reveal().trim();
       if (HEADER_VALUE.test(value)) return value;

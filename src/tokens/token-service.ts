@@ -1,6 +1,6 @@
 import type { Clock } from '../clock/clock.ts';
 import type { AuthorizationServer, Config } from '../config/config.ts';
-import { usedServers } from '../config/used-servers.ts';
+import { signallingServers, usedServers } from '../config/used-servers.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
 import type { Dispatchers } from '../transport/dispatchers.ts';
 import { createClientAssertions } from './asserted-client.ts';
@@ -76,7 +76,10 @@ export function createTokenService(
     diagnoses,
     servers: () => config.authorizationServers,
   });
-  endpoints.serve(neededServers(first));
+  /** A change of `signals` needs a restart. They are not in `neededServers`, because callers can be served without them. */
+  const signalling = signallingServers(first);
+  const serveEndpoints = (needed: Config) => endpoints.serve([...neededServers(needed), ...signalling]);
+  serveEndpoints(first);
   /** Loaded at first use, because most configs need none. */
   let introspector: Introspector | undefined;
   const verifier = createSubjectVerifier(
@@ -139,7 +142,7 @@ export function createTokenService(
         if (maxAgeMs < config.cache.maxAgeMs) tokens.limitAge(maxAgeMs, Math.random);
       }
       config = next;
-      endpoints.serve(neededServers(next));
+      serveEndpoints(next);
       readOwnExpiries();
     },
     sweep() {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { SignalsStatus } from '../../src/signals/signals.ts';
 import { startTestApp } from '../harness/app.ts';
+import { readRecords, recordsOf } from '../harness/audit-records.ts';
 import { eventually } from '../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { createFakeTransmitter } from '../harness/fake-transmitter.ts';
@@ -28,6 +29,9 @@ async function startIdp(t: TestContext, credential: 'file' | 'client') {
   const idp = await startFakeAuthorizationServer({ respond: transmitter.respond });
   t.after(idp.close);
   process.env.SIGNALS_POLL_SECRET = 'a secret';
+  t.after(() => {
+    delete process.env.SIGNALS_POLL_SECRET;
+  });
   const client_auth = { method: 'client_secret_basic', client_secret: { env: 'SIGNALS_POLL_SECRET' } };
   const config = {
     authorization_servers: { local: { token_endpoint: idp.tokenEndpoint, client_id: 'c', client_auth } },
@@ -50,11 +54,12 @@ async function startIdp(t: TestContext, credential: 'file' | 'client') {
 
 /** cambist with a transmitter that it polls. */
 async function start(t: TestContext, credential: 'file' | 'client' = 'file') {
-  const { transmitter, idp, config } = await startIdp(t, credential);
+  const { folder, transmitter, idp, config } = await startIdp(t, credential);
   const backend = await startFakeUpstream(echo);
   t.after(backend.close);
   const routes = [{ name: 'tools', match: { path: '/tools' }, upstream: `${backend.url}/mcp` }];
-  const app = await startTestApp(t, { ...config, routes });
+  const records = join(folder, 'audit.jsonl');
+  const app = await startTestApp(t, { ...config, routes, audit: { to: { file: records } } });
   const ago = (seconds: number) => Math.floor(Date.now() / 1000) - seconds;
   const caller = (sub: string, sid: string) =>
     idp.mint({ subject: sub, audience: ['cambist'], claims: { sid, iat: ago(60) } });
@@ -75,7 +80,7 @@ async function start(t: TestContext, credential: 'file' | 'client' = 'file') {
   };
   const metric = async (name: string, labels: Record<string, string> = {}) =>
     sumSamples(await app.metrics(), name, { transmitter: 'idp', ...labels });
-  return { app, idp, transmitter, caller, status, offer, revoke, signals, metric };
+  return { app, records, idp, transmitter, caller, status, offer, revoke, signals, metric };
 }
 
 test('creates a stream, polls it, applies an event at once, and acknowledges it', async (t) => {
@@ -101,12 +106,21 @@ test('creates a stream, polls it, applies an event at once, and acknowledges it'
 });
 
 test('polls with a token of its client, and gets another one where it is refused', async (t) => {
-  const { idp, transmitter, caller, status, revoke } = await start(t, 'client');
+  const { app, records, idp, transmitter, caller, status, revoke } = await start(t, 'client');
   await eventually('a poll', () => transmitter.polls.length > 0);
   const [request] = idp.requests;
   assert.equal(request?.form.get('grant_type'), 'client_credentials');
   assert.equal(request?.form.get('scope'), 'ssf.read ssf.manage');
   assert.equal(transmitter.authorization(), `Bearer ${request?.issued}`);
+  const issued = { route: '_signals', authorization_server: 'local', result: 'success' };
+  assert.equal(sumSamples(await app.metrics(), 'cambist_exchanges_total', issued), 1);
+  assert.equal(
+    sumSamples(await app.metrics(), 'cambist_authorization_server_available', { authorization_server: 'local' }),
+    1,
+  );
+  assert.ok(app.logs.some(({ msg, route }) => msg === 'exchange' && route === '_signals'));
+  await eventually('its audit record', () => recordsOf('exchange', readRecords(records)).length === 1);
+  assert.equal(recordsOf('exchange', readRecords(records))[0]?.route, '_signals');
   const token = await caller('alice', 's1');
   transmitter.fault = 401;
   await revoke('event-1', 'alice', 's1');

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import type { Config } from '../../../src/config/config.ts';
 import { CambistError } from '../../../src/errors.ts';
 import { createCounts } from '../../../src/observability/counts.ts';
 import { createMetrics } from '../../../src/observability/metrics.ts';
@@ -25,7 +26,21 @@ const config = configOf({
 const [github] = config.routes;
 if (github === undefined) throw new Error('the config has a route');
 
-function served(cacheSize = 0, report: ReadinessReport = { ready: true, checks: {} }) {
+const client_auth = { method: 'client_secret_basic', client_secret: { file: '/secret' } };
+/** A config whose server is for a transmitter alone. */
+const signalling = configOf({
+  authorization_servers: {
+    'of-signals': { token_endpoint: 'https://idp.example.com/token', client_id: 'c', client_auth },
+  },
+  signals: {
+    transmitters: {
+      idp: { issuer: 'https://idp.example.com', audience: 'c', delivery: 'poll', authorization_server: 'of-signals' },
+    },
+  },
+  routes: [{ name: 'docs', match: { path: '/docs' }, upstream: 'http://docs-mcp/mcp', credential: 'none' }],
+});
+
+function served(cacheSize = 0, report: ReadinessReport = { ready: true, checks: {} }, first: Config = config) {
   const counts = createCounts(Date.now);
   const { write } = createMetrics('1.2.3', {
     counts,
@@ -37,7 +52,7 @@ function served(cacheSize = 0, report: ReadinessReport = { ready: true, checks: 
     limits: () => config.limits,
     connections: { listen: () => ({ open: 3, dropped: 4 }), admin: () => ({ open: 5, dropped: 6 }) },
   });
-  counts.serve(config);
+  counts.serve(first);
   return { ...counts, write };
 }
 
@@ -85,6 +100,22 @@ describe('from the start', () => {
     ]) {
       assert.match(text, new RegExp(`^# TYPE ${name} ${type}$`, 'm'));
       assert.match(text, new RegExp(`^# HELP ${name} \\S`, 'm'));
+    }
+  });
+
+  test('has the series of token requests for transmitters, as no route, and keeps them over a reload', async () => {
+    assert.ok(!(await served().write()).includes('"_signals"'));
+    const first = served(0, { ready: true, checks: {} }, signalling);
+    for (const config of [signalling, { ...signalling, signals: undefined }]) {
+      first.serve(config);
+      const series = seriesOf(await first.write());
+      assert.ok(series.includes('cambist_authorization_server_available{authorization_server="of-signals"}'));
+      const names = new Set(
+        series.filter((line) => line.includes('"_signals"')).map((line) => line.replace(/\{.*/, '')),
+      );
+      assert.deepEqual([...names], ['cambist_exchanges_total']);
+      const success = 'route="_signals",authorization_server="of-signals",result="success",error=""';
+      assert.ok(series.includes(`cambist_exchanges_total{${success}}`));
     }
   });
 

@@ -24,7 +24,7 @@ test('reuses a token for each server and scope until it expires or is dropped', 
     },
   };
   const tokens = createOwnTokens(() => endpoint, clock);
-  const obtain = (scope?: string) => tokens.obtain(SERVER, scope, 'signals');
+  const obtain = (scope?: string) => tokens.obtain(SERVER, scope, '_signals');
   assert.equal(await obtain('a'), 'Bearer token-1');
   assert.equal(await obtain('a'), 'Bearer token-1');
   assert.equal(await obtain(), 'Bearer token-2');
@@ -35,6 +35,6 @@ test('reuses a token for each server and scope until it expires or is dropped', 
   clock.jumpWall(2 * MINUTE);
   assert.equal(await obtain('a'), 'Bearer token-5');
   const [first] = requests;
-  assert.deepEqual([first?.grantKind, first?.target.scope, first?.routeName], ['client_credentials', 'a', 'signals']);
+  assert.deepEqual([first?.grantKind, first?.target.scope, first?.routeName], ['client_credentials', 'a', '_signals']);
   assert.equal(first?.requester.caller, undefined);
 });
