@@ -5,11 +5,11 @@ import { type Finding, fine, problem, warning } from './finding.ts';
 
 /**
  * Checks the key and the server of the shared cache. Writes values, which it removes.
- * @param isTold whether replicas tell each other of revocations through it
+ * @param withSignals whether replicas tell each other of revocations through it
  */
 export async function checkSharedCache(
   shared: SharedCache,
-  isTold: boolean,
+  withSignals: boolean,
   found: (finding: Finding) => void,
 ): Promise<void> {
   // Loaded here, because most configs have no shared cache.
@@ -17,14 +17,14 @@ export async function checkSharedCache(
   const failure = await failureOf(createStoreKeys(shared.keys).read);
   if (failure !== undefined) found(credentialFinding(failure));
   const { probeStore } = await import('../shared-cache/probe.ts');
-  const result = await probeStore(shared, isTold);
+  const result = await probeStore(shared, withSignals);
   if ('problem' in result) {
     const { cause, fix } = result;
     const why = `${result.problem}: ${cause}`;
     found(
       problem('shared_cache_unavailable', 'replicas cannot use the shared cache, and exchange alone', { why, fix }),
     );
-    if (isTold) found(problem('revocations_not_shared', NOT_TOLD, { why, fix }));
+    if (withSignals) found(problem('revocations_not_shared', NOT_TOLD, { why, fix }));
     return;
   }
   found(speedOf(result.durationMs, shared));

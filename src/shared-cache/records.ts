@@ -1,7 +1,7 @@
 import type { Clock } from '../clock/clock.ts';
 import { type JsonObject, parseJsonObject } from '../tokens/json-object.ts';
-import type { StoreCounts } from './counts.ts';
-import { nameOf, type StoreKeys } from './keys.ts';
+import type { Operation, StoreCounts } from './counts.ts';
+import { nameOf, type StoreKeyList, type StoreKeys } from './keys.ts';
 import { KEEP, RECALL } from './scripts.ts';
 import { open, seal } from './seal.ts';
 import type { Store } from './store.ts';
@@ -33,7 +33,7 @@ export interface SharedRecords {
   /** Says that the server has everything, until then. Never rejects. @param expiresAtMs epoch milliseconds */
   seed(expiresAtMs: number): Promise<KeepResult>;
   /**
-   * Reads all records that are not expired, in no order. Never rejects.
+   * Reads all records that are not expired, in no order. Rejects only with an error of `onPage`.
    * @param onPage gets the payloads of a few records at a time, so that requests go on in between
    * @returns undefined while they cannot be read
    */
@@ -49,12 +49,12 @@ export interface RecordsOptions {
 }
 
 /** Most records. */
-export const MAX_RECORDS = 100_000;
+const MAX_RECORDS = 100_000;
 /** Longest record in characters, sealed. */
 const MAX_LENGTH = 16 * 1024;
 /** To open a record takes about 100 µs, and a page must delay no request. */
 const PAGE = 100;
-/** Time limit, because no request waits for records. */
+/** Longer than a request's limit, because no request waits for records. */
 const LIMIT_MS = 1000;
 
 /** The id of the record that says that nothing is missing. */
@@ -80,9 +80,19 @@ export function createRecords({ store, keys, counts, clock, prefix }: RecordsOpt
   const names = [name, `${name}:values`];
   const contextOf = (place: string) => ['record', name, place] as const;
 
-  /** @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE */
+  /** @returns undefined if a key is unavailable. Keys are read at each use, so the next attempt may find them. */
+  async function readKeys(operation: Operation): Promise<StoreKeyList | undefined> {
+    try {
+      return await keys.read();
+    } catch {
+      counts.operation(operation, 'error');
+      return undefined;
+    }
+  }
+
   async function readPage(offset: number): Promise<Page | undefined> {
-    const list = await keys.read();
+    const list = await readKeys('recall');
+    if (list === undefined) return undefined;
     const args = [clock.wallMs(), offset, PAGE, MAX_LENGTH].map(String);
     const reply = await store.use('recall', (server) => server.run(RECALL, names, args), LIMIT_MS);
     if (reply === undefined || !Array.isArray(reply.value)) return undefined;
@@ -107,20 +117,11 @@ export function createRecords({ store, keys, counts, clock, prefix }: RecordsOpt
   }
 
   async function keep(id: string, content: Content, overwrites: boolean): Promise<KeepResult> {
-    if (content.expiresAtMs <= clock.wallMs()) return 'kept';
-    try {
-      return await write(id, content, overwrites);
-    } catch {
-      counts.operation('record', 'error');
-      return 'failed';
-    }
-  }
-
-  /** @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE */
-  async function write(id: string, content: Content, overwrites: boolean): Promise<KeepResult> {
     const { expiresAtMs } = content;
+    if (expiresAtMs <= clock.wallMs()) return 'kept';
+    const [key] = (await readKeys('record')) ?? [];
+    if (key === undefined) return 'failed';
     const nowMs = clock.wallMs();
-    const [key] = await keys.read();
     const place = nameOf(key, 'record', id);
     const record = seal(JSON.stringify(content), undefined, key, contextOf(place));
     if (record.length > MAX_LENGTH) return 'failed';
@@ -137,20 +138,15 @@ export function createRecords({ store, keys, counts, clock, prefix }: RecordsOpt
     seed: (expiresAtMs) => keep(SEED, { expiresAtMs, isSeed: true }, true),
     async readAll(onPage) {
       let [size, count, unreadable, isSeeded] = [0, 0, 0, false];
-      try {
-        for (let offset = 0; offset < MAX_RECORDS; offset += PAGE) {
-          const page = await readPage(offset);
-          if (page === undefined) return undefined;
-          onPage(page.payloads);
-          size += page.size;
-          count += page.payloads.length;
-          unreadable += page.unreadable;
-          isSeeded ||= page.isSeeded;
-          if (page.size < PAGE) break;
-        }
-      } catch {
-        counts.operation('recall', 'error');
-        return undefined;
+      for (let offset = 0; offset < MAX_RECORDS; offset += PAGE) {
+        const page = await readPage(offset);
+        if (page === undefined) return undefined;
+        onPage(page.payloads);
+        size += page.size;
+        count += page.payloads.length;
+        unreadable += page.unreadable;
+        isSeeded ||= page.isSeeded;
+        if (page.size < PAGE) break;
       }
       counts.operation('recall', 'ok');
       return { count, unreadable, isFull: size >= MAX_RECORDS, isSeeded };

@@ -16,7 +16,8 @@ import { readRefusal, readToken } from './stored.ts';
 export type Found =
   | {
       readonly kind: 'token';
-      readonly token: SharedToken /** This replica also took the lock. */;
+      readonly token: SharedToken;
+      /** This replica also took the lock. */
       readonly isLocked: boolean;
     }
   | { readonly kind: 'refusal'; readonly error: CambistError }

@@ -8,7 +8,7 @@ export type Channel = 'push' | 'poll' | 'logout';
  * `applied`: something was revoked. `unchanged`: it was revoked before, or is too long ago. `ignored`: an event that revokes nothing.
  * `refused`: invalid or unauthenticated. `failed`: cambist could not check it.
  */
-export const SIGNAL_RESULTS = ['applied', 'unchanged', 'ignored', 'refused', 'failed'] as const;
+const SIGNAL_RESULTS = ['applied', 'unchanged', 'ignored', 'refused', 'failed'] as const;
 export type SignalResult = (typeof SIGNAL_RESULTS)[number];
 
 const POLL_RESULTS = ['success', 'failure'] as const;

@@ -47,8 +47,8 @@ export interface ReplicasOptions {
 
 /** How often everything is read again. A failover at the server may have lost a message or a record without a trace. */
 const REFRESH_MS = 60_000;
-/** A replica reads for at most one part in so many of its time. 80,000 revocations take 10 seconds. */
-const RESTS = 50;
+/** A replica rests for 50 times as long as the reading took. 80,000 revocations take 10 seconds. */
+const REST_FACTOR = 50;
 const RETRY_MS = 500;
 const GRACE_MS = 4000;
 /** Others learn of the older ones when they read everything again. */
@@ -193,11 +193,16 @@ export function createReplicas(options: ReplicasOptions): Replicas {
       return reading;
     }
     const startedMs = clock.monotonicMs();
-    reading = readUntilCurrent().finally(() => {
-      reading = undefined;
-    });
+    reading = readUntilCurrent()
+      .catch((error: unknown) => {
+        logger.error({ err: error }, 'unexpected error; reading the kept revocations again');
+        return false;
+      })
+      .finally(() => {
+        reading = undefined;
+      });
     void reading.then((isRead) => {
-      const restMs = Math.max(REFRESH_MS, (clock.monotonicMs() - startedMs) * RESTS);
+      const restMs = Math.max(REFRESH_MS, (clock.monotonicMs() - startedMs) * REST_FACTOR);
       refreshIn(isRead ? restMs * (0.75 + random() / 2) : RETRY_MS);
       if (isRead && unshared.size > 0) void tellSoon();
     });

@@ -46,7 +46,7 @@ test('a store that is away stops neither a start nor a request', async (t) => {
   const port = await freePort();
   const fleet = await startFleet(t, { shared: { url: `redis://127.0.0.1:${port}` } });
 
-  await t.test('one that was never there', async () => {
+  await t.test('replicas serve alone while the store has not started yet', async () => {
     await problemWhileCalling(fleet, 'unreachable');
     await assertServesAlone(fleet);
   });
@@ -54,26 +54,29 @@ test('a store that is away stops neither a start nor a request', async (t) => {
   const store = await startStore({ programs, port });
   t.after(store.close);
 
-  await t.test('one that is killed, and replaced by an empty one', async () => {
-    await assertShares(fleet);
-    const known = await fleet.newCaller();
-    for (const replica of [0, 1]) await fleet.assertServed(replica, known);
-    await store.kill();
-    await problemWhileCalling(fleet, 'unreachable');
-    await assertServesAlone(fleet);
-    const before = fleet.exchanges();
-    // In the memory of each replica.
-    for (const replica of [0, 1]) await fleet.assertServed(replica, known);
-    assert.equal(fleet.exchanges(), before);
-    await store.restartEmpty();
-    await assertShares(fleet);
-    const logged = (expected: string) =>
-      replicaOf(fleet)
-        .logs()
-        .filter(({ msg }) => msg === expected).length;
-    for (const expected of ['shared cache is unavailable; exchanging without it', 'shared cache is available'])
-      await eventually(`the log has two lines "${expected}"`, () => logged(expected) >= 2);
-  });
+  await t.test(
+    'replicas serve alone while the store is killed, and share again when an empty one replaces it',
+    async () => {
+      await assertShares(fleet);
+      const known = await fleet.newCaller();
+      for (const replica of [0, 1]) await fleet.assertServed(replica, known);
+      await store.kill();
+      await problemWhileCalling(fleet, 'unreachable');
+      await assertServesAlone(fleet);
+      const before = fleet.exchanges();
+      // In the memory of each replica.
+      for (const replica of [0, 1]) await fleet.assertServed(replica, known);
+      assert.equal(fleet.exchanges(), before);
+      await store.restartEmpty();
+      await assertShares(fleet);
+      const logged = (expected: string) =>
+        replicaOf(fleet)
+          .logs()
+          .filter(({ msg }) => msg === expected).length;
+      for (const expected of ['shared cache is unavailable; exchanging without it', 'shared cache is available'])
+        await eventually(`the log has two lines "${expected}"`, () => logged(expected) >= 2);
+    },
+  );
 });
 
 test('callers do not notice a store that responds late, not at all, or with an error', async (t) => {

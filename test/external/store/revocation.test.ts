@@ -110,7 +110,9 @@ for (const kind of STORE_KINDS) {
     const { apps, caller, call: callReplica, logout, push } = await start(t, at, 2);
     const other = apps[1];
     assert.ok(other);
-    const [alice, bob, carol] = [await caller('alice', 's1'), await caller('bob', 's2'), await caller('carol', 's3')];
+    const alice = await caller('alice', 'session-1');
+    // Longer names than three letters, which could also appear in random text.
+    const [bob, carol] = [await caller('robert', 'session-2'), await caller('carol', 'session-3')];
     for (const token of [alice, bob, carol]) assert.equal(await callReplica(1, token), 200);
     const headers = { authorization: `Bearer ${alice}` };
     const stream = await open(`${other.url}/github/stream`, { headers });
@@ -122,10 +124,10 @@ for (const kind of STORE_KINDS) {
     await once(socket, 'open');
     const ends = [endOf(stream), once(socket, 'close')];
 
-    assert.equal(await logout(0, 'alice', 's1'), 200);
+    assert.equal(await logout(0, 'alice', 'session-1'), 200);
     await soon('the stream and the WebSocket are closed', Promise.all(ends));
     assert.equal(await callReplica(1, alice), 401);
-    assert.equal(await push(0, 'bob'), 202);
+    assert.equal(await push(0, 'robert'), 202);
     await eventually('bob is refused', async () => (await callReplica(1, bob)) === 401);
     assert.equal(await callReplica(1, carol), 200);
     assert.equal(untouched.closed, false);
@@ -137,8 +139,9 @@ for (const kind of STORE_KINDS) {
     assert.equal(sumSamples(await other.metrics(), 'cambist_requests_aborted_total', { aborted_by: 'revoked' }), 2);
     assert.deepEqual(await revocationsOf(other), { in_force: 3, unshared: 0, in_sync: true, full: false });
 
-    const dump = await store.cli('--rdb', '-').catch(() => '');
-    for (const name of ['alice', 'bob', 's1']) assert.ok(!dump.includes(`"${name}"`), name);
+    const dump = await store.cli('--rdb', '-');
+    assert.ok(dump.includes('cambist:{records}'));
+    for (const name of ['alice', 'robert', 'session-1']) assert.ok(!dump.includes(name), name);
   });
 }
 
@@ -153,7 +156,7 @@ test('a replica that starts later refuses what was revoked before', async (t) =>
   assert.deepEqual(statuses, [401, 401, 200]);
 });
 
-test('what is revoked while the store is away is told when it is back, and a new replica waits for it', async (t) => {
+test('a revocation waits while the store is away, and a new replica waits for it', async (t) => {
   const store = await startStore({ programs: findStore('valkey') });
   t.after(store.close);
   const { apps, caller, call: callReplica, logout, add } = await start(t, store.port, 2);

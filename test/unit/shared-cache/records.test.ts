@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { CambistError } from '../../../src/errors.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { createMemoryStore } from '../../harness/memory-store.ts';
 import { allRecords, NEW_KEY, OLD_KEY, startReplica } from './replica.ts';
@@ -112,4 +113,26 @@ test('tells that records cannot be kept or read', async (t) => {
   server.fault = new Error('closed');
   assert.equal(await records.keep('id', {}, Date.now() + 1000), 'failed');
   assert.equal(await allRecords(records), undefined);
+});
+
+test('neither keeps nor reads records while the key is unavailable', async (t) => {
+  const server = createMemoryStore();
+  let isAvailable = true;
+  const readKeys = async () => {
+    if (isAvailable) return [NEW_KEY] as const;
+    throw new CambistError('ERR_CREDENTIAL_UNAVAILABLE', 'no key');
+  };
+  const { records, counted } = await startReplica(t, server, { readKeys });
+  isAvailable = false;
+  assert.equal(await records.keep('id', {}, Date.now() + 60_000), 'failed');
+  assert.equal(await allRecords(records), undefined);
+  assert.deepEqual([counted('record', 'error'), counted('recall', 'error')], [1, 1]);
+});
+
+test('rejects with the error of the reader of a page', async (t) => {
+  const { records } = await startReplica(t, createMemoryStore());
+  const reading = records.readAll(() => {
+    throw new Error('unexpected');
+  });
+  await assert.rejects(reading, /unexpected/);
 });

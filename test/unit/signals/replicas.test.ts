@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { systemClock } from '../../../src/clock/clock.ts';
+import { type Clock, systemClock } from '../../../src/clock/clock.ts';
 import { createLogger } from '../../../src/observability/logger.ts';
 import type { SharedRecords } from '../../../src/shared-cache/records.ts';
 import { createReplicas } from '../../../src/signals/replicas.ts';
 import { createRevocations } from '../../../src/tokens/revocations.ts';
 import { toSubject } from '../../../src/tokens/subject.ts';
 import { eventually } from '../../harness/eventually.ts';
+import { createFakeClock } from '../../harness/fake-clock.ts';
 import { createMemoryStore, type MemoryStore } from '../../harness/memory-store.ts';
 import { startReplica } from '../shared-cache/replica.ts';
 import { failsWith } from '../tokens/sample.ts';
@@ -15,8 +16,13 @@ const ISSUER = 'https://idp.example.com';
 const DAY = 24 * 3_600_000;
 
 /** A replica with the revocations that it knows. */
-async function start(t: TestContext, server: MemoryStore, change: Partial<SharedRecords> = {}, graceMs = 0) {
-  const { messages, records, store } = await startReplica(t, server);
+async function start(
+  t: TestContext,
+  server: MemoryStore,
+  change: Partial<SharedRecords> = {},
+  { graceMs = 0, clock = systemClock }: { graceMs?: number; clock?: Clock } = {},
+) {
+  const { messages, records, store } = await startReplica(t, server, { clock });
   const lines: string[] = [];
   const link = createReplicas({
     shared: {
@@ -24,7 +30,7 @@ async function start(t: TestContext, server: MemoryStore, change: Partial<Shared
       records: { ...records, ...change },
       status: () => ({ available: store.state.isAvailable, since: '' }),
     },
-    clock: systemClock,
+    clock,
     logger: createLogger('info', { write: (line: string) => void lines.push(JSON.parse(line).msg) }),
     rememberMs: DAY,
     issuers: [ISSUER],
@@ -32,7 +38,7 @@ async function start(t: TestContext, server: MemoryStore, change: Partial<Shared
   });
   t.after(link.close);
   const revocations = createRevocations({
-    clock: systemClock,
+    clock,
     rememberMs: DAY,
     onAdded: link.tell,
     isComplete: () => link.isComplete,
@@ -88,7 +94,7 @@ test('a revocation takes effect at running replicas, and at those that start lat
   assert.equal(server.messages.filter(({ channel }) => channel.endsWith(':messages')).length, 1);
 });
 
-test('is kept before it is told, so that a replica that starts meanwhile cannot miss it', async (t) => {
+test('keeps a revocation before it tells others, so that a replica that starts meanwhile cannot miss it', async (t) => {
   const server = createMemoryStore();
   const [one, other] = await Promise.all([start(t, server), start(t, server)]);
   await Promise.all([one, other].map(ready));
@@ -175,7 +181,7 @@ test('a replica that has not read the kept revocations is not ready, and refuses
   assert.throws(() => later.revocations.check(tokenOf('alice')), failsWith('ERR_SUBJECT_TOKEN_INVALID'));
 });
 
-test('waits for running replicas where the store has lost its data', async (t) => {
+test('a replica that starts waits for running ones if the store has lost its data', async (t) => {
   const server = createMemoryStore();
   const one = await start(t, server);
   await ready(one);
@@ -185,23 +191,25 @@ test('waits for running replicas where the store has lost its data', async (t) =
   server.drop(new Error('closed'));
   server.sets.clear();
   server.records.clear();
-  const later = await start(t, server, {}, 3_600_000);
+  const later = await start(t, server, {}, { graceMs: 3_600_000 });
   server.fault = undefined;
   await eventually('the later one is ready', () => later.link.isComplete);
   assert.ok(later.knows('alice'));
 });
 
-test('takes a store that stays empty for a new one', async (t) => {
+test('a replica starts without revocations if the store stays empty until the grace has passed', async (t) => {
   const server = createMemoryStore();
-  const one = await start(t, server, {}, 50);
+  const clock = createFakeClock();
+  const one = await start(t, server, {}, { graceMs: 4000, clock });
   await assert.rejects(one.link.prepare(), failsWith('ERR_REVOCATIONS_UNKNOWN', /running replicas may still write/));
+  clock.advance(4000);
   await ready(one);
   // From then on, no replica waits.
-  const other = await start(t, server, {}, 3_600_000);
+  const other = await start(t, server, {}, { graceMs: 4000, clock });
   await other.link.prepare();
 });
 
-test('refuses all older tokens if the store was full when it read', async (t) => {
+test('a replica refuses all older tokens if the store was full when it read', async (t) => {
   const server = createMemoryStore();
   const full = await start(t, server, {
     readAll: async () => ({ count: 0, unreadable: 0, isFull: true, isSeeded: true }),
@@ -218,7 +226,7 @@ test('refuses all older tokens if the store was full when it read', async (t) =>
   assert.equal(running.knows('anybody'), false);
 });
 
-test('tells many revocations in messages that fit', async (t) => {
+test('a replica tells many revocations in messages that fit', async (t) => {
   const server = createMemoryStore();
   const [one, other] = await Promise.all([start(t, server), start(t, server)]);
   await Promise.all([one, other].map(ready));
@@ -228,6 +236,20 @@ test('tells many revocations in messages that fit', async (t) => {
   assert.equal(numberKept(server), 200);
   const sent = server.messages.filter(({ channel }) => channel.endsWith(':messages'));
   assert.ok(sent.length >= 4 && sent.length <= 10, String(sent.length));
+});
+
+test('an unexpected error in the kept revocations is logged, and they are read again', async (t) => {
+  const server = createMemoryStore();
+  let attempts = 0;
+  const one = await start(t, server, {
+    readAll: async () => {
+      attempts += 1;
+      if (attempts === 1) throw new Error('unexpected');
+      return { count: 0, unreadable: 0, isFull: false, isSeeded: true };
+    },
+  });
+  await ready(one);
+  assert.equal(one.lines.filter((line) => line.startsWith('unexpected error; reading')).length, 1);
 });
 
 test('a malformed message or record of a replica changes nothing', async (t) => {
