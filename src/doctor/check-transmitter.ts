@@ -13,14 +13,16 @@ export async function checkTransmitter(
   { pool, clock, endpoint }: CheckContext,
   found: (finding: Finding) => void,
 ): Promise<void> {
-  const { name, issuer, ca, delivery, client } = transmitter;
+  const { name, issuer, ca, delivery, client, pollEndpoint } = transmitter;
   if (delivery === undefined || (delivery === 'push' && client === undefined)) return;
   // Loaded here, because most configs have no transmitter.
   const { probeTransmitter } = await import('../signals/probe.ts');
+  // One for all requests, because it keeps the token.
+  const tokens = createOwnTokens(endpoint, clock);
   const tls = ca === undefined ? undefined : { ca, certificate: undefined, privateKey: undefined };
   const result = await probeTransmitter(transmitter, {
     dispatcher: () => pool({ name: `issuer "${issuer}"`, tls, connectMs: KEYS_TIMEOUT_MS }),
-    tokens: () => createOwnTokens(endpoint, clock),
+    tokens: () => tokens,
     clock,
   });
   if ('problem' in result) {
@@ -29,8 +31,11 @@ export async function checkTransmitter(
     found(problem('transmitter_unavailable', `signals of transmitter "${name}" do not arrive`, { why, fix }));
     return;
   }
-  const stream = result.hasStream ? `knows cambist's stream` : 'accepts cambist, which creates its stream at the start';
-  found(
-    fine('transmitter_reached', `transmitter "${name}" ${stream}${result.wasPolled ? ', and responds to polls' : ''}`),
-  );
+  const stream = result.hasStream ? "knows cambist's stream" : 'accepts cambist, which creates its stream at the start';
+  const facts = [
+    // With poll_endpoint no stream was looked for.
+    ...(pollEndpoint === undefined ? [stream] : []),
+    ...(result.wasPolled ? ['responds to polls'] : []),
+  ];
+  found(fine('transmitter_reached', `transmitter "${name}" ${facts.join(', and ')}`));
 }

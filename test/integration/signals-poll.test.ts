@@ -190,12 +190,27 @@ test('stops without waiting for a long poll', async (t) => {
   await app.stop();
 });
 
+test('doctor gets one token for all its requests to a transmitter', async (t) => {
+  const { idp, transmitter, config } = await startIdp(t, 'client');
+  const delivery = { method: 'urn:ietf:rfc:8936', endpoint_url: `${idp.issuer}/ssf/poll` };
+  transmitter.streams = [{ stream_id: 's', aud: 'cambist', delivery }];
+  const routes = [{ name: 'open', match: { path: '/' }, upstream: 'http://127.0.0.1:9', credential: 'none' }];
+  const { finding } = await runDoctor(t, { ...config, routes });
+  assert.match(finding('transmitter_reached').what, /knows cambist's stream, and responds to polls$/);
+  const scoped = idp.requests.filter(({ form }) => form.get('scope') === 'ssf.read ssf.manage');
+  assert.equal(scoped.length, 1);
+});
+
 test('doctor asks the transmitter without creating a stream, and explains what is wrong', async (t) => {
   const { transmitter, idp, config } = await startIdp(t, 'file');
   const routes = [{ name: 'open', match: { path: '/' }, upstream: 'http://127.0.0.1:9', credential: 'none' }];
   const first = await runDoctor(t, { ...config, routes });
   assert.match(first.finding('transmitter_reached').what, /creates its stream/);
   assert.equal(transmitter.streams.length, 0);
+  const { idp: ofFile } = config.signals.transmitters;
+  const polled = { transmitters: { idp: { ...ofFile, poll_endpoint: `${idp.issuer}/ssf/poll` } } };
+  const direct = await runDoctor(t, { ...config, signals: polled, routes });
+  assert.equal(direct.finding('transmitter_reached').what, 'transmitter "idp" responds to polls');
   transmitter.streams = [{ stream_id: 's', aud: 'another', delivery: { method: 'urn:ietf:rfc:8936' } }];
   const other = await runDoctor(t, { ...config, routes });
   assert.match(other.finding('transmitter_unavailable').why ?? '', /^audience: .*\["another"\]/);
