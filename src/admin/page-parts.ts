@@ -18,6 +18,11 @@ export function count(value: number): string {
   return value > 99_999 ? COMPACT.format(value) : EXACT.format(value);
 }
 
+/** A number with its noun, whose plural ends in s. */
+export function counted(value: number, noun: string): string {
+  return `${count(value)} ${value === 1 ? noun : `${noun}s`}`;
+}
+
 /** Stands for a number that does not exist. */
 export const NONE = '–';
 

@@ -2,7 +2,7 @@ import { fixOf } from '../observability/recent-failures.ts';
 import { answered } from '../observability/response-classes.ts';
 import type { ReplicaStatus } from '../signals/replicas.ts';
 import { html, type Markup } from './markup.ts';
-import { codes, count, sentence } from './page-parts.ts';
+import { codes, count, counted, sentence } from './page-parts.ts';
 import type { RouteStatus } from './route-status.ts';
 import type { FailureStatus, StatusReport } from './status.ts';
 
@@ -85,7 +85,7 @@ function signalProblems(signals: StatusReport['signals']): Problem[] {
     ...(full > 0
       ? [
           {
-            text: html`There are too many revocations. All older tokens of ${count(full)} issuers are refused.`,
+            text: html`There are too many revocations. All older tokens of ${counted(full, 'issuer')} are refused.`,
             fix: FULL_FIX,
           },
         ]
@@ -101,7 +101,7 @@ function replicaProblems({ unshared, in_sync, full }: ReplicaStatus = ALL_SHARED
       ? []
       : [
           {
-            text: html`Other replicas do not know of ${count(unshared)} revocations, and serve the callers until they do.`,
+            text: html`Other replicas do not know of ${counted(unshared, 'revocation')}, and serve the callers until they do.`,
             fix: UNSHARED_FIX,
           },
         ]),

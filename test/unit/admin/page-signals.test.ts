@@ -24,11 +24,11 @@ const reportOf = (signals: StatusReport['signals']): StatusReport => ({
 
 test('shows each transmitter, and nothing without signals', () => {
   assert.equal(signalsTable(undefined), undefined);
-  const working = { name: 'other', channels: ['push'], available: true, last_poll_at: AT };
+  const working = { name: 'other', channels: ['push'], available: true };
   const table = signalsTable({ revocations: 7, full_issuers: 0, transmitters: [FAILING, working] })?.text ?? '';
   assert.match(table, /with 7 revocations in force/);
-  assert.match(table, /idp<\/th>.*unavailable.*poll, logout.*2026-11-27 12:00:00 UTC.*none<\/td>/s);
-  assert.match(table, /other<\/th>.*available.*none yet/s);
+  assert.match(table, /idp<\/th>.*unavailable.*poll, logout.*2026-11-27 12:00:00 UTC.*none yet<\/td>/s);
+  assert.match(table, /other<\/th>.*available.*none yet<.*–<\/td>/s);
 });
 
 test('names the transmitters that fail, with cause and fix, and a list that is full', () => {
@@ -37,5 +37,11 @@ test('names the transmitters that fail, with cause and fix, and a list that is f
   assert.match(text, /transmitter <strong>idp<\/strong> may not arrive: <code>audience<\/code>/);
   assert.match(text, /\[&quot;&lt;other&gt;&quot;\]\. Set audience to the "aud" of the stream\./);
   assert.match(text, /All older tokens of 2 issuers are refused\. Lower signals\.remember/);
+  const one = problemsOf(reportOf({ revocations: 1, full_issuers: 1, transmitters: [] }));
+  assert.match(one[0]?.text.text ?? '', /All older tokens of 1 issuer are refused/);
+  assert.match(
+    signalsTable({ revocations: 1, full_issuers: 0, transmitters: [FAILING] })?.text ?? '',
+    /1 revocation in/,
+  );
   assert.deepEqual(problemsOf(reportOf({ revocations: 1, full_issuers: 0, transmitters: [] })), []);
 });
