@@ -1,4 +1,5 @@
 import type { JWTPayload } from 'jose';
+import { isJsonObject } from '../tokens/json-object.ts';
 import type { Revocation } from '../tokens/revocations.ts';
 import { readSubjectId } from './subject-id.ts';
 
@@ -22,7 +23,7 @@ export const VERIFICATION_EVENT = 'https://schemas.openid.net/secevent/ssf/event
 export const LOGOUT_EVENT = 'http://schemas.openid.net/event/backchannel-logout';
 
 /** Most events in one token. RFC 8417 section 2.2 intends one, with extensions. */
-const MAX_EVENTS = 16;
+const MAX_EVENTS_OF_TOKEN = 16;
 
 /** A malformed token, for the transmitter. The text contains nothing of the token. */
 export class InvalidSignal extends Error {
@@ -86,11 +87,11 @@ export function readLogout(claims: JWTPayload, issuer: string): Signal {
 }
 
 function eventEntries(events: unknown): [type: string, event: Record<string, unknown>][] {
-  if (!isObject(events)) throw invalid('it has no events');
+  if (!isJsonObject(events)) throw invalid('it has no events');
   const entries = Object.entries(events);
-  if (entries.length === 0 || entries.length > MAX_EVENTS) throw invalid('it has no event, or too many');
+  if (entries.length === 0 || entries.length > MAX_EVENTS_OF_TOKEN) throw invalid('it has no event, or too many');
   return entries.map(([type, event]) => {
-    if (!isObject(event)) throw invalid('an event is not an object');
+    if (!isJsonObject(event)) throw invalid('an event is not an object');
     return [type, event];
   });
 }
@@ -116,10 +117,6 @@ function instantOf(value: unknown): number | undefined {
 function nameOf(value: unknown, claim: string): string {
   if (typeof value === 'string' && value !== '' && value.length <= 1024) return value;
   throw invalid(`its ${claim} is malformed`);
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function invalid(why: string): InvalidSignal {

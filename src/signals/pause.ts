@@ -1,3 +1,5 @@
+import { setTimeout } from 'node:timers/promises';
+
 /** A wait that can end early. */
 export interface Pause {
   wait(ms: number): Promise<void>;
@@ -6,22 +8,15 @@ export interface Pause {
 }
 
 export function createPause(): Pause {
-  let isOver = false;
-  let finish = (): void => {};
+  const over = new AbortController();
   return {
-    wait(ms) {
-      if (isOver) return Promise.resolve();
-      return new Promise((resolve) => {
-        const timer = setTimeout(resolve, ms);
-        finish = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-      });
+    async wait(ms) {
+      try {
+        await setTimeout(ms, undefined, { signal: over.signal });
+      } catch (error) {
+        if (!over.signal.aborted) throw error;
+      }
     },
-    end() {
-      isOver = true;
-      finish();
-    },
+    end: () => over.abort(),
   };
 }

@@ -1,3 +1,4 @@
+import { isJsonObject } from '../tokens/json-object.ts';
 import type { Revocation } from '../tokens/revocations.ts';
 
 /** The subject of an event, as far as tokens can say it. */
@@ -19,11 +20,11 @@ const MAX_ALIASES = 16;
  * @returns one entry for each name of the subject; empty where no token can say that it is meant
  */
 export function readSubjectId(written: unknown, issuer: string): EventSubject[] {
-  if (!isObject(written)) return [];
+  if (!isJsonObject(written)) return [];
   switch (written.format) {
     case 'aliases':
       return listOf(written.identifiers)
-        .filter((each) => isObject(each) && each.format !== 'aliases')
+        .filter((each) => isJsonObject(each) && each.format !== 'aliases')
         .flatMap((each) => readSubjectId(each, issuer));
     case 'complex':
       return complexSubject(written, issuer);
@@ -39,7 +40,9 @@ export function readSubjectId(written: unknown, issuer: string): EventSubject[] 
 
 /** `user` and `session`. Other members narrow the subject to a device or a tenant, which no token says: the user counts. */
 function complexSubject(written: Record<string, unknown>, issuer: string): EventSubject[] {
-  const users = isObject(written.user) ? readSubjectId({ format: guessed(written.user), ...written.user }, issuer) : [];
+  const users = isJsonObject(written.user)
+    ? readSubjectId({ format: guessed(written.user), ...written.user }, issuer)
+    : [];
   const session = written.session === undefined ? undefined : sessionOf(written.session);
   if (session === ALL_SESSIONS) return users;
   if (session === undefined) {
@@ -71,17 +74,13 @@ function guessed({ format, subject_type: older, iss, sub }: Record<string, unkno
 
 /** A session is opaque, or a session of an issuer. */
 function sessionOf(written: unknown): string | undefined {
-  if (!isObject(written)) return undefined;
+  if (!isJsonObject(written)) return undefined;
   const id = written.id ?? written.sub ?? written.sid;
   return isName(id) ? id : undefined;
 }
 
 function isName(value: unknown): value is string {
   return typeof value === 'string' && value !== '' && value.length <= MAX_LENGTH;
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function listOf(value: unknown): readonly unknown[] {

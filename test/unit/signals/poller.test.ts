@@ -190,7 +190,7 @@ test('backs off after failures, up to a minute, and as long as the transmitter w
   );
 });
 
-test('takes a long poll without a response for no failure, and looks whether the transmitter is there', async () => {
+test('counts a long poll that gets no response as no failure, and sends a short poll', async () => {
   const late = new TransmitterTimeout('unreachable', 'late');
   const { sent, results, pauses } = await run([{}, late, late, {}]);
   assert.deepEqual(
