@@ -1,8 +1,6 @@
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
-
-/** Shortest interval between two log lines about dropped connections. */
-const LOG_INTERVAL_MS = 10_000;
+import { createDropCount } from './drop-count.ts';
 
 /**
  * Bounds the connections of a server whose requests are short. A new connection takes the place of the oldest one, so that
@@ -16,19 +14,12 @@ export function displaceConnections(
 ): { readonly counts: { readonly open: number; readonly dropped: number } } {
   /** The oldest first. */
   const open = new Set<Socket>();
-  let dropped = 0;
-  let reported = 0;
-  let nextReportMs = 0;
+  const drops = createDropCount(onDropped);
 
   function drop(socket: Socket): void {
     open.delete(socket);
     socket.destroy();
-    dropped += 1;
-    const nowMs = performance.now();
-    if (nowMs < nextReportMs) return;
-    nextReportMs = nowMs + LOG_INTERVAL_MS;
-    onDropped(dropped - reported);
-    reported = dropped;
+    drops.add();
   }
 
   server.on('connection', (socket) => {
@@ -43,7 +34,7 @@ export function displaceConnections(
         return open.size;
       },
       get dropped() {
-        return dropped;
+        return drops.dropped;
       },
     },
   };
