@@ -1,7 +1,7 @@
 import type { Clock } from '../clock/clock.ts';
 import type { Transmitter } from '../config/optional-sections.ts';
 import { type RequestUrl, toRequestUrl } from '../tokens/bounded-request.ts';
-import { type JsonObject, parseJsonObject } from '../tokens/json-object.ts';
+import { isJsonObject, type JsonObject, parseJsonObject, textOf } from '../tokens/json-object.ts';
 import { REVOKING_EVENTS } from './events.ts';
 import { TransmitterError, unexpectedStatus } from './problems.ts';
 import type { TransmitterClient } from './transmitter-client.ts';
@@ -137,10 +137,10 @@ function readStream(
   if (typeof id !== 'string' || id === '' || id.length > MAX_ID_LENGTH) {
     throw new TransmitterError('response', `${label}: its stream has no usable "stream_id"`);
   }
-  if (aud !== undefined && ![aud].flat().some((one) => audience.includes(String(one)))) {
-    const stated = [aud].flat().filter((one) => typeof one === 'string' && /^[\x21-\x7e]{1,200}$/.test(one));
-    const list = JSON.stringify(stated.slice(0, 4));
-    throw new TransmitterError('audience', `${label}: the audience of its stream is ${list}`);
+  const stated: readonly unknown[] = Array.isArray(aud) ? aud : [aud];
+  if (aud !== undefined && !stated.some((one) => typeof one === 'string' && audience.includes(one))) {
+    // The transmitter chooses the text, and could repeat the credential that it got.
+    throw new TransmitterError('audience', `${label}: the audience of its stream is not one of "audience"`);
   }
   const { endpoint_url: endpoint } = Object(method) as JsonObject;
   const pollUrl = (): string => checkEndpoint(endpoint, 'its stream names an "endpoint_url"', label, issuer);
@@ -202,13 +202,11 @@ function readStreams(text: string): JsonObject[] | undefined {
     return undefined;
   }
   const list = Array.isArray(value) ? value : [value];
-  return list.every((one) => typeof one === 'object' && one !== null && !Array.isArray(one))
-    ? (list as JsonObject[])
-    : undefined;
+  return list.every(isJsonObject) ? list : undefined;
 }
 
 function methodOf({ delivery }: JsonObject): string {
-  return String(Object(delivery).method);
+  return isJsonObject(delivery) ? textOf(delivery.method) : '';
 }
 
 function withQuery(endpoint: string, id: string): string {

@@ -111,6 +111,7 @@ test('discovers nothing where the URL is configured', async () => {
   assert.deepEqual(requests, []);
 });
 
+const deepList = `${'['.repeat(20_000)}${']'.repeat(20_000)}`;
 const failures: [what: string, replies: Readonly<Record<string, Reply>>, problem: TransmitterProblem, why: RegExp][] = [
   ['no metadata', {}, 'metadata', /status 404/],
   ['metadata of another issuer', { [APPENDED]: { ...METADATA, issuer: ORIGIN } }, 'metadata', /another issuer/],
@@ -150,7 +151,25 @@ const failures: [what: string, replies: Readonly<Record<string, Reply>>, problem
     'a stream for another audience',
     { [APPENDED]: METADATA, [LIST]: [{ ...STREAM, aud: 'cambist/s1' }] },
     'audience',
-    /\["cambist\/s1"\]/,
+    /not one of "audience"$/,
+  ],
+  [
+    'a stream for another audience, without the text that the transmitter chose',
+    { [APPENDED]: METADATA, [LIST]: [{ ...STREAM, aud: ['eyJhbGciOiJFUzI1NiJ9.the-bearer'] }] },
+    'audience',
+    /^(?!.*bearer)/,
+  ],
+  [
+    'an audience that is a deep list',
+    { [APPENDED]: METADATA, [LIST]: JSON.stringify([STREAM]).replace('["cambist"]', deepList) },
+    'audience',
+    /not one of/,
+  ],
+  [
+    'a delivery method that is an object',
+    { [APPENDED]: METADATA, [LIST]: [{ ...STREAM, delivery: { method: { toString: 1 } } }] },
+    'stream',
+    /no stream there/,
   ],
   [
     'a poll URL on another host',
