@@ -1,4 +1,5 @@
 import type { Clock } from '../clock/clock.ts';
+import { CambistError } from '../errors.ts';
 import type { HttpResponse, RequestUrl } from '../tokens/bounded-request.ts';
 import { InvalidSignal } from './events.ts';
 import { createPause, type Pause } from './pause.ts';
@@ -48,8 +49,8 @@ const BUSY_PAUSE_MS = 50;
 /** The pause after a failure: at first, and at most. */
 const FIRST_RETRY_MS = 1000;
 const MAX_RETRY_MS = 60_000;
-/** An event by an unknown key is looked at this often, because its key may be new. */
-const KEY_ATTEMPTS = 3;
+/** An event by an unknown key, or with which cambist fails, is tried this often. Its key may be new, or the failure may pass. */
+const MAX_ATTEMPTS = 3;
 
 /** The results of the events of earlier polls, for the transmitter. */
 interface Settled {
@@ -143,7 +144,7 @@ export function createPoller(options: PollerOptions): Poller {
         ack.push(jti);
       } catch (error) {
         const count = (attempts.get(jti) ?? 0) + 1;
-        if (isFinal(error, count)) setErrs.set(jti, { err: error.err, description: error.message });
+        if (isFinal(error, count)) setErrs.set(jti, refusalOf(error));
         else {
           tried.set(jti, count);
           failure ??= { error };
@@ -171,8 +172,16 @@ function nothingSettled(): Settled {
   return { ack: [], setErrs: new Map() };
 }
 
-function isFinal(error: unknown, attempts: number): error is InvalidSignal {
-  return error instanceof InvalidSignal && (error.err !== 'invalid_key' || attempts >= KEY_ATTEMPTS);
+/** While keys or the shared cache are unavailable, an event is not at fault. */
+function isFinal(error: unknown, attempts: number): boolean {
+  if (error instanceof CambistError) return false;
+  return (error instanceof InvalidSignal && error.err !== 'invalid_key') || attempts >= MAX_ATTEMPTS;
+}
+
+function refusalOf(error: unknown): { readonly err: string; readonly description: string } {
+  return error instanceof InvalidSignal
+    ? { err: error.err, description: error.message }
+    : { err: 'invalid_request', description: 'it cannot be read' };
 }
 
 /** @see RFC 8936 section 2.1 */

@@ -13,6 +13,8 @@ const MAX_LENGTH = 1024;
 const ALL_SESSIONS = 'ALL';
 /** Most alternatives of one subject. */
 const MAX_ALIASES = 16;
+/** Alternatives of a complex subject, whose user has alternatives. */
+const MAX_DEPTH = 4;
 
 /**
  * Reads a subject identifier (RFC 9493, and the complex subjects of Shared Signals).
@@ -20,18 +22,23 @@ const MAX_ALIASES = 16;
  * @returns one entry for each name of the subject; empty where no token can say that it is meant
  */
 export function readSubjectId(written: unknown, issuer: string): EventSubject[] {
-  if (!isJsonObject(written)) return [];
+  return readNested(written, issuer, MAX_DEPTH);
+}
+
+/** @param depth how many more levels are read */
+function readNested(written: unknown, issuer: string, depth: number): EventSubject[] {
+  if (!isJsonObject(written) || depth === 0) return [];
   switch (written.format) {
     case 'aliases':
       return listOf(written.identifiers)
         .filter((each) => isJsonObject(each) && each.format !== 'aliases')
-        .flatMap((each) => readSubjectId(each, issuer));
+        .flatMap((each) => readNested(each, issuer, depth - 1));
     case 'complex':
-      return complexSubject(written, issuer);
+      return complexSubject(written, issuer, depth);
     // Keycloak and drafts of Shared Signals leave the format out.
     case undefined:
       return 'user' in written || 'session' in written
-        ? complexSubject(written, issuer)
+        ? complexSubject(written, issuer, depth)
         : simpleSubject(written, issuer);
     default:
       return simpleSubject(written, issuer);
@@ -39,9 +46,9 @@ export function readSubjectId(written: unknown, issuer: string): EventSubject[] 
 }
 
 /** `user` and `session`. Other members narrow the subject to a device or a tenant, which no token says: the user counts. */
-function complexSubject(written: Record<string, unknown>, issuer: string): EventSubject[] {
+function complexSubject(written: Record<string, unknown>, issuer: string, depth: number): EventSubject[] {
   const users = isJsonObject(written.user)
-    ? readSubjectId({ format: guessed(written.user), ...written.user }, issuer)
+    ? readNested({ format: guessed(written.user), ...written.user }, issuer, depth - 1)
     : [];
   const session = written.session === undefined ? undefined : sessionOf(written.session);
   if (session === ALL_SESSIONS) return users;

@@ -65,6 +65,14 @@ for (const [what, written, expected] of subjects) {
   });
 }
 
+test('reads alternatives of a complex subject, and nothing deeper', () => {
+  const user = { format: 'aliases', identifiers: [ISS_SUB] };
+  const nested = { format: 'aliases', identifiers: [{ format: 'complex', user }] };
+  assert.deepEqual(readSubjectId(nested, ISSUER), [{ subject: ALICE, session: undefined }]);
+  const deep = JSON.parse(`${'{"user":'.repeat(20_000)}{}${'}'.repeat(20_000)}`);
+  assert.deepEqual(readSubjectId(deep, ISSUER), []);
+});
+
 test('takes the time of an event, else toe, else iat', () => {
   const type = `${CAEP}session-revoked`;
   const at = (claims: Record<string, unknown>, event = {}) =>

@@ -162,6 +162,17 @@ test('tries an unknown key three times before it calls an event invalid', async 
   );
 });
 
+test('refuses an event with which it failed three times', async () => {
+  const take = async () => {
+    throw new RangeError('too deep');
+  };
+  const { sent } = await run([sets('a'), sets('a'), sets('a'), {}], { take });
+  assert.deepEqual(
+    sent.map(({ setErrs }) => setErrs),
+    [undefined, undefined, undefined, { a: { err: 'invalid_request', description: 'it cannot be read' } }],
+  );
+});
+
 test('repeats what it settled until a poll succeeds', async () => {
   const lost = new TransmitterError('unreachable', 'gone');
   const { sent, results, pauses } = await run([sets('a'), lost, {}, {}]);
