@@ -3,7 +3,7 @@ import { type JsonObject, parseJsonObject } from '../tokens/json-object.ts';
 import type { Operation, StoreCounts } from './counts.ts';
 import { nameOf, type StoreKeyList, type StoreKeys } from './keys.ts';
 import { KEEP, RECALL } from './scripts.ts';
-import { open, seal } from './seal.ts';
+import { type Context, open, seal } from './seal.ts';
 import type { Store } from './store.ts';
 
 /** `full`: the server has room for no other record. `failed`: the server did not take it. */
@@ -20,6 +20,12 @@ export interface RecordSummary {
   readonly isSeeded: boolean;
 }
 
+export interface OpenedRecord {
+  readonly payload: unknown;
+  /** Sealed under the first key. Other records are lost when their key is removed. */
+  readonly isCurrent: boolean;
+}
+
 /** Records that replicas keep until they expire, such as revocations. Sealed under the shared key. */
 export interface SharedRecords {
   /**
@@ -34,10 +40,10 @@ export interface SharedRecords {
   seed(expiresAtMs: number): Promise<KeepResult>;
   /**
    * Reads all records that are not expired, in no order. Rejects only with an error of `onPage`.
-   * @param onPage gets the payloads of a few records at a time, so that requests go on in between
+   * @param onPage gets a few records at a time, so that requests go on in between
    * @returns undefined while they cannot be read
    */
-  readAll(onPage: (payloads: readonly unknown[]) => void): Promise<RecordSummary | undefined>;
+  readAll(onPage: (records: readonly OpenedRecord[]) => void): Promise<RecordSummary | undefined>;
 }
 
 export interface RecordsOptions {
@@ -62,7 +68,7 @@ const SEED = 'seed';
 
 interface Page {
   readonly size: number;
-  readonly payloads: readonly unknown[];
+  readonly records: readonly OpenedRecord[];
   readonly unreadable: number;
   readonly isSeeded: boolean;
 }
@@ -97,23 +103,20 @@ export function createRecords({ store, keys, counts, clock, prefix }: RecordsOpt
     const reply = await store.use('recall', (server) => server.run(RECALL, names, args), LIMIT_MS);
     if (reply === undefined || !Array.isArray(reply.value)) return undefined;
     const [size, ...texts] = (reply.value as unknown[]).slice(0, 1 + 2 * PAGE);
-    const opened: string[] = [];
-    let unreadable = 0;
+    const records: OpenedRecord[] = [];
+    let [unreadable, isSeeded] = [0, false];
     for (let at = 0; at + 1 < texts.length; at += 2) {
       const context = contextOf(String(texts[at]));
-      const text = firstOf(list, (key) => open(texts[at + 1], undefined, key, context));
-      if (text === undefined) {
+      const found = openWith(list, texts[at + 1], context);
+      if (found === undefined) {
         unreadable += 1;
         counts.operation('recall', 'invalid');
-      } else opened.push(text);
+      } else if (!isOver(found.content)) {
+        if (found.content.isSeed === true) isSeeded = true;
+        else records.push({ payload: found.content.payload, isCurrent: found.key === list[0] });
+      }
     }
-    const contents = opened.map((text) => parseJsonObject(text) ?? {}).filter(isCurrent);
-    return {
-      size: Number(size),
-      payloads: contents.filter(({ isSeed }) => isSeed !== true).map(({ payload }) => payload),
-      unreadable,
-      isSeeded: contents.some(({ isSeed }) => isSeed === true),
-    };
+    return { size: Number(size), records, unreadable, isSeeded };
   }
 
   async function keep(id: string, content: Content, overwrites: boolean): Promise<KeepResult> {
@@ -141,9 +144,9 @@ export function createRecords({ store, keys, counts, clock, prefix }: RecordsOpt
       for (let offset = 0; offset < MAX_RECORDS; offset += PAGE) {
         const page = await readPage(offset);
         if (page === undefined) return undefined;
-        onPage(page.payloads);
+        onPage(page.records);
         size += page.size;
-        count += page.payloads.length;
+        count += page.records.length;
         unreadable += page.unreadable;
         isSeeded ||= page.isSeeded;
         if (page.size < PAGE) break;
@@ -153,15 +156,15 @@ export function createRecords({ store, keys, counts, clock, prefix }: RecordsOpt
     },
   };
 
-  function isCurrent({ expiresAtMs }: JsonObject): boolean {
-    return typeof expiresAtMs === 'number' && expiresAtMs > clock.wallMs();
+  function isOver({ expiresAtMs }: JsonObject): boolean {
+    return typeof expiresAtMs !== 'number' || expiresAtMs <= clock.wallMs();
   }
 }
 
-function firstOf<Key>(list: readonly Key[], read: (key: Key) => string | undefined): string | undefined {
-  for (const each of list) {
-    const text = read(each);
-    if (text !== undefined) return text;
+function openWith(keys: StoreKeyList, sealed: unknown, context: Context) {
+  for (const key of keys) {
+    const text = open(sealed, undefined, key, context);
+    if (text !== undefined) return { key, content: parseJsonObject(text) ?? {} };
   }
   return undefined;
 }

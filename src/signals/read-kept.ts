@@ -48,10 +48,11 @@ export function createKeptReader(options: KeptReaderOptions): KeptReader {
 
   async function read(known: KnownRevocations, isStale: () => boolean): Promise<boolean> {
     const kept = new Map<string, number>();
-    const list = await records.readAll((payloads) => {
-      const entries = readEntries(payloads);
-      known.restore(entries);
-      for (const entry of entries) kept.set(idOf(entry), entry.atMs);
+    const list = await records.readAll((page) => {
+      known.restore(readEntries(page.map(({ payload }) => payload)));
+      // The others are written again under the first key, before an operator removes theirs.
+      const current = page.filter(({ isCurrent }) => isCurrent).map(({ payload }) => payload);
+      for (const entry of readEntries(current)) kept.set(idOf(entry), entry.atMs);
     });
     if (list === undefined) return false;
     if (!isComplete && !list.isSeeded && isEarly()) return false;

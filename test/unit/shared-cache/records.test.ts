@@ -81,11 +81,17 @@ test('opens records of an older key, and none of another', async (t) => {
   const before = await startReplica(t, server, { keys: [OLD_KEY] });
   await before.records.keep('id', 'kept', Date.now() + 60_000);
   const during = await startReplica(t, server, { keys: [NEW_KEY, OLD_KEY] });
-  assert.deepEqual((await allRecords(during.records))?.payloads, ['kept']);
+  await during.records.keep('other', 'also kept', Date.now() + 30_000);
+  const opened: unknown[] = [];
+  await during.records.readAll((page) => void opened.push(...page));
+  assert.deepEqual(opened, [
+    { payload: 'kept', isCurrent: false },
+    { payload: 'also kept', isCurrent: true },
+  ]);
   const after = await startReplica(t, server, { keys: [NEW_KEY] });
   assert.deepEqual(await allRecords(after.records), {
-    payloads: [],
-    count: 0,
+    payloads: ['also kept'],
+    count: 1,
     unreadable: 1,
     isFull: false,
     isSeeded: false,

@@ -49,7 +49,7 @@ export interface Replica {
 /** All records, with the summary. */
 export async function allRecords(records: SharedRecords) {
   const payloads: unknown[] = [];
-  const summary = await records.readAll((page) => void payloads.push(...page));
+  const summary = await records.readAll((page) => void payloads.push(...page.map(({ payload }) => payload)));
   return summary && { ...summary, payloads };
 }
 

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { type Clock, systemClock } from '../../../src/clock/clock.ts';
 import { createLogger } from '../../../src/observability/logger.ts';
+import type { StoreKeyList } from '../../../src/shared-cache/keys.ts';
 import type { SharedRecords } from '../../../src/shared-cache/records.ts';
 import { createReplicas } from '../../../src/signals/replicas.ts';
 import { createRevocations } from '../../../src/tokens/revocations.ts';
@@ -9,7 +10,7 @@ import { toSubject } from '../../../src/tokens/subject.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { createMemoryStore, type MemoryStore } from '../../harness/memory-store.ts';
-import { startReplica } from '../shared-cache/replica.ts';
+import { NEW_KEY, OLD_KEY, startReplica } from '../shared-cache/replica.ts';
 import { failsWith } from '../tokens/sample.ts';
 
 const ISSUER = 'https://idp.example.com';
@@ -20,9 +21,9 @@ async function start(
   t: TestContext,
   server: MemoryStore,
   change: Partial<SharedRecords> = {},
-  { graceMs = 0, clock = systemClock }: { graceMs?: number; clock?: Clock } = {},
+  { graceMs = 0, clock = systemClock, keys }: { graceMs?: number; clock?: Clock; keys?: StoreKeyList } = {},
 ) {
-  const { messages, records, store } = await startReplica(t, server, { clock });
+  const { messages, records, store } = await startReplica(t, server, { clock, ...(keys && { keys }) });
   const lines: string[] = [];
   const link = createReplicas({
     shared: {
@@ -161,6 +162,19 @@ test('a record that was altered is written again', async (t) => {
   await later.link.prepare();
   assert.ok(later.knows('alice'));
   assert.ok(one.lines.some((line) => line.startsWith('2 records of revocations do not open')));
+});
+
+test('revocations outlast the rotation of the key', async (t) => {
+  const server = createMemoryStore();
+  const before = await start(t, server, {}, { keys: [OLD_KEY] });
+  await ready(before);
+  before.revoke('alice');
+  await before.link.settled();
+  const during = await start(t, server, {}, { keys: [NEW_KEY, OLD_KEY] });
+  await eventually('it has read and written', () => during.link.status().in_sync);
+  const after = await start(t, server, {}, { keys: [NEW_KEY], graceMs: 3_600_000 });
+  await after.link.prepare();
+  assert.ok(after.knows('alice'));
 });
 
 test('a replica that has not read the kept revocations is not ready, and refuses every token', async (t) => {
