@@ -32,7 +32,7 @@ export interface Move {
 const VARIABLE = 'PORT';
 
 /** Where a container names a port that something connects to. */
-const TARGETS: readonly (readonly string[])[] = [
+export const TARGETS: readonly (readonly string[])[] = [
   ...['startupProbe', 'readinessProbe', 'livenessProbe'].flatMap((probe) =>
     ['httpGet', 'tcpSocket', 'grpc'].map((kind) => [probe, kind, 'port']),
   ),

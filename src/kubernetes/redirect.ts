@@ -87,8 +87,9 @@ export function rawSocketNotes(template: JsonObject, layout: PodLayout): string[
   return [`${who} the capability NET_RAW, whose packet sockets bypass cambist: drop it`];
 }
 
+/** Container runtimes ignore the case of a name, and some its prefix. */
 function has(list: Json | undefined, capability: string): boolean {
-  return isArray(list) && list.some((one) => String(one).replace(/^CAP_/, '') === capability);
+  return isArray(list) && list.some((one) => textOf(one)?.toUpperCase().replace(/^CAP_/, '') === capability);
 }
 
 function securityOf(container: JsonObject): JsonObject {

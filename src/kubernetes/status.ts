@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { INTERCEPT_WAYS } from '../config/check-pod-intercept.ts';
-import { getIn, type Json, type JsonObject, type Path, setIn, textOf } from './json.ts';
+import { TARGETS } from './agent-port.ts';
+import { getIn, isEmpty, type Json, type JsonObject, type Path, sameJson, setIn, textOf } from './json.ts';
 import { toPointer } from './json-patch.ts';
 import type { PodLayout } from './pod-layout.ts';
 
@@ -9,6 +10,15 @@ import type { PodLayout } from './pod-layout.ts';
  * as well, so it proves nothing.
  */
 export const STATUS_ANNOTATION = 'cambist.dev/status';
+
+/** Null, or a list or map without entries. Any other value could add something to a pod. */
+const EMPTY = z.custom<Json>((value) => isEmpty(value as Json));
+
+/** A path to a port of a probe or hook. Any other path could change something else in a container. */
+const TARGET = z
+  .array(z.string())
+  .readonly()
+  .refine((path) => TARGETS.some((target) => sameJson(target, path)));
 
 const STATUS = z.strictObject({
   version: z.string(),
@@ -34,7 +44,7 @@ const STATUS = z.strictObject({
             ip: z.string(),
             hostnames: z.array(z.string()),
             isNew: z.boolean(),
-            emptyBefore: z.custom<Json>().optional(),
+            emptyBefore: EMPTY.optional(),
           }),
         )
         .readonly()
@@ -50,14 +60,12 @@ const STATUS = z.strictObject({
       inbound: z.number(),
       agent: z.number(),
       portBefore: z.string().nullable(),
-      envBefore: z.custom<Json>().optional(),
-      probes: z
-        .array(z.strictObject({ path: z.array(z.string()).readonly(), before: z.union([z.string(), z.number()]) }))
-        .readonly(),
+      envBefore: EMPTY.optional(),
+      probes: z.array(z.strictObject({ path: TARGET, before: z.union([z.string(), z.number()]) })).readonly(),
     })
     .optional(),
   /** The values that were empty or null before, by JSON Pointer. */
-  empty: z.record(z.string(), z.custom<Json>()).optional(),
+  empty: z.record(z.string(), EMPTY).optional(),
   /** Turn the text without the injection into the original text: offset, characters that go, characters that come. */
   corrections: z
     .array(z.tuple([z.number(), z.number(), z.string()]))

@@ -1,7 +1,7 @@
 import { parseDocument } from 'yaml';
 import { applyCorrections, type Correction, findCorrections } from './corrections.ts';
 import { READING } from './edit-document.ts';
-import { getIn, type Json, objectsOf, sameJson } from './json.ts';
+import { getIn, type Json, sameJson } from './json.ts';
 import {
   type ChangedDocument,
   type ChangedStream,
@@ -49,12 +49,10 @@ export function injectStream(stream: ManifestStream, change: ManifestChange): Ch
   return { ...written, notes: [...changed.notes, ...(isExact ? [] : [inexact(name)])] };
 }
 
-/** A List may contain Secrets beside the pods. No character of theirs gets into the annotation of a pod. */
+/** A List may contain Secrets beside the pods, in any form. No letter or digit of theirs gets into the annotation of a pod. */
 function mayRecord(manifest: Json, corrections: readonly Correction[]): boolean {
-  const items = objectsOf(getIn(manifest, ['items']));
-  return (
-    !items.some(({ kind }) => kind === 'Secret') || !corrections.some(([, , added]) => /[\p{L}\p{N}]/u.test(added))
-  );
+  const isList = getIn(manifest, ['items']) !== undefined;
+  return !isList || !corrections.some(([, , added]) => /[\p{L}\p{N}]/u.test(added));
 }
 
 function inexact(object: string): Note {

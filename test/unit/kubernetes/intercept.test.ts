@@ -66,7 +66,10 @@ test('packets: names the containers that can open packet sockets, which bypass t
   assert.deepEqual(warned({}), [warning]);
   assert.deepEqual(warned({ securityContext: { runAsUser: 0, runAsNonRoot: false } }, { runAsUser: 1000 }), [warning]);
   assert.deepEqual(warned({ securityContext: { runAsUser: 1000, capabilities: { add: ['CAP_NET_RAW'] } } }), [warning]);
-  for (const capability of ['ALL', 'NET_RAW']) {
+  for (const capability of ['net_raw', 'cap_net_raw']) {
+    assert.deepEqual(warned({ securityContext: { runAsUser: 1000, capabilities: { add: [capability] } } }), [warning]);
+  }
+  for (const capability of ['ALL', 'NET_RAW', 'all', 'net_raw']) {
     assert.deepEqual(warned({ securityContext: { capabilities: { drop: [capability] } } }), []);
   }
   assert.deepEqual(warned({}, { runAsUser: 1000 }), []);
@@ -274,6 +277,16 @@ const REFUSED: Readonly<Record<string, [JsonObject, RawOptions, RegExp]>> = {
   ],
   'packets of a container that may change the rules': [
     agent({ securityContext: { capabilities: { add: ['CAP_NET_ADMIN'] } } }),
+    PACKETS,
+    /container "agent" may change the rules/,
+  ],
+  'packets of a container with a capability in lower case': [
+    agent({ securityContext: { capabilities: { add: ['cap_net_admin'] } } }),
+    PACKETS,
+    /container "agent" may change the rules/,
+  ],
+  'packets of a container with all capabilities in lower case': [
+    agent({ securityContext: { capabilities: { add: ['all'] } } }),
     PACKETS,
     /container "agent" may change the rules/,
   ],
