@@ -71,6 +71,14 @@ return redis.call('DEL', KEYS[1])
 `,
 };
 
+/** Removes the keys of records if one has another type. Otherwise no record could be kept or read until that key expires. */
+const REPAIR = `
+local function isForeign(reply) return type(reply) == 'table' and reply.err and string.find(reply.err, 'WRONGTYPE', 1, true) end
+if isForeign(redis.pcall('ZCARD', KEYS[1])) or isForeign(redis.pcall('HMGET', KEYS[2], '')) then
+  redis.call('DEL', KEYS[1], KEYS[2])
+end
+`;
+
 /**
  * Keeps a record until it expires, and forgets some that have expired. An earlier record of the same name is replaced, unless it
  * expires later. KEYS names by expiry, values by name. ARGV name, record, its expiry, now, its lifetime in ms, most records,
@@ -79,7 +87,7 @@ return redis.call('DEL', KEYS[1])
 export const KEEP: Script = {
   name: 'keep',
   keys: 2,
-  text: `
+  text: `${REPAIR}
 local expired = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[4], 'LIMIT', 0, 500)
 if #expired > 0 then
   redis.call('ZREM', KEYS[1], unpack(expired))
@@ -105,7 +113,7 @@ return 1
 export const RECALL: Script = {
   name: 'recall',
   keys: 2,
-  text: `
+  text: `${REPAIR}
 local names = redis.call('ZREVRANGEBYSCORE', KEYS[1], '+inf', '(' .. ARGV[1], 'LIMIT', ARGV[2], ARGV[3])
 local page = {tostring(#names)}
 if #names == 0 then return page end

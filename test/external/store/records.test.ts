@@ -81,3 +81,24 @@ for (const kind of STORE_KINDS) {
     assert.equal(new Set(ids).size, 1200);
   });
 }
+
+for (const kind of STORE_KINDS) {
+  test(`${kind}: keys of records that hold another type are replaced`, async (t) => {
+    const store = await startStore({ programs: findStore(kind) });
+    t.after(store.close);
+    const server = { kind: 'standalone', node: { host: '127.0.0.1', port: store.port } } as const;
+    const connection = await connectStore({ ...SHARED, server }, () => {});
+    t.after(connection.destroy);
+    const { keep, read } = using(connection);
+    for (const key of KEYS) {
+      for (const again of [read, () => keep({ id: 'b', record: 'second', inMs: 2000 })]) {
+        assert.equal(await keep({ id: 'a', record: 'first', inMs: 1000 }), 1);
+        await store.ask('SET', key, 'text', 'PX', '1000000');
+        await again();
+        assert.equal(await keep({ id: 'c', record: 'third', inMs: 3000 }), 1);
+        const page = (await read()) as string[];
+        assert.deepEqual([page[1], page.includes('first')], ['c', false], key);
+      }
+    }
+  });
+}
