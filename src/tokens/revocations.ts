@@ -73,6 +73,8 @@ export interface RevocationsOptions {
 const MAX_REVOCATIONS = 100_000;
 /** Tokens whose claims are remembered, so that their cached tokens can be dropped. */
 const MAX_KNOWN_TOKENS = 20_000;
+/** A search of all known tokens takes up to 15 ms. `check` is exact, so no request waits for a search. */
+const SEARCH_INTERVAL_MS = 100;
 /** An issuer's clock may be ahead of the clock here. */
 const MAX_AHEAD_MS = 60_000;
 
@@ -98,7 +100,8 @@ interface Identity {
 }
 
 export function createRevocations(options: RevocationsOptions): Revocations {
-  const { clock, rememberMs, max = MAX_REVOCATIONS, soon = setImmediate } = options;
+  const { clock, rememberMs, max = MAX_REVOCATIONS } = options;
+  const { soon = (run) => void setTimeout(run, SEARCH_INTERVAL_MS).unref() } = options;
   const { onFull = () => {}, onAdded = () => {}, isComplete = () => true } = options;
   /** The oldest addition first. */
   const entries = new Map<string, Entry>();
@@ -151,15 +154,21 @@ export function createRevocations(options: RevocationsOptions): Revocations {
   function makeRoom(): void {
     sweep();
     if (entries.size < max) return;
-    const oldest = [...entries].slice(0, Math.ceil(max / 2));
-    for (const [key, { issuer, atMs }] of oldest) {
+    const issuer = largestIssuer();
+    const own = [...entries].filter(([, entry]) => entry.issuer === issuer);
+    for (const [key, { atMs }] of own.slice(0, Math.ceil(own.length / 2))) {
       entries.delete(key);
       raiseFloor(issuer, atMs);
     }
-    for (const issuer of new Set(oldest.map(([, entry]) => entry.issuer))) {
-      onAdded({ key: '', issuer, atMs: floors.get(issuer) as number });
-      onFull(issuer);
-    }
+    onAdded({ key: '', issuer, atMs: floors.get(issuer) as number });
+    onFull(issuer);
+  }
+
+  /** The issuer with the most revocations makes room, so that it cannot sign out the users of another one. */
+  function largestIssuer(): string {
+    const counts = new Map<string, number>();
+    for (const { issuer } of entries.values()) counts.set(issuer, (counts.get(issuer) ?? 0) + 1);
+    return [...counts].reduce((most, each) => (each[1] > most[1] ? each : most))[0];
   }
 
   function raiseFloor(issuer: string, atMs: number): boolean {

@@ -201,6 +201,38 @@ test('refuses all older tokens of an issuer in place of revocations that it has 
   assert.ok(!revocations.isRevoked(token({ sub: 'nobody' })));
 });
 
+test('makes room for one issuer with its own revocations alone', () => {
+  const { revocations, token, revoke, full } = start({ max: 10 });
+  const other = 'https://other.example.com';
+  revoke({ issuer: other });
+  for (let i = 0; i < 40; i += 1) revoke({ subject: { claim: 'sub', value: `user-${i}` } });
+  assert.deepEqual(new Set(full), new Set([ISSUER]));
+  assert.ok(revocations.size <= 10);
+  assert.ok(revocations.isRevoked(token({ iss: other })));
+  assert.ok(!revocations.isRevoked(token({ iss: other, sub: 'bob' })));
+  assert.ok(revocations.isRevoked(token({ sub: 'user-0' })));
+});
+
+test('searches once for revocations that arrive one by one', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'setImmediate'] });
+  const clock = createFakeClock();
+  const revocations = createRevocations({ clock, rememberMs: HOUR });
+  let searches = 0;
+  revocations.onRevoked(() => (searches += 1));
+  for (const value of ['alice', 'bob', 'carol']) {
+    revocations.revoke({
+      issuer: ISSUER,
+      subject: { claim: 'sub', value },
+      session: undefined,
+      atMs: clock.wallMs(),
+    });
+    t.mock.timers.tick(10);
+  }
+  assert.equal(searches, 0);
+  t.mock.timers.tick(100);
+  assert.equal(searches, 1);
+});
+
 test('never admits what a revocation covers, however many follow', () => {
   const names = fc.constantFrom('a', 'b', 'c', 'd');
   const event = fc.record({
