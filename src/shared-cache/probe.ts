@@ -62,7 +62,7 @@ function recordNames(name: string): string[] {
 
 async function keepOne(connection: StoreConnection, name: string): Promise<void> {
   const nowMs = systemClock.wallMs();
-  const args = ['1', '1', nowMs + STEP_MS, nowMs, STEP_MS, 1, 0].map(String);
+  const args = ['1', '1', nowMs + STEP_MS, nowMs, STEP_MS, 1, 1, ''].map(String);
   await step(connection.run(KEEP, recordNames(name), args));
 }
 

@@ -1,7 +1,7 @@
 import type { Clock } from '../clock/clock.ts';
 import { type JsonObject, parseJsonObject } from '../tokens/json-object.ts';
 import type { Operation, StoreCounts } from './counts.ts';
-import { nameOf, type StoreKeyList, type StoreKeys } from './keys.ts';
+import { nameOf, type StoreKey, type StoreKeyList, type StoreKeys } from './keys.ts';
 import { KEEP, RECALL } from './scripts.ts';
 import { type Context, open, seal } from './seal.ts';
 import type { Store } from './store.ts';
@@ -30,12 +30,11 @@ export interface OpenedRecord {
 export interface SharedRecords {
   /**
    * Keeps a record. Never rejects.
-   * @param id a record with the same id is replaced, unless it expires later
+   * @param id a record with the same id is replaced, unless it opens and expires later
    * @param payload anything that JSON can express, at most 8 KiB
    * @param expiresAtMs epoch milliseconds
-   * @param overwrites replaces a record that expires later too, because it does not open
    */
-  keep(id: string, payload: unknown, expiresAtMs: number, overwrites?: boolean): Promise<KeepResult>;
+  keep(id: string, payload: unknown, expiresAtMs: number): Promise<KeepResult>;
   /** Says that the server has everything, until then. Never rejects. @param expiresAtMs epoch milliseconds */
   seed(expiresAtMs: number): Promise<KeepResult>;
   /**
@@ -119,7 +118,7 @@ export function createRecords({ store, keys, counts, clock, prefix }: RecordsOpt
     return { size: Number(size), records, unreadable, isSeeded };
   }
 
-  async function keep(id: string, content: Content, overwrites: boolean): Promise<KeepResult> {
+  async function keep(id: string, content: Content): Promise<KeepResult> {
     const { expiresAtMs } = content;
     if (expiresAtMs <= clock.wallMs()) return 'kept';
     const [key] = (await readKeys('record')) ?? [];
@@ -128,17 +127,34 @@ export function createRecords({ store, keys, counts, clock, prefix }: RecordsOpt
     const place = nameOf(key, 'record', id);
     const record = seal(JSON.stringify(content), undefined, key, contextOf(place));
     if (record.length > MAX_LENGTH) return 'failed';
-    const numbers = [expiresAtMs, nowMs, Math.ceil(expiresAtMs - nowMs), MAX_RECORDS, overwrites ? 1 : 0];
+    const numbers = [expiresAtMs, nowMs, Math.ceil(expiresAtMs - nowMs), MAX_RECORDS, MAX_LENGTH];
     const args = [place, record, ...numbers.map(String)];
-    const kept = await store.use('record', (server) => server.run(KEEP, names, args), LIMIT_MS);
-    if (kept === undefined) return 'failed';
-    counts.operation('record', kept.value === 1 ? 'ok' : 'error');
-    return kept.value === 1 ? 'kept' : 'full';
+    let unwanted = '';
+    for (let attempt = 0; attempt < 2; attempt += 1) {
+      const reply = await store.use('record', (server) => server.run(KEEP, names, [...args, unwanted]), LIMIT_MS);
+      if (reply === undefined) return 'failed';
+      const later = typeof reply.value === 'string' ? reply.value : undefined;
+      if (later === undefined || expiryOf(later, key, place) >= expiresAtMs) {
+        const isKept = later !== undefined || reply.value === 1;
+        counts.operation('record', isKept ? 'ok' : 'error');
+        return isKept ? 'kept' : 'full';
+      }
+      counts.operation('record', 'invalid');
+      // Exactly this one is replaced, because another replica may have kept a later record meanwhile.
+      unwanted = later.slice(0, MAX_LENGTH);
+    }
+    return 'failed';
+  }
+
+  /** The sealed expiry. The server could alter any other. */
+  function expiryOf(sealed: string, key: StoreKey, place: string): number {
+    const { expiresAtMs } = openWith([key], sealed, contextOf(place))?.content ?? {};
+    return typeof expiresAtMs === 'number' ? expiresAtMs : Number.NEGATIVE_INFINITY;
   }
 
   return {
-    keep: (id, payload, expiresAtMs, overwrites = false) => keep(`record ${id}`, { expiresAtMs, payload }, overwrites),
-    seed: (expiresAtMs) => keep(SEED, { expiresAtMs, isSeed: true }, true),
+    keep: (id, payload, expiresAtMs) => keep(`record ${id}`, { expiresAtMs, payload }),
+    seed: (expiresAtMs) => keep(SEED, { expiresAtMs, isSeed: true }),
     async readAll(onPage) {
       let [size, count, unreadable, isSeeded] = [0, 0, 0, false];
       for (let offset = 0; offset < MAX_RECORDS; offset += PAGE) {

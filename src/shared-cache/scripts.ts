@@ -82,7 +82,7 @@ end
 /**
  * Keeps a record until it expires, and forgets some that have expired. An earlier record of the same name is replaced, unless it
  * expires later. KEYS names by expiry, values by name. ARGV name, record, its expiry, now, its lifetime in ms, most records,
- * 1 to replace a later one as well. Replies 1, or 0 if there is no room.
+ * longest record, a later record to replace as well. Replies 1, 0 if there is no room, or the later record.
  */
 export const KEEP: Script = {
   name: 'keep',
@@ -94,7 +94,10 @@ if #expired > 0 then
   redis.call('HDEL', KEYS[2], unpack(expired))
 end
 local before = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if before and ARGV[7] ~= '1' and tonumber(before) > tonumber(ARGV[3]) then return 1 end
+if before and tonumber(before) > tonumber(ARGV[3]) then
+  local later = redis.call('HMGET', KEYS[2], ARGV[1])[1]
+  if later and #later <= tonumber(ARGV[7]) and later ~= ARGV[8] then return later end
+end
 if not before and redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[6]) then return 0 end
 redis.call('ZADD', KEYS[1], ARGV[3], ARGV[1])
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])

@@ -91,7 +91,7 @@ export function createKeptReader(options: KeptReaderOptions): KeptReader {
   async function keepMissing(known: readonly RevocationEntry[], kept: ReadonlyMap<string, number>): Promise<void> {
     const missing = known.filter((entry) => (kept.get(idOf(entry)) ?? Number.NEGATIVE_INFINITY) < entry.atMs);
     for (const batch of batchesOf(missing)) {
-      const results = await keep(batch, true);
+      const results = await keep(batch);
       if (results.some((result) => result !== 'kept')) return;
     }
     await records.seed(clock.wallMs() + rememberMs);

@@ -4,11 +4,8 @@ import type { RevocationEntry } from '../tokens/revocations.ts';
 /** A revocation as replicas send it to each other, and keep it. */
 export type WireEntry = readonly [key: string, issuer: string, atMs: number];
 
-/**
- * Keeps the entries of one message at the shared cache. Never rejects.
- * @param overwrites replaces a record that expires later too, because it does not open
- */
-export type KeepBatch = (batch: readonly RevocationEntry[], overwrites: boolean) => Promise<readonly KeepResult[]>;
+/** Keeps the entries of one message at the shared cache. Never rejects. */
+export type KeepBatch = (batch: readonly RevocationEntry[]) => Promise<readonly KeepResult[]>;
 
 /** A digest in base64url, or nothing: all tokens of the issuer. */
 const KEY = /^(?:[\w-]{43})?$/;

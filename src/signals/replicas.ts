@@ -66,9 +66,9 @@ export function createReplicas(options: ReplicasOptions): Replicas {
   let timer: NodeJS.Timeout | undefined;
   let isClosed = false;
 
-  const keep: KeepBatch = async (batch, overwrites) => {
+  const keep: KeepBatch = async (batch) => {
     const results = await Promise.all(
-      batch.map((entry) => records.keep(idOf(entry), toWire(entry), entry.atMs + rememberMs, overwrites)),
+      batch.map((entry) => records.keep(idOf(entry), toWire(entry), entry.atMs + rememberMs)),
     );
     if (results.includes('full')) isFull = true;
     return results;

@@ -35,7 +35,7 @@ export function createTeller({ messages, keep, logger, onFailed }: TellerOptions
    * two. The reverse order could miss it twice.
    */
   async function tellBatch(batch: readonly RevocationEntry[]): Promise<boolean> {
-    const kept = await keep(batch, false);
+    const kept = await keep(batch);
     const isPublished = await messages.publish('revoked', batch.map(toWire));
     batch.forEach((entry, index) => {
       const isTold = isPublished && kept[index] !== 'failed';

@@ -66,7 +66,8 @@ export function createMemoryStore(): MemoryStore {
     [FORGET.name]([name = ''], [tag = '']) {
       return values.get(name)?.startsWith(tag) === true && values.delete(name) ? 1 : 0;
     },
-    [KEEP.name]([set = '', name = ''], [id = '', record = '', expiry = '', now = '', , most = '', overwrites = '']) {
+    [KEEP.name]([set = '', name = ''], args) {
+      const [id = '', record = '', expiry = '', now = '', , most = '', longest = '', unwanted = ''] = args;
       const expiries = sets.get(set) ?? new Map<string, number>();
       const kept = records.get(name) ?? new Map<string, string>();
       sets.set(set, expiries);
@@ -77,7 +78,8 @@ export function createMemoryStore(): MemoryStore {
         kept.delete(old);
       }
       const before = expiries.get(id);
-      if (before !== undefined && overwrites !== '1' && before > Number(expiry)) return 1;
+      const later = before !== undefined && before > Number(expiry) ? kept.get(id) : undefined;
+      if (later !== undefined && later.length <= Number(longest) && later !== unwanted) return later;
       if (before === undefined && expiries.size >= Number(most)) return 0;
       expiries.set(id, Number(expiry));
       kept.set(id, record);

@@ -17,13 +17,13 @@ interface Kept {
   readonly inMs: number;
   readonly nowMs?: number;
   readonly most?: number;
-  readonly overwrites?: boolean;
+  readonly unwanted?: string;
 }
 
 function using(connection: StoreConnection) {
   return {
-    keep({ id, record, inMs, nowMs = NOW, most = 1000, overwrites = false }: Kept): Promise<unknown> {
-      const args = [id, record, NOW + inMs, nowMs, 60_000, most, overwrites ? 1 : 0].map(String);
+    keep({ id, record, inMs, nowMs = NOW, most = 1000, unwanted = '' }: Kept): Promise<unknown> {
+      const args = [id, record, NOW + inMs, nowMs, 60_000, most, 1000, unwanted].map(String);
       return connection.run(KEEP, KEYS, args);
     },
     async read(nowMs = NOW, offset = 0, most = 500, longest = 1000): Promise<unknown> {
@@ -43,12 +43,16 @@ async function replies(connection: StoreConnection): Promise<unknown[]> {
   await say(keep({ id: 'a', record: 'later', inMs: 3000 }));
   await say(keep({ id: 'a', record: 'earlier', inMs: 500 }));
   await say(read());
-  await say(keep({ id: 'a', record: 'overwritten', inMs: 500, overwrites: true }));
+  await say(keep({ id: 'a', record: 'not this one', inMs: 500, unwanted: 'first' }));
+  await say(read());
+  await say(keep({ id: 'a', record: 'overwritten', inMs: 500, unwanted: 'later' }));
   await say(read());
   await say(keep({ id: 'c', record: 'no room', inMs: 3000, most: 2 }));
   await say(keep({ id: 'b', record: 'room', inMs: 3000, most: 2 }));
   await say(keep({ id: 'long', record: 'x'.repeat(2000), inMs: 9000 }));
   await say(read());
+  await say(keep({ id: 'long', record: 'short', inMs: 500 }));
+  await say(keep({ id: 'long', record: 'x'.repeat(2000), inMs: 9000 }));
   await say(read(NOW, 1, 1));
   // The expired one is forgotten, and makes room.
   await say(read(NOW + 600));

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CambistError } from '../../../src/errors.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
-import { createMemoryStore } from '../../harness/memory-store.ts';
+import { createMemoryStore, type MemoryStore } from '../../harness/memory-store.ts';
 import { allRecords, NEW_KEY, OLD_KEY, startReplica } from './replica.ts';
 
 test('keeps records until they expire, and reads all of them', async (t) => {
@@ -48,9 +48,57 @@ test('replaces a record of the same id, unless the earlier one expires later', a
   await records.keep('id', 'second', at + 20_000);
   await records.keep('id', 'late', at + 15_000);
   assert.deepEqual((await allRecords(records))?.payloads, ['second']);
-  await records.keep('id', 'forced', at + 15_000, true);
-  assert.deepEqual((await allRecords(records))?.payloads, ['forced']);
 });
+
+test('replaces a record that does not open, whatever its expiry', async (t) => {
+  const server = createMemoryStore();
+  const clock = createFakeClock();
+  const { records } = await startReplica(t, server, { clock });
+  const at = clock.wallMs();
+  await records.keep('id', 'first', at + 10_000);
+  alter(server, () => 'altered');
+  assert.equal(await records.keep('id', 'second', at + 15_000), 'kept');
+  assert.deepEqual((await allRecords(records))?.payloads, ['second']);
+  // The expiry at the server is not authenticated. The one in the record is.
+  alter(server, (value) => value);
+  await records.keep('id', 'third', at + 20_000);
+  assert.deepEqual((await allRecords(records))?.payloads, ['third']);
+});
+
+test('keeps a later record that another replica kept while this one replaced an altered one', async (t) => {
+  const server = createMemoryStore();
+  const clock = createFakeClock();
+  const at = clock.wallMs();
+  const other = await startReplica(t, server, { clock });
+  await other.records.keep('id', 'first', at + 10_000);
+  alter(server, () => 'altered');
+  let runs = 0;
+  const connect: typeof server.connect = async (...args) => {
+    const connection = await server.connect(...args);
+    return {
+      ...connection,
+      async run(...parts) {
+        runs += 1;
+        if (runs === 2) await other.records.keep('id', 'later', at + 20_000);
+        return connection.run(...parts);
+      },
+    };
+  };
+  const { records } = await startReplica(t, { ...server, connect }, { clock });
+  assert.equal(await records.keep('id', 'earlier', at + 15_000), 'kept');
+  assert.deepEqual([runs, (await allRecords(other.records))?.payloads], [2, ['later']]);
+});
+
+/** Alters all records, so that they never expire at the server. */
+function alter(server: MemoryStore, change: (value: string) => string): void {
+  for (const [name, set] of server.sets) {
+    const kept = server.records.get(`${name}:values`);
+    for (const id of [...set.keys()]) {
+      set.set(id, Number.MAX_SAFE_INTEGER);
+      kept?.set(id, change(kept.get(id) ?? ''));
+    }
+  }
+}
 
 test('neither a forged record, nor a prolonged or moved one is read', async (t) => {
   const server = createMemoryStore();
